@@ -1,0 +1,1 @@
+"""Transformations that make one side of a pair from the other."""

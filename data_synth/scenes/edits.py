@@ -1,0 +1,190 @@
+"""Local edits: a scene, its edited twin, the exact mask and the reference picture.
+
+Scene → **edit** → (source, target, mask). Each edit is a small intervention on the Scene; both sides come from the
+same layers, with only the concerned ones exchanged, so the mask is geometry, not a threshold on differences:
+
+    recolour    mask = object                        replace   mask = old and new object with their shadows
+    remove      mask = object and its shadow         insert    mask = new object and its shadow
+    background  mask = everything but pixels that objects cover entirely
+
+What a sentence cannot say is fixed by convention, so that sentence and source determine the target: an inserted
+object is plain, upright, of its size word's canonical diameter, and stands still in the frame at one of nine
+positions; a replacement is plain and upright, with the old centre and diameter; a new background is canonical.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from data_synth.scenes import objects as ob
+from data_synth.scenes import render as rn
+from data_synth.scenes import scene as sc
+from data_synth.scenes import textures as tx
+
+LOCAL = ("recolour", "remove", "insert", "replace", "background")
+PLACES = {
+    "top left": (-0.27, -0.27), "top": (0.0, -0.27), "top right": (0.27, -0.27),
+    "left": (-0.27, 0.0), "center": (0.0, 0.0), "right": (0.27, 0.0),
+    "bottom left": (-0.27, 0.27), "bottom": (0.0, 0.27), "bottom right": (0.27, 0.27),
+}  # fractions of the frame's width and height from its centre
+
+
+@dataclasses.dataclass(frozen=True)
+class Edit:
+    """What is done, in words: `name` of the edit type and the slots its instruction templates fill in."""
+
+    name: str
+    slots: dict
+
+
+@dataclasses.dataclass(frozen=True)
+class Twin:
+    """A local edit carried out. source, target uint8 [T, H, W, 3]; mask bool [T, H, W]; `after` is the edited scene."""
+
+    source: np.ndarray
+    target: np.ndarray
+    mask: np.ndarray
+    reference: np.ndarray | None
+    edit: Edit
+    before: sc.Scene
+    after: sc.Scene
+
+
+def local_edit(name: str, scene: sc.Scene, rng: np.random.Generator, T: int, H: int, W: int) -> Twin | str:
+    """Carries out a random edit of the named type.
+
+    Returns:
+      The twin, or the reason why this scene does not allow the edit (in which case another seed should be tried).
+    """
+    if not scene.objects and name != "insert":
+        return "no object to edit"
+    choice = _CHOOSE[name](scene, rng, W / H)
+    if isinstance(choice, str):
+        return choice
+    edit, after, index = choice
+    before_layers = rn.layers(scene, T, H, W)
+    after_layers = _exchange(before_layers, scene, after, name, index, T, H, W)
+    return Twin(rn.compose(before_layers), rn.compose(after_layers), _mask(name, before_layers, after_layers, index),
+                _reference(name, after, index, min(H, W)), edit, scene, after)
+
+
+def portrait(obj: ob.Object, side: int) -> np.ndarray:
+    """uint8 [side, side, 3]: the object alone, upright, on a light grey ground: a reference picture."""
+    alone = dataclasses.replace(obj, size=0.62, start=(0.0, 0.0), end=(0.0, 0.0), wobble=(0.0, 0.0), tilt=0.0,
+                                spin=0.0, pinned=True)
+    shade = (196.0, 196.0, 200.0) if obj.colour not in ("white", "grey") else (96.0, 100.0, 108.0)
+    return rn.render(sc.Scene(tx.Texture("plain", base=shade), "", (alone,)), 1, side, side)[0]
+
+
+def _recolour(scene, rng, aspect):
+    index = int(rng.integers(len(scene.objects)))
+    old = scene.objects[index]
+    taken = {o.colour for o in scene.objects}
+    options = [c for c in ob.COLOURS if c not in taken and sc.visible_on(c, scene.texture)
+               and sc.colour_distance(ob.COLOURS[c], ob.COLOURS[old.colour]) > 110]
+    if not options:
+        return "no colour differs enough"
+    colour = str(rng.choice(options))
+    after = _with_object(scene, index, dataclasses.replace(old, colour=colour))
+    return Edit("recolour", {"object": old.name, "shape": old.shape, "colour": colour}), after, index
+
+
+def _remove(scene, rng, aspect):
+    index = int(rng.integers(len(scene.objects)))
+    rest = scene.objects[:index] + scene.objects[index + 1:]
+    after = dataclasses.replace(scene, objects=rest)
+    return Edit("remove", {"object": scene.objects[index].name}), after, index
+
+
+def _insert(scene, rng, aspect):
+    colours = [c for c in ob.COLOURS if sc.visible_on(c, scene.texture) and c not in {o.colour for o in scene.objects}]
+    shapes = [s for s in ob.SHAPES if s not in {o.shape for o in scene.objects}]
+    if not colours:
+        return "no colour differs enough"
+    colour, shape = str(rng.choice(colours)), str(rng.choice(shapes))
+    half = np.array([max(aspect, 1.0), max(1 / aspect, 1.0)])
+    size_names = [str(s) for s in rng.permutation(["medium", "medium", "small", "large"])]
+    for size_name in dict.fromkeys(size_names):
+        for place in (str(p) for p in rng.permutation(list(PLACES))):
+            at = tuple(np.array(PLACES[place]) * half)
+            new = ob.Object(shape, colour, ob.SIZES[size_name], size_name, "plain", at, at, pinned=True)
+            if all(sc.apart(new, other, scene.camera, gap=1.0) for other in scene.objects):
+                after = dataclasses.replace(scene, objects=(*scene.objects, new))
+                slots = {"new": new.name, "size": size_name, "place": place}
+                return Edit("insert", slots), after, len(scene.objects)
+    return "no free place"
+
+
+def _replace(scene, rng, aspect):
+    index = int(rng.integers(len(scene.objects)))
+    old = scene.objects[index]
+    others = [o for i, o in enumerate(scene.objects) if i != index]
+    shapes = [s for s in ob.SHAPES if s != old.shape and s not in {o.shape for o in others}]
+    colours = [c for c in ob.COLOURS if c not in {o.colour for o in others} and sc.visible_on(c, scene.texture)
+               and (c == old.colour or sc.colour_distance(ob.COLOURS[c], ob.COLOURS[old.colour]) > 90)]
+    shape = str(rng.choice(shapes))
+    keep_colour = old.colour in colours and rng.random() < 0.35
+    if not colours:
+        return "no colour differs enough"
+    colour = old.colour if keep_colour else str(rng.choice(colours))
+    new = dataclasses.replace(old, shape=shape, colour=colour, pattern="plain", tilt=0.0, spin=0.0)
+    slots = {"object": old.name, "new": new.name, "shape": shape}
+    return Edit("replace", slots), _with_object(scene, index, new), index
+
+
+def _background(scene, rng, aspect):
+    options = []
+    for name in sc.background_names():
+        texture, _ = sc.named_background(name)
+        if name != scene.texture.name and all(sc.visible_on(o.colour, texture) for o in scene.objects):
+            options.append(name)
+    if not options:
+        return "no background shows every object"
+    gradients = [n for n in options if n in tx.GRADIENTS]
+    name = str(rng.choice(gradients if gradients and rng.random() < 0.55 else options))
+    texture, words = sc.named_background(name)
+    after = dataclasses.replace(scene, texture=texture, texture_name=words)
+    return Edit("background", {"background": name}), after, -1
+
+
+_CHOOSE = {"recolour": _recolour, "remove": _remove, "insert": _insert, "replace": _replace, "background": _background}
+
+
+def _with_object(scene: sc.Scene, index: int, new: ob.Object) -> sc.Scene:
+    return dataclasses.replace(scene, objects=scene.objects[:index] + (new,) + scene.objects[index + 1:])
+
+
+def _exchange(made: rn.Layers, scene, after, name, index, T, H, W) -> rn.Layers:
+    """The edited scene's layers, sharing every layer the edit does not touch."""
+    if name == "background":
+        return dataclasses.replace(made, ground=rn.ground(after, made.light, T))
+    if name == "remove":
+        return dataclasses.replace(made, sprites=made.sprites[:index] + made.sprites[index + 1:])
+    if name == "recolour":  # same geometry, other colour: the shadow is the same array, hence the same pixels
+        new = dataclasses.replace(rn.sprite_of(after.objects[index], after, T, H, W),
+                                  alpha=made.sprites[index].alpha, shadow=made.sprites[index].shadow)
+        return dataclasses.replace(made, sprites=made.sprites[:index] + (new,) + made.sprites[index + 1:])
+    new = rn.sprite_of(after.objects[index], after, T, H, W)
+    return dataclasses.replace(made, sprites=made.sprites[:index] + (new,) + made.sprites[index + 1:])
+
+
+def _mask(name: str, before: rn.Layers, after: rn.Layers, index: int) -> np.ndarray:
+    if name == "recolour":
+        return before.footprint(index, shadow=False)
+    if name == "remove":
+        return before.footprint(index)
+    if name == "insert":
+        return after.footprint(index)
+    if name == "replace":
+        return before.footprint(index) | after.footprint(index)
+    return ~before.solid()
+
+
+def _reference(name: str, after: sc.Scene, index: int, side: int) -> np.ndarray | None:
+    if name == "remove":
+        return None
+    if name == "background":
+        return rn.render(dataclasses.replace(after, objects=()), 1, side, side)[0]
+    return portrait(after.objects[index], side)

@@ -1,0 +1,188 @@
+"""Objects: eight shapes as signed distance functions, shaded, with a soft shadow.
+
+**object** + its path in the frame → sprite (alpha, colour, shadow in a small window) → scene render. All geometry is
+analytic, in local coordinates where the object's radius is 1 (y down), so one description renders at any size:
+
+    alpha  = clip(1/2 - d_px, 0, 1)                     d_px signed distance in pixels: one pixel of antialiasing
+    shadow = strength * smoothstep(-d(p - o) / w + 1/2) shifted by o, soft over w, cut to exactly 0 at its rim
+
+Alpha and shadow are exactly zero outside the sprite, so "did anything change here" is decided by the geometry.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+COLOURS = {
+    "red": (214, 38, 40), "orange": (242, 132, 26), "yellow": (246, 218, 48), "green": (46, 162, 60),
+    "cyan": (48, 202, 212), "blue": (40, 78, 216), "purple": (134, 56, 190), "pink": (246, 130, 182),
+    "white": (242, 242, 242), "black": (26, 26, 30), "brown": (122, 72, 38), "grey": (132, 132, 132),
+}
+SHAPES = ("ball", "cube", "triangle", "star", "ring", "diamond", "heart", "cross")
+SIZES = {"small": 0.20, "medium": 0.31, "large": 0.43}  # canonical diameter, in frame short sides
+PATTERNS = ("plain", "striped", "dotted")
+SHADOW = 0.45  # how much of the light a shadow takes at its core
+_OFFSET, _SOFT = (0.16, 0.26), 0.35  # shadow's shift and softness, in radii
+
+
+@dataclasses.dataclass(frozen=True)
+class Object:
+    """What the thing is; where it is belongs to its path.
+
+    Attributes:
+      shape, colour, pattern: names from SHAPES, COLOURS, PATTERNS.
+      size: diameter in frame short sides. size_name: its word, "small" | "medium" | "large".
+      start, end: world coordinates at the first and last frame (origin = frame centre, unit = short side).
+      wobble: amplitude (x, y) of one sine period added to the straight path.
+      tilt, spin: angle at the first frame, and turned by the last, in radians.
+      pinned: true for an object fixed to the frame (an inserted one): the camera does not move it.
+    """
+
+    shape: str
+    colour: str
+    size: float
+    size_name: str = "medium"
+    pattern: str = "plain"
+    start: tuple = (0.0, 0.0)
+    end: tuple = (0.0, 0.0)
+    wobble: tuple = (0.0, 0.0)
+    tilt: float = 0.0
+    spin: float = 0.0
+    pinned: bool = False
+
+    @property
+    def name(self) -> str:
+        """How an instruction calls it: "red ball"."""
+        return f"{self.colour} {self.shape}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Sprite:
+    """One object's pixels in a window of side n that follows it.
+
+    Attributes:
+      corner: int [T, 2], (y, x) of the window's corner in the frame; may lie outside.
+      alpha: float32 [T, n, n]. colour: float32 [T, n, n, 3], unlit RGB 0..255. shadow: float32 [T, n, n].
+    """
+
+    corner: np.ndarray
+    alpha: np.ndarray
+    colour: np.ndarray
+    shadow: np.ndarray
+
+
+def sprite(obj: Object, centre: np.ndarray, radius: np.ndarray, angle: np.ndarray, light: tuple) -> Sprite:
+    """Rasterises an object along its path.
+
+    Args:
+      obj: what to draw.
+      centre: [T, 2] pixel coordinates (x, y), pixel (0, 0) spans 0..1. radius: [T] in pixels. angle: [T] radians.
+      light: direction (x, y) the light comes from; the unit frame's y is down.
+    """
+    reach = float(radius.max()) * (1.2 + max(_OFFSET) + _SOFT / 2)
+    n = int(np.ceil(2 * reach)) + 3
+    corner = np.floor(centre - n / 2).astype(int)
+    steps = np.arange(n, dtype=np.float32) + np.float32(0.5)
+    r = radius.astype(np.float32)[:, None]
+    x = ((steps + (corner[:, 0] - centre[:, 0]).astype(np.float32)[:, None]) / r)[:, None, :]
+    y = ((steps + (corner[:, 1] - centre[:, 1]).astype(np.float32)[:, None]) / r)[:, :, None]
+    cos, sin = (f(angle).astype(np.float32)[:, None, None] for f in (np.cos, np.sin))
+    u, v = x * cos + y * sin, y * cos - x * sin
+    distance = _DISTANCE[obj.shape](u, v)
+    alpha = np.clip(0.5 - distance * r[..., None], 0, 1)
+    rgb = np.asarray(COLOURS[obj.colour], np.float32)
+    shade, glint = _shade(obj.shape, u, v, distance, (light[0] * cos + light[1] * sin, light[1] * cos - light[0] * sin))
+    if obj.pattern != "plain":
+        shade = shade * _pattern(obj.pattern, u, v, light=sum(COLOURS[obj.colour]) > 150)
+    colour = shade[..., None] * rgb
+    if glint is not None:
+        colour += glint[..., None]
+    ou, ov = _OFFSET[0] * cos + _OFFSET[1] * sin, _OFFSET[1] * cos - _OFFSET[0] * sin
+    depth = np.clip(0.5 - _DISTANCE[obj.shape](u - ou, v - ov) / _SOFT, 0, 1)
+    shadow = SHADOW * depth * depth * (3 - 2 * depth)
+    shadow[shadow < 0.012] = 0  # below three grey levels: nothing, so the mask ends where the change does
+    return Sprite(corner[:, ::-1], alpha, colour, shadow)
+
+
+def _ball(x, y):
+    return np.sqrt(x * x + y * y) - 1
+
+
+def _cube(x, y):  # a hexagon, shaded as the three visible faces
+    x = np.abs(x)
+    return np.maximum(x, 0.5 * x + 0.8660254 * np.abs(y)) - 0.9
+
+
+def _triangle(x, y):
+    y = y - 0.17
+    return np.maximum(y, 0.8660254 * np.abs(x) - 0.5 * y) - 0.58
+
+
+def _star(x, y):
+    sector = 2 * np.pi / 5
+    a = np.arctan2(x, -y) / sector
+    a = np.abs(a - np.rint(a)) * sector
+    r = np.sqrt(x * x + y * y)
+    outer, inner = 1.12, 0.5
+    ex, ey = inner * np.cos(sector / 2) - outer, inner * np.sin(sector / 2)  # edge from the tip to the notch
+    length = np.hypot(ex, ey)
+    return ((r * np.cos(a) - outer) * ey - r * np.sin(a) * ex) / np.float32(length)
+
+
+def _ring(x, y):
+    return np.abs(np.sqrt(x * x + y * y) - 0.72) - 0.3
+
+
+def _diamond(x, y):
+    return (np.abs(x) / 0.82 + np.abs(y) / 1.1 - 1) * np.float32(0.657)
+
+
+def _heart(x, y):
+    # Two discs and the wedge between their tangents from the tip.
+    x = np.abs(x)
+    cx, cy, radius, tip = 0.5, -0.3, 0.54, 1.0
+    dx, dy = -cx, tip - cy
+    reach = np.hypot(dx, dy)
+    along = np.sqrt(reach**2 - radius**2)  # tip to tangent point
+    bend = np.arctan2(radius, along)
+    ux, uy = dx / reach, dy / reach  # disc centre to tip
+    tx, ty = ux * np.cos(bend) - uy * np.sin(bend), ux * np.sin(bend) + uy * np.cos(bend)  # tangent, towards the tip
+    nx, ny = ty, -tx  # outward normal of that edge
+    disc = np.sqrt((x - cx) ** 2 + (y - cy) ** 2) - radius
+    wedge = np.maximum(nx * x + ny * (y - tip), np.maximum(-(tx * (x - cx) + ty * (y - cy)), cy - y))
+    return np.minimum(disc, wedge).astype(np.float32)
+
+
+def _cross(x, y):
+    x, y = np.abs(x), np.abs(y)
+    return np.maximum(np.maximum(x, y) - 0.95, np.minimum(x, y) - 0.36)
+
+
+_DISTANCE = dict(zip(SHAPES, (_ball, _cube, _triangle, _star, _ring, _diamond, _heart, _cross), strict=True))
+
+
+def _shade(shape: str, u, v, distance, light):
+    """Multiplier of the colour, and an additive highlight or None. `light` is in the object's own axes."""
+    lx, ly = light
+    if shape == "ball":
+        nz = np.sqrt(np.maximum(1 - u * u - v * v, 0))
+        facing = np.maximum(0.6 * (u * lx + v * ly) + 0.8 * nz, 0)
+        return 0.5 + 0.62 * facing, 90 * facing**24
+    if shape == "cube":
+        top = v < -0.577 * np.abs(u)
+        return np.where(top, np.float32(1.15), np.where(u < 0, np.float32(0.92), np.float32(0.68))), None
+    if shape == "diamond":
+        return 0.9 + 0.13 * np.sign(u) * lx + 0.13 * np.sign(v) * ly, None
+    rim = np.clip(-distance / 0.2, 0, 1)  # 0 on the outline, 1 inside: a bevelled plate
+    return (0.78 + 0.22 * rim) * (1 + 0.14 * (u * lx + v * ly)), None
+
+
+def _pattern(pattern: str, u, v, light: bool):
+    """Multiplier: darker marks, on black lighter ones; either way the colour keeps its name."""
+    if pattern == "striped":
+        marks = np.clip(np.sin(u * 9.0) * 3 + 0.5, 0, 1)
+    else:
+        marks = np.clip((np.cos(u * 8.0) + np.cos(v * 8.0) - 0.9) * 2.5, 0, 1)
+    return 1 - 0.3 * marks if light else 1 + 1.8 * marks

@@ -1,0 +1,204 @@
+"""Backgrounds: procedural textures with natural-image statistics, and canonical backgrounds a sentence can name.
+
+**texture** + camera → background frames → scene render. A texture is a *tile* of three zero-mean coefficient fields
+(a, b, c), each in [-1, 1], coloured by the scene:
+
+    colour(p) = base + mix @ (a, b, c)(tile coordinates of p)        mix: 3x3, columns = what a, b, c do to RGB
+
+so a few hundred cached tiles give an unlimited number of looks. Tile families:
+  leaves    dead leaves: occluding discs and boxes with radii ~ r^-3 (scale-invariant, edges and flat parts as in
+            photographs; Lee, Mumford, Huang 2001), plus a little 1/f grain
+  cloud     Gaussian field with amplitude spectrum f^-1.2 (photographs have about 1/f)
+  gradient  the same with only the lowest frequencies
+  stripes, checker   soft periodic patterns
+A tile is drawn from its id alone, at the resolution the frame needs, and mirrored beyond its border.
+Canonical backgrounds are functions of the frame's height alone, so the words fix every pixel.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+
+import cv2
+import numpy as np
+
+KINDS = ("leaves", "cloud", "gradient", "stripes", "checker")
+TILES_PER_KIND = 384
+
+# Named two-colour vertical gradients, (top RGB, bottom RGB).
+GRADIENTS = {
+    "sunset": ((88, 50, 130), (250, 140, 50)),
+    "ocean": ((120, 205, 225), (12, 50, 120)),
+    "forest": ((120, 170, 80), (18, 62, 32)),
+    "snow": ((150, 180, 215), (245, 248, 252)),
+    "night sky": ((8, 10, 32), (45, 40, 95)),
+    "desert": ((240, 215, 150), (160, 95, 45)),
+    "storm": ((52, 58, 68), (140, 146, 152)),
+    "meadow": ((130, 190, 240), (90, 170, 60)),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Texture:
+    """A coloured tile laid on the world plane.
+
+    Attributes:
+      kind: one of KINDS, "plain", or "named" (canonical: `name` and the two colours say it all).
+      tile: tile id, below TILES_PER_KIND.
+      base: mean RGB, 0..255. mix: 3x3, columns are the RGB steps of the fields a, b, c.
+      scale: width of the tile in world units (1 = the frame's short side).
+      angle: radians. offset: tile coordinates (0..1) of the world's origin.
+      name, ends: for "named": its name, and (top, bottom) RGB.
+    """
+
+    kind: str
+    tile: int = 0
+    base: tuple = (128.0, 128.0, 128.0)
+    mix: tuple = ((0.0,) * 3,) * 3
+    scale: float = 2.0
+    angle: float = 0.0
+    offset: tuple = (0.5, 0.5)
+    name: str = ""
+    ends: tuple = ()
+
+    @property
+    def canonical(self) -> bool:
+        """True when the words fix the picture: it is then drawn unlit and does not follow the camera."""
+        return self.kind == "named"
+
+
+def canonical(name: str, colours: dict[str, tuple]) -> Texture:
+    """The canonical background called `name`: a gradient of GRADIENTS or a plain colour of `colours`."""
+    top, bottom = GRADIENTS[name] if name in GRADIENTS else (colours[name], colours[name])
+    base = tuple((a + b) / 2 for a, b in zip(top, bottom, strict=True))
+    return Texture("named", name=name, ends=(top, bottom), base=base)
+
+
+def background(texture: Texture, to_world: np.ndarray, H: int, W: int) -> np.ndarray:
+    """Draws the texture under a moving camera.
+
+    Args:
+      texture: what to draw.
+      to_world: [T, 2, 3] affine maps from pixel index (x, y) to world coordinates.
+      H, W: frame size in pixels.
+
+    Returns:
+      float32 [T, H, W, 3], 0..255 before lighting (may slightly exceed it).
+    """
+    T = to_world.shape[0]
+    if texture.canonical:
+        v = ((np.arange(H, dtype=np.float32) + 0.5) / H)[:, None]
+        rows = (1 - v) * np.float32(texture.ends[0]) + v * np.float32(texture.ends[1])
+        return np.ascontiguousarray(np.broadcast_to(rows[None, :, None], (T, H, W, 3)))
+    base = np.asarray(texture.base, np.float32)
+    if texture.kind == "plain":
+        return np.ascontiguousarray(np.broadcast_to(base, (T, H, W, 3)))
+    texels = _tile_size(texture.scale * min(H, W))
+    fields = tile(texture.kind, texture.tile, texels)
+    cos, sin = np.cos(texture.angle) / texture.scale, np.sin(texture.angle) / texture.scale
+    to_tile = np.array([[cos, -sin, texture.offset[0]], [sin, cos, texture.offset[1]], [0, 0, 1]])
+    colour = np.concatenate([np.asarray(texture.mix) / 127.0, base[:, None]], axis=1).astype(np.float32)
+    out = np.empty((T, H, W, 3), np.float32)
+    for t in range(T):
+        affine = (to_tile @ np.vstack([to_world[t], [0, 0, 1]]))[:2] * texels
+        affine[:, 2] -= 0.5  # texel centres sit at half-integers
+        warped = cv2.warpAffine(fields, affine, (W, H), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+                                borderMode=cv2.BORDER_REFLECT_101)
+        cv2.transform(warped, colour, dst=out[t])
+    return out
+
+
+def tile(kind: str, index: int, texels: int) -> np.ndarray:
+    """float32 [texels, texels, 3] coefficient fields in [-127, 127]; a function of its arguments alone."""
+    cached = _small_tile if texels <= 256 else _large_tile
+    # The cache keeps bytes (a quarter of float32); warping floats is what gives smooth sub-texel motion.
+    return cached(kind, index, texels).astype(np.float32) - 128
+
+
+def _draw_tile(kind: str, index: int, texels: int) -> np.ndarray:
+    rng = np.random.default_rng((KINDS.index(kind), index))
+    fields = {"leaves": _leaves, "cloud": _cloud, "gradient": _gradient,
+              "stripes": _stripes, "checker": _checker}[kind](rng, texels)
+    return np.clip(np.rint(fields * 127) + 128, 1, 255).astype(np.uint8)
+
+
+# One process holds every small tile (about 90 MB at 128 texels) but only a handful of large ones (12 MB each).
+_small_tile = functools.lru_cache(maxsize=2048)(_draw_tile)
+_large_tile = functools.lru_cache(maxsize=8)(_draw_tile)
+
+
+def _tile_size(pixels: float) -> int:
+    """Power of two with about one texel a pixel: no aliasing, no more blur than the pixel grid's own."""
+    return int(2 ** np.clip(np.ceil(np.log2(pixels * 0.8)), 5, 11))
+
+
+def _leaves(rng: np.random.Generator, texels: int) -> np.ndarray:
+    n = 420
+    # Inverse-CDF draw of p(r) ~ r^-3 on [r0, r1], in tile widths.
+    r0, r1 = 0.022, 0.16
+    radius = (r0**-2 - rng.random(n) * (r0**-2 - r1**-2)) ** -0.5
+    radius[:14] = r1 * (1 + rng.random(14))  # a few large ones first, so nothing stays uncovered
+    centre = rng.random((n, 2)) * 1.1 - 0.05
+    aspect, angle = rng.uniform(0.45, 1.0, n), rng.uniform(0, 360, n)
+    value = rng.uniform(-1, 1, (n, 3))
+    boxy = rng.random() < 0.35
+    grain = _spectrum(rng, texels, low=4, high=32, power=1.0)
+    size, one = 2 * texels, 1 << 4  # twice the size, then averaged: antialiasing; 4 fractional bits
+    canvas = np.full((size, size, 3), 128, np.uint8)
+    colours = np.rint(128 + 127 * value).tolist()
+    centre_px, axes = centre * size, np.stack([radius, radius * aspect], 1) * size
+    for i in range(n):
+        x, y = centre_px[i].tolist()
+        a, b = axes[i].tolist()
+        if boxy:
+            corners = cv2.boxPoints(((x * one, y * one), (2 * a * one, 2 * b * one), angle[i]))
+            cv2.fillConvexPoly(canvas, np.rint(corners).astype(np.int32), colours[i], shift=4)
+        else:
+            cv2.ellipse(canvas, (round(x * one), round(y * one)), (round(a * one), round(b * one)), angle[i],
+                        0, 360, colours[i], -1, cv2.LINE_8, 4)
+    small = cv2.resize(canvas, (texels, texels), interpolation=cv2.INTER_AREA).astype(np.float32)
+    return (small - 128) / 127 * 0.85 + 0.15 * grain
+
+
+def _cloud(rng: np.random.Generator, texels: int) -> np.ndarray:
+    return _spectrum(rng, texels, low=1, high=48, power=rng.uniform(1.1, 1.6))
+
+
+def _gradient(rng: np.random.Generator, texels: int) -> np.ndarray:
+    return _spectrum(rng, texels, low=1, high=2, power=1.0)
+
+
+def _stripes(rng: np.random.Generator, texels: int) -> np.ndarray:
+    x = (np.arange(texels, dtype=np.float32) + 0.5) / texels
+    wave = np.tanh(2.5 * np.sin(2 * np.pi * int(rng.integers(4, 10)) * x + rng.uniform(0, 6.28)))
+    return _one_field(np.broadcast_to(wave, (texels, texels)), rng, texels)
+
+
+def _checker(rng: np.random.Generator, texels: int) -> np.ndarray:
+    x = (np.arange(texels, dtype=np.float32) + 0.5) / texels
+    wave = np.sin(2 * np.pi * int(rng.integers(3, 7)) * x)
+    return _one_field(np.tanh(6 * wave[:, None] * wave), rng, texels)
+
+
+def _one_field(field: np.ndarray, rng: np.random.Generator, texels: int) -> np.ndarray:
+    """The pattern in a, slow variation in b and c, so that even a checkerboard is not flat."""
+    slow = _spectrum(rng, texels, low=1, high=3, power=1.0)
+    slow[..., 0] = 0.8 * field
+    return slow
+
+
+def _spectrum(rng: np.random.Generator, texels: int, low: int, high: int, power: float) -> np.ndarray:
+    """Gaussian field with amplitude f^-power for low <= f <= high cycles a tile, clipped at ±2.5 sigma → ±1."""
+    f = np.hypot(np.fft.fftfreq(2 * high + 2, 1 / (2 * high + 2))[:, None], np.arange(high + 1)[None])
+    amplitude = np.where((f >= low) & (f <= high), np.maximum(f, 1) ** -power, 0)
+    noise = rng.normal(size=(*f.shape, 3)) + 1j * rng.normal(size=(*f.shape, 3))
+    spectrum = noise * amplitude[..., None]
+    spectrum /= 2 * np.sqrt((amplitude[:, 1:] ** 2).sum() + 0.5 * (amplitude[:, 0] ** 2).sum())
+    # Same coefficients on a grid of any size: cut or pad the two frequency axes.
+    half = min(high, texels // 2 - 1)
+    padded = np.zeros((texels, texels // 2 + 1, 3), np.complex64)
+    padded[: half + 1, : half + 1] = spectrum[: half + 1, : half + 1]
+    padded[-half:, : half + 1] = spectrum[-half:, : half + 1]
+    field = np.fft.irfft2(padded, s=(texels, texels), axes=(0, 1)) * texels**2
+    return np.clip(field / 2.5, -1, 1).astype(np.float32)
