@@ -10,8 +10,8 @@ import numpy as np
 from v2v.data.pairs import Pair
 
 MIN_AREA = 0.006  # least share of the active frames' pixels that the mask must cover
-MIN_CHANGE = 6.0  # least mean |source - target| inside the mask, in grey levels
-MIN_CHANGE_PHOTOMETRIC = 5.0
+MIN_CHANGE = 20.0  # least root mean square of source - target inside the mask, in grey levels
+MIN_CHANGE_PHOTOMETRIC = 12.0
 LEAK = 0  # greatest |source - target| outside the mask, in grey levels
 MIN_LUMA, MAX_LUMA = 16.0, 240.0  # mean brightness of a clip in which something can be seen
 MIN_DETAIL = 2.0  # least standard deviation of a clip
@@ -46,9 +46,10 @@ def _leak(pair: Pair) -> str:
 
 
 def _small(pair: Pair) -> str:
-    change = _difference(pair)[pair.mask > 0]
+    start, end = pair.active
+    change = _difference(pair)[start:end][pair.mask[start:end] > 0].astype(np.float32)
     floor = MIN_CHANGE_PHOTOMETRIC if pair.recipe == "photometric" else MIN_CHANGE
-    return "change too small" if float(change.mean()) < floor else ""
+    return "change too small" if float(np.sqrt(np.mean(change * change))) < floor else ""
 
 
 def _difference(pair: Pair) -> np.ndarray:

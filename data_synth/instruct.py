@@ -100,12 +100,15 @@ STYLES = {
     "spring": "spring",
 }
 _AT = {"center": ("in the center", "in the middle")}
-_SYNONYMS = """a an and another at away background backgrounds be by circle clips color colored colorful coloring colour
-    coloured colours cooler crimson dark daytime delete desaturated dusk eliminate enhance film fix footage frame from
-    gold gradient gray grayscale greyer hue image in inside into is less lighting lime magenta make me middle modify
-    more movie navy new nicer no object of off old on only orange out over photo photograph picture pink please plus
-    retro rid scenery screen shadow shade show side sky small some square style sun sunny tan teal that there this tint
-    to tone top under up upper very violet washed white with without yellow""".split()
+_SYNONYMS = (
+    "a an and another at away background backgrounds be by circle clips color colored colorful coloring "
+    "colour coloured colours cooler crimson dark daytime delete desaturated dusk eliminate enhance film "
+    "fix footage frame from gold gradient gray grayscale greyer hue image in inside into is less lighting "
+    "lime magenta make me middle modify more movie navy new nicer no object of off old on only orange out "
+    "over photo photograph picture pink please plus retro rid scenery screen shadow shade show side sky "
+    "small some square style sun sunny tan teal that there this tint to tone top under up upper very "
+    "violet washed white with without yellow"
+)
 
 
 def instructions(edit: Edit, rng: np.random.Generator, count: tuple[int, int] = (4, 8)) -> tuple[str, ...]:
@@ -129,7 +132,7 @@ def styled_caption(style: str, caption: str) -> str:
 def vocabulary() -> list[str]:
     """Every word that captions and instructions can contain, and common synonyms, sorted."""
     texts = [*WHOLE, *REGIONS, *ob.COLOURS, *ob.SHAPES, *ob.SIZES, *PLACES, *tx.GRADIENTS, *sc.TEXTURE_WORDS.values(),
-             *STYLES.values(), *_SYNONYMS, "a an the and over moving video of background at in on side corner edge half"]
+             *STYLES.values(), _SYNONYMS, "a an the and over moving video of background at in on side corner edge half"]
     texts += [t for table in (PHOTOMETRIC_TEMPLATES, LOCAL_TEMPLATES) for row in table.values() for t in row]
     texts += [phrase for place in PLACES for phrase in _places(place)]
     texts += [phrase for name in sc.background_names() for phrase in _grounds(name)]

@@ -10,16 +10,18 @@ Seeds below 2_000_000_000 are for training; scoring uses seeds from SCORE_SEED_B
 
 from __future__ import annotations
 
+import functools
 import itertools
 import multiprocessing
 import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import cv2
 import numpy as np
 
-from data_synth import filters, instruct, transition as tr
+from data_synth import filters, instruct
+from data_synth import transition as tr
 from data_synth.experts.photometric import PHOTOMETRIC
 from data_synth.scenes import edits as ed
 from data_synth.scenes import render as rn
@@ -27,20 +29,23 @@ from data_synth.scenes import scene as sc
 from v2v.data.pairs import InputError, Pair
 
 SCORE_SEED_BASE = 3_000_000_000
+FAMILIES = {"local": ed.LOCAL, "photometric": tuple(PHOTOMETRIC)}
 EDITS = (*ed.LOCAL, *PHOTOMETRIC)
 VERSION = "1"
+# Edits that change little on a plain or grey clip: shown on photograph-like ones only.
+_NEED_RICH = ("blur", "greyscale", "more saturated", "less saturated")
 
 cv2.setNumThreads(1)  # one process is one worker; threads inside it only fight the others
 
 
-def make_pair(seed: int, *, T: int = 9, H: int = 64, W: int = 64, edits: tuple[str, ...] | None = None,
+def make_pair(seed: int, *, T: int = 9, H: int = 64, W: int = 64, edits: tuple[str, ...] = ("local", "photometric"),
               transition: float = 0.5) -> tuple[Pair, None] | tuple[None, str]:
     """One training pair, or the reason why this seed gives none.
 
     Args:
       seed: any non-negative integer.
       T, H, W: frames, height, width.
-      edits: names to choose from (see EDITS); None is the default mix: half local, half photometric, each evenly.
+      edits: what to choose from, evenly: names of EDITS, or of FAMILIES (then evenly within the family).
       transition: probability that the edit begins (or also ends) inside the clip.
     """
     rng = stream(seed, "pair")
@@ -79,20 +84,28 @@ def generate(n: int, seed: int = 0, workers: int = 1, *, dropped: Counter | None
     Raises:
       InputError: hardly any seed gives a pair with these options.
     """
-    count = 0
-    with _mapper(workers) as run:
-        for tries, (pair, reason) in enumerate(run(_Maker(options), itertools.count(seed)), 1):
-            if count >= n:
-                return
-            if pair is None:
-                if dropped is not None:
-                    dropped[reason] += 1
-                if tries > 500 and count * 50 < tries:
-                    raise InputError(f"pairs: expected most seeds to give one, got {count} of {tries} with {options}; "
-                                     f"the last was dropped because of '{reason}'")
+    return first_kept(functools.partial(make_pair, **options), n, seed, workers, dropped)
+
+
+def first_kept(make: Callable, n: int, seed: int, workers: int, dropped: Counter | None = None) -> Iterator:
+    """The first n results of make(seed), make(seed + 1), ... → (result, None) | (None, reason) that are kept."""
+    count = tries = 0
+    results = _map_in_order(make, itertools.count(seed), workers, block=min(max(n, 16), 512))
+    try:
+        while count < n:
+            result, reason = next(results)
+            tries += 1
+            if result is not None:
+                count += 1
+                yield result
                 continue
-            yield pair
-            count += 1
+            if dropped is not None:
+                dropped[reason] += 1
+            if tries > 500 and count * 50 < tries:
+                raise InputError(f"pairs: expected most seeds to give one, got {count} of {tries} from seed {seed} on; "
+                                 f"the last was dropped because of '{reason}'; choose other edits or another size")
+    finally:
+        results.close()
 
 
 def stream(seed: int, purpose: str) -> np.random.Generator:
@@ -100,14 +113,11 @@ def stream(seed: int, purpose: str) -> np.random.Generator:
     return np.random.default_rng((seed, zlib.crc32(purpose.encode())))
 
 
-def _choose_edit(rng: np.random.Generator, edits: tuple[str, ...] | None) -> str:
-    if edits is None:
-        family = ed.LOCAL if rng.random() < 0.5 else tuple(PHOTOMETRIC)
-    else:
-        family = tuple(edits)
-        unknown = [e for e in family if e not in EDITS]
-        if unknown or not family:
-            raise InputError(f"edits: expected names among {', '.join(EDITS)}; got {unknown or 'none'}")
+def _choose_edit(rng: np.random.Generator, edits: tuple[str, ...]) -> str:
+    entry = edits[int(rng.integers(len(edits)))] if edits else ""
+    if entry not in FAMILIES and entry not in EDITS:
+        raise InputError(f"edits: expected names among {', '.join([*FAMILIES, *EDITS])}; got {entry or 'none'!r}")
+    family = FAMILIES.get(entry, (entry,))
     return family[int(rng.integers(len(family)))]
 
 
@@ -124,7 +134,7 @@ def _local(name: str, seed: int, rng: np.random.Generator, T: int, H: int, W: in
 
 
 def _photometric(name: str, seed: int, rng: np.random.Generator, T: int, H: int, W: int) -> Pair | str:
-    rich = rng.random() < (1.0 if name == "blur" else 0.6)
+    rich = name in _NEED_RICH or rng.random() < 0.6
     count = (0, 0) if rng.random() < 0.35 else (1, 3)
     scene = sc.sample_scene(stream(seed, "scene"), aspect=W / H, objects=count, rich=rich)
     source = rn.render(scene, T, H, W)
@@ -161,33 +171,11 @@ def _palette_picture(rng: np.random.Generator, side: int) -> np.ndarray:
     return rn.render(sc.sample_scene(rng, objects=(0, 1), rich=True), 1, side, side)[0]
 
 
-class _Maker:
-    """make_pair with its options bound; a class, so that it can be sent to another process."""
-
-    def __init__(self, options: dict):
-        self.options = options
-
-    def __call__(self, seed: int):
-        return make_pair(seed, **self.options)
-
-
-class _mapper:
-    """map in order, over processes when workers > 1; the seeds are taken lazily, in bounded numbers."""
-
-    def __init__(self, workers: int):
-        self.pool = multiprocessing.get_context("spawn").Pool(workers) if workers > 1 else None
-
-    def __enter__(self):
-        return self.run
-
-    def __exit__(self, *_):
-        if self.pool:
-            self.pool.terminate()
-            self.pool.join()
-
-    def run(self, function, seeds):
-        if not self.pool:
-            yield from map(function, seeds)
-            return
-        while True:  # imap would drain an endless iterator; hand it out block by block instead
-            yield from self.pool.imap(function, list(itertools.islice(seeds, 512)), chunksize=16)
+def _map_in_order(function: Callable, seeds: Iterator[int], workers: int, block: int) -> Iterator:
+    """map over an endless iterator, in order; over processes when workers > 1, a bounded number of seeds ahead."""
+    if workers <= 1:
+        yield from map(function, seeds)
+        return
+    with multiprocessing.get_context("spawn").Pool(workers) as pool:  # spawn: a fork would copy JAX's threads
+        while True:
+            yield from pool.imap(function, list(itertools.islice(seeds, block)), chunksize=max(1, block // 16 // workers))

@@ -33,13 +33,13 @@ def night(video: np.ndarray, reference: np.ndarray | None = None) -> np.ndarray:
 
 
 def warmer(video: np.ndarray, reference: np.ndarray | None = None) -> np.ndarray:
-    """(R, G, B) ← (1.18 R + 8, 1.02 G, 0.72 B)."""
-    return _affine(video, np.diag((1.18, 1.02, 0.72)), (8, 0, 0))
+    """(R, G, B) ← (1.22 R + 8, 1.02 G, 0.62 B)."""
+    return _affine(video, np.diag((1.22, 1.02, 0.62)), (8, 0, 0))
 
 
 def colder(video: np.ndarray, reference: np.ndarray | None = None) -> np.ndarray:
-    """(R, G, B) ← (0.72 R, 1.0 G, 1.18 B + 12)."""
-    return _affine(video, np.diag((0.72, 1.0, 1.18)), (0, 0, 12))
+    """(R, G, B) ← (0.62 R, 0.98 G, 1.2 B + 14)."""
+    return _affine(video, np.diag((0.62, 0.98, 1.2)), (0, 0, 14))
 
 
 def negative(video: np.ndarray, reference: np.ndarray | None = None) -> np.ndarray:
@@ -63,26 +63,26 @@ def more_saturated(video: np.ndarray, reference: np.ndarray | None = None) -> np
 
 
 def less_saturated(video: np.ndarray, reference: np.ndarray | None = None) -> np.ndarray:
-    """x ← Y + 0.35 (x - Y)."""
-    return _affine(video, _saturation(0.35))
+    """x ← Y + 0.25 (x - Y)."""
+    return _affine(video, _saturation(0.25))
 
 
 def posterise(video: np.ndarray, reference: np.ndarray | None = None) -> np.ndarray:
-    """Four tones a channel with soft steps: with s = 3 x / 255, n = floor(s), f = s - n,
+    """Three tones a channel with soft steps: with s = 2 x / 255, n = floor(s), f = s - n,
 
-    x ← 85 (n + S(clip((f - 1/2) / 0.4 + 1/2, 0, 1))),   S(z) = z² (3 - 2 z).
-    Soft, so that one grey level of noise at a threshold is not turned into eighty-five.
+    x ← 127.5 (n + S(clip((f - 1/2) / 0.4 + 1/2, 0, 1))),   S(z) = z² (3 - 2 z).
+    Soft, so that one grey level of noise at a threshold is not turned into a hundred.
     """
     def steps(x):
-        n = np.floor(3 * x)
-        z = np.clip((3 * x - n - 0.5) / 0.4 + 0.5, 0, 1)
-        return (n + z * z * (3 - 2 * z)) / 3
+        n = np.floor(2 * x)
+        z = np.clip((2 * x - n - 0.5) / 0.4 + 0.5, 0, 1)
+        return (n + z * z * (3 - 2 * z)) / 2
     return _curves(video, steps)
 
 
 def blur(video: np.ndarray, reference: np.ndarray | None = None) -> np.ndarray:
-    """Gaussian blur in space, sigma = 0.035 min(H, W) pixels, borders mirrored (edge pixel not repeated)."""
-    sigma = 0.035 * min(video.shape[1:3])
+    """Gaussian blur in space, sigma = 0.045 min(H, W) pixels, borders mirrored (edge pixel not repeated)."""
+    sigma = 0.045 * min(video.shape[1:3])
     return np.stack([cv2.GaussianBlur(frame, (0, 0), sigma, borderType=cv2.BORDER_REFLECT_101) for frame in video])
 
 
@@ -97,8 +97,8 @@ def winter(video: np.ndarray, reference: np.ndarray | None = None) -> np.ndarray
 
 
 def spring(video: np.ndarray, reference: np.ndarray | None = None) -> np.ndarray:
-    """Fresh greens: R ← 0.85 R + 0.1 G, G ← 0.25 R + 0.85 G + 0.1 B + 14, B ← 0.8 B + 6."""
-    return _affine(video, ((0.85, 0.1, 0.0), (0.25, 0.85, 0.1), (0.0, 0.0, 0.8)), (0, 14, 6))
+    """Fresh greens: R ← 0.75 R + 0.15 G, G ← 0.3 R + 0.8 G + 0.1 B + 16, B ← 0.7 B + 6."""
+    return _affine(video, ((0.75, 0.15, 0.0), (0.3, 0.8, 0.1), (0.0, 0.0, 0.7)), (0, 16, 6))
 
 
 def palette(video: np.ndarray, reference: np.ndarray | None = None) -> np.ndarray:
@@ -110,11 +110,11 @@ def palette(video: np.ndarray, reference: np.ndarray | None = None) -> np.ndarra
     """
     if reference is None:
         raise ValueError("palette: expected a reference picture to take the colours from, got None")
-    O = np.array([[1, 1, 1], [1, 1, -2], [1, -1, 0]]) / np.sqrt([[3.0], [6.0], [2.0]])
+    opponent = np.array([[1, 1, 1], [1, 1, -2], [1, -1, 0]]) / np.sqrt([[3.0], [6.0], [2.0]])
     mean_v, cov_v = _moments(video)
     mean_r, cov_r = _moments(reference[None])
-    sigma_v, sigma_r = (np.sqrt(np.maximum(np.diag(O @ c @ O.T), 1e-6)) for c in (cov_v, cov_r))
-    matrix = O.T @ np.diag(np.clip(sigma_r / sigma_v, 1 / 3, 3)) @ O
+    sigma_v, sigma_r = (np.sqrt(np.maximum(np.diag(opponent @ c @ opponent.T), 1e-6)) for c in (cov_v, cov_r))
+    matrix = opponent.T @ np.diag(np.clip(sigma_r / sigma_v, 1 / 3, 3)) @ opponent
     return _affine(video, matrix, mean_r - matrix @ mean_v)
 
 

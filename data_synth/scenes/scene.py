@@ -196,7 +196,7 @@ def _draw_camera(rng: np.random.Generator) -> Camera:
 def _draw_texture(rng: np.random.Generator, rich: bool) -> tuple[tx.Texture, str]:
     odds = dict(_KIND_ODDS)
     if rich:
-        odds.update(leaves=0.5, cloud=0.3, plain=0.0, named=0.0)
+        odds.update(leaves=0.5, cloud=0.3, gradient=0.06, plain=0.0, named=0.0)
     p = np.array(list(odds.values()))
     kind = str(rng.choice(list(odds), p=p / p.sum()))
     if kind == "named":
@@ -212,7 +212,7 @@ def _draw_texture(rng: np.random.Generator, rich: bool) -> tuple[tx.Texture, str
     for column in (1, 2):
         tint = rng.normal(size=3)
         tint -= tint.mean()
-        mix[:, column] = tint / np.linalg.norm(tint) * rng.uniform(10, 60 if rich else 28)
+        mix[:, column] = tint / np.linalg.norm(tint) * (rng.uniform(25, 65) if rich else rng.uniform(10, 28))
     if kind == "plain":
         mix[:] = 0
     texture = tx.Texture(kind, int(rng.integers(tx.TILES_PER_KIND)), tuple(np.clip(base, 20, 236)),

@@ -1,0 +1,60 @@
+"""The pair record: lossless round trip, and refusal of what is not a pair."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from v2v.data import pairs
+from v2v.errors import InputError
+
+
+def make(T=3, H=10, W=14, reference=True) -> pairs.Pair:
+    rng = np.random.default_rng(0)
+    video = rng.integers(0, 256, (2, T, H, W, 3), dtype=np.uint8)
+    return pairs.Pair(
+        source=video[0], target=video[1], mask=(rng.random((T, H, W)) < 0.5).astype(np.uint8) * 255,
+        reference=rng.integers(0, 256, (8, 9, 3), dtype=np.uint8) if reference else None,
+        instructions=("make it warm", "wärmer, bitte"), source_caption="a", target_caption="b", edit="warmer",
+        recipe="photometric", seed=3_000_000_001, provenance={"slots": {"it": "the left half"}}, active=(1, T))
+
+
+@pytest.mark.parametrize("reference", [True, False])
+@pytest.mark.parametrize("as_bytes", [True, False], ids=["strings as bytes", "strings"])
+def test_decode_inverts_encode(reference, as_bytes):
+    pair = make(reference=reference)
+    record = pairs.encode(pair)
+    assert all(isinstance(v, (bytes, str, int)) for v in record.values())
+    if as_bytes:  # as TFDS hands them back
+        record = {k: v.encode() if isinstance(v, str) else v for k, v in record.items()}
+    back = pairs.decode(record)
+    for field in dataclasses.fields(pair):
+        a, b = getattr(pair, field.name), getattr(back, field.name)
+        if isinstance(a, np.ndarray):
+            np.testing.assert_array_equal(a, b, err_msg=field.name)
+            assert a.dtype == b.dtype
+        else:
+            assert a == b, field.name
+
+
+def test_other_schema_and_damage_are_refused():
+    record = pairs.encode(make())
+    with pytest.raises(InputError, match="expected schema 1, got 7.*v2v synth"):
+        pairs.decode({**record, "schema_version": 7})
+    with pytest.raises(InputError, match="target is not a readable PNG"):
+        pairs.decode({**record, "target": record["target"][:20]})
+    with pytest.raises(InputError, match="do not divide into 4 frames"):
+        pairs.decode({**record, "frames": 4})
+
+
+@pytest.mark.parametrize("change, message", [
+    ({"source": np.zeros((0, 4, 4, 3), np.uint8)}, "pair.source: expected non-empty"),
+    ({"target": np.zeros((3, 10, 13, 3), np.uint8)}, "pair.target"),
+    ({"mask": np.zeros((3, 10, 14, 3), np.uint8)}, "pair.mask.*one plane"),
+    ({"reference": np.zeros((4, 4), np.uint8)}, "pair.reference"),
+    ({"instructions": ("",)}, "pair.instructions"),
+    ({"active": (2, 2)}, "pair.active"),
+])
+def test_malformed_pairs_are_refused(change, message):
+    with pytest.raises(InputError, match=message):
+        dataclasses.replace(make(), **change)

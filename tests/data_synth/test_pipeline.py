@@ -1,0 +1,138 @@
+"""The engine: determinism, words, transitions, gates and counts."""
+
+import dataclasses
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from data_synth import filters, instruct, pipeline, transition
+from data_synth.preview import preview
+from v2v.data import pairs as pr
+from v2v.errors import InputError
+
+SMALL = {"T": 5, "H": 32, "W": 40}
+
+
+def make(seed=0, **options):
+    while True:
+        pair, _ = pipeline.make_pair(seed, **{**SMALL, **options})
+        if pair:
+            return pair
+        seed += 1
+
+
+def same(a, b) -> bool:
+    return pr.encode(a) == pr.encode(b)
+
+
+def test_a_pair_is_a_function_of_its_seed():
+    for seed in (0, 1, pipeline.SCORE_SEED_BASE + 5):
+        assert same(make(seed), make(seed))
+    assert not same(make(1), make(2))
+
+
+def test_workers_change_nothing():
+    one, two = (list(pipeline.generate(12, seed=40, workers=w, **SMALL)) for w in (1, 2))
+    assert len(one) == 12 and all(same(a, b) for a, b in zip(one, two, strict=True))
+
+
+def test_default_mix_and_every_edit():
+    counts = Counter(p.edit for p in pipeline.generate(250, **SMALL))
+    local = sum(counts[e] for e in pipeline.FAMILIES["local"])
+    assert 95 < local < 155 and len(counts) >= len(pipeline.EDITS) - 1
+    for edit in pipeline.EDITS:
+        assert make(edits=(edit,)).edit == edit
+    with pytest.raises(InputError, match="expected names among local.*got 'explode'"):
+        pipeline.make_pair(0, edits=("explode",))
+
+
+def test_every_word_is_in_the_vocabulary():
+    known = set(instruct.vocabulary())
+    assert len(known) < 350
+    longest = 0
+    for seed in range(2000):
+        edit = pipeline.EDITS[seed % len(pipeline.EDITS)]
+        pair, _ = pipeline.make_pair(seed, T=2, H=16, W=16, edits=(edit,))
+        if pair is None:
+            continue
+        assert 2 <= len(pair.instructions) <= 8 and len(set(pair.instructions)) == len(pair.instructions)
+        for text in (*pair.instructions, pair.source_caption, pair.target_caption):
+            assert text == text.lower()
+            assert set(instruct.words(text)) <= known, (text, set(instruct.words(text)) - known)
+        longest = max(longest, *(len(i.split()) for i in pair.instructions))
+    assert longest <= 22
+    for seed in range(200):
+        _, caption = pipeline.make_clip(seed, T=1, H=16, W=16)
+        assert set(instruct.words(caption)) <= known, caption
+
+
+def test_clips_of_any_size():
+    for size in ({"T": 1, "H": 31, "W": 17}, {"T": 6, "H": 20, "W": 50}):
+        video, caption = pipeline.make_clip(3, **size)
+        assert video.shape == (size["T"], size["H"], size["W"], 3) and video.dtype == np.uint8 and caption
+
+
+@pytest.mark.parametrize("start, end, blend", [(2, 5, 0), (0, 3, 0), (1, 5, 2)])
+def test_splice(start, end, blend):
+    pair = make(transition=0.0, edits=("negative",))
+    out = transition.splice(pair, start, end, blend)
+    for k in range(5):
+        on = start <= k < end
+        assert out.active == (start, end) and (out.mask[k].max() > 0) == on
+        if not on:
+            np.testing.assert_array_equal(out.target[k], pair.source[k])
+        elif k >= start + blend:
+            np.testing.assert_array_equal(out.target[k], pair.target[k])
+        else:
+            weight = (k - start + 1) / (blend + 1)
+            mix = (1 - weight) * pair.source[k].astype(float) + weight * pair.target[k]
+            np.testing.assert_allclose(out.target[k], mix, atol=0.51)
+
+
+def test_transition_draws_are_valid_and_as_frequent_as_asked():
+    pair = make(transition=0.0, edits=("negative",))
+    drawn = [transition.add_transition(pair, np.random.default_rng(s), 0.5).active for s in range(400)]
+    limited = [a for a in drawn if a != (0, 5)]
+    assert 150 < len(limited) < 250
+    assert any(end < 5 for _, end in limited) and all(end - start >= 2 for start, end in limited)
+
+
+def test_gates_name_their_reason():
+    good = make(transition=0.0, edits=("negative",))
+    assert filters.keep(good) == (True, "")
+    none, zero = np.zeros_like(good.mask), np.zeros_like(good.source)
+    bad = {
+        "too dark": {"source": zero},
+        "too bright": {"source": zero + 255},
+        "nothing to see": {"source": zero + 100},
+        "mask too small": {"mask": none},
+        "change outside the mask": {"mask": np.concatenate([good.mask[:4], none[4:]])},
+        "change too small": {"target": good.source},
+    }
+    for reason, change in bad.items():
+        assert filters.keep(dataclasses.replace(good, **change)) == (False, reason)
+
+
+def test_drops_are_counted():
+    dropped = Counter()
+    kept = sum(1 for _ in pipeline.generate(60, seed=0, dropped=dropped, edits=("blur",), **SMALL))
+    seeds = 0
+    reasons = Counter()
+    while kept:
+        pair, reason = pipeline.make_pair(seeds, edits=("blur",), **SMALL)
+        kept, seeds = kept - (pair is not None), seeds + 1
+        if pair is None:
+            reasons[reason] += 1
+    assert dropped == reasons and dropped["blur: change too small"] > 0
+
+
+def test_a_hopeless_request_ends(monkeypatch):
+    monkeypatch.setattr(filters, "keep", lambda pair: (False, "never"))
+    with pytest.raises(InputError, match="expected most seeds to give one, got 0 of 501.*never"):
+        list(pipeline.generate(1, T=1, H=16, W=16, edits=("negative",)))
+
+
+def test_preview_writes_a_sheet(tmp_path):
+    path = preview([make(0), make(1)], tmp_path / "sheets" / "a.png")
+    assert path.stat().st_size > 1000 and [p.name for p in path.parent.iterdir()] == ["a.png"]

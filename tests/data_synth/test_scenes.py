@@ -1,0 +1,81 @@
+"""Scenes: exact masks, twins that differ only where the mask says, one look at every resolution."""
+
+import dataclasses
+
+import cv2
+import numpy as np
+import pytest
+
+from data_synth import pipeline
+from data_synth.scenes import edits, objects, render, scene
+
+
+def twins(name, seeds, T=4, H=48, W=64):
+    made = 0
+    for seed in range(seeds):
+        drawn = scene.sample_scene(pipeline.stream(seed, "scene"), aspect=W / H)
+        twin = edits.local_edit(name, drawn, pipeline.stream(seed, "edit"), T, H, W)
+        if not isinstance(twin, str):
+            made += 1
+            yield twin
+    assert made > 0.7 * seeds
+
+
+@pytest.mark.parametrize("name", edits.LOCAL)
+def test_outside_the_mask_nothing_changes(name):
+    for twin in twins(name, 12):
+        difference = np.abs(twin.source.astype(int) - twin.target).max(-1)
+        assert difference[~twin.mask].max(initial=0) == 0
+        # and inside it, nearly everything visible does
+        assert (difference[twin.mask] > 0).mean() > 0.6, name
+
+
+@pytest.mark.parametrize("name", edits.LOCAL)
+def test_source_is_the_scene_rendered_anew_and_target_its_twin(name):
+    twin = next(twins(name, 1))
+    np.testing.assert_array_equal(twin.source, render.render(twin.before, 4, 48, 64))
+    np.testing.assert_array_equal(twin.target, render.render(twin.after, 4, 48, 64))
+    assert (twin.reference is None) == (name == "remove")
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_one_scene_at_two_sizes(seed):
+    drawn = scene.sample_scene(pipeline.stream(seed, "scene"))
+    small = render.render(drawn, 3, 64, 64).astype(float)
+    large = render.render(drawn, 3, 128, 128)
+    reduced = np.stack([cv2.resize(frame, (64, 64), interpolation=cv2.INTER_AREA) for frame in large])
+    assert np.abs(reduced - small).mean() < 3.0
+    few, many = render.layers(drawn, 3, 64, 64).coverage(), render.layers(drawn, 5, 64, 64).coverage()
+    np.testing.assert_array_equal(few, many[::2])  # frame 1 of 3 is frame 2 of 5
+
+
+@pytest.mark.parametrize("shape", objects.SHAPES)
+def test_shapes_fill_their_size(shape):
+    thing = objects.Object(shape, "red", 0.5, pinned=True)
+    bare = scene.Scene(scene.named_background("white")[0], "", (thing,))
+    covered = render.layers(bare, 1, 100, 100).coverage()[0]
+    rows, columns = np.flatnonzero(covered.max(1) > 0.5), np.flatnonzero(covered.max(0) > 0.5)
+    for low, high in ((rows[0], rows[-1]), (columns[0], columns[-1])):
+        assert 38 <= high - low + 1 <= 62  # a diameter of 50 pixels, give or take the shape
+        assert abs((low + high) / 2 - 49.5) < 6
+    assert 0.3 < covered.sum() / (np.pi * 25**2) < 1.3
+
+
+def test_objects_are_named_apart_and_kept_apart():
+    for seed in range(60):
+        drawn = scene.sample_scene(pipeline.stream(seed, "scene"))
+        things = drawn.objects
+        assert len({o.colour for o in things}) == len({o.shape for o in things}) == len(things)
+        assert all(scene.visible_on(o.colour, drawn.texture) for o in things)
+        made = render.layers(drawn, 5, 32, 32)
+        shared = sum(made.coverage((i,)) > 0.5 for i in range(len(things))) if things else np.zeros(1)
+        assert (shared > 1).mean() < 0.01
+
+
+def test_an_object_partly_outside_the_frame_is_cut():
+    thing = objects.Object("ball", "red", 0.4, start=(-0.6, 0.0), end=(2.0, 0.3), pinned=True)
+    bare = scene.Scene(scene.named_background("white")[0], "", (thing,))
+    video = render.render(bare, 5, 40, 40)
+    assert (video[0] != 255).any() and video.shape == (5, 40, 40, 3)
+    empty = render.render(dataclasses.replace(bare, objects=()), 5, 40, 40)
+    np.testing.assert_array_equal(video[-1], empty[-1])  # gone by the end
