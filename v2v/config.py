@@ -1,0 +1,227 @@
+"""What every part is made of: frozen dataclasses, checked when made, and the named models.
+
+No logic lives here. `embedded()` (shipped with the package) and `wan22_ti2v_5b()` (the paper's backbone) are two settings of
+the same classes; `debug()` is a third, small enough for tests. Sources: reference tables of Wan2.2-TI2V-5B and EasyV2V section 5.
+"""
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Literal
+
+# Linear layers that carry LoRA: q, k, v, o of both attentions and both FFN linears (0.64 B parameters at rank 256 and 5B,
+# the figure of the paper's Table IV; attention alone would be 0.38 B).
+LORA_TARGETS = r"blocks/(self_attn|cross_attn)/(q|k|v|o)$|blocks/ffn/(up|down)$"
+
+
+@dataclass(frozen=True)
+class DiTConfig:
+    """A Wan2.2-type video DiT."""
+
+    width: int = 3072
+    ffn_width: int = 14336
+    heads: int = 24
+    layers: int = 30
+    in_channels: int = 48  # 96 for editors conditioned by channel concatenation
+    out_channels: int = 48
+    patch: tuple[int, int, int] = (1, 2, 2)
+    text_width: int = 4096
+    text_len: int = 512  # padding is attended to, so the length is part of the model
+    freq_dim: int = 256  # width of the sinusoid that embeds flow time
+    eps: float = 1e-6
+    rope_theta: float = 10000.0
+    qk_gain: float = 1.0  # initial gain of the q and k norms; small heads need more than 1 to attend sharply
+    remat: Literal["none", "full", "dots"] = "none"  # what the backward pass recomputes
+    dtype: Literal["bfloat16", "float32"] = "bfloat16"  # of matmuls; residual stream, norms and modulation are float32
+
+    def __post_init__(self):
+        if self.width % self.heads or (self.width // self.heads) % 2:
+            raise ValueError(
+                f"DiTConfig: width must split into heads of even size, got {self.width=} {self.heads=}"
+            )
+        if self.in_channels not in (self.out_channels, 2 * self.out_channels):
+            raise ValueError(
+                f"DiTConfig: in_channels must be out_channels or twice that, got {self.in_channels} and {self.out_channels}"
+            )
+
+    @property
+    def head_dim(self) -> int:
+        return self.width // self.heads
+
+
+@dataclass(frozen=True)
+class VAEConfig:
+    """A Wan2.2-type causal 3-D VAE with parameter-free residual down and up paths."""
+
+    base_dim: int = 160
+    decoder_base_dim: int = 256
+    z_dim: int = 48
+    dim_mult: tuple[int, ...] = (1, 2, 4, 4)
+    num_res_blocks: int = 2
+    temporal_downsample: tuple[bool, ...] = (False, True, True)
+    patch: int = 2
+    mean: tuple[float, ...] = ()  # per-channel statistics of the latents; () stands for zeros and ones
+    std: tuple[float, ...] = ()
+    dtype: Literal["bfloat16", "float32"] = "float32"
+
+    def __post_init__(self):
+        if len(self.temporal_downsample) != len(self.dim_mult) - 1:
+            raise ValueError(
+                f"VAEConfig: temporal_downsample needs {len(self.dim_mult) - 1} entries, got {self.temporal_downsample}"
+            )
+        if self.dim_mult[-1] != self.dim_mult[-2]:
+            raise ValueError(f"VAEConfig: the last two stages must be equally wide, got dim_mult={self.dim_mult}")
+        for name in ("mean", "std"):
+            if len(getattr(self, name)) not in (0, self.z_dim):
+                raise ValueError(
+                    f"VAEConfig.{name}: expected {self.z_dim} numbers, got {len(getattr(self, name))}"
+                )
+
+    @property
+    def stride_t(self) -> int:
+        return 2 ** sum(self.temporal_downsample)
+
+    @property
+    def stride_xy(self) -> int:
+        return self.patch * 2 ** len(self.temporal_downsample)
+
+    def latent_shape(self, T: int, H: int, W: int) -> tuple[int, int, int, int]:
+        """(t, y, x, c) of a clip; T must be 1 modulo the temporal stride and H, W multiples of the spatial one."""
+        if (T - 1) % self.stride_t or H % self.stride_xy or W % self.stride_xy:
+            raise ValueError(
+                f"VAE: a clip needs T = {self.stride_t}n+1 frames and sides divisible by {self.stride_xy}, got {T}x{H}x{W}"
+            )
+        return (T - 1) // self.stride_t + 1, H // self.stride_xy, W // self.stride_xy, self.z_dim
+
+
+@dataclass(frozen=True)
+class TextConfig:
+    """A umT5-type encoder: T5 blocks with relative position biases of their own in every layer."""
+
+    vocab: int = 256384
+    width: int = 4096
+    key_width: int = 64
+    heads: int = 64
+    ffn_width: int = 10240
+    layers: int = 24
+    buckets: int = 32
+    max_distance: int = 128
+    text_len: int = 512
+    eps: float = 1e-6
+    dtype: Literal["bfloat16", "float32"] = "bfloat16"
+
+
+@dataclass(frozen=True)
+class LoRAConfig:
+    rank: int = 256
+    alpha: float | None = None  # None stands for alpha = rank, a scale of 1
+    targets: str = LORA_TARGETS  # regex searched in the path of each Dense layer
+
+    def __post_init__(self):
+        if self.rank < 1:
+            raise ValueError(f"LoRAConfig.rank must be at least 1, got {self.rank}")
+
+    @property
+    def scale(self) -> float:
+        return 1.0 if self.alpha is None else self.alpha / self.rank
+
+
+@dataclass(frozen=True)
+class ConditionConfig:
+    """How source, mask and reference reach the model (DESIGN: the contract of the model)."""
+
+    layout: Literal["sequence", "channel", "add"] = "sequence"
+    rope: Literal["contiguous", "shared"] = "contiguous"  # temporal positions: source -> target -> reference, or equal
+    time: Literal["zero", "same"] = "zero"  # flow time of clean tokens
+    attention: Literal["full", "one_way"] = "full"  # one_way: condition tokens don't look at noisy ones
+
+
+@dataclass(frozen=True)
+class FlowConfig:
+    """The straight path between data and noise, how it is sampled in training and walked in inference."""
+
+    shift: float = 5.0  # tau' = s tau / (1 + (s-1) tau): moves training and sampling towards noise
+    sampling: Literal["shifted_uniform", "logit_normal"] = "shifted_uniform"
+    steps: int = 50
+    guidance: float = 3.0
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    name: str = "wan22_ti2v_5b"
+    frames: int = 81
+    height: int = 480
+    width: int = 832
+    dit: DiTConfig = field(default_factory=DiTConfig)
+    vae: VAEConfig = field(default_factory=VAEConfig)
+    text: TextConfig = field(default_factory=TextConfig)
+    lora: LoRAConfig = field(default_factory=LoRAConfig)
+    condition: ConditionConfig = field(default_factory=ConditionConfig)
+    flow: FlowConfig = field(default_factory=FlowConfig)
+
+    def __post_init__(self):
+        if self.dit.out_channels != self.vae.z_dim:
+            raise ValueError(
+                f"ModelConfig: the DiT predicts {self.dit.out_channels} channels, the VAE has {self.vae.z_dim}"
+            )
+        if (self.dit.text_width, self.dit.text_len) != (self.text.width, self.text.text_len):
+            raise ValueError("ModelConfig: dit.text_width/text_len must equal text.width/text_len")
+        t, y, x, _ = self.vae.latent_shape(self.frames, self.height, self.width)
+        for size, p in zip((t, y, x), self.dit.patch, strict=True):
+            if size % p:
+                raise ValueError(f"ModelConfig: latents {(t, y, x)} don't divide by the patch {self.dit.patch}")
+
+
+def wan22_ti2v_5b() -> ModelConfig:
+    """Wan2.2-TI2V-5B as EasyV2V uses it: 81x480x832, rank 256, prompt guidance 3."""
+    return ModelConfig(vae=VAEConfig(mean=WAN22_MEAN, std=WAN22_STD))
+
+
+def embedded() -> ModelConfig:
+    """The model shipped with the package: 9x64x64 pixels, 48 tokens a stream, small enough to train on two CPU cores."""
+    return ModelConfig(
+        name="embedded",
+        frames=9,
+        height=64,
+        width=64,
+        dit=DiTConfig(
+            width=192, ffn_width=768, heads=6, layers=6, in_channels=24, out_channels=24, text_width=96, text_len=24,
+            freq_dim=64, rope_theta=100.0, qk_gain=1.5, dtype="float32",
+        ),
+        vae=VAEConfig(
+            base_dim=16, decoder_base_dim=16, z_dim=24, dim_mult=(1, 4, 4), num_res_blocks=1,
+            temporal_downsample=(True, True),
+        ),
+        text=TextConfig(
+            vocab=512, width=96, key_width=24, heads=4, ffn_width=192, layers=2, buckets=16, max_distance=32, text_len=24,
+            dtype="float32",
+        ),
+        lora=LoRAConfig(rank=64),
+        condition=ConditionConfig(rope="shared"),
+        flow=FlowConfig(shift=3.0, steps=4, guidance=1.0),
+    )  # fmt: skip
+
+
+def debug() -> ModelConfig:
+    """The smallest model with every part: what tests train in seconds."""
+    big = embedded()
+    return dataclasses.replace(
+        big,
+        name="debug",
+        frames=5,
+        height=32,
+        width=32,
+        dit=dataclasses.replace(
+            big.dit, width=32, ffn_width=64, heads=2, layers=2, in_channels=8, out_channels=8, text_width=16
+        ),
+        vae=VAEConfig(
+            base_dim=4, decoder_base_dim=4, z_dim=8, dim_mult=(1, 2, 2), num_res_blocks=1,
+            temporal_downsample=(True, True),
+        ),
+        text=dataclasses.replace(big.text, width=16, key_width=4, heads=2, ffn_width=32, layers=1),
+        lora=LoRAConfig(rank=4),
+    )  # fmt: skip
+
+
+# Per-channel mean and standard deviation of Wan2.2-VAE latents, as published with the VAE's code.
+WAN22_MEAN: tuple[float, ...] = ()
+WAN22_STD: tuple[float, ...] = ()

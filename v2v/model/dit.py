@@ -1,0 +1,176 @@
+"""The video DiT: noisy latents, flow time, text and conditions → velocity. tokens.py → **dit** → flow/.
+
+One block, with modulation (s1, c1, g1, s2, c2, g2) = table + e0 chosen per token between flow times tau and 0:
+    x ← x + g1 · SelfAttn( LN(x)(1+c1) + s1 )
+    x ← x + CrossAttn( LN_affine(x), text )
+    x ← x + g2 · FFN( LN(x)(1+c2) + s2 )
+Head, on target tokens only: Linear( LN(x)(1+c) + s ), (s, c) = table + e — from e, the time embedding, not from e0.
+The residual stream, norms, modulation, time MLP and head are float32; matmuls run in `cfg.dtype` (the original's policy).
+Wan2.2-TI2V-5B and the embedded model are this class with different numbers.
+"""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from v2v.config import ConditionConfig, DiTConfig
+from v2v.model.attention import Attention
+from v2v.model.layers import Dense, LayerNorm, select
+from v2v.model.rope import phases
+from v2v.model.tokens import NewEmbed, layout, patchify, unpatchify
+from v2v.shapes import Array, Bool, Float, Latents, Noisy, Tau, Text, Tokens
+
+REMAT = {"full": None, "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable}
+
+
+class DiT(nn.Module):
+    """velocity = DiT(z_tau, tau, text, source, mask, reference)."""
+
+    cfg: DiTConfig
+    condition: ConditionConfig = ConditionConfig()
+
+    @nn.compact
+    def __call__(
+        self,
+        z: Latents,
+        tau: Tau,
+        text: Text,
+        source: Latents | None = None,
+        mask: Latents | None = None,
+        reference: Latents | None = None,
+        first_clean: Bool[Array, "b"] | None = None,
+    ) -> Latents:
+        """Predict the velocity noise - data.
+
+        Args:
+          z: target latents at flow time tau, with as many channels as `cfg.in_channels` says (twice the output's when the
+            backbone is conditioned by channel concatenation: noise first, source second).
+          tau: 0 (data) … 1 (noise).
+          text: embeddings, zero beyond the true length; all `text_len` are attended to.
+          source, mask, reference: clean latents of the conditions; a mask needs a source. The new embeddings come from the
+            collection `embed`.
+          first_clean: True where latent frame 0 of `z` holds clean data (image-to-video).
+
+        Returns:
+          velocity, float32, with `cfg.out_channels` channels.
+        """
+        cfg, cond = self.cfg, self.condition
+        if source is None and mask is not None:
+            raise ValueError("DiT: a mask needs a source video to be added to; pass source=")
+        x, lay, noisy = self.embed_tokens(z, source, mask, reference, first_clean)
+        angles = jnp.asarray(phases(lay.positions, cfg.head_dim, cfg.rope_theta))
+        temb, tproj = self.embed_time(tau)
+        context = self.embed_text(text)
+        alone = lay.length == np.prod(lay.grid)
+        one_way = None if alone or cond.attention == "full" else (lay.target.start, lay.target.stop)
+
+        block = Block
+        if cfg.remat != "none":
+            block = nn.remat(Block, policy=REMAT[cfg.remat], prevent_cse=False)
+        scan = nn.scan(
+            block,
+            variable_axes={"params": 0, "lora": 0},
+            split_rngs={"params": True},
+            in_axes=nn.broadcast,
+            length=cfg.layers,
+        )
+        x, _ = scan(cfg, one_way, name="blocks")(x, context, tproj, noisy, angles)
+        target = slice(lay.target.start, lay.target.stop)
+        return unpatchify(
+            Head(cfg, name="head")(x[:, target], temb, noisy[:, target]), lay.grid, cfg.patch
+        )
+
+    def embed_tokens(self, z, source, mask, reference, first_clean) -> tuple[Tokens, object, Noisy]:
+        cfg, cond, b = self.cfg, self.condition, z.shape[0]
+        dtype = jnp.dtype(cfg.dtype)
+
+        def grid(v):
+            return None if v is None else tuple(n // p for n, p in zip(v.shape[1:4], cfg.patch, strict=True))
+
+        def new(v, name):
+            return NewEmbed(cfg.width, name=name)(patchify(v, cfg.patch))
+
+        x = Dense(cfg.width, dtype, name="patch_embedding")(patchify(z, cfg.patch)).astype(jnp.float32)
+        if source is not None:
+            src = new(source, "source")
+            if mask is not None:
+                src = src + new(mask, "mask")
+            if cond.layout == "sequence":
+                x = jnp.concatenate([src, x], 1)
+            else:  # adding an embedded source is also what zero-padded input channels compute
+                x = x + src
+        if reference is not None:
+            x = jnp.concatenate([x, new(reference, "reference")], 1)
+        lay = layout(grid(z), grid(source) if cond.layout == "sequence" else None, grid(reference), cond)
+
+        noisy = np.zeros(lay.length, bool)
+        noisy[lay.target] = True
+        noisy = jnp.broadcast_to(noisy | (cond.time == "same"), (b, lay.length))
+        if first_clean is not None:
+            frame = np.zeros(lay.length, bool)
+            frame[lay.target.start : lay.target.start + lay.grid[1] * lay.grid[2]] = True
+            noisy = noisy & ~(first_clean[:, None] & frame)
+        return x, lay, noisy
+
+    def embed_time(self, tau: Tau):
+        """Time embeddings at (tau, 0): e [2, b, d] for the head and e0 [2, b, 6, d] for the blocks, float32."""
+        cfg, f32 = self.cfg, jnp.float32
+        both = jnp.stack([tau.astype(f32), jnp.zeros_like(tau, f32)])
+        half = cfg.freq_dim // 2
+        freq = jnp.asarray(10000.0 ** (-np.arange(half) / half), f32)
+        args = (1000.0 * both)[..., None] * freq
+        h = Dense(cfg.width, f32, name="time_in")(jnp.concatenate([jnp.cos(args), jnp.sin(args)], -1))
+        e = Dense(cfg.width, f32, name="time_out")(nn.silu(h))
+        e0 = Dense(6 * cfg.width, f32, name="time_proj")(nn.silu(e))
+        return e, e0.reshape(2, -1, 6, cfg.width)
+
+    def embed_text(self, text: Text) -> Float[Array, "b m d"]:
+        dtype = jnp.dtype(self.cfg.dtype)
+        h = Dense(self.cfg.width, dtype, name="text_in")(text)
+        return Dense(self.cfg.width, dtype, name="text_out")(nn.gelu(h, approximate=True))
+
+
+class Block(nn.Module):
+    cfg: DiTConfig
+    one_way: tuple[int, int] | None = None  # where the target's tokens lie, when conditions must not see them
+
+    @nn.compact
+    def __call__(self, x: Tokens, context, tproj, noisy, angles):
+        cfg = self.cfg
+        table = self.param("modulation", nn.initializers.normal(cfg.width**-0.5), (6, cfg.width), jnp.float32)
+        at_tau, at_zero = tproj + table
+        s1, c1, g1, s2, c2, g2 = (select(noisy, at_tau[:, i], at_zero[:, i]) for i in range(6))
+
+        h = LayerNorm(cfg.eps, name="norm1")(x) * (1 + c1) + s1
+        h = Attention(cfg, name="self_attn")(h, angles=angles, one_way=self.one_way)
+        x = x + h.astype(jnp.float32) * g1
+        h = LayerNorm(cfg.eps, affine=True, name="norm_cross")(x)
+        x = x + Attention(cfg, name="cross_attn")(h, context=context).astype(jnp.float32)
+        h = LayerNorm(cfg.eps, name="norm2")(x) * (1 + c2) + s2
+        x = x + FFN(cfg, name="ffn")(h).astype(jnp.float32) * g2
+        return x, None
+
+
+class FFN(nn.Module):
+    cfg: DiTConfig
+
+    @nn.compact
+    def __call__(self, x: Tokens) -> Tokens:
+        dtype = jnp.dtype(self.cfg.dtype)
+        h = nn.gelu(Dense(self.cfg.ffn_width, dtype, name="up")(x), approximate=True)
+        return Dense(self.cfg.width, dtype, name="down")(h)
+
+
+class Head(nn.Module):
+    cfg: DiTConfig
+
+    @nn.compact
+    def __call__(self, x: Tokens, temb, noisy: Noisy) -> Float[Array, "b n e"]:
+        cfg = self.cfg
+        table = self.param("modulation", nn.initializers.normal(cfg.width**-0.5), (2, cfg.width), jnp.float32)
+        at_tau, at_zero = temb[:, :, None] + table
+        shift, scale = (select(noisy, at_tau[:, i], at_zero[:, i]) for i in range(2))
+        x = LayerNorm(cfg.eps, name="norm")(x) * (1 + scale) + shift
+        size = int(np.prod(cfg.patch)) * cfg.out_channels
+        return Dense(size, jnp.float32, nn.initializers.zeros, name="linear")(x)

@@ -1,0 +1,68 @@
+"""The small pieces of the DiT: a linear layer that knows LoRA, two norms, modulation. Used by attention.py and dit.py.
+
+Low-rank path of a linear layer, when the variable collection `lora` holds `a` [i, r] and `b` [r, o] for it:
+    y = x W + bias + (x a) b
+The factor alpha/r is folded into `b` by `lora.scaled` before the model runs, so no layer knows it.
+"""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from v2v.shapes import Array, Float
+
+
+class Dense(nn.Module):
+    """Linear layer on the last axis, matmul in `dtype`; adds the low-rank path when it finds one."""
+
+    features: int
+    dtype: jnp.dtype
+    kernel_init: nn.initializers.Initializer = nn.initializers.xavier_uniform()
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "*b i"]) -> Float[Array, "*b o"]:
+        kernel = self.param("kernel", self.kernel_init, (x.shape[-1], self.features), jnp.float32)
+        bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
+        x = x.astype(self.dtype)
+        y = x @ kernel.astype(self.dtype)
+        if self.has_variable("lora", "a"):
+            a, b = self.get_variable("lora", "a"), self.get_variable("lora", "b")
+            y = y + (x @ a.astype(self.dtype)) @ b.astype(self.dtype)
+        return y + bias.astype(self.dtype)
+
+
+class LayerNorm(nn.Module):
+    """Normalises the last axis in float32; affine only where the backbone has it (before cross-attention)."""
+
+    eps: float
+    affine: bool = False
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "*b d"]) -> Float[Array, "*b d"]:
+        x = x.astype(jnp.float32)
+        x = x - x.mean(-1, keepdims=True)
+        x = x * jax.lax.rsqrt((x * x).mean(-1, keepdims=True) + self.eps)
+        if self.affine:
+            x = x * self.param("scale", nn.initializers.ones, (x.shape[-1],), jnp.float32)
+            x = x + self.param("bias", nn.initializers.zeros, (x.shape[-1],), jnp.float32)
+        return x
+
+
+class RMSNorm(nn.Module):
+    """x / rms(x) * gain in float32. On q and k it runs over the whole width, before the split into heads."""
+
+    eps: float
+    gain: float = 1.0
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "*b d"]) -> Float[Array, "*b d"]:
+        scale = self.param("scale", nn.initializers.constant(self.gain), (x.shape[-1],), jnp.float32)
+        x = x.astype(jnp.float32)
+        return x * jax.lax.rsqrt((x * x).mean(-1, keepdims=True) + self.eps) * scale
+
+
+def select(
+    noisy: Float[Array, "b l"], at_tau: Float[Array, "b d"], at_zero: Float[Array, "b d"]
+) -> Float[Array, "b l d"]:
+    """Per-token modulation out of the two flow times there are; XLA fuses it, so no [l, 6, d] table is ever stored."""
+    return jnp.where(noisy[..., None], at_tau[:, None], at_zero[:, None])
