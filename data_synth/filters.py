@@ -19,38 +19,36 @@ MIN_DETAIL = 2.0  # least standard deviation of a clip
 
 def keep(pair: Pair) -> tuple[bool, str]:
     """Whether the pair is worth training on, and if not, why: one short constant string per gate."""
+    difference = np.maximum(pair.source, pair.target) - np.minimum(pair.source, pair.target)
     for gate in (_dark, _flat, _empty, _leak, _small):
-        reason = gate(pair)
+        reason = gate(pair, difference)
         if reason:
             return False, reason
     return True, ""
 
 
-def _dark(pair: Pair) -> str:
+def _dark(pair: Pair, difference: np.ndarray) -> str:
     luma = float(pair.source.mean())
     return "too dark" if luma < MIN_LUMA else "too bright" if luma > MAX_LUMA else ""
 
 
-def _flat(pair: Pair) -> str:
+def _flat(pair: Pair, difference: np.ndarray) -> str:
     return "nothing to see" if float(pair.source[0].std()) < MIN_DETAIL else ""
 
 
-def _empty(pair: Pair) -> str:
+def _empty(pair: Pair, difference: np.ndarray) -> str:
     start, end = pair.active
-    return "mask too small" if float((pair.mask[start:end] > 0).mean()) < MIN_AREA else ""
+    return "mask too small" if np.count_nonzero(pair.mask[start:end]) < MIN_AREA * pair.mask[start:end].size else ""
 
 
-def _leak(pair: Pair) -> str:
-    gap = np.where(pair.mask[..., None] > 0, 0, _difference(pair))
-    return "change outside the mask" if int(gap.max()) > LEAK else ""
+def _leak(pair: Pair, difference: np.ndarray) -> str:
+    outside = pair.mask == 0
+    return "change outside the mask" if outside.any() and int(difference[outside].max()) > LEAK else ""
 
 
-def _small(pair: Pair) -> str:
-    start, end = pair.active
-    change = _difference(pair)[start:end][pair.mask[start:end] > 0].astype(np.float32)
+def _small(pair: Pair, difference: np.ndarray) -> str:
+    # All change lies inside the mask by now, so the sum may run over everything.
+    change = difference.ravel().astype(np.float32)
+    mean_square = float(change @ change) / (3 * max(1, np.count_nonzero(pair.mask)))
     floor = MIN_CHANGE_PHOTOMETRIC if pair.recipe == "photometric" else MIN_CHANGE
-    return "change too small" if float(np.sqrt(np.mean(change * change))) < floor else ""
-
-
-def _difference(pair: Pair) -> np.ndarray:
-    return np.maximum(pair.source, pair.target) - np.minimum(pair.source, pair.target)
+    return "change too small" if mean_square < floor**2 else ""

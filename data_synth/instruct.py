@@ -11,6 +11,7 @@ import re
 
 import numpy as np
 
+from data_synth.scenes import draw
 from data_synth.scenes import objects as ob
 from data_synth.scenes import scene as sc
 from data_synth.scenes import textures as tx
@@ -131,11 +132,11 @@ def styled_caption(style: str, caption: str) -> str:
 
 def vocabulary() -> list[str]:
     """Every word that captions and instructions can contain, and common synonyms, sorted."""
-    texts = [*WHOLE, *REGIONS, *ob.COLOURS, *ob.SHAPES, *ob.SIZES, *PLACES, *tx.GRADIENTS, *sc.TEXTURE_WORDS.values(),
-             *STYLES.values(), _SYNONYMS, "a an the and over moving video of background at in on side corner edge half"]
+    texts = [*WHOLE, *REGIONS, *ob.COLOURS, *ob.SHAPES, *ob.SIZES, *PLACES, *tx.GRADIENTS, *draw.TEXTURE_WORDS.values(),
+             *STYLES.values(), _SYNONYMS, "a an and over moving video of landscape with sky hills plain background"]
     texts += [t for table in (PHOTOMETRIC_TEMPLATES, LOCAL_TEMPLATES) for row in table.values() for t in row]
     texts += [phrase for place in PLACES for phrase in _places(place)]
-    texts += [phrase for name in sc.background_names() for phrase in _grounds(name)]
+    texts += [phrase for name in draw.background_names() for phrase in _grounds(name)]
     return sorted({w for text in texts for w in words(re.sub(r"\{\w+\}", " ", text))})
 
 

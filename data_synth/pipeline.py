@@ -23,9 +23,11 @@ import numpy as np
 from data_synth import filters, instruct
 from data_synth import transition as tr
 from data_synth.experts.photometric import PHOTOMETRIC
+from data_synth.scenes import draw
 from data_synth.scenes import edits as ed
 from data_synth.scenes import render as rn
 from data_synth.scenes import scene as sc
+from data_synth.scenes import textures as tx
 from v2v.data.pairs import InputError, Pair
 
 SCORE_SEED_BASE = 3_000_000_000
@@ -61,11 +63,11 @@ def make_pair(seed: int, *, T: int = 9, H: int = 64, W: int = 64, edits: tuple[s
 def make_clip(seed: int, *, T: int = 9, H: int = 64, W: int = 64) -> tuple[np.ndarray, str]:
     """A clip and its caption, for text-to-video pretraining: (uint8 [T, H, W, 3], str).
 
-    A quarter show a texture alone; a third are in a photometric style that the caption names.
+    A quarter show a texture or landscape alone; a third are in a photometric style that the caption names.
     """
     rng = stream(seed, "clip")
-    count = (0, 0) if rng.random() < 0.25 else (1, 3)
-    scene = sc.sample_scene(rng, aspect=W / H, objects=count, rich=rng.random() < 0.3)
+    bare = rng.random() < 0.25
+    scene = draw.sample_scene(rng, aspect=W / H, objects=(0, 0) if bare else (1, 3), rich=bare or rng.random() < 0.3)
     video, caption = rn.render(scene, T, H, W), sc.caption(scene)
     if rng.random() < 0.33:
         style = str(rng.choice(list(instruct.STYLES)))
@@ -122,7 +124,7 @@ def _choose_edit(rng: np.random.Generator, edits: tuple[str, ...]) -> str:
 
 
 def _local(name: str, seed: int, rng: np.random.Generator, T: int, H: int, W: int) -> Pair | str:
-    scene = sc.sample_scene(stream(seed, "scene"), aspect=W / H, objects=(1, 2) if name == "insert" else (1, 3))
+    scene = draw.sample_scene(stream(seed, "scene"), aspect=W / H, objects=(1, 2) if name == "insert" else (1, 3))
     twin = ed.local_edit(name, scene, rng, T, H, W)
     if isinstance(twin, str):
         return twin
@@ -134,9 +136,9 @@ def _local(name: str, seed: int, rng: np.random.Generator, T: int, H: int, W: in
 
 
 def _photometric(name: str, seed: int, rng: np.random.Generator, T: int, H: int, W: int) -> Pair | str:
-    rich = name in _NEED_RICH or rng.random() < 0.6
-    count = (0, 0) if rng.random() < 0.35 else (1, 3)
-    scene = sc.sample_scene(stream(seed, "scene"), aspect=W / H, objects=count, rich=rich)
+    bare = rng.random() < 0.35
+    rich = bare or name in _NEED_RICH or rng.random() < 0.6
+    scene = draw.sample_scene(stream(seed, "scene"), aspect=W / H, objects=(0, 0) if bare else (1, 3), rich=rich)
     source = rn.render(scene, T, H, W)
     reference = _palette_picture(stream(seed, "reference"), min(H, W)) if name == "palette" else None
     target = PHOTOMETRIC[name](source, reference)
@@ -166,9 +168,9 @@ def half(region: str, H: int, W: int) -> tuple[slice, slice, slice]:
 def _palette_picture(rng: np.random.Generator, side: int) -> np.ndarray:
     """A picture with colours worth taking: a texture frame, or a named gradient."""
     if rng.random() < 0.3:
-        texture, words = sc.named_background(str(rng.choice(list(sc.tx.GRADIENTS))))
+        texture, words = draw.named_background(str(rng.choice(list(tx.GRADIENTS))))
         return rn.render(sc.Scene(texture, words), 1, side, side)[0]
-    return rn.render(sc.sample_scene(rng, objects=(0, 1), rich=True), 1, side, side)[0]
+    return rn.render(draw.sample_scene(rng, objects=(0, 1), rich=True), 1, side, side)[0]
 
 
 def _map_in_order(function: Callable, seeds: Iterator[int], workers: int, block: int) -> Iterator:

@@ -81,8 +81,8 @@ def posterise(video: np.ndarray, reference: np.ndarray | None = None) -> np.ndar
 
 
 def blur(video: np.ndarray, reference: np.ndarray | None = None) -> np.ndarray:
-    """Gaussian blur in space, sigma = 0.045 min(H, W) pixels, borders mirrored (edge pixel not repeated)."""
-    sigma = 0.045 * min(video.shape[1:3])
+    """Gaussian blur in space, sigma = 0.05 min(H, W) pixels, borders mirrored (edge pixel not repeated)."""
+    sigma = 0.05 * min(video.shape[1:3])
     return np.stack([cv2.GaussianBlur(frame, (0, 0), sigma, borderType=cv2.BORDER_REFLECT_101) for frame in video])
 
 

@@ -1,5 +1,5 @@
 """Procedural clips with exact ground truth.
 
-    seed → scene.py (draw) → edits.py (the twin) → render.py → video, twin, mask, reference, captions
-                              objects.py, textures.py draw the parts
+    seed → draw.py → scene.py → edits.py (the twin) → render.py → video, twin, mask, reference, captions
+                                                      objects.py, textures.py: the parts
 """

@@ -18,6 +18,7 @@ import dataclasses
 
 import numpy as np
 
+from data_synth.scenes import draw
 from data_synth.scenes import objects as ob
 from data_synth.scenes import render as rn
 from data_synth.scenes import scene as sc
@@ -104,13 +105,13 @@ def _insert(scene, rng, aspect):
     if not colours:
         return "no colour differs enough"
     colour, shape = str(rng.choice(colours)), str(rng.choice(shapes))
-    half = np.array([max(aspect, 1.0), max(1 / aspect, 1.0)])
+    extent = 2 * sc.half_extent(aspect)
     size_names = [str(s) for s in rng.permutation(["medium", "medium", "small", "large"])]
     for size_name in dict.fromkeys(size_names):
         for place in (str(p) for p in rng.permutation(list(PLACES))):
-            at = tuple(np.array(PLACES[place]) * half)
+            at = tuple(np.array(PLACES[place]) * extent)
             new = ob.Object(shape, colour, ob.SIZES[size_name], size_name, "plain", at, at, pinned=True)
-            if all(sc.apart(new, other, scene.camera, gap=1.0) for other in scene.objects):
+            if draw.free_of(new, scene):
                 after = dataclasses.replace(scene, objects=(*scene.objects, new))
                 slots = {"new": new.name, "size": size_name, "place": place}
                 return Edit("insert", slots), after, len(scene.objects)
@@ -136,16 +137,16 @@ def _replace(scene, rng, aspect):
 
 def _background(scene, rng, aspect):
     options = []
-    for name in sc.background_names():
-        texture, _ = sc.named_background(name)
+    for name in draw.background_names():
+        texture, _ = draw.named_background(name)
         if name != scene.texture.name and all(sc.visible_on(o.colour, texture) for o in scene.objects):
             options.append(name)
     if not options:
         return "no background shows every object"
     gradients = [n for n in options if n in tx.GRADIENTS]
     name = str(rng.choice(gradients if gradients and rng.random() < 0.55 else options))
-    texture, words = sc.named_background(name)
-    after = dataclasses.replace(scene, texture=texture, texture_name=words)
+    texture, words = draw.named_background(name)
+    after = dataclasses.replace(scene, texture=texture, ground_name=words, hills=())
     return Edit("background", {"background": name}), after, -1
 
 

@@ -3,7 +3,7 @@
 Scene → **layers** → video, masks. Composition is ordinary alpha blending, back to front, in display space:
 
     F = B · L                                      background times light (canonical backgrounds are unlit)
-    F ← F · (1 - shadow_i);  F ← F + alpha_i (C_i · L - F)      for each object i
+    F ← (1 - alpha_i) (1 - shadow_i) F + alpha_i C_i · L      for each object i
     footprint_i = [alpha_i > 0 or shadow_i > 0]
 
 An edit re-renders the same layers with some of them exchanged, so pixels outside the exchanged footprints are
@@ -82,11 +82,10 @@ def compose(made: Layers) -> np.ndarray:
     for s in made.sprites:
         for t, (frame, window) in enumerate(_windows(s, H, W)):
             pixels = video[t][frame]
-            pixels *= 1 - s.shadow[t][window][..., None]
-            lit = s.colour[t][window] * made.light[frame]
-            lit -= pixels
-            lit *= s.alpha[t][window][..., None]
-            pixels += lit
+            alpha = s.alpha[t][window][..., None]
+            # Not F + alpha (C - F): with alpha = 1 this form leaves no rounding trace of what is behind.
+            pixels *= (1 - s.shadow[t][window][..., None]) * (1 - alpha)
+            pixels += s.colour[t][window] * made.light[frame] * alpha
     video += 0.5
     np.clip(video, 0, 255, out=video)
     return video.astype(np.uint8)
@@ -97,6 +96,9 @@ def ground(scene: sc.Scene, light: np.ndarray, T: int) -> np.ndarray:
     H, W, _ = light.shape
     to_world = pixel_to_world(scene.camera, T, H, W)
     picture = tx.background(scene.texture, to_world, H, W)
+    for hill in scene.hills:
+        cover = _below(hill, to_world, H, W)[..., None]
+        picture += cover * (tx.background(hill.texture, to_world, H, W) - picture)
     if not scene.texture.canonical:
         picture *= light
     return np.clip(picture, 0, 255, out=picture)
@@ -120,12 +122,23 @@ def light_field(light: sc.Light, H: int, W: int) -> np.ndarray:
 
 def pixel_to_world(camera: sc.Camera, T: int, H: int, W: int) -> np.ndarray:
     """[T, 2, 3] affine maps from pixel index (x, y), centres at integers, to world coordinates."""
-    centre, zoom, roll = sc.camera_at(camera, sc.times(T))
+    centre, zoom, roll = sc.camera_at(camera, T)
     a, b = np.cos(roll) / zoom / min(H, W), np.sin(roll) / zoom / min(H, W)
     x0, y0 = 0.5 - W / 2, 0.5 - H / 2
     rows_x = np.stack([a, -b, a * x0 - b * y0 + centre[:, 0]], 1)
     rows_y = np.stack([b, a, b * x0 + a * y0 + centre[:, 1]], 1)
     return np.stack([rows_x, rows_y], 1)
+
+
+def _below(hill: sc.Hill, to_world: np.ndarray, H: int, W: int) -> np.ndarray:
+    """float32 [T, H, W] coverage of the ground under a skyline, antialiased over one pixel."""
+    columns = np.arange(W)
+    (a, b, tx0), (c, d, ty0) = to_world[:, 0].T[..., None], to_world[:, 1].T[..., None]
+    # World x of a column is taken on the frame's middle row: exact but for the little the roll adds.
+    x = a * columns + b * (H / 2) + tx0
+    skyline = hill.level + sum(amount * np.sin(2 * np.pi * f * x + phase) for f, amount, phase in hill.waves)
+    row = (skyline - c * columns - ty0) / d
+    return np.clip(np.arange(H, dtype=np.float32)[:, None] - row[:, None].astype(np.float32) + 0.5, 0, 1)
 
 
 def _windows(s: ob.Sprite, H: int, W: int):

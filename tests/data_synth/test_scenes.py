@@ -7,23 +7,23 @@ import numpy as np
 import pytest
 
 from data_synth import pipeline
-from data_synth.scenes import edits, objects, render, scene
+from data_synth.scenes import draw, edits, objects, render, scene
 
 
 def twins(name, seeds, T=4, H=48, W=64):
     made = 0
     for seed in range(seeds):
-        drawn = scene.sample_scene(pipeline.stream(seed, "scene"), aspect=W / H)
+        drawn = draw.sample_scene(pipeline.stream(seed, "scene"), aspect=W / H)
         twin = edits.local_edit(name, drawn, pipeline.stream(seed, "edit"), T, H, W)
         if not isinstance(twin, str):
             made += 1
             yield twin
-    assert made > 0.7 * seeds
+    assert made > 0.6 * seeds
 
 
 @pytest.mark.parametrize("name", edits.LOCAL)
 def test_outside_the_mask_nothing_changes(name):
-    for twin in twins(name, 12):
+    for twin in twins(name, 40, T=2):
         difference = np.abs(twin.source.astype(int) - twin.target).max(-1)
         assert difference[~twin.mask].max(initial=0) == 0
         # and inside it, nearly everything visible does
@@ -38,9 +38,9 @@ def test_source_is_the_scene_rendered_anew_and_target_its_twin(name):
     assert (twin.reference is None) == (name == "remove")
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(12))
 def test_one_scene_at_two_sizes(seed):
-    drawn = scene.sample_scene(pipeline.stream(seed, "scene"))
+    drawn = draw.sample_scene(pipeline.stream(seed, "scene"), rich=seed % 2 == 1)
     small = render.render(drawn, 3, 64, 64).astype(float)
     large = render.render(drawn, 3, 128, 128)
     reduced = np.stack([cv2.resize(frame, (64, 64), interpolation=cv2.INTER_AREA) for frame in large])
@@ -52,7 +52,7 @@ def test_one_scene_at_two_sizes(seed):
 @pytest.mark.parametrize("shape", objects.SHAPES)
 def test_shapes_fill_their_size(shape):
     thing = objects.Object(shape, "red", 0.5, pinned=True)
-    bare = scene.Scene(scene.named_background("white")[0], "", (thing,))
+    bare = scene.Scene(draw.named_background("white")[0], "", (thing,))
     covered = render.layers(bare, 1, 100, 100).coverage()[0]
     rows, columns = np.flatnonzero(covered.max(1) > 0.5), np.flatnonzero(covered.max(0) > 0.5)
     for low, high in ((rows[0], rows[-1]), (columns[0], columns[-1])):
@@ -63,7 +63,7 @@ def test_shapes_fill_their_size(shape):
 
 def test_objects_are_named_apart_and_kept_apart():
     for seed in range(60):
-        drawn = scene.sample_scene(pipeline.stream(seed, "scene"))
+        drawn = draw.sample_scene(pipeline.stream(seed, "scene"))
         things = drawn.objects
         assert len({o.colour for o in things}) == len({o.shape for o in things}) == len(things)
         assert all(scene.visible_on(o.colour, drawn.texture) for o in things)
@@ -74,7 +74,7 @@ def test_objects_are_named_apart_and_kept_apart():
 
 def test_an_object_partly_outside_the_frame_is_cut():
     thing = objects.Object("ball", "red", 0.4, start=(-0.6, 0.0), end=(2.0, 0.3), pinned=True)
-    bare = scene.Scene(scene.named_background("white")[0], "", (thing,))
+    bare = scene.Scene(draw.named_background("white")[0], "", (thing,))
     video = render.render(bare, 5, 40, 40)
     assert (video[0] != 255).any() and video.shape == (5, 40, 40, 3)
     empty = render.render(dataclasses.replace(bare, objects=()), 5, 40, 40)

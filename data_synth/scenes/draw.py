@@ -1,0 +1,165 @@
+"""The random draw of a scene.
+
+seed → **Scene** → edits, render. The draw takes care that what is asked later can be seen: objects differ in colour
+and in shape from one another, in colour from the background, are 18 to 45 % of the frame's short side, keep apart
+and stay inside the frame. Rejection does the rest.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from data_synth.scenes import objects as ob
+from data_synth.scenes import textures as tx
+from data_synth.scenes.scene import (
+    Camera,
+    Hill,
+    Light,
+    Scene,
+    apart,
+    frame_path,
+    half_extent,
+    inside,
+    visible_on,
+)
+
+TEXTURE_WORDS = {"leaves": "leaf texture", "cloud": "cloud texture", "gradient": "smooth background",
+                 "stripes": "striped background", "checker": "checkered background", "plain": "background"}
+_ODDS = {"leaves": 0.34, "cloud": 0.26, "gradient": 0.12, "stripes": 0.07, "checker": 0.05, "plain": 0.06,
+         "named": 0.10}
+_RICH_ODDS = {"leaves": 0.36, "cloud": 0.22, "gradient": 0.04, "stripes": 0.05, "checker": 0.04, "landscape": 0.29}
+_INSTANTS = 7  # path samples that collision and border tests look at
+
+
+def sample_scene(rng: np.random.Generator, *, aspect: float = 1.0, objects: tuple[int, int] = (1, 3),
+                 rich: bool = False) -> Scene:
+    """Draws a scene in which every object can be seen and named.
+
+    Args:
+      rng: source of randomness.
+      aspect: width / height of the frames it will be rendered to (places objects inside).
+      objects: least and greatest number of objects.
+      rich: a photograph-like clip: textured or a landscape, more contrast, colour and light (for photometric edits).
+    """
+    odds = _RICH_ODDS if rich else _ODDS
+    kind = _choice(rng, list(odds), list(odds.values()))
+    if kind == "landscape":
+        scene = _landscape(rng)
+    elif kind == "named":
+        scene = Scene(*named_background(_choice(rng, background_names())))
+    else:
+        scene = Scene(*_texture(rng, kind, rich))
+    scene = dataclasses.replace(scene, camera=_camera(rng), light=_light(rng, rich))
+    colours = [c for c in rng.permutation(list(ob.COLOURS)).tolist() if all(visible_on(c, t) for t in scene.textures)]
+    shapes = rng.permutation(ob.SHAPES).tolist()
+    placed, paths = [], []
+    for shape, colour in zip(shapes[: int(rng.integers(objects[0], objects[1] + 1))], colours, strict=False):
+        thing = _place(rng, shape, colour, paths, scene.camera, half_extent(aspect))
+        if thing is None:
+            break
+        placed.append(thing)
+        paths.append(frame_path(thing, scene.camera, _INSTANTS))
+    return dataclasses.replace(scene, objects=tuple(placed))
+
+
+def background_names() -> list[str]:
+    """Names of all canonical backgrounds: gradients, then colours."""
+    return [*tx.GRADIENTS, *ob.COLOURS]
+
+
+def named_background(name: str) -> tuple[tx.Texture, str]:
+    """Canonical background and the words a caption uses for it."""
+    words = f"{name} background" if name in tx.GRADIENTS else f"plain {name} background"
+    return tx.canonical(name, ob.COLOURS), words
+
+
+def free_of(thing: ob.Object, scene: Scene) -> bool:
+    """True when the thing touches none of the scene's objects at any time."""
+    path = frame_path(thing, scene.camera, _INSTANTS)
+    return all(apart(path, frame_path(other, scene.camera, _INSTANTS), gap=1.0) for other in scene.objects)
+
+
+def _place(rng, shape, colour, paths, camera, half) -> ob.Object | None:
+    pattern = _choice(rng, ob.PATTERNS, (0.7, 0.15, 0.15))
+    for attempt in range(24):
+        size_name = _choice(rng, list(ob.SIZES), (0.22, 0.48, 0.3) if attempt < 8 else (0.7, 0.3, 0.0))
+        size = ob.SIZES[size_name] * rng.uniform(0.9, 1.08)
+        start = rng.uniform(-1, 1, 2) * (half - size * 0.55)
+        move = rng.normal(size=2)
+        move *= rng.uniform(0, 0.35) / (np.hypot(*move) + 1e-6)
+        thing = ob.Object(shape, colour, size, size_name, pattern, _pair(start - move / 2), _pair(start + move / 2),
+                          wobble=_pair(rng.uniform(-0.03, 0.03, 2)), tilt=rng.uniform(-0.3, 0.3),
+                          spin=rng.uniform(-0.6, 0.6) * (rng.random() < 0.6))
+        path = frame_path(thing, camera, _INSTANTS)
+        if inside(path, half) and all(apart(path, other) for other in paths):
+            return thing
+    return None
+
+
+def _camera(rng: np.random.Generator) -> Camera:
+    pan = rng.normal(size=2)
+    pan *= (rng.random() < 0.85) * rng.uniform(0.02, 0.3) / (np.hypot(*pan) + 1e-6)
+    zoom = rng.uniform(-0.18, 0.18) * (rng.random() < 0.4)
+    roll = rng.uniform(-0.15, 0.15) * (rng.random() < 0.3)
+    return Camera(_pair(pan), (0.0, zoom), (0.0, roll), ease=rng.uniform(-0.5, 0.5))
+
+
+def _light(rng: np.random.Generator, rich: bool) -> Light:
+    angle = rng.uniform(-2.4, -0.7)  # from above
+    exposure = rng.uniform(0.55, 1.3) if rich else rng.uniform(0.85, 1.12)
+    return Light(exposure, temperature=rng.uniform(-0.07, 0.07) * (2 if rich else 1),
+                 gradient=_pair(rng.uniform(-0.22, 0.22, 2)), vignette=rng.uniform(0, 0.3) * (rng.random() < 0.6),
+                 direction=(float(np.cos(angle)), float(np.sin(angle))))
+
+
+def _texture(rng: np.random.Generator, kind: str, rich: bool, colour: str = "") -> tuple[tx.Texture, str]:
+    colour = colour or _choice(rng, list(ob.COLOURS))
+    # Muted: between the pure colour and mid-grey, away from the ends so that light and texture do not clip.
+    base = 128 + (np.array(ob.COLOURS[colour], float) - 128) * rng.uniform(0.55, 0.85) + rng.normal(size=3) * 8
+    mix = np.zeros((3, 3))
+    contrast = rng.uniform(35, 75) if rich else rng.uniform(16, 40)
+    if kind in ("stripes", "checker") and not rich:
+        contrast *= 0.8
+    if kind != "plain":
+        mix[:, 0] = contrast * (1 + 0.15 * rng.normal(size=3)) * (1 if rng.random() < 0.5 else -1)
+        for column in (1, 2):
+            tint = rng.normal(size=3)
+            tint -= tint.mean()
+            mix[:, column] = tint / np.linalg.norm(tint) * (rng.uniform(25, 65) if rich else rng.uniform(10, 28))
+    texture = tx.Texture(kind, int(rng.integers(tx.TILES_PER_KIND)), tuple(np.clip(base, 20, 236).tolist()),
+                         tuple(map(tuple, mix.tolist())), scale=rng.uniform(1.3, 2.6),
+                         angle=rng.uniform(0, 2 * np.pi), offset=_pair(rng.uniform(0.3, 0.7, 2)))
+    return texture, f"{colour} {TEXTURE_WORDS[kind]}"
+
+
+def _landscape(rng: np.random.Generator) -> Scene:
+    """Sky over one or two rough hills: the large light and dark parts, and the horizon, of outdoor footage."""
+    sky_colour = _choice(rng, ("blue", "cyan", "white", "grey", "orange", "pink"))
+    sky, _ = _texture(rng, _choice(rng, ("cloud", "gradient")), False, sky_colour)
+    hills, colour, level = [], "", rng.uniform(-0.25, 0.15)
+    for _ in range(int(rng.integers(1, 3))):
+        colour = _choice(rng, ("green", "brown", "grey", "yellow", "orange", "black"))
+        texture, _ = _texture(rng, _choice(rng, ("leaves", "cloud")), True, colour)
+        waves = [(f, rng.uniform(0.2, 1) * 0.07 / f, rng.uniform(0, 6.28)) for f in (0.6, 1.3, 2.9, 6.1)]
+        hills.append(Hill(texture, level, tuple(waves)))
+        level += rng.uniform(0.1, 0.25)
+    return Scene(sky, f"landscape with a {sky_colour} sky and {colour} hills".replace("a orange", "an orange"),
+                 hills=tuple(hills))
+
+
+def _choice(rng: np.random.Generator, options, odds=None) -> str:
+    """rng.choice at a tenth of its price."""
+    if odds is None:
+        return options[int(rng.integers(len(options)))]
+    at = rng.random() * sum(odds)
+    for option, weight in zip(options, odds, strict=True):
+        at -= weight
+        if at < 0:
+            return option
+    return options[0]
+
+
+def _pair(xy: np.ndarray) -> tuple[float, float]:
+    return float(xy[0]), float(xy[1])
