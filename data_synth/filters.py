@@ -14,13 +14,15 @@ MIN_CHANGE = 20.0  # least root mean square of source - target inside the mask, 
 MIN_CHANGE_PHOTOMETRIC = 12.0
 LEAK = 0  # greatest |source - target| outside the mask, in grey levels
 MIN_LUMA, MAX_LUMA = 16.0, 240.0  # mean brightness of a clip in which something can be seen
-MIN_DETAIL = 2.0  # least standard deviation of a clip
+MIN_DETAIL = 2.0  # least standard deviation of a frame, in grey levels
+MIN_MOTION = 0.25  # least mean |last frame - first frame|, in grey levels
+WORDS = (2, 22)  # least and greatest length of an instruction
 
 
 def keep(pair: Pair) -> tuple[bool, str]:
     """Whether the pair is worth training on, and if not, why: one short constant string per gate."""
     difference = np.maximum(pair.source, pair.target) - np.minimum(pair.source, pair.target)
-    for gate in (_dark, _flat, _empty, _leak, _small):
+    for gate in (_dark, _flat, _static, _wordy, _empty, _leak, _small):
         reason = gate(pair, difference)
         if reason:
             return False, reason
@@ -34,6 +36,16 @@ def _dark(pair: Pair, difference: np.ndarray) -> str:
 
 def _flat(pair: Pair, difference: np.ndarray) -> str:
     return "nothing to see" if float(pair.source[0].std()) < MIN_DETAIL else ""
+
+
+def _static(pair: Pair, difference: np.ndarray) -> str:
+    first, last = pair.source[0].astype(np.int16), pair.source[-1].astype(np.int16)
+    return "nothing moves" if len(pair.source) > 1 and float(np.abs(last - first).mean()) < MIN_MOTION else ""
+
+
+def _wordy(pair: Pair, difference: np.ndarray) -> str:
+    lengths = [len(sentence.split()) for sentence in pair.instructions]
+    return "instruction too short or long" if min(lengths) < WORDS[0] or max(lengths) > WORDS[1] else ""
 
 
 def _empty(pair: Pair, difference: np.ndarray) -> str:

@@ -40,18 +40,19 @@ _NEED_RICH = ("blur", "greyscale", "more saturated", "less saturated")
 cv2.setNumThreads(1)  # one process is one worker; threads inside it only fight the others
 
 
-def make_pair(seed: int, *, T: int = 9, H: int = 64, W: int = 64, edits: tuple[str, ...] = ("local", "photometric"),
+def make_pair(seed: int, *, T: int = 9, H: int = 64, W: int = 64, edits: tuple[str, ...] | None = None,
               transition: float = 0.5) -> tuple[Pair, None] | tuple[None, str]:
     """One training pair, or the reason why this seed gives none.
 
     Args:
       seed: any non-negative integer.
       T, H, W: frames, height, width.
-      edits: what to choose from, evenly: names of EDITS, or of FAMILIES (then evenly within the family).
+      edits: what to choose from, evenly: names of EDITS, or of FAMILIES (then evenly within the family);
+        None is every family, hence half local, half photometric.
       transition: probability that the edit begins (or also ends) inside the clip.
     """
     rng = stream(seed, "pair")
-    name = _choose_edit(rng, edits)
+    name = _choose_edit(rng, tuple(FAMILIES) if edits is None else edits)
     made = _photometric(name, seed, rng, T, H, W) if name in PHOTOMETRIC else _local(name, seed, rng, T, H, W)
     if isinstance(made, str):
         return None, f"{name}: {made}"

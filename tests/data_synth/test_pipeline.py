@@ -106,6 +106,8 @@ def test_gates_name_their_reason():
         "too dark": {"source": zero},
         "too bright": {"source": zero + 255},
         "nothing to see": {"source": zero + 100},
+        "nothing moves": {"source": np.repeat(good.source[:1], 5, 0)},
+        "instruction too short or long": {"instructions": ("go",)},
         "mask too small": {"mask": none},
         "change outside the mask": {"mask": np.concatenate([good.mask[:4], none[4:]])},
         "change too small": {"target": good.source},
