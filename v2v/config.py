@@ -146,6 +146,18 @@ class FlowConfig:
 
 
 @dataclass(frozen=True)
+class OptimConfig:
+    peak_lr: float = 1e-4
+    warmup_steps: int = 100
+    decay_steps: int = 0  # 0 keeps the rate constant after the warm-up, as the paper does
+    b1: float = 0.9
+    b2: float = 0.99
+    weight_decay: float = 0.0
+    clip: float = 1.0  # of each group's gradient norm
+    ema: float = 0.999
+
+
+@dataclass(frozen=True)
 class ModelConfig:
     name: str = "wan22_ti2v_5b"
     frames: int = 81
@@ -184,18 +196,18 @@ def embedded() -> ModelConfig:
         height=64,
         width=64,
         dit=DiTConfig(
-            width=192, ffn_width=768, heads=6, layers=6, in_channels=24, out_channels=24, text_width=96, text_len=24,
-            freq_dim=64, rope_theta=100.0, qk_gain=1.5, dtype="float32",
+            width=192, ffn_width=768, heads=6, layers=6, in_channels=48, out_channels=48, patch=(1, 1, 1), text_width=96,
+            text_len=24, freq_dim=64, rope_theta=100.0, qk_gain=1.5, dtype="float32",
         ),
         vae=VAEConfig(
-            base_dim=16, decoder_base_dim=16, z_dim=24, dim_mult=(1, 4, 4), num_res_blocks=1,
-            temporal_downsample=(True, True),
+            base_dim=16, decoder_base_dim=16, z_dim=48, dim_mult=(1, 4, 4), num_res_blocks=1,
+            temporal_downsample=(True, True), patch=4,
         ),
         text=TextConfig(
             vocab=512, width=96, key_width=24, heads=4, ffn_width=192, layers=2, buckets=16, max_distance=32, text_len=24,
             dtype="float32",
         ),
-        lora=LoRAConfig(rank=64),
+        lora=LoRAConfig(rank=32),
         condition=ConditionConfig(rope="shared"),
         flow=FlowConfig(shift=3.0, steps=4, guidance=1.0),
     )  # fmt: skip

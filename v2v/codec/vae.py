@@ -47,6 +47,15 @@ class VAE(nn.Module):
         h = self.decoder(self.post_quant_conv(z)).astype(jnp.float32)
         return jnp.clip(channels_to_space(h, self.cfg.patch), -1, 1)
 
+    def reconstruct_sampled(self, video: Video, key: jax.Array):
+        """For training: (reconstruction from a sampled latent, unclipped; mean; log variance)."""
+        h = self.quant_conv(self.encoder(space_to_channels(video, self.cfg.patch))).astype(jnp.float32)
+        mu, logvar = jnp.split(h, 2, -1)
+        logvar = jnp.clip(logvar, -20, 10)
+        z = mu + jnp.exp(0.5 * logvar) * jax.random.normal(key, mu.shape)
+        out = self.decoder(self.post_quant_conv(z)).astype(jnp.float32)
+        return channels_to_space(out, self.cfg.patch), mu, logvar
+
     def _mean(self):
         return np.asarray(self.cfg.mean or np.zeros(self.cfg.z_dim), np.float32)
 
@@ -121,11 +130,13 @@ class CausalConv(nn.Module):
     dtype: jnp.dtype = jnp.float32
     stride_t: int = 1
     pad_t: bool = True
+    zero: bool = False  # start at zero: a residual branch that is silent at first
 
     @nn.compact
     def __call__(self, x: FMap) -> FMap:
         kt, kh, kw = self.kernel
-        weight = self.param("kernel", _conv_init, (*self.kernel, x.shape[-1], self.features), jnp.float32)
+        init = nn.initializers.zeros if self.zero else _conv_init
+        weight = self.param("kernel", init, (*self.kernel, x.shape[-1], self.features), jnp.float32)
         bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
         x, weight = x.astype(self.dtype), weight.astype(self.dtype)
         if self.pad_t:
@@ -178,7 +189,7 @@ class ResBlock(nn.Module):
     @nn.compact
     def __call__(self, x: FMap) -> FMap:
         h = CausalConv(self.features, dtype=self.dtype, name="conv1")(nn.silu(ChannelNorm(name="norm1")(x)))
-        h = CausalConv(self.features, dtype=self.dtype, name="conv2")(nn.silu(ChannelNorm(name="norm2")(h)))
+        h = CausalConv(self.features, dtype=self.dtype, zero=True, name="conv2")(nn.silu(ChannelNorm(name="norm2")(h)))
         if x.shape[-1] != self.features:
             x = CausalConv(self.features, (1, 1, 1), dtype=self.dtype, name="shortcut")(x)
         return x + h

@@ -1,0 +1,49 @@
+"""Training the VAE, where none is given: clips → loss → state. Comes before the base and the adapter; loop.py runs it.
+
+    loss = mean |x - y| + 2 mean (x - y)²  + beta KL( N(mu, sigma) ‖ N(0, 1) )       y = decode(mu + sigma eps)
+In training the latents are sampled, so that near latents mean near pictures; in use the VAE is deterministic (the mode).
+`statistics` then measures mean and standard deviation of each channel, which normalise latents for the DiT.
+"""
+
+from collections.abc import Callable, Iterable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from v2v.codec.vae import VAE
+from v2v.shapes import Pixels
+from v2v.train.state import TrainState
+
+
+def make_step(vae: VAE, optimizer: optax.GradientTransformation, *, ema: float, beta: float = 1e-4) -> Callable:
+    """(state, uint8 clips [b, T, H, W, 3]) → (state, metrics); the state holds {"vae": params}."""
+
+    def loss_fn(trained, x, key):
+        y, mu, logvar = vae.apply({"params": trained["vae"]}, x, key, method="reconstruct_sampled")
+        err = x - y
+        kl = 0.5 * (mu**2 + jnp.exp(logvar) - 1 - logvar).mean()
+        mse = (err**2).mean()
+        loss = jnp.abs(err).mean() + 2 * mse + beta * kl
+        return loss, {"loss": loss, "psnr": 10 * jnp.log10(4 / mse), "kl": kl}
+
+    @jax.jit(donate_argnames="state")
+    def step(state: TrainState, clips: Pixels):
+        key = jax.random.fold_in(jax.random.key(0), state.step)
+        x = clips.astype(jnp.float32) / 127.5 - 1
+        grads, metrics = jax.grad(loss_fn, has_aux=True)(state.trained, x, key)
+        return state.update(grads, optimizer, ema), metrics
+
+    return step
+
+
+def statistics(encode: Callable, batches: Iterable[np.ndarray]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of each latent channel over `batches` of clips, float64 sums."""
+    n, total, squares = 0, 0.0, 0.0
+    for clips in batches:
+        z = np.asarray(encode(clips), np.float64)
+        z = z.reshape(-1, z.shape[-1])
+        n, total, squares = n + len(z), total + z.sum(0), squares + (z**2).sum(0)
+    mean = total / n
+    return tuple(map(float, mean)), tuple(map(float, np.sqrt(squares / n - mean**2)))
