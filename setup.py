@@ -1,0 +1,44 @@
+"""`pip install .` - the package, its command `v2v`, and what comes along. Versions are bounds known to work, not pins."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+CORE = [
+    "av>=14",
+    "einops>=0.8",
+    "flax>=0.12",
+    "jax>=0.10",
+    "jaxtyping>=0.3",
+    "numpy>=2",
+    "opencv-python-headless>=4.10",
+    "optax>=0.2.5",
+    "safetensors>=0.5",
+    "tokenizers>=0.21",
+    "tqdm>=4.66",
+    "tyro>=1.0",
+]
+DATA = [  # what `v2v synth` and `v2v train` add: TFDS writes array_record without TensorFlow, grain reads it
+    "array_record>=0.8",
+    "grain>=0.2.12",
+    "importlib_resources>=6",
+    "orbax-checkpoint>=0.12,<0.13",
+    "tensorflow-datasets>=4.9.9",
+]
+TEST = ["pytest>=8"]
+DEV = [*TEST, "ruff>=0.12"]
+
+setup(
+    name="v2v",
+    version="0.1.0",
+    description="Instruction-based video editing in JAX: a pair engine, LoRA training of a video DiT, a jitted editing sampler",
+    long_description=Path("README.md").read_text() if Path("README.md").exists() else "",
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.11",
+    packages=find_packages(include=["v2v", "v2v.*", "data_synth", "data_synth.*"]),
+    package_data={"v2v": ["assets/*", "weights/embedded/*"], "data_synth.v2v_pairs": ["*.bib", "*.md"]},
+    install_requires=[*CORE, *DATA],
+    extras_require={"test": TEST, "dev": DEV},
+    entry_points={"console_scripts": ["v2v=v2v.cli:main"]},
+)

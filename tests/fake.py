@@ -1,0 +1,55 @@
+"""A stand-in for `v2v.weights.pretrained.Pretrained` that needs no weights: its latents are pixels and it edits them by formula.
+
+It lets the editor and the command line be tested alone, and any number they produce be compared with an exact truth.
+"""
+
+import dataclasses
+
+import numpy as np
+
+from v2v.config import ModelConfig, debug
+from v2v.errors import InputError
+
+KNOWN = ("make", "it", "grey", "negative", "the", "colours", "of", "reference", "remove", "red")
+
+
+@dataclasses.dataclass
+class FakePretrained:
+    """Edits greyscale or negative inside the mask, or fills with the reference's mean colour; an "adapter" adds to every pixel."""
+
+    config: ModelConfig = dataclasses.field(default_factory=debug)
+    added: float = 0.0
+    calls: list = dataclasses.field(default_factory=list)  # shapes and settings seen by sample
+
+    def encode(self, video):
+        assert video.dtype == np.uint8 and video.shape[-1] == 3, (video.dtype, video.shape)
+        return video.astype(np.float32)
+
+    def decode(self, z):
+        return z
+
+    def embed_text(self, texts):
+        words = texts[0].lower().replace(".", "").split()
+        codes = [float(word in words) for word in ("grey", "negative", "reference")]
+        return np.array([[codes]], np.float32), [word for word in words if word not in KNOWN]
+
+    def sample(self, z_src, z_msk, z_ref, text, *, noise, steps, guidance):
+        assert noise.shape == z_src.shape == z_msk.shape and len(text) == len(z_src)
+        assert np.array_equal(noise[0], noise[-1])
+        self.calls.append(
+            {"shape": z_src.shape, "steps": steps, "guidance": guidance, "noise": noise[0], "mask": z_msk}
+        )
+        grey, negative, reference = text[0, 0]
+        edited = z_src
+        if grey:
+            edited = np.repeat((z_src @ np.float32([0.299, 0.587, 0.114]))[..., None], 3, -1)
+        if negative:
+            edited = 255 - z_src
+        if reference:
+            edited = np.broadcast_to(z_ref.mean((2, 3), keepdims=True), z_src.shape)
+        return np.where(z_msk > 127, edited + self.added, z_src)
+
+    def with_lora(self, adapter, scale=1.0):
+        if adapter == "missing.safetensors":
+            raise InputError("missing.safetensors: no such adapter")
+        return dataclasses.replace(self, added=self.added + float(adapter) * scale)

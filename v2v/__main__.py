@@ -1,0 +1,7 @@
+"""`python -m v2v` is `v2v`."""
+
+import sys
+
+from v2v.cli import main
+
+sys.exit(main())

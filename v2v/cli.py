@@ -1,0 +1,224 @@
+"""`v2v edit | synth | train`: what a person types, turned into one call each, and every error of theirs into one line.
+
+Nothing heavy is imported before it is needed, so that `v2v --help` answers at once. Exit codes: 0 done, 2 bad input (one line on
+stderr says what, where, what was expected and the remedy), 130 interrupted. Standard output is one line: the path made, or with
+--json an object.
+"""
+
+import argparse
+import importlib.util
+import json
+import os
+import sys
+import time
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+from v2v.errors import InputError
+
+SAMPLE = Path(__file__).parent / "assets" / "sample.mp4"
+
+EXAMPLES = """\
+examples:
+  v2v edit sample "make it sepia" -o sepia.mp4          the clip that comes with the package
+  v2v edit in.mp4 "remove the red ball" -o out.mp4 --mask ball.png
+  v2v edit in.mp4 "make it night" -o out.mp4 --start 1.5 --end 4
+  v2v edit in.mp4 "use the colours of the reference" -o out.mp4 --reference painting.jpg
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command line; returns the exit code."""
+    parser = _parser()
+    args, rest = parser.parse_known_args(argv)
+    if rest and args.run is not _train:  # what follows a training run's own options are its fields
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    args.rest = rest
+    _prepare_environment()
+    warnings.showwarning = _show_note
+    warnings.simplefilter("default", UserWarning)
+    try:
+        report = args.run(args)
+    except InputError as error:
+        line = " ".join(str(error).split())
+        print(f"v2v: error: {line}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("v2v: interrupted", file=sys.stderr)
+        return 130
+    print(json.dumps(report) if args.json else report["output"])
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="v2v", description="Edit videos by instruction; make pairs; train editors."
+    )
+    commands = parser.add_subparsers(required=True, metavar="edit | synth | train", title="commands")
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--json", action="store_true", help="print one machine-readable line")
+    common.add_argument("--quiet", action="store_true", help="no progress bars")
+
+    def command(name: str, run, about: str, epilog: str | None = None) -> argparse.ArgumentParser:
+        sub = commands.add_parser(
+            name,
+            help=about,
+            description=about,
+            parents=[common],
+            epilog=epilog,
+            allow_abbrev=False,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        sub.set_defaults(run=run)
+        return sub
+
+    edit = command("edit", _edit, "edit a clip as a sentence says", EXAMPLES)
+    edit.add_argument(
+        "video", help='any video or picture, or "sample" for the clip that comes with the package'
+    )
+    edit.add_argument("instruction", help='what to do, such as "make the sky purple"')
+    edit.add_argument(
+        "-o", "--output", required=True, metavar="OUT.mp4", help="MP4 or MOV; PNG or JPEG for one frame"
+    )
+    edit.add_argument("--mask", metavar="M", help="picture or video of the clip's size, white = edit here")
+    edit.add_argument("--start", type=float, metavar="S", help="second at which the edit begins")
+    edit.add_argument("--end", type=float, metavar="S", help="second at which the edit ends")
+    edit.add_argument("--reference", metavar="R", help="picture of what the edit should look like")
+    edit.add_argument(
+        "--model", default="embedded", metavar="DIR", help="weights (default: those in the package)"
+    )
+    edit.add_argument("--lora", metavar="F.safetensors", help="adapter to add")
+    edit.add_argument("--lora-scale", type=float, default=1.0, metavar="X", help="its weight (default: 1)")
+    edit.add_argument("--steps", type=int, metavar="N", help="sampler steps (default: the model's)")
+    edit.add_argument(
+        "--guidance", type=float, metavar="G", help="strength of the instruction (default: the model's)"
+    )
+    edit.add_argument("--seed", type=int, default=0, metavar="N", help="of the noise (default: 0)")
+    edit.add_argument("--detail", choices=("guided", "model"), default="guided",
+                      help="guided: keep the clip's own detail; model: only enlarge what the model made")  # fmt: skip
+    edit.add_argument("--no-preserve", dest="preserve", action="store_false",
+                      help="show the model's picture outside mask and time range too")  # fmt: skip
+
+    synth = command(
+        "synth", _synth, "make training pairs (source, instruction, edited clip, mask, reference)"
+    )
+    synth.add_argument("--out", required=True, metavar="DIR", help="folder to make")
+    synth.add_argument("--pairs", required=True, type=int, metavar="N", help="how many")
+    synth.add_argument("--recipes", default="", metavar="a,b,c", help="kinds of edit (default: all, evenly)")
+    synth.add_argument("--workers", type=int, default=1, metavar="N", help="processes (default: 1)")
+    synth.add_argument("--seed", type=int, default=0, metavar="N", help="first seed (default: 0)")
+
+    train = command(
+        "train",
+        _train,
+        "train by an experiment file; run again to resume",
+        "any field can be set: --optim.peak-lr 1e-4",
+    )
+    train.add_argument(
+        "experiment", help="Python file that says what to train, such as experiments/embedded.py"
+    )
+    train.add_argument(
+        "--workdir", required=True, metavar="DIR", help="folder for checkpoints and the adapter"
+    )
+    return parser
+
+
+def _edit(args: argparse.Namespace) -> dict:
+    from v2v.codec import video
+
+    begin = time.perf_counter()
+    source = SAMPLE if args.video == "sample" and not Path("sample").exists() else Path(args.video)
+    output = video.check_output(args.output)
+    if output.exists() and source.exists() and output.samefile(source):
+        raise InputError(f"{output}: output is the input; name another file with -o")
+    clip = video.read(source)
+    read = time.perf_counter()
+
+    from v2v.editor import EasyV2VEditor
+
+    editor = EasyV2VEditor(args.model)
+    if args.lora:
+        editor.load_lora_weights(args.lora, args.lora_scale)
+    loaded = time.perf_counter()
+    edited = editor.edit_video(
+        clip,
+        args.instruction,
+        args.mask,
+        args.reference,
+        start=args.start,
+        end=args.end,
+        steps=args.steps,
+        guidance=args.guidance,
+        seed=args.seed,
+        preserve=args.preserve,
+        detail=args.detail,
+        progress=_bars(args),
+    )
+    done = time.perf_counter()
+    edited.save(output)
+    T, H, W = edited.frames.shape[:3]
+    seconds = {
+        "read": read - begin,
+        "load": loaded - read,
+        "edit": done - loaded,
+        "write": time.perf_counter() - done,
+    }
+    return {
+        "output": str(output),
+        "frames": T,
+        "width": W,
+        "height": H,
+        "fps": edited.fps,
+        "duration": edited.duration,
+        "audio": edited.audio is not None,
+        "instruction": args.instruction,
+        "seed": args.seed,
+        "seconds": {name: round(value, 3) for name, value in seconds.items()},
+    }
+
+
+def _synth(args: argparse.Namespace) -> dict:
+    from tqdm import tqdm
+
+    from data_synth.synth import synth
+
+    with tqdm(total=args.pairs, unit=" pairs", disable=not _bars(args)) as bar:
+        names = tuple(filter(None, args.recipes.split(",")))
+        report = synth(args.out, args.pairs, args.seed, args.workers, edits=names, progress=bar.update)
+    return {"output": args.out, **report}
+
+
+def _train(args: argparse.Namespace) -> dict:
+    path = Path(args.experiment)
+    if not path.is_file():
+        raise InputError(f"{path}: no such experiment; expected a Python file, such as those in experiments/")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    experiment = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(experiment)
+    if not hasattr(experiment, "run"):
+        raise InputError(f"{path}: not an experiment; expected a function run(workdir, overrides) in it")
+    return {"output": args.workdir, **(experiment.run(Path(args.workdir), args.rest) or {})}
+
+
+def _prepare_environment() -> None:
+    """What must be set before jax is imported; each variable the user has set is left as it is."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "v2v" / "jax"
+    os.environ.setdefault(
+        "JAX_COMPILATION_CACHE_DIR", str(cache)
+    )  # compiled programs are kept for the next call
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # XLA's own log lines
+
+
+def _bars(args: argparse.Namespace) -> bool:
+    return sys.stderr.isatty() and not args.quiet
+
+
+def _show_note(message, category, filename, lineno, file=None, line=None) -> None:
+    if issubclass(category, UserWarning):
+        print(f"v2v: note: {message}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

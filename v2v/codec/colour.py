@@ -1,0 +1,159 @@
+"""Which colour became which: one map R^3 -> R^3 fitted to a clip and its edit. Used by `codec/carry.py`.
+
+A photometric edit (greyscale, night, negative, posterise ...) is a function of colour alone, so it is learnt from every pixel of
+the small clip at once and then applied to the large one, where it is exact however fine the detail and however noisy the small
+edit. The map is a sum of three parts, each fitted to what the ones before leave:
+
+    f(x) = P x + p                      affine: tints, greyscale, saturation, negative
+         + c_k(x_k) for each channel k  curves with 65 knots: contrast, gamma, clipping, posterise
+         + G(x)                         a 33^3 grid, trilinear: anything else
+
+Curves and grid are averages with a prior at every scale: a knot with little evidence takes the value of the knot above it in a
+pyramid of ever coarser ones, and of 0 at the top. Edits of one object are outliers to the rest of the clip; weights that fall
+with a pixel's misfit (Geman-McClure) keep them out of the map.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+SAMPLES = 60_000  # pixels fitted, evenly spread over the clip
+ROUNDS = 4  # of reweighting
+NODES = 33  # of the grid along each channel
+KNOTS = 65  # of a curve; one every four levels
+EVIDENCE = 4.0  # pixels after which a knot trusts itself more than the coarser scale
+RIDGE = (
+    0.2  # of a squared level: keeps the affine part at the identity along colours the clip doesn't vary in
+)
+MISFIT = 6.0  # levels of error up to which a pixel counts as explained, at least
+LOCAL = 1.0  # levels: the median pixel must gain more than this (and a tenth) by the map, or the edit counts as local
+CELLS = 64  # cells along each channel of the grid as applied
+
+
+@dataclass(frozen=True)
+class ColourMap:
+    """A fitted map. `table` and `matrix` are what is applied: f(x) = matrix x + table[x_k, k] + cells[cell of x].
+
+    Attributes:
+      matrix: float32 [3, 3].
+      table: float32 [256, 3], offset and curve of each channel.
+      cells: float32 [CELLS^3, 3], the grid at the centre of each cell, or None where it is negligible.
+    """
+
+    matrix: np.ndarray
+    table: np.ndarray
+    cells: np.ndarray | None
+
+    def __call__(self, frame: np.ndarray) -> np.ndarray:
+        """uint8 [H, W, 3] -> float32 [H, W, 3] in levels, not clipped."""
+        out = cv2.LUT(frame, self.table[None])
+        out += cv2.transform(frame.astype(np.float32), self.matrix)
+        if self.cells is not None:
+            r, g, b = (frame[..., k].astype(np.int32) * CELLS // 256 for k in range(3))
+            out += self.cells.take((r * CELLS + g) * CELLS + b, axis=0)
+        return out
+
+
+IDENTITY = ColourMap(np.eye(3, dtype=np.float32), np.zeros((256, 3), np.float32), None)
+NOTHING = ColourMap(np.zeros((3, 3), np.float32), np.zeros((256, 3), np.float32), None)
+
+
+def fit(source: np.ndarray, edit: np.ndarray) -> ColourMap:
+    """The map that takes `source` to `edit`, both float32 [..., 3] in levels 0..255, for most of their pixels.
+
+    An edit that leaves most pixels alone is local, not photometric: it yields the identity.
+    """
+    x, y = (np.clip(a.reshape(-1, 3), 0, 255) for a in (source, edit))
+    pick = np.linspace(0, len(x) - 1, min(SAMPLES, len(x))).astype(int)
+    x, y = x[pick], y[pick]
+    weight = np.ones(len(x), np.float32)
+    for _ in range(ROUNDS):
+        affine = _affine(x, y, weight)
+        rest = y - x @ affine[:3] - affine[3]
+        curves = np.stack(
+            [_knots(x[:, k : k + 1], rest[:, k : k + 1], weight, KNOTS)[:, 0] for k in range(3)], -1
+        )
+        rest -= np.stack([_interpolate(curves[:, k : k + 1], x[:, k : k + 1])[:, 0] for k in range(3)], -1)
+        grid = _knots(x, rest, weight, NODES)
+        fine = _interpolate(grid, x)
+        error = np.sqrt(((rest - fine) ** 2).sum(-1))
+        scale = max(MISFIT, 1.5 * float(np.median(error)))
+        weight = (1 / (1 + (error / scale) ** 2) ** 2).astype(np.float32)
+    unchanged = np.sqrt(((y - x) ** 2).sum(-1))
+    if np.median(unchanged) < 1.1 * np.median(error) + LOCAL:
+        return IDENTITY
+    levels = np.arange(256, dtype=np.float32)[:, None]
+    centres = (
+        np.stack(np.meshgrid(*[np.arange(CELLS)] * 3, indexing="ij"), -1).reshape(-1, 3) + 0.5
+    ) * 256 / CELLS - 0.5
+    return ColourMap(
+        matrix=np.ascontiguousarray(affine[:3].T),
+        table=np.concatenate([_interpolate(curves[:, k : k + 1], levels) for k in range(3)], 1) + affine[3],
+        cells=_interpolate(grid, centres.astype(np.float32)) if np.sqrt((fine**2).mean()) > 0.5 else None,
+    )
+
+
+def _affine(x: np.ndarray, y: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Weighted ridge regression towards the identity: [4, 3], offset last."""
+    ones = np.concatenate([x, np.ones((len(x), 1), x.dtype)], 1).astype(np.float64)
+    prior = np.eye(4, 3)
+    ridge = np.diag([RIDGE, RIDGE, RIDGE, RIDGE / 1e4]) * weight.sum()
+    weighted = ones * weight[:, None]
+    return np.linalg.solve(weighted.T @ ones + ridge, weighted.T @ y + ridge @ prior).astype(np.float32)
+
+
+def _knots(x: np.ndarray, value: np.ndarray, weight: np.ndarray, nodes: int) -> np.ndarray:
+    """Averages of `value` [n, v] at the nodes of a grid over x [n, k], shrunk towards coarser averages: [nodes] * k + [v]."""
+    k, v = x.shape[1], value.shape[1]
+    sums = np.zeros((nodes**k, v + 1))
+    for index, share in _corners(x, nodes):
+        share = share * weight
+        for column in range(v):
+            sums[:, column] += np.bincount(index, share * value[:, column], nodes**k)
+        sums[:, v] += np.bincount(index, share, nodes**k)
+    levels = [sums.reshape([nodes] * k + [v + 1])]
+    while levels[-1].shape[0] > 5:
+        levels.append(_along_axes(levels[-1], _coarsen(levels[-1].shape[0]), k))
+    mean = np.zeros([levels[-1].shape[0]] * k + [v])
+    for level in reversed(levels):
+        if mean.shape[0] != level.shape[0]:
+            mean = _along_axes(mean, _coarsen(level.shape[0]).T, k)
+        mean = (level[..., :v] + EVIDENCE * mean) / (level[..., v:] + EVIDENCE)
+    return mean.astype(np.float32)
+
+
+def _interpolate(grid: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """Multilinear interpolation of grid [nodes] * k + [v] at x [n, k] in levels: float32 [n, v]."""
+    flat = grid.reshape(-1, grid.shape[-1])
+    return sum(flat[index] * share[:, None] for index, share in _corners(x, grid.shape[0])).astype(np.float32)
+
+
+def _corners(x: np.ndarray, nodes: int):
+    """For each corner of the cells that hold x [n, k]: flat node index [n] and multilinear weight [n]."""
+    place = np.clip(x * ((nodes - 1) / 256), 0, nodes - 1 - 1e-3)
+    low = place.astype(np.int64)
+    part = place - low
+    for corner in range(2 ** x.shape[1]):
+        index, share = 0, np.float32(1)
+        for axis in range(x.shape[1]):
+            upper = corner >> axis & 1
+            index = index * nodes + low[:, axis] + upper
+            share = share * (part[:, axis] if upper else 1 - part[:, axis])
+        yield index, share
+
+
+def _coarsen(nodes: int) -> np.ndarray:
+    """Matrix [(nodes + 1) / 2, nodes] that pools node sums; its transpose interpolates linearly."""
+    pool = np.zeros(((nodes + 1) // 2, nodes))
+    rows = np.arange(len(pool))
+    pool[rows, 2 * rows] = 1
+    pool[rows[1:], 2 * rows[1:] - 1] = 0.5
+    pool[rows[:-1], 2 * rows[:-1] + 1] = 0.5
+    return pool
+
+
+def _along_axes(values: np.ndarray, matrix: np.ndarray, axes: int) -> np.ndarray:
+    for axis in range(axes):
+        values = np.moveaxis(np.tensordot(matrix, values, (1, axis)), 0, axis)
+    return values

@@ -1,0 +1,93 @@
+"""Frames, times and kept sound -> an H.264 file that browsers play. The writing half of `codec/video.py`.
+
+The picture is yuv420p with the index in front ("faststart"). 4:2:0 stores chroma for 2x2 pixels, hence only even sizes: an odd
+clip is stored with its last column or row repeated and its true size in the file's comment, from which `video.read` restores it;
+other players show the one line more.
+
+Times are kept as whole ticks: frame numbers where the rate is constant, else 1/90000 s.
+"""
+
+import heapq
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
+
+from v2v.codec import audio
+
+CRF = "16"  # x264's quality scale; about 41 dB against the frames handed in
+PRESET = "veryfast"  # at a fixed CRF slower presets save bytes, not quality
+VARIABLE_CLOCK = 90_000  # ticks a second: whole for 24, 25, 30 and 60 frames a second and for milliseconds
+SIZE_NOTE = "v2v size {}x{}"  # width, height
+# FFmpeg's quick conversions truncate, which darkens each round trip by a level; these round.
+EXACT = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
+MATRICES = {
+    1: Colorspace.ITU709,
+    4: Colorspace.FCC,
+    7: Colorspace.SMPTE240M,
+    9: Colorspace.BT2020,
+}  # by H.273 number
+
+
+def encode(video, path: Path) -> None:
+    """Writes a `video.Video` to `path` (MP4 or MOV by its ending). Raises what the disk and FFmpeg raise."""
+    height, width = video.frames.shape[1:3]
+    ticks, base = clock(video.times, video.fps)
+    tail = max(1, round((video.tail or 1 / video.fps) / float(base)))
+    spans = np.diff(ticks, append=ticks[-1] + tail)
+    with av.open(str(path), "w", options={"movflags": "+faststart"}) as out:
+        if height % 2 or width % 2:
+            out.metadata["comment"] = SIZE_NOTE.format(width, height)
+        stream = out.add_stream("libx264", rate=_rate(video.fps), options={"crf": CRF, "preset": PRESET})
+        stream.width, stream.height, stream.pix_fmt = width + width % 2, height + height % 2, "yuv420p"
+        context = stream.codec_context
+        context.time_base, context.sample_aspect_ratio = base, video.pixel_aspect
+        context.colorspace, context.color_primaries, context.color_trc = video.colour
+        context.color_range = ColorRange.MPEG
+        sound = audio.lay(video.audio, out)
+
+        def picture() -> Iterator[av.Packet]:
+            convert = VideoReformatter()
+            for rgb, tick, span in zip(video.frames, ticks, spans, strict=True):
+                frame = _to_yuv(rgb, video.colour, convert)
+                frame.pts, frame.duration, frame.time_base = int(tick), int(span), base
+                yield from stream.encode(frame)
+            yield from stream.encode(None)
+
+        for packet in heapq.merge(picture(), sound, key=lambda packet: packet.dts * packet.time_base):
+            out.mux(packet)
+
+
+def clock(times: np.ndarray, fps: float) -> tuple[np.ndarray, Fraction]:
+    """Strictly increasing integer pts of `times` (seconds) and their unit in seconds."""
+    rate = _rate(fps)
+    numbers = np.rint(times * float(rate)).astype(np.int64)
+    if np.all(np.diff(numbers) == 1) and np.abs(numbers / float(rate) - times).max() < 1e-4:
+        return numbers, 1 / rate
+    ticks, steps = np.rint(times * VARIABLE_CLOCK).astype(np.int64), np.arange(len(times))
+    return np.maximum.accumulate(ticks - steps) + steps, Fraction(1, VARIABLE_CLOCK)
+
+
+def _rate(fps: float) -> Fraction:
+    return Fraction(fps).limit_denominator(1001)  # 30000/1001 and the like come back exactly
+
+
+def _to_yuv(rgb: np.ndarray, colour: tuple[int, int, int], convert: VideoReformatter) -> av.VideoFrame:
+    height, width = rgb.shape[:2]
+    if height % 2 or width % 2:
+        rgb = np.pad(rgb, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+    frame = convert.reformat(
+        av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24"),
+        format="yuv420p",
+        dst_colorspace=MATRICES.get(
+            colour[0], Colorspace.ITU601
+        ),  # what FFmpeg takes for an unknown matrix when decoding
+        dst_color_range=ColorRange.MPEG,
+        interpolation=EXACT,
+        threads=1,
+    )
+    frame.colorspace, frame.color_primaries, frame.color_trc = colour
+    return frame
