@@ -1,0 +1,54 @@
+"""Our answers to the questions of tiny.py, from a folder in the published layout, in float32."""
+
+import dataclasses
+import functools
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from v2v.codec.text import TextEncoder
+from v2v.codec.vae import VAE
+from v2v.config import ModelConfig
+from v2v.model.dit import DiT
+from v2v.weights import folder as folders
+from v2v.weights import wan
+
+
+def config(folder: Path) -> ModelConfig:
+    cfg = folders.read(folder).config
+    return dataclasses.replace(
+        cfg,
+        dit=dataclasses.replace(cfg.dit, dtype="float32"),
+        text=dataclasses.replace(cfg.text, dtype="float32"),
+    )
+
+
+@functools.cache
+def params(folder: Path, part: str) -> dict:
+    return wan.load(part, folders.read(folder).parts[part], config(folder))
+
+
+def velocity(folder: Path, z, tau, text, first_clean: bool = False) -> np.ndarray:
+    clean = jnp.ones(len(z), bool) if first_clean else None
+    model = DiT(config(folder).dit)
+    return np.asarray(
+        jax.jit(model.apply)({"params": params(folder, "dit")}, z, tau, text, first_clean=clean)
+    )
+
+
+def encode(folder: Path, video) -> np.ndarray:
+    apply = jax.jit(functools.partial(VAE(config(folder).vae).apply, method="encode"))
+    return np.asarray(apply({"params": params(folder, "vae")}, video))
+
+
+def decode(folder: Path, z) -> np.ndarray:
+    apply = jax.jit(functools.partial(VAE(config(folder).vae).apply, method="decode"))
+    return np.asarray(apply({"params": params(folder, "vae")}, z))
+
+
+def embed(folder: Path, ids, lengths) -> np.ndarray:
+    return np.asarray(
+        jax.jit(TextEncoder(config(folder).text).apply)({"params": params(folder, "text")}, ids, lengths)
+    )

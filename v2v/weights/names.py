@@ -1,0 +1,207 @@
+"""Published names ↔ our tree, for the DiT, the VAE and the text encoder. wan.py reads and writes checkpoints by these tables.
+
+Each row: regex of a module of ours → its name in the diffusers layout, its name in the original layout; `{i}` is the layer where
+ours is stacked over the scan's axis. A module's tensors are weight (our kernel or scale), bias and gamma. Two traps the table
+holds: the affine norm before cross-attention is `norm2` in diffusers and `norm3` in the original, and the shortest names
+(`conv1`, `conv2`) are the VAE's quantisation convolutions. How a tensor lies in memory follows from its kind:
+
+    linear  [o, i]            → [i, o]                conv3d [o, i, t, y, x] → [t, y, x, i, o]
+    conv2d  [o, i, y, x]      → [y, x, i, o]          patch  [d, c, pt, py, px] → [(c pt py px), d]
+    gamma   [c, 1, 1(, 1)]    → [c]                   table  [1, n, d] → [n, d]
+that is: a permutation of axes, then a reshape; the inverse is as mechanical.
+"""
+
+import re
+from dataclasses import dataclass
+
+import numpy as np
+
+from v2v.config import ModelConfig
+
+LAYOUTS = ("diffusers", "original")
+PARTS = ("dit", "vae", "text")
+
+DIT = (
+    (r"patch_embedding", "patch_embedding", "patch_embedding"),
+    (r"time_in", "condition_embedder.time_embedder.linear_1", "time_embedding.0"),
+    (r"time_out", "condition_embedder.time_embedder.linear_2", "time_embedding.2"),
+    (r"time_proj", "condition_embedder.time_proj", "time_projection.1"),
+    (r"text_in", "condition_embedder.text_embedder.linear_1", "text_embedding.0"),
+    (r"text_out", "condition_embedder.text_embedder.linear_2", "text_embedding.2"),
+    (r"head/linear", "proj_out", "head.head"),
+    (r"head/modulation", "scale_shift_table", "head.modulation"),
+    (r"blocks/modulation", "blocks.{i}.scale_shift_table", "blocks.{i}.modulation"),
+    (r"blocks/self_attn/([qkv])", r"blocks.{i}.attn1.to_\1", r"blocks.{i}.self_attn.\1"),
+    (r"blocks/self_attn/o", "blocks.{i}.attn1.to_out.0", "blocks.{i}.self_attn.o"),
+    (r"blocks/self_attn/(norm_[qk])", r"blocks.{i}.attn1.\1", r"blocks.{i}.self_attn.\1"),
+    (r"blocks/cross_attn/([qkv])", r"blocks.{i}.attn2.to_\1", r"blocks.{i}.cross_attn.\1"),
+    (r"blocks/cross_attn/o", "blocks.{i}.attn2.to_out.0", "blocks.{i}.cross_attn.o"),
+    (r"blocks/cross_attn/(norm_[qk])", r"blocks.{i}.attn2.\1", r"blocks.{i}.cross_attn.\1"),
+    (r"blocks/norm_cross", "blocks.{i}.norm2", "blocks.{i}.norm3"),
+    (r"blocks/ffn/up", "blocks.{i}.ffn.net.0.proj", "blocks.{i}.ffn.0"),
+    (r"blocks/ffn/down", "blocks.{i}.ffn.net.2", "blocks.{i}.ffn.2"),
+)
+
+TEXT = (
+    (r"embedding", "shared.weight", "token_embedding.weight"),
+    (r"norm", "encoder.final_layer_norm", "norm"),
+    (r"blocks/norm1", "encoder.block.{i}.layer.0.layer_norm", "blocks.{i}.norm1"),
+    (r"blocks/([qkvo])", r"encoder.block.{i}.layer.0.SelfAttention.\1", r"blocks.{i}.attn.\1"),
+    (
+        r"blocks/position_bias",
+        "encoder.block.{i}.layer.0.SelfAttention.relative_attention_bias.weight",
+        "blocks.{i}.pos_embedding.embedding.weight",
+    ),
+    (r"blocks/norm2", "encoder.block.{i}.layer.1.layer_norm", "blocks.{i}.norm2"),
+    (r"blocks/gate", "encoder.block.{i}.layer.1.DenseReluDense.wi_0", "blocks.{i}.ffn.gate.0"),
+    (r"blocks/up", "encoder.block.{i}.layer.1.DenseReluDense.wi_1", "blocks.{i}.ffn.fc1"),
+    (r"blocks/down", "encoder.block.{i}.layer.1.DenseReluDense.wo", "blocks.{i}.ffn.fc2"),
+)
+
+# The tied embedding has a second name in the diffusers layout; a file may hold either or both.
+ALIASES = {"encoder.embed_tokens.weight": "shared.weight"}
+
+
+def vae_table(num_res_blocks: int) -> tuple[tuple[str, str, str], ...]:
+    """The VAE's rows; the original numbers a stage's resampler after its residual blocks."""
+    down, up = num_res_blocks, num_res_blocks + 1
+    rows = [
+        (r"quant_conv", "quant_conv", "conv1"),
+        (r"post_quant_conv", "post_quant_conv", "conv2"),
+        (r"(encoder|decoder)/conv_in", r"\1.conv_in", r"\1.conv1"),
+        (r"(encoder|decoder)/norm_out", r"\1.norm_out", r"\1.head.0"),
+        (r"(encoder|decoder)/conv_out", r"\1.conv_out", r"\1.head.2"),
+        (r"(encoder|decoder)/mid/attention/(\w+)", r"\1.mid_block.attentions.0.\2", r"\1.middle.1.\2"),
+        (
+            r"encoder/down_(\d+)_resample/conv",
+            r"encoder.down_blocks.\1.downsampler.resample.1",
+            rf"encoder.downsamples.\1.downsamples.{down}.resample.1",
+        ),
+        (
+            r"encoder/down_(\d+)_resample/time_conv",
+            r"encoder.down_blocks.\1.downsampler.time_conv",
+            rf"encoder.downsamples.\1.downsamples.{down}.time_conv",
+        ),
+        (
+            r"decoder/up_(\d+)_resample/conv",
+            r"decoder.up_blocks.\1.upsampler.resample.1",
+            rf"decoder.upsamples.\1.upsamples.{up}.resample.1",
+        ),
+        (
+            r"decoder/up_(\d+)_resample/time_conv",
+            r"decoder.up_blocks.\1.upsampler.time_conv",
+            rf"decoder.upsamples.\1.upsamples.{up}.time_conv",
+        ),
+    ]
+    residual = {"norm1": "residual.0", "conv1": "residual.2", "norm2": "residual.3", "conv2": "residual.6"}
+    for ours, original in (*residual.items(), ("shortcut", "shortcut")):
+        theirs = "conv_shortcut" if ours == "shortcut" else ours
+        rows += [
+            (
+                rf"encoder/down_(\d+)_res_(\d+)/{ours}",
+                rf"encoder.down_blocks.\1.resnets.\2.{theirs}",
+                rf"encoder.downsamples.\1.downsamples.\2.{original}",
+            ),
+            (
+                rf"decoder/up_(\d+)_res_(\d+)/{ours}",
+                rf"decoder.up_blocks.\1.resnets.\2.{theirs}",
+                rf"decoder.upsamples.\1.upsamples.\2.{original}",
+            ),
+            (
+                rf"(encoder|decoder)/mid/res_0/{ours}",
+                rf"\1.mid_block.resnets.0.{theirs}",
+                rf"\1.middle.0.{original}",
+            ),
+            (
+                rf"(encoder|decoder)/mid/res_1/{ours}",
+                rf"\1.mid_block.resnets.1.{theirs}",
+                rf"\1.middle.2.{original}",
+            ),
+        ]
+    return tuple(rows)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One published tensor and its place in our tree."""
+
+    name: str  # published
+    path: str  # ours, joined by "/"
+    layer: int | None  # index on our stacked axis, None where ours is not stacked
+    shape: tuple[int, ...]  # published
+    axes: tuple[int, ...]  # permutation of the published axes that comes before the reshape to ours
+
+    def ours(self, published: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+        """The tensor as it lies in our tree; `shape` is ours, without the stacked axis."""
+        return published.transpose(self.axes).reshape(shape)
+
+    def published(self, ours: np.ndarray) -> np.ndarray:
+        """Inverse of `ours`, for one layer's slice."""
+        permuted = ours.reshape([self.shape[a] for a in self.axes])
+        return permuted.transpose(np.argsort(self.axes))
+
+
+def entries(part: str, shapes: dict[str, tuple[int, ...]], config: ModelConfig, layout: str) -> list[Entry]:
+    """Every published tensor of a part, in our tree's order.
+
+    Args:
+      part: "dit", "vae" or "text".
+      shapes: our parameters' shapes by path ("blocks/self_attn/q/kernel").
+      config: sizes the paths don't tell (patch, residual blocks a stage).
+      layout: "diffusers" or "original".
+
+    Raises:
+      KeyError: a path of ours that no row names (a mistake in this table).
+    """
+    table = {"dit": DIT, "vae": vae_table(config.vae.num_res_blocks), "text": TEXT}[part]
+    column = 1 + LAYOUTS.index(layout)
+    out = []
+    for path, shape in shapes.items():
+        module, leaf = path.rsplit("/", 1) if path.endswith(_LEAVES) else (path, "")
+        row = next((r for r in table if re.fullmatch(r[0], module)), None)
+        if row is None:
+            raise KeyError(f"names: no row for {path}")
+        name = re.sub(row[0], row[column], module)
+        name += {"": "", "kernel": ".weight", "scale": ".weight", "bias": ".bias", "gamma": ".gamma"}[leaf]
+        if "{i}" not in name:
+            out.append(Entry(name, path, None, *_lay(path, shape, config)))
+        else:
+            kind = _lay(path, shape[1:], config)
+            out += [Entry(name.replace("{i}", str(i)), path, i, *kind) for i in range(shape[0])]
+    return out
+
+
+def dit_modules(layers: int, layout: str) -> dict[str, tuple[str, int | None]]:
+    """Published module name → (our path, layer), for the linear layers of the DiT: what LoRA files name."""
+    column, out = 1 + LAYOUTS.index(layout), {}
+    for pattern in (
+        "patch_embedding", "time_in", "time_out", "time_proj", "text_in", "text_out", "head/linear",
+        *(f"blocks/{a}/{p}" for a in ("self_attn", "cross_attn") for p in "qkvo"), "blocks/ffn/up", "blocks/ffn/down",
+    ):  # fmt: skip
+        row = next(r for r in DIT if re.fullmatch(r[0], pattern))
+        name = re.sub(row[0], row[column], pattern)
+        if "{i}" in name:
+            out.update({name.replace("{i}", str(i)): (pattern, i) for i in range(layers)})
+        else:
+            out[name] = (pattern, None)
+    return out
+
+
+_LEAVES = ("/kernel", "/bias", "/scale", "/gamma")
+
+
+def _lay(path: str, shape: tuple[int, ...], config: ModelConfig) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """(published shape, axes) of our parameter `path` of `shape`, without a stacked axis."""
+    leaf = path.rsplit("/", 1)[-1]
+    if path == "patch_embedding/kernel":
+        patch = config.dit.patch
+        return (shape[1], shape[0] // int(np.prod(patch)), *patch), (1, 2, 3, 4, 0)
+    if leaf == "modulation":
+        return (1, *shape), (0, 1, 2)
+    if leaf == "gamma":
+        ones = (1, 1) if "/attention/" in path else (1, 1, 1)
+        return (*shape, *ones), tuple(range(1 + len(ones)))
+    if leaf == "kernel" and len(shape) > 1:
+        n = len(shape)  # [.., i, o] → [o, i, ..]
+        return (shape[-1], shape[-2], *shape[:-2]), (*range(2, n), 1, 0)
+    return shape, tuple(range(len(shape)))

@@ -1,0 +1,202 @@
+"""safetensors files, read one tensor at a time and written beside their final name. Used by wan.py and lora_files.py.
+
+A file is an 8-byte little-endian length n, n bytes of JSON header {name: {dtype, shape, data_offsets}, "__metadata__": {...}}, then
+the raw little-endian data. Everything a broken download can do to it shows in the header and the file's size, so a checkpoint is
+checked in full when it is opened, before a single tensor is read. A sharded checkpoint is an index {"weight_map": {name: file}}.
+"""
+
+import contextlib
+import json
+import os
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+
+import ml_dtypes
+import numpy as np
+
+from v2v.errors import InputError
+
+DTYPES = {"F64": np.float64, "F32": np.float32, "F16": np.float16, "BF16": ml_dtypes.bfloat16}
+OTHER = {"I64": np.int64, "I32": np.int32, "I16": np.int16, "I8": np.int8, "U8": np.uint8, "BOOL": np.bool_}
+INDEX = ".safetensors.index.json"
+MAX_HEADER = 100 << 20  # bytes; the format's own limit
+
+
+@dataclass(frozen=True)
+class Slot:
+    """Where one tensor lies."""
+
+    file: Path
+    dtype: str
+    shape: tuple[int, ...]
+    start: int  # byte offset in the file
+    size: int  # bytes
+
+
+class TensorFiles:
+    """The tensors of one checkpoint, by name; nothing is read before `read`."""
+
+    def __init__(self, path: Path, slots: dict[str, Slot], metadata: dict[str, str]):
+        self.path, self.slots, self.metadata = path, slots, metadata
+
+    @classmethod
+    def open(cls, path: str | Path) -> "TensorFiles":
+        """A `.safetensors` file, an index file, or a folder that holds one of either.
+
+        Raises:
+          InputError: missing or truncated files, an index naming what is not there, pickles.
+        """
+        path = _choose(Path(path))
+        if not path.name.endswith(INDEX):
+            slots, metadata = _header(path)
+            return cls(path, slots, metadata)
+        try:
+            weight_map = json.loads(path.read_text())["weight_map"]
+            files = sorted(set(weight_map.values()))
+        except (ValueError, KeyError, TypeError, AttributeError) as err:
+            raise InputError(
+                f"{path}: expected an index with a weight_map of names to files ({err}); fetch it again"
+            ) from err
+        absent = [name for name in files if not (path.parent / name).is_file()]
+        if absent:
+            raise InputError(
+                f"{path}: names {len(files)} files, {len(absent)} not there: {', '.join(absent)}; fetch them into {path.parent}"
+            )
+        slots, metadata = {}, {}
+        for name in files:
+            found, extra = _header(path.parent / name)
+            slots.update(found)
+            metadata.update(extra)
+        lost = sorted(set(weight_map) - set(slots))
+        if lost:
+            raise InputError(
+                f"{path}: {len(lost)} tensors of the index are in none of its files, first {lost[0]}; fetch the shards again"
+            )
+        return cls(path, slots, metadata)
+
+    def read(self, name: str) -> np.ndarray:
+        """One tensor in the file's own type. Raises InputError for anything but floats of 16 to 64 bits, and for NaN or Inf."""
+        slot = self.slots[name]
+        if slot.dtype not in DTYPES:
+            raise InputError(
+                f"{slot.file}: {name} is {slot.dtype}, expected one of {', '.join(DTYPES)}; use the unquantised checkpoint"
+            )
+        with open(slot.file, "rb") as f:
+            f.seek(slot.start)
+            data = np.fromfile(f, np.uint8, slot.size)
+        if data.size != slot.size:
+            raise InputError(f"{slot.file}: ends inside {name}; fetch the file again")
+        x = data.view(DTYPES[slot.dtype]).reshape(slot.shape)
+        if not _finite(x):
+            raise InputError(
+                f"{slot.file}: {name} holds NaN or infinite values; the file is damaged, fetch it again"
+            )
+        return x
+
+
+def write(path: str | Path, tensors: dict[str, np.ndarray], metadata: dict[str, str] | None = None) -> None:
+    """Write one file: beside its final name first, then renamed. `metadata` goes into the header (values are strings)."""
+    path = Path(path)
+    codes = {np.dtype(t): code for code, t in {**DTYPES, **OTHER}.items()}
+    header, offset = {"__metadata__": {"format": "pt", **(metadata or {})}}, 0
+    for name, x in tensors.items():
+        size = int(x.size) * x.dtype.itemsize
+        header[name] = {
+            "dtype": codes[x.dtype],
+            "shape": list(x.shape),
+            "data_offsets": [offset, offset + size],
+        }
+        offset += size
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    partial = path.with_name(path.name + ".partial")
+    try:
+        with open(partial, "wb") as f:
+            f.write(struct.pack("<Q", len(text)) + text)
+            for x in tensors.values():
+                f.write(np.ascontiguousarray(x).tobytes())
+        os.replace(partial, path)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            partial.unlink()
+
+
+def _choose(path: Path) -> Path:
+    """The index or the one safetensors file that `path` stands for."""
+    if path.suffix in (".pth", ".pt", ".bin", ".ckpt"):
+        raise _pickle(path)
+    if path.is_file():
+        return path
+    if not path.is_dir():
+        raise InputError(f"{path}: expected a .safetensors file or a folder with one, found nothing")
+    indices = sorted(path.glob(f"*{INDEX}"))
+    if len(indices) == 1:
+        return indices[0]
+    files = sorted(path.glob("*.safetensors"))
+    if not indices and len(files) == 1:
+        return files[0]
+    pickles = sorted(p for p in path.iterdir() if p.suffix in (".pth", ".pt", ".bin", ".ckpt"))
+    if not indices and not files and pickles:
+        raise _pickle(pickles[0])
+    found = ", ".join(p.name for p in indices or files) or "neither"
+    raise InputError(
+        f"{path}: expected one *{INDEX} or one .safetensors file, found {found}; pass the file itself"
+    )
+
+
+def _pickle(path: Path) -> InputError:
+    return InputError(
+        f"{path}: expected safetensors, got a pickle, which can run code when opened and is never read; use the same weights from "
+        "Wan-AI/Wan2.2-TI2V-5B-Diffusers (folders transformer, vae, text_encoder)"
+    )
+
+
+def _header(path: Path) -> tuple[dict[str, Slot], dict[str, str]]:
+    size = path.stat().st_size
+    with open(path, "rb") as f:
+        start = f.read(8)
+        length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
+        text = f.read(length) if 0 < length <= min(MAX_HEADER, size - 8) else b""
+    try:
+        header = json.loads(text)
+        metadata = header.pop("__metadata__", {})
+        slots = {
+            name: Slot(path, e["dtype"], tuple(e["shape"]), 8 + length + e["data_offsets"][0],
+                       e["data_offsets"][1] - e["data_offsets"][0])
+            for name, e in header.items()
+        }  # fmt: skip
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as err:
+        raise InputError(
+            f"{path}: expected a safetensors file, its header can't be read; fetch it again"
+        ) from err
+    need = max((s.start + s.size for s in slots.values()), default=8 + length)
+    if size < need:
+        raise InputError(
+            f"{path}: truncated: its header promises {need:,} bytes, got {size:,}; fetch it again"
+        )
+    known = {**DTYPES, **OTHER}
+    for name, s in slots.items():
+        if s.dtype in known and int(np.prod(s.shape)) * np.dtype(known[s.dtype]).itemsize != s.size:
+            raise InputError(
+                f"{path}: {name} of shape {list(s.shape)} {s.dtype} doesn't fill its {s.size} bytes; fetch it again"
+            )
+    return slots, metadata
+
+
+# All exponent bits set means NaN or infinity; integer tests are quick where NumPy's isfinite on bfloat16 is not.
+_EXPONENT = {
+    2: {"bfloat16": 0x7F80, "float16": 0x7C00},
+    4: {"float32": 0x7F800000},
+    8: {"float64": 0x7FF0000000000000},
+}
+
+
+def _finite(x: np.ndarray) -> bool:
+    bits = _EXPONENT[x.dtype.itemsize][x.dtype.name]
+    unsigned = np.dtype(f"u{x.dtype.itemsize}")
+    flat = x.reshape(-1).view(unsigned)
+    step = 1 << 24  # in pieces, so that the test's own memory stays small
+    return all(
+        not ((flat[i : i + step] & unsigned.type(bits)) == bits).any() for i in range(0, flat.size, step)
+    )
