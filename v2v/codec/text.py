@@ -12,6 +12,7 @@ import re
 from pathlib import Path
 
 import flax.linen as nn
+import ftfy
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -61,8 +62,8 @@ class Tokenizer:
 
 
 def clean(text: str) -> str:
-    """Unescape HTML twice and collapse white space, as the published models' cleaning does."""
-    return re.sub(r"\s+", " ", html.unescape(html.unescape(text))).strip()
+    """Repair mojibake and curly quotes, unescape HTML twice, collapse white space: the published models' cleaning."""
+    return re.sub(r"\s+", " ", html.unescape(html.unescape(ftfy.fix_text(text)))).strip()
 
 
 def word_tokenizer(words: list[str], text_len: int, size: int) -> Tokenizer:
