@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
+
 from tests.clips import picture, psnr
 from tests.clips import write as make
 from tests.fake import FakePretrained
-
 from v2v import EasyV2VEditor, InputError, Video, lora_context
 from v2v.editor import BATCH, windows
 

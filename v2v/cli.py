@@ -125,11 +125,11 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _edit(args: argparse.Namespace) -> dict:
-    from v2v.codec import video
+    from v2v.codec import paths, video
 
     begin = time.perf_counter()
     source = SAMPLE if args.video == "sample" and not Path("sample").exists() else Path(args.video)
-    output = video.check_output(args.output)
+    output = paths.check_output(args.output)
     if output.exists() and source.exists() and output.samefile(source):
         raise InputError(f"{output}: output is the input; name another file with -o")
     clip = video.read(source)

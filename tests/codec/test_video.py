@@ -6,9 +6,9 @@ from fractions import Fraction
 import av
 import numpy as np
 import pytest
+
 from tests.clips import picture, psnr, sound
 from tests.clips import write as make
-
 from v2v.codec import video
 from v2v.codec.video import Video
 from v2v.errors import InputError

@@ -12,20 +12,9 @@ from fractions import Fraction
 import av
 
 COPIED = ("aac", "mp3", "opus")  # what MP4 holds and browsers play
-RATES = (
-    8000,
-    11025,
-    12000,
-    16000,
-    22050,
-    24000,
-    32000,
-    44100,
-    48000,
-    64000,
-    88200,
-    96000,
-)  # what AAC can hold, Hz
+RATES = [
+    k * 1000 for k in (8, 11.025, 12, 16, 22.05, 24, 32, 44.1, 48, 64, 88.2, 96)
+]  # what AAC can hold, Hz
 BITS_A_CHANNEL = 96_000  # a second, of the AAC encoder
 
 

@@ -47,14 +47,12 @@ class VAE(nn.Module):
         h = self.decoder(self.post_quant_conv(z)).astype(jnp.float32)
         return jnp.clip(channels_to_space(h, self.cfg.patch), -1, 1)
 
-    def reconstruct_sampled(self, video: Video, key: jax.Array):
-        """For training: (reconstruction from a sampled latent, unclipped; mean; log variance)."""
+    def reconstruct(self, video: Video, noise: Float[Array, "b t y x c"]):
+        """For training: (reconstruction, unclipped, from the unnormalised latents plus `noise`; those latents)."""
         h = self.quant_conv(self.encoder(space_to_channels(video, self.cfg.patch))).astype(jnp.float32)
-        mu, logvar = jnp.split(h, 2, -1)
-        logvar = jnp.clip(logvar, -20, 10)
-        z = mu + jnp.exp(0.5 * logvar) * jax.random.normal(key, mu.shape)
-        out = self.decoder(self.post_quant_conv(z)).astype(jnp.float32)
-        return channels_to_space(out, self.cfg.patch), mu, logvar
+        mu = h[..., : self.cfg.z_dim]
+        out = self.decoder(self.post_quant_conv(mu + noise)).astype(jnp.float32)
+        return channels_to_space(out, self.cfg.patch), mu
 
     def _mean(self):
         return np.asarray(self.cfg.mean or np.zeros(self.cfg.z_dim), np.float32)
@@ -93,7 +91,7 @@ class Encoder(nn.Module):
                 x = Downsample(width, in_time, dtype, name=f"down_{i}_resample")(x)
             x = x + avg_down(shortcut, 1 + in_time, 1 if last else 2, width)
         x = Middle(widths[-1], dtype, name="mid")(x)
-        x = nn.silu(ChannelNorm(name="norm_out")(x))
+        x = nn.silu(ChannelNorm(0.3, name="norm_out")(x))  # a small gain keeps SiLU near its linear middle at first
         return CausalConv(2 * cfg.z_dim, dtype=dtype, name="conv_out")(x)
 
 
@@ -114,7 +112,7 @@ class Decoder(nn.Module):
                 in_time = cfg.temporal_downsample[-1 - i]
                 x = Upsample(width, in_time, dtype, name=f"up_{i}_resample")(x)
                 x = x + dup_up(shortcut, 1 + in_time, 2, width)
-        x = nn.silu(ChannelNorm(name="norm_out")(x))
+        x = nn.silu(ChannelNorm(0.3, name="norm_out")(x))  # a small gain keeps SiLU near its linear middle at first
         return CausalConv(3 * cfg.patch**2, dtype=dtype, name="conv_out")(x)
 
 
@@ -158,11 +156,13 @@ class Conv2d(nn.Module):
     dtype: jnp.dtype
     stride: int = 1
     pad: tuple[int, int] = (0, 0)  # before and after, on both sides
+    zero: bool = False
 
     @nn.compact
     def __call__(self, x: FMap) -> FMap:
         k = self.kernel
-        weight = self.param("kernel", _conv_init, (k, k, x.shape[-1], self.features), jnp.float32)
+        init = nn.initializers.zeros if self.zero else _conv_init
+        weight = self.param("kernel", init, (k, k, x.shape[-1], self.features), jnp.float32)
         bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
         b, T = x.shape[:2]
         x = x.astype(self.dtype).reshape(b * T, *x.shape[2:])
@@ -173,9 +173,11 @@ class Conv2d(nn.Module):
 class ChannelNorm(nn.Module):
     """x / max(|x|, 1e-12) · √c · gamma over channels, normalised in float32."""
 
+    gain: float = 1.0  # of gamma at first
+
     @nn.compact
     def __call__(self, x: FMap) -> FMap:
-        gamma = self.param("gamma", nn.initializers.ones, (x.shape[-1],), jnp.float32)
+        gamma = self.param("gamma", nn.initializers.constant(self.gain), (x.shape[-1],), jnp.float32)
         f = x.astype(jnp.float32)
         # 1e-24 inside the root is the published clamp of the norm at 1e-12, with a gradient at zero
         f = f * jax.lax.rsqrt(jnp.maximum((f * f).sum(-1, keepdims=True), 1e-24))
@@ -219,7 +221,7 @@ class FrameAttention(nn.Module):
         logits = jnp.einsum("blc,bsc->bls", q, k, preferred_element_type=jnp.float32)
         weights = nn.softmax(logits * c**-0.5).astype(self.dtype)
         out = jnp.einsum("bls,bsc->blc", weights, v).reshape(x.shape)
-        return x + Conv2d(c, 1, self.dtype, name="proj")(out)
+        return x + Conv2d(c, 1, self.dtype, zero=True, name="proj")(out)
 
 
 class Downsample(nn.Module):
@@ -231,7 +233,7 @@ class Downsample(nn.Module):
 
     @nn.compact
     def __call__(self, x: FMap) -> FMap:
-        x = Conv2d(self.features, 3, self.dtype, stride=2, pad=(0, 1), name="conv")(x)
+        x = Conv2d(self.features, 3, self.dtype, stride=2, pad=(0, 1), zero=True, name="conv")(x)
         if not self.in_time:
             return x
         conv = CausalConv(self.features, (3, 1, 1), self.dtype, stride_t=2, pad_t=False, name="time_conv")
@@ -259,7 +261,7 @@ class Upsample(nn.Module):
                 pairs = conv(x[:, 1:]).reshape(b, T - 1, H, W, 2, c).transpose(0, 1, 4, 2, 3, 5)
                 x = jnp.concatenate([x[:, :1], pairs.reshape(b, 2 * (T - 1), H, W, c)], 1)
         x = jnp.repeat(jnp.repeat(x, 2, 2), 2, 3)
-        return Conv2d(self.features, 3, self.dtype, pad=(1, 1), name="conv")(x)
+        return Conv2d(self.features, 3, self.dtype, pad=(1, 1), zero=True, name="conv")(x)
 
 
 def avg_down(x: FMap, ft: int, fs: int, out: int) -> FMap:

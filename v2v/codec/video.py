@@ -28,10 +28,9 @@ from av.video.reformatter import VideoReformatter
 
 from v2v.codec import audio as sound
 from v2v.codec.encoder import EXACT, SIZE_NOTE, encode
+from v2v.codec.paths import CLIPS, STILLS, check_output, check_readable, reason
 from v2v.errors import InputError
 
-STILLS = (".png", ".jpg", ".jpeg")
-CLIPS = (".mp4", ".m4v", ".mov")
 NOT_CLIPS = (
     "tty",
     "hls",
@@ -100,13 +99,13 @@ def read(path: str | Path) -> Video:
       InputError: missing, empty, not a video, cut short, or without a frame.
     """
     path = Path(path)
-    _check_readable(path)
+    check_readable(path)
     try:
         with av.open(str(path), options={"protocol_whitelist": "file"}) as container:
             return _decode(container, path)
     except (av.error.FFmpegError, UnicodeDecodeError) as error:
         raise InputError(
-            f"{path}: expected a video file, got data that can't be decoded ({_reason(error)}); is it complete?"
+            f"{path}: expected a video file, got data that can't be decoded ({reason(error)}); is it complete?"
         ) from None
 
 
@@ -131,56 +130,11 @@ def write(video: Video, path: str | Path) -> Path:
         os.replace(partial, path)
     except (OSError, av.error.FFmpegError) as error:
         raise InputError(
-            f"{path}: can't be written ({_reason(error)}); check the disk and the folder's permissions"
+            f"{path}: can't be written ({reason(error)}); check the disk and the folder's permissions"
         ) from None
     finally:
         partial.unlink(missing_ok=True)
     return path
-
-
-def check_output(path: str | Path) -> Path:
-    """Fails early, before any computing, where `write` would fail for the name alone."""
-    path = Path(path)
-    if path.suffix.lower() not in STILLS + CLIPS:
-        raise InputError(
-            f"{path}: output expected to end in one of {', '.join(CLIPS + STILLS)}, got '{path.suffix}'"
-        )
-    if path.is_dir():
-        raise InputError(
-            f"{path}: output expected to be a file, got a folder; name a file in it, such as {path / 'out.mp4'}"
-        )
-    if not path.parent.is_dir():
-        raise InputError(
-            f"{path.parent}: output folder doesn't exist; create it with: mkdir -p {path.parent}"
-        )
-    probe = path.with_name(f".{path.stem}.probe")
-    try:
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise InputError(
-            f"{path.parent}: output folder can't be written ({_reason(error)}); choose another with -o"
-        ) from None
-    return path
-
-
-# Reading
-
-
-def _check_readable(path: Path) -> None:
-    if path.is_dir():
-        raise InputError(f"{path}: expected a video file, got a folder")
-    if not path.exists():
-        raise InputError(f"{path}: no such file; expected a video or an image")
-    if not path.is_file():
-        raise InputError(f"{path}: expected a regular file, got a device or a pipe; save it to a file first")
-    try:
-        with path.open("rb") as file:
-            empty = not file.read(1)
-    except OSError as error:
-        raise InputError(f"{path}: can't be read ({_reason(error)})") from None
-    if empty:
-        raise InputError(f"{path}: expected a video file, got an empty file (0 bytes)")
 
 
 def _decode(container: av.container.InputContainer, path: Path) -> Video:
@@ -224,7 +178,9 @@ def _decode(container: av.container.InputContainer, path: Path) -> Video:
     if _matrix(first) is not None and _matrix(first)[0, 0] == 0:  # a quarter turn
         aspect = 1 / aspect
     kept = re.search(SIZE_NOTE.format(r"(\d+)", r"(\d+)"), container.metadata.get("comment", ""))
-    width, height = map(int, kept.groups()) if kept else (frames.shape[1], frames.shape[0])
+    height, width = frames.shape
+    if kept and (width - int(kept[1]), height - int(kept[2])) in ((0, 1), (1, 0), (1, 1)):  # not since scaled
+        width, height = int(kept[1]), int(kept[2])
     return Video(
         frames=frames.array()[:, :height, :width],
         times=np.array([float(t) for t in times]),
@@ -301,14 +257,12 @@ class _Frames:
         self.count, self.data = 0, None
 
     @property
-    def shape(self) -> tuple[int, ...]:
-        return self.data.shape[1:]
+    def shape(self) -> tuple[int, int]:
+        return self.data.shape[1:3]
 
     def append(self, frame: np.ndarray) -> None:
         if self.data is None:
-            self.data = np.empty(
-                (self.capacity, *frame.shape), np.uint8
-            )  # pages are touched only as frames arrive
+            self.data = np.empty((self.capacity, *frame.shape), np.uint8)  # memory is taken as frames arrive
         if self.count == len(self.data):
             larger = np.empty((self.count * 3 // 2 + 1, *frame.shape), np.uint8)
             larger[: self.count] = self.data
@@ -318,7 +272,3 @@ class _Frames:
 
     def array(self) -> np.ndarray:
         return self.data[: self.count]
-
-
-def _reason(error: Exception) -> str:
-    return (getattr(error, "strerror", None) or str(error)).strip().rstrip(".").lower()

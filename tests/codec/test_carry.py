@@ -1,0 +1,140 @@
+"""The small edit on the large clip: exact where a colour map explains it, sharp at objects, unmoved by noise."""
+
+import cv2
+import numpy as np
+import pytest
+
+from tests.clips import psnr
+from v2v.codec import colour
+from v2v.codec.carry import Carry, plain
+
+GREY = np.tile(np.float32([0.299, 0.587, 0.114]), (3, 1))
+PHOTOMETRIC = {
+    "identity": lambda x: x,
+    "grey": lambda x: x @ GREY.T,
+    "negative": lambda x: 255 - x,
+    "night": lambda x: 255 * (x / 255) ** 1.25 * np.float32([0.32, 0.4, 0.66]),
+    "brighter": lambda x: 255 * (x / 255) ** 0.55,
+    "warm": lambda x: x * np.float32([1.22, 1.02, 0.62]) + np.float32([8, 0, 0]),
+    "tones": lambda x: 127.5 * (np.floor(x / 127.5) + np.clip((x / 127.5 % 1 - 0.5) / 0.4 + 0.5, 0, 1)),
+}
+
+
+def texture(rng, n, roughness=0.8):
+    """Natural-looking colours: noise at every scale, coarse ones strongest. float32 [n, n, 3] in levels."""
+    out = np.zeros((n, n, 3), np.float32)
+    for size in (4, 8, 16, 32, 64, 128, n):
+        grain = rng.normal(0, 1, (size, size, 3)).astype(np.float32) @ np.float32(
+            [[1, 0.7, 0.6], [0.3, 1, 0.5], [0.1, 0.4, 1]]
+        )
+        out += cv2.resize(grain, (n, n), interpolation=cv2.INTER_CUBIC) * size**-roughness
+    return np.clip(120 + 45 * (out - out.mean()) / out.std(), 2, 253)
+
+
+def clip(n=256, T=3, seed=0):
+    rng = np.random.default_rng(seed)
+    wide = texture(rng, n + 16)
+    return np.stack([wide[4 * t : 4 * t + n, 2 * t : 2 * t + n] for t in range(T)]).astype(np.uint8)
+
+
+def shrink(frames, size=64):
+    return np.stack(
+        [cv2.resize(f, (size, size), interpolation=cv2.INTER_AREA) for f in frames.astype(np.float32)]
+    )
+
+
+def carried(frames, source, edit, where=None):
+    carry = Carry.fit(source, edit, where)
+    return np.stack([carry(t, frame) for t, frame in enumerate(frames)])
+
+
+@pytest.mark.parametrize("name", PHOTOMETRIC)
+@pytest.mark.parametrize("noise,floor", [(0, 38), (8, 34)])
+def test_photometric_edits_reach_full_detail(name, noise, floor):
+    frames, edit = clip(), PHOTOMETRIC[name]
+    small = shrink(frames)
+    rng = np.random.default_rng(1)
+    small_edit = np.clip(edit(small), 0, 255) + rng.normal(0, noise, small.shape).astype(np.float32)
+    truth = np.clip(edit(frames.astype(np.float32)), 0, 255)
+    assert psnr(carried(frames, small, small_edit), truth) > floor
+
+
+def test_what_the_vae_loses_cancels():
+    """Source and edit blurred alike, as by one VAE, still give the sharp edit."""
+    frames = clip()
+    small = shrink(frames)
+    soft, soft_edit = (np.stack([cv2.GaussianBlur(f, (0, 0), 1.0) for f in a]) for a in (small, 255 - small))
+    assert psnr(carried(frames, soft, soft_edit), 255.0 - frames) > 38
+
+
+def test_blur_brings_no_detail_back():
+    frames = clip()
+    blurred = np.stack([cv2.GaussianBlur(f, (0, 0), 12) for f in frames])
+    assert psnr(carried(frames, shrink(frames), shrink(blurred)), blurred) > 33
+
+
+def discs(colour_of):
+    """A shaded disc in front of a texture, and how much of each pixel it covers."""
+    frames = clip().astype(np.float32)
+    y, x = np.mgrid[:256, :256].astype(np.float32)
+    cover = np.clip(40 - np.hypot(x - 120, y - 140) + 0.5, 0, 1)[..., None]
+    shade = np.float32(colour_of) * (1 - 0.004 * (x + y - 260))[..., None]
+    return (frames * (1 - cover) + shade * cover).clip(0, 255).astype(np.uint8), cover[..., 0]
+
+
+@pytest.mark.parametrize("noise", [0, 6])
+@pytest.mark.parametrize("case", ["remove", "insert", "recolour"])
+def test_local_edits_change_the_object_alone(case, noise):
+    empty, (red, cover), (blue, _) = clip(), discs((200, 40, 40)), discs((40, 70, 200))
+    source, target = {"remove": (red, empty), "insert": (empty, red), "recolour": (red, blue)}[case]
+    rng = np.random.default_rng(2)
+    small = shrink(source)
+    edit = shrink(target) + rng.normal(0, noise, small.shape).astype(np.float32)
+    out = carried(source, small, edit).astype(np.float32)
+    inside, outside = cover > 0, cover == 0
+    error = ((out - target) ** 2)[:, inside].mean() / ((source.astype(np.float32) - target) ** 2)[
+        :, inside
+    ].mean()
+    assert error < 0.05
+    assert psnr(out[:, outside], source[:, outside]) > 34
+
+
+def test_a_mask_keeps_the_rest_of_the_clip_out_of_the_fit():
+    frames = clip()
+    where = np.zeros((3, 64, 64), bool)
+    where[:, 20:40, 10:30] = True
+    small = shrink(frames)
+    out = carried(frames, small, np.where(where[..., None], 255 - small, small), where)
+    assert psnr(out[:, 84:156, 44:116], 255.0 - frames[:, 84:156, 44:116]) > 38
+
+
+@pytest.mark.parametrize("H,W", [(1, 1), (3, 200), (64, 64), (117, 61)])
+def test_any_size(H, W):
+    frames = np.stack([cv2.resize(f, (W, H), interpolation=cv2.INTER_AREA) for f in clip()])
+    small = np.stack([cv2.resize(f.astype(np.float32), (64, 64)) for f in frames])
+    out = carried(frames, small, 255 - small)
+    assert out.shape == frames.shape and out.dtype == np.uint8 and psnr(out, 255.0 - frames) > 30
+    assert plain(small[0], H, W).shape == (H, W, 3)
+
+
+@pytest.mark.parametrize("level", [0, 255])
+def test_flat_clips(level):
+    frames = np.full((2, 96, 96, 3), level, np.uint8)
+    out = carried(frames, shrink(frames), np.full((2, 64, 64, 3), 77, np.float32))
+    assert np.abs(out.astype(int) - 77).max() <= 2
+
+
+def test_the_map_ignores_outliers():
+    """A fifth of the pixels changed otherwise leaves the map of the rest."""
+    x = np.random.default_rng(0).uniform(0, 255, (20_000, 3)).astype(np.float32)
+    y = 255 - x
+    y[::5] = (250, 0, 0)
+    fitted = colour.fit(x, y)(x[None, 1:1000].astype(np.uint8))[0]
+    assert np.median(np.abs(fitted - (255 - x[1:1000]))) < 2
+
+
+def test_the_map_of_a_local_edit_is_the_identity():
+    x = np.random.default_rng(0).uniform(0, 255, (20_000, 3)).astype(np.float32)
+    y = x.copy()
+    y[::4] = 0
+    assert colour.fit(x, y) is colour.IDENTITY

@@ -1,0 +1,203 @@
+"""The command line: what it prints, what it writes, and how it refuses."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.clips import picture
+from tests.clips import write as make
+from tests.fake import FakePretrained
+from v2v import Video, cli, editor, read
+
+ROOT = Path(cli.__file__).parents[1]
+
+
+@pytest.fixture
+def v2v(monkeypatch, tmp_path):
+    """Runs a command line in an empty folder, with the stand-in model unless another is asked for."""
+    monkeypatch.chdir(tmp_path)
+    real = editor.EasyV2VEditor
+
+    def build(name="embedded"):
+        return real(FakePretrained() if name == "embedded" else name)
+
+    monkeypatch.setattr(editor, "EasyV2VEditor", build)
+    monkeypatch.setattr("warnings.showwarning", None)
+
+    def run(*words):
+        try:
+            return cli.main([str(word) for word in words])
+        except SystemExit as stopped:
+            return stopped.code
+
+    return run
+
+
+def fresh(*words):
+    """Runs Python in a process of its own."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.run(
+        [sys.executable, *words], capture_output=True, text=True, env=environment, timeout=60
+    )
+
+
+@pytest.mark.parametrize("words", [["--help"], ["edit", "--help"], ["synth", "--help"], ["train", "--help"]])
+def test_help_needs_nothing_heavy(words):
+    code = (
+        "import sys\nfrom v2v import cli\n"
+        f"try: cli.main({words})\nexcept SystemExit as stopped: assert stopped.code == 0\n"
+        "heavy = {'jax', 'flax', 'cv2', 'av', 'numpy'} & set(sys.modules)\nassert not heavy, heavy\n"
+    )
+    done = fresh("-c", code)
+    assert done.returncode == 0, done.stderr
+    assert "usage: v2v" in done.stdout
+
+
+def test_importing_the_package_is_free():
+    done = fresh(
+        "-c",
+        "import v2v, sys; assert 'EasyV2VEditor' in dir(v2v); assert not {'jax', 'numpy'} & set(sys.modules)",
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_every_public_name_exists():
+    import v2v as package
+
+    for name in package.__all__:
+        if name != "load_pretrained":
+            assert getattr(package, name) is not None
+    with pytest.raises(AttributeError, match="no attribute"):
+        package.nothing  # noqa: B018
+
+
+def test_edit_a_file(v2v, capsys):
+    make("in.mp4", picture(12, 50, 70), tones=(440,))
+    assert v2v("edit", "in.mp4", "make it grey", "-o", "out.mp4") == 0
+    assert capsys.readouterr().out == "out.mp4\n"
+    out = read("out.mp4")
+    assert out.frames.shape == (12, 50, 70, 3) and out.audio
+    assert np.ptp(out.frames.astype(int), axis=-1).mean() < 3
+
+
+def test_edit_the_sample_that_ships(v2v, capsys):
+    assert v2v("edit", "sample", "make it negative", "-o", "out.mp4", "--json") == 0
+    captured = capsys.readouterr()
+    report = json.loads(captured.out.splitlines()[-1])
+    assert (report["frames"], report["width"], report["height"]) == (48, 640, 360)
+    assert (
+        report["output"] == "out.mp4"
+        and report["audio"]
+        and set(report["seconds"]) == {"read", "load", "edit", "write"}
+    )
+    assert sorted(p.name for p in Path().iterdir()) == ["out.mp4"]
+
+
+def test_every_option(v2v):
+    make("in.mp4", picture(12))
+    Video.from_array(np.full((48, 64, 3), 255, np.uint8)).save("white.png")
+    words = [
+        "edit",
+        "in.mp4",
+        "make it grey",
+        "-o",
+        "out.mov",
+        "--mask",
+        "white.png",
+        "--start",
+        "0.1",
+        "--end",
+        "0.3",
+    ]
+    words += [
+        "--reference",
+        "white.png",
+        "--lora",
+        "10",
+        "--lora-scale",
+        "0.5",
+        "--steps",
+        "3",
+        "--guidance",
+        "2",
+        "--seed",
+        "5",
+    ]
+    assert v2v(*words, "--detail", "model", "--no-preserve", "--quiet") == 0
+    assert len(read("out.mov").frames) == 12
+
+
+def test_pictures(v2v):
+    Video.from_array(picture(1)).save("in.png")
+    assert v2v("edit", "in.png", "make it negative", "-o", "out.png") == 0
+    assert np.abs(255 - read("out.png").frames.astype(int) - read("in.png").frames).mean() < 3
+
+
+def test_notes_go_to_stderr(v2v, capsys):
+    Video.from_array(picture()).save("in.mp4")
+    assert v2v("edit", "in.mp4", "make it grey frobnicate", "-o", "out.mp4") == 0
+    captured = capsys.readouterr()
+    assert (
+        captured.err.startswith("v2v: note: ")
+        and "frobnicate" in captured.err
+        and captured.out == "out.mp4\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["none.mp4", "make it grey", "-o", "out.mp4"],
+        ["empty.mp4", "make it grey", "-o", "out.mp4"],
+        ["text.mp4", "make it grey", "-o", "out.mp4"],
+        ["cut.mp4", "make it grey", "-o", "out.mp4"],
+        ["in.mp4", " ", "-o", "out.mp4"],
+        ["in.mp4", "make it grey", "-o", "none/out.mp4"],
+        ["in.mp4", "make it grey", "-o", "folder"],
+        ["in.mp4", "make it grey", "-o", "in.mp4"],
+        ["in.mp4", "make it grey", "-o", "out.mp4", "--mask", "small.png"],
+        ["in.mp4", "make it grey", "-o", "out.mp4", "--mask", "short.mp4"],
+        ["in.mp4", "make it grey", "-o", "out.mp4", "--start", "2", "--end", "1"],
+        ["in.mp4", "make it grey", "-o", "out.mp4", "--end", "99"],
+        ["in.mp4", "make it grey", "-o", "out.mp4", "--lora", "missing.safetensors"],
+        ["x" * 300 + ".mp4", "make it grey", "-o", "out.mp4"],
+    ],
+)
+def test_bad_input_is_one_line_and_exit_2(v2v, capsys, words):
+    make("in.mp4", picture(12))
+    Path("empty.mp4").touch()
+    Path("text.mp4").write_text("not a video\n" * 99)
+    Path("cut.mp4").write_bytes(Path("in.mp4").read_bytes()[:-400])
+    Path("folder").mkdir()
+    Video.from_array(np.full((8, 8, 3), 255, np.uint8)).save("small.png")
+    Video.from_array(np.full((3, 48, 64, 3), 255, np.uint8)).save("short.mp4")
+    before = {path: path.stat().st_mtime_ns for path in Path().iterdir()}
+    assert v2v("edit", *words) == 2
+    captured = capsys.readouterr()
+    assert captured.out == "" and captured.err.startswith("v2v: error: ") and captured.err.count("\n") == 1
+    assert {path: path.stat().st_mtime_ns for path in Path().iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    "words",
+    [[], ["edit"], ["edit", "in.mp4", "x"], ["edit", "in.mp4", "x", "-o", "o.mp4", "--stepz", "3"], ["fly"]],
+)
+def test_wrong_words_are_exit_2(v2v, words):
+    assert v2v(*words) == 2
+
+
+def test_train_runs_the_experiment(v2v, capsys):
+    Path("tiny.py").write_text(
+        "def run(workdir, overrides):\n    return {'workdir': str(workdir), 'overrides': overrides}\n"
+    )
+    assert v2v("train", "tiny.py", "--workdir", "runs/a", "--json", "--optim.peak-lr", "1e-4") == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report == {"output": "runs/a", "workdir": "runs/a", "overrides": ["--optim.peak-lr", "1e-4"]}
+    assert v2v("train", "none.py", "--workdir", "runs/a") == 2
+    Path("empty.py").touch()
+    assert v2v("train", "empty.py", "--workdir", "runs/a") == 2
