@@ -1,0 +1,82 @@
+"""Intervals: coverage by simulation, and the cases where a naive bootstrap lies."""
+
+import math
+
+import numpy as np
+import pytest
+
+from v2v.errors import InputError
+from v2v.evaluation import intervals
+
+TRIALS = 4000  # standard error of a coverage of 95 %: 0.35 %
+
+
+def coverage(interval, truth):
+    return np.mean((interval.low <= truth) & (truth <= interval.high))
+
+
+@pytest.mark.parametrize("n", [10, 40])
+def test_mean_covers_95_percent(n):
+    scores = np.random.default_rng(n).normal(3.0, 2.0, (TRIALS, n))
+    assert 0.93 < coverage(intervals.mean(scores, draws=2000), 3.0) < 0.97
+    assert 0.77 < coverage(intervals.mean(scores, draws=2000, level=0.8), 3.0) < 0.83
+
+
+def test_mean_covers_95_percent_of_skewed_scores():
+    scores = np.random.default_rng(0).gamma(2.0, 1.0, (TRIALS, 50))
+    assert 0.93 < coverage(intervals.mean(scores, draws=2000), 2.0) < 0.97
+
+
+def test_paired_difference_covers_and_is_narrower_than_unpaired():
+    rng = np.random.default_rng(1)
+    common = rng.normal(0, 5, (TRIALS, 30))
+    a, b = common + rng.normal(1, 1, common.shape), common + rng.normal(0, 1, common.shape)
+    paired = intervals.difference(a, b, draws=2000)
+    assert 0.93 < coverage(paired, 1.0) < 0.97
+    alone = intervals.mean(a, draws=2000)
+    assert np.mean(paired.high - paired.low) < 0.5 * np.mean(alone.high - alone.low)
+
+
+def test_ratio_covers_95_percent():
+    rng = np.random.default_rng(2)
+    b = rng.gamma(9.0, 1.0, (TRIALS, 40))
+    a = 0.7 * b + rng.normal(0, 0.5, b.shape)
+    assert 0.93 < coverage(intervals.ratio(a, b, draws=2000), 0.7) < 0.97
+
+
+@pytest.mark.parametrize("n", [12, 256])
+def test_rate_covers_95_percent_over_rates(n):
+    rng = np.random.default_rng(3)
+    truth = rng.uniform(0.5, 1.0, TRIALS)
+    found = intervals.rate(rng.random((TRIALS, n)) < truth[:, None])
+    assert 0.93 < coverage(found, truth) < 0.97
+
+
+def test_rate_is_what_resampling_gives_where_resampling_works():
+    successes = np.arange(256) % 5 > 0
+    a, b = intervals.rate(successes), intervals.mean(successes)
+    assert a.mean == b.mean == pytest.approx(0.8, abs=0.01)
+    assert np.allclose(a[1:], b[1:], atol=0.01)
+
+
+def test_twelve_successes_of_twelve_are_no_certainty():
+    found = intervals.rate(np.ones(12))
+    assert found.mean == found.high == 1 and 0.75 < found.low < 0.9
+    none = intervals.rate(np.zeros(12))
+    assert none.low == 0 and none.high == pytest.approx(1 - found.low)
+
+
+def test_seed_decides_everything():
+    scores = np.random.default_rng(4).normal(size=25)
+    assert intervals.mean(scores) == intervals.mean(scores) != intervals.mean(scores, seed=1)
+    rows = intervals.mean(np.stack([scores, scores]))
+    assert rows.low[0] == rows.low[1] == pytest.approx(intervals.mean(scores).low)
+
+
+def test_bad_scores():
+    assert math.isnan(intervals.mean([1.0]).low)
+    for scores, words in (([], "at least one"), ([1.0, np.nan], "1 of 2")):
+        with pytest.raises(InputError, match=words):
+            intervals.mean(scores)
+    with pytest.raises(InputError, match="same items"):
+        intervals.difference([1.0, 2.0], [1.0])

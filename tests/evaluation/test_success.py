@@ -1,0 +1,75 @@
+"""The definition of success, at its edges."""
+
+import math
+
+import numpy as np
+import pytest
+
+from v2v.errors import InputError
+from v2v.evaluation.success import judge
+
+
+def case(T=4, side=16):
+    """Source 100 everywhere, truth 140 inside the mask; mask covers a square in the later half of the clip."""
+    source = np.full((T, side, side, 3), 100, np.uint8)
+    mask = np.zeros((T, side, side), np.uint8)
+    mask[T // 2 :, 4:12, 4:12] = 255
+    truth = source.copy()
+    truth[mask > 0] = 140
+    return source, truth, mask
+
+
+def test_nothing_fails_and_truth_succeeds():
+    source, truth, mask = case()
+    nothing, perfect = judge(source, source, truth, mask), judge(truth, source, truth, mask)
+    assert not nothing.success and nothing.error_ratio == 1 and nothing.psnr_outside == 100
+    assert perfect.success and perfect.success_rms and perfect.error_ratio == 0
+
+
+@pytest.mark.parametrize(
+    "level, success, rms", [(120, True, False), (119, False, False), (130, True, True), (129, True, False)]
+)
+def test_a_quarter_of_the_squared_error(level, success, rms):
+    """40 levels to go: 20 left is a quarter of the squared error, 10 left a quarter of the root."""
+    source, truth, mask = case()
+    output = source.copy()
+    output[mask > 0] = level
+    assert judge(output, source, truth, mask)[:2] == (success, rms)
+
+
+@pytest.mark.parametrize("error, success", [(12, True), (13, False)])
+def test_26_db_outside(error, success):
+    """26 dB is a root mean square of 12.78 levels."""
+    source, truth, mask = case()
+    output = truth.copy()
+    output[mask == 0] += error
+    found = judge(output, source, truth, mask)
+    assert found.success is success and found.psnr_outside == pytest.approx(20 * math.log10(255 / error))
+
+
+def test_outside_means_times_too():
+    """The right edit in the right place throughout, when it should have begun half way."""
+    source, truth, mask = case()
+    output = source.copy()
+    output[:, 4:12, 4:12] = 140
+    found = judge(output, source, truth, mask)
+    assert found.error_ratio == 0 and found.psnr_outside < 26 and not found.success
+
+
+def test_a_mask_of_everything_has_no_outside():
+    source, truth, mask = case()
+    truth[:] = 140
+    found = judge(truth, source, truth, np.full_like(mask, 255))
+    assert found.success and math.isnan(found.psnr_outside)
+
+
+def test_cases_that_cannot_be_scored():
+    source, truth, mask = case()
+    with pytest.raises(InputError, match="got 0 pixels"):
+        judge(truth, source, truth, np.zeros_like(mask))
+    with pytest.raises(InputError, match="squared difference of 0"):
+        judge(truth, source, source, mask)
+    with pytest.raises(InputError, match="one length"):
+        judge(truth[:3], source, truth, mask)
+    with pytest.raises(InputError, match="mask of 4 frames"):
+        judge(truth, source, truth, mask[:3])

@@ -1,0 +1,84 @@
+"""Flicker, timing and drift on clips whose answer is known."""
+
+import math
+
+import cv2
+import numpy as np
+import pytest
+
+from v2v.errors import InputError
+from v2v.evaluation import temporal
+
+
+def panning(T=6, side=64, step=3, seed=0):
+    """A smooth texture that moves by `step` pixels a frame, uint8 [T, side, side, 3]."""
+    rng = np.random.default_rng(seed)
+    large = cv2.GaussianBlur(rng.uniform(0, 255, (side, side + T * step, 3)), (0, 0), 3)
+    large = cv2.normalize(large, None, 20, 235, cv2.NORM_MINMAX).astype(np.uint8)
+    return np.stack([large[:, k * step : k * step + side] for k in range(T)])
+
+
+def test_motion_is_not_flicker_but_flashing_is():
+    truth = panning()
+    still = np.abs(np.diff(truth.astype(float), axis=0)).mean()
+    same = temporal.flicker(truth, truth)
+    assert same.departure == 0 and same.output == same.truth
+    assert same.truth < 0.25 * still  # the flow explains the motion
+    flashing = truth.copy()
+    flashing[1::2] += 8
+    found = temporal.flicker(flashing, truth)
+    assert found.departure == pytest.approx(8, abs=0.01)
+    assert found.output > found.truth + 5
+
+
+def test_a_constant_error_is_not_flicker_and_freezing_is_no_gain():
+    truth = panning()
+    assert temporal.flicker(truth + 5, truth).departure == pytest.approx(0, abs=1e-3)
+    grey = temporal.flicker(np.full_like(truth, 128), truth)
+    assert grey.output == 0 and grey.departure == pytest.approx(grey.truth)
+
+
+def test_flow_is_the_truths():
+    """A clip that stands still where the truth moves flickers along the truth's motion."""
+    truth = panning()
+    frozen = np.repeat(truth[:1], len(truth), 0)
+    assert temporal.flicker(frozen, truth).departure > 5
+
+
+def test_flicker_needs_two_frames_and_something_to_see():
+    with pytest.raises(InputError, match="two frames"):
+        temporal.flicker(panning(T=1), panning(T=1))
+    with pytest.raises(InputError, match="at least 12 pixels"):
+        temporal.flicker(panning(side=8), panning(side=8))
+
+
+@pytest.mark.parametrize("start, end, expected", [(4, 9, (0, 0)), (6, 9, (2, 0)), (3, 7, (-1, -2))])
+def test_timing_error(start, end, expected):
+    rng = np.random.default_rng(0)
+    source = rng.integers(60, 120, (12, 20, 20, 3), np.uint8)
+    mask = np.zeros((12, 20, 20), np.uint8)
+    mask[4:9, 5:12, 5:12] = 255
+    output = source + rng.integers(0, 4, source.shape, np.uint8)  # what a codec does
+    output[start:end, 5:12, 5:12] += 60
+    assert temporal.timing_error(output, source, mask) == expected
+
+
+def test_timing_without_an_edit():
+    source = np.zeros((3, 8, 8, 3), np.uint8)
+    mask = np.ones((3, 8, 8), bool)
+    assert all(math.isnan(e) for e in temporal.timing_error(source + 1, source, mask))
+    assert all(math.isnan(e) for e in temporal.timing_error(source + 90, source, ~mask))
+
+
+def test_colour_drift():
+    truth = np.full((8, 6, 6, 3), 100, np.uint8)
+    assert temporal.colour_drift(truth + 9, truth) == 0  # an offset is not a drift
+    output = truth.copy()
+    output[..., 0] += (np.arange(8) * 4).astype(np.uint8)[:, None, None]  # red: 0, 4, ..., 28
+    assert temporal.colour_drift(output, truth) == pytest.approx(26 - 2)
+    mask = np.zeros((8, 6, 6), bool)
+    mask[:, :3] = True
+    output[:, :3] = truth[:, :3]
+    assert temporal.colour_drift(output, truth, mask) == 0
+    assert temporal.colour_drift(output, truth, ~mask) == pytest.approx(24)
+    assert math.isnan(temporal.colour_drift(truth[:1], truth[:1]))

@@ -1,0 +1,102 @@
+"""Scores of n items -> mean and 95 % interval. metrics, success -> **intervals** -> report
+
+Items (pairs of an evaluation) are resampled with replacement; every row of scores meets the same resamples,
+so one matrix product serves all rows and everything is a function of the seed.
+
+- `mean`: percentile bootstrap, its percentiles widened to Phi(sqrt(n / (n-1)) t_{n-1}(a)) (Hesterberg, "What
+  Teachers Should Know About the Bootstrap", 2015, section 4.1). The plain one is too short for few items: at
+  n = 10 it covers 90 % instead of 95 %.
+- `rate`: of successes. Resampling 12 successes of 12 would give [1, 1], which is false certainty. Hence the
+  Bayesian bootstrap (Rubin 1981: Dirichlet weights on the items) with half an item of each outcome added; for
+  0/1 scores its quantiles are those of Beta(k + 1/2, n - k + 1/2), the Jeffreys interval.
+- `difference`, `ratio`: of two scores of the same items, resampled together.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy import special
+
+from v2v.errors import InputError
+
+DRAWS = 4000
+
+
+class Interval(NamedTuple):
+    """Estimate and ends, floats or arrays (several rows of scores); one item has nan for ends."""
+
+    mean: float | np.ndarray
+    low: float | np.ndarray
+    high: float | np.ndarray
+
+
+def mean(scores, *, level: float = 0.95, draws: int = DRAWS, seed: int = 0) -> Interval:
+    """Interval of the mean over the last axis of scores [..., n]."""
+    scores = _checked(scores)
+    return _percentiles(
+        scores.mean(-1), scores @ _weights(scores.shape[-1], draws, seed), scores.shape[-1], level
+    )
+
+
+def difference(a, b, *, level: float = 0.95, draws: int = DRAWS, seed: int = 0) -> Interval:
+    """Interval of mean(a - b); a and b [..., n] belong to the same items in the same order."""
+    a, b = _checked(a), _checked(b)
+    _same_items(a, b)
+    return mean(a - b, level=level, draws=draws, seed=seed)
+
+
+def ratio(a, b, *, level: float = 0.95, draws: int = DRAWS, seed: int = 0) -> Interval:
+    """Interval of mean(a) / mean(b); a and b [..., n] belong to the same items, b positive."""
+    a, b = _checked(a), _checked(b)
+    _same_items(a, b)
+    weights = _weights(a.shape[-1], draws, seed)
+    return _percentiles(a.mean(-1) / b.mean(-1), (a @ weights) / (b @ weights), a.shape[-1], level)
+
+
+def rate(successes, *, level: float = 0.95) -> Interval:
+    """Interval of the rate of 0/1 outcomes [..., n] over the last axis. A rate of 0 or 1 is its own end."""
+    scores = _checked(successes)
+    n, k = scores.shape[-1], scores.sum(-1)
+    tail = (1 - level) / 2
+    low = np.where(k > 0, special.betaincinv(k + 0.5, n - k + 0.5, tail), 0.0)
+    high = np.where(k < n, special.betaincinv(k + 0.5, n - k + 0.5, 1 - tail), 1.0)
+    return _plain(k / n, low, high)
+
+
+def _weights(n: int, draws: int, seed: int) -> np.ndarray:
+    """Share of each item in each resample, [n, draws]."""
+    return np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=draws).T / n
+
+
+def _percentiles(estimate, resampled: np.ndarray, n: int, level: float) -> Interval:
+    if n == 1:
+        nothing = np.full_like(estimate, np.nan)
+        return _plain(estimate, nothing, nothing)
+    tail = special.ndtr(np.sqrt(n / (n - 1)) * special.stdtrit(n - 1, (1 - level) / 2))
+    low, high = np.quantile(resampled, (tail, 1 - tail), axis=-1)
+    return _plain(estimate, low, high)
+
+
+def _plain(*values) -> Interval:
+    return Interval(*(float(v) if np.ndim(v) == 0 else v for v in values))
+
+
+def _checked(scores) -> np.ndarray:
+    scores = np.asarray(scores, np.float64)
+    if scores.ndim == 0 or scores.shape[-1] == 0:
+        raise InputError("interval: expected at least one score, got none")
+    if not np.isfinite(scores).all():
+        bad = int((~np.isfinite(scores)).sum())
+        raise InputError(
+            f"interval: expected finite scores, got {bad} of {scores.size} that are not; count failed items as failures"
+        )
+    return scores
+
+
+def _same_items(a: np.ndarray, b: np.ndarray) -> None:
+    if a.shape != b.shape:
+        raise InputError(
+            f"interval: expected scores of the same items, got {list(a.shape)} and {list(b.shape)}"
+        )

@@ -1,0 +1,179 @@
+"""How far two clips are apart, and where. edited video -> **metrics** -> success.py, intervals.py
+
+Each function takes clips as iterables of uint8 RGB frames [H, W, 3] (arrays [T, H, W, 3], lists or generators
+alike) and holds one frame of each at a time. Masks are iterables of uint8 or bool planes [H, W], nonzero =
+edited here and now. For a region R of pixels in space and time, three channels each,
+
+    MSE(a, b; R) = mean over R and channels of (a - b)^2
+    PSNR = 10 log10(255^2 / MSE), at most 100 dB
+    SSIM = mean of (2 m_a m_b + C1)(2 s_ab + C2) / ((m_a^2 + m_b^2 + C1)(s_a^2 + s_b^2 + C2))
+
+with local means m and (co)variances s of BT.601 luma under an 11x11 Gaussian of sigma 1.5, C1 = (0.01 *
+255)^2, C2 = (0.03 * 255)^2, only windows that lie inside the frame, averaged over frames (Wang et al. 2004).
+MS-SSIM multiplies contrast and structure over five octaves (Wang et al. 2003).
+
+A video's MSE pools all frames before the logarithm: the mean of per-frame PSNRs would let one perfect frame
+outweigh bad ones.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator
+
+import cv2
+import numpy as np
+
+from v2v.errors import InputError
+
+PSNR_CAP = 100.0  # dB, reported for identical clips so that means stay finite
+SSIM_WINDOW, SSIM_SIGMA = 11, 1.5
+SSIM_C1, SSIM_C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+MS_SSIM_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # finest octave first
+
+Frames = Iterable[np.ndarray]
+
+
+def mse(a: Frames, b: Frames, mask: Frames | None = None, *, outside: bool = False) -> float:
+    """Mean squared error in squared levels, over all pixels, over the mask's, or (`outside`) over the others.
+
+    Returns:
+      nan where the region holds no pixel.
+    """
+    total, count = 0.0, 0
+    for x, y, region in aligned(a, b, mask):
+        if region is not None and outside:
+            region = 1 - region
+        total += cv2.norm(x, y, cv2.NORM_L2SQR, mask=region)
+        count += 3 * (x.shape[0] * x.shape[1] if region is None else int(np.count_nonzero(region)))
+    return total / count if count else float("nan")
+
+
+def psnr(a: Frames, b: Frames, mask: Frames | None = None, *, outside: bool = False) -> float:
+    """Peak signal-to-noise ratio in dB over the same regions as `mse`; nan where the region is empty."""
+    return to_psnr(mse(a, b, mask, outside=outside))
+
+
+def to_psnr(error: float) -> float:
+    """A mean squared error in squared levels as dB, at most PSNR_CAP; nan stays nan."""
+    if error == 0:
+        return PSNR_CAP
+    return float(np.minimum(10 * np.log10(255.0**2 / error), PSNR_CAP))
+
+
+def ssim(a: Frames, b: Frames) -> float:
+    """Structural similarity of luma in [-1, 1], mean over frames. Frames need sides of at least 11."""
+    scores = [_similarity(_luma(x), _luma(y))[0] for x, y, _ in aligned(a, b)]
+    return float(np.mean(scores))
+
+
+def ms_ssim(a: Frames, b: Frames) -> float:
+    """Multi-scale structural similarity in [0, 1], mean over frames. Frames need sides of at least 176."""
+    return float(np.mean([_multi_scale(_luma(x), _luma(y)) for x, y, _ in aligned(a, b)]))
+
+
+def change_inside(output: Frames, source: Frames, mask: Frames) -> float:
+    """Mean |output - source| in levels where the edit was asked for: 0 is an edit that did nothing."""
+    return _mean_change(output, source, mask, outside=False)
+
+
+def leakage_outside(output: Frames, source: Frames, mask: Frames) -> float:
+    """Mean |output - source| in levels where nothing should change (times outside the edit included)."""
+    return _mean_change(output, source, mask, outside=True)
+
+
+def aligned(a: Frames, b: Frames, mask: Frames | None = None) -> Iterator[tuple]:
+    """Frames of both clips and 0/1 uint8 mask planes (or None), checked against each other.
+
+    Raises:
+      InputError: clips of different length or size, frames that are not uint8 RGB, or none at all.
+    """
+    masks = itertools.repeat(None) if mask is None else iter(mask)
+    k, end = 0, object()
+    for x, y in itertools.zip_longest(a, b, fillvalue=end):
+        plane = next(masks, end)
+        if x is end or y is end or plane is end:
+            raise InputError(
+                f"metrics: expected clips and mask of one length, one of them ends at frame {k}; compare like with like"
+            )
+        for frame in (x, y):
+            if frame.ndim != 3 or frame.shape[-1] != 3 or frame.dtype != np.uint8 or 0 in frame.shape:
+                raise InputError(
+                    f"metrics, frame {k}: expected uint8 [H, W, 3], got {frame.dtype} {list(frame.shape)}"
+                )
+        if x.shape != y.shape or (plane is not None and plane.shape != x.shape[:2]):
+            sizes = [list(v.shape) for v in (x, y, plane) if v is not None]
+            raise InputError(
+                f"metrics, frame {k}: expected one size, got {sizes}; resize one clip to the other first"
+            )
+        k += 1
+        yield (
+            np.ascontiguousarray(x),
+            np.ascontiguousarray(y),
+            None if plane is None else (plane != 0).view(np.uint8),
+        )
+    if not k:
+        raise InputError("metrics: expected clips with at least one frame, got none")
+    if mask is not None and next(masks, end) is not end:
+        raise InputError(
+            f"metrics: expected clips and mask of one length, the clips end at frame {k}; compare like with like"
+        )
+
+
+def _mean_change(a: Frames, b: Frames, mask: Frames, *, outside: bool) -> float:
+    total, count = 0.0, 0
+    for x, y, region in aligned(a, b, mask):
+        region = 1 - region if outside else region
+        total += cv2.norm(x, y, cv2.NORM_L1, mask=region)
+        count += 3 * int(np.count_nonzero(region))
+    return total / count if count else float("nan")
+
+
+def _luma(frame: np.ndarray) -> np.ndarray:
+    return cv2.transform(frame.astype(np.float32), np.array([[0.299, 0.587, 0.114]], np.float32))
+
+
+def _similarity(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
+    """Means over all windows of float32 planes [H, W]: SSIM, and its contrast-structure factor alone."""
+    if min(a.shape) < SSIM_WINDOW:
+        raise InputError(
+            f"ssim: expected frames of at least {SSIM_WINDOW}x{SSIM_WINDOW} pixels, got {a.shape[1]}x{a.shape[0]}"
+        )
+    # Shifted by mid-grey: variances as differences of second moments lose less in float32.
+    a0, b0 = a - 128, b - 128
+    mean_a, mean_b = _window(a0), _window(b0)
+    var_a, var_b = _window(a0 * a0) - mean_a * mean_a, _window(b0 * b0) - mean_b * mean_b
+    covariance = _window(a0 * b0) - mean_a * mean_b
+    mean_a, mean_b = mean_a + 128, mean_b + 128
+    structure = (2 * covariance + SSIM_C2) / (var_a + var_b + SSIM_C2)
+    brightness = (2 * mean_a * mean_b + SSIM_C1) / (mean_a * mean_a + mean_b * mean_b + SSIM_C1)
+    return float((brightness * structure).mean()), float(structure.mean())
+
+
+def _window(plane: np.ndarray) -> np.ndarray:
+    r = SSIM_WINDOW // 2
+    return cv2.GaussianBlur(plane, (SSIM_WINDOW, SSIM_WINDOW), SSIM_SIGMA)[r:-r, r:-r]
+
+
+def _multi_scale(a: np.ndarray, b: np.ndarray) -> float:
+    least = SSIM_WINDOW << (len(MS_SSIM_WEIGHTS) - 1)
+    if min(a.shape) < least:
+        raise InputError(
+            f"ms_ssim: expected frames of at least {least}x{least} pixels, got {a.shape[1]}x{a.shape[0]}; use ssim"
+        )
+    score = 1.0
+    for octave, weight in enumerate(MS_SSIM_WEIGHTS):
+        whole, structure = _similarity(a, b)
+        last = octave == len(MS_SSIM_WEIGHTS) - 1
+        score *= max(0.0, whole if last else structure) ** weight
+        a, b = (
+            cv2.resize(
+                p[: p.shape[0] // 2 * 2, : p.shape[1] // 2 * 2],
+                None,
+                fx=0.5,
+                fy=0.5,
+                interpolation=cv2.INTER_AREA,
+            )
+            for p in (a, b)
+        )  # 2x2 means
+    return score
