@@ -7,6 +7,8 @@ import torch
 from diffusers import AutoencoderKLWan, WanTransformer3DModel
 from transformers import UMT5EncoderModel
 
+from tests.parity import strings
+
 torch.set_num_threads(1)
 
 
@@ -61,3 +63,30 @@ def channels_first(x: np.ndarray) -> torch.Tensor:
 
 def channels_last(x: torch.Tensor) -> np.ndarray:
     return np.moveaxis(x.numpy(), 1, -1)
+
+
+def tokenizer(folder: Path, rule: str):
+    """A sentencepiece vocabulary trained on our strings, as transformers loads it; leaves its tokenizer.json in `folder`."""
+    import sentencepiece
+    from transformers import AutoTokenizer
+
+    (folder / "corpus.txt").write_text("\n".join(strings.CORPUS * 20))
+    sentencepiece.SentencePieceTrainer.train(
+        input=str(folder / "corpus.txt"), model_prefix=str(folder / "spiece"), vocab_size=400, character_coverage=0.98,
+        normalization_rule_name=rule, pad_id=0, eos_id=1, unk_id=2, bos_id=-1, hard_vocab_limit=False, minloglevel=2,
+    )  # fmt: skip
+    (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "T5Tokenizer", "extra_ids": 0}')
+    loaded = AutoTokenizer.from_pretrained(folder)
+    loaded.save_pretrained(folder)
+    return loaded
+
+
+def ids(loaded, texts, length: int) -> tuple[np.ndarray, np.ndarray]:
+    """Ids and mask as the published pipelines ask for them."""
+    from diffusers.pipelines.wan.pipeline_wan import prompt_clean
+
+    out = loaded(
+        [prompt_clean(s) for s in texts], padding="max_length", max_length=length, truncation=True, add_special_tokens=True,
+        return_attention_mask=True, return_tensors="np",
+    )  # fmt: skip
+    return out.input_ids, out.attention_mask

@@ -1,0 +1,27 @@
+"""Cleaning and token ids against transformers' tokenizer and diffusers' prompt cleaning; skipped without the extra [parity]."""
+
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("diffusers")
+pytest.importorskip("sentencepiece")
+
+from tests.parity import reference, strings  # noqa: E402
+from v2v.codec.text import Tokenizer, clean  # noqa: E402
+
+
+def test_cleaning():
+    from diffusers.pipelines.wan.pipeline_wan import prompt_clean
+
+    assert len(strings.STRINGS) == 200
+    for s in strings.STRINGS:
+        assert clean(s) == prompt_clean(s)
+
+
+@pytest.mark.parametrize("rule", ["nmt_nfkc", "identity"])
+def test_ids(tmp_path, rule):
+    theirs = reference.tokenizer(tmp_path, rule)
+    for length in (512, 24):  # 24 cuts most strings
+        ids, lengths = Tokenizer.load(tmp_path / "tokenizer.json", length).ids(list(strings.STRINGS))
+        expected, mask = reference.ids(theirs, strings.STRINGS, length)
+        assert (ids == expected).all() and (lengths == mask.sum(1)).all()
