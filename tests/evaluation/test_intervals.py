@@ -27,6 +27,13 @@ def test_mean_covers_95_percent_of_skewed_scores():
     assert 0.93 < coverage(intervals.mean(scores, draws=2000), 2.0) < 0.97
 
 
+def test_mean_of_symmetric_scores_is_students_interval():
+    scores = np.linspace(-1, 1, 12)
+    found = intervals.mean(scores, draws=100_000)
+    expected = 2.201 * scores.std(ddof=1) / np.sqrt(12)  # t of 11 degrees of freedom
+    assert -found.low == pytest.approx(expected, rel=0.03) and found.high == pytest.approx(expected, rel=0.03)
+
+
 def test_paired_difference_covers_and_is_narrower_than_unpaired():
     rng = np.random.default_rng(1)
     common = rng.normal(0, 5, (TRIALS, 30))

@@ -10,12 +10,12 @@ from v2v.evaluation.success import judge
 
 
 def case(T=4, side=16):
-    """Source 100 everywhere, truth 140 inside the mask; mask covers a square in the later half of the clip."""
-    source = np.full((T, side, side, 3), 100, np.uint8)
+    """Source 40 everywhere, truth 240 inside the mask; mask covers a square in the later half of the clip."""
+    source = np.full((T, side, side, 3), 40, np.uint8)
     mask = np.zeros((T, side, side), np.uint8)
     mask[T // 2 :, 4:12, 4:12] = 255
     truth = source.copy()
-    truth[mask > 0] = 140
+    truth[mask > 0] = 240
     return source, truth, mask
 
 
@@ -27,10 +27,10 @@ def test_nothing_fails_and_truth_succeeds():
 
 
 @pytest.mark.parametrize(
-    "level, success, rms", [(120, True, False), (119, False, False), (130, True, True), (129, True, False)]
+    "level, success, rms", [(140, True, False), (139, False, False), (190, True, True), (189, True, False)]
 )
 def test_a_quarter_of_the_squared_error(level, success, rms):
-    """40 levels to go: 20 left is a quarter of the squared error, 10 left a quarter of the root."""
+    """200 levels to go: 100 left is a quarter of the squared error, 50 left a quarter of the root."""
     source, truth, mask = case()
     output = source.copy()
     output[mask > 0] = level
@@ -51,14 +51,14 @@ def test_outside_means_times_too():
     """The right edit in the right place throughout, when it should have begun half way."""
     source, truth, mask = case()
     output = source.copy()
-    output[:, 4:12, 4:12] = 140
+    output[:, 4:12, 4:12] = 240
     found = judge(output, source, truth, mask)
     assert found.error_ratio == 0 and found.psnr_outside < 26 and not found.success
 
 
 def test_a_mask_of_everything_has_no_outside():
     source, truth, mask = case()
-    truth[:] = 140
+    truth[:] = 240
     found = judge(truth, source, truth, np.full_like(mask, 255))
     assert found.success and math.isnan(found.psnr_outside)
 
