@@ -76,8 +76,13 @@ class TensorFiles:
         return cls(path, slots, metadata)
 
     def read(self, name: str) -> np.ndarray:
-        """One tensor in the file's own type. Raises InputError for anything but floats of 16 to 64 bits, and for NaN or Inf."""
+        """One tensor in the file's own type. Raises InputError for all but floats of 16 to 64 bits, and for NaN or Inf.
+
+        Integers are read where they are scalars (the alpha of some LoRA files).
+        """
         slot = self.slots[name]
+        if slot.dtype in OTHER and slot.shape in ((), (1,)):
+            return np.fromfile(slot.file, OTHER[slot.dtype], 1, offset=slot.start).reshape(slot.shape)
         if slot.dtype not in DTYPES:
             raise InputError(
                 f"{slot.file}: {name} is {slot.dtype}, expected one of {', '.join(DTYPES)}; use the unquantised checkpoint"
