@@ -147,7 +147,9 @@ class FlowConfig:
 
 @dataclass(frozen=True)
 class OptimConfig:
+    kind: Literal["adamw", "muon"] = "adamw"  # muon: for weights trained from nothing; adamw for the rest of such a tree
     peak_lr: float = 1e-4
+    adam_lr: float = 1e-3  # of what Muon leaves to AdamW: biases, gains, tables
     warmup_steps: int = 100
     decay_steps: int = 0  # 0 keeps the rate constant after the warm-up, as the paper does
     b1: float = 0.9
@@ -200,7 +202,7 @@ def embedded() -> ModelConfig:
             text_len=24, freq_dim=64, rope_theta=100.0, qk_gain=1.5, dtype="float32",
         ),
         vae=VAEConfig(
-            base_dim=40, decoder_base_dim=40, z_dim=48, dim_mult=(1, 2, 2), num_res_blocks=0,
+            base_dim=48, decoder_base_dim=48, z_dim=48, dim_mult=(1, 2, 2), num_res_blocks=0,
             temporal_downsample=(True, True), patch=4,
         ),
         text=TextConfig(

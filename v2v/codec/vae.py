@@ -81,7 +81,8 @@ class Encoder(nn.Module):
     def __call__(self, x: FMap) -> FMap:
         cfg, dtype = self.cfg, jnp.dtype(self.cfg.dtype)
         widths = [cfg.base_dim * m for m in cfg.dim_mult]
-        x = CausalConv(widths[0], dtype=dtype, name="conv_in")(x)
+        # ChannelNorm drops magnitude: without a bias to compare with, brightness would be lost before training could help
+        x = CausalConv(widths[0], dtype=dtype, bias_std=1.0, name="conv_in")(x)
         for i, width in enumerate(widths):
             shortcut, last = x, i == len(widths) - 1
             for j in range(cfg.num_res_blocks):
@@ -102,7 +103,8 @@ class Decoder(nn.Module):
     def __call__(self, x: FMap) -> FMap:
         cfg, dtype = self.cfg, jnp.dtype(self.cfg.dtype)
         widths = [cfg.decoder_base_dim * m for m in reversed(cfg.dim_mult)]
-        x = CausalConv(widths[0], dtype=dtype, name="conv_in")(x)
+        # ChannelNorm drops magnitude: without a bias to compare with, brightness would be lost before training could help
+        x = CausalConv(widths[0], dtype=dtype, bias_std=1.0, name="conv_in")(x)
         x = Middle(widths[0], dtype, name="mid")(x)
         for i, width in enumerate(widths):
             shortcut, last = x, i == len(widths) - 1
@@ -129,13 +131,14 @@ class CausalConv(nn.Module):
     stride_t: int = 1
     pad_t: bool = True
     zero: bool = False  # start at zero: a residual branch that is silent at first
+    bias_std: float = 0.0
 
     @nn.compact
     def __call__(self, x: FMap) -> FMap:
         kt, kh, kw = self.kernel
         init = nn.initializers.zeros if self.zero else _conv_init
         weight = self.param("kernel", init, (*self.kernel, x.shape[-1], self.features), jnp.float32)
-        bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
+        bias = self.param("bias", nn.initializers.normal(self.bias_std), (self.features,), jnp.float32)
         x, weight = x.astype(self.dtype), weight.astype(self.dtype)
         if self.pad_t:
             x = jnp.pad(x, ((0, 0), (kt - 1, 0), (0, 0), (0, 0), (0, 0)))

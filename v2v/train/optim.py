@@ -9,22 +9,49 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
+import optax.contrib
 
 from v2v.config import OptimConfig
 
 
 def optimizer(cfg: OptimConfig) -> optax.GradientTransformation:
     """Warm-up to `peak_lr`, constant, then (if `decay_steps`) a cosine to a tenth of it."""
-    parts = [optax.linear_schedule(0.0, cfg.peak_lr, cfg.warmup_steps)]
-    if cfg.decay_steps:
-        parts.append(optax.cosine_decay_schedule(cfg.peak_lr, cfg.decay_steps, alpha=0.1))
+    if cfg.kind == "muon":
+        update = optax.contrib.muon(
+            _schedule(cfg.peak_lr, cfg),
+            adam_learning_rate=_schedule(cfg.adam_lr, cfg),
+            adam_b1=cfg.b1,
+            adam_b2=cfg.b2,
+            weight_decay=cfg.weight_decay,
+            muon_weight_dimension_numbers=_muon_axes,
+        )
     else:
-        parts.append(optax.constant_schedule(cfg.peak_lr))
-    rate = optax.join_schedules(parts, [cfg.warmup_steps])
-    return optax.chain(
-        clip_by_group(cfg.clip),
-        optax.adamw(rate, b1=cfg.b1, b2=cfg.b2, weight_decay=cfg.weight_decay, mask=_is_matrix),
-    )
+        update = optax.adamw(
+            _schedule(cfg.peak_lr, cfg), b1=cfg.b1, b2=cfg.b2, weight_decay=cfg.weight_decay, mask=_is_matrix
+        )
+    return optax.chain(clip_by_group(cfg.clip), update)
+
+
+def _schedule(peak: float, cfg: OptimConfig) -> optax.Schedule:
+    parts = [optax.linear_schedule(0.0, peak, cfg.warmup_steps)]
+    if cfg.decay_steps:
+        parts.append(optax.cosine_decay_schedule(peak, cfg.decay_steps, alpha=0.1))
+    else:
+        parts.append(optax.constant_schedule(peak))
+    return optax.join_schedules(parts, [cfg.warmup_steps])
+
+
+def _muon_axes(params: Any) -> Any:
+    """Muon takes the kernels: convolutions as (taps and channels in) x out, scanned linears layer by layer."""
+
+    def axes(path, leaf):
+        names = [getattr(k, "key", "") for k in path]
+        if names[-1] != "kernel":
+            return None
+        first = 1 if "blocks" in names else 0  # the scan's axis is a batch of matrices
+        return optax.contrib.MuonDimensionNumbers(tuple(range(first, leaf.ndim - 1)), (leaf.ndim - 1,))
+
+    return jax.tree_util.tree_map_with_path(axes, params)
 
 
 def clip_by_group(max_norm: float) -> optax.GradientTransformation:

@@ -1,8 +1,9 @@
 """Training the VAE, where none is given: clips → loss → state. Comes before the base and the adapter; loop.py runs it.
 
-    loss = mean |x - y| + 2 mean (x - y)²  + beta KL( N(mu, sigma) ‖ N(0, 1) )       y = decode(mu + sigma eps)
-In training the latents are sampled, so that near latents mean near pictures; in use the VAE is deterministic (the mode).
-`statistics` then measures mean and standard deviation of each channel, which normalise latents for the DiT.
+    loss = mean |x - y| + 2 mean (x - y)² + beta mean mu²        y = decode(mu + sigma eps), sigma fixed
+A little fixed noise on the latents makes near latents mean near pictures; a learnt sigma that starts at 1 drowns them for
+hundreds of steps. In use the VAE is deterministic. `statistics` then measures mean and standard deviation of each channel,
+which normalise latents for the DiT. Muon, not Adam: after 120 steps of four clips 17.5 dB against 14.7.
 """
 
 from collections.abc import Callable, Iterable
@@ -17,16 +18,17 @@ from v2v.shapes import Pixels
 from v2v.train.state import TrainState
 
 
-def make_step(vae: VAE, optimizer: optax.GradientTransformation, *, ema: float, beta: float = 1e-4) -> Callable:
+def make_step(
+    vae: VAE, optimizer: optax.GradientTransformation, *, ema: float, sigma: float = 0.1, beta: float = 1e-4
+) -> Callable:
     """(state, uint8 clips [b, T, H, W, 3]) → (state, metrics); the state holds {"vae": params}."""
 
     def loss_fn(trained, x, key):
-        y, mu, logvar = vae.apply({"params": trained["vae"]}, x, key, method="reconstruct_sampled")
-        err = x - y
-        kl = 0.5 * (mu**2 + jnp.exp(logvar) - 1 - logvar).mean()
-        mse = (err**2).mean()
-        loss = jnp.abs(err).mean() + 2 * mse + beta * kl
-        return loss, {"loss": loss, "psnr": 10 * jnp.log10(4 / mse), "kl": kl}
+        noise = sigma * jax.random.normal(key, (x.shape[0], *vae.cfg.latent_shape(*x.shape[1:4])))
+        y, mu = vae.apply({"params": trained["vae"]}, x, noise, method="reconstruct")
+        mse = ((x - y) ** 2).mean()
+        loss = jnp.abs(x - y).mean() + 2 * mse + beta * (mu**2).mean()
+        return loss, {"loss": loss, "psnr": 10 * jnp.log10(4 / mse)}
 
     @jax.jit(donate_argnames="state")
     def step(state: TrainState, clips: Pixels):

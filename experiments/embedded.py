@@ -1,0 +1,209 @@
+"""The model shipped with the package, from nothing: scenes → TFDS → latents → VAE, base, LoRA → safetensors.
+
+    v2v train experiments/embedded.py --workdir runs/embedded          (every stage resumes by itself)
+
+Stages, each in its own folder of the workdir:
+  pairs     data_synth renders procedural pairs into TFDS (array_record)
+  vae       the causal VAE learns to reconstruct scenes; its latent statistics become part of the model
+  latents   source, target, mask and reference of every pair, encoded once
+  base      DiT and text encoder learn text-to-video and image-to-video on captions, everything trained
+  edit      base frozen; LoRA and the embeddings of source, mask and reference learn the edits
+  export    float16 safetensors, vocabulary and configuration: a folder that `--model DIR` reads
+Hardware, hours and scores of the shipped weights: v2v/weights/embedded/README.md.
+"""
+
+import dataclasses
+import functools
+import sys
+from pathlib import Path
+
+from v2v.config import OptimConfig
+from v2v.train.experiment import Experiment, Stage
+
+CLIP_SEEDS = 1_000_000_000  # clips for the VAE; pairs count from 0, scoring from 3e9
+
+
+def config() -> Experiment:
+    return Experiment(
+        vae=Stage(
+            steps=1500, batch=4,
+            optim=OptimConfig(kind="muon", peak_lr=0.02, adam_lr=1.5e-3, warmup_steps=20, decay_steps=1480, b2=0.95, ema=0.99),
+        ),
+        base=Stage(steps=1500, batch=16, optim=OptimConfig(kind="muon", peak_lr=0.01, adam_lr=1e-3, warmup_steps=50, ema=0.99)),
+        edit=Stage(steps=6000, batch=16, optim=OptimConfig(peak_lr=1e-3, warmup_steps=50, ema=0.998)),
+    )  # fmt: skip
+
+
+def run(cfg: Experiment, workdir: Path) -> Path:
+    """Do what is left to do; returns the exported folder."""
+    from v2v import sharding
+
+    sharding.cpu_devices(cfg.cpu_devices)
+    workdir.mkdir(parents=True, exist_ok=True)
+    render_pairs(cfg, workdir / "pairs")
+    vae, model = train_vae(cfg, workdir / "vae")
+    cfg = dataclasses.replace(cfg, model=model)
+    shards, time_masks = cache_latents(cfg, vae, workdir)
+    base = train_base(cfg, shards, workdir / "base")
+    adapter = train_edit(cfg, base, shards, time_masks, workdir / "edit")
+    return export(cfg, vae, base, adapter, workdir / "export")
+
+
+def render_pairs(cfg: Experiment, folder: Path) -> None:
+    from data_synth.synth import synth
+
+    if folder.exists():
+        return
+    m = cfg.model
+    _say(f"rendering {cfg.pairs} pairs")
+    size = {"frames": m.frames, "height": m.height, "width": m.width}
+    synth(folder, cfg.pairs, seed=cfg.seed, workers=cfg.workers, **size)
+
+
+def train_vae(cfg: Experiment, folder: Path):
+    """(VAE parameters, the ModelConfig with their latent statistics)."""
+    import jax
+    import numpy as np
+
+    from v2v.codec.vae import VAE
+    from v2v.train import vae as training
+    from v2v.weights import export as files
+
+    done, m = folder / "vae.safetensors", cfg.model
+    if not done.exists():
+        module = VAE(m.vae)
+        video = np.zeros((1, m.frames, m.height, m.width, 3), np.float32)
+        params = jax.jit(module.init)(jax.random.key(cfg.seed), video)["params"]
+        clips = _clips(cfg)
+        state = _fit(cfg, cfg.vae, folder, {"vae": params}, clips, lambda opt: training.make_step(module, opt, ema=cfg.vae.optim.ema))
+        params = jax.device_get(state.ema["vae"])
+        plain = VAE(dataclasses.replace(m.vae, mean=(), std=()))
+        encode = jax.jit(lambda x: plain.apply({"params": params}, x.astype(np.float32) / 127.5 - 1, method="encode"))
+        iterator = iter(clips)
+        mean, std = training.statistics(encode, (next(iterator) for _ in range(64)))
+        model = dataclasses.replace(m, vae=dataclasses.replace(m.vae, mean=mean, std=std))
+        files.save_config(folder / "config.json", model)
+        files.save_tree(done, {"vae": params})
+    return files.load_tree(done)["vae"], files.load_config(folder / "config.json")
+
+
+def cache_latents(cfg: Experiment, vae: dict, workdir: Path):
+    """(shard paths, latents of the whole-frame masks)."""
+    import jax
+    import numpy as np
+    import tensorflow_datasets as tfds
+    from tqdm import tqdm
+
+    from v2v.codec.vae import VAE
+    from v2v.data import cache, pairs
+
+    folder, m = workdir / "latents", cfg.model
+    source = tfds.builder_from_directory(workdir / "pairs").as_data_source("train")
+    encode = jax.jit(
+        lambda p, x: VAE(m.vae).apply({"params": p}, x.astype(np.float32) / 127.5 - 1, method="encode")
+    )
+    vae_hash = cache.tree_hash(vae)
+    with tqdm(total=len(source), desc="latents", unit="pair") as bar:
+        cache.write(
+            folder, len(source), lambda i: pairs.decode(source[i]), functools.partial(encode, vae), vae_hash,
+            progress=bar.update,
+        )  # fmt: skip
+    return cache.shards(folder, vae_hash), np.load(folder / "time_masks.npy")
+
+
+def train_base(cfg: Experiment, shards: list[str], folder: Path) -> dict:
+    """{"dit", "text"}."""
+    import jax
+
+    from v2v.data import loader
+    from v2v.train import step
+    from v2v.weights import export as files
+
+    done = folder / "base.safetensors"
+    if not done.exists():
+        data = loader.base_batches(shards, cfg.base.batch, loader.ToClip(_tokenizer(cfg)), cfg.seed)
+        trained = step.init_base(jax.random.key(cfg.seed), cfg.model)
+        state = _fit(
+            cfg, cfg.base, folder, trained, data, lambda opt: step.base_step(cfg.model, opt, cfg.base.optim.ema, cfg.seed)
+        )
+        files.save_tree(done, jax.device_get(state.ema))
+    return files.load_tree(done)
+
+
+def train_edit(cfg: Experiment, base: dict, shards: list[str], time_masks, folder: Path) -> dict:
+    """{"lora", "embed"}; also left as folder/lora.safetensors."""
+    import jax
+
+    from v2v import sharding
+    from v2v.data import loader
+    from v2v.train import step
+    from v2v.weights import export as files
+
+    data = loader.edit_batches(shards, cfg.edit.batch, _tokenizer(cfg), time_masks, cfg.seed)
+    trained = step.init_adapter(jax.random.key(cfg.seed + 1), cfg.model, base["dit"])
+    frozen = jax.device_put(base, sharding.replicated(sharding.make_mesh()))
+
+    def make(opt):
+        inner = step.edit_step(cfg.model, opt, cfg.edit.optim.ema, cfg.region, cfg.seed)
+        return lambda state, batch: inner(state, batch, frozen)
+
+    state = _fit(cfg, cfg.edit, folder, trained, data, make)
+    adapter = jax.device_get(state.ema)
+    files.save_tree(folder / "lora.safetensors", adapter, {"steps": str(int(state.step))})
+    return adapter
+
+
+def export(cfg: Experiment, vae: dict, base: dict, adapter: dict, folder: Path) -> Path:
+    from v2v.weights import export as files
+
+    folder.mkdir(parents=True, exist_ok=True)
+    files.save_config(folder / "config.json", cfg.model)
+    _tokenizer(cfg).backend.save(str(folder / "tokenizer.json"))
+    files.save_tree(folder / "vae.safetensors", {"vae": vae})
+    files.save_tree(folder / "base.safetensors", base)
+    files.save_tree(folder / "lora.safetensors", adapter)
+    _say(f"exported to {folder}: v2v edit IN.mp4 \"make it sepia\" -o OUT.mp4 --model {folder}")
+    return folder
+
+
+def _fit(cfg: Experiment, stage: Stage, folder: Path, trained: dict, data, make_step):
+    import jax
+
+    from v2v import sharding
+    from v2v.train import loop, optim
+    from v2v.train.state import TrainState
+
+    mesh = sharding.make_mesh()
+    optimizer = optim.optimizer(stage.optim)
+    state = jax.device_put(TrainState.create(trained, optimizer), sharding.replicated(mesh))
+    _say(f"{folder.name}: {stage.steps} steps of {stage.batch} on {mesh.size} {jax.default_backend()} devices")
+    place = functools.partial(jax.device_put, device=sharding.batch(mesh))
+    return loop.fit(
+        folder, state, make_step(optimizer), iter(data), steps=stage.steps, save_every=cfg.save_every, place=place
+    )
+
+
+def _tokenizer(cfg: Experiment):
+    from data_synth.instruct import vocabulary
+    from v2v.codec.text import word_tokenizer
+
+    return word_tokenizer(vocabulary(), cfg.model.text.text_len, cfg.model.text.vocab)
+
+
+def _clips(cfg: Experiment):
+    import grain
+    from data_synth.pipeline import make_clip
+
+    m = cfg.model
+    size = {"T": m.frames, "H": m.height, "W": m.width}
+
+    class Render(grain.transforms.Map):
+        def map(self, seed):
+            return make_clip(int(seed) + CLIP_SEEDS, **size)[0]
+
+    seeds = grain.MapDataset.range(10_000_000).seed(cfg.seed).shuffle().repeat()
+    return seeds.map(Render()).to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=32)).batch(cfg.vae.batch)
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

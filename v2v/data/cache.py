@@ -1,0 +1,154 @@
+"""pairs → latents on disk, once. data_synth → **cache** → loader.py
+
+Encoding online costs most of a step (the paper spends about two thirds of it there), and a frozen VAE gives the same latents
+every time. One record a pair, in array_record shards of `SHARD` pairs; a shard is written beside and renamed, so an interrupted
+run goes on where it stopped. `meta.json` names the VAE (a hash of its weights): latents of another VAE are refused.
+"""
+
+import hashlib
+import io
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import jax
+import numpy as np
+from array_record.python.array_record_module import ArrayRecordWriter
+
+from v2v.data.pairs import Pair
+from v2v.errors import InputError
+
+SHARD = 1024
+
+
+def write(
+    folder: str | Path,
+    count: int,
+    read: Callable[[int], Pair],
+    encode: Callable[[np.ndarray], np.ndarray],
+    vae_hash: str,
+    batch: int = 32,
+    progress: Callable[[int], None] = lambda n: None,
+) -> None:
+    """Encode pairs 0..count-1 into `folder`.
+
+    Args:
+      read: index → Pair. encode: uint8 [b, T, H, W, 3] → latents [b, t, y, x, c].
+      vae_hash: from `tree_hash`.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    check_meta(folder, vae_hash, create=True)
+    if not (folder / "time_masks.npy").exists():
+        first = read(0)
+        np.save(folder / "time_masks.npy", _time_masks(first.source.shape, encode, batch))
+    for start in range(0, count, SHARD):
+        name = folder / f"latents-{start:07d}.array_record"
+        n = min(SHARD, count - start)
+        if not name.exists():
+            partial = name.with_suffix(".partial")
+            writer = ArrayRecordWriter(str(partial), "group_size:1")
+            for begin in range(start, start + n, batch):
+                pairs = [read(i) for i in range(begin, min(begin + batch, start + n))]
+                for record in _encode(pairs, encode, batch):
+                    writer.write(record)
+            writer.close()
+            partial.rename(name)
+        progress(n)
+
+
+def unpack(record: bytes) -> dict[str, np.ndarray]:
+    """One record: float16 latents `source`, `target`, `mask` (empty when the edit covers the frame), `reference` (or empty),
+    `area` [t, y, x], `active` (start, end), and `text`, a JSON string of captions, instructions and the edit's name."""
+    with np.load(io.BytesIO(record), allow_pickle=False) as f:
+        return {key: f[key] for key in f.files}
+
+
+def shards(folder: str | Path, vae_hash: str | None = None) -> list[str]:
+    """Paths of the finished shards. Raises InputError when there are none or another VAE made them."""
+    found = sorted(map(str, Path(folder).glob("latents-*.array_record")))
+    if not found:
+        raise InputError(f"{folder}: expected cached latents, found none; run the experiment's cache stage first")
+    if vae_hash is not None:
+        check_meta(Path(folder), vae_hash)
+    return found
+
+
+def check_meta(folder: Path, vae_hash: str, create: bool = False) -> None:
+    path = folder / "meta.json"
+    if create and not path.exists():
+        path.write_text(json.dumps({"vae": vae_hash}))
+    made_by = json.loads(path.read_text())["vae"]
+    if made_by != vae_hash:
+        raise InputError(
+            f"{folder}: latents were made by VAE {made_by}, this run uses {vae_hash}; cache them into another folder"
+        )
+
+
+def tree_hash(params) -> str:
+    """Twelve hex digits that change with any weight."""
+    digest = hashlib.sha256()
+    for path, leaf in sorted(jax.tree_util.tree_leaves_with_path(params), key=lambda kv: str(kv[0])):
+        digest.update(str(path).encode())
+        digest.update(np.ascontiguousarray(leaf).tobytes())
+    return digest.hexdigest()[:12]
+
+
+def _encode(pairs: list[Pair], encode: Callable, batch: int) -> Iterable[bytes]:
+    def run(clips: list[np.ndarray]) -> list[np.ndarray]:
+        stack = np.stack(clips + [clips[-1]] * (batch - len(clips)))  # one shape, one compile
+        return list(np.asarray(encode(stack), np.float16)[: len(clips)])
+
+    source, target = run([p.source for p in pairs]), run([p.target for p in pairs])
+    local = [i for i, p in enumerate(pairs) if not _covers_frame(p)]
+    masks = dict(zip(local, run([_rgb(pairs[i].mask) for i in local]), strict=True)) if local else {}
+    with_ref = [i for i, p in enumerate(pairs) if p.reference is not None]
+    refs = dict(zip(with_ref, run([pairs[i].reference[None] for i in with_ref]), strict=True)) if with_ref else {}
+    for i, pair in enumerate(pairs):
+        grid = source[i].shape[:3]
+        empty = np.zeros((0,), np.float16)
+        text = {
+            "source_caption": pair.source_caption, "target_caption": pair.target_caption,
+            "instructions": pair.instructions, "edit": pair.edit, "seed": pair.seed,
+        }  # fmt: skip
+        buffer = io.BytesIO()
+        np.savez(
+            buffer, source=source[i], target=target[i], mask=masks.get(i, empty), reference=refs.get(i, empty),
+            area=_area(pair.mask, grid), active=np.asarray(pair.active, np.int16), text=np.asarray(json.dumps(text)),
+        )  # fmt: skip
+        yield buffer.getvalue()
+
+
+def _covers_frame(pair: Pair) -> bool:
+    """True when, while active, the mask is the whole frame: then it is one of the time masks."""
+    start, end = pair.active
+    return bool((pair.mask[start:end] == 255).all())
+
+
+def _area(mask: np.ndarray, grid: tuple[int, int, int]) -> np.ndarray:
+    """Share of each latent cell that the mask covers, float16 [t, y, x]; latent frame 0 is pixel frame 0."""
+    t, y, x = grid
+    T, H, W = mask.shape
+    cells = mask.reshape(T, y, H // y, x, W // x).mean((2, 4)) / 255
+    rest = cells[1:].reshape(t - 1, -1, y, x).mean(1) if t > 1 else cells[:0]
+    return np.concatenate([cells[:1], rest]).astype(np.float16)
+
+
+def _time_masks(shape: tuple[int, ...], encode: Callable, batch: int) -> np.ndarray:
+    """Latents of every mask that covers whole frames from `start` to `end`, float16 [T+1, T+1, t, y, x, c]."""
+    T, H, W, _ = shape
+    spans = [(s, e) for s in range(T) for e in range(s + 1, T + 1)]
+    clips = np.zeros((len(spans), T, H, W, 3), np.uint8)
+    for i, (s, e) in enumerate(spans):
+        clips[i, s:e] = 255
+    pad = (-len(spans)) % batch
+    clips = np.concatenate([clips, clips[:1].repeat(pad, 0)])
+    z = np.concatenate([np.asarray(encode(clips[i : i + batch])) for i in range(0, len(clips), batch)])
+    table = np.zeros((T + 1, T + 1, *z.shape[1:]), np.float16)
+    for (s, e), latents in zip(spans, z, strict=False):
+        table[s, e] = latents
+    return table
+
+
+def _rgb(mask: np.ndarray) -> np.ndarray:
+    return np.repeat(mask[..., None], 3, -1)

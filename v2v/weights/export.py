@@ -1,0 +1,92 @@
+"""A trained model ↔ a folder of safetensors: what the package ships and `--model DIR` reads. train → **export** → pretrained.py
+
+    config.json        the ModelConfig, latent statistics included
+    tokenizer.json     the vocabulary
+    base.safetensors   dit/… and text/…, float16      vae.safetensors   vae/…, float16
+    lora.safetensors   lora/… and embed/… of the editing adapter; also the form in which `v2v train` leaves an adapter
+Names are our tree paths joined by "/". Safetensors only: no pickle is ever read.
+"""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import flax
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from v2v import config as configs
+from v2v.errors import InputError
+
+
+def save_tree(path: str | Path, tree: dict, metadata: dict[str, str] | None = None, dtype=np.float16) -> None:
+    """Write a nested dict of arrays, beside and then renamed."""
+    flat = flax.traverse_util.flatten_dict(tree, sep="/")
+    tensors = {name: np.ascontiguousarray(np.asarray(leaf, dtype)) for name, leaf in flat.items()}
+    bad = [name for name, leaf in tensors.items() if not np.isfinite(leaf).all()]
+    if bad:
+        raise ValueError(f"{path}: not finite as {np.dtype(dtype).name}: {', '.join(bad)}")
+    path = Path(path)
+    partial = path.with_name(f".{path.name}.partial")
+    safetensors.numpy.save_file(tensors, partial, metadata)
+    partial.rename(path)
+
+
+def load_tree(path: str | Path, like: dict | None = None, dtype=np.float32) -> dict:
+    """Read a tree back; with `like` (arrays or shapes) every name and size is checked and all differences are raised at once.
+
+    Raises:
+      InputError: missing or unreadable file, missing, unexpected, mis-shaped or non-finite tensors.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: expected a safetensors file, found none; check the path")
+    try:
+        flat = safetensors.numpy.load_file(path)
+    except (safetensors.SafetensorError, OSError) as err:
+        raise InputError(f"{path}: expected a safetensors file, could not read it ({err}); export it again") from err
+    wrong = [f"{name} is not finite" for name, leaf in flat.items() if not np.isfinite(leaf).all()]
+    if like is not None:
+        want = {k: v.shape for k, v in flax.traverse_util.flatten_dict(like, sep="/").items()}
+        wrong += [f"{name} missing" for name in sorted(want.keys() - flat.keys())]
+        wrong += [f"{name} unexpected" for name in sorted(flat.keys() - want.keys())]
+        wrong += [
+            f"{name} is {flat[name].shape}, expected {want[name]}"
+            for name in sorted(want.keys() & flat.keys())
+            if flat[name].shape != want[name]
+        ]
+    if wrong:
+        shown = "; ".join(wrong[:8]) + (f"; and {len(wrong) - 8} more" if len(wrong) > 8 else "")
+        raise InputError(f"{path}: {len(wrong)} tensors don't fit this model: {shown}")
+    return flax.traverse_util.unflatten_dict({k: v.astype(dtype) for k, v in flat.items()}, sep="/")
+
+
+def save_config(path: str | Path, cfg: configs.ModelConfig) -> None:
+    Path(path).write_text(json.dumps(dataclasses.asdict(cfg), indent=1) + "\n")
+
+
+def load_config(path: str | Path) -> configs.ModelConfig:
+    """Raises InputError when the file is missing, isn't JSON, or has fields this version doesn't know."""
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: expected a model's config.json, found none; is the folder a v2v export?")
+    try:
+        return _build(configs.ModelConfig, json.loads(path.read_text()))
+    except (ValueError, TypeError, KeyError) as err:
+        raise InputError(f"{path}: expected a v2v model configuration ({err}); export the model again") from err
+
+
+def _build(kind: type, values: dict[str, Any]):
+    """A frozen dataclass from nested dicts; lists become tuples."""
+    types = {field.name: field.type for field in dataclasses.fields(kind)}
+    unknown = values.keys() - types.keys()
+    if unknown:
+        raise ValueError(f"{kind.__name__} has no field {', '.join(sorted(unknown))}")
+    built = {}
+    for name, value in values.items():
+        if dataclasses.is_dataclass(types[name]):
+            value = _build(types[name], value)
+        built[name] = tuple(value) if isinstance(value, list) else value
+    return kind(**built)
