@@ -10,42 +10,61 @@ import numpy as np
 from v2v.data.pairs import Pair
 
 MIN_AREA = 0.006  # least share of the active frames' pixels that the mask must cover
-MIN_CHANGE = 20.0  # least root mean square of source - target inside the mask, in grey levels
-MIN_CHANGE_PHOTOMETRIC = 12.0
+# Least root mean square of source - target inside the mask, in grey levels, by recipe.
+MIN_CHANGE = {"local": 20.0, "lift": 14.0, "photometric": 12.0, "removal": 10.0}
+MIN_CHANGE_ELSE = 4.0  # for what is not ours to choose: controls, experts, mined and published pairs
 LEAK = 0  # greatest |source - target| outside the mask, in grey levels
 MIN_LUMA, MAX_LUMA = 16.0, 240.0  # mean brightness of a clip in which something can be seen
 MIN_DETAIL = 2.0  # least standard deviation of a frame, in grey levels
 MIN_MOTION = 0.25  # least mean |last frame - first frame|, in grey levels
-WORDS = (2, 22)  # least and greatest length of an instruction
+WORDS = (2, 22)  # least and greatest length of an instruction of the default mix (the embedded model's)
+WORDS_ELSE = (2, 200)
+CUT = (40.0, 4.0)  # a cut: mean |frame - next| above this many grey levels and this many times the clip's median
 
 
 def keep(pair: Pair) -> tuple[bool, str]:
     """Whether the pair is worth training on, and if not, why: one short constant string per gate."""
     difference = np.maximum(pair.source, pair.target) - np.minimum(pair.source, pair.target)
-    for gate in (_dark, _flat, _static, _wordy, _empty, _leak, _small):
+    for gate in (_dark, _flat, _static, _cut, _wordy, _empty, _leak, _small):
         reason = gate(pair, difference)
         if reason:
             return False, reason
     return True, ""
 
 
+def _footage(pair: Pair) -> np.ndarray:
+    """The side that shows something: an edge map is dark, an optical flow flat, and both are meant to be."""
+    return pair.target if pair.provenance.get("direction") == "from" else pair.source
+
+
 def _dark(pair: Pair, difference: np.ndarray) -> str:
-    luma = float(pair.source.mean())
+    luma = float(_footage(pair).mean())
     return "too dark" if luma < MIN_LUMA else "too bright" if luma > MAX_LUMA else ""
 
 
 def _flat(pair: Pair, difference: np.ndarray) -> str:
-    return "nothing to see" if float(pair.source[0].std()) < MIN_DETAIL else ""
+    return "nothing to see" if float(_footage(pair)[0].std()) < MIN_DETAIL else ""
 
 
 def _static(pair: Pair, difference: np.ndarray) -> str:
-    first, last = pair.source[0].astype(np.int16), pair.source[-1].astype(np.int16)
-    return "nothing moves" if len(pair.source) > 1 and float(np.abs(last - first).mean()) < MIN_MOTION else ""
+    # A removed object may have been all that moved, so insertions are judged by what they show.
+    video = pair.target if pair.edit == "insertion" else _footage(pair)
+    first, last = video[0].astype(np.int16), video[-1].astype(np.int16)
+    return "nothing moves" if len(video) > 1 and float(np.abs(last - first).mean()) < MIN_MOTION else ""
+
+
+def _cut(pair: Pair, difference: np.ndarray) -> str:
+    video = _footage(pair)
+    if len(video) < 4 or pair.recipe in ("local", "photometric"):  # rendered: there is none
+        return ""
+    steps = np.array([np.abs(b.astype(np.int16) - a).mean() for a, b in zip(video[:-1], video[1:], strict=True)])
+    return "cut inside" if steps.max() > max(CUT[0], CUT[1] * float(np.median(steps))) else ""
 
 
 def _wordy(pair: Pair, difference: np.ndarray) -> str:
     lengths = [len(sentence.split()) for sentence in pair.instructions]
-    return "instruction too short or long" if min(lengths) < WORDS[0] or max(lengths) > WORDS[1] else ""
+    low, high = WORDS if pair.recipe in ("local", "photometric") else WORDS_ELSE
+    return "instruction too short or long" if min(lengths) < low or max(lengths) > high else ""
 
 
 def _empty(pair: Pair, difference: np.ndarray) -> str:
@@ -62,5 +81,4 @@ def _small(pair: Pair, difference: np.ndarray) -> str:
     # All change lies inside the mask by now, so the sum may run over everything.
     change = difference.ravel().astype(np.float32)
     mean_square = float(change @ change) / (3 * max(1, np.count_nonzero(pair.mask)))
-    floor = MIN_CHANGE_PHOTOMETRIC if pair.recipe == "photometric" else MIN_CHANGE
-    return "change too small" if mean_square < floor**2 else ""
+    return "change too small" if mean_square < MIN_CHANGE.get(pair.recipe, MIN_CHANGE_ELSE) ** 2 else ""

@@ -1,6 +1,6 @@
 """seed → pair: the whole engine on one page.
 
-seed → scene → edit → instructions → transition → gates → **Pair** → v2v_pairs (array_record)
+seed → recipe → instructions → transition → gates → **Pair** → v2v_pairs (array_record)
 
 A pair is a pure function of its seed and the arguments: every decision is drawn from a generator keyed by
 (seed, purpose), so results do not depend on the order or the number of workers.
@@ -13,52 +13,80 @@ from __future__ import annotations
 import functools
 import itertools
 import multiprocessing
-import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import cv2
 import numpy as np
 
-from data_synth import filters, instruct
+from data_synth import filters, instruct, recipes, rendered
 from data_synth import transition as tr
 from data_synth.experts.photometric import PHOTOMETRIC
+from data_synth.recipes import Sources
+from data_synth.rendered import VERSION, half  # noqa: F401  (names that callers know from here)
 from data_synth.scenes import draw
 from data_synth.scenes import edits as ed
 from data_synth.scenes import render as rn
 from data_synth.scenes import scene as sc
-from data_synth.scenes import textures as tx
+from data_synth.streams import stream
 from v2v.data.pairs import InputError, Pair
 
+NOTHING = Sources()
 SCORE_SEED_BASE = 3_000_000_000
-FAMILIES = {"local": ed.LOCAL, "photometric": tuple(PHOTOMETRIC)}
+FAMILIES = {"local": ed.LOCAL, "photometric": tuple(PHOTOMETRIC)}  # the default mix
 EDITS = (*ed.LOCAL, *PHOTOMETRIC)
-VERSION = "1"
-# Edits that change little on a plain or grey clip: shown on photograph-like ones only.
-_NEED_RICH = ("blur", "greyscale", "more saturated", "less saturated")
 
 cv2.setNumThreads(1)  # one process is one worker; threads inside it only fight the others
 
 
 def make_pair(seed: int, *, T: int = 9, H: int = 64, W: int = 64, edits: tuple[str, ...] | None = None,
-              transition: float = 0.5) -> tuple[Pair, None] | tuple[None, str]:
+              transition: float = 0.5, sources: Sources = NOTHING) -> tuple[Pair, None] | tuple[None, str]:
     """One training pair, or the reason why this seed gives none.
 
     Args:
       seed: any non-negative integer.
       T, H, W: frames, height, width.
-      edits: what to choose from, evenly: names of EDITS, or of FAMILIES (then evenly within the family);
-        None is every family, hence half local, half photometric.
+      edits: what to choose from, evenly: names as `recipes.names` lists them, a family standing for its members,
+        evenly; None is the default mix, half local and half photometric.
       transition: probability that the edit begins (or also ends) inside the clip.
+      sources: clips, experts and published sets that recipes may use.
     """
-    rng = stream(seed, "pair")
-    name = _choose_edit(rng, tuple(FAMILIES) if edits is None else edits)
-    made = _photometric(name, seed, rng, T, H, W) if name in PHOTOMETRIC else _local(name, seed, rng, T, H, W)
-    if isinstance(made, str):
-        return None, f"{name}: {made}"
-    made = tr.add_transition(made, stream(seed, "transition"), transition)
-    kept, reason = filters.keep(made)
-    return (made, None) if kept else (None, f"{name}: {reason}")
+    return make_block((seed,), T=T, H=H, W=W, edits=edits, transition=transition, sources=sources)[0]
+
+
+def make_block(seeds: Sequence[int], *, T: int = 9, H: int = 64, W: int = 64, edits: tuple[str, ...] | None = None,
+               transition: float = 0.5, sources: Sources = NOTHING) -> list[tuple[Pair, None] | tuple[None, str]]:
+    """`make_pair` for many seeds; recipes that have a batched form (external experts) get theirs together."""
+    entries = tuple(FAMILIES) if edits is None else edits
+    finite = rows(entries, sources)
+    waiting: dict[str, list[tuple[int, int]]] = {}  # recipe name → (position in `seeds`, its seed)
+    made: list[tuple[str, Pair | str]] = [("", "")] * len(seeds)
+    for i, seed in enumerate(seeds):
+        rng = stream(seed, "pair")
+        # Finite sets are gone through row by row, in turns.
+        name = entries[seed % len(entries)] if finite else _choose_edit(rng, entries, sources)
+        if name in PHOTOMETRIC:
+            made[i] = name, rendered.photometric(name, seed, rng, T, H, W)
+        elif name in ed.LOCAL:
+            made[i] = name, rendered.local(name, seed, rng, T, H, W)
+        else:
+            waiting.setdefault(name, []).append((i, seed // len(entries) if finite else seed))
+    for name, asked in waiting.items():
+        recipe = recipes.recipe(name, sources)
+        many = getattr(recipe, "many", None)
+        numbers = [seed for _, seed in asked]
+        results = many(numbers, T, H, W) if many else [recipe(seed, T, H, W) for seed in numbers]
+        for (i, _), result in zip(asked, results, strict=True):
+            made[i] = name, result
+    return [_finish(name, pair, seed, transition) for (name, pair), seed in zip(made, seeds, strict=True)]
+
+
+def rows(entries: Sequence[str], sources: Sources) -> int | None:
+    """How many seeds, from 0 on, it takes to go once through the sets asked for; None if any of them has no end."""
+    if any(name in recipes.FAMILIES or name in EDITS for name in entries):
+        return None
+    sizes = [getattr(recipes.recipe(name, sources), "rows", None) for name in entries]
+    return None if not sizes or None in sizes else max(sizes) * len(sizes)
 
 
 def make_clip(seed: int, *, T: int = 9, H: int = 64, W: int = 64) -> tuple[np.ndarray, str]:
@@ -111,67 +139,21 @@ def first_kept(make: Callable, n: int, seed: int, workers: int, dropped: Counter
         results.close()
 
 
-def stream(seed: int, purpose: str) -> np.random.Generator:
-    """The generator for one purpose of one seed."""
-    return np.random.default_rng((seed, zlib.crc32(purpose.encode())))
+def _choose_edit(rng: np.random.Generator, entries: Sequence[str], sources: Sources) -> str:
+    entry = entries[int(rng.integers(len(entries)))] if entries else ""
+    family = recipes.FAMILIES.get(entry, (entry,))
+    name = family[int(rng.integers(len(family)))]
+    if name not in recipes.names(sources):
+        raise InputError(f"edits: expected names among {', '.join(recipes.names(sources))}; got {entry or 'none'!r}")
+    return name
 
 
-def _choose_edit(rng: np.random.Generator, edits: tuple[str, ...]) -> str:
-    entry = edits[int(rng.integers(len(edits)))] if edits else ""
-    if entry not in FAMILIES and entry not in EDITS:
-        raise InputError(f"edits: expected names among {', '.join([*FAMILIES, *EDITS])}; got {entry or 'none'!r}")
-    family = FAMILIES.get(entry, (entry,))
-    return family[int(rng.integers(len(family)))]
-
-
-def _local(name: str, seed: int, rng: np.random.Generator, T: int, H: int, W: int) -> Pair | str:
-    scene = draw.sample_scene(stream(seed, "scene"), aspect=W / H, objects=(1, 2) if name == "insert" else (1, 3))
-    twin = ed.local_edit(name, scene, rng, T, H, W)
-    if isinstance(twin, str):
-        return twin
-    return Pair(
-        source=twin.source, target=twin.target, mask=twin.mask.astype(np.uint8) * 255, reference=twin.reference,
-        instructions=instruct.instructions(twin.edit, rng), source_caption=sc.caption(twin.before),
-        target_caption=sc.caption(twin.after), edit=name, recipe="local", seed=seed,
-        provenance={"slots": twin.edit.slots, "version": VERSION, "license": "Apache-2.0"}, active=(0, T))
-
-
-def _photometric(name: str, seed: int, rng: np.random.Generator, T: int, H: int, W: int) -> Pair | str:
-    bare = rng.random() < 0.35
-    rich = bare or name in _NEED_RICH or rng.random() < 0.6
-    scene = draw.sample_scene(stream(seed, "scene"), aspect=W / H, objects=(0, 0) if bare else (1, 3), rich=rich)
-    source = rn.render(scene, T, H, W)
-    reference = _palette_picture(stream(seed, "reference"), min(H, W)) if name == "palette" else None
-    target = PHOTOMETRIC[name](source, reference)
-    mask = np.full((T, H, W), 255, np.uint8)
-    slots = {}
-    if name not in ("blur", "palette") and rng.random() < 0.12:
-        region = instruct.REGIONS[int(rng.integers(4))]
-        slots["it"] = f"the {region}"
-        mask = np.zeros((T, H, W), np.uint8)
-        mask[half(region, H, W)] = 255
-        target = np.where(mask[..., None] > 0, target, source)
-    caption = sc.caption(scene)
-    return Pair(
-        source=source, target=target, mask=mask, reference=reference,
-        instructions=instruct.instructions(ed.Edit(name, slots), rng), source_caption=caption,
-        target_caption=caption if slots else instruct.styled_caption(name, caption), edit=name, recipe="photometric",
-        seed=seed, provenance={"slots": slots, "version": VERSION, "license": "Apache-2.0"}, active=(0, T))
-
-
-def half(region: str, H: int, W: int) -> tuple[slice, slice, slice]:
-    """Slices of [T, H, W] for one of instruct.REGIONS."""
-    rows = {"top half": slice(0, H // 2), "bottom half": slice(H // 2, H)}.get(region, slice(None))
-    columns = {"left half": slice(0, W // 2), "right half": slice(W // 2, W)}.get(region, slice(None))
-    return slice(None), rows, columns
-
-
-def _palette_picture(rng: np.random.Generator, side: int) -> np.ndarray:
-    """A picture with colours worth taking: a texture frame, or a named gradient."""
-    if rng.random() < 0.3:
-        texture, words = draw.named_background(str(rng.choice(list(tx.GRADIENTS))))
-        return rn.render(sc.Scene(texture, words), 1, side, side)[0]
-    return rn.render(draw.sample_scene(rng, objects=(0, 1), rich=True), 1, side, side)[0]
+def _finish(name: str, made: Pair | str, seed: int, transition: float) -> tuple[Pair, None] | tuple[None, str]:
+    if isinstance(made, str):
+        return None, f"{name}: {made}"
+    made = tr.add_transition(made, stream(seed, "transition"), transition)
+    kept, reason = filters.keep(made)
+    return (made, None) if kept else (None, f"{name}: {reason}")
 
 
 def _map_in_order(function: Callable, seeds: Iterator[int], workers: int, block: int) -> Iterator:

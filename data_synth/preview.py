@@ -15,7 +15,7 @@ import numpy as np
 
 from v2v.data.pairs import Pair
 
-_TEXT_WIDTH, _GAP = 420, 4
+_TEXT_WIDTH, _GAP, _PAPER = 420, 4, 224  # grey paper: masks are white
 
 
 def preview(pairs: Iterable[Pair], path: str | Path, *, frames: int = 5, height: int = 96) -> Path:
@@ -31,7 +31,7 @@ def preview(pairs: Iterable[Pair], path: str | Path, *, frames: int = 5, height:
     if not bands:
         raise ValueError("preview: expected at least one pair, got none")
     width = max(b.shape[1] for b in bands)
-    sheet = np.concatenate([np.pad(b, ((0, 6), (0, width - b.shape[1]), (0, 0)), constant_values=255) for b in bands])
+    sheet = np.concatenate([np.pad(b, ((0, 6), (0, width - b.shape[1]), (0, 0)), constant_values=_PAPER) for b in bands])
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}.png")
@@ -57,7 +57,7 @@ def _band(pair: Pair, frames: int, height: int) -> np.ndarray:
 
 
 def _row(pictures: list[np.ndarray]) -> np.ndarray:
-    return np.concatenate([np.pad(p, ((0, _GAP), (0, _GAP), (0, 0)), constant_values=255) for p in pictures], axis=1)
+    return np.concatenate([np.pad(p, ((0, _GAP), (0, _GAP), (0, 0)), constant_values=_PAPER) for p in pictures], axis=1)
 
 
 def _fit(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -65,7 +65,7 @@ def _fit(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def _words(pair: Pair, height: int) -> np.ndarray:
-    panel = np.full((height, _TEXT_WIDTH, 3), 255, np.uint8)
+    panel = np.full((height, _TEXT_WIDTH, 3), _PAPER, np.uint8)
     lines = [f"[{pair.edit}] seed {pair.seed}, frames {pair.active[0]}..{pair.active[1]}", f"S: {pair.source_caption}",
              f"T: {pair.target_caption}", *(f"- {i}" for i in pair.instructions)]
     y = 14

@@ -1,64 +1,77 @@
 """`v2v synth`: pairs → a folder that training reads.
 
-seeds → pipeline.make_pair → encoded records → **array_record folder + report.json**
+seeds → pipeline.make_block → shards → **array_record folder + report.json + report.html**
 
 The folder is written beside its final name and renamed when complete, so it is either absent or whole. Asking again
-for what is already there returns at once; asking for something else under the same name is refused.
+for what is already there returns at once; asking for something else under the same name is refused. A build that was
+stopped in any way goes on where it stood when the same request is made again (shards.py): its finished shards wait in a
+hidden folder beside `out`, and go away with the finished build.
 """
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
+import hashlib
 import json
 import os
 import shutil
 import sys
-import tempfile
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from data_synth import pipeline
+from data_synth import pipeline, recipes, shards
+from data_synth.preview import preview as sheet
+from data_synth.recipes import Sources
+from data_synth.report import Report
 from v2v.data import pairs as pr
 from v2v.data.pairs import InputError
 
+HOPELESS = 500  # seeds after which fewer than one pair in fifty ends the build
+
 
 def synth(out: str | Path, pairs: int, seed: int = 0, workers: int = 1, *, edits: tuple[str, ...] = (),
-          frames: int = 9, height: int = 64, width: int = 64, transition: float = 0.5,
-          progress: Callable[[int], None] | None = None) -> dict:
+          frames: int = 9, height: int = 64, width: int = 64, transition: float = 0.5, clips: str = "",
+          license: str = "unknown", experts: Sequence[str] = (), sets: Sequence[str] = (), writer: str = "",
+          preview: str | Path = "", progress: Callable[[int], None] | None = None) -> dict:
     """Builds a folder of pairs, readable by `tfds.builder_from_directory(out).as_data_source("train")`.
 
     Args:
-      out: folder to make. pairs: how many. seed: first seed. workers: processes.
-      edits: names or families as for `pipeline.make_pair`; empty is the default mix.
+      out: folder to make. pairs: how many; fewer come when published sets or caption files run out.
+      seed: first seed; for published sets the first row. workers: processes.
+      edits: recipes, as `recipes.names` lists them; empty is the default mix.
       frames, height, width: size of the clips. transition: probability of an edit that begins inside the clip.
+      clips: folder of videos that control and removal recipes work on; "" renders scenes. license: of those clips.
+      experts: TOML files of external experts. sets: "NAME=PATH" for published sets and caption files.
+      writer: TOML file of a caption writer; "" for the rules.
+      preview: folder that gets a contact sheet, EDIT.png, for every edit made; "" for none.
       progress: called with 1 after every pair.
 
     Returns:
-      The report, also at out/report.json: request, pairs, count per edit and per recipe, dropped per reason.
+      The report, also at out/report.json (fields at `report.Report.table`).
 
     Raises:
       InputError: impossible request, or `out` exists with other contents.
     """
     out = Path(out)
+    sources = Sources(str(clips), license, tuple(map(str, experts)), tuple(map(_named, sets)), str(writer))
     request = {"pairs": int(pairs), "seed": int(seed), "edits": list(edits) or list(pipeline.FAMILIES),
                "frames": int(frames), "height": int(height), "width": int(width), "transition": float(transition),
                "version": pipeline.VERSION, "schema": pr.SCHEMA_VERSION}
-    _check(request)
+    if sources != Sources():
+        request["sources"] = dataclasses.asdict(sources) | {"content": _fingerprint(sources)}
+    request = json.loads(json.dumps(request))  # as it will be read back and compared
+    _check(request, sources)
     done = _finished(out, request)
-    if done:
-        return done
-    out.parent.mkdir(parents=True, exist_ok=True)
-    beside = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
-    try:
-        report = _build(beside, request, workers, progress)
-        made = next(beside.glob("v2v_pairs/*"))
-        (made / "report.json").write_text(json.dumps(report, indent=1, sort_keys=True) + "\n")
-        os.replace(made, out)  # an empty `out` is replaced; one that filled meanwhile is an error
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
-    return report
+    if done is None:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        name = hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()[:12]
+        work = out.parent / f".{out.name}.{name}.unfinished"
+        done = _build(out, work, request, sources, workers, progress)
+    if preview:
+        _sheets(out, Path(preview))
+    return done
 
 
 def read(folder: str | Path):
@@ -71,40 +84,87 @@ def read(folder: str | Path):
     return tfds.builder_from_directory(folder).as_data_source("train")
 
 
-def make_record(seed: int, **options) -> tuple[dict, None] | tuple[None, str]:
-    """`pipeline.make_pair`, encoded: what a worker process sends back."""
-    pair, reason = pipeline.make_pair(seed, **options)
-    return (None, reason) if pair is None else (pr.encode(pair), None)
+def make_records(seeds: Sequence[int], **options) -> list[tuple[dict, None] | tuple[None, str]]:
+    """`pipeline.make_block`, encoded: what a worker process does for one shard."""
+    return [(None, reason) if pair is None else (pr.encode(pair), None)
+            for pair, reason in pipeline.make_block(seeds, **options)]
 
 
-def _build(folder: Path, request: dict, workers: int, progress) -> dict:
+def _build(out: Path, work: Path, request: dict, sources: Sources, workers: int, progress) -> dict:
     import tensorflow_datasets as tfds
 
     from data_synth.v2v_pairs.v2v_pairs_dataset_builder import Builder
 
-    dropped, edits, recipes = Counter(), Counter(), Counter()
+    report = Report(request)
+    assembly = work / "set"
+    shutil.rmtree(assembly, ignore_errors=True)  # of a run that was killed while it put shards together
+    try:
+        work.mkdir(exist_ok=True)
+        records = _records(work / "shards", request, sources, workers, report, progress)
+        tfds.disable_progress_bar()
+        # Nothing is downloaded; without this TFDS looks for a prepared copy in a bucket of its own.
+        config = tfds.download.DownloadConfig(try_download_gcs=False, num_shards=max(1, request["pairs"] // 4096))
+        with contextlib.redirect_stdout(sys.stderr):  # standard output is for --json
+            Builder(data_dir=assembly, file_format="array_record", records=records).download_and_prepare(
+                download_config=config)
+        made = next(assembly.glob("v2v_pairs/*"))
+        (made / "report.json").write_text(json.dumps(report.table(), indent=1, sort_keys=True) + "\n")
+        (made / "report.html").write_text(report.page())
+        os.replace(made, out)  # an empty `out` is replaced; one that filled meanwhile is an error
+    except InputError as error:
+        if "disk is full" not in str(error):
+            shutil.rmtree(work, ignore_errors=True)  # the request itself is impossible
+        raise
+    except BaseException:
+        if not any((work / "shards").glob("*.shard")):
+            shutil.rmtree(work, ignore_errors=True)
+        raise
+    shutil.rmtree(work, ignore_errors=True)
+    return report.table()
 
-    def records() -> Iterator[dict]:
-        make = functools.partial(make_record, T=request["frames"], H=request["height"], W=request["width"],
-                                 edits=tuple(request["edits"]), transition=request["transition"])
-        for record in pipeline.first_kept(make, request["pairs"], request["seed"], workers, dropped):
-            edits[record["edit"]] += 1
-            recipes[record["recipe"]] += 1
+
+def _records(folder: Path, request: dict, sources: Sources, workers: int, report: Report, progress) -> Iterator[dict]:
+    """The first kept records in seed order, and the drops before the last of them in the report."""
+    size = request["frames"], request["height"], request["width"]
+    make = functools.partial(make_records, T=size[0], H=size[1], W=size[2], edits=tuple(request["edits"]),
+                             transition=request["transition"], sources=sources)
+    last = pipeline.rows(request["edits"], sources)
+    kept = tries = 0
+    for results in shards.shards(folder, make, request["seed"], shards.seeds_per_shard(*size), workers, last):
+        for _, record, reason in results:
+            tries += 1
+            if record is None:
+                report.drop(reason)
+                if last is None and tries > HOPELESS and kept * 50 < tries:
+                    raise InputError(f"pairs: expected most seeds to give one, got {kept} of {tries} from seed "
+                                     f"{request['seed']} on; the last was dropped because of '{reason}'; "
+                                     "choose other edits or another size")
+                continue
+            report.keep(record)
+            kept += 1
             yield record
             if progress:
                 progress(1)
-
-    tfds.disable_progress_bar()
-    # Nothing is downloaded; without this TFDS looks for a prepared copy in a bucket of its own.
-    config = tfds.download.DownloadConfig(try_download_gcs=False, num_shards=max(1, request["pairs"] // 4096))
-    with contextlib.redirect_stdout(sys.stderr):  # standard output is for --json
-        Builder(data_dir=folder, file_format="array_record", records=records()).download_and_prepare(
-            download_config=config)
-    return {"request": request, "pairs": sum(edits.values()), "edits": dict(sorted(edits.items())),
-            "recipes": dict(sorted(recipes.items())), "dropped": dict(sorted(dropped.items()))}
+            if kept == request["pairs"]:
+                return
+    if not kept:
+        reasons = ", ".join(f"{reason} ({n})" for reason, n in report.dropped.most_common(5))
+        raise InputError(f"pairs: expected some from {', '.join(request['edits'])}, got none from seed {request['seed']} on; "
+                         f"dropped: {reasons or 'nothing, no row is left'}")
 
 
-def _check(request: dict) -> None:
+def _sheets(out: Path, folder: Path, most: int = 8) -> None:
+    """A contact sheet of the first pairs of every edit."""
+    shown: dict[str, list] = {}
+    for record in read(out):
+        edit = record["edit"].decode() if isinstance(record["edit"], bytes) else record["edit"]
+        if len(shown.setdefault(edit, [])) < most:
+            shown[edit].append(pr.decode(record))
+    for edit, pairs in shown.items():
+        sheet(pairs, folder / f"{edit.replace('/', '-')}.png")
+
+
+def _check(request: dict, sources: Sources) -> None:
     if request["pairs"] < 1:
         raise InputError(f"pairs: expected at least 1, got {request['pairs']}")
     if request["seed"] < 0:
@@ -114,10 +174,34 @@ def _check(request: dict) -> None:
                          f"{request['frames']} of {request['height']} x {request['width']}")
     if not 0 <= request["transition"] <= 1:
         raise InputError(f"transition: expected a probability between 0 and 1, got {request['transition']}")
-    known = [*pipeline.FAMILIES, *pipeline.EDITS]
-    wrong = [e for e in request["edits"] if e not in known]
-    if wrong:
-        raise InputError(f"edits: expected names among {', '.join(known)}; got {', '.join(wrong)}")
+    known = recipes.names(sources)
+    for name in request["edits"]:
+        if name not in known or name not in recipes.FAMILIES and name not in pipeline.EDITS:
+            recipes.recipe(name, sources)  # says what is wrong with it
+    if "image" in request["edits"] and (request["frames"] > 1 or len(request["edits"]) > 1):
+        raise InputError("edits: image gives one-frame pairs, which can't share a set with longer ones; "
+                         "ask for it alone with --frames 1, or for lift")
+
+
+def _named(text: str) -> tuple[str, str]:
+    name, found, path = text.partition("=")
+    if not found or not name or not path:
+        raise InputError(f"--set: expected NAME=PATH, got {text!r}")
+    return name, path
+
+
+def _fingerprint(sources: Sources) -> dict:
+    """What the sources hold now, by name and size, so that a changed source is another request."""
+    out = {}
+    for path in (sources.clips, *sources.experts, *(p for _, p in sources.sets), sources.writer):
+        path = Path(path)
+        if str(path) == ".":
+            continue
+        found = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
+        listing = "\n".join(f"{p.relative_to(path) if p != path else p.name} {p.stat().st_size}" for p in found)
+        content = path.read_bytes() if path.is_file() and path.suffix == ".toml" else listing.encode()
+        out[str(path)] = hashlib.sha256(content).hexdigest()[:16]
+    return out
 
 
 def _finished(out: Path, request: dict) -> dict | None:

@@ -97,7 +97,7 @@ def ground(scene: sc.Scene, light: np.ndarray, T: int) -> np.ndarray:
     to_world = pixel_to_world(scene.camera, T, H, W)
     picture = tx.background(scene.texture, to_world, H, W)
     for hill in scene.hills:
-        cover = _below(hill, to_world, H, W)[..., None]
+        cover = below(hill, to_world, H, W)[..., None]
         picture += cover * (tx.background(hill.texture, to_world, H, W) - picture)
     if not scene.texture.canonical:
         picture *= light
@@ -130,7 +130,7 @@ def pixel_to_world(camera: sc.Camera, T: int, H: int, W: int) -> np.ndarray:
     return np.stack([rows_x, rows_y], 1)
 
 
-def _below(hill: sc.Hill, to_world: np.ndarray, H: int, W: int) -> np.ndarray:
+def below(hill: sc.Hill, to_world: np.ndarray, H: int, W: int) -> np.ndarray:
     """float32 [T, H, W] coverage of the ground under a skyline, antialiased over one pixel."""
     columns = np.arange(W)
     (a, b, tx0), (c, d, ty0) = to_world[:, 0].T[..., None], to_world[:, 1].T[..., None]

@@ -1,16 +1,28 @@
 """The stored set: built without TensorFlow, readable, repeatable, refused when something else is in the way."""
 
+import base64
+import errno
 import json
+import re
 import subprocess
 import sys
+import time
 
+import cv2
+import numpy as np
 import pytest
 
+from data_synth import shards
+from data_synth import synth as module
 from data_synth.synth import read, synth
 from v2v.data import pairs
 from v2v.errors import InputError
 
 SMALL = {"frames": 2, "height": 16, "width": 24}
+
+
+def contents(folder):
+    return {p.name: p.read_bytes() for p in folder.iterdir()}
 
 
 def test_eight_pairs_without_tensorflow(tmp_path):
@@ -55,18 +67,105 @@ def test_other_contents_are_not_overwritten(tmp_path):
         read(tmp_path / "mine")
 
 
-def test_a_failed_build_leaves_nothing(tmp_path):
+def test_an_interrupted_build_goes_on_where_it_stood(tmp_path, monkeypatch):
+    monkeypatch.setattr(shards, "MOST_SEEDS", 4)
+    synth(tmp_path / "whole", 12, seed=3, **SMALL)
+    count = iter(range(100))
+
     def interrupt(_):
-        raise KeyboardInterrupt
+        if next(count) == 7:
+            raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        synth(tmp_path / "a", 4, progress=interrupt, **SMALL)
-    assert list(tmp_path.iterdir()) == []
+        synth(tmp_path / "a", 12, seed=3, progress=interrupt, **SMALL)
+    assert not (tmp_path / "a").exists()  # nothing under the final name
+    asked = []
+    make = module.make_records
+    monkeypatch.setattr(module, "make_records", lambda seeds, **options: asked.extend(seeds) or make(seeds, **options))
+    synth(tmp_path / "a", 12, seed=3, **SMALL)
+    assert asked and min(asked) >= 3 + 7, "finished shards are not made again"
+    assert contents(tmp_path / "a") == contents(tmp_path / "whole")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a", "whole"]
+
+
+def test_kill_minus_nine_and_again_gives_the_same_bytes(tmp_path, monkeypatch):
+    monkeypatch.setattr(shards, "MOST_SEEDS", 2)
+    out = tmp_path / "a"
+    code = (f"from data_synth import shards, synth\nshards.MOST_SEEDS = 2\n"
+            f"synth.synth({str(out)!r}, 16, seed=3, frames=2, height=16, width=24)")
+    run = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while len(list(tmp_path.glob(".a.*/shards/*.shard"))) < 2 and time.monotonic() < deadline and run.poll() is None:
+        time.sleep(0.005)
+    run.kill()
+    assert run.wait() == -9, "the build was over before it could be killed"
+    assert not out.exists()
+    before = {p: p.read_bytes() for p in tmp_path.glob(".a.*/shards/*.shard")}
+    assert before
+    asked = []
+    make = module.make_records
+    monkeypatch.setattr(module, "make_records", lambda seeds, **options: asked.extend(seeds) or make(seeds, **options))
+    synth(out, 16, seed=3, **SMALL)
+    assert asked and asked[0] == 3 + 2 * len(before), "finished shards are not made again"
+    monkeypatch.setattr(module, "make_records", make)
+    synth(tmp_path / "whole", 16, seed=3, **SMALL)
+    assert contents(out) == contents(tmp_path / "whole")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a", "whole"]
+
+
+def test_workers_change_no_byte(tmp_path, monkeypatch):
+    monkeypatch.setattr(shards, "MOST_SEEDS", 4)
+    for workers in (1, 2):
+        synth(tmp_path / str(workers), 9, seed=2, workers=workers, **SMALL)
+    assert contents(tmp_path / "1") == contents(tmp_path / "2")
+
+
+def test_a_full_disk_is_named_and_loses_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(shards, "MOST_SEEDS", 2)
+    real, count = shards.os.fsync, iter(range(100))
+
+    def full(fd):
+        if next(count) == 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(fd)
+
+    monkeypatch.setattr(shards.os, "fsync", full)
+    with pytest.raises(InputError, match="disk is full.*run the same command again"):
+        synth(tmp_path / "a", 8, **SMALL)
+    kept = list(tmp_path.glob(".a.*/shards/*"))
+    assert len(kept) == 2 and all(p.suffix == ".shard" for p in kept)
+    assert synth(tmp_path / "a", 8, **SMALL)["pairs"] == 8
+
+
+def test_a_damaged_shard_is_made_again(tmp_path):
+    path = tmp_path / "s.shard"
+    rows = [(0, {"a": b"1\n2", "n": 3}, None), (1, None, "dark")]
+    shards.write(path, rows)
+    assert shards.read(path) == rows
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(ValueError, match="damaged"):
+        shards.read(path)
+    calls = []
+    got = next(shards.shards(tmp_path, lambda seeds: calls.append(seeds) or [(None, "x")] * len(seeds), 0, 2, 1))
+    assert got == [(0, None, "x"), (1, None, "x")] and len(calls) == 1
+
+
+def test_the_report_counts_and_plays(tmp_path):
+    report = synth(tmp_path / "a", 6, edits=("negative", "insert"), seed=1, preview=tmp_path / "sheets", **SMALL)
+    assert sum(report["edits"].values()) == report["pairs"] == 6 and report["sizes"] == {"16 x 24": 6}
+    assert report["lengths"] == {"2": 6} and sum(report["edited_area"].values()) == 6
+    assert report["licenses"] == {"Apache-2.0": 6} and sum(report["instruction_words"].values()) > 6
+    page = (tmp_path / "a" / "report.html").read_text()
+    strips = re.findall(r"data:image/jpeg;base64,([A-Za-z0-9+/=]+)", page)
+    sizes = {cv2.imdecode(np.frombuffer(base64.b64decode(s), np.uint8), 1).shape for s in strips}
+    assert (112, 2 * 168, 3) in sizes and "@keyframes" in page  # both frames of a 24 x 16 clip in one strip
+    assert "<script" not in page and "http" not in page
+    assert sorted(p.stem for p in (tmp_path / "sheets").iterdir()) == sorted(report["edits"])
 
 
 @pytest.mark.parametrize("change, message", [
     ({"pairs": 0}, "at least 1"), ({"seed": -1}, "non-negative"), ({"height": 8}, "16 x 16"),
-    ({"transition": 2}, "between 0 and 1"), ({"edits": ("fly",)}, "got fly"),
+    ({"transition": 2}, "between 0 and 1"), ({"edits": ("fly",)}, "got 'fly'"),
 ])
 def test_impossible_requests(tmp_path, change, message):
     with pytest.raises(InputError, match=message):

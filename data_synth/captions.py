@@ -1,0 +1,197 @@
+"""Dense-caption mining: a timed caption says what happens next, so a long video is already a pair (EasyV2V §4, App. C).
+
+(video, event [t_i, t_j], caption) → **mining** → Pair. Resampled to 15 frames a second, with i = round(15 t_i):
+
+    source = V[i - N : i],    target = V[i : i + N],    instruction = imperative(caption)       N = T = 81 in the paper
+
+and an event is used only if, as in the paper, the video has at least 2 N resampled frames, t_i >= N / 15, t_j - t_i >
+2 s, t_j - t_i is not far longer than the clip (here: at most 3 N / 15), and no scene cut lies inside the two clips.
+Bad times (negative, empty, past the end) and events that begin inside an earlier one, whose source would already show
+what is asked for, are dropped. Every drop has a reason, and one event is one row: rows fail alone.
+
+Files: ActivityNet-Captions' JSON, {"v_ID": {"duration": s, "timestamps": [[t_i, t_j], ...], "sentences": [...]}}, with
+v_ID.mp4 in the file's folder or in videos/ beside it; or JSONL of {"video": path, "start": s, "end": s, "caption": text}.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from data_synth import captions_writer as cw
+from data_synth import clips as cl
+from v2v.data.pairs import Pair
+from v2v.errors import InputError
+
+FPS = 15.0
+SHORTEST = 2.0  # seconds; an event must last longer
+LONGEST = 3.0  # lengths of the clip; an event must not last longer
+
+
+@dataclasses.dataclass(frozen=True)
+class Event:
+    """One timed caption; seconds. `fault` is why it can't be used, "" if nothing in the file speaks against it."""
+
+    video: Path
+    start: float
+    end: float
+    caption: str
+    fault: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Mined:
+    """The recipe: row s of the file → Pair or reason. `writer` turns captions to instructions, "" meaning none found;
+    `cuts` gives a file's scene cuts in seconds."""
+
+    events: tuple[Event, ...]
+    writer: cw.Writer
+    cuts: Callable[[str], Sequence[float]]
+
+    @property
+    def rows(self) -> int:
+        return len(self.events)
+
+    def __call__(self, seed: int, T: int, H: int, W: int) -> Pair | str:
+        return self.many([seed], T, H, W)[0]
+
+    def many(self, seeds: Sequence[int], T: int, H: int, W: int) -> list[Pair | str]:
+        """Pairs or reasons for rows `seeds`; the writer is asked for all of them at once."""
+        out: list[Pair | str] = ["past the last row"] * len(seeds)
+        usable = []
+        for i, seed in enumerate(seeds):
+            if seed < self.rows:
+                out[i] = self.events[seed].fault or span_fault(self.events[seed], T)
+                if not out[i]:
+                    usable.append(i)
+        for i, text in zip(usable, self.writer([self.events[seeds[i]].caption for i in usable]), strict=True):
+            if isinstance(text, cw.Unwritten):
+                out[i] = text.reason
+            else:
+                out[i] = self._pair(self.events[seeds[i]], text, seeds[i], T, H, W) if text else "empty instruction"
+        return out
+
+    def _pair(self, event: Event, text: str, seed: int, T: int, H: int, W: int) -> Pair | str:
+        try:
+            video = cl.decode(str(event.video))
+        except InputError:
+            return f"unreadable clip {event.video.name}"
+        index = resampled(video.times, video.duration, FPS)
+        if len(index) < 2 * T:
+            return "video too short"
+        i = round(event.start * FPS)
+        if i + T > len(index):
+            return "too close to the end"
+        if any((i - T) / FPS < cut < (i + T) / FPS for cut in self.cuts(str(event.video))):
+            return "scene cut inside"
+        both = cl.fit(video.frames[index[i - T:i + T]], H, W)
+        return Pair(
+            source=both[:T], target=both[T:], mask=np.full((T, H, W), 255, np.uint8), reference=None,
+            instructions=(text,), source_caption="a video", target_caption=event.caption, edit="continuation",
+            recipe="captions", seed=seed, active=(0, T),
+            provenance={"clip": event.video.name, "start": event.start, "end": event.end, "license": "unknown",
+                        "writer": self.writer.version})
+
+
+def recipe(path: str | Path, writer: str = "") -> Mined:
+    """The recipe for one caption file.
+
+    Args:
+      path: JSON or JSONL as in the module docstring. writer: TOML of an endpoint (captions_writer.py); "" for rules.
+
+    Raises:
+      InputError: the file is not one of the two kinds, or PySceneDetect is not installed.
+    """
+    _scenedetect()
+    return Mined(tuple(read(path)), cw.endpoint(writer) if writer else cw.Rules(), scene_cuts)
+
+
+def read(path: str | Path) -> list[Event]:
+    """All events of a file, by video and start; unusable ones carry their fault."""
+    path = Path(path)
+    try:
+        text = path.read_text()
+        lines = [json.loads(line) for line in text.splitlines() if line.strip()] if path.suffix == ".jsonl" else None
+        events = _plain(lines, path.parent) if lines is not None else _activitynet(json.loads(text), path.parent)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path}: expected ActivityNet-Captions JSON or JSONL of video, start, end, caption; "
+                         f"got {type(error).__name__}: {error}") from None
+    events.sort(key=lambda e: (str(e.video), e.start, e.end))
+    out, open_until, video = [], 0.0, None
+    for event in events:
+        if event.video != video:
+            video, open_until = event.video, 0.0
+        if not event.fault and event.start < open_until:
+            event = dataclasses.replace(event, fault="begins inside an earlier event")
+        elif not event.fault:
+            open_until = event.end
+        out.append(event)
+    return out
+
+
+def span_fault(event: Event, T: int) -> str:
+    """Which of the paper's conditions on an event's times it breaks, "" if none."""
+    length = event.end - event.start
+    if event.start < T / FPS:
+        return "too close to the beginning"
+    if length <= SHORTEST:
+        return "event too short"
+    return "event far longer than the clip" if length > LONGEST * T / FPS else ""
+
+
+def resampled(times: np.ndarray, duration: float, fps: float) -> np.ndarray:
+    """Index of the frame on screen at times 0, 1 / fps, 2 / fps, ... before the end: int [n].
+
+    Args:
+      times: [T] seconds at which frames appear, increasing. duration: seconds from the first to the end of the last.
+    """
+    n = int(np.floor(duration * fps + 1e-6))
+    at = times[0] + np.arange(max(n, 1)) / fps
+    return np.clip(np.searchsorted(times, at + 1e-6, side="right") - 1, 0, len(times) - 1)
+
+
+@functools.lru_cache(maxsize=64)
+def scene_cuts(path: str) -> tuple[float, ...]:
+    """Seconds at which PySceneDetect's content detector sees a cut."""
+    detect, detector = _scenedetect()
+    return tuple(float(start.get_seconds()) for start, _ in detect(path, detector())[1:])
+
+
+def _scenedetect():
+    try:
+        from scenedetect import ContentDetector, detect
+    except ImportError:
+        raise InputError("captions: expected PySceneDetect to find scene cuts, which is not installed; "
+                         "install it with: pip install 'v2v[captions]'") from None
+    return detect, ContentDetector
+
+
+def _activitynet(table: dict, folder: Path) -> list[Event]:
+    out = []
+    for name, entry in table.items():
+        found = [p for p in (folder / f"{name}.mp4", folder / "videos" / f"{name}.mp4") if p.is_file()]
+        video, duration = (found or [folder / f"{name}.mp4"])[0], float(entry["duration"])
+        for (start, end), caption in zip(entry["timestamps"], entry["sentences"], strict=True):
+            out.append(_event(video, float(start), float(end), caption, duration))
+    return out
+
+
+def _plain(lines: list[dict], folder: Path) -> list[Event]:
+    return [_event(folder / line["video"], float(line["start"]), float(line["end"]), line["caption"], float("inf"))
+            for line in lines]
+
+
+def _event(video: Path, start: float, end: float, caption: str, duration: float) -> Event:
+    fault = ""
+    if not video.is_file():
+        fault = "video missing"
+    elif not 0 <= start < end or end > duration + 1.0:  # annotations round the end up
+        fault = "bad times"
+    elif not caption.strip():
+        fault = "empty caption"
+    return Event(video, start, end, caption.strip(), fault)

@@ -1,0 +1,249 @@
+"""Caption → imperative: what turns "A man jumps over the fence." into "make a man jump over the fence".
+
+captions → **writer** → instructions ("" means: none, drop the event) or named failures → captions.py. Two writers: rules, the offline
+default, and any OpenAI-compatible endpoint (the paper used Qwen3-4B), described by a TOML file:
+
+    url = "http://localhost:8000/v1"      # .../chat/completions is asked
+    model = "Qwen3-4B-Instruct"
+    key = "OPENAI_API_KEY"                # environment variable with the bearer token; leave out for none
+    cache = "writer-cache"                # folder, relative to the TOML file; answers are kept by model and caption
+    batch = 16                            # captions in one request
+    retries = 3                           # further attempts, with growing pauses
+    seconds = 60.0                        # time limit of one attempt
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import re
+import time
+import tomllib
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+from v2v.errors import InputError
+
+PROMPT = """You turn captions of what happens in a video into instructions that ask for it. Each instruction is one
+imperative sentence that begins with make, let or have, keeps every detail of its caption and adds none. When a caption
+describes no event that could be asked for, its instruction is an empty string. You get a JSON list of captions and
+answer with nothing but a JSON list of as many strings, in the same order."""
+
+_TYPES = {"url": str, "model": str, "key": str, "cache": str, "batch": int, "retries": int, "seconds": float}
+_VERBS = frozenset("""add adjust aim appear apply approach arrive attach attempt back balance bake bathe beat begin bend bite
+blend blow board boil bounce bow bowl box break bring brush build bump burn bury buy call carry carve catch celebrate
+change chase check cheer chew chop clap clean clear climb close collect come compete complete continue cook cover crash
+crawl cross cry curl cut dance demonstrate descend dig dip disappear display dive do drag draw drink drive drop dry dunk
+eat embrace empty end enter exercise exit explain fall fasten feed fight fill finish fish fix flip float fly fold follow
+freeze fry gather gesture get give glide go grab greet grill grind grow hammer hand hang have heat help hide hike hit
+hold hop hug hurl insert iron jog join juggle jump keep kick kiss kneel knit knock land laugh lay lead lean leap leave
+let lick lie lift light listen load lock look lower make march mark measure melt mix mop move mow nod open operate
+order pack paddle paint pan pass pat pause peel perform pet pick pile place play plug point polish pop pose pound pour practice
+prepare present press pretend pull pump punch push put race rain raise rake reach read receive remove repair repeat
+rest return ride rinse roll rotate row rub run sail sand sand save saw scoop score scrape scream scrub season sell
+separate serve set sew shake sharpen shave shine shoot shovel show shower shut sing sip sit skate skateboard ski skip
+slam slap sleep slice slide slip smash smell smile smoke sneeze snow solve speak spin splash spray spread sprinkle
+squat squeeze stand start steer step stick stir stop stretch strike surf sweep swim swing switch take talk tap taste
+teach tear tell throw tie tighten tilt toss touch train travel trim trip try tumble turn twirl twist type unfold unlock
+unwrap use vacuum wait wake walk wash watch water wave wear weigh whip whisk whistle wink wipe work wrap wrestle write yell zoom
+""".split())
+_IRREGULAR = {"has": "have", "does": "do", "goes": "go", "is": "be", "are": "be", "lies": "lie", "ties": "tie", "dies": "die"}
+_OBJECTS = {"he": "him", "she": "her", "they": "them", "it": "it", "we": "us", "i": "me"}
+_PLURALS = frozenset("two three four five several many some people men women children kids they we players dogs cats "
+                     "boys girls others both all".split())
+_DETERMINERS = frozenset("a an the his her their its this that these those one another each to of in on at with".split())
+
+
+@dataclasses.dataclass(frozen=True)
+class Unwritten:
+    """A caption the writer could not be asked about, and why."""
+
+    reason: str
+
+
+class Writer(Protocol):
+    """Captions in, one instruction each out: "" for a caption that asks for nothing, Unwritten for a failure."""
+
+    version: str
+
+    def __call__(self, captions: Sequence[str]) -> list[str | Unwritten]: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Rules:
+    """Finds the first verb in the third person and asks for it: "make" + subject + verb + rest.
+
+    "<subject> is <verb>ing <rest>" becomes "make <subject> start <verb>ing <rest>"; pronouns change case; verbs joined
+    by and, then or a comma change with the first. A caption without a verb it knows gives "".
+    """
+
+    version: str = "rules-1"
+
+    def __call__(self, captions: Sequence[str]) -> list[str | Unwritten]:
+        return [imperative(caption) for caption in captions]
+
+
+def imperative(caption: str) -> str:
+    """One sentence by rule; "" when no rule applies."""
+    sentence = re.split(r"(?<=[a-z])[.!?](?:\s|$)", caption.strip())[0].strip().rstrip(".!?")
+    sentence = re.sub(r"^(then|next|after that|finally|afterwards|later|meanwhile|and)\b,?\s*", "", sentence, flags=re.I)
+    words = sentence.split()
+    for i in range(1, len(words)):
+        subject, before = words[:i], words[i - 1].lower().strip(",")
+        word = words[i].lower().strip(",")
+        if word in ("is", "are") and i + 1 < len(words) and words[i + 1].lower().endswith("ing"):
+            return _sentence(subject, ["start", *words[i + 1:]])
+        if before in _DETERMINERS:
+            continue
+        plural = any(w.lower().strip(",") in _PLURALS for w in subject)
+        base = word if plural and word in _VERBS else _base(word)
+        if base:
+            return _sentence(subject, [base, *_joined(words[i + 1:], plural)])
+    return ""
+
+
+def endpoint(path: str | Path) -> Endpoint:
+    """The writer a TOML file describes.
+
+    Raises:
+      InputError: unreadable, a field missing, unknown or of the wrong type, or the key is not in the environment.
+    """
+    path = Path(path)
+    try:
+        table = tomllib.loads(path.read_text())
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InputError(f"{path}: expected a TOML file that describes a caption writer, got {error}") from None
+    if type(table.get("seconds")) is int:
+        table["seconds"] = float(table["seconds"])
+    wrong = [key for key, value in table.items() if type(value) is not _TYPES.get(key)]
+    if wrong:
+        raise InputError(f"{path}: {wrong[0]}: expected one of {', '.join(f'{k} ({t.__name__})' for k, t in _TYPES.items())}; "
+                         f"got {table[wrong[0]]!r}")
+    if not table.get("url") or not table.get("model"):
+        raise InputError(f"{path}: expected url and model; add them")
+    if table.get("key") and table["key"] not in os.environ:
+        raise InputError(f"{path}: key: expected an environment variable {table['key']}, which is not set; set it")
+    return Endpoint(**{**table, "cache": str(path.parent / table.get("cache", "writer-cache"))})
+
+
+@dataclasses.dataclass(frozen=True)
+class Endpoint:
+    """An OpenAI-compatible chat endpoint; fields as in the module docstring."""
+
+    url: str
+    model: str
+    cache: str
+    key: str = ""
+    batch: int = 16
+    retries: int = 3
+    seconds: float = 60.0
+    pause: float = 0.5
+
+    @property
+    def version(self) -> str:
+        return f"{self.model}, prompt {hashlib.sha256(PROMPT.encode()).hexdigest()[:8]}"
+
+    def __call__(self, captions: Sequence[str]) -> list[str | Unwritten]:
+        out: list[str | Unwritten | None] = [self._kept(caption) for caption in captions]
+        asked = [i for i, text in enumerate(out) if text is None]
+        for start in range(0, len(asked), self.batch):
+            part = asked[start:start + self.batch]
+            answers = self._ask([captions[i] for i in part])
+            for i, answer in zip(part, answers, strict=True):
+                out[i] = answer
+                if isinstance(answer, str):
+                    self._keep(captions[i], answer)
+        return out
+
+    def _ask(self, captions: list[str]) -> list[str | Unwritten]:
+        reason = ""
+        for attempt in range(self.retries + 1):
+            if attempt:
+                time.sleep(self.pause * 2 ** (attempt - 1))
+            try:
+                answers = _strings(self._post(captions))
+            except urllib.error.HTTPError as error:
+                reason = f"writer answered HTTP {error.code}"
+                if error.code in (400, 401, 403, 404):  # asking again would not help
+                    break
+            except TimeoutError:
+                reason = "writer took too long"
+            except OSError:
+                reason = "writer cannot be reached"
+            except (ValueError, KeyError, TypeError, IndexError):
+                reason = "writer answered no list of strings"
+            else:
+                if len(answers) == len(captions):
+                    return [answer.strip() for answer in answers]
+                reason = "writer answered another number of sentences"
+        return [Unwritten(reason)] * len(captions)
+
+    def _post(self, captions: list[str]) -> str:
+        body = {"model": self.model, "temperature": 0,
+                "messages": [{"role": "system", "content": PROMPT}, {"role": "user", "content": json.dumps(captions)}]}
+        headers = {"Content-Type": "application/json"}
+        if self.key:
+            headers["Authorization"] = f"Bearer {os.environ[self.key]}"
+        request = urllib.request.Request(self.url.rstrip("/") + "/chat/completions", json.dumps(body).encode(), headers)
+        with urllib.request.urlopen(request, timeout=self.seconds) as answer:
+            return json.loads(answer.read(1 << 24))["choices"][0]["message"]["content"]
+
+    def _place(self, caption: str) -> Path:
+        name = hashlib.sha256(json.dumps([self.version, caption]).encode()).hexdigest()
+        return Path(self.cache) / name[:2] / f"{name}.json"
+
+    def _kept(self, caption: str) -> str | None:
+        try:
+            return json.loads(self._place(caption).read_text())
+        except (OSError, ValueError):
+            return None
+
+    def _keep(self, caption: str, text: str) -> None:
+        place = self._place(caption)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        beside = place.with_suffix(f".{os.getpid()}")
+        beside.write_text(json.dumps(text))
+        beside.replace(place)
+
+
+def _strings(content: str) -> list[str]:
+    """The JSON list in an answer, which models like to wrap in a code fence."""
+    out = json.loads(content[content.index("["):content.rindex("]") + 1])
+    if not all(isinstance(text, str) for text in out):
+        raise ValueError("not a list of strings")
+    return out
+
+
+def _sentence(subject: list[str], rest: list[str]) -> str:
+    first = subject[0]
+    subject = [_OBJECTS[first.lower()]] if len(subject) == 1 and first.lower() in _OBJECTS else \
+        [first.lower() if first.lower() in _DETERMINERS | _PLURALS else first, *subject[1:]]
+    return " ".join(["make", *subject, *rest])
+
+
+def _joined(words: list[str], plural: bool) -> list[str]:
+    """The rest of the sentence; verbs in the third person that follow and, then or a comma lose their ending."""
+    out = []
+    for i, word in enumerate(words):
+        before = words[i - 1].lower() if i else ""
+        joined = before in ("and", "then") or before.endswith(",")
+        base = "" if plural or not joined else _base(word.strip(",").lower())
+        out.append(base + ("," if word.endswith(",") else "") if base else word)
+    return out
+
+
+def _base(word: str) -> str:
+    """The infinitive of a known verb's third person, "" for anything else."""
+    if word in _IRREGULAR and word not in ("is", "are"):
+        return _IRREGULAR[word]
+    if not word.endswith("s"):
+        return ""
+    for base in (word[:-1], word[:-2] if word.endswith("es") else "", word[:-3] + "y" if word.endswith("ies") else ""):
+        if base in _VERBS:
+            return base
+    return ""

@@ -1,0 +1,120 @@
+"""Where the recipes that need footage get it: rendered scenes, or a folder of video files.
+
+seed → **clip** → experts, lifting, removal. A clip source is a function (seed, T, H, W) → Clip, or the reason (one line
+of text) why this seed gives none: one unreadable file costs the seeds that draw it and is named, nothing else.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from data_synth.scenes import draw
+from data_synth.scenes import render as rn
+from data_synth.scenes import scene as sc
+from data_synth.streams import stream
+from v2v.codec import video as codec
+from v2v.errors import InputError
+
+ENDINGS = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi")
+
+
+@dataclasses.dataclass(frozen=True)
+class Clip:
+    """Footage. video uint8 [T, H, W, 3]; caption "" when unknown; origin is what a pair's provenance says of it."""
+
+    video: np.ndarray
+    caption: str
+    origin: dict
+
+
+Source = Callable[[int, int, int, int], "Clip | str"]
+
+
+def rendered(seed: int, T: int, H: int, W: int) -> Clip:
+    """A photograph-like scene: textured or a landscape, with up to three objects."""
+    rng = stream(seed, "footage")
+    scene = draw.sample_scene(rng, aspect=W / H, objects=(0, 3), rich=True)
+    return Clip(rn.render(scene, T, H, W), sc.caption(scene), {"clip": "rendered", "license": "Apache-2.0"})
+
+
+@dataclasses.dataclass(frozen=True)
+class Folder:
+    """The video files under a folder; seed s shows T successive frames of a file drawn by s, from a random frame on.
+
+    A text file of the same name beside a video (`walk.mp4`, `walk.txt`) is its caption. `license` goes into every
+    pair's provenance; it is the user's word, as a folder of files carries none.
+    """
+
+    root: str
+    files: tuple[str, ...]
+    license: str = "unknown"
+
+    def __call__(self, seed: int, T: int, H: int, W: int) -> Clip | str:
+        rng = stream(seed, "footage")
+        name = self.files[int(rng.integers(len(self.files)))]
+        path = Path(self.root) / name
+        try:
+            frames = decode(str(path)).frames
+        except InputError:
+            return f"unreadable clip {name}"
+        if len(frames) < T:
+            return f"clip {name} is shorter than {T} frames"
+        first = int(rng.integers(len(frames) - T + 1))
+        note = path.with_suffix(".txt")
+        caption = note.read_text().strip() if note.is_file() else ""
+        return Clip(fit(frames[first:first + T], H, W), caption,
+                    {"clip": name, "first_frame": first, "license": self.license})
+
+
+def folder(root: str | Path, license: str = "unknown") -> Folder:
+    """All videos under `root`, in alphabetical order.
+
+    Raises:
+      InputError: `root` is not a readable folder, or holds no video.
+    """
+    root = Path(root)
+    try:
+        files = tuple(sorted(str(p.relative_to(root)) for p in _walk(root)
+                             if p.suffix.lower() in ENDINGS and not p.stem.endswith(".mask")))
+    except OSError as error:
+        raise InputError(f"{root}: expected a readable folder of clips, got {error.strerror.lower()}; "
+                         "correct the path or its permissions") from None
+    if not files:
+        raise InputError(f"{root}: expected at least one video ({', '.join(ENDINGS)}), found none")
+    return Folder(str(root), files, license)
+
+
+def fit(video: np.ndarray, H: int, W: int) -> np.ndarray:
+    """[T, h, w, 3] → [T, H, W, 3]: scaled to cover the frame, then cropped at the centre."""
+    T, h, w, _ = video.shape
+    if (h, w) == (H, W):
+        return np.ascontiguousarray(video)
+    scale = max(H / h, W / w)
+    size = max(W, round(w * scale)), max(H, round(h * scale))
+    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    top, left = (size[1] - H) // 2, (size[0] - W) // 2
+    out = np.empty((T, H, W, 3), np.uint8)
+    for k in range(T):
+        out[k] = cv2.resize(video[k], size, interpolation=method)[top:top + H, left:left + W]
+    return out
+
+
+@functools.lru_cache(maxsize=2)
+def decode(path: str) -> codec.Video:
+    """`v2v.codec.video.read`, remembering the last two files: successive rows of a set often share one."""
+    return codec.read(path)
+
+
+def _walk(root: Path):
+    """Every file below root; unlike Path.rglob this does not hide an unreadable folder."""
+    for path in sorted(root.iterdir()):
+        if path.is_dir():
+            yield from _walk(path)
+        else:
+            yield path

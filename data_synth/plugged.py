@@ -1,0 +1,115 @@
+"""Recipes that external experts bring: to-NAME and from-NAME (role control), NAME (roles edit and remove).
+
+seeds → clips → jobs → `protocol.run` → **Pairs**. A block of seeds is one call of the expert, in batches of its size.
+Every pair records the expert's name, version and licence; a failed clip costs its seed and is counted by reason.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Sequence
+
+import numpy as np
+
+from data_synth import clips as cl
+from data_synth import controls, instruct, removal
+from data_synth.experts import protocol
+from data_synth.experts.control import Control
+from data_synth.experts.wire import Job
+from data_synth.streams import stream
+from v2v.data.pairs import Pair
+from v2v.errors import InputError
+
+
+def names(experts: tuple[str, ...]) -> list[str]:
+    """The recipes that these TOML files add."""
+    out = []
+    for path in experts:
+        spec = _spec(path)
+        out += [f"to-{spec.name}", f"from-{spec.name}"] if spec.role == "control" else [spec.name]
+    repeated = {name for name in out if out.count(name) > 1}
+    if repeated:
+        raise InputError(f"experts: expected different names, got {', '.join(sorted(repeated))} twice; rename one")
+    return out
+
+
+def recipe(name: str, experts: tuple[str, ...], footage: cl.Source) -> Plugged:
+    """The recipe called `name`, which must be one of `names(experts)`."""
+    for path in experts:
+        spec = _spec(path)
+        if name in (f"to-{spec.name}", f"from-{spec.name}", spec.name):
+            return Plugged(name, spec, _connected(path), footage)
+    raise InputError(f"experts: expected one that makes {name}, got {', '.join(experts) or 'none'}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Plugged:
+    """One recipe of one expert. `footage` gives clips, or (role remove, rendered) shots with masks."""
+
+    name: str
+    spec: protocol.Spec
+    expert: protocol.Expert
+    footage: cl.Source
+
+    def __call__(self, seed: int, T: int, H: int, W: int) -> Pair | str:
+        return self.many([seed], T, H, W)[0]
+
+    def many(self, seeds: Sequence[int], T: int, H: int, W: int) -> list[Pair | str]:
+        """Pairs or reasons, one for each seed, in order."""
+        out: list[Pair | str] = [""] * len(seeds)
+        shown, jobs = [], []
+        for i, seed in enumerate(seeds):
+            clip = self._shot(seed, T, H, W)
+            if isinstance(clip, str):
+                out[i] = clip
+                continue
+            shown.append((i, seed, clip))
+            jobs.append(self._job(seed, clip))
+        for (i, seed, clip), job, answer in zip(shown, jobs, protocol.run(self.expert, jobs), strict=True):
+            failed = isinstance(answer, protocol.Failure)
+            out[i] = f"expert {answer.reason}" if failed else self._pair(seed, clip, job, answer)
+        return out
+
+    def _shot(self, seed: int, T: int, H: int, W: int) -> cl.Clip | removal.Shot | str:
+        if self.spec.role != "remove":
+            return self.footage(seed, T, H, W)
+        source = removal.rendered if self.footage is cl.rendered else removal.beside(self.footage)
+        return source(seed, T, H, W)
+
+    def _job(self, seed: int, clip) -> Job:
+        if self.spec.role == "edit":
+            return Job(clip.video, self.spec.prompts[int(stream(seed, "prompt").integers(len(self.spec.prompts)))])
+        if self.spec.role == "remove":
+            return Job(clip.video, f"remove the {clip.thing}", np.where(clip.mask, 255, 0).astype(np.uint8))
+        return Job(clip.video)
+
+    def _pair(self, seed: int, clip, job: Job, answer: np.ndarray) -> Pair:
+        T, H, W, _ = job.clip.shape
+        expert = {"name": self.spec.name, "version": self.spec.version, "license": self.spec.license}
+        if self.spec.role == "control":
+            noun = self.spec.noun or self.spec.name
+            return controls.assemble(self.spec.name, self.name.startswith("to-"), clip, Control(answer), seed,
+                                     noun=noun, expert=expert)
+        if self.spec.role == "remove":
+            words = tuple(t.format(object=clip.thing) for t in instruct.LOCAL_TEMPLATES["remove"][:5])
+            before, after, mask = clip.caption, clip.caption_without, job.mask
+            # An inpainter that repaints the rest slightly would teach the model to: what is unmasked stays as it was.
+            answer = np.where(mask[..., None] > 0, answer, clip.video)
+        else:
+            words, before = (job.prompt,), clip.caption or "a video"
+            after, mask = f"{before}, after: {job.prompt}", np.full((T, H, W), 255, np.uint8)
+        return Pair(source=clip.video, target=answer, mask=mask, reference=None, instructions=words,
+                    source_caption=before, target_caption=after, edit=self.name, recipe="expert", seed=seed,
+                    provenance={**clip.origin, "expert": expert}, active=(0, T))
+
+
+@functools.lru_cache(maxsize=64)
+def _spec(path: str) -> protocol.Spec:
+    return protocol.load(path)
+
+
+@functools.lru_cache(maxsize=64)
+def _connected(path: str) -> protocol.Expert:
+    """One expert a process, shared by its recipes: its weights are loaded once."""
+    return protocol.connect(_spec(path))

@@ -1,0 +1,97 @@
+"""Every recipe by name: one table, made from where the data comes from.
+
+`--recipes NAME` → **recipe** (seed, T, H, W) → Pair, or the reason why this seed gives none → pipeline.py
+
+    local, photometric     rendered scenes, exact (the default mix)            recolour, sepia, ... name one edit
+    control                to-NAME and from-NAME for every control expert      to-canny, from-noise, ... name one
+    lift, image            picture pairs, moved and still
+    removal, insertion     an object taken out of, or put into, a static shot
+    captions               events of a captioned long video, continued          needs --set captions=FILE
+    senorita, ditto, ...   published sets                                       need --set NAME=FOLDER
+    to-X, from-X, X        external experts                                     need --expert FILE.toml
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable
+
+from data_synth import captions, controls, lifted, plugged, removal
+from data_synth import clips as cl
+from data_synth.experts.control import CONTROLS
+from data_synth.experts.photometric import PHOTOMETRIC
+from data_synth.importers import IMPORTERS
+from data_synth.scenes import edits as ed
+from v2v.data.pairs import Pair
+from v2v.errors import InputError
+
+Recipe = Callable[[int, int, int, int], "Pair | str"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Sources:
+    """What a request brings along; empty is nothing but the renderer.
+
+    Attributes:
+      clips: folder of videos that control and removal recipes use as footage instead of rendered scenes.
+      license: of those clips, for the provenance.
+      experts: TOML files that describe external experts (`experts.protocol`).
+      sets: (recipe name, path) of published sets and caption files.
+      writer: TOML file of a caption writer (`captions_writer`); "" is the rule-based one.
+    """
+
+    clips: str = ""
+    license: str = "unknown"
+    experts: tuple[str, ...] = ()
+    sets: tuple[tuple[str, str], ...] = ()
+    writer: str = ""
+
+
+FAMILIES = {
+    "local": ed.LOCAL,
+    "photometric": tuple(PHOTOMETRIC),
+    "control": tuple(f"{way}-{name}" for way in ("to", "from") for name in (*CONTROLS, *controls.TRUTHS)),
+}
+_NAMES = ("lift", "image", "removal", "insertion")
+
+
+def names(sources: Sources) -> list[str]:
+    """What `--recipes` accepts for these sources: families, then single recipes."""
+    return list(dict.fromkeys([*FAMILIES, *ed.LOCAL, *PHOTOMETRIC, *FAMILIES["control"], *_NAMES,
+                               *(name for name, _ in sources.sets), *plugged.names(sources.experts)]))
+
+
+@functools.lru_cache(maxsize=256)
+def recipe(name: str, sources: Sources) -> Recipe:
+    """The recipe of one name that is neither a family nor in the default mix (those live in `rendered.py`).
+
+    Raises:
+      InputError: unknown name, or one that needs a source that the request does not bring.
+    """
+    footage = _footage(sources)
+    way, _, control = name.partition("-")
+    if way in ("to", "from") and control in CONTROLS:
+        return functools.partial(controls.control_pair, control, way == "to", footage)
+    if way in ("to", "from") and control in controls.TRUTHS:
+        return functools.partial(controls.truth_pair, control, way == "to")
+    shots = removal.beside(footage) if sources.clips else removal.rendered
+    simple = {"lift": lifted.lift_pair, "image": lifted.image_pair,
+              "removal": functools.partial(removal.removal_pair, False, shots),
+              "insertion": functools.partial(removal.removal_pair, True, shots)}
+    if name in simple:
+        return simple[name]
+    paths = dict(sources.sets)
+    if name == "captions" and name in paths:
+        return captions.recipe(paths[name], sources.writer)
+    if name in IMPORTERS and name in paths:
+        return IMPORTERS[name](paths[name])
+    if name in plugged.names(sources.experts):
+        return plugged.recipe(name, sources.experts, footage)
+    if name in IMPORTERS or name == "captions":
+        raise InputError(f"recipe {name}: expected the place of its data, got none; add --set {name}=PATH")
+    raise InputError(f"edits: expected names among {', '.join(names(sources))}; got {name or 'none'!r}")
+
+
+def _footage(sources: Sources) -> cl.Source:
+    return cl.folder(sources.clips, sources.license) if sources.clips else cl.rendered

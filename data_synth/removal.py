@@ -1,0 +1,160 @@
+"""Removal in static shots, and insertion as the same pair backwards (EasyV2V §4, object removal / insertion).
+
+clip + object mask → **background plate** → Pair. The paper inpaints with a network and has people discard artefacts;
+a static camera allows something exact wherever the object moves away: with M the mask grown by a few pixels,
+
+    plate(p) = median of frame_k(p) over the k with p not in M_k
+    where every frame hides p: plate(p) by Telea's inpainting from the plate around it
+    removed_k(p) = plate(p) in M_k, frame_k(p) elsewhere
+
+so nothing outside the mask changes. Moving cameras need an external expert (`experts.protocol`, role "remove").
+Footage from a folder brings its own masks: `walk.mask.mp4` (or .png for a still one) beside `walk.mp4`, and the
+object's name in `walk.object.txt`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from data_synth import clips as cl
+from data_synth import instruct
+from data_synth.scenes import draw
+from data_synth.scenes import render as rn
+from data_synth.scenes import scene as sc
+from data_synth.streams import stream
+from v2v.data.pairs import Pair
+from v2v.errors import InputError
+
+VERSION = "1"
+MOVING = 6.0  # grey levels: a static shot's background varies less than this about its median
+_REMOVE = instruct.LOCAL_TEMPLATES["remove"]
+_INSERT = ("add {a_object} to the video", "insert {a_object}", "put {a_object} into the scene",
+           "place {a_object} in the video", "add {a_object}")
+
+
+def removal_pair(insert: bool, footage, seed: int, T: int, H: int, W: int) -> Pair | str:
+    """A removal pair, or its reverse.
+
+    Args:
+      insert: give the reverse. footage: (seed, T, H, W) → Shot or reason.
+    """
+    shot = footage(seed, T, H, W)
+    if isinstance(shot, str):
+        return shot
+    if not static(shot.video, shot.mask):
+        return "the camera moves"
+    removed, mask = remove(shot.video, shot.mask)
+    rng = stream(seed, "words")
+    templates = _INSERT if insert else _REMOVE
+    a_object = f"{sc.article(shot.thing)} {shot.thing}"
+    words = tuple(templates[i].format(object=shot.thing, a_object=a_object) for i in rng.permutation(len(templates))[:5])
+    source, target = (removed, shot.video) if insert else (shot.video, removed)
+    before, after = (shot.caption_without, shot.caption) if insert else (shot.caption, shot.caption_without)
+    return Pair(
+        source=source, target=target, mask=np.where(mask, 255, 0).astype(np.uint8),
+        reference=_cut_out(shot.video, shot.mask) if insert else None, instructions=words, source_caption=before,
+        target_caption=after, edit="insertion" if insert else "removal", recipe="removal", seed=seed, active=(0, T),
+        provenance={**shot.origin, "expert": {"name": "median", "version": VERSION}, "slots": {"object": shot.thing}})
+
+
+@dataclasses.dataclass(frozen=True)
+class Shot:
+    """Footage with an object in it: video uint8 [T, H, W, 3], mask bool [T, H, W], the object's name, captions."""
+
+    video: np.ndarray
+    mask: np.ndarray
+    thing: str
+    caption: str
+    caption_without: str
+    origin: dict
+
+
+def rendered(seed: int, T: int, H: int, W: int) -> Shot | str:
+    """A scene under a camera that stands still; the object's mask includes its shadow."""
+    rng = stream(seed, "footage")
+    scene = dataclasses.replace(draw.sample_scene(rng, aspect=W / H, objects=(1, 3), rich=True), camera=sc.Camera())
+    if not scene.objects:
+        return "no object to remove"
+    made = rn.layers(scene, T, H, W)
+    index = int(rng.integers(len(scene.objects)))
+    rest = dataclasses.replace(scene, objects=scene.objects[:index] + scene.objects[index + 1:])
+    return Shot(rn.compose(made), made.footprint(index), scene.objects[index].name, sc.caption(scene), sc.caption(rest),
+                {"clip": "rendered", "license": "Apache-2.0"})
+
+
+def beside(clips: cl.Folder) -> Callable[[int, int, int, int], Shot | str]:
+    """Shots from a folder of clips that carry masks beside them."""
+    def shot(seed: int, T: int, H: int, W: int) -> Shot | str:
+        clip = clips(seed, T, H, W)
+        if isinstance(clip, str):
+            return clip
+        path = Path(clips.root) / clip.origin["clip"]
+        masks = [path.with_suffix(f".mask{ending}") for ending in (".mp4", ".png")]
+        found = next((m for m in masks if m.is_file()), None)
+        if found is None:
+            return f"clip {clip.origin['clip']} has no {masks[0].name} or {masks[1].name} beside it"
+        try:
+            frames = cl.decode(str(found)).frames
+        except InputError:
+            return f"unreadable mask {found.name}"
+        first = clip.origin["first_frame"] if found.suffix == ".mp4" else 0
+        frames = frames[first:first + T] if found.suffix == ".mp4" else np.repeat(frames[:1], T, 0)
+        if len(frames) < T:
+            return f"mask {found.name} is shorter than its clip"
+        note = path.with_suffix(".object.txt")
+        thing = note.read_text().strip() if note.is_file() else "masked object"
+        caption = clip.caption or f"a video with {sc.article(thing)} {thing}"
+        return Shot(clip.video, cl.fit(frames, H, W)[..., 0] > 127, thing, caption, f"{caption}, without the {thing}",
+                    clip.origin)
+    return shot
+
+
+def remove(video: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Takes the masked thing out of a static shot.
+
+    Args:
+      video: uint8 [T, H, W, 3]. mask: bool [T, H, W], the object with its shadow.
+
+    Returns:
+      The video without it, and the mask actually replaced (grown by 1 % of the shorter side, at least a pixel).
+    """
+    grow = max(1, round(0.01 * min(video.shape[1:3])))
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * grow + 1, 2 * grow + 1))
+    wide = np.stack([cv2.dilate(m.astype(np.uint8), kernel) for m in mask]) > 0
+    plate, hole = background(video, wide)
+    if hole.any():
+        plate = cv2.inpaint(plate, hole.astype(np.uint8), 3, cv2.INPAINT_TELEA)
+    return np.where(wide[..., None], plate, video), wide
+
+
+def background(video: np.ndarray, hidden: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Median of what is seen at each pixel: uint8 [H, W, 3], and bool [H, W] where nothing ever is."""
+    T, H, W, _ = video.shape
+    plate, hole = np.empty((H, W, 3), np.uint8), hidden.all(0)
+    for y in range(H):  # a row at a time: the masked array of a whole long clip would need several times its memory
+        row = np.ma.masked_array(video[:, y], np.repeat(hidden[:, y, :, None], 3, -1))
+        plate[y] = np.ma.median(row, axis=0).filled(0).astype(np.uint8)
+    return plate, hole
+
+
+def static(video: np.ndarray, mask: np.ndarray) -> bool:
+    """Whether what lies outside the mask stands still: the middle half of its deviations from the median is small."""
+    plate = np.median(video, axis=0)
+    away = np.abs(video.astype(np.float32) - plate).mean(-1)[~mask]
+    return bool(away.size) and float(np.percentile(away, 75)) < MOVING
+
+
+def _cut_out(video: np.ndarray, mask: np.ndarray) -> np.ndarray | None:
+    """The object in the frame that shows most of it, with a margin of a sixth: a reference picture."""
+    k = int(mask.sum((1, 2)).argmax())
+    if not mask[k].any():
+        return None
+    rows, columns = np.flatnonzero(mask[k].any(1)), np.flatnonzero(mask[k].any(0))
+    margin = max(1, (rows[-1] - rows[0] + columns[-1] - columns[0]) // 12)
+    top, left = max(0, rows[0] - margin), max(0, columns[0] - margin)
+    return video[k, top:rows[-1] + margin + 1, left:columns[-1] + margin + 1].copy()

@@ -1,0 +1,77 @@
+"""What a rendered clip knows about itself: exact depth order, segmentation and motion.
+
+Scene → layers → **truth** → control videos. A pixel belongs to the frontmost object that covers at least half of it,
+else to the hill there, else to the background; what shadows fall on does not count.
+
+    depth          grey level = 40 + 215 rank / (number of layers - 1): black far, white near
+    segmentation   one strong colour a surface, the background black
+    motion         frame k → k + 1 in pixels, by the scene's own camera and paths (the last frame repeats the one before)
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from data_synth.scenes import render as rn
+from data_synth.scenes import scene as sc
+
+# Distinct in hue and brightness, none black; by rank, so that a colour says nothing of the object's own.
+COLOURS = np.array([(0, 0, 0), (230, 60, 60), (60, 200, 90), (70, 110, 240), (240, 210, 60), (190, 80, 220),
+                    (60, 210, 220), (245, 150, 60), (255, 255, 255)], np.uint8)
+
+
+def ranks(scene: sc.Scene, made: rn.Layers) -> np.ndarray:
+    """uint8 [T, H, W]: 0 background, then hills and objects, back to front."""
+    T, H, W, _ = made.ground.shape
+    out = np.zeros((T, H, W), np.uint8)
+    to_world = rn.pixel_to_world(scene.camera, T, H, W)
+    for j, hill in enumerate(scene.hills):
+        out[rn.below(hill, to_world, H, W) >= 0.5] = 1 + j
+    for i in range(len(made.sprites)):
+        out[made.coverage((i,)) >= 0.5] = 1 + len(scene.hills) + i
+    return out
+
+
+def depth(scene: sc.Scene, made: rn.Layers) -> np.ndarray:
+    """uint8 [T, H, W, 3]."""
+    most = max(1, len(scene.hills) + len(scene.objects))
+    grey = (40 + 215 * np.arange(most + 1) / most + 0.5).astype(np.uint8)
+    return np.repeat(grey[ranks(scene, made)][..., None], 3, -1)
+
+
+def segmentation(scene: sc.Scene, made: rn.Layers) -> np.ndarray:
+    """uint8 [T, H, W, 3]."""
+    return COLOURS[ranks(scene, made) % len(COLOURS)]
+
+
+def motion(scene: sc.Scene, made: rn.Layers) -> np.ndarray:
+    """float64 [T, H, W, 2]: (x, y) displacement of what is seen, pixels from one frame to the next."""
+    T, H, W, _ = made.ground.shape
+    out = np.zeros((T, H, W, 2))
+    if T == 1:
+        return out
+    owner, first = ranks(scene, made), 1 + len(scene.hills)
+    here = np.stack(np.meshgrid(np.arange(W), np.arange(H)), -1).astype(float)
+    to_world = rn.pixel_to_world(scene.camera, T, H, W)
+    paths = [sc.frame_path(o, scene.camera, T) for o in scene.objects]
+    for k in range(T - 1):
+        if not scene.texture.canonical:  # canonical backgrounds are fixed to the frame
+            out[k] = _through(to_world[k], to_world[k + 1], here) - here
+        elif scene.hills:
+            hill = (owner[k] > 0) & (owner[k] < first)
+            out[k][hill] = (_through(to_world[k], to_world[k + 1], here) - here)[hill]
+        for i, (centre, radius, angle) in enumerate(paths):
+            mine = owner[k] == first + i
+            at = centre[k:k + 2] * min(H, W) + np.array([W, H]) / 2 - 0.5
+            turn, grow = angle[k + 1] - angle[k], radius[k + 1] / radius[k]
+            cos, sin = grow * np.cos(turn), grow * np.sin(turn)
+            x, y = (here[mine] - at[0]).T
+            out[k][mine] = at[1] + np.stack([cos * x - sin * y, sin * x + cos * y], -1) - here[mine]
+    out[-1] = out[-2]
+    return out
+
+
+def _through(before: np.ndarray, after: np.ndarray, here: np.ndarray) -> np.ndarray:
+    """Pixel positions [H, W, 2] of one frame → those of the same world points in another."""
+    world = here @ before[:, :2].T + before[:, 2]
+    return (world - after[:, 2]) @ np.linalg.inv(after[:, :2]).T

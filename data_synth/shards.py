@@ -1,0 +1,133 @@
+"""Shards: the unit of work that is done once, whatever happens to the process that does it.
+
+seeds → **shard files** → synth.py → array_record. Shard i holds what seeds [first + i n, first + (i + 1) n) gave: records
+and drop reasons, in seed order. It is written beside its name and renamed, so a file under that name is whole; its last
+32 bytes are the SHA-256 of the rest, which also catches a disk that lied. A run that was killed is run again with the
+same request: finished shards are read, only the missing ones are made, and since a pair is a function of its seed the
+result has the same bytes. Layout of a shard: for each seed a line of JSON, {"seed", "reason"} or {"seed", "fields",
+"sizes"}, followed for a record by its fields' bytes.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from v2v.errors import InputError
+
+PIXELS = 1 << 21  # of clips in one shard: bounds a worker's memory, and what a kill can cost
+MOST_SEEDS = 32
+
+Maker = Callable[[Sequence[int]], "list[tuple[dict, None] | tuple[None, str]]"]
+
+
+def seeds_per_shard(T: int, H: int, W: int) -> int:
+    """How many seeds one shard covers, for clips of this size."""
+    return max(1, min(MOST_SEEDS, PIXELS // (T * H * W)))
+
+
+def shards(folder: Path, make: Maker, first: int, n: int, workers: int, last: int | None = None) -> Iterator[list]:
+    """The results of shards 0, 1, 2, ... in order, made now or found in `folder`.
+
+    Args:
+      folder: where shard files live. make: seeds → (record, None) or (None, reason) for each; picklable.
+      first: first seed. n: seeds per shard. workers: processes. last: no shard begins at or after this seed.
+
+    Yields:
+      For each shard a list of (seed, record or None, reason or None).
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    jobs = _jobs(folder, make, first, n, last)
+    if workers <= 1:
+        for job in jobs:
+            yield read(_ensure(job))
+        return
+    with multiprocessing.get_context("spawn").Pool(workers) as pool:  # spawn: a fork would copy JAX's threads
+        ahead = []
+        while True:
+            while len(ahead) < workers + 2 and (job := next(jobs, None)):
+                ahead.append(pool.apply_async(_ensure, (job,)))
+            if not ahead:
+                return
+            yield read(ahead.pop(0).get())
+
+
+def write(path: Path, results: Sequence[tuple[int, dict | None, str | None]]) -> None:
+    """Writes a shard under a name of its own, then renames it.
+
+    Raises:
+      InputError: the disk is full; the shards that were finished stay.
+    """
+    beside = path.with_name(f"{path.name}.{os.getpid()}")
+    digest = hashlib.sha256()
+    try:
+        with beside.open("wb") as file:
+            for seed, record, reason in results:
+                blobs = []
+                if record is None:
+                    line = {"seed": seed, "reason": reason}
+                else:
+                    fields = {k: v for k, v in record.items() if not isinstance(v, bytes)}
+                    blobs = [(k, v) for k, v in record.items() if isinstance(v, bytes)]
+                    line = {"seed": seed, "fields": fields, "sizes": [(k, len(v)) for k, v in blobs]}
+                for part in (json.dumps(line).encode() + b"\n", *(v for _, v in blobs)):
+                    file.write(part)
+                    digest.update(part)
+            file.write(digest.digest())
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise InputError(f"{path.parent}: the disk is full; finished shards are kept there, "
+                         "free some space and run the same command again") from None
+
+
+def read(path: Path) -> list[tuple[int, dict | None, str | None]]:
+    """The results in a shard file.
+
+    Raises:
+      ValueError: it is damaged.
+    """
+    data = path.read_bytes()
+    if len(data) < 32 or hashlib.sha256(data[:-32]).digest() != data[-32:]:
+        raise ValueError(f"{path}: damaged")
+    out, at, end = [], 0, len(data) - 32
+    while at < end:
+        stop = data.index(b"\n", at)
+        line = json.loads(data[at:stop])
+        at = stop + 1
+        if "reason" in line:
+            out.append((line["seed"], None, line["reason"]))
+            continue
+        record = dict(line["fields"])
+        for name, size in line["sizes"]:
+            record[name] = data[at:at + size]
+            at += size
+        out.append((line["seed"], record, None))
+    return out
+
+
+def _jobs(folder: Path, make: Maker, first: int, n: int, last: int | None) -> Iterator[tuple]:
+    start = first
+    while last is None or start < last:
+        stop = start + n if last is None else min(start + n, last)
+        yield folder / f"{start:012d}-{stop:012d}.shard", make, range(start, stop)
+        start = stop
+
+
+def _ensure(job: tuple) -> Path:
+    """Makes the shard unless it is there and sound."""
+    path, make, seeds = job
+    try:
+        read(path)
+    except (OSError, ValueError):
+        write(path, [(seed, *result) for seed, result in zip(seeds, make(seeds), strict=True)])
+    return path

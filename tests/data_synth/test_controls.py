@@ -1,0 +1,174 @@
+"""Control recipes: formulas, both directions, words, and the renderer's own truth."""
+
+import cv2
+import numpy as np
+import pytest
+
+from data_synth import clips, control_words, controls, filters, instruct, pipeline, recipes
+from data_synth.experts import control
+from data_synth.scenes import draw, truth
+from data_synth.scenes import render as rn
+from v2v.errors import InputError
+
+T, H, W = 5, 48, 64
+
+
+def footage(seed=0):
+    return clips.rendered(seed, T, H, W).video
+
+
+def rng(seed=0):
+    return np.random.default_rng(seed)
+
+
+@pytest.mark.parametrize("name", recipes.FAMILIES["control"])
+def test_every_control_gives_pairs_that_pass_the_gates(name):
+    pairs = [p for p, _ in (pipeline.make_pair(s, T=T, H=H, W=W, edits=(name,), transition=0.0) for s in range(12)) if p]
+    assert len(pairs) >= 5
+    way, _, control_name = name.partition("-")
+    known = set(instruct.vocabulary()) | set(control_words.control_vocabulary())
+    for pair in pairs:
+        assert pair.edit == name and pair.recipe == "control"
+        assert pair.provenance["expert"] == {"name": control_name, "version": controls.VERSION}
+        words = {w for text in (*pair.instructions, pair.source_caption, pair.target_caption) for w in instruct.words(text)}
+        assert words <= known and "{" not in "".join(pair.instructions)
+
+
+def test_the_two_directions_are_mirrored():
+    for name in (*control.CONTROLS, *controls.TRUTHS):
+        make = controls.truth_pair if name in controls.TRUTHS else controls.control_pair
+        arguments = () if name in controls.TRUTHS else (clips.rendered,)
+        there, back = make(name, True, *arguments, 3, T, H, W), make(name, False, *arguments, 3, T, H, W)
+        np.testing.assert_array_equal(there.source, back.target)
+        np.testing.assert_array_equal(there.target, back.source)
+        np.testing.assert_array_equal(there.mask, back.mask)
+        np.testing.assert_array_equal(there.source[there.mask == 0], there.target[there.mask == 0])
+        assert (there.source_caption, there.target_caption) == (back.target_caption, back.source_caption)
+        assert not set(there.instructions) & set(back.instructions) or name == "negation"
+
+
+def test_instructions_name_the_way_back_truly():
+    for seed in range(12):
+        for name in ("brightness", "contrast", "saturation"):
+            pair = controls.control_pair(name, False, clips.rendered, seed, T, H, W)
+            measure = {"brightness": np.mean, "contrast": np.std,
+                       "saturation": lambda v: np.ptp(v.astype(int), axis=-1).mean()}[name]
+            rises = measure(pair.target) > measure(pair.source)
+            assert any(i.startswith("increase" if rises else "reduce") for i in pair.instructions)
+    told = controls.control_pair("canny", False, clips.rendered, 0, T, H, W)
+    assert all(told.target_caption in i for i in told.instructions)
+    untold = control_words.sentences("canny", False, {}, "", rng())
+    assert all("showing" not in i and "{" not in i for i in untold)
+
+
+def test_edges_are_found_where_they_are():
+    video = np.full((2, 40, 60, 3), 60, np.uint8)
+    video[:, 10:30, 20:40] = 200
+    edges = control.canny(video, rng()).video
+    assert set(np.unique(edges)) <= {0, 255} and edges[0, 10:30, 19:21].any(-1).any(1).sum() > 16
+    assert not edges[0, 15:25, 25:35].any() and not edges[0, :6].any()
+    soft = control.soft_edges(video, rng()).video
+    assert soft[0, 20, 20, 0] > 150 and soft[0, 20, 30, 0] < 20
+
+
+@pytest.mark.parametrize("dx, dy", [(2, 0), (0, 2), (-2, 1)])
+def test_optical_flow_points_where_things_go(dx, dy):
+    big = cv2.GaussianBlur(rng(1).integers(0, 256, (96, 112, 3), np.uint8), (0, 0), 2)
+    big = cv2.normalize(big, None, 0, 255, cv2.NORM_MINMAX)
+    video = np.stack([big[20 - k * dy:68 - k * dy, 20 - k * dx:84 - k * dx] for k in range(4)])
+    seen = control.flow(video, rng()).video[1, 8:-8, 8:-8].reshape(-1, 3)
+    want = control.flow_colours(np.full((1, 4, 4, 2), (dx, dy), float))[0, 0, 0]
+    assert np.abs(np.median(seen, 0) - want).max() < 40
+
+
+def test_masked_controls_change_only_their_mask():
+    for name in ("inpainting", "outpainting", "frame-drop"):
+        for seed in range(20):
+            video = footage(seed)
+            made = control.CONTROLS[name](video, rng(seed))
+            np.testing.assert_array_equal(made.video[~made.mask], video[~made.mask])
+            assert 0.02 < made.mask.mean() < 0.99
+            if name != "frame-drop":
+                assert not made.video[made.mask].any()
+
+
+def test_formulas():
+    video = footage(4)
+    np.testing.assert_array_equal(control.negation(video, rng()).video, 255 - video)
+    grey = control.greyscale(video, rng()).video.astype(float)
+    np.testing.assert_allclose(grey[..., 0], video @ np.array([0.299, 0.587, 0.114]), atol=0.51)
+    tones = [len(np.unique(control.posterisation(video, rng(s)).video)) for s in range(8)]
+    assert set(tones) <= {2, 3, 4}
+    noise = control.noise(np.full((3, 64, 64, 3), 128, np.uint8), rng(1)).video.astype(float) - 128
+    assert 18 < noise.std() < 46 and abs(noise.mean()) < 1 and not np.array_equal(noise[0], noise[1])
+    made = control.overlay(np.zeros((1, 4, 4, 3), np.uint8), rng(2))
+    colour = np.array(control.ob.COLOURS[made.slots["colour"]])
+    share = made.video[0, 0, 0] / np.maximum(colour, 1)
+    assert 0.38 < share.min() and share.max() < 0.62
+    blocks = control.pixelation(video, rng(3)).video
+    assert len(np.unique(blocks[0].reshape(-1, 3), axis=0)) < 700
+    held = control.frame_drop(np.arange(9, dtype=np.uint8)[:, None, None, None] * np.ones((1, 4, 4, 3), np.uint8), rng(0))
+    n = 3 if held.video[3, 0, 0, 0] == 3 else 4
+    assert [int(f[0, 0, 0]) for f in held.video] == [k - k % n for k in range(9)]
+    for name in ("blur", "low-resolution", "wave"):
+        out = control.CONTROLS[name](video, rng(5)).video
+        assert out.shape == video.shape and 1 < np.abs(out.astype(int) - video).mean() < 60
+
+
+def test_exact_motion_moves_one_frame_onto_the_next():
+    checked = 0
+    for seed in range(12):
+        scene = draw.sample_scene(rng(seed), aspect=W / H, objects=(1, 3), rich=True)
+        made = rn.layers(scene, T, 2 * H, 2 * W)
+        video, moves, owner = rn.compose(made).astype(np.float32), truth.motion(scene, made), truth.ranks(scene, made)
+        y, x = np.mgrid[:2 * H, :2 * W].astype(np.float32)
+        for k in range(T - 1):
+            at_x, at_y = (x + moves[k, ..., 0]).astype(np.float32), (y + moves[k, ..., 1]).astype(np.float32)
+            seen = cv2.remap(video[k + 1], at_x, at_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+            inside = (at_x > 1) & (at_x < 2 * W - 2) & (at_y > 1) & (at_y < 2 * H - 2)
+            # away from outlines, where another surface comes into view
+            flat = cv2.morphologyEx(owner[k], cv2.MORPH_GRADIENT, np.ones((9, 9), np.uint8)) == 0
+            for surface in np.unique(owner[k]):
+                where = inside & flat & (owner[k] == surface)
+                if where.sum() > 60:
+                    moved = np.abs(seen - video[k])[where].mean()
+                    still = np.abs(video[k + 1] - video[k])[where].mean()
+                    assert moved < max(5.0, 0.5 * still), (seed, k, surface, moved, still)
+                    checked += 1
+    assert checked > 60
+
+
+def test_depth_and_segmentation_follow_the_layers():
+    scene = draw.sample_scene(rng(2), aspect=W / H, objects=(2, 3), rich=True)
+    made = rn.layers(scene, T, H, W)
+    depth, parts = truth.depth(scene, made)[..., 0], truth.segmentation(scene, made)
+    front = made.coverage((len(scene.objects) - 1,)) >= 0.5
+    assert (depth[front] == 255).all() and depth.min() == 40
+    assert len(np.unique(parts[front], axis=0)) == 1
+    assert len(np.unique(parts.reshape(-1, 3), axis=0)) == 1 + len(scene.hills) + len(scene.objects)
+
+
+def test_vocabularies_stay_apart():
+    extra = control_words.control_vocabulary()
+    assert extra == sorted(extra) and not set(extra) & set(instruct.vocabulary()) and len(extra) < 160
+
+
+def test_footage_from_a_folder(tmp_path):
+    from v2v.codec import video as codec
+
+    with pytest.raises(InputError, match="found none"):
+        clips.folder(tmp_path)
+    with pytest.raises(InputError, match="expected a readable folder"):
+        clips.folder(tmp_path / "missing")
+    (tmp_path / "deep").mkdir()
+    codec.write(codec.Video.from_array(clips.rendered(5, 8, 40, 60).video, 10), tmp_path / "deep" / "good.mp4")
+    (tmp_path / "deep" / "good.txt").write_text("a cat on a sofa\n")
+    (tmp_path / "poisoned.mp4").write_bytes(b"not a video")
+    sources = recipes.Sources(clips=str(tmp_path), license="CC0")
+    got = [pipeline.make_pair(s, T=T, H=32, W=32, edits=("from-canny",), transition=0.0, sources=sources) for s in range(10)]
+    reasons = {reason for pair, reason in got if pair is None}
+    pairs = [pair for pair, _ in got if pair]
+    assert reasons == {"from-canny: unreadable clip poisoned.mp4"} and pairs
+    assert all("a cat on a sofa" in i for i in pairs[0].instructions)
+    assert pairs[0].provenance["license"] == "CC0" and pairs[0].provenance["clip"] == "deep/good.mp4"
+    assert filters.keep(pairs[0])[0] and pairs[0].source.shape == (T, 32, 32, 3)
