@@ -8,8 +8,10 @@ CORE = [
     "av>=14",
     "einops>=0.8",
     "flax>=0.12",
+    "ftfy>=6.2",
     "jax>=0.10",
     "jaxtyping>=0.3",
+    "ml_dtypes>=0.5",
     "numpy>=2",
     "opencv-python-headless>=4.10",
     "optax>=0.2.5",
@@ -25,6 +27,13 @@ DATA = [  # what `v2v synth` and `v2v train` add: TFDS writes array_record witho
     "orbax-checkpoint>=0.12,<0.13",
     "tensorflow-datasets>=4.9.9",
 ]
+PARITY = [  # the published implementations, which tests/parity compares with
+    "diffusers>=0.37",
+    "peft>=0.17",
+    "sentencepiece>=0.2",
+    "torch>=2.6",
+    "transformers>=4.57",
+]
 TEST = ["pytest>=8"]
 DEV = [*TEST, "ruff>=0.12"]
 
@@ -39,6 +48,6 @@ setup(
     packages=find_packages(include=["v2v", "v2v.*", "data_synth", "data_synth.*"]),
     package_data={"v2v": ["assets/*", "weights/embedded/*"], "data_synth.v2v_pairs": ["*.bib", "*.md"]},
     install_requires=[*CORE, *DATA],
-    extras_require={"test": TEST, "dev": DEV},
+    extras_require={"test": TEST, "parity": [*TEST, *PARITY], "dev": DEV},
     entry_points={"console_scripts": ["v2v=v2v.cli:main"]},
 )
