@@ -91,23 +91,15 @@ def make_records(seeds: Sequence[int], **options) -> list[tuple[dict, None] | tu
 
 
 def _build(out: Path, work: Path, request: dict, sources: Sources, workers: int, progress) -> dict:
-    import tensorflow_datasets as tfds
-
-    from data_synth.v2v_pairs.v2v_pairs_dataset_builder import Builder
+    from data_synth.v2v_pairs.v2v_pairs_dataset_builder import write_set  # imports TFDS: seconds, so only here
 
     report = Report(request)
-    assembly = work / "set"
-    shutil.rmtree(assembly, ignore_errors=True)  # of a run that was killed while it put shards together
+    made = work / "set"
+    shutil.rmtree(made, ignore_errors=True)  # of a run that was killed while it put shards together
     try:
-        work.mkdir(exist_ok=True)
-        records = _records(work / "shards", request, sources, workers, report, progress)
-        tfds.disable_progress_bar()
-        # Nothing is downloaded; without this TFDS looks for a prepared copy in a bucket of its own.
-        config = tfds.download.DownloadConfig(try_download_gcs=False, num_shards=max(1, request["pairs"] // 4096))
+        made.mkdir(parents=True)
         with contextlib.redirect_stdout(sys.stderr):  # standard output is for --json
-            Builder(data_dir=assembly, file_format="array_record", records=records).download_and_prepare(
-                download_config=config)
-        made = next(assembly.glob("v2v_pairs/*"))
+            write_set(made, _records(work / "shards", request, sources, workers, report, progress))
         (made / "report.json").write_text(json.dumps(report.table(), indent=1, sort_keys=True) + "\n")
         (made / "report.html").write_text(report.page())
         os.replace(made, out)  # an empty `out` is replaced; one that filled meanwhile is an error

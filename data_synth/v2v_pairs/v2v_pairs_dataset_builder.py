@@ -1,25 +1,67 @@
-"""TFDS builder of pair records: how pairs reach disk, without TensorFlow.
+"""TFDS's view of the pair records: how pairs reach disk, without TensorFlow.
 
 Pair → `pairs.encode` → **array_record** (described by TFDS) → `tfds.builder_from_directory(d).as_data_source("train")`
 
-TFDS writes and describes the data; it would import TensorFlow to encode pictures itself, so it is handed finished
-bytes in string features. The records are passed in, so one builder serves every recipe.
+TFDS describes the data and serialises the records; it would import TensorFlow to encode pictures itself, so it is handed
+finished bytes in string features. Its own writer sorts the whole split before it writes, in memory up to 1 GB and with
+TensorFlow's file system beyond, so `write_set` streams records to array_record files and has TFDS describe them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 
 import numpy as np
 import tensorflow_datasets as tfds
+from array_record.python.array_record_module import ArrayRecordWriter
 
 _BYTES = ("source", "target", "mask", "reference", "instructions", "provenance", "active", "source_caption",
           "target_caption", "edit", "recipe")
 _INTEGERS = ("schema_version", "frames", "seed")
+SHARD_BYTES = 256 << 20  # a new array_record file begins once the last holds this much
+SPLIT = "train"
+
+
+def write_set(folder: Path, records: Iterable[dict]) -> int:
+    """Writes a whole set, in the order the records come, holding one of them at a time.
+
+    Args:
+      folder: existing, empty. records: as `v2v.data.pairs.encode` makes them.
+
+    Returns:
+      The number of records.
+    """
+    builder = Builder(data_dir=folder / ".tfds", file_format="array_record")
+    lengths, sizes, writer = [], [], None
+    for record in records:
+        data = builder.info.features.serialize_example(builder.info.features.encode_example(record))
+        if writer is None or sizes[-1] >= SHARD_BYTES:
+            if writer is not None:
+                writer.close()
+            writer = ArrayRecordWriter(str(folder / f"part-{len(lengths)}"), "group_size:1")
+            lengths.append(0)
+            sizes.append(0)
+        writer.write(data)
+        lengths[-1] += 1
+        sizes[-1] += len(data)
+    if writer is not None:
+        writer.close()
+    template = tfds.core.ShardedFileTemplate(data_dir=folder, dataset_name=builder.name, split=SPLIT,
+                                             filetype_suffix="array_record")
+    for i, n in enumerate(lengths):
+        (folder / f"part-{i}").rename(template.sharded_filepath(shard_index=i, num_shards=len(lengths)))
+    info = tfds.core.SplitInfo(name=SPLIT, shard_lengths=lengths, num_bytes=sum(sizes), filename_template=template)
+    builder.info.set_splits(tfds.core.splits.SplitDict([info]))
+    builder.info.write_to_directory(folder)
+    return sum(lengths)
 
 
 class Builder(tfds.core.GeneratorBasedBuilder):
-    """Records as `v2v.data.pairs.encode` makes them; strings and pictures are bytes, numbers are int64."""
+    """Records as `v2v.data.pairs.encode` makes them; strings and pictures are bytes, numbers are int64.
+
+    `write_set` is how sets are made; `records` serve TFDS's own `download_and_prepare`, for sets below 1 GB.
+    """
 
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES = {"1.0.0": "Pair schema 1."}

@@ -150,6 +150,25 @@ def test_a_damaged_shard_is_made_again(tmp_path):
     assert got == [(0, None, "x"), (1, None, "x")] and len(calls) == 1
 
 
+def test_a_set_of_many_files_is_streamed_in_order(tmp_path, monkeypatch):
+    from data_synth.v2v_pairs import v2v_pairs_dataset_builder as store
+
+    monkeypatch.setattr(store, "SHARD_BYTES", 6000)
+    synth(tmp_path / "a", 9, seed=4, **SMALL)
+    files = sorted(p.name for p in (tmp_path / "a").glob("*.array_record-*"))
+    assert len(files) > 1 and files[0] == f"v2v_pairs-train.array_record-00000-of-{len(files):05d}"
+    monkeypatch.undo()
+    synth(tmp_path / "b", 9, seed=4, **SMALL)
+    many, one = (read(tmp_path / name) for name in "ab")
+    assert len(many) == len(one) == 9
+    assert all(many[i] == one[i] for i in range(9))
+    # TFDS's own writer sorts in memory up to this many bytes, and needs TensorFlow beyond: it must not be in the way
+    import tensorflow_datasets.core.shuffle as shuffle
+
+    monkeypatch.setattr(shuffle, "MAX_MEM_BUFFER_SIZE", 1)
+    assert synth(tmp_path / "c", 3, seed=4, **SMALL)["pairs"] == 3
+
+
 def test_the_report_counts_and_plays(tmp_path):
     report = synth(tmp_path / "a", 6, edits=("negative", "insert"), seed=1, preview=tmp_path / "sheets", **SMALL)
     assert sum(report["edits"].values()) == report["pairs"] == 6 and report["sizes"] == {"16 x 24": 6}

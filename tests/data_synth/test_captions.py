@@ -1,0 +1,228 @@
+"""Dense-caption mining: the arithmetic, every filter, both file kinds, both writers."""
+
+import json
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from data_synth import captions, pipeline
+from data_synth import captions_writer as cw
+from data_synth.recipes import Sources
+from v2v.codec import video as codec
+from v2v.errors import InputError
+
+T = 9
+
+
+def numbered(path, seconds=8.0, fps=30.0):
+    """A clip whose frames say which they are: brightness of the left half is 20 + 2 k up to 255, the right half moves."""
+    n = round(seconds * fps)
+    frames = np.zeros((n, 32, 48, 3), np.uint8)
+    for k in range(n):
+        frames[k, :, :24] = 20 + k % 230
+        frames[k, :, 24:] = (np.arange(24) * 9 + 3 * k)[None, :, None] % 200 + 30
+    codec.write(codec.Video.from_array(frames, fps), path)
+    return path
+
+
+def mined(events, cuts=()):
+    return captions.Mined(tuple(events), cw.Rules(), lambda path: cuts)
+
+
+def event(path, start=2.0, end=4.5, caption="a man jumps over the wall"):
+    return captions.Event(Path(path), start, end, caption)
+
+
+def test_source_is_before_and_target_from_the_start(tmp_path):
+    path = numbered(tmp_path / "v.mp4")
+    pair = mined([event(path, 2.0, 4.5)])(0, T, 32, 48)
+    assert pair.instructions == ("make a man jump over the wall",) and pair.edit == "continuation"
+    index = [round(v[:, 4:20].mean() - 20) for v in (*pair.source, *pair.target)]
+    want = [2 * (30 + d) for d in range(-T, T)]  # 30 frames a second seen 15 times a second; 2 s is resampled frame 30
+    assert np.abs(np.array(index) - want).max() <= 2  # H.264 grey levels; neighbours differ by 2
+    assert pair.mask.min() == 255 and pair.provenance["clip"] == "v.mp4"
+
+
+def test_resampling_takes_the_frame_on_screen():
+    times = np.arange(60) / 24
+    index = captions.resampled(times, 2.5, 15.0)
+    assert len(index) == 37 and index.tolist()[:6] == [0, 1, 3, 4, 6, 8]  # floor(24 k / 15)
+    np.testing.assert_array_equal(index, [int(24 * k / 15 + 1e-6) for k in range(37)])
+    irregular = np.array([0.0, 0.5, 0.55, 1.9])
+    assert captions.resampled(irregular, 2.0, 2.0).tolist() == [0, 1, 2, 2]
+    assert captions.resampled(np.array([3.0, 3.1]), 0.2, 15.0).tolist() == [0, 0, 1]  # clocks that don't start at 0
+
+
+@pytest.mark.parametrize("start, end, T, fault", [
+    (5.3, 8.0, 81, "too close to the beginning"), (5.4, 8.0, 81, ""), (6.0, 8.0, 81, "event too short"),
+    (6.0, 8.01, 81, ""), (6.0, 6 + 16.3, 81, "event far longer than the clip"), (6.0, 6 + 16.1, 81, ""),
+])
+def test_the_papers_conditions_on_times(start, end, T, fault):
+    assert captions.span_fault(captions.Event(Path("v"), start, end, "c"), T) == fault
+
+
+def test_conditions_on_the_video(tmp_path):
+    path = numbered(tmp_path / "v.mp4", seconds=4.0)
+    assert mined([event(path, 3.8, 6.0)])(0, T, 32, 48) == "too close to the end"
+    assert mined([event(path, 1.0, 3.1)])(0, 31, 32, 48) == "too close to the beginning"
+    short = numbered(tmp_path / "s.mp4", seconds=1.0)
+    assert mined([event(short, 0.7, 2.8)])(0, T, 32, 48) == "video too short"
+    (tmp_path / "bad.mp4").write_bytes(b"no video")
+    assert mined([event(tmp_path / "bad.mp4")])(0, T, 32, 48) == "unreadable clip bad.mp4"
+    # T / 15 = 0.6 s to either side of the start at 2 s
+    for cuts, want in (((1.39, 2.61), None), ((1.5,), "scene cut inside"), ((2.5,), "scene cut inside")):
+        got = mined([event(path, 2.0, 4.0 + 0.1)], cuts)(0, T, 32, 48)
+        assert got == want if want else not isinstance(got, str)
+    assert mined([event(path, caption="a lovely day")])(0, T, 32, 48) == "empty instruction"
+    assert mined([event(path)])(1, T, 32, 48) == "past the last row"
+
+
+def test_both_file_kinds_and_bad_times(tmp_path):
+    (tmp_path / "videos").mkdir()
+    for name in ("v_a.mp4", "videos/v_b.mp4"):
+        (tmp_path / name).write_bytes(b"x")
+    table = {"v_a": {"duration": 30.0, "timestamps": [[10, 14], [2, 5], [12, 20], [-1, 3], [8, 8], [25, 40]],
+                     "sentences": ["c1", " c0 ", "overlaps", "negative", "empty span", "past the end"]},
+             "v_b": {"duration": 9.0, "timestamps": [[1, 4]], "sentences": ["  "]},
+             "v_gone": {"duration": 9.0, "timestamps": [[1, 4]], "sentences": ["x"]}}
+    (tmp_path / "train.json").write_text(json.dumps(table))
+    events = captions.read(tmp_path / "train.json")
+    assert {(e.caption, e.fault) for e in events} == {
+        ("c0", ""), ("c1", ""), ("overlaps", "begins inside an earlier event"), ("negative", "bad times"),
+        ("empty span", "bad times"), ("past the end", "bad times"), ("", "empty caption"), ("x", "video missing")}
+    lines = [{"video": "v_a.mp4", "start": 3, "end": 6.5, "caption": "c"}, {"video": "v_a.mp4", "start": 1, "end": 2, "caption": "d"}]
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, lines)) + "\n")
+    assert [(e.start, e.fault) for e in captions.read(tmp_path / "a.jsonl")] == [(1.0, ""), (3.0, "")]
+    for name, text in (("b.jsonl", '{"video": "v"}'), ("c.json", "[1]"), ("d.json", "{"), ("e.jsonl", "7")):
+        (tmp_path / name).write_text(text)
+        with pytest.raises(InputError, match=f"{name}: expected ActivityNet"):
+            captions.read(tmp_path / name)
+
+
+@pytest.mark.parametrize("caption, want", [
+    ("A man jumps over the fence.", "make a man jump over the fence"),
+    ("The two women dance and clap their hands.", "make the two women dance and clap their hands"),
+    ("A little girl in a red dress picks up a ball and throws it to the dog.",
+     "make a little girl in a red dress pick up a ball and throw it to the dog"),
+    ("She carries the boxes, then washes her hands", "make her carry the boxes, then wash her hands"),
+    ("Then, the chef is pouring oil in a pan.", "make the chef start pouring oil in a pan"),
+    ("He goes outside", "make him go outside"), ("They run across the field.", "make them run across the field"),
+    ("Anna has lunch", "make Anna have lunch"), ("A sunny beach", ""), ("", ""), ("the walks in the park", ""),
+    ("The camera zooms in", "make the camera zoom in"),
+])
+def test_rules(caption, want):
+    assert cw.imperative(caption) == want
+
+
+def test_missing_scenedetect_names_the_extra(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "scenedetect", None)
+    with pytest.raises(InputError, match=r"pip install 'v2v\[captions\]'"):
+        captions.recipe(tmp_path / "x.json")
+
+
+def test_pyscenedetect_finds_a_cut_and_the_recipe_uses_it(tmp_path):
+    pytest.importorskip("scenedetect")
+    rng = np.random.default_rng(0)
+    scenes = [rng.integers(0, 256, (1, 48, 64, 3), np.uint8) for _ in range(2)]
+    frames = np.concatenate([np.repeat(s, 60, 0) for s in scenes])
+    frames[:, 10:30, 10:30] += np.arange(120, dtype=np.uint8)[:, None, None, None]  # something moves
+    codec.write(codec.Video.from_array(frames, 15.0), tmp_path / "v.mp4")
+    cuts = captions.scene_cuts(str(tmp_path / "v.mp4"))
+    assert len(cuts) == 1 and abs(cuts[0] - 4.0) < 0.1
+    rows = [{"video": "v.mp4", "start": s, "end": s + 2.2, "caption": "a man jumps"} for s in (1.0, 3.8, 6.1)]
+    (tmp_path / "c.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    sources = Sources(sets=(("captions", str(tmp_path / "c.jsonl")),))
+    assert pipeline.rows(("captions",), sources) == 3
+    got = pipeline.make_block(range(3), T=T, H=32, W=32, edits=("captions",), transition=0.0, sources=sources)
+    assert [reason for _, reason in got] == [None, "captions: scene cut inside", None]
+
+
+class Endpoint(BaseHTTPRequestHandler):
+    requests: list = []
+    faults: list = []
+
+    def do_POST(self):
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        asked = json.loads(body["messages"][1]["content"])
+        self.requests.append((self.path, self.headers.get("Authorization"), body["model"], asked))
+        fault = self.faults.pop(0) if self.faults else None
+        if isinstance(fault, int):
+            self.send_error(fault)
+            return
+        texts = ["" if "nothing" in c else f"make it so that {c}" for c in asked]
+        content = fault if isinstance(fault, str) else "```json\n" + json.dumps(texts) + "\n```"
+        answer = json.dumps({"choices": [{"message": {"content": content}}]}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def endpoint(tmp_path, monkeypatch):
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Endpoint)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    Endpoint.requests.clear()
+    Endpoint.faults.clear()
+    monkeypatch.setenv("W_KEY", "s3cret")
+    path = tmp_path / "writer.toml"
+    path.write_text(f'url = "http://127.0.0.1:{server.server_address[1]}/v1"\nmodel = "m"\nkey = "W_KEY"\nbatch = 2\n'
+                    "retries = 2\nseconds = 20\n")
+    yield path
+    server.shutdown()
+    server.server_close()
+
+
+def quick(path):
+    return cw.dataclasses.replace(cw.endpoint(path), pause=0.001)
+
+
+def test_endpoint_batches_caches_and_authorises(endpoint):
+    writer = quick(endpoint)
+    assert writer(["a", "b", "nothing here"]) == ["make it so that a", "make it so that b", ""]
+    assert [r[3] for r in Endpoint.requests] == [["a", "b"], ["nothing here"]]
+    assert Endpoint.requests[0][:3] == ("/v1/chat/completions", "Bearer s3cret", "m")
+    assert quick(endpoint)(["nothing here", "c", "a"]) == ["", "make it so that c", "make it so that a"]
+    assert [r[3] for r in Endpoint.requests[2:]] == [["c"]]  # the rest, the empty one too, was on disk
+
+
+@pytest.mark.parametrize("faults, reason, calls", [
+    ([500, 503], "", 3), ([500] * 3, "writer answered HTTP 500", 3), ([401], "writer answered HTTP 401", 1),
+    (["I can't do that"] * 3, "writer answered no list of strings", 3),
+    (['["one", "two"]'] * 3, "writer answered another number of sentences", 3),
+    (["[1]", '["fine"]'], "", 2),
+])
+def test_endpoint_faults_are_bounded_and_named(endpoint, faults, reason, calls):
+    Endpoint.faults.extend(faults)
+    got = quick(endpoint)(["a"])
+    assert len(Endpoint.requests) == calls
+    assert got == [cw.Unwritten(reason)] if reason else isinstance(got[0], str)
+    Endpoint.faults.clear()
+    assert isinstance(quick(endpoint)(["a"])[0], str)  # a failure is not cached
+
+
+def test_failures_of_the_writer_are_the_rows_reason(tmp_path, endpoint):
+    path = numbered(tmp_path / "v.mp4", 4.0)
+    Endpoint.faults.extend([500] * 3)
+    recipe = captions.Mined((event(path), event(path, caption="nothing")), quick(endpoint), lambda p: ())
+    assert recipe.many([0, 1], T, 32, 32) == ["writer answered HTTP 500"] * 2
+    pair, none = recipe.many([0, 1], T, 32, 32)
+    assert none == "empty instruction" and pair.instructions == ("make it so that a man jumps over the wall",)
+    assert pair.provenance["writer"].startswith("m, prompt ")
+
+
+@pytest.mark.parametrize("text, message", [
+    ('url = "u"\n', "expected url and model"), ('url = "u"\nmodel = 3\n', "model: expected one of"),
+    ('url = "u"\nmodel = "m"\nkey = "NO_SUCH_KEY"\n', "NO_SUCH_KEY.*not set"), ('speed = 1\n', "speed: expected one of"),
+])
+def test_writer_descriptions_are_checked(tmp_path, text, message):
+    (tmp_path / "w.toml").write_text(text)
+    with pytest.raises(InputError, match=message):
+        cw.endpoint(tmp_path / "w.toml")

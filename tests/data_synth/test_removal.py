@@ -1,0 +1,79 @@
+"""Removal by the background plate, and insertion as its reverse."""
+
+import cv2
+import numpy as np
+
+from data_synth import pipeline, removal
+from data_synth.recipes import Sources
+from v2v.codec import video as codec
+
+
+def shot(T=9, H=48, W=64, step=5):
+    """A textured still ground with a bright square that passes."""
+    rng = np.random.default_rng(0)
+    ground = cv2.GaussianBlur(rng.integers(0, 256, (H, W, 3), np.uint8), (0, 0), 2)
+    video, mask = np.repeat(ground[None], T, 0), np.zeros((T, H, W), bool)
+    for k in range(T):
+        mask[k, 15:27, 4 + step * k:16 + step * k] = True
+    video[mask] = (250, 20, 20)
+    return video, mask, ground
+
+
+def test_what_is_seen_once_comes_back_exactly():
+    video, mask, ground = shot()
+    removed, wide = removal.remove(video, mask)
+    np.testing.assert_array_equal(removed, np.repeat(ground[None], len(video), 0))
+    assert (wide & mask).sum() == mask.sum() and (wide & ~mask).any()
+
+
+def test_what_is_never_seen_is_inpainted_and_the_rest_untouched():
+    video, mask, ground = shot(step=1)
+    removed, wide = removal.remove(video, mask)
+    np.testing.assert_array_equal(removed[~wide], video[~wide])
+    hole = wide.all(0)
+    assert hole.any()
+    error = np.abs(removed[0][hole].astype(int) - ground[hole]).mean()
+    assert error < 40 < np.abs(video[0][hole].astype(int) - ground[hole]).mean()
+    plate, never = removal.background(video, wide)
+    np.testing.assert_array_equal(plate[~never], ground[~never])
+    np.testing.assert_array_equal(never, hole)
+
+
+def test_static_shots_are_told_from_moving_ones():
+    video, mask, ground = shot()
+    assert removal.static(video, mask)
+    rolled = np.stack([np.roll(frame, 3 * k, 1) for k, frame in enumerate(video)])
+    assert not removal.static(rolled, mask)
+
+
+def test_recipes_mirror_each_other():
+    size = {"T": 5, "H": 48, "W": 64, "transition": 0.0}
+    seen = 0
+    for seed in range(12):
+        out, _ = pipeline.make_pair(seed, edits=("removal",), **size)
+        back, _ = pipeline.make_pair(seed, edits=("insertion",), **size)
+        if out is None or back is None:
+            continue
+        seen += 1
+        np.testing.assert_array_equal(out.source, back.target)
+        np.testing.assert_array_equal(out.target, back.source)
+        np.testing.assert_array_equal(out.source[out.mask == 0], out.target[out.mask == 0])
+        thing = out.provenance["slots"]["object"]
+        assert all(thing in i for i in (*out.instructions, *back.instructions))
+        assert thing in out.source_caption and thing not in out.target_caption
+        assert out.reference is None and back.reference is not None and out.provenance["expert"]["name"] == "median"
+    assert seen >= 5
+
+
+def test_shots_from_a_folder_bring_their_masks(tmp_path):
+    video, mask, ground = shot(T=8)
+    codec.write(codec.Video.from_array(video, 10), tmp_path / "walk.mp4")
+    codec.write(codec.Video.from_array(np.repeat(mask[..., None], 3, -1).astype(np.uint8) * 255, 10), tmp_path / "walk.mask.mp4")
+    (tmp_path / "walk.object.txt").write_text("red square\n")
+    sources = Sources(clips=str(tmp_path))
+    pair, reason = pipeline.make_pair(0, T=8, H=48, W=64, edits=("removal",), transition=0.0, sources=sources)
+    assert reason is None and "red square" in pair.instructions[0]
+    assert np.abs(pair.target.astype(int) - ground).mean() < 4  # H.264 in between
+    (tmp_path / "walk.mask.mp4").unlink()
+    _, reason = pipeline.make_pair(0, T=8, H=48, W=64, edits=("removal",), transition=0.0, sources=sources)
+    assert reason == "removal: clip walk.mp4 has no walk.mask.mp4 or walk.mask.png beside it"
