@@ -1,5 +1,6 @@
 """Files in and out: what is kept, what is turned upright, and what is said of files that can't be read."""
 
+import struct
 import warnings
 from fractions import Fraction
 
@@ -247,3 +248,34 @@ def test_reading_warns_of_nothing(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         video.read(tmp_path / "a.mp4").save(tmp_path / "b.mp4")
+
+
+@pytest.mark.parametrize("orientation,turns", [(3, 2), (6, 3), (8, 1)])
+def test_photographs_are_turned_upright(tmp_path, orientation, turns):
+    """EXIF orientation, as phones write it into the pictures people use as references."""
+    frame = picture(T=1)[0]
+    Video.from_array(frame).save(tmp_path / "a.jpg")
+    data = (tmp_path / "a.jpg").read_bytes()
+    entry = struct.pack("<HHHII", 1, 0x112, 3, 1, orientation)
+    exif = b"Exif\0\0II*\0" + struct.pack("<I", 8) + entry + bytes(4)
+    (tmp_path / "b.jpg").write_bytes(
+        data[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + data[2:]
+    )
+    assert psnr(video.read(tmp_path / "b.jpg").frames[0], np.rot90(frame, turns)) > 30
+
+
+def test_damaged_files_are_read_or_refused(tmp_path):
+    """Whatever is broken in a file, the answer is a clip or one line."""
+    make(tmp_path / "a.mp4", picture(T=12), tones=(440,))
+    data = np.frombuffer((tmp_path / "a.mp4").read_bytes(), np.uint8)
+    rng = np.random.default_rng(0)
+    for _ in range(25):
+        broken = data.copy()
+        broken[rng.integers(0, len(data), 20)] = rng.integers(0, 256, 20)
+        (tmp_path / "b.mp4").write_bytes(broken.tobytes())
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                assert len(video.read(tmp_path / "b.mp4").frames)
+            except InputError as error:
+                assert "\n" not in str(error)

@@ -25,6 +25,7 @@ RIDGE = 15.0  # squared levels of contrast below which the local fit prefers A =
 NOISE_GATE = 2.0  # energy of d, in units of the noise's, at which it starts to count
 DETAIL_KEPT = 0.3  # an edit that keeps less of the finest detail (blur, a new background) starts from nothing instead of f
 DETAIL_ENERGY = 1.0  # squared levels of finest detail (R, G and B together) from which a window's say counts
+DETAIL_SHARE = 0.3  # of the pixels; with fewer in such windows nothing can be said
 NOISE_CAP = (
     10.0  # levels: where most of the clip changes beyond any colour map, the median is no longer noise
 )
@@ -88,14 +89,14 @@ def _denoise(rest: np.ndarray, noise: float) -> np.ndarray:
 def _detail_gain(mapped: np.ndarray, edit: np.ndarray, where: np.ndarray) -> float:
     """How much of the finest detail of f(s) is found again in e: the slope of one's deviation from its 3x3 mean on the other's.
 
-    The median over windows that have detail, so that an edited object doesn't speak for the clip.
+    The median over windows that have detail, so that an edited object doesn't speak for the clip; 1 where few have any.
     """
     windows = 2 * WINDOW + 1
     fine, kept = (a - np.stack([_mean(frame, 3) for frame in a]) for a in (mapped, edit))
     energy = np.stack([_mean(frame, windows) for frame in (fine * fine).sum(-1)])
     common = np.stack([_mean(frame, windows) for frame in (fine * kept).sum(-1)])
     rich = (energy > DETAIL_ENERGY) & where
-    return float(np.median(common[rich] / energy[rich])) if rich.any() else 1.0
+    return float(np.median(common[rich] / energy[rich])) if rich.sum() > DETAIL_SHARE * where.sum() else 1.0
 
 
 def _add_local(out: np.ndarray, frame: np.ndarray, source: np.ndarray, rest: np.ndarray) -> None:

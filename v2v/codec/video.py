@@ -143,6 +143,10 @@ def _decode(container: av.container.InputContainer, path: Path) -> Video:
         found = ", ".join(sorted({s.type for s in container.streams})) or container.format.long_name
         raise InputError(f"{path}: expected a video stream, got a file that holds none (found: {found})")
     stream = streams[0]
+    if stream.codec_context is None:
+        raise InputError(
+            f"{path}: its video is in a format this FFmpeg can't decode; convert it to H.264 first"
+        )
     stream.thread_type = "AUTO"
     _check_complete(stream, path)
     tracks = sound.Tracks(container.streams.audio, origin=_origin(container, stream))
@@ -214,7 +218,10 @@ def _origin(container: av.container.InputContainer, stream: av.VideoStream) -> F
 
 def _matrix(frame: av.VideoFrame) -> np.ndarray | None:
     """The display matrix's 2x2 part as multiples of 1, rows (x', y') of a column (x, y), or None."""
-    data = frame.side_data.get(SideData.DISPLAYMATRIX)
+    try:
+        data = frame.side_data.get(SideData.DISPLAYMATRIX)
+    except ValueError:  # PyAV meets a kind of side data it has no name for (EXIF in photographs): turns are known, mirrors not
+        return np.rint(cv2.getRotationMatrix2D((0, 0), frame.rotation, 1)[:, :2]).astype(int)
     if data is None:
         return None
     entries = np.frombuffer(bytes(data), np.int32).reshape(3, 3)[:2, :2].T
