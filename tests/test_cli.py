@@ -28,6 +28,7 @@ def v2v(monkeypatch, tmp_path):
 
     monkeypatch.setattr(editor, "EasyV2VEditor", build)
     monkeypatch.setattr("warnings.showwarning", None)
+    monkeypatch.setattr(sys, "path", list(sys.path))
 
     def run(*words):
         try:
@@ -191,13 +192,36 @@ def test_wrong_words_are_exit_2(v2v, words):
     assert v2v(*words) == 2
 
 
+EXPERIMENT = """
+import dataclasses
+import pathlib
+
+@dataclasses.dataclass(frozen=True)
+class Optim:
+    peak_lr: float = 1.0
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    optim: Optim = dataclasses.field(default_factory=Optim)
+
+def config():
+    return Experiment()
+
+def run(config, workdir):
+    workdir.mkdir(parents=True)
+    (workdir / "lr").write_text(str(config.optim.peak_lr))
+    return workdir / "lr"
+"""
+
+
 def test_train_runs_the_experiment(v2v, capsys):
-    Path("tiny.py").write_text(
-        "def run(workdir, overrides):\n    return {'workdir': str(workdir), 'overrides': overrides}\n"
-    )
+    """Options after the command's own are fields of the experiment's config."""
+    Path("tiny.py").write_text(EXPERIMENT)
     assert v2v("train", "tiny.py", "--workdir", "runs/a", "--json", "--optim.peak-lr", "1e-4") == 0
-    report = json.loads(capsys.readouterr().out)
-    assert report == {"output": "runs/a", "workdir": "runs/a", "overrides": ["--optim.peak-lr", "1e-4"]}
-    assert v2v("train", "none.py", "--workdir", "runs/a") == 2
+    assert json.loads(capsys.readouterr().out) == {"output": "runs/a/lr"}
+    assert Path("runs/a/lr").read_text() == "0.0001"
+    assert v2v("train", "tiny.py", "--workdir", "runs/b", "--optim.peak-ir", "1") == 2
+    assert v2v("train", "none.py", "--workdir", "runs/b") == 2
     Path("empty.py").touch()
-    assert v2v("train", "empty.py", "--workdir", "runs/a") == 2
+    assert v2v("train", "empty.py", "--workdir", "runs/b") == 2
+    assert not Path("runs/b").exists()

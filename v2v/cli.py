@@ -193,12 +193,17 @@ def _train(args: argparse.Namespace) -> dict:
     path = Path(args.experiment)
     if not path.is_file():
         raise InputError(f"{path}: no such experiment; expected a Python file, such as those in experiments/")
+    sys.path.insert(0, str(path.resolve().parent.parent))  # so that one experiment can import another
     spec = importlib.util.spec_from_file_location(path.stem, path)
-    experiment = importlib.util.module_from_spec(spec)
+    experiment = sys.modules[path.stem] = importlib.util.module_from_spec(spec)  # tyro looks classes up there
     spec.loader.exec_module(experiment)
-    if not hasattr(experiment, "run"):
-        raise InputError(f"{path}: not an experiment; expected a function run(workdir, overrides) in it")
-    return {"output": args.workdir, **(experiment.run(Path(args.workdir), args.rest) or {})}
+    if not (hasattr(experiment, "config") and hasattr(experiment, "run")):
+        raise InputError(f"{path}: not an experiment; expected config() and run(config, workdir) in it")
+    import tyro
+
+    default = experiment.config()
+    config = tyro.cli(type(default), default=default, args=args.rest, prog=f"v2v train {path}")
+    return {"output": str(experiment.run(config, Path(args.workdir)))}
 
 
 def _prepare_environment() -> None:
