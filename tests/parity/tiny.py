@@ -56,7 +56,7 @@ def tensors(part: str, cfg: ModelConfig, layout: str = "diffusers") -> dict[str,
             x = x / np.sqrt(np.prod(keyed.shape[1:]))
         if keyed.name.startswith("decoder.conv_out"):
             x = 0.3 * x  # most pixels inside [-1, 1], where the clip doesn't hide errors
-        out[named.name] = x
+        out[named.name] = x.astype(np.float32)
     return out
 
 

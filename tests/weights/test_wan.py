@@ -1,0 +1,277 @@
+"""Checkpoints: full-size name tables, folders of either layout, sharded placement, and every kind of damage."""
+
+import dataclasses
+import json
+import shutil
+
+import flax
+import jax
+import ml_dtypes
+import numpy as np
+import pytest
+
+from tests.parity import tiny
+from v2v.config import embedded, wan22_ti2v_5b
+from v2v.errors import InputError
+from v2v.weights import folder as folders
+from v2v.weights import names, tensorfile, wan
+from v2v.weights.tensorfile import TensorFiles
+
+CFG = tiny.config()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tiny.write_folder(tmp_path_factory.mktemp("model") / "tiny", CFG)
+
+
+@pytest.fixture
+def copy(folder, tmp_path):
+    return shutil.copytree(folder, tmp_path / "copy")
+
+
+@pytest.mark.parametrize(
+    "part, size, count",
+    [("dit", 4_999_787_712, 825), ("vae", 704_688_668, 196), ("text", 5_680_910_336, 243)],
+)
+def test_full_size(part, size, count):
+    """Sizes as published; both name tables are one to one and cover every parameter."""
+    cfg = wan22_ti2v_5b()
+    shapes = wan.shapes(part, cfg)
+    assert sum(int(np.prod(s)) for s in shapes.values()) == size
+    tables = {layout: names.entries(part, shapes, cfg, layout) for layout in names.LAYOUTS}
+    for entries in tables.values():
+        assert (
+            len({e.name for e in entries}) == len(entries) == count - (part == "text")
+        )  # the tied embedding has two names
+        assert {(e.path, e.layer) for e in entries} == {
+            (p, i) for p, s in shapes.items() for i in (range(s[0]) if p.startswith("blocks/") else [None])
+        }
+        assert sum(int(np.prod(e.shape)) for e in entries) == size
+    assert [e.shape for e in tables["diffusers"]] == [e.shape for e in tables["original"]]
+
+
+def test_published_names_and_shapes():
+    """A few of every kind, as the reference lists them."""
+    cfg = wan22_ti2v_5b()
+    both = {
+        part: {d.name: (o.name, d.shape) for d, o in zip(*(names.entries(part, wan.shapes(part, cfg), cfg, x) for x in names.LAYOUTS), strict=True)}
+        for part in names.PARTS
+    }  # fmt: skip
+    assert both["dit"]["patch_embedding.weight"] == ("patch_embedding.weight", (3072, 48, 1, 2, 2))
+    assert both["dit"]["scale_shift_table"] == ("head.modulation", (1, 2, 3072))
+    assert both["dit"]["blocks.29.norm2.weight"] == ("blocks.29.norm3.weight", (3072,))
+    assert both["dit"]["blocks.7.ffn.net.0.proj.weight"] == ("blocks.7.ffn.0.weight", (14336, 3072))
+    assert both["dit"]["condition_embedder.time_proj.weight"] == ("time_projection.1.weight", (18432, 3072))
+    vae = both["vae"]
+    assert vae["encoder.down_blocks.1.downsampler.time_conv.weight"] == (
+        "encoder.downsamples.1.downsamples.2.time_conv.weight", (320, 320, 3, 1, 1),
+    )  # fmt: skip
+    assert vae["decoder.up_blocks.0.upsampler.time_conv.weight"] == (
+        "decoder.upsamples.0.upsamples.3.time_conv.weight", (2048, 1024, 3, 1, 1),
+    )  # fmt: skip
+    assert vae["decoder.mid_block.attentions.0.norm.gamma"] == ("decoder.middle.1.norm.gamma", (1024, 1, 1))
+    assert vae["encoder.down_blocks.2.resnets.0.conv_shortcut.bias"] == (
+        "encoder.downsamples.2.downsamples.0.shortcut.bias",
+        (640,),
+    )
+    assert vae["quant_conv.weight"] == ("conv1.weight", (96, 96, 1, 1, 1))
+    assert both["text"]["encoder.block.23.layer.1.DenseReluDense.wi_0.weight"] == (
+        "blocks.23.ffn.gate.0.weight",
+        (10240, 4096),
+    )
+
+
+def test_folder_tells_the_configuration(folder):
+    found = folders.read(folder)
+    expected = dataclasses.replace(
+        CFG, frames=81, height=480, width=832, dit=dataclasses.replace(CFG.dit, dtype="bfloat16"),
+        text=dataclasses.replace(CFG.text, dtype="bfloat16"),
+    )  # fmt: skip
+    assert found.config == expected
+    assert found.missing == ["tokenizer (tokenizer/tokenizer.json)"]
+    with pytest.raises(InputError, match="missing tokenizer"):
+        found.require()
+
+
+@pytest.mark.parametrize("part", names.PARTS)
+@pytest.mark.parametrize("layout", names.LAYOUTS)
+def test_load_and_back(tmp_path, part, layout):
+    """Published tensors → our tree → the same tensors; with the prefix single files carry, and the tied name instead."""
+    tensors = tiny.tensors(part, CFG, layout)
+    prefixed = {("model.diffusion_model." if part == "dit" else "") + n: t for n, t in tensors.items()}
+    if "shared.weight" in prefixed:
+        prefixed["encoder.embed_tokens.weight"] = prefixed.pop("shared.weight")
+    path = tmp_path / "model.safetensors"
+    tensorfile.write(path, prefixed)
+    tree = wan.load(part, path, CFG)
+    back = wan.published(part, tree, CFG, layout)
+    assert set(back) == set(tensors)
+    for name in tensors:
+        np.testing.assert_array_equal(back[name], tensors[name], err_msg=name)
+    wan.save(part, path, tree, CFG, layout)
+    assert set(TensorFiles.open(path).slots) == set(tensors)
+
+
+def test_original_names_side_by_side(tmp_path):
+    """Lone files are told apart by what they hold, and their sizes by shapes."""
+    for part in names.PARTS:
+        tensorfile.write(tmp_path / f"{part}.safetensors", tiny.tensors(part, CFG, "original"))
+    (tmp_path / "config.json").write_text(
+        json.dumps({"_class_name": "WanModel", "num_heads": 3, "eps": 1e-6})
+    )
+    found = folders.read(tmp_path)
+    assert dataclasses.replace(found.config.dit, dtype="float32") == CFG.dit
+    assert dataclasses.replace(found.config.vae, mean=CFG.vae.mean, std=CFG.vae.std) == CFG.vae
+    assert dataclasses.replace(found.config.text, dtype="float32") == CFG.text
+    for part in names.PARTS:
+        wan.load(part, found.parts[part], found.config)
+
+
+def test_bfloat16_keeps_what_the_original_computes_in_float32(folder):
+    flat = flax.traverse_util.flatten_dict(
+        wan.load("dit", folder / "transformer", CFG, dtype=jax.numpy.bfloat16), sep="/"
+    )
+    kept = {p for p, x in flat.items() if x.dtype == np.float32}
+    assert {p.split("/")[0] for p in kept} == {"time_in", "time_out", "time_proj", "head", "blocks"}
+    assert all("norm" in p or "modulation" in p for p in kept if p.startswith("blocks/"))
+    name = "blocks.1.ffn.net.2.weight"
+    expected = tiny.tensors("dit", CFG)[name].astype(ml_dtypes.bfloat16)
+    np.testing.assert_array_equal(flat["blocks/ffn/down/kernel"][1], expected.T)
+
+
+def test_placed_straight_into_shards(folder):
+    devices = np.array(jax.devices()[:1])
+    mesh = jax.sharding.Mesh(devices, ("fsdp",))
+    spec = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(None, "fsdp"))
+    tree = wan.load(
+        "dit", folder / "transformer", CFG, place=lambda path: spec if path.endswith("up/kernel") else None
+    )
+    assert tree["blocks"]["ffn"]["up"]["kernel"].sharding == spec
+    plain = wan.load("dit", folder / "transformer", CFG)
+    jax.tree.map(np.testing.assert_array_equal, tree, plain)
+
+
+def test_all_mismatches_are_listed_with_the_nearest_name(tmp_path):
+    tensors = tiny.tensors("dit", CFG)
+    for i in range(2):
+        tensors[f"blocks.{i}.attn1.to_query.weight"] = tensors.pop(f"blocks.{i}.attn1.to_q.weight")
+    tensors["proj_out.weight"] = tensors["proj_out.weight"][:, :-1].copy()
+    tensorfile.write(tmp_path / "m.safetensors", tensors)
+    with pytest.raises(InputError) as error:
+        wan.load("dit", tmp_path / "m.safetensors", CFG)
+    text = str(error.value)
+    assert "2 missing, 2 unexpected, 1 mis-shaped" in text and "\n" not in text
+    assert "blocks.{0-1}.attn1.to_q.weight missing, nearest is blocks.N.attn1.to_query.weight" in text
+    assert "blocks.{0-1}.attn1.to_query.weight unexpected" in text
+    assert "proj_out.weight shape [24, 59], expected [24, 60]" in text
+
+
+def test_our_own_model_saves_and_loads_in_the_published_layout(tmp_path):
+    """The embedded configuration goes through the same tables."""
+    cfg = embedded()
+    for part in names.PARTS:
+        flat = {p: tiny.normal(p, *shape) for p, shape in wan.shapes(part, cfg).items()}
+        tree = flax.traverse_util.unflatten_dict(flat, sep="/")
+        wan.save(part, tmp_path / "m.safetensors", tree, cfg)
+        jax.tree.map(np.testing.assert_array_equal, wan.load(part, tmp_path / "m.safetensors", cfg), tree)
+
+
+# Damage. Each is one InputError, raised before tensors are read where it can be.
+
+
+def test_truncated_shard(copy):
+    shard = next((copy / "transformer").glob("*00002-of-00002.safetensors"))
+    shard.write_bytes(shard.read_bytes()[:-100])
+    refused(copy, "00002-of-00002.safetensors: truncated: its header promises")
+
+
+def test_cut_inside_the_header(copy):
+    (copy / "vae" / "diffusion_pytorch_model.safetensors").write_bytes(b"\x40\x00\x00\x00\x00\x00\x00\x00{")
+    refused(copy, "its header can't be read")
+
+
+def test_index_names_a_missing_file(copy):
+    next((copy / "transformer").glob("*00001-of-00002.safetensors")).unlink()
+    refused(copy, "names 2 files, 1 not there: diffusion_pytorch_model-00001-of-00002.safetensors")
+
+
+def test_index_names_a_missing_tensor(copy):
+    index = next((copy / "transformer").glob("*.index.json"))
+    said = json.loads(index.read_text())
+    said["weight_map"]["blocks.9.nothing"] = "diffusion_pytorch_model-00001-of-00002.safetensors"
+    index.write_text(json.dumps(said))
+    refused(copy, "1 tensors of the index are in none of its files, first blocks.9.nothing")
+
+
+def test_broken_json(copy):
+    (copy / "vae" / "config.json").write_text("{")
+    refused(copy, "expected JSON")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("dtype", [np.float32, np.float16, ml_dtypes.bfloat16])
+def test_values_that_are_no_numbers(tmp_path, value, dtype):
+    tensors = {n: t.astype(dtype) for n, t in tiny.tensors("text", CFG).items()}
+    tensors["encoder.block.1.layer.1.DenseReluDense.wo.weight"][3, 4] = value
+    tensorfile.write(tmp_path / "m.safetensors", tensors)
+    with pytest.raises(InputError, match="block.1.layer.1.DenseReluDense.wo.weight holds NaN or infinite"):
+        wan.load("text", tmp_path / "m.safetensors", CFG)
+
+
+def test_wrong_dtype(tmp_path):
+    tensors = tiny.tensors("text", CFG)
+    tensors["shared.weight"] = tensors["shared.weight"].astype(np.int8)
+    tensorfile.write(tmp_path / "m.safetensors", tensors)
+    with pytest.raises(InputError, match="shared.weight is I8, expected one of F64, F32, F16, BF16"):
+        wan.load("text", tmp_path / "m.safetensors", CFG)
+
+
+def test_pickles_are_refused_with_the_alternative(tmp_path):
+    (tmp_path / "Wan2.2_VAE.pth").write_bytes(b"")
+    with pytest.raises(
+        InputError, match="never read; use the same weights from Wan-AI/Wan2.2-TI2V-5B-Diffusers"
+    ):
+        wan.load("vae", tmp_path / "Wan2.2_VAE.pth", CFG)
+    tensorfile.write(tmp_path / "dit.safetensors", tiny.tensors("dit", CFG))
+    refused(tmp_path, "Wan2.2_VAE.pth: expected safetensors, got a pickle")
+
+
+@pytest.mark.parametrize(
+    "width, channels, out, words",
+    [
+        (1536, 16, 16, "Wan2.1 or Wan2.2-A14B backbone .1.3B, 16 channels in"),
+        (5120, 16, 16, "Wan2.1 or Wan2.2-A14B backbone .14B"),
+        (5120, 36, 16, "14B, 36 channels in, 16 out"),
+        (3072, 100, 48, "100 channels in and 48 out"),
+    ],
+)
+def test_relatives_of_the_backbone_are_named(tmp_path, width, channels, out, words):
+    tensors = {
+        "patch_embedding.weight": np.zeros((width, channels, 1, 2, 2), ml_dtypes.bfloat16),
+        "proj_out.weight": np.zeros((out * 4, 1), ml_dtypes.bfloat16),
+    }
+    tensorfile.write(tmp_path / "m.safetensors", tensors)
+    refused(tmp_path, words)
+
+
+def test_two_experts(copy):
+    (copy / "transformer_2").mkdir()
+    refused(copy, "is Wan2.2-A14B")
+
+
+def test_wan21_vae(copy):
+    path = copy / "vae" / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "is_residual": False}))
+    refused(copy, "Wan2.1-type VAE")
+
+
+def test_no_model_at_all(tmp_path):
+    refused(tmp_path, "found none")
+    refused(tmp_path / "nowhere", "found no folder")
+
+
+def refused(path, words):
+    with pytest.raises(InputError, match=words) as error:
+        folders.read(path)
+    assert "\n" not in str(error.value)
