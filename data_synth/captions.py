@@ -5,7 +5,7 @@
     source = V[i - N : i],    target = V[i : i + N],    instruction = imperative(caption)       N = T = 81 in the paper
 
 and an event is used only if, as in the paper, the video has at least 2 N resampled frames, t_i >= N / 15, t_j - t_i >
-2 s, t_j - t_i is not far longer than the clip (here: at most 3 N / 15), and no scene cut lies inside the two clips.
+2 s, t_j - t_i is not far longer than the clip (here: at most 3 N / 15, or 5 s if that is more), and no scene cut lies inside the two clips.
 Bad times (negative, empty, past the end) and events that begin inside an earlier one, whose source would already show
 what is asked for, are dropped. Every drop has a reason, and one event is one row: rows fail alone.
 
@@ -30,7 +30,8 @@ from v2v.errors import InputError
 
 FPS = 15.0
 SHORTEST = 2.0  # seconds; an event must last longer
-LONGEST = 3.0  # lengths of the clip; an event must not last longer
+LONGEST = 3.0  # lengths of the clip, or this many seconds if more; an event must not last longer
+LONGEST_SECONDS = 5.0  # lets clips much shorter than the paper's have events at all
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,7 +142,7 @@ def span_fault(event: Event, T: int) -> str:
         return "too close to the beginning"
     if length <= SHORTEST:
         return "event too short"
-    return "event far longer than the clip" if length > LONGEST * T / FPS else ""
+    return "event far longer than the clip" if length > max(LONGEST * T / FPS, LONGEST_SECONDS) else ""
 
 
 def resampled(times: np.ndarray, duration: float, fps: float) -> np.ndarray:
@@ -159,7 +160,9 @@ def resampled(times: np.ndarray, duration: float, fps: float) -> np.ndarray:
 def scene_cuts(path: str) -> tuple[float, ...]:
     """Seconds at which PySceneDetect's content detector sees a cut."""
     detect, detector = _scenedetect()
-    return tuple(float(start.get_seconds()) for start, _ in detect(path, detector())[1:])
+    starts = [start for start, _ in detect(path, detector())[1:]]
+    # 0.7 deprecates get_seconds(), which is all that 0.6 has.
+    return tuple(float(s.seconds if hasattr(s, "seconds") else s.get_seconds()) for s in starts)
 
 
 def _scenedetect():
