@@ -21,6 +21,7 @@ from v2v.config import OptimConfig
 from v2v.train.experiment import Experiment, Stage
 
 CLIP_SEEDS = 1_000_000_000  # clips for the VAE; pairs count from 0, scoring from 3e9
+PART, PART_SEEDS = 7000, 100_000  # pairs of one TFDS set, and seeds set aside for it
 
 
 def config() -> Experiment:
@@ -29,7 +30,10 @@ def config() -> Experiment:
             steps=1500, batch=4,
             optim=OptimConfig(kind="muon", peak_lr=0.02, adam_lr=1.5e-3, warmup_steps=20, decay_steps=1480, b2=0.95, ema=0.99),
         ),
-        base=Stage(steps=1500, batch=16, optim=OptimConfig(kind="muon", peak_lr=0.01, adam_lr=1e-3, warmup_steps=50, ema=0.99)),
+        base=Stage(
+            steps=1200, batch=32,
+            optim=OptimConfig(kind="muon", peak_lr=0.01, adam_lr=1e-3, warmup_steps=30, decay_steps=1170, ema=0.99),
+        ),
         edit=Stage(steps=6000, batch=16, optim=OptimConfig(peak_lr=1e-3, warmup_steps=50, ema=0.998)),
     )  # fmt: skip
 
@@ -50,14 +54,17 @@ def run(cfg: Experiment, workdir: Path) -> Path:
 
 
 def render_pairs(cfg: Experiment, folder: Path) -> None:
+    """TFDS sets of at most PART pairs, so that rendering goes on where it stopped and more pairs can be added later."""
     from data_synth.synth import synth
 
-    if folder.exists():
-        return
     m = cfg.model
-    _say(f"rendering {cfg.pairs} pairs")
     size = {"frames": m.frames, "height": m.height, "width": m.width}
-    synth(folder, cfg.pairs, seed=cfg.seed, workers=cfg.workers, **size)
+    for part, start in enumerate(range(0, cfg.pairs, PART)):
+        out = folder / f"part-{part}"
+        if not out.exists():
+            n = min(PART, cfg.pairs - start)
+            _say(f"rendering pairs {start} to {start + n}")
+            synth(out, n, seed=cfg.seed + part * PART_SEEDS, workers=cfg.workers, **size)
 
 
 def train_vae(cfg: Experiment, folder: Path):
@@ -75,10 +82,19 @@ def train_vae(cfg: Experiment, folder: Path):
         video = np.zeros((1, m.frames, m.height, m.width, 3), np.float32)
         params = jax.jit(module.init)(jax.random.key(cfg.seed), video)["params"]
         clips = _clips(cfg)
-        state = _fit(cfg, cfg.vae, folder, {"vae": params}, clips, lambda opt: training.make_step(module, opt, ema=cfg.vae.optim.ema))
+        state = _fit(
+            cfg,
+            cfg.vae,
+            folder,
+            {"vae": params},
+            clips,
+            lambda opt: training.make_step(module, opt, ema=cfg.vae.optim.ema),
+        )
         params = jax.device_get(state.ema["vae"])
         plain = VAE(dataclasses.replace(m.vae, mean=(), std=()))
-        encode = jax.jit(lambda x: plain.apply({"params": params}, x.astype(np.float32) / 127.5 - 1, method="encode"))
+        encode = jax.jit(
+            lambda x: plain.apply({"params": params}, x.astype(np.float32) / 127.5 - 1, method="encode")
+        )
         iterator = iter(clips)
         mean, std = training.statistics(encode, (next(iterator) for _ in range(64)))
         model = dataclasses.replace(m, vae=dataclasses.replace(m.vae, mean=mean, std=std))
@@ -89,6 +105,7 @@ def train_vae(cfg: Experiment, folder: Path):
 
 def cache_latents(cfg: Experiment, vae: dict, workdir: Path):
     """(shard paths, latents of the whole-frame masks)."""
+    import grain
     import jax
     import numpy as np
     import tensorflow_datasets as tfds
@@ -98,7 +115,10 @@ def cache_latents(cfg: Experiment, vae: dict, workdir: Path):
     from v2v.data import cache, pairs
 
     folder, m = workdir / "latents", cfg.model
-    source = tfds.builder_from_directory(workdir / "pairs").as_data_source("train")
+    parts = sorted((workdir / "pairs").glob("part-*"), key=lambda path: int(path.name.split("-")[1]))
+    source = grain.MapDataset.concatenate(
+        [grain.MapDataset.source(tfds.builder_from_directory(part).as_data_source("train")) for part in parts]
+    )
     encode = jax.jit(
         lambda p, x: VAE(m.vae).apply({"params": p}, x.astype(np.float32) / 127.5 - 1, method="encode")
     )
@@ -124,7 +144,12 @@ def train_base(cfg: Experiment, shards: list[str], folder: Path) -> dict:
         data = loader.base_batches(shards, cfg.base.batch, loader.ToClip(_tokenizer(cfg)), cfg.seed)
         trained = step.init_base(jax.random.key(cfg.seed), cfg.model)
         state = _fit(
-            cfg, cfg.base, folder, trained, data, lambda opt: step.base_step(cfg.model, opt, cfg.base.optim.ema, cfg.seed)
+            cfg,
+            cfg.base,
+            folder,
+            trained,
+            data,
+            lambda opt: step.base_step(cfg.model, opt, cfg.base.optim.ema, cfg.seed),
         )
         files.save_tree(done, jax.device_get(state.ema))
     return files.load_tree(done)
@@ -162,7 +187,7 @@ def export(cfg: Experiment, vae: dict, base: dict, adapter: dict, folder: Path) 
     files.save_tree(folder / "vae.safetensors", {"vae": vae})
     files.save_tree(folder / "base.safetensors", base)
     files.save_tree(folder / "lora.safetensors", adapter)
-    _say(f"exported to {folder}: v2v edit IN.mp4 \"make it sepia\" -o OUT.mp4 --model {folder}")
+    _say(f'exported to {folder}: v2v edit IN.mp4 "make it sepia" -o OUT.mp4 --model {folder}')
     return folder
 
 
@@ -176,10 +201,18 @@ def _fit(cfg: Experiment, stage: Stage, folder: Path, trained: dict, data, make_
     mesh = sharding.make_mesh()
     optimizer = optim.optimizer(stage.optim)
     state = jax.device_put(TrainState.create(trained, optimizer), sharding.replicated(mesh))
-    _say(f"{folder.name}: {stage.steps} steps of {stage.batch} on {mesh.size} {jax.default_backend()} devices")
+    _say(
+        f"{folder.name}: {stage.steps} steps of {stage.batch} on {mesh.size} {jax.default_backend()} devices"
+    )
     place = functools.partial(jax.device_put, device=sharding.batch(mesh))
     return loop.fit(
-        folder, state, make_step(optimizer), iter(data), steps=stage.steps, save_every=cfg.save_every, place=place
+        folder,
+        state,
+        make_step(optimizer),
+        iter(data),
+        steps=stage.steps,
+        save_every=cfg.save_every,
+        place=place,
     )
 
 
@@ -192,6 +225,7 @@ def _tokenizer(cfg: Experiment):
 
 def _clips(cfg: Experiment):
     import grain
+
     from data_synth.pipeline import make_clip
 
     m = cfg.model
@@ -202,7 +236,11 @@ def _clips(cfg: Experiment):
             return make_clip(int(seed) + CLIP_SEEDS, **size)[0]
 
     seeds = grain.MapDataset.range(10_000_000).seed(cfg.seed).shuffle().repeat()
-    return seeds.map(Render()).to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=32)).batch(cfg.vae.batch)
+    return (
+        seeds.map(Render())
+        .to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=32))
+        .batch(cfg.vae.batch)
+    )
 
 
 def _say(text: str) -> None:

@@ -31,7 +31,9 @@ class DiTConfig:
     rope_theta: float = 10000.0
     qk_gain: float = 1.0  # initial gain of the q and k norms; small heads need more than 1 to attend sharply
     remat: Literal["none", "full", "dots"] = "none"  # what the backward pass recomputes
-    dtype: Literal["bfloat16", "float32"] = "bfloat16"  # of matmuls; residual stream, norms and modulation are float32
+    dtype: Literal["bfloat16", "float32"] = (
+        "bfloat16"  # of matmuls; residual stream, norms and modulation are float32
+    )
 
     def __post_init__(self):
         if self.width % self.heads or (self.width // self.heads) % 2:
@@ -69,7 +71,9 @@ class VAEConfig:
                 f"VAEConfig: temporal_downsample needs {len(self.dim_mult) - 1} entries, got {self.temporal_downsample}"
             )
         if self.dim_mult[-1] != self.dim_mult[-2]:
-            raise ValueError(f"VAEConfig: the last two stages must be equally wide, got dim_mult={self.dim_mult}")
+            raise ValueError(
+                f"VAEConfig: the last two stages must be equally wide, got dim_mult={self.dim_mult}"
+            )
         for name in ("mean", "std"):
             if len(getattr(self, name)) not in (0, self.z_dim):
                 raise ValueError(
@@ -130,7 +134,9 @@ class ConditionConfig:
     """How source, mask and reference reach the model (DESIGN: the contract of the model)."""
 
     layout: Literal["sequence", "channel", "add"] = "sequence"
-    rope: Literal["contiguous", "shared"] = "contiguous"  # temporal positions: source -> target -> reference, or equal
+    rope: Literal["contiguous", "shared"] = (
+        "contiguous"  # temporal positions: source -> target -> reference, or equal
+    )
     time: Literal["zero", "same"] = "zero"  # flow time of clean tokens
     attention: Literal["full", "one_way"] = "full"  # one_way: condition tokens don't look at noisy ones
 
@@ -147,7 +153,9 @@ class FlowConfig:
 
 @dataclass(frozen=True)
 class OptimConfig:
-    kind: Literal["adamw", "muon"] = "adamw"  # muon: for weights trained from nothing; adamw for the rest of such a tree
+    kind: Literal["adamw", "muon"] = (
+        "adamw"  # muon: for weights trained from nothing; adamw for the rest of such a tree
+    )
     peak_lr: float = 1e-4
     adam_lr: float = 1e-3  # of what Muon leaves to AdamW: biases, gains, tables
     warmup_steps: int = 100
@@ -182,7 +190,9 @@ class ModelConfig:
         t, y, x, _ = self.vae.latent_shape(self.frames, self.height, self.width)
         for size, p in zip((t, y, x), self.dit.patch, strict=True):
             if size % p:
-                raise ValueError(f"ModelConfig: latents {(t, y, x)} don't divide by the patch {self.dit.patch}")
+                raise ValueError(
+                    f"ModelConfig: latents {(t, y, x)} don't divide by the patch {self.dit.patch}"
+                )
 
 
 def wan22_ti2v_5b() -> ModelConfig:

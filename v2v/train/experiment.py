@@ -20,7 +20,7 @@ class Experiment:
 
     name: str = "embedded"
     model: ModelConfig = field(default_factory=embedded)
-    pairs: int = 12000  # procedural pairs to render and cache
+    pairs: int = 14000  # procedural pairs to render and cache
     workers: int = 2  # processes that render
     seed: int = 0
     cpu_devices: int = 2  # of a CPU's cores, for data parallel steps

@@ -60,7 +60,9 @@ def fit(
     waited = 0.0
     with (
         (workdir / "log.jsonl").open("a") as log,
-        tqdm(total=steps, initial=first, unit="step", desc=workdir.name, dynamic_ncols=True, mininterval=2) as bar,
+        tqdm(
+            total=steps, initial=first, unit="step", desc=workdir.name, dynamic_ncols=True, mininterval=2
+        ) as bar,
     ):
         for step in range(first, steps):
             began = time.perf_counter()
@@ -73,7 +75,11 @@ def fit(
             if done % log_every == 0 or done == steps:
                 row = _mean(pending, step_window=(done - len(pending), done))
                 elapsed, clock = time.perf_counter() - clock, time.perf_counter()
-                row |= {"step": done, "seconds_per_step": elapsed / len(pending), "data_wait": waited / elapsed}
+                row |= {
+                    "step": done,
+                    "seconds_per_step": elapsed / len(pending),
+                    "data_wait": waited / elapsed,
+                }
                 log.write(json.dumps(row) + "\n")
                 log.flush()
                 bar.set_postfix(loss=f"{row['loss']:.4f}")
@@ -87,6 +93,7 @@ def fit(
                 print(f"stopped by signal at step {done}; run again to go on", file=sys.stderr)
                 sys.exit(0)
     checkpoints.close()
+    stop.restore()
     return state
 
 
@@ -104,7 +111,10 @@ def _mean(metrics: list[dict], step_window: tuple[int, int]) -> dict[str, float]
 class _StopOnSignal:
     def __init__(self):
         self.asked = False
-        signal.signal(signal.SIGTERM, self._ask)
+        self._before = signal.signal(signal.SIGTERM, self._ask)
+
+    def restore(self):
+        signal.signal(signal.SIGTERM, self._before)
 
     def _ask(self, *_):
         self.asked = True

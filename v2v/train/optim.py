@@ -46,7 +46,7 @@ def _muon_axes(params: Any) -> Any:
 
     def axes(path, leaf):
         names = [getattr(k, "key", "") for k in path]
-        if names[-1] != "kernel":
+        if names[-1] not in ("kernel", "a", "b"):
             return None
         first = 1 if "blocks" in names else 0  # the scan's axis is a batch of matrices
         return optax.contrib.MuonDimensionNumbers(tuple(range(first, leaf.ndim - 1)), (leaf.ndim - 1,))
@@ -71,5 +71,8 @@ def clip_by_group(max_norm: float) -> optax.GradientTransformation:
 def _is_matrix(params: Any) -> Any:
     """Weight decay only on matrices; gains, biases and modulation tables are left alone."""
     return jax.tree_util.tree_map_with_path(
-        lambda path, leaf: leaf.ndim >= 2 and getattr(path[-1], "key", "") in ("kernel", "a", "b", "embedding"), params
+        lambda path, leaf: (
+            leaf.ndim >= 2 and getattr(path[-1], "key", "") in ("kernel", "a", "b", "embedding")
+        ),
+        params,
     )

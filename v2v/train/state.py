@@ -26,7 +26,9 @@ class TrainState:
 
     @classmethod
     def create(cls, trained: Any, optimizer: optax.GradientTransformation) -> "TrainState":
-        return cls(jnp.zeros((), jnp.int32), trained, jax.tree.map(jnp.copy, trained), optimizer.init(trained))
+        return cls(
+            jnp.zeros((), jnp.int32), trained, jax.tree.map(jnp.copy, trained), optimizer.init(trained)
+        )
 
     def update(self, grads: Any, optimizer: optax.GradientTransformation, ema_decay: float) -> "TrainState":
         """One optimiser step. The average warms up as (1 + step) / (10 + step) until it reaches `ema_decay`."""

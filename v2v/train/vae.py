@@ -40,7 +40,9 @@ def make_step(
     return step
 
 
-def statistics(encode: Callable, batches: Iterable[np.ndarray]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def statistics(
+    encode: Callable, batches: Iterable[np.ndarray]
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation of each latent channel over `batches` of clips, float64 sums."""
     n, total, squares = 0, 0.0, 0.0
     for clips in batches:

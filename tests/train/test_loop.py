@@ -1,0 +1,132 @@
+"""Exact resume, clipping by group, saving on a signal: the loop with the real edit step on a tiny model."""
+
+import dataclasses
+import json
+import os
+import signal
+
+import grain
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from v2v.config import OptimConfig, debug
+from v2v.errors import InputError
+from v2v.train import loop, optim, step
+from v2v.train.checkpoint import Checkpoints
+from v2v.train.state import TrainState
+
+CFG = debug()
+OPTIM = OptimConfig(peak_lr=1e-2, warmup_steps=1)
+
+
+class Fake(grain.transforms.RandomMap):
+    def random_map(self, index, rng):
+        t, y, x, c = CFG.vae.latent_shape(CFG.frames, CFG.height, CFG.width)
+
+        def z():
+            return rng.standard_normal((t, y, x, c)).astype(np.float16)
+
+        return {
+            "source": z(), "target": z(), "mask": z(), "area": rng.random((t, y, x)).astype(np.float16),
+            "ids": rng.integers(3, 20, CFG.text.text_len, dtype=np.int32), "lengths": np.int32(5),
+        }  # fmt: skip
+
+
+def batches():
+    data = grain.MapDataset.range(64).seed(3).shuffle().repeat().random_map(Fake())
+    return iter(data.to_iter_dataset(grain.ReadOptions(num_threads=1)).batch(2))
+
+
+@pytest.fixture(scope="module")
+def base():
+    return step.init_base(jax.random.key(0), CFG)
+
+
+@pytest.fixture(scope="module")
+def edit_step(base):
+    return step.edit_step(CFG, optim.optimizer(OPTIM), 0.9, region=1.0)
+
+
+def fresh(base):
+    return TrainState.create(step.init_adapter(jax.random.key(1), CFG, base["dit"]), optim.optimizer(OPTIM))
+
+
+def train(folder, base, edit_step, steps):
+    return loop.fit(
+        folder,
+        fresh(base),
+        lambda s, b: edit_step(s, b, base),
+        batches(),
+        steps=steps,
+        save_every=2,
+        log_every=2,
+    )
+
+
+def test_resumed_run_equals_the_uninterrupted_one_bit_for_bit(tmp_path, base, edit_step):
+    straight = train(tmp_path / "a", base, edit_step, 6)
+    train(tmp_path / "b", base, edit_step, 4)
+    resumed = train(tmp_path / "b", base, edit_step, 6)
+    assert int(resumed.step) == 6
+    jax.tree.map(np.testing.assert_array_equal, straight, resumed)
+    rows = [json.loads(line) for line in (tmp_path / "b" / "log.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == [2, 4, 6]
+
+
+def test_only_the_adapter_is_trained_and_both_its_parts_move(base, edit_step):
+    state = fresh(base)
+    batch = next(batches())
+    before = jax.tree.map(np.asarray, state.trained)
+    for _ in range(2):
+        state, metrics = edit_step(state, batch, base)
+    moved = {
+        k: max(
+            float(np.abs(a - b).max())
+            for a, b in zip(*map(jax.tree.leaves, (before[k], state.trained[k])), strict=True)
+        )
+        for k in before
+    }
+    assert set(moved) == {"lora", "embed"} and min(moved.values()) > 0
+    assert {"loss", "inside", "outside", "grad_norm_lora", "grad_norm_embed"} <= metrics.keys()
+
+
+def test_signal_saves_and_exits_cleanly(tmp_path, base, edit_step):
+    def interrupting(state, batch):
+        if int(state.step) == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return edit_step(state, batch, base)
+
+    with pytest.raises(SystemExit) as stop:
+        loop.fit(tmp_path, fresh(base), interrupting, batches(), steps=50, save_every=100)
+    assert stop.value.code == 0
+    assert Checkpoints(tmp_path / "checkpoints").latest() == 3
+
+
+def test_a_loss_that_is_not_finite_names_the_window_and_keeps_the_last_checkpoint(tmp_path, base, edit_step):
+    def broken(state, batch):
+        state, metrics = edit_step(state, batch, base)
+        return state, metrics | {"loss": jnp.where(state.step > 3, jnp.nan, metrics["loss"])}
+
+    with pytest.raises(FloatingPointError, match="between steps 2 and 4"):
+        loop.fit(tmp_path, fresh(base), broken, batches(), steps=10, save_every=2, log_every=2)
+    assert Checkpoints(tmp_path / "checkpoints").latest() == 2
+
+
+def test_checkpoint_of_another_configuration_is_refused(tmp_path, base, edit_step):
+    train(tmp_path, base, edit_step, 2)
+    other = dataclasses.replace(CFG, lora=dataclasses.replace(CFG.lora, rank=2))
+    state = TrainState.create(
+        step.init_adapter(jax.random.key(1), other, base["dit"]), optim.optimizer(OPTIM)
+    )
+    with pytest.raises(InputError, match="expected the state of this configuration"):
+        Checkpoints(tmp_path / "checkpoints").restore(state)
+
+
+def test_gradients_are_clipped_group_by_group():
+    clip = optim.clip_by_group(1.0)
+    grads = {"embed": {"kernel": jnp.full((4,), 1e6)}, "lora": {"a": jnp.full((4,), 0.1)}}
+    out, _ = clip.update(grads, clip.init(grads))
+    np.testing.assert_allclose(jnp.linalg.norm(out["embed"]["kernel"]), 1.0, rtol=1e-5)
+    np.testing.assert_array_equal(out["lora"]["a"], grads["lora"]["a"])
