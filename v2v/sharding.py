@@ -35,7 +35,9 @@ def make_mesh(data: int = -1, fsdp: int = 1, seq: int = 1, tensor: int = 1) -> M
         sizes[sizes.index(-1)] = n // rest if n % rest == 0 else 0
     if int(np.prod(sizes)) != n or min(sizes) < 1:
         asked = dict(zip(AXES, (data, fsdp, seq, tensor), strict=True))
-        raise InputError(f"mesh: expected sizes that multiply to {n} devices, got {asked}; set one of them to -1")
+        raise InputError(
+            f"mesh: expected sizes that multiply to {n} devices, got {asked}; set one of them to -1"
+        )
     return jax.make_mesh(sizes, AXES, axis_types=(AxisType.Auto,) * 4)
 
 

@@ -56,7 +56,7 @@ def velocity(
     params,
     inputs,
     adapter=None,
-    condition=ConditionConfig(),
+    condition=None,
     names=("source", "mask", "reference"),
     **changes,
 ):

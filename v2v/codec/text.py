@@ -35,7 +35,9 @@ class Tokenizer:
     def load(cls, path: str | Path, text_len: int) -> "Tokenizer":
         """Read a tokenizer.json. Raises InputError when the file is missing or isn't one."""
         if not Path(path).is_file():
-            raise InputError(f"{path}: expected a tokenizer.json, found nothing; copy the model's tokenizer there")
+            raise InputError(
+                f"{path}: expected a tokenizer.json, found nothing; copy the model's tokenizer there"
+            )
         try:
             return cls(tokenizers.Tokenizer.from_file(str(path)), text_len)
         except Exception as err:  # the package raises bare Exception
@@ -75,7 +77,9 @@ def word_tokenizer(words: list[str], text_len: int, size: int) -> Tokenizer:
     specials = [PAD, END, UNKNOWN]
     vocab = {token: i for i, token in enumerate(specials + sorted(set(words) - set(specials)))}
     if len(vocab) > size:
-        raise ValueError(f"tokenizer: {len(vocab)} words don't fit a vocabulary of {size}; raise TextConfig.vocab")
+        raise ValueError(
+            f"tokenizer: {len(vocab)} words don't fit a vocabulary of {size}; raise TextConfig.vocab"
+        )
     backend = tokenizers.Tokenizer(tokenizers.models.WordLevel(vocab, unk_token=UNKNOWN))
     backend.normalizer = tokenizers.normalizers.Sequence(
         [tokenizers.normalizers.NFKC(), tokenizers.normalizers.Lowercase()]

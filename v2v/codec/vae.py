@@ -92,7 +92,9 @@ class Encoder(nn.Module):
                 x = Downsample(width, in_time, dtype, name=f"down_{i}_resample")(x)
             x = x + avg_down(shortcut, 1 + in_time, 1 if last else 2, width)
         x = Middle(widths[-1], dtype, name="mid")(x)
-        x = nn.silu(ChannelNorm(0.3, name="norm_out")(x))  # a small gain keeps SiLU near its linear middle at first
+        x = nn.silu(
+            ChannelNorm(0.3, name="norm_out")(x)
+        )  # a small gain keeps SiLU near its linear middle at first
         return CausalConv(2 * cfg.z_dim, dtype=dtype, name="conv_out")(x)
 
 
@@ -114,7 +116,9 @@ class Decoder(nn.Module):
                 in_time = cfg.temporal_downsample[-1 - i]
                 x = Upsample(width, in_time, dtype, name=f"up_{i}_resample")(x)
                 x = x + dup_up(shortcut, 1 + in_time, 2, width)
-        x = nn.silu(ChannelNorm(0.3, name="norm_out")(x))  # a small gain keeps SiLU near its linear middle at first
+        x = nn.silu(
+            ChannelNorm(0.3, name="norm_out")(x)
+        )  # a small gain keeps SiLU near its linear middle at first
         return CausalConv(3 * cfg.patch**2, dtype=dtype, name="conv_out")(x)
 
 
@@ -194,7 +198,9 @@ class ResBlock(nn.Module):
     @nn.compact
     def __call__(self, x: FMap) -> FMap:
         h = CausalConv(self.features, dtype=self.dtype, name="conv1")(nn.silu(ChannelNorm(name="norm1")(x)))
-        h = CausalConv(self.features, dtype=self.dtype, zero=True, name="conv2")(nn.silu(ChannelNorm(name="norm2")(h)))
+        h = CausalConv(self.features, dtype=self.dtype, zero=True, name="conv2")(
+            nn.silu(ChannelNorm(name="norm2")(h))
+        )
         if x.shape[-1] != self.features:
             x = CausalConv(self.features, (1, 1, 1), dtype=self.dtype, name="shortcut")(x)
         return x + h

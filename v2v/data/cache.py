@@ -68,7 +68,9 @@ def shards(folder: str | Path, vae_hash: str | None = None) -> list[str]:
     """Paths of the finished shards. Raises InputError when there are none or another VAE made them."""
     found = sorted(map(str, Path(folder).glob("latents-*.array_record")))
     if not found:
-        raise InputError(f"{folder}: expected cached latents, found none; run the experiment's cache stage first")
+        raise InputError(
+            f"{folder}: expected cached latents, found none; run the experiment's cache stage first"
+        )
     if vae_hash is not None:
         check_meta(Path(folder), vae_hash)
     return found
@@ -103,7 +105,11 @@ def _encode(pairs: list[Pair], encode: Callable, batch: int) -> Iterable[bytes]:
     local = [i for i, p in enumerate(pairs) if not _covers_frame(p)]
     masks = dict(zip(local, run([_rgb(pairs[i].mask) for i in local]), strict=True)) if local else {}
     with_ref = [i for i, p in enumerate(pairs) if p.reference is not None]
-    refs = dict(zip(with_ref, run([pairs[i].reference[None] for i in with_ref]), strict=True)) if with_ref else {}
+    refs = (
+        dict(zip(with_ref, run([pairs[i].reference[None] for i in with_ref]), strict=True))
+        if with_ref
+        else {}
+    )
     for i, pair in enumerate(pairs):
         grid = source[i].shape[:3]
         empty = np.zeros((0,), np.float16)

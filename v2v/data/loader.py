@@ -34,7 +34,9 @@ class ToClip(grain.transforms.RandomMap):
         whole = bool(pair["active"][1] - pair["active"][0] == _frames(pair))
         if whole and rng.random() < 0.6:
             video, sentence = pair["target"], text["target_caption"]
-            if rng.random() < 0.3:  # so that the words of instructions mean something before any edit is asked for
+            if (
+                rng.random() < 0.3
+            ):  # so that the words of instructions mean something before any edit is asked for
                 sentence = str(rng.choice(text["instructions"]))
         else:
             video, sentence = pair["source"], text["source_caption"]
@@ -78,7 +80,12 @@ def base_batches(shards: list[str], batch: int, transform: ToClip, seed: int = 0
 
 
 def edit_batches(
-    shards: list[str], batch: int, tokenizer: Tokenizer, time_masks: np.ndarray, seed: int = 0, ref_every: int = 5
+    shards: list[str],
+    batch: int,
+    tokenizer: Tokenizer,
+    time_masks: np.ndarray,
+    seed: int = 0,
+    ref_every: int = 5,
 ) -> grain.IterDataset:
     """Endless batches of edits; every `ref_every`-th on average has references. Palette edits appear only there: without the
     image their sentence says nothing."""
@@ -107,7 +114,9 @@ def _batches(dataset: grain.MapDataset, batch: int, transform, seed: int) -> gra
 
     dataset = dataset.seed(seed).shuffle()[jax.process_index() :: jax.process_count()].repeat()
     dataset = dataset.random_map(transform)
-    return dataset.to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=4 * batch)).batch(batch)
+    return dataset.to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=4 * batch)).batch(
+        batch
+    )
 
 
 @dataclass(frozen=True)

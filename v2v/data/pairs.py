@@ -58,17 +58,22 @@ class Pair:
     def __post_init__(self):
         T, H, W = _check_video("source", self.source)
         if self.target.shape != self.source.shape or self.target.dtype != np.uint8:
-            raise InputError(f"pair.target: expected uint8 {self.source.shape} like the source, "
-                             f"got {self.target.dtype} {self.target.shape}")
+            raise InputError(
+                f"pair.target: expected uint8 {self.source.shape} like the source, "
+                f"got {self.target.dtype} {self.target.shape}"
+            )
         if self.mask.shape != (T, H, W) or self.mask.dtype != np.uint8:
-            raise InputError(f"pair.mask: expected uint8 {(T, H, W)}, got {self.mask.dtype} {self.mask.shape}; "
-                             "pass one plane of 0/255 a frame")
+            raise InputError(
+                f"pair.mask: expected uint8 {(T, H, W)}, got {self.mask.dtype} {self.mask.shape}; "
+                "pass one plane of 0/255 a frame"
+            )
         ref = self.reference
         if ref is not None and (ref.ndim != 3 or ref.shape[-1] != 3 or ref.dtype != np.uint8):
             raise InputError(f"pair.reference: expected uint8 [h, w, 3] or None, got {ref.dtype} {ref.shape}")
         if not self.instructions or not all(self.instructions):
-            raise InputError("pair.instructions: expected at least one non-empty sentence, "
-                             f"got {self.instructions!r}")
+            raise InputError(
+                f"pair.instructions: expected at least one non-empty sentence, got {self.instructions!r}"
+            )
         start, end = self.active
         if not 0 <= start < end <= T:
             raise InputError(f"pair.active: expected 0 <= start < end <= {T}, got {self.active}")
@@ -104,8 +109,10 @@ def decode(record: dict) -> Pair:
     """
     version = int(record["schema_version"])
     if version != SCHEMA_VERSION:
-        raise InputError(f"pair record: expected schema {SCHEMA_VERSION}, got {version}; "
-                         "build the pairs again with `v2v synth`")
+        raise InputError(
+            f"pair record: expected schema {SCHEMA_VERSION}, got {version}; "
+            "build the pairs again with `v2v synth`"
+        )
     T = int(record["frames"])
     reference = bytes(record["reference"])
     return Pair(
@@ -123,7 +130,9 @@ def decode(record: dict) -> Pair:
 
 def _check_video(name: str, video: np.ndarray) -> tuple[int, int, int]:
     if video.ndim != 4 or video.shape[-1] != 3 or video.dtype != np.uint8 or 0 in video.shape:
-        raise InputError(f"pair.{name}: expected non-empty uint8 [T, H, W, 3], got {video.dtype} {video.shape}")
+        raise InputError(
+            f"pair.{name}: expected non-empty uint8 [T, H, W, 3], got {video.dtype} {video.shape}"
+        )
     return video.shape[:3]
 
 
@@ -135,7 +144,9 @@ def _strip(video: np.ndarray) -> np.ndarray:
 def _unstrip(picture: np.ndarray, T: int) -> np.ndarray:
     """[T·H, W, ...] → [T, H, W, ...]."""
     if T < 1 or picture.shape[0] % T:
-        raise InputError(f"pair record: {picture.shape[0]} rows do not divide into {T} frames; the record is damaged")
+        raise InputError(
+            f"pair record: {picture.shape[0]} rows do not divide into {T} frames; the record is damaged"
+        )
     return picture.reshape(T, picture.shape[0] // T, *picture.shape[1:])
 
 
@@ -152,7 +163,9 @@ def _to_png(picture: np.ndarray) -> bytes:
 def _from_png(data: bytes, name: str) -> np.ndarray:
     picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if picture is None:
-        raise InputError(f"pair record: {name} is not a readable PNG ({len(data)} bytes); the record is damaged")
+        raise InputError(
+            f"pair record: {name} is not a readable PNG ({len(data)} bytes); the record is damaged"
+        )
     return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB) if picture.ndim == 3 else picture
 
 

@@ -1,6 +1,6 @@
 """Classifier-free guidance on the prompt. model/dit.py → **guidance** → sampler.py
 
-    v = v(∅) + g (v(prompt) - v(∅))        source, mask and reference stay in both branches (EasyV2V, appendix D, eq. 3)
+v = v(∅) + g (v(prompt) - v(∅))        source, mask and reference stay in both branches (EasyV2V, appendix D, eq. 3)
 """
 
 from collections.abc import Callable

@@ -31,9 +31,7 @@ def attend_one_way(q, k, v, start: int, stop: int):
 
     from_clean = attend(clean(q), clean(k), clean(v))
     from_target = attend(q[:, start:stop], k, v)
-    return jnp.concatenate(
-        [from_clean[:, :start], from_target, from_clean[:, start:]], axis=1
-    )
+    return jnp.concatenate([from_clean[:, :start], from_target, from_clean[:, start:]], axis=1)
 
 
 class Attention(nn.Module):

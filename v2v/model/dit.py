@@ -77,9 +77,7 @@ class DiT(nn.Module):
         )
         x, _ = scan(cfg, one_way, name="blocks")(x, context, tproj, noisy, angles)
         target = slice(lay.target.start, lay.target.stop)
-        return unpatchify(
-            Head(cfg, name="head")(x[:, target], temb, noisy[:, target]), lay.grid, cfg.patch
-        )
+        return unpatchify(Head(cfg, name="head")(x[:, target], temb, noisy[:, target]), lay.grid, cfg.patch)
 
     def embed_tokens(self, z, source, mask, reference, first_clean) -> tuple[Tokens, object, Noisy]:
         cfg, cond, b = self.cfg, self.condition, z.shape[0]

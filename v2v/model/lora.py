@@ -26,7 +26,9 @@ def init(key: jax.Array, params: Tree, cfg: LoRAConfig) -> Tree:
     kernels = {path.removesuffix("/kernel"): leaf for path, leaf in flat.items() if path.endswith("/kernel")}
     chosen = {p: w for p, w in kernels.items() if re.search(cfg.targets, p)}
     if not chosen:
-        raise ValueError(f"LoRA: no layer matches {cfg.targets!r}; the model has {', '.join(sorted(kernels))}")
+        raise ValueError(
+            f"LoRA: no layer matches {cfg.targets!r}; the model has {', '.join(sorted(kernels))}"
+        )
     out = {}
     for i, (path, w) in enumerate(sorted(chosen.items())):
         *lead, d_in, d_out = w.shape

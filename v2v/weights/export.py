@@ -46,7 +46,9 @@ def load_tree(path: str | Path, like: dict | None = None, dtype=np.float32) -> d
     try:
         flat = safetensors.numpy.load_file(path)
     except (safetensors.SafetensorError, OSError) as err:
-        raise InputError(f"{path}: expected a safetensors file, could not read it ({err}); export it again") from err
+        raise InputError(
+            f"{path}: expected a safetensors file, could not read it ({err}); export it again"
+        ) from err
     wrong = [f"{name} is not finite" for name, leaf in flat.items() if not np.isfinite(leaf).all()]
     if like is not None:
         want = {k: v.shape for k, v in flax.traverse_util.flatten_dict(like, sep="/").items()}
@@ -75,7 +77,9 @@ def load_config(path: str | Path) -> configs.ModelConfig:
     try:
         return _build(configs.ModelConfig, json.loads(path.read_text()))
     except (ValueError, TypeError, KeyError) as err:
-        raise InputError(f"{path}: expected a v2v model configuration ({err}); export the model again") from err
+        raise InputError(
+            f"{path}: expected a v2v model configuration ({err}); export the model again"
+        ) from err
 
 
 def _build(kind: type, values: dict[str, Any]):

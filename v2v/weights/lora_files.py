@@ -1,7 +1,8 @@
 """LoRA files ↔ our adapter trees. model/lora.py knows the tree; **lora_files** knows how others write it down.
 
 A low-rank update of a linear layer is stored as A [r, i] and B [o, r], under a name that differs from tool to tool:
-    diffusers, PEFT          transformer.blocks.0.attn1.to_q.lora_A.weight                 alpha in the header, as JSON
+    diffusers, PEFT          transformer.blocks.0.attn1.to_q.lora_A.weight                 alpha in the header, as JSON;
+                             base_model.model.…                                            PEFT's own: in adapter_config.json
     ComfyUI, ai-toolkit,     diffusion_model.blocks.0.self_attn.q.lora_A.weight            alpha beside it, or none
       diffusion-pipe, DiffSynth: the same with lora_down/lora_up, with `.default`, or with no prefix
     musubi-tuner, kohya      lora_unet_blocks_0_self_attn_q.lora_down.weight               alpha always
@@ -220,12 +221,15 @@ def _reason(key: str) -> str:
 
 
 def _header_alphas(files: TensorFiles, modules: dict) -> dict[tuple[str, int | None], float]:
-    """Alphas in a diffusers header: one for all, with exceptions by regex of the module's name."""
+    """Alphas in a diffusers header, or beside a file of PEFT's own: one for all, with exceptions by regex of the module's name."""
+    beside = files.path.with_name("adapter_config.json")
     try:
         meta = json.loads(files.metadata.get(METADATA, "{}"))
+        if beside.is_file() and all(key.startswith("base_model.") for key in files.slots):
+            meta = json.loads(beside.read_text())
     except ValueError as err:
         raise InputError(
-            f"{files.path}: {METADATA} in its header is not JSON ({err}); export it again"
+            f"{files.path}: {METADATA} in its header or {beside.name} is not JSON ({err}); export it again"
         ) from err
     meta = {k.removeprefix("transformer."): v for k, v in meta.items()}
     if meta.get("use_rslora"):

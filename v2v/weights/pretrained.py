@@ -32,7 +32,9 @@ def load_pretrained(name_or_dir: str) -> "Pretrained":
     """
     folder = EMBEDDED if name_or_dir == "embedded" else Path(name_or_dir)
     if not folder.is_dir():
-        raise InputError(f'model: expected "embedded" or a folder of weights, got "{name_or_dir}"; check --model')
+        raise InputError(
+            f'model: expected "embedded" or a folder of weights, got "{name_or_dir}"; check --model'
+        )
     cfg = export.load_config(folder / "config.json")
     tokenizer = Tokenizer.load(folder / "tokenizer.json", cfg.text.text_len)
     shapes = _shapes(cfg)
@@ -52,7 +54,9 @@ class Pretrained:
       tokenizer: its vocabulary.
     """
 
-    def __init__(self, config: ModelConfig, tokenizer: Tokenizer, vae: dict, base: dict, adapter: dict | None):
+    def __init__(
+        self, config: ModelConfig, tokenizer: Tokenizer, vae: dict, base: dict, adapter: dict | None
+    ):
         """Args: vae, base {"dit", "text"}, adapter {"lora", "embed"} or None: trees of arrays."""
         self.config, self.tokenizer = config, tokenizer
         self._vae, self._base = jax.device_put(vae), jax.device_put(base)
@@ -119,7 +123,9 @@ class Pretrained:
         out.__dict__.update(self.__dict__)
         complete = "embed" in tree
         if complete and jax.tree.map(np.shape, tree["embed"]) != jax.tree.map(np.shape, shapes["embed"]):
-            raise InputError(f"{adapter}: its embeddings don't fit model {self.config.name}; it was made for another")
+            raise InputError(
+                f"{adapter}: its embeddings don't fit model {self.config.name}; it was made for another"
+            )
         try:
             start = self._base["dit"] if complete else self._dit
             out._dit = _merge(start, tree["lora"], scale * self.config.lora.scale)
@@ -138,7 +144,9 @@ def _shapes(cfg: ModelConfig) -> dict:
     return {
         "base": base,
         "vae": jax.eval_shape(VAE(cfg.vae).init, jax.random.key(0), video)["params"],
-        "adapter": jax.eval_shape(lambda key, dit: init_adapter(key, cfg, dit), jax.random.key(0), base["dit"]),
+        "adapter": jax.eval_shape(
+            lambda key, dit: init_adapter(key, cfg, dit), jax.random.key(0), base["dit"]
+        ),
     }
 
 
