@@ -84,10 +84,15 @@ def write(path: Path, results: Sequence[tuple[int, dict | None, str | None]]) ->
         beside.replace(path)
     except OSError as error:
         beside.unlink(missing_ok=True)
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if not full(error):
             raise
         raise InputError(f"{path.parent}: the disk is full; finished shards are kept there, "
                          "free some space and run the same command again") from None
+
+
+def full(error: OSError) -> bool:
+    """Whether this is a full disk, or a quota."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def read(path: Path) -> list[tuple[int, dict | None, str | None]]:

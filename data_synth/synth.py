@@ -91,7 +91,7 @@ def make_records(seeds: Sequence[int], **options) -> list[tuple[dict, None] | tu
 
 
 def _build(out: Path, work: Path, request: dict, sources: Sources, workers: int, progress) -> dict:
-    from data_synth.v2v_pairs.v2v_pairs_dataset_builder import write_set  # imports TFDS: seconds, so only here
+    from data_synth.v2v_pairs.v2v_pairs_dataset_builder import write_set  # TFDS: slow, so only here
 
     report = Report(request)
     made = work / "set"
@@ -107,6 +107,12 @@ def _build(out: Path, work: Path, request: dict, sources: Sources, workers: int,
         if "disk is full" not in str(error):
             shutil.rmtree(work, ignore_errors=True)  # the request itself is impossible
         raise
+    except OSError as error:
+        if not shards.full(error):
+            raise
+        shutil.rmtree(made, ignore_errors=True)
+        raise InputError(f"{work}: the disk is full; finished shards are kept there, "
+                         "free some space and run the same command again") from None
     except BaseException:
         if not any((work / "shards").glob("*.shard")):
             shutil.rmtree(work, ignore_errors=True)

@@ -49,7 +49,7 @@ def write_set(folder: Path, records: Iterable[dict]) -> int:
         writer.close()
     template = tfds.core.ShardedFileTemplate(data_dir=folder, dataset_name=builder.name, split=SPLIT,
                                              filetype_suffix="array_record")
-    for i, n in enumerate(lengths):
+    for i in range(len(lengths)):
         (folder / f"part-{i}").rename(template.sharded_filepath(shard_index=i, num_shards=len(lengths)))
     info = tfds.core.SplitInfo(name=SPLIT, shard_lengths=lengths, num_bytes=sum(sizes), filename_template=template)
     builder.info.set_splits(tfds.core.splits.SplitDict([info]))
