@@ -1,10 +1,12 @@
 """Quality gates: what every pair must pass before it is stored.
 
 Pair → **gates** → (keep, reason). Reasons are counted by the pipeline and end up in the report; a gate never repairs.
+Gates judge a pair by itself; `fingerprint` lets whoever holds them all (synth.py) drop near-duplicates.
 """
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 
 from v2v.data.pairs import Pair
@@ -30,6 +32,20 @@ def keep(pair: Pair) -> tuple[bool, str]:
         if reason:
             return False, reason
     return True, ""
+
+
+def fingerprint(pair: Pair) -> str:
+    """Equal for near-duplicates: the same edit between middle frames that look alike.
+
+    A look is a difference hash, [Y(i, j + 1) > Y(i, j)] of the frame reduced to 8 x 9 pixels, with the mean brightness
+    in steps of 16 grey levels: scaling, re-encoding and small shifts leave it as it is.
+    """
+    looks = []
+    for video in (pair.source, pair.target):
+        luma = cv2.cvtColor(video[len(video) // 2], cv2.COLOR_RGB2GRAY)
+        small = cv2.resize(luma, (9, 8), interpolation=cv2.INTER_AREA).astype(np.int16)
+        looks.append(np.packbits(small[:, 1:] > small[:, :-1]).tobytes().hex() + f"{int(luma.mean()) // 16:x}")
+    return " ".join([pair.edit, *looks])
 
 
 def _footage(pair: Pair) -> np.ndarray:

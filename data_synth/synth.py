@@ -21,7 +21,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from data_synth import pipeline, recipes, shards
+from data_synth import filters, pipeline, recipes, shards
 from data_synth.preview import preview as sheet
 from data_synth.recipes import Sources
 from data_synth.report import Report
@@ -128,9 +128,16 @@ def _records(folder: Path, request: dict, sources: Sources, workers: int, report
                              transition=request["transition"], sources=sources)
     last = pipeline.rows(request["edits"], sources)
     kept = tries = 0
+    # Rendered pairs differ by their seeds; footage from outside comes with repetitions.
+    seen: set[str] | None = None if sources == Sources() else set()
     for results in shards.shards(folder, make, request["seed"], shards.seeds_per_shard(*size), workers, last):
         for _, record, reason in results:
             tries += 1
+            if record is not None and seen is not None and record["recipe"] not in ("local", "photometric"):
+                look = filters.fingerprint(pr.decode(record))
+                if look in seen:
+                    record, reason = None, f"{record['edit']}: near-duplicate"
+                seen.add(look)
             if record is None:
                 report.drop(reason)
                 if last is None and tries > HOPELESS and kept * 50 < tries:

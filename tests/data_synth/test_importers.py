@@ -176,11 +176,11 @@ def test_an_empty_folder_is_an_error(tmp_path, name):
 
 
 def test_a_set_is_gone_through_once(tmp_path):
-    film(tmp_path / "set/videos/a.mp4", 20)
-    film(tmp_path / "set/videos/b.mp4", 90)
-    rows = ["b.mp4,a.mp4,brighten it", "gone.mp4,a.mp4,do it now", "a.mp4,b.mp4,darken it"]
+    film(tmp_path / "set/videos/a.mp4", 20, frames=T)
+    film(tmp_path / "set/videos/b.mp4", 90, frames=T)
+    rows = ["b.mp4,a.mp4,brighten it", "gone.mp4,a.mp4,do it now", "a.mp4,b.mp4,darken it", "b.mp4,a.mp4,make it bright"]
     (tmp_path / "set/x.csv").write_text("video,original_video,prompt\n" + "\n".join(rows) + "\n")
     report = synth(tmp_path / "out", 100, edits=("openve",), sets=(f"openve={tmp_path / 'set'}",), frames=T, height=H,
                    width=W, transition=0.0)
-    assert report["pairs"] == 2 and report["dropped"] == {"openve: file missing": 1}
+    assert report["pairs"] == 2 and report["dropped"] == {"openve: file missing": 1, "x: near-duplicate": 1}
     assert report["licenses"] == {"CC-BY-NC-4.0": 2} and report["request"]["pairs"] == 100
