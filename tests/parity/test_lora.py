@@ -89,11 +89,11 @@ def test_their_file_here(folder, pipe, tmp_path):
     """A file PEFT and diffusers wrote, alpha in its header."""
     targets = ["to_q", "to_k", "to_v", "to_out.0", "net.0.proj", "net.2", "time_proj", "proj_out"]
     config = peft.LoraConfig(r=4, lora_alpha=6, target_modules=targets, init_lora_weights=False)
-    pipe.transformer.add_adapter(config, adapter_name="edit")
+    pipe.transformer.add_adapter(config)
     from diffusers.training_utils import _collate_lora_metadata
 
     pipe.save_lora_weights(
-        tmp_path, transformer_lora_layers=peft.get_peft_model_state_dict(pipe.transformer, adapter_name="edit"),
+        tmp_path, transformer_lora_layers=peft.get_peft_model_state_dict(pipe.transformer),
         **_collate_lora_metadata({"transformer": pipe.transformer}),
     )  # fmt: skip
     tree = lora_files.read(tmp_path / "pytorch_lora_weights.safetensors", tiny.config())

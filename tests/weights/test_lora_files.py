@@ -76,6 +76,24 @@ def test_reads_every_convention(tmp_path, name):
     same(got, expected)
 
 
+def test_peft_keeps_alpha_beside_the_file(tmp_path):
+    path = write(tmp_path / "adapter_model.safetensors", "diffusers", "base_model.model.{}".format)
+    config = {"r": RANK, "lora_alpha": 1.0, "alpha_pattern": {"attn1.to_q": ALPHA, "blocks.1.ffn.net.2": 2.0}}
+    (tmp_path / "adapter_config.json").write_text(json.dumps(config))
+    got = flax.traverse_util.flatten_dict(lora_files.read(path, CFG), sep="/")
+    want = adapter()
+    factors = {
+        "blocks/self_attn/q": [FACTOR, FACTOR],
+        "blocks/ffn/down": [0.25, 0.5],
+        "blocks/cross_attn/q": [0.25, 0.25],
+    }
+    for module, per_layer in factors.items():
+        for layer, factor in enumerate(per_layer):
+            np.testing.assert_array_equal(
+                got[f"{module}/b"][layer], want[f"{module}/b"][layer] * np.float32(factor)
+            )
+
+
 @pytest.mark.parametrize("style", ["original", "diffusers"])
 @pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
 def test_written_reads_back(tmp_path, style, dtype):
