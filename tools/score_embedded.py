@@ -33,6 +33,7 @@ class Args:
     flicker_pairs: int = 21  # pairs that are also edited frame by frame
     real: tuple[Path, ...] = ()  # real clips for the photometric edits, or folders of them
     real_frames: int | None = None  # of each real clip, from the start; all by default
+    ceiling: bool = False  # score the truth's own latents: the best that this VAE allows; no flicker, no real clips
     sheet: Path | None = None  # folder for contact sheets, one a type and one a real clip
     json: bool = False  # a last line for machines
 
@@ -43,9 +44,15 @@ def main(args: Args) -> None:
     began, rows, bands, real = time.time(), [], defaultdict(list), defaultdict(dict)
     clips = clips_in(args.real)
     editor = EasyV2VEditor(args.model)
-    if args.lora:
+    if args.ceiling:
+        from v2v.evaluation.ceiling import CeilingEditor
+
+        editor, args.flicker_pairs, clips = CeilingEditor(editor.model), 0, []
+    elif args.lora:
         editor.load_lora_weights(args.lora)
     for pair in tqdm(exact.pairs(args.pairs, seed=args.seed), total=args.pairs, desc="pairs"):
+        if args.ceiling:
+            editor.truth = pair.target
         outcomes, outputs = exact.score(editor, pair)
         rows.append(summary.Scored(pair.edit, "{}x{}".format(*pair.source.shape[1:3]), outcomes))
         if args.sheet and len(bands[pair.edit]) < BANDS:

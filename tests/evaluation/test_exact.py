@@ -17,6 +17,7 @@ from v2v.codec import video as codec
 from v2v.editor import EasyV2VEditor
 from v2v.errors import InputError
 from v2v.evaluation import exact, sheet, summary
+from v2v.evaluation.ceiling import CeilingEditor
 
 
 class Fake:
@@ -114,6 +115,21 @@ def test_the_editor_itself():
         editor, dataclasses.replace(pair, instructions=("make it grey",))
     )
     assert whole.departure < 4 and single.departure < 4
+
+
+def test_the_ceiling_is_what_the_model_cannot_lose():
+    """Latents that hold everything reach it whatever is asked; those of three tones do not."""
+
+    class Coarse(FakePretrained):
+        def encode(self, video):
+            return np.rint(super().encode(video) / 128) * 128
+
+    pair = next(exact.pairs(1, frames=9, edits=("insert",), transition=1.0))
+    for model, expected in ((FakePretrained(), True), (Coarse(), False)):
+        editor = CeilingEditor(model)
+        editor.truth = pair.target
+        outcomes, _ = exact.score(editor, pair)
+        assert {o.success for o in outcomes.values()} == {expected}, outcomes
 
 
 def test_flicker_tells_a_clip_from_its_frames():
