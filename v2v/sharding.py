@@ -41,8 +41,13 @@ def make_mesh(data: int = -1, fsdp: int = 1, seq: int = 1, tensor: int = 1) -> M
     return jax.make_mesh(sizes, AXES, axis_types=(AxisType.Auto,) * 4)
 
 
-def batch(mesh: Mesh) -> NamedSharding:
-    """Leading axis over data and fsdp."""
+def batch(mesh: Mesh, size: int) -> NamedSharding:
+    """Leading axis, `size` long, over data and fsdp. Raises InputError when it doesn't divide."""
+    parts = mesh.shape["data"] * mesh.shape["fsdp"]
+    if size % parts:
+        raise InputError(
+            f"batch: expected a multiple of the {parts} data-parallel devices, got {size}; change it"
+        )
     return NamedSharding(mesh, PartitionSpec(("data", "fsdp")))
 
 

@@ -1,0 +1,107 @@
+"""Every arrow once, for real and tiny: synth → TFDS → latents → VAE, base, LoRA → export → edit with that LoRA → score."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from data_synth.pipeline import SCORE_SEED_BASE, make_pair
+from v2v.codec import video
+from v2v.editor import EasyV2VEditor
+from v2v.errors import InputError
+from v2v.weights import export, pretrained
+
+ROOT = Path(__file__).parent.parent
+ENV = {
+    k: v for k, v in os.environ.items() if k != "XLA_FLAGS"
+}  # as a user's: the tests' own eight devices stay here
+
+
+def v2v(*args):
+    return subprocess.run(
+        [sys.executable, "-m", "v2v", *map(str, args)],
+        cwd=ROOT,
+        env=ENV,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run") / "debug"
+    done = v2v("train", "experiments/debug.py", "--workdir", folder, "--json")
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert json.loads(done.stdout.splitlines()[-1])["output"] == str(folder / "export")
+    return folder
+
+
+def test_pipeline_trains_every_stage(workdir):
+    for stage, steps in (("vae", 4), ("base", 4), ("edit", 4)):
+        rows = [json.loads(line) for line in (workdir / stage / "log.jsonl").read_text().splitlines()]
+        assert rows[-1]["step"] == steps and np.isfinite(rows[-1]["loss"])
+    cfg = export.load_config(workdir / "export" / "config.json")
+    assert len(cfg.vae.mean) == cfg.vae.z_dim and min(cfg.vae.std) > 0
+
+
+def test_finished_run_is_not_done_again(workdir):
+    before = (workdir / "edit" / "log.jsonl").read_text()
+    done = v2v("train", "experiments/debug.py", "--workdir", workdir)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert (workdir / "edit" / "log.jsonl").read_text() == before
+
+
+def test_edit_with_the_trained_lora_and_score(workdir, tmp_path):
+    pair, _ = make_pair(SCORE_SEED_BASE, T=7, H=48, W=40, edits=("greyscale",), transition=0.0)
+    video.Video.from_array(pair.source, fps=10).save(tmp_path / "in.mp4")
+    out = tmp_path / "out.mp4"
+    done = v2v(
+        "edit", tmp_path / "in.mp4", pair.instructions[0], "-o", out,
+        "--model", workdir / "export", "--lora", workdir / "edit" / "lora.safetensors", "--json",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    clip = video.read(out)
+    assert clip.frames.shape == pair.source.shape
+    score = subprocess.run(
+        [sys.executable, "tools/score_embedded.py", "--pairs", "6", "--model", workdir / "export", "--json"],
+        cwd=ROOT, env=ENV, capture_output=True, text=True, timeout=600,
+    )  # fmt: skip
+    assert score.returncode == 0, score.stderr[-3000:]
+    assert 0 <= json.loads(score.stdout.splitlines()[-1])["success"] <= 1
+
+
+def test_adapters_change_the_edit_and_leave_the_model_as_it_was(workdir):
+    model = pretrained.load_pretrained(str(workdir / "export"))
+    editor = EasyV2VEditor(model)
+    pair, _ = make_pair(7, T=5, H=32, W=32, edits=("sepia",), transition=0.0)
+
+    def edit():
+        return editor.edit_video(pair.source, "make it sepia", detail="model").frames
+
+    before = edit()
+    stronger = {"lora": export.load_tree(workdir / "edit" / "lora.safetensors")["lora"]}
+    stronger["lora"]["blocks"]["ffn"]["down"]["b"] = stronger["lora"]["blocks"]["ffn"]["down"]["b"] + 0.5
+    editor.load_lora_weights(stronger)
+    assert (edit() != before).any()
+    editor.unload_lora_weights()
+    np.testing.assert_array_equal(edit(), before)
+
+
+def test_bad_weights_are_refused_by_name(workdir, tmp_path):
+    with pytest.raises(InputError, match='expected "embedded" or a folder'):
+        pretrained.load_pretrained(str(tmp_path / "nowhere"))
+    tree = export.load_tree(workdir / "export" / "base.safetensors")
+    del tree["dit"]["head"]
+    tree["dit"]["extra"] = np.zeros(3, np.float32)
+    export.save_tree(tmp_path / "base.safetensors", tree)
+    like = export.load_tree(workdir / "export" / "base.safetensors")
+    with pytest.raises(InputError, match="dit/head/linear/kernel missing.*dit/extra unexpected"):
+        export.load_tree(tmp_path / "base.safetensors", like)
+    (tmp_path / "cut.safetensors").write_bytes((tmp_path / "base.safetensors").read_bytes()[:-100])
+    with pytest.raises(InputError, match="could not read it"):
+        export.load_tree(tmp_path / "cut.safetensors")
