@@ -8,7 +8,7 @@ Stages, each in its own folder of the workdir:
   latents   source, target, mask and reference of every pair, encoded once
   base      DiT and text encoder learn text-to-video and image-to-video on captions, everything trained
   edit      base frozen; LoRA and the embeddings of source, mask and reference learn the edits
-  export    float16 safetensors, vocabulary and configuration: a folder that `--model DIR` reads
+  export    safetensors (the VAE as int8), vocabulary and configuration: a folder that `--model DIR` reads
 Hardware, hours and scores of the shipped weights: v2v/weights/embedded/README.md.
 """
 
@@ -188,7 +188,7 @@ def export(cfg: Experiment, vae: dict, base: dict, adapter: dict, folder: Path) 
     folder.mkdir(parents=True, exist_ok=True)
     files.save_config(folder / "config.json", cfg.model)
     _tokenizer(cfg).backend.save(str(folder / "tokenizer.json"))
-    files.save_tree(folder / "vae.safetensors", {"vae": vae})
+    files.save_tree(folder / "vae.safetensors", {"vae": vae}, int8=True)
     files.save_tree(folder / "base.safetensors", base)
     files.save_tree(folder / "lora.safetensors", adapter)
     _say(f'exported to {folder}: v2v edit IN.mp4 "make it sepia" -o OUT.mp4 --model {folder}')
