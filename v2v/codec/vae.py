@@ -37,7 +37,8 @@ class VAE(nn.Module):
     def encode(self, video: Video) -> Latents:
         """Video in [-1, 1] to normalised latents, float32: the mode, never a sample."""
         b, T, H, W, _ = video.shape
-        self.cfg.latent_shape(T, H, W)  # raises with the remedy when the size doesn't fit
+        if not _streaming(self):
+            self.cfg.latent_shape(T, H, W)  # raises with the remedy when the size doesn't fit
         h = self.quant_conv(self.encoder(space_to_channels(video, self.cfg.patch)))
         return (h[..., : self.cfg.z_dim].astype(jnp.float32) - self._mean()) / self._std()
 
@@ -105,6 +106,7 @@ class Decoder(nn.Module):
     def __call__(self, x: FMap) -> FMap:
         cfg, dtype = self.cfg, jnp.dtype(self.cfg.dtype)
         widths = [cfg.decoder_base_dim * m for m in reversed(cfg.dim_mult)]
+        first = carry(self, x, 0) is None
         # ChannelNorm drops magnitude: without a bias to compare with, brightness would be lost before training could help
         x = CausalConv(widths[0], dtype=dtype, bias_std=1.0, name="conv_in")(x)
         x = Middle(widths[0], dtype, name="mid")(x)
@@ -115,7 +117,7 @@ class Decoder(nn.Module):
             if not last:
                 in_time = cfg.temporal_downsample[-1 - i]
                 x = Upsample(width, in_time, dtype, name=f"up_{i}_resample")(x)
-                x = x + dup_up(shortcut, 1 + in_time, 2, width)
+                x = x + dup_up(shortcut, 1 + in_time, 2, width, first)
         x = nn.silu(
             ChannelNorm(0.3, name="norm_out")(x)
         )  # a small gain keeps SiLU near its linear middle at first
@@ -144,8 +146,9 @@ class CausalConv(nn.Module):
         weight = self.param("kernel", init, (*self.kernel, x.shape[-1], self.features), jnp.float32)
         bias = self.param("bias", nn.initializers.normal(self.bias_std), (self.features,), jnp.float32)
         x, weight = x.astype(self.dtype), weight.astype(self.dtype)
-        if self.pad_t:
-            x = jnp.pad(x, ((0, 0), (kt - 1, 0), (0, 0), (0, 0), (0, 0)))
+        if self.pad_t and kt > 1:
+            past = carry(self, x, kt - 1)
+            x = _pad_front(x, kt - 1) if past is None else jnp.concatenate([past, x], 1)
         frames = (x.shape[1] - kt) // self.stride_t + 1
         taps = [x[:, i : i + (frames - 1) * self.stride_t + 1 : self.stride_t] for i in range(kt)]
         taps = jnp.concatenate(taps, -1)
@@ -246,6 +249,9 @@ class Downsample(nn.Module):
         if not self.in_time:
             return x
         conv = CausalConv(self.features, (3, 1, 1), self.dtype, stride_t=2, pad_t=False, name="time_conv")
+        past = carry(self, x, 1)
+        if past is not None:
+            return conv(jnp.concatenate([past, x], 1))
         if x.shape[1] < 3:  # a single frame has no window; the convolution must still own its parameters
             conv(jnp.zeros((1, 3, 1, 1, x.shape[-1]), x.dtype))
             return x[:, :1]
@@ -263,30 +269,50 @@ class Upsample(nn.Module):
     def __call__(self, x: FMap) -> FMap:
         if self.in_time:
             conv = CausalConv(2 * x.shape[-1], (3, 1, 1), self.dtype, name="time_conv")
+            alone = int(carry(self, x, 0) is None)  # frames that are not doubled: the first of a video
             b, T, H, W, c = x.shape
-            if T == 1:
-                conv(jnp.zeros((1, 1, 1, 1, c), x.dtype))
-            else:
-                pairs = conv(x[:, 1:]).reshape(b, T - 1, H, W, 2, c).transpose(0, 1, 4, 2, 3, 5)
-                x = jnp.concatenate([x[:, :1], pairs.reshape(b, 2 * (T - 1), H, W, c)], 1)
+            pairs = conv(x[:, alone:]).reshape(b, T - alone, H, W, 2, c).transpose(0, 1, 4, 2, 3, 5)
+            x = jnp.concatenate([x[:, :alone], pairs.reshape(b, 2 * (T - alone), H, W, c)], 1)
         x = jnp.repeat(jnp.repeat(x, 2, 2), 2, 3)
         return Conv2d(self.features, 3, self.dtype, pad=(1, 1), zero=True, name="conv")(x)
 
 
 def avg_down(x: FMap, ft: int, fs: int, out: int) -> FMap:
     """Space-time to channels (c, ft, fs, fs), then means over runs of channels; frames are padded with zeros in front."""
-    x = jnp.pad(x, ((0, 0), ((-x.shape[1]) % ft, 0), (0, 0), (0, 0), (0, 0)))
+    x = _pad_front(x, -x.shape[1] % ft)
     b, T, H, W, c = x.shape
     x = x.reshape(b, T // ft, ft, H // fs, fs, W // fs, fs, c).transpose(0, 1, 3, 5, 7, 2, 4, 6)
     return x.reshape(b, T // ft, H // fs, W // fs, out, -1).mean(-1)
 
 
-def dup_up(x: FMap, ft: int, fs: int, out: int) -> FMap:
-    """The adjoint shape: repeat channels, then channels (out, ft, fs, fs) to space-time; the first ft-1 frames are dropped."""
+def dup_up(x: FMap, ft: int, fs: int, out: int, first: bool = True) -> FMap:
+    """The adjoint shape: repeat channels, then channels (out, ft, fs, fs) to space-time; the first ft-1 frames of a video are dropped."""
     b, T, H, W, c = x.shape
     x = jnp.repeat(x, out * ft * fs * fs // c, -1).reshape(b, T, H, W, out, ft, fs, fs)
     x = x.transpose(0, 1, 5, 2, 6, 3, 7, 4).reshape(b, T * ft, H * fs, W * fs, out)
-    return x[:, ft - 1 :]
+    return x[:, ft - 1 :] if first else x
+
+
+def carry(module: nn.Module, x: FMap, frames: int) -> FMap | None:
+    """Streaming (stream.py): the last `frames` frames of `x` in the chunk before, None at the start of a video.
+
+    This chunk's are kept for the next in the collection `stream`. Where that collection isn't mutable, always None.
+    """
+    if not _streaming(module):
+        return None
+    past = module.get_variable("stream", "past")
+    seen = x if past is None else jnp.concatenate([past, x], 1)
+    seen = _pad_front(seen, max(0, frames - seen.shape[1]))
+    module.put_variable("stream", "past", seen[:, seen.shape[1] - frames :])
+    return past
+
+
+def _streaming(module: nn.Module) -> bool:
+    return module.is_mutable_collection("stream") and not module.is_initializing()
+
+
+def _pad_front(x: FMap, frames: int) -> FMap:
+    return jnp.pad(x, ((0, 0), (frames, 0), (0, 0), (0, 0), (0, 0)))
 
 
 def _conv2d(x, weight, stride, padding):
