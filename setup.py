@@ -6,7 +6,6 @@ from setuptools import find_packages, setup
 
 CORE = [
     "av>=14",
-    "einops>=0.8",
     "flax>=0.12",
     "ftfy>=6.2",
     "jax>=0.10",
@@ -23,10 +22,14 @@ CORE = [
 DATA = [  # what `v2v synth` and `v2v train` add: TFDS writes array_record without TensorFlow, grain reads it
     "array_record>=0.8",
     "grain>=0.2.12",
-    "importlib_resources>=6",
+    "importlib_resources>=6",  # tensorflow-datasets imports it without asking for it
     "orbax-checkpoint>=0.12,<0.13",
     "tensorflow-datasets>=4.9.9",
 ]
+CAPTIONS = [
+    "scenedetect>=0.6.4,<0.7"
+]  # cuts in captioned videos; 0.7 brings a second OpenCV over the headless one
+PARQUET = ["pyarrow>=15"]  # RefVIE's reference pictures
 PARITY = [  # the published implementations, which tests/parity compares with
     "diffusers>=0.37",
     "peft>=0.17",
@@ -46,8 +49,18 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(include=["v2v", "v2v.*", "data_synth", "data_synth.*"]),
-    package_data={"v2v": ["assets/*", "weights/embedded/*"], "data_synth.v2v_pairs": ["*.bib", "*.md"]},
+    package_data={
+        "v2v": ["assets/*", "weights/embedded/*"],
+        "data_synth.v2v_pairs": ["*.bib", "*.md"],
+        "data_synth.experts.examples": ["*.toml"],
+    },
     install_requires=[*CORE, *DATA],
-    extras_require={"test": TEST, "parity": [*TEST, *PARITY], "dev": DEV},
+    extras_require={
+        "captions": CAPTIONS,
+        "parquet": PARQUET,
+        "test": TEST,
+        "parity": [*TEST, *PARITY],
+        "dev": DEV,
+    },
     entry_points={"console_scripts": ["v2v=v2v.cli:main"]},
 )

@@ -31,10 +31,25 @@ from v2v.data.pairs import InputError
 HOPELESS = 500  # seeds after which fewer than one pair in fifty ends the build
 
 
-def synth(out: str | Path, pairs: int, seed: int = 0, workers: int = 1, *, edits: tuple[str, ...] = (),
-          frames: int = 9, height: int = 64, width: int = 64, transition: float = 0.5, clips: str = "",
-          license: str = "unknown", experts: Sequence[str] = (), sets: Sequence[str] = (), writer: str = "",
-          preview: str | Path = "", progress: Callable[[int], None] | None = None) -> dict:
+def synth(
+    out: str | Path,
+    pairs: int,
+    seed: int = 0,
+    workers: int = 1,
+    *,
+    edits: tuple[str, ...] = (),
+    frames: int = 9,
+    height: int = 64,
+    width: int = 64,
+    transition: float = 0.5,
+    clips: str = "",
+    license: str = "unknown",
+    experts: Sequence[str] = (),
+    sets: Sequence[str] = (),
+    writer: str = "",
+    preview: str | Path = "",
+    progress: Callable[[int], None] | None = None,
+) -> dict:
     """Builds a folder of pairs, readable by `tfds.builder_from_directory(out).as_data_source("train")`.
 
     Args:
@@ -56,14 +71,24 @@ def synth(out: str | Path, pairs: int, seed: int = 0, workers: int = 1, *, edits
     """
     out = Path(out)
     sources = Sources(str(clips), license, tuple(map(str, experts)), tuple(map(_named, sets)), str(writer))
-    request = {"pairs": int(pairs), "seed": int(seed), "edits": list(edits) or list(pipeline.FAMILIES),
-               "frames": int(frames), "height": int(height), "width": int(width), "transition": float(transition),
-               "version": pipeline.VERSION, "schema": pr.SCHEMA_VERSION}
+    request = {
+        "pairs": int(pairs),
+        "seed": int(seed),
+        "edits": list(edits) or list(pipeline.FAMILIES),
+        "frames": int(frames),
+        "height": int(height),
+        "width": int(width),
+        "transition": float(transition),
+        "version": pipeline.VERSION,
+        "schema": pr.SCHEMA_VERSION,
+    }
     if sources != Sources():
         request["sources"] = dataclasses.asdict(sources) | {"content": _fingerprint(sources)}
     request = json.loads(json.dumps(request))  # as it will be read back and compared
     _check(request, sources)
     done = _finished(out, request)
+    if preview:
+        _folder(Path(preview))
     if done is None:
         out.parent.mkdir(parents=True, exist_ok=True)
         name = hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()[:12]
@@ -79,15 +104,19 @@ def read(folder: str | Path):
     import tensorflow_datasets as tfds
 
     if not (Path(folder) / "dataset_info.json").is_file():
-        raise InputError(f"{folder}: expected a folder made by `v2v synth` (with dataset_info.json); "
-                         "make one or correct the path")
+        raise InputError(
+            f"{folder}: expected a folder made by `v2v synth` (with dataset_info.json); "
+            "make one or correct the path"
+        )
     return tfds.builder_from_directory(folder).as_data_source("train")
 
 
 def make_records(seeds: Sequence[int], **options) -> list[tuple[dict, None] | tuple[None, str]]:
     """`pipeline.make_block`, encoded: what a worker process does for one shard."""
-    return [(None, reason) if pair is None else (pr.encode(pair), None)
-            for pair, reason in pipeline.make_block(seeds, **options)]
+    return [
+        (None, reason) if pair is None else (pr.encode(pair), None)
+        for pair, reason in pipeline.make_block(seeds, **options)
+    ]
 
 
 def _build(out: Path, work: Path, request: dict, sources: Sources, workers: int, progress) -> dict:
@@ -111,8 +140,10 @@ def _build(out: Path, work: Path, request: dict, sources: Sources, workers: int,
         if not shards.full(error):
             raise
         shutil.rmtree(made, ignore_errors=True)
-        raise InputError(f"{work}: the disk is full; finished shards are kept there, "
-                         "free some space and run the same command again") from None
+        raise InputError(
+            f"{work}: the disk is full; finished shards are kept there, "
+            "free some space and run the same command again"
+        ) from None
     except BaseException:
         if not any((work / "shards").glob("*.shard")):
             shutil.rmtree(work, ignore_errors=True)
@@ -121,11 +152,20 @@ def _build(out: Path, work: Path, request: dict, sources: Sources, workers: int,
     return report.table()
 
 
-def _records(folder: Path, request: dict, sources: Sources, workers: int, report: Report, progress) -> Iterator[dict]:
+def _records(
+    folder: Path, request: dict, sources: Sources, workers: int, report: Report, progress
+) -> Iterator[dict]:
     """The first kept records in seed order, and the drops before the last of them in the report."""
     size = request["frames"], request["height"], request["width"]
-    make = functools.partial(make_records, T=size[0], H=size[1], W=size[2], edits=tuple(request["edits"]),
-                             transition=request["transition"], sources=sources)
+    make = functools.partial(
+        make_records,
+        T=size[0],
+        H=size[1],
+        W=size[2],
+        edits=tuple(request["edits"]),
+        transition=request["transition"],
+        sources=sources,
+    )
     last = pipeline.rows(request["edits"], sources)
     kept = tries = 0
     # Rendered pairs differ by their seeds; footage from outside comes with repetitions.
@@ -141,9 +181,11 @@ def _records(folder: Path, request: dict, sources: Sources, workers: int, report
             if record is None:
                 report.drop(reason)
                 if last is None and tries > HOPELESS and kept * 50 < tries:
-                    raise InputError(f"pairs: expected most seeds to give one, got {kept} of {tries} from seed "
-                                     f"{request['seed']} on; the last was dropped because of '{reason}'; "
-                                     "choose other edits or another size")
+                    raise InputError(
+                        f"pairs: expected most seeds to give one, got {kept} of {tries} from seed "
+                        f"{request['seed']} on; the last was dropped because of '{reason}'; "
+                        "choose other edits or another size"
+                    )
                 continue
             report.keep(record)
             kept += 1
@@ -154,8 +196,10 @@ def _records(folder: Path, request: dict, sources: Sources, workers: int, report
                 return
     if not kept:
         reasons = ", ".join(f"{reason} ({n})" for reason, n in report.dropped.most_common(5))
-        raise InputError(f"pairs: expected some from {', '.join(request['edits'])}, got none from seed {request['seed']} on; "
-                         f"dropped: {reasons or 'nothing, no row is left'}")
+        raise InputError(
+            f"pairs: expected some from {', '.join(request['edits'])}, got none from seed {request['seed']} on; "
+            f"dropped: {reasons or 'nothing, no row is left'}"
+        )
 
 
 def _sheets(out: Path, folder: Path, most: int = 8) -> None:
@@ -175,8 +219,10 @@ def _check(request: dict, sources: Sources) -> None:
     if request["seed"] < 0:
         raise InputError(f"seed: expected a non-negative integer, got {request['seed']}")
     if min(request["height"], request["width"]) < 16 or request["frames"] < 1:
-        raise InputError("clip size: expected at least 1 frame of 16 x 16 pixels, got "
-                         f"{request['frames']} of {request['height']} x {request['width']}")
+        raise InputError(
+            "clip size: expected at least 1 frame of 16 x 16 pixels, got "
+            f"{request['frames']} of {request['height']} x {request['width']}"
+        )
     if not 0 <= request["transition"] <= 1:
         raise InputError(f"transition: expected a probability between 0 and 1, got {request['transition']}")
     known = recipes.names(sources)
@@ -184,8 +230,21 @@ def _check(request: dict, sources: Sources) -> None:
         if name not in known or name not in recipes.FAMILIES and name not in pipeline.EDITS:
             recipes.recipe(name, sources)  # says what is wrong with it
     if "image" in request["edits"] and (request["frames"] > 1 or len(request["edits"]) > 1):
-        raise InputError("edits: image gives one-frame pairs, which can't share a set with longer ones; "
-                         "ask for it alone with --frames 1, or for lift")
+        raise InputError(
+            "edits: image gives one-frame pairs, which can't share a set with longer ones; "
+            "ask for it alone with --frames 1, or for lift"
+        )
+
+
+def _folder(preview: Path) -> None:
+    """Made before the pairs, which may take hours, and not after."""
+    try:
+        preview.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"--preview {preview}: expected a folder, or a place where one can be made, "
+            f"got '{error.strerror}'; name another"
+        ) from None
 
 
 def _named(text: str) -> tuple[str, str]:
@@ -203,7 +262,9 @@ def _fingerprint(sources: Sources) -> dict:
         if str(path) == ".":
             continue
         found = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
-        listing = "\n".join(f"{p.relative_to(path) if p != path else p.name} {p.stat().st_size}" for p in found)
+        listing = "\n".join(
+            f"{p.relative_to(path) if p != path else p.name} {p.stat().st_size}" for p in found
+        )
         content = path.read_bytes() if path.is_file() and path.suffix == ".toml" else listing.encode()
         out[str(path)] = hashlib.sha256(content).hexdigest()[:16]
     return out
@@ -216,9 +277,12 @@ def _finished(out: Path, request: dict) -> dict | None:
     try:
         report = json.loads((out / "report.json").read_text())
     except (OSError, ValueError):
-        raise InputError(f"{out}: expected a new folder, got one with other contents; "
-                         "choose another --out or remove it") from None
+        raise InputError(
+            f"{out}: expected a new folder, got one with other contents; choose another --out or remove it"
+        ) from None
     if report.get("request") != request:
-        raise InputError(f"{out}: holds pairs of another request ({json.dumps(report.get('request'))}); "
-                         "choose another --out or remove it")
+        raise InputError(
+            f"{out}: holds pairs of another request ({json.dumps(report.get('request'))}); "
+            "choose another --out or remove it"
+        )
     return report

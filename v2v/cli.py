@@ -27,6 +27,22 @@ examples:
   v2v edit in.mp4 "use the colours of the reference" -o out.mp4 --reference painting.jpg
 """
 
+RECIPES = """\
+recipes (a family gives its members, evenly; without --recipes: local and photometric):
+  local               recolour, remove, insert, replace, background: rendered scenes, exact truth
+  photometric         greyscale, sepia, night, warmer, colder, negative, brighter, darker, more saturated,
+                      less saturated, posterise, blur, autumn, winter, spring, palette
+  control             to-X and from-X for X in canny, soft-edges, flow, inpainting, outpainting, greyscale, blur,
+                      negation, saturation, contrast, brightness, pixelation, wave, posterisation, noise, overlay,
+                      low-resolution, frame-drop, depth, segmentation, motion
+  lift, image         pairs of pictures, moved and still (image: alone, with --frames 1)
+  removal, insertion  an object taken out of, or put into, a static shot
+  captions            a captioned long video, continued; needs --set captions=FILE and pip install 'v2v[captions]'
+  senorita, ditto, insvie, openve, refvie, gpt-image-edit
+                      published sets; need --set NAME=FOLDER
+  to-X, from-X, X     external experts; need --expert (fields: data_synth/experts/protocol.py)
+"""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command line; returns the exit code."""
@@ -101,13 +117,30 @@ def _parser() -> argparse.ArgumentParser:
                       help="show the model's picture outside mask and time range too")  # fmt: skip
 
     synth = command(
-        "synth", _synth, "make training pairs (source, instruction, edited clip, mask, reference)"
+        "synth", _synth, "make training pairs (source, instruction, edited clip, mask, reference)", RECIPES
     )
     synth.add_argument("--out", required=True, metavar="DIR", help="folder to make")
     synth.add_argument("--pairs", required=True, type=int, metavar="N", help="how many")
-    synth.add_argument("--recipes", default="", metavar="a,b,c", help="kinds of edit (default: all, evenly)")
+    synth.add_argument("--recipes", default="", metavar="a,b,c", help="kinds of edit, listed below")
     synth.add_argument("--workers", type=int, default=1, metavar="N", help="processes (default: 1)")
     synth.add_argument("--seed", type=int, default=0, metavar="N", help="first seed (default: 0)")
+    synth.add_argument(
+        "--preview", default="", metavar="DIR", help="folder for a contact sheet of every edit"
+    )
+    synth.add_argument("--frames", type=int, default=9, metavar="N", help="length of the clips (default: 9)")
+    synth.add_argument("--height", type=int, default=64, metavar="N", help="in pixels (default: 64)")
+    synth.add_argument("--width", type=int, default=64, metavar="N", help="in pixels (default: 64)")
+    synth.add_argument("--transition", type=float, default=0.5, metavar="P",
+                       help="probability that an edit begins inside the clip (default: 0.5)")  # fmt: skip
+    synth.add_argument("--clips", default="", metavar="DIR",
+                       help="videos for control, removal, insertion and experts (default: rendered scenes)")  # fmt: skip
+    synth.add_argument("--license", default="unknown", metavar="TEXT", help="of those clips, to be recorded")
+    synth.add_argument("--expert", action="append", default=[], metavar="TOML",
+                       help="file of an external expert; may be repeated")  # fmt: skip
+    synth.add_argument("--set", action="append", default=[], metavar="NAME=PATH",
+                       help="place of a published set or caption file; may be repeated")  # fmt: skip
+    synth.add_argument("--writer", default="", metavar="TOML",
+                       help="file of a language model that turns captions into instructions (default: rules)")  # fmt: skip
 
     train = command(
         "train",
@@ -185,7 +218,24 @@ def _synth(args: argparse.Namespace) -> dict:
 
     with tqdm(total=args.pairs, unit=" pairs", disable=not _bars(args)) as bar:
         names = tuple(filter(None, args.recipes.split(",")))
-        report = synth(args.out, args.pairs, args.seed, args.workers, edits=names, progress=bar.update)
+        report = synth(
+            args.out,
+            args.pairs,
+            args.seed,
+            args.workers,
+            edits=names,
+            frames=args.frames,
+            height=args.height,
+            width=args.width,
+            transition=args.transition,
+            clips=args.clips,
+            license=args.license,
+            experts=args.expert,
+            sets=args.set,
+            writer=args.writer,
+            preview=args.preview,
+            progress=bar.update,
+        )
     return {"output": args.out, **report}
 
 
