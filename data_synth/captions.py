@@ -74,7 +74,11 @@ class Mined:
             if isinstance(text, cw.Unwritten):
                 out[i] = text.reason
             else:
-                out[i] = self._pair(self.events[seeds[i]], text, seeds[i], T, H, W) if text else "empty instruction"
+                out[i] = (
+                    self._pair(self.events[seeds[i]], text, seeds[i], T, H, W)
+                    if text
+                    else "empty instruction"
+                )
         return out
 
     def _pair(self, event: Event, text: str, seed: int, T: int, H: int, W: int) -> Pair | str:
@@ -90,13 +94,27 @@ class Mined:
             return "too close to the end"
         if any((i - T) / FPS < cut < (i + T) / FPS for cut in self.cuts(str(event.video))):
             return "scene cut inside"
-        both = cl.fit(video.frames[index[i - T:i + T]], H, W)
+        both = cl.fit(video.frames[index[i - T : i + T]], H, W)
         return Pair(
-            source=both[:T], target=both[T:], mask=np.full((T, H, W), 255, np.uint8), reference=None,
-            instructions=(text,), source_caption="a video", target_caption=event.caption, edit="continuation",
-            recipe="captions", seed=seed, active=(0, T),
-            provenance={"clip": event.video.name, "start": event.start, "end": event.end, "license": "unknown",
-                        "writer": self.writer.version})
+            source=both[:T],
+            target=both[T:],
+            mask=np.full((T, H, W), 255, np.uint8),
+            reference=None,
+            instructions=(text,),
+            source_caption="a video",
+            target_caption=event.caption,
+            edit="continuation",
+            recipe="captions",
+            seed=seed,
+            active=(0, T),
+            provenance={
+                "clip": event.video.name,
+                "start": event.start,
+                "end": event.end,
+                "license": "unknown",
+                "writer": self.writer.version,
+            },
+        )
 
 
 def recipe(path: str | Path, writer: str = "") -> Mined:
@@ -117,11 +135,19 @@ def read(path: str | Path) -> list[Event]:
     path = Path(path)
     try:
         text = path.read_text()
-        lines = [json.loads(line) for line in text.splitlines() if line.strip()] if path.suffix == ".jsonl" else None
-        events = _plain(lines, path.parent) if lines is not None else _activitynet(json.loads(text), path.parent)
+        lines = (
+            [json.loads(line) for line in text.splitlines() if line.strip()]
+            if path.suffix == ".jsonl"
+            else None
+        )
+        events = (
+            _plain(lines, path.parent) if lines is not None else _activitynet(json.loads(text), path.parent)
+        )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{path}: expected ActivityNet-Captions JSON or JSONL of video, start, end, caption; "
-                         f"got {type(error).__name__}: {error}") from None
+        raise InputError(
+            f"{path}: expected ActivityNet-Captions JSON or JSONL of video, start, end, caption; "
+            f"got {type(error).__name__}: {error}"
+        ) from None
     events.sort(key=lambda e: (str(e.video), e.start, e.end))
     out, open_until, video = [], 0.0, None
     for event in events:
@@ -169,8 +195,10 @@ def _scenedetect():
     try:
         from scenedetect import ContentDetector, detect
     except ImportError:
-        raise InputError("captions: expected PySceneDetect to find scene cuts, which is not installed; "
-                         "install it with: pip install 'v2v[captions]'") from None
+        raise InputError(
+            "captions: expected PySceneDetect to find scene cuts, which is not installed; "
+            "install it with: pip install 'v2v[captions]'"
+        ) from None
     return detect, ContentDetector
 
 
@@ -185,8 +213,12 @@ def _activitynet(table: dict, folder: Path) -> list[Event]:
 
 
 def _plain(lines: list[dict], folder: Path) -> list[Event]:
-    return [_event(folder / line["video"], float(line["start"]), float(line["end"]), line["caption"], float("inf"))
-            for line in lines]
+    return [
+        _event(
+            folder / line["video"], float(line["start"]), float(line["end"]), line["caption"], float("inf")
+        )
+        for line in lines
+    ]
 
 
 def _event(video: Path, start: float, end: float, caption: str, duration: float) -> Event:

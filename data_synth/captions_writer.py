@@ -35,7 +35,8 @@ describes no event that could be asked for, its instruction is an empty string. 
 answer with nothing but a JSON list of as many strings, in the same order."""
 
 _TYPES = {"url": str, "model": str, "key": str, "cache": str, "batch": int, "retries": int, "seconds": float}
-_VERBS = frozenset("""add adjust aim appear apply approach arrive attach attempt back balance bake bathe beat begin bend bite
+_VERBS = frozenset(
+    """add adjust aim appear apply approach arrive attach attempt back balance bake bathe beat begin bend bite
 blend blow board boil bounce bow bowl box break bring brush build bump burn bury buy call carry carve catch celebrate
 change chase check cheer chew chop clap clean clear climb close collect come compete complete continue cook cover crash
 crawl cross cry curl cut dance demonstrate descend dig dip disappear display dive do drag draw drink drive drop dry dunk
@@ -51,12 +52,26 @@ slam slap sleep slice slide slip smash smell smile smoke sneeze snow solve speak
 squat squeeze stand start steer step stick stir stop stretch strike surf sweep swim swing switch take talk tap taste
 teach tear tell throw tie tighten tilt toss touch train travel trim trip try tumble turn twirl twist type unfold unlock
 unwrap use vacuum wait wake walk wash watch water wave wear weigh whip whisk whistle wink wipe work wrap wrestle write yell zoom
-""".split())
-_IRREGULAR = {"has": "have", "does": "do", "goes": "go", "is": "be", "are": "be", "lies": "lie", "ties": "tie", "dies": "die"}
+""".split()
+)
+_IRREGULAR = {
+    "has": "have",
+    "does": "do",
+    "goes": "go",
+    "is": "be",
+    "are": "be",
+    "lies": "lie",
+    "ties": "tie",
+    "dies": "die",
+}
 _OBJECTS = {"he": "him", "she": "her", "they": "them", "it": "it", "we": "us", "i": "me"}
-_PLURALS = frozenset("two three four five several many some people men women children kids they we players dogs cats "
-                     "boys girls others both all".split())
-_DETERMINERS = frozenset("a an the his her their its this that these those one another each to of in on at with".split())
+_PLURALS = frozenset(
+    "two three four five several many some people men women children kids they we players dogs cats "
+    "boys girls others both all".split()
+)
+_DETERMINERS = frozenset(
+    "a an the his her their its this that these those one another each to of in on at with".split()
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,19 +106,21 @@ class Rules:
 def imperative(caption: str) -> str:
     """One sentence by rule; "" when no rule applies."""
     sentence = re.split(r"(?<=[a-z])[.!?](?:\s|$)", caption.strip())[0].strip().rstrip(".!?")
-    sentence = re.sub(r"^(then|next|after that|finally|afterwards|later|meanwhile|and)\b,?\s*", "", sentence, flags=re.I)
+    sentence = re.sub(
+        r"^(then|next|after that|finally|afterwards|later|meanwhile|and)\b,?\s*", "", sentence, flags=re.I
+    )
     words = sentence.split()
     for i in range(1, len(words)):
         subject, before = words[:i], words[i - 1].lower().strip(",")
         word = words[i].lower().strip(",")
         if word in ("is", "are") and i + 1 < len(words) and words[i + 1].lower().endswith("ing"):
-            return _sentence(subject, ["start", *words[i + 1:]])
+            return _sentence(subject, ["start", *words[i + 1 :]])
         if before in _DETERMINERS:
             continue
         plural = any(w.lower().strip(",") in _PLURALS for w in subject)
         base = word if plural and word in _VERBS else _base(word)
         if base:
-            return _sentence(subject, [base, *_joined(words[i + 1:], plural)])
+            return _sentence(subject, [base, *_joined(words[i + 1 :], plural)])
     return ""
 
 
@@ -117,17 +134,23 @@ def endpoint(path: str | Path) -> Endpoint:
     try:
         table = tomllib.loads(path.read_text())
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise InputError(f"{path}: expected a TOML file that describes a caption writer, got {error}") from None
+        raise InputError(
+            f"{path}: expected a TOML file that describes a caption writer, got {error}"
+        ) from None
     if type(table.get("seconds")) is int:
         table["seconds"] = float(table["seconds"])
     wrong = [key for key, value in table.items() if type(value) is not _TYPES.get(key)]
     if wrong:
-        raise InputError(f"{path}: {wrong[0]}: expected one of {', '.join(f'{k} ({t.__name__})' for k, t in _TYPES.items())}; "
-                         f"got {table[wrong[0]]!r}")
+        raise InputError(
+            f"{path}: {wrong[0]}: expected one of {', '.join(f'{k} ({t.__name__})' for k, t in _TYPES.items())}; "
+            f"got {table[wrong[0]]!r}"
+        )
     if not table.get("url") or not table.get("model"):
         raise InputError(f"{path}: expected url and model; add them")
     if table.get("key") and table["key"] not in os.environ:
-        raise InputError(f"{path}: key: expected an environment variable {table['key']}, which is not set; set it")
+        raise InputError(
+            f"{path}: key: expected an environment variable {table['key']}, which is not set; set it"
+        )
     return Endpoint(**{**table, "cache": str(path.parent / table.get("cache", "writer-cache"))})
 
 
@@ -152,7 +175,7 @@ class Endpoint:
         out: list[str | Unwritten | None] = [self._kept(caption) for caption in captions]
         asked = [i for i, text in enumerate(out) if text is None]
         for start in range(0, len(asked), self.batch):
-            part = asked[start:start + self.batch]
+            part = asked[start : start + self.batch]
             answers = self._ask([captions[i] for i in part])
             for i, answer in zip(part, answers, strict=True):
                 out[i] = answer
@@ -184,12 +207,20 @@ class Endpoint:
         return [Unwritten(reason)] * len(captions)
 
     def _post(self, captions: list[str]) -> str:
-        body = {"model": self.model, "temperature": 0,
-                "messages": [{"role": "system", "content": PROMPT}, {"role": "user", "content": json.dumps(captions)}]}
+        body = {
+            "model": self.model,
+            "temperature": 0,
+            "messages": [
+                {"role": "system", "content": PROMPT},
+                {"role": "user", "content": json.dumps(captions)},
+            ],
+        }
         headers = {"Content-Type": "application/json"}
         if self.key:
             headers["Authorization"] = f"Bearer {os.environ[self.key]}"
-        request = urllib.request.Request(self.url.rstrip("/") + "/chat/completions", json.dumps(body).encode(), headers)
+        request = urllib.request.Request(
+            self.url.rstrip("/") + "/chat/completions", json.dumps(body).encode(), headers
+        )
         with urllib.request.urlopen(request, timeout=self.seconds) as answer:
             return json.loads(answer.read(1 << 24))["choices"][0]["message"]["content"]
 
@@ -213,7 +244,7 @@ class Endpoint:
 
 def _strings(content: str) -> list[str]:
     """The JSON list in an answer, which models like to wrap in a code fence."""
-    out = json.loads(content[content.index("["):content.rindex("]") + 1])
+    out = json.loads(content[content.index("[") : content.rindex("]") + 1])
     if not all(isinstance(text, str) for text in out):
         raise ValueError("not a list of strings")
     return out
@@ -221,8 +252,11 @@ def _strings(content: str) -> list[str]:
 
 def _sentence(subject: list[str], rest: list[str]) -> str:
     first = subject[0]
-    subject = [_OBJECTS[first.lower()]] if len(subject) == 1 and first.lower() in _OBJECTS else \
-        [first.lower() if first.lower() in _DETERMINERS | _PLURALS else first, *subject[1:]]
+    subject = (
+        [_OBJECTS[first.lower()]]
+        if len(subject) == 1 and first.lower() in _OBJECTS
+        else [first.lower() if first.lower() in _DETERMINERS | _PLURALS else first, *subject[1:]]
+    )
     return " ".join(["make", *subject, *rest])
 
 
@@ -243,7 +277,11 @@ def _base(word: str) -> str:
         return _IRREGULAR[word]
     if not word.endswith("s"):
         return ""
-    for base in (word[:-1], word[:-2] if word.endswith("es") else "", word[:-3] + "y" if word.endswith("ies") else ""):
+    for base in (
+        word[:-1],
+        word[:-2] if word.endswith("es") else "",
+        word[:-3] + "y" if word.endswith("ies") else "",
+    ):
         if base in _VERBS:
             return base
     return ""

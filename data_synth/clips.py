@@ -68,8 +68,11 @@ class Folder:
         first = int(rng.integers(len(frames) - T + 1))
         note = path.with_suffix(".txt")
         caption = note.read_text().strip() if note.is_file() else ""
-        return Clip(fit(frames[first:first + T], H, W), caption,
-                    {"clip": name, "first_frame": first, "license": self.license})
+        return Clip(
+            fit(frames[first : first + T], H, W),
+            caption,
+            {"clip": name, "first_frame": first, "license": self.license},
+        )
 
 
 def folder(root: str | Path, license: str = "unknown") -> Folder:
@@ -80,11 +83,18 @@ def folder(root: str | Path, license: str = "unknown") -> Folder:
     """
     root = Path(root)
     try:
-        files = tuple(sorted(str(p.relative_to(root)) for p in _walk(root)
-                             if p.suffix.lower() in ENDINGS and not p.stem.endswith(".mask")))
+        files = tuple(
+            sorted(
+                str(p.relative_to(root))
+                for p in _walk(root)
+                if p.suffix.lower() in ENDINGS and not p.stem.endswith(".mask")
+            )
+        )
     except OSError as error:
-        raise InputError(f"{root}: expected a readable folder of clips, got {error.strerror.lower()}; "
-                         "correct the path or its permissions") from None
+        raise InputError(
+            f"{root}: expected a readable folder of clips, got {error.strerror.lower()}; "
+            "correct the path or its permissions"
+        ) from None
     if not files:
         raise InputError(f"{root}: expected at least one video ({', '.join(ENDINGS)}), found none")
     return Folder(str(root), files, license)
@@ -101,7 +111,7 @@ def fit(video: np.ndarray, H: int, W: int) -> np.ndarray:
     top, left = (size[1] - H) // 2, (size[0] - W) // 2
     out = np.empty((T, H, W, 3), np.uint8)
     for k in range(T):
-        out[k] = cv2.resize(video[k], size, interpolation=method)[top:top + H, left:left + W]
+        out[k] = cv2.resize(video[k], size, interpolation=method)[top : top + H, left : left + W]
     return out
 
 

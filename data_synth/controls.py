@@ -46,16 +46,45 @@ def truth_pair(name: str, forward: bool, seed: int, T: int, H: int, W: int) -> P
     return assemble(name, forward, clip, Control(video), seed)
 
 
-def assemble(name: str, forward: bool, clip: cl.Clip, made: Control, seed: int, *, noun: str = "",
-             expert: dict | None = None) -> Pair:
+def assemble(
+    name: str,
+    forward: bool,
+    clip: cl.Clip,
+    made: Control,
+    seed: int,
+    *,
+    noun: str = "",
+    expert: dict | None = None,
+) -> Pair:
     """Clip and control video → Pair in the asked direction. `expert` (name, version) is recorded in the provenance."""
     T, H, W, _ = clip.video.shape
-    mask = np.full((T, H, W), 255, np.uint8) if made.mask is None else np.where(made.mask, 255, 0).astype(np.uint8)
-    sides = [(clip.video, clip.caption or "a video"), (made.video, control_words.caption_of(name, clip.caption, made.slots, noun))]
+    mask = (
+        np.full((T, H, W), 255, np.uint8)
+        if made.mask is None
+        else np.where(made.mask, 255, 0).astype(np.uint8)
+    )
+    sides = [
+        (clip.video, clip.caption or "a video"),
+        (made.video, control_words.caption_of(name, clip.caption, made.slots, noun)),
+    ]
     (source, before), (target, after) = sides if forward else sides[::-1]
     words = control_words.sentences(name, forward, made.slots, clip.caption, stream(seed, "words"), noun)
     return Pair(
-        source=source, target=target, mask=mask, reference=None, instructions=words, source_caption=before,
-        target_caption=after, edit=f"{'to' if forward else 'from'}-{name}", recipe="control", seed=seed,
-        provenance={**clip.origin, "slots": made.slots, "expert": expert or {"name": name, "version": VERSION},
-                    "direction": "to" if forward else "from"}, active=(0, T))
+        source=source,
+        target=target,
+        mask=mask,
+        reference=None,
+        instructions=words,
+        source_caption=before,
+        target_caption=after,
+        edit=f"{'to' if forward else 'from'}-{name}",
+        recipe="control",
+        seed=seed,
+        provenance={
+            **clip.origin,
+            "slots": made.slots,
+            "expert": expert or {"name": name, "version": VERSION},
+            "direction": "to" if forward else "from",
+        },
+        active=(0, T),
+    )

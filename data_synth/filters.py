@@ -21,7 +21,10 @@ MIN_DETAIL = 2.0  # least standard deviation of a frame, in grey levels
 MIN_MOTION = 0.25  # least mean |last frame - first frame|, in grey levels
 WORDS = (2, 22)  # least and greatest length of an instruction of the default mix (the embedded model's)
 WORDS_ELSE = (2, 200)
-CUT = (40.0, 4.0)  # a cut: mean |frame - next| above this many grey levels and this many times the clip's median
+CUT = (
+    40.0,
+    4.0,
+)  # a cut: mean |frame - next| above this many grey levels and this many times the clip's median
 
 
 def keep(pair: Pair) -> tuple[bool, str]:
@@ -44,7 +47,9 @@ def fingerprint(pair: Pair) -> str:
     for video in (pair.source, pair.target):
         luma = cv2.cvtColor(video[len(video) // 2], cv2.COLOR_RGB2GRAY)
         small = cv2.resize(luma, (9, 8), interpolation=cv2.INTER_AREA).astype(np.int16)
-        looks.append(np.packbits(small[:, 1:] > small[:, :-1]).tobytes().hex() + f"{int(luma.mean()) // 16:x}")
+        looks.append(
+            np.packbits(small[:, 1:] > small[:, :-1]).tobytes().hex() + f"{int(luma.mean()) // 16:x}"
+        )
     return " ".join([pair.edit, *looks])
 
 
@@ -73,7 +78,9 @@ def _cut(pair: Pair, difference: np.ndarray) -> str:
     video = _footage(pair)
     if len(video) < 4 or pair.recipe in ("local", "photometric"):  # rendered: there is none
         return ""
-    steps = np.array([np.abs(b.astype(np.int16) - a).mean() for a, b in zip(video[:-1], video[1:], strict=True)])
+    steps = np.array(
+        [np.abs(b.astype(np.int16) - a).mean() for a, b in zip(video[:-1], video[1:], strict=True)]
+    )
     return "cut inside" if steps.max() > max(CUT[0], CUT[1] * float(np.median(steps))) else ""
 
 
@@ -85,7 +92,11 @@ def _wordy(pair: Pair, difference: np.ndarray) -> str:
 
 def _empty(pair: Pair, difference: np.ndarray) -> str:
     start, end = pair.active
-    return "mask too small" if np.count_nonzero(pair.mask[start:end]) < MIN_AREA * pair.mask[start:end].size else ""
+    return (
+        "mask too small"
+        if np.count_nonzero(pair.mask[start:end]) < MIN_AREA * pair.mask[start:end].size
+        else ""
+    )
 
 
 def _leak(pair: Pair, difference: np.ndarray) -> str:

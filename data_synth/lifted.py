@@ -40,11 +40,22 @@ def lifted(still: Pair, rng: np.random.Generator, T: int, H: int, W: int) -> Pai
     if reference is not None:
         reference = lifting.vary_reference(reference, rng)
     return Pair(
-        source=_reduced(source, H, W), target=_reduced(target, H, W), reference=reference,
-        mask=np.where(_reduced(mask, H, W) > 0, 255, 0).astype(np.uint8), instructions=still.instructions,
-        source_caption=still.source_caption, target_caption=still.target_caption, edit=still.edit, recipe="lift",
-        seed=still.seed, active=(0, T),
-        provenance={**still.provenance, "lifted": {"first": moves[0].round(6).tolist(), "last": moves[-1].round(6).tolist()}})
+        source=_reduced(source, H, W),
+        target=_reduced(target, H, W),
+        reference=reference,
+        mask=np.where(_reduced(mask, H, W) > 0, 255, 0).astype(np.uint8),
+        instructions=still.instructions,
+        source_caption=still.source_caption,
+        target_caption=still.target_caption,
+        edit=still.edit,
+        recipe="lift",
+        seed=still.seed,
+        active=(0, T),
+        provenance={
+            **still.provenance,
+            "lifted": {"first": moves[0].round(6).tolist(), "last": moves[-1].round(6).tolist()},
+        },
+    )
 
 
 def _reduced(video: np.ndarray, H: int, W: int) -> np.ndarray:

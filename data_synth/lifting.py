@@ -94,14 +94,20 @@ def warp(picture: np.ndarray, moves: np.ndarray) -> np.ndarray:
     out = np.empty((len(moves), *picture.shape), np.uint8)
     for k, matrix in enumerate(moves):
         # A replicated border only serves positions that rounding puts 1e-12 pixels outside.
-        frame = cv2.warpAffine(exact, matrix, (W, H), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-                               borderMode=cv2.BORDER_REPLICATE)
+        frame = cv2.warpAffine(
+            exact,
+            matrix,
+            (W, H),
+            flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+            borderMode=cv2.BORDER_REPLICATE,
+        )
         out[k] = np.clip(frame + 0.5, 0, 255)
     return out
 
 
-def lift(source: np.ndarray, target: np.ndarray, mask: np.ndarray,
-         moves: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def lift(
+    source: np.ndarray, target: np.ndarray, mask: np.ndarray, moves: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Lifts an image pair and its mask along one trajectory.
 
     Args:

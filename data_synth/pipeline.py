@@ -39,8 +39,16 @@ EDITS = (*ed.LOCAL, *PHOTOMETRIC)
 cv2.setNumThreads(1)  # one process is one worker; threads inside it only fight the others
 
 
-def make_pair(seed: int, *, T: int = 9, H: int = 64, W: int = 64, edits: tuple[str, ...] | None = None,
-              transition: float = 0.5, sources: Sources = NOTHING) -> tuple[Pair, None] | tuple[None, str]:
+def make_pair(
+    seed: int,
+    *,
+    T: int = 9,
+    H: int = 64,
+    W: int = 64,
+    edits: tuple[str, ...] | None = None,
+    transition: float = 0.5,
+    sources: Sources = NOTHING,
+) -> tuple[Pair, None] | tuple[None, str]:
     """One training pair, or the reason why this seed gives none.
 
     Args:
@@ -54,8 +62,16 @@ def make_pair(seed: int, *, T: int = 9, H: int = 64, W: int = 64, edits: tuple[s
     return make_block((seed,), T=T, H=H, W=W, edits=edits, transition=transition, sources=sources)[0]
 
 
-def make_block(seeds: Sequence[int], *, T: int = 9, H: int = 64, W: int = 64, edits: tuple[str, ...] | None = None,
-               transition: float = 0.5, sources: Sources = NOTHING) -> list[tuple[Pair, None] | tuple[None, str]]:
+def make_block(
+    seeds: Sequence[int],
+    *,
+    T: int = 9,
+    H: int = 64,
+    W: int = 64,
+    edits: tuple[str, ...] | None = None,
+    transition: float = 0.5,
+    sources: Sources = NOTHING,
+) -> list[tuple[Pair, None] | tuple[None, str]]:
     """`make_pair` for many seeds; recipes that have a batched form (external experts) get theirs together."""
     entries = tuple(FAMILIES) if edits is None else edits
     finite = rows(entries, sources)
@@ -96,7 +112,9 @@ def make_clip(seed: int, *, T: int = 9, H: int = 64, W: int = 64) -> tuple[np.nd
     """
     rng = stream(seed, "clip")
     bare = rng.random() < 0.25
-    scene = draw.sample_scene(rng, aspect=W / H, objects=(0, 0) if bare else (1, 3), rich=bare or rng.random() < 0.3)
+    scene = draw.sample_scene(
+        rng, aspect=W / H, objects=(0, 0) if bare else (1, 3), rich=bare or rng.random() < 0.3
+    )
     video, caption = rn.render(scene, T, H, W), sc.caption(scene)
     if rng.random() < 0.33:
         style = str(rng.choice(list(instruct.STYLES)))
@@ -104,7 +122,9 @@ def make_clip(seed: int, *, T: int = 9, H: int = 64, W: int = 64) -> tuple[np.nd
     return video, caption
 
 
-def generate(n: int, seed: int = 0, workers: int = 1, *, dropped: Counter | None = None, **options) -> Iterator[Pair]:
+def generate(
+    n: int, seed: int = 0, workers: int = 1, *, dropped: Counter | None = None, **options
+) -> Iterator[Pair]:
     """The first n pairs that seeds seed, seed + 1, ... give, in that order whatever the number of workers.
 
     Args:
@@ -133,8 +153,10 @@ def first_kept(make: Callable, n: int, seed: int, workers: int, dropped: Counter
             if dropped is not None:
                 dropped[reason] += 1
             if tries > 500 and count * 50 < tries:
-                raise InputError(f"pairs: expected most seeds to give one, got {count} of {tries} from seed {seed} on; "
-                                 f"the last was dropped because of '{reason}'; choose other edits or another size")
+                raise InputError(
+                    f"pairs: expected most seeds to give one, got {count} of {tries} from seed {seed} on; "
+                    f"the last was dropped because of '{reason}'; choose other edits or another size"
+                )
     finally:
         results.close()
 
@@ -144,11 +166,15 @@ def _choose_edit(rng: np.random.Generator, entries: Sequence[str], sources: Sour
     family = recipes.FAMILIES.get(entry, (entry,))
     name = family[int(rng.integers(len(family)))]
     if name not in recipes.names(sources):
-        raise InputError(f"edits: expected names among {', '.join(recipes.names(sources))}; got {entry or 'none'!r}")
+        raise InputError(
+            f"edits: expected names among {', '.join(recipes.names(sources))}; got {entry or 'none'!r}"
+        )
     return name
 
 
-def _finish(name: str, made: Pair | str, seed: int, transition: float) -> tuple[Pair, None] | tuple[None, str]:
+def _finish(
+    name: str, made: Pair | str, seed: int, transition: float
+) -> tuple[Pair, None] | tuple[None, str]:
     if isinstance(made, str):
         return None, f"{name}: {made}"
     made = tr.add_transition(made, stream(seed, "transition"), transition)
@@ -163,4 +189,6 @@ def _map_in_order(function: Callable, seeds: Iterator[int], workers: int, block:
         return
     with multiprocessing.get_context("spawn").Pool(workers) as pool:  # spawn: a fork would copy JAX's threads
         while True:
-            yield from pool.imap(function, list(itertools.islice(seeds, block)), chunksize=max(1, block // 16 // workers))
+            yield from pool.imap(
+                function, list(itertools.islice(seeds, block)), chunksize=max(1, block // 16 // workers)
+            )

@@ -30,7 +30,9 @@ def names(experts: tuple[str, ...]) -> list[str]:
         out += [f"to-{spec.name}", f"from-{spec.name}"] if spec.role == "control" else [spec.name]
     repeated = {name for name in out if out.count(name) > 1}
     if repeated:
-        raise InputError(f"experts: expected different names, got {', '.join(sorted(repeated))} twice; rename one")
+        raise InputError(
+            f"experts: expected different names, got {', '.join(sorted(repeated))} twice; rename one"
+        )
     return out
 
 
@@ -79,7 +81,9 @@ class Plugged:
 
     def _job(self, seed: int, clip) -> Job:
         if self.spec.role == "edit":
-            return Job(clip.video, self.spec.prompts[int(stream(seed, "prompt").integers(len(self.spec.prompts)))])
+            return Job(
+                clip.video, self.spec.prompts[int(stream(seed, "prompt").integers(len(self.spec.prompts)))]
+            )
         if self.spec.role == "remove":
             return Job(clip.video, f"remove the {clip.thing}", np.where(clip.mask, 255, 0).astype(np.uint8))
         return Job(clip.video)
@@ -89,8 +93,15 @@ class Plugged:
         expert = {"name": self.spec.name, "version": self.spec.version, "license": self.spec.license}
         if self.spec.role == "control":
             noun = self.spec.noun or self.spec.name
-            return controls.assemble(self.spec.name, self.name.startswith("to-"), clip, Control(answer), seed,
-                                     noun=noun, expert=expert)
+            return controls.assemble(
+                self.spec.name,
+                self.name.startswith("to-"),
+                clip,
+                Control(answer),
+                seed,
+                noun=noun,
+                expert=expert,
+            )
         if self.spec.role == "remove":
             words = tuple(t.format(object=clip.thing) for t in instruct.LOCAL_TEMPLATES["remove"][:5])
             before, after, mask = clip.caption, clip.caption_without, job.mask
@@ -99,9 +110,20 @@ class Plugged:
         else:
             words, before = (job.prompt,), clip.caption or "a video"
             after, mask = f"{before}, after: {job.prompt}", np.full((T, H, W), 255, np.uint8)
-        return Pair(source=clip.video, target=answer, mask=mask, reference=None, instructions=words,
-                    source_caption=before, target_caption=after, edit=self.name, recipe="expert", seed=seed,
-                    provenance={**clip.origin, "expert": expert}, active=(0, T))
+        return Pair(
+            source=clip.video,
+            target=answer,
+            mask=mask,
+            reference=None,
+            instructions=words,
+            source_caption=before,
+            target_caption=after,
+            edit=self.name,
+            recipe="expert",
+            seed=seed,
+            provenance={**clip.origin, "expert": expert},
+            active=(0, T),
+        )
 
 
 @functools.lru_cache(maxsize=64)

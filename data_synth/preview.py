@@ -31,7 +31,9 @@ def preview(pairs: Iterable[Pair], path: str | Path, *, frames: int = 5, height:
     if not bands:
         raise ValueError("preview: expected at least one pair, got none")
     width = max(b.shape[1] for b in bands)
-    sheet = np.concatenate([np.pad(b, ((0, 6), (0, width - b.shape[1]), (0, 0)), constant_values=_PAPER) for b in bands])
+    sheet = np.concatenate(
+        [np.pad(b, ((0, 6), (0, width - b.shape[1]), (0, 0)), constant_values=_PAPER) for b in bands]
+    )
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}.png")
@@ -52,22 +54,30 @@ def _band(pair: Pair, frames: int, height: int) -> np.ndarray:
     if pair.reference is not None:
         h, w = pair.reference.shape[:2]
         picture = _fit(pair.reference, (max(1, min(height, round(w * height / h))), height))
-        reference[:height, _GAP:_GAP + picture.shape[1]] = picture
+        reference[:height, _GAP : _GAP + picture.shape[1]] = picture
     return np.concatenate([_words(pair, films.shape[0]), films, reference], axis=1)
 
 
 def _row(pictures: list[np.ndarray]) -> np.ndarray:
-    return np.concatenate([np.pad(p, ((0, _GAP), (0, _GAP), (0, 0)), constant_values=_PAPER) for p in pictures], axis=1)
+    return np.concatenate(
+        [np.pad(p, ((0, _GAP), (0, _GAP), (0, 0)), constant_values=_PAPER) for p in pictures], axis=1
+    )
 
 
 def _fit(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    return cv2.resize(picture, size, interpolation=cv2.INTER_NEAREST if picture.shape[0] < size[1] else cv2.INTER_AREA)
+    return cv2.resize(
+        picture, size, interpolation=cv2.INTER_NEAREST if picture.shape[0] < size[1] else cv2.INTER_AREA
+    )
 
 
 def _words(pair: Pair, height: int) -> np.ndarray:
     panel = np.full((height, _TEXT_WIDTH, 3), _PAPER, np.uint8)
-    lines = [f"[{pair.edit}] seed {pair.seed}, frames {pair.active[0]}..{pair.active[1]}", f"S: {pair.source_caption}",
-             f"T: {pair.target_caption}", *(f"- {i}" for i in pair.instructions)]
+    lines = [
+        f"[{pair.edit}] seed {pair.seed}, frames {pair.active[0]}..{pair.active[1]}",
+        f"S: {pair.source_caption}",
+        f"T: {pair.target_caption}",
+        *(f"- {i}" for i in pair.instructions),
+    ]
     y = 14
     for line in lines:
         for part in _wrap(line, 62):

@@ -58,8 +58,19 @@ _NAMES = ("lift", "image", "removal", "insertion")
 
 def names(sources: Sources) -> list[str]:
     """What `--recipes` accepts for these sources: families, then single recipes."""
-    return list(dict.fromkeys([*FAMILIES, *ed.LOCAL, *PHOTOMETRIC, *FAMILIES["control"], *_NAMES,
-                               *(name for name, _ in sources.sets), *plugged.names(sources.experts)]))
+    return list(
+        dict.fromkeys(
+            [
+                *FAMILIES,
+                *ed.LOCAL,
+                *PHOTOMETRIC,
+                *FAMILIES["control"],
+                *_NAMES,
+                *(name for name, _ in sources.sets),
+                *plugged.names(sources.experts),
+            ]
+        )
+    )
 
 
 @functools.lru_cache(maxsize=256)
@@ -76,9 +87,12 @@ def recipe(name: str, sources: Sources) -> Recipe:
     if way in ("to", "from") and control in controls.TRUTHS:
         return functools.partial(controls.truth_pair, control, way == "to")
     shots = removal.beside(footage) if sources.clips else removal.rendered
-    simple = {"lift": lifted.lift_pair, "image": lifted.image_pair,
-              "removal": functools.partial(removal.removal_pair, False, shots),
-              "insertion": functools.partial(removal.removal_pair, True, shots)}
+    simple = {
+        "lift": lifted.lift_pair,
+        "image": lifted.image_pair,
+        "removal": functools.partial(removal.removal_pair, False, shots),
+        "insertion": functools.partial(removal.removal_pair, True, shots),
+    }
     if name in simple:
         return simple[name]
     paths = dict(sources.sets)

@@ -33,8 +33,13 @@ from v2v.errors import InputError
 VERSION = "1"
 MOVING = 6.0  # grey levels: a static shot's background varies less than this about its median
 _REMOVE = instruct.LOCAL_TEMPLATES["remove"]
-_INSERT = ("add {a_object} to the video", "insert {a_object}", "put {a_object} into the scene",
-           "place {a_object} in the video", "add {a_object}")
+_INSERT = (
+    "add {a_object} to the video",
+    "insert {a_object}",
+    "put {a_object} into the scene",
+    "place {a_object} in the video",
+    "add {a_object}",
+)
 
 
 def removal_pair(insert: bool, footage, seed: int, T: int, H: int, W: int) -> Pair | str:
@@ -52,14 +57,29 @@ def removal_pair(insert: bool, footage, seed: int, T: int, H: int, W: int) -> Pa
     rng = stream(seed, "words")
     templates = _INSERT if insert else _REMOVE
     a_object = f"{sc.article(shot.thing)} {shot.thing}"
-    words = tuple(templates[i].format(object=shot.thing, a_object=a_object) for i in rng.permutation(len(templates))[:5])
+    words = tuple(
+        templates[i].format(object=shot.thing, a_object=a_object) for i in rng.permutation(len(templates))[:5]
+    )
     source, target = (removed, shot.video) if insert else (shot.video, removed)
     before, after = (shot.caption_without, shot.caption) if insert else (shot.caption, shot.caption_without)
     return Pair(
-        source=source, target=target, mask=np.where(mask, 255, 0).astype(np.uint8),
-        reference=_cut_out(shot.video, shot.mask) if insert else None, instructions=words, source_caption=before,
-        target_caption=after, edit="insertion" if insert else "removal", recipe="removal", seed=seed, active=(0, T),
-        provenance={**shot.origin, "expert": {"name": "median", "version": VERSION}, "slots": {"object": shot.thing}})
+        source=source,
+        target=target,
+        mask=np.where(mask, 255, 0).astype(np.uint8),
+        reference=_cut_out(shot.video, shot.mask) if insert else None,
+        instructions=words,
+        source_caption=before,
+        target_caption=after,
+        edit="insertion" if insert else "removal",
+        recipe="removal",
+        seed=seed,
+        active=(0, T),
+        provenance={
+            **shot.origin,
+            "expert": {"name": "median", "version": VERSION},
+            "slots": {"object": shot.thing},
+        },
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,18 +97,27 @@ class Shot:
 def rendered(seed: int, T: int, H: int, W: int) -> Shot | str:
     """A scene under a camera that stands still; the object's mask includes its shadow."""
     rng = stream(seed, "footage")
-    scene = dataclasses.replace(draw.sample_scene(rng, aspect=W / H, objects=(1, 3), rich=True), camera=sc.Camera())
+    scene = dataclasses.replace(
+        draw.sample_scene(rng, aspect=W / H, objects=(1, 3), rich=True), camera=sc.Camera()
+    )
     if not scene.objects:
         return "no object to remove"
     made = rn.layers(scene, T, H, W)
     index = int(rng.integers(len(scene.objects)))
-    rest = dataclasses.replace(scene, objects=scene.objects[:index] + scene.objects[index + 1:])
-    return Shot(rn.compose(made), made.footprint(index), scene.objects[index].name, sc.caption(scene), sc.caption(rest),
-                {"clip": "rendered", "license": "Apache-2.0"})
+    rest = dataclasses.replace(scene, objects=scene.objects[:index] + scene.objects[index + 1 :])
+    return Shot(
+        rn.compose(made),
+        made.footprint(index),
+        scene.objects[index].name,
+        sc.caption(scene),
+        sc.caption(rest),
+        {"clip": "rendered", "license": "Apache-2.0"},
+    )
 
 
 def beside(clips: cl.Folder) -> Callable[[int, int, int, int], Shot | str]:
     """Shots from a folder of clips that carry masks beside them."""
+
     def shot(seed: int, T: int, H: int, W: int) -> Shot | str:
         clip = clips(seed, T, H, W)
         if isinstance(clip, str):
@@ -103,14 +132,21 @@ def beside(clips: cl.Folder) -> Callable[[int, int, int, int], Shot | str]:
         except InputError:
             return f"unreadable mask {found.name}"
         first = clip.origin["first_frame"] if found.suffix == ".mp4" else 0
-        frames = frames[first:first + T] if found.suffix == ".mp4" else np.repeat(frames[:1], T, 0)
+        frames = frames[first : first + T] if found.suffix == ".mp4" else np.repeat(frames[:1], T, 0)
         if len(frames) < T:
             return f"mask {found.name} is shorter than its clip"
         note = path.with_suffix(".object.txt")
         thing = note.read_text().strip() if note.is_file() else "masked object"
         caption = clip.caption or f"a video with {sc.article(thing)} {thing}"
-        return Shot(clip.video, cl.fit(frames, H, W)[..., 0] > 127, thing, caption, f"{caption}, without the {thing}",
-                    clip.origin)
+        return Shot(
+            clip.video,
+            cl.fit(frames, H, W)[..., 0] > 127,
+            thing,
+            caption,
+            f"{caption}, without the {thing}",
+            clip.origin,
+        )
+
     return shot
 
 
@@ -136,7 +172,9 @@ def background(video: np.ndarray, hidden: np.ndarray) -> tuple[np.ndarray, np.nd
     """Median of what is seen at each pixel: uint8 [H, W, 3], and bool [H, W] where nothing ever is."""
     T, H, W, _ = video.shape
     plate, hole = np.empty((H, W, 3), np.uint8), hidden.all(0)
-    for y in range(H):  # a row at a time: the masked array of a whole long clip would need several times its memory
+    for y in range(
+        H
+    ):  # a row at a time: the masked array of a whole long clip would need several times its memory
         row = np.ma.masked_array(video[:, y], np.repeat(hidden[:, y, :, None], 3, -1))
         plate[y] = np.ma.median(row, axis=0).filled(0).astype(np.uint8)
     return plate, hole
@@ -157,4 +195,4 @@ def _cut_out(video: np.ndarray, mask: np.ndarray) -> np.ndarray | None:
     rows, columns = np.flatnonzero(mask[k].any(1)), np.flatnonzero(mask[k].any(0))
     margin = max(1, (rows[-1] - rows[0] + columns[-1] - columns[0]) // 12)
     top, left = max(0, rows[0] - margin), max(0, columns[0] - margin)
-    return video[k, top:rows[-1] + margin + 1, left:columns[-1] + margin + 1].copy()
+    return video[k, top : rows[-1] + margin + 1, left : columns[-1] + margin + 1].copy()

@@ -25,22 +25,35 @@ _NEED_RICH = ("blur", "greyscale", "more saturated", "less saturated")
 
 def local(name: str, seed: int, rng: np.random.Generator, T: int, H: int, W: int) -> Pair | str:
     """A local edit of a random scene: (name of scenes.edits.LOCAL, seed, its choices, size) → Pair or a reason."""
-    scene = draw.sample_scene(stream(seed, "scene"), aspect=W / H, objects=(1, 2) if name == "insert" else (1, 3))
+    scene = draw.sample_scene(
+        stream(seed, "scene"), aspect=W / H, objects=(1, 2) if name == "insert" else (1, 3)
+    )
     twin = ed.local_edit(name, scene, rng, T, H, W)
     if isinstance(twin, str):
         return twin
     return Pair(
-        source=twin.source, target=twin.target, mask=twin.mask.astype(np.uint8) * 255, reference=twin.reference,
-        instructions=instruct.instructions(twin.edit, rng), source_caption=sc.caption(twin.before),
-        target_caption=sc.caption(twin.after), edit=name, recipe="local", seed=seed,
-        provenance={"slots": twin.edit.slots, "version": VERSION, "license": "Apache-2.0"}, active=(0, T))
+        source=twin.source,
+        target=twin.target,
+        mask=twin.mask.astype(np.uint8) * 255,
+        reference=twin.reference,
+        instructions=instruct.instructions(twin.edit, rng),
+        source_caption=sc.caption(twin.before),
+        target_caption=sc.caption(twin.after),
+        edit=name,
+        recipe="local",
+        seed=seed,
+        provenance={"slots": twin.edit.slots, "version": VERSION, "license": "Apache-2.0"},
+        active=(0, T),
+    )
 
 
 def photometric(name: str, seed: int, rng: np.random.Generator, T: int, H: int, W: int) -> Pair | str:
     """An exact photometric edit of a random scene, an eighth of them limited to one half of the frame."""
     bare = rng.random() < 0.35
     rich = bare or name in _NEED_RICH or rng.random() < 0.6
-    scene = draw.sample_scene(stream(seed, "scene"), aspect=W / H, objects=(0, 0) if bare else (1, 3), rich=rich)
+    scene = draw.sample_scene(
+        stream(seed, "scene"), aspect=W / H, objects=(0, 0) if bare else (1, 3), rich=rich
+    )
     source = rn.render(scene, T, H, W)
     reference = _palette_picture(stream(seed, "reference"), min(H, W)) if name == "palette" else None
     target = PHOTOMETRIC[name](source, reference)
@@ -54,10 +67,19 @@ def photometric(name: str, seed: int, rng: np.random.Generator, T: int, H: int, 
         target = np.where(mask[..., None] > 0, target, source)
     caption = sc.caption(scene)
     return Pair(
-        source=source, target=target, mask=mask, reference=reference,
-        instructions=instruct.instructions(ed.Edit(name, slots), rng), source_caption=caption,
-        target_caption=caption if slots else instruct.styled_caption(name, caption), edit=name, recipe="photometric",
-        seed=seed, provenance={"slots": slots, "version": VERSION, "license": "Apache-2.0"}, active=(0, T))
+        source=source,
+        target=target,
+        mask=mask,
+        reference=reference,
+        instructions=instruct.instructions(ed.Edit(name, slots), rng),
+        source_caption=caption,
+        target_caption=caption if slots else instruct.styled_caption(name, caption),
+        edit=name,
+        recipe="photometric",
+        seed=seed,
+        provenance={"slots": slots, "version": VERSION, "license": "Apache-2.0"},
+        active=(0, T),
+    )
 
 
 def half(region: str, H: int, W: int) -> tuple[slice, slice, slice]:

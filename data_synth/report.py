@@ -56,25 +56,46 @@ class Report:
     def table(self) -> dict:
         """What report.json holds."""
         area = {f"{10 * k}-{10 * k + 10} %": n for k, n in sorted(self.area.items())}
-        return {"request": self.request, "pairs": sum(self.edits.values()), "edits": _sorted(self.edits),
-                "recipes": _sorted(self.recipes), "dropped": _sorted(self.dropped), "sizes": _sorted(self.sizes),
-                "lengths": _sorted(self.lengths), "instruction_words": _sorted(self.words), "edited_area": area,
-                "licenses": _sorted(self.licenses)}
+        return {
+            "request": self.request,
+            "pairs": sum(self.edits.values()),
+            "edits": _sorted(self.edits),
+            "recipes": _sorted(self.recipes),
+            "dropped": _sorted(self.dropped),
+            "sizes": _sorted(self.sizes),
+            "lengths": _sorted(self.lengths),
+            "instruction_words": _sorted(self.words),
+            "edited_area": area,
+            "licenses": _sorted(self.licenses),
+        }
 
     def page(self) -> str:
         """report.html."""
         table = self.table()
-        tables = "".join(_bars(title, table[key]) for key, title in (
-            ("edits", "Pairs per edit"), ("recipes", "Pairs per recipe"), ("dropped", "Dropped seeds, by reason"),
-            ("sizes", "Clip size"), ("lengths", "Clip length, frames"), ("instruction_words", "Instruction length, words"),
-            ("edited_area", "Share of pixels that the mask covers"), ("licenses", "Licence")))
-        shown = "".join(f"<h3>{html.escape(edit)}</h3><div class=row>{''.join(parts)}</div>"
-                        for edit, parts in sorted(self.examples.items()))
-        return (f"<!doctype html><meta charset=utf-8><title>{table['pairs']} pairs</title><style>{_STYLE}</style>"
-                f"<h1>{table['pairs']} pairs</h1><details><summary>Request</summary><pre>"
-                f"{html.escape(json.dumps(self.request, indent=1, sort_keys=True))}</pre></details>"
-                f"<div class=tables>{tables}</div><h2>Pairs</h2><p>Source above, target below, mask last. Reference at the right."
-                f"</p>{shown}\n")
+        tables = "".join(
+            _bars(title, table[key])
+            for key, title in (
+                ("edits", "Pairs per edit"),
+                ("recipes", "Pairs per recipe"),
+                ("dropped", "Dropped seeds, by reason"),
+                ("sizes", "Clip size"),
+                ("lengths", "Clip length, frames"),
+                ("instruction_words", "Instruction length, words"),
+                ("edited_area", "Share of pixels that the mask covers"),
+                ("licenses", "Licence"),
+            )
+        )
+        shown = "".join(
+            f"<h3>{html.escape(edit)}</h3><div class=row>{''.join(parts)}</div>"
+            for edit, parts in sorted(self.examples.items())
+        )
+        return (
+            f"<!doctype html><meta charset=utf-8><title>{table['pairs']} pairs</title><style>{_STYLE}</style>"
+            f"<h1>{table['pairs']} pairs</h1><details><summary>Request</summary><pre>"
+            f"{html.escape(json.dumps(self.request, indent=1, sort_keys=True))}</pre></details>"
+            f"<div class=tables>{tables}</div><h2>Pairs</h2><p>Source above, target below, mask last. Reference at the right."
+            f"</p>{shown}\n"
+        )
 
 
 _STYLE = """body{font:14px/1.4 system-ui,sans-serif;margin:2em;background:#eee;color:#222}
@@ -86,8 +107,11 @@ _STYLE = """body{font:14px/1.4 system-ui,sans-serif;margin:2em;background:#eee;c
 
 def _bars(title: str, counts: dict) -> str:
     most = max(counts.values(), default=1)
-    rows = "".join(f"<tr><td>{html.escape(str(name))}<td class=n>{n}<td><span class=bar style='width:{120 * n / most:.0f}px'>"
-                   "</span>" for name, n in counts.items())
+    rows = "".join(
+        f"<tr><td>{html.escape(str(name))}<td class=n>{n}<td><span class=bar style='width:{120 * n / most:.0f}px'>"
+        "</span>"
+        for name, n in counts.items()
+    )
     return f"<div><h3>{title}</h3><table>{rows}</table></div>"
 
 
@@ -98,20 +122,27 @@ def _example(pair: pr.Pair) -> str:
     films = "".join(_film(video) for video in (pair.source[index], pair.target[index], mask))
     reference = "" if pair.reference is None else f"<img height={SIDE} src='{_jpeg(_small(pair.reference))}'>"
     said = html.escape("; ".join(pair.instructions[:3]))
-    return f"<div class=pair><div style='display:flex;gap:4px'><div>{films}</div>{reference}</div>{said}</div>"
+    return (
+        f"<div class=pair><div style='display:flex;gap:4px'><div>{films}</div>{reference}</div>{said}</div>"
+    )
 
 
 def _film(video: np.ndarray) -> str:
     frames = [_small(frame) for frame in video]
     width, n = frames[0].shape[1], len(frames)
-    return (f"<div class=film style=\"width:{width}px;height:{SIDE}px;background-image:url('{_jpeg(np.hstack(frames))}');"
-            f"--end:-{width * n}px;animation:play {n / 8:.2f}s steps({n}) infinite\"></div>")
+    return (
+        f"<div class=film style=\"width:{width}px;height:{SIDE}px;background-image:url('{_jpeg(np.hstack(frames))}');"
+        f'--end:-{width * n}px;animation:play {n / 8:.2f}s steps({n}) infinite"></div>'
+    )
 
 
 def _small(picture: np.ndarray) -> np.ndarray:
     h, w = picture.shape[:2]
-    return cv2.resize(picture, (max(1, round(w * SIDE / h)), SIDE),
-                      interpolation=cv2.INTER_AREA if h > SIDE else cv2.INTER_NEAREST)
+    return cv2.resize(
+        picture,
+        (max(1, round(w * SIDE / h)), SIDE),
+        interpolation=cv2.INTER_AREA if h > SIDE else cv2.INTER_NEAREST,
+    )
 
 
 def _jpeg(picture: np.ndarray) -> str:

@@ -31,7 +31,9 @@ def seeds_per_shard(T: int, H: int, W: int) -> int:
     return max(1, min(MOST_SEEDS, PIXELS // (T * H * W)))
 
 
-def shards(folder: Path, make: Maker, first: int, n: int, workers: int, last: int | None = None) -> Iterator[list]:
+def shards(
+    folder: Path, make: Maker, first: int, n: int, workers: int, last: int | None = None
+) -> Iterator[list]:
     """The results of shards 0, 1, 2, ... in order, made now or found in `folder`.
 
     Args:
@@ -86,8 +88,10 @@ def write(path: Path, results: Sequence[tuple[int, dict | None, str | None]]) ->
         beside.unlink(missing_ok=True)
         if not full(error):
             raise
-        raise InputError(f"{path.parent}: the disk is full; finished shards are kept there, "
-                         "free some space and run the same command again") from None
+        raise InputError(
+            f"{path.parent}: the disk is full; finished shards are kept there, "
+            "free some space and run the same command again"
+        ) from None
 
 
 def full(error: OSError) -> bool:
@@ -114,7 +118,7 @@ def read(path: Path) -> list[tuple[int, dict | None, str | None]]:
             continue
         record = dict(line["fields"])
         for name, size in line["sizes"]:
-            record[name] = data[at:at + size]
+            record[name] = data[at : at + size]
             at += size
         out.append((line["seed"], record, None))
     return out

@@ -47,7 +47,9 @@ def splice(pair: Pair, start: int, end: int, blend: int = 0) -> Pair:
     target = pair.source.copy()
     target[weight == 1] = pair.target[weight == 1]
     for i in np.flatnonzero((weight > 0) & (weight < 1)):
-        mix = (1 - weight[i]) * pair.source[i].astype(np.float32) + weight[i] * pair.target[i].astype(np.float32)
+        mix = (1 - weight[i]) * pair.source[i].astype(np.float32) + weight[i] * pair.target[i].astype(
+            np.float32
+        )
         target[i] = (mix + 0.5).astype(np.uint8)
     mask = pair.mask.copy()
     mask[(k < start) | (k >= end)] = 0

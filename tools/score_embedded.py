@@ -33,7 +33,9 @@ class Args:
     flicker_pairs: int = 21  # pairs that are also edited frame by frame
     real: tuple[Path, ...] = ()  # real clips for the photometric edits, or folders of them
     real_frames: int | None = None  # of each real clip, from the start; all by default
-    ceiling: bool = False  # score the truth's own latents: the best that this VAE allows; no flicker, no real clips
+    ceiling: bool = (
+        False  # score the truth's own latents: the best that this VAE allows; no flicker, no real clips
+    )
     sheet: Path | None = None  # folder for contact sheets, one a type and one a real clip
     json: bool = False  # a last line for machines
 
@@ -57,7 +59,11 @@ def main(args: Args) -> None:
         rows.append(summary.Scored(pair.edit, "{}x{}".format(*pair.source.shape[1:3]), outcomes))
         if args.sheet and len(bands[pair.edit]) < BANDS:
             bands[pair.edit].append(sheet.band_of(pair, outputs, outcomes))
-    still = list(exact.pairs(args.flicker_pairs, seed=args.seed + 10**6, transition=0.0)) if args.flicker_pairs else []
+    still = (
+        list(exact.pairs(args.flicker_pairs, seed=args.seed + 10**6, transition=0.0))
+        if args.flicker_pairs
+        else []
+    )
     flickers = [exact.flicker_against_frames(editor, pair) for pair in tqdm(still, desc="frame by frame")]
     for path in clips:
         edits = exact.photometric(editor, path, PHOTOMETRIC, frames=args.real_frames)
@@ -77,9 +83,16 @@ def main(args: Args) -> None:
 def clips_in(paths: tuple[Path, ...]) -> list[Path]:
     """Files as they are, and of folders the clips in them, by name."""
     for missing in (p for p in paths if not p.exists()):
-        raise InputError(f"--real {missing}: expected a clip or a folder of clips, got no such file; correct the path")
+        raise InputError(
+            f"--real {missing}: expected a clip or a folder of clips, got no such file; correct the path"
+        )
     folders = [sorted(p.iterdir()) if p.is_dir() else [p] for p in paths]
-    return [f for p, files in zip(paths, folders, strict=True) for f in files if f == p or f.suffix.lower() in CLIPS]
+    return [
+        f
+        for p, files in zip(paths, folders, strict=True)
+        for f in files
+        if f == p or f.suffix.lower() in CLIPS
+    ]
 
 
 if __name__ == "__main__":

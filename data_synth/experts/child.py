@@ -30,7 +30,11 @@ def serve(call: str, pipe: Connection) -> None:
         except EOFError:
             return
         try:
-            answer = b"A" + wire.pack_clips(function(wire.unpack_jobs(data))) if function else b"E" + trouble.encode()
+            answer = (
+                b"A" + wire.pack_clips(function(wire.unpack_jobs(data)))
+                if function
+                else b"E" + trouble.encode()
+            )
         except Exception as error:  # an expert's failure is an answer, not our end
             answer = b"E" + f"{type(error).__name__}: {error}".encode()
         pipe.send_bytes(answer)

@@ -53,8 +53,10 @@ def flow(video: np.ndarray, rng: np.random.Generator) -> Control:
     scale = max(1, int(np.ceil(192 / min(video.shape[1:3]))))
     large = [cv2.resize(y, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC) for y in luma]
     size = video.shape[2], video.shape[1]
-    moves = [cv2.resize(estimate.calc(a, b, None), size, interpolation=cv2.INTER_AREA) / scale
-             for a, b in zip(large[:-1], large[1:], strict=True)]
+    moves = [
+        cv2.resize(estimate.calc(a, b, None), size, interpolation=cv2.INTER_AREA) / scale
+        for a, b in zip(large[:-1], large[1:], strict=True)
+    ]
     if not moves:
         return Control(np.full_like(video, 255))
     return Control(flow_colours(np.stack([*moves, moves[-1]])))
@@ -80,7 +82,7 @@ def rectangle(video: np.ndarray, rng: np.random.Generator) -> Control:
     out, mask = video.copy(), np.zeros((T, H, W), bool)
     for k in range(T):
         y, x = np.clip(start + drift * k / max(1, T - 1), 0, (H - h, W - w)).round().astype(int)
-        mask[k, y:y + h, x:x + w] = True
+        mask[k, y : y + h, x : x + w] = True
     out[mask] = 0
     return Control(out, mask)
 
@@ -92,7 +94,7 @@ def border(video: np.ndarray, rng: np.random.Generator) -> Control:
     on[int(rng.integers(4))] = True
     top, bottom, left, right = (on * rng.uniform(0.08, 0.25, 4) * (H, H, W, W)).round().astype(int)
     mask = np.ones((T, H, W), bool)
-    mask[:, top:H - bottom, left:W - right] = False
+    mask[:, top : H - bottom, left : W - right] = False
     return Control(np.where(mask[..., None], 0, video).astype(np.uint8), mask)
 
 
@@ -104,7 +106,9 @@ def greyscale(video: np.ndarray, rng: np.random.Generator) -> Control:
 def blur(video: np.ndarray, rng: np.random.Generator) -> Control:
     """Gaussian blur, sigma 0.02 to 0.06 s."""
     sigma = rng.uniform(0.02, 0.06) * min(video.shape[1:3])
-    return Control(np.stack([cv2.GaussianBlur(f, (0, 0), sigma, borderType=cv2.BORDER_REFLECT_101) for f in video]))
+    return Control(
+        np.stack([cv2.GaussianBlur(f, (0, 0), sigma, borderType=cv2.BORDER_REFLECT_101) for f in video])
+    )
 
 
 def negation(video: np.ndarray, rng: np.random.Generator) -> Control:
@@ -141,14 +145,23 @@ def wave(video: np.ndarray, rng: np.random.Generator) -> Control:
     0.6 s, c = -1, 0 or 1: a wave that stands or travels once through; positions beyond the border are mirrored."""
     T, H, W, _ = video.shape
     side = min(H, W)
-    amount, period, cycles = rng.uniform(0.03, 0.06) * side, rng.uniform(0.3, 0.6) * side, int(rng.integers(-1, 2))
+    amount, period, cycles = (
+        rng.uniform(0.03, 0.06) * side,
+        rng.uniform(0.3, 0.6) * side,
+        int(rng.integers(-1, 2)),
+    )
     y, x = np.mgrid[:H, :W].astype(np.float32)
     out = np.empty_like(video)
     for k in range(T):
         at_x = x + amount * np.sin(2 * np.pi * (y / period + cycles * k / T))
         at_y = y + amount * np.sin(2 * np.pi * x / period)
-        out[k] = cv2.remap(video[k], at_x.astype(np.float32), at_y.astype(np.float32), cv2.INTER_LINEAR,
-                           borderMode=cv2.BORDER_REFLECT_101)
+        out[k] = cv2.remap(
+            video[k],
+            at_x.astype(np.float32),
+            at_y.astype(np.float32),
+            cv2.INTER_LINEAR,
+            borderMode=cv2.BORDER_REFLECT_101,
+        )
     return Control(out)
 
 
@@ -193,10 +206,24 @@ def frame_drop(video: np.ndarray, rng: np.random.Generator) -> Control:
 
 
 CONTROLS: dict[str, Callable[[np.ndarray, np.random.Generator], Control]] = {
-    "canny": canny, "soft-edges": soft_edges, "flow": flow, "inpainting": rectangle, "outpainting": border,
-    "greyscale": greyscale, "blur": blur, "negation": negation, "saturation": saturation, "contrast": contrast,
-    "brightness": brightness, "pixelation": pixelation, "wave": wave, "posterisation": posterisation, "noise": noise,
-    "overlay": overlay, "low-resolution": low_resolution, "frame-drop": frame_drop,
+    "canny": canny,
+    "soft-edges": soft_edges,
+    "flow": flow,
+    "inpainting": rectangle,
+    "outpainting": border,
+    "greyscale": greyscale,
+    "blur": blur,
+    "negation": negation,
+    "saturation": saturation,
+    "contrast": contrast,
+    "brightness": brightness,
+    "pixelation": pixelation,
+    "wave": wave,
+    "posterisation": posterisation,
+    "noise": noise,
+    "overlay": overlay,
+    "low-resolution": low_resolution,
+    "frame-drop": frame_drop,
 }
 
 
@@ -227,4 +254,6 @@ def _scaled(rule: Callable, video: np.ndarray, rng: np.random.Generator, less: t
 
 def _resampled(video: np.ndarray, small: tuple[int, int], down: int, up: int) -> np.ndarray:
     _, H, W, _ = video.shape
-    return np.stack([cv2.resize(cv2.resize(f, small, interpolation=down), (W, H), interpolation=up) for f in video])
+    return np.stack(
+        [cv2.resize(cv2.resize(f, small, interpolation=down), (W, H), interpolation=up) for f in video]
+    )

@@ -73,17 +73,21 @@ def posterise(video: np.ndarray, reference: np.ndarray | None = None) -> np.ndar
     x ← 127.5 (n + S(clip((f - 1/2) / 0.4 + 1/2, 0, 1))),   S(z) = z² (3 - 2 z).
     Soft, so that one grey level of noise at a threshold is not turned into a hundred.
     """
+
     def steps(x):
         n = np.floor(2 * x)
         z = np.clip((2 * x - n - 0.5) / 0.4 + 0.5, 0, 1)
         return (n + z * z * (3 - 2 * z)) / 2
+
     return _curves(video, steps)
 
 
 def blur(video: np.ndarray, reference: np.ndarray | None = None) -> np.ndarray:
     """Gaussian blur in space, sigma = 0.05 min(H, W) pixels, borders mirrored (edge pixel not repeated)."""
     sigma = 0.05 * min(video.shape[1:3])
-    return np.stack([cv2.GaussianBlur(frame, (0, 0), sigma, borderType=cv2.BORDER_REFLECT_101) for frame in video])
+    return np.stack(
+        [cv2.GaussianBlur(frame, (0, 0), sigma, borderType=cv2.BORDER_REFLECT_101) for frame in video]
+    )
 
 
 def autumn(video: np.ndarray, reference: np.ndarray | None = None) -> np.ndarray:
@@ -119,9 +123,22 @@ def palette(video: np.ndarray, reference: np.ndarray | None = None) -> np.ndarra
 
 
 PHOTOMETRIC: dict[str, Callable] = {
-    "greyscale": greyscale, "sepia": sepia, "night": night, "warmer": warmer, "colder": colder, "negative": negative,
-    "brighter": brighter, "darker": darker, "more saturated": more_saturated, "less saturated": less_saturated,
-    "posterise": posterise, "blur": blur, "autumn": autumn, "winter": winter, "spring": spring, "palette": palette,
+    "greyscale": greyscale,
+    "sepia": sepia,
+    "night": night,
+    "warmer": warmer,
+    "colder": colder,
+    "negative": negative,
+    "brighter": brighter,
+    "darker": darker,
+    "more saturated": more_saturated,
+    "less saturated": less_saturated,
+    "posterise": posterise,
+    "blur": blur,
+    "autumn": autumn,
+    "winter": winter,
+    "spring": spring,
+    "palette": palette,
 }
 
 
@@ -133,12 +150,14 @@ def _affine(video: np.ndarray, matrix, offset=(0, 0, 0)) -> np.ndarray:
     """x ← matrix · x + offset on RGB columns, in float32, chunked over rows so a long clip needs little memory."""
     rows = np.ascontiguousarray(video).reshape(-1, video.shape[2], 3)
     # + 0.5 and truncation rounds to nearest, as the result is clipped to >= 0 first.
-    full = np.column_stack([np.asarray(matrix, np.float64), np.asarray(offset, np.float64) + 0.5]).astype(np.float32)
+    full = np.column_stack([np.asarray(matrix, np.float64), np.asarray(offset, np.float64) + 0.5]).astype(
+        np.float32
+    )
     out = np.empty_like(rows)
     step = max(1, _CHUNK // rows.shape[1])
     for i in range(0, len(rows), step):
-        moved = cv2.transform(rows[i:i + step].astype(np.float32), full)
-        out[i:i + step] = np.clip(moved, 0, 255, out=moved)
+        moved = cv2.transform(rows[i : i + step].astype(np.float32), full)
+        out[i : i + step] = np.clip(moved, 0, 255, out=moved)
     return out.reshape(video.shape)
 
 

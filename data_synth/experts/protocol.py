@@ -42,8 +42,22 @@ from v2v.errors import InputError
 
 ROLES = ("control", "edit", "remove")
 KINDS = {"python": "call", "command": "command", "http": "url"}
-_TYPES = {"name": str, "version": str, "license": str, "role": str, "noun": str, "prompts": list, "kind": str,
-          "call": str, "command": list, "url": str, "token": str, "batch": int, "seconds": float, "retries": int}
+_TYPES = {
+    "name": str,
+    "version": str,
+    "license": str,
+    "role": str,
+    "noun": str,
+    "prompts": list,
+    "kind": str,
+    "call": str,
+    "command": list,
+    "url": str,
+    "token": str,
+    "batch": int,
+    "seconds": float,
+    "retries": int,
+}
 
 
 class ExpertError(Exception):
@@ -127,12 +141,20 @@ def load(path: str | Path) -> Spec:
         raise InputError(f"{path}: expected a TOML file that describes an expert, got {error}") from None
     for key, value in table.items():
         if key not in _TYPES:
-            raise InputError(f"{path}: {key}: expected one of {', '.join(_TYPES)}; remove it or correct its name")
+            raise InputError(
+                f"{path}: {key}: expected one of {', '.join(_TYPES)}; remove it or correct its name"
+            )
         if _TYPES[key] is float and type(value) is int:
             table[key] = value = float(value)
-        if type(value) is not _TYPES[key] or isinstance(value, list) and not all(isinstance(v, str) for v in value):
-            raise InputError(f"{path}: {key}: expected {_TYPES[key].__name__}"
-                             f"{' of strings' if _TYPES[key] is list else ''}, got {value!r}")
+        if (
+            type(value) is not _TYPES[key]
+            or isinstance(value, list)
+            and not all(isinstance(v, str) for v in value)
+        ):
+            raise InputError(
+                f"{path}: {key}: expected {_TYPES[key].__name__}"
+                f"{' of strings' if _TYPES[key] is list else ''}, got {value!r}"
+            )
     needed = ["name", "version", "license", "role", "kind"]
     if table.get("kind") in KINDS:
         needed.append(KINDS[table["kind"]])
@@ -145,11 +167,15 @@ def load(path: str | Path) -> Spec:
         if table[key] not in allowed:
             raise InputError(f"{path}: {key}: expected one of {', '.join(allowed)}, got {table[key]!r}")
     if not re.fullmatch(r"[a-z0-9-]+", table["name"]):
-        raise InputError(f"{path}: name: expected lower-case letters, digits and dashes, got {table['name']!r}")
+        raise InputError(
+            f"{path}: name: expected lower-case letters, digits and dashes, got {table['name']!r}"
+        )
     spec = Spec(path, **{k: tuple(v) if isinstance(v, list) else v for k, v in table.items()})
     if spec.batch < 1 or spec.retries < 0 or not spec.seconds > 0:
-        raise InputError(f"{path}: expected batch >= 1, retries >= 0 and seconds > 0, "
-                         f"got {spec.batch}, {spec.retries} and {spec.seconds}")
+        raise InputError(
+            f"{path}: expected batch >= 1, retries >= 0 and seconds > 0, "
+            f"got {spec.batch}, {spec.retries} and {spec.seconds}"
+        )
     return spec
 
 
@@ -169,12 +195,17 @@ def run(expert: Expert, jobs: Sequence[Job], *, pause: float = 0.2) -> list[np.n
     """
     out: list[np.ndarray | Failure] = []
     for start in range(0, len(jobs), expert.batch):
-        batch = jobs[start:start + expert.batch]
+        batch = jobs[start : start + expert.batch]
         answer = _attempt(expert, batch, pause)
         if isinstance(answer, Failure) and len(batch) > 1:
-            answer = [a if isinstance(a := _attempt(expert, [job], pause), Failure) else a[0] for job in batch]
+            answer = [
+                a if isinstance(a := _attempt(expert, [job], pause), Failure) else a[0] for job in batch
+            ]
         out += [answer] * len(batch) if isinstance(answer, Failure) else answer
-    return [clip if isinstance(clip, Failure) else _checked(clip, job) for clip, job in zip(out, jobs, strict=True)]
+    return [
+        clip if isinstance(clip, Failure) else _checked(clip, job)
+        for clip, job in zip(out, jobs, strict=True)
+    ]
 
 
 def _attempt(expert: Expert, batch: Sequence[Job], pause: float) -> list[np.ndarray] | Failure:
@@ -196,6 +227,8 @@ def _checked(clip: np.ndarray, job: Job) -> np.ndarray | Failure:
     if clip.dtype != np.uint8 or clip.ndim != 4 or clip.shape[-1] != 3:
         return Failure(f"answered {clip.dtype} of {clip.ndim} dimensions, expected uint8 [T, H, W, 3]")
     if clip.shape != job.clip.shape:
-        return Failure(f"answered another size: {'x'.join(map(str, clip.shape[:3]))} "
-                       f"for {'x'.join(map(str, job.clip.shape[:3]))}")
+        return Failure(
+            f"answered another size: {'x'.join(map(str, clip.shape[:3]))} "
+            f"for {'x'.join(map(str, job.clip.shape[:3]))}"
+        )
     return clip

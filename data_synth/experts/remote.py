@@ -67,8 +67,9 @@ class Child(_Described):
         except (EOFError, OSError):
             code = self.process.wait()
             self.close()
-            raise ExpertError(f"took more than {self.spec.seconds:g} s" if late.is_set()
-                              else f"crashed ({_exit(code)})") from None
+            raise ExpertError(
+                f"took more than {self.spec.seconds:g} s" if late.is_set() else f"crashed ({_exit(code)})"
+            ) from None
         finally:
             watch.cancel()
             watch.join()
@@ -87,10 +88,17 @@ class Child(_Described):
     def _start(self) -> None:
         ours, theirs = socket.socketpair()
         places = [str(self.spec.path.parent.resolve()), str(Path(data_synth.__file__).resolve().parents[1])]
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join([*places, os.environ.get("PYTHONPATH", "")])}
+        environment = {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join([*places, os.environ.get("PYTHONPATH", "")]),
+        }
         self.process = subprocess.Popen(
             [sys.executable, "-m", "data_synth.experts.child", self.spec.call, str(theirs.fileno())],
-            pass_fds=(theirs.fileno(),), env=environment, stdin=subprocess.DEVNULL, start_new_session=True)
+            pass_fds=(theirs.fileno(),),
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+        )
         theirs.close()
         self.pipe = Connection(ours.detach())
 
@@ -114,8 +122,13 @@ class Command(_Described):
         return _clips(places["answers"].read_bytes(), len(jobs))
 
     def _single(self, job: Job, folder: Path, i: int) -> np.ndarray:
-        places = {"clip": folder / f"{i}.mp4", "answer": folder / f"{i}.answer.mp4", "prompt": job.prompt,
-                  "mask": folder / f"{i}.mask.mp4", "reference": folder / f"{i}.reference.png"}
+        places = {
+            "clip": folder / f"{i}.mp4",
+            "answer": folder / f"{i}.answer.mp4",
+            "prompt": job.prompt,
+            "mask": folder / f"{i}.mask.mp4",
+            "reference": folder / f"{i}.reference.png",
+        }
         codec.write(codec.Video.from_array(job.clip), places["clip"])
         if job.mask is not None:
             codec.write(codec.Video.from_array(np.repeat(job.mask[..., None], 3, -1)), places["mask"])
@@ -134,8 +147,14 @@ class Command(_Described):
         log = folder / "log.txt"
         try:
             with log.open("wb") as file:
-                process = subprocess.Popen(command, cwd=self.spec.path.parent, stdin=subprocess.DEVNULL, stdout=file,
-                                           stderr=file, start_new_session=True)
+                process = subprocess.Popen(
+                    command,
+                    cwd=self.spec.path.parent,
+                    stdin=subprocess.DEVNULL,
+                    stdout=file,
+                    stderr=file,
+                    start_new_session=True,
+                )
         except OSError as error:
             raise ExpertError(f"cannot be started: {error.strerror.lower()}") from None
         try:
@@ -159,8 +178,10 @@ class Http(_Described):
         headers = {"Content-Type": "application/octet-stream"}
         if self.spec.token:
             if self.spec.token not in os.environ:
-                raise InputError(f"{self.spec.path}: token: expected an environment variable {self.spec.token}, "
-                                 "which is not set; set it")
+                raise InputError(
+                    f"{self.spec.path}: token: expected an environment variable {self.spec.token}, "
+                    "which is not set; set it"
+                )
             headers["Authorization"] = f"Bearer {os.environ[self.spec.token]}"
         request = urllib.request.Request(self.spec.url, wire.pack_jobs(jobs), headers, method="POST")
         most = 2 * sum(job.clip.nbytes for job in jobs) + (1 << 20)  # an answer is as large as the clips were

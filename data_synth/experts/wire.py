@@ -45,8 +45,10 @@ def unpack_jobs(data: bytes) -> list[Job]:
     """The jobs of a request: what an expert written in Python starts with."""
     arrays = _arrays(data)
     prompts = json.loads(arrays["prompts"].tobytes())
-    return [Job(arrays[f"clip_{i}"], prompt, arrays.get(f"mask_{i}"), arrays.get(f"reference_{i}"))
-            for i, prompt in enumerate(prompts)]
+    return [
+        Job(arrays[f"clip_{i}"], prompt, arrays.get(f"mask_{i}"), arrays.get(f"reference_{i}"))
+        for i, prompt in enumerate(prompts)
+    ]
 
 
 def pack_clips(clips: Sequence[np.ndarray]) -> bytes:

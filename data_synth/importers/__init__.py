@@ -10,6 +10,12 @@ from data_synth.importers.openve import openve
 from data_synth.importers.refvie import refvie
 from data_synth.importers.senorita import senorita
 
-IMPORTERS = {"senorita": senorita, "ditto": ditto, "insvie": insvie, "openve": openve, "refvie": refvie,
-             "gpt-image-edit": gpt_image_edit}
+IMPORTERS = {
+    "senorita": senorita,
+    "ditto": ditto,
+    "insvie": insvie,
+    "openve": openve,
+    "refvie": refvie,
+    "gpt-image-edit": gpt_image_edit,
+}
 """Recipe name → function (folder) → `rows.Imported`."""

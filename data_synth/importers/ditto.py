@@ -22,12 +22,19 @@ def ditto(root: str | Path) -> Imported:
     root, rows = Path(root), []
     for path in files(root, "training_metadata/*.json", "csvs_for_DiffSynth/*.csv"):
         if path.suffix == ".json":
-            triples = [tuple(need(item, key, path) for key in ("source_path", "edited_path", "instruction"))
-                       for item in read_json(path)]
+            triples = [
+                tuple(need(item, key, path) for key in ("source_path", "edited_path", "instruction"))
+                for item in read_json(path)
+            ]
         else:
-            triples = [(item["vace_video"], item["video"], item["prompt"])
-                       for item in read_csv(path, ("video", "vace_video", "prompt"))]
-        rows += [Row(_place(root, source), _place(root, edited), text.strip(), path.stem) for source, edited, text in triples]
+            triples = [
+                (item["vace_video"], item["video"], item["prompt"])
+                for item in read_csv(path, ("video", "vace_video", "prompt"))
+            ]
+        rows += [
+            Row(_place(root, source), _place(root, edited), text.strip(), path.stem)
+            for source, edited, text in triples
+        ]
     return Imported("Ditto-1M", LICENSE, tuple(rows))
 
 

@@ -16,8 +16,14 @@ from data_synth.importers.rows import Imported, Row, first_existing, read_json
 from v2v.errors import InputError
 
 LICENSE = "unknown"
-PARTS = (("hqedit/edit", "hqedit_gpt_edit"), ("hqedit/generate", "hqedit_gpt_generate"), ("omniedit", "omniedit_gpt"),
-         ("omniedit", "omniedit_gpt_rewrite"), ("omniedit/complex-edit", "complexedit_gpt"), ("ultraedit", "ultraedit_gpt"))
+PARTS = (
+    ("hqedit/edit", "hqedit_gpt_edit"),
+    ("hqedit/generate", "hqedit_gpt_generate"),
+    ("omniedit", "omniedit_gpt"),
+    ("omniedit", "omniedit_gpt_rewrite"),
+    ("omniedit/complex-edit", "complexedit_gpt"),
+    ("ultraedit", "ultraedit_gpt"),
+)
 
 
 def gpt_image_edit(root: str | Path) -> Imported:
@@ -25,9 +31,15 @@ def gpt_image_edit(root: str | Path) -> Imported:
     root, rows = Path(root), []
     for pictures, annotation in _parts(root):
         for item in read_json(annotation):
-            if not isinstance(item.get("image"), list) or len(item["image"]) != 2 or not item.get("conversations"):
-                raise InputError(f'{annotation}: expected items with "image": [input, output] and "conversations", '
-                                 f"got {', '.join(map(str, item))}")
+            if (
+                not isinstance(item.get("image"), list)
+                or len(item["image"]) != 2
+                or not item.get("conversations")
+            ):
+                raise InputError(
+                    f'{annotation}: expected items with "image": [input, output] and "conversations", '
+                    f"got {', '.join(map(str, item))}"
+                )
             before, after = item["image"]
             said = [turn["value"] for turn in item["conversations"] if turn.get("from") == "human"]
             text = " ".join(said[-1].replace("<image>", " ").split()) if said else ""
@@ -44,10 +56,14 @@ def _parts(root: Path) -> list[tuple[Path, Path]]:
             raise InputError(f"{listing}: expected lines of image root, annotation JSON and true or false")
         return [(root / pictures.strip(), root / annotation.strip()) for pictures, annotation, _ in lines]
     base = root / "gpt-edit" if (root / "gpt-edit").is_dir() else root / "data" / "gpt-edit"
-    found = [(base / pictures, first_existing((root / "training_json" / f"{name}.json", root / f"{name}.json")))
-             for pictures, name in PARTS]
+    found = [
+        (base / pictures, first_existing((root / "training_json" / f"{name}.json", root / f"{name}.json")))
+        for pictures, name in PARTS
+    ]
     found = [(pictures, annotation) for pictures, annotation in found if annotation.is_file()]
     if not found:
-        raise InputError(f"{root}: expected data.txt, or training_json/ with one of "
-                         f"{', '.join(f'{name}.json' for _, name in PARTS)}; found none")
+        raise InputError(
+            f"{root}: expected data.txt, or training_json/ with one of "
+            f"{', '.join(f'{name}.json' for _, name in PARTS)}; found none"
+        )
     return found

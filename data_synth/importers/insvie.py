@@ -32,8 +32,10 @@ def insvie(root: str | Path) -> Imported:
             raise InputError(f"{path}: expected a CSV file, got {error}") from None
         for number, line in enumerate(lines, 2):
             if len(line) < COLUMNS:
-                raise InputError(f"{path}, line {number}: expected source video name, source caption, instruct, edit "
-                                 f"caption, edit subfolder name; got {len(line)} fields")
+                raise InputError(
+                    f"{path}, line {number}: expected source video name, source caption, instruct, edit "
+                    f"caption, edit subfolder name; got {len(line)} fields"
+                )
             name, before, text, after, edited = (field.strip() for field in line[:COLUMNS])
             source = first_existing([f / name for f in folders if f.name != edited] or [root / name])
             rows.append(Row(source, root / edited / name, text, "edit", before, after))

@@ -24,7 +24,9 @@ def openve(root: str | Path) -> Imported:
     root, rows = Path(root), []
     for path in files(root, "*.csv", "*/*.csv"):
         for item in read_csv(path, COLUMNS):
-            source, edited = (first_existing(base / item[key] for base in (root / "videos", root / "videos_folders", root))
-                              for key in ("original_video", "video"))
+            source, edited = (
+                first_existing(base / item[key] for base in (root / "videos", root / "videos_folders", root))
+                for key in ("original_video", "video")
+            )
             rows.append(Row(source, edited, item["prompt"].strip(), path.stem))
     return Imported("OpenVE-3M", LICENSE, tuple(rows))

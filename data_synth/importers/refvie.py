@@ -30,8 +30,15 @@ def refvie(root: str | Path) -> Imported:
             rows += _chunk(path, root)
         else:
             for item in read_csv(path, (*_COLUMNS, "ref_image")):
-                rows.append(Row(root / item["src_video"], root / item["tgt_video"], item["prompt"].strip(), "reference",
-                                reference=root / item["ref_image"]))
+                rows.append(
+                    Row(
+                        root / item["src_video"],
+                        root / item["tgt_video"],
+                        item["prompt"].strip(),
+                        "reference",
+                        reference=root / item["ref_image"],
+                    )
+                )
     return Imported("RefVIE", LICENSE, tuple(rows))
 
 
@@ -39,12 +46,21 @@ def _chunk(path: Path, root: Path) -> list[Row]:
     file = _open(path)
     missing = {*_COLUMNS, "ref_image_bytes"} - set(file.schema_arrow.names)
     if missing:
-        raise InputError(f"{path}: expected columns {', '.join(sorted(missing))}, got {', '.join(file.schema_arrow.names)}")
+        raise InputError(
+            f"{path}: expected columns {', '.join(sorted(missing))}, got {', '.join(file.schema_arrow.names)}"
+        )
     rows = []
     for group in range(file.num_row_groups):
         for i, item in enumerate(file.read_row_group(group, columns=list(_COLUMNS)).to_pylist()):
-            rows.append(Row(root / item["src_video"], root / item["tgt_video"], item["prompt"].strip(), "reference",
-                            reference=functools.partial(_picture, path, group, i)))
+            rows.append(
+                Row(
+                    root / item["src_video"],
+                    root / item["tgt_video"],
+                    item["prompt"].strip(),
+                    "reference",
+                    reference=functools.partial(_picture, path, group, i),
+                )
+            )
     return rows
 
 
@@ -58,8 +74,10 @@ def _open(path: Path):
     try:
         import pyarrow.parquet as pq
     except ImportError:
-        raise InputError("refvie: expected pyarrow to read parquet files, which is not installed; "
-                         "install it with: pip install 'v2v[parquet]'") from None
+        raise InputError(
+            "refvie: expected pyarrow to read parquet files, which is not installed; "
+            "install it with: pip install 'v2v[parquet]'"
+        ) from None
     try:
         return pq.ParquetFile(path)
     except (OSError, ValueError) as error:

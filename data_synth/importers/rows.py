@@ -64,7 +64,10 @@ class Imported:
             return "file missing"
         except (InputError, OSError):
             return "unreadable file"
-        if abs(source.shape[1] * target.shape[2] - source.shape[2] * target.shape[1]) > 0.02 * source.shape[1] * target.shape[2]:
+        if (
+            abs(source.shape[1] * target.shape[2] - source.shape[2] * target.shape[1])
+            > 0.02 * source.shape[1] * target.shape[2]
+        ):
             return "source and target differ in shape"
         pictures = len(source) == len(target) == 1
         n = min(len(source), len(target))
@@ -76,12 +79,25 @@ class Imported:
         source, target = cl.fit(source[span], height, width), cl.fit(target[span], height, width)
         before = row.source_caption or ("a picture" if pictures else "a video")
         made = Pair(
-            source=source, target=target, mask=np.full(source.shape[:3], 255, np.uint8), reference=reference,
-            instructions=(row.instruction,), source_caption=before,
-            target_caption=row.target_caption or f"{before}, after: {row.instruction}", edit=row.edit, recipe="imported",
-            seed=seed, active=(0, len(source)),
-            provenance={"set": self.name, "source": row.source.name, "target": row.target.name, "first_frame": first,
-                        "license": self.license})
+            source=source,
+            target=target,
+            mask=np.full(source.shape[:3], 255, np.uint8),
+            reference=reference,
+            instructions=(row.instruction,),
+            source_caption=before,
+            target_caption=row.target_caption or f"{before}, after: {row.instruction}",
+            edit=row.edit,
+            recipe="imported",
+            seed=seed,
+            active=(0, len(source)),
+            provenance={
+                "set": self.name,
+                "source": row.source.name,
+                "target": row.target.name,
+                "first_frame": first,
+                "license": self.license,
+            },
+        )
         return lifted.lifted(made, stream(seed, "move"), T, H, W) if pictures else made
 
 
@@ -112,7 +128,9 @@ def read_csv(path: Path, columns: Sequence[str]) -> Iterator[dict[str, str]]:
             delimiter = max(",;\t", key=header.count)
             names = next(csv.reader([header], delimiter=delimiter), [])
             if not set(columns) <= set(names):
-                raise InputError(f"{path}: expected columns {', '.join(columns)}, got {', '.join(names) or 'none'}")
+                raise InputError(
+                    f"{path}: expected columns {', '.join(columns)}, got {', '.join(names) or 'none'}"
+                )
             yield from csv.DictReader(file, names, delimiter=delimiter)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path}: expected a CSV file, got {error}") from None
@@ -139,7 +157,9 @@ def files(root: Path, *patterns: str) -> list[Path]:
     for pattern in patterns:
         if found := sorted(root.glob(pattern)):
             return found
-    raise InputError(f"{root}: expected {' or '.join(patterns)}, found none; pass the folder that holds the set")
+    raise InputError(
+        f"{root}: expected {' or '.join(patterns)}, found none; pass the folder that holds the set"
+    )
 
 
 def first_existing(candidates: Iterable[Path]) -> Path:

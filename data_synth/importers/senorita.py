@@ -29,9 +29,13 @@ def senorita(root: str | Path) -> Imported:
         for item in read_json(path):
             key = next((k for k in INSTRUCTIONS if isinstance(item.get(k), str)), None)
             if key is None:
-                raise InputError(f"{path}: expected the instruction under one of {', '.join(INSTRUCTIONS)}, "
-                                 f"got {', '.join(map(str, item))}; rename that key, or add it to senorita.INSTRUCTIONS")
-            source, target = (_place(root, need(item, k, path)) for k in ("source_video_path", "target_video_path"))
+                raise InputError(
+                    f"{path}: expected the instruction under one of {', '.join(INSTRUCTIONS)}, "
+                    f"got {', '.join(map(str, item))}; rename that key, or add it to senorita.INSTRUCTIONS"
+                )
+            source, target = (
+                _place(root, need(item, k, path)) for k in ("source_video_path", "target_video_path")
+            )
             rows.append(Row(source, target, item[key].strip(), task))
     return Imported("Senorita-2M", LICENSE, tuple(rows))
 
@@ -40,5 +44,7 @@ def _place(root: Path, name: str) -> Path:
     """As written, or in the folder that the upload's archives unpack to."""
     head, _, tail = name.removeprefix("./").partition("/")
     stem = head.removesuffix("_videos")
-    return first_existing(root / folder / tail for folder in
-                          (head, f"{stem}_upload", f"{head}_upload", f"{head}_upload2", f"{stem}_upload2"))
+    return first_existing(
+        root / folder / tail
+        for folder in (head, f"{stem}_upload", f"{head}_upload", f"{head}_upload2", f"{stem}_upload2")
+    )

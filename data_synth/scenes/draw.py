@@ -25,16 +25,37 @@ from data_synth.scenes.scene import (
     visible_on,
 )
 
-TEXTURE_WORDS = {"leaves": "leaf texture", "cloud": "cloud texture", "gradient": "smooth background",
-                 "stripes": "striped background", "checker": "checkered background", "plain": "background"}
-_ODDS = {"leaves": 0.34, "cloud": 0.26, "gradient": 0.12, "stripes": 0.07, "checker": 0.05, "plain": 0.06,
-         "named": 0.10}
-_RICH_ODDS = {"leaves": 0.36, "cloud": 0.22, "gradient": 0.04, "stripes": 0.05, "checker": 0.04, "landscape": 0.29}
+TEXTURE_WORDS = {
+    "leaves": "leaf texture",
+    "cloud": "cloud texture",
+    "gradient": "smooth background",
+    "stripes": "striped background",
+    "checker": "checkered background",
+    "plain": "background",
+}
+_ODDS = {
+    "leaves": 0.34,
+    "cloud": 0.26,
+    "gradient": 0.12,
+    "stripes": 0.07,
+    "checker": 0.05,
+    "plain": 0.06,
+    "named": 0.10,
+}
+_RICH_ODDS = {
+    "leaves": 0.36,
+    "cloud": 0.22,
+    "gradient": 0.04,
+    "stripes": 0.05,
+    "checker": 0.04,
+    "landscape": 0.29,
+}
 _INSTANTS = 7  # path samples that collision and border tests look at
 
 
-def sample_scene(rng: np.random.Generator, *, aspect: float = 1.0, objects: tuple[int, int] = (1, 3),
-                 rich: bool = False) -> Scene:
+def sample_scene(
+    rng: np.random.Generator, *, aspect: float = 1.0, objects: tuple[int, int] = (1, 3), rich: bool = False
+) -> Scene:
     """Draws a scene in which every object can be seen and named.
 
     Args:
@@ -52,7 +73,9 @@ def sample_scene(rng: np.random.Generator, *, aspect: float = 1.0, objects: tupl
     else:
         scene = Scene(*_texture(rng, kind, rich))
     scene = dataclasses.replace(scene, camera=_camera(rng), light=_light(rng, rich))
-    colours = [c for c in rng.permutation(list(ob.COLOURS)).tolist() if all(visible_on(c, t) for t in scene.textures)]
+    colours = [
+        c for c in rng.permutation(list(ob.COLOURS)).tolist() if all(visible_on(c, t) for t in scene.textures)
+    ]
     shapes = rng.permutation(ob.SHAPES).tolist()
     placed, paths = [], []
     for shape, colour in zip(shapes[: int(rng.integers(objects[0], objects[1] + 1))], colours, strict=False):
@@ -89,9 +112,18 @@ def _place(rng, shape, colour, paths, camera, half) -> ob.Object | None:
         start = rng.uniform(-1, 1, 2) * (half - size * 0.55)
         move = rng.normal(size=2)
         move *= rng.uniform(0, 0.35) / (np.hypot(*move) + 1e-6)
-        thing = ob.Object(shape, colour, size, size_name, pattern, _pair(start - move / 2), _pair(start + move / 2),
-                          wobble=_pair(rng.uniform(-0.03, 0.03, 2)), tilt=rng.uniform(-0.3, 0.3),
-                          spin=rng.uniform(-0.6, 0.6) * (rng.random() < 0.6))
+        thing = ob.Object(
+            shape,
+            colour,
+            size,
+            size_name,
+            pattern,
+            _pair(start - move / 2),
+            _pair(start + move / 2),
+            wobble=_pair(rng.uniform(-0.03, 0.03, 2)),
+            tilt=rng.uniform(-0.3, 0.3),
+            spin=rng.uniform(-0.6, 0.6) * (rng.random() < 0.6),
+        )
         path = frame_path(thing, camera, _INSTANTS)
         if inside(path, half) and all(apart(path, other) for other in paths):
             return thing
@@ -109,15 +141,21 @@ def _camera(rng: np.random.Generator) -> Camera:
 def _light(rng: np.random.Generator, rich: bool) -> Light:
     angle = rng.uniform(-2.4, -0.7)  # from above
     exposure = rng.uniform(0.55, 1.3) if rich else rng.uniform(0.85, 1.12)
-    return Light(exposure, temperature=rng.uniform(-0.07, 0.07) * (2 if rich else 1),
-                 gradient=_pair(rng.uniform(-0.22, 0.22, 2)), vignette=rng.uniform(0, 0.3) * (rng.random() < 0.6),
-                 direction=(float(np.cos(angle)), float(np.sin(angle))))
+    return Light(
+        exposure,
+        temperature=rng.uniform(-0.07, 0.07) * (2 if rich else 1),
+        gradient=_pair(rng.uniform(-0.22, 0.22, 2)),
+        vignette=rng.uniform(0, 0.3) * (rng.random() < 0.6),
+        direction=(float(np.cos(angle)), float(np.sin(angle))),
+    )
 
 
 def _texture(rng: np.random.Generator, kind: str, rich: bool, colour: str = "") -> tuple[tx.Texture, str]:
     colour = colour or _choice(rng, list(ob.COLOURS))
     # Muted: between the pure colour and mid-grey, away from the ends so that light and texture do not clip.
-    base = 128 + (np.array(ob.COLOURS[colour], float) - 128) * rng.uniform(0.55, 0.85) + rng.normal(size=3) * 8
+    base = (
+        128 + (np.array(ob.COLOURS[colour], float) - 128) * rng.uniform(0.55, 0.85) + rng.normal(size=3) * 8
+    )
     mix = np.zeros((3, 3))
     contrast = rng.uniform(35, 75) if rich else rng.uniform(16, 40)
     if kind in ("stripes", "checker") and not rich:
@@ -127,10 +165,18 @@ def _texture(rng: np.random.Generator, kind: str, rich: bool, colour: str = "") 
         for column in (1, 2):
             tint = rng.normal(size=3)
             tint -= tint.mean()
-            mix[:, column] = tint / np.linalg.norm(tint) * (rng.uniform(25, 65) if rich else rng.uniform(10, 28))
-    texture = tx.Texture(kind, int(rng.integers(tx.TILES_PER_KIND)), tuple(np.clip(base, 20, 236).tolist()),
-                         tuple(map(tuple, mix.tolist())), scale=rng.uniform(1.3, 2.6),
-                         angle=rng.uniform(0, 2 * np.pi), offset=_pair(rng.uniform(0.3, 0.7, 2)))
+            mix[:, column] = (
+                tint / np.linalg.norm(tint) * (rng.uniform(25, 65) if rich else rng.uniform(10, 28))
+            )
+    texture = tx.Texture(
+        kind,
+        int(rng.integers(tx.TILES_PER_KIND)),
+        tuple(np.clip(base, 20, 236).tolist()),
+        tuple(map(tuple, mix.tolist())),
+        scale=rng.uniform(1.3, 2.6),
+        angle=rng.uniform(0, 2 * np.pi),
+        offset=_pair(rng.uniform(0.3, 0.7, 2)),
+    )
     return texture, f"{colour} {TEXTURE_WORDS[kind]}"
 
 
@@ -145,8 +191,11 @@ def _landscape(rng: np.random.Generator) -> Scene:
         waves = [(f, rng.uniform(0.2, 1) * 0.07 / f, rng.uniform(0, 6.28)) for f in (0.6, 1.3, 2.9, 6.1)]
         hills.append(Hill(texture, level, tuple(waves)))
         level += rng.uniform(0.1, 0.25)
-    return Scene(sky, f"landscape with a {sky_colour} sky and {colour} hills".replace("a orange", "an orange"),
-                 hills=tuple(hills))
+    return Scene(
+        sky,
+        f"landscape with a {sky_colour} sky and {colour} hills".replace("a orange", "an orange"),
+        hills=tuple(hills),
+    )
 
 
 def _choice(rng: np.random.Generator, options, odds=None) -> str:

@@ -26,9 +26,15 @@ from data_synth.scenes import textures as tx
 
 LOCAL = ("recolour", "remove", "insert", "replace", "background")
 PLACES = {
-    "top left": (-0.27, -0.27), "top": (0.0, -0.27), "top right": (0.27, -0.27),
-    "left": (-0.27, 0.0), "center": (0.0, 0.0), "right": (0.27, 0.0),
-    "bottom left": (-0.27, 0.27), "bottom": (0.0, 0.27), "bottom right": (0.27, 0.27),
+    "top left": (-0.27, -0.27),
+    "top": (0.0, -0.27),
+    "top right": (0.27, -0.27),
+    "left": (-0.27, 0.0),
+    "center": (0.0, 0.0),
+    "right": (0.27, 0.0),
+    "bottom left": (-0.27, 0.27),
+    "bottom": (0.0, 0.27),
+    "bottom right": (0.27, 0.27),
 }  # fractions of the frame's width and height from its centre
 
 
@@ -67,14 +73,22 @@ def local_edit(name: str, scene: sc.Scene, rng: np.random.Generator, T: int, H: 
     edit, after, index = choice
     before_layers = rn.layers(scene, T, H, W)
     after_layers = _exchange(before_layers, scene, after, name, index, T, H, W)
-    return Twin(rn.compose(before_layers), rn.compose(after_layers), _mask(name, before_layers, after_layers, index),
-                _reference(name, after, index, min(H, W)), edit, scene, after)
+    return Twin(
+        rn.compose(before_layers),
+        rn.compose(after_layers),
+        _mask(name, before_layers, after_layers, index),
+        _reference(name, after, index, min(H, W)),
+        edit,
+        scene,
+        after,
+    )
 
 
 def portrait(obj: ob.Object, side: int) -> np.ndarray:
     """uint8 [side, side, 3]: the object alone, upright, on a light grey ground: a reference picture."""
-    alone = dataclasses.replace(obj, size=0.62, start=(0.0, 0.0), end=(0.0, 0.0), wobble=(0.0, 0.0), tilt=0.0,
-                                spin=0.0, pinned=True)
+    alone = dataclasses.replace(
+        obj, size=0.62, start=(0.0, 0.0), end=(0.0, 0.0), wobble=(0.0, 0.0), tilt=0.0, spin=0.0, pinned=True
+    )
     shade = (196.0, 196.0, 200.0) if obj.colour not in ("white", "grey") else (96.0, 100.0, 108.0)
     return rn.render(sc.Scene(tx.Texture("plain", base=shade), "", (alone,)), 1, side, side)[0]
 
@@ -83,8 +97,13 @@ def _recolour(scene, rng, aspect):
     index = int(rng.integers(len(scene.objects)))
     old = scene.objects[index]
     taken = {o.colour for o in scene.objects}
-    options = [c for c in ob.COLOURS if c not in taken and sc.visible_on(c, scene.texture)
-               and sc.colour_distance(ob.COLOURS[c], ob.COLOURS[old.colour]) > 110]
+    options = [
+        c
+        for c in ob.COLOURS
+        if c not in taken
+        and sc.visible_on(c, scene.texture)
+        and sc.colour_distance(ob.COLOURS[c], ob.COLOURS[old.colour]) > 110
+    ]
     if not options:
         return "no colour differs enough"
     colour = str(rng.choice(options))
@@ -94,13 +113,17 @@ def _recolour(scene, rng, aspect):
 
 def _remove(scene, rng, aspect):
     index = int(rng.integers(len(scene.objects)))
-    rest = scene.objects[:index] + scene.objects[index + 1:]
+    rest = scene.objects[:index] + scene.objects[index + 1 :]
     after = dataclasses.replace(scene, objects=rest)
     return Edit("remove", {"object": scene.objects[index].name}), after, index
 
 
 def _insert(scene, rng, aspect):
-    colours = [c for c in ob.COLOURS if sc.visible_on(c, scene.texture) and c not in {o.colour for o in scene.objects}]
+    colours = [
+        c
+        for c in ob.COLOURS
+        if sc.visible_on(c, scene.texture) and c not in {o.colour for o in scene.objects}
+    ]
     shapes = [s for s in ob.SHAPES if s not in {o.shape for o in scene.objects}]
     if not colours:
         return "no colour differs enough"
@@ -123,8 +146,13 @@ def _replace(scene, rng, aspect):
     old = scene.objects[index]
     others = [o for i, o in enumerate(scene.objects) if i != index]
     shapes = [s for s in ob.SHAPES if s != old.shape and s not in {o.shape for o in others}]
-    colours = [c for c in ob.COLOURS if c not in {o.colour for o in others} and sc.visible_on(c, scene.texture)
-               and (c == old.colour or sc.colour_distance(ob.COLOURS[c], ob.COLOURS[old.colour]) > 90)]
+    colours = [
+        c
+        for c in ob.COLOURS
+        if c not in {o.colour for o in others}
+        and sc.visible_on(c, scene.texture)
+        and (c == old.colour or sc.colour_distance(ob.COLOURS[c], ob.COLOURS[old.colour]) > 90)
+    ]
     shape = str(rng.choice(shapes))
     keep_colour = old.colour in colours and rng.random() < 0.35
     if not colours:
@@ -150,11 +178,17 @@ def _background(scene, rng, aspect):
     return Edit("background", {"background": name}), after, -1
 
 
-_CHOOSE = {"recolour": _recolour, "remove": _remove, "insert": _insert, "replace": _replace, "background": _background}
+_CHOOSE = {
+    "recolour": _recolour,
+    "remove": _remove,
+    "insert": _insert,
+    "replace": _replace,
+    "background": _background,
+}
 
 
 def _with_object(scene: sc.Scene, index: int, new: ob.Object) -> sc.Scene:
-    return dataclasses.replace(scene, objects=scene.objects[:index] + (new,) + scene.objects[index + 1:])
+    return dataclasses.replace(scene, objects=scene.objects[:index] + (new,) + scene.objects[index + 1 :])
 
 
 def _exchange(made: rn.Layers, scene, after, name, index, T, H, W) -> rn.Layers:
@@ -162,13 +196,16 @@ def _exchange(made: rn.Layers, scene, after, name, index, T, H, W) -> rn.Layers:
     if name == "background":
         return dataclasses.replace(made, ground=rn.ground(after, made.light, T))
     if name == "remove":
-        return dataclasses.replace(made, sprites=made.sprites[:index] + made.sprites[index + 1:])
+        return dataclasses.replace(made, sprites=made.sprites[:index] + made.sprites[index + 1 :])
     if name == "recolour":  # same geometry, other colour: the shadow is the same array, hence the same pixels
-        new = dataclasses.replace(rn.sprite_of(after.objects[index], after, T, H, W),
-                                  alpha=made.sprites[index].alpha, shadow=made.sprites[index].shadow)
-        return dataclasses.replace(made, sprites=made.sprites[:index] + (new,) + made.sprites[index + 1:])
+        new = dataclasses.replace(
+            rn.sprite_of(after.objects[index], after, T, H, W),
+            alpha=made.sprites[index].alpha,
+            shadow=made.sprites[index].shadow,
+        )
+        return dataclasses.replace(made, sprites=made.sprites[:index] + (new,) + made.sprites[index + 1 :])
     new = rn.sprite_of(after.objects[index], after, T, H, W)
-    return dataclasses.replace(made, sprites=made.sprites[:index] + (new,) + made.sprites[index + 1:])
+    return dataclasses.replace(made, sprites=made.sprites[:index] + (new,) + made.sprites[index + 1 :])
 
 
 def _mask(name: str, before: rn.Layers, after: rn.Layers, index: int) -> np.ndarray:

@@ -16,9 +16,18 @@ import dataclasses
 import numpy as np
 
 COLOURS = {
-    "red": (214, 38, 40), "orange": (242, 132, 26), "yellow": (246, 218, 48), "green": (46, 162, 60),
-    "cyan": (48, 202, 212), "blue": (40, 78, 216), "purple": (134, 56, 190), "pink": (246, 130, 182),
-    "white": (242, 242, 242), "black": (26, 26, 30), "brown": (122, 72, 38), "grey": (132, 132, 132),
+    "red": (214, 38, 40),
+    "orange": (242, 132, 26),
+    "yellow": (246, 218, 48),
+    "green": (46, 162, 60),
+    "cyan": (48, 202, 212),
+    "blue": (40, 78, 216),
+    "purple": (134, 56, 190),
+    "pink": (246, 130, 182),
+    "white": (242, 242, 242),
+    "black": (26, 26, 30),
+    "brown": (122, 72, 38),
+    "grey": (132, 132, 132),
 }
 SHAPES = ("ball", "cube", "triangle", "star", "ring", "diamond", "heart", "cross")
 SIZES = {"small": 0.20, "medium": 0.31, "large": 0.43}  # canonical diameter, in frame short sides
@@ -93,7 +102,9 @@ def sprite(obj: Object, centre: np.ndarray, radius: np.ndarray, angle: np.ndarra
     distance = _DISTANCE[obj.shape](u, v)
     alpha = np.clip(0.5 - distance * r[..., None], 0, 1)
     rgb = np.asarray(COLOURS[obj.colour], np.float32)
-    shade, glint = _shade(obj.shape, u, v, distance, (light[0] * cos + light[1] * sin, light[1] * cos - light[0] * sin))
+    shade, glint = _shade(
+        obj.shape, u, v, distance, (light[0] * cos + light[1] * sin, light[1] * cos - light[0] * sin)
+    )
     if obj.pattern != "plain":
         shade = shade * _pattern(obj.pattern, u, v, light=sum(COLOURS[obj.colour]) > 150)
     colour = shade[..., None] * rgb
@@ -148,7 +159,10 @@ def _heart(x, y):
     along = np.sqrt(reach**2 - radius**2)  # tip to tangent point
     bend = np.arctan2(radius, along)
     ux, uy = dx / reach, dy / reach  # disc centre to tip
-    tx, ty = ux * np.cos(bend) - uy * np.sin(bend), ux * np.sin(bend) + uy * np.cos(bend)  # tangent, towards the tip
+    tx, ty = (
+        ux * np.cos(bend) - uy * np.sin(bend),
+        ux * np.sin(bend) + uy * np.cos(bend),
+    )  # tangent, towards the tip
     nx, ny = ty, -tx  # outward normal of that edge
     disc = np.sqrt((x - cx) ** 2 + (y - cy) ** 2) - radius
     wedge = np.maximum(nx * x + ny * (y - tip), np.maximum(-(tx * (x - cx) + ty * (y - cy)), cy - y))

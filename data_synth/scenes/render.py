@@ -115,7 +115,11 @@ def light_field(light: sc.Light, H: int, W: int) -> np.ndarray:
     short = min(H, W)
     x = ((np.arange(W, dtype=np.float32) + 0.5 - W / 2) / short)[None]
     y = ((np.arange(H, dtype=np.float32) + 0.5 - H / 2) / short)[:, None]
-    gain = light.exposure * (1 + light.gradient[0] * x + light.gradient[1] * y) * (1 - light.vignette * (x * x + y * y))
+    gain = (
+        light.exposure
+        * (1 + light.gradient[0] * x + light.gradient[1] * y)
+        * (1 - light.vignette * (x * x + y * y))
+    )
     tint = 1 + light.temperature * np.array([1.0, 0.0, -1.0])
     return (np.maximum(gain, 0.2)[..., None] * tint).astype(np.float32)
 
@@ -147,5 +151,7 @@ def _windows(s: ob.Sprite, H: int, W: int):
     for y, x in s.corner.tolist():
         top, left, bottom, right = max(y, 0), max(x, 0), min(y + n, H), min(x + n, W)
         bottom, right = max(bottom, top), max(right, left)
-        yield ((slice(top, bottom), slice(left, right)),
-               (slice(top - y, bottom - y), slice(left - x, right - x)))
+        yield (
+            (slice(top, bottom), slice(left, right)),
+            (slice(top - y, bottom - y), slice(left - x, right - x)),
+        )

@@ -127,7 +127,9 @@ def visible_on(colour: str, texture: tx.Texture) -> bool:
     rgb = ob.COLOURS[colour]
     if texture.canonical:
         top, bottom = texture.ends
-        steps = [tuple(t + f * (b - t) for t, b in zip(top, bottom, strict=True)) for f in (0, 0.25, 0.5, 0.75, 1)]
+        steps = [
+            tuple(t + f * (b - t) for t, b in zip(top, bottom, strict=True)) for f in (0, 0.25, 0.5, 0.75, 1)
+        ]
         return all(colour_distance(rgb, step) > 85 for step in steps)
     spread = float(np.linalg.norm(texture.mix)) * 0.5
     return colour_distance(rgb, texture.base) > 75 + spread

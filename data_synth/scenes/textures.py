@@ -103,8 +103,13 @@ def background(texture: Texture, to_world: np.ndarray, H: int, W: int) -> np.nda
     for t in range(T):
         affine = (to_tile @ np.vstack([to_world[t], [0, 0, 1]]))[:2] * texels
         affine[:, 2] -= 0.5  # texel centres sit at half-integers
-        warped = cv2.warpAffine(fields, affine, (W, H), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-                                borderMode=cv2.BORDER_REFLECT_101)
+        warped = cv2.warpAffine(
+            fields,
+            affine,
+            (W, H),
+            flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+            borderMode=cv2.BORDER_REFLECT_101,
+        )
         cv2.transform(warped, colour, dst=out[t])
     return out
 
@@ -118,8 +123,13 @@ def tile(kind: str, index: int, texels: int) -> np.ndarray:
 
 def _draw_tile(kind: str, index: int, texels: int) -> np.ndarray:
     rng = np.random.default_rng((KINDS.index(kind), index))
-    fields = {"leaves": _leaves, "cloud": _cloud, "gradient": _gradient,
-              "stripes": _stripes, "checker": _checker}[kind](rng, texels)
+    fields = {
+        "leaves": _leaves,
+        "cloud": _cloud,
+        "gradient": _gradient,
+        "stripes": _stripes,
+        "checker": _checker,
+    }[kind](rng, texels)
     return np.clip(np.rint(fields * 127) + 128, 1, 255).astype(np.uint8)
 
 
@@ -155,8 +165,18 @@ def _leaves(rng: np.random.Generator, texels: int) -> np.ndarray:
             corners = cv2.boxPoints(((x * one, y * one), (2 * a * one, 2 * b * one), angle[i]))
             cv2.fillConvexPoly(canvas, np.rint(corners).astype(np.int32), colours[i], shift=4)
         else:
-            cv2.ellipse(canvas, (round(x * one), round(y * one)), (round(a * one), round(b * one)), angle[i],
-                        0, 360, colours[i], -1, cv2.LINE_8, 4)
+            cv2.ellipse(
+                canvas,
+                (round(x * one), round(y * one)),
+                (round(a * one), round(b * one)),
+                angle[i],
+                0,
+                360,
+                colours[i],
+                -1,
+                cv2.LINE_8,
+                4,
+            )
     small = cv2.resize(canvas, (texels, texels), interpolation=cv2.INTER_AREA).astype(np.float32)
     return (small - 128) / 127 * 0.85 + 0.15 * grain
 

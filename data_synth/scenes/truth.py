@@ -16,8 +16,20 @@ from data_synth.scenes import render as rn
 from data_synth.scenes import scene as sc
 
 # Distinct in hue and brightness, none black; by rank, so that a colour says nothing of the object's own.
-COLOURS = np.array([(0, 0, 0), (230, 60, 60), (60, 200, 90), (70, 110, 240), (240, 210, 60), (190, 80, 220),
-                    (60, 210, 220), (245, 150, 60), (255, 255, 255)], np.uint8)
+COLOURS = np.array(
+    [
+        (0, 0, 0),
+        (230, 60, 60),
+        (60, 200, 90),
+        (70, 110, 240),
+        (240, 210, 60),
+        (190, 80, 220),
+        (60, 210, 220),
+        (245, 150, 60),
+        (255, 255, 255),
+    ],
+    np.uint8,
+)
 
 
 def ranks(scene: sc.Scene, made: rn.Layers) -> np.ndarray:
@@ -62,7 +74,7 @@ def motion(scene: sc.Scene, made: rn.Layers) -> np.ndarray:
             out[k][hill] = (_through(to_world[k], to_world[k + 1], here) - here)[hill]
         for i, (centre, radius, angle) in enumerate(paths):
             mine = owner[k] == first + i
-            at = centre[k:k + 2] * min(H, W) + np.array([W, H]) / 2 - 0.5
+            at = centre[k : k + 2] * min(H, W) + np.array([W, H]) / 2 - 0.5
             turn, grow = angle[k + 1] - angle[k], radius[k + 1] / radius[k]
             cos, sin = grow * np.cos(turn), grow * np.sin(turn)
             x, y = (here[mine] - at[0]).T

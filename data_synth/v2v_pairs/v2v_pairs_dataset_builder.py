@@ -16,8 +16,19 @@ import numpy as np
 import tensorflow_datasets as tfds
 from array_record.python.array_record_module import ArrayRecordWriter
 
-_BYTES = ("source", "target", "mask", "reference", "instructions", "provenance", "active", "source_caption",
-          "target_caption", "edit", "recipe")
+_BYTES = (
+    "source",
+    "target",
+    "mask",
+    "reference",
+    "instructions",
+    "provenance",
+    "active",
+    "source_caption",
+    "target_caption",
+    "edit",
+    "recipe",
+)
 _INTEGERS = ("schema_version", "frames", "seed")
 SHARD_BYTES = 256 << 20  # a new array_record file begins once the last holds this much
 SPLIT = "train"
@@ -47,11 +58,14 @@ def write_set(folder: Path, records: Iterable[dict]) -> int:
         sizes[-1] += len(data)
     if writer is not None:
         writer.close()
-    template = tfds.core.ShardedFileTemplate(data_dir=folder, dataset_name=builder.name, split=SPLIT,
-                                             filetype_suffix="array_record")
+    template = tfds.core.ShardedFileTemplate(
+        data_dir=folder, dataset_name=builder.name, split=SPLIT, filetype_suffix="array_record"
+    )
     for i in range(len(lengths)):
         (folder / f"part-{i}").rename(template.sharded_filepath(shard_index=i, num_shards=len(lengths)))
-    info = tfds.core.SplitInfo(name=SPLIT, shard_lengths=lengths, num_bytes=sum(sizes), filename_template=template)
+    info = tfds.core.SplitInfo(
+        name=SPLIT, shard_lengths=lengths, num_bytes=sum(sizes), filename_template=template
+    )
     builder.info.set_splits(tfds.core.splits.SplitDict([info]))
     builder.info.write_to_directory(folder)
     return sum(lengths)
@@ -73,8 +87,9 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     def _info(self) -> tfds.core.DatasetInfo:
         features = {name: tfds.features.Text() for name in _BYTES}
         features.update({name: tfds.features.Scalar(dtype=np.int64) for name in _INTEGERS})
-        return self.dataset_info_from_configs(features=tfds.features.FeaturesDict(features),
-                                              disable_shuffling=True)  # seed order; the loader shuffles
+        return self.dataset_info_from_configs(
+            features=tfds.features.FeaturesDict(features), disable_shuffling=True
+        )  # seed order; the loader shuffles
 
     def _split_generators(self, dl_manager):
         return {"train": self._generate_examples()}

@@ -13,10 +13,19 @@ def make(T=3, H=10, W=14, reference=True) -> pairs.Pair:
     rng = np.random.default_rng(0)
     video = rng.integers(0, 256, (2, T, H, W, 3), dtype=np.uint8)
     return pairs.Pair(
-        source=video[0], target=video[1], mask=(rng.random((T, H, W)) < 0.5).astype(np.uint8) * 255,
+        source=video[0],
+        target=video[1],
+        mask=(rng.random((T, H, W)) < 0.5).astype(np.uint8) * 255,
         reference=rng.integers(0, 256, (8, 9, 3), dtype=np.uint8) if reference else None,
-        instructions=("make it warm", "wärmer, bitte"), source_caption="a", target_caption="b", edit="warmer",
-        recipe="photometric", seed=3_000_000_001, provenance={"slots": {"it": "the left half"}}, active=(1, T))
+        instructions=("make it warm", "wärmer, bitte"),
+        source_caption="a",
+        target_caption="b",
+        edit="warmer",
+        recipe="photometric",
+        seed=3_000_000_001,
+        provenance={"slots": {"it": "the left half"}},
+        active=(1, T),
+    )
 
 
 @pytest.mark.parametrize("reference", [True, False])
@@ -47,14 +56,17 @@ def test_other_schema_and_damage_are_refused():
         pairs.decode({**record, "frames": 4})
 
 
-@pytest.mark.parametrize("change, message", [
-    ({"source": np.zeros((0, 4, 4, 3), np.uint8)}, "pair.source: expected non-empty"),
-    ({"target": np.zeros((3, 10, 13, 3), np.uint8)}, "pair.target"),
-    ({"mask": np.zeros((3, 10, 14, 3), np.uint8)}, "pair.mask.*one plane"),
-    ({"reference": np.zeros((4, 4), np.uint8)}, "pair.reference"),
-    ({"instructions": ("",)}, "pair.instructions"),
-    ({"active": (2, 2)}, "pair.active"),
-])
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"source": np.zeros((0, 4, 4, 3), np.uint8)}, "pair.source: expected non-empty"),
+        ({"target": np.zeros((3, 10, 13, 3), np.uint8)}, "pair.target"),
+        ({"mask": np.zeros((3, 10, 14, 3), np.uint8)}, "pair.mask.*one plane"),
+        ({"reference": np.zeros((4, 4), np.uint8)}, "pair.reference"),
+        ({"instructions": ("",)}, "pair.instructions"),
+        ({"active": (2, 2)}, "pair.active"),
+    ],
+)
 def test_malformed_pairs_are_refused(change, message):
     with pytest.raises(InputError, match=message):
         dataclasses.replace(make(), **change)

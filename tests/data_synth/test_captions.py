@@ -42,7 +42,9 @@ def test_source_is_before_and_target_from_the_start(tmp_path):
     pair = mined([event(path, 2.0, 4.5)])(0, T, 32, 48)
     assert pair.instructions == ("make a man jump over the wall",) and pair.edit == "continuation"
     index = [round(v[:, 4:20].mean() - 20) for v in (*pair.source, *pair.target)]
-    want = [2 * (30 + d) for d in range(-T, T)]  # 30 frames a second seen 15 times a second; 2 s is resampled frame 30
+    want = [
+        2 * (30 + d) for d in range(-T, T)
+    ]  # 30 frames a second seen 15 times a second; 2 s is resampled frame 30
     assert np.abs(np.array(index) - want).max() <= 2  # H.264 grey levels; neighbours differ by 2
     assert pair.mask.min() == 255 and pair.provenance["clip"] == "v.mp4"
 
@@ -54,13 +56,24 @@ def test_resampling_takes_the_frame_on_screen():
     np.testing.assert_array_equal(index, [int(24 * k / 15 + 1e-6) for k in range(37)])
     irregular = np.array([0.0, 0.5, 0.55, 1.9])
     assert captions.resampled(irregular, 2.0, 2.0).tolist() == [0, 1, 2, 2]
-    assert captions.resampled(np.array([3.0, 3.1]), 0.2, 15.0).tolist() == [0, 0, 1]  # clocks that don't start at 0
+    assert captions.resampled(np.array([3.0, 3.1]), 0.2, 15.0).tolist() == [
+        0,
+        0,
+        1,
+    ]  # clocks that don't start at 0
 
 
-@pytest.mark.parametrize("start, end, T, fault", [
-    (5.3, 8.0, 81, "too close to the beginning"), (5.4, 8.0, 81, ""), (6.0, 8.0, 81, "event too short"),
-    (6.0, 8.01, 81, ""), (6.0, 6 + 16.3, 81, "event far longer than the clip"), (6.0, 6 + 16.1, 81, ""),
-])
+@pytest.mark.parametrize(
+    "start, end, T, fault",
+    [
+        (5.3, 8.0, 81, "too close to the beginning"),
+        (5.4, 8.0, 81, ""),
+        (6.0, 8.0, 81, "event too short"),
+        (6.0, 8.01, 81, ""),
+        (6.0, 6 + 16.3, 81, "event far longer than the clip"),
+        (6.0, 6 + 16.1, 81, ""),
+    ],
+)
 def test_the_papers_conditions_on_times(start, end, T, fault):
     assert captions.span_fault(captions.Event(Path("v"), start, end, "c"), T) == fault
 
@@ -85,16 +98,31 @@ def test_both_file_kinds_and_bad_times(tmp_path):
     (tmp_path / "videos").mkdir()
     for name in ("v_a.mp4", "videos/v_b.mp4"):
         (tmp_path / name).write_bytes(b"x")
-    table = {"v_a": {"duration": 30.0, "timestamps": [[10, 14], [2, 5], [12, 20], [-1, 3], [8, 8], [25, 40]],
-                     "sentences": ["c1", " c0 ", "overlaps", "negative", "empty span", "past the end"]},
-             "v_b": {"duration": 9.0, "timestamps": [[1, 4]], "sentences": ["  "]},
-             "v_gone": {"duration": 9.0, "timestamps": [[1, 4]], "sentences": ["x"]}}
+    table = {
+        "v_a": {
+            "duration": 30.0,
+            "timestamps": [[10, 14], [2, 5], [12, 20], [-1, 3], [8, 8], [25, 40]],
+            "sentences": ["c1", " c0 ", "overlaps", "negative", "empty span", "past the end"],
+        },
+        "v_b": {"duration": 9.0, "timestamps": [[1, 4]], "sentences": ["  "]},
+        "v_gone": {"duration": 9.0, "timestamps": [[1, 4]], "sentences": ["x"]},
+    }
     (tmp_path / "train.json").write_text(json.dumps(table))
     events = captions.read(tmp_path / "train.json")
     assert {(e.caption, e.fault) for e in events} == {
-        ("c0", ""), ("c1", ""), ("overlaps", "begins inside an earlier event"), ("negative", "bad times"),
-        ("empty span", "bad times"), ("past the end", "bad times"), ("", "empty caption"), ("x", "video missing")}
-    lines = [{"video": "v_a.mp4", "start": 3, "end": 6.5, "caption": "c"}, {"video": "v_a.mp4", "start": 1, "end": 2, "caption": "d"}]
+        ("c0", ""),
+        ("c1", ""),
+        ("overlaps", "begins inside an earlier event"),
+        ("negative", "bad times"),
+        ("empty span", "bad times"),
+        ("past the end", "bad times"),
+        ("", "empty caption"),
+        ("x", "video missing"),
+    }
+    lines = [
+        {"video": "v_a.mp4", "start": 3, "end": 6.5, "caption": "c"},
+        {"video": "v_a.mp4", "start": 1, "end": 2, "caption": "d"},
+    ]
     (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, lines)) + "\n")
     assert [(e.start, e.fault) for e in captions.read(tmp_path / "a.jsonl")] == [(1.0, ""), (3.0, "")]
     for name, text in (("b.jsonl", '{"video": "v"}'), ("c.json", "[1]"), ("d.json", "{"), ("e.jsonl", "7")):
@@ -103,17 +131,26 @@ def test_both_file_kinds_and_bad_times(tmp_path):
             captions.read(tmp_path / name)
 
 
-@pytest.mark.parametrize("caption, want", [
-    ("A man jumps over the fence.", "make a man jump over the fence"),
-    ("The two women dance and clap their hands.", "make the two women dance and clap their hands"),
-    ("A little girl in a red dress picks up a ball and throws it to the dog.",
-     "make a little girl in a red dress pick up a ball and throw it to the dog"),
-    ("She carries the boxes, then washes her hands", "make her carry the boxes, then wash her hands"),
-    ("Then, the chef is pouring oil in a pan.", "make the chef start pouring oil in a pan"),
-    ("He goes outside", "make him go outside"), ("They run across the field.", "make them run across the field"),
-    ("Anna has lunch", "make Anna have lunch"), ("A sunny beach", ""), ("", ""), ("the walks in the park", ""),
-    ("The camera zooms in", "make the camera zoom in"),
-])
+@pytest.mark.parametrize(
+    "caption, want",
+    [
+        ("A man jumps over the fence.", "make a man jump over the fence"),
+        ("The two women dance and clap their hands.", "make the two women dance and clap their hands"),
+        (
+            "A little girl in a red dress picks up a ball and throws it to the dog.",
+            "make a little girl in a red dress pick up a ball and throw it to the dog",
+        ),
+        ("She carries the boxes, then washes her hands", "make her carry the boxes, then wash her hands"),
+        ("Then, the chef is pouring oil in a pan.", "make the chef start pouring oil in a pan"),
+        ("He goes outside", "make him go outside"),
+        ("They run across the field.", "make them run across the field"),
+        ("Anna has lunch", "make Anna have lunch"),
+        ("A sunny beach", ""),
+        ("", ""),
+        ("the walks in the park", ""),
+        ("The camera zooms in", "make the camera zoom in"),
+    ],
+)
 def test_rules(caption, want):
     assert cw.imperative(caption) == want
 
@@ -173,8 +210,10 @@ def endpoint(tmp_path, monkeypatch):
     Endpoint.faults.clear()
     monkeypatch.setenv("W_KEY", "s3cret")
     path = tmp_path / "writer.toml"
-    path.write_text(f'url = "http://127.0.0.1:{server.server_address[1]}/v1"\nmodel = "m"\nkey = "W_KEY"\nbatch = 2\n'
-                    "retries = 2\nseconds = 20\n")
+    path.write_text(
+        f'url = "http://127.0.0.1:{server.server_address[1]}/v1"\nmodel = "m"\nkey = "W_KEY"\nbatch = 2\n'
+        "retries = 2\nseconds = 20\n"
+    )
     yield path
     server.shutdown()
     server.server_close()
@@ -193,12 +232,17 @@ def test_endpoint_batches_caches_and_authorises(endpoint):
     assert [r[3] for r in Endpoint.requests[2:]] == [["c"]]  # the rest, the empty one too, was on disk
 
 
-@pytest.mark.parametrize("faults, reason, calls", [
-    ([500, 503], "", 3), ([500] * 3, "writer answered HTTP 500", 3), ([401], "writer answered HTTP 401", 1),
-    (["I can't do that"] * 3, "writer answered no list of strings", 3),
-    (['["one", "two"]'] * 3, "writer answered another number of sentences", 3),
-    (["[1]", '["fine"]'], "", 2),
-])
+@pytest.mark.parametrize(
+    "faults, reason, calls",
+    [
+        ([500, 503], "", 3),
+        ([500] * 3, "writer answered HTTP 500", 3),
+        ([401], "writer answered HTTP 401", 1),
+        (["I can't do that"] * 3, "writer answered no list of strings", 3),
+        (['["one", "two"]'] * 3, "writer answered another number of sentences", 3),
+        (["[1]", '["fine"]'], "", 2),
+    ],
+)
 def test_endpoint_faults_are_bounded_and_named(endpoint, faults, reason, calls):
     Endpoint.faults.extend(faults)
     got = quick(endpoint)(["a"])
@@ -218,10 +262,15 @@ def test_failures_of_the_writer_are_the_rows_reason(tmp_path, endpoint):
     assert pair.provenance["writer"].startswith("m, prompt ")
 
 
-@pytest.mark.parametrize("text, message", [
-    ('url = "u"\n', "expected url and model"), ('url = "u"\nmodel = 3\n', "model: expected one of"),
-    ('url = "u"\nmodel = "m"\nkey = "NO_SUCH_KEY"\n', "NO_SUCH_KEY.*not set"), ('speed = 1\n', "speed: expected one of"),
-])
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ('url = "u"\n', "expected url and model"),
+        ('url = "u"\nmodel = 3\n', "model: expected one of"),
+        ('url = "u"\nmodel = "m"\nkey = "NO_SUCH_KEY"\n', "NO_SUCH_KEY.*not set"),
+        ("speed = 1\n", "speed: expected one of"),
+    ],
+)
 def test_writer_descriptions_are_checked(tmp_path, text, message):
     (tmp_path / "w.toml").write_text(text)
     with pytest.raises(InputError, match=message):

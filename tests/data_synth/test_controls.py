@@ -26,14 +26,22 @@ def rng(seed=0):
 
 @pytest.mark.parametrize("name", recipes.FAMILIES["control"])
 def test_every_control_gives_pairs_that_pass_the_gates(name):
-    pairs = [p for p, _ in (pipeline.make_pair(s, T=T, H=H, W=W, edits=(name,), transition=0.0) for s in range(12)) if p]
+    pairs = [
+        p
+        for p, _ in (pipeline.make_pair(s, T=T, H=H, W=W, edits=(name,), transition=0.0) for s in range(12))
+        if p
+    ]
     assert len(pairs) >= 5
     way, _, control_name = name.partition("-")
     known = set(instruct.vocabulary()) | set(control_words.control_vocabulary())
     for pair in pairs:
         assert pair.edit == name and pair.recipe == "control"
         assert pair.provenance["expert"] == {"name": control_name, "version": controls.VERSION}
-        words = {w for text in (*pair.instructions, pair.source_caption, pair.target_caption) for w in instruct.words(text)}
+        words = {
+            w
+            for text in (*pair.instructions, pair.source_caption, pair.target_caption)
+            for w in instruct.words(text)
+        }
         assert words <= known and "{" not in "".join(pair.instructions)
 
 
@@ -54,8 +62,11 @@ def test_instructions_name_the_way_back_truly():
     for seed in range(12):
         for name in ("brightness", "contrast", "saturation"):
             pair = controls.control_pair(name, False, clips.rendered, seed, T, H, W)
-            measure = {"brightness": np.mean, "contrast": np.std,
-                       "saturation": lambda v: np.ptp(v.astype(int), axis=-1).mean()}[name]
+            measure = {
+                "brightness": np.mean,
+                "contrast": np.std,
+                "saturation": lambda v: np.ptp(v.astype(int), axis=-1).mean(),
+            }[name]
             rises = measure(pair.target) > measure(pair.source)
             assert any(i.startswith("increase" if rises else "reduce") for i in pair.instructions)
     told = controls.control_pair("canny", False, clips.rendered, 0, T, H, W)
@@ -78,7 +89,7 @@ def test_edges_are_found_where_they_are():
 def test_optical_flow_points_where_things_go(dx, dy):
     big = cv2.GaussianBlur(rng(1).integers(0, 256, (96, 112, 3), np.uint8), (0, 0), 2)
     big = cv2.normalize(big, None, 0, 255, cv2.NORM_MINMAX)
-    video = np.stack([big[20 - k * dy:68 - k * dy, 20 - k * dx:84 - k * dx] for k in range(4)])
+    video = np.stack([big[20 - k * dy : 68 - k * dy, 20 - k * dx : 84 - k * dx] for k in range(4)])
     seen = control.flow(video, rng()).video[1, 8:-8, 8:-8].reshape(-1, 3)
     want = control.flow_colours(np.full((1, 4, 4, 2), (dx, dy), float))[0, 0, 0]
     assert np.abs(np.median(seen, 0) - want).max() < 40
@@ -110,7 +121,9 @@ def test_formulas():
     assert 0.38 < share.min() and share.max() < 0.62
     blocks = control.pixelation(video, rng(3)).video
     assert len(np.unique(blocks[0].reshape(-1, 3), axis=0)) < 700
-    held = control.frame_drop(np.arange(9, dtype=np.uint8)[:, None, None, None] * np.ones((1, 4, 4, 3), np.uint8), rng(0))
+    held = control.frame_drop(
+        np.arange(9, dtype=np.uint8)[:, None, None, None] * np.ones((1, 4, 4, 3), np.uint8), rng(0)
+    )
     n = 3 if held.video[3, 0, 0, 0] == 3 else 4
     assert [int(f[0, 0, 0]) for f in held.video] == [k - k % n for k in range(9)]
     for name in ("blur", "low-resolution", "wave"):
@@ -121,8 +134,12 @@ def test_formulas():
 def motion_errors(scene):
     """For every surface of every frame: mean difference to the next frame with and without the motion undone."""
     made = rn.layers(scene, T, 2 * H, 2 * W)
-    video, moves, owner = rn.compose(made).astype(np.float32), truth.motion(scene, made), truth.ranks(scene, made)
-    y, x = np.mgrid[:2 * H, :2 * W].astype(np.float32)
+    video, moves, owner = (
+        rn.compose(made).astype(np.float32),
+        truth.motion(scene, made),
+        truth.ranks(scene, made),
+    )
+    y, x = np.mgrid[: 2 * H, : 2 * W].astype(np.float32)
     for k in range(T - 1):
         at_x, at_y = (x + moves[k, ..., 0]).astype(np.float32), (y + moves[k, ..., 1]).astype(np.float32)
         seen = cv2.remap(video[k + 1], at_x, at_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
@@ -132,12 +149,19 @@ def motion_errors(scene):
         for surface in np.unique(owner[k]):
             where = inside & flat & (owner[k] == surface)
             if where.sum() > 60:
-                yield surface, np.abs(seen - video[k])[where].mean(), np.abs(video[k + 1] - video[k])[where].mean()
+                yield (
+                    surface,
+                    np.abs(seen - video[k])[where].mean(),
+                    np.abs(video[k + 1] - video[k])[where].mean(),
+                )
 
 
 def test_exact_motion_moves_one_frame_onto_the_next():
-    rows = [row for seed in range(8) for row in
-            motion_errors(draw.sample_scene(rng(seed), aspect=W / H, objects=(1, 3), rich=True))]
+    rows = [
+        row
+        for seed in range(8)
+        for row in motion_errors(draw.sample_scene(rng(seed), aspect=W / H, objects=(1, 3), rich=True))
+    ]
     _, moved, still = np.array(rows).T
     assert len(rows) > 60 and moved.mean() < 0.25 * still.mean()
     assert (moved < np.maximum(5, 0.5 * still)).mean() > 0.95  # the rest is what a shadow passes over
@@ -146,8 +170,11 @@ def test_exact_motion_moves_one_frame_onto_the_next():
 def test_exact_motion_turns_the_right_way():
     scene = draw.sample_scene(rng(3), aspect=W / H, objects=(0, 0), rich=True)
     wheel = ob.Object("cross", "red", 0.8, "large", "striped", (0.0, 0.0), (0.05, 0.0), spin=1.2)
-    (moved, still), *_ = [(m, s) for surface, m, s in motion_errors(dataclasses.replace(scene, objects=(wheel,)))
-                          if surface == 1 + len(scene.hills)]
+    (moved, still), *_ = [
+        (m, s)
+        for surface, m, s in motion_errors(dataclasses.replace(scene, objects=(wheel,)))
+        if surface == 1 + len(scene.hills)
+    ]
     assert moved < 0.45 * still  # the light does not turn with it; the other way round it would be above 1
 
 
@@ -174,11 +201,16 @@ def test_footage_from_a_folder(tmp_path):
     with pytest.raises(InputError, match="expected a readable folder"):
         clips.folder(tmp_path / "missing")
     (tmp_path / "deep").mkdir()
-    codec.write(codec.Video.from_array(clips.rendered(5, 8, 40, 60).video, 10), tmp_path / "deep" / "good.mp4")
+    codec.write(
+        codec.Video.from_array(clips.rendered(5, 8, 40, 60).video, 10), tmp_path / "deep" / "good.mp4"
+    )
     (tmp_path / "deep" / "good.txt").write_text("a cat on a sofa\n")
     (tmp_path / "poisoned.mp4").write_bytes(b"not a video")
     sources = recipes.Sources(clips=str(tmp_path), license="CC0")
-    got = [pipeline.make_pair(s, T=T, H=32, W=32, edits=("from-canny",), transition=0.0, sources=sources) for s in range(10)]
+    got = [
+        pipeline.make_pair(s, T=T, H=32, W=32, edits=("from-canny",), transition=0.0, sources=sources)
+        for s in range(10)
+    ]
     reasons = {reason for pair, reason in got if pair is None}
     pairs = [pair for pair, _ in got if pair]
     assert reasons == {"from-canny: unreadable clip poisoned.mp4"} and pairs

@@ -107,7 +107,16 @@ def test_a_poisoned_clip_fails_alone_and_batches_are_bounded():
     answers = protocol.run(expert, [Job(clip(v)) for v in (1, 2, 7, 4, 5, 6)], pause=0.001)
     assert reasons(answers) == ["clip", "clip", "raised RuntimeError: bad clip", "clip", "clip", "clip"]
     assert np.array_equal(answers[3], clip(251))
-    assert sizes == [4, 4, 1, 1, 1, 1, 1, 2]  # two tries together, then alone (the poisoned one twice), then the rest
+    assert sizes == [
+        4,
+        4,
+        1,
+        1,
+        1,
+        1,
+        1,
+        2,
+    ]  # two tries together, then alone (the poisoned one twice), then the rest
 
 
 def test_a_passing_fault_is_retried_a_bounded_number_of_times():
@@ -119,17 +128,25 @@ def test_a_passing_fault_is_retried_a_bounded_number_of_times():
             raise OSError("busy")
         return [job.clip for job in jobs]
 
-    assert reasons(protocol.run(protocol.InProcess("x", "1", function, retries=2), [Job(clip())], pause=0.001)) == ["clip"]
+    assert reasons(
+        protocol.run(protocol.InProcess("x", "1", function, retries=2), [Job(clip())], pause=0.001)
+    ) == ["clip"]
     calls.clear()
     got = protocol.run(protocol.InProcess("x", "1", function, retries=1), [Job(clip())], pause=0.001)
     assert reasons(got) == ["raised OSError: busy"] and len(calls) == 2
 
 
-@pytest.mark.parametrize("answer, reason", [
-    ("[j.clip[:, :8] for j in jobs]", "answered another size: 2x8x20 for 2x16x20"),
-    ("[j.clip.astype(float) for j in jobs]", "answered float64 of 4 dimensions, expected uint8 [T, H, W, 3]"),
-    ("jobs[0].clip[..., 0][None]", "answered uint8 of 3 dimensions, expected uint8 [T, H, W, 3]"),
-])
+@pytest.mark.parametrize(
+    "answer, reason",
+    [
+        ("[j.clip[:, :8] for j in jobs]", "answered another size: 2x8x20 for 2x16x20"),
+        (
+            "[j.clip.astype(float) for j in jobs]",
+            "answered float64 of 4 dimensions, expected uint8 [T, H, W, 3]",
+        ),
+        ("jobs[0].clip[..., 0][None]", "answered uint8 of 3 dimensions, expected uint8 [T, H, W, 3]"),
+    ],
+)
 def test_wrong_sizes_are_named(answer, reason):
     expert = protocol.InProcess("x", "1", eval(f"lambda jobs: {answer}"))
     assert reasons(protocol.run(expert, [Job(clip())])) == [reason]
@@ -148,14 +165,23 @@ def f(jobs):
 """
     expert = connected(code, "seconds = 30\n")
     got = reasons(protocol.run(expert, [Job(clip(v)) for v in (9, 1, 2, 4, 5, 9)]))
-    assert got == ["clip", "crashed (exit 3)", "crashed (signal SIGKILL)", "raised ValueError: no", "answered 0 of 1 clips",
-                   "clip"]
+    assert got == [
+        "clip",
+        "crashed (exit 3)",
+        "crashed (signal SIGKILL)",
+        "raised ValueError: no",
+        "answered 0 of 1 clips",
+        "clip",
+    ]
     first = expert.process.pid
     protocol.run(expert, [Job(clip(9))])
     assert expert.process.pid == first  # kept between requests: weights load once
     expert.spec = protocol.dataclasses.replace(expert.spec, seconds=1.5)
     start = time.monotonic()
-    assert reasons(protocol.run(expert, [Job(clip(3))])) == ["took more than 1.5 s"] and time.monotonic() - start < 20
+    assert (
+        reasons(protocol.run(expert, [Job(clip(3))])) == ["took more than 1.5 s"]
+        and time.monotonic() - start < 20
+    )
     assert not Path(f"/proc/{first}").exists()  # gone, not left behind
 
 
@@ -169,18 +195,26 @@ def test_child_that_cannot_be_imported_or_does_not_listen(connected):
 
 def test_command_faults(tmp_path):
     script = tmp_path / "tool.py"
-    script.write_text("import sys, time, subprocess\n"
-                      "mode = sys.argv[1]\n"
-                      "if mode == 'hang':\n"
-                      "    child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])\n"
-                      "    open(sys.argv[2], 'w').write(str(child.pid)); time.sleep(60)\n"
-                      "if mode == 'crash': sys.exit('CUDA out of memory')\n"
-                      "if mode == 'garbage': open(sys.argv[3], 'w').write('hello')\n")
-    cases = {"crash": "crashed (exit 1): CUDA out of memory", "silent": "wrote no answer",
-             "garbage": "answered 5 bytes that are no .npz", "hang": "took more than 8 s"}
+    script.write_text(
+        "import sys, time, subprocess\n"
+        "mode = sys.argv[1]\n"
+        "if mode == 'hang':\n"
+        "    child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])\n"
+        "    open(sys.argv[2], 'w').write(str(child.pid)); time.sleep(60)\n"
+        "if mode == 'crash': sys.exit('CUDA out of memory')\n"
+        "if mode == 'garbage': open(sys.argv[3], 'w').write('hello')\n"
+    )
+    cases = {
+        "crash": "crashed (exit 1): CUDA out of memory",
+        "silent": "wrote no answer",
+        "garbage": "answered 5 bytes that are no .npz",
+        "hang": "took more than 8 s",
+    }
     for mode, reason in cases.items():
         command = [sys.executable, str(script), mode, str(tmp_path / "pid"), "{answers}", "{jobs}"]
-        path = toml(tmp_path, f'kind = "command"\ncommand = {command!r}\nseconds = 8\nretries = 0\n'.replace("'", '"'))
+        path = toml(
+            tmp_path, f'kind = "command"\ncommand = {command!r}\nseconds = 8\nretries = 0\n'.replace("'", '"')
+        )
         assert reasons(protocol.run(protocol.connect(protocol.load(path)), [Job(clip())])) == [reason]
     grandchild = int((tmp_path / "pid").read_text())
     deadline = time.monotonic() + 10
@@ -198,11 +232,15 @@ def test_command_faults(tmp_path):
 
 def test_command_on_video_files(tmp_path):
     script = tmp_path / "copy.py"
-    script.write_text("import shutil, sys\nassert sys.argv[3] == 'make it {blue}' and sys.argv[4].endswith('.mask.mp4')\n"
-                      "shutil.copy(sys.argv[1], sys.argv[2])\n")
+    script.write_text(
+        "import shutil, sys\nassert sys.argv[3] == 'make it {blue}' and sys.argv[4].endswith('.mask.mp4')\n"
+        "shutil.copy(sys.argv[1], sys.argv[2])\n"
+    )
     command = f'["{sys.executable}", "{script}", "{{clip}}", "{{answer}}", "{{prompt}}", "{{mask}}"]'
     path = toml(tmp_path, f'kind = "command"\ncommand = {command}\nbatch = 2\nretries = 0\n')
-    jobs = [Job(clip(60 + 40 * i, 3, 33, 47), "make it {blue}", clip(255, 3, 33, 47)[..., 0]) for i in range(2)]
+    jobs = [
+        Job(clip(60 + 40 * i, 3, 33, 47), "make it {blue}", clip(255, 3, 33, 47)[..., 0]) for i in range(2)
+    ]
     answers = protocol.run(protocol.connect(protocol.load(path)), jobs)
     assert reasons(answers) == ["clip", "clip"]
     for job, answer in zip(jobs, answers, strict=True):
@@ -247,11 +285,19 @@ def test_http_faults(tmp_path, monkeypatch):
     server = ThreadingHTTPServer(("127.0.0.1", 0), Faulty)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     base = f"http://127.0.0.1:{server.server_address[1]}"
-    cases = {"/500": "answered HTTP 500", "/hangup": "cannot be reached, or hung up", "/trickle": "took more than 2 s",
-             "/silence": "took more than 2 s", "/flood": "answered far more than the clips asked for",
-             "/empty": "answered 0 bytes that are no .npz", "/echo": "clip"}
+    cases = {
+        "/500": "answered HTTP 500",
+        "/hangup": "cannot be reached, or hung up",
+        "/trickle": "took more than 2 s",
+        "/silence": "took more than 2 s",
+        "/flood": "answered far more than the clips asked for",
+        "/empty": "answered 0 bytes that are no .npz",
+        "/echo": "clip",
+    }
     for place, reason in cases.items():
-        path = toml(tmp_path, f'kind = "http"\nurl = "{base}{place}"\nseconds = 2\nretries = 0\ntoken = "X_TOKEN"\n')
+        path = toml(
+            tmp_path, f'kind = "http"\nurl = "{base}{place}"\nseconds = 2\nretries = 0\ntoken = "X_TOKEN"\n'
+        )
         monkeypatch.setenv("X_TOKEN", "s3cret")
         assert reasons(protocol.run(protocol.connect(protocol.load(path)), [Job(clip())])) == [reason], place
     assert Faulty.seen[-1] == ("/echo", "Bearer s3cret")
@@ -261,15 +307,23 @@ def test_http_faults(tmp_path, monkeypatch):
     server.shutdown()
     server.server_close()
     dead = toml(tmp_path, f'kind = "http"\nurl = "{base}/"\nseconds = 2\nretries = 0\n')
-    assert reasons(protocol.run(protocol.connect(protocol.load(dead)), [Job(clip())])) == ["cannot be reached, or hung up"]
+    assert reasons(protocol.run(protocol.connect(protocol.load(dead)), [Job(clip())])) == [
+        "cannot be reached, or hung up"
+    ]
 
 
-@pytest.mark.parametrize("body, message", [
-    ('kind = "python"\n', "expected call; add it"), ('kind = "ftp"\n', "kind: expected one of python, command, http"),
-    ('kind = "http"\nurl = 3\n', "url: expected str, got 3"), ('kind = "http"\nurl = "u"\nbatch = 0\n', "batch >= 1"),
-    ('kind = "http"\nurl = "u"\nspeed = 1\n', "speed: expected one of"), ("kind = \n", "expected a TOML file"),
-    ('kind = "command"\ncommand = ["a", 1]\n', "command: expected list of strings"),
-])
+@pytest.mark.parametrize(
+    "body, message",
+    [
+        ('kind = "python"\n', "expected call; add it"),
+        ('kind = "ftp"\n', "kind: expected one of python, command, http"),
+        ('kind = "http"\nurl = 3\n', "url: expected str, got 3"),
+        ('kind = "http"\nurl = "u"\nbatch = 0\n', "batch >= 1"),
+        ('kind = "http"\nurl = "u"\nspeed = 1\n', "speed: expected one of"),
+        ("kind = \n", "expected a TOML file"),
+        ('kind = "command"\ncommand = ["a", 1]\n', "command: expected list of strings"),
+    ],
+)
 def test_descriptions_are_checked(tmp_path, body, message):
     with pytest.raises(InputError, match=message):
         protocol.load(toml(tmp_path, body))
@@ -278,21 +332,30 @@ def test_descriptions_are_checked(tmp_path, body, message):
 def test_recipes_of_an_expert(tmp_path):
     (tmp_path / "inv_expert.py").write_text(
         "def f(jobs):\n    if any(j.clip[0, 0, 0, 0] % 4 == 0 for j in jobs): raise ValueError('dislikes it')\n"
-        "    return [255 - j.clip for j in jobs]\n")
-    control = toml(tmp_path, 'noun = "inverted"\nkind = "python"\ncall = "inv_expert:f"\nbatch = 3\nretries = 0\n')
+        "    return [255 - j.clip for j in jobs]\n"
+    )
+    control = toml(
+        tmp_path, 'noun = "inverted"\nkind = "python"\ncall = "inv_expert:f"\nbatch = 3\nretries = 0\n'
+    )
     edit = tmp_path / "edit.toml"
-    edit.write_text('name = "inverter"\nversion = "2"\nlicense = "MIT"\nrole = "edit"\nprompts = ["invert it all"]\n'
-                    'kind = "python"\ncall = "inv_expert:f"\nretries = 0\n')
+    edit.write_text(
+        'name = "inverter"\nversion = "2"\nlicense = "MIT"\nrole = "edit"\nprompts = ["invert it all"]\n'
+        'kind = "python"\ncall = "inv_expert:f"\nretries = 0\n'
+    )
     remover = tmp_path / "remove.toml"
-    remover.write_text('name = "eraser"\nversion = "3"\nlicense = "MIT"\nrole = "remove"\n'
-                       'kind = "python"\ncall = "inv_expert:f"\nretries = 0\n')
+    remover.write_text(
+        'name = "eraser"\nversion = "3"\nlicense = "MIT"\nrole = "remove"\n'
+        'kind = "python"\ncall = "inv_expert:f"\nretries = 0\n'
+    )
     sources = Sources(experts=(str(control), str(edit), str(remover)))
     assert plugged.names(sources.experts) == ["to-x", "from-x", "inverter", "eraser"]
     size = {"T": 3, "H": 32, "W": 32, "transition": 0.0, "sources": sources}
     for name in plugged.names(sources.experts):
         together = pipeline.make_block(range(8), edits=(name,), **size)
         pairs = [pair for pair, _ in together if pair]
-        assert pairs and any(reason == f"{name}: expert raised ValueError: dislikes it" for _, reason in together)
+        assert pairs and any(
+            reason == f"{name}: expert raised ValueError: dislikes it" for _, reason in together
+        )
         for seed in (0, 5):  # the same alone as in a batch
             alone, reason = pipeline.make_pair(seed, edits=(name,), **size)
             assert reason == together[seed][1]

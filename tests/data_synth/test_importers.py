@@ -21,7 +21,7 @@ def film(path, shade, frames=6, h=H, w=W):
     video = np.zeros((frames, h, w, 3), np.uint8)
     video[:] = (np.arange(w) * 3)[None, None, :, None] + shade
     for k in range(frames):
-        video[k, 4:12, 3 * k:3 * k + 8] = 255 - shade
+        video[k, 4:12, 3 * k : 3 * k + 8] = 255 - shade
     codec.write(codec.Video.from_array(video, 10), path)
 
 
@@ -41,7 +41,9 @@ def pairs(name, root, n):
 def check(got, instruction, license):
     pair, reason = got
     assert reason is None, reason
-    assert pair.source.shape == (T, H, W, 3) and pair.instructions == (instruction,) and pair.mask.min() == 255
+    assert (
+        pair.source.shape == (T, H, W, 3) and pair.instructions == (instruction,) and pair.mask.min() == 255
+    )
     assert pair.provenance["license"] == license
     return pair
 
@@ -54,7 +56,11 @@ def test_ditto(tmp_path):
     film(tmp_path / "videos/source/a.mp4", 20)
     film(tmp_path / "videos/global_style1/a.mp4", 90)
     (tmp_path / "training_metadata").mkdir()
-    item = {"source_path": "source/a.mp4", "instruction": "Make it anime.", "edited_path": "global_style1/a.mp4"}
+    item = {
+        "source_path": "source/a.mp4",
+        "instruction": "Make it anime.",
+        "edited_path": "global_style1/a.mp4",
+    }
     gone = {**item, "edited_path": "local/none.mp4"}
     (tmp_path / "training_metadata/global_style.json").write_text(json.dumps([item, gone]))
     first, second = pairs("ditto", tmp_path, 2)
@@ -63,7 +69,8 @@ def test_ditto(tmp_path):
     (tmp_path / "training_metadata/global_style.json").unlink()
     (tmp_path / "csvs_for_DiffSynth").mkdir()
     (tmp_path / "csvs_for_DiffSynth/style.csv").write_text(
-        'video,prompt,vace_video\nglobal_style1/a.mp4,"Make it, please, anime.",source/a.mp4\n')
+        'video,prompt,vace_video\nglobal_style1/a.mp4,"Make it, please, anime.",source/a.mp4\n'
+    )
     assert bright(IMPORTERS["ditto"](tmp_path)(0, T, H, W))
     assert IMPORTERS["ditto"](tmp_path).table[0].instruction == "Make it, please, anime."
 
@@ -71,14 +78,19 @@ def test_ditto(tmp_path):
 def test_senorita(tmp_path):
     film(tmp_path / "obj_swap_upload/1_org.mp4", 20)  # unpacked under another name than the JSON says
     film(tmp_path / "obj_swap_upload/1.mp4", 90)
-    item = {"source_video_path": "./obj_swap_videos/1_org.mp4", "target_video_path": "./obj_swap_videos/1.mp4",
-            "instruction": "Swap the cat for a dog"}
+    item = {
+        "source_video_path": "./obj_swap_videos/1_org.mp4",
+        "target_video_path": "./obj_swap_videos/1.mp4",
+        "instruction": "Swap the cat for a dog",
+    }
     path = tmp_path / "updated_data_obj_swap_videos.json"
     path.write_text(json.dumps([item]))
     pair = check(pairs("senorita", tmp_path, 1)[0], "Swap the cat for a dog", "see the set's terms")
     assert bright(pair) and pair.edit == "obj_swap"
     path.write_text(json.dumps([{**item, "instruction": None}]))
-    with pytest.raises(InputError, match="under one of instruction.*got source_video_path, target_video_path"):
+    with pytest.raises(
+        InputError, match="under one of instruction.*got source_video_path, target_video_path"
+    ):
         IMPORTERS["senorita"](tmp_path)
     path.write_text(json.dumps([{"instruction": "x"}]))
     with pytest.raises(InputError, match="field source_video_path, got instruction"):
@@ -88,10 +100,15 @@ def test_senorita(tmp_path):
 def test_insvie(tmp_path):
     film(tmp_path / "videos/pexel_1.mp4", 20)
     film(tmp_path / "edited_7.5/pexel_1.mp4", 90)
-    (tmp_path / "train.csv").write_text("video,caption,instruct,edit caption,folder\n"
-                                        'pexel_1.mp4,"a road, at day",make it night,a road at night,edited_7.5\n')
+    (tmp_path / "train.csv").write_text(
+        "video,caption,instruct,edit caption,folder\n"
+        'pexel_1.mp4,"a road, at day",make it night,a road at night,edited_7.5\n'
+    )
     pair = check(pairs("insvie", tmp_path, 1)[0], "make it night", "unknown")
-    assert bright(pair) and (pair.source_caption, pair.target_caption) == ("a road, at day", "a road at night")
+    assert bright(pair) and (pair.source_caption, pair.target_caption) == (
+        "a road, at day",
+        "a road at night",
+    )
     (tmp_path / "train.csv").write_text("h\nonly,three,fields\n")
     with pytest.raises(InputError, match="line 2: expected source video name.*got 3 fields"):
         IMPORTERS["insvie"](tmp_path)
@@ -102,8 +119,14 @@ def test_openve(tmp_path, separator, base):
     film(tmp_path / base / "local_add/original/1.mp4", 20)
     film(tmp_path / base / "local_add/edited/1.mp4", 90)
     fields = ["local_add/edited/1.mp4", "local_add/original/1.mp4", '"Add a hat, a red one; please."']
-    (tmp_path / "local_add.csv").write_text("\ufeff" + separator.join(("video", "original_video", "prompt")) + "\n"
-                                            + separator.join(fields) + "\n", encoding="utf-8")
+    (tmp_path / "local_add.csv").write_text(
+        "\ufeff"
+        + separator.join(("video", "original_video", "prompt"))
+        + "\n"
+        + separator.join(fields)
+        + "\n",
+        encoding="utf-8",
+    )
     pair = check(pairs("openve", tmp_path, 1)[0], "Add a hat, a red one; please.", "CC-BY-NC-4.0")
     assert bright(pair) and pair.edit == "local_add"
 
@@ -115,8 +138,13 @@ def test_refvie(tmp_path):
     film(tmp_path / "video/source/a.mp4", 20)
     film(tmp_path / "video/target/a.mp4", 90)
     jpeg = picture(tmp_path / "r.jpg", 40, 20, 28).read_bytes()
-    table = {"iid": ["1", "2", "3"], "prompt": ["Add it.", "Add it.", "Add it."], "src_video": ["video/source/a.mp4"] * 3,
-             "tgt_video": ["video/target/a.mp4"] * 3, "ref_image_bytes": [jpeg, b"broken", jpeg]}
+    table = {
+        "iid": ["1", "2", "3"],
+        "prompt": ["Add it.", "Add it.", "Add it."],
+        "src_video": ["video/source/a.mp4"] * 3,
+        "tgt_video": ["video/target/a.mp4"] * 3,
+        "ref_image_bytes": [jpeg, b"broken", jpeg],
+    }
     (tmp_path / "refvie_477k").mkdir()
     pq.write_table(pa.table(table), tmp_path / "refvie_477k/chunk_0000.parquet", row_group_size=2)
     first, second, third = pairs("refvie", tmp_path, 3)
@@ -130,8 +158,10 @@ def test_refvie(tmp_path):
     for path in (tmp_path / "refvie_477k").iterdir():
         path.unlink()
     picture(tmp_path / "ref_images/a.jpg", 60)
-    (tmp_path / "refvie_dataset.csv").write_text("src_video,tgt_video,ref_image,prompt\n"
-                                                 "video/source/a.mp4,video/target/a.mp4,ref_images/a.jpg,Add it.\n")
+    (tmp_path / "refvie_dataset.csv").write_text(
+        "src_video,tgt_video,ref_image,prompt\n"
+        "video/source/a.mp4,video/target/a.mp4,ref_images/a.jpg,Add it.\n"
+    )
     assert IMPORTERS["refvie"](tmp_path)(0, T, H, W).reference.shape == (60, 80, 3)
 
 
@@ -139,11 +169,20 @@ def test_gpt_image_edit_is_lifted(tmp_path):
     for name, shade in (("input", 20), ("output", 100)):
         picture(tmp_path / f"gpt-edit/hqedit/edit/{name}/00060995.png", shade)
     (tmp_path / "training_json").mkdir()
-    item = {"image": ["input/00060995.png", "output/00060995.png"],
-            "conversations": [{"from": "human", "value": "<image>\nMake it  bright."}, {"from": "gpt", "value": "<image>"}]}
+    item = {
+        "image": ["input/00060995.png", "output/00060995.png"],
+        "conversations": [
+            {"from": "human", "value": "<image>\nMake it  bright."},
+            {"from": "gpt", "value": "<image>"},
+        ],
+    }
     (tmp_path / "training_json/hqedit_gpt_edit.json").write_text(json.dumps([item]))
     pair = check(pairs("gpt-image-edit", tmp_path, 1)[0], "Make it bright.", "unknown")
-    assert bright(pair) and pair.recipe == "lift" and np.abs(pair.source[0].astype(int) - pair.source[-1]).mean() > 1
+    assert (
+        bright(pair)
+        and pair.recipe == "lift"
+        and np.abs(pair.source[0].astype(int) - pair.source[-1]).mean() > 1
+    )
     still = IMPORTERS["gpt-image-edit"](tmp_path)(0, 1, H, W)
     assert still.source.shape == (1, H, W, 3)
     (tmp_path / "data.txt").write_text("gpt-edit/hqedit/edit,training_json/hqedit_gpt_edit.json,false\n")
@@ -163,8 +202,13 @@ def test_rows_fail_alone_with_a_reason(tmp_path):
     lines = [f"{name}.mp4,a.mp4,{'' if i == 5 else 'do it now'}" for i, name in enumerate(edited)]
     (tmp_path / "x.csv").write_text("video,original_video,prompt\n" + "\n".join(lines) + "\n")
     assert [reason for _, reason in pairs("openve", tmp_path, 6)] == [
-        None, "openve: shorter than the clip", "openve: source and target differ in shape", "openve: unreadable file",
-        "openve: file missing", "openve: empty instruction"]
+        None,
+        "openve: shorter than the clip",
+        "openve: source and target differ in shape",
+        "openve: unreadable file",
+        "openve: file missing",
+        "openve: empty instruction",
+    ]
 
 
 @pytest.mark.parametrize("name", IMPORTERS)
@@ -178,9 +222,22 @@ def test_an_empty_folder_is_an_error(tmp_path, name):
 def test_a_set_is_gone_through_once(tmp_path):
     film(tmp_path / "set/videos/a.mp4", 20, frames=T)
     film(tmp_path / "set/videos/b.mp4", 90, frames=T)
-    rows = ["b.mp4,a.mp4,brighten it", "gone.mp4,a.mp4,do it now", "a.mp4,b.mp4,darken it", "b.mp4,a.mp4,make it bright"]
+    rows = [
+        "b.mp4,a.mp4,brighten it",
+        "gone.mp4,a.mp4,do it now",
+        "a.mp4,b.mp4,darken it",
+        "b.mp4,a.mp4,make it bright",
+    ]
     (tmp_path / "set/x.csv").write_text("video,original_video,prompt\n" + "\n".join(rows) + "\n")
-    report = synth(tmp_path / "out", 100, edits=("openve",), sets=(f"openve={tmp_path / 'set'}",), frames=T, height=H,
-                   width=W, transition=0.0)
+    report = synth(
+        tmp_path / "out",
+        100,
+        edits=("openve",),
+        sets=(f"openve={tmp_path / 'set'}",),
+        frames=T,
+        height=H,
+        width=W,
+        transition=0.0,
+    )
     assert report["pairs"] == 2 and report["dropped"] == {"openve: file missing": 1, "x: near-duplicate": 1}
     assert report["licenses"] == {"CC-BY-NC-4.0": 2} and report["request"]["pairs"] == 100

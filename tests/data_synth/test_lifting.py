@@ -36,7 +36,9 @@ def test_moves_are_linear_in_range_and_half_reversed(H, W):
     np.testing.assert_allclose(angle, u * angle[:, -1:], atol=1e-9)
     np.testing.assert_allclose(zoom, 1 + u * (zoom[:, -1:] - 1), atol=1e-9)
     np.testing.assert_allclose(centre, u[:, None] * centre[:, -1:], atol=1e-7)
-    assert zoom.min() >= 0.66 - 1e-9 and zoom.max() <= 1 + 1e-9 and np.abs(angle).max() <= np.deg2rad(15) + 1e-9
+    assert (
+        zoom.min() >= 0.66 - 1e-9 and zoom.max() <= 1 + 1e-9 and np.abs(angle).max() <= np.deg2rad(15) + 1e-9
+    )
     assert np.all(np.abs(centre) <= 0.33 * np.array([W, H]) + 1e-9)
     # and the ranges are used, not shrunk to nothing
     assert zoom[:, -1].min() < 0.68 and np.abs(angle).max() > 0.95 * lifting.greatest_angle(frames, H, W)
@@ -61,7 +63,9 @@ def test_warp_is_exact_between_pixels():
         for k in range(5):
             at = np.einsum("ij,hwj->hwi", move[k], np.stack([x, y, np.ones_like(x)], -1))
             want = np.stack([4 * at[..., 0], 5 * at[..., 1], 2 * at[..., 0] + 2 * at[..., 1]], -1)
-            np.testing.assert_allclose(seen[k], want, atol=0.51)  # rounding alone: bilinear is exact on a ramp
+            np.testing.assert_allclose(
+                seen[k], want, atol=0.51
+            )  # rounding alone: bilinear is exact on a ramp
 
 
 def test_warp_never_blends_with_a_border(monkeypatch):

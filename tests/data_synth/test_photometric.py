@@ -10,14 +10,25 @@ PIXEL = (200, 100, 50)  # luma 0.299*200 + 0.587*100 + 0.114*50 = 124.2
 KNOWN = {
     "greyscale": (124, 124, 124),
     "sepia": (151, 120, 84),  # 1.12*124.2+12 = 151.1, .92*124.2+6 = 120.3, .68*124.2 = 84.5
-    "night": (60, 32, 22),  # 81.6*(200/255)^1.25 = 60.2, 102*(100/255)^1.25 = 31.7, 168.3*(50/255)^1.25 = 22.0
-    "warmer": (252, 102, 31), "colder": (124, 98, 74), "negative": (55, 155, 205),
+    "night": (
+        60,
+        32,
+        22,
+    ),  # 81.6*(200/255)^1.25 = 60.2, 102*(100/255)^1.25 = 31.7, 168.3*(50/255)^1.25 = 22.0
+    "warmer": (252, 102, 31),
+    "colder": (124, 98, 74),
+    "negative": (55, 155, 205),
     "brighter": (223, 152, 104),  # 255*(200/255)^.55 = 223.1, 152.4, 104.1
     "darker": (100, 50, 25),
     "more saturated": (255, 76, 0),  # 2x - 124.2 = 275.8 → 255, 75.8, -24.2 → 0
     "less saturated": (143, 118, 106),  # .75*124.2 + .25x = 143.15, 118.15, 105.65
-    "posterise": (223, 128, 17),  # s = 1.569, .784, .392: z = .672, 1, .231: S = .747, 1, .135 (+ 1 step for 200)
-    "autumn": (200, 105, 35), "winter": (168, 161, 171),  # .6 (.65*124.2 + .35 x) + offset
+    "posterise": (
+        223,
+        128,
+        17,
+    ),  # s = 1.569, .784, .392: z = .672, 1, .231: S = .747, 1, .135 (+ 1 step for 200)
+    "autumn": (200, 105, 35),
+    "winter": (168, 161, 171),  # .6 (.65*124.2 + .35 x) + offset
     "spring": (165, 161, 41),
 }
 
@@ -53,7 +64,9 @@ def test_blur_keeps_the_mean_and_scales_with_height():
     assert abs(float(small_blurred.mean()) - float(CLIP[:1].mean())) < 1.5
     averaged = big_blurred.reshape(1, 18, 4, 25, 4, 3).mean((2, 4))
     # Same blur relative to the height: a 4x enlarged clip, blurred and reduced, is about the blurred clip.
-    assert np.abs(averaged - small_blurred).mean() < 0.35 * np.abs(CLIP[:1].astype(float) - small_blurred).mean()
+    assert (
+        np.abs(averaged - small_blurred).mean() < 0.35 * np.abs(CLIP[:1].astype(float) - small_blurred).mean()
+    )
 
 
 def test_palette_takes_mean_and_spread():

@@ -120,8 +120,12 @@ def test_near_duplicates_look_alike_and_others_do_not():
     pairs = [make(seed, transition=0.0, edits=("negative",)) for seed in (0, 40, 80, 120)]
     looks = [filters.fingerprint(p) for p in pairs]
     assert len(set(looks)) == len({p.seed for p in pairs})
-    grainy = dataclasses.replace(pairs[0], source=np.clip(pairs[0].source.astype(int) + 1, 0, 255).astype(np.uint8))
-    same = sum(a == b for a, b in zip(filters.fingerprint(grainy).split()[1], looks[0].split()[1], strict=True))
+    grainy = dataclasses.replace(
+        pairs[0], source=np.clip(pairs[0].source.astype(int) + 1, 0, 255).astype(np.uint8)
+    )
+    same = sum(
+        a == b for a, b in zip(filters.fingerprint(grainy).split()[1], looks[0].split()[1], strict=True)
+    )
     assert same >= 15 and filters.fingerprint(dataclasses.replace(pairs[0], edit="other")) != looks[0]
 
 

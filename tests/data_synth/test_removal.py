@@ -14,7 +14,7 @@ def shot(T=9, H=48, W=64, step=5):
     ground = cv2.GaussianBlur(rng.integers(0, 256, (H, W, 3), np.uint8), (0, 0), 2)
     video, mask = np.repeat(ground[None], T, 0), np.zeros((T, H, W), bool)
     for k in range(T):
-        mask[k, 15:27, 4 + step * k:16 + step * k] = True
+        mask[k, 15:27, 4 + step * k : 16 + step * k] = True
     video[mask] = (250, 20, 20)
     return video, mask, ground
 
@@ -61,14 +61,21 @@ def test_recipes_mirror_each_other():
         thing = out.provenance["slots"]["object"]
         assert all(thing in i for i in (*out.instructions, *back.instructions))
         assert thing in out.source_caption and thing not in out.target_caption
-        assert out.reference is None and back.reference is not None and out.provenance["expert"]["name"] == "median"
+        assert (
+            out.reference is None
+            and back.reference is not None
+            and out.provenance["expert"]["name"] == "median"
+        )
     assert seen >= 5
 
 
 def test_shots_from_a_folder_bring_their_masks(tmp_path):
     video, mask, ground = shot(T=8)
     codec.write(codec.Video.from_array(video, 10), tmp_path / "walk.mp4")
-    codec.write(codec.Video.from_array(np.repeat(mask[..., None], 3, -1).astype(np.uint8) * 255, 10), tmp_path / "walk.mask.mp4")
+    codec.write(
+        codec.Video.from_array(np.repeat(mask[..., None], 3, -1).astype(np.uint8) * 255, 10),
+        tmp_path / "walk.mask.mp4",
+    )
     (tmp_path / "walk.object.txt").write_text("red square\n")
     sources = Sources(clips=str(tmp_path))
     pair, reason = pipeline.make_pair(0, T=8, H=48, W=64, edits=("removal",), transition=0.0, sources=sources)

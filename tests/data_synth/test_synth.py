@@ -38,7 +38,9 @@ assert got[0].source.shape == (9, 64, 64, 3)
 assert not any(name.split(".")[0] in ("tensorflow", "jax", "torch") for name in sys.modules), "heavy imports"
 print(json.dumps([report["pairs"], len(got)]))
 """
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    run = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, stdin=subprocess.DEVNULL
+    )
     assert run.returncode == 0, run.stderr[-2000:]
     assert json.loads(run.stdout) == [8, 8]  # and nothing else on standard output
 
@@ -81,7 +83,9 @@ def test_an_interrupted_build_goes_on_where_it_stood(tmp_path, monkeypatch):
     assert not (tmp_path / "a").exists()  # nothing under the final name
     asked = []
     make = module.make_records
-    monkeypatch.setattr(module, "make_records", lambda seeds, **options: asked.extend(seeds) or make(seeds, **options))
+    monkeypatch.setattr(
+        module, "make_records", lambda seeds, **options: asked.extend(seeds) or make(seeds, **options)
+    )
     synth(tmp_path / "a", 12, seed=3, **SMALL)
     assert asked and min(asked) >= 3 + 7, "finished shards are not made again"
     assert contents(tmp_path / "a") == contents(tmp_path / "whole")
@@ -91,11 +95,17 @@ def test_an_interrupted_build_goes_on_where_it_stood(tmp_path, monkeypatch):
 def test_kill_minus_nine_and_again_gives_the_same_bytes(tmp_path, monkeypatch):
     monkeypatch.setattr(shards, "MOST_SEEDS", 2)
     out = tmp_path / "a"
-    code = (f"from data_synth import shards, synth\nshards.MOST_SEEDS = 2\n"
-            f"synth.synth({str(out)!r}, 16, seed=3, frames=2, height=16, width=24)")
+    code = (
+        f"from data_synth import shards, synth\nshards.MOST_SEEDS = 2\n"
+        f"synth.synth({str(out)!r}, 16, seed=3, frames=2, height=16, width=24)"
+    )
     run = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
-    while len(list(tmp_path.glob(".a.*/shards/*.shard"))) < 2 and time.monotonic() < deadline and run.poll() is None:
+    while (
+        len(list(tmp_path.glob(".a.*/shards/*.shard"))) < 2
+        and time.monotonic() < deadline
+        and run.poll() is None
+    ):
         time.sleep(0.005)
     run.kill()
     assert run.wait() == -9, "the build was over before it could be killed"
@@ -104,7 +114,9 @@ def test_kill_minus_nine_and_again_gives_the_same_bytes(tmp_path, monkeypatch):
     assert before
     asked = []
     make = module.make_records
-    monkeypatch.setattr(module, "make_records", lambda seeds, **options: asked.extend(seeds) or make(seeds, **options))
+    monkeypatch.setattr(
+        module, "make_records", lambda seeds, **options: asked.extend(seeds) or make(seeds, **options)
+    )
     synth(out, 16, seed=3, **SMALL)
     assert asked and asked[0] == 3 + 2 * len(before), "finished shards are not made again"
     monkeypatch.setattr(module, "make_records", make)
@@ -146,7 +158,9 @@ def test_a_damaged_shard_is_made_again(tmp_path):
     with pytest.raises(ValueError, match="damaged"):
         shards.read(path)
     calls = []
-    got = next(shards.shards(tmp_path, lambda seeds: calls.append(seeds) or [(None, "x")] * len(seeds), 0, 2, 1))
+    got = next(
+        shards.shards(tmp_path, lambda seeds: calls.append(seeds) or [(None, "x")] * len(seeds), 0, 2, 1)
+    )
     assert got == [(0, None, "x"), (1, None, "x")] and len(calls) == 1
 
 
@@ -170,7 +184,9 @@ def test_a_set_of_many_files_is_streamed_in_order(tmp_path, monkeypatch):
 
 
 def test_the_report_counts_and_plays(tmp_path):
-    report = synth(tmp_path / "a", 6, edits=("negative", "insert"), seed=1, preview=tmp_path / "sheets", **SMALL)
+    report = synth(
+        tmp_path / "a", 6, edits=("negative", "insert"), seed=1, preview=tmp_path / "sheets", **SMALL
+    )
     assert sum(report["edits"].values()) == report["pairs"] == 6 and report["sizes"] == {"16 x 24": 6}
     assert report["lengths"] == {"2": 6} and sum(report["edited_area"].values()) == 6
     assert report["licenses"] == {"Apache-2.0": 6} and sum(report["instruction_words"].values()) > 6
@@ -182,10 +198,16 @@ def test_the_report_counts_and_plays(tmp_path):
     assert sorted(p.stem for p in (tmp_path / "sheets").iterdir()) == sorted(report["edits"])
 
 
-@pytest.mark.parametrize("change, message", [
-    ({"pairs": 0}, "at least 1"), ({"seed": -1}, "non-negative"), ({"height": 8}, "16 x 16"),
-    ({"transition": 2}, "between 0 and 1"), ({"edits": ("fly",)}, "got 'fly'"),
-])
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"pairs": 0}, "at least 1"),
+        ({"seed": -1}, "non-negative"),
+        ({"height": 8}, "16 x 16"),
+        ({"transition": 2}, "between 0 and 1"),
+        ({"edits": ("fly",)}, "got 'fly'"),
+    ],
+)
 def test_impossible_requests(tmp_path, change, message):
     with pytest.raises(InputError, match=message):
         synth(tmp_path / "a", **{"pairs": 2, **change})

@@ -29,9 +29,12 @@ def sketch(jobs: Sequence[wire.Job]) -> list[np.ndarray]:
 
 def service(port: int) -> ThreadingHTTPServer:
     """An HTTP server on this machine alone; call serve_forever(). Port 0 picks a free one."""
+
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            answer = wire.pack_clips(sketch(wire.unpack_jobs(self.rfile.read(int(self.headers["Content-Length"])))))
+            answer = wire.pack_clips(
+                sketch(wire.unpack_jobs(self.rfile.read(int(self.headers["Content-Length"]))))
+            )
             self.send_response(200)
             self.send_header("Content-Length", str(len(answer)))
             self.end_headers()
