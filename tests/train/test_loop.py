@@ -41,7 +41,12 @@ def batches():
 
 @pytest.fixture(scope="module")
 def base():
-    return step.init_base(jax.random.key(0), CFG)
+    made = step.init_base(jax.random.key(0), CFG)
+    head = made["dit"]["head"]["linear"]
+    head["kernel"] = jax.random.normal(
+        jax.random.key(9), head["kernel"].shape
+    )  # at zero it would stop every gradient
+    return made
 
 
 @pytest.fixture(scope="module")
@@ -71,14 +76,24 @@ def test_resumed_run_equals_the_uninterrupted_one_bit_for_bit(tmp_path, base, ed
     resumed = train(tmp_path / "b", base, edit_step, 6)
     assert int(resumed.step) == 6
     jax.tree.map(np.testing.assert_array_equal, straight, resumed)
+    assert float(jnp.abs(straight.trained["lora"]["blocks"]["ffn"]["down"]["b"]).max()) > 0
     rows = [json.loads(line) for line in (tmp_path / "b" / "log.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == [2, 4, 6]
+
+
+def test_a_save_in_the_middle_holds_that_step_though_training_went_on_in_the_same_memory(
+    tmp_path, base, edit_step
+):
+    train(tmp_path / "a", base, edit_step, 6)
+    four = train(tmp_path / "b", base, edit_step, 4)
+    kept = Checkpoints(tmp_path / "a" / "checkpoints").restore(fresh(base), step=4)
+    jax.tree.map(np.testing.assert_array_equal, kept, four)
 
 
 def test_only_the_adapter_is_trained_and_both_its_parts_move(base, edit_step):
     state = fresh(base)
     batch = next(batches())
-    before = jax.tree.map(np.asarray, state.trained)
+    before = jax.tree.map(np.array, state.trained)  # a copy: the step donates what it is given
     for _ in range(2):
         state, metrics = edit_step(state, batch, base)
     moved = {

@@ -50,29 +50,41 @@ def fit(
     """
     workdir = Path(workdir)
     workdir.mkdir(parents=True, exist_ok=True)
-    checkpoints = Checkpoints(workdir / "checkpoints")
-    if checkpoints.latest() is not None:
-        state = checkpoints.restore(state, batches)
+    checkpoints, stop = Checkpoints(workdir / "checkpoints"), _StopOnSignal()
+    try:
+        if checkpoints.latest() is not None:
+            state = checkpoints.restore(state, batches)
+        state = _run(workdir, state, step_fn, batches, checkpoints, stop, steps, save_every, log_every, place)
+    finally:  # whatever happened, a save that has begun is brought to its end
+        checkpoints.close()
+        stop.restore()
+    if stop.asked and int(state.step) < steps:
+        print(f"stopped by signal at step {int(state.step)}; run again to go on", file=sys.stderr)
+        sys.exit(0)
+    return state
+
+
+def _run(
+    workdir, state, step_fn, batches, checkpoints, stop, steps, save_every, log_every, place
+) -> TrainState:
     first = int(state.step)
-    stop = _StopOnSignal()
     pending: list[dict[str, jax.Array]] = []
-    clock = time.perf_counter()
-    waited = 0.0
+    clock, waited = time.perf_counter(), 0.0
     with (
         (workdir / "log.jsonl").open("a") as log,
         tqdm(
             total=steps, initial=first, unit="step", desc=workdir.name, dynamic_ncols=True, mininterval=2
         ) as bar,
     ):
-        for step in range(first, steps):
+        for done in range(first + 1, steps + 1):
             began = time.perf_counter()
             batch = place(next(batches))
             waited += time.perf_counter() - began
             state, metrics = step_fn(state, batch)
             pending.append(metrics)
-            done = step + 1
             bar.update()
-            if done % log_every == 0 or done == steps:
+            save = done % save_every == 0 or done == steps or stop.asked
+            if done % log_every == 0 or save:  # also before a save, so that a state gone bad is never kept
                 row = _mean(pending, step_window=(done - len(pending), done))
                 elapsed, clock = time.perf_counter() - clock, time.perf_counter()
                 row |= {
@@ -84,16 +96,10 @@ def fit(
                 log.flush()
                 bar.set_postfix(loss=f"{row['loss']:.4f}")
                 pending, waited = [], 0.0
-            if done % save_every == 0 or done == steps or stop.asked:
-                if pending:  # never save a state that has gone bad
-                    _mean(pending, step_window=(done - len(pending), done))
+            if save:
                 checkpoints.save(done, state, batches)
             if stop.asked:
-                checkpoints.close()
-                print(f"stopped by signal at step {done}; run again to go on", file=sys.stderr)
-                sys.exit(0)
-    checkpoints.close()
-    stop.restore()
+                break
     return state
 
 

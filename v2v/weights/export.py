@@ -22,7 +22,6 @@ import safetensors.numpy
 from v2v import config as configs
 from v2v.errors import InputError
 
-
 SCALE = ":scale"
 
 
