@@ -221,7 +221,7 @@ def embedded() -> ModelConfig:
         ),
         lora=LoRAConfig(rank=32),
         condition=ConditionConfig(rope="shared"),
-        flow=FlowConfig(shift=3.0, steps=4, guidance=1.0),
+        flow=FlowConfig(shift=3.0, steps=4, guidance=2.0),
     )  # fmt: skip
 
 
