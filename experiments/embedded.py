@@ -34,7 +34,7 @@ def config() -> Experiment:
             steps=1200, batch=32,
             optim=OptimConfig(kind="muon", peak_lr=0.01, adam_lr=1e-3, warmup_steps=30, decay_steps=1170, ema=0.99),
         ),
-        edit=Stage(  # Muon again: after 150 steps a loss of 0.43 against AdamW's 0.52
+        edit=Stage(  # Muon: loss 0.43 after 150 steps, AdamW 0.52; one run each, rates 0.01 and 1.5e-3
             steps=3500,
             batch=16,
             optim=OptimConfig(kind="muon", peak_lr=0.012, adam_lr=1e-3, warmup_steps=20, decay_steps=3480, b2=0.95, ema=0.99),

@@ -37,6 +37,11 @@ def main(score: str) -> None:
             f"{detail['psnr_inside']:.1f}",
         ]
         lines.append(f"| {' | '.join(row)} |")
+    lines += ["", f"Stricter, a quarter of the root mean square error: {percent('success_rms')}."]
+    if "success_reference" in s:
+        lines[-1] += (
+            f" With the optional reference picture in place of a mask: {percent('success_reference')}."
+        )
     if "flicker_ratio" in s:
         low, high = ends["flicker_ratio"]
         lines += [

@@ -2,7 +2,7 @@
 
 Mesh axes are ("data", "fsdp", "seq", "tensor"); each may be 1. Batches are split over data and fsdp, everything else is
 replicated. On a CPU, `cpu_devices(n)` called before JAX starts makes n devices of it, so that a data-parallel step keeps n cores
-busy (measured on two cores: 1.4x the samples per second of one device).
+busy (one noisy trial on two cores: 31 ms a sample against 44 on one device).
 """
 
 import os

@@ -3,7 +3,8 @@
     loss = mean |x - y| + 2 mean (x - y)² + beta mean mu²        y = decode(mu + sigma eps), sigma fixed
 A little fixed noise on the latents makes near latents mean near pictures; a learnt sigma that starts at 1 drowns them for
 hundreds of steps. In use the VAE is deterministic. `statistics` then measures mean and standard deviation of each channel,
-which normalise latents for the DiT. Muon, not Adam: after 120 steps of four clips 17.5 dB against 14.7.
+which normalise latents for the DiT. Muon, not Adam: after 120 steps of four clips 17.5 dB
+against 14.7, one run each at one learning rate (0.01 and 1e-3).
 """
 
 from collections.abc import Callable, Iterable
