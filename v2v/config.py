@@ -149,6 +149,8 @@ class FlowConfig:
     sampling: Literal["shifted_uniform", "logit_normal"] = "shifted_uniform"
     steps: int = 50
     guidance: float = 3.0
+    solver: Literal["euler", "heun", "unipc"] = "euler"  # flow/solvers.py
+    schedule: Literal["linear", "wan", "diffusers"] = "linear"  # noise levels visited: flow/schedule.py
 
 
 @dataclass(frozen=True)

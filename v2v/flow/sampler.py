@@ -34,7 +34,7 @@ def make_sampler(cfg: ModelConfig) -> Callable[..., Latents]:
         return integrate(guided(velocity, text, null, scale), noise, steps)
 
     def sample(variables, noise, text, null, conditions, steps: int, guidance: float) -> Latents:
-        walk = table("euler", *sigmas("linear", steps, cfg.flow.shift))
+        walk = table(cfg.flow.solver, *sigmas(cfg.flow.schedule, steps, cfg.flow.shift))
         return run(variables, noise, text, null, conditions, walk, float(guidance))
 
     return sample
