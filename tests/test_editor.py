@@ -7,7 +7,8 @@ from tests.clips import picture, psnr
 from tests.clips import write as make
 from tests.fake import FakePretrained
 from v2v import EasyV2VEditor, InputError, Video, lora_context
-from v2v.editor import BATCH, windows
+from v2v.config import debug
+from v2v.editor import windows
 
 GREY = np.float32([0.299, 0.587, 0.114])
 
@@ -29,7 +30,7 @@ def test_any_length_and_size(editor, T, H, W):
     out = editor.edit_video(frames, "make it grey", fps=12)
     assert out.frames.shape == frames.shape and out.fps == 12 and len(out.times) == T
     assert psnr(out.frames, grey(frames)) > 38
-    assert {call["shape"] for call in editor.model.calls} == {(BATCH, 5, 32, 32, 3)}
+    assert {call["shape"] for call in editor.model.calls} == {(debug().batch, 5, 32, 32, 3)}
 
 
 def test_windows_cover_the_clip_and_share_frames():

@@ -37,7 +37,6 @@ from v2v.codec.video import Video
 from v2v.errors import InputError
 
 OVERLAP = 2  # frames shared by neighbouring windows
-BATCH = 4  # windows a call; always as many, so that one compilation serves clips of any length
 
 
 class EasyV2VEditor:
@@ -157,13 +156,14 @@ class EasyV2VEditor:
         z_ref = None
         if reference is not None:
             picture = shrink(reference, *size)[None, None]
-            z_ref = self.model.encode(np.repeat(picture, BATCH, 0))
-        everywhere = np.full((BATCH, T, *size, 3), 255, np.uint8)
+            z_ref = self.model.encode(np.repeat(picture, config.batch, 0))
+        everywhere = np.full((config.batch, T, *size, 3), 255, np.uint8)
         z_all = None if where is not None else self.model.encode(everywhere)
         noise = None
         blend = _Blend(n, T, size)
         starts = windows(n, T)
-        for batch in _bar(_batches(starts), -(-len(starts) // BATCH), "windows", progress):
+        batches = _batches(starts, config.batch)
+        for batch in _bar(batches, -(-len(starts) // config.batch), "windows", progress):
             rows = np.minimum(batch[:, None] + np.arange(T), n - 1)  # past the end the last frame is repeated
             z_src = self.model.encode(small[rows])
             z_msk = (
@@ -177,7 +177,7 @@ class EasyV2VEditor:
         return *blend.result(), where
 
     def _text(self, instruction: str) -> np.ndarray:
-        """Embedding of the instruction, float32 [BATCH, m, d]; unknown words are told."""
+        """Embedding of the instruction, float32 [batch, m, d]; unknown words are told."""
         text, unknown = self.model.embed_text([instruction])
         if unknown:
             words = ", ".join(f'"{word}"' for word in unknown)
@@ -186,7 +186,7 @@ class EasyV2VEditor:
                     f"instruction: the model knows none of its words ({words}); say it in other words"
                 )
             warnings.warn(f"words the model doesn't know and can't follow: {words}", stacklevel=4)
-        return np.repeat(np.asarray(text), BATCH, 0)
+        return np.repeat(np.asarray(text), self.model.config.batch, 0)
 
 
 @contextmanager
@@ -232,9 +232,10 @@ def windows(n: int, T: int) -> np.ndarray:
     return np.minimum(np.arange(count) * stride, max(0, n - T))
 
 
-def _batches(starts: np.ndarray) -> Iterator[np.ndarray]:
-    for low in range(0, len(starts), BATCH):
-        yield np.pad(starts[low : low + BATCH], (0, max(0, low + BATCH - len(starts))), mode="edge")
+def _batches(starts: np.ndarray, size: int) -> Iterator[np.ndarray]:
+    """Runs of `size` windows, the last padded: always as many, so that one compilation serves clips of any length."""
+    for low in range(0, len(starts), size):
+        yield np.pad(starts[low : low + size], (0, max(0, low + size - len(starts))), mode="edge")
 
 
 class _Blend:
