@@ -44,8 +44,8 @@ class DiT(nn.Module):
         """Predict the velocity noise - data.
 
         Args:
-          z: target latents at flow time tau, with as many channels as `cfg.in_channels` says (twice the output's when the
-            backbone is conditioned by channel concatenation: noise first, source second).
+          z: target latents at flow time tau. A backbone conditioned by channel concatenation (`cfg.in_channels` twice the
+            output's) takes noise first, source second: in `z` itself, or as z and `source`, joined here.
           tau: 0 (data) … 1 (noise).
           text: embeddings, zero beyond the true length; all `text_len` are attended to.
           source, mask, reference: clean latents of the conditions; a mask needs a source. The new embeddings come from the
@@ -89,18 +89,21 @@ class DiT(nn.Module):
         def new(v, name):
             return NewEmbed(cfg.width, name=name)(patchify(v, cfg.patch))
 
+        wide = source is not None and cfg.in_channels > cfg.out_channels
+        z = jnp.concatenate([z, source], -1) if wide else z
         x = Dense(cfg.width, dtype, name="patch_embedding")(patchify(z, cfg.patch)).astype(jnp.float32)
         if source is not None:
-            src = new(source, "source")
+            src = 0.0 if wide else new(source, "source")
             if mask is not None:
                 src = src + new(mask, "mask")
-            if cond.layout == "sequence":
+            if cond.layout == "sequence" and not wide:
                 x = jnp.concatenate([src, x], 1)
             else:  # adding an embedded source is also what zero-padded input channels compute
                 x = x + src
         if reference is not None:
             x = jnp.concatenate([x, new(reference, "reference")], 1)
-        lay = layout(grid(z), grid(source) if cond.layout == "sequence" else None, grid(reference), cond)
+        beside = cond.layout == "sequence" and not wide
+        lay = layout(grid(z), grid(source) if beside else None, grid(reference), cond)
 
         noisy = np.zeros(lay.length, bool)
         noisy[lay.target] = True
