@@ -32,6 +32,7 @@ FLOAT32 = re.compile(r"modulation$|scale$|norm_cross/bias$|^time_|^head/")
 EXTRAS = {"spiece_model"}
 
 Place = Callable[[str], jax.sharding.Sharding | None]
+Update = Callable[[str, int | None, np.ndarray], np.ndarray]
 
 
 @functools.cache
@@ -63,6 +64,7 @@ def load(
     *,
     dtype: jnp.dtype | None = None,
     place: Place | None = None,
+    update: Update | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> dict:
     """Read a part of the model from safetensors.
@@ -74,6 +76,7 @@ def load(
       dtype: of the parameters; None takes the part's own `dtype`. A bfloat16 DiT keeps norms, modulation, time MLP and head
         in float32.
       place: sharding of a leaf by its path ("blocks/ffn/up/kernel"), None for the default device.
+      update: (path, layer, tensor as it lies in our tree) → the tensor to use, before the cast: where adapters are merged.
       progress: called with the path of each finished leaf.
 
     Returns:
@@ -91,11 +94,8 @@ def load(
         kept = part == "dit" and dtype != jnp.float32 and FLOAT32.search(path)
         host = np.empty(shape, np.float32 if kept else dtype)
         for e in entries:
-            x = files.read(found[e.name])
-            if e.layer is None:
-                host[...] = e.ours(x, shape)
-            else:
-                host[e.layer] = e.ours(x, shape[1:])
+            x = e.ours(files.read(found[e.name]), shape if e.layer is None else shape[1:])
+            host[... if e.layer is None else e.layer] = update(path, e.layer, x) if update else x
         out[path] = _put(host, place and place(path))
         if progress:
             progress(path)
@@ -120,16 +120,21 @@ def match(
         if alias in found:
             found.setdefault(name, found[alias])
             del found[alias]
+    both = sorted(set(expected) & set(found))
+    packed = [(name, f"is {files.slots[found[name]].dtype}") for name in both]
+    packed = [(name, what) for name, what in packed if what.removeprefix("is ") not in tensorfile.DTYPES]
+    if packed:
+        raise InputError(
+            f"{files.path}: expected tensors of {', '.join(tensorfile.DTYPES)}, but "
+            + "; ".join(_collapse(packed))
+            + "; use the unquantised checkpoint"
+        )
     missing = sorted(set(expected) - set(found))
     unexpected = sorted(set(found) - set(expected))
     wrong = []
-    for name in missing:
-        near = difflib.get_close_matches(name, unexpected, 1)
-        wrong.append((name, "missing" + (f", nearest is {near[0]}" if near else "")))
-    for name in unexpected:
-        near = difflib.get_close_matches(name, missing, 1)
-        wrong.append((name, "unexpected" + (f", nearest is {near[0]}" if near else "")))
-    for name in sorted(set(expected) & set(found)):
+    for listed, what, others in ((missing, "missing", unexpected), (unexpected, "unexpected", missing)):
+        wrong += [(name, what + _nearest(name, others)) for name in listed]
+    for name in both:
         got = files.slots[found[name]].shape
         if got != expected[name]:
             wrong.append((name, f"shape {list(got)}, expected {list(expected[name])}"))
@@ -182,6 +187,16 @@ def published(
 def save(part: str, path: str | Path, params: dict, config: ModelConfig, layout: str = "diffusers") -> None:
     """Write our tree as one safetensors file that the published tools load."""
     tensorfile.write(path, published(part, params, config, layout))
+
+
+def _nearest(name: str, others: list[str]) -> str:
+    """The likeliest other spelling, among names of the same layer: hundreds of names are compared in no time."""
+
+    def layer(name):
+        return (re.findall(r"\d+", name) or [""])[0]
+
+    near = difflib.get_close_matches(name, [n for n in others if layer(n) == layer(name)], 1)
+    return f", nearest is {near[0]}" if near else ""
 
 
 def _put(host: np.ndarray, sharding: jax.sharding.Sharding | None) -> jax.Array:
