@@ -37,12 +37,13 @@ class Links:
     Attributes:
       own: share of a window's own guess in each latent frame; all 1 for the first window of a clip.
       shift: where its frame 0 lies in the window before.
-      past: the guesses, at each row of the table, of the window before the batch's first.
+      past: the guesses, at each row of the table, of the window before the batch's first; None before a clip's first batch
+        (the sampler then puts zeros, which own = 1 leaves unused).
     """
 
     own: Float[Array, "b t"]
     shift: Int[Array, "b"]
-    past: Float[Array, "n t y x c"]
+    past: Float[Array, "n t y x c"] | None
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ class Plan:
     def shift(self, i: int) -> int:
         return int(self.starts[i] - self.starts[i - 1]) if i > 0 else 0
 
-    def links(self, windows: np.ndarray, past: np.ndarray) -> Links:
+    def links(self, windows: np.ndarray, past: np.ndarray | None = None) -> Links:
         """Of a batch of consecutive windows; an index repeated at the end is padding and stands alone."""
         real = np.append(True, np.diff(windows) > 0)
         alone = np.ones(self.frames, np.float32)

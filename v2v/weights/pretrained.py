@@ -90,8 +90,12 @@ class Pretrained:
         noise: Latents,
         steps: int,
         guidance: float,
+        **how,
     ) -> Latents:
-        """Edited latents, float32, shaped like `noise`. Raises InputError when the model has no editing adapter."""
+        """Edited latents, float32, shaped like `noise`; `how` is the sampler's links, begin and strength.
+
+        Raises InputError when the model has no editing adapter.
+        """
         if self._embed is None:
             raise InputError(
                 "model: it was never trained to edit (no lora.safetensors beside it); load an adapter with --lora"
@@ -101,7 +105,7 @@ class Pretrained:
         conditions = {"source": z_src, "mask": z_msk} | ({} if z_ref is None else {"reference": z_ref})
         variables = {"params": self._dit, "embed": self._embed}
         return _sampler(self.config)(
-            variables, jnp.asarray(noise), jnp.asarray(text), self._null, conditions, steps, guidance
+            variables, jnp.asarray(noise), jnp.asarray(text), self._null, conditions, steps, guidance, **how
         )
 
     def with_lora(self, adapter: str | Path | dict, scale: float = 1.0) -> "Pretrained":
