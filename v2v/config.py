@@ -30,7 +30,9 @@ class DiTConfig:
     eps: float = 1e-6
     rope_theta: float = 10000.0
     qk_gain: float = 1.0  # initial gain of the q and k norms; small heads need more than 1 to attend sharply
-    remat: Literal["none", "full", "dots"] = "none"  # what the backward pass recomputes
+    # What the backward pass recomputes, from nothing to all: dots keeps matmul results, outputs those of attention and FFN.
+    remat: Literal["none", "dots", "outputs", "full"] = "none"
+    backend: Literal["auto", "plain", "cudnn", "splash"] = "auto"  # of attention; auto asks the platform
     dtype: Literal["bfloat16", "float32"] = (
         "bfloat16"  # of matmuls; residual stream, norms and modulation are float32
     )
@@ -147,10 +149,29 @@ class FlowConfig:
 
     shift: float = 5.0  # tau' = s tau / (1 + (s-1) tau): moves training and sampling towards noise
     sampling: Literal["shifted_uniform", "logit_normal"] = "shifted_uniform"
+    logit_mean: float = 0.0  # of logit_normal, before the shift
+    logit_std: float = 1.0
+    weighting: Literal["none", "gaussian"] = "none"  # of a sample's loss by its tau (flow/path.py)
     steps: int = 50
     guidance: float = 3.0
     solver: Literal["euler", "heun", "unipc"] = "euler"  # flow/solvers.py
     schedule: Literal["linear", "wan", "diffusers"] = "linear"  # noise levels visited: flow/schedule.py
+
+
+@dataclass(frozen=True)
+class MeshConfig:
+    """Devices along each mesh axis; -1 takes what is left. Batches are split over data and fsdp, weights over fsdp and tensor,
+    tokens over seq."""
+
+    data: int = -1
+    fsdp: int = 1
+    seq: int = 1
+    tensor: int = 1
+
+    def __post_init__(self):
+        sizes = (self.data, self.fsdp, self.seq, self.tensor)
+        if sizes.count(-1) > 1 or any(n < 1 and n != -1 for n in sizes):
+            raise ValueError(f"MeshConfig: expected sizes of at least 1, at most one of them -1, got {sizes}")
 
 
 @dataclass(frozen=True)
@@ -166,7 +187,7 @@ class OptimConfig:
     b2: float = 0.99
     weight_decay: float = 0.0
     clip: float = 1.0  # of each group's gradient norm
-    ema: float = 0.999
+    ema: float = 0.999  # decay of the average of what is trained; 0 keeps none
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,9 @@ class TrainState:
 
     Attributes:
       step: number of updates done, int32 scalar.
-      trained: the tree being trained: {"lora", "embed"} of an adapter, or {"dit", "text"} of a backbone, or {"vae"}.
-      ema: moving average of `trained`, float32: what is exported.
+      trained: the tree being trained: {"lora", "embed"} of an adapter, {"dit", "embed"} when all of an editor is trained,
+        {"dit", "text"} of a backbone, or {"vae"}.
+      ema: moving average of `trained`, float32; None when none is kept.
       opt_state: the optimiser's, float32.
     """
 
@@ -25,17 +26,22 @@ class TrainState:
     opt_state: Any
 
     @classmethod
-    def create(cls, trained: Any, optimizer: optax.GradientTransformation) -> "TrainState":
-        return cls(
-            jnp.zeros((), jnp.int32), trained, jax.tree.map(jnp.copy, trained), optimizer.init(trained)
-        )
+    def create(cls, trained: Any, optimizer: optax.GradientTransformation, ema: bool = True) -> "TrainState":
+        average = jax.tree.map(jnp.copy, trained) if ema else None
+        return cls(jnp.zeros((), jnp.int32), trained, average, optimizer.init(trained))
+
+    @property
+    def result(self) -> Any:
+        """What is exported and edited with: the average where one is kept."""
+        return self.trained if self.ema is None else self.ema
 
     def update(self, grads: Any, optimizer: optax.GradientTransformation, ema_decay: float) -> "TrainState":
         """One optimiser step. The average warms up as (1 + step) / (10 + step) until it reaches `ema_decay`."""
         updates, opt_state = optimizer.update(grads, self.opt_state, self.trained)
         trained = optax.apply_updates(self.trained, updates)
-        step = self.step + 1
-        warm = (1.0 + step.astype(jnp.float32)) / (10.0 + step.astype(jnp.float32))
-        decay = jnp.minimum(ema_decay, warm)
-        ema = jax.tree.map(lambda e, p: decay * e + (1 - decay) * p, self.ema, trained)
+        step, ema = self.step + 1, None
+        if self.ema is not None:
+            warm = (1.0 + step.astype(jnp.float32)) / (10.0 + step.astype(jnp.float32))
+            decay = jnp.minimum(ema_decay, warm)
+            ema = jax.tree.map(lambda e, p: decay * e + (1 - decay) * p, self.ema, trained)
         return self.replace(step=step, trained=trained, ema=ema, opt_state=opt_state)

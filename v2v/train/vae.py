@@ -15,8 +15,7 @@ import numpy as np
 import optax
 
 from v2v.codec.vae import VAE
-from v2v.shapes import Pixels
-from v2v.train.state import TrainState
+from v2v.train.step import Objective, train_step
 
 
 def make_step(
@@ -24,21 +23,21 @@ def make_step(
 ) -> Callable:
     """(state, uint8 clips [b, T, H, W, 3]) → (state, metrics); the state holds {"vae": params}."""
 
-    def loss_fn(trained, x, key):
-        noise = sigma * jax.random.normal(key, (x.shape[0], *vae.cfg.latent_shape(*x.shape[1:4])))
-        y, mu = vae.apply({"params": trained["vae"]}, x, noise, method="reconstruct")
+    def draw(key, clips):
+        return {
+            "clips": clips,
+            "noise": jax.random.normal(key, (len(clips), *vae.cfg.latent_shape(*clips.shape[1:4]))),
+        }, None
+
+    def loss(trained, frozen, rows, shared):
+        del frozen, shared
+        x = rows["clips"].astype(jnp.float32) / 127.5 - 1
+        y, mu = vae.apply({"params": trained["vae"]}, x, sigma * rows["noise"], method="reconstruct")
         mse = ((x - y) ** 2).mean()
-        loss = jnp.abs(x - y).mean() + 2 * mse + beta * (mu**2).mean()
-        return loss, {"loss": loss, "psnr": 10 * jnp.log10(4 / mse)}
+        value = jnp.abs(x - y).mean() + 2 * mse + beta * (mu**2).mean()
+        return value, {"loss": value, "psnr": 10 * jnp.log10(4 / mse)}
 
-    @jax.jit(donate_argnames="state")
-    def step(state: TrainState, clips: Pixels):
-        key = jax.random.fold_in(jax.random.key(0), state.step)
-        x = clips.astype(jnp.float32) / 127.5 - 1
-        grads, metrics = jax.grad(loss_fn, has_aux=True)(state.trained, x, key)
-        return state.update(grads, optimizer, ema), metrics
-
-    return step
+    return train_step(Objective(draw, loss), optimizer, ema)
 
 
 def statistics(
