@@ -7,6 +7,7 @@ reference takes the next index. Source: EasyV2V section 3.
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -15,6 +16,8 @@ import numpy as np
 from v2v.config import ConditionConfig
 from v2v.model.rope import grid_positions
 from v2v.shapes import Array, Float, Latents, Tokens
+
+Part = Literal["all", "conditions", "target"]
 
 
 def patchify(z: Latents, patch: tuple[int, int, int]) -> Float[Array, "b l e"]:
@@ -58,6 +61,12 @@ class Layout:
     @property
     def length(self) -> int:
         return len(self.positions)
+
+    def rows(self, part: Part) -> slice | np.ndarray:
+        """The tokens of a part of the sequence: the target's, the conditions' (all others, in order), or all."""
+        if part == "conditions":
+            return np.delete(np.arange(self.length), self.target)
+        return self.target if part == "target" else slice(None)
 
 
 def layout(
