@@ -70,7 +70,7 @@ CONVENTIONS = {
 @pytest.mark.parametrize("name", CONVENTIONS)
 def test_reads_every_convention(tmp_path, name):
     layout, spell, options = CONVENTIONS[name]
-    got = lora_files.read(write(tmp_path / "lora.safetensors", layout, spell, **options), CFG)
+    got = lora_files.read(write(tmp_path / "lora.safetensors", layout, spell, **options), CFG)["lora"]
     factor = FACTOR if "alpha" in options or "metadata" in options else np.float32(1)
     expected = {k: v * factor if k.endswith("/b") else v for k, v in adapter().items()}
     same(got, expected)
@@ -80,7 +80,7 @@ def test_peft_keeps_alpha_beside_the_file(tmp_path):
     path = write(tmp_path / "adapter_model.safetensors", "diffusers", "base_model.model.{}".format)
     config = {"r": RANK, "lora_alpha": 1.0, "alpha_pattern": {"attn1.to_q": ALPHA, "blocks.1.ffn.net.2": 2.0}}
     (tmp_path / "adapter_config.json").write_text(json.dumps(config))
-    got = flax.traverse_util.flatten_dict(lora_files.read(path, CFG), sep="/")
+    got = flax.traverse_util.flatten_dict(lora_files.read(path, CFG)["lora"], sep="/")
     want = adapter()
     factors = {
         "blocks/self_attn/q": [FACTOR, FACTOR],
@@ -101,7 +101,7 @@ def test_written_reads_back(tmp_path, style, dtype):
     lora_files.write(path, tree, CFG, scale=ALPHA / RANK, style=style, dtype=dtype)
     kind = np.float32 if dtype == "float32" else ml_dtypes.bfloat16
     same(
-        lora_files.read(path, CFG),
+        lora_files.read(path, CFG)["lora"],
         {
             k: (v * FACTOR if k.endswith("/b") else v).astype(kind).astype(np.float32)
             for k, v in adapter().items()
@@ -124,7 +124,7 @@ def test_missing_blocks_are_zero_and_ranks_are_padded(tmp_path):
         "time_projection.1.lora_B.weight": tiny.normal("f", 360, 2),
     }
     tensorfile.write(tmp_path / "lora.safetensors", tensors)
-    tree = lora_files.read(tmp_path / "lora.safetensors", CFG)
+    tree = lora_files.read(tmp_path / "lora.safetensors", CFG)["lora"]
     q = tree["blocks"]["self_attn"]["q"]
     np.testing.assert_allclose(q["a"][0] @ q["b"][0], a[:2].T @ b[:, :2].T, atol=1e-6)
     assert q["a"].shape == (2, 60, 3) and not np.asarray(q["a"][0, :, 2]).any()
@@ -143,7 +143,7 @@ def test_patch_embedding(tmp_path):
         "transformer.patch_embedding.lora_A.weight": (2, 6, 1, 2, 2),
         "transformer.patch_embedding.lora_B.weight": (60, 2, 1, 1, 1),
     }
-    same(lora_files.read(path, CFG), flax.traverse_util.flatten_dict(tree, sep="/"))
+    same(lora_files.read(path, CFG)["lora"], flax.traverse_util.flatten_dict(tree, sep="/"))
 
 
 @pytest.mark.parametrize(
@@ -171,20 +171,6 @@ def test_keys_without_a_home_stop_the_read(tmp_path, extra, words):
     tensorfile.write(tmp_path / "lora.safetensors", tensors)
     with pytest.raises(InputError, match=words):
         lora_files.read(tmp_path / "lora.safetensors", CFG)
-
-
-def test_new_embeddings_have_their_own_file(tmp_path):
-    embeds = {
-        n: {"kernel": tiny.normal(n, 24, 60), "bias": tiny.normal(n + "b", 60)} for n in ("source", "mask")
-    }
-    path = tmp_path / "embeds.safetensors"
-    lora_files.write_embeds(path, embeds, CFG)
-    assert tensorfile.TensorFiles.open(path).slots["source_embedding.weight"].shape == (60, 6, 1, 2, 2)
-    same(lora_files.read_embeds(path, CFG), flax.traverse_util.flatten_dict(embeds, sep="/"))
-    lora = tmp_path / "lora.safetensors"
-    lora_files.write(lora, flax.traverse_util.unflatten_dict(adapter(), sep="/"), CFG)
-    with pytest.raises(InputError, match="new embeddings"):
-        lora_files.read_embeds(lora, CFG)
 
 
 def same(tree, expected):

@@ -4,10 +4,11 @@ Two published arrangements are known:
     diffusers  model_index.json, transformer/ vae/ text_encoder/ tokenizer/ scheduler/, a config.json in each
     original   safetensors with the original names, side by side or in those folders, told apart by the tensors they hold; sizes
                are read from shapes. Heads are then 128 wide, as in every Wan, unless config.json says otherwise
-Backbones of the family that this package cannot run are named with the reason, before anything is read.
+An editing adapter may lie beside them as lora.safetensors (with lora.embeds.safetensors). Backbones of the family that this package cannot run are named with the reason, before anything is read.
 """
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,6 +46,7 @@ class Folder:
     config: ModelConfig
     parts: dict[str, TensorFiles]  # of "dit", "vae", "text" those that are there
     tokenizer: Path | None  # tokenizer.json
+    adapter: Path | None = None  # lora.safetensors
 
     @property
     def missing(self) -> list[str]:
@@ -89,20 +91,25 @@ def read(path: str | Path) -> Folder:
     dit = _dit(path, parts["dit"], described["dit"], top)
     vae = _vae(path, parts.get("vae"), described["vae"], dit.out_channels)
     text = _text(parts.get("text"), described["text"], dit)
-    scheduler = _json(path / "scheduler" / "scheduler_config.json") or {}
-    config = ModelConfig(
-        name=path.resolve().name,
-        dit=dit,
-        vae=vae,
-        text=text,
-        condition=ConditionConfig(layout="channel" if dit.in_channels > dit.out_channels else "sequence"),
-        flow=FlowConfig(shift=float(scheduler.get("flow_shift") or 5.0)),
-    )
+    wide = dit.in_channels > dit.out_channels
+    try:
+        config = ModelConfig(
+            name=path.resolve().name,
+            batch=1,
+            dit=dit,
+            vae=vae,
+            text=text,
+            condition=ConditionConfig(layout="channel" if wide else "sequence"),
+            flow=_flow(_json(path / "scheduler" / "scheduler_config.json") or {}, 5.0 if wide else 3.0),
+        )
+    except ValueError as err:
+        raise InputError(f"{path}: its parts don't go together ({err}); copy them from one release") from err
     tokenizer = next(
         (p for p in (path / "tokenizer/tokenizer.json", path / "google/umt5-xxl/tokenizer.json", path / "tokenizer.json")
          if p.is_file()), None,
     )  # fmt: skip
-    return Folder(path, config, parts, tokenizer)
+    adapter = path / "lora.safetensors"
+    return Folder(path, config, parts, tokenizer, adapter if adapter.is_file() else None)
 
 
 def _parts(path: Path) -> dict[str, TensorFiles]:
@@ -181,6 +188,17 @@ def _refuse(path: Path, width: int, channels: int, out: int, layers: int, find: 
         what = f"a variant with qk_norm={said.get('qk_norm')}, cross_attn_norm={said.get('cross_attn_norm')}"
     if what:
         raise InputError(f"{path}: is {what}; {TI2V_5B}")
+
+
+def _flow(scheduler: dict, guidance: float) -> FlowConfig:
+    """How the release is sampled: its scheduler and, of the two tables called UniPC, that of the version that wrote it."""
+    shift = float(scheduler.get("flow_shift") or scheduler.get("shift") or 5.0)
+    if scheduler.get("_class_name") == "FlowMatchEulerDiscreteScheduler":
+        return FlowConfig(shift=shift, guidance=guidance)
+    version = re.match(r"(\d+)\.(\d+)", scheduler.get("_diffusers_version", ""))
+    new = version is not None and tuple(map(int, version.groups())) >= (0, 37)
+    schedule = "diffusers" if new else "wan"
+    return FlowConfig(shift=shift, guidance=guidance, solver="unipc", schedule=schedule)
 
 
 def _vae(path: Path, files: TensorFiles | None, said: dict | None, z_dim: int) -> VAEConfig:

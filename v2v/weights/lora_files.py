@@ -8,8 +8,9 @@ A low-rank update of a linear layer is stored as A [r, i] and B [o, r], under a 
     musubi-tuner, kohya      lora_unet_blocks_0_self_attn_q.lora_down.weight               alpha always
     VideoX-Fun               lora_unet__blocks_0_…                                         alpha always
 Reading: the update is (alpha/r) B A, alpha = r when it is not given; the factor is folded into our b, so an adapter that was read
-has scale 1. Layers and blocks that a file leaves out stay zero, ranks that differ between blocks are padded with zeros. A key that
-finds no home stops the read: an adapter that half applies looks like one that does.
+has scale 1. Layers and blocks that a file leaves out stay zero, ranks that differ between blocks are padded with zeros. Updates of
+norms, biases and modulation come along as they are (deltas.py). A key that finds no home stops the read, with the reason where the
+kind is known: an adapter that half applies looks like one that does.
 Writing: the factor is folded in and no alpha written, which every tool above reads the same way.
 """
 
@@ -19,13 +20,12 @@ from pathlib import Path
 from typing import Literal
 
 import flax
-import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
 
 from v2v.config import ModelConfig
 from v2v.errors import InputError
-from v2v.weights import names, tensorfile, wan
+from v2v.weights import deltas, names, tensorfile, wan
 from v2v.weights.tensorfile import TensorFiles
 
 Style = Literal["original", "diffusers"]
@@ -39,66 +39,103 @@ PREFIXES = (
     "lora_unet_",
 )
 METADATA = "lora_adapter_metadata"
-EMBEDS = ("source", "mask", "reference")
 
 _FACTOR = re.compile(r"\.(?:lora_(?P<half>A|B|down|up)(?:\.(?!weight$)[\w-]+)?\.weight|(?P<alpha>alpha))$")
+_BIAS = re.compile(r"\.lora_(?:B|up)(?:\.[\w-]+)?\.bias$")
+# Why keys of a known kind can't be read; the first that fits is told.
+REASONS = (
+    (r"\.set_weight$", "replaces a weight instead of adding to it; use the full checkpoint"),
+    (r"\.reshape_weight$", "widens a weight for another number of input channels; use the checkpoint it makes, in_channels and all"),
+    (r"dora|magnitude", "DoRA; merge it into a checkpoint with the tool that made it"),
+    (r"\.(hada|lokr|oft|boft|glora)_|\.oft_", "LoHa, LoKr or OFT, which are no low-rank updates; extract a LoRA"),
+    (r"vace|\.k_img|\.v_img|\.add_[kv]_proj|img_emb|control_adapter|motion_", "of a VACE, control or image-to-video backbone"),
+    (r"lora_te|text_encoder|text_model", "of the text encoder; this package adapts the transformer alone"),
+    (r"transformer_2\.", "of the second expert of Wan2.2-A14B"),
+)  # fmt: skip
+BACKBONES = {5120: "Wan 14B", 1536: "Wan 1.3B", 3072: "Wan2.2-TI2V-5B"}  # by width
 
 
 def read(path: str | Path, config: ModelConfig) -> dict:
     """The adapter in a file of any of the conventions above, float32 on the host, alpha folded in.
 
     Returns:
-      {path: {"a": [L, i, r], "b": [L, r, o]}}, nested; without L for layers outside the blocks.
+      {"lora": {path: {"a": [L, i, r], "b": [L, r, o]}}}, nested, without L for layers outside the blocks; and, where the file has
+      full updates, {"delta": {path: [L, ..]}}.
 
     Raises:
-      InputError: names, all at once, the keys without a home, halves without their other, and sizes of another backbone.
+      InputError: a backbone of another width; or, all at once, the keys without a home, halves without their other, and sizes
+        that don't fit.
     """
     files = TensorFiles.open(path)
-    modules = _modules(config)
-    factors, wrong = {}, []
+    modules, homes = _modules(config), deltas.homes(config)
+    factors, full, wrong = {}, {}, []
     for key in files.slots:
-        match = _FACTOR.search(key)
+        match, bias = _FACTOR.search(key), _BIAS.search(key)
         module = match and modules.get(_strip(key[: match.start()]))
-        if not module:
-            wrong.append(f"{key} has no home" + _reason(key))
-            continue
-        half = {"A": "a", "down": "a", "B": "b", "up": "b", None: "alpha"}[match["half"]]
-        if half in factors.setdefault(module, {}):
-            wrong.append(f"{key} is given twice")
-        factors[module][half] = key
+        home = homes.get(_strip(key[: bias.start()]) + ".diff_b" if bias else _strip(key))
+        if home:
+            full[key] = home
+        elif not module:
+            wrong.append(f"{key} has no home{_reason(key)}")
+        else:
+            half = {"A": "a", "down": "a", "B": "b", "up": "b", None: "alpha"}[match["half"]]
+            if half in factors.setdefault(module, {}):
+                wrong.append(f"{key} is given twice")
+            factors[module][half] = key
     if not files.slots:
         wrong.append("the file is empty")
+    _same_width(path, files, config)
     kernels = wan.shapes("dit", config)
     header = _header_alphas(files, names.dit_modules(config.dit.layers, "diffusers"))
     found: dict[tuple[str, int | None], tuple[np.ndarray, np.ndarray]] = {}
+    scales: dict[tuple[str, int | None], np.float32] = {}
     for (module, layer), halves in factors.items():
         if not {"a", "b"} <= set(halves):
             wrong.append(f"{next(iter(halves.values()))} lacks its other half")
             continue
         sizes = [files.slots[halves[h]].shape for h in "ab"]
         d_in, d_out = kernels[f"{module}/kernel"][-2:]
-        r = sizes[0][0]
-        if np.prod(sizes[0]) != r * d_in or sizes[1][:2] != (d_out, r) or np.prod(sizes[1]) != d_out * r:
+        r = sizes[0][0] if sizes[0] else 0
+        if (
+            not r
+            or np.prod(sizes[0]) != r * d_in
+            or sizes[1][:2] != (d_out, r)
+            or np.prod(sizes[1]) != d_out * r
+        ):
             wrong.append(
                 f"{halves['a']} {list(sizes[0])} and {list(sizes[1])} are for another backbone, expected "
                 f"[r, {d_in}] and [{d_out}, r]"
             )
             continue
-        a, b = (
-            files.read(halves[h]).astype(np.float32).reshape(s[0], -1)
-            for h, s in zip("ab", sizes, strict=True)
-        )
         alpha = (
             float(files.read(halves["alpha"]).reshape(-1)[0])
             if "alpha" in halves
             else header.get((module, layer), r)
         )
-        found[module, layer] = a.T, b.T * np.float32(alpha / r)
+        scales[module, layer] = np.float32(alpha / r)
+        if not wrong:
+            a, b = (
+                files.read(halves[h]).astype(np.float32).reshape(s[0], -1)
+                for h, s in zip("ab", sizes, strict=True)
+            )
+            found[module, layer] = a.T, b.T * scales[module, layer]
+    for key, home in full.items():
+        got = files.slots[key].shape
+        if got != home.shape:
+            wrong.append(f"{key} {list(got)} is for another backbone, expected {list(home.shape)}")
     if wrong:
         raise InputError(
             f"{path}: not a LoRA for {config.name}: {'; '.join(_shorten(wrong))}; export it for Wan2.2-TI2V-5B without extra keys"
         )
-    return _stack(found, config.dit.layers)
+    out = {"lora": _stack(found, config.dit.layers)}
+    if full:
+        updates = {}
+        for key, home in full.items():
+            place = (home.path.rsplit("/", 1)[0], home.layer)
+            scale = scales.get(place, np.float32(1)) if _BIAS.search(key) else np.float32(1)
+            updates[home] = updates.get(home, np.float32(0)) + files.read(key).astype(np.float32) * scale
+        out["delta"] = deltas.stack(updates, config)
+    return out
 
 
 def write(
@@ -148,51 +185,6 @@ def write(
     tensorfile.write(path, tensors, _metadata(ranks) if style == "diffusers" else None)
 
 
-def read_embeds(path: str | Path, config: ModelConfig) -> dict:
-    """The new patch embeddings written by `write_embeds`: the collection `embed`, float32. Raises InputError on any other file."""
-    files = TensorFiles.open(path)
-    dit = config.dit
-    size, channels = int(np.prod(dit.patch)), dit.out_channels
-    shapes = {"weight": (dit.width, channels, *dit.patch), "bias": (dit.width,)}
-    expected = {f"{name}_embedding.{leaf}": shape for name in EMBEDS for leaf, shape in shapes.items()}
-    wrong = [
-        f"{k} {list(s.shape)}" + (f", expected {list(expected[k])}" if k in expected else " is unknown")
-        for k, s in files.slots.items()
-        if expected.get(k) != s.shape
-    ]
-    lone = [
-        k
-        for k in files.slots
-        if f"{k.rsplit('.', 1)[0]}.{'bias' if k.endswith('weight') else 'weight'}" not in files.slots
-    ]
-    if wrong or lone or not files.slots:
-        detail = "; ".join(_shorten(wrong + [f"{k} lacks its other half" for k in lone])) or "no tensors"
-        raise InputError(
-            f"{path}: not the new embeddings for {config.name}: {detail}; pass the file written beside the LoRA"
-        )
-    out = {}
-    for name in EMBEDS:
-        if f"{name}_embedding.weight" in files.slots:
-            weight, bias = (files.read(f"{name}_embedding.{leaf}").astype(np.float32) for leaf in shapes)
-            out[name] = {"kernel": weight.reshape(dit.width, channels * size).T, "bias": bias}
-    return out
-
-
-def write_embeds(path: str | Path, embeds: dict, config: ModelConfig) -> None:
-    """The collection `embed` as convolution weights {source,mask,reference}_embedding.{weight,bias}, float32.
-
-    A file of its own: inside a LoRA file such keys make diffusers refuse all of it.
-    """
-    tensors = {}
-    for name, leaves in embeds.items():
-        kernel = np.asarray(leaves["kernel"], np.float32)
-        tensors[f"{name}_embedding.weight"] = np.ascontiguousarray(kernel.T).reshape(
-            kernel.shape[1], -1, *config.dit.patch
-        )
-        tensors[f"{name}_embedding.bias"] = np.asarray(leaves["bias"], np.float32)
-    tensorfile.write(path, tensors)
-
-
 def _modules(config: ModelConfig) -> dict[str, tuple[str, int | None]]:
     """Every spelling of a module's name → its place in our tree; dots may have been turned to underscores."""
     out = {}
@@ -211,13 +203,21 @@ def _strip(module: str) -> str:
 
 def _reason(key: str) -> str:
     """Why a key of a known kind is refused."""
-    if key.endswith((".diff", ".diff_b", ".set_weight", ".reshape_weight", ".lora_B.bias")):
-        return " (a full weight or bias delta, not low rank)"
-    if "dora" in key or "magnitude" in key:
-        return " (DoRA)"
-    if "vace" in key or ".k_img" in key or ".add_k_proj" in key:
-        return " (of a VACE or image-to-video backbone)"
-    return ""
+    return next((f" ({why})" for pattern, why in REASONS if re.search(pattern, key)), "")
+
+
+def _same_width(path: str | Path, files: TensorFiles, config: ModelConfig) -> None:
+    """Says whose LoRA it is when it's another backbone's, instead of listing hundreds of sizes."""
+    queries = re.compile(r"(?:self_attn|attn1)[._](?:to_)?q\.lora_(?:A|down)(?:\.\w+)?\.weight$")
+    widths = {
+        slot.shape[1] for key, slot in files.slots.items() if queries.search(key) and len(slot.shape) > 1
+    }
+    if len(widths) == 1 and (width := widths.pop()) != config.dit.width:
+        whose = BACKBONES.get(width, "another backbone")
+        raise InputError(
+            f"{path}: is a LoRA for {whose} (width {width}), expected one for {config.name} (width {config.dit.width}); adapters "
+            "fit only the backbone they were trained on"
+        )
 
 
 def _header_alphas(files: TensorFiles, modules: dict) -> dict[tuple[str, int | None], float]:
@@ -272,7 +272,7 @@ def _stack(found: dict, layers: int) -> dict:
         for layer, (x, y) in members.items():
             a[layer, :, : x.shape[1]], b[layer, : y.shape[0]] = x, y
         out[f"{module}/a"], out[f"{module}/b"] = a, b
-    return flax.traverse_util.unflatten_dict({k: jnp.asarray(v) for k, v in out.items()}, sep="/")
+    return flax.traverse_util.unflatten_dict(out, sep="/")
 
 
 def _shorten(items: list[str], most: int = 12) -> list[str]:

@@ -1,9 +1,12 @@
-"""A folder of weights → the five functions an editor composes. export.py → **pretrained** → editor.py
+"""A folder of weights → the five functions an editor composes. store.py → **pretrained** → editor.py
 
 `Pretrained` is a value: `with_lora` returns another one and leaves this one as it was. Weights are arguments of the jitted
-functions, never constants in them, so every adapter of the same size runs in the same compiled code.
+functions, never constants in them, so every adapter of the same size runs in the same compiled code. Opening a model or an adapter
+checks all that names, shapes and types can tell; weights are read when the first function needs them.
 """
 
+import copy
+import dataclasses
 import functools
 from pathlib import Path
 
@@ -11,39 +14,66 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from v2v.codec import stream
 from v2v.codec.text import TextEncoder, Tokenizer
 from v2v.codec.vae import VAE
 from v2v.config import ModelConfig
 from v2v.errors import InputError
 from v2v.flow.sampler import make_sampler
-from v2v.model import lora
 from v2v.shapes import Latents, Pixels, Text
-from v2v.train.step import init_adapter, init_base
-from v2v.weights import export
+from v2v.train.step import init_base
+from v2v.weights import adapters, export, folder, store
+from v2v.weights.adapters import Adapter
+from v2v.weights.store import Store
 
 EMBEDDED = Path(__file__).parent / "embedded"
+STREAMED = (
+    1 << 22
+)  # pixels of a call from which the VAE walks a clip latent frame by latent frame, in memory that doesn't grow
+REMEMBERED = 16  # instructions whose embeddings are kept, so that the text encoder isn't read for them again
 
 
-def load_pretrained(name_or_dir: str) -> "Pretrained":
-    """The packaged model ("embedded") or a folder written by `v2v train`.
+def load_pretrained(name_or_dir: str, *, progress: bool = False, **settings) -> "Pretrained":
+    """The packaged model ("embedded"), or a folder: of a published Wan2.2-TI2V-5B-type model, from `v2v convert` or `v2v train`.
+
+    Args:
+      progress: show bars while weights are read.
+      settings: other values for `frames`, `height`, `width` (the clips the model works on) and for the fields of
+        `config.FlowConfig` (`solver`, `schedule`, `shift`, ...); None leaves a value as it is.
 
     Raises:
-      InputError: no such model, or its files are incomplete or don't fit; every wrong tensor is named.
+      InputError: no such model, or its files are incomplete, damaged or don't fit; every wrong tensor is named.
     """
-    folder = EMBEDDED if name_or_dir == "embedded" else Path(name_or_dir)
-    if not folder.is_dir():
+    path = EMBEDDED if name_or_dir == "embedded" else Path(name_or_dir)
+    if not path.is_dir():
         raise InputError(
             f'model: expected "embedded" or a folder of weights, got "{name_or_dir}"; check --model'
         )
-    cfg = export.load_config(folder / "config.json")
-    tokenizer = Tokenizer.load(folder / "tokenizer.json", cfg.text.text_len)
-    shapes = _shapes(cfg)
-    base = export.load_tree(folder / "base.safetensors", shapes["base"])
-    vae = export.load_tree(folder / "vae.safetensors", {"vae": shapes["vae"]})["vae"]
-    adapter = None
-    if (folder / "lora.safetensors").exists():
-        adapter = export.load_tree(folder / "lora.safetensors", shapes["adapter"])
-    return Pretrained(cfg, tokenizer, vae, base, adapter)
+    if (path / "base.safetensors").is_file() or is_converted(path):
+        cfg = _with(export.load_config(path / "config.json"), settings)
+        tokenizer = Tokenizer.load(path / "tokenizer.json", cfg.text.text_len)
+        if is_converted(path):
+            made = Pretrained(cfg, tokenizer, store.from_orbax(path, cfg))
+            tree = store.orbax_adapter(path)
+        else:
+            made = Pretrained(cfg, tokenizer, _packaged(path, cfg))
+            tree = (path / "lora.safetensors").is_file() and path / "lora.safetensors"
+        return made.with_lora(tree) if tree else made
+    found = folder.read(path).require()
+    cfg = _with(found.config, settings)
+    tokenizer = Tokenizer.load(found.tokenizer, cfg.text.text_len)
+    if tokenizer.backend.get_vocab_size() > cfg.text.vocab:
+        raise InputError(
+            f"{found.tokenizer}: has {tokenizer.backend.get_vocab_size()} tokens, the text encoder {cfg.text.vocab}; they are of "
+            "different models"
+        )
+    made = Pretrained(cfg, tokenizer, store.from_folder(found, cfg, progress))
+    return made.with_lora(found.adapter) if found.adapter else made
+
+
+def is_converted(path: Path) -> bool:
+    """Whether `v2v convert` wrote this folder."""
+    return (path / "config.json").is_file() and all((path / part).is_dir() for part in ("dit", "vae", "text"))
 
 
 class Pretrained:
@@ -54,31 +84,44 @@ class Pretrained:
       tokenizer: its vocabulary.
     """
 
-    def __init__(
-        self, config: ModelConfig, tokenizer: Tokenizer, vae: dict, base: dict, adapter: dict | None
-    ):
-        """Args: vae, base {"dit", "text"}, adapter {"lora", "embed"} or None: trees of arrays."""
+    def __init__(self, config: ModelConfig, tokenizer: Tokenizer, weights: Store):
         self.config, self.tokenizer = config, tokenizer
-        self._vae, self._base = jax.device_put(vae), jax.device_put(base)
-        self._dit, self._embed = self._base["dit"], None
-        if adapter is not None:
-            self._dit = _merge(self._base["dit"], adapter["lora"], config.lora.scale)
-            self._embed = jax.device_put(adapter["embed"])
-        self._null = None
+        self._store, self._texts = weights, {}
+        self._adapters: store.Strengths = ()
+        self._embed: dict | None = None
+
+    @property
+    def conditions(self) -> tuple[str, ...]:
+        """What the model can be shown, of "source", "mask" and "reference"; nothing when it was never trained to edit."""
+        dit, brought = self.config.dit, tuple(self._embed or ())
+        if dit.in_channels > dit.out_channels:  # the source comes in beside the noise
+            return ("source", *(name for name in brought if name != "source"))
+        return tuple(name for name in adapters.EMBEDS if name in brought)
 
     def encode(self, video: Pixels) -> Latents:
         """uint8 [b, T, H, W, 3] → latents float32 [b, t, y, x, c]; T = 4n+1."""
-        return _codec(self.config)[0](self._vae, jnp.asarray(video))
+        self._dit()  # damaged weights are found before any work is done
+        return _codec(self.config)[0](self._store.get("vae"), jnp.asarray(video))
 
     def decode(self, z: Latents) -> np.ndarray:
         """Latents → float32 [b, T, H, W, 3] in 0..255."""
-        return np.asarray(_codec(self.config)[1](self._vae, jnp.asarray(z)))
+        return np.asarray(_codec(self.config)[1](self._store.get("vae"), jnp.asarray(z)))
 
     def embed_text(self, texts: list[str]) -> tuple[Text, list[str]]:
-        """Embeddings [b, m, w] and the words the vocabulary doesn't hold."""
-        ids, lengths = self.tokenizer.ids(texts)
+        """Embeddings [b, m, w] and the words the vocabulary doesn't hold. Raises InputError when the model can't edit."""
+        self._require()
         unknown = [word for text in texts for word in self.tokenizer.unknown(text)]
-        return _codec(self.config)[2](self._base["text"], ids, lengths), unknown
+        fresh = [text for text in dict.fromkeys([*texts, ""]) if text not in self._texts]
+        for text in fresh:
+            ids, lengths = self.tokenizer.ids([text])
+            self._texts[text] = _codec(self.config)[2](self._store.get("text"), ids, lengths)
+        if fresh:
+            jax.block_until_ready(self._texts[fresh[-1]])
+            self._store.release("text")
+        rows = jnp.concatenate([self._texts[text] for text in texts])
+        for text in [t for t in self._texts if t][:-REMEMBERED]:
+            del self._texts[text]
+        return rows, unknown
 
     def sample(
         self,
@@ -90,25 +133,23 @@ class Pretrained:
         noise: Latents,
         steps: int,
         guidance: float,
-        **how,
     ) -> Latents:
-        """Edited latents, float32, shaped like `noise`; `how` is the sampler's links, begin and strength.
-
-        Raises InputError when the model has no editing adapter.
-        """
-        if self._embed is None:
+        """Edited latents, float32, shaped like `noise`. Raises InputError when the model has no editing adapter."""
+        self._require()
+        if z_ref is not None and "reference" not in self.conditions:
             raise InputError(
-                "model: it was never trained to edit (no lora.safetensors beside it); load an adapter with --lora"
+                f"reference: {self.config.name} takes none; leave it out or load an adapter trained with references"
             )
-        if self._null is None:
-            self._null = self.embed_text([""])[0]
-        conditions = {"source": z_src, "mask": z_msk} | ({} if z_ref is None else {"reference": z_ref})
-        variables = {"params": self._dit, "embed": self._embed}
+        shown = {"source": z_src, "mask": z_msk, "reference": z_ref}
+        shown = {name: shown[name] for name in self.conditions if shown[name] is not None}
+        if "" not in self._texts:
+            self.embed_text([""])
+        variables = {"params": self._dit(), "embed": self._embed or {}}
         return _sampler(self.config)(
-            variables, jnp.asarray(noise), jnp.asarray(text), self._null, conditions, steps, guidance, **how
+            variables, jnp.asarray(noise), jnp.asarray(text), self._texts[""], shown, steps, guidance
         )
 
-    def with_lora(self, adapter: str | Path | dict, scale: float = 1.0) -> "Pretrained":
+    def with_lora(self, adapter: str | Path | dict | Adapter, scale: float = 1.0) -> "Pretrained":
         """This model with an adapter.
 
         An adapter that brings its own embeddings for source, mask and reference is an editor of its own: it takes the place of the
@@ -117,41 +158,43 @@ class Pretrained:
         Raises:
           InputError: the file is missing, unreadable, or was made for another backbone.
         """
-        shapes = _shapes(self.config)["adapter"]
-        tree = adapter if isinstance(adapter, dict) else export.load_tree(adapter)
-        if "lora" not in tree or tree.keys() - {"lora", "embed"}:
-            raise InputError(
-                f"{adapter}: expected an adapter with lora/… and embed/…, got {', '.join(sorted(tree))}; is it a LoRA?"
-            )
-        out = object.__new__(Pretrained)
-        out.__dict__.update(self.__dict__)
-        complete = "embed" in tree
-        if complete and jax.tree.map(np.shape, tree["embed"]) != jax.tree.map(np.shape, shapes["embed"]):
-            raise InputError(
-                f"{adapter}: its embeddings don't fit model {self.config.name}; it was made for another"
-            )
-        try:
-            start = self._base["dit"] if complete else self._dit
-            out._dit = _merge(start, tree["lora"], scale * self.config.lora.scale)
-        except (ValueError, KeyError) as err:
-            raise InputError(f"{adapter}: {err}; use an adapter trained on {self.config.name}") from err
-        out._embed = jax.device_put(tree["embed"]) if complete else self._embed
+        new = adapter if isinstance(adapter, Adapter) else adapters.read(adapter, self.config)
+        out = copy.copy(self)
+        out._adapters = ((new, scale),) if new.embed is not None else (*self._adapters, (new, scale))
+        if new.embed is not None:
+            out._embed = jax.device_put(new.embed)
+        if new.condition is not None and new.condition != self.config.condition:
+            out.config = dataclasses.replace(self.config, condition=new.condition)
         return out
 
+    def _dit(self) -> dict:
+        return self._store.get("dit", self._adapters)
 
-_merge = jax.jit(lora.merge)
+    def _require(self) -> None:
+        if not self.conditions:
+            raise InputError(
+                f"model: {self.config.name} makes videos from text and was never trained to edit; load an adapter with --lora, with "
+                "its embeddings beside it (NAME.embeds.safetensors)"
+            )
 
 
-def _shapes(cfg: ModelConfig) -> dict:
+def _packaged(path: Path, cfg: ModelConfig) -> Store:
     base = jax.eval_shape(lambda key: init_base(key, cfg), jax.random.key(0))
+    trees = export.load_tree(path / "base.safetensors", base)
     video = jax.ShapeDtypeStruct((1, cfg.frames, cfg.height, cfg.width, 3), jnp.float32)
-    return {
-        "base": base,
-        "vae": jax.eval_shape(VAE(cfg.vae).init, jax.random.key(0), video)["params"],
-        "adapter": jax.eval_shape(
-            lambda key, dit: init_adapter(key, cfg, dit), jax.random.key(0), base["dit"]
-        ),
-    }
+    vae = {"vae": jax.eval_shape(VAE(cfg.vae).init, jax.random.key(0), video)["params"]}
+    return store.from_trees({**trees, **export.load_tree(path / "vae.safetensors", vae)})
+
+
+def _with(cfg: ModelConfig, settings: dict) -> ModelConfig:
+    """`cfg` with the settings that are not None."""
+    given = {name: value for name, value in settings.items() if value is not None}
+    flow = {f.name for f in dataclasses.fields(cfg.flow)} & given.keys()
+    try:
+        cfg = dataclasses.replace(cfg, flow=dataclasses.replace(cfg.flow, **{n: given.pop(n) for n in flow}))
+        return dataclasses.replace(cfg, **given)
+    except ValueError as err:
+        raise InputError(f"model: {err}; choose another size") from err
 
 
 @functools.lru_cache(maxsize=4)
@@ -160,11 +203,16 @@ def _codec(cfg: ModelConfig):
 
     @jax.jit
     def encode(params, video):
-        return vae.apply({"params": params}, video.astype(jnp.float32) / 127.5 - 1, method="encode")
+        video = video.astype(jnp.float32) / 127.5 - 1
+        if video.size // 3 >= STREAMED:
+            return stream.encode(vae, params, video)
+        return vae.apply({"params": params}, video, method="encode")
 
     @jax.jit
     def decode(params, z):
-        return (vae.apply({"params": params}, z, method="decode") + 1) * 127.5
+        pixels = z[..., 0].size * cfg.vae.stride_t * cfg.vae.stride_xy**2
+        whole = functools.partial(vae.apply, {"params": params}, method="decode")
+        return ((stream.decode(vae, params, z) if pixels >= STREAMED else whole(z)) + 1) * 127.5
 
     @jax.jit
     def embed(params, ids, lengths):

@@ -87,12 +87,10 @@ def load(
     """
     files = source if isinstance(source, TensorFiles) else TensorFiles.open(source)
     found, by_path = match(part, files, config)
-    dtype = jnp.dtype(dtype or {"dit": config.dit, "vae": config.vae, "text": config.text}[part].dtype)
     out = {}
     for path, entries in by_path.items():
         shape = shapes(part, config)[path]
-        kept = part == "dit" and dtype != jnp.float32 and FLOAT32.search(path)
-        host = np.empty(shape, np.float32 if kept else dtype)
+        host = np.empty(shape, held_dtype(part, path, config, dtype))
         for e in entries:
             x = e.ours(files.read(found[e.name]), shape if e.layer is None else shape[1:])
             host[... if e.layer is None else e.layer] = update(path, e.layer, x) if update else x
@@ -100,6 +98,12 @@ def load(
         if progress:
             progress(path)
     return flax.traverse_util.unflatten_dict(out, sep="/")
+
+
+def held_dtype(part: str, path: str, config: ModelConfig, dtype: jnp.dtype | None = None) -> jnp.dtype:
+    """Type a parameter is held in: the part's own or `dtype`, and float32 for what a bfloat16 DiT computes in float32."""
+    dtype = jnp.dtype(dtype or {"dit": config.dit, "vae": config.vae, "text": config.text}[part].dtype)
+    return jnp.dtype(jnp.float32) if part == "dit" and FLOAT32.search(path) else dtype
 
 
 def match(

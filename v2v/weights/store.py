@@ -1,0 +1,167 @@
+"""Where a model's parameters come from, when they are read, and how long they stay. folder.py, adapters.py → **store** → pretrained.py
+
+    published folder   streamed tensor by tensor (wan.py); adapters are added on the way, in float32, before the cast
+    converted folder   restored by orbax (train/checkpoint.py), adapters merged on the device
+    packaged model     a few MB, read at once (export.py)
+Opening a model checks names, shapes and types of everything and reads nothing; a part is read when it is first needed. At full size
+the text encoder alone is 11 GB, so a part can be released again, and of the DiT only the version last asked for is kept.
+"""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import flax
+import jax
+import jax.numpy as jnp
+import numpy as np
+from tqdm import tqdm
+
+from v2v.config import ModelConfig
+from v2v.model import lora
+from v2v.weights import names, wan
+from v2v.weights.adapters import Adapter
+from v2v.weights.folder import Folder
+
+Strengths = tuple[tuple[Adapter, float], ...]  # adapters in the order they are added, each with its weight
+Read = Callable[[str, Strengths], dict]
+
+
+class Store:
+    """The parts "dit", "vae" and "text" of one model."""
+
+    def __init__(self, read: Read, sizes: dict[str, int]):
+        """Args: read(part, adapters) gives a tree on the device; sizes are in bytes."""
+        self._read, self._sizes = read, sizes
+        self._held: dict[str, tuple[Strengths, dict]] = {}
+
+    def get(self, part: str, adapters: Strengths = ()) -> dict:
+        """The part's parameters with the adapters merged, kept until another version of them is asked for."""
+        held = self._held.get(part)
+        if held is None or held[0] != adapters:
+            self._held.pop(part, None)  # freed before its successor is read
+            held = self._held[part] = (adapters, self._read(part, adapters))
+        return held[1]
+
+    def release(self, part: str) -> None:
+        """Forget a part unless the whole model fits comfortably."""
+        if sum(self._sizes.values()) > _memory() / 2:
+            self._held.pop(part, None)
+
+
+def from_trees(trees: dict[str, dict]) -> Store:
+    """Parameters that are already here."""
+    trees = jax.device_put(trees)
+    sizes = {part: sum(x.nbytes for x in jax.tree.leaves(tree)) for part, tree in trees.items()}
+    return Store(lambda part, adapters: merge(trees[part], adapters), sizes)
+
+
+def from_folder(folder: Folder, config: ModelConfig, progress: bool = False) -> Store:
+    """A published folder; raises InputError, here and now, for everything that names, shapes and types tell."""
+    folder.require()
+    for part in names.PARTS:
+        wan.match(part, folder.parts[part], config)
+
+    def read(part: str, adapters: Strengths) -> dict:
+        update = adding(adapters) if adapters else None
+        with bar(part, config, progress) as shown:
+            return wan.load(part, folder.parts[part], config, update=update, progress=shown.update)
+
+    return Store(read, part_bytes(config))
+
+
+def from_orbax(path: Path, config: ModelConfig) -> Store:
+    """A folder written by `v2v convert`."""
+    from v2v.train import checkpoint
+
+    like = {part: abstract(part, config) for part in names.PARTS}
+    for part in names.PARTS:
+        checkpoint.check_tree(path / part, like[part])
+
+    def read(part: str, adapters: Strengths) -> dict:
+        return merge(checkpoint.load_tree(path / part, like[part]), adapters, donate=True)
+
+    return Store(read, part_bytes(config))
+
+
+def orbax_adapter(path: Path) -> Adapter | None:
+    """The adapter in a folder written by `v2v convert`, or None."""
+    from v2v.train import checkpoint
+
+    folder = path / "adapter"
+    if not folder.is_dir():
+        return None
+    tree = checkpoint.load_tree(folder)
+    return Adapter(tree["lora"], 1.0, tree.get("delta"), tree.get("embed"))
+
+
+def abstract(part: str, config: ModelConfig) -> dict:
+    """Shapes and types of a part as it is held: matmul weights in the part's dtype, the DiT's small ones in float32."""
+    leaves = {
+        p: jax.ShapeDtypeStruct(s, wan.held_dtype(part, p, config))
+        for p, s in wan.shapes(part, config).items()
+    }
+    return flax.traverse_util.unflatten_dict(leaves, sep="/")
+
+
+def part_bytes(config: ModelConfig) -> dict[str, int]:
+    """Memory each part takes."""
+    return {
+        part: sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(abstract(part, config)))
+        for part in names.PARTS
+    }
+
+
+def merge(tree: dict, adapters: Strengths, donate: bool = False) -> dict:
+    """Parameters with adapters added, on the device; `donate` gives the tree's memory away."""
+    for adapter, weight in adapters:
+        tree = (_merge_in_place if donate else _merge)(tree, adapter.lora, weight * adapter.scale)
+        if adapter.delta is not None:
+            tree = (_add_in_place if donate else _add)(tree, adapter.delta, weight)
+    return tree
+
+
+def adding(adapters: Strengths) -> wan.Update:
+    """The same for one tensor on its way from the file, on the host."""
+    flat = [
+        (
+            {p: np.asarray(x) for p, x in flax.traverse_util.flatten_dict(a.lora, sep="/").items()},
+            {p: np.asarray(x) for p, x in flax.traverse_util.flatten_dict(a.delta or {}, sep="/").items()},
+            np.float32(weight * a.scale),
+            np.float32(weight),
+        )
+        for a, weight in adapters
+    ]
+
+    def update(path: str, layer: int | None, x: np.ndarray) -> np.ndarray:
+        module, here = path.removesuffix("/kernel"), ... if layer is None else layer
+        for low, full, scale, weight in flat:
+            if module != path and f"{module}/a" in low:
+                x = x.astype(np.float32) + low[f"{module}/a"][here] @ (low[f"{module}/b"][here] * scale)
+            if path in full:
+                x = x.astype(np.float32) + weight * full[path][here]
+        return x
+
+    return update
+
+
+def bar(part: str, config: ModelConfig, shown: bool) -> tqdm:
+    """Progress over the tensors of a part."""
+    return tqdm(total=len(wan.shapes(part, config)), desc=f"loading {part}", unit=" tensors", disable=not shown, leave=False)  # fmt: skip
+
+
+def _plus(tree: dict, delta: dict, weight: float) -> dict:
+    flat, full = (flax.traverse_util.flatten_dict(t, sep="/") for t in (tree, delta))
+    for path, x in full.items():
+        flat[path] = (flat[path].astype(jnp.float32) + weight * x).astype(flat[path].dtype)
+    return flax.traverse_util.unflatten_dict(flat, sep="/")
+
+
+_merge, _add = jax.jit(lora.merge), jax.jit(_plus)
+_merge_in_place, _add_in_place = jax.jit(lora.merge, donate_argnums=0), jax.jit(_plus, donate_argnums=0)
+
+
+def _memory() -> int:
+    """Bytes of the first device, or of the machine where the device doesn't say."""
+    stats = jax.local_devices()[0].memory_stats() or {}
+    return stats.get("bytes_limit") or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
