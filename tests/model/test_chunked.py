@@ -1,0 +1,59 @@
+"""Attention in pieces equals plain attention, its gradients too, and holds no square matrix."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from v2v.model.backends import chunked, plain
+
+# 37 queries to 29 keys: no piece size divides either
+SHAPES = ((2, 37, 3, 10), (2, 29, 3, 10), (2, 29, 3, 10))
+
+
+def operands(dtype=jnp.float32, scale=1.0):
+    keys = jax.random.split(jax.random.key(0), 4)
+    q, k, v = (scale * jax.random.normal(key, s) for key, s in zip(keys, SHAPES, strict=False))
+    return (q.astype(dtype), k.astype(dtype), v.astype(dtype)), jax.random.normal(keys[3], SHAPES[0])
+
+
+@pytest.mark.parametrize("length", [None, 17])
+@pytest.mark.parametrize("piece", [29 * 4 * 8, 2**23])
+def test_equals_plain_and_so_do_its_gradients(piece, length):
+    qkv, ask = operands(scale=2.0)
+
+    def run(attend, **settings):
+        def f(q, k, v):
+            out = attend(q, k, v, length, **settings)
+            return (out * ask).sum(), out
+
+        (_, out), grads = jax.jit(jax.value_and_grad(f, argnums=(0, 1, 2), has_aux=True))(*qkv)
+        return out, *grads
+
+    for got, want in zip(run(chunked.attend, piece=piece), run(plain.attend), strict=True):
+        assert got.shape == want.shape and float(jnp.abs(want).max()) > 0.1
+        np.testing.assert_allclose(got, want, rtol=0, atol=2e-6 * max(1, float(jnp.abs(want).max())))
+
+
+def test_bfloat16():
+    qkv, _ = operands(jnp.bfloat16)
+    got, want = chunked.attend(*qkv, piece=1024), plain.attend(*qkv)
+    assert got.dtype == want.dtype == jnp.bfloat16
+    np.testing.assert_allclose(got.astype(np.float32), want.astype(np.float32), atol=2e-2)
+
+
+def test_large_logits_do_not_overflow():
+    qkv, _ = operands(scale=100.0)
+    want = plain.attend(*qkv)
+    np.testing.assert_allclose(chunked.attend(*qkv, piece=1024), want, atol=2e-5 * float(jnp.abs(want).max()))
+
+
+def test_memory_grows_with_the_length_not_with_its_square():
+    q = jax.ShapeDtypeStruct((1, 4096, 4, 32), jnp.float32)
+
+    def loss(q, k, v):
+        return chunked.attend(q, k, v).sum()
+
+    compiled = jax.jit(jax.grad(loss, argnums=(0, 1, 2))).lower(q, q, q).compile()
+    logits = 4 * 4 * 4096**2
+    assert compiled.memory_analysis().temp_size_in_bytes < logits / 4
