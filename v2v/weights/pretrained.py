@@ -133,8 +133,12 @@ class Pretrained:
         noise: Latents,
         steps: int,
         guidance: float,
+        **how,
     ) -> Latents:
-        """Edited latents, float32, shaped like `noise`. Raises InputError when the model has no editing adapter."""
+        """Edited latents, float32, shaped like `noise`; `how` is the sampler's links, begin and strength.
+
+        Raises InputError when the model has no editing adapter, or is shown a reference it can't take.
+        """
         self._require()
         if z_ref is not None and "reference" not in self.conditions:
             raise InputError(
@@ -146,7 +150,7 @@ class Pretrained:
             self.embed_text([""])
         variables = {"params": self._dit(), "embed": self._embed or {}}
         return _sampler(self.config)(
-            variables, jnp.asarray(noise), jnp.asarray(text), self._texts[""], shown, steps, guidance
+            variables, jnp.asarray(noise), jnp.asarray(text), self._texts[""], shown, steps, guidance, **how
         )
 
     def with_lora(self, adapter: str | Path | dict | Adapter, scale: float = 1.0) -> "Pretrained":
@@ -166,6 +170,16 @@ class Pretrained:
         if new.condition is not None and new.condition != self.config.condition:
             out.config = dataclasses.replace(self.config, condition=new.condition)
         return out
+
+    def parameters(self, part: str) -> dict:
+        """The tree of "dit", "vae" or "text", without adapters; of several asked for in turn only what fits is kept."""
+        tree = self._store.get(part)
+        self._store.release(part)
+        return tree
+
+    def adapter(self) -> Adapter | None:
+        """What was added to the model, in one: low-rank updates of the same layer side by side. None for a bare model."""
+        return adapters.together(self._adapters, self._embed)
 
     def _dit(self) -> dict:
         return self._store.get("dit", self._adapters)
