@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from v2v.config import FlowConfig
-from v2v.flow import guidance, loss, path
+from v2v.flow import loss, path
 from v2v.flow.schedule import sigmas
 from v2v.flow.solvers import integrate, table
 
@@ -42,16 +42,3 @@ def test_sampler_lands_on_the_data_when_the_velocity_is_exact():
         for solver in ("euler", "heun"):
             out = integrate(lambda x, tau: (x - x0) / tau, eps, table(solver, *sigmas("linear", steps, 3.0)))
             np.testing.assert_allclose(out, x0, atol=1e-5)
-
-
-def test_guidance_of_one_is_the_conditional_and_costs_one_call():
-    calls = []
-
-    def velocity(x, tau, prompt):
-        calls.append(prompt)
-        return prompt
-
-    prompt, null = jnp.ones((2, 3, 4)), jnp.zeros((1, 3, 4))
-    np.testing.assert_array_equal(guidance.guided(velocity, prompt, null, 1.0)(0, 0), prompt)
-    assert len(calls) == 1
-    np.testing.assert_allclose(guidance.guided(velocity, prompt, null, 3.0)(0, 0), 3 * prompt)

@@ -1,36 +1,46 @@
 """Attention behind one function, and the two attention layers of a block. tokens → **attention** → dit.py.
 
-    attend(q, k, v) = softmax(q kᵀ / √k) v                       no mask, no dropout
+    attend(q, k, v) = softmax(q kᵀ / √k) v                       no mask, no dropout; backends/ holds the kernels
 Self-attention over joint tokens is `full`, or `one_way`: condition tokens (first `s` and the last `e`) look only at one
 another, target tokens look at all. One_way is two plain calls, not a mask, so it costs what it computes.
+
+Keys and values that no later call changes live in the collection `cache` (cache.py): a call that may write it leaves its own
+there; a call that finds some puts them before its own tokens' (self-attention) or takes them as they are (cross-attention).
 """
 
+from functools import partial
+
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 
 from v2v.config import DiTConfig
+from v2v.model import backends
+from v2v.model.backends.parallel import over_mesh
 from v2v.model.layers import Dense, RMSNorm
 from v2v.model.rope import rotate
 from v2v.shapes import Array, Float, Tokens
 
 
 def attend(
-    q: Float[Array, "b l h k"], k: Float[Array, "b s h k"], v: Float[Array, "b s h k"]
+    q: Float[Array, "b l h k"],
+    k: Float[Array, "b s h k"],
+    v: Float[Array, "b s h k"],
+    backend: str = "plain",
+    length: int | None = None,
 ) -> Float[Array, "b l h k"]:
-    """Plain attention; logits and softmax in float32."""
-    logits = jnp.einsum("blhk,bshk->bhls", q, k, preferred_element_type=jnp.float32)
-    weights = nn.softmax(logits * q.shape[-1] ** -0.5, axis=-1)
-    return jnp.einsum("bhls,bshk->blhk", weights.astype(v.dtype), v)
+    """Attention on one device to the first `length` keys (None: to all), logits and softmax in float32."""
+    return backends.choose(backend, q, k)(q, k, v, length)
 
 
-def attend_one_way(q, k, v, start: int, stop: int):
+def attend_one_way(q, k, v, start: int, stop: int, backend: str = "plain", length: int | None = None):
     """As `attend`, but tokens outside start:stop (the target's) neither see nor depend on those inside."""
 
     def clean(x):
         return jnp.concatenate([x[:, :start], x[:, stop:]], 1)
 
-    from_clean = attend(clean(q), clean(k), clean(v))
-    from_target = attend(q[:, start:stop], k, v)
+    from_clean = attend(clean(q), clean(k), clean(v), backend, length and length - (stop - start))
+    from_target = attend(q[:, start:stop], k, v, backend, length)
     return jnp.concatenate([from_clean[:, :start], from_target, from_clean[:, start:]], axis=1)
 
 
@@ -46,15 +56,42 @@ class Attention(nn.Module):
         context: Float[Array, "b m d"] | None = None,
         angles: Float[Array, "l k2"] | None = None,
         one_way: tuple[int, int] | None = None,
+        length: int | None = None,
     ) -> Tokens:
         cfg, dtype = self.cfg, jnp.dtype(self.cfg.dtype)
-        kv = x if context is None else context
-        q = RMSNorm(cfg.eps, cfg.qk_gain, name="norm_q")(Dense(cfg.width, dtype, name="q")(x))
-        k = RMSNorm(cfg.eps, cfg.qk_gain, name="norm_k")(Dense(cfg.width, dtype, name="k")(kv))
-        v = Dense(cfg.width, dtype, name="v")(kv)
-        q, k, v = (z.reshape(*z.shape[:2], cfg.heads, cfg.head_dim) for z in (q, k, v))
-        if angles is not None:
-            q, k = rotate(q, angles), rotate(k, angles)
-        q, k = q.astype(dtype), k.astype(dtype)
-        out = attend(q, k, v) if one_way is None else attend_one_way(q, k, v, *one_way)
+        q = self.place(
+            RMSNorm(cfg.eps, cfg.qk_gain, name="norm_q")(Dense(cfg.width, dtype, name="q")(x)), angles
+        )
+        k, v = self.keys(x if context is None else context, angles, fixed=context is not None, length=length)
+        if length is not None:  # keys of the cache stand before those of these tokens
+            length += k.shape[1] - x.shape[1]
+        local = partial(attend, backend=cfg.backend)
+        if one_way is not None:
+            local = partial(attend_one_way, start=one_way[0], stop=one_way[1], backend=cfg.backend)
+        out = over_mesh(local, q, k, v, length, cross=context is not None)
         return Dense(cfg.width, dtype, name="o")(out.reshape(*x.shape[:2], cfg.width))
+
+    def keys(self, x: Tokens, angles, fixed: bool, length: int | None) -> tuple[jax.Array, jax.Array]:
+        """k and v [b, s, h, k] of `x` and of what the cache holds; `fixed`: they depend on nothing that changes from call to call."""
+        cfg, dtype = self.cfg, jnp.dtype(self.cfg.dtype)
+        write = self.is_mutable_collection("cache") and not self.is_initializing()
+        kept = None
+        if not write and self.has_variable("cache", "k"):
+            kept = self.get_variable("cache", "k"), self.get_variable("cache", "v")
+            if fixed:
+                return kept
+        k = self.place(
+            RMSNorm(cfg.eps, cfg.qk_gain, name="norm_k")(Dense(cfg.width, dtype, name="k")(x)), angles
+        )
+        v = self.place(Dense(cfg.width, dtype, name="v")(x), None)
+        if write:
+            self.put_variable("cache", "k", k[:, :length])
+            self.put_variable("cache", "v", v[:, :length])
+        if kept is None:
+            return k, v
+        return jnp.concatenate([kept[0], k], 1), jnp.concatenate([kept[1], v], 1)
+
+    def place(self, x: Tokens, angles) -> Float[Array, "b l h k"]:
+        """Split into heads, turned by `angles` where there are any."""
+        x = x.reshape(*x.shape[:2], self.cfg.heads, self.cfg.head_dim)
+        return (x if angles is None else rotate(x, angles)).astype(self.cfg.dtype)

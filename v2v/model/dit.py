@@ -13,15 +13,21 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.ad_checkpoint import checkpoint_name
 
 from v2v.config import ConditionConfig, DiTConfig
 from v2v.model.attention import Attention
+from v2v.model.backends import parallel
 from v2v.model.layers import Dense, LayerNorm, select
 from v2v.model.rope import phases
-from v2v.model.tokens import NewEmbed, layout, patchify, unpatchify
+from v2v.model.tokens import NewEmbed, Part, layout, patchify, unpatchify
 from v2v.shapes import Array, Bool, Float, Latents, Noisy, Tau, Text, Tokens
 
-REMAT = {"full": None, "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable}
+REMAT = {  # what the backward pass finds saved (DiTConfig.remat)
+    "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+    "outputs": jax.checkpoint_policies.save_only_these_names("attention", "ffn"),
+    "full": None,
+}
 
 
 class DiT(nn.Module):
@@ -40,7 +46,8 @@ class DiT(nn.Module):
         mask: Latents | None = None,
         reference: Latents | None = None,
         first_clean: Bool[Array, "b"] | None = None,
-    ) -> Latents:
+        part: Part = "all",
+    ) -> Latents | None:
         """Predict the velocity noise - data.
 
         Args:
@@ -51,6 +58,9 @@ class DiT(nn.Module):
           source, mask, reference: clean latents of the conditions; a mask needs a source. The new embeddings come from the
             collection `embed`.
           first_clean: True where latent frame 0 of `z` holds clean data (image-to-video).
+          part: which tokens walk through the blocks. "conditions" and "target" are the two halves of a one_way pass
+            (model/cache.py): the first fills the collection `cache`, looks at z's shape only and returns None; the second
+            reads it and needs `source`, `mask` and `reference` for their shapes only, unless the layout adds them to z.
 
         Returns:
           velocity, float32, with `cfg.out_channels` channels.
@@ -59,25 +69,41 @@ class DiT(nn.Module):
         if source is None and mask is not None:
             raise ValueError("DiT: a mask needs a source video to be added to; pass source=")
         x, lay, noisy = self.embed_tokens(z, source, mask, reference, first_clean)
-        angles = jnp.asarray(phases(lay.positions, cfg.head_dim, cfg.rope_theta))
+        rows, target = lay.rows(part), lay.target
+        x, noisy, length = x[:, rows], noisy[:, rows], len(lay.positions[rows])
+        angles = jnp.asarray(phases(lay.positions[rows], cfg.head_dim, cfg.rope_theta))
+        pad = -length % parallel.padding()  # makes tokens divide by mesh axis seq; nothing attends to it
+        if pad:
+            x = jnp.pad(x, ((0, 0), (0, pad), (0, 0)))
+            noisy, angles = jnp.pad(noisy, ((0, 0), (0, pad))), jnp.pad(angles, ((0, pad), (0, 0)))
         temb, tproj = self.embed_time(tau)
         context = self.embed_text(text)
-        alone = lay.length == np.prod(lay.grid)
-        one_way = None if alone or cond.attention == "full" else (lay.target.start, lay.target.stop)
+        alone = lay.length == np.prod(lay.grid) or part != "all"
+        one_way = None if alone or cond.attention == "full" else (target.start, target.stop)
 
         block = Block
         if cfg.remat != "none":
             block = nn.remat(Block, policy=REMAT[cfg.remat], prevent_cse=False)
         scan = nn.scan(
             block,
-            variable_axes={"params": 0, "lora": 0},
+            variable_axes={"params": 0, "lora": 0, "cache": 0},
             split_rngs={"params": True},
             in_axes=nn.broadcast,
             length=cfg.layers,
         )
-        x, _ = scan(cfg, one_way, name="blocks")(x, context, tproj, noisy, angles)
-        target = slice(lay.target.start, lay.target.stop)
-        return unpatchify(Head(cfg, name="head")(x[:, target], temb, noisy[:, target]), lay.grid, cfg.patch)
+        own = target if part == "all" else slice(0, length)
+        entered, writes = x[:, own], self.is_mutable_collection("added") and not self.is_initializing()
+        if self.has_variable("added", "sum") and not writes:  # flow/skip.py: this step takes an earlier one's sum
+            x, noisy = entered + self.get_variable("added", "sum"), noisy[:, own]
+            return unpatchify(Head(cfg, name="head")(x, temb, noisy), lay.grid, cfg.patch)
+        blocks = scan(cfg, one_way, length if pad else None, name="blocks")
+        x, _ = blocks(parallel.spread(x), context, tproj, noisy, angles)
+        if part == "conditions":
+            return None
+        x, noisy = x[:, own], noisy[:, own]
+        if writes:
+            self.put_variable("added", "sum", x - entered)
+        return unpatchify(Head(cfg, name="head")(x, temb, noisy), lay.grid, cfg.patch)
 
     def embed_tokens(self, z, source, mask, reference, first_clean) -> tuple[Tokens, object, Noisy]:
         cfg, cond, b = self.cfg, self.condition, z.shape[0]
@@ -135,6 +161,7 @@ class DiT(nn.Module):
 class Block(nn.Module):
     cfg: DiTConfig
     one_way: tuple[int, int] | None = None  # where the target's tokens lie, when conditions must not see them
+    length: int | None = None  # of the joint sequence, when padding follows it
 
     @nn.compact
     def __call__(self, x: Tokens, context, tproj, noisy, angles):
@@ -144,12 +171,12 @@ class Block(nn.Module):
         s1, c1, g1, s2, c2, g2 = (select(noisy, at_tau[:, i], at_zero[:, i]) for i in range(6))
 
         h = LayerNorm(cfg.eps, name="norm1")(x) * (1 + c1) + s1
-        h = Attention(cfg, name="self_attn")(h, angles=angles, one_way=self.one_way)
-        x = x + h.astype(jnp.float32) * g1
+        h = Attention(cfg, name="self_attn")(h, angles=angles, one_way=self.one_way, length=self.length)
+        x = x + checkpoint_name(h, "attention").astype(jnp.float32) * g1
         h = LayerNorm(cfg.eps, affine=True, name="norm_cross")(x)
         x = x + Attention(cfg, name="cross_attn")(h, context=context).astype(jnp.float32)
         h = LayerNorm(cfg.eps, name="norm2")(x) * (1 + c2) + s2
-        x = x + FFN(cfg, name="ffn")(h).astype(jnp.float32) * g2
+        x = x + checkpoint_name(FFN(cfg, name="ffn")(h), "ffn").astype(jnp.float32) * g2
         return x, None
 
 

@@ -1,0 +1,50 @@
+"""Steps whose blocks are skipped: a cache over time, by magnitude (after MagCache, arXiv 2506.09045). **skip** → sampler.py
+
+From one step to the next, what all blocks together add to the target's tokens, r_i, changes little in direction and, nearly the
+same for every clip, in size: ratio g_i = mean |r_i| / |r_{i-1}|. A skipped row computes embedding and head and takes r from the
+last row that was walked. Its error is estimated from the ratios alone,
+    e = Σ |1 - Π g|        products and sum over the rows skipped in a run
+so which rows are skipped is known before sampling: a vector of booleans, the same for all jobs of a batch, no program of its own.
+Ratios belong to a model, a table and a guidance: measure them once (`sampler` with every row fresh), plan for any tolerance.
+"""
+
+import jax.numpy as jnp
+import numpy as np
+
+from v2v.errors import InputError
+from v2v.shapes import Array, Bool, Float, Tokens
+
+
+def rows(
+    ratios: Float[Array, "n"], tolerance: float, longest: int = 3, keep: float = 0.2
+) -> Bool[Array, "n"]:
+    """Which rows are walked (True) and which reuse the last walked one's sum (False).
+
+    Args:
+      ratios: as measured; the first row's is not looked at.
+      tolerance: of e; 0 skips nothing.
+      longest: run of skipped rows.
+      keep: share of rows at the start, where the clip takes shape, that are always walked; so is the last row.
+
+    Raises:
+      InputError: a tolerance below 0, or fewer than 1 row kept.
+    """
+    if tolerance < 0 or longest < 0:
+        raise InputError(
+            f"skip: expected a tolerance and a longest run of at least 0, got {tolerance} and {longest}"
+        )
+    ratios, fresh = np.asarray(ratios, np.float64), np.ones(len(ratios), bool)
+    gone, run, product = 0.0, 0, 1.0
+    for i in range(max(1, round(keep * len(ratios))), len(ratios) - 1):
+        product *= ratios[i]
+        gone, run = gone + abs(1 - product), run + 1
+        fresh[i] = not (tolerance > 0 and gone <= tolerance and run <= longest)
+        if fresh[i]:
+            gone, run, product = 0.0, 0, 1.0
+    return fresh
+
+
+def ratio(now: Tokens, before: Tokens) -> Float[Array, ""]:
+    """Mean over tokens of |now| / |before|, vectors' lengths."""
+    a, b = (jnp.linalg.norm(z.astype(jnp.float32), axis=-1) for z in (now, before))
+    return (a / jnp.maximum(b, 1e-6)).mean()

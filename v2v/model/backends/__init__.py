@@ -1,0 +1,59 @@
+"""The kernels that can stand behind `attention.attend`, one file each, all of one signature. **backends** → attention.py
+
+    kernel(q [b l h k], k [b s h k], v [b s h k], length) → [b l h k]         softmax(q kᵀ / √k) v over the first `length` keys
+  plain    einsum, softmax, einsum: any platform and dtype; stores the [b h l s] logits
+  cudnn    cuDNN's fused attention: NVIDIA GPUs, bfloat16
+  splash   Pallas' splash attention: TPUs; pads to its blocks and masks what it added
+parallel.py runs any of them on a mesh. Names come from `DiTConfig.backend`; `auto` asks the platform.
+"""
+
+from collections.abc import Callable
+
+import jax
+import numpy as np
+
+from v2v.errors import InputError
+from v2v.model.backends import cudnn, plain, splash
+
+Kernel = Callable[..., jax.Array]
+KERNELS: dict[str, Kernel] = {"plain": plain.attend, "cudnn": cudnn.attend, "splash": splash.attend}
+PLATFORM = {"cudnn": "gpu", "splash": "tpu"}  # where else a kernel can't run
+SMALL = (
+    2**26
+)  # bytes of logits below which `auto` stays plain: nothing to save, and a kernel's blocks would be mostly padding
+
+
+def choose(name: str, q: jax.Array, k: jax.Array) -> Kernel:
+    """The kernel that `name` stands for with these operands on this platform.
+
+    Raises:
+      InputError: it doesn't exist, or can't run here or on this dtype.
+    """
+    platform = target_platform()
+    if name == "auto":
+        logits = 4 * int(np.prod(q.shape[:3])) * k.shape[1]
+        fused = {"gpu": "cudnn", "tpu": "splash"}.get(platform)
+        usable = fused == "splash" or (fused == "cudnn" and cudnn.accepts(q))
+        name = fused if usable and logits > SMALL else "plain"
+    if name not in KERNELS:
+        raise InputError(f"attention: backend must be auto or one of {', '.join(KERNELS)}, got {name!r}")
+    if PLATFORM.get(name, platform) != platform:
+        raise InputError(
+            f"attention: backend {name!r} runs on {PLATFORM[name].upper()}s, this is a {platform.upper()};"
+            " set dit.backend to auto or plain"
+        )
+    if name == "cudnn" and not cudnn.accepts(q):
+        raise InputError(
+            f"attention: cuDNN takes bfloat16 or float16 heads of a multiple of 8 up to 128, got {q.dtype} heads of"
+            f" {q.shape[-1]}; set dit.dtype to bfloat16 or dit.backend to plain"
+        )
+    return KERNELS[name]
+
+
+def target_platform() -> str:
+    """cpu, gpu or tpu: of the mesh compiled for, which may not be attached (`v2v plan`), else JAX's default."""
+    device = getattr(jax.sharding.get_abstract_mesh(), "abstract_device", None)
+    if device is None:
+        return jax.default_backend()
+    kind = device.device_kind.lower()
+    return next((p for p in ("tpu", "cpu") if p in kind), "gpu")
