@@ -51,7 +51,12 @@ def splice(pair: Pair, start: int, end: int, blend: int = 0) -> Pair:
             np.float32
         )
         target[i] = (mix + 0.5).astype(np.uint8)
-    mask = pair.mask.copy()
-    mask[(k < start) | (k >= end)] = 0
+    off = (k < start) | (k >= end)
+    mask, effect = pair.mask.copy(), None if pair.effect is None else pair.effect.copy()
+    mask[off] = 0
+    if effect is not None:
+        effect[off] = 0
     provenance = {**pair.provenance, "transition": {"start": start, "end": end, "blend": blend}}
-    return dataclasses.replace(pair, target=target, mask=mask, active=(start, end), provenance=provenance)
+    return dataclasses.replace(
+        pair, target=target, mask=mask, effect=effect, active=(start, end), provenance=provenance
+    )

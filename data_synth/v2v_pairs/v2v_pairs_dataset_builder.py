@@ -20,6 +20,7 @@ _BYTES = (
     "source",
     "target",
     "mask",
+    "effect",
     "reference",
     "instructions",
     "provenance",
@@ -77,8 +78,11 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     `write_set` is how sets are made; `records` serve TFDS's own `download_and_prepare`, for sets below 1 GB.
     """
 
-    VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES = {"1.0.0": "Pair schema 1."}
+    VERSION = tfds.core.Version("1.1.0")
+    RELEASE_NOTES = {
+        "1.0.0": "Pair schema 1.",
+        "1.1.0": "Pair schema 2: effect maps; large clips as lossless H.264.",
+    }
 
     def __init__(self, *, records: Iterable[dict] = (), **kwargs):
         self._records = records

@@ -46,9 +46,37 @@ def test_decode_inverts_encode(reference, as_bytes):
             assert a == b, field.name
 
 
+@pytest.mark.parametrize("T, H, W", [(3, 33, 47), (1, 16, 20)])
+def test_large_clips_are_stored_as_lossless_video(monkeypatch, T, H, W):
+    monkeypatch.setattr(pairs, "LARGE", 0)
+    rng = np.random.default_rng(1)
+    source, target = rng.integers(0, 256, (2, T, H, W, 3), dtype=np.uint8)
+    full = np.full((T, H, W), 255, np.uint8)
+    pair = dataclasses.replace(
+        make(), source=source, target=target, mask=full, effect=full, active=(0, T), reference=None
+    )
+    record = pairs.encode(pair)
+    assert record["source"][:4] == pairs.lossless.MAGIC and record == pairs.encode(pair)
+    back = pairs.decode(record)
+    for name in ("source", "target", "mask", "effect"):
+        np.testing.assert_array_equal(getattr(back, name), getattr(pair, name), err_msg=name)
+    for damaged in (record["source"][:60], record["source"][:4] + b"x" * 500):
+        with pytest.raises(InputError, match="source is not a readable clip"):
+            pairs.decode({**record, "source": damaged})
+
+
+def test_records_of_the_first_schema_are_read():
+    pair = make()
+    record = {**pairs.encode(pair), "schema_version": 1}
+    del record["effect"]
+    back = pairs.decode(record)
+    assert back.effect is None
+    np.testing.assert_array_equal(back.source, pair.source)
+
+
 def test_other_schema_and_damage_are_refused():
     record = pairs.encode(make())
-    with pytest.raises(InputError, match="expected schema 1, got 7.*v2v synth"):
+    with pytest.raises(InputError, match="expected schema 1 or 2, got 7.*v2v synth"):
         pairs.decode({**record, "schema_version": 7})
     with pytest.raises(InputError, match="target is not a readable PNG"):
         pairs.decode({**record, "target": record["target"][:20]})

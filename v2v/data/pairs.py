@@ -1,8 +1,9 @@
 """The pair: one (source, target, mask, reference, instructions) example, and its bytes.
 
 **pair** → array_record → grain → batch. `data_synth` makes pairs, this file fixes what one is and how it is stored,
-`v2v.data.loader` reads it. Videos are stored without loss: the T frames are stacked vertically to one
-[T·H, W] picture and written as PNG, which every image library can read back.
+`v2v.data.loader` reads it. Videos are stored without loss: small ones with their T frames stacked vertically to one
+[T·H, W] picture, as PNG, which every image library can read back; large ones as H.264 in RGB with quantiser 0
+(`lossless.py`). The first bytes tell which.
 
 The mask says where *and* when: mask[k, i, j] = 255 iff pixel (i, j) of frame k may differ between source and target
 (the edited thing together with its side effects, e.g. its shadow). Hence for every exact recipe
@@ -17,9 +18,12 @@ import json
 import cv2
 import numpy as np
 
+from v2v.data import lossless
 from v2v.errors import InputError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+READABLE = (1, 2)  # 1: no effect, always PNG
+LARGE = 3 << 21  # bytes of pixels from which a clip is stored as video (two million pixels)
 _TEXTS = ("source_caption", "target_caption", "edit", "recipe")
 
 
@@ -40,6 +44,8 @@ class Pair:
       seed: the seed that reproduces it.
       provenance: JSON-able facts: parameters, versions, licence.
       active: frames [start, end) in which the edit is on; (0, T) when it is on throughout.
+      effect: [T, H, W] in {0, 255}, where known: the part of the mask that is side effect (shadow, reflection, what
+        the edit sets in motion) and not the edited thing itself.
     """
 
     source: np.ndarray
@@ -54,6 +60,7 @@ class Pair:
     seed: int
     provenance: dict
     active: tuple[int, int]
+    effect: np.ndarray | None = None
 
     def __post_init__(self):
         T, H, W = _check_video("source", self.source)
@@ -66,6 +73,10 @@ class Pair:
             raise InputError(
                 f"pair.mask: expected uint8 {(T, H, W)}, got {self.mask.dtype} {self.mask.shape}; "
                 "pass one plane of 0/255 a frame"
+            )
+        if self.effect is not None and (self.effect.shape != (T, H, W) or self.effect.dtype != np.uint8):
+            raise InputError(
+                f"pair.effect: expected uint8 {(T, H, W)} or None, got {self.effect.dtype} {self.effect.shape}"
             )
         ref = self.reference
         if ref is not None and (ref.ndim != 3 or ref.shape[-1] != 3 or ref.dtype != np.uint8):
@@ -83,16 +94,17 @@ def encode(pair: Pair) -> dict[str, bytes | str | int]:
     """Pair → flat record of bytes, strings and integers, ready for any container.
 
     Returns:
-      schema_version, frames (T), seed, source / target / mask / reference (PNG bytes, reference empty when None),
-      instructions / provenance / active (JSON), source_caption, target_caption, edit, recipe.
+      schema_version, frames (T), seed, source / target (PNG or lossless H.264 bytes, by size), mask / effect /
+      reference (PNG bytes, empty when None), instructions / provenance / active (JSON), source_caption, target_caption, edit, recipe.
     """
     return {
         "schema_version": SCHEMA_VERSION,
         "frames": int(pair.source.shape[0]),
         "seed": int(pair.seed),
-        "source": _to_png(_strip(pair.source)),
-        "target": _to_png(_strip(pair.target)),
+        "source": _to_bytes(pair.source),
+        "target": _to_bytes(pair.target),
         "mask": _to_png(_strip(pair.mask)),
+        "effect": b"" if pair.effect is None else _to_png(_strip(pair.effect)),
         "reference": b"" if pair.reference is None else _to_png(pair.reference),
         "instructions": json.dumps(list(pair.instructions)),
         "provenance": json.dumps(pair.provenance, sort_keys=True),
@@ -108,17 +120,18 @@ def decode(record: dict) -> Pair:
       InputError: the record was written by another schema, or a picture in it does not decode.
     """
     version = int(record["schema_version"])
-    if version != SCHEMA_VERSION:
+    if version not in READABLE:
         raise InputError(
-            f"pair record: expected schema {SCHEMA_VERSION}, got {version}; "
+            f"pair record: expected schema {' or '.join(map(str, READABLE))}, got {version}; "
             "build the pairs again with `v2v synth`"
         )
     T = int(record["frames"])
-    reference = bytes(record["reference"])
+    reference, effect = bytes(record["reference"]), bytes(record.get("effect", b""))
     return Pair(
-        source=_unstrip(_from_png(record["source"], "source"), T),
-        target=_unstrip(_from_png(record["target"], "target"), T),
+        source=_from_bytes(record["source"], "source", T),
+        target=_from_bytes(record["target"], "target", T),
         mask=_unstrip(_from_png(record["mask"], "mask"), T),
+        effect=_unstrip(_from_png(effect, "effect"), T) if effect else None,
         reference=_from_png(reference, "reference") if reference else None,
         instructions=tuple(json.loads(_text(record["instructions"]))),
         seed=int(record["seed"]),
@@ -126,6 +139,20 @@ def decode(record: dict) -> Pair:
         active=tuple(json.loads(_text(record["active"]))),
         **{name: _text(record[name]) for name in _TEXTS},
     )
+
+
+def _to_bytes(video: np.ndarray) -> bytes:
+    """A small clip as one PNG, a large one as lossless H.264, which there takes a third of the time and less room."""
+    return _to_png(_strip(video)) if video.size < LARGE else lossless.encode(video)
+
+
+def _from_bytes(data: bytes, name: str, T: int) -> np.ndarray:
+    if bytes(data[:4]) != lossless.MAGIC:
+        return _unstrip(_from_png(data, name), T)
+    video = lossless.decode(bytes(data))
+    if video is None or len(video) != T:
+        raise InputError(f"pair record: {name} is not a readable clip of {T} frames; the record is damaged")
+    return video
 
 
 def _check_video(name: str, video: np.ndarray) -> tuple[int, int, int]:

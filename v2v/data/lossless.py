@@ -1,0 +1,40 @@
+"""A clip as lossless H.264: exact RGB, several times faster to write than PNG and smaller.
+
+uint8 [T, H, W, 3] ↔ **Matroska bytes** ↔ pairs.py. libx264rgb at quantiser 0 codes RGB planes (GBR, 4:4:4) without any
+transform, so decode(encode(x)) == x to the bit. One thread and no clock in the file: the same clip gives the same bytes
+with the same PyAV.
+"""
+
+from __future__ import annotations
+
+import io
+
+import av
+import numpy as np
+
+MAGIC = b"\x1a\x45\xdf\xa3"  # how every Matroska file begins
+
+
+def encode(video: np.ndarray) -> bytes:
+    """uint8 RGB [T, H, W, 3] → bytes."""
+    file = io.BytesIO()
+    with av.open(file, "w", format="matroska", options={"fflags": "+bitexact"}) as container:
+        stream = container.add_stream("libx264rgb", rate=16)
+        stream.width, stream.height = video.shape[2], video.shape[1]
+        stream.pix_fmt = "bgr24"
+        stream.options = {"qp": "0", "preset": "ultrafast", "flags": "+bitexact"}
+        stream.codec_context.thread_count = 1
+        for picture in video:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode())
+    return file.getvalue()
+
+
+def decode(data: bytes) -> np.ndarray | None:
+    """Bytes of `encode` → uint8 RGB [T, H, W, 3]; None when they are not readable."""
+    try:
+        with av.open(io.BytesIO(data)) as container:
+            container.streams.video[0].codec_context.thread_count = 1
+            return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
+    except (av.FFmpegError, ValueError, IndexError):
+        return None
