@@ -19,6 +19,7 @@ from pathlib import Path
 
 from v2v.config import OptimConfig
 from v2v.train.experiment import Experiment, Stage
+from v2v.train.run import fit_stage
 
 CLIP_SEEDS = 1_000_000_000  # clips for the VAE; pairs count from 0, scoring from 3e9
 PART, PART_SEEDS = 7000, 100_000  # pairs of one TFDS set, and seeds set aside for it
@@ -68,7 +69,8 @@ def render_pairs(cfg: Experiment, folder: Path) -> None:
         if not out.exists():
             n = min(PART, cfg.pairs - start)
             _say(f"rendering pairs {start} to {start + n}")
-            synth(out, n, seed=cfg.seed + part * PART_SEEDS, workers=cfg.workers, **size)
+            seed = cfg.seed + part * PART_SEEDS
+            synth(out, n, seed=seed, workers=cfg.workers, transition=cfg.data.transition, **size)
 
 
 def train_vae(cfg: Experiment, folder: Path):
@@ -86,15 +88,8 @@ def train_vae(cfg: Experiment, folder: Path):
         video = np.zeros((1, m.frames, m.height, m.width, 3), np.float32)
         params = jax.jit(module.init)(jax.random.key(cfg.seed), video)["params"]
         clips = _clips(cfg)
-        state = _fit(
-            cfg,
-            cfg.vae,
-            folder,
-            {"vae": params},
-            clips,
-            lambda opt: training.make_step(module, opt, ema=cfg.vae.optim.ema),
-        )
-        params = jax.device_get(state.ema["vae"])
+        state = fit_stage(cfg, cfg.vae, folder, {"vae": params}, clips, training.objective(module))
+        params = jax.device_get(state.result["vae"])
         plain = VAE(dataclasses.replace(m.vae, mean=(), std=()))
         encode = jax.jit(
             lambda x: plain.apply({"params": params}, x.astype(np.float32) / 127.5 - 1, method="encode")
@@ -145,17 +140,13 @@ def train_base(cfg: Experiment, shards: list[str], folder: Path) -> dict:
 
     done = folder / "base.safetensors"
     if not done.exists():
-        data = loader.base_batches(shards, cfg.base.batch, loader.ToClip(_tokenizer(cfg)), cfg.seed)
-        trained = step.init_base(jax.random.key(cfg.seed), cfg.model)
-        state = _fit(
-            cfg,
-            cfg.base,
-            folder,
-            trained,
-            data,
-            lambda opt: step.base_step(cfg.model, opt, cfg.base.optim.ema, cfg.seed),
+        transform = loader.ToClip(
+            _tokenizer(cfg), image_to_video=cfg.data.image_to_video, drop_text=cfg.data.drop_text
         )
-        files.save_tree(done, jax.device_get(state.ema))
+        data = loader.base_batches(shards, cfg.base.batch, transform, cfg.seed)
+        trained = step.init_base(jax.random.key(cfg.seed), cfg.model)
+        state = fit_stage(cfg, cfg.base, folder, trained, data, step.text_to_video(cfg.model))
+        files.save_tree(done, jax.device_get(state.result))
     return files.load_tree(done)
 
 
@@ -163,21 +154,15 @@ def train_edit(cfg: Experiment, base: dict, shards: list[str], time_masks, folde
     """{"lora", "embed"}; also left as folder/lora.safetensors."""
     import jax
 
-    from v2v import sharding
     from v2v.data import loader
     from v2v.train import step
     from v2v.weights import export as files
 
-    data = loader.edit_batches(shards, cfg.edit.batch, _tokenizer(cfg), time_masks, cfg.seed)
+    data = loader.edit_batches(shards, cfg.edit.batch, _tokenizer(cfg), time_masks, cfg.seed, cfg.data)
     trained = step.init_adapter(jax.random.key(cfg.seed + 1), cfg.model, base["dit"])
-    frozen = jax.device_put(base, sharding.replicated(sharding.make_mesh()))
-
-    def make(opt):
-        inner = step.edit_step(cfg.model, opt, cfg.edit.optim.ema, cfg.region, cfg.seed)
-        return lambda state, batch: inner(state, batch, frozen)
-
-    state = _fit(cfg, cfg.edit, folder, trained, data, make)
-    adapter = jax.device_get(state.ema)
+    objective = step.edit(cfg.model, cfg.region)
+    state = fit_stage(cfg, cfg.edit, folder, trained, data, objective, base, work=True)
+    adapter = jax.device_get(state.result)
     files.save_tree(folder / "lora.safetensors", adapter, {"steps": str(int(state.step))})
     return adapter
 
@@ -193,31 +178,6 @@ def export(cfg: Experiment, vae: dict, base: dict, adapter: dict, folder: Path) 
     files.save_tree(folder / "lora.safetensors", adapter)
     _say(f'exported to {folder}: v2v edit IN.mp4 "make it sepia" -o OUT.mp4 --model {folder}')
     return folder
-
-
-def _fit(cfg: Experiment, stage: Stage, folder: Path, trained: dict, data, make_step):
-    import jax
-
-    from v2v import sharding
-    from v2v.train import loop, optim
-    from v2v.train.state import TrainState
-
-    mesh = sharding.make_mesh()
-    optimizer = optim.optimizer(stage.optim)
-    state = jax.device_put(TrainState.create(trained, optimizer), sharding.replicated(mesh))
-    _say(
-        f"{folder.name}: {stage.steps} steps of {stage.batch} on {mesh.size} {jax.default_backend()} devices"
-    )
-    place = functools.partial(jax.device_put, device=sharding.batch(mesh, stage.batch))
-    return loop.fit(
-        folder,
-        state,
-        make_step(optimizer),
-        iter(data),
-        steps=stage.steps,
-        save_every=cfg.save_every,
-        place=place,
-    )
 
 
 def _tokenizer(cfg: Experiment):

@@ -175,6 +175,33 @@ class MeshConfig:
 
 
 @dataclass(frozen=True)
+class LogConfig:
+    """Writers beside log.jsonl, which is always written."""
+
+    every: int = 50  # steps between rows
+    tensorboard: bool = False  # pip install 'v2v[tensorboard]'
+    wandb: str = ""  # project on Weights & Biases; pip install 'v2v[wandb]'
+    held_out_every: int = 0  # steps between losses on held-out pairs at fixed tau and noise; 0: never
+    preview_every: int = 0  # steps between preview videos; 0: never
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """How a pair becomes an example. Probabilities."""
+
+    drop_text: float = 0.1  # the sentence is left out, so that guidance has something to lean on
+    drop_mask: float = 0.5  # the model is told only when an edit happens, not where
+    reference: float = 0.2  # share of batches that show a reference picture; the paper's "50 % dropped" is 0.5
+    transition: float = 0.5  # of rendered pairs, those whose edit begins inside the clip
+    image_to_video: float = 0.5  # of the backbone's clips, those with a clean first frame
+
+    def __post_init__(self):
+        wrong = {name: value for name, value in vars(self).items() if not 0 <= value <= 1}
+        if wrong:
+            raise ValueError(f"DataConfig: expected probabilities between 0 and 1, got {wrong}")
+
+
+@dataclass(frozen=True)
 class OptimConfig:
     kind: Literal["adamw", "muon"] = (
         "adamw"  # muon: for weights trained from nothing; adamw for the rest of such a tree

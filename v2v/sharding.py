@@ -50,6 +50,7 @@ PARAM_DIMS: tuple[tuple[str, str], ...] = (
     (r"(patch_embedding|text_in|text_out|time_in|time_out|time_proj|head/linear)/bias", "-"),
     (r"embed/(source|mask|reference)/kernel", "- d"),
     (r"embed/(source|mask|reference)/bias", "-"),
+    (r"edit/kernel", "- -"),  # the text encoder's head while it learns names of edits
     (r"ns_coeffs", "..."),  # Muon's constants
 )
 
@@ -200,6 +201,7 @@ def _spec(path: str, shape: tuple[int, ...], mesh: Any, rules, wrong: list[str])
     used = [axis for axis in axes if axis]
     if len(used) != len(set(used)):
         wrong.append(f"{what} {rule} uses a mesh axis twice: {axes}")
+        return PartitionSpec()
     for size, axis in zip(shape, axes, strict=True):
         if axis and size % mesh.shape[axis]:
             wrong.append(f"{what} {rule}: {size} doesn't divide by {axis}={mesh.shape[axis]}")

@@ -1,19 +1,24 @@
 """latents on disk → batches. cache.py → **loader** → train/step.py
 
-Two streams over the same records, both grain datasets, seeded record by record, sharded by process, resumable:
+Two streams over the same records, both grain datasets, seeded record by record, resumable:
   base_batches  one clip and a sentence about it: text-to-video and image-to-video pretraining
-  edit_batches  source, target, mask, instruction; one batch in `1/ref_every` consists of pairs with a reference image
+  edit_batches  source, target, mask, instruction; a share of the batches consists of pairs with a reference image
 Which mask an edit shows (DESIGN: 1 = edit here, now; no mask = all ones): half the time the exact mask; otherwise only *when*,
 which is all ones if the edit lasts the whole clip.
+
+Every stream is random access: global batch k is a function of the seed and k alone, and process p of P reads rows p·b/P … of it.
+So a position is one number, the same in every process, and any number of processes walks through the same batches.
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import grain
 import numpy as np
 
 from v2v.codec.text import Tokenizer
+from v2v.config import DataConfig
 from v2v.data.cache import unpack
 from v2v.errors import InputError
 
@@ -21,15 +26,23 @@ Batch = dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)
+class Record:
+    """Bytes of one record, and its number in the cache, which error messages name."""
+
+    index: np.int64
+    data: bytes
+
+
+@dataclass(frozen=True)
 class ToClip(grain.transforms.RandomMap):
-    """record → {"video", "ids", "lengths", "first_clean"}: source or target with a sentence that is true of it."""
+    """Record → {"video", "ids", "lengths", "first_clean"}: source or target with a sentence that is true of it."""
 
     tokenizer: Tokenizer
     image_to_video: float = 0.5  # share with a clean first frame
     drop_text: float = 0.1
 
-    def random_map(self, record: bytes, rng: np.random.Generator) -> Batch:
-        pair = unpack(record)
+    def random_map(self, record: Record, rng: np.random.Generator) -> Batch:
+        pair = unpack(record.data)
         text = json.loads(str(pair["text"]))
         whole = bool(pair["active"][1] - pair["active"][0] == _frames(pair))
         if whole and rng.random() < 0.6:
@@ -42,14 +55,14 @@ class ToClip(grain.transforms.RandomMap):
             video, sentence = pair["source"], text["source_caption"]
         ids, lengths = self.tokenizer.ids(["" if rng.random() < self.drop_text else sentence])
         return {
-            "video": video, "ids": ids[0], "lengths": lengths[0],
+            "record": record.index, "video": video, "ids": ids[0], "lengths": lengths[0],
             "first_clean": np.asarray(rng.random() < self.image_to_video),
         }  # fmt: skip
 
 
 @dataclass(frozen=True)
 class ToEdit(grain.transforms.RandomMap):
-    """record → {"source", "target", "mask", "area", "ids", "lengths"} and "reference" when asked for."""
+    """Record → {"source", "target", "mask", "area", "ids", "lengths"} and "reference" when asked for."""
 
     tokenizer: Tokenizer
     time_masks: np.ndarray  # [T+1, T+1, t, y, x, c]
@@ -57,8 +70,8 @@ class ToEdit(grain.transforms.RandomMap):
     exact_mask: float = 0.5
     drop_text: float = 0.1
 
-    def random_map(self, record: bytes, rng: np.random.Generator) -> Batch:
-        pair = unpack(record)
+    def random_map(self, record: Record, rng: np.random.Generator) -> Batch:
+        pair = unpack(record.data)
         text = json.loads(str(pair["text"]))
         start, end = pair["active"]
         mask = self.time_masks[start, end]
@@ -68,15 +81,15 @@ class ToEdit(grain.transforms.RandomMap):
         ids, lengths = self.tokenizer.ids([sentence])
         out = {
             "source": pair["source"], "target": pair["target"], "mask": mask, "area": pair["area"],
-            "ids": ids[0], "lengths": lengths[0],
+            "ids": ids[0], "lengths": lengths[0], "record": record.index,
         }  # fmt: skip
         return out | ({"reference": pair["reference"]} if self.with_reference else {})
 
 
 def base_batches(shards: list[str], batch: int, transform: ToClip, seed: int = 0) -> grain.IterDataset:
-    """Endless batches of clips."""
+    """Endless batches of clips; `batch` rows over all processes."""
     source = grain.sources.ArrayRecordDataSource(shards)
-    return _batches(grain.MapDataset.source(source), batch, transform, seed)
+    return _stream(_batches(source, range(len(source)), batch, transform, seed))
 
 
 def edit_batches(
@@ -85,10 +98,15 @@ def edit_batches(
     tokenizer: Tokenizer,
     time_masks: np.ndarray,
     seed: int = 0,
-    ref_every: int = 5,
+    data: DataConfig | None = None,
 ) -> grain.IterDataset:
-    """Endless batches of edits; every `ref_every`-th on average has references. Palette edits appear only there: without the
-    image their sentence says nothing."""
+    """Endless batches of edits; a share `data.reference` of them has references. Palette edits appear only there: without the
+    image their sentence says nothing.
+
+    Raises:
+      InputError: fewer pairs of a kind than a batch holds.
+    """
+    data = data or DataConfig()
     source = grain.sources.ArrayRecordDataSource(shards)
     with_ref, without = [], []
     for i in range(len(source)):
@@ -97,34 +115,48 @@ def edit_batches(
             with_ref.append(i)
         if json.loads(str(pair["text"]))["edit"] != "palette":
             without.append(i)
-    for name, chosen in (("a reference", with_ref), ("no need of a reference", without)):
+    parts = []
+    for chosen, ref, weight in ((without, False, 1 - data.reference), (with_ref, True, data.reference)):
+        if weight == 0:
+            continue
         if len(chosen) < batch:
+            name = "a reference" if ref else "no need of a reference"
             raise InputError(
                 f"edit_batches: expected at least {batch} pairs with {name}, got {len(chosen)}; make more pairs"
             )
-    parts = []
-    for chosen, ref in ((without, False), (with_ref, True)):
-        dataset = grain.MapDataset.source(np.asarray(chosen)).map(_Pick(source))
-        parts.append(_batches(dataset, batch, ToEdit(tokenizer, time_masks, ref), seed + ref))
-    return grain.IterDataset.mix(parts, [ref_every - 1, 1])
+        transform = ToEdit(tokenizer, time_masks, ref, 1 - data.drop_mask, data.drop_text)
+        parts.append((_batches(source, chosen, batch, transform, seed + ref), weight))
+    datasets, weights = zip(*parts, strict=True)
+    return _stream(datasets[0] if len(datasets) == 1 else grain.MapDataset.mix(datasets, _whole(weights)))
 
 
-def _batches(dataset: grain.MapDataset, batch: int, transform, seed: int) -> grain.IterDataset:
+def _batches(source, chosen: Sequence[int], batch: int, transform, seed: int) -> grain.MapDataset:
+    """This process's rows of the global batches."""
     import jax
 
-    dataset = dataset.seed(seed).shuffle()[jax.process_index() :: jax.process_count()].repeat()
-    dataset = dataset.random_map(transform)
-    return dataset.to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=4 * batch)).batch(
-        batch
-    )
+    count = jax.process_count()
+    if batch % count:
+        raise InputError(f"batch: expected a multiple of the {count} processes, got {batch}; change it")
+    dataset = grain.MapDataset.source(np.asarray(chosen)).seed(seed).shuffle().map(_Pick(source))
+    dataset = dataset.repeat().random_map(transform)
+    return dataset.batch(batch // count)[jax.process_index() :: count]
+
+
+def _stream(dataset: grain.MapDataset) -> grain.IterDataset:
+    return dataset.to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=4))
+
+
+def _whole(weights: Sequence[float]) -> list[int]:
+    """Shares as whole percents, so that 0.8 and 0.2 mix exactly like 4 and 1."""
+    return [max(1, round(100 * weight)) for weight in weights]
 
 
 @dataclass(frozen=True)
 class _Pick(grain.transforms.Map):
     source: grain.sources.ArrayRecordDataSource
 
-    def map(self, index: np.ndarray) -> bytes:
-        return self.source[int(index)]
+    def map(self, index: np.ndarray) -> Record:
+        return Record(np.int64(index), self.source[int(index)])
 
 
 def _frames(pair: dict) -> int:

@@ -1,25 +1,58 @@
 """restore → (batch → step → log → save)*. The same loop trains the VAE, the base and the adapter. step.py → **loop**
 
-Order inside a turn, and why: save before the next batch is drawn, so that the saved iterator stands exactly after the batches
-the saved state has seen; metrics are read one logging interval late, so that reading never stalls the device.
+Order inside a turn, and why: save before the next batch is drawn, so that the saved position stands exactly after the batches the
+saved state has seen; metrics are read once an interval, so that reading rarely stalls the device, and always before a save, so
+that a state gone bad is never kept. Nothing here knows how many processes there are, but for who writes and how a signal is heard.
 """
 
-import json
 import signal
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
+from etils import epath
+from jax.experimental import multihost_utils
 from tqdm import tqdm
 
+from v2v.config import LogConfig
+from v2v.errors import InputError
+from v2v.train import log as logs
 from v2v.train.checkpoint import Checkpoints
+from v2v.train.clock import Clock
 from v2v.train.state import TrainState
 
 Step = Callable[[TrainState, Any], tuple[TrainState, dict[str, jax.Array]]]
+RECORD = "record"  # entry of a batch that names its records; for error messages, never for the device
+
+
+class NotFinite(InputError, FloatingPointError):
+    """The loss became NaN or infinite."""
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Something done every so often, between steps: a held-out loss, previews.
+
+    Attributes:
+      every: steps between; 0 is never.
+      run: (state, step, log) → scalars for the log.
+    """
+
+    every: int
+    run: Callable[[TrainState, int, logs.Log], dict[str, float]]
+
+
+@dataclass(frozen=True)
+class Work:
+    """What one step amounts to: tokens, FLOPs (clock.step_flops) and peak FLOP/s of all devices together."""
+
+    tokens: int
+    flops: float
+    peak: float
 
 
 def fit(
@@ -32,95 +65,166 @@ def fit(
     save_every: int = 500,
     log_every: int = 50,
     place: Callable[[Any], Any] = jax.device_put,
+    log: LogConfig | None = None,
+    watches: Sequence[Watch] = (),
+    work: Work | None = None,
 ) -> TrainState:
     """Train until `steps` updates have been done in all, resuming from `workdir` when it holds a checkpoint.
 
     Args:
-      workdir: receives `checkpoints/` and `log.jsonl`.
+      workdir: receives `checkpoints/` and `log.jsonl`; a local folder or gs://…
       state: the state at step 0; tells shapes and shardings when resuming.
       step_fn: jitted (state, batch) → (state, metrics); may donate the state.
-      batches: a grain iterator (its position is saved and restored).
+      batches: an iterator with `get_state` and `set_state`, such as grain's; its position is saved and restored.
       place: puts a host batch on the devices.
+      work: to log tokens a second and model FLOP utilisation.
 
     Returns:
       the final state. SIGTERM saves and exits with code 0.
 
     Raises:
-      FloatingPointError: the loss was not finite; names the window of steps. The last good checkpoint stays.
+      NotFinite: names the window of steps, the first bad step's records and the last good checkpoint, which stays.
+      InputError: a checkpoint of another configuration; no room for a save, or a save that failed.
     """
-    workdir = Path(workdir)
+    workdir = epath.Path(workdir)
     workdir.mkdir(parents=True, exist_ok=True)
     checkpoints, stop = Checkpoints(workdir / "checkpoints"), _StopOnSignal()
+    failed = True
     try:
         if checkpoints.latest() is not None:
             state = checkpoints.restore(state, batches)
-        state = _run(workdir, state, step_fn, batches, checkpoints, stop, steps, save_every, log_every, place)
+        if int(state.step) < steps:
+            checkpoints.check_room(state)
+        with logs.Log(workdir, log) as writer:
+            run = _Run(step_fn, batches, place, checkpoints, stop, writer, tuple(watches), work, workdir.name)
+            state = run(state, steps, save_every, log_every)
+        failed = False
     finally:  # whatever happened, a save that has begun is brought to its end
-        checkpoints.close()
         stop.restore()
+        try:
+            checkpoints.close()
+        except InputError:
+            if not failed:
+                raise
     if stop.asked and int(state.step) < steps:
         print(f"stopped by signal at step {int(state.step)}; run again to go on", file=sys.stderr)
         sys.exit(0)
     return state
 
 
-def _run(
-    workdir, state, step_fn, batches, checkpoints, stop, steps, save_every, log_every, place
-) -> TrainState:
-    first = int(state.step)
-    pending: list[dict[str, jax.Array]] = []
-    clock, waited = time.perf_counter(), 0.0
-    with (
-        (workdir / "log.jsonl").open("a") as log,
-        tqdm(
-            total=steps, initial=first, unit="step", desc=workdir.name, dynamic_ncols=True, mininterval=2
-        ) as bar,
-    ):
-        for done in range(first + 1, steps + 1):
-            began = time.perf_counter()
-            batch = place(next(batches))
-            waited += time.perf_counter() - began
-            state, metrics = step_fn(state, batch)
-            pending.append(metrics)
-            bar.update()
-            save = done % save_every == 0 or done == steps or stop.asked
-            if done % log_every == 0 or save:  # also before a save, so that a state gone bad is never kept
-                row = _mean(pending, step_window=(done - len(pending), done))
-                elapsed, clock = time.perf_counter() - clock, time.perf_counter()
-                row |= {
-                    "step": done,
-                    "seconds_per_step": elapsed / len(pending),
-                    "data_wait": waited / elapsed,
-                }
-                log.write(json.dumps(row) + "\n")
-                log.flush()
-                bar.set_postfix(loss=f"{row['loss']:.4f}")
-                pending, waited = [], 0.0
-            if save:
-                checkpoints.save(done, state, batches)
-            if stop.asked:
-                break
-    return state
+@dataclass
+class _Run:
+    step_fn: Step
+    batches: Iterator
+    place: Callable[[Any], Any]
+    checkpoints: Checkpoints
+    stop: "_StopOnSignal"
+    log: logs.Log
+    watches: tuple[Watch, ...]
+    work: Work | None
+    name: str
 
+    def __call__(self, state: TrainState, steps: int, save_every: int, log_every: int) -> TrainState:
+        first = int(state.step)
+        pending: list[dict[str, jax.Array]] = []
+        records: list[Any] = []
+        clock, known = Clock(), set()
+        hidden = jax.process_index() > 0
+        with tqdm(
+            total=steps, initial=first, unit="step", desc=self.name, dynamic_ncols=True, mininterval=2, disable=hidden
+        ) as bar:  # fmt: skip
+            for done in range(first + 1, steps + 1):
+                with clock.on("data"):
+                    batch, record = _without_record(next(self.batches))
+                    batch = self.place(batch)
+                shapes = tuple(np.shape(leaf) for leaf in jax.tree.leaves(batch))
+                with clock.on("step" if shapes in known else "compile"):
+                    state, metrics = self.step_fn(state, batch)
+                known.add(shapes)
+                pending.append(metrics)
+                records.append(record)
+                bar.update()
+                stopping = self.stop.at(done)
+                save = done % save_every == 0 or done == steps or stopping
+                due = [watch for watch in self.watches if watch.every and done % watch.every == 0]
+                if done % log_every == 0 or save or due:
+                    row = self._row(done, pending, records, clock)
+                    with clock.on("eval"):
+                        for watch in due:
+                            row |= watch.run(state, done, self.log)
+                    self.log.write(done, row)
+                    bar.set_postfix(_shown(row))
+                    pending, records = [], []
+                if save:
+                    with clock.on("save"):
+                        self.checkpoints.save(done, state, self.batches)
+                if stopping:
+                    break
+        return state
 
-def _mean(metrics: list[dict], step_window: tuple[int, int]) -> dict[str, float]:
-    rows = jax.device_get(metrics)
-    mean = {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
-    if not np.isfinite(mean["loss"]):
-        raise FloatingPointError(
-            f"train: the loss is not finite between steps {step_window[0]} and {step_window[1]}; the last checkpoint is"
-            " intact; lower the learning rate or look at those batches"
+    def _row(self, done: int, pending: list, records: list, clock: Clock) -> dict[str, float]:
+        rows = jax.device_get(pending)
+        bad = next((i for i, row in enumerate(rows) if not np.isfinite(row["loss"])), None)
+        if bad is not None:
+            raise NotFinite(
+                self._not_finite(done - len(rows), done, done - len(rows) + 1 + bad, records[bad])
+            )
+        elapsed, lost = clock.lap()
+        each = elapsed / len(rows)
+        row = logs.mean(rows) | {"step": done, "seconds_per_step": each}
+        row |= {f"seconds_{name}": lost.get(name, 0.0) for name in ("compile", "data", "save", "eval")}
+        row["data_wait"] = lost.get("data", 0.0) / elapsed
+        if self.work is not None:
+            busy = (elapsed - lost.get("compile", 0.0)) / len(rows)
+            row["tokens_per_second"] = self.work.tokens / busy
+            row["mfu"] = self.work.flops / busy / self.work.peak
+        return row
+
+    def _not_finite(self, before: int, done: int, first_bad: int, record: Any) -> str:
+        last = self.checkpoints.latest()
+        kept = (
+            "there is no checkpoint yet"
+            if last is None
+            else f"the last good checkpoint, step {last}, is intact"
         )
-    return mean
+        ids = "" if record is None else f", whose batch holds records {', '.join(map(str, record))}"
+        return (
+            f"{self.name}: the loss is not finite between steps {before} and {done}, first at step {first_bad}{ids}; {kept};"
+            " lower the learning rate or look at those records"
+        )
+
+
+def _without_record(batch: Any) -> tuple[Any, Any]:
+    if isinstance(batch, dict) and RECORD in batch:
+        return {k: v for k, v in batch.items() if k != RECORD}, np.ravel(batch[RECORD])
+    return batch, None
+
+
+def _shown(row: dict[str, float]) -> dict[str, str]:
+    out = {"loss": f"{row['loss']:.4f}", "s/step": f"{row['seconds_per_step']:.3g}"}
+    if "mfu" in row:
+        out |= {"tok/s": f"{row['tokens_per_second']:.3g}", "mfu": f"{row['mfu']:.0%}"}
+    lost = {name: row[f"seconds_{name}"] for name in ("compile", "data", "save", "eval")}
+    return out | {name: f"{seconds:.2g}s" for name, seconds in lost.items() if seconds >= 0.05}
 
 
 class _StopOnSignal:
+    """SIGTERM, asked for once a step. Several processes agree on the step: a save needs all of them at the same one."""
+
     def __init__(self):
         self.asked = False
-        self._before = signal.signal(signal.SIGTERM, self._ask)
+        self._alone = jax.process_count() == 1
+        if self._alone:
+            self._before = signal.signal(signal.SIGTERM, self._ask)
+
+    def at(self, step: int) -> bool:
+        if not self._alone:
+            self.asked = multihost_utils.reached_preemption_sync_point(step)
+        return self.asked
 
     def restore(self):
-        signal.signal(signal.SIGTERM, self._before)
+        if self._alone:
+            signal.signal(signal.SIGTERM, self._before)
 
     def _ask(self, *_):
         self.asked = True

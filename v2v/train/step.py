@@ -196,7 +196,7 @@ def _gradients(objective: Objective, trained, frozen, rows: dict, shared, micro:
     grad = jax.grad(objective.loss, has_aux=True)
     if micro == 1:
         return grad(trained, frozen, rows, shared)
-    b = len(rows["tau"])
+    b = len(jax.tree.leaves(rows)[0])
     if b % micro:
         raise InputError(f"batch: {b} doesn't divide into {micro} micro-batches; change one of them")
     # part i takes rows i, i + micro, ...: a batch split over devices stays where it is

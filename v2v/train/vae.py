@@ -12,32 +12,27 @@ from collections.abc import Callable, Iterable
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 from v2v.codec.vae import VAE
-from v2v.train.step import Objective, train_step
+from v2v.train.step import Objective
 
 
-def make_step(
-    vae: VAE, optimizer: optax.GradientTransformation, *, ema: float, sigma: float = 0.1, beta: float = 1e-4
-) -> Callable:
-    """(state, uint8 clips [b, T, H, W, 3]) → (state, metrics); the state holds {"vae": params}."""
+def objective(vae: VAE, *, sigma: float = 0.1, beta: float = 1e-4) -> Objective:
+    """Of uint8 clips [b, T, H, W, 3]; the state holds {"vae": params}."""
 
     def draw(key, clips):
-        return {
-            "clips": clips,
-            "noise": jax.random.normal(key, (len(clips), *vae.cfg.latent_shape(*clips.shape[1:4]))),
-        }, None
+        shape = (len(clips), *vae.cfg.latent_shape(*clips.shape[1:4]))
+        return {"clips": clips, "noise": jax.random.normal(key, shape)}, len(clips)
 
-    def loss(trained, frozen, rows, shared):
-        del frozen, shared
-        x = rows["clips"].astype(jnp.float32) / 127.5 - 1
+    def loss(trained, frozen, rows, total):
+        del frozen
+        x, share = rows["clips"].astype(jnp.float32) / 127.5 - 1, len(rows["clips"]) / total
         y, mu = vae.apply({"params": trained["vae"]}, x, sigma * rows["noise"], method="reconstruct")
         mse = ((x - y) ** 2).mean()
-        value = jnp.abs(x - y).mean() + 2 * mse + beta * (mu**2).mean()
-        return value, {"loss": value, "psnr": 10 * jnp.log10(4 / mse)}
+        value = share * (jnp.abs(x - y).mean() + 2 * mse + beta * (mu**2).mean())
+        return value, {"loss": value, "psnr": share * 10 * jnp.log10(4 / mse)}
 
-    return train_step(Objective(draw, loss), optimizer, ema)
+    return Objective(draw, loss)
 
 
 def statistics(

@@ -1,0 +1,188 @@
+"""The one train step: its variants are the same function of the same numbers, however it is cut up or spread over devices."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from v2v import sharding
+from v2v.config import FlowConfig, OptimConfig, debug
+from v2v.errors import InputError
+from v2v.flow.path import tau_weight
+from v2v.train import optim, step
+from v2v.train.log import mean
+from v2v.train.state import TrainState
+
+CFG = debug()
+OPTIM = optim.optimizer(OptimConfig(peak_lr=1e-2, warmup_steps=0))
+
+
+def variant(**fields):
+    cfg = CFG
+    for name, change in fields.items():
+        cfg = dataclasses.replace(cfg, **{name: dataclasses.replace(getattr(cfg, name), **change)})
+    return cfg
+
+
+@pytest.fixture(scope="module")
+def base():
+    made = step.init_base(jax.random.key(0), CFG)
+    head = made["dit"]["head"]["linear"]
+    head["kernel"] = jax.random.normal(
+        jax.random.key(9), head["kernel"].shape
+    )  # zero would stop every gradient
+    return made
+
+
+def batch(b=8):
+    t, y, x, c = CFG.vae.latent_shape(CFG.frames, CFG.height, CFG.width)
+    rng = np.random.default_rng(0)
+    z = {
+        name: rng.standard_normal((b, t, y, x, c)).astype(np.float16) for name in ("source", "target", "mask")
+    }
+    return z | {
+        "reference": z["source"][:, :1], "area": rng.random((b, t, y, x)).astype(np.float16),
+        "ids": rng.integers(3, 20, (b, CFG.text.text_len), dtype=np.int32), "lengths": np.full(b, 5, np.int32),
+    }  # fmt: skip
+
+
+def adapter(base, cfg=CFG):
+    made = step.init_adapter(jax.random.key(1), cfg, base["dit"])
+    flat, tree = jax.tree.flatten(made)  # no zeros, behind which a wrong sum could hide
+    keys = jax.random.split(jax.random.key(2), len(flat))
+    return jax.tree.unflatten(
+        tree, [0.1 * jax.random.normal(k, v.shape) for k, v in zip(keys, flat, strict=True)]
+    )
+
+
+def run(base, cfg=CFG, trained=None, steps=2, micro=1, ema=0.9, mesh=None, optimizer=OPTIM):
+    trained = adapter(base, cfg) if trained is None else trained
+    state = TrainState.create(jax.tree.map(jnp.array, trained), optimizer, ema=ema > 0)
+    one, rows = step.edit_step(cfg, optimizer, ema, region=3.0, micro=micro), batch()
+    if mesh is None:
+        for _ in range(steps):
+            state, metrics = one(state, rows, base)
+        return state, metrics
+    with jax.set_mesh(mesh):
+        state = jax.device_put(state, sharding.shardings(state, mesh))
+        frozen = jax.device_put(base, sharding.shardings(base, mesh))
+        rows = sharding.put_batch(mesh, 8, rows)
+        for _ in range(steps):
+            state, metrics = one(state, rows, frozen)
+    return state, metrics
+
+
+def close(a, b, atol):
+    jax.tree.map(
+        lambda x, y: np.testing.assert_allclose(x, y, rtol=0, atol=atol), jax.device_get(a), jax.device_get(b)
+    )
+
+
+@pytest.fixture(scope="module")
+def plain(base):
+    sgd = optim.clip_by_group(1.0)  # no Adam: its sign-like first steps would blow rounding up
+    return run(base, optimizer=sgd)
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [{"data": 8}, {"data": 2, "fsdp": 4}, {"fsdp": 2, "seq": 2, "tensor": 2}],
+    ids=str,
+)
+def test_sharded_equals_unsharded(base, plain, sizes):
+    state, metrics = run(
+        base, mesh=sharding.make_mesh(**({"data": 1} | sizes)), optimizer=optim.clip_by_group(1.0)
+    )
+    close(state.trained, plain[0].trained, 2e-5)
+    close(metrics["loss"], plain[1]["loss"], 1e-4)
+    spec = state.trained["lora"]["blocks"]["ffn"]["up"]["b"].sharding.spec
+    assert spec == jax.sharding.PartitionSpec(
+        None, None, "tensor"
+    )  # where the table wants it, after the step too
+
+
+@pytest.mark.parametrize("micro", [2, 8])
+def test_accumulated_gradients_are_those_of_the_whole_batch(base, plain, micro):
+    state, metrics = run(base, micro=micro, optimizer=optim.clip_by_group(1.0))
+    close(state.trained, plain[0].trained, 2e-5)
+    for name in ("loss", "inside", "outside", "loss_tau_0.50"):
+        close(metrics[name], plain[1][name], 1e-4)
+
+
+def test_a_batch_that_doesnt_divide_into_micro_batches_is_refused(base):
+    with pytest.raises(InputError, match="8 doesn't divide into 3"):
+        run(base, micro=3)
+
+
+@pytest.mark.parametrize("policy", ["dots", "outputs", "full"])
+def test_remat_changes_no_gradient(base, plain, policy):
+    state, _ = run(base, variant(dit={"remat": policy}), optimizer=optim.clip_by_group(1.0))
+    close(state.trained, plain[0].trained, 2e-5)
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        {"layout": "add"},
+        {"layout": "channel"},
+        {"attention": "one_way"},
+        {"rope": "contiguous"},
+        {"time": "same"},
+    ],
+    ids=str,
+)
+def test_each_conditioning_trains_and_is_a_model_of_its_own(base, plain, condition):
+    state, metrics = run(base, variant(condition=condition), optimizer=optim.clip_by_group(1.0))
+    assert np.isfinite(metrics["loss"]) and abs(float(metrics["loss"] - plain[1]["loss"])) > 1e-6
+    assert all(np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(jax.device_get(state.trained)))
+
+
+def test_full_fine_tuning_moves_every_weight_of_the_dit(base):
+    trained = {"dit": jax.tree.map(jnp.array, base["dit"]), "embed": adapter(base)["embed"]}
+    state, metrics = run(base, trained=trained)
+    moved = jax.tree.map(lambda a, b: float(jnp.abs(a - b).max()), state.trained["dit"], base["dit"])
+    still = [sharding.path_of(p) for p, d in jax.tree_util.tree_leaves_with_path(moved) if d == 0]
+    # softmax doesn't see a key's bias before the norm? It does: k is normed. Only padding-free rows move everything.
+    assert still == [] and "grad_norm_dit" in metrics
+
+
+def test_no_average_is_kept_when_none_is_asked_for(base):
+    state, _ = run(base, ema=0.0)
+    assert state.ema is None
+    assert state.result is state.trained
+
+
+def test_text_may_come_embedded(base):
+    from v2v.codec.text import TextEncoder
+
+    rows = batch()
+    objective = step.edit(CFG, 3.0)
+    trained = adapter(base)
+    text = TextEncoder(CFG.text).apply({"params": base["text"]}, rows["ids"], rows["lengths"])
+    evaluate = step.evaluate(objective)
+    online = evaluate(trained, rows, base)
+    without = {k: v for k, v in rows.items() if k not in ("ids", "lengths")}
+    ready = evaluate(trained, without | {"text": text}, {"dit": base["dit"]})
+    close(online, ready, 1e-5)
+    close(online, evaluate(trained, rows, base), 0)  # fixed tau and noise
+
+
+def test_tau_weights_are_a_bell_of_mean_one_over_what_is_drawn():
+    cfg = FlowConfig(shift=5.0, weighting="gaussian")
+    u = (np.arange(1000) + 1) / 1000
+    drawn = 5 * u / (1 + 4 * u)
+    weights = tau_weight(jnp.asarray(drawn, jnp.float32), cfg)
+    np.testing.assert_allclose(weights.mean(), 1.0, rtol=1e-3)
+    assert int(weights.argmax()) == int(np.abs(drawn - 0.5).argmin()) and float(weights[-1]) < 1e-5
+    assert tau_weight(jnp.ones(3), FlowConfig()) is None
+
+
+def test_rows_of_the_log_average_scalars_and_sum_up_buckets():
+    rows = [
+        {"loss": 1.0, "loss_tau_0.00": np.array([0.0, 0.0])},
+        {"loss": 3.0, "loss_tau_0.00": np.array([6.0, 2.0])},
+    ]
+    assert mean(rows) == {"loss": 2.0, "loss_tau_0.00": 3.0}
+    assert mean(rows[:1]) == {"loss": 1.0}
