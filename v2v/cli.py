@@ -1,8 +1,8 @@
-"""`v2v edit | synth | train`: what a person types, turned into one call each, and every error of theirs into one line.
+"""`v2v edit | synth | train | eval`: what a person types, turned into one call each, and every error of theirs into one line.
 
 Nothing heavy is imported before it is needed, so that `v2v --help` answers at once. Exit codes: 0 done, 2 bad input (one line on
-stderr says what, where, what was expected and the remedy), 130 interrupted. Standard output is one line: the path made, or with
---json an object.
+stderr says what, where, what was expected and the remedy), 130 interrupted, 1 from `eval --strict` when anything failed. Standard
+output is one line: the path made, or with --json an object.
 """
 
 import argparse
@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from v2v.errors import InputError
+from v2v.evaluation import command as evaluation
 
 SAMPLE = Path(__file__).parent / "assets" / "sample.mp4"
 
@@ -63,15 +64,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("v2v: interrupted", file=sys.stderr)
         return 130
+    code = report.pop("exit", 0)
     print(json.dumps(report) if args.json else report["output"])
-    return 0
+    return code
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="v2v", description="Edit videos by instruction; make pairs; train editors."
     )
-    commands = parser.add_subparsers(required=True, metavar="edit | synth | train", title="commands")
+    commands = parser.add_subparsers(required=True, metavar="edit | synth | train | eval", title="commands")
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--json", action="store_true", help="print one machine-readable line")
     common.add_argument("--quiet", action="store_true", help="no progress bars")
@@ -153,6 +155,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     train.add_argument(
         "--workdir", required=True, metavar="DIR", help="folder for checkpoints and the adapter"
+    )
+    evaluation.add_arguments(
+        command("eval", _eval, "compare editors on a benchmark; run again to go on", evaluation.ABOUT)
     )
     return parser
 
@@ -254,6 +259,10 @@ def _train(args: argparse.Namespace) -> dict:
     default = experiment.config()
     config = tyro.cli(type(default), default=default, args=args.rest, prog=f"v2v train {path}")
     return {"output": str(experiment.run(config, Path(args.workdir)))}
+
+
+def _eval(args: argparse.Namespace) -> dict:
+    return evaluation.run(args, _bars(args))
 
 
 def _prepare_environment() -> None:

@@ -52,5 +52,5 @@ class _Recital:
     def sample(self, z_src, z_msk, z_ref, text, **_):
         if self.learn:
             self._latents.append(z_src)
-            return z_src
-        return self._latents.pop(0)
+            return z_src, None
+        return self._latents.pop(0), None

@@ -165,7 +165,9 @@ def photometric(
 
 def write_lossless(frames: np.ndarray, path: Path) -> None:
     """FFV1 in Matroska, RGB: read back bit for bit. uint8 [T, H, W, 3] at FPS frames a second."""
-    with av.open(str(path), "w") as out:
+    with av.open(
+        str(path), "w", options={"fflags": "+bitexact"}
+    ) as out:  # no random ids: same frames, same bytes
         stream = out.add_stream("ffv1", rate=Fraction(FPS))
         stream.height, stream.width, stream.pix_fmt = *frames.shape[1:3], "bgr0"
         for frame in frames:

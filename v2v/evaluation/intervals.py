@@ -14,6 +14,7 @@ so one matrix product serves all rows and everything is a function of the seed.
 
 from __future__ import annotations
 
+import functools
 from typing import NamedTuple
 
 import numpy as np
@@ -65,8 +66,9 @@ def rate(successes, *, level: float = 0.95) -> Interval:
     return _plain(k / n, low, high)
 
 
+@functools.lru_cache(maxsize=4)  # a sweep asks for the same few numbers of items again and again
 def _weights(n: int, draws: int, seed: int) -> np.ndarray:
-    """Share of each item in each resample, [n, draws]."""
+    """Share of each item in each resample, [n, draws]; not to be written to."""
     return np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=draws).T / n
 
 

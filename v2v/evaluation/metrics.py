@@ -30,6 +30,7 @@ PSNR_CAP = 100.0  # dB, reported for identical clips so that means stay finite
 SSIM_WINDOW, SSIM_SIGMA = 11, 1.5
 SSIM_C1, SSIM_C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
 MS_SSIM_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # finest octave first
+LEAST_SIDE_MS = SSIM_WINDOW << (len(MS_SSIM_WEIGHTS) - 1)  # 176 pixels
 
 Frames = Iterable[np.ndarray]
 
@@ -61,6 +62,11 @@ def to_psnr(error: float) -> float:
     return float(np.minimum(10 * np.log10(255.0**2 / error), PSNR_CAP))
 
 
+def mse_regions(a: Frames, b: Frames, mask: Frames) -> tuple[float, float]:
+    """`mse` inside the mask and outside it, in one pass."""
+    return _regions(a, b, mask, cv2.NORM_L2SQR)
+
+
 def ssim(a: Frames, b: Frames) -> float:
     """Structural similarity of luma in [-1, 1], mean over frames. Frames need sides of at least 11."""
     scores = [_similarity(_luma(x), _luma(y))[0] for x, y, _ in aligned(a, b)]
@@ -69,17 +75,33 @@ def ssim(a: Frames, b: Frames) -> float:
 
 def ms_ssim(a: Frames, b: Frames) -> float:
     """Multi-scale structural similarity in [0, 1], mean over frames. Frames need sides of at least 176."""
-    return float(np.mean([_multi_scale(_luma(x), _luma(y)) for x, y, _ in aligned(a, b)]))
+    return float(np.mean([_multi_scale(_luma(x), _luma(y))[1] for x, y, _ in aligned(a, b)]))
+
+
+def similarity(a: Frames, b: Frames) -> tuple[float, float]:
+    """`ssim` and `ms_ssim` in one pass; the latter nan where a side is under 176 pixels."""
+    single, multiple = [], []
+    for x, y, _ in aligned(a, b):
+        large = min(x.shape[:2]) >= LEAST_SIDE_MS
+        whole, product = (_multi_scale if large else _single_scale)(_luma(x), _luma(y))
+        single.append(whole)
+        multiple.append(product)
+    return float(np.mean(single)), float(np.mean(multiple))
+
+
+def change_regions(output: Frames, source: Frames, mask: Frames) -> tuple[float, float]:
+    """`change_inside` and `leakage_outside` in one pass."""
+    return _regions(output, source, mask, cv2.NORM_L1)
 
 
 def change_inside(output: Frames, source: Frames, mask: Frames) -> float:
     """Mean |output - source| in levels where the edit was asked for: 0 is an edit that did nothing."""
-    return _mean_change(output, source, mask, outside=False)
+    return change_regions(output, source, mask)[0]
 
 
 def leakage_outside(output: Frames, source: Frames, mask: Frames) -> float:
     """Mean |output - source| in levels where nothing should change (times outside the edit included)."""
-    return _mean_change(output, source, mask, outside=True)
+    return change_regions(output, source, mask)[1]
 
 
 def aligned(a: Frames, b: Frames, mask: Frames | None = None) -> Iterator[tuple]:
@@ -120,13 +142,15 @@ def aligned(a: Frames, b: Frames, mask: Frames | None = None) -> Iterator[tuple]
         )
 
 
-def _mean_change(a: Frames, b: Frames, mask: Frames, *, outside: bool) -> float:
-    total, count = 0.0, 0
+def _regions(a: Frames, b: Frames, mask: Frames, norm: int) -> tuple[float, float]:
+    """Mean of a norm over the mask and over the rest; nan where there is nothing to average."""
+    totals, counts = [0.0, 0.0], [0, 0]
     for x, y, region in aligned(a, b, mask):
-        region = 1 - region if outside else region
-        total += cv2.norm(x, y, cv2.NORM_L1, mask=region)
-        count += 3 * int(np.count_nonzero(region))
-    return total / count if count else float("nan")
+        for side, where in enumerate((region, 1 - region)):
+            totals[side] += cv2.norm(x, y, norm, mask=where)
+            counts[side] += 3 * int(np.count_nonzero(where))
+    inside, outside = (t / n if n else float("nan") for t, n in zip(totals, counts, strict=True))
+    return inside, outside
 
 
 def _luma(frame: np.ndarray) -> np.ndarray:
@@ -155,15 +179,20 @@ def _window(plane: np.ndarray) -> np.ndarray:
     return cv2.GaussianBlur(plane, (SSIM_WINDOW, SSIM_WINDOW), SSIM_SIGMA)[r:-r, r:-r]
 
 
-def _multi_scale(a: np.ndarray, b: np.ndarray) -> float:
-    least = SSIM_WINDOW << (len(MS_SSIM_WEIGHTS) - 1)
-    if min(a.shape) < least:
+def _single_scale(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
+    return _similarity(a, b)[0], float("nan")
+
+
+def _multi_scale(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
+    """SSIM of the finest octave, and MS-SSIM."""
+    if min(a.shape) < LEAST_SIDE_MS:
         raise InputError(
-            f"ms_ssim: expected frames of at least {least}x{least} pixels, got {a.shape[1]}x{a.shape[0]}; use ssim"
+            f"ms_ssim: expected frames of at least {LEAST_SIDE_MS}x{LEAST_SIDE_MS} pixels, got {a.shape[1]}x{a.shape[0]}; use ssim"
         )
-    score = 1.0
+    score, finest = 1.0, 0.0
     for octave, weight in enumerate(MS_SSIM_WEIGHTS):
         whole, structure = _similarity(a, b)
+        finest = whole if octave == 0 else finest
         last = octave == len(MS_SSIM_WEIGHTS) - 1
         score *= max(0.0, whole if last else structure) ** weight
         a, b = (
@@ -176,4 +205,4 @@ def _multi_scale(a: np.ndarray, b: np.ndarray) -> float:
             )
             for p in (a, b)
         )  # 2x2 means
-    return score
+    return finest, score

@@ -1,0 +1,23 @@
+"""The embedded model under three guidances on the exact-truth benchmark, two clips of each of its twelve kinds.
+
+v2v eval experiments/sweep_embedded.py --out runs/sweep          about four minutes on two CPU cores; again: seconds
+
+Add a value to a list, a metric, or raise `per_kind`, and run the same command: only what is new is done.
+"""
+
+from pathlib import Path
+
+from v2v.evaluation.benchmarks.own import exact_truth
+from v2v.evaluation.fidelity import FIDELITY
+from v2v.evaluation.methods import grid
+from v2v.evaluation.sweep import Sweep
+
+
+def sweep(folder: Path) -> Sweep:
+    return Sweep(
+        title="The embedded model by guidance",
+        benchmark=exact_truth(folder, per_kind=2),
+        methods=grid(model="embedded", guidance=(1, 2, 4), seed=0),
+        metrics=FIDELITY,
+        baseline="guidance 2",
+    )

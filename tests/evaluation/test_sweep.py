@@ -1,0 +1,283 @@
+"""A sweep from plan to report: what is done once, what is counted when it fails, what the numbers say."""
+
+import csv
+import dataclasses
+import json
+
+import pytest
+
+from tests.clips import picture, write
+from tests.evaluation.sweeps import Shift, benchmark
+from v2v.errors import InputError
+from v2v.evaluation import command, results, runner, sweep
+from v2v.evaluation.cache import Cache
+from v2v.evaluation.fidelity import FIDELITY
+from v2v.evaluation.items import Benchmark
+from v2v.evaluation.methods import Editing, Results, grid
+from v2v.evaluation.scores import Column, Failed, Score
+from v2v.evaluation.sweep import Sweep
+
+
+def methods(*editors):
+    return tuple(
+        Editing(name, editor=lambda e=e: e, revision=name, options=options) for name, e, options in editors
+    )
+
+
+@dataclasses.dataclass
+class Brightness:
+    """A metric that counts how often it is asked, and fails as told."""
+
+    name: str = "brightness"
+    columns: tuple = (Column("level", worst=0.0),)
+    needs: tuple = ()
+    calls: int = 0
+    absent: str | None = None
+    trouble: Exception | None = None
+    asked: int = 0
+    dollars: float = 0.01
+
+    @property
+    def identity(self):
+        return {"metric": self.name, "version": 1}
+
+    def missing(self):
+        return self.absent
+
+    def score(self, case):
+        self.asked += 1
+        if self.trouble:
+            raise self.trouble
+        return Score({"level": float(next(iter(case.output)).mean())}, {"said": "verbatim"})
+
+
+@pytest.fixture
+def tiny(tmp_path):
+    return benchmark(tmp_path / "bench")
+
+
+def go(asked, folder):
+    cache = Cache(folder)
+    plan = sweep.plan(asked, cache)
+    found = runner.run(asked, cache)
+    found.notes = plan.notes
+    return plan, found, results.document(found)
+
+
+def test_perfect_editor_beats_one_that_does_nothing(tiny, tmp_path):
+    asked = Sweep(tiny, methods(("right", Shift(40), {}), ("idle", Shift(0), {})), FIDELITY)
+    _, _, made = go(asked, tmp_path / "cache")
+    success = made["summary"]["success"]
+    assert success["right"]["all"]["mean"] == 1 and success["idle"]["all"]["mean"] == 0
+    assert success["right"]["all"]["n"] == 4 and success["right"]["kinds"]["dim"]["n"] == 2
+    assert success["idle"]["delta"]["mean"] == -1 and success["idle"]["delta"]["n"] == 4
+    wins = made["wins"]["PSNR"]
+    assert wins[0][1]["mean"] == 1 and wins[1][0] == {**wins[1][0], "mean": 0, "losses": 4}
+    assert wins[0][0] is None
+    # Timing applies to the two items that begin inside the clip; three frames of six are on.
+    timing = made["summary"]["timing error"]
+    assert timing["right"]["all"] == {**timing["right"]["all"], "mean": 0, "n": 2}
+    assert timing["idle"]["all"]["mean"] == 6
+    inside = made["summary"]["change inside"]
+    assert 38 < inside["right"]["all"]["mean"] < 42 and inside["idle"]["all"]["mean"] < 2
+    assert made["summary"]["leakage outside"]["right"]["all"]["n"] == 2  # the others have no outside
+    assert made["problems"] == []
+
+
+def test_second_run_does_nothing_and_an_extended_one_only_what_is_new(tiny, tmp_path):
+    editor, metric = Shift(), Brightness()
+    asked = Sweep(tiny, methods(("a", editor, {})), (metric,))
+    plan, found, first = go(asked, tmp_path / "cache")
+    assert (plan.edits, plan.scores, editor.calls, metric.asked) == (4, 4, 4, 4)
+    plan, found, second = go(asked, tmp_path / "cache")
+    assert (plan.edits, plan.edits_cached, plan.scores, plan.scores_cached) == (0, 4, 0, 4)
+    assert editor.calls == 4 and metric.asked == 4 and not any(m.fresh for m in found.made.values())
+    assert second["summary"] == first["summary"] and second["scores"][0]["notes"] == {"said": "verbatim"}
+    more = Sweep(tiny, methods(("a", editor, {}), ("b", editor, {"strength": 0.5})), (metric, *FIDELITY))
+    plan, found, _ = go(more, tmp_path / "cache")
+    assert (plan.edits, plan.edits_cached) == (4, 4) and editor.calls == 8 and metric.asked == 8
+    # Renamed or moved, nothing is done again: only content counts.
+    moved = benchmark(tmp_path / "elsewhere")
+    go(Sweep(moved, methods(("a", editor, {})), (metric,)), tmp_path / "cache")
+    assert editor.calls == 8 and metric.asked == 8
+
+
+def test_a_change_of_anything_that_matters_is_a_new_edit(tiny, tmp_path):
+    cache, item = Cache(tmp_path), tiny.items[1]
+    base = Editing("e", editor=Shift, revision="1", options={"seed": 0})
+    keys = [
+        m.key(i, cache)
+        for m, i in (
+            (base, item),
+            (dataclasses.replace(base, options={"seed": 1}), item),
+            (dataclasses.replace(base, revision="2"), item),
+            (dataclasses.replace(base, use_mask=True), item),
+            (base, dataclasses.replace(item, instruction="dim it")),
+            (base, dataclasses.replace(item, start=0.0)),
+            (base, dataclasses.replace(item, source=tiny.items[0].source)),
+        )
+    ]
+    assert len({json.dumps(k, sort_keys=True) for k in keys}) == len(keys)
+    assert dataclasses.replace(base, name="other").key(item, cache) == keys[0]
+
+
+def test_failed_edits_are_counted_shown_and_tried_again(tiny, tmp_path):
+    editor = Shift(refuse="dim")
+    asked = Sweep(tiny, methods(("a", editor, {}), ("b", Shift(0), {})), FIDELITY)
+    _, _, made = go(asked, tmp_path / "cache")
+    success, psnr = made["summary"]["success"]["a"]["all"], made["summary"]["PSNR"]["a"]["all"]
+    assert success == {**success, "mean": 0.5, "n": 4, "failed": 2, "scored": 2}  # as the worst of its scale
+    assert (
+        psnr["n"] == 4 and psnr["scored"] == 2 and psnr["mean"] > 35
+    )  # no worst: over those scored, and said so
+    assert made["wins"]["PSNR"][1][0]["wins"] == 2  # b wins where a failed
+    assert made["summary"]["PSNR"]["b"]["delta"]["n"] == 2
+    assert any("item1: RuntimeError: out of luck" in p for p in made["problems"])
+    editor.refuse = ""
+    plan, _, made = go(asked, tmp_path / "cache")
+    assert plan.edits == 2 and made["summary"]["success"]["a"]["all"]["mean"] == 1
+
+
+def test_metric_troubles(tiny, tmp_path):
+    skipped = Brightness(
+        name="heavy", columns=(Column("x"),), absent="wants weights/heavy, found no such folder"
+    )
+    broken = Brightness(name="broken", columns=(Column("y", worst=0.0),), trouble=ValueError("odd"))
+    final = Brightness(
+        name="final", columns=(Column("z"),), trouble=Failed("nonsense", {"answer": "?"}, final=True)
+    )
+    asked = Sweep(tiny, methods(("a", Shift(), {})), (skipped, broken, final, Brightness()))
+    for again in (1, 2):
+        _, _, made = go(asked, tmp_path / "cache")
+        assert made["skipped"] == {"heavy": "wants weights/heavy, found no such folder"}
+        assert "x" not in made["summary"] and made["summary"]["level"]["a"]["all"]["scored"] == 4
+        assert made["summary"]["y"]["a"]["all"] == {
+            **made["summary"]["y"]["a"]["all"],
+            "mean": 0,
+            "failed": 4,
+        }
+        assert made["summary"]["z"]["a"]["all"] == {
+            **made["summary"]["z"]["a"]["all"],
+            "mean": None,
+            "n": 4,
+            "scored": 0,
+        }
+        assert broken.asked == 4 * again and final.asked == 4  # a final failure is remembered
+    assert next(s for s in made["scores"] if s["metric"] == "final")["notes"] == {"answer": "?"}
+
+
+def test_folder_of_results_missing_extra_corrupt_and_of_another_shape(tiny, tmp_path):
+    folder = tmp_path / "theirs"
+    folder.mkdir()
+    write(folder / "item0.mp4", picture(4, 64, 96, seed=0) // 2 + 60)
+    write(folder / "item1.mp4", picture(6, 32, 48, seed=1))
+    data = (folder / "item1.mp4").read_bytes()
+    (folder / "item1.mp4").write_bytes(data[: len(data) * 2 // 3])
+    (folder / "item2").mkdir()
+    (folder / "item2" / "generate.mp4").write_bytes((folder / "item0.mp4").read_bytes())
+    (folder / "stray.mp4").write_bytes(b"x")
+    plan, _, made = go(Sweep(tiny, (Results("theirs", folder),), FIDELITY), tmp_path / "cache")
+    assert (plan.found, plan.absent, plan.edits) == (3, 1, 0)
+    told = "\n".join(made["problems"])
+    assert "no output for 1 items: item3" in told and "1 outputs belong to no item: stray.mp4" in told
+    assert "item1: " in told and "item3: no output in the folder" in told
+    assert (
+        "4 frames against the source's 6: the first 4 are compared" in told
+        and "96x64 against the source's 48x32" in told
+    )
+    assert made["summary"]["success"]["theirs"]["all"]["n"] == 4
+    assert made["summary"]["PSNR"]["theirs"]["all"]["scored"] == 2
+
+
+def test_plan_counts_judge_calls_and_cost(tiny, tmp_path):
+    judge, free = Brightness(calls=3), Brightness(name="other", columns=(Column("o"),), calls=1, dollars=None)
+    asked = Sweep(tiny, methods(("a", Shift(), {})), (judge,))
+    plan = sweep.plan(asked, Cache(tmp_path / "cache"))
+    assert plan.calls == 12 and plan.dollars == pytest.approx(0.04) and "about $0.04" in plan.lines()
+    _, found, _ = go(asked, tmp_path / "cache")
+    assert judge.asked == 4 and len(found.judged) == 4
+    plan = sweep.plan(dataclasses.replace(asked, metrics=(judge, free)), Cache(tmp_path / "cache"))
+    assert (plan.calls, plan.calls_cached, plan.dollars) == (4, 12, None) and "price unknown" in plan.lines()
+
+
+def test_grid():
+    points = grid(guidance=(1, 2.5), lora=(None, "runs/style.safetensors"), steps=4)
+    assert [p.name for p in points] == [
+        "guidance 1, lora none", "guidance 1, lora style", "guidance 2.5, lora none", "guidance 2.5, lora style",
+    ]  # fmt: skip
+    assert points[3].options == {"steps": 4, "guidance": 2.5} and points[3].axes == {
+        "guidance": 2.5,
+        "lora": "style",
+    }
+    assert points[0].lora is None and len({p.same_editor for p in points}) == 2
+
+
+def test_sweeps_that_make_no_sense(tiny, tmp_path):
+    a = methods(("a", Shift(), {}))
+    for words, make in (
+        ("a name of its own, got a twice", lambda: Sweep(tiny, a + a, FIDELITY)),
+        ("at least one method", lambda: Sweep(tiny, (), FIDELITY)),
+        ("none of the methods", lambda: Sweep(tiny, a, FIDELITY, baseline="b")),
+        ("revision", lambda: Editing("x", editor=Shift)),
+        ("no such folder", lambda: Results("x", tmp_path / "none")),
+        ("got none", lambda: Benchmark("empty", ())),
+        ("kinds among brighten, dim", lambda: tiny.take(kinds=("blur",))),
+        (
+            "no such model",
+            lambda: Editing("x", model=str(tmp_path / "no")).key(tiny.items[0], Cache(tmp_path)),
+        ),
+        ("no such sweep", lambda: sweep.load(tmp_path / "no.py", tmp_path)),
+    ):
+        with pytest.raises(InputError, match=words):
+            make()
+
+
+SWEEP = """
+from tests.evaluation.sweeps import Shift, benchmark
+from v2v.evaluation.fidelity import FIDELITY
+from v2v.evaluation.methods import Editing
+from v2v.evaluation.sweep import Sweep
+
+def sweep(folder):
+    edits = [Editing(f"by {n}", editor=lambda n=n: Shift(n, refuse="3"), revision=str(n), axes={"by": n}) for n in (0, 40)]
+    return Sweep(benchmark(folder), edits, FIDELITY)
+"""
+
+
+def test_command_writes_json_csv_and_one_page(tmp_path, capsys):
+    from v2v import cli
+
+    file, out = tmp_path / "s.py", tmp_path / "out"
+    file.write_text(SWEEP)
+    assert (
+        cli.main(["eval", str(file), "--out", str(out), "--plan"]) == 0 and not (out / "report.html").exists()
+    )
+    assert "8 to do" in capsys.readouterr().err
+    assert cli.main(["eval", str(file), "--out", str(out), "--json"]) == 0
+    printed = capsys.readouterr()
+    said = json.loads(printed.out)
+    assert said["edits"] == 6 and said["problems"] == 2 and "out of luck" in printed.err
+    made = json.loads((out / "results.json").read_text())
+    assert made["summary"]["success"]["by 40"]["all"]["mean"] == 0.75 and made["stamp"]["packages"]["numpy"]
+    rows = list(csv.DictReader((out / "scores.csv").open()))
+    assert sum(r["status"] == "failed" for r in rows if r["column"] == "PSNR") == 2
+    lines = list(csv.DictReader((out / "summary.csv").open()))
+    assert (
+        next(r for r in lines if r["method"] == "by 40" and r["column"] == "success" and r["kind"] == "all")[
+            "n"
+        ]
+        == "4"
+    )
+    page = (out / "report.html").read_text()
+    assert "http" not in page.replace("http://www.w3.org/2000/svg", "") and "<script src" not in page
+    assert cli.main(["eval", str(file), "--out", str(out), "--strict"]) == 1
+    assert cli.main(["eval", str(tmp_path / "none.py"), "--out", str(out)]) == 2
+
+
+def test_arguments_need_no_heavy_import():
+    import subprocess
+    import sys
+
+    code = "import sys, v2v.cli; assert not {'jax', 'numpy', 'cv2', 'av'} & set(sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+    assert command.ABOUT

@@ -1,0 +1,105 @@
+"""Work that is done once: edits, scores and previews kept under the hash of everything they depend on.
+
+A key is any JSON-able value; its name is the SHA-256 of its canonical JSON. Files enter a key by the hash of their content, never by
+name or time, so that a renamed folder costs nothing and a changed file is seen. Writing is: write beside, rename. A process killed at
+any moment therefore leaves whole entries or none, and a sweep that is run again finds all but what was in flight.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+CHUNK = 1 << 20
+
+
+class Cache:
+    """A folder of entries: `folder/kind/ab/abcdef....suffix`."""
+
+    def __init__(self, folder: Path):
+        self.folder = Path(folder)
+        self._hashes = self.folder / "hashes"
+        self._known: dict[tuple, str] = {}
+
+    def load(self, kind: str, key: Any) -> dict | None:
+        """A stored record, or None; a damaged one counts as none."""
+        try:
+            return json.loads(self.path(kind, key, ".json").read_text())
+        except (OSError, ValueError):
+            return None
+
+    def store(self, kind: str, key: Any, record: dict) -> None:
+        """Keeps a record together with its key, so that a person can tell what it is."""
+        write_whole(self.path(kind, key, ".json"), json.dumps({**record, "key": key}, indent=1))
+
+    def path(self, kind: str, key: Any, suffix: str) -> Path:
+        """Where an entry lies or will lie."""
+        name = digest(key)
+        return self.folder / kind / name[:2] / f"{name}{suffix}"
+
+    @contextmanager
+    def writing(self, kind: str, key: Any, suffix: str) -> Iterator[Path]:
+        """A name to write to, which becomes the entry's when the block ends well and vanishes when it doesn't."""
+        with replacing(self.path(kind, key, suffix)) as partial:
+            yield partial
+
+    def hash_of(self, path: Path) -> str:
+        """SHA-256 of a file, or of a folder's files and names. Remembered by path, size and time of change.
+
+        Raises:
+          FileNotFoundError: no such file.
+        """
+        path = Path(path).resolve()
+        files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+        stamp = [
+            (str(f.relative_to(path)), s.st_size, s.st_mtime_ns) for f, s in ((f, f.stat()) for f in files)
+        ]
+        known = (str(path), *map(tuple, stamp))
+        if known not in self._known:
+            memo = self._hashes / digest([str(path), stamp])
+            try:
+                found = memo.read_text()
+            except OSError:
+                found = _hash(files, path)
+                write_whole(memo, found)
+            self._known[known] = found
+        return self._known[known]
+
+
+def digest(value: Any) -> str:
+    """SHA-256 of a JSON-able value, the same whatever the order of its fields."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Writes a text file that is never seen half-written."""
+    with replacing(path) as partial:
+        partial.write_text(text)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A hidden name beside `path`, with its ending; renamed to `path` when the block ends well."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    try:
+        yield partial
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _hash(files: list[Path], root: Path) -> str:
+    total = hashlib.sha256()
+    for file in files:
+        if file != root:
+            total.update(str(file.relative_to(root)).encode() + b"\0")
+        with file.open("rb") as data:
+            while piece := data.read(CHUNK):
+                total.update(piece)
+    return total.hexdigest()

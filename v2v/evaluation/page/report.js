@@ -1,0 +1,153 @@
+// Draws the report from the document in #data. Numbers come ready-made; nothing is computed here but layout.
+const $ = (id) => document.getElementById(id), D = JSON.parse($("data").textContent), M = JSON.parse($("media").textContent);
+const column = (name) => D.columns.find((c) => c.name === name);
+function el(tag, text, attributes = {}) {
+  const made = document.createElement(tag);
+  if (text !== undefined && text !== null) made.append(text);
+  for (const [k, v] of Object.entries(attributes)) made.setAttribute(k, v);
+  return made;
+}
+const number = (x, c) => (x === null || x === undefined ? "–" : c && c.rate ? (100 * x).toFixed(0) : Math.abs(x) >= 100 ? x.toFixed(0) : Math.abs(x) >= 10 ? x.toFixed(1) : x.toFixed(Math.abs(x) < 0.1 && x !== 0 ? 3 : 2));
+const unit = (c) => (c.rate ? "%" : c.unit);
+const span = (cell, c) => (cell.low === null ? "" : `[${number(cell.low, c)}, ${number(cell.high, c)}]`);
+const better = (a, b, c) => (c.better === "higher" ? a > b : a < b);
+
+// A table whose headers sort its rows: by data-value where given, by text otherwise; missing values last.
+function sortable(table, heads, rows) {
+  const head = el("thead"), line = el("tr"), body = el("tbody");
+  heads.forEach((h, i) => {
+    const th = el("th", h.text, { class: "sort" + (h.words ? " text" : ""), tabindex: "0", title: h.about || "" });
+    const sort = () => {
+      const up = th.getAttribute("aria-sort") !== (h.up === false ? "descending" : "ascending") ? h.up !== false : h.up === false;
+      for (const t of line.children) t.removeAttribute("aria-sort");
+      th.setAttribute("aria-sort", up ? "ascending" : "descending");
+      const key = (tr) => tr.children[i].dataset.value ?? tr.children[i].textContent;
+      const sorted = [...body.children].sort((a, b) => {
+        const x = key(a), y = key(b), gone = (x === "") - (y === "");
+        if (gone) return gone;
+        const order = h.words ? x.localeCompare(y, undefined, { numeric: true }) : Number(x) - Number(y);
+        return up ? order : -order;
+      });
+      body.append(...sorted);
+    };
+    th.addEventListener("click", sort);
+    th.addEventListener("keydown", (e) => { if (e.key === "Enter") sort(); });
+    line.append(th);
+  });
+  head.append(line); body.append(...rows); table.replaceChildren(head, body);
+}
+const cellOf = (name, method, kind) => { const s = D.summary[name][method]; return kind === "all" ? s.all : s.kinds[kind]; };
+
+function scores() {
+  const kind = $("kind").value, names = D.methods.map((m) => m.name);
+  const heads = [{ text: "method", words: true }, ...D.columns.map((c) => ({ text: c.name + (unit(c) ? " " + unit(c) : "") + (c.better === "higher" ? " ↑" : " ↓"), about: c.about, up: c.better !== "higher" }))];
+  const best = Object.fromEntries(D.columns.map((c) => [c.name, names.map((m) => cellOf(c.name, m, kind).mean).filter((x) => x !== null).reduce((a, b) => (a === null || better(b, a, c) ? b : a), null)]));
+  const rows = names.map((m) => {
+    const tr = el("tr"); tr.append(el("td", m));
+    for (const c of D.columns) {
+      const cell = cellOf(c.name, m, kind), td = el("td", number(cell.mean, c), { "data-value": cell.mean ?? "" });
+      if (cell.mean !== null && cell.mean === best[c.name]) td.className = "best";
+      td.append(el("small", span(cell, c)));
+      if (cell.failed) td.append(el("small", c.worst === null ? `${cell.scored} of ${cell.n} scored` : `${cell.failed} of ${cell.n} failed`, { class: "lost" }));
+      const delta = kind === "all" && D.summary[c.name][m].delta;
+      if (delta && delta.mean !== null) {
+        const clear = delta.low !== null && (delta.low > 0 || delta.high < 0), sign = (x) => (x > 0 ? "+" : "") + number(x, c);
+        const mark = el("small", `${sign(delta.mean)} [${delta.low === null ? "" : sign(delta.low) + ", " + sign(delta.high)}]`, { title: `against ${D.baseline}, paired over ${delta.n} items` });
+        if (clear) mark.className = better(delta.mean, 0, c) ? "up" : "down";
+        td.append(mark);
+      }
+      tr.append(td);
+    }
+    return tr;
+  });
+  for (const p of D.published || []) for (const r of p.rows) {
+    if (kind !== "all" || !D.columns.some((c) => c.name in r.values)) continue;
+    const tr = el("tr", null, { class: "published", title: p.source }); tr.append(el("td", `${r.method} (${p.short})`));
+    for (const c of D.columns) tr.append(el("td", number(r.values[c.name]), { "data-value": r.values[c.name] ?? "" }));
+    rows.push(tr);
+  }
+  sortable($("scores"), heads, rows);
+  const n = kind === "all" ? D.items.length : D.items.filter((i) => i.kind === kind).length;
+  $("scores-note").textContent = `${n} items; mean and 95 % interval` + (kind === "all" && names.length > 1 ? `; third line: difference from ${D.baseline}, paired, coloured where its interval leaves out 0` : "") + ". Failed items count as the worst of a scale that has one; where it has none the mean is over the scored ones, and the number is shown.";
+}
+
+function detail() {
+  const c = column($("column").value), names = D.methods.map((m) => m.name);
+  if (!c) return;
+  $("about").textContent = (c.about ? c.about + "; " : "") + (c.better === "higher" ? "higher is better." : "lower is better.");
+  sortable($("kinds"), [{ text: "kind", words: true }, ...names.map((m) => ({ text: m, up: c.better !== "higher" }))], D.kinds.map((k) => {
+    const tr = el("tr"); tr.append(el("td", k));
+    const cells = names.map((m) => cellOf(c.name, m, k)), values = cells.map((x) => x.mean).filter((x) => x !== null);
+    const top = values.reduce((a, b) => (a === null || better(b, a, c) ? b : a), null);
+    for (const cell of cells) {
+      const td = el("td", number(cell.mean, c), { "data-value": cell.mean ?? "" });
+      if (cell.mean !== null && cell.mean === top && new Set(values).size > 1) td.className = "best";
+      td.append(el("small", span(cell, c))); if (cell.failed) td.append(el("small", `${cell.failed} failed`, { class: "lost" }));
+      tr.append(td);
+    }
+    return tr;
+  }));
+  sortable($("wins"), [{ text: "", words: true }, ...names.map((m) => ({ text: m, up: false }))], D.wins[c.name].map((row, i) => {
+    const tr = el("tr"); tr.append(el("td", names[i]));
+    for (const w of row) {
+      const td = el("td", w ? (100 * w.mean).toFixed(0) + " %" : "", { "data-value": w ? w.mean : "" });
+      if (w) { td.append(el("small", `[${(100 * w.low).toFixed(0)}, ${(100 * w.high).toFixed(0)}]`)); td.title = `${w.wins} won, ${w.ties} tied, ${w.losses} lost`; if (w.low > 0.5) td.className = "up"; if (w.high < 0.5) td.className = "down"; }
+      tr.append(td);
+    }
+    return tr;
+  }));
+  plots(c); items(c);
+}
+
+function plots(c) {
+  const axes = [...new Set(D.methods.flatMap((m) => Object.keys(m.axes)))];
+  $("plots").replaceChildren(...axes.filter((a) => new Set(D.methods.map((m) => m.axes[a])).size > 1).map((axis) => plot(c, axis, axes)));
+}
+function svg(tag, attributes, text) {
+  const made = document.createElementNS("http://www.w3.org/2000/svg", tag);
+  for (const [k, v] of Object.entries(attributes)) made.setAttribute(k, v);
+  if (text !== undefined) made.textContent = text;
+  return made;
+}
+// One axis of the grid against the column; methods that agree on every other axis are joined.
+function plot(c, axis, axes) {
+  const W = 420, H = 250, left = 56, bottom = 42, top = 14, right = 14, colours = ["#2a6fdb", "#d9822b", "#1a9f5f", "#b04fc4", "#c0392b", "#5f7381"];
+  const points = D.methods.filter((m) => axis in m.axes).map((m) => ({ x: m.axes[axis], rest: axes.filter((a) => a !== axis && a in m.axes).map((a) => `${a} ${m.axes[a]}`).join(", "), ...cellOf(c.name, m.name, "all") })).filter((p) => p.mean !== null);
+  const words = points.some((p) => typeof p.x !== "number"), names = [...new Set(points.map((p) => p.x))];
+  if (!words) names.sort((a, b) => a - b);
+  const lines = (D.published || []).flatMap((p) => p.rows.filter((r) => c.name in r.values).map((r) => ({ y: r.values[c.name], text: r.method })));
+  const ys = [...points.flatMap((p) => [p.mean, p.low, p.high]), ...lines.map((l) => l.y)].filter((y) => y !== null);
+  let low = Math.min(...ys), high = Math.max(...ys); const pad = (high - low) * 0.08 || Math.abs(high) * 0.1 || 1; low -= pad; high += pad;
+  const first = words ? 0 : names[0], last = words ? names.length - 1 : names[names.length - 1];
+  const X = (x) => left + 14 + (W - left - right - 28) * (((words ? names.indexOf(x) : x) - first) / (last - first || 1)), Y = (y) => top + (H - top - bottom) * (1 - (y - low) / (high - low));
+  const made = svg("svg", { width: W, height: H, viewBox: `0 0 ${W} ${H}`, role: "img", "aria-label": `${c.name} against ${axis}` });
+  made.append(svg("line", { x1: left, y1: H - bottom, x2: W - right, y2: H - bottom, class: "axis" }), svg("line", { x1: left, y1: top, x2: left, y2: H - bottom, class: "axis" }));
+  for (let i = 0; i <= 4; i++) { const y = low + ((high - low) * (i + 0.5)) / 5; made.append(svg("text", { x: left - 6, y: Y(y) + 4, "text-anchor": "end" }, number(y, c))); }
+  for (const x of names) made.append(svg("text", { x: X(x), y: H - bottom + 16, "text-anchor": "middle" }, x));
+  made.append(svg("text", { x: (W + left) / 2, y: H - 6, "text-anchor": "middle" }, axis), svg("text", { x: 12, y: top + 2, "text-anchor": "start" }, `${c.name} ${unit(c)}`));
+  for (const l of lines) made.append(svg("line", { x1: left, x2: W - right, y1: Y(l.y), y2: Y(l.y), stroke: "currentColor", "stroke-dasharray": "4 4", opacity: 0.5 }), svg("text", { x: W - right, y: Y(l.y) - 3, "text-anchor": "end", opacity: 0.7 }, l.text));
+  [...new Set(points.map((p) => p.rest))].forEach((rest, i) => {
+    const own = points.filter((p) => p.rest === rest).sort((a, b) => names.indexOf(a.x) - names.indexOf(b.x)), colour = colours[i % colours.length];
+    made.append(svg("polyline", { points: own.map((p) => `${X(p.x)},${Y(p.mean)}`).join(" "), fill: "none", stroke: colour, "stroke-width": words ? 0 : 2 }));
+    for (const p of own) {
+      if (p.low !== null) made.append(svg("line", { x1: X(p.x), x2: X(p.x), y1: Y(p.low), y2: Y(p.high), stroke: colour, opacity: 0.6 }));
+      const dot = svg("circle", { cx: X(p.x), cy: Y(p.mean), r: 4, fill: colour }); dot.append(svg("title", {}, `${axis} ${p.x}${rest ? ", " + rest : ""}: ${number(p.mean, c)} ${span(p, c)}`)); made.append(dot);
+    }
+    if (rest) made.append(svg("text", { x: W - right, y: top + 12 * (i + 1), "text-anchor": "end", style: `fill:${colour}` }, rest));
+  });
+  return made;
+}
+
+const scored = new Map(D.scores.map((s) => [[s.method, s.item, s.metric].join("\u0000"), s]));
+const scoreOf = (c, m, i) => scored.get([m, i, c.metric].join("\u0000"));
+function items(c) {
+  const names = D.methods.map((m) => m.name);
+  sortable($("items"), [{ text: "item", words: true }, { text: "kind", words: true }, { text: "instruction", words: true }, ...names.map((m) => ({ text: m + ": " + c.name, up: c.better !== "higher" }))], D.items.map((it) => {
+    const tr = el("tr", null, { class: "pick", "data-item": it.id });
+    tr.append(el("td", it.id), el("td", it.kind, { class: "text" }), el("td", it.instruction, { class: "text" }));
+    for (const m of names) { const s = scoreOf(c, m, it.id), v = s && s.values[c.name]; tr.append(el("td", v === undefined ? (s && s.status === "failed" ? "failed" : "–") : number(v, c), { "data-value": v ?? "", title: (s && s.reason) || "", class: s && s.status === "failed" ? "lost" : "" })); }
+    tr.addEventListener("click", () => { show(it.id); $("viewer").scrollIntoView({ behavior: "smooth" }); });
+    return tr;
+  }));
+  mark();
+}

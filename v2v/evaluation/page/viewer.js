@@ -1,0 +1,61 @@
+// Wires the players' controls and fills the page once.
+const players = new Players($("screens"), M.media);
+let current = null;
+const mark = () => { for (const tr of document.querySelectorAll("#items tr.pick")) tr.classList.toggle("now", tr.dataset.item === current); };
+const shown = () => D.items.filter((i) => i.id in M.items && ($("clip-kind").value === "all" || i.kind === $("clip-kind").value));
+function listItems() {
+  $("item").replaceChildren(...shown().map((i) => el("option", `${i.id}: ${i.instruction}`.slice(0, 90), { value: i.id })));
+}
+async function show(id) {
+  const clips = M.items[id], it = D.items.find((i) => i.id === id);
+  if (!clips) return;
+  if (![...$("item").options].some((o) => o.value === id)) { $("clip-kind").value = "all"; listItems(); }
+  current = id; $("item").value = id; mark();
+  $("sentence").textContent = `“${it.instruction}” (${it.kind})`;
+  const wanted = clips.clips.map((c) => ({ ...c, note: c.method === undefined ? "" : note(c.method, id) }));
+  const modes = ["plain", ...wanted.map((w) => w.label)], kept = modes.includes(players.mode) ? players.mode : "plain";
+  $("mode").replaceChildren(...modes.map((m) => el("option", m === "plain" ? "clips" : `difference from ${m}`, { value: m })));
+  $("mode").value = players.mode = kept; $("play").textContent = "play";
+  try { await players.load(wanted, clips.fps); } catch (error) { $("clips-note").textContent = error.message; console.error(error); return; }
+  if (current === id) $("scrub").max = players.length - 1;
+}
+function note(method, id) {
+  const edit = D.edits.find((e) => e.method === method && e.item === id), values = D.columns.map((c) => [c, scoreOf(c, method, id)]).filter(([c, s]) => s && c.name in s.values);
+  return values.slice(0, 6).map(([c, s]) => `${c.name} ${c.rate ? (s.values[c.name] ? "yes" : "no") : number(s.values[c.name])}`).join(" · ") + (edit && edit.rule ? ` · ${edit.rule}` : "");
+}
+players.onframe = (k) => { $("scrub").value = k; $("frame").value = `${k + 1} / ${players.length}`; };
+$("play").onclick = () => { if (players.playing) players.pause(); else players.play(); $("play").textContent = players.playing || $("play").textContent === "play" ? "pause" : "play"; };
+const still = () => { players.pause(); $("play").textContent = "play"; };
+$("scrub").oninput = (e) => { still(); players.seek(Number(e.target.value)); };
+$("back").onclick = () => { still(); players.seek(players.frame - 1); };
+$("forth").onclick = () => { still(); players.seek(players.frame + 1); };
+$("speed").onchange = (e) => { players.rate = Number(e.target.value); for (const c of players.clips) c.video.playbackRate = players.rate; };
+$("mode").onchange = (e) => { players.mode = e.target.value; players.draw(); };
+$("gain").oninput = (e) => { players.gain = Number(e.target.value); players.draw(); };
+$("zoom").oninput = (e) => { players.size = Number(e.target.value); players.resize(); };
+$("item").onchange = (e) => show(e.target.value);
+$("clip-kind").onchange = () => { listItems(); if (shown().length) show(shown()[0].id); };
+const step = (by) => { const ids = shown().map((i) => i.id); if (ids.length) show(ids[(ids.indexOf(current) + by + ids.length) % ids.length]); };
+$("before").onclick = () => step(-1);
+$("after").onclick = () => step(1);
+document.addEventListener("keydown", (e) => {
+  if (/INPUT|SELECT|BUTTON|TH/.test(e.target.tagName)) return;
+  const keys = { " ": "play", ArrowLeft: "back", ArrowRight: "forth" };
+  if (keys[e.key]) { e.preventDefault(); $(keys[e.key]).click(); }
+});
+
+$("lead").textContent = `${D.benchmark.name}${D.benchmark.version ? " " + D.benchmark.version : ""}: ${D.items.length} items, ${D.kinds.length} kinds of edit, ${D.methods.length} methods. ${D.benchmark.about}`;
+if (D.problems.length) {
+  const list = el("ul"); list.append(...D.problems.slice(0, 200).map((p) => el("li", p)));
+  $("problems").append(el("strong", `${D.problems.length} problems`), list); $("problems").hidden = false;
+}
+for (const [id, names] of [["kind", ["all", ...D.kinds]], ["clip-kind", ["all", ...D.kinds]], ["column", D.columns.map((c) => c.name)]])
+  $(id).replaceChildren(...names.map((n) => el("option", n, { value: n })));
+$("kind").onchange = scores; $("column").onchange = detail;
+sortable($("methods"), [{ text: "method", words: true }, { text: "settings", words: true }], D.methods.map((m) => {
+  const tr = el("tr"); tr.append(el("td", m.name), el("td", Object.entries(m.settings).map(([k, v]) => `${k} ${v}`).join(", "), { class: "text" })); return tr;
+}));
+$("stamp").textContent = `Made ${D.stamp.made}, Python ${D.stamp.python}, ${Object.entries(D.stamp.packages).map(([k, v]) => `${k} ${v}`).join(", ")}.` + (D.published || []).map((p) => ` Italic rows: ${p.title} (${p.source}).`).join("");
+$("clips-note").textContent = M.note;
+scores(); detail(); listItems();
+if (shown().length) show(shown()[0].id); else $("viewer").hidden = true;
