@@ -67,8 +67,11 @@ class Folder:
         return self
 
 
-def read(path: str | Path) -> Folder:
+def read(path: str | Path, problems: list[str] | None = None) -> Folder:
     """Look through a model folder: opens headers and configs, no tensors.
+
+    Args:
+      problems: takes the errors of single files, so that one damaged part doesn't hide what the others are; None raises them.
 
     Raises:
       InputError: not a folder, no DiT in it, a backbone we can't run, damaged files.
@@ -80,7 +83,7 @@ def read(path: str | Path) -> Folder:
         )
     if (path / "transformer_2").is_dir() or (path / "high_noise_model").is_dir():
         raise InputError(f"{path}: is Wan2.2-A14B (two 14B experts, 16 latent channels); {TI2V_5B}")
-    parts = _parts(path)
+    parts = _parts(path, problems)
     if "dit" not in parts:
         raise InputError(
             f"{path}: expected transformer/*.safetensors or a safetensors file with patch_embedding.weight, found "
@@ -112,24 +115,33 @@ def read(path: str | Path) -> Folder:
     return Folder(path, config, parts, tokenizer, adapter if adapter.is_file() else None)
 
 
-def _parts(path: Path) -> dict[str, TensorFiles]:
+def _parts(path: Path, problems: list[str] | None) -> dict[str, TensorFiles]:
     """Each part's open checkpoint: from its subfolder, else from lone files told apart by their tensors."""
     parts: dict[str, TensorFiles] = {}
+
+    def opened(place: Path) -> TensorFiles | None:
+        try:
+            return TensorFiles.open(place)
+        except InputError as err:
+            if problems is None:
+                raise
+            problems.append(str(err))
+
     for part, sub in SUBFOLDER.items():
-        if (path / sub).is_dir() and any((path / sub).glob("*.safetensors*")):
-            parts[part] = TensorFiles.open(path / sub)
+        if any((path / sub).glob("*.safetensors*")) and (files := opened(path / sub)):
+            parts[part] = files
     indices = sorted(path.glob(f"*{INDEX}"))
     shards = {name for i in indices for name in set((_json(i) or {}).get("weight_map", {}).values())}
     for file in [*indices, *(f for f in sorted(path.glob("*.safetensors")) if f.name not in shards)]:
-        files = TensorFiles.open(file)
+        files = opened(file)
         for part, marks in MARKS.items():
-            if part not in parts and any(p + m in files.slots for p in PREFIXES for m in marks):
+            if files and part not in parts and any(p + m in files.slots for p in PREFIXES for m in marks):
                 parts[part] = files
                 break
     for part, pattern in (("dit", "*.pth"), ("vae", "*VAE*.pth"), ("text", "*t5*.pth")):
         pickles = sorted(path.glob(pattern))
         if part not in parts and pickles:
-            TensorFiles.open(pickles[0])  # raises, naming the safetensors alternative
+            opened(pickles[0])  # raises, naming the safetensors alternative
     return parts
 
 

@@ -49,26 +49,42 @@ def load_pretrained(name_or_dir: str, *, progress: bool = False, **settings) -> 
         raise InputError(
             f'model: expected "embedded" or a folder of weights, got "{name_or_dir}"; check --model'
         )
-    if (path / "base.safetensors").is_file() or is_converted(path):
+    if is_ours(path):
         cfg = _with(export.load_config(path / "config.json"), settings)
-        tokenizer = Tokenizer.load(path / "tokenizer.json", cfg.text.text_len)
+        words = Tokenizer.load(path / "tokenizer.json", cfg.text.text_len)
         if is_converted(path):
-            made = Pretrained(cfg, tokenizer, store.from_orbax(path, cfg))
+            made = Pretrained(cfg, words, store.from_orbax(path, cfg))
             tree = store.orbax_adapter(path)
         else:
-            made = Pretrained(cfg, tokenizer, _packaged(path, cfg))
+            made = Pretrained(cfg, words, _packaged(path, cfg))
             tree = (path / "lora.safetensors").is_file() and path / "lora.safetensors"
         return made.with_lora(tree) if tree else made
     found = folder.read(path).require()
     cfg = _with(found.config, settings)
-    tokenizer = Tokenizer.load(found.tokenizer, cfg.text.text_len)
-    if tokenizer.backend.get_vocab_size() > cfg.text.vocab:
+    made = Pretrained(cfg, tokenizer(found, cfg), store.from_folder(found, cfg, progress))
+    return made.with_lora(found.adapter) if found.adapter else made
+
+
+def tokenizer(found: folder.Folder, cfg: ModelConfig) -> Tokenizer:
+    """A published folder's. Raises InputError when it isn't one, or holds more tokens than the text encoder."""
+    made = Tokenizer.load(found.tokenizer, cfg.text.text_len)
+    if made.backend.get_vocab_size() > cfg.text.vocab:
         raise InputError(
-            f"{found.tokenizer}: has {tokenizer.backend.get_vocab_size()} tokens, the text encoder {cfg.text.vocab}; they are of "
+            f"{found.tokenizer}: has {made.backend.get_vocab_size()} tokens, the text encoder {cfg.text.vocab}; they are of "
             "different models"
         )
-    made = Pretrained(cfg, tokenizer, store.from_folder(found, cfg, progress))
-    return made.with_lora(found.adapter) if found.adapter else made
+    return made
+
+
+def conditions(cfg: ModelConfig, embed: dict) -> tuple[str, ...]:
+    """What a model with these embeddings can be shown, of "source", "mask" and "reference"; nothing for one that can't edit."""
+    wide = cfg.dit.in_channels > cfg.dit.out_channels  # then the source comes in beside the noise
+    return tuple(name for name in adapters.EMBEDS if name in embed or (wide and name == "source"))
+
+
+def is_ours(path: Path) -> bool:
+    """Whether `v2v train` or `v2v convert` wrote this folder."""
+    return (path / "base.safetensors").is_file() or is_converted(path)
 
 
 def is_converted(path: Path) -> bool:
@@ -93,10 +109,7 @@ class Pretrained:
     @property
     def conditions(self) -> tuple[str, ...]:
         """What the model can be shown, of "source", "mask" and "reference"; nothing when it was never trained to edit."""
-        dit, brought = self.config.dit, tuple(self._embed or ())
-        if dit.in_channels > dit.out_channels:  # the source comes in beside the noise
-            return ("source", *(name for name in brought if name != "source"))
-        return tuple(name for name in adapters.EMBEDS if name in brought)
+        return conditions(self.config, self._embed or {})
 
     def encode(self, video: Pixels) -> Latents:
         """uint8 [b, T, H, W, 3] → latents float32 [b, t, y, x, c]; T = 4n+1."""
