@@ -1,4 +1,4 @@
-"""`v2v edit | synth | train | eval`: what a person types, turned into one call each, and every error of theirs into one line.
+"""`v2v edit | synth | train | eval | convert | doctor`: what a person types, turned into one call each, and every error of theirs into one line.
 
 Nothing heavy is imported before it is needed, so that `v2v --help` answers at once. Exit codes: 0 done, 2 bad input (one line on
 stderr says what, where, what was expected and the remedy), 130 interrupted, 1 from `eval --strict` when anything failed. Standard
@@ -26,6 +26,12 @@ examples:
   v2v edit in.mp4 "remove the red ball" -o out.mp4 --mask ball.png
   v2v edit in.mp4 "make it night" -o out.mp4 --start 1.5 --end 4
   v2v edit in.mp4 "use the colours of the reference" -o out.mp4 --reference painting.jpg
+"""
+
+CONVERSIONS = """\
+examples:
+  v2v convert Wan2.2-TI2V-5B-Diffusers wan/ --lora easyv2v.safetensors     then: v2v edit ... --model wan/
+  v2v convert runs/mine/edit/lora.safetensors out.safetensors --model runs/mine/export --format diffusers
 """
 
 RECIPES = """\
@@ -73,7 +79,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="v2v", description="Edit videos by instruction; make pairs; train editors."
     )
-    commands = parser.add_subparsers(required=True, metavar="edit | synth | train | eval", title="commands")
+    commands = parser.add_subparsers(
+        required=True, metavar="edit | synth | train | eval | convert | doctor", title="commands"
+    )
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--json", action="store_true", help="print one machine-readable line")
     common.add_argument("--quiet", action="store_true", help="no progress bars")
@@ -106,6 +114,11 @@ def _parser() -> argparse.ArgumentParser:
     edit.add_argument(
         "--model", default="embedded", metavar="DIR", help="weights (default: those in the package)"
     )
+    edit.add_argument("--size", type=_size, default={}, metavar="WxH[xFRAMES]",
+                      help="of the clips the model works on, such as 1280x704x121 (default: the model's)")  # fmt: skip
+    edit.add_argument("--solver", choices=("euler", "heun", "unipc"), help="default: the model's")
+    edit.add_argument("--schedule", choices=("linear", "wan", "diffusers"),
+                      help="noise levels visited; the last two are the published UniPC tables (default: the model's)")  # fmt: skip
     edit.add_argument("--lora", metavar="F.safetensors", help="adapter to add")
     edit.add_argument("--lora-scale", type=float, default=1.0, metavar="X", help="its weight (default: 1)")
     edit.add_argument("--steps", type=int, metavar="N", help="sampler steps (default: the model's)")
@@ -159,6 +172,25 @@ def _parser() -> argparse.ArgumentParser:
     evaluation.add_arguments(
         command("eval", _eval, "compare editors on a benchmark; run again to go on", evaluation.ABOUT)
     )
+
+    convert = command(
+        "convert", _convert, "make a model start fast, or a LoRA file for other tools", CONVERSIONS
+    )
+    convert.add_argument("source", metavar="SRC", help="model folder, or adapter (F.safetensors)")
+    convert.add_argument("target", metavar="DST", help="folder, or file, to make")
+    convert.add_argument(
+        "--lora", default="", metavar="F.safetensors", help="adapter to put beside the weights"
+    )
+    convert.add_argument("--model", default="", metavar="DIR", help='of an adapter: its model, or "embedded"')
+    convert.add_argument("--format", choices=("original", "diffusers"), default="original",
+                         help="names in an adapter (default: original, which ComfyUI, diffusers and others read)")  # fmt: skip
+    convert.add_argument("--dtype", choices=("bfloat16", "float16", "float32"), default="bfloat16",
+                         help="of an adapter (default: bfloat16)")  # fmt: skip
+
+    doctor = command("doctor", _doctor, "say what is installed here, and what a model folder holds or lacks")
+    doctor.add_argument("--model", default="", metavar="DIR", help='folder of weights, or "embedded"')
+    doctor.add_argument("--lora", default="", metavar="F.safetensors", help="adapter for that model")
+    doctor.add_argument("--values", action="store_true", help="read every number too, to find NaN")
     return parser
 
 
@@ -175,7 +207,7 @@ def _edit(args: argparse.Namespace) -> dict:
 
     from v2v.editor import EasyV2VEditor
 
-    editor = EasyV2VEditor(args.model)
+    editor = EasyV2VEditor(_model(args))
     if args.lora:
         editor.load_lora_weights(args.lora, args.lora_scale)
     loaded = time.perf_counter()
@@ -214,6 +246,36 @@ def _edit(args: argparse.Namespace) -> dict:
         "seed": args.seed,
         "seconds": {name: round(value, 3) for name, value in seconds.items()},
     }
+
+
+def _size(text: str) -> dict[str, int]:
+    numbers = [int(n) for n in text.lower().split("x")]
+    if len(numbers) not in (2, 3):
+        raise ValueError
+    return dict(zip(("width", "height", "frames"), numbers, strict=False))
+
+
+def _model(args: argparse.Namespace):
+    """The model asked for: its name when that is all, so that the packaged one needs no more."""
+    settings = {**args.size, "solver": args.solver, "schedule": args.schedule}
+    if args.model == "embedded" and not any(settings.values()):
+        return args.model
+    from v2v.weights.pretrained import load_pretrained
+
+    return load_pretrained(args.model, progress=_bars(args), **settings)
+
+
+def _convert(args: argparse.Namespace) -> dict:
+    from v2v.weights.convert import convert
+
+    made = {"model": args.model, "lora": args.lora, "style": args.format, "dtype": args.dtype}
+    return convert(args.source, args.target, **made, progress=_bars(args))
+
+
+def _doctor(args: argparse.Namespace) -> dict:
+    from v2v.weights.doctor import doctor
+
+    return doctor(args.model, args.lora, args.values)
 
 
 def _synth(args: argparse.Namespace) -> dict:

@@ -76,10 +76,6 @@ def _model(name: str, lora: str, values: bool, problems: list[str]) -> dict:
     except InputError as err:
         problems.append(str(err))
         return out
-    if not conditions:
-        problems.append(
-            f"{name}: makes videos from text; to edit it needs an adapter with embeddings (--lora)"
-        )
     flow = config.flow
     held = store.part_bytes(config)
     return out | {
@@ -162,7 +158,7 @@ def _text(report: dict) -> str:
         s = model["sampling"]
         lines += [
             f"  {held}",
-            f"  edits {t} frames of {w}x{h} by: {', '.join(['instruction', *model['edits_by']])}" if model["edits_by"] else "  doesn't edit",
+            f"  edits {t} frames of {w}x{h} by: {', '.join(['instruction', *model['edits_by']])}" if model["edits_by"] else "  makes videos from text; to edit it needs an adapter with embeddings (--lora)",
             f"  samples with {s['solver']}, table {s['schedule']}, shift {s['shift']:g}, {s['steps']} steps, guidance {s['guidance']:g}",
         ]  # fmt: skip
     lines += [f"problem: {p}" for p in report["problems"]]
