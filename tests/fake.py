@@ -1,6 +1,7 @@
 """A stand-in for `v2v.weights.pretrained.Pretrained` that needs no weights: its latents are pixels and it edits them by formula.
 
-It lets the editor and the command line be tested alone, and any number they produce be compared with an exact truth.
+It lets the editor and the command line be tested alone, and any number they produce be compared with an exact truth. As in a real
+VAE, latent frame 0 holds one frame and each later one a group of four.
 """
 
 import dataclasses
@@ -11,6 +12,7 @@ from v2v.config import ModelConfig, debug
 from v2v.errors import InputError
 
 KNOWN = ("make", "it", "grey", "negative", "the", "colours", "of", "reference", "remove", "red")
+GROUP = 4
 
 
 @dataclasses.dataclass
@@ -20,25 +22,30 @@ class FakePretrained:
     config: ModelConfig = dataclasses.field(default_factory=debug)
     added: float = 0.0
     calls: list = dataclasses.field(default_factory=list)  # shapes and settings seen by sample
+    conditions = ("source", "mask", "reference")
 
     def encode(self, video):
         assert video.dtype == np.uint8 and video.shape[-1] == 3, (video.dtype, video.shape)
-        return video.astype(np.float32)
+        video = np.concatenate([np.repeat(video[:, :1], GROUP - 1, 1), video], 1).astype(np.float32)
+        return np.moveaxis(
+            video.reshape(len(video), -1, GROUP, *video.shape[2:]), 2, -2
+        )  # [b, t, h, w, 4, 3]
 
     def decode(self, z):
-        return z
+        z = np.moveaxis(z, -2, 2)
+        return z.reshape(len(z), -1, *z.shape[3:])[:, GROUP - 1 :]
 
     def embed_text(self, texts):
         words = texts[0].lower().replace(".", "").split()
         codes = [float(word in words) for word in ("grey", "negative", "reference")]
         return np.array([[codes]], np.float32), [word for word in words if word not in KNOWN]
 
-    def sample(self, z_src, z_msk, z_ref, text, *, noise, steps, guidance):
+    def sample(self, z_src, z_msk, z_ref, text, *, noise, steps, guidance, links, begin, strength):
         assert noise.shape == z_src.shape == z_msk.shape and len(text) == len(z_src)
-        assert np.array_equal(noise[0], noise[-1])
-        self.calls.append(
-            {"shape": z_src.shape, "steps": steps, "guidance": guidance, "noise": noise[0], "mask": z_msk}
-        )
+        assert links.own.shape == z_src.shape[:2] and (links.past is not None or (links.own[0] == 1).all())
+        settings = {"steps": steps, "guidance": guidance, "strength": strength, "links": links}
+        shape = (*z_src.shape[:1], GROUP * (z_src.shape[1] - 1) + 1, *z_src.shape[2:4], 3)
+        self.calls.append({"shape": shape, "noise": noise[0], "mask": self.decode(z_msk), **settings})
         grey, negative, reference = text[0, 0]
         edited = z_src
         if grey:
@@ -47,7 +54,7 @@ class FakePretrained:
             edited = 255 - z_src
         if reference:
             edited = np.broadcast_to(z_ref.mean((2, 3), keepdims=True), z_src.shape)
-        return np.where(z_msk > 127, edited + self.added, z_src)
+        return np.where(z_msk > 127, edited + self.added, z_src), np.zeros(1)
 
     def with_lora(self, adapter, scale=1.0):
         if adapter == "missing.safetensors":

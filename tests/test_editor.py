@@ -8,7 +8,6 @@ from tests.clips import write as make
 from tests.fake import FakePretrained
 from v2v import EasyV2VEditor, InputError, Video, lora_context
 from v2v.config import debug
-from v2v.editor import windows
 
 GREY = np.float32([0.299, 0.587, 0.114])
 
@@ -31,13 +30,6 @@ def test_any_length_and_size(editor, T, H, W):
     assert out.frames.shape == frames.shape and out.fps == 12 and len(out.times) == T
     assert psnr(out.frames, grey(frames)) > 38
     assert {call["shape"] for call in editor.model.calls} == {(debug().batch, 5, 32, 32, 3)}
-
-
-def test_windows_cover_the_clip_and_share_frames():
-    for n in range(1, 60):
-        starts = windows(n, 9)
-        seen = {start + k for start in starts for k in range(9)}
-        assert seen >= set(range(n)) and starts[-1] == max(0, n - 9) and np.all(np.diff(starts) <= 7)
 
 
 def test_files_keep_sound_times_and_size(editor, tmp_path):
@@ -160,13 +152,6 @@ def test_unknown_words_are_told(editor):
         editor.edit_video(picture(), "frobnicate gizmos")
 
 
-def test_grey_masks_are_cut_at_half(editor):
-    mask = np.tile(np.linspace(0, 255, 64).astype(np.uint8), (48, 1))
-    with pytest.warns(UserWarning, match="neither black nor white"):
-        out = editor.edit_video(picture(), "make it negative", mask=mask).frames
-    np.testing.assert_array_equal(out[:, mask < 128], picture()[:, mask < 128])
-
-
 @pytest.mark.parametrize(
     "message,arguments",
     [
@@ -176,7 +161,15 @@ def test_grey_masks_are_cut_at_half(editor):
         ("size 64x48", {"mask": np.ones((48, 63), bool)}),
         ("1 frame or the clip's 8", {"mask": np.ones((7, 48, 64), bool)}),
         ("black everywhere", {"mask": np.zeros((48, 64), bool)}),
-        ("mask expected as", {"mask": np.ones(5)}),
+        ("expected as", {"mask": np.ones(5)}),
+        ("within the frame, 64x48", {"mask": "40,10,30,10"}),
+        ("within the frame", {"mask": "4,10,0,10"}),
+        ("soft", {"mask": "0,0,9,9", "soft": -1}),
+        ("strength", {"strength": 0}),
+        ("strength", {"strength": 1.5}),
+        ("seed", {"seed": -1}),
+        ("up to 5 frames, got 9", {"window": 9}),
+        ("4n \\+ 1 frames, got 3; 1 would do", {"window": 3}),
         ("start before end", {"start": 0.2, "end": 0.1}),
         ("within the clip", {"end": 9.0}),
         ("within the clip", {"start": -1.0}),
@@ -184,6 +177,7 @@ def test_grey_masks_are_cut_at_half(editor):
         ("black in every frame", {"mask": np.eye(8)[0][:, None, None] * np.ones((48, 64)), "start": 0.1}),
         ("no such file", {"mask": "none.png"}),
         ("no such file", {"reference": "none.png"}),
+        ("no such file", {"reference": "none.mp4@2"}),
         ("no such file", {"video": "none.mp4"}),
         ("expected uint8", {"video": np.zeros((3, 4, 4))}),
         ("fps", {"fps": 0}),

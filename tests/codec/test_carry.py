@@ -6,7 +6,7 @@ import pytest
 
 from tests.clips import psnr
 from v2v.codec import colour
-from v2v.codec.carry import Carry, plain
+from v2v.codec.carry import Carry, plain, sample
 
 GREY = np.tile(np.float32([0.299, 0.587, 0.114]), (3, 1))
 PHOTOMETRIC = {
@@ -45,7 +45,7 @@ def shrink(frames, size=64):
 
 def carried(frames, source, edit, where=None):
     carry = Carry.fit(source, edit, where)
-    return np.stack([carry(t, frame) for t, frame in enumerate(frames)])
+    return np.stack([carry(*three) for three in zip(frames, source, edit, strict=True)])
 
 
 @pytest.mark.parametrize("name", PHOTOMETRIC)
@@ -138,3 +138,13 @@ def test_the_map_of_a_local_edit_is_the_identity():
     y = x.copy()
     y[::4] = 0
     assert colour.fit(x, y) is colour.IDENTITY
+
+
+@pytest.mark.parametrize("count", [1, 2, 50, 20_000])
+def test_some_frames_of_long_clips_are_fitted(count):
+    """All of a short clip, and of any clip no more pixels than a bound, from its first frame to its last."""
+    rows = sample(count, 64, 64)
+    assert (
+        len(rows) == min(count, 244) and rows[0] == 0 and rows[-1] == count - 1 and np.all(np.diff(rows) > 0)
+    )
+    assert len(sample(count, 704, 1280)) == min(count, 2)

@@ -26,6 +26,8 @@ NOISE_GATE = 2.0  # energy of d, in units of the noise's, at which it starts to 
 DETAIL_KEPT = 0.3  # an edit that keeps less of the finest detail (blur, a new background) starts from nothing instead of f
 DETAIL_ENERGY = 1.0  # squared levels of finest detail (R, G and B together) from which a window's say counts
 DETAIL_SHARE = 0.3  # of the pixels; with fewer in such windows nothing can be said
+BAND = 32  # rows carried at a time
+FIT_PIXELS = 1_000_000  # small pixels that are fitted, at most; more of a clip tell nothing new
 NOISE_CAP = (
     10.0  # levels: where most of the clip changes beyond any colour map, the median is no longer noise
 )
@@ -33,21 +35,19 @@ NOISE_CAP = (
 
 @dataclass(frozen=True)
 class Carry:
-    """How one clip's edit is carried: `Carry.fit(small source, small edit)`, then `carry(t, large frame)`.
+    """How one clip's edit is carried: `Carry.fit(small source, small edit)`, then `carry(large frame, its small source and edit)`.
 
     Attributes:
       colours: the clip's colour map f.
-      source: float32 [T, h, w, 3], the small source.
-      rest: float32 [T, h, w, 3], d = e - f(s), noise removed.
+      noise: levels, the scale of d where the edit is photometric.
     """
 
     colours: colour.ColourMap
-    source: np.ndarray
-    rest: np.ndarray
+    noise: float
 
     @classmethod
     def fit(cls, source: np.ndarray, edit: np.ndarray, where: np.ndarray | None = None) -> "Carry":
-        """Learns how the small source becomes the small edit.
+        """Learns how the small source becomes the small edit, from all of a clip's frames or some spread over it (`sample`).
 
         Args:
           source: float32 [T, h, w, 3] in levels 0..255, as decoded by the VAE.
@@ -59,16 +59,30 @@ class Carry:
         mapped = np.stack([colours(_levels(frame)) for frame in source])
         if _detail_gain(mapped, edit, where) < DETAIL_KEPT:
             colours, mapped = colour.NOTHING, np.zeros_like(mapped)
-        rest = edit - mapped
-        noise = min(NOISE_CAP, float(np.median(np.abs(rest[where]))) / 0.6745)
-        return cls(colours, source, np.stack([_denoise(frame, noise) for frame in rest]))
+        return cls(colours, min(NOISE_CAP, float(np.median(np.abs((edit - mapped)[where]))) / 0.6745))
 
-    def __call__(self, t: int, frame: np.ndarray) -> np.ndarray:
-        """The edited large frame t: uint8 [H, W, 3] -> uint8 [H, W, 3]."""
-        out = self.colours(frame)
-        if self.rest[t].any():
-            _add_local(out, frame, self.source[t], self.rest[t])
-        return _levels(out)
+    def __call__(self, frame: np.ndarray, source: np.ndarray, edit: np.ndarray) -> np.ndarray:
+        """One edited large frame: uint8 [H, W, 3], and the small source and edit float32 [h, w, 3] -> uint8 [H, W, 3].
+
+        Works a band of rows at a time, so that what is in hand stays in the processor's cache and memory is that of one frame.
+        """
+        rest = _denoise(edit - self.colours(_levels(source)), self.noise)
+        local = _Local(source, rest, frame.shape[:2]) if rest.any() else None
+        out = np.empty_like(frame)
+        for top in range(0, len(frame), BAND):
+            band = frame[top : top + BAND]
+            made = self.colours(band)
+            if local:
+                local.add(made, band, top)
+            out[top : top + BAND] = _levels(made)
+        return out
+
+
+def sample(count: int, height: int, width: int) -> np.ndarray:
+    """Numbers of the frames, evenly spread over `count` of this small size, that suffice to fit."""
+    return np.unique(
+        np.linspace(0, count - 1, min(count, max(2, FIT_PIXELS // (height * width)))).astype(int)
+    )
 
 
 def plain(edit: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -99,16 +113,45 @@ def _detail_gain(mapped: np.ndarray, edit: np.ndarray, where: np.ndarray) -> flo
     return float(np.median(common[rich] / energy[rich])) if rich.sum() > DETAIL_SHARE * where.sum() else 1.0
 
 
-def _add_local(out: np.ndarray, frame: np.ndarray, source: np.ndarray, rest: np.ndarray) -> None:
-    """Adds A I + b + r to `out` [H, W, 3] in place."""
-    size = frame.shape[1::-1]
-    matrix = _local_matrix(source, rest)
-    level = rest - np.einsum("hwij,hwj->hwi", matrix, source)  # b + r: what the matrix alone leaves
-    out += cv2.resize(level, size, interpolation=cv2.INTER_CUBIC)
-    colour_of = frame.astype(np.float32)
-    for channel in range(3):
-        row = cv2.resize(np.ascontiguousarray(matrix[:, :, channel]), size, interpolation=cv2.INTER_LINEAR)
-        out[..., channel] += cv2.transform(cv2.multiply(row, colour_of, dst=row), np.ones((1, 3), np.float32))
+class _Local:
+    """A I + b + r of one frame, at any rows of its large size."""
+
+    def __init__(self, source: np.ndarray, rest: np.ndarray, size: tuple[int, int]):
+        matrix = _local_matrix(source, rest)
+        level = rest - np.einsum("hwij,hwj->hwi", matrix, source)  # b + r: what the matrix alone leaves
+        (H, W), h = size, len(rest)
+        self.level = cv2.resize(
+            level, (W, h), interpolation=cv2.INTER_CUBIC
+        )  # [h, W, 3]: wide first, high by bands
+        self.matrix = [
+            cv2.resize(np.ascontiguousarray(matrix[:, :, k]), (W, h), interpolation=cv2.INTER_LINEAR)
+            for k in range(3)
+        ]
+        self.used = rest.any((1, 2)) | (np.abs(matrix).max((1, 2, 3)) > 0)
+        eye = np.eye(h, dtype=np.float32)
+        self.smooth = cv2.resize(
+            eye, (h, H), interpolation=cv2.INTER_CUBIC
+        )  # [H, h]: each large row as a sum of small ones
+        self.linear = cv2.resize(eye, (h, H), interpolation=cv2.INTER_LINEAR)
+
+    def add(self, out: np.ndarray, frame: np.ndarray, top: int) -> None:
+        """Adds to `out` float32 [k, W, 3], the rows of `frame` from `top` on, in place."""
+        rows = slice(top, top + len(frame))
+        near = np.flatnonzero(self.smooth[rows].any(0) | self.linear[rows].any(0))
+        near = slice(near[0], near[-1] + 1)
+        if not self.used[near].any():
+            return
+
+        def high(weights: np.ndarray, wide: np.ndarray) -> np.ndarray:
+            return (weights[rows, near] @ wide[near].reshape(near.stop - near.start, -1)).reshape(out.shape)
+
+        out += high(self.smooth, self.level)
+        colour_of = frame.astype(np.float32)
+        for channel in range(3):
+            row = high(self.linear, self.matrix[channel])
+            out[..., channel] += cv2.transform(
+                cv2.multiply(row, colour_of, dst=row), np.ones((1, 3), np.float32)
+            )
 
 
 def _local_matrix(source: np.ndarray, rest: np.ndarray) -> np.ndarray:

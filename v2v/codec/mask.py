@@ -1,58 +1,154 @@
 """Where and when to edit: masks and time ranges, read and checked; and what is left alone, put back exactly.
 
-Polarity: white = edit here, now. A mask is a picture (the same for every frame) or a video (one for each), of the clip's own size.
-`composite` is the last step before a clip is written: outside the mask the source's bytes are kept as they are, and inside, the
-edit fades in over a few pixels so that no seam shows.
+Polarity: white = edit here, now (`invert` turns the other kind round, and says so). A mask is
+
+- a picture (the same for every frame) or a video (one for each), of the clip's own size, as a file or an array;
+- a box "x,y,w,h" in pixels of the upright frame, x and y those of its upper left corner.
+
+Grey is a soft edge: it counts in proportion between `GREY`'s ends, beyond which compression alone may put black and white.
+`composite` is the last step before a clip is written: where the mask is black the source's bytes are kept as they are, and inside
+its rim the edit fades in over a few pixels (`soft`) so that no seam shows.
 """
 
+import itertools
+import re
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from v2v.codec import video
+from v2v.codec import decoder
+from v2v.codec.store import Store
 from v2v.codec.video import Video
 from v2v.errors import InputError
 
-GREY = (32, 224)  # a value between these is neither black nor white
-GREY_SHARE = 0.02  # of the pixels; more of them is worth a word (compression alone leaves some along edges)
+GREY = (32, 224)  # up to the first a value is black, from the second on white
 FADE = 1 / 240  # width of the fade, as a share of the frame's shorter side
+SEEN = 0.25  # of a small pixel's area must be chosen for the model to see it chosen
+SUSPECT = 0.6  # of the frame; a mask that covers more, corners included, may be the wrong way round
+BOX = re.compile(r"\s*(-?\d+)\s*,\s*(-?\d+)\s*,\s*(-?\d+)\s*,\s*(-?\d+)\s*")
 
 
-def load(mask: str | Path | np.ndarray | Video, clip: Video) -> np.ndarray:
-    """A mask as bool [T, H, W], the clip's own shape; True = edit.
+class Mask:
+    """A mask on one clip. `survey` it first; then each walk gives every frame's alpha, uint8 [H, W], 0 = the source as it is.
 
-    Args:
-      mask: picture or video file, or an array [H, W] or [T, H, W] (or with a last axis of colours): bool, 0..255 or floats 0..1.
-      clip: the clip it belongs to.
-
-    Raises:
-      InputError: another size or length than the clip's, or a mask that selects nothing.
+    Attributes:
+      area: share of the frame that is edited, a mean over the edited frames.
+      full: white everywhere, so that it is as good as none.
+      small: bool [height, width] for each frame as the model sees it; one for all if the mask is a picture.
     """
-    name = f"{mask}" if isinstance(mask, str | Path) else "mask"
-    grey = _grey(mask, name)
-    T, H, W = clip.frames.shape[:3]
-    if grey.shape[1:] != (H, W):
-        raise InputError(
-            f"{name}: mask expected to have the clip's size {W}x{H}, got {grey.shape[2]}x{grey.shape[1]}; scale it to the clip"
-        )
-    if len(grey) not in (1, T):
-        raise InputError(
-            f"{name}: mask expected to have 1 frame or the clip's {T}, got {len(grey)}; cut it to the clip's length"
-        )
-    between = np.mean((grey > GREY[0]) & (grey < GREY[1]))
-    if between > GREY_SHARE:
-        warnings.warn(
-            f"{name}: {between:.0%} of the mask is neither black nor white; from 128 on it counts as white",
-            stacklevel=3,
-        )
-    chosen = grey >= 128
-    if not chosen.any():
-        raise InputError(
-            f"{name}: mask is black everywhere, so nothing would be edited; paint what to edit white"
-        )
-    return np.broadcast_to(chosen, (T, H, W))
+
+    def __init__(
+        self,
+        mask: "str | Path | np.ndarray | Video",
+        clip: Video,
+        invert: bool = False,
+        soft: float | None = None,
+    ):
+        """Args: mask: file, box, or array [H, W] or [T, H, W] (or with a last axis of colours): bool, 0..255 or floats 0..1;
+        invert: black marks the place; soft: width of the fade in pixels, None for one that fits the frame.
+
+        Raises:
+          InputError: no mask, a box outside the frame, a fade of less than no pixels.
+        """
+        self.T, self.H, self.W = clip.frames.shape[:3]
+        self.name = f"mask {mask}" if isinstance(mask, str | Path) else "mask"
+        values = np.clip((np.arange(256) - GREY[0]) * 255 / (GREY[1] - GREY[0]), 0, 255)
+        self._box = BOX.fullmatch(mask) if isinstance(mask, str) else None
+        invert = invert and not self._box  # a box is always the place
+        self._share = np.rint(values[::-1] if invert else values).astype(np.uint8)
+        self._frames = self._open(mask)
+        if soft is not None and not 0 <= soft <= max(self.H, self.W):
+            raise InputError(f"soft: expected a width of 0 to {max(self.H, self.W)} pixels, got {soft:g}")
+        self._fade = round(FADE * min(self.H, self.W)) if soft is None else round(soft)
+        self.area, self.full, self.small = 0.0, False, Store()
+        if invert:
+            warnings.warn(f"{self.name}: black marks the place, as asked; turned round", stacklevel=5)
+
+    def survey(self, height: int, width: int, first: int, last: int) -> None:
+        """One walk before any computing: checks size, length and content, measures, and keeps the model's view.
+
+        Args: first, last: the frames that are edited.
+
+        Raises:
+          InputError: another size or length than the clip's, or a mask that selects nothing then.
+        """
+        areas, least, corners = [], 255, True
+        for share in self._shares():
+            if share.shape != (self.H, self.W):
+                raise InputError(
+                    f"{self.name}: expected to have the clip's size {self.W}x{self.H}, got {share.shape[1]}x{share.shape[0]}; "
+                    "scale it to the clip"
+                )
+            areas.append(np.count_nonzero(share) / share.size)
+            least, corners = (
+                min(least, int(share.min())),
+                corners and bool(share[:: self.H - 1 or 1, :: self.W - 1 or 1].all()),
+            )
+            small = cv2.resize(share, (width, height), interpolation=cv2.INTER_AREA)
+            self.small.append(
+                small > min(255 * SEEN, max(0, int(small.max()) - 1))
+            )  # what is tiny is seen where it is most
+        if len(areas) not in (1, self.T):
+            raise InputError(
+                f"{self.name}: expected to have 1 frame or the clip's {self.T}, got {len(areas)}; cut it to the clip's length"
+            )
+        if not any(areas):
+            raise InputError(
+                f"{self.name}: black everywhere, so nothing would be edited; paint what to edit white, or add --invert-mask"
+            )
+        edited = areas if len(areas) == 1 else areas[first:last]
+        if not any(edited):
+            raise InputError(
+                f"{self.name}: black in every frame between start and end, so nothing would be edited; move the range"
+            )
+        self.area, self.full = float(np.mean(edited)), least == 255
+        if self.full:
+            warnings.warn(f"{self.name}: white everywhere, which is the same as no mask", stacklevel=5)
+        elif self.area > SUSPECT and corners and not self._box:
+            warnings.warn(
+                f"{self.name}: white, which means edit here, on {self.area:.0%} of the picture, corners included; if black marks "
+                "the place, add --invert-mask",
+                stacklevel=5,
+            )
+
+    def seen(self, rows: np.ndarray) -> np.ndarray:
+        """bool [*rows.shape, height, width]: the model's view of frames `rows`."""
+        return self.small[np.minimum(rows, len(self.small) - 1)]
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        shares = self._shares()
+        if len(self.small) == 1:
+            return itertools.repeat(faded(next(shares), self._fade), self.T)
+        return (faded(share, self._fade) for share in shares)
+
+    def _shares(self) -> Iterator[np.ndarray]:
+        """uint8 [H, W] of each frame: how much of the edit is wanted, soft edges included."""
+        return (cv2.LUT(frame, self._share) for frame in self._frames())
+
+    def _open(self, mask):
+        """A function that walks the frames, uint8 [H, W]."""
+        if self._box:
+            picture = self._painted(*map(int, self._box.groups()))
+            return lambda: iter((picture,))
+        if isinstance(mask, str | Path):
+            return lambda: map(_grey, decoder.walk(Path(mask), decoder.Facts(), sounds=False))
+        if isinstance(mask, Video):
+            return lambda: map(_grey, mask.frames)
+        array = _levels(mask, self.name)
+        return lambda: iter(array)
+
+    def _painted(self, x: int, y: int, w: int, h: int) -> np.ndarray:
+        if w < 1 or h < 1 or x < 0 or y < 0 or x + w > self.W or y + h > self.H:
+            raise InputError(
+                f"{self.name}: box x,y,w,h expected within the frame, {self.W}x{self.H} pixels; it spans {x} to {x + w} and "
+                f"{y} to {y + h}"
+            )
+        picture = np.zeros((self.H, self.W), np.uint8)
+        picture[y : y + h, x : x + w] = 255
+        return picture
 
 
 def span(clip: Video, start: float | None, end: float | None) -> tuple[int, int]:
@@ -75,36 +171,39 @@ def span(clip: Video, start: float | None, end: float | None) -> tuple[int, int]
     return int(first), int(last)
 
 
-def small(mask: np.ndarray, height: int, width: int) -> np.ndarray:
-    """bool [T, H, W] -> bool [T, height, width] as the model sees it: True where a quarter of the area is."""
-    return np.stack(
-        [cv2.resize(m.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA) > 0.25 for m in mask]
-    )
+def faded(share: np.ndarray, width: int) -> np.ndarray:
+    """Alpha uint8 [H, W]: `share`, fading in over `width` pixels from the rim inwards; 0 only where `share` is."""
+    if width < 1:
+        return share
+    depth = cv2.distanceTransform((share > 0).astype(np.uint8), cv2.DIST_L2, 3)
+    ramp = cv2.add(depth * (255 / (width + 1)), 0.0, dtype=cv2.CV_8U)
+    return np.minimum(share, ramp)
 
 
-def composite(source: np.ndarray, edit: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """One frame uint8 [H, W, 3]: the edit where mask [H, W] is True, fading in from its rim inwards, else the source's bytes."""
-    width = round(FADE * min(mask.shape))
-    depth = cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, 3) if width else mask.astype(np.float32)
-    alpha = np.minimum(depth / (width + 1), 1)[..., None] if width else depth[..., None]
-    blend = np.rint(source + alpha * (edit.astype(np.float32) - source)).astype(np.uint8)
-    return np.where(mask[..., None], blend, source)
+def composite(source: np.ndarray, edit: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """One frame uint8 [H, W, 3]: the source's bytes where alpha uint8 [H, W] is 0, the edit's where it is 255, else a mixture."""
+    out = cv2.copyTo(edit, cv2.inRange(alpha, 255, 255), source.copy())
+    rows, columns = np.nonzero(cv2.inRange(alpha, 1, 254))
+    if len(rows):
+        a, s, e = alpha[rows, columns, None] / np.float32(255), source[rows, columns], edit[rows, columns]
+        out[rows, columns] = np.rint(s + a * (e.astype(np.float32) - s)).astype(np.uint8)
+    return out
 
 
-def _grey(mask: str | Path | np.ndarray | Video, name: str) -> np.ndarray:
+def _grey(frame: np.ndarray) -> np.ndarray:
+    return cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
+
+
+def _levels(mask: np.ndarray, name: str) -> np.ndarray:
     """uint8 [T, H, W], T = 1 for a picture."""
-    if isinstance(mask, str | Path):
-        mask = video.read(mask)
-    if isinstance(mask, Video):
-        return np.stack([cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in mask.frames])
     array = np.asarray(mask)
     if array.ndim in (3, 4) and array.shape[-1] in (1, 3):
         array = array.max(-1)
     if array.ndim == 2:
         array = array[None]
-    if array.ndim != 3 or array.dtype.kind not in "biuf":
+    if array.ndim != 3 or array.dtype.kind not in "biuf" or 0 in array.shape:
         raise InputError(
-            f"{name}: mask expected as [H, W] or [T, H, W] numbers, got {array.dtype} {list(np.shape(mask))}"
+            f"{name}: expected as [H, W] or [T, H, W] numbers, got {array.dtype} {list(np.shape(mask))}"
         )
     unit = array.dtype.kind in "bf" or array.max(initial=0) <= 1
     return np.clip(array * (255.0 if unit else 1.0), 0, 255).astype(np.uint8)

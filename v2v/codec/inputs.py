@@ -1,0 +1,63 @@
+"""What people hand in -> clips and pictures: paths, arrays, `Video`s. First step of `editor.py`."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from v2v.codec import decoder
+from v2v.codec import video as files
+from v2v.codec.video import Video
+from v2v.errors import InputError
+
+MOMENT = re.compile(r"(.+)@(\d+(?:\.\d+)?)s?")  # FILE@SECONDS
+
+
+def clip(video: str | Path | np.ndarray | Video, fps: float, see: Callable[[np.ndarray], None]) -> Video:
+    """A file, an array or a `Video` as a `Video` whose frames can be walked again; every frame is shown to `see` once."""
+    if isinstance(video, str | Path):
+        return files.survey(video, see)
+    found = video if isinstance(video, Video) else Video.from_array(video, fps)
+    for frame in found.frames:
+        see(frame)
+    return found
+
+
+def picture(reference: str | Path | np.ndarray) -> np.ndarray:
+    """One picture, uint8 [H, W, 3]: an array, a file of one frame, or "clip.mp4@2.5", the frame shown at that second.
+
+    Raises:
+      InputError: a clip without a moment, a moment beyond its end, or what `video.read` raises.
+    """
+    if not isinstance(reference, str | Path):
+        return _only(Video.from_array(reference), "reference")
+    moment = None if Path(reference).exists() else MOMENT.fullmatch(str(reference))
+    if moment is None:
+        return _only(files.read(reference), f"reference {reference}")
+    path, second, found, facts = Path(moment[1]), float(moment[2]), None, decoder.Facts()
+    for frame in decoder.walk(path, facts, sounds=False):
+        if found is not None and facts.times[-1] > second:
+            return found
+        found = frame
+    ends = facts.times[-1] + (facts.tail or 1 / facts.fps)
+    if second > ends:
+        raise InputError(f"reference {reference}: expected a second within the clip, 0 to {ends:.2f}")
+    return found
+
+
+def shrink(frame: np.ndarray, height: int, width: int) -> np.ndarray:
+    """A frame at the model's size: areas averaged where it gets smaller."""
+    if frame.shape[:2] == (height, width):
+        return frame
+    smaller = frame.shape[0] >= height and frame.shape[1] >= width
+    return cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR)
+
+
+def _only(clip: Video, name: str) -> np.ndarray:
+    if len(clip.frames) != 1:
+        raise InputError(
+            f"{name}: expected one picture, got {len(clip.frames)} frames; name a moment, such as clip.mp4@2.5, or save it as PNG"
+        )
+    return clip.frames[0]
