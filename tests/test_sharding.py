@@ -45,8 +45,8 @@ def test_table_of_the_debug_model():
     assert found[f"{blocks}/q/kernel"] == str(P(None, "fsdp", "tensor"))
     assert found[f"{blocks}/o/kernel"] == str(P(None, "tensor", "fsdp"))
     assert found["lora/blocks/self_attn/q/a"] == str(P(None, "fsdp", None))
-    assert found["lora/blocks/self_attn/q/b"] == str(P(None, None, "tensor"))
-    assert found["lora/blocks/ffn/down/a"] == str(P(None, "tensor", None))
+    assert found["lora/blocks/self_attn/q/b"] == str(P(None, "fsdp", "tensor"))
+    assert found["lora/blocks/ffn/down/a"] == str(P(None, "tensor", "fsdp"))
     assert found["lora/blocks/ffn/down/b"] == str(P(None, None, "fsdp"))
     assert found["dit/head/linear/kernel"] == str(P("fsdp", None))
 
@@ -62,7 +62,7 @@ def test_optimiser_state_lies_where_its_parameters_lie(kind):
     placed = jax.tree_util.tree_leaves_with_path(sharding.shardings(shapes, mesh(fsdp=2, tensor=2)))
     by_path = {sharding.path_of(path): leaf.spec for path, leaf in placed}
     moments = [spec for path, spec in by_path.items() if path.endswith("lora/blocks/ffn/up/b")]
-    assert len(moments) >= 3 and set(moments) == {P(None, None, "tensor")}
+    assert len(moments) >= 3 and set(moments) == {P(None, "fsdp", "tensor")}
     assert by_path["step"] == P()
 
 
@@ -91,7 +91,7 @@ def test_a_rule_of_another_rank_is_refused():
 def test_activations_are_laid_out_by_their_dims_and_only_on_a_mesh():
     x = np.zeros((4, 8, 6), np.float32)
     assert sharding.constrain(x, "b l d") is x
-    with jax.set_mesh(mesh(data=2, seq=2)):
+    with jax.set_mesh(mesh(data=2, fsdp=2, seq=2)):
         out = jax.jit(lambda x: sharding.constrain(x, "b l d"))(x)
         assert out.sharding.spec == P(("data", "fsdp"), "seq")
         odd = jax.jit(lambda x: sharding.constrain(x, "b l d"))(x[:1])

@@ -2,9 +2,10 @@
 
 Mesh axes are ("data", "fsdp", "seq", "tensor"); each may be 1. A parameter's path says its dims, a dim says its mesh axis:
     blocks/ffn/up/kernel [L, d, f]  --PARAM_DIMS-->  "L d f"  --WEIGHT_AXES-->  (None, "fsdp", "tensor")
-LoRA has no rules of its own: of a kernel "d h", a is "d r" and b is "r h". Optimiser moments and averages carry the path of their
-parameter at the end of their own, so the same rules hold for them. Strict: a leaf no rule knows, a mesh axis used twice and a
-size that doesn't divide are errors, all raised at once. Activations are laid out by `constrain(x, "b l d")`.
+LoRA has no rules of its own: of a kernel "d h", a is "d r" and b is "r h"; where d is missing, r takes its mesh axis if it
+divides. Optimiser moments and averages carry the path of their parameter at the end of their own, so the same rules hold for them.
+Strict: a leaf no rule knows, a mesh axis used twice and a size that doesn't divide are errors, all raised at once. Activations
+are laid out by `constrain(x, "b l d")`.
 """
 
 import math
@@ -198,6 +199,10 @@ def _spec(path: str, shape: tuple[int, ...], mesh: Any, rules, wrong: list[str])
         wrong.append(f"{what} has {len(shape)} axes, {rule} has {len(dims)}")
         return PartitionSpec()
     axes = [WEIGHT_AXES.get(dim) for dim in dims]
+    if "r" in dims and "fsdp" not in axes and shape[dims.index("r")] % mesh.shape["fsdp"] == 0:
+        axes[dims.index("r")] = (
+            "fsdp"  # else half of LoRA, its moments and its average would lie whole on every chip
+        )
     used = [axis for axis in axes if axis]
     if len(used) != len(set(used)):
         wrong.append(f"{what} {rule} uses a mesh axis twice: {axes}")
