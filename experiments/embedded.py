@@ -19,7 +19,7 @@ from pathlib import Path
 
 from v2v.config import OptimConfig
 from v2v.train.experiment import Experiment, Stage
-from v2v.train.run import fit_stage
+from v2v.train.run import fit_stage, on_host
 
 CLIP_SEEDS = 1_000_000_000  # clips for the VAE; pairs count from 0, scoring from 3e9
 PART, PART_SEEDS = 7000, 100_000  # pairs of one TFDS set, and seeds set aside for it
@@ -89,7 +89,7 @@ def train_vae(cfg: Experiment, folder: Path):
         params = jax.jit(module.init)(jax.random.key(cfg.seed), video)["params"]
         clips = _clips(cfg)
         state = fit_stage(cfg, cfg.vae, folder, {"vae": params}, clips, training.objective(module))
-        params = jax.device_get(state.result["vae"])
+        params = on_host(state.result["vae"])
         plain = VAE(dataclasses.replace(m.vae, mean=(), std=()))
         encode = jax.jit(
             lambda x: plain.apply({"params": params}, x.astype(np.float32) / 127.5 - 1, method="encode")
@@ -146,7 +146,7 @@ def train_base(cfg: Experiment, shards: list[str], folder: Path) -> dict:
         data = loader.base_batches(shards, cfg.base.batch, transform, cfg.seed)
         trained = step.init_base(jax.random.key(cfg.seed), cfg.model)
         state = fit_stage(cfg, cfg.base, folder, trained, data, step.text_to_video(cfg.model))
-        files.save_tree(done, jax.device_get(state.result))
+        files.save_tree(done, on_host(state.result))
     return files.load_tree(done)
 
 
@@ -162,7 +162,7 @@ def train_edit(cfg: Experiment, base: dict, shards: list[str], time_masks, folde
     trained = step.init_adapter(jax.random.key(cfg.seed + 1), cfg.model, base["dit"])
     objective = step.edit(cfg.model, cfg.region)
     state = fit_stage(cfg, cfg.edit, folder, trained, data, objective, base, work=True)
-    adapter = jax.device_get(state.result)
+    adapter = on_host(state.result)
     files.save_tree(folder / "lora.safetensors", adapter, {"steps": str(int(state.step))})
     return adapter
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from v2v import sharding
+from v2v.codec.text import TextEncoder
 from v2v.config import FlowConfig, OptimConfig, debug
 from v2v.errors import InputError
 from v2v.flow.path import tau_weight
@@ -37,15 +38,18 @@ def base():
 
 
 def batch(b=8):
+    """Text comes embedded, which spares every compilation the text encoder."""
     t, y, x, c = CFG.vae.latent_shape(CFG.frames, CFG.height, CFG.width)
     rng = np.random.default_rng(0)
     z = {
         name: rng.standard_normal((b, t, y, x, c)).astype(np.float16) for name in ("source", "target", "mask")
     }
+    text = rng.standard_normal((b, CFG.text.text_len, CFG.text.width)).astype(np.float32)
     return z | {
-        "reference": z["source"][:, :1], "area": rng.random((b, t, y, x)).astype(np.float16),
-        "ids": rng.integers(3, 20, (b, CFG.text.text_len), dtype=np.int32), "lengths": np.full(b, 5, np.int32),
-    }  # fmt: skip
+        "reference": z["source"][:, :1],
+        "area": rng.random((b, t, y, x)).astype(np.float16),
+        "text": text,
+    }
 
 
 def adapter(base, cfg=CFG):
@@ -88,7 +92,7 @@ def plain(base):
 
 @pytest.mark.parametrize(
     "sizes",
-    [{"data": 8}, {"data": 2, "fsdp": 4}, {"fsdp": 2, "seq": 2, "tensor": 2}],
+    [{"data": 2, "fsdp": 4}, {"fsdp": 2, "seq": 2, "tensor": 2}],
     ids=str,
 )
 def test_sharded_equals_unsharded(base, plain, sizes):
@@ -103,9 +107,8 @@ def test_sharded_equals_unsharded(base, plain, sizes):
     )  # where the table wants it, after the step too
 
 
-@pytest.mark.parametrize("micro", [2, 8])
-def test_accumulated_gradients_are_those_of_the_whole_batch(base, plain, micro):
-    state, metrics = run(base, micro=micro, optimizer=optim.clip_by_group(1.0))
+def test_accumulated_gradients_are_those_of_the_whole_batch(base, plain):
+    state, metrics = run(base, micro=4, optimizer=optim.clip_by_group(1.0))
     close(state.trained, plain[0].trained, 2e-5)
     for name in ("loss", "inside", "outside", "loss_tau_0.50"):
         close(metrics[name], plain[1][name], 1e-4)
@@ -116,57 +119,46 @@ def test_a_batch_that_doesnt_divide_into_micro_batches_is_refused(base):
         run(base, micro=3)
 
 
-@pytest.mark.parametrize("policy", ["dots", "outputs", "full"])
+@pytest.mark.parametrize("policy", ["outputs", "full"])
 def test_remat_changes_no_gradient(base, plain, policy):
     state, _ = run(base, variant(dit={"remat": policy}), optimizer=optim.clip_by_group(1.0))
     close(state.trained, plain[0].trained, 2e-5)
 
 
-@pytest.mark.parametrize(
-    "condition",
-    [
-        {"layout": "add"},
-        {"layout": "channel"},
-        {"attention": "one_way"},
-        {"rope": "contiguous"},
-        {"time": "same"},
-    ],
-    ids=str,
-)
+@pytest.mark.parametrize("condition", [{"layout": "add"}, {"attention": "one_way"}], ids=str)
 def test_each_conditioning_trains_and_is_a_model_of_its_own(base, plain, condition):
-    state, metrics = run(base, variant(condition=condition), optimizer=optim.clip_by_group(1.0))
+    state, metrics = run(base, variant(condition=condition), steps=1, optimizer=optim.clip_by_group(1.0))
     assert np.isfinite(metrics["loss"]) and abs(float(metrics["loss"] - plain[1]["loss"])) > 1e-6
     assert all(np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(jax.device_get(state.trained)))
 
 
 def test_full_fine_tuning_moves_every_weight_of_the_dit(base):
     trained = {"dit": jax.tree.map(jnp.array, base["dit"]), "embed": adapter(base)["embed"]}
-    state, metrics = run(base, trained=trained)
+    state, metrics = run(base, trained=trained, steps=1)
     moved = jax.tree.map(lambda a, b: float(jnp.abs(a - b).max()), state.trained["dit"], base["dit"])
     still = [sharding.path_of(p) for p, d in jax.tree_util.tree_leaves_with_path(moved) if d == 0]
-    # softmax doesn't see a key's bias before the norm? It does: k is normed. Only padding-free rows move everything.
     assert still == [] and "grad_norm_dit" in metrics
 
 
-def test_no_average_is_kept_when_none_is_asked_for(base):
-    state, _ = run(base, ema=0.0)
-    assert state.ema is None
-    assert state.result is state.trained
+def test_no_average_is_kept_when_none_is_asked_for():
+    state = TrainState.create({"a": {"kernel": jnp.ones((2, 2))}}, OPTIM, ema=False)
+    state = state.update({"a": {"kernel": jnp.ones((2, 2))}}, OPTIM, 0.0)
+    assert state.ema is None and state.result is state.trained
+    assert float(state.trained["a"]["kernel"][0, 0]) < 1
 
 
-def test_text_may_come_embedded(base):
-    from v2v.codec.text import TextEncoder
-
-    rows = batch()
-    objective = step.edit(CFG, 3.0)
-    trained = adapter(base)
-    text = TextEncoder(CFG.text).apply({"params": base["text"]}, rows["ids"], rows["lengths"])
-    evaluate = step.evaluate(objective)
-    online = evaluate(trained, rows, base)
-    without = {k: v for k, v in rows.items() if k not in ("ids", "lengths")}
-    ready = evaluate(trained, without | {"text": text}, {"dit": base["dit"]})
-    close(online, ready, 1e-5)
-    close(online, evaluate(trained, rows, base), 0)  # fixed tau and noise
+def test_text_may_come_embedded_or_as_tokens_and_evaluation_is_repeatable(base):
+    evaluate, rows, trained = step.evaluate(step.edit(CFG, 3.0)), batch(), adapter(base)
+    ids = np.random.default_rng(1).integers(3, 20, (8, CFG.text.text_len), dtype=np.int32)
+    lengths = np.full(8, 5, np.int32)
+    text = TextEncoder(CFG.text).apply({"params": base["text"]}, ids, lengths)
+    ready = evaluate(trained, rows | {"text": text}, base)
+    online = evaluate(
+        trained, {k: v for k, v in rows.items() if k != "text"} | {"ids": ids, "lengths": lengths}, base
+    )
+    close(online["loss"], ready["loss"], 1e-5)
+    assert abs(float(online["loss"] - evaluate(trained, rows, base)["loss"])) > 1e-6
+    close(ready, evaluate(trained, rows | {"text": text}, base), 0)
 
 
 def test_tau_weights_are_a_bell_of_mean_one_over_what_is_drawn():

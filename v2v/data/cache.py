@@ -1,8 +1,13 @@
 """pairs → latents on disk, once. data_synth → **cache** → loader.py
 
 Encoding online costs most of a step (the paper spends about two thirds of it there), and a frozen VAE gives the same latents
-every time. One record a pair, in array_record shards of `SHARD` pairs; a shard is written beside and renamed, so an interrupted
-run goes on where it stopped. `meta.json` names the VAE (a hash of its weights): latents of another VAE are refused.
+every time, a frozen text encoder the same embeddings. One record a pair, in array_record shards of `SHARD` pairs; a shard is
+written beside and renamed, so an interrupted run goes on where it stopped, and several processes share the work shard by shard.
+`meta.json` names the VAE (a hash of its weights): latents of another VAE are refused.
+
+A model may be told only *when* an edit happens, by a mask of whole frames. Short clips have few such masks: `time_masks.npy` holds
+all of them, [T+1, T+1, t, y, x, c]. Beyond `FEW` frames it holds the mask of the whole clip, [1, 1, t, y, x, c], and each record
+its own where it needs another.
 """
 
 import hashlib
@@ -19,6 +24,7 @@ from v2v.data.pairs import Pair
 from v2v.errors import InputError
 
 SHARD = 1024
+FEW = 16  # frames up to which the masks of all spans are kept in one table
 
 
 def write(
@@ -29,28 +35,36 @@ def write(
     vae_hash: str,
     batch: int = 32,
     progress: Callable[[int], None] = lambda n: None,
+    *,
+    embed: Callable[[list[str]], list[np.ndarray]] | None = None,
+    shard: int = SHARD,
+    part: tuple[int, int] = (0, 1),
 ) -> None:
     """Encode pairs 0..count-1 into `folder`.
 
     Args:
       read: index → Pair. encode: uint8 [b, T, H, W, 3] → latents [b, t, y, x, c].
       vae_hash: from `tree_hash`.
+      embed: sentences → embeddings [m, w] each, without padding; None leaves the text to the training step.
+      shard: pairs a shard.
+      part: (i, n): this process is the i-th of n that share the work over one folder.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    check_meta(folder, vae_hash, create=True)
-    if not (folder / "time_masks.npy").exists():
-        first = read(0)
-        np.save(folder / "time_masks.npy", _time_masks(first.source.shape, encode, batch))
-    for start in range(0, count, SHARD):
+    if part[0] == 0:
+        check_meta(folder, vae_hash, create=True)
+        if not (folder / "time_masks.npy").exists():
+            first = read(0)
+            np.save(folder / "time_masks.npy", _time_masks(first.source.shape, encode, batch))
+    for start in range(part[0] * shard, count, part[1] * shard):
         name = folder / f"latents-{start:07d}.array_record"
-        n = min(SHARD, count - start)
+        n = min(shard, count - start)
         if not name.exists():
             partial = name.with_suffix(".partial")
             writer = ArrayRecordWriter(str(partial), "group_size:1")
             for begin in range(start, start + n, batch):
                 pairs = [read(i) for i in range(begin, min(begin + batch, start + n))]
-                for record in _encode(pairs, encode, batch):
+                for record in _encode(pairs, encode, batch, embed):
                     writer.write(record)
             writer.close()
             partial.rename(name)
@@ -59,7 +73,9 @@ def write(
 
 def unpack(record: bytes) -> dict[str, np.ndarray]:
     """One record: float16 latents `source`, `target`, `mask` (empty when the edit covers the frame), `reference` (or empty),
-    `area` [t, y, x], `active` (start, end), and `text`, a JSON string of captions, instructions and the edit's name."""
+    `area` [t, y, x], `active` (start, end), and `text`, a JSON string of captions, instructions and the edit's name. Long clips
+    have `when` (or empty), the mask of their active frames; caches with text have `embeds` [sum of lengths, w] of the instructions
+    and, last, of the empty sentence, and `embed_lengths`."""
     with np.load(io.BytesIO(record), allow_pickle=False) as f:
         return {key: f[key] for key in f.files}
 
@@ -96,7 +112,7 @@ def tree_hash(params) -> str:
     return digest.hexdigest()[:12]
 
 
-def _encode(pairs: list[Pair], encode: Callable, batch: int) -> Iterable[bytes]:
+def _encode(pairs: list[Pair], encode: Callable, batch: int, embed: Callable | None) -> Iterable[bytes]:
     def run(clips: list[np.ndarray]) -> list[np.ndarray]:
         stack = np.stack(clips + [clips[-1]] * (batch - len(clips)))  # one shape, one compile
         return list(np.asarray(encode(stack), np.float16)[: len(clips)])
@@ -110,6 +126,8 @@ def _encode(pairs: list[Pair], encode: Callable, batch: int) -> Iterable[bytes]:
         if with_ref
         else {}
     )
+    parted = [i for i, p in enumerate(pairs) if len(p.source) > FEW and p.active != (0, len(p.source))]
+    when = dict(zip(parted, run([_span(pairs[i]) for i in parted]), strict=True)) if parted else {}
     for i, pair in enumerate(pairs):
         grid = source[i].shape[:3]
         empty = np.zeros((0,), np.float16)
@@ -117,10 +135,16 @@ def _encode(pairs: list[Pair], encode: Callable, batch: int) -> Iterable[bytes]:
             "source_caption": pair.source_caption, "target_caption": pair.target_caption,
             "instructions": pair.instructions, "edit": pair.edit, "seed": pair.seed,
         }  # fmt: skip
+        more = {"when": when.get(i, empty)} if len(pair.source) > FEW else {}
+        if embed is not None:
+            rows = embed([*pair.instructions, ""])
+            more["embeds"] = np.concatenate(rows).astype(np.float16)
+            more["embed_lengths"] = np.asarray([len(row) for row in rows], np.int32)
         buffer = io.BytesIO()
         np.savez(
             buffer, source=source[i], target=target[i], mask=masks.get(i, empty), reference=refs.get(i, empty),
             area=_area(pair.mask, grid), active=np.asarray(pair.active, np.int16), text=np.asarray(json.dumps(text)),
+            **more,
         )  # fmt: skip
         yield buffer.getvalue()
 
@@ -141,8 +165,11 @@ def _area(mask: np.ndarray, grid: tuple[int, int, int]) -> np.ndarray:
 
 
 def _time_masks(shape: tuple[int, ...], encode: Callable, batch: int) -> np.ndarray:
-    """Latents of every mask that covers whole frames from `start` to `end`, float16 [T+1, T+1, t, y, x, c]."""
+    """Latents of every mask that covers whole frames from `start` to `end`, float16 [T+1, T+1, t, y, x, c]; of long clips only
+    the mask of the whole clip, [1, 1, t, y, x, c]."""
     T, H, W, _ = shape
+    if T > FEW:
+        return np.asarray(encode(np.full((batch, T, H, W, 3), 255, np.uint8))[:1], np.float16)[None]
     spans = [(s, e) for s in range(T) for e in range(s + 1, T + 1)]
     clips = np.zeros((len(spans), T, H, W, 3), np.uint8)
     for i, (s, e) in enumerate(spans):
@@ -154,6 +181,13 @@ def _time_masks(shape: tuple[int, ...], encode: Callable, batch: int) -> np.ndar
     for (s, e), latents in zip(spans, z, strict=False):
         table[s, e] = latents
     return table
+
+
+def _span(pair: Pair) -> np.ndarray:
+    """White frames while the edit is on, uint8 [T, H, W, 3]."""
+    clip = np.zeros_like(pair.source)
+    clip[slice(*pair.active)] = 255
+    return clip
 
 
 def _rgb(mask: np.ndarray) -> np.ndarray:

@@ -62,10 +62,10 @@ class ToClip(grain.transforms.RandomMap):
 
 @dataclass(frozen=True)
 class ToEdit(grain.transforms.RandomMap):
-    """Record → {"source", "target", "mask", "area", "ids", "lengths"} and "reference" when asked for."""
+    """Record → {"record", "source", "target", "mask", "area"}, "text" or "ids" and "lengths", and "reference" when asked for."""
 
     tokenizer: Tokenizer
-    time_masks: np.ndarray  # [T+1, T+1, t, y, x, c]
+    time_masks: np.ndarray  # of data/cache.py
     with_reference: bool
     exact_mask: float = 0.5
     drop_text: float = 0.1
@@ -73,17 +73,31 @@ class ToEdit(grain.transforms.RandomMap):
     def random_map(self, record: Record, rng: np.random.Generator) -> Batch:
         pair = unpack(record.data)
         text = json.loads(str(pair["text"]))
-        start, end = pair["active"]
-        mask = self.time_masks[start, end]
+        mask = self._when(pair)
         if pair["mask"].size and rng.random() < self.exact_mask:
             mask = pair["mask"]
-        sentence = "" if rng.random() < self.drop_text else str(rng.choice(text["instructions"]))
-        ids, lengths = self.tokenizer.ids([sentence])
+        said = -1 if rng.random() < self.drop_text else int(rng.choice(len(text["instructions"])))
         out = {
             "source": pair["source"], "target": pair["target"], "mask": mask, "area": pair["area"],
-            "ids": ids[0], "lengths": lengths[0], "record": record.index,
+            "record": record.index, **self._text(pair, text["instructions"], said),
         }  # fmt: skip
         return out | ({"reference": pair["reference"]} if self.with_reference else {})
+
+    def _when(self, pair: Batch) -> np.ndarray:
+        """The mask of the frames in which the edit is on."""
+        if len(self.time_masks) > 1:
+            return self.time_masks[tuple(pair["active"])]
+        return pair["when"] if pair["when"].size else self.time_masks[0, 0]
+
+    def _text(self, pair: Batch, instructions: list[str], said: int) -> Batch:
+        """Instruction `said`, or nothing for -1: embedded where the cache holds embeddings, else as tokens."""
+        if "embeds" not in pair:
+            ids, lengths = self.tokenizer.ids(["" if said < 0 else instructions[said]])
+            return {"ids": ids[0], "lengths": lengths[0]}
+        rows = np.split(pair["embeds"], np.cumsum(pair["embed_lengths"])[:-1])[
+            said
+        ]  # the last is the empty sentence's
+        return {"text": np.pad(rows, ((0, self.tokenizer.text_len - len(rows)), (0, 0)))}
 
 
 def base_batches(shards: list[str], batch: int, transform: ToClip, seed: int = 0) -> grain.IterDataset:

@@ -72,6 +72,16 @@ def fit_stage(
         )
 
 
+def on_host(tree: Any) -> Any:
+    """A tree of global arrays as numpy arrays, whole, in every process."""
+
+    def whole(x):
+        alone = not isinstance(x, jax.Array) or x.is_fully_addressable or x.is_fully_replicated
+        return x if alone else jax.jit(lambda x: x, out_shardings=sharding.replicated(x.sharding.mesh))(x)
+
+    return jax.device_get(jax.tree.map(whole, tree))
+
+
 def save_config(cfg: Experiment, workdir: str | Path) -> None:
     """The resolved experiment beside the run, as JSON."""
     if jax.process_index() == 0:

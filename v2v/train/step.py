@@ -147,8 +147,9 @@ def edit(cfg: ModelConfig, region: float = 0.0) -> Objective:
         total, inside, outside = shared
         x0, tau = rows["target"].astype(jnp.float32), rows["tau"]
         x, velocity = interpolate(x0, rows["noise"], tau)
-        text = rows.get("text")
-        if text is None:
+        if "text" in rows:
+            text = rows["text"].astype(jnp.float32)
+        else:
             text = encoder.apply({"params": frozen["text"]}, rows["ids"], rows["lengths"])
         conditions = {name: rows[name].astype(jnp.float32) for name in CONDITIONS if name in rows}
         out = dit.apply(_variables(trained, frozen, cfg), x, tau, text, **conditions)
