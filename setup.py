@@ -50,7 +50,7 @@ setup(
     python_requires=">=3.11",
     packages=find_packages(include=["v2v", "v2v.*", "data_synth", "data_synth.*"]),
     package_data={
-        "v2v": ["assets/*", "weights/embedded/*"],
+        "v2v": ["assets/*", "evaluation/page/*", "evaluation/published/*", "weights/embedded/*"],
         "data_synth.v2v_pairs": ["*.bib", "*.md"],
         "data_synth.experts.examples": ["*.toml"],
     },

@@ -6,6 +6,7 @@ Imports nothing heavy before it runs, as `v2v --help` reads `add_arguments`.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import sys
 import time
@@ -14,23 +15,64 @@ from pathlib import Path
 from v2v.errors import InputError
 
 ABOUT = """\
-  v2v eval experiments/sweep_embedded.py --out runs/sweep     run a sweep, or go on with it
+  v2v eval experiments/sweep_embedded.py --out runs/sweep       run a sweep, or go on with it
+  v2v eval ab "runs/s:guidance 2" "runs/s:guidance 4" --out study.html
+                                                                blind page for people to vote on; its key is study.key.json
+  v2v eval votes study.key.json votes-*.json --out votes.json   what the votes say
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `v2v eval`."""
-    parser.add_argument("what", metavar="SWEEP.py", nargs="+", help="what to run, as above")
-    parser.add_argument("--out", required=True, metavar="DIR", help="folder for results, report and cache")
+    parser.add_argument(
+        "what", metavar="SWEEP.py | ab A B | votes KEY FILE...", nargs="+", help="what to run, as below"
+    )
+    parser.add_argument(
+        "--out",
+        required=True,
+        metavar="DIR",
+        help="folder for results, report and cache; a file for ab and votes",
+    )
     parser.add_argument("--cache", metavar="DIR", help="folder of finished work to share between sweeps (default: DIR/cache)")  # fmt: skip
     parser.add_argument("--plan", action="store_true", help="print what would be done and what it would cost, then stop")  # fmt: skip
     parser.add_argument("--strict", action="store_true", help="exit with 1 if anything failed, was skipped or didn't match")  # fmt: skip
+    parser.add_argument("--compat", choices=("editverse",), help="judges of single frames repeat EditVerseBench's own sampling and channel order")  # fmt: skip
+    parser.add_argument("--export", action="append", default=[], metavar="METHOD=DIR", help="also write a method's outputs in the benchmark's own layout; may be repeated")  # fmt: skip
+    parser.add_argument("--pairs", type=int, metavar="N", help="ab: how many items (default: all)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="ab: of the shuffling (default: 0)")
     parser.add_argument("--report-mb", type=float, default=60, metavar="N", help="megabytes of clips in the report (default: 60)")  # fmt: skip
 
 
 def run(args: argparse.Namespace, bars: bool) -> dict:
     """One call of `v2v eval`; returns what --json prints, with "output" and "exit"."""
-    return _sweep(args, bars)
+    if args.what[0] == "ab":
+        return _ab(args)
+    return _votes(args) if args.what[0] == "votes" else _sweep(args, bars)
+
+
+def _ab(args: argparse.Namespace) -> dict:
+    if len(args.what) != 3:
+        raise InputError(f"eval ab: expected two sides, FOLDER:method each, got {len(args.what) - 1}")
+    from v2v.evaluation import study
+    from v2v.evaluation.cache import Cache
+
+    out = Path(args.out)
+    if out.suffix != ".html":
+        raise InputError(f"{out}: expected a name that ends in .html for the study page")
+    cache = Cache(Path(args.cache) if args.cache else Path(args.what[1].rpartition(":")[0]) / "cache")
+    return {"output": str(out), **study.page(*args.what[1:], out, cache, seed=args.seed, limit=args.pairs)}
+
+
+def _votes(args: argparse.Namespace) -> dict:
+    if len(args.what) < 3:
+        raise InputError("eval votes: expected the study's key and at least one file of votes")
+    from v2v.evaluation import study
+    from v2v.evaluation.cache import write_whole
+
+    found = study.score(Path(args.what[1]), [Path(f) for f in args.what[2:]])
+    write_whole(Path(args.out), json.dumps(found, indent=1))
+    print(study.lines(found), file=sys.stderr)
+    return {"output": args.out, **found}
 
 
 def _sweep(args: argparse.Namespace, bars: bool) -> dict:
@@ -44,6 +86,12 @@ def _sweep(args: argparse.Namespace, bars: bool) -> dict:
         raise InputError(f"{out}: expected a folder for results, got a file; name another with --out")
     cache = Cache(Path(args.cache) if args.cache else out / "cache")
     asked = sweep.load(Path(args.what[0]), cache.folder / "benchmarks")
+    if args.compat:
+        asked = _compatible(asked, args.compat)
+    exports = [e.partition("=") for e in args.export]
+    for method, _, folder in exports:
+        if not folder or method not in [m.name for m in asked.methods]:
+            raise InputError(f"--export {method}={folder}: expected METHOD=DIR, METHOD one of {', '.join(m.name for m in asked.methods)}")  # fmt: skip
     plan = sweep.plan(asked, cache)
     print(plan.lines(), file=sys.stderr, flush=True)
     if args.plan:
@@ -57,6 +105,10 @@ def _sweep(args: argparse.Namespace, bars: bool) -> dict:
     write_whole(out / "scores.csv", results.scores_csv(made))
     write_whole(out / "summary.csv", results.summary_csv(made))
     write_whole(out / "report.html", report.page(made, found, cache, megabytes=args.report_mb))
+    for method, _, folder in exports:
+        from v2v.evaluation.benchmarks.export import export
+
+        export(found, method, Path(folder))
     for problem in made["problems"][:20]:
         print(f"v2v: note: {problem}", file=sys.stderr)
     if len(made["problems"]) > 20:
@@ -69,6 +121,17 @@ def _sweep(args: argparse.Namespace, bars: bool) -> dict:
         "problems": len(made["problems"]),
         "seconds": round(time.perf_counter() - begin, 2),
     }
+
+
+def _compatible(asked, compat: str):
+    """The sweep with its judges of single frames set to repeat a benchmark's own habits."""
+    from v2v.evaluation.judge import Judge
+
+    def changed(metric):
+        fits = isinstance(metric, Judge) and metric.rubric.each_frame
+        return dataclasses.replace(metric, compat=compat) if fits else metric
+
+    return dataclasses.replace(asked, metrics=tuple(map(changed, asked.metrics)))
 
 
 class _Bars:

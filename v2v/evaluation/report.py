@@ -52,7 +52,7 @@ def page(results: dict, run: Run, cache: Cache, *, megabytes: float = 60) -> str
     return Template((PAGE / "report.html").read_text()).substitute(
         title=html.escape(results["title"]),
         css=(PAGE / "report.css").read_text(),
-        data=inline(results),
+        data=inline(_without_paths(results)),
         media=inline(media),
         player=(PAGE / "player.js").read_text(),
         script="\n".join((PAGE / name).read_text() for name in SCRIPTS),
@@ -126,6 +126,15 @@ def _in_turns(items: tuple[Item, ...]) -> Iterator[Item]:
         kinds.setdefault(item.kind, []).append(item)
     for turn in range(max(map(len, kinds.values()))):
         yield from (group[turn] for group in kinds.values() if turn < len(group))
+
+
+def _without_paths(results: dict) -> dict:
+    """A page travels; where files lie on this machine is nobody's business."""
+    strip = {"source", "path"}
+    rows = {
+        k: [{n: v for n, v in r.items() if n not in strip} for r in results[k]] for k in ("items", "edits")
+    }
+    return {**results, **rows}
 
 
 def inline(value) -> str:

@@ -19,7 +19,7 @@ from importlib import metadata
 
 import numpy as np
 
-from v2v.evaluation import intervals
+from v2v.evaluation import intervals, tables
 from v2v.evaluation.intervals import Interval
 from v2v.evaluation.runner import Run
 from v2v.evaluation.scores import Column, Metric
@@ -66,7 +66,7 @@ def document(run: Run) -> dict:
         "kinds": kinds,
         "items": [
             {
-                "id": i.id, "kind": i.kind, "instruction": i.instruction, "truth": i.truth is not None,
+                "id": i.id, "kind": i.kind, "instruction": i.instruction, "source": str(i.source.resolve()), "truth": i.truth is not None,
                 "mask": i.mask is not None, "reference": i.reference is not None,
                 "start": i.start, "end": i.end, "target_prompt": i.target_prompt,
             }
@@ -77,6 +77,7 @@ def document(run: Run) -> dict:
             {"method": m, "item": i, "metric": name, "status": s.status, "values": s.values, "reason": s.reason, "notes": s.notes}
             for (m, i, name), s in run.judged.items()
         ],
+        "published": [tables.table(name) for name in sweep.published],
         "skipped": run.skipped,
         "notes": run.notes,
         "summary": {
@@ -158,7 +159,7 @@ def stamp() -> dict:
 def _edit(method: str, item: str, e) -> dict:
     return {
         "method": method, "item": item, "status": "ok" if e.path else "failed", "reason": e.reason, "rule": e.rule,
-        "sha256": e.sha256, "seconds": e.seconds, "notes": e.notes,
+        "path": str(e.path.resolve()) if e.path else "", "sha256": e.sha256, "seconds": e.seconds, "notes": e.notes,
     }  # fmt: skip
 
 

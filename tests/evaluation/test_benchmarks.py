@@ -1,0 +1,180 @@
+"""Readers and exporters on small folders in exactly the published layouts, and our own benchmark."""
+
+import csv
+import json
+
+import cv2
+import numpy as np
+import pytest
+
+from tests.clips import picture, write
+from tests.evaluation.sweeps import Shift
+from v2v.codec import video as codec
+from v2v.errors import InputError
+from v2v.evaluation import runner, tables
+from v2v.evaluation.benchmarks import published
+from v2v.evaluation.benchmarks.export import export
+from v2v.evaluation.benchmarks.own import KINDS, exact_truth
+from v2v.evaluation.cache import Cache
+from v2v.evaluation.clips import Clip
+from v2v.evaluation.fidelity import FLICKER
+from v2v.evaluation.methods import Editing, Results
+from v2v.evaluation.sweep import Sweep
+
+
+def run(benchmark, folder, refuse=""):
+    return runner.run(
+        Sweep(benchmark, (Editing("ours", editor=lambda: Shift(9, refuse), revision="1"),), (FLICKER,)),
+        Cache(folder),
+    )
+
+
+def test_edit_verse_bench(tmp_path):
+    home = tmp_path / "EditVerseBench"
+    for sub in ("videos", "images"):
+        (home / sub).mkdir(parents=True)
+    write(home / "videos" / "a.mp4", picture(4))
+    write(home / "videos" / "b.mp4", picture(4, seed=1))
+    cv2.imwrite(str(home / "images" / "hat.jpg"), np.zeros((8, 8, 3), np.uint8))
+    rows = {
+        "0": {"<text>": "<video1> Add a small golden crown", "<video1>": "videos/a.mp4", "<video1> link": "https://x", "direction": "horizontal",
+              "target_prompt": "a man with a crown", "source_prompt": "a man", "type": "add object"},
+        "1": {"<text>": "<video1> <image1> Put the hat on", "<video1>": "videos/b.mp4", "<image1>": "images/hat.jpg", "direction": "vertical",
+              "target_prompt": "t", "source_prompt": "s", "type": "reference insertion"},
+        "2": {"<text>": "<video1> refuse this", "<video1>": "videos/gone.mp4", "direction": "vertical", "type": "add object"},
+    }  # fmt: skip
+    (home / "EditVerseBench.json").write_text(json.dumps(rows))
+    found = published.edit_verse(home)
+    first, second, third = found.items
+    assert (first.id, first.instruction, first.kind) == ("0", "Add a small golden crown", "add object")
+    assert first.target_prompt == "a man with a crown" and first.extra["text"].startswith("<video1>")
+    assert second.instruction == "Put the hat on" and second.reference_is_asked and second.reference.exists()
+    assert not third.source.exists()
+    done = run(found, tmp_path / "cache")
+    out = export(done, "ours", tmp_path / "results")
+    assert sorted(p.relative_to(out).as_posix() for p in out.rglob("*.mp4")) == [
+        "0/generate.mp4", "0/video1.mp4", "1/generate.mp4", "1/video1.mp4",
+    ]  # fmt: skip
+    assert (out / "0/video1.mp4").read_bytes() == (home / "videos/a.mp4").read_bytes()
+    lines = list(csv.reader((out / "scores.csv").open()))
+    assert lines[0] == ["id", "flicker", "flicker of source", "type"] and lines[-1][0] == "Average"
+    assert (
+        float(lines[-1][1]) == pytest.approx((float(lines[1][1]) + float(lines[2][1])) / 2)
+        and lines[3][1] == ""
+    )
+    assert "2\tno such file" in (out / "MISSING.txt").read_text()
+    # What was written is read again as a folder of results.
+    again = runner.run(Sweep(found, (Results("theirs", out),), (FLICKER,)), Cache(tmp_path / "cache"))
+    assert again.made["theirs", "0"].sha256 == done.made["ours", "0"].sha256
+
+
+def test_open_ve_bench(tmp_path):
+    home = tmp_path / "OpenVE-Bench"
+    (home / "videos").mkdir(parents=True)
+    for name in "ab":
+        write(home / "videos" / f"{name}.mp4", picture(3))
+    with (home / "benchmark_videos.csv").open("w", newline="") as file:
+        lines = csv.writer(file)
+        lines.writerow(("original_video", "prompt", "edited_type"))
+        lines.writerow(("OpenVE-Bench/videos/a.mp4", "make it, well, red", "global_style"))
+        lines.writerow(("OpenVE-Bench/videos/b.mp4", "zoom in", "camera_edit"))
+        lines.writerow(("OpenVE-Bench/videos/a.mp4", "remove it", "local_remove"))
+    found = published.open_ve(home, left_out=("camera_edit",))
+    assert [(i.id, i.kind) for i in found.items] == [("a", "global_style"), ("a-2", "local_remove")]
+    assert found.items[0].source.exists() and found.items[0].instruction == "make it, well, red"
+    out = export(run(found, tmp_path / "cache"), "ours", tmp_path / "results")
+    assert sorted(p.name for p in out.iterdir()) == ["a-2_edited.mp4", "a_edited.mp4"]
+
+
+def test_ive_bench(tmp_path):
+    home = tmp_path / "ive"
+    (home / "short" / "dog").mkdir(parents=True)
+    for k in range(3):
+        cv2.imwrite(str(home / "short" / "dog" / f"{k:05d}.png"), picture(3)[k][..., ::-1])
+    write(home / "cat.mp4", picture(3))
+    rows = [
+        {"id": 1, "src_video_name": "dog.mp4", "category": "style", "subcategory": "oil", "source_prompt": "s", "edit_prompt": "paint it", "target_prompt": "t"},
+        {"id": 2, "src_video_name": "cat.mp4", "category": "subject", "subcategory": "x", "source_prompt": "s", "edit_prompt": "brighten it", "target_prompt": "t"},
+    ]  # fmt: skip
+    (home / "info.json").write_text(json.dumps(rows))
+    found = published.ive(home)
+    assert [i.source.name for i in found.items] == ["dog", "cat.mp4"] and found.items[0].kind == "style"
+
+    class Any(Shift):  # takes clips as well as files
+        def edit_video(self, video, *args, **options):
+            return video if isinstance(video, codec.Video) else super().edit_video(video, *args, **options)
+
+    method = Editing("ours", editor=Any, revision="1")
+    done = runner.run(Sweep(found, (method,), (FLICKER,)), Cache(tmp_path / "cache"))
+    assert not any(m.reason for m in done.made.values())
+    out = export(done, "ours", tmp_path / "results")
+    assert sorted(p.relative_to(out).as_posix() for p in out.rglob("*.png")) == [
+        f"{name}/{k:05d}.png" for name in ("cat", "dog") for k in range(3)
+    ]
+    assert len(Clip(out / "dog")) == 3 and Clip(out / "dog").size == (48, 64)
+
+
+def test_img_edit_bench_pictures_are_clips_of_one_frame(tmp_path):
+    home = tmp_path / "Benchmark"
+    (home / "originals" / "animal").mkdir(parents=True)
+    cv2.imwrite(str(home / "originals" / "animal" / "1.jpg"), picture(1)[0][..., ::-1])
+    (home / "basic_edit.json").write_text(
+        json.dumps({"1082": {"id": "animal/1.jpg", "prompt": "smooth it", "edit_type": "adjust"}})
+    )
+    found = published.img_edit(home)
+    assert found.items[0].source.exists() and found.items[0].kind == "adjust"
+    out = export(run(found, tmp_path / "cache"), "ours", tmp_path / "results")
+    assert [p.name for p in out.iterdir()] == ["1082.png"]
+    shifted, before = (
+        cv2.imread(str(out / "1082.png")).astype(int),
+        cv2.imread(str(found.items[0].source)).astype(int),
+    )
+    assert np.abs(shifted - before - 9).mean() < 1
+
+
+def test_readers_say_what_is_wrong(tmp_path):
+    with pytest.raises(InputError, match="EditVerseBench.json or test.json"):
+        published.edit_verse(tmp_path)
+    (tmp_path / "test.json").write_text("{")
+    with pytest.raises(InputError, match="expected JSON"):
+        published.edit_verse(tmp_path)
+    (tmp_path / "test.json").write_text(json.dumps({"7": {"<text>": "x"}}))
+    with pytest.raises(InputError, match="item 7.*<video1>, type missing"):
+        published.edit_verse(tmp_path)
+    with pytest.raises(InputError, match="list of videos"):
+        published.ive(tmp_path)
+
+
+def test_own_benchmark_is_exact_and_the_same_every_time(tmp_path):
+    small = {"per_kind": 2, "kinds": ("recolour", "palette"), "frames": 5, "sizes": ((48, 64),)}
+    first, second = exact_truth(tmp_path / "a", **small), exact_truth(tmp_path / "b", **small)
+    assert [i.id for i in first.items] == ["recolour-00", "recolour-01", "palette-00", "palette-01"]
+    for a, b in zip(first.items, second.items, strict=True):
+        assert (a.instruction, a.start, a.end) == (b.instruction, b.start, b.end)
+        for part in ("source", "truth", "mask"):
+            assert getattr(a, part).read_bytes() == getattr(b, part).read_bytes()
+        source, truth, mask = (np.stack(list(Clip(getattr(a, part)))) for part in ("source", "truth", "mask"))
+        assert source.shape == (5, 48, 64, 3) and set(np.unique(mask)) <= {0, 255}
+        assert np.array_equal(source[mask == 0], truth[mask == 0]) and (source != truth).any()
+        on = (mask > 0).any((1, 2, 3))
+        assert on.all() == (a.start is None)
+        if a.start is not None:
+            assert on[round(a.start * 25) : round(a.end * 25)].all()
+    assert first.items[2].reference_is_asked and first.items[2].reference.exists()
+    stamp = first.items[0].source.stat().st_mtime_ns
+    assert exact_truth(tmp_path / "a", **small).items == first.items
+    assert first.items[0].source.stat().st_mtime_ns == stamp  # made once
+    assert exact_truth(tmp_path / "a", **{**small, "per_kind": 1}).items[0] == first.items[0]
+    assert len(KINDS) == 12
+
+
+def test_published_tables_name_their_source_and_hold_what_they_say():
+    assert len(tables.names()) >= 8
+    for name in tables.names():
+        found = tables.table(name)
+        assert found["source"] and found["notes"] and found["rows"]
+        assert all(set(r["values"]) <= set(found["columns"]) for r in found["rows"])
+    main = {r["method"]: r["values"] for r in tables.table("easyv2v_editversebench")["rows"]}
+    assert main["EasyV2V without reference"]["judge total"] == 7.73 and len(main) == 11
+    with pytest.raises(InputError, match="expected one of"):
+        tables.table("no")

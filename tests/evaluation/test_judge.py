@@ -1,0 +1,243 @@
+"""The judge against a real server on the loopback interface, which also times out, answers 429, 500 and nonsense."""
+
+import base64
+import json
+import threading
+import time
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import cv2
+import numpy as np
+import pytest
+
+from tests.evaluation.sweeps import Shift, benchmark
+from v2v.evaluation import results, rubrics, runner, sweep
+from v2v.evaluation.cache import Cache
+from v2v.evaluation.endpoint import Endpoint
+from v2v.evaluation.judge import Judge
+from v2v.evaluation.methods import Editing
+from v2v.evaluation.scores import Case, Failed
+from v2v.evaluation.sweep import Sweep
+
+GOOD = "**Prompt Following:** 3 - yes\nEdit Quality: 2 - fine\n- Background Consistency: [1] - shifts 2 pixels\nTotal Score: 6"
+
+
+class Server:
+    """Answers as `plan` says, one entry a request, the last one for ever: text, an HTTP status, or ("sleep", seconds)."""
+
+    def __init__(self, *plan):
+        self.plan, self.seen, self.keys, self.at_once, self.most = list(plan), [], [], 0, 0
+        self.lock = threading.Lock()
+
+    @contextmanager
+    def running(self):
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self):
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                with outer.lock:
+                    outer.seen.append(body)
+                    outer.keys.append(self.headers.get("Authorization"))
+                    what = outer.plan.pop(0) if len(outer.plan) > 1 else outer.plan[0]
+                    outer.at_once += 1
+                    outer.most = max(outer.most, outer.at_once)
+                if isinstance(what, tuple):
+                    time.sleep(what[1])
+                    what = GOOD
+                try:
+                    self.send_response(what if isinstance(what, int) else 200)
+                    if what == 429:
+                        self.send_header("Retry-After", "0.01")
+                    self.end_headers()
+                    text = b"busy" if isinstance(what, int) else what
+                    if isinstance(what, str):
+                        text = json.dumps({"choices": [{"message": {"content": what}}]}).encode()
+                    self.wfile.write(text)
+                except OSError:
+                    pass  # the other side has hung up
+                finally:
+                    with outer.lock:
+                        outer.at_once -= 1
+
+            def log_message(self, *_):
+                pass
+
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
+        thread.start()
+        try:
+            yield Endpoint(
+                f"http://127.0.0.1:{server.server_port}/v1", key="V2V_TEST_KEY", timeout=5, pause=0.01
+            )
+        finally:
+            server.shutdown()
+            server.server_close()
+
+
+def picture_of(part):
+    data = base64.b64decode(part["image_url"]["url"].split(",")[1])
+    return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
+
+
+@pytest.fixture
+def tiny(tmp_path):
+    return benchmark(tmp_path / "bench", n=2, T=8)
+
+
+@pytest.fixture
+def case(tiny):
+    return Case(tiny.items[0], tiny.items[0].truth)
+
+
+def test_a_score_with_its_verbatim_answers_frames_and_rule(case, monkeypatch):
+    monkeypatch.setenv("V2V_TEST_KEY", "secret")
+    server = Server(GOOD)
+    with server.running() as endpoint:
+        judge = Judge("some-model", rubrics.EDITVERSE, endpoint)
+        score = judge.score(case)
+    assert score.values == {
+        "judge total": 6.0, "judge: Prompt Following": 3.0, "judge: Edit Quality": 2.0, "judge: Background Consistency": 1.0,
+    }  # fmt: skip
+    assert [a["frames"] for a in score.notes["answers"]] == [1, 4, 6] == judge.frames(8, 9)
+    assert score.notes["answers"][0]["text"] == GOOD and "floor((2 k + 1) L / 6)" in score.notes["rule"]
+    assert set(server.keys) == {"Bearer secret"} and "secret" not in json.dumps([score.notes, judge.identity])
+    body = server.seen[1]
+    assert body["model"] == "some-model" and body["temperature"] == 0
+    text, before, after = body["messages"][0]["content"]
+    assert "brighten the video 0" in text["text"]
+    source, truth = (list(c)[4].astype(int) for c in (case.source, case.truth))
+    assert np.abs(picture_of(before) - source).mean() < 4 and np.abs(picture_of(after) - truth).mean() < 4
+
+
+def test_no_key_no_header(case, monkeypatch):
+    monkeypatch.delenv("V2V_TEST_KEY", raising=False)
+    server = Server(GOOD)
+    with server.running() as endpoint:
+        Judge("m", rubrics.IMGEDIT, endpoint, again=0).endpoint.ask({})
+    assert server.keys == [None]
+
+
+def test_busy_broken_and_silent_servers_are_asked_again_within_bounds(case):
+    server = Server(429, 500, b"not json", ("sleep", 1.0), GOOD)
+    with server.running() as endpoint:
+        endpoint.timeout = 0.3
+        assert endpoint.ask({"q": 1})["choices"] and len(server.seen) == 5
+    server = Server(503)
+    with server.running() as endpoint:
+        endpoint.tries = 3
+        with pytest.raises(Failed, match="after 3 tries, last: HTTP 503 busy"):
+            endpoint.ask({})
+        assert len(server.seen) == 3
+    server = Server(401)
+    with server.running() as endpoint:
+        with pytest.raises(Failed, match="HTTP 401"):
+            endpoint.ask({})
+        assert len(server.seen) == 1  # a wrong key stays wrong
+
+
+def test_unreadable_answers_are_asked_once_more_then_counted_and_remembered(tiny, tmp_path):
+    server = Server("As a language model I like it.")
+    with server.running() as endpoint:
+        judge = Judge("m", rubrics.EDITVERSE, endpoint, parallel=1)
+        asked = Sweep(tiny, (Editing("e", editor=Shift, revision="1"),), (judge,))
+        made = results.document(runner.run(asked, Cache(tmp_path)))
+        assert len(server.seen) == 2 * 3 * 2
+        cell = made["summary"]["judge total"]["e"]["all"]
+        assert cell == {**cell, "mean": 0, "n": 2, "failed": 2}
+        notes = made["scores"][0]["notes"]
+        assert notes["unparsable"] == 3 and notes["answers"][0]["text"].startswith("As a language model")
+        runner.run(asked, Cache(tmp_path))
+        assert len(server.seen) == 12
+    assert sweep.plan(asked, Cache(tmp_path)).calls == 0
+
+
+def test_judge_down_fails_fast_is_told_and_tried_again(tiny, tmp_path):
+    server = Server(GOOD)
+    with server.running() as endpoint:
+        pass  # nobody listens there any more
+    endpoint.tries, endpoint.patience = 2, 1
+    judge = Judge("m", rubrics.OPENVE, endpoint, parallel=1)
+    asked = Sweep(tiny, (Editing("e", editor=Shift, revision="1"),), (judge,))
+    made = results.document(runner.run(asked, Cache(tmp_path)))
+    told = "\n".join(made["problems"])
+    assert "no answer after 2 tries" in told and "judge down" in told
+    assert made["summary"]["judge total"]["e"]["all"]["failed"] == 2
+    assert sweep.plan(asked, Cache(tmp_path)).calls == 2
+
+
+def test_parallel_with_a_limit(tiny, tmp_path):
+    server = Server(("sleep", 0.05))
+    tiny = benchmark(tmp_path / "more", n=6, T=3)
+    with server.running() as endpoint:
+        judge = Judge("m", rubrics.EDITVERSE, endpoint, parallel=3)
+        asked = Sweep(tiny, (Editing("e", editor=Shift, revision="1"),), (judge,))
+        runner.run(asked, Cache(tmp_path / "cache"))
+    assert len(server.seen) == 18 and 2 <= server.most <= 3
+
+
+def test_compat_repeats_frames_tags_and_exchanged_channels(case):
+    import dataclasses
+
+    item = dataclasses.replace(case.item, extra={"text": "<video1> Brighten it"})
+    server = Server(GOOD)
+    with server.running() as endpoint:
+        judge = Judge("m", rubrics.EDITVERSE, endpoint, compat="editverse")
+        score = judge.score(Case(item, item.truth))
+        assert judge.frames(64, 64) == [0, 21, 42, 63] and judge.frames(81, 81) == [0, 27, 54]
+        with pytest.raises(Failed, match="frame 63"):
+            judge.frames(64, 60)
+    assert [a["frames"] for a in score.notes["answers"]] == [0, 2, 4, 6]
+    assert score.notes["compat"] == "editverse" and "red and blue" in score.notes["rule"]
+    text, _, after = server.seen[0]["messages"][0]["content"]
+    assert "<video1> Brighten it" in text["text"]
+    truth = next(iter(case.truth)).astype(int)
+    assert np.abs(picture_of(after) - truth[..., ::-1]).mean() < 4 < np.abs(picture_of(after) - truth).mean()
+    assert judge.identity != dataclasses.replace(judge, compat="").identity
+
+
+def test_temporal_rubric_asks_by_place(tmp_path):
+    import dataclasses
+
+    tiny = benchmark(tmp_path, n=2, T=20)
+    item = dataclasses.replace(tiny.items[1], start=10 / 25, end=20 / 25)
+    server = Server(GOOD)
+    with server.running() as endpoint:
+        judge = Judge("m", rubrics.TEMPORAL, endpoint)
+        judge.score(Case(item, item.truth))
+        assert judge.frames(20, 20) == [2, 6, 10, 14, 18]
+    texts = [s["messages"][0]["content"][0]["text"] for s in server.seen]
+    assert ["before" in t for t in (s.split("This frame")[1][:40] for s in texts)] == [
+        True,
+        True,
+        False,
+        False,
+        False,
+    ]
+    assert "lies where the edit begins" in texts[2] and "inside the edited stretch" in texts[4]
+    assert "must be left alone" in texts[0] and "all of it and nothing else" in texts[4]
+
+
+@pytest.mark.parametrize(
+    "answer, found",
+    [
+        ("Instruction Compliance: 4\nConsistency & Detail Fidelity: 5 - x\nVisual Quality & Stability: 3.0", [4, 4, 3]),
+        ("Instruction Compliance: 6\nConsistency & Detail Fidelity: 5\nVisual Quality & Stability: 3", None),
+        ("Instruction Compliance: 4\nVisual Quality & Stability: 3", None),
+        ("Instruction Compliance: 3.5\nConsistency & Detail Fidelity: 5\nVisual Quality & Stability: 3", None),
+        ("", None),
+    ],
+)  # fmt: skip
+def test_reading_answers_and_the_cap(answer, found):
+    assert rubrics.OPENVE.read(answer) == found
+    if found:
+        assert rubrics.OPENVE.combine(found) == pytest.approx(11 / 3)
+
+
+def test_every_rubric_names_its_lines_and_the_instruction(tiny):
+    for rubric in (rubrics.EDITVERSE, rubrics.TEMPORAL, rubrics.OPENVE, rubrics.IMGEDIT):
+        text = rubric.text(tiny.items[0], "during")
+        assert all(f"{c}: <" in text for c in rubric.criteria) and "brighten the video 0" in text
+        answer = "\n".join(f"{c}: {rubric.high}" for c in rubric.criteria)
+        assert rubric.combine(rubric.read(answer)) == rubric.ends[1]

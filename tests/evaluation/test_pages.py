@@ -1,0 +1,157 @@
+"""Report and study page in a real browser, opened from disk. Skipped where there is no Chromium (Debian: `apt install chromium`)."""
+
+import json
+import shutil
+
+import pytest
+
+from tests.evaluation.sweeps import Shift, benchmark
+from v2v.evaluation import report, results, runner, study
+from v2v.evaluation.cache import Cache
+from v2v.evaluation.fidelity import FIDELITY
+from v2v.evaluation.methods import Editing
+from v2v.evaluation.sweep import Sweep
+
+sync_api = pytest.importorskip("playwright.sync_api")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium")
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with sync_api.sync_playwright() as p:
+        made = p.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox", "--autoplay-policy=no-user-gesture-required"]
+        )
+        yield made
+        made.close()
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """A sweep over an axis, with a failure and a hostile instruction."""
+    home = tmp_path_factory.mktemp("pages")
+    edits = [
+        Editing(f"by {n}", editor=lambda n=n: Shift(n, "dim the video 3"), revision=str(n), axes={"by": n})
+        for n in (0, 20, 40)
+    ]
+    bench = benchmark(home / "bench", n=4, T=12, H=48, W=64)
+    object.__setattr__(
+        bench.items[2], "instruction", "</script><script>throw Error('in')</script> brighten the video 2"
+    )
+    run = runner.run(Sweep(bench, edits, FIDELITY, baseline="by 20"), Cache(home / "cache"))
+    made = results.document(run)
+    (home / "results.json").write_text(json.dumps(made))
+    (home / "report.html").write_text(report.page(made, run, Cache(home / "cache")))
+    study.page(f"{home}:by 0", f"{home}:by 40", home / "study.html", Cache(home / "cache"))
+    return home
+
+
+@pytest.fixture
+def page(browser):
+    page = browser.new_page(viewport={"width": 1300, "height": 900})
+    page.set_default_timeout(60_000)
+    page.trouble = []
+    page.on("console", lambda m: page.trouble.append(m.text) if m.type == "error" else None)
+    page.on("pageerror", lambda e: page.trouble.append(str(e)))
+    page.on("request", lambda r: page.trouble.append(r.url) if r.url.startswith("http") else None)
+    yield page
+    page.close()
+
+
+def rows(page, table):
+    return page.eval_on_selector_all(
+        f"#{table} tbody tr",
+        "trs => trs.map(t => [...t.children].map(c => c.firstChild ? c.firstChild.textContent : ''))",
+    )
+
+
+def level(page, k):
+    """Mean level of what the k-th screen shows."""
+    return page.evaluate(
+        "k => { const c = document.querySelectorAll('#screens canvas')[k], d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data;"
+        " let s = 0; for (let i = 0; i < d.length; i += 4) s += d[i] + d[i + 1] + d[i + 2]; return s / (d.length / 4 * 3); }",
+        k,
+    )
+
+
+def test_report_plays_sorts_and_is_quiet(page, home):
+    page.goto(f"file://{home}/report.html")
+    page.wait_for_function(
+        "document.querySelectorAll('#screens canvas').length === 5 && players.length === 12"
+    )
+    labels = page.eval_on_selector_all("#screens figcaption", "f => f.map(x => x.firstChild.textContent)")
+    assert labels == ["source", "by 0", "by 20", "by 40", "truth"]
+    # Tables: best first after one click, worst first after two; sorting keeps every row.
+    assert [r[0] for r in rows(page, "scores")] == ["by 0", "by 20", "by 40"]
+    header = page.locator("#scores th", has_text="PSNR dB").first
+    header.click()
+    assert [r[0] for r in rows(page, "scores")] == ["by 40", "by 20", "by 0"] and header.get_attribute(
+        "aria-sort"
+    ) == "descending"
+    header.click()
+    assert [r[0] for r in rows(page, "scores")] == ["by 0", "by 20", "by 40"]
+    assert "3 problems" in page.inner_text("#problems") and "out of luck" in page.inner_text("#problems")
+    assert "1 of 4 failed" in page.inner_text("#scores")
+    page.select_option("#column", "PSNR")
+    assert page.locator("#plots svg circle").count() == 3 and page.locator("#wins tbody td").count() == 12
+    assert [r[0] for r in rows(page, "kinds")] == ["brighten", "dim"]
+    # Frames: all screens show the same moment, and the difference from the truth is nearly black for the right method.
+    page.locator("#scrub").fill("7")
+    page.wait_for_function(
+        "players.frame === 7 && players.clips.every(c => Math.abs(c.video.currentTime - 7.5 / players.fps) < 1e-3)"
+    )
+    page.wait_for_timeout(100)
+    assert level(page, 3) - level(page, 0) == pytest.approx(40, abs=3)
+    page.select_option("#mode", "truth")
+    page.wait_for_timeout(100)
+    assert level(page, 3) < 12 < 60 < level(page, 1)  # four times 2 levels of coding noise; four times 40
+    page.select_option("#mode", "plain")
+    # Playing moves on, by itself and together.
+    page.locator("#scrub").fill("0")
+    page.select_option("#speed", "0.25")
+    page.click("#play")
+    page.wait_for_function("players.playing && players.frame >= 2")
+    times = page.evaluate("players.clips.map(c => c.video.currentTime)")
+    assert max(times) - min(times) < 2 / 25
+    page.click("#play")
+    assert page.evaluate("players.clips.every(c => c.video.paused)")
+    # Items: a click shows its clips; a failed edit has none.
+    page.locator("#items tr[data-item=item3]").click()
+    page.wait_for_function("document.querySelectorAll('#screens canvas').length === 2")
+    page.locator("#items tr[data-item=item2]").click()
+    page.wait_for_function(
+        "document.querySelectorAll('#screens canvas').length === 5 && players.length === 12"
+    )
+    assert "</script>" in page.inner_text("#sentence")
+    assert page.trouble == []
+
+
+def test_study_is_voted_on_and_saved(page, home, tmp_path):
+    page.goto(f"file://{home}/study.html")
+    page.wait_for_function(
+        "document.querySelectorAll('#screens canvas').length === 3 && players.length === 12"
+    )
+    count = page.evaluate("D.pairs.length")
+    assert count == 3 and page.locator("#after").is_disabled()
+    page.fill("#rater", "ann 1")
+    for k in range(count):
+        for row in page.locator(".choice").all():
+            row.locator("button[data-value=left]").click()
+        if k + 1 < count:
+            page.click("#after")
+            page.wait_for_function(
+                f"at === {k + 1} && document.querySelectorAll('#screens canvas').length === 3"
+            )
+    assert page.locator("#done").is_visible()
+    with page.expect_download() as download:
+        page.click("#save")
+    download.value.save_as(tmp_path / "votes.json")
+    found = study.score(home / "study.key.json", [tmp_path / "votes.json"])
+    key = json.loads((home / "study.key.json").read_text())
+    left = sum(p["left"] == "A" for p in key["pairs"].values()) / count
+    assert found["votes"] == 9 and found["questions"]["quality"]["A"]["mean"] == pytest.approx(left)
+    page.reload()
+    page.wait_for_function("document.querySelectorAll('#screens canvas').length === 3")
+    assert page.locator("#done").is_visible()  # the browser has kept the votes
+    assert page.trouble == []

@@ -1,0 +1,143 @@
+"""Published benchmarks as items, read from the folders they are distributed as. files -> **items** -> runner
+
+    edit_verse(folder)   EditVerseBench.json (or test.json) {"0": {"<text>", "<video1>", "source_prompt", "target_prompt", "type", ...}}
+    open_ve(folder)      a CSV with original_video, prompt, edited_type
+    ive(folder)          a JSON list of {id, src_video_name, category, subcategory, source_prompt, edit_prompt, target_prompt}
+    img_edit(folder)     basic_edit.json {"1082": {"id": "animal/....jpg", "prompt", "edit_type"}}; pictures are clips of one frame
+
+A benchmark whose videos are missing in part is read all the same: those items fail, by name, and stay in the denominator.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from pathlib import Path
+
+from v2v.errors import InputError
+from v2v.evaluation.items import Benchmark, Item
+
+CLIP_ENDINGS = (".mp4", ".mov", ".mkv", ".webm")
+
+
+def edit_verse(folder: Path, listing: str | None = None) -> Benchmark:
+    """EditVerseBench. The tags of the prompt's inputs ("<video1>") are taken out of the instruction; `extra` keeps the raw text.
+
+    Args:
+      folder: holds the listing and the paths it names.
+      listing: file name; by default EditVerseBench.json or test.json.
+    """
+    rows = _json(_listing(folder, listing, ("EditVerseBench.json", "test.json")))
+    items = []
+    for name, row in rows.items():
+        _fields(row, ("<text>", "<video1>", "type"), f"item {name}")
+        picture = row.get("<image1>")
+        items.append(
+            Item(
+                id=str(name),
+                source=folder / row["<video1>"],
+                instruction=re.sub(r"\s*<(?:video|image)\d+>\s*", " ", row["<text>"]).strip(),
+                kind=row["type"],
+                reference=folder / picture if picture else None,
+                reference_is_asked=bool(picture),
+                source_prompt=row.get("source_prompt", ""),
+                target_prompt=row.get("target_prompt", ""),
+                extra={"text": row["<text>"], "direction": row.get("direction", "")},
+            )
+        )
+    return Benchmark("EditVerseBench", tuple(items), about="adobe-research/EditVerse.")
+
+
+def open_ve(folder: Path, listing: str | None = None, *, left_out: tuple[str, ...] = ()) -> Benchmark:
+    """OpenVE-Bench. `left_out`: kinds to leave out, such as those that other ports leave out (creative_edit, camera_edit, subtitle_edit).
+
+    Ids are the names of the source videos, as its result files are named after them; a video asked about twice gets the row's number too.
+    """
+    file = _listing(folder, listing, ("benchmark_videos.csv",))
+    with file.open(newline="", encoding="utf-8") as lines:
+        rows = list(csv.DictReader(lines))
+    items, seen = [], set()
+    for number, row in enumerate(rows):
+        _fields(row, ("original_video", "prompt", "edited_type"), f"{file.name}, row {number + 1}")
+        if row["edited_type"] in left_out:
+            continue
+        stem = Path(row["original_video"]).stem
+        name = f"{stem}-{number}" if stem in seen else stem
+        seen.add(stem)
+        source = next(
+            (
+                p
+                for p in (folder / row["original_video"], folder.parent / row["original_video"])
+                if p.exists()
+            ),
+            folder / row["original_video"],
+        )
+        items.append(Item(name, source, row["prompt"], row["edited_type"], extra={"row": row}))
+    return Benchmark("OpenVE-Bench", tuple(items), about="OpenVE-Team/OpenVE-3M.")
+
+
+def ive(folder: Path, listing: str | None = None) -> Benchmark:
+    """IVEBench. Sources may be videos or folders of frames, anywhere below `folder`; the kind is the category."""
+    rows = _json(_listing(folder, listing, ("*.json",)))
+    if not isinstance(rows, list):
+        raise InputError(f"{folder}: expected IVEBench's list of videos, got another JSON document")
+    at = {}
+    for path in sorted(folder.rglob("*")):
+        if path.suffix.lower() in CLIP_ENDINGS or path.is_dir():
+            at.setdefault(path.stem, path)
+    items = []
+    for row in rows:
+        _fields(row, ("id", "src_video_name", "category", "edit_prompt"), f"id {row.get('id')}")
+        stem = Path(row["src_video_name"]).stem
+        items.append(
+            Item(
+                id=str(row["id"]),
+                source=at.get(stem, folder / row["src_video_name"]),
+                instruction=row["edit_prompt"],
+                kind=row["category"],
+                source_prompt=row.get("source_prompt", ""),
+                target_prompt=row.get("target_prompt", ""),
+                extra={"name": stem, "subcategory": row.get("subcategory", ""), "row": row},
+            )
+        )
+    return Benchmark("IVEBench", tuple(items), about="RyanChenYN/IVEBench.")
+
+
+def img_edit(folder: Path, listing: str | None = None, *, pictures: str = "") -> Benchmark:
+    """ImgEdit-Bench, basic suite. `pictures`: folder of the originals below `folder`, found by itself if it is the listing's or one below."""
+    rows = _json(_listing(folder, listing, ("basic_edit.json",)))
+    items = []
+    for name, row in rows.items():
+        _fields(row, ("id", "prompt", "edit_type"), f"item {name}")
+        places = [folder / pictures / row["id"], *sorted(folder.glob(f"*/{row['id']}"))]
+        source = next((p for p in places if p.exists()), places[0])
+        items.append(Item(str(name), source, row["prompt"], row["edit_type"], extra={"row": row}))
+    return Benchmark(
+        "ImgEdit-Bench",
+        tuple(items),
+        about="PKU-YuanGroup/ImgEdit, basic suite; pictures as one-frame videos.",
+    )
+
+
+def _listing(folder: Path, name: str | None, known: tuple[str, ...]) -> Path:
+    folder = Path(folder)
+    found = [folder / name] if name else [p for pattern in known for p in sorted(folder.glob(pattern))]
+    if not found or not found[0].is_file():
+        raise InputError(
+            f"{folder}: expected {name or ' or '.join(known)} in it, found none; name the listing's file"
+        )
+    return found[0]
+
+
+def _json(path: Path):
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{path}: expected JSON, could not read it ({error})") from None
+
+
+def _fields(row: dict, names: tuple[str, ...], where: str) -> None:
+    lost = [n for n in names if not row.get(n)]
+    if lost:
+        raise InputError(f"benchmark, {where}: expected fields {', '.join(names)}; {', '.join(lost)} missing")

@@ -1,0 +1,162 @@
+"""What a judge is asked, in our own words, and how its answer is read. **rubrics** -> judge.py
+
+Four scales, each three criteria:
+
+    editverse   every sampled frame: following, quality, background, 0 to 3 each; the sum 0 to 9, mean over frames (EditVerse)
+    temporal    the same for an edit that is on for part of the clip: what the first criterion asks depends on where the frame lies in time
+                (EasyV2V, appendix G)
+    openve      both clips at once: following, consistency, stability, 1 to 5 each; the latter two not above the first (OpenVE-Bench)
+    imgedit     one pair of pictures: following, quality, preservation, 1 to 5 each, mean (ImgEdit-Bench)
+
+Scores on these scales are comparable with published ones only as far as another wording and another judge allow; the report says so.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from v2v.evaluation.items import Item
+
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Rubric:
+    """A scale.
+
+    Attributes:
+      name: as above. criteria: what the answer must score, in order. low, high: of each.
+      text: (item, place in the edit: "before", "start", "during", "end", "after") -> what is asked.
+      each_frame: one question a sampled frame, else one an item. frames: how many are sampled.
+      total: "sum" or "mean" of the criteria. capped: the others may not exceed the first.
+    """
+
+    name: str
+    criteria: tuple[str, str, str]
+    low: int
+    high: int
+    text: Callable[[Item, str], str]
+    each_frame: bool
+    frames: int
+    total: str
+    capped: bool = False
+
+    def read(self, answer: str) -> list[int] | None:
+        """The three scores of an answer, or None where one is missing or off the scale."""
+        scores = []
+        for criterion in self.criteria:
+            found = re.findall(
+                rf"^\W*{re.escape(criterion)}\W*?:?\W*?(\d+)(?:\.0)?(?![.\d])", answer, re.M | re.I
+            )
+            if not found or not self.low <= int(found[-1]) <= self.high:
+                return None
+            scores.append(int(found[-1]))
+        return [scores[0], *(min(s, scores[0]) for s in scores[1:])] if self.capped else scores
+
+    def combine(self, scores: list[int]) -> float:
+        """The total of three scores."""
+        return sum(scores) / (len(scores) if self.total == "mean" else 1)
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """Least and greatest total."""
+        n = len(self.criteria) if self.total == "sum" else 1
+        return float(n * self.low), float(n * self.high)
+
+
+def _form(criteria: tuple[str, ...], low: int, high: int) -> str:
+    lines = "\n".join(f"{c}: <whole number from {low} to {high}> - <reason, one sentence>" for c in criteria)
+    return f"Answer with exactly these lines and nothing else:\n{lines}"
+
+
+_FRAMES = ("Prompt Following", "Edit Quality", "Background Consistency")
+_QUALITY = """2. Edit Quality. Look only at what was edited: does it belong in the picture?
+   3 = convincing, no visible flaw; 2 = small flaws on a close look; 1 = flaws that catch the eye; 0 = broken or unrecognisable.
+3. Background Consistency. Compare everything the instruction did not ask to change.
+   3 = all of it is as before; 2 = slight differences; 1 = clear, disturbing differences; 0 = it has become another scene."""
+_FOLLOWING = """1. Prompt Following. Is what the instruction asks for there, all of it and nothing else in its place?
+   3 = completely; 2 = mostly, a detail is missing or wrong; 1 = only a little of it; 0 = not at all, or the contrary."""
+_UNTOUCHED = """1. Prompt Following. The edit is not on at this moment, so this frame must be left alone.
+   3 = nothing was changed; 2 = a trace of the edit shows; 1 = much of the edit shows; 0 = the frame is fully edited."""
+_CHANGING = """1. Prompt Following. The edit is just switching here, so it should be visible in part, as far as this moment suggests.
+   3 = a natural transition at the right moment; 2 = visible but too weak or too strong; 1 = barely in step; 0 = none, or at the wrong time."""
+
+
+def _frame_text(first: str, item: Item, context: str = "") -> str:
+    return f"""You compare one frame of a video before and after an edit and grade the edit strictly and fairly.
+Instruction given to the editor: {item.instruction}
+{context}The first picture is the frame before the edit, the second the same frame after it. Give three grades from 0 (worst) to 3 (best):
+{first}
+{_QUALITY}
+{_form(_FRAMES, 0, 3)}"""
+
+
+def _editverse(item: Item, place: str) -> str:
+    return _frame_text(_FOLLOWING, item)
+
+
+def _temporal(item: Item, place: str) -> str:
+    first = {"before": _UNTOUCHED, "after": _UNTOUCHED, "start": _CHANGING, "end": _CHANGING}.get(
+        place, _FOLLOWING
+    )
+    words = {
+        "before": "lies before the edit begins",
+        "after": "lies after the edit has ended",
+        "start": "lies where the edit begins",
+        "end": "lies where the edit ends",
+    }.get(place, "lies inside the edited stretch")
+    return _frame_text(
+        first, item, f"The edit was asked for in one stretch of the video only. This frame {words}.\n"
+    )
+
+
+_CLIP = ("Instruction Compliance", "Consistency & Detail Fidelity", "Visual Quality & Stability")
+_KINDS = {
+    "style": "the whole look should change while objects, layout and motion stay",
+    "background": "only the surroundings should change, the subject staying as it is",
+    "add": "something should appear, fitting the scene in size, light and motion, with nothing else touched",
+    "remove": "something should vanish together with its shadow and reflection, what was behind it filled in plausibly",
+    "subtitle": "text should be added, changed or removed, legibly and in the right place and time",
+    "camera": "the view should change as asked, the scene and its events staying the same",
+    "creative": "the scene should change as imagined in the instruction, people and things keeping their identity",
+    "change": "one thing should change as asked, with nothing else touched",
+}
+
+
+def _aim(kind: str) -> str:
+    """What an edit of this kind is for, by the words in its name."""
+    name = kind.lower()
+    return next((text for word, text in _KINDS.items() if word in name), _KINDS["change"])
+
+
+def _openve(item: Item, place: str) -> str:
+    return f"""You compare a video before and after an edit and grade the edit strictly and fairly.
+Kind of edit: {item.kind.replace("_", " ")}; {_aim(item.kind)}.
+Instruction given to the editor: {item.instruction}
+You get frames of the original video in order of time, then the same number of frames of the edited one. Give three grades from 1 (worst) to 5 (best):
+1. Instruction Compliance. 5 = all that was asked, throughout; 4 = all but a detail; 3 = most of it, or not throughout; 2 = little of it; 1 = nothing, or something else.
+2. Consistency & Detail Fidelity. 5 = everything else kept to the last detail, edges clean; 4 = nearly; 3 = some distortion or loss; 2 = much; 1 = the original is hardly recognisable.
+3. Visual Quality & Stability. 5 = steady over time and natural in light, scale and motion; 4 = small unsteadiness; 3 = noticeable; 2 = disturbing; 1 = flickering or broken.
+The second and third grade must not exceed the first.
+{_form(_CLIP, 1, 5)}"""
+
+
+_PICTURE = ("Instruction Adherence", "Editing Quality", "Detail Preservation")
+
+
+def _imgedit(item: Item, place: str) -> str:
+    return f"""You compare a picture before and after an edit and grade the edit strictly and fairly.
+Kind of edit: {item.kind}. Instruction given to the editor: {item.instruction}
+The first picture is the original, the second the result. Give three grades from 1 (worst) to 5 (best):
+1. Instruction Adherence. 5 = exactly what was asked; 4 = but for a minor attribute; 3 = largely, with something wrong; 2 = only in part; 1 = not at all.
+2. Editing Quality. 5 = no sign of editing; 4 = signs on a close look only; 3 = visible edges, light or texture that don't match; 2 = obvious flaws; 1 = broken.
+3. Detail Preservation. 5 = what should stay is untouched and light, contact and perspective are right; 4 = tiny shifts; 3 = tolerable ones; 2 = large ones; 1 = key parts ruined.
+{_form(_PICTURE, 1, 5)}"""
+
+
+EDITVERSE = Rubric("editverse", _FRAMES, 0, 3, _editverse, True, 3, "sum")
+TEMPORAL = Rubric("temporal", _FRAMES, 0, 3, _temporal, True, 5, "sum")
+OPENVE = Rubric("openve", _CLIP, 1, 5, _openve, False, 8, "mean", capped=True)
+IMGEDIT = Rubric("imgedit", _PICTURE, 1, 5, _imgedit, False, 1, "mean")

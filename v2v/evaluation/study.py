@@ -1,0 +1,212 @@
+"""People's votes: a blind page of pairs, and what the votes say. two methods -> **study** -> study.html, key -> votes -> table
+
+`page` writes one HTML file with source, left and right on one clock and the paper's three questions (EasyV2V, Fig. V): which edit follows the
+instruction better, keeps the rest better, looks better. Order of items and sides are shuffled by a seed; which side is which method is only
+in the key, a file beside the page that raters don't get.
+
+`score` joins key and vote files. A vote counts for a method, or as a tie. Shares are over items: an item's share is the mean over its
+raters, so that a popular item doesn't outweigh the others; intervals as of a rate (intervals.py), which is a little wide when
+several raters agree. Agreement is Krippendorff's alpha for nominal data, 1 = all alike, 0 = as by chance:
+
+    alpha = 1 - D_o / D_e,    D_o = sum over items of disagreeing ordered pairs / (raters of the item - 1),   both per vote,
+    D_e = disagreeing ordered pairs among all votes / (number of votes - 1).
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import random
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from string import Template
+
+from v2v.errors import InputError
+from v2v.evaluation import intervals
+from v2v.evaluation.cache import Cache, digest, write_whole
+from v2v.evaluation.clips import Clip
+from v2v.evaluation.report import PAGE, inline, preview
+
+QUESTIONS = (
+    ("instruction", "Which edit does better what the sentence asks?"),
+    ("preservation", "Which edit keeps better what should stay as it was?"),
+    ("quality", "Which edit looks better?"),
+)
+SIDE = 640
+
+
+def page(a: str, b: str, out: Path, cache: Cache, *, seed: int = 0, limit: int | None = None) -> dict:
+    """Writes the study of two sides and its key.
+
+    Args:
+      a, b: "SWEEP-FOLDER:method" of a finished sweep; both of one sweep or of two over the same items.
+      out: the page; the key gets its name with .key.json. limit: how many items, evenly from all kinds.
+
+    Returns:
+      {"pairs": number, "key": path}
+
+    Raises:
+      InputError: no such sweep or method, the same side twice, or no item that both have.
+    """
+    sides = [_side(a), _side(b)]
+    if a == b:
+        raise InputError(f"ab: expected two different sides, got {a} twice")
+    shared = [i for i in sides[0][0] if i in sides[1][0]]
+    if not shared:
+        raise InputError(
+            f"ab: {a} and {b} have no item in common with an output each; compare sweeps of one benchmark"
+        )
+    items = {i: sides[0][1][i] for i in shared}
+    rng = random.Random(seed)
+    if limit is not None and limit < len(shared):
+        shared = _spread(shared, items, limit, rng)
+    rng.shuffle(shared)
+    pairs, key, media = [], {}, {}
+    for number, name in enumerate(shared):
+        first = rng.randrange(2)
+        source = Path(items[name]["source"])
+        fps = min(60.0, max(1.0, Clip(source).fps))
+        files = (source, sides[first][0][name], sides[1 - first][0][name])
+        shown = []
+        for path in files:
+            clip, _ = preview(path, fps, cache, SIDE)
+            ident = f"m{len(media)}"
+            media[ident] = clip
+            shown.append(ident)
+        pairs.append({"id": f"p{number}", "fps": fps, "instruction": items[name]["instruction"],
+                      "source": shown[0], "left": shown[1], "right": shown[2]})  # fmt: skip
+        key[f"p{number}"] = {
+            "item": name,
+            "kind": items[name]["kind"],
+            "left": "AB"[first],
+            "right": "AB"[1 - first],
+        }
+    study = digest([a, b, seed, key])[:12]
+    questions = [{"id": k, "text": t} for k, t in QUESTIONS]
+    text = Template((PAGE / "study.html").read_text()).substitute(
+        title=html.escape("Which edit is better?"),
+        css=(PAGE / "report.css").read_text(),
+        data=inline({"study": study, "questions": questions, "pairs": pairs}),
+        media=inline(media),
+        player=(PAGE / "player.js").read_text(),
+        script=(PAGE / "study.js").read_text(),
+    )
+    out = Path(out)
+    write_whole(out, text)
+    write_whole(key_of(out), json.dumps({"study": study, "A": a, "B": b, "pairs": key}, indent=1))
+    return {"pairs": len(pairs), "key": str(key_of(out))}
+
+
+def key_of(out: Path) -> Path:
+    """Where the key of a study page lies."""
+    return out.with_name(f"{out.stem}.key.json")
+
+
+def score(key: Path, files: Sequence[Path]) -> dict:
+    """What the votes say.
+
+    Returns:
+      A, B, raters, votes, unanswered, notes, questions: {question: {A: interval, tie: ..., B: ..., votes, items, alpha}}.
+
+    Raises:
+      InputError: a file that isn't a key or a vote, votes of another study, the same rater twice, no votes at all.
+    """
+    known = _json(key, ("study", "A", "B", "pairs"), "the key of a study")
+    raters: dict[str, dict] = {}
+    for path in files:
+        votes = _json(path, ("study", "rater", "votes"), "votes saved by a study page")
+        if votes["study"] != known["study"]:
+            raise InputError(
+                f"{path}: votes of study {votes['study']}, the key is of {known['study']}; leave the file out"
+            )
+        if votes["rater"] in raters:
+            raise InputError(
+                f"{path}: rater {votes['rater']!r} has voted in another file already; leave one out"
+            )
+        raters[votes["rater"]] = votes["votes"]
+    found = {
+        "A": known["A"], "B": known["B"], "raters": len(raters),
+        "questions": {q: _question(q, known["pairs"], raters) for q, _ in QUESTIONS},
+    }  # fmt: skip
+    asked = len(known["pairs"]) * len(raters) * len(QUESTIONS)
+    found["votes"] = sum(q["votes"] for q in found["questions"].values())
+    found["unanswered"] = asked - found["votes"]
+    if not found["votes"]:
+        raise InputError("votes: expected at least one answered question, got none")
+    return found
+
+
+def lines(found: dict) -> str:
+    """For people."""
+    text = [f"A = {found['A']}", f"B = {found['B']}",
+            f"{found['raters']} raters, {found['votes']} votes, {found['unanswered']} questions unanswered", "",
+            f"{'question':<14}{'A wins':<18}{'tie':<18}{'B wins':<18}{'items':<7}agreement (alpha)"]  # fmt: skip
+    for name, q in found["questions"].items():
+        cells = [f"{100 * q[k]['mean']:.0f} [{100 * q[k]['low']:.0f}, {100 * q[k]['high']:.0f}]" if q["votes"] else "" for k in ("A", "tie", "B")]  # fmt: skip
+        alpha = "one rater an item" if q["alpha"] is None else f"{q['alpha']:.2f}"
+        text.append(f"{name:<14}{cells[0]:<18}{cells[1]:<18}{cells[2]:<18}{q['items']:<7}{alpha}")
+    return "\n".join(text)
+
+
+def alpha(items: Sequence[Sequence[str]]) -> float | None:
+    """Krippendorff's alpha of nominal votes; None where no item has two votes or all votes are one value."""
+    items = [votes for votes in items if len(votes) > 1]
+    total = Counter(v for votes in items for v in votes)
+    n = sum(total.values())
+    if not items or len(total) < 2:
+        return None
+    expected = (n * n - sum(c * c for c in total.values())) / (n - 1)
+    observed = sum((len(v) ** 2 - sum(c * c for c in Counter(v).values())) / (len(v) - 1) for v in items)
+    return 1 - observed / expected
+
+
+def _question(question: str, pairs: dict, raters: dict[str, dict]) -> dict:
+    by_item = []
+    for name, pair in pairs.items():
+        said = [votes.get(name, {}).get(question) for votes in raters.values()]
+        votes = [pair[v] if v in ("left", "right") else "tie" for v in said if v in ("left", "right", "tie")]
+        if votes:
+            by_item.append(votes)
+    made: dict = {"votes": sum(map(len, by_item)), "items": len(by_item), "alpha": alpha(by_item)}
+    for side in ("A", "tie", "B"):
+        shares = [votes.count(side) / len(votes) for votes in by_item]
+        made[side] = intervals.rate(shares)._asdict() if shares else None
+    return made
+
+
+def _side(name: str) -> tuple[dict[str, Path], dict[str, dict]]:
+    """(outputs by item, items) of "FOLDER:method"."""
+    folder, colon, method = name.rpartition(":")
+    file = Path(folder) / "results.json"
+    if not colon or not file.is_file():
+        raise InputError(f'ab: expected SWEEP-FOLDER:"method" with a results.json in the folder, got {name}')
+    made = json.loads(file.read_text())
+    methods = [m["name"] for m in made["methods"]]
+    if method not in methods:
+        raise InputError(f"ab: {folder} has no method {method!r}; it has {', '.join(methods)}")
+    outputs = {e["item"]: Path(e["path"]) for e in made["edits"] if e["method"] == method and e["path"]}
+    return {k: p for k, p in outputs.items() if p.exists()}, {i["id"]: i for i in made["items"]}
+
+
+def _spread(names: list[str], items: dict[str, dict], limit: int, rng: random.Random) -> list[str]:
+    """`limit` names, kinds in turns, at random within a kind."""
+    kinds: dict[str, list[str]] = {}
+    for name in rng.sample(names, len(names)):
+        kinds.setdefault(items[name]["kind"], []).append(name)
+    chosen: list[str] = []
+    while len(chosen) < limit:
+        for group in kinds.values():
+            if group and len(chosen) < limit:
+                chosen.append(group.pop())
+    return chosen
+
+
+def _json(path: Path, fields: Sequence[str], what: str) -> dict:
+    try:
+        found = json.loads(Path(path).read_text())
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: expected {what}, could not read it ({error})") from None
+    if not isinstance(found, dict) or any(f not in found for f in fields):
+        raise InputError(f"{path}: expected {what} with {', '.join(fields)}")
+    return found

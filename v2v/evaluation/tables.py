@@ -1,0 +1,30 @@
+"""Published tables, to be drawn beside our own figures. published/*.json -> **tables** -> results.py
+
+Every file names its source and what its figures are of. Columns have the names our metrics give, so that a line stands where it belongs; a
+column without a namesake in a sweep isn't drawn. Subsets and judges differ from paper to paper: compare within a table first.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from v2v.errors import InputError
+
+FOLDER = Path(__file__).parent / "published"
+
+
+def names() -> list[str]:
+    """Of all tables."""
+    return sorted(path.stem for path in FOLDER.glob("*.json"))
+
+
+def table(name: str) -> dict:
+    """title, short, source, notes, columns, rows [{method, values: {column: number}}].
+
+    Raises:
+      InputError: no such table.
+    """
+    if name not in names():
+        raise InputError(f"published: expected one of {', '.join(names())}; got {name!r}")
+    return json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
