@@ -28,7 +28,7 @@ from v2v.flow.solvers import Table, advance, start, table
 from v2v.model import cache
 from v2v.model.backends import parallel
 from v2v.model.dit import DiT
-from v2v.shapes import Array, Bool, Latents, Text
+from v2v.shapes import Array, Bool, Latents
 
 
 def make_sampler(cfg: ModelConfig) -> Callable[..., Latents]:
