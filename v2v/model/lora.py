@@ -6,10 +6,12 @@ knows it: the low-rank path runs on `scaled(adapter)`, `merge` adds a b of the s
 """
 
 import re
+from collections.abc import Sequence
 
 import flax
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from v2v.config import LoRAConfig
 
@@ -44,6 +46,31 @@ def scaled(adapter: Tree, scale: float) -> Tree:
     flat = flax.traverse_util.flatten_dict(adapter, sep="/")
     flat = {path: leaf * scale if path.endswith("/b") else leaf for path, leaf in flat.items()}
     return flax.traverse_util.unflatten_dict(flat, sep="/")
+
+
+def combine(parts: Sequence[tuple[Tree, float]], multiple: int = 1) -> Tree:
+    """Several adapters, each with its scale, as one of scale 1: x a1 b1 + x a2 b2 = x [a1 a2] [b1; b2], ranks side by side.
+
+    Averaging factors would be something else: (a1 + a2)(b1 + b2) / 4 holds the cross terms a1 b2 and a2 b1 too. Adapters may
+    reach different layers and differ in rank. On the host, so nothing is compiled.
+
+    Args:
+      multiple: ranks are filled up with zeros to a multiple of this, so that other combinations have the same shapes and run in
+        what is compiled.
+    """
+    factors: dict[str, list] = {}
+    for adapter, scale in parts:
+        for path, x in flax.traverse_util.flatten_dict(adapter, sep="/").items():
+            x = np.asarray(x, np.float32)
+            factors.setdefault(path, []).append(x * np.float32(scale) if path.endswith("/b") else x)
+    out = {}
+    for path, found in factors.items():
+        axis = -1 if path.endswith("/a") else -2
+        rank = sum(x.shape[axis] for x in found)
+        fill = list(found[0].shape)
+        fill[axis] = -rank % multiple
+        out[path] = np.concatenate([*found, np.zeros(fill, np.float32)], axis)
+    return flax.traverse_util.unflatten_dict(out, sep="/")
 
 
 def merge(params: Tree, adapter: Tree, scale: float) -> Tree:

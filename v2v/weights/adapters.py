@@ -85,18 +85,14 @@ def write(
 
 
 def together(parts: tuple[tuple[Adapter, float], ...], embed: dict | None) -> Adapter | None:
-    """Adapters and their weights as one adapter of scale 1: x a1 b1 + x a2 b2 = x [a1 a2] [b1; b2]."""
+    """Adapters and their weights as one adapter of scale 1."""
     if not parts:
         return None
-    low, full = {}, {}
+    low, full = lora.combine([(adapter.lora, weight * adapter.scale) for adapter, weight in parts]), {}
     for adapter, weight in parts:
-        flat = flax.traverse_util.flatten_dict(lora.scaled(adapter.lora, weight * adapter.scale), sep="/")
-        for path, x in flat.items():
-            axis = -1 if path.endswith("/a") else -2
-            low[path] = np.concatenate([low[path], x], axis) if path in low else np.asarray(x, np.float32)
         for path, x in flax.traverse_util.flatten_dict(adapter.delta or {}, sep="/").items():
             full[path] = full.get(path, np.float32(0)) + np.float32(weight) * np.asarray(x, np.float32)
-    low, full = (flax.traverse_util.unflatten_dict(t, sep="/") for t in (low, full))
+    full = flax.traverse_util.unflatten_dict(full, sep="/")
     return Adapter(low, 1.0, full or None, embed, parts[-1][0].condition)
 
 

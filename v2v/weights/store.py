@@ -25,6 +25,7 @@ from v2v.weights.folder import Folder
 
 Strengths = tuple[tuple[Adapter, float], ...]  # adapters in the order they are added, each with its weight
 Read = Callable[[str, Strengths], dict]
+RANKS = 64  # combined adapters have a rank that is a multiple of this
 
 
 class Store:
@@ -113,9 +114,18 @@ def part_bytes(config: ModelConfig) -> dict[str, int]:
 
 
 def merge(tree: dict, adapters: Strengths, donate: bool = False) -> dict:
-    """Parameters with adapters added, on the device; `donate` gives the tree's memory away."""
+    """Parameters with adapters added, on the device; `donate` gives the tree's memory away.
+
+    Several are one of their ranks together: added once and rounded once, in one program for any weights and nearly any ranks.
+    """
+    together = _merge_in_place if donate else _merge
+    if len(adapters) == 1:
+        ((adapter, weight),) = adapters
+        tree = together(tree, adapter.lora, weight * adapter.scale)
+    elif adapters:
+        low = lora.combine([(a.lora, weight * a.scale) for a, weight in adapters], multiple=RANKS)
+        tree = together(tree, low, 1.0)
     for adapter, weight in adapters:
-        tree = (_merge_in_place if donate else _merge)(tree, adapter.lora, weight * adapter.scale)
         if adapter.delta is not None:
             tree = (_add_in_place if donate else _add)(tree, adapter.delta, weight)
     return tree
