@@ -30,6 +30,10 @@ CAPTIONS = [
     "scenedetect>=0.6.4,<0.7"
 ]  # cuts in captioned videos; 0.7 brings a second OpenCV over the headless one
 PARQUET = ["pyarrow>=15"]  # RefVIE's reference pictures
+SCENES = [
+    "mujoco>=4"
+]  # rooms with physics; besides, OpenGL without a screen: libegl1 libegl-mesa0 libgl1-mesa-dri
+BEAM = ["apache-beam>=2.60"]  # `v2v synth --beam`: many machines
 PARITY = [  # the published implementations, which tests/parity compares with
     "diffusers>=0.37",
     "peft>=0.17",
@@ -58,6 +62,8 @@ setup(
     extras_require={
         "captions": CAPTIONS,
         "parquet": PARQUET,
+        "scenes": SCENES,
+        "beam": BEAM,
         "test": TEST,
         "parity": [*TEST, *PARITY],
         "dev": DEV,

@@ -37,9 +37,24 @@ NOUNS = {
     "depth": "depth",
     "segmentation": "segmentation",
     "motion": "optical flow",
+    "physics-depth": "depth",
+    "physics-motion": "optical flow",
+    "physics-segmentation": "segmentation",
+    "pose": "pose skeleton",
 }
 # Controls that keep only structure: the way back must say what to show.
-ABSTRACT = ("canny", "soft-edges", "flow", "depth", "segmentation", "motion")
+ABSTRACT = (
+    "canny",
+    "soft-edges",
+    "flow",
+    "depth",
+    "segmentation",
+    "motion",
+    "physics-depth",
+    "physics-motion",
+    "physics-segmentation",
+    "pose",
+)
 _TO_ABSTRACT = (
     "turn this video into {a_noun} video",
     "show the {noun} map of the video",

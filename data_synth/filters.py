@@ -13,7 +13,7 @@ from v2v.data.pairs import Pair
 
 MIN_AREA = 0.006  # least share of the active frames' pixels that the mask must cover
 # Least root mean square of source - target inside the mask, in grey levels, by recipe.
-MIN_CHANGE = {"local": 20.0, "lift": 14.0, "photometric": 12.0, "removal": 10.0}
+MIN_CHANGE = {"local": 20.0, "lift": 14.0, "photometric": 12.0, "removal": 10.0, "physics": 8.0}
 MIN_CHANGE_ELSE = 4.0  # for what is not ours to choose: controls, experts, mined and published pairs
 LEAK = 0  # greatest |source - target| outside the mask, in grey levels
 MIN_LUMA, MAX_LUMA = 16.0, 240.0  # mean brightness of a clip in which something can be seen
@@ -21,6 +21,7 @@ MIN_DETAIL = 2.0  # least standard deviation of a frame, in grey levels
 MIN_MOTION = 0.25  # least mean |last frame - first frame|, in grey levels
 WORDS = (2, 22)  # least and greatest length of an instruction of the default mix (the embedded model's)
 WORDS_ELSE = (2, 200)
+_MOVED_BY_EDIT = ("insertion", "physics-camera", "physics-collapse", "physics-float", "physics-action")
 CUT = (
     40.0,
     4.0,
@@ -68,15 +69,15 @@ def _flat(pair: Pair, difference: np.ndarray) -> str:
 
 
 def _static(pair: Pair, difference: np.ndarray) -> str:
-    # A removed object may have been all that moved, so insertions are judged by what they show.
-    video = pair.target if pair.edit == "insertion" else _footage(pair)
+    # Nothing may move before it is inserted, or before the camera does.
+    video = pair.target if pair.edit in _MOVED_BY_EDIT else _footage(pair)
     first, last = video[0].astype(np.int16), video[-1].astype(np.int16)
     return "nothing moves" if len(video) > 1 and float(np.abs(last - first).mean()) < MIN_MOTION else ""
 
 
 def _cut(pair: Pair, difference: np.ndarray) -> str:
     video = _footage(pair)
-    if len(video) < 4 or pair.recipe in ("local", "photometric"):  # rendered: there is none
+    if len(video) < 4 or pair.recipe in ("local", "photometric", "physics"):  # rendered: there is none
         return ""
     steps = np.array(
         [np.abs(b.astype(np.int16) - a).mean() for a, b in zip(video[:-1], video[1:], strict=True)]

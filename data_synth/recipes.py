@@ -4,6 +4,7 @@
 
     local, photometric     rendered scenes, exact (the default mix)            recolour, sepia, ... name one edit
     control                to-NAME and from-NAME for every control expert      to-canny, from-noise, ... name one
+    physics                rooms, simulated and rendered, exact                 physics-remove, physics-collapse, ... name one
     lift, image            picture pairs, moved and still
     removal, insertion     an object taken out of, or put into, a static shot
     captions               events of a captioned long video, continued          needs --set captions=FILE
@@ -22,6 +23,7 @@ from data_synth import clips as cl
 from data_synth.experts.control import CONTROLS
 from data_synth.experts.photometric import PHOTOMETRIC
 from data_synth.importers import IMPORTERS
+from data_synth.physics import recipe as physics
 from data_synth.scenes import edits as ed
 from v2v.data.pairs import Pair
 from v2v.errors import InputError
@@ -52,6 +54,7 @@ FAMILIES = {
     "local": ed.LOCAL,
     "photometric": tuple(PHOTOMETRIC),
     "control": tuple(f"{way}-{name}" for way in ("to", "from") for name in (*CONTROLS, *controls.TRUTHS)),
+    "physics": physics.EDITS,
 }
 _NAMES = ("lift", "image", "removal", "insertion")
 
@@ -65,6 +68,8 @@ def names(sources: Sources) -> list[str]:
                 *ed.LOCAL,
                 *PHOTOMETRIC,
                 *FAMILIES["control"],
+                *physics.EDITS,
+                *(f"{way}-{name}" for way in ("to", "from") for name in physics.TRUTHS),
                 *_NAMES,
                 *(name for name, _ in sources.sets),
                 *plugged.names(sources.experts),
@@ -86,6 +91,10 @@ def recipe(name: str, sources: Sources) -> Recipe:
         return functools.partial(controls.control_pair, control, way == "to", footage)
     if way in ("to", "from") and control in controls.TRUTHS:
         return functools.partial(controls.truth_pair, control, way == "to")
+    if way in ("to", "from") and control in physics.TRUTHS:
+        return functools.partial(physics.truth_pair, control, way == "to")
+    if name in physics.EDITS:
+        return functools.partial(physics.edit_pair, name)
     shots = removal.beside(footage) if sources.clips else removal.rendered
     simple = {
         "lift": lifted.lift_pair,

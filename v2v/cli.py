@@ -42,6 +42,10 @@ recipes (a family gives its members, evenly; without --recipes: local and photom
   control             to-X and from-X for X in canny, soft-edges, flow, inpainting, outpainting, greyscale, blur,
                       negation, saturation, contrast, brightness, pixelation, wave, posterisation, noise, overlay,
                       low-resolution, frame-drop, depth, segmentation, motion
+  physics             rooms, simulated and rendered twice; needs pip install 'v2v[scenes]' and headless OpenGL: physics-X
+                      for X in insert, remove, recolour, retexture, replace, relight, background, floor, camera,
+                      action, collapse (take the support away), spare (take the striking ball away), float
+                      and to-X, from-X for X in physics-depth, physics-motion, physics-segmentation, pose
   lift, image         pairs of pictures, moved and still (image: alone, with --frames 1)
   removal, insertion  an object taken out of, or put into, a static shot
   captions            a captioned long video, continued; needs --set captions=FILE and pip install 'v2v[captions]'

@@ -1,0 +1,216 @@
+"""The random draw of a room.
+
+seed, kind → **World** → simulate.py, render.py. What is asked later can be seen and named: things differ in colour and in
+shape (towers: in colour), stand out from the floor and the walls, and stand near the middle. Kinds:
+
+    loose    two to four things on the floor, some of them rolling, sliding or falling
+    tower    a support with one or two things on it, and something beside
+    strike   a ball rolls into a tower
+    person   a person doing something, and one or two things
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from data_synth.physics import figure as fg
+from data_synth.physics import surfaces as sf
+from data_synth.physics.world import COLOURS, SHAPES, Camera, Figure, Light, Surface, Thing, World
+
+KINDS = ("loose", "tower", "strike", "person")
+PLACES = {"left": (-0.95, 0.0), "center": (0.0, 0.0), "right": (0.95, 0.0), "foreground": (0.0, -0.62)}
+SIZES = {"small": 0.14, "large": 0.24}  # half width, metres
+STANDING = ("box", "cylinder", "cone", "pyramid")  # shapes that stay where they are put
+CLEAR = 80.0  # least distance of a thing's colour from what it is seen against, in RGB
+
+
+def world(rng: np.random.Generator, kind: str, aspect: float) -> World:
+    """A room of the given kind; `aspect` is width / height of its pictures."""
+    floor = Surface(_pick(rng, sf.FLOORS), int(rng.integers(1 << 16)))
+    air = floor.material == "grass" or rng.random() < 0.12
+    walls = None
+    if not air:
+        material = "plain" if rng.random() < 0.55 else _pick(rng, sf.WALLS)
+        walls = Surface(material, int(rng.integers(1 << 16)), _pick(rng, tuple(COLOURS)))
+        if material == floor.material:
+            walls = dataclasses.replace(walls, material="plain")
+    room = World(kind, floor, walls, light(rng, air), camera(rng, kind, aspect), ())
+    colours = [c for c in rng.permutation(list(COLOURS)).tolist() if stands_out(c, room)]
+    if kind == "loose":
+        things = _loose(rng, colours)
+    elif kind == "person":
+        things = _loose(rng, colours, most=2, least=1, radius=(0.75, 1.1))
+    else:
+        things = _tower(rng, colours, strike=kind == "strike")
+    room = dataclasses.replace(room, things=tuple(things))
+    if kind == "person":
+        free = [c for c in colours if c not in {t.colour for t in things}] or list(COLOURS)
+        room = dataclasses.replace(
+            room,
+            figure=Figure(
+                _pick(rng, tuple(fg.ACTIONS)),
+                (float(rng.uniform(-0.35, 0.35)), float(rng.uniform(-0.1, 0.3))),
+                -np.pi / 2 + float(rng.uniform(-0.9, 0.9)),
+                free[0],
+                _pick(rng, tuple(free[1:]) or ("black",)),
+                float(rng.random()),
+            ),
+        )
+    return room
+
+
+def light(rng: np.random.Generator, air: bool) -> Light:
+    """By day: from high enough that the floor is lit, never from behind the camera alone (shadows are to be seen)."""
+    azimuth = rng.uniform(0.4, 1.3) * (1 if rng.random() < 0.5 else -1)
+    key, tint = rng.uniform(0.55, 0.72), rng.uniform(-0.05, 0.05)
+    return Light(
+        float(azimuth + (np.pi if rng.random() < 0.3 else 0)),
+        float(rng.uniform(0.95, 1.2)),
+        (key + tint, key, key - tint),
+        (float(rng.uniform(0.28, 0.4)),) * 3,
+        distance=float(rng.uniform(3.4, 4.2)),
+        sun=air,
+    )
+
+
+def camera(rng: np.random.Generator, kind: str, aspect: float) -> Camera:
+    """Near the height of a person's eyes, most of the time on a slow arc, dolly or truck."""
+    person = kind == "person"
+    near = (3.2 if person else 2.3) * max(1.0, 1.15 / aspect)
+    azimuth, elevation = (
+        rng.uniform(-0.45, 0.45),
+        rng.uniform(0.12, 0.3) if person else rng.uniform(0.25, 0.6),
+    )
+    distance = near * rng.uniform(1.0, 1.2)
+    moves = rng.random(3) < (0.5, 0.35, 0.35)
+    arc, dolly, truck = moves * rng.uniform(-1, 1, 3) * (0.35, 0.16, 0.3)
+    if kind != "person" and not moves.any():
+        arc = 0.2 * (1 if rng.random() < 0.5 else -1)
+    return Camera(
+        (float(azimuth), float(azimuth + arc)),
+        (float(elevation), float(elevation)),
+        (float(distance), float(distance * (1 + dolly))),
+        float(truck),
+        (0.0, 0.0, 0.85 if person else 0.28),
+        40.0,
+    )
+
+
+def stands_out(colour: str, room: World) -> bool:
+    """Whether a thing of this colour is told from floor, walls and sky."""
+    grounds = [sf.mean_colour(room.floor.material, room.floor.rgb)]
+    if room.walls is not None:
+        grounds.append(sf.mean_colour(room.walls.material, room.walls.rgb))
+    return all(np.linalg.norm(np.array(COLOURS[colour]) - g) > CLEAR for g in grounds)
+
+
+def rest(shape: str, radius: float) -> float:
+    """Half the height of a thing of this shape and half width."""
+    return {"capsule": 1.7, "egg": 1.35, "cone": 1.15, "pyramid": 1.0, "cylinder": 1.1}.get(
+        shape, 1.0
+    ) * radius
+
+
+def free(place: tuple[float, float], radius: float, room: World, paths: dict[int, np.ndarray]) -> bool:
+    """Whether nothing ever comes near this spot of the floor."""
+    for t in room.things:
+        away = np.hypot(*(paths[t.key][:, :2] - place).T)
+        if (away < radius + max(t.radius, t.height) + 0.08).any():
+            return False
+    person = room.figure
+    return not person or np.hypot(person.place[0] - place[0], person.place[1] - place[1]) > radius + 0.55
+
+
+def _loose(
+    rng, colours, most: int = 4, least: int = 2, radius: tuple[float, float] = (0.0, 0.85)
+) -> list[Thing]:
+    things: list[Thing] = []
+    shapes = rng.permutation(SHAPES).tolist()
+    for key, (shape, colour) in enumerate(
+        zip(shapes[: int(rng.integers(least, most + 1))], colours, strict=False)
+    ):
+        size = float(rng.uniform(*SIZES.values()))
+        for _ in range(20):
+            far, angle = rng.uniform(*radius), rng.uniform(0, 2 * np.pi)
+            x, y = far * np.cos(angle), 0.75 * far * np.sin(angle)
+            if all(np.hypot(x - t.place[0], y - t.place[1]) > 1.2 * (size + t.radius) + 0.1 for t in things):
+                break
+        else:
+            continue
+        high = rest(shape, size)
+        drop = float(rng.uniform(0.2, 0.7)) if rng.random() < 0.25 else 0.0
+        velocity, spin = np.zeros(3), np.zeros(3)
+        if rng.random() < 0.55:
+            way = -np.array([x, y]) + rng.normal(0, 0.3, 2)
+            speed = rng.uniform(0.5, 1.3)
+            velocity[:2] = speed * way / (np.linalg.norm(way) + 1e-6)
+            if shape == "ball":  # it rolls: omega = n x v / r
+                spin[:] = np.cross((0, 0, 1), velocity) / size
+        things.append(
+            Thing(
+                key,
+                shape,
+                colour,
+                size,
+                high,
+                (float(x), float(y), high + drop),
+                float(rng.uniform(-0.7, 0.7)),
+                tuple(velocity.tolist()),
+                tuple(spin.tolist()),
+            )  # fmt: skip
+        )
+    return things
+
+
+def _tower(rng, colours, strike: bool) -> list[Thing]:
+    """Thing 0 is the support; what stands on it has the next keys; then the ball that strikes, or a thing beside."""
+    things, high = [], 0.0
+    x, y = rng.uniform(-0.2, 0.2, 2)
+    storeys = int(rng.integers(2, 4))
+    size = float(rng.uniform(0.15, 0.22))
+    for key in range(min(storeys, len(colours))):
+        top = key == storeys - 1
+        shape = _pick(rng, STANDING if top else ("box", "cylinder"))
+        half = rest(shape, size)
+        shift = rng.uniform(-0.32, 0.32, 2) * size * (key > 0)
+        place = (float(x + shift[0]), float(y + shift[1]), high + half)
+        things.append(Thing(key, shape, colours[key], size, half, place, float(rng.uniform(-0.6, 0.6))))
+        high += 2 * half
+        size *= float(rng.uniform(0.7, 0.95))
+    if len(things) < len(colours):
+        key, colour = len(things), colours[len(things)]
+        if strike:
+            r = float(rng.uniform(0.15, 0.2))
+            side = 1.0 if rng.random() < 0.5 else -1.0
+            start = np.array([x + side * rng.uniform(0.8, 1.0), y + rng.uniform(-0.3, 0.1)])
+            way = (np.array([x, y]) - start) / np.linalg.norm(np.array([x, y]) - start)
+            v = np.array([*(way * rng.uniform(1.9, 2.6)), 0.0])
+            spin = np.cross((0, 0, 1), v) / r
+            things.append(
+                Thing(
+                    key,
+                    "ball",
+                    colour,
+                    r,
+                    r,
+                    (*start.tolist(), r),
+                    0.0,
+                    tuple(v.tolist()),
+                    tuple(spin.tolist()),
+                    density=1500.0,
+                )  # fmt: skip
+            )
+        else:
+            shape = _pick(rng, ("ball", "egg", "capsule"))
+            r = float(rng.uniform(0.13, 0.18))
+            half = rest(shape, r)
+            angle = rng.uniform(0, 2 * np.pi)
+            at = (float(x + 0.75 * np.cos(angle)), float(y - 0.55 * abs(np.sin(angle))), half)
+            things.append(Thing(key, shape, colour, r, half, at))
+    return things
+
+
+def _pick(rng: np.random.Generator, options) -> str:
+    return options[int(rng.integers(len(options)))]

@@ -1,0 +1,120 @@
+"""What the renderer of rooms knows exactly: distance, motion, parts, and the person's pose.
+
+View → **truth** → control videos. With z the distance from the camera's plane (metres), R_i(k), p_i(k) the pose of the
+thing seen at a pixel, X its point in the room at frame k, and P_k the projection at frame k:
+
+    depth         grey = 255 (1/z - 1/z_far) / (1/z_near - 1/z_far), near and far the clip's own: near is white
+    motion        P_{k+1}(R_i(k+1) R_i(k)^T (X - p_i(k)) + p_i(k+1)) - P_k(X), pixels; the last frame repeats
+    segmentation  one strong colour a thing; floor, walls and sky dark
+    pose          limbs as coloured bars, joints as dots, on black, drawn where they project to
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from data_synth.physics import figure as fg
+from data_synth.physics import model as md
+from data_synth.physics.render import View
+from data_synth.scenes.truth import COLOURS
+
+FAR = 12.0  # metres: beyond, everything is black in a depth video
+_GROUND = {md.SKY: (0, 0, 0), md.FLOOR: (44, 44, 44), md.WALLS: (84, 84, 84), md.PERSON: (255, 255, 255)}
+# One bar a limb of the skeleton, left and right in other hues, as pose videos have them.
+BONES = (
+    ("head", "neck", (255, 0, 85)), ("neck", "shoulder_l", (255, 85, 0)), ("shoulder_l", "elbow_l", (255, 170, 0)),
+    ("elbow_l", "wrist_l", (255, 255, 0)), ("neck", "shoulder_r", (170, 255, 0)), ("shoulder_r", "elbow_r", (85, 255, 0)),
+    ("elbow_r", "wrist_r", (0, 255, 0)), ("neck", "hip_l", (0, 255, 170)), ("hip_l", "knee_l", (0, 255, 255)),
+    ("knee_l", "ankle_l", (0, 170, 255)), ("neck", "hip_r", (0, 85, 255)), ("hip_r", "knee_r", (0, 0, 255)),
+    ("knee_r", "ankle_r", (85, 0, 255)),
+)  # fmt: skip
+
+
+def depth(view: View) -> np.ndarray:
+    """uint8 [T, H, W, 3]."""
+    near_is_large = 1 / np.minimum(view.depth(), FAR)
+    most = float(near_is_large.max())
+    grey = 255 * (near_is_large - 1 / FAR) / max(most - 1 / FAR, 1e-6) + 0.5
+    return np.repeat(grey.astype(np.uint8)[..., None], 3, -1)
+
+
+def segmentation(view: View) -> np.ndarray:
+    """uint8 [T, H, W, 3]."""
+    table = np.zeros((256, 3), np.uint8)
+    for owner, colour in _GROUND.items():
+        table[owner] = colour
+    for thing in view.world.things:
+        table[md.THINGS + thing.key] = COLOURS[1 + thing.key % 7]
+    return table[view.parts()]
+
+
+def motion(view: View) -> np.ndarray:
+    """float64 [T, H, W, 2]: (x, y) displacement of what is seen, pixels from one frame to the next. A person's limbs
+    are taken as the limb nearest to the point moves."""
+    T, H, W = view.size
+    out = np.zeros((T, H, W, 2))
+    if T == 1:
+        return out
+    parts, far = view.parts(), view.depth()
+    focal = H / 2 / np.tan(np.radians(view.world.camera.fovy) / 2)
+    x, y = np.meshgrid(np.arange(W), np.arange(H))
+    ray = np.stack([(x - (W - 1) / 2) / focal, -(y - (H - 1) / 2) / focal, np.full((H, W), -1.0)], -1)
+    for k in range(T - 1):
+        point = ray * far[k][..., None] @ view.axes[k] + view.eye[k]
+        later = point.copy()
+        for thing in view.world.things:
+            mine = parts[k] == md.THINGS + thing.key
+            a, b = view.paths[thing.key][k : k + 2]
+            turn = _matrix(b[3:]) @ _matrix(a[3:]).T
+            later[mine] = (point[mine] - a[:3]) @ turn.T + b[:3]
+        if view.joints is not None:
+            mine = parts[k] == md.PERSON
+            later[mine] = point[mine] + _with_limbs(point[mine], view.joints[k], view.joints[k + 1])
+        out[k] = view.project(k + 1, later)[..., :2] - np.stack([x, y], -1)
+    out[-1] = out[-2]
+    return out
+
+
+def pose(view: View) -> np.ndarray:
+    """uint8 [T, H, W, 3]."""
+    T, H, W = view.size
+    out = np.zeros((T, H, W, 3), np.uint8)
+    thick = max(1, round(min(H, W) / 60))
+    index = {name: i for i, name in enumerate(fg.JOINTS)}
+    for k in range(T):
+        at = view.project(k, view.joints[k])[:, :2]
+        spots = [tuple(int(round(float(v) * 16)) for v in p) for p in at]  # 4 fractional bits
+        for a, b, colour in BONES:
+            cv2.line(out[k], spots[index[a]], spots[index[b]], colour, thick, cv2.LINE_AA, 4)
+        for spot in spots:
+            cv2.circle(out[k], spot, 16 * thick, (255, 255, 255), -1, cv2.LINE_AA, 4)
+    return out
+
+
+def _matrix(q: np.ndarray) -> np.ndarray:
+    """Unit quaternion (w, x, y, z) → rotation."""
+    w, x, y, z = q
+    return np.array(
+        [
+            [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
+            [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
+            [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
+        ]
+    )
+
+
+def _with_limbs(points: np.ndarray, now: np.ndarray, then: np.ndarray) -> np.ndarray:
+    """[n, 3] points on the body → their displacement: that of the nearest place on a limb's axis (or the head)."""
+    best, move = np.full(len(points), np.inf), np.zeros_like(points)
+    head = fg.JOINTS.index("head")
+    bones = [(fg.JOINTS.index(a), fg.JOINTS.index(b), r) for a, b, r, _ in fg.LIMBS] + [(head, head, fg.HEAD)]
+    for a, b, radius in bones:
+        axis = now[b] - now[a]
+        share = np.clip((points - now[a]) @ axis / max(float(axis @ axis), 1e-9), 0, 1)[:, None]
+        # Distance from the capsule's surface, as limbs differ in width.
+        away = np.abs(np.linalg.norm(points - now[a] - share * axis, axis=1) - radius)
+        nearer = away < best
+        best[nearer] = away[nearer]
+        move[nearer] = ((1 - share) * (then[a] - now[a]) + share * (then[b] - now[b]))[nearer]
+    return move
