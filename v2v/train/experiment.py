@@ -28,7 +28,7 @@ class Experiment:
 
     name: str = "embedded"
     model: ModelConfig = field(default_factory=embedded)
-    pairs: int = 14000  # procedural pairs to render and cache
+    pairs: int = 28000  # procedural pairs to render and cache
     workers: int = 2  # processes that render
     seed: int = 0
     cpu_devices: int = 2  # of a CPU's cores, for data parallel steps
@@ -38,6 +38,10 @@ class Experiment:
     mesh: MeshConfig = field(default_factory=MeshConfig)
     log: LogConfig = field(default_factory=LogConfig)
     vae: Stage = field(default_factory=Stage)
+    text: Stage = field(default_factory=Stage)
     base: Stage = field(default_factory=Stage)
     edit: Stage = field(default_factory=Stage)
     save_every: int = 250
+    weights: str = ""  # folder of a published model to start from; "" trains one from nothing
+    sets: tuple[str, ...] = ()  # folders of pairs written by `v2v synth`, read as one
+    start: str = ""  # adapter of an earlier run to go on from, such as runs/NAME/lora.safetensors

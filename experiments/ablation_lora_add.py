@@ -1,0 +1,10 @@
+"""Ablation: the source is added to the target's tokens. Command, hardware and the paper's scores: ablation.py."""
+
+from experiments import ablation
+from v2v.train.experiment import Experiment
+
+run = ablation.run
+
+
+def config() -> Experiment:
+    return ablation.variant("lora_add", **ablation.VARIANTS["lora_add"])

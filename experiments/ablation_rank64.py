@@ -1,0 +1,10 @@
+"""Ablation: LoRA of rank 64. Command, hardware and the paper's scores: ablation.py."""
+
+from experiments import ablation
+from v2v.train.experiment import Experiment
+
+run = ablation.run
+
+
+def config() -> Experiment:
+    return ablation.variant("rank64", **ablation.VARIANTS["rank64"])

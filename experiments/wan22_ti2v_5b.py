@@ -1,0 +1,228 @@
+"""EasyV2V on Wan2.2-TI2V-5B, first stage of the paper's recipe: 81x480x832, LoRA of rank 256, AdamW 1e-4, global batch 32.
+
+    v2v synth --out pairs --pairs 100000 --frames 81 --height 480 --width 832 --recipes local,photometric,control ...
+    v2v train experiments/wan22_ti2v_5b.py --workdir runs/5b --weights Wan2.2-TI2V-5B-Diffusers --sets pairs
+    v2v train experiments/wan22_ti2v_5b_720p.py --workdir runs/5b-720p ... --start runs/5b/lora.safetensors
+    v2v plan  experiments/wan22_ti2v_5b.py --topology v5e:2x4            memory and time beforehand, without the hardware
+
+Stages, each resuming by itself:
+  latents   every process encodes its share of source, target, mask, reference and sentences, once
+  edit      base frozen and sharded over all chips; LoRA and the new embeddings learn. Ends with WORKDIR/lora.safetensors
+Stated by the paper: frozen backbone, rank 256 on attention and FFN, zero-initialised new embeddings, AdamW with constant 1e-4,
+half of the references dropped, half of the pairs with a transition, 40,000 steps in the ablations. Not stated and chosen here:
+batch 32 (one clip on each of its 32 GPUs, derived from its cost table), tau by shifted uniform with shift 5, clip by group at 1,
+weight decay 0.01, text dropped one time in ten, the mask every other time, no weight on the edited region.
+Hardware: 8 chips of 16 GB or more; hours: what `v2v plan` prints for yours. Scores: none yet, nobody has trained it.
+"""
+
+import dataclasses
+from pathlib import Path
+
+from v2v.config import DataConfig, FlowConfig, LoRAConfig, MeshConfig, ModelConfig, OptimConfig, wan22_ti2v_5b
+from v2v.errors import InputError
+from v2v.train.experiment import Experiment, Stage
+
+SHARD = 64  # pairs a shard of latents: about 0.6 GB at 480p
+
+
+def config() -> Experiment:
+    model = wan22_ti2v_5b()
+    model = dataclasses.replace(
+        model,
+        dit=dataclasses.replace(model.dit, remat="full"),
+        lora=LoRAConfig(rank=256),
+        flow=FlowConfig(shift=5.0, steps=50, guidance=3.0),
+    )
+    return Experiment(
+        name="wan22_ti2v_5b",
+        model=model,
+        region=0.0,
+        data=DataConfig(drop_text=0.1, drop_mask=0.5, reference=0.5, transition=0.5),
+        mesh=MeshConfig(data=1, fsdp=-1),
+        edit=Stage(
+            steps=40_000,
+            batch=32,
+            optim=OptimConfig(kind="adamw", peak_lr=1e-4, warmup_steps=100, weight_decay=0.01, b2=0.999, ema=0.999),
+        ),
+        save_every=500,
+    )  # fmt: skip
+
+
+def run(cfg: Experiment, workdir: Path) -> Path:
+    """Do what is left to do; returns the adapter's file, or with --trains full that of the whole DiT and its embeddings."""
+    import jax
+
+    from v2v.data import loader
+    from v2v.train import step
+    from v2v.train.run import fit_stage, on_host, save_config
+    from v2v.weights import export, folder, pretrained
+
+    if not cfg.weights or not cfg.sets:
+        raise InputError(
+            f"{cfg.name}: expected a backbone and pairs; give --weights Wan2.2-TI2V-5B-Diffusers and --sets FOLDER ..."
+        )
+    found = folder.read(cfg.weights).require()
+    cfg = dataclasses.replace(cfg, model=_sized(cfg.model, found.config))
+    words = pretrained.tokenizer(found, cfg.model)
+    save_config(cfg, workdir)
+    shards, masks = cache_latents(cfg, found, words, Path(workdir) / "latents")
+    data = loader.edit_batches(shards, cfg.edit.batch, words, masks, cfg.seed, cfg.data)
+    dit = _load_dit(cfg, found)
+    objective = step.edit(cfg.model, cfg.region)
+    frozen = None if cfg.trains == "full" else {"dit": dit}
+    state = fit_stage(
+        cfg, cfg.edit, Path(workdir) / "edit", _start(cfg, dit), data, objective, frozen, work=True
+    )
+    name = "lora.safetensors" if cfg.trains == "lora" else "editor.safetensors"
+    result = on_host(state.result)
+    if jax.process_index() == 0:
+        export.save_tree(
+            Path(workdir) / name, result, condition_metadata(cfg) | {"steps": str(int(state.step))}
+        )
+    return Path(workdir) / name
+
+
+def cache_latents(cfg: Experiment, found, words, folder: Path):
+    """(shard paths, masks of whole frames), encoded by all processes together. Encoders are read only while something is left to
+    encode."""
+    import jax
+    import numpy as np
+    from jax.experimental import multihost_utils
+
+    from v2v.data import cache
+
+    source, made_by = _pairs(cfg), _fingerprint(found.parts["vae"])
+    if len(list(folder.glob("latents-*.array_record"))) * SHARD < len(source):
+        encode, embed = _encoders(cfg.model, found, words)
+        part = (jax.process_index(), jax.process_count())
+        cache.write(
+            folder,
+            len(source),
+            lambda i: _pair(cfg, source, i),
+            encode,
+            made_by,
+            1,
+            embed=embed,
+            shard=SHARD,
+            part=part,
+        )
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices("latents")
+    return cache.shards(folder, made_by), np.load(folder / "time_masks.npy")
+
+
+def condition_metadata(cfg: Experiment) -> dict[str, str]:
+    """How conditions were laid out, kept in the adapter's header: sampling must do the same."""
+    from v2v.weights import adapters
+
+    return adapters.condition_metadata(cfg.model.condition)
+
+
+def _sized(model: ModelConfig, found: ModelConfig) -> ModelConfig:
+    """The experiment's settings with the sizes of the weights that were found."""
+    ours = {name: getattr(model.dit, name) for name in ("remat", "backend", "dtype")}
+    dit = dataclasses.replace(found.dit, **ours)
+    return dataclasses.replace(model, dit=dit, vae=found.vae, text=found.text)
+
+
+def _start(cfg: Experiment, dit: dict) -> dict:
+    """What is trained, at step 0: fresh, or the adapter `cfg.start`."""
+    import jax
+
+    from v2v.train import step
+    from v2v.weights import export
+
+    key = jax.random.key(cfg.seed + 1)
+    if cfg.trains == "full":
+        return {"dit": dit, "embed": step.init_embed(key, cfg.model)}
+    fresh = step.init_adapter(key, cfg.model, dit)
+    return export.load_tree(cfg.start, fresh) if cfg.start else fresh
+
+
+def _load_dit(cfg: Experiment, found) -> dict:
+    """Each leaf goes straight to its place on the mesh; in float32 when it is to be trained."""
+    from v2v import sharding
+    from v2v.weights import wan
+
+    mesh = sharding.make_mesh(**dataclasses.asdict(cfg.mesh))
+    shapes = wan.shapes("dit", cfg.model)
+    dtype = "float32" if cfg.trains == "full" else None
+    return wan.load(
+        "dit", found.parts["dit"], cfg.model, dtype=dtype,
+        place=lambda path: sharding.sharding_of(f"dit/{path}", shapes[path], mesh),
+    )  # fmt: skip
+
+
+def _encoders(model: ModelConfig, found, words):
+    """(uint8 clips → latents, sentences → embeddings of their true lengths), on this process's first device."""
+    import functools
+
+    import jax
+    import jax.numpy as jnp
+    import numpy as np
+
+    from v2v.codec import stream
+    from v2v.codec.text import TextEncoder
+    from v2v.codec.vae import VAE
+    from v2v.weights import wan
+
+    here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    vae, text = (
+        wan.load(part, found.parts[part], model, place=lambda path: here) for part in ("vae", "text")
+    )
+
+    @jax.jit
+    def encode(params, clips):
+        return stream.encode(VAE(model.vae), params, clips.astype(jnp.float32) / 127.5 - 1)
+
+    embed_one = jax.jit(lambda params, ids, n: TextEncoder(model.text).apply({"params": params}, ids, n))
+
+    @functools.lru_cache(maxsize=4096)
+    def embed(sentence: str) -> np.ndarray:
+        ids, lengths = words.ids([sentence])
+        return np.asarray(embed_one(text, ids, lengths)[0, : lengths[0]], np.float16)
+
+    return (lambda clips: encode(vae, clips)), (lambda sentences: [embed(s) for s in sentences])
+
+
+def _pairs(cfg: Experiment):
+    import grain
+    import tensorflow_datasets as tfds
+
+    parts = []
+    for folder in cfg.sets:
+        try:
+            parts.append(tfds.builder_from_directory(folder).as_data_source("train"))
+        except Exception as err:  # TFDS raises many kinds
+            raise InputError(
+                f"{folder}: expected pairs written by v2v synth, could not open them ({err})"
+            ) from err
+        if not len(parts[-1]):
+            raise InputError(
+                f"{folder}: expected pairs, found none; leave it out of --sets or make some with v2v synth"
+            )
+    return grain.MapDataset.concatenate([grain.MapDataset.source(part) for part in parts])
+
+
+def _pair(cfg: Experiment, source, i: int):
+    from v2v.data import pairs
+
+    pair, m = pairs.decode(source[i]), cfg.model
+    if pair.source.shape[:3] != (m.frames, m.height, m.width):
+        raise InputError(
+            f"pair {i}: expected {m.frames}x{m.height}x{m.width}, got {'x'.join(map(str, pair.source.shape[:3]))}; make pairs of"
+            " the model's size with v2v synth --frames --height --width"
+        )
+    return pair
+
+
+def _fingerprint(files) -> str:
+    """Twelve hex digits that tell one VAE from another: names, shapes and the values of all small tensors."""
+    import hashlib
+
+    digest = hashlib.sha256()
+    for name, slot in sorted(files.slots.items()):
+        digest.update(f"{name} {slot.shape}".encode())
+        if len(slot.shape) <= 1:
+            digest.update(files.read(name).tobytes())
+    return digest.hexdigest()[:12]

@@ -1,0 +1,86 @@
+"""Every experiment file is one, and the one on published weights runs: a folder, pairs and two steps, to an adapter that edits."""
+
+import dataclasses
+import importlib
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from data_synth.synth import synth
+from tests.weights import small
+from v2v.config import LoRAConfig, MeshConfig
+from v2v.errors import InputError
+from v2v.train.experiment import Experiment
+from v2v.weights import pretrained
+
+FILES = sorted(Path(__file__).parents[1].glob("experiments/*.py"))
+RUNS = [p.stem for p in FILES if p.stem.startswith(("ablation", "wan22", "embedded", "debug"))]
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_experiment_files_hold_a_configuration_and_how_to_run_it(name):
+    module = importlib.import_module(f"experiments.{name}")
+    assert isinstance(module.config(), Experiment) and callable(module.run)
+    assert len(module.__doc__.split()) > 10
+
+
+def test_the_papers_recipe():
+    cfg = importlib.import_module("experiments.wan22_ti2v_5b").config()
+    m = cfg.model
+    assert (m.frames, m.height, m.width, m.lora.rank, m.lora.scale) == (81, 480, 832, 256, 1.0)
+    assert (cfg.edit.batch, cfg.edit.optim.peak_lr, cfg.edit.optim.decay_steps) == (32, 1e-4, 0)
+    assert (cfg.data.reference, cfg.data.transition, cfg.trains) == (0.5, 0.5, "lora")
+    large = importlib.import_module("experiments.wan22_ti2v_5b_720p").config().model
+    assert (large.height, large.width) == (704, 1280)
+
+
+def test_ablations_differ_from_their_base_in_what_they_are_called_after():
+    ablation = importlib.import_module("experiments.ablation")
+    base = ablation.config()
+    for name in ablation.VARIANTS:
+        cfg = importlib.import_module(f"experiments.ablation_{name}").config()
+        assert cfg.name == f"ablation_{name}"
+        assert dataclasses.replace(cfg, name=base.name) != base
+
+
+def test_a_run_on_published_weights(tmp_path):
+    wan = importlib.import_module("experiments.wan22_ti2v_5b")
+    folder = small.write(tmp_path / "wan")
+    synth(tmp_path / "pairs", 8, frames=5, height=32, width=32, edits=("sepia", "palette"))
+    base = wan.config()
+    cfg = dataclasses.replace(
+        base,
+        model=dataclasses.replace(base.model, **small.SIZE, lora=LoRAConfig(rank=2)),
+        mesh=MeshConfig(data=-1, fsdp=2, seq=2),
+        edit=dataclasses.replace(base.edit, steps=2, batch=4),
+        weights=str(folder),
+        sets=(str(tmp_path / "pairs"),),
+    )
+    with pytest.raises(InputError, match="--weights .* --sets"):
+        wan.run(base, tmp_path / "none")
+    with pytest.raises(InputError, match="expected 9x32x32, got 5x32x32"):
+        longer = dataclasses.replace(cfg, model=dataclasses.replace(cfg.model, frames=9))
+        wan.run(longer, tmp_path / "longer")
+    out = wan.run(cfg, tmp_path / "run")
+    model = pretrained.load_pretrained(str(folder), **small.SIZE).with_lora(out)
+    assert model.conditions == ("source", "mask", "reference")
+    assert model.config.condition == cfg.model.condition
+
+    other = small.write(
+        tmp_path / "other"
+    )  # the same sizes, another VAE: its latents would be something else
+    _change_vae(other)
+    with pytest.raises(InputError, match="latents were made by VAE"):
+        wan.run(dataclasses.replace(cfg, weights=str(other)), tmp_path / "run")
+
+
+def _change_vae(folder: Path) -> None:
+    from safetensors.numpy import load_file, save_file
+
+    file = next((folder / "vae").glob("*.safetensors"))
+    tensors = load_file(file)
+    name = next(name for name, x in tensors.items() if x.ndim == 1)
+    save_file(tensors | {name: tensors[name] + np.asarray(1, tensors[name].dtype)}, file)
+    assert jax.process_count() == 1
