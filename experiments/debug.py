@@ -19,7 +19,7 @@ def config() -> Experiment:
         optim = dataclasses.replace(stage.optim, warmup_steps=2, decay_steps=0)
         return dataclasses.replace(stage, steps=4, batch=4, optim=optim)
 
-    stages = {"vae": short(base.vae), "base": short(base.base), "edit": short(base.edit)}
+    stages = {name: short(getattr(base, name)) for name in ("vae", "text", "base", "edit")}
     return dataclasses.replace(
         base, name="debug", model=debug(), pairs=160, workers=1, save_every=2, **stages
     )

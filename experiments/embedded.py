@@ -6,7 +6,8 @@ Stages, each in its own folder of the workdir:
   pairs     data_synth renders procedural pairs into TFDS (array_record)
   vae       the causal VAE learns to reconstruct scenes; its latent statistics become part of the model
   latents   source, target, mask and reference of every pair, encoded once
-  base      DiT and text encoder learn text-to-video and image-to-video on captions, everything trained
+  text      the text encoder learns words and the names of edits from sentences alone
+  base      DiT and text encoder learn text-to-video and image-to-video, everything trained
   edit      base frozen; LoRA and the embeddings of source, mask and reference learn the edits
   export    safetensors (the VAE as int8), vocabulary and configuration: a folder that `--model DIR` reads
 Hardware, hours and scores of the shipped weights: v2v/weights/embedded/README.md.
@@ -23,6 +24,7 @@ from v2v.train.run import fit_stage, on_host
 
 CLIP_SEEDS = 1_000_000_000  # clips for the VAE; pairs count from 0, scoring from 3e9
 PART, PART_SEEDS = 7000, 100_000  # pairs of one TFDS set, and seeds set aside for it
+MIX = ("local", "photometric", "photometric")  # there are three photometric edits for every local one
 
 
 def config() -> Experiment:
@@ -31,14 +33,18 @@ def config() -> Experiment:
             steps=1500, batch=4,
             optim=OptimConfig(kind="muon", peak_lr=0.02, adam_lr=1.5e-3, warmup_steps=20, decay_steps=1480, b2=0.95, ema=0.99),
         ),
+        text=Stage(
+            steps=600, batch=256,
+            optim=OptimConfig(kind="adamw", peak_lr=3e-3, warmup_steps=20, decay_steps=580, ema=0.98),
+        ),
         base=Stage(
-            steps=1200, batch=32,
-            optim=OptimConfig(kind="muon", peak_lr=0.01, adam_lr=1e-3, warmup_steps=30, decay_steps=1170, ema=0.99),
+            steps=1800, batch=32,
+            optim=OptimConfig(kind="muon", peak_lr=0.01, adam_lr=1e-3, warmup_steps=30, decay_steps=1770, ema=0.99),
         ),
         edit=Stage(  # Muon: loss 0.43 after 150 steps, AdamW 0.52; one run each, rates 0.01 and 1.5e-3
-            steps=3500,
+            steps=7700,
             batch=16,
-            optim=OptimConfig(kind="muon", peak_lr=0.012, adam_lr=1e-3, warmup_steps=20, decay_steps=3480, b2=0.95, ema=0.99),
+            optim=OptimConfig(kind="muon", peak_lr=0.012, adam_lr=1e-3, warmup_steps=20, decay_steps=7680, b2=0.95, ema=0.99),
         ),
     )  # fmt: skip
 
@@ -53,7 +59,8 @@ def run(cfg: Experiment, workdir: Path) -> Path:
     vae, model = train_vae(cfg, workdir / "vae")
     cfg = dataclasses.replace(cfg, model=model)
     shards, time_masks = cache_latents(cfg, vae, workdir)
-    base = train_base(cfg, shards, workdir / "base")
+    text = train_text(cfg, shards, workdir / "text")
+    base = train_base(cfg, text, shards, workdir / "base")
     adapter = train_edit(cfg, base, shards, time_masks, workdir / "edit")
     return export(cfg, vae, base, adapter, workdir / "export")
 
@@ -70,7 +77,7 @@ def render_pairs(cfg: Experiment, folder: Path) -> None:
             n = min(PART, cfg.pairs - start)
             _say(f"rendering pairs {start} to {start + n}")
             seed = cfg.seed + part * PART_SEEDS
-            synth(out, n, seed=seed, workers=cfg.workers, transition=cfg.data.transition, **size)
+            synth(out, n, seed=seed, workers=cfg.workers, edits=MIX, transition=cfg.data.transition, **size)
 
 
 def train_vae(cfg: Experiment, folder: Path):
@@ -130,7 +137,27 @@ def cache_latents(cfg: Experiment, vae: dict, workdir: Path):
     return cache.shards(folder, vae_hash), np.load(folder / "time_masks.npy")
 
 
-def train_base(cfg: Experiment, shards: list[str], folder: Path) -> dict:
+def train_text(cfg: Experiment, shards: list[str], folder: Path) -> dict:
+    """The text encoder's parameters."""
+    import jax
+
+    from data_synth.pipeline import EDITS
+    from v2v.data import loader
+    from v2v.train import text
+    from v2v.weights import export as files
+
+    done = folder / "text.safetensors"
+    if not done.exists():
+        data = loader.text_batches(
+            shards, cfg.text.batch, loader.ToSentence(_tokenizer(cfg), EDITS), cfg.seed
+        )
+        trained = text.init(jax.random.key(cfg.seed), cfg.model.text, EDITS)
+        state = fit_stage(cfg, cfg.text, folder, trained, data, text.objective(cfg.model.text))
+        files.save_tree(done, {"text": on_host(state.result["text"])})
+    return files.load_tree(done)["text"]
+
+
+def train_base(cfg: Experiment, text: dict, shards: list[str], folder: Path) -> dict:
     """{"dit", "text"}."""
     import jax
 
@@ -141,10 +168,10 @@ def train_base(cfg: Experiment, shards: list[str], folder: Path) -> dict:
     done = folder / "base.safetensors"
     if not done.exists():
         transform = loader.ToClip(
-            _tokenizer(cfg), image_to_video=cfg.data.image_to_video, drop_text=cfg.data.drop_text
+            _tokenizer(cfg), cfg.data.turning, cfg.data.image_to_video, cfg.data.drop_text
         )
         data = loader.base_batches(shards, cfg.base.batch, transform, cfg.seed)
-        trained = step.init_base(jax.random.key(cfg.seed), cfg.model)
+        trained = step.init_base(jax.random.key(cfg.seed), cfg.model) | {"text": text}
         state = fit_stage(cfg, cfg.base, folder, trained, data, step.text_to_video(cfg.model))
         files.save_tree(done, on_host(state.result))
     return files.load_tree(done)

@@ -193,7 +193,8 @@ class DataConfig:
     drop_mask: float = 0.5  # the model is told only when an edit happens, not where
     reference: float = 0.2  # share of batches that show a reference picture; the paper's "50 % dropped" is 0.5
     transition: float = 0.5  # of rendered pairs, those whose edit begins inside the clip
-    image_to_video: float = 0.5  # of the backbone's clips, those with a clean first frame
+    turning: float = 0.5  # of the backbone's clips, those that begin as the source and turn into the target
+    image_to_video: float = 0.5  # of the others, those with a clean first frame
 
     def __post_init__(self):
         wrong = {name: value for name, value in vars(self).items() if not 0 <= value <= 1}
@@ -272,7 +273,7 @@ def embedded() -> ModelConfig:
         ),
         lora=LoRAConfig(rank=32),
         condition=ConditionConfig(rope="shared"),
-        flow=FlowConfig(shift=3.0, steps=4, guidance=2.0),
+        flow=FlowConfig(shift=5.0, steps=4, guidance=2.0),
     )  # fmt: skip
 
 

@@ -71,13 +71,13 @@ def write(
         progress(n)
 
 
-def unpack(record: bytes) -> dict[str, np.ndarray]:
-    """One record: float16 latents `source`, `target`, `mask` (empty when the edit covers the frame), `reference` (or empty),
+def unpack(record: bytes, *names: str) -> dict[str, np.ndarray]:
+    """One record, or what is named of it: float16 latents `source`, `target`, `mask` (empty when the edit covers the frame), `reference` (or empty),
     `area` [t, y, x], `active` (start, end), and `text`, a JSON string of captions, instructions and the edit's name. Long clips
     have `when` (or empty), the mask of their active frames; caches with text have `embeds` [sum of lengths, w] of the instructions
     and, last, of the empty sentence, and `embed_lengths`."""
     with np.load(io.BytesIO(record), allow_pickle=False) as f:
-        return {key: f[key] for key in f.files}
+        return {key: f[key] for key in names or f.files}
 
 
 def shards(folder: str | Path, vae_hash: str | None = None) -> list[str]:

@@ -1,6 +1,7 @@
 """latents on disk → batches. cache.py → **loader** → train/step.py
 
-Two streams over the same records, both grain datasets, seeded record by record, resumable:
+Three streams over the same records, all grain datasets, seeded record by record, resumable:
+  text_batches  sentences alone: pretraining of the text encoder
   base_batches  one clip and a sentence about it: text-to-video and image-to-video pretraining
   edit_batches  source, target, mask, instruction; a share of the batches consists of pairs with a reference image
 Which mask an edit shows (DESIGN: 1 = edit here, now; no mask = all ones): half the time the exact mask; otherwise only *when*,
@@ -34,29 +35,56 @@ class Record:
 
 
 @dataclass(frozen=True)
-class ToClip(grain.transforms.RandomMap):
-    """Record → {"video", "ids", "lengths", "first_clean"}: source or target with a sentence that is true of it."""
+class ToSentence(grain.transforms.RandomMap):
+    """Record → {"record", "ids", "lengths", "edit"}: an instruction and the index of its edit, or a caption and -1."""
 
     tokenizer: Tokenizer
-    image_to_video: float = 0.5  # share with a clean first frame
+    edits: tuple[str, ...]
+    instructions: float = 0.75  # share of instructions; the rest are captions
+
+    def random_map(self, record: Record, rng: np.random.Generator) -> Batch:
+        text = json.loads(str(unpack(record.data, "text")["text"]))
+        edit = self.edits.index(text["edit"])
+        if rng.random() < self.instructions:
+            sentence = str(rng.choice(text["instructions"]))
+        else:
+            sentence, edit = text[("source_caption", "target_caption")[int(rng.integers(2))]], -1
+        ids, lengths = self.tokenizer.ids([sentence])
+        return {
+            "record": record.index, "ids": ids[0], "lengths": lengths[0], "edit": np.asarray(edit, np.int32),
+        }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ToClip(grain.transforms.RandomMap):
+    """Record → {"record", "video", "ids", "lengths", "first_clean"}: one clip with a sentence that is true of it.
+
+    `turning` of them turn: they begin as the source and go on as the target, first frame clean, told by the instruction, as
+    prompts of image-to-video models tell what happens. The others are the source or the target with its caption.
+    """
+
+    tokenizer: Tokenizer
+    turning: float = 0.5
+    image_to_video: float = 0.5  # share of the others with a clean first frame
     drop_text: float = 0.1
 
     def random_map(self, record: Record, rng: np.random.Generator) -> Batch:
         pair = unpack(record.data)
         text = json.loads(str(pair["text"]))
         whole = bool(pair["active"][1] - pair["active"][0] == _frames(pair))
-        if whole and rng.random() < 0.6:
+        clean = rng.random() < self.image_to_video
+        if rng.random() < self.turning:
+            # Where the edit lasts from the start, the cut is put behind the first latent frame, which is an image by itself.
+            video, clean = np.concatenate([pair["source"][:1], pair["target"][1:]]), True
+            sentence = str(rng.choice(text["instructions"]))
+        elif whole and rng.random() < 0.6:
             video, sentence = pair["target"], text["target_caption"]
-            if (
-                rng.random() < 0.3
-            ):  # so that the words of instructions mean something before any edit is asked for
-                sentence = str(rng.choice(text["instructions"]))
         else:
             video, sentence = pair["source"], text["source_caption"]
         ids, lengths = self.tokenizer.ids(["" if rng.random() < self.drop_text else sentence])
         return {
             "record": record.index, "video": video, "ids": ids[0], "lengths": lengths[0],
-            "first_clean": np.asarray(rng.random() < self.image_to_video),
+            "first_clean": np.asarray(clean),
         }  # fmt: skip
 
 
@@ -98,6 +126,12 @@ class ToEdit(grain.transforms.RandomMap):
             said
         ]  # the last is the empty sentence's
         return {"text": np.pad(rows, ((0, self.tokenizer.text_len - len(rows)), (0, 0)))}
+
+
+def text_batches(shards: list[str], batch: int, transform: ToSentence, seed: int = 0) -> grain.IterDataset:
+    """Endless batches of sentences; `batch` rows over all processes."""
+    source = grain.sources.ArrayRecordDataSource(shards)
+    return _stream(_batches(source, range(len(source)), batch, transform, seed))
 
 
 def base_batches(shards: list[str], batch: int, transform: ToClip, seed: int = 0) -> grain.IterDataset:
