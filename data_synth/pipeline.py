@@ -47,6 +47,7 @@ def make_pair(
     W: int = 64,
     edits: tuple[str, ...] | None = None,
     transition: float = 0.5,
+    operators: tuple[str, ...] = tr.CLASSIC,
     sources: Sources = NOTHING,
 ) -> tuple[Pair, None] | tuple[None, str]:
     """One training pair, or the reason why this seed gives none.
@@ -57,9 +58,12 @@ def make_pair(
       edits: what to choose from, evenly: names as `recipes.names` lists them, a family standing for its members,
         evenly; None is the default mix, half local and half photometric.
       transition: probability that the edit begins (or also ends) inside the clip.
+      operators: how it may begin there, of transition.OPERATORS.
       sources: clips, experts and published sets that recipes may use.
     """
-    return make_block((seed,), T=T, H=H, W=W, edits=edits, transition=transition, sources=sources)[0]
+    return make_block(
+        (seed,), T=T, H=H, W=W, edits=edits, transition=transition, operators=operators, sources=sources
+    )[0]
 
 
 def make_block(
@@ -70,6 +74,7 @@ def make_block(
     W: int = 64,
     edits: tuple[str, ...] | None = None,
     transition: float = 0.5,
+    operators: tuple[str, ...] = tr.CLASSIC,
     sources: Sources = NOTHING,
 ) -> list[tuple[Pair, None] | tuple[None, str]]:
     """`make_pair` for many seeds; recipes that have a batched form (external experts) get theirs together."""
@@ -94,7 +99,10 @@ def make_block(
         results = many(numbers, T, H, W) if many else [recipe(seed, T, H, W) for seed in numbers]
         for (i, _), result in zip(asked, results, strict=True):
             made[i] = name, result
-    return [_finish(name, pair, seed, transition) for (name, pair), seed in zip(made, seeds, strict=True)]
+    return [
+        _finish(name, pair, seed, transition, operators)
+        for (name, pair), seed in zip(made, seeds, strict=True)
+    ]
 
 
 def rows(entries: Sequence[str], sources: Sources) -> int | None:
@@ -173,11 +181,11 @@ def _choose_edit(rng: np.random.Generator, entries: Sequence[str], sources: Sour
 
 
 def _finish(
-    name: str, made: Pair | str, seed: int, transition: float
+    name: str, made: Pair | str, seed: int, transition: float, operators: Sequence[str]
 ) -> tuple[Pair, None] | tuple[None, str]:
     if isinstance(made, str):
         return None, f"{name}: {made}"
-    made = tr.add_transition(made, stream(seed, "transition"), transition)
+    made = tr.add_transition(made, stream(seed, "transition"), transition, operators)
     kept, reason = filters.keep(made)
     return (made, None) if kept else (None, f"{name}: {reason}")
 

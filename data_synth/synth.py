@@ -25,6 +25,7 @@ from data_synth import filters, pipeline, recipes, shards
 from data_synth.preview import preview as sheet
 from data_synth.recipes import Sources
 from data_synth.report import Report
+from data_synth.transition import CLASSIC, OPERATORS
 from v2v.data import pairs as pr
 from v2v.data.pairs import InputError
 
@@ -42,6 +43,7 @@ def synth(
     height: int = 64,
     width: int = 64,
     transition: float = 0.5,
+    operators: Sequence[str] = CLASSIC,
     clips: str = "",
     license: str = "unknown",
     experts: Sequence[str] = (),
@@ -57,6 +59,7 @@ def synth(
       seed: first seed; for published sets the first row. workers: processes.
       edits: recipes, as `recipes.names` lists them; empty is the default mix.
       frames, height, width: size of the clips. transition: probability of an edit that begins inside the clip.
+      operators: how it may begin there: of cut, blend, dissolve, wipe.
       clips: folder of videos that control and removal recipes work on; "" renders scenes. license: of those clips.
       experts: TOML files of external experts. sets: "NAME=PATH" for published sets and caption files.
       writer: TOML file of a caption writer; "" for the rules.
@@ -82,6 +85,8 @@ def synth(
         "version": pipeline.VERSION,
         "schema": pr.SCHEMA_VERSION,
     }
+    if tuple(operators) != CLASSIC:
+        request["operators"] = list(operators)
     if sources != Sources():
         request["sources"] = dataclasses.asdict(sources) | {"content": _fingerprint(sources)}
     request = json.loads(json.dumps(request))  # as it will be read back and compared
@@ -164,6 +169,7 @@ def _records(
         W=size[2],
         edits=tuple(request["edits"]),
         transition=request["transition"],
+        operators=tuple(request.get("operators", CLASSIC)),
         sources=sources,
     )
     last = pipeline.rows(request["edits"], sources)
@@ -225,6 +231,11 @@ def _check(request: dict, sources: Sources) -> None:
         )
     if not 0 <= request["transition"] <= 1:
         raise InputError(f"transition: expected a probability between 0 and 1, got {request['transition']}")
+    strange = [name for name in request.get("operators", CLASSIC) if name not in OPERATORS]
+    if strange or not request.get("operators", CLASSIC):
+        raise InputError(
+            f"operators: expected some of {', '.join(OPERATORS)}, got {', '.join(strange) or 'none'}"
+        )
     known = recipes.names(sources)
     for name in request["edits"]:
         if name not in known or name not in recipes.FAMILIES and name not in pipeline.EDITS:

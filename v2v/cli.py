@@ -151,6 +151,8 @@ def _parser() -> argparse.ArgumentParser:
     synth.add_argument("--width", type=int, default=64, metavar="N", help="in pixels (default: 64)")
     synth.add_argument("--transition", type=float, default=0.5, metavar="P",
                        help="probability that an edit begins inside the clip (default: 0.5)")  # fmt: skip
+    synth.add_argument("--operators", default="cut,blend", metavar="a,b",
+                       help="how it then begins: of cut, blend, dissolve, wipe (default: cut,blend)")  # fmt: skip
     synth.add_argument("--clips", default="", metavar="DIR",
                        help="videos for control, removal, insertion and experts (default: rendered scenes)")  # fmt: skip
     synth.add_argument("--license", default="unknown", metavar="TEXT", help="of those clips, to be recorded")
@@ -313,6 +315,7 @@ def _synth(args: argparse.Namespace) -> dict:
 def _train(args: argparse.Namespace) -> dict:
     path = Path(args.experiment)
     if not path.is_file():
+            operators=tuple(filter(None, args.operators.split(","))),
         raise InputError(f"{path}: no such experiment; expected a Python file, such as those in experiments/")
     sys.path.insert(0, str(path.resolve().parent.parent))  # so that one experiment can import another
     spec = importlib.util.spec_from_file_location(path.stem, path)

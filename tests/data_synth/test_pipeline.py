@@ -98,6 +98,39 @@ def test_transition_draws_are_valid_and_as_frequent_as_asked():
     assert any(end < 5 for _, end in limited) and all(end - start >= 2 for start, end in limited)
 
 
+@pytest.mark.parametrize("operator", ["dissolve", "wipe"])
+def test_dissolve_and_wipe_bring_the_edit_in_pixel_by_pixel(operator):
+    pair = make(transition=0.0, edits=("negative",))
+    H, W = pair.source.shape[1:3]
+    field = transition.place_of(operator, np.random.default_rng(3), H, W)
+    assert field.min() == 0 and field.max() == pytest.approx(1)
+    out = transition.splice(pair, 1, 5, 3, operator, field)
+    np.testing.assert_array_equal(out.target[0], pair.source[0])
+    np.testing.assert_array_equal(out.target[4], pair.target[4])
+    shares = []
+    for k in (1, 2, 3):
+        edited = (out.target[k] == pair.target[k]).all(-1)
+        before = (out.target[k] == pair.source[k]).all(-1)
+        assert edited[field < k / 4 - 0.13].all() and before[field > k / 4 + 0.13].all()
+        shares.append(edited.mean())
+    assert shares[0] < shares[1] < shares[2] and 0.3 < shares[1] < 0.6
+    assert (out.mask[0] == 0).all() and (out.mask[1:] == 255).all()
+    assert out.provenance["transition"]["operator"] == operator
+
+
+def test_operators_are_drawn_as_asked_and_leave_the_default_alone():
+    pair = make(transition=0.0, edits=("negative",))
+    drawn = [
+        transition.add_transition(pair, np.random.default_rng(s), 1.0, ("dissolve", "wipe"))
+        for s in range(40)
+    ]
+    assert {p.provenance["transition"]["operator"] for p in drawn} == {"dissolve", "wipe"}
+    for p in drawn:
+        outside = p.mask == 0
+        np.testing.assert_array_equal(p.target[outside], p.source[outside])
+    assert not any("operator" in make(s, transition=1.0).provenance["transition"] for s in range(5))
+
+
 def test_gates_name_their_reason():
     good = make(transition=0.0, edits=("negative",))
     assert filters.keep(good) == (True, "")
