@@ -301,6 +301,7 @@ def _synth(args: argparse.Namespace) -> dict:
             height=args.height,
             width=args.width,
             transition=args.transition,
+            operators=tuple(filter(None, args.operators.split(","))),
             clips=args.clips,
             license=args.license,
             experts=args.expert,
@@ -315,7 +316,6 @@ def _synth(args: argparse.Namespace) -> dict:
 def _train(args: argparse.Namespace) -> dict:
     path = Path(args.experiment)
     if not path.is_file():
-            operators=tuple(filter(None, args.operators.split(","))),
         raise InputError(f"{path}: no such experiment; expected a Python file, such as those in experiments/")
     sys.path.insert(0, str(path.resolve().parent.parent))  # so that one experiment can import another
     spec = importlib.util.spec_from_file_location(path.stem, path)
