@@ -41,6 +41,7 @@ PARITY = [  # the published implementations, which tests/parity compares with
     "torch>=2.6",
     "transformers>=4.57",
 ]
+PLAN = ["libtpu"]  # `v2v plan` compiles for TPUs without having one
 TEST = ["pytest>=8"]
 DEV = [*TEST, "ruff>=0.12"]
 
@@ -64,6 +65,7 @@ setup(
         "parquet": PARQUET,
         "scenes": SCENES,
         "beam": BEAM,
+        "plan": PLAN,
         "test": TEST,
         "parity": [*TEST, *PARITY],
         "dev": DEV,

@@ -1,4 +1,4 @@
-"""`v2v edit | synth | train | eval | convert | doctor`: what a person types, turned into one call each, and every error of theirs into one line.
+"""`v2v edit | synth | train | plan | eval | convert | doctor`: what a person types, turned into one call each, and every error of theirs into one line.
 
 Nothing heavy is imported before it is needed, so that `v2v --help` answers at once. Exit codes: 0 done, 2 bad input (one line on
 stderr says what, where, what was expected and the remedy), 130 interrupted, 1 from `eval --strict` when anything failed. Standard
@@ -59,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command line; returns the exit code."""
     parser = _parser()
     args, rest = parser.parse_known_args(argv)
-    if rest and args.run is not _train:  # what follows a training run's own options are its fields
+    if rest and args.run not in (_train, _plan):  # what follows an experiment's own options are its fields
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     args.rest = rest
     _prepare_environment()
@@ -84,7 +84,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="v2v", description="Edit videos by instruction; make pairs; train editors."
     )
     commands = parser.add_subparsers(
-        required=True, metavar="edit | synth | train | eval | convert | doctor", title="commands"
+        required=True, metavar="edit | synth | train | plan | eval | convert | doctor", title="commands"
     )
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--json", action="store_true", help="print one machine-readable line")
@@ -175,6 +175,20 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument(
         "--workdir", required=True, metavar="DIR", help="folder for checkpoints and the adapter"
     )
+    plan = command(
+        "plan",
+        _plan,
+        "memory, FLOPs and time of a training step on TPUs, compiled without them",
+        "any field can be set, as in v2v train: --edit.batch 8 --mesh.seq 4 --model.frames 121",
+    )
+    plan.add_argument("experiment", help="Python file, such as experiments/wan22_ti2v_5b.py")
+    plan.add_argument(
+        "--topology", required=True, metavar="CHIP:SHAPE", help="such as v5e:2x4, v6e:2x4, v5p:4x4x4"
+    )
+    plan.add_argument("--what", choices=("train", "sample"), default="train", help="default: train")
+    plan.add_argument("--utilisation", type=float, default=0.4, metavar="U",
+                      help="share of the chip's rate to reckon time with (default: 0.4)")  # fmt: skip
+    plan.add_argument("--no-search", action="store_true", help="only the setting asked for, fit or not")
     evaluation.add_arguments(
         command("eval", _eval, "compare editors on a benchmark; run again to go on", evaluation.ABOUT)
     )
@@ -314,6 +328,24 @@ def _synth(args: argparse.Namespace) -> dict:
 
 
 def _train(args: argparse.Namespace) -> dict:
+    experiment, config = _experiment(args, "train")
+    return {"output": str(experiment.run(config, Path(args.workdir)))}
+
+
+def _plan(args: argparse.Namespace) -> dict:
+    os.environ.setdefault("JAX_PLATFORMS", "cpu")  # nothing runs; a chip at hand stays free
+    from v2v.plan import report
+
+    _, config = _experiment(args, "plan")
+    made = report.plan(
+        report.setting_of(config, args.what), args.topology, config.name, args.utilisation, not args.no_search
+    )
+    text = made.pop("text")
+    return made if args.json else {"output": text}
+
+
+def _experiment(args: argparse.Namespace, command: str):
+    """The module of an experiment's file and its configuration with the fields given on the command line."""
     path = Path(args.experiment)
     if not path.is_file():
         raise InputError(f"{path}: no such experiment; expected a Python file, such as those in experiments/")
@@ -326,8 +358,7 @@ def _train(args: argparse.Namespace) -> dict:
     import tyro
 
     default = experiment.config()
-    config = tyro.cli(type(default), default=default, args=args.rest, prog=f"v2v train {path}")
-    return {"output": str(experiment.run(config, Path(args.workdir)))}
+    return experiment, tyro.cli(type(default), default=default, args=args.rest, prog=f"v2v {command} {path}")
 
 
 def _eval(args: argparse.Namespace) -> dict:

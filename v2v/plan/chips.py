@@ -1,0 +1,67 @@
+"""Chips and topologies: "v6e:2x4" → what a chip can do, and eight devices to compile for. Needs libtpu, not a TPU.
+
+Figures are the vendor's (cloud.google.com/tpu/docs: v5e, v5p, v6e, v4): peak bfloat16 rate, HBM rate and the sum of a chip's
+links. `hbm` is what the compiler lets a program use, a little below the nominal 16, 32 and 95 GiB.
+"""
+
+import importlib.util
+import math
+import os
+import re
+from dataclasses import dataclass
+
+from v2v.errors import InputError
+
+GIB = 2**30
+
+
+@dataclass(frozen=True)
+class Chip:
+    """One chip. Rates per second."""
+
+    name: str
+    hbm: float  # bytes a program may use
+    flops: float  # bfloat16
+    hbm_rate: float  # bytes
+    ici_rate: float  # bytes over all links, both ways counted once
+
+
+CHIPS = {
+    "v4": Chip("v4", 30.75 * GIB, 275e12, 1228e9, 300e9),
+    "v5e": Chip("v5e", 15.75 * GIB, 197e12, 819e9, 200e9),
+    "v5p": Chip("v5p", 95.74 * GIB, 459e12, 2765e9, 600e9),
+    "v6e": Chip("v6e", 31.25 * GIB, 918e12, 1640e9, 448e9),
+}
+
+
+def topology(name: str) -> tuple[Chip, list]:
+    """The chip of "v6e:2x4" and its devices, to compile for.
+
+    Raises:
+      InputError: not a topology, or libtpu isn't installed.
+    """
+    kind, _, shape = name.partition(":")
+    if kind not in CHIPS or not re.fullmatch(r"\d+x\d+(x\d+)?", shape):
+        raise InputError(
+            f"plan: expected a topology such as v5e:2x4, v6e:2x4 or v5p:4x4x4 (chips: {', '.join(CHIPS)}), got {name!r}"
+        )
+    if importlib.util.find_spec("libtpu") is None:
+        raise InputError("plan: compiling for TPUs needs libtpu; pip install 'v2v[plan]'")
+    for variable, value in (
+        ("TPU_SKIP_MDS_QUERY", "1"),  # there is no metadata server to ask what machine this is
+        ("TPU_WORKER_HOSTNAMES", "localhost"),
+        ("TPU_ACCELERATOR_TYPE", "v5litepod-1"),
+        ("ALLOW_MULTIPLE_LIBTPU_LOAD", "1"),  # nothing is opened, so a running job needn't be waited for
+    ):
+        os.environ.setdefault(variable, value)
+
+    import jax
+    from jax.experimental import topologies
+
+    try:
+        devices = topologies.get_topology_desc(name, platform="tpu").devices
+    except (RuntimeError, jax.errors.JaxRuntimeError) as err:
+        reason = str(err).splitlines()[0]
+        raise InputError(f"plan: the compiler knows no topology {name!r} ({reason}); try {kind}:2x4") from err
+    chips = math.prod(int(n) for n in shape.split("x"))
+    return CHIPS[kind], devices[:: len(devices) // chips]

@@ -1,0 +1,123 @@
+"""A plan as people read it and as a program reads it. search.py → **report** → cli.py
+
+    step = max( FLOPs / (utilisation · peak rate), bytes sent / rate of the links )          links and matmuls overlapping
+Utilisation is of the operations executed, recomputed ones included; 0.4 is what a tuned run of this kind reaches, not a promise.
+"""
+
+import sys
+from typing import Any
+
+from v2v.plan import chips, search
+from v2v.plan.chips import Chip
+from v2v.plan.compile import GIB, Cost
+from v2v.plan.programs import Setting
+from v2v.plan.search import Trial
+from v2v.train import clock
+
+
+def plan(
+    setting: Setting, topology: str, name: str, utilisation: float = 0.4, searching: bool = True
+) -> dict[str, Any]:
+    """Everything there is to say, JSON-ready; `text` is the same for people.
+
+    Raises:
+      InputError: no such topology, libtpu missing, or a setting that is impossible there.
+    """
+    import jax
+
+    chip, devices = chips.topology(topology)
+    jax.config.update(
+        "jax_enable_compilation_cache", False
+    )  # a program for absent devices can't be read back
+    trials = search.first_fit(setting, chip, devices, searching, tell=_say)
+    final = trials[-1]
+    m = final.setting.model
+    report = {
+        "experiment": name,
+        "what": setting.what,
+        "topology": topology,
+        "chips": len(devices),
+        "clip": f"{m.frames}x{m.height}x{m.width}",
+        "tokens": clock.tokens(m, reference=True),
+        "hbm_gib": round(chip.hbm / GIB, 2),
+        "fits": final.cost.fits,
+        **describe(final, chip, utilisation, len(devices)),
+        "tried": [describe(t, chip, utilisation, len(devices)) for t in trials],
+    }
+    return report | {"text": text(report)}
+
+
+def describe(trial: Trial, chip: Chip, utilisation: float, devices: int) -> dict[str, Any]:
+    s, cost = trial.setting, trial.cost
+    mesh = {axis: n for axis, n in search._sizes(s.mesh, devices).items() if n > 1}
+    return {
+        "change": trial.change,
+        "mesh": mesh,
+        "batch": s.batch,
+        "micro": s.micro,
+        "remat": s.model.dit.remat,
+        "fits": cost.fits,
+        "arguments_gib": round(cost.arguments / GIB, 2),
+        "temporaries_gib": None if cost.temporaries is None else round(cost.temporaries / GIB, 2),
+        "peak_gib": round(cost.peak / GIB, 2),
+        "tflop": float(f"{cost.flops / 1e12:.4g}"),
+        "sent_gb": {kind: float(f"{n / 1e9:.3g}") for kind, n in sorted(cost.sent.items())},
+        "utilisation": utilisation,
+        "seconds": float(f"{seconds(cost, chip, utilisation):.3g}"),
+        "seconds_links": float(f"{sum(cost.sent.values()) / chip.ici_rate:.3g}"),
+    }
+
+
+def seconds(cost: Cost, chip: Chip, utilisation: float) -> float:
+    return max(cost.flops / (utilisation * chip.flops), sum(cost.sent.values()) / chip.ici_rate)
+
+
+def text(r: dict[str, Any]) -> str:
+    mesh = " ".join(f"{axis}={n}" for axis, n in r["mesh"].items()) or "one chip"
+    how = f"mesh {mesh}, batch {r['batch']}"
+    if r["what"] == "train":
+        how += f" in {r['micro']} part{'s' * (r['micro'] > 1)}, remat {r['remat']}"
+    sent = ", ".join(f"{kind} {n:.1f}" for kind, n in r["sent_gb"].items()) or "nothing"
+    temporaries = "-" if r["temporaries_gib"] is None else f"{r['temporaries_gib']:.1f} GiB"
+    unit = "step" if r["what"] == "train" else "call"
+    lines = [
+        f"{r['experiment']}: {r['what']} {r['clip']}, {r['tokens']:,} tokens a clip, on {r['topology']} "
+        f"({r['chips']} chips of {r['hbm_gib']} GiB)",
+        how,
+        f"a chip  arguments {r['arguments_gib']:.1f} GiB  temporaries {temporaries}  peak {r['peak_gib']:.1f} of "
+        f"{r['hbm_gib']:.1f} GiB  {'fits' if r['fits'] else 'DOES NOT FIT'}",
+        f"        {r['tflop']:,.0f} TFLOP a {unit}  sends {sum(r['sent_gb'].values()):.1f} GB ({sent})",
+        f"{unit}    {r['seconds']:.1f} s at {100 * r['utilisation']:.0f} % of the chip's rate; links alone "
+        f"{r['seconds_links']:.1f} s",
+    ]
+    if len(r["tried"]) > 1:
+        lines.append("tried   " + "; ".join(_trial(t) for t in r["tried"]))
+    if not r["fits"]:
+        lines.append("nothing tried fits: a larger topology, a smaller clip or a lower rank is needed")
+    return "\n".join(lines)
+
+
+def _trial(t: dict[str, Any]) -> str:
+    return f"{t['change']}: {t['peak_gib']:.1f} GiB{', fits' if t['fits'] else ''}"
+
+
+def setting_of(experiment: Any, what: str) -> Setting:
+    """The edit stage of an experiment as it would be trained; or its sampler, on the model's batch of windows."""
+    stage, model = experiment.edit, experiment.model
+    if what == "sample":
+        return Setting(model, stage.optim, experiment.mesh, model.batch, what="sample")
+    return Setting(
+        model,
+        stage.optim,
+        experiment.mesh,
+        stage.batch,
+        stage.micro,
+        "train",
+        experiment.trains,
+        experiment.region,
+    )
+
+
+def _say(line: str) -> None:
+    if sys.stderr.isatty():
+        print(line, file=sys.stderr, flush=True)
