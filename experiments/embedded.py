@@ -15,6 +15,7 @@ Hardware, hours and scores of the shipped weights: v2v/weights/embedded/README.m
 
 import dataclasses
 import functools
+import itertools
 import sys
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from v2v.config import OptimConfig
 from v2v.train.experiment import Experiment, Stage
 from v2v.train.run import fit_stage, on_host
 
+PREVIEW_SEEDS = 2_000_000_000  # pairs shown in previews
 CLIP_SEEDS = 1_000_000_000  # clips for the VAE; pairs count from 0, scoring from 3e9
 PART, PART_SEEDS = 7000, 100_000  # pairs of one TFDS set, and seeds set aside for it
 MIX = ("local", "photometric", "photometric")  # there are three photometric edits for every local one
@@ -61,7 +63,7 @@ def run(cfg: Experiment, workdir: Path) -> Path:
     shards, time_masks = cache_latents(cfg, vae, workdir)
     text = train_text(cfg, shards, workdir / "text")
     base = train_base(cfg, text, shards, workdir / "base")
-    adapter = train_edit(cfg, base, shards, time_masks, workdir / "edit")
+    adapter = train_edit(cfg, vae, base, shards, time_masks, workdir / "edit")
     return export(cfg, vae, base, adapter, workdir / "export")
 
 
@@ -177,7 +179,7 @@ def train_base(cfg: Experiment, text: dict, shards: list[str], folder: Path) -> 
     return files.load_tree(done)
 
 
-def train_edit(cfg: Experiment, base: dict, shards: list[str], time_masks, folder: Path) -> dict:
+def train_edit(cfg: Experiment, vae: dict, base: dict, shards: list[str], time_masks, folder: Path) -> dict:
     """{"lora", "embed"}; also left as folder/lora.safetensors."""
     import jax
 
@@ -188,7 +190,14 @@ def train_edit(cfg: Experiment, base: dict, shards: list[str], time_masks, folde
     data = loader.edit_batches(shards, cfg.edit.batch, _tokenizer(cfg), time_masks, cfg.seed, cfg.data)
     trained = step.init_adapter(jax.random.key(cfg.seed + 1), cfg.model, base["dit"])
     objective = step.edit(cfg.model, cfg.region)
-    state = fit_stage(cfg, cfg.edit, folder, trained, data, objective, base, work=True)
+    held, watches = [], []
+    if cfg.log.held_out_every:
+        held = loader.held_out_batches(shards, cfg.edit.batch, _tokenizer(cfg), time_masks, cfg.data)
+    if cfg.log.preview_every:
+        watches = [_previews(cfg, vae, base, folder)]
+    state = fit_stage(
+        cfg, cfg.edit, folder, trained, data, objective, base, held=held, watches=watches, work=True
+    )
     adapter = on_host(state.result)
     files.save_tree(folder / "lora.safetensors", adapter, {"steps": str(int(state.step))})
     return adapter
@@ -205,6 +214,25 @@ def export(cfg: Experiment, vae: dict, base: dict, adapter: dict, folder: Path) 
     files.save_tree(folder / "lora.safetensors", adapter)
     _say(f'exported to {folder}: v2v edit IN.mp4 "make it sepia" -o OUT.mp4 --model {folder}')
     return folder
+
+
+def _previews(cfg: Experiment, vae: dict, base: dict, folder: Path):
+    from data_synth.pipeline import make_pair
+    from v2v.editor import EasyV2VEditor
+    from v2v.train import watch
+    from v2v.weights.pretrained import Pretrained
+    from v2v.weights.store import from_trees
+
+    m = cfg.model
+    model = Pretrained(m, _tokenizer(cfg), from_trees(base | {"vae": vae}))
+    made = (make_pair(PREVIEW_SEEDS + i, T=m.frames, H=m.height, W=m.width)[0] for i in range(1000))
+    shown = list(itertools.islice((pair for pair in made if pair is not None), 4))
+    return watch.previews(
+        cfg.log.preview_every,
+        lambda adapter: EasyV2VEditor(model.with_lora(adapter)),
+        shown,
+        folder / "previews",
+    )
 
 
 def _tokenizer(cfg: Experiment):

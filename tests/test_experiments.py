@@ -48,13 +48,13 @@ def test_ablations_differ_from_their_base_in_what_they_are_called_after():
 def test_a_run_on_published_weights(tmp_path):
     wan = importlib.import_module("experiments.wan22_ti2v_5b")
     folder = small.write(tmp_path / "wan")
-    synth(tmp_path / "pairs", 8, frames=5, height=32, width=32, edits=("sepia", "palette"))
+    synth(tmp_path / "pairs", 32, frames=5, height=32, width=32, edits=("sepia", "palette"))
     base = wan.config()
     cfg = dataclasses.replace(
         base,
         model=dataclasses.replace(base.model, **small.SIZE, lora=LoRAConfig(rank=2)),
-        mesh=MeshConfig(data=-1, fsdp=2, seq=2),
-        edit=dataclasses.replace(base.edit, steps=2, batch=4),
+        mesh=MeshConfig(data=-1, fsdp=2),
+        edit=dataclasses.replace(base.edit, steps=2, batch=8),
         weights=str(folder),
         sets=(str(tmp_path / "pairs"),),
     )

@@ -156,8 +156,10 @@ def edit_batches(
     """
     data = data or DataConfig()
     source = grain.sources.ArrayRecordDataSource(shards)
-    with_ref, without = [], []
+    with_ref, without, kept = [], [], set(_held_out(len(source), data.held_out))
     for i in range(len(source)):
+        if i in kept:
+            continue
         pair = unpack(source[i])
         if pair["reference"].size:
             with_ref.append(i)
@@ -176,6 +178,33 @@ def edit_batches(
         parts.append((_batches(source, chosen, batch, transform, seed + ref), weight))
     datasets, weights = zip(*parts, strict=True)
     return _stream(datasets[0] if len(datasets) == 1 else grain.MapDataset.mix(datasets, _whole(weights)))
+
+
+def held_out_batches(
+    shards: list[str],
+    batch: int,
+    tokenizer: Tokenizer,
+    time_masks: np.ndarray,
+    data: DataConfig,
+    seed: int = 0,
+    most: int = 4,
+) -> list[Batch]:
+    """At most `most` batches (this process's rows) of the pairs `edit_batches` leaves out, always the same, nothing dropped."""
+    source = grain.sources.ArrayRecordDataSource(shards)
+    chosen = _held_out(len(source), data.held_out)
+    if not chosen:
+        raise InputError(
+            f"held-out loss: none of {len(source)} pairs are held out; set data.held_out, such as 0.02"
+        )
+    transform = ToEdit(tokenizer, time_masks, False, 1 - data.drop_mask, 0.0)
+    batches = _batches(source, chosen, batch, transform, seed)
+    rows = [batches[k] for k in range(min(most, -(-len(chosen) // batch)))]
+    return [{name: value for name, value in row.items() if name != "record"} for row in rows]
+
+
+def _held_out(count: int, share: float) -> list[int]:
+    """Evenly spread over the records, and the same for any number of processes."""
+    return [] if share == 0 else list(range(0, count, max(1, round(1 / share))))
 
 
 def _batches(source, chosen: Sequence[int], batch: int, transform, seed: int) -> grain.MapDataset:

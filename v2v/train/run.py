@@ -15,7 +15,7 @@ import jax
 from etils import epath
 
 from v2v import sharding
-from v2v.train import clock, loop, optim
+from v2v.train import clock, loop, optim, watch
 from v2v.train.experiment import Experiment, Stage
 from v2v.train.state import TrainState
 from v2v.train.step import Objective, train_step
@@ -29,6 +29,8 @@ def fit_stage(
     data: Any,
     objective: Objective,
     frozen: Any = None,
+    *,
+    held: Sequence[Any] = (),
     watches: Sequence[loop.Watch] = (),
     work: bool = False,
 ) -> TrainState:
@@ -37,6 +39,7 @@ def fit_stage(
     Args:
       data: a grain IterDataset of this process's rows.
       frozen: weights the objective reads and nobody changes.
+      held: batches never trained on (this process's rows), for the held-out loss every cfg.log.held_out_every steps.
       work: log tokens a second and FLOP utilisation, those of edits.
 
     Raises:
@@ -54,6 +57,9 @@ def fit_stage(
         state = jax.jit(create, out_shardings=places)(trained)
         if frozen is not None:
             frozen = jax.device_put(frozen, sharding.shardings(frozen, mesh))
+        if held:
+            placed = [sharding.put_batch(mesh, stage.batch, rows) for rows in held]
+            watches = (*watches, watch.held_out(cfg.log.held_out_every, objective, frozen, placed))
         step = train_step(objective, optimizer, stage.optim.ema, seed=cfg.seed, micro=stage.micro)
         name = epath.Path(folder).name
         say(f"{name}: {stage.steps} steps of {stage.batch} on {mesh.size} {jax.default_backend()} devices")

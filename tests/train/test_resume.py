@@ -1,0 +1,112 @@
+"""A run in processes of their own: killed and resumed, stopped by a signal, on other devices, in two processes, on a full disk."""
+
+import json
+import resource
+import signal
+import socket
+import time
+
+import jax
+import numpy as np
+import pytest
+
+from tools import check_resume as runs
+from v2v.errors import InputError
+from v2v.train.checkpoint import Checkpoints
+
+STEPS = 6
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Latents, and an uninterrupted run of STEPS."""
+    path = tmp_path_factory.mktemp("resume")
+    runs.make_latents(path)
+    runs.finish(runs.start(path, "straight", STEPS))
+    return path
+
+
+def wait_for(found, run, seconds=120):
+    end = time.time() + seconds
+    while not found() and run.poll() is None and time.time() < end:
+        time.sleep(0.002)
+
+
+def same(folder, name):
+    return all(map(np.array_equal, runs.final(folder, "straight"), runs.final(folder, name)))
+
+
+def close(folder, name):
+    for a, b in zip(runs.final(folder, "straight"), runs.final(folder, name), strict=True):
+        np.testing.assert_allclose(
+            a, b, rtol=0, atol=2e-4
+        )  # Adam divides rounding by rounding in the first steps
+
+
+def test_killed_while_saving_it_resumes_to_the_bit(folder):
+    saves = folder / "killed" / "checkpoints"
+    run = runs.start(folder, "killed", STEPS)
+    wait_for(lambda: (saves / "2").exists() and any(saves.glob("*tmp*")), run)
+    run.kill()
+    run.communicate()
+    assert not (folder / "killed" / "final.npz").exists()
+    runs.finish(runs.start(folder, "killed", STEPS))
+    assert same(folder, "killed")
+    assert not list(saves.glob("*tmp*"))  # what the killed save left is cleared away
+
+
+def test_a_signal_saves_and_a_run_goes_on_with_other_devices(folder):
+    run = runs.start(folder, "moved", STEPS)
+    wait_for((folder / "moved" / "checkpoints" / "2").exists, run)
+    run.send_signal(signal.SIGTERM)
+    assert "run again to go on" in run.communicate()[1] and run.returncode == 0
+    runs.finish(runs.start(folder, "moved", STEPS, devices=2))
+    close(folder, "moved")
+
+
+def test_two_processes_equal_one_and_either_goes_on_where_the_other_stopped(folder):
+    def together(steps):
+        with socket.socket() as s:
+            s.bind(("localhost", 0))
+            port = s.getsockname()[1]
+        pair = [runs.start(folder, "pair", steps, process=i, processes=2, port=port) for i in range(2)]
+        for run in pair:
+            runs.finish(run)
+
+    together(3)
+    rows = [json.loads(line) for line in (folder / "pair" / "log.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == [1, 2, 3]  # process 0 alone writes
+    runs.finish(runs.start(folder, "pair", STEPS))
+    close(folder, "pair")
+
+
+def test_a_save_that_fails_is_told_and_leaves_the_last_one(tmp_path):
+    state = {"w": jax.numpy.asarray(np.random.default_rng(0).standard_normal((512, 512), np.float32))}
+    checkpoints = Checkpoints(tmp_path / "checkpoints")
+    checkpoints.save(1, state)
+    checkpoints.wait()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(
+        resource.RLIMIT_FSIZE, (50_000, limits[1])
+    )  # no file may grow beyond this: a disk that is full
+    try:
+        with pytest.raises(InputError, match="saving step 2 failed .*step 1 is intact"):
+            checkpoints.save(2, state)
+            checkpoints.wait()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        checkpoints.close()
+    again = Checkpoints(tmp_path / "checkpoints")
+    assert again.latest() == 1
+    np.testing.assert_array_equal(again.restore(state)["w"], state["w"])
+    again.close()
+
+
+def test_a_disk_without_room_is_told_before_the_first_step(tmp_path, monkeypatch):
+    state = {"w": jax.numpy.zeros(1000)}
+    checkpoints = Checkpoints(tmp_path / "checkpoints")
+    checkpoints.check_room(state)
+    monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 3999})())
+    with pytest.raises(InputError, match="a save needs about"):
+        checkpoints.check_room(state)
+    checkpoints.close()
