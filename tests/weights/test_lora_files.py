@@ -11,7 +11,7 @@ import pytest
 from tests.parity import tiny
 from v2v.config import LORA_TARGETS
 from v2v.errors import InputError
-from v2v.weights import lora_files, names, tensorfile, wan
+from v2v.weights import adapters, lora_files, names, tensorfile, wan
 
 CFG = tiny.config()
 RANK, ALPHA = 4, 6.0
@@ -149,9 +149,23 @@ def test_patch_embedding(tmp_path):
 @pytest.mark.parametrize(
     "extra, words",
     [
-        ({"diffusion_model.blocks.0.norm3.diff": (60,)}, "full weight or bias delta"),
-        ({"diffusion_model.blocks.0.self_attn.q.diff_b": (60,)}, "full weight or bias delta"),
+        (
+            {"diffusion_model.blocks.0.norm3.diff": (64,)},
+            r"norm3.diff \[64\] is for another backbone, expected \[60\]",
+        ),
+        (
+            {"diffusion_model.blocks.0.norm2.diff": (60,)},
+            "norm2.diff has no home",
+        ),  # no parameters in that naming
+        (
+            {"diffusion_model.patch_embedding.set_weight": (60, 6, 1, 2, 2)},
+            "replaces a weight instead of adding",
+        ),
+        ({"diffusion_model.patch_embedding.reshape_weight": (5,)}, "another number of input channels"),
         ({"blocks.0.self_attn.q.dora_scale": (60,)}, "DoRA"),
+        ({"lora_unet_blocks_0_self_attn_q.hada_w1_a": (60, 2)}, "LoHa, LoKr or OFT"),
+        ({"transformer_2.blocks.0.attn1.to_q.lora_A.weight": (2, 60)}, "second expert of Wan2.2-A14B"),
+        ({"lora_te_text_model_q.lora_down.weight": (2, 60)}, "of the text encoder"),
         ({"vace_blocks.0.self_attn.q.lora_A.weight": (2, 60)}, "VACE"),
         (
             {"text_encoder.layers.0.q.lora_A.weight": (2, 60)},
@@ -171,6 +185,63 @@ def test_keys_without_a_home_stop_the_read(tmp_path, extra, words):
     tensorfile.write(tmp_path / "lora.safetensors", tensors)
     with pytest.raises(InputError, match=words):
         lora_files.read(tmp_path / "lora.safetensors", CFG)
+
+
+def test_full_updates_beside_the_factors(tmp_path):
+    """What tools that subtract checkpoints add: gains, biases, modulation and convolutions, each in our place and layout."""
+    full = {
+        "diffusion_model.blocks.1.norm3.diff": tiny.normal("n", 60),
+        "diffusion_model.blocks.0.self_attn.norm_q.diff": tiny.normal("q", 60),
+        "diffusion_model.blocks.0.modulation.diff": tiny.normal("m", 1, 6, 60),
+        "diffusion_model.head.modulation.diff": tiny.normal("h", 1, 2, 60),
+        "diffusion_model.patch_embedding.diff": tiny.normal("p", 60, 6, 1, 2, 2),
+        "diffusion_model.patch_embedding.diff_b": tiny.normal("b", 60),
+        "lora_unet_blocks_1_ffn_0.diff_b": tiny.normal("f", 88),
+        "transformer.blocks.0.attn1.to_k.lora_B.bias": tiny.normal("k", 60),
+    }
+    factors = {
+        "transformer.blocks.0.attn1.to_k.lora_A.weight": tiny.normal("a", 4, 60),
+        "transformer.blocks.0.attn1.to_k.lora_B.weight": tiny.normal("c", 60, 4),
+        "transformer.blocks.0.attn1.to_k.alpha": np.float32(ALPHA),
+    }
+    tensorfile.write(tmp_path / "lora.safetensors", {**full, **factors})
+    tree = lora_files.read(tmp_path / "lora.safetensors", CFG)
+    got, values = flax.traverse_util.flatten_dict(tree["delta"], sep="/"), list(full.values())
+    layers = {
+        "blocks/norm_cross/scale": {1: values[0]},
+        "blocks/self_attn/norm_q/scale": {0: values[1]},
+        "blocks/modulation": {0: values[2][0]},
+        "blocks/ffn/up/bias": {1: values[6]},
+        "blocks/self_attn/k/bias": {0: values[7] * FACTOR},
+    }
+    whole = {
+        "head/modulation": values[3][0],
+        "patch_embedding/kernel": values[4].reshape(60, 24).T,
+        "patch_embedding/bias": values[5],
+    }
+    assert set(got) == {*layers, *whole}
+    for path, expected in whole.items():
+        np.testing.assert_array_equal(got[path], expected, err_msg=path)
+    for path, by_layer in layers.items():
+        for layer in range(CFG.dit.layers):
+            np.testing.assert_array_equal(
+                got[path][layer], by_layer.get(layer, 0 * got[path][layer]), err_msg=path
+            )
+    assert set(tree["lora"]["blocks"]["self_attn"]) == {"k"}
+
+
+def test_new_embeddings_have_their_own_file(tmp_path):
+    embeds = {
+        n: {"kernel": tiny.normal(n, 24, 60), "bias": tiny.normal(n + "b", 60)} for n in ("source", "mask")
+    }
+    path = tmp_path / "embeds.safetensors"
+    adapters.write_embeds(path, embeds, CFG)
+    assert tensorfile.TensorFiles.open(path).slots["source_embedding.weight"].shape == (60, 6, 1, 2, 2)
+    same(adapters.read_embeds(path, CFG), flax.traverse_util.flatten_dict(embeds, sep="/"))
+    lora = tmp_path / "lora.safetensors"
+    lora_files.write(lora, flax.traverse_util.unflatten_dict(adapter(), sep="/"), CFG)
+    with pytest.raises(InputError, match="new embeddings"):
+        adapters.read_embeds(lora, CFG)
 
 
 def same(tree, expected):

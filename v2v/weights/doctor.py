@@ -69,8 +69,9 @@ def _model(name: str, lora: str, values: bool, problems: list[str]) -> dict:
             config, conditions = opened.config, opened.conditions
             out["kind"] = "converted (orbax)" if pretrained.is_converted(path) else "v2v"
         else:
-            found = folder.read(path, problems)
-            config, conditions = found.config, _published(found, values, out, problems)
+            config, conditions = _published(path, values, out, problems)
+            if config is None:
+                return out
         if lora:
             conditions = _conditions(config, adapters.read(lora, config))
     except InputError as err:
@@ -88,39 +89,47 @@ def _model(name: str, lora: str, values: bool, problems: list[str]) -> dict:
     }
 
 
-def _published(found: folder.Folder, values: bool, out: dict, problems: list[str]) -> tuple[str, ...]:
-    """Looks at every file of a published folder; returns what it can be shown."""
-    config = found.config
-    problems += [f"{found.path}: missing {what}" for what in found.missing if not _said(what, problems)]
+def _published(
+    path: Path, values: bool, out: dict, problems: list[str]
+) -> tuple[ModelConfig | None, tuple[str, ...]]:
+    """Looks at every file of a published folder; returns its configuration, where it tells one, and what it can be shown."""
+    parts = folder.open_parts(path, problems)
+    damaged = " ".join(problems)
+    lost = [
+        part for part in names.PARTS if part not in parts and f"/{folder.SUBFOLDER[part]}/" not in damaged
+    ]
+    if path.is_dir():
+        lacking = [folder.lack(part) for part in lost] + (
+            [] if folder.find_tokenizer(path) else [folder.TOKENIZER]
+        )
+        problems += [f"{path}: missing {what}" for what in lacking]
+    found = folder.read(path, parts) if "dit" in parts or not path.is_dir() else None
     out["kind"], out["parts"] = "published", {}
-    for part, files in found.parts.items():
+    for part, files in parts.items():
         slots = files.slots.values()
-        layout = wan.strip(part, files, config)[1]
         out["parts"][part] = {
             "file": str(files.path),
-            "layout": layout,
+            "layout": wan.strip(part, files, found.config)[1] if found else None,
             "files": len({s.file for s in slots}),
             "tensors": len(slots),
             "types": sorted({s.dtype for s in slots}),
             "bytes": sum(s.size for s in slots),
         }
-        _try(problems, wan.match, part, files, config)
+        if found:
+            _try(problems, wan.match, part, files, found.config)
         if values:
             for name in files.slots:
                 _try(problems, files.read, name)
+    if found is None:
+        return None, ()
     if found.tokenizer:
         out["tokenizer"] = str(found.tokenizer)
-        _try(problems, pretrained.tokenizer, found, config)
+        _try(problems, pretrained.tokenizer, found, found.config)
     adapter = None
     if found.adapter:
         out["adapter"] = str(found.adapter)
-        adapter = _try(problems, adapters.read, found.adapter, config)
-    return _conditions(config, adapter or Adapter({}))
-
-
-def _said(what: str, problems: list[str]) -> bool:
-    """Whether a part counted as missing is there and damaged, which has been told."""
-    return any(f"/{what.split()[0]}/" in problem for problem in problems)
+        adapter = _try(problems, adapters.read, found.adapter, found.config)
+    return found.config, _conditions(found.config, adapter or Adapter({}))
 
 
 def _conditions(config: ModelConfig, adapter: Adapter) -> tuple[str, ...]:
@@ -148,7 +157,7 @@ def _text(report: dict) -> str:
     for part, p in model.get("parts", {}).items():
         lines.append(
             f"  {part:5} {p['tensors']} tensors, {'/'.join(p['types'])}, {_size(p['bytes'])} in {p['files']} "
-            f"file{'s' * (p['files'] > 1)}, {p['layout']} names"
+            f"file{'s' * (p['files'] > 1)}" + (f", {p['layout']} names" if p["layout"] else "")
         )
     for what in ("tokenizer", "adapter"):
         lines += [f"  {what}: {model[what]}"] if what in model else []

@@ -35,6 +35,7 @@ MARKS = {
     "text": ("shared.weight", "encoder.embed_tokens.weight", "token_embedding.weight"),
 }
 HEAD_DIM = 128
+TOKENIZER = "tokenizer (tokenizer/tokenizer.json)"
 TI2V_5B = "this package runs Wan2.2-TI2V-5B (48 latent channels, 16x16x4 VAE) and what is built on it; use Wan-AI/Wan2.2-TI2V-5B-Diffusers"
 
 
@@ -51,12 +52,8 @@ class Folder:
     @property
     def missing(self) -> list[str]:
         """What is needed to edit and isn't here, in words."""
-        lost = [
-            f"{SUBFOLDER[p]} weights ({SUBFOLDER[p]}/*.safetensors)"
-            for p in names.PARTS
-            if p not in self.parts
-        ]
-        return lost + ([] if self.tokenizer else ["tokenizer (tokenizer/tokenizer.json)"])
+        lost = [lack(part) for part in names.PARTS if part not in self.parts]
+        return lost + ([] if self.tokenizer else [TOKENIZER])
 
     def require(self) -> "Folder":
         """This folder, when complete. Raises InputError naming all that is missing."""
@@ -67,11 +64,11 @@ class Folder:
         return self
 
 
-def read(path: str | Path, problems: list[str] | None = None) -> Folder:
+def read(path: str | Path, parts: dict[str, TensorFiles] | None = None) -> Folder:
     """Look through a model folder: opens headers and configs, no tensors.
 
     Args:
-      problems: takes the errors of single files, so that one damaged part doesn't hide what the others are; None raises them.
+      parts: what `open_parts` found there, when that has been asked already.
 
     Raises:
       InputError: not a folder, no DiT in it, a backbone we can't run, damaged files.
@@ -83,7 +80,7 @@ def read(path: str | Path, problems: list[str] | None = None) -> Folder:
         )
     if (path / "transformer_2").is_dir() or (path / "high_noise_model").is_dir():
         raise InputError(f"{path}: is Wan2.2-A14B (two 14B experts, 16 latent channels); {TI2V_5B}")
-    parts = _parts(path, problems)
+    parts = open_parts(path) if parts is None else parts
     if "dit" not in parts:
         raise InputError(
             f"{path}: expected transformer/*.safetensors or a safetensors file with patch_embedding.weight, found "
@@ -107,16 +104,26 @@ def read(path: str | Path, problems: list[str] | None = None) -> Folder:
         )
     except ValueError as err:
         raise InputError(f"{path}: its parts don't go together ({err}); copy them from one release") from err
-    tokenizer = next(
-        (p for p in (path / "tokenizer/tokenizer.json", path / "google/umt5-xxl/tokenizer.json", path / "tokenizer.json")
-         if p.is_file()), None,
-    )  # fmt: skip
     adapter = path / "lora.safetensors"
-    return Folder(path, config, parts, tokenizer, adapter if adapter.is_file() else None)
+    return Folder(path, config, parts, find_tokenizer(path), adapter if adapter.is_file() else None)
 
 
-def _parts(path: Path, problems: list[str] | None) -> dict[str, TensorFiles]:
-    """Each part's open checkpoint: from its subfolder, else from lone files told apart by their tensors."""
+def lack(part: str) -> str:
+    """A part that isn't there, in words."""
+    return f"{SUBFOLDER[part]} weights ({SUBFOLDER[part]}/*.safetensors)"
+
+
+def find_tokenizer(path: Path) -> Path | None:
+    """tokenizer.json in any of the places releases keep it."""
+    return next((p for p in (path / place / "tokenizer.json" for place in ("tokenizer", "google/umt5-xxl", "")) if p.is_file()), None)  # fmt: skip
+
+
+def open_parts(path: Path, problems: list[str] | None = None) -> dict[str, TensorFiles]:
+    """Each part's open checkpoint: from its subfolder, else from lone files told apart by their tensors.
+
+    Args:
+      problems: takes the errors of single files, so that one damaged part doesn't hide the others; None raises them.
+    """
     parts: dict[str, TensorFiles] = {}
 
     def opened(place: Path) -> TensorFiles | None:

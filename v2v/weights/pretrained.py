@@ -17,7 +17,7 @@ import numpy as np
 from v2v.codec import stream
 from v2v.codec.text import TextEncoder, Tokenizer
 from v2v.codec.vae import VAE
-from v2v.config import ModelConfig
+from v2v.config import ModelConfig, TextConfig, VAEConfig
 from v2v.errors import InputError
 from v2v.flow.sampler import make_sampler
 from v2v.shapes import Latents, Pixels, Text
@@ -38,8 +38,8 @@ def load_pretrained(name_or_dir: str, *, progress: bool = False, **settings) -> 
 
     Args:
       progress: show bars while weights are read.
-      settings: other values for `frames`, `height`, `width` (the clips the model works on) and for the fields of
-        `config.FlowConfig` (`solver`, `schedule`, `shift`, ...); None leaves a value as it is.
+      settings: other values for `frames`, `height`, `width` (the clips the model works on), `dtype` (of matmuls: "bfloat16" or
+        "float32") and for the fields of `config.FlowConfig` (`solver`, `schedule`, `shift`, ...); None leaves a value as it is.
 
     Raises:
       InputError: no such model, or its files are incomplete, damaged or don't fit; every wrong tensor is named.
@@ -114,11 +114,13 @@ class Pretrained:
     def encode(self, video: Pixels) -> Latents:
         """uint8 [b, T, H, W, 3] → latents float32 [b, t, y, x, c]; T = 4n+1."""
         self._dit()  # damaged weights are found before any work is done
-        return _codec(self.config)[0](self._store.get("vae"), jnp.asarray(video))
+        return _codec(self.config.vae, self.config.text)[0](self._store.get("vae"), jnp.asarray(video))
 
     def decode(self, z: Latents) -> np.ndarray:
         """Latents → float32 [b, T, H, W, 3] in 0..255."""
-        return np.asarray(_codec(self.config)[1](self._store.get("vae"), jnp.asarray(z)))
+        return np.asarray(
+            _codec(self.config.vae, self.config.text)[1](self._store.get("vae"), jnp.asarray(z))
+        )
 
     def embed_text(self, texts: list[str]) -> tuple[Text, list[str]]:
         """Embeddings [b, m, w] and the words the vocabulary doesn't hold. Raises InputError when the model can't edit."""
@@ -127,7 +129,9 @@ class Pretrained:
         fresh = [text for text in dict.fromkeys([*texts, ""]) if text not in self._texts]
         for text in fresh:
             ids, lengths = self.tokenizer.ids([text])
-            self._texts[text] = _codec(self.config)[2](self._store.get("text"), ids, lengths)
+            self._texts[text] = _codec(self.config.vae, self.config.text)[2](
+                self._store.get("text"), ids, lengths
+            )
         if fresh:
             jax.block_until_ready(self._texts[fresh[-1]])
             self._store.release("text")
@@ -217,6 +221,11 @@ def _with(cfg: ModelConfig, settings: dict) -> ModelConfig:
     """`cfg` with the settings that are not None."""
     given = {name: value for name, value in settings.items() if value is not None}
     flow = {f.name for f in dataclasses.fields(cfg.flow)} & given.keys()
+    for part in ("dit", "text") if "dtype" in given else ():
+        cfg = dataclasses.replace(
+            cfg, **{part: dataclasses.replace(getattr(cfg, part), dtype=given["dtype"])}
+        )
+    given.pop("dtype", None)
     try:
         cfg = dataclasses.replace(cfg, flow=dataclasses.replace(cfg.flow, **{n: given.pop(n) for n in flow}))
         return dataclasses.replace(cfg, **given)
@@ -225,8 +234,8 @@ def _with(cfg: ModelConfig, settings: dict) -> ModelConfig:
 
 
 @functools.lru_cache(maxsize=4)
-def _codec(cfg: ModelConfig):
-    vae, encoder = VAE(cfg.vae), TextEncoder(cfg.text)
+def _codec(cfg: VAEConfig, text: TextConfig):
+    vae, encoder = VAE(cfg), TextEncoder(text)
 
     @jax.jit
     def encode(params, video):
@@ -237,7 +246,7 @@ def _codec(cfg: ModelConfig):
 
     @jax.jit
     def decode(params, z):
-        pixels = z[..., 0].size * cfg.vae.stride_t * cfg.vae.stride_xy**2
+        pixels = z[..., 0].size * cfg.stride_t * cfg.stride_xy**2
         whole = functools.partial(vae.apply, {"params": params}, method="decode")
         return ((stream.decode(vae, params, z) if pixels >= STREAMED else whole(z)) + 1) * 127.5
 
