@@ -37,7 +37,7 @@ def compile_program(program: Program, hbm: float) -> Cost:
         try:
             compiled = traced.lower().compile()
         except jax.errors.JaxRuntimeError as err:
-            needed = out_of_memory(str(err))
+            needed = out_of_memory(str(err), arguments)
             if needed is None:
                 raise
             return Cost(arguments, None, needed, False, operations)
@@ -65,7 +65,12 @@ def argument_bytes(program: Program) -> int:
     return total
 
 
-def out_of_memory(message: str) -> int | None:
+def out_of_memory(message: str, arguments: int) -> int | None:
     """Bytes a program would have needed, from the compiler's message; None when it is about something else."""
-    found = re.search(r"Used ([\d.]+)([KMGT]) of [\d.]+[KMGT] hbm", message)
-    return int(float(found[1]) * UNITS[found[2]]) if found else None
+    if found := re.search(r"Used ([\d.]+)([KMGT]) of [\d.]+[KMGT] hbm", message):
+        return int(float(found[1]) * UNITS[found[2]])
+    if found := re.search(
+        r"required for HLO temporaries \(([\d.]+)([KMGT])\) exceeds available HBM", message
+    ):
+        return arguments + int(float(found[1]) * UNITS[found[2]])
+    return None
