@@ -4,7 +4,7 @@ A full-size clip is too large for one chip in pixels, not in weights: every devi
 frame, and the compiler exchanges the borders that convolutions look at (halos). Only the middle attention, at latent size, sees
 whole frames. Clips come first: mesh axes that divide the batch split it. The others are given, one by one, to the longer side of
 the rectangle where they divide it, else to the other side, which keeps rectangles near squares (short borders) and the split the
-same at every resolution; an axis that divides neither side repeats the work.
+same at every resolution; an axis that divides neither side into pieces of at least two repeats the work.
 """
 
 import jax
@@ -12,6 +12,8 @@ from jax.sharding import PartitionSpec
 
 from v2v.shapes import Array, Float
 from v2v.sharding import AXES, BATCH
+
+LEAST = 2  # rows and columns on a device: XLA (jaxlib 0.10.2) computes wrong 3x3 convolutions on 1x1 pieces
 
 
 def spread(x: Float[Array, "b T H W c"]) -> Float[Array, "b T H W c"]:
@@ -31,7 +33,7 @@ def spec(shape: tuple[int, ...], mesh: dict[str, int]) -> PartitionSpec:
         if mesh[axis] == 1 or (split_batch and axis in BATCH):
             continue
         for side in sorted(sides, key=sides.get, reverse=True):
-            if sides[side] % mesh[axis] == 0:
+            if sides[side] % mesh[axis] == 0 and sides[side] // mesh[axis] >= LEAST:
                 sides[side] //= mesh[axis]
                 over[side] += (axis,)
                 break
