@@ -99,7 +99,9 @@ def test_edit_the_sample_that_ships(v2v, capsys):
     assert (
         report["output"] == "out.mp4"
         and report["audio"]
-        and set(report["seconds"]) == {"read", "load", "edit", "write"}
+        and set(report["seconds"]) == {"load", "edit"}
+        and (report["prompt"], report["mask_area"], report["edited_seconds"])
+        == ("make it negative", 1.0, report["duration"])
     )
     assert sorted(p.name for p in Path().iterdir()) == ["out.mp4"]
 
@@ -134,8 +136,71 @@ def test_every_option(v2v):
         "--seed",
         "5",
     ]
-    assert v2v(*words, "--detail", "model", "--no-preserve", "--quiet") == 0
+    words += ["--strength", "0.5", "--window", "5", "--soft", "2", "--invert-mask"]
+    assert (
+        v2v(*words, "--detail", "model", "--no-preserve", "--quiet") == 2
+    )  # white.png inverted is black everywhere
+    assert v2v(*words[:-1], "--detail", "model", "--no-preserve", "--quiet") == 0
     assert len(read("out.mov").frames) == 12
+
+
+def test_what_was_done_is_said(v2v, capsys):
+    Video.from_array(picture(12)).save("in.mp4")
+    words = ["edit", "in.mp4", "make it  negative", "-o", "out.mp4", "--mask", "8,8,16,24", "--start", "0.2"]
+    assert v2v(*words) == 0
+    said = capsys.readouterr().err
+    assert '"make it negative"' in said and "12.5% of the picture for 0.28 s (0.20 to 0.48)" in said
+    assert "leak outside 0.00 levels" in said
+    assert v2v(*words, "--quiet") == 0 and capsys.readouterr().err == ""
+
+
+def test_a_manifest(v2v, capsys):
+    Video.from_array(picture(6)).save("in.mp4")
+    lines = [
+        {"video": "in.mp4", "instruction": "make it grey", "output": "grey.mp4"},
+        {"video": "none.mp4", "instruction": "x"},
+    ]
+    Path("jobs.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines) + "{\n")
+    assert v2v("edit", "--manifest", "jobs.jsonl", "--out", "made", "--json") == 1
+    captured = capsys.readouterr()
+    report = json.loads(captured.out)
+    assert (report["done"], report["skipped"], report["failed"]) == (1, 0, 2)
+    assert (
+        "none.mp4" in captured.err
+        and "line 3" in captured.err
+        and "1 done, 0 done before, 2 failed" in captured.err
+    )
+    results = [json.loads(line) for line in Path("made/results.jsonl").read_text().splitlines()]
+    assert [r["status"] for r in results] == ["done", "failed", "failed"] and report["failures"] == [
+        r["error"] for r in results[1:]
+    ]
+    Path("jobs.jsonl").write_text(json.dumps(lines[0]) + "\n")
+    assert v2v("edit", "--manifest", "jobs.jsonl", "--out", "made") == 0
+    assert capsys.readouterr().out == "made/results.jsonl\n"
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (["--manifest", "none.jsonl", "--out", "made"], "manifest can't be read"),
+        (["--manifest", "jobs.jsonl"], "add --out DIR"),
+        (["in.mp4", "make it grey", "--manifest", "jobs.jsonl", "--out", "made"], "leave them out"),
+        (["--warm", "4,fast"], "--warm"),
+        (["in.mp4", "make it grey"], "got no output"),
+        (["-o", "out.mp4"], "got no video"),
+    ],
+)
+def test_bad_requests_for_many(v2v, capsys, words, message):
+    Path("jobs.jsonl").write_text("{}\n")
+    assert v2v("edit", *words) == 2
+    captured = capsys.readouterr()
+    assert captured.out == "" and message in captured.err and captured.err.count("\n") == 1
+    assert [p.name for p in Path().iterdir()] == ["jobs.jsonl"]
+
+
+def test_warm_runs_every_bucket(v2v, capsys):
+    assert v2v("edit", "--warm", "2,3x1", "--json") == 0
+    assert set(json.loads(capsys.readouterr().out)) == {"output", "compiled", "found"}
 
 
 def test_pictures(v2v):
@@ -150,7 +215,7 @@ def test_notes_go_to_stderr(v2v, capsys):
     captured = capsys.readouterr()
     assert (
         captured.err.startswith("v2v: note: ")
-        and "frobnicate" in captured.err
+        and "frobnicate" in captured.err.splitlines()[0]
         and captured.out == "out.mp4\n"
     )
 
@@ -168,6 +233,11 @@ def test_notes_go_to_stderr(v2v, capsys):
         ["in.mp4", "make it grey", "-o", "in.mp4"],
         ["in.mp4", "make it grey", "-o", "out.mp4", "--mask", "small.png"],
         ["in.mp4", "make it grey", "-o", "out.mp4", "--mask", "short.mp4"],
+        ["in.mp4", "make it grey", "-o", "out.mp4", "--mask", "long.mp4"],
+        ["in.mp4", "make it grey", "-o", "out.mp4", "--mask", "black.png"],
+        ["in.mp4", "make it grey", "-o", "out.mp4", "--mask", "60,40,10,10"],
+        ["in.mp4", "make it grey", "-o", "out.mp4", "--window", "99"],
+        ["in.mp4", "make it grey", "-o", "out.mp4", "--strength", "2"],
         ["in.mp4", "make it grey", "-o", "out.mp4", "--start", "2", "--end", "1"],
         ["in.mp4", "make it grey", "-o", "out.mp4", "--end", "99"],
         ["in.mp4", "make it grey", "-o", "out.mp4", "--lora", "missing.safetensors"],
@@ -182,6 +252,8 @@ def test_bad_input_is_one_line_and_exit_2(v2v, capsys, words):
     Path("folder").mkdir()
     Video.from_array(np.full((8, 8, 3), 255, np.uint8)).save("small.png")
     Video.from_array(np.full((3, 48, 64, 3), 255, np.uint8)).save("short.mp4")
+    Video.from_array(np.full((13, 48, 64, 3), 255, np.uint8)).save("long.mp4")
+    Video.from_array(np.zeros((48, 64, 3), np.uint8)).save("black.png")
     before = {path: path.stat().st_mtime_ns for path in Path().iterdir()}
     assert v2v("edit", *words) == 2
     captured = capsys.readouterr()

@@ -1,12 +1,14 @@
 """The flow of editing, on a stand-in model whose edit is known exactly: windows, masks, time, sound, adapters, errors."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from tests.clips import picture, psnr
 from tests.clips import write as make
 from tests.fake import FakePretrained
-from v2v import EasyV2VEditor, InputError, Video, lora_context
+from v2v import EasyV2VEditor, InputError, Video, lora_context, read, tiles
 from v2v.config import debug
 
 GREY = np.float32([0.299, 0.587, 0.114])
@@ -150,6 +152,189 @@ def test_unknown_words_are_told(editor):
         editor.edit_video(picture(), "make it grey frobnicate")
     with pytest.raises(InputError, match="none of its words"):
         editor.edit_video(picture(), "frobnicate gizmos")
+
+
+@pytest.mark.parametrize("mask", ["30,20,40,30", "array"])
+def test_a_box_is_a_mask(editor, mask):
+    frames = picture(6, 64, 96)
+    painted = np.zeros((64, 96), bool)
+    painted[20:50, 30:70] = True
+    made = editor.edit_video(frames, "make it negative", mask=painted if mask == "array" else mask)
+    np.testing.assert_array_equal(made.frames[:, ~painted], frames[:, ~painted])
+    assert psnr(made.frames[:, painted], 255 - frames[:, painted]) > 28
+    assert made.report["mask_area"] == pytest.approx(1200 / 6144, abs=1e-3) and made.report["leak"] == 0
+
+
+def test_grey_masks_are_soft_edges(editor):
+    frames, grey = picture(5, 48, 64), np.tile(np.linspace(0, 255, 64).astype(np.uint8), (48, 1))
+    out = editor.edit_video(frames, "make it negative", mask=grey).frames.astype(float)
+    np.testing.assert_array_equal(out[:, grey <= 32], frames[:, grey <= 32])
+    full = 255 - 2 * frames.astype(float)  # what the whole edit changes
+    clear = np.abs(full) > 60
+    wanted = np.broadcast_to(np.clip((grey - 32.0) / 192, 0, 1)[..., None], frames.shape)
+    assert np.abs((out - frames)[clear] / full[clear] - wanted[clear]).mean() < 0.05
+
+
+def test_soft_sets_the_width_of_the_fade(editor):
+    frames = picture(2, 64, 64)
+    widths = []
+    for soft in (0, 8):
+        out = editor.edit_video(frames, "make it negative", mask="8,8,48,48", soft=soft).frames
+        change, full = np.abs(out[0].astype(float) - frames[0]), np.abs(255 - 2 * frames[0].astype(float))
+        share = change.sum(-1)[32] / full.sum(-1)[32]
+        widths.append(int((share[8:32] < 0.95).sum()))
+        assert not share[:8].any()
+    assert widths[0] == 0 and 5 <= widths[1] <= 9
+
+
+def test_black_may_mark_the_place_but_not_in_silence(editor):
+    frames, mask = picture(4, 64, 64), np.full((64, 64), 255, np.uint8)
+    mask[10:30, 10:30] = 0
+    with pytest.warns(UserWarning, match="if black marks the place, add --invert-mask"):
+        editor.edit_video(frames, "make it negative", mask=mask)
+    with pytest.warns(UserWarning, match="black marks the place, as asked"):
+        out = editor.edit_video(frames, "make it negative", mask=mask, invert_mask=True).frames
+    np.testing.assert_array_equal(out[:, mask > 0], frames[:, mask > 0])
+    assert psnr(out[:, 12:28, 12:28], 255 - frames[:, 12:28, 12:28]) > 28
+
+
+def test_a_full_mask_is_none(editor):
+    with pytest.warns(UserWarning, match="same as no mask"):
+        full = editor.edit_video(picture(), "make it grey", mask=np.ones((48, 64), bool)).frames
+    np.testing.assert_array_equal(full, editor.edit_video(picture(), "make it grey").frames)
+
+
+class OneCorner(FakePretrained):
+    """Asked for anything, paints the upper left corner red, and everything a little brighter: an edit that leaks."""
+
+    def sample(self, z_src, z_msk, *rest, **how):
+        made, past = super().sample(z_src, z_msk, *rest, **how)
+        made = z_src + 1.0
+        made[:, :, :12, :12] = np.float32([220, 20, 20])
+        return made, past
+
+
+def test_the_change_map_keeps_an_object_edit_to_the_object():
+    frames = picture(9, 96, 96)
+    plain, auto = (
+        EasyV2VEditor(OneCorner()).edit_video(frames, "make it red", mask=m) for m in (None, "auto")
+    )
+    far = np.s_[:, 60:, 60:]
+    np.testing.assert_array_equal(auto.frames[far], frames[far])
+    assert np.abs(auto.frames[:, 5:30, 5:30].astype(int) - (220, 20, 20)).mean() < 12
+    assert (
+        0.1 < auto.report["mask_area"] < 0.5 and plain.report["mask_area"] == 1 and auto.report["leak"] == 0
+    )
+
+
+def test_the_change_map_of_a_photometric_edit_is_everything(editor):
+    frames = picture(7)
+    auto = editor.edit_video(frames, "make it negative", mask="auto")
+    assert auto.report["mask_area"] == 1
+    np.testing.assert_array_equal(auto.frames, editor.edit_video(frames, "make it negative").frames)
+
+
+def test_leaks_are_measured():
+    """Of the model's own picture, and of what is shown: nothing when preserving, all of it when not."""
+    frames = picture(6, 64, 64)
+    kept, shown = (
+        EasyV2VEditor(OneCorner())
+        .edit_video(frames, "make it red", mask="0,0,24,24", preserve=p, detail="model")
+        .report
+        for p in (True, False)
+    )
+    assert kept["leak"] == 0 and kept["leak_model"] == shown["leak_model"] == pytest.approx(1, abs=0.2)
+    assert 0.5 < shown["leak"] < 6
+
+
+def test_the_report_echoes_what_was_asked(editor):
+    made = editor.edit_video(
+        picture(25), "  make it\tgrey ", start=0.2, end=0.6, strength=0.5, steps=3, seed=7
+    )
+    wanted = {"prompt": "make it grey", "unknown_words": [], "seed": 7, "steps": 3, "strength": 0.5}
+    wanted |= {
+        "edited_frames": 10,
+        "edited_from": 0.2,
+        "edited_to": 0.6,
+        "edited_seconds": 0.4,
+        "mask_area": 1.0,
+    }
+    assert {name: made.report[name] for name in wanted} == wanted
+    assert editor.model.calls[-1]["strength"] == 0.5
+
+
+def test_a_moment_of_a_clip_is_a_reference(editor, tmp_path):
+    frames = np.repeat(np.uint8([40, 120, 200])[:, None, None, None], 10, 0).reshape(30, 1, 1, 1)
+    make(tmp_path / "r.mp4", np.broadcast_to(frames, (30, 48, 64, 3)).copy())
+    out = editor.edit_video(
+        picture(), "the colours of the reference", reference=f"{tmp_path}/r.mp4@0.6"
+    ).frames
+    assert np.abs(out.astype(int) - 120).max() <= 4
+    with pytest.raises(InputError, match="0 to 1.20"):
+        editor.edit_video(picture(), "the colours of the reference", reference=f"{tmp_path}/r.mp4@9")
+
+
+def test_windows_share_noise_and_hand_on(editor):
+    """Every window of a long clip has its frames' own noise, whatever batch it comes in."""
+    wide = dataclasses.replace(debug(), frames=13)
+    seen = {}
+    for batch in (1, 4):
+        model = FakePretrained(dataclasses.replace(wide, batch=batch))
+        made = EasyV2VEditor(model).edit_video(picture(40, 32, 32), "make it negative", detail="model")
+        seen[batch] = [call["noise"] for call in model.calls], made.frames
+        assert [call["links"].own[0].min() < 1 for call in model.calls] == [
+            i > 0 for i in range(len(model.calls))
+        ]
+    np.testing.assert_array_equal(seen[1][0][4], seen[4][0][1])
+    np.testing.assert_array_equal(seen[1][1], seen[4][1])
+    assert psnr(seen[1][1], 255 - picture(40, 32, 32)) > 38
+
+
+def test_shorter_windows_may_be_asked_for():
+    model = FakePretrained(dataclasses.replace(debug(), frames=13))
+    EasyV2VEditor(model).edit_video(picture(20), "make it grey", window=9)
+    assert {call["shape"][1] for call in model.calls} == {9}
+
+
+@pytest.mark.parametrize("H,W", [(32, 32), (70, 100), (20, 90)])
+@pytest.mark.parametrize("T", [1, 14])
+def test_tiles_paint_at_full_size(H, W, T):
+    """Fine detail comes out of the model itself, without seams between tiles or windows."""
+    model = FakePretrained(dataclasses.replace(debug(), frames=9))
+    frames = np.random.default_rng(0).integers(0, 256, (T, H, W, 3), dtype=np.uint8)
+    out = EasyV2VEditor(model).edit_video(frames, "make it negative", detail="tiles").frames
+    assert np.abs(out.astype(int) - (255 - frames.astype(int))).max() <= 1
+    assert model.calls[-1]["strength"] == tiles.STRENGTH and model.calls[0]["strength"] == 1
+
+
+def test_tiles_with_a_mask_and_a_range(editor):
+    frames = picture(12, 64, 64)
+    out = editor.edit_video(frames, "make it negative", mask="16,16,32,32", start=0.16, detail="tiles").frames
+    np.testing.assert_array_equal(out[:4], frames[:4])
+    np.testing.assert_array_equal(out[:, :16], frames[:, :16])
+    assert psnr(out[4:, 18:46, 18:46], 255 - frames[4:, 18:46, 18:46]) > 30
+
+
+def test_from_file_to_file(editor, tmp_path):
+    """The same bytes as in memory, before encoding; nothing else is left in the folder."""
+    make(tmp_path / "in.mp4", picture(30, 48, 64), tones=(440,))
+    made = editor.edit_file(tmp_path / "in.mp4", "make it negative", tmp_path / "out.mp4", mask="10,10,30,30")
+    held = editor.edit_video(tmp_path / "in.mp4", "make it negative", mask="10,10,30,30")
+    np.testing.assert_array_equal(np.asarray(made.frames), held.frames)
+    assert isinstance(held.frames, np.ndarray) and not isinstance(made.frames, np.ndarray)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["in.mp4", "out.mp4"]
+    assert read(tmp_path / "out.mp4").frames.shape == (30, 48, 64, 3)
+    with pytest.raises(InputError, match="output is the input"):
+        editor.edit_file(tmp_path / "in.mp4", "make it grey", tmp_path / "in.mp4")
+
+
+def test_a_clip_that_changes_meanwhile_is_refused(editor, tmp_path):
+    make(tmp_path / "in.mp4", picture(10))
+    made = editor._edit(tmp_path / "in.mp4", "make it grey", None, None, 25.0, False, {})
+    make(tmp_path / "in.mp4", picture(8))
+    with pytest.raises(InputError, match="changed while"):
+        made.save(tmp_path / "out.mp4")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["in.mp4"]
 
 
 @pytest.mark.parametrize(

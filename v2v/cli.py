@@ -10,22 +10,22 @@ import importlib.util
 import json
 import os
 import sys
-import time
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
+from v2v import startup
 from v2v.errors import InputError
 from v2v.evaluation import command as evaluation
-
-SAMPLE = Path(__file__).parent / "assets" / "sample.mp4"
 
 EXAMPLES = """\
 examples:
   v2v edit sample "make it sepia" -o sepia.mp4          the clip that comes with the package
   v2v edit in.mp4 "remove the red ball" -o out.mp4 --mask ball.png
   v2v edit in.mp4 "make it night" -o out.mp4 --start 1.5 --end 4
+  v2v edit in.mp4 "make the car blue" -o out.mp4 --mask 100,40,320,200
   v2v edit in.mp4 "use the colours of the reference" -o out.mp4 --reference painting.jpg
+  v2v edit --manifest jobs.jsonl --out edited/          many clips; run again to go on
 """
 
 CONVERSIONS = """\
@@ -62,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if rest and args.run not in (_train, _plan):  # what follows an experiment's own options are its fields
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     args.rest = rest
-    _prepare_environment()
+    startup.environment()
     warnings.showwarning = _show_note
     warnings.simplefilter("default", UserWarning)
     try:
@@ -104,17 +104,23 @@ def _parser() -> argparse.ArgumentParser:
         return sub
 
     edit = command("edit", _edit, "edit a clip as a sentence says", EXAMPLES)
-    edit.add_argument(
-        "video", help='any video or picture, or "sample" for the clip that comes with the package'
-    )
-    edit.add_argument("instruction", help='what to do, such as "make the sky purple"')
-    edit.add_argument(
-        "-o", "--output", required=True, metavar="OUT.mp4", help="MP4 or MOV; PNG or JPEG for one frame"
-    )
-    edit.add_argument("--mask", metavar="M", help="picture or video of the clip's size, white = edit here")
+    edit.add_argument("video", nargs="?",
+                      help='any video or picture, or "sample" for the clip that comes with the package')  # fmt: skip
+    edit.add_argument("instruction", nargs="?", help='what to do, such as "make the sky purple"')
+    edit.add_argument("-o", "--output", metavar="OUT.mp4", help="MP4 or MOV; PNG or JPEG for one frame")
+    edit.add_argument("--mask", metavar="M",
+                      help="picture or video of the clip's size, white = edit here; a box x,y,w,h in pixels; "
+                      "or auto: what the edit itself is found to change")  # fmt: skip
+    edit.add_argument("--invert-mask", action="store_true", help="black marks where to edit")
+    edit.add_argument("--soft", type=float, metavar="PX",
+                      help="pixels over which the edit fades in from the mask's rim (default: fits the frame)")  # fmt: skip
     edit.add_argument("--start", type=float, metavar="S", help="second at which the edit begins")
     edit.add_argument("--end", type=float, metavar="S", help="second at which the edit ends")
-    edit.add_argument("--reference", metavar="R", help="picture of what the edit should look like")
+    edit.add_argument(
+        "--reference",
+        metavar="R",
+        help="picture of what the edit should look like; FILE@SECONDS takes a clip's frame",
+    )
     edit.add_argument(
         "--model", default="embedded", metavar="DIR", help="weights (default: those in the package)"
     )
@@ -129,11 +135,22 @@ def _parser() -> argparse.ArgumentParser:
     edit.add_argument(
         "--guidance", type=float, metavar="G", help="strength of the instruction (default: the model's)"
     )
+    edit.add_argument("--strength", type=float, default=1.0, metavar="X",
+                      help="below 1 the walk starts from the source with noise on it (default: 1)")  # fmt: skip
     edit.add_argument("--seed", type=int, default=0, metavar="N", help="of the noise (default: 0)")
-    edit.add_argument("--detail", choices=("guided", "model"), default="guided",
-                      help="guided: keep the clip's own detail; model: only enlarge what the model made")  # fmt: skip
+    edit.add_argument("--window", type=int, metavar="N",
+                      help="frames the model sees at once; longer clips take several windows (default: the model's)")  # fmt: skip
+    edit.add_argument("--detail", choices=("guided", "model", "tiles"), default="guided",
+                      help="guided: keep the clip's own detail; model: only enlarge what the model made; "
+                      "tiles: let the model paint at full size, piece by piece")  # fmt: skip
     edit.add_argument("--no-preserve", dest="preserve", action="store_false",
                       help="show the model's picture outside mask and time range too")  # fmt: skip
+    edit.add_argument("--manifest", metavar="JOBS.jsonl",
+                      help="many edits: one JSON object a line with video, instruction and any of these options; "
+                      "finished ones are skipped, failed ones listed (exit 1)")  # fmt: skip
+    edit.add_argument("--out", metavar="DIR", help="folder for a manifest's outputs")
+    edit.add_argument("--warm", nargs="?", const="", metavar="N[xFRAMES],...",
+                      help="only compile what edits of so many steps need, and keep it for later starts")  # fmt: skip
 
     synth = command(
         "synth", _synth, "make training pairs (source, instruction, edited clip, mask, reference)", RECIPES
@@ -215,57 +232,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _edit(args: argparse.Namespace) -> dict:
-    from v2v.codec import paths, video
+    from v2v import command
 
-    begin = time.perf_counter()
-    source = SAMPLE if args.video == "sample" and not Path("sample").exists() else Path(args.video)
-    output = paths.check_output(args.output)
-    if output.exists() and source.exists() and output.samefile(source):
-        raise InputError(f"{output}: output is the input; name another file with -o")
-    clip = video.read(source)
-    read = time.perf_counter()
-
-    from v2v.editor import EasyV2VEditor
-
-    editor = EasyV2VEditor(_model(args))
-    if args.lora:
-        editor.load_lora_weights(args.lora, args.lora_scale)
-    loaded = time.perf_counter()
-    edited = editor.edit_video(
-        clip,
-        args.instruction,
-        args.mask,
-        args.reference,
-        start=args.start,
-        end=args.end,
-        steps=args.steps,
-        guidance=args.guidance,
-        seed=args.seed,
-        preserve=args.preserve,
-        detail=args.detail,
-        progress=_bars(args),
-    )
-    done = time.perf_counter()
-    edited.save(output)
-    T, H, W = edited.frames.shape[:3]
-    seconds = {
-        "read": read - begin,
-        "load": loaded - read,
-        "edit": done - loaded,
-        "write": time.perf_counter() - done,
-    }
-    return {
-        "output": str(output),
-        "frames": T,
-        "width": W,
-        "height": H,
-        "fps": edited.fps,
-        "duration": edited.duration,
-        "audio": edited.audio is not None,
-        "instruction": args.instruction,
-        "seed": args.seed,
-        "seconds": {name: round(value, 3) for name, value in seconds.items()},
-    }
+    return command.edit(args, lambda: _model(args), _bars(args))
 
 
 def _size(text: str) -> dict[str, int]:
@@ -363,16 +332,6 @@ def _experiment(args: argparse.Namespace, command: str):
 
 def _eval(args: argparse.Namespace) -> dict:
     return evaluation.run(args, _bars(args))
-
-
-def _prepare_environment() -> None:
-    """What must be set before jax is imported; each variable the user has set is left as it is."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "v2v" / "jax"
-    os.environ.setdefault(
-        "JAX_COMPILATION_CACHE_DIR", str(cache)
-    )  # compiled programs are kept for the next call
-    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # XLA's own log lines
 
 
 def _bars(args: argparse.Namespace) -> bool:

@@ -24,7 +24,7 @@ from pathlib import Path
 
 import numpy as np
 
-from v2v import windowed
+from v2v import tiles, windowed
 from v2v.codec import change, inputs, paths
 from v2v.codec import mask as masks
 from v2v.codec.carry import Carry, plain, sample
@@ -43,8 +43,10 @@ class EasyV2VEditor:
     def __init__(self, pretrained_model="embedded"):
         """Args: pretrained_model: "embedded", a folder of weights, or a `Pretrained` already loaded."""
         if isinstance(pretrained_model, str | Path):
+            from v2v import startup
             from v2v.weights.pretrained import load_pretrained
 
+            startup.use_cache()
             pretrained_model = load_pretrained(str(pretrained_model))
         self.model = self._loaded = pretrained_model
 
@@ -119,7 +121,7 @@ class EasyV2VEditor:
         self.model = self._loaded
 
     def _edit(self, video, instruction, mask, reference, fps, progress, settings) -> Video:
-        settings, config = Settings(**settings), self.model.config
+        settings, model, config = Settings(**settings), self.model, self.model.config
         if not isinstance(instruction, str) or not re.search(r"\w", instruction):
             raise InputError('instruction: expected a sentence such as "make it sepia", got none')
         windowed.length(config, settings.window)
@@ -140,10 +142,8 @@ class EasyV2VEditor:
         # Unless its picture is to be shown everywhere, the model is handed the time range alone: there is nothing to keep in it.
         first, last = span if settings.preserve else (0, len(clip.frames))
         seen = _seen(chosen, span, (first, last), size)
-        z_ref = (
-            None if picture is None else self.model.encode(np.repeat(picture[None, None], config.batch, 0))
-        )
-        source, edit = windowed.edit(self.model, small, first, last, seen, z_ref, text, settings, progress)
+        z_ref = None if picture is None else model.encode(np.repeat(picture[None, None], config.batch, 0))
+        source, edit = windowed.edit(model, small, first, last, seen, z_ref, text, settings, progress)
 
         some = sample(len(edit), *size)
         if auto:
@@ -155,6 +155,9 @@ class EasyV2VEditor:
             make = Carry.fit(
                 source[some], edit[some], seen(some + first) if seen and settings.preserve else None
             )
+        if settings.detail == "tiles":
+            how = (clip.frames, edit, first, seen, z_ref, text, settings)
+            edit, make = tiles.Tiled(lambda: tiles.paint(model, *how), len(edit)), tiles.shown
         frames = Finished(clip, span, first, source, edit, make, chosen, settings.preserve, report, progress)
         return dataclasses.replace(clip, frames=frames, path=None, report=report)
 
@@ -204,7 +207,9 @@ def _extent(clip: Video, span: tuple[int, int], area: float | None) -> dict:
     }
 
 
-def _seen(chosen: masks.Mask | None, span: tuple[int, int], edited: tuple[int, int], size: tuple[int, int]) -> windowed.Seen | None:
+def _seen(
+    chosen: masks.Mask | None, span: tuple[int, int], edited: tuple[int, int], size: tuple[int, int]
+) -> windowed.Seen | None:
     """What the model is told of mask and time range, as small frames of `size`; None where that is everything."""
     if chosen is None and span == edited:
         return None

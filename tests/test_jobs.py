@@ -1,0 +1,172 @@
+"""Manifests: what is read, what is skipped, what fails, and how several processes share one list."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.clips import picture
+from tests.fake import FakePretrained
+from v2v import EasyV2VEditor, InputError, Video, jobs, read
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name, seed in (("a", 0), ("b", 1)):
+        Video.from_array(picture(6, 32, 48, seed)).save(tmp_path / f"{name}.mp4")
+    Video.from_array(np.full((32, 48, 3), 255, np.uint8)).save(tmp_path / "white.png")
+    return tmp_path
+
+
+def write(folder, *lines):
+    path = folder / "jobs.jsonl"
+    path.write_text("\n".join(line if isinstance(line, str) else json.dumps(line) for line in lines) + "\n")
+    return path
+
+
+def run(folder, *lines, editor=None):
+    editor = editor or EasyV2VEditor(FakePretrained())
+    return list(jobs.run(editor, jobs.read(write(folder, *lines)), folder / "out")), editor
+
+
+GREY = {"video": "a.mp4", "instruction": "make it grey"}
+NEGATIVE = {
+    "video": "b.mp4",
+    "instruction": "make it negative",
+    "output": "n.mp4",
+    "mask": "4,4,20,20",
+    "seed": 3,
+}
+
+
+def test_each_line_is_an_edit(folder):
+    results, editor = run(folder, GREY, "", NEGATIVE)
+    assert [(r["line"], r["status"], Path(r["output"]).name) for r in results] == [
+        (1, "done", "00001-a.mp4"),
+        (3, "done", "n.mp4"),
+    ]
+    assert results[1]["report"]["seed"] == 3 and results[1]["report"]["mask_area"] == pytest.approx(
+        400 / 1536, abs=1e-3
+    )
+    alone = editor.edit_video(folder / "b.mp4", "make it negative", "4,4,20,20", seed=3)
+    assert np.abs(read(results[1]["output"]).frames.astype(int) - alone.frames).mean() < 6
+
+
+def test_a_list_run_again_does_only_what_is_new(folder):
+    run(folder, GREY, NEGATIVE)
+    again, editor = run(folder, GREY, {**NEGATIVE, "seed": 4})
+    assert [r["status"] for r in again] == ["skipped", "done"] and len(editor.model.calls) == 1
+    (folder / "out" / "n.mp4").unlink()
+    Video.from_array(picture(6, 32, 48, 5)).save(folder / "a.mp4")
+    assert [r["status"] for r in run(folder, GREY, {**NEGATIVE, "seed": 4})[0]] == ["done", "done"]
+    moved = {**GREY, "output": "elsewhere.mp4"}
+    assert [r["status"] for r in run(folder, moved)[0]] == ["done"]
+
+
+def test_other_weights_are_another_job(folder):
+    listed = jobs.read(write(folder, GREY))
+    editor = EasyV2VEditor(FakePretrained())
+    for weights, status in (("one", "done"), ("one", "skipped"), ("two", "done")):
+        assert [r["status"] for r in jobs.run(editor, listed, folder / "out", weights=weights)] == [status]
+
+
+@pytest.mark.parametrize(
+    "line, message",
+    [
+        ('{"video": "a.mp4", ', "line 1: expected a JSON object, got what doesn't parse"),
+        ("[1, 2]", "line 1: expected a JSON object, got list"),
+        ({"video": "a.mp4"}, 'line 1: expected "instruction"'),
+        ({**GREY, "sead": 3}, "line 1: unknown sead; known are detail"),
+        ({**GREY, "steps": "many"}, "line 1: steps"),
+        ({**GREY, "output": "../x.mp4"}, "line 1: output expected a plain file name"),
+        ({**GREY, "lora": 3}, "line 1: lora expected"),
+        ({**GREY, "video": "none.mp4"}, "line 1: "),
+        ({**GREY, "mask": "none.png"}, "no such file"),
+        ({**GREY, "start": 0.2, "end": 0.1}, "start before end"),
+        ({**GREY, "lora": "missing.safetensors"}, "line 1: "),
+    ],
+)
+def test_a_bad_line_fails_by_number_and_the_others_run(folder, line, message):
+    results, editor = run(folder, line, NEGATIVE)
+    assert [r["status"] for r in results] == ["failed", "done"]
+    assert message in results[0]["error"] and "\n" not in results[0]["error"]
+    assert {p.name for p in (folder / "out").iterdir()} == {".jobs", "n.mp4"}
+    assert editor.model.added == 0
+
+
+def test_two_jobs_may_not_share_an_output(folder):
+    results, _ = run(folder, {**GREY, "output": "o.mp4"}, {**NEGATIVE, "output": "o.mp4"})
+    assert [r["status"] for r in results] == ["done", "failed"] and "line 1's too" in results[1]["error"]
+
+
+def test_adapters_come_and_go_with_their_job(folder):
+    one = jobs.Job(
+        1,
+        str(folder / "a.mp4"),
+        "make it",
+        "bright.mp4",
+        lora=(("20", 0.5), ("10", 1.0)),
+        settings={"detail": "model"},
+    )
+    two = jobs.Job(2, str(folder / "a.mp4"), "make it", "plain.mp4", settings={"detail": "model"})
+    list(jobs.run(EasyV2VEditor(FakePretrained()), [one, two], folder / "out"))
+    bright, plain = (read(folder / "out" / name).frames.mean() for name in ("bright.mp4", "plain.mp4"))
+    assert bright - plain == pytest.approx(20, abs=2)
+
+
+@pytest.mark.parametrize("text, message", [(None, "can't be read"), ("\n \n", "at least one line")])
+def test_no_manifest(tmp_path, text, message):
+    if text is not None:
+        (tmp_path / "jobs.jsonl").write_text(text)
+    with pytest.raises(InputError, match=message):
+        jobs.read(tmp_path / "jobs.jsonl")
+
+
+def test_fingerprints_tell_weights_apart(tmp_path):
+    (tmp_path / "m").mkdir()
+    seen = set()
+    for data in (b"a" * 10, b"b" * 10, b"a" * 11):
+        (tmp_path / "m" / "w.safetensors").write_bytes(data)
+        seen.add(jobs.fingerprint(tmp_path / "m"))
+        assert jobs.fingerprint(tmp_path / "m") in seen
+    assert len(seen) == 3
+
+
+WORKER = """
+import json, sys
+from pathlib import Path
+import jax
+jax.config.update("jax_cpu_collectives_implementation", "gloo")
+jax.distributed.initialize(sys.argv[2], 2, int(sys.argv[1]))
+from tests.fake import FakePretrained
+from v2v import EasyV2VEditor, jobs
+mine = list(jobs.run(EasyV2VEditor(FakePretrained()), jobs.read("jobs.jsonl"), "out"))
+print(json.dumps([len(mine), jobs.gather(mine)]))
+"""
+
+
+def test_processes_share_a_list(folder):
+    write(folder, *({**GREY, "seed": seed} for seed in range(3)))
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        address = f"localhost:{free.getsockname()[1]}"
+    root = str(Path(jobs.__file__).parents[1])
+    environment = {**os.environ, "PYTHONPATH": root, "JAX_PLATFORMS": "cpu"}
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", WORKER, str(rank), address],
+            cwd=folder,
+            env=environment,
+            text=True,
+            stdout=-1,
+        )
+        for rank in range(2)
+    ]
+    (one, every), (two, same) = (json.loads(p.communicate(timeout=300)[0].splitlines()[-1]) for p in started)
+    assert (one, two) == (2, 1) and every == same
+    assert [(r["line"], r["status"]) for r in every] == [(1, "done"), (2, "done"), (3, "done")]

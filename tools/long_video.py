@@ -1,0 +1,150 @@
+"""Does a long clip drift, seam or swell? python tools/long_video.py CLIP.mp4 [--seconds 60] [--plot drift.png]
+
+Plays CLIP forth and back for a minute, edits it, and prints, with 95 % intervals:
+- drift: mean colour and contrast of every window of the long edit minus the same window edited alone, as a slope over the clip;
+- seams: difference of neighbouring frames where a new window begins, against the rest, less the source's own;
+both also for naive chunking, where each chunk starts from the last frame made; and the peak memory of this edit over 10 s of it.
+"""
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from v2v import EasyV2VEditor, Video, read
+from v2v.flow import windows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("clip")
+    parser.add_argument("--prompt", default="make it look like winter")
+    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--fps", type=float, default=12)
+    parser.add_argument("--plot", default="long_video.png")
+    parser.add_argument(
+        "--only", action="store_true", help="edit CLIP, print the peak memory, and nothing else"
+    )
+    args = parser.parse_args()
+    editor = EasyV2VEditor()
+    with tempfile.TemporaryDirectory() as folder:
+        if args.only:
+            editor.edit_file(args.clip, args.prompt, Path(folder) / "out.mp4")
+            return print(json.dumps(peak()))
+        frames = np.stack(
+            [cv2.resize(f, (320, 180), interpolation=cv2.INTER_AREA) for f in read(args.clip).frames]
+        )
+        turns = np.concatenate([np.arange(len(frames)), np.arange(len(frames) - 2, 0, -1)])
+        name = {s: Path(folder) / f"{s}.mp4" for s in (10, args.seconds)}
+        for s in name:
+            Video.from_array(frames[np.resize(turns, round(s * args.fps))], args.fps).save(name[s])
+        memory = {s: alone(name[s], args.prompt) for s in name}
+        made = editor.edit_file(name[args.seconds], args.prompt, Path(folder) / "out.mp4").frames
+    source, long = (
+        np.round(store[np.arange(len(made))]).clip(0, 255).astype(np.uint8)
+        for store in (made.source, made.edit)
+    )
+    model, T = editor.model, editor.model.config.frames
+    hop = 4 * windows.plan(10**6, (T - 1) // 4 + 1).shift(1)
+    text = np.asarray(model.embed_text([args.prompt])[0])
+
+    def once(clip: np.ndarray, begin: int) -> np.ndarray:
+        z = model.encode(clip[None])
+        noise = windows.noise(0, begin // 4, z.shape[1], z.shape[2:])[None]
+        everywhere = model.encode(np.full_like(clip[None], 255))
+        flow = model.config.flow
+        return model.decode(
+            model.sample(z, everywhere, None, text, noise=noise, steps=flow.steps, guidance=flow.guidance)
+        )[0]
+
+    naive, last = np.zeros_like(long), None
+    for begin in range(0, len(long) - T + 1, T - 1):
+        clip = source[begin : begin + T].copy()
+        clip[0] = clip[0] if last is None else last
+        naive[begin : begin + T] = once(clip, begin).round().clip(0, 255)
+        last = naive[begin + T - 1]
+    naive = naive[: begin + T]
+    starts = np.arange(0, len(naive) - T, (T - 1) * 3)
+    single = {begin: once(source[begin : begin + T], begin) for begin in starts}
+    panels = []
+    for title, out, seams in (
+        ("windows that agree", long, np.arange(hop, len(naive) - 1, hop)),
+        ("naive chunks", naive, np.arange(T - 1, len(naive) - 1, T - 1)),
+    ):
+        drift = np.array([[s(out[b : b + T]) - s(single[b]) for s in (np.mean, np.std)] for b in starts])
+        steps = [
+            np.abs(np.diff(c[: len(naive)].astype(float), axis=0)).mean((1, 2, 3)) for c in (out, source)
+        ]
+        extra, seam = steps[0] - steps[1], np.zeros(len(naive) - 1, bool)
+        seam[seams] = True
+        print(f"{title}: drift of mean {slope(starts, drift[:, 0], args)}, of contrast {slope(starts, drift[:, 1], args)}; frame difference "
+              f"beyond the source's {extra[seam].mean():.2f} at seams, {extra[~seam].mean():.2f} elsewhere (sd {extra[~seam].std():.2f})")  # fmt: skip
+        panels += [
+            curve(f"{title}: mean colour minus the window's alone", drift[:, 0], 30),
+            curve(f"{title}: frame difference (red: seams)", steps[0], 30, seams),
+        ]
+    cv2.imwrite(args.plot, np.concatenate(panels))
+    print(
+        f"peak memory {memory[args.seconds]:.0f} MB for {args.seconds:g} s, {memory[10]:.0f} MB for 10 s: {memory[args.seconds] / memory[10]:.2f}x"
+    )
+
+
+def alone(path: Path, prompt: str) -> float:
+    """Peak memory in MB of an edit in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, __file__, path, "--only", "--prompt", prompt],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def peak() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def slope(x: np.ndarray, y: np.ndarray, args) -> str:
+    """Levels a minute, with a 95 % interval; a bootstrap of whole runs of windows, since the clip repeats."""
+    x = x / args.fps / 60
+    fits = np.polyfit(x, y, 1)
+    rng, residual = np.random.default_rng(0), y - np.polyval(fits, x)
+    again = [np.polyfit(x, np.polyval(fits, x) + residual[_runs(rng, len(y))], 1)[0] for _ in range(2000)]
+    low, high = np.percentile(again, [2.5, 97.5])
+    return f"{fits[0]:+.2f} [{low:+.2f}, {high:+.2f}] levels/min"
+
+
+def _runs(rng, n: int, run: int = 5) -> np.ndarray:
+    return (rng.integers(0, n, -(-n // run))[:, None] + np.arange(run)).reshape(-1)[:n] % n
+
+
+def curve(title: str, values: np.ndarray, top: float, marks: np.ndarray = ()) -> np.ndarray:
+    image = np.full((160, 1200, 3), 255, np.uint8)
+    x = np.linspace(10, 1190, len(values))
+    y = 140 - (values - min(0, values.min())) * 110 / max(top, np.ptp(values))
+    for mark in marks:
+        cv2.line(image, (int(x[mark]), 145), (int(x[mark]), 155), (0, 0, 255), 1)
+    cv2.polylines(image, [np.stack([x, y], -1).astype(np.int32)], False, (120, 60, 0), 1, cv2.LINE_AA)
+    cv2.putText(
+        image,
+        f"{title}   {values.min():.1f} to {values.max():.1f}",
+        (10, 18),
+        cv2.FONT_HERSHEY_SIMPLEX,
+        0.45,
+        (0, 0, 0),
+        1,
+        cv2.LINE_AA,
+    )
+    return image
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,164 @@
+"""`v2v edit`: what was typed -> one edit, a list of them, or programs compiled ahead. cli.py → **command** → editor.py, jobs.py"""
+
+import argparse
+import dataclasses
+import json
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+from v2v.codec import paths
+from v2v.errors import InputError
+from v2v.settings import Settings
+
+SAMPLE = Path(__file__).parent / "assets" / "sample.mp4"
+
+
+def edit(args: argparse.Namespace, model: Callable[[], object], progress: bool) -> dict:
+    """Runs the command; returns what is printed. `model` loads the model asked for, or names it."""
+    if args.manifest or args.warm is not None:
+        if args.video or args.instruction or args.output:
+            raise InputError(
+                "edit: with --manifest or --warm no clip, instruction or -o is expected; leave them out"
+            )
+        return manifest(args, model, progress) if args.manifest else warm(args, model, progress)
+    missing = [name for name in ("video", "instruction", "output") if not getattr(args, name)]
+    if missing and args.instruction != "":
+        raise InputError(
+            f"edit: expected a clip, an instruction and -o OUT, got no {missing[0]}; see v2v edit --help"
+        )
+    return one(args, model, progress)
+
+
+def one(args: argparse.Namespace, model: Callable[[], object], progress: bool) -> dict:
+    """One clip."""
+    began = time.perf_counter()
+    source = SAMPLE if args.video == "sample" and not Path("sample").exists() else Path(args.video)
+    output = paths.check_output(args.output)
+    paths.check_readable(source)
+    editor = _editor(args, model)
+    loaded = time.perf_counter()
+    made = editor.edit_file(
+        source, args.instruction, output, args.mask, args.reference, progress=progress, **_settings(args)
+    )
+    done = time.perf_counter()
+    if not args.quiet:
+        print(f"v2v: {described(made.report)}", file=sys.stderr)
+    T, H, W = made.frames.shape[:3]
+    return {
+        "output": str(output),
+        "frames": T,
+        "width": W,
+        "height": H,
+        "fps": made.fps,
+        "duration": made.duration,
+        "audio": made.audio is not None,
+        "instruction": args.instruction,
+        **made.report,
+        "seconds": {"load": round(loaded - began, 3), "edit": round(done - loaded, 3)},
+    }
+
+
+def manifest(args: argparse.Namespace, model: Callable[[], object], progress: bool) -> dict:
+    """A list of clips; see `jobs.py`. Exit code 1 when any failed."""
+    from v2v import jobs
+
+    if not args.out:
+        raise InputError("edit: --manifest needs a folder for its outputs; add --out DIR")
+    listed = jobs.read(args.manifest)
+    editor, results = _editor(args, model), []
+    known = args.model if args.model != "embedded" else Path(__file__).parent / "weights" / "embedded"
+    weights = jobs.fingerprint(known, *([args.lora] if args.lora else [])) + repr(
+        (args.lora_scale, args.size, args.solver, args.schedule)
+    )
+    for result in jobs.run(editor, listed, args.out, weights=weights, progress=progress):
+        results.append(result)
+        if not args.quiet:
+            said = result["error"] or f"line {result['line']}: {result['status']}: {result['output']}"
+            print(f"v2v: {'error: ' if result['error'] else ''}{said}", file=sys.stderr)
+    results = jobs.gather(results)
+    target = Path(args.out) / jobs.RESULTS
+    if jobs.share()[0] == 0:
+        partial = target.with_suffix(".partial")
+        partial.write_text("".join(json.dumps(result) + "\n" for result in results))
+        partial.replace(target)
+    counts = Counter(result["status"] for result in results)
+    if not args.quiet:
+        print(
+            f"v2v: {counts['done']} done, {counts['skipped']} done before, {counts['failed']} failed",
+            file=sys.stderr,
+        )
+    return {
+        "output": str(target),
+        **{status: counts[status] for status in ("done", "skipped", "failed")},
+        "failures": [result["error"] for result in results if result["status"] == "failed"],
+        "exit": 1 if counts["failed"] else 0,
+    }
+
+
+def warm(args: argparse.Namespace, model: Callable[[], object], progress: bool) -> dict:
+    """Compiles what edits of each bucket need, with and without a reference, and keeps it for later processes."""
+    import numpy as np
+
+    from v2v import startup
+
+    editor = _editor(args, model)
+    config = editor.model.config
+    frame = np.full((1, config.height, config.width, 3), 128, np.uint8)
+    shown = ("reference",) if "reference" in getattr(editor.model, "conditions", ("reference",)) else ()
+    with startup.counted() as compiles:
+        for steps, window in buckets(args.warm):
+            for reference in (None, frame[0])[: 1 + len(shown)]:
+                settings = {**_settings(args), "steps": steps, "window": window, "start": None, "end": None}
+                editor.edit_video(frame, _words(editor.model), None, reference, progress=progress, **settings)
+    return {"output": str(startup.cache_folder()), "compiled": compiles.made, "found": compiles.found}
+
+
+def buckets(text: str) -> list[tuple[int | None, int | None]]:
+    """ "4,8,8x5" → (steps, frames of a window) of each bucket; "" → the model's own.
+
+    Raises:
+      InputError: what isn't such a list.
+    """
+    try:
+        found = [tuple(int(n) for n in part.split("x")) for part in text.split(",") if part.strip()]
+        return [(steps, *window) if window else (steps, None) for steps, *window in found] or [(None, None)]
+    except ValueError:
+        raise InputError(
+            f'--warm: expected steps, or steps x frames, such as "4,8,8x5", got "{text}"'
+        ) from None
+
+
+def described(report: dict) -> str:
+    """A report in one line for people."""
+    parts = [f'"{report["prompt"]}"']
+    if report["strength"] < 1:
+        parts.append(f"strength {report['strength']:g}")
+    area = f"{report['mask_area']:.1%} of the picture" if report["mask_area"] < 1 else "the whole picture"
+    parts.append(
+        f"{area} for {report['edited_seconds']:.2f} s ({report['edited_from']:.2f} to {report['edited_to']:.2f})"
+    )
+    if "leak" in report:
+        own = f" (the model's own picture: {report['leak_model']:.2f})" if report.get("leak_model") else ""
+        parts.append(f"leak outside {report['leak']:.2f} levels{own}")
+    return ", ".join(parts)
+
+
+def _settings(args: argparse.Namespace) -> dict:
+    return {f.name: getattr(args, f.name) for f in dataclasses.fields(Settings)}
+
+
+def _editor(args: argparse.Namespace, model: Callable[[], object]):
+    from v2v.editor import EasyV2VEditor
+
+    editor = EasyV2VEditor(model())
+    if args.lora:
+        editor.load_lora_weights(args.lora, args.lora_scale)
+    return editor
+
+
+def _words(model) -> str:
+    """A sentence the model knows a word of; which one is nothing to a compiler."""
+    return "make it sepia" if len(model.embed_text(["make it sepia"])[1]) < 3 else "a"

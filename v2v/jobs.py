@@ -1,0 +1,267 @@
+"""Many edits from one list: `v2v edit --manifest jobs.jsonl --out DIR`, or `for result in jobs.run(...)`. editor.py → **jobs**
+
+A manifest is a text file with one JSON object a line:
+
+    {"video": "a.mp4", "instruction": "make it night", "mask": "a.png", "seed": 3, "output": "night.mp4"}
+
+`video` and `instruction` are needed; `mask`, `reference`, `output`, `lora` (a file, or a list of files and [file, weight] pairs)
+and every field of `settings.Settings` may follow. Paths are relative to the manifest, outputs lie in DIR (by default under the
+line's number and the clip's name). One editor serves all jobs, so each shape is compiled once.
+
+A finished job leaves a record beside its output (`DIR/.jobs`), under a hash of the contents of all that went in: files, words,
+settings, weights. The same job is skipped when the list runs again. A job that can't be read or edited is a failed result and the
+others run. Under `jax.distributed` each process takes every n-th job, and `gather` makes one list of all results.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from v2v import __version__
+from v2v.codec.mask import BOX
+from v2v.codec.paths import CLIPS, STILLS, check_output, reason
+from v2v.editor import AUTO, EasyV2VEditor, lora_context
+from v2v.errors import InputError
+from v2v.settings import Settings
+
+RECORDS = ".jobs"
+RESULTS = "results.jsonl"
+SETTINGS = {f.name for f in dataclasses.fields(Settings)}
+OTHERS = {"video", "instruction", "mask", "reference", "output", "lora"}
+PIECE = 1 << 20  # bytes read at a time; of weights, what is hashed at either end of each file
+
+
+@dataclass(frozen=True)
+class Job:
+    """One line of a manifest; `error` says why it can't be run, or is ""."""
+
+    line: int
+    video: str = ""
+    instruction: str = ""
+    output: str = ""
+    mask: str | None = None
+    reference: str | None = None
+    lora: tuple[tuple[str, float], ...] = ()
+    settings: dict = field(default_factory=dict)
+    error: str = ""
+
+
+def read(manifest: str | Path) -> list[Job]:
+    """Jobs of a manifest, one for each line that isn't empty; a bad line becomes a job with its error.
+
+    Raises:
+      InputError: no such file, or nothing in it.
+    """
+    path = Path(manifest)
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError as error:
+        raise InputError(
+            f"{path}: manifest can't be read ({reason(error)}); expected a file with one JSON object a line"
+        ) from None
+    jobs, taken = [], {}
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            job = _job(number, line, path)
+            if job.output in taken:
+                raise InputError(f"output {job.output} is line {taken[job.output]}'s too; name another")
+            taken[job.output] = number
+        except InputError as error:
+            job = Job(number, error=f"{path} line {number}: {error}")
+        jobs.append(job)
+    if not jobs:
+        raise InputError(f"{path}: manifest expected at least one line with a JSON object, got none")
+    return jobs
+
+
+def run(
+    editor: EasyV2VEditor, jobs: Iterable[Job], out: str | Path, *, weights: str = "", progress: bool = False
+) -> Iterator[dict]:
+    """Runs this process's share of the jobs and yields a result as each ends.
+
+    Args:
+      out: the folder of outputs; made if missing.
+      weights: what tells the editor's model from others (`fingerprint`).
+
+    Yields:
+      {"line", "output", "status": "done" | "skipped" | "failed", "error", "seconds", "report"}; "report" as of `Video.report`.
+
+    Raises:
+      InputError: a folder that can't be made.
+    """
+    out = Path(out)
+    try:
+        (out / RECORDS).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{out}: can't be made ({reason(error)}); choose another with --out") from None
+    part, parts = share()
+    for job in list(jobs)[part::parts]:
+        began = time.perf_counter()
+        result = {
+            "line": job.line,
+            "output": str(out / job.output),
+            "status": "failed",
+            "error": job.error,
+            "report": {},
+        }
+        if not job.error:
+            try:
+                result |= _run(editor, job, out, weights, progress)
+            except InputError as error:
+                result["error"] = f"line {job.line}: " + " ".join(str(error).split())
+            except MemoryError:
+                result["error"] = f"line {job.line}: {job.video}: not enough memory"
+        yield result | {"seconds": round(time.perf_counter() - began, 3)}
+
+
+def gather(results: list[dict]) -> list[dict]:
+    """All processes' results, ordered by line, in every process. Every process must call it."""
+    _, parts = share()
+    if parts > 1:
+        from jax.experimental import multihost_utils
+
+        mine = np.frombuffer(json.dumps(results).encode(), np.uint8)
+        sizes = np.atleast_1d(multihost_utils.process_allgather(np.array(len(mine)))).reshape(-1)
+        padded = np.zeros(int(sizes.max()), np.uint8)
+        padded[: len(mine)] = mine
+        every = multihost_utils.process_allgather(padded).reshape(parts, -1)
+        results = [r for row, size in zip(every, sizes, strict=True) for r in json.loads(bytes(row[:size]))]
+    return sorted(results, key=lambda result: result["line"])
+
+
+def share() -> tuple[int, int]:
+    """(this process's number, how many there are) of a `jax.distributed` job."""
+    import jax
+
+    return jax.process_index(), jax.process_count()
+
+
+def fingerprint(*weights: str | Path) -> str:
+    """Tells weights apart by names, sizes, and the ends of their files: large folders aren't read whole."""
+    digest = hashlib.sha256(__version__.encode())
+    for root in map(Path, weights):
+        for path in sorted(p for p in ([root] if root.is_file() else root.rglob("*")) if p.is_file()):
+            digest.update(f"{path.relative_to(root)} {path.stat().st_size}".encode())
+            with path.open("rb") as file:
+                digest.update(file.read(PIECE))
+                file.seek(max(0, path.stat().st_size - PIECE))
+                digest.update(file.read(PIECE))
+    return digest.hexdigest()
+
+
+def _job(number: int, line: str, manifest: Path) -> Job:
+    try:
+        found = json.loads(line)
+    except ValueError as error:
+        raise InputError(f"expected a JSON object, got what doesn't parse ({error})") from None
+    if not isinstance(found, dict):
+        raise InputError(f"expected a JSON object, got {type(found).__name__}")
+    unknown = sorted(found.keys() - SETTINGS - OTHERS)
+    if unknown:
+        raise InputError(f"unknown {', '.join(unknown)}; known are {', '.join(sorted(SETTINGS | OTHERS))}")
+    for name in ("video", "instruction"):
+        if not isinstance(found.get(name), str) or not found[name].strip():
+            raise InputError(f'expected "{name}", a text, got {found.get(name)!r}')
+
+    def place(name: str) -> str:
+        return str(manifest.parent / name)
+
+    mask, video = found.get("mask"), found["video"]
+    if isinstance(mask, str) and mask != AUTO and not BOX.fullmatch(mask):
+        mask = place(mask)
+    settings = {name: found[name] for name in SETTINGS & found.keys()}
+    Settings(**settings)
+    still = Path(video).suffix.lower() in STILLS
+    output = str(found.get("output") or f"{number:05d}-{Path(video).stem}{'.png' if still else '.mp4'}")
+    if Path(output).name != output or Path(output).suffix.lower() not in CLIPS + STILLS:
+        raise InputError(
+            f'output expected a plain file name ending in {", ".join(CLIPS + STILLS)}, got "{output}"'
+        )
+    return Job(
+        number,
+        place(video),
+        found["instruction"],
+        output,
+        mask,
+        place(found["reference"]) if found.get("reference") else None,
+        tuple((place(file), weight) for file, weight in _adapters(found.get("lora"))),
+        settings,
+    )
+
+
+def _adapters(lora) -> list[tuple[str, float]]:
+    pairs = [
+        (one, 1.0) if isinstance(one, str) else one
+        for one in ([lora] if isinstance(lora, str) else lora or [])
+    ]
+    for pair in pairs:
+        if not (
+            isinstance(pair, list | tuple)
+            and len(pair) == 2
+            and isinstance(pair[0], str)
+            and isinstance(pair[1], int | float)
+        ):
+            raise InputError(
+                f"lora expected a file, or a list of files and [file, weight] pairs, got {lora!r}"
+            )
+    return [(file, float(weight)) for file, weight in pairs]
+
+
+def _run(editor: EasyV2VEditor, job: Job, out: Path, weights: str, progress: bool) -> dict:
+    output = check_output(out / job.output)
+    record, key = out / RECORDS / f"{job.output}.json", _key(job, weights)
+    try:
+        before = json.loads(record.read_text())
+        if before["key"] == key and before["bytes"] == output.stat().st_size:
+            return {"status": "skipped", "report": before["report"]}
+    except (OSError, ValueError, KeyError, TypeError):
+        pass  # never run, or not to the end
+    record.unlink(missing_ok=True)
+    with _with(editor, job.lora):
+        made = editor.edit_file(
+            job.video, job.instruction, output, job.mask, job.reference, progress=progress, **job.settings
+        )
+    partial = record.with_suffix(".partial")
+    partial.write_text(json.dumps({"key": key, "bytes": output.stat().st_size, "report": made.report}))
+    os.replace(partial, record)
+    return {"status": "done", "report": made.report}
+
+
+def _with(editor: EasyV2VEditor, adapters: tuple[tuple[str, float], ...]):
+    """The editor with all adapters while a `with` lasts."""
+    from contextlib import ExitStack
+
+    stack = ExitStack()
+    try:
+        for file, weight in adapters:
+            stack.enter_context(lora_context(editor, file, weight))
+    except BaseException:
+        stack.close()
+        raise
+    return stack
+
+
+def _key(job: Job, weights: str) -> str:
+    """A hash of all that decides the output's bytes."""
+    files = [job.video, job.mask, job.reference, *(file for file, _ in job.lora)]
+    digest = hashlib.sha256(f"{__version__} {weights}".encode())
+    for file in files:
+        digest.update(b"|")
+        if file is not None and Path(file).is_file():
+            with open(file, "rb") as opened:
+                while piece := opened.read(PIECE):
+                    digest.update(piece)
+        else:
+            digest.update(str(file).encode())
+    rest = [job.instruction, job.output, job.settings, [weight for _, weight in job.lora]]
+    digest.update(json.dumps(rest, sort_keys=True).encode())
+    return digest.hexdigest()
