@@ -195,6 +195,7 @@ class DataConfig:
     transition: float = 0.5  # of rendered pairs, those whose edit begins inside the clip
     turning: float = 0.5  # of the backbone's clips, those that begin as the source and turn into the target
     image_to_video: float = 0.5  # of the others, those with a clean first frame
+    held_out: float = 0.0  # of the cached pairs, those never trained on, for the held-out loss
 
     def __post_init__(self):
         wrong = {name: value for name, value in vars(self).items() if not 0 <= value <= 1}

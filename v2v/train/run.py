@@ -60,7 +60,9 @@ def fit_stage(
         if held:
             placed = [sharding.put_batch(mesh, stage.batch, rows) for rows in held]
             watches = (*watches, watch.held_out(cfg.log.held_out_every, objective, frozen, placed))
-        step = train_step(objective, optimizer, stage.optim.ema, seed=cfg.seed, micro=stage.micro)
+        step = train_step(
+            objective, optimizer, stage.optim.ema, seed=cfg.seed, micro=stage.micro, places=places
+        )
         name = epath.Path(folder).name
         say(f"{name}: {stage.steps} steps of {stage.batch} on {mesh.size} {jax.default_backend()} devices")
         return loop.fit(

@@ -57,13 +57,16 @@ def train_step(
 ) -> Step:
     """Jitted (state, batch, frozen) → (state, metrics); the state's memory is given up to the new one.
 
+    `places` holds the state's shardings (sharding.shardings), from one step to the next; without them the compiler may move it.
     A metric is a scalar, or [sum, count] where not every batch has a say. Gradient norms are by group, before clipping.
 
     Raises:
       InputError: when traced, if the batch doesn't divide into `micro` parts.
     """
 
-    @partial(jax.jit, donate_argnames="state")
+    kept = {} if places is None else {"out_shardings": (places, None)}
+
+    @partial(jax.jit, donate_argnames="state", **kept)
     def step(state: TrainState, batch: dict, frozen: Any = None):
         key = jax.random.fold_in(jax.random.key(seed), state.step)
         rows, shared = objective.draw(key, batch)
