@@ -117,8 +117,9 @@ def steps(rounds: int) -> None:
         for name in ("t2v", "full", "cached")
     }
     print(f"mid size, seconds a step: {show(step, 1)}; against T2V: {show(step, step['t2v'])}")
+    rounded = ", ".join(f"{t['cached'] / t['full']:.2f}" for t in took)
     print(f"  cached / full {step['cached'] / step['full']:.3f}; all {STEPS} steps with the prefill "
-          f"{best['cached'] / best['full']:.3f}; rounds {', '.join(f'{t["cached"] / t["full"]:.2f}' for t in took)}")  # fmt: skip
+          f"{best['cached'] / best['full']:.3f}; rounds {rounded}")  # fmt: skip
 
 
 def diffusers(python: str, rounds: int) -> None:

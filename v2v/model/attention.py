@@ -44,6 +44,30 @@ def attend_one_way(q, k, v, start: int, stop: int, backend: str = "plain", lengt
     return jnp.concatenate([from_clean[:, :start], from_target, from_clean[:, start:]], axis=1)
 
 
+def seen(
+    q: Float[Array, "b l h k"], k: Float[Array, "b s h k"], places: Float[Array, "s 4"] | None = None
+) -> Float[Array, "b l w"]:
+    """Attention weights themselves, averaged over heads; for explain.py alone.
+
+    Args:
+      places: None for the weights to every key; or 1 and a place (t, y, x) for keys of the source, 0 for others. Then the result
+        is [share of the source, p, p times the place looked at], where p is how sharply a head looks: heads that spread their
+        weights evenly say nothing about places and would draw every mean to the middle of the picture.
+    """
+
+    def head(total, qk):
+        logits = jnp.einsum("blk,bsk->bls", *qk, preferred_element_type=jnp.float32) * q.shape[-1] ** -0.5
+        weights = nn.softmax(logits, axis=-1)
+        if places is None:
+            return total + weights, None
+        share, sharp = weights @ places[:, :1], weights**2 * places[:, 0]
+        return total + jnp.concatenate([share, sharp @ places], -1), None
+
+    shape = (*q.shape[:2], k.shape[1] if places is None else 5)
+    total, _ = jax.lax.scan(head, jnp.zeros(shape), (jnp.moveaxis(q, 2, 0), jnp.moveaxis(k, 2, 0)))
+    return total / q.shape[2]
+
+
 class Attention(nn.Module):
     """q, k, v, o with RMS-normed q and k. Self-attention when `context` is None (then `angles` rotate q and k)."""
 
@@ -57,6 +81,7 @@ class Attention(nn.Module):
         angles: Float[Array, "l k2"] | None = None,
         one_way: tuple[int, int] | None = None,
         length: int | None = None,
+        watch: Float[Array, "l w"] | None = None,
     ) -> Tokens:
         cfg, dtype = self.cfg, jnp.dtype(self.cfg.dtype)
         q = self.place(
@@ -68,6 +93,8 @@ class Attention(nn.Module):
         local = partial(attend, backend=cfg.backend)
         if one_way is not None:
             local = partial(attend_one_way, start=one_way[0], stop=one_way[1], backend=cfg.backend)
+        if watch is not None:
+            self.put_variable("attention", "seen", seen(q, k, None if context is not None else watch))
         out = over_mesh(local, q, k, v, length, cross=context is not None)
         return Dense(cfg.width, dtype, name="o")(out.reshape(*x.shape[:2], cfg.width))
 

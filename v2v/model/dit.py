@@ -22,6 +22,7 @@ from v2v.model.layers import Dense, LayerNorm, select
 from v2v.model.rope import phases
 from v2v.model.tokens import NewEmbed, Part, layout, patchify, unpatchify
 from v2v.shapes import Array, Bool, Float, Latents, Noisy, Tau, Text, Tokens
+from v2v.sharding import constrain
 
 REMAT = {  # what the backward pass finds saved (DiTConfig.remat)
     "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
@@ -63,7 +64,9 @@ class DiT(nn.Module):
             reads it and needs `source`, `mask` and `reference` for their shapes only, unless the layout adds them to z.
 
         Returns:
-          velocity, float32, with `cfg.out_channels` channels.
+          velocity, float32, with `cfg.out_channels` channels. Where the collection `attention` may be written, each layer leaves
+          in it, averaged over heads: `cross_attn/seen` [b, l, m], weights to the text; `self_attn/seen` [b, l, 5], share of the
+          source, and where in it (attention.seen).
         """
         cfg, cond = self.cfg, self.condition
         if source is None and mask is not None:
@@ -86,18 +89,24 @@ class DiT(nn.Module):
             block = nn.remat(Block, policy=REMAT[cfg.remat], prevent_cse=False)
         scan = nn.scan(
             block,
-            variable_axes={"params": 0, "lora": 0, "cache": 0},
+            variable_axes={"params": 0, "lora": 0, "cache": 0, "attention": 0},
             split_rngs={"params": True},
             in_axes=nn.broadcast,
             length=cfg.layers,
         )
         own = target if part == "all" else slice(0, length)
         entered, writes = x[:, own], self.is_mutable_collection("added") and not self.is_initializing()
-        if self.has_variable("added", "sum") and not writes:  # flow/skip.py: this step takes an earlier one's sum
+        if (
+            self.has_variable("added", "sum") and not writes
+        ):  # flow/skip.py: this step takes an earlier one's sum
             x, noisy = entered + self.get_variable("added", "sum"), noisy[:, own]
             return unpatchify(Head(cfg, name="head")(x, temb, noisy), lay.grid, cfg.patch)
         blocks = scan(cfg, one_way, length if pad else None, name="blocks")
-        x, _ = blocks(parallel.spread(x), context, tproj, noisy, angles)
+        watch = None
+        if self.is_mutable_collection("attention") and not self.is_initializing():  # explain.py asks
+            watch = np.zeros((x.shape[1], 4), np.float32)
+            watch[: target.start] = np.insert(lay.positions[: target.start], 0, 1, axis=1)
+        x, _ = blocks(constrain(x, "b l d"), context, tproj, noisy, angles, watch)
         if part == "conditions":
             return None
         x, noisy = x[:, own], noisy[:, own]
@@ -164,17 +173,19 @@ class Block(nn.Module):
     length: int | None = None  # of the joint sequence, when padding follows it
 
     @nn.compact
-    def __call__(self, x: Tokens, context, tproj, noisy, angles):
+    def __call__(self, x: Tokens, context, tproj, noisy, angles, watch=None):
         cfg = self.cfg
         table = self.param("modulation", nn.initializers.normal(cfg.width**-0.5), (6, cfg.width), jnp.float32)
         at_tau, at_zero = tproj + table
         s1, c1, g1, s2, c2, g2 = (select(noisy, at_tau[:, i], at_zero[:, i]) for i in range(6))
 
         h = LayerNorm(cfg.eps, name="norm1")(x) * (1 + c1) + s1
-        h = Attention(cfg, name="self_attn")(h, angles=angles, one_way=self.one_way, length=self.length)
+        h = Attention(cfg, name="self_attn")(
+            h, angles=angles, one_way=self.one_way, length=self.length, watch=watch
+        )
         x = x + checkpoint_name(h, "attention").astype(jnp.float32) * g1
         h = LayerNorm(cfg.eps, affine=True, name="norm_cross")(x)
-        x = x + Attention(cfg, name="cross_attn")(h, context=context).astype(jnp.float32)
+        x = x + Attention(cfg, name="cross_attn")(h, context=context, watch=watch).astype(jnp.float32)
         h = LayerNorm(cfg.eps, name="norm2")(x) * (1 + c2) + s2
         x = x + checkpoint_name(FFN(cfg, name="ffn")(h), "ffn").astype(jnp.float32) * g2
         return x, None
