@@ -57,13 +57,13 @@ def worker(
         np.savez(folder / name / "final.npz", *leaves)
 
 
-def make_latents(folder: Path) -> None:
-    """Random latents in the cache's format."""
+def make_latents(folder: Path, cfg=None) -> None:
+    """Random latents in the cache's format, of the debug model or another."""
     from array_record.python.array_record_module import ArrayRecordWriter
 
     from v2v.config import debug
 
-    cfg, rng = debug(), np.random.default_rng(0)
+    cfg, rng = cfg or debug(), np.random.default_rng(0)
     shape = cfg.vae.latent_shape(cfg.frames, cfg.height, cfg.width)
     folder.mkdir(parents=True, exist_ok=True)
     writer = ArrayRecordWriter(str(folder / "latents.array_record"), "group_size:1")

@@ -54,6 +54,7 @@ def train_step(
     *,
     seed: int = 0,
     micro: int = 1,
+    places: Any = None,
 ) -> Step:
     """Jitted (state, batch, frozen) → (state, metrics); the state's memory is given up to the new one.
 
