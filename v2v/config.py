@@ -32,7 +32,8 @@ class DiTConfig:
     qk_gain: float = 1.0  # initial gain of the q and k norms; small heads need more than 1 to attend sharply
     # What the backward pass recomputes, from nothing to all: dots keeps matmul results, outputs those of attention and FFN.
     remat: Literal["none", "dots", "outputs", "full"] = "none"
-    backend: Literal["auto", "plain", "cudnn", "splash"] = "auto"  # of attention; auto asks the platform
+    # Of attention; auto asks the platform.
+    backend: Literal["auto", "plain", "chunked", "cudnn", "splash"] = "auto"
     dtype: Literal["bfloat16", "float32"] = (
         "bfloat16"  # of matmuls; residual stream, norms and modulation are float32
     )

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from v2v.model.backends import chunked, plain
+from v2v.model.backends import choose, chunked, plain
 
 # 37 queries to 29 keys: no piece size divides either
 SHAPES = ((2, 37, 3, 10), (2, 29, 3, 10), (2, 29, 3, 10))
@@ -57,3 +57,12 @@ def test_memory_grows_with_the_length_not_with_its_square():
     compiled = jax.jit(jax.grad(loss, argnums=(0, 1, 2))).lower(q, q, q).compile()
     logits = 4 * 4 * 4096**2
     assert compiled.memory_analysis().temp_size_in_bytes < logits / 4
+
+
+def test_auto_takes_it_on_a_cpu_for_long_sequences_only():
+    def chosen(b, tokens):
+        q = jax.ShapeDtypeStruct((b, tokens, 6, 128), jnp.float32)
+        return choose("auto", q, q)
+
+    assert chosen(1, 4096) is chunked.attend
+    assert chosen(1, 150) is plain.attend and chosen(512, 150) is plain.attend

@@ -2,6 +2,7 @@
 
     kernel(q [b l h k], k [b s h k], v [b s h k], length) → [b l h k]         softmax(q kᵀ / √k) v over the first `length` keys
   plain    einsum, softmax, einsum: any platform and dtype; stores the [b h l s] logits
+  chunked  a few hundred queries of a head at a time: CPUs, where `auto` takes it for long sequences
   cudnn    cuDNN's fused attention: NVIDIA GPUs, bfloat16
   splash   Pallas' splash attention: TPUs; pads to its blocks and masks what it added
 parallel.py runs any of them on a mesh. Names come from `DiTConfig.backend`; `auto` asks the platform.
@@ -13,10 +14,15 @@ import jax
 import numpy as np
 
 from v2v.errors import InputError
-from v2v.model.backends import cudnn, plain, splash
+from v2v.model.backends import chunked, cudnn, plain, splash
 
 Kernel = Callable[..., jax.Array]
-KERNELS: dict[str, Kernel] = {"plain": plain.attend, "cudnn": cudnn.attend, "splash": splash.attend}
+KERNELS: dict[str, Kernel] = {
+    "plain": plain.attend,
+    "chunked": chunked.attend,
+    "cudnn": cudnn.attend,
+    "splash": splash.attend,
+}
 PLATFORM = {"cudnn": "gpu", "splash": "tpu"}  # where else a kernel can't run
 SMALL = (
     2**26
@@ -32,8 +38,8 @@ def choose(name: str, q: jax.Array, k: jax.Array) -> Kernel:
     platform = target_platform()
     if name == "auto":
         logits = 4 * int(np.prod(q.shape[:3])) * k.shape[1]
-        fused = {"gpu": "cudnn", "tpu": "splash"}.get(platform)
-        usable = fused == "splash" or (fused == "cudnn" and cudnn.accepts(q))
+        fused = {"gpu": "cudnn", "tpu": "splash"}.get(platform, "chunked")
+        usable = {"cudnn": cudnn.accepts(q), "chunked": chunked.pays(q, k)}.get(fused, True)
         name = fused if usable and logits > SMALL else "plain"
     if name not in KERNELS:
         raise InputError(f"attention: backend must be auto or one of {', '.join(KERNELS)}, got {name!r}")

@@ -34,6 +34,11 @@ def attend(
     return out.reshape(b, h, -1, width)[:, :, :tokens].swapaxes(1, 2).astype(v.dtype)
 
 
+def pays(q: jax.Array, k: jax.Array) -> bool:
+    """Whether one head's logits are more than fits a core's cache; many short sequences are better off as one product."""
+    return 4 * q.shape[1] * k.shape[1] >= PIECE // 2
+
+
 @jax.custom_vjp
 def _attend(q: Float[Array, "g n r k"], k: Float[Array, "g s k"], v: Float[Array, "g s k"]):
     """g heads of n pieces of r queries, float32 out."""
