@@ -12,6 +12,7 @@ from tests.model.test_cache import conditions, random_variables
 from tests.model.test_dit import CFG, C, T, X, Y, noise
 from v2v import explain
 from v2v.codec.text import word_tokenizer
+from v2v.errors import InputError
 from v2v.flow import windows
 from v2v.model.attention import seen
 from v2v.model.dit import DiT
@@ -84,3 +85,12 @@ def test_panels_show_heat_where_attention_is(tmp_path):
     video = explain.grid(rows)
     assert video.shape == (3, 2 * 32, 4 * 48, 3) and video.dtype == np.uint8
     assert cv2.imwrite(str(tmp_path / "a.png"), video[0])
+
+
+def test_a_file_in_place_of_the_folder_and_tiles_are_refused(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="expected a folder"):
+        explain.explain(None, "a.mp4", "make it sepia", tmp_path / "file")
+    with pytest.raises(InputError, match="tiles"):
+        explain.explain(None, "a.mp4", "make it sepia", tmp_path / "new", detail="tiles")
+    assert not (tmp_path / "new").exists()

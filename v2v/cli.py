@@ -129,8 +129,10 @@ def _parser() -> argparse.ArgumentParser:
     edit.add_argument("--solver", choices=("euler", "heun", "unipc"), help="default: the model's")
     edit.add_argument("--schedule", choices=("linear", "wan", "diffusers"),
                       help="noise levels visited; the last two are the published UniPC tables (default: the model's)")  # fmt: skip
-    edit.add_argument("--lora", metavar="F.safetensors", help="adapter to add")
-    edit.add_argument("--lora-scale", type=float, default=1.0, metavar="X", help="its weight (default: 1)")
+    edit.add_argument("--lora", action="append", default=[], metavar="F.safetensors[=X]",
+                      help="adapter to add, with weight X; may be repeated")  # fmt: skip
+    edit.add_argument("--lora-scale", type=float, default=1.0, metavar="X",
+                      help="weight of adapters that have none of their own (default: 1)")  # fmt: skip
     edit.add_argument("--steps", type=int, metavar="N", help="sampler steps (default: the model's)")
     edit.add_argument(
         "--guidance", type=float, metavar="G", help="strength of the instruction (default: the model's)"
@@ -145,6 +147,8 @@ def _parser() -> argparse.ArgumentParser:
                       "tiles: let the model paint at full size, piece by piece")  # fmt: skip
     edit.add_argument("--no-preserve", dest="preserve", action="store_false",
                       help="show the model's picture outside mask and time range too")  # fmt: skip
+    edit.add_argument("--explain", metavar="DIR",
+                      help="also write what each word and each place of the source had to say: explain.png, .mp4, .json")  # fmt: skip
     edit.add_argument("--manifest", metavar="JOBS.jsonl",
                       help="many edits: one JSON object a line with video, instruction and any of these options; "
                       "finished ones are skipped, failed ones listed (exit 1)")  # fmt: skip

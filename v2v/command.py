@@ -40,9 +40,14 @@ def one(args: argparse.Namespace, model: Callable[[], object], progress: bool) -
     paths.check_readable(source)
     editor = _editor(args, model)
     loaded = time.perf_counter()
-    made = editor.edit_file(
-        source, args.instruction, output, args.mask, args.reference, progress=progress, **_settings(args)
-    )
+    what = (source, args.instruction, args.mask, args.reference)
+    if args.explain:
+        from v2v.explain import explain
+
+        made, _ = explain(editor, *what[:2], args.explain, *what[2:], progress=progress, **_settings(args))
+        made.save(output)
+    else:
+        made = editor.edit_file(*what[:2], output, *what[2:], progress=progress, **_settings(args))
     done = time.perf_counter()
     if not args.quiet:
         print(f"v2v: {described(made.report)}", file=sys.stderr)
@@ -70,8 +75,9 @@ def manifest(args: argparse.Namespace, model: Callable[[], object], progress: bo
     listed = jobs.read(args.manifest)
     editor, results = _editor(args, model), []
     known = args.model if args.model != "embedded" else Path(__file__).parent / "weights" / "embedded"
-    weights = jobs.fingerprint(known, *([args.lora] if args.lora else [])) + repr(
-        (args.lora_scale, args.size, args.solver, args.schedule)
+    adapters = _adapters(args)
+    weights = jobs.fingerprint(known, *(file for file, _ in adapters)) + repr(
+        ([weight for _, weight in adapters], args.size, args.solver, args.schedule)
     )
     for result in jobs.run(editor, listed, args.out, weights=weights, progress=progress):
         results.append(result)
@@ -154,9 +160,24 @@ def _editor(args: argparse.Namespace, model: Callable[[], object]):
     from v2v.editor import EasyV2VEditor
 
     editor = EasyV2VEditor(model())
-    if args.lora:
-        editor.load_lora_weights(args.lora, args.lora_scale)
+    for file, weight in _adapters(args):
+        editor.load_lora_weights(file, weight)
     return editor
+
+
+def _adapters(args: argparse.Namespace) -> list[tuple[str, float]]:
+    """Files of --lora and their weights. Raises InputError for a weight that is no number."""
+    out = []
+    for given in args.lora:
+        file, equals, weight = given.rpartition("=")
+        if not equals or Path(given).exists():
+            out.append((given, args.lora_scale))
+            continue
+        try:
+            out.append((file, float(weight)))
+        except ValueError:
+            raise InputError(f"--lora {given}: expected a number after =, such as {file}=0.5") from None
+    return out
 
 
 def _words(model) -> str:

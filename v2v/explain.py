@@ -61,7 +61,9 @@ def explain(
     Raises:
       InputError: as the editor, or a setting that can't be explained.
     """
-    chosen = Settings(**settings)
+    chosen, folder = Settings(**settings), Path(folder)
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"explain: expected a folder, got the file {folder}; name another")
     if chosen.detail == "tiles":
         raise InputError('explain: detail "tiles" samples the clip in tiles as well; leave it out')
     source: list[np.ndarray] = []
@@ -73,7 +75,6 @@ def explain(
     words = words_of(editor.model.tokenizer, instruction)
     edit = [_small(frame) for frame in edited.frames[slice(*span)]]
     rows = panels(np.stack(source[slice(*span)]), np.stack(edit), maps, words)
-    folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     title = f'"{" ".join(instruction.split())}": attention to each word, and from source to target'
     sheet.write(folder / "explain.png", [sheet.Band(title, rows)])
@@ -199,7 +200,7 @@ def panels(
         rows.append((word, _heat(source, maps.text[..., tokens].sum(-1))))
     if maps.flow[..., 0].max() > 0:
         rows.append(("from source", _heat(source, maps.flow[..., 0])))
-        rows.append(("flow", _arrows(edit, maps.flow)))
+        rows.append(("flow", _arrows(source, maps.flow)))
     return rows
 
 
