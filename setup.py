@@ -21,6 +21,7 @@ CORE = [
 ]
 DATA = [  # what `v2v synth` and `v2v train` add: TFDS writes array_record without TensorFlow, grain reads it
     "array_record>=0.8",
+    "etils[epath]>=1.9",  # checkpoints and logs on gs:// as on a local disk
     "grain>=0.2.12",
     "importlib_resources>=6",  # tensorflow-datasets imports it without asking for it
     "orbax-checkpoint>=0.12,<0.13",
@@ -42,6 +43,9 @@ PARITY = [  # the published implementations, which tests/parity compares with
     "transformers>=4.57",
 ]
 PLAN = ["libtpu"]  # `v2v plan` compiles for TPUs without having one
+TENSORBOARD = ["tensorboardX>=2.6"]
+WANDB = ["wandb>=0.18"]
+GCS = ["gcsfs>=2024.6"]  # --workdir gs://…
 TEST = ["pytest>=8"]
 DEV = [*TEST, "ruff>=0.12"]
 
@@ -66,6 +70,9 @@ setup(
         "scenes": SCENES,
         "beam": BEAM,
         "plan": PLAN,
+        "tensorboard": TENSORBOARD,
+        "wandb": WANDB,
+        "gcs": GCS,
         "test": TEST,
         "parity": [*TEST, *PARITY],
         "dev": DEV,

@@ -16,7 +16,10 @@ Hardware: 8 chips of 16 GB or more; hours: what `v2v plan` prints for yours. Sco
 """
 
 import dataclasses
+import tempfile
 from pathlib import Path
+
+from etils import epath
 
 from v2v.config import DataConfig, FlowConfig, LoRAConfig, MeshConfig, ModelConfig, OptimConfig, wan22_ti2v_5b
 from v2v.errors import InputError
@@ -65,21 +68,20 @@ def run(cfg: Experiment, workdir: Path) -> Path:
     cfg = dataclasses.replace(cfg, model=_sized(cfg.model, found.config))
     words = pretrained.tokenizer(found, cfg.model)
     save_config(cfg, workdir)
-    shards, masks = cache_latents(cfg, found, words, Path(workdir) / "latents")
+    shards, masks = cache_latents(cfg, found, words, _latents(cfg, workdir))
     data = loader.edit_batches(shards, cfg.edit.batch, words, masks, cfg.seed, cfg.data)
     dit = _load_dit(cfg, found)
     objective = step.edit(cfg.model, cfg.region)
     frozen = None if cfg.trains == "full" else {"dit": dit}
-    state = fit_stage(
-        cfg, cfg.edit, Path(workdir) / "edit", _start(cfg, dit), data, objective, frozen, work=True
-    )
-    name = "lora.safetensors" if cfg.trains == "lora" else "editor.safetensors"
+    state = fit_stage(cfg, cfg.edit, workdir / "edit", _start(cfg, dit), data, objective, frozen, work=True)
+    out = workdir / ("lora.safetensors" if cfg.trains == "lora" else "editor.safetensors")
     result = on_host(state.result)
     if jax.process_index() == 0:
-        export.save_tree(
-            Path(workdir) / name, result, condition_metadata(cfg) | {"steps": str(int(state.step))}
-        )
-    return Path(workdir) / name
+        with tempfile.TemporaryDirectory() as here:  # workdir may be a bucket
+            file = Path(here) / out.name
+            export.save_tree(file, result, condition_metadata(cfg) | {"steps": str(int(state.step))})
+            epath.Path(file).copy(out, overwrite=True)
+    return out
 
 
 def cache_latents(cfg: Experiment, found, words, folder: Path):
@@ -109,6 +111,17 @@ def cache_latents(cfg: Experiment, found, words, folder: Path):
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices("latents")
     return cache.shards(folder, made_by), np.load(folder / "time_masks.npy")
+
+
+def _latents(cfg: Experiment, workdir: Path) -> Path:
+    if cfg.latents:
+        return Path(cfg.latents)
+    if "://" in str(workdir):
+        raise InputError(
+            f"{workdir}: latents are read at random from files, which a bucket can't give; set --latents to a folder all processes"
+            " see (a disk, or the bucket mounted with gcsfuse)"
+        )
+    return workdir / "latents"
 
 
 def condition_metadata(cfg: Experiment) -> dict[str, str]:

@@ -194,8 +194,11 @@ def _parser() -> argparse.ArgumentParser:
         "experiment", help="Python file that says what to train, such as experiments/embedded.py"
     )
     train.add_argument(
-        "--workdir", required=True, metavar="DIR", help="folder for checkpoints and the adapter"
+        "--workdir", required=True, metavar="DIR", help="folder (or gs://…) for checkpoints and the adapter"
     )
+    train.add_argument(
+        "--distributed", action="store_true", help="this is one of several processes (TPU pod, Slurm, JAX_COORDINATOR_ADDRESS)"
+    )  # fmt: skip
     plan = command(
         "plan",
         _plan,
@@ -302,7 +305,14 @@ def _synth(args: argparse.Namespace) -> dict:
 
 def _train(args: argparse.Namespace) -> dict:
     experiment, config = _experiment(args, "train")
-    return {"output": str(experiment.run(config, Path(args.workdir)))}
+    from etils import epath
+
+    from v2v import sharding
+
+    if args.distributed:
+        sharding.join_processes()
+    workdir = (epath.Path if "://" in args.workdir else Path)(args.workdir)
+    return {"output": str(experiment.run(config, workdir))}
 
 
 def _plan(args: argparse.Namespace) -> dict:

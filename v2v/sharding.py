@@ -66,6 +66,28 @@ def cpu_devices(n: int) -> None:
         os.environ["XLA_FLAGS"] = f"{flags} --xla_force_host_platform_device_count={n}".strip()
 
 
+def join_processes() -> None:
+    """Make this process one of a job: JAX asks the TPU pod, Slurm, MPI or Kubernetes who the others are. Before any computation.
+
+    Elsewhere set JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID.
+
+    Raises:
+      InputError: nobody knows of any others, or they can't be reached.
+    """
+    known = {
+        name: int(os.environ[variable])
+        for name, variable in (("num_processes", "JAX_NUM_PROCESSES"), ("process_id", "JAX_PROCESS_ID"))
+        if variable in os.environ
+    }
+    try:
+        jax.config.update("jax_cpu_collectives_implementation", "gloo")
+        jax.distributed.initialize(**known)
+    except (ValueError, RuntimeError) as err:
+        raise InputError(
+            f"--distributed: expected a TPU pod, Slurm, or JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID; {err}"
+        ) from err
+
+
 def make_mesh(data: int = -1, fsdp: int = 1, seq: int = 1, tensor: int = 1, devices: Any = None) -> Mesh:
     """A mesh over all devices (or `devices`); one size may be -1 and takes what is left.
 

@@ -44,4 +44,5 @@ class Experiment:
     save_every: int = 250
     weights: str = ""  # folder of a published model to start from; "" trains one from nothing
     sets: tuple[str, ...] = ()  # folders of pairs written by `v2v synth`, read as one
+    latents: str = ""  # folder for cached latents; "" is WORKDIR/latents
     start: str = ""  # adapter of an earlier run to go on from, such as runs/NAME/lora.safetensors
