@@ -1,12 +1,14 @@
 """Every backend says what plain attention says: alone, on eight devices, with padding, one_way, and backwards."""
 
 import dataclasses
+import importlib.util
 from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import NamedSharding, PartitionSpec
 
 from v2v.config import ConditionConfig, debug
 from v2v.errors import InputError
@@ -22,8 +24,8 @@ TOLERANCE = {jnp.float32: 2e-5, jnp.bfloat16: 2e-2}
 
 def qkv(tokens, keys=None, heads=4, width=32, dtype=jnp.float32, batch=2):
     shapes = ((batch, tokens, heads, width), *[(batch, keys or tokens, heads, width)] * 2)
-    parts = jax.random.split(jax.random.key(0), 3)
-    return [jax.random.normal(p, s).astype(dtype) for p, s in zip(parts, shapes, strict=True)]
+    rng = np.random.default_rng(0)
+    return [jnp.asarray(rng.standard_normal(s, np.float32), dtype) for s in shapes]
 
 
 def out_and_grads(f, q, k, v):
@@ -97,19 +99,15 @@ def test_cross_attention_on_a_mesh_keeps_its_keys_whole():
 
 def test_the_model_on_a_mesh_pads_tokens_and_equals_itself():
     cfg = dataclasses.replace(debug().dit, layers=1)
-    z = jax.random.normal(jax.random.key(0), (2, 3, 3, 3, cfg.in_channels))  # 27 + 27 + 9 tokens, seq 2
-    text = jax.random.normal(jax.random.key(1), (2, cfg.text_len, cfg.text_width))
-    condition = ConditionConfig(attention="one_way")
-    model, tau = DiT(cfg, condition), jnp.asarray([0.2, 0.9])
+    rng = np.random.default_rng(0)
+    z = rng.standard_normal((2, 3, 3, 3, cfg.in_channels), np.float32)  # 27 + 27 + 9 tokens, seq 2
+    text = rng.standard_normal((2, cfg.text_len, cfg.text_width), np.float32)
+    model, tau = DiT(cfg, ConditionConfig(attention="one_way")), np.asarray([0.2, 0.9], np.float32)
     args = (z, tau, text, z + 1, z - 1, z[:, :1])
     shapes = jax.eval_shape(model.init, jax.random.key(2), *args)
-    leaves, tree = jax.tree.flatten(shapes)
-    keys = jax.random.split(jax.random.key(3), len(leaves))
-    variables = tree.unflatten(
-        [0.3 * jax.random.normal(k, s.shape) for k, s in zip(keys, leaves, strict=True)]
-    )
+    variables = jax.tree.map(lambda s: 0.3 * rng.standard_normal(s.shape, np.float32), shapes)
     alone = jax.jit(model.apply)(variables, *args)
-    with jax.set_mesh(_part_of_the_devices((2, 1, 2, 1))):
+    with jax.set_mesh(_part_of_the_devices((1, 1, 2, 1))):
         spread = jax.jit(model.apply)(variables, *args)
     np.testing.assert_allclose(spread, alone, atol=5e-4)
 
@@ -142,3 +140,22 @@ def test_blocks_pad_little_and_stay_multiples_of_128():
 
 def _part_of_the_devices(sizes):
     return make_mesh(*sizes, devices=jax.devices()[: int(np.prod(sizes))])
+
+
+@pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="libtpu is not installed")
+def test_auto_is_splash_on_a_tpu_and_its_kernels_compile_forwards_and_backwards():
+    from v2v.plan import chips
+
+    mesh = make_mesh(1, 1, 2, 1, devices=chips.topology("v5e:2x2")[1][:2])
+    rows = NamedSharding(mesh, PartitionSpec(None, "seq"))
+    x = jax.ShapeDtypeStruct((1, 3202, 4, 128), jnp.bfloat16, sharding=rows)
+
+    def loss(q, k, v):
+        out = over_mesh(partial(attend, backend="auto"), q, k, v, 3190)
+        return (out.astype(jnp.float32) ** 2).sum()
+
+    with jax.set_mesh(mesh):
+        text = jax.jit(jax.grad(loss, (0, 1, 2))).lower(x, x, x).compile().as_text()
+    for kernel in ("splash_mha_fwd_segmented", "splash_mha_dq", "splash_mha_dkv"):
+        assert kernel in text
+    assert "all-to-all" in text

@@ -127,8 +127,10 @@ def test_memory_of_a_program_compiled_for_chips_that_are_not_here():
 def test_the_command_refuses_in_one_line(tmp_path, capsys):
     assert cli.main(["plan", str(tmp_path / "none.py"), "--topology", "v5e:2x4"]) == 2
     assert cli.main(["plan", "experiments/debug.py", "--topology", "cloud:9"]) == 2
+    assert cli.main(["plan", "experiments/debug.py", "--topology", "v5e:2x4", "--utilisation", "40"]) == 2
     lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 2 and "no such experiment" in lines[0] and "expected a topology" in lines[1]
+    assert len(lines) == 3 and "no such experiment" in lines[0] and "expected a topology" in lines[1]
+    assert "expected 0 to 1" in lines[2]
 
 
 def test_the_command_prints_a_table_or_json(monkeypatch, capsys):
@@ -140,4 +142,4 @@ def test_the_command_prints_a_table_or_json(monkeypatch, capsys):
     assert made["fits"] and made["batch"] == 8 and made["chips"] == 8 and made["tflop"] == 1
     assert cli.main(line) == 0
     said = capsys.readouterr().out
-    assert "peak 2.0 of 15.8 GiB  fits" in said and "1 TFLOP a step" in said
+    assert "peak 2.0 of 15.8 GiB  fits" in said and "1 TFLOP a step" in said and "hours" in said

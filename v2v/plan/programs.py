@@ -29,6 +29,7 @@ class Setting:
     batch: int = 8  # clips a step, over all chips
     micro: int = 1  # parts a batch is worked through in
     what: What = "train"
+    steps: int = 1  # updates of the whole run
     trains: Literal["lora", "full"] = "lora"
     region: float = 0.0  # weight of the cells an edit changes
 

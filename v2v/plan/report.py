@@ -7,6 +7,7 @@ Utilisation is of the operations executed, recomputed ones included; 0.4 is what
 import sys
 from typing import Any
 
+from v2v.errors import InputError
 from v2v.plan import chips, search
 from v2v.plan.chips import Chip
 from v2v.plan.compile import GIB, Cost
@@ -25,6 +26,10 @@ def plan(
     """
     import jax
 
+    if not 0 < utilisation <= 1:
+        raise InputError(
+            f"plan: --utilisation is a share of the chip's rate, expected 0 to 1, got {utilisation}"
+        )
     chip, devices = chips.topology(topology)
     jax.config.update(
         "jax_enable_compilation_cache", False
@@ -49,11 +54,12 @@ def plan(
 
 def describe(trial: Trial, chip: Chip, utilisation: float, devices: int) -> dict[str, Any]:
     s, cost = trial.setting, trial.cost
-    mesh = {axis: n for axis, n in search._sizes(s.mesh, devices).items() if n > 1}
+    mesh = {axis: n for axis, n in search.sizes(s.mesh, devices).items() if n > 1}
     return {
         "change": trial.change,
         "mesh": mesh,
         "batch": s.batch,
+        "steps": s.steps,
         "micro": s.micro,
         "remat": s.model.dit.remat,
         "fits": cost.fits,
@@ -61,9 +67,11 @@ def describe(trial: Trial, chip: Chip, utilisation: float, devices: int) -> dict
         "temporaries_gib": None if cost.temporaries is None else round(cost.temporaries / GIB, 2),
         "peak_gib": round(cost.peak / GIB, 2),
         "tflop": float(f"{cost.flops / 1e12:.4g}"),
+        "tflop_model": float(f"{_model_flops(s) / devices / 1e12:.4g}"),
         "sent_gb": {kind: float(f"{n / 1e9:.3g}") for kind, n in sorted(cost.sent.items())},
         "utilisation": utilisation,
         "seconds": float(f"{seconds(cost, chip, utilisation):.3g}"),
+        "hours": float(f"{s.steps * seconds(cost, chip, utilisation) / 3600:.3g}"),
         "seconds_links": float(f"{sum(cost.sent.values()) / chip.ici_rate:.3g}"),
     }
 
@@ -86,15 +94,25 @@ def text(r: dict[str, Any]) -> str:
         how,
         f"a chip  arguments {r['arguments_gib']:.1f} GiB  temporaries {temporaries}  peak {r['peak_gib']:.1f} of "
         f"{r['hbm_gib']:.1f} GiB  {'fits' if r['fits'] else 'DOES NOT FIT'}",
-        f"        {r['tflop']:,.0f} TFLOP a {unit}  sends {sum(r['sent_gb'].values()):.1f} GB ({sent})",
-        f"{unit}    {r['seconds']:.1f} s at {100 * r['utilisation']:.0f} % of the chip's rate; links alone "
-        f"{r['seconds_links']:.1f} s",
+        f"        {r['tflop']:,.4g} TFLOP a {unit}, {r['tflop_model']:,.4g} without what is recomputed  sends {sum(r['sent_gb'].values()):.1f} GB ({sent})",
+        f"{unit}    {r['seconds']:.3g} s at {100 * r['utilisation']:.0f} % of the chip's rate (links alone "
+        f"{r['seconds_links']:.3g} s)",
     ]
+    if r["steps"] > 1:
+        lines[-1] += f"; {r['steps']:,} steps in {r['hours']:.3g} hours"
     if len(r["tried"]) > 1:
         lines.append("tried   " + "; ".join(_trial(t) for t in r["tried"]))
     if not r["fits"]:
         lines.append("nothing tried fits: a larger topology, a smaller clip or a lower rank is needed")
     return "\n".join(lines)
+
+
+def _model_flops(s: Setting) -> float:
+    """What the run must compute on all chips, without what is recomputed: the figure behind model FLOP utilisation."""
+    if s.what == "train":
+        return clock.step_flops(s.model, s.batch, s.trains == "full")
+    calls = s.model.flow.steps * (1 if s.model.flow.guidance == 1 else 2)
+    return s.batch * calls * clock.forward_flops(s.model, clock.tokens(s.model))
 
 
 def _trial(t: dict[str, Any]) -> str:
@@ -106,15 +124,9 @@ def setting_of(experiment: Any, what: str) -> Setting:
     stage, model = experiment.edit, experiment.model
     if what == "sample":
         return Setting(model, stage.optim, experiment.mesh, model.batch, what="sample")
+    work = {"batch": stage.batch, "micro": stage.micro, "steps": stage.steps}
     return Setting(
-        model,
-        stage.optim,
-        experiment.mesh,
-        stage.batch,
-        stage.micro,
-        "train",
-        experiment.trains,
-        experiment.region,
+        model, stage.optim, experiment.mesh, **work, trains=experiment.trains, region=experiment.region
     )
 
 

@@ -6,6 +6,7 @@ are too big are passed over without compiling. A sampler has no remat; its batch
 """
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import get_args, get_type_hints
@@ -66,12 +67,12 @@ def candidates(setting: Setting, chips: int) -> Iterator[tuple[str, Setting]]:
         for n in _halvings(_rows(s, chips) // s.micro):
             s = dataclasses.replace(s, micro=_rows(s, chips) // n)
             yield f"micro-batches of {n} a chip", s
-    mesh = _sizes(s.mesh, chips)
+    mesh = sizes(s.mesh, chips)
     if mesh["data"] > 1:
         s = _with_mesh(s, mesh | {"data": 1, "fsdp": mesh["data"] * mesh["fsdp"]}, chips)
         yield f"weights over {s.mesh.fsdp} chips", s
     for seq in (2, 4, 8):
-        mesh = _sizes(s.mesh, chips)
+        mesh = sizes(s.mesh, chips)
         fewer, rest = divmod(mesh["fsdp"] * mesh["seq"], seq)
         if seq <= mesh["seq"] or rest or s.model.dit.heads % (seq * mesh["tensor"]):
             continue
@@ -96,23 +97,22 @@ def _with_remat(s: Setting, policy: str) -> Setting:
     return dataclasses.replace(s, model=dataclasses.replace(s.model, dit=dit))
 
 
-def _with_mesh(s: Setting, sizes: dict[str, int], chips: int) -> Setting:
+def _with_mesh(s: Setting, axes: dict[str, int], chips: int) -> Setting:
     """Another mesh for the same batch; training then works through one clip a group of chips at a time."""
-    s = dataclasses.replace(s, mesh=MeshConfig(**sizes))
+    s = dataclasses.replace(s, mesh=MeshConfig(**axes))
     return dataclasses.replace(s, micro=max(1, _rows(s, chips))) if s.what == "train" else s
 
 
-def _sizes(mesh: MeshConfig, chips: int) -> dict[str, int]:
-    sizes = dataclasses.asdict(mesh)
-    known = 1
-    for n in sizes.values():
-        known *= max(n, 1)
-    return {axis: chips // known if n == -1 else n for axis, n in sizes.items()}
+def sizes(mesh: MeshConfig, chips: int) -> dict[str, int]:
+    """Chips along each axis, -1 filled in."""
+    asked = dataclasses.asdict(mesh)
+    known = math.prod(n for n in asked.values() if n != -1)
+    return {axis: chips // known if n == -1 else n for axis, n in asked.items()}
 
 
 def _rows(s: Setting, chips: int) -> int:
     """Clips a data-parallel group of chips works on in one step."""
-    mesh = _sizes(s.mesh, chips)
+    mesh = sizes(s.mesh, chips)
     return s.batch // (mesh["data"] * mesh["fsdp"])
 
 

@@ -2,8 +2,8 @@
 
 Activations are split over tokens on mesh axis `seq`. Attention needs all tokens of a head, so (Ulysses, arXiv 2309.14509)
     [b, l/S, h, k]  --all-to-all-->  [b, l, h/S, k]  --attention-->  [b, l, h/S, k]  --all-to-all-->  [b, l/S, h, k]
-and any kernel, `full` or `one_way`, runs unchanged in between. Each device sends 4 l h k (S-1)/S² numbers a layer, a ring of keys
-and values 2 l h k (S-1)/S: less from S = 2 on. Queries of cross-attention stay where they are: its keys are on every device.
+and any kernel, `full` or `one_way`, runs unchanged in between. Each device sends 4 l h k (S-1)/S² numbers a layer; a ring of keys
+and values would send 2 l h k (S-1)/S, as much at S = 2 and more beyond. Cross-attention moves nothing: its keys are everywhere.
 Kernels are opaque to the partitioner, so on any mesh of several devices they run inside `shard_map`.
 """
 
@@ -15,9 +15,10 @@ import jax.numpy as jnp
 from jax.sharding import PartitionSpec
 
 from v2v.errors import InputError
-from v2v.shapes import Array, Float, Tokens
+from v2v.shapes import Array, Float
+from v2v.sharding import BATCH
 
-BATCH, SEQ, HEADS = ("data", "fsdp"), "seq", "tensor"
+SEQ, HEADS = "seq", "tensor"
 
 
 def over_mesh(
@@ -70,14 +71,6 @@ def padding() -> int:
     """What the number of joint tokens must be a multiple of."""
     mesh = _mesh()
     return 1 if mesh is None else mesh.shape[SEQ]
-
-
-def spread(x: Tokens) -> Tokens:
-    """Tell the compiler that tokens are split over `seq` and clips over data and fsdp."""
-    mesh = _mesh()
-    if mesh is None:
-        return x
-    return jax.lax.with_sharding_constraint(x, PartitionSpec(_batch_axes(mesh, x.shape[0]), SEQ))
 
 
 def _mesh():
