@@ -5,7 +5,8 @@ of them show fade from the one's to the other's. Frames come out in order as soo
 holds one batch of windows however long the clip is.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 
 import numpy as np
 from tqdm import tqdm
@@ -14,6 +15,7 @@ from v2v.codec.store import Store
 from v2v.config import ModelConfig
 from v2v.errors import InputError
 from v2v.flow import windows
+from v2v.flow.progress import watch
 from v2v.settings import Settings
 
 Seen = Callable[
@@ -68,7 +70,7 @@ def edit(
     steps = config.flow.steps if settings.steps is None else settings.steps
     guidance = config.flow.guidance if settings.guidance is None else settings.guidance
     joined, past = _Joined(n), None
-    for batch in bar(batches(len(plan.starts), config.batch), "windows", progress):
+    for batch in steps_bar(batches(len(plan.starts), config.batch), "windows", progress):
         begins = plan.starts[batch] * stride
         rows = first + np.minimum(
             begins[:, None] + np.arange(T), n - 1
@@ -105,6 +107,21 @@ def batches(count: int, size: int) -> list[np.ndarray]:
 def bar(items, unit: str, shown: bool, total: int | None = None):
     """A progress bar on stderr."""
     return tqdm(items, total=total, unit=f" {unit}", desc=f"editing {unit}", disable=not shown, leave=False)
+
+
+def steps_bar(items: list, unit: str, shown: bool) -> Iterator:
+    """As `bar`, moved by the sampler's steps within an item too (on CPUs: flow/progress.py)."""
+    with bar(None, unit, shown, len(items)) as made:
+        for i, item in enumerate(items):
+
+            def report(done: int, total: int, i: int = i) -> None:
+                made.n = round(i + done / total, 2)
+                made.refresh()
+
+            with watch(report) if shown else nullcontext():
+                yield item
+            made.n = i + 1
+            made.refresh()
 
 
 class _Joined:
