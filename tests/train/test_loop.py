@@ -4,6 +4,8 @@ import dataclasses
 import json
 import os
 import signal
+import sys
+import types
 
 import grain
 import jax
@@ -11,10 +13,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from v2v.config import OptimConfig, debug
+from v2v.config import LogConfig, OptimConfig, debug, wan22_ti2v_5b
 from v2v.errors import InputError
-from v2v.train import loop, optim, step
+from v2v.train import clock, loop, optim, step, watch
 from v2v.train.checkpoint import Checkpoints
+from v2v.train.log import Log
 from v2v.train.state import TrainState
 
 CFG = debug()
@@ -30,7 +33,7 @@ class Fake(grain.transforms.RandomMap):
 
         return {
             "source": z(), "target": z(), "mask": z(), "area": rng.random((t, y, x)).astype(np.float16),
-            "ids": rng.integers(3, 20, CFG.text.text_len, dtype=np.int32), "lengths": np.int32(5),
+            "ids": rng.integers(3, 20, CFG.text.text_len, dtype=np.int32), "lengths": np.int32(5), "record": index,
         }  # fmt: skip
 
 
@@ -124,8 +127,12 @@ def test_a_loss_that_is_not_finite_names_the_window_and_keeps_the_last_checkpoin
         state, metrics = edit_step(state, batch, base)
         return state, metrics | {"loss": jnp.where(state.step > 3, jnp.nan, metrics["loss"])}
 
-    with pytest.raises(FloatingPointError, match="between steps 2 and 4"):
+    drawn = batches()
+    fourth = [next(drawn)["record"] for _ in range(4)][-1]
+    expected = f"steps 2 and 4, first at step 4, whose batch holds records {fourth[0]}, {fourth[1]}; .*step 2, is intact"
+    with pytest.raises(loop.NotFinite, match=expected) as told:
         loop.fit(tmp_path, fresh(base), broken, batches(), steps=10, save_every=2, log_every=2)
+    assert isinstance(told.value, FloatingPointError) and isinstance(told.value, InputError)
     assert Checkpoints(tmp_path / "checkpoints").latest() == 2
 
 
@@ -145,3 +152,44 @@ def test_gradients_are_clipped_group_by_group():
     out, _ = clip.update(grads, clip.init(grads))
     np.testing.assert_allclose(jnp.linalg.norm(out["embed"]["kernel"]), 1.0, rtol=1e-5)
     np.testing.assert_array_equal(out["lora"]["a"], grads["lora"]["a"])
+
+
+def test_rows_tell_time_lost_and_work_and_what_watches_saw(tmp_path, base, edit_step):
+    pytest.importorskip("tensorboardX")
+    pair = types.SimpleNamespace(
+        source=np.zeros((5, 32, 32, 3), np.uint8), target=np.full((5, 32, 32, 3), 9, np.uint8),
+        mask=np.full((5, 32, 32), 255, np.uint8), reference=None, instructions=("make it sepia",),
+    )  # fmt: skip
+    edited = []
+
+    class Editor:
+        def edit_video(self, source, instruction, mask, reference, **settings):
+            edited.append((instruction, mask, settings["detail"]))
+            return types.SimpleNamespace(frames=source)
+
+    loop.fit(
+        tmp_path, fresh(base), lambda s, b: edit_step(s, b, base), batches(), steps=4, save_every=4, log_every=2,
+        log=LogConfig(tensorboard=True), work=loop.Work(tokens=100, flops=1e6, peak=1e9),
+        watches=[watch.previews(2, lambda adapter: Editor(), [pair], tmp_path / "previews")],
+    )  # fmt: skip
+    rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == [2, 4] and all(row["preview_rmse"] == 9 for row in rows)
+    assert edited == [("make it sepia", None, "model")] * 2
+    assert {"seconds_compile", "seconds_data", "seconds_save", "seconds_eval", "data_wait"} <= rows[0].keys()
+    assert 0 < rows[1]["mfu"] == pytest.approx(rows[1]["tokens_per_second"] * 1e6 / 100 / 1e9)
+    assert len(list((tmp_path / "previews").glob("*.mp4"))) == 2
+    assert list((tmp_path / "tensorboard").glob("events*"))
+
+
+def test_a_writer_that_isnt_installed_is_named_with_its_extra(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    with pytest.raises(InputError, match=r"pip install 'v2v\[wandb\]'"):
+        Log(tmp_path, LogConfig(wandb="project"))
+
+
+def test_flops_of_the_papers_step():
+    """253 TFLOP a forward pass at 81x480x832 with reference (the paper's cost table, derived), without LoRA and modulation."""
+    cfg = wan22_ti2v_5b()
+    assert clock.tokens(cfg) == 16380 and clock.tokens(cfg, reference=True) == 16770
+    small = dataclasses.replace(cfg, lora=dataclasses.replace(cfg.lora, rank=1))
+    assert clock.forward_flops(small, 16770) == pytest.approx(253e12, rel=0.03)

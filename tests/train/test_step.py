@@ -16,7 +16,9 @@ from v2v.train import optim, step
 from v2v.train.log import mean
 from v2v.train.state import TrainState
 
-CFG = debug()
+CFG = dataclasses.replace(
+    debug(), dit=dataclasses.replace(debug().dit, heads=4)
+)  # they divide by seq x tensor
 OPTIM = optim.optimizer(OptimConfig(peak_lr=1e-2, warmup_steps=0))
 
 
