@@ -112,15 +112,24 @@ def test_memory_of_a_program_compiled_for_chips_that_are_not_here():
     mesh = sharding.make_mesh(1, 4, 1, 1, devices=devices)
     rows = NamedSharding(mesh, PartitionSpec("fsdp"))
 
-    def program(n):
-        x = jax.ShapeDtypeStruct((n, n), jnp.bfloat16, sharding=rows)
-        return Program(jax.jit(lambda x, w: x @ w, out_shardings=rows), (x, x), mesh)
+    def program(n, layers=12):
+        x = jax.ShapeDtypeStruct((4 * n, n), jnp.bfloat16, sharding=rows)
+        ws = jax.ShapeDtypeStruct(
+            (layers, n, n), jnp.bfloat16, sharding=NamedSharding(mesh, PartitionSpec(None, "fsdp"))
+        )
+
+        def chain(x, ws):
+            return jax.lax.scan(lambda x, w: (jnp.tanh(x @ w), None), x, ws)[0]
+
+        return Program(jax.jit(chain, out_shardings=rows), (x, ws), mesh)
 
     cost = compile.compile_program(program(1024), chip.hbm)
-    assert cost.fits and cost.arguments == 2 * 1024 * 1024 * 2 // 4
-    assert cost.flops == 2 * 1024**3 / 4
-    assert sum(cost.sent.values()) == pytest.approx(1024 * 1024 * 2 * 3 / 4, rel=0.01)
-    large = compile.compile_program(program(131072), chip.hbm)
+    assert cost.fits and cost.arguments == (4 + 12) * 1024 * 1024 * 2 // 4
+    assert cost.flops == 12 * 2 * 4 * 1024**3 / 4
+    assert cost.sent == {
+        "all-gather": pytest.approx(12 * 1024 * 1024 * 2 * 3 / 4)
+    }  # each layer's weights, once
+    large = compile.compile_program(program(65536, 2), chip.hbm)
     assert not large.fits and large.peak > chip.hbm
 
 

@@ -41,6 +41,33 @@ def test_bytes_a_chip_sends():
     assert not sent
 
 
+@pytest.mark.parametrize("start, end, step, trips", [(0, 12, 1, 12), (1, 12, 1, 11), (0, 30, 2, 15)])
+def test_a_loop_without_a_noted_count_is_counted_by_its_counter(start, end, step, trips):
+    text = f"""\
+%cond (p: (s32[], f32[8])) -> pred[] {{
+  %n = s32[]{{:T(128)}} constant({end})
+  %i = s32[]{{:T(128)}} get-tuple-element(%p), index=0
+  ROOT %lt = pred[] compare(%i, %n), direction=LT
+}}
+
+%body (p: (s32[], f32[8])) -> (s32[], f32[8]) {{
+  %by = s32[]{{:T(128)}} constant({step})
+  %j = s32[]{{:T(128)}} get-tuple-element(%p), index=0
+  %next = s32[]{{:T(128)}} add(%j, %by)
+  %g = f32[8]{{0}} all-gather(%x), channel_id=1, replica_groups=[1,2]<=[2], dimensions={{0}}
+  ROOT %out = (s32[], f32[8]) tuple(%next, %g)
+}}
+
+ENTRY %main (a: f32[8]) -> f32[8] {{
+  %zero = s32[]{{:T(128)}} constant({start})
+  %copied = s32[]{{:T(128)}} copy(%zero)
+  %init = (s32[], f32[8]) tuple(%copied, %a)
+  %w = (s32[], f32[8]) while(%init), condition=%cond, body=%body
+}}
+"""
+    assert traffic.sent(text) == {"all-gather": trips * 8 * 4 / 2}
+
+
 def test_started_collectives_hold_operand_and_result():
     line = "  %s = (bf16[2,4], bf16[16,4]) all-gather-start(%x), channel_id=9, replica_groups=[1,8]<=[8]"
     text = "ENTRY %main (a: f32[4]) -> f32[] {\n" + line + "\n}\n"

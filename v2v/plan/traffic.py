@@ -2,8 +2,8 @@
 
 A chip of a group of g sends, for an operand of n bytes (ring algorithms, which meet the lower bound):
     all-gather  n (g-1), n its own part    reduce-scatter, all-to-all  n (g-1)/g    all-reduce  2 n (g-1)/g    permute  n
-Bodies of while loops are multiplied by the trip count the compiler found; one it doesn't know counts once. A TPU's compiler
-hides a collective behind matmuls by writing it into several fusions; all its pieces carry one channel id and count once.
+Bodies of while loops are multiplied by their trip counts: as the compiler notes them, else from the loop's counter (its start, its
+step, and what the condition compares it with); one that can't be read counts once. A TPU's compiler hides a collective behind matmuls by writing it into several fusions; all its pieces carry one channel id and count once.
 """
 
 import math
@@ -38,13 +38,14 @@ def sent(hlo: str) -> dict[str, float]:
     seen: dict[str, tuple[str, float]] = {}  # channel, or place in the text → kind, bytes
 
     def walk(name: str, times: int) -> None:
-        for place, line in enumerate(bodies.get(name, ())):
+        lines = bodies.get(name, [])
+        for place, line in enumerate(lines):
             if found := LINE.search(line):
                 channel = re.search(r"channel_id=(\d+)", line)
                 key = channel[1] if channel else f"{name}:{place}"
                 value = times * _bytes(found[1], found[2], bool(found[3]), line)
                 seen[key] = found[2], max(value, seen.get(key, ("", 0.0))[1])
-            trips = int(m[1]) if " while(" in line and (m := TRIPS.search(line)) else 1
+            trips = _trips(line, lines, bodies) if " while(" in line else 1
             for group in CALLED.findall(line):
                 for callee in re.findall(r"[\w.\-]+", group):
                     walk(callee, times * trips)
@@ -54,6 +55,56 @@ def sent(hlo: str) -> dict[str, float]:
     for kind, value in seen.values():
         total[kind] += value
     return dict(total)
+
+
+def _trips(line: str, around: list[str], bodies: dict[str, list[str]]) -> int:
+    if found := TRIPS.search(line):
+        return int(found[1])
+    condition, body = (
+        bodies.get(re.search(rf"{part}=%?([\w.\-]+)", line)[1], []) for part in ("condition", "body")
+    )
+    ends = [n for text in condition if (n := _constant(text)) is not None]
+    counter = next(
+        (int(m[1]) for text in condition if (m := re.search(r"get-tuple-element\(.*index=(\d+)", text))), 0
+    )
+    if not ends:
+        return 1
+    start = _traced(_operand(line, "while", 0), counter, around)
+    step = next((n for text in body if "ROOT" in text and (n := _step(text, counter, body))), 1)
+    return max(1, -(-(max(ends) - (start or 0)) // step))
+
+
+def _step(root: str, counter: int, lines: list[str]) -> int | None:
+    """What a body's ROOT tuple adds to the counter."""
+    for line in lines:
+        if f"{_operand(root, 'tuple', counter)} = " in line and " add(" in line:
+            values = [_traced(_operand(line, "add", i), None, lines) for i in (0, 1)]
+            return next((v for v in values if v), None)
+    return None
+
+
+def _traced(name: str, index: int | None, lines: list[str]) -> int | None:
+    """The constant behind a name, through tuples and copies."""
+    for _ in range(6):
+        line = next((text for text in lines if re.search(rf"{re.escape(name)} = ", text)), "")
+        if (value := _constant(line)) is not None:
+            return value
+        kind = re.search(r"(tuple|copy|copy-done|copy-start|bitcast)\(", line)
+        if not kind:
+            return None
+        name = _operand(line, kind[1], index if kind[1] == "tuple" and index is not None else 0)
+    return None
+
+
+def _operand(line: str, kind: str, index: int) -> str:
+    found = re.search(rf" {kind}\(([^()]*)\)", line)
+    names = re.findall(r"%[\w.\-]+", found[1]) if found else []
+    return names[index] if index < len(names) else "%"
+
+
+def _constant(line: str) -> int | None:
+    found = re.search(r"s32\[\]\S* constant\((-?\d+)\)", line)
+    return int(found[1]) if found else None
 
 
 def _computations(hlo: str) -> tuple[str, dict[str, list[str]]]:
