@@ -88,7 +88,8 @@ def test_other_weights_are_another_job(folder):
         ({**GREY, "video": "none.mp4"}, "line 1: "),
         ({**GREY, "mask": "none.png"}, "no such file"),
         ({**GREY, "start": 0.2, "end": 0.1}, "start before end"),
-        ({**GREY, "lora": "missing.safetensors"}, "line 1: "),
+        ({**GREY, "lora": "missing.safetensors"}, "line 1: missing.safetensors: no such adapter"),
+        ({**GREY, "lora": ["bad.safetensors"]}, "line 1: "),
     ],
 )
 def test_a_bad_line_fails_by_number_and_the_others_run(folder, line, message):
@@ -138,35 +139,43 @@ def test_fingerprints_tell_weights_apart(tmp_path):
 
 
 WORKER = """
-import json, sys
-from pathlib import Path
-import jax
-jax.config.update("jax_cpu_collectives_implementation", "gloo")
-jax.distributed.initialize(sys.argv[2], 2, int(sys.argv[1]))
+import sys, warnings
 from tests.fake import FakePretrained
-from v2v import EasyV2VEditor, jobs
-mine = list(jobs.run(EasyV2VEditor(FakePretrained()), jobs.read("jobs.jsonl"), "out"))
-print(json.dumps([len(mine), jobs.gather(mine)]))
+from v2v import cli
+cli._model = lambda args: FakePretrained()
+sys.exit(cli.main(["edit", "--manifest", "jobs.jsonl", "--out", "out", "--json", "--distributed"]))
 """
 
 
 def test_processes_share_a_list(folder):
-    write(folder, *({**GREY, "seed": seed} for seed in range(3)))
+    """Each takes every second line; each ends with the one list, and one of them writes it."""
+    write(folder, *({**GREY, "seed": seed} for seed in range(2)), {**GREY, "video": "none.mp4"})
     with socket.socket() as free:
         free.bind(("localhost", 0))
         address = f"localhost:{free.getsockname()[1]}"
-    root = str(Path(jobs.__file__).parents[1])
-    environment = {**os.environ, "PYTHONPATH": root, "JAX_PLATFORMS": "cpu"}
+    environment = {**os.environ, "PYTHONPATH": str(Path(jobs.__file__).parents[1]), "JAX_PLATFORMS": "cpu"}
+    environment |= {
+        "JAX_COORDINATOR_ADDRESS": address,
+        "JAX_NUM_PROCESSES": "2",
+        "XDG_CACHE_HOME": str(folder / "cache"),
+    }
+    command = {
+        "args": [sys.executable, "-c", WORKER],
+        "cwd": folder,
+        "text": True,
+        "stdout": -1,
+        "stderr": -1,
+    }
     started = [
-        subprocess.Popen(
-            [sys.executable, "-c", WORKER, str(rank), address],
-            cwd=folder,
-            env=environment,
-            text=True,
-            stdout=-1,
-        )
-        for rank in range(2)
+        subprocess.Popen(**command, env=environment | {"JAX_PROCESS_ID": str(rank)}) for rank in range(2)
     ]
-    (one, every), (two, same) = (json.loads(p.communicate(timeout=300)[0].splitlines()[-1]) for p in started)
-    assert (one, two) == (2, 1) and every == same
-    assert [(r["line"], r["status"]) for r in every] == [(1, "done"), (2, "done"), (3, "done")]
+    said = [process.communicate(timeout=300) for process in started]
+    assert [process.returncode for process in started] == [1, 1], said
+    counts = [
+        {k: v for k, v in json.loads(out.splitlines()[-1]).items() if k in ("done", "skipped", "failed")}
+        for out, _ in said
+    ]
+    assert counts == [{"done": 2, "skipped": 0, "failed": 1}] * 2
+    assert ["line 1: done" in err for _, err in said] == [True, False]
+    results = [json.loads(line) for line in (folder / "out" / jobs.RESULTS).read_text().splitlines()]
+    assert [(r["line"], r["status"]) for r in results] == [(1, "done"), (2, "done"), (3, "failed")]

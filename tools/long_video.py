@@ -7,7 +7,6 @@ both also for naive chunking, where each chunk starts from the last frame made; 
 """
 
 import argparse
-import json
 import resource
 import subprocess
 import sys
@@ -30,28 +29,30 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--fps", type=float, default=12)
     parser.add_argument("--plot", default="long_video.png")
-    parser.add_argument(
-        "--only", action="store_true", help="edit CLIP, print the peak memory, and nothing else"
-    )
+    parser.add_argument("--only", help="edit CLIP, keep its small frames in this file, print the peak memory")
     args = parser.parse_args()
-    editor = EasyV2VEditor()
+    if args.only:
+        return alone(args)
     with tempfile.TemporaryDirectory() as folder:
-        if args.only:
-            editor.edit_file(args.clip, args.prompt, Path(folder) / "out.mp4")
-            return print(json.dumps(peak()))
         frames = np.stack(
             [cv2.resize(f, (320, 180), interpolation=cv2.INTER_AREA) for f in read(args.clip).frames]
         )
-        turns = np.concatenate([np.arange(len(frames)), np.arange(len(frames) - 2, 0, -1)])
-        name = {s: Path(folder) / f"{s}.mp4" for s in (10, args.seconds)}
-        for s in name:
-            Video.from_array(frames[np.resize(turns, round(s * args.fps))], args.fps).save(name[s])
-        memory = {s: alone(name[s], args.prompt) for s in name}
-        made = editor.edit_file(name[args.seconds], args.prompt, Path(folder) / "out.mp4").frames
-    source, long = (
-        np.round(store[np.arange(len(made))]).clip(0, 255).astype(np.uint8)
-        for store in (made.source, made.edit)
+        turns, memory = np.concatenate([np.arange(len(frames)), np.arange(len(frames) - 2, 0, -1)]), {}
+        for seconds in (10, args.seconds):
+            clip, kept = Path(folder) / f"{seconds}.mp4", Path(folder) / f"{seconds}.npz"
+            Video.from_array(frames[np.resize(turns, round(seconds * args.fps))], args.fps).save(clip)
+            words = [sys.executable, __file__, clip, "--only", kept, "--prompt", args.prompt]
+            done = subprocess.run(words, capture_output=True, text=True, check=True)
+            memory[seconds] = float(done.stdout.splitlines()[-1])
+        source, long = (
+            np.load(kept)[name].round().clip(0, 255).astype(np.uint8) for name in ("source", "edit")
+        )
+    long_one, short_one = memory[args.seconds], memory[10]
+    print(
+        f"peak memory {long_one:.0f} MB for {args.seconds:g} s, {short_one:.0f} MB for 10 s: {long_one / short_one:.2f}x",
+        flush=True,
     )
+    editor = EasyV2VEditor()
     model, T = editor.model, editor.model.config.frames
     hop = 4 * windows.plan(10**6, (T - 1) // 4 + 1).shift(1)
     text = np.asarray(model.embed_text([args.prompt])[0])
@@ -92,24 +93,14 @@ def main() -> None:
             curve(f"{title}: frame difference (red: seams)", steps[0], 30, seams),
         ]
     cv2.imwrite(args.plot, np.concatenate(panels))
-    print(
-        f"peak memory {memory[args.seconds]:.0f} MB for {args.seconds:g} s, {memory[10]:.0f} MB for 10 s: {memory[args.seconds] / memory[10]:.2f}x"
-    )
 
 
-def alone(path: Path, prompt: str) -> float:
-    """Peak memory in MB of an edit in a process of its own."""
-    done = subprocess.run(
-        [sys.executable, __file__, path, "--only", "--prompt", prompt],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return json.loads(done.stdout.splitlines()[-1])
-
-
-def peak() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+def alone(args) -> None:
+    """An edit in a process of its own: its small frames to a file, its peak memory in MB to stdout."""
+    made = EasyV2VEditor().edit_file(args.clip, args.prompt, Path(args.only).with_suffix(".made.mp4")).frames
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    rows = np.arange(len(made))
+    np.savez(args.only, source=made.source[rows], edit=made.edit[rows])
 
 
 def slope(x: np.ndarray, y: np.ndarray, args) -> str:

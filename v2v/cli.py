@@ -139,6 +139,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     edit.add_argument("--strength", type=float, default=1.0, metavar="X",
                       help="below 1 the walk starts from the source with noise on it (default: 1)")  # fmt: skip
+    edit.add_argument("--guide", choices=("prompt", "prompt+reference"), default="prompt",
+                      help="what guidance strengthens (default: prompt)")  # fmt: skip
+    edit.add_argument("--skip", type=float, default=0.0, metavar="TOL",
+                      help="reuse steps that change little, such as 0.05; the first windows are done both ways and the cost is told")  # fmt: skip
     edit.add_argument("--seed", type=int, default=0, metavar="N", help="of the noise (default: 0)")
     edit.add_argument("--window", type=int, metavar="N",
                       help="frames the model sees at once; longer clips take several windows (default: the model's)")  # fmt: skip
@@ -153,6 +157,8 @@ def _parser() -> argparse.ArgumentParser:
                       help="many edits: one JSON object a line with video, instruction and any of these options; "
                       "finished ones are skipped, failed ones listed (exit 1)")  # fmt: skip
     edit.add_argument("--out", metavar="DIR", help="folder for a manifest's outputs")
+    edit.add_argument("--distributed", action="store_true",
+                      help="share the manifest with the other processes of this job (as v2v train --distributed)")  # fmt: skip
     edit.add_argument("--warm", nargs="?", const="", metavar="N[xFRAMES],...",
                       help="only compile what edits of so many steps need, and keep it for later starts")  # fmt: skip
 

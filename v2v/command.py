@@ -49,8 +49,9 @@ def one(args: argparse.Namespace, model: Callable[[], object], progress: bool) -
     else:
         made = editor.edit_file(*what[:2], output, *what[2:], progress=progress, **_settings(args))
     done = time.perf_counter()
+    cost = editor.model.skipping.report if args.skip else {}
     if not args.quiet:
-        print(f"v2v: {described(made.report)}", file=sys.stderr)
+        print(f"v2v: {described(made.report | cost)}", file=sys.stderr)
     T, H, W = made.frames.shape[:3]
     return {
         "output": str(output),
@@ -62,16 +63,21 @@ def one(args: argparse.Namespace, model: Callable[[], object], progress: bool) -
         "audio": made.audio is not None,
         "instruction": args.instruction,
         **made.report,
+        **cost,
         "seconds": {"load": round(loaded - began, 3), "edit": round(done - loaded, 3)},
     }
 
 
 def manifest(args: argparse.Namespace, model: Callable[[], object], progress: bool) -> dict:
-    """A list of clips; see `jobs.py`. Exit code 1 when any failed."""
-    from v2v import jobs
-
+    """A list of clips, shared by all processes of a job; see `jobs.py`. Exit code 1 when any failed."""
     if not args.out:
         raise InputError("edit: --manifest needs a folder for its outputs; add --out DIR")
+    from v2v import jobs
+
+    if args.distributed:
+        from v2v.sharding import join_processes
+
+        join_processes()
     listed = jobs.read(args.manifest)
     editor, results = _editor(args, model), []
     known = args.model if args.model != "embedded" else Path(__file__).parent / "weights" / "embedded"
@@ -149,6 +155,9 @@ def described(report: dict) -> str:
     if "leak" in report:
         own = f" (the model's own picture: {report['leak_model']:.2f})" if report.get("leak_model") else ""
         parts.append(f"leak outside {report['leak']:.2f} levels{own}")
+    if "skipped" in report:
+        share, snr = report["skipped"], report["skip_snr"]
+        parts.append(f"{share:.0%} of steps skipped after the first windows, error {snr} dB below the edit")
     return ", ".join(parts)
 
 
@@ -162,6 +171,8 @@ def _editor(args: argparse.Namespace, model: Callable[[], object]):
     editor = EasyV2VEditor(model())
     for file, weight in _adapters(args):
         editor.load_lora_weights(file, weight)
+    if args.skip:
+        editor.model = editor.model.with_skip(args.skip)
     return editor
 
 

@@ -118,8 +118,10 @@ def run(
                 result |= _run(editor, job, out, weights, progress)
             except InputError as error:
                 result["error"] = f"line {job.line}: " + " ".join(str(error).split())
-            except MemoryError:
-                result["error"] = f"line {job.line}: {job.video}: not enough memory"
+            except Exception as error:  # a job that fails in a way nobody foresaw must not cost the others
+                result["error"] = f"line {job.line}: {job.video}: {type(error).__name__}: " + " ".join(
+                    str(error).split()
+                )
         yield result | {"seconds": round(time.perf_counter() - began, 3)}
 
 
@@ -200,19 +202,11 @@ def _job(number: int, line: str, manifest: Path) -> Job:
 
 def _adapters(lora) -> list[tuple[str, float]]:
     pairs = [
-        (one, 1.0) if isinstance(one, str) else one
-        for one in ([lora] if isinstance(lora, str) else lora or [])
+        [one, 1.0] if isinstance(one, str) else one
+        for one in (lora if isinstance(lora, list) else [lora] if lora else [])
     ]
-    for pair in pairs:
-        if not (
-            isinstance(pair, list | tuple)
-            and len(pair) == 2
-            and isinstance(pair[0], str)
-            and isinstance(pair[1], int | float)
-        ):
-            raise InputError(
-                f"lora expected a file, or a list of files and [file, weight] pairs, got {lora!r}"
-            )
+    if not all(isinstance(p, list) and [type(x) for x in p] in ([str, int], [str, float]) for p in pairs):
+        raise InputError(f"lora expected a file, or a list of files and [file, weight] pairs, got {lora!r}")
     return [(file, float(weight)) for file, weight in pairs]
 
 

@@ -26,7 +26,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from v2v.errors import InputError
-from v2v.flow.solvers import Table, Velocity, advance, start
 from v2v.shapes import Array, Float, Int, Latents
 
 
@@ -105,24 +104,6 @@ def noise(seed: int, start: int, frames: int, shape: tuple[int, ...]) -> np.ndar
     keys = [(start, 1), *((start + p, 0) for p in range(1, frames))]
     draws = [np.random.default_rng((seed, *key)).standard_normal(shape, np.float32) for key in keys]
     return np.stack(draws)
-
-
-def integrate(velocity: Velocity, x: Latents, steps: Table, links: Links) -> tuple[Latents, Array]:
-    """As `solvers.integrate`, with windows that agree.
-
-    Returns:
-      The windows' data, and the last window's guesses at each row: `past` of the next batch.
-    """
-    x = x.astype(jnp.float32)
-
-    def body(carry, row_and_past):
-        row, past = row_and_past
-        v, guess = agreed(velocity(carry[0], row.tau), carry[0], row.sigma, links, past)
-        return advance(carry, row, v), guess[-1]
-
-    rows = jax.tree.map(jnp.asarray, steps)
-    (x, *_), past = jax.lax.scan(body, start(x), (rows, jnp.asarray(links.past, jnp.float32)))
-    return x, past
 
 
 def agreed(
