@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-PACE, PAIRS = 6, 24  # steps a run is given, on average a little less, before it is killed; records
+PAIRS = 24
 
 
 def worker(
@@ -110,27 +110,46 @@ def finish(run: subprocess.Popen) -> str:
 
 
 def check(folder: Path, kills: int, seed: int = 0) -> dict:
-    """`kills` times: start, kill, look whether a save was cut off. Then finish, and compare."""
+    """`kills` times: start, kill; then finish, and compare. One kill in five falls into the start, the others a random while after
+    the first new step; every second of those then waits until a save is being written."""
     make_latents(folder)
-    finish(start(folder, "warm", 1))
+    rng, steps, done, cut, progressed = random.Random(seed), 4 * kills, 0, 0, 0
     began = time.time()
-    finish(start(folder, "pace", PACE))
-    length, rng, steps, cut = time.time() - began, random.Random(seed), (kills + 1) * PACE, 0
-    saves = folder / "killed" / "checkpoints"
-    for kill in range(kills):
-        run, now = start(folder, "killed", steps), time.time()
-        earliest, latest = now + rng.uniform(0.3, 1.0) * length, now + 2 * length
-        while run.poll() is None and time.time() < latest:
-            time.sleep(0.001)
-            if time.time() > earliest and (kill % 2 == 0 or any(saves.glob("*tmp*"))):
-                break
+    finish(start(folder, "warm", 1))
+    finish(start(folder, "warm", 2))
+    startup, saves = (time.time() - began) / 2, folder / "killed" / "checkpoints"
+
+    def writing() -> bool:
+        return any(saves.glob("*tmp*"))
+
+    while done < kills:
+        run, before = start(folder, "killed", steps), _newest(saves)
+        if rng.random() < 0.2:
+            time.sleep(rng.uniform(0, startup))
+        else:
+            _until(lambda before=before: _newest(saves) > before, run)
+            time.sleep(rng.uniform(0, 0.2 * startup))
+            if done % 2:
+                _until(writing, run)
+        if run.poll() is not None:
+            break
         run.kill()
         run.communicate()
-        cut += any(saves.glob("*tmp*"))
+        moved = _newest(saves) > before
+        done, progressed, cut = done + 1, progressed + moved, cut + (moved and writing())
     finish(start(folder, "killed", steps))
     finish(start(folder, "straight", steps))
     same = all(map(np.array_equal, final(folder, "straight"), final(folder, "killed")))
-    return {"kills": kills, "saves_cut_off": cut, "steps": steps, "equal": same}
+    return {"kills": done, "after_new_steps": progressed, "in_a_save": cut, "steps": steps, "equal": same}
+
+
+def _newest(saves: Path) -> int:
+    return max((int(p.name) for p in saves.glob("*") if p.name.isdigit()), default=0)
+
+
+def _until(found, run: subprocess.Popen) -> None:
+    while not found() and run.poll() is None:
+        time.sleep(0.001)
 
 
 if __name__ == "__main__":
