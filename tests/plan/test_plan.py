@@ -151,4 +151,4 @@ def test_the_command_prints_a_table_or_json(monkeypatch, capsys):
     assert made["fits"] and made["batch"] == 8 and made["chips"] == 8 and made["tflop"] == 1
     assert cli.main(line) == 0
     said = capsys.readouterr().out
-    assert "peak 2.0 of 15.8 GiB  fits" in said and "1 TFLOP a step" in said and "hours" in said
+    assert "peak 2 of 15.8 GiB  fits" in said and "1 TFLOP a step" in said and "hours" in said

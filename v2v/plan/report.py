@@ -63,16 +63,16 @@ def describe(trial: Trial, chip: Chip, utilisation: float, devices: int) -> dict
         "micro": s.micro,
         "remat": s.model.dit.remat,
         "fits": cost.fits,
-        "arguments_gib": round(cost.arguments / GIB, 2),
-        "temporaries_gib": None if cost.temporaries is None else round(cost.temporaries / GIB, 2),
-        "peak_gib": round(cost.peak / GIB, 2),
-        "tflop": float(f"{cost.flops / 1e12:.4g}"),
-        "tflop_model": float(f"{_model_flops(s) / devices / 1e12:.4g}"),
-        "sent_gb": {kind: float(f"{n / 1e9:.3g}") for kind, n in sorted(cost.sent.items())},
+        "arguments_gib": _short(cost.arguments / GIB),
+        "temporaries_gib": None if cost.temporaries is None else _short(cost.temporaries / GIB),
+        "peak_gib": _short(cost.peak / GIB),
+        "tflop": _short(cost.flops / 1e12),
+        "tflop_model": _short(_model_flops(s) / devices / 1e12),
+        "sent_gb": {kind: _short(n / 1e9) for kind, n in sorted(cost.sent.items())},
         "utilisation": utilisation,
-        "seconds": float(f"{seconds(cost, chip, utilisation):.3g}"),
-        "hours": float(f"{s.steps * seconds(cost, chip, utilisation) / 3600:.3g}"),
-        "seconds_links": float(f"{sum(cost.sent.values()) / chip.ici_rate:.3g}"),
+        "seconds": _short(seconds(cost, chip, utilisation)),
+        "hours": _short(s.steps * seconds(cost, chip, utilisation) / 3600),
+        "seconds_links": _short(sum(cost.sent.values()) / chip.ici_rate),
     }
 
 
@@ -85,16 +85,17 @@ def text(r: dict[str, Any]) -> str:
     how = f"mesh {mesh}, batch {r['batch']}"
     if r["what"] == "train":
         how += f" in {r['micro']} part{'s' * (r['micro'] > 1)}, remat {r['remat']}"
-    sent = ", ".join(f"{kind} {n:.1f}" for kind, n in r["sent_gb"].items()) or "nothing"
-    temporaries = "-" if r["temporaries_gib"] is None else f"{r['temporaries_gib']:.1f} GiB"
+    sent = ", ".join(f"{kind} {n:.3g}" for kind, n in r["sent_gb"].items()) or "nothing"
+    temporaries = "-" if r["temporaries_gib"] is None else f"{r['temporaries_gib']:.3g} GiB"
     unit = "step" if r["what"] == "train" else "call"
     lines = [
         f"{r['experiment']}: {r['what']} {r['clip']}, {r['tokens']:,} tokens a clip, on {r['topology']} "
         f"({r['chips']} chips of {r['hbm_gib']} GiB)",
         how,
-        f"a chip  arguments {r['arguments_gib']:.1f} GiB  temporaries {temporaries}  peak {r['peak_gib']:.1f} of "
-        f"{r['hbm_gib']:.1f} GiB  {'fits' if r['fits'] else 'DOES NOT FIT'}",
-        f"        {r['tflop']:,.4g} TFLOP a {unit}, {r['tflop_model']:,.4g} without what is recomputed  sends {sum(r['sent_gb'].values()):.1f} GB ({sent})",
+        f"a chip  arguments {r['arguments_gib']:.3g} GiB  temporaries {temporaries}  peak {r['peak_gib']:.3g} of "
+        f"{r['hbm_gib']:.3g} GiB  {'fits' if r['fits'] else 'DOES NOT FIT'}",
+        f"        {r['tflop']:,.4g} TFLOP a {unit}, {r['tflop_model']:,.4g} without what is recomputed",
+        f"        sends {sum(r['sent_gb'].values()):.3g} GB ({sent})",
         f"{unit}    {r['seconds']:.3g} s at {100 * r['utilisation']:.0f} % of the chip's rate (links alone "
         f"{r['seconds_links']:.3g} s)",
     ]
@@ -102,6 +103,11 @@ def text(r: dict[str, Any]) -> str:
         lines[-1] += f"; {r['steps']:,} steps in {r['hours']:.3g} hours"
     if len(r["tried"]) > 1:
         lines.append("tried   " + "; ".join(_trial(t) for t in r["tried"]))
+    rows = r["mesh"].get("data", 1) * r["mesh"].get("fsdp", 1)
+    if r["batch"] % rows:
+        lines.append(
+            f"note    a batch of {r['batch']} doesn't divide by data x fsdp = {rows}: chips repeat work; use --mesh.seq"
+        )
     if not r["fits"]:
         lines.append("nothing tried fits: a larger topology, a smaller clip or a lower rank is needed")
     return "\n".join(lines)
@@ -115,8 +121,13 @@ def _model_flops(s: Setting) -> float:
     return s.batch * calls * clock.forward_flops(s.model, clock.tokens(s.model))
 
 
+def _short(x: float) -> float:
+    """Four digits are more than a prediction holds."""
+    return float(f"{x:.4g}")
+
+
 def _trial(t: dict[str, Any]) -> str:
-    return f"{t['change']}: {t['peak_gib']:.1f} GiB{', fits' if t['fits'] else ''}"
+    return f"{t['change']}: {t['peak_gib']:.3g} GiB{', fits' if t['fits'] else ''}"
 
 
 def setting_of(experiment: Any, what: str) -> Setting:
