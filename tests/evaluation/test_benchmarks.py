@@ -146,7 +146,13 @@ def test_readers_say_what_is_wrong(tmp_path):
 
 
 def test_own_benchmark_is_exact_and_the_same_every_time(tmp_path):
-    small = {"per_kind": 2, "kinds": ("recolour", "palette"), "frames": 5, "sizes": ((48, 64),)}
+    small = {
+        "per_kind": 2,
+        "kinds": ("recolour", "palette"),
+        "frames": 5,
+        "sizes": ((48, 64),),
+        "physics": False,
+    }
     first, second = exact_truth(tmp_path / "a", **small), exact_truth(tmp_path / "b", **small)
     assert [i.id for i in first.items] == ["recolour-00", "recolour-01", "palette-00", "palette-01"]
     for a, b in zip(first.items, second.items, strict=True):
@@ -166,6 +172,22 @@ def test_own_benchmark_is_exact_and_the_same_every_time(tmp_path):
     assert first.items[0].source.stat().st_mtime_ns == stamp  # made once
     assert exact_truth(tmp_path / "a", **{**small, "per_kind": 1}).items[0] == first.items[0]
     assert len(KINDS) == 12
+
+
+def test_own_benchmark_has_rooms_with_physics(tmp_path):
+    pytest.importorskip("mujoco")
+    from data_synth import pipeline
+
+    asked = {"kinds": ("remove",), "frames": 5, "sizes": ((48, 64),)}
+    try:
+        mixed = exact_truth(tmp_path, per_kind=2, **asked)
+    except InputError as error:
+        pytest.skip(f"no offscreen rendering here: {error}")
+    planar = exact_truth(tmp_path, per_kind=1, physics=False, **asked)
+    assert mixed.items[0].source.read_bytes() == planar.items[0].source.read_bytes()
+    assert len(Clip(mixed.items[1].truth)) == 5 and "physics-remove" in pipeline.recipes.names(
+        pipeline.NOTHING
+    )
 
 
 def test_published_tables_name_their_source_and_hold_what_they_say():

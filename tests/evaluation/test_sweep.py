@@ -3,6 +3,11 @@
 import csv
 import dataclasses
 import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 
@@ -16,6 +21,8 @@ from v2v.evaluation.items import Benchmark
 from v2v.evaluation.methods import Editing, Results, grid
 from v2v.evaluation.scores import Column, Failed, Score
 from v2v.evaluation.sweep import Sweep
+
+ROOT = Path(__file__).parents[2]
 
 
 def methods(*editors):
@@ -274,10 +281,48 @@ def test_command_writes_json_csv_and_one_page(tmp_path, capsys):
     assert cli.main(["eval", str(tmp_path / "none.py"), "--out", str(out)]) == 2
 
 
-def test_arguments_need_no_heavy_import():
-    import subprocess
-    import sys
+SLOW = """
+import time
+from pathlib import Path
+from tests.evaluation.sweeps import Shift, benchmark
+from v2v.evaluation.fidelity import CHANGE, PSNR
+from v2v.evaluation.methods import Editing
+from v2v.evaluation.sweep import Sweep
 
+class Slow(Shift):
+    def edit_video(self, *args, **options):
+        with open(LOG, "a") as log:
+            log.write("edit\\n")
+        made = super().edit_video(*args, **options)
+        time.sleep(0.2)
+        return made
+
+def sweep(folder):
+    edits = [Editing(f"by {n}", editor=lambda n=n: Slow(n), revision=str(n)) for n in (0, 40)]
+    return Sweep(benchmark(folder, n=5), edits, (PSNR, CHANGE))
+"""
+
+
+def test_killed_at_any_moment_it_goes_on_where_it_was(tmp_path):
+    file, log, out = tmp_path / "s.py", tmp_path / "log", tmp_path / "out"
+    file.write_text(SLOW.replace("LOG", repr(str(log))))
+    command = [sys.executable, "-m", "v2v", "eval", str(file), "--out", str(out), "--json"]
+    killed = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=ROOT)
+    while not log.exists() or len(log.read_text().split()) < 4:
+        assert killed.poll() is None
+        time.sleep(0.01)
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
+    begun = len(log.read_text().split())
+    said = json.loads(subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout)
+    assert (
+        len(log.read_text().split()) <= 10 + 1 and said["edits"] <= 10 - (begun - 1) and said["problems"] == 0
+    )
+    again = json.loads(subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout)
+    assert (again["edits"], again["scores"]) == (0, 0)
+
+
+def test_arguments_need_no_heavy_import():
     code = "import sys, v2v.cli; assert not {'jax', 'numpy', 'cv2', 'av'} & set(sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
     assert command.ABOUT

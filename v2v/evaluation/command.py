@@ -15,6 +15,7 @@ from pathlib import Path
 from v2v.errors import InputError
 
 ABOUT = """\
+examples:
   v2v eval experiments/sweep_embedded.py --out runs/sweep       run a sweep, or go on with it
   v2v eval ab "runs/s:guidance 2" "runs/s:guidance 4" --out study.html
                                                                 blind page for people to vote on; its key is study.key.json
@@ -24,9 +25,7 @@ ABOUT = """\
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `v2v eval`."""
-    parser.add_argument(
-        "what", metavar="SWEEP.py | ab A B | votes KEY FILE...", nargs="+", help="what to run, as below"
-    )
+    parser.add_argument("what", metavar="WHAT", nargs="+", help="what to run, as below")
     parser.add_argument(
         "--out",
         required=True,

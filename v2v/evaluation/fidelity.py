@@ -125,7 +125,7 @@ SIMILARITY = Measure(
 CHANGE = Measure(
     "change",
     (
-        Column("change inside", unit="levels", about="mean |output - source| inside the mask: 0 is an edit that did nothing"),
+        Column("change inside", "neither", "levels", about="mean |output - source| inside the mask: 0 is an edit that did nothing"),
         Column("leakage outside", "lower", "levels", about="mean |output - source| where nothing should change"),
     ),
     ("mask",), _change,
@@ -134,7 +134,7 @@ FLICKER = Measure(
     "flicker",
     (
         Column("flicker", "lower", "levels", about="mean |warped frame difference| of the output along the source's motion (DIS flow)"),
-        Column("flicker of source", "lower", "levels", about="the same of the source itself"),
+        Column("flicker of source", "neither", "levels", about="the same of the source itself"),
     ),
     (), _flicker_source,
 )  # fmt: skip

@@ -13,9 +13,11 @@ from __future__ import annotations
 import csv
 import io
 import platform
+import subprocess
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib import metadata
+from pathlib import Path
 
 import numpy as np
 
@@ -32,16 +34,16 @@ def document(run: Run) -> dict:
     """Everything, as plain JSON values.
 
     Returns:
-      schema, title, stamp (versions), benchmark, methods, columns, items, edits, scores, skipped, notes, problems (strings),
+      schema, title, stamp (versions), benchmark, methods, columns, empty (names of columns that apply to no item), kinds, items, edits, scores, skipped, notes, problems (strings),
       summary: {column: {method: {"all": cell, "kinds": {kind: cell}, "delta": cell of the difference from the baseline}}},
-      wins: {column: [[share of items on which row beats column, ties half, or None]]}; a cell is {mean, low, high, n, scored, failed}.
+      wins: {column: [[share of items on which row beats column, ties half, or None]], empty where neither way is better}; a cell is {mean, low, high, n, scored, failed}.
     """
     sweep = run.sweep
     names = [m.name for m in sweep.methods]
-    columns = [
-        (metric, c) for metric in sweep.metrics if metric.name not in run.skipped for c in metric.columns
-    ]
+    columns = [(m, c) for m in sweep.metrics if m.name not in run.skipped for c in m.columns]
     table = {c.name: _matrix(run, metric, c) for metric, c in columns}
+    empty = [c.name for _, c in columns if not (np.isfinite(table[c.name][0]) | table[c.name][1]).any()]
+    columns = [(metric, c) for metric, c in columns if c.name not in empty]
     kinds = list(dict.fromkeys(i.kind for i in sweep.benchmark.items))
     where = {k: np.array([i.kind == k for i in sweep.benchmark.items]) for k in kinds}
     made = {
@@ -55,7 +57,7 @@ def document(run: Run) -> dict:
             "items": len(sweep.benchmark.items),
         },
         "baseline": sweep.reference,
-        "methods": [{"name": m.name, "axes": m.axes, "settings": m.describe()} for m in sweep.methods],
+        "methods": [{"name": m.name, "axes": m.axes, "settings": m.describe(), "weights": run.weights.get(m.name, {})} for m in sweep.methods],
         "columns": [
             {
                 "name": c.name, "metric": metric.name, "better": c.better, "unit": c.unit, "worst": c.worst,
@@ -63,6 +65,7 @@ def document(run: Run) -> dict:
             }
             for metric, c in columns
         ],
+        "empty": empty,
         "kinds": kinds,
         "items": [
             {
@@ -116,7 +119,7 @@ def scores_csv(made: dict) -> str:
     for c in made["columns"]:
         columns.setdefault(c["metric"], []).append(c["name"])
     for s in made["scores"]:
-        for name in columns[s["metric"]]:
+        for name in columns.get(s["metric"], ()):
             value = s["values"].get(name)
             status = "n/a" if s["status"] == "ok" and value is None else s["status"]
             write.writerow(
@@ -141,7 +144,7 @@ def summary_csv(made: dict) -> str:
 
 
 def stamp() -> dict:
-    """Versions and the moment."""
+    """Versions, the commit where there is one, and the moment."""
     versions = {}
     for name in ("v2v", "jax", "numpy", "opencv-python-headless", "av"):
         try:
@@ -152,8 +155,21 @@ def stamp() -> dict:
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
         "python": platform.python_version(),
         "machine": platform.machine(),
+        "commit": _commit(),
         "packages": versions,
     }
+
+
+def _commit() -> str:
+    """Of a checkout this package lies in; empty for an installed one."""
+    root = Path(__file__).parents[2]
+    try:
+        if not (root / ".git").exists():
+            return ""
+        asked = ["git", "-C", str(root), "rev-parse", "HEAD"]
+        return subprocess.run(asked, capture_output=True, text=True, timeout=10).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return ""
 
 
 def _edit(method: str, item: str, e) -> dict:
@@ -213,6 +229,8 @@ def _cell(counted: np.ndarray, failed: np.ndarray, here: np.ndarray, column: Col
 def _wins(table, column: Column) -> list[list[dict | None]]:
     """[i][j]: on which share of their shared items method i is better than j."""
     values, failed = table
+    if column.better == "neither":
+        return []
     sign = 1 if column.better == "higher" else -1
     ranked = np.where(failed, -np.inf, sign * values)  # a failed item loses; nan: doesn't apply
     rows: list[list[dict | None]] = []

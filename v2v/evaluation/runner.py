@@ -61,6 +61,7 @@ class Run:
     made: dict[tuple[str, str], Made] = field(default_factory=dict)
     judged: dict[tuple[str, str, str], Judged] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
+    weights: dict[str, dict] = field(default_factory=dict)  # hashes of the editors' files, by method
     notes: list[str] = field(default_factory=list)
 
 
@@ -106,6 +107,7 @@ def _edits(found: Run, cache: Cache, tick: Tick) -> None:
     for method in sweep.methods:
         if not isinstance(method, Editing):
             continue
+        found.weights[method.name] = method.weights(cache)
         for item in sweep.benchmark.items:
             lost = absent_files(item)
             record = None if lost else edit_record(method, item, cache)

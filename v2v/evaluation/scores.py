@@ -22,7 +22,7 @@ class Column:
     """One number a metric gives.
 
     Attributes:
-      name: as in tables. better: "higher" or "lower". unit: shown behind it, such as "dB".
+      name: as in tables. better: "higher", "lower", or "neither" for a fact that is no merit. unit: shown behind it, such as "dB".
       worst: what a failed item counts as; None where the scale has no end, and failed items are then only counted and shown.
       rate: whether scores are 0 or 1, so that the interval is one of a rate.
       about: a sentence for the report.

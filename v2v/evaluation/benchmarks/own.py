@@ -1,5 +1,6 @@
 """Our exact-truth benchmark as files: twelve kinds of edit, twenty pairs each, every one with its truth. data_synth -> **own** -> items
 
+Of the kinds in PHYSICS every second pair is a room with physics (MuJoCo: pip install 'v2v[scenes]'), the others are planar scenes.
 Clips are 17 frames of 128x128, 128x176 and 176x128 in turn (why: exact.py), seeds are ones that no training uses. Half of the edits are on
 for part of the clip only; every item has a mask in space and time, and items whose edit can be shown by a picture have a reference.
 What the sentence presupposes and can't say is given to every editor: start and end, and the picture that a palette edit speaks of.
@@ -28,22 +29,24 @@ KINDS = (
     "recolour", "remove", "insert", "replace", "background",
     "greyscale", "night", "warmer", "darker", "negative", "winter", "palette",
 )  # fmt: skip
+PHYSICS = ("recolour", "remove", "insert", "replace", "background")
 SEED = pipeline.SCORE_SEED_BASE + 2 * 10**6
 _FILES = ("source", "truth", "mask", "reference")
 
 
 def exact_truth(
-    folder: Path, *, per_kind: int = 20, kinds: tuple[str, ...] = KINDS, seed: int = SEED, frames: int = FRAMES, sizes=SIZES
+    folder: Path, *, per_kind: int = 20, kinds: tuple[str, ...] = KINDS, physics: bool = True,
+    seed: int = SEED, frames: int = FRAMES, sizes=SIZES,
 ) -> Benchmark:  # fmt: skip
     """The benchmark, made in a folder of its own below `folder` unless it is there already.
 
     Args:
       folder: any folder. per_kind: items of each kind; a smaller number is the beginning of a larger one's.
-      kinds: names of data_synth's recipes. seed: of the first kind; each kind has a range of its own.
+      kinds: names of data_synth's recipes. physics: False for planar scenes alone. seed: of the first kind; each kind has a range of its own.
       frames, sizes: of the clips; height, width in turn.
     """
     asked = {
-        "version": VERSION, "kinds": list(kinds), "seed": seed, "frames": frames, "sizes": [list(s) for s in sizes],
+        "version": VERSION, "kinds": list(kinds), "physics": physics, "seed": seed, "frames": frames, "sizes": [list(s) for s in sizes],
         "renderer": pipeline.VERSION,
     }  # fmt: skip
     home = Path(folder) / f"exact-truth-{digest(asked)[:12]}"
@@ -54,13 +57,16 @@ def exact_truth(
             name = f"{kind.replace(' ', '-')}-{k:02d}"
             note = home / name / "item.json"
             if not note.exists():
-                pair, after = _pair(kind, at, frames, sizes[(row + k) % len(sizes)])
+                room = physics and k % 2 and kind in PHYSICS
+                pair, after = _pair(
+                    f"physics-{kind}" if room else kind, at, frames, sizes[(row + k) % len(sizes)]
+                )
                 _write(pair, name, kind, after, home / name)
             record = json.loads(note.read_text())
             at = record.pop("next_seed")
             items.append(read_item(record, home / name))
     write_whole(home / "README.txt", __doc__)
-    whole = per_kind == 20 and kinds == KINDS
+    whole = per_kind == 20 and kinds == KINDS and physics
     about = f"Rendered pairs with exact truth, {len(kinds)} kinds x {per_kind}, {frames} frames."
     return Benchmark(
         "exact truth", tuple(items), VERSION if whole else f"{VERSION} ({per_kind} a kind)", about

@@ -10,7 +10,7 @@ function el(tag, text, attributes = {}) {
 const number = (x, c) => (x === null || x === undefined ? "–" : c && c.rate ? (100 * x).toFixed(0) : Math.abs(x) >= 100 ? x.toFixed(0) : Math.abs(x) >= 10 ? x.toFixed(1) : x.toFixed(Math.abs(x) < 0.1 && x !== 0 ? 3 : 2));
 const unit = (c) => (c.rate ? "%" : c.unit);
 const span = (cell, c) => (cell.low === null ? "" : `[${number(cell.low, c)}, ${number(cell.high, c)}]`);
-const better = (a, b, c) => (c.better === "higher" ? a > b : a < b);
+const better = (a, b, c) => (c.better === "neither" ? false : c.better === "higher" ? a > b : a < b);
 
 // A table whose headers sort its rows: by data-value where given, by text otherwise; missing values last.
 function sortable(table, heads, rows) {
@@ -40,20 +40,20 @@ const cellOf = (name, method, kind) => { const s = D.summary[name][method]; retu
 
 function scores() {
   const kind = $("kind").value, names = D.methods.map((m) => m.name);
-  const heads = [{ text: "method", words: true }, ...D.columns.map((c) => ({ text: c.name + (unit(c) ? " " + unit(c) : "") + (c.better === "higher" ? " ↑" : " ↓"), about: c.about, up: c.better !== "higher" }))];
+  const heads = [{ text: "method", words: true }, ...D.columns.map((c) => ({ text: c.name + (unit(c) ? " " + unit(c) : "") + ({ higher: " ↑", lower: " ↓", neither: "" }[c.better]), about: c.about, up: c.better !== "higher" }))];
   const best = Object.fromEntries(D.columns.map((c) => [c.name, names.map((m) => cellOf(c.name, m, kind).mean).filter((x) => x !== null).reduce((a, b) => (a === null || better(b, a, c) ? b : a), null)]));
   const rows = names.map((m) => {
     const tr = el("tr"); tr.append(el("td", m));
     for (const c of D.columns) {
       const cell = cellOf(c.name, m, kind), td = el("td", number(cell.mean, c), { "data-value": cell.mean ?? "" });
-      if (cell.mean !== null && cell.mean === best[c.name]) td.className = "best";
+      if (c.better !== "neither" && cell.mean !== null && cell.mean === best[c.name]) td.className = "best";
       td.append(el("small", span(cell, c)));
       if (cell.failed) td.append(el("small", c.worst === null ? `${cell.scored} of ${cell.n} scored` : `${cell.failed} of ${cell.n} failed`, { class: "lost" }));
       const delta = kind === "all" && D.summary[c.name][m].delta;
       if (delta && delta.mean !== null) {
         const clear = delta.low !== null && (delta.low > 0 || delta.high < 0), sign = (x) => (x > 0 ? "+" : "") + number(x, c);
         const mark = el("small", `${sign(delta.mean)} [${delta.low === null ? "" : sign(delta.low) + ", " + sign(delta.high)}]`, { title: `against ${D.baseline}, paired over ${delta.n} items` });
-        if (clear) mark.className = better(delta.mean, 0, c) ? "up" : "down";
+        if (clear && c.better !== "neither") mark.className = better(delta.mean, 0, c) ? "up" : "down";
         td.append(mark);
       }
       tr.append(td);
@@ -68,20 +68,20 @@ function scores() {
   }
   sortable($("scores"), heads, rows);
   const n = kind === "all" ? D.items.length : D.items.filter((i) => i.kind === kind).length;
-  $("scores-note").textContent = `${n} items; mean and 95 % interval` + (kind === "all" && names.length > 1 ? `; third line: difference from ${D.baseline}, paired, coloured where its interval leaves out 0` : "") + ". Failed items count as the worst of a scale that has one; where it has none the mean is over the scored ones, and the number is shown.";
+  $("scores-note").textContent = `${n} items; mean and 95 % interval` + (kind === "all" && names.length > 1 ? `; third line: difference from ${D.baseline}, paired, coloured where its interval leaves out 0` : "") + ". Failed items count as the worst of a scale that has one; where it has none the mean is over the scored ones, and the number is shown." + (D.empty.length ? ` Columns that apply to no item: ${D.empty.join(", ")}.` : "");
 }
 
 function detail() {
   const c = column($("column").value), names = D.methods.map((m) => m.name);
   if (!c) return;
-  $("about").textContent = (c.about ? c.about + "; " : "") + (c.better === "higher" ? "higher is better." : "lower is better.");
+  $("about").textContent = (c.about ? c.about + "; " : "") + ({ higher: "higher is better.", lower: "lower is better.", neither: "neither way is better in itself." }[c.better]);
   sortable($("kinds"), [{ text: "kind", words: true }, ...names.map((m) => ({ text: m, up: c.better !== "higher" }))], D.kinds.map((k) => {
     const tr = el("tr"); tr.append(el("td", k));
     const cells = names.map((m) => cellOf(c.name, m, k)), values = cells.map((x) => x.mean).filter((x) => x !== null);
     const top = values.reduce((a, b) => (a === null || better(b, a, c) ? b : a), null);
     for (const cell of cells) {
       const td = el("td", number(cell.mean, c), { "data-value": cell.mean ?? "" });
-      if (cell.mean !== null && cell.mean === top && new Set(values).size > 1) td.className = "best";
+      if (c.better !== "neither" && cell.mean !== null && cell.mean === top && new Set(values).size > 1) td.className = "best";
       td.append(el("small", span(cell, c))); if (cell.failed) td.append(el("small", `${cell.failed} failed`, { class: "lost" }));
       tr.append(td);
     }

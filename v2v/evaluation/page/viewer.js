@@ -55,7 +55,7 @@ $("kind").onchange = scores; $("column").onchange = detail;
 sortable($("methods"), [{ text: "method", words: true }, { text: "settings", words: true }], D.methods.map((m) => {
   const tr = el("tr"); tr.append(el("td", m.name), el("td", Object.entries(m.settings).map(([k, v]) => `${k} ${v}`).join(", "), { class: "text" })); return tr;
 }));
-$("stamp").textContent = `Made ${D.stamp.made}, Python ${D.stamp.python}, ${Object.entries(D.stamp.packages).map(([k, v]) => `${k} ${v}`).join(", ")}.` + (D.published || []).map((p) => ` Italic rows: ${p.title} (${p.source}).`).join("");
+$("stamp").textContent = `Made ${D.stamp.made}, Python ${D.stamp.python}, ${Object.entries(D.stamp.packages).map(([k, v]) => `${k} ${v}`).join(", ")}${D.stamp.commit ? ", commit " + D.stamp.commit.slice(0, 12) : ""}.` + (D.published || []).map((p) => ` Italic rows: ${p.title} (${p.source}).`).join("");
 $("clips-note").textContent = M.note;
 scores(); detail(); listItems();
 if (shown().length) show(shown()[0].id); else $("viewer").hidden = true;

@@ -1,0 +1,43 @@
+"""Editors compared on a published benchmark with everything that is here: metrics, models, a judge, another program's results.
+
+V2V_BENCHMARK=EditVerseBench/ V2V_WEIGHTS=weights/ v2v eval experiments/sweep_benchmark.py --out runs/editverse
+
+    V2V_BENCHMARK   EditVerseBench's folder, with the source videos fetched
+    V2V_RESULTS     folder of another editor's results, ID/generate.mp4 (optional)
+    V2V_WEIGHTS     folder with clip-vit-large-patch14, dinov2-base, PickScore_v1, viclip, lpips (those that are there are used)
+    V2V_MODEL       folder of an editor's weights (default: the embedded model)
+    V2V_JUDGE       an OpenAI-compatible server, such as http://localhost:8000/v1 (optional; its key in OPENAI_API_KEY)
+    V2V_JUDGE_MODEL the name it knows its model by
+
+The plan with the number of judge calls is printed first; `--plan` stops there. `--export NAME=DIR` also writes the layout that the benchmark's own
+scripts read, `--compat editverse` lets the judge see what they see.
+"""
+
+import os
+from pathlib import Path
+
+from v2v.evaluation.benchmarks.published import edit_verse
+from v2v.evaluation.endpoint import Endpoint
+from v2v.evaluation.fidelity import FLICKER
+from v2v.evaluation.judge import Judge
+from v2v.evaluation.methods import Editing, Results
+from v2v.evaluation.models.learned import all_of
+from v2v.evaluation.rubrics import EDITVERSE
+from v2v.evaluation.sweep import Sweep
+
+
+def sweep(folder: Path) -> Sweep:
+    said = os.environ.get
+    methods = [Editing("ours", model=said("V2V_MODEL", "embedded"), use_reference=True)]
+    if said("V2V_RESULTS"):
+        methods.append(Results("theirs", Path(said("V2V_RESULTS"))))
+    metrics = [FLICKER, *all_of(Path(said("V2V_WEIGHTS", "weights")))]
+    if said("V2V_JUDGE"):
+        metrics.append(Judge(said("V2V_JUDGE_MODEL", "default"), EDITVERSE, Endpoint(said("V2V_JUDGE"))))
+    return Sweep(
+        title="EditVerseBench",
+        benchmark=edit_verse(Path(said("V2V_BENCHMARK", "EditVerseBench"))),
+        methods=methods,
+        metrics=metrics,
+        published=("easyv2v_editversebench", "editverse_editversebench"),
+    )

@@ -1,0 +1,84 @@
+"""Clips: streamed or held they are the same frames; the written rule for outputs of another shape; masks; what is refused."""
+
+import cv2
+import numpy as np
+import pytest
+
+from tests.clips import picture, write
+from v2v.codec import video as codec
+from v2v.errors import InputError
+from v2v.evaluation import metrics
+from v2v.evaluation.clips import Adapted, Clip, Mask, for_editor, mismatch
+from v2v.evaluation.exact import write_lossless
+
+
+@pytest.mark.parametrize("height, width, turned", [(48, 64, False), (37, 51, False), (48, 64, True)])
+def test_streamed_and_held_are_the_same(tmp_path, height, width, turned):
+    path = tmp_path / "a.mp4"
+    if turned:
+        write(path, picture(5, height, width), rotation={"rotation": 90})
+    else:
+        codec.Video.from_array(picture(5, height, width)).save(path)  # odd sizes are noted in the file
+    held, streamed = Clip(path), Clip(path, held=0)
+    assert (len(held), held.size, round(held.fps)) == (len(streamed), streamed.size, round(streamed.fps))
+    assert held.size == ((width, height) if turned else (height, width))
+    for _ in range(2):  # gone through twice
+        assert np.array_equal(np.stack(list(held)), np.stack(list(streamed)))
+    assert np.array_equal(np.stack(list(held)), codec.read(path).frames)
+
+
+def test_metrics_take_streams(tmp_path):
+    write_lossless(picture(4), tmp_path / "a.mkv")
+    write_lossless(picture(4, seed=1), tmp_path / "b.mkv")
+    a, b = (Clip(tmp_path / f"{n}.mkv", held=0) for n in "ab")
+    assert metrics.psnr(a, b) == metrics.psnr(picture(4), picture(4, seed=1))
+
+
+def test_rule_for_another_length_and_size(tmp_path):
+    write_lossless(picture(6, 48, 64), tmp_path / "long.mkv")
+    write_lossless(picture(4, 96, 128), tmp_path / "large.mkv")
+    long, large = Clip(tmp_path / "long.mkv"), Clip(tmp_path / "large.mkv")
+    words = mismatch(large, long, "source")
+    assert words == (
+        "4 frames against the source's 6: the first 4 are compared; 128x96 against the source's 64x48: scaled to the latter"
+    )
+    assert mismatch(long, long, "source") == ""
+    made = list(Adapted(large, 4, long.size))
+    assert len(made) == 4 and np.array_equal(
+        made[0], cv2.resize(picture(4, 96, 128)[0], (64, 48), interpolation=cv2.INTER_AREA)
+    )
+
+
+def test_masks_are_planes_of_the_clip_and_their_last_frame_stays(tmp_path):
+    frames = np.zeros((2, 24, 32, 3), np.uint8)
+    frames[1, :12] = 255
+    write_lossless(frames, tmp_path / "m.mkv")
+    mask = Mask(Clip(tmp_path / "m.mkv"), 4, (48, 64)).array
+    assert mask.shape == (4, 48, 64) and mask.dtype == bool
+    assert not mask[0].any() and mask[1:, :24].all() and not mask[1:, 24:].any()
+    assert np.array_equal(Mask(Clip(tmp_path / "m.mkv"), 1, (24, 32)).array, np.zeros((1, 24, 32), bool))
+
+
+def test_folder_of_frames(tmp_path):
+    for k, frame in enumerate(picture(3)):
+        cv2.imwrite(str(tmp_path / f"{k:03d}.png"), frame[..., ::-1])
+    (tmp_path / "notes.txt").write_text("x")
+    clip = Clip(tmp_path)
+    assert len(clip) == 3 and np.array_equal(np.stack(list(clip)), picture(3))
+    assert (
+        np.array_equal(for_editor(tmp_path).frames, picture(3))
+        and for_editor(tmp_path / "notes.txt") == tmp_path / "notes.txt"
+    )
+
+
+def test_refused(tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "text.mp4").write_text("not a video")
+    for path in (tmp_path / "empty", tmp_path / "text.mp4", tmp_path / "none.mp4"):
+        with pytest.raises(InputError):
+            Clip(path)
+    write(tmp_path / "cut.mp4", picture(30, 96, 128), codec_options={"g": "1"})
+    data = bytearray((tmp_path / "cut.mp4").read_bytes())
+    (tmp_path / "cut.mp4").write_bytes(data[: len(data) // 2])
+    with pytest.raises(InputError):
+        Clip(tmp_path / "cut.mp4")
