@@ -2,8 +2,9 @@
 
 A chip of a group of g sends, for an operand of n bytes (ring algorithms, which meet the lower bound):
     all-gather  n (g-1), n its own part    reduce-scatter, all-to-all  n (g-1)/g    all-reduce  2 n (g-1)/g    permute  n
-Bodies of while loops are multiplied by their trip counts: as the compiler notes them, else from the loop's counter (its start, its
-step, and what the condition compares it with); one that can't be read counts once. A TPU's compiler hides a collective behind matmuls by writing it into several fusions; all its pieces carry one channel id and count once.
+Bodies of while loops are multiplied by their trip counts: as the compiler notes them, else from the loop's counter (its start,
+its step, and what the condition compares it with); one that can't be read counts once. A TPU's compiler hides a collective
+behind matmuls by writing it into several fusions; all its pieces carry one channel id and count once.
 """
 
 import math

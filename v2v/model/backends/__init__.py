@@ -24,9 +24,8 @@ KERNELS: dict[str, Kernel] = {
     "splash": splash.attend,
 }
 PLATFORM = {"cudnn": "gpu", "splash": "tpu"}  # where else a kernel can't run
-SMALL = (
-    2**26
-)  # bytes of logits below which `auto` stays plain: nothing to save, and a kernel's blocks would be mostly padding
+# Bytes of logits below which `auto` stays plain: nothing to save, and a kernel's blocks would be mostly padding.
+SMALL = 2**26
 
 
 def choose(name: str, q: jax.Array, k: jax.Array) -> Kernel:
