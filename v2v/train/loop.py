@@ -175,7 +175,7 @@ class _Run:
         row |= {f"seconds_{name}": lost.get(name, 0.0) for name in ("compile", "data", "save", "eval")}
         row["data_wait"] = lost.get("data", 0.0) / elapsed
         if self.work is not None:
-            busy = (elapsed - lost.get("compile", 0.0)) / len(rows)
+            busy = (elapsed - lost.get("compile", 0.0) - lost.get("eval", 0.0)) / len(rows)
             row["tokens_per_second"] = self.work.tokens / busy
             row["mfu"] = self.work.flops / busy / self.work.peak
         return row
