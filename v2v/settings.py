@@ -10,6 +10,7 @@ from typing import Literal, get_args
 from v2v.errors import InputError
 
 Detail = Literal["guided", "model", "tiles"]
+Guide = Literal["prompt", "prompt+reference"]
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,7 @@ class Settings:
       end: second at which it ends; None for the clip's end.
       steps: sampler steps; None for the model's own number.
       guidance: strength of the instruction; None for the model's own.
+      guide: what guidance strengthens, the instruction or the reference with it (flow/guidance.py).
       strength: share of the walk from noise to data that is taken; below 1 it starts from the source with noise on it and keeps
         more of the source.
       seed: of the noise; the same seed gives the same clip.
@@ -36,6 +38,7 @@ class Settings:
     end: float | None = None
     steps: int | None = None
     guidance: float | None = None
+    guide: Guide = "prompt"
     strength: float = 1.0
     seed: int = 0
     preserve: bool = True
@@ -61,6 +64,8 @@ class Settings:
             raise InputError(f"strength: expected 0.05 to 1 (the whole edit), got {self.strength!r}")
         if self.detail not in get_args(Detail):
             raise InputError(f'detail: expected "guided", "model" or "tiles", got "{self.detail}"')
+        if self.guide not in get_args(Guide):
+            raise InputError(f'guide: expected "prompt" or "prompt+reference", got "{self.guide}"')
         for name in ("preserve", "invert_mask"):
             if not isinstance(getattr(self, name), bool):
                 raise InputError(f"{name}: expected true or false, got {getattr(self, name)!r}")

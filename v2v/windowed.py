@@ -92,6 +92,7 @@ def edit(
             links=plan.links(batch, past),
             begin=z_src,
             strength=settings.strength,
+            **({} if settings.guide == "prompt" else {"mode": settings.guide}),
         )
         clips = np.stack([np.asarray(model.decode(z)) for z in (z_src, z_out)], 1)
         for place in np.flatnonzero(np.append(True, np.diff(batch) > 0)):  # the rest is padding

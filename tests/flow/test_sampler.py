@@ -12,7 +12,7 @@ from tests.model.test_dit import CFG, C, T, X, Y
 from v2v import sharding
 from v2v.config import ConditionConfig
 from v2v.errors import InputError
-from v2v.flow import progress, skip, windows
+from v2v.flow import progress, windows
 from v2v.flow.sampler import make_sampler, spread
 
 JOBS, STEPS = 8, 3
@@ -99,16 +99,6 @@ def test_skipping_nothing_changes_nothing_and_ratios_come_out(sampler, variables
     assert sampler.compiled._cache_size() == size and 1e-4 < float(jnp.abs(part - full).max())
     with pytest.raises(InputError, match="expected 3 rows"):
         run(sampler, variables, jobs, fresh=np.ones(2, bool))
-
-
-def test_rows_to_skip_follow_the_ratios():
-    assert skip.rows(np.full(10, 0.99), 0.0).all()
-    fresh = skip.rows(np.full(20, 0.99), 0.05, longest=3)
-    assert fresh[:4].all() and fresh[-1] and 0.3 < fresh.mean() < 0.8
-    runs = "".join("x" if f else "-" for f in fresh)
-    assert "---" not in runs  # 1 % + 2 % fit in 5 %, 3 % more don't
-    assert skip.rows(np.full(20, 0.5), 0.05).all()
-    assert skip.rows(np.full(20, 1.0), 0.05, longest=2).tolist()[4:7] == [False, False, True]
 
 
 def test_state_is_float32_whatever_the_model_computes_in(variables, jobs):

@@ -40,7 +40,7 @@ def make_sampler(cfg: ModelConfig) -> Callable[..., Latents]:
     begin, strength: walk only the last `strength` of the schedule (in as many steps), from latents `begin` with noise on them.
     mode: what guidance strengthens (guidance.py). cached: keep the conditions' keys and values; None does when the model allows it.
     fresh: bool, one a row of the table: where False, the row reuses what the blocks added at the row before (skip.py); then what
-    they added is measured, and (result, ratios) is returned.
+    they added is measured, and (result, ratios) is returned. True measures and skips nothing.
     """
     dit = DiT(cfg.dit, cfg.condition)
 
@@ -81,6 +81,7 @@ def make_sampler(cfg: ModelConfig) -> Callable[..., Latents]:
             noise = (1 - walk.sigma[0]) * begin + walk.sigma[0] * noise
         if links is not None and links.past is None:
             links = links.replace(past=np.zeros((len(walk.sigma), *noise.shape[1:]), np.float32))
+        fresh = np.ones(len(walk.sigma), bool) if fresh is True else fresh
         if fresh is not None and len(fresh) != len(walk.sigma):
             raise InputError(f"fresh: expected {len(walk.sigma)} rows as the table has, got {len(fresh)}")
         if np.ndim(guidance) == 0 and guidance == 1:

@@ -5,14 +5,48 @@ same for every clip, in size: ratio g_i = mean |r_i| / |r_{i-1}|. A skipped row 
 last row that was walked. Its error is estimated from the ratios alone,
     e = Σ |1 - Π g|        products and sum over the rows skipped in a run
 so which rows are skipped is known before sampling: a vector of booleans, the same for all jobs of a batch, no program of its own.
-Ratios belong to a model, a table and a guidance: measure them once (`sampler` with every row fresh), plan for any tolerance.
+Ratios belong to a model, a table and a guidance. `Skipping` measures them on the first batch it meets, samples that batch both
+ways, tells what skipping costs there, and skips in all later batches.
 """
+
+from collections.abc import Callable
 
 import jax.numpy as jnp
 import numpy as np
 
 from v2v.errors import InputError
 from v2v.shapes import Array, Bool, Float, Tokens
+
+
+class Skipping:
+    """A sampler that skips.
+
+    Attributes:
+      report: of the first batch, once there was one: `skipped`, share of rows; `skip_snr`, decibels of the edit's latents (their
+        standard deviation) over the error that skipping makes.
+    """
+
+    def __init__(self, tolerance: float):
+        rows(np.ones(2), tolerance)  # refuses a bad tolerance before anything is loaded
+        self.tolerance, self.report = tolerance, {}
+        self._plans: dict[tuple, np.ndarray] = {}
+
+    def __call__(self, sampler: Callable, *args, **options):
+        """sampler(*args, **options) of flow/sampler.py; the first call with new steps, guidance or shapes is exact."""
+        noise, (steps, guidance) = args[1], args[5:7]
+        key = (noise.shape, steps, float(guidance), options.get("strength", 1.0))
+        if key in self._plans:
+            return sampler(*args, **options, fresh=self._plans[key])[0]
+        exact, ratios = sampler(*args, **options, fresh=True)
+        fresh = self._plans[key] = rows(np.asarray(ratios), self.tolerance)
+        quick, _ = sampler(*args, **options, fresh=fresh)
+        a, b = (np.asarray(z[0] if options.get("links") is not None else z) for z in (exact, quick))
+        error = max(1e-9, float(np.sqrt(((a - b) ** 2).mean())))
+        self.report = {
+            "skipped": round(1 - float(fresh.mean()), 3),
+            "skip_snr": round(float(20 * np.log10(a.std() / error)), 1),
+        }
+        return exact
 
 
 def rows(

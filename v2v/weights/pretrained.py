@@ -20,6 +20,7 @@ from v2v.codec.vae import VAE
 from v2v.config import ModelConfig, TextConfig, VAEConfig
 from v2v.errors import InputError
 from v2v.flow.sampler import make_sampler
+from v2v.flow.skip import Skipping
 from v2v.shapes import Latents, Pixels, Text
 from v2v.train.step import init_base
 from v2v.weights import adapters, export, folder, store
@@ -105,6 +106,7 @@ class Pretrained:
         self._store, self._texts = weights, {}
         self._adapters: store.Strengths = ()
         self._embed: dict | None = None
+        self.skipping: Skipping | None = None
 
     @property
     def conditions(self) -> tuple[str, ...]:
@@ -166,9 +168,17 @@ class Pretrained:
         if "" not in self._texts:
             self.embed_text([""])
         variables = {"params": self._dit(), "embed": self._embed or {}}
-        return _sampler(self.config)(
+        sampler = _sampler(self.config)
+        sampler = functools.partial(self.skipping, sampler) if self.skipping else sampler
+        return sampler(
             variables, jnp.asarray(noise), jnp.asarray(text), self._texts[""], shown, steps, guidance, **how
         )
+
+    def with_skip(self, tolerance: float) -> "Pretrained":
+        """This model with steps skipped that change little (flow/skip.py); `skipping.report` tells what that costs."""
+        out = copy.copy(self)
+        out.skipping = Skipping(tolerance)
+        return out
 
     def with_lora(self, adapter: str | Path | dict | Adapter, scale: float = 1.0) -> "Pretrained":
         """This model with an adapter.
