@@ -6,6 +6,8 @@ Gates judge a pair by itself; `fingerprint` lets whoever holds them all (synth.p
 
 from __future__ import annotations
 
+import re
+
 import cv2
 import numpy as np
 
@@ -21,6 +23,17 @@ MIN_DETAIL = 2.0  # least standard deviation of a frame, in grey levels
 MIN_MOTION = 0.25  # least mean |last frame - first frame|, in grey levels
 WORDS = (2, 22)  # least and greatest length of an instruction of the default mix (the embedded model's)
 WORDS_ELSE = (2, 200)
+# Words that by themselves name neither a thing nor a look: articles and the like, verbs of doing, praise, the clip as such.
+NOTHING_VISIBLE = frozenset(
+    "a an the this that these those it its them they he she i me my you your we us our some any all every each and or but so if "
+    "as at by for from in into of on onto off out over to up with without again also too just only very more less much many "
+    "please now then here there is are be was were do does did done have has can could should would will must let lets want "
+    "need needs like make makes made turn change changes alter edit edits modify adjust apply use give get go put set try work "
+    "fix improve enhance update process perform create generate render produce transform convert different other another new "
+    "same better best good nice nicer great cool perfect amazing beautiful interesting way something anything everything "
+    "nothing thing things stuff part bit one what which how video clip footage movie film image picture frame frames scene shot "
+    "content output result version instruction source target not no yes".split()
+)
 _MOVED_BY_EDIT = ("insertion", "physics-camera", "physics-collapse", "physics-float", "physics-action")
 CUT = (
     40.0,
@@ -30,8 +43,9 @@ CUT = (
 
 def keep(pair: Pair) -> tuple[bool, str]:
     """Whether the pair is worth training on, and if not, why: one short constant string per gate."""
-    difference = np.maximum(pair.source, pair.target) - np.minimum(pair.source, pair.target)
-    for gate in (_dark, _flat, _static, _cut, _wordy, _empty, _leak, _small):
+    rows = pair.source.reshape(len(pair.source), -1)
+    difference = cv2.absdiff(rows, pair.target.reshape(rows.shape)).reshape(pair.source.shape)
+    for gate in (_dark, _flat, _static, _cut, _wordy, _vague, _empty, _leak, _small):
         reason = gate(pair, difference)
         if reason:
             return False, reason
@@ -91,6 +105,12 @@ def _wordy(pair: Pair, difference: np.ndarray) -> str:
     return "instruction too short or long" if min(lengths) < low or max(lengths) > high else ""
 
 
+def _vague(pair: Pair, difference: np.ndarray) -> str:
+    """Every sentence must say something that can be seen: "make it better" can't be learnt, nor checked."""
+    said = [set(re.findall(r"[^\W\d_]+", sentence.lower())) for sentence in pair.instructions]
+    return "" if all(words - NOTHING_VISIBLE for words in said) else "instruction names nothing visible"
+
+
 def _empty(pair: Pair, difference: np.ndarray) -> str:
     start, end = pair.active
     return (
@@ -101,12 +121,15 @@ def _empty(pair: Pair, difference: np.ndarray) -> str:
 
 
 def _leak(pair: Pair, difference: np.ndarray) -> str:
-    outside = pair.mask == 0
-    return "change outside the mask" if outside.any() and int(difference[outside].max()) > LEAK else ""
+    for frame, mask in zip(difference, pair.mask, strict=True):
+        outside = (mask == 0).view(np.uint8)
+        if outside.any() and cv2.norm(frame, cv2.NORM_INF, outside) > LEAK:
+            return "change outside the mask"
+    return ""
 
 
 def _small(pair: Pair, difference: np.ndarray) -> str:
     # All change lies inside the mask by now, so the sum may run over everything.
-    change = difference.ravel().astype(np.float32)
-    mean_square = float(change @ change) / (3 * max(1, np.count_nonzero(pair.mask)))
+    change = sum(cv2.norm(frame, cv2.NORM_L2SQR) for frame in difference)
+    mean_square = change / (3 * max(1, np.count_nonzero(pair.mask)))
     return "change too small" if mean_square < MIN_CHANGE.get(pair.recipe, MIN_CHANGE_ELSE) ** 2 else ""

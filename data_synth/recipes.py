@@ -7,6 +7,7 @@
     physics                rooms, simulated and rendered, exact                 physics-remove, physics-collapse, ... name one
     lift, image            picture pairs, moved and still
     removal, insertion     an object taken out of, or put into, a static shot
+    replacement            an object exchanged for another shot's
     captions               events of a captioned long video, continued          needs --set captions=FILE
     senorita, ditto, ...   published sets                                       need --set NAME=FOLDER
     to-X, from-X, X        external experts                                     need --expert FILE.toml
@@ -56,7 +57,8 @@ FAMILIES = {
     "control": tuple(f"{way}-{name}" for way in ("to", "from") for name in (*CONTROLS, *controls.TRUTHS)),
     "physics": physics.EDITS,
 }
-_NAMES = ("lift", "image", "removal", "insertion")
+_ON_FOOTAGE = ("removal", "insertion", "replacement")
+_NAMES = ("lift", "image", *_ON_FOOTAGE)
 
 
 def names(sources: Sources) -> list[str]:
@@ -101,6 +103,7 @@ def recipe(name: str, sources: Sources) -> Recipe:
         "image": lifted.image_pair,
         "removal": functools.partial(removal.removal_pair, False, shots),
         "insertion": functools.partial(removal.removal_pair, True, shots),
+        "replacement": functools.partial(removal.replacement_pair, shots),
     }
     if name in simple:
         return simple[name]
@@ -114,6 +117,23 @@ def recipe(name: str, sources: Sources) -> Recipe:
     if name in IMPORTERS or name == "captions":
         raise InputError(f"recipe {name}: expected the place of its data, got none; add --set {name}=PATH")
     raise InputError(f"edits: expected names among {', '.join(names(sources))}; got {name or 'none'!r}")
+
+
+def unused(edits: tuple[str, ...], sources: Sources) -> list[str]:
+    """Which of the request's sources no chosen recipe would look at, as the options that brought them."""
+    singles = {single for name in edits for single in FAMILIES.get(name, (name,))}
+    plug = {name: path for path in sources.experts for name in plugged.names((path,))}
+    controls_of_clips = {f"{way}-{name}" for way in ("to", "from") for name in CONTROLS}
+    out = []
+    if sources.clips and not singles & (controls_of_clips | {*_ON_FOOTAGE, *plug}):
+        out.append("--clips")
+    if sources.license != "unknown" and not sources.clips:
+        out.append("--license")
+    out += [f"--set {name}" for name, _ in sources.sets if name not in singles]
+    out += [f"--expert {p}" for p in sources.experts if not any(plug.get(n) == p for n in singles)]
+    if sources.writer and "captions" not in singles:
+        out.append("--writer")
+    return out
 
 
 def _footage(sources: Sources) -> cl.Source:

@@ -1,4 +1,4 @@
-"""Removal in static shots, and insertion as the same pair backwards (EasyV2V §4, object removal / insertion).
+"""Removal and replacement in static shots, and insertion as removal backwards (EasyV2V §4, object removal / insertion).
 
 clip + object mask → **background plate** → Pair. The paper inpaints with a network and has people discard artefacts;
 a static camera allows something exact wherever the object moves away: with M the mask grown by a few pixels,
@@ -15,6 +15,7 @@ object's name in `walk.object.txt`.
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -82,9 +83,65 @@ def removal_pair(insert: bool, footage, seed: int, T: int, H: int, W: int) -> Pa
     )
 
 
+def replacement_pair(footage, seed: int, T: int, H: int, W: int) -> Pair | str:
+    """An object exchanged for one cut out of another shot, which rides along its path at its size.
+
+    With c_k, h_k centre and height of the old mask in frame k, the new object's own frame k is scaled so that its mask
+    is max_k h_k high and centred at c_k; its rim is feathered over a pixel. Mask = old | new.
+    """
+    shot = footage(seed, T, H, W)
+    if isinstance(shot, str):
+        return shot
+    if not static(shot.video, shot.mask):
+        return "the camera moves"
+    donor, tries = None, stream(seed, "donor")
+    for _ in range(8):
+        other = footage(int(tries.integers(1 << 31)), T, H, W)
+        if not isinstance(other, str) and other.thing != shot.thing and other.own.any((1, 2)).all():
+            donor = other
+            break
+    if donor is None:
+        return "no other object to put there"
+    if not shot.own.any((1, 2)).all():
+        return "the object leaves the frame"
+    removed, mask = remove(shot.video, shot.mask)
+    high = max(_box(m)[2] for m in shot.own)
+    target = removed.copy()
+    for k in range(T):
+        y, x, _, _ = _box(shot.own[k])
+        alpha = _paste(target[k], donor.video[k], donor.own[k], y, x, high)
+        mask[k] |= alpha > 0
+    rng = stream(seed, "words")
+    templates = instruct.LOCAL_TEMPLATES["replace"]
+    words = tuple(
+        re.sub(r"\ba (?=[aeiou])", "an ", templates[i].format(object=shot.thing, new=donor.thing))
+        for i in rng.permutation(len(templates))[:5]
+    )
+    return Pair(
+        source=shot.video,
+        target=target,
+        mask=np.where(mask, 255, 0).astype(np.uint8),
+        reference=_cut_out(donor.video, donor.own),
+        instructions=words,
+        source_caption=shot.caption,
+        target_caption=f"{shot.caption_without}, with {sc.article(donor.thing)} {donor.thing}",
+        edit="replacement",
+        recipe="removal",
+        seed=seed,
+        active=(0, T),
+        provenance={
+            **shot.origin,
+            "donor": donor.origin,
+            "expert": {"name": "median and paste", "version": VERSION},
+            "slots": {"object": shot.thing, "new": donor.thing},
+        },
+    )
+
+
 @dataclasses.dataclass(frozen=True)
 class Shot:
-    """Footage with an object in it: video uint8 [T, H, W, 3], mask bool [T, H, W], the object's name, captions."""
+    """Footage with an object in it: video uint8 [T, H, W, 3], mask bool [T, H, W], the object's name, captions; `body`
+    is the mask without the shadow, where it is known."""
 
     video: np.ndarray
     mask: np.ndarray
@@ -92,6 +149,12 @@ class Shot:
     caption: str
     caption_without: str
     origin: dict
+    body: np.ndarray | None = None
+
+    @property
+    def own(self) -> np.ndarray:
+        """bool [T, H, W]: the object alone, as well as it is known."""
+        return self.mask if self.body is None else self.body
 
 
 def rendered(seed: int, T: int, H: int, W: int) -> Shot | str:
@@ -112,6 +175,7 @@ def rendered(seed: int, T: int, H: int, W: int) -> Shot | str:
         sc.caption(scene),
         sc.caption(rest),
         {"clip": "rendered", "license": "Apache-2.0"},
+        made.coverage((index,)) >= 0.5,
     )
 
 
@@ -185,6 +249,32 @@ def static(video: np.ndarray, mask: np.ndarray) -> bool:
     plate = np.median(video, axis=0)
     away = np.abs(video.astype(np.float32) - plate).mean(-1)[~mask]
     return bool(away.size) and float(np.percentile(away, 75)) < MOVING
+
+
+def _box(mask: np.ndarray) -> tuple[float, float, int, int]:
+    """Centre (y, x), height and width of a non-empty mask's box."""
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    return (
+        (rows[0] + rows[-1]) / 2,
+        (columns[0] + columns[-1]) / 2,
+        int(rows[-1] - rows[0] + 1),
+        int(columns[-1] - columns[0] + 1),
+    )
+
+
+def _paste(
+    frame: np.ndarray, other: np.ndarray, own: np.ndarray, y: float, x: float, high: int
+) -> np.ndarray:
+    """Draws the other frame's masked thing, `high` pixels high, centred at (y, x), into `frame`; float32 [H, W] opacity."""
+    H, W = own.shape
+    cy, cx, tall, _ = _box(own)
+    scale = high / tall
+    shift = np.float32([[scale, 0, x - scale * cx], [0, scale, y - scale * cy]])
+    soft = cv2.GaussianBlur(cv2.erode(own.astype(np.float32), np.ones((3, 3))), (3, 3), 0)
+    alpha = cv2.warpAffine(soft, shift, (W, H), flags=cv2.INTER_LINEAR)
+    picture = cv2.warpAffine(other, shift, (W, H), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
+    frame[:] = (alpha[..., None] * picture + (1 - alpha[..., None]) * frame + 0.5).astype(np.uint8)
+    return alpha
 
 
 def _cut_out(video: np.ndarray, mask: np.ndarray) -> np.ndarray | None:

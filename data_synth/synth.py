@@ -236,6 +236,11 @@ def _check(request: dict, sources: Sources) -> None:
         raise InputError(
             f"operators: expected some of {', '.join(OPERATORS)}, got {', '.join(strange) or 'none'}"
         )
+    if idle := recipes.unused(tuple(request["edits"]), sources):
+        raise InputError(
+            f"{', '.join(idle)}: expected a recipe that uses it, got {', '.join(request['edits'])}; "
+            "leave it out, or add the recipe it is for to --recipes"
+        )
     known = recipes.names(sources)
     for name in request["edits"]:
         if name not in known or name not in recipes.FAMILIES and name not in pipeline.EDITS:

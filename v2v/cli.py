@@ -47,7 +47,8 @@ recipes (a family gives its members, evenly; without --recipes: local and photom
                       action, collapse (take the support away), spare (take the striking ball away), float
                       and to-X, from-X for X in physics-depth, physics-motion, physics-segmentation, pose
   lift, image         pairs of pictures, moved and still (image: alone, with --frames 1)
-  removal, insertion  an object taken out of, or put into, a static shot
+  removal, insertion, replacement
+                      an object taken out of, put into, or exchanged in a static shot
   captions            a captioned long video, continued; needs --set captions=FILE and pip install 'v2v[captions]'
   senorita, ditto, insvie, openve, refvie, gpt-image-edit
                       published sets; need --set NAME=FOLDER

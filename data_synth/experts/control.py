@@ -11,12 +11,15 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from statistics import NormalDist
 
 import cv2
 import numpy as np
 
 from data_synth.experts import photometric
 from data_synth.scenes import objects as ob
+
+FINE = 480  # shorter side, pixels, from which flow is estimated on half of it, and noise drawn by quantiles
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,11 +53,19 @@ def flow(video: np.ndarray, rng: np.random.Generator) -> Control:
     luma = _luma(video)
     estimate = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     # DIS needs a few octaves: small frames are shown to it enlarged.
-    scale = max(1, int(np.ceil(192 / min(video.shape[1:3]))))
-    large = [cv2.resize(y, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC) for y in luma]
+    # and large ones reduced, which costs no accuracy that the colours could show.
+    side = min(video.shape[1:3])
+    scale = max(1, int(np.ceil(192 / side))) if side < FINE else FINE / 2 / side
+    method = cv2.INTER_CUBIC if scale > 1 else cv2.INTER_AREA
+    large = [cv2.resize(y, None, fx=scale, fy=scale, interpolation=method) for y in luma]
     size = video.shape[2], video.shape[1]
     moves = [
-        cv2.resize(estimate.calc(a, b, None), size, interpolation=cv2.INTER_AREA) / scale
+        cv2.resize(
+            estimate.calc(a, b, None),
+            size,
+            interpolation=cv2.INTER_AREA if scale >= 1 else cv2.INTER_LINEAR,
+        )
+        / np.float32(scale)
         for a, b in zip(large[:-1], large[1:], strict=True)
     ]
     if not moves:
@@ -65,11 +76,25 @@ def flow(video: np.ndarray, rng: np.random.Generator) -> Control:
 def flow_colours(moves: np.ndarray) -> np.ndarray:
     """float [T, H, W, 2] pixels a frame → uint8 [T, H, W, 3]: hue is the direction, saturation |v| over the clip's
     98th percentile; white stands still."""
+    if min(moves.shape[1:3]) >= FINE:
+        return _flow_colours_fast(moves)
     size = np.hypot(moves[..., 0], moves[..., 1])
     most = max(float(np.percentile(size, 98)), 0.05)
     hue = (np.degrees(np.arctan2(moves[..., 1], moves[..., 0])) % 360).astype(np.float32)
     hsv = np.stack([hue, np.minimum(size / most, 1).astype(np.float32), np.ones_like(hue)], -1)
     return np.stack([(255 * cv2.cvtColor(frame, cv2.COLOR_HSV2RGB) + 0.5).astype(np.uint8) for frame in hsv])
+
+
+def _flow_colours_fast(moves: np.ndarray) -> np.ndarray:
+    """The same to a grey level or two: OpenCV's polar form (0.3 degrees), the percentile of every sixteenth pixel."""
+    sample = moves[:, ::4, ::4].astype(np.float32)
+    most = max(float(np.percentile(np.hypot(sample[..., 0], sample[..., 1]), 98)), 0.05)
+    out = np.empty((*moves.shape[:3], 3), np.uint8)
+    for k, move in enumerate(moves.astype(np.float32)):
+        size, hue = cv2.cartToPolar(move[..., 0], move[..., 1], angleInDegrees=True)
+        hsv = cv2.merge([hue, np.minimum(size / most, 1), np.ones_like(hue)])
+        out[k] = 255 * cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB) + 0.5
+    return out
 
 
 def rectangle(video: np.ndarray, rng: np.random.Generator) -> Control:
@@ -106,6 +131,13 @@ def greyscale(video: np.ndarray, rng: np.random.Generator) -> Control:
 def blur(video: np.ndarray, rng: np.random.Generator) -> Control:
     """Gaussian blur, sigma 0.02 to 0.06 s."""
     sigma = rng.uniform(0.02, 0.06) * min(video.shape[1:3])
+    if (
+        min(video.shape[1:3]) >= FINE
+    ):  # reduced four times first: what is lost there the blur would take anyway
+        _, H, W, _ = video.shape
+        small = [cv2.resize(f, (W // 4, H // 4), interpolation=cv2.INTER_AREA) for f in video]
+        soft = [cv2.GaussianBlur(f, (0, 0), sigma / 4, borderType=cv2.BORDER_REFLECT_101) for f in small]
+        return Control(np.stack([cv2.resize(f, (W, H), interpolation=cv2.INTER_CUBIC) for f in soft]))
     return Control(
         np.stack([cv2.GaussianBlur(f, (0, 0), sigma, borderType=cv2.BORDER_REFLECT_101) for f in video])
     )
@@ -173,7 +205,17 @@ def posterisation(video: np.ndarray, rng: np.random.Generator) -> Control:
 
 
 def noise(video: np.ndarray, rng: np.random.Generator) -> Control:
-    """Gaussian noise of sigma 20 to 45, new in every frame."""
+    """Gaussian noise of sigma 20 to 45, new in every frame; on large frames of 256 equally likely values."""
+    if min(video.shape[1:3]) >= FINE:
+        bell = NormalDist(0, rng.uniform(20, 45))
+        levels = [bell.inv_cdf((i + 0.5) / 256) for i in range(256)]
+        up = np.clip(np.round(levels), 0, 255).astype(np.uint8)
+        down = np.clip(-np.round(levels), 0, 255).astype(np.uint8)
+        out = np.empty_like(video)
+        for k, frame in enumerate(video):
+            drawn = np.frombuffer(rng.bytes(frame.size), np.uint8).reshape(frame.shape)
+            out[k] = cv2.subtract(cv2.add(frame, cv2.LUT(drawn, up)), cv2.LUT(drawn, down))
+        return Control(out)
     grain = rng.standard_normal(video.shape, np.float32) * np.float32(rng.uniform(20, 45))
     return Control(np.clip(video + grain + 0.5, 0, 255).astype(np.uint8))
 

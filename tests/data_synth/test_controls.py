@@ -217,3 +217,23 @@ def test_footage_from_a_folder(tmp_path):
     assert all("a cat on a sofa" in i for i in pairs[0].instructions)
     assert pairs[0].provenance["license"] == "CC0" and pairs[0].provenance["clip"] == "deep/good.mp4"
     assert filters.keep(pairs[0])[0] and pairs[0].source.shape == (T, 32, 32, 3)
+
+
+@pytest.mark.parametrize("name", ["flow", "blur", "noise"])
+def test_the_fast_forms_for_large_frames_do_the_same(monkeypatch, name):
+    texture = cv2.GaussianBlur(
+        np.random.default_rng(0).integers(0, 256, (160, 190, 3), dtype=np.uint8), (0, 0), 2.0
+    )
+    video = np.stack(
+        [texture[4:132, 2 * k : 2 * k + 128] for k in range(3)]
+    )  # all moves left, 2 pixels a frame
+    slow = control.CONTROLS[name](video, np.random.default_rng(1)).video.astype(int)
+    monkeypatch.setattr(control, "FINE", 64)
+    fast = control.CONTROLS[name](video, np.random.default_rng(1)).video.astype(int)
+    if name == "noise":
+        sigma = np.random.default_rng(1).uniform(20, 45)
+        grain = (fast - video)[(video > 110) & (video < 145)]  # far from where it would be cut off
+        assert grain.std() == pytest.approx(sigma, rel=0.06) and abs(grain.mean()) < 1
+        assert (np.abs(grain) < sigma).mean() == pytest.approx(0.683, abs=0.02)
+    else:
+        assert np.abs(fast - slow)[:, 12:-12, 12:-12].mean() < (4 if name == "blur" else 25)

@@ -6,7 +6,9 @@ import importlib.util
 import numpy as np
 import pytest
 
-if importlib.util.find_spec("mujoco") is None:  # not importorskip: MuJoCo chooses its OpenGL when first imported
+if (
+    importlib.util.find_spec("mujoco") is None
+):  # not importorskip: MuJoCo chooses its OpenGL when first imported
     pytest.skip("needs the extra scenes", allow_module_level=True)
 
 from data_synth import filters, instruct, pipeline, recipes

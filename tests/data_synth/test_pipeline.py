@@ -1,6 +1,7 @@
 """The engine: determinism, words, transitions, gates and counts."""
 
 import dataclasses
+import re
 from collections import Counter
 
 import numpy as np
@@ -141,12 +142,31 @@ def test_gates_name_their_reason():
         "nothing to see": {"source": zero + 100},
         "nothing moves": {"source": np.repeat(good.source[:1], 5, 0)},
         "instruction too short or long": {"instructions": ("go",)},
+        "instruction names nothing visible": {"instructions": ("invert it", "make this video better")},
         "mask too small": {"mask": none},
         "change outside the mask": {"mask": np.concatenate([good.mask[:4], none[4:]])},
         "change too small": {"target": good.source},
     }
     for reason, change in bad.items():
         assert filters.keep(dataclasses.replace(good, **change)) == (False, reason)
+
+
+def test_every_sentence_of_ours_names_something():
+    from data_synth import control_words
+    from data_synth.physics import words
+
+    tables = [
+        instruct.PHOTOMETRIC_TEMPLATES,
+        instruct.LOCAL_TEMPLATES,
+        words.TEMPLATES,
+        words._LIGHT,
+        words._CAMERA,
+    ]
+    tables += [control_words._TO, control_words._FROM]
+    for row in (row for table in tables for row in table.values()):
+        for template in row:
+            filled = re.sub(r"\{it\}", "the video", re.sub(r"\{(?!it)\w+\}", "red", template))
+            assert set(instruct.words(filled)) - filters.NOTHING_VISIBLE, template
 
 
 def test_near_duplicates_look_alike_and_others_do_not():

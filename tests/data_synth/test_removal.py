@@ -84,3 +84,29 @@ def test_shots_from_a_folder_bring_their_masks(tmp_path):
     (tmp_path / "walk.mask.mp4").unlink()
     _, reason = pipeline.make_pair(0, T=8, H=48, W=64, edits=("removal",), transition=0.0, sources=sources)
     assert reason == "removal: clip walk.mp4 has no walk.mask.mp4 or walk.mask.png beside it"
+
+
+def test_replacement_shows_the_other_thing_along_the_old_path():
+    video, mask, _ = shot(step=3)
+    still = np.full((9, 48, 64), False)
+    still[:, 20:36, 30:46] = True
+    other = np.where(still[..., None], np.uint8([20, 20, 250]), np.uint8(128)) * np.ones(
+        (9, 48, 64, 3), np.uint8
+    )
+    shots = {0: removal.Shot(video, mask, "red box", "a", "b", {"license": "x"})}
+    donor = removal.Shot(other, still, "blue box", "c", "d", {"license": "y"})
+    pair = removal.replacement_pair(lambda seed, *_: shots.get(seed, donor), 0, 9, 48, 64)
+    outside = pair.mask == 0
+    np.testing.assert_array_equal(pair.source[outside], pair.target[outside])
+    for k in range(9):
+        blue = (pair.target[k].astype(int) - (20, 20, 250) == 0).all(-1)
+        rows, columns = np.nonzero(blue)
+        assert blue.sum() > 60 and abs(columns.mean() - (9.5 + 3 * k)) < 1 and abs(rows.mean() - 20.5) < 1
+    assert "red box" in pair.instructions[0] and "blue box" in pair.instructions[0]
+    assert pair.provenance["donor"] == {"license": "y"}
+
+
+def test_no_second_object_no_replacement():
+    video, mask, _ = shot()
+    only = removal.Shot(video, mask, "red box", "a", "b", {})
+    assert removal.replacement_pair(lambda *_: only, 0, 9, 48, 64) == "no other object to put there"

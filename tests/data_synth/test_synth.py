@@ -211,3 +211,31 @@ def test_the_report_counts_and_plays(tmp_path):
 def test_impossible_requests(tmp_path, change, message):
     with pytest.raises(InputError, match=message):
         synth(tmp_path / "a", **{"pairs": 2, **change})
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"clips": "CLIPS"}, "--clips: expected a recipe that uses it, got local, photometric"),
+        ({"clips": "CLIPS", "edits": ("to-depth", "physics")}, "--clips: expected"),
+        ({"license": "CC0"}, "--license"),
+        ({"sets": ("ditto=CLIPS",), "edits": ("control",)}, "--set ditto"),
+        ({"writer": "w.toml", "edits": ("remove",)}, "--writer"),
+        (
+            {"experts": ("data_synth/experts/examples/sketch.toml",), "edits": ("to-canny",)},
+            "--expert data_synth",
+        ),
+        ({"operators": ("cut", "melt")}, "operators: expected some of cut.*got melt"),
+    ],
+)
+def test_what_no_recipe_uses_is_refused(tmp_path, change, message):
+    change = {
+        k: tuple(x.replace("CLIPS", str(tmp_path)) for x in v)
+        if isinstance(v, tuple)
+        else v.replace("CLIPS", str(tmp_path))
+        for k, v in change.items()
+    }
+    (tmp_path / "w.toml").write_text("")
+    with pytest.raises(InputError, match=message):
+        synth(tmp_path / "a", 2, **change, **SMALL)
+    assert not (tmp_path / "a").exists()
