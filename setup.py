@@ -47,6 +47,7 @@ TENSORBOARD = ["tensorboardX>=2.6"]
 WANDB = ["wandb>=0.18"]
 GCS = ["gcsfs>=2024.6"]  # --workdir gs://…
 TEST = ["pytest>=8"]
+BROWSER = ["playwright>=1.50"]  # tests of the report's pages, with Debian's chromium
 DEV = [*TEST, "ruff>=0.12"]
 
 setup(
@@ -73,6 +74,7 @@ setup(
         "tensorboard": TENSORBOARD,
         "wandb": WANDB,
         "gcs": GCS,
+        "browser": [*TEST, *BROWSER],
         "test": TEST,
         "parity": [*TEST, *PARITY],
         "dev": DEV,

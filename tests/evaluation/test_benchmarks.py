@@ -64,6 +64,7 @@ def test_edit_verse_bench(tmp_path):
     )
     assert "2\tno such file" in (out / "MISSING.txt").read_text()
     # What was written is read again as a folder of results.
+    assert Results("theirs", out).extra(found.items) == []
     again = runner.run(Sweep(found, (Results("theirs", out),), (FLICKER,)), Cache(tmp_path / "cache"))
     assert again.made["theirs", "0"].sha256 == done.made["ours", "0"].sha256
 
@@ -84,6 +85,7 @@ def test_open_ve_bench(tmp_path):
     assert found.items[0].source.exists() and found.items[0].instruction == "make it, well, red"
     out = export(run(found, tmp_path / "cache"), "ours", tmp_path / "results")
     assert sorted(p.name for p in out.iterdir()) == ["a-2_edited.mp4", "a_edited.mp4"]
+    assert Results("theirs", out).path(found.items[1]).name == "a-2_edited.mp4"
 
 
 def test_ive_bench(tmp_path):
@@ -112,6 +114,8 @@ def test_ive_bench(tmp_path):
         f"{name}/{k:05d}.png" for name in ("cat", "dog") for k in range(3)
     ]
     assert len(Clip(out / "dog")) == 3 and Clip(out / "dog").size == (48, 64)
+    theirs = Results("theirs", out)
+    assert [theirs.path(i).name for i in found.items] == ["dog", "cat"] and theirs.extra(found.items) == []
 
 
 def test_img_edit_bench_pictures_are_clips_of_one_frame(tmp_path):

@@ -16,7 +16,7 @@ from v2v.evaluation.exact import write_lossless
 def test_streamed_and_held_are_the_same(tmp_path, height, width, turned):
     path = tmp_path / "a.mp4"
     if turned:
-        write(path, picture(5, height, width), rotation={"rotation": 90})
+        write(path, picture(5, height, width), rotation={"degrees": 90, "hflip": False, "vflip": False})
     else:
         codec.Video.from_array(picture(5, height, width)).save(path)  # odd sizes are noted in the file
     held, streamed = Clip(path), Clip(path, held=0)

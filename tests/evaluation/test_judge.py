@@ -241,3 +241,58 @@ def test_every_rubric_names_its_lines_and_the_instruction(tiny):
         assert all(f"{c}: <" in text for c in rubric.criteria) and "brighten the video 0" in text
         answer = "\n".join(f"{c}: {rubric.high}" for c in rubric.criteria)
         assert rubric.combine(rubric.read(answer)) == rubric.ends[1]
+
+
+SWEEP = """
+from tests.evaluation.sweeps import Shift, benchmark
+from v2v.evaluation.endpoint import Endpoint
+from v2v.evaluation.fidelity import CHANGE
+from v2v.evaluation.judge import Judge
+from v2v.evaluation.methods import Editing
+from v2v.evaluation.rubrics import EDITVERSE
+from v2v.evaluation.sweep import Sweep
+
+def sweep(folder):
+    made = benchmark(folder, n=2, T=8)
+    object.__setattr__(made, "name", "EditVerseBench")
+    judge = Judge("m", EDITVERSE, Endpoint("URL", key="V2V_TEST_KEY", pause=0.01), dollars_per_call=0.5)
+    return Sweep(made, (Editing("ours", editor=Shift, revision="1"),), (CHANGE, judge), published=("easyv2v_editversebench",))
+"""
+
+
+def test_from_the_command_line_with_compat_and_export(tmp_path, capsys):
+    import csv
+
+    from v2v import cli
+
+    server, out, theirs = Server(GOOD), tmp_path / "out", tmp_path / "theirs"
+    with server.running() as endpoint:
+        (tmp_path / "s.py").write_text(SWEEP.replace("URL", endpoint.url))
+        args = [
+            "eval",
+            str(tmp_path / "s.py"),
+            "--out",
+            str(out),
+            "--compat",
+            "editverse",
+            "--export",
+            f"ours={theirs}",
+        ]
+        assert cli.main(args) == 0
+        assert cli.main(args) == 0
+    assert len(server.seen) == 2 * 4  # frames 0, 2, 4, 6 of 8, once
+    assert "6 to do (about $3.00)" in capsys.readouterr().err  # the plan counts three frames an item
+    made = json.loads((out / "results.json").read_text())
+    assert made["summary"]["judge total"]["ours"]["all"]["mean"] == 6
+    assert (
+        "EditVerseBench's own frames"
+        in next(c for c in made["columns"] if c["name"] == "judge total")["about"]
+    )
+    assert (
+        made["scores"][-1]["notes"]["compat"] == "editverse"
+        and "Runway Aleph" in (out / "report.html").read_text()
+    )
+    lines = list(csv.DictReader((theirs / "scores.csv").open()))
+    assert [r["id"] for r in lines] == ["item0", "item1", "Average"] and lines[2]["judge total"] == "6.0"
+    assert (theirs / "item0" / "generate.mp4").exists() and (theirs / "item0" / "video1.mp4").exists()
+    assert cli.main([*args[:-1], "nobody=x"]) == 2

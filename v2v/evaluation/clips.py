@@ -12,7 +12,7 @@ Outputs that don't match their source are compared by this rule, which is writte
 
 from __future__ import annotations
 
-import re
+import threading
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,15 +23,16 @@ from pathlib import Path
 import av
 import cv2
 import numpy as np
-from av.video.reformatter import VideoReformatter
 
 from v2v.codec import video as codec
-from v2v.codec.encoder import SIZE_NOTE
-from v2v.codec.paths import STILLS, check_readable, reason
+from v2v.codec.decoder import DEFAULT_FPS
+from v2v.codec.paths import STILLS, check_readable
 from v2v.errors import InputError
 
 HELD = 256 << 20  # bytes of frames up to which a clip is decoded once and kept
 FOLDER_FPS = 24.0  # of a folder of pictures, which says nothing of its rate
+
+_READING = threading.Lock()  # Python's warnings are the process's, not the thread's
 
 
 class Clip:
@@ -51,33 +52,22 @@ class Clip:
         if self.path.is_dir():
             self._open_folder()
             return
-        if _bytes(self.path) <= held:
-            with warnings.catch_warnings():
-                warnings.simplefilter("error", UserWarning)  # the codec skips what is damaged, and says so
-                try:
-                    clip = codec.read(self.path)
-                except UserWarning as damage:
-                    raise InputError(str(damage)) from None
-            self._frames: np.ndarray | None = clip.frames
-            self.fps, (self.length, self.height, self.width) = clip.fps, clip.frames.shape[:3]
-            return
-        self._frames = None
-        self.length = 0
-        for frame in _stream(self.path):
-            self.height, self.width = frame.shape[:2]
-            self.length += 1
-        if not self.length:
-            raise InputError(f"{self.path}: expected at least one frame, got none; is the file complete?")
-        with av.open(str(self.path)) as container:
-            self.fps = float(container.streams.video[0].average_rate or codec.DEFAULT_FPS)
+        with _READING, warnings.catch_warnings():
+            warnings.simplefilter("error", UserWarning)  # the codec skips what is damaged, and says so
+            try:
+                fits = _bytes(self.path) <= held
+                clip = codec.read(self.path) if fits else codec.survey(self.path, lambda frame: None)
+            except UserWarning as damage:
+                raise InputError(str(damage)) from None
+        # An array, or frames that are decoded anew on every walk.
+        self._frames, self.fps = clip.frames, clip.fps
+        self.length, self.height, self.width = clip.frames.shape[:3]
 
     def __len__(self) -> int:
         return self.length
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        if self._frames is not None:
-            return iter(self._frames)
-        return _pictures(self.path) if self.path.is_dir() else _stream(self.path)
+        return iter(self._frames) if self._frames is not None else _pictures(self.path)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -173,7 +163,7 @@ def _bytes(path: Path) -> int:
             seconds = (
                 float((stream.duration or 0) * (stream.time_base or 0)) or (container.duration or 0) / 1e6
             )
-            count = stream.frames or round(seconds * float(stream.average_rate or codec.DEFAULT_FPS)) or 1
+            count = stream.frames or round(seconds * float(stream.average_rate or DEFAULT_FPS)) or 1
             return count * stream.width * stream.height * 3
     except (av.error.FFmpegError, UnicodeDecodeError):
         return 0
@@ -196,27 +186,3 @@ def _picture(path: Path) -> np.ndarray:
     if frame is None:
         raise InputError(f"{path}: expected a picture, got data that can't be decoded")
     return frame[..., ::-1]
-
-
-def _stream(path: Path) -> Iterator[np.ndarray]:
-    """The frames `codec.read` would give, one at a time."""
-    convert, first = VideoReformatter(), None
-    try:
-        with av.open(str(path), options={"protocol_whitelist": "file"}) as container:
-            stream = container.streams.video[0]
-            stream.thread_type = "AUTO"
-            codec._check_complete(stream, path)
-            width, height = _noted_size(container) or (None, None)
-            for frame in container.decode(stream):
-                first = first or frame
-                yield codec._upright(frame, first, convert)[:height, :width]
-    except av.error.FFmpegError as error:
-        raise InputError(
-            f"{path}: expected a whole video, got data that can't be decoded ({reason(error)})"
-        ) from None
-
-
-def _noted_size(container: av.container.InputContainer) -> tuple[int, int] | None:
-    """(width, height) of a clip of odd size that this package wrote."""
-    found = re.search(SIZE_NOTE.format(r"(\d+)", r"(\d+)"), container.metadata.get("comment", ""))
-    return (int(found[1]), int(found[2])) if found else None

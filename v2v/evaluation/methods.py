@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from v2v.errors import InputError
-from v2v.evaluation.cache import Cache
+from v2v.evaluation.cache import Cache, digest
 from v2v.evaluation.items import Item
 
 EDIT_VERSION = 1  # goes up when v2v's own editing changes what it gives for the same settings
@@ -84,7 +84,12 @@ class Editing:
             if not Path(path).exists():
                 raise InputError(f"method {self.name}: {path}: no such model or adapter; correct the sweep")
         lora = {"lora": cache.hash_of(self.lora), "scale": self.lora_scale} if self.lora else {}
-        return {"model": cache.hash_of(folder), **lora}
+        files = {
+            str(p.relative_to(folder)): cache.hash_of(p)
+            for p in sorted(folder.rglob("*"))
+            if p.is_file() and p.suffix != ".md"  # a model card may change without the model
+        }
+        return {"model": digest(files), **lora}
 
     def key(self, item: Item, cache: Cache) -> dict:
         """Everything that the edit depends on."""
@@ -132,13 +137,15 @@ class Results:
 
     Attributes:
       folder: where they are.
-      find: how a file is named by its item's id; the first that exists is taken. A folder of frames counts as a clip.
-      ids: takes an id from a found path, so that results nobody asked for are noticed; by default the inverse of `find`.
+      find: how a file is named by its item's {id}, or by the source's {name} where a benchmark goes by that; the first that exists is
+        taken. A folder of frames counts as a clip.
     """
 
     name: str
     folder: Path
-    find: Sequence[str] = ("{id}.mp4", "{id}.png", "{id}.jpg", "{id}/generate.mp4", "{id}")
+    find: Sequence[str] = (
+        "{id}.mp4", "{id}.png", "{id}.jpg", "{id}/generate.mp4", "{id}_edited.mp4", "{id}", "{name}.mp4", "{name}",
+    )  # fmt: skip
     axes: dict = field(default_factory=dict)
 
     def __post_init__(self):
@@ -149,19 +156,23 @@ class Results:
 
     def path(self, item: Item) -> Path | None:
         """The item's output, or None."""
-        names = (Path(self.folder) / pattern.format(id=item.id) for pattern in self.find)
-        return next((p for p in names if p.exists()), None)
+        return next((p for p in (Path(self.folder) / name for name in self._names(item)) if p.exists()), None)
 
     def extra(self, items: Iterable[Item]) -> list[str]:
         """Names in the folder that belong to no item."""
         root = Path(self.folder)
-        tops = {Path(pattern.format(id=item.id)).parts[0] for item in items for pattern in self.find}
+        tops = {Path(name).parts[0] for item in items for name in self._names(item)} | OURS
         return sorted(p.name for p in root.iterdir() if p.name not in tops and not p.name.startswith("."))
 
     def describe(self) -> dict:
         return {"folder": str(self.folder)}
 
+    def _names(self, item: Item) -> list[str]:
+        name = item.extra.get("name", item.id)
+        return [pattern.format(id=item.id, name=name) for pattern in self.find]
 
+
+OURS = {"scores.csv", "MISSING.txt", "result.json"}  # written beside the clips by an export
 AXES = ("model", "lora", "lora_scale", "use_mask", "use_reference")
 
 

@@ -136,4 +136,4 @@ class Case:
 
 def lacks(metric: Metric, item: Item) -> list[str]:
     """Which of a metric's needs an item doesn't have."""
-    return [need for need in metric.needs if not getattr(item, need)]
+    return [need for need in metric.needs if getattr(item, need) in (None, "")]
