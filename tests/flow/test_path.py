@@ -32,7 +32,12 @@ def test_loss_weighs_the_region_and_leaves_out_clean_frames():
     zero = jnp.zeros_like(wrong)
     np.testing.assert_allclose(loss.velocity_loss(wrong, zero), 1.0)
     area = jnp.zeros((1, 2, 1, 2)).at[0, 1, 0, 0].set(1.0)
-    np.testing.assert_allclose(loss.velocity_loss(wrong, zero, area, region=3.0), 4 * 4 / 7, rtol=1e-6)
+    weighed = 1 + 3 / (1 / 4)  # the cell is a quarter of the clip
+    np.testing.assert_allclose(
+        loss.velocity_loss(wrong, zero, area, region=3.0), 4 * weighed / (weighed + 3), rtol=1e-6
+    )
+    one = loss.velocity_loss(wrong, zero, jnp.ones_like(area), region=3.0)
+    np.testing.assert_allclose(one, 1.0)  # an edit of everything is the plain mean
     np.testing.assert_allclose(loss.velocity_loss(wrong, zero, keep=jnp.asarray([[0.0, 1.0]])), 2.0)
 
 

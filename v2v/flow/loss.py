@@ -1,15 +1,17 @@
 """Velocity error on target tokens. path.py → **loss** → train/step.py
 
-    L = Σ w |v - (eps - x0)|² / (c Σ w)        w = (1 + region · area) per latent cell, 0 on clean frames
-`area` is the share of a cell that the edit changes: most of a clip is to be copied, and without `region` the few cells that
-carry the edit would have little say. region = 0 is the plain mean. A factor per sample (path.tau_weight) multiplies the errors
-and not Σ w. Σ w may be given: that of a whole batch, when the batch comes in parts whose losses are then added up.
+    L = Σ w |v - (eps - x0)|² / (c Σ w)        w = 1 + region · area / mean(area) per latent cell, 0 on clean frames
+`area` is the share of a cell that the edit changes, its mean is the clip's: most of a clip is to be copied, and without `region`
+the few cells that carry the edit of a small object would have little say beside an edit of the whole frame. region = 0 is the
+plain mean. A factor per sample (path.tau_weight) multiplies the errors and not Σ w. Σ w may be given: that of a whole batch, when
+the batch comes in parts whose losses are then added up.
 """
 
 import jax.numpy as jnp
 
 from v2v.shapes import Array, Float, Latents
 
+SMALLEST = 1 / 32  # of a clip: edits of less don't get more weight
 
 def velocity_loss(
     predicted: Latents,
@@ -48,5 +50,7 @@ def total_weight(
 
 
 def _cells(cells, area, region: float, keep) -> Float[Array, "b t y x"]:
-    weight = jnp.ones(cells) if area is None else 1 + region * area
+    weight = jnp.ones(cells)
+    if area is not None:
+        weight = 1 + region * area / jnp.maximum(area.mean((1, 2, 3), keepdims=True), SMALLEST)
     return weight if keep is None else weight * keep[:, :, None, None]
