@@ -13,6 +13,7 @@ from v2v.shapes import Array, Float, Latents
 
 SMALLEST = 1 / 32  # of a clip: edits of less don't get more weight
 
+
 def velocity_loss(
     predicted: Latents,
     velocity: Latents,
