@@ -57,7 +57,7 @@ def run(cfg: Experiment, workdir: Path) -> Path:
 
     from v2v.data import loader
     from v2v.train import step
-    from v2v.train.run import fit_stage, on_host, save_config
+    from v2v.train.run import fit_stage, on_host, save_config, say
     from v2v.weights import export, folder, pretrained
 
     if not cfg.weights or not cfg.sets:
@@ -70,6 +70,7 @@ def run(cfg: Experiment, workdir: Path) -> Path:
     save_config(cfg, workdir)
     shards, masks = cache_latents(cfg, found, words, _latents(cfg, workdir))
     data = loader.edit_batches(shards, cfg.edit.batch, words, masks, cfg.seed, cfg.data)
+    say(loader.describe(shards, cfg.data))
     dit = _load_dit(cfg, found)
     objective = step.edit(cfg.model, cfg.region)
     frozen = None if cfg.trains == "full" else {"dit": dit}

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
-from array_record.python.array_record_module import ArrayRecordWriter
+from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
 
 from v2v.data.pairs import Pair
 from v2v.errors import InputError
@@ -62,11 +62,14 @@ def write(
         if not name.exists():
             partial = name.with_suffix(".partial")
             writer = ArrayRecordWriter(str(partial), "group_size:1")
+            facts = []
             for begin in range(start, start + n, batch):
                 pairs = [read(i) for i in range(begin, min(begin + batch, start + n))]
+                facts += [{"edit": p.edit, "reference": p.reference is not None} for p in pairs]
                 for record in _encode(pairs, encode, batch, embed):
                     writer.write(record)
             writer.close()
+            name.with_suffix(".json").write_text(json.dumps(facts))
             partial.rename(name)
         progress(n)
 
@@ -90,6 +93,23 @@ def shards(folder: str | Path, vae_hash: str | None = None) -> list[str]:
     if vae_hash is not None:
         check_meta(Path(folder), vae_hash)
     return found
+
+
+def facts(paths: list[str]) -> list[dict]:
+    """{"edit", "reference"} of every record, without reading the records where the shard's JSON lies beside it."""
+    out = []
+    for path in map(Path, paths):
+        beside = path.with_suffix(".json")
+        if beside.is_file():
+            out += json.loads(beside.read_text())
+            continue
+        reader = ArrayRecordReader(str(path))
+        for i in range(reader.num_records()):  # one at a time: a shard may be many GB
+            with np.load(io.BytesIO(reader.read([i])[0]), allow_pickle=False) as f:
+                edit = json.loads(str(f["text"]))["edit"]
+                out.append({"edit": edit, "reference": bool(f["reference"].size)})
+        reader.close()
+    return out
 
 
 def check_meta(folder: Path, vae_hash: str, create: bool = False) -> None:

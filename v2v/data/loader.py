@@ -12,6 +12,7 @@ So a position is one number, the same in every process, and any number of proces
 """
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -20,7 +21,7 @@ import numpy as np
 
 from v2v.codec.text import Tokenizer
 from v2v.config import DataConfig
-from v2v.data.cache import unpack
+from v2v.data.cache import facts, unpack
 from v2v.errors import InputError
 
 Batch = dict[str, np.ndarray]
@@ -156,15 +157,10 @@ def edit_batches(
     """
     data = data or DataConfig()
     source = grain.sources.ArrayRecordDataSource(shards)
-    with_ref, without, kept = [], [], set(_held_out(len(source), data.held_out))
-    for i in range(len(source)):
-        if i in kept:
-            continue
-        pair = unpack(source[i])
-        if pair["reference"].size:
-            with_ref.append(i)
-        if json.loads(str(pair["text"]))["edit"] != "palette":
-            without.append(i)
+    kept, known = set(_held_out(len(source), data.held_out)), facts(shards)
+    ours = [i for i in range(len(source)) if i not in kept]
+    with_ref = [i for i in ours if known[i]["reference"]]
+    without = [i for i in ours if known[i]["edit"] != "palette"]
     parts = []
     for chosen, ref, weight in ((without, False, 1 - data.reference), (with_ref, True, data.reference)):
         if weight == 0:
@@ -172,12 +168,26 @@ def edit_batches(
         if len(chosen) < batch:
             name = "a reference" if ref else "no need of a reference"
             raise InputError(
-                f"edit_batches: expected at least {batch} pairs with {name}, got {len(chosen)}; make more pairs"
+                f"edit_batches: expected at least {batch} pairs with {name}, got {len(chosen)}; make more pairs or"
+                f" change data.reference, now {data.reference}"
             )
         transform = ToEdit(tokenizer, time_masks, ref, 1 - data.drop_mask, data.drop_text)
         parts.append((_batches(source, chosen, batch, transform, seed + ref), weight))
     datasets, weights = zip(*parts, strict=True)
     return _stream(datasets[0] if len(datasets) == 1 else grain.MapDataset.mix(datasets, _whole(weights)))
+
+
+def describe(shards: list[str], data: DataConfig) -> str:
+    """What a run will see, in a few lines: pairs, those held out, references, pairs of each edit."""
+    known = facts(shards)
+    edits = Counter(fact["edit"] for fact in known)
+    with_ref = sum(fact["reference"] for fact in known)
+    rows = [f"{n:>8}  {edit}" for edit, n in edits.most_common()]
+    head = (
+        f"data: {len(known)} pairs in {len(shards)} shards, {len(_held_out(len(known), data.held_out))} held out, {with_ref} with a"
+        f" reference, shown in {data.reference:.0%} of the batches"
+    )
+    return "\n".join([head, *rows])
 
 
 def held_out_batches(
