@@ -52,7 +52,9 @@ def fresh(*words):
     )
 
 
-@pytest.mark.parametrize("words", [["--help"], ["edit", "--help"], ["synth", "--help"], ["train", "--help"]])
+@pytest.mark.parametrize(
+    "words", [[*name, "--help"] for name in ([], ["edit"], ["synth"], ["train"], ["convert"], ["doctor"])]
+)
 def test_help_needs_nothing_heavy(words):
     code = (
         "import sys\nfrom v2v import cli\n"

@@ -82,6 +82,15 @@ def test_text_to_video_with_an_adapter(folder, clip, tmp_path, capsys):
     assert read(tmp_path / "a.mp4").frames.shape == (5, 40, 48, 3)
 
 
+def test_an_adapter_in_the_folder(folder, tmp_path):
+    """lora.safetensors and its embeddings beside the parts make the folder an editor."""
+    whole = shutil.copytree(folder, tmp_path / "wan")
+    for end in (".safetensors", ".embeds.safetensors"):
+        shutil.copy(folder.parent / f"edit{end}", whole / f"lora{end}")
+    assert pretrained.load_pretrained(str(folder)).conditions == ()
+    assert pretrained.load_pretrained(str(whole)).conditions == ("source", "mask", "reference")
+
+
 def test_channel_conditioned(wide, clip, tmp_path, capsys):
     assert v2v("edit", clip, "make it sepia", "--model", wide, "--size", SIZE, "--steps", 1, "-o", tmp_path / "b.mp4") == 0  # fmt: skip
     assert read(tmp_path / "b.mp4").frames.shape == (5, 40, 48, 3)

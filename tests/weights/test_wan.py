@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tests.parity import tiny
-from v2v.config import embedded, wan22_ti2v_5b
+from v2v.config import FlowConfig, embedded, wan22_ti2v_5b
 from v2v.errors import InputError
 from v2v.weights import folder as folders
 from v2v.weights import names, tensorfile, wan
@@ -86,12 +86,42 @@ def test_folder_tells_the_configuration(folder):
     found = folders.read(folder)
     expected = dataclasses.replace(
         CFG, frames=81, height=480, width=832, dit=dataclasses.replace(CFG.dit, dtype="bfloat16"),
-        text=dataclasses.replace(CFG.text, dtype="bfloat16"),
+        text=dataclasses.replace(CFG.text, dtype="bfloat16"), batch=1, flow=FlowConfig(solver="unipc", schedule="wan"),
     )  # fmt: skip
     assert found.config == expected
     assert found.missing == ["tokenizer (tokenizer/tokenizer.json)"]
     with pytest.raises(InputError, match="missing tokenizer"):
         found.require()
+
+
+@pytest.mark.parametrize(
+    "said, expected",
+    [
+        (
+            {
+                "_class_name": "UniPCMultistepScheduler",
+                "_diffusers_version": "0.36.0.dev0",
+                "flow_shift": 3.0,
+            },
+            ("unipc", "wan", 3),
+        ),
+        (
+            {"_class_name": "UniPCMultistepScheduler", "_diffusers_version": "0.37.0", "flow_shift": 5.0},
+            ("unipc", "diffusers", 5),
+        ),
+        (
+            {"_class_name": "UniPCMultistepScheduler", "_diffusers_version": "1.0.0"},
+            ("unipc", "diffusers", 5),
+        ),
+        ({"_class_name": "FlowMatchEulerDiscreteScheduler", "shift": 4.0}, ("euler", "linear", 4)),
+    ],
+)
+def test_folder_tells_how_it_is_sampled(copy, said, expected):
+    """Which of the two tables called UniPC was meant shows in the version that wrote the folder."""
+    (copy / "scheduler").mkdir()
+    (copy / "scheduler" / "scheduler_config.json").write_text(json.dumps(said))
+    flow = folders.read(copy).config.flow
+    assert (flow.solver, flow.schedule, flow.shift) == expected
 
 
 @pytest.mark.parametrize("part", names.PARTS)
