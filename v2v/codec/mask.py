@@ -176,7 +176,7 @@ def faded(share: np.ndarray, width: int) -> np.ndarray:
     if width < 1:
         return share
     depth = cv2.distanceTransform((share > 0).astype(np.uint8), cv2.DIST_L2, 3)
-    depth = np.minimum(depth, width + 1)  # where no rim is in sight the distance is beyond what bytes can be cast from
+    depth = np.minimum(depth, width + 1)  # with no rim in sight the distance is more than bytes are cast from
     ramp = cv2.add(depth * (255 / (width + 1)), 0.0, dtype=cv2.CV_8U)
     return np.minimum(share, ramp)
 
