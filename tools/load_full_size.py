@@ -1,7 +1,7 @@
 """Load a full-size DiT checkpoint and print the peak memory: python tools/load_full_size.py [--layers 30]
 
 The checkpoint is real in all but its values: five float32 shards with an index, 20 GB, made as sparse files of zeros, so that it
-takes no disk. It is loaded as bfloat16, as `--model DIR` would. Needs about 12 GiB at 30 layers.
+takes no disk. It is loaded as bfloat16, as `--model DIR` would. One run at 30 layers: 18.63 GiB on file, 9.44 held, peak 12.58.
 """
 
 import argparse
