@@ -215,7 +215,8 @@ def memory(folder: Path, jax, steps: int) -> dict:
         save_every=250,
         watches=[watch],
     )
-    return {"steps": steps, "mb_at_a_tenth": seen[1], "mb_at_the_end": seen[-1], "growth": seen[-1] / seen[1]}
+    half = len(seen) // 2
+    return {"steps": steps, "resident_mb": [round(mb) for mb in seen], "growth_second_half": seen[-1] / seen[half]}
 
 
 def main() -> None:

@@ -1,0 +1,148 @@
+"""Batches are a function of the seed and their number alone; caches say what they hold, and refuse what doesn't fit them."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+from v2v.codec.text import word_tokenizer
+from v2v.config import DataConfig
+from v2v.data import cache, loader
+from v2v.data.pairs import Pair
+from v2v.errors import InputError
+
+WORDS = word_tokenizer(["make", "it", "red", "now"], 6, 16)
+SIZE = (5, 8, 8)
+
+
+def pair(i, frames=5):
+    shape = (frames, *SIZE[1:])
+    mask = np.full(shape, 255 if i % 2 else 0, np.uint8)
+    mask[:, :4] = 255
+    rng = np.random.default_rng(i)
+    picture = rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    return Pair(
+        source=np.full((*shape, 3), i, np.uint8), target=np.full((*shape, 3), 2 * i, np.uint8), mask=mask,
+        reference=picture if i % 3 == 0 else None, instructions=("make it red", "red"), source_caption="a", target_caption="b",
+        edit="palette" if i % 6 == 0 else "recolour", recipe="test", seed=i, provenance={},
+        active=(0, frames) if i % 4 else (2, frames),
+    )  # fmt: skip
+
+
+def encode(clips):
+    return clips[:, ::4, ::4, ::4].astype(np.float32)
+
+
+def embed(sentences):
+    return [np.full((1 + len(s.split()), 3), len(s), np.float16) for s in sentences]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("latents")
+    for i in range(2):  # two processes
+        cache.write(path, 40, pair, encode, "abc", 4, shard=16, part=(i, 2))
+    return path
+
+
+def stream(folder, batch=4, **data):
+    masks = np.load(folder / "time_masks.npy")
+    return iter(loader.edit_batches(cache.shards(folder, "abc"), batch, WORDS, masks, 3, DataConfig(**data)))
+
+
+def take(iterator, n):
+    return [next(iterator) for _ in range(n)]
+
+
+def test_processes_share_the_work_shard_by_shard(folder):
+    assert [p.rsplit("-")[-1] for p in cache.shards(folder, "abc")] == [
+        f"{start:07d}.array_record" for start in (0, 16, 32)
+    ]
+
+
+def test_position_is_one_number_and_goes_on_exactly(folder):
+    straight = take(stream(folder), 12)
+    first = stream(folder)
+    take(first, 5)
+    assert first.get_state() == {"next_index": 5}
+    resumed = stream(folder)
+    resumed.set_state({"next_index": 5})
+    for a, b in zip(straight[5:], take(resumed, 7), strict=True):
+        jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+@pytest.mark.parametrize("count", [2, 4])
+def test_processes_read_rows_of_the_same_global_batches(folder, monkeypatch, count):
+    whole, parts = take(stream(folder), 10), []
+    monkeypatch.setattr(jax, "process_count", lambda: count)
+    for i in range(count):
+        monkeypatch.setattr(jax, "process_index", lambda i=i: i)
+        parts.append(take(stream(folder), 10))
+    for step, batch in enumerate(whole):
+        for name, rows in batch.items():
+            np.testing.assert_array_equal(np.concatenate([part[step][name] for part in parts]), rows)
+    with pytest.raises(InputError, match="multiple of the 4 processes, got 6"):
+        monkeypatch.setattr(jax, "process_count", lambda: 4)
+        stream(folder, 6)
+
+
+def test_probabilities_are_those_of_the_configuration(folder):
+    rows = take(stream(folder, reference=1.0, drop_text=1.0), 5)
+    assert all("reference" in batch and (batch["lengths"] == 1).all() for batch in rows)
+    rows = take(stream(folder, reference=0.0, drop_text=0.0, drop_mask=1.0), 5)
+    assert all("reference" not in batch and (batch["lengths"] > 1).all() for batch in rows)
+    table = np.load(folder / "time_masks.npy")
+    for batch in rows:  # told only when: every mask is one of whole frames
+        for record, mask in zip(batch["record"], batch["mask"], strict=True):
+            np.testing.assert_array_equal(mask, table[tuple(pair(int(record)).active)])
+
+
+def test_held_out_pairs_are_never_trained_on(folder):
+    held = set(range(0, 40, 5))
+    seen = {int(i) for batch in take(stream(folder, held_out=0.2), 60) for i in batch["record"]}
+    assert not seen & held and len(seen) > 20
+    shards, masks = cache.shards(folder, "abc"), np.load(folder / "time_masks.npy")
+    batches = loader.held_out_batches(shards, 4, WORDS, masks, DataConfig(held_out=0.2))
+    assert len(batches) == 2 and {int(v) for b in batches for v in b["source"][:, 0, 0, 0, 0]} == held
+    with pytest.raises(InputError, match="set data.held_out"):
+        loader.held_out_batches(shards, 4, WORDS, masks, DataConfig())
+
+
+def test_long_clips_keep_their_own_time_masks_and_sentences_may_come_embedded(tmp_path):
+    cache.write(tmp_path, 12, lambda i: pair(i, 17), encode, "abc", 4, embed=embed)
+    masks = np.load(tmp_path / "time_masks.npy")
+    assert masks.shape[:2] == (1, 1)
+    for batch in take(stream(tmp_path, drop_text=0.3, drop_mask=1.0, reference=0.0), 6):
+        assert "ids" not in batch and batch["text"].shape == (4, 6, 3)
+        for record, mask, text in zip(batch["record"], batch["mask"], batch["text"], strict=True):
+            start, end = pair(int(record), 17).active
+            expected = np.zeros((1, 17, 8, 8, 3), np.uint8)
+            expected[:, start:end] = 255
+            np.testing.assert_array_equal(mask, encode(expected)[0])
+            length = int((text[:, 0] > 0).sum()) or 1
+            assert text[0, 0] in (0, 3, 11) and length in (1, 2, 4)
+
+
+def test_the_report_counts_what_there_is(folder, tmp_path):
+    shards = cache.shards(folder)
+    text = loader.describe(shards, DataConfig(held_out=0.1))
+    assert text.startswith("data: 40 pairs in 3 shards, 4 held out, 14 with a reference")
+    assert "33  recolour" in text and "7  palette" in text
+    bare = []
+    for path in shards:  # as older caches are: without the facts beside them
+        copy = tmp_path / path.rsplit("/", 1)[1]
+        copy.write_bytes(open(path, "rb").read())
+        bare.append(str(copy))
+    assert cache.facts(bare) == cache.facts(shards)
+
+
+def test_what_doesnt_fit_is_refused(folder, tmp_path):
+    with pytest.raises(InputError, match="made by VAE abc, this run uses xyz"):
+        cache.shards(folder, "xyz")
+    with pytest.raises(InputError, match="found none"):
+        cache.shards(tmp_path)
+    with pytest.raises(InputError, match="with a reference, got 14.*data.reference"):
+        stream(folder, 20)
+    with pytest.raises(ValueError, match="probabilities between 0 and 1"):
+        dataclasses.replace(DataConfig(), drop_text=1.5)
