@@ -22,6 +22,7 @@ EXAMPLES = 3  # pairs shown for each edit
 SHOWN_FRAMES = 16
 SIDE = 112  # height of a thumbnail, pixels
 MOST_EDITS = 80
+MOST_FAILED = 1000
 
 
 class Report:
@@ -32,6 +33,7 @@ class Report:
         self.edits, self.recipes, self.dropped = Counter(), Counter(), Counter()
         self.sizes, self.lengths, self.words, self.area, self.licenses = (Counter() for _ in range(5))
         self.examples: dict[str, list[str]] = {}
+        self.failed: list[dict] = []
 
     def keep(self, record: dict) -> None:
         """Counts one stored record."""
@@ -53,6 +55,12 @@ class Report:
         """Counts one seed that gave no pair."""
         self.dropped[reason] += 1
 
+    def fail(self, seed: int, error: str) -> None:
+        """Counts and lists a seed whose clip raised an exception: those are for a person to look at."""
+        self.dropped["failed"] += 1
+        if len(self.failed) < MOST_FAILED:
+            self.failed.append({"seed": seed, "error": error})
+
     def table(self) -> dict:
         """What report.json holds."""
         area = {f"{10 * k}-{10 * k + 10} %": n for k, n in sorted(self.area.items())}
@@ -62,6 +70,7 @@ class Report:
             "edits": _sorted(self.edits),
             "recipes": _sorted(self.recipes),
             "dropped": _sorted(self.dropped),
+            **({"failed": self.failed} if self.failed else {}),
             "sizes": _sorted(self.sizes),
             "lengths": _sorted(self.lengths),
             "instruction_words": _sorted(self.words),

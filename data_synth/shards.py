@@ -26,6 +26,10 @@ MOST_SEEDS = 32
 Maker = Callable[[Sequence[int]], "list[tuple[dict, None] | tuple[None, str]]"]
 
 
+class Stopped(InputError):
+    """The build could not go on, through no fault of the request: its finished shards are kept."""
+
+
 def seeds_per_shard(T: int, H: int, W: int) -> int:
     """How many seeds one shard covers, for clips of this size."""
     return max(1, min(MOST_SEEDS, PIXELS // (T * H * W)))
@@ -44,16 +48,16 @@ def shards(
       For each shard a list of (seed, record or None, reason or None).
     """
     folder.mkdir(parents=True, exist_ok=True)
-    jobs = _jobs(folder, make, first, n, last)
+    todo = jobs(folder, make, first, n, last)
     if workers <= 1:
-        for job in jobs:
-            yield read(_ensure(job))
+        for job in todo:
+            yield read(ensure(job))
         return
     with multiprocessing.get_context("spawn").Pool(workers) as pool:  # spawn: a fork would copy JAX's threads
         ahead = []
         while True:
-            while len(ahead) < workers + 2 and (job := next(jobs, None)):
-                ahead.append(pool.apply_async(_ensure, (job,)))
+            while len(ahead) < workers + 2 and (job := next(todo, None)):
+                ahead.append(pool.apply_async(ensure, (job,)))
             if not ahead:
                 return
             yield read(ahead.pop(0).get())
@@ -63,7 +67,7 @@ def write(path: Path, results: Sequence[tuple[int, dict | None, str | None]]) ->
     """Writes a shard under a name of its own, then renames it.
 
     Raises:
-      InputError: the disk is full; the shards that were finished stay.
+      Stopped: the disk is full; the shards that were finished stay.
     """
     beside = path.with_name(f"{path.name}.{os.getpid()}")
     digest = hashlib.sha256()
@@ -88,7 +92,7 @@ def write(path: Path, results: Sequence[tuple[int, dict | None, str | None]]) ->
         beside.unlink(missing_ok=True)
         if not full(error):
             raise
-        raise InputError(
+        raise Stopped(
             f"{path.parent}: the disk is full; finished shards are kept there, "
             "free some space and run the same command again"
         ) from None
@@ -124,7 +128,8 @@ def read(path: Path) -> list[tuple[int, dict | None, str | None]]:
     return out
 
 
-def _jobs(folder: Path, make: Maker, first: int, n: int, last: int | None) -> Iterator[tuple]:
+def jobs(folder: Path, make: Maker, first: int, n: int, last: int | None) -> Iterator[tuple]:
+    """(path, make, seeds) of shard 0, 1, 2, ...: what `ensure` takes."""
     start = first
     while last is None or start < last:
         stop = start + n if last is None else min(start + n, last)
@@ -132,11 +137,18 @@ def _jobs(folder: Path, make: Maker, first: int, n: int, last: int | None) -> It
         start = stop
 
 
-def _ensure(job: tuple) -> Path:
+def ensure(job: tuple) -> Path:
     """Makes the shard unless it is there and sound."""
     path, make, seeds = job
+    if not sound(path):
+        write(path, [(seed, *result) for seed, result in zip(seeds, make(seeds), strict=True)])
+    return path
+
+
+def sound(path: Path) -> bool:
+    """Whether the shard is there and undamaged."""
     try:
         read(path)
     except (OSError, ValueError):
-        write(path, [(seed, *result) for seed, result in zip(seeds, make(seeds), strict=True)])
-    return path
+        return False
+    return True

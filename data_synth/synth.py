@@ -29,6 +29,7 @@ from data_synth.transition import CLASSIC, OPERATORS
 from v2v.data import pairs as pr
 from v2v.data.pairs import InputError
 
+FAILED = "failed: "  # how the reason of a seed begins whose clip raised an exception
 HOPELESS = 500  # seeds after which fewer than one pair in fifty ends the build
 
 
@@ -50,6 +51,7 @@ def synth(
     sets: Sequence[str] = (),
     writer: str = "",
     preview: str | Path = "",
+    beam: Sequence[str] | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> dict:
     """Builds a folder of pairs, readable by `tfds.builder_from_directory(out).as_data_source("train")`.
@@ -63,6 +65,7 @@ def synth(
       clips: folder of videos that control and removal recipes work on; "" renders scenes. license: of those clips.
       experts: TOML files of external experts. sets: "NAME=PATH" for published sets and caption files.
       writer: TOML file of a caption writer; "" for the rules.
+      beam: make the shards under Apache Beam with these options of its own; None: with processes of our own.
       preview: folder that gets a contact sheet, EDIT.png, for every edit made; "" for none.
       progress: called with 1 after every pair.
 
@@ -98,7 +101,7 @@ def synth(
         out.parent.mkdir(parents=True, exist_ok=True)
         name = hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()[:12]
         work = out.parent / f".{out.name}.{name}.unfinished"
-        done = _build(out, work, request, sources, workers, progress)
+        done = _build(out, work, request, sources, workers, beam, progress)
     if preview:
         _sheets(out, Path(preview))
     return done
@@ -117,14 +120,25 @@ def read(folder: str | Path):
 
 
 def make_records(seeds: Sequence[int], **options) -> list[tuple[dict, None] | tuple[None, str]]:
-    """`pipeline.make_block`, encoded: what a worker process does for one shard."""
-    return [
-        (None, reason) if pair is None else (pr.encode(pair), None)
-        for pair, reason in pipeline.make_block(seeds, **options)
-    ]
+    """`pipeline.make_block`, encoded: what a worker process does for one shard.
+
+    A clip that no recipe foresaw (an exception of any kind) fails alone: the block is made again seed by seed, and that
+    seed's reason begins with FAILED.
+    """
+    try:
+        return [
+            (None, reason) if pair is None else (pr.encode(pair), None)
+            for pair, reason in pipeline.make_block(seeds, **options)
+        ]
+    except (InputError, MemoryError):  # of the request or the machine, not of one clip
+        raise
+    except Exception as error:
+        if len(seeds) > 1:
+            return [make_records([seed], **options)[0] for seed in seeds]
+        return [(None, f"{FAILED}{type(error).__name__}: {' '.join(str(error).split())[:200]}")]
 
 
-def _build(out: Path, work: Path, request: dict, sources: Sources, workers: int, progress) -> dict:
+def _build(out: Path, work: Path, request: dict, sources: Sources, workers: int, beam, progress) -> dict:
     from data_synth.v2v_pairs.v2v_pairs_dataset_builder import write_set  # TFDS: slow, so only here
 
     report = Report(request)
@@ -133,13 +147,15 @@ def _build(out: Path, work: Path, request: dict, sources: Sources, workers: int,
     try:
         made.mkdir(parents=True)
         with contextlib.redirect_stdout(sys.stderr):  # standard output is for --json
-            write_set(made, _records(work / "shards", request, sources, workers, report, progress))
+            write_set(made, _records(work / "shards", request, sources, workers, beam, report, progress))
         (made / "report.json").write_text(json.dumps(report.table(), indent=1, sort_keys=True) + "\n")
         (made / "report.html").write_text(report.page())
         os.replace(made, out)  # an empty `out` is replaced; one that filled meanwhile is an error
     except InputError as error:
-        if "disk is full" not in str(error):
-            shutil.rmtree(work, ignore_errors=True)  # the request itself is impossible
+        if not isinstance(error, shards.Stopped) or not any((work / "shards").glob("*.shard")):
+            shutil.rmtree(
+                work, ignore_errors=True
+            )  # the request itself is impossible, or nothing was done yet
         raise
     except OSError as error:
         if not shards.full(error):
@@ -158,7 +174,7 @@ def _build(out: Path, work: Path, request: dict, sources: Sources, workers: int,
 
 
 def _records(
-    folder: Path, request: dict, sources: Sources, workers: int, report: Report, progress
+    folder: Path, request: dict, sources: Sources, workers: int, beam, report: Report, progress
 ) -> Iterator[dict]:
     """The first kept records in seed order, and the drops before the last of them in the report."""
     size = request["frames"], request["height"], request["width"]
@@ -176,8 +192,15 @@ def _records(
     kept = tries = 0
     # Rendered pairs differ by their seeds; footage from outside comes with repetitions.
     seen: set[str] | None = None if sources == Sources() else set()
-    for results in shards.shards(folder, make, request["seed"], shards.seeds_per_shard(*size), workers, last):
-        for _, record, reason in results:
+    place = folder, make, request["seed"], shards.seeds_per_shard(*size), workers
+    if beam is None:
+        made = shards.shards(*place, last)
+    else:
+        from data_synth import beam as under_beam
+
+        made = under_beam.made(*place, request["pairs"], last, beam)
+    for results in made:
+        for seed, record, reason in results:
             tries += 1
             if record is not None and seen is not None and record["recipe"] not in ("local", "photometric"):
                 look = filters.fingerprint(pr.decode(record))
@@ -185,7 +208,10 @@ def _records(
                     record, reason = None, f"{record['edit']}: near-duplicate"
                 seen.add(look)
             if record is None:
-                report.drop(reason)
+                if reason.startswith(FAILED):
+                    report.fail(seed, reason.removeprefix(FAILED))
+                else:
+                    report.drop(reason)
                 if last is None and tries > HOPELESS and kept * 50 < tries:
                     raise InputError(
                         f"pairs: expected most seeds to give one, got {kept} of {tries} from seed "

@@ -9,6 +9,7 @@ import argparse
 import importlib.util
 import json
 import os
+import shlex
 import sys
 import warnings
 from collections.abc import Sequence
@@ -171,6 +172,9 @@ def _parser() -> argparse.ArgumentParser:
     synth.add_argument("--recipes", default="", metavar="a,b,c", help="kinds of edit, listed below")
     synth.add_argument("--workers", type=int, default=1, metavar="N", help="processes (default: 1)")
     synth.add_argument("--seed", type=int, default=0, metavar="N", help="first seed (default: 0)")
+    synth.add_argument("--beam", nargs="?", const="", metavar="OPTIONS",
+                       help="spread the work by Apache Beam: without OPTIONS over --workers local processes, or as in "
+                            '--beam="--runner=FlinkRunner --flink_master=HOST:PORT"')  # fmt: skip
     synth.add_argument(
         "--preview", default="", metavar="DIR", help="folder for a contact sheet of every edit"
     )
@@ -305,6 +309,7 @@ def _synth(args: argparse.Namespace) -> dict:
             sets=args.set,
             writer=args.writer,
             preview=args.preview,
+            beam=None if args.beam is None else shlex.split(args.beam),
             progress=bar.update,
         )
     return {"output": args.out, **report}

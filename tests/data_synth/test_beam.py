@@ -1,0 +1,86 @@
+"""Beam makes the same shards: same bytes whatever runs them, nothing twice, and a poisoned clip fails alone."""
+
+import sys
+
+import pytest
+
+pytest.importorskip("apache_beam")
+
+from data_synth import pipeline, shards
+from data_synth import synth as module
+from data_synth.synth import synth
+from v2v.errors import InputError
+
+SMALL = {"frames": 2, "height": 16, "width": 24}
+
+
+REAL, DONE = module.make_records, []
+
+
+def counts(seeds, **options):
+    DONE.append(list(seeds))
+    return REAL(seeds, **options)
+
+
+def dies(seeds, **options):  # at module level, as what Beam runs must be
+    if len(DONE) > 1:
+        raise MemoryError("killed")
+    return counts(seeds, **options)
+
+
+def contents(folder):
+    return {p.name: p.read_bytes() for p in folder.iterdir()}
+
+
+def test_beam_changes_no_byte_with_one_process_or_two(tmp_path, monkeypatch):
+    monkeypatch.setattr(shards, "MOST_SEEDS", 4)
+    synth(tmp_path / "own", 9, seed=2, **SMALL)
+    for workers in (1, 2):
+        synth(tmp_path / str(workers), 9, seed=2, workers=workers, beam=(), **SMALL)
+        assert contents(tmp_path / str(workers)) == contents(tmp_path / "own")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["1", "2", "own"]  # nothing is left of the work
+
+
+def test_a_stopped_build_goes_on_where_it_stood(tmp_path, monkeypatch):
+    monkeypatch.setattr(shards, "MOST_SEEDS", 2)
+    synth(tmp_path / "whole", 8, seed=3, **SMALL)
+    monkeypatch.setattr(module, "make_records", dies)
+    DONE.clear()
+    with pytest.raises(shards.Stopped, match="runner to finish, got .killed"):
+        synth(tmp_path / "a", 8, seed=3, beam=(), **SMALL)
+    kept = list(tmp_path.glob(".a.*/shards/*.shard"))
+    assert kept and not (tmp_path / "a").exists()
+    monkeypatch.setattr(module, "make_records", counts)
+    DONE.clear()
+    synth(tmp_path / "a", 8, seed=3, beam=(), **SMALL)
+    asked = {seed for seeds in DONE for seed in seeds}
+    assert asked and not asked & {int(p.name[:12]) for p in kept}
+    assert contents(tmp_path / "a") == contents(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("beam", [None, ()], ids=["own processes", "beam"])
+def test_a_poisoned_clip_fails_alone_and_is_listed(tmp_path, monkeypatch, beam):
+    real = pipeline.make_block
+
+    def poisoned(seeds, **options):
+        if 5 in seeds:
+            raise ZeroDivisionError("bad clip")
+        return real(seeds, **options)
+
+    report = synth(tmp_path / "good", 6, seed=3, **SMALL)
+    monkeypatch.setattr(pipeline, "make_block", poisoned)
+    out = synth(tmp_path / "a", 6, seed=3, beam=beam, **SMALL)
+    assert out["pairs"] == report["pairs"] == 6 and out["dropped"]["failed"] == 1
+    assert out["failed"] == [{"seed": 5, "error": "ZeroDivisionError: bad clip"}]
+    assert "failed" not in report
+    seeds = [int(module.read(tmp_path / "a")[i]["seed"]) for i in range(6)]
+    assert 5 not in seeds and seeds == sorted(seeds)
+
+
+def test_beam_missing_or_failing_is_named(tmp_path, monkeypatch):
+    with pytest.raises(InputError, match="--beam --runner=Nonsense: expected the runner to finish"):
+        synth(tmp_path / "a", 2, beam=("--runner=Nonsense",), **SMALL)
+    monkeypatch.setitem(sys.modules, "apache_beam", None)
+    with pytest.raises(InputError, match=r"pip install 'v2v\[beam\]'"):
+        synth(tmp_path / "b", 2, beam=(), **SMALL)
+    assert not list(tmp_path.iterdir())
