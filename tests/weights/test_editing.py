@@ -13,7 +13,7 @@ import pytest
 from tests.clips import picture
 from tests.parity import tiny
 from tests.weights import small
-from v2v import EasyV2VEditor, InputError, Video, cli, read
+from v2v import EasyV2VEditor, InputError, Video, cli, read, sharding
 from v2v.config import ConditionConfig
 from v2v.flow.schedule import sigmas
 from v2v.flow.solvers import integrate, table
@@ -185,6 +185,21 @@ def test_converted_folders_edit_alike(folder, editing, tmp_path, capsys):
     assert said["kind"] == "converted (orbax)" and said["edits_by"] == ["source", "mask", "reference"]
     shutil.rmtree(tmp_path / "wan" / "dit" / "state")
     assert v2v("doctor", "--model", tmp_path / "wan") == 2 and "convert again" in capsys.readouterr().out
+
+
+def test_on_a_mesh_no_device_holds_a_whole_matrix(folder, editing, tmp_path):
+    """The same weights, streamed or converted, adapter merged, split as the table of parameters says."""
+    mesh = sharding.make_mesh(data=2, fsdp=2, tensor=1, seq=2)
+    assert v2v("convert", folder, tmp_path / "wan") == 0
+    for place in (folder, tmp_path / "wan"):
+        model = pretrained.load_pretrained(str(place), mesh=mesh, progress=True, **small.SIZE)
+        tree = model.with_lora(folder.parent / "edit.safetensors")._dit()
+        up = tree["blocks"]["ffn"]["up"]["kernel"]
+        assert up.addressable_shards[0].data.shape == (up.shape[0], up.shape[1] // 2, up.shape[2])
+        if place == folder:
+            jax.tree.map(np.testing.assert_array_equal, tree, editing._dit())
+    with pytest.raises(InputError, match="sharding on mesh"):
+        pretrained.load_pretrained(str(folder), mesh=sharding.make_mesh(fsdp=8), **small.SIZE)
 
 
 def test_adapters_convert_for_other_tools(folder, editing, tmp_path):

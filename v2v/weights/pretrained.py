@@ -13,6 +13,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
 from v2v.codec import stream
 from v2v.codec.text import TextEncoder, Tokenizer
@@ -34,10 +35,13 @@ STREAMED = (
 REMEMBERED = 16  # instructions whose embeddings are kept, so that the text encoder isn't read for them again
 
 
-def load_pretrained(name_or_dir: str, *, progress: bool = False, **settings) -> "Pretrained":
+def load_pretrained(
+    name_or_dir: str, *, mesh: Mesh | None = None, progress: bool = False, **settings
+) -> "Pretrained":
     """The packaged model ("embedded"), or a folder: of a published Wan2.2-TI2V-5B-type model, from `v2v convert` or `v2v train`.
 
     Args:
+      mesh: devices over which a published or converted model is split, as in training; None for the first.
       progress: show bars while weights are read.
       settings: other values for `frames`, `height`, `width` (the clips the model works on), `dtype` (of matmuls: "bfloat16" or
         "float32") and for the fields of `config.FlowConfig` (`solver`, `schedule`, `shift`, ...); None leaves a value as it is.
@@ -54,7 +58,7 @@ def load_pretrained(name_or_dir: str, *, progress: bool = False, **settings) -> 
         cfg = _with(export.load_config(path / "config.json"), settings)
         words = Tokenizer.load(path / "tokenizer.json", cfg.text.text_len)
         if is_converted(path):
-            made = Pretrained(cfg, words, store.from_orbax(path, cfg))
+            made = Pretrained(cfg, words, store.from_orbax(path, cfg, mesh))
             tree = store.orbax_adapter(path)
         else:
             made = Pretrained(cfg, words, _packaged(path, cfg))
@@ -62,7 +66,7 @@ def load_pretrained(name_or_dir: str, *, progress: bool = False, **settings) -> 
         return made.with_lora(tree) if tree else made
     found = folder.read(path).require()
     cfg = _with(found.config, settings)
-    made = Pretrained(cfg, tokenizer(found, cfg), store.from_folder(found, cfg, progress))
+    made = Pretrained(cfg, tokenizer(found, cfg), store.from_folder(found, cfg, mesh, progress))
     return made.with_lora(found.adapter) if found.adapter else made
 
 

@@ -15,8 +15,10 @@ import flax
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 from tqdm import tqdm
 
+from v2v import sharding
 from v2v.config import ModelConfig
 from v2v.model import lora
 from v2v.weights import names, wan
@@ -57,25 +59,40 @@ def from_trees(trees: dict[str, dict]) -> Store:
     return Store(lambda part, adapters: merge(trees[part], adapters), sizes)
 
 
-def from_folder(folder: Folder, config: ModelConfig, progress: bool = False) -> Store:
-    """A published folder; raises InputError, here and now, for everything that names, shapes and types tell."""
+def from_folder(
+    folder: Folder, config: ModelConfig, mesh: Mesh | None = None, progress: bool = False
+) -> Store:
+    """A published folder; raises InputError, here and now, for everything that names, shapes and types tell.
+
+    With a mesh each tensor goes straight into its shards (sharding.py); no device holds a whole one.
+    """
     folder.require()
     for part in names.PARTS:
         wan.match(part, folder.parts[part], config)
+    places = {
+        part: flax.traverse_util.flatten_dict(abstract(part, config, mesh), sep="/") for part in names.PARTS
+    }
 
     def read(part: str, adapters: Strengths) -> dict:
         update = adding(adapters) if adapters else None
         with bar(part, config, progress) as shown:
-            return wan.load(part, folder.parts[part], config, update=update, progress=shown.update)
+            return wan.load(
+                part,
+                folder.parts[part],
+                config,
+                place=lambda path: places[part][path].sharding,
+                update=update,
+                progress=lambda _: shown.update(),
+            )
 
     return Store(read, part_bytes(config))
 
 
-def from_orbax(path: Path, config: ModelConfig) -> Store:
-    """A folder written by `v2v convert`."""
+def from_orbax(path: Path, config: ModelConfig, mesh: Mesh | None = None) -> Store:
+    """A folder written by `v2v convert`; on a mesh as `from_folder`."""
     from v2v.train import checkpoint
 
-    like = {part: abstract(part, config) for part in names.PARTS}
+    like = {part: abstract(part, config, mesh) for part in names.PARTS}
     for part in names.PARTS:
         checkpoint.check_tree(path / part, like[part])
 
@@ -96,13 +113,20 @@ def orbax_adapter(path: Path) -> Adapter | None:
     return Adapter(tree["lora"], 1.0, tree.get("delta"), tree.get("embed"))
 
 
-def abstract(part: str, config: ModelConfig) -> dict:
-    """Shapes and types of a part as it is held: matmul weights in the part's dtype, the DiT's small ones in float32."""
+def abstract(part: str, config: ModelConfig, mesh: Mesh | None = None) -> dict:
+    """Shapes and types of a part as it is held: matmul weights in the part's dtype, the DiT's small ones in float32.
+
+    With a mesh also where each leaf lies; raises InputError for all that don't divide.
+    """
     leaves = {
         p: jax.ShapeDtypeStruct(s, wan.held_dtype(part, p, config))
         for p, s in wan.shapes(part, config).items()
     }
-    return flax.traverse_util.unflatten_dict(leaves, sep="/")
+    tree = flax.traverse_util.unflatten_dict(leaves, sep="/")
+    if mesh is None:
+        return tree
+    places = sharding.shardings({part: tree}, mesh)[part]
+    return jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), tree, places)
 
 
 def part_bytes(config: ModelConfig) -> dict[str, int]:
