@@ -8,6 +8,7 @@ The run is a tiny edit stage that saves after every step; every other kill waits
 import argparse
 import io
 import json
+import multiprocessing
 import os
 import random
 import subprocess
@@ -113,32 +114,45 @@ def check(folder: Path, kills: int, seed: int = 0) -> dict:
     """`kills` times: start, kill; then finish, and compare. One kill in five falls into the start, the others a random while after
     the first new step; every second of those then waits until a save is being written."""
     make_latents(folder)
-    rng, steps, done, cut, progressed = random.Random(seed), 4 * kills, 0, 0, 0
-    began = time.time()
-    finish(start(folder, "warm", 1))
-    finish(start(folder, "warm", 2))
-    startup, saves = (time.time() - began) / 2, folder / "killed" / "checkpoints"
+    environment = {"JAX_PLATFORMS": "cpu", "JAX_COMPILATION_CACHE_DIR": str(folder / "jax")}
+    os.environ.update(environment, JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS="0")
+    server = multiprocessing.get_context("forkserver")  # imports once, not at each of many starts
+    server.set_forkserver_preload(["v2v.train.run", "v2v.data.loader", "v2v.codec.text"])
+    rng, steps, done, cut, progressed = random.Random(seed), 2 * kills + 10, 0, 0, 0
 
-    def writing() -> bool:
-        return any(saves.glob("*tmp*"))
+    def begin(name: str, steps: int):
+        run = server.Process(target=worker, args=(folder, name, steps, 1, 0, 1, 0))
+        run.start()
+        return run
 
+    def finish(name: str, steps: int) -> float:
+        began = time.time()
+        run = begin(name, steps)
+        run.join()
+        if run.exitcode:
+            raise SystemExit(f"the run {name} failed")
+        return time.time() - began
+
+    finish("warm", 1)
+    startup, saves = finish("warm", 2), folder / "killed" / "checkpoints"
     while done < kills:
-        run, before = start(folder, "killed", steps), _newest(saves)
+        before, run = _newest(saves), begin("killed", steps)
         if rng.random() < 0.2:
             time.sleep(rng.uniform(0, startup))
         else:
             _until(lambda before=before: _newest(saves) > before, run)
-            time.sleep(rng.uniform(0, 0.2 * startup))
+            time.sleep(rng.uniform(0, 0.1 * startup))
             if done % 2:
-                _until(writing, run)
-        if run.poll() is not None:
+                _until(lambda: any(saves.glob("*tmp*")), run)
+        if not run.is_alive():
             break
         run.kill()
-        run.communicate()
+        run.join()
         moved = _newest(saves) > before
-        done, progressed, cut = done + 1, progressed + moved, cut + (moved and writing())
-    finish(start(folder, "killed", steps))
-    finish(start(folder, "straight", steps))
+        done, progressed, cut = done + 1, progressed + moved, cut + (moved and any(saves.glob("*tmp*")))
+        print(f"kill {done}: at step {_newest(saves)}, {cut} in a save", file=sys.stderr, flush=True)
+    finish("killed", steps)
+    finish("straight", steps)
     same = all(map(np.array_equal, final(folder, "straight"), final(folder, "killed")))
     return {"kills": done, "after_new_steps": progressed, "in_a_save": cut, "steps": steps, "equal": same}
 
@@ -147,8 +161,8 @@ def _newest(saves: Path) -> int:
     return max((int(p.name) for p in saves.glob("*") if p.name.isdigit()), default=0)
 
 
-def _until(found, run: subprocess.Popen) -> None:
-    while not found() and run.poll() is None:
+def _until(found, run) -> None:
+    while not found() and run.is_alive():
         time.sleep(0.001)
 
 

@@ -26,7 +26,7 @@ def folder(tmp_path_factory):
     return path
 
 
-def wait_for(found, run, seconds=120):
+def wait_for(found, run, seconds=600):
     end = time.time() + seconds
     while not found() and run.poll() is None and time.time() < end:
         time.sleep(0.002)
