@@ -1,19 +1,17 @@
 """What a sampling step costs: T2V, all tokens (full), target tokens beside cached conditions; and our loop beside diffusers'.
 
     python tools/bench_sampler.py                        FLOPs at 5B by the compiler's count; time at a mid size on this machine
-    python tools/bench_sampler.py --torch PYTHON         and against WanPipeline, run by an interpreter that has diffusers
+    PYTHONPATH=. python tools/bench_sampler.py --torch PYTHON      and against WanPipeline (bench_pipeline.py), by an interpreter with diffusers
 
-Times are of one step with one pass, from the fastest of rounds in which all contestants take turns; only their ratios mean anything.
+Times are of one step with one pass, from the fastest of rounds in which all contestants take turns; only their ratios mean
+anything. Where others use the machine too take --threads 1: then the CPU time of one pinned thread is the clock.
 """
 
 import argparse
 import dataclasses
 import functools
 import os
-import subprocess
-import tempfile
 import time
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +19,6 @@ import numpy as np
 
 from v2v import config
 from v2v.flow.sampler import make_sampler
-from v2v.flow.solvers import table
 from v2v.model import cache
 from v2v.model.dit import DiT
 from v2v.model.flops import passes
@@ -36,28 +33,6 @@ MID = config.ModelConfig(
     vae=config.VAEConfig(base_dim=8, decoder_base_dim=8, mean=config.WAN22_MEAN, std=config.WAN22_STD),
 )  # fmt: skip
 
-CHILD = """
-import sys, time, torch, diffusers, numpy as np
-torch.set_num_threads(int(sys.argv[2]))
-folder, steps = sys.argv[1], int(sys.argv[3])
-model = diffusers.WanTransformer3DModel.from_pretrained(folder + "/transformer", torch_dtype=torch.float32).eval()
-vae = diffusers.AutoencoderKLWan.from_pretrained(folder + "/vae")
-pipe = diffusers.WanPipeline(tokenizer=None, text_encoder=None, vae=vae, transformer=model, expand_timesteps=True,
-                             scheduler=diffusers.FlowMatchEulerDiscreteScheduler(shift=5.0))
-pipe.set_progress_bar_config(disable=True)
-x = {k: torch.from_numpy(v) for k, v in np.load(folder + "/inputs.npz").items()}
-pipe.scheduler.set_timesteps(steps)
-np.save(folder + "/sigmas.npy", pipe.scheduler.sigmas.numpy())
-for line in sys.stdin:
-    begin = time.perf_counter()
-    with torch.no_grad():
-        out = pipe(prompt_embeds=x["prompt"], negative_prompt_embeds=x["null"], latents=x["noise"], num_frames=int(x["frames"]),
-                   height=int(x["height"]), width=int(x["width"]), num_inference_steps=steps, guidance_scale=5.0,
-                   output_type="latent").frames
-    np.save(folder + "/out.npy", out.numpy())
-    print(time.perf_counter() - begin, flush=True)
-"""
-
 
 def main() -> None:
     parser = argparse.ArgumentParser(
@@ -65,15 +40,22 @@ def main() -> None:
     )
     parser.add_argument("--torch", metavar="PYTHON", help="interpreter with diffusers and torch")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
     args = parser.parse_args()
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-args.threads :])  # before JAX counts CPUs
+    if args.threads == 1:  # a pool of one thread beside the main one would only wait, on the clock
+        os.environ["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false " + os.environ.get("XLA_FLAGS", "")
+    clock = time.process_time if args.threads == 1 else time.perf_counter
     for height, width in ((480, 832), (704, 1280)):
         cost = passes(dataclasses.replace(config.wan22_ti2v_5b(), height=height, width=width))
         print(f"5B, 81x{height}x{width}, TFLOP a pass: {show(cost, 1e12)}")
         print(f"  against T2V: {show(cost, cost['t2v'])}; cached / full {cost['cached'] / cost['full']:.3f}")
     print(f"mid size, TFLOP a pass: {show(passes(MID), 1e12)}")
-    steps(args.rounds)
+    steps(args.rounds, clock)
     if args.torch:
-        diffusers(args.torch, args.rounds)
+        import bench_pipeline
+
+        bench_pipeline.beside(args.torch, args.rounds, clock, args.threads)
 
 
 def show(cost: dict[str, float], unit: float) -> str:
@@ -87,7 +69,7 @@ def inputs() -> dict[str, np.ndarray]:
     return {name: rng.standard_normal(s, np.float32) for name, s in drawn.items()}
 
 
-def steps(rounds: int) -> None:
+def steps(rounds: int, clock) -> None:
     """Seconds a step of our sampler on T2V, all tokens, and target tokens with the prefill counted apart."""
     x = inputs()
     shown = {"source": x["source"], "mask": x["mask"]}
@@ -108,7 +90,7 @@ def steps(rounds: int) -> None:
     runs = {
         "t2v": runner("full", {}), "full": runner("full", shown), "cached": runner("one_way", shown), "prefill": fill
     }  # fmt: skip
-    took = [{name: timed(run) for name, run in runs.items()} for _ in range(rounds + 1)][
+    took = [{name: timed(clock, run) for name, run in runs.items()} for _ in range(rounds + 1)][
         1:
     ]  # the first compiles
     best = {name: min(t[name] for t in took) for name in runs}
@@ -122,43 +104,10 @@ def steps(rounds: int) -> None:
           f"{best['cached'] / best['full']:.3f}; rounds {rounded}")  # fmt: skip
 
 
-def diffusers(python: str, rounds: int) -> None:
-    """Our Euler loop and diffusers' WanPipeline on the same weights, inputs and noise levels, taking turns."""
-    from tests.parity import tiny
-    from v2v.weights import wan
-
-    x = inputs()
-    with tempfile.TemporaryDirectory() as folder:
-        tiny.write_folder(Path(folder) / "model", MID)
-        sizes = {"frames": MID.frames, "height": MID.height, "width": MID.width}
-        first = {"noise": np.moveaxis(x["noise"], -1, 1), "prompt": x["prompt"], "null": x["null"]}
-        np.savez(f"{folder}/model/inputs.npz", **first, **sizes)
-        child = subprocess.Popen([python, "-c", CHILD, f"{folder}/model", str(os.cpu_count()), str(STEPS)],
-                                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)  # fmt: skip
-
-        def theirs() -> float:
-            print(file=child.stdin, flush=True)
-            return float(child.stdout.readline())
-
-        theirs()
-        sigma = np.load(f"{folder}/model/sigmas.npy")[:-1]
-        variables = {"params": wan.load("dit", f"{folder}/model/transformer", MID)}
-        run = functools.partial(make_sampler(MID).compiled, variables, x["noise"], x["prompt"], x["null"], {},
-                                table("euler", sigma, sigma), np.float32(5), None, None, mode="prompt", cached=False)  # fmt: skip
-        out = np.asarray(run()[0])
-        other = np.moveaxis(np.load(f"{folder}/model/out.npy"), 1, -1)
-        took = np.array([(timed(run), theirs()) for _ in range(rounds)])
-        child.stdin.close()
-        child.wait()
-    ours, torch = took.min(0)
-    print(f"T2V with guidance, {STEPS} Euler steps: ours {ours:.2f} s, diffusers {torch:.2f} s; our speed {torch / ours:.2f} x theirs "
-          f"(rounds: {', '.join(f'{b / a:.2f}' for a, b in took)}); latents differ by {np.abs(out - other).max():.1e}")  # fmt: skip
-
-
-def timed(run) -> float:
-    begin = time.perf_counter()
+def timed(clock, run) -> float:
+    begin = clock()
     jax.block_until_ready(run())
-    return time.perf_counter() - begin
+    return clock() - begin
 
 
 if __name__ == "__main__":
