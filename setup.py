@@ -63,6 +63,7 @@ setup(
         "v2v": ["assets/*", "evaluation/page/*", "evaluation/published/*", "weights/embedded/*"],
         "data_synth.v2v_pairs": ["*.bib", "*.md"],
         "data_synth.experts.examples": ["*.toml"],
+        "data_synth.experts.standins": ["*.toml"],
     },
     install_requires=[*CORE, *DATA],
     extras_require={

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from data_synth import clips as cl
-from data_synth import controls, instruct, removal
+from data_synth import compositions, controls, instruct, removal
 from data_synth.experts import protocol
 from data_synth.experts.control import Control
 from data_synth.experts.wire import Job
@@ -26,6 +26,9 @@ def names(experts: tuple[str, ...]) -> list[str]:
     """The recipes that these TOML files add."""
     out = []
     for path in experts:
+        if plan := compositions.load(path):
+            out.append(plan.name)
+            continue
         spec = _spec(path)
         out += [f"to-{spec.name}", f"from-{spec.name}"] if spec.role == "control" else [spec.name]
     repeated = {name for name in out if out.count(name) > 1}
@@ -36,9 +39,13 @@ def names(experts: tuple[str, ...]) -> list[str]:
     return out
 
 
-def recipe(name: str, experts: tuple[str, ...], footage: cl.Source) -> Plugged:
+def recipe(name: str, experts: tuple[str, ...], footage: cl.Source) -> Plugged | compositions.Composed:
     """The recipe called `name`, which must be one of `names(experts)`."""
     for path in experts:
+        if plan := compositions.load(path):
+            if name == plan.name:
+                return compositions.Composed(plan, _both, footage)
+            continue
         spec = _spec(path)
         if name in (f"to-{spec.name}", f"from-{spec.name}", spec.name):
             return Plugged(name, spec, _connected(path), footage)
@@ -135,3 +142,7 @@ def _spec(path: str) -> protocol.Spec:
 def _connected(path: str) -> protocol.Expert:
     """One expert a process, shared by its recipes: its weights are loaded once."""
     return protocol.connect(_spec(path))
+
+
+def _both(path: str) -> tuple[protocol.Spec, protocol.Expert]:
+    return _spec(path), _connected(path)

@@ -54,6 +54,9 @@ recipes (a family gives its members, evenly; without --recipes: local and photom
   senorita, ditto, insvie, openve, refvie, gpt-image-edit
                       published sets; need --set NAME=FOLDER
   to-X, from-X, X     external experts; need --expert (fields: data_synth/experts/protocol.py)
+  stylisation, human-animation, actor-transmutation
+                      several experts in a row; need --expert data_synth/experts/standins/NAME.toml, with your networks
+                      in place of the stand-ins (fields: data_synth/compositions.py)
 """
 
 

@@ -1,0 +1,48 @@
+"""Stand-ins: simple image operations in the places of networks. What they make looks nothing like what those would.
+
+They exist so that a composition can be run, tested and read before the weights are there; every pair says so (stand_in).
+
+    edges       Canny edges                  where the paper uses an edge, depth or pose estimator
+    restyle     colours turned about the grey axis by an angle that the prompt's bytes give, then four tones
+                                             where it uses an image editor (FLUX.1-Kontext, Qwen-Image-Edit)
+    controlled  the reference picture's colours, blurred by an eighth of the frame, under the control video's lines
+                                             where it uses a controlled video generator (Wan-Fun-Control, Wan-Animate)
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+from data_synth.experts import control, wire
+
+
+def edges(jobs: Sequence[wire.Job]) -> list[np.ndarray]:
+    """White lines on black."""
+    return [control.canny(job.clip, np.random.default_rng(0)).video for job in jobs]
+
+
+def restyle(jobs: Sequence[wire.Job]) -> list[np.ndarray]:
+    """Other colours for every prompt, the same for every frame."""
+    return [np.stack([_turned(frame, job.prompt) for frame in job.clip]) for job in jobs]
+
+
+def controlled(jobs: Sequence[wire.Job]) -> list[np.ndarray]:
+    """Lines that move over colours that stand."""
+    out = []
+    for job in jobs:
+        _, H, W, _ = job.clip.shape
+        ground = cv2.GaussianBlur(cv2.resize(job.reference, (W, H)), (0, 0), min(H, W) / 8).astype(np.float32)
+        out.append((ground * (1 - job.clip.astype(np.float32) / 300) + 0.5).astype(np.uint8))
+    return out
+
+
+def _turned(frame: np.ndarray, prompt: str) -> np.ndarray:
+    angle = 40 + zlib.crc32(prompt.encode()) % 100  # OpenCV's hue has 180 steps
+    hsv = cv2.cvtColor(frame, cv2.COLOR_RGB2HSV)
+    hsv[..., 0] = (hsv[..., 0].astype(int) + angle) % 180
+    hsv[..., 1] = np.maximum(hsv[..., 1], 90)
+    return (cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB) // 64 * 85).astype(np.uint8)
