@@ -135,8 +135,10 @@ def buckets(text: str) -> list[tuple[int | None, int | None]]:
       InputError: what isn't such a list.
     """
     try:
-        found = [tuple(int(n) for n in part.split("x")) for part in text.split(",") if part.strip()]
-        return [(steps, *window) if window else (steps, None) for steps, *window in found] or [(None, None)]
+        parts = [[int(n) for n in part.split("x")] for part in text.split(",") if part.strip()]
+        if any(len(numbers) > 2 for numbers in parts):
+            raise ValueError
+        return [(numbers[0], numbers[1] if len(numbers) > 1 else None) for numbers in parts] or [(None, None)]
     except ValueError:
         raise InputError(
             f'--warm: expected steps, or steps x frames, such as "4,8,8x5", got "{text}"'
