@@ -171,6 +171,19 @@ def replicated(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec())
 
 
+def put(tree: Any, places: Any) -> Any:
+    """A tree to its shardings. With several processes each takes its shares out of its own copy, without asking the others whether
+    they have the same: made from one seed or read from one file, they do."""
+
+    def one(x, place):
+        if isinstance(x, jax.Array) and not x.is_fully_addressable:
+            return x  # read straight into its place
+        host = np.asarray(x)
+        return jax.make_array_from_callback(host.shape, place, lambda index: host[index])
+
+    return jax.device_put(tree, places) if jax.process_count() == 1 else jax.tree.map(one, tree, places)
+
+
 def put_batch(mesh: Mesh, size: int, local: Any) -> Any:
     """Host rows of this process → one global array a leaf, `size` rows in all, split over data and fsdp."""
     sharding = batch(mesh, size)

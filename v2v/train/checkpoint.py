@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 from etils import epath
+from orbax.checkpoint import multihost
 from orbax.checkpoint import v1 as ocp
 
 from v2v.errors import InputError
@@ -120,6 +121,11 @@ class _Told:
             f"checkpoint {self._checkpoints._folder}: saving step {self._step} failed ({_first_line(err)}); {last}; is the disk"
             " full? make room and run again"
         ) from err
+
+
+def meet(name: str, minutes: int = 60) -> None:
+    """Wait until every process of the job is here; nothing for one alone."""
+    multihost.get_barrier_sync_fn()(key=name, timeout_ms=minutes * 60_000)
 
 
 def save_tree(folder: Path, tree: Any) -> None:

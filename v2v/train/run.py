@@ -16,6 +16,7 @@ from etils import epath
 
 from v2v import sharding
 from v2v.train import clock, loop, optim, watch
+from v2v.train.checkpoint import meet
 from v2v.train.experiment import Experiment, Stage
 from v2v.train.state import TrainState
 from v2v.train.step import Objective, train_step
@@ -54,9 +55,14 @@ def fit_stage(
 
     with jax.set_mesh(mesh):
         places = sharding.shardings(jax.eval_shape(create, trained), mesh)
+        if jax.process_count() > 1:
+            meet(
+                f"{epath.Path(folder).name} begins"
+            )  # collectives wait for stragglers for seconds, this for long
+            trained = sharding.put(trained, sharding.shardings(trained, mesh))
         state = jax.jit(create, out_shardings=places)(trained)
         if frozen is not None:
-            frozen = jax.device_put(frozen, sharding.shardings(frozen, mesh))
+            frozen = sharding.put(frozen, sharding.shardings(frozen, mesh))
         if held:
             placed = [sharding.put_batch(mesh, stage.batch, rows) for rows in held]
             watches = (*watches, watch.held_out(cfg.log.held_out_every, objective, frozen, placed))
