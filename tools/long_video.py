@@ -86,7 +86,7 @@ def main() -> None:
         ]
         extra, seam = steps[0] - steps[1], np.zeros(len(naive) - 1, bool)
         seam[seams] = True
-        print(f"{title}: drift of mean {slope(starts, drift[:, 0], args)}, of contrast {slope(starts, drift[:, 1], args)}; frame difference "
+        print(f"{title}: drift of mean {slope(starts, drift[:, 0], args)} about {drift[:, 0].mean():+.1f}, of contrast {slope(starts, drift[:, 1], args)}; frame difference "
               f"beyond the source's {extra[seam].mean():.2f} at seams, {extra[~seam].mean():.2f} elsewhere (sd {extra[~seam].std():.2f})")  # fmt: skip
         panels += [
             curve(f"{title}: mean colour minus the window's alone", drift[:, 0], 30),

@@ -129,7 +129,7 @@ def warm(args: argparse.Namespace, model: Callable[[], object], progress: bool) 
 
 
 def buckets(text: str) -> list[tuple[int | None, int | None]]:
-    """ "4,8,8x5" → (steps, frames of a window) of each bucket; "" → the model's own.
+    """(steps, frames of a window) of each bucket in a list such as "4,8,8x5"; None stands for the model's own, as for "".
 
     Raises:
       InputError: what isn't such a list.
