@@ -90,10 +90,10 @@ def synth(
     }
     if tuple(operators) != CLASSIC:
         request["operators"] = list(operators)
+    _check(request, sources)
     if sources != Sources():
         request["sources"] = dataclasses.asdict(sources) | {"content": _fingerprint(sources)}
     request = json.loads(json.dumps(request))  # as it will be read back and compared
-    _check(request, sources)
     done = _finished(out, request)
     if preview:
         _folder(Path(preview))
@@ -304,12 +304,17 @@ def _fingerprint(sources: Sources) -> dict:
         if str(path) == ".":
             continue
         found = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
-        listing = "\n".join(
-            f"{p.relative_to(path) if p != path else p.name} {p.stat().st_size}" for p in found
-        )
+        listing = "\n".join(f"{p.relative_to(path) if p != path else p.name} {_size(p)}" for p in found)
         content = path.read_bytes() if path.is_file() and path.suffix == ".toml" else listing.encode()
         out[str(path)] = hashlib.sha256(content).hexdigest()[:16]
     return out
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:  # it went away just now
+        return -1
 
 
 def _finished(out: Path, request: dict) -> dict | None:

@@ -225,8 +225,10 @@ def overlay(video: np.ndarray, rng: np.random.Generator) -> Control:
     names = [n for n in ob.COLOURS if n not in ("black", "grey", "white")]
     name = names[int(rng.integers(len(names)))]
     a = rng.uniform(0.4, 0.6)
-    mixed = video * np.float32(1 - a) + (a * np.array(ob.COLOURS[name]) + 0.5).astype(np.float32)
-    return Control(np.clip(mixed, 0, 255).astype(np.uint8), slots={"colour": name})
+    values = np.arange(256, dtype=np.uint8)[:, None]  # a table for each channel: the same sum, once a value
+    mixed = values * np.float32(1 - a) + (a * np.array(ob.COLOURS[name]) + 0.5).astype(np.float32)
+    table = np.clip(mixed, 0, 255).astype(np.uint8)[None]
+    return Control(np.stack([cv2.LUT(f, table) for f in video]), slots={"colour": name})
 
 
 def low_resolution(video: np.ndarray, rng: np.random.Generator) -> Control:

@@ -11,7 +11,7 @@ import re
 import numpy as np
 
 from data_synth import instruct
-from data_synth.physics import draw, edits, figure
+from data_synth.physics import choose, draw, figure
 from data_synth.physics import surfaces as sf
 from data_synth.physics.world import SHAPES, World
 from data_synth.scenes.scene import article
@@ -106,7 +106,7 @@ TEMPLATES = {
 }
 
 
-def sentences(edit: edits.Edit, rng: np.random.Generator) -> tuple[str, ...]:
+def sentences(edit: choose.Edit, rng: np.random.Generator) -> tuple[str, ...]:
     """Up to five different ways of saying the edit."""
     slots = dict(edit.slots)
     if edit.name == "relight":
@@ -139,7 +139,7 @@ def caption(world: World) -> str:
     return f"{shown} on {ground}, {walls} walls behind"
 
 
-def after(edit: edits.Edit) -> str:
+def after(edit: choose.Edit) -> str:
     """Caption of the edited clip: of the edited room, with what a list of things does not say."""
     said = caption(edit.after)
     return {
@@ -164,9 +164,9 @@ def vocabulary() -> list[str]:
     texts = [t for row in tables for t in row] + [
         *SHAPES,
         *draw.SIZES,
-        *edits.LIGHTS,
-        *edits.SKIES,
-        *edits.CAMERAS,
+        *choose.LIGHTS,
+        *choose.SKIES,
+        *choose.CAMERAS,
     ]
     texts += [word for row in sf.MATERIALS.values() for word in row[:2]]
     texts += [
