@@ -255,11 +255,14 @@ def _clips(cfg: Experiment):
             return make_clip(int(seed) + CLIP_SEEDS, **size)[0]
 
     seeds = grain.MapDataset.range(10_000_000).seed(cfg.seed).shuffle().repeat()
-    return (
+    clips = (
         seeds.map(Render())
         .to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=32))
         .batch(cfg.vae.batch)
     )
+    if cfg.workers <= 2:  # a thread keeps up with a CPU's steps
+        return clips
+    return clips.mp_prefetch(grain.multiprocessing.MultiprocessingOptions(num_workers=cfg.workers))
 
 
 def _say(text: str) -> None:

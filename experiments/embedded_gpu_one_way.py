@@ -1,0 +1,18 @@
+"""embedded_gpu's editor with condition tokens that don't look at noisy ones, so that sampling computes them once a clip.
+
+v2v train experiments/embedded_gpu_one_way.py --workdir runs/gpu --sets runs/physics      (shares all but the edit stage)
+"""
+
+import dataclasses
+
+from experiments import embedded_gpu
+from v2v.train.experiment import Experiment
+
+run = embedded_gpu.run
+
+
+def config() -> Experiment:
+    base = embedded_gpu.config()
+    condition = dataclasses.replace(base.model.condition, attention="one_way")
+    model = dataclasses.replace(base.model, condition=condition)
+    return dataclasses.replace(base, name="embedded_gpu_one_way", model=model)

@@ -1,0 +1,124 @@
+#!/usr/bin/env bash
+# What issue-sized work needs a GPU for, in slices of at most ten minutes on a machine with only JAX, Flax, Optax, Orbax and torch.
+#
+#   here, once:     tools/on_accelerator.sh wheels            packages that machine lacks → runs/carry/wheels
+#                   tools/on_accelerator.sh physics [N]       N physics twins (default 2000) → runs/carry/physics
+#   there, again and again until it says "all done":
+#                   tools/on_accelerator.sh STAGE [options of the program behind it]
+#     speed       tools/bench_accelerator.py                  5B with random weights, beside diffusers
+#     embedded    experiments/embedded_gpu.py                 the packaged model, attention full
+#     one_way     experiments/embedded_gpu_one_way.py         the same, conditions computed once
+#     score       tools/score_embedded.py on both             success with intervals, side by side
+#     ablate      tools/ablate.py                             the paper's ablations in small
+#     all         these in this order, as far as a slice goes
+#   afterwards:     copy $OUT/state.* to runs/carry/, $OUT/*.json to where tools/readme_figures.py is told to look
+#
+# runs/carry travels to the machine and is put in place on a fresh one. What a slice leaves lies in $OUT: results as JSON, finished
+# weights and the compilation cache as state.NN of at most 16 MiB, joined and unpacked by the next slice. A stage in the middle resumes from
+# its checkpoint on the machine's own disk; one too big to travel starts again on a fresh machine, so follow a slice at once by the next.
+# Exit: 0 all done, 75 run again, else an error. WORK, CARRY, OUT, SLICE (seconds) and PYTHON can be set.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+stage=${1:-help}; shift || true
+carry=${CARRY:-runs/carry}; work=${WORK:-runs/accelerator}; out=${OUT:-$work/out}
+python=${PYTHON:-python3}; slice=${SLICE:-540}; limit=$((SECONDS + slice))
+wheels="array_record av dm-tree docstring_parser ftfy grain immutabledict importlib_resources promise simple_parsing tensorflow-datasets
+  tensorflow-metadata toml typeguard tyro wcwidth diffusers googleapis-common-protos"
+exports="full one_way"
+
+fetch_wheels() {
+  local platforms=() n
+  for n in 2_17 2_24 2_26 2_27 2_28 2_31 2_34 2_35; do platforms+=(--platform "manylinux_${n}_x86_64"); done
+  mkdir -p "$carry/wheels"
+  for n in $wheels; do  # pure wheels, or built for that machine's Python; one without a wheel is built here
+    "$python" -m pip download -q --no-deps --only-binary=:all: --python-version "${THERE:-3.12}" --implementation cp \
+      "${platforms[@]}" --platform manylinux2014_x86_64 -d "$carry/wheels" "$n" 2>/dev/null ||
+      "$python" -m pip wheel -q --no-deps -w "$carry/wheels" "$n" || echo "no wheel of $n" >&2
+  done
+  du -sh "$carry/wheels"
+}
+
+install() {  # what is missing of the wheels, into a folder of our own
+  local site; site=$(realpath -m "$work/site")
+  export PYTHONPATH="$PWD:$site${PYTHONPATH:+:$PYTHONPATH}" PYTHONUNBUFFERED=1
+  "$python" -c 'import array_record, av, grain, tensorflow_datasets, tyro' 2>/dev/null && return
+  [ -d "$carry/wheels" ] || { echo "no wheels in $carry: run tools/on_accelerator.sh wheels where there is a network" >&2; exit 1; }
+  "$python" -m pip install -q --no-index --no-deps --no-compile --upgrade --find-links "$carry/wheels" --target "$site" "$carry"/wheels/*.whl
+}
+
+restore() {
+  mkdir -p "$work/results" "$out"
+  export JAX_COMPILATION_CACHE_DIR="$PWD/$work/jax-cache" JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=1
+  if [ ! -e "$work/restored" ] && ls "$carry"/state.* >/dev/null 2>&1; then cat "$carry"/state.* | tar -x -C "$work"; fi
+  touch "$work/restored"
+  if [ -d "$carry/physics" ]; then sets=(--sets "$carry/physics"); else sets=(); fi
+}
+
+pack() {  # the most valuable first, as much as may travel: six shards of 15 MiB are too many, so 56 MB
+  local left=56000000 size item take=()
+  cp -f "$work"/results/*.json "$out"/ 2>/dev/null || true
+  if [ -d "$work/results/ablation" ]; then tar -cf "$out/ablation.tar" -C "$work/results" ablation; fi
+  for item in results export-full export-one_way vae/vae.safetensors vae/config.json text/text.safetensors base/base.safetensors jax-cache \
+    edit-full/lora.safetensors edit-one_way/lora.safetensors; do
+    [ -e "$work/$item" ] || continue
+    size=$(du -sb "$work/$item" | cut -f1)
+    if ((size <= left)); then take+=("$item"); left=$((left - size)); else echo "stays on the machine, too big to travel: $item" >&2; fi
+  done
+  rm -f "$out"/state.*
+  if ((${#take[@]})); then tar -c -C "$work" "${take[@]}" | split -b 15728640 -d - "$out/state."; fi
+}
+
+within() {  # a command for what is left of the slice; 75 when the time was up. SIGTERM makes a training run save and stop.
+  local left=$((limit - SECONDS)) code=0
+  ((left > 20)) || return 75
+  timeout --signal=TERM --kill-after=40 "$((left - 15))" "$@" || code=$?
+  if ((code == 124 || code == 137 || SECONDS >= limit - 15)); then return 75; fi
+  return $code
+}
+
+train() {  # attention, experiment, options
+  local name=$1 file=$2; shift 2
+  [ -e "$work/export-$name/lora.safetensors" ] || within "$python" -m v2v train "$file" --workdir "$work" "${sets[@]}" "$@"
+}
+
+score() {
+  local name
+  for name in $exports; do
+    [ -e "$work/results/score-$name.json" ] && continue
+    within "$python" tools/score_embedded.py --model "$work/export-$name" --json "$@" >"$work/score.log" || return $?
+    "$python" -c 'import json, sys; from tools.bench_accelerator import stamp
+line = open(sys.argv[1]).read().strip().splitlines()[-1]
+print(json.dumps(stamp() | {"command": sys.argv[2]} | json.loads(line)))' "$work/score.log" \
+      "python tools/score_embedded.py --model export-$name --json $*" >"$work/results/score-$name.json"
+  done
+  "$python" tools/readme_figures.py --results "$work/results" --show
+}
+
+one() {
+  local name=$1; shift
+  case $name in
+    speed) within "$python" tools/bench_accelerator.py --out "$work/results/speed.json" --slice "$((limit - SECONDS - 30))" "$@" || return $?
+           "$python" tools/bench_accelerator.py --out "$work/results/speed.json" --left "$@" || return 75 ;;
+    embedded) train full experiments/embedded_gpu.py "$@" ;;
+    one_way) train one_way experiments/embedded_gpu_one_way.py "$@" ;;
+    score) score "$@" ;;
+    ablate) within "$python" tools/ablate.py --workdir "$work" --out "$work/results" "$@" ;;
+  esac
+}
+
+case $stage in
+  wheels) fetch_wheels ;;
+  physics) nice -n 5 "$python" -m v2v synth --out "$carry/physics" --pairs "${1:-2000}" --recipes physics --frames "${FRAMES:-17}" \
+             --height "${SIDE:-128}" --width "${SIDE:-128}" --transition 0 --workers "${WORKERS:-2}"; du -sh "$carry/physics" ;;
+  speed | embedded | one_way | score | ablate | all)
+    install; restore; trap pack EXIT
+    todo=$stage; if [ "$stage" = all ]; then todo="speed embedded one_way score ablate"; fi
+    for name in $todo; do
+      code=0; one "$name" "$@" || code=$?
+      if ((code == 75)); then echo "slice over in stage $name: run again"; fi
+      if ((code)); then exit "$code"; fi
+      echo "stage $name: done"
+    done
+    echo "all done" ;;
+  *) sed -n '2,/^set/p' "$0" | sed '$d; s/^# \{0,1\}//' ;;
+esac
