@@ -142,6 +142,8 @@ class ConditionConfig:
     )
     time: Literal["zero", "same"] = "zero"  # flow time of clean tokens
     attention: Literal["full", "one_way"] = "full"  # one_way: condition tokens don't look at noisy ones
+    # Whose tokens the embedded mask is added to, or tokens of its own after the target's (the paper's Table II).
+    mask: Literal["source", "target", "sequence"] = "source"
 
 
 @dataclass(frozen=True)

@@ -129,16 +129,24 @@ class DiT(nn.Module):
         x = Dense(cfg.width, dtype, name="patch_embedding")(patchify(z, cfg.patch)).astype(jnp.float32)
         if source is not None:
             src = 0.0 if wide else new(source, "source")
-            if mask is not None:
+            if mask is not None and cond.mask == "source":
                 src = src + new(mask, "mask")
             if cond.layout == "sequence" and not wide:
                 x = jnp.concatenate([src, x], 1)
             else:  # adding an embedded source is also what zero-padded input channels compute
                 x = x + src
+        own = mask is not None and cond.mask == "sequence"
+        if mask is not None and cond.mask == "target":
+            n = int(np.prod(grid(z)))  # the target's tokens are the last so far
+            x = x.at[:, -n:].add(new(mask, "mask"))
+        elif own:
+            x = jnp.concatenate([x, new(mask, "mask")], 1)
         if reference is not None:
             x = jnp.concatenate([x, new(reference, "reference")], 1)
         beside = cond.layout == "sequence" and not wide
-        lay = layout(grid(z), grid(source) if beside else None, grid(reference), cond)
+        lay = layout(
+            grid(z), grid(source) if beside else None, grid(reference), cond, grid(mask) if own else None
+        )
 
         noisy = np.zeros(lay.length, bool)
         noisy[lay.target] = True

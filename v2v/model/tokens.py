@@ -74,8 +74,12 @@ def layout(
     source: tuple[int, int, int] | None,
     reference: tuple[int, int, int] | None,
     condition: ConditionConfig,
+    mask: tuple[int, int, int] | None = None,
 ) -> Layout:
-    """The joint sequence of token grids (t, y, x): source, target, reference; None for an absent one."""
+    """The joint sequence of token grids (t, y, x): source, target, mask, reference; None for an absent one.
+
+    A mask that has tokens of its own (ConditionConfig.mask "sequence") stands where the source does, or goes on after the target.
+    """
     n = int(np.prod(target))
     parts, first_t, s = [], 0, 0
     if source is not None:
@@ -83,6 +87,9 @@ def layout(
         s = len(parts[0])
         first_t = source[0] if condition.rope == "contiguous" else 0
     parts.append(grid_positions(*target, first_t=first_t))
+    if mask is not None:
+        first_t += mask[0] if condition.rope == "contiguous" else 0
+        parts.append(grid_positions(*mask, first_t=first_t))
     if reference is not None:
         parts.append(grid_positions(*reference, first_t=first_t + target[0]))
     return Layout(np.concatenate(parts), slice(s, s + n), tuple(target))
