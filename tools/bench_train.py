@@ -216,7 +216,11 @@ def memory(folder: Path, jax, steps: int) -> dict:
         watches=[watch],
     )
     half = len(seen) // 2
-    return {"steps": steps, "resident_mb": [round(mb) for mb in seen], "growth_second_half": seen[-1] / seen[half]}
+    return {
+        "steps": steps,
+        "resident_mb": [round(mb) for mb in seen],
+        "growth_second_half": seen[-1] / seen[half],
+    }
 
 
 def main() -> None:

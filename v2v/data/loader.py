@@ -225,7 +225,9 @@ def _batches(source, chosen: Sequence[int], batch: int, transform, seed: int) ->
     if batch % count:
         raise InputError(f"batch: expected a multiple of the {count} processes, got {batch}; change it")
     dataset = grain.MapDataset.source(np.asarray(chosen)).seed(seed).shuffle().map(_Pick(source))
-    epochs = 2**48 // len(chosen)  # endless in practice; grain's own endless repeat overflows when it is cut into parts
+    epochs = 2**48 // len(
+        chosen
+    )  # endless in practice; grain's own endless repeat overflows when it is cut into parts
     dataset = dataset.repeat(epochs).random_map(transform)
     return dataset.batch(batch // count)[jax.process_index() :: count]
 
