@@ -16,12 +16,12 @@
 # runs/carry travels to the machine and is put in place on a fresh one. What a slice leaves lies in $OUT: results as JSON, finished
 # weights and the compilation cache as state.NN of at most 16 MiB, joined and unpacked by the next slice. A stage in the middle resumes from
 # its checkpoint on the machine's own disk; one too big to travel starts again on a fresh machine, so follow a slice at once by the next.
-# Exit: 0 all done, 75 run again, else an error. WORK, CARRY, OUT, SLICE (seconds) and PYTHON can be set.
+# Exit: 0 all done, 75 run again, else an error. WORK, CARRY, OUT, PYTHON, SLICE and MARGIN (seconds, and those left for saving) can be set.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 stage=${1:-help}; shift || true
 carry=${CARRY:-runs/carry}; work=${WORK:-runs/accelerator}; out=${OUT:-$work/out}
-python=${PYTHON:-python3}; slice=${SLICE:-540}; limit=$((SECONDS + slice))
+python=${PYTHON:-python3}; slice=${SLICE:-540}; limit=$((SECONDS + slice)); margin=${MARGIN:-15}
 wheels="array_record av dm-tree docstring_parser ftfy grain immutabledict importlib_resources promise simple_parsing tensorflow-datasets
   tensorflow-metadata toml typeguard tyro wcwidth diffusers googleapis-common-protos"
 exports="full one_way"
@@ -54,7 +54,7 @@ restore() {
   if [ -d "$carry/physics" ]; then sets=(--sets "$carry/physics"); else sets=(); fi
 }
 
-pack() {  # the most valuable first, as much as may travel: six shards of 15 MiB are too many, so 56 MB
+pack() {  # the most valuable first, as much as may travel: eight files and 64 MiB a slice, so 56 MB in four shards
   local left=56000000 size item take=()
   cp -f "$work"/results/*.json "$out"/ 2>/dev/null || true
   if [ -d "$work/results/ablation" ]; then tar -cf "$out/ablation.tar" -C "$work/results" ablation; fi
@@ -70,9 +70,9 @@ pack() {  # the most valuable first, as much as may travel: six shards of 15 MiB
 
 within() {  # a command for what is left of the slice; 75 when the time was up. SIGTERM makes a training run save and stop.
   local left=$((limit - SECONDS)) code=0
-  ((left > 20)) || return 75
-  timeout --signal=TERM --kill-after=40 "$((left - 15))" "$@" || code=$?
-  if ((code == 124 || code == 137 || SECONDS >= limit - 15)); then return 75; fi
+  ((left > margin + 1)) || return 75
+  timeout --signal=TERM --kill-after=40 "$((left - margin))" "$@" || code=$?
+  if ((code == 124 || code == 137 || SECONDS >= limit - margin)); then return 75; fi
   return $code
 }
 
@@ -97,7 +97,7 @@ print(json.dumps(stamp() | {"command": sys.argv[2]} | json.loads(line)))' "$work
 one() {
   local name=$1; shift
   case $name in
-    speed) within "$python" tools/bench_accelerator.py --out "$work/results/speed.json" --slice "$((limit - SECONDS - 30))" "$@" || return $?
+    speed) within "$python" tools/bench_accelerator.py --out "$work/results/speed.json" --slice "$((limit - SECONDS - 2 * margin))" "$@" || return $?
            "$python" tools/bench_accelerator.py --out "$work/results/speed.json" --left "$@" || return 75 ;;
     embedded) train full experiments/embedded_gpu.py "$@" ;;
     one_way) train one_way experiments/embedded_gpu_one_way.py "$@" ;;

@@ -62,14 +62,12 @@ def speed(report: dict | None) -> list[str]:
         return [*head, f"| {NOTHING} | | | | | |"]
     lines = []
     for row in sorted(with_share(report["rows"]), key=lambda r: (r["size"], [*CASES].index(r["case"]))):
-        share = f"{row['of_matmul']:.0%}" if "of_matmul" in row else ""
-        cells = [
-            f"{1000 * row['seconds']:,.0f}",
+        cells = [f"failed: {row['error'][:60]}" if "error" in row else f"{1000 * row['seconds']:,.0f}"]
+        cells += [
             number(row.get("tflops")),
-            share,
+            f"{row['of_matmul']:.0%}" if "of_matmul" in row else "",
             number(row.get("peak_gb")),
         ]
-        cells = cells if "seconds" in row else [f"failed: {row['error'][:60]}", "", "", ""]
         lines.append(f"| {CASES[row['case']]} | {row['size']} | {' | '.join(cells)} |")
     found = {(r["case"], r["size"]): r["seconds"] for r in report["rows"] if "seconds" in r}
     for size in dict.fromkeys(size for _, size in found):
