@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
 # What issue-sized work needs a GPU for, in slices of at most ten minutes on a machine with only JAX, Flax, Optax, Orbax and torch.
 #
-#   here, once:     tools/on_accelerator.sh wheels            packages that machine lacks → runs/carry/wheels
-#                   tools/on_accelerator.sh physics [N]       N physics twins (default 2000) → runs/carry/physics
-#   there, again and again until it says "all done":
-#                   tools/on_accelerator.sh STAGE [options of the program behind it]
+#   here, once:     tools/on_accelerator.sh wheels            what that machine lacks → runs/carry/wheels (47 MB), wheels-speed, wheels-physics
+#                   WORK=runs/carry tools/on_accelerator.sh physics [N]     physics twins → runs/carry/physics, as many as may travel
+#   there, again and again until it says "all done", a call a line (runs/carry/NAME is what each call must bring along):
+#                   tools/on_accelerator.sh install                         wheels, once a machine; then, on the same machine:
+#                   tools/on_accelerator.sh STAGE [options of the program behind it]        state.*, wheels-speed, physics as needed
+#     physics     v2v synth --recipes physics                 N twins (default 2000), on all cores; with wheels-physics and OpenGL
 #     speed       tools/bench_accelerator.py                  5B with random weights, beside diffusers
 #     embedded    experiments/embedded_gpu.py                 the packaged model, attention full
 #     one_way     experiments/embedded_gpu_one_way.py         the same, conditions computed once
@@ -13,7 +15,7 @@
 #     all         these in this order, as far as a slice goes
 #   afterwards:     copy $OUT/state.* to runs/carry/, $OUT/*.json to where tools/readme_figures.py is told to look
 #
-# runs/carry travels to the machine and is put in place on a fresh one. What a slice leaves lies in $OUT: results as JSON, finished
+# A call carries 64 MiB with the code (16 MB): the wheels and a state don't fit into the same one. What a slice leaves lies in $OUT: results as JSON, finished
 # weights and the compilation cache as state.NN of at most 16 MiB, joined and unpacked by the next slice. A stage in the middle resumes from
 # its checkpoint on the machine's own disk; one too big to travel starts again on a fresh machine, so follow a slice at once by the next.
 # Exit: 0 all done, 75 run again, else an error. WORK, CARRY, OUT, PYTHON, SLICE and MARGIN (seconds, and those left for saving) can be set.
@@ -22,36 +24,48 @@ cd "$(dirname "$0")/.."
 stage=${1:-help}; shift || true
 carry=${CARRY:-runs/carry}; work=${WORK:-runs/accelerator}; out=${OUT:-$work/out}
 python=${PYTHON:-python3}; slice=${SLICE:-540}; limit=$((SECONDS + slice)); margin=${MARGIN:-15}
-wheels="array_record av dm-tree docstring_parser ftfy grain immutabledict importlib_resources promise simple_parsing tensorflow-datasets
-  tensorflow-metadata toml typeguard tyro wcwidth diffusers googleapis-common-protos"
+wheels="array_record av dm-tree docstring_parser ftfy grain immutabledict importlib_resources portpicker promise simple_parsing termcolor
+  tensorflow-datasets tensorflow-metadata toml typeguard tyro wcwidth googleapis-common-protos"
+wheels_speed="diffusers importlib_metadata"
+wheels_physics="mujoco mujoco-core mujoco-studio glfw pyopengl"
 exports="full one_way"
 
-fetch_wheels() {
-  local platforms=() n
+fetch_wheels() {  # folder, names
+  local platforms=() n folder=$1; shift
   for n in 2_17 2_24 2_26 2_27 2_28 2_31 2_34 2_35; do platforms+=(--platform "manylinux_${n}_x86_64"); done
-  mkdir -p "$carry/wheels"
-  for n in $wheels; do  # pure wheels, or built for that machine's Python; one without a wheel is built here
+  mkdir -p "$folder"
+  for n in "$@"; do  # pure wheels, or built for that machine's Python; one without a wheel is built here
     "$python" -m pip download -q --no-deps --only-binary=:all: --python-version "${THERE:-3.12}" --implementation cp \
-      "${platforms[@]}" --platform manylinux2014_x86_64 -d "$carry/wheels" "$n" 2>/dev/null ||
-      "$python" -m pip wheel -q --no-deps -w "$carry/wheels" "$n" || echo "no wheel of $n" >&2
+      "${platforms[@]}" --platform manylinux2014_x86_64 -d "$folder" "$n" 2>/dev/null ||
+      "$python" -m pip wheel -q --no-deps -w "$folder" "$n" || echo "no wheel of $n" >&2
   done
-  du -sh "$carry/wheels"
+  du -sh "$folder"
 }
 
-install() {  # what is missing of the wheels, into a folder of our own
-  local site; site=$(realpath -m "$work/site")
+install() {  # folders of wheels that this machine hasn't taken yet, into a folder of our own
+  local site folder; site=$(realpath -m "$work/site")
   export PYTHONPATH="$PWD:$site${PYTHONPATH:+:$PYTHONPATH}" PYTHONUNBUFFERED=1
-  "$python" -c 'import array_record, av, grain, tensorflow_datasets, tyro' 2>/dev/null && return
-  [ -d "$carry/wheels" ] || { echo "no wheels in $carry: run tools/on_accelerator.sh wheels where there is a network" >&2; exit 1; }
-  "$python" -m pip install -q --no-index --no-deps --no-compile --upgrade --find-links "$carry/wheels" --target "$site" "$carry"/wheels/*.whl
+  for folder in "$carry"/wheels*; do
+    if [ ! -d "$folder" ] || [ -e "$site/.$(basename "$folder")" ]; then continue; fi
+    "$python" -m pip install -q --no-index --no-deps --no-compile --upgrade --find-links "$folder" --target "$site" "$folder"/*.whl
+    touch "$site/.$(basename "$folder")"
+  done
+  "$python" -c 'import array_record, av, grain, tensorflow_datasets, tyro' ||
+    { echo "packages are missing: bring $carry/wheels, made by tools/on_accelerator.sh wheels where there is a network" >&2; exit 1; }
 }
 
 restore() {
   mkdir -p "$work/results" "$out"
   export JAX_COMPILATION_CACHE_DIR="$PWD/$work/jax-cache" JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=1
-  if [ ! -e "$work/restored" ] && ls "$carry"/state.* >/dev/null 2>&1; then cat "$carry"/state.* | tar -x -C "$work"; fi
-  touch "$work/restored"
-  if [ -d "$carry/physics" ]; then sets=(--sets "$carry/physics"); else sets=(); fi
+  if [ ! -e "$work/restored" ] && ls "$carry"/state.* >/dev/null 2>&1; then
+    cat "$carry"/state.* | tar -x -C "$work"
+    touch "$work/restored"
+  fi
+  sets=()
+  for folder in "$carry/physics" "$work/physics"; do
+    if [ -d "$folder" ] && [[ " ${sets[*]-} " != *" $folder "* ]]; then sets+=("$folder"); fi
+  done
+  if ((${#sets[@]})); then sets=(--sets "${sets[@]}"); fi
 }
 
 pack() {  # the most valuable first, as much as may travel: eight files and 64 MiB a slice, so 56 MB in four shards
@@ -107,9 +121,15 @@ one() {
 }
 
 case $stage in
-  wheels) fetch_wheels ;;
-  physics) nice -n 5 "$python" -m v2v synth --out "$carry/physics" --pairs "${1:-2000}" --recipes physics --frames "${FRAMES:-17}" \
-             --height "${SIDE:-128}" --width "${SIDE:-128}" --transition 0 --workers "${WORKERS:-2}"; du -sh "$carry/physics" ;;
+  wheels) fetch_wheels "$carry/wheels" $wheels
+    fetch_wheels "$carry/wheels-speed" $wheels_speed
+    fetch_wheels "$carry/wheels-physics" $wheels_physics ;;
+  physics)
+    if ls -d "$carry"/wheels* >/dev/null 2>&1; then install; fi
+    "$python" -m v2v synth --out "$work/physics" --pairs "${1:-2000}" --recipes physics --frames "${FRAMES:-17}" --height "${SIDE:-128}" \
+      --width "${SIDE:-128}" --transition 0 --workers "${WORKERS:-$(nproc)}"
+    du -sh "$work/physics" ;;
+  install) install; restore; echo "all done" ;;
   speed | embedded | one_way | score | ablate | all)
     install; restore; trap pack EXIT
     todo=$stage; if [ "$stage" = all ]; then todo="speed embedded one_way score ablate"; fi
