@@ -63,7 +63,7 @@ restore() {
   fi
   sets=()
   for folder in "$carry/physics" "$work/physics"; do
-    if [ -d "$folder" ] && [[ " ${sets[*]-} " != *" $folder "* ]]; then sets+=("$folder"); fi
+    if [ -e "$folder/report.json" ] && [[ " ${sets[*]-} " != *" $folder "* ]]; then sets+=("$folder"); fi
   done
   if ((${#sets[@]})); then sets=(--sets "${sets[@]}"); fi
 }
