@@ -15,34 +15,16 @@ from pathlib import Path
 
 import numpy as np
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from tools.ablate_runs import BEST, DATA, GROUPS, scored
 from v2v.evaluation import intervals, tables
-
-BEST = "base"  # the paper's choice, which every group is compared with
-LORA = {"full_add": ("add", "full"), "full_sequence": ("sequence", "full"), "lora_add": ("add", "lora")}
-MIXES = {"image": ("image",), "image+affine": ("image", "lift"), "video": ("video",), BEST: ("image", "lift", "video")}  # fmt: skip
-# variant → what it is called in the paper's table
-GROUPS = {
-    "conditioning": ("easyv2v_architecture", "judge total at 20K", {
-        BEST: "LoRA, sequence", "lora_add": "LoRA, added", "full_add": "full fine-tuning, added",
-        "full_sequence": "full fine-tuning, sequence"}),
-    "masks": ("easyv2v_masks", "judge total", {
-        BEST: "VAE, mask + source", "mask_sequence": "VAE, sequence (source, target, mask)",
-        "mask_target": "VAE, mask + target"}),
-    "rank": ("easyv2v_rank", "judge total", {
-        BEST: "rank 256, with reference", "rank_half": "rank 128, with reference",
-        "rank_quarter": "rank 64, with reference"}),
-    "data": ("", "judge total", {f"data_{mix}": mix for mix in MIXES}),
-}  # fmt: skip
-DATA = {"image": 5.52, "image+affine": 6.24, "video": 6.69, BEST: 6.86}  # the paper's Table 4, judge total
 
 
 def main(args) -> None:
-    from tools import ablate_runs
-
     for group in args.groups:
         for name in GROUPS[group][2]:
             for seed in args.seeds:
-                ablate_runs.scored(args, name, seed)
+                scored(args, name, seed)
     for group in args.groups:
         print("\n".join(table(group, args.out / "ablation", args.seeds)), flush=True)
 
@@ -54,28 +36,19 @@ def table(group: str, folder: Path, seeds: list[int]) -> list[str]:
     metric = "masked" if group == "masks" else "sentence"
     found = {n: [folder / f"{n}-{s}.json" for s in seeds] for n in names}
     runs = {n: [json.loads(f.read_text()) for f in files if f.exists()] for n, files in found.items()}
-    lines = [
-        f"| {group} ({metric}) | success, % | against the first | by seed | paper |",
-        "|---|---|---|---|---|",
-    ]
+    lines = [f"| {group} ({metric}) | success, % | against ours | by seed | paper |", "|---|---|---|---|---|"]
     scores = {n: np.mean([r[metric] for r in rs], 0) for n, rs in runs.items() if rs}
     first = scores.get(next(iter(names)) if group != "data" else f"data_{BEST}")
     for name, paper in names.items():
         ours = other = seen = "not measured yet"
         if name in scores:
             ours = show(intervals.mean(scores[name]))
-            other = (
-                ""
-                if first is None or first is scores[name]
-                else show(intervals.difference(scores[name], first))
-            )
+            apart = first is not None and first is not scores[name]
+            other = show(intervals.difference(scores[name], first)) if apart else ""
             seen = ", ".join(f"{100 * np.mean(r[metric]):.0f}" for r in runs[name])
         lines.append(f"| {paper if paper != BEST else 'all'} | {ours} | {other} | {seen} | {told[paper]} |")
     if len(scores) == len(names):
-        ranks = [
-            sorted(names, key=key, reverse=True)
-            for key in (lambda n: scores[n].mean(), lambda n: told[names[n]])
-        ]
+        ranks = sorted(names, key=lambda n: -scores[n].mean()), sorted(names, key=lambda n: -told[names[n]])
         lines.append(
             f"\nThe paper's order {'holds' if ranks[0] == ranks[1] else 'does not hold'} (by our means)."
         )
@@ -100,5 +73,4 @@ if __name__ == "__main__":
         "--experiment", default="embedded_gpu", help="of experiments/, whose base is edited with"
     )
     parser.add_argument("--steps", type=int, default=4_000, help="of each edit stage")
-    sys.path.insert(0, str(Path(__file__).parents[1]))
     main(parser.parse_args())

@@ -9,6 +9,23 @@ from pathlib import Path
 from experiments import ablation, embedded, embedded_gpu
 from v2v.train.experiment import Experiment
 
+BEST = "base"  # the paper's choice, which every group is compared with
+MIXES = {"image": ("image",), "image+affine": ("image", "lift"), "video": ("video",), BEST: ("image", "lift", "video")}  # fmt: skip
+# variant → what it is called in the paper's table
+GROUPS = {
+    "conditioning": ("easyv2v_architecture", "judge total at 20K", {
+        BEST: "LoRA, sequence", "lora_add": "LoRA, added", "full_add": "full fine-tuning, added",
+        "full_sequence": "full fine-tuning, sequence"}),
+    "masks": ("easyv2v_masks", "judge total", {
+        BEST: "VAE, mask + source", "mask_sequence": "VAE, sequence (source, target, mask)",
+        "mask_target": "VAE, mask + target"}),
+    "rank": ("easyv2v_rank", "judge total", {
+        BEST: "rank 256, with reference", "rank_half": "rank 128, with reference",
+        "rank_quarter": "rank 64, with reference"}),
+    "data": ("", "judge total", {f"data_{mix}": mix for mix in MIXES}),
+}  # fmt: skip
+DATA = {"image": 5.52, "image+affine": 6.24, "video": 6.69, BEST: 6.86}  # the paper's Table 4, judge total
+
 
 def scored(args, name: str, seed: int) -> None:
     """Train, score and write args.out/ablation/NAME-SEED.json, unless it is there."""
@@ -68,7 +85,6 @@ def mixed(cfg: Experiment, vae: dict, mix: str, workdir: Path, shards, masks):
     import grain
 
     from data_synth.synth import synth
-    from tools.ablate import MIXES
     from v2v.data import loader
 
     m, words, streams = cfg.model, embedded._tokenizer(cfg), []
@@ -81,7 +97,7 @@ def mixed(cfg: Experiment, vae: dict, mix: str, workdir: Path, shards, masks):
             folder = workdir / f"data-{kind}"
             if not (folder / "pairs" / "part-0").exists():
                 size = {"frames": 1 if kind == "image" else m.frames, "height": m.height, "width": m.width}
-                synth(folder / "pairs" / "part-0", cfg.pairs // 3, seed=cfg.seed, workers=cfg.workers, edits=(kind,),
+                synth(folder / "pairs" / "part-0", cfg.pairs // 3, workers=cfg.workers, edits=(kind,),
                       transition=0.0, **size)  # fmt: skip
             here = embedded.cache_latents(cfg, vae, folder)
         streams.append(loader.edit_batches(here[0], cfg.edit.batch, words, here[1], cfg.seed, data))

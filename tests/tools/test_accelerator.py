@@ -46,7 +46,7 @@ def test_every_ablation_is_another_configuration_or_another_mix():
         for name in names:
             cfg = ablate_runs.changed(base, name, 3, 500)
             assert (cfg.seed, cfg.edit.steps) == (3, 500)
-            made[name] = (cfg, ablate.MIXES.get(name.removeprefix("data_")) if group == "data" else None)
+            made[name] = (cfg, ablate_runs.MIXES.get(name.removeprefix("data_")) if group == "data" else None)
     assert len({repr(value) for value in made.values()}) == len(made) == 12
     assert made["full_add"][0].trains == "full" and made["full_add"][0].model.condition.layout == "add"
     assert made["rank_quarter"][0].model.lora.rank * 4 == base.model.lora.rank
