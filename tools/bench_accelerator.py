@@ -288,7 +288,7 @@ if __name__ == "__main__":
     parser.add_argument(
         "--slice", type=float, default=1e9, help="seconds after which no further case is begun"
     )
-    parser.add_argument("--limit", type=float, default=300, help="seconds one case may take")
+    parser.add_argument("--limit", type=float, default=420, help="seconds one case may take")
     parser.add_argument(
         "--left", action="store_true", help="only tell by the exit code: 75 while cases are left"
     )
