@@ -56,7 +56,8 @@ install() {  # folders of wheels that this machine hasn't taken yet, into a fold
 
 restore() {
   mkdir -p "$work/results" "$out"
-  export JAX_COMPILATION_CACHE_DIR="$PWD/$work/jax-cache" JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=1
+  JAX_COMPILATION_CACHE_DIR=$(realpath -m "$work/jax-cache")
+  export JAX_COMPILATION_CACHE_DIR JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=1
   if [ ! -e "$work/restored" ] && ls "$carry"/state.* >/dev/null 2>&1; then
     cat "$carry"/state.* | tar -x -C "$work"
     touch "$work/restored"
