@@ -59,7 +59,8 @@ def test_a_plan_covers_every_group_and_shares_some(frames, overlap):
         if len(plan.starts) > 1 and frames > 2:
             shared = overlap if overlap is not None else max(1, (frames - 1) // 4)
             assert all(frames - 1 - plan.shift(i) >= shared for i in range(1, len(plan.starts)))
-            assert (plan.own(1)[1:] < 1).any() == bool(shared) or len(plan.starts) == 2
+            assert (plan.own(1)[2:] < 1).any() == (shared > 1) or len(plan.starts) == 2
+            assert plan.own(1)[1] == 1  # its past is padding: nothing of a neighbour's fits there
 
 
 def test_an_overlap_must_leave_progress():
@@ -77,13 +78,14 @@ def test_the_same_frame_has_the_same_noise():
 @pytest.mark.parametrize("solver", ["euler", "heun", "unipc"])
 def test_each_window_begins_as_its_neighbour_ends(solver):
     """Windows that insist on 0, 1, 2 … meet in even steps, frame by frame."""
-    plan = windows.plan(20, 9, 2)
+    plan = windows.plan(20, 9, 3)
     out = walk(plan, disagreeing, 2, solver)[..., 0, 0, 0]
     for i in range(1, len(plan.starts)):
         shared = 8 - plan.shift(i)
-        own = np.arange(1, shared + 1) / (shared + 1)
-        neighbour = out[i - 1, 1 + plan.shift(i) :]
-        np.testing.assert_allclose(out[i, 1 : shared + 1], own * i + (1 - own) * neighbour, atol=2e-5)
+        own = np.arange(1, shared) / shared
+        neighbour = out[i - 1, 2 + plan.shift(i) :]
+        np.testing.assert_allclose(out[i, 1], i, atol=2e-5)
+        np.testing.assert_allclose(out[i, 2 : shared + 1], own * i + (1 - own) * neighbour, atol=2e-5)
         np.testing.assert_allclose(out[i, shared + 1 :], i, atol=2e-5)
 
 
