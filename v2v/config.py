@@ -194,7 +194,9 @@ class DataConfig:
 
     drop_text: float = 0.1  # the sentence is left out, so that guidance has something to lean on
     drop_mask: float = 0.5  # the model is told only when an edit happens, not where
-    reference: float = 0.2  # share of batches that show a reference picture; the paper's "50 % dropped" is 0.5
+    reference: float = (
+        0.2  # share of batches that show a reference picture; the paper's "50 % dropped" is 0.5
+    )
     transition: float = 0.5  # of rendered pairs, those whose edit begins inside the clip
     turning: float = 0.5  # of the backbone's clips, those that begin as the source and turn into the target
     image_to_video: float = 0.5  # of the others, those with a clean first frame
