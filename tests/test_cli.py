@@ -286,6 +286,7 @@ def test_synth_flags_reach_the_engine(v2v, monkeypatch, capsys):
     )
     words += ["--recipes", "sepia,more saturated", "--clips", "shots", "--license", "CC BY 4.0"]
     words += ["--expert", "a.toml", "--expert", "b.toml", "--set", "ditto=d", "--set", "captions=c.json"]
+    words += ["--operators", "wipe,dissolve", "--beam=--runner=FlinkRunner"]
     assert v2v("synth", *words, "--writer", "w.toml", "--preview", "sheets", "--json") == 0
     assert json.loads(capsys.readouterr().out) == {"output": "o", "pairs": 0}
     [(positional, named)] = calls
@@ -302,6 +303,8 @@ def test_synth_flags_reach_the_engine(v2v, monkeypatch, capsys):
         "sets": ["ditto=d", "captions=c.json"],
         "writer": "w.toml",
         "preview": "sheets",
+        "operators": ("wipe", "dissolve"),
+        "beam": ["--runner=FlinkRunner"],
     }
 
 
@@ -319,9 +322,10 @@ def test_synth_defaults_are_the_engines(v2v, monkeypatch):
 
 def test_synth_help_lists_every_recipe(v2v, capsys):
     assert v2v("synth", "--help") == 0
-    listed = {word.strip(" :;()") for word in re.split(r"  +|,\s+|: | in |\n", capsys.readouterr().out)}
+    listed = {word.strip(" :;()") for word in re.split(r"  +|,\s+|: | in | \(|\n", capsys.readouterr().out)}
     names = {*recipes.names(recipes.Sources()), *IMPORTERS, "captions"}
-    assert {re.sub("^(to|from)-", "", name) for name in names} <= listed
+    names = {re.sub("^(to|from)-", "", name) for name in names}
+    assert names <= listed | {f"physics-{name}" for name in listed}
 
 
 @pytest.mark.parametrize(

@@ -199,7 +199,7 @@ def test_rows_fail_alone_with_a_reason(tmp_path):
     film(tmp_path / "videos/tall.mp4", 90, h=40)
     (tmp_path / "videos/bad.mp4").write_bytes(b"none")
     edited = ["b", "short", "tall", "bad", "gone", "b"]
-    lines = [f"{name}.mp4,a.mp4,{'' if i == 5 else 'do it now'}" for i, name in enumerate(edited)]
+    lines = [f"{name}.mp4,a.mp4,{'' if i == 5 else 'make it blue'}" for i, name in enumerate(edited)]
     (tmp_path / "x.csv").write_text("video,original_video,prompt\n" + "\n".join(lines) + "\n")
     assert [reason for _, reason in pairs("openve", tmp_path, 6)] == [
         None,
