@@ -194,9 +194,7 @@ def _matrix(frame: av.VideoFrame) -> np.ndarray | None:
 
 def _upright(frame: av.VideoFrame, first: av.VideoFrame, convert: VideoReformatter) -> np.ndarray:
     """RGB [H, W, 3] as a player shows it. Later frames of another size are scaled to the first one's."""
-    rgb = convert.reformat(
-        frame, first.width, first.height, "rgb24", interpolation=EXACT, threads=1
-    ).to_ndarray()
+    rgb = _rgb(frame, first.width, first.height, convert)
     matrix = _matrix(first)
     if matrix is None or abs(round(np.linalg.det(matrix))) != 1:
         return rgb
@@ -204,6 +202,23 @@ def _upright(frame: av.VideoFrame, first: av.VideoFrame, convert: VideoReformatt
         rgb = rgb.transpose(1, 0, 2)
     horizontal, vertical = matrix.sum(axis=1)
     return rgb[:: int(vertical), :: int(horizontal)]
+
+
+def _rgb(frame: av.VideoFrame, width: int, height: int, convert: VideoReformatter) -> np.ndarray:
+    """RGB [height, width, 3], exactly rounded.
+
+    FFmpeg's exact conversion to interleaved RGB is plain C; to planes it is vectorised, with the same bytes (a quarter of the time).
+    """
+    planar = not frame.format.is_rgb and len(frame.format.components) == 3
+    made = convert.reformat(
+        frame, width, height, "gbrp" if planar else "rgb24", interpolation=EXACT, threads=1
+    )
+    if not planar:
+        return made.to_ndarray()
+    green, blue, red = (
+        np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[:height, :width] for plane in made.planes
+    )
+    return cv2.merge([red, green, blue])
 
 
 def _colour(frame: av.VideoFrame) -> tuple[int, int, int]:
