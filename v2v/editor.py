@@ -31,7 +31,7 @@ from v2v.codec.carry import Carry, plain, sample
 from v2v.codec.store import Store
 from v2v.codec.video import Video
 from v2v.errors import InputError
-from v2v.finish import Finished
+from v2v.finish import Finished, Part
 from v2v.settings import Settings
 
 AUTO = "auto"  # as a mask: what the edit itself changed
@@ -221,5 +221,5 @@ def _seen(
     return seen
 
 
-def _enlarge(frame: np.ndarray, source: np.ndarray, edit: np.ndarray) -> np.ndarray:
-    return plain(edit, *frame.shape[:2])
+def _enlarge(frame: np.ndarray, source: np.ndarray, edit: np.ndarray, part: Part) -> np.ndarray:
+    return plain(edit, *frame.shape[:2])[part]

@@ -21,9 +21,10 @@ from v2v.windowed import bar
 
 AHEAD = 2  # frames in hand for each processor
 
+Part = tuple[slice, slice]  # rows and columns of a large frame
 Make = Callable[
-    [np.ndarray, np.ndarray, np.ndarray], np.ndarray
-]  # large frame, small source, small edit -> large edit
+    [np.ndarray, np.ndarray, np.ndarray, Part], np.ndarray
+]  # large frame, small source, small edit, what is asked for -> that part of the large edit
 
 
 @dataclass
@@ -89,16 +90,26 @@ class Finished:
 
     def _one(self, frame: np.ndarray, source: np.ndarray, edit: np.ndarray, alpha: np.ndarray | None):
         """(frame made, sum of differences where nothing was to change, number of values there)."""
-        made = self.make(frame, source, edit)
+        whole = slice(0, frame.shape[0]), slice(0, frame.shape[1])
         if alpha is None:
-            return made, 0.0, 0
-        out = masks.composite(frame, made, alpha) if self.preserve else made
-        return out, *_difference(frame, out, cv2.inRange(alpha, 0, 0))
+            return self.make(frame, source, edit, whole), 0.0, 0
+        outside = 3 * (alpha.size - cv2.countNonZero(alpha))
+        if not self.preserve:
+            out = self.make(frame, source, edit, whole)
+            return out, _difference(frame, out, alpha), outside
+        out, part = frame.copy(), masks.chosen(alpha)
+        if not alpha[part].size:
+            return out, 0.0, outside
+        made = self.make(frame, source, edit, part)
+        out[part] = masks.composite(frame[part], made, alpha[part])
+        return out, _difference(frame[part], out[part], alpha[part]), outside
 
 
-def _difference(frame: np.ndarray, out: np.ndarray, where: np.ndarray) -> tuple[float, int]:
-    pixels = cv2.countNonZero(where)
-    return (sum(cv2.mean(cv2.absdiff(frame, out), where)[:3]) * pixels if pixels else 0.0), 3 * pixels
+def _difference(frame: np.ndarray, out: np.ndarray, alpha: np.ndarray) -> float:
+    """Sum of |out - frame| where alpha is 0."""
+    outside = cv2.inRange(alpha, 0, 0)
+    pixels = cv2.countNonZero(outside)
+    return sum(cv2.mean(cv2.absdiff(frame, out), outside)[:3]) * pixels if pixels else 0.0
 
 
 def _done(result) -> Future:

@@ -41,9 +41,9 @@ class Tiled:
         return next(self._frames)
 
 
-def shown(frame: np.ndarray, source: np.ndarray, edit: np.ndarray) -> np.ndarray:
+def shown(frame: np.ndarray, source: np.ndarray, edit: np.ndarray, part: tuple[slice, slice]) -> np.ndarray:
     """What `Finished` makes of a frame that is painted already."""
-    return edit
+    return edit[part]
 
 
 def paint(
@@ -100,7 +100,7 @@ def _painted(
     canvas = [[np.zeros((H, W, 3), np.uint8) for _ in window] for window in rows]
     small, told = edit[rows], None if seen is None else seen(rows + first)
     starts, frames = plan.starts[batch], plan.frames
-    z_all = model.encode(np.full((*rows.shape, h, w, 3), 255, np.uint8)) if seen is None else None
+    z_all = model.encode_mask(np.full((*rows.shape, h, w, 3), 255, np.uint8)) if seen is None else None
     noise = None
     for y in ys:
         for x in xs:
@@ -114,7 +114,7 @@ def _painted(
                 noise = np.stack([windows.noise(settings.seed, start, frames, whole) for start in starts])
             z_msk = z_all
             if told is not None:
-                z_msk = model.encode(
+                z_msk = model.encode_mask(
                     _enlarged(
                         np.where(told[..., None], np.float32(255), np.float32(0)).repeat(3, -1),
                         (H, W),

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from tests.clips import psnr
-from v2v.codec import colour
+from v2v.codec import colour, local
 from v2v.codec.carry import Carry, plain, sample
 
 GREY = np.tile(np.float32([0.299, 0.587, 0.114]), (3, 1))
@@ -148,3 +148,43 @@ def test_some_frames_of_long_clips_are_fitted(count):
         len(rows) == min(count, 244) and rows[0] == 0 and rows[-1] == count - 1 and np.all(np.diff(rows) > 0)
     )
     assert len(sample(count, 704, 1280)) == min(count, 2)
+
+
+def test_a_part_is_what_the_whole_shows_there():
+    frames = clip(n=250)
+    small = shrink(frames)
+    edit = small.copy()
+    edit[:, 20:40, 10:30] = (200, 40, 40)
+    carry = Carry.fit(small, edit)
+    whole = carry(frames[1], small[1], edit[1])
+    for part in (
+        (slice(0, 250), slice(0, 250)),
+        (slice(31, 97), slice(2, 177)),
+        (slice(249, 250), slice(9, 10)),
+    ):
+        np.testing.assert_array_equal(carry(frames[1], small[1], edit[1], part), whole[part])
+
+
+@pytest.mark.parametrize("H,W,h,w", [(97, 130, 12, 9), (40, 33, 40, 33), (30, 50, 64, 16), (9, 200, 1, 3)])
+def test_the_local_part_is_its_formula(H, W, h, w):
+    """A I + b + r with A enlarged linearly and b + r cubically, whichever bands of rows it is worked out in."""
+    rng = np.random.default_rng(0)
+    frame = rng.integers(0, 256, (H, W, 3), dtype=np.uint8)
+    source = rng.uniform(0, 255, (h, w, 3)).astype(np.float32)
+    rest = rng.normal(0, 40, (h, w, 3)).astype(np.float32)
+    rest[:, w // 2 + 1 :] = 0
+    matrix = local._matrix(source, rest)
+    level = rest - np.einsum("hwij,hwj->hwi", matrix, source)
+    wide = [
+        cv2.resize(cv2.resize(a, (W, h), interpolation=how), (W, H), interpolation=how)
+        for a, how in ((matrix.reshape(h, w, 9)[..., k : k + 3].copy(), cv2.INTER_LINEAR) for k in (0, 3, 6))
+    ]
+    truth = cv2.resize(level, (W, H), interpolation=cv2.INTER_CUBIC)
+    truth += np.stack([(m * frame).sum(-1) for m in wide], -1)
+    part = (slice(0, H), slice(0, W))
+    made = local.Local(source, rest, (H, W), part)
+    out = np.zeros((H, 3, W), np.float32)
+    for top in range(0, H, 7):
+        planes = np.ascontiguousarray(frame[top : top + 7].transpose(2, 0, 1))
+        made.add(out[top : top + 7], planes, top)
+    np.testing.assert_allclose(out.transpose(0, 2, 1), truth, atol=0.02)

@@ -9,8 +9,7 @@ cancels), the large edit is built from three terms, each explaining what the one
     r(p)           what is still left, upsampled: objects that are new.
 
 `d` is noise where the edit is photometric and signal where it is local. Its scale is the median over the clip, and where its
-energy in a 3x3 neighbourhood isn't well above that it is taken for noise (a Wiener gain). The covariances behind A are taken
-within 3x3 patches and summed over a window, so A tells what becomes of detail, not of slow shading, which b and r carry anyway.
+energy in a 3x3 neighbourhood isn't well above that it is taken for noise (a Wiener gain). `codec/local.py` has A, b and r.
 """
 
 from dataclasses import dataclass
@@ -19,14 +18,13 @@ import cv2
 import numpy as np
 
 from v2v.codec import colour
+from v2v.codec.local import WINDOW, Local, mean
 
-WINDOW = 3  # radius in small pixels of the windows of the local fit
-RIDGE = 15.0  # squared levels of contrast below which the local fit prefers A = 0
 NOISE_GATE = 2.0  # energy of d, in units of the noise's, at which it starts to count
 DETAIL_KEPT = 0.3  # an edit that keeps less of the finest detail (blur, a new background) starts from nothing instead of f
 DETAIL_ENERGY = 1.0  # squared levels of finest detail (R, G and B together) from which a window's say counts
 DETAIL_SHARE = 0.3  # of the pixels; with fewer in such windows nothing can be said
-BAND = 32  # rows carried at a time
+BAND = 1 << 16  # pixels carried at a time, in whole rows
 FIT_PIXELS = 1_000_000  # small pixels that are fitted, at most; more of a clip tell nothing new
 NOISE_CAP = (
     10.0  # levels: where most of the clip changes beyond any colour map, the median is no longer noise
@@ -61,20 +59,36 @@ class Carry:
             colours, mapped = colour.NOTHING, np.zeros_like(mapped)
         return cls(colours, min(NOISE_CAP, float(np.median(np.abs((edit - mapped)[where]))) / 0.6745))
 
-    def __call__(self, frame: np.ndarray, source: np.ndarray, edit: np.ndarray) -> np.ndarray:
+    def __call__(
+        self,
+        frame: np.ndarray,
+        source: np.ndarray,
+        edit: np.ndarray,
+        part: tuple[slice, slice] | None = None,
+    ) -> np.ndarray:
         """One edited large frame: uint8 [H, W, 3], and the small source and edit float32 [h, w, 3] -> uint8 [H, W, 3].
 
-        Works a band of rows at a time, so that what is in hand stays in the processor's cache and memory is that of one frame.
+        Args:
+          part: only these rows and columns, the same bytes as of the whole.
         """
-        rest = _denoise(edit - self.colours(_levels(source)), self.noise)
-        local = _Local(source, rest, frame.shape[:2]) if rest.any() else None
-        out = np.empty_like(frame)
-        for top in range(0, len(frame), BAND):
-            band = frame[top : top + BAND]
-            made = self.colours(band)
+        size, rest = frame.shape[:2], _denoise(edit - self.colours(_levels(source)), self.noise)
+        part = part or (slice(0, size[0]), slice(0, size[1]))
+        local, frame = Local(source, rest, size, part) if rest.any() else None, frame[part]
+        H, W = frame.shape[:2]
+        out, rows = np.empty_like(frame), max(1, min(H, BAND // W))
+        # Memory that every band uses again: asking the system for it anew costs more than the sums.
+        planes = np.empty((3, rows, W), np.uint8)
+        made, work = np.empty((rows, 3, W), np.float32), np.empty((4, rows, W), np.float32)
+        levels = np.empty((rows, 3, W), np.uint8)
+        for top in range(0, H, rows):
+            n = min(rows, H - top)
+            rgb, band, shown = planes[:, :n], made[:n], levels[:n]
+            cv2.split(frame[top : top + n], list(rgb))
+            self.colours.put(rgb, band, work[:, :n])
             if local:
-                local.add(made, band, top)
-            out[top : top + BAND] = _levels(made)
+                local.add(band, rgb, top)
+            cv2.add(band.reshape(-1, W), 0.0, dst=shown.reshape(-1, W), dtype=cv2.CV_8U)
+            cv2.merge([shown[:, channel] for channel in range(3)], dst=out[top : top + n])
         return out
 
 
@@ -106,71 +120,8 @@ def _detail_gain(mapped: np.ndarray, edit: np.ndarray, where: np.ndarray) -> flo
     The median over windows that have detail, so that an edited object doesn't speak for the clip; 1 where few have any.
     """
     windows = 2 * WINDOW + 1
-    fine, kept = (a - np.stack([_mean(frame, 3) for frame in a]) for a in (mapped, edit))
-    energy = np.stack([_mean(frame, windows) for frame in (fine * fine).sum(-1)])
-    common = np.stack([_mean(frame, windows) for frame in (fine * kept).sum(-1)])
+    fine, kept = (a - np.stack([mean(frame, 3) for frame in a]) for a in (mapped, edit))
+    energy = np.stack([mean(frame, windows) for frame in (fine * fine).sum(-1)])
+    common = np.stack([mean(frame, windows) for frame in (fine * kept).sum(-1)])
     rich = (energy > DETAIL_ENERGY) & where
     return float(np.median(common[rich] / energy[rich])) if rich.sum() > DETAIL_SHARE * where.sum() else 1.0
-
-
-class _Local:
-    """A I + b + r of one frame, at any rows of its large size."""
-
-    def __init__(self, source: np.ndarray, rest: np.ndarray, size: tuple[int, int]):
-        matrix = _local_matrix(source, rest)
-        level = rest - np.einsum("hwij,hwj->hwi", matrix, source)  # b + r: what the matrix alone leaves
-        (H, W), h = size, len(rest)
-        self.level = cv2.resize(
-            level, (W, h), interpolation=cv2.INTER_CUBIC
-        )  # [h, W, 3]: wide first, high by bands
-        self.matrix = [
-            cv2.resize(np.ascontiguousarray(matrix[:, :, k]), (W, h), interpolation=cv2.INTER_LINEAR)
-            for k in range(3)
-        ]
-        self.used = rest.any((1, 2)) | (np.abs(matrix).max((1, 2, 3)) > 0)
-        eye = np.eye(h, dtype=np.float32)
-        self.smooth = cv2.resize(
-            eye, (h, H), interpolation=cv2.INTER_CUBIC
-        )  # [H, h]: each large row as a sum of small ones
-        self.linear = cv2.resize(eye, (h, H), interpolation=cv2.INTER_LINEAR)
-
-    def add(self, out: np.ndarray, frame: np.ndarray, top: int) -> None:
-        """Adds to `out` float32 [k, W, 3], the rows of `frame` from `top` on, in place."""
-        rows = slice(top, top + len(frame))
-        near = np.flatnonzero(self.smooth[rows].any(0) | self.linear[rows].any(0))
-        near = slice(near[0], near[-1] + 1)
-        if not self.used[near].any():
-            return
-
-        def high(weights: np.ndarray, wide: np.ndarray) -> np.ndarray:
-            # Not `@`: BLAS's threads wait for one another in loops, which costs tens of times the sum itself on busy machines.
-            return np.einsum("kj,jwc->kwc", weights[rows, near], wide[near])
-
-        out += high(self.smooth, self.level)
-        colour_of = frame.astype(np.float32)
-        for channel in range(3):
-            row = high(self.linear, self.matrix[channel])
-            out[..., channel] += cv2.transform(
-                cv2.multiply(row, colour_of, dst=row), np.ones((1, 3), np.float32)
-            )
-
-
-def _local_matrix(source: np.ndarray, rest: np.ndarray) -> np.ndarray:
-    """A at every small pixel, float32 [h, w, 3, 3]: ridge regression of rest on source within windows, then their mean."""
-    windows = 2 * WINDOW + 1
-    within = _mean(_mean(_outer(source, source), 3) - _outer(_mean(source, 3), _mean(source, 3)), windows)
-    across = _mean(_mean(_outer(rest, source), 3) - _outer(_mean(rest, 3), _mean(source, 3)), windows)
-    solved = np.linalg.solve(within + RIDGE * np.eye(3, dtype=np.float32), across.swapaxes(-1, -2))
-    return _mean(np.ascontiguousarray(solved.swapaxes(-1, -2)), windows)
-
-
-def _outer(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    return a[..., :, None] * b[..., None, :]
-
-
-def _mean(values: np.ndarray, size: int) -> np.ndarray:
-    """Mean over size x size windows of [h, w, ...]."""
-    h, w = values.shape[:2]
-    return cv2.blur(values.reshape(h, w, -1), (size, size), borderType=cv2.BORDER_REFLECT).reshape(
-        values.shape
-    )

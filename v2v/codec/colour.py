@@ -13,6 +13,7 @@ pyramid of ever coarser ones, and of 0 at the top. Edits of one object are outli
 with a pixel's misfit (Geman-McClure) keep them out of the map.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -33,12 +34,12 @@ CELLS = 64  # cells along each channel of the grid as applied
 
 @dataclass(frozen=True)
 class ColourMap:
-    """A fitted map. `table` and `matrix` are what is applied: f(x) = matrix x + table[x_k, k] + cells[cell of x].
+    """A fitted map. `table` and `matrix` are what is applied: f(x)_k = (matrix x)_k + table[x_k, k] + cells[k, cell of x].
 
     Attributes:
       matrix: float32 [3, 3].
       table: float32 [256, 3], offset and curve of each channel.
-      cells: float32 [CELLS^3, 3], the grid at the centre of each cell, or None where it is negligible.
+      cells: float32 [3, CELLS^3], the grid at the centre of each cell, or None where it is negligible.
     """
 
     matrix: np.ndarray
@@ -47,12 +48,37 @@ class ColourMap:
 
     def __call__(self, frame: np.ndarray) -> np.ndarray:
         """uint8 [H, W, 3] -> float32 [H, W, 3] in levels, not clipped."""
-        out = cv2.LUT(frame, self.table[None])
-        out += cv2.transform(frame.astype(np.float32), self.matrix)
+        out = np.empty((frame.shape[0], 3, frame.shape[1]), np.float32)
+        self.put(cv2.split(frame), out)
+        return np.ascontiguousarray(out.swapaxes(1, 2))
+
+    def put(self, planes: Sequence[np.ndarray], out: np.ndarray, work: np.ndarray | None = None) -> None:
+        """The same by planes: 3 of uint8 [H, W] -> `out`, float32 [H, 3, W]; `work`, float32 [4, H, W], is overwritten."""
+        if work is None:
+            work = np.empty((4, *planes[0].shape), np.float32)
+        levels, (made, more, index, step) = np.arange(256, dtype=np.float32), work
         if self.cells is not None:
-            r, g, b = (frame[..., k].astype(np.int32) * CELLS // 256 for k in range(3))
-            out += self.cells.take((r * CELLS + g) * CELLS + b, axis=0)
-        return out
+            index, step = index.view(np.int32), step.view(np.int32)
+            self._cell(planes, index, step)
+        for k in range(3):
+            i, j = (k + 1) % 3, (k + 2) % 3
+            own = self.table[:, k] + self.matrix[k, k] * levels
+            cv2.LUT(planes[k], own[:, None], dst=made)
+            if self.matrix[k, i] or self.matrix[k, j]:
+                others = float(self.matrix[k, i]), float(self.matrix[k, j])
+                cv2.addWeighted(planes[i], others[0], planes[j], others[1], 0.0, dst=more, dtype=cv2.CV_32F)
+                cv2.add(made, more, dst=made)
+            if self.cells is not None:
+                self.cells[k].take(index, out=more, mode="clip")  # which checks nothing; all are within
+                cv2.add(made, more, dst=made)
+            out[:, k] = made
+
+    def _cell(self, planes: Sequence[np.ndarray], index: np.ndarray, step: np.ndarray) -> None:
+        numbers = (np.arange(256) * CELLS // 256).astype(np.int32)
+        cv2.LUT(planes[2], numbers[:, None], dst=index)
+        for channel in range(2):
+            cv2.LUT(planes[channel], (numbers * CELLS ** (2 - channel))[:, None], dst=step)
+            cv2.add(index, step, dst=index)
 
 
 IDENTITY = ColourMap(np.eye(3, dtype=np.float32), np.zeros((256, 3), np.float32), None)
@@ -90,7 +116,9 @@ def fit(source: np.ndarray, edit: np.ndarray) -> ColourMap:
     return ColourMap(
         matrix=np.ascontiguousarray(affine[:3].T),
         table=np.concatenate([_interpolate(curves[:, k : k + 1], levels) for k in range(3)], 1) + affine[3],
-        cells=_interpolate(grid, centres.astype(np.float32)) if np.sqrt((fine**2).mean()) > 0.5 else None,
+        cells=np.ascontiguousarray(_interpolate(grid, centres.astype(np.float32)).T)
+        if np.sqrt((fine**2).mean()) > 0.5
+        else None,
     )
 
 

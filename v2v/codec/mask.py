@@ -175,10 +175,27 @@ def faded(share: np.ndarray, width: int) -> np.ndarray:
     """Alpha uint8 [H, W]: `share`, fading in over `width` pixels from the rim inwards; 0 only where `share` is."""
     if width < 1:
         return share
-    depth = cv2.distanceTransform((share > 0).astype(np.uint8), cv2.DIST_L2, 3)
-    depth = np.minimum(depth, width + 1)  # with no rim in sight the distance is more than bytes are cast from
-    ramp = cv2.add(depth * (255 / (width + 1)), 0.0, dtype=cv2.CV_8U)
-    return np.minimum(share, ramp)
+    out, part = (
+        np.zeros_like(share),
+        chosen(share, 1),
+    )  # with a ring of black, which nothing can be nearer than
+    if share[part].size:
+        inside = np.ascontiguousarray(share[part])
+        depth = cv2.distanceTransform((inside > 0).astype(np.uint8), cv2.DIST_L2, 3)
+        depth = np.minimum(
+            depth, width + 1
+        )  # with no rim in sight the distance is more than bytes are cast from
+        ramp = cv2.add(depth * (255 / (width + 1)), 0.0, dtype=cv2.CV_8U)
+        out[part] = np.minimum(inside, ramp)
+    return out
+
+
+def chosen(alpha: np.ndarray, margin: int = 0) -> tuple[slice, slice]:
+    """Rows and columns of [H, W] that hold all that isn't 0, and `margin` pixels around; empty ones where all is 0."""
+    x, y, w, h = cv2.boundingRect(alpha)
+    if not w:
+        return slice(0, 0), slice(0, 0)
+    return slice(max(0, y - margin), y + h + margin), slice(max(0, x - margin), x + w + margin)
 
 
 def composite(source: np.ndarray, edit: np.ndarray, alpha: np.ndarray) -> np.ndarray:
