@@ -17,7 +17,7 @@ from data_synth.importers import IMPORTERS
 from tests.clips import picture
 from tests.clips import write as make
 from tests.fake import FakePretrained
-from v2v import Video, cli, editor, read
+from v2v import Video, arguments, cli, editor, read
 
 ROOT = Path(cli.__file__).parents[1]
 
@@ -359,7 +359,7 @@ def test_readme_commands_parse():
     commands = [shlex.split(line, comments=True)[1:] for line in lines if line.startswith("v2v ")]
     assert {"edit", "synth", "train"} <= {words[0] for words in commands}
     for words in commands:
-        _, rest = cli._parser().parse_known_args(words)
+        _, rest = arguments.parser(cli.ACTIONS).parse_known_args(words)
         assert not rest or words[0] == "train", rest
 
 
