@@ -133,7 +133,7 @@ def cache_latents(cfg: Experiment, vae: dict, workdir: Path):
     vae_hash = cache.tree_hash(vae)
     with tqdm(total=len(source), desc="latents", unit="pair") as bar:
         cache.write(
-            folder, len(source), lambda i: pairs.decode(source[i]), functools.partial(encode, vae), vae_hash,
+            folder, range(len(source)), lambda i: pairs.decode(source[i]), functools.partial(encode, vae), vae_hash,
             progress=bar.update,
         )  # fmt: skip
     return cache.shards(folder, vae_hash), np.load(folder / "time_masks.npy")
@@ -144,14 +144,14 @@ def train_text(cfg: Experiment, shards: list[str], folder: Path) -> dict:
     import jax
 
     from data_synth.pipeline import EDITS
-    from v2v.data import loader
+    from v2v.data import loader, transforms
     from v2v.train import text
     from v2v.weights import export as files
 
     done = folder / "text.safetensors"
     if not done.exists():
         data = loader.text_batches(
-            shards, cfg.text.batch, loader.ToSentence(_tokenizer(cfg), EDITS), cfg.seed
+            shards, cfg.text.batch, transforms.ToSentence(_tokenizer(cfg), EDITS), cfg.seed
         )
         trained = text.init(jax.random.key(cfg.seed), cfg.model.text, EDITS)
         state = fit_stage(cfg, cfg.text, folder, trained, data, text.objective(cfg.model.text))
@@ -163,13 +163,13 @@ def train_base(cfg: Experiment, text: dict, shards: list[str], folder: Path) -> 
     """{"dit", "text"}."""
     import jax
 
-    from v2v.data import loader
+    from v2v.data import loader, transforms
     from v2v.train import step
     from v2v.weights import export as files
 
     done = folder / "base.safetensors"
     if not done.exists():
-        transform = loader.ToClip(
+        transform = transforms.ToClip(
             _tokenizer(cfg), cfg.data.turning, cfg.data.image_to_video, cfg.data.drop_text
         )
         data = loader.base_batches(shards, cfg.base.batch, transform, cfg.seed)
@@ -187,12 +187,14 @@ def train_edit(cfg: Experiment, vae: dict, base: dict, shards: list[str], time_m
     from v2v.train import step
     from v2v.weights import export as files
 
-    data = loader.edit_batches(shards, cfg.edit.batch, _tokenizer(cfg), time_masks, cfg.seed, cfg.data)
+    buckets = [loader.Bucket(cfg.edit.batch, time_masks, (loader.Cached(shards),))]
+    coded = cfg.model.condition.mask_code
+    data = loader.edit_batches(buckets, _tokenizer(cfg), cfg.seed, cfg.data, coded)
     trained = step.init_adapter(jax.random.key(cfg.seed + 1), cfg.model, base["dit"])
-    objective = step.edit(cfg.model, cfg.region)
+    objective = step.edit(cfg.model, cfg.region, data.recipes)
     held, watches = [], []
     if cfg.log.held_out_every:
-        held = loader.held_out_batches(shards, cfg.edit.batch, _tokenizer(cfg), time_masks, cfg.data)
+        held = loader.held_out_batches(buckets, _tokenizer(cfg), cfg.data, mask_code=coded)
     if cfg.log.preview_every:
         watches = [_previews(cfg, vae, base, folder)]
     state = fit_stage(

@@ -93,7 +93,7 @@ def variant(
 ) -> Path:
     """Train the editor `cfg` on a base, in workdir/edit-NAME; returns workdir/export-NAME, a folder for --model.
 
-    `data`: batches other than those of `shards`, for ablations.
+    `data`: a loader.Stream other than that of `shards`, for ablations.
     """
     import jax
 
@@ -103,18 +103,19 @@ def variant(
     from v2v.weights import export as files
 
     words = embedded._tokenizer(cfg)
+    buckets = [loader.Bucket(cfg.edit.batch, masks, (loader.Cached(shards),))]
     if data is None:
-        data = loader.edit_batches(shards, cfg.edit.batch, words, masks, cfg.seed, cfg.data)
+        data = loader.edit_batches(buckets, words, cfg.seed, cfg.data, cfg.model.condition.mask_code)
     held = []
     if cfg.log.held_out_every:
-        held = loader.held_out_batches(shards, cfg.edit.batch, words, masks, cfg.data)
+        held = loader.held_out_batches(buckets, words, cfg.data, mask_code=cfg.model.condition.mask_code)
     key = jax.random.key(cfg.seed + 1)
     if cfg.trains == "full":  # the paper's "full fine-tuning"; only the text encoder stays as it is
         trained = {"dit": base["dit"], "embed": step.init_embed(key, cfg.model)}
         frozen = {"text": base["text"]}
     else:
         trained, frozen = step.init_adapter(key, cfg.model, base["dit"]), base
-    objective = step.edit(cfg.model, cfg.region)
+    objective = step.edit(cfg.model, cfg.region, data.recipes)
     folder = workdir / f"edit-{name}"
     state = fit_stage(cfg, cfg.edit, folder, trained, data, objective, frozen, held=held, work=True)
     made = on_host(state.result)

@@ -16,6 +16,8 @@ Hardware: 8 chips of 16 GB or more; hours: what `v2v plan` prints for yours. Sco
 """
 
 import dataclasses
+import functools
+import math
 import tempfile
 from pathlib import Path
 
@@ -57,7 +59,7 @@ def run(cfg: Experiment, workdir: Path) -> Path:
 
     from v2v.data import loader
     from v2v.train import step
-    from v2v.train.run import fit_stage, on_host, save_config, say
+    from v2v.train.run import fit_stage, on_host, save_config
     from v2v.weights import export, folder, pretrained
 
     if not cfg.weights or not cfg.sets:
@@ -68,11 +70,10 @@ def run(cfg: Experiment, workdir: Path) -> Path:
     cfg = dataclasses.replace(cfg, model=_sized(cfg.model, found.config))
     words = pretrained.tokenizer(found, cfg.model)
     save_config(cfg, workdir)
-    shards, masks = cache_latents(cfg, found, words, _latents(cfg, workdir))
-    data = loader.edit_batches(shards, cfg.edit.batch, words, masks, cfg.seed, cfg.data)
-    say(loader.describe(shards, cfg.data))
+    buckets = cache_latents(cfg, found, words, _latents(cfg, workdir))
+    data = loader.edit_batches(buckets, words, cfg.seed, cfg.data, cfg.model.condition.mask_code)
     dit = _load_dit(cfg, found)
-    objective = step.edit(cfg.model, cfg.region)
+    objective = step.edit(cfg.model, cfg.region, data.recipes)
     frozen = None if cfg.trains == "full" else {"dit": dit}
     state = fit_stage(cfg, cfg.edit, workdir / "edit", _start(cfg, dit), data, objective, frozen, work=True)
     out = workdir / ("lora.safetensors" if cfg.trains == "lora" else "editor.safetensors")
@@ -86,32 +87,83 @@ def run(cfg: Experiment, workdir: Path) -> Path:
 
 
 def cache_latents(cfg: Experiment, found, words, folder: Path):
-    """(shard paths, masks of whole frames), encoded by all processes together. Encoders are read only while something is left to
-    encode."""
+    """Buckets of the loader: every set's clips of every size, in folder/SET/SIZE, encoded by all processes together. What is left
+    out, and why, is told first. Encoders are read only when something is left to encode."""
     import jax
     import numpy as np
+
+    from v2v.data import cache, loader, pairs, sets, sizes
+    from v2v.train.run import say
+
+    batches = _batches(cfg)
+    names, records = sets.names(cfg.sets), [sets.open_set(path) for path in cfg.sets]
+    made_by, part = _fingerprint(found.parts["vae"]), (jax.process_index(), jax.process_count())
+
+    def surveys():
+        return [
+            sets.remembered(folder / name / "survey.json", name, source, list(batches))
+            for name, source in zip(names, records, strict=True)
+        ]
+
+    if part[0] == 0:
+        surveys()
+    _together("survey")
+    seen = surveys()
+    say(sets.describe(seen, cfg.data.mixture))
+    encoders = functools.cache(lambda: _encoders(cfg.model, found, words))
+    parts, first = {size: [] for size in batches}, 0
+    for survey, source, share in zip(seen, records, sets.shares(seen, cfg.data.mixture), strict=True):
+        for size, chosen in survey.chosen.items():
+            here = folder / survey.name / sizes.label(size)
+            cache.write(
+                here, chosen, lambda i, at=source, size=size: sizes.crop(pairs.decode(at[i]), size),
+                lambda clips: encoders()[0](clips), made_by, 1, embed=lambda lines: encoders()[1](lines), shard=SHARD, part=part,
+            )  # fmt: skip
+            parts[size].append((here, share[size], first))
+        first += survey.count
+    _together("latents")
+    return [
+        loader.Bucket(
+            batches[size],
+            np.load(here[0][0] / "time_masks.npy"),
+            tuple(loader.Cached(cache.shards(path, made_by), weight, first) for path, weight, first in here),
+        )
+        for size, here in parts.items()
+        if here
+    ]
+
+
+def _batches(cfg: Experiment) -> dict[tuple[int, int, int], int]:
+    """Sizes that clips train at → clips a batch."""
+    import jax
+
+    from v2v import sharding
+    from v2v.data import sizes
+    from v2v.train import clock
+
+    m, mesh = cfg.model, sharding.make_mesh(**dataclasses.asdict(cfg.mesh))
+    sharding.batch(mesh, cfg.edit.batch // cfg.edit.micro)
+    unit = math.lcm(mesh.shape["data"] * mesh.shape["fsdp"] * cfg.edit.micro, jax.process_count())
+
+    def tokens(size):
+        try:
+            sized = dataclasses.replace(m, **dict(zip(("frames", "height", "width"), size, strict=True)))
+        except ValueError as err:
+            raise InputError(f"data.sizes {sizes.label(size)}: {err}") from err
+        return clock.tokens(sized, reference=True)
+
+    own = (m.frames, m.height, m.width)
+    budget = cfg.data.tokens or cfg.edit.batch * tokens(own)
+    return {size: sizes.batch_size(size, tokens(size), budget, unit) for size in cfg.data.sizes or (own,)}
+
+
+def _together(name: str) -> None:
+    """Every process is here before any goes on."""
+    import jax
     from jax.experimental import multihost_utils
 
-    from v2v.data import cache
-
-    source, made_by = _pairs(cfg), _fingerprint(found.parts["vae"])
-    if len(list(folder.glob("latents-*.array_record"))) * SHARD < len(source):
-        encode, embed = _encoders(cfg.model, found, words)
-        part = (jax.process_index(), jax.process_count())
-        cache.write(
-            folder,
-            len(source),
-            lambda i: _pair(cfg, source, i),
-            encode,
-            made_by,
-            1,
-            embed=embed,
-            shard=SHARD,
-            part=part,
-        )
     if jax.process_count() > 1:
-        multihost_utils.sync_global_devices("latents")
-    return cache.shards(folder, made_by), np.load(folder / "time_masks.npy")
+        multihost_utils.sync_global_devices(name)
 
 
 def _latents(cfg: Experiment, workdir: Path) -> Path:
@@ -169,8 +221,6 @@ def _load_dit(cfg: Experiment, found) -> dict:
 
 def _encoders(model: ModelConfig, found, words):
     """(uint8 clips → latents, sentences → embeddings of their true lengths), on this process's first device."""
-    import functools
-
     import jax
     import jax.numpy as jnp
     import numpy as np
@@ -197,37 +247,6 @@ def _encoders(model: ModelConfig, found, words):
         return np.asarray(embed_one(text, ids, lengths)[0, : lengths[0]], np.float16)
 
     return (lambda clips: encode(vae, clips)), (lambda sentences: [embed(s) for s in sentences])
-
-
-def _pairs(cfg: Experiment):
-    import grain
-    import tensorflow_datasets as tfds
-
-    parts = []
-    for folder in cfg.sets:
-        try:
-            parts.append(tfds.builder_from_directory(folder).as_data_source("train"))
-        except Exception as err:  # TFDS raises many kinds
-            raise InputError(
-                f"{folder}: expected pairs written by v2v synth, could not open them ({err})"
-            ) from err
-        if not len(parts[-1]):
-            raise InputError(
-                f"{folder}: expected pairs, found none; leave it out of --sets or make some with v2v synth"
-            )
-    return grain.MapDataset.concatenate([grain.MapDataset.source(part) for part in parts])
-
-
-def _pair(cfg: Experiment, source, i: int):
-    from v2v.data import pairs
-
-    pair, m = pairs.decode(source[i]), cfg.model
-    if pair.source.shape[:3] != (m.frames, m.height, m.width):
-        raise InputError(
-            f"pair {i}: expected {m.frames}x{m.height}x{m.width}, got {'x'.join(map(str, pair.source.shape[:3]))}; make pairs of"
-            " the model's size with v2v synth --frames --height --width"
-        )
-    return pair
 
 
 def _fingerprint(files) -> str:

@@ -31,6 +31,8 @@ class FakePretrained:
             video.reshape(len(video), -1, GROUP, *video.shape[2:]), 2, -2
         )  # [b, t, h, w, 4, 3]
 
+    encode_mask = encode
+
     def decode(self, z):
         z = np.moveaxis(z, -2, 2)
         return z.reshape(len(z), -1, *z.shape[3:])[:, GROUP - 1 :]

@@ -45,7 +45,7 @@ def test_ablations_differ_from_their_base_in_what_they_are_called_after():
         assert dataclasses.replace(cfg, name=base.name) != base
 
 
-def test_a_run_on_published_weights(tmp_path):
+def test_a_run_on_published_weights(tmp_path, capsys):
     wan = importlib.import_module("experiments.wan22_ti2v_5b")
     folder = small.write(tmp_path / "wan")
     synth(tmp_path / "pairs", 32, frames=5, height=32, width=32, edits=("sepia", "palette"))
@@ -60,13 +60,33 @@ def test_a_run_on_published_weights(tmp_path):
     )
     with pytest.raises(InputError, match="--weights .* --sets"):
         wan.run(base, tmp_path / "none")
-    with pytest.raises(InputError, match="expected 9x32x32, got 5x32x32"):
+    with pytest.raises(
+        InputError, match="expected clips of 9x32x32, none of its 32 .* 32: fewer than 9 frames"
+    ):
         longer = dataclasses.replace(cfg, model=dataclasses.replace(cfg.model, frames=9))
         wan.run(longer, tmp_path / "longer")
     out = wan.run(cfg, tmp_path / "run")
     model = pretrained.load_pretrained(str(folder), **small.SIZE).with_lora(out)
     assert model.conditions == ("source", "mask", "reference")
     assert model.config.condition == cfg.model.condition
+
+    synth(tmp_path / "stills", 20, frames=1, height=32, width=32, edits=("image",), transition=0.0)
+    mixed = dataclasses.replace(
+        cfg,
+        sets=(str(tmp_path / "pairs"), str(tmp_path / "stills")),
+        data=dataclasses.replace(
+            cfg.data, reference=0.0, sizes=((5, 32, 32), (1, 32, 32)), mixture=(0.5, 0.5)
+        ),
+        edit=dataclasses.replace(cfg.edit, steps=3),
+    )
+    assert wan.run(mixed, tmp_path / "mixed").is_file()
+    told = capsys.readouterr().err
+    assert "set stills: 20 pairs, 20 used, 0 left out; 20 of 20 frames used; 50.0% of the clips drawn" in told
+    assert "pairs of 1 frames (1x2x2 latents) without a reference: batches of 8, 50.0% of all" in told
+    assert "compiled for 2 shapes of batch" in told
+    with pytest.raises(InputError, match="one positive weight for each of the 2 sets"):
+        uneven = dataclasses.replace(mixed.data, mixture=(1.0,))
+        wan.run(dataclasses.replace(mixed, data=uneven), tmp_path / "uneven")
 
     other = small.write(
         tmp_path / "other"

@@ -4,8 +4,8 @@
 
 The base and its latents are those of experiments/embedded_gpu.py in the same workdir, made if they aren't there. A finished
 (variant, seed) is a JSON file and isn't done again; a killed one resumes. The metric is ours (share of pairs edited correctly), the
-paper's a judge's 0 to 9; so it is orders that are compared. Two of the paper's rows have no run here: channel concatenation is what "added"
-computes (v2v/model/dit.py), and averaged masks need a mask that doesn't go through the VAE.
+paper's a judge's 0 to 9; so it is orders that are compared. One of the paper's rows has no run here: channel concatenation is what "added"
+computes (v2v/model/dit.py).
 """
 
 import argparse

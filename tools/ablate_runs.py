@@ -18,7 +18,7 @@ GROUPS = {
         "full_sequence": "full fine-tuning, sequence"}),
     "masks": ("easyv2v_masks", "judge total", {
         BEST: "VAE, mask + source", "mask_sequence": "VAE, sequence (source, target, mask)",
-        "mask_target": "VAE, mask + target"}),
+        "mask_target": "VAE, mask + target", "mask_pooled": "averaged mask + source"}),
     "rank": ("easyv2v_rank", "judge total", {
         BEST: "rank 256, with reference", "rank_half": "rank 128, with reference",
         "rank_quarter": "rank 64, with reference"}),
@@ -73,6 +73,8 @@ def changed(cfg: Experiment, name: str, seed: int, steps: int) -> Experiment:
         cfg = dataclasses.replace(cfg, trains=fields.get("trains", "lora"))
         if "model" in fields:
             condition = dataclasses.replace(condition, layout=fields["model"]["condition"].layout)
+    elif name == "mask_pooled":
+        condition = dataclasses.replace(condition, mask_code="pooled")
     elif name.startswith("mask_"):
         condition = dataclasses.replace(condition, mask=name.removeprefix("mask_"))
     elif name.startswith("rank_"):
@@ -82,12 +84,10 @@ def changed(cfg: Experiment, name: str, seed: int, steps: int) -> Experiment:
 
 def mixed(cfg: Experiment, vae: dict, mix: str, workdir: Path, shards, masks):
     """Batches of a data mix: stills, stills moved by a camera path, videos; in equal shares, a batch being of one kind."""
-    import grain
-
     from data_synth.synth import synth
     from v2v.data import loader
 
-    m, words, streams = cfg.model, embedded._tokenizer(cfg), []
+    m, buckets = cfg.model, []
     data = dataclasses.replace(
         cfg.data, reference=0.0
     )  # not all kinds have references: none is shown, in any mix
@@ -100,5 +100,5 @@ def mixed(cfg: Experiment, vae: dict, mix: str, workdir: Path, shards, masks):
                 synth(folder / "pairs" / "part-0", cfg.pairs // 3, workers=cfg.workers, edits=(kind,),
                       transition=0.0, **size)  # fmt: skip
             here = embedded.cache_latents(cfg, vae, folder)
-        streams.append(loader.edit_batches(here[0], cfg.edit.batch, words, here[1], cfg.seed, data))
-    return streams[0] if len(streams) == 1 else grain.IterDataset.mix(streams, [1.0] * len(streams))
+        buckets.append(loader.Bucket(cfg.edit.batch, here[1], (loader.Cached(here[0]),)))
+    return loader.edit_batches(buckets, embedded._tokenizer(cfg), cfg.seed, data, m.condition.mask_code)

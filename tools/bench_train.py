@@ -161,7 +161,8 @@ def saves_and_data(folder: Path, jax, steps: int) -> dict:
     words = word_tokenizer(["make", "it", "red"], TEXT_LEN, cfg.text.vocab)
     masks = np.load(folder / "masks.npy")
     data = dataclasses.replace(loader.DataConfig(), reference=0.0)
-    rows = loader.edit_batches([str(folder / "latents.array_record")], 1, words, masks, 0, data)
+    bucket = loader.Bucket(1, masks, (loader.Cached([str(folder / "latents.array_record")]),))
+    rows = loader.edit_batches([bucket], words, 0, data)
     text = jax.numpy.zeros((1, TEXT_LEN, TEXT))
 
     def one(state, batch):
@@ -193,9 +194,8 @@ def memory(folder: Path, jax, steps: int) -> dict:
     cfg = debug()
     check_resume.make_latents(folder)
     words = word_tokenizer(["make", "it", "red"], cfg.text.text_len, cfg.text.vocab)
-    rows = loader.edit_batches(
-        [str(folder / "latents.array_record")], 2, words, np.load(folder / "masks.npy"), 0
-    )
+    cached = loader.Cached([str(folder / "latents.array_record")])
+    rows = loader.edit_batches([loader.Bucket(2, np.load(folder / "masks.npy"), (cached,))], words)
     base, optimizer = training.init_base(jax.random.key(0), cfg), optim.optimizer(OptimConfig())
     state = TrainState.create(training.init_adapter(jax.random.key(1), cfg, base["dit"]), optimizer)
     step = training.train_step(training.edit(cfg), optimizer, 0.9)

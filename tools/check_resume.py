@@ -45,7 +45,8 @@ def worker(
     stage = Stage(steps=steps, batch=4, optim=optim)
     cfg = Experiment(name=name, model=model, edit=stage, save_every=1, log=LogConfig(every=4))
     masks = np.load(folder / "masks.npy")
-    data = loader.edit_batches([str(folder / "latents.array_record")], 4, tokenizer, masks, 7)
+    cached = loader.Cached([str(folder / "latents.array_record")])
+    data = loader.edit_batches([loader.Bucket(4, masks, (cached,))], tokenizer, 7)
     base = step.init_base(jax.random.key(0), model)
     head = base["dit"]["head"]["linear"]
     head["kernel"] = jax.random.normal(

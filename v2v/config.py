@@ -144,6 +144,8 @@ class ConditionConfig:
     attention: Literal["full", "one_way"] = "full"  # one_way: condition tokens don't look at noisy ones
     # Whose tokens the embedded mask is added to, or tokens of its own after the target's (the paper's Table II).
     mask: Literal["source", "target", "sequence"] = "source"
+    # What is embedded of a mask: its latents as a black and white video, or its share of each latent cell, averaged (codec/pooled.py).
+    mask_code: Literal["vae", "pooled"] = "vae"
 
 
 @dataclass(frozen=True)
@@ -201,11 +203,22 @@ class DataConfig:
     turning: float = 0.5  # of the backbone's clips, those that begin as the source and turn into the target
     image_to_video: float = 0.5  # of the others, those with a clean first frame
     held_out: float = 0.0  # of the cached pairs, those never trained on, for the held-out loss
+    # Not probabilities: which sizes (frames, height, width) clips train at, () for the model's own alone; tokens a batch holds
+    # at most, 0 for as many as edit.batch clips of the model's size; how often a clip comes from each of the sets, () for by
+    # their numbers of clips.
+    sizes: tuple[tuple[int, int, int], ...] = ()
+    tokens: int = 0
+    mixture: tuple[float, ...] = ()
 
     def __post_init__(self):
-        wrong = {name: value for name, value in vars(self).items() if not 0 <= value <= 1}
+        others = ("sizes", "tokens", "mixture")
+        wrong = {name: v for name, v in vars(self).items() if name not in others and not 0 <= v <= 1}
         if wrong:
             raise ValueError(f"DataConfig: expected probabilities between 0 and 1, got {wrong}")
+        if self.tokens < 0 or any(n < 1 for size in self.sizes for n in size):
+            raise ValueError(
+                f"DataConfig: expected tokens of at least 0 and sizes of at least 1, got {self.tokens} and {self.sizes}"
+            )
 
 
 @dataclass(frozen=True)

@@ -66,7 +66,7 @@ def edit(
     stride = config.vae.stride_t if T > 1 else 1
     plan = windows.plan(-(-(n - 1) // stride), (T - 1) // config.vae.stride_t + 1)
     size = (config.batch, T, config.height, config.width, 3)
-    z_msk = None if seen else model.encode(np.full(size, 255, np.uint8))
+    z_msk = None if seen else model.encode_mask(np.full(size, 255, np.uint8))
     steps = config.flow.steps if settings.steps is None else settings.steps
     guidance = config.flow.guidance if settings.guidance is None else settings.guidance
     joined, past = _Joined(n), None
@@ -77,7 +77,7 @@ def edit(
         )  # past the end the last frame is repeated
         z_src = model.encode(small[rows])
         if seen:
-            z_msk = model.encode(
+            z_msk = model.encode_mask(
                 np.broadcast_to(np.where(seen(rows)[..., None], 255, 0).astype(np.uint8), size)
             )
         noise = [windows.noise(settings.seed, plan.starts[i], *_split(z_src.shape)) for i in batch]

@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import pytest
 
+from v2v.codec.pooled import pooled
 from v2v.codec.text import word_tokenizer
 from v2v.config import DataConfig
 from v2v.data import cache, loader
@@ -42,13 +43,17 @@ def embed(sentences):
 def folder(tmp_path_factory):
     path = tmp_path_factory.mktemp("latents")
     for i in range(2):  # two processes
-        cache.write(path, 40, pair, encode, "abc", 4, shard=16, part=(i, 2))
+        cache.write(path, range(40), pair, encode, "abc", 4, shard=16, part=(i, 2))
     return path
 
 
+def bucket(folder, batch=4, **fields):
+    cached = loader.Cached(cache.shards(folder, "abc"), **fields)
+    return loader.Bucket(batch, np.load(folder / "time_masks.npy"), (cached,))
+
+
 def stream(folder, batch=4, **data):
-    masks = np.load(folder / "time_masks.npy")
-    return iter(loader.edit_batches(cache.shards(folder, "abc"), batch, WORDS, masks, 3, DataConfig(**data)))
+    return iter(loader.edit_batches([bucket(folder, batch)], WORDS, 3, DataConfig(**data)))
 
 
 def take(iterator, n):
@@ -102,15 +107,14 @@ def test_held_out_pairs_are_never_trained_on(folder):
     held = set(range(0, 40, 5))
     seen = {int(i) for batch in take(stream(folder, held_out=0.2), 60) for i in batch["record"]}
     assert not seen & held and len(seen) > 20
-    shards, masks = cache.shards(folder, "abc"), np.load(folder / "time_masks.npy")
-    batches = loader.held_out_batches(shards, 4, WORDS, masks, DataConfig(held_out=0.2))
+    batches = loader.held_out_batches([bucket(folder)], WORDS, DataConfig(held_out=0.2))
     assert len(batches) == 2 and {int(v) for b in batches for v in b["source"][:, 0, 0, 0, 0]} == held
     with pytest.raises(InputError, match="set data.held_out"):
-        loader.held_out_batches(shards, 4, WORDS, masks, DataConfig())
+        loader.held_out_batches([bucket(folder)], WORDS, DataConfig())
 
 
 def test_long_clips_keep_their_own_time_masks_and_sentences_may_come_embedded(tmp_path):
-    cache.write(tmp_path, 12, lambda i: pair(i, 17), encode, "abc", 4, embed=embed)
+    cache.write(tmp_path, range(12), lambda i: pair(i, 17), encode, "abc", 4, embed=embed)
     masks = np.load(tmp_path / "time_masks.npy")
     assert masks.shape[:2] == (1, 1)
     for batch in take(stream(tmp_path, drop_text=0.3, drop_mask=1.0, reference=0.0), 6):
@@ -126,15 +130,16 @@ def test_long_clips_keep_their_own_time_masks_and_sentences_may_come_embedded(tm
 
 def test_the_report_counts_what_there_is(folder, tmp_path):
     shards = cache.shards(folder)
-    text = loader.describe(shards, DataConfig(held_out=0.1))
-    assert text.startswith("data: 40 pairs in 3 shards, 4 held out, 14 with a reference")
+    text = loader.edit_batches([bucket(folder)], WORDS, 0, DataConfig(held_out=0.1)).report
+    assert text.startswith("data: 40 pairs in 3 shards, 200 frames, 4 held out, 14 with a reference")
     assert "33  recolour" in text and "7  palette" in text
+    assert "31  pairs of 5 frames (2x2x2 latents) without a reference: batches of 4, 80.0% of all" in text
     bare = []
     for path in shards:  # as older caches are: without the facts beside them
         copy = tmp_path / path.rsplit("/", 1)[1]
         copy.write_bytes(open(path, "rb").read())
         bare.append(str(copy))
-    assert cache.facts(bare) == cache.facts(shards)
+    assert cache.facts(bare) == [{k: v for k, v in f.items() if k != "pair"} for f in cache.facts(shards)]
 
 
 def test_what_doesnt_fit_is_refused(folder, tmp_path):
@@ -146,3 +151,24 @@ def test_what_doesnt_fit_is_refused(folder, tmp_path):
         stream(folder, 20)
     with pytest.raises(ValueError, match="probabilities between 0 and 1"):
         dataclasses.replace(DataConfig(), drop_text=1.5)
+
+
+def test_averaged_masks_show_the_same_edits_as_one_number_a_cell(folder):
+    def masks(**fields):
+        data = loader.edit_batches([bucket(folder)], WORDS, 3, DataConfig(reference=0.0, **fields), "pooled")
+        return [(int(r), m) for b in take(iter(data), 8) for r, m in zip(b["record"], b["mask"], strict=True)]
+
+    for record, mask in masks(drop_mask=0.0):
+        if (pair(record).mask[slice(*pair(record).active)] == 255).all():
+            continue  # told by frames alone
+        assert mask.shape == (2, 2, 2, 1)
+        np.testing.assert_array_equal(mask[..., 0], pooled(pair(record).mask / 255, (2, 2, 2)))
+    seen = set()
+    for record, mask in masks(drop_mask=1.0):
+        start, _ = pair(record).active
+        expected = [start == 0, 1 - max(0, start - 1) / 4]
+        np.testing.assert_array_equal(
+            mask[..., 0], np.broadcast_to(np.array(expected)[:, None, None], (2, 2, 2))
+        )
+        seen.add(start)
+    assert seen == {0, 2}

@@ -47,7 +47,7 @@ def test_every_ablation_is_another_configuration_or_another_mix():
             cfg = ablate_runs.changed(base, name, 3, 500)
             assert (cfg.seed, cfg.edit.steps) == (3, 500)
             made[name] = (cfg, ablate_runs.MIXES.get(name.removeprefix("data_")) if group == "data" else None)
-    assert len({repr(value) for value in made.values()}) == len(made) == 12
+    assert len({repr(value) for value in made.values()}) == len(made) == 13
     assert made["full_add"][0].trains == "full" and made["full_add"][0].model.condition.layout == "add"
     assert made["rank_quarter"][0].model.lora.rank * 4 == base.model.lora.rank
 
@@ -129,10 +129,10 @@ def script(tmp_path):
         f"""#!/bin/bash
 echo "$@" >> {tmp_path}/calls
 case "$*" in
-  *"v2v train"*) mkdir -p {tmp_path}/work/export-full
+  *"v2v train"*) mkdir -p {tmp_path}/run/export-full
     [ -e {tmp_path}/begun ] || {{ touch {tmp_path}/begun; sleep 30; }}
-    head -c 20000000 /dev/urandom > {tmp_path}/work/export-full/base.safetensors
-    echo done > {tmp_path}/work/export-full/lora.safetensors ;;
+    head -c 20000000 /dev/urandom > {tmp_path}/run/export-full/base.safetensors
+    echo done > {tmp_path}/run/export-full/lora.safetensors ;;
 esac
 """
     )
@@ -143,7 +143,10 @@ esac
             "PYTHON": str(fake),
             "SLICE": str(slice_s),
             "MARGIN": "1",
-            **{n.upper(): str(tmp_path / n) for n in ("work", "carry", "out")},
+            **{
+                name: str(tmp_path / folder)
+                for name, folder in (("WORK", "run"), ("CARRY", "carry"), ("OUT", "out"))
+            },
         }
         return subprocess.run(
             ["bash", "tools/on_accelerator.sh", "embedded", "--edit.steps", "5"],
@@ -165,12 +168,12 @@ def test_a_stage_goes_on_in_the_next_slice_and_travels_in_small_shards(script, t
     shards = sorted((tmp_path / "out").glob("state.*"))
     assert len(shards) == 2 and max(s.stat().st_size for s in shards) <= 16 * 2**20
     # A fresh machine: what travelled is put in place, and the finished stage isn't begun again.
-    before = (tmp_path / "work/export-full/base.safetensors").read_bytes()
+    before = (tmp_path / "run/export-full/base.safetensors").read_bytes()
     subprocess.run(
-        "rm -r work calls && mkdir carry && mv out/state.* carry/", shell=True, cwd=tmp_path, check=True
+        "rm -r run calls && mkdir carry && mv out/state.* carry/", shell=True, cwd=tmp_path, check=True
     )
     third = script(100)
-    assert (
-        third.returncode == 0 and (tmp_path / "work/export-full/base.safetensors").read_bytes() == before
-    ), third.stderr
+    assert third.returncode == 0 and (tmp_path / "run/export-full/base.safetensors").read_bytes() == before, (
+        third.stderr
+    )
     assert "v2v train" not in (tmp_path / "calls").read_text()

@@ -54,7 +54,7 @@ def base():
 
 @pytest.fixture(scope="module")
 def edit_step(base):
-    return step.edit_step(CFG, optim.optimizer(OPTIM), 0.9, region=1.0)
+    return step.train_step(step.edit(CFG, 1.0), optim.optimizer(OPTIM), 0.9)
 
 
 def fresh(base):
@@ -169,7 +169,7 @@ def test_rows_tell_time_lost_and_work_and_what_watches_saw(tmp_path, base, edit_
 
     loop.fit(
         tmp_path, fresh(base), lambda s, b: edit_step(s, b, base), batches(), steps=4, save_every=4, log_every=2,
-        log=LogConfig(tensorboard=True), work=loop.Work(tokens=100, flops=1e6, peak=1e9),
+        log=LogConfig(tensorboard=True), work=loop.Work(lambda batch: (100, 1e6), peak=1e9),
         watches=[watch.previews(2, lambda adapter: Editor(), [pair], tmp_path / "previews")],
     )  # fmt: skip
     rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]

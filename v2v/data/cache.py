@@ -1,8 +1,9 @@
-"""pairs → latents on disk, once. data_synth → **cache** → loader.py
+"""pairs → latents on disk, once. data_synth, sets.py → **cache** → transforms.py
 
 Encoding online costs most of a step (the paper spends about two thirds of it there), and a frozen VAE gives the same latents
 every time, a frozen text encoder the same embeddings. One record a pair, in array_record shards of `SHARD` pairs; a shard is
 written beside and renamed, so an interrupted run goes on where it stopped, and several processes share the work shard by shard.
+A folder holds clips of one size from one set; beside each shard lies a JSON list of what its records are, which the loader chooses by.
 `meta.json` names the VAE (a hash of its weights): latents of another VAE are refused.
 
 A model may be told only *when* an edit happens, by a mask of whole frames. Short clips have few such masks: `time_masks.npy` holds
@@ -13,23 +14,25 @@ its own where it needs another.
 import hashlib
 import io
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import jax
 import numpy as np
 from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
 
+from v2v.codec.pooled import pooled
 from v2v.data.pairs import Pair
 from v2v.errors import InputError
 
 SHARD = 1024
+UNKNOWN = "unknown"  # recipe of records cached before recipes were kept
 FEW = 16  # frames up to which the masks of all spans are kept in one table
 
 
 def write(
     folder: str | Path,
-    count: int,
+    chosen: Sequence[int],
     read: Callable[[int], Pair],
     encode: Callable[[np.ndarray], np.ndarray],
     vae_hash: str,
@@ -40,10 +43,10 @@ def write(
     shard: int = SHARD,
     part: tuple[int, int] = (0, 1),
 ) -> None:
-    """Encode pairs 0..count-1 into `folder`.
+    """Encode the pairs `chosen` into `folder`, in that order; shards that hold just these pairs already are left as they are.
 
     Args:
-      read: index → Pair. encode: uint8 [b, T, H, W, 3] → latents [b, t, y, x, c].
+      chosen: numbers of pairs. read: number → Pair, all of one size. encode: uint8 [b, T, H, W, 3] → latents [b, t, y, x, c].
       vae_hash: from `tree_hash`.
       embed: sentences → embeddings [m, w] each, without padding; None leaves the text to the training step.
       shard: pairs a shard.
@@ -54,24 +57,27 @@ def write(
     if part[0] == 0:
         check_meta(folder, vae_hash, create=True)
         if not (folder / "time_masks.npy").exists():
-            first = read(0)
+            first = read(chosen[0])
             np.save(folder / "time_masks.npy", _time_masks(first.source.shape, encode, batch))
-    for start in range(part[0] * shard, count, part[1] * shard):
+        for stale in sorted(folder.glob("latents-*.array_record"))[-(-len(chosen) // shard) :]:
+            stale.unlink()  # of pairs no longer chosen
+    for start in range(part[0] * shard, len(chosen), part[1] * shard):
         name = folder / f"latents-{start:07d}.array_record"
-        n = min(shard, count - start)
-        if not name.exists():
+        wanted = [int(i) for i in chosen[start : start + shard]]
+        if not _holds(name, wanted):
             partial = name.with_suffix(".partial")
             writer = ArrayRecordWriter(str(partial), "group_size:1")
-            facts = []
-            for begin in range(start, start + n, batch):
-                pairs = [read(i) for i in range(begin, min(begin + batch, start + n))]
-                facts += [{"edit": p.edit, "reference": p.reference is not None} for p in pairs]
+            made = []
+            for begin in range(0, len(wanted), batch):
+                here = wanted[begin : begin + batch]
+                pairs = [read(i) for i in here]
+                made += [_fact(i, pair) for i, pair in zip(here, pairs, strict=True)]
                 for record in _encode(pairs, encode, batch, embed):
                     writer.write(record)
             writer.close()
-            name.with_suffix(".json").write_text(json.dumps(facts))
+            name.with_suffix(".json").write_text(json.dumps(made))
             partial.rename(name)
-        progress(n)
+        progress(len(wanted))
 
 
 def unpack(record: bytes, *names: str) -> dict[str, np.ndarray]:
@@ -96,20 +102,36 @@ def shards(folder: str | Path, vae_hash: str | None = None) -> list[str]:
 
 
 def facts(paths: list[str]) -> list[dict]:
-    """{"edit", "reference"} of every record, without reading the records where the shard's JSON lies beside it."""
-    out = []
+    """{"pair", "edit", "recipe", "reference"} of every record, without reading the records where the shard's JSON lies beside it.
+    `pair` is its number in the set; caches made before sets were chosen from hold every pair in order and may lack it."""
+    out: list[dict] = []
     for path in map(Path, paths):
         beside = path.with_suffix(".json")
-        if beside.is_file():
-            out += json.loads(beside.read_text())
-            continue
-        reader = ArrayRecordReader(str(path))
-        for i in range(reader.num_records()):  # one at a time: a shard may be many GB
-            with np.load(io.BytesIO(reader.read([i])[0]), allow_pickle=False) as f:
-                edit = json.loads(str(f["text"]))["edit"]
-                out.append({"edit": edit, "reference": bool(f["reference"].size)})
-        reader.close()
+        found = json.loads(beside.read_text()) if beside.is_file() else _read_facts(path)
+        out += [{"recipe": UNKNOWN} | fact for fact in found]
     return out
+
+
+def _fact(i: int, pair: Pair) -> dict:
+    return {"pair": i, "edit": pair.edit, "recipe": pair.recipe, "reference": pair.reference is not None}
+
+
+def _read_facts(path: Path) -> list[dict]:
+    reader, out = ArrayRecordReader(str(path)), []
+    for i in range(reader.num_records()):  # one at a time: a shard may be many GB
+        with np.load(io.BytesIO(reader.read([i])[0]), allow_pickle=False) as f:
+            text = json.loads(str(f["text"]))
+            out.append({key: text[key] for key in ("edit", "recipe") if key in text})
+            out[-1]["reference"] = bool(f["reference"].size)
+    reader.close()
+    return out
+
+
+def _holds(path: Path, wanted: list[int]) -> bool:
+    """Whether a shard is there and of these pairs: sets grow, and other sizes choose other clips."""
+    found = facts([str(path)]) if path.exists() else []
+    same = all(fact.get("pair", i) == i for fact, i in zip(found, wanted, strict=False))
+    return path.exists() and same and len(found) == len(wanted)
 
 
 def check_meta(folder: Path, vae_hash: str, create: bool = False) -> None:
@@ -153,7 +175,7 @@ def _encode(pairs: list[Pair], encode: Callable, batch: int, embed: Callable | N
         empty = np.zeros((0,), np.float16)
         text = {
             "source_caption": pair.source_caption, "target_caption": pair.target_caption,
-            "instructions": pair.instructions, "edit": pair.edit, "seed": pair.seed,
+            "instructions": pair.instructions, "edit": pair.edit, "recipe": pair.recipe, "seed": pair.seed,
         }  # fmt: skip
         more = {"when": when.get(i, empty)} if len(pair.source) > FEW else {}
         if embed is not None:
@@ -163,7 +185,7 @@ def _encode(pairs: list[Pair], encode: Callable, batch: int, embed: Callable | N
         buffer = io.BytesIO()
         np.savez(
             buffer, source=source[i], target=target[i], mask=masks.get(i, empty), reference=refs.get(i, empty),
-            area=_area(pair.mask, grid), active=np.asarray(pair.active, np.int16), text=np.asarray(json.dumps(text)),
+            area=pooled(pair.mask / np.float32(255), grid).astype(np.float16), active=np.asarray(pair.active, np.int16), text=np.asarray(json.dumps(text)),
             **more,
         )  # fmt: skip
         yield buffer.getvalue()
@@ -173,15 +195,6 @@ def _covers_frame(pair: Pair) -> bool:
     """True when, while active, the mask is the whole frame: then it is one of the time masks."""
     start, end = pair.active
     return bool((pair.mask[start:end] == 255).all())
-
-
-def _area(mask: np.ndarray, grid: tuple[int, int, int]) -> np.ndarray:
-    """Share of each latent cell that the mask covers, float16 [t, y, x]; latent frame 0 is pixel frame 0."""
-    t, y, x = grid
-    T, H, W = mask.shape
-    cells = mask.reshape(T, y, H // y, x, W // x).mean((2, 4)) / 255
-    rest = cells[1:].reshape(t - 1, -1, y, x).mean(1) if t > 1 else cells[:0]
-    return np.concatenate([cells[:1], rest]).astype(np.float16)
 
 
 def _time_masks(shape: tuple[int, ...], encode: Callable, batch: int) -> np.ndarray:

@@ -38,3 +38,10 @@ def decode(data: bytes) -> np.ndarray | None:
             return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
     except (av.FFmpegError, ValueError, IndexError):
         return None
+
+
+def size(data: bytes) -> tuple[int, int]:
+    """(height, width) of `encode`'s clip, from its header."""
+    with av.open(io.BytesIO(data)) as container:
+        context = container.streams.video[0].codec_context
+        return context.height, context.width

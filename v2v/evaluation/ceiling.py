@@ -44,6 +44,7 @@ class _Recital:
 
     def __init__(self, model):
         self.config, self.encode, self.decode = model.config, model.encode, model.decode
+        self.encode_mask = model.encode_mask
         self.learn, self._latents = False, []
 
     def embed_text(self, texts: list[str]):

@@ -124,10 +124,11 @@ def _placed(shapes: Any, mesh: Mesh) -> Any:
 def _latents(m: ModelConfig, batch: int, rows: NamedSharding) -> dict:
     t, y, x, c = m.vae.latent_shape(m.frames, m.height, m.width)
 
-    def clip(t):
+    def clip(t, c=c):
         return jax.ShapeDtypeStruct((batch, t, y, x, c), jnp.float16, sharding=rows)
 
-    return {"target": clip(t), "source": clip(t), "mask": clip(t), "reference": clip(1)}
+    mask = clip(t) if m.condition.mask_code == "vae" else clip(t, 1)
+    return {"target": clip(t), "source": clip(t), "mask": mask, "reference": clip(1)}
 
 
 def _text(m: ModelConfig, batch: int, rows: NamedSharding) -> jax.ShapeDtypeStruct:

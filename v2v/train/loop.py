@@ -48,10 +48,13 @@ class Watch:
 
 @dataclass(frozen=True)
 class Work:
-    """What one step amounts to: tokens, FLOPs (clock.step_flops) and peak FLOP/s of all devices together."""
+    """What steps amount to.
 
-    tokens: int
-    flops: float
+    Attributes:
+      of: batch → (tokens, FLOPs) of its step (clock.step_flops). peak: FLOP/s of all devices together.
+    """
+
+    of: Callable[[Any], tuple[int, float]]
     peak: float
 
 
@@ -128,19 +131,21 @@ class _Run:
         first = int(state.step)
         pending: list[dict[str, jax.Array]] = []
         records: list[Any] = []
-        clock, known = Clock(), set()
+        clock, known, self._done = Clock(), set(), np.zeros(2)
         hidden = jax.process_index() > 0
         with tqdm(
             total=steps, initial=first, unit="step", desc=self.name, dynamic_ncols=True, mininterval=2, disable=hidden
         ) as bar:  # fmt: skip
             for done in range(first + 1, steps + 1):
                 with clock.on("data"):
-                    batch, record = _without_record(next(self.batches))
+                    batch, record = without_record(next(self.batches))
                     batch = self.place(batch)
-                shapes = tuple(np.shape(leaf) for leaf in jax.tree.leaves(batch))
+                shapes = shapes_of(batch)
                 with clock.on("step" if shapes in known else "compile"):
                     state, metrics = self.step_fn(state, batch)
                 known.add(shapes)
+                if self.work is not None:
+                    self._done += self.work.of(batch)
                 pending.append(metrics)
                 records.append(record)
                 bar.update()
@@ -175,9 +180,10 @@ class _Run:
         row |= {f"seconds_{name}": lost.get(name, 0.0) for name in ("compile", "data", "save", "eval")}
         row["data_wait"] = lost.get("data", 0.0) / elapsed
         if self.work is not None:
-            busy = (elapsed - lost.get("compile", 0.0) - lost.get("eval", 0.0)) / len(rows)
-            row["tokens_per_second"] = self.work.tokens / busy
-            row["mfu"] = self.work.flops / busy / self.work.peak
+            busy = elapsed - lost.get("compile", 0.0) - lost.get("eval", 0.0)
+            (tokens, flops), self._done = self._done, np.zeros(2)
+            row["tokens_per_second"] = tokens / busy
+            row["mfu"] = flops / busy / self.work.peak
         return row
 
     def _not_finite(self, before: int, done: int, first_bad: int, record: Any) -> str:
@@ -194,7 +200,13 @@ class _Run:
         )
 
 
-def _without_record(batch: Any) -> tuple[Any, Any]:
+def shapes_of(batch: Any) -> tuple:
+    """What decides whether a step must be compiled anew."""
+    return tuple(np.shape(leaf) for leaf in jax.tree.leaves(batch))
+
+
+def without_record(batch: Any) -> tuple[Any, Any]:
+    """(what goes to the devices, numbers of its records or None)."""
     if isinstance(batch, dict) and RECORD in batch:
         return {k: v for k, v in batch.items() if k != RECORD}, np.ravel(batch[RECORD])
     return batch, None

@@ -7,19 +7,22 @@ Every process of a `jax.distributed` job runs the same lines; each reads its own
 import dataclasses
 import json
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 from etils import epath
+from jax.sharding import Mesh
 
 from v2v import sharding
+from v2v.data.loader import Stream
 from v2v.train import clock, loop, optim, watch
 from v2v.train.checkpoint import meet
 from v2v.train.experiment import Experiment, Stage
 from v2v.train.state import TrainState
-from v2v.train.step import Objective, train_step
+from v2v.train.step import Objective, Step, train_step
 
 
 def fit_stage(
@@ -38,7 +41,8 @@ def fit_stage(
     """Train `trained` (a tree whose top-level entries are groups) for `stage.steps`, resuming from `folder`.
 
     Args:
-      data: a grain IterDataset of this process's rows.
+      data: batches of this process's rows: a loader.Stream, whose report is printed and whose shapes are all compiled before the
+        first step, or any grain IterDataset.
       frozen: weights the objective reads and nobody changes.
       held: batches never trained on (this process's rows), for the held-out loss every cfg.log.held_out_every steps.
       work: log tokens a second and FLOP utilisation, those of edits.
@@ -64,13 +68,17 @@ def fit_stage(
         if frozen is not None:
             frozen = sharding.put(frozen, sharding.shardings(frozen, mesh))
         if held:
-            placed = [sharding.put_batch(mesh, stage.batch, rows) for rows in held]
+            placed = [_placed(mesh, rows) for rows in held]
             watches = (*watches, watch.held_out(cfg.log.held_out_every, objective, frozen, placed))
         step = train_step(
             objective, optimizer, stage.optim.ema, seed=cfg.seed, micro=stage.micro, places=places
         )
         name = epath.Path(folder).name
         say(f"{name}: {stage.steps} steps of {stage.batch} on {mesh.size} {jax.default_backend()} devices")
+        if isinstance(data, Stream):
+            if data.report:
+                say(data.report)
+            compile_all(step, mesh, state, data, frozen)
         return loop.fit(
             folder,
             state,
@@ -79,11 +87,24 @@ def fit_stage(
             steps=stage.steps,
             save_every=cfg.save_every,
             log_every=cfg.log.every,
-            place=lambda local: sharding.put_batch(mesh, stage.batch, local),
+            place=lambda local: _placed(mesh, local),
             log=cfg.log,
             watches=watches,
-            work=_work(cfg, stage, mesh.size) if work else None,
+            work=_work(cfg, mesh.size) if work else None,
         )
+
+
+def compile_all(step: Step, mesh: Mesh, state: TrainState, data: Stream, frozen: Any) -> None:
+    """Compile the step for every shape of batch the stream holds; what is compiled is what the loop then calls. A shape that doesn't
+    compile, for want of memory say, is so known before the first step."""
+    began, known = time.perf_counter(), set()
+    for kind in data.kinds:
+        rows = _placed(mesh, loop.without_record(kind[0])[0])
+        shapes = loop.shapes_of(rows)
+        if shapes not in known:
+            known.add(shapes)
+            step.lower(state, rows, frozen).compile()
+    say(f"compiled for {len(known)} shapes of batch in {time.perf_counter() - began:.1f} s")
 
 
 def on_host(tree: Any) -> Any:
@@ -110,6 +131,21 @@ def say(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
 
-def _work(cfg: Experiment, stage: Stage, devices: int) -> loop.Work:
-    flops = clock.step_flops(cfg.model, stage.batch, full=cfg.trains == "full")
-    return loop.Work(stage.batch * clock.tokens(cfg.model), flops, clock.peak_flops() * devices)
+def _placed(mesh: Mesh, local: Any) -> Any:
+    """Rows of this process, as many in every process, as one global batch."""
+    rows = len(jax.tree.leaves(local)[0]) * jax.process_count()
+    return sharding.put_batch(mesh, rows, local)
+
+
+def _work(cfg: Experiment, devices: int) -> loop.Work:
+    """Of edits, whatever their size: tokens and FLOPs follow from the target's latents."""
+    m = cfg.model
+
+    def of(batch: dict) -> tuple[int, float]:
+        b, t, y, x, _ = batch["target"].shape
+        frames, side = m.vae.stride_t * (t - 1) + 1, m.vae.stride_xy
+        sized = dataclasses.replace(m, frames=frames, height=y * side, width=x * side)
+        tokens = b * clock.tokens(sized, "reference" in batch)
+        return tokens, clock.step_flops(sized, b, full=cfg.trains == "full")
+
+    return loop.Work(of, clock.peak_flops() * devices)

@@ -10,7 +10,7 @@ Gradient accumulation cuts a batch into `micro` parts, adds their gradients and 
 batch's, and noise and tau are drawn for all of it, so the parts together are the whole batch up to rounding.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -79,26 +79,6 @@ def train_step(
     return step
 
 
-def base_step(
-    cfg: ModelConfig, optimizer: optax.GradientTransformation, ema: float, seed: int = 0, micro: int = 1
-) -> Step:
-    """(state, batch of ToClip) → (state, metrics); the state holds {"dit", "text"}."""
-    return train_step(text_to_video(cfg), optimizer, ema, seed=seed, micro=micro)
-
-
-def edit_step(
-    cfg: ModelConfig,
-    optimizer: optax.GradientTransformation,
-    ema: float,
-    region: float = 0.0,
-    seed: int = 0,
-    micro: int = 1,
-) -> Step:
-    """(state, batch of ToEdit, frozen) → (state, metrics); state {"lora", "embed"} and frozen {"dit", "text"}, or state
-    {"dit", "embed"} and frozen {"text"}."""
-    return train_step(edit(cfg, region), optimizer, ema, seed=seed, micro=micro)
-
-
 def evaluate(objective: Objective, seed: int = 0) -> Callable[..., dict[str, jax.Array]]:
     """Jitted (trained, batch, frozen) → metrics, with the same tau and noise at every call."""
 
@@ -110,8 +90,9 @@ def evaluate(objective: Objective, seed: int = 0) -> Callable[..., dict[str, jax
     return run
 
 
-def text_to_video(cfg: ModelConfig) -> Objective:
-    """Clips with a sentence; the first latent frame stays clean where `first_clean` says so and is then not in the loss."""
+def text_to_video(cfg: ModelConfig, region: float = 0.0) -> Objective:
+    """Clips with a sentence; the first latent frame stays clean where `first_clean` says so and is then not in the loss.
+    `region` weighs the cells in which a clip turns (flow/loss.py), or a small object that changes would hardly count."""
     dit, encoder = DiT(cfg.dit, cfg.condition), TextEncoder(cfg.text)
 
     def keep(rows):
@@ -119,26 +100,35 @@ def text_to_video(cfg: ModelConfig) -> Objective:
 
     def draw(key, batch):
         rows = batch | _noise(key, batch["video"], cfg)
-        return rows, total_weight(rows["video"].shape[:-1], keep=keep(rows))
+        return rows, total_weight(
+            rows["video"].shape[:-1], rows["area"].astype(jnp.float32), region, keep(rows)
+        )
 
     def loss(trained, frozen, rows, total):
         del frozen
-        x0 = rows["video"].astype(jnp.float32)
+        x0, area = rows["video"].astype(jnp.float32), rows["area"].astype(jnp.float32)
         x, velocity = interpolate(x0, rows["noise"], rows["tau"])
         clean = rows["first_clean"]
         x = x.at[:, 0].set(jnp.where(clean[:, None, None, None], x0[:, 0], x[:, 0]))
         text = encoder.apply({"params": trained["text"]}, rows["ids"], rows["lengths"])
         out = dit.apply({"params": trained["dit"]}, x, rows["tau"], text, first_clean=clean)
         factor = tau_weight(rows["tau"], cfg.flow)
-        value = velocity_loss(out, velocity, keep=keep(rows), sample=factor, total=total)
+        value = velocity_loss(out, velocity, area, region, keep(rows), sample=factor, total=total)
         return value, {"loss": value} | _by_tau(out - velocity, rows["tau"])
 
     return Objective(draw, loss)
 
 
-def edit(cfg: ModelConfig, region: float = 0.0) -> Objective:
-    """Edits; `region` weighs the cells an edit changes (flow/loss.py). Text comes as `text`, embeddings made beforehand, or as
-    `ids` and `lengths` for the encoder in `frozen`. Metrics: the loss, its parts inside and outside the edit, by tau."""
+def edit(cfg: ModelConfig, region: float = 0.0, recipes: Sequence[str] = ()) -> Objective:
+    """Edits: the state holds {"lora", "embed"} and frozen {"dit", "text"}, or all of an editor, {"dit", "embed"}, and frozen {"text"}.
+
+    Args:
+      region: weighs the cells an edit changes (flow/loss.py).
+      recipes: what the batch's entry `recipe` counts off, for losses by recipe (loader.Stream.recipes).
+
+    Text comes as `text`, embeddings made beforehand, or as `ids` and `lengths` for the encoder in `frozen`. Metrics: the loss, its
+    parts inside and outside the edit, by tau, by recipe.
+    """
     dit, encoder = DiT(cfg.dit, cfg.condition), TextEncoder(cfg.text)
 
     def draw(key, batch):
@@ -165,7 +155,11 @@ def edit(cfg: ModelConfig, region: float = 0.0) -> Objective:
             "inside": (x0_error * area).sum() / inside,
             "outside": (x0_error * (1 - area)).sum() / outside,
         }
-        return value, metrics | _by_tau(out - velocity, tau)
+        metrics |= _by_tau(out - velocity, tau)
+        if recipes:
+            each = ((out - velocity) ** 2).mean((1, 2, 3, 4))
+            metrics |= _by_group(each, rows["recipe"], [f"loss_recipe_{name}" for name in recipes])
+        return value, metrics
 
     return Objective(draw, loss)
 
@@ -192,7 +186,8 @@ def init_embed(key: jax.Array, cfg: ModelConfig) -> dict:
     """The new embeddings of source, mask and reference, all zero."""
     t, y, x, c = cfg.vae.latent_shape(cfg.frames, cfg.height, cfg.width)
     z = jnp.zeros((1, t, y, x, c))
-    args = (z, jnp.ones((1,)), jnp.zeros((1, cfg.text.text_len, cfg.text.width)), z, z, z[:, :1])
+    mask = z if cfg.condition.mask_code == "vae" else z[..., :1]
+    args = (z, jnp.ones((1,)), jnp.zeros((1, cfg.text.text_len, cfg.text.width)), z, mask, z[:, :1])
     shapes = jax.eval_shape(DiT(cfg.dit, cfg.condition).init, key, *args)["embed"]
     return jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
 
@@ -232,8 +227,13 @@ def _noise(key: jax.Array, x0: jax.Array, cfg: ModelConfig) -> dict:
 
 def _by_tau(error: jax.Array, tau: jax.Array) -> dict[str, jax.Array]:
     """[sum, count] of the samples' mean squared errors in each quarter of tau."""
-    each = (error**2).mean((1, 2, 3, 4))
     bucket = jnp.minimum((tau * BUCKETS).astype(jnp.int32), BUCKETS - 1)
-    member = bucket[:, None] == jnp.arange(BUCKETS)
+    names = [f"loss_tau_{i / BUCKETS:.2f}" for i in range(BUCKETS)]
+    return _by_group((error**2).mean((1, 2, 3, 4)), bucket, names)
+
+
+def _by_group(each: jax.Array, group: jax.Array, names: Sequence[str]) -> dict[str, jax.Array]:
+    """name → [sum, count] of the values of group 0, 1, ..."""
+    member = group[:, None] == jnp.arange(len(names))
     sums = jnp.stack([(each[:, None] * member).sum(0), member.sum(0).astype(jnp.float32)], -1)
-    return {f"loss_tau_{i / BUCKETS:.2f}": sums[i] for i in range(BUCKETS)}
+    return dict(zip(names, sums, strict=True))

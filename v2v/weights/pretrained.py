@@ -15,7 +15,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
+from v2v import sharding
 from v2v.codec import stream
+from v2v.codec.pooled import pooled
 from v2v.codec.text import TextEncoder, Tokenizer
 from v2v.codec.vae import VAE
 from v2v.config import ModelConfig, TextConfig, VAEConfig
@@ -122,6 +124,13 @@ class Pretrained:
         self._dit()  # damaged weights are found before any work is done
         return _codec(self.config.vae, self.config.text)[0](self._store.get("vae"), jnp.asarray(video))
 
+    def encode_mask(self, mask: Pixels) -> Latents:
+        """A mask as white on black, uint8 [b, T, H, W, 3] → what the model is shown of it: its latents, or [b, t, y, x, 1] shares."""
+        if self.config.condition.mask_code == "vae":
+            return self.encode(mask)
+        grid = self.config.vae.latent_shape(*mask.shape[1:4])[:3]
+        return pooled(np.asarray(mask)[..., 0] / np.float32(255), grid)[..., None]
+
     def decode(self, z: Latents) -> np.ndarray:
         """Latents → float32 [b, T, H, W, 3] in 0..255."""
         return np.asarray(
@@ -182,6 +191,13 @@ class Pretrained:
         """This model with steps skipped that change little (flow/skip.py); `skipping.report` tells what that costs."""
         out = copy.copy(self)
         out.skipping = Skipping(tolerance)
+        return out
+
+    def on(self, mesh: Mesh) -> "Pretrained":
+        """This model with its weights whole on every device of a mesh; rows of what it is given may then be split over them."""
+        out = copy.copy(self)
+        out._store, out._texts = store.Copied(self._store, mesh), {}
+        out._embed = self._embed and jax.device_put(self._embed, sharding.replicated(mesh))
         return out
 
     def with_lora(self, adapter: str | Path | dict | Adapter, scale: float = 1.0) -> "Pretrained":
