@@ -22,7 +22,7 @@ from data_synth.scenes.scene import (
     frame_path,
     half_extent,
     inside,
-    visible_on,
+    visible_colours,
 )
 
 TEXTURE_WORDS = {
@@ -73,10 +73,9 @@ def sample_scene(
     else:
         scene = Scene(*_texture(rng, kind, rich))
     scene = dataclasses.replace(scene, camera=_camera(rng), light=_light(rng, rich))
-    colours = [
-        c for c in rng.permutation(list(ob.COLOURS)).tolist() if all(visible_on(c, t) for t in scene.textures)
-    ]
-    shapes = rng.permutation(ob.SHAPES).tolist()
+    shown = frozenset.intersection(*map(visible_colours, scene.textures))
+    colours = [c for c in _shuffled(rng, tuple(ob.COLOURS)) if c in shown]
+    shapes = _shuffled(rng, ob.SHAPES)
     placed, paths = [], []
     for shape, colour in zip(shapes[: int(rng.integers(objects[0], objects[1] + 1))], colours, strict=False):
         thing = _place(rng, shape, colour, paths, scene.camera, half_extent(aspect))
@@ -208,6 +207,11 @@ def _choice(rng: np.random.Generator, options, odds=None) -> str:
         if at < 0:
             return option
     return options[0]
+
+
+def _shuffled(rng: np.random.Generator, names: tuple[str, ...]) -> list[str]:
+    """rng.permutation of names, by their numbers: the same draw, without making an array of strings."""
+    return [names[i] for i in rng.permutation(len(names)).tolist()]
 
 
 def _pair(xy: np.ndarray) -> tuple[float, float]:

@@ -12,7 +12,9 @@ Alpha and shadow are exactly zero outside the sprite, so "did anything change he
 from __future__ import annotations
 
 import dataclasses
+import math
 
+import cv2
 import numpy as np
 
 COLOURS = {
@@ -107,14 +109,22 @@ def sprite(obj: Object, centre: np.ndarray, radius: np.ndarray, angle: np.ndarra
     )
     if obj.pattern != "plain":
         shade = shade * _pattern(obj.pattern, u, v, light=sum(COLOURS[obj.colour]) > 150)
-    colour = shade[..., None] * rgb
+    planes = [shade * c for c in rgb]
     if glint is not None:
-        colour += glint[..., None]
+        planes = [plane + glint for plane in planes]
+    colour = three(*planes)
     ou, ov = _OFFSET[0] * cos + _OFFSET[1] * sin, _OFFSET[1] * cos - _OFFSET[0] * sin
     depth = np.clip(0.5 - _DISTANCE[obj.shape](u - ou, v - ov) / _SOFT, 0, 1)
     shadow = SHADOW * depth * depth * (3 - 2 * depth)
-    shadow[shadow < 0.012] = 0  # below three grey levels: nothing, so the mask ends where the change does
+    shadow *= shadow >= 0.012  # below three grey levels: nothing, so the mask ends where the change does
     return Sprite(corner[:, ::-1], alpha, colour, shadow)
+
+
+def three(*planes: np.ndarray) -> np.ndarray:
+    """[T, n, n], one plane for every channel or one for all → [T, n, n, 3]; cv2.merge, at a fifth of np.stack's time."""
+    T, n, m = planes[0].shape
+    rows = [np.ascontiguousarray(plane).reshape(T * n, m) for plane in planes]
+    return cv2.merge(rows if len(rows) == 3 else rows * 3).reshape(T, n, m, 3)
 
 
 def _ball(x, y):
@@ -132,14 +142,21 @@ def _triangle(x, y):
 
 
 def _star(x, y):
-    sector = 2 * np.pi / 5
-    a = np.arctan2(x, -y) / sector
-    a = np.abs(a - np.rint(a)) * sector
-    r = np.sqrt(x * x + y * y)
+    # Folded at its axes of symmetry until only half a ray is left: no arctan2, which takes a hundred times a product's time.
+    half = math.pi / 5
+    along, across = -y, np.abs(x)  # of the upper ray
+    for turn in (2 * half, half):  # mirrors at these angles from it
+        nx, ny = (
+            math.cos(turn),
+            -math.sin(turn),
+        )  # normal of the mirror, as (across, along), towards the next ray
+        beyond = 2 * np.clip(nx * across + ny * along, 0, np.inf)
+        across, along = across - beyond * nx, along - beyond * ny
+    across = np.abs(across)
     outer, inner = 1.12, 0.5
-    ex, ey = inner * np.cos(sector / 2) - outer, inner * np.sin(sector / 2)  # edge from the tip to the notch
-    length = np.hypot(ex, ey)
-    return ((r * np.cos(a) - outer) * ey - r * np.sin(a) * ex) / np.float32(length)
+    ex, ey = inner * math.cos(half) - outer, inner * math.sin(half)  # edge from the tip to the notch
+    length = math.hypot(ex, ey)
+    return (along - outer) * (ey / length) - across * (ex / length)
 
 
 def _ring(x, y):
@@ -181,9 +198,12 @@ def _shade(shape: str, u, v, distance, light):
     """Multiplier of the colour, and an additive highlight or None. `light` is in the object's own axes."""
     lx, ly = light
     if shape == "ball":
-        nz = np.sqrt(np.maximum(1 - u * u - v * v, 0))
-        facing = np.maximum(0.6 * (u * lx + v * ly) + 0.8 * nz, 0)
-        return 0.5 + 0.62 * facing, 90 * facing**24
+        nz = np.sqrt(np.clip(1 - u * u - v * v, 0, np.inf))
+        facing = np.clip(0.6 * (u * lx + v * ly) + 0.8 * nz, 0, np.inf)
+        eighth = np.square(
+            np.square(np.square(facing))
+        )  # a power of 24 by products: pow takes fifty times as long
+        return 0.5 + 0.62 * facing, 90 * (eighth * eighth * eighth)
     if shape == "cube":
         top = v < -0.577 * np.abs(u)
         return np.where(top, np.float32(1.15), np.where(u < 0, np.float32(0.92), np.float32(0.68))), None

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 
+import cv2
 import numpy as np
 
 from data_synth.scenes import objects as ob
@@ -80,14 +81,17 @@ def compose(made: Layers) -> np.ndarray:
     video = made.ground.copy()
     _, H, W, _ = video.shape
     for s in made.sprites:
+        # Three channels wide, so that products below run along whole rows and not three numbers at a time.
+        kept, alpha = ob.three((1 - s.shadow) * (1 - s.alpha)), ob.three(s.alpha)
         for t, (frame, window) in enumerate(_windows(s, H, W)):
             pixels = video[t][frame]
-            alpha = s.alpha[t][window][..., None]
             # Not F + alpha (C - F): with alpha = 1 this form leaves no rounding trace of what is behind.
-            pixels *= (1 - s.shadow[t][window][..., None]) * (1 - alpha)
-            pixels += s.colour[t][window] * made.light[frame] * alpha
+            pixels *= kept[t][window]
+            paint = s.colour[t][window] * made.light[frame]
+            paint *= alpha[t][window]
+            pixels += paint
     video += 0.5
-    np.clip(video, 0, 255, out=video)
+    np.minimum(video, 255, out=video)  # never below 0: sums and products of what is not
     return video.astype(np.uint8)
 
 
@@ -120,8 +124,10 @@ def light_field(light: sc.Light, H: int, W: int) -> np.ndarray:
         * (1 + light.gradient[0] * x + light.gradient[1] * y)
         * (1 - light.vignette * (x * x + y * y))
     )
-    tint = 1 + light.temperature * np.array([1.0, 0.0, -1.0])
-    return (np.maximum(gain, 0.2)[..., None] * tint).astype(np.float32)
+    gain = np.maximum(gain, 0.2).astype(np.float64)
+    return cv2.merge(
+        [(gain * (1 + light.temperature * warm)).astype(np.float32) for warm in (1.0, 0.0, -1.0)]
+    )
 
 
 def pixel_to_world(camera: sc.Camera, T: int, H: int, W: int) -> np.ndarray:
@@ -129,9 +135,8 @@ def pixel_to_world(camera: sc.Camera, T: int, H: int, W: int) -> np.ndarray:
     centre, zoom, roll = sc.camera_at(camera, T)
     a, b = np.cos(roll) / zoom / min(H, W), np.sin(roll) / zoom / min(H, W)
     x0, y0 = 0.5 - W / 2, 0.5 - H / 2
-    rows_x = np.stack([a, -b, a * x0 - b * y0 + centre[:, 0]], 1)
-    rows_y = np.stack([b, a, b * x0 + a * y0 + centre[:, 1]], 1)
-    return np.stack([rows_x, rows_y], 1)
+    rows = np.array([[a, -b, a * x0 - b * y0 + centre[:, 0]], [b, a, b * x0 + a * y0 + centre[:, 1]]])
+    return np.ascontiguousarray(rows.transpose(2, 0, 1))
 
 
 def below(hill: sc.Hill, to_world: np.ndarray, H: int, W: int) -> np.ndarray:

@@ -88,18 +88,18 @@ def frame_path(obj: ob.Object, camera: Camera, T: int) -> tuple[np.ndarray, np.n
     Returns:
       centre [T, 2] (x, y) in short sides from the frame's centre; radius [T] in short sides; angle [T] in radians.
     """
-    u = times(T)
+    u, sway = _clock(T)
     start, end, wobble = np.array((obj.start, obj.end, obj.wobble))
-    at = start + u[:, None] * (end - start) + np.sin(2 * np.pi * u)[:, None] * wobble
+    at = start + u[:, None] * (end - start) + sway * wobble
     angle = obj.tilt + u * obj.spin
-    radius = np.full(T, obj.size / 2)
     if obj.pinned:
-        return at, radius, angle
+        return at, np.full(T, obj.size / 2), angle
     centre, zoom, roll = camera_at(camera, T)
-    cos, sin = np.cos(roll), np.sin(roll)
+    cos, sin = _turn(camera, T)
     x, y = (at - centre).T
-    seen = np.stack([x * cos + y * sin, y * cos - x * sin], 1) * zoom[:, None]
-    return seen, radius * zoom, angle - roll
+    seen = np.empty((T, 2))
+    seen[:, 0], seen[:, 1] = (x * cos + y * sin) * zoom, (y * cos - x * sin) * zoom
+    return seen, obj.size / 2 * zoom, angle - roll
 
 
 @functools.lru_cache(maxsize=64)
@@ -109,6 +109,20 @@ def camera_at(camera: Camera, T: int) -> tuple[np.ndarray, np.ndarray, np.ndarra
     s = u + camera.ease * u * (1 - u) - 0.5
     (px, py), (zoom, dzoom), (roll, droll) = camera.pan, camera.zoom, camera.roll
     return np.stack([px * s, py * s], 1), np.exp(zoom + dzoom * s), roll + droll * s
+
+
+@functools.lru_cache(maxsize=64)
+def _turn(camera: Camera, T: int) -> tuple[np.ndarray, np.ndarray]:
+    """Cosine and sine of the camera's roll."""
+    _, _, roll = camera_at(camera, T)
+    return np.cos(roll), np.sin(roll)
+
+
+@functools.lru_cache(maxsize=64)
+def _clock(T: int) -> tuple[np.ndarray, np.ndarray]:
+    """Clip times [T], and the sine [T, 1] that wobbles follow."""
+    u = times(T)
+    return u, np.sin(2 * np.pi * u)[:, None]
 
 
 def times(T: int) -> np.ndarray:
@@ -124,15 +138,23 @@ def colour_distance(a, b) -> float:
 
 def visible_on(colour: str, texture: tx.Texture) -> bool:
     """True when an object of this colour stands out: far from the background's mean and from its variation."""
-    rgb = ob.COLOURS[colour]
+    return colour in visible_colours(texture)
+
+
+@functools.lru_cache(maxsize=64)  # every canonical background, and what was drawn last
+def visible_colours(texture: tx.Texture) -> frozenset[str]:
+    """The names of ob.COLOURS that are `visible_on` it."""
     if texture.canonical:
         top, bottom = texture.ends
         steps = [
             tuple(t + f * (b - t) for t, b in zip(top, bottom, strict=True)) for f in (0, 0.25, 0.5, 0.75, 1)
         ]
-        return all(colour_distance(rgb, step) > 85 for step in steps)
-    spread = float(np.linalg.norm(texture.mix)) * 0.5
-    return colour_distance(rgb, texture.base) > 75 + spread
+        least = 85.0
+    else:
+        steps, least = [texture.base], 75 + float(np.linalg.norm(texture.mix)) * 0.5
+    return frozenset(
+        name for name, rgb in ob.COLOURS.items() if all(colour_distance(rgb, step) > least for step in steps)
+    )
 
 
 def apart(a: tuple, b: tuple, gap: float = 0.95) -> bool:

@@ -98,14 +98,16 @@ def background(texture: Texture, to_world: np.ndarray, H: int, W: int) -> np.nda
     fields = tile(texture.kind, texture.tile, texels)
     cos, sin = np.cos(texture.angle) / texture.scale, np.sin(texture.angle) / texture.scale
     to_tile = np.array([[cos, -sin, texture.offset[0]], [sin, cos, texture.offset[1]], [0, 0, 1]])
+    square = np.zeros((T, 3, 3))
+    square[:, :2], square[:, 2, 2] = to_world, 1
+    affine = (to_tile @ square)[:, :2] * texels
+    affine[..., 2] -= 0.5  # texel centres sit at half-integers
     colour = np.concatenate([np.asarray(texture.mix) / 127.0, base[:, None]], axis=1).astype(np.float32)
     out = np.empty((T, H, W, 3), np.float32)
     for t in range(T):
-        affine = (to_tile @ np.vstack([to_world[t], [0, 0, 1]]))[:2] * texels
-        affine[:, 2] -= 0.5  # texel centres sit at half-integers
         warped = cv2.warpAffine(
             fields,
-            affine,
+            affine[t],
             (W, H),
             flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
             borderMode=cv2.BORDER_REFLECT_101,

@@ -79,3 +79,24 @@ def test_an_object_partly_outside_the_frame_is_cut():
     assert (video[0] != 255).any() and video.shape == (5, 40, 40, 3)
     empty = render.render(dataclasses.replace(bare, objects=()), 5, 40, 40)
     np.testing.assert_array_equal(video[-1], empty[-1])  # gone by the end
+
+
+def test_a_star_is_five_rays_about_its_centre():
+    """Folding at the mirrors agrees with the distance to the nearest ray's edge by its angle."""
+    x, y = np.random.default_rng(0).uniform(-1.7, 1.7, (2, 3, 40, 40)).astype(np.float32)
+    sector = 2 * np.pi / 5
+    turn = np.arctan2(x, -y) / sector
+    turn, r = np.abs(turn - np.rint(turn)) * sector, np.hypot(x, y)
+    edge = np.array([0.5 * np.cos(sector / 2) - 1.12, 0.5 * np.sin(sector / 2)])  # from the tip to the notch
+    expected = ((r * np.cos(turn) - 1.12) * edge[1] - r * np.sin(turn) * edge[0]) / np.linalg.norm(edge)
+    found = objects._DISTANCE["star"](x, y)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, expected, atol=2e-6)
+
+
+def test_a_colour_shows_on_a_texture_by_its_distance_from_mean_and_spread():
+    grey = scene.tx.Texture("plain", base=objects.COLOURS["grey"])
+    busy = dataclasses.replace(grey, mix=((150.0, 0, 0), (0, 150.0, 0), (0, 0, 150.0)))
+    assert "grey" not in scene.visible_colours(grey) and {"red", "white"} <= scene.visible_colours(grey)
+    assert scene.visible_colours(busy) < scene.visible_colours(grey)
+    assert scene.visible_on("red", grey) and not scene.visible_on("grey", grey)
