@@ -71,10 +71,11 @@ class Log:
                 self._board.add_scalar(name, value, step)
             self._board.flush()
         if self._wandb is not None:
-            self._wandb.log(scalars, step=step)
+            # The row of a step is its last word (pictures come before), so it is handed over now and survives a kill.
+            self._wandb.log(scalars, step=step, commit=True)
 
     def picture(self, step: int, name: str, image: np.ndarray) -> None:
-        """uint8 [h, w, 3] for TensorBoard and W&B."""
+        """uint8 [h, w, 3] for TensorBoard and W&B; before the row of its step."""
         if self._active and self._board is not None:
             self._board.add_image(name, image, step, dataformats="HWC")
         if self._active and self._wandb is not None:
