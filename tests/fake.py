@@ -48,15 +48,18 @@ class FakePretrained:
         settings = {"steps": steps, "guidance": guidance, "strength": strength, "links": links}
         shape = (*z_src.shape[:1], GROUP * (z_src.shape[1] - 1) + 1, *z_src.shape[2:4], 3)
         self.calls.append({"shape": shape, "noise": noise[0], "mask": self.decode(z_msk), **settings})
-        grey, negative, reference = text[0, 0]
-        edited = z_src
-        if grey:
-            edited = np.repeat((z_src @ np.float32([0.299, 0.587, 0.114]))[..., None], 3, -1)
-        if negative:
-            edited = 255 - z_src
-        if reference:
-            edited = np.broadcast_to(z_ref.mean((2, 3), keepdims=True), z_src.shape)
-        return np.where(z_msk > 127, edited + self.added, z_src), np.zeros(1)
+        z_src, z_msk, edited = np.asarray(z_src), np.asarray(z_msk), np.array(z_src)
+        for row, (grey, negative, reference) in enumerate(np.asarray(text)[:, 0]):
+            if grey:
+                edited[row] = np.repeat((z_src[row] @ np.float32([0.299, 0.587, 0.114]))[..., None], 3, -1)
+            if negative:
+                edited[row] = 255 - z_src[row]
+            if reference:
+                edited[row] = np.asarray(z_ref)[row].mean((1, 2), keepdims=True)
+        return np.where(z_msk > 127, edited + self.added, z_src), np.zeros((1, links.clips))
+
+    def on(self, mesh):
+        return self
 
     def with_lora(self, adapter, scale=1.0):
         if str(adapter).endswith("missing.safetensors"):

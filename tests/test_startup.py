@@ -6,13 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 
+from tests import tiny
 from tests.clips import picture
 from v2v import Video, command, startup
 from v2v.errors import InputError
-from v2v.weights import export
 
 ROOT = Path(startup.__file__).parents[1]
 
@@ -30,30 +29,7 @@ print(compiles.made, compiles.found)
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    """A tiny model with random weights, as a folder."""
-    import jax
-
-    from v2v.codec.text import word_tokenizer
-    from v2v.codec.vae import VAE
-    from v2v.config import debug
-    from v2v.train.step import init_adapter, init_base
-
-    cfg, folder, key = debug(), tmp_path_factory.mktemp("model"), jax.random.key(0)
-    shapes = {"base": jax.eval_shape(lambda k: init_base(k, cfg), key)}
-    shapes["vae"] = jax.eval_shape(
-        VAE(cfg.vae).init, key, jax.ShapeDtypeStruct((1, 5, 32, 32, 3), np.float32)
-    )["params"]
-    shapes["adapter"] = jax.eval_shape(lambda k, dit: init_adapter(k, cfg, dit), key, shapes["base"]["dit"])
-    rng = np.random.default_rng(0)
-    trees = jax.tree.map(lambda s: rng.normal(0, 0.05, s.shape).astype(np.float32), shapes)
-    export.save_config(folder / "config.json", cfg)
-    export.save_tree(folder / "base.safetensors", trees["base"])
-    export.save_tree(folder / "vae.safetensors", {"vae": trees["vae"]})
-    export.save_tree(folder / "lora.safetensors", trees["adapter"])
-    word_tokenizer(["make", "it", "warmer", "sepia"], cfg.text.text_len, cfg.text.vocab).backend.save(
-        str(folder / "tokenizer.json")
-    )
-    return folder
+    return tiny.write(tmp_path_factory.mktemp("model"))
 
 
 def test_the_second_start_compiles_nothing(model, tmp_path):

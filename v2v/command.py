@@ -85,7 +85,8 @@ def manifest(args: argparse.Namespace, model: Callable[[], object], progress: bo
     weights = jobs.fingerprint(known, *(file for file, _ in adapters)) + repr(
         ([weight for _, weight in adapters], args.size, args.solver, args.schedule)
     )
-    for result in jobs.run(editor, listed, args.out, weights=weights, progress=progress):
+    how = {"weights": weights, "progress": progress, "mesh": _mesh(args)}
+    for result in jobs.run(editor, listed, args.out, **how):
         results.append(result)
         if not args.quiet:
             said = result["error"] or f"line {result['line']}: {result['status']}: {result['output']}"
@@ -176,6 +177,17 @@ def _editor(args: argparse.Namespace, model: Callable[[], object]):
     if args.skip:
         editor.model = editor.model.with_skip(args.skip)
     return editor
+
+
+def _mesh(args: argparse.Namespace):
+    """This process's devices, over which jobs are spread; None for one job at a time: one device, or steps skipped, which are chosen
+    by what the first windows of a job did."""
+    import jax
+
+    from v2v.sharding import make_mesh
+
+    devices = jax.local_devices()
+    return None if len(devices) == 1 or args.skip else make_mesh(devices=devices)
 
 
 def _adapters(args: argparse.Namespace) -> list[tuple[str, float]]:

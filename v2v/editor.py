@@ -18,7 +18,7 @@ walked through twice, and never held:
 import dataclasses
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -93,9 +93,13 @@ class EasyV2VEditor:
         *,
         fps: float = 25.0,
         progress: bool = False,
+        sampled: Callable[[], None] = lambda: None,
         **settings,
     ) -> Video:
         """As `edit_video`, but frames go to the file `output` as they are made: memory doesn't grow with the clip's length.
+
+        Args:
+          sampled: called when the small edit is made and writing begins.
 
         Returns:
           The clip written; its `frames` make the edit again when walked.
@@ -109,6 +113,7 @@ class EasyV2VEditor:
         ):
             raise InputError(f"{output}: output is the input; name another file with -o")
         edited = self._edit(video, instruction, mask, reference, fps, progress, settings)
+        sampled()
         edited.save(output)
         return edited
 

@@ -10,21 +10,24 @@ line's number and the clip's name). One editor serves all jobs, so each shape is
 
 A finished job leaves a record beside its output (`DIR/.jobs`), under a hash of the contents of all that went in: files, words,
 settings, weights. The same job is skipped when the list runs again. A job that can't be read or edited is a failed result and the
-others run. Under `jax.distributed` each process takes every n-th job, and `gather` makes one list of all results.
+others run. Over a mesh as many jobs run at a time as it has devices (`together.py`), each equal to the job alone. Under
+`jax.distributed` each process takes every n-th job, over its own devices, and `gather` makes one list of all results.
 """
 
+import copy
 import dataclasses
 import hashlib
 import json
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from jax.sharding import Mesh
 
-from v2v import __version__
+from v2v import __version__, together
 from v2v.codec.mask import BOX
 from v2v.codec.paths import CLIPS, STILLS, check_output, reason
 from v2v.editor import AUTO, EasyV2VEditor, lora_context
@@ -84,13 +87,21 @@ def read(manifest: str | Path) -> list[Job]:
 
 
 def run(
-    editor: EasyV2VEditor, jobs: Iterable[Job], out: str | Path, *, weights: str = "", progress: bool = False
+    editor: EasyV2VEditor,
+    jobs: Iterable[Job],
+    out: str | Path,
+    *,
+    weights: str = "",
+    progress: bool = False,
+    mesh: Mesh | None = None,
 ) -> Iterator[dict]:
     """Runs this process's share of the jobs and yields a result as each ends.
 
     Args:
       out: the folder of outputs; made if missing.
       weights: what tells the editor's model from others (`fingerprint`).
+      progress: show each job's bars; only where jobs run one after the other.
+      mesh: devices of this process over which as many jobs are spread at a time (together.py); None for one after the other.
 
     Yields:
       {"line", "output", "status": "done" | "skipped" | "failed", "error", "seconds", "report"}; "report" as of `Video.report`.
@@ -104,25 +115,20 @@ def run(
     except OSError as error:
         raise InputError(f"{out}: can't be made ({reason(error)}); choose another with --out") from None
     part, parts = share()
-    for job in list(jobs)[part::parts]:
-        began = time.perf_counter()
-        result = {
-            "line": job.line,
-            "output": str(out / job.output),
-            "status": "failed",
-            "error": job.error,
-            "report": {},
-        }
-        if not job.error:
-            try:
-                result |= _run(editor, job, out, weights, progress)
-            except InputError as error:
-                result["error"] = f"line {job.line}: " + " ".join(str(error).split())
-            except Exception as error:  # a job that fails in a way nobody foresaw must not cost the others
-                result["error"] = f"line {job.line}: {job.video}: {type(error).__name__}: " + " ".join(
-                    str(error).split()
-                )
-        yield result | {"seconds": round(time.perf_counter() - began, 3)}
+    mine = list(jobs)[part::parts]
+    if mesh is None or mesh.size == 1:
+        yield from (_result(editor, job, out, weights, progress) for job in mine)
+        return
+
+    def task(job: Job) -> Callable[[together.Seat], dict]:
+        def seated(seat: together.Seat) -> dict:
+            alone = copy.copy(editor)
+            alone.model = alone._loaded = seat
+            return _result(alone, job, out, weights, False)
+
+        return seated
+
+    yield from together.run(editor.model, mesh, map(task, mine))
 
 
 def gather(results: list[dict]) -> list[dict]:
@@ -210,6 +216,22 @@ def _adapters(lora) -> list[tuple[str, float]]:
     return [(file, float(weight)) for file, weight in pairs]
 
 
+def _result(editor: EasyV2VEditor, job: Job, out: Path, weights: str, progress: bool) -> dict:
+    """Runs one job, whatever becomes of it."""
+    began = time.perf_counter()
+    output = str(out / job.output)
+    result = {"line": job.line, "output": output, "status": "failed", "error": job.error, "report": {}}
+    if not job.error:
+        try:
+            result |= _run(editor, job, out, weights, progress)
+        except InputError as error:
+            result["error"] = f"line {job.line}: " + " ".join(str(error).split())
+        except Exception as error:  # a job that fails in a way nobody foresaw must not cost the others
+            words = " ".join(str(error).split())
+            result["error"] = f"line {job.line}: {job.video}: {type(error).__name__}: {words}"
+    return result | {"seconds": round(time.perf_counter() - began, 3)}
+
+
 def _run(editor: EasyV2VEditor, job: Job, out: Path, weights: str, progress: bool) -> dict:
     output = check_output(out / job.output)
     record, key = out / RECORDS / f"{job.output}.json", _key(job, weights)
@@ -222,7 +244,14 @@ def _run(editor: EasyV2VEditor, job: Job, out: Path, weights: str, progress: boo
     record.unlink(missing_ok=True)
     with _with(editor, job.lora):
         made = editor.edit_file(
-            job.video, job.instruction, output, job.mask, job.reference, progress=progress, **job.settings
+            job.video,
+            job.instruction,
+            output,
+            job.mask,
+            job.reference,
+            progress=progress,
+            sampled=getattr(editor.model, "leave", lambda: None),
+            **job.settings,
         )
     partial = record.with_suffix(".partial")
     partial.write_text(json.dumps({"key": key, "bytes": output.stat().st_size, "report": made.report}))

@@ -18,7 +18,7 @@ def integrate(velocity, x, table, links):
     def body(carry, row_and_past):
         row, past = row_and_past
         v, guess = windows.agreed(velocity(carry[0], row.tau), carry[0], row.sigma, links, past)
-        return solvers.advance(carry, row, v), guess[-1]
+        return solvers.advance(carry, row, v), guess
 
     (x, *_), past = jax.lax.scan(body, solvers.start(x), (jax.tree.map(jnp.asarray, table), links.past))
     return x, past
@@ -28,7 +28,7 @@ def walk(plan, velocity_of, batch, solver="unipc", steps=4):
     """Every window's data, float32 [w, t, *SHAPE]; `velocity_of(windows)` gives the velocity of a batch."""
     table = solvers.table(solver, *sigmas("linear", steps, 3.0))
     run = jax.jit(lambda w, x, links: integrate(velocity_of(w), x, table, links))
-    past, out = np.zeros((len(table.sigma), plan.frames, *SHAPE), np.float32), []
+    past, out = np.zeros((len(table.sigma), 1, plan.frames, *SHAPE), np.float32), []
     for low in range(0, len(plan.starts), batch):
         chosen = np.minimum(np.arange(low, low + batch), len(plan.starts) - 1)
         x = np.stack([windows.noise(0, plan.starts[i], plan.frames, SHAPE) for i in chosen])
@@ -110,6 +110,6 @@ def test_windows_hear_of_their_neighbours():
 def test_a_window_alone_is_plain_sampling():
     plan, table = windows.plan(3, 7), solvers.table("heun", *sigmas("linear", 4, 3.0))
     x = jnp.asarray(windows.noise(0, 0, 7, SHAPE))[None]
-    past = np.zeros((len(table.sigma), 7, *SHAPE), np.float32)
+    past = np.zeros((len(table.sigma), 1, 7, *SHAPE), np.float32)
     woven, _ = integrate(mixing(np.array([0])), x, table, plan.links(np.array([0]), past))
     np.testing.assert_array_equal(woven, solvers.integrate(mixing(np.array([0])), x, table))

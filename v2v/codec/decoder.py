@@ -65,13 +65,11 @@ class Frames:
 
     def __iter__(self) -> Iterator[np.ndarray]:
         count = 0
-        with warnings.catch_warnings():  # said on the first walk
-            warnings.simplefilter("ignore")
-            for frame in walk(self.path, Facts(), sounds=False):
-                if count == len(self) or frame.shape != self.shape[1:]:
-                    break
-                count += 1
-                yield frame
+        for frame in walk(self.path, Facts(), sounds=False, again=True):
+            if count == len(self) or frame.shape != self.shape[1:]:
+                break
+            count += 1
+            yield frame
         if count != len(self):
             raise InputError(f"{self.path}: changed while it was being edited; start again")
 
@@ -82,8 +80,10 @@ class Frames:
         return out if dtype is None else out.astype(dtype)
 
 
-def walk(path: Path, facts: Facts, sounds: bool = True) -> Iterator[np.ndarray]:
+def walk(path: Path, facts: Facts, sounds: bool = True, again: bool = False) -> Iterator[np.ndarray]:
     """Frames uint8 [H, W, 3] of any container and codec FFmpeg knows, stills included (a clip of one frame).
+
+    Args: again: damage was told on an earlier walk.
 
     Raises:
       InputError: missing, empty, not a video, cut short, or without a frame.
@@ -91,7 +91,7 @@ def walk(path: Path, facts: Facts, sounds: bool = True) -> Iterator[np.ndarray]:
     check_readable(path)
     try:
         with av.open(str(path), options={"protocol_whitelist": "file"}) as container:
-            yield from _decode(container, path, facts, sounds)
+            yield from _decode(container, path, facts, sounds, again)
     except (av.error.FFmpegError, UnicodeDecodeError) as error:
         raise InputError(
             f"{path}: expected a video file, got data that can't be decoded ({reason(error)}); is it complete?"
@@ -99,7 +99,7 @@ def walk(path: Path, facts: Facts, sounds: bool = True) -> Iterator[np.ndarray]:
 
 
 def _decode(
-    container: av.container.InputContainer, path: Path, facts: Facts, sounds: bool
+    container: av.container.InputContainer, path: Path, facts: Facts, sounds: bool, again: bool
 ) -> Iterator[np.ndarray]:
     streams = [s for s in container.streams.video if not s.disposition & s.disposition.attached_pic]
     if not streams or container.format.name in NOT_CLIPS:
@@ -126,10 +126,11 @@ def _decode(
         try:
             decoded = packet.decode()
         except av.error.InvalidDataError:
-            warnings.warn(
-                f"{path}: a damaged piece near {float(times[-1]) if times else 0.0:.2f} s was skipped",
-                stacklevel=2,
-            )
+            if not again:
+                warnings.warn(
+                    f"{path}: a damaged piece near {float(times[-1]) if times else 0.0:.2f} s was skipped",
+                    stacklevel=2,
+                )
             continue
         for frame in decoded:
             time = None if frame.pts is None else frame.pts * frame.time_base - tracks.origin

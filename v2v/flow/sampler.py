@@ -58,7 +58,6 @@ def make_sampler(cfg: ModelConfig) -> Callable[..., Latents]:
             v, guess = combine([v for v, _ in replies], scale), None
             if links is not None:
                 v, guess = windows.agreed(v, walk[0], row.sigma, links, past)
-                guess = guess[-1]
             ratio = None if fresh is None else skip.ratio(replies[0][1], added[0])
             walk = advance(walk, row, v)
             done = progress.tick(index, len(steps.sigma), walk[0])
@@ -80,7 +79,8 @@ def make_sampler(cfg: ModelConfig) -> Callable[..., Latents]:
         if begin is not None and strength < 1:
             noise = (1 - walk.sigma[0]) * begin + walk.sigma[0] * noise
         if links is not None and links.past is None:
-            links = links.replace(past=np.zeros((len(walk.sigma), *noise.shape[1:]), np.float32))
+            past = (len(walk.sigma), links.clips, *noise.shape[1:])
+            links = links.replace(past=np.zeros(past, np.float32))
         fresh = np.ones(len(walk.sigma), bool) if fresh is True else fresh
         if fresh is not None and len(fresh) != len(walk.sigma):
             raise InputError(f"fresh: expected {len(walk.sigma)} rows as the table has, got {len(fresh)}")

@@ -40,13 +40,15 @@ class Links:
     Attributes:
       own: share of a window's own guess in each latent frame; all 1 for the first window of a clip.
       shift: where its frame 0 lies in the window before.
-      past: the guesses, at each row of the table, of the window before the batch's first; None before a clip's first batch
+      past: the guesses, at each row of the table, of the window before each clip's first; None before a clip's first batch
         (the sampler then puts zeros, which own = 1 leaves unused).
+      clips: of how many clips j the batch has windows, as many of each, clip by clip (together.py).
     """
 
     own: Float[Array, "b t"]
     shift: Int[Array, "b"]
-    past: Float[Array, "n t y x c"] | None
+    past: Float[Array, "n j t y x c"] | None
+    clips: int = flax.struct.field(pytree_node=False, default=1)
 
 
 @dataclass(frozen=True)
@@ -111,9 +113,9 @@ def noise(seed: int, start: int, frames: int, shape: tuple[int, ...]) -> np.ndar
 
 
 def agreed(
-    v: Latents, x: Latents, sigma: Float[Array, ""], links: Links, past: Float[Array, "t y x c"]
-) -> tuple[Latents, Latents]:
-    """(velocity, guess of the data) of a batch of windows after they have agreed; `past` is this row's of `links`."""
+    v: Latents, x: Latents, sigma: Float[Array, ""], links: Links, past: Float[Array, "j t y x c"]
+) -> tuple[Latents, Float[Array, "j t y x c"]]:
+    """(velocity of a batch of windows after they have agreed, the last window's guess of the data); `past` is this row's of `links`."""
 
     def window(before, this):
         guess, own, shift = this
@@ -123,6 +125,7 @@ def agreed(
         return guess, guess
 
     own, shift = jnp.asarray(links.own, jnp.float32), jnp.asarray(links.shift, jnp.int32)
-    _, guess = jax.lax.scan(window, past, (x - sigma * v, own, shift))
+    clips = [a.reshape(links.clips, -1, *a.shape[1:]) for a in (x - sigma * v, own, shift)]
+    last, guess = jax.vmap(lambda past, *clip: jax.lax.scan(window, past, clip))(past, *clips)
     shared = own[:, :, None, None, None] < 1  # elsewhere to the bit what it was
-    return jnp.where(shared, (x - guess) / sigma, v), guess
+    return jnp.where(shared, (x - guess.reshape(x.shape)) / sigma, v), last

@@ -52,6 +52,26 @@ class Store:
             self._held.pop(part, None)
 
 
+class Copied:
+    """A store whose parts lie whole on every device of a mesh."""
+
+    def __init__(self, one: Store, mesh: Mesh):
+        self._one, self._mesh = one, mesh
+        self._held: dict[str, tuple[dict, dict]] = {}
+
+    def get(self, part: str, adapters: Strengths = ()) -> dict:
+        tree, held = self._one.get(part, adapters), self._held.get(part)
+        if held is None or held[0] is not tree:
+            self._held.pop(part, None)
+            held = self._held[part] = (tree, jax.device_put(tree, sharding.replicated(self._mesh)))
+        return held[1]
+
+    def release(self, part: str) -> None:
+        self._one.release(part)
+        if part not in self._one._held:
+            self._held.pop(part, None)
+
+
 def from_trees(trees: dict[str, dict]) -> Store:
     """Parameters that are already here."""
     trees = jax.device_put(trees)
