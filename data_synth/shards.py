@@ -36,13 +36,20 @@ def seeds_per_shard(T: int, H: int, W: int) -> int:
 
 
 def shards(
-    folder: Path, make: Maker, first: int, n: int, workers: int, last: int | None = None
+    folder: Path,
+    make: Maker,
+    first: int,
+    n: int,
+    workers: int,
+    last: int | None = None,
+    prepare: Callable[[], None] | None = None,
 ) -> Iterator[list]:
     """The results of shards 0, 1, 2, ... in order, made now or found in `folder`.
 
     Args:
       folder: where shard files live. make: seeds → (record, None) or (None, reason) for each; picklable.
       first: first seed. n: seeds per shard. workers: processes. last: no shard begins at or after this seed.
+      prepare: called first in every worker process; picklable.
 
     Yields:
       For each shard a list of (seed, record or None, reason or None).
@@ -53,7 +60,9 @@ def shards(
         for job in todo:
             yield read(ensure(job))
         return
-    with multiprocessing.get_context("spawn").Pool(workers) as pool:  # spawn: a fork would copy JAX's threads
+    with multiprocessing.get_context("spawn").Pool(
+        workers, prepare
+    ) as pool:  # spawn: a fork would copy JAX's threads
         ahead = []
         while True:
             while len(ahead) < workers + 2 and (job := next(todo, None)):

@@ -25,6 +25,7 @@ from data_synth import filters, pipeline, recipes, shards
 from data_synth.preview import preview as sheet
 from data_synth.recipes import Sources
 from data_synth.report import Report
+from data_synth.scenes import textures
 from data_synth.transition import CLASSIC, OPERATORS
 from v2v.data import pairs as pr
 from v2v.data.pairs import InputError
@@ -194,7 +195,9 @@ def _records(
     seen: set[str] | None = None if sources == Sources() else set()
     place = folder, make, request["seed"], shards.seeds_per_shard(*size), workers
     if beam is None:
-        made = shards.shards(*place, last)
+        # Tiles of textures cost as much as some hundred pairs: drawn once for all workers, and anew in every run.
+        shutil.rmtree(tiles := folder.parent / "tiles", ignore_errors=True)
+        made = shards.shards(*place, last, functools.partial(textures.share, tiles))
     else:
         from data_synth import beam as under_beam
 

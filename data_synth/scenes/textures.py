@@ -17,14 +17,18 @@ Canonical backgrounds are functions of the frame's height alone, so the words fi
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
+import os
+from pathlib import Path
 
 import cv2
 import numpy as np
 
 KINDS = ("leaves", "cloud", "gradient", "stripes", "checker")
 TILES_PER_KIND = 384
+_shared: Path | None = None  # of `share`
 
 # Named two-colour vertical gradients, (top RGB, bottom RGB).
 GRADIENTS = {
@@ -123,6 +127,28 @@ def tile(kind: str, index: int, texels: int) -> np.ndarray:
     return cached(kind, index, texels).astype(np.float32) - 128
 
 
+def share(folder: Path) -> None:
+    """Has this process keep its small tiles in a folder, and take from there what another has drawn already."""
+    global _shared
+    folder.mkdir(parents=True, exist_ok=True)
+    _shared = folder
+
+
+def _kept_tile(kind: str, index: int, texels: int) -> np.ndarray:
+    """`_draw_tile`, or what the folder of `share` holds. Files are renamed when whole, so one that is there can be read."""
+    if _shared is None:
+        return _draw_tile(kind, index, texels)
+    path = _shared / f"{kind}-{index}-{texels}"
+    if path.exists():
+        return np.fromfile(path, np.uint8).reshape(texels, texels, 3)
+    made = _draw_tile(kind, index, texels)
+    beside = path.with_name(f"{path.name}.{os.getpid()}")
+    with contextlib.suppress(OSError):  # no room: then it stays with this process
+        made.tofile(beside)
+        beside.replace(path)
+    return made
+
+
 def _draw_tile(kind: str, index: int, texels: int) -> np.ndarray:
     rng = np.random.default_rng((KINDS.index(kind), index))
     fields = {
@@ -136,7 +162,7 @@ def _draw_tile(kind: str, index: int, texels: int) -> np.ndarray:
 
 
 # One process holds every small tile (about 90 MB at 128 texels) but only a handful of large ones (12 MB each).
-_small_tile = functools.lru_cache(maxsize=2048)(_draw_tile)
+_small_tile = functools.lru_cache(maxsize=2048)(_kept_tile)
 _large_tile = functools.lru_cache(maxsize=8)(_draw_tile)
 
 

@@ -33,6 +33,9 @@ _BYTES = (
 _INTEGERS = ("schema_version", "frames", "seed")
 SHARD_BYTES = 256 << 20  # a new array_record file begins once the last holds this much
 SPLIT = "train"
+COMPRESSION = (
+    "group_size:1,zstd:1"  # pictures are packed already: more effort takes thrice as long and gains 1 %
+)
 
 
 def write_set(folder: Path, records: Iterable[dict]) -> int:
@@ -51,7 +54,7 @@ def write_set(folder: Path, records: Iterable[dict]) -> int:
         if writer is None or sizes[-1] >= SHARD_BYTES:
             if writer is not None:
                 writer.close()
-            writer = ArrayRecordWriter(str(folder / f"part-{len(lengths)}"), "group_size:1")
+            writer = ArrayRecordWriter(str(folder / f"part-{len(lengths)}"), COMPRESSION)
             lengths.append(0)
             sizes.append(0)
         writer.write(data)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from data_synth import pipeline
-from data_synth.scenes import draw, edits, objects, render, scene
+from data_synth.scenes import draw, edits, objects, render, scene, textures
 
 
 def twins(name, seeds, T=4, H=48, W=64):
@@ -100,3 +100,13 @@ def test_a_colour_shows_on_a_texture_by_its_distance_from_mean_and_spread():
     assert "grey" not in scene.visible_colours(grey) and {"red", "white"} <= scene.visible_colours(grey)
     assert scene.visible_colours(busy) < scene.visible_colours(grey)
     assert scene.visible_on("red", grey) and not scene.visible_on("grey", grey)
+
+
+def test_workers_share_the_tiles_they_draw(tmp_path, monkeypatch):
+    monkeypatch.setattr(textures, "_shared", None)
+    alone = textures._kept_tile("cloud", 3, 64)
+    textures.share(tmp_path / "tiles")
+    np.testing.assert_array_equal(textures._kept_tile("cloud", 3, 64), alone)
+    monkeypatch.setattr(textures, "_draw_tile", lambda *a: pytest.fail("drawn although it is there"))
+    np.testing.assert_array_equal(textures._kept_tile("cloud", 3, 64), alone)
+    assert [p.name for p in (tmp_path / "tiles").iterdir()] == ["cloud-3-64"]
