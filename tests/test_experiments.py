@@ -61,7 +61,7 @@ def test_a_run_on_published_weights(tmp_path, capsys):
     with pytest.raises(InputError, match="--weights .* --sets"):
         wan.run(base, tmp_path / "none")
     with pytest.raises(
-        InputError, match="expected clips of 9x32x32, none of its 32 .* 32: fewer than 9 frames"
+        InputError, match="expected clips of 9x32x32, none of its 32 .*32: fewer than 9 frames"
     ):
         longer = dataclasses.replace(cfg, model=dataclasses.replace(cfg.model, frames=9))
         wan.run(longer, tmp_path / "longer")

@@ -15,6 +15,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from v2v.errors import InputError
@@ -103,7 +104,14 @@ def make_mesh(data: int = -1, fsdp: int = 1, seq: int = 1, tensor: int = 1, devi
         raise InputError(
             f"mesh: expected sizes that multiply to {n} devices, got {asked}; set one of them to -1"
         )
-    return jax.make_mesh(sizes, AXES, axis_types=(AxisType.Auto,) * 4, devices=devices)
+    types = (AxisType.Auto,) * 4
+    try:
+        return jax.make_mesh(sizes, AXES, axis_types=types, devices=devices)
+    except (
+        NotImplementedError
+    ):  # 8 x 8 on a torus of 4 x 4 x 4 is no product of whole physical axes: they must be split
+        placed = mesh_utils.create_device_mesh(sizes, devices, allow_split_physical_axes=True)
+        return Mesh(placed, AXES, axis_types=types)
 
 
 def shardings(tree: Any, mesh: Mesh, rules: tuple[tuple[str, str], ...] = PARAM_DIMS) -> Any:

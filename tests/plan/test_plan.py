@@ -45,6 +45,13 @@ def test_topologies_have_the_chips_their_name_says():
         chips.topology("v6e:3x5")
 
 
+@needs_libtpu
+def test_a_mesh_may_split_the_axes_of_the_torus():
+    mesh = sharding.make_mesh(data=1, fsdp=8, seq=8, devices=chips.topology("v5p:4x4x4")[1])
+    assert dict(mesh.shape) == {"data": 1, "fsdp": 8, "seq": 8, "tensor": 1}
+    assert len({device.id for device in mesh.devices.flat}) == 64
+
+
 def test_a_mesh_that_does_not_match_is_refused_before_compiling():
     with pytest.raises(InputError, match="multiply to 8 devices"):
         search.first_fit(setting(mesh=MeshConfig(fsdp=3)), CHIP, jax.devices())
