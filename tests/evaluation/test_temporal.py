@@ -82,3 +82,16 @@ def test_colour_drift():
     assert temporal.colour_drift(output, truth, mask) == 0
     assert temporal.colour_drift(output, truth, ~mask) == pytest.approx(24)
     assert math.isnan(temporal.colour_drift(truth[:1], truth[:1]))
+
+
+def test_parts_of_flicker_and_flow_at_half_size():
+    clip = panning(T=4)
+    noisy = np.clip(clip + np.random.default_rng(0).normal(0, 9, clip.shape), 0, 255).astype(np.uint8)
+    whole = temporal.flicker(noisy, clip)
+    assert temporal.flicker_along(noisy, clip) == pytest.approx(whole[:2], rel=1e-6)
+    assert temporal.flicker_departure(noisy, clip) == pytest.approx(whole.departure, rel=1e-6)
+    large = panning(
+        T=2, side=temporal.HALVED, step=6
+    )  # its flow comes from half the size, and still follows the pan
+    unwarped = float(np.abs(large[1].astype(float) - large[0]).mean())
+    assert temporal.flicker(large, large).truth < 0.3 * unwarped

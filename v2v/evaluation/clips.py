@@ -110,9 +110,16 @@ class Mask:
         return self.length
 
     def __iter__(self) -> Iterator[np.ndarray]:
+        held = self.length * self.size[0] * self.size[1] <= HELD
+        return iter(self.array) if held else self._planes()
+
+    def _planes(self) -> Iterator[np.ndarray]:
         plane, count = None, 0
         for frame in islice(iter(self.clip), self.length):
-            plane = cv2.resize(frame, self.size[::-1], interpolation=cv2.INTER_NEAREST)[..., 1] >= 128
+            grey = np.ascontiguousarray(frame[..., 1])
+            if grey.shape != self.size:
+                grey = cv2.resize(grey, self.size[::-1], interpolation=cv2.INTER_NEAREST)
+            plane = grey >= 128
             count += 1
             yield plane
         for _ in range(self.length - count):
@@ -121,7 +128,7 @@ class Mask:
     @cached_property
     def array(self) -> np.ndarray:
         """bool [T, H, W]."""
-        return np.stack(list(self))
+        return np.stack(list(self._planes()))
 
 
 def for_editor(path: Path) -> Path | codec.Video:

@@ -71,20 +71,19 @@ def _flicker_source(case: Case) -> dict[str, float]:
     output, source = case.against_source
     if len(output) < 2:
         return {}
-    found = temporal.flicker(output, source)
-    return {"flicker": found.output, "flicker of source": found.truth}
+    of_output, of_source = temporal.flicker_along(output, source)
+    return {"flicker": of_output, "flicker of source": of_source}
 
 
 def _flicker_truth(case: Case) -> dict[str, float]:
     output, truth = case.against_truth
-    return {} if len(output) < 2 else {"flicker departure": temporal.flicker(output, truth).departure}
+    return {} if len(output) < 2 else {"flicker departure": temporal.flicker_departure(output, truth)}
 
 
 def _timing(case: Case) -> dict[str, float]:
     output, source = case.against_source
     mask = case.mask(source).array
-    on = mask.any((1, 2))
-    if len(mask) < 2 or on.all():
+    if len(mask) < 2 or all(plane.any() for plane in mask):
         return {}
     start, end = temporal.timing_error(output, source, mask)
     if isnan(start):
@@ -136,12 +135,12 @@ FLICKER = Measure(
         Column("flicker", "lower", "levels", about="mean |warped frame difference| of the output along the source's motion (DIS flow)"),
         Column("flicker of source", "neither", "levels", about="the same of the source itself"),
     ),
-    (), _flicker_source,
+    (), _flicker_source, version=2,
 )  # fmt: skip
 FLICKER_TRUTH = Measure(
     "flicker against truth",
     (Column("flicker departure", "lower", "levels", about="warped frame difference of the error, along the truth's motion: 0 for the truth"),),
-    ("truth",), _flicker_truth,
+    ("truth",), _flicker_truth, version=2,
 )  # fmt: skip
 TIMING = Measure(
     "timing",

@@ -142,6 +142,12 @@ def aligned(a: Frames, b: Frames, mask: Frames | None = None) -> Iterator[tuple]
         )
 
 
+def strips(height: int, width: int) -> Iterator[slice]:
+    """Rows in groups of about 65,000 pixels: what is computed of a group stays in the processor's cache."""
+    step = max(16, (1 << 16) // width)
+    return (slice(top, min(top + step, height)) for top in range(0, height, step))
+
+
 def _regions(a: Frames, b: Frames, mask: Frames, norm: int) -> tuple[float, float]:
     """Mean of a norm over the mask and over the rest; nan where there is nothing to average."""
     totals, counts = [0.0, 0.0], [0, 0]
@@ -163,15 +169,36 @@ def _similarity(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
         raise InputError(
             f"ssim: expected frames of at least {SSIM_WINDOW}x{SSIM_WINDOW} pixels, got {a.shape[1]}x{a.shape[0]}"
         )
+    sums, border = np.zeros(2), SSIM_WINDOW - 1
+    for rows in strips(a.shape[0] - border, a.shape[1]):
+        around = slice(rows.start, rows.stop + border)
+        sums += _similarity_sums(a[around], b[around])
+    whole, structure = sums / ((a.shape[0] - border) * (a.shape[1] - border))
+    return float(whole), float(structure)
+
+
+def _similarity_sums(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
     # Shifted by mid-grey: variances as differences of second moments lose less in float32.
-    a0, b0 = a - 128, b - 128
+    a0, b0 = cv2.subtract(a, 128.0), cv2.subtract(b, 128.0)
     mean_a, mean_b = _window(a0), _window(b0)
-    var_a, var_b = _window(a0 * a0) - mean_a * mean_a, _window(b0 * b0) - mean_b * mean_b
-    covariance = _window(a0 * b0) - mean_a * mean_b
+    # Of the variances only the sum is asked for, so one window serves both.
+    variances = (
+        _window(cv2.add(cv2.multiply(a0, a0), cv2.multiply(b0, b0))) - mean_a * mean_a - mean_b * mean_b
+    )
+    covariance = _window(cv2.multiply(a0, b0)) - mean_a * mean_b
     mean_a, mean_b = mean_a + 128, mean_b + 128
-    structure = (2 * covariance + SSIM_C2) / (var_a + var_b + SSIM_C2)
-    brightness = (2 * mean_a * mean_b + SSIM_C1) / (mean_a * mean_a + mean_b * mean_b + SSIM_C1)
-    return float((brightness * structure).mean()), float(structure.mean())
+    structure = _ratio(covariance, variances, SSIM_C2)
+    brightness = _ratio(mean_a * mean_b, mean_a * mean_a + mean_b * mean_b, SSIM_C1)
+    brightness *= structure
+    return cv2.sumElems(brightness)[0], cv2.sumElems(structure)[0]
+
+
+def _ratio(product: np.ndarray, squares: np.ndarray, constant: float) -> np.ndarray:
+    """(2 product + constant) / (squares + constant); overwrites its arguments."""
+    product *= 2
+    product += constant
+    squares += constant
+    return np.divide(product, squares, out=product)
 
 
 def _window(plane: np.ndarray) -> np.ndarray:

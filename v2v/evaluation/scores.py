@@ -89,6 +89,7 @@ class Case:
 
     def __init__(self, item: Item, output: Path):
         self.item, self.path = item, Path(output)
+        self._masks: dict[tuple, Mask] = {}
 
     @cached_property
     def output(self) -> Clip:
@@ -114,8 +115,11 @@ class Case:
         return self._pair(self.truth)
 
     def mask(self, like: Adapted) -> Mask:
-        """The item's mask for one side of a pair."""
-        return Mask(self._mask, like.length, like.size)
+        """The item's mask for one side of a pair; one object for every length and size, so that it is made once."""
+        key = like.length, like.size
+        if key not in self._masks:
+            self._masks[key] = Mask(self._mask, *key)
+        return self._masks[key]
 
     @property
     def rule(self) -> str:

@@ -8,7 +8,8 @@ Flicker. With F_k the DIS optical flow of the *truth* from frame k to k+1 and (W
 
 there is what the output adds or lacks:   departure = mean |D_k(output) - D_k(truth)|. Warping is linear, so
 that is the warped frame difference of the error, exactly 0 for the truth, and an output that is smoother than
-the truth is no better for it.
+the truth is no better for it. Clips with a short side from 400 pixels on have their flow found at half their size (2x2
+means), doubled and interpolated: a quarter of the time, and what is finer than that is not motion of things.
 
 Timing. An edit is *on* in frame k when mean |output - source| over the mask's pixels (of any time) exceeds a
 quarter of its 90 % quantile over the clip, and 3 levels, which is above what H.264 does to an unedited frame.
@@ -19,16 +20,19 @@ levels.
 
 from __future__ import annotations
 
+import functools
 import itertools
+from collections.abc import Callable
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 
 from v2v.errors import InputError
-from v2v.evaluation.metrics import Frames, aligned
+from v2v.evaluation.metrics import Frames, aligned, strips
 
 LEAST_SIDE = 12  # pixels; DIS finds no patch in less
+HALVED = 400  # short side, pixels, from which flow is found at half the size
 ON_SHARE, ON_LEVELS = 0.25, 3.0
 
 
@@ -42,25 +46,22 @@ class Flicker(NamedTuple):
 
 def flicker(output: Frames, truth: Frames) -> Flicker:
     """Warped frame differences of a clip and of its truth, along the truth's motion. At least two frames."""
-    find_flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
-    sums, count, before = np.zeros(3), 0, None
-    for x, y, _ in aligned(output, truth):
-        if min(x.shape[:2]) < LEAST_SIDE:
-            raise InputError(
-                f"flicker: expected sides of at least {LEAST_SIDE} pixels, got {x.shape[1]}x{x.shape[0]}"
-            )
-        grey = cv2.cvtColor(y, cv2.COLOR_RGB2GRAY)
-        if before is not None:
-            x0, y0, grey0 = before
-            to, inside = _targets(find_flow.calc(grey0, grey, None))
-            differences = [_warp(b, to) - a for a, b in ((x0, x), (y0, y))]
-            differences.append(differences[0] - differences[1])
-            sums += [cv2.norm(d, cv2.NORM_L1, mask=inside) for d in differences]
-            count += 3 * int(np.count_nonzero(inside))
-        before = x, y, grey
-    if not count:
-        raise InputError("flicker: expected at least two frames, got one")
-    return Flicker(*(sums / count).tolist())
+    sums, total = _warped_differences(output, truth, lambda x, y: (x, y), lambda a, b: (a, b, a - b))
+    return Flicker(*(sums / total).tolist())
+
+
+def flicker_along(output: Frames, source: Frames) -> tuple[float, float]:
+    """(output, truth) of `flicker` alone, where the two clips' departure from one another means nothing."""
+    sums, total = _warped_differences(output, source, lambda x, y: (x, y), lambda a, b: (a, b))
+    return float(sums[0] / total), float(sums[1] / total)
+
+
+def flicker_departure(output: Frames, truth: Frames) -> float:
+    """`flicker(output, truth).departure` alone, for two thirds of its time: only the error is warped."""
+    sums, total = _warped_differences(
+        output, truth, lambda x, y: (cv2.subtract(x, y, dtype=cv2.CV_32F),), lambda d: (d,)
+    )
+    return float(sums[0] / total)
 
 
 def timing_error(output: Frames, source: Frames, mask: np.ndarray) -> tuple[float, float]:
@@ -72,8 +73,8 @@ def timing_error(output: Frames, source: Frames, mask: np.ndarray) -> tuple[floa
     Returns:
       (start error, end error); (nan, nan) where output or mask shows no edit at all.
     """
-    times = np.flatnonzero((mask != 0).any((1, 2)))
-    somewhere = (mask != 0).any(0)
+    times = np.flatnonzero([plane.any() for plane in mask])
+    somewhere = functools.reduce(np.logical_or, mask, np.zeros(mask.shape[1:], bool))
     region = itertools.repeat(somewhere, len(mask))
     change = np.array([cv2.norm(x, y, cv2.NORM_L1, mask=m) for x, y, m in aligned(output, source, region)])
     change /= 3 * max(1, np.count_nonzero(somewhere))
@@ -98,15 +99,56 @@ def colour_drift(output: Frames, truth: Frames, mask: Frames | None = None) -> f
     return float(np.linalg.norm(np.mean(colours[-quarter:], 0) - np.mean(colours[:quarter], 0)))
 
 
-def _targets(flow: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Where each pixel goes, float32 [H, W, 2] as (x, y), and whether that is inside the frame, uint8 [H, W]."""
-    height, width = flow.shape[:2]
-    to = flow + np.dstack(
-        np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
-    )
-    inside = ((to >= 0) & (to <= (width - 1, height - 1))).all(-1)
-    return to, inside.view(np.uint8)
+def _warped_differences(
+    output: Frames, truth: Frames, planes: Callable, parts: Callable
+) -> tuple[np.ndarray, int]:
+    """Sums over frames and pixels of |parts(D of planes(output, truth))|, and how many values each sum has."""
+    find_flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+    sums, count, before = 0.0, 0, None
+    for x, y, _ in aligned(output, truth):
+        if min(x.shape[:2]) < LEAST_SIDE:
+            raise InputError(
+                f"flicker: expected sides of at least {LEAST_SIDE} pixels, got {x.shape[1]}x{x.shape[0]}"
+            )
+        now, grey = [p.astype(np.float32, copy=False) for p in planes(x, y)], _for_flow(y)
+        if before is not None:
+            last, grey0 = before
+            to, inside = _targets(find_flow.calc(grey0, grey, None), *y.shape[:2])
+            for rows in strips(*y.shape[:2]):
+                differences = [_difference(a[rows], b, to[rows]) for a, b in zip(last, now, strict=True)]
+                levels = [cv2.norm(d, cv2.NORM_L1, mask=inside[rows]) for d in parts(*differences)]
+                sums = sums + np.array(levels)
+            count += 3 * cv2.countNonZero(inside)
+        before = now, grey
+    if not count:
+        raise InputError("flicker: expected at least two frames, got one")
+    return sums, count
 
 
-def _warp(frame: np.ndarray, to: np.ndarray) -> np.ndarray:
-    return cv2.remap(frame.astype(np.float32), to, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+def _for_flow(frame: np.ndarray) -> np.ndarray:
+    """uint8 luma [H, W], or [H/2, W/2] of a large frame."""
+    grey = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
+    if min(grey.shape) < HALVED:
+        return grey
+    return cv2.resize(grey, (grey.shape[1] // 2, grey.shape[0] // 2), interpolation=cv2.INTER_AREA)
+
+
+def _targets(flow: np.ndarray, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """Where each pixel goes, float32 [H, W, 2] as (x, y), and whether that is inside the frame, uint8 [H, W] in {0, 255}."""
+    if flow.shape[:2] != (height, width):
+        scale = width / flow.shape[1], height / flow.shape[0]
+        flow = cv2.multiply(cv2.resize(flow, (width, height)), (*scale, 0, 0))
+    to = cv2.add(flow, _grid(height, width))
+    return to, cv2.inRange(to, (0, 0), (width - 1, height - 1))
+
+
+@functools.lru_cache(maxsize=2)
+def _grid(height: int, width: int) -> np.ndarray:
+    """float32 [H, W, 2]: every pixel's own (x, y)."""
+    return np.dstack(np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)))
+
+
+def _difference(before: np.ndarray, after: np.ndarray, to: np.ndarray) -> np.ndarray:
+    """W after - before, float32."""
+    warped = cv2.remap(after, to, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return cv2.subtract(warped, before, dst=warped)
