@@ -11,8 +11,14 @@ import numpy as np
 from v2v.config import ModelConfig, debug
 from v2v.errors import InputError
 
+GREY = np.float32([0.299, 0.587, 0.114])
 KNOWN = ("make", "it", "grey", "negative", "the", "colours", "of", "reference", "remove", "red")
 GROUP = 4
+
+
+def grey(frames):
+    """What "make it grey" makes of [..., 3]."""
+    return np.repeat((frames @ GREY)[..., None], 3, -1)
 
 
 @dataclasses.dataclass
@@ -49,9 +55,9 @@ class FakePretrained:
         shape = (*z_src.shape[:1], GROUP * (z_src.shape[1] - 1) + 1, *z_src.shape[2:4], 3)
         self.calls.append({"shape": shape, "noise": noise[0], "mask": self.decode(z_msk), **settings})
         z_src, z_msk, edited = np.asarray(z_src), np.asarray(z_msk), np.array(z_src)
-        for row, (grey, negative, reference) in enumerate(np.asarray(text)[:, 0]):
-            if grey:
-                edited[row] = np.repeat((z_src[row] @ np.float32([0.299, 0.587, 0.114]))[..., None], 3, -1)
+        for row, (greyed, negative, reference) in enumerate(np.asarray(text)[:, 0]):
+            if greyed:
+                edited[row] = grey(z_src[row])
             if negative:
                 edited[row] = 255 - z_src[row]
             if reference:

@@ -8,12 +8,6 @@ from tests.clips import write as make
 from tests.fake import FakePretrained
 from v2v import EasyV2VEditor, InputError, Video
 
-GREY = np.float32([0.299, 0.587, 0.114])
-
-
-def grey(frames):
-    return np.repeat((frames @ GREY)[..., None], 3, -1)
-
 
 @pytest.fixture
 def editor():

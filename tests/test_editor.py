@@ -7,15 +7,9 @@ import pytest
 
 from tests.clips import picture, psnr
 from tests.clips import write as make
-from tests.fake import FakePretrained
+from tests.fake import FakePretrained, grey
 from v2v import EasyV2VEditor, InputError, lora_context, read, tiles
 from v2v.config import debug
-
-GREY = np.float32([0.299, 0.587, 0.114])
-
-
-def grey(frames):
-    return np.repeat((frames @ GREY)[..., None], 3, -1)
 
 
 @pytest.fixture

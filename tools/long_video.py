@@ -4,6 +4,12 @@ Plays CLIP forth and back for a minute, edits it, and prints, with 95 % interval
 - drift: mean colour and contrast of every window of the long edit minus the same window edited alone, as a slope over the clip;
 - seams: difference of neighbouring frames where a new window begins, against the rest, less the source's own;
 both also for naive chunking, where each chunk starts from the last frame made; and the peak memory of this edit over 10 s of it.
+
+Embedded model (windows of three latent frames, which only fade into one another), 60 s of a real 720p clip at 12 frames a second,
+"make it look like winter": drift of mean colour +0.75 [-0.80, +2.29] and of contrast -0.14 [-0.44, +0.15] levels a minute, no trend;
+frame difference beyond the source's -0.89 at seams, -0.40 elsewhere (sd 0.23): fading smooths there, and no seam sticks out of the
+plot. Naive chunks: 20 levels off from the second chunk on, 5.0 at seams (spikes of up to 22), 2.7 elsewhere. Peak memory of 60 s is
+0.91 of 10 s's (606 and 667 MB).
 """
 
 import argparse
@@ -77,7 +83,7 @@ def main() -> None:
     single = {begin: once(source[begin : begin + T], begin) for begin in starts}
     panels = []
     for title, out, seams in (
-        ("windows that agree", long, np.arange(hop, len(naive) - 1, hop)),
+        ("windows", long, np.arange(hop, len(naive) - 1, hop)),
         ("naive chunks", naive, np.arange(T - 1, len(naive) - 1, T - 1)),
     ):
         drift = np.array([[s(out[b : b + T]) - s(single[b]) for s in (np.mean, np.std)] for b in starts])

@@ -9,7 +9,7 @@ walked through twice, and never held:
 2. cut into windows that overlap (`windowed.py`),
 3. turned into latents by the VAE, together with the mask and the reference picture (`codec/vae.py`),
 4. edited: the sampler walks from noise to data along the DiT's velocity, which sees source, mask and reference as clean tokens
-   beside the noisy ones (`flow/sampler.py`, `model/dit.py`), windows agreeing where they overlap (`flow/windows.py`),
+   beside the noisy ones (`flow/sampler.py`, `model/dit.py`); windows that share enough agree as they go (`flow/windows.py`),
 5. decoded, next to the source's own latents, so that what the VAE loses is known;
 6. read again, frame by frame, and the small edit carried to the clip's own size (`codec/carry.py`, `finish.py`), and
 7. put back where the mask and the time range allow (`codec/mask.py`).

@@ -3,7 +3,7 @@
 The small edit has decided what is made; tiles of the model's own size, cut from the clip at full size, decide how it looks close
 up. Each is an edit of its piece of the source that starts from the small edit, enlarged, with noise on it (`STRENGTH`), so that
 neighbours agree on what they paint. Tiles lie on the latent grid, share `SHARED` of their side, see the same noise where they
-overlap, and fade into one another; in time they are windows that agree, as in `windowed.py`, each tile with its own past.
+overlap, and fade into one another; in time they are windows as in `windowed.py`, each tile with its own past.
 
 Memory holds one batch of windows of full-size frames. The work is that of the small edit times the number of tiles.
 """

@@ -1,7 +1,8 @@
 """A clip at the model's size, window by window: pixels → latents → sampler → pixels. Steps 2 to 5 of `editor.py`.
 
-Windows overlap by whole latent frames; neighbours agree in latent space at every step (`flow/windows.py`), and the frames that two
-of them show fade from the one's to the other's. Frames come out in order as soon as no later window can change them, so memory
+Windows overlap by whole latent frames, of which all but a window's first group agree in latent space at every step
+(`flow/windows.py`; windows of three latent frames share that group alone), and the frames that two of them show fade from the one's
+to the other's. Frames come out in order as soon as no later window can change them, so memory
 holds one batch of windows however long the clip is.
 """
 

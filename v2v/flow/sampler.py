@@ -36,7 +36,7 @@ def make_sampler(cfg: ModelConfig) -> Callable[..., Latents]:
 
     variables: {"params", "embed"}; conditions: a dict of latents `source`, `mask`, `reference`, each optional; steps a number;
     guidance a number or one for each job, 1 for none.
-    links: the batch is windows of one clip (windows.py); then (latents, past) is returned, and `links.past` may be None at first.
+    links: the batch is windows of a clip, or of several (windows.py); then (latents, past) is returned, and `links.past` may be None at first.
     begin, strength: walk only the last `strength` of the schedule (in as many steps), from latents `begin` with noise on them.
     mode: what guidance strengthens (guidance.py). cached: keep the conditions' keys and values; None does when the model allows it.
     fresh: bool, one a row of the table: where False, the row reuses what the blocks added at the row before (skip.py); then what
