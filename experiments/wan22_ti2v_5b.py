@@ -12,7 +12,11 @@ Stated by the paper: frozen backbone, rank 256 on attention and FFN, zero-initia
 half of the references dropped, half of the pairs with a transition, 40,000 steps in the ablations. Not stated and chosen here:
 batch 32 (one clip on each of its 32 GPUs, derived from its cost table), tau by shifted uniform with shift 5, clip by group at 1,
 weight decay 0.01, text dropped one time in ten, the mask every other time, no weight on the edited region.
-Hardware: 8 chips of 16 GB or more; hours: what `v2v plan` prints for yours. Scores: none yet, nobody has trained it.
+Other sizes beside the model's: --data.sizes 81 480 832 49 480 832 1 480 832 (pictures are clips of one frame), each in batches of as
+many tokens; --data.mixture 0.7 0.3 draws from two --sets by weight. What is used and left out is told before anything is encoded.
+Predicted, nobody has trained it (`v2v plan experiments/wan22_ti2v_5b.py --topology v5e:2x4 --edit.batch 8`, 40 % of the chip's rate):
+one clip a chip takes 13.0 of 15.75 GiB and 13.6 s a step on v5e 2x4; the batch of 32, as four micro-batches (--edit.micro 4), four
+times that: 54 s a step, 25 days for the 40,000 steps on those 8 small chips.
 """
 
 import dataclasses

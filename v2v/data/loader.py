@@ -9,10 +9,8 @@ Process p of P reads rows p·b/P … of every global batch. So a position is one
 of processes walks through the same batches.
 """
 
-import dataclasses
-from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import grain
@@ -20,45 +18,9 @@ import numpy as np
 
 from v2v.codec.text import Tokenizer
 from v2v.config import DataConfig
-from v2v.data.cache import facts
-from v2v.data.transforms import Batch, Record, ToClip, ToEdit, ToSentence, frames_of
+from v2v.data.buckets import Bucket, Cached, check, held_out_of, kinds_of, recipes_of, report
+from v2v.data.transforms import Batch, Record, ToClip, ToEdit, ToSentence
 from v2v.errors import InputError
-
-
-@dataclass(frozen=True)
-class Cached:
-    """Cached clips of one set and size.
-
-    Attributes:
-      shards: of data/cache.py. weight: how often its clips are drawn, against other sets and sizes (sets.shares).
-      first: the number that error messages give to the set's first pair.
-    """
-
-    shards: list[str]
-    weight: float = 1.0
-    first: int = 0
-    facts: list[dict] = field(init=False, repr=False)
-
-    def __post_init__(self):
-        object.__setattr__(self, "facts", facts(self.shards))
-
-
-@dataclass(frozen=True)
-class Bucket:
-    """Clips of one size.
-
-    Attributes:
-      batch: clips a batch, over all processes. time_masks: of data/cache.py. sets: what clips are drawn from.
-    """
-
-    batch: int
-    time_masks: np.ndarray
-    sets: tuple[Cached, ...]
-
-    @property
-    def grid(self) -> tuple[int, int, int]:
-        """Latent frames, height and width."""
-        return self.time_masks.shape[2:5]
 
 
 @dataclass(frozen=True)
@@ -107,14 +69,10 @@ def edit_batches(
       InputError: no bucket fills a batch of a kind asked for; a set or a bucket none of whose pairs would ever be seen.
     """
     data = data or DataConfig()
-    kinds = [kind for bucket in buckets for kind in _kinds(bucket, data)]
-    _check(kinds, data)
-    recipes, datasets, rates, lines = _recipes(buckets), [], [], []
-    for kind in kinds:
-        what = f"pairs of {_size(kind.bucket)} with{'' if kind.reference else 'out'} a reference"
-        if not kind.full:
-            lines.append(f"{kind.count:>8}  {what}: left out, a batch is {kind.bucket.batch}")
-            continue
+    kinds = [kind for bucket in buckets for kind in kinds_of(bucket, data)]
+    check(kinds, data)
+    recipes, datasets, full = recipes_of(buckets), [], [kind for kind in kinds if kind.full]
+    for kind in full:
         transform = ToEdit(
             tokenizer,
             kind.bucket.time_masks,
@@ -124,19 +82,12 @@ def edit_batches(
             1 - data.drop_mask,
             data.drop_text,
         )
-        sets = [
-            (i, s, chosen)
-            for i, (s, chosen) in enumerate(zip(kind.bucket.sets, kind.chosen, strict=True))
-            if chosen
-        ]
-        records = [_records(s, chosen, transform, seed + kind.reference + 2 * i) for i, s, chosen in sets]
-        datasets.append(_rows(_mixed(records, [s.weight for _, s, _ in sets]), kind.bucket.batch))
-        rates.append(kind.rate)
-        lines.append(f"{kind.count:>8}  {what}: batches of {kind.bucket.batch}, {{:.1%}} of all")
-    shares = iter(rate / sum(rates) for rate in rates)
-    lines = [line.format(next(shares)) if "{" in line else line for line in lines]
-    report = "\n".join([_head(buckets, data), *lines, *_edits(buckets)])
-    return Stream(_mixed(datasets, rates), tuple(datasets), recipes, report)
+        parts = [(s, seed + kind.reference + 2 * i) for i, s in enumerate(kind.bucket.sets)]
+        filled = [(s, own, chosen) for (s, own), chosen in zip(parts, kind.chosen, strict=True) if chosen]
+        records = [_records(s, chosen, transform, own) for s, own, chosen in filled]
+        datasets.append(_rows(_mixed(records, [s.weight for s, _, _ in filled]), kind.bucket.batch))
+    batches = _mixed(datasets, [kind.rate for kind in full])
+    return Stream(batches, tuple(datasets), recipes, report(buckets, kinds, data))
 
 
 def held_out_batches(
@@ -151,9 +102,9 @@ def held_out_batches(
     out: list[Batch] = []
     for bucket in buckets:
         transform = ToEdit(
-            tokenizer, bucket.time_masks, False, _recipes(buckets), mask_code, 1 - data.drop_mask, 0.0
+            tokenizer, bucket.time_masks, False, recipes_of(buckets), mask_code, 1 - data.drop_mask, 0.0
         )
-        held = [_held_out(len(s.facts), data.held_out) for s in bucket.sets]
+        held = [held_out_of(len(s.facts), data.held_out) for s in bucket.sets]
         parts = [
             _records(s, chosen, transform, seed)
             for s, chosen in zip(bucket.sets, held, strict=True)
@@ -169,69 +120,6 @@ def held_out_batches(
             " such as 0.02"
         )
     return out
-
-
-@dataclass(frozen=True)
-class _Kind:
-    """Batches of one bucket with a reference picture, or without: `share` of the bucket's, from `chosen` records of each set."""
-
-    bucket: Bucket
-    reference: bool
-    share: float
-    chosen: tuple[list[int], ...]
-
-    @property
-    def count(self) -> int:
-        return sum(map(len, self.chosen))
-
-    @property
-    def full(self) -> bool:
-        return self.count >= self.bucket.batch
-
-    @property
-    def rate(self) -> float:
-        """How often such a batch comes, against others: clips drawn over clips a batch."""
-        return self.share * sum(s.weight for s in self.bucket.sets) / self.bucket.batch
-
-
-def _kinds(bucket: Bucket, data: DataConfig) -> list[_Kind]:
-    made = []
-    for ref, share in ((False, 1 - data.reference), (True, data.reference)):
-        chosen = tuple(_chosen(s, ref, data.held_out) for s in bucket.sets)
-        made += [_Kind(bucket, ref, share, chosen)] if share else []
-    whole = sum(kind.share for kind in made if kind.full) or 1.0
-    return [dataclasses.replace(kind, share=kind.share / whole) for kind in made]
-
-
-def _chosen(cached: Cached, reference: bool, held_out: float) -> list[int]:
-    kept = set(_held_out(len(cached.facts), held_out))
-    good = (lambda fact: fact["reference"]) if reference else (lambda fact: fact["edit"] != "palette")
-    return [i for i, fact in enumerate(cached.facts) if i not in kept and good(fact)]
-
-
-def _check(kinds: list[_Kind], data: DataConfig) -> None:
-    for ref, name in ((False, "no need of a reference"), (True, "a reference")):
-        asked = [kind for kind in kinds if kind.reference == ref]
-        if asked and not any(kind.full for kind in asked):
-            most = max(asked, key=lambda kind: kind.count)
-            raise InputError(
-                f"edit_batches: expected at least {most.bucket.batch} pairs with {name}, got {most.count}; make more pairs or"
-                f" change data.reference, now {data.reference}"
-            )
-    members = {id(s): (kind.bucket, s) for kind in kinds for s in kind.bucket.sets}
-    used = {
-        id(s) for kind in kinds if kind.full for s, c in zip(kind.bucket.sets, kind.chosen, strict=True) if c
-    }
-    empty = [
-        f"{s.shards[0]} ({len(s.facts)} pairs of {_size(b)})"
-        for key, (b, s) in members.items()
-        if key not in used
-    ]
-    if empty:
-        raise InputError(
-            f"edit_batches: expected pairs to train on from every set and size, none are left of {', '.join(empty)}; make more"
-            " pairs, or leave that set or size out"
-        )
 
 
 def _plain(shards: list[str], batch: int, transform: Any, seed: int) -> Stream:
@@ -264,38 +152,6 @@ def _mixed(datasets: list[grain.MapDataset], weights: Sequence[float]) -> grain.
     if len(datasets) == 1:
         return datasets[0]
     return grain.MapDataset.mix(datasets, [max(1, round(10_000 * w / sum(weights))) for w in weights])
-
-
-def _held_out(count: int, share: float) -> list[int]:
-    """Evenly spread over the records, and the same for any number of processes."""
-    return [] if share == 0 else list(range(0, count, max(1, round(1 / share))))
-
-
-def _recipes(buckets: Sequence[Bucket]) -> tuple[str, ...]:
-    return tuple(sorted({fact["recipe"] for b in buckets for s in b.sets for fact in s.facts}))
-
-
-def _head(buckets: Sequence[Bucket], data: DataConfig) -> str:
-    """Pairs in all, frames, held out, with a reference."""
-    every = [(b, s) for b in buckets for s in b.sets]
-    pairs, shards = sum(len(s.facts) for _, s in every), sum(len(s.shards) for _, s in every)
-    held = sum(len(_held_out(len(s.facts), data.held_out)) for _, s in every)
-    refs = sum(fact["reference"] for _, s in every for fact in s.facts)
-    frames = sum(len(s.facts) * frames_of(b.grid[0]) for b, s in every)
-    return (
-        f"data: {pairs} pairs in {shards} shards, {frames} frames, {held} held out, {refs} with a reference, shown in"
-        f" {data.reference:.0%} of the batches"
-    )
-
-
-def _edits(buckets: Sequence[Bucket]) -> list[str]:
-    counts = Counter(fact["edit"] for b in buckets for s in b.sets for fact in s.facts)
-    return [f"{n:>8}  {edit}" for edit, n in counts.most_common()]
-
-
-def _size(bucket: Bucket) -> str:
-    t, y, x = bucket.grid
-    return f"{frames_of(t)} frames ({t}x{y}x{x} latents)"
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,150 @@
+"""Clips of one size, and which of them make which batches. cache.py → **buckets** → loader.py
+
+A bucket holds what was cached at one size, from one or more sets. Of it come two kinds of batches, with a reference picture and
+without one; a kind with fewer pairs than a batch is left out, and the other takes its share. `report` says all of it before step 0.
+"""
+
+import dataclasses
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from v2v.config import DataConfig
+from v2v.data.cache import facts
+from v2v.data.transforms import frames_of
+from v2v.errors import InputError
+
+
+@dataclass(frozen=True)
+class Cached:
+    """Cached clips of one set and size.
+
+    Attributes:
+      shards: of data/cache.py. weight: how often its clips are drawn, against other sets and sizes (sets.shares).
+      first: the number that error messages give to the set's first pair.
+    """
+
+    shards: list[str]
+    weight: float = 1.0
+    first: int = 0
+    facts: list[dict] = field(init=False, repr=False)
+
+    def __post_init__(self):
+        object.__setattr__(self, "facts", facts(self.shards))
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """Clips of one size.
+
+    Attributes:
+      batch: clips a batch, over all processes. time_masks: of data/cache.py. sets: what clips are drawn from.
+    """
+
+    batch: int
+    time_masks: np.ndarray
+    sets: tuple[Cached, ...]
+
+    @property
+    def grid(self) -> tuple[int, int, int]:
+        """Latent frames, height and width."""
+        return self.time_masks.shape[2:5]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Batches of one bucket with a reference picture, or without: `share` of the bucket's, from `chosen` records of each set."""
+
+    bucket: Bucket
+    reference: bool
+    share: float
+    chosen: tuple[list[int], ...]
+
+    @property
+    def count(self) -> int:
+        return sum(map(len, self.chosen))
+
+    @property
+    def full(self) -> bool:
+        return self.count >= self.bucket.batch
+
+    @property
+    def rate(self) -> float:
+        """How often such a batch comes, against others: clips drawn over clips a batch."""
+        return self.share * sum(s.weight for s in self.bucket.sets) / self.bucket.batch
+
+
+def kinds_of(bucket: Bucket, data: DataConfig) -> list[Kind]:
+    made = []
+    for ref, share in ((False, 1 - data.reference), (True, data.reference)):
+        chosen = tuple(_chosen(s, ref, data.held_out) for s in bucket.sets)
+        made += [Kind(bucket, ref, share, chosen)] if share else []
+    whole = sum(kind.share for kind in made if kind.full) or 1.0
+    return [dataclasses.replace(kind, share=kind.share / whole) for kind in made]
+
+
+def _chosen(cached: Cached, reference: bool, held_out: float) -> list[int]:
+    kept = set(held_out_of(len(cached.facts), held_out))
+    good = (lambda fact: fact["reference"]) if reference else (lambda fact: fact["edit"] != "palette")
+    return [i for i, fact in enumerate(cached.facts) if i not in kept and good(fact)]
+
+
+def check(kinds: list[Kind], data: DataConfig) -> None:
+    for ref, name in ((False, "no need of a reference"), (True, "a reference")):
+        asked = [kind for kind in kinds if kind.reference == ref]
+        if asked and not any(kind.full for kind in asked):
+            most = max(asked, key=lambda kind: kind.count)
+            raise InputError(
+                f"edit_batches: expected at least {most.bucket.batch} pairs with {name}, got {most.count}; make more pairs or"
+                f" change data.reference, now {data.reference}"
+            )
+    members = {id(s): (kind.bucket, s) for kind in kinds for s in kind.bucket.sets}
+    used = {
+        id(s) for kind in kinds if kind.full for s, c in zip(kind.bucket.sets, kind.chosen, strict=True) if c
+    }
+    empty = [
+        f"{s.shards[0]} ({len(s.facts)} pairs of {size_of(b)})"
+        for key, (b, s) in members.items()
+        if key not in used
+    ]
+    if empty:
+        raise InputError(
+            f"edit_batches: expected pairs to train on from every set and size, none are left of {', '.join(empty)}; make more"
+            " pairs, or leave that set or size out"
+        )
+
+
+def held_out_of(count: int, share: float) -> list[int]:
+    """Evenly spread over the records, and the same for any number of processes."""
+    return [] if share == 0 else list(range(0, count, max(1, round(1 / share))))
+
+
+def recipes_of(buckets: Sequence[Bucket]) -> tuple[str, ...]:
+    return tuple(sorted({fact["recipe"] for b in buckets for s in b.sets for fact in s.facts}))
+
+
+def size_of(bucket: Bucket) -> str:
+    t, y, x = bucket.grid
+    return f"{frames_of(t)} frames ({t}x{y}x{x} latents)"
+
+
+def report(buckets: Sequence[Bucket], kinds: Sequence[Kind], data: DataConfig) -> str:
+    """What a run will see, for people: pairs, frames, held out, then every kind of batch, then every edit."""
+    every = [(b, s) for b in buckets for s in b.sets]
+    pairs, shards = sum(len(s.facts) for _, s in every), sum(len(s.shards) for _, s in every)
+    held = sum(len(held_out_of(len(s.facts), data.held_out)) for _, s in every)
+    refs = sum(fact["reference"] for _, s in every for fact in s.facts)
+    frames = sum(len(s.facts) * frames_of(b.grid[0]) for b, s in every)
+    lines = [
+        f"data: {pairs} pairs in {shards} shards, {frames} frames, {held} held out, {refs} with a reference, shown in"
+        f" {data.reference:.0%} of the batches"
+    ]
+    total = sum(kind.rate for kind in kinds if kind.full)
+    for kind in kinds:
+        what = f"{kind.count:>8}  pairs of {size_of(kind.bucket)} with{'' if kind.reference else 'out'} a reference"
+        how = f"batches of {kind.bucket.batch}, {kind.rate / total:.1%} of all"
+        lines.append(f"{what}: {how if kind.full else f'left out, a batch is {kind.bucket.batch}'}")
+    counts = Counter(fact["edit"] for _, s in every for fact in s.facts)
+    return "\n".join(lines + [f"{n:>8}  {edit}" for edit, n in counts.most_common()])
