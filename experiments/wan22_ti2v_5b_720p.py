@@ -2,7 +2,11 @@
 
     v2v train experiments/wan22_ti2v_5b_720p.py --workdir runs/5b-720p --weights DIR --sets pairs-720p --start runs/5b/lora.safetensors
 
-Hardware: 8 chips of 32 GB (`v2v plan experiments/wan22_ti2v_5b_720p.py --topology v6e:2x4`). Scores: none yet.
+Hardware: 8 chips of 32 GB. Predicted (`v2v plan experiments/wan22_ti2v_5b_720p.py --topology v6e:2x4 --edit.batch 8`, 40 % of the
+chip's rate): one clip a chip takes 26.1 of 31.25 GiB and 10.9 s a step, 6 hours for the 2,000 steps; the batch of 32, as four
+micro-batches (--edit.micro 4), four times that. What a token takes there (0.62 MB, of which 0.37 are the residual stream that full
+remat keeps of each layer, float32) leaves no room for 121 frames on one chip: split a clip over two, --mesh.fsdp 4 --mesh.seq 2.
+Scores: none yet.
 """
 
 import dataclasses
