@@ -21,12 +21,13 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from data_synth import filters, pipeline, recipes, shards
+from data_synth import filters, pipeline, shards
+from data_synth import request as rq
 from data_synth.preview import preview as sheet
 from data_synth.recipes import Sources
 from data_synth.report import Report
 from data_synth.scenes import textures
-from data_synth.transition import CLASSIC, OPERATORS
+from data_synth.transition import CLASSIC
 from v2v.data import pairs as pr
 from v2v.data.pairs import InputError
 
@@ -77,7 +78,7 @@ def synth(
       InputError: impossible request, or `out` exists with other contents.
     """
     out = Path(out)
-    sources = Sources(str(clips), license, tuple(map(str, experts)), tuple(map(_named, sets)), str(writer))
+    sources = Sources(str(clips), license, tuple(map(str, experts)), tuple(map(rq.named, sets)), str(writer))
     request = {
         "pairs": int(pairs),
         "seed": int(seed),
@@ -91,13 +92,13 @@ def synth(
     }
     if tuple(operators) != CLASSIC:
         request["operators"] = list(operators)
-    _check(request, sources)
+    rq.check(request, sources)
     if sources != Sources():
-        request["sources"] = dataclasses.asdict(sources) | {"content": _fingerprint(sources)}
+        request["sources"] = dataclasses.asdict(sources) | {"content": rq.fingerprint(sources)}
     request = json.loads(json.dumps(request))  # as it will be read back and compared
-    done = _finished(out, request)
+    done = rq.finished(out, request)
     if preview:
-        _folder(Path(preview))
+        rq.folder(Path(preview))
     if done is None:
         out.parent.mkdir(parents=True, exist_ok=True)
         name = hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()[:12]
@@ -246,96 +247,3 @@ def _sheets(out: Path, folder: Path, most: int = 8) -> None:
             shown[edit].append(pr.decode(record))
     for edit, pairs in shown.items():
         sheet(pairs, folder / f"{edit.replace('/', '-')}.png")
-
-
-def _check(request: dict, sources: Sources) -> None:
-    if request["pairs"] < 1:
-        raise InputError(f"pairs: expected at least 1, got {request['pairs']}")
-    if request["seed"] < 0:
-        raise InputError(f"seed: expected a non-negative integer, got {request['seed']}")
-    if min(request["height"], request["width"]) < 16 or request["frames"] < 1:
-        raise InputError(
-            "clip size: expected at least 1 frame of 16 x 16 pixels, got "
-            f"{request['frames']} of {request['height']} x {request['width']}"
-        )
-    if not 0 <= request["transition"] <= 1:
-        raise InputError(f"transition: expected a probability between 0 and 1, got {request['transition']}")
-    strange = [name for name in request.get("operators", CLASSIC) if name not in OPERATORS]
-    if strange or not request.get("operators", CLASSIC):
-        raise InputError(
-            f"operators: expected some of {', '.join(OPERATORS)}, got {', '.join(strange) or 'none'}"
-        )
-    if idle := recipes.unused(tuple(request["edits"]), sources):
-        raise InputError(
-            f"{', '.join(idle)}: expected a recipe that uses it, got {', '.join(request['edits'])}; "
-            "leave it out, or add the recipe it is for to --recipes"
-        )
-    known = recipes.names(sources)
-    for name in request["edits"]:
-        if name not in known or name not in recipes.FAMILIES and name not in pipeline.EDITS:
-            recipes.recipe(name, sources)  # says what is wrong with it
-    if "image" in request["edits"] and (request["frames"] > 1 or len(request["edits"]) > 1):
-        raise InputError(
-            "edits: image gives one-frame pairs, which can't share a set with longer ones; "
-            "ask for it alone with --frames 1, or for lift"
-        )
-
-
-def _folder(preview: Path) -> None:
-    """Made before the pairs, which may take hours, and not after."""
-    try:
-        preview.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(
-            f"--preview {preview}: expected a folder, or a place where one can be made, "
-            f"got '{error.strerror}'; name another"
-        ) from None
-
-
-def _named(text: str) -> tuple[str, str]:
-    name, found, path = text.partition("=")
-    if not found or not name or not path:
-        raise InputError(f"--set: expected NAME=PATH, got {text!r}")
-    return name, path
-
-
-def _fingerprint(sources: Sources) -> dict:
-    """What the sources hold now, by name and size, so that a changed source is another request."""
-    out = {}
-    for path in (sources.clips, *sources.experts, *(p for _, p in sources.sets), sources.writer):
-        path = Path(path)
-        if str(path) == ".":
-            continue
-        found = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
-        listing = "\n".join(f"{p.relative_to(path) if p != path else p.name} {_size(p)}" for p in found)
-        content = path.read_bytes() if path.is_file() and path.suffix == ".toml" else listing.encode()
-        out[str(path)] = hashlib.sha256(content).hexdigest()[:16]
-    return out
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:  # it went away just now
-        return -1
-
-
-def _finished(out: Path, request: dict) -> dict | None:
-    """The report of an identical finished build, None when `out` is free."""
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
-        return None
-    try:
-        report = json.loads((out / "report.json").read_text())
-    except (OSError, ValueError):
-        raise InputError(
-            f"{out}: expected a new folder, got one with other contents; choose another --out or remove it"
-        ) from None
-    found = report.get("request")
-    if isinstance(found, dict) and found.get("schema") in pr.READABLE:
-        found = {**found, "schema": request["schema"]}  # an older set that reads the same
-    if found != request:
-        raise InputError(
-            f"{out}: holds pairs of another request ({json.dumps(report.get('request'))}); "
-            "choose another --out or remove it"
-        )
-    return report
