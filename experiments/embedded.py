@@ -67,7 +67,7 @@ def run(cfg: Experiment, workdir: Path) -> Path:
     return export(cfg, vae, base, adapter, workdir / "export")
 
 
-def render_pairs(cfg: Experiment, folder: Path) -> None:
+def render_pairs(cfg: Experiment, folder: Path, edits: tuple[str, ...] = MIX) -> None:
     """TFDS sets of at most PART pairs, so that rendering goes on where it stopped and more pairs can be added later."""
     from data_synth.synth import synth
 
@@ -79,7 +79,7 @@ def render_pairs(cfg: Experiment, folder: Path) -> None:
             n = min(PART, cfg.pairs - start)
             _say(f"rendering pairs {start} to {start + n}")
             seed = cfg.seed + part * PART_SEEDS
-            synth(out, n, seed=seed, workers=cfg.workers, edits=MIX, transition=cfg.data.transition, **size)
+            synth(out, n, seed=seed, workers=cfg.workers, edits=edits, transition=cfg.data.transition, **size)
 
 
 def train_vae(cfg: Experiment, folder: Path):
@@ -159,8 +159,10 @@ def train_text(cfg: Experiment, shards: list[str], folder: Path) -> dict:
     return files.load_tree(done)["text"]
 
 
-def train_base(cfg: Experiment, text: dict, shards: list[str], folder: Path) -> dict:
-    """{"dit", "text"}."""
+def train_base(
+    cfg: Experiment, text: dict, shards: list[str], folder: Path, start: dict | None = None
+) -> dict:
+    """{"dit", "text"}, from nothing but `text` or from `start`, an earlier {"dit", "text"}."""
     import jax
 
     from v2v.data import loader, transforms
@@ -173,14 +175,22 @@ def train_base(cfg: Experiment, text: dict, shards: list[str], folder: Path) -> 
             _tokenizer(cfg), cfg.data.turning, cfg.data.image_to_video, cfg.data.drop_text
         )
         data = loader.base_batches(shards, cfg.base.batch, transform, cfg.seed)
-        trained = step.init_base(jax.random.key(cfg.seed), cfg.model) | {"text": text}
-        state = fit_stage(cfg, cfg.base, folder, trained, data, step.text_to_video(cfg.model))
+        trained = start or step.init_base(jax.random.key(cfg.seed), cfg.model) | {"text": text}
+        state = fit_stage(cfg, cfg.base, folder, trained, data, step.text_to_video(cfg.model, cfg.region))
         files.save_tree(done, on_host(state.result))
     return files.load_tree(done)
 
 
-def train_edit(cfg: Experiment, vae: dict, base: dict, shards: list[str], time_masks, folder: Path) -> dict:
-    """{"lora", "embed"}; also left as folder/lora.safetensors."""
+def train_edit(
+    cfg: Experiment,
+    vae: dict,
+    base: dict,
+    shards: list[str],
+    time_masks,
+    folder: Path,
+    start: dict | None = None,
+) -> dict:
+    """{"lora", "embed"}, from nothing or from `start`, an earlier one; also left as folder/lora.safetensors."""
     import jax
 
     from v2v.data import loader
@@ -190,7 +200,7 @@ def train_edit(cfg: Experiment, vae: dict, base: dict, shards: list[str], time_m
     buckets = [loader.Bucket(cfg.edit.batch, time_masks, (loader.Cached(shards),))]
     coded = cfg.model.condition.mask_code
     data = loader.edit_batches(buckets, _tokenizer(cfg), cfg.seed, cfg.data, coded)
-    trained = step.init_adapter(jax.random.key(cfg.seed + 1), cfg.model, base["dit"])
+    trained = start or step.init_adapter(jax.random.key(cfg.seed + 1), cfg.model, base["dit"])
     objective = step.edit(cfg.model, cfg.region, data.recipes)
     held, watches = [], []
     if cfg.log.held_out_every:

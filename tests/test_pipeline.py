@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
@@ -54,6 +55,20 @@ def test_finished_run_is_not_done_again(workdir):
     done = v2v("train", "experiments/debug.py", "--workdir", workdir)
     assert done.returncode == 0, done.stderr[-3000:]
     assert (workdir / "edit" / "log.jsonl").read_text() == before
+
+
+def test_a_model_is_trained_further(workdir, tmp_path):
+    flags = {"pairs": 80, "workers": 1, "base.steps": 2, "base.batch": 4, "edit.steps": 2, "edit.batch": 4}
+    short = [word for name, value in flags.items() for word in (f"--{name}", value)]
+    done = v2v("train", "experiments/embedded_more.py", "--workdir", tmp_path, "--weights", workdir / "export", *short)  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    for name, moved in (("vae", False), ("base", True), ("lora", True)):
+        before, after = (
+            np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(export.load_tree(folder / f"{name}.safetensors"))])
+            for folder in (workdir / "export", tmp_path / "export")
+        )  # fmt: skip
+        distance = np.linalg.norm(after - before) / np.linalg.norm(before)
+        assert (0 < distance < 0.3) if moved else distance < 0.01, name  # from nothing it would be about 1.4
 
 
 def test_edit_with_the_trained_lora_and_score(workdir, tmp_path):

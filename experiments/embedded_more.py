@@ -1,0 +1,53 @@
+"""A model trained further: the packaged one, or any folder that experiments/embedded.py exported, on pairs it hasn't seen.
+
+    v2v train experiments/embedded_more.py --workdir runs/more                              goes on from the packaged model
+    v2v train experiments/embedded_more.py --workdir runs/more --weights runs/embedded/export
+
+Stages: pairs → latents → base → edit → export. VAE, vocabulary and sampling stay as they are; base and adapter begin where the given
+ones ended, with a learning rate that warms up again. Half of the pairs are local edits, which are learnt last, and half of the
+base's clips turn. This is how the shipped weights came from those before them (v2v/weights/embedded/README.md has hours and
+scores). Hardware: two CPU cores, about two hours.
+"""
+
+import dataclasses
+from pathlib import Path
+
+from experiments import embedded
+from v2v.config import OptimConfig
+from v2v.train.experiment import Experiment, Stage
+
+MIX = ("local", "photometric")
+
+
+def config() -> Experiment:
+    return Experiment(
+        name="embedded_more",
+        pairs=28_000,
+        seed=500_000,  # five sets of pairs beyond those of experiments/embedded.py
+        base=Stage(
+            steps=1700, batch=32,
+            optim=OptimConfig(kind="muon", peak_lr=0.008, adam_lr=8e-4, warmup_steps=30, decay_steps=1670, ema=0.99),
+        ),
+        edit=Stage(
+            steps=2700, batch=16,
+            optim=OptimConfig(kind="muon", peak_lr=0.01, adam_lr=8e-4, warmup_steps=20, decay_steps=2680, b2=0.95, ema=0.99),
+        ),
+    )  # fmt: skip
+
+
+def run(cfg: Experiment, workdir: Path) -> Path:
+    """Do what is left to do; returns the exported folder."""
+    from v2v import sharding
+    from v2v.weights import export as files
+    from v2v.weights.pretrained import EMBEDDED
+
+    sharding.cpu_devices(cfg.cpu_devices)
+    folder = Path(cfg.weights or EMBEDDED)
+    cfg = dataclasses.replace(cfg, model=files.load_config(folder / "config.json"))
+    vae, base, adapter = (files.load_tree(folder / f"{name}.safetensors") for name in ("vae", "base", "lora"))
+    workdir.mkdir(parents=True, exist_ok=True)
+    embedded.render_pairs(cfg, workdir / "pairs", MIX)
+    shards, time_masks = embedded.cache_latents(cfg, vae["vae"], workdir)
+    base = embedded.train_base(cfg, base["text"], shards, workdir / "base", start=base)
+    adapter = embedded.train_edit(cfg, vae["vae"], base, shards, time_masks, workdir / "edit", start=adapter)
+    return embedded.export(cfg, vae["vae"], base, adapter, workdir / "export")
