@@ -130,55 +130,6 @@ def test_what_was_done_is_said(v2v, capsys):
     assert v2v(*words, "--quiet") == 0 and capsys.readouterr().err == ""
 
 
-def test_a_manifest(v2v, capsys):
-    Video.from_array(picture(6)).save("in.mp4")
-    lines = [
-        {"video": "in.mp4", "instruction": "make it grey", "output": "grey.mp4"},
-        {"video": "none.mp4", "instruction": "x"},
-    ]
-    Path("jobs.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines) + "{\n")
-    assert v2v("edit", "--manifest", "jobs.jsonl", "--out", "made", "--json") == 1
-    captured = capsys.readouterr()
-    report = json.loads(captured.out)
-    assert (report["done"], report["skipped"], report["failed"]) == (1, 0, 2)
-    assert (
-        "none.mp4" in captured.err
-        and "line 3" in captured.err
-        and "1 done, 0 done before, 2 failed" in captured.err
-    )
-    results = [json.loads(line) for line in Path("made/results.jsonl").read_text().splitlines()]
-    assert [r["status"] for r in results] == ["done", "failed", "failed"] and report["failures"] == [
-        r["error"] for r in results[1:]
-    ]
-    Path("jobs.jsonl").write_text(json.dumps(lines[0]) + "\n")
-    assert v2v("edit", "--manifest", "jobs.jsonl", "--out", "made") == 0
-    assert capsys.readouterr().out == "made/results.jsonl\n"
-
-
-@pytest.mark.parametrize(
-    "words, message",
-    [
-        (["--manifest", "none.jsonl", "--out", "made"], "manifest can't be read"),
-        (["--manifest", "jobs.jsonl"], "add --out DIR"),
-        (["in.mp4", "make it grey", "--manifest", "jobs.jsonl", "--out", "made"], "leave them out"),
-        (["--warm", "4,fast"], "--warm"),
-        (["in.mp4", "make it grey"], "got no output"),
-        (["-o", "out.mp4"], "got no video"),
-    ],
-)
-def test_bad_requests_for_many(v2v, capsys, words, message):
-    Path("jobs.jsonl").write_text("{}\n")
-    assert v2v("edit", *words) == 2
-    captured = capsys.readouterr()
-    assert captured.out == "" and message in captured.err and captured.err.count("\n") == 1
-    assert [p.name for p in Path().iterdir()] == ["jobs.jsonl"]
-
-
-def test_warm_runs_every_bucket(v2v, capsys):
-    assert v2v("edit", "--warm", "2,3x1", "--json") == 0
-    assert set(json.loads(capsys.readouterr().out)) == {"output", "compiled", "found"}
-
-
 def test_pictures(v2v):
     Video.from_array(picture(1)).save("in.png")
     assert v2v("edit", "in.png", "make it negative", "-o", "out.png") == 0
@@ -207,20 +158,35 @@ def test_notes_go_to_stderr(v2v, capsys):
         ["in.mp4", "make it grey", "-o", "none/out.mp4"],
         ["in.mp4", "make it grey", "-o", "folder"],
         ["in.mp4", "make it grey", "-o", "in.mp4"],
-        ["in.mp4", "make it grey", "-o", "out.mp4", "--mask", "small.png"],
-        ["in.mp4", "make it grey", "-o", "out.mp4", "--mask", "short.mp4"],
-        ["in.mp4", "make it grey", "-o", "out.mp4", "--mask", "long.mp4"],
-        ["in.mp4", "make it grey", "-o", "out.mp4", "--mask", "black.png"],
-        ["in.mp4", "make it grey", "-o", "out.mp4", "--mask", "60,40,10,10"],
-        ["in.mp4", "make it grey", "-o", "out.mp4", "--window", "99"],
         ["in.mp4", "make it grey", "-o", "out.mp4", "--strength", "2"],
-        ["in.mp4", "make it grey", "-o", "out.mp4", "--start", "2", "--end", "1"],
-        ["in.mp4", "make it grey", "-o", "out.mp4", "--end", "99"],
         ["in.mp4", "make it grey", "-o", "out.mp4", "--lora", "missing.safetensors"],
         ["x" * 300 + ".mp4", "make it grey", "-o", "out.mp4"],
     ],
 )
 def test_bad_input_is_one_line_and_exit_2(v2v, capsys, words):
+    refused(v2v, capsys, words)
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (["--mask", "small.png"], "clip's size 64x48, got 8x8"),
+        (["--mask", "short.mp4"], "1 frame or the clip's 12, got 3"),
+        (["--mask", "long.mp4"], "1 frame or the clip's 12, got 13"),
+        (["--mask", "black.png"], "black everywhere"),
+        (["--mask", "60,40,10,10"], "within the frame, 64x48"),
+        (["--window", "99"], "up to 5 frames, got 99"),
+        (["--end", "99"], "seconds within the clip"),
+        (["--start", "0.3", "--end", "0.1"], "start before end"),
+        (["--mask", "4,4,0,9"], "within the frame, 64x48"),
+    ],
+)
+def test_bad_controls_are_named(v2v, capsys, words, message):
+    assert message in refused(v2v, capsys, ["in.mp4", "make it grey", "-o", "out.mp4", *words])
+
+
+def refused(v2v, capsys, words) -> str:
+    """Runs an edit that must not be; returns the line that says why."""
     make("in.mp4", picture(12))
     Path("empty.mp4").touch()
     Path("text.mp4").write_text("not a video\n" * 99)
@@ -235,6 +201,15 @@ def test_bad_input_is_one_line_and_exit_2(v2v, capsys, words):
     captured = capsys.readouterr()
     assert captured.out == "" and captured.err.startswith("v2v: error: ") and captured.err.count("\n") == 1
     assert {path: path.stat().st_mtime_ns for path in Path().iterdir()} == before
+    return captured.err
+
+
+def test_a_mask_that_is_white_all_over_is_said_to_be_none(v2v, capsys):
+    Video.from_array(picture()).save("in.mp4")
+    Video.from_array(np.full((48, 64, 3), 255, np.uint8)).save("white.png")
+    assert v2v("edit", "in.mp4", "make it grey", "-o", "out.mp4", "--mask", "white.png") == 0
+    note = capsys.readouterr().err.splitlines()[0]
+    assert note == "v2v: note: mask white.png: white everywhere, which is the same as no mask"
 
 
 @pytest.mark.parametrize(

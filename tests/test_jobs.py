@@ -138,6 +138,55 @@ def test_fingerprints_tell_weights_apart(tmp_path):
     assert len(seen) == 3
 
 
+def test_a_manifest(v2v, capsys):
+    Video.from_array(picture(6)).save("in.mp4")
+    lines = [
+        {"video": "in.mp4", "instruction": "make it grey", "output": "grey.mp4"},
+        {"video": "none.mp4", "instruction": "x"},
+    ]
+    Path("jobs.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines) + "{\n")
+    assert v2v("edit", "--manifest", "jobs.jsonl", "--out", "made", "--json") == 1
+    captured = capsys.readouterr()
+    report = json.loads(captured.out)
+    assert (report["done"], report["skipped"], report["failed"]) == (1, 0, 2)
+    assert (
+        "none.mp4" in captured.err
+        and "line 3" in captured.err
+        and "1 done, 0 done before, 2 failed" in captured.err
+    )
+    results = [json.loads(line) for line in Path("made/results.jsonl").read_text().splitlines()]
+    assert [r["status"] for r in results] == ["done", "failed", "failed"] and report["failures"] == [
+        r["error"] for r in results[1:]
+    ]
+    Path("jobs.jsonl").write_text(json.dumps(lines[0]) + "\n")
+    assert v2v("edit", "--manifest", "jobs.jsonl", "--out", "made") == 0
+    assert capsys.readouterr().out == "made/results.jsonl\n"
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (["--manifest", "none.jsonl", "--out", "made"], "manifest can't be read"),
+        (["--manifest", "jobs.jsonl"], "add --out DIR"),
+        (["in.mp4", "make it grey", "--manifest", "jobs.jsonl", "--out", "made"], "leave them out"),
+        (["--warm", "4,fast"], "--warm"),
+        (["in.mp4", "make it grey"], "got no output"),
+        (["-o", "out.mp4"], "got no video"),
+    ],
+)
+def test_bad_requests_for_many(v2v, capsys, words, message):
+    Path("jobs.jsonl").write_text("{}\n")
+    assert v2v("edit", *words) == 2
+    captured = capsys.readouterr()
+    assert captured.out == "" and message in captured.err and captured.err.count("\n") == 1
+    assert [p.name for p in Path().iterdir()] == ["jobs.jsonl"]
+
+
+def test_warm_runs_every_bucket(v2v, capsys):
+    assert v2v("edit", "--warm", "2,3x1", "--json") == 0
+    assert set(json.loads(capsys.readouterr().out)) == {"output", "compiled", "found"}
+
+
 WORKER = """
 import sys, warnings
 from tests.fake import FakePretrained
