@@ -10,7 +10,7 @@ from tests.clips import picture
 from tests.parity import tiny
 from tests.weights import small
 from v2v import Video, cli
-from v2v.weights import adapters, tensorfile, wan
+from v2v.weights import adapters, store, tensorfile, wan
 from v2v.weights.tensorfile import TensorFiles
 
 CFG = small.config()
@@ -97,8 +97,12 @@ def test_wrong_types(folder, refused):
 @pytest.mark.parametrize(
     "file, part", [(SHARD, "transformer"), (VAE, "vae"), ("text_encoder/model.safetensors", "text")]
 )
-def test_values_that_are_no_numbers(folder, refused, file, part):
-    """These only show when a tensor is read: while loading, before a frame is encoded."""
+@pytest.mark.parametrize("memory", [1, 1 << 40])
+def test_values_that_are_no_numbers(folder, refused, file, part, memory, monkeypatch):
+    """These only show when a tensor is read: before a frame is encoded, and in other parts before the text encoder is read."""
+    loaded, load = [], wan.load
+    monkeypatch.setattr(wan, "load", lambda part, *a, **k: (loaded.append(part), load(part, *a, **k))[1])
+    monkeypatch.setattr(store, "_memory", lambda: memory)  # too little for the whole model at once, or enough
 
     def spoil(tensors):
         name = sorted(n for n, x in tensors.items() if x.ndim > 1)[0]
@@ -108,6 +112,8 @@ def test_values_that_are_no_numbers(folder, refused, file, part):
     rewrite(folder / file, spoil)
     said = refused(folder, reads=True)
     assert "holds NaN or infinite values" in said and part in said
+    assert ("text" in loaded) == (part == "text")
+    assert ("vae" in loaded) == (memory > 1 and part != "transformer")  # or only looked through
 
 
 def test_wan21(folder, refused):

@@ -121,7 +121,7 @@ class Pretrained:
 
     def encode(self, video: Pixels) -> Latents:
         """uint8 [b, T, H, W, 3] → latents float32 [b, t, y, x, c]; T = 4n+1."""
-        self._dit()  # damaged weights are found before any work is done
+        self._dit()  # as in embed_text
         return _codec(self.config.vae, self.config.text)[0](self._store.get("vae"), jnp.asarray(video))
 
     def encode_mask(self, mask: Pixels) -> Latents:
@@ -142,6 +142,8 @@ class Pretrained:
         self._require()
         unknown = [word for text in texts for word in self.tokenizer.unknown(text)]
         fresh = [text for text in dict.fromkeys([*texts, ""]) if text not in self._texts]
+        if fresh:
+            self._store.check(self._adapters)  # damaged weights are found before any work is done
         for text in fresh:
             ids, lengths = self.tokenizer.ids([text])
             self._texts[text] = _codec(self.config.vae, self.config.text)[2](

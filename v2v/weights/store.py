@@ -4,7 +4,8 @@
     converted folder   restored by orbax (train/checkpoint.py), adapters merged on the device
     packaged model     a few MB, read at once (export.py)
 Opening a model checks names, shapes and types of everything and reads nothing; a part is read when it is first needed. At full size
-the text encoder alone is 11 GB, so a part can be released again, and of the DiT only the version last asked for is kept.
+the text encoder alone is 11 GB, so a part can be released again, and of the DiT only the version last asked for is kept. `check`
+finds NaN in the parts that are needed last before the first has worked.
 """
 
 import os
@@ -33,9 +34,10 @@ RANKS = 64  # combined adapters have a rank that is a multiple of this
 class Store:
     """The parts "dit", "vae" and "text" of one model."""
 
-    def __init__(self, read: Read, sizes: dict[str, int]):
-        """Args: read(part, adapters) gives a tree on the device; sizes are in bytes."""
-        self._read, self._sizes = read, sizes
+    def __init__(self, read: Read, sizes: dict[str, int], look: Callable[[str], None] | None = None):
+        """Args: read(part, adapters) gives a tree on the device; sizes are in bytes; look(part) raises when it holds NaN."""
+        self._read, self._sizes, self._look = read, sizes, look
+        self._checked = False
         self._held: dict[str, tuple[Strengths, dict]] = {}
 
     def get(self, part: str, adapters: Strengths = ()) -> dict:
@@ -46,10 +48,27 @@ class Store:
             held = self._held[part] = (adapters, self._read(part, adapters))
         return held[1]
 
+    def check(self, adapters: Strengths = ()) -> None:
+        """Raises InputError for values of the DiT or the VAE that are no numbers; to be called before the text encoder is read.
+
+        Where the whole model fits comfortably both are simply read, else looked through a tensor at a time and not kept.
+        """
+        if self._checked:
+            return
+        for part, merged in (("dit", adapters), ("vae", ())):
+            if self._roomy():
+                self.get(part, merged)
+            elif self._look and part not in self._held:
+                self._look(part)
+        self._checked = True
+
     def release(self, part: str) -> None:
         """Forget a part unless the whole model fits comfortably."""
-        if sum(self._sizes.values()) > _memory() / 2:
+        if not self._roomy():
             self._held.pop(part, None)
+
+    def _roomy(self) -> bool:
+        return sum(self._sizes.values()) <= _memory() / 2
 
 
 class Copied:
@@ -105,11 +124,11 @@ def from_folder(
                 progress=lambda _: shown.update(),
             )
 
-    return Store(read, part_bytes(config))
+    return Store(read, part_bytes(config), lambda part: wan.look(part, folder.parts[part], config))
 
 
 def from_orbax(path: Path, config: ModelConfig, mesh: Mesh | None = None) -> Store:
-    """A folder written by `v2v convert`; on a mesh as `from_folder`."""
+    """A folder written by `v2v convert`, which has looked at every value; on a mesh as `from_folder`."""
     from v2v.train import checkpoint
 
     like = {part: abstract(part, config, mesh) for part in names.PARTS}

@@ -100,6 +100,12 @@ def load(
     return flax.traverse_util.unflatten_dict(out, sep="/")
 
 
+def look(part: str, files: TensorFiles, config: ModelConfig) -> None:
+    """Read every tensor of a part and keep none. Raises InputError for NaN, infinity and files that changed since they were opened."""
+    for name in match(part, files, config)[0].values():
+        files.read(name)
+
+
 def held_dtype(part: str, path: str, config: ModelConfig, dtype: jnp.dtype | None = None) -> jnp.dtype:
     """Type a parameter is held in: the part's own or `dtype`, and float32 for what a bfloat16 DiT computes in float32."""
     dtype = jnp.dtype(dtype or {"dit": config.dit, "vae": config.vae, "text": config.text}[part].dtype)
