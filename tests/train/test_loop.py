@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests.train.models import live_base
 from v2v.config import LogConfig, OptimConfig, debug, wan22_ti2v_5b
 from v2v.errors import InputError
 from v2v.train import clock, loop, optim, step, watch
@@ -44,12 +45,7 @@ def batches():
 
 @pytest.fixture(scope="module")
 def base():
-    made = step.init_base(jax.random.key(0), CFG)
-    head = made["dit"]["head"]["linear"]
-    head["kernel"] = jax.random.normal(
-        jax.random.key(9), head["kernel"].shape
-    )  # at zero it would stop every gradient
-    return made
+    return live_base(CFG)
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests.train.models import live_base
 from v2v import sharding
 from v2v.codec.text import TextEncoder
 from v2v.config import FlowConfig, OptimConfig, debug
@@ -31,12 +32,7 @@ def variant(**fields):
 
 @pytest.fixture(scope="module")
 def base():
-    made = step.init_base(jax.random.key(0), CFG)
-    head = made["dit"]["head"]["linear"]
-    head["kernel"] = jax.random.normal(
-        jax.random.key(9), head["kernel"].shape
-    )  # zero would stop every gradient
-    return made
+    return live_base(CFG)
 
 
 def batch(b=8):
