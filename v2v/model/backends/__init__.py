@@ -2,7 +2,7 @@
 
     kernel(q [b l h k], k [b s h k], v [b s h k], length) → [b l h k]         softmax(q kᵀ / √k) v over the first `length` keys
   plain    einsum, softmax, einsum: any platform and dtype; stores the [b h l s] logits
-  chunked  a few hundred queries of a head at a time: CPUs, where `auto` takes it for long sequences
+  chunked  a few hundred queries and keys of a head at a time: CPUs, where `auto` takes it for long sequences
   cudnn    cuDNN's fused attention: NVIDIA GPUs, bfloat16
   splash   Pallas' splash attention: TPUs; pads to its blocks and masks what it added
 parallel.py runs any of them on a mesh. Names come from `DiTConfig.backend`; `auto` asks the platform.
@@ -15,6 +15,7 @@ import numpy as np
 
 from v2v.errors import InputError
 from v2v.model.backends import chunked, cudnn, plain, splash
+from v2v.model.platform import target_platform
 
 Kernel = Callable[..., jax.Array]
 KERNELS: dict[str, Kernel] = {
@@ -53,12 +54,3 @@ def choose(name: str, q: jax.Array, k: jax.Array) -> Kernel:
             f" {q.shape[-1]}; set dit.dtype to bfloat16 or dit.backend to plain"
         )
     return KERNELS[name]
-
-
-def target_platform() -> str:
-    """cpu, gpu or tpu: of the mesh compiled for, which may not be attached (`v2v plan`), else JAX's default."""
-    device = getattr(jax.sharding.get_abstract_mesh(), "abstract_device", None)
-    if device is None:
-        return jax.default_backend()
-    kind = device.device_kind.lower()
-    return next((p for p in ("tpu", "cpu") if p in kind), "gpu")
