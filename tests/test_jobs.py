@@ -1,10 +1,6 @@
 """Manifests: what is read, what is skipped, what fails, and how several processes share one list."""
 
 import json
-import os
-import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -185,46 +181,3 @@ def test_bad_requests_for_many(v2v, capsys, words, message):
 def test_warm_runs_every_bucket(v2v, capsys):
     assert v2v("edit", "--warm", "2,3x1", "--json") == 0
     assert set(json.loads(capsys.readouterr().out)) == {"output", "compiled", "found"}
-
-
-WORKER = """
-import sys, warnings
-from tests.fake import FakePretrained
-from v2v import cli
-cli._model = lambda args: FakePretrained()
-sys.exit(cli.main(["edit", "--manifest", "jobs.jsonl", "--out", "out", "--json", "--distributed"]))
-"""
-
-
-def test_processes_share_a_list(folder):
-    """Each takes every second line; each ends with the one list, and one of them writes it."""
-    write(folder, *({**GREY, "seed": seed} for seed in range(2)), {**GREY, "video": "none.mp4"})
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        address = f"localhost:{free.getsockname()[1]}"
-    environment = {**os.environ, "PYTHONPATH": str(Path(jobs.__file__).parents[1]), "JAX_PLATFORMS": "cpu"}
-    environment |= {
-        "JAX_COORDINATOR_ADDRESS": address,
-        "JAX_NUM_PROCESSES": "2",
-        "XDG_CACHE_HOME": str(folder / "cache"),
-    }
-    command = {
-        "args": [sys.executable, "-c", WORKER],
-        "cwd": folder,
-        "text": True,
-        "stdout": -1,
-        "stderr": -1,
-    }
-    started = [
-        subprocess.Popen(**command, env=environment | {"JAX_PROCESS_ID": str(rank)}) for rank in range(2)
-    ]
-    said = [process.communicate(timeout=300) for process in started]
-    assert [process.returncode for process in started] == [1, 1], said
-    counts = [
-        {k: v for k, v in json.loads(out.splitlines()[-1]).items() if k in ("done", "skipped", "failed")}
-        for out, _ in said
-    ]
-    assert counts == [{"done": 2, "skipped": 0, "failed": 1}] * 2
-    assert ["line 1: done" in err for _, err in said] == [True, False]
-    results = [json.loads(line) for line in (folder / "out" / jobs.RESULTS).read_text().splitlines()]
-    assert [(r["line"], r["status"]) for r in results] == [(1, "done"), (2, "done"), (3, "failed")]

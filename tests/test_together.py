@@ -14,6 +14,7 @@ import pytest
 
 from tests import tiny
 from tests.clips import picture
+from tests.fake import FakePretrained
 from v2v import EasyV2VEditor, InputError, Video, jobs, read, sharding, together
 from v2v.flow import windows
 
@@ -162,6 +163,10 @@ def test_two_processes_of_two_devices_equal_one_of_one(model, listed, alone, tmp
     assert [process.returncode for process in started] == [1, 1], said  # one job's clip is missing
     counts = [json.loads(out.splitlines()[-1]) for out, _ in said]
     assert [(c["done"], c["failed"]) for c in counts] == [(6, 1)] * 2
+    assert ["line 1: done" in err for _, err in said] == [True, False]
+    results = [json.loads(line) for line in (tmp_path / "out" / jobs.RESULTS).read_text().splitlines()]
+    statuses = [(r["line"], r["status"]) for r in results]
+    assert statuses == [(line, "failed" if line == 3 else "done") for line in range(1, 8)]
     assert_equal(pixels(tmp_path / "out"), alone[1])
 
 
@@ -171,3 +176,20 @@ def test_a_mesh_needs_no_jobs(model, tmp_path):
     with pytest.raises(InputError, match="can't be made"):
         (tmp_path / "file").touch()
         list(jobs.run(EasyV2VEditor(str(model)), [], tmp_path / "file", mesh=mesh))
+
+
+def test_adapters_stay_with_their_jobs(tmp_path):
+    """Jobs with the same adapters share calls, others don't; each clip gets its own."""
+    Video.from_array(picture(6, 32, 48)).save(tmp_path / "a.mp4")
+    loras = [(), (("20", 1.0),), (("20", 1.0),), (("20", 0.5), ("10", 2.0))]
+    wanted = [
+        jobs.Job(i, str(tmp_path / "a.mp4"), "make it", f"{i}.mp4", lora=lora, settings={"detail": "model"})
+        for i, lora in enumerate(loras)
+    ]
+    model = FakePretrained()
+    mesh = sharding.make_mesh(data=4, devices=jax.devices()[:4])
+    results = list(jobs.run(EasyV2VEditor(model), wanted, tmp_path / "out", mesh=mesh))
+    assert [r["status"] for r in results] == ["done"] * 4, results
+    means = [read(tmp_path / "out" / f"{i}.mp4").frames.mean() for i in range(4)]
+    np.testing.assert_allclose(np.subtract(means, means[0]), [0, 20, 20, 30], atol=2)
+    assert {call["links"].clips for call in model.calls} == {4}
