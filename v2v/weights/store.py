@@ -85,6 +85,9 @@ class Copied:
             held = self._held[part] = (tree, jax.device_put(tree, sharding.replicated(self._mesh)))
         return held[1]
 
+    def check(self, adapters: Strengths = ()) -> None:
+        self._one.check(adapters)
+
     def release(self, part: str) -> None:
         self._one.release(part)
         if part not in self._one._held:
