@@ -2,6 +2,9 @@
 
 Enlarges CLIP, edits it from file to file with the guided carry-over, and prints frames a second without the model's own time:
 as the clock ran, and as processor time would allow on all cores (the figure to trust on a busy machine). Peak memory last.
+
+24 frames at 4K of a real clip on one core shared with a dozen processes, processor time a frame: 0.63 and 0.70 s in two runs (2.9 to
+3.2 frames/s on two cores), with a mask of a sixth of the picture 0.47 and 0.48 s (4.2); before planes and a quicker preset 0.96 s (2.1).
 """
 
 import argparse
