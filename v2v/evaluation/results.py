@@ -24,7 +24,7 @@ import numpy as np
 from v2v.evaluation import intervals, tables
 from v2v.evaluation.intervals import Interval
 from v2v.evaluation.runner import Run
-from v2v.evaluation.scores import Column, Metric
+from v2v.evaluation.scores import Column, Metric, OfSets
 from v2v.evaluation.summary import jsonable
 
 SCHEMA = 1
@@ -77,7 +77,7 @@ def document(run: Run) -> dict:
         ],
         "edits": [_edit(name, item, e) for (name, item), e in run.made.items()],
         "scores": [
-            {"method": m, "item": i, "metric": name, "status": s.status, "values": s.values, "reason": s.reason, "notes": s.notes}
+            {"method": m, "item": i, "metric": name, "status": s.status, "values": s.values, "reason": s.reason, "notes": {k: v for k, v in s.notes.items() if k != "features"}}
             for (m, i, name), s in run.judged.items()
         ],
         "published": [tables.table(name) for name in sweep.published],
@@ -86,7 +86,7 @@ def document(run: Run) -> dict:
         "summary": {
             c.name: _summary(table[c.name], c, names, kinds, where, names.index(sweep.reference)) for _, c in columns
         },
-        "wins": {c.name: _wins(table[c.name], c) for _, c in columns},
+        "wins": {c.name: [] if isinstance(m, OfSets) else _wins(table[c.name], c) for m, c in columns},
     }  # fmt: skip
     made["problems"] = problems(made)
     return jsonable(made)
@@ -189,6 +189,10 @@ def _matrix(run: Run, metric: Metric, column: Column) -> tuple[np.ndarray, np.nd
             judged = run.judged[method.name, item.id, metric.name]
             values[a, b] = judged.values.get(column.name, np.nan)
             failed[a, b] = judged.status == "failed"
+        if isinstance(metric, OfSets):  # one number a method, spread over its items
+            values[a] = metric.spread(
+                column, [run.judged[method.name, i.id, metric.name].notes for i in sweep.benchmark.items]
+            )
     # A column that left an item out for every method that was scored doesn't apply there: then nobody failed it.
     applies = np.isfinite(values).any(0) | failed.all(0)
     return values, failed & applies

@@ -11,7 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
+
+import numpy as np
 
 from v2v.evaluation.clips import Adapted, Clip, Mask, mismatch
 from v2v.evaluation.items import Item
@@ -82,6 +84,14 @@ class Metric(Protocol):
         Raises:
           Failed, InputError: the output can't be scored.
         """
+
+
+@runtime_checkable
+class OfSets(Protocol):
+    """A metric of all outputs of a method together: its scores keep features in `notes`, and this makes the column of them."""
+
+    def spread(self, column: Column, notes: Sequence[dict]) -> np.ndarray:
+        """notes of every item in order (empty where failed or not applicable) -> values [items], nan there; their mean is the set's number."""
 
 
 class Case:
