@@ -82,7 +82,7 @@ def test_a_run_on_published_weights(tmp_path, capsys):
     assert wan.run(mixed, tmp_path / "mixed").is_file()
     told = capsys.readouterr().err
     assert "set stills: 20 pairs, 20 used, 0 left out; 20 of 20 frames used; 50.0% of the clips drawn" in told
-    assert "pairs of 1 frames (1x2x2 latents) without a reference: batches of 8, 50.0% of all" in told
+    assert "pairs of 1 frames (1x4x4 latents) without a reference: batches of 8, 50.0% of all" in told
     assert "compiled for 2 shapes of batch" in told
     with pytest.raises(InputError, match="one positive weight for each of the 2 sets"):
         uneven = dataclasses.replace(mixed.data, mixture=(1.0,))
