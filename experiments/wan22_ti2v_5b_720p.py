@@ -5,7 +5,8 @@
 Hardware: 8 chips of 32 GB. Predicted (`v2v plan experiments/wan22_ti2v_5b_720p.py --topology v6e:2x4 --edit.batch 8`, 40 % of the
 chip's rate): one clip a chip takes 26.1 of 31.25 GiB and 10.9 s a step, 6 hours for the 2,000 steps; the batch of 32, as four
 micro-batches (--edit.micro 4), four times that. What a token takes there (0.66 MB, of which 0.37 are the residual stream that full
-remat keeps of each layer, float32) leaves no room for 121 frames on one chip: split a clip over two, --mesh.fsdp 4 --mesh.seq 2.
+remat keeps of each layer, float32) leaves no room for 121 frames on one chip: a clip split over two (--model.frames 121 --mesh.fsdp 4
+--mesh.seq 2 --edit.micro 2) takes 23.7 GiB and 21.4 s; 64 chips of v5p:4x4x4 (--mesh.fsdp 8 --mesh.seq 8) take 7.2 of 95.7 GiB, 5.4 s.
 Scores: none yet.
 """
 
