@@ -30,6 +30,12 @@ def test_float16_round_trip(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["w.safetensors"]
 
 
+def test_a_written_file_can_be_read_by_whoever_may_read_new_files(tmp_path):
+    (tmp_path / "plain").touch()
+    export.save_tree(tmp_path / "w.safetensors", tree(np.random.default_rng(0)))
+    assert (tmp_path / "w.safetensors").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
 def test_int8_error_is_half_a_step_of_each_output_channel_of_each_layer(tmp_path):
     made = tree(np.random.default_rng(0))
     export.save_tree(tmp_path / "w.safetensors", made, int8=True)

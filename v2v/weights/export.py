@@ -41,7 +41,10 @@ def save_tree(
         raise ValueError(f"{path}: not finite as float16: {', '.join(bad)}")
     path = Path(path)
     partial = path.with_name(f".{path.name}.partial")
+    partial.touch()
+    mode = partial.stat().st_mode  # as any new file's; safetensors would leave one that nobody else can read
     safetensors.numpy.save_file({k: np.ascontiguousarray(v) for k, v in tensors.items()}, partial, metadata)
+    partial.chmod(mode)
     partial.rename(path)
 
 
