@@ -17,7 +17,7 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import jax
@@ -119,7 +119,7 @@ class _Question:
     links: Links | None
     answer: Any = None
     error: BaseException | None = None
-    done: bool = field(default=False)
+    done: bool = False
 
     def alike(self) -> tuple:
         """Questions that agree in this are one call."""
@@ -202,11 +202,7 @@ class _Table:
         words = [a for key, a in arrays.items() if isinstance(key, int)]
         named = {key: a for key, a in arrays.items() if not isinstance(key, int)}
         if first.name == "sample":
-            missing = {key: None for key in ("z_msk", "z_ref") if key not in named}
-            words, named = (
-                [(named | missing)[key] for key in ("z_src", "z_msk", "z_ref", "text")],
-                {key: named[key] for key in ("noise", "begin") if key in named},
-            )
+            named = {"z_msk": None, "z_ref": None} | named
         if first.links is not None:
             named["links"] = _joined([q.links for q in full])
         rest = {k: v for k, v in first.rest.items() if v is not None}
