@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from tests.clips import psnr
-from v2v.codec import colour, local
+from v2v.codec import colour, local, soft
 from v2v.codec.carry import Carry, plain, sample
 
 GREY = np.tile(np.float32([0.299, 0.587, 0.114]), (3, 1))
@@ -188,3 +188,26 @@ def test_the_local_part_is_its_formula(H, W, h, w):
         planes = np.ascontiguousarray(frame[top : top + 7].transpose(2, 0, 1))
         made.add(out[top : top + 7], planes, top)
     np.testing.assert_allclose(out.transpose(0, 2, 1), truth, atol=0.02)
+
+
+@pytest.mark.parametrize("H,W", [(256, 256), (180, 320)])
+@pytest.mark.parametrize("look", ["identity", "grey"])
+def test_a_blur_is_carried_as_one(look, H, W):
+    """A blur, with or without a change of colours, under noise that hides what the small frames alone could show."""
+    frames = np.stack([cv2.resize(f, (W, H), interpolation=cv2.INTER_AREA) for f in clip()])
+    blurred = np.stack(
+        [cv2.GaussianBlur(PHOTOMETRIC[look](f.astype(np.float32)), (0, 0), 0.05 * H) for f in frames]
+    )
+    small = shrink(frames)
+    edit = shrink(blurred) + np.random.default_rng(1).normal(0, 12, small.shape).astype(np.float32)
+    assert psnr(carried(frames, small, edit), blurred) > 36
+
+
+def test_the_blur_is_found():
+    small = shrink(clip())
+    where = np.ones(small.shape[:3], bool)
+    edit = soft.blurred(small, (2.0, 4.0)) * 0.7 + 20
+    np.testing.assert_allclose(soft.fit(small, edit, where), (2.0, 4.0), rtol=0.1)
+    assert (
+        soft.fit(small, shrink(clip(seed=5)), where) == soft.SHARP
+    )  # another picture is no blur of this one

@@ -3,7 +3,9 @@
 Given the large source I, and small source s and edit e as the model sees them (both through the VAE, so that what the VAE loses
 cancels), the large edit is built from three terms, each explaining what the one before leaves:
 
-    f(I)           a colour map fitted to the whole clip (`codec/colour.py`): all of a photometric edit, and noise averages out;
+    f(G I)         a colour map fitted to the whole clip (`codec/colour.py`): all of a photometric edit, and noise averages out;
+                   G is the identity, or a Gaussian where the edit has lost the source's detail and a softer source explains it
+                   (`codec/soft.py`);
     A(p) I + b(p)  a local affine map fitted in windows to the rest d = e - f(s), a guided filter (He et al., "Guided Image
                    Filtering", 2013): objects removed, recoloured or replaced keep the large source's edges;
     r(p)           what is still left, upsampled: objects that are new.
@@ -17,11 +19,11 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from v2v.codec import colour
+from v2v.codec import colour, soft
 from v2v.codec.local import WINDOW, Local, mean
 
 NOISE_GATE = 2.0  # energy of d, in units of the noise's, at which it starts to count
-DETAIL_KEPT = 0.3  # an edit that keeps less of the finest detail (blur, a new background) starts from nothing instead of f
+DETAIL_KEPT = 0.3  # an edit that keeps less of the finest detail is either soft or something else altogether
 DETAIL_ENERGY = 1.0  # squared levels of finest detail (R, G and B together) from which a window's say counts
 DETAIL_SHARE = 0.3  # of the pixels; with fewer in such windows nothing can be said
 BAND = 1 << 16  # pixels carried at a time, in whole rows
@@ -38,10 +40,12 @@ class Carry:
     Attributes:
       colours: the clip's colour map f.
       noise: levels, the scale of d where the edit is photometric.
+      sigma: standard deviations of G down and across, in pixels of the small frames; (0, 0) where G is the identity.
     """
 
     colours: colour.ColourMap
     noise: float
+    sigma: soft.Sigma = soft.SHARP
 
     @classmethod
     def fit(cls, source: np.ndarray, edit: np.ndarray, where: np.ndarray | None = None) -> "Carry":
@@ -53,11 +57,14 @@ class Carry:
           where: bool [T, h, w], the pixels that will be used (a mask), or None for all; the colour map is fitted to these.
         """
         where = np.ones(source.shape[:3], bool) if where is None or not where.any() else where
-        colours = colour.fit(source[where], edit[where])
+        colours, sigma = colour.fit(source[where], edit[where]), soft.SHARP
         mapped = np.stack([colours(_levels(frame)) for frame in source])
         if _detail_gain(mapped, edit, where) < DETAIL_KEPT:
-            colours, mapped = colour.NOTHING, np.zeros_like(mapped)
-        return cls(colours, min(NOISE_CAP, float(np.median(np.abs((edit - mapped)[where]))) / 0.6745))
+            sigma = soft.fit(source, edit, where)
+            softer = source if sigma == soft.SHARP else soft.blurred(source, sigma)
+            colours = colour.NOTHING if sigma == soft.SHARP else colour.fit(softer[where], edit[where])
+            mapped = np.stack([colours(_levels(frame)) for frame in softer])
+        return cls(colours, min(NOISE_CAP, float(np.median(np.abs((edit - mapped)[where]))) / 0.6745), sigma)
 
     def __call__(
         self,
@@ -71,9 +78,17 @@ class Carry:
         Args:
           part: only these rows and columns, the same bytes as of the whole.
         """
-        size, rest = frame.shape[:2], _denoise(edit - self.colours(_levels(source)), self.noise)
+        small, large, size = source, frame, frame.shape[:2]
+        if self.sigma != soft.SHARP:
+            small = soft.blurred(source[None], self.sigma)[0]
+            large = soft.enlarged(frame, source.shape[:2], self.sigma)
+        rest = _denoise(edit - self.colours(_levels(small)), self.noise)
         part = part or (slice(0, size[0]), slice(0, size[1]))
-        local, frame = Local(source, rest, size, part) if rest.any() else None, frame[part]
+        local, frame, large = (
+            Local(source, rest, size, part) if rest.any() else None,
+            frame[part],
+            large[part],
+        )
         H, W = frame.shape[:2]
         out, rows = np.empty_like(frame), max(1, min(H, BAND // W))
         # Memory that every band uses again: asking the system for it anew costs more than the sums.
@@ -83,9 +98,11 @@ class Carry:
         for top in range(0, H, rows):
             n = min(rows, H - top)
             rgb, band, shown = planes[:, :n], made[:n], levels[:n]
-            cv2.split(frame[top : top + n], list(rgb))
+            cv2.split(large[top : top + n], list(rgb))
             self.colours.put(rgb, band, work[:, :n])
             if local:
+                if self.sigma != soft.SHARP:
+                    cv2.split(frame[top : top + n], list(rgb))
                 local.add(band, rgb, top)
             cv2.add(band.reshape(-1, W), 0.0, dst=shown.reshape(-1, W), dtype=cv2.CV_8U)
             cv2.merge([shown[:, channel] for channel in range(3)], dst=out[top : top + n])

@@ -1,0 +1,81 @@
+"""A softer clip: how much an edit has blurred its source, and the same blur at any size. Used by `codec/carry.py`.
+
+An edit that puts a clip out of focus is G then a colour map, G a Gaussian with standard deviations (down, across) in pixels of the
+small frames, which need not be square. `fit` searches for the pair under which an affine colour map explains most of the edit:
+
+    R2 = 1 - |e - (P G s + p)|² / |e - mean e|²
+
+first with one sigma for both, then each by itself. Thousands of pixels vote on two numbers, so what the VAE makes of each of them
+hardly counts. Where even the best R2 is low, something new stands there (another background) and the clip is not merely softer.
+"""
+
+import cv2
+import numpy as np
+
+Sigma = tuple[float, float]  # down, across
+
+SHARP: Sigma = (0.0, 0.0)
+BOTH = tuple(0.75 * 2 ** (k / 2) for k in range(8))  # tried for both sides: 0.75 to 8.5 small pixels
+STEPS = (2**-0.5, 2**-0.25, 1.0, 2**0.25, 2**0.5)  # times the best of these, tried for each side
+EXPLAINED = 0.6  # R2 from which an edit counts as its source made softer
+FRAMES = 16  # looked at, evenly spread
+FINE = 2  # pixels to a small pixel, at which large frames are blurred: a softened frame has no more detail
+
+
+def fit(source: np.ndarray, edit: np.ndarray, where: np.ndarray) -> Sigma:
+    """The blur that best explains the edit, or SHARP.
+
+    Args:
+      source, edit: float32 [T, h, w, 3] in levels, small.
+      where: bool [T, h, w], the pixels that count.
+    """
+    some = np.unique(np.linspace(0, len(source) - 1, min(FRAMES, len(source))).astype(int))
+    source, edit, where = source[some], edit[some], where[some]
+    if where.sum() < 8:
+        return SHARP
+    explained = lambda sigma: _explained(blurred(source, sigma)[where], edit[where])  # noqa: E731
+    both = max(BOTH, key=lambda s: explained((s, s)))
+    down = max((both * step for step in STEPS), key=lambda s: explained((s, both)))
+    across = max((both * step for step in STEPS), key=lambda s: explained((down, s)))
+    return (down, across) if explained((down, across)) >= EXPLAINED else SHARP
+
+
+def blurred(frames: np.ndarray, sigma: Sigma) -> np.ndarray:
+    """G on float32 [T, h, w, 3], borders mirrored."""
+    return np.stack([_gaussian(frame, *sigma) for frame in frames])
+
+
+def enlarged(frame: np.ndarray, small: tuple[int, int], sigma: Sigma) -> np.ndarray:
+    """The same blur of a large frame, uint8 [H, W, 3] -> uint8 [H, W, 3].
+
+    Args:
+      small: (h, w), the frames that `sigma` is meant for.
+    """
+    (H, W), (h, w) = frame.shape[:2], small
+    y, x = min(H, FINE * h), min(W, FINE * w)
+    fine = cv2.resize(frame, (x, y), interpolation=cv2.INTER_AREA).astype(np.float32)
+    # What INTER_AREA's boxes have blurred already, a twelfth of a square pixel, need not be done again.
+    down, across = (
+        max(0.0, (s * n / m) ** 2 - 1 / 12) ** 0.5 for s, n, m in zip(sigma, (y, x), small, strict=True)
+    )
+    return (
+        cv2.resize(_gaussian(fine, down, across), (W, H), interpolation=cv2.INTER_CUBIC)
+        .clip(0, 255)
+        .round()
+        .astype(np.uint8)
+    )
+
+
+def _gaussian(frame: np.ndarray, down: float, across: float) -> np.ndarray:
+    size = [2 * int(np.ceil(4 * s)) + 1 for s in (across, down)]
+    return cv2.GaussianBlur(
+        frame, size, max(across, 1e-3), sigmaY=max(down, 1e-3), borderType=cv2.BORDER_REFLECT_101
+    )
+
+
+def _explained(x: np.ndarray, y: np.ndarray) -> float:
+    """R2 of the best affine map from colours x to y, both [n, 3]."""
+    x, y = (a.astype(np.float64) - a.mean(0) for a in (x, y))
+    total = (y * y).sum()
+    left = y - x @ np.linalg.solve(x.T @ x + 1e-6 * len(x) * np.eye(3), x.T @ y)
+    return 1 - float((left * left).sum() / total) if total > 1e-9 else 0.0
