@@ -4,8 +4,7 @@ Given the large source I, and small source s and edit e as the model sees them (
 cancels), the large edit is built from three terms, each explaining what the one before leaves:
 
     f(G I)         a colour map fitted to the whole clip (`codec/colour.py`): all of a photometric edit, and noise averages out;
-                   G is the identity, or a Gaussian where the edit has lost the source's detail and a softer source explains it
-                   (`codec/soft.py`);
+                   G is the identity, or a Gaussian where the edit is softer than its source (`codec/soft.py`);
     A(p) I + b(p)  a local affine map fitted in windows to the rest d = e - f(s), a guided filter (He et al., "Guided Image
                    Filtering", 2013): objects removed, recoloured or replaced keep the large source's edges;
     r(p)           what is still left, upsampled: objects that are new.
@@ -23,7 +22,9 @@ from v2v.codec import colour, soft
 from v2v.codec.local import WINDOW, Local, mean
 
 NOISE_GATE = 2.0  # energy of d, in units of the noise's, at which it starts to count
-DETAIL_KEPT = 0.3  # an edit that keeps less of the finest detail is either soft or something else altogether
+DETAIL_KEPT = (
+    0.3  # an edit that keeps less of the finest detail (a new background) starts from nothing instead of f
+)
 DETAIL_ENERGY = 1.0  # squared levels of finest detail (R, G and B together) from which a window's say counts
 DETAIL_SHARE = 0.3  # of the pixels; with fewer in such windows nothing can be said
 BAND = 1 << 16  # pixels carried at a time, in whole rows
@@ -57,13 +58,12 @@ class Carry:
           where: bool [T, h, w], the pixels that will be used (a mask), or None for all; the colour map is fitted to these.
         """
         where = np.ones(source.shape[:3], bool) if where is None or not where.any() else where
-        colours, sigma = colour.fit(source[where], edit[where]), soft.SHARP
-        mapped = np.stack([colours(_levels(frame)) for frame in source])
-        if _detail_gain(mapped, edit, where) < DETAIL_KEPT:
-            sigma = soft.fit(source, edit, where)
-            softer = source if sigma == soft.SHARP else soft.blurred(source, sigma)
-            colours = colour.NOTHING if sigma == soft.SHARP else colour.fit(softer[where], edit[where])
-            mapped = np.stack([colours(_levels(frame)) for frame in softer])
+        sigma = soft.fit(source, edit, where)
+        softer = source if sigma == soft.SHARP else soft.blurred(source, sigma)
+        colours = colour.fit(softer[where], edit[where])
+        mapped = np.stack([colours(_levels(frame)) for frame in softer])
+        if sigma == soft.SHARP and _detail_gain(mapped, edit, where) < DETAIL_KEPT:
+            colours, mapped = colour.NOTHING, np.zeros_like(mapped)
         return cls(colours, min(NOISE_CAP, float(np.median(np.abs((edit - mapped)[where]))) / 0.6745), sigma)
 
     def __call__(

@@ -6,7 +6,8 @@ small frames, which need not be square. `fit` searches for the pair under which 
     R2 = 1 - |e - (P G s + p)|² / |e - mean e|²
 
 first with one sigma for both, then each by itself. Thousands of pixels vote on two numbers, so what the VAE makes of each of them
-hardly counts. Where even the best R2 is low, something new stands there (another background) and the clip is not merely softer.
+hardly counts. An edit counts as softer only where the blur leaves clearly less unexplained than no blur does; where even the best R2
+is low, something new stands there (another background).
 """
 
 import cv2
@@ -17,7 +18,8 @@ Sigma = tuple[float, float]  # down, across
 SHARP: Sigma = (0.0, 0.0)
 BOTH = tuple(0.75 * 2 ** (k / 2) for k in range(8))  # tried for both sides: 0.75 to 8.5 small pixels
 STEPS = (2**-0.5, 2**-0.25, 1.0, 2**0.25, 2**0.5)  # times the best of these, tried for each side
-EXPLAINED = 0.6  # R2 from which an edit counts as its source made softer
+EXPLAINED = 0.8  # R2 below which an edit is no softer source
+GAIN = 0.8  # of what is unexplained without a blur, more than which must not be left with it
 FRAMES = 16  # looked at, evenly spread
 FINE = 2  # pixels to a small pixel, at which large frames are blurred: a softened frame has no more detail
 
@@ -37,7 +39,8 @@ def fit(source: np.ndarray, edit: np.ndarray, where: np.ndarray) -> Sigma:
     both = max(BOTH, key=lambda s: explained((s, s)))
     down = max((both * step for step in STEPS), key=lambda s: explained((s, both)))
     across = max((both * step for step in STEPS), key=lambda s: explained((down, s)))
-    return (down, across) if explained((down, across)) >= EXPLAINED else SHARP
+    left, without = 1 - explained((down, across)), 1 - _explained(source[where], edit[where])
+    return (down, across) if left <= min(1 - EXPLAINED, GAIN * without) else SHARP
 
 
 def blurred(frames: np.ndarray, sigma: Sigma) -> np.ndarray:
