@@ -249,7 +249,7 @@ def train(name: str, cfg, tiny: bool):
     """A LoRA step; only what attention and FFN put out is kept for the backward pass, the rest is computed again."""
     import jax
 
-    from v2v.config import OptimConfig
+    from v2v.run_config import OptimConfig
     from v2v.train import clock, optim, step
     from v2v.train.state import TrainState
 

@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 
 from tests.train.models import live_base
-from v2v.config import LogConfig, OptimConfig, debug, wan22_ti2v_5b
+from v2v.config import debug, wan22_ti2v_5b
 from v2v.errors import InputError
+from v2v.run_config import LogConfig, OptimConfig
 from v2v.train import clock, loop, optim, step, watch
 from v2v.train.checkpoint import Checkpoints
 from v2v.train.log import Log

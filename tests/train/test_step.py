@@ -10,9 +10,10 @@ import pytest
 from tests.train.models import live_base
 from v2v import sharding
 from v2v.codec.text import TextEncoder
-from v2v.config import FlowConfig, OptimConfig, debug
+from v2v.config import FlowConfig, debug
 from v2v.errors import InputError
 from v2v.flow.path import tau_weight
+from v2v.run_config import OptimConfig
 from v2v.train import optim, step
 from v2v.train.log import mean
 from v2v.train.state import TrainState
