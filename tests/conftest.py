@@ -41,6 +41,23 @@ def _cores() -> list[int]:
 _own_cores()
 
 
+# Files that take longest begin, so that workers end together.
+LONGEST = (
+    "train/test_resume.py",
+    "train/test_step.py",
+    "test_pipeline.py",
+    "test_together.py",
+    "train/test_loop.py",
+)
+
+
+def pytest_collection_modifyitems(items) -> None:
+    def rank(item):
+        return next((i for i, name in enumerate(LONGEST) if str(item.path).endswith(name)), len(LONGEST))
+
+    items.sort(key=rank)
+
+
 def pytest_xdist_auto_num_workers(config) -> int:
     """0 is this process alone: where there is one core, or one file to run."""
     one = len(config.args) == 1 and config.args[0].partition("::")[0].endswith(".py")

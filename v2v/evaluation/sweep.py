@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from v2v import userfile
 from v2v.errors import InputError
 from v2v.evaluation.cache import Cache
 from v2v.evaluation.items import Benchmark, Item
