@@ -1,8 +1,9 @@
 """What every test runs under, settled before JAX starts; how files are shared out; and the command line as a fixture.
 
-Eight CPU devices. Programs are compiled quickly rather than well (a tiny train step takes a third of the time and runs as fast):
-most of the suite's time goes into the compiler, and no test is about machine code. JAX_DISABLE_MOST_OPTIMIZATIONS=0 gives what a
-user's process runs. What is compiled is kept for the session, so that other files, workers and processes find it.
+Eight CPU devices. Programs are compiled quickly rather than well (a tiny train step takes a third of the processor time), since most
+of the suite's time goes into the compiler; tests whose bounds are close to rounding ask for `well_compiled`. With
+JAX_DISABLE_MOST_OPTIMIZATIONS=0 all run what a user's process runs. What is compiled is kept for the session, so that other files,
+workers and processes find it.
 
 `pytest -q` runs a worker a core, up to four, each on cores of its own; one file alone, or -n 0, runs in one process.
 """
@@ -63,6 +64,19 @@ def pytest_xdist_auto_num_workers(config) -> int:
     one = len(config.args) == 1 and config.args[0].partition("::")[0].endswith(".py")
     cores = min(4, len(_cores()))
     return 0 if one or cores < 2 else cores
+
+
+@pytest.fixture(scope="module")
+def well_compiled():
+    """Programs as a user's process runs them, for bounds close to what float32 can hold."""
+    import jax
+
+    before = jax.config.jax_disable_most_optimizations
+    jax.config.update("jax_disable_most_optimizations", False)
+    jax.clear_caches()
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
+    jax.clear_caches()
 
 
 @pytest.fixture
