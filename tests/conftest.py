@@ -71,7 +71,7 @@ def well_compiled():
     """Programs as a user's process runs them, for bounds close to what float32 can hold."""
     import jax
 
-    before = jax.config.jax_disable_most_optimizations
+    before = jax.config.read("jax_disable_most_optimizations")
     jax.config.update("jax_disable_most_optimizations", False)
     jax.clear_caches()
     yield
