@@ -46,7 +46,7 @@ PLAN = ["libtpu"]  # `v2v plan` compiles for TPUs without having one
 TENSORBOARD = ["tensorboardX>=2.6"]
 WANDB = ["wandb>=0.18"]
 GCS = ["gcsfs>=2024.6"]  # --workdir gs://…
-TEST = ["pytest>=8"]
+TEST = ["pytest>=8", "pytest-xdist>=3.7"]
 BROWSER = ["playwright>=1.50"]  # tests of the report's pages, with Debian's chromium
 DEV = [*TEST, "ruff>=0.12"]
 

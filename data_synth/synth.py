@@ -93,6 +93,8 @@ def synth(
     if tuple(operators) != CLASSIC:
         request["operators"] = list(operators)
     rq.check(request, sources)
+    if workers < 1:
+        raise InputError(f"workers: expected at least 1 process, got {workers}")
     if sources != Sources():
         request["sources"] = dataclasses.asdict(sources) | {"content": rq.fingerprint(sources)}
     request = json.loads(json.dumps(request))  # as it will be read back and compared

@@ -27,8 +27,9 @@ from pathlib import Path
 
 from etils import epath
 
-from v2v.config import DataConfig, FlowConfig, LoRAConfig, MeshConfig, ModelConfig, OptimConfig, wan22_ti2v_5b
+from v2v.config import FlowConfig, LoRAConfig, ModelConfig, wan22_ti2v_5b
 from v2v.errors import InputError
+from v2v.run_config import DataConfig, MeshConfig, OptimConfig
 from v2v.train.experiment import Experiment, Stage
 
 SHARD = 64  # pairs a shard of latents: about 0.6 GB at 480p

@@ -1,12 +1,82 @@
-"""Eight CPU devices for every test, asked for before JAX starts; and the command line as a fixture."""
+"""What every test runs under, settled before JAX starts; how files are shared out; and the command line as a fixture.
 
+Eight CPU devices. Programs are compiled quickly rather than well (a tiny train step takes a third of the processor time), since most
+of the suite's time goes into the compiler; tests whose bounds are close to rounding ask for `well_compiled`. With
+JAX_DISABLE_MOST_OPTIMIZATIONS=0 all run what a user's process runs. What is compiled is kept for the session, so that other files,
+workers and processes find it.
+
+`pytest -q` runs a worker a core, up to four, each on cores of its own; one file alone, or -n 0, runs in one process.
+"""
+
+import os
 import sys
+import tempfile
 
 import pytest
 
-from v2v import sharding
+from v2v import startup
+
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+if "PYTEST_XDIST_WORKER" not in os.environ:  # workers and child processes inherit the folder
+    _CACHE = tempfile.TemporaryDirectory(prefix="v2v-tests-", ignore_cleanup_errors=True)
+    os.environ["XDG_CACHE_HOME"] = _CACHE.name
+    startup.environment()
+
+from v2v import sharding  # noqa: E402  imports jax, which reads the variables
 
 sharding.cpu_devices(8)
+
+
+def _own_cores() -> None:
+    """Thread pools take their size from the cores a process may use: workers that share cores wait for one another."""
+    name, count = os.environ.get("PYTEST_XDIST_WORKER"), int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1))
+    cores = _cores()
+    if name and len(cores) >= count > 1:
+        os.sched_setaffinity(0, cores[int(name.removeprefix("gw")) :: count])
+
+
+def _cores() -> list[int]:
+    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+
+
+_own_cores()
+
+
+# Files that take longest begin, so that workers end together.
+LONGEST = (
+    "train/test_resume.py",
+    "train/test_step.py",
+    "test_pipeline.py",
+    "test_together.py",
+    "train/test_loop.py",
+)
+
+
+def pytest_collection_modifyitems(items) -> None:
+    def rank(item):
+        return next((i for i, name in enumerate(LONGEST) if str(item.path).endswith(name)), len(LONGEST))
+
+    items.sort(key=rank)
+
+
+def pytest_xdist_auto_num_workers(config) -> int:
+    """0 is this process alone: where there is one core, or one file to run."""
+    one = len(config.args) == 1 and config.args[0].partition("::")[0].endswith(".py")
+    cores = min(4, len(_cores()))
+    return 0 if one or cores < 2 else cores
+
+
+@pytest.fixture(scope="module")
+def well_compiled():
+    """Programs as a user's process runs them, for bounds close to what float32 can hold."""
+    import jax
+
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", False)
+    jax.clear_caches()
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
+    jax.clear_caches()
 
 
 @pytest.fixture

@@ -259,8 +259,30 @@ def test_train_runs_the_experiment(v2v, capsys):
     assert v2v("train", "tiny.py", "--workdir", "runs/a", "--json", "--optim.peak-lr", "1e-4") == 0
     assert json.loads(capsys.readouterr().out) == {"output": "runs/a/lr"}
     assert Path("runs/a/lr").read_text() == "0.0001"
-    assert v2v("train", "tiny.py", "--workdir", "runs/b", "--optim.peak-ir", "1") == 2
-    assert v2v("train", "none.py", "--workdir", "runs/b") == 2
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (
+            ["tiny.py", "--optim.peak-ir", "1"],
+            "Unrecognized options: --optim.peak-ir, 1; Perhaps you meant: --optim.peak-lr",
+        ),
+        (["tiny.py", "--optim.peak-lr", "many"], "could not convert string to float: 'many'"),
+        (["none.py"], "none.py: no such experiment"),
+        (["empty.py"], "empty.py: not an experiment"),
+        (["cut.py"], "cut.py: expected Python, got "),
+        (["other.py"], "other.py: expected config() to return an Experiment, got int"),
+        (["tiny.py", "--workdir", "empty.py"], "--workdir empty.py: expected a folder"),
+    ],
+)
+def test_bad_requests_to_train(v2v, capsys, words, message):
+    Path("tiny.py").write_text(EXPERIMENT)
     Path("empty.py").touch()
-    assert v2v("train", "empty.py", "--workdir", "runs/b") == 2
+    Path("cut.py").write_text("\ndef config(:\n")
+    Path("other.py").write_text("def config():\n    return 3\n\n\nrun = config\n")
+    assert v2v("train", "--workdir", "runs/b", *words) == 2
+    captured = capsys.readouterr()
+    assert captured.out == "" and captured.err.count("\n") == 1
+    assert captured.err.startswith("v2v: error: ") and message in captured.err
     assert not Path("runs/b").exists()

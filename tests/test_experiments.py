@@ -10,8 +10,9 @@ import pytest
 
 from data_synth.synth import synth
 from tests.weights import small
-from v2v.config import LoRAConfig, MeshConfig
+from v2v.config import LoRAConfig
 from v2v.errors import InputError
+from v2v.run_config import MeshConfig
 from v2v.train.experiment import Experiment
 from v2v.weights import pretrained
 

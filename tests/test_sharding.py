@@ -8,8 +8,9 @@ from jax.sharding import PartitionSpec as P
 
 from v2v import sharding
 from v2v.codec.vae import VAE
-from v2v.config import OptimConfig, debug, embedded, wan22_ti2v_5b
+from v2v.config import debug, embedded, wan22_ti2v_5b
 from v2v.errors import InputError
+from v2v.run_config import OptimConfig
 from v2v.train import optim
 from v2v.train.state import TrainState
 from v2v.train.step import init_adapter, init_base

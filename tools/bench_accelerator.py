@@ -205,7 +205,7 @@ def sample(name: str, cfg, tiny: bool):
     from v2v.config import ConditionConfig
     from v2v.model import cache
     from v2v.model.dit import DiT
-    from v2v.model.flops import passes
+    from v2v.model.passes import passes
     from v2v.train import step
 
     kind = ConditionConfig(attention="full" if name == "full" else "one_way", rope=cfg.condition.rope)
@@ -231,7 +231,7 @@ def vae(name: str, cfg, tiny: bool):
 
     from v2v.codec import stream
     from v2v.codec.vae import VAE
-    from v2v.plan.flops import count
+    from v2v.flops import count
 
     params, call = weights("vae", cfg), {"encode": stream.encode, "decode": stream.decode}[name]
     x = inputs(cfg)["target"].astype(jnp.float32)
@@ -249,7 +249,7 @@ def train(name: str, cfg, tiny: bool):
     """A LoRA step; only what attention and FFN put out is kept for the backward pass, the rest is computed again."""
     import jax
 
-    from v2v.config import OptimConfig
+    from v2v.run_config import OptimConfig
     from v2v.train import clock, optim, step
     from v2v.train.state import TrainState
 

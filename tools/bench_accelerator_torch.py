@@ -56,7 +56,7 @@ def dit(name, height, width, tiny, dtype):
     from diffusers import WanTransformer3DModel
 
     from tools.bench_accelerator import config
-    from v2v.model.flops import passes
+    from v2v.model.passes import passes
 
     cfg = config(height, width, tiny)
     d, (t, y, x, c) = cfg.dit, cfg.vae.latent_shape(cfg.frames, cfg.height, cfg.width)

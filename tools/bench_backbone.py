@@ -55,8 +55,8 @@ def case(name: str, layers: int, threads: int):
 
     from v2v import config as c
     from v2v.codec.vae import VAE
+    from v2v.flops import count
     from v2v.model.dit import DiT
-    from v2v.plan.flops import count
 
     torch.set_num_threads(threads)
     if name == "matmul":

@@ -21,7 +21,7 @@ from v2v import config
 from v2v.flow.sampler import make_sampler
 from v2v.model import cache
 from v2v.model.dit import DiT
-from v2v.model.flops import passes
+from v2v.model.passes import passes
 
 STEPS = 4
 DIT = config.DiTConfig(

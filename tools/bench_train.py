@@ -52,7 +52,8 @@ def ours(jax):
 
     import jax.numpy as jnp
 
-    from v2v.config import DiTConfig, LoRAConfig, OptimConfig, debug
+    from v2v.config import DiTConfig, LoRAConfig, debug
+    from v2v.run_config import OptimConfig
     from v2v.train import optim, step
     from v2v.train.state import TrainState
 
@@ -187,8 +188,9 @@ def memory(folder: Path, jax, steps: int) -> dict:
 
     from tools import check_resume
     from v2v.codec.text import word_tokenizer
-    from v2v.config import OptimConfig, debug
+    from v2v.config import debug
     from v2v.data import loader
+    from v2v.run_config import OptimConfig
     from v2v.train import loop, optim
     from v2v.train import step as training
     from v2v.train.state import TrainState

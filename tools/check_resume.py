@@ -34,8 +34,9 @@ def worker(
         jax.config.update("jax_cpu_collectives_implementation", "gloo")
         jax.distributed.initialize(f"localhost:{port}", processes, process)
     from v2v.codec.text import word_tokenizer
-    from v2v.config import LogConfig, OptimConfig, debug
+    from v2v.config import debug
     from v2v.data import loader
+    from v2v.run_config import LogConfig, OptimConfig
     from v2v.train import step
     from v2v.train.experiment import Experiment, Stage
     from v2v.train.run import fit_stage, on_host

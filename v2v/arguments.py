@@ -86,7 +86,7 @@ def parser(actions: Mapping[str, Callable]) -> argparse.ArgumentParser:
     train = command(
         "train",
         "train by an experiment file; run again to resume",
-        "any field can be set: --optim.peak-lr 1e-4",
+        "any field can be set: --edit.optim.peak-lr 1e-4",
     )
     train.add_argument(
         "experiment", help="Python file that says what to train, such as experiments/embedded.py"

@@ -6,16 +6,19 @@ output is one line: the path made, or with --json an object.
 """
 
 import argparse
-import importlib.util
+import contextlib
+import dataclasses
+import io
 import json
 import os
+import re
 import shlex
 import sys
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from v2v import arguments, startup
+from v2v import arguments, startup, userfile
 from v2v.errors import InputError
 from v2v.evaluation import command as evaluation
 
@@ -114,6 +117,10 @@ def _train(args: argparse.Namespace) -> dict:
     if args.distributed:
         sharding.join_processes()
     workdir = (epath.Path if "://" in args.workdir else Path)(args.workdir)
+    if workdir.exists() and not workdir.is_dir():
+        raise InputError(
+            f"--workdir {workdir}: expected a folder, or a place where one can be made, got a file"
+        )
     return {"output": str(experiment.run(config, workdir))}
 
 
@@ -131,19 +138,30 @@ def _plan(args: argparse.Namespace) -> dict:
 
 def _experiment(args: argparse.Namespace, command: str):
     """The module of an experiment's file and its configuration with the fields given on the command line."""
-    path = Path(args.experiment)
-    if not path.is_file():
-        raise InputError(f"{path}: no such experiment; expected a Python file, such as those in experiments/")
-    sys.path.insert(0, str(path.resolve().parent.parent))  # so that one experiment can import another
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    experiment = sys.modules[path.stem] = importlib.util.module_from_spec(spec)  # tyro looks classes up there
-    spec.loader.exec_module(experiment)
+    path = args.experiment
+    experiment = userfile.load(path, "experiment", "experiments/embedded.py")
     if not (hasattr(experiment, "config") and hasattr(experiment, "run")):
         raise InputError(f"{path}: not an experiment; expected config() and run(config, workdir) in it")
+    default = experiment.config()
+    if not dataclasses.is_dataclass(default):
+        raise InputError(f"{path}: expected config() to return an Experiment, got {type(default).__name__}")
+    return experiment, _fields(default, args.rest, f"v2v {command} {path}")
+
+
+def _fields(default, words: Sequence[str], program: str):
+    """The configuration with its fields as given; what tyro says of them in a box becomes one line."""
     import tyro
 
-    default = experiment.config()
-    return experiment, tyro.cli(type(default), default=default, args=args.rest, prog=f"v2v {command} {path}")
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            return tyro.cli(type(default), default=default, args=words, prog=program)
+    except SystemExit as stopped:
+        if not stopped.code:  # --help
+            raise
+        inside = " ".join(line.strip("│|+ ") for line in said.getvalue().splitlines()[1:-1])
+        parts = [part.strip() for part in re.split("[─-]{3,}", inside)]
+        raise InputError("; ".join(p for p in parts if not p.startswith("Argument helptext"))) from None
 
 
 def _eval(args: argparse.Namespace) -> dict:

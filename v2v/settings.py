@@ -60,6 +60,8 @@ class Settings:
                 not isinstance(value, Real) or isinstance(value, bool) or value != value
             ):
                 raise InputError(f"{name}: expected a number, got {value!r}")
+        if self.soft is not None and self.soft < 0:
+            raise InputError(f"soft: expected a width in pixels of at least 0, got {self.soft:g}")
         if not isinstance(self.strength, Real) or not 0.05 <= self.strength <= 1:
             raise InputError(f"strength: expected 0.05 to 1 (the whole edit), got {self.strength!r}")
         if self.detail not in get_args(Detail):

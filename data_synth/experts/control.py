@@ -3,8 +3,8 @@
 clip → **control video** → a pair in either direction. The paper turns control videos into footage; each transformation
 here serves both ways ("turn this video into an edge video", "turn this edge video into a video showing ..."). Every
 function maps (video uint8 [T, H, W, 3], rng) to `Control`. Networks the paper used for the same purpose (HED, RAFT,
-depth, pose) plug in through `protocol.py`; soft edges and optical flow here are classical: a smoothed gradient, and
-OpenCV's DIS (Kroeger et al. 2016). Y is BT.601 luma, x a pixel in 0..255, s the shorter side of the frame.
+depth, pose) plug in through `protocol.py`; soft edges and optical flow (motion.py) here are classical. Y is BT.601 luma,
+x a pixel in 0..255, s the shorter side of the frame.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from statistics import NormalDist
 import cv2
 import numpy as np
 
-from data_synth.experts import photometric
+from data_synth.experts import motion, photometric
 from data_synth.scenes import objects as ob
 
-FINE = 480  # shorter side, pixels, from which flow is estimated on half of it, and noise drawn by quantiles
+FINE = 480  # shorter side, pixels, from which blur works on a quarter of it, and noise is drawn by quantiles
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Control:
 
 def canny(video: np.ndarray, rng: np.random.Generator) -> Control:
     """Canny edges, white on black. Thresholds are the clip's 80th and 92nd percentile of |grad Y|, so they don't jump."""
-    luma = _luma(video)
+    luma = motion.luma(video)
     size = np.stack([_gradient(y) for y in luma])
     low, high = np.percentile(size, (80, 92))
     return Control(_spread([cv2.Canny(y, max(low, 1), max(high, 2), L2gradient=True) for y in luma]))
@@ -43,58 +43,17 @@ def canny(video: np.ndarray, rng: np.random.Generator) -> Control:
 def soft_edges(video: np.ndarray, rng: np.random.Generator) -> Control:
     """x = 255 min(1, |grad (G * Y)| / q)^0.8, G a Gaussian of sigma s / 64, q the clip's 98th percentile."""
     sigma = max(0.6, min(video.shape[1:3]) / 64)
-    size = np.stack([_gradient(cv2.GaussianBlur(y, (0, 0), sigma)) for y in _luma(video)])
+    size = np.stack([_gradient(cv2.GaussianBlur(y, (0, 0), sigma)) for y in motion.luma(video)])
     scaled = np.minimum(1, size / max(float(np.percentile(size, 98)), 1.0)) ** 0.8
     return Control(_spread((255 * scaled + 0.5).astype(np.uint8)))
 
 
 def flow(video: np.ndarray, rng: np.random.Generator) -> Control:
-    """DIS optical flow from each frame to the next (the last repeats), in the colours of `flow_colours`."""
-    luma = _luma(video)
-    estimate = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    # DIS needs a few octaves: small frames are shown to it enlarged.
-    # and large ones reduced, which costs no accuracy that the colours could show.
-    side = min(video.shape[1:3])
-    scale = max(1, int(np.ceil(192 / side))) if side < FINE else FINE / 2 / side
-    method = cv2.INTER_CUBIC if scale > 1 else cv2.INTER_AREA
-    large = [cv2.resize(y, None, fx=scale, fy=scale, interpolation=method) for y in luma]
-    size = video.shape[2], video.shape[1]
-    moves = [
-        cv2.resize(
-            estimate.calc(a, b, None),
-            size,
-            interpolation=cv2.INTER_AREA if scale >= 1 else cv2.INTER_LINEAR,
-        )
-        / np.float32(scale)
-        for a, b in zip(large[:-1], large[1:], strict=True)
-    ]
-    if not moves:
+    """Optical flow from each frame to the next (the last repeats), in the colours of `motion.colours`."""
+    if len(video) < 2:
         return Control(np.full_like(video, 255))
-    return Control(flow_colours(np.stack([*moves, moves[-1]])))
-
-
-def flow_colours(moves: np.ndarray) -> np.ndarray:
-    """float [T, H, W, 2] pixels a frame → uint8 [T, H, W, 3]: hue is the direction, saturation |v| over the clip's
-    98th percentile; white stands still."""
-    if min(moves.shape[1:3]) >= FINE:
-        return _flow_colours_fast(moves)
-    size = np.hypot(moves[..., 0], moves[..., 1])
-    most = max(float(np.percentile(size, 98)), 0.05)
-    hue = (np.degrees(np.arctan2(moves[..., 1], moves[..., 0])) % 360).astype(np.float32)
-    hsv = np.stack([hue, np.minimum(size / most, 1).astype(np.float32), np.ones_like(hue)], -1)
-    return np.stack([(255 * cv2.cvtColor(frame, cv2.COLOR_HSV2RGB) + 0.5).astype(np.uint8) for frame in hsv])
-
-
-def _flow_colours_fast(moves: np.ndarray) -> np.ndarray:
-    """The same to a grey level or two: OpenCV's polar form (0.3 degrees), the percentile of every sixteenth pixel."""
-    sample = moves[:, ::4, ::4].astype(np.float32)
-    most = max(float(np.percentile(np.hypot(sample[..., 0], sample[..., 1]), 98)), 0.05)
-    out = np.empty((*moves.shape[:3], 3), np.uint8)
-    for k, move in enumerate(moves.astype(np.float32)):
-        size, hue = cv2.cartToPolar(move[..., 0], move[..., 1], angleInDegrees=True)
-        hsv = cv2.merge([hue, np.minimum(size / most, 1), np.ones_like(hue)])
-        out[k] = 255 * cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB) + 0.5
-    return out
+    moves = motion.estimate(video)
+    return Control(motion.colours(np.stack([*moves, moves[-1]])))
 
 
 def rectangle(video: np.ndarray, rng: np.random.Generator) -> Control:
@@ -269,10 +228,6 @@ CONTROLS: dict[str, Callable[[np.ndarray, np.random.Generator], Control]] = {
     "low-resolution": low_resolution,
     "frame-drop": frame_drop,
 }
-
-
-def _luma(video: np.ndarray) -> np.ndarray:
-    return np.stack([cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in video])
 
 
 def _gradient(luma: np.ndarray) -> np.ndarray:

@@ -8,10 +8,10 @@ import pytest
 
 from v2v.codec.pooled import pooled
 from v2v.codec.text import word_tokenizer
-from v2v.config import DataConfig
 from v2v.data import cache, loader
 from v2v.data.pairs import Pair
 from v2v.errors import InputError
+from v2v.run_config import DataConfig
 
 WORDS = word_tokenizer(["make", "it", "red", "now"], 6, 16)
 SIZE = (5, 8, 8)

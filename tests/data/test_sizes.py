@@ -9,9 +9,9 @@ import pytest
 
 from data_synth.synth import synth
 from tests.data.test_loader import WORDS, embed, encode, pair, take
-from v2v.config import DataConfig
 from v2v.data import cache, loader, pairs, sets, sizes
 from v2v.errors import InputError
+from v2v.run_config import DataConfig
 
 WANTED = [(5, 8, 8), (9, 8, 8), (9, 16, 16), (1, 16, 16)]
 

@@ -7,6 +7,8 @@ import pytest
 
 from v2v.model.backends import choose, chunked, plain
 
+pytestmark = pytest.mark.usefixtures("well_compiled")
+
 # 37 queries to 29 keys: no block divides either
 SHAPES = ((2, 37, 3, 10), (2, 29, 3, 10), (2, 29, 3, 10))
 

@@ -10,11 +10,12 @@ import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
 from v2v import cli, sharding
-from v2v.config import MeshConfig, debug
+from v2v.config import debug
 from v2v.errors import InputError
 from v2v.plan import chips, compile, programs, report, search
 from v2v.plan.compile import GIB, Cost
 from v2v.plan.programs import Program, Setting
+from v2v.run_config import MeshConfig
 
 needs_libtpu = pytest.mark.skipif(
     importlib.util.find_spec("libtpu") is None, reason="libtpu is not installed"

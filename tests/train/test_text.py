@@ -4,7 +4,8 @@ import jax
 import numpy as np
 
 from v2v.codec.text import word_tokenizer
-from v2v.config import OptimConfig, debug
+from v2v.config import debug
+from v2v.run_config import OptimConfig
 from v2v.train import optim, text
 from v2v.train.state import TrainState
 from v2v.train.step import train_step

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from v2v.config import LogConfig
+from v2v.run_config import LogConfig
 from v2v.train.log import Log
 
 

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from v2v.config import DataConfig
 from v2v.data.cache import facts
 from v2v.data.transforms import frames_of
 from v2v.errors import InputError
+from v2v.run_config import DataConfig
 
 
 @dataclass(frozen=True)

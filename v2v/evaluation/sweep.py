@@ -6,13 +6,12 @@ def sweep(folder: Path) -> Sweep:  # folder: where a benchmark may put what it m
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from v2v import userfile
 from v2v.errors import InputError
 from v2v.evaluation.cache import Cache
 from v2v.evaluation.items import Benchmark, Item
@@ -110,15 +109,7 @@ def load(path: Path, folder: Path) -> Sweep:
     Raises:
       InputError: no such file, or not a sweep.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(
-            f"{path}: no such sweep; expected a Python file, such as experiments/sweep_embedded.py"
-        )
-    sys.path.insert(0, str(path.resolve().parent.parent))  # so that one experiment can import another
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = userfile.load(path, "sweep", "experiments/sweep_embedded.py")
     if not hasattr(module, "sweep"):
         raise InputError(f"{path}: not a sweep; expected a function sweep(folder) -> Sweep in it")
     made = module.sweep(Path(folder))

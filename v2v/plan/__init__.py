@@ -3,7 +3,6 @@
   experiment + topology → programs.py → compile.py → report.py        search.py asks for the next setting when it doesn't fit
 chips.py     the chips: memory, peak rate, links; a topology's name → its devices, none of them attached
 programs.py  the very train step and sampler, with shapes and shardings in place of arrays
-flops.py     operations of a program, loop bodies multiplied out
 traffic.py   bytes a chip sends, from the compiled text
 compile.py   ahead-of-time compilation and what the compiler says of memory
 """

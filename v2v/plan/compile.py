@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 
 import jax
 
-from v2v.plan import flops, traffic
+from v2v import flops
+from v2v.plan import traffic
 from v2v.plan.programs import Program
 
 GIB = 2**30

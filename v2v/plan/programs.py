@@ -14,7 +14,8 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from v2v import sharding
-from v2v.config import MeshConfig, ModelConfig, OptimConfig
+from v2v.config import ModelConfig
+from v2v.run_config import MeshConfig, OptimConfig
 
 What = Literal["train", "sample"]
 

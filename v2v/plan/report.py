@@ -116,9 +116,11 @@ def text(r: dict[str, Any]) -> str:
 def _model_flops(s: Setting) -> float:
     """What the run must compute on all chips, without what is recomputed: the figure behind model FLOP utilisation."""
     if s.what == "train":
-        return clock.step_flops(s.model, s.batch, s.trains == "full")
+        return clock.step_flops(s.model, s.batch, s.trains == "full", reference=True)
     calls = s.model.flow.steps * (1 if s.model.flow.guidance == 1 else 2)
-    return s.batch * calls * clock.forward_flops(s.model, clock.tokens(s.model))
+    return (
+        s.batch * calls * clock.forward_flops(s.model, clock.tokens(s.model, reference=True), adapter=False)
+    )
 
 
 def _short(x: float) -> float:

@@ -11,13 +11,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import get_args, get_type_hints
 
-from v2v.config import DiTConfig, MeshConfig
+from v2v.config import DiTConfig
 from v2v.errors import InputError
 from v2v.plan import compile as compiling
 from v2v.plan import programs
 from v2v.plan.chips import Chip
 from v2v.plan.compile import Cost
 from v2v.plan.programs import Setting
+from v2v.run_config import MeshConfig
 
 REMAT = get_args(get_type_hints(DiTConfig)["remat"])  # in the order of what is recomputed
 

@@ -1,8 +1,9 @@
 """Where a run's time goes, and how much of the hardware's arithmetic it uses. loop.py → **clock** → log.py
 
     model FLOP utilisation = FLOPs the model needs a step / (seconds a step · devices · peak FLOP/s of one)
-Counted are matmuls and attention of one forward pass, twice more for the backward pass through activations, once more for
-gradients of trained weights, and nothing that is recomputed: remat lowers the figure, as it should.
+What it needs are the matmuls of the DiT's blocks, full attention, and nothing that is recomputed: remat lowers the figure, as it
+should. This is the closed form of what v2v/flops.py counts in a traced program; embeddings, text and time layers, head and the
+text encoder are left out (0.03 % of the 5B's forward pass).
 """
 
 import math
@@ -53,18 +54,33 @@ def tokens(cfg: ModelConfig, reference: bool = False) -> int:
     return streams * (t // pt) * frame + reference * frame
 
 
-def forward_flops(cfg: ModelConfig, l: int) -> float:  # noqa: E741
-    """Of the DiT's blocks on one clip of l joint tokens: 2 a multiplication and addition, full attention."""
+def forward_flops(cfg: ModelConfig, l: int, adapter: bool = True) -> float:  # noqa: E741
+    """Of the DiT's blocks on one clip of l joint tokens, 2 a multiplication and addition; with LoRA, or with weights merged."""
+    *base, low_rank = _parts(cfg, l)
+    return sum(base) + adapter * low_rank
+
+
+def step_flops(cfg: ModelConfig, batch: int, full: bool = False, reference: bool = False) -> float:
+    """Of one edit step of clips of the model's size: forward, backward through activations, gradients of trained weights.
+
+    A product of activations and weights costs as much again for the gradient of the activations, and again for that of the weights
+    where they are trained; attention, a product of activations alone, costs twice its forward pass. Keys and values of the text
+    need no gradient of the text.
+    """
+    linears, text, attention, low_rank = _parts(cfg, tokens(cfg, reference))
+    if full:  # without LoRA
+        return batch * (3 * linears + 2 * text + 3 * attention)
+    return batch * (2 * linears + text + 3 * attention + 3 * low_rank)
+
+
+def _parts(cfg: ModelConfig, l: int) -> tuple[float, float, float, float]:  # noqa: E741
+    """Forward: linear layers of the l tokens, of the text's keys and values, attention of both kinds, LoRA."""
     d, f, m, rank = cfg.dit.width, cfg.dit.ffn_width, cfg.dit.text_len, cfg.lora.rank
-    linears = l * (6 * d * d + 2 * d * f) + 2 * m * d * d
+    linears = l * (6 * d * d + 2 * d * f)
     attention = 2 * l * l * d + 2 * l * m * d
     low_rank = rank * (l * (12 * d + 2 * (d + f)) + 4 * m * d)
-    return 2.0 * cfg.dit.layers * (linears + attention + low_rank)
-
-
-def step_flops(cfg: ModelConfig, batch: int, full: bool = False) -> float:
-    """Of one edit step: forward, backward through activations, and weight gradients when all is trained."""
-    return batch * forward_flops(cfg, tokens(cfg)) * (3 if full else 2)
+    each = 2.0 * cfg.dit.layers
+    return each * linears, each * 2 * m * d * d, each * attention, each * low_rank
 
 
 def peak_flops() -> float:

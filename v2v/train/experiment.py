@@ -3,7 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from v2v.config import DataConfig, LogConfig, MeshConfig, ModelConfig, OptimConfig, embedded
+from v2v.config import ModelConfig, embedded
+from v2v.run_config import DataConfig, LogConfig, MeshConfig, OptimConfig
 
 
 @dataclass(frozen=True)

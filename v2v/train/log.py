@@ -13,8 +13,8 @@ import jax
 import numpy as np
 from etils import epath
 
-from v2v.config import LogConfig
 from v2v.errors import InputError
+from v2v.run_config import LogConfig
 
 
 class Log:

@@ -18,8 +18,8 @@ from etils import epath
 from jax.experimental import multihost_utils
 from tqdm import tqdm
 
-from v2v.config import LogConfig
 from v2v.errors import InputError
+from v2v.run_config import LogConfig
 from v2v.train import log as logs
 from v2v.train.checkpoint import Checkpoints
 from v2v.train.clock import Clock

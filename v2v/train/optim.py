@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import optax
 import optax.contrib
 
-from v2v.config import OptimConfig
+from v2v.run_config import OptimConfig
 
 
 def optimizer(cfg: OptimConfig) -> optax.GradientTransformation:

@@ -145,7 +145,8 @@ def _work(cfg: Experiment, devices: int) -> loop.Work:
         b, t, y, x, _ = batch["target"].shape
         frames, side = m.vae.stride_t * (t - 1) + 1, m.vae.stride_xy
         sized = dataclasses.replace(m, frames=frames, height=y * side, width=x * side)
-        tokens = b * clock.tokens(sized, "reference" in batch)
-        return tokens, clock.step_flops(sized, b, full=cfg.trains == "full")
+        reference = "reference" in batch
+        operations = clock.step_flops(sized, b, full=cfg.trains == "full", reference=reference)
+        return b * clock.tokens(sized, reference), operations
 
     return loop.Work(of, clock.peak_flops() * devices)

@@ -1,4 +1,8 @@
-"""Operations of a traced program: matrix products and convolutions, 2 a multiply-add, loop bodies times their trips. programs.py →
+"""Operations of a traced program: matrix products and convolutions, 2 a multiply-add, loop bodies times their trips. The one counter.
+
+model/passes.py counts passes of the DiT with it, plan/compile.py whole steps, the benches their cases. train/clock.py alone has a
+closed formula, since a run can't trace every size of its batches: the blocks without what lies around them, and without what
+remat repeats; tests/test_flops.py holds it to this counter.
 
 The compiler's own count takes the body of a while loop once, so a scan over 30 blocks would count as one. Here
     scan      length x body           shard_map    devices x body, whose shapes are a device's share
