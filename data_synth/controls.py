@@ -10,7 +10,8 @@ import numpy as np
 
 from data_synth import clips as cl
 from data_synth import control_words
-from data_synth.experts.control import CONTROLS, Control, flow_colours
+from data_synth.experts import motion
+from data_synth.experts.control import CONTROLS, Control
 from data_synth.scenes import draw, truth
 from data_synth.scenes import render as rn
 from data_synth.scenes import scene as sc
@@ -39,7 +40,7 @@ def truth_pair(name: str, forward: bool, seed: int, T: int, H: int, W: int) -> P
     scene = draw.sample_scene(stream(seed, "footage"), aspect=W / H, objects=(1, 3), rich=True)
     made = rn.layers(scene, T, H, W)
     if name == "motion":
-        video = flow_colours(truth.motion(scene, made))
+        video = motion.colours(truth.motion(scene, made))
     else:
         video = (truth.depth if name == "depth" else truth.segmentation)(scene, made)
     clip = cl.Clip(rn.compose(made), sc.caption(scene), {"clip": "rendered", "license": "Apache-2.0"})

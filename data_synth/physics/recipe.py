@@ -9,7 +9,8 @@ import numpy as np
 
 from data_synth import clips as cl
 from data_synth import controls
-from data_synth.experts.control import Control, flow_colours
+from data_synth.experts import motion
+from data_synth.experts.control import Control
 from data_synth.physics import draw, edits, simulate, truth, words
 from data_synth.physics.render import View, drawn_by
 from data_synth.streams import stream
@@ -69,7 +70,7 @@ def truth_pair(name: str, forward: bool, seed: int, T: int, H: int, W: int) -> P
         elif name == "physics-depth":
             shown = truth.depth(view)
         else:
-            shown = flow_colours(truth.motion(view))
+            shown = motion.colours(truth.motion(view))
     origin = {"clip": "physics", "renderer": drawn_by(), "license": "Apache-2.0"}
     clip = cl.Clip(video, words.caption(room), origin)
     return controls.assemble(name, forward, clip, Control(shown), seed)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from data_synth import clips, control_words, controls, filters, instruct, pipeline, recipes
-from data_synth.experts import control
+from data_synth.experts import control, motion
 from data_synth.scenes import draw, truth
 from data_synth.scenes import objects as ob
 from data_synth.scenes import render as rn
@@ -91,7 +91,7 @@ def test_optical_flow_points_where_things_go(dx, dy):
     big = cv2.normalize(big, None, 0, 255, cv2.NORM_MINMAX)
     video = np.stack([big[20 - k * dy : 68 - k * dy, 20 - k * dx : 84 - k * dx] for k in range(4)])
     seen = control.flow(video, rng()).video[1, 8:-8, 8:-8].reshape(-1, 3)
-    want = control.flow_colours(np.full((1, 4, 4, 2), (dx, dy), float))[0, 0, 0]
+    want = motion.colours(np.full((1, 4, 4, 2), (dx, dy), float))[0, 0, 0]
     assert np.abs(np.median(seen, 0) - want).max() < 40
 
 
@@ -228,7 +228,7 @@ def test_the_fast_forms_for_large_frames_do_the_same(monkeypatch, name):
         [texture[4:132, 2 * k : 2 * k + 128] for k in range(3)]
     )  # all moves left, 2 pixels a frame
     slow = control.CONTROLS[name](video, np.random.default_rng(1)).video.astype(int)
-    monkeypatch.setattr(control, "FINE", 64)
+    monkeypatch.setattr(motion, "FINE", 64)
     fast = control.CONTROLS[name](video, np.random.default_rng(1)).video.astype(int)
     if name == "noise":
         sigma = np.random.default_rng(1).uniform(20, 45)
