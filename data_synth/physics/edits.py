@@ -15,7 +15,7 @@ that the sentence names, in either of them:
     action                                          the person does something else
 
 What a sentence cannot say is fixed by convention: inserted things are plain, of a size word's canonical width, and stand at
-one of `draw.PLACES`; replacements keep width, place and path, upright.
+one of `draw.PLACES`; replacements keep width, place and path, upright and of their own shape's height.
 """
 
 from __future__ import annotations
@@ -94,9 +94,10 @@ def _paths(edit: Edit, before: World, paths: dict, T: int, seconds: float) -> di
         return simulate.paths(edit.after, T, seconds)
     known = {t.key for t in before.things}
     out = {**simulate.standing(edit.after, T), **{k: paths[k] for k in known}}
-    if edit.name == "replace":  # upright, whatever the old one did
+    if edit.name == "replace":  # upright, whatever the old one did, and with its foot where the old one's was
         key = edit.own[0]
         out[key] = out[key].copy()
+        out[key][:, 2] += edit.after.thing(key).height - before.thing(key).height
         yaw = before.thing(key).yaw
         out[key][:, 3:] = np.cos(yaw / 2), 0, 0, np.sin(yaw / 2)
     return out
