@@ -43,10 +43,8 @@ CUT = (
 
 def keep(pair: Pair) -> tuple[bool, str]:
     """Whether the pair is worth training on, and if not, why: one short constant string per gate."""
-    rows = pair.source.reshape(len(pair.source), -1)
-    difference = cv2.absdiff(rows, pair.target.reshape(rows.shape)).reshape(pair.source.shape)
     for gate in (_dark, _flat, _static, _cut, _wordy, _vague, _empty, _leak, _small):
-        reason = gate(pair, difference)
+        reason = gate(pair)
         if reason:
             return False, reason
     return True, ""
@@ -78,22 +76,22 @@ def _mean(levels: np.ndarray) -> float:
     return sum(cv2.sumElems(levels.reshape(-1, levels.shape[-2] * levels.shape[-1], 1))) / levels.size
 
 
-def _dark(pair: Pair, difference: np.ndarray) -> str:
+def _dark(pair: Pair) -> str:
     luma = _mean(_footage(pair))
     return "too dark" if luma < MIN_LUMA else "too bright" if luma > MAX_LUMA else ""
 
 
-def _flat(pair: Pair, difference: np.ndarray) -> str:
+def _flat(pair: Pair) -> str:
     return "nothing to see" if float(_footage(pair)[0].std()) < MIN_DETAIL else ""
 
 
-def _static(pair: Pair, difference: np.ndarray) -> str:
+def _static(pair: Pair) -> str:
     # Nothing may move before it is inserted, or before the camera does.
     video = pair.target if pair.edit in _MOVED_BY_EDIT else _footage(pair)
     return "nothing moves" if len(video) > 1 and _mean(cv2.absdiff(video[0], video[-1])) < MIN_MOTION else ""
 
 
-def _cut(pair: Pair, difference: np.ndarray) -> str:
+def _cut(pair: Pair) -> str:
     video = _footage(pair)
     if len(video) < 4 or pair.recipe in ("local", "photometric", "physics"):  # rendered: there is none
         return ""
@@ -101,19 +99,19 @@ def _cut(pair: Pair, difference: np.ndarray) -> str:
     return "cut inside" if steps.max() > max(CUT[0], CUT[1] * float(np.median(steps))) else ""
 
 
-def _wordy(pair: Pair, difference: np.ndarray) -> str:
+def _wordy(pair: Pair) -> str:
     lengths = [len(sentence.split()) for sentence in pair.instructions]
     low, high = WORDS if pair.recipe in ("local", "photometric") else WORDS_ELSE
     return "instruction too short or long" if min(lengths) < low or max(lengths) > high else ""
 
 
-def _vague(pair: Pair, difference: np.ndarray) -> str:
+def _vague(pair: Pair) -> str:
     """Every sentence must say something that can be seen: "make it better" can't be learnt, nor checked."""
     said = [set(re.findall(r"[^\W\d_]+", sentence.lower())) for sentence in pair.instructions]
     return "" if all(words - NOTHING_VISIBLE for words in said) else "instruction names nothing visible"
 
 
-def _empty(pair: Pair, difference: np.ndarray) -> str:
+def _empty(pair: Pair) -> str:
     start, end = pair.active
     return (
         "mask too small"
@@ -122,16 +120,19 @@ def _empty(pair: Pair, difference: np.ndarray) -> str:
     )
 
 
-def _leak(pair: Pair, difference: np.ndarray) -> str:
-    for frame, mask in zip(difference, pair.mask, strict=True):
+def _leak(pair: Pair) -> str:
+    for source, target, mask in zip(pair.source, pair.target, pair.mask, strict=True):
         outside = (mask == 0).view(np.uint8)
-        if outside.any() and cv2.norm(frame, cv2.NORM_INF, outside) > LEAK:
+        if outside.any() and cv2.norm(source, target, cv2.NORM_INF, outside) > LEAK:
             return "change outside the mask"
     return ""
 
 
-def _small(pair: Pair, difference: np.ndarray) -> str:
+def _small(pair: Pair) -> str:
     # All change lies inside the mask by now, so the sum may run over everything.
-    change = sum(cv2.norm(frame, cv2.NORM_L2SQR) for frame in difference)
+    change = sum(
+        cv2.norm(source, target, cv2.NORM_L2SQR)
+        for source, target in zip(pair.source, pair.target, strict=True)
+    )
     mean_square = change / (3 * max(1, np.count_nonzero(pair.mask)))
     return "change too small" if mean_square < MIN_CHANGE.get(pair.recipe, MIN_CHANGE_ELSE) ** 2 else ""

@@ -69,9 +69,11 @@ def splice(
     T = pair.source.shape[0]
     k = np.arange(T)
     weight = np.clip((k - start + 1) / (blend + 1), 0, 1) * (k < end)
-    target = pair.source.copy()
-    target[weight == 1] = pair.target[weight == 1]
-    for i in np.flatnonzero((weight > 0) & (weight < 1)):
+    target = np.empty_like(pair.source)
+    for i in range(T):
+        if weight[i] in (0, 1):
+            target[i] = (pair.target if weight[i] else pair.source)[i]
+            continue
         share = weight[i] if field is None else _opacity(float(weight[i]), field, _EDGE[operator])
         mix = (1 - share) * pair.source[i].astype(np.float32) + share * pair.target[i].astype(np.float32)
         target[i] = (mix + 0.5).astype(np.uint8)

@@ -3,14 +3,14 @@
 clip → **control video** → a pair in either direction. The paper turns control videos into footage; each transformation
 here serves both ways ("turn this video into an edge video", "turn this edge video into a video showing ..."). Every
 function maps (video uint8 [T, H, W, 3], rng) to `Control`. Networks the paper used for the same purpose (HED, RAFT,
-depth, pose) plug in through `protocol.py`; soft edges and optical flow (motion.py) here are classical. Y is BT.601 luma,
-x a pixel in 0..255, s the shorter side of the frame.
+depth, pose) plug in through `protocol.py`; soft edges and optical flow here are classical: a smoothed gradient, and
+`motion.py`. Y is BT.601 luma, x a pixel in 0..255, s the shorter side of the frame.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from statistics import NormalDist
 
 import cv2
@@ -19,7 +19,7 @@ import numpy as np
 from data_synth.experts import motion, photometric
 from data_synth.scenes import objects as ob
 
-FINE = 480  # shorter side, pixels, from which blur works on a quarter of it, and noise is drawn by quantiles
+_ALL = np.arange(256, dtype=np.float32)  # every grey level
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,26 +34,27 @@ class Control:
 
 def canny(video: np.ndarray, rng: np.random.Generator) -> Control:
     """Canny edges, white on black. Thresholds are the clip's 80th and 92nd percentile of |grad Y|, so they don't jump."""
-    luma = motion.luma(video)
-    size = np.stack([_gradient(y) for y in luma])
-    low, high = np.percentile(size, (80, 92))
+    luma = _luma(video)
+    low, high = np.percentile(_gradients(luma), (80, 92), overwrite_input=True)
     return Control(_spread([cv2.Canny(y, max(low, 1), max(high, 2), L2gradient=True) for y in luma]))
 
 
 def soft_edges(video: np.ndarray, rng: np.random.Generator) -> Control:
     """x = 255 min(1, |grad (G * Y)| / q)^0.8, G a Gaussian of sigma s / 64, q the clip's 98th percentile."""
     sigma = max(0.6, min(video.shape[1:3]) / 64)
-    size = np.stack([_gradient(cv2.GaussianBlur(y, (0, 0), sigma)) for y in motion.luma(video)])
-    scaled = np.minimum(1, size / max(float(np.percentile(size, 98)), 1.0)) ** 0.8
-    return Control(_spread((255 * scaled + 0.5).astype(np.uint8)))
+    sizes = _gradients([cv2.GaussianBlur(y, (0, 0), sigma) for y in _luma(video)])
+    most = max(float(np.percentile(sizes, 98)), 1.0)
+    return Control(
+        _spread((255 * np.minimum(1, size / most) ** 0.8 + 0.5).astype(np.uint8) for size in sizes)
+    )
 
 
 def flow(video: np.ndarray, rng: np.random.Generator) -> Control:
-    """Optical flow from each frame to the next (the last repeats), in the colours of `motion.colours`."""
-    if len(video) < 2:
+    """Optical flow from each frame to the next (the last repeats), in colours: `motion.py`."""
+    if len(video) == 1:
         return Control(np.full_like(video, 255))
-    moves = motion.estimate(video)
-    return Control(motion.colours(np.stack([*moves, moves[-1]])))
+    moves = motion.estimate(_luma(video))
+    return Control(motion.colours([*moves, moves[-1]]))
 
 
 def rectangle(video: np.ndarray, rng: np.random.Generator) -> Control:
@@ -67,7 +68,7 @@ def rectangle(video: np.ndarray, rng: np.random.Generator) -> Control:
     for k in range(T):
         y, x = np.clip(start + drift * k / max(1, T - 1), 0, (H - h, W - w)).round().astype(int)
         mask[k, y : y + h, x : x + w] = True
-    out[mask] = 0
+        out[k, y : y + h, x : x + w] = 0
     return Control(out, mask)
 
 
@@ -77,9 +78,10 @@ def border(video: np.ndarray, rng: np.random.Generator) -> Control:
     on = rng.random(4) < 0.6
     on[int(rng.integers(4))] = True
     top, bottom, left, right = (on * rng.uniform(0.08, 0.25, 4) * (H, H, W, W)).round().astype(int)
-    mask = np.ones((T, H, W), bool)
-    mask[:, top : H - bottom, left : W - right] = False
-    return Control(np.where(mask[..., None], 0, video).astype(np.uint8), mask)
+    inner = slice(None), slice(top, H - bottom), slice(left, W - right)
+    out, mask = np.zeros_like(video), np.ones((T, H, W), bool)
+    out[inner], mask[inner] = video[inner], False
+    return Control(out, mask)
 
 
 def greyscale(video: np.ndarray, rng: np.random.Generator) -> Control:
@@ -91,15 +93,14 @@ def blur(video: np.ndarray, rng: np.random.Generator) -> Control:
     """Gaussian blur, sigma 0.02 to 0.06 s."""
     sigma = rng.uniform(0.02, 0.06) * min(video.shape[1:3])
     if (
-        min(video.shape[1:3]) >= FINE
+        min(video.shape[1:3]) >= motion.FINE
     ):  # reduced four times first: what is lost there the blur would take anyway
         _, H, W, _ = video.shape
         small = [cv2.resize(f, (W // 4, H // 4), interpolation=cv2.INTER_AREA) for f in video]
-        soft = [cv2.GaussianBlur(f, (0, 0), sigma / 4, borderType=cv2.BORDER_REFLECT_101) for f in small]
-        return Control(np.stack([cv2.resize(f, (W, H), interpolation=cv2.INTER_CUBIC) for f in soft]))
-    return Control(
-        np.stack([cv2.GaussianBlur(f, (0, 0), sigma, borderType=cv2.BORDER_REFLECT_101) for f in video])
-    )
+        soft = (cv2.GaussianBlur(f, (0, 0), sigma / 4, borderType=cv2.BORDER_REFLECT_101) for f in small)
+        return Control(_filled(video, (cv2.resize(f, (W, H), interpolation=cv2.INTER_CUBIC) for f in soft)))
+    soft = (cv2.GaussianBlur(f, (0, 0), sigma, borderType=cv2.BORDER_REFLECT_101) for f in video)
+    return Control(_filled(video, soft))
 
 
 def negation(video: np.ndarray, rng: np.random.Generator) -> Control:
@@ -109,18 +110,25 @@ def negation(video: np.ndarray, rng: np.random.Generator) -> Control:
 
 def saturation(video: np.ndarray, rng: np.random.Generator) -> Control:
     """x = Y + a (x - Y), a = 0.1 to 0.4 or 1.8 to 2.6."""
-    return _scaled(lambda a: lambda x, y: y + a * (x - y), video, rng, (0.1, 0.4), (1.8, 2.6))
+
+    def from_grey(frame: np.ndarray, a: float) -> np.ndarray:
+        grey = cv2.cvtColor(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB).astype(np.float32)
+        return _levels(grey + a * (frame.astype(np.float32) - grey))
+
+    return _scaled(lambda a: (from_grey(f, a) for f in video), video, rng, (0.1, 0.4), (1.8, 2.6))
 
 
 def contrast(video: np.ndarray, rng: np.random.Generator) -> Control:
     """x = m + a (x - m), m the clip's mean brightness, a = 0.3 to 0.55 or 1.6 to 2.2."""
     mean = float(video.mean())
-    return _scaled(lambda a: lambda x, y: mean + a * (x - mean), video, rng, (0.3, 0.55), (1.6, 2.2))
+    return _scaled(lambda a: _mapped(video, mean + a * (_ALL - mean)), video, rng, (0.3, 0.55), (1.6, 2.2))
 
 
 def brightness(video: np.ndarray, rng: np.random.Generator) -> Control:
     """x = 255 (x / 255)^a, a = 2 to 3 (darker) or 0.35 to 0.5 (brighter)."""
-    return _scaled(lambda a: lambda x, y: 255 * (x / 255) ** (1 / a), video, rng, (1 / 3, 1 / 2), (2.0, 2.9))
+    return _scaled(
+        lambda a: _mapped(video, 255 * (_ALL / 255) ** (1 / a)), video, rng, (1 / 3, 1 / 2), (2.0, 2.9)
+    )
 
 
 def pixelation(video: np.ndarray, rng: np.random.Generator) -> Control:
@@ -141,31 +149,24 @@ def wave(video: np.ndarray, rng: np.random.Generator) -> Control:
         rng.uniform(0.3, 0.6) * side,
         int(rng.integers(-1, 2)),
     )
-    y, x = np.mgrid[:H, :W].astype(np.float32)
+    y, x = np.arange(H, dtype=np.float32)[:, None], np.arange(W, dtype=np.float32)[None]
+    at_y = y + amount * np.sin(2 * np.pi * x / period)
     out = np.empty_like(video)
     for k in range(T):
         at_x = x + amount * np.sin(2 * np.pi * (y / period + cycles * k / T))
-        at_y = y + amount * np.sin(2 * np.pi * x / period)
-        out[k] = cv2.remap(
-            video[k],
-            at_x.astype(np.float32),
-            at_y.astype(np.float32),
-            cv2.INTER_LINEAR,
-            borderMode=cv2.BORDER_REFLECT_101,
-        )
+        out[k] = cv2.remap(video[k], at_x, at_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
     return Control(out)
 
 
 def posterisation(video: np.ndarray, rng: np.random.Generator) -> Control:
     """n = 2 to 4 tones a channel: x = 255 round((n - 1) x / 255) / (n - 1)."""
     n = int(rng.integers(2, 5)) - 1
-    table = (255 * np.round(n * np.arange(256) / 255) / n + 0.5).astype(np.uint8)
-    return Control(table[video])
+    return Control(_filled(video, _mapped(video, 255 * np.round(n * np.arange(256) / 255) / n)))
 
 
 def noise(video: np.ndarray, rng: np.random.Generator) -> Control:
     """Gaussian noise of sigma 20 to 45, new in every frame; on large frames of 256 equally likely values."""
-    if min(video.shape[1:3]) >= FINE:
+    if min(video.shape[1:3]) >= motion.FINE:
         bell = NormalDist(0, rng.uniform(20, 45))
         levels = [bell.inv_cdf((i + 0.5) / 256) for i in range(256)]
         up = np.clip(np.round(levels), 0, 255).astype(np.uint8)
@@ -187,7 +188,7 @@ def overlay(video: np.ndarray, rng: np.random.Generator) -> Control:
     values = np.arange(256, dtype=np.uint8)[:, None]  # a table for each channel: the same sum, once a value
     mixed = values * np.float32(1 - a) + (a * np.array(ob.COLOURS[name]) + 0.5).astype(np.float32)
     table = np.clip(mixed, 0, 255).astype(np.uint8)[None]
-    return Control(np.stack([cv2.LUT(f, table) for f in video]), slots={"colour": name})
+    return Control(_filled(video, (cv2.LUT(f, table) for f in video)), slots={"colour": name})
 
 
 def low_resolution(video: np.ndarray, rng: np.random.Generator) -> Control:
@@ -230,22 +231,52 @@ CONTROLS: dict[str, Callable[[np.ndarray, np.random.Generator], Control]] = {
 }
 
 
-def _gradient(luma: np.ndarray) -> np.ndarray:
-    return np.hypot(cv2.Sobel(luma, cv2.CV_32F, 1, 0), cv2.Sobel(luma, cv2.CV_32F, 0, 1))
+def _luma(video: np.ndarray) -> np.ndarray:
+    return np.stack([cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in video])
 
 
-def _spread(planes) -> np.ndarray:
-    return np.repeat(np.stack(list(planes))[..., None], 3, -1)
+def _gradients(lumas: Sequence[np.ndarray]) -> np.ndarray:
+    """|grad Y| of each, float32 [T, H, W]."""
+    out = np.empty((len(lumas), *lumas[0].shape), np.float32)
+    for size, y in zip(out, lumas, strict=True):
+        np.hypot(cv2.Sobel(y, cv2.CV_32F, 1, 0), cv2.Sobel(y, cv2.CV_32F, 0, 1), out=size)
+    return out
 
 
-def _scaled(rule: Callable, video: np.ndarray, rng: np.random.Generator, less: tuple, more: tuple) -> Control:
-    """One of the two ranges by a coin; the words say which way it went and which way leads back."""
-    up = bool(rng.random() < 0.5)
-    a = rng.uniform(*(more if up else less))
+def _spread(planes: Iterable[np.ndarray]) -> np.ndarray:
+    """Planes uint8 [H, W] → [T, H, W, 3], grey."""
+    return np.stack([cv2.cvtColor(plane, cv2.COLOR_GRAY2RGB) for plane in planes])
+
+
+def _filled(video: np.ndarray, frames: Iterable[np.ndarray]) -> np.ndarray:
+    """Frames like the video's → one array; a large clip is in memory once, not as a list too."""
     out = np.empty_like(video)
-    for k, frame in enumerate(video):
-        luma = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)[..., None].astype(np.float32)
-        out[k] = np.clip(rule(a)(frame.astype(np.float32), luma) + 0.5, 0, 255)
+    for k, frame in enumerate(frames):
+        out[k] = frame
+    return out
+
+
+def _levels(values: np.ndarray) -> np.ndarray:
+    """Rounded and cut off to uint8."""
+    return np.clip(values + 0.5, 0, 255).astype(np.uint8)
+
+
+def _mapped(video: np.ndarray, values: np.ndarray) -> Iterable[np.ndarray]:
+    """Frames with every grey level replaced by what it turns into, values [256]."""
+    table = _levels(values)
+    return (cv2.LUT(frame, table) for frame in video)
+
+
+def _scaled(
+    change: Callable[[float], Iterable[np.ndarray]],
+    video: np.ndarray,
+    rng: np.random.Generator,
+    less: tuple,
+    more: tuple,
+) -> Control:
+    """change(a), frames, with a of one of the two ranges by a coin; the words say which way it went and which leads back."""
+    up = bool(rng.random() < 0.5)
+    out = _filled(video, change(rng.uniform(*(more if up else less))))
     ways = ("increase", "reduce"), ("high", "low")
     (way, back), (level, other) = ways if up else (ways[0][::-1], ways[1][::-1])
     return Control(out, slots={"way": way, "back": back, "level": level, "other": other})
@@ -253,6 +284,5 @@ def _scaled(rule: Callable, video: np.ndarray, rng: np.random.Generator, less: t
 
 def _resampled(video: np.ndarray, small: tuple[int, int], down: int, up: int) -> np.ndarray:
     _, H, W, _ = video.shape
-    return np.stack(
-        [cv2.resize(cv2.resize(f, small, interpolation=down), (W, H), interpolation=up) for f in video]
-    )
+    reduced = (cv2.resize(f, small, interpolation=down) for f in video)
+    return _filled(video, (cv2.resize(f, (W, H), interpolation=up) for f in reduced))

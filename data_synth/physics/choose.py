@@ -120,7 +120,10 @@ def _replace(room: World, rng, paths) -> Edit | str:
     colours = [c for c in COLOURS if c not in others and draw.stands_out(c, room)]
     if not shapes or not colours:
         return "no colour differs enough"
-    new = dataclasses.replace(old, shape=_pick(rng, shapes), colour=_pick(rng, colours))
+    shape, colour = _pick(rng, shapes), _pick(rng, colours)
+    high = draw.rest(shape, old.radius)
+    place = (*old.place[:2], old.place[2] - old.height + high)  # its foot where the old one's was
+    new = dataclasses.replace(old, shape=shape, colour=colour, height=high, place=place)
     return Edit("replace", room.exchanged(new), {"object": old.name, "new": new.name}, (old.key,))
 
 

@@ -15,12 +15,13 @@ that the sentence names, in either of them:
     action                                          the person does something else
 
 What a sentence cannot say is fixed by convention: inserted things are plain, of a size word's canonical width, and stand at
-one of `draw.PLACES`; replacements keep width, place and path, upright.
+one of `draw.PLACES`; replacements keep width, place and path, upright and of their own shape's height.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 
 import cv2
 import numpy as np
@@ -32,6 +33,7 @@ from data_synth.physics.world import World
 
 NOISE = 2  # grey levels: less than this nobody sees, and it is undone in the target
 SEEN = 0.004  # least mean share of the frame that a named thing covers
+_AROUND = np.ones((3, 3), np.uint8)
 
 __all__ = ["TURNS", "Edit", "Twin", "twin"]
 
@@ -71,16 +73,18 @@ def twin(name: str, rng: np.random.Generator, T: int, H: int, W: int) -> Twin | 
     if edit.whole:
         mask = np.ones((T, H, W), bool)
         return Twin(source, target, mask, None, None, edit, before)
-    owners = np.array([model.THINGS + key for key in edit.own] + list(edit.surface), np.uint8)
-    own = np.zeros((T, H, W), bool)
-    for side in parts:
-        own |= np.isin(side, owners)
-    if own.mean() < SEEN:
+    owned = np.zeros(256, np.uint8)
+    owned[[model.THINGS + key for key in edit.own] + list(edit.surface)] = 1
+    own = np.stack(
+        [np.bitwise_or.reduce([cv2.LUT(part, owned) for part in sides]) for sides in zip(*parts, strict=True)]
+    )
+    if np.count_nonzero(own) < SEEN * own.size:
         return "what is edited can't be seen"
-    own = _grown(own)
-    changed = np.maximum(source, target) - np.minimum(source, target)
-    mask = own | _closed(changed.max(-1) > NOISE)
-    target[~mask] = source[~mask]
+    own, mask = own.view(bool), np.empty((T, H, W), bool)
+    for k in range(T):
+        own[k] = cv2.dilate(own[k].view(np.uint8), _AROUND)
+        mask[k] = own[k] | _changed(source[k], target[k])
+        cv2.copyTo(source[k], (~mask[k]).view(np.uint8), target[k])
     reference = _cut_out(target, own) if name in ("insert", "replace", "retexture", "recolour") else None
     return Twin(source, target, mask, mask & ~own, reference, edit, before)
 
@@ -90,21 +94,20 @@ def _paths(edit: Edit, before: World, paths: dict, T: int, seconds: float) -> di
         return simulate.paths(edit.after, T, seconds)
     known = {t.key for t in before.things}
     out = {**simulate.standing(edit.after, T), **{k: paths[k] for k in known}}
-    if edit.name == "replace":  # upright, whatever the old one did
+    if edit.name == "replace":  # upright, whatever the old one did, and with its foot where the old one's was
         key = edit.own[0]
         out[key] = out[key].copy()
+        out[key][:, 2] += edit.after.thing(key).height - before.thing(key).height
         yaw = before.thing(key).yaw
         out[key][:, 3:] = np.cos(yaw / 2), 0, 0, np.sin(yaw / 2)
     return out
 
 
-def _grown(mask: np.ndarray) -> np.ndarray:
-    return np.stack([cv2.dilate(m, np.ones((3, 3), np.uint8)) for m in mask.astype(np.uint8)]) > 0
-
-
-def _closed(mask: np.ndarray) -> np.ndarray:
-    kernel = np.ones((3, 3), np.uint8)
-    return np.stack([cv2.morphologyEx(m, cv2.MORPH_CLOSE, kernel) for m in mask.astype(np.uint8)]) > 0
+def _changed(source: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """bool [H, W]: where two frames differ by more than NOISE in some channel, closed."""
+    most = functools.reduce(cv2.max, cv2.split(cv2.absdiff(source, target)))
+    seen = cv2.threshold(most, NOISE, 1, cv2.THRESH_BINARY)[1]
+    return cv2.morphologyEx(seen, cv2.MORPH_CLOSE, _AROUND).view(bool)
 
 
 def _cut_out(video: np.ndarray, mask: np.ndarray) -> np.ndarray | None:

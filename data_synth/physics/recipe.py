@@ -16,7 +16,7 @@ from data_synth.physics.render import View, drawn_by
 from data_synth.streams import stream
 from v2v.data.pairs import Pair
 
-VERSION = "1"
+VERSION = "2"  # 2: replacements have their own height, and stand on the floor
 EDITS = tuple(f"physics-{name}" for name in edits.TURNS)
 TRUTHS = ("physics-depth", "physics-motion", "physics-segmentation", "pose")
 TRIES = 6  # rooms drawn for one seed until one allows the edit: cheap beside rendering

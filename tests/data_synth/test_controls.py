@@ -228,7 +228,7 @@ def test_the_fast_forms_for_large_frames_do_the_same(monkeypatch, name):
         [texture[4:132, 2 * k : 2 * k + 128] for k in range(3)]
     )  # all moves left, 2 pixels a frame
     slow = control.CONTROLS[name](video, np.random.default_rng(1)).video.astype(int)
-    monkeypatch.setattr(control, "FINE", 64)
+    monkeypatch.setattr(motion, "FINE", 64)
     fast = control.CONTROLS[name](video, np.random.default_rng(1)).video.astype(int)
     if name == "noise":
         sigma = np.random.default_rng(1).uniform(20, 45)

@@ -12,7 +12,7 @@ if (
     pytest.skip("needs the extra scenes", allow_module_level=True)
 
 from data_synth import filters, instruct, pipeline, recipes
-from data_synth.physics import draw, edits, figure, model, recipe, simulate, truth, words
+from data_synth.physics import choose, draw, edits, figure, model, recipe, simulate, truth, words
 from data_synth.physics.render import View
 from data_synth.physics.world import Camera, Figure, Light, Surface, Thing, World
 from v2v.data import pairs
@@ -59,6 +59,23 @@ def test_taking_the_support_away_lets_the_stack_fall_and_nothing_else_changes():
     assert simulate.moved(before[1]) < 0.02 and before[1][-1, 2] > 0.5
     assert after[1][-1, 2] < 0.2 and after[1][0, 2] == pytest.approx(0.55)
     np.testing.assert_allclose(after[2][:, :3], before[2][:, :3], atol=1e-6)
+
+
+def test_a_replacement_has_its_own_height_and_stands_where_the_old_thing_stood():
+    heights = set()
+    for seed in range(12):
+        shape = ("ball", "capsule", "cone")[seed % 3]
+        high = draw.rest(shape, 0.2)
+        old = Thing(0, shape, "red", 0.2, high, (0.3, 0.0, high))
+        before = room(old)
+        paths = simulate.standing(before, 2)
+        edit = choose.choose("replace", before, np.random.default_rng(seed), paths)
+        new = edit.after.thing(0)
+        assert new.shape != shape and new.height == draw.rest(new.shape, 0.2) == new.place[2]
+        after = edits._paths(edit, before, paths, 2, 1.0)
+        np.testing.assert_allclose(after[0][:, :3], [new.place] * 2)
+        heights.add(new.height)
+    assert len(heights) > 3
 
 
 def test_a_person_keeps_the_length_of_its_limbs_and_stands_on_the_floor():

@@ -13,6 +13,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
@@ -55,9 +56,9 @@ def encode(video, path: Path) -> None:
         sound = audio.lay(video.audio, out)
 
         def picture() -> Iterator[av.Packet]:
-            convert = VideoReformatter()
+            convert = _ToYuv(stream.width, stream.height, video.colour)
             for rgb, tick, span in zip(video.frames, ticks, spans, strict=True):
-                frame = _to_yuv(rgb, video.colour, convert)
+                frame = convert(rgb)
                 frame.pts, frame.duration, frame.time_base = int(tick), int(span), base
                 yield from stream.encode(frame)
             yield from stream.encode(None)
@@ -80,19 +81,39 @@ def _rate(fps: float) -> Fraction:
     return Fraction(fps).limit_denominator(1001)  # 30000/1001 and the like come back exactly
 
 
-def _to_yuv(rgb: np.ndarray, colour: tuple[int, int, int], convert: VideoReformatter) -> av.VideoFrame:
-    height, width = rgb.shape[:2]
-    if height % 2 or width % 2:
-        rgb = np.pad(rgb, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
-    frame = convert.reformat(
-        av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24"),
-        format="yuv420p",
-        dst_colorspace=MATRICES.get(
-            colour[0], Colorspace.ITU601
-        ),  # what FFmpeg takes for an unknown matrix when decoding
-        dst_color_range=ColorRange.MPEG,
-        interpolation=EXACT,
-        threads=1,
-    )
-    frame.colorspace, frame.color_primaries, frame.color_trc = colour
-    return frame
+class _ToYuv:
+    """RGB frames [H, W, 3] -> yuv420p ones of an even size.
+
+    FFmpeg's exact conversion is vectorised for planes, and plain C for interleaved RGB; the bytes are the same. The planes are
+    one frame's memory, written anew for every frame.
+    """
+
+    def __init__(self, width: int, height: int, colour: tuple[int, int, int]):
+        self._planar, self._colour, self._convert = (
+            av.VideoFrame(width, height, "gbrp"),
+            colour,
+            VideoReformatter(),
+        )
+        green, blue, red = (
+            np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[:height, :width]
+            for plane in self._planar.planes
+        )
+        self._planes = [red, green, blue]
+
+    def __call__(self, rgb: np.ndarray) -> av.VideoFrame:
+        height, width = self._planes[0].shape
+        missing = height - rgb.shape[0], width - rgb.shape[1]
+        if any(missing):
+            rgb = np.pad(rgb, ((0, missing[0]), (0, missing[1]), (0, 0)), mode="edge")
+        cv2.split(np.ascontiguousarray(rgb), self._planes)
+        # Of an unknown matrix FFmpeg takes ITU 601 when decoding.
+        frame = self._convert.reformat(
+            self._planar,
+            format="yuv420p",
+            dst_colorspace=MATRICES.get(self._colour[0], Colorspace.ITU601),
+            dst_color_range=ColorRange.MPEG,
+            interpolation=EXACT,
+            threads=1,
+        )
+        frame.colorspace, frame.color_primaries, frame.color_trc = self._colour
+        return frame

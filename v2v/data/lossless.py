@@ -12,16 +12,19 @@ import io
 import av
 import numpy as np
 
+BUFFER = 1 << 22  # bytes handed to Python at a time: about what four frames take
 MAGIC = b"\x1a\x45\xdf\xa3"  # how every Matroska file begins
 
 
 def encode(video: np.ndarray) -> bytes:
     """uint8 RGB [T, H, W, 3] → bytes."""
     file = io.BytesIO()
-    with av.open(file, "w", format="matroska", options={"fflags": "+bitexact"}) as container:
+    with av.open(
+        file, "w", format="matroska", options={"fflags": "+bitexact"}, buffer_size=BUFFER
+    ) as container:
         stream = container.add_stream("libx264rgb", rate=16)
         stream.width, stream.height = video.shape[2], video.shape[1]
-        stream.pix_fmt = "bgr24"
+        stream.pix_fmt = "rgb24"
         stream.options = {"qp": "0", "preset": "ultrafast", "flags": "+bitexact"}
         stream.codec_context.thread_count = 1
         for picture in video:

@@ -83,8 +83,8 @@ class Clip:
 
 
 @dataclass(frozen=True)
-class Adapted:
-    """A clip cut to `length` frames and scaled to `size`; a view, nothing is stored."""
+class _View:
+    """A clip seen at a length, in frames, and a size, (height, width)."""
 
     clip: Clip
     length: int
@@ -92,22 +92,18 @@ class Adapted:
 
     def __len__(self) -> int:
         return self.length
+
+
+class Adapted(_View):
+    """A clip cut to `length` frames and scaled to `size`; nothing is stored."""
 
     def __iter__(self) -> Iterator[np.ndarray]:
         for frame in islice(iter(self.clip), self.length):
             yield scaled(frame, *self.size)
 
 
-@dataclass(frozen=True)
-class Mask:
+class Mask(_View):
     """A mask as bool planes [H, W] of a given length and size; a picture, or a short video's last frame, stays on."""
-
-    clip: Clip
-    length: int
-    size: tuple[int, int]
-
-    def __len__(self) -> int:
-        return self.length
 
     def __iter__(self) -> Iterator[np.ndarray]:
         held = self.length * self.size[0] * self.size[1] <= HELD

@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 
 from v2v.errors import InputError
-from v2v.evaluation.metrics import Frames, aligned, to_psnr
+from v2v.evaluation.metrics import Frames, aligned, both_sides, to_psnr
 
 ERROR_RATIO = 1 / 4
 ERROR_RATIO_RMS = 1 / 16
@@ -61,8 +61,8 @@ def judge(output: Frames, source: Frames, truth: Frames, mask: np.ndarray) -> Ou
             raise InputError(
                 f"success: expected source frames of {list(y.shape)} like the truth's, got {list(before.shape)}"
             )
-        inside += cv2.norm(x, y, cv2.NORM_L2SQR, mask=region)
-        outside += cv2.norm(x, y, cv2.NORM_L2SQR, mask=1 - region)
+        errors = both_sides(x, y, region, cv2.NORM_L2SQR)
+        inside, outside = inside + errors[0], outside + errors[1]
         unedited += cv2.norm(np.ascontiguousarray(before), y, cv2.NORM_L2SQR, mask=region)
     pixels = 3 * int(np.count_nonzero(mask))
     others = 3 * mask.size - pixels

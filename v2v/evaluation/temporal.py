@@ -29,7 +29,7 @@ import cv2
 import numpy as np
 
 from v2v.errors import InputError
-from v2v.evaluation.metrics import Frames, aligned, strips
+from v2v.evaluation.metrics import Frames, aligned, both_sides, strips
 
 LEAST_SIDE = 12  # pixels; DIS finds no patch in less
 HALVED = 400  # short side, pixels, from which flow is found at half the size
@@ -46,22 +46,18 @@ class Flicker(NamedTuple):
 
 def flicker(output: Frames, truth: Frames) -> Flicker:
     """Warped frame differences of a clip and of its truth, along the truth's motion. At least two frames."""
-    sums, total = _warped_differences(output, truth, lambda x, y: (x, y), lambda a, b: (a, b, a - b))
-    return Flicker(*(sums / total).tolist())
+    return Flicker(*_warped_differences(output, truth, _both, _and_departure))
 
 
 def flicker_along(output: Frames, source: Frames) -> tuple[float, float]:
     """(output, truth) of `flicker` alone, where the two clips' departure from one another means nothing."""
-    sums, total = _warped_differences(output, source, lambda x, y: (x, y), lambda a, b: (a, b))
-    return float(sums[0] / total), float(sums[1] / total)
+    of_output, of_source = _warped_differences(output, source, _both)
+    return of_output, of_source
 
 
 def flicker_departure(output: Frames, truth: Frames) -> float:
-    """`flicker(output, truth).departure` alone, for two thirds of its time: only the error is warped."""
-    sums, total = _warped_differences(
-        output, truth, lambda x, y: (cv2.subtract(x, y, dtype=cv2.CV_32F),), lambda d: (d,)
-    )
-    return float(sums[0] / total)
+    """`flicker(output, truth).departure` alone, for half of its time: only the error is warped."""
+    return _warped_differences(output, truth, lambda x, y: (cv2.subtract(x, y),))[0]
 
 
 def timing_error(output: Frames, source: Frames, mask: np.ndarray) -> tuple[float, float]:
@@ -99,10 +95,22 @@ def colour_drift(output: Frames, truth: Frames, mask: Frames | None = None) -> f
     return float(np.linalg.norm(np.mean(colours[-quarter:], 0) - np.mean(colours[:quarter], 0)))
 
 
+def _both(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return x, y
+
+
+def _and_departure(moved: list[tuple]) -> list[tuple]:
+    """(W x_{k+1}, x_k) of two clips, and their two warped differences as a third pair."""
+    return [*moved, tuple(cv2.subtract(*pair) for pair in moved)]
+
+
 def _warped_differences(
-    output: Frames, truth: Frames, planes: Callable, parts: Callable
-) -> tuple[np.ndarray, int]:
-    """Sums over frames and pixels of |parts(D of planes(output, truth))|, and how many values each sum has."""
+    output: Frames, truth: Frames, videos: Callable, compared: Callable = list
+) -> list[float]:
+    """Mean |W x_{k+1} - x_k| over frames, pixels and channels of each of videos(output, truth), along the truth's motion.
+
+    `compared` may add to the list of pairs (W x_{k+1}, x_k) whose differences are asked for.
+    """
     find_flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
     sums, count, before = 0.0, 0, None
     for x, y, _ in aligned(output, truth):
@@ -110,19 +118,25 @@ def _warped_differences(
             raise InputError(
                 f"flicker: expected sides of at least {LEAST_SIDE} pixels, got {x.shape[1]}x{x.shape[0]}"
             )
-        now, grey = [p.astype(np.float32, copy=False) for p in planes(x, y)], _for_flow(y)
+        now, grey = videos(_to_warp(x), _to_warp(y)), _for_flow(y)
         if before is not None:
             last, grey0 = before
-            to, inside = _targets(find_flow.calc(grey0, grey, None), *y.shape[:2])
+            to, outside = _targets(find_flow.calc(grey0, grey, None), *y.shape[:2])
             for rows in strips(*y.shape[:2]):
-                differences = [_difference(a[rows], b, to[rows]) for a, b in zip(last, now, strict=True)]
-                levels = [cv2.norm(d, cv2.NORM_L1, mask=inside[rows]) for d in parts(*differences)]
+                moved = [(_warped(b, to[rows]), a[rows]) for a, b in zip(last, now, strict=True)]
+                levels = [both_sides(*pair, outside[rows], cv2.NORM_L1)[1] for pair in compared(moved)]
                 sums = sums + np.array(levels)
-            count += 3 * cv2.countNonZero(inside)
+            count += 3 * (outside.size - cv2.countNonZero(outside))
         before = now, grey
     if not count:
         raise InputError("flicker: expected at least two frames, got one")
-    return sums, count
+    return (sums / count).tolist()
+
+
+def _to_warp(frame: np.ndarray) -> np.ndarray:
+    """uint8 RGB → float32 [H, W, 4], the last channel constant: four are warped in half the time of three, and what is
+    constant doesn't differ from itself."""
+    return cv2.cvtColor(frame, cv2.COLOR_RGB2RGBA).astype(np.float32)
 
 
 def _for_flow(frame: np.ndarray) -> np.ndarray:
@@ -134,12 +148,12 @@ def _for_flow(frame: np.ndarray) -> np.ndarray:
 
 
 def _targets(flow: np.ndarray, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """Where each pixel goes, float32 [H, W, 2] as (x, y), and whether that is inside the frame, uint8 [H, W] in {0, 255}."""
+    """Where each pixel goes, float32 [H, W, 2] as (x, y), and whether that is outside the frame, uint8 [H, W] in {0, 255}."""
     if flow.shape[:2] != (height, width):
-        scale = width / flow.shape[1], height / flow.shape[0]
-        flow = cv2.multiply(cv2.resize(flow, (width, height)), (*scale, 0, 0))
+        flow *= np.float32((width / flow.shape[1], height / flow.shape[0]))
+        flow = cv2.resize(flow, (width, height))
     to = cv2.add(flow, _grid(height, width))
-    return to, cv2.inRange(to, (0, 0), (width - 1, height - 1))
+    return to, cv2.bitwise_not(cv2.inRange(to, (0, 0), (width - 1, height - 1)))
 
 
 @functools.lru_cache(maxsize=2)
@@ -148,7 +162,6 @@ def _grid(height: int, width: int) -> np.ndarray:
     return np.dstack(np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)))
 
 
-def _difference(before: np.ndarray, after: np.ndarray, to: np.ndarray) -> np.ndarray:
-    """W after - before, float32."""
-    warped = cv2.remap(after, to, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return cv2.subtract(warped, before, dst=warped)
+def _warped(frame: np.ndarray, to: np.ndarray) -> np.ndarray:
+    """W frame, float32."""
+    return cv2.remap(frame, to, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)

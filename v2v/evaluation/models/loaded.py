@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import jax
@@ -33,7 +34,26 @@ def viclip_model(folder: Path) -> ViClip:
     return ViClip(folder)
 
 
-class Clip:
+class _TwoTowers:
+    """What CLIP and ViCLIP do alike: words to the space they share with what is seen, and frames made ready for it."""
+
+    side: int
+    tokens: Tokens
+    _tree: dict
+    _text: Callable
+
+    def text(self, sentences: list[str]) -> np.ndarray:
+        """[b, e]."""
+        return (
+            np.asarray(self._text(self._tree["text"], self.tokens(sentences)))
+            @ self._tree["project_text"]["kernel"]
+        )
+
+    def prepare(self, frame: np.ndarray) -> np.ndarray:
+        return prepare(frame, self.side, self.side, CLIP_MEAN, CLIP_STD)
+
+
+class Clip(_TwoTowers):
     """CLIP in two jitted halves. scale: exp of the stored logit scale."""
 
     def __init__(self, folder: Path):
@@ -60,16 +80,6 @@ class Clip:
         """[b, side, side, 3] -> [b, e], in the space shared with text."""
         return self.pooled(pictures) @ self._tree["project_vision"]["kernel"]
 
-    def text(self, sentences: list[str]) -> np.ndarray:
-        """[b, e]."""
-        return (
-            np.asarray(self._text(self._tree["text"], self.tokens(sentences)))
-            @ self._tree["project_text"]["kernel"]
-        )
-
-    def prepare(self, frame: np.ndarray) -> np.ndarray:
-        return prepare(frame, self.side, self.side, CLIP_MEAN, CLIP_STD)
-
 
 class Dino:
     """DINOv2's picture tower, 224 pixels cut from 256."""
@@ -89,7 +99,7 @@ class Dino:
         return prepare(frame, self.side, self.crop, IMAGENET_MEAN, IMAGENET_STD)
 
 
-class ViClip:
+class ViClip(_TwoTowers):
     """ViCLIP; heads are 64 wide, as in every CLIP of its family, unless told."""
 
     def __init__(self, folder: Path, head: int = 64):
@@ -111,16 +121,6 @@ class ViClip:
     def video(self, clips: np.ndarray) -> np.ndarray:
         """[b, T, side, side, 3] -> [b, e]."""
         return np.asarray(self._video(self._tree["vision"], clips)) @ self._tree["project_vision"]["kernel"]
-
-    def text(self, sentences: list[str]) -> np.ndarray:
-        """[b, e]."""
-        return (
-            np.asarray(self._text(self._tree["text"], self.tokens(sentences)))
-            @ self._tree["project_text"]["kernel"]
-        )
-
-    def prepare(self, frame: np.ndarray) -> np.ndarray:
-        return prepare(frame, self.side, self.side, CLIP_MEAN, CLIP_STD)
 
 
 class Tokens:
