@@ -2,7 +2,8 @@
 
     python tools/check_resume.py --kills 20 [--folder DIR]
 
-The run is a tiny edit stage that saves after every step; every other kill waits until a save is being written.
+The run is a tiny edit stage that saves every 8 steps. Half of the kills come at any moment after a new step, one in four waits until
+a save is being written, one in four comes at any moment at all, the start included. Where each fell is looked up afterwards.
 """
 
 import argparse
@@ -19,12 +20,22 @@ from pathlib import Path
 import numpy as np
 
 PAIRS = 24
+SAVE_EVERY = 8  # steps; each is about as long as a tenth of a save
+# of a kill; the last: starting, or with every logged step saved
+MOMENTS = ("in_a_save", "between_saves", "before_a_step")
 
 
 def worker(
-    folder: Path, name: str, steps: int, devices: int, process: int, processes: int, port: int
+    folder: Path,
+    name: str,
+    steps: int,
+    devices: int,
+    process: int,
+    processes: int,
+    port: int,
+    save_every: int = 1,
 ) -> None:
-    """Train to `steps` in folder/name; process 0 leaves final.npz."""
+    """Train to `steps` in folder/name, a row in the log at every step; process 0 leaves final.npz."""
     from v2v import sharding
 
     sharding.cpu_devices(devices)
@@ -44,7 +55,7 @@ def worker(
     model, optim = debug(), OptimConfig(peak_lr=1e-2, warmup_steps=1)
     tokenizer = word_tokenizer(["make", "it", "red"], model.text.text_len, model.text.vocab)
     stage = Stage(steps=steps, batch=4, optim=optim)
-    cfg = Experiment(name=name, model=model, edit=stage, save_every=1, log=LogConfig(every=4))
+    cfg = Experiment(name=name, model=model, edit=stage, save_every=save_every, log=LogConfig(every=1))
     masks = np.load(folder / "masks.npy")
     cached = loader.Cached([str(folder / "latents.array_record")])
     data = loader.edit_batches([loader.Bucket(4, masks, (cached,))], tokenizer, 7)
@@ -113,17 +124,17 @@ def finish(run: subprocess.Popen) -> str:
 
 
 def check(folder: Path, kills: int, seed: int = 0) -> dict:
-    """`kills` times: start, kill; then finish, and compare. One kill in five falls into the start, the others a random while after
-    the first new step; every second of those then waits until a save is being written."""
+    """`kills` times: start, kill; then finish, and compare with a run that nothing stopped."""
     make_latents(folder)
     environment = {"JAX_PLATFORMS": "cpu", "JAX_COMPILATION_CACHE_DIR": str(folder / "jax")}
     os.environ.update(environment, JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS="0")
     server = multiprocessing.get_context("forkserver")  # imports once, not at each of many starts
     server.set_forkserver_preload(["v2v.train.run", "v2v.data.loader", "v2v.codec.text"])
-    rng, steps, done, cut, progressed = random.Random(seed), 2 * kills + 10, 0, 0, 0
+    rng, steps, fell = random.Random(seed), 3 * SAVE_EVERY * kills + 10, dict.fromkeys(MOMENTS, 0)
+    saves, log = folder / "killed" / "checkpoints", folder / "killed" / "log.jsonl"
 
     def begin(name: str, steps: int):
-        run = server.Process(target=worker, args=(folder, name, steps, 1, 0, 1, 0))
+        run = server.Process(target=worker, args=(folder, name, steps, 1, 0, 1, 0, SAVE_EVERY))
         run.start()
         return run
 
@@ -136,27 +147,45 @@ def check(folder: Path, kills: int, seed: int = 0) -> dict:
         return time.time() - began
 
     finish("warm", 1)
-    startup, saves = finish("warm", 2), folder / "killed" / "checkpoints"
-    while done < kills:
-        before, run = _newest(saves), begin("killed", steps)
-        if rng.random() < 0.2:
-            time.sleep(rng.uniform(0, startup))
+    startup = finish("warm", 2)
+    interval = max(0.05, (finish("warm", 2 + 3 * SAVE_EVERY) - startup) / 3)  # from save to save
+    for kill in range(kills):
+        rows, old = _size(log), set(saves.glob("*tmp*"))
+        run = begin("killed", steps)
+        if kill % 4 == 3:
+            time.sleep(rng.uniform(0, startup + interval))
         else:
-            _until(lambda before=before: _newest(saves) > before, run)
-            time.sleep(rng.uniform(0, 0.1 * startup))
-            if done % 2:
-                _until(lambda: any(saves.glob("*tmp*")), run)
+            _until(lambda rows=rows: _size(log) > rows, run)
+            time.sleep(rng.uniform(0, 2 * interval))
+        if kill % 4 == 1:
+            _until(lambda old=old: set(saves.glob("*tmp*")) - old, run)
         if not run.is_alive():
             break
         run.kill()
         run.join()
-        moved = _newest(saves) > before
-        done, progressed, cut = done + 1, progressed + moved, cut + (moved and any(saves.glob("*tmp*")))
-        print(f"kill {done}: at step {_newest(saves)}, {cut} in a save", file=sys.stderr, flush=True)
+        step, saved = _last_step(log) if _size(log) > rows else 0, _newest(saves)
+        moment = (
+            "in_a_save"
+            if set(saves.glob("*tmp*")) - old
+            else "between_saves"
+            if step > saved
+            else "before_a_step"
+        )
+        fell[moment] += 1
+        print(f"kill {kill + 1}: {moment}, step {step}, saved {saved}", file=sys.stderr, flush=True)
     finish("killed", steps)
     finish("straight", steps)
     same = all(map(np.array_equal, final(folder, "straight"), final(folder, "killed")))
-    return {"kills": done, "after_new_steps": progressed, "in_a_save": cut, "steps": steps, "equal": same}
+    return {"kills": sum(fell.values()), **fell, "steps": steps, "equal": same}
+
+
+def _size(log: Path) -> int:
+    return log.stat().st_size if log.exists() else 0
+
+
+def _last_step(log: Path) -> int:
+    """Of the last whole row: a killed run may leave half of one."""
+    return json.loads(log.read_text().rpartition("\n")[0].rpartition("\n")[2])["step"]
 
 
 def _newest(saves: Path) -> int:

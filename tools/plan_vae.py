@@ -1,7 +1,10 @@
 """Compile the full-size VAE for TPUs that aren't there and print the bytes: python tools/plan_vae.py [--topology v5e:2x4]
 
 704x1280x121 through the streaming decoder (or, with --encode, the encoder), frames shared over the chips of the topology
-(`codec/spatial.py`). Needs the extra [plan]; one minute to several of compilation, no weights.
+(`codec/spatial.py`). Needs the extra [plan], no weights. What is compiled are the walk's two steps (`codec/stream.py`), the first and
+the one that all others repeat, each a program of its own with the memory between them given up to the next; the whole clip, in and
+out, is counted beside them. About five minutes of one core a step in bfloat16; --scan compiles the walk as one program,
+as the sampler runs it, in about twice the time of both.
 """
 
 import argparse
@@ -12,6 +15,7 @@ import time
 import flax
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 from v2v import sharding
@@ -29,36 +33,67 @@ def main() -> None:
     parser.add_argument("--topology", default="v5e:2x4", help="chip and arrangement")
     parser.add_argument("--size", type=int, nargs=3, default=(121, 704, 1280), metavar=("T", "H", "W"))
     parser.add_argument("--encode", action="store_true")
-    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
+    parser.add_argument("--scan", action="store_true", help="the walk as one program")
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="bfloat16")
     args = parser.parse_args()
     chip, devices = topology(args.topology)
     mesh = sharding.make_mesh(data=1, seq=-1, devices=devices)
     config = wan22_ti2v_5b()
     cfg = dataclasses.replace(config.vae, dtype=args.dtype)
-    weights = params(dataclasses.replace(config, vae=cfg), mesh)
+    weights, vae = params(dataclasses.replace(config, vae=cfg), mesh), VAE(cfg)
     video, latents = (1, *args.size, 3), (1, *cfg.latent_shape(*args.size))
-    method = "encode" if args.encode else "decode"
-    start = time.time()
+    method, x, out = ("encode", video, latents) if args.encode else ("decode", latents, video)
+    print(
+        f"{method} {'x'.join(map(str, args.size))} {args.dtype}, {len(devices)} {chip.name} chips; a chip:",
+        flush=True,
+    )
     with jax.set_mesh(mesh):
-        shape = video if args.encode else latents
-        x = jax.ShapeDtypeStruct(
-            shape, jnp.float32, sharding=NamedSharding(mesh, spatial.spec(shape, mesh.shape))
-        )
-        compiled = jax.jit(functools.partial(getattr(stream, method), VAE(cfg))).lower(weights, x)
-        memory = compiled.compile().memory_analysis()
+        if args.scan:
+            walk = jax.jit(functools.partial(getattr(stream, method), vae))
+            peak, beside = compiled("the walk", walk.lower(weights, placed(mesh, x))), 0
+        else:
+            peak = max(compiled(name, program) for name, program in steps(vae, method, weights, x, mesh))
+            beside = sum(share(mesh, shape) for shape in (x, out))
+            print(f"  the clip, in and out: {beside:,} bytes")
+    total = peak + beside
+    fits = "fits" if total <= chip.hbm else "does not fit"
+    print(f"  {total:,} bytes ({total / GIB:.2f} GiB) of {chip.hbm / GIB:.2f} GiB: {fits}")
+
+
+def steps(vae: VAE, method: str, weights, shape, mesh):
+    """(name, lowered program) of the walk's first step and of a later one."""
+    frames = 1 if method == "decode" else vae.cfg.stride_t
+    first, later = (placed(mesh, (shape[0], n, *shape[2:])) for n in (1, frames))
+    step = functools.partial(stream.advance, vae, method=method)
+    memory = jax.eval_shape(lambda weights, piece: step(weights, {}, piece)[1], weights, first)
+    memory = jax.tree.map(lambda m: placed(mesh, m.shape, m.dtype), memory)
+    yield "first step", jax.jit(lambda weights, piece: step(weights, {}, piece)).lower(weights, first)
+    yield "later step", jax.jit(step, donate_argnums=1).lower(weights, memory, later)
+
+
+def compiled(name: str, program) -> int:
+    """Peak bytes a chip; prints them with their parts."""
+    start = time.time()
+    memory = program.compile().memory_analysis()
     parts = {
-        "weights and input": memory.argument_size_in_bytes,
-        "output": memory.output_size_in_bytes,
+        "arguments": memory.argument_size_in_bytes,
+        "new output": memory.output_size_in_bytes - memory.alias_size_in_bytes,
         "temporaries": memory.temp_size_in_bytes,
     }
     peak = max(sum(parts.values()), memory.peak_memory_in_bytes)
-    print(
-        f"{method} {'x'.join(map(str, args.size))} {args.dtype} on {len(devices)} {chip.name} chips: {peak:,} bytes a chip"
-    )
-    print("  " + ", ".join(f"{name} {size / GIB:.2f} GiB" for name, size in parts.items()))
-    print(
-        f"  a chip has {chip.hbm / GIB:.2f} GiB: {'fits' if peak <= chip.hbm else 'does not fit'} ({time.time() - start:.0f} s)"
-    )
+    listed = ", ".join(f"{part} {size / GIB:.2f} GiB" for part, size in parts.items())
+    print(f"  {name}: {peak:,} bytes ({listed}), compiled in {time.time() - start:.0f} s", flush=True)
+    return peak
+
+
+def placed(mesh, shape, dtype=jnp.float32):
+    """Frames laid over the mesh as the VAE lays them."""
+    return jax.ShapeDtypeStruct(shape, dtype, sharding=NamedSharding(mesh, spatial.spec(shape, mesh.shape)))
+
+
+def share(mesh, shape) -> int:
+    """Bytes of float32 frames on one chip."""
+    return 4 * int(np.prod(placed(mesh, shape).sharding.shard_shape(shape)))
 
 
 def params(config, mesh):

@@ -112,7 +112,7 @@ def test_the_model_on_a_mesh_pads_tokens_and_equals_itself():
     np.testing.assert_allclose(spread, alone, atol=5e-4)
 
 
-def test_auto_is_plain_on_a_cpu():
+def test_auto_is_plain_for_few_tokens_on_a_cpu():
     args = qkv(9)
     assert backends.target_platform() == "cpu" and backends.choose("auto", *args[:2]) is plain.attend
     np.testing.assert_array_equal(attend(*args, "auto"), plain.attend(*args))

@@ -61,10 +61,10 @@ def test_memory_grows_with_the_length_not_with_its_square():
     assert compiled.memory_analysis().temp_size_in_bytes < logits / 4
 
 
-def test_auto_takes_it_on_a_cpu_for_long_sequences_only():
-    def chosen(b, tokens):
-        q = jax.ShapeDtypeStruct((b, tokens, 6, 128), jnp.float32)
-        return choose("auto", q, q)
+def test_auto_takes_it_on_a_cpu_but_for_the_shortest_sequences():
+    def chosen(b, queries, keys):
+        q, k = (jax.ShapeDtypeStruct((b, n, 6, 128), jnp.float32) for n in (queries, keys))
+        return choose("auto", q, k)
 
-    assert chosen(1, 4096) is chunked.attend
-    assert chosen(1, 150) is plain.attend and chosen(512, 150) is plain.attend
+    assert chosen(1, 4096, 4096) is chunked.attend and chosen(8, 400, 64) is chunked.attend
+    assert chosen(1, 100, 100) is plain.attend and chosen(512, 100, 100) is plain.attend

@@ -26,9 +26,14 @@ def decode(vae: VAE, params: dict, z: Latents, chunk: int = 1) -> Video:
     return _walk(vae, params, z, "decode", chunk)
 
 
+def advance(vae: VAE, params: dict, memory: dict, piece, method: str):
+    """(coded `piece`, memory after it): one step of the walk by `method`, "encode" or "decode". The first has no memory, {}."""
+    return vae.apply({"params": params, **memory}, piece, method=method, mutable=["stream"])
+
+
 def _walk(vae: VAE, params: dict, x, method: str, frames: int):
     def step(memory, piece):
-        out, memory = vae.apply({"params": params, **memory}, piece, method=method, mutable=["stream"])
+        out, memory = advance(vae, params, memory, piece, method)
         return memory, out
 
     memory, first = step({}, x[:, :1])

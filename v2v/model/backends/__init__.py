@@ -2,7 +2,7 @@
 
     kernel(q [b l h k], k [b s h k], v [b s h k], length) → [b l h k]         softmax(q kᵀ / √k) v over the first `length` keys
   plain    einsum, softmax, einsum: any platform and dtype; stores the [b h l s] logits
-  chunked  a few hundred queries and keys of a head at a time: CPUs, where `auto` takes it for long sequences
+  chunked  a few hundred queries and keys of a head at a time: CPUs, where `auto` takes it for all but the shortest sequences
   cudnn    cuDNN's fused attention: NVIDIA GPUs, bfloat16
   splash   Pallas' splash attention: TPUs; pads to its blocks and masks what it added
 parallel.py runs any of them on a mesh. Names come from `DiTConfig.backend`; `auto` asks the platform.
@@ -25,7 +25,7 @@ KERNELS: dict[str, Kernel] = {
     "splash": splash.attend,
 }
 PLATFORM = {"cudnn": "gpu", "splash": "tpu"}  # where else a kernel can't run
-# Bytes of logits below which `auto` stays plain: nothing to save, and a kernel's blocks would be mostly padding.
+# Bytes of logits below which `auto` stays plain on GPUs and TPUs: nothing to save, and a kernel's blocks would be mostly padding.
 SMALL = 2**26
 
 
@@ -39,8 +39,8 @@ def choose(name: str, q: jax.Array, k: jax.Array) -> Kernel:
     if name == "auto":
         logits = 4 * int(np.prod(q.shape[:3])) * k.shape[1]
         fused = {"gpu": "cudnn", "tpu": "splash"}.get(platform, "chunked")
-        usable = {"cudnn": cudnn.accepts(q), "chunked": chunked.pays(q, k)}.get(fused, True)
-        name = fused if usable and logits > SMALL else "plain"
+        pays = {"cudnn": logits > SMALL and cudnn.accepts(q), "chunked": chunked.pays(q, k)}
+        name = fused if pays.get(fused, logits > SMALL) else "plain"
     if name not in KERNELS:
         raise InputError(f"attention: backend must be auto or one of {', '.join(KERNELS)}, got {name!r}")
     if PLATFORM.get(name, platform) != platform:
