@@ -19,7 +19,7 @@ import itertools
 import sys
 from pathlib import Path
 
-from v2v.config import OptimConfig
+from v2v.run_config import OptimConfig
 from v2v.train.experiment import Experiment, Stage
 from v2v.train.run import fit_stage, on_host
 

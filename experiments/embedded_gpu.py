@@ -17,8 +17,9 @@ import dataclasses
 from pathlib import Path
 
 from experiments import embedded
-from v2v.config import ModelConfig, OptimConfig, VAEConfig
+from v2v.config import ModelConfig, VAEConfig
 from v2v.config import embedded as small
+from v2v.run_config import OptimConfig
 from v2v.train.experiment import Experiment
 
 OWN_PARTS = 900  # number of the first folder of pairs that was brought along, above those rendered here

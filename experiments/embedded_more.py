@@ -5,15 +5,16 @@
 
 Stages: pairs → latents → base → edit → export. VAE, vocabulary and sampling stay as they are; base and adapter begin where the given
 ones ended, with a learning rate that warms up again. Half of the pairs are local edits, which are learnt last, and half of the
-base's clips turn. This is how the shipped weights came from those before them (v2v/weights/embedded/README.md has hours and
-scores). Hardware: two CPU cores, about two hours.
+base's clips turn. This was the second leg of the shipped weights; experiments/embedded_edit.py is the third
+(v2v/weights/embedded/README.md has hours and scores). Hardware: two CPU cores, about two hours.
 """
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 
 from experiments import embedded
-from v2v.config import OptimConfig
+from v2v.run_config import OptimConfig
 from v2v.train.experiment import Experiment, Stage
 
 MIX = ("local", "photometric")
@@ -37,17 +38,27 @@ def config() -> Experiment:
 
 def run(cfg: Experiment, workdir: Path) -> Path:
     """Do what is left to do; returns the exported folder."""
+    return go_on(cfg, workdir, embedded.train_base)
+
+
+def go_on(cfg: Experiment, workdir: Path, train_base: Callable) -> Path:
+    """The stages on what a folder holds. `train_base` is called as embedded.train_base and gives the base for the edit stage."""
     from v2v import sharding
     from v2v.weights import export as files
     from v2v.weights.pretrained import EMBEDDED
 
     sharding.cpu_devices(cfg.cpu_devices)
     folder = Path(cfg.weights or EMBEDDED)
-    cfg = dataclasses.replace(cfg, model=files.load_config(folder / "config.json"))
+    model = files.load_config(folder / "config.json")
+    asked = (
+        cfg.model.condition.attention
+    )  # full or one_way: an adapter may be trained for either on the same base
+    model = dataclasses.replace(model, condition=dataclasses.replace(model.condition, attention=asked))
+    cfg = dataclasses.replace(cfg, model=model)
     vae, base, adapter = (files.load_tree(folder / f"{name}.safetensors") for name in ("vae", "base", "lora"))
     workdir.mkdir(parents=True, exist_ok=True)
     embedded.render_pairs(cfg, workdir / "pairs", MIX)
     shards, time_masks = embedded.cache_latents(cfg, vae["vae"], workdir)
-    base = embedded.train_base(cfg, base["text"], shards, workdir / "base", start=base)
+    base = train_base(cfg, base["text"], shards, workdir / "base", start=base)
     adapter = embedded.train_edit(cfg, vae["vae"], base, shards, time_masks, workdir / "edit", start=adapter)
     return embedded.export(cfg, vae["vae"], base, adapter, workdir / "export")
