@@ -1,11 +1,12 @@
-"""The linear layer's own backward pass: the gradients of a plain product, and none that nobody asked for."""
+"""Backward passes written by hand: the gradients of what they stand for, and none that nobody asked for."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from v2v.model.layers import low_rank, product
+from v2v.model.layers import low_rank, product, rms_norm
+from v2v.model.rope import rotate, turns
 
 
 def operands(*shapes):
@@ -42,3 +43,26 @@ def test_a_frozen_weight_costs_no_gradient():
         return str(jax.make_jaxpr(jax.grad(loss, wanted))(x, w)).count("dot_general[")
 
     assert products(0) == 2 and products((0, 1)) == 3
+
+
+def test_gradients_of_the_norm_are_those_derived():
+    x, scale, ask = operands((2, 3, 6), (6,), (2, 3, 6))
+
+    def derived(x, scale):
+        return x * jax.lax.rsqrt((x * x).mean(-1, keepdims=True) + 0.1) * scale
+
+    got, want = (
+        jax.jit(jax.value_and_grad(lambda x, scale, f=f: (f(x, scale) * ask).sum(), (0, 1)))(x, scale)
+        for f in (lambda x, scale: rms_norm(x, scale, 0.1), derived)
+    )
+    for g, w in zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True):
+        np.testing.assert_allclose(g, w, rtol=1e-5, atol=1e-6)
+
+
+def test_gradient_of_a_rotation_is_turned_back():
+    x, angles, ask = operands((2, 3, 2, 6), (3, 3), (2, 3, 2, 6))
+    pairs = (x[..., 0::2] + 1j * x[..., 1::2]) * jnp.exp(1j * angles)[:, None]
+    y, back = jax.vjp(lambda x: rotate(x, turns(angles)), x)
+    np.testing.assert_allclose(y[..., 0::2] + 1j * y[..., 1::2], pairs, atol=1e-6)
+    # a linear map and its transpose
+    np.testing.assert_allclose((back(ask)[0] * x).sum(), (ask * y).sum(), rtol=1e-5)

@@ -69,7 +69,7 @@ def seen(
 
 
 class Attention(nn.Module):
-    """q, k, v, o with RMS-normed q and k. Self-attention when `context` is None (then `angles` rotate q and k)."""
+    """q, k, v, o with RMS-normed q and k. Self-attention when `context` is None (then `turns` rotate q and k)."""
 
     cfg: DiTConfig
 
@@ -78,16 +78,16 @@ class Attention(nn.Module):
         self,
         x: Tokens,
         context: Float[Array, "b m d"] | None = None,
-        angles: Float[Array, "l k2"] | None = None,
+        turns: Float[Array, "2 l k2"] | None = None,
         one_way: tuple[int, int] | None = None,
         length: int | None = None,
         watch: Float[Array, "l w"] | None = None,
     ) -> Tokens:
         cfg, dtype = self.cfg, jnp.dtype(self.cfg.dtype)
         q = self.place(
-            RMSNorm(cfg.eps, cfg.qk_gain, name="norm_q")(Dense(cfg.width, dtype, name="q")(x)), angles
+            RMSNorm(cfg.eps, cfg.qk_gain, name="norm_q")(Dense(cfg.width, dtype, name="q")(x)), turns
         )
-        k, v = self.keys(x if context is None else context, angles, fixed=context is not None, length=length)
+        k, v = self.keys(x if context is None else context, turns, fixed=context is not None, length=length)
         if length is not None:  # keys of the cache stand before those of these tokens
             length += k.shape[1] - x.shape[1]
         local = partial(attend, backend=cfg.backend)
@@ -98,7 +98,7 @@ class Attention(nn.Module):
         out = over_mesh(local, q, k, v, length, cross=context is not None)
         return Dense(cfg.width, dtype, name="o")(out.reshape(*x.shape[:2], cfg.width))
 
-    def keys(self, x: Tokens, angles, fixed: bool, length: int | None) -> tuple[jax.Array, jax.Array]:
+    def keys(self, x: Tokens, turns, fixed: bool, length: int | None) -> tuple[jax.Array, jax.Array]:
         """k and v [b, s, h, k] of `x` and of what the cache holds; `fixed`: they depend on nothing that changes from call to call."""
         cfg, dtype = self.cfg, jnp.dtype(self.cfg.dtype)
         write = self.is_mutable_collection("cache") and not self.is_initializing()
@@ -108,7 +108,7 @@ class Attention(nn.Module):
             if fixed:
                 return kept
         k = self.place(
-            RMSNorm(cfg.eps, cfg.qk_gain, name="norm_k")(Dense(cfg.width, dtype, name="k")(x)), angles
+            RMSNorm(cfg.eps, cfg.qk_gain, name="norm_k")(Dense(cfg.width, dtype, name="k")(x)), turns
         )
         v = self.place(Dense(cfg.width, dtype, name="v")(x), None)
         if write:
@@ -118,7 +118,7 @@ class Attention(nn.Module):
             return k, v
         return jnp.concatenate([kept[0], k], 1), jnp.concatenate([kept[1], v], 1)
 
-    def place(self, x: Tokens, angles) -> Float[Array, "b l h k"]:
-        """Split into heads, turned by `angles` where there are any."""
+    def place(self, x: Tokens, turns) -> Float[Array, "b l h k"]:
+        """Split into heads, turned by `turns` where there are any."""
         x = x.reshape(*x.shape[:2], self.cfg.heads, self.cfg.head_dim)
-        return (x if angles is None else rotate(x, angles)).astype(self.cfg.dtype)
+        return (x if turns is None else rotate(x, turns)).astype(self.cfg.dtype)

@@ -19,7 +19,7 @@ from v2v.config import ConditionConfig, DiTConfig
 from v2v.model.attention import Attention
 from v2v.model.backends import parallel
 from v2v.model.layers import Dense, LayerNorm, select
-from v2v.model.rope import phases
+from v2v.model.rope import phases, turns
 from v2v.model.tokens import NewEmbed, Part, layout, patchify, unpatchify
 from v2v.shapes import Array, Bool, Float, Latents, Noisy, Tau, Text, Tokens
 from v2v.sharding import constrain
@@ -106,7 +106,7 @@ class DiT(nn.Module):
         if self.is_mutable_collection("attention") and not self.is_initializing():  # explain.py asks
             watch = np.zeros((x.shape[1], 4), np.float32)
             watch[: target.start] = np.insert(lay.positions[: target.start], 0, 1, axis=1)
-        x, _ = blocks(constrain(x, "b l d"), context, tproj, noisy, angles, watch)
+        x, _ = blocks(constrain(x, "b l d"), context, tproj, noisy, turns(angles), watch)
         if part == "conditions":
             return None
         x, noisy = x[:, own], noisy[:, own]
@@ -181,7 +181,7 @@ class Block(nn.Module):
     length: int | None = None  # of the joint sequence, when padding follows it
 
     @nn.compact
-    def __call__(self, x: Tokens, context, tproj, noisy, angles, watch=None):
+    def __call__(self, x: Tokens, context, tproj, noisy, turns, watch=None):
         cfg = self.cfg
         table = self.param("modulation", nn.initializers.normal(cfg.width**-0.5), (6, cfg.width), jnp.float32)
         at_tau, at_zero = tproj + table
@@ -189,7 +189,7 @@ class Block(nn.Module):
 
         h = LayerNorm(cfg.eps, name="norm1")(x) * (1 + c1) + s1
         h = Attention(cfg, name="self_attn")(
-            h, angles=angles, one_way=self.one_way, length=self.length, watch=watch
+            h, turns=turns, one_way=self.one_way, length=self.length, watch=watch
         )
         x = x + checkpoint_name(h, "attention").astype(jnp.float32) * g1
         h = LayerNorm(cfg.eps, affine=True, name="norm_cross")(x)
