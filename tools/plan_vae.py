@@ -3,8 +3,8 @@
 704x1280x121 through the streaming decoder (or, with --encode, the encoder), frames shared over the chips of the topology
 (`codec/spatial.py`). Needs the extra [plan], no weights. What is compiled are the walk's two steps (`codec/stream.py`), the first and
 the one that all others repeat, each a program of its own with the memory between them given up to the next; the whole clip, in and
-out, is counted beside them. About five minutes of one core a step in bfloat16; --scan compiles the walk as one program,
-as the sampler runs it, in about twice the time of both.
+out, is counted beside them. The later step takes five minutes of one core in bfloat16; --scan compiles the walk as one program, as
+the sampler runs it.
 """
 
 import argparse
