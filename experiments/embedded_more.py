@@ -50,10 +50,11 @@ def go_on(cfg: Experiment, workdir: Path, train_base: Callable) -> Path:
     sharding.cpu_devices(cfg.cpu_devices)
     folder = Path(cfg.weights or EMBEDDED)
     model = files.load_config(folder / "config.json")
-    asked = (
-        cfg.model.condition.attention
-    )  # full or one_way: an adapter may be trained for either on the same base
-    model = dataclasses.replace(model, condition=dataclasses.replace(model.condition, attention=asked))
+    if (
+        cfg.model.condition.attention == "one_way"
+    ):  # asked for: the base serves either; a one_way folder stays so
+        one_way = dataclasses.replace(model.condition, attention="one_way")
+        model = dataclasses.replace(model, condition=one_way)
     cfg = dataclasses.replace(cfg, model=model)
     vae, base, adapter = (files.load_tree(folder / f"{name}.safetensors") for name in ("vae", "base", "lora"))
     workdir.mkdir(parents=True, exist_ok=True)

@@ -203,11 +203,12 @@ def test_a_blur_is_carried_as_one(look, H, W):
     assert psnr(carried(frames, small, edit), blurred) > 36
 
 
-def test_the_blur_is_found():
-    small = shrink(clip())
-    where = np.ones(small.shape[:3], bool)
-    edit = soft.blurred(small, (2.0, 4.0)) * 0.7 + 20
-    np.testing.assert_allclose(soft.fit(small, edit, where), (2.0, 4.0), rtol=0.1)
+@pytest.mark.parametrize("size", [64, 256])
+def test_the_blur_is_found(size):
+    small = shrink(clip(), size)
+    where, sigma = np.ones(small.shape[:3], bool), (size / 32, size / 16)
+    edit = soft.blurred(small, sigma) * 0.7 + 20
+    np.testing.assert_allclose(soft.fit(small, edit, where), sigma, rtol=0.1)
     assert (
-        soft.fit(small, shrink(clip(seed=5)), where) == soft.SHARP
+        soft.fit(small, shrink(clip(seed=5), size), where) == soft.SHARP
     )  # another picture is no blur of this one

@@ -1,7 +1,6 @@
 """Checkpoints that are damaged, or of another model: each is one InputError, raised before tensors are read where it can be."""
 
 import json
-import shutil
 
 import ml_dtypes
 import numpy as np
@@ -14,16 +13,6 @@ from v2v.weights import tensorfile, wan
 from v2v.weights.tensorfile import TensorFiles
 
 CFG = tiny.config()
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return tiny.write_folder(tmp_path_factory.mktemp("model") / "tiny", CFG)
-
-
-@pytest.fixture
-def copy(folder, tmp_path):
-    return shutil.copytree(folder, tmp_path / "copy")
 
 
 def test_all_mismatches_are_listed_with_the_nearest_name(tmp_path):

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import shutil
 
 import flax
 import jax
@@ -18,16 +17,6 @@ from v2v.weights import names, tensorfile, wan
 from v2v.weights.tensorfile import TensorFiles
 
 CFG = tiny.config()
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return tiny.write_folder(tmp_path_factory.mktemp("model") / "tiny", CFG)
-
-
-@pytest.fixture
-def copy(folder, tmp_path):
-    return shutil.copytree(folder, tmp_path / "copy")
 
 
 @pytest.mark.parametrize(

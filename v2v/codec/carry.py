@@ -5,7 +5,7 @@ cancels), the large edit is built from three terms, each explaining what the one
 
     f(G I)         a colour map fitted to the whole clip (`codec/colour.py`): all of a photometric edit, and noise averages out;
                    G is the identity, or a Gaussian where the edit is softer than its source (`codec/soft.py`);
-    A(p) I + b(p)  a local affine map fitted in windows to the rest d = e - f(s), a guided filter (He et al., "Guided Image
+    A(p) I + b(p)  a local affine map fitted in windows to the rest d = e - f(G s), a guided filter (He et al., "Guided Image
                    Filtering", 2013): objects removed, recoloured or replaced keep the large source's edges;
     r(p)           what is still left, upsampled: objects that are new.
 
@@ -59,7 +59,7 @@ class Carry:
         """
         where = np.ones(source.shape[:3], bool) if where is None or not where.any() else where
         sigma = soft.fit(source, edit, where)
-        softer = source if sigma == soft.SHARP else soft.blurred(source, sigma)
+        softer = soft.blurred(source, sigma)
         colours = colour.fit(softer[where], edit[where])
         mapped = np.stack([colours(_levels(frame)) for frame in softer])
         if sigma == soft.SHARP and _detail_gain(mapped, edit, where) < DETAIL_KEPT:
@@ -78,17 +78,12 @@ class Carry:
         Args:
           part: only these rows and columns, the same bytes as of the whole.
         """
-        small, large, size = source, frame, frame.shape[:2]
-        if self.sigma != soft.SHARP:
-            small = soft.blurred(source[None], self.sigma)[0]
-            large = soft.enlarged(frame, source.shape[:2], self.sigma)
-        rest = _denoise(edit - self.colours(_levels(small)), self.noise)
+        size = frame.shape[:2]
         part = part or (slice(0, size[0]), slice(0, size[1]))
-        local, frame, large = (
-            Local(source, rest, size, part) if rest.any() else None,
-            frame[part],
-            large[part],
-        )
+        softer = soft.blurred(source[None], self.sigma)[0]
+        rest = _denoise(edit - self.colours(_levels(softer)), self.noise)
+        local = Local(source, rest, size, part) if rest.any() else None
+        softer, frame = soft.enlarged(frame, source.shape[:2], self.sigma)[part], frame[part]
         H, W = frame.shape[:2]
         out, rows = np.empty_like(frame), max(1, min(H, BAND // W))
         # Memory that every band uses again: asking the system for it anew costs more than the sums.
@@ -98,7 +93,7 @@ class Carry:
         for top in range(0, H, rows):
             n = min(rows, H - top)
             rgb, band, shown = planes[:, :n], made[:n], levels[:n]
-            cv2.split(large[top : top + n], list(rgb))
+            cv2.split(softer[top : top + n], list(rgb))
             self.colours.put(rgb, band, work[:, :n])
             if local:
                 if self.sigma != soft.SHARP:

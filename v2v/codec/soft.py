@@ -21,6 +21,7 @@ STEPS = (2**-0.5, 2**-0.25, 1.0, 2**0.25, 2**0.5)  # times the best of these, tr
 EXPLAINED = 0.8  # R2 below which an edit is no softer source
 GAIN = 0.8  # of what is unexplained without a blur, more than which must not be left with it
 FRAMES = 16  # looked at, evenly spread
+SIDE = 64  # pixels of their shorter side, from twice which frames are reduced before they are looked at
 FINE = 2  # pixels to a small pixel, at which large frames are blurred: a softened frame has no more detail
 
 
@@ -33,27 +34,42 @@ def fit(source: np.ndarray, edit: np.ndarray, where: np.ndarray) -> Sigma:
     """
     some = np.unique(np.linspace(0, len(source) - 1, min(FRAMES, len(source))).astype(int))
     source, edit, where = source[some], edit[some], where[some]
+    reduced = max(1, min(source.shape[1:3]) // SIDE)
+    if reduced > 1:
+        size = source.shape[2] // reduced, source.shape[1] // reduced
+        source, edit, where = (
+            np.stack([cv2.resize(np.float32(frame), size, interpolation=cv2.INTER_AREA) for frame in clip])
+            for clip in (source, edit, where)
+        )
+        where = where > 0.5
     if where.sum() < 8:
         return SHARP
-    explained = lambda sigma: _explained(blurred(source, sigma)[where], edit[where])  # noqa: E731
+
+    def explained(sigma: Sigma) -> float:
+        return _explained(blurred(source, sigma)[where], edit[where])
+
     both = max(BOTH, key=lambda s: explained((s, s)))
     down = max((both * step for step in STEPS), key=lambda s: explained((s, both)))
     across = max((both * step for step in STEPS), key=lambda s: explained((down, s)))
-    left, without = 1 - explained((down, across)), 1 - _explained(source[where], edit[where])
-    return (down, across) if left <= min(1 - EXPLAINED, GAIN * without) else SHARP
+    left, without = 1 - explained((down, across)), 1 - explained(SHARP)
+    return (reduced * down, reduced * across) if left <= min(1 - EXPLAINED, GAIN * without) else SHARP
 
 
 def blurred(frames: np.ndarray, sigma: Sigma) -> np.ndarray:
-    """G on float32 [T, h, w, 3], borders mirrored."""
+    """G on float32 [T, h, w, 3], borders mirrored; SHARP gives the very frames."""
+    if sigma == SHARP:
+        return frames
     return np.stack([_gaussian(frame, *sigma) for frame in frames])
 
 
 def enlarged(frame: np.ndarray, small: tuple[int, int], sigma: Sigma) -> np.ndarray:
-    """The same blur of a large frame, uint8 [H, W, 3] -> uint8 [H, W, 3].
+    """The same blur of a large frame, uint8 [H, W, 3] -> uint8 [H, W, 3]; SHARP gives the very frame.
 
     Args:
       small: (h, w), the frames that `sigma` is meant for.
     """
+    if sigma == SHARP:
+        return frame
     (H, W), (h, w) = frame.shape[:2], small
     y, x = min(H, FINE * h), min(W, FINE * w)
     fine = cv2.resize(frame, (x, y), interpolation=cv2.INTER_AREA).astype(np.float32)
@@ -61,12 +77,8 @@ def enlarged(frame: np.ndarray, small: tuple[int, int], sigma: Sigma) -> np.ndar
     down, across = (
         max(0.0, (s * n / m) ** 2 - 1 / 12) ** 0.5 for s, n, m in zip(sigma, (y, x), small, strict=True)
     )
-    return (
-        cv2.resize(_gaussian(fine, down, across), (W, H), interpolation=cv2.INTER_CUBIC)
-        .clip(0, 255)
-        .round()
-        .astype(np.uint8)
-    )
+    large = cv2.resize(_gaussian(fine, down, across), (W, H), interpolation=cv2.INTER_CUBIC)
+    return cv2.add(large, 0.0, dtype=cv2.CV_8U)  # rounds and saturates
 
 
 def _gaussian(frame: np.ndarray, down: float, across: float) -> np.ndarray:
