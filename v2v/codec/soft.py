@@ -17,7 +17,7 @@ Sigma = tuple[float, float]  # down, across
 
 SHARP: Sigma = (0.0, 0.0)
 BOTH = tuple(0.75 * 2 ** (k / 2) for k in range(8))  # tried for both sides: 0.75 to 8.5 small pixels
-STEPS = (2**-0.5, 2**-0.25, 1.0, 2**0.25, 2**0.5)  # times the best of these, tried for each side
+ROUNDS = (0.25, 0.125)  # octaves: steps in which each side is then searched, two either way
 EXPLAINED = 0.8  # R2 below which an edit is no softer source
 GAIN = 0.8  # of what is unexplained without a blur, more than which must not be left with it
 FRAMES = 16  # looked at, evenly spread
@@ -49,8 +49,11 @@ def fit(source: np.ndarray, edit: np.ndarray, where: np.ndarray) -> Sigma:
         return _explained(blurred(source, sigma)[where], edit[where])
 
     both = max(BOTH, key=lambda s: explained((s, s)))
-    down = max((both * step for step in STEPS), key=lambda s: explained((s, both)))
-    across = max((both * step for step in STEPS), key=lambda s: explained((down, s)))
+    down = across = both
+    for octaves in ROUNDS:
+        steps = [2 ** (octaves * k) for k in (-2, -1, 0, 1, 2)]
+        down = max((down * step for step in steps), key=lambda s, across=across: explained((s, across)))
+        across = max((across * step for step in steps), key=lambda s, down=down: explained((down, s)))
     left, without = 1 - explained((down, across)), 1 - explained(SHARP)
     return (reduced * down, reduced * across) if left <= min(1 - EXPLAINED, GAIN * without) else SHARP
 
