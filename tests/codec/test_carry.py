@@ -99,6 +99,16 @@ def test_local_edits_change_the_object_alone(case, noise):
     assert psnr(out[:, outside], source[:, outside]) > 34
 
 
+def test_the_rest_of_a_local_edit_keeps_its_colours():
+    """The model takes the disc away and shifts all colours a little; only the first was asked for."""
+    (red, cover), empty = discs((200, 40, 40)), clip()
+    small = shrink(red)
+    out = carried(red, small, 0.97 * shrink(empty) + np.float32([10, -4, 8])).astype(np.float32)
+    assert psnr(out[:, cover == 0], red[:, cover == 0]) > 40
+    error, before = ((a.astype(np.float32)[:, cover > 0] - empty[:, cover > 0]) for a in (out, red))
+    assert (error**2).mean() < 0.05 * (before**2).mean()
+
+
 def test_a_mask_keeps_the_rest_of_the_clip_out_of_the_fit():
     frames = clip()
     where = np.zeros((3, 64, 64), bool)

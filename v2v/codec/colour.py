@@ -29,6 +29,8 @@ RIDGE = (
 )
 MISFIT = 6.0  # levels of error up to which a pixel counts as explained, at least
 LOCAL = 1.0  # levels: the median pixel must gain more than this (and a tenth) by the map, or the edit counts as local
+DRIFT = 18.0  # levels up to which the median pixel may change in an edit that still counts as local ...
+FAR, SHARE = 3.0, 0.07  # ... if more than this share of the pixels change more than so many times as much
 CELLS = 64  # cells along each channel of the grid as applied
 
 
@@ -88,7 +90,9 @@ NOTHING = ColourMap(np.zeros((3, 3), np.float32), np.zeros((256, 3), np.float32)
 def fit(source: np.ndarray, edit: np.ndarray) -> ColourMap:
     """The map that takes `source` to `edit`, both float32 [..., 3] in levels 0..255, for most of their pixels.
 
-    An edit that leaves most pixels alone is local, not photometric: it yields the identity.
+    An edit that leaves most pixels alone is local, not photometric: it yields the identity. Most pixels are also left alone where
+    they change a little and some of them very much more: the model shifts the colours of the whole clip by a few levels when it
+    takes an object away, and a map would carry that shift to all that should have stayed.
     """
     x, y = (np.clip(a.reshape(-1, 3), 0, 255) for a in (source, edit))
     pick = np.linspace(0, len(x) - 1, min(SAMPLES, len(x))).astype(int)
@@ -106,8 +110,10 @@ def fit(source: np.ndarray, edit: np.ndarray) -> ColourMap:
         error = np.sqrt(((rest - fine) ** 2).sum(-1))
         scale = max(MISFIT, 1.5 * float(np.median(error)))
         weight = (1 / (1 + (error / scale) ** 2) ** 2).astype(np.float32)
-    unchanged = np.sqrt(((y - x) ** 2).sum(-1))
-    if np.median(unchanged) < 1.1 * np.median(error) + LOCAL:
+    changed = np.sqrt(((y - x) ** 2).sum(-1))
+    most = np.median(changed)
+    drifts = most < DRIFT and (changed > FAR * most).mean() > SHARE
+    if drifts or most < 1.1 * np.median(error) + LOCAL:
         return IDENTITY
     levels = np.arange(256, dtype=np.float32)[:, None]
     centres = (

@@ -18,6 +18,7 @@ from av.sidedata.sidedata import Type as SideData
 from av.video.reformatter import VideoReformatter
 
 from v2v.codec import audio as sound
+from v2v.codec.ahead import ahead
 from v2v.codec.encoder import EXACT, SIZE_NOTE
 from v2v.codec.paths import check_readable, reason
 from v2v.errors import InputError
@@ -91,7 +92,7 @@ def walk(path: Path, facts: Facts, sounds: bool = True, again: bool = False) -> 
     check_readable(path)
     try:
         with av.open(str(path), options={"protocol_whitelist": "file"}) as container:
-            yield from _decode(container, path, facts, sounds, again)
+            yield from ahead(_decode(container, path, facts, sounds, again))
     except (av.error.FFmpegError, UnicodeDecodeError) as error:
         raise InputError(
             f"{path}: expected a video file, got data that can't be decoded ({reason(error)}); is it complete?"
