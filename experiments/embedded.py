@@ -21,7 +21,7 @@ from pathlib import Path
 
 from v2v.run_config import OptimConfig
 from v2v.train.experiment import Experiment, Stage
-from v2v.train.run import fit_stage, on_host
+from v2v.train.run import check, fit_stage, on_host
 
 PREVIEW_SEEDS = 2_000_000_000  # pairs shown in previews
 CLIP_SEEDS = 1_000_000_000  # clips for the VAE; pairs count from 0, scoring from 3e9
@@ -56,6 +56,7 @@ def run(cfg: Experiment, workdir: Path) -> Path:
     from v2v import sharding
 
     sharding.cpu_devices(cfg.cpu_devices)
+    check(cfg, "vae", "text", "base", "edit")
     workdir.mkdir(parents=True, exist_ok=True)
     render_pairs(cfg, workdir / "pairs")
     vae, model = train_vae(cfg, workdir / "vae")

@@ -76,8 +76,10 @@ def run(cfg: Experiment, workdir: Path) -> Path:
 def foundation(cfg: Experiment, workdir: Path):
     """All that variants of an editor share: (cfg with the latents' statistics, vae, base, latents' shards, time masks)."""
     from v2v import sharding
+    from v2v.train.run import check
 
     sharding.cpu_devices(cfg.cpu_devices)
+    check(cfg, "vae", "text", "base", "edit", reads=("sets",))
     workdir.mkdir(parents=True, exist_ok=True)
     embedded.render_pairs(cfg, workdir / "pairs")
     bring(cfg, workdir / "pairs")

@@ -16,6 +16,7 @@ from pathlib import Path
 from experiments import embedded
 from v2v.run_config import OptimConfig
 from v2v.train.experiment import Experiment, Stage
+from v2v.train.run import check
 
 MIX = ("local", "photometric")
 
@@ -48,6 +49,7 @@ def go_on(cfg: Experiment, workdir: Path, train_base: Callable) -> Path:
     from v2v.weights.pretrained import EMBEDDED
 
     sharding.cpu_devices(cfg.cpu_devices)
+    check(cfg, "base", "edit", reads=("weights",))
     folder = Path(cfg.weights or EMBEDDED)
     model = files.load_config(folder / "config.json")
     if (

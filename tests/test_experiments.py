@@ -13,7 +13,7 @@ from tests.weights import small
 from v2v.config import LoRAConfig
 from v2v.errors import InputError
 from v2v.run_config import MeshConfig
-from v2v.train.experiment import Experiment
+from v2v.train.experiment import Experiment, Stage
 from v2v.weights import pretrained
 
 FILES = sorted(Path(__file__).parents[1].glob("experiments/*.py"))
@@ -44,6 +44,22 @@ def test_ablations_differ_from_their_base_in_what_they_are_called_after():
         cfg = importlib.import_module(f"experiments.ablation_{name}").config()
         assert cfg.name == f"ablation_{name}"
         assert dataclasses.replace(cfg, name=base.name) != base
+
+
+@pytest.mark.parametrize("name", ["debug", "embedded_edit", "embedded_gpu"])
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"mesh": MeshConfig(data=97)}, "97"),
+        ({"latents": "somewhere"}, "--latents would change nothing"),
+        ({"edit": Stage(batch=15), "mesh": MeshConfig(data=-1)}, "batch: expected a multiple of the"),
+    ],
+)
+def test_what_cannot_work_is_told_before_any_work(name, change, message, tmp_path):
+    module = importlib.import_module(f"experiments.{name}")
+    with pytest.raises(InputError, match=message):
+        module.run(dataclasses.replace(module.config(), **change), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_run_on_published_weights(tmp_path, capsys):

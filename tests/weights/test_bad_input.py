@@ -248,6 +248,11 @@ def test_doctor_tells_all_of_it(folder, capsys):
     )
 
 
+def test_doctor_is_told_whose_values(capsys):
+    assert cli.main(["doctor", "--values"]) == 2
+    assert "name one with --model" in capsys.readouterr().err
+
+
 def test_doctor_reads_values_when_asked(folder, capsys):
     rewrite(folder / VAE, lambda t: t["quant_conv.weight"].fill(np.inf))
     assert cli.main(["doctor", "--model", str(folder)]) == 0

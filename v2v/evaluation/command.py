@@ -91,6 +91,8 @@ def _sweep(args: argparse.Namespace, bars: bool) -> dict:
     for method, _, folder in exports:
         if not folder or method not in [m.name for m in asked.methods]:
             raise InputError(f"--export {method}={folder}: expected METHOD=DIR, METHOD one of {', '.join(m.name for m in asked.methods)}")  # fmt: skip
+        if Path(folder).exists() and not Path(folder).is_dir():
+            raise InputError(f"--export {method}={folder}: expected a folder, got a file; name another")
     plan = sweep.plan(asked, cache)
     print(plan.lines(), file=sys.stderr, flush=True)
     if args.plan:

@@ -18,6 +18,7 @@ from jax.sharding import Mesh
 
 from v2v import sharding
 from v2v.data.loader import Stream
+from v2v.errors import InputError
 from v2v.train import clock, loop, optim, watch
 from v2v.train.checkpoint import meet
 from v2v.train.experiment import Experiment, Stage
@@ -92,6 +93,30 @@ def fit_stage(
             watches=watches,
             work=_work(cfg, mesh.size) if work else None,
         )
+
+
+def check(cfg: Experiment, *stages: str, reads: Sequence[str] = ()) -> None:
+    """Before any work: the mesh fits the devices, every stage's batch the mesh, and nothing is set that the experiment doesn't read.
+
+    Args:
+      stages: names of `cfg`'s stages that will run.
+      reads: those of weights, sets, latents and start that the experiment looks at.
+
+    Raises:
+      InputError: naming what doesn't fit.
+    """
+    unread = [
+        name for name in ("weights", "sets", "latents", "start") if getattr(cfg, name) and name not in reads
+    ]
+    if unread:
+        asked = ", ".join(f"--{name}" for name in unread)
+        raise InputError(
+            f"{cfg.name}: {asked} would change nothing, this experiment doesn't read it; leave it out"
+        )
+    mesh = sharding.make_mesh(**dataclasses.asdict(cfg.mesh))
+    for name in stages:
+        stage = getattr(cfg, name)
+        sharding.batch(mesh, stage.batch // stage.micro)
 
 
 def compile_all(step: Step, mesh: Mesh, state: TrainState, data: Stream, frozen: Any) -> None:

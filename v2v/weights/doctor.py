@@ -31,7 +31,14 @@ def doctor(model: str = "", lora: str = "", values: bool = False) -> dict:
     Returns:
       {"v2v", "python", "packages", "devices", "model", "problems", "output", "exit"}; output is the text for people, exit is 2 when
       something is wrong.
+
+    Raises:
+      InputError: `values` of nothing.
     """
+    if values and not (model or lora):
+        raise InputError(
+            "doctor --values: reads the numbers of a model or an adapter; name one with --model or --lora"
+        )
     report = {"v2v": __version__, "python": platform.python_version(), "packages": _packages(), "devices": _devices()}  # fmt: skip
     problems: list[str] = []
     if lora and not model:
