@@ -1,11 +1,14 @@
 """Backward passes written by hand: the gradients of what they stand for, and none that nobody asked for."""
 
+from functools import partial
+
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from v2v.model.layers import low_rank, product, rms_norm
+from v2v.model.layers import Dense, adapted, gelu, low_rank, product, rms_norm
 from v2v.model.rope import rotate, turns
 
 
@@ -14,12 +17,13 @@ def operands(*shapes):
     return [jax.random.normal(key, shape) for key, shape in zip(keys, shapes, strict=True)]
 
 
+@pytest.mark.parametrize("linear", [adapted, lambda x, w, a, b: product(x, w) + low_rank(x, a, b)])
 @pytest.mark.parametrize("remat", [False, True])
-def test_gradients_are_those_of_plain_products(remat):
+def test_gradients_are_those_of_plain_products(remat, linear):
     x, w, a, b, ask = operands((2, 3, 5), (5, 7), (5, 2), (2, 7), (2, 3, 7))
 
     def ours(x, w, a, b):
-        return ((product(x, w) + low_rank(x, a, b)) * ask).sum()
+        return (linear(x, w, a, b) * ask).sum()
 
     def plain(x, w, a, b):
         return ((x @ w + (x @ a) @ b) * ask).sum()
@@ -43,6 +47,33 @@ def test_a_frozen_weight_costs_no_gradient():
         return str(jax.make_jaxpr(jax.grad(loss, wanted))(x, w)).count("dot_general[")
 
     assert products(0) == 2 and products((0, 1)) == 3
+
+
+def test_the_adapter_joins_the_weights_where_that_is_exact_and_less_work():
+    """A layer with an adapter: what it gives, and whether a product as large as the weights says how."""
+    few, many = operands((3, 24), (40, 24))
+    a, b = operands((24, 2), (2, 24))
+
+    def layer(dtype):
+        return Dense(24, dtype)
+
+    params = layer(jnp.float32).init(jax.random.key(1), few)["params"]
+    for x, dtype, joined in ((few, "float32", False), (many, "float32", True), (many, "bfloat16", False)):
+        run = partial(layer(jnp.dtype(dtype)).apply, mutable=False)
+        given = {"params": params, "lora": {"a": a, "b": b}}
+        assert ("24,24] = dot_general" in str(jax.make_jaxpr(run)(given, x))) == joined, (x.shape, dtype)
+        plain, zero = (run({"params": params, "lora": {"a": a, "b": k * b}}, x) for k in (1, 0))
+        np.testing.assert_array_equal(zero, run({"params": params}, x))
+        np.testing.assert_allclose(
+            plain, x @ params["kernel"] + x @ a @ b, atol=1e-5 if dtype == "float32" else 0.4
+        )
+
+
+def test_gelu_and_its_gradient_are_flax_s():
+    (x,) = operands((4, 5))
+    got, want = (jax.value_and_grad(lambda x, f=f: (f(x) ** 2).sum())(x) for f in (gelu, nn.gelu))
+    np.testing.assert_array_equal(got[0], want[0])
+    np.testing.assert_allclose(got[1], want[1], rtol=1e-6)
 
 
 def test_gradients_of_the_norm_are_those_derived():

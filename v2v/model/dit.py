@@ -18,7 +18,7 @@ from jax.ad_checkpoint import checkpoint_name
 from v2v.config import ConditionConfig, DiTConfig
 from v2v.model.attention import Attention
 from v2v.model.backends import parallel
-from v2v.model.layers import Dense, LayerNorm, select
+from v2v.model.layers import Dense, LayerNorm, gelu, select
 from v2v.model.rope import phases, turns
 from v2v.model.tokens import NewEmbed, Part, layout, patchify, unpatchify
 from v2v.shapes import Array, Bool, Float, Latents, Noisy, Tau, Text, Tokens
@@ -172,7 +172,7 @@ class DiT(nn.Module):
     def embed_text(self, text: Text) -> Float[Array, "b m d"]:
         dtype = jnp.dtype(self.cfg.dtype)
         h = Dense(self.cfg.width, dtype, name="text_in")(text)
-        return Dense(self.cfg.width, dtype, name="text_out")(nn.gelu(h, approximate=True))
+        return Dense(self.cfg.width, dtype, name="text_out")(gelu(h))
 
 
 class Block(nn.Module):
@@ -205,7 +205,7 @@ class FFN(nn.Module):
     @nn.compact
     def __call__(self, x: Tokens) -> Tokens:
         dtype = jnp.dtype(self.cfg.dtype)
-        h = nn.gelu(Dense(self.cfg.ffn_width, dtype, name="up")(x), approximate=True)
+        h = gelu(Dense(self.cfg.ffn_width, dtype, name="up")(x))
         return Dense(self.cfg.width, dtype, name="down")(h)
 
 

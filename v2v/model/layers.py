@@ -1,8 +1,10 @@
 """The small pieces of the DiT: a linear layer that knows LoRA, two norms, modulation. Used by attention.py and dit.py.
 
 Low-rank path of a linear layer, when the variable collection `lora` holds `a` [i, r] and `b` [r, o] for it:
-    y = x W + bias + (x a) b
-The factor alpha/r is folded into `b` by `lora.scaled` before the model runs, so no layer knows it.
+    y = x W + bias + (x a) b            or, where that is less work,            y = x (W + a b) + bias
+The second costs a product of the weights' size instead of two of the tokens', and no pass over y; it needs float32: in bfloat16 the
+sum W + a b would round an adapter's small steps away. Its gradients are those of the first. With b = 0 both are the base, bit for
+bit. The factor alpha/r is folded into `b` by `lora.scaled` before the model runs, so no layer knows it.
 
 Gradients of weights, dW = xᵀ dy, sum over rows. XLA's matrix product for CPUs reaches half its rate on factors that lie so; there
 the transpose is laid out first (`turned`). Other platforms choose layouts themselves.
@@ -15,7 +17,7 @@ import jax
 import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 
-from v2v.model.platform import turned
+from v2v.model.platform import turned, whole
 from v2v.shapes import Array, Float
 
 
@@ -31,10 +33,12 @@ class Dense(nn.Module):
         kernel = self.param("kernel", self.kernel_init, (x.shape[-1], self.features), jnp.float32)
         bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
         x = x.astype(self.dtype)
-        y = product(x, kernel.astype(self.dtype))
+        w = kernel.astype(self.dtype)
         if self.has_variable("lora", "a"):
-            a, b = self.get_variable("lora", "a"), self.get_variable("lora", "b")
-            y = y + low_rank(x, a.astype(self.dtype), b.astype(self.dtype))
+            a, b = (self.get_variable("lora", name).astype(self.dtype) for name in ("a", "b"))
+            y = adapted(x, w, a, b) if summing_pays(x, w) else product(x, w) + low_rank(x, a, b)
+        else:
+            y = product(x, w)
         return y + bias.astype(self.dtype)
 
 
@@ -72,15 +76,55 @@ def _low_rank_forward(x, a, b):
 
 def _low_rank_backward(saved, dy):
     x, h, a, b = saved
-    dh = dy @ b.T
-    return dh @ a.T, (turned(_flat(dh)) @ _flat(x)).T, turned(_flat(h)) @ _flat(dy)
+    dh = whole(dy @ b.T)
+    return dh @ a.T, *_thin_gradients(x, h, dh, dy)
 
 
 low_rank.defvjp(_low_rank_forward, _low_rank_backward)
 
 
+@jax.custom_vjp
+def adapted(
+    x: Float[Array, "*b i"], w: Float[Array, "i o"], a: Float[Array, "i r"], b: Float[Array, "r o"]
+) -> Float[Array, "*b o"]:
+    """x (w + a b); a and b get their gradients through the thin x a and dy bᵀ, and the sum is made again for them, not kept."""
+    return x @ (w + a @ b)
+
+
+def summing_pays(x: Float[Array, "*b i"], w: Float[Array, "i o"]) -> bool:
+    """Whether `adapted` is exact enough and less work than `low_rank`: i o < rows (i + o)."""
+    (i, o), rows = w.shape, x.size // x.shape[-1]
+    return x.dtype == jnp.float32 and i * o < rows * (i + o)
+
+
+def _adapted_forward(x, w, a, b):
+    return adapted(x.value, w.value, a.value, b.value), (x.value, w.value, a.value, b.value, w.perturbed)
+
+
+def _adapted_backward(saved, dy):
+    if isinstance(dy, SymbolicZero):
+        return None, None, None, None
+    x, w, a, b, tuned = saved
+    dx, dw = dy @ (w + a @ b).T, turned(_flat(x)) @ _flat(dy) if tuned else None
+    return dx, dw, *_thin_gradients(x, whole(x @ a), whole(dy @ b.T), dy)
+
+
+adapted.defvjp(_adapted_forward, _adapted_backward, symbolic_zeros=True)
+
+
+def _thin_gradients(x, h, dh, dy) -> tuple[Float[Array, "i r"], Float[Array, "r o"]]:
+    """(da, db) = (xᵀ dh, hᵀ dy), the thin factor transposed."""
+    return whole(turned(_flat(dh)) @ _flat(x)).T, turned(_flat(h)) @ _flat(dy)
+
+
 def _flat(x: Float[Array, "*b i"]) -> Float[Array, "l i"]:
     return x.reshape(-1, x.shape[-1])
+
+
+@partial(jax.checkpoint, prevent_cse=False)
+def gelu(x: Float[Array, "*b f"]) -> Float[Array, "*b f"]:
+    """By tanh. Its backward pass begins from x again: five arrays of the FFN's width less to write, to keep and to read."""
+    return nn.gelu(x, approximate=True)
 
 
 class LayerNorm(nn.Module):
