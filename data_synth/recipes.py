@@ -3,6 +3,7 @@
 `--recipes NAME` → **recipe** (seed, T, H, W) → Pair, or the reason why this seed gives none → pipeline.py
 
     local, photometric     rendered scenes, exact (the default mix)            recolour, sepia, ... name one edit
+    halves                 photometric ones in one half of the frame            half-sepia, ... name one
     control                to-NAME and from-NAME for every control expert      to-canny, from-noise, ... name one
     physics                rooms, simulated and rendered, exact                 physics-remove, physics-collapse, ... name one
     lift, image            picture pairs, moved and still
@@ -19,7 +20,7 @@ import dataclasses
 import functools
 from collections.abc import Callable
 
-from data_synth import captions, controls, lifted, plugged, removal
+from data_synth import captions, controls, lifted, plugged, removal, rendered
 from data_synth import clips as cl
 from data_synth.experts.control import CONTROLS
 from data_synth.experts.photometric import PHOTOMETRIC
@@ -54,6 +55,7 @@ class Sources:
 FAMILIES = {
     "local": ed.LOCAL,
     "photometric": tuple(PHOTOMETRIC),
+    "halves": tuple(f"half-{name}" for name in rendered.HALVES),
     "control": tuple(f"{way}-{name}" for way in ("to", "from") for name in (*CONTROLS, *controls.TRUTHS)),
     "physics": physics.EDITS,
 }
@@ -69,6 +71,7 @@ def names(sources: Sources) -> list[str]:
                 *FAMILIES,
                 *ed.LOCAL,
                 *PHOTOMETRIC,
+                *FAMILIES["halves"],
                 *FAMILIES["control"],
                 *physics.EDITS,
                 *(f"{way}-{name}" for way in ("to", "from") for name in physics.TRUTHS),
@@ -89,6 +92,8 @@ def recipe(name: str, sources: Sources) -> Recipe:
     """
     footage = _footage(sources)
     way, _, control = name.partition("-")
+    if way == "half" and control in rendered.HALVES:
+        return functools.partial(rendered.half_pair, control)
     if way in ("to", "from") and control in CONTROLS:
         return functools.partial(controls.control_pair, control, way == "to", footage)
     if way in ("to", "from") and control in controls.TRUTHS:

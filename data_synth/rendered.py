@@ -21,6 +21,8 @@ from v2v.data.pairs import Pair
 VERSION = "1"
 # Edits that change little on a plain or grey clip: shown on photograph-like ones only.
 _NEED_RICH = ("blur", "greyscale", "more saturated", "less saturated")
+_WHOLE = ("blur", "palette")  # always of the whole frame
+HALVES = tuple(name for name in PHOTOMETRIC if name not in _WHOLE)
 
 
 def local(name: str, seed: int, rng: np.random.Generator, T: int, H: int, W: int) -> Pair | str:
@@ -47,8 +49,15 @@ def local(name: str, seed: int, rng: np.random.Generator, T: int, H: int, W: int
     )
 
 
-def photometric(name: str, seed: int, rng: np.random.Generator, T: int, H: int, W: int) -> Pair | str:
-    """An exact photometric edit of a random scene, an eighth of them limited to one half of the frame."""
+def half_pair(name: str, seed: int, T: int, H: int, W: int) -> Pair | str:
+    """A photometric edit of HALVES in one half of the frame: what teaches a model where left, right, top and bottom are."""
+    return photometric(name, seed, stream(seed, "pair"), T, H, W, within=1.0)
+
+
+def photometric(
+    name: str, seed: int, rng: np.random.Generator, T: int, H: int, W: int, within: float = 0.12
+) -> Pair | str:
+    """An exact photometric edit of a random scene, `within` of them limited to one half of the frame."""
     bare = rng.random() < 0.35
     rich = bare or name in _NEED_RICH or rng.random() < 0.6
     scene = draw.sample_scene(
@@ -59,7 +68,7 @@ def photometric(name: str, seed: int, rng: np.random.Generator, T: int, H: int, 
     target = PHOTOMETRIC[name](source, reference)
     mask = np.full((T, H, W), 255, np.uint8)
     slots = {}
-    if name not in ("blur", "palette") and rng.random() < 0.12:
+    if name not in _WHOLE and rng.random() < within:
         region = instruct.REGIONS[int(rng.integers(4))]
         slots["it"] = f"the {region}"
         mask = np.zeros((T, H, W), np.uint8)

@@ -64,7 +64,7 @@ def test_synth_help_lists_every_recipe(v2v, capsys):
     assert v2v("synth", "--help") == 0
     listed = {word.strip(" :;()") for word in re.split(r"  +|,\s+|: | in | \(|\n", capsys.readouterr().out)}
     names = {*recipes.names(recipes.Sources()), *IMPORTERS, "captions"}
-    names = {re.sub("^(to|from)-", "", name) for name in names}
+    names = {re.sub("^(to|from|half)-", "", name) for name in names}
     assert names <= listed | {f"physics-{name}" for name in listed}
 
 

@@ -29,6 +29,7 @@ recipes (a family gives its members, evenly; without --recipes: local and photom
   local               recolour, remove, insert, replace, background: rendered scenes, exact truth
   photometric         greyscale, sepia, night, warmer, colder, negative, brighter, darker, more saturated,
                       less saturated, posterise, blur, autumn, winter, spring, palette
+  halves              half-X for these X but blur and palette: in the left, right, top or bottom half
   control             to-X and from-X for X in canny, soft-edges, flow, inpainting, outpainting, greyscale, blur,
                       negation, saturation, contrast, brightness, pixelation, wave, posterisation, noise, overlay,
                       low-resolution, frame-drop, depth, segmentation, motion

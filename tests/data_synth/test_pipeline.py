@@ -7,7 +7,8 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from data_synth import filters, instruct, pipeline, transition
+from data_synth import filters, instruct, pipeline, recipes, transition
+from data_synth.experts.photometric import PHOTOMETRIC
 from data_synth.preview import preview
 from v2v.data import pairs as pr
 from v2v.errors import InputError
@@ -204,3 +205,13 @@ def test_a_hopeless_request_ends(monkeypatch):
 def test_preview_writes_a_sheet(tmp_path):
     path = preview([make(0), make(1)], tmp_path / "sheets" / "a.png")
     assert path.stat().st_size > 1000 and [p.name for p in path.parent.iterdir()] == ["a.png"]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_halves_are_photometric_edits_of_one_half(seed):
+    pair = make(100 * seed, edits=("halves",), transition=0.0)
+    changed = pair.mask > 0
+    assert changed.sum() == changed.size // 2 and f"half-{pair.edit}" in recipes.FAMILIES["halves"]
+    assert any(f"{side} half" in pair.instructions[0] for side in ("left", "right", "top", "bottom"))
+    np.testing.assert_array_equal(pair.target[~changed], pair.source[~changed])
+    np.testing.assert_array_equal(pair.target[changed], PHOTOMETRIC[pair.edit](pair.source, None)[changed])
