@@ -42,7 +42,7 @@ def run(cfg: Experiment, workdir: Path) -> Path:
     return go_on(cfg, workdir, embedded.train_base)
 
 
-def go_on(cfg: Experiment, workdir: Path, train_base: Callable) -> Path:
+def go_on(cfg: Experiment, workdir: Path, train_base: Callable, mix: tuple[str, ...] = MIX) -> Path:
     """The stages on what a folder holds. `train_base` is called as embedded.train_base and gives the base for the edit stage."""
     from v2v import sharding
     from v2v.weights import export as files
@@ -60,7 +60,7 @@ def go_on(cfg: Experiment, workdir: Path, train_base: Callable) -> Path:
     cfg = dataclasses.replace(cfg, model=model)
     vae, base, adapter = (files.load_tree(folder / f"{name}.safetensors") for name in ("vae", "base", "lora"))
     workdir.mkdir(parents=True, exist_ok=True)
-    embedded.render_pairs(cfg, workdir / "pairs", MIX)
+    embedded.render_pairs(cfg, workdir / "pairs", mix)
     shards, time_masks = embedded.cache_latents(cfg, vae["vae"], workdir)
     base = train_base(cfg, base["text"], shards, workdir / "base", start=base)
     adapter = embedded.train_edit(cfg, vae["vae"], base, shards, time_masks, workdir / "edit", start=adapter)

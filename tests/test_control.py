@@ -43,6 +43,18 @@ def test_a_moving_mask(editor, tmp_path):
     assert np.all(out[mask > 0] != frames[mask > 0], axis=-1).mean() > 0.9
 
 
+@pytest.mark.parametrize("place", [slice(None), slice(8, 40)])
+def test_frames_in_which_the_mask_is_black_are_as_if_not_asked_for(editor, place):
+    """A mask video that comes on and goes off is its picture and a time range, to the byte."""
+    frames, mask = picture(25), np.zeros((25, 48, 64), np.uint8)
+    mask[5:15, place] = 255
+    timed = editor.edit_video(frames, "make it negative", mask=mask)
+    both = editor.edit_video(frames, "make it negative", mask=mask[5], start=0.2, end=0.6)
+    np.testing.assert_array_equal(timed.frames, both.frames)
+    assert timed.report["edited_frames"] == 10
+    assert timed.report["mask_area"] == both.report["mask_area"] == pytest.approx(mask[5].mean() / 255)
+
+
 def test_start_and_end(editor):
     frames = picture(25)
     out = editor.edit_video(frames, "make it negative", start=0.2, end=0.6, fps=25).frames

@@ -137,7 +137,9 @@ class EasyV2VEditor:
         chosen = None if mask is None or auto else masks.Mask(mask, clip, settings.invert_mask, settings.soft)
         if chosen:
             chosen.survey(*size, *span)
-            chosen = None if chosen.full else chosen
+            if settings.preserve:  # where the mask is black nothing is to be made
+                span = chosen.active
+            chosen = None if chosen.full and span == chosen.active else chosen
         if reference is not None and "reference" not in self.model.conditions:
             raise InputError(f"reference: {config.name} takes none; leave it out or load an adapter with one")
         picture = None if reference is None else inputs.shrink(inputs.picture(reference), *size)

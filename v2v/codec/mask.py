@@ -35,8 +35,9 @@ class Mask:
     """A mask on one clip. `survey` it first; then each walk gives every frame's alpha, uint8 [H, W], 0 = the source as it is.
 
     Attributes:
-      area: share of the frame that is edited, a mean over the edited frames.
-      full: white everywhere, so that it is as good as none.
+      active: frames [first, last) of those asked for outside of which the mask is black.
+      area: share of the frame that is edited, a mean over these.
+      full: white everywhere in these, so that it is as good as a time range.
       small: bool [height, width] for each frame as the model sees it; one for all if the mask is a picture.
     """
 
@@ -63,7 +64,7 @@ class Mask:
         if soft is not None and not 0 <= soft <= max(self.H, self.W):
             raise InputError(f"soft: expected a width of 0 to {max(self.H, self.W)} pixels, got {soft:g}")
         self._fade = round(FADE * min(self.H, self.W)) if soft is None else round(soft)
-        self.area, self.full, self.small = 0.0, False, Store()
+        self.active, self.area, self.full, self.small = (0, self.T), 0.0, False, Store()
         if invert:
             warnings.warn(f"{self.name}: black marks the place, as asked; turned round", stacklevel=5)
 
@@ -75,7 +76,7 @@ class Mask:
         Raises:
           InputError: another size or length than the clip's, or a mask that selects nothing then.
         """
-        areas, least, corners = [], 255, True
+        areas, least, corners = [], [], True
         for share in self._shares():
             if share.shape != (self.H, self.W):
                 raise InputError(
@@ -83,10 +84,8 @@ class Mask:
                     "scale it to the clip"
                 )
             areas.append(np.count_nonzero(share) / share.size)
-            least, corners = (
-                min(least, int(share.min())),
-                corners and bool(share[:: self.H - 1 or 1, :: self.W - 1 or 1].all()),
-            )
+            least.append(int(share.min()))
+            corners = corners and bool(share[:: self.H - 1 or 1, :: self.W - 1 or 1].all())
             small = cv2.resize(share, (width, height), interpolation=cv2.INTER_AREA)
             self.small.append(
                 small > min(255 * SEEN, max(0, int(small.max()) - 1))
@@ -104,8 +103,13 @@ class Mask:
             raise InputError(
                 f"{self.name}: black in every frame between start and end, so nothing would be edited; move the range"
             )
-        self.area, self.full = float(np.mean(edited)), least == 255
-        if self.full:
+        self.active = first, last
+        if len(areas) > 1:
+            on = first + np.flatnonzero(edited)
+            self.active = int(on[0]), int(on[-1]) + 1
+            edited, least = areas[slice(*self.active)], least[slice(*self.active)]
+        self.area, self.full = float(np.mean(edited)), min(least) == 255
+        if self.full and (len(areas) == 1 or self.active == (0, self.T)):
             warnings.warn(f"{self.name}: white everywhere, which is the same as no mask", stacklevel=5)
         elif self.area > SUSPECT and corners and not self._box:
             warnings.warn(

@@ -1,0 +1,36 @@
+"""The edit stage once more, for the sentence alone: half of the frame, and what an edit of one object must leave alone.
+
+    v2v train experiments/embedded_halves.py --workdir runs/halves          goes on from the packaged model
+
+As experiments/embedded_edit.py, but a third of the pairs are photometric edits of one half (`v2v synth --recipes halves`), which the
+model took for edits of the whole frame, and three in four examples show no mask. The fourth leg of the shipped weights, in two parts
+(v2v/weights/embedded/README.md has hours and scores). Hardware: one CPU core, a minute for 60 steps.
+"""
+
+import dataclasses
+from pathlib import Path
+
+from experiments import embedded_edit, embedded_more
+from v2v.run_config import OptimConfig
+from v2v.train.experiment import Experiment
+
+MIX = (*embedded_more.MIX, "halves")
+
+
+def config() -> Experiment:
+    base = embedded_edit.config()
+    optim = OptimConfig(
+        kind="muon", peak_lr=0.006, adam_lr=5e-4, warmup_steps=20, decay_steps=5480, b2=0.95, ema=0.99
+    )
+    return dataclasses.replace(
+        base,
+        name="embedded_halves",
+        seed=2_500_000,
+        data=dataclasses.replace(base.data, drop_mask=0.75),
+        edit=dataclasses.replace(base.edit, steps=5500, optim=optim),
+    )
+
+
+def run(cfg: Experiment, workdir: Path) -> Path:
+    """Do what is left to do; returns the exported folder."""
+    return embedded_more.go_on(cfg, workdir, embedded_edit.keep_base, MIX)
