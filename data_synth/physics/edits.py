@@ -63,23 +63,16 @@ def twin(name: str, rng: np.random.Generator, T: int, H: int, W: int) -> Twin | 
         return edit
     before = edit.before or before
     after_paths = _paths(edit, before, paths, T, seconds)
-    with View(before, paths, T, H, W, seconds) as view:
-        source = view.video()
-        parts = [] if edit.whole else [view.parts()]
-    with View(edit.after, after_paths, T, H, W, seconds) as view:
-        target = view.video()
-        if name not in ("remove", "recolour", "retexture", "collapse", "spare") and not edit.whole:
-            parts.append(view.parts())
+    with View(before, paths, T, H, W, seconds) as old, View(edit.after, after_paths, T, H, W, seconds) as new:
+        if not edit.whole:  # before any frame is drawn in colour, which costs four times as much
+            moved = name not in ("remove", "recolour", "retexture", "collapse", "spare")
+            own = _owned([view.parts() for view in ((old, new) if moved else (old,))], edit)
+            if np.count_nonzero(own) < SEEN * own.size:
+                return "what is edited can't be seen"
+        source, target = old.video(), new.video()
     if edit.whole:
         mask = np.ones((T, H, W), bool)
         return Twin(source, target, mask, None, None, edit, before)
-    owned = np.zeros(256, np.uint8)
-    owned[[model.THINGS + key for key in edit.own] + list(edit.surface)] = 1
-    own = np.stack(
-        [np.bitwise_or.reduce([cv2.LUT(part, owned) for part in sides]) for sides in zip(*parts, strict=True)]
-    )
-    if np.count_nonzero(own) < SEEN * own.size:
-        return "what is edited can't be seen"
     own, mask = own.view(bool), np.empty((T, H, W), bool)
     for k in range(T):
         own[k] = cv2.dilate(own[k].view(np.uint8), _AROUND)
@@ -87,6 +80,15 @@ def twin(name: str, rng: np.random.Generator, T: int, H: int, W: int) -> Twin | 
         cv2.copyTo(source[k], (~mask[k]).view(np.uint8), target[k])
     reference = _cut_out(target, own) if name in ("insert", "replace", "retexture", "recolour") else None
     return Twin(source, target, mask, mask & ~own, reference, edit, before)
+
+
+def _owned(parts: list[np.ndarray], edit: Edit) -> np.ndarray:
+    """uint8 [T, H, W]: 1 where any of these renderings, uint8 [T, H, W] each, shows what the sentence names."""
+    owned = np.zeros(256, np.uint8)
+    owned[[model.THINGS + key for key in edit.own] + list(edit.surface)] = 1
+    return np.stack(
+        [np.bitwise_or.reduce([cv2.LUT(part, owned) for part in sides]) for sides in zip(*parts, strict=True)]
+    )
 
 
 def _paths(edit: Edit, before: World, paths: dict, T: int, seconds: float) -> dict:

@@ -19,7 +19,7 @@ from v2v.data.pairs import Pair
 VERSION = "2"  # 2: replacements have their own height, and stand on the floor
 EDITS = tuple(f"physics-{name}" for name in edits.TURNS)
 TRUTHS = ("physics-depth", "physics-motion", "physics-segmentation", "pose")
-TRIES = 6  # rooms drawn for one seed until one allows the edit: cheap beside rendering
+TRIES = 6  # rooms drawn for one seed until one allows the edit
 
 
 def edit_pair(name: str, seed: int, T: int, H: int, W: int) -> Pair | str:
