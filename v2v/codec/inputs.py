@@ -1,5 +1,7 @@
 """What people hand in -> clips and pictures: paths, arrays, `Video`s. First step of `editor.py`."""
 
+import functools
+import math
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -48,11 +50,25 @@ def picture(reference: str | Path | np.ndarray) -> np.ndarray:
 
 
 def shrink(frame: np.ndarray, height: int, width: int) -> np.ndarray:
-    """A frame at the model's size: areas averaged where it gets smaller."""
+    """A frame at the model's size: areas averaged where it gets smaller.
+
+    Averages over whole numbers of pixels take OpenCV a quarter of the time, so a large frame is reduced by such a factor first.
+    """
     if frame.shape[:2] == (height, width):
         return frame
+    H, W = frame.shape[:2]
+    whole = max((k for k in _divisors(H, W) if H // k >= 2 * height and W // k >= 2 * width), default=1)
+    if whole > 1:
+        frame = cv2.resize(frame, (W // whole, H // whole), interpolation=cv2.INTER_AREA)
     smaller = frame.shape[0] >= height and frame.shape[1] >= width
     return cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR)
+
+
+@functools.lru_cache(maxsize=64)
+def _divisors(H: int, W: int) -> tuple[int, ...]:
+    """What divides both sides of a frame."""
+    both = math.gcd(H, W)
+    return tuple(k for k in range(1, both + 1) if both % k == 0)
 
 
 def _only(clip: Video, name: str) -> np.ndarray:
