@@ -14,6 +14,7 @@ from v2v.codec import video as files
 from v2v.codec.video import Video
 from v2v.errors import InputError
 
+FINE = 8  # pixels to a small pixel
 MOMENT = re.compile(r"(.+)@(\d+(?:\.\d+)?)s?")  # FILE@SECONDS
 
 
@@ -52,12 +53,13 @@ def picture(reference: str | Path | np.ndarray) -> np.ndarray:
 def shrink(frame: np.ndarray, height: int, width: int) -> np.ndarray:
     """A frame at the model's size: areas averaged where it gets smaller.
 
-    Averages over whole numbers of pixels take OpenCV a quarter of the time, so a large frame is reduced by such a factor first.
+    Averages over whole numbers of pixels take OpenCV a third of the time, so a large frame is reduced by such a factor first, to
+    FINE times the size at least: what a cell on the border of two areas gives to both is then beyond seeing.
     """
     if frame.shape[:2] == (height, width):
         return frame
     H, W = frame.shape[:2]
-    whole = max((k for k in _divisors(H, W) if H // k >= 2 * height and W // k >= 2 * width), default=1)
+    whole = max((k for k in _divisors(H, W) if H // k >= FINE * height and W // k >= FINE * width), default=1)
     if whole > 1:
         frame = cv2.resize(frame, (W // whole, H // whole), interpolation=cv2.INTER_AREA)
     smaller = frame.shape[0] >= height and frame.shape[1] >= width
