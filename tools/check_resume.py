@@ -148,7 +148,9 @@ def check(folder: Path, kills: int, seed: int = 0) -> dict:
 
     finish("warm", 1)
     startup = finish("warm", 2)
-    interval = max(0.05, (finish("warm", 2 + 3 * SAVE_EVERY) - startup) / 3)  # from save to save
+    finish("warm", 2 + 3 * SAVE_EVERY)
+    rows = [json.loads(row) for row in (folder / "warm" / "log.jsonl").read_text().splitlines()[2:]]
+    interval = sum(row["seconds_per_step"] for row in rows) / 3  # from save to save
     for kill in range(kills):
         rows, old = _size(log), set(saves.glob("*tmp*"))
         run = begin("killed", steps)
@@ -160,7 +162,9 @@ def check(folder: Path, kills: int, seed: int = 0) -> dict:
         if kill % 4 == 1:
             _until(lambda old=old: set(saves.glob("*tmp*")) - old, run)
         if not run.is_alive():
-            break
+            raise SystemExit(
+                f"the run ended before kill {kill + 1} of {kills}; the machine is too busy to time it"
+            )
         run.kill()
         run.join()
         step, saved = _last_step(log) if _size(log) > rows else 0, _newest(saves)
