@@ -5,6 +5,9 @@
 Model: width 384, 6 heads, 8 layers, FFN 1536, text 64 x 256, 960 joint tokens, rank 32 (width/12, as 256 is 3072/12), float32, one
 thread each. Both do: forward, backward into LoRA alone, AdamW. Rounds alternate, the median round counts, in processor time: other
 programs on the machine disturb it little.
+
+On a shared machine: our step 0.97x theirs, the low-rank path 1.21x what goes through the base alone, data waited for 0.5 % of the time,
+saves 0.1 %, memory 1,120 MB at first and 1,128 after 2,000 steps.
 """
 
 import argparse

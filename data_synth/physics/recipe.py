@@ -1,6 +1,6 @@
 """The physics recipes: physics-NAME for every edit of edits.TURNS, and to-/from- the exact control videos.
 
-seed → room → **twin** → Pair (with its effect-only map). Cost: about 23 core-seconds a pair at 480 x 832 x 81, on a busy core.
+seed → room → **twin** → Pair (with its effect-only map). Cost: about 30 core-seconds a pair at 480 x 832 x 81, on a busy core.
 """
 
 from __future__ import annotations
