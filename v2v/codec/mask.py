@@ -103,13 +103,13 @@ class Mask:
             raise InputError(
                 f"{self.name}: black in every frame between start and end, so nothing would be edited; move the range"
             )
-        self.active = first, last
+        self.active, white = (first, last), min(least) == 255
         if len(areas) > 1:
             on = first + np.flatnonzero(edited)
             self.active = int(on[0]), int(on[-1]) + 1
             edited, least = areas[slice(*self.active)], least[slice(*self.active)]
         self.area, self.full = float(np.mean(edited)), min(least) == 255
-        if self.full and (len(areas) == 1 or self.active == (0, self.T)):
+        if white:
             warnings.warn(f"{self.name}: white everywhere, which is the same as no mask", stacklevel=5)
         elif self.area > SUSPECT and corners and not self._box:
             warnings.warn(

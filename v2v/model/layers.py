@@ -123,7 +123,7 @@ def _flat(x: Float[Array, "*b i"]) -> Float[Array, "l i"]:
 
 @partial(jax.checkpoint, prevent_cse=False)
 def gelu(x: Float[Array, "*b f"]) -> Float[Array, "*b f"]:
-    """By tanh. Its backward pass begins from x again: five arrays of the FFN's width less to write, to keep and to read."""
+    """By tanh. Its backward pass begins from x again: one array of the FFN's width is kept for it instead of five."""
     return nn.gelu(x, approximate=True)
 
 
