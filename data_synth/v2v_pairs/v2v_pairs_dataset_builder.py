@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow_datasets as tfds
 from array_record.python.array_record_module import ArrayRecordWriter
+from tensorflow_datasets.core.example_serializer import ExampleSerializer
 
 _BYTES = (
     "source",
@@ -48,9 +49,13 @@ def write_set(folder: Path, records: Iterable[dict]) -> int:
       The number of records.
     """
     builder = Builder(data_dir=folder / ".tfds", file_format="array_record")
+    features = builder.info.features
+    examples = ExampleSerializer(features.get_serialized_info())
     lengths, sizes, writer = [], [], None
     for record in records:
-        data = builder.info.features.serialize_example(builder.info.features.encode_example(record))
+        # TFDS's own `serialize_example` leaves the order of the fields to protobuf, which changes it from process to process.
+        example = examples.get_tf_example(features.encode_example(record))
+        data = example.SerializeToString(deterministic=True)
         if writer is None or sizes[-1] >= SHARD_BYTES:
             if writer is not None:
                 writer.close()

@@ -1,6 +1,9 @@
 """Beam makes the same shards: same bytes whatever runs them, nothing twice, and a poisoned clip fails alone."""
 
+import socket
+import subprocess
 import sys
+import time
 
 import pytest
 
@@ -39,6 +42,51 @@ def test_beam_changes_no_byte_with_one_process_or_two(tmp_path, monkeypatch):
         synth(tmp_path / str(workers), 9, seed=2, workers=workers, beam=(), **SMALL)
         assert contents(tmp_path / str(workers)) == contents(tmp_path / "own")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["1", "2", "own"]  # nothing is left of the work
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """Beam's options that reach a job server and a pool of workers, each a process of its own, through their ports."""
+    ports, processes = [_free_port(), _free_port()], []
+    for module_name, flag, port in (
+        ("apache_beam.runners.portability.local_job_service_main", "-p", ports[0]),
+        ("apache_beam.runners.worker.worker_pool_main", "--service_port", ports[1]),
+    ):
+        command = [sys.executable, "-m", module_name, flag, str(port)]
+        processes.append(subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
+    for port in ports:
+        _wait_for(port)
+    yield [f"--job_endpoint=localhost:{ports[0]}", "--environment_type=EXTERNAL", f"--environment_config=localhost:{ports[1]}"]  # fmt: skip
+    for process in processes:
+        process.terminate()
+        process.wait()
+
+
+@pytest.mark.parametrize("runner", ["FlinkRunner", "SparkRunner", "PortableRunner"])
+def test_a_job_server_in_another_process_gives_the_same_bytes(tmp_path, monkeypatch, runner, cluster):
+    """Flink and Spark are reached this way; what is behind the port is Beam's own engine."""
+    monkeypatch.setattr(shards, "MOST_SEEDS", 4)
+    monkeypatch.setattr(shards, "shards", lambda *_: pytest.fail("made here"))  # by a path other than Beam's
+    synth(tmp_path / "there", 9, seed=2, beam=(f"--runner={runner}", *cluster), **SMALL)
+    monkeypatch.undo()
+    synth(tmp_path / "own", 9, seed=2, **SMALL)
+    assert contents(tmp_path / "there") == contents(tmp_path / "own")
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        return free.getsockname()[1]
+
+
+def _wait_for(port: int, seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            return socket.create_connection(("localhost", port), 1).close()
+        except OSError:
+            assert time.monotonic() < end, f"nothing listens on port {port}"
+            time.sleep(0.1)
 
 
 def test_a_stopped_build_goes_on_where_it_stood(tmp_path, monkeypatch):

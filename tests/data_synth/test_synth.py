@@ -57,6 +57,14 @@ def test_same_request_same_bytes_and_no_second_build(tmp_path):
     assert pairs.decode(read(tmp_path / "a")[0]).source.shape == (2, 16, 24, 3)
 
 
+def test_same_bytes_in_another_process(tmp_path):
+    """Protobuf orders a map's fields by a number that each process draws."""
+    for name in ("a", "b"):
+        code = f"from data_synth.synth import synth; synth({str(tmp_path / name)!r}, 40, frames=2, height=16, width=24)"
+        subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
+    assert contents(tmp_path / "a") == contents(tmp_path / "b")
+
+
 def test_other_contents_are_not_overwritten(tmp_path):
     synth(tmp_path / "a", 2, **SMALL)
     with pytest.raises(InputError, match="holds pairs of another request"):
