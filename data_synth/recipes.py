@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from data_synth import captions, controls, lifted, plugged, removal, rendered
 from data_synth import clips as cl
@@ -122,6 +122,19 @@ def recipe(name: str, sources: Sources) -> Recipe:
     if name in IMPORTERS or name == "captions":
         raise InputError(f"recipe {name}: expected the place of its data, got none; add --set {name}=PATH")
     raise InputError(f"edits: expected names among {', '.join(names(sources))}; got {name or 'none'!r}")
+
+
+def versions(edits: Sequence[str]) -> dict[str, str]:
+    """What these recipes draw with, and its version, beside the default mix's own (`pipeline.VERSION`): a request asks for these,
+    so that what an older renderer made isn't taken for it."""
+    singles = {single for name in edits for single in FAMILIES.get(name, (name,))}
+    rooms = {*physics.EDITS, *(f"{way}-{name}" for way in ("to", "from") for name in physics.TRUTHS)}
+    drawn = (
+        ("control", controls.VERSION, {*FAMILIES["control"]}),
+        ("physics", physics.VERSION, rooms),
+        ("removal", removal.VERSION, {*_ON_FOOTAGE}),
+    )
+    return {name: version for name, version, recipes in drawn if singles & recipes}
 
 
 def unused(edits: tuple[str, ...], sources: Sources) -> list[str]:

@@ -21,7 +21,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from data_synth import filters, pipeline, shards
+from data_synth import filters, pipeline, recipes, shards
 from data_synth import request as rq
 from data_synth.preview import preview as sheet
 from data_synth.recipes import Sources
@@ -90,6 +90,8 @@ def synth(
         "version": pipeline.VERSION,
         "schema": pr.SCHEMA_VERSION,
     }
+    if versions := recipes.versions(request["edits"]):
+        request["versions"] = versions
     if tuple(operators) != CLASSIC:
         request["operators"] = list(operators)
     rq.check(request, sources)

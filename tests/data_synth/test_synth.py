@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 
-from data_synth import shards
+from data_synth import controls, shards
 from data_synth import synth as module
 from data_synth.synth import read, synth
 from v2v.data import pairs
@@ -75,6 +75,17 @@ def test_other_contents_are_not_overwritten(tmp_path):
         synth(tmp_path / "mine", 2, **SMALL)
     with pytest.raises(InputError, match="dataset_info.json"):
         read(tmp_path / "mine")
+
+
+def test_what_an_older_renderer_made_is_another_request(tmp_path, monkeypatch):
+    planar = synth(tmp_path / "planar", 2, **SMALL)
+    drawn = synth(tmp_path / "drawn", 2, edits=("to-canny", "recolour"), **SMALL)
+    assert "versions" not in planar["request"]
+    assert drawn["request"]["versions"] == {"control": controls.VERSION}
+    monkeypatch.setattr(controls, "VERSION", "of tomorrow")
+    synth(tmp_path / "planar", 2, **SMALL)
+    with pytest.raises(InputError, match="holds pairs of another request"):
+        synth(tmp_path / "drawn", 2, edits=("to-canny", "recolour"), **SMALL)
 
 
 def test_an_interrupted_build_goes_on_where_it_stood(tmp_path, monkeypatch):

@@ -24,7 +24,7 @@ from v2v.evaluation.cache import digest, replacing, write_whole
 from v2v.evaluation.exact import FPS, FRAMES, SIZES, write_lossless
 from v2v.evaluation.items import Benchmark, Item
 
-VERSION = "2"  # 2: replaced things in rooms have their own height
+VERSION = "3"  # 2: replaced things in rooms have their own height; 3: no dots of shadow on their floors
 KINDS = (
     "recolour", "remove", "insert", "replace", "background",
     "greyscale", "night", "warmer", "darker", "negative", "winter", "palette",
