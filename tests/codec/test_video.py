@@ -31,6 +31,17 @@ def test_round_trip_keeps_pixels_timing_and_colour(tmp_path):
     assert data.index(b"moov") < data.index(b"mdat")  # faststart
 
 
+def test_the_same_frames_give_the_same_bytes(tmp_path):
+    """With other things in the memory that the encoder is given."""
+    clip, made, rng = Video.from_array(picture(9, 40, 56, 2)), set(), np.random.default_rng(0)
+    for _ in range(12):
+        left = [np.full(rng.integers(1_000, 400_000), rng.integers(255), np.uint8) for _ in range(60)]
+        del left
+        clip.save(tmp_path / "a.mp4")
+        made.add((tmp_path / "a.mp4").read_bytes())
+    assert len(made) == 1
+
+
 @pytest.mark.parametrize("matrix", [1, 2, 6, 9])
 def test_colour_description_travels(tmp_path, matrix):
     clip = Video.from_array(picture())

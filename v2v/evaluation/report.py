@@ -17,6 +17,7 @@ from string import Template
 
 import av
 
+from v2v.codec.encoder import STEADY
 from v2v.errors import InputError
 from v2v.evaluation.cache import Cache
 from v2v.evaluation.clips import Clip, scaled
@@ -108,7 +109,7 @@ def _encode(clip: Clip, path: Path, fps: float, side: int) -> dict:
     scale = min(1.0, side / max(clip.size))
     height, width = (max(2, round(n * scale / 2) * 2) for n in clip.size)
     rate = Fraction(fps).limit_denominator(1001)
-    options = {"crf": CRF, "preset": "veryfast", "g": str(max(1, round(fps / 2))), "bf": "0"}
+    options = {"crf": CRF, "preset": "veryfast", "g": str(max(1, round(fps / 2))), "bf": "0"} | STEADY
     with av.open(str(path), "w", options={"movflags": "+faststart"}) as out:
         stream = out.add_stream("libx264", rate=rate, options=options)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
