@@ -6,7 +6,8 @@ Beam decides only where and when a shard is made. What is in it is a function of
 final name (shards.py), and the set is put together in seed order afterwards; so the bytes don't depend on the runner, the
 number of workers or on what was killed, and a second run makes only what is missing. Without options the runner is Beam's
 local one with one process a worker; `--runner FlinkRunner --flink_master ...`, SparkRunner, DataflowRunner and their options
-are passed on. Their workers need this package and the folder of `--out` under the same path (a network file system).
+are passed on. Their workers need this package, and the folder of `--out` under the same path (a network file system) or,
+without one, a bucket: `--unfinished gs://...`.
 
 How many seeds N pairs take is not known beforehand. Waves of shards are made until enough pairs were kept, each wave for
 what is still missing, reckoned with the share kept so far.

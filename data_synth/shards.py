@@ -2,7 +2,8 @@
 
 seeds → **shard files** → synth.py → array_record. Shard i holds what seeds [first + i n, first + (i + 1) n) gave: records
 and drop reasons, in seed order. It is written beside its name and renamed, so a file under that name is whole; its last
-32 bytes are the SHA-256 of the rest, which also catches a disk that lied. A run that was killed is run again with the
+32 bytes are the SHA-256 of the rest, which also catches a disk that lied. In a bucket (gs://) it is written under its name at
+once: there an object is seen when it is whole. A run that was killed is run again with the
 same request: finished shards are read, only the missing ones are made, and since a pair is a function of its seed the
 result has the same bytes. Layout of a shard: for each seed a line of JSON, {"seed", "reason"} or {"seed", "fields",
 "sizes"}, followed for a record by its fields' bytes.
@@ -47,7 +48,7 @@ def shards(
     """The results of shards 0, 1, 2, ... in order, made now or found in `folder`.
 
     Args:
-      folder: where shard files live. make: seeds → (record, None) or (None, reason) for each; picklable.
+      folder: where shard files live, a Path or an epath one. make: seeds → (record, None) or (None, reason) for each; picklable.
       first: first seed. n: seeds per shard. workers: processes. last: no shard begins at or after this seed.
       prepare: called first in every worker process; picklable.
 
@@ -78,22 +79,13 @@ def write(path: Path, results: Sequence[tuple[int, dict | None, str | None]]) ->
     Raises:
       Stopped: the disk is full; the shards that were finished stay.
     """
+    if "://" in str(path):
+        path.write_bytes(b"".join(_parts(results)))
+        return
     beside = path.with_name(f"{path.name}.{os.getpid()}")
-    digest = hashlib.sha256()
     try:
         with beside.open("wb") as file:
-            for seed, record, reason in results:
-                blobs = []
-                if record is None:
-                    line = {"seed": seed, "reason": reason}
-                else:
-                    fields = {k: v for k, v in record.items() if not isinstance(v, bytes)}
-                    blobs = [(k, v) for k, v in record.items() if isinstance(v, bytes)]
-                    line = {"seed": seed, "fields": fields, "sizes": [(k, len(v)) for k, v in blobs]}
-                for part in (json.dumps(line).encode() + b"\n", *(v for _, v in blobs)):
-                    file.write(part)
-                    digest.update(part)
-            file.write(digest.digest())
+            file.writelines(_parts(results))
             file.flush()
             os.fsync(file.fileno())
         beside.replace(path)
@@ -105,6 +97,22 @@ def write(path: Path, results: Sequence[tuple[int, dict | None, str | None]]) ->
             f"{path.parent}: the disk is full; finished shards are kept there, "
             "free some space and run the same command again"
         ) from None
+
+
+def _parts(results: Sequence[tuple[int, dict | None, str | None]]) -> Iterator[bytes]:
+    digest = hashlib.sha256()
+    for seed, record, reason in results:
+        blobs = []
+        if record is None:
+            line = {"seed": seed, "reason": reason}
+        else:
+            fields = {k: v for k, v in record.items() if not isinstance(v, bytes)}
+            blobs = [(k, v) for k, v in record.items() if isinstance(v, bytes)]
+            line = {"seed": seed, "fields": fields, "sizes": [(k, len(v)) for k, v in blobs]}
+        for part in (json.dumps(line).encode() + b"\n", *(v for _, v in blobs)):
+            digest.update(part)
+            yield part
+    yield digest.digest()
 
 
 def full(error: OSError) -> bool:

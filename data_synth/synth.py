@@ -5,7 +5,7 @@ seeds → pipeline.make_block → shards → **array_record folder + report.json
 The folder is written beside its final name and renamed when complete, so it is either absent or whole. Asking again
 for what is already there returns at once; asking for something else under the same name is refused. A build that was
 stopped in any way goes on where it stood when the same request is made again (shards.py): its finished shards wait in a
-hidden folder beside `out`, and go away with the finished build.
+hidden folder beside `out`, or where `--unfinished` says, and go away with the finished build.
 """
 
 from __future__ import annotations
@@ -54,6 +54,7 @@ def synth(
     writer: str = "",
     preview: str | Path = "",
     beam: Sequence[str] | None = None,
+    unfinished: str = "",
     progress: Callable[[int], None] | None = None,
 ) -> dict:
     """Builds a folder of pairs, readable by `tfds.builder_from_directory(out).as_data_source("train")`.
@@ -68,6 +69,8 @@ def synth(
       experts: TOML files of external experts. sets: "NAME=PATH" for published sets and caption files.
       writer: TOML file of a caption writer; "" for the rules.
       beam: make the shards under Apache Beam with these options of its own; None: with processes of our own.
+      unfinished: folder where shards wait, gs://... too, for Beam's workers that share no disk with this machine (Dataflow);
+        "" for a hidden one beside `out`.
       preview: folder that gets a contact sheet, EDIT.png, for every edit made; "" for none.
       progress: called with 1 after every pair.
 
@@ -107,7 +110,8 @@ def synth(
         out.parent.mkdir(parents=True, exist_ok=True)
         name = hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()[:12]
         work = out.parent / f".{out.name}.{name}.unfinished"
-        done = _build(out, work, request, sources, workers, beam, progress)
+        waiting = _waiting(unfinished, f"{out.name}.{name}") if unfinished else work / "shards"
+        done = _build(out, work, waiting, request, sources, workers, beam, progress)
     if preview:
         _sheets(out, Path(preview))
     return done
@@ -144,7 +148,24 @@ def make_records(seeds: Sequence[int], **options) -> list[tuple[dict, None] | tu
         return [(None, f"{FAILED}{type(error).__name__}: {' '.join(str(error).split())[:200]}")]
 
 
-def _build(out: Path, work: Path, request: dict, sources: Sources, workers: int, beam, progress) -> dict:
+def _waiting(unfinished: str, name: str):
+    """The folder of this request's shards in the one that the caller named."""
+    from etils import epath
+
+    folder = epath.Path(unfinished) / name
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except Exception as error:  # file systems of buckets raise what they like
+        raise InputError(
+            f"--unfinished {unfinished}: expected a folder, or a place where one can be made, got "
+            f"'{getattr(error, 'strerror', None) or error}'; name another (for gs://, pip install 'v2v[gcs]')"
+        ) from None
+    return folder
+
+
+def _build(
+    out: Path, work: Path, waiting: Path, request: dict, sources: Sources, workers: int, beam, progress
+) -> dict:
     from data_synth.v2v_pairs.v2v_pairs_dataset_builder import write_set  # TFDS: slow, so only here
 
     report = Report(request)
@@ -153,12 +174,12 @@ def _build(out: Path, work: Path, request: dict, sources: Sources, workers: int,
     try:
         made.mkdir(parents=True)
         with contextlib.redirect_stdout(sys.stderr):  # standard output is for --json
-            write_set(made, _records(work / "shards", request, sources, workers, beam, report, progress))
+            write_set(made, _records(work, waiting, request, sources, workers, beam, report, progress))
         (made / "report.json").write_text(json.dumps(report.table(), indent=1, sort_keys=True) + "\n")
         (made / "report.html").write_text(report.page())
         os.replace(made, out)  # an empty `out` is replaced; one that filled meanwhile is an error
     except InputError as error:
-        if not isinstance(error, shards.Stopped) or not any((work / "shards").glob("*.shard")):
+        if not isinstance(error, shards.Stopped) or not any(waiting.glob("*.shard")):
             shutil.rmtree(
                 work, ignore_errors=True
             )  # the request itself is impossible, or nothing was done yet
@@ -168,19 +189,21 @@ def _build(out: Path, work: Path, request: dict, sources: Sources, workers: int,
             raise
         shutil.rmtree(made, ignore_errors=True)
         raise InputError(
-            f"{work}: the disk is full; finished shards are kept there, "
+            f"{work}: the disk is full; finished shards are kept in {waiting}, "
             "free some space and run the same command again"
         ) from None
     except BaseException:
-        if not any((work / "shards").glob("*.shard")):
+        if not any(waiting.glob("*.shard")):
             shutil.rmtree(work, ignore_errors=True)
         raise
     shutil.rmtree(work, ignore_errors=True)
+    if waiting.parent != work:
+        waiting.rmtree()
     return report.table()
 
 
 def _records(
-    folder: Path, request: dict, sources: Sources, workers: int, beam, report: Report, progress
+    work: Path, waiting: Path, request: dict, sources: Sources, workers: int, beam, report: Report, progress
 ) -> Iterator[dict]:
     """The first kept records in seed order, and the drops before the last of them in the report."""
     size = request["frames"], request["height"], request["width"]
@@ -198,10 +221,10 @@ def _records(
     kept = tries = 0
     # Rendered pairs differ by their seeds; footage from outside comes with repetitions.
     seen: set[str] | None = None if sources == Sources() else set()
-    place = folder, make, request["seed"], shards.seeds_per_shard(*size), workers
+    place = waiting, make, request["seed"], shards.seeds_per_shard(*size), workers
     if beam is None:
         # Tiles of textures cost as much as some hundred pairs: drawn once for all workers, and anew in every run.
-        shutil.rmtree(tiles := folder.parent / "tiles", ignore_errors=True)
+        shutil.rmtree(tiles := work / "tiles", ignore_errors=True)
         made = shards.shards(*place, last, functools.partial(textures.share, tiles))
     else:
         from data_synth import beam as under_beam

@@ -26,7 +26,7 @@ def test_synth_flags_reach_the_engine(v2v, monkeypatch, capsys):
     )
     words += ["--recipes", "sepia,more saturated", "--clips", "shots", "--license", "CC BY 4.0"]
     words += ["--expert", "a.toml", "--expert", "b.toml", "--set", "ditto=d", "--set", "captions=c.json"]
-    words += ["--operators", "wipe,dissolve", "--beam=--runner=FlinkRunner"]
+    words += ["--operators", "wipe,dissolve", "--beam=--runner=FlinkRunner", "--unfinished", "gs://b"]
     assert v2v("synth", *words, "--writer", "w.toml", "--preview", "sheets", "--json") == 0
     assert json.loads(capsys.readouterr().out) == {"output": "o", "pairs": 0}
     [(positional, named)] = calls
@@ -45,6 +45,7 @@ def test_synth_flags_reach_the_engine(v2v, monkeypatch, capsys):
         "preview": "sheets",
         "operators": ("wipe", "dissolve"),
         "beam": ["--runner=FlinkRunner"],
+        "unfinished": "gs://b",
     }
 
 

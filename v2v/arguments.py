@@ -203,6 +203,9 @@ def _synth(synth: argparse.ArgumentParser) -> None:
     synth.add_argument("--beam", nargs="?", const="", metavar="OPTIONS",
                        help="spread the work by Apache Beam: without OPTIONS over --workers local processes, or as in "
                             '--beam="--runner=FlinkRunner --flink_master=HOST:PORT"')  # fmt: skip
+    synth.add_argument("--unfinished", default="", metavar="DIR",
+                       help="where pairs wait until all are made (default: a hidden folder beside --out); gs://... for "
+                            "Beam's workers that share no disk with this machine")  # fmt: skip
     synth.add_argument(
         "--preview", default="", metavar="DIR", help="folder for a contact sheet of every edit"
     )

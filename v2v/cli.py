@@ -103,6 +103,7 @@ def _synth(args: argparse.Namespace) -> dict:
             writer=args.writer,
             preview=args.preview,
             beam=None if args.beam is None else shlex.split(args.beam),
+            unfinished=args.unfinished,
             progress=bar.update,
         )
     return {"output": args.out, **report}

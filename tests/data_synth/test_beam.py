@@ -73,6 +73,40 @@ def test_a_job_server_in_another_process_gives_the_same_bytes(tmp_path, monkeypa
     assert contents(tmp_path / "there") == contents(tmp_path / "own")
 
 
+def test_workers_that_share_a_bucket(tmp_path, monkeypatch):
+    """Not Google's servers: an emulator behind gcsfs. A stopped build goes on from the bucket, and leaves nothing there."""
+    pytest.importorskip("gcsfs")
+    emulator = pytest.importorskip("gcp_storage_emulator.server")
+    from etils import epath
+
+    monkeypatch.setattr(shards, "MOST_SEEDS", 2)
+    port = _free_port()
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{port}")
+    server = emulator.create_server("127.0.0.1", port, in_memory=True, default_bucket="pod")
+    server.start()
+    try:
+        there = {"beam": (), "unfinished": "gs://pod/waiting"}
+        monkeypatch.setattr(module, "make_records", dies)
+        DONE.clear()
+        with pytest.raises(shards.Stopped, match="killed"):
+            synth(tmp_path / "a", 8, seed=3, **there, **SMALL)
+        kept = list(epath.Path("gs://pod/waiting").glob("a.*/*.shard"))
+        assert kept and not list(tmp_path.rglob("*.shard"))
+        monkeypatch.setattr(module, "make_records", counts)
+        DONE.clear()
+        synth(tmp_path / "a", 8, seed=3, **there, **SMALL)
+        asked = {seed for seeds in DONE for seed in seeds}
+        assert asked and not asked & {int(p.name[:12]) for p in kept}
+        assert not list(epath.Path("gs://pod/waiting").glob("a.*/*.shard"))
+    finally:
+        server.stop()
+    synth(tmp_path / "own", 8, seed=3, **SMALL)
+    assert contents(tmp_path / "a") == contents(tmp_path / "own")
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="--unfinished .*file: expected a folder"):
+        synth(tmp_path / "b", 8, unfinished=str(tmp_path / "file"), **SMALL)
+
+
 def _free_port() -> int:
     with socket.socket() as free:
         free.bind(("localhost", 0))
