@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import pytest
 
+from v2v.codec.inputs import shrink
 from v2v.codec.pooled import pooled
 from v2v.codec.text import word_tokenizer
 from v2v.data import cache, loader
@@ -126,6 +127,20 @@ def test_long_clips_keep_their_own_time_masks_and_sentences_may_come_embedded(tm
             np.testing.assert_array_equal(mask, encode(expected)[0])
             length = int((text[:, 0] > 0).sum()) or 1
             assert text[0, 0] in (0, 3, 11) and length in (1, 2, 4)
+
+
+def test_references_of_any_size_are_encoded_as_the_editor_encodes_them(tmp_path):
+    rng = np.random.default_rng(0)
+    pictures = [rng.integers(0, 256, (h, w, 3), np.uint8) for h, w in ((3, 5), (8, 8), (21, 13), (64, 40))]
+
+    def cut_out(i):  # what a thing was cut out of a clip is as large as the thing
+        return dataclasses.replace(pair(i), reference=pictures[i % 4])
+
+    cache.write(tmp_path, range(8), cut_out, encode, "abc", 4)
+    for batch in take(stream(tmp_path, reference=1.0), 4):
+        for record, seen in zip(batch["record"], batch["reference"], strict=True):
+            expected = encode(shrink(pictures[int(record) % 4], 8, 8)[None, None])[0]
+            np.testing.assert_array_equal(seen, expected)
 
 
 def test_the_report_counts_what_there_is(folder, tmp_path):

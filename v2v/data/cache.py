@@ -3,8 +3,8 @@
 Encoding online costs most of a step (the paper spends about two thirds of it there), and a frozen VAE gives the same latents
 every time, a frozen text encoder the same embeddings. One record a pair, in array_record shards of `SHARD` pairs; a shard is
 written beside and renamed, so an interrupted run goes on where it stopped, and several processes share the work shard by shard.
-A folder holds clips of one size from one set; beside each shard lies a JSON list of what its records are, which the loader chooses by.
-`meta.json` names the VAE (a hash of its weights): latents of another VAE are refused.
+A folder holds clips of one size from one set; reference pictures of other sizes are brought to it as the editor does. Beside each
+shard lies a JSON list of what its records are, which the loader chooses by. `meta.json` names the VAE (a hash of its weights): latents of another VAE are refused.
 
 A model may be told only *when* an edit happens, by a mask of whole frames. Short clips have few such masks: `time_masks.npy` holds
 all of them, [T+1, T+1, t, y, x, c]. Beyond `FEW` frames it holds the mask of the whole clip, [1, 1, t, y, x, c], and each record
@@ -21,6 +21,7 @@ import jax
 import numpy as np
 from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
 
+from v2v.codec.inputs import shrink
 from v2v.codec.pooled import pooled
 from v2v.data.pairs import Pair
 from v2v.errors import InputError
@@ -46,7 +47,7 @@ def write(
     """Encode the pairs `chosen` into `folder`, in that order; shards that hold just these pairs already are left as they are.
 
     Args:
-      chosen: numbers of pairs. read: number → Pair, all of one size. encode: uint8 [b, T, H, W, 3] → latents [b, t, y, x, c].
+      chosen: numbers of pairs. read: number → Pair, clips of one size. encode: uint8 [b, T, H, W, 3] → latents [b, t, y, x, c].
       vae_hash: from `tree_hash`.
       embed: sentences → embeddings [m, w] each, without padding; None leaves the text to the training step.
       shard: pairs a shard.
@@ -163,11 +164,8 @@ def _encode(pairs: list[Pair], encode: Callable, batch: int, embed: Callable | N
     local = [i for i, p in enumerate(pairs) if not _covers_frame(p)]
     masks = dict(zip(local, run([_rgb(pairs[i].mask) for i in local]), strict=True)) if local else {}
     with_ref = [i for i, p in enumerate(pairs) if p.reference is not None]
-    refs = (
-        dict(zip(with_ref, run([pairs[i].reference[None] for i in with_ref]), strict=True))
-        if with_ref
-        else {}
-    )
+    pictures = [shrink(pairs[i].reference, *pairs[i].source.shape[1:3])[None] for i in with_ref]
+    refs = dict(zip(with_ref, run(pictures), strict=True)) if with_ref else {}
     parted = [i for i, p in enumerate(pairs) if len(p.source) > FEW and p.active != (0, len(p.source))]
     when = dict(zip(parted, run([_span(pairs[i]) for i in parted]), strict=True)) if parted else {}
     for i, pair in enumerate(pairs):
