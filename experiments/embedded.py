@@ -144,17 +144,17 @@ def train_text(cfg: Experiment, shards: list[str], folder: Path) -> dict:
     """The text encoder's parameters."""
     import jax
 
-    from data_synth.pipeline import EDITS
-    from v2v.data import loader, transforms
+    from v2v.data import cache, loader, transforms
     from v2v.train import text
     from v2v.weights import export as files
 
     done = folder / "text.safetensors"
     if not done.exists():
+        edits = tuple(sorted({fact["edit"] for fact in cache.facts(shards)}))  # what there is to tell apart
         data = loader.text_batches(
-            shards, cfg.text.batch, transforms.ToSentence(_tokenizer(cfg), EDITS), cfg.seed
+            shards, cfg.text.batch, transforms.ToSentence(_tokenizer(cfg), edits), cfg.seed
         )
-        trained = text.init(jax.random.key(cfg.seed), cfg.model.text, EDITS)
+        trained = text.init(jax.random.key(cfg.seed), cfg.model.text, edits)
         state = fit_stage(cfg, cfg.text, folder, trained, data, text.objective(cfg.model.text))
         files.save_tree(done, {"text": on_host(state.result["text"])})
     return files.load_tree(done)["text"]
@@ -249,10 +249,12 @@ def _previews(cfg: Experiment, vae: dict, base: dict, folder: Path):
 
 
 def _tokenizer(cfg: Experiment):
-    from data_synth.instruct import vocabulary
+    from data_synth import instruct
+    from data_synth.physics import words
     from v2v.codec.text import word_tokenizer
 
-    return word_tokenizer(vocabulary(), cfg.model.text.text_len, cfg.model.text.vocab)
+    known = instruct.vocabulary() + (words.vocabulary() if cfg.words == "rooms" else [])
+    return word_tokenizer(known, cfg.model.text.text_len, cfg.model.text.vocab)
 
 
 def _clips(cfg: Experiment):

@@ -46,7 +46,8 @@ class FakePretrained:
     def embed_text(self, texts):
         words = texts[0].lower().replace(".", "").split()
         codes = [float(word in words) for word in ("grey", "negative", "reference")]
-        return np.array([[codes]], np.float32), [word for word in words if word not in KNOWN]
+        cut = " ".join(words[self.config.text.text_len :])
+        return np.array([[codes]], np.float32), [word for word in words if word not in KNOWN], cut
 
     def sample(self, z_src, z_msk, z_ref, text, *, noise, steps, guidance, links, begin, strength):
         assert noise.shape == z_src.shape == z_msk.shape and len(text) == len(z_src)

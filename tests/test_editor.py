@@ -87,11 +87,24 @@ def test_unknown_words_are_told(editor):
         editor.edit_video(picture(), "frobnicate gizmos")
 
 
+def test_the_end_of_a_long_instruction_is_told(editor):
+    with pytest.warns(UserWarning, match=r'24 tokens; its end is left out: "negative grey"'):
+        made = editor.edit_video(picture(), "grey " * 24 + "negative grey")
+    assert made.report["left_out"] == "negative grey"
+
+
 def test_the_report_echoes_what_was_asked(editor):
     made = editor.edit_video(
         picture(25), "  make it\tgrey ", start=0.2, end=0.6, strength=0.5, steps=3, seed=7
     )
-    wanted = {"prompt": "make it grey", "unknown_words": [], "seed": 7, "steps": 3, "strength": 0.5}
+    wanted = {
+        "prompt": "make it grey",
+        "unknown_words": [],
+        "left_out": "",
+        "seed": 7,
+        "steps": 3,
+        "strength": 0.5,
+    }
     wanted |= {
         "edited_frames": 10,
         "edited_from": 0.2,

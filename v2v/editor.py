@@ -169,9 +169,9 @@ class EasyV2VEditor:
         return dataclasses.replace(clip, frames=frames, path=None, report=report)
 
     def _prompt(self, instruction: str, settings: Settings) -> tuple[np.ndarray, dict]:
-        """Embedding of the instruction, float32 [batch, m, d], and what is reported of the settings; unknown words are told."""
+        """Embedding of the instruction, float32 [batch, m, d], and what is reported of the settings; what the model can't read is told."""
         flow, said = self.model.config.flow, " ".join(instruction.split())
-        text, unknown = self.model.embed_text([said])
+        text, unknown, cut = self.model.embed_text([said])
         if unknown:
             words = ", ".join(f'"{word}"' for word in unknown)
             if len(unknown) >= len(re.findall(r"\w+", said)):
@@ -179,9 +179,16 @@ class EasyV2VEditor:
                     f"instruction: the model knows none of its words ({words}); say it in other words"
                 )
             warnings.warn(f"words the model doesn't know and can't follow: {words}", stacklevel=4)
+        if cut:
+            warnings.warn(
+                f"the instruction is longer than the model reads, {self.model.config.text.text_len} tokens; its end is left out:"
+                f' "{cut}"',
+                stacklevel=4,
+            )
         report = {
             "prompt": said,
             "unknown_words": list(unknown),
+            "left_out": cut,
             "seed": settings.seed,
             "steps": flow.steps if settings.steps is None else settings.steps,
             "guidance": flow.guidance if settings.guidance is None else settings.guidance,

@@ -9,9 +9,12 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
-from experiments import embedded_gpu, embedded_gpu_one_way
+from data_synth import pipeline
+from data_synth.physics import draw, words
+from experiments import embedded, embedded_gpu, embedded_gpu_one_way
 from tools import ablate, ablate_runs, bench_accelerator, readme_figures
 from v2v.codec.vae import VAE
 from v2v.train import step
@@ -30,6 +33,21 @@ def test_the_larger_model_stays_below_32_mb_as_exported():
     adapter = jax.eval_shape(lambda k: step.init_adapter(k, m, base["dit"]), jax.random.key(0))
     vae = jax.eval_shape(VAE(m.vae).init, jax.random.key(0), jnp.zeros((1, m.frames, m.height, m.width, 3)))
     assert 25e6 < 2 * count(base) + 2 * count(adapter) + count(vae) < 32e6
+
+
+def test_its_vocabulary_has_every_word_about_rooms_and_room_for_whole_sentences():
+    tokenizer = embedded._tokenizer(embedded_gpu.config())
+    small = embedded._tokenizer(embedded.config())
+    for seed in range(400):
+        room = draw.world(np.random.default_rng(seed), draw.KINDS[seed % len(draw.KINDS)], 1.0)
+        line = f"{words.caption(room)}, the camera moving closer"
+        assert not tokenizer.unknown(line) and not tokenizer.cut(line)
+    assert small.unknown(line)
+    pair, _ = pipeline.make_pair(3, T=2, H=16, W=16)
+    for line in (*pair.instructions, pair.target_caption):
+        assert not tokenizer.unknown(line) and not tokenizer.cut(line)
+    assert tokenizer.cut("make it sepia " * 12) == "it sepia make it sepia"
+    assert tokenizer.ids(["make it sepia " * 12])[1] == [32]
 
 
 def test_one_way_differs_in_attention_alone():

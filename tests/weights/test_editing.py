@@ -67,8 +67,8 @@ def latents(model, seed=0):
 
 def sample(model, seed=0, reference=None):
     source, mask, noise = latents(model, seed)
-    text, unknown = model.embed_text(["make it sepia"])
-    assert not unknown
+    text, unknown, cut = model.embed_text(["make it sepia"])
+    assert not unknown and not cut
     return np.asarray(model.sample(source, mask, reference, text, noise=noise, steps=2, guidance=3.0))
 
 

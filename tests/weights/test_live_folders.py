@@ -89,7 +89,7 @@ def test_channel_conditioned_folder(tmp_path):
             num_frames=FRAMES, height=HEIGHT, width=WIDTH, num_inference_steps=STEPS, guidance_scale=GUIDANCE,
             output_type="latent",
         ).frames  # fmt: skip
-    text, unknown = model.embed_text([PROMPT])
+    text = model.embed_text([PROMPT])[0]
     source = model.encode(pixels[None])
     ours = model.sample(source, source, None, text, noise=jnp.asarray(noise), steps=STEPS, guidance=GUIDANCE)
     assert np.abs(np.asarray(ours) - reference.channels_last(theirs)).max() <= 1e-4

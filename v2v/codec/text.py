@@ -26,7 +26,7 @@ PAD, END, UNKNOWN = "<pad>", "</s>", "<unk>"
 
 
 class Tokenizer:
-    """A `tokenizers` vocabulary behind two calls: `ids` and `unknown`."""
+    """A `tokenizers` vocabulary behind three calls: `ids`, and what of a text doesn't come through: `unknown` and `cut`."""
 
     def __init__(self, backend: tokenizers.Tokenizer, text_len: int):
         self.backend, self.text_len = backend, text_len
@@ -44,7 +44,7 @@ class Tokenizer:
             raise InputError(f"{path}: expected a tokenizer.json, could not read it ({err})") from err
 
     def ids(self, texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
-        """Token ids int32 [b, m], padded with 0, and true lengths int32 [b] including the end token; longer texts are cut."""
+        """Token ids int32 [b, m], padded with 0, and true lengths int32 [b] including the end token; longer texts are cut (`cut`)."""
         out = np.zeros((len(texts), self.text_len), np.int32)
         lengths = np.zeros(len(texts), np.int32)
         for row, text in enumerate(texts):
@@ -54,6 +54,13 @@ class Tokenizer:
             out[row, : len(ids)] = ids
             lengths[row] = len(ids)
         return out, lengths
+
+    def cut(self, text: str) -> str:
+        """The end of a text that `ids` has no room for, as typed; "" when all of it is read."""
+        encoded = self.backend.encode(clean(text))
+        if len(encoded.ids) <= self.text_len:
+            return ""
+        return clean(text)[encoded.offsets[self.text_len - 1][0] :]
 
     def unknown(self, text: str) -> list[str]:
         """Words of `text` the vocabulary doesn't hold, in order, as typed."""

@@ -48,7 +48,7 @@ class _Recital:
         self.learn, self._latents = False, []
 
     def embed_text(self, texts: list[str]):
-        return np.zeros((len(texts), 1, 1), np.float32), []
+        return np.zeros((len(texts), 1, 1), np.float32), [], ""
 
     def sample(self, z_src, z_msk, z_ref, text, **_):
         if self.learn:

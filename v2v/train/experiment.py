@@ -31,6 +31,9 @@ class Experiment:
     model: ModelConfig = field(default_factory=embedded)
     pairs: int = 28000  # procedural pairs to render and cache
     workers: int = 2  # processes that render
+    words: Literal["planar", "rooms"] = (
+        "planar"  # whose a text encoder trained from nothing knows; rooms: physics' too
+    )
     seed: int = 0
     cpu_devices: int = 2  # of a CPU's cores, for data parallel steps
     region: float = 3.0  # extra weight of latent cells that an edit changes

@@ -137,10 +137,15 @@ class Pretrained:
             _codec(self.config.vae, self.config.text)[1](self._store.get("vae"), jnp.asarray(z))
         )
 
-    def embed_text(self, texts: list[str]) -> tuple[Text, list[str]]:
-        """Embeddings [b, m, w] and the words the vocabulary doesn't hold. Raises InputError when the model can't edit."""
+    def embed_text(self, texts: list[str]) -> tuple[Text, list[str], str]:
+        """Embeddings [b, m, w], the words the vocabulary doesn't hold, and the ends of texts too long to be read whole.
+
+        Raises:
+          InputError: the model can't edit.
+        """
         self._require()
         unknown = [word for text in texts for word in self.tokenizer.unknown(text)]
+        cut = " ".join(filter(None, map(self.tokenizer.cut, texts)))
         fresh = [text for text in dict.fromkeys([*texts, ""]) if text not in self._texts]
         if fresh:
             self._store.check(self._adapters)  # damaged weights are found before any work is done
@@ -155,7 +160,7 @@ class Pretrained:
         rows = jnp.concatenate([self._texts[text] for text in texts])
         for text in [t for t in self._texts if t][:-REMEMBERED]:
             del self._texts[text]
-        return rows, unknown
+        return rows, unknown, cut
 
     def sample(
         self,
