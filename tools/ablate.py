@@ -1,7 +1,8 @@
 """The paper's ablations in small, on one base: trains every variant with every seed, scores it on exact truth, prints the tables.
 
-    python tools/ablate.py --workdir runs/gpu --out runs/gpu/results [--groups rank masks] [--seeds 0 1 2] [--pairs 210]
+    python tools/ablate.py --workdir runs/gpu --out runs/gpu/results [--groups rank masks] [--seeds 0 1 2] [--scored 210] [FIELDS]
 
+FIELDS are those of `v2v train`, such as --sets DIR.
 The base and its latents are those of experiments/embedded_gpu.py in the same workdir, made if they aren't there. A finished
 (variant, seed) is a JSON file and isn't done again; a killed one resumes. The metric is ours (share of pairs edited correctly), the
 paper's a judge's 0 to 9; so it is orders that are compared. One of the paper's rows has no run here: channel concatenation is what "added"
@@ -62,15 +63,17 @@ def show(interval) -> str:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
     parser.add_argument("--workdir", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--groups", nargs="+", default=[*GROUPS], choices=[*GROUPS])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--pairs", type=int, default=210, help="scored, spread over the edit types")
+    parser.add_argument("--scored", type=int, default=210, help="pairs, spread over the edit types")
     parser.add_argument(
         "--experiment", default="embedded_gpu", help="of experiments/, whose base is edited with"
     )
     parser.add_argument("--steps", type=int, default=4_000, help="of each edit stage")
-    main(parser.parse_args())
+    given, fields = parser.parse_known_args()
+    given.fields = fields
+    main(given)

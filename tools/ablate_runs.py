@@ -6,6 +6,8 @@ import json
 import shutil
 from pathlib import Path
 
+import tyro
+
 from experiments import ablation, embedded, embedded_gpu
 from v2v.train.experiment import Experiment
 
@@ -37,6 +39,7 @@ def scored(args, name: str, seed: int) -> None:
     from v2v.evaluation import exact
 
     base = importlib.import_module(f"experiments.{args.experiment}").config()
+    base = tyro.cli(Experiment, default=base, args=args.fields, prog="tools/ablate.py")
     cfg, vae, tree, shards, masks = embedded_gpu.foundation(base, args.workdir)
     cfg = changed(cfg, name, seed, args.steps)
     runs = args.workdir / "ablation"
@@ -47,7 +50,7 @@ def scored(args, name: str, seed: int) -> None:
     )
     folder = embedded_gpu.variant(cfg, vae, tree, shards, masks, runs, f"{name}-{seed}", data)
     editor, rows = EasyV2VEditor(str(folder)), []
-    for pair in exact.pairs(args.pairs):
+    for pair in exact.pairs(args.scored):
         rows.append((pair.edit, exact.score(editor, pair)[0]))
     result = {kind: [int(o[kind].success) for _, o in rows] for kind in ("sentence", "masked")}
     result |= {

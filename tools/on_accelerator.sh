@@ -13,12 +13,14 @@
 #     score       tools/score_embedded.py on both             success with intervals, side by side
 #     ablate      tools/ablate.py                             the paper's ablations in small
 #     all         these in this order, as far as a slice goes
+#   on two cores, to see that all of it runs (a quarter of an hour; the numbers mean nothing):
+#                   SMALL=1 WORK=runs/small CARRY=runs/none SLICE=7200 tools/on_accelerator.sh all
 #   afterwards:     copy $OUT/state.* to runs/carry/, $OUT/*.json to where tools/readme_figures.py is told to look
 #
 # A call carries 64 MiB with the code (16 MB): the wheels and a state don't fit into the same one. What a slice leaves lies in $OUT: results as JSON, finished
 # weights and the compilation cache as state.NN of at most 16 MiB, joined and unpacked by the next slice. A stage in the middle resumes from
 # its checkpoint on the machine's own disk; one too big to travel starts again on a fresh machine, so follow a slice at once by the next.
-# Exit: 0 all done, 75 run again, else an error. WORK, CARRY, OUT, PYTHON, SLICE and MARGIN (seconds, and those left for saving) can be set.
+# Exit: 0 all done, 75 run again, else an error. SMALL, WORK, CARRY, OUT, PYTHON, SLICE and MARGIN (seconds, and those left for saving) can be set.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 stage=${1:-help}; shift || true
@@ -109,15 +111,27 @@ print(json.dumps(stamp() | {"command": sys.argv[2]} | json.loads(line)))' "$work
   "$python" tools/readme_figures.py --results "$work/results" --show
 }
 
+small() {  # options that make a stage the least there is; XLA on CPUs has not all products of bfloat16
+  local least="--pairs 64 --workers 1 --model.dit.dtype float32"
+  for name in vae text base edit; do least+=" --$name.steps 2 --$name.batch 2"; done
+  case $1 in
+    speed) echo --tiny ;;
+    embedded | one_way) echo "$least" ;;
+    score) echo --pairs 8 --flicker-pairs 1 ;;
+    ablate) echo --groups rank --seeds 0 --steps 2 --scored 8 "$least" ;;
+  esac
+}
+
 one() {
   local name=$1; shift
+  if [ -n "${SMALL:-}" ]; then read -ra more <<<"$(small "$name")"; set -- "${more[@]}" "$@"; fi
   case $name in
     speed) within "$python" tools/bench_accelerator.py --out "$work/results/speed.json" --slice "$((limit - SECONDS - 2 * margin))" "$@" || return $?
            "$python" tools/bench_accelerator.py --out "$work/results/speed.json" --left "$@" || return 75 ;;
     embedded) train full experiments/embedded_gpu.py "$@" ;;
     one_way) train one_way experiments/embedded_gpu_one_way.py "$@" ;;
     score) score "$@" ;;
-    ablate) within "$python" tools/ablate.py --workdir "$work" --out "$work/results" "$@" ;;
+    ablate) within "$python" tools/ablate.py --workdir "$work" --out "$work/results" "${sets[@]}" "$@" ;;
   esac
 }
 

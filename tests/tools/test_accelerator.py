@@ -156,18 +156,22 @@ esac
     )
     fake.chmod(0o755)
 
-    def call(slice_s):
-        env = os.environ | {
-            "PYTHON": str(fake),
-            "SLICE": str(slice_s),
-            "MARGIN": "1",
-            **{
-                name: str(tmp_path / folder)
-                for name, folder in (("WORK", "run"), ("CARRY", "carry"), ("OUT", "out"))
-            },
-        }
+    def call(slice_s, *words, **more):
+        env = (
+            os.environ
+            | more
+            | {
+                "PYTHON": str(fake),
+                "SLICE": str(slice_s),
+                "MARGIN": "1",
+                **{
+                    name: str(tmp_path / folder)
+                    for name, folder in (("WORK", "run"), ("CARRY", "carry"), ("OUT", "out"))
+                },
+            }
+        )
         return subprocess.run(
-            ["bash", "tools/on_accelerator.sh", "embedded", "--edit.steps", "5"],
+            ["bash", "tools/on_accelerator.sh", *(words or ("embedded", "--edit.steps", "5"))],
             cwd=ROOT,
             env=env,
             capture_output=True,
@@ -195,3 +199,15 @@ def test_a_stage_goes_on_in_the_next_slice_and_travels_in_small_shards(script, t
         third.stderr
     )
     assert "v2v train" not in (tmp_path / "calls").read_text()
+
+
+def test_small_gives_every_stage_the_least_there_is(script, tmp_path):
+    (tmp_path / "begun").touch()
+    made = script(100, "all", SMALL="1")
+    assert made.returncode == 0 and made.stdout.endswith("stage ablate: done\nall done\n"), made.stderr
+    calls = (tmp_path / "calls").read_text().splitlines()
+    for program, option in (
+        ("bench_accelerator", "--tiny"), ("v2v train", "--vae.steps 2 --vae.batch 2"), ("score_embedded", "--pairs 8"),
+        ("ablate", "--scored 8 --pairs 64"),
+    ):  # fmt: skip
+        assert any(program in call and option in call for call in calls), (program, calls)
