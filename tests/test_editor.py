@@ -8,7 +8,7 @@ import pytest
 from tests.clips import picture, psnr
 from tests.clips import write as make
 from tests.fake import FakePretrained, grey
-from v2v import EasyV2VEditor, InputError, lora_context, read, tiles
+from v2v import EasyV2VEditor, InputError, Video, lora_context, read, tiles
 from v2v.config import debug
 
 
@@ -168,6 +168,46 @@ def test_from_file_to_file(editor, tmp_path):
     assert read(tmp_path / "out.mp4").frames.shape == (30, 48, 64, 3)
     with pytest.raises(InputError, match="output is the input"):
         editor.edit_file(tmp_path / "in.mp4", "make it grey", tmp_path / "in.mp4")
+
+
+def test_no_output_takes_the_place_of_what_is_read_or_can_hold_it(editor, tmp_path):
+    make(tmp_path / "in.mp4", picture(6))
+    for name in ("mask.png", "look.png"):
+        Video.from_array(picture(1), 1).save(tmp_path / name)
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    clip, still = tmp_path / "in.mp4", tmp_path / "look.png"
+    with pytest.raises(InputError, match="output is the mask"):
+        editor.edit_file(still, "make it grey", tmp_path / "mask.png", mask=tmp_path / "mask.png")
+    with pytest.raises(InputError, match="output is the reference"):
+        editor.edit_file(clip, "make it grey", still, reference=still)
+    with pytest.raises(InputError, match="output is the reference"):
+        editor.edit_file(picture(6), "make it grey", clip, reference=f"{clip}@0.1")
+    with pytest.raises(InputError, match="a still holds one frame"):
+        editor.edit_file(clip, "make it grey", tmp_path / "out.png")
+    assert not editor.model.calls and before == {path: path.read_bytes() for path in tmp_path.iterdir()}
+
+
+def test_frames_in_any_order_in_memory(editor):
+    """A portrait phone's frames are transposed in memory; OpenCV takes no such arrays."""
+    frames = picture(5, 96, 64)
+    turned = np.ascontiguousarray(frames.transpose(0, 2, 1, 3)).transpose(0, 2, 1, 3)
+    for given in (turned, np.asfortranarray(frames)):
+        made = editor.edit_video(given, "make it grey")
+        np.testing.assert_array_equal(made.frames, editor.edit_video(frames, "make it grey").frames)
+
+
+def test_numbers_beyond_numbers_are_told(editor):
+    class Broken(type(editor.model)):
+        def sample(self, *words, **how):
+            z, past = super().sample(*words, **how)
+            return np.full_like(z, np.nan, np.float32), past
+
+    editor.model = Broken(**vars(editor.model))
+    with pytest.raises(InputError, match="no numbers any more.*lower --guidance"):
+        editor.edit_video(picture(), "make it grey")
+    for wrong in (float("inf"), float("nan")):
+        with pytest.raises(InputError, match="guidance: expected a number"):
+            editor.edit_video(picture(), "make it grey", guidance=wrong)
 
 
 def test_a_clip_that_changes_meanwhile_is_refused(editor, tmp_path):

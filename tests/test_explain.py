@@ -8,9 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests import tiny
 from tests.model.test_cache import conditions, random_variables
 from tests.model.test_dit import CFG, C, T, X, Y, noise
-from v2v import explain
+from v2v import EasyV2VEditor, explain
 from v2v.codec.text import word_tokenizer
 from v2v.errors import InputError
 from v2v.flow import windows
@@ -85,6 +86,20 @@ def test_panels_show_heat_where_attention_is(tmp_path):
     video = explain.grid(rows)
     assert video.shape == (3, 2 * 32, 4 * 48, 3) and video.dtype == np.uint8
     assert cv2.imwrite(str(tmp_path / "a.png"), video[0])
+
+
+def test_a_mask_video_says_when_as_start_and_end_do(tmp_path):
+    (tmp_path / "model").mkdir()
+    editor, frames = EasyV2VEditor(str(tiny.write(tmp_path / "model"))), np.zeros((17, 32, 32, 3), np.uint8)
+    frames[:, 8:20] = np.linspace(40, 250, 17)[:, None, None, None]
+    mask = np.zeros((17, 32, 32), np.uint8)
+    mask[10:15] = 255
+    how = (editor, frames, "make it sepia")
+    made, told = explain.explain(*how, tmp_path / "a", mask)
+    assert (made.report["first_frame"], made.report["edited_frames"]) == (10, 5)
+    assert told == explain.explain(*how, tmp_path / "b", start=0.4, end=0.6)[1]
+    shown = [cv2.imread(str(tmp_path / name / "explain.png")) for name in "ab"]
+    np.testing.assert_array_equal(*shown)
 
 
 def test_a_file_in_place_of_the_folder_and_tiles_are_refused(tmp_path):

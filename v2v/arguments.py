@@ -107,7 +107,8 @@ def parser(actions: Mapping[str, Callable]) -> argparse.ArgumentParser:
     plan.add_argument(
         "--topology", required=True, metavar="CHIP:SHAPE", help="such as v5e:2x4, v6e:2x4, v5p:4x4x4"
     )
-    plan.add_argument("--what", choices=("train", "sample"), default="train", help="default: train")
+    plan.add_argument("--what", choices=("train", "sample"), default="train",
+                      help="train, or sample: an edit, and what its steps cost beside text-to-video's (default: train)")  # fmt: skip
     plan.add_argument("--utilisation", type=float, default=0.4, metavar="U",
                       help="share of the chip's rate to reckon time with (default: 0.4)")  # fmt: skip
     plan.add_argument("--no-search", action="store_true", help="only the setting asked for, fit or not")

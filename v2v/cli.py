@@ -13,7 +13,9 @@ import json
 import os
 import re
 import shlex
+import signal
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -52,7 +54,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _edit(args: argparse.Namespace) -> dict:
     from v2v import command
 
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _stop)
     return command.edit(args, lambda: _model(args), _bars(args))
+
+
+def _stop(*_) -> None:
+    """Job managers end a job by SIGTERM: what cleans up after an error cleans up then, too."""
+    raise SystemExit(128 + signal.SIGTERM)
 
 
 def _model(args: argparse.Namespace):

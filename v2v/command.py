@@ -44,6 +44,7 @@ def one(args: argparse.Namespace, model: Callable[[], object], progress: bool) -
     if args.explain:
         from v2v.explain import explain
 
+        paths.check_apart(output, input=source, mask=args.mask, reference=args.reference)
         made, _ = explain(editor, *what[:2], args.explain, *what[2:], progress=progress, **_settings(args))
         made.save(output)
     else:

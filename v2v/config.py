@@ -169,6 +169,7 @@ class ModelConfig:
     frames: int = 81
     height: int = 480
     width: int = 832
+    largest: tuple[int, int, int] = (0, 0, 0)  # frames, height, width it has seen; zeros: those above
     batch: int = 4  # windows of a clip edited in one call
     dit: DiTConfig = field(default_factory=DiTConfig)
     vae: VAEConfig = field(default_factory=VAEConfig)
@@ -194,7 +195,7 @@ class ModelConfig:
 
 def wan22_ti2v_5b() -> ModelConfig:
     """Wan2.2-TI2V-5B as EasyV2V uses it: 81x480x832, rank 256, prompt guidance 3."""
-    return ModelConfig(batch=1, vae=VAEConfig(mean=WAN22_MEAN, std=WAN22_STD))
+    return ModelConfig(largest=(121, 704, 1280), batch=1, vae=VAEConfig(mean=WAN22_MEAN, std=WAN22_STD))
 
 
 def embedded() -> ModelConfig:

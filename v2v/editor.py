@@ -27,6 +27,7 @@ import numpy as np
 from v2v import tiles, windowed
 from v2v.codec import change, inputs, paths
 from v2v.codec import mask as masks
+from v2v.codec import video as files
 from v2v.codec.carry import Carry, plain, sample
 from v2v.codec.store import Store
 from v2v.codec.video import Video
@@ -105,14 +106,8 @@ class EasyV2VEditor:
           The clip written; its `frames` make the edit again when walked.
         """
         output = paths.check_output(output)
-        if (
-            isinstance(video, str | Path)
-            and output.exists()
-            and Path(video).exists()
-            and output.samefile(video)
-        ):
-            raise InputError(f"{output}: output is the input; name another file with -o")
-        edited = self._edit(video, instruction, mask, reference, fps, progress, settings)
+        paths.check_apart(output, input=video, mask=mask, reference=reference)
+        edited = self._edit(video, instruction, mask, reference, fps, progress, settings, output)
         sampled()
         edited.save(output)
         return edited
@@ -125,13 +120,15 @@ class EasyV2VEditor:
         """Takes off every adapter added since the model was loaded."""
         self.model = self._loaded
 
-    def _edit(self, video, instruction, mask, reference, fps, progress, settings) -> Video:
+    def _edit(self, video, instruction, mask, reference, fps, progress, settings, output=None) -> Video:
         settings, model, config = Settings(**settings), self.model, self.model.config
         if not isinstance(instruction, str) or not re.search(r"\w", instruction):
             raise InputError('instruction: expected a sentence such as "make it sepia", got none')
         windowed.length(config, settings.window)
         size, small = (config.height, config.width), Store()
         clip = inputs.clip(video, fps, lambda frame: small.append(inputs.shrink(frame, *size)))
+        if output:
+            files.check_fits(clip, output)
         span = masks.span(clip, settings.start, settings.end)
         auto = isinstance(mask, str) and mask == AUTO
         chosen = None if mask is None or auto else masks.Mask(mask, clip, settings.invert_mask, settings.soft)
@@ -213,6 +210,7 @@ def _extent(clip: Video, span: tuple[int, int], area: float | None) -> dict:
     ends = np.append(clip.times, clip.times[0] + clip.duration)
     begin, end = float(ends[span[0]]), float(ends[span[1]])
     return {
+        "first_frame": span[0],
         "edited_frames": span[1] - span[0],
         "edited_from": round(begin, 3),
         "edited_to": round(end, 3),

@@ -22,7 +22,6 @@ import numpy as np
 
 from v2v import windowed
 from v2v.codec import inputs
-from v2v.codec import mask as masks
 from v2v.codec.text import Tokenizer, clean
 from v2v.codec.video import Video
 from v2v.config import ModelConfig
@@ -70,7 +69,11 @@ def explain(
     clip = inputs.clip(video, fps, lambda frame: source.append(_small(frame)))
     with watching(editor) as watched:
         edited = editor.edit_video(clip, instruction, mask, reference, progress=progress, **settings)
-    span = masks.span(clip, chosen.start, chosen.end) if chosen.preserve else (0, len(edited.frames))
+    first, n = (
+        edited.report["first_frame"],
+        edited.report["edited_frames"],
+    )  # a mask may have narrowed the time range
+    span = (first, first + n) if chosen.preserve else (0, len(edited.frames))
     maps = watched.over_frames(span[1] - span[0], windowed.length(editor.model.config, chosen.window))
     words = words_of(editor.model.tokenizer, instruction)
     edit = [_small(frame) for frame in edited.frames[slice(*span)]]

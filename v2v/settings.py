@@ -3,6 +3,7 @@
 `EasyV2VEditor.edit_video(..., **settings)`, the command line's options and the keys of a manifest's line are these fields.
 """
 
+import math
 from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Literal, get_args
@@ -57,7 +58,7 @@ class Settings:
         for name in ("start", "end", "guidance", "soft"):
             value = getattr(self, name)
             if value is not None and (
-                not isinstance(value, Real) or isinstance(value, bool) or value != value
+                not isinstance(value, Real) or isinstance(value, bool) or not math.isfinite(value)
             ):
                 raise InputError(f"{name}: expected a number, got {value!r}")
         if self.soft is not None and self.soft < 0:

@@ -95,6 +95,10 @@ def edit(
             strength=settings.strength,
             **({} if settings.guide == "prompt" else {"mode": settings.guide}),
         )
+        if not np.isfinite(np.asarray(z_out, np.float32)).all():
+            raise InputError(
+                "edit: the model's values are no numbers any more, the picture would be black; lower --guidance or the adapters' weights"
+            )
         clips = np.stack([np.asarray(model.decode(z)) for z in (z_src, z_out)], 1)
         for place in np.flatnonzero(np.append(True, np.diff(batch) > 0)):  # the rest is padding
             joined.add(int(begins[place]), clips[place])

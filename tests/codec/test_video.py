@@ -66,6 +66,7 @@ def test_display_matrix_is_applied(tmp_path, degrees, hflip, vflip):
     frames = picture()
     make(tmp_path / "a.mp4", frames, rotation={"degrees": degrees, "hflip": hflip, "vflip": vflip})
     expected = np.rot90(frames, degrees // 90, axes=(1, 2))
+    assert all(frame.flags.c_contiguous for frame in video.survey(tmp_path / "a.mp4", lambda _: None).frames)
     expected = expected[:, :, ::-1] if hflip else expected
     expected = expected[:, ::-1] if vflip else expected
     if not (hflip or vflip):

@@ -10,7 +10,7 @@ import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
 from v2v import cli, sharding
-from v2v.config import debug
+from v2v.config import debug, wan22_ti2v_5b
 from v2v.errors import InputError
 from v2v.plan import chips, compile, programs, report, search
 from v2v.plan.compile import GIB, Cost
@@ -77,6 +77,20 @@ def test_the_sampler_is_planned_for_one_clip_on_many_chips():
     with jax.set_mesh(program.mesh):
         out = jax.eval_shape(program.jitted, *program.args)
     assert out.shape == program.args[1].shape
+
+
+def test_a_samplers_plan_compares_what_a_step_costs():
+    """The figures of issue 6 for the published backbone: T2V, all tokens, and conditions computed once."""
+    cost = report.compared(wan22_ti2v_5b(), CHIP, 0.4)
+    times = {name: row["tflop"] / cost["t2v"]["tflop"] for name, row in cost.items()}
+    assert times["cached"] == pytest.approx(1.26, rel=0.05) and times["full"] == pytest.approx(2.5, rel=0.05)
+    assert cost["t2v"]["seconds"] == pytest.approx(cost["t2v"]["tflop"] / (0.4 * 197), rel=0.01)
+    row = report.describe(
+        search.Trial("as asked", setting(what="sample"), Cost(0, 0, 0, True, 1e12, {})), CHIP, 0.4, 8
+    )
+    told = {"experiment": "a", "what": "sample", "clip": "b", "tokens": 1, "topology": "v5e:2x4", "chips": 8}
+    lines = report.text(told | {"hbm_gib": 16, "tried": [], "passes": cost} | row).splitlines()
+    assert sum("x t2v" in line for line in lines) == len(cost) and any("cached" in line for line in lines)
 
 
 def test_candidates_get_thriftier_one_step_at_a_time():

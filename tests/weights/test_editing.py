@@ -14,7 +14,7 @@ from tests.clips import picture
 from tests.parity import tiny
 from tests.weights import small
 from v2v import EasyV2VEditor, InputError, Video, cli, read, sharding
-from v2v.config import ConditionConfig
+from v2v.config import ConditionConfig, wan22_ti2v_5b
 from v2v.flow.schedule import sigmas
 from v2v.flow.solvers import integrate, table
 from v2v.model import lora
@@ -128,6 +128,18 @@ def test_solver_and_schedule_are_the_models_unless_asked(folder, editing):
     assert np.abs(sample(other) - sample(editing)).max() > 1e-3
     with pytest.raises(InputError, match="solver must be one of"):
         sample(pretrained.load_pretrained(str(folder), solver="ddim").with_lora(folder.parent / "edit.safetensors"))  # fmt: skip
+
+
+def test_sizes_that_a_model_has_never_seen():
+    with pytest.raises(InputError, match="embedded has learnt positions of 9 frames, got 13"):
+        pretrained.load_pretrained("embedded", frames=13)
+    with pytest.warns(UserWarning, match="seen pictures up to 64x64; at 256x128 its edits may be poor"):
+        made = pretrained.load_pretrained("embedded", width=256, height=128)
+    assert (made.config.height, made.config.width, made.config.frames) == (128, 256, 9)
+    assert wan22_ti2v_5b().largest == (121, 704, 1280)
+    for wrong in (float("nan"), float("inf")):
+        with pytest.raises(InputError, match="finite number as its weight"):
+            made.with_lora({}, wrong)
 
 
 def test_adapters_merge_on_the_way_as_they_do_afterwards(folder):

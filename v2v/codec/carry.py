@@ -85,7 +85,7 @@ class Carry:
         local = Local(source, rest, size, part) if rest.any() else None
         softer, frame = soft.enlarged(frame, source.shape[:2], self.sigma)[part], frame[part]
         H, W = frame.shape[:2]
-        out, rows = np.empty_like(frame), max(1, min(H, BAND // W))
+        out, rows = np.empty(frame.shape, np.uint8), max(1, min(H, BAND // W))
         # Memory that every band uses again: asking the system for it anew costs more than the sums.
         planes = np.empty((3, rows, W), np.uint8)
         made, work = np.empty((rows, 3, W), np.float32), np.empty((4, rows, W), np.float32)

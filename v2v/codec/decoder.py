@@ -203,7 +203,7 @@ def _upright(frame: av.VideoFrame, first: av.VideoFrame, convert: VideoReformatt
     if matrix[0, 0] == 0:  # x' depends on y: transpose, then the signs of what is now along each axis
         rgb = rgb.transpose(1, 0, 2)
     horizontal, vertical = matrix.sum(axis=1)
-    return rgb[:: int(vertical), :: int(horizontal)]
+    return np.ascontiguousarray(rgb[:: int(vertical), :: int(horizontal)])  # as OpenCV takes frames
 
 
 def _rgb(frame: av.VideoFrame, width: int, height: int, convert: VideoReformatter) -> np.ndarray:

@@ -53,6 +53,20 @@ def check_output(path: str | Path) -> Path:
     return path
 
 
+def check_apart(output: Path, **read: object) -> None:
+    """Raises InputError when the output is one of the files that are read: it would be lost while it is needed, or for good.
+
+    Args:
+      read: what each is → a path, "clip.mp4@2.5" (a frame of a clip), or anything else, which is no file.
+    """
+    for what, given in read.items():
+        if not isinstance(given, str | Path):
+            continue
+        for path in {Path(given), Path(str(given).rpartition("@")[0] or given)}:
+            if path.is_file() and output.exists() and output.samefile(path):
+                raise InputError(f"{output}: output is the {what}; name another file with -o")
+
+
 def reason(error: Exception) -> str:
     """What the system or FFmpeg says, fit for the middle of a line."""
     return (getattr(error, "strerror", None) or str(error)).strip().rstrip(".").lower()

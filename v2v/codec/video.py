@@ -58,7 +58,7 @@ class Video:
     @classmethod
     def from_array(cls, frames: np.ndarray, fps: float = float(DEFAULT_FPS)) -> "Video":
         """A silent clip of constant frame rate from uint8 [T, H, W, 3] (or one frame [H, W, 3])."""
-        frames = np.asarray(frames)
+        frames = np.ascontiguousarray(frames)  # OpenCV takes no transposed frames
         if frames.ndim == 3:
             frames = frames[None]
         if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8 or 0 in frames.shape:
@@ -108,10 +108,7 @@ def write(video: Video, path: str | Path) -> Path:
       InputError: a folder that is missing or can't be written, or an ending that names no format written here.
     """
     path = check_output(path)
-    if path.suffix.lower() in STILLS and len(video.frames) != 1:
-        raise InputError(
-            f"{path}: a still holds one frame, the clip has {len(video.frames)}; use one of {', '.join(CLIPS)}"
-        )
+    check_fits(video, path)
     partial = path.with_name(f".{path.stem}.partial{path.suffix}")
     try:
         if path.suffix.lower() in STILLS:
@@ -127,6 +124,14 @@ def write(video: Video, path: str | Path) -> Path:
     finally:
         partial.unlink(missing_ok=True)
     return path
+
+
+def check_fits(video: Video, path: Path) -> None:
+    """Raises InputError when the file's kind can't hold the clip."""
+    if path.suffix.lower() in STILLS and len(video.frames) != 1:
+        raise InputError(
+            f"{path}: a still holds one frame, the clip has {len(video.frames)}; use one of {', '.join(CLIPS)}"
+        )
 
 
 def _video(path: Path, facts: Facts, frames: np.ndarray | Frames) -> Video:

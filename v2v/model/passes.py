@@ -1,4 +1,4 @@
-"""What one pass of a DiT costs, without weights: traced, and counted by v2v/flops.py. dit.py, cache.py → **passes** → tools"""
+"""What one pass of a DiT costs, without weights: traced, and counted by v2v/flops.py. dit.py, cache.py → **passes** → plan/report.py, tools"""
 
 import dataclasses
 from functools import partial

@@ -7,7 +7,9 @@ Utilisation is of the operations executed, recomputed ones included; 0.4 is what
 import sys
 from typing import Any
 
+from v2v.config import ModelConfig
 from v2v.errors import InputError
+from v2v.model.passes import passes
 from v2v.plan import chips, search
 from v2v.plan.chips import Chip
 from v2v.plan.compile import GIB, Cost
@@ -49,7 +51,20 @@ def plan(
         **describe(final, chip, utilisation, len(devices)),
         "tried": [describe(t, chip, utilisation, len(devices)) for t in trials],
     }
+    if setting.what == "sample":
+        report["passes"] = compared(m, chip, utilisation)
     return report | {"text": text(report)}
+
+
+def compared(m: ModelConfig, chip: Chip, utilisation: float) -> dict[str, dict[str, float]]:
+    """What a sampling step on one clip costs without an edit's conditions (t2v), with them (full), and with theirs computed once
+    (cached; prefill is that once): {"tflop", "seconds"} of each on one chip, all branches of guidance together."""
+    branches = 1 if m.flow.guidance == 1 else 2
+    flop = {name: branches * n for name, n in passes(m).items()}
+    return {
+        name: {"tflop": _short(n / 1e12), "seconds": _short(n / (utilisation * chip.flops))}
+        for name, n in flop.items()
+    }
 
 
 def describe(trial: Trial, chip: Chip, utilisation: float, devices: int) -> dict[str, Any]:
@@ -101,6 +116,14 @@ def text(r: dict[str, Any]) -> str:
     ]
     if r["steps"] > 1:
         lines[-1] += f"; {r['steps']:,} steps in {r['hours']:.3g} hours"
+    if "passes" in r:
+        costs = r["passes"]
+        lines += [
+            f"a step on one clip, one chip: {name:8} {cost['tflop']:>10,.4g} TFLOP {cost['seconds']:>8.3g} s"
+            f"  {cost['tflop'] / costs['t2v']['tflop']:.2f}x t2v"
+            for name, cost in costs.items()
+        ]
+        lines.append("(prefill is paid once a clip, cached needs a one_way model)")
     if len(r["tried"]) > 1:
         lines.append("tried   " + "; ".join(_trial(t) for t in r["tried"]))
     rows = r["mesh"].get("data", 1) * r["mesh"].get("fsdp", 1)

@@ -11,7 +11,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from v2v.config import ConditionConfig, ModelConfig
+from v2v.config import ConditionConfig, ModelConfig, wan22_ti2v_5b
 from v2v.errors import InputError
 from v2v.weights import described, names
 from v2v.weights.tensorfile import INDEX, TensorFiles
@@ -77,6 +77,7 @@ def read(path: str | Path, parts: dict[str, TensorFiles] | None = None) -> Folde
     try:
         config = ModelConfig(
             name=path.resolve().name,
+            largest=wan22_ti2v_5b().largest,
             batch=1,
             dit=dit,
             vae=vae,

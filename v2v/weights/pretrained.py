@@ -8,6 +8,8 @@ checks all that names, shapes and types can tell; weights are read when the firs
 import copy
 import dataclasses
 import functools
+import math
+import warnings
 from pathlib import Path
 
 import jax
@@ -214,8 +216,12 @@ class Pretrained:
         one the model came with. One without (`lora` only) is added on top.
 
         Raises:
-          InputError: the file is missing, unreadable, or was made for another backbone.
+          InputError: the file is missing, unreadable, or was made for another backbone; a weight that is no number.
         """
+        if not math.isfinite(scale):
+            raise InputError(
+                f"adapter: expected a finite number as its weight, got {scale}; 1 is its own strength"
+            )
         new = adapter if isinstance(adapter, Adapter) else adapters.read(adapter, self.config)
         out = copy.copy(self)
         out._adapters = ((new, scale),) if new.embed is not None else (*self._adapters, (new, scale))
@@ -255,8 +261,21 @@ def _packaged(path: Path, cfg: ModelConfig) -> Store:
 
 
 def _with(cfg: ModelConfig, settings: dict) -> ModelConfig:
-    """`cfg` with the settings that are not None."""
+    """`cfg` with the settings that are not None. More frames than it has seen are refused, a larger picture is warned of."""
     given = {name: value for name, value in settings.items() if value is not None}
+    frames, height, width = (
+        max(most, own) for most, own in zip(cfg.largest, (cfg.frames, cfg.height, cfg.width), strict=True)
+    )
+    if given.get("frames", 1) > frames:
+        raise InputError(
+            f"size: {cfg.name} has learnt positions of {frames} frames, got {given['frames']}; longer clips are edited in windows anyway"
+        )
+    asked = given.get("width", cfg.width), given.get("height", cfg.height)
+    if asked[0] * asked[1] > width * height:
+        warnings.warn(
+            f"{cfg.name} has seen pictures up to {width}x{height}; at {asked[0]}x{asked[1]} its edits may be poor",
+            stacklevel=4,
+        )
     flow = {f.name for f in dataclasses.fields(cfg.flow)} & given.keys()
     for part in ("dit", "text") if "dtype" in given else ():
         cfg = dataclasses.replace(
