@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 
 from tests.clips import picture
 from tests.clips import write as make
+from tests.fake import FakePretrained
 from v2v import Video, arguments, cli, read
 
 ROOT = Path(cli.__file__).parents[1]
@@ -286,3 +288,20 @@ def test_bad_requests_to_train(v2v, capsys, words, message):
     assert captured.out == "" and captured.err.count("\n") == 1
     assert captured.err.startswith("v2v: error: ") and message in captured.err
     assert not Path("runs/b").exists()
+
+
+def test_a_job_managers_sigterm_leaves_nothing_half_written(tmp_path, monkeypatch):
+    def killed(video, partial):
+        partial.write_bytes(b"half of it")
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    make(tmp_path / "in.mp4", picture(4))
+    monkeypatch.setattr("v2v.codec.video.encode", killed)
+    monkeypatch.setattr(cli, "_model", lambda args: FakePretrained())
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        with pytest.raises(SystemExit) as stopped:
+            cli.main(["edit", str(tmp_path / "in.mp4"), "make it grey", "-o", str(tmp_path / "out.mp4")])
+    finally:
+        signal.signal(signal.SIGTERM, handler)
+    assert stopped.value.code == 143 and [p.name for p in tmp_path.iterdir()] == ["in.mp4"]
