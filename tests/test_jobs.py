@@ -86,6 +86,25 @@ def test_other_weights_are_another_job(folder):
         ({**GREY, "start": 0.2, "end": 0.1}, "start before end"),
         ({**GREY, "lora": "missing.safetensors"}, "line 1: missing.safetensors: no such adapter"),
         ({**GREY, "lora": ["bad.safetensors"]}, "line 1: "),
+        ({**GREY, "reference": 5}, 'line 1: expected "reference", a text, got 5'),
+        ({**GREY, "reference": ["x"]}, 'line 1: expected "reference"'),
+        ({**GREY, "reference": ""}, 'line 1: expected "reference"'),
+        ({**GREY, "mask": 5}, 'line 1: expected "mask", a text such as "m.png"'),
+        ({**GREY, "mask": [1, 2, 3]}, 'line 1: expected "mask"'),
+        ({**GREY, "output": 5}, 'line 1: expected "output", a text, got 5'),
+        ({**GREY, "guidance": float("inf")}, "line 1: guidance: expected a finite number, got inf"),
+        ({**GREY, "guidance": 10**400}, "line 1: guidance: expected a finite number, got 1000"),
+        ({**GREY, "soft": float("nan")}, "line 1: soft: expected a finite number, got nan"),
+        (
+            {**GREY, "lora": [["20", float("nan")]]},
+            'line 1: lora expected a file\'s name and a finite weight, got "20"',
+        ),
+        ({**GREY, "lora": [["20", 10**400]]}, "line 1: lora expected a file's name and a finite weight"),
+        (
+            '{"video": "a.mp4", "instruction": "make it grey", "seed": 1, "seed": 2}',
+            "line 1: seed: expected once",
+        ),
+        ("[" * 10**5, "line 1: expected a JSON object, got what doesn't parse"),
     ],
 )
 def test_a_bad_line_fails_by_number_and_the_others_run(folder, line, message):
@@ -96,9 +115,25 @@ def test_a_bad_line_fails_by_number_and_the_others_run(folder, line, message):
     assert editor.model.added == 0
 
 
+def test_a_manifest_as_windows_writes_it(folder):
+    """A byte order mark and CRLF; U+2028 inside a text ends no line; bytes that are no UTF-8 cost their line alone."""
+    lines = [json.dumps({**GREY, "instruction": "make it\u2028grey"}, ensure_ascii=False).encode()]
+    lines += [b"", b'{"video": "\xe4.mp4"}', json.dumps({**NEGATIVE, "mask": [4, 4, 20, 20]}).encode()]
+    path = folder / "jobs.jsonl"
+    path.write_bytes(b"\xef\xbb\xbf" + b"\r\n".join(lines))
+    first, bad, last = jobs.read(path)
+    assert (first.line, first.instruction, first.error) == (1, "make it\u2028grey", "")
+    assert bad.line == 3 and "line 3: expected UTF-8" in bad.error
+    assert (last.line, last.mask, last.error) == (4, "4,4,20,20", "")
+
+
 def test_two_jobs_may_not_share_an_output(folder):
     results, _ = run(folder, {**GREY, "output": "o.mp4"}, {**NEGATIVE, "output": "o.mp4"})
     assert [r["status"] for r in results] == ["done", "failed"] and "line 1's too" in results[1]["error"]
+    made = [jobs.Job(i, str(folder / "a.mp4"), "make it grey", "p.mp4") for i in (1, 2)]
+    results = list(jobs.run(EasyV2VEditor(FakePretrained()), made, folder / "out"))
+    assert [r["status"] for r in results] == ["done", "failed"]
+    assert results[1]["error"] == "line 2: output p.mp4 is line 1's too; name another"
 
 
 def test_adapters_come_and_go_with_their_job(folder):

@@ -14,12 +14,15 @@ others run. Over a mesh as many jobs run at a time as it has devices (`together.
 `jax.distributed` each process takes every n-th job, over its own devices, and `gather` makes one list of all results.
 """
 
+import codecs
 import copy
 import dataclasses
 import hashlib
 import json
 import os
+import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -64,20 +67,17 @@ def read(manifest: str | Path) -> list[Job]:
     """
     path = Path(manifest)
     try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = path.read_bytes().removeprefix(codecs.BOM_UTF8).split(b"\n")
     except OSError as error:
         raise InputError(
             f"{path}: manifest can't be read ({reason(error)}); expected a file with one JSON object a line"
         ) from None
-    jobs, taken = [], {}
+    jobs = []
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         try:
             job = _job(number, line, path)
-            if job.output in taken:
-                raise InputError(f"output {job.output} is line {taken[job.output]}'s too; name another")
-            taken[job.output] = number
         except InputError as error:
             job = Job(number, error=f"{path} line {number}: {error}")
         jobs.append(job)
@@ -115,7 +115,7 @@ def run(
     except OSError as error:
         raise InputError(f"{out}: can't be made ({reason(error)}); choose another with --out") from None
     part, parts = share()
-    mine = list(jobs)[part::parts]
+    mine = _apart(jobs)[part::parts]
     if mesh is None or mesh.size == 1:
         yield from (_result(editor, job, out, weights, progress) for job in mine)
         return
@@ -166,30 +166,50 @@ def fingerprint(*weights: str | Path) -> str:
     return digest.hexdigest()
 
 
-def _job(number: int, line: str, manifest: Path) -> Job:
+def _apart(jobs: Iterable[Job]) -> list[Job]:
+    """The jobs; one whose output is an earlier one's fails, so that it doesn't overwrite it."""
+    out, taken = [], {}
+    for job in jobs:
+        if not job.error and taken.setdefault(job.output, job) is not job:
+            first = taken[job.output].line
+            error = f"line {job.line}: output {job.output} is line {first}'s too; name another"
+            job = dataclasses.replace(job, error=error)
+        out.append(job)
+    return out
+
+
+def _job(number: int, line: bytes, manifest: Path) -> Job:
     try:
-        found = json.loads(line)
-    except ValueError as error:
+        found = json.loads(line.decode(), object_pairs_hook=_once)
+    except UnicodeDecodeError as error:
+        raise InputError(f"expected UTF-8, got other bytes ({error}); save the manifest as UTF-8") from None
+    except InputError:
+        raise
+    except (ValueError, RecursionError) as error:
         raise InputError(f"expected a JSON object, got what doesn't parse ({error})") from None
     if not isinstance(found, dict):
         raise InputError(f"expected a JSON object, got {type(found).__name__}")
     unknown = sorted(found.keys() - SETTINGS - OTHERS)
     if unknown:
         raise InputError(f"unknown {', '.join(unknown)}; known are {', '.join(sorted(SETTINGS | OTHERS))}")
-    for name in ("video", "instruction"):
-        if not isinstance(found.get(name), str) or not found[name].strip():
-            raise InputError(f'expected "{name}", a text, got {found.get(name)!r}')
+    for name, value in found.items():
+        if isinstance(value, int | float) and not _finite(value) and name != "seed":
+            raise InputError(f"{name}: expected a finite number, got {value!r:.40}")
 
     def place(name: str) -> str:
         return str(manifest.parent / name)
 
-    mask, video = found.get("mask"), found["video"]
-    if isinstance(mask, str) and mask != AUTO and not BOX.fullmatch(mask):
+    video, instruction = (_text(found, name, needed=True) for name in ("video", "instruction"))
+    mask = found.get("mask")
+    if isinstance(mask, list) and [type(n) for n in mask] == [int] * 4:
+        found["mask"] = ",".join(map(str, mask))
+    mask, reference, output = (_text(found, name) for name in ("mask", "reference", "output"))
+    if mask is not None and mask != AUTO and not BOX.fullmatch(mask):
         mask = place(mask)
     settings = {name: found[name] for name in SETTINGS & found.keys()}
     Settings(**settings)
     still = Path(video).suffix.lower() in STILLS
-    output = str(found.get("output") or f"{number:05d}-{Path(video).stem}{'.png' if still else '.mp4'}")
+    output = output or f"{number:05d}-{Path(video).stem}{'.png' if still else '.mp4'}"
     if Path(output).name != output or Path(output).suffix.lower() not in CLIPS + STILLS:
         raise InputError(
             f'output expected a plain file name ending in {", ".join(CLIPS + STILLS)}, got "{output}"'
@@ -197,22 +217,49 @@ def _job(number: int, line: str, manifest: Path) -> Job:
     return Job(
         number,
         place(video),
-        found["instruction"],
+        instruction,
         output,
         mask,
-        place(found["reference"]) if found.get("reference") else None,
+        None if reference is None else place(reference),
         tuple((place(file), weight) for file, weight in _adapters(found.get("lora"))),
         settings,
     )
 
 
+def _once(pairs: list[tuple[str, object]]) -> dict:
+    """A JSON object in which nothing is said twice: json would keep the last and drop the others."""
+    twice = sorted(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
+    if twice:
+        raise InputError(f"{', '.join(twice)}: expected once, got more; leave one")
+    return dict(pairs)
+
+
+def _finite(number: int | float) -> bool:
+    """Whether it is a number that a float can hold; JSON's may be NaN, or of any length."""
+    return abs(number) <= sys.float_info.max
+
+
+def _text(found: dict, name: str, needed: bool = False) -> str | None:
+    """A line's text; None for one that may be absent (or null) and is."""
+    value = found.get(name)
+    if value is None and not needed:
+        return None
+    if not isinstance(value, str) or not value.strip():
+        box = ' such as "m.png" or "x,y,w,h"' if name == "mask" else ""
+        raise InputError(f'expected "{name}", a text{box}, got {value!r}')
+    return value
+
+
 def _adapters(lora) -> list[tuple[str, float]]:
     pairs = [
         [one, 1.0] if isinstance(one, str) else one
-        for one in (lora if isinstance(lora, list) else [lora] if lora else [])
+        for one in (lora if isinstance(lora, list) else [] if lora is None else [lora])
     ]
     if not all(isinstance(p, list) and [type(x) for x in p] in ([str, int], [str, float]) for p in pairs):
         raise InputError(f"lora expected a file, or a list of files and [file, weight] pairs, got {lora!r}")
+    for file, weight in pairs:
+        if not file.strip() or not _finite(weight):
+            raise InputError(f'lora expected a file\'s name and a finite weight, got "{file}" and {weight!r}')
     return [(file, float(weight)) for file, weight in pairs]
 
 
