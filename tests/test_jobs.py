@@ -1,14 +1,17 @@
 """Manifests: what is read, what is skipped, what fails, and how several processes share one list."""
 
 import json
+import warnings
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
 from tests.clips import picture
 from tests.fake import FakePretrained
 from v2v import EasyV2VEditor, InputError, Video, jobs, read
+from v2v.sharding import make_mesh
 
 
 @pytest.fixture
@@ -136,6 +139,29 @@ def test_two_jobs_may_not_share_an_output(folder):
     assert results[1]["error"] == "line 2: output p.mp4 is line 1's too; name another"
 
 
+@pytest.mark.parametrize("devices", [1, 2])
+def test_notes_are_their_lines_own(folder, devices):
+    """Also where the same has been said of a line before, and where it is found by the thread that decodes."""
+    Video.from_array(picture(40, 32, 48)).save(folder / "bad.mp4")
+    data = bytearray((folder / "bad.mp4").read_bytes())
+    found = data.index(b"mdat") + len(data) // 3
+    data[found : found + 200] = bytes(200)
+    (folder / "bad.mp4").write_bytes(data)
+    unknown = [{**GREY, "instruction": "make it grey blorp", "output": f"{i}.mp4"} for i in range(2)]
+    path, mesh = write(folder, *unknown, {**GREY, "video": "bad.mp4"}, NEGATIVE), None
+    if devices > 1:
+        mesh = make_mesh(data=devices, devices=jax.devices()[:devices])
+    for status in ("done", "skipped"):
+        editor = EasyV2VEditor(FakePretrained())
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", UserWarning)
+            results = jobs.gather(list(jobs.run(editor, jobs.read(path), folder / "out", mesh=mesh)))
+        assert [r["status"] for r in results] == [status] * 4
+        notes = [r["notes"] for r in results]
+        assert notes[0] == notes[1] == ["words the model doesn't know and can't follow: \"blorp\""]
+        assert "damaged piece" in notes[2][0] and notes[3] == []
+
+
 def test_adapters_come_and_go_with_their_job(folder):
     one = jobs.Job(
         1,
@@ -172,7 +198,7 @@ def test_fingerprints_tell_weights_apart(tmp_path):
 def test_a_manifest(v2v, capsys):
     Video.from_array(picture(6)).save("in.mp4")
     lines = [
-        {"video": "in.mp4", "instruction": "make it grey", "output": "grey.mp4"},
+        {"video": "in.mp4", "instruction": "make it grey blorp", "output": "grey.mp4"},
         {"video": "none.mp4", "instruction": "x"},
     ]
     Path("jobs.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines) + "{\n")
@@ -183,6 +209,7 @@ def test_a_manifest(v2v, capsys):
     assert (
         "none.mp4" in captured.err
         and "line 3" in captured.err
+        and captured.err.count("v2v: note: line 1: words the model doesn't know") == 1
         and "1 done, 0 done before, 2 failed" in captured.err
     )
     results = [json.loads(line) for line in Path("made/results.jsonl").read_text().splitlines()]

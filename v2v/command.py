@@ -88,6 +88,8 @@ def manifest(args: argparse.Namespace, model: Callable[[], object], progress: bo
     how = {"weights": weights, "progress": progress, "mesh": _mesh(args)}
     for result in jobs.run(editor, listed, args.out, **how):
         results.append(result)
+        for note in result["notes"] if result["status"] != "skipped" else ():
+            print(f"v2v: note: line {result['line']}: {note}", file=sys.stderr)
         if not args.quiet:
             said = result["error"] or f"line {result['line']}: {result['status']}: {result['output']}"
             print(f"v2v: {'error: ' if result['error'] else ''}{said}", file=sys.stderr)

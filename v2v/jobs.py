@@ -22,8 +22,11 @@ import json
 import os
 import sys
 import time
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -41,6 +44,7 @@ RECORDS = ".jobs"
 RESULTS = "results.jsonl"
 SETTINGS = {f.name for f in dataclasses.fields(Settings)}
 OTHERS = {"video", "instruction", "mask", "reference", "output", "lora"}
+_NOTES: ContextVar[list[str] | None] = ContextVar("notes", default=None)  # of the job that runs here
 PIECE = 1 << 20  # bytes read at a time; of weights, what is hashed at either end of each file
 
 
@@ -104,7 +108,8 @@ def run(
       mesh: devices of this process over which as many jobs are spread at a time (together.py); None for one after the other.
 
     Yields:
-      {"line", "output", "status": "done" | "skipped" | "failed", "error", "seconds", "report"}; "report" as of `Video.report`.
+      {"line", "output", "status": "done" | "skipped" | "failed", "error", "seconds", "report", "notes"}; "report" as of
+        `Video.report`, "notes" what would have been shown as warnings.
 
     Raises:
       InputError: a folder that can't be made.
@@ -116,9 +121,6 @@ def run(
         raise InputError(f"{out}: can't be made ({reason(error)}); choose another with --out") from None
     part, parts = share()
     mine = _apart(jobs)[part::parts]
-    if mesh is None or mesh.size == 1:
-        yield from (_result(editor, job, out, weights, progress) for job in mine)
-        return
 
     def task(job: Job) -> Callable[[together.Seat], dict]:
         def seated(seat: together.Seat) -> dict:
@@ -128,7 +130,11 @@ def run(
 
         return seated
 
-    yield from together.run(editor.model, mesh, map(task, mine))
+    with _noted():
+        if mesh is None or mesh.size == 1:
+            yield from (_result(editor, job, out, weights, progress) for job in mine)
+            return
+        yield from together.run(editor.model, mesh, map(task, mine))
 
 
 def gather(results: list[dict]) -> list[dict]:
@@ -263,11 +269,30 @@ def _adapters(lora) -> list[tuple[str, float]]:
     return [(file, float(weight)) for file, weight in pairs]
 
 
+@contextmanager
+def _noted() -> Iterator[None]:
+    """While it lasts, notes (UserWarning) go to the job that made them, also those that an earlier job made word for word."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", UserWarning)
+        shown = warnings.showwarning
+
+        def note(message, category, *where, **more) -> None:
+            notes = _NOTES.get()
+            if notes is None or not issubclass(category, UserWarning):
+                shown(message, category, *where, **more)
+            else:
+                notes.append(" ".join(str(message).split()))
+
+        warnings.showwarning = note
+        yield
+
+
 def _result(editor: EasyV2VEditor, job: Job, out: Path, weights: str, progress: bool) -> dict:
     """Runs one job, whatever becomes of it."""
     began = time.perf_counter()
-    output = str(out / job.output)
+    output, notes = str(out / job.output), []
     result = {"line": job.line, "output": output, "status": "failed", "error": job.error, "report": {}}
+    result["notes"], before = notes, _NOTES.set(notes)
     if not job.error:
         try:
             result |= _run(editor, job, out, weights, progress)
@@ -276,6 +301,7 @@ def _result(editor: EasyV2VEditor, job: Job, out: Path, weights: str, progress: 
         except Exception as error:  # a job that fails in a way nobody foresaw must not cost the others
             words = " ".join(str(error).split())
             result["error"] = f"line {job.line}: {job.video}: {type(error).__name__}: {words}"
+    _NOTES.reset(before)
     return result | {"seconds": round(time.perf_counter() - began, 3)}
 
 
@@ -285,7 +311,7 @@ def _run(editor: EasyV2VEditor, job: Job, out: Path, weights: str, progress: boo
     try:
         before = json.loads(record.read_text())
         if before["key"] == key and before["bytes"] == output.stat().st_size:
-            return {"status": "skipped", "report": before["report"]}
+            return {"status": "skipped", "report": before["report"], "notes": before["notes"]}
     except (OSError, ValueError, KeyError, TypeError):
         pass  # never run, or not to the end
     record.unlink(missing_ok=True)
@@ -301,7 +327,8 @@ def _run(editor: EasyV2VEditor, job: Job, out: Path, weights: str, progress: boo
             **job.settings,
         )
     partial = record.with_suffix(".partial")
-    partial.write_text(json.dumps({"key": key, "bytes": output.stat().st_size, "report": made.report}))
+    kept = {"key": key, "bytes": output.stat().st_size, "report": made.report, "notes": _NOTES.get()}
+    partial.write_text(json.dumps(kept))
     os.replace(partial, record)
     return {"status": "done", "report": made.report}
 
