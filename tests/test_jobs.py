@@ -11,6 +11,8 @@ import pytest
 from tests.clips import picture
 from tests.fake import FakePretrained
 from v2v import EasyV2VEditor, InputError, Video, jobs, read
+from v2v.command import SAMPLE
+from v2v.flow.skip import Skipping
 from v2v.sharding import make_mesh
 
 
@@ -183,6 +185,71 @@ def test_no_manifest(tmp_path, text, message):
         (tmp_path / "jobs.jsonl").write_text(text)
     with pytest.raises(InputError, match=message):
         jobs.read(tmp_path / "jobs.jsonl")
+
+
+def test_what_lies_beside_or_inside_a_file_counts(folder):
+    """Embeddings beside an adapter, and the clip that a moment is of, are read: a job is another when they change."""
+    (folder / "x.safetensors").write_bytes(b"lora")
+    Video.from_array(picture(6, 32, 48)).save(folder / "r.mp4")
+    job = jobs._job(
+        1, json.dumps({**GREY, "lora": "x.safetensors", "reference": "r.mp4@0.1"}).encode(), folder / "m"
+    )
+    both = lambda: (jobs._key(job, ""), jobs.fingerprint(folder / "x.safetensors"))  # noqa: E731
+    first = both()
+    assert both() == first
+    for data in (b"embeddings", b"others"):
+        (folder / "x.embeds.safetensors").write_bytes(data)
+        assert not set(both()) & set(first)
+        first = both()
+    Video.from_array(picture(6, 32, 48, 2)).save(folder / "r.mp4")
+    assert both()[0] != first[0]
+    later = jobs._job(
+        1, json.dumps({**GREY, "lora": "x.safetensors", "reference": "r.mp4@0.2"}).encode(), folder / "m"
+    )
+    assert jobs._key(later, "") != both()[0]
+
+
+class Skipper(FakePretrained):
+    """What it makes while skipping is 20 levels too bright."""
+
+    def with_skip(self, tolerance):
+        self.skipping = Skipping(tolerance)
+        return self
+
+    def sample(self, *shown, noise, steps, guidance, **how):
+        real = super().sample
+
+        def sampler(_, noise, *rest, fresh, **how):
+            made, past = real(*shown, noise=noise, steps=steps, guidance=guidance, **how)
+            return (made + (0 if fresh is True else 20), past), np.full(steps, 0.99)
+
+        return self.skipping(sampler, None, noise, None, None, None, steps, guidance, **how)
+
+
+def test_skipping_begins_anew_with_every_job(folder):
+    """A job's result is that of the job alone; what skipping costs stands in its result; another tolerance is another job."""
+    Video.from_array(picture(40, 32, 48)).save(folder / "long.mp4")
+    lines = [
+        {"video": "long.mp4", "instruction": "make it", "steps": 20, "detail": "model", "output": f"{i}.mp4"}
+        for i in "ab"
+    ]
+    editor = EasyV2VEditor(Skipper().with_skip(0.05))
+    results, _ = run(folder, *lines, editor=editor)
+    a, b = (read(folder / "out" / f"{i}.mp4").frames for i in "ab")
+    np.testing.assert_array_equal(a, b)
+    assert a[-1].mean() - a[0].mean() > 10
+    assert results[0]["report"] == results[1]["report"] and results[0]["report"]["skipped"] > 0.3
+    assert [r["status"] for r in run(folder, *lines, editor=editor)[0]] == ["skipped"] * 2
+    editor.model.with_skip(0.06)
+    again, _ = run(folder, lines[0], editor=editor)
+    assert again[0]["status"] == "done" and "skip_snr" in again[0]["report"]
+
+
+def test_the_sample_of_the_package(folder):
+    sample = {**GREY, "video": "sample"}
+    assert jobs.read(write(folder, sample))[0].video == str(SAMPLE)
+    (folder / "sample").touch()
+    assert jobs.read(write(folder, sample))[0].video == str(folder / "sample")
 
 
 def test_fingerprints_tell_weights_apart(tmp_path):

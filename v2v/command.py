@@ -91,7 +91,8 @@ def manifest(args: argparse.Namespace, model: Callable[[], object], progress: bo
         for note in result["notes"] if result["status"] != "skipped" else ():
             print(f"v2v: note: line {result['line']}: {note}", file=sys.stderr)
         if not args.quiet:
-            said = result["error"] or f"line {result['line']}: {result['status']}: {result['output']}"
+            said = f"line {result['line']}: {result['status']}: {result['output']}"
+            said = result["error"] or ", ".join([said, *_skips([result["report"]])])
             print(f"v2v: {'error: ' if result['error'] else ''}{said}", file=sys.stderr)
     results = jobs.gather(results)
     target = Path(args.out) / jobs.RESULTS
@@ -101,10 +102,9 @@ def manifest(args: argparse.Namespace, model: Callable[[], object], progress: bo
         partial.replace(target)
     counts = Counter(result["status"] for result in results)
     if not args.quiet:
-        print(
-            f"v2v: {counts['done']} done, {counts['skipped']} done before, {counts['failed']} failed",
-            file=sys.stderr,
-        )
+        said = f"{counts['done']} done, {counts['skipped']} done before, {counts['failed']} failed"
+        skips = _skips([result["report"] for result in results])
+        print(f"v2v: {'; '.join([said, *skips])}", file=sys.stderr)
     return {
         "output": str(target),
         **{status: counts[status] for status in ("done", "skipped", "failed")},
@@ -160,10 +160,17 @@ def described(report: dict) -> str:
     if "leak" in report:
         own = f" (the model's own picture: {report['leak_model']:.2f})" if report.get("leak_model") else ""
         parts.append(f"leak outside {report['leak']:.2f} levels{own}")
-    if "skipped" in report:
-        share, snr = report["skipped"], report["skip_snr"]
-        parts.append(f"{share:.0%} of steps skipped after the first windows, error {snr} dB below the edit")
-    return ", ".join(parts)
+    return ", ".join([*parts, *_skips([report])])
+
+
+def _skips(reports: list[dict]) -> list[str]:
+    """What skipping steps saved and cost in these edits, a phrase; none where no steps were skipped."""
+    reports = [report for report in reports if "skipped" in report]
+    if not reports:
+        return []
+    share, snr = sum(r["skipped"] for r in reports) / len(reports), [r["skip_snr"] for r in reports]
+    error = f"{min(snr)}" if min(snr) == max(snr) else f"{min(snr)} to {max(snr)}"
+    return [f"{share:.0%} of steps skipped after the first windows, error {error} dB below the edit"]
 
 
 def _settings(args: argparse.Namespace) -> dict:

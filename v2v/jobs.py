@@ -5,8 +5,9 @@ A manifest is a text file with one JSON object a line:
     {"video": "a.mp4", "instruction": "make it night", "mask": "a.png", "seed": 3, "output": "night.mp4"}
 
 `video` and `instruction` are needed; `mask`, `reference`, `output`, `lora` (a file, or a list of files and [file, weight] pairs)
-and every field of `settings.Settings` may follow. Paths are relative to the manifest, outputs lie in DIR (by default under the
-line's number and the clip's name). One editor serves all jobs, so each shape is compiled once.
+and every field of `settings.Settings` may follow. Paths are relative to the manifest, but for the video "sample", the clip that
+comes with the package; outputs lie in DIR (by default under the line's number and the clip's name). One editor serves all jobs,
+so each shape is compiled once.
 
 A finished job leaves a record beside its output (`DIR/.jobs`), under a hash of the contents of all that went in: files, words,
 settings, weights. The same job is skipped when the list runs again. A job that can't be read or edited is a failed result and the
@@ -34,11 +35,14 @@ import numpy as np
 from jax.sharding import Mesh
 
 from v2v import __version__, together
+from v2v.codec.inputs import MOMENT
 from v2v.codec.mask import BOX
 from v2v.codec.paths import CLIPS, STILLS, check_output, reason
+from v2v.command import SAMPLE
 from v2v.editor import AUTO, EasyV2VEditor, lora_context
 from v2v.errors import InputError
 from v2v.settings import Settings
+from v2v.weights.adapters import embeds_path
 
 RECORDS = ".jobs"
 RESULTS = "results.jsonl"
@@ -105,7 +109,8 @@ def run(
       out: the folder of outputs; made if missing.
       weights: what tells the editor's model from others (`fingerprint`).
       progress: show each job's bars; only where jobs run one after the other.
-      mesh: devices of this process over which as many jobs are spread at a time (together.py); None for one after the other.
+      mesh: devices of this process over which as many jobs are spread at a time (together.py); None for one after the
+        other, as all jobs go whose model skips steps: which ones is found on each clip.
 
     Yields:
       {"line", "output", "status": "done" | "skipped" | "failed", "error", "seconds", "report", "notes"}; "report" as of
@@ -130,8 +135,9 @@ def run(
 
         return seated
 
+    lone = mesh is None or mesh.size == 1 or getattr(editor.model, "skipping", None) is not None
     with _noted():
-        if mesh is None or mesh.size == 1:
+        if lone:
             yield from (_result(editor, job, out, weights, progress) for job in mine)
             return
         yield from together.run(editor.model, mesh, map(task, mine))
@@ -163,13 +169,21 @@ def fingerprint(*weights: str | Path) -> str:
     """Tells weights apart by names, sizes, and the ends of their files: large folders aren't read whole."""
     digest = hashlib.sha256(__version__.encode())
     for root in map(Path, weights):
-        for path in sorted(p for p in ([root] if root.is_file() else root.rglob("*")) if p.is_file()):
-            digest.update(f"{path.relative_to(root)} {path.stat().st_size}".encode())
+        for number, path in enumerate(_parts(root)):
+            name = path.relative_to(root) if root.is_dir() else number
+            digest.update(f"{name} {path.stat().st_size}".encode())
             with path.open("rb") as file:
                 digest.update(file.read(PIECE))
                 file.seek(max(0, path.stat().st_size - PIECE))
                 digest.update(file.read(PIECE))
     return digest.hexdigest()
+
+
+def _parts(adapter: str | Path) -> list[Path]:
+    """Files of weights: all in a folder, or a file and the embeddings beside it; the path itself where there are none."""
+    path = Path(adapter)
+    found = sorted(path.rglob("*")) if path.is_dir() else [path, embeds_path(path)]
+    return [part for part in found if part.is_file()] or [path]
 
 
 def _apart(jobs: Iterable[Job]) -> list[Job]:
@@ -220,9 +234,10 @@ def _job(number: int, line: bytes, manifest: Path) -> Job:
         raise InputError(
             f'output expected a plain file name ending in {", ".join(CLIPS + STILLS)}, got "{output}"'
         )
+    sample = video == "sample" and not Path(place(video)).exists()
     return Job(
         number,
-        place(video),
+        str(SAMPLE) if sample else place(video),
         instruction,
         output,
         mask,
@@ -307,7 +322,9 @@ def _result(editor: EasyV2VEditor, job: Job, out: Path, weights: str, progress: 
 
 def _run(editor: EasyV2VEditor, job: Job, out: Path, weights: str, progress: bool) -> dict:
     output = check_output(out / job.output)
-    record, key = out / RECORDS / f"{job.output}.json", _key(job, weights)
+    skipping = getattr(editor.model, "skipping", None)
+    key = _key(job, f"{weights} {skipping.tolerance if skipping else 0:g}")
+    record = out / RECORDS / f"{job.output}.json"
     try:
         before = json.loads(record.read_text())
         if before["key"] == key and before["bytes"] == output.stat().st_size:
@@ -326,11 +343,12 @@ def _run(editor: EasyV2VEditor, job: Job, out: Path, weights: str, progress: boo
             sampled=getattr(editor.model, "leave", lambda: None),
             **job.settings,
         )
+    report = made.report | (skipping.report if skipping else {})
     partial = record.with_suffix(".partial")
-    kept = {"key": key, "bytes": output.stat().st_size, "report": made.report, "notes": _NOTES.get()}
+    kept = {"key": key, "bytes": output.stat().st_size, "report": report, "notes": _NOTES.get()}
     partial.write_text(json.dumps(kept))
     os.replace(partial, record)
-    return {"status": "done", "report": made.report}
+    return {"status": "done", "report": report}
 
 
 def _with(editor: EasyV2VEditor, adapters: tuple[tuple[str, float], ...]):
@@ -349,8 +367,11 @@ def _with(editor: EasyV2VEditor, adapters: tuple[tuple[str, float], ...]):
 
 def _key(job: Job, weights: str) -> str:
     """A hash of all that decides the output's bytes."""
-    files = [job.video, job.mask, job.reference, *(file for file, _ in job.lora)]
-    digest = hashlib.sha256(f"{__version__} {weights}".encode())
+    reference, moment = job.reference, None
+    if reference is not None and not Path(reference).exists() and (found := MOMENT.fullmatch(reference)):
+        reference, moment = found.groups()
+    files = [job.video, job.mask, reference, *(part for file, _ in job.lora for part in _parts(file))]
+    digest = hashlib.sha256(f"{__version__} {weights} {moment}".encode())
     for file in files:
         digest.update(b"|")
         if file is not None and Path(file).is_file():
