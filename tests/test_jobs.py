@@ -294,17 +294,137 @@ def test_a_manifest(v2v, capsys):
         (["--manifest", "none.jsonl", "--out", "made"], "manifest can't be read"),
         (["--manifest", "jobs.jsonl"], "add --out DIR"),
         (["in.mp4", "make it grey", "--manifest", "jobs.jsonl", "--out", "made"], "leave them out"),
+        (["--manifest", "jobs.jsonl", "--out", "made", "-o", ""], "leave them out"),
+        (
+            ["--manifest", "jobs.jsonl", "--out", "made", "--explain", "d"],
+            "--explain would do nothing with --manifest",
+        ),
+        (
+            ["--manifest", "jobs.jsonl", "--out", "made", "--warm", "2"],
+            "--warm would do nothing with --manifest",
+        ),
+        (["--manifest", "jobs.jsonl", "--out", "made", "--steps", "0"], "steps: expected at least 1"),
+        (["--manifest", "good.jsonl", "--out", "made", "--soft", "3"], "soft: expected a mask with it"),
+        (
+            ["--manifest", "good.jsonl", "--out", "made", "--lora-scale", "3"],
+            "--lora-scale expected an adapter",
+        ),
+        (
+            ["--manifest", "good.jsonl", "--out", "made", "--guide", "prompt+reference"],
+            "expected a reference with it",
+        ),
         (["--warm", "4,fast"], "--warm"),
+        (
+            ["--warm", "4", "--steps", "3", "--invert-mask"],
+            "--invert-mask, --steps would do nothing with --warm",
+        ),
+        (
+            ["in.mp4", "make it grey", "-o", "o.mp4", "--out", "d"],
+            "--out would do nothing without --manifest",
+        ),
+        (
+            ["in.mp4", "make it grey", "-o", "o.mp4", "--distributed"],
+            "--distributed would do nothing without",
+        ),
+        (["in.mp4", "make it grey", "-o", "o.mp4", "--explain", ""], "--explain expected a folder"),
+        (["in.mp4", "make it grey", "-o", "o.mp4", "--lora-scale", "2"], "--lora-scale expected an adapter"),
+        (
+            ["--manifest", "good.jsonl", "--out", "made", "--lora", "20=nan"],
+            "--lora 20=nan: expected a finite weight",
+        ),
+        (["in.mp4", "make it grey", "-o", "o.mp4", "--soft", "2"], "soft: expected a mask"),
+        (["in.mp4", "make it grey", "-o", "o.mp4", "--invert-mask"], "invert_mask: expected a mask"),
+        (
+            ["in.mp4", "make it grey", "-o", "o.mp4", "--invert-mask", "--mask", "1,1,9,9"],
+            "got 1,1,9,9, which always",
+        ),
+        (
+            ["in.mp4", "make it grey", "-o", "o.mp4", "--guide", "prompt+reference"],
+            "expected a reference with it",
+        ),
+        (["in.mp4", ""], "got no output"),
         (["in.mp4", "make it grey"], "got no output"),
         (["-o", "out.mp4"], "got no video"),
     ],
 )
 def test_bad_requests_for_many(v2v, capsys, words, message):
     Path("jobs.jsonl").write_text("{}\n")
+    Path("good.jsonl").write_text(json.dumps(GREY))
     assert v2v("edit", *words) == 2
     captured = capsys.readouterr()
     assert captured.out == "" and message in captured.err and captured.err.count("\n") == 1
-    assert [p.name for p in Path().iterdir()] == ["jobs.jsonl"]
+    assert sorted(p.name for p in Path().iterdir()) == ["good.jsonl", "jobs.jsonl"]
+
+
+def test_options_are_for_every_line_that_says_nothing_else(v2v, capsys, folder):
+    """Also a scale of adapters; what a line has no use for isn't its job's; another option is another job."""
+    lines = [
+        {**GREY, "output": "a.mp4"},
+        {**GREY, "output": "b.mp4", "steps": 4, "mask": "white.png", "reference": "a.mp4@0.1"},
+        {**GREY, "output": "c.mp4", "mask": None, "lora": "40", "preserve": True},
+    ]
+    write(folder, *lines)
+    words = [
+        "edit",
+        "--manifest",
+        "jobs.jsonl",
+        "--out",
+        "out",
+        "--steps",
+        "8",
+        "--seed",
+        "5",
+        "--mask",
+        "4,4,20,20",
+    ]
+    words += [
+        "--soft",
+        "3",
+        "--reference",
+        "white.png",
+        "--strength",
+        "0.5",
+        "--no-preserve",
+        "--guidance",
+        "4",
+    ]
+    words += ["--lora-scale", "0.5", "--guide", "prompt+reference", "--detail", "model"]
+    read, made = jobs.read, []
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(jobs, "read", lambda *how: made.extend(read(*how)) or made)
+        v2v(*words)
+    a, b, c = made
+    assert (a.mask, b.mask, c.mask) == ("4,4,20,20", "white.png", None)
+    assert (a.reference, b.reference) == ("white.png", "a.mp4@0.1")
+    assert [job.settings["steps"] for job in made] == [8, 4, 8]
+    assert [job.settings["preserve"] for job in made] == [False, False, True]
+    assert ("soft" in a.settings, "soft" in c.settings, c.lora) == (True, False, (("40", 0.5),))
+    for job in made:
+        assert {n: job.settings[n] for n in ("seed", "strength", "guidance", "guide", "detail")} == {
+            "seed": 5, "strength": 0.5, "guidance": 4, "guide": "prompt+reference", "detail": "model",
+        }  # fmt: skip
+    write(folder, lines[0])
+    for more, status in (
+        ([], "done"),
+        ([], "skipped"),
+        (["--seed", "5"], "done"),
+        (["--seed", "5"], "skipped"),
+    ):
+        v2v("edit", "--manifest", "jobs.jsonl", "--out", "two", *more)
+        result = json.loads(Path("two/results.jsonl").read_text())
+        assert (result["status"], result["report"]["seed"]) == (status, 5 if more else 0), result
+
+
+@pytest.mark.parametrize(
+    "more, message",
+    [
+        ({"soft": 2}, "soft: expected a mask"),
+        ({"invert_mask": True, "mask": "auto"}, "invert_mask: expected a picture or video"),
+        ({"guide": "prompt+reference"}, "expected a reference with it"),
+    ],
+)
+def test_a_line_may_not_say_what_does_nothing(folder, more, message):
+    assert message in jobs.read(write(folder, {**GREY, **more}))[0].error
 
 
 def test_warm_runs_every_bucket(v2v, capsys):

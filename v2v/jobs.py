@@ -7,7 +7,7 @@ A manifest is a text file with one JSON object a line:
 `video` and `instruction` are needed; `mask`, `reference`, `output`, `lora` (a file, or a list of files and [file, weight] pairs)
 and every field of `settings.Settings` may follow. Paths are relative to the manifest, but for the video "sample", the clip that
 comes with the package; outputs lie in DIR (by default under the line's number and the clip's name). One editor serves all jobs,
-so each shape is compiled once.
+so each shape is compiled once. Options of the command line are every line's that says nothing else.
 
 A finished job leaves a record beside its output (`DIR/.jobs`), under a hash of the contents of all that went in: files, words,
 settings, weights. The same job is skipped when the list runs again. A job that can't be read or edited is a failed result and the
@@ -67,8 +67,12 @@ class Job:
     error: str = ""
 
 
-def read(manifest: str | Path) -> list[Job]:
+def read(manifest: str | Path, base: Job = Job(0), scale: float = 1.0) -> list[Job]:
     """Jobs of a manifest, one for each line that isn't empty; a bad line becomes a job with its error.
+
+    Args:
+      base: its mask, reference and settings are every line's that doesn't say another (null says none).
+      scale: weight of a line's adapters that have none of their own.
 
     Raises:
       InputError: no such file, or nothing in it.
@@ -85,13 +89,34 @@ def read(manifest: str | Path) -> list[Job]:
         if not line.strip():
             continue
         try:
-            job = _job(number, line, path)
+            job = _job(number, line, path, base, scale)
         except InputError as error:
             job = Job(number, error=f"{path} line {number}: {error}")
         jobs.append(job)
     if not jobs:
         raise InputError(f"{path}: manifest expected at least one line with a JSON object, got none")
     return jobs
+
+
+def check_used(settings: dict, mask, reference) -> None:
+    """Refuses settings that do nothing without a mask or a reference.
+
+    Raises:
+      InputError: which, and what is missing.
+    """
+    invert, soft, guide = (settings.get(name) for name in ("invert_mask", "soft", "guide"))
+    if mask is None and (invert or soft is not None):
+        raise InputError(
+            f"{'invert_mask' if invert else 'soft'}: expected a mask with it, got none; add one, or leave it out"
+        )
+    if invert and isinstance(mask, str) and (mask == AUTO or BOX.fullmatch(mask)):
+        raise InputError(
+            f"invert_mask: expected a picture or video as mask, got {mask}, which always marks where to edit; leave it out"
+        )
+    if guide == "prompt+reference" and reference is None:
+        raise InputError(
+            'guide: "prompt+reference" expected a reference with it, got none; add one, or leave it out'
+        )
 
 
 def run(
@@ -198,7 +223,7 @@ def _apart(jobs: Iterable[Job]) -> list[Job]:
     return out
 
 
-def _job(number: int, line: bytes, manifest: Path) -> Job:
+def _job(number: int, line: bytes, manifest: Path, base: Job = Job(0), scale: float = 1.0) -> Job:
     try:
         found = json.loads(line.decode(), object_pairs_hook=_once)
     except UnicodeDecodeError as error:
@@ -226,8 +251,14 @@ def _job(number: int, line: bytes, manifest: Path) -> Job:
     mask, reference, output = (_text(found, name) for name in ("mask", "reference", "output"))
     if mask is not None and mask != AUTO and not BOX.fullmatch(mask):
         mask = place(mask)
-    settings = {name: found[name] for name in SETTINGS & found.keys()}
-    Settings(**settings)
+    reference = reference and place(reference) if "reference" in found else base.reference
+    mask = mask if "mask" in found else base.mask
+    own = {name: found[name] for name in SETTINGS & found.keys()}
+    Settings(**own)
+    idle = {"invert_mask", "soft"} if mask is None else set()
+    idle |= {"guide"} if reference is None else set()  # of those for all lines, what this one has no use for
+    settings = {name: value for name, value in base.settings.items() if name not in idle} | own
+    check_used(settings, mask, reference)
     still = Path(video).suffix.lower() in STILLS
     output = output or f"{number:05d}-{Path(video).stem}{'.png' if still else '.mp4'}"
     if Path(output).name != output or Path(output).suffix.lower() not in CLIPS + STILLS:
@@ -241,8 +272,8 @@ def _job(number: int, line: bytes, manifest: Path) -> Job:
         instruction,
         output,
         mask,
-        None if reference is None else place(reference),
-        tuple((place(file), weight) for file, weight in _adapters(found.get("lora"))),
+        reference,
+        tuple((place(file), weight) for file, weight in _adapters(found.get("lora"), scale)),
         settings,
     )
 
@@ -271,9 +302,9 @@ def _text(found: dict, name: str, needed: bool = False) -> str | None:
     return value
 
 
-def _adapters(lora) -> list[tuple[str, float]]:
+def _adapters(lora, scale: float) -> list[tuple[str, float]]:
     pairs = [
-        [one, 1.0] if isinstance(one, str) else one
+        [one, scale] if isinstance(one, str) else one
         for one in (lora if isinstance(lora, list) else [] if lora is None else [lora])
     ]
     if not all(isinstance(p, list) and [type(x) for x in p] in ([str, int], [str, float]) for p in pairs):
@@ -380,6 +411,7 @@ def _key(job: Job, weights: str) -> str:
                     digest.update(piece)
         else:
             digest.update(str(file).encode())
-    rest = [job.instruction, job.output, job.settings, [weight for _, weight in job.lora]]
-    digest.update(json.dumps(rest, sort_keys=True).encode())
+    settings = dataclasses.asdict(Settings(**job.settings))  # to say a default makes no other job
+    rest = [job.instruction, job.output, settings, [weight for _, weight in job.lora]]
+    digest.update(json.dumps(rest, sort_keys=True, default=float).encode())
     return digest.hexdigest()
