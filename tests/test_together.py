@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import jax
@@ -106,6 +107,26 @@ def test_rows_are_shared_out_and_answers_are_ones_own(model):
     assert seen == [(8, 4, 4)] * 2
     for job in range(4):
         np.testing.assert_allclose(made[job], edit(base, job)[1], atol=1e-5)
+
+
+def test_the_first_jobs_wait_for_one_another(monkeypatch):
+    """However late their threads start: the batch of the first is everybody's."""
+    real, sizes = together.Seat.join, []
+
+    def late(seat):
+        if threading.current_thread() is not threading.main_thread():
+            time.sleep(0.2 * int(threading.current_thread().name[-1]))
+        real(seat)
+
+    class Counts(FakePretrained):
+        def encode(self, video):
+            sizes.append(len({float(row.mean()) for row in np.asarray(video)}))
+            return super().encode(np.asarray(video))
+
+    monkeypatch.setattr(together.Seat, "join", late)
+    mesh = sharding.make_mesh(data=4, devices=jax.devices()[:4])
+    tasks = [lambda seat, job=job: seat.encode(np.full((1, 5, 8, 8, 3), job, np.uint8)) for job in range(4)]
+    assert len(list(together.run(Counts(), mesh, tasks))) == 4 and sizes == [4]
 
 
 def test_a_job_that_fails_costs_the_others_nothing(model):

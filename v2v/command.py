@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import json
+import math
 import sys
 import time
 from collections import Counter
@@ -15,21 +16,56 @@ from v2v.settings import Settings
 
 SAMPLE = Path(__file__).parent / "assets" / "sample.mp4"
 
+# Options that would do nothing: for one clip, for a manifest, and when compiling ahead (which names steps and windows itself).
+IDLE_ONE = ("out", "distributed")
+IDLE_MANY = ("explain", "warm")
+IDLE_WARM = (
+    "explain",
+    "out",
+    "distributed",
+    "mask",
+    "invert_mask",
+    "soft",
+    "reference",
+    "start",
+    "end",
+    "steps",
+    "window",
+    "seed",
+)
+
 
 def edit(args: argparse.Namespace, model: Callable[[], object], progress: bool) -> dict:
     """Runs the command; returns what is printed. `model` loads the model asked for, or names it."""
-    if args.manifest or args.warm is not None:
-        if args.video or args.instruction or args.output:
+    manifested, warmed = args.manifest is not None, args.warm is not None
+    if manifested or warmed:
+        if any(getattr(args, name) is not None for name in ("video", "instruction", "output")):
             raise InputError(
                 "edit: with --manifest or --warm no clip, instruction or -o is expected; leave them out"
             )
-        return manifest(args, model, progress) if args.manifest else warm(args, model, progress)
-    missing = [name for name in ("video", "instruction", "output") if not getattr(args, name)]
-    if missing and args.instruction != "":
+        way, idle = ("--manifest", IDLE_MANY) if manifested else ("--warm", IDLE_WARM)
+        _refuse(args, f"with {way}", idle)
+        return manifest(args, model, progress) if manifested else warm(args, model, progress)
+    _refuse(args, "without --manifest", IDLE_ONE)
+    missing = [name for name in ("video", "instruction", "output") if getattr(args, name) is None]
+    if missing:
         raise InputError(
             f"edit: expected a clip, an instruction and -o OUT, got no {missing[0]}; see v2v edit --help"
         )
+    if args.explain == "":
+        raise InputError("edit: --explain expected a folder, got an empty name; name one, or leave it out")
+    _check_scale(args)
+    from v2v.jobs import check_used
+
+    check_used(_settings(args), args.mask, args.reference)
     return one(args, model, progress)
+
+
+def _refuse(args: argparse.Namespace, way: str, idle: tuple[str, ...]) -> None:
+    """Raises InputError for options that would do nothing."""
+    found = ["--" + name.replace("_", "-") for name in idle if getattr(args, name) not in (None, False)]
+    if found:
+        raise InputError(f"edit: {', '.join(found)} would do nothing {way}; leave it out")
 
 
 def one(args: argparse.Namespace, model: Callable[[], object], progress: bool) -> dict:
@@ -70,7 +106,10 @@ def one(args: argparse.Namespace, model: Callable[[], object], progress: bool) -
 
 
 def manifest(args: argparse.Namespace, model: Callable[[], object], progress: bool) -> dict:
-    """A list of clips, shared by all processes of a job; see `jobs.py`. Exit code 1 when any failed."""
+    """A list of clips, shared by all processes of a job; see `jobs.py`. Exit code 1 when any failed.
+
+    Settings, mask, reference and the scale of adapters are every line's that says no other; adapters of --lora are every line's too.
+    """
     if not args.out:
         raise InputError("edit: --manifest needs a folder for its outputs; add --out DIR")
     from v2v import jobs
@@ -79,7 +118,16 @@ def manifest(args: argparse.Namespace, model: Callable[[], object], progress: bo
         from v2v.sharding import join_processes
 
         join_processes()
-    listed = jobs.read(args.manifest)
+    Settings(**_settings(args))
+    listed = jobs.read(
+        args.manifest,
+        jobs.Job(0, mask=args.mask, reference=args.reference, settings=_settings(args)),
+        args.lora_scale,
+    )
+    if not any(job.error for job in listed):  # what is said for all must be of use to one
+        some = [any(getattr(job, name) for job in listed) or None for name in ("mask", "reference", "lora")]
+        jobs.check_used(_settings(args), *some[:2])
+        _check_scale(args, some[2])
     editor, results = _editor(args, model), []
     known = args.model if args.model != "embedded" else Path(__file__).parent / "weights" / "embedded"
     adapters = _adapters(args)
@@ -89,8 +137,11 @@ def manifest(args: argparse.Namespace, model: Callable[[], object], progress: bo
     how = {"weights": weights, "progress": progress, "mesh": _mesh(args)}
     for result in jobs.run(editor, listed, args.out, **how):
         results.append(result)
+        for note in result["notes"] if result["status"] != "skipped" else ():
+            print(f"v2v: note: line {result['line']}: {note}", file=sys.stderr)
         if not args.quiet:
-            said = result["error"] or f"line {result['line']}: {result['status']}: {result['output']}"
+            said = f"line {result['line']}: {result['status']}: {result['output']}"
+            said = result["error"] or ", ".join([said, *_skips([result["report"]])])
             print(f"v2v: {'error: ' if result['error'] else ''}{said}", file=sys.stderr)
     results = jobs.gather(results)
     target = Path(args.out) / jobs.RESULTS
@@ -100,10 +151,9 @@ def manifest(args: argparse.Namespace, model: Callable[[], object], progress: bo
         partial.replace(target)
     counts = Counter(result["status"] for result in results)
     if not args.quiet:
-        print(
-            f"v2v: {counts['done']} done, {counts['skipped']} done before, {counts['failed']} failed",
-            file=sys.stderr,
-        )
+        said = f"{counts['done']} done, {counts['skipped']} done before, {counts['failed']} failed"
+        skips = _skips([result["report"] for result in results])
+        print(f"v2v: {'; '.join([said, *skips])}", file=sys.stderr)
     return {
         "output": str(target),
         **{status: counts[status] for status in ("done", "skipped", "failed")},
@@ -118,6 +168,7 @@ def warm(args: argparse.Namespace, model: Callable[[], object], progress: bool) 
 
     from v2v import startup
 
+    _check_scale(args)
     editor = _editor(args, model)
     config = editor.model.config
     frame = np.full((1, config.height, config.width, 3), 128, np.uint8)
@@ -159,10 +210,25 @@ def described(report: dict) -> str:
     if "leak" in report:
         own = f" (the model's own picture: {report['leak_model']:.2f})" if report.get("leak_model") else ""
         parts.append(f"leak outside {report['leak']:.2f} levels{own}")
-    if "skipped" in report:
-        share, snr = report["skipped"], report["skip_snr"]
-        parts.append(f"{share:.0%} of steps skipped after the first windows, error {snr} dB below the edit")
-    return ", ".join(parts)
+    return ", ".join([*parts, *_skips([report])])
+
+
+def _skips(reports: list[dict]) -> list[str]:
+    """What skipping steps saved and cost in these edits, a phrase; none where no steps were skipped."""
+    reports = [report for report in reports if "skipped" in report]
+    if not reports:
+        return []
+    share, snr = sum(r["skipped"] for r in reports) / len(reports), [r["skip_snr"] for r in reports]
+    error = f"{min(snr)}" if min(snr) == max(snr) else f"{min(snr)} to {max(snr)}"
+    return [f"{share:.0%} of steps skipped after the first windows, error {error} dB below the edit"]
+
+
+def _check_scale(args: argparse.Namespace, lora: bool | None = None) -> None:
+    """Refuses a weight for adapters where there are none; `lora`: whether any line of a manifest has one."""
+    if args.lora_scale != 1 and not (args.lora or lora):
+        raise InputError(
+            "edit: --lora-scale expected an adapter with it, got none; add --lora, or leave it out"
+        )
 
 
 def _settings(args: argparse.Namespace) -> dict:
@@ -192,17 +258,18 @@ def _mesh(args: argparse.Namespace):
 
 
 def _adapters(args: argparse.Namespace) -> list[tuple[str, float]]:
-    """Files of --lora and their weights. Raises InputError for a weight that is no number."""
+    """Files of --lora and their weights. Raises InputError for a weight that is no finite number."""
     out = []
     for given in args.lora:
         file, equals, weight = given.rpartition("=")
         if not equals or Path(given).exists():
-            out.append((given, args.lora_scale))
-            continue
+            file, weight = given, args.lora_scale
         try:
             out.append((file, float(weight)))
         except ValueError:
             raise InputError(f"--lora {given}: expected a number after =, such as {file}=0.5") from None
+        if not math.isfinite(out[-1][1]):
+            raise InputError(f"--lora {given}: expected a finite weight, got {weight}")
     return out
 
 

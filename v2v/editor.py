@@ -125,6 +125,8 @@ class EasyV2VEditor:
         if not isinstance(instruction, str) or not re.search(r"\w", instruction):
             raise InputError('instruction: expected a sentence such as "make it sepia", got none')
         windowed.length(config, settings.window)
+        if getattr(model, "skipping", None):
+            model.skipping.forget()
         size, small = (config.height, config.width), Store()
         clip = inputs.clip(video, fps, lambda frame: small.append(inputs.shrink(frame, *size)))
         if output:

@@ -40,8 +40,7 @@ def run(model, mesh: Mesh, tasks: Iterable[Callable[["Seat"], T]]) -> Iterator[T
     table = _Table(mesh)
     placed = model.on(mesh)
 
-    def one(task: Callable[[Seat], T]) -> T:
-        seat = Seat(placed, table, _Place())
+    def one(task: Callable[[Seat], T], seat: Seat) -> T:
         seat.join()
         try:
             return task(seat)
@@ -49,7 +48,10 @@ def run(model, mesh: Mesh, tasks: Iterable[Callable[["Seat"], T]]) -> Iterator[T
             seat.leave()
 
     with ThreadPoolExecutor(table.seats, "job") as pool:
-        waiting = [pool.submit(one, task) for task in tasks]
+        tasks = [(task, Seat(placed, table, _Place())) for task in tasks]
+        for _, seat in tasks[: table.seats]:  # or the first would ask alone while the others' threads start
+            seat.join()
+        waiting = [pool.submit(one, *task) for task in tasks]
         try:
             for ended in as_completed(waiting):
                 yield ended.result()

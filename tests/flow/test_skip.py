@@ -34,8 +34,12 @@ def test_the_first_batch_is_exact_and_tells_the_cost_of_the_others():
     assert np.abs(later - noise).max() > 0.01 and len(calls) == 3
     run(sampler, {}, noise, None, None, {}, 20, 3.0)  # another guidance is measured anew
     assert calls[3] is True
+    run.forget()  # another clip
+    run(sampler, {}, noise, None, None, {}, 20, 2.0)
+    assert calls[5] is True
 
 
-def test_a_negative_tolerance_is_refused():
+@pytest.mark.parametrize("tolerance", [-1.0, float("nan"), float("inf")])
+def test_a_tolerance_is_a_number_of_at_least_0(tolerance):
     with pytest.raises(InputError, match="at least 0"):
-        skip.Skipping(-1.0)
+        skip.Skipping(tolerance)

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from contextvars import copy_context
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -17,12 +18,12 @@ DEPTH = 2  # items made before they are asked for
 
 def ahead(items: Generator[Item, None, None], depth: int = DEPTH) -> Iterator[Item]:
     """The same items in the same order; what `items` raises is raised where it would have been, and it is closed with the walk."""
-    end = object()
+    end, here = object(), copy_context()  # so that notes made there are those of the job that walks
     with closing(items), ThreadPoolExecutor(1) as thread:
-        waiting = deque(thread.submit(next, items, end) for _ in range(depth))
+        waiting = deque(thread.submit(here.run, next, items, end) for _ in range(depth))
         try:
             while (item := waiting.popleft().result()) is not end:
-                waiting.append(thread.submit(next, items, end))
+                waiting.append(thread.submit(here.run, next, items, end))
                 yield item
         finally:
             for one in waiting:

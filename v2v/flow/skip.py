@@ -5,8 +5,9 @@ same for every clip, in size: ratio g_i = mean |r_i| / |r_{i-1}|. A skipped row 
 last row that was walked. Its error is estimated from the ratios alone,
     e = Σ |1 - Π g|        products and sum over the rows skipped in a run
 so which rows are skipped is known before sampling: a vector of booleans, the same for all jobs of a batch, no program of its own.
-Ratios belong to a model, a table and a guidance. `Skipping` measures them on the first batch it meets, samples that batch both
-ways, tells what skipping costs there, and skips in all later batches.
+Ratios belong to a model, a table and a guidance. `Skipping` measures them on a clip's first batch, samples that batch both ways,
+tells what skipping costs there, and skips in all later batches. The next clip is measured anew: what it becomes must not depend on
+which was edited before it.
 """
 
 from collections.abc import Callable
@@ -22,7 +23,7 @@ class Skipping:
     """A sampler that skips.
 
     Attributes:
-      report: of the first batch, once there was one: `skipped`, share of rows; `skip_snr`, decibels of the edit's latents (their
+      report: of a clip's first batch, once there was one: `skipped`, share of rows; `skip_snr`, decibels of the edit's latents (their
         standard deviation) over the error that skipping makes.
     """
 
@@ -31,8 +32,13 @@ class Skipping:
         self.tolerance, self.report = tolerance, {}
         self._plans: dict[tuple, np.ndarray] = {}
 
+    def forget(self) -> None:
+        """Another clip begins."""
+        self.report = {}
+        self._plans.clear()
+
     def __call__(self, sampler: Callable, *args, **options):
-        """sampler(*args, **options) of flow/sampler.py; the first call with new steps, guidance or shapes is exact."""
+        """sampler(*args, **options) of flow/sampler.py; a clip's first call with new steps, guidance or shapes is exact."""
         noise, (steps, guidance) = args[1], args[5:7]
         key = (noise.shape, steps, float(guidance), options.get("strength", 1.0))
         if key in self._plans:
@@ -61,11 +67,11 @@ def rows(
       keep: share of rows at the start, where the clip takes shape, that are always walked; so is the last row.
 
     Raises:
-      InputError: a tolerance below 0, or fewer than 1 row kept.
+      InputError: a tolerance below 0 or not finite, or a longest run below 0.
     """
-    if tolerance < 0 or longest < 0:
+    if not 0 <= tolerance < np.inf or longest < 0:
         raise InputError(
-            f"skip: expected a tolerance and a longest run of at least 0, got {tolerance} and {longest}"
+            f"skip: expected a finite tolerance and a longest run of at least 0, got {tolerance} and {longest}"
         )
     ratios, fresh = np.asarray(ratios, np.float64), np.ones(len(ratios), bool)
     gone, run, product = 0.0, 0, 1.0
