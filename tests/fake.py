@@ -49,10 +49,12 @@ class FakePretrained:
         cut = " ".join(words[self.config.text.text_len :])
         return np.array([[codes]], np.float32), [word for word in words if word not in KNOWN], cut
 
-    def sample(self, z_src, z_msk, z_ref, text, *, noise, steps, guidance, links, begin, strength):
+    def sample(
+        self, z_src, z_msk, z_ref, text, *, noise, steps, guidance, links, begin, strength, mode="prompt"
+    ):
         assert noise.shape == z_src.shape == z_msk.shape and len(text) == len(z_src)
         assert links.own.shape == z_src.shape[:2] and (links.past is not None or (links.own[0] == 1).all())
-        settings = {"steps": steps, "guidance": guidance, "strength": strength, "links": links}
+        settings = {"steps": steps, "guidance": guidance, "strength": strength, "links": links, "mode": mode}
         shape = (*z_src.shape[:1], GROUP * (z_src.shape[1] - 1) + 1, *z_src.shape[2:4], 3)
         self.calls.append({"shape": shape, "noise": noise[0], "mask": self.decode(z_msk), **settings})
         z_src, z_msk, edited = np.asarray(z_src), np.asarray(z_msk), np.array(z_src)

@@ -149,6 +149,14 @@ def test_tiles_paint_at_full_size(H, W, T):
     assert model.calls[-1]["strength"] == tiles.STRENGTH and model.calls[0]["strength"] == 1
 
 
+def test_tiles_are_guided_as_the_whole_is(editor):
+    how = {"reference": picture(1)[0], "guide": "prompt+reference", "detail": "tiles"}
+    editor.edit_video(picture(5, 96, 64), "make it reference", **how)
+    assert len(editor.model.calls) > 1 and {call["mode"] for call in editor.model.calls} == {
+        "prompt+reference"
+    }
+
+
 def test_tiles_with_a_mask_and_a_range(editor):
     frames = picture(12, 64, 64)
     out = editor.edit_video(frames, "make it negative", mask="16,16,32,32", start=0.16, detail="tiles").frames

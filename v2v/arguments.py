@@ -186,8 +186,8 @@ def _edit(edit: argparse.ArgumentParser) -> None:
     edit.add_argument("--explain", metavar="DIR",
                       help="also write what each word and each place of the source had to say: explain.png, .mp4, .json")  # fmt: skip
     edit.add_argument("--manifest", metavar="JOBS.jsonl",
-                      help="many edits: one JSON object a line with video, instruction and any of these options; "
-                      "spread over this machine's devices; finished ones are skipped, failed ones listed (exit 1)")  # fmt: skip
+                      help="many edits: one JSON object a line with video, instruction and any of these options (what is given "
+                      "here holds for every line that doesn't say it); spread over this machine's devices; finished ones are skipped, failed ones listed (exit 1)")  # fmt: skip
     edit.add_argument("--out", metavar="DIR", help="folder for a manifest's outputs")
     edit.add_argument("--distributed", action="store_true",
                       help="share the manifest with the other processes of this job (as v2v train --distributed)")  # fmt: skip

@@ -135,6 +135,7 @@ def _painted(
                 links=plan.links(batch, pasts.get((y, x))),
                 begin=begin,
                 strength=min(STRENGTH, settings.strength),
+                **({} if settings.guide == "prompt" else {"mode": settings.guide}),
             )
             tiles = np.asarray(model.decode(z_out))
             rise = _rise(h, y > 0)[:, None] * _rise(w, x > 0)
