@@ -181,6 +181,15 @@ def test_bad_input_is_one_line_and_exit_2(v2v, capsys, words):
         (["--end", "99"], "seconds within the clip"),
         (["--start", "0.3", "--end", "0.1"], "start before end"),
         (["--mask", "4,4,0,9"], "within the frame, 64x48"),
+        (["--mask", "-5,0,20,20"], "within the frame, 64x48"),
+        (["--mask", "10,10,50"], "expected a box x,y,w,h of four whole numbers"),
+        (["--mask", "none.png"], "mask none.png: no such file"),
+        (["--reference", "none.png"], "reference none.png: no such file"),
+        (["--size", "64x0"], "expected WxH or WxHxFRAMES"),
+        (["--size", "abc"], "expected WxH or WxHxFRAMES"),
+        (["--start", "soon"], "v2v edit --help shows what is expected"),
+        (["--soft", "inf", "--mask", "auto"], "soft: expected a number, got inf"),
+        (["--explain", "in.mp4/maps"], "explain: expected a folder that can be made"),
     ],
 )
 def test_bad_controls_are_named(v2v, capsys, words, message):

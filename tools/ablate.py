@@ -48,7 +48,10 @@ def table(group: str, folder: Path, seeds: list[int]) -> list[str]:
             other = show(intervals.difference(scores[name], first)) if apart else ""
             seen = ", ".join(f"{100 * np.mean(r[metric]):.0f}" for r in runs[name])
         lines.append(f"| {paper if paper != BEST else 'all'} | {ours} | {other} | {seen} | {told[paper]} |")
-    if len(scores) == len(names):
+    means = [s.mean() for s in scores.values()]
+    if len(scores) == len(names) and len(set(means)) < len(means):
+        lines.append("\nTwo means are equal, so there is no order to compare with the paper's.")
+    elif len(scores) == len(names):
         ranks = sorted(names, key=lambda n: -scores[n].mean()), sorted(names, key=lambda n: -told[names[n]])
         lines.append(
             f"\nThe paper's order {'holds' if ranks[0] == ranks[1] else 'does not hold'} (by our means)."

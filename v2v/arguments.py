@@ -4,6 +4,8 @@ Nothing is imported here but what names an option of its own, so that `v2v --hel
 """
 
 import argparse
+import re
+import sys
 from collections.abc import Callable, Mapping
 
 from v2v.evaluation import command as evaluation
@@ -50,15 +52,29 @@ recipes (a family gives its members, evenly; without --recipes: local and photom
 """
 
 
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line, and which takes -5,0,20,20 for a value, as it does -5."""
+
+    def error(self, message: str):
+        self.exit(2, f"v2v: error: {message}; {self.prog} --help shows what is expected\n")
+
+    def parse_known_args(self, args=None, namespace=None):
+        words, out = list(sys.argv[1:] if args is None else args), []
+        for word in words:
+            if re.fullmatch(r"-\d[\d.,-]*", word) and "," in word and out and out[-1].startswith("--"):
+                out[-1] += f"={word}"
+            else:
+                out.append(word)
+        return super().parse_known_args(out, namespace)
+
+
 def parser(actions: Mapping[str, Callable]) -> argparse.ArgumentParser:
     """The whole command line.
 
     Args:
       actions: what each command calls, by its name; found again as `run` among what was parsed.
     """
-    whole = argparse.ArgumentParser(
-        prog="v2v", description="Edit videos by instruction; make pairs; train editors."
-    )
+    whole = Parser(prog="v2v", description="Edit videos by instruction; make pairs; train editors.")
     commands = whole.add_subparsers(
         required=True, metavar="edit | synth | train | plan | eval | convert | doctor", title="commands"
     )
@@ -229,7 +245,9 @@ def _synth(synth: argparse.ArgumentParser) -> None:
 
 
 def _size(text: str) -> dict[str, int]:
-    numbers = [int(n) for n in text.lower().split("x")]
-    if len(numbers) not in (2, 3):
-        raise ValueError
+    numbers = [int(n) if n.isdecimal() else 0 for n in text.lower().split("x")]
+    if len(numbers) not in (2, 3) or min(numbers) < 1:
+        raise argparse.ArgumentTypeError(
+            f"expected WxH or WxHxFRAMES, whole numbers above 0 such as 1280x704x121, got '{text}'"
+        )
     return dict(zip(("width", "height", "frames"), numbers, strict=False))

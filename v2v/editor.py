@@ -133,6 +133,7 @@ class EasyV2VEditor:
             files.check_fits(clip, output)
         span = masks.span(clip, settings.start, settings.end)
         auto = isinstance(mask, str) and mask == AUTO
+        masks.fade(settings.soft, *clip.frames.shape[1:3])  # before any computing
         chosen = None if mask is None or auto else masks.Mask(mask, clip, settings.invert_mask, settings.soft)
         if chosen:
             chosen.survey(*size, *span)

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from v2v import windowed
-from v2v.codec import inputs
+from v2v.codec import inputs, paths
 from v2v.codec.text import Tokenizer, clean
 from v2v.codec.video import Video
 from v2v.config import ModelConfig
@@ -65,6 +65,12 @@ def explain(
         raise InputError(f"explain: expected a folder, got the file {folder}; name another")
     if chosen.detail == "tiles":
         raise InputError('explain: detail "tiles" samples the clip in tiles as well; leave it out')
+    try:  # before the edit, which may take hours
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"explain: expected a folder that can be made, got {folder} ({paths.reason(error)}); name another"
+        ) from None
     source: list[np.ndarray] = []
     clip = inputs.clip(video, fps, lambda frame: source.append(_small(frame)))
     with watching(editor) as watched:
@@ -78,7 +84,6 @@ def explain(
     words = words_of(editor.model.tokenizer, instruction)
     edit = [_small(frame) for frame in edited.frames[slice(*span)]]
     rows = panels(np.stack(source[slice(*span)]), np.stack(edit), maps, words)
-    folder.mkdir(parents=True, exist_ok=True)
     title = f'"{" ".join(instruction.split())}": attention to each word, and from source to target'
     sheet.write(folder / "explain.png", [sheet.Band(title, rows)])
     Video.from_array(grid(rows), float(edited.fps)).save(folder / "explain.mp4")

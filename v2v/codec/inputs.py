@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from v2v.codec import decoder
+from v2v.codec import decoder, paths
 from v2v.codec import video as files
 from v2v.codec.video import Video
 from v2v.errors import InputError
@@ -37,6 +37,7 @@ def picture(reference: str | Path | np.ndarray) -> np.ndarray:
     if not isinstance(reference, str | Path):
         return _only(Video.from_array(reference), "reference")
     moment = None if Path(reference).exists() else MOMENT.fullmatch(str(reference))
+    paths.check_readable(Path(moment[1] if moment else reference), "reference ")
     if moment is None:
         return _only(files.read(reference), f"reference {reference}")
     path, second, found, facts = Path(moment[1]), float(moment[2]), None, decoder.Facts()

@@ -20,6 +20,7 @@ import cv2
 import numpy as np
 
 from v2v.codec import decoder
+from v2v.codec.paths import check_readable
 from v2v.codec.store import Store
 from v2v.codec.video import Video
 from v2v.errors import InputError
@@ -28,6 +29,8 @@ GREY = (32, 224)  # up to the first a value is black, from the second on white
 FADE = 1 / 240  # width of the fade, as a share of the frame's shorter side
 SEEN = 0.25  # of a small pixel's area must be chosen for the model to see it chosen
 SUSPECT = 0.6  # of the frame; a mask that covers more, corners included, may be the wrong way round
+TRANSPARENT = (".png", ".webp", ".tif", ".tiff")
+NUMBERS = re.compile(r"[\s\d.,-]*,[\s\d.,-]*")
 BOX = re.compile(r"\s*(-?\d+)\s*,\s*(-?\d+)\s*,\s*(-?\d+)\s*,\s*(-?\d+)\s*")
 
 
@@ -60,10 +63,13 @@ class Mask:
         self._box = BOX.fullmatch(mask) if isinstance(mask, str) else None
         invert = invert and not self._box  # a box is always the place
         self._share = np.rint(values[::-1] if invert else values).astype(np.uint8)
+        self._other = (
+            "white marks the place, leave --invert-mask out"
+            if invert
+            else "black marks the place, add --invert-mask"
+        )
         self._frames = self._open(mask)
-        if soft is not None and not 0 <= soft <= max(self.H, self.W):
-            raise InputError(f"soft: expected a width of 0 to {max(self.H, self.W)} pixels, got {soft:g}")
-        self._fade = round(FADE * min(self.H, self.W)) if soft is None else round(soft)
+        self._fade = fade(soft, self.H, self.W)
         self.active, self.area, self.full, self.small = (0, self.T), 0.0, False, Store()
         if invert:
             warnings.warn(f"{self.name}: black marks the place, as asked; turned round", stacklevel=5)
@@ -95,9 +101,7 @@ class Mask:
                 f"{self.name}: expected to have 1 frame or the clip's {self.T}, got {len(areas)}; cut it to the clip's length"
             )
         if not any(areas):
-            raise InputError(
-                f"{self.name}: black everywhere, so nothing would be edited; paint what to edit white, or add --invert-mask"
-            )
+            raise InputError(f"{self.name}: black everywhere, so nothing would be edited; if {self._other}")
         edited = areas if len(areas) == 1 else areas[first:last]
         if not any(edited):
             raise InputError(
@@ -113,8 +117,8 @@ class Mask:
             warnings.warn(f"{self.name}: white everywhere, which is the same as no mask", stacklevel=5)
         elif self.area > SUSPECT and corners and not self._box:
             warnings.warn(
-                f"{self.name}: white, which means edit here, on {self.area:.0%} of the picture, corners included; if black marks "
-                "the place, add --invert-mask",
+                f"{self.name}: chosen, which means edit here, is {self.area:.0%} of the picture, corners included; if "
+                f"{self._other}",
                 stacklevel=5,
             )
 
@@ -138,6 +142,14 @@ class Mask:
             picture = self._painted(*map(int, self._box.groups()))
             return lambda: iter((picture,))
         if isinstance(mask, str | Path):
+            if NUMBERS.fullmatch(str(mask)) and not Path(mask).exists():
+                raise InputError(
+                    f"{self.name}: expected a box x,y,w,h of four whole numbers of pixels, or a file"
+                )
+            check_readable(Path(mask), "mask ")
+            shape = _alpha(Path(mask), self.name)
+            if shape is not None:
+                return lambda: iter((shape,))
             return lambda: map(_grey, decoder.walk(Path(mask), decoder.Facts(), sounds=False))
         if isinstance(mask, Video):
             return lambda: map(_grey, mask.frames)
@@ -153,6 +165,13 @@ class Mask:
         picture = np.zeros((self.H, self.W), np.uint8)
         picture[y : y + h, x : x + w] = 255
         return picture
+
+
+def fade(soft: float | None, H: int, W: int) -> int:
+    """Pixels over which an edit fades in. Raises InputError on what is no width of a frame."""
+    if soft is not None and not 0 <= soft <= max(H, W):
+        raise InputError(f"soft: expected a width of 0 to {max(H, W)} pixels, got {soft:g}")
+    return round(FADE * min(H, W)) if soft is None else round(soft)
 
 
 def span(clip: Video, start: float | None, end: float | None) -> tuple[int, int]:
@@ -213,7 +232,27 @@ def composite(source: np.ndarray, edit: np.ndarray, alpha: np.ndarray) -> np.nda
 
 
 def _grey(frame: np.ndarray) -> np.ndarray:
-    return cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
+    """The brightest channel: what is painted in a colour is painted."""
+    r, g, b = cv2.split(frame)
+    return cv2.max(cv2.max(r, g), b)
+
+
+def _alpha(path: Path, name: str) -> np.ndarray | None:
+    """uint8 [H, W], the transparency of a picture that has nothing but that to say; None for what its colours say."""
+    if path.suffix.lower() not in TRANSPARENT:
+        return None
+    picture = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    if picture is None or picture.ndim != 3 or picture.shape[2] != 4 or np.ptp(picture[..., 3]) == 0:
+        return None
+    shown = picture[..., :3][picture[..., 3] > 0]
+    if (shown != shown[0]).any():
+        warnings.warn(
+            f"{name}: its colours are taken as the mask, its transparency is left out", stacklevel=6
+        )
+        return None
+    warnings.warn(f"{name}: of one colour, so its opaque part is taken as the mask", stacklevel=6)
+    alpha = picture[..., 3]
+    return alpha if alpha.dtype == np.uint8 else (alpha >> 8).astype(np.uint8)
 
 
 def _levels(mask: np.ndarray, name: str) -> np.ndarray:
@@ -226,6 +265,10 @@ def _levels(mask: np.ndarray, name: str) -> np.ndarray:
     if array.ndim != 3 or array.dtype.kind not in "biuf" or 0 in array.shape:
         raise InputError(
             f"{name}: expected as [H, W] or [T, H, W] numbers, got {array.dtype} {list(np.shape(mask))}"
+        )
+    if array.dtype.kind == "f" and not (0 <= array.min() and array.max() <= 1):  # NaN is neither
+        raise InputError(
+            f"{name}: expected floats from 0 to 1, or uint8 from 0 to 255, got {array.dtype} from {array.min():g} to {array.max():g}"
         )
     unit = array.dtype.kind in "bf" or array.max(initial=0) <= 1
     return np.clip(array * (255.0 if unit else 1.0), 0, 255).astype(np.uint8)

@@ -8,23 +8,23 @@ STILLS = (".png", ".jpg", ".jpeg")
 CLIPS = (".mp4", ".m4v", ".mov")
 
 
-def check_readable(path: Path) -> None:
-    """Raises InputError unless `path` is a file with something in it."""
+def check_readable(path: Path, what: str = "") -> None:
+    """Raises InputError unless `path` is a file with something in it; `what` it is for, such as "mask ", begins the line."""
     try:
         if path.is_dir():
-            raise InputError(f"{path}: expected a video file, got a folder")
+            raise InputError(f"{what}{path}: expected a video file, got a folder")
         if not path.exists():
-            raise InputError(f"{path}: no such file; expected a video or an image")
+            raise InputError(f"{what}{path}: no such file; expected a video or an image")
         if not path.is_file():
             raise InputError(
-                f"{path}: expected a regular file, got a device or a pipe; save it to a file first"
+                f"{what}{path}: expected a regular file, got a device or a pipe; save it to a file first"
             )
         with path.open("rb") as file:
             empty = not file.read(1)
     except OSError as error:
-        raise InputError(f"{path}: can't be read ({reason(error)})") from None
+        raise InputError(f"{what}{path}: can't be read ({reason(error)})") from None
     if empty:
-        raise InputError(f"{path}: expected a video file, got an empty file (0 bytes)")
+        raise InputError(f"{what}{path}: expected a video file, got an empty file (0 bytes)")
 
 
 def check_output(path: str | Path) -> Path:
@@ -42,7 +42,7 @@ def check_output(path: str | Path) -> Path:
         raise InputError(
             f"{path.parent}: output folder doesn't exist; create it with: mkdir -p {path.parent}"
         )
-    probe = path.with_name(f".{path.stem}.probe")
+    probe = path.with_name(f".{path.stem}.probing{path.suffix}")  # as long a name as is written to
     try:
         probe.touch()
         probe.unlink()
