@@ -55,7 +55,7 @@ def made(
         wave = [job for _, job in zip(range(count), jobs, strict=False)]
         if not wave:
             return
-        _run([job for job in wave if not shards.sound(job[0])], workers, options)
+        _run([job for job in wave if not shards.final(job[0])], workers, options)
         for path, _, _ in wave:
             results = shards.read(path)
             kept += sum(record is not None for _, record, _ in results)

@@ -31,6 +31,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import re
 import tomllib
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -130,11 +131,19 @@ def load(path: str) -> Plan | None:
         Path(path),
         table["name"],
         table["license"],
-        tuple(table["prompts"]),
+        prompts(path, table["prompts"]),
         tuple(steps),
         table.get("reference", ""),
         table.get("stand_in", False),
     )
+
+
+def prompts(path: str | Path, given: list) -> tuple[str, ...]:
+    """Instructions as a file gives them. Raises InputError where one says nothing."""
+    for i, prompt in enumerate(given):
+        if not isinstance(prompt, str) or not re.search(r"\w", prompt):
+            raise InputError(f"{path}: prompts: expected sentences, got {prompt!r} as number {i + 1}")
+    return tuple(given)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -199,6 +208,7 @@ class Composed:
             provenance={
                 **clip.origin,
                 "experts": [{"name": s.name, "version": s.version, "license": s.license} for s in specs],
+                "composition": {"name": self.plan.name, "license": self.plan.license},
                 "stand_in": self.plan.stand_in,
             },
             active=(0, T),

@@ -19,7 +19,7 @@ from data_synth.streams import stream
 from v2v.data.pairs import Pair
 
 TRUTHS = ("depth", "segmentation", "motion")
-VERSION = "2"
+VERSION = "3"  # 3: edits that begin late are no cuts
 
 
 def control_pair(name: str, forward: bool, clips: cl.Source, seed: int, T: int, H: int, W: int) -> Pair | str:

@@ -20,6 +20,7 @@ MIN_CHANGE_ELSE = 4.0  # for what is not ours to choose: controls, experts, mine
 LEAK = 0  # greatest |source - target| outside the mask, in grey levels
 MIN_LUMA, MAX_LUMA = 16.0, 240.0  # mean brightness of a clip in which something can be seen
 MIN_DETAIL = 2.0  # least standard deviation of a frame, in grey levels
+OTHERS = ("expert", "composition", "imported")  # recipes whose targets we didn't make
 MIN_MOTION = 0.25  # least mean |last frame - first frame|, in grey levels
 WORDS = (2, 22)  # least and greatest length of an instruction of the default mix (the embedded model's)
 WORDS_ELSE = (2, 200)
@@ -43,7 +44,7 @@ CUT = (
 
 def keep(pair: Pair) -> tuple[bool, str]:
     """Whether the pair is worth training on, and if not, why: one short constant string per gate."""
-    for gate in (_dark, _flat, _static, _cut, _wordy, _vague, _empty, _leak, _small):
+    for gate in (_dark, _flat, _static, _cut, _broken, _wordy, _vague, _empty, _leak, _small):
         reason = gate(pair)
         if reason:
             return False, reason
@@ -67,8 +68,9 @@ def fingerprint(pair: Pair) -> str:
 
 
 def _footage(pair: Pair) -> np.ndarray:
-    """The side that shows something: an edge map is dark, an optical flow flat, and both are meant to be."""
-    return pair.target if pair.provenance.get("direction") == "from" else pair.source
+    """The side that shows something: an edge map is dark, an optical flow flat, and both are meant to be. Before an edit that
+    begins late a target is the source: how it begins there is our own doing, and no cut of the footage."""
+    return pair.target[slice(*pair.active)] if pair.provenance.get("direction") == "from" else pair.source
 
 
 def _mean(levels: np.ndarray) -> float:
@@ -97,6 +99,16 @@ def _cut(pair: Pair) -> str:
         return ""
     steps = np.array([_mean(cv2.absdiff(a, b)) for a, b in zip(video[:-1], video[1:], strict=True)])
     return "cut inside" if steps.max() > max(CUT[0], CUT[1] * float(np.median(steps))) else ""
+
+
+def _broken(pair: Pair) -> str:
+    """What others made may be nothing: one colour, or one frame of a clip that moves."""
+    if pair.recipe not in OTHERS:
+        return ""
+    if max(float(frame.std()) for frame in (pair.target[0], pair.target[-1])) < MIN_DETAIL:
+        return "target shows nothing"
+    moved = [_mean(cv2.absdiff(video[0], video[-1])) for video in (pair.source, pair.target)]
+    return "target stands still" if moved[0] >= 4 * MIN_MOTION and moved[1] < MIN_MOTION else ""
 
 
 def _wordy(pair: Pair) -> str:

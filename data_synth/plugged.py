@@ -39,6 +39,12 @@ def names(experts: tuple[str, ...]) -> list[str]:
     return out
 
 
+def files(path: str) -> list[str]:
+    """The TOML files of the steps of a composition; none for a single expert."""
+    plan = compositions.load(path)
+    return sorted({str(step.expert) for step in plan.steps}) if plan else []
+
+
 def recipe(name: str, experts: tuple[str, ...], footage: cl.Source) -> Plugged | compositions.Composed:
     """The recipe called `name`, which must be one of `names(experts)`."""
     for path in experts:

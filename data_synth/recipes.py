@@ -60,11 +60,24 @@ FAMILIES = {
     "physics": physics.EDITS,
 }
 _ON_FOOTAGE = ("removal", "insertion", "replacement")
-_NAMES = ("lift", "image", *_ON_FOOTAGE)
+_SIMPLE = ("lift", "image", *_ON_FOOTAGE)
 
 
 def names(sources: Sources) -> list[str]:
-    """What `--recipes` accepts for these sources: families, then single recipes."""
+    """What `--recipes` accepts for these sources: families, then single recipes.
+
+    Raises:
+      InputError: an expert has the name of a recipe that is there already.
+    """
+    ours, theirs = _names(sources), plugged.names(sources.experts)
+    if taken := [name for name in theirs if name in ours]:
+        raise InputError(
+            f"--expert: {', '.join(taken)}: expected names that no recipe of ours has; change `name` in its TOML file"
+        )
+    return [*ours, *theirs]
+
+
+def _names(sources: Sources) -> list[str]:
     return list(
         dict.fromkeys(
             [
@@ -75,9 +88,8 @@ def names(sources: Sources) -> list[str]:
                 *FAMILIES["control"],
                 *physics.EDITS,
                 *(f"{way}-{name}" for way in ("to", "from") for name in physics.TRUTHS),
-                *_NAMES,
+                *_SIMPLE,
                 *(name for name, _ in sources.sets),
-                *plugged.names(sources.experts),
             ]
         )
     )

@@ -46,7 +46,7 @@ class Report:
         for sentence in json.loads(record["instructions"]):
             self.words[len(sentence.split())] += 1
         self.area[min(9, int(10 * np.count_nonzero(mask) / mask.size))] += 1
-        self.licenses[str(json.loads(record["provenance"]).get("license", "unknown"))] += 1
+        self.licenses[_licenses(json.loads(record["provenance"]))] += 1
         shown = self.examples.setdefault(record["edit"], []) if len(self.examples) < MOST_EDITS else []
         if len(shown) < EXAMPLES:
             shown.append(_example(pr.decode(record)))
@@ -157,6 +157,18 @@ def _small(picture: np.ndarray) -> np.ndarray:
 def _jpeg(picture: np.ndarray) -> str:
     _, data = cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), (cv2.IMWRITE_JPEG_QUALITY, 80))
     return "data:image/jpeg;base64," + base64.b64encode(data.tobytes()).decode()
+
+
+def _licenses(provenance: dict) -> str:
+    """All that hold for a pair: of its clip, of the experts and the composition that worked on it."""
+    parts = [
+        provenance,
+        provenance.get("expert"),
+        *provenance.get("experts", ()),
+        provenance.get("composition"),
+    ]
+    found = [str(part["license"]) for part in parts if isinstance(part, dict) and part.get("license")]
+    return " + ".join(dict.fromkeys(found)) or "unknown"
 
 
 def _sorted(counts: Counter) -> dict:

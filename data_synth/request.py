@@ -10,11 +10,13 @@ import hashlib
 import json
 from pathlib import Path
 
-from data_synth import pipeline, recipes
+from data_synth import pipeline, plugged, recipes
 from data_synth.recipes import Sources
 from data_synth.transition import CLASSIC, OPERATORS
 from v2v.data import pairs as pr
 from v2v.errors import InputError
+
+TEXTS = (".toml", ".json", ".jsonl", ".csv", ".tsv", ".txt", ".py")  # what says what is made of the videos
 
 
 def check(request: dict, sources: Sources) -> None:
@@ -23,6 +25,8 @@ def check(request: dict, sources: Sources) -> None:
         raise InputError(f"pairs: expected at least 1, got {request['pairs']}")
     if request["seed"] < 0:
         raise InputError(f"seed: expected a non-negative integer, got {request['seed']}")
+    if request["seed"] >= 1 << 62:
+        raise InputError(f"seed: expected a number below 2**62, got {request['seed']}")
     if min(request["height"], request["width"]) < 16 or request["frames"] < 1:
         raise InputError(
             "clip size: expected at least 1 frame of 16 x 16 pixels, got "
@@ -71,16 +75,20 @@ def named(text: str) -> tuple[str, str]:
 
 
 def fingerprint(sources: Sources) -> dict:
-    """What the sources hold now, by name and size, so that a changed source is another request."""
+    """What the sources hold now, texts by content, videos by name and size, so that a changed source is another request."""
     out = {}
-    for path in (sources.clips, *sources.experts, *(p for _, p in sources.sets), sources.writer):
+    steps = [step for path in sources.experts for step in plugged.files(path)]
+    for path in (sources.clips, *sources.experts, *steps, *(p for _, p in sources.sets), sources.writer):
         path = Path(path)
         if str(path) == ".":
             continue
         found = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
         listing = "\n".join(f"{p.relative_to(path) if p != path else p.name} {_size(p)}" for p in found)
-        content = path.read_bytes() if path.is_file() and path.suffix == ".toml" else listing.encode()
-        out[str(path)] = hashlib.sha256(content).hexdigest()[:16]
+        digest = hashlib.sha256(listing.encode())
+        for file in found:
+            if file.suffix.lower() in TEXTS:
+                digest.update(file.read_bytes())
+        out[str(path)] = digest.hexdigest()[:16]
     return out
 
 

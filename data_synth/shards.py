@@ -16,6 +16,7 @@ import hashlib
 import json
 import multiprocessing
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -23,6 +24,9 @@ from v2v.errors import InputError
 
 PIXELS = 1 << 21  # of clips in one shard: bounds a worker's memory, and what a kill can cost
 MOST_SEEDS = 32
+
+# An expert's failures that may be over by now: what it could not do then it is asked again.
+PASSING = re.compile(r": expert (\S+ )?(cannot be|took more than|crashed|answered HTTP 5)")
 
 Maker = Callable[[Sequence[int]], "list[tuple[dict, None] | tuple[None, str]]"]
 
@@ -155,11 +159,16 @@ def jobs(folder: Path, make: Maker, first: int, n: int, last: int | None) -> Ite
 
 
 def ensure(job: tuple) -> Path:
-    """Makes the shard unless it is there and sound."""
+    """Makes the shard unless it is there and final."""
     path, make, seeds = job
-    if not sound(path):
+    if not final(path):
         write(path, [(seed, *result) for seed, result in zip(seeds, make(seeds), strict=True)])
     return path
+
+
+def final(path: Path) -> bool:
+    """Whether the shard is sound, and what it lacks would be lacking again."""
+    return sound(path) and not any(reason and PASSING.search(reason) for _, _, reason in read(path))
 
 
 def sound(path: Path) -> bool:

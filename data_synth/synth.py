@@ -18,6 +18,7 @@ import json
 import os
 import shutil
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -33,6 +34,7 @@ from v2v.data.pairs import InputError
 
 FAILED = "failed: "  # how the reason of a seed begins whose clip raised an exception
 HOPELESS = 500  # seeds after which fewer than one pair in fifty ends the build
+FAILING = 8  # failures of an expert in a row, all for one reason that may pass: it is down
 
 
 def synth(
@@ -218,7 +220,8 @@ def _records(
         sources=sources,
     )
     last = pipeline.rows(request["edits"], sources)
-    kept = tries = 0
+    kept = tries = failing = 0
+    passing = ""
     # Rendered pairs differ by their seeds; footage from outside comes with repetitions.
     seen: set[str] | None = None if sources == Sources() else set()
     place = waiting, make, request["seed"], shards.seeds_per_shard(*size), workers
@@ -243,15 +246,29 @@ def _records(
                     report.fail(seed, reason.removeprefix(FAILED))
                 else:
                     report.drop(reason)
-                if last is None and tries > HOPELESS and kept * 50 < tries:
-                    raise InputError(
-                        f"pairs: expected most seeds to give one, got {kept} of {tries} from seed "
-                        f"{request['seed']} on; the last was dropped because of '{reason}'; "
-                        "choose other edits or another size"
+                failing, passing = (failing + 1 if reason == passing else 1), reason
+                if failing >= FAILING and shards.PASSING.search(reason):
+                    raise shards.Stopped(
+                        f"{reason}, {failing} times in a row; see that the expert of {', '.join(sources.experts)} works and "
+                        f"run the same command again: the {kept} pairs so far are kept in {waiting}"
                     )
+                if last is None and tries > HOPELESS and kept * 50 < tries:
+                    if not kept:
+                        raise InputError(
+                            f"pairs: expected most seeds to give one, got {kept} of {tries} from seed "
+                            f"{request['seed']} on; the last was dropped because of '{reason}'; "
+                            "choose other edits or another size"
+                        )
+                    warnings.warn(
+                        f"pairs: {kept} of {request['pairs']} from {tries} seeds, hardly any gives one now; the last was dropped "
+                        f"because of '{reason}'; the set ends here",
+                        stacklevel=2,
+                    )
+                    return
                 continue
             report.keep(record)
             kept += 1
+            failing = 0
             yield record
             if progress:
                 progress(1)

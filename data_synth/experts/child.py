@@ -44,9 +44,9 @@ def end_with(parent: int) -> None:
     """Ends this process once its parent is gone: a function that hangs would never see the pipe close."""
     while os.getppid() == parent:
         time.sleep(1)
-    os._exit(1)
+    os._exit(1)  # the parent's number comes from itself: it may be gone before we could ask
 
 
 if __name__ == "__main__":
-    threading.Thread(target=end_with, args=(os.getppid(),), daemon=True).start()
+    threading.Thread(target=end_with, args=(int(sys.argv[3]),), daemon=True).start()
     serve(sys.argv[1], Connection(int(sys.argv[2])))

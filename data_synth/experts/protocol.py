@@ -31,6 +31,7 @@ import dataclasses
 import re
 import time
 import tomllib
+import urllib.parse
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -176,7 +177,29 @@ def load(path: str | Path) -> Spec:
             f"{path}: expected batch >= 1, retries >= 0 and seconds > 0, "
             f"got {spec.batch}, {spec.retries} and {spec.seconds}"
         )
+    _check_kind(path, table)
     return spec
+
+
+def _check_kind(path: Path, table: dict) -> None:
+    """Raises InputError where a request could not even be sent."""
+    if table["kind"] == "python" and not re.fullmatch(r"[\w.]+:\w+", table["call"]):
+        raise InputError(f"{path}: call: expected package.module:function, got {table['call']!r}")
+    if table["kind"] == "command":
+        words = " ".join(table["command"])
+        pairs = (("{jobs}", "{answers}"), ("{clip}", "{answer}"))
+        if not any(all(place in words for place in pair) for pair in pairs):
+            raise InputError(
+                f"{path}: command: expected {{jobs}} and {{answers}}, or {{clip}} and {{answer}}, in it, got {table['command']!r}"
+            )
+    if table["kind"] == "http":
+        try:
+            parts = urllib.parse.urlsplit(table["url"])
+            good = parts.scheme in ("http", "https") and parts.hostname and (parts.port or 1)
+        except ValueError:  # a port that is no number
+            good = False
+        if not good:
+            raise InputError(f"{path}: url: expected http://HOST:PORT/PATH, got {table['url']!r}")
 
 
 def connect(spec: Spec) -> Expert:
@@ -197,15 +220,23 @@ def run(expert: Expert, jobs: Sequence[Job], *, pause: float = 0.2) -> list[np.n
     for start in range(0, len(jobs), expert.batch):
         batch = jobs[start : start + expert.batch]
         answer = _attempt(expert, batch, pause)
-        if isinstance(answer, Failure) and len(batch) > 1:
-            answer = [
-                a if isinstance(a := _attempt(expert, [job], pause), Failure) else a[0] for job in batch
-            ]
+        if isinstance(answer, Failure) and len(batch) > 1 and not answer.reason.startswith("cannot be"):
+            answer = _one_by_one(expert, batch, pause)
         out += [answer] * len(batch) if isinstance(answer, Failure) else answer
     return [
         clip if isinstance(clip, Failure) else _checked(clip, job)
         for clip, job in zip(out, jobs, strict=True)
     ]
+
+
+def _one_by_one(expert: Expert, batch: Sequence[Job], pause: float) -> list[np.ndarray | Failure]:
+    """A poisoned clip fails alone; but after two in a row that took too long the expert hangs, and isn't waited for again."""
+    out: list[np.ndarray | Failure] = []
+    for job in batch:
+        late = [a for a in out[-2:] if isinstance(a, Failure) and a.reason.startswith("took more than")]
+        answer = late[0] if len(late) == 2 else _attempt(expert, [job], pause)
+        out.append(answer if isinstance(answer, Failure) else answer[0])
+    return out
 
 
 def _attempt(expert: Expert, batch: Sequence[Job], pause: float) -> list[np.ndarray] | Failure:

@@ -93,14 +93,32 @@ class Child(_Described):
             "PYTHONPATH": os.pathsep.join([*places, os.environ.get("PYTHONPATH", "")]),
         }
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "data_synth.experts.child", self.spec.call, str(theirs.fileno())],
+            [
+                sys.executable,
+                "-m",
+                "data_synth.experts.child",
+                self.spec.call,
+                str(theirs.fileno()),
+                str(os.getpid()),
+            ],
             pass_fds=(theirs.fileno(),),
             env=environment,
             stdin=subprocess.DEVNULL,
+            stdout=sys.stderr.fileno()
+            if _has_fileno(sys.stderr)
+            else subprocess.DEVNULL,  # ours is for --json
             start_new_session=True,
         )
         theirs.close()
         self.pipe = Connection(ours.detach())
+
+
+def _has_fileno(stream) -> bool:
+    """Whether a process of its own can write there: under tests and notebooks standard error may be no file."""
+    try:
+        return stream.fileno() >= 0
+    except (AttributeError, OSError, ValueError):
+        return False
 
 
 class Command(_Described):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import data_synth.experts
-from data_synth import pipeline, plugged
+from data_synth import pipeline, plugged, recipes, synth
 from data_synth.experts import protocol, wire
 from data_synth.experts.examples import sketch
 from data_synth.experts.wire import Job
@@ -130,6 +130,10 @@ def test_wrong_sizes_are_named(answer, reason):
         ('kind = "http"\nurl = "u"\nspeed = 1\n', "speed: expected one of"),
         ("kind = \n", "expected a TOML file"),
         ('kind = "command"\ncommand = ["a", 1]\n', "command: expected list of strings"),
+        ('kind = "command"\ncommand = ["a", "{clip}"]\n', "{jobs} and {answers}, or {clip} and {answer}"),
+        ('kind = "python"\ncall = "mine"\n', "call: expected package.module:function, got 'mine'"),
+        ('kind = "http"\nurl = "localhost/x"\n', "url: expected http://HOST:PORT/PATH"),
+        ('kind = "http"\nurl = "http://127.0.0.1:port/x"\n', "url: expected http://HOST:PORT/PATH"),
     ],
 )
 def test_descriptions_are_checked(tmp_path, body, message):
@@ -176,3 +180,58 @@ def test_recipes_of_an_expert(tmp_path):
         assert name != "to-x" or any("inverted" in i for i in pair.instructions)
     for path in sources.experts:
         plugged._connected(path).close()
+
+
+def test_a_name_of_ours_is_refused(tmp_path):
+    path = tmp_path / "canny.toml"
+    path.write_text(toml(tmp_path, 'kind = "python"\ncall = "a:f"\n').read_text().replace('"x"', '"canny"'))
+    with pytest.raises(InputError, match="to-canny, from-canny: expected names that no recipe of ours has"):
+        recipes.names(Sources(experts=(str(path),)))
+
+
+def test_what_an_expert_prints_is_not_our_output(tmp_path, capfd):
+    (tmp_path / "loud.py").write_text(
+        "def f(jobs):\n    print('loud', flush=True)\n    return [j.clip for j in jobs]\n"
+    )
+    expert = protocol.connect(protocol.load(toml(tmp_path, 'kind = "python"\ncall = "loud:f"\n')))
+    assert reasons(protocol.run(expert, [Job(clip())])) == ["clip"]
+    expert.close()
+    said = capfd.readouterr()
+    assert "loud" not in said.out
+
+
+def test_an_expert_that_hangs_is_not_waited_for_clip_by_clip():
+    class Hanging:
+        name, version, batch, retries, asked = "x", "1", 6, 0, []
+
+        def __call__(self, jobs):
+            self.asked.append(len(jobs))
+            raise protocol.ExpertError("took more than 1 s")
+
+    assert reasons(protocol.run(Hanging(), [Job(clip())] * 6)) == ["took more than 1 s"] * 6
+    assert Hanging.asked == [6, 1, 1]
+
+
+def test_a_service_that_is_down_stops_the_build_and_is_asked_again(tmp_path):
+    """Eight failures in a row are enough; when it is back the same command makes what it would have made."""
+    (tmp_path / "down.py").write_text(
+        f"import pathlib\ndef f(jobs):\n    if not pathlib.Path({str(tmp_path / 'up')!r}).exists(): raise SystemExit(1)\n"
+        "    return [255 - j.clip for j in jobs]\n"
+    )
+    path = toml(tmp_path, 'noun = "x"\nkind = "python"\ncall = "down:f"\nretries = 0\n')
+    how = {
+        "edits": ("to-x",),
+        "frames": 3,
+        "height": 32,
+        "width": 32,
+        "transition": 0.0,
+        "experts": (str(path),),
+    }
+    with pytest.raises(
+        InputError, match=r"crashed \(exit 1\), 8 times in a row; see that the expert of .*x.toml works"
+    ):
+        synth.synth(tmp_path / "out", 4, **how)
+    (tmp_path / "up").touch()
+    again, fresh = synth.synth(tmp_path / "out", 4, **how), synth.synth(tmp_path / "fresh", 4, **how)
+    assert again == fresh and not any("crashed" in reason for reason in again["dropped"])
+    assert again["licenses"] == {"Apache-2.0 + MIT": 4}

@@ -106,7 +106,9 @@ def test_command_faults(tmp_path):
         time.sleep(0.05)
     else:
         assert not Path(f"/proc/{grandchild}").exists(), "what the command started must end with it"
-    path = toml(tmp_path, 'kind = "command"\ncommand = ["/no/such/program", "{jobs}"]\nretries = 0\n')
+    path = toml(
+        tmp_path, 'kind = "command"\ncommand = ["/no/such/program", "{jobs}", "{answers}"]\nretries = 0\n'
+    )
     got = reasons(protocol.run(protocol.connect(protocol.load(path)), [Job(clip())]))
     assert got == ["cannot be started: no such file or directory"]
 
