@@ -84,8 +84,8 @@ class Mined:
     def _pair(self, event: Event, text: str, seed: int, T: int, H: int, W: int) -> Pair | str:
         try:
             video = cl.decode(str(event.video))
-        except InputError:
-            return f"unreadable clip {event.video.name}"
+        except InputError as error:
+            return f"unreadable clip {event.video.name}: {cl.cause(error)}"
         index = resampled(video.times, video.duration, FPS)
         if len(index) < 2 * T:
             return "video too short"
@@ -94,7 +94,7 @@ class Mined:
             return "too close to the end"
         if any((i - T) / FPS < cut < (i + T) / FPS for cut in self.cuts(str(event.video))):
             return "scene cut inside"
-        both = cl.fit(video.frames[index[i - T : i + T]], H, W)
+        both = cl.picked(video, index[i - T : i + T], H, W)
         return Pair(
             source=both[:T],
             target=both[T:],

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import cv2
@@ -18,9 +18,11 @@ from data_synth.scenes import draw
 from data_synth.scenes import render as rn
 from data_synth.scenes import scene as sc
 from data_synth.streams import stream
+from v2v.codec import decoder
 from v2v.codec import video as codec
 from v2v.errors import InputError
 
+HELD = 600 << 20  # bytes of a decoded clip
 ENDINGS = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi")
 
 
@@ -60,16 +62,16 @@ class Folder:
         name = self.files[int(rng.integers(len(self.files)))]
         path = Path(self.root) / name
         try:
-            frames = decode(str(path)).frames
-        except InputError:
-            return f"unreadable clip {name}"
-        if len(frames) < T:
+            video = decode(str(path))
+        except InputError as error:
+            return f"unreadable clip {name}: {cause(error)}"
+        if len(video.frames) < T:
             return f"clip {name} is shorter than {T} frames"
-        first = int(rng.integers(len(frames) - T + 1))
+        first = int(rng.integers(len(video.frames) - T + 1))
         note = path.with_suffix(".txt")
         caption = note.read_text().strip() if note.is_file() else ""
         return Clip(
-            fit(frames[first : first + T], H, W),
+            picked(video, range(first, first + T), H, W),
             caption,
             {"clip": name, "first_frame": first, "license": self.license},
         )
@@ -115,10 +117,52 @@ def fit(video: np.ndarray, H: int, W: int) -> np.ndarray:
     return out
 
 
-@functools.lru_cache(maxsize=2)
 def decode(path: str) -> codec.Video:
-    """`v2v.codec.video.read`, remembering the last two files: successive rows of a set often share one."""
+    """A file's clip, held in memory (the last two: successive rows of a set often share one) unless it is larger than `HELD`:
+    then its `frames` decode the file again, and `picked` takes from them what it needs.
+
+    Raises:
+      InputError: as `v2v.codec.video.read`.
+    """
+    return _held(path) if _fits(path) else _walked(path)
+
+
+def picked(video: codec.Video, index: Sequence[int], H: int, W: int) -> np.ndarray:
+    """Frames `index`, in rising order, at one size: uint8 [len(index), H, W, 3]."""
+    if isinstance(video.frames, np.ndarray):
+        return fit(video.frames[np.asarray(index)], H, W)
+    wanted, out = iter(enumerate(index)), np.empty((len(index), H, W, 3), np.uint8)
+    k, n = next(wanted)
+    number, rest = n - 1, decoder.walk(video.path, decoder.Facts(), sounds=False, again=True, skip=int(n))
+    for number, frame in enumerate(rest, n):
+        while n == number:
+            out[k] = fit(frame[None], H, W)[0]
+            if (at := next(wanted, None)) is None:
+                return out
+            k, n = at
+    raise InputError(f"{video.path}: expected frame {n}, got {number + 1}; did it change meanwhile?")
+
+
+def cause(error: InputError) -> str:
+    """What of a message fits into a reason: without the path before it and the remedy after."""
+    return str(error).partition(": ")[2].partition("; ")[0]
+
+
+@functools.lru_cache(maxsize=4096)
+def _fits(path: str) -> bool:
+    facts = decoder.Facts()
+    frame = next(decoder.walk(Path(path), facts, sounds=False))
+    return facts.expected * frame.nbytes <= HELD
+
+
+@functools.lru_cache(maxsize=2)
+def _held(path: str) -> codec.Video:
     return codec.read(path)
+
+
+@functools.lru_cache(maxsize=4096)
+def _walked(path: str) -> codec.Video:
+    return codec.survey(path, lambda frame: None)  # its frames are counted and timed once
 
 
 def _walk(root: Path):

@@ -192,22 +192,25 @@ def beside(clips: cl.Folder) -> Callable[[int, int, int, int], Shot | str]:
         if found is None:
             return f"clip {clip.origin['clip']} has no {masks[0].name} or {masks[1].name} beside it"
         try:
-            frames = cl.decode(str(found)).frames
-        except InputError:
-            return f"unreadable mask {found.name}"
-        first = clip.origin["first_frame"] if found.suffix == ".mp4" else 0
-        frames = frames[first : first + T] if found.suffix == ".mp4" else np.repeat(frames[:1], T, 0)
-        if len(frames) < T:
+            mask, whole = cl.decode(str(found)), cl.decode(str(path))
+        except InputError as error:
+            return f"unreadable mask {found.name}: {cl.cause(error)}"
+        n, (h, w), (own_h, own_w) = len(mask.frames), mask.frames.shape[1:3], whole.frames.shape[1:3]
+        if abs(h * own_w - w * own_h) > 0.01 * h * own_w:  # it would be cropped elsewhere than the clip
+            return f"mask {found.name} is {w}x{h}, its clip {own_w}x{own_h}: not of one shape"
+        first = clip.origin["first_frame"]
+        if found.suffix == ".mp4" and n < first + T:
             return f"mask {found.name} is shorter than its clip"
+        frames = cl.picked(mask, range(first, first + T) if found.suffix == ".mp4" else [0] * T, H, W)
         note = path.with_suffix(".object.txt")
         thing = note.read_text().strip() if note.is_file() else "masked object"
         caption = clip.caption or f"a video with {sc.article(thing)} {thing}"
         return Shot(
             clip.video,
-            cl.fit(frames, H, W)[..., 0] > 127,
+            frames[..., 0] > 127,
             thing,
             caption,
-            f"{caption}, without the {thing}",
+            f"{clip.caption}, without the {thing}" if clip.caption else "a video",
             clip.origin,
         )
 

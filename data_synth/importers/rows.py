@@ -171,7 +171,7 @@ def first_existing(candidates: Iterable[Path]) -> Path:
 def _frames(path: Path) -> np.ndarray:
     if not path.is_file():
         raise FileNotFoundError(path)
-    return cl.decode(str(path)).frames
+    return np.asarray(cl.decode(str(path)).frames)
 
 
 def _picture(reference: Path | Callable[[], bytes] | None) -> np.ndarray | None:

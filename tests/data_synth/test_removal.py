@@ -81,7 +81,15 @@ def test_shots_from_a_folder_bring_their_masks(tmp_path):
     pair, reason = pipeline.make_pair(0, T=8, H=48, W=64, edits=("removal",), transition=0.0, sources=sources)
     assert reason is None and "red square" in pair.instructions[0]
     assert np.abs(pair.target.astype(int) - ground).mean() < 4  # H.264 in between
-    (tmp_path / "walk.mask.mp4").unlink()
+    square = np.zeros((40, 40, 3), np.uint8)
+    square[10:30, 10:30] = 255
+    codec.write(codec.Video.from_array(square), tmp_path / "walk.mask.png")
+    (tmp_path / "walk.mask.mp4").rename(tmp_path / "kept")
+    wrong = pipeline.make_pair(1, T=6, H=32, W=48, edits=("removal",), transition=0.0, sources=sources)[1]
+    assert wrong.startswith("removal: mask walk.mask.png is 40x40, its clip ") and wrong.endswith(
+        "not of one shape"
+    )
+    (tmp_path / "walk.mask.png").unlink()
     _, reason = pipeline.make_pair(0, T=8, H=48, W=64, edits=("removal",), transition=0.0, sources=sources)
     assert reason == "removal: clip walk.mp4 has no walk.mask.mp4 or walk.mask.png beside it"
 

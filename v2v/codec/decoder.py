@@ -81,10 +81,12 @@ class Frames:
         return out if dtype is None else out.astype(dtype)
 
 
-def walk(path: Path, facts: Facts, sounds: bool = True, again: bool = False) -> Iterator[np.ndarray]:
+def walk(
+    path: Path, facts: Facts, sounds: bool = True, again: bool = False, skip: int = 0
+) -> Iterator[np.ndarray]:
     """Frames uint8 [H, W, 3] of any container and codec FFmpeg knows, stills included (a clip of one frame).
 
-    Args: again: damage was told on an earlier walk.
+    Args: again: damage was told on an earlier walk; skip: frames that aren't wanted, at the beginning: decoded, not converted.
 
     Raises:
       InputError: missing, empty, not a video, cut short, or without a frame.
@@ -92,7 +94,7 @@ def walk(path: Path, facts: Facts, sounds: bool = True, again: bool = False) -> 
     check_readable(path)
     try:
         with av.open(str(path), options={"protocol_whitelist": "file"}) as container:
-            yield from ahead(_decode(container, path, facts, sounds, again))
+            yield from ahead(_decode(container, path, facts, sounds, again, skip))
     except (av.error.FFmpegError, UnicodeDecodeError) as error:
         raise InputError(
             f"{path}: expected a video file, got data that can't be decoded ({reason(error)}); is it complete?"
@@ -100,7 +102,7 @@ def walk(path: Path, facts: Facts, sounds: bool = True, again: bool = False) -> 
 
 
 def _decode(
-    container: av.container.InputContainer, path: Path, facts: Facts, sounds: bool, again: bool
+    container: av.container.InputContainer, path: Path, facts: Facts, sounds: bool, again: bool, skip: int
 ) -> Iterator[np.ndarray]:
     streams = [s for s in container.streams.video if not s.disposition & s.disposition.attached_pic]
     if not streams or container.format.name in NOT_CLIPS:
@@ -140,13 +142,16 @@ def _decode(
             times.append(time)
             facts.times.append(float(time))
             facts.tail = float(frame.duration * frame.time_base) if frame.duration else None
+            if first is not None and len(times) <= skip:
+                continue
             upright = _upright(frame, first or frame, convert)
             if first is None:
                 first, facts.colour, facts.size = frame, _colour(frame), _kept(upright.shape[:2], note)
                 matrix = _matrix(first)
                 if matrix is not None and matrix[0, 0] == 0:  # a quarter turn
                     facts.pixel_aspect = 1 / facts.pixel_aspect
-            yield upright[: facts.size[0], : facts.size[1]]
+            if len(times) > skip:
+                yield upright[: facts.size[0], : facts.size[1]]
     if not times:
         raise InputError(
             f"{path}: expected at least one frame, got a video stream without any; is the file complete?"
