@@ -8,6 +8,7 @@ checks all that names, shapes and types can tell; weights are read when the firs
 import copy
 import dataclasses
 import functools
+import os
 from pathlib import Path
 
 import jax
@@ -265,9 +266,19 @@ def _with(cfg: ModelConfig, settings: dict) -> ModelConfig:
     given.pop("dtype", None)
     try:
         cfg = dataclasses.replace(cfg, flow=dataclasses.replace(cfg.flow, **{n: given.pop(n) for n in flow}))
-        return dataclasses.replace(cfg, **given)
+        cfg = dataclasses.replace(cfg, **given)
     except ValueError as err:
         raise InputError(f"model: {err}; choose another size") from err
+    least = (
+        12 * cfg.batch * cfg.frames * cfg.height * cfg.width / 2**30
+    )  # float32 RGB, a small part of what is needed
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    if least > memory:
+        raise InputError(
+            f"model: clips of {cfg.width}x{cfg.height}x{cfg.frames} need more than {least:.0f} GiB, this machine has {memory:.0f}; "
+            "choose a smaller size"
+        )
+    return cfg
 
 
 @functools.lru_cache(maxsize=4)
