@@ -180,6 +180,14 @@ def test_bad_input_is_one_line_and_exit_2(v2v, capsys, words):
         (["--start", "0.3", "--end", "0.1"], "start before end"),
         (["--mask", "4,4,0,9"], "within the frame, 64x48"),
         (["--mask", "-5,0,20,20"], "within the frame, 64x48"),
+        (
+            ["--mask", "10,10,50"],
+            "mask 10,10,50: no such file; --mask takes a picture, a video, a box x,y,w,h",
+        ),
+        (["--mask", "text.mp4"], "mask text.mp4: expected a video"),
+        (["--reference", "none.png"], "reference none.png: no such file"),
+        (["--reference", "none.mp4@2"], "reference none.mp4: no such file"),
+        (["--reference", "x" * 300], "xxx: can't be read (file name too long)"),
     ],
 )
 def test_bad_controls_are_named(v2v, capsys, words, message):

@@ -171,6 +171,13 @@ def test_the_change_map_of_a_photometric_edit_is_everything(editor):
     np.testing.assert_array_equal(auto.frames, editor.edit_video(frames, "make it negative").frames)
 
 
+@pytest.mark.parametrize("mask", ["auto", "8,8,16,16"])
+@pytest.mark.parametrize("soft", [9999, np.inf])
+def test_a_fade_is_checked_with_any_mask(editor, mask, soft):
+    with pytest.raises(InputError, match="soft: expected a width of 0 to 64 pixels"):
+        editor.edit_video(picture(3), "make it negative", mask=mask, soft=soft)
+
+
 def test_leaks_are_measured():
     """Of the model's own picture, and of what is shown: nothing when preserving, all of it when not."""
     frames = picture(6, 64, 64)

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 import cv2
 import numpy as np
 
-from v2v.codec.mask import FADE, faded
+from v2v.codec.mask import fade, faded
 from v2v.codec.store import Store
 
 BLUR = 3  # small pixels over which differences are averaged
@@ -45,7 +45,7 @@ class Changed:
         """Args: size: (T, H, W) of the clip; first: number of the first edited frame; some: rows to take the noise from."""
         self.T, self.H, self.W = size
         self.first, self.maps = first, Store()
-        self._fade = round(FADE * min(self.H, self.W)) if soft is None else round(soft)
+        self._fade = fade(soft, self.H, self.W)
         energy = np.stack([_energy(source[row], edit[row]) for row in some])
         noise = float(np.clip(np.sqrt(np.median(energy)), *NOISE))
         whole = (energy > (GATE * NOISE[0]) ** 2).mean() > WHOLE

@@ -2,6 +2,7 @@
 
 import functools
 import math
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from v2v.codec import decoder
+from v2v.codec import decoder, paths
 from v2v.codec import video as files
 from v2v.codec.video import Video
 from v2v.errors import InputError
@@ -36,18 +37,12 @@ def picture(reference: str | Path | np.ndarray) -> np.ndarray:
     """
     if not isinstance(reference, str | Path):
         return _only(Video.from_array(reference), "reference")
-    moment = None if Path(reference).exists() else MOMENT.fullmatch(str(reference))
-    if moment is None:
-        return _only(files.read(reference), f"reference {reference}")
-    path, second, found, facts = Path(moment[1]), float(moment[2]), None, decoder.Facts()
-    for frame in decoder.walk(path, facts, sounds=False):
-        if found is not None and facts.times[-1] > second:
-            return found
-        found = frame
-    ends = facts.times[-1] + (facts.tail or 1 / facts.fps)
-    if second > ends:
-        raise InputError(f"reference {reference}: expected a second within the clip, 0 to {ends:.2f}")
-    return found
+    moment = None if os.path.exists(reference) else MOMENT.fullmatch(str(reference))
+    with paths.named("reference"):
+        if moment:
+            return _shown(Path(moment[1]), float(moment[2]))
+        clip = files.read(reference)
+    return _only(clip, f"reference {reference}")
 
 
 def shrink(frame: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -71,6 +66,19 @@ def _divisors(H: int, W: int) -> tuple[int, ...]:
     """What divides both sides of a frame."""
     both = math.gcd(H, W)
     return tuple(k for k in range(1, both + 1) if both % k == 0)
+
+
+def _shown(path: Path, second: float) -> np.ndarray:
+    """The frame of a clip that is shown then."""
+    found, facts = None, decoder.Facts()
+    for frame in decoder.walk(path, facts, sounds=False):
+        if found is not None and facts.times[-1] > second:
+            return found
+        found = frame
+    ends = facts.times[-1] + (facts.tail or 1 / facts.fps)
+    if second > ends:
+        raise InputError(f"{path}@{second:g}: expected a second within the clip, 0 to {ends:.2f}")
+    return found
 
 
 def _only(clip: Video, name: str) -> np.ndarray:

@@ -1,5 +1,7 @@
 """What a path alone tells: errors about files found before anything is decoded or computed. Used by `codec/video.py` and the CLI."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from v2v.errors import InputError
@@ -25,6 +27,15 @@ def check_readable(path: Path) -> None:
         raise InputError(f"{path}: can't be read ({reason(error)})") from None
     if empty:
         raise InputError(f"{path}: expected a video file, got an empty file (0 bytes)")
+
+
+@contextmanager
+def named(role: str) -> Iterator[None]:
+    """Errors about a file, which begin with its path, say what the file was to be."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{role} {error}") from None
 
 
 def check_output(path: str | Path) -> Path:
