@@ -156,11 +156,14 @@ def test_notes_go_to_stderr(v2v, capsys):
         ["cut.mp4", "make it grey", "-o", "out.mp4"],
         ["in.mp4", " ", "-o", "out.mp4"],
         ["in.mp4", "make it grey", "-o", "none/out.mp4"],
+        ["in.mp4", "make it grey", "-o", "/"],
         ["in.mp4", "make it grey", "-o", "folder"],
         ["in.mp4", "make it grey", "-o", "in.mp4"],
         ["in.mp4", "make it grey", "-o", "out.mp4", "--strength", "2"],
         ["in.mp4", "make it grey", "-o", "out.mp4", "--lora", "missing.safetensors"],
         ["x" * 300 + ".mp4", "make it grey", "-o", "out.mp4"],
+        ["in.mp4", "make it grey", "-o", "n" * 300 + ".mp4"],
+        ["in.mp4", "make it grey", "-o", "n" * 300 + "/out.mp4"],
     ],
 )
 def test_bad_input_is_one_line_and_exit_2(v2v, capsys, words):
@@ -191,6 +194,26 @@ def test_bad_input_is_one_line_and_exit_2(v2v, capsys, words):
     ],
 )
 def test_bad_controls_are_named(v2v, capsys, words, message):
+    assert message in refused(v2v, capsys, ["in.mp4", "make it grey", "-o", "out.mp4", *words])
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (
+            ["--explain", "/proc/zz"],
+            "/proc/zz: expected a folder, or a place where one can be made and written",
+        ),
+        (["--explain", "in.mp4"], "in.mp4: expected a folder"),
+        (["--explain", "new/" + "n" * 300], "got: file name too long; choose another with --explain"),
+        (["-o", "n" * 245 + ".mp4"], "output's name is too long"),
+    ],
+)
+def test_what_cannot_be_written_is_told_before_any_work(v2v, capsys, monkeypatch, words, message):
+    def work(*_):
+        raise AssertionError("an edit was begun")
+
+    monkeypatch.setattr("v2v.command._editor", work)
     assert message in refused(v2v, capsys, ["in.mp4", "make it grey", "-o", "out.mp4", *words])
 
 

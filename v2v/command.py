@@ -29,6 +29,8 @@ def edit(args: argparse.Namespace, model: Callable[[], object], progress: bool) 
         raise InputError(
             f"edit: expected a clip, an instruction and -o OUT, got no {missing[0]}; see v2v edit --help"
         )
+    if args.explain:
+        paths.check_folder(args.explain, "--explain")
     return one(args, model, progress)
 
 

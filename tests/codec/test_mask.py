@@ -26,8 +26,15 @@ def alpha_of(mask, **how) -> np.ndarray:
     return next(iter(surveyed(mask, **how)))
 
 
-@pytest.mark.parametrize("colour", [0, 90, 255])
-@pytest.mark.parametrize("name, depth", [("m.png", np.uint8), ("m.png", np.uint16), ("m.webp", np.uint8)])
+@pytest.mark.parametrize(
+    "colour, name, depth",
+    [
+        (0, "m.png", np.uint8),
+        (255, "m.png", np.uint8),
+        (255, "m.png", np.uint16),
+        (90, "m.webp", np.uint8),  # whose encoder blackens what is transparent
+    ],
+)
 def test_of_a_picture_of_one_colour_the_alpha_is_the_mask(tmp_path, colour, name, depth):
     stored = np.dstack([np.full((48, 64, 3), colour, np.uint8), SHAPE]).astype(depth)
     cv2.imwrite(str(tmp_path / name), stored * (np.iinfo(depth).max // 255))

@@ -1,7 +1,10 @@
 """What a path alone tells: errors about files found before anything is decoded or computed. Used by `codec/video.py` and the CLI."""
 
+import errno
+import os
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from v2v.errors import InputError
@@ -45,23 +48,46 @@ def check_output(path: str | Path) -> Path:
         raise InputError(
             f"{path}: output expected to end in one of {', '.join(CLIPS + STILLS)}, got '{path.suffix}'"
         )
-    if path.is_dir():
+    if os.path.isdir(path):
         raise InputError(
             f"{path}: output expected to be a file, got a folder; name a file in it, such as {path / 'out.mp4'}"
         )
-    if not path.parent.is_dir():
+    if not os.path.isdir(path.parent):
         raise InputError(
             f"{path.parent}: output folder doesn't exist; create it with: mkdir -p {path.parent}"
         )
-    probe = path.with_name(f".{path.stem}.probe")
+    probe = path.with_name(f".{path.stem}.probing{path.suffix}")  # as long as the name `write` begins under
     try:
         probe.touch()
         probe.unlink()
     except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise InputError(
+                f"{path}: output's name is too long, as it gets 9 letters more while it is written; choose a shorter one with -o"
+            ) from None
         raise InputError(
             f"{path.parent}: output folder can't be written ({reason(error)}); choose another with -o"
         ) from None
     return path
+
+
+def check_folder(path: str | Path, option: str) -> None:
+    """Fails early where a folder can't be made, or written: makes it, and takes away again what wasn't there."""
+    path = Path(path)
+    missing = [folder for folder in (path, *path.parents) if not os.path.exists(folder)]
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        raise InputError(
+            f"{path}: expected a folder, or a place where one can be made and written, got: {reason(error)}; choose another with "
+            f"{option}"
+        ) from None
+    finally:
+        for folder in missing:
+            with suppress(OSError):
+                folder.rmdir()
 
 
 def reason(error: Exception) -> str:
