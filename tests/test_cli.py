@@ -158,11 +158,14 @@ def test_notes_go_to_stderr(v2v, capsys):
         ["cut.mp4", "make it grey", "-o", "out.mp4"],
         ["in.mp4", " ", "-o", "out.mp4"],
         ["in.mp4", "make it grey", "-o", "none/out.mp4"],
+        ["in.mp4", "make it grey", "-o", "/"],
         ["in.mp4", "make it grey", "-o", "folder"],
         ["in.mp4", "make it grey", "-o", "in.mp4"],
         ["in.mp4", "make it grey", "-o", "out.mp4", "--strength", "2"],
         ["in.mp4", "make it grey", "-o", "out.mp4", "--lora", "missing.safetensors"],
         ["x" * 300 + ".mp4", "make it grey", "-o", "out.mp4"],
+        ["in.mp4", "make it grey", "-o", "n" * 300 + ".mp4"],
+        ["in.mp4", "make it grey", "-o", "n" * 300 + "/out.mp4"],
     ],
 )
 def test_bad_input_is_one_line_and_exit_2(v2v, capsys, words):
@@ -182,17 +185,38 @@ def test_bad_input_is_one_line_and_exit_2(v2v, capsys, words):
         (["--start", "0.3", "--end", "0.1"], "start before end"),
         (["--mask", "4,4,0,9"], "within the frame, 64x48"),
         (["--mask", "-5,0,20,20"], "within the frame, 64x48"),
-        (["--mask", "10,10,50"], "expected a box x,y,w,h of four whole numbers"),
         (["--mask", "none.png"], "mask none.png: no such file"),
+        (
+            ["--mask", "10,10,50"],
+            "mask 10,10,50: no such file; --mask takes a picture, a video, a box x,y,w,h",
+        ),
+        (["--mask", "text.mp4"], "mask text.mp4: expected a video"),
         (["--reference", "none.png"], "reference none.png: no such file"),
-        (["--size", "64x0"], "expected WxH or WxHxFRAMES"),
-        (["--size", "abc"], "expected WxH or WxHxFRAMES"),
-        (["--start", "soon"], "v2v edit --help shows what is expected"),
-        (["--soft", "inf", "--mask", "auto"], "soft: expected a number, got inf"),
-        (["--explain", "in.mp4/maps"], "explain: expected a folder that can be made"),
+        (["--reference", "none.mp4@2"], "reference none.mp4: no such file"),
+        (["--reference", "x" * 300], "xxx: can't be read (file name too long)"),
     ],
 )
 def test_bad_controls_are_named(v2v, capsys, words, message):
+    assert message in refused(v2v, capsys, ["in.mp4", "make it grey", "-o", "out.mp4", *words])
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (
+            ["--explain", "/proc/zz"],
+            "/proc/zz: expected a folder, or a place where one can be made and written",
+        ),
+        (["--explain", "in.mp4"], "in.mp4: expected a folder"),
+        (["--explain", "new/" + "n" * 300], "got: file name too long; choose another with --explain"),
+        (["-o", "n" * 245 + ".mp4"], "output's name is too long"),
+    ],
+)
+def test_what_cannot_be_written_is_told_before_any_work(v2v, capsys, monkeypatch, words, message):
+    def work(*_):
+        raise AssertionError("an edit was begun")
+
+    monkeypatch.setattr("v2v.command._editor", work)
     assert message in refused(v2v, capsys, ["in.mp4", "make it grey", "-o", "out.mp4", *words])
 
 
@@ -229,6 +253,47 @@ def test_a_mask_that_is_white_all_over_is_said_to_be_none(v2v, capsys):
 )
 def test_wrong_words_are_exit_2(v2v, words):
     assert v2v(*words) == 2
+
+
+@pytest.mark.parametrize(
+    "words, line",
+    [
+        (["--start", "abc"], "--start: expected a number, got 'abc'; v2v edit --help shows all options"),
+        (["--soft", "inf"], "--soft: expected a number, got 'inf'; v2v edit --help shows all options"),
+        (["--end", "-inf"], "--end: expected a number, got '-inf'; v2v edit --help shows all options"),
+        (["--seed", "x"], "--seed: expected a whole number, got 'x'; v2v edit --help shows all options"),
+        (["--stepz", "3"], "unrecognized arguments: --stepz 3; v2v edit --help shows all options"),
+    ],
+)
+def test_wrong_words_are_one_line_with_the_remedy(v2v, capsys, words, line):
+    assert v2v("edit", "sample", "make it grey", "-o", "out.mp4", *words) == 2
+    assert capsys.readouterr().err == f"v2v edit: error: {line}\n"
+
+
+def test_every_command_refuses_in_one_line(v2v, capsys):
+    assert v2v("synth", "--out", "made", "--pairs", "few") == 2
+    said = (
+        "v2v synth: error: --pairs: expected a whole number, got 'few'; v2v synth --help shows all options\n"
+    )
+    assert capsys.readouterr().err == said
+
+
+@pytest.mark.parametrize(
+    "size", ["abc", "64", "64x0", "0x64", "0x0", "0x0x9", "64x64x-3", "-3x64", "64x64x9x9"]
+)
+def test_a_size_that_is_none(v2v, capsys, size):
+    assert v2v("edit", "sample", "make it grey", "-o", "out.mp4", "--size", size) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("v2v edit: error: --size: expected WxH or WxHxFRAMES") and said.count("\n") == 1
+    assert f"got '{size}'" in said
+
+
+@pytest.mark.parametrize(
+    "size, message",
+    [("60x64", "sides divisible by 16, got 9x64x60"), ("1600000x1600000", "need more than 1029968 GiB")],
+)
+def test_a_size_the_model_cannot_work_at(v2v, capsys, size, message):
+    assert message in refused(v2v, capsys, ["in.mp4", "make it grey", "-o", "out.mp4", "--size", size])
 
 
 def test_readme_commands_parse():

@@ -1,6 +1,5 @@
 """Where and when: masks, boxes, time ranges, the change map and references, by an editor whose model is a formula."""
 
-import cv2
 import numpy as np
 import pytest
 
@@ -172,6 +171,13 @@ def test_the_change_map_of_a_photometric_edit_is_everything(editor):
     np.testing.assert_array_equal(auto.frames, editor.edit_video(frames, "make it negative").frames)
 
 
+@pytest.mark.parametrize("mask", ["auto", "8,8,16,16"])
+@pytest.mark.parametrize("soft", [9999, np.inf])
+def test_a_fade_is_checked_with_any_mask(editor, mask, soft):
+    with pytest.raises(InputError, match="soft: expected a (width of 0 to 64 pixels|number, got inf)"):
+        editor.edit_video(picture(3), "make it negative", mask=mask, soft=soft)
+
+
 def test_leaks_are_measured():
     """Of the model's own picture, and of what is shown: nothing when preserving, all of it when not."""
     frames = picture(6, 64, 64)
@@ -196,22 +202,6 @@ def test_a_moment_of_a_clip_is_a_reference(editor, tmp_path):
         editor.edit_video(picture(), "the colours of the reference", reference=f"{tmp_path}/r.mp4@9")
 
 
-def test_a_pictures_transparency_is_a_mask_when_it_has_nothing_else_to_say(editor, tmp_path):
-    frames, place = picture(2, 64, 64), np.zeros((64, 64), np.uint8)
-    place[16:48, 16:48] = 255
-    expected = editor.edit_video(frames, "make it negative", mask=place).frames
-    for level in (255, 0):  # painted white or black on nothing
-        cv2.imwrite(str(tmp_path / "a.png"), np.dstack([np.full((64, 64, 3), level, np.uint8), place]))
-        with pytest.warns(UserWarning, match="its opaque part is taken as the mask"):
-            made = editor.edit_video(frames, "make it negative", mask=tmp_path / "a.png").frames
-        np.testing.assert_array_equal(made, expected)
-    both = np.dstack([place, place, place, np.tile(np.arange(64, dtype=np.uint8) + 9, (64, 1))])
-    cv2.imwrite(str(tmp_path / "b.png"), both)
-    with pytest.warns(UserWarning, match="its transparency is left out"):
-        made = editor.edit_video(frames, "make it negative", mask=tmp_path / "b.png").frames
-    np.testing.assert_array_equal(made, expected)
-
-
 def test_a_mask_may_be_painted_in_any_colour(editor, tmp_path):
     frames, red = picture(2, 64, 64), np.zeros((64, 64, 3), np.uint8)
     red[16:48, 16:48, 0] = 255
@@ -220,21 +210,3 @@ def test_a_mask_may_be_painted_in_any_colour(editor, tmp_path):
     for mask in (red, tmp_path / "red.png"):
         made = editor.edit_video(frames, "make it negative", mask=mask).frames
         np.testing.assert_array_equal(made, expected)
-
-
-@pytest.mark.parametrize("wrong", [100.0, -1.0, np.nan, np.inf])
-def test_floats_of_another_scale_are_refused(editor, wrong):
-    mask = np.zeros((64, 64), np.float32)
-    mask[10:20] = wrong
-    with pytest.raises(InputError, match="mask: expected floats from 0 to 1, or uint8 from 0 to 255"):
-        editor.edit_video(picture(2, 64, 64), "make it negative", mask=mask)
-
-
-def test_an_inverted_mask_is_advised_the_other_way(editor):
-    mask = np.zeros((64, 64), np.uint8)
-    mask[10:30, 10:30] = 255
-    with pytest.warns(UserWarning, match="if white marks the place, leave --invert-mask out"):
-        editor.edit_video(picture(2, 64, 64), "make it negative", mask=mask, invert_mask=True)
-    with pytest.raises(InputError, match="soft: expected a width of 0 to 64"):
-        editor.edit_video(picture(2, 64, 64), "make it negative", mask="auto", soft=999)
-    assert len(editor.model.calls) == 1

@@ -4,8 +4,8 @@ Nothing is imported here but what names an option of its own, so that `v2v --hel
 """
 
 import argparse
+import math
 import re
-import sys
 from collections.abc import Callable, Mapping
 
 from v2v.evaluation import command as evaluation
@@ -53,26 +53,27 @@ recipes (a family gives its members, evenly; without --recipes: local and photom
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line, and which takes -5,0,20,20 for a value, as it does -5."""
+    """argparse's, whose errors are one line that names the option and the remedy, without the usage."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self._negative_number_matcher = re.compile(
+            r"-(\.?\d|inf\b|nan\b)"
+        )  # so that -5,0,20,20 is a value, as in Python 3.14
+        self.register("type", int, _whole)
+        self.register("type", float, _number)
 
     def error(self, message: str):
-        self.exit(2, f"v2v: error: {message}; {self.prog} --help shows what is expected\n")
-
-    def parse_known_args(self, args=None, namespace=None):
-        words, out = list(sys.argv[1:] if args is None else args), []
-        for word in words:
-            if re.fullmatch(r"-\d[\d.,-]*", word) and "," in word and out and out[-1].startswith("--"):
-                out[-1] += f"={word}"
-            else:
-                out.append(word)
-        return super().parse_known_args(out, namespace)
+        line = " ".join(message.removeprefix("argument ").split())
+        self.exit(2, f"{self.prog}: error: {line}; {self.prog} --help shows all options\n")
 
 
 def parser(actions: Mapping[str, Callable]) -> argparse.ArgumentParser:
     """The whole command line.
 
     Args:
-      actions: what each command calls, by its name; found again as `run` among what was parsed.
+      actions: what each command calls, by its name; found again as `run` among what was parsed, and as `refuse` what ends it
+        with an error of that command.
     """
     whole = Parser(prog="v2v", description="Edit videos by instruction; make pairs; train editors.")
     commands = whole.add_subparsers(
@@ -92,7 +93,7 @@ def parser(actions: Mapping[str, Callable]) -> argparse.ArgumentParser:
             allow_abbrev=False,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        sub.set_defaults(run=actions[name])
+        sub.set_defaults(run=actions[name], refuse=sub.error)
         return sub
 
     _edit(command("edit", "edit a clip as a sentence says", EXAMPLES))
@@ -244,10 +245,25 @@ def _synth(synth: argparse.ArgumentParser) -> None:
                        help="file of a language model that turns captions into instructions (default: rules)")  # fmt: skip
 
 
+def _whole(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected a whole number, got '{text}'") from None
+
+
+def _number(text: str) -> float:
+    try:
+        if math.isfinite(number := float(text)):
+            return number
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f"expected a number, got '{text}'")
+
+
 def _size(text: str) -> dict[str, int]:
-    numbers = [int(n) if n.isdecimal() else 0 for n in text.lower().split("x")]
-    if len(numbers) not in (2, 3) or min(numbers) < 1:
+    if not re.fullmatch(r"[1-9]\d{0,8}(x[1-9]\d{0,8}){1,2}", text.lower()):
         raise argparse.ArgumentTypeError(
-            f"expected WxH or WxHxFRAMES, whole numbers above 0 such as 1280x704x121, got '{text}'"
+            f"expected WxH or WxHxFRAMES, whole numbers from 1 on such as 1280x704x121, got '{text}'"
         )
-    return dict(zip(("width", "height", "frames"), numbers, strict=False))
+    return dict(zip(("width", "height", "frames"), map(int, text.lower().split("x")), strict=False))

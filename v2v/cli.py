@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = arguments.parser(ACTIONS)
     args, rest = parser.parse_known_args(argv)
     if rest and args.run not in (_train, _plan):  # what follows an experiment's own options are its fields
-        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+        args.refuse(f"unrecognized arguments: {' '.join(rest)}")
     args.rest = rest
     startup.environment()
     warnings.showwarning = _show_note

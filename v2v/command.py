@@ -58,6 +58,8 @@ def edit(args: argparse.Namespace, model: Callable[[], object], progress: bool) 
     from v2v.jobs import check_used
 
     check_used(_settings(args), args.mask, args.reference)
+    if args.explain:
+        paths.check_folder(args.explain, "--explain")
     return one(args, model, progress)
 
 

@@ -93,7 +93,7 @@ class VAEConfig:
 
     def latent_shape(self, T: int, H: int, W: int) -> tuple[int, int, int, int]:
         """(t, y, x, c) of a clip; T must be 1 modulo the temporal stride and H, W multiples of the spatial one."""
-        if (T - 1) % self.stride_t or H % self.stride_xy or W % self.stride_xy:
+        if min(T, H, W) < 1 or (T - 1) % self.stride_t or H % self.stride_xy or W % self.stride_xy:
             raise ValueError(
                 f"VAE: a clip needs T = {self.stride_t}n+1 frames and sides divisible by {self.stride_xy}, got {T}x{H}x{W}"
             )

@@ -9,7 +9,7 @@ import pytest
 from tests.clips import picture
 from tests.parity import tiny
 from tests.weights import small
-from v2v import Video, cli
+from v2v import InputError, Video, cli, load_pretrained
 from v2v.weights import adapters, store, tensorfile, wan
 from v2v.weights.tensorfile import TensorFiles
 
@@ -276,3 +276,9 @@ def test_doctor_on_a_healthy_folder(folder, tmp_path, capsys):
     assert {p: (v["tensors"], v["layout"], v["types"]) for p, v in model["parts"].items()} == {
         p: (len(tiny.tensors(p, CFG)), "diffusers", ["F32"]) for p in ("dit", "vae", "text")
     }
+
+
+@pytest.mark.parametrize("size", [{"height": 0}, {"width": -16}, {"frames": -3}])
+def test_a_size_of_nothing(size):
+    with pytest.raises(InputError, match="a clip needs T = 4n.1 frames"):
+        load_pretrained("embedded", **size)

@@ -2,6 +2,7 @@
 
 import functools
 import math
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -36,19 +37,12 @@ def picture(reference: str | Path | np.ndarray) -> np.ndarray:
     """
     if not isinstance(reference, str | Path):
         return _only(Video.from_array(reference), "reference")
-    moment = None if Path(reference).exists() else MOMENT.fullmatch(str(reference))
-    paths.check_readable(Path(moment[1] if moment else reference), "reference ")
-    if moment is None:
-        return _only(files.read(reference), f"reference {reference}")
-    path, second, found, facts = Path(moment[1]), float(moment[2]), None, decoder.Facts()
-    for frame in decoder.walk(path, facts, sounds=False):
-        if found is not None and facts.times[-1] > second:
-            return found
-        found = frame
-    ends = facts.times[-1] + (facts.tail or 1 / facts.fps)
-    if second > ends:
-        raise InputError(f"reference {reference}: expected a second within the clip, 0 to {ends:.2f}")
-    return found
+    moment = None if os.path.exists(reference) else MOMENT.fullmatch(str(reference))
+    with paths.named("reference"):
+        if moment:
+            return _shown(Path(moment[1]), float(moment[2]))
+        clip = files.read(reference)
+    return _only(clip, f"reference {reference}")
 
 
 def shrink(frame: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -72,6 +66,19 @@ def _divisors(H: int, W: int) -> tuple[int, ...]:
     """What divides both sides of a frame."""
     both = math.gcd(H, W)
     return tuple(k for k in range(1, both + 1) if both % k == 0)
+
+
+def _shown(path: Path, second: float) -> np.ndarray:
+    """The frame of a clip that is shown then."""
+    found, facts = None, decoder.Facts()
+    for frame in decoder.walk(path, facts, sounds=False):
+        if found is not None and facts.times[-1] > second:
+            return found
+        found = frame
+    ends = facts.times[-1] + (facts.tail or 1 / facts.fps)
+    if second > ends:
+        raise InputError(f"{path}@{second:g}: expected a second within the clip, 0 to {ends:.2f}")
+    return found
 
 
 def _only(clip: Video, name: str) -> np.ndarray:

@@ -3,24 +3,27 @@
 Polarity: white = edit here, now (`invert` turns the other kind round, and says so). A mask is
 
 - a picture (the same for every frame) or a video (one for each), of the clip's own size, as a file or an array;
-- a box "x,y,w,h" in pixels of the upright frame, x and y those of its upper left corner.
+- a box "x,y,w,h" in whole pixels of the upright frame, x and y those of its upper left corner.
 
+Of colours the largest channel counts, so that pure red is white. Alpha counts where colour says nothing: a picture of one colour
+whose alpha varies has its mask there; where both vary the colour is taken. A note says which.
 Grey is a soft edge: it counts in proportion between `GREY`'s ends, beyond which compression alone may put black and white.
 `composite` is the last step before a clip is written: where the mask is black the source's bytes are kept as they are, and inside
 its rim the edit fades in over a few pixels (`soft`) so that no seam shows.
 """
 
+import functools
 import itertools
+import os
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from v2v.codec import decoder
-from v2v.codec.paths import check_readable
+from v2v.codec import decoder, paths
 from v2v.codec.store import Store
 from v2v.codec.video import Video
 from v2v.errors import InputError
@@ -29,8 +32,6 @@ GREY = (32, 224)  # up to the first a value is black, from the second on white
 FADE = 1 / 240  # width of the fade, as a share of the frame's shorter side
 SEEN = 0.25  # of a small pixel's area must be chosen for the model to see it chosen
 SUSPECT = 0.6  # of the frame; a mask that covers more, corners included, may be the wrong way round
-TRANSPARENT = (".png", ".webp", ".tif", ".tiff")
-NUMBERS = re.compile(r"[\s\d.,-]*,[\s\d.,-]*")
 BOX = re.compile(r"\s*(-?\d+)\s*,\s*(-?\d+)\s*,\s*(-?\d+)\s*,\s*(-?\d+)\s*")
 
 
@@ -51,23 +52,20 @@ class Mask:
         invert: bool = False,
         soft: float | None = None,
     ):
-        """Args: mask: file, box, or array [H, W] or [T, H, W] (or with a last axis of colours): bool, 0..255 or floats 0..1;
+        """Args: mask: file, box, or array [H, W] or [T, H, W] (or with a last axis of colours): bool, integers 0..255 or floats 0..1;
         invert: black marks the place; soft: width of the fade in pixels, None for one that fits the frame.
 
         Raises:
-          InputError: no mask, a box outside the frame, a fade of less than no pixels.
+          InputError: no mask, a box outside the frame, a fade of less than no pixels or wider than the frame.
         """
         self.T, self.H, self.W = clip.frames.shape[:3]
         self.name = f"mask {mask}" if isinstance(mask, str | Path) else "mask"
         values = np.clip((np.arange(256) - GREY[0]) * 255 / (GREY[1] - GREY[0]), 0, 255)
         self._box = BOX.fullmatch(mask) if isinstance(mask, str) else None
         invert = invert and not self._box  # a box is always the place
+        self._place, self._rest = ("black", "white") if invert else ("white", "black")  # as painted
+        self._turn = ("remove" if invert else "add") + " --invert-mask"
         self._share = np.rint(values[::-1] if invert else values).astype(np.uint8)
-        self._other = (
-            "white marks the place, leave --invert-mask out"
-            if invert
-            else "black marks the place, add --invert-mask"
-        )
         self._frames = self._open(mask)
         self._fade = fade(soft, self.H, self.W)
         self.active, self.area, self.full, self.small = (0, self.T), 0.0, False, Store()
@@ -101,11 +99,14 @@ class Mask:
                 f"{self.name}: expected to have 1 frame or the clip's {self.T}, got {len(areas)}; cut it to the clip's length"
             )
         if not any(areas):
-            raise InputError(f"{self.name}: black everywhere, so nothing would be edited; if {self._other}")
+            raise InputError(
+                f"{self.name}: {self._rest} everywhere, so nothing would be edited; paint what to edit {self._place}, "
+                f"or {self._turn}"
+            )
         edited = areas if len(areas) == 1 else areas[first:last]
         if not any(edited):
             raise InputError(
-                f"{self.name}: black in every frame between start and end, so nothing would be edited; move the range"
+                f"{self.name}: {self._rest} in every frame between start and end, so nothing would be edited; move the range"
             )
         self.active, white = (first, last), min(least) == 255
         if len(areas) > 1:
@@ -114,11 +115,13 @@ class Mask:
             edited, least = areas[slice(*self.active)], least[slice(*self.active)]
         self.area, self.full = float(np.mean(edited)), min(least) == 255
         if white:
-            warnings.warn(f"{self.name}: white everywhere, which is the same as no mask", stacklevel=5)
+            warnings.warn(
+                f"{self.name}: {self._place} everywhere, which is the same as no mask", stacklevel=5
+            )
         elif self.area > SUSPECT and corners and not self._box:
             warnings.warn(
-                f"{self.name}: chosen, which means edit here, is {self.area:.0%} of the picture, corners included; if "
-                f"{self._other}",
+                f"{self.name}: {self._place}, which means edit here, on {self.area:.0%} of the picture, corners included; if "
+                f"{self._rest} marks the place, {self._turn}",
                 stacklevel=5,
             )
 
@@ -142,19 +145,48 @@ class Mask:
             picture = self._painted(*map(int, self._box.groups()))
             return lambda: iter((picture,))
         if isinstance(mask, str | Path):
-            if NUMBERS.fullmatch(str(mask)) and not Path(mask).exists():
-                raise InputError(
-                    f"{self.name}: expected a box x,y,w,h of four whole numbers of pixels, or a file"
-                )
-            check_readable(Path(mask), "mask ")
-            shape = _alpha(Path(mask), self.name)
-            if shape is not None:
-                return lambda: iter((shape,))
-            return lambda: map(_grey, decoder.walk(Path(mask), decoder.Facts(), sounds=False))
+            return self._file(Path(mask))
         if isinstance(mask, Video):
-            return lambda: map(_grey, mask.frames)
+            return lambda: map(_largest, mask.frames)
         array = _levels(mask, self.name)
         return lambda: iter(array)
+
+    def _file(self, path: Path) -> Callable[[], Iterator[np.ndarray]]:
+        """As `_open`, of a picture or a video."""
+        if not os.path.exists(path):
+            raise InputError(
+                f"{self.name}: no such file; --mask takes a picture, a video, a box x,y,w,h in whole pixels, or auto"
+            )
+
+        def walk():
+            with paths.named("mask"):
+                yield from map(_largest, decoder.walk(path, decoder.Facts(), sounds=False))
+
+        first = list(itertools.islice(walk(), 2))
+        if len(first) > 1:
+            return walk
+        picture = self._colour_or_alpha(first[0], path)
+        return lambda: iter((picture,))
+
+    def _colour_or_alpha(self, colour: np.ndarray, path: Path) -> np.ndarray:
+        """What of a picture is its mask: its colour, uint8 [H, W], unless only its alpha varies."""
+        stored = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)  # None for a video of one frame
+        if stored is None or stored.ndim < 3 or stored.shape[2] < 4 or stored.dtype.kind != "u":
+            return colour
+        alpha = (stored[..., 3] / (np.iinfo(stored.dtype).max / 255)).astype(np.uint8)
+        if np.ptp(alpha) <= GREY[0] or np.array_equal(alpha, colour):
+            return colour
+        told = (alpha > 0) | (colour > GREY[0])  # programs blacken what is transparent
+        if np.ptp(colour[told]) <= GREY[0]:
+            warnings.warn(
+                f"{self.name}: its colour is the same everywhere, so its alpha is the mask", stacklevel=7
+            )
+            return alpha
+        warnings.warn(
+            f"{self.name}: its colour is the mask, its alpha is ignored; if the alpha is meant, save it as grey",
+            stacklevel=7,
+        )
+        return colour
 
     def _painted(self, x: int, y: int, w: int, h: int) -> np.ndarray:
         if w < 1 or h < 1 or x < 0 or y < 0 or x + w > self.W or y + h > self.H:
@@ -165,13 +197,6 @@ class Mask:
         picture = np.zeros((self.H, self.W), np.uint8)
         picture[y : y + h, x : x + w] = 255
         return picture
-
-
-def fade(soft: float | None, H: int, W: int) -> int:
-    """Pixels over which an edit fades in. Raises InputError on what is no width of a frame."""
-    if soft is not None and not 0 <= soft <= max(H, W):
-        raise InputError(f"soft: expected a width of 0 to {max(H, W)} pixels, got {soft:g}")
-    return round(FADE * min(H, W)) if soft is None else round(soft)
 
 
 def span(clip: Video, start: float | None, end: float | None) -> tuple[int, int]:
@@ -192,6 +217,19 @@ def span(clip: Video, start: float | None, end: float | None) -> tuple[int, int]
             f"frames are {slack:.3f} s apart and the last is at {clip.times[-1]:.2f} s"
         )
     return int(first), int(last)
+
+
+def fade(soft: float | None, height: int, width: int) -> int:
+    """Pixels over which an edit fades in: `soft`, or for None what fits the frame.
+
+    Raises:
+      InputError: less than no pixels, or more than the frame has.
+    """
+    if soft is None:
+        return round(FADE * min(height, width))
+    if not 0 <= soft <= max(height, width):
+        raise InputError(f"soft: expected a width of 0 to {max(height, width)} pixels, got {soft:g}")
+    return round(soft)
 
 
 def faded(share: np.ndarray, width: int) -> np.ndarray:
@@ -231,28 +269,8 @@ def composite(source: np.ndarray, edit: np.ndarray, alpha: np.ndarray) -> np.nda
     return out
 
 
-def _grey(frame: np.ndarray) -> np.ndarray:
-    """The brightest channel: what is painted in a colour is painted."""
-    r, g, b = cv2.split(frame)
-    return cv2.max(cv2.max(r, g), b)
-
-
-def _alpha(path: Path, name: str) -> np.ndarray | None:
-    """uint8 [H, W], the transparency of a picture that has nothing but that to say; None for what its colours say."""
-    if path.suffix.lower() not in TRANSPARENT:
-        return None
-    picture = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    if picture is None or picture.ndim != 3 or picture.shape[2] != 4 or np.ptp(picture[..., 3]) == 0:
-        return None
-    shown = picture[..., :3][picture[..., 3] > 0]
-    if (shown != shown[0]).any():
-        warnings.warn(
-            f"{name}: its colours are taken as the mask, its transparency is left out", stacklevel=6
-        )
-        return None
-    warnings.warn(f"{name}: of one colour, so its opaque part is taken as the mask", stacklevel=6)
-    alpha = picture[..., 3]
-    return alpha if alpha.dtype == np.uint8 else (alpha >> 8).astype(np.uint8)
+def _largest(frame: np.ndarray) -> np.ndarray:
+    return functools.reduce(cv2.max, cv2.split(frame))
 
 
 def _levels(mask: np.ndarray, name: str) -> np.ndarray:
@@ -266,9 +284,11 @@ def _levels(mask: np.ndarray, name: str) -> np.ndarray:
         raise InputError(
             f"{name}: expected as [H, W] or [T, H, W] numbers, got {array.dtype} {list(np.shape(mask))}"
         )
-    if array.dtype.kind == "f" and not (0 <= array.min() and array.max() <= 1):  # NaN is neither
+    low, high = float(array.min()), float(array.max())
+    top, slack = (1, 1e-3) if array.dtype.kind == "f" else (255, 0)  # resampled floats end a little beyond
+    if not (-slack <= low and high <= top + slack):  # NaN neither
         raise InputError(
-            f"{name}: expected floats from 0 to 1, or uint8 from 0 to 255, got {array.dtype} from {array.min():g} to {array.max():g}"
+            f"{name}: expected floats 0..1 or integers 0..255, got {array.dtype} from {low:g} to {high:g}; scale it"
         )
-    unit = array.dtype.kind in "bf" or array.max(initial=0) <= 1
+    unit = array.dtype.kind in "bf" or high <= 1
     return np.clip(array * (255.0 if unit else 1.0), 0, 255).astype(np.uint8)

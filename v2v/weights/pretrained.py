@@ -9,6 +9,7 @@ import copy
 import dataclasses
 import functools
 import math
+import os
 import warnings
 from pathlib import Path
 
@@ -270,12 +271,6 @@ def _with(cfg: ModelConfig, settings: dict) -> ModelConfig:
         raise InputError(
             f"size: {cfg.name} has learnt positions of {frames} frames, got {given['frames']}; longer clips are edited in windows anyway"
         )
-    asked = given.get("width", cfg.width), given.get("height", cfg.height)
-    if asked[0] * asked[1] > width * height:
-        warnings.warn(
-            f"{cfg.name} has seen pictures up to {width}x{height}; at {asked[0]}x{asked[1]} its edits may be poor",
-            stacklevel=4,
-        )
     flow = {f.name for f in dataclasses.fields(cfg.flow)} & given.keys()
     for part in ("dit", "text") if "dtype" in given else ():
         cfg = dataclasses.replace(
@@ -284,9 +279,24 @@ def _with(cfg: ModelConfig, settings: dict) -> ModelConfig:
     given.pop("dtype", None)
     try:
         cfg = dataclasses.replace(cfg, flow=dataclasses.replace(cfg.flow, **{n: given.pop(n) for n in flow}))
-        return dataclasses.replace(cfg, **given)
+        cfg = dataclasses.replace(cfg, **given)
     except ValueError as err:
         raise InputError(f"model: {err}; choose another size") from err
+    least = (
+        12 * cfg.batch * cfg.frames * cfg.height * cfg.width / 2**30
+    )  # float32 RGB, a small part of what is needed
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    if least > memory:
+        raise InputError(
+            f"model: clips of {cfg.width}x{cfg.height}x{cfg.frames} need more than {least:.0f} GiB, this machine has {memory:.0f}; "
+            "choose a smaller size"
+        )
+    if cfg.width * cfg.height > width * height:
+        warnings.warn(
+            f"{cfg.name} has seen pictures up to {width}x{height}; at {cfg.width}x{cfg.height} its edits may be poor",
+            stacklevel=4,
+        )
+    return cfg
 
 
 @functools.lru_cache(maxsize=4)
