@@ -96,6 +96,10 @@ def make_block(
         recipe = recipes.recipe(name, sources)
         many = getattr(recipe, "many", None)
         numbers = [seed for _, seed in asked]
+        if not finite and (
+            last := getattr(recipe, "rows", None)
+        ):  # beside endless recipes a set is gone through again
+            numbers = [seed % last for seed in numbers]
         results = many(numbers, T, H, W) if many else [recipe(seed, T, H, W) for seed in numbers]
         for (i, _), result in zip(asked, results, strict=True):
             made[i] = name, result

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from data_synth.importers.rows import Imported, Row, files, first_existing, need, read_csv, read_json
+from data_synth.importers.rows import Imported, Row, files, first_existing, need, read_csv, read_json, rows_of
 
 LICENSE = "CC-BY-NC-SA-4.0"
 
@@ -21,20 +21,14 @@ def ditto(root: str | Path) -> Imported:
     """The set in folder `root`, from its JSON metadata or, without that, its CSVs."""
     root, rows = Path(root), []
     for path in files(root, "training_metadata/*.json", "csvs_for_DiffSynth/*.csv"):
-        if path.suffix == ".json":
-            triples = [
-                tuple(need(item, key, path) for key in ("source_path", "edited_path", "instruction"))
-                for item in read_json(path)
-            ]
-        else:
-            triples = [
-                (item["vace_video"], item["video"], item["prompt"])
-                for item in read_csv(path, ("video", "vace_video", "prompt"))
-            ]
-        rows += [
-            Row(_place(root, source), _place(root, edited), text.strip(), path.stem)
-            for source, edited, text in triples
-        ]
+        listed = path.suffix == ".json"
+        keys = ("source_path", "edited_path", "instruction") if listed else ("vace_video", "video", "prompt")
+
+        def row(item: dict, keys: tuple = keys, path: Path = path) -> Row:
+            source, edited, text = (need(item, key, path) for key in keys)
+            return Row(_place(root, source), _place(root, edited), text.strip(), path.stem)
+
+        rows += rows_of(path, read_json(path) if listed else read_csv(path, keys), row)
     return Imported("Ditto-1M", LICENSE, tuple(rows))
 
 

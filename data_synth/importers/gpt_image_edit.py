@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from data_synth.importers.rows import Imported, Row, first_existing, read_json
+from data_synth.importers.rows import Imported, Row, first_existing, read_json, rows_of
 from v2v.errors import InputError
 
 LICENSE = "unknown"
@@ -30,7 +30,8 @@ def gpt_image_edit(root: str | Path) -> Imported:
     """The set in folder `root`: the parts its data.txt names, or those of the README whose annotation is there."""
     root, rows = Path(root), []
     for pictures, annotation in _parts(root):
-        for item in read_json(annotation):
+
+        def row(item: dict, pictures: Path = pictures, annotation: Path = annotation) -> Row:
             if (
                 not isinstance(item.get("image"), list)
                 or len(item["image"]) != 2
@@ -43,7 +44,9 @@ def gpt_image_edit(root: str | Path) -> Imported:
             before, after = item["image"]
             said = [turn["value"] for turn in item["conversations"] if turn.get("from") == "human"]
             text = " ".join(said[-1].replace("<image>", " ").split()) if said else ""
-            rows.append(Row(pictures / before, pictures / after, text, annotation.stem))
+            return Row(pictures / before, pictures / after, text, annotation.stem)
+
+        rows += rows_of(annotation, read_json(annotation), row)
     return Imported("GPT-Image-Edit-1.5M", LICENSE, tuple(rows))
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-from data_synth.importers.rows import Imported, Row, files, first_existing
+from data_synth.importers.rows import Imported, Row, files, first_existing, rows_of
 from v2v.errors import InputError
 
 LICENSE = "unknown"
@@ -27,16 +27,19 @@ def insvie(root: str | Path) -> Imported:
     for path in files(root, "*.csv"):
         try:
             with path.open(newline="") as file:
-                lines = list(csv.reader(file))[1:]
+                lines = [line for line in csv.reader(file) if line][1:]
         except (OSError, UnicodeDecodeError, csv.Error) as error:
             raise InputError(f"{path}: expected a CSV file, got {error}") from None
-        for number, line in enumerate(lines, 2):
+
+        def row(line: list[str], path: Path = path) -> Row:
             if len(line) < COLUMNS:
                 raise InputError(
-                    f"{path}, line {number}: expected source video name, source caption, instruct, edit "
+                    f"{path}: expected source video name, source caption, instruct, edit "
                     f"caption, edit subfolder name; got {len(line)} fields"
                 )
             name, before, text, after, edited = (field.strip() for field in line[:COLUMNS])
             source = first_existing([f / name for f in folders if f.name != edited] or [root / name])
-            rows.append(Row(source, root / edited / name, text, "edit", before, after))
+            return Row(source, root / edited / name, text, "edit", before, after)
+
+        rows += rows_of(path, lines, row)
     return Imported("InsViE-1M", LICENSE, tuple(rows))

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from data_synth.importers.rows import Imported, Row, files, first_existing, read_csv
+from data_synth.importers.rows import Imported, Row, files, first_existing, read_csv, rows_of
 
 LICENSE = "CC-BY-NC-4.0"
 COLUMNS = ("video", "original_video", "prompt")
@@ -23,10 +23,13 @@ def openve(root: str | Path) -> Imported:
     """The set in folder `root`: every CSV in it or in its metadata folders."""
     root, rows = Path(root), []
     for path in files(root, "*.csv", "*/*.csv"):
-        for item in read_csv(path, COLUMNS):
+
+        def row(item: dict, kind: str = path.stem) -> Row:
             source, edited = (
                 first_existing(base / item[key] for base in (root / "videos", root / "videos_folders", root))
                 for key in ("original_video", "video")
             )
-            rows.append(Row(source, edited, item["prompt"].strip(), path.stem))
+            return Row(source, edited, item["prompt"].strip(), kind)
+
+        rows += rows_of(path, read_csv(path, COLUMNS), row)
     return Imported("OpenVE-3M", LICENSE, tuple(rows))

@@ -28,7 +28,7 @@ csv.field_size_limit(1 << 24)  # instructions and captions of some sets are long
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One example. `reference` is a picture file, or a function that fetches its bytes; None without one."""
+    """One example. `reference` is a picture file, or a function that fetches its bytes; None without one. `fault`: why it is none."""
 
     source: Path
     target: Path
@@ -37,6 +37,7 @@ class Row:
     source_caption: str = ""
     target_caption: str = ""
     reference: Path | Callable[[], bytes] | None = None
+    fault: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,6 +56,8 @@ class Imported:
         if seed >= self.rows:
             return "past the last row"
         row = self.table[seed]
+        if row.fault:
+            return row.fault
         if not row.instruction:
             return "empty instruction"
         try:
@@ -99,6 +102,28 @@ class Imported:
             },
         )
         return lifted.lifted(made, stream(seed, "move"), T, H, W) if pictures else made
+
+
+def rows_of(path: Path, items: Iterable, make: Callable[..., Row]) -> list[Row]:
+    """`make` of every item of a metadata file; one that it can't read is a row with a fault, and costs itself alone.
+
+    Raises:
+      InputError: it can read none: the layout is another.
+    """
+    out, first = [], None
+    for number, item in enumerate(items, 1):
+        try:
+            out.append(make(item))
+        except (InputError, KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
+            first = first or error
+            out.append(Row(Path(), Path(), "", fault=f"malformed row {number} of {path.name}"))
+    if isinstance(first, InputError) and all(row.fault for row in out):
+        raise first
+    if first and all(row.fault for row in out):
+        raise InputError(
+            f"{path}: expected rows as its set publishes them, could read none of {len(out)} ({first!r})"
+        )
+    return out
 
 
 def read_json(path: Path) -> list[dict]:
@@ -179,7 +204,8 @@ def _picture(reference: Path | Callable[[], bytes] | None) -> np.ndarray | None:
         return None
     if isinstance(reference, Path):
         return _frames(reference)[0]
-    data = cv2.imdecode(np.frombuffer(reference(), np.uint8), cv2.IMREAD_COLOR)
+    stored = np.frombuffer(reference(), np.uint8)
+    data = cv2.imdecode(stored, cv2.IMREAD_COLOR) if stored.size else None
     if data is None:
         raise InputError("reference: expected a picture, got bytes that don't decode")
     return cv2.cvtColor(data, cv2.COLOR_BGR2RGB)

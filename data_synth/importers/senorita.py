@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from data_synth.importers.rows import Imported, Row, files, first_existing, need, read_json
+from data_synth.importers.rows import Imported, Row, files, first_existing, need, read_json, rows_of
 from v2v.errors import InputError
 
 LICENSE = "see the set's terms"
@@ -26,7 +26,8 @@ def senorita(root: str | Path) -> Imported:
     root, rows = Path(root), []
     for path in files(root, "updated_data_*.json", "*.json"):
         task = path.stem.removeprefix("updated_data_").removesuffix("_videos")
-        for item in read_json(path):
+
+        def row(item: dict, path: Path = path, task: str = task) -> Row:
             key = next((k for k in INSTRUCTIONS if isinstance(item.get(k), str)), None)
             if key is None:
                 raise InputError(
@@ -36,7 +37,9 @@ def senorita(root: str | Path) -> Imported:
             source, target = (
                 _place(root, need(item, k, path)) for k in ("source_video_path", "target_video_path")
             )
-            rows.append(Row(source, target, item[key].strip(), task))
+            return Row(source, target, item[key].strip(), task)
+
+        rows += rows_of(path, read_json(path), row)
     return Imported("Senorita-2M", LICENSE, tuple(rows))
 
 

@@ -1,6 +1,7 @@
 """Published sets: small files in exactly their layouts."""
 
 import json
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 
 from data_synth import pipeline
 from data_synth.importers import IMPORTERS
+from data_synth.importers.rows import Row, rows_of
 from data_synth.recipes import Sources
 from data_synth.synth import synth
 from v2v.codec import video as codec
@@ -110,7 +112,7 @@ def test_insvie(tmp_path):
         "a road at night",
     )
     (tmp_path / "train.csv").write_text("h\nonly,three,fields\n")
-    with pytest.raises(InputError, match="line 2: expected source video name.*got 3 fields"):
+    with pytest.raises(InputError, match="train.csv: expected source video name.*got 3 fields"):
         IMPORTERS["insvie"](tmp_path)
 
 
@@ -241,3 +243,46 @@ def test_a_set_is_gone_through_once(tmp_path):
     )
     assert report["pairs"] == 2 and report["dropped"] == {"openve: file missing": 1, "x: near-duplicate": 1}
     assert report["licenses"] == {"CC-BY-NC-4.0": 2} and report["request"]["pairs"] == 100
+
+
+def test_a_malformed_row_fails_alone_and_a_wrong_layout_at_once():
+    def make(item):
+        return Row(Path(item["a"]), Path("/") / item["b"], item["text"].strip())
+
+    good = {"a": "x", "b": "y", "text": " make it red "}
+    items = [
+        good,
+        {"a": "x"},
+        {"a": None, "b": "y", "text": "t"},
+        {**good, "b": None},
+        {**good, "text": None},
+        good,
+    ]
+    made = rows_of(Path("list.json"), items, make)
+    assert [row.fault for row in made] == ["", *(f"malformed row {n} of list.json" for n in (2, 3, 4, 5)), ""]
+    with pytest.raises(
+        InputError, match="list.json: expected rows as its set publishes them, could read none of 2"
+    ):
+        rows_of(Path("list.json"), items[1:3], make)
+
+
+def test_every_row_of_a_set_is_used_beside_recipes_without_an_end(tmp_path):
+    rows = []
+    for i in range(5):
+        film(tmp_path / f"{i}.mp4", 30 + 20 * i)
+        film(tmp_path / f"{i}e.mp4", 160 - 20 * i)
+        rows.append(
+            {
+                "source_video_path": f"{i}.mp4",
+                "target_video_path": f"{i}e.mp4",
+                "instruction": f"make it {i} red",
+            }
+        )
+    (tmp_path / "updated_data_swap.json").write_text(json.dumps(rows))
+    sources = Sources(sets=(("senorita", str(tmp_path)),))
+    how = {"T": T, "H": H, "W": W, "edits": ("senorita", "negative"), "transition": 0.0, "sources": sources}
+    made = [pipeline.make_pair(seed, **how) for seed in range(60)]
+    assert not any(reason and "past the last row" in reason for _, reason in made)
+    assert {pair.provenance["source"] for pair, _ in made if pair and pair.recipe == "imported"} == {
+        f"{i}.mp4" for i in range(5)
+    }
