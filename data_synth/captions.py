@@ -58,6 +58,10 @@ class Mined:
     def rows(self) -> int:
         return len(self.events)
 
+    @property
+    def batch(self) -> int:
+        return self.writer.batch
+
     def __call__(self, seed: int, T: int, H: int, W: int) -> Pair | str:
         return self.many([seed], T, H, W)[0]
 

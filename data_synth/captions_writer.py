@@ -98,6 +98,7 @@ class Rules:
     """
 
     version: str = "rules-1"
+    batch: int = 1
 
     def __call__(self, captions: Sequence[str]) -> list[str | Unwritten]:
         return [imperative(caption) for caption in captions]

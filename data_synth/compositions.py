@@ -154,6 +154,10 @@ class Composed:
     connect: Callable[[str], tuple[protocol.Spec, protocol.Expert]]
     footage: cl.Source
 
+    @property
+    def batch(self) -> int:
+        return max(self.connect(step.expert)[0].batch for step in self.plan.steps)
+
     def __call__(self, seed: int, T: int, H: int, W: int) -> Pair | str:
         return self.many([seed], T, H, W)[0]
 

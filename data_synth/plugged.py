@@ -67,6 +67,10 @@ class Plugged:
     expert: protocol.Expert
     footage: cl.Source
 
+    @property
+    def batch(self) -> int:
+        return self.spec.batch
+
     def __call__(self, seed: int, T: int, H: int, W: int) -> Pair | str:
         return self.many([seed], T, H, W)[0]
 

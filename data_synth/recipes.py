@@ -149,6 +149,16 @@ def versions(edits: Sequence[str]) -> dict[str, str]:
     return {name: version for name, version, recipes in drawn if singles & recipes}
 
 
+def batch(edits: Sequence[str], sources: Sources) -> int:
+    """Seeds that the experts and the caption writer of these recipes like to be asked for at once; 1 without any."""
+    many = [
+        recipe(name, sources)
+        for name in edits
+        if name in plugged.names(sources.experts) or name == "captions"
+    ]
+    return max((made.batch for made in many), default=1)
+
+
 def unused(edits: tuple[str, ...], sources: Sources) -> list[str]:
     """Which of the request's sources no chosen recipe would look at, as the options that brought them."""
     singles = {single for name in edits for single in FAMILIES.get(name, (name,))}

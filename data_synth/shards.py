@@ -17,6 +17,8 @@ import json
 import multiprocessing
 import os
 import re
+import signal
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -65,9 +67,8 @@ def shards(
         for job in todo:
             yield read(ensure(job))
         return
-    with multiprocessing.get_context("spawn").Pool(
-        workers, prepare
-    ) as pool:  # spawn: a fork would copy JAX's threads
+    context = multiprocessing.get_context("spawn")  # a fork would copy JAX's threads
+    with context.Pool(workers, _begin, (prepare,)) as pool:
         ahead = []
         while True:
             while len(ahead) < workers + 2 and (job := next(todo, None)):
@@ -75,6 +76,13 @@ def shards(
             if not ahead:
                 return
             yield read(ahead.pop(0).get())
+
+
+def _begin(prepare: Callable[[], None] | None) -> None:
+    """In a new worker. A pool ends its workers by SIGTERM: then what they started must be ended, too."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    if prepare:
+        prepare()
 
 
 def write(path: Path, results: Sequence[tuple[int, dict | None, str | None]]) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import fcntl
 import functools
 import hashlib
 import json
@@ -83,6 +84,8 @@ def synth(
       InputError: impossible request, or `out` exists with other contents.
     """
     out = Path(out)
+    if out.is_symlink():  # nothing can be renamed onto a link
+        out = out.resolve()
     sources = Sources(str(clips), license, tuple(map(str, experts)), tuple(map(rq.named, sets)), str(writer))
     request = {
         "pairs": int(pairs),
@@ -109,13 +112,19 @@ def synth(
     if preview:
         rq.folder(Path(preview))
     if done is None:
-        out.parent.mkdir(parents=True, exist_ok=True)
         name = hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()[:12]
         work = out.parent / f".{out.name}.{name}.unfinished"
         waiting = _waiting(unfinished, f"{out.name}.{name}") if unfinished else work / "shards"
-        done = _build(out, work, waiting, request, sources, workers, beam, progress)
+        with _alone(work):
+            done = _build(out, work, waiting, request, sources, workers, beam, progress)
     if preview:
-        _sheets(out, Path(preview))
+        try:
+            _sheets(out, Path(preview))
+        except OSError as error:
+            raise InputError(
+                f"--preview {preview}: can't be written ({error.strerror.lower()}); the pairs in {out} are complete: run the same "
+                "command again for their sheets"
+            ) from None
     return done
 
 
@@ -148,6 +157,26 @@ def make_records(seeds: Sequence[int], **options) -> list[tuple[dict, None] | tu
         if len(seeds) > 1:
             return [make_records([seed], **options)[0] for seed in seeds]
         return [(None, f"{FAILED}{type(error).__name__}: {' '.join(str(error).split())[:200]}")]
+
+
+@contextlib.contextmanager
+def _alone(work: Path) -> Iterator[None]:
+    """The folder of an unfinished build, for one run at a time. Raises InputError when it can't be had."""
+    try:
+        work.mkdir(parents=True, exist_ok=True)
+        lock = (work / "lock").open("w")
+    except OSError as error:
+        raise InputError(
+            f"{work.parent}: expected a folder for the pairs, or a place where one can be made, got '{error.strerror}'; name another --out"
+        ) from None
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(
+                f"{work}: another run of this very command is at work here; wait for it"
+            ) from None
+        yield
 
 
 def _waiting(unfinished: str, name: str):
@@ -224,7 +253,8 @@ def _records(
     passing = ""
     # Rendered pairs differ by their seeds; footage from outside comes with repetitions.
     seen: set[str] | None = None if sources == Sources() else set()
-    place = waiting, make, request["seed"], shards.seeds_per_shard(*size), workers
+    n = max(shards.seeds_per_shard(*size), recipes.batch(request["edits"], sources))
+    place = waiting, make, request["seed"], n, workers
     if beam is None:
         # Tiles of textures cost as much as some hundred pairs: drawn once for all workers, and anew in every run.
         shutil.rmtree(tiles := work / "tiles", ignore_errors=True)

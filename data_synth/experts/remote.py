@@ -6,6 +6,7 @@ protocol.Spec → **expert** → protocol.run. Each enforces its own time limit,
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import signal
 import socket
@@ -28,6 +29,8 @@ from data_synth.experts.protocol import ExpertError, Spec
 from data_synth.experts.wire import Job
 from v2v.codec import video as codec
 from v2v.errors import InputError
+
+_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
 class _Described:
@@ -121,6 +124,12 @@ def _has_fileno(stream) -> bool:
         return False
 
 
+def _end_with_us() -> None:
+    """In a new process: Linux kills it when we are killed, which no clean-up of ours would outlive."""
+    if _LIBC is not None:
+        _LIBC.prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
+
 class Command(_Described):
     """A program, started anew for each request in the folder of the TOML file and killed with its whole group."""
 
@@ -172,6 +181,7 @@ class Command(_Described):
                     stdout=file,
                     stderr=file,
                     start_new_session=True,
+                    preexec_fn=_end_with_us,
                 )
         except OSError as error:
             raise ExpertError(f"cannot be started: {error.strerror.lower()}") from None

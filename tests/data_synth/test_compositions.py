@@ -42,6 +42,8 @@ def test_shipped_compositions_run_and_say_that_they_stand_in(name):
         ("stand_in = true", 'stand_in = "yes"', "stand_in: expected"),
         ("[[step]]", "[[stage]]", "stage: expected"),
         ("prompts = [", "prompts = []\n# [", "expected prompts"),
+        ("prompts = [", "prompts = [3,", "prompts: expected sentences, got 3 as number 1"),
+        ("prompts = [", 'prompts = [" ",', "prompts: expected sentences, got ' ' as number 1"),
     ],
 )
 def test_a_wrong_plan_is_named(tmp_path, old, new, message):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import data_synth.experts
-from data_synth import pipeline, plugged, recipes, synth
+from data_synth import pipeline, plugged, recipes, shards, synth
 from data_synth.experts import protocol, wire
 from data_synth.experts.examples import sketch
 from data_synth.experts.wire import Job
@@ -235,3 +235,14 @@ def test_a_service_that_is_down_stops_the_build_and_is_asked_again(tmp_path):
     again, fresh = synth.synth(tmp_path / "out", 4, **how), synth.synth(tmp_path / "fresh", 4, **how)
     assert again == fresh and not any("crashed" in reason for reason in again["dropped"])
     assert again["licenses"] == {"Apache-2.0 + MIT": 4}
+
+
+def test_batches_stay_whole_however_large_the_clips(tmp_path, monkeypatch):
+    monkeypatch.setattr(shards, "PIXELS", 1)  # one seed a shard for what needs no expert
+    (tmp_path / "count.py").write_text(
+        f"def f(jobs):\n    open({str(tmp_path / 'asked')!r}, 'a').write(f'{{len(jobs)}} ')\n    return [255 - j.clip for j in jobs]\n"
+    )
+    path = toml(tmp_path, 'noun = "x"\nkind = "python"\ncall = "count:f"\nbatch = 4\n')
+    how = {"frames": 2, "height": 16, "width": 16, "transition": 0.0, "experts": (str(path),)}
+    synth.synth(tmp_path / "out", 3, edits=("to-x",), **how)
+    assert (tmp_path / "asked").read_text().split()[0] == "4"

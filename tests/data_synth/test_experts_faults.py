@@ -1,6 +1,8 @@
 """External experts that hang, crash, lie or go away: child processes, commands and a real server."""
 
+import json
 import os
+import subprocess
 import sys
 import threading
 import time
@@ -193,3 +195,35 @@ def test_http_faults(tmp_path, monkeypatch):
     assert reasons(protocol.run(protocol.connect(protocol.load(dead)), [Job(clip())])) == [
         "cannot be reached, or hung up"
     ]
+
+
+def test_a_command_ends_with_the_process_that_asked_it(tmp_path):
+    command = [
+        sys.executable,
+        "-c",
+        f"import os, time; open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid())); time.sleep(60)",
+    ]
+    path = toml(
+        tmp_path,
+        f'kind = "command"\ncommand = {json.dumps([*command, "{jobs}", "{answers}"])}\nretries = 0\n',
+    )
+    code = (
+        "import numpy as np\nfrom data_synth.experts import protocol\nfrom data_synth.experts.wire import Job\n"
+        f"protocol.run(protocol.connect(protocol.load({str(path)!r})), [Job(np.zeros((1, 8, 8, 3), np.uint8))])"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", code])
+    deadline = time.monotonic() + 60
+    while (
+        not ((tmp_path / "pid").exists() and (tmp_path / "pid").read_text()) and time.monotonic() < deadline
+    ):
+        time.sleep(0.05)
+    parent.kill()
+    parent.wait()
+    child = Path(f"/proc/{(tmp_path / 'pid').read_text()}")
+    while (
+        child.exists()
+        and child.joinpath("stat").read_text().split()[2] != "Z"
+        and time.monotonic() < deadline
+    ):
+        time.sleep(0.05)
+    assert not child.exists() or child.joinpath("stat").read_text().split()[2] == "Z"

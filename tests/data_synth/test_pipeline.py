@@ -215,3 +215,14 @@ def test_halves_are_photometric_edits_of_one_half(seed):
     assert any(f"{side} half" in pair.instructions[0] for side in ("left", "right", "top", "bottom"))
     np.testing.assert_array_equal(pair.target[~changed], pair.source[~changed])
     np.testing.assert_array_equal(pair.target[changed], PHOTOMETRIC[pair.edit](pair.source, None)[changed])
+
+
+def test_what_others_made_may_be_nothing():
+    pair = dataclasses.replace(make(1, T=6, edits=("negative",), transition=0.0), recipe="expert")
+    moving = np.random.default_rng(0).integers(0, 256, pair.source.shape, np.uint8)
+    good = dataclasses.replace(pair, source=moving, target=255 - moving)
+    assert filters._broken(good) == ""
+    assert filters._broken(dataclasses.replace(good, target=np.zeros_like(moving))) == "target shows nothing"
+    frozen = np.repeat(255 - moving[:1], len(moving), 0)
+    assert filters._broken(dataclasses.replace(good, target=frozen)) == "target stands still"
+    assert filters._broken(dataclasses.replace(good, target=frozen, recipe="photometric")) == ""

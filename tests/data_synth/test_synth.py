@@ -12,9 +12,10 @@ import cv2
 import numpy as np
 import pytest
 
-from data_synth import controls, shards
+from data_synth import clips, controls, recipes, request, shards
 from data_synth import synth as module
 from data_synth.synth import read, synth
+from v2v.codec import video
 from v2v.data import pairs
 from v2v.errors import InputError
 
@@ -258,3 +259,40 @@ def test_what_no_recipe_uses_is_refused(tmp_path, change, message):
     with pytest.raises(InputError, match=message):
         synth(tmp_path / "a", 2, **change, **SMALL)
     assert not (tmp_path / "a").exists()
+
+
+def test_footage_that_gives_no_more_ends_the_set_and_says_so(tmp_path, monkeypatch):
+    (tmp_path / "clips").mkdir()
+    video.write(video.Video.from_array(clips.rendered(5, 12, 32, 32).video, 10), tmp_path / "clips" / "a.mp4")
+    monkeypatch.setattr(module, "HOPELESS", 40)
+    monkeypatch.setattr(module.filters, "fingerprint", lambda pair: str(min(pair.seed, 1)))
+    how = {"edits": ("to-negation",), "clips": tmp_path / "clips", "transition": 0.0, **SMALL}
+    with pytest.warns(UserWarning, match=r"pairs: 2 of 9 from \d+ seeds.*near-duplicate.*the set ends here"):
+        made = synth(tmp_path / "out", 9, **how)
+    assert made["pairs"] == 2 == len(read(tmp_path / "out"))
+
+
+def test_places_that_can_hold_no_set_are_told_at_once(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="expected a folder for the pairs, or a place where one can be made"):
+        synth(tmp_path / "file" / "set", 1, **SMALL)
+    with pytest.raises(InputError, match="expected a number below"):
+        synth(tmp_path / "a", 1, seed=2**63 - 1, **SMALL)
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    synth(tmp_path / "link", 1, **SMALL)
+    assert len(read(tmp_path / "link")) == 1 and (tmp_path / "link").is_symlink()
+    with (
+        module._alone(tmp_path / "work"),
+        pytest.raises(InputError, match="another run of this very command"),
+    ):
+        with module._alone(tmp_path / "work"):
+            pass
+
+
+def test_a_changed_text_of_the_same_size_is_another_request(tmp_path):
+    sources = recipes.Sources(sets=(("captions", str(tmp_path / "c.jsonl")),))
+    (tmp_path / "c.jsonl").write_text("a cat walks")
+    before = request.fingerprint(sources)
+    (tmp_path / "c.jsonl").write_text("a dog walks")
+    assert request.fingerprint(sources) != before
