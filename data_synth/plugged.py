@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from data_synth import clips as cl
-from data_synth import compositions, controls, instruct, removal
+from data_synth import compositions, controls, removal
 from data_synth.experts import protocol
 from data_synth.experts.control import Control
 from data_synth.experts.wire import Job
@@ -30,7 +30,7 @@ def names(experts: tuple[str, ...]) -> list[str]:
             out.append(plan.name)
             continue
         spec = _spec(path)
-        out += [f"to-{spec.name}", f"from-{spec.name}"] if spec.role == "control" else [spec.name]
+        out += _names(spec)
     repeated = {name for name in out if out.count(name) > 1}
     if repeated:
         raise InputError(
@@ -53,8 +53,8 @@ def recipe(name: str, experts: tuple[str, ...], footage: cl.Source) -> Plugged |
                 return compositions.Composed(plan, _both, footage)
             continue
         spec = _spec(path)
-        if name in (f"to-{spec.name}", f"from-{spec.name}", spec.name):
-            return Plugged(name, spec, _connected(path), footage)
+        if name in _names(spec):
+            return Plugged(name, spec, _connected(path), footage, masker(experts))
     raise InputError(f"experts: expected one that makes {name}, got {', '.join(experts) or 'none'}")
 
 
@@ -66,6 +66,7 @@ class Plugged:
     spec: protocol.Spec
     expert: protocol.Expert
     footage: cl.Source
+    masker: removal.Masker | None = None
 
     @property
     def batch(self) -> int:
@@ -93,7 +94,9 @@ class Plugged:
     def _shot(self, seed: int, T: int, H: int, W: int) -> cl.Clip | removal.Shot | str:
         if self.spec.role != "remove":
             return self.footage(seed, T, H, W)
-        source = removal.rendered if self.footage is cl.rendered else removal.beside(self.footage)
+        source = (
+            removal.rendered if self.footage is cl.rendered else removal.beside(self.footage, self.masker)
+        )
         return source(seed, T, H, W)
 
     def _job(self, seed: int, clip) -> Job:
@@ -120,10 +123,13 @@ class Plugged:
                 expert=expert,
             )
         if self.spec.role == "remove":
-            words = tuple(t.format(object=clip.thing) for t in instruct.LOCAL_TEMPLATES["remove"][:5])
+            words = removal.sentences(self.name != self.spec.name, clip.thing)[:5]
             before, after, mask = clip.caption, clip.caption_without, job.mask
             # An inpainter that repaints the rest slightly would teach the model to: what is unmasked stays as it was.
             answer = np.where(mask[..., None] > 0, answer, clip.video)
+            if self.name != self.spec.name:  # the swapped pair
+                clip, answer = dataclasses.replace(clip, video=answer), clip.video
+                before, after = after, before
         else:
             words, before = (job.prompt,), clip.caption or "a video"
             after, mask = f"{before}, after: {job.prompt}", np.full((T, H, W), 255, np.uint8)
@@ -141,6 +147,45 @@ class Plugged:
             provenance={**clip.origin, "expert": expert},
             active=(0, T),
         )
+
+
+def removers(experts: tuple[str, ...]) -> list[str]:
+    """The recipes that work on shots with masks."""
+    specs = [_spec(path) for path in experts if not compositions.load(path)]
+    return [name for spec in specs if spec.role == "remove" for name in _names(spec)]
+
+
+def masker(experts: tuple[str, ...]) -> removal.Masker | None:
+    """The first expert of role mask as what gives a clip the mask of its thing; None without one."""
+    path = next((p for p in experts if not compositions.load(p) and _spec(p).role == "mask"), None)
+    if path is None:
+        return None
+    spec, expert = _both(path)
+
+    def mask(clip: cl.Clip) -> removal.Shot | str:
+        (answer,) = protocol.run(expert, [Job(clip.video, spec.noun)])
+        if isinstance(answer, protocol.Failure):
+            return f"expert {spec.name} {answer.reason}"
+        where = answer.max(-1) > 127
+        if not where.any():
+            return f"expert {spec.name} found no {spec.noun}"
+        origin = {
+            **clip.origin,
+            "mask": {"name": spec.name, "version": spec.version, "license": spec.license},
+        }
+        return removal.shown(clip, where, spec.noun, origin)
+
+    return mask
+
+
+def _names(spec: protocol.Spec) -> list[str]:
+    """The recipes that an expert brings."""
+    return {
+        "control": [f"to-{spec.name}", f"from-{spec.name}"],
+        "edit": [spec.name],
+        "remove": [spec.name, f"{spec.name}-insertion"],
+        "mask": [],
+    }[spec.role]
 
 
 @functools.lru_cache(maxsize=64)

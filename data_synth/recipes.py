@@ -114,7 +114,7 @@ def recipe(name: str, sources: Sources) -> Recipe:
         return functools.partial(physics.truth_pair, control, way == "to")
     if name in physics.EDITS:
         return functools.partial(physics.edit_pair, name)
-    shots = removal.beside(footage) if sources.clips else removal.rendered
+    shots = removal.beside(footage, plugged.masker(sources.experts)) if sources.clips else removal.rendered
     simple = {
         "lift": lifted.lift_pair,
         "image": lifted.image_pair,
@@ -170,7 +170,12 @@ def unused(edits: tuple[str, ...], sources: Sources) -> list[str]:
     if sources.license != "unknown" and not sources.clips:
         out.append("--license")
     out += [f"--set {name}" for name, _ in sources.sets if name not in singles]
-    out += [f"--expert {p}" for p in sources.experts if not any(plug.get(n) == p for n in singles)]
+    shown = sources.clips and singles & {*_ON_FOOTAGE, *plugged.removers(sources.experts)}
+    out += [
+        f"--expert {p}"
+        for p in sources.experts
+        if not any(plug.get(n) == p for n in singles) and not (shown and plugged.masker((p,)))
+    ]
     if sources.writer and "captions" not in singles:
         out.append("--writer")
     return out

@@ -56,11 +56,8 @@ def removal_pair(insert: bool, footage, seed: int, T: int, H: int, W: int) -> Pa
         return "the camera moves"
     removed, mask = remove(shot.video, shot.mask)
     rng = stream(seed, "words")
-    templates = _INSERT if insert else _REMOVE
-    a_object = f"{sc.article(shot.thing)} {shot.thing}"
-    words = tuple(
-        templates[i].format(object=shot.thing, a_object=a_object) for i in rng.permutation(len(templates))[:5]
-    )
+    said = sentences(insert, shot.thing)
+    words = tuple(said[i] for i in rng.permutation(len(said))[:5])
     source, target = (removed, shot.video) if insert else (shot.video, removed)
     before, after = (shot.caption_without, shot.caption) if insert else (shot.caption, shot.caption_without)
     return Pair(
@@ -81,6 +78,12 @@ def removal_pair(insert: bool, footage, seed: int, T: int, H: int, W: int) -> Pa
             "slots": {"object": shot.thing},
         },
     )
+
+
+def sentences(insert: bool, thing: str) -> tuple[str, ...]:
+    """All ways of asking for `thing` to be put in, or taken out."""
+    named = {"object": thing, "a_object": f"{sc.article(thing)} {thing}"}
+    return tuple(template.format(**named) for template in (_INSERT if insert else _REMOVE))
 
 
 def replacement_pair(footage, seed: int, T: int, H: int, W: int) -> Pair | str:
@@ -179,8 +182,18 @@ def rendered(seed: int, T: int, H: int, W: int) -> Shot | str:
     )
 
 
-def beside(clips: cl.Folder) -> Callable[[int, int, int, int], Shot | str]:
-    """Shots from a folder of clips that carry masks beside them."""
+def shown(clip: cl.Clip, mask: np.ndarray, thing: str, origin: dict) -> Shot:
+    """A clip as a shot of `thing`, where `mask` bool [T, H, W] is."""
+    caption = clip.caption or f"a video with {sc.article(thing)} {thing}"
+    without = f"{clip.caption}, without the {thing}" if clip.caption else "a video"
+    return Shot(clip.video, mask, thing, caption, without, origin)
+
+
+Masker = Callable[[cl.Clip], "Shot | str"]
+
+
+def beside(clips: cl.Folder, masker: Masker | None = None) -> Callable[[int, int, int, int], Shot | str]:
+    """Shots from a folder of clips that carry masks beside them; of those that carry none the expert `masker` makes them."""
 
     def shot(seed: int, T: int, H: int, W: int) -> Shot | str:
         clip = clips(seed, T, H, W)
@@ -189,6 +202,8 @@ def beside(clips: cl.Folder) -> Callable[[int, int, int, int], Shot | str]:
         path = Path(clips.root) / clip.origin["clip"]
         masks = [path.with_suffix(f".mask{ending}") for ending in (".mp4", ".png")]
         found = next((m for m in masks if m.is_file()), None)
+        if found is None and masker:
+            return masker(clip)
         if found is None:
             return f"clip {clip.origin['clip']} has no {masks[0].name} or {masks[1].name} beside it"
         try:
@@ -204,15 +219,7 @@ def beside(clips: cl.Folder) -> Callable[[int, int, int, int], Shot | str]:
         frames = cl.picked(mask, range(first, first + T) if found.suffix == ".mp4" else [0] * T, H, W)
         note = path.with_suffix(".object.txt")
         thing = note.read_text().strip() if note.is_file() else "masked object"
-        caption = clip.caption or f"a video with {sc.article(thing)} {thing}"
-        return Shot(
-            clip.video,
-            frames[..., 0] > 127,
-            thing,
-            caption,
-            f"{clip.caption}, without the {thing}" if clip.caption else "a video",
-            clip.origin,
-        )
+        return shown(clip, frames[..., 0] > 127, thing, clip.origin)
 
     return shot
 

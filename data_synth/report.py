@@ -166,6 +166,7 @@ def _licenses(provenance: dict) -> str:
         provenance.get("expert"),
         *provenance.get("experts", ()),
         provenance.get("composition"),
+        provenance.get("mask"),
     ]
     found = [str(part["license"]) for part in parts if isinstance(part, dict) and part.get("license")]
     return " + ".join(dict.fromkeys(found)) or "unknown"

@@ -7,8 +7,10 @@ jobs → **expert** → clips or named failures → plugged.py → Pair. A TOML 
     license = "Apache-2.0"               # of what it makes, recorded too
     role = "control"                     # control: clip -> control video, used both ways
                                          # edit: needs prompts, source -> target
-                                         # remove: clip + mask -> clip without the thing
-    noun = "depth"                       # control: "turn this {noun} video into ..."
+                                         # remove: clip + mask -> clip without the thing; NAME and NAME-insertion
+                                         # mask: clip -> mask video, white = the thing; no recipe of its own: it serves
+                                         #       removal, insertion, replacement and role remove on --clips
+    noun = "depth"                       # control: "turn this {noun} video into ..."; mask: the thing, sent as prompt
     prompts = ["make it snow", ...]      # edit: the instructions, one drawn for each clip
     kind = "python"                      # python: call = "package.module:function" in a process of its own
                                          # command: command = ["prog", "{jobs}", "{answers}"] (.npz, a batch) or
@@ -41,7 +43,7 @@ import numpy as np
 from data_synth.experts.wire import Job
 from v2v.errors import InputError
 
-ROLES = ("control", "edit", "remove")
+ROLES = ("control", "edit", "remove", "mask")
 KINDS = {"python": "call", "command": "command", "http": "url"}
 _TYPES = {
     "name": str,
@@ -161,6 +163,8 @@ def load(path: str | Path) -> Spec:
         needed.append(KINDS[table["kind"]])
     if table.get("role") == "edit":
         needed.append("prompts")
+    if table.get("role") == "mask":
+        needed.append("noun")
     missing = [key for key in needed if not table.get(key)]
     if missing:
         raise InputError(f"{path}: expected {', '.join(missing)}; add {'them' if len(missing) > 1 else 'it'}")

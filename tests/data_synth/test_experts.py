@@ -16,6 +16,7 @@ from data_synth.experts.examples import sketch
 from data_synth.experts.wire import Job
 from data_synth.recipes import Sources
 from tests.data_synth.experts import clip, reasons, toml
+from v2v.codec import video as codec
 from v2v.errors import InputError
 
 EXAMPLES = Path(data_synth.experts.__file__).parent / "examples"
@@ -160,7 +161,7 @@ def test_recipes_of_an_expert(tmp_path):
         'kind = "python"\ncall = "inv_expert:f"\nretries = 0\n'
     )
     sources = Sources(experts=(str(control), str(edit), str(remover)))
-    assert plugged.names(sources.experts) == ["to-x", "from-x", "inverter", "eraser"]
+    assert plugged.names(sources.experts) == ["to-x", "from-x", "inverter", "eraser", "eraser-insertion"]
     size = {"T": 3, "H": 32, "W": 32, "transition": 0.0, "sources": sources}
     for name in plugged.names(sources.experts):
         together = pipeline.make_block(range(8), edits=(name,), **size)
@@ -177,6 +178,9 @@ def test_recipes_of_an_expert(tmp_path):
         on = pair.mask > 0
         np.testing.assert_array_equal(pair.target[on], 255 - pair.source[on])
         np.testing.assert_array_equal(pair.target[~on], pair.source[~on])
+        if name == "eraser-insertion":
+            assert any("add" in line or "put" in line for line in pair.instructions)
+            assert "without" not in pair.target_caption
         assert name != "to-x" or any("inverted" in i for i in pair.instructions)
     for path in sources.experts:
         plugged._connected(path).close()
@@ -246,3 +250,37 @@ def test_batches_stay_whole_however_large_the_clips(tmp_path, monkeypatch):
     how = {"frames": 2, "height": 16, "width": 16, "transition": 0.0, "experts": (str(path),)}
     synth.synth(tmp_path / "out", 3, edits=("to-x",), **how)
     assert (tmp_path / "asked").read_text().split()[0] == "4"
+
+
+def test_masks_may_come_from_an_expert(tmp_path):
+    """Clips without masks beside them are cut by an expert, for the built-in recipes and for experts that remove."""
+    (tmp_path / "clips").mkdir()
+    film = np.zeros((12, 32, 48, 3), np.uint8)
+    film[:] = np.linspace(40, 200, 48)[None, None, :, None]
+    for t in range(12):
+        film[t, 8:20, 2 * t : 2 * t + 10] = (250, 10, 10)
+    codec.write(codec.Video.from_array(film, 10), tmp_path / "clips" / "walk.mp4")
+    (tmp_path / "seg.py").write_text(
+        "import numpy as np\n"
+        "def red(jobs):\n"
+        "    assert all(j.prompt == 'red square' for j in jobs)\n"
+        "    found = [(j.clip[..., 0].astype(int) - j.clip[..., 1] > 120) for j in jobs]\n"
+        "    return [np.repeat(m[..., None], 3, -1).astype(np.uint8) * 255 for m in found]\n"
+        "def fill(jobs):\n    return [np.where(j.mask[..., None] > 0, 90, j.clip).astype(np.uint8) for j in jobs]\n"
+    )
+    mask, fill = tmp_path / "mask.toml", tmp_path / "fill.toml"
+    head = 'version = "1"\nlicense = "MIT"\nkind = "python"\n'
+    mask.write_text(head + 'name = "seg"\nrole = "mask"\nnoun = "red square"\ncall = "seg:red"\n')
+    fill.write_text(head + 'name = "fill"\nrole = "remove"\ncall = "seg:fill"\n')
+    sources = Sources(clips=str(tmp_path / "clips"), experts=(str(mask), str(fill)))
+    how = {"T": 12, "H": 32, "W": 48, "transition": 0.0, "sources": sources}
+    for name in ("removal", "insertion", "fill", "fill-insertion"):
+        pair, reason = pipeline.make_pair(0, edits=(name,), **how)
+        assert pair, reason
+        assert "red square" in pair.instructions[0] and pair.provenance["mask"]["name"] == "seg"
+        with_thing = pair.target if "insertion" in name else pair.source
+        assert with_thing[6, 14, 16, 0] > 200 and pair.mask[6, 14, 16] == 255 and pair.mask[6, 30, 2] == 0
+    assert recipes.unused(("removal",), Sources(clips=sources.clips, experts=(str(mask),))) == []
+    assert recipes.unused(("to-canny",), Sources(clips=sources.clips, experts=(str(mask),))) == [
+        f"--expert {mask}"
+    ]
