@@ -75,6 +75,12 @@ def _run(jobs: list, workers: int, options: Sequence[str]) -> None:
         ) from None
     local = not any(option.split("=")[0] == "--runner" for option in options)
     flags = list(options)
+    parsed = PipelineOptions(flags)
+    unknown = parsed.get_all_options(retain_unknown_options=True).keys() - parsed.get_all_options().keys()
+    if local and unknown:  # other runners have options of their own
+        raise InputError(
+            f"--beam: expected options of Beam's, got {', '.join(sorted(unknown))}; see its documentation"
+        )
     if local:
         # Named in full: Beam's own default may hand the pipeline to a helper program that it would download.
         flags += [

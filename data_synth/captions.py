@@ -139,14 +139,8 @@ def read(path: str | Path) -> list[Event]:
     path = Path(path)
     try:
         text = path.read_text()
-        lines = (
-            [json.loads(line) for line in text.splitlines() if line.strip()]
-            if path.suffix == ".jsonl"
-            else None
-        )
-        events = (
-            _plain(lines, path.parent) if lines is not None else _activitynet(json.loads(text), path.parent)
-        )
+        jsonl = path.suffix == ".jsonl"
+        events = _plain(text, path.parent) if jsonl else _activitynet(json.loads(text), path.parent)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
             f"{path}: expected ActivityNet-Captions JSON or JSONL of video, start, end, caption; "
@@ -216,13 +210,22 @@ def _activitynet(table: dict, folder: Path) -> list[Event]:
     return out
 
 
-def _plain(lines: list[dict], folder: Path) -> list[Event]:
-    return [
-        _event(
-            folder / line["video"], float(line["start"]), float(line["end"]), line["caption"], float("inf")
-        )
-        for line in lines
-    ]
+def _plain(text: str, folder: Path) -> list[Event]:
+    """An event a line; a line that is none costs itself alone, unless all are."""
+    out, malformed = [], []
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            item = json.loads(line)
+            times = float(item["start"]), float(item["end"])
+            out.append(_event(folder / item["video"], *times, item["caption"], float("inf")))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            malformed.append(f"line {number}: {type(error).__name__}: {error}")
+            out.append(Event(folder, 0.0, 0.0, "", f"malformed line {number}"))
+    if malformed and len(malformed) == len(out):
+        raise ValueError(malformed[0])
+    return out
 
 
 def _event(video: Path, start: float, end: float, caption: str, duration: float) -> Event:

@@ -112,9 +112,15 @@ def _broken(pair: Pair) -> str:
 
 
 def _wordy(pair: Pair) -> str:
-    lengths = [len(sentence.split()) for sentence in pair.instructions]
+    lengths = [_words(sentence) for sentence in pair.instructions]
     low, high = WORDS if pair.recipe in ("local", "photometric") else WORDS_ELSE
     return "instruction too short or long" if min(lengths) < low or max(lengths) > high else ""
+
+
+def _words(sentence: str) -> int:
+    """Words, or what comes near them in scripts that put no space between them: a word has two characters or so."""
+    unspaced = sum("\u3040" <= c <= "\u9fff" or "\u0e00" <= c <= "\u0eff" for c in sentence)
+    return len(sentence.split()) + unspaced // 2
 
 
 def _vague(pair: Pair) -> str:

@@ -78,6 +78,8 @@ def test_other_schema_and_damage_are_refused():
     record = pairs.encode(make())
     with pytest.raises(InputError, match="expected schema 1 or 2, got 7.*v2v synth"):
         pairs.decode({**record, "schema_version": 7})
+    with pytest.raises(InputError, match="expected schema 1 or 2, got 7"):
+        pairs.size({**record, "schema_version": 7})
     with pytest.raises(InputError, match="target is not a readable PNG"):
         pairs.decode({**record, "target": record["target"][:20]})
     with pytest.raises(InputError, match="do not divide into 4 frames"):

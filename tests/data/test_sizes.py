@@ -71,7 +71,7 @@ def test_sizes_are_read_off_the_first_bytes():
     assert pairs.size(pairs.encode(small)) == (5, 8, 8)
     assert pairs.size(pairs.encode(large)) == (9, 512, 512)
     with pytest.raises(InputError, match="neither a PNG nor a clip"):
-        pairs.size({"source": b"what is this", "frames": 3})
+        pairs.size({"schema_version": 2, "source": b"what is this", "frames": 3})
 
 
 def _large():

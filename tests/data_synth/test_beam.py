@@ -166,3 +166,8 @@ def test_beam_missing_or_failing_is_named(tmp_path, monkeypatch):
     with pytest.raises(InputError, match=r"pip install 'v2v\[beam\]'"):
         synth(tmp_path / "b", 2, beam=(), **SMALL)
     assert not list(tmp_path.iterdir())
+
+
+def test_an_option_that_beam_does_not_know_is_refused(tmp_path):
+    with pytest.raises(InputError, match="--beam: expected options of Beam's, got bogus"):
+        synth(tmp_path / "out", 2, beam=["--bogus=3"])

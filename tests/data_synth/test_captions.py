@@ -127,6 +127,18 @@ def test_both_file_kinds_and_bad_times(tmp_path):
     ]
     (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, lines)) + "\n")
     assert [(e.start, e.fault) for e in captions.read(tmp_path / "a.jsonl")] == [(1.0, ""), (3.0, "")]
+    (tmp_path / "m.jsonl").write_text(
+        "\n".join([json.dumps(lines[0]), "{", '{"video": null}', json.dumps(lines[1])])
+    )
+    assert [e.fault for e in captions.read(tmp_path / "m.jsonl")] == [
+        "malformed line 2",
+        "malformed line 3",
+        "",
+        "",
+    ]
+    (tmp_path / "n.jsonl").write_text('\n{"video"\n')
+    with pytest.raises(InputError, match="got ValueError: line 2: JSONDecodeError"):
+        captions.read(tmp_path / "n.jsonl")
     for name, text in (("b.jsonl", '{"video": "v"}'), ("c.json", "[1]"), ("d.json", "{"), ("e.jsonl", "7")):
         (tmp_path / name).write_text(text)
         with pytest.raises(InputError, match=f"{name}: expected ActivityNet"):

@@ -226,3 +226,14 @@ def test_what_others_made_may_be_nothing():
     frozen = np.repeat(255 - moving[:1], len(moving), 0)
     assert filters._broken(dataclasses.replace(good, target=frozen)) == "target stands still"
     assert filters._broken(dataclasses.replace(good, target=frozen, recipe="photometric")) == ""
+
+
+def test_instructions_in_scripts_without_spaces_have_words_too():
+    pair = dataclasses.replace(make(1, edits=("negative",)), recipe="imported")
+    for sentence, reason in (
+        ("把天空变成紫色", ""),
+        ("make it red", ""),
+        ("紫", "instruction too short or long"),
+        ("red", "instruction too short or long"),
+    ):
+        assert filters._wordy(dataclasses.replace(pair, instructions=(sentence,))) == reason

@@ -124,12 +124,7 @@ def decode(record: dict) -> Pair:
     Raises:
       InputError: the record was written by another schema, or a picture in it does not decode.
     """
-    version = int(record["schema_version"])
-    if version not in READABLE:
-        raise InputError(
-            f"pair record: expected schema {' or '.join(map(str, READABLE))}, got {version}; "
-            "build the pairs again with `v2v synth`"
-        )
+    _check_schema(record)
     T = int(record["frames"])
     reference, effect = bytes(record["reference"]), bytes(record.get("effect", b""))
     return Pair(
@@ -146,12 +141,22 @@ def decode(record: dict) -> Pair:
     )
 
 
+def _check_schema(record: dict) -> None:
+    version = int(record["schema_version"])
+    if version not in READABLE:
+        raise InputError(
+            f"pair record: expected schema {' or '.join(map(str, READABLE))}, got {version}; "
+            "build the pairs again with `v2v synth`"
+        )
+
+
 def size(record: dict) -> tuple[int, int, int]:
     """(T, H, W) of a record, from the first bytes of its source: nothing is decoded.
 
     Raises:
-      InputError: they are neither a PNG's nor a video's.
+      InputError: they are neither a PNG's nor a video's; the record was written by another schema.
     """
+    _check_schema(record)
     data, T = bytes(record["source"]), int(record["frames"])
     if data[:4] == lossless.MAGIC:
         height, width = lossless.size(data)
