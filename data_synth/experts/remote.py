@@ -6,7 +6,6 @@ protocol.Spec → **expert** → protocol.run. Each enforces its own time limit,
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import signal
 import socket
@@ -30,7 +29,18 @@ from data_synth.experts.wire import Job
 from v2v.codec import video as codec
 from v2v.errors import InputError
 
-_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
+# Becomes the command, once Linux is asked to kill it when we are killed (PR_SET_PDEATHSIG): no clean-up of ours would outlive that.
+LAUNCH = """import ctypes, os, sys
+if sys.platform == "linux":
+    ctypes.CDLL(None).prctl(1, 9)
+if os.getppid() != int(sys.argv[1]):
+    os._exit(1)
+try:
+    os.execvp(sys.argv[2], sys.argv[2:])
+except OSError as error:
+    print("cannot be started:", error.strerror.lower(), flush=True)
+    os._exit(125)
+"""
 
 
 class _Described:
@@ -124,12 +134,6 @@ def _has_fileno(stream) -> bool:
         return False
 
 
-def _end_with_us() -> None:
-    """In a new process: Linux kills it when we are killed, which no clean-up of ours would outlive."""
-    if _LIBC is not None:
-        _LIBC.prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
-
-
 class Command(_Described):
     """A program, started anew for each request in the folder of the TOML file and killed with its whole group."""
 
@@ -175,13 +179,12 @@ class Command(_Described):
         try:
             with log.open("wb") as file:
                 process = subprocess.Popen(
-                    command,
+                    [sys.executable, "-I", "-S", "-c", LAUNCH, str(os.getpid()), *command],
                     cwd=self.spec.path.parent,
                     stdin=subprocess.DEVNULL,
                     stdout=file,
                     stderr=file,
                     start_new_session=True,
-                    preexec_fn=_end_with_us,
                 )
         except OSError as error:
             raise ExpertError(f"cannot be started: {error.strerror.lower()}") from None
@@ -195,7 +198,8 @@ class Command(_Described):
             process.wait()
         if code:
             last = log.read_text(errors="replace").strip().splitlines()[-1:] or ["no output"]
-            raise ExpertError(f"crashed ({_exit(code)}): {last[0][:160]}")
+            never = code == 125 and last[0].startswith("cannot be started")
+            raise ExpertError(last[0] if never else f"crashed ({_exit(code)}): {last[0][:160]}")
 
 
 class Http(_Described):

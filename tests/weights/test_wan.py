@@ -74,7 +74,7 @@ def test_published_names_and_shapes():
 def test_folder_tells_the_configuration(folder):
     found = folders.read(folder)
     expected = dataclasses.replace(
-        CFG, frames=81, height=480, width=832, dit=dataclasses.replace(CFG.dit, dtype="bfloat16"),
+        CFG, frames=81, height=480, width=832, largest=(121, 704, 1280), dit=dataclasses.replace(CFG.dit, dtype="bfloat16"),
         text=dataclasses.replace(CFG.text, dtype="bfloat16"), batch=1, flow=FlowConfig(solver="unipc", schedule="wan"),
     )  # fmt: skip
     assert found.config == expected
