@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -117,30 +118,51 @@ def fit(video: np.ndarray, H: int, W: int) -> np.ndarray:
     return out
 
 
+@functools.lru_cache(maxsize=2)
 def decode(path: str) -> codec.Video:
-    """A file's clip, held in memory (the last two: successive rows of a set often share one) unless it is larger than `HELD`:
-    then its `frames` decode the file again, and `picked` takes from them what it needs.
+    """A file's silent clip, held in memory (the last two: successive rows of a set often share one) unless it is larger than
+    `HELD`: then its `frames` decode the file again, and `picked` takes from them what it needs.
 
     Raises:
       InputError: as `v2v.codec.video.read`.
     """
-    return _held(path) if _fits(path) else _walked(path)
+    facts, held = decoder.Facts(), []
+    for frame in decoder.walk(Path(path), facts, sounds=False):
+        held.append(frame)
+        # Some containers don't say how many frames they have.
+        if max(facts.expected, len(held)) * frame.nbytes > HELD:
+            return _walked(path)
+    return _clip(path, facts, np.stack(held))
 
 
 def picked(video: codec.Video, index: Sequence[int], H: int, W: int) -> np.ndarray:
     """Frames `index`, in rising order, at one size: uint8 [len(index), H, W, 3]."""
     if isinstance(video.frames, np.ndarray):
         return fit(video.frames[np.asarray(index)], H, W)
-    wanted, out = iter(enumerate(index)), np.empty((len(index), H, W, 3), np.uint8)
-    k, n = next(wanted)
-    number, rest = n - 1, decoder.walk(video.path, decoder.Facts(), sounds=False, again=True, skip=int(n))
-    for number, frame in enumerate(rest, n):
-        while n == number:
-            out[k] = fit(frame[None], H, W)[0]
-            if (at := next(wanted, None)) is None:
-                return out
-            k, n = at
-    raise InputError(f"{video.path}: expected frame {n}, got {number + 1}; did it change meanwhile?")
+    first, last = int(index[0]), int(index[-1])
+    for start in ({"since": float(video.times[first])}, {"skip": first}):  # the second is slow and sure
+        out = _between(video, first, last, set(map(int, index)), (H, W), start)
+        if out:
+            return np.stack([out[int(n)] for n in index])
+    raise InputError(f"{video.path}: expected frames {first} to {last} as before; did it change meanwhile?")
+
+
+def _between(
+    video: codec.Video, first: int, last: int, wanted: set[int], size: tuple[int, int], start: dict
+) -> dict[int, np.ndarray] | None:
+    """Frames by number; None where a walk that starts so gives other frames than the first, whole one."""
+    facts, out = decoder.Facts(), {}
+    try:
+        frames = decoder.walk(video.path, facts, sounds=False, again=True, **start)
+        for n, frame in zip(range(first, last + 1), frames, strict=False):
+            if frame.shape != video.frames.shape[1:]:
+                return None
+            if n in wanted:
+                out[n] = fit(frame[None], *size)[0]
+    except InputError:
+        return None
+    seen = facts.times[start.get("skip", 0) :][: last - first + 1]  # the walk may be some frames ahead
+    return out if np.array_equal(seen, video.times[first : last + 1]) else None
 
 
 def cause(error: InputError) -> str:
@@ -148,21 +170,17 @@ def cause(error: InputError) -> str:
     return str(error).partition(": ")[2].partition("; ")[0]
 
 
-@functools.lru_cache(maxsize=4096)
-def _fits(path: str) -> bool:
-    facts = decoder.Facts()
-    frame = next(decoder.walk(Path(path), facts, sounds=False))
-    return facts.expected * frame.nbytes <= HELD
-
-
-@functools.lru_cache(maxsize=2)
-def _held(path: str) -> codec.Video:
-    return codec.read(path)
-
-
-@functools.lru_cache(maxsize=4096)
+@functools.lru_cache(maxsize=1024)
 def _walked(path: str) -> codec.Video:
-    return codec.survey(path, lambda frame: None)  # its frames are counted and timed once
+    """Its frames are counted and timed once, and none but the first is converted."""
+    facts = decoder.Facts()
+    for _ in decoder.walk(Path(path), facts, sounds=False, skip=sys.maxsize):
+        pass
+    return _clip(path, facts, decoder.Frames(Path(path), (len(facts.times), *facts.size, 3)))
+
+
+def _clip(path: str, facts: decoder.Facts, frames: np.ndarray | decoder.Frames) -> codec.Video:
+    return codec.Video(frames, np.array(facts.times), facts.fps, path=Path(path), tail=facts.tail)
 
 
 def _walk(root: Path):

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -243,23 +244,40 @@ def test_the_fast_forms_for_large_frames_do_the_same(monkeypatch, name):
         assert np.abs(fast - slow)[:, 12:-12, 12:-12].mean() < (4 if name == "blur" else 25)
 
 
-def test_a_long_clip_gives_the_same_frames_without_being_held(tmp_path, monkeypatch):
-    codec.write(codec.Video.from_array(clips.rendered(5, 40, 40, 60).video, 10), tmp_path / "long.mp4")
+@pytest.mark.parametrize("ending", ["mp4", "mkv"])  # the second doesn't say how many frames there are
+def test_a_long_clip_gives_the_same_frames_without_being_held(tmp_path, monkeypatch, ending):
+    path = codec.write(codec.Video.from_array(clips.rendered(5, 60, 40, 60).video, 10), tmp_path / "a.mp4")
+    if ending == "mkv":
+        with av.open(str(path)) as given, av.open(str(tmp_path / "a.mkv"), "w") as other:
+            stream = other.add_stream_from_template(given.streams.video[0])
+            for packet in given.demux(video=0):
+                if packet.dts is not None:
+                    packet.stream = stream
+                    other.mux(packet)
+        path.unlink()
     source = clips.folder(tmp_path)
     held = [source(seed, 8, 32, 48) for seed in range(4)]
-    monkeypatch.setattr(clips, "HELD", 0)
-    for cached in (clips._fits, clips._held, clips._walked):
-        cached.cache_clear()
-    monkeypatch.setattr(codec, "read", None)  # nothing is held whole
+    whole = clips.decode(str(tmp_path / f"a.{ending}"))
+    clips.decode.cache_clear()
+    monkeypatch.setattr(clips, "HELD", whole.frames[:20].nbytes)
     for seed, clip in enumerate(held):
         again = source(seed, 8, 32, 48)
         assert again.origin == clip.origin
         np.testing.assert_array_equal(again.video, clip.video)
-    video = clips.decode(str(tmp_path / "long.mp4"))
-    twice = clips.picked(video, [3, 3, 9], 40, 60)
-    np.testing.assert_array_equal(twice, np.asarray(video.frames)[[3, 3, 9]])
-    for cached in (clips._fits, clips._held, clips._walked):
-        cached.cache_clear()
+    video = clips.decode(str(tmp_path / f"a.{ending}"))
+    assert not isinstance(video.frames, np.ndarray) and video.duration == whole.duration
+    np.testing.assert_array_equal(video.times, whole.times)
+    sought = clips._between
+    for unsure in (False, True):  # True: as if the file couldn't be sought in
+        monkeypatch.setattr(
+            clips,
+            "_between",
+            lambda *args, unsure=unsure: None if ("since" in args[-1]) == unsure else sought(*args),
+        )
+        for index in ([0, 1, 2], [37, 37, 41], [59]):
+            got = clips.picked(video, index, 30, 30)
+            np.testing.assert_array_equal(got, clips.fit(whole.frames[index], 30, 30))
+    clips.decode.cache_clear()
 
 
 def test_an_edit_that_begins_late_is_no_cut():

@@ -82,11 +82,18 @@ class Frames:
 
 
 def walk(
-    path: Path, facts: Facts, sounds: bool = True, again: bool = False, skip: int = 0
+    path: Path,
+    facts: Facts,
+    sounds: bool = True,
+    again: bool = False,
+    skip: int = 0,
+    since: float = 0.0,
 ) -> Iterator[np.ndarray]:
     """Frames uint8 [H, W, 3] of any container and codec FFmpeg knows, stills included (a clip of one frame).
 
-    Args: again: damage was told on an earlier walk; skip: frames that aren't wanted, at the beginning: decoded, not converted.
+    Args: again: damage was told on an earlier walk; skip: frames that aren't wanted, at the beginning: decoded, not converted;
+      since: seconds; frames before are left out, from the key frame before it on. Of a file whose times or index are wrong that
+      gives other frames, or none: the caller compares the facts with those of a whole walk.
 
     Raises:
       InputError: missing, empty, not a video, cut short, or without a frame.
@@ -94,7 +101,7 @@ def walk(
     check_readable(path)
     try:
         with av.open(str(path), options={"protocol_whitelist": "file"}) as container:
-            yield from ahead(_decode(container, path, facts, sounds, again, skip))
+            yield from ahead(_decode(container, path, facts, sounds, again, skip, since))
     except (av.error.FFmpegError, UnicodeDecodeError) as error:
         raise InputError(
             f"{path}: expected a video file, got data that can't be decoded ({reason(error)}); is it complete?"
@@ -102,7 +109,13 @@ def walk(
 
 
 def _decode(
-    container: av.container.InputContainer, path: Path, facts: Facts, sounds: bool, again: bool, skip: int
+    container: av.container.InputContainer,
+    path: Path,
+    facts: Facts,
+    sounds: bool,
+    again: bool,
+    skip: int,
+    since: float,
 ) -> Iterator[np.ndarray]:
     streams = [s for s in container.streams.video if not s.disposition & s.disposition.attached_pic]
     if not streams or container.format.name in NOT_CLIPS:
@@ -122,6 +135,8 @@ def _decode(
     facts.pixel_aspect = stream.sample_aspect_ratio or Fraction(1)
     note = re.search(SIZE_NOTE.format(r"(\d+)", r"(\d+)"), container.metadata.get("comment", ""))
     times, first, convert = [], None, VideoReformatter()
+    if since:
+        container.seek(int((Fraction(since) + tracks.origin) / stream.time_base), stream=stream)
     for packet in container.demux((stream, *tracks.streams)):
         if packet.stream is not stream:
             tracks.take(packet)
@@ -139,6 +154,8 @@ def _decode(
             time = None if frame.pts is None else frame.pts * frame.time_base - tracks.origin
             if time is None or (times and time <= times[-1]):
                 time = times[-1] + 1 / rate if times else Fraction(0)
+            if float(time) < since:
+                continue
             times.append(time)
             facts.times.append(float(time))
             facts.tail = float(frame.duration * frame.time_base) if frame.duration else None
