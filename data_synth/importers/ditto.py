@@ -12,23 +12,24 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from data_synth.importers.rows import Imported, Row, files, first_existing, need, read_csv, read_json, rows_of
+from data_synth.importers.rows import Imported, Row, files, first_existing, need, read_csv, read_json, table
 
 LICENSE = "CC-BY-NC-SA-4.0"
+JSON_KEYS = ("source_path", "edited_path", "instruction")
+COLUMNS = ("vace_video", "video", "prompt")
 
 
 def ditto(root: str | Path) -> Imported:
     """The set in folder `root`, from its JSON metadata or, without that, its CSVs."""
     root, rows = Path(root), []
     for path in files(root, "training_metadata/*.json", "csvs_for_DiffSynth/*.csv"):
-        listed = path.suffix == ".json"
-        keys = ("source_path", "edited_path", "instruction") if listed else ("vace_video", "video", "prompt")
+        keys = JSON_KEYS if path.suffix == ".json" else COLUMNS
 
-        def row(item: dict, keys: tuple = keys, path: Path = path) -> Row:
-            source, edited, text = (need(item, key, path) for key in keys)
-            return Row(_place(root, source), _place(root, edited), text.strip(), path.stem)
+        def row(item: dict, keys: tuple = keys, edit: str = path.stem) -> Row:
+            source, edited, text = need(item, *keys)
+            return Row(_place(root, source), _place(root, edited), text, edit)
 
-        rows += rows_of(path, read_json(path) if listed else read_csv(path, keys), row)
+        rows += table(path, read_json(path) if keys is JSON_KEYS else read_csv(path, keys), row)
     return Imported("Ditto-1M", LICENSE, tuple(rows))
 
 

@@ -10,9 +10,10 @@ hold hqedit/edit/{input,output}/*.png and so on (card, https://huggingface.co/da
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
-from data_synth.importers.rows import Imported, Row, first_existing, read_json, rows_of
+from data_synth.importers.rows import Imported, Malformed, Row, first_existing, need, read_json, short, table
 from v2v.errors import InputError
 
 LICENSE = "unknown"
@@ -30,24 +31,24 @@ def gpt_image_edit(root: str | Path) -> Imported:
     """The set in folder `root`: the parts its data.txt names, or those of the README whose annotation is there."""
     root, rows = Path(root), []
     for pictures, annotation in _parts(root):
-
-        def row(item: dict, pictures: Path = pictures, annotation: Path = annotation) -> Row:
-            if (
-                not isinstance(item.get("image"), list)
-                or len(item["image"]) != 2
-                or not item.get("conversations")
-            ):
-                raise InputError(
-                    f'{annotation}: expected items with "image": [input, output] and "conversations", '
-                    f"got {', '.join(map(str, item))}"
-                )
-            before, after = item["image"]
-            said = [turn["value"] for turn in item["conversations"] if turn.get("from") == "human"]
-            text = " ".join(said[-1].replace("<image>", " ").split()) if said else ""
-            return Row(pictures / before, pictures / after, text, annotation.stem)
-
-        rows += rows_of(annotation, read_json(annotation), row)
+        rows += table(annotation, read_json(annotation), functools.partial(_row, pictures, annotation.stem))
     return Imported("GPT-Image-Edit-1.5M", LICENSE, tuple(rows))
+
+
+def _row(pictures: Path, edit: str, item: dict) -> Row:
+    if not isinstance(item, dict):
+        raise Malformed(f"expected an object, got {short(item)}")
+    image, turns = item.get("image"), item.get("conversations")
+    if not (
+        isinstance(image, list) and len(image) == 2 and all(isinstance(name, str) for name in image)
+    ) or not (isinstance(turns, list) and turns and all(isinstance(turn, dict) for turn in turns)):
+        raise Malformed(
+            'expected "image": [input, output] and "conversations": [{"from", "value"}, ...], got '
+            f"{short(image)} and {short(turns)}"
+        )
+    said = [next(need(turn, "value")) for turn in turns if turn.get("from") == "human"]
+    text = " ".join(said[-1].replace("<image>", " ").split()) if said else ""
+    return Row(pictures / image[0], pictures / image[1], text, edit)
 
 
 def _parts(root: Path) -> list[tuple[Path, Path]]:

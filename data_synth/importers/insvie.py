@@ -13,7 +13,7 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-from data_synth.importers.rows import Imported, Row, files, first_existing, rows_of
+from data_synth.importers.rows import Imported, Malformed, Row, files, first_existing, table
 from v2v.errors import InputError
 
 LICENSE = "unknown"
@@ -27,19 +27,19 @@ def insvie(root: str | Path) -> Imported:
     for path in files(root, "*.csv"):
         try:
             with path.open(newline="") as file:
-                lines = [line for line in csv.reader(file) if line][1:]
+                header, *lines = [line for line in csv.reader(file) if line] or [[]]  # a blank line is no row
         except (OSError, UnicodeDecodeError, csv.Error) as error:
             raise InputError(f"{path}: expected a CSV file, got {error}") from None
 
-        def row(line: list[str], path: Path = path) -> Row:
-            if len(line) < COLUMNS:
-                raise InputError(
-                    f"{path}: expected source video name, source caption, instruct, edit "
-                    f"caption, edit subfolder name; got {len(line)} fields"
+        def row(line: list[str], most: int = max(COLUMNS, len(header))) -> Row:
+            if not COLUMNS <= len(line) <= most:
+                raise Malformed(
+                    "expected source video name, source caption, instruct, edit caption, edit subfolder name; "
+                    f"got {len(line)} fields"
                 )
             name, before, text, after, edited = (field.strip() for field in line[:COLUMNS])
             source = first_existing([f / name for f in folders if f.name != edited] or [root / name])
             return Row(source, root / edited / name, text, "edit", before, after)
 
-        rows += rows_of(path, lines, row)
+        rows += table(path, lines, row)
     return Imported("InsViE-1M", LICENSE, tuple(rows))

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from data_synth.importers.rows import Imported, Row, files, first_existing, read_csv, rows_of
+from data_synth.importers.rows import Imported, Row, files, first_existing, need, read_csv, table
 
 LICENSE = "CC-BY-NC-4.0"
 COLUMNS = ("video", "original_video", "prompt")
@@ -24,12 +24,13 @@ def openve(root: str | Path) -> Imported:
     root, rows = Path(root), []
     for path in files(root, "*.csv", "*/*.csv"):
 
-        def row(item: dict, kind: str = path.stem) -> Row:
-            source, edited = (
-                first_existing(base / item[key] for base in (root / "videos", root / "videos_folders", root))
-                for key in ("original_video", "video")
-            )
-            return Row(source, edited, item["prompt"].strip(), kind)
+        def row(item: dict, edit: str = path.stem) -> Row:
+            edited, source, text = need(item, *COLUMNS)
+            return Row(_place(root, source), _place(root, edited), text, edit)
 
-        rows += rows_of(path, read_csv(path, COLUMNS), row)
+        rows += table(path, read_csv(path, COLUMNS), row)
     return Imported("OpenVE-3M", LICENSE, tuple(rows))
+
+
+def _place(root: Path, name: str) -> Path:
+    return first_existing(base / name for base in (root / "videos", root / "videos_folders", root))

@@ -15,7 +15,7 @@ from __future__ import annotations
 import functools
 from pathlib import Path
 
-from data_synth.importers.rows import Imported, Row, files, read_csv, rows_of
+from data_synth.importers.rows import Imported, Row, files, need, read_csv, table
 from v2v.errors import InputError
 
 LICENSE = "CC-BY-NC-SA-4.0"
@@ -29,12 +29,14 @@ def refvie(root: str | Path) -> Imported:
         if path.suffix == ".parquet":
             rows += _chunk(path, root)
         else:
-            rows += rows_of(
-                path,
-                read_csv(path, (*_COLUMNS, "ref_image")),
-                lambda item: _row(item, root, root / item["ref_image"]),
-            )
+            rows += table(path, read_csv(path, (*_COLUMNS, "ref_image")), functools.partial(_row, root))
     return Imported("RefVIE", LICENSE, tuple(rows))
+
+
+def _row(root: Path, item: dict) -> Row:
+    text, source, target = need(item, *_COLUMNS)
+    reference = item.get("picture") or root / next(need(item, "ref_image"))
+    return Row(root / source, root / target, text, "reference", reference=reference)
 
 
 def _chunk(path: Path, root: Path) -> list[Row]:
@@ -44,16 +46,12 @@ def _chunk(path: Path, root: Path) -> list[Row]:
         raise InputError(
             f"{path}: expected columns {', '.join(sorted(missing))}, got {', '.join(file.schema_arrow.names)}"
         )
-    items = []
-    for group in range(file.num_row_groups):
-        for i, item in enumerate(file.read_row_group(group, columns=list(_COLUMNS)).to_pylist()):
-            items.append((item, functools.partial(_picture, path, group, i)))
-    return rows_of(path, items, lambda both: _row(both[0], root, both[1]))
-
-
-def _row(item: dict, root: Path, reference) -> Row:
-    texts = root / item["src_video"], root / item["tgt_video"], item["prompt"].strip()
-    return Row(*texts, "reference", reference=reference)
+    items = (
+        {**item, "picture": functools.partial(_picture, path, group, i)}
+        for group in range(file.num_row_groups)
+        for i, item in enumerate(file.read_row_group(group, columns=list(_COLUMNS)).to_pylist())
+    )
+    return table(path, items, functools.partial(_row, root))
 
 
 def _picture(path: Path, group: int, i: int) -> bytes:

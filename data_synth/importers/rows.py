@@ -2,8 +2,8 @@
 
 metadata file → rows → **pair**. A row names two files and an instruction. Both videos are read at the same frames,
 scaled to cover the frame and cropped alike; pictures are lifted by one camera move (`lifting.py`). Published sets carry
-no masks: the mask says "anywhere". A row whose file is missing, unreadable, too short, or whose two sides differ in
-shape fails alone, with that reason.
+no masks: the mask says "anywhere". A row which is malformed, whose file is missing, unreadable, too short, or whose two
+sides differ in shape fails alone, with that reason.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import dataclasses
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -20,15 +21,21 @@ import numpy as np
 from data_synth import clips as cl
 from data_synth import lifted
 from data_synth.streams import stream
+from v2v.codec import video as codec
 from v2v.data.pairs import Pair
 from v2v.errors import InputError
 
 csv.field_size_limit(1 << 24)  # instructions and captions of some sets are long
 
 
+class Malformed(ValueError):
+    """A row of the metadata lacks something; says what."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One example. `reference` is a picture file, or a function that fetches its bytes; None without one. `fault`: why it is none."""
+    """One example. `reference` is a picture file, or a function that fetches its bytes; None without one. `fault` is why it
+    can't be used, "" if nothing in the metadata speaks against it."""
 
     source: Path
     target: Path
@@ -48,6 +55,12 @@ class Imported:
     license: str
     table: tuple[Row, ...]
 
+    def __post_init__(self):
+        if self.table and all(row.fault for row in self.table):  # not a slip: the layout is another one
+            raise InputError(
+                f"{self.name}: expected a usable row among {self.rows}, got none; {self.table[0].fault}"
+            )
+
     @property
     def rows(self) -> int:
         return len(self.table)
@@ -61,25 +74,25 @@ class Imported:
         if not row.instruction:
             return "empty instruction"
         try:
-            source, target = _frames(row.source), _frames(row.target)
+            source, target = _decoded(row.source), _decoded(row.target)
             reference = _picture(row.reference)
         except FileNotFoundError:
             return "file missing"
-        except (InputError, OSError):
-            return "unreadable file"
-        if (
-            abs(source.shape[1] * target.shape[2] - source.shape[2] * target.shape[1])
-            > 0.02 * source.shape[1] * target.shape[2]
-        ):
+        except InputError as error:
+            return f"unreadable file: {cl.cause(error)}"  # no path: reasons are counted
+        except OSError as error:
+            return f"unreadable file: {error.strerror}"
+        (_, h, w, _), (_, h_after, w_after, _) = source.frames.shape, target.frames.shape
+        if abs(h * w_after - w * h_after) > 0.02 * h * w_after:
             return "source and target differ in shape"
-        pictures = len(source) == len(target) == 1
-        n = min(len(source), len(target))
+        pictures = len(source.frames) == len(target.frames) == 1
+        n = min(len(source.frames), len(target.frames))
         if n < T and not pictures:
             return "shorter than the clip"
         first = 0 if pictures else int(stream(seed, "footage").integers(n - T + 1))
-        span = slice(first, first + (1 if pictures else T))
-        height, width = _size(source, H, W) if pictures else (H, W)
-        source, target = cl.fit(source[span], height, width), cl.fit(target[span], height, width)
+        span = np.arange(first, first + (1 if pictures else T))
+        height, width = _size(source.frames, H, W) if pictures else (H, W)
+        source, target = (cl.picked(video, span, height, width) for video in (source, target))
         before = row.source_caption or ("a picture" if pictures else "a video")
         made = Pair(
             source=source,
@@ -104,30 +117,20 @@ class Imported:
         return lifted.lifted(made, stream(seed, "move"), T, H, W) if pictures else made
 
 
-def rows_of(path: Path, items: Iterable, make: Callable[..., Row]) -> list[Row]:
-    """`make` of every item of a metadata file; one that it can't read is a row with a fault, and costs itself alone.
-
-    Raises:
-      InputError: it can read none: the layout is another.
-    """
-    out, first = [], None
+def table(path: Path, items: Iterable, make: Callable[[Any], Row]) -> list[Row]:
+    """make(item) for every item of a metadata file; where it raises Malformed, a row which says so and where that was."""
+    out = []
     for number, item in enumerate(items, 1):
         try:
             out.append(make(item))
-        except (InputError, KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
-            first = first or error
-            out.append(Row(Path(), Path(), "", fault=f"malformed row {number} of {path.name}"))
-    if isinstance(first, InputError) and all(row.fault for row in out):
-        raise first
-    if first and all(row.fault for row in out):
-        raise InputError(
-            f"{path}: expected rows as its set publishes them, could read none of {len(out)} ({first!r})"
-        )
+        except (Malformed, OSError) as error:  # OSError: of a path that can't be one
+            fault = f"malformed row: {path.name}, row {number}: {error}"
+            out.append(Row(Path(), Path(), "", fault=fault))
     return out
 
 
-def read_json(path: Path) -> list[dict]:
-    """The list of objects in a JSON file.
+def read_json(path: Path) -> list:
+    """The list in a JSON file; `need` checks its rows.
 
     Raises:
       InputError: it is something else.
@@ -136,7 +139,7 @@ def read_json(path: Path) -> list[dict]:
         rows = json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: expected a JSON list, got {error}") from None
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+    if not isinstance(rows, list):
         raise InputError(f"{path}: expected a JSON list of objects, got {type(rows).__name__}")
     return rows
 
@@ -161,16 +164,32 @@ def read_csv(path: Path, columns: Sequence[str]) -> Iterator[dict[str, str]]:
         raise InputError(f"{path}: expected a CSV file, got {error}") from None
 
 
-def need(row: dict, key: str, path: Path) -> str:
-    """A row's string field.
+def need(row: Any, *keys: str) -> Iterator[str]:
+    """A row's string fields, without the spaces around them.
 
     Raises:
-      InputError: it has none, naming those it has.
+      Malformed: it lacks one, naming what it has there, or it has more fields than columns.
     """
-    value = row.get(key)
-    if not isinstance(value, str):
-        raise InputError(f"{path}: expected a field {key}, got {', '.join(map(str, row)) or 'an empty row'}")
-    return value
+    if not isinstance(row, dict):
+        raise Malformed(f"expected an object, got {short(row)}")
+    if any(
+        row.get(None) or ()
+    ):  # where csv.DictReader puts what no column is for; an unquoted comma, most often
+        raise Malformed(
+            f"expected a field for each column, got more: {short(row[None])}; quote text with commas"
+        )
+    for key in keys:
+        if key not in row:
+            raise Malformed(f"expected a field {key}, got {', '.join(map(str, row)) or 'an empty row'}")
+        if not isinstance(row[key], str):
+            raise Malformed(f"{key}: expected text, got {short(row[key])}")
+        yield row[key].strip()
+
+
+def short(value: Any) -> str:
+    """A value as JSON, so that null is called null; cut to a line."""
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def files(root: Path, *patterns: str) -> list[Path]:
@@ -193,21 +212,22 @@ def first_existing(candidates: Iterable[Path]) -> Path:
     return next((path for path in candidates if path.is_file()), candidates[0])
 
 
-def _frames(path: Path) -> np.ndarray:
+def _decoded(path: Path) -> codec.Video:
     if not path.is_file():
         raise FileNotFoundError(path)
-    return np.asarray(cl.decode(str(path)).frames)
+    return cl.decode(str(path))
 
 
 def _picture(reference: Path | Callable[[], bytes] | None) -> np.ndarray | None:
     if reference is None:
         return None
     if isinstance(reference, Path):
-        return _frames(reference)[0]
-    stored = np.frombuffer(reference(), np.uint8)
-    data = cv2.imdecode(stored, cv2.IMREAD_COLOR) if stored.size else None
+        return next(iter(_decoded(reference).frames))
+    held = np.frombuffer(reference(), np.uint8)
+    data = cv2.imdecode(held, cv2.IMREAD_COLOR) if len(held) else None
     if data is None:
-        raise InputError("reference: expected a picture, got bytes that don't decode")
+        got = "bytes that don't decode" if len(held) else "none"
+        raise InputError(f"reference: expected a picture, got {got}")
     return cv2.cvtColor(data, cv2.COLOR_BGR2RGB)
 
 

@@ -14,8 +14,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from data_synth.importers.rows import Imported, Row, files, first_existing, need, read_json, rows_of
-from v2v.errors import InputError
+from data_synth.importers.rows import Imported, Malformed, Row, files, first_existing, need, read_json, table
 
 LICENSE = "see the set's terms"
 INSTRUCTIONS = ("instruction", "enhanced_instruction", "edit_instruction", "prompt")
@@ -25,21 +24,20 @@ def senorita(root: str | Path) -> Imported:
     """The set in folder `root`: every JSON list in it."""
     root, rows = Path(root), []
     for path in files(root, "updated_data_*.json", "*.json"):
-        task = path.stem.removeprefix("updated_data_").removesuffix("_videos")
 
-        def row(item: dict, path: Path = path, task: str = task) -> Row:
+        def row(
+            item: dict, task: str = path.stem.removeprefix("updated_data_").removesuffix("_videos")
+        ) -> Row:
+            source, target = need(item, "source_video_path", "target_video_path")
             key = next((k for k in INSTRUCTIONS if isinstance(item.get(k), str)), None)
             if key is None:
-                raise InputError(
-                    f"{path}: expected the instruction under one of {', '.join(INSTRUCTIONS)}, "
+                raise Malformed(
+                    f"expected the instruction under one of {', '.join(INSTRUCTIONS)}, "
                     f"got {', '.join(map(str, item))}; rename that key, or add it to senorita.INSTRUCTIONS"
                 )
-            source, target = (
-                _place(root, need(item, k, path)) for k in ("source_video_path", "target_video_path")
-            )
-            return Row(source, target, item[key].strip(), task)
+            return Row(_place(root, source), _place(root, target), item[key].strip(), task)
 
-        rows += rows_of(path, read_json(path), row)
+        rows += table(path, read_json(path), row)
     return Imported("Senorita-2M", LICENSE, tuple(rows))
 
 

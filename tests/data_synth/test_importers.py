@@ -1,7 +1,6 @@
 """Published sets: small files in exactly their layouts."""
 
 import json
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -9,7 +8,6 @@ import pytest
 
 from data_synth import pipeline
 from data_synth.importers import IMPORTERS
-from data_synth.importers.rows import Row, rows_of
 from data_synth.recipes import Sources
 from data_synth.synth import synth
 from v2v.codec import video as codec
@@ -112,7 +110,7 @@ def test_insvie(tmp_path):
         "a road at night",
     )
     (tmp_path / "train.csv").write_text("h\nonly,three,fields\n")
-    with pytest.raises(InputError, match="train.csv: expected source video name.*got 3 fields"):
+    with pytest.raises(InputError, match="row 1: expected source video name.*got 3 fields"):
         IMPORTERS["insvie"](tmp_path)
 
 
@@ -153,7 +151,10 @@ def test_refvie(tmp_path):
     for got in (first, third):
         pair = check(got, "Add it.", "CC-BY-NC-SA-4.0")
         assert bright(pair) and pair.reference.shape == (20, 28, 3)
-    assert second == (None, "refvie: unreadable file")
+    assert second == (
+        None,
+        "refvie: unreadable file: expected a picture, got bytes that don't decode",
+    )
     pq.write_table(pa.table({"iid": ["1"]}), tmp_path / "refvie_477k/chunk_0001.parquet")
     with pytest.raises(InputError, match="chunk_0001.parquet: expected columns prompt"):
         IMPORTERS["refvie"](tmp_path)
@@ -190,7 +191,7 @@ def test_gpt_image_edit_is_lifted(tmp_path):
     (tmp_path / "data.txt").write_text("gpt-edit/hqedit/edit,training_json/hqedit_gpt_edit.json,false\n")
     assert len(IMPORTERS["gpt-image-edit"](tmp_path).table) == 1
     (tmp_path / "training_json/hqedit_gpt_edit.json").write_text(json.dumps([{"image": ["a"]}]))
-    with pytest.raises(InputError, match="expected items with"):
+    with pytest.raises(InputError, match="row 1: expected .image.: .input, output.*got .*a.* and null"):
         IMPORTERS["gpt-image-edit"](tmp_path)
 
 
@@ -203,7 +204,11 @@ def test_rows_fail_alone_with_a_reason(tmp_path):
     edited = ["b", "short", "tall", "bad", "gone", "b"]
     lines = [f"{name}.mp4,a.mp4,{'' if i == 5 else 'make it blue'}" for i, name in enumerate(edited)]
     (tmp_path / "x.csv").write_text("video,original_video,prompt\n" + "\n".join(lines) + "\n")
-    assert [reason for _, reason in pairs("openve", tmp_path, 6)] == [
+    reasons = [reason for _, reason in pairs("openve", tmp_path, 6)]
+    assert "expected a video file, got data that can't be decoded" in reasons[3]
+    assert str(tmp_path) not in reasons[3]
+    reasons[3] = reasons[3][: len("openve: unreadable file")]
+    assert reasons == [
         None,
         "openve: shorter than the clip",
         "openve: source and target differ in shape",
@@ -211,6 +216,67 @@ def test_rows_fail_alone_with_a_reason(tmp_path):
         "openve: file missing",
         "openve: empty instruction",
     ]
+
+
+TURNS = [{"from": "human", "value": "make it bright"}]
+SOUND = {"source_path": "a.mp4", "edited_path": "b.mp4", "instruction": "make it blue"}
+MALFORMED = {
+    "short": ("openve", "x.csv", "video,original_video,prompt\nb.mp4,a.mp4,make it blue\nb.mp4\n"),
+    "unquoted": (
+        "openve",
+        "x.csv",
+        "video,original_video,prompt\nb.mp4,a.mp4,make it blue\nb.mp4,a.mp4,so, so\n",
+    ),
+    "ditto-csv": (
+        "ditto",
+        "csvs_for_DiffSynth/x.csv",
+        "video,prompt,vace_video\nb.mp4,make it blue,a.mp4\nb.mp4,make it blue\n",
+    ),
+    "null": ("ditto", "training_metadata/x.json", [SOUND, {**SOUND, "instruction": None}]),
+    "no object": ("ditto", "training_metadata/x.json", [SOUND, "so"]),
+    "senorita": (
+        "senorita",
+        "updated_data_x.json",
+        [
+            {"source_video_path": "./v/a.mp4", "target_video_path": "./v/b.mp4", "prompt": "make it blue"},
+            {"source_video_path": "./v/a.mp4", "target_video_path": None, "prompt": "make it blue"},
+        ],
+    ),
+    "insvie": ("insvie", "x.csv", "v,c,i,e,f\na.mp4,a,make it blue,b,v\n\na.mp4,a\n"),
+    "no value": ("gpt-image-edit", "training_json/omniedit_gpt.json", [{"from": "human"}]),
+    "no turn": ("gpt-image-edit", "training_json/omniedit_gpt.json", ["x"]),
+    "null picture": ("gpt-image-edit", "training_json/omniedit_gpt.json", None),
+}
+
+
+@pytest.mark.parametrize("case", MALFORMED)
+def test_a_malformed_row_costs_itself(tmp_path, case):
+    name, place, content = MALFORMED[case]
+    if name == "gpt-image-edit":
+        bad = {"image": ["a.png", "b.png" if content else None], "conversations": content or TURNS}
+        content = [{"image": ["a.png", "b.png"], "conversations": TURNS}, bad]
+    path = tmp_path / place
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    first, second = IMPORTERS[name](tmp_path).table
+    assert not first.fault and second.fault.startswith(f"malformed row: {path.name}, row 2: ")
+    assert IMPORTERS[name](tmp_path)(1, T, H, W) == second.fault
+
+
+def test_a_parquet_row_without_text_or_picture_costs_itself(tmp_path):
+    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    film(tmp_path / "a.mp4", 20)
+    table = {
+        "prompt": ["Add it.", None, "Add it."],
+        "src_video": ["a.mp4"] * 3,
+        "tgt_video": ["a.mp4"] * 3,
+        "ref_image_bytes": [None, b"x", picture(tmp_path / "r.jpg", 40).read_bytes()],
+    }
+    pq.write_table(pa.table(table), tmp_path / "chunk_0.parquet")
+    got = [IMPORTERS["refvie"](tmp_path)(row, T, H, W) for row in range(3)]
+    assert got[0] == "unreadable file: expected a picture, got none"
+    assert got[1] == "malformed row: chunk_0.parquet, row 2: prompt: expected text, got null"
+    assert got[2].reference is not None
 
 
 @pytest.mark.parametrize("name", IMPORTERS)
@@ -243,27 +309,6 @@ def test_a_set_is_gone_through_once(tmp_path):
     )
     assert report["pairs"] == 2 and report["dropped"] == {"openve: file missing": 1, "x: near-duplicate": 1}
     assert report["licenses"] == {"CC-BY-NC-4.0": 2} and report["request"]["pairs"] == 100
-
-
-def test_a_malformed_row_fails_alone_and_a_wrong_layout_at_once():
-    def make(item):
-        return Row(Path(item["a"]), Path("/") / item["b"], item["text"].strip())
-
-    good = {"a": "x", "b": "y", "text": " make it red "}
-    items = [
-        good,
-        {"a": "x"},
-        {"a": None, "b": "y", "text": "t"},
-        {**good, "b": None},
-        {**good, "text": None},
-        good,
-    ]
-    made = rows_of(Path("list.json"), items, make)
-    assert [row.fault for row in made] == ["", *(f"malformed row {n} of list.json" for n in (2, 3, 4, 5)), ""]
-    with pytest.raises(
-        InputError, match="list.json: expected rows as its set publishes them, could read none of 2"
-    ):
-        rows_of(Path("list.json"), items[1:3], make)
 
 
 def test_every_row_of_a_set_is_used_beside_recipes_without_an_end(tmp_path):
