@@ -16,7 +16,9 @@ from data_synth.transition import CLASSIC, OPERATORS
 from v2v.data import pairs as pr
 from v2v.errors import InputError
 
-TEXTS = (".toml", ".json", ".jsonl", ".csv", ".tsv", ".txt", ".py")  # what says what is made of the videos
+# What says what is made of the videos.
+TEXTS = (".toml", ".json", ".jsonl", ".csv", ".tsv", ".txt", ".py", ".parquet")
+ENDS = 1 << 16  # bytes looked at at either end of a video: all of it would take as long as the pairs
 
 
 def check(request: dict, sources: Sources) -> None:
@@ -75,7 +77,8 @@ def named(text: str) -> tuple[str, str]:
 
 
 def fingerprint(sources: Sources) -> dict:
-    """What the sources hold now, texts by content, videos by name and size, so that a changed source is another request."""
+    """What the sources hold now, so that a changed source is another request: texts by content, videos by name, size and both
+    ends. Not by their dates: a copy on another machine is the same source."""
     out = {}
     steps = [step for path in sources.experts for step in plugged.files(path)]
     for path in (sources.clips, *sources.experts, *steps, *(p for _, p in sources.sets), sources.writer):
@@ -83,20 +86,26 @@ def fingerprint(sources: Sources) -> dict:
         if str(path) == ".":
             continue
         found = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
-        listing = "\n".join(f"{p.relative_to(path) if p != path else p.name} {_size(p)}" for p in found)
-        digest = hashlib.sha256(listing.encode())
+        digest = hashlib.sha256()
         for file in found:
-            if file.suffix.lower() in TEXTS:
-                digest.update(file.read_bytes())
+            name = file.relative_to(path) if file != path else file.name
+            digest.update(f"{name} {_content(file)}\n".encode(errors="surrogateescape"))
         out[str(path)] = digest.hexdigest()[:16]
     return out
 
 
-def _size(path: Path) -> int:
+def _content(path: Path) -> str:
     try:
-        return path.stat().st_size
-    except OSError:  # it went away just now
-        return -1
+        with path.open("rb") as file:
+            if path.suffix.lower() in TEXTS:
+                return hashlib.file_digest(file, "sha256").hexdigest()
+            size = file.seek(0, 2)
+            file.seek(0)
+            ends = file.read(ENDS)
+            file.seek(max(0, size - ENDS))
+            return f"{size} {hashlib.sha256(ends + file.read(ENDS)).hexdigest()}"
+    except OSError:  # it went away just now, or may not be read: whoever needs it says so
+        return "unreadable"
 
 
 def finished(out: Path, request: dict) -> dict | None:

@@ -3,6 +3,7 @@
 import base64
 import errno
 import json
+import os
 import re
 import subprocess
 import sys
@@ -296,3 +297,13 @@ def test_a_changed_text_of_the_same_size_is_another_request(tmp_path):
     before = request.fingerprint(sources)
     (tmp_path / "c.jsonl").write_text("a dog walks")
     assert request.fingerprint(sources) != before
+    for name in ("a.mp4", "rows.parquet", "b.mp4"):  # other bytes, the same size
+        (tmp_path / "set").mkdir(exist_ok=True)
+        (tmp_path / "set" / name).write_bytes(b"x" * 200_000 if name == "b.mp4" else b"one")
+        there = recipes.Sources(clips=str(tmp_path / "set"))
+        before = request.fingerprint(there)
+        (tmp_path / "set" / name).write_bytes(b"x" * 199_999 + b"y" if name == "b.mp4" else b"two")
+        after = request.fingerprint(there)
+        assert after != before
+        os.utime(tmp_path / "set" / name, (1, 1))  # as a copy has another date
+        assert request.fingerprint(there) == after
