@@ -25,10 +25,12 @@ import numpy as np
 
 from data_synth import captions_writer as cw
 from data_synth import clips as cl
+from data_synth.importers.rows import Malformed, need, short
 from v2v.data.pairs import Pair
 from v2v.errors import InputError
 
 FPS = 15.0
+MALFORMED = "malformed: "  # how such an event's fault begins
 SHORTEST = 2.0  # seconds; an event must last longer
 LONGEST = 3.0  # lengths of the clip, or this many seconds if more; an event must not last longer
 LONGEST_SECONDS = 5.0  # lets clips much shorter than the paper's have events at all
@@ -141,10 +143,14 @@ def read(path: str | Path) -> list[Event]:
         text = path.read_text()
         jsonl = path.suffix == ".jsonl"
         events = _plain(text, path.parent) if jsonl else _activitynet(json.loads(text), path.parent)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        if events and all(
+            event.fault.startswith(MALFORMED) for event in events
+        ):  # not a slip: another layout
+            raise Malformed(events[0].fault)
+    except (OSError, ValueError) as error:
         raise InputError(
             f"{path}: expected ActivityNet-Captions JSON or JSONL of video, start, end, caption; "
-            f"got {type(error).__name__}: {error}"
+            f"got {getattr(error, 'strerror', None) or error}"
         ) from None
     events.sort(key=lambda e: (str(e.video), e.start, e.end))
     out, open_until, video = [], 0.0, None
@@ -201,31 +207,56 @@ def _scenedetect():
 
 
 def _activitynet(table: dict, folder: Path) -> list[Event]:
+    """An event a timestamp; a video or an event that is malformed costs itself alone."""
+    if not isinstance(table, dict):
+        raise Malformed(f"{short(table)} where an object is expected")
     out = []
     for name, entry in table.items():
         found = [p for p in (folder / f"{name}.mp4", folder / "videos" / f"{name}.mp4") if p.is_file()]
-        video, duration = (found or [folder / f"{name}.mp4"])[0], float(entry["duration"])
-        for (start, end), caption in zip(entry["timestamps"], entry["sentences"], strict=True):
-            out.append(_event(video, float(start), float(end), caption, duration))
+        video = (found or [folder / f"{name}.mp4"])[0]
+        times, texts = (
+            (entry.get("timestamps"), entry.get("sentences")) if isinstance(entry, dict) else (None, None)
+        )
+        if not isinstance(times, list) or not isinstance(texts, list) or len(times) != len(texts):
+            fault = f"{MALFORMED}{name}: expected duration and as many timestamps as sentences, got {short(entry)}"
+            out.append(Event(video, 0.0, 0.0, "", fault))
+            continue
+        for number, (span, caption) in enumerate(zip(times, texts, strict=True), 1):
+            start, end = span if isinstance(span, list) and len(span) == 2 else (span, span)
+            item = {"start": start, "end": end, "caption": caption, "duration": entry.get("duration")}
+            out.append(_read(video, f"{name}, event {number}", item))
     return out
 
 
 def _plain(text: str, folder: Path) -> list[Event]:
-    """An event a line; a line that is none costs itself alone, unless all are."""
-    out, malformed = [], []
-    for number, line in enumerate(text.split("\n"), 1):
-        if not line.strip():
-            continue
-        try:
-            item = json.loads(line)
-            times = float(item["start"]), float(item["end"])
-            out.append(_event(folder / item["video"], *times, item["caption"], float("inf")))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            malformed.append(f"line {number}: {type(error).__name__}: {error}")
-            out.append(Event(folder, 0.0, 0.0, "", f"malformed line {number}"))
-    if malformed and len(malformed) == len(out):
-        raise ValueError(malformed[0])
-    return out
+    """An event a line; a line that is none costs itself alone."""
+    lines = enumerate(text.split("\n"), 1)
+    return [_read(folder, f"line {number}", line) for number, line in lines if line.strip()]
+
+
+def _read(place: Path, where: str, item: dict | str) -> Event:
+    """The event in an item, or in its JSON; what is malformed there is its fault. place: the video, or the folder of those that
+    the item names."""
+    try:
+        item = json.loads(item) if isinstance(item, str) else item
+        (caption,) = need(item, "caption")
+        video = place / next(need(item, "video")) if "video" in item else place
+        if video.is_dir():
+            raise Malformed(f"expected a field video, got {short(item)}")
+        start, end = (_seconds(item, key) for key in ("start", "end"))
+        duration = _seconds(item, "duration") if "duration" in item else float("inf")
+    except json.JSONDecodeError as error:  # its count of lines begins anew in every line of JSONL
+        return Event(place, 0.0, 0.0, "", f"{MALFORMED}{where}: {error.msg} at column {error.colno}")
+    except (Malformed, OSError) as error:  # OSError: of a path that can't be one
+        return Event(place, 0.0, 0.0, "", f"{MALFORMED}{where}: {error}")
+    return _event(video, start, end, caption, duration)
+
+
+def _seconds(item: dict, key: str) -> float:
+    try:
+        return float(item[key])
+    except (KeyError, TypeError, ValueError):
+        raise Malformed(f"{key}: expected seconds, got {short(item.get(key))}") from None
 
 
 def _event(video: Path, start: float, end: float, caption: str, duration: float) -> Event:

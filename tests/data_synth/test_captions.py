@@ -131,14 +131,28 @@ def test_both_file_kinds_and_bad_times(tmp_path):
         "\n".join([json.dumps(lines[0]), "{", '{"video": null}', json.dumps(lines[1])])
     )
     assert [e.fault for e in captions.read(tmp_path / "m.jsonl")] == [
-        "malformed line 2",
-        "malformed line 3",
+        "malformed: line 2: Expecting property name enclosed in double quotes at column 2",
+        "malformed: line 3: expected a field caption, got video",
         "",
         "",
     ]
     (tmp_path / "n.jsonl").write_text('\n{"video"\n')
-    with pytest.raises(InputError, match="got ValueError: line 2: JSONDecodeError"):
+    with pytest.raises(InputError, match="got malformed: line 2: Expecting ':' delimiter at column 9"):
         captions.read(tmp_path / "n.jsonl")
+    good = {"duration": 9, "timestamps": [[1, 3], [4, "x"], [7]], "sentences": ["a", "b", "c"]}
+    table = {"v_a": good, "v_c": {"duration": 9}, "v_d": [], "v_e": {**good, "duration": None}}
+    (tmp_path / "t.json").write_text(json.dumps(table))
+    faults = {e.fault for e in captions.read(tmp_path / "t.json")}
+    assert {
+        "",
+        'malformed: v_a, event 2: end: expected seconds, got "x"',
+        "malformed: v_a, event 3: start: expected seconds, got [7]",
+        "malformed: v_d: expected duration and as many timestamps as sentences, got []",
+        "malformed: v_e, event 1: duration: expected seconds, got null",
+    } <= faults and len(faults) == 8
+    (tmp_path / "t.json").write_text("[1, 2]")
+    with pytest.raises(InputError, match=r"got \[1, 2\] where an object is expected"):
+        captions.read(tmp_path / "t.json")
     for name, text in (("b.jsonl", '{"video": "v"}'), ("c.json", "[1]"), ("d.json", "{"), ("e.jsonl", "7")):
         (tmp_path / name).write_text(text)
         with pytest.raises(InputError, match=f"{name}: expected ActivityNet"):
