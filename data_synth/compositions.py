@@ -105,9 +105,10 @@ def load(path: str) -> Plan | None:
             not isinstance(step, dict)
             or set(step) - set(_STEP)
             or not {"expert", "clip", "makes"} <= set(step)
+            or not all(isinstance(value, str) for value in step.values())
         ):
             raise InputError(
-                f"{path}: step {i + 1}: expected expert, clip, makes and perhaps reference, got {step!r}"
+                f"{path}: step {i + 1}: expected names as expert, clip, makes and perhaps reference, got {step!r}"
             )
         for name in (step["clip"], step.get("reference", "source")):
             if name not in there:

@@ -42,10 +42,17 @@ CUT = (
 )  # a cut: mean |frame - next| above this many grey levels and this many times the clip's median
 
 
-def keep(pair: Pair) -> tuple[bool, str]:
-    """Whether the pair is worth training on, and if not, why: one short constant string per gate."""
-    for gate in (_dark, _flat, _static, _cut, _broken, _wordy, _vague, _empty, _leak, _small):
-        reason = gate(pair)
+def keep(pair: Pair, whole: Pair | None = None) -> tuple[bool, str]:
+    """Whether the pair is worth training on, and if not, why: one short constant string per gate.
+
+    Args:
+      pair: as it would be stored. whole: the same before its transition, by which it would have a cut, move and show something;
+        None if it has none.
+    """
+    shown = ((gate, whole or pair) for gate in (_dark, _flat, _static, _cut, _broken))
+    stored = ((gate, pair) for gate in (_wordy, _vague, _empty, _leak, _small))
+    for gate, judged in (*shown, *stored):
+        reason = gate(judged)
         if reason:
             return False, reason
     return True, ""
@@ -68,9 +75,8 @@ def fingerprint(pair: Pair) -> str:
 
 
 def _footage(pair: Pair) -> np.ndarray:
-    """The side that shows something: an edge map is dark, an optical flow flat, and both are meant to be. Before an edit that
-    begins late a target is the source: how it begins there is our own doing, and no cut of the footage."""
-    return pair.target[slice(*pair.active)] if pair.provenance.get("direction") == "from" else pair.source
+    """The side that shows something: an edge map is dark, an optical flow flat, and both are meant to be."""
+    return pair.target if pair.provenance.get("direction") == "from" else pair.source
 
 
 def _mean(levels: np.ndarray) -> float:
@@ -102,11 +108,13 @@ def _cut(pair: Pair) -> str:
 
 
 def _broken(pair: Pair) -> str:
-    """What others made may be nothing: one colour, or one frame of a clip that moves."""
-    if pair.recipe not in OTHERS:
+    """What others made may be nothing: one colour in most frames, or one frame of a clip that moves."""
+    if pair.recipe not in OTHERS and "set" not in pair.provenance:  # the pictures of a set are lifted
         return ""
-    if max(float(frame.std()) for frame in (pair.target[0], pair.target[-1])) < MIN_DETAIL:
+    if float(np.median([cv2.meanStdDev(frame)[1].max() for frame in pair.target])) < MIN_DETAIL:
         return "target shows nothing"
+    if not pair.mask.all():  # of a static shot without what moved in it, nothing moves
+        return ""
     moved = [_mean(cv2.absdiff(video[0], video[-1])) for video in (pair.source, pair.target)]
     return "target stands still" if moved[0] >= 4 * MIN_MOTION and moved[1] < MIN_MOTION else ""
 

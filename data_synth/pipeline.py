@@ -189,9 +189,9 @@ def _finish(
 ) -> tuple[Pair, None] | tuple[None, str]:
     if isinstance(made, str):
         return None, f"{name}: {made}"
-    made = tr.add_transition(made, stream(seed, "transition"), transition, operators)
-    kept, reason = filters.keep(made)
-    return (made, None) if kept else (None, f"{name}: {reason}")
+    limited = tr.add_transition(made, stream(seed, "transition"), transition, operators)
+    kept, reason = filters.keep(limited, made)
+    return (limited, None) if kept else (None, f"{name}: {reason}")
 
 
 def _map_in_order(function: Callable, seeds: Iterator[int], workers: int, block: int) -> Iterator:

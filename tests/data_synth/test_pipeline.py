@@ -197,7 +197,7 @@ def test_drops_are_counted():
 
 
 def test_a_hopeless_request_ends(monkeypatch):
-    monkeypatch.setattr(filters, "keep", lambda pair: (False, "never"))
+    monkeypatch.setattr(filters, "keep", lambda *pairs: (False, "never"))
     with pytest.raises(InputError, match="expected most seeds to give one, got 0 of 501.*never"):
         list(pipeline.generate(1, T=1, H=16, W=16, edits=("negative",)))
 
@@ -226,6 +226,30 @@ def test_what_others_made_may_be_nothing():
     frozen = np.repeat(255 - moving[:1], len(moving), 0)
     assert filters._broken(dataclasses.replace(good, target=frozen)) == "target stands still"
     assert filters._broken(dataclasses.replace(good, target=frozen, recipe="photometric")) == ""
+    black = dataclasses.replace(good, target=np.zeros_like(moving))
+    lifted = dataclasses.replace(black, recipe="lift", provenance={"set": "x"})
+    assert filters._broken(lifted) == "target shows nothing"
+    half = np.full_like(good.mask, 255)
+    half[:, :, ::2] = 0  # an object taken out of a static shot
+    assert filters._broken(dataclasses.replace(good, target=frozen, mask=half)) == ""
+
+
+@pytest.mark.parametrize("start, end", [(2, 6), (0, 4)])
+def test_a_transition_hides_nothing_and_is_no_fault(start, end):
+    pair = dataclasses.replace(make(1, T=6, edits=("negative",), transition=0.0), recipe="expert")
+    moving = np.random.default_rng(0).integers(0, 256, pair.source.shape, np.uint8)
+    pair = dataclasses.replace(pair, source=moving, mask=np.full_like(pair.mask, 255))
+    for target, reason in (
+        (np.zeros_like(moving), "target shows nothing"),
+        (np.repeat(255 - moving[:1], len(moving), 0), "target stands still"),
+    ):
+        whole = dataclasses.replace(pair, target=target)
+        assert filters.keep(transition.splice(whole, start, end), whole) == (False, reason)
+    footage = make(1, T=6, edits=("from-blur",), transition=0.0)
+    still = dataclasses.replace(footage, target=np.repeat(footage.target[:1], 6, 0))
+    assert filters.keep(transition.splice(still, start, end), still) == (False, "nothing moves")
+    edges = dataclasses.replace(footage, source=np.zeros_like(footage.source))
+    assert filters.keep(transition.splice(edges, start, end), edges)[1] != "cut inside"
 
 
 def test_instructions_in_scripts_without_spaces_have_words_too():
