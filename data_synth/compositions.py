@@ -31,7 +31,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import re
 import tomllib
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -132,19 +131,11 @@ def load(path: str) -> Plan | None:
         Path(path),
         table["name"],
         table["license"],
-        prompts(path, table["prompts"]),
+        protocol.prompts(path, table["prompts"]),
         tuple(steps),
         table.get("reference", ""),
         table.get("stand_in", False),
     )
-
-
-def prompts(path: str | Path, given: list) -> tuple[str, ...]:
-    """Instructions as a file gives them. Raises InputError where one says nothing."""
-    for i, prompt in enumerate(given):
-        if not isinstance(prompt, str) or not re.search(r"\w", prompt):
-            raise InputError(f"{path}: prompts: expected sentences, got {prompt!r} as number {i + 1}")
-    return tuple(given)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -31,7 +31,7 @@ from data_synth.streams import stream
 from v2v.data.pairs import Pair
 from v2v.errors import InputError
 
-VERSION = "1"
+VERSION = "2"  # 2: judged before an edit that begins late does
 MOVING = 6.0  # grey levels: a static shot's background varies less than this about its median
 _REMOVE = instruct.LOCAL_TEMPLATES["remove"]
 _INSERT = (

@@ -176,13 +176,17 @@ def ensure(job: tuple) -> Path:
 
 def final(path: Path) -> bool:
     """Whether the shard is sound, and what it lacks would be lacking again."""
-    return sound(path) and not any(reason and PASSING.search(reason) for _, _, reason in read(path))
+    found = _found(path)
+    return found is not None and not any(reason and PASSING.search(reason) for _, _, reason in found)
 
 
 def sound(path: Path) -> bool:
     """Whether the shard is there and undamaged."""
+    return _found(path) is not None
+
+
+def _found(path: Path) -> list | None:
     try:
-        read(path)
+        return read(path)
     except (OSError, ValueError):
-        return False
-    return True
+        return None

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import fcntl
 import functools
 import hashlib
 import json
@@ -23,7 +22,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from data_synth import filters, pipeline, recipes, shards
+from data_synth import filters, pipeline, places, recipes, shards
 from data_synth import request as rq
 from data_synth.preview import preview as sheet
 from data_synth.recipes import Sources
@@ -114,8 +113,8 @@ def synth(
     if done is None:
         name = hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()[:12]
         work = out.parent / f".{out.name}.{name}.unfinished"
-        waiting = _waiting(unfinished, f"{out.name}.{name}") if unfinished else work / "shards"
-        with _alone(work):
+        waiting = places.elsewhere(unfinished, f"{out.name}.{name}") if unfinished else work / "shards"
+        with places.alone(work):
             done = _build(out, work, waiting, request, sources, workers, beam, progress)
     if preview:
         try:
@@ -157,41 +156,6 @@ def make_records(seeds: Sequence[int], **options) -> list[tuple[dict, None] | tu
         if len(seeds) > 1:
             return [make_records([seed], **options)[0] for seed in seeds]
         return [(None, f"{FAILED}{type(error).__name__}: {' '.join(str(error).split())[:200]}")]
-
-
-@contextlib.contextmanager
-def _alone(work: Path) -> Iterator[None]:
-    """The folder of an unfinished build, for one run at a time. Raises InputError when it can't be had."""
-    try:
-        work.mkdir(parents=True, exist_ok=True)
-        lock = (work / "lock").open("w")
-    except OSError as error:
-        raise InputError(
-            f"{work.parent}: expected a folder for the pairs, or a place where one can be made, got '{error.strerror}'; name another --out"
-        ) from None
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InputError(
-                f"{work}: another run of this very command is at work here; wait for it"
-            ) from None
-        yield
-
-
-def _waiting(unfinished: str, name: str):
-    """The folder of this request's shards in the one that the caller named."""
-    from etils import epath
-
-    folder = epath.Path(unfinished) / name
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except Exception as error:  # file systems of buckets raise what they like
-        raise InputError(
-            f"--unfinished {unfinished}: expected a folder, or a place where one can be made, got "
-            f"'{getattr(error, 'strerror', None) or error}'; name another (for gs://, pip install 'v2v[gcs]')"
-        ) from None
-    return folder
 
 
 def _build(
@@ -250,7 +214,7 @@ def _records(
     )
     last = pipeline.rows(request["edits"], sources)
     kept = tries = failing = 0
-    passing = ""
+    before = ""  # the reason of the last drop
     # Rendered pairs differ by their seeds; footage from outside comes with repetitions.
     seen: set[str] | None = None if sources == Sources() else set()
     n = max(shards.seeds_per_shard(*size), recipes.batch(request["edits"], sources))
@@ -276,7 +240,7 @@ def _records(
                     report.fail(seed, reason.removeprefix(FAILED))
                 else:
                     report.drop(reason)
-                failing, passing = (failing + 1 if reason == passing else 1), reason
+                failing, before = (failing + 1 if reason == before else 1), reason
                 if failing >= FAILING and shards.PASSING.search(reason):
                     raise shards.Stopped(
                         f"{reason}, {failing} times in a row; see that the expert of {', '.join(sources.experts)} works and "

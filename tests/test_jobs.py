@@ -10,7 +10,7 @@ import pytest
 
 from tests.clips import picture
 from tests.fake import FakePretrained
-from v2v import EasyV2VEditor, InputError, Video, jobs, read
+from v2v import EasyV2VEditor, InputError, Video, jobs, manifest, read
 from v2v.command import SAMPLE
 from v2v.flow.skip import Skipping
 from v2v.sharding import make_mesh
@@ -191,7 +191,7 @@ def test_what_lies_beside_or_inside_a_file_counts(folder):
     """Embeddings beside an adapter, and the clip that a moment is of, are read: a job is another when they change."""
     (folder / "x.safetensors").write_bytes(b"lora")
     Video.from_array(picture(6, 32, 48)).save(folder / "r.mp4")
-    job = jobs._job(
+    job = manifest._job(
         1, json.dumps({**GREY, "lora": "x.safetensors", "reference": "r.mp4@0.1"}).encode(), folder / "m"
     )
     both = lambda: (jobs._key(job, ""), jobs.fingerprint(folder / "x.safetensors"))  # noqa: E731
@@ -203,7 +203,7 @@ def test_what_lies_beside_or_inside_a_file_counts(folder):
         first = both()
     Video.from_array(picture(6, 32, 48, 2)).save(folder / "r.mp4")
     assert both()[0] != first[0]
-    later = jobs._job(
+    later = manifest._job(
         1, json.dumps({**GREY, "lora": "x.safetensors", "reference": "r.mp4@0.2"}).encode(), folder / "m"
     )
     assert jobs._key(later, "") != both()[0]

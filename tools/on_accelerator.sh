@@ -13,7 +13,7 @@
 #     score       tools/score_embedded.py on both             success with intervals, side by side
 #     ablate      tools/ablate.py                             the paper's ablations in small
 #     all         these in this order, as far as a slice goes
-#   on two cores, to see that all of it runs (a quarter of an hour; the numbers mean nothing):
+#   on two cores, to see that all of it runs (twenty minutes or so; the numbers mean nothing):
 #                   SMALL=1 WORK=runs/small CARRY=runs/none SLICE=7200 tools/on_accelerator.sh all
 #   afterwards:     copy $OUT/state.* to runs/carry/, $OUT/*.json to where tools/readme_figures.py is told to look
 #

@@ -1,4 +1,4 @@
-"""`v2v edit`: what was typed -> one edit, a list of them, or programs compiled ahead. cli.py → **command** → editor.py, jobs.py"""
+"""`v2v edit`: what was typed -> one edit, a list of them, or programs compiled ahead. cli.py → **command** → editor.py, or manifest.py → jobs.py"""
 
 import argparse
 import dataclasses
@@ -55,11 +55,11 @@ def edit(args: argparse.Namespace, model: Callable[[], object], progress: bool) 
     if args.explain == "":
         raise InputError("edit: --explain expected a folder, got an empty name; name one, or leave it out")
     _check_scale(args)
-    from v2v.jobs import check_used
+    from v2v.manifest import check_used
 
     check_used(_settings(args), args.mask, args.reference)
     if args.explain:
-        paths.check_folder(args.explain, "--explain")
+        paths.check_folder(args.explain, "--explain")  # before the weights are read, too
     return one(args, model, progress)
 
 
@@ -108,13 +108,14 @@ def one(args: argparse.Namespace, model: Callable[[], object], progress: bool) -
 
 
 def manifest(args: argparse.Namespace, model: Callable[[], object], progress: bool) -> dict:
-    """A list of clips, shared by all processes of a job; see `jobs.py`. Exit code 1 when any failed.
+    """A list of clips, shared by all processes of a job; see `manifest.py` and `jobs.py`. Exit code 1 when any failed.
 
     Settings, mask, reference and the scale of adapters are every line's that says no other; adapters of --lora are every line's too.
     """
     if not args.out:
         raise InputError("edit: --manifest needs a folder for its outputs; add --out DIR")
     from v2v import jobs
+    from v2v.manifest import check_used
 
     if args.distributed:
         from v2v.sharding import join_processes
@@ -128,7 +129,7 @@ def manifest(args: argparse.Namespace, model: Callable[[], object], progress: bo
     )
     if not any(job.error for job in listed):  # what is said for all must be of use to one
         some = [any(getattr(job, name) for job in listed) or None for name in ("mask", "reference", "lora")]
-        jobs.check_used(_settings(args), *some[:2])
+        check_used(_settings(args), *some[:2])
         _check_scale(args, some[2])
     editor, results = _editor(args, model), []
     known = args.model if args.model != "embedded" else Path(__file__).parent / "weights" / "embedded"

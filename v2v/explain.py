@@ -61,16 +61,9 @@ def explain(
       InputError: as the editor, or a setting that can't be explained.
     """
     chosen, folder = Settings(**settings), Path(folder)
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"explain: expected a folder, got the file {folder}; name another")
     if chosen.detail == "tiles":
         raise InputError('explain: detail "tiles" samples the clip in tiles as well; leave it out')
-    try:  # before the edit, which may take hours
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(
-            f"explain: expected a folder that can be made, got {folder} ({paths.reason(error)}); name another"
-        ) from None
+    paths.check_folder(folder, "explain")  # before the edit, which may take hours
     source: list[np.ndarray] = []
     clip = inputs.clip(video, fps, lambda frame: source.append(_small(frame)))
     with watching(editor) as watched:
@@ -84,6 +77,7 @@ def explain(
     words = words_of(editor.model.tokenizer, instruction)
     edit = [_small(frame) for frame in edited.frames[slice(*span)]]
     rows = panels(np.stack(source[slice(*span)]), np.stack(edit), maps, words)
+    folder.mkdir(parents=True, exist_ok=True)
     title = f'"{" ".join(instruction.split())}": attention to each word, and from source to target'
     sheet.write(folder / "explain.png", [sheet.Band(title, rows)])
     Video.from_array(grid(rows), float(edited.fps)).save(folder / "explain.mp4")

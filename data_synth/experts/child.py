@@ -41,10 +41,13 @@ def serve(call: str, pipe: Connection) -> None:
 
 
 def end_with(parent: int) -> None:
-    """Ends this process once its parent is gone: a function that hangs would never see the pipe close."""
+    """Ends this process once its parent is gone: a function that hangs would never see the pipe close.
+
+    Args: parent: its number as it says itself: it may be gone before we could ask.
+    """
     while os.getppid() == parent:
         time.sleep(1)
-    os._exit(1)  # the parent's number comes from itself: it may be gone before we could ask
+    os._exit(1)
 
 
 if __name__ == "__main__":

@@ -182,7 +182,16 @@ def load(path: str | Path) -> Spec:
             f"got {spec.batch}, {spec.retries} and {spec.seconds}"
         )
     _check_kind(path, table)
+    prompts(path, spec.prompts)
     return spec
+
+
+def prompts(path: str | Path, given: Sequence) -> tuple[str, ...]:
+    """Instructions as a file gives them. Raises InputError where one says nothing."""
+    for i, prompt in enumerate(given):
+        if not isinstance(prompt, str) or not re.search(r"\w", prompt):
+            raise InputError(f"{path}: prompts: expected sentences, got {prompt!r} as number {i + 1}")
+    return tuple(given)
 
 
 def _check_kind(path: Path, table: dict) -> None:

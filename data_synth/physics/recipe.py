@@ -16,8 +16,8 @@ from data_synth.physics.render import View, drawn_by
 from data_synth.streams import stream
 from v2v.data.pairs import Pair
 
-# 2: replacements have their own height, and stand on the floor; 3: no dots of shadow on the floor
-VERSION = "3"
+# 2: replacements have their own height, and stand on the floor; 3: no dots of shadow on the floor; 4: judged before a late beginning
+VERSION = "4"
 EDITS = tuple(f"physics-{name}" for name in edits.TURNS)
 TRUTHS = ("physics-depth", "physics-motion", "physics-segmentation", "pose")
 TRIES = 6  # rooms drawn for one seed until one allows the edit

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import pytest
 
-from data_synth import clips, controls, recipes, request, shards
+from data_synth import clips, controls, places, recipes, request, shards
 from data_synth import synth as module
 from data_synth.synth import read, synth
 from v2v.codec import video
@@ -284,10 +284,10 @@ def test_places_that_can_hold_no_set_are_told_at_once(tmp_path):
     synth(tmp_path / "link", 1, **SMALL)
     assert len(read(tmp_path / "link")) == 1 and (tmp_path / "link").is_symlink()
     with (
-        module._alone(tmp_path / "work"),
+        places.alone(tmp_path / "work"),
         pytest.raises(InputError, match="another run of this very command"),
     ):
-        with module._alone(tmp_path / "work"):
+        with places.alone(tmp_path / "work"):
             pass
 
 

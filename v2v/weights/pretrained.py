@@ -9,8 +9,6 @@ import copy
 import dataclasses
 import functools
 import math
-import os
-import warnings
 from pathlib import Path
 
 import jax
@@ -29,7 +27,7 @@ from v2v.flow.sampler import make_sampler
 from v2v.flow.skip import Skipping
 from v2v.shapes import Latents, Pixels, Text
 from v2v.train.step import init_base
-from v2v.weights import adapters, export, folder, store
+from v2v.weights import adapters, asked, export, folder, store
 from v2v.weights.adapters import Adapter
 from v2v.weights.store import Store
 
@@ -60,7 +58,7 @@ def load_pretrained(
             f'model: expected "embedded" or a folder of weights, got "{name_or_dir}"; check --model'
         )
     if is_ours(path):
-        cfg = _with(export.load_config(path / "config.json"), settings)
+        cfg = asked.settled(export.load_config(path / "config.json"), settings)
         words = Tokenizer.load(path / "tokenizer.json", cfg.text.text_len)
         if is_converted(path):
             made = Pretrained(cfg, words, store.from_orbax(path, cfg, mesh))
@@ -70,7 +68,7 @@ def load_pretrained(
             tree = (path / "lora.safetensors").is_file() and path / "lora.safetensors"
         return made.with_lora(tree) if tree else made
     found = folder.read(path).require()
-    cfg = _with(found.config, settings)
+    cfg = asked.settled(found.config, settings)
     made = Pretrained(cfg, tokenizer(found, cfg), store.from_folder(found, cfg, mesh, progress))
     return made.with_lora(found.adapter) if found.adapter else made
 
@@ -259,44 +257,6 @@ def _packaged(path: Path, cfg: ModelConfig) -> Store:
     video = jax.ShapeDtypeStruct((1, cfg.frames, cfg.height, cfg.width, 3), jnp.float32)
     vae = {"vae": jax.eval_shape(VAE(cfg.vae).init, jax.random.key(0), video)["params"]}
     return store.from_trees({**trees, **export.load_tree(path / "vae.safetensors", vae)})
-
-
-def _with(cfg: ModelConfig, settings: dict) -> ModelConfig:
-    """`cfg` with the settings that are not None. More frames than it has seen are refused, a larger picture is warned of."""
-    given = {name: value for name, value in settings.items() if value is not None}
-    frames, height, width = (
-        max(most, own) for most, own in zip(cfg.largest, (cfg.frames, cfg.height, cfg.width), strict=True)
-    )
-    if given.get("frames", 1) > frames:
-        raise InputError(
-            f"size: {cfg.name} has learnt positions of {frames} frames, got {given['frames']}; longer clips are edited in windows anyway"
-        )
-    flow = {f.name for f in dataclasses.fields(cfg.flow)} & given.keys()
-    for part in ("dit", "text") if "dtype" in given else ():
-        cfg = dataclasses.replace(
-            cfg, **{part: dataclasses.replace(getattr(cfg, part), dtype=given["dtype"])}
-        )
-    given.pop("dtype", None)
-    try:
-        cfg = dataclasses.replace(cfg, flow=dataclasses.replace(cfg.flow, **{n: given.pop(n) for n in flow}))
-        cfg = dataclasses.replace(cfg, **given)
-    except ValueError as err:
-        raise InputError(f"model: {err}; choose another size") from err
-    least = (
-        12 * cfg.batch * cfg.frames * cfg.height * cfg.width / 2**30
-    )  # float32 RGB, a small part of what is needed
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    if least > memory:
-        raise InputError(
-            f"model: clips of {cfg.width}x{cfg.height}x{cfg.frames} need more than {least:.0f} GiB, this machine has {memory:.0f}; "
-            "choose a smaller size"
-        )
-    if cfg.width * cfg.height > width * height:
-        warnings.warn(
-            f"{cfg.name} has seen pictures up to {width}x{height}; at {cfg.width}x{cfg.height} its edits may be poor",
-            stacklevel=4,
-        )
-    return cfg
 
 
 @functools.lru_cache(maxsize=4)
