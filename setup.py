@@ -1,4 +1,7 @@
-"""`pip install .` - the package, its command `v2v`, and what comes along. Versions are bounds known to work, not pins."""
+"""The distribution `v2v-edit`: the packages v2v and data_synth, the experiments as v2v.experiments, and the command `v2v`.
+
+`pip install .` installs what `v2v edit` needs; the extras hold the rest. Versions are bounds known to work, not pins.
+"""
 
 from pathlib import Path
 
@@ -13,72 +16,87 @@ CORE = [
     "ml_dtypes>=0.5",
     "numpy>=2",
     "opencv-python-headless>=4.12",
-    "optax>=0.2.5",
     "safetensors>=0.5",
     "tokenizers>=0.21",
     "tqdm>=4.66",
-    "tyro>=1.0",
 ]
-DATA = [  # what `v2v synth` and `v2v train` add: TFDS writes array_record without TensorFlow, grain reads it
+# `v2v synth`: TFDS writes array_record files without TensorFlow.
+SYNTH = [
     "array_record>=0.8",
-    "etils[epath]>=1.9",  # checkpoints and logs on gs:// as on a local disk
-    "grain>=0.2.12",
-    "importlib_resources>=6",  # tensorflow-datasets imports it without asking for it
-    "orbax-checkpoint>=0.12,<0.13",
+    "etils[epath]>=1.9",
+    # tensorflow-datasets imports it without asking for it.
+    "importlib_resources>=6",
     "tensorflow-datasets>=4.9.9",
 ]
-CAPTIONS = [
-    "scenedetect>=0.6.4,<0.7"
-]  # cuts in captioned videos; 0.7 brings a second OpenCV over the headless one
-PARQUET = ["pyarrow>=15"]  # RefVIE's reference pictures
-SCENES = [
-    "mujoco>=4"
-]  # rooms with physics; besides, OpenGL without a screen: libegl1 libegl-mesa0 libgl1-mesa-dri
-BEAM = ["apache-beam>=2.60"]  # `v2v synth --beam`: many machines
-PARITY = [  # the published implementations, which tests/parity compares with
+# `v2v train`: grain reads the sets, tyro reads the fields of an experiment.
+TRAIN = [*SYNTH, "grain>=0.2.12", "optax>=0.2.5", "orbax-checkpoint>=0.12,<0.13", "tyro>=1.0"]
+# `v2v plan` compiles for TPUs without having one.
+PLAN = [*TRAIN, "libtpu"]
+# Rooms with physics. They also need OpenGL without a screen: libegl1 libegl-mesa0 libgl1-mesa-dri.
+SCENES = [*SYNTH, "mujoco>=4"]
+# Cuts in captioned videos; scenedetect 0.7 brings a second OpenCV over the headless one.
+CAPTIONS = [*SYNTH, "scenedetect>=0.6.4,<0.7"]
+# Reference pictures of RefVIE.
+PARQUET = [*SYNTH, "pyarrow>=15"]
+# `v2v synth --beam`: many machines.
+BEAM = [*SYNTH, "apache-beam>=2.60"]
+# Work folders on gs://.
+GCS = ["gcsfs>=2024.6"]
+TENSORBOARD = ["tensorboardX>=2.6"]
+WANDB = ["wandb>=0.18"]
+NOTEBOOK = ["ipykernel>=6.29", "matplotlib>=3.8", "nbclient>=0.10"]
+TEST = [*TRAIN, "pytest>=8", "pytest-xdist>=3.7"]
+# Tests of the report's pages, with Debian's chromium.
+BROWSER = [*TEST, "playwright>=1.50"]
+# The published implementations, which tests/parity compares with.
+PARITY = [
+    *TEST,
     "diffusers>=0.37",
     "peft>=0.17",
     "sentencepiece>=0.2",
     "torch>=2.6",
     "transformers>=4.57",
 ]
-PLAN = ["libtpu"]  # `v2v plan` compiles for TPUs without having one
-TENSORBOARD = ["tensorboardX>=2.6"]
-WANDB = ["wandb>=0.18"]
-GCS = ["gcsfs>=2024.6"]  # --workdir gs://…
-TEST = ["pytest>=8", "pytest-xdist>=3.7"]
-BROWSER = ["playwright>=1.50"]  # tests of the report's pages, with Debian's chromium
-DEV = [*TEST, "ruff>=0.12"]
+DEV = [*TEST, "beartype>=0.19", "pdoc>=15", "pre-commit>=4", "pyright>=1.1.400", "ruff>=0.12"]
+
+README = Path(__file__).parent / "README.md"
 
 setup(
-    name="v2v",
+    name="v2v-edit",
     version="0.1.0",
     description="Instruction-based video editing in JAX: a pair engine, LoRA training of a video DiT, a jitted editing sampler",
-    long_description=Path("README.md").read_text() if Path("README.md").exists() else "",
+    long_description=README.read_text() if README.exists() else "",
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.11",
-    packages=find_packages(include=["v2v", "v2v.*", "data_synth", "data_synth.*"]),
+    packages=[*find_packages(include=["v2v", "v2v.*", "data_synth", "data_synth.*"]), "v2v.experiments"],
+    package_dir={"v2v.experiments": "experiments"},
     package_data={
-        "v2v": ["assets/*", "evaluation/page/*", "evaluation/published/*", "weights/embedded/*"],
+        "v2v": ["py.typed"],
+        "v2v.assets": ["*", "embedded/*"],
+        "v2v.evaluation": ["page/*"],
+        "v2v.evaluation.sweep": ["published/*"],
         "data_synth.v2v_pairs": ["*.bib", "*.md"],
         "data_synth.experts.examples": ["*.toml"],
         "data_synth.experts.standins": ["*.toml"],
     },
-    install_requires=[*CORE, *DATA],
+    install_requires=CORE,
     extras_require={
+        "synth": SYNTH,
+        "train": TRAIN,
+        "plan": PLAN,
+        "scenes": SCENES,
         "captions": CAPTIONS,
         "parquet": PARQUET,
-        "scenes": SCENES,
         "beam": BEAM,
-        "plan": PLAN,
+        "gcs": GCS,
         "tensorboard": TENSORBOARD,
         "wandb": WANDB,
-        "gcs": GCS,
-        "browser": [*TEST, *BROWSER],
+        "notebook": NOTEBOOK,
         "test": TEST,
-        "parity": [*TEST, *PARITY],
+        "browser": BROWSER,
+        "parity": PARITY,
         "dev": DEV,
     },
-    entry_points={"console_scripts": ["v2v=v2v.cli:main"]},
+    entry_points={"console_scripts": ["v2v=v2v.cli.main:main"]},
 )

@@ -19,7 +19,7 @@ import dataclasses
 
 from experiments import wan22_ti2v_5b
 from v2v.config import ConditionConfig, LoRAConfig
-from v2v.train.experiment import Experiment
+from v2v.train.config import Experiment
 
 ADD = {"condition": ConditionConfig(layout="add")}
 run = wan22_ti2v_5b.run

@@ -1,7 +1,7 @@
 """Ablation: the mask is never shown, only when the edit happens. Command, hardware and the paper's scores: ablation.py."""
 
 from experiments import ablation
-from v2v.train.experiment import Experiment
+from v2v.train.config import Experiment
 
 run = ablation.run
 

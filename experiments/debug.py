@@ -7,7 +7,7 @@ import dataclasses
 
 from experiments import embedded
 from v2v.config import debug
-from v2v.train.experiment import Experiment
+from v2v.train.config import Experiment
 
 run = embedded.run
 

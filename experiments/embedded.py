@@ -10,7 +10,7 @@ Stages, each in its own folder of the workdir:
   base      DiT and text encoder learn text-to-video and image-to-video, everything trained
   edit      base frozen; LoRA and the embeddings of source, mask and reference learn the edits
   export    safetensors (the VAE as int8), vocabulary and configuration: a folder that `--model DIR` reads
-Hardware, hours and scores of the shipped weights: v2v/weights/embedded/README.md.
+Hardware, hours and scores of the shipped weights: v2v/assets/embedded/README.md.
 """
 
 import dataclasses
@@ -19,9 +19,9 @@ import itertools
 import sys
 from pathlib import Path
 
-from v2v.run_config import OptimConfig
-from v2v.train.experiment import Experiment, Stage
-from v2v.train.run import check, fit_stage, on_host
+from v2v.config import OptimConfig
+from v2v.train.config import Experiment, Stage
+from v2v.train.stage import check, fit_stage, on_host
 
 PREVIEW_SEEDS = 2_000_000_000  # pairs shown in previews
 CLIP_SEEDS = 1_000_000_000  # clips for the VAE; pairs count from 0, scoring from 3e9
@@ -53,7 +53,7 @@ def config() -> Experiment:
 
 def run(cfg: Experiment, workdir: Path) -> Path:
     """Do what is left to do; returns the exported folder."""
-    from v2v import sharding
+    from v2v.runtime import sharding
 
     sharding.cpu_devices(cfg.cpu_devices)
     check(cfg, "vae", "text", "base", "edit")
@@ -70,7 +70,7 @@ def run(cfg: Experiment, workdir: Path) -> Path:
 
 def render_pairs(cfg: Experiment, folder: Path, edits: tuple[str, ...] = MIX) -> None:
     """TFDS sets of at most PART pairs, so that rendering goes on where it stopped and more pairs can be added later."""
-    from data_synth.synth import synth
+    from data_synth.dataset.build import synth
 
     m = cfg.model
     size = {"frames": m.frames, "height": m.height, "width": m.width}
@@ -88,9 +88,9 @@ def train_vae(cfg: Experiment, folder: Path):
     import jax
     import numpy as np
 
-    from v2v.codec.vae import VAE
+    from v2v.checkpoints import native as files
+    from v2v.models.autoencoder import VAE
     from v2v.train import vae as training
-    from v2v.weights import export as files
 
     done, m = folder / "vae.safetensors", cfg.model
     if not done.exists():
@@ -120,8 +120,8 @@ def cache_latents(cfg: Experiment, vae: dict, workdir: Path):
     import tensorflow_datasets as tfds
     from tqdm import tqdm
 
-    from v2v.codec.vae import VAE
-    from v2v.data import cache, pairs
+    from v2v.data import latent_cache, pair
+    from v2v.models.autoencoder import VAE
 
     folder, m = workdir / "latents", cfg.model
     parts = sorted((workdir / "pairs").glob("part-*"), key=lambda path: int(path.name.split("-")[1]))
@@ -131,26 +131,28 @@ def cache_latents(cfg: Experiment, vae: dict, workdir: Path):
     encode = jax.jit(
         lambda p, x: VAE(m.vae).apply({"params": p}, x.astype(np.float32) / 127.5 - 1, method="encode")
     )
-    vae_hash = cache.tree_hash(vae)
+    vae_hash = latent_cache.tree_hash(vae)
     with tqdm(total=len(source), desc="latents", unit="pair") as bar:
-        cache.write(
-            folder, range(len(source)), lambda i: pairs.decode(source[i]), functools.partial(encode, vae), vae_hash,
+        latent_cache.write(
+            folder, range(len(source)), lambda i: pair.decode(source[i]), functools.partial(encode, vae), vae_hash,
             progress=bar.update,
         )  # fmt: skip
-    return cache.shards(folder, vae_hash), np.load(folder / "time_masks.npy")
+    return latent_cache.shards(folder, vae_hash), np.load(folder / "time_masks.npy")
 
 
 def train_text(cfg: Experiment, shards: list[str], folder: Path) -> dict:
     """The text encoder's parameters."""
     import jax
 
-    from v2v.data import cache, loader, transforms
+    from v2v.checkpoints import native as files
+    from v2v.data import latent_cache, loader, transforms
     from v2v.train import text
-    from v2v.weights import export as files
 
     done = folder / "text.safetensors"
     if not done.exists():
-        edits = tuple(sorted({fact["edit"] for fact in cache.facts(shards)}))  # what there is to tell apart
+        edits = tuple(
+            sorted({fact["edit"] for fact in latent_cache.facts(shards)})
+        )  # what there is to tell apart
         data = loader.text_batches(
             shards, cfg.text.batch, transforms.ToSentence(_tokenizer(cfg), edits), cfg.seed
         )
@@ -166,9 +168,10 @@ def train_base(
     """{"dit", "text"}, from nothing but `text` or from `start`, an earlier {"dit", "text"}."""
     import jax
 
+    from v2v.checkpoints import native as files
     from v2v.data import loader, transforms
-    from v2v.train import step
-    from v2v.weights import export as files
+    from v2v.models import initialization
+    from v2v.train import objectives
 
     done = folder / "base.safetensors"
     if not done.exists():
@@ -176,8 +179,10 @@ def train_base(
             _tokenizer(cfg), cfg.data.turning, cfg.data.image_to_video, cfg.data.drop_text
         )
         data = loader.base_batches(shards, cfg.base.batch, transform, cfg.seed)
-        trained = start or step.init_base(jax.random.key(cfg.seed), cfg.model) | {"text": text}
-        state = fit_stage(cfg, cfg.base, folder, trained, data, step.text_to_video(cfg.model, cfg.region))
+        trained = start or initialization.init_base(jax.random.key(cfg.seed), cfg.model) | {"text": text}
+        state = fit_stage(
+            cfg, cfg.base, folder, trained, data, objectives.text_to_video(cfg.model, cfg.region)
+        )
         files.save_tree(done, on_host(state.result))
     return files.load_tree(done)
 
@@ -194,15 +199,17 @@ def train_edit(
     """{"lora", "embed"}, from nothing or from `start`, an earlier one; also left as folder/lora.safetensors."""
     import jax
 
+    from v2v.checkpoints import native as files
+    from v2v.data import buckets as buckets_lib
     from v2v.data import loader
-    from v2v.train import step
-    from v2v.weights import export as files
+    from v2v.models import initialization
+    from v2v.train import objectives
 
-    buckets = [loader.Bucket(cfg.edit.batch, time_masks, (loader.Cached(shards),))]
+    buckets = [buckets_lib.Bucket(cfg.edit.batch, time_masks, (buckets_lib.Cached(shards),))]
     coded = cfg.model.condition.mask_code
     data = loader.edit_batches(buckets, _tokenizer(cfg), cfg.seed, cfg.data, coded)
-    trained = start or step.init_adapter(jax.random.key(cfg.seed + 1), cfg.model, base["dit"])
-    objective = step.edit(cfg.model, cfg.region, data.recipes)
+    trained = start or initialization.init_adapter(jax.random.key(cfg.seed + 1), cfg.model, base["dit"])
+    objective = objectives.edit(cfg.model, cfg.region, data.recipes)
     held, watches = [], []
     if cfg.log.held_out_every:
         held = loader.held_out_batches(buckets, _tokenizer(cfg), cfg.data, mask_code=coded)
@@ -217,7 +224,7 @@ def train_edit(
 
 
 def export(cfg: Experiment, vae: dict, base: dict, adapter: dict, folder: Path) -> Path:
-    from v2v.weights import export as files
+    from v2v.checkpoints import native as files
 
     folder.mkdir(parents=True, exist_ok=True)
     files.save_config(folder / "config.json", cfg.model)
@@ -230,17 +237,17 @@ def export(cfg: Experiment, vae: dict, base: dict, adapter: dict, folder: Path) 
 
 
 def _previews(cfg: Experiment, vae: dict, base: dict, folder: Path):
-    from data_synth.pipeline import make_pair
-    from v2v.editor import EasyV2VEditor
-    from v2v.train import watch
-    from v2v.weights.pretrained import Pretrained
-    from v2v.weights.store import from_trees
+    from data_synth.generate import make_pair
+    from v2v.checkpoints.parameter_store import from_trees
+    from v2v.pipeline.editor import EasyV2VEditor
+    from v2v.pipeline.pretrained import Pretrained
+    from v2v.train import callbacks
 
     m = cfg.model
     model = Pretrained(m, _tokenizer(cfg), from_trees(base | {"vae": vae}))
     made = (make_pair(PREVIEW_SEEDS + i, T=m.frames, H=m.height, W=m.width)[0] for i in range(1000))
     shown = list(itertools.islice((pair for pair in made if pair is not None), 4))
-    return watch.previews(
+    return callbacks.previews(
         cfg.log.preview_every,
         lambda adapter: EasyV2VEditor(model.with_lora(adapter)),
         shown,
@@ -249,18 +256,17 @@ def _previews(cfg: Experiment, vae: dict, base: dict, folder: Path):
 
 
 def _tokenizer(cfg: Experiment):
-    from data_synth import instruct
-    from data_synth.physics import words
-    from v2v.codec.text import word_tokenizer
+    from data_synth.language import grammar, rooms
+    from v2v.models.text_encoder import word_tokenizer
 
-    known = instruct.vocabulary() + (words.vocabulary() if cfg.words == "rooms" else [])
+    known = grammar.vocabulary() + (rooms.vocabulary() if cfg.words == "rooms" else [])
     return word_tokenizer(known, cfg.model.text.text_len, cfg.model.text.vocab)
 
 
 def _clips(cfg: Experiment):
     import grain
 
-    from data_synth.pipeline import make_clip
+    from data_synth.generate import make_clip
 
     m = cfg.model
     size = {"T": m.frames, "H": m.height, "W": m.width}

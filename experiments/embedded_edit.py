@@ -5,15 +5,15 @@
 
 Stages: pairs → latents → edit → export. The loss gives the cells that an edit changes and those it leaves alone equal say
 (`region` 1, before it was 3): what failed by the sentence alone was mostly the outside. The third leg of the shipped weights
-(v2v/weights/embedded/README.md has hours and scores). Hardware: one CPU core, a minute for 55 steps.
+(v2v/assets/embedded/README.md has hours and scores). Hardware: one CPU core, a minute for 55 steps.
 """
 
 import dataclasses
 from pathlib import Path
 
 from experiments import embedded_more
-from v2v.run_config import OptimConfig
-from v2v.train.experiment import Experiment, Stage
+from v2v.config import OptimConfig
+from v2v.train.config import Experiment, Stage
 
 
 def config() -> Experiment:

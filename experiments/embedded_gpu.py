@@ -18,10 +18,9 @@ import dataclasses
 from pathlib import Path
 
 from experiments import embedded
-from v2v.config import ModelConfig, VAEConfig
+from v2v.config import ModelConfig, OptimConfig, VAEConfig
 from v2v.config import embedded as small
-from v2v.run_config import OptimConfig
-from v2v.train.experiment import Experiment
+from v2v.train.config import Experiment
 
 OWN_PARTS = 900  # number of the first folder of pairs that was brought along, above those rendered here
 
@@ -78,8 +77,8 @@ def run(cfg: Experiment, workdir: Path) -> Path:
 
 def foundation(cfg: Experiment, workdir: Path):
     """All that variants of an editor share: (cfg with the latents' statistics, vae, base, latents' shards, time masks)."""
-    from v2v import sharding
-    from v2v.train.run import check
+    from v2v.runtime import sharding
+    from v2v.train.stage import check
 
     sharding.cpu_devices(cfg.cpu_devices)
     check(cfg, "vae", "text", "base", "edit", reads=("sets",))
@@ -103,13 +102,15 @@ def variant(
     """
     import jax
 
+    from v2v.checkpoints import native as files
+    from v2v.data import buckets as buckets_lib
     from v2v.data import loader
-    from v2v.train import step
-    from v2v.train.run import fit_stage, on_host
-    from v2v.weights import export as files
+    from v2v.models import initialization
+    from v2v.train import objectives
+    from v2v.train.stage import fit_stage, on_host
 
     words = embedded._tokenizer(cfg)
-    buckets = [loader.Bucket(cfg.edit.batch, masks, (loader.Cached(shards),))]
+    buckets = [buckets_lib.Bucket(cfg.edit.batch, masks, (buckets_lib.Cached(shards),))]
     if data is None:
         data = loader.edit_batches(buckets, words, cfg.seed, cfg.data, cfg.model.condition.mask_code)
     held = []
@@ -117,11 +118,11 @@ def variant(
         held = loader.held_out_batches(buckets, words, cfg.data, mask_code=cfg.model.condition.mask_code)
     key = jax.random.key(cfg.seed + 1)
     if cfg.trains == "full":  # the paper's "full fine-tuning"; only the text encoder stays as it is
-        trained = {"dit": base["dit"], "embed": step.init_embed(key, cfg.model)}
+        trained = {"dit": base["dit"], "embed": initialization.init_embed(key, cfg.model)}
         frozen = {"text": base["text"]}
     else:
-        trained, frozen = step.init_adapter(key, cfg.model, base["dit"]), base
-    objective = step.edit(cfg.model, cfg.region, data.recipes)
+        trained, frozen = initialization.init_adapter(key, cfg.model, base["dit"]), base
+    objective = objectives.edit(cfg.model, cfg.region, data.recipes)
     folder = workdir / f"edit-{name}"
     state = fit_stage(cfg, cfg.edit, folder, trained, data, objective, frozen, held=held, work=True)
     made = on_host(state.result)

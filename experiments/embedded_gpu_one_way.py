@@ -6,7 +6,7 @@ v2v train experiments/embedded_gpu_one_way.py --workdir runs/gpu --sets runs/phy
 import dataclasses
 
 from experiments import embedded_gpu
-from v2v.train.experiment import Experiment
+from v2v.train.config import Experiment
 
 run = embedded_gpu.run
 

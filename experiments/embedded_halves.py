@@ -4,15 +4,15 @@
 
 As experiments/embedded_edit.py, but a third of the pairs are photometric edits of one half (`v2v synth --recipes halves`), which the
 model took for edits of the whole frame, and three in four examples show no mask. The fourth leg of the shipped weights, in two parts
-(v2v/weights/embedded/README.md has hours and scores). Hardware: one CPU core, a minute for 60 steps.
+(v2v/assets/embedded/README.md has hours and scores). Hardware: one CPU core, a minute for 60 steps.
 """
 
 import dataclasses
 from pathlib import Path
 
 from experiments import embedded_edit, embedded_more
-from v2v.run_config import OptimConfig
-from v2v.train.experiment import Experiment
+from v2v.config import OptimConfig
+from v2v.train.config import Experiment
 
 MIX = (*embedded_more.MIX, "halves")
 

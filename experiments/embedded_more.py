@@ -6,7 +6,7 @@
 Stages: pairs → latents → base → edit → export. VAE, vocabulary and sampling stay as they are; base and adapter begin where the given
 ones ended, with a learning rate that warms up again. Half of the pairs are local edits, which are learnt last, and half of the
 base's clips turn. This was the second leg of the shipped weights; experiments/embedded_edit.py is the third
-(v2v/weights/embedded/README.md has hours and scores). Hardware: two CPU cores, about two hours.
+(v2v/assets/embedded/README.md has hours and scores). Hardware: two CPU cores, about two hours.
 """
 
 import dataclasses
@@ -14,9 +14,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from experiments import embedded
-from v2v.run_config import OptimConfig
-from v2v.train.experiment import Experiment, Stage
-from v2v.train.run import check
+from v2v.config import OptimConfig
+from v2v.train.config import Experiment, Stage
+from v2v.train.stage import check
 
 MIX = ("local", "photometric")
 
@@ -44,9 +44,9 @@ def run(cfg: Experiment, workdir: Path) -> Path:
 
 def go_on(cfg: Experiment, workdir: Path, train_base: Callable, mix: tuple[str, ...] = MIX) -> Path:
     """The stages on what a folder holds. `train_base` is called as embedded.train_base and gives the base for the edit stage."""
-    from v2v import sharding
-    from v2v.weights import export as files
-    from v2v.weights.pretrained import EMBEDDED
+    from v2v.assets import EMBEDDED
+    from v2v.checkpoints import native as files
+    from v2v.runtime import sharding
 
     sharding.cpu_devices(cfg.cpu_devices)
     check(cfg, "base", "edit", reads=("weights",))

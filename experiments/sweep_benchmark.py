@@ -17,13 +17,13 @@ import os
 from pathlib import Path
 
 from v2v.evaluation.benchmarks.published import edit_verse
-from v2v.evaluation.endpoint import Endpoint
-from v2v.evaluation.fidelity import FLICKER
-from v2v.evaluation.judge import Judge
-from v2v.evaluation.methods import Editing, Results
-from v2v.evaluation.models.learned import all_of
-from v2v.evaluation.rubrics import EDITVERSE
-from v2v.evaluation.sweep import Sweep
+from v2v.evaluation.judge.endpoint import Endpoint
+from v2v.evaluation.judge.judge import Judge
+from v2v.evaluation.judge.rubrics import EDITVERSE
+from v2v.evaluation.metrics.builtin import FLICKER
+from v2v.evaluation.metrics.learned import all_of
+from v2v.evaluation.sweep.methods import Editing, Results
+from v2v.evaluation.sweep.sweep import Sweep
 
 
 def sweep(folder: Path) -> Sweep:

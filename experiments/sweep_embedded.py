@@ -7,10 +7,10 @@ Add a value to a list, a metric, or raise `per_kind`, and run the same command: 
 
 from pathlib import Path
 
-from v2v.evaluation.benchmarks.own import exact_truth
-from v2v.evaluation.fidelity import FIDELITY
-from v2v.evaluation.methods import grid
-from v2v.evaluation.sweep import Sweep
+from v2v.evaluation.benchmarks.exact_truth import exact_truth
+from v2v.evaluation.metrics.builtin import FIDELITY
+from v2v.evaluation.sweep.methods import grid
+from v2v.evaluation.sweep.sweep import Sweep
 
 
 def sweep(folder: Path) -> Sweep:

@@ -27,10 +27,9 @@ from pathlib import Path
 
 from etils import epath
 
-from v2v.config import FlowConfig, LoRAConfig, ModelConfig, wan22_ti2v_5b
+from v2v.config import DataConfig, FlowConfig, LoRAConfig, MeshConfig, ModelConfig, OptimConfig, wan22_ti2v_5b
 from v2v.errors import InputError
-from v2v.run_config import DataConfig, MeshConfig, OptimConfig
-from v2v.train.experiment import Experiment, Stage
+from v2v.train.config import Experiment, Stage
 
 SHARD = 64  # pairs a shard of latents: about 0.6 GB at 480p
 
@@ -62,23 +61,24 @@ def run(cfg: Experiment, workdir: Path) -> Path:
     """Do what is left to do; returns the adapter's file, or with --trains full that of the whole DiT and its embeddings."""
     import jax
 
+    from v2v.checkpoints import model_folder, native
     from v2v.data import loader
-    from v2v.train import step
-    from v2v.train.run import fit_stage, on_host, save_config
-    from v2v.weights import export, folder, pretrained
+    from v2v.pipeline import pretrained
+    from v2v.train import objectives
+    from v2v.train.stage import fit_stage, on_host, save_config
 
     if not cfg.weights or not cfg.sets:
         raise InputError(
             f"{cfg.name}: expected a backbone and pairs; give --weights Wan2.2-TI2V-5B-Diffusers and --sets FOLDER ..."
         )
-    found = folder.read(cfg.weights).require()
+    found = model_folder.read(cfg.weights).require()
     cfg = dataclasses.replace(cfg, model=_sized(cfg.model, found.config))
     words = pretrained.tokenizer(found, cfg.model)
     save_config(cfg, workdir)
     buckets = cache_latents(cfg, found, words, _latents(cfg, workdir))
     data = loader.edit_batches(buckets, words, cfg.seed, cfg.data, cfg.model.condition.mask_code)
     dit = _load_dit(cfg, found)
-    objective = step.edit(cfg.model, cfg.region, data.recipes)
+    objective = objectives.edit(cfg.model, cfg.region, data.recipes)
     frozen = None if cfg.trains == "full" else {"dit": dit}
     state = fit_stage(cfg, cfg.edit, workdir / "edit", _start(cfg, dit), data, objective, frozen, work=True)
     out = workdir / ("lora.safetensors" if cfg.trains == "lora" else "editor.safetensors")
@@ -86,7 +86,7 @@ def run(cfg: Experiment, workdir: Path) -> Path:
     if jax.process_index() == 0:
         with tempfile.TemporaryDirectory() as here:  # workdir may be a bucket
             file = Path(here) / out.name
-            export.save_tree(file, result, condition_metadata(cfg) | {"steps": str(int(state.step))})
+            native.save_tree(file, result, condition_metadata(cfg) | {"steps": str(int(state.step))})
             epath.Path(file).copy(out, overwrite=True)
     return out
 
@@ -97,16 +97,16 @@ def cache_latents(cfg: Experiment, found, words, folder: Path):
     import jax
     import numpy as np
 
-    from v2v.data import cache, loader, pairs, sets, sizes
-    from v2v.train.run import say
+    from v2v.data import buckets, datasets, latent_cache, pair
+    from v2v.train.stage import say
 
     batches = _batches(cfg)
-    names, records = sets.names(cfg.sets), [sets.open_set(path) for path in cfg.sets]
+    names, records = datasets.names(cfg.sets), [datasets.open_set(path) for path in cfg.sets]
     made_by, part = _fingerprint(found.parts["vae"]), (jax.process_index(), jax.process_count())
 
     def surveys():
         return [
-            sets.remembered(folder / name / "survey.json", name, source, list(batches))
+            datasets.remembered(folder / name / "survey.json", name, source, list(batches))
             for name, source in zip(names, records, strict=True)
         ]
 
@@ -114,24 +114,27 @@ def cache_latents(cfg: Experiment, found, words, folder: Path):
         surveys()
     _together("survey")
     seen = surveys()
-    say(sets.describe(seen, cfg.data.mixture))
+    say(datasets.describe(seen, cfg.data.mixture))
     encoders = functools.cache(lambda: _encoders(cfg.model, found, words))
     parts, first = {size: [] for size in batches}, 0
-    for survey, source, share in zip(seen, records, sets.shares(seen, cfg.data.mixture), strict=True):
+    for survey, source, share in zip(seen, records, datasets.shares(seen, cfg.data.mixture), strict=True):
         for size, chosen in survey.chosen.items():
-            here = folder / survey.name / sizes.label(size)
-            cache.write(
-                here, chosen, lambda i, at=source, size=size: sizes.crop(pairs.decode(at[i]), size),
+            here = folder / survey.name / buckets.label(size)
+            latent_cache.write(
+                here, chosen, lambda i, at=source, size=size: buckets.crop(pair.decode(at[i]), size),
                 lambda clips: encoders()[0](clips), made_by, 1, embed=lambda lines: encoders()[1](lines), shard=SHARD, part=part,
             )  # fmt: skip
             parts[size].append((here, share[size], first))
         first += survey.count
     _together("latents")
     return [
-        loader.Bucket(
+        buckets.Bucket(
             batches[size],
             np.load(here[0][0] / "time_masks.npy"),
-            tuple(loader.Cached(cache.shards(path, made_by), weight, first) for path, weight, first in here),
+            tuple(
+                buckets.Cached(latent_cache.shards(path, made_by), weight, first)
+                for path, weight, first in here
+            ),
         )
         for size, here in parts.items()
         if here
@@ -142,9 +145,8 @@ def _batches(cfg: Experiment) -> dict[tuple[int, int, int], int]:
     """Sizes that clips train at → clips a batch."""
     import jax
 
-    from v2v import sharding
-    from v2v.data import sizes
-    from v2v.train import clock
+    from v2v.data import buckets
+    from v2v.runtime import flops, sharding
 
     m, mesh = cfg.model, sharding.make_mesh(**dataclasses.asdict(cfg.mesh))
     sharding.batch(mesh, cfg.edit.batch // cfg.edit.micro)
@@ -154,12 +156,12 @@ def _batches(cfg: Experiment) -> dict[tuple[int, int, int], int]:
         try:
             sized = dataclasses.replace(m, **dict(zip(("frames", "height", "width"), size, strict=True)))
         except ValueError as err:
-            raise InputError(f"data.sizes {sizes.label(size)}: {err}") from err
-        return clock.tokens(sized, reference=True)
+            raise InputError(f"data.sizes {buckets.label(size)}: {err}") from err
+        return flops.tokens(sized, reference=True)
 
     own = (m.frames, m.height, m.width)
     budget = cfg.data.tokens or cfg.edit.batch * tokens(own)
-    return {size: sizes.batch_size(size, tokens(size), budget, unit) for size in cfg.data.sizes or (own,)}
+    return {size: buckets.batch_size(size, tokens(size), budget, unit) for size in cfg.data.sizes or (own,)}
 
 
 def _together(name: str) -> None:
@@ -184,7 +186,7 @@ def _latents(cfg: Experiment, workdir: Path) -> Path:
 
 def condition_metadata(cfg: Experiment) -> dict[str, str]:
     """How conditions were laid out, kept in the adapter's header: sampling must do the same."""
-    from v2v.weights import adapters
+    from v2v.checkpoints import adapters
 
     return adapters.condition_metadata(cfg.model.condition)
 
@@ -200,20 +202,20 @@ def _start(cfg: Experiment, dit: dict) -> dict:
     """What is trained, at step 0: fresh, or the adapter `cfg.start`."""
     import jax
 
-    from v2v.train import step
-    from v2v.weights import export
+    from v2v.checkpoints import native
+    from v2v.models import initialization
 
     key = jax.random.key(cfg.seed + 1)
     if cfg.trains == "full":
-        return {"dit": dit, "embed": step.init_embed(key, cfg.model)}
-    fresh = step.init_adapter(key, cfg.model, dit)
-    return export.load_tree(cfg.start, fresh) if cfg.start else fresh
+        return {"dit": dit, "embed": initialization.init_embed(key, cfg.model)}
+    fresh = initialization.init_adapter(key, cfg.model, dit)
+    return native.load_tree(cfg.start, fresh) if cfg.start else fresh
 
 
 def _load_dit(cfg: Experiment, found) -> dict:
     """Each leaf goes straight to its place on the mesh; in float32 when it is to be trained."""
-    from v2v import sharding
-    from v2v.weights import wan
+    from v2v.checkpoints import wan
+    from v2v.runtime import sharding
 
     mesh = sharding.make_mesh(**dataclasses.asdict(cfg.mesh))
     shapes = wan.shapes("dit", cfg.model)
@@ -230,10 +232,10 @@ def _encoders(model: ModelConfig, found, words):
     import jax.numpy as jnp
     import numpy as np
 
-    from v2v.codec import stream
-    from v2v.codec.text import TextEncoder
-    from v2v.codec.vae import VAE
-    from v2v.weights import wan
+    from v2v.checkpoints import wan
+    from v2v.models import autoencoder_streaming
+    from v2v.models.autoencoder import VAE
+    from v2v.models.text_encoder import TextEncoder
 
     here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     vae, text = (
@@ -242,7 +244,7 @@ def _encoders(model: ModelConfig, found, words):
 
     @jax.jit
     def encode(params, clips):
-        return stream.encode(VAE(model.vae), params, clips.astype(jnp.float32) / 127.5 - 1)
+        return autoencoder_streaming.encode(VAE(model.vae), params, clips.astype(jnp.float32) / 127.5 - 1)
 
     embed_one = jax.jit(lambda params, ids, n: TextEncoder(model.text).apply({"params": params}, ids, n))
 

@@ -13,7 +13,7 @@ Scores: none yet.
 import dataclasses
 
 from experiments import wan22_ti2v_5b
-from v2v.train.experiment import Experiment
+from v2v.train.config import Experiment
 
 run = wan22_ti2v_5b.run
 

@@ -14,15 +14,15 @@ import tempfile
 
 import pytest
 
-from v2v import startup
+from v2v.runtime import compilation_cache
 
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 if "PYTEST_XDIST_WORKER" not in os.environ:  # workers and child processes inherit the folder
     _CACHE = tempfile.TemporaryDirectory(prefix="v2v-tests-", ignore_cleanup_errors=True)
     os.environ["XDG_CACHE_HOME"] = _CACHE.name
-    startup.environment()
+    compilation_cache.environment()
 
-from v2v import sharding  # noqa: E402  imports jax, which reads the variables
+from v2v.runtime import sharding
 
 sharding.cpu_devices(8)
 
@@ -46,8 +46,8 @@ _own_cores()
 LONGEST = (
     "train/test_resume.py",
     "train/test_step.py",
-    "test_pipeline.py",
-    "test_together.py",
+    "test_end_to_end.py",
+    "test_batched_model.py",
     "train/test_loop.py",
 )
 
@@ -82,8 +82,9 @@ def well_compiled():
 @pytest.fixture
 def v2v(monkeypatch, tmp_path):
     """Runs a command line in an empty folder, with the stand-in model unless another is asked for."""
-    from tests.fake import FakePretrained
-    from v2v import cli, editor
+    from tests.fake_model import FakePretrained
+    from v2v.cli import main
+    from v2v.pipeline import editor
 
     monkeypatch.chdir(tmp_path)
     real = editor.EasyV2VEditor
@@ -97,7 +98,7 @@ def v2v(monkeypatch, tmp_path):
 
     def run(*words):
         try:
-            return cli.main([str(word) for word in words])
+            return main.main([str(word) for word in words])
         except SystemExit as stopped:
             return stopped.code
 

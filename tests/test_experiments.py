@@ -8,13 +8,12 @@ import jax
 import numpy as np
 import pytest
 
-from data_synth.synth import synth
-from tests.weights import small
-from v2v.config import LoRAConfig
+from data_synth.dataset.build import synth
+from tests.checkpoints import small_models
+from v2v.config import LoRAConfig, MeshConfig
 from v2v.errors import InputError
-from v2v.run_config import MeshConfig
-from v2v.train.experiment import Experiment, Stage
-from v2v.weights import pretrained
+from v2v.pipeline import pretrained
+from v2v.train.config import Experiment, Stage
 
 FILES = sorted(Path(__file__).parents[1].glob("experiments/*.py"))
 RUNS = [p.stem for p in FILES if p.stem.startswith(("ablation", "wan22", "embedded", "debug"))]
@@ -64,12 +63,12 @@ def test_what_cannot_work_is_told_before_any_work(name, change, message, tmp_pat
 
 def test_a_run_on_published_weights(tmp_path, capsys):
     wan = importlib.import_module("experiments.wan22_ti2v_5b")
-    folder = small.write(tmp_path / "wan")
+    folder = small_models.write(tmp_path / "wan")
     synth(tmp_path / "pairs", 32, frames=5, height=32, width=32, edits=("sepia", "palette"))
     base = wan.config()
     cfg = dataclasses.replace(
         base,
-        model=dataclasses.replace(base.model, **small.SIZE, lora=LoRAConfig(rank=2)),
+        model=dataclasses.replace(base.model, **small_models.SIZE, lora=LoRAConfig(rank=2)),
         mesh=MeshConfig(data=-1, fsdp=2),
         edit=dataclasses.replace(base.edit, steps=2, batch=8),
         weights=str(folder),
@@ -83,7 +82,7 @@ def test_a_run_on_published_weights(tmp_path, capsys):
         longer = dataclasses.replace(cfg, model=dataclasses.replace(cfg.model, frames=9))
         wan.run(longer, tmp_path / "longer")
     out = wan.run(cfg, tmp_path / "run")
-    model = pretrained.load_pretrained(str(folder), **small.SIZE).with_lora(out)
+    model = pretrained.load_pretrained(str(folder), **small_models.SIZE).with_lora(out)
     assert model.conditions == ("source", "mask", "reference")
     assert model.config.condition == cfg.model.condition
 
@@ -105,7 +104,7 @@ def test_a_run_on_published_weights(tmp_path, capsys):
         uneven = dataclasses.replace(mixed.data, mixture=(1.0,))
         wan.run(dataclasses.replace(mixed, data=uneven), tmp_path / "uneven")
 
-    other = small.write(
+    other = small_models.write(
         tmp_path / "other"
     )  # the same sizes, another VAE: its latents would be something else
     _change_vae(other)

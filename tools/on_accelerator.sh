@@ -7,15 +7,15 @@
 #                   tools/on_accelerator.sh install                         wheels, once a machine; then, on the same machine:
 #                   tools/on_accelerator.sh STAGE [options of the program behind it]        state.*, wheels-speed, physics as needed
 #     physics     v2v synth --recipes physics                 N twins (default 2000), on all cores; with wheels-physics and OpenGL
-#     speed       tools/bench_accelerator.py                  5B with random weights, beside diffusers
+#     speed       tools/bench/accelerator.py                  5B with random weights, beside diffusers
 #     embedded    experiments/embedded_gpu.py                 the packaged model, attention full
 #     one_way     experiments/embedded_gpu_one_way.py         the same, conditions computed once
-#     score       tools/score_embedded.py on both             success with intervals, side by side
-#     ablate      tools/ablate.py                             the paper's ablations in small
+#     score       tools/checks/score_embedded.py on both             success with intervals, side by side
+#     ablate      tools/ablation/ablate.py                             the paper's ablations in small
 #     all         these in this order, as far as a slice goes
 #   on two cores, to see that all of it runs (twenty minutes or so; the numbers mean nothing):
 #                   SMALL=1 WORK=runs/small CARRY=runs/none SLICE=7200 tools/on_accelerator.sh all
-#   afterwards:     copy $OUT/state.* to runs/carry/, $OUT/*.json to where tools/readme_figures.py is told to look
+#   afterwards:     copy $OUT/state.* to runs/carry/, $OUT/*.json to where tools/cards/readme_figures.py is told to look
 #
 # A call carries 64 MiB with the code (16 MB): the wheels and a state don't fit into the same one. What a slice leaves lies in $OUT: results as JSON, finished
 # weights and the compilation cache as state.NN of at most 16 MiB, joined and unpacked by the next slice. A stage in the middle resumes from
@@ -102,13 +102,13 @@ score() {
   local name
   for name in $exports; do
     [ -e "$work/results/score-$name.json" ] && continue
-    within "$python" tools/score_embedded.py --model "$work/export-$name" --json "$@" >"$work/score.log" || return $?
-    "$python" -c 'import json, sys; from tools.bench_accelerator import stamp
+    within "$python" tools/checks/score_embedded.py --model "$work/export-$name" --json "$@" >"$work/score.log" || return $?
+    "$python" -c 'import json, sys; from tools.bench.accelerator import stamp
 line = open(sys.argv[1]).read().strip().splitlines()[-1]
 print(json.dumps(stamp() | {"command": sys.argv[2]} | json.loads(line)))' "$work/score.log" \
-      "python tools/score_embedded.py --model export-$name --json $*" >"$work/results/score-$name.json"
+      "python tools/checks/score_embedded.py --model export-$name --json $*" >"$work/results/score-$name.json"
   done
-  "$python" tools/readme_figures.py --results "$work/results" --show
+  "$python" tools/cards/readme_figures.py --results "$work/results" --show
 }
 
 small() {  # options that make a stage the least there is; XLA on CPUs has not all products of bfloat16
@@ -126,12 +126,12 @@ one() {
   local name=$1; shift
   if [ -n "${SMALL:-}" ]; then read -ra more <<<"$(small "$name")"; set -- "${more[@]}" "$@"; fi
   case $name in
-    speed) within "$python" tools/bench_accelerator.py --out "$work/results/speed.json" --slice "$((limit - SECONDS - 2 * margin))" "$@" || return $?
-           "$python" tools/bench_accelerator.py --out "$work/results/speed.json" --left "$@" || return 75 ;;
+    speed) within "$python" tools/bench/accelerator.py --out "$work/results/speed.json" --slice "$((limit - SECONDS - 2 * margin))" "$@" || return $?
+           "$python" tools/bench/accelerator.py --out "$work/results/speed.json" --left "$@" || return 75 ;;
     embedded) train full experiments/embedded_gpu.py "$@" ;;
     one_way) train one_way experiments/embedded_gpu_one_way.py "$@" ;;
     score) score "$@" ;;
-    ablate) within "$python" tools/ablate.py --workdir "$work" --out "$work/results" "${sets[@]}" "$@" ;;
+    ablate) within "$python" tools/ablation/ablate.py --workdir "$work" --out "$work/results" "${sets[@]}" "$@" ;;
   esac
 }
 

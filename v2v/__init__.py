@@ -2,7 +2,7 @@
 
 Two sentences say what is here, and each arrow is one file:
 
-    video -> latents -> tokens -> DiT -> velocity -> sampler -> video      `v2v.editor` has the whole flow on one page
+    video -> latents -> tokens -> DiT -> velocity -> sampler -> video      `v2v.pipeline.editor` has the whole flow on one page
     pair -> array_record -> grain -> batch -> train step -> LoRA           `v2v.train.loop`
 
     codec/     files and frames, frames and latents, instructions and embeddings, small edits and large ones
@@ -21,15 +21,15 @@ import importlib
 __version__ = "0.1.0"
 
 _HOME = {
-    "EasyV2VEditor": "v2v.editor",
-    "lora_context": "v2v.editor",
-    "Video": "v2v.codec.video",
-    "read": "v2v.codec.video",
-    "write": "v2v.codec.video",
+    "EasyV2VEditor": "v2v.pipeline.editor",
+    "lora_context": "v2v.pipeline.editor",
+    "Video": "v2v.video.video",
+    "read": "v2v.video.video",
+    "write": "v2v.video.video",
     "InputError": "v2v.errors",
-    "load_pretrained": "v2v.weights.pretrained",
+    "load_pretrained": "v2v.pipeline.pretrained",
     "ModelConfig": "v2v.config",
-    "Pair": "v2v.data.pairs",
+    "Pair": "v2v.data.pair",
 }
 __all__ = list(_HOME)
 

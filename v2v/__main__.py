@@ -2,6 +2,6 @@
 
 import sys
 
-from v2v.cli import main
+from v2v.cli.main import main
 
 sys.exit(main())

@@ -24,10 +24,10 @@ import numpy as np
 
 import data_synth
 from data_synth.experts import wire
-from data_synth.experts.protocol import ExpertError, Spec
+from data_synth.experts.spec import ExpertError, Spec
 from data_synth.experts.wire import Job
-from v2v.codec import video as codec
 from v2v.errors import InputError
+from v2v.video import video as codec
 
 # Becomes the command, once Linux is asked to kill it when we are killed (PR_SET_PDEATHSIG): no clean-up of ours would outlive that.
 LAUNCH = """import ctypes, os, sys

@@ -9,9 +9,10 @@ import pytest
 
 pytest.importorskip("apache_beam")
 
-from data_synth import pipeline, shards
-from data_synth import synth as module
-from data_synth.synth import synth
+from data_synth import generate
+from data_synth.dataset import build as module
+from data_synth.dataset import shards
+from data_synth.dataset.build import synth
 from v2v.errors import InputError
 
 SMALL = {"frames": 2, "height": 16, "width": 24}
@@ -142,7 +143,7 @@ def test_a_stopped_build_goes_on_where_it_stood(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("beam", [None, ()], ids=["own processes", "beam"])
 def test_a_poisoned_clip_fails_alone_and_is_listed(tmp_path, monkeypatch, beam):
-    real = pipeline.make_block
+    real = generate.make_block
 
     def poisoned(seeds, **options):
         if 5 in seeds:
@@ -150,7 +151,7 @@ def test_a_poisoned_clip_fails_alone_and_is_listed(tmp_path, monkeypatch, beam):
         return real(seeds, **options)
 
     report = synth(tmp_path / "good", 6, seed=3, **SMALL)
-    monkeypatch.setattr(pipeline, "make_block", poisoned)
+    monkeypatch.setattr(generate, "make_block", poisoned)
     out = synth(tmp_path / "a", 6, seed=3, beam=beam, **SMALL)
     assert out["pairs"] == report["pairs"] == 6 and out["dropped"]["failed"] == 1
     assert out["failed"] == [{"seed": 5, "error": "ZeroDivisionError: bad clip"}]

@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data_synth import captions, pipeline
-from data_synth import captions_writer as cw
-from data_synth.recipes import Sources
-from v2v.codec import video as codec
+from data_synth import generate
+from data_synth.language import caption_rewriting as cw
+from data_synth.recipes import captions
+from data_synth.recipes.registry import Sources
 from v2v.errors import InputError
+from v2v.video import video as codec
 
 T = 9
 
@@ -201,8 +202,8 @@ def test_pyscenedetect_finds_a_cut_and_the_recipe_uses_it(tmp_path):
     rows = [{"video": "v.mp4", "start": s, "end": s + 2.2, "caption": "a man jumps"} for s in (1.0, 3.8, 6.1)]
     (tmp_path / "c.jsonl").write_text("\n".join(map(json.dumps, rows)))
     sources = Sources(sets=(("captions", str(tmp_path / "c.jsonl")),))
-    assert pipeline.rows(("captions",), sources) == 3
-    got = pipeline.make_block(range(3), T=T, H=32, W=32, edits=("captions",), transition=0.0, sources=sources)
+    assert generate.rows(("captions",), sources) == 3
+    got = generate.make_block(range(3), T=T, H=32, W=32, edits=("captions",), transition=0.0, sources=sources)
     assert [reason for _, reason in got] == [None, "captions: scene cut inside", None]
 
 

@@ -10,14 +10,17 @@ import numpy as np
 import pytest
 
 import data_synth.experts
-from data_synth import pipeline, plugged, recipes, shards, synth
+from data_synth import generate
+from data_synth.dataset import build, shards
 from data_synth.experts import protocol, wire
+from data_synth.experts import spec as spec_lib
 from data_synth.experts.examples import sketch
 from data_synth.experts.wire import Job
-from data_synth.recipes import Sources
-from tests.data_synth.experts import clip, reasons, toml
-from v2v.codec import video as codec
+from data_synth.recipes import external, registry
+from data_synth.recipes.registry import Sources
+from tests.data_synth.example_experts import clip, reasons, toml
 from v2v.errors import InputError
+from v2v.video import video as codec
 
 EXAMPLES = Path(data_synth.experts.__file__).parent / "examples"
 
@@ -52,7 +55,7 @@ def test_the_three_examples_agree(tmp_path, monkeypatch):
     service = tmp_path / "sketch_service.toml"
     service.write_text(service.read_text().replace("8765", str(server.server_address[1])))
     for name in ("sketch", "sketch_command", "sketch_service"):
-        spec = protocol.load(tmp_path / f"{name}.toml")
+        spec = spec_lib.load(tmp_path / f"{name}.toml")
         expert = protocol.connect(spec)
         answers = protocol.run(expert, jobs)
         expert.close()
@@ -139,7 +142,7 @@ def test_wrong_sizes_are_named(answer, reason):
 )
 def test_descriptions_are_checked(tmp_path, body, message):
     with pytest.raises(InputError, match=message):
-        protocol.load(toml(tmp_path, body))
+        spec_lib.load(toml(tmp_path, body))
 
 
 def test_recipes_of_an_expert(tmp_path):
@@ -161,16 +164,16 @@ def test_recipes_of_an_expert(tmp_path):
         'kind = "python"\ncall = "inv_expert:f"\nretries = 0\n'
     )
     sources = Sources(experts=(str(control), str(edit), str(remover)))
-    assert plugged.names(sources.experts) == ["to-x", "from-x", "inverter", "eraser", "eraser-insertion"]
+    assert external.names(sources.experts) == ["to-x", "from-x", "inverter", "eraser", "eraser-insertion"]
     size = {"T": 3, "H": 32, "W": 32, "transition": 0.0, "sources": sources}
-    for name in plugged.names(sources.experts):
-        together = pipeline.make_block(range(8), edits=(name,), **size)
+    for name in external.names(sources.experts):
+        together = generate.make_block(range(8), edits=(name,), **size)
         pairs = [pair for pair, _ in together if pair]
         assert pairs and any(
             reason == f"{name}: expert raised ValueError: dislikes it" for _, reason in together
         )
         for seed in (0, 5):  # the same alone as in a batch
-            alone, reason = pipeline.make_pair(seed, edits=(name,), **size)
+            alone, reason = generate.make_pair(seed, edits=(name,), **size)
             assert reason == together[seed][1]
             assert alone is None or np.array_equal(alone.target, together[seed][0].target)
         pair = pairs[0]
@@ -183,21 +186,21 @@ def test_recipes_of_an_expert(tmp_path):
             assert "without" not in pair.target_caption
         assert name != "to-x" or any("inverted" in i for i in pair.instructions)
     for path in sources.experts:
-        plugged._connected(path).close()
+        external._connected(path).close()
 
 
 def test_a_name_of_ours_is_refused(tmp_path):
     path = tmp_path / "canny.toml"
     path.write_text(toml(tmp_path, 'kind = "python"\ncall = "a:f"\n').read_text().replace('"x"', '"canny"'))
     with pytest.raises(InputError, match="to-canny, from-canny: expected names that no recipe of ours has"):
-        recipes.names(Sources(experts=(str(path),)))
+        registry.names(Sources(experts=(str(path),)))
 
 
 def test_what_an_expert_prints_is_not_our_output(tmp_path, capfd):
     (tmp_path / "loud.py").write_text(
         "def f(jobs):\n    print('loud', flush=True)\n    return [j.clip for j in jobs]\n"
     )
-    expert = protocol.connect(protocol.load(toml(tmp_path, 'kind = "python"\ncall = "loud:f"\n')))
+    expert = protocol.connect(spec_lib.load(toml(tmp_path, 'kind = "python"\ncall = "loud:f"\n')))
     assert reasons(protocol.run(expert, [Job(clip())])) == ["clip"]
     expert.close()
     said = capfd.readouterr()
@@ -210,7 +213,7 @@ def test_an_expert_that_hangs_is_not_waited_for_clip_by_clip():
 
         def __call__(self, jobs):
             self.asked.append(len(jobs))
-            raise protocol.ExpertError("took more than 1 s")
+            raise spec_lib.ExpertError("took more than 1 s")
 
     assert reasons(protocol.run(Hanging(), [Job(clip())] * 6)) == ["took more than 1 s"] * 6
     assert Hanging.asked == [6, 1, 1]
@@ -234,9 +237,9 @@ def test_a_service_that_is_down_stops_the_build_and_is_asked_again(tmp_path):
     with pytest.raises(
         InputError, match=r"crashed \(exit 1\), 8 times in a row; see that the expert of .*x.toml works"
     ):
-        synth.synth(tmp_path / "out", 4, **how)
+        build.synth(tmp_path / "out", 4, **how)
     (tmp_path / "up").touch()
-    again, fresh = synth.synth(tmp_path / "out", 4, **how), synth.synth(tmp_path / "fresh", 4, **how)
+    again, fresh = build.synth(tmp_path / "out", 4, **how), build.synth(tmp_path / "fresh", 4, **how)
     assert again == fresh and not any("crashed" in reason for reason in again["dropped"])
     assert again["licenses"] == {"Apache-2.0 + MIT": 4}
 
@@ -248,7 +251,7 @@ def test_batches_stay_whole_however_large_the_clips(tmp_path, monkeypatch):
     )
     path = toml(tmp_path, 'noun = "x"\nkind = "python"\ncall = "count:f"\nbatch = 4\n')
     how = {"frames": 2, "height": 16, "width": 16, "transition": 0.0, "experts": (str(path),)}
-    synth.synth(tmp_path / "out", 3, edits=("to-x",), **how)
+    build.synth(tmp_path / "out", 3, edits=("to-x",), **how)
     assert (tmp_path / "asked").read_text().split()[0] == "4"
 
 
@@ -275,12 +278,12 @@ def test_masks_may_come_from_an_expert(tmp_path):
     sources = Sources(clips=str(tmp_path / "clips"), experts=(str(mask), str(fill)))
     how = {"T": 12, "H": 32, "W": 48, "transition": 0.0, "sources": sources}
     for name in ("removal", "insertion", "fill", "fill-insertion"):
-        pair, reason = pipeline.make_pair(0, edits=(name,), **how)
+        pair, reason = generate.make_pair(0, edits=(name,), **how)
         assert pair, reason
         assert "red square" in pair.instructions[0] and pair.provenance["mask"]["name"] == "seg"
         with_thing = pair.target if "insertion" in name else pair.source
         assert with_thing[6, 14, 16, 0] > 200 and pair.mask[6, 14, 16] == 255 and pair.mask[6, 30, 2] == 0
-    assert recipes.unused(("removal",), Sources(clips=sources.clips, experts=(str(mask),))) == []
-    assert recipes.unused(("to-canny",), Sources(clips=sources.clips, experts=(str(mask),))) == [
+    assert registry.unused(("removal",), Sources(clips=sources.clips, experts=(str(mask),))) == []
+    assert registry.unused(("to-canny",), Sources(clips=sources.clips, experts=(str(mask),))) == [
         f"--expert {mask}"
     ]

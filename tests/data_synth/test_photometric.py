@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from data_synth.experts.photometric import PHOTOMETRIC
+from data_synth.operators.photometric import PHOTOMETRIC
 
 CLIP = np.random.default_rng(0).integers(0, 256, (3, 18, 25, 3), dtype=np.uint8)
 PIXEL = (200, 100, 50)  # luma 0.299*200 + 0.587*100 + 0.114*50 = 124.2
@@ -54,7 +54,7 @@ def test_shape_type_and_source_kept(name):
 
 def test_chunking_changes_nothing(monkeypatch):
     whole = PHOTOMETRIC["autumn"](CLIP, None)
-    monkeypatch.setattr("data_synth.experts.photometric._CHUNK", 70)
+    monkeypatch.setattr("data_synth.operators.photometric._CHUNK", 70)
     np.testing.assert_array_equal(PHOTOMETRIC["autumn"](CLIP, None), whole)
 
 

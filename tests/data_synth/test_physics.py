@@ -12,11 +12,13 @@ if (
 ):  # not importorskip: MuJoCo chooses its OpenGL when first imported
     pytest.skip("needs the extra scenes", allow_module_level=True)
 
-from data_synth import filters, instruct, pipeline, recipes
-from data_synth.physics import choose, draw, edits, figure, model, recipe, simulate, truth, words
+from data_synth import generate, quality
+from data_synth.language import grammar, rooms
+from data_synth.physics import choose, draw, edits, figure, model, simulate, truth
 from data_synth.physics.render import View
 from data_synth.physics.world import Camera, Figure, Light, Surface, Thing, World
-from v2v.data import pairs
+from data_synth.recipes import physics, registry
+from v2v.data import pair
 from v2v.errors import InputError
 
 T, H, W = 3, 40, 64
@@ -136,28 +138,28 @@ def test_pose_video_shows_the_joints(opengl):
                 assert parts[k, round(float(y)), round(float(x))] == model.PERSON
 
 
-@pytest.mark.parametrize("name", edits.TURNS)
+@pytest.mark.parametrize("name", choose.TURNS)
 def test_every_edit_gives_an_exact_pair_that_passes_the_gates(opengl, name):
     for seed in range(8):
-        pair, reason = pipeline.make_pair(seed, T=T, H=H, W=W, edits=(f"physics-{name}",), transition=0.0)
+        pair, reason = generate.make_pair(seed, T=T, H=H, W=W, edits=(f"physics-{name}",), transition=0.0)
         if pair:
             break
     assert pair is not None, reason
-    assert pair.edit == f"physics-{name}" and filters.keep(pair) == (True, "")
+    assert pair.edit == f"physics-{name}" and quality.keep(pair) == (True, "")
     out = pair.mask == 0
     np.testing.assert_array_equal(pair.source[out], pair.target[out])
     if name in ("relight", "camera"):
         assert pair.effect is None and not out.any()
     else:
         assert ((pair.effect > 0) <= (pair.mask > 0)).all() and (pair.effect != pair.mask).any()
-    known = set(instruct.vocabulary()) | set(words.vocabulary())
+    known = set(grammar.vocabulary()) | set(rooms.vocabulary())
     for text in (*pair.instructions, pair.source_caption, pair.target_caption):
-        assert set(instruct.words(text)) <= known, text
+        assert set(grammar.words(text)) <= known, text
 
 
 def test_a_twin_is_a_function_of_its_seed(opengl):
-    a, b = (recipe.edit_pair("physics-recolour", 3, T, H, W) for _ in range(2))
-    assert pairs.encode(a) == pairs.encode(b)
+    a, b = (physics.edit_pair("physics-recolour", 3, T, H, W) for _ in range(2))
+    assert pair.encode(a) == pair.encode(b)
 
 
 def test_a_removed_things_shadow_is_effect_and_not_thing(opengl):
@@ -175,10 +177,10 @@ def test_a_removed_things_shadow_is_effect_and_not_thing(opengl):
 
 
 def test_the_default_mix_has_no_rooms_and_needs_no_mujoco(monkeypatch):
-    assert "physics" in recipes.FAMILIES and "physics" not in pipeline.FAMILIES
+    assert "physics" in registry.FAMILIES and "physics" not in generate.FAMILIES
     monkeypatch.setitem(__import__("sys").modules, "mujoco", None)
     with pytest.raises(InputError, match=r"pip install 'v2v\[scenes\]'"):
-        recipe.edit_pair("physics-remove", 0, T, H, W)
+        physics.edit_pair("physics-remove", 0, T, H, W)
 
 
 def test_draws_stand_apart_and_differ_in_colour():

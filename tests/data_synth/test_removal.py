@@ -3,9 +3,10 @@
 import cv2
 import numpy as np
 
-from data_synth import pipeline, removal
-from data_synth.recipes import Sources
-from v2v.codec import video as codec
+from data_synth import generate
+from data_synth.recipes import removal
+from data_synth.recipes.registry import Sources
+from v2v.video import video as codec
 
 
 def shot(T=9, H=48, W=64, step=5):
@@ -50,8 +51,8 @@ def test_recipes_mirror_each_other():
     size = {"T": 5, "H": 48, "W": 64, "transition": 0.0}
     seen = 0
     for seed in range(12):
-        out, _ = pipeline.make_pair(seed, edits=("removal",), **size)
-        back, _ = pipeline.make_pair(seed, edits=("insertion",), **size)
+        out, _ = generate.make_pair(seed, edits=("removal",), **size)
+        back, _ = generate.make_pair(seed, edits=("insertion",), **size)
         if out is None or back is None:
             continue
         seen += 1
@@ -78,19 +79,19 @@ def test_shots_from_a_folder_bring_their_masks(tmp_path):
     )
     (tmp_path / "walk.object.txt").write_text("red square\n")
     sources = Sources(clips=str(tmp_path))
-    pair, reason = pipeline.make_pair(0, T=8, H=48, W=64, edits=("removal",), transition=0.0, sources=sources)
+    pair, reason = generate.make_pair(0, T=8, H=48, W=64, edits=("removal",), transition=0.0, sources=sources)
     assert reason is None and "red square" in pair.instructions[0]
     assert np.abs(pair.target.astype(int) - ground).mean() < 4  # H.264 in between
     square = np.zeros((40, 40, 3), np.uint8)
     square[10:30, 10:30] = 255
     codec.write(codec.Video.from_array(square), tmp_path / "walk.mask.png")
     (tmp_path / "walk.mask.mp4").rename(tmp_path / "kept")
-    wrong = pipeline.make_pair(1, T=6, H=32, W=48, edits=("removal",), transition=0.0, sources=sources)[1]
+    wrong = generate.make_pair(1, T=6, H=32, W=48, edits=("removal",), transition=0.0, sources=sources)[1]
     assert wrong.startswith("removal: mask walk.mask.png is 40x40, its clip ") and wrong.endswith(
         "not of one shape"
     )
     (tmp_path / "walk.mask.png").unlink()
-    _, reason = pipeline.make_pair(0, T=8, H=48, W=64, edits=("removal",), transition=0.0, sources=sources)
+    _, reason = generate.make_pair(0, T=8, H=48, W=64, edits=("removal",), transition=0.0, sources=sources)
     assert reason == "removal: clip walk.mp4 has no walk.mask.mp4 or walk.mask.png beside it"
 
 

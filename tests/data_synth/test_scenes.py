@@ -6,15 +6,15 @@ import cv2
 import numpy as np
 import pytest
 
-from data_synth import pipeline
+from data_synth import rng
 from data_synth.scenes import draw, edits, objects, render, scene, textures
 
 
 def twins(name, seeds, T=4, H=48, W=64):
     made = 0
     for seed in range(seeds):
-        drawn = draw.sample_scene(pipeline.stream(seed, "scene"), aspect=W / H)
-        twin = edits.local_edit(name, drawn, pipeline.stream(seed, "edit"), T, H, W)
+        drawn = draw.sample_scene(rng.stream(seed, "scene"), aspect=W / H)
+        twin = edits.local_edit(name, drawn, rng.stream(seed, "edit"), T, H, W)
         if not isinstance(twin, str):
             made += 1
             yield twin
@@ -40,7 +40,7 @@ def test_source_is_the_scene_rendered_anew_and_target_its_twin(name):
 
 @pytest.mark.parametrize("seed", range(12))
 def test_one_scene_at_two_sizes(seed):
-    drawn = draw.sample_scene(pipeline.stream(seed, "scene"), rich=seed % 2 == 1)
+    drawn = draw.sample_scene(rng.stream(seed, "scene"), rich=seed % 2 == 1)
     small = render.render(drawn, 3, 64, 64).astype(float)
     large = render.render(drawn, 3, 128, 128)
     reduced = np.stack([cv2.resize(frame, (64, 64), interpolation=cv2.INTER_AREA) for frame in large])
@@ -63,7 +63,7 @@ def test_shapes_fill_their_size(shape):
 
 def test_objects_are_named_apart_and_kept_apart():
     for seed in range(60):
-        drawn = draw.sample_scene(pipeline.stream(seed, "scene"))
+        drawn = draw.sample_scene(rng.stream(seed, "scene"))
         things = drawn.objects
         assert len({o.colour for o in things}) == len({o.shape for o in things}) == len(things)
         assert all(scene.visible_on(o.colour, drawn.texture) for o in things)
@@ -95,7 +95,7 @@ def test_a_star_is_five_rays_about_its_centre():
 
 
 def test_a_colour_shows_on_a_texture_by_its_distance_from_mean_and_spread():
-    grey = scene.tx.Texture("plain", base=objects.COLOURS["grey"])
+    grey = textures.Texture("plain", base=objects.COLOURS["grey"])
     busy = dataclasses.replace(grey, mix=((150.0, 0, 0), (0, 150.0, 0), (0, 0, 150.0)))
     assert "grey" not in scene.visible_colours(grey) and {"red", "white"} <= scene.visible_colours(grey)
     assert scene.visible_colours(busy) < scene.visible_colours(grey)

@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from tests.clips import picture
-from v2v.codec import video as codec
-from v2v.evaluation.exact import write_lossless
+from tests.example_clips import picture
+from v2v.evaluation.benchmarks.exact_truth import write_lossless
 from v2v.evaluation.items import Benchmark, Item
+from v2v.video import video as codec
 
 
 class Shift:

@@ -7,19 +7,19 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.clips import picture, write
 from tests.evaluation.sweeps import Shift
-from v2v.codec import video as codec
+from tests.example_clips import picture, write
 from v2v.errors import InputError
-from v2v.evaluation import runner, tables
 from v2v.evaluation.benchmarks import published
-from v2v.evaluation.benchmarks.export import export
-from v2v.evaluation.benchmarks.own import KINDS, exact_truth
+from v2v.evaluation.benchmarks.exact_truth import KINDS, exact_truth
 from v2v.evaluation.cache import Cache
-from v2v.evaluation.clips import Clip
-from v2v.evaluation.fidelity import FLICKER
-from v2v.evaluation.methods import Editing, Results
-from v2v.evaluation.sweep import Sweep
+from v2v.evaluation.metrics.builtin import FLICKER
+from v2v.evaluation.metrics.clips import Clip
+from v2v.evaluation.sweep import published_tables, runner
+from v2v.evaluation.sweep.export import export
+from v2v.evaluation.sweep.methods import Editing, Results
+from v2v.evaluation.sweep.sweep import Sweep
+from v2v.video import video as codec
 
 
 def run(benchmark, folder, refuse=""):
@@ -180,7 +180,8 @@ def test_own_benchmark_is_exact_and_the_same_every_time(tmp_path):
 
 def test_own_benchmark_has_rooms_with_physics(tmp_path):
     pytest.importorskip("mujoco")
-    from data_synth import pipeline
+    from data_synth import generate
+    from data_synth.recipes import registry
 
     asked = {"kinds": ("remove",), "frames": 5, "sizes": ((48, 64),)}
     try:
@@ -189,18 +190,16 @@ def test_own_benchmark_has_rooms_with_physics(tmp_path):
         pytest.skip(f"no offscreen rendering here: {error}")
     planar = exact_truth(tmp_path, per_kind=1, physics=False, **asked)
     assert mixed.items[0].source.read_bytes() == planar.items[0].source.read_bytes()
-    assert len(Clip(mixed.items[1].truth)) == 5 and "physics-remove" in pipeline.recipes.names(
-        pipeline.NOTHING
-    )
+    assert len(Clip(mixed.items[1].truth)) == 5 and "physics-remove" in registry.names(generate.NOTHING)
 
 
 def test_published_tables_name_their_source_and_hold_what_they_say():
-    assert len(tables.names()) >= 8
-    for name in tables.names():
-        found = tables.table(name)
+    assert len(published_tables.names()) >= 8
+    for name in published_tables.names():
+        found = published_tables.table(name)
         assert found["source"] and found["notes"] and found["rows"]
         assert all(set(r["values"]) <= set(found["columns"]) for r in found["rows"])
-    main = {r["method"]: r["values"] for r in tables.table("easyv2v_editversebench")["rows"]}
+    main = {r["method"]: r["values"] for r in published_tables.table("easyv2v_editversebench")["rows"]}
     assert main["EasyV2V without reference"]["judge total"] == 7.73 and len(main) == 11
     with pytest.raises(InputError, match="expected one of"):
-        tables.table("no")
+        published_tables.table("no")

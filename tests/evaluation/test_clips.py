@@ -4,12 +4,12 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.clips import picture, write
-from v2v.codec import video as codec
+from tests.example_clips import picture, write
 from v2v.errors import InputError
-from v2v.evaluation import metrics
-from v2v.evaluation.clips import Adapted, Clip, Mask, for_editor, mismatch
-from v2v.evaluation.exact import write_lossless
+from v2v.evaluation.benchmarks.exact_truth import write_lossless
+from v2v.evaluation.metrics import pixel
+from v2v.evaluation.metrics.clips import Adapted, Clip, Mask, for_editor, mismatch
+from v2v.video import video as codec
 
 
 @pytest.mark.parametrize("height, width, turned", [(48, 64, False), (37, 51, False), (48, 64, True)])
@@ -31,7 +31,7 @@ def test_metrics_take_streams(tmp_path):
     write_lossless(picture(4), tmp_path / "a.mkv")
     write_lossless(picture(4, seed=1), tmp_path / "b.mkv")
     a, b = (Clip(tmp_path / f"{n}.mkv", held=0) for n in "ab")
-    assert metrics.psnr(a, b) == metrics.psnr(picture(4), picture(4, seed=1))
+    assert pixel.psnr(a, b) == pixel.psnr(picture(4), picture(4, seed=1))
 
 
 def test_rule_for_another_length_and_size(tmp_path):

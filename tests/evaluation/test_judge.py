@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 
 from tests.evaluation.sweeps import Shift, benchmark
-from v2v.evaluation import results, rubrics, runner, sweep
 from v2v.evaluation.cache import Cache
-from v2v.evaluation.endpoint import Endpoint
-from v2v.evaluation.judge import Judge
-from v2v.evaluation.methods import Editing
-from v2v.evaluation.scores import Case, Failed
-from v2v.evaluation.sweep import Sweep
+from v2v.evaluation.judge import rubrics
+from v2v.evaluation.judge.endpoint import Endpoint
+from v2v.evaluation.judge.judge import Judge
+from v2v.evaluation.metrics.base import Case, Failed
+from v2v.evaluation.sweep import results, runner, sweep
+from v2v.evaluation.sweep.methods import Editing
+from v2v.evaluation.sweep.sweep import Sweep
 
 GOOD = "**Prompt Following:** 3 - yes\nEdit Quality: 2 - fine\n- Background Consistency: [1] - shifts 2 pixels\nTotal Score: 6"
 
@@ -245,12 +246,12 @@ def test_every_rubric_names_its_lines_and_the_instruction(tiny):
 
 SWEEP = """
 from tests.evaluation.sweeps import Shift, benchmark
-from v2v.evaluation.endpoint import Endpoint
-from v2v.evaluation.fidelity import CHANGE
-from v2v.evaluation.judge import Judge
-from v2v.evaluation.methods import Editing
-from v2v.evaluation.rubrics import EDITVERSE
-from v2v.evaluation.sweep import Sweep
+from v2v.evaluation.judge.endpoint import Endpoint
+from v2v.evaluation.metrics.builtin import CHANGE
+from v2v.evaluation.judge.judge import Judge
+from v2v.evaluation.sweep.methods import Editing
+from v2v.evaluation.judge.rubrics import EDITVERSE
+from v2v.evaluation.sweep.sweep import Sweep
 
 def sweep(folder):
     made = benchmark(folder, n=2, T=8)
@@ -263,7 +264,7 @@ def sweep(folder):
 def test_from_the_command_line_with_compat_and_export(tmp_path, capsys):
     import csv
 
-    from v2v import cli
+    from v2v.cli import main
 
     server, out, theirs = Server(GOOD), tmp_path / "out", tmp_path / "theirs"
     with server.running() as endpoint:
@@ -278,8 +279,8 @@ def test_from_the_command_line_with_compat_and_export(tmp_path, capsys):
             "--export",
             f"ours={theirs}",
         ]
-        assert cli.main(args) == 0
-        assert cli.main(args) == 0
+        assert main.main(args) == 0
+        assert main.main(args) == 0
     assert len(server.seen) == 2 * 4  # frames 0, 2, 4, 6 of 8, once
     assert "6 to do (about $3.00)" in capsys.readouterr().err  # the plan counts three frames an item
     made = json.loads((out / "results.json").read_text())
@@ -295,4 +296,4 @@ def test_from_the_command_line_with_compat_and_export(tmp_path, capsys):
     lines = list(csv.DictReader((theirs / "scores.csv").open()))
     assert [r["id"] for r in lines] == ["item0", "item1", "Average"] and lines[2]["judge total"] == "6.0"
     assert (theirs / "item0" / "generate.mp4").exists() and (theirs / "item0" / "video1.mp4").exists()
-    assert cli.main([*args[:-1], "nobody=x"]) == 2
+    assert main.main([*args[:-1], "nobody=x"]) == 2

@@ -7,12 +7,13 @@ import pytest
 
 from tests.evaluation.sweeps import Shift, benchmark
 from tests.parity import judges
-from v2v.evaluation import results, runner
 from v2v.evaluation.cache import Cache
-from v2v.evaluation.methods import Editing
-from v2v.evaluation.models import learned, loaded, pictures
-from v2v.evaluation.scores import Case
-from v2v.evaluation.sweep import Sweep
+from v2v.evaluation.metrics import learned
+from v2v.evaluation.metrics.base import Case
+from v2v.evaluation.metrics.models import loading, preprocessing
+from v2v.evaluation.sweep import results, runner
+from v2v.evaluation.sweep.methods import Editing
+from v2v.evaluation.sweep.sweep import Sweep
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +42,7 @@ def cache_home(tmp_path, monkeypatch):
 def test_definitions(weights, bench):
     case = Case(bench.items[0], bench.items[0].truth)
     folder = weights / "clip-vit-large-patch14"
-    model = loaded.clip_model(folder)
+    model = loading.clip_model(folder)
     frames = np.stack([model.prepare(f) for f in case.output])
     unit = lambda x: x / np.linalg.norm(x, axis=-1, keepdims=True)  # noqa: E731
     text, seen, pooled = (
@@ -58,10 +59,10 @@ def test_definitions(weights, bench):
 
 
 def test_still_clip_is_perfectly_consistent_and_the_truth_has_no_distance(weights, bench, tmp_path):
-    from v2v.codec import video as codec
+    from v2v.video import video as codec
 
     frames = np.repeat(next(iter(Case(bench.items[0], bench.items[0].source).output))[None], 6, 0)
-    from v2v.evaluation.exact import write_lossless
+    from v2v.evaluation.benchmarks.exact_truth import write_lossless
 
     write_lossless(frames, tmp_path / "still.mkv")
     still = Case(bench.items[0], tmp_path / "still.mkv")
@@ -84,14 +85,14 @@ def test_still_clip_is_perfectly_consistent_and_the_truth_has_no_distance(weight
 
 
 def test_sentences_are_cut_with_their_end_kept(weights):
-    tokens = loaded.clip_model(weights / "clip-vit-large-patch14").tokens
+    tokens = loading.clip_model(weights / "clip-vit-large-patch14").tokens
     assert tokens(["a b"]).tolist() == [[9, 0, 1, 10, 10, 10, 10, 10, 10]]
     assert tokens(["a b c d e f g h i"]).tolist() == [[9, 0, 1, 2, 3, 4, 5, 6, 10]]
-    assert loaded.viclip_model(weights / "viclip").tokens(["a b"]).tolist() == [[9, 0, 1, 10, 0, 0, 0, 0]]
+    assert loading.viclip_model(weights / "viclip").tokens(["a b"]).tolist() == [[9, 0, 1, 10, 0, 0, 0, 0]]
 
 
 def test_in_a_sweep_with_a_folder_missing(weights, bench, tmp_path, monkeypatch):
-    monkeypatch.setattr(loaded, "viclip_model", lambda f: loaded.ViClip(f, head=8))
+    monkeypatch.setattr(loading, "viclip_model", lambda f: loading.ViClip(f, head=8))
     asked = [*learned.all_of(weights)[:-1], learned.FrameText(tmp_path / "none", "another", "some CLIP")]
     sweep = Sweep(bench, (Editing("e", editor=Shift, revision="1"),), asked)
     made = results.document(runner.run(sweep, Cache(tmp_path / "cache")))
@@ -109,8 +110,8 @@ def test_in_a_sweep_with_a_folder_missing(weights, bench, tmp_path, monkeypatch)
 
 def test_prepared_pictures():
     frame = np.random.default_rng(0).integers(0, 256, (37, 90, 3)).astype(np.uint8)
-    made = pictures.prepare(frame, 28, 20, (0.5,) * 3, (0.25,) * 3)
+    made = preprocessing.prepare(frame, 28, 20, (0.5,) * 3, (0.25,) * 3)
     assert made.shape == (20, 20, 3) and made.dtype == np.float32
-    flat = pictures.prepare(np.full((50, 30, 3), 200, np.uint8), 28, 28, (0.5,) * 3, (0.25,) * 3)
+    flat = preprocessing.prepare(np.full((50, 30, 3), 200, np.uint8), 28, 28, (0.5,) * 3, (0.25,) * 3)
     assert np.allclose(flat, (200 / 255 - 0.5) / 0.25)
-    assert pictures.resize(frame, 37, 90) is frame
+    assert preprocessing.resize(frame, 37, 90) is frame

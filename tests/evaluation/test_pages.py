@@ -6,11 +6,12 @@ import shutil
 import pytest
 
 from tests.evaluation.sweeps import Shift, benchmark
-from v2v.evaluation import report, results, runner, study
+from v2v.evaluation import study
 from v2v.evaluation.cache import Cache
-from v2v.evaluation.fidelity import FIDELITY
-from v2v.evaluation.methods import Editing
-from v2v.evaluation.sweep import Sweep
+from v2v.evaluation.metrics.builtin import FIDELITY
+from v2v.evaluation.sweep import report, results, runner
+from v2v.evaluation.sweep.methods import Editing
+from v2v.evaluation.sweep.sweep import Sweep
 
 sync_api = pytest.importorskip("playwright.sync_api")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

@@ -8,12 +8,12 @@ from pathlib import Path
 import cv2
 import pytest
 
-from tests.clips import picture, write
-from v2v import editor
-from v2v.codec import video as codec
+from tests.example_clips import picture, write
 from v2v.errors import InputError
+from v2v.pipeline import editor
+from v2v.video import video as codec
 
-TOOL = Path(__file__).parents[2] / "tools" / "score_embedded.py"
+TOOL = Path(__file__).parents[2] / "tools" / "checks" / "score_embedded.py"
 
 
 class Inverter:

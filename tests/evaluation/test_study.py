@@ -6,13 +6,14 @@ import random
 import pytest
 
 from tests.evaluation.sweeps import Shift, benchmark
-from v2v import cli
+from v2v.cli import eval, main
 from v2v.errors import InputError
-from v2v.evaluation import command, results, runner, study
+from v2v.evaluation import study
 from v2v.evaluation.cache import Cache
-from v2v.evaluation.fidelity import FLICKER
-from v2v.evaluation.methods import Editing
-from v2v.evaluation.sweep import Sweep
+from v2v.evaluation.metrics.builtin import FLICKER
+from v2v.evaluation.sweep import results, runner
+from v2v.evaluation.sweep.methods import Editing
+from v2v.evaluation.sweep.sweep import Sweep
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +55,7 @@ def test_page_is_blind_shuffled_and_reproducible(swept, tmp_path):
 def test_left_and_right_are_what_the_key_says(swept, tmp_path):
     import base64
 
-    from v2v.codec import video as codec
+    from v2v.video import video as codec
 
     out = tmp_path / "study.html"
     study.page(f"{swept}:bright", f"{swept}:dark", out, Cache(swept / "cache"))
@@ -78,7 +79,7 @@ def votes_of(key, rater, prefer, rng, chance=1.0):
 
 def test_scoring_command(swept, tmp_path, capsys):
     rng, out = random.Random(0), tmp_path / "study.html"
-    assert cli.main(["eval", "ab", f"{swept}:bright", f"{swept}:dark", "--out", str(out)]) == 0
+    assert main.main(["eval", "ab", f"{swept}:bright", f"{swept}:dark", "--out", str(out)]) == 0
     key = json.loads((tmp_path / "study.key.json").read_text())
     for rater in ("ann", "bob"):
         (tmp_path / f"{rater}.json").write_text(json.dumps(votes_of(key, rater, "A", rng)))
@@ -87,7 +88,7 @@ def test_scoring_command(swept, tmp_path, capsys):
     (tmp_path / "cid.json").write_text(json.dumps(half))
     files = [str(tmp_path / f"{r}.json") for r in ("ann", "bob", "cid")]
     args = ["eval", "votes", str(tmp_path / "study.key.json"), *files, "--out", str(tmp_path / "v.json")]
-    assert cli.main(args) == 0
+    assert main.main(args) == 0
     assert "bright" in capsys.readouterr().err
     found = json.loads((tmp_path / "v.json").read_text())
     assert found["raters"] == 3 and found["votes"] == 3 * (7 + 7 + 3) and found["unanswered"] == 12
@@ -95,16 +96,16 @@ def test_scoring_command(swept, tmp_path, capsys):
     assert q["A"]["mean"] == pytest.approx((4 + 3 * 2 / 3) / 7) and q["tie"]["mean"] == 0
     assert q["A"]["low"] < q["A"]["mean"] < q["A"]["high"] <= 1
     # The same rater twice, another study, a file that is no vote, the same side twice.
-    assert cli.main([*args, "--json"]) == 0
-    assert cli.main(["eval", "votes", args[2], files[0], files[0], "--out", "x.json"]) == 2
+    assert main.main([*args, "--json"]) == 0
+    assert main.main(["eval", "votes", args[2], files[0], files[0], "--out", "x.json"]) == 2
     assert "voted in another file" in capsys.readouterr().err
     (tmp_path / "bad.json").write_text(json.dumps({**half, "study": "other"}))
     for bad in (str(tmp_path / "bad.json"), str(out)):
-        assert cli.main(["eval", "votes", args[2], bad, "--out", "x.json"]) == 2
+        assert main.main(["eval", "votes", args[2], bad, "--out", "x.json"]) == 2
     for sides in ((f"{swept}:bright",) * 2, (f"{swept}:bright", f"{swept}:none"), (str(swept), "x")):
         with pytest.raises(InputError):
             study.page(*sides, out, Cache(swept / "cache"))
-    assert "ab A B" in command.ABOUT or "eval ab" in command.ABOUT
+    assert "ab A B" in eval.ABOUT or "eval ab" in eval.ABOUT
 
 
 def test_alpha_against_worked_values():

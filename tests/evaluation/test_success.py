@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from v2v.errors import InputError
-from v2v.evaluation.success import judge
+from v2v.evaluation.metrics.success import judge
 
 
 def case(T=4, side=16):

@@ -5,16 +5,17 @@ import json
 
 import pytest
 
-from tests.clips import picture, write
 from tests.evaluation.sweeps import Shift, benchmark
+from tests.example_clips import picture, write
+from v2v.cli import eval
 from v2v.errors import InputError
-from v2v.evaluation import results, runner, sweep
 from v2v.evaluation.cache import Cache
-from v2v.evaluation.fidelity import FIDELITY
 from v2v.evaluation.items import Benchmark
-from v2v.evaluation.methods import Editing, Results, grid
-from v2v.evaluation.scores import Column, Failed, Score
-from v2v.evaluation.sweep import Sweep
+from v2v.evaluation.metrics.base import Column, Failed, Score
+from v2v.evaluation.metrics.builtin import FIDELITY
+from v2v.evaluation.sweep import results, runner, sweep
+from v2v.evaluation.sweep.methods import Editing, Results, grid
+from v2v.evaluation.sweep.sweep import Sweep
 
 
 def methods(*editors):
@@ -225,7 +226,7 @@ def test_sweeps_that_make_no_sense(tiny, tmp_path):
             "no such model",
             lambda: Editing("x", model=str(tmp_path / "no")).key(tiny.items[0], Cache(tmp_path)),
         ),
-        ("no such sweep", lambda: sweep.load(tmp_path / "no.py", tmp_path)),
+        ("no such sweep", lambda: eval.load(tmp_path / "no.py", tmp_path)),
     ):
         with pytest.raises(InputError, match=words):
             make()

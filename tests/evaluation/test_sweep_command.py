@@ -8,15 +8,15 @@ import sys
 import time
 from pathlib import Path
 
-from v2v.evaluation import command
+from v2v.cli import eval
 
 ROOT = Path(__file__).parents[2]
 
 SWEEP = """
 from tests.evaluation.sweeps import Shift, benchmark
-from v2v.evaluation.fidelity import FIDELITY
-from v2v.evaluation.methods import Editing
-from v2v.evaluation.sweep import Sweep
+from v2v.evaluation.metrics.builtin import FIDELITY
+from v2v.evaluation.sweep.methods import Editing
+from v2v.evaluation.sweep.sweep import Sweep
 
 def sweep(folder):
     edits = [Editing(f"by {n}", editor=lambda n=n: Shift(n, refuse="3"), revision=str(n), axes={"by": n}) for n in (0, 40)]
@@ -25,15 +25,16 @@ def sweep(folder):
 
 
 def test_command_writes_json_csv_and_one_page(tmp_path, capsys):
-    from v2v import cli
+    from v2v.cli import main
 
     file, out = tmp_path / "s.py", tmp_path / "out"
     file.write_text(SWEEP)
     assert (
-        cli.main(["eval", str(file), "--out", str(out), "--plan"]) == 0 and not (out / "report.html").exists()
+        main.main(["eval", str(file), "--out", str(out), "--plan"]) == 0
+        and not (out / "report.html").exists()
     )
     assert "8 to do" in capsys.readouterr().err
-    assert cli.main(["eval", str(file), "--out", str(out), "--json"]) == 0
+    assert main.main(["eval", str(file), "--out", str(out), "--json"]) == 0
     printed = capsys.readouterr()
     said = json.loads(printed.out)
     assert said["edits"] == 6 and said["problems"] == 2 and "out of luck" in printed.err
@@ -50,17 +51,17 @@ def test_command_writes_json_csv_and_one_page(tmp_path, capsys):
     )
     page = (out / "report.html").read_text()
     assert "http" not in page.replace("http://www.w3.org/2000/svg", "") and "<script src" not in page
-    assert cli.main(["eval", str(file), "--out", str(out), "--strict"]) == 1
-    assert cli.main(["eval", str(tmp_path / "none.py"), "--out", str(out)]) == 2
+    assert main.main(["eval", str(file), "--out", str(out), "--strict"]) == 1
+    assert main.main(["eval", str(tmp_path / "none.py"), "--out", str(out)]) == 2
 
 
 SLOW = """
 import time
 from pathlib import Path
 from tests.evaluation.sweeps import Shift, benchmark
-from v2v.evaluation.fidelity import CHANGE, PSNR
-from v2v.evaluation.methods import Editing
-from v2v.evaluation.sweep import Sweep
+from v2v.evaluation.metrics.builtin import CHANGE, PSNR
+from v2v.evaluation.sweep.methods import Editing
+from v2v.evaluation.sweep.sweep import Sweep
 
 class Slow(Shift):
     def edit_video(self, *args, **options):
@@ -96,6 +97,6 @@ def test_killed_at_any_moment_it_goes_on_where_it_was(tmp_path):
 
 
 def test_arguments_need_no_heavy_import():
-    code = "import sys, v2v.cli; assert not {'jax', 'numpy', 'cv2', 'av'} & set(sys.modules)"
+    code = "import sys, v2v.cli.main; assert not {'jax', 'numpy', 'cv2', 'av'} & set(sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
-    assert command.ABOUT
+    assert eval.ABOUT

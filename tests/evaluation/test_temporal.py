@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from v2v.errors import InputError
-from v2v.evaluation import temporal
+from v2v.evaluation.metrics import temporal
 
 
 def panning(T=6, side=64, step=3, seed=0):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from v2v.weights import tensorfile
+from v2v.checkpoints import safetensors_file
 
 SEED = 7
 
@@ -151,7 +151,7 @@ SIZES = (
 
 def _write(folder: Path, tensors: dict[str, np.ndarray], config: dict) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
-    tensorfile.write(folder / "model.safetensors", tensors)
+    safetensors_file.write(folder / "model.safetensors", tensors)
     (folder / "config.json").write_text(json.dumps(config))
     write_tokenizer(folder / "tokenizer.json")
     return folder
@@ -173,12 +173,12 @@ def write_tokenizer(path: Path) -> None:
 
 def ours(tmp: Path) -> dict[str, np.ndarray]:
     """Our answers to every question, by name."""
-    from v2v.evaluation.models import loaded, pictures
-    from v2v.evaluation.models import lpips as distance
+    from v2v.evaluation.metrics import lpips as distance
+    from v2v.evaluation.metrics.models import loading, preprocessing
 
     found = {}
     for act, end in (("quick_gelu", 2), ("gelu", 10)):
-        model = loaded.Clip(clip(tmp / f"clip-{act}", act, end))
+        model = loading.Clip(clip(tmp / f"clip-{act}", act, end))
         model.tokens = lambda _: IDS
         x = pixels(3, 28, 28, 3)
         found |= {
@@ -187,16 +187,16 @@ def ours(tmp: Path) -> dict[str, np.ndarray]:
             f"clip/{act}/text": model.text([]),
         }
         found[f"clip/{act}/scale"] = np.float32(model.scale)
-    dino = loaded.Dino(dinov2(tmp / "dinov2"))
+    dino = loading.Dino(dinov2(tmp / "dinov2"))
     for side in (35, 28, 49):
         found[f"dinov2/{side}"] = dino.pooled(pixels(2, side, side, 3))
     found["dinov2/wide"] = dino.pooled(pixels(2, 28, 42, 3))
-    video = loaded.ViClip(viclip(tmp / "viclip"), head=8)
+    video = loading.ViClip(viclip(tmp / "viclip"), head=8)
     video.tokens = lambda _: IDS
     found |= {"viclip/video": video.video(pixels(2, 4, 28, 28, 3)), "viclip/text": video.text([])}
     found["lpips"] = distance.Model(lpips(tmp / "lpips"))(
         np.tanh(pixels(2, 40, 56, 3)), np.tanh(pixels(2, 40, 56, 3)[::-1] + 0.3)
     )
     for height, width in SIZES:
-        found[f"resize/{height}x{width}"] = pictures.resize(PHOTO, height, width)
+        found[f"resize/{height}x{width}"] = preprocessing.resize(PHOTO, height, width)
     return found

@@ -8,12 +8,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from v2v.codec.text import TextEncoder
-from v2v.codec.vae import VAE
+from v2v.checkpoints import model_folder as folders
+from v2v.checkpoints import wan
 from v2v.config import ModelConfig
-from v2v.model.dit import DiT
-from v2v.weights import folder as folders
-from v2v.weights import wan
+from v2v.models.autoencoder import VAE
+from v2v.models.text_encoder import TextEncoder
+from v2v.models.transformer import DiT
 
 
 def config(folder: Path) -> ModelConfig:

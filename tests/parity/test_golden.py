@@ -1,4 +1,4 @@
-"""Our models against stored answers of the real packages (tests/golden/make.py): the comparison that needs no torch."""
+"""Our models against stored answers of the real packages (tests/golden/make_wan.py): the comparison that needs no torch."""
 
 from pathlib import Path
 
@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from tests.parity import ours, strings, tiny
-from v2v.codec.text import Tokenizer
-from v2v.flow.schedule import sigmas
-from v2v.flow.solvers import integrate, table
+from v2v.diffusion.schedule import sigmas
+from v2v.diffusion.solvers import integrate, table
+from v2v.models.text_encoder import Tokenizer
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 ANSWERS = np.load(GOLDEN / "wan.npz")

@@ -7,7 +7,7 @@ pytest.importorskip("torch")
 pytest.importorskip("diffusers")
 pytest.importorskip("transformers")
 
-from tests.parity import ours, reference, tiny  # noqa: E402
+from tests.parity import ours, reference, tiny
 
 
 @pytest.fixture(scope="module", params=["base", "channel"])

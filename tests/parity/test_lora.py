@@ -10,12 +10,12 @@ torch = pytest.importorskip("torch")
 diffusers = pytest.importorskip("diffusers")
 peft = pytest.importorskip("peft")
 
-from tests.parity import ours, reference, tiny  # noqa: E402
-from tests.parity.test_pipelines import parts  # noqa: E402
-from v2v.config import LORA_TARGETS  # noqa: E402
-from v2v.model import lora  # noqa: E402
-from v2v.model.dit import DiT  # noqa: E402
-from v2v.weights import lora_files, names, wan  # noqa: E402
+from tests.parity import ours, reference, tiny
+from tests.parity.test_pipelines import parts
+from v2v.checkpoints import lora_files, name_mapping, wan
+from v2v.config import LORA_TARGETS
+from v2v.models import lora
+from v2v.models.transformer import DiT
 
 SCALE = 1.5
 
@@ -69,7 +69,7 @@ def test_our_file_in_diffusers(folder, pipe, tmp_path, style, dtype):
     modules = dict(pipe.transformer.named_modules())
     flat = flax.traverse_util.flatten_dict(tree, sep="/")
     seen = 0
-    for name, (path, layer) in names.dit_modules(2, "diffusers").items():
+    for name, (path, layer) in name_mapping.dit_modules(2, "diffusers").items():
         if f"{path}/a" not in flat:
             continue
         layer_ = modules[name]

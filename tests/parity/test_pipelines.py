@@ -12,11 +12,11 @@ import pytest
 torch = pytest.importorskip("torch")
 diffusers = pytest.importorskip("diffusers")
 
-from tests.parity import ours, reference, tiny  # noqa: E402
-from tests.parity.test_unipc import scheduler  # noqa: E402
-from v2v.flow.schedule import sigmas  # noqa: E402
-from v2v.flow.solvers import integrate, table  # noqa: E402
-from v2v.model.dit import DiT  # noqa: E402
+from tests.parity import ours, reference, tiny
+from tests.parity.test_unipc import scheduler
+from v2v.diffusion.schedule import sigmas
+from v2v.diffusion.solvers import integrate, table
+from v2v.models.transformer import DiT
 
 STEPS, GUIDANCE, FRAMES, HEIGHT, WIDTH = 20, 5.0, 9, 64, 96
 GRID = (3, 4, 6)

@@ -6,8 +6,8 @@ pytest.importorskip("torch")
 pytest.importorskip("diffusers")
 pytest.importorskip("sentencepiece")
 
-from tests.parity import reference, strings  # noqa: E402
-from v2v.codec.text import Tokenizer, clean  # noqa: E402
+from tests.parity import reference, strings
+from v2v.models.text_encoder import Tokenizer, clean
 
 
 def test_cleaning():

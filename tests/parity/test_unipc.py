@@ -7,9 +7,9 @@ import pytest
 torch = pytest.importorskip("torch")
 diffusers = pytest.importorskip("diffusers")
 
-from tests.parity import tiny  # noqa: E402
-from v2v.flow.schedule import sigmas  # noqa: E402
-from v2v.flow.solvers import integrate, table  # noqa: E402
+from tests.parity import tiny
+from v2v.diffusion.schedule import sigmas
+from v2v.diffusion.solvers import integrate, table
 
 
 def scheduler(shift=5.0):

@@ -12,12 +12,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from data_synth import pipeline
-from data_synth.physics import draw, words
+from data_synth import generate
+from data_synth.language import rooms
+from data_synth.physics import draw
 from experiments import embedded, embedded_gpu, embedded_gpu_one_way
-from tools import ablate, ablate_runs, bench_accelerator, readme_figures
-from v2v.codec.vae import VAE
-from v2v.train import step
+from tools.ablation import ablate, runs
+from tools.bench import accelerator
+from tools.cards import readme_figures
+from v2v.models import initialization
+from v2v.models.autoencoder import VAE
 
 ROOT = Path(__file__).parents[2]
 STAMP = {"date": "2030-01-02", "device": "Some GPU", "command": "python tools/some.py"}
@@ -29,8 +32,8 @@ def count(tree) -> int:
 
 def test_the_larger_model_stays_below_32_mb_as_exported():
     m = embedded_gpu.config().model
-    base = jax.eval_shape(lambda k: step.init_base(k, m), jax.random.key(0))
-    adapter = jax.eval_shape(lambda k: step.init_adapter(k, m, base["dit"]), jax.random.key(0))
+    base = jax.eval_shape(lambda k: initialization.init_base(k, m), jax.random.key(0))
+    adapter = jax.eval_shape(lambda k: initialization.init_adapter(k, m, base["dit"]), jax.random.key(0))
     vae = jax.eval_shape(VAE(m.vae).init, jax.random.key(0), jnp.zeros((1, m.frames, m.height, m.width, 3)))
     assert 25e6 < 2 * count(base) + 2 * count(adapter) + count(vae) < 32e6
 
@@ -40,10 +43,10 @@ def test_its_vocabulary_has_every_word_about_rooms_and_room_for_whole_sentences(
     small = embedded._tokenizer(embedded.config())
     for seed in range(400):
         room = draw.world(np.random.default_rng(seed), draw.KINDS[seed % len(draw.KINDS)], 1.0)
-        line = f"{words.caption(room)}, the camera moving closer"
+        line = f"{rooms.caption(room)}, the camera moving closer"
         assert not tokenizer.unknown(line) and not tokenizer.cut(line)
     assert small.unknown(line)
-    pair, _ = pipeline.make_pair(3, T=2, H=16, W=16)
+    pair, _ = generate.make_pair(3, T=2, H=16, W=16)
     for line in (*pair.instructions, pair.target_caption):
         assert not tokenizer.unknown(line) and not tokenizer.cut(line)
     assert tokenizer.cut("make it sepia " * 12) == "it sepia make it sepia"
@@ -60,11 +63,11 @@ def test_one_way_differs_in_attention_alone():
 def test_every_ablation_is_another_configuration_or_another_mix():
     base = embedded_gpu.config()
     made = {}
-    for group, (_, _, names) in ablate.GROUPS.items():
+    for group, (_, _, names) in runs.GROUPS.items():
         for name in names:
-            cfg = ablate_runs.changed(base, name, 3, 500)
+            cfg = runs.changed(base, name, 3, 500)
             assert (cfg.seed, cfg.edit.steps) == (3, 500)
-            made[name] = (cfg, ablate_runs.MIXES.get(name.removeprefix("data_")) if group == "data" else None)
+            made[name] = (cfg, runs.MIXES.get(name.removeprefix("data_")) if group == "data" else None)
     assert len({repr(value) for value in made.values()}) == len(made) == 13
     assert made["full_add"][0].trains == "full" and made["full_add"][0].model.condition.layout == "add"
     assert made["rank_quarter"][0].model.lora.rank * 4 == base.model.lora.rank
@@ -135,7 +138,7 @@ def test_shares_are_of_the_same_librarys_matmul():
         {"case": c, "size": "a", "tflops": f}
         for c, f in (("matmul", 8.0), ("full", 4.0), ("torch_matmul", 10.0), ("torch_eager", 4.0))
     ]
-    shares = {r["case"]: r.get("of_matmul") for r in bench_accelerator.with_share(rows)}
+    shares = {r["case"]: r.get("of_matmul") for r in accelerator.with_share(rows)}
     assert shares["full"] == 0.5 and shares["torch_eager"] == 0.4
 
 
@@ -207,7 +210,7 @@ def test_small_gives_every_stage_the_least_there_is(script, tmp_path):
     assert made.returncode == 0 and made.stdout.endswith("stage ablate: done\nall done\n"), made.stderr
     calls = (tmp_path / "calls").read_text().splitlines()
     for program, option in (
-        ("bench_accelerator", "--tiny"), ("v2v train", "--vae.steps 2 --vae.batch 2"), ("score_embedded", "--pairs 8"),
+        ("bench/accelerator", "--tiny"), ("v2v train", "--vae.steps 2 --vae.batch 2"), ("checks/score_embedded", "--pairs 8"),
         ("ablate", "--scored 8 --pairs 64"),
     ):  # fmt: skip
         assert any(program in call and option in call for call in calls), (program, calls)

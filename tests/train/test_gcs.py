@@ -13,9 +13,9 @@ import numpy as np
 import optax
 import pytest
 
-from v2v.run_config import LogConfig
+from v2v.config import LogConfig
 from v2v.train import loop
-from v2v.train.checkpoint import Checkpoints
+from v2v.train.checkpointing import Checkpoints
 from v2v.train.state import TrainState
 
 

@@ -13,13 +13,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.train.models import live_base
-from v2v.config import debug, wan22_ti2v_5b
+from tests.train.tiny_training import live_base
+from v2v.config import LogConfig, OptimConfig, debug, wan22_ti2v_5b
 from v2v.errors import InputError
-from v2v.run_config import LogConfig, OptimConfig
-from v2v.train import clock, loop, optim, step, watch
-from v2v.train.checkpoint import Checkpoints
-from v2v.train.log import Log
+from v2v.models import initialization
+from v2v.runtime import flops
+from v2v.train import callbacks, loop, objectives, optimizer, train_step
+from v2v.train.checkpointing import Checkpoints
+from v2v.train.metric_writer import Log
 from v2v.train.state import TrainState
 
 CFG = debug()
@@ -51,11 +52,13 @@ def base():
 
 @pytest.fixture(scope="module")
 def edit_step(base):
-    return step.train_step(step.edit(CFG, 1.0), optim.optimizer(OPTIM), 0.9)
+    return train_step.train_step(objectives.edit(CFG, 1.0), optimizer.optimizer(OPTIM), 0.9)
 
 
 def fresh(base):
-    return TrainState.create(step.init_adapter(jax.random.key(1), CFG, base["dit"]), optim.optimizer(OPTIM))
+    return TrainState.create(
+        initialization.init_adapter(jax.random.key(1), CFG, base["dit"]), optimizer.optimizer(OPTIM)
+    )
 
 
 def train(folder, base, edit_step, steps):
@@ -137,14 +140,14 @@ def test_checkpoint_of_another_configuration_is_refused(tmp_path, base, edit_ste
     train(tmp_path, base, edit_step, 2)
     other = dataclasses.replace(CFG, lora=dataclasses.replace(CFG.lora, rank=2))
     state = TrainState.create(
-        step.init_adapter(jax.random.key(1), other, base["dit"]), optim.optimizer(OPTIM)
+        initialization.init_adapter(jax.random.key(1), other, base["dit"]), optimizer.optimizer(OPTIM)
     )
     with pytest.raises(InputError, match="expected the state of this configuration"):
         Checkpoints(tmp_path / "checkpoints").restore(state)
 
 
 def test_gradients_are_clipped_group_by_group():
-    clip = optim.clip_by_group(1.0)
+    clip = optimizer.clip_by_group(1.0)
     grads = {"embed": {"kernel": jnp.full((4,), 1e6)}, "lora": {"a": jnp.full((4,), 0.1)}}
     out, _ = clip.update(grads, clip.init(grads))
     np.testing.assert_allclose(jnp.linalg.norm(out["embed"]["kernel"]), 1.0, rtol=1e-5)
@@ -167,7 +170,7 @@ def test_rows_tell_time_lost_and_work_and_what_watches_saw(tmp_path, base, edit_
     loop.fit(
         tmp_path, fresh(base), lambda s, b: edit_step(s, b, base), batches(), steps=4, save_every=4, log_every=2,
         log=LogConfig(tensorboard=True), work=loop.Work(lambda batch: (100, 1e6), peak=1e9),
-        watches=[watch.previews(2, lambda adapter: Editor(), [pair], tmp_path / "previews")],
+        watches=[callbacks.previews(2, lambda adapter: Editor(), [pair], tmp_path / "previews")],
     )  # fmt: skip
     rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == [2, 4] and all(row["preview_rmse"] == 9 for row in rows)
@@ -187,5 +190,5 @@ def test_a_writer_that_isnt_installed_is_named_with_its_extra(tmp_path, monkeypa
 def test_flops_of_the_papers_step():
     """253 TFLOP a forward pass at 81x480x832 with reference (the paper's cost table, derived), without LoRA and modulation."""
     cfg = wan22_ti2v_5b()
-    assert clock.tokens(cfg) == 16380 and clock.tokens(cfg, reference=True) == 16770
-    assert clock.forward_flops(cfg, 16770, adapter=False) == pytest.approx(253e12, rel=0.03)
+    assert flops.tokens(cfg) == 16380 and flops.tokens(cfg, reference=True) == 16770
+    assert flops.forward_flops(cfg, 16770, adapter=False) == pytest.approx(253e12, rel=0.03)

@@ -10,9 +10,9 @@ import jax
 import numpy as np
 import pytest
 
-from tools import check_resume as runs
+from tools.checks import resume as runs
 from v2v.errors import InputError
-from v2v.train.checkpoint import Checkpoints
+from v2v.train.checkpointing import Checkpoints
 
 STEPS = 6
 

@@ -7,21 +7,21 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.train.models import live_base
-from v2v import sharding
-from v2v.codec.text import TextEncoder
-from v2v.config import FlowConfig, debug
+from tests.train.tiny_training import live_base
+from v2v.config import FlowConfig, OptimConfig, debug
+from v2v.diffusion.flow_matching import tau_weight
 from v2v.errors import InputError
-from v2v.flow.path import tau_weight
-from v2v.run_config import OptimConfig
-from v2v.train import optim, step
-from v2v.train.log import mean
+from v2v.models import initialization
+from v2v.models.text_encoder import TextEncoder
+from v2v.runtime import sharding
+from v2v.train import objectives, optimizer, train_step
+from v2v.train.metric_writer import mean
 from v2v.train.state import TrainState
 
 CFG = dataclasses.replace(
     debug(), dit=dataclasses.replace(debug().dit, heads=4)
 )  # they divide by seq x tensor
-OPTIM = optim.optimizer(OptimConfig(peak_lr=1e-2, warmup_steps=0))
+OPTIM = optimizer.optimizer(OptimConfig(peak_lr=1e-2, warmup_steps=0))
 
 
 def variant(**fields):
@@ -53,7 +53,7 @@ def batch(b=8):
 
 def adapter(base, cfg=CFG):
     """No zeros, behind which a wrong sum could hide; drawn by NumPy, which compiles nothing."""
-    made = jax.eval_shape(lambda key: step.init_adapter(key, cfg, base["dit"]), jax.random.key(1))
+    made = jax.eval_shape(lambda key: initialization.init_adapter(key, cfg, base["dit"]), jax.random.key(1))
     rng = np.random.default_rng(2)
     return jax.tree.map(lambda s: jnp.asarray(0.1 * rng.standard_normal(s.shape, np.float32)), made)
 
@@ -63,7 +63,7 @@ def run(base, cfg=CFG, trained=None, steps=2, micro=1, ema=0.9, mesh=None, optim
     state, rows = TrainState.create(jax.tree.map(jnp.array, trained), optimizer, ema=ema > 0), batch()
     mesh = mesh or sharding.make_mesh(data=1, devices=jax.devices()[:1])
     places = sharding.shardings(state, mesh)
-    one = step.train_step(step.edit(cfg, 3.0), optimizer, ema, micro=micro, places=places)
+    one = train_step.train_step(objectives.edit(cfg, 3.0), optimizer, ema, micro=micro, places=places)
     with jax.set_mesh(mesh):
         state = jax.device_put(state, places)
         frozen = jax.device_put(base, sharding.shardings(base, mesh))
@@ -81,7 +81,7 @@ def close(a, b, atol):
 
 @pytest.fixture(scope="module")
 def plain(base):
-    sgd = optim.clip_by_group(1.0)  # no Adam: its sign-like first steps would blow rounding up
+    sgd = optimizer.clip_by_group(1.0)  # no Adam: its sign-like first steps would blow rounding up
     return run(base, optimizer=sgd)
 
 
@@ -92,7 +92,7 @@ def plain(base):
 )
 def test_sharded_equals_unsharded(base, plain, sizes):
     state, metrics = run(
-        base, mesh=sharding.make_mesh(**({"data": 1} | sizes)), optimizer=optim.clip_by_group(1.0)
+        base, mesh=sharding.make_mesh(**({"data": 1} | sizes)), optimizer=optimizer.clip_by_group(1.0)
     )
     close(state.trained, plain[0].trained, 2e-5)
     close(metrics["loss"], plain[1]["loss"], 1e-4)
@@ -102,7 +102,7 @@ def test_sharded_equals_unsharded(base, plain, sizes):
 
 
 def test_accumulated_gradients_are_those_of_the_whole_batch(base, plain):
-    state, metrics = run(base, micro=4, optimizer=optim.clip_by_group(1.0))
+    state, metrics = run(base, micro=4, optimizer=optimizer.clip_by_group(1.0))
     close(state.trained, plain[0].trained, 2e-5)
     for name in ("loss", "inside", "outside", "loss_tau_0.50"):
         close(metrics[name], plain[1][name], 1e-4)
@@ -115,13 +115,13 @@ def test_a_batch_that_doesnt_divide_into_micro_batches_is_refused(base):
 
 @pytest.mark.parametrize("policy", ["outputs", "full"])
 def test_remat_changes_no_gradient(base, plain, policy):
-    state, _ = run(base, variant(dit={"remat": policy}), optimizer=optim.clip_by_group(1.0))
+    state, _ = run(base, variant(dit={"remat": policy}), optimizer=optimizer.clip_by_group(1.0))
     close(state.trained, plain[0].trained, 2e-5)
 
 
 @pytest.mark.parametrize("condition", [{"layout": "add"}, {"attention": "one_way"}], ids=str)
 def test_each_conditioning_trains_and_is_a_model_of_its_own(base, plain, condition):
-    state, metrics = run(base, variant(condition=condition), steps=1, optimizer=optim.clip_by_group(1.0))
+    state, metrics = run(base, variant(condition=condition), steps=1, optimizer=optimizer.clip_by_group(1.0))
     assert np.isfinite(metrics["loss"]) and abs(float(metrics["loss"] - plain[1]["loss"])) > 1e-6
     assert all(np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(jax.device_get(state.trained)))
 
@@ -131,7 +131,7 @@ def test_averaged_masks_and_losses_by_recipe(base):
     shown = rows | {"mask": rows["area"][..., None], "recipe": np.array([0, 0, 1, 0, 0, 0, 0, 1], np.int32)}
     trained = adapter(base, cfg)
     assert trained["embed"]["mask"]["kernel"].shape == (1, cfg.dit.width)
-    evaluate = step.evaluate(step.edit(cfg, 0.0, ("local", "lift", "none")))
+    evaluate = train_step.evaluate(objectives.edit(cfg, 0.0, ("local", "lift", "none")))
     metrics = jax.device_get(evaluate(trained, shown, base))
     assert [metrics[f"loss_recipe_{name}"][1] for name in ("local", "lift", "none")] == [6, 2, 0]
     row = mean([metrics])
@@ -159,7 +159,7 @@ def test_no_average_is_kept_when_none_is_asked_for():
 
 
 def test_text_may_come_embedded_or_as_tokens_and_evaluation_is_repeatable(base):
-    evaluate, rows, trained = step.evaluate(step.edit(CFG, 3.0)), batch(), adapter(base)
+    evaluate, rows, trained = train_step.evaluate(objectives.edit(CFG, 3.0)), batch(), adapter(base)
     ids = np.random.default_rng(1).integers(3, 20, (8, CFG.text.text_len), dtype=np.int32)
     lengths = np.full(8, 5, np.int32)
     text = jax.jit(TextEncoder(CFG.text).apply)({"params": base["text"]}, ids, lengths)

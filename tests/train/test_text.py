@@ -3,12 +3,12 @@
 import jax
 import numpy as np
 
-from v2v.codec.text import word_tokenizer
-from v2v.config import debug
-from v2v.run_config import OptimConfig
-from v2v.train import optim, text
+from v2v.config import OptimConfig, debug
+from v2v.models.text_encoder import word_tokenizer
+from v2v.train import optimizer as optimizer_lib
+from v2v.train import text
 from v2v.train.state import TrainState
-from v2v.train.step import train_step
+from v2v.train.train_step import train_step
 
 CFG = debug().text
 SENTENCES = {
@@ -30,7 +30,7 @@ def batch(rows: int, seed: int) -> dict:
 
 
 def test_it_learns_the_edit_and_the_words():
-    optimizer = optim.optimizer(OptimConfig(peak_lr=1e-2, warmup_steps=1))
+    optimizer = optimizer_lib.optimizer(OptimConfig(peak_lr=1e-2, warmup_steps=1))
     state = TrainState.create(text.init(jax.random.key(0), CFG, EDITS), optimizer)
     step = train_step(text.objective(CFG), optimizer, ema=0.9)
     rows = []

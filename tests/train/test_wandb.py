@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from v2v.run_config import LogConfig
-from v2v.train.log import Log
+from v2v.config import LogConfig
+from v2v.train.metric_writer import Log
 
 
 def test_rows_and_pictures_reach_wandb_and_a_resumed_run_is_the_same_one(tmp_path, monkeypatch):

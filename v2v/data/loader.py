@@ -16,11 +16,11 @@ from typing import Any
 import grain
 import numpy as np
 
-from v2v.codec.text import Tokenizer
+from v2v.config import DataConfig
 from v2v.data.buckets import Bucket, Cached, check, held_out_of, kinds_of, recipes_of, report
 from v2v.data.transforms import Batch, Record, ToClip, ToEdit, ToSentence
 from v2v.errors import InputError
-from v2v.run_config import DataConfig
+from v2v.models.text_encoder import Tokenizer
 
 
 @dataclass(frozen=True)

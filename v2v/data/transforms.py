@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import grain
 import numpy as np
 
-from v2v.codec.pooled import pooled
-from v2v.codec.text import Tokenizer
-from v2v.data.cache import UNKNOWN, unpack
+from v2v.data.latent_cache import UNKNOWN, unpack
+from v2v.models.text_encoder import Tokenizer
+from v2v.video.mask import pooled
 
 Batch = dict[str, np.ndarray]
 

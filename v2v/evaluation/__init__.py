@@ -1,0 +1,1 @@
+"""Benchmarks, metrics, judge, sweeps, and reports."""

@@ -25,8 +25,8 @@ from string import Template
 from v2v.errors import InputError
 from v2v.evaluation import intervals
 from v2v.evaluation.cache import Cache, digest, write_whole
-from v2v.evaluation.clips import Clip
-from v2v.evaluation.report import PAGE, inline, preview
+from v2v.evaluation.metrics.clips import Clip
+from v2v.evaluation.sweep.report import PAGE, inline, preview
 
 QUESTIONS = (
     ("instruction", "Which edit does better what the sentence asks?"),

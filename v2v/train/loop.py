@@ -18,12 +18,12 @@ from etils import epath
 from jax.experimental import multihost_utils
 from tqdm import tqdm
 
+from v2v.config import LogConfig
 from v2v.errors import InputError
-from v2v.run_config import LogConfig
-from v2v.train import log as logs
-from v2v.train.checkpoint import Checkpoints
-from v2v.train.clock import Clock
+from v2v.train import metric_writer as logs
+from v2v.train.checkpointing import Checkpoints
 from v2v.train.state import TrainState
+from v2v.train.timer import Clock
 
 Step = Callable[[TrainState, Any], tuple[TrainState, dict[str, jax.Array]]]
 RECORD = "record"  # entry of a batch that names its records; for error messages, never for the device

@@ -14,9 +14,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from v2v.codec.text import TextEncoder
 from v2v.config import TextConfig
-from v2v.train.step import Objective
+from v2v.models.text_encoder import TextEncoder
+from v2v.train.objectives import Objective
 
 HIDDEN = 0.2  # share of words hidden
 UNKNOWN_ID = 2  # stands for a hidden word, as it does for one the vocabulary lacks

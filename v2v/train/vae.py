@@ -13,8 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from v2v.codec.vae import VAE
-from v2v.train.step import Objective
+from v2v.models.autoencoder import VAE
+from v2v.train.objectives import Objective
 
 
 def objective(vae: VAE, *, sigma: float = 0.1, beta: float = 1e-4) -> Objective:

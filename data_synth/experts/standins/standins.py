@@ -17,7 +17,8 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from data_synth.experts import control, wire
+from data_synth.experts import wire
+from data_synth.operators import control
 
 
 def edges(jobs: Sequence[wire.Job]) -> list[np.ndarray]:

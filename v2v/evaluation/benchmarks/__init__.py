@@ -1,0 +1,1 @@
+"""Benchmarks: our own with exact truth, and published ones."""

@@ -1,0 +1,1 @@
+"""Sets on disk: requests, shards, Beam, reports and previews."""

@@ -1,0 +1,176 @@
+"""The report of a build: report.json for programs, report.html for people.
+
+records, drops → **report**. JSON: the request, pairs in all, per edit and per recipe, drops per reason, histograms of
+clip size, clip length, instruction length and edited area, licences. HTML: the same as tables and bars, and for every
+edit a few pairs that play: each is one strip of frames as a JPEG inside the page, moved by CSS, so the file stands alone and
+needs no script, no network and no video codec.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+from collections import Counter
+
+import cv2
+import numpy as np
+
+from v2v.data import pair as pr
+
+EXAMPLES = 3  # pairs shown for each edit
+SHOWN_FRAMES = 16
+SIDE = 112  # height of a thumbnail, pixels
+MOST_EDITS = 80
+MOST_FAILED = 1000
+
+
+class Report:
+    """Collects while records pass by; holds numbers and a bounded number of thumbnails, never the pairs."""
+
+    def __init__(self, request: dict):
+        self.request = request
+        self.edits, self.recipes, self.dropped = Counter(), Counter(), Counter()
+        self.sizes, self.lengths, self.words, self.area, self.licenses = (Counter() for _ in range(5))
+        self.examples: dict[str, list[str]] = {}
+        self.failed: list[dict] = []
+
+    def keep(self, record: dict) -> None:
+        """Counts one stored record."""
+        self.edits[record["edit"]] += 1
+        self.recipes[record["recipe"]] += 1
+        mask = cv2.imdecode(np.frombuffer(record["mask"], np.uint8), cv2.IMREAD_UNCHANGED)
+        T, W = record["frames"], mask.shape[1]
+        self.sizes[f"{mask.shape[0] // T} x {W}"] += 1
+        self.lengths[T] += 1
+        for sentence in json.loads(record["instructions"]):
+            self.words[len(sentence.split())] += 1
+        self.area[min(9, int(10 * np.count_nonzero(mask) / mask.size))] += 1
+        self.licenses[_licenses(json.loads(record["provenance"]))] += 1
+        shown = self.examples.setdefault(record["edit"], []) if len(self.examples) < MOST_EDITS else []
+        if len(shown) < EXAMPLES:
+            shown.append(_example(pr.decode(record)))
+
+    def drop(self, reason: str) -> None:
+        """Counts one seed that gave no pair."""
+        self.dropped[reason] += 1
+
+    def fail(self, seed: int, error: str) -> None:
+        """Counts and lists a seed whose clip raised an exception: those are for a person to look at."""
+        self.dropped["failed"] += 1
+        if len(self.failed) < MOST_FAILED:
+            self.failed.append({"seed": seed, "error": error})
+
+    def table(self) -> dict:
+        """What report.json holds."""
+        area = {f"{10 * k}-{10 * k + 10} %": n for k, n in sorted(self.area.items())}
+        return {
+            "request": self.request,
+            "pairs": sum(self.edits.values()),
+            "edits": _sorted(self.edits),
+            "recipes": _sorted(self.recipes),
+            "dropped": _sorted(self.dropped),
+            **({"failed": self.failed} if self.failed else {}),
+            "sizes": _sorted(self.sizes),
+            "lengths": _sorted(self.lengths),
+            "instruction_words": _sorted(self.words),
+            "edited_area": area,
+            "licenses": _sorted(self.licenses),
+        }
+
+    def page(self) -> str:
+        """report.html."""
+        table = self.table()
+        tables = "".join(
+            _bars(title, table[key])
+            for key, title in (
+                ("edits", "Pairs per edit"),
+                ("recipes", "Pairs per recipe"),
+                ("dropped", "Dropped seeds, by reason"),
+                ("sizes", "Clip size"),
+                ("lengths", "Clip length, frames"),
+                ("instruction_words", "Instruction length, words"),
+                ("edited_area", "Share of pixels that the mask covers"),
+                ("licenses", "Licence"),
+            )
+        )
+        shown = "".join(
+            f"<h3>{html.escape(edit)}</h3><div class=row>{''.join(parts)}</div>"
+            for edit, parts in sorted(self.examples.items())
+        )
+        return (
+            f"<!doctype html><meta charset=utf-8><title>{table['pairs']} pairs</title><style>{_STYLE}</style>"
+            f"<h1>{table['pairs']} pairs</h1><details><summary>Request</summary><pre>"
+            f"{html.escape(json.dumps(self.request, indent=1, sort_keys=True))}</pre></details>"
+            f"<div class=tables>{tables}</div><h2>Pairs</h2><p>Source above, target below, mask last. Reference at the right."
+            f"</p>{shown}\n"
+        )
+
+
+_STYLE = """body{font:14px/1.4 system-ui,sans-serif;margin:2em;background:#eee;color:#222}
+.tables{display:flex;flex-wrap:wrap;gap:2em}td{padding:0 .6em 0 0}td.n{text-align:right}
+.bar{display:inline-block;height:.7em;background:#47a}.row{display:flex;flex-wrap:wrap;gap:1.5em}
+.pair{max-width:26em}.film{background-size:auto 100%;margin:2px}
+@keyframes play{from{background-position-x:0}to{background-position-x:var(--end)}}"""
+
+
+def _bars(title: str, counts: dict) -> str:
+    most = max(counts.values(), default=1)
+    rows = "".join(
+        f"<tr><td>{html.escape(str(name))}<td class=n>{n}<td><span class=bar style='width:{120 * n / most:.0f}px'>"
+        "</span>"
+        for name, n in counts.items()
+    )
+    return f"<div><h3>{title}</h3><table>{rows}</table></div>"
+
+
+def _example(pair: pr.Pair) -> str:
+    T, H, W, _ = pair.source.shape
+    index = np.unique(np.linspace(0, T - 1, min(T, SHOWN_FRAMES)).round().astype(int))
+    mask = np.repeat(pair.mask[index, ..., None], 3, -1)
+    films = "".join(_film(video) for video in (pair.source[index], pair.target[index], mask))
+    reference = "" if pair.reference is None else f"<img height={SIDE} src='{_jpeg(_small(pair.reference))}'>"
+    said = html.escape("; ".join(pair.instructions[:3]))
+    return (
+        f"<div class=pair><div style='display:flex;gap:4px'><div>{films}</div>{reference}</div>{said}</div>"
+    )
+
+
+def _film(video: np.ndarray) -> str:
+    frames = [_small(frame) for frame in video]
+    width, n = frames[0].shape[1], len(frames)
+    return (
+        f"<div class=film style=\"width:{width}px;height:{SIDE}px;background-image:url('{_jpeg(np.hstack(frames))}');"
+        f'--end:-{width * n}px;animation:play {n / 8:.2f}s steps({n}) infinite"></div>'
+    )
+
+
+def _small(picture: np.ndarray) -> np.ndarray:
+    h, w = picture.shape[:2]
+    return cv2.resize(
+        picture,
+        (max(1, round(w * SIDE / h)), SIDE),
+        interpolation=cv2.INTER_AREA if h > SIDE else cv2.INTER_NEAREST,
+    )
+
+
+def _jpeg(picture: np.ndarray) -> str:
+    _, data = cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), (cv2.IMWRITE_JPEG_QUALITY, 80))
+    return "data:image/jpeg;base64," + base64.b64encode(data.tobytes()).decode()
+
+
+def _licenses(provenance: dict) -> str:
+    """All that hold for a pair: of its clip, of the experts and the composition that worked on it."""
+    parts = [
+        provenance,
+        provenance.get("expert"),
+        *provenance.get("experts", ()),
+        provenance.get("composition"),
+        provenance.get("mask"),
+    ]
+    found = [str(part["license"]) for part in parts if isinstance(part, dict) and part.get("license")]
+    return " + ".join(dict.fromkeys(found)) or "unknown"
+
+
+def _sorted(counts: Counter) -> dict:
+    return {str(name): n for name, n in sorted(counts.items())}

@@ -1,0 +1,192 @@
+"""Where the recipes that need footage get it: rendered scenes, or a folder of video files.
+
+seed → **clip** → experts, lifting, removal. A clip source is a function (seed, T, H, W) → Clip, or the reason (one line
+of text) why this seed gives none: one unreadable file costs the seeds that draw it and is named, nothing else.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from data_synth.rng import stream
+from data_synth.scenes import draw
+from data_synth.scenes import render as rn
+from data_synth.scenes import scene as sc
+from v2v.errors import InputError
+from v2v.video import decoder
+from v2v.video import video as codec
+
+HELD = 600 << 20  # bytes of a decoded clip
+ENDINGS = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi")
+
+
+@dataclasses.dataclass(frozen=True)
+class Clip:
+    """Footage. video uint8 [T, H, W, 3]; caption "" when unknown; origin is what a pair's provenance says of it."""
+
+    video: np.ndarray
+    caption: str
+    origin: dict
+
+
+Source = Callable[[int, int, int, int], "Clip | str"]
+
+
+def rendered(seed: int, T: int, H: int, W: int) -> Clip:
+    """A photograph-like scene: textured or a landscape, with up to three objects."""
+    rng = stream(seed, "footage")
+    scene = draw.sample_scene(rng, aspect=W / H, objects=(0, 3), rich=True)
+    return Clip(rn.render(scene, T, H, W), sc.caption(scene), {"clip": "rendered", "license": "Apache-2.0"})
+
+
+@dataclasses.dataclass(frozen=True)
+class Folder:
+    """The video files under a folder; seed s shows T successive frames of a file drawn by s, from a random frame on.
+
+    A text file of the same name beside a video (`walk.mp4`, `walk.txt`) is its caption. `license` goes into every
+    pair's provenance; it is the user's word, as a folder of files carries none.
+    """
+
+    root: str
+    files: tuple[str, ...]
+    license: str = "unknown"
+
+    def __call__(self, seed: int, T: int, H: int, W: int) -> Clip | str:
+        rng = stream(seed, "footage")
+        name = self.files[int(rng.integers(len(self.files)))]
+        path = Path(self.root) / name
+        try:
+            video = decode(str(path))
+        except InputError as error:
+            return f"unreadable clip {name}: {cause(error)}"
+        if len(video.frames) < T:
+            return f"clip {name} is shorter than {T} frames"
+        first = int(rng.integers(len(video.frames) - T + 1))
+        note = path.with_suffix(".txt")
+        caption = note.read_text().strip() if note.is_file() else ""
+        return Clip(
+            picked(video, range(first, first + T), H, W),
+            caption,
+            {"clip": name, "first_frame": first, "license": self.license},
+        )
+
+
+def folder(root: str | Path, license: str = "unknown") -> Folder:
+    """All videos under `root`, in alphabetical order.
+
+    Raises:
+      InputError: `root` is not a readable folder, or holds no video.
+    """
+    root = Path(root)
+    try:
+        files = tuple(
+            sorted(
+                str(p.relative_to(root))
+                for p in _walk(root)
+                if p.suffix.lower() in ENDINGS and not p.stem.endswith(".mask")
+            )
+        )
+    except OSError as error:
+        raise InputError(
+            f"{root}: expected a readable folder of clips, got {error.strerror.lower()}; "
+            "correct the path or its permissions"
+        ) from None
+    if not files:
+        raise InputError(f"{root}: expected at least one video ({', '.join(ENDINGS)}), found none")
+    return Folder(str(root), files, license)
+
+
+def fit(video: np.ndarray, H: int, W: int) -> np.ndarray:
+    """[T, h, w, 3] → [T, H, W, 3]: scaled to cover the frame, then cropped at the centre."""
+    T, h, w, _ = video.shape
+    if (h, w) == (H, W):
+        return np.ascontiguousarray(video)
+    scale = max(H / h, W / w)
+    size = max(W, round(w * scale)), max(H, round(h * scale))
+    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    top, left = (size[1] - H) // 2, (size[0] - W) // 2
+    out = np.empty((T, H, W, 3), np.uint8)
+    for k in range(T):
+        out[k] = cv2.resize(video[k], size, interpolation=method)[top : top + H, left : left + W]
+    return out
+
+
+@functools.lru_cache(maxsize=2)
+def decode(path: str) -> codec.Video:
+    """A file's silent clip, held in memory (the last two: successive rows of a set often share one) unless it is larger than
+    `HELD`: then its `frames` decode the file again, and `picked` takes from them what it needs.
+
+    Raises:
+      InputError: as `v2v.video.video.read`.
+    """
+    facts, held = decoder.Facts(), []
+    for frame in decoder.walk(Path(path), facts, sounds=False):
+        held.append(frame)
+        # Some containers don't say how many frames they have.
+        if max(facts.expected, len(held)) * frame.nbytes > HELD:
+            return _walked(path)
+    return _clip(path, facts, np.stack(held))
+
+
+def picked(video: codec.Video, index: Sequence[int], H: int, W: int) -> np.ndarray:
+    """Frames `index`, in rising order, at one size: uint8 [len(index), H, W, 3]."""
+    if isinstance(video.frames, np.ndarray):
+        return fit(video.frames[np.asarray(index)], H, W)
+    first, last = int(index[0]), int(index[-1])
+    for start in ({"since": float(video.times[first])}, {"skip": first}):  # the second is slow and sure
+        out = _between(video, first, last, set(map(int, index)), (H, W), start)
+        if out:
+            return np.stack([out[int(n)] for n in index])
+    raise InputError(f"{video.path}: expected frames {first} to {last} as before; did it change meanwhile?")
+
+
+def _between(
+    video: codec.Video, first: int, last: int, wanted: set[int], size: tuple[int, int], start: dict
+) -> dict[int, np.ndarray] | None:
+    """Frames by number; None where a walk that starts so gives other frames than the first, whole one."""
+    facts, out = decoder.Facts(), {}
+    try:
+        frames = decoder.walk(video.path, facts, sounds=False, again=True, **start)
+        for n, frame in zip(range(first, last + 1), frames, strict=False):
+            if frame.shape != video.frames.shape[1:]:
+                return None
+            if n in wanted:
+                out[n] = fit(frame[None], *size)[0]
+    except InputError:
+        return None
+    seen = facts.times[start.get("skip", 0) :][: last - first + 1]  # the walk may be some frames ahead
+    return out if np.array_equal(seen, video.times[first : last + 1]) else None
+
+
+def cause(error: InputError) -> str:
+    """What of a message fits into a reason: without the path before it and the remedy after."""
+    return str(error).partition(": ")[2].partition("; ")[0]
+
+
+@functools.lru_cache(maxsize=1024)
+def _walked(path: str) -> codec.Video:
+    """Its frames are counted and timed once, and none but the first is converted."""
+    facts = decoder.Facts()
+    for _ in decoder.walk(Path(path), facts, sounds=False, skip=sys.maxsize):
+        pass
+    return _clip(path, facts, decoder.Frames(Path(path), (len(facts.times), *facts.size, 3)))
+
+
+def _clip(path: str, facts: decoder.Facts, frames: np.ndarray | decoder.Frames) -> codec.Video:
+    return codec.Video(frames, np.array(facts.times), facts.fps, path=Path(path), tail=facts.tail)
+
+
+def _walk(root: Path):
+    """Every file below root; unlike Path.rglob this does not hide an unreadable folder."""
+    for path in sorted(root.iterdir()):
+        if path.is_dir():
+            yield from _walk(path)
+        else:
+            yield path

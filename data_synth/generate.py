@@ -1,0 +1,212 @@
+"""seed → pair: the whole engine on one page.
+
+seed → recipe → instructions → transition → gates → **Pair** → v2v_pairs (array_record)
+
+A pair is a pure function of its seed and the arguments: every decision is drawn from a generator keyed by
+(seed, purpose), so results do not depend on the order or the number of workers.
+
+Seeds below 2_000_000_000 are for training; scoring uses seeds from SCORE_SEED_BASE on, which no training run touches.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import multiprocessing
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+
+import cv2
+import numpy as np
+
+from data_synth import quality
+from data_synth.language import grammar, templates
+from data_synth.operators import transition as tr
+from data_synth.operators.photometric import PHOTOMETRIC
+from data_synth.recipes import planar, registry
+from data_synth.recipes.planar import (
+    VERSION,  # noqa: F401  (names that callers know from here)
+    half,  # noqa: F401  (names that callers know from here)
+)
+from data_synth.recipes.registry import Sources
+from data_synth.rng import stream
+from data_synth.scenes import draw
+from data_synth.scenes import edits as ed
+from data_synth.scenes import render as rn
+from data_synth.scenes import scene as sc
+from v2v.data.pair import Pair
+from v2v.errors import InputError
+
+NOTHING = Sources()
+SCORE_SEED_BASE = 3_000_000_000
+FAMILIES = {"local": ed.LOCAL, "photometric": tuple(PHOTOMETRIC)}  # the default mix
+EDITS = (*ed.LOCAL, *PHOTOMETRIC)
+
+cv2.setNumThreads(1)  # one process is one worker; threads inside it only fight the others
+
+
+def make_pair(
+    seed: int,
+    *,
+    T: int = 9,
+    H: int = 64,
+    W: int = 64,
+    edits: tuple[str, ...] | None = None,
+    transition: float = 0.5,
+    operators: tuple[str, ...] = tr.CLASSIC,
+    sources: Sources = NOTHING,
+) -> tuple[Pair, None] | tuple[None, str]:
+    """One training pair, or the reason why this seed gives none.
+
+    Args:
+      seed: any non-negative integer.
+      T, H, W: frames, height, width.
+      edits: what to choose from, evenly: names as `recipes.names` lists them, a family standing for its members,
+        evenly; None is the default mix, half local and half photometric.
+      transition: probability that the edit begins (or also ends) inside the clip.
+      operators: how it may begin there, of transition.OPERATORS.
+      sources: clips, experts and published sets that recipes may use.
+    """
+    return make_block(
+        (seed,), T=T, H=H, W=W, edits=edits, transition=transition, operators=operators, sources=sources
+    )[0]
+
+
+def make_block(
+    seeds: Sequence[int],
+    *,
+    T: int = 9,
+    H: int = 64,
+    W: int = 64,
+    edits: tuple[str, ...] | None = None,
+    transition: float = 0.5,
+    operators: tuple[str, ...] = tr.CLASSIC,
+    sources: Sources = NOTHING,
+) -> list[tuple[Pair, None] | tuple[None, str]]:
+    """`make_pair` for many seeds; recipes that have a batched form (external experts) get theirs together."""
+    entries = tuple(FAMILIES) if edits is None else edits
+    finite = rows(entries, sources)
+    waiting: dict[str, list[tuple[int, int]]] = {}  # recipe name → (position in `seeds`, its seed)
+    made: list[tuple[str, Pair | str]] = [("", "")] * len(seeds)
+    for i, seed in enumerate(seeds):
+        rng = stream(seed, "pair")
+        # Finite sets are gone through row by row, in turns.
+        name = entries[seed % len(entries)] if finite else _choose_edit(rng, entries, sources)
+        if name in PHOTOMETRIC:
+            made[i] = name, planar.photometric(name, seed, rng, T, H, W)
+        elif name in ed.LOCAL:
+            made[i] = name, planar.local(name, seed, rng, T, H, W)
+        else:
+            waiting.setdefault(name, []).append((i, seed // len(entries) if finite else seed))
+    for name, asked in waiting.items():
+        recipe = registry.recipe(name, sources)
+        many = getattr(recipe, "many", None)
+        numbers = [seed for _, seed in asked]
+        if not finite and (
+            last := getattr(recipe, "rows", None)
+        ):  # beside endless recipes a set is gone through again
+            numbers = [seed % last for seed in numbers]
+        results = many(numbers, T, H, W) if many else [recipe(seed, T, H, W) for seed in numbers]
+        for (i, _), result in zip(asked, results, strict=True):
+            made[i] = name, result
+    return [
+        _finish(name, pair, seed, transition, operators)
+        for (name, pair), seed in zip(made, seeds, strict=True)
+    ]
+
+
+def rows(entries: Sequence[str], sources: Sources) -> int | None:
+    """How many seeds, from 0 on, it takes to go once through the sets asked for; None if any of them has no end."""
+    if any(name in registry.FAMILIES or name in EDITS for name in entries):
+        return None
+    sizes = [getattr(registry.recipe(name, sources), "rows", None) for name in entries]
+    return None if not sizes or None in sizes else max(sizes) * len(sizes)
+
+
+def make_clip(seed: int, *, T: int = 9, H: int = 64, W: int = 64) -> tuple[np.ndarray, str]:
+    """A clip and its caption, for text-to-video pretraining: (uint8 [T, H, W, 3], str).
+
+    A quarter show a texture or landscape alone; a third are in a photometric style that the caption names.
+    """
+    rng = stream(seed, "clip")
+    bare = rng.random() < 0.25
+    scene = draw.sample_scene(
+        rng, aspect=W / H, objects=(0, 0) if bare else (1, 3), rich=bare or rng.random() < 0.3
+    )
+    video, caption = rn.render(scene, T, H, W), sc.caption(scene)
+    if rng.random() < 0.33:
+        style = str(rng.choice(list(templates.STYLES)))
+        video, caption = PHOTOMETRIC[style](video, None), grammar.styled_caption(style, caption)
+    return video, caption
+
+
+def generate(
+    n: int, seed: int = 0, workers: int = 1, *, dropped: Counter | None = None, **options
+) -> Iterator[Pair]:
+    """The first n pairs that seeds seed, seed + 1, ... give, in that order whatever the number of workers.
+
+    Args:
+      n: number of pairs. seed: first seed. workers: processes.
+      dropped: if given, receives the count of each drop reason.
+      options: as for `make_pair`.
+
+    Raises:
+      InputError: hardly any seed gives a pair with these options.
+    """
+    return first_kept(functools.partial(make_pair, **options), n, seed, workers, dropped)
+
+
+def first_kept(make: Callable, n: int, seed: int, workers: int, dropped: Counter | None = None) -> Iterator:
+    """The first n results of make(seed), make(seed + 1), ... → (result, None) | (None, reason) that are kept."""
+    count = tries = 0
+    results = _map_in_order(make, itertools.count(seed), workers, block=min(max(n, 16), 512))
+    try:
+        while count < n:
+            result, reason = next(results)
+            tries += 1
+            if result is not None:
+                count += 1
+                yield result
+                continue
+            if dropped is not None:
+                dropped[reason] += 1
+            if tries > 500 and count * 50 < tries:
+                raise InputError(
+                    f"pairs: expected most seeds to give one, got {count} of {tries} from seed {seed} on; "
+                    f"the last was dropped because of '{reason}'; choose other edits or another size"
+                )
+    finally:
+        results.close()
+
+
+def _choose_edit(rng: np.random.Generator, entries: Sequence[str], sources: Sources) -> str:
+    entry = entries[int(rng.integers(len(entries)))] if entries else ""
+    family = registry.FAMILIES.get(entry, (entry,))
+    name = family[int(rng.integers(len(family)))]
+    if name not in registry.names(sources):
+        raise InputError(
+            f"edits: expected names among {', '.join(registry.names(sources))}; got {entry or 'none'!r}"
+        )
+    return name
+
+
+def _finish(
+    name: str, made: Pair | str, seed: int, transition: float, operators: Sequence[str]
+) -> tuple[Pair, None] | tuple[None, str]:
+    if isinstance(made, str):
+        return None, f"{name}: {made}"
+    limited = tr.add_transition(made, stream(seed, "transition"), transition, operators)
+    kept, reason = quality.keep(limited, made)
+    return (limited, None) if kept else (None, f"{name}: {reason}")
+
+
+def _map_in_order(function: Callable, seeds: Iterator[int], workers: int, block: int) -> Iterator:
+    """map over an endless iterator, in order; over processes when workers > 1, a bounded number of seeds ahead."""
+    if workers <= 1:
+        yield from map(function, seeds)
+        return
+    with multiprocessing.get_context("spawn").Pool(workers) as pool:  # spawn: a fork would copy JAX's threads
+        while True:
+            yield from pool.imap(
+                function, list(itertools.islice(seeds, block)), chunksize=max(1, block // 16 // workers)
+            )

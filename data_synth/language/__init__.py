@@ -1,0 +1,1 @@
+"""Instructions and captions: grammar, templates, and rewriting."""

@@ -1,0 +1,115 @@
+"""Edit → sentences. A finite grammar, so that the embedded model's vocabulary is known in advance.
+
+Edit (name, slots) → **instructions**: imperative, lower case, at most 22 words, each true of the pair by itself.
+The tables are in sentences.py; `vocabulary()` walks them too, so no sentence can hold a word outside it.
+"""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+
+from data_synth.language.templates import (
+    AT,
+    LOCAL_TEMPLATES,
+    PHOTOMETRIC_TEMPLATES,
+    REGIONS,
+    STYLES,
+    SYNONYMS,
+    WHOLE,
+)
+from data_synth.scenes import draw
+from data_synth.scenes import objects as ob
+from data_synth.scenes import scene as sc
+from data_synth.scenes import textures as tx
+from data_synth.scenes.edits import PLACES, Edit
+
+
+def instructions(edit: Edit, rng: np.random.Generator, count: tuple[int, int] = (4, 8)) -> tuple[str, ...]:
+    """Between count[0] and count[1] different sentences that each say the edit.
+
+    For a photometric edit `slots["it"]` may name what it is limited to ("the left half"); otherwise the whole clip.
+    """
+    templates = _templates(edit.name)
+    k = min(int(rng.integers(count[0], count[1] + 1)), len(templates))
+    picked = rng.permutation(len(templates))[:k].tolist()
+    return tuple(dict.fromkeys(_fill(templates[i], edit, rng) for i in picked))
+
+
+def styled_caption(style: str, caption: str) -> str:
+    """ "a sepia video of a red ball over a green leaf texture" """
+    if style == "palette":
+        return caption
+    return f"{sc.article(STYLES[style])} {STYLES[style]} video of {caption}"
+
+
+def vocabulary() -> list[str]:
+    """Every word that captions and instructions can contain, and common synonyms, sorted."""
+    texts = [
+        *WHOLE,
+        *REGIONS,
+        *ob.COLOURS,
+        *ob.SHAPES,
+        *ob.SIZES,
+        *PLACES,
+        *tx.GRADIENTS,
+        *draw.TEXTURE_WORDS.values(),
+        *STYLES.values(),
+        SYNONYMS,
+        "a an and over moving video of landscape with sky hills plain background",
+    ]
+    texts += [t for table in (PHOTOMETRIC_TEMPLATES, LOCAL_TEMPLATES) for row in table.values() for t in row]
+    texts += [phrase for place in PLACES for phrase in _places(place)]
+    texts += [phrase for name in draw.background_names() for phrase in _grounds(name)]
+    return sorted({w for text in texts for w in words(re.sub(r"\{\w+\}", " ", text))})
+
+
+def words(text: str) -> list[str]:
+    """The words of a sentence: lower case, letters only."""
+    return re.findall(r"[a-z]+", text.lower())
+
+
+def _templates(name: str) -> tuple[str, ...]:
+    return PHOTOMETRIC_TEMPLATES.get(name) or LOCAL_TEMPLATES[name]
+
+
+def _fill(template: str, edit: Edit, rng: np.random.Generator) -> str:
+    slots = dict(edit.slots)
+    if "{it}" in template:
+        slots["it"] = slots.get("it") or _pick(
+            rng, WHOLE if "make it" not in template else WHOLE[:1] + WHOLE[2:4]
+        )
+    if edit.name == "insert":
+        # The medium size is the default, so it may go unsaid.
+        size = "" if slots["size"] == "medium" and rng.random() < 0.5 else slots["size"] + " "
+        slots["a_new"] = (
+            f"a {size}{slots['new']}" if size or slots["new"][0] not in "aeiou" else f"an {slots['new']}"
+        )
+        slots["at"] = _pick(rng, _places(slots["place"]))
+    if edit.name == "background":
+        slots["ground"] = _pick(rng, _grounds(slots["background"]))
+    sentence = template.format(**slots)
+    return re.sub(r"\ba (?=[aeiou])", "an ", sentence)
+
+
+def _places(place: str) -> tuple[str, ...]:
+    if place in AT:
+        return AT[place]
+    if " " in place:
+        return f"in the {place} corner", f"at the {place}", f"in the {place}"
+    if place in ("left", "right"):
+        return f"on the {place}", f"on the {place} side", f"at the {place} edge"
+    return f"at the {place}", f"at the {place} edge", f"in the {place} middle"
+
+
+def _grounds(name: str) -> tuple[str, ...]:
+    if name in tx.GRADIENTS:
+        mass = name in ("snow", "night sky")  # "a snow" is not said; "the night sky" is
+        plain = f"a {name}" if not mass else name if name == "snow" else f"the {name}"
+        return plain, f"a {name} background", f"a {name} gradient"
+    return f"plain {name}", name, f"solid {name}", f"a plain {name} background"
+
+
+def _pick(rng: np.random.Generator, options: tuple[str, ...]) -> str:
+    return options[int(rng.integers(len(options)))]

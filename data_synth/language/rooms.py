@@ -1,0 +1,176 @@
+"""Sentences and captions for rooms.
+
+Edit (name, slots) → **instructions**; World → caption. A finite grammar like `instruct.py`'s, with words of its own:
+`vocabulary()` is what it needs beyond `instruct.vocabulary()`.
+"""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+
+from data_synth.language import grammar, templates
+from data_synth.physics import choose, draw, figure
+from data_synth.physics import surfaces as sf
+from data_synth.physics.world import SHAPES, World
+from data_synth.scenes.scene import article
+
+_WHERE = {
+    "left": ("on the left", "on the left side", "to the left"),
+    "right": ("on the right", "on the right side", "to the right"),
+    "center": ("in the center", "in the middle"),
+    "foreground": ("in the foreground", "at the front"),
+}
+_LIGHT = {
+    "night": ("make it night", "turn the scene into night", "relight the scene as at night",
+              "change the lighting to moonlight"),
+    "sunset": ("make it sunset", "relight the scene as at sunset", "change the lighting to a warm sunset",
+               "light the scene with a low evening sun"),
+    "red light": ("light the scene with a red lamp", "change the lighting to red light", "relight the scene in red"),
+    "blue light": ("light the scene with a blue lamp", "change the lighting to blue light", "relight the scene in blue"),
+    "light from the left": ("light the scene from the left", "move the light to the left", "let the light come from the left"),
+    "light from the right": ("light the scene from the right", "move the light to the right",
+                             "let the light come from the right"),
+}  # fmt: skip
+_CAMERA = {
+    "left": (
+        "move the camera to the left",
+        "orbit the camera to the left",
+        "swing the camera left around the scene",
+    ),
+    "right": (
+        "move the camera to the right",
+        "orbit the camera to the right",
+        "swing the camera right around the scene",
+    ),
+    "closer": ("move the camera closer", "push the camera in", "dolly in towards the middle"),
+    "away": ("move the camera away", "pull the camera back", "dolly out of the scene"),
+    "up": ("raise the camera", "move the camera up", "crane the camera up"),
+    "down": ("lower the camera", "move the camera down", "crane the camera down"),
+}
+TEMPLATES = {
+    "recolour": templates.LOCAL_TEMPLATES["recolour"],
+    "retexture": (
+        "make the {object} {material}",
+        "turn the {object} into a {material} {shape}",
+        "change the material of the {object} to {material}",
+        "give the {object} a {material} surface",
+        "replace the surface of the {object} with a {material} one",
+    ),
+    "remove": templates.LOCAL_TEMPLATES["remove"],
+    "insert": (
+        "add a {size} {new} {where}",
+        "insert a {size} {new} {where}",
+        "put a {size} {new} on the floor {where}",
+        "place a {size} {new} {where}",
+    ),
+    "replace": templates.LOCAL_TEMPLATES["replace"],
+    "background": (
+        "change the background to {background}",
+        "replace the background with {background}",
+        "put {background} behind everything",
+        "set the background to {background}",
+    ),
+    "floor": (
+        "make the floor {floor}",
+        "change the floor to a {floor} floor",
+        "replace the floor with a {floor} one",
+        "put a {floor} floor under everything",
+    ),
+    "action": (
+        "make the person {action}",
+        "let the person {action}",
+        "change the action to {doing}",
+        "the person should be {doing}, not {old}",
+        "instead of {old}, make the person {action}",
+    ),
+    "collapse": (
+        "take the {object} away and let what stands on it fall",
+        "remove the {object} from under the {above} and let it fall",
+        "pull the {object} out, so that the stack falls",
+        "show what happens without the {object} under the {above}",
+    ),
+    "spare": (
+        "remove the {object} and show what would have happened",
+        "take away the {object}, so that nothing is hit",
+        "show the scene as if the {object} had never been there",
+        "delete the {object} with everything it causes",
+    ),
+    "float": (
+        "turn off gravity",
+        "make everything float",
+        "let everything drift as if there was no gravity",
+        "show the scene without gravity",
+    ),
+}
+
+
+def sentences(edit: choose.Edit, rng: np.random.Generator) -> tuple[str, ...]:
+    """Up to five different ways of saying the edit."""
+    slots = dict(edit.slots)
+    if edit.name == "relight":
+        templates = _LIGHT[slots["light"]]
+    elif edit.name == "camera":
+        templates = _CAMERA[slots["way"]]
+    else:
+        templates = TEMPLATES[edit.name]
+    order = rng.permutation(len(templates))[:5]
+    if edit.name == "insert":
+        ways = _WHERE[slots["place"]]
+        slots["where"] = ways[int(rng.integers(len(ways)))]
+    return tuple(re.sub(r"\ba (?=[aeiou])", "an ", templates[i].format(**slots)) for i in order)
+
+
+def caption(world: World) -> str:
+    """ "a red ball and a wooden box on a tiled floor, blue walls behind" """
+    things = [f"{sf.MATERIALS[t.coat][0]} {t.shape}" if t.coat else t.name for t in world.things]
+    names = [f"{article(n)} {n}" for n in things]
+    if world.figure:
+        names.insert(0, f"a person {figure.ACTIONS[world.figure.action][1]}")
+    shown = (
+        names[0] if len(names) == 1 else ", ".join(names[:-1]) + " and " + names[-1] if names else "nothing"
+    )
+    floor = sf.MATERIALS[world.floor.material][1]
+    ground = f"{article(floor)} {floor}" + (" field" if floor == "grass" else " floor")
+    if world.walls is None:
+        return f"{shown} on {ground} under the open sky"
+    walls = world.walls.colour if world.walls.material == "plain" else sf.MATERIALS[world.walls.material][1]
+    return f"{shown} on {ground}, {walls} walls behind"
+
+
+def after(edit: choose.Edit) -> str:
+    """Caption of the edited clip: of the edited room, with what a list of things does not say."""
+    said = caption(edit.after)
+    return {
+        "relight": lambda: (
+            f"{said}, {'at ' + edit.slots['light'] if edit.slots['light'] in ('night', 'sunset') else 'in ' + edit.slots['light'] if edit.slots['light'].endswith('light') else edit.slots['light']}"
+        ),
+        "camera": lambda: f"{said}, the camera moving {edit.slots['way']}",
+        "collapse": lambda: f"{said}, falling",
+        "float": lambda: f"{said}, floating without gravity",
+    }.get(edit.name, lambda: said)()
+
+
+def vocabulary() -> list[str]:
+    """The words of all these sentences and captions that `instruct.vocabulary()` lacks, sorted."""
+    tables = [
+        *TEMPLATES.values(),
+        *_LIGHT.values(),
+        *_CAMERA.values(),
+        *_WHERE.values(),
+        *figure.ACTIONS.values(),
+    ]
+    texts = [t for row in tables for t in row] + [
+        *SHAPES,
+        *draw.SIZES,
+        *choose.LIGHTS,
+        *choose.SKIES,
+        *choose.CAMERAS,
+    ]
+    texts += [word for row in sf.MATERIALS.values() for word in row[:2]]
+    texts += [
+        "a person nothing on floor field under the open sky walls behind in at moving falling floating without gravity"
+    ]
+    known = set(grammar.vocabulary())
+    return sorted({w for t in texts for w in grammar.words(re.sub(r"\{\w+\}", " ", t))} - known)

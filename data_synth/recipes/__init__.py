@@ -1,0 +1,1 @@
+"""Recipes: each turns a seed into a training pair."""

@@ -1,0 +1,270 @@
+"""Dense-caption mining: a timed caption says what happens next, so a long video is already a pair (EasyV2V §4, App. C).
+
+(video, event [t_i, t_j], caption) → **mining** → Pair. Resampled to 15 frames a second, with i = round(15 t_i):
+
+    source = V[i - N : i],    target = V[i : i + N],    instruction = imperative(caption)       N = T = 81 in the paper
+
+and an event is used only if, as in the paper, the video has at least 2 N resampled frames, t_i >= N / 15, t_j - t_i >
+2 s, t_j - t_i is not far longer than the clip (here: at most 3 N / 15, or 5 s if that is more), and no scene cut lies inside the two clips.
+Bad times (negative, empty, past the end) and events that begin inside an earlier one, whose source would already show
+what is asked for, are dropped. Every drop has a reason, and one event is one row: rows fail alone.
+
+Files: ActivityNet-Captions' JSON, {"v_ID": {"duration": s, "timestamps": [[t_i, t_j], ...], "sentences": [...]}}, with
+v_ID.mp4 in the file's folder or in videos/ beside it; or JSONL of {"video": path, "start": s, "end": s, "caption": text}.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from data_synth import footage as cl
+from data_synth.language import caption_rewriting as cw
+from data_synth.recipes.published.rows import Malformed, need, short
+from v2v.data.pair import Pair
+from v2v.errors import InputError
+
+FPS = 15.0
+MALFORMED = "malformed: "  # how such an event's fault begins
+SHORTEST = 2.0  # seconds; an event must last longer
+LONGEST = 3.0  # lengths of the clip, or this many seconds if more; an event must not last longer
+LONGEST_SECONDS = 5.0  # lets clips much shorter than the paper's have events at all
+
+
+@dataclasses.dataclass(frozen=True)
+class Event:
+    """One timed caption; seconds. `fault` is why it can't be used, "" if nothing in the file speaks against it."""
+
+    video: Path
+    start: float
+    end: float
+    caption: str
+    fault: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Mined:
+    """The recipe: row s of the file → Pair or reason. `writer` turns captions to instructions, "" meaning none found;
+    `cuts` gives a file's scene cuts in seconds."""
+
+    events: tuple[Event, ...]
+    writer: cw.Writer
+    cuts: Callable[[str], Sequence[float]]
+
+    @property
+    def rows(self) -> int:
+        return len(self.events)
+
+    @property
+    def batch(self) -> int:
+        return self.writer.batch
+
+    def __call__(self, seed: int, T: int, H: int, W: int) -> Pair | str:
+        return self.many([seed], T, H, W)[0]
+
+    def many(self, seeds: Sequence[int], T: int, H: int, W: int) -> list[Pair | str]:
+        """Pairs or reasons for rows `seeds`; the writer is asked for all of them at once."""
+        out: list[Pair | str] = ["past the last row"] * len(seeds)
+        usable = []
+        for i, seed in enumerate(seeds):
+            if seed < self.rows:
+                out[i] = self.events[seed].fault or span_fault(self.events[seed], T)
+                if not out[i]:
+                    usable.append(i)
+        for i, text in zip(usable, self.writer([self.events[seeds[i]].caption for i in usable]), strict=True):
+            if isinstance(text, cw.Unwritten):
+                out[i] = text.reason
+            else:
+                out[i] = (
+                    self._pair(self.events[seeds[i]], text, seeds[i], T, H, W)
+                    if text
+                    else "empty instruction"
+                )
+        return out
+
+    def _pair(self, event: Event, text: str, seed: int, T: int, H: int, W: int) -> Pair | str:
+        try:
+            video = cl.decode(str(event.video))
+        except InputError as error:
+            return f"unreadable clip {event.video.name}: {cl.cause(error)}"
+        index = resampled(video.times, video.duration, FPS)
+        if len(index) < 2 * T:
+            return "video too short"
+        i = round(event.start * FPS)
+        if i + T > len(index):
+            return "too close to the end"
+        if any((i - T) / FPS < cut < (i + T) / FPS for cut in self.cuts(str(event.video))):
+            return "scene cut inside"
+        both = cl.picked(video, index[i - T : i + T], H, W)
+        return Pair(
+            source=both[:T],
+            target=both[T:],
+            mask=np.full((T, H, W), 255, np.uint8),
+            reference=None,
+            instructions=(text,),
+            source_caption="a video",
+            target_caption=event.caption,
+            edit="continuation",
+            recipe="captions",
+            seed=seed,
+            active=(0, T),
+            provenance={
+                "clip": event.video.name,
+                "start": event.start,
+                "end": event.end,
+                "license": "unknown",
+                "writer": self.writer.version,
+            },
+        )
+
+
+def recipe(path: str | Path, writer: str = "") -> Mined:
+    """The recipe for one caption file.
+
+    Args:
+      path: JSON or JSONL as in the module docstring. writer: TOML of an endpoint (captions_writer.py); "" for rules.
+
+    Raises:
+      InputError: the file is not one of the two kinds, or PySceneDetect is not installed.
+    """
+    _scenedetect()
+    return Mined(tuple(read(path)), cw.endpoint(writer) if writer else cw.Rules(), scene_cuts)
+
+
+def read(path: str | Path) -> list[Event]:
+    """All events of a file, by video and start; unusable ones carry their fault."""
+    path = Path(path)
+    try:
+        text = path.read_text()
+        jsonl = path.suffix == ".jsonl"
+        events = _plain(text, path.parent) if jsonl else _activitynet(json.loads(text), path.parent)
+        if events and all(
+            event.fault.startswith(MALFORMED) for event in events
+        ):  # not a slip: another layout
+            raise Malformed(events[0].fault)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{path}: expected ActivityNet-Captions JSON or JSONL of video, start, end, caption; "
+            f"got {getattr(error, 'strerror', None) or error}"
+        ) from None
+    events.sort(key=lambda e: (str(e.video), e.start, e.end))
+    out, open_until, video = [], 0.0, None
+    for event in events:
+        if event.video != video:
+            video, open_until = event.video, 0.0
+        if not event.fault and event.start < open_until:
+            event = dataclasses.replace(event, fault="begins inside an earlier event")
+        elif not event.fault:
+            open_until = event.end
+        out.append(event)
+    return out
+
+
+def span_fault(event: Event, T: int) -> str:
+    """Which of the paper's conditions on an event's times it breaks, "" if none."""
+    length = event.end - event.start
+    if event.start < T / FPS:
+        return "too close to the beginning"
+    if length <= SHORTEST:
+        return "event too short"
+    return "event far longer than the clip" if length > max(LONGEST * T / FPS, LONGEST_SECONDS) else ""
+
+
+def resampled(times: np.ndarray, duration: float, fps: float) -> np.ndarray:
+    """Index of the frame on screen at times 0, 1 / fps, 2 / fps, ... before the end: int [n].
+
+    Args:
+      times: [T] seconds at which frames appear, increasing. duration: seconds from the first to the end of the last.
+    """
+    n = int(np.floor(duration * fps + 1e-6))
+    at = times[0] + np.arange(max(n, 1)) / fps
+    return np.clip(np.searchsorted(times, at + 1e-6, side="right") - 1, 0, len(times) - 1)
+
+
+@functools.lru_cache(maxsize=64)
+def scene_cuts(path: str) -> tuple[float, ...]:
+    """Seconds at which PySceneDetect's content detector sees a cut."""
+    detect, detector = _scenedetect()
+    starts = [start for start, _ in detect(path, detector())[1:]]
+    # 0.7 deprecates get_seconds(), which is all that 0.6 has.
+    return tuple(float(s.seconds if hasattr(s, "seconds") else s.get_seconds()) for s in starts)
+
+
+def _scenedetect():
+    try:
+        from scenedetect import ContentDetector, detect
+    except ImportError:
+        raise InputError(
+            "captions: expected PySceneDetect to find scene cuts, which is not installed; "
+            "install it with: pip install 'v2v[captions]'"
+        ) from None
+    return detect, ContentDetector
+
+
+def _activitynet(table: dict, folder: Path) -> list[Event]:
+    """An event a timestamp; a video or an event that is malformed costs itself alone."""
+    if not isinstance(table, dict):
+        raise Malformed(f"{short(table)} where an object is expected")
+    out = []
+    for name, entry in table.items():
+        found = [p for p in (folder / f"{name}.mp4", folder / "videos" / f"{name}.mp4") if p.is_file()]
+        video = (found or [folder / f"{name}.mp4"])[0]
+        times, texts = (
+            (entry.get("timestamps"), entry.get("sentences")) if isinstance(entry, dict) else (None, None)
+        )
+        if not isinstance(times, list) or not isinstance(texts, list) or len(times) != len(texts):
+            fault = f"{MALFORMED}{name}: expected duration and as many timestamps as sentences, got {short(entry)}"
+            out.append(Event(video, 0.0, 0.0, "", fault))
+            continue
+        for number, (span, caption) in enumerate(zip(times, texts, strict=True), 1):
+            start, end = span if isinstance(span, list) and len(span) == 2 else (span, span)
+            item = {"start": start, "end": end, "caption": caption, "duration": entry.get("duration")}
+            out.append(_read(video, f"{name}, event {number}", item))
+    return out
+
+
+def _plain(text: str, folder: Path) -> list[Event]:
+    """An event a line; a line that is none costs itself alone."""
+    lines = enumerate(text.split("\n"), 1)
+    return [_read(folder, f"line {number}", line) for number, line in lines if line.strip()]
+
+
+def _read(place: Path, where: str, item: dict | str) -> Event:
+    """The event in an item, or in its JSON; what is malformed there is its fault. place: the video, or the folder of those that
+    the item names."""
+    try:
+        item = json.loads(item) if isinstance(item, str) else item
+        (caption,) = need(item, "caption")
+        video = place / next(need(item, "video")) if "video" in item else place
+        if video.is_dir():
+            raise Malformed(f"expected a field video, got {short(item)}")
+        start, end = (_seconds(item, key) for key in ("start", "end"))
+        duration = _seconds(item, "duration") if "duration" in item else float("inf")
+    except json.JSONDecodeError as error:  # its count of lines begins anew in every line of JSONL
+        return Event(place, 0.0, 0.0, "", f"{MALFORMED}{where}: {error.msg} at column {error.colno}")
+    except (Malformed, OSError) as error:  # OSError: of a path that can't be one
+        return Event(place, 0.0, 0.0, "", f"{MALFORMED}{where}: {error}")
+    return _event(video, start, end, caption, duration)
+
+
+def _seconds(item: dict, key: str) -> float:
+    try:
+        return float(item[key])
+    except (KeyError, TypeError, ValueError):
+        raise Malformed(f"{key}: expected seconds, got {short(item.get(key))}") from None
+
+
+def _event(video: Path, start: float, end: float, caption: str, duration: float) -> Event:
+    fault = ""
+    if not video.is_file():
+        fault = "video missing"
+    elif not 0 <= start < end or end > duration + 1.0:  # annotations round the end up
+        fault = "bad times"
+    elif not caption.strip():
+        fault = "empty caption"
+    return Event(video, start, end, caption.strip(), fault)

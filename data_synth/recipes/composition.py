@@ -1,0 +1,211 @@
+"""Recipes made of several experts: stylisation, human animation, actor transmutation (EasyV2V §4).
+
+clip → step → step → ... → **Pair**. A TOML file with role = "composition", given to `--expert` like any expert's, names the
+steps; each runs an expert (its own TOML file, beside this one) on what is there, and gives it a name:
+
+    name = "stylisation"                 # the recipe
+    role = "composition"
+    license = "Apache-2.0"
+    stand_in = true                      # honest: the experts only stand in for the networks of the paper
+    prompts = ["make it a poster", ...]  # the instructions, one drawn for each clip
+    reference = "styled"                 # what is stored as the reference picture; leave out for none
+    [[step]]                             # "source" is the clip, "first" its first frame; "target" must be made
+    expert = "edges.toml"
+    clip = "source"
+    makes = "control"
+    [[step]]
+    expert = "restyle.toml"
+    clip = "first"
+    makes = "styled"
+    [[step]]
+    expert = "controlled.toml"
+    clip = "control"
+    reference = "styled"                 # its first frame goes along as the reference picture
+    makes = "target"
+
+To run the paper's recipe, put its networks in place of the stand-ins (edge map, FLUX.1-Kontext, Wan2.1-Fun-Control;
+Wan-Animate; FlowEdit on Wan 2.1). Every pair records each step's expert, version and licence, and whether it stood in.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import tomllib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from data_synth import footage as cl
+from data_synth.experts import protocol, spec
+from data_synth.experts.wire import Job
+from data_synth.rng import stream
+from v2v.data.pair import Pair
+from v2v.errors import InputError
+
+_FIELDS = {
+    "name": str,
+    "role": str,
+    "license": str,
+    "stand_in": bool,
+    "prompts": list,
+    "reference": str,
+    "step": list,
+}
+_STEP = ("expert", "clip", "reference", "makes")
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """One expert at work; `clip` and `reference` name what it gets, `makes` what it gives."""
+
+    expert: str
+    clip: str
+    makes: str
+    reference: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """A checked file; fields as in the module docstring."""
+
+    path: Path
+    name: str
+    license: str
+    prompts: tuple[str, ...]
+    steps: tuple[Step, ...]
+    reference: str = ""
+    stand_in: bool = False
+
+
+@functools.lru_cache(maxsize=64)
+def load(path: str) -> Plan | None:
+    """The composition in a TOML file; None if it describes something else.
+
+    Raises:
+      InputError: a field is missing, unknown or of the wrong type, or a step uses what no earlier one made.
+    """
+    try:
+        table = tomllib.loads(Path(path).read_text())
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError):
+        return None  # protocol.load says what is wrong
+    if table.get("role") != "composition":
+        return None
+    for key, value in table.items():
+        if key not in _FIELDS or type(value) is not _FIELDS[key]:
+            raise InputError(f"{path}: {key}: expected {', '.join(_FIELDS)} of the right type, got {value!r}")
+    missing = [key for key in ("name", "license", "prompts", "step") if not table.get(key)]
+    if missing:
+        raise InputError(f"{path}: expected {', '.join(missing)}; see data_synth/recipes/composition.py")
+    there, steps = {"source", "first"}, []
+    for i, step in enumerate(table["step"]):
+        if (
+            not isinstance(step, dict)
+            or set(step) - set(_STEP)
+            or not {"expert", "clip", "makes"} <= set(step)
+            or not all(isinstance(value, str) for value in step.values())
+        ):
+            raise InputError(
+                f"{path}: step {i + 1}: expected names as expert, clip, makes and perhaps reference, got {step!r}"
+            )
+        for name in (step["clip"], step.get("reference", "source")):
+            if name not in there:
+                raise InputError(
+                    f"{path}: step {i + 1}: expected one of {', '.join(sorted(there))}, got {name!r}"
+                )
+        there.add(step["makes"])
+        steps.append(
+            Step(
+                str(Path(path).parent / step["expert"]),
+                step["clip"],
+                step["makes"],
+                step.get("reference", ""),
+            )
+        )
+    if "target" not in there or table.get("reference", "source") not in there:
+        raise InputError(
+            f"{path}: expected steps that make 'target' and the reference, got {', '.join(sorted(there))}"
+        )
+    return Plan(
+        Path(path),
+        table["name"],
+        table["license"],
+        spec.prompts(path, table["prompts"]),
+        tuple(steps),
+        table.get("reference", ""),
+        table.get("stand_in", False),
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Composed:
+    """The recipe of one plan. `connect`: TOML path → (spec, expert); one connection serves all recipes of a process."""
+
+    plan: Plan
+    connect: Callable[[str], tuple[spec.Spec, protocol.Expert]]
+    footage: cl.Source
+
+    @property
+    def batch(self) -> int:
+        return max(self.connect(step.expert)[0].batch for step in self.plan.steps)
+
+    def __call__(self, seed: int, T: int, H: int, W: int) -> Pair | str:
+        return self.many([seed], T, H, W)[0]
+
+    def many(self, seeds: Sequence[int], T: int, H: int, W: int) -> list[Pair | str]:
+        """Pairs or reasons, one for each seed, in order; each step is one batched call of its expert."""
+        out: list[Pair | str] = [""] * len(seeds)
+        there: dict[int, dict[str, np.ndarray]] = {}
+        shown: dict[int, tuple[cl.Clip, str]] = {}
+        for i, seed in enumerate(seeds):
+            clip = self.footage(seed, T, H, W)
+            if isinstance(clip, str):
+                out[i] = clip
+                continue
+            prompt = self.plan.prompts[int(stream(seed, "prompt").integers(len(self.plan.prompts)))]
+            shown[i], there[i] = (clip, prompt), {"source": clip.video, "first": clip.video[:1]}
+        for step in self.plan.steps:
+            _, expert = self.connect(step.expert)
+            left = list(there)
+            jobs = [
+                Job(
+                    there[i][step.clip],
+                    shown[i][1],
+                    reference=there[i][step.reference][0] if step.reference else None,
+                )
+                for i in left
+            ]
+            for i, answer in zip(left, protocol.run(expert, jobs), strict=True):
+                if isinstance(answer, protocol.Failure):
+                    out[i] = f"expert {Path(step.expert).stem} {answer.reason}"
+                    del there[i]
+                else:
+                    there[i][step.makes] = answer
+        for i, made in there.items():
+            out[i] = self._pair(seeds[i], *shown[i], made)
+        return out
+
+    def _pair(self, seed: int, clip: cl.Clip, prompt: str, made: dict[str, np.ndarray]) -> Pair:
+        T, H, W, _ = clip.video.shape
+        specs = [self.connect(step.expert)[0] for step in self.plan.steps]
+        before = clip.caption or "a video"
+        return Pair(
+            source=clip.video,
+            target=made["target"],
+            mask=np.full((T, H, W), 255, np.uint8),
+            reference=made[self.plan.reference][0].copy() if self.plan.reference else None,
+            instructions=(prompt,),
+            source_caption=before,
+            target_caption=f"{before}, after: {prompt}",
+            edit=self.plan.name,
+            recipe="composition",
+            seed=seed,
+            provenance={
+                **clip.origin,
+                "experts": [{"name": s.name, "version": s.version, "license": s.license} for s in specs],
+                "composition": {"name": self.plan.name, "license": self.plan.license},
+                "stand_in": self.plan.stand_in,
+            },
+            active=(0, T),
+        )

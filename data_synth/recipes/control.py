@@ -1,0 +1,91 @@
+"""The control recipes: one transformation, two pairs ("to-canny" and "from-canny").
+
+seed → clip → control expert (or the renderer's own truth) → **Pair**. The mask is where the two sides may differ:
+everything, or the rectangle, border or dropped frames.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from data_synth import footage as cl
+from data_synth.language import control
+from data_synth.operators import optical_flow
+from data_synth.operators.control import CONTROLS, Control
+from data_synth.rng import stream
+from data_synth.scenes import draw, truth
+from data_synth.scenes import render as rn
+from data_synth.scenes import scene as sc
+from v2v.data.pair import Pair
+
+TRUTHS = ("depth", "segmentation", "motion")
+VERSION = "3"  # 3: edits that begin late are no cuts
+
+
+def control_pair(name: str, forward: bool, clips: cl.Source, seed: int, T: int, H: int, W: int) -> Pair | str:
+    """A pair from one of the built-in controls, either way.
+
+    Args:
+      name: one of `experts.control.CONTROLS`. forward: clip → control video; else back. clips: where footage is from.
+    """
+    clip = clips(seed, T, H, W)
+    if isinstance(clip, str):
+        return clip
+    made = CONTROLS[name](clip.video, stream(seed, "control"))
+    return assemble(name, forward, clip, made, seed)
+
+
+def truth_pair(name: str, forward: bool, seed: int, T: int, H: int, W: int) -> Pair | str:
+    """A pair from what the renderer knows exactly: one of TRUTHS."""
+    scene = draw.sample_scene(stream(seed, "footage"), aspect=W / H, objects=(1, 3), rich=True)
+    made = rn.layers(scene, T, H, W)
+    if name == "motion":
+        video = optical_flow.colours(truth.motion(scene, made))
+    else:
+        video = (truth.depth if name == "depth" else truth.segmentation)(scene, made)
+    clip = cl.Clip(rn.compose(made), sc.caption(scene), {"clip": "rendered", "license": "Apache-2.0"})
+    return assemble(name, forward, clip, Control(video), seed)
+
+
+def assemble(
+    name: str,
+    forward: bool,
+    clip: cl.Clip,
+    made: Control,
+    seed: int,
+    *,
+    noun: str = "",
+    expert: dict | None = None,
+) -> Pair:
+    """Clip and control video → Pair in the asked direction. `expert` (name, version) is recorded in the provenance."""
+    T, H, W, _ = clip.video.shape
+    mask = (
+        np.full((T, H, W), 255, np.uint8)
+        if made.mask is None
+        else np.where(made.mask, 255, 0).astype(np.uint8)
+    )
+    sides = [
+        (clip.video, clip.caption or "a video"),
+        (made.video, control.caption_of(name, clip.caption, made.slots, noun)),
+    ]
+    (source, before), (target, after) = sides if forward else sides[::-1]
+    words = control.sentences(name, forward, made.slots, clip.caption, stream(seed, "words"), noun)
+    return Pair(
+        source=source,
+        target=target,
+        mask=mask,
+        reference=None,
+        instructions=words,
+        source_caption=before,
+        target_caption=after,
+        edit=f"{'to' if forward else 'from'}-{name}",
+        recipe="control",
+        seed=seed,
+        provenance={
+            **clip.origin,
+            "slots": made.slots,
+            "expert": expert or {"name": name, "version": VERSION},
+            "direction": "to" if forward else "from",
+        },
+        active=(0, T),
+    )

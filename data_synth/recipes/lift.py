@@ -1,0 +1,66 @@
+"""The recipe "lift": a local edit as a picture pair, lifted to a video by one camera move; and "image", its still.
+
+seed → scene, edited twin (one frame) → lifting.py → **Pair**. The same function lifts the rows of an imported picture
+set. "image" is the pair as a one-frame video: the paper trains on both (App. A).
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from data_synth.operators import camera_move
+from data_synth.recipes import planar
+from data_synth.rng import stream
+from data_synth.scenes import edits as ed
+from v2v.data.pair import Pair
+
+FINER = 2  # pictures are drawn this many times larger, so that a frame at zoom 0.66 is still sharp
+
+
+def lift_pair(seed: int, T: int, H: int, W: int) -> Pair | str:
+    """A rendered picture pair as a T-frame video."""
+    rng = stream(seed, "lift")
+    name = ed.LOCAL[int(rng.integers(len(ed.LOCAL)))]
+    still = planar.local(name, seed, rng, 1, FINER * H, FINER * W)
+    return still if isinstance(still, str) else lifted(still, stream(seed, "move"), T, H, W)
+
+
+def image_pair(seed: int, T: int, H: int, W: int) -> Pair | str:
+    """A rendered picture pair as a video of one frame, whatever T."""
+    rng = stream(seed, "lift")
+    return planar.local(ed.LOCAL[int(rng.integers(len(ed.LOCAL)))], seed, rng, 1, H, W)
+
+
+def lifted(still: Pair, rng: np.random.Generator, T: int, H: int, W: int) -> Pair:
+    """A one-frame pair of any size → the T-frame pair that one random camera move makes of it, H x W pixels."""
+    height, width = still.source.shape[1:3]
+    moves = camera_move.trajectories(rng, 1, T, height, width)[0]
+    source, target, mask = camera_move.lift(still.source[0], still.target[0], still.mask[0], moves)
+    reference = still.reference
+    if reference is not None:
+        reference = camera_move.vary_reference(reference, rng)
+    return Pair(
+        source=_reduced(source, H, W),
+        target=_reduced(target, H, W),
+        reference=reference,
+        mask=np.where(_reduced(mask, H, W) > 0, 255, 0).astype(np.uint8),
+        instructions=still.instructions,
+        source_caption=still.source_caption,
+        target_caption=still.target_caption,
+        edit=still.edit,
+        recipe="lift",
+        seed=still.seed,
+        active=(0, T),
+        provenance={
+            **still.provenance,
+            "lifted": {"first": moves[0].round(6).tolist(), "last": moves[-1].round(6).tolist()},
+        },
+    )
+
+
+def _reduced(video: np.ndarray, H: int, W: int) -> np.ndarray:
+    """By area; a mask pixel so stays above zero when any pixel under it was 255 (at most 16 to one: 255 / 16 > 0)."""
+    if video.shape[1:3] == (H, W):
+        return video
+    return np.stack([cv2.resize(frame, (W, H), interpolation=cv2.INTER_AREA) for frame in video])

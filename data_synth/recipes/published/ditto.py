@@ -1,0 +1,46 @@
+"""Ditto-1M (Bai et al. 2025, arXiv 2510.15742), CC BY-NC-SA 4.0.
+
+Layout, from the set's card (https://huggingface.co/datasets/QingyanBai/Ditto-1M, "Dataset Structure" and "Training
+Metadata"): videos/{source, local, global_style1, global_style2, global_freeform1..3}/, training_metadata/*.json with
+items {source_path, instruction, edited_path}, and csvs_for_DiffSynth/*.csv. The CSV columns (video, the edited one;
+vace_video, the source; prompt) and their base folder videos/ are those of the authors' training script
+(https://github.com/EzioBy/Ditto, `--data_file_keys "video,vace_video"`, `--dataset_base_path .../Ditto-1M/videos`). The
+card does not say what the JSON's paths are relative to: videos/ is tried first, then the root.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from data_synth.recipes.published.rows import (
+    Imported,
+    Row,
+    files,
+    first_existing,
+    need,
+    read_csv,
+    read_json,
+    table,
+)
+
+LICENSE = "CC-BY-NC-SA-4.0"
+JSON_KEYS = ("source_path", "edited_path", "instruction")
+COLUMNS = ("vace_video", "video", "prompt")
+
+
+def ditto(root: str | Path) -> Imported:
+    """The set in folder `root`, from its JSON metadata or, without that, its CSVs."""
+    root, rows = Path(root), []
+    for path in files(root, "training_metadata/*.json", "csvs_for_DiffSynth/*.csv"):
+        keys = JSON_KEYS if path.suffix == ".json" else COLUMNS
+
+        def row(item: dict, keys: tuple = keys, edit: str = path.stem) -> Row:
+            source, edited, text = need(item, *keys)
+            return Row(_place(root, source), _place(root, edited), text, edit)
+
+        rows += table(path, read_json(path) if keys is JSON_KEYS else read_csv(path, keys), row)
+    return Imported("Ditto-1M", LICENSE, tuple(rows))
+
+
+def _place(root: Path, name: str) -> Path:
+    return first_existing((root / "videos" / name, root / name))

@@ -1,0 +1,45 @@
+"""InsViE-1M (Wu et al. 2025, arXiv 2503.20287); the card (https://huggingface.co/datasets/wyh6666/InsViE) names no licence
+that we could read, so the provenance says "unknown".
+
+Layout, from the authors' loader (https://github.com/langmanbusi/InsViE, CogVideo/sat/data_video.py, SFTDataset_edit): a
+CSV with a header whose rows hold, by position, [source video name, source caption, instruct, edit caption, edit
+subfolder name]; the source and the edited video have the same file name, in two folders beside the CSV. The loader
+takes the folders' names from its configuration, which is not published with values: the edited video is looked for in
+the row's subfolder, the source in the other folder beside the CSV that holds that name.
+"""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+from data_synth.recipes.published.rows import Imported, Malformed, Row, files, first_existing, table
+from v2v.errors import InputError
+
+LICENSE = "unknown"
+COLUMNS = 5
+
+
+def insvie(root: str | Path) -> Imported:
+    """The set in folder `root`: every CSV in it."""
+    root, rows = Path(root), []
+    folders = sorted(p for p in root.iterdir() if p.is_dir()) if root.is_dir() else []
+    for path in files(root, "*.csv"):
+        try:
+            with path.open(newline="") as file:
+                header, *lines = [line for line in csv.reader(file) if line] or [[]]  # a blank line is no row
+        except (OSError, UnicodeDecodeError, csv.Error) as error:
+            raise InputError(f"{path}: expected a CSV file, got {error}") from None
+
+        def row(line: list[str], most: int = max(COLUMNS, len(header))) -> Row:
+            if not COLUMNS <= len(line) <= most:
+                raise Malformed(
+                    "expected source video name, source caption, instruct, edit caption, edit subfolder name; "
+                    f"got {len(line)} fields"
+                )
+            name, before, text, after, edited = (field.strip() for field in line[:COLUMNS])
+            source = first_existing([f / name for f in folders if f.name != edited] or [root / name])
+            return Row(source, root / edited / name, text, "edit", before, after)
+
+        rows += table(path, lines, row)
+    return Imported("InsViE-1M", LICENSE, tuple(rows))

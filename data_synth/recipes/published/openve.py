@@ -1,0 +1,36 @@
+"""OpenVE-3M (He et al. 2025, arXiv 2512.07826), CC BY-NC 4.0.
+
+Layout: one CSV for each edit type (local_add.csv, local_change.csv, local_remove.csv, ...) with columns video (the
+edited one), original_video and prompt; paths relative to the folder with the unpacked videos. The card
+(https://huggingface.co/datasets/Lewandofski/OpenVE-3M) could not be read here; the columns are those that three users
+of the set agree on: OpenVE-Bench (reference/peers.md), ThinkV2V's training scripts (`--data_file_keys
+"video,original_video"`, OPENVE3M_VIDEO_ROOT = OpenVE-3M/videos) and a public loader that reads `item['video']`,
+`item['original_video']`, `item['prompt']` from a file separated by semicolons under videos_folders/. Either separator
+is read, and paths are looked for in videos/, videos_folders/ and the root.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from data_synth.recipes.published.rows import Imported, Row, files, first_existing, need, read_csv, table
+
+LICENSE = "CC-BY-NC-4.0"
+COLUMNS = ("video", "original_video", "prompt")
+
+
+def openve(root: str | Path) -> Imported:
+    """The set in folder `root`: every CSV in it or in its metadata folders."""
+    root, rows = Path(root), []
+    for path in files(root, "*.csv", "*/*.csv"):
+
+        def row(item: dict, edit: str = path.stem) -> Row:
+            edited, source, text = need(item, *COLUMNS)
+            return Row(_place(root, source), _place(root, edited), text, edit)
+
+        rows += table(path, read_csv(path, COLUMNS), row)
+    return Imported("OpenVE-3M", LICENSE, tuple(rows))
+
+
+def _place(root: Path, name: str) -> Path:
+    return first_existing(base / name for base in (root / "videos", root / "videos_folders", root))

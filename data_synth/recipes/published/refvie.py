@@ -1,0 +1,74 @@
+"""RefVIE-477K (Kiwi-Edit, arXiv 2603.02175): edits with a reference picture.
+
+Layout, from https://github.com/showlab/Kiwi-Edit, DATASET.md ("CSV Format by Training Stage", "Build Reference CSV from
+Parquet") and the card https://huggingface.co/datasets/linyq/kiwi_edit_training_data: refvie_477k/chunk_*.parquet with
+columns iid, prompt, src_video, tgt_video, ref_image_bytes (a JPEG), or the CSV made of it with src_video, tgt_video,
+ref_image, prompt. Paths are relative to the folder with the videos, which come from Ditto-1M, OpenVE-3M and ReCo; no
+licence is stated for the metadata, so the provenance names those sets' strictest.
+
+Reference pictures stay in the parquet files until a row is asked for. Reading them needs pyarrow: pip install
+'v2v[parquet]'.
+"""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+
+from data_synth.recipes.published.rows import Imported, Row, files, need, read_csv, table
+from v2v.errors import InputError
+
+LICENSE = "CC-BY-NC-SA-4.0"
+_COLUMNS = ("prompt", "src_video", "tgt_video")
+
+
+def refvie(root: str | Path) -> Imported:
+    """The set in folder `root`, from its parquet chunks or, without them, its CSVs."""
+    root, rows = Path(root), []
+    for path in files(root, "refvie_477k/chunk_*.parquet", "chunk_*.parquet", "*.csv"):
+        if path.suffix == ".parquet":
+            rows += _chunk(path, root)
+        else:
+            rows += table(path, read_csv(path, (*_COLUMNS, "ref_image")), functools.partial(_row, root))
+    return Imported("RefVIE", LICENSE, tuple(rows))
+
+
+def _row(root: Path, item: dict) -> Row:
+    text, source, target = need(item, *_COLUMNS)
+    reference = item.get("picture") or root / next(need(item, "ref_image"))
+    return Row(root / source, root / target, text, "reference", reference=reference)
+
+
+def _chunk(path: Path, root: Path) -> list[Row]:
+    file = _open(path)
+    missing = {*_COLUMNS, "ref_image_bytes"} - set(file.schema_arrow.names)
+    if missing:
+        raise InputError(
+            f"{path}: expected columns {', '.join(sorted(missing))}, got {', '.join(file.schema_arrow.names)}"
+        )
+    items = (
+        {**item, "picture": functools.partial(_picture, path, group, i)}
+        for group in range(file.num_row_groups)
+        for i, item in enumerate(file.read_row_group(group, columns=list(_COLUMNS)).to_pylist())
+    )
+    return table(path, items, functools.partial(_row, root))
+
+
+def _picture(path: Path, group: int, i: int) -> bytes:
+    """The bytes of one reference picture; b"" where the row has none."""
+    column = _open(path).read_row_group(group, columns=["ref_image_bytes"]).column(0)
+    return column[i].as_py() or b""
+
+
+def _open(path: Path):
+    try:
+        import pyarrow.parquet as pq
+    except ImportError:
+        raise InputError(
+            "refvie: expected pyarrow to read parquet files, which is not installed; "
+            "install it with: pip install 'v2v[parquet]'"
+        ) from None
+    try:
+        return pq.ParquetFile(path)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: expected a parquet file, got {error}") from None

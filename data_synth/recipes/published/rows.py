@@ -1,0 +1,237 @@
+"""Rows of a published set → pairs.
+
+metadata file → rows → **pair**. A row names two files and an instruction. Both videos are read at the same frames,
+scaled to cover the frame and cropped alike; pictures are lifted by one camera move (`lifting.py`). Published sets carry
+no masks: the mask says "anywhere". A row which is malformed, whose file is missing, unreadable, too short, or whose two
+sides differ in shape fails alone, with that reason.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from data_synth import footage as cl
+from data_synth.recipes import lift
+from data_synth.rng import stream
+from v2v.data.pair import Pair
+from v2v.errors import InputError
+from v2v.video import video as codec
+
+csv.field_size_limit(1 << 24)  # instructions and captions of some sets are long
+
+
+class Malformed(ValueError):
+    """A row of the metadata lacks something; says what."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One example. `reference` is a picture file, or a function that fetches its bytes; None without one. `fault` is why it
+    can't be used, "" if nothing in the metadata speaks against it."""
+
+    source: Path
+    target: Path
+    instruction: str
+    edit: str = "edit"
+    source_caption: str = ""
+    target_caption: str = ""
+    reference: Path | Callable[[], bytes] | None = None
+    fault: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Imported:
+    """The recipe: row `seed` of a set → Pair or reason. `license` is the set's own, for the provenance."""
+
+    name: str
+    license: str
+    table: tuple[Row, ...]
+
+    def __post_init__(self):
+        if self.table and all(row.fault for row in self.table):  # not a slip: the layout is another one
+            raise InputError(
+                f"{self.name}: expected a usable row among {self.rows}, got none; {self.table[0].fault}"
+            )
+
+    @property
+    def rows(self) -> int:
+        return len(self.table)
+
+    def __call__(self, seed: int, T: int, H: int, W: int) -> Pair | str:
+        if seed >= self.rows:
+            return "past the last row"
+        row = self.table[seed]
+        if row.fault:
+            return row.fault
+        if not row.instruction:
+            return "empty instruction"
+        try:
+            source, target = _decoded(row.source), _decoded(row.target)
+            reference = _picture(row.reference)
+        except FileNotFoundError:
+            return "file missing"
+        except InputError as error:
+            return f"unreadable file: {cl.cause(error)}"  # no path: reasons are counted
+        except OSError as error:
+            return f"unreadable file: {error.strerror}"
+        (_, h, w, _), (_, h_after, w_after, _) = source.frames.shape, target.frames.shape
+        if abs(h * w_after - w * h_after) > 0.02 * h * w_after:
+            return "source and target differ in shape"
+        pictures = len(source.frames) == len(target.frames) == 1
+        n = min(len(source.frames), len(target.frames))
+        if n < T and not pictures:
+            return "shorter than the clip"
+        first = 0 if pictures else int(stream(seed, "footage").integers(n - T + 1))
+        span = np.arange(first, first + (1 if pictures else T))
+        height, width = _size(source.frames, H, W) if pictures else (H, W)
+        source, target = (cl.picked(video, span, height, width) for video in (source, target))
+        before = row.source_caption or ("a picture" if pictures else "a video")
+        made = Pair(
+            source=source,
+            target=target,
+            mask=np.full(source.shape[:3], 255, np.uint8),
+            reference=reference,
+            instructions=(row.instruction,),
+            source_caption=before,
+            target_caption=row.target_caption or f"{before}, after: {row.instruction}",
+            edit=row.edit,
+            recipe="imported",
+            seed=seed,
+            active=(0, len(source)),
+            provenance={
+                "set": self.name,
+                "source": row.source.name,
+                "target": row.target.name,
+                "first_frame": first,
+                "license": self.license,
+            },
+        )
+        return lift.lifted(made, stream(seed, "move"), T, H, W) if pictures else made
+
+
+def table(path: Path, items: Iterable, make: Callable[[Any], Row]) -> list[Row]:
+    """make(item) for every item of a metadata file; where it raises Malformed, a row which says so and where that was."""
+    out = []
+    for number, item in enumerate(items, 1):
+        try:
+            out.append(make(item))
+        except (Malformed, OSError) as error:  # OSError: of a path that can't be one
+            fault = f"malformed row: {path.name}, row {number}: {error}"
+            out.append(Row(Path(), Path(), "", fault=fault))
+    return out
+
+
+def read_json(path: Path) -> list:
+    """The list in a JSON file; `need` checks its rows.
+
+    Raises:
+      InputError: it is something else.
+    """
+    try:
+        rows = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: expected a JSON list, got {error}") from None
+    if not isinstance(rows, list):
+        raise InputError(f"{path}: expected a JSON list of objects, got {type(rows).__name__}")
+    return rows
+
+
+def read_csv(path: Path, columns: Sequence[str]) -> Iterator[dict[str, str]]:
+    """The rows of a CSV file with at least these columns, separated by commas, semicolons or tabs as its header is.
+
+    Raises:
+      InputError: it has other columns.
+    """
+    try:
+        with path.open(newline="") as file:
+            header = file.readline().lstrip("\ufeff")
+            delimiter = max(",;\t", key=header.count)
+            names = next(csv.reader([header], delimiter=delimiter), [])
+            if not set(columns) <= set(names):
+                raise InputError(
+                    f"{path}: expected columns {', '.join(columns)}, got {', '.join(names) or 'none'}"
+                )
+            yield from csv.DictReader(file, names, delimiter=delimiter)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path}: expected a CSV file, got {error}") from None
+
+
+def need(row: Any, *keys: str) -> Iterator[str]:
+    """A row's string fields, without the spaces around them.
+
+    Raises:
+      Malformed: it lacks one, naming what it has there, or it has more fields than columns.
+    """
+    if not isinstance(row, dict):
+        raise Malformed(f"expected an object, got {short(row)}")
+    if any(
+        row.get(None) or ()
+    ):  # where csv.DictReader puts what no column is for; an unquoted comma, most often
+        raise Malformed(
+            f"expected a field for each column, got more: {short(row[None])}; quote text with commas"
+        )
+    for key in keys:
+        if key not in row:
+            raise Malformed(f"expected a field {key}, got {', '.join(map(str, row)) or 'an empty row'}")
+        if not isinstance(row[key], str):
+            raise Malformed(f"{key}: expected text, got {short(row[key])}")
+        yield row[key].strip()
+
+
+def short(value: Any) -> str:
+    """A value as JSON, so that null is called null; cut to a line."""
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def files(root: Path, *patterns: str) -> list[Path]:
+    """The metadata files, in order: those of the first pattern that finds any.
+
+    Raises:
+      InputError: none does.
+    """
+    for pattern in patterns:
+        if found := sorted(root.glob(pattern)):
+            return found
+    raise InputError(
+        f"{root}: expected {' or '.join(patterns)}, found none; pass the folder that holds the set"
+    )
+
+
+def first_existing(candidates: Iterable[Path]) -> Path:
+    """The first of these that is a file; the first of all when none is, whose absence is then the row's failure."""
+    candidates = list(candidates)
+    return next((path for path in candidates if path.is_file()), candidates[0])
+
+
+def _decoded(path: Path) -> codec.Video:
+    if not path.is_file():
+        raise FileNotFoundError(path)
+    return cl.decode(str(path))
+
+
+def _picture(reference: Path | Callable[[], bytes] | None) -> np.ndarray | None:
+    if reference is None:
+        return None
+    if isinstance(reference, Path):
+        return next(iter(_decoded(reference).frames))
+    held = np.frombuffer(reference(), np.uint8)
+    data = cv2.imdecode(held, cv2.IMREAD_COLOR) if len(held) else None
+    if data is None:
+        got = "bytes that don't decode" if len(held) else "none"
+        raise InputError(f"reference: expected a picture, got {got}")
+    return cv2.cvtColor(data, cv2.COLOR_BGR2RGB)
+
+
+def _size(picture: np.ndarray, H: int, W: int) -> tuple[int, int]:
+    """Size at which pictures are lifted: of the clip's aspect, at most `lifted.FINER` times as large."""
+    scale = min(lift.FINER, max(1.0, min(picture.shape[1] / H, picture.shape[2] / W)))
+    return round(H * scale), round(W * scale)

@@ -1,0 +1,60 @@
+"""Senorita-2M (Zi et al. 2025, arXiv 2502.06734); access to the set is by its own terms, recorded as "see the set's terms".
+
+Layout: JSON lists at the root, one a task (updated_data_obj_removal.json, updated_data_obj_swap_videos.json,
+updated_data_obj_addition_videos.json, ...), of items with source_video_path and target_video_path such as
+./obj_swap_videos/NAME.mp4, relative to the root. The card (https://huggingface.co/datasets/SENORITADATASET/Senorita) is
+gated and could not be read here. File names and folders are from the maintainer's answer in
+https://github.com/zibojia/SENORITA/issues/7 (obj_removal_videos_upload and obj_removal_videos_upload2 go with
+updated_data_obj_removal.json) and from a public script that reads those JSON files with these two keys, and finds
+./obj_swap_videos/ unpacked as ./obj_swap_upload/. The key of the instruction appears in none of them: the first of
+INSTRUCTIONS that an item has is taken, and an item with none of them is an error that lists its keys.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from data_synth.recipes.published.rows import (
+    Imported,
+    Malformed,
+    Row,
+    files,
+    first_existing,
+    need,
+    read_json,
+    table,
+)
+
+LICENSE = "see the set's terms"
+INSTRUCTIONS = ("instruction", "enhanced_instruction", "edit_instruction", "prompt")
+
+
+def senorita(root: str | Path) -> Imported:
+    """The set in folder `root`: every JSON list in it."""
+    root, rows = Path(root), []
+    for path in files(root, "updated_data_*.json", "*.json"):
+
+        def row(
+            item: dict, task: str = path.stem.removeprefix("updated_data_").removesuffix("_videos")
+        ) -> Row:
+            source, target = need(item, "source_video_path", "target_video_path")
+            key = next((k for k in INSTRUCTIONS if isinstance(item.get(k), str)), None)
+            if key is None:
+                raise Malformed(
+                    f"expected the instruction under one of {', '.join(INSTRUCTIONS)}, "
+                    f"got {', '.join(map(str, item))}; rename that key, or add it to senorita.INSTRUCTIONS"
+                )
+            return Row(_place(root, source), _place(root, target), item[key].strip(), task)
+
+        rows += table(path, read_json(path), row)
+    return Imported("Senorita-2M", LICENSE, tuple(rows))
+
+
+def _place(root: Path, name: str) -> Path:
+    """As written, or in the folder that the upload's archives unpack to."""
+    head, _, tail = name.removeprefix("./").partition("/")
+    stem = head.removesuffix("_videos")
+    return first_existing(
+        root / folder / tail
+        for folder in (head, f"{stem}_upload", f"{head}_upload", f"{head}_upload2", f"{stem}_upload2")
+    )

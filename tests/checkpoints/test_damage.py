@@ -1,0 +1,127 @@
+"""Checkpoints that are damaged, or of another model: each is one InputError, raised before tensors are read where it can be."""
+
+import json
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+from tests.parity import tiny
+from v2v.checkpoints import model_folder as folders
+from v2v.checkpoints import safetensors_file, wan
+from v2v.checkpoints.safetensors_file import TensorFiles
+from v2v.errors import InputError
+
+CFG = tiny.config()
+
+
+def test_all_mismatches_are_listed_with_the_nearest_name(tmp_path):
+    tensors = tiny.tensors("dit", CFG)
+    for i in range(2):
+        tensors[f"blocks.{i}.attn1.to_query.weight"] = tensors.pop(f"blocks.{i}.attn1.to_q.weight")
+    tensors["proj_out.weight"] = tensors["proj_out.weight"][:, :-1].copy()
+    safetensors_file.write(tmp_path / "m.safetensors", tensors)
+    with pytest.raises(InputError) as error:
+        wan.load("dit", tmp_path / "m.safetensors", CFG)
+    text = str(error.value)
+    assert "2 missing, 2 unexpected, 1 mis-shaped" in text and "\n" not in text
+    assert "blocks.{0-1}.attn1.to_q.weight missing, nearest is blocks.N.attn1.to_query.weight" in text
+    assert "blocks.{0-1}.attn1.to_query.weight unexpected" in text
+    assert "proj_out.weight shape [24, 59], expected [24, 60]" in text
+
+
+def test_truncated_shard(copy):
+    shard = next((copy / "transformer").glob("*00002-of-00002.safetensors"))
+    shard.write_bytes(shard.read_bytes()[:-100])
+    refused(copy, "00002-of-00002.safetensors: truncated: its header promises")
+
+
+def test_cut_inside_the_header(copy):
+    (copy / "vae" / "diffusion_pytorch_model.safetensors").write_bytes(b"\x40\x00\x00\x00\x00\x00\x00\x00{")
+    refused(copy, "its header can't be read")
+
+
+def test_index_names_a_missing_file(copy):
+    next((copy / "transformer").glob("*00001-of-00002.safetensors")).unlink()
+    refused(copy, "names 2 files, 1 not there: diffusion_pytorch_model-00001-of-00002.safetensors")
+
+
+def test_index_names_a_missing_tensor(copy):
+    index = next((copy / "transformer").glob("*.index.json"))
+    said = json.loads(index.read_text())
+    said["weight_map"]["blocks.9.nothing"] = "diffusion_pytorch_model-00001-of-00002.safetensors"
+    index.write_text(json.dumps(said))
+    refused(copy, "1 tensors of the index are in none of its files, first blocks.9.nothing")
+
+
+def test_broken_json(copy):
+    (copy / "vae" / "config.json").write_text("{")
+    refused(copy, "expected JSON")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("dtype", [np.float32, np.float16, ml_dtypes.bfloat16])
+def test_values_that_are_no_numbers(tmp_path, value, dtype):
+    tensors = {n: t.astype(dtype) for n, t in tiny.tensors("text", CFG).items()}
+    tensors["encoder.block.1.layer.1.DenseReluDense.wo.weight"][3, 4] = value
+    safetensors_file.write(tmp_path / "m.safetensors", tensors)
+    with pytest.raises(InputError, match="block.1.layer.1.DenseReluDense.wo.weight holds NaN or infinite"):
+        wan.load("text", tmp_path / "m.safetensors", CFG)
+
+
+def test_wrong_dtype(tmp_path):
+    tensors = tiny.tensors("text", CFG)
+    tensors["shared.weight"] = tensors["shared.weight"].astype(np.int8)
+    safetensors_file.write(tmp_path / "m.safetensors", tensors)
+    with pytest.raises(InputError, match="expected tensors of F64, F32, F16, BF16, but shared.weight is I8"):
+        wan.match("text", TensorFiles.open(tmp_path / "m.safetensors"), CFG)  # before anything is read
+
+
+def test_pickles_are_refused_with_the_alternative(tmp_path):
+    (tmp_path / "Wan2.2_VAE.pth").write_bytes(b"")
+    with pytest.raises(
+        InputError, match="never read; use the same weights from Wan-AI/Wan2.2-TI2V-5B-Diffusers"
+    ):
+        wan.load("vae", tmp_path / "Wan2.2_VAE.pth", CFG)
+    safetensors_file.write(tmp_path / "dit.safetensors", tiny.tensors("dit", CFG))
+    refused(tmp_path, "Wan2.2_VAE.pth: expected safetensors, got a pickle")
+
+
+@pytest.mark.parametrize(
+    "width, channels, out, words",
+    [
+        (1536, 16, 16, "Wan2.1 or Wan2.2-A14B backbone .1.3B, 16 channels in"),
+        (5120, 16, 16, "Wan2.1 or Wan2.2-A14B backbone .14B"),
+        (5120, 36, 16, "14B, 36 channels in, 16 out"),
+        (3072, 100, 48, "100 channels in and 48 out"),
+    ],
+)
+def test_relatives_of_the_backbone_are_named(tmp_path, width, channels, out, words):
+    tensors = {
+        "patch_embedding.weight": np.zeros((width, channels, 1, 2, 2), ml_dtypes.bfloat16),
+        "proj_out.weight": np.zeros((out * 4, 1), ml_dtypes.bfloat16),
+    }
+    safetensors_file.write(tmp_path / "m.safetensors", tensors)
+    refused(tmp_path, words)
+
+
+def test_two_experts(copy):
+    (copy / "transformer_2").mkdir()
+    refused(copy, "is Wan2.2-A14B")
+
+
+def test_wan21_vae(copy):
+    path = copy / "vae" / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "is_residual": False}))
+    refused(copy, "Wan2.1-type VAE")
+
+
+def test_no_model_at_all(tmp_path):
+    refused(tmp_path, "found none")
+    refused(tmp_path / "nowhere", "found no folder")
+
+
+def refused(path, words):
+    with pytest.raises(InputError, match=words) as error:
+        folders.read(path)
+    assert "\n" not in str(error.value)

@@ -1,0 +1,231 @@
+"""Editing with published folders, from the command line to the file: text-to-video with an adapter, and channel-conditioned."""
+
+import dataclasses
+import json
+import shutil
+
+import flax
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tests.checkpoints import small_models
+from tests.example_clips import picture
+from tests.parity import tiny
+from v2v import EasyV2VEditor, InputError, Video, read
+from v2v.checkpoints import adapters, wan
+from v2v.cli import main
+from v2v.config import ConditionConfig, wan22_ti2v_5b
+from v2v.diffusion.schedule import sigmas
+from v2v.diffusion.solvers import integrate, table
+from v2v.models import lora
+from v2v.models.transformer import DiT
+from v2v.pipeline import pretrained
+from v2v.runtime import sharding
+
+SIZE = "32x32x5"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Text-to-video; the adapter lies beside the folder."""
+    path = small_models.write(tmp_path_factory.mktemp("t2v") / "wan")
+    adapters.write(
+        path.parent / "edit.safetensors", small_models.adapter(small_models.config()), small_models.config()
+    )
+    return path
+
+
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory):
+    """Conditioned by channel concatenation, original names; nothing more is needed to edit."""
+    return small_models.write(tmp_path_factory.mktemp("wide") / "lucy", 2 * tiny.Z, "original")
+
+
+@pytest.fixture(scope="module")
+def editing(folder):
+    """The first, opened with its adapter."""
+    opened = pretrained.load_pretrained(str(folder), **small_models.SIZE)
+    return opened.with_lora(folder.parent / "edit.safetensors")
+
+
+@pytest.fixture
+def clip(tmp_path):
+    Video.from_array(picture(5, 40, 48), 10).save(tmp_path / "in.mp4")
+    return tmp_path / "in.mp4"
+
+
+def v2v(*words) -> int:
+    return main.main([str(word) for word in words])
+
+
+def printed(capsys) -> dict:
+    return json.loads(capsys.readouterr().out.splitlines()[-1])
+
+
+def latents(model, seed=0):
+    """Inputs of `sample` for a model: source, mask and noise."""
+    shape = (1, *model.config.vae.latent_shape(*small_models.SIZE.values()))
+    return [jnp.asarray(tiny.normal(f"{name}{seed}", *shape)) for name in ("source", "mask", "noise")]
+
+
+def sample(model, seed=0, reference=None):
+    source, mask, noise = latents(model, seed)
+    text, unknown, cut = model.embed_text(["make it sepia"])
+    assert not unknown and not cut
+    return np.asarray(model.sample(source, mask, reference, text, noise=noise, steps=2, guidance=3.0))
+
+
+def test_text_to_video_with_an_adapter(folder, clip, tmp_path, capsys):
+    """Source, mask and reference go in as tokens; an MP4 of the source's size comes out."""
+    words = ["edit", clip, "make it sepia", "--model", folder, "--size", SIZE, "--steps", 1, "--reference"]
+    Video.from_array(picture(1, 20, 20), 1).save(tmp_path / "r.png")
+    code = v2v(*words, tmp_path / "r.png", "-o", tmp_path / "a.mp4", "--lora", folder.parent / "edit.safetensors", "--json")  # fmt: skip
+    assert code == 0, capsys.readouterr().err
+    assert printed(capsys)["frames"] == 5
+    assert read(tmp_path / "a.mp4").frames.shape == (5, 40, 48, 3)
+
+
+def test_an_adapter_in_the_folder(folder, tmp_path):
+    """lora.safetensors and its embeddings beside the parts make the folder an editor."""
+    whole = shutil.copytree(folder, tmp_path / "wan")
+    for end in (".safetensors", ".embeds.safetensors"):
+        shutil.copy(folder.parent / f"edit{end}", whole / f"lora{end}")
+    assert pretrained.load_pretrained(str(folder)).conditions == ()
+    assert pretrained.load_pretrained(str(whole)).conditions == ("source", "mask", "reference")
+
+
+def test_channel_conditioned(wide, clip, tmp_path, capsys):
+    assert v2v("edit", clip, "make it sepia", "--model", wide, "--size", SIZE, "--steps", 1, "-o", tmp_path / "b.mp4") == 0  # fmt: skip
+    assert read(tmp_path / "b.mp4").frames.shape == (5, 40, 48, 3)
+    model = pretrained.load_pretrained(str(wide), **small_models.SIZE)
+    assert model.conditions == ("source",) and model.config.flow.guidance == 5.0
+    with pytest.raises(InputError, match="reference: lucy takes none"):
+        EasyV2VEditor(model).edit_video(picture(5, 40, 48), "make it sepia", reference=picture(1, 8, 8)[0])
+
+
+def test_channel_conditioning_joins_noise_and_source(wide):
+    """The sampler's walk is the published one: [noise, source] along channels, guidance on the prompt, the folder's own table."""
+    model = pretrained.load_pretrained(str(wide), **small_models.SIZE)
+    source, _, noise = latents(model)
+    text, null = model.embed_text(["make it sepia"])[0], model.embed_text([""])[0]
+    dit, variables = DiT(model.config.dit), {"params": model._dit()}
+
+    def velocity(x, tau):
+        z = jnp.concatenate([x, source], -1)
+        cond, free = (dit.apply(variables, z, jnp.full(1, tau), t) for t in (text, null))
+        return free + 3.0 * (cond - free)
+
+    flow = model.config.flow
+    assert (flow.solver, flow.schedule, flow.shift) == ("unipc", "diffusers", 3.0)
+    expected = jax.jit(integrate, static_argnums=0)(
+        velocity, noise, table("unipc", *sigmas("diffusers", 2, 3.0))
+    )
+    np.testing.assert_allclose(sample(model), expected, atol=2e-4)
+
+
+def test_solver_and_schedule_are_the_models_unless_asked(folder, editing):
+    """Another table gives another clip; a name that doesn't exist is refused."""
+    other = pretrained.load_pretrained(str(folder), **small_models.SIZE, solver="euler", schedule="linear")
+    other = other.with_lora(folder.parent / "edit.safetensors")
+    assert (other.config.flow.solver, other.config.flow.schedule) == ("euler", "linear")
+    assert np.abs(sample(other) - sample(editing)).max() > 1e-3
+    with pytest.raises(InputError, match="solver must be one of"):
+        sample(pretrained.load_pretrained(str(folder), solver="ddim").with_lora(folder.parent / "edit.safetensors"))  # fmt: skip
+
+
+def test_sizes_that_a_model_has_never_seen():
+    with pytest.raises(InputError, match="embedded has learnt positions of 9 frames, got 13"):
+        pretrained.load_pretrained("embedded", frames=13)
+    with pytest.warns(UserWarning, match="seen pictures up to 64x64; at 256x128 its edits may be poor"):
+        made = pretrained.load_pretrained("embedded", width=256, height=128)
+    assert (made.config.height, made.config.width, made.config.frames) == (128, 256, 9)
+    assert wan22_ti2v_5b().largest == (121, 704, 1280)
+    for wrong in (float("nan"), float("inf")):
+        with pytest.raises(InputError, match="finite number as its weight"):
+            made.with_lora({}, wrong)
+
+
+def test_adapters_merge_on_the_way_as_they_do_afterwards(folder):
+    """In float32 the streamed merge is the merge of the tree, full updates included."""
+    cfg = small_models.config()
+    base = wan.load("dit", folder / "transformer", cfg)
+    first = small_models.adapter(cfg)
+    delta = {"blocks": {"norm_cross": {"scale": tiny.normal("n", cfg.dit.layers, 60)}}}
+    both = ((first, 0.5), (dataclasses.replace(first, delta=delta, scale=2.0), 0.25))
+    from v2v.checkpoints import parameter_store
+
+    streamed = wan.load("dit", folder / "transformer", cfg, update=parameter_store.adding(both))
+    merged = lora.merge(lora.merge(base, first.lora, 0.5), first.lora, 0.5)
+    merged["blocks"]["norm_cross"]["scale"] += 0.25 * delta["blocks"]["norm_cross"]["scale"]
+    for tree in (streamed, parameter_store.merge(base, both)):
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5), tree, merged)
+
+
+def test_adapters_replace_or_join(folder, editing):
+    """One with embeddings takes the other's place, one without is added; the model they came from stays as it was."""
+    before, again = sample(editing), dataclasses.replace(small_models.adapter(editing.config), embed=None)
+    twice = editing.with_lora(again, 2.0)
+    assert twice.conditions == editing.conditions and np.abs(sample(twice) - before).max() > 1e-3
+    np.testing.assert_array_equal(sample(twice.with_lora(folder.parent / "edit.safetensors")), before)
+    np.testing.assert_array_equal(sample(editing), before)
+
+
+def test_an_adapter_says_how_it_was_trained(folder, tmp_path):
+    """Positions and attention of training come with the embeddings."""
+    condition = ConditionConfig(rope="shared", attention="one_way")
+    made = dataclasses.replace(small_models.adapter(small_models.config()), condition=condition)
+    adapters.write(tmp_path / "a.safetensors", made, small_models.config())
+    model = pretrained.load_pretrained(str(folder), **small_models.SIZE).with_lora(tmp_path / "a.safetensors")
+    assert model.config.condition == condition
+
+
+def test_converted_folders_edit_alike(folder, editing, tmp_path, capsys):
+    """`v2v convert` → a folder of ours, adapter inside; `--model` takes it, `v2v doctor` knows it."""
+    words = ["convert", folder, tmp_path / "wan", "--lora", folder.parent / "edit.safetensors"]
+    assert v2v(*words) == 0, capsys.readouterr().err
+    model = pretrained.load_pretrained(str(tmp_path / "wan"), **small_models.SIZE)
+    assert model.conditions == editing.conditions and model.config.flow == editing.config.flow
+    for part in ("vae", "text"):
+        jax.tree.map(np.testing.assert_array_equal, model._store.get(part), editing._store.get(part))
+    ours, theirs = (flax.traverse_util.flatten_dict(m._dit(), sep="/") for m in (model, editing))
+    for path, x in ours.items():  # rounded before the merge instead of after it
+        assert x.dtype == theirs[path].dtype
+        np.testing.assert_allclose(
+            x.astype(np.float32), theirs[path].astype(np.float32), rtol=2**-6, atol=2**-7
+        )
+    assert v2v(*words) == 2 and "already there" in capsys.readouterr().err
+    assert [p.name for p in tmp_path.iterdir()] == ["wan"]
+    assert v2v("doctor", "--model", tmp_path / "wan", "--json") == 0
+    said = printed(capsys)["model"]
+    assert said["kind"] == "converted (orbax)" and said["edits_by"] == ["source", "mask", "reference"]
+    shutil.rmtree(tmp_path / "wan" / "dit" / "state")
+    assert v2v("doctor", "--model", tmp_path / "wan") == 2 and "convert again" in capsys.readouterr().out
+
+
+def test_on_a_mesh_no_device_holds_a_whole_matrix(folder, editing, tmp_path):
+    """The same weights, streamed or converted, adapter merged, split as the table of parameters says."""
+    mesh = sharding.make_mesh(data=2, fsdp=2, tensor=1, seq=2)
+    assert v2v("convert", folder, tmp_path / "wan") == 0
+    for place in (folder, tmp_path / "wan"):
+        model = pretrained.load_pretrained(str(place), mesh=mesh, progress=True, **small_models.SIZE)
+        tree = model.with_lora(folder.parent / "edit.safetensors")._dit()
+        up = tree["blocks"]["ffn"]["up"]["kernel"]
+        assert up.addressable_shards[0].data.shape == (up.shape[0], up.shape[1] // 2, up.shape[2])
+        if place == folder:
+            jax.tree.map(np.testing.assert_array_equal, tree, editing._dit())
+    with pytest.raises(InputError, match="sharding on mesh"):
+        pretrained.load_pretrained(str(folder), mesh=sharding.make_mesh(fsdp=8), **small_models.SIZE)
+
+
+def test_adapters_convert_for_other_tools(folder, editing, tmp_path):
+    """The two files read back as the same adapter, in either naming."""
+    for style in ("original", "diffusers"):
+        out = tmp_path / f"{style}.safetensors"
+        words = ["convert", folder.parent / "edit.safetensors", out, "--model", folder, "--dtype", "float32"]
+        assert v2v(*words, "--format", style) == 0
+        again, made = adapters.read(out, editing.config), adapters.read(folder.parent / "edit.safetensors", editing.config)  # fmt: skip
+        jax.tree.map(np.testing.assert_array_equal, (again.lora, again.embed), (made.lora, made.embed))
+        assert again.condition == editing.config.condition
+    assert v2v("convert", folder.parent / "edit.safetensors", tmp_path / "c.safetensors") == 2

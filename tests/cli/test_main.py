@@ -1,0 +1,382 @@
+"""The command line: what it prints, what it writes, and how it refuses."""
+
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.example_clips import picture
+from tests.example_clips import write as make
+from tests.fake_model import FakePretrained
+from v2v import Video, read
+from v2v.cli import main, parsers
+
+ROOT = Path(main.__file__).parents[2]
+
+
+def fresh(*words):
+    """Runs Python in a process of its own."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.run(
+        [sys.executable, *words], capture_output=True, text=True, env=environment, timeout=60
+    )
+
+
+@pytest.mark.parametrize(
+    "words", [[*name, "--help"] for name in ([], ["edit"], ["synth"], ["train"], ["convert"], ["doctor"])]
+)
+def test_help_needs_nothing_heavy(words):
+    code = (
+        "import sys\nfrom v2v.cli import main\n"
+        f"try: main.main({words})\nexcept SystemExit as stopped: assert stopped.code == 0\n"
+        "heavy = {'jax', 'flax', 'cv2', 'av', 'numpy'} & set(sys.modules)\nassert not heavy, heavy\n"
+    )
+    done = fresh("-c", code)
+    assert done.returncode == 0, done.stderr
+    assert "usage: v2v" in done.stdout
+
+
+def test_importing_the_package_is_free():
+    done = fresh(
+        "-c",
+        "import v2v, sys; assert 'EasyV2VEditor' in dir(v2v); assert not {'jax', 'numpy'} & set(sys.modules)",
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_every_public_name_exists():
+    import v2v as package
+
+    for name in package.__all__:
+        if name != "load_pretrained":
+            assert getattr(package, name) is not None
+    with pytest.raises(AttributeError, match="no attribute"):
+        package.nothing  # noqa: B018
+
+
+def test_edit_a_file(v2v, capsys):
+    make("in.mp4", picture(12, 50, 70), tones=(440,))
+    assert v2v("edit", "in.mp4", "make it grey", "-o", "out.mp4") == 0
+    assert capsys.readouterr().out == "out.mp4\n"
+    out = read("out.mp4")
+    assert out.frames.shape == (12, 50, 70, 3) and out.audio
+    assert np.ptp(out.frames.astype(int), axis=-1).mean() < 3
+
+
+def test_edit_the_sample_that_ships(v2v, capsys):
+    assert v2v("edit", "sample", "make it negative", "-o", "out.mp4", "--json") == 0
+    captured = capsys.readouterr()
+    report = json.loads(captured.out.splitlines()[-1])
+    assert (report["frames"], report["width"], report["height"]) == (48, 640, 360)
+    assert (
+        report["output"] == "out.mp4"
+        and report["audio"]
+        and set(report["seconds"]) == {"load", "edit"}
+        and (report["prompt"], report["mask_area"], report["edited_seconds"])
+        == ("make it negative", 1.0, report["duration"])
+    )
+    assert sorted(p.name for p in Path().iterdir()) == ["out.mp4"]
+
+
+def test_every_option(v2v):
+    make("in.mp4", picture(12))
+    Video.from_array(np.full((48, 64, 3), 255, np.uint8)).save("white.png")
+    words = [
+        "edit",
+        "in.mp4",
+        "make it grey",
+        "-o",
+        "out.mov",
+        "--mask",
+        "white.png",
+        "--start",
+        "0.1",
+        "--end",
+        "0.3",
+    ]
+    words += [
+        "--reference",
+        "white.png",
+        "--lora",
+        "10",
+        "--lora-scale",
+        "0.5",
+        "--steps",
+        "3",
+        "--guidance",
+        "2",
+        "--seed",
+        "5",
+    ]
+    words += ["--strength", "0.5", "--window", "5", "--soft", "2", "--invert-mask"]
+    assert (
+        v2v(*words, "--detail", "model", "--no-preserve", "--quiet") == 2
+    )  # white.png inverted is black everywhere
+    assert v2v(*words[:-1], "--detail", "model", "--no-preserve", "--quiet") == 0
+    assert len(read("out.mov").frames) == 12
+
+
+def test_what_was_done_is_said(v2v, capsys):
+    Video.from_array(picture(12)).save("in.mp4")
+    words = ["edit", "in.mp4", "make it  negative", "-o", "out.mp4", "--mask", "8,8,16,24", "--start", "0.2"]
+    assert v2v(*words) == 0
+    said = capsys.readouterr().err
+    assert '"make it negative"' in said and "12.5% of the picture for 0.28 s (0.20 to 0.48)" in said
+    assert "leak outside 0.00 levels" in said
+    assert v2v(*words, "--quiet") == 0 and capsys.readouterr().err == ""
+
+
+def test_pictures(v2v):
+    Video.from_array(picture(1)).save("in.png")
+    assert v2v("edit", "in.png", "make it negative", "-o", "out.png") == 0
+    assert np.abs(255 - read("out.png").frames.astype(int) - read("in.png").frames).mean() < 3
+
+
+def test_notes_go_to_stderr(v2v, capsys):
+    Video.from_array(picture()).save("in.mp4")
+    assert v2v("edit", "in.mp4", "make it grey frobnicate", "-o", "out.mp4") == 0
+    captured = capsys.readouterr()
+    assert (
+        captured.err.startswith("v2v: note: ")
+        and "frobnicate" in captured.err.splitlines()[0]
+        and captured.out == "out.mp4\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["none.mp4", "make it grey", "-o", "out.mp4"],
+        ["empty.mp4", "make it grey", "-o", "out.mp4"],
+        ["text.mp4", "make it grey", "-o", "out.mp4"],
+        ["cut.mp4", "make it grey", "-o", "out.mp4"],
+        ["in.mp4", " ", "-o", "out.mp4"],
+        ["in.mp4", "make it grey", "-o", "none/out.mp4"],
+        ["in.mp4", "make it grey", "-o", "/"],
+        ["in.mp4", "make it grey", "-o", "folder"],
+        ["in.mp4", "make it grey", "-o", "in.mp4"],
+        ["in.mp4", "make it grey", "-o", "out.mp4", "--strength", "2"],
+        ["in.mp4", "make it grey", "-o", "out.mp4", "--lora", "missing.safetensors"],
+        ["x" * 300 + ".mp4", "make it grey", "-o", "out.mp4"],
+        ["in.mp4", "make it grey", "-o", "n" * 300 + ".mp4"],
+        ["in.mp4", "make it grey", "-o", "n" * 300 + "/out.mp4"],
+    ],
+)
+def test_bad_input_is_one_line_and_exit_2(v2v, capsys, words):
+    refused(v2v, capsys, words)
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (["--mask", "small.png"], "clip's size 64x48, got 8x8"),
+        (["--mask", "short.mp4"], "1 frame or the clip's 12, got 3"),
+        (["--mask", "long.mp4"], "1 frame or the clip's 12, got 13"),
+        (["--mask", "black.png"], "black everywhere"),
+        (["--mask", "60,40,10,10"], "within the frame, 64x48"),
+        (["--window", "99"], "up to 5 frames, got 99"),
+        (["--end", "99"], "seconds within the clip"),
+        (["--start", "0.3", "--end", "0.1"], "start before end"),
+        (["--mask", "4,4,0,9"], "within the frame, 64x48"),
+        (["--mask", "-5,0,20,20"], "within the frame, 64x48"),
+        (["--mask", "none.png"], "mask none.png: no such file"),
+        (
+            ["--mask", "10,10,50"],
+            "mask 10,10,50: no such file; --mask takes a picture, a video, a box x,y,w,h",
+        ),
+        (["--mask", "text.mp4"], "mask text.mp4: expected a video"),
+        (["--reference", "none.png"], "reference none.png: no such file"),
+        (["--reference", "none.mp4@2"], "reference none.mp4: no such file"),
+        (["--reference", "x" * 300], "xxx: can't be read (file name too long)"),
+    ],
+)
+def test_bad_controls_are_named(v2v, capsys, words, message):
+    assert message in refused(v2v, capsys, ["in.mp4", "make it grey", "-o", "out.mp4", *words])
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (
+            ["--explain", "/proc/zz"],
+            "/proc/zz: expected a folder, or a place where one can be made and written",
+        ),
+        (["--explain", "in.mp4"], "in.mp4: expected a folder"),
+        (["--explain", "new/" + "n" * 300], "got: file name too long; choose another with --explain"),
+        (["-o", "n" * 245 + ".mp4"], "output's name is too long"),
+    ],
+)
+def test_what_cannot_be_written_is_told_before_any_work(v2v, capsys, monkeypatch, words, message):
+    def work(*_):
+        raise AssertionError("an edit was begun")
+
+    monkeypatch.setattr("v2v.cli.edit._editor", work)
+    assert message in refused(v2v, capsys, ["in.mp4", "make it grey", "-o", "out.mp4", *words])
+
+
+def refused(v2v, capsys, words) -> str:
+    """Runs an edit that must not be; returns the line that says why."""
+    make("in.mp4", picture(12))
+    Path("empty.mp4").touch()
+    Path("text.mp4").write_text("not a video\n" * 99)
+    Path("cut.mp4").write_bytes(Path("in.mp4").read_bytes()[:-400])
+    Path("folder").mkdir()
+    Video.from_array(np.full((8, 8, 3), 255, np.uint8)).save("small.png")
+    Video.from_array(np.full((3, 48, 64, 3), 255, np.uint8)).save("short.mp4")
+    Video.from_array(np.full((13, 48, 64, 3), 255, np.uint8)).save("long.mp4")
+    Video.from_array(np.zeros((48, 64, 3), np.uint8)).save("black.png")
+    before = {path: path.stat().st_mtime_ns for path in Path().iterdir()}
+    assert v2v("edit", *words) == 2
+    captured = capsys.readouterr()
+    assert captured.out == "" and captured.err.startswith("v2v: error: ") and captured.err.count("\n") == 1
+    assert {path: path.stat().st_mtime_ns for path in Path().iterdir()} == before
+    return captured.err
+
+
+def test_a_mask_that_is_white_all_over_is_said_to_be_none(v2v, capsys):
+    Video.from_array(picture()).save("in.mp4")
+    Video.from_array(np.full((48, 64, 3), 255, np.uint8)).save("white.png")
+    assert v2v("edit", "in.mp4", "make it grey", "-o", "out.mp4", "--mask", "white.png") == 0
+    note = capsys.readouterr().err.splitlines()[0]
+    assert note == "v2v: note: mask white.png: white everywhere, which is the same as no mask"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [[], ["edit"], ["edit", "in.mp4", "x"], ["edit", "in.mp4", "x", "-o", "o.mp4", "--stepz", "3"], ["fly"]],
+)
+def test_wrong_words_are_exit_2(v2v, words):
+    assert v2v(*words) == 2
+
+
+@pytest.mark.parametrize(
+    "words, line",
+    [
+        (["--start", "abc"], "--start: expected a number, got 'abc'; v2v edit --help shows all options"),
+        (["--soft", "inf"], "--soft: expected a number, got 'inf'; v2v edit --help shows all options"),
+        (["--end", "-inf"], "--end: expected a number, got '-inf'; v2v edit --help shows all options"),
+        (["--seed", "x"], "--seed: expected a whole number, got 'x'; v2v edit --help shows all options"),
+        (["--stepz", "3"], "unrecognized arguments: --stepz 3; v2v edit --help shows all options"),
+    ],
+)
+def test_wrong_words_are_one_line_with_the_remedy(v2v, capsys, words, line):
+    assert v2v("edit", "sample", "make it grey", "-o", "out.mp4", *words) == 2
+    assert capsys.readouterr().err == f"v2v edit: error: {line}\n"
+
+
+def test_every_command_refuses_in_one_line(v2v, capsys):
+    assert v2v("synth", "--out", "made", "--pairs", "few") == 2
+    said = (
+        "v2v synth: error: --pairs: expected a whole number, got 'few'; v2v synth --help shows all options\n"
+    )
+    assert capsys.readouterr().err == said
+
+
+@pytest.mark.parametrize(
+    "size", ["abc", "64", "64x0", "0x64", "0x0", "0x0x9", "64x64x-3", "-3x64", "64x64x9x9"]
+)
+def test_a_size_that_is_none(v2v, capsys, size):
+    assert v2v("edit", "sample", "make it grey", "-o", "out.mp4", "--size", size) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("v2v edit: error: --size: expected WxH or WxHxFRAMES") and said.count("\n") == 1
+    assert f"got '{size}'" in said
+
+
+@pytest.mark.parametrize(
+    "size, message",
+    [("60x64", "sides divisible by 16, got 9x64x60"), ("1600000x1600000", "need more than 1029968 GiB")],
+)
+def test_a_size_the_model_cannot_work_at(v2v, capsys, size, message):
+    assert message in refused(v2v, capsys, ["in.mp4", "make it grey", "-o", "out.mp4", "--size", size])
+
+
+def test_readme_commands_parse():
+    """Every `v2v ...` line in a block of the README is one that the parser takes."""
+    blocks = re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+    lines = [part.strip() for block in blocks for part in re.split(r"\n|&&", block)]
+    commands = [shlex.split(line, comments=True)[1:] for line in lines if line.startswith("v2v ")]
+    assert {"edit", "synth", "train"} <= {words[0] for words in commands}
+    for words in commands:
+        _, rest = parsers.parser(main.ACTIONS).parse_known_args(words)
+        assert not rest or words[0] == "train", rest
+
+
+EXPERIMENT = """
+import dataclasses
+import pathlib
+
+@dataclasses.dataclass(frozen=True)
+class Optim:
+    peak_lr: float = 1.0
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    optim: Optim = dataclasses.field(default_factory=Optim)
+
+def config():
+    return Experiment()
+
+def run(config, workdir):
+    workdir.mkdir(parents=True)
+    (workdir / "lr").write_text(str(config.optim.peak_lr))
+    return workdir / "lr"
+"""
+
+
+def test_train_runs_the_experiment(v2v, capsys):
+    """Options after the command's own are fields of the experiment's config."""
+    Path("tiny.py").write_text(EXPERIMENT)
+    assert v2v("train", "tiny.py", "--workdir", "runs/a", "--json", "--optim.peak-lr", "1e-4") == 0
+    assert json.loads(capsys.readouterr().out) == {"output": "runs/a/lr"}
+    assert Path("runs/a/lr").read_text() == "0.0001"
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (
+            ["tiny.py", "--optim.peak-ir", "1"],
+            "Unrecognized options: --optim.peak-ir, 1; Perhaps you meant: --optim.peak-lr",
+        ),
+        (["tiny.py", "--optim.peak-lr", "many"], "could not convert string to float: 'many'"),
+        (["none.py"], "none.py: no such experiment"),
+        (["empty.py"], "empty.py: not an experiment"),
+        (["cut.py"], "cut.py: expected Python, got "),
+        (["other.py"], "other.py: expected config() to return an Experiment, got int"),
+        (["tiny.py", "--workdir", "empty.py"], "--workdir empty.py: expected a folder"),
+    ],
+)
+def test_bad_requests_to_train(v2v, capsys, words, message):
+    Path("tiny.py").write_text(EXPERIMENT)
+    Path("empty.py").touch()
+    Path("cut.py").write_text("\ndef config(:\n")
+    Path("other.py").write_text("def config():\n    return 3\n\n\nrun = config\n")
+    assert v2v("train", "--workdir", "runs/b", *words) == 2
+    captured = capsys.readouterr()
+    assert captured.out == "" and captured.err.count("\n") == 1
+    assert captured.err.startswith("v2v: error: ") and message in captured.err
+    assert not Path("runs/b").exists()
+
+
+def test_a_job_managers_sigterm_leaves_nothing_half_written(tmp_path, monkeypatch):
+    def killed(video, partial):
+        partial.write_bytes(b"half of it")
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    make(tmp_path / "in.mp4", picture(4))
+    monkeypatch.setattr("v2v.video.encoder.encode", killed)
+    monkeypatch.setattr(main, "_model", lambda args: FakePretrained())
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        with pytest.raises(SystemExit) as stopped:
+            main.main(["edit", str(tmp_path / "in.mp4"), "make it grey", "-o", str(tmp_path / "out.mp4")])
+    finally:
+        signal.signal(signal.SIGTERM, handler)
+    assert stopped.value.code == 143 and [p.name for p in tmp_path.iterdir()] == ["in.mp4"]

@@ -1,0 +1,56 @@
+"""Recipes of several experts: the shipped configs run, say that they stand in, and name what is wrong with a plan."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import data_synth
+from data_synth import generate
+from data_synth.recipes import composition, registry
+from v2v.errors import InputError
+
+FOLDER = Path(data_synth.__file__).parent / "experts" / "standins"
+SHIPPED = {
+    "stylisation": True,
+    "human-animation": True,
+    "actor-transmutation": False,
+}  # name: with a reference
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_shipped_compositions_run_and_say_that_they_stand_in(name):
+    sources = registry.Sources(experts=(str(FOLDER / f"{name.replace('-', '_')}.toml"),))
+    made = generate.make_block(range(4), T=3, H=32, W=48, edits=(name,), transition=0.0, sources=sources)
+    kept = [pair for pair, _ in made if pair is not None]
+    assert kept, [reason for _, reason in made]
+    for pair in kept:
+        assert pair.edit == name and pair.provenance["stand_in"] is True
+        assert all("stand-in" in e["version"] for e in pair.provenance["experts"])
+        assert (pair.reference is not None) == SHIPPED[name] and (pair.mask == 255).all()
+        assert pair.instructions[0] in composition.load(sources.experts[0]).prompts
+        assert np.abs(pair.target.astype(int) - pair.source).mean() > 5
+    assert name not in registry.names(
+        generate.NOTHING
+    )  # never in the default mix, nor anywhere without its file
+
+
+@pytest.mark.parametrize(
+    "old, new, message",
+    [
+        ('clip = "control"', 'clip = "nowhere"', "step 3: expected one of.*got 'nowhere'"),
+        ('makes = "target"', 'makes = "other"', "expected steps that make 'target'"),
+        ("stand_in = true", 'stand_in = "yes"', "stand_in: expected"),
+        ("[[step]]", "[[stage]]", "stage: expected"),
+        ("prompts = [", "prompts = []\n# [", "expected prompts"),
+        ('clip = "control"', 'clip = ["control"]', "step 3: expected names as expert"),
+        ('makes = "styled"', "makes = 3", "step 2: expected names as expert"),
+        ("prompts = [", "prompts = [3,", "prompts: expected sentences, got 3 as number 1"),
+        ("prompts = [", 'prompts = [" ",', "prompts: expected sentences, got ' ' as number 1"),
+    ],
+)
+def test_a_wrong_plan_is_named(tmp_path, old, new, message):
+    path = tmp_path / "plan.toml"
+    path.write_text((FOLDER / "stylisation.toml").read_text().replace(old, new))
+    with pytest.raises(InputError, match=message):
+        composition.load(str(path))

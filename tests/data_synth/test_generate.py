@@ -1,0 +1,265 @@
+"""The engine: determinism, words, transitions, gates and counts."""
+
+import dataclasses
+import re
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from data_synth import generate, quality
+from data_synth.dataset.preview import preview
+from data_synth.language import grammar, templates
+from data_synth.operators import transition
+from data_synth.operators.photometric import PHOTOMETRIC
+from data_synth.recipes import registry
+from v2v.data import pair as pr
+from v2v.errors import InputError
+
+SMALL = {"T": 5, "H": 32, "W": 40}
+
+
+def make(seed=0, **options):
+    while True:
+        pair, _ = generate.make_pair(seed, **{**SMALL, **options})
+        if pair:
+            return pair
+        seed += 1
+
+
+def same(a, b) -> bool:
+    return pr.encode(a) == pr.encode(b)
+
+
+def test_a_pair_is_a_function_of_its_seed():
+    for seed in (0, 1, generate.SCORE_SEED_BASE + 5):
+        assert same(make(seed), make(seed))
+    assert not same(make(1), make(2))
+
+
+def test_workers_change_nothing():
+    one, two = (list(generate.generate(12, seed=40, workers=w, **SMALL)) for w in (1, 2))
+    assert len(one) == 12 and all(same(a, b) for a, b in zip(one, two, strict=True))
+
+
+def test_default_mix_and_every_edit():
+    counts = Counter(p.edit for p in generate.generate(250, **SMALL))
+    local = sum(counts[e] for e in generate.FAMILIES["local"])
+    assert 95 < local < 155 and len(counts) >= len(generate.EDITS) - 1
+    for edit in generate.EDITS:
+        assert make(edits=(edit,)).edit == edit
+    with pytest.raises(InputError, match="expected names among local.*got 'explode'"):
+        generate.make_pair(0, edits=("explode",))
+
+
+def test_every_word_is_in_the_vocabulary():
+    known = set(grammar.vocabulary())
+    assert len(known) < 350
+    longest = 0
+    for seed in range(2000):
+        edit = generate.EDITS[seed % len(generate.EDITS)]
+        pair, _ = generate.make_pair(seed, T=2, H=16, W=16, edits=(edit,))
+        if pair is None:
+            continue
+        assert 2 <= len(pair.instructions) <= 8 and len(set(pair.instructions)) == len(pair.instructions)
+        for text in (*pair.instructions, pair.source_caption, pair.target_caption):
+            assert text == text.lower()
+            assert set(grammar.words(text)) <= known, (text, set(grammar.words(text)) - known)
+        longest = max(longest, *(len(i.split()) for i in pair.instructions))
+    assert longest <= 22
+    for seed in range(200):
+        _, caption = generate.make_clip(seed, T=1, H=16, W=16)
+        assert set(grammar.words(caption)) <= known, caption
+
+
+def test_clips_of_any_size():
+    for size in ({"T": 1, "H": 31, "W": 17}, {"T": 6, "H": 20, "W": 50}):
+        video, caption = generate.make_clip(3, **size)
+        assert video.shape == (size["T"], size["H"], size["W"], 3) and video.dtype == np.uint8 and caption
+
+
+@pytest.mark.parametrize("start, end, blend", [(2, 5, 0), (0, 3, 0), (1, 5, 2)])
+def test_splice(start, end, blend):
+    pair = make(transition=0.0, edits=("negative",))
+    out = transition.splice(pair, start, end, blend)
+    for k in range(5):
+        on = start <= k < end
+        assert out.active == (start, end) and (out.mask[k].max() > 0) == on
+        if not on:
+            np.testing.assert_array_equal(out.target[k], pair.source[k])
+        elif k >= start + blend:
+            np.testing.assert_array_equal(out.target[k], pair.target[k])
+        else:
+            weight = (k - start + 1) / (blend + 1)
+            mix = (1 - weight) * pair.source[k].astype(float) + weight * pair.target[k]
+            np.testing.assert_allclose(out.target[k], mix, atol=0.51)
+
+
+def test_transition_draws_are_valid_and_as_frequent_as_asked():
+    pair = make(transition=0.0, edits=("negative",))
+    drawn = [transition.add_transition(pair, np.random.default_rng(s), 0.5).active for s in range(400)]
+    limited = [a for a in drawn if a != (0, 5)]
+    assert 150 < len(limited) < 250
+    assert any(end < 5 for _, end in limited) and all(end - start >= 2 for start, end in limited)
+
+
+@pytest.mark.parametrize("operator", ["dissolve", "wipe"])
+def test_dissolve_and_wipe_bring_the_edit_in_pixel_by_pixel(operator):
+    pair = make(transition=0.0, edits=("negative",))
+    H, W = pair.source.shape[1:3]
+    field = transition.place_of(operator, np.random.default_rng(3), H, W)
+    assert field.min() == 0 and field.max() == pytest.approx(1)
+    out = transition.splice(pair, 1, 5, 3, operator, field)
+    np.testing.assert_array_equal(out.target[0], pair.source[0])
+    np.testing.assert_array_equal(out.target[4], pair.target[4])
+    shares = []
+    for k in (1, 2, 3):
+        edited = (out.target[k] == pair.target[k]).all(-1)
+        before = (out.target[k] == pair.source[k]).all(-1)
+        assert edited[field < k / 4 - 0.13].all() and before[field > k / 4 + 0.13].all()
+        shares.append(edited.mean())
+    assert shares[0] < shares[1] < shares[2] and 0.3 < shares[1] < 0.6
+    assert (out.mask[0] == 0).all() and (out.mask[1:] == 255).all()
+    assert out.provenance["transition"]["operator"] == operator
+
+
+def test_operators_are_drawn_as_asked_and_leave_the_default_alone():
+    pair = make(transition=0.0, edits=("negative",))
+    drawn = [
+        transition.add_transition(pair, np.random.default_rng(s), 1.0, ("dissolve", "wipe"))
+        for s in range(40)
+    ]
+    assert {p.provenance["transition"]["operator"] for p in drawn} == {"dissolve", "wipe"}
+    for p in drawn:
+        outside = p.mask == 0
+        np.testing.assert_array_equal(p.target[outside], p.source[outside])
+    assert not any("operator" in make(s, transition=1.0).provenance["transition"] for s in range(5))
+
+
+def test_gates_name_their_reason():
+    good = make(transition=0.0, edits=("negative",))
+    assert quality.keep(good) == (True, "")
+    none, zero = np.zeros_like(good.mask), np.zeros_like(good.source)
+    bad = {
+        "too dark": {"source": zero},
+        "too bright": {"source": zero + 255},
+        "nothing to see": {"source": zero + 100},
+        "nothing moves": {"source": np.repeat(good.source[:1], 5, 0)},
+        "instruction too short or long": {"instructions": ("go",)},
+        "instruction names nothing visible": {"instructions": ("invert it", "make this video better")},
+        "mask too small": {"mask": none},
+        "change outside the mask": {"mask": np.concatenate([good.mask[:4], none[4:]])},
+        "change too small": {"target": good.source},
+    }
+    for reason, change in bad.items():
+        assert quality.keep(dataclasses.replace(good, **change)) == (False, reason)
+
+
+def test_every_sentence_of_ours_names_something():
+    from data_synth.language import control, rooms
+
+    tables = [
+        templates.PHOTOMETRIC_TEMPLATES,
+        templates.LOCAL_TEMPLATES,
+        rooms.TEMPLATES,
+        rooms._LIGHT,
+        rooms._CAMERA,
+    ]
+    tables += [control._TO, control._FROM]
+    for row in (row for table in tables for row in table.values()):
+        for template in row:
+            filled = re.sub(r"\{it\}", "the video", re.sub(r"\{(?!it)\w+\}", "red", template))
+            assert set(grammar.words(filled)) - quality.NOTHING_VISIBLE, template
+
+
+def test_near_duplicates_look_alike_and_others_do_not():
+    pairs = [make(seed, transition=0.0, edits=("negative",)) for seed in (0, 40, 80, 120)]
+    looks = [quality.fingerprint(p) for p in pairs]
+    assert len(set(looks)) == len({p.seed for p in pairs})
+    grainy = dataclasses.replace(
+        pairs[0], source=np.clip(pairs[0].source.astype(int) + 1, 0, 255).astype(np.uint8)
+    )
+    same = sum(
+        a == b for a, b in zip(quality.fingerprint(grainy).split()[1], looks[0].split()[1], strict=True)
+    )
+    assert same >= 15 and quality.fingerprint(dataclasses.replace(pairs[0], edit="other")) != looks[0]
+
+
+def test_drops_are_counted():
+    dropped = Counter()
+    kept = sum(1 for _ in generate.generate(60, seed=0, dropped=dropped, edits=("blur",), **SMALL))
+    seeds = 0
+    reasons = Counter()
+    while kept:
+        pair, reason = generate.make_pair(seeds, edits=("blur",), **SMALL)
+        kept, seeds = kept - (pair is not None), seeds + 1
+        if pair is None:
+            reasons[reason] += 1
+    assert dropped == reasons and dropped["blur: change too small"] > 0
+
+
+def test_a_hopeless_request_ends(monkeypatch):
+    monkeypatch.setattr(quality, "keep", lambda *pairs: (False, "never"))
+    with pytest.raises(InputError, match="expected most seeds to give one, got 0 of 501.*never"):
+        list(generate.generate(1, T=1, H=16, W=16, edits=("negative",)))
+
+
+def test_preview_writes_a_sheet(tmp_path):
+    path = preview([make(0), make(1)], tmp_path / "sheets" / "a.png")
+    assert path.stat().st_size > 1000 and [p.name for p in path.parent.iterdir()] == ["a.png"]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_halves_are_photometric_edits_of_one_half(seed):
+    pair = make(100 * seed, edits=("halves",), transition=0.0)
+    changed = pair.mask > 0
+    assert changed.sum() == changed.size // 2 and f"half-{pair.edit}" in registry.FAMILIES["halves"]
+    assert any(f"{side} half" in pair.instructions[0] for side in ("left", "right", "top", "bottom"))
+    np.testing.assert_array_equal(pair.target[~changed], pair.source[~changed])
+    np.testing.assert_array_equal(pair.target[changed], PHOTOMETRIC[pair.edit](pair.source, None)[changed])
+
+
+def test_what_others_made_may_be_nothing():
+    pair = dataclasses.replace(make(1, T=6, edits=("negative",), transition=0.0), recipe="expert")
+    moving = np.random.default_rng(0).integers(0, 256, pair.source.shape, np.uint8)
+    good = dataclasses.replace(pair, source=moving, target=255 - moving)
+    assert quality._broken(good) == ""
+    assert quality._broken(dataclasses.replace(good, target=np.zeros_like(moving))) == "target shows nothing"
+    frozen = np.repeat(255 - moving[:1], len(moving), 0)
+    assert quality._broken(dataclasses.replace(good, target=frozen)) == "target stands still"
+    assert quality._broken(dataclasses.replace(good, target=frozen, recipe="photometric")) == ""
+    black = dataclasses.replace(good, target=np.zeros_like(moving))
+    lifted = dataclasses.replace(black, recipe="lift", provenance={"set": "x"})
+    assert quality._broken(lifted) == "target shows nothing"
+    half = np.full_like(good.mask, 255)
+    half[:, :, ::2] = 0  # an object taken out of a static shot
+    assert quality._broken(dataclasses.replace(good, target=frozen, mask=half)) == ""
+
+
+@pytest.mark.parametrize("start, end", [(2, 6), (0, 4)])
+def test_a_transition_hides_nothing_and_is_no_fault(start, end):
+    pair = dataclasses.replace(make(1, T=6, edits=("negative",), transition=0.0), recipe="expert")
+    moving = np.random.default_rng(0).integers(0, 256, pair.source.shape, np.uint8)
+    pair = dataclasses.replace(pair, source=moving, mask=np.full_like(pair.mask, 255))
+    for target, reason in (
+        (np.zeros_like(moving), "target shows nothing"),
+        (np.repeat(255 - moving[:1], len(moving), 0), "target stands still"),
+    ):
+        whole = dataclasses.replace(pair, target=target)
+        assert quality.keep(transition.splice(whole, start, end), whole) == (False, reason)
+    footage = make(1, T=6, edits=("from-blur",), transition=0.0)
+    still = dataclasses.replace(footage, target=np.repeat(footage.target[:1], 6, 0))
+    assert quality.keep(transition.splice(still, start, end), still) == (False, "nothing moves")
+    edges = dataclasses.replace(footage, source=np.zeros_like(footage.source))
+    assert quality.keep(transition.splice(edges, start, end), edges)[1] != "cut inside"
+
+
+def test_instructions_in_scripts_without_spaces_have_words_too():
+    pair = dataclasses.replace(make(1, edits=("negative",)), recipe="imported")
+    for sentence, reason in (
+        ("把天空变成紫色", ""),
+        ("make it red", ""),
+        ("紫", "instruction too short or long"),
+        ("red", "instruction too short or long"),
+    ):
+        assert quality._wordy(dataclasses.replace(pair, instructions=(sentence,))) == reason

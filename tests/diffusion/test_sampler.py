@@ -1,0 +1,107 @@
+"""The sampler as one program: cached = uncached, jobs don't see one another, and nothing a user turns compiles it again."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tests.models.test_kv_cache import random_variables
+from tests.models.test_transformer import CFG, C, T, X, Y
+from v2v.config import ConditionConfig
+from v2v.diffusion import windows
+from v2v.diffusion.sampler import make_sampler, spread
+from v2v.errors import InputError
+from v2v.runtime import progress, sharding
+
+JOBS, STEPS = 8, 3
+ONE_WAY = dataclasses.replace(
+    CFG,
+    condition=ConditionConfig(attention="one_way"),
+    flow=dataclasses.replace(CFG.flow, solver="unipc", schedule="diffusers"),
+)
+
+
+@pytest.fixture(scope="module")
+def variables():
+    return random_variables()
+
+
+@pytest.fixture(scope="module")
+def jobs():
+    """Eight jobs; the noise of each follows from its seed alone."""
+
+    def draw(seed, *shape):
+        return np.random.default_rng(seed).standard_normal((JOBS, *shape), np.float32)
+
+    shown = {
+        name: draw(i, 1 if name == "reference" else T, Y, X, C)
+        for i, name in enumerate(("source", "mask", "reference"))
+    }
+    noise = np.stack([windows.noise(seed, 0, T, (Y, X, C)) for seed in range(100, 100 + JOBS)])
+    return {"noise": noise, "text": draw(5, CFG.dit.text_len, CFG.dit.text_width), "shown": shown}
+
+
+@pytest.fixture(scope="module")
+def sampler():
+    return make_sampler(ONE_WAY)
+
+
+NULL = jnp.zeros((1, CFG.dit.text_len, CFG.dit.text_width))
+
+
+def run(sampler, variables, jobs, count=2, guidance=2.0, **options):
+    some = jax.tree.map(lambda x: x[:count], jobs)
+    return sampler(variables, some["noise"], some["text"], NULL, some["shown"], STEPS, guidance, **options)
+
+
+def close(a, b, tolerance=1e-5):
+    np.testing.assert_allclose(a, b, rtol=0, atol=tolerance * max(1.0, float(np.abs(b).max())))
+
+
+@pytest.mark.parametrize("mode", ["prompt", "prompt+reference"])
+def test_cached_equals_uncached(sampler, variables, jobs, mode):
+    cached = run(sampler, variables, jobs, mode=mode)
+    close(cached, run(sampler, variables, jobs, mode=mode, cached=False))
+    assert float(jnp.abs(cached - jobs["noise"][:2]).max()) > 0.1
+
+
+def test_a_job_is_the_same_in_any_batch_and_on_any_mesh(sampler, variables, jobs):
+    alone = run(sampler, variables, jobs)
+    mesh = sharding.make_mesh(data=4, fsdp=2)
+    variables = jax.device_put(variables, sharding.replicated(mesh))
+    spread_out = run(sampler, variables, spread(mesh, jobs), JOBS)
+    assert len(spread_out.sharding.device_set) == JOBS and spread_out.shape[0] == JOBS
+    close(spread_out[:2], alone)
+    with pytest.raises(InputError, match="multiple of the 8"):
+        spread(mesh, jax.tree.map(lambda x: x[:6], jobs))
+
+
+def test_what_a_user_turns_compiles_nothing_again(sampler, variables, jobs):
+    first = run(sampler, variables, jobs)
+    size, seen = sampler.compiled._cache_size(), []
+    other = jax.tree.map(lambda p: p * 0.9, variables)  # another LoRA merged in
+    with progress.watch(lambda done, total: seen.append((done, total))):
+        again = run(sampler, variables, jobs)
+        run(sampler, other, jobs, guidance=4.0).block_until_ready()
+    np.testing.assert_array_equal(first, again)
+    assert sampler.compiled._cache_size() == size
+    assert seen == 2 * [(i + 1, STEPS) for i in range(STEPS)]
+
+
+def test_skipping_nothing_changes_nothing_and_ratios_come_out(sampler, variables, jobs):
+    full, ratios = run(sampler, variables, jobs, guidance=1.0, fresh=np.ones(STEPS, bool))
+    close(full, run(sampler, variables, jobs, guidance=1.0), 1e-6)
+    assert ratios.shape == (STEPS,) and (np.asarray(ratios[1:]) > 0).all()
+    size = sampler.compiled._cache_size()
+    part, _ = run(sampler, variables, jobs, guidance=1.0, fresh=np.array([True, False, True]))
+    assert sampler.compiled._cache_size() == size and 1e-4 < float(jnp.abs(part - full).max())
+    with pytest.raises(InputError, match="expected 3 rows"):
+        run(sampler, variables, jobs, fresh=np.ones(2, bool))
+
+
+def test_state_is_float32_whatever_the_model_computes_in(variables, jobs):
+    half = dataclasses.replace(ONE_WAY, dit=dataclasses.replace(CFG.dit, dtype="bfloat16"))
+    jobs = jax.tree.map(lambda x: x.astype(jnp.bfloat16), jobs)
+    assert run(make_sampler(half), variables, jobs, guidance=1.0).dtype == jnp.float32

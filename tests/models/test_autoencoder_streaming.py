@@ -1,0 +1,52 @@
+"""Streaming equals the whole sequence, for any chunk."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from v2v.config import VAEConfig
+from v2v.models import autoencoder_streaming
+from v2v.models.autoencoder import VAE
+
+CFG = VAEConfig(
+    base_dim=4,
+    decoder_base_dim=6,
+    z_dim=5,
+    dim_mult=(1, 2, 2),
+    num_res_blocks=1,
+    temporal_downsample=(True, True),
+)
+
+
+@pytest.fixture(scope="module")
+def params():
+    shapes = jax.eval_shape(VAE(CFG).init, jax.random.key(0), jnp.zeros((1, 5, 8, 16, 3)))
+    assert set(shapes) == {"params"}
+    key = iter(jax.random.split(jax.random.key(1), 1000))
+    return jax.tree.map(
+        lambda s: jax.random.normal(next(key), s.shape) / np.sqrt(max(1, np.prod(s.shape[:-1]))),
+        shapes["params"],
+    )
+
+
+@pytest.mark.parametrize("chunk", [1, 2])
+@pytest.mark.parametrize("method", ["encode", "decode"])
+def test_chunks_equal_the_whole(params, method, chunk):
+    vae = VAE(CFG)
+    shape = (2, 17, 8, 16, 3) if method == "encode" else (2, 5, 1, 2, 5)
+    x = 0.7 * jax.random.normal(jax.random.key(2), shape)
+    whole = functools.partial(vae.apply, method=method)
+    pieces = functools.partial(getattr(autoencoder_streaming, method), vae, chunk=chunk)
+    quick = {"xla_backend_optimization_level": 0}
+    whole = jax.jit(whole, compiler_options=quick)({"params": params}, x)
+    pieces = jax.jit(pieces, compiler_options=quick)(params, x)
+    assert whole.shape == pieces.shape and float(whole.std()) > 0.01
+    np.testing.assert_allclose(pieces, whole, rtol=0, atol=2e-6 * float(jnp.abs(whole).max()))
+
+
+def test_chunks_must_divide(params):
+    with pytest.raises(ValueError, match="chunks of 3 don't divide the 4 frames"):
+        autoencoder_streaming.decode(VAE(CFG), params, jnp.zeros((1, 5, 1, 2, 5)), chunk=3)

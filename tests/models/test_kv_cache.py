@@ -1,0 +1,109 @@
+"""A one_way pass in two halves says what the whole one says, and a model that can't be split is refused."""
+
+import dataclasses
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tests.models.test_transformer import CFG, TAU, C, T, X, Y, noise
+from v2v.config import ConditionConfig
+from v2v.errors import InputError
+from v2v.models import kv_cache
+from v2v.models.initialization import init_adapter, init_base
+from v2v.models.transformer import DiT
+from v2v.runtime import flops
+
+ONE_WAY = ConditionConfig(attention="one_way")
+NAMES = ("source", "mask", "reference")
+
+
+def random_variables():
+    """Every leaf random, so that nothing zero-initialised hides an error; drawn by NumPy, which compiles nothing."""
+    base = jax.eval_shape(lambda key: init_base(key, CFG), jax.random.key(0))["dit"]
+    adapter = jax.eval_shape(lambda key: init_adapter(key, CFG, base), jax.random.key(0))
+    rng = np.random.default_rng(1)
+    shapes = {"params": base, "embed": adapter["embed"]}
+    return jax.tree.map(lambda s: jnp.asarray(0.3 * rng.standard_normal(s.shape, np.float32)), shapes)
+
+
+@pytest.fixture(scope="module")
+def variables():
+    return random_variables()
+
+
+def conditions(names):
+    return {
+        name: noise(i, 2, 1 if name == "reference" else T, Y, X, C)
+        for i, name in enumerate(NAMES)
+        if name in names
+    }
+
+
+@pytest.mark.parametrize(
+    "names, rope, layout",
+    [(NAMES, "contiguous", "sequence"), (("source",), "shared", "sequence"), (NAMES, "contiguous", "add")],
+)
+def test_two_halves_equal_the_whole(variables, names, rope, layout):
+    dit = DiT(CFG.dit, dataclasses.replace(ONE_WAY, rope=rope, layout=layout))
+    z, text, given = (
+        noise(7, 2, T, Y, X, C),
+        noise(5, 2, CFG.dit.text_len, CFG.dit.text_width),
+        conditions(names),
+    )
+
+    @jax.jit
+    def both(variables, z, text, given):
+        made = kv_cache.prefill(dit, variables, jnp.zeros_like(z), text, given)
+        half = kv_cache.step(
+            dit, variables, made, jnp.zeros_like(text), given
+        )  # the text's part is in the cache
+        return dit.apply(variables, z, jnp.full(2, 0.7), text, **given), half(z, 0.7), made
+
+    whole, halves, made = both(variables, z, text, given)
+    assert float(jnp.abs(whole).max()) > 0.1
+    np.testing.assert_allclose(halves, whole, rtol=0, atol=1e-5 * float(jnp.abs(whole).max()))
+    tokens = {"source": T * Y * X, "reference": Y * X}
+    count = sum(
+        n for name, n in tokens.items() if name in names and (layout == "sequence" or name == "reference")
+    )
+    assert made["blocks"]["self_attn"]["k"].shape == (
+        CFG.dit.layers,
+        2,
+        count,
+        CFG.dit.heads,
+        CFG.dit.head_dim,
+    )
+
+
+def test_branches_share_the_first_layer_only(variables):
+    """Condition tokens read the text in every layer, so the prompt is in all keys but the first layer's."""
+    dit, given, z = DiT(CFG.dit, ONE_WAY), conditions(NAMES), jnp.zeros((2, T, Y, X, C))
+    fill = jax.jit(partial(kv_cache.prefill, dit))
+    one, two = (fill(variables, z, noise(i, 2, CFG.dit.text_len, CFG.dit.text_width), given) for i in (3, 4))
+    one, two = one["blocks"]["self_attn"]["k"], two["blocks"]["self_attn"]["k"]
+    np.testing.assert_array_equal(one[0], two[0])
+    assert float(jnp.abs(one[1] - two[1]).max()) > 1e-3
+
+
+def test_a_step_pays_for_target_tokens_only(variables):
+    """Less than six tenths of the whole pass."""
+    dit, given = DiT(CFG.dit, ONE_WAY), conditions(("source", "mask"))
+    z, text = jnp.zeros((2, T, Y, X, C)), jnp.zeros((2, CFG.dit.text_len, CFG.dit.text_width))
+    made = jax.eval_shape(partial(kv_cache.prefill, dit), variables, z, text, given)
+
+    def operations(f, *args):
+        return flops.count(jax.make_jaxpr(f)(*args))
+
+    step = operations(lambda made, z: kv_cache.step(dit, variables, made, text, given)(z, 0.5), made, z)
+    whole = operations(lambda z: dit.apply(variables, z, TAU, text, **given), z)
+    assert step < 0.6 * whole
+
+
+@pytest.mark.parametrize("change", [{"attention": "full"}, {"time": "same"}])
+def test_a_model_whose_conditions_change_is_refused(variables, change):
+    dit, z = DiT(CFG.dit, dataclasses.replace(ONE_WAY, **change)), jnp.zeros((2, T, Y, X, C))
+    with pytest.raises(InputError, match="one_way"):
+        kv_cache.prefill(dit, variables, z, jnp.zeros((2, 4, 4)), conditions(NAMES))

@@ -1,0 +1,176 @@
+"""Topologies, settings, the search and the command; compiling for a TPU where libtpu is installed."""
+
+import dataclasses
+import importlib.util
+import json
+
+import jax
+import jax.numpy as jnp
+import pytest
+from jax.sharding import NamedSharding, PartitionSpec
+
+from v2v.cli import main
+from v2v.config import MeshConfig, debug, wan22_ti2v_5b
+from v2v.errors import InputError
+from v2v.planning import chips, compile, programs, report, search
+from v2v.planning.compile import GIB, Cost
+from v2v.planning.programs import Program, Setting
+from v2v.runtime import sharding
+
+needs_libtpu = pytest.mark.skipif(
+    importlib.util.find_spec("libtpu") is None, reason="libtpu is not installed"
+)
+CHIP = chips.CHIPS["v5e"]
+
+
+def setting(**changes):
+    return dataclasses.replace(Setting(debug(), mesh=MeshConfig(data=-1), batch=16), **changes)
+
+
+@pytest.mark.parametrize("name", ["h100:8", "v5e", "v5e:eight", "v6e:2x4x"])
+def test_an_unknown_topology_is_refused(name):
+    with pytest.raises(InputError, match="expected a topology such as"):
+        chips.topology(name)
+
+
+def test_missing_libtpu_is_named_with_its_extra(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r"v2v\[plan\]"):
+        chips.topology("v5e:2x4")
+
+
+@needs_libtpu
+def test_topologies_have_the_chips_their_name_says():
+    assert [len(chips.topology(name)[1]) for name in ("v5e:2x4", "v4:2x2x1")] == [8, 4]
+    with pytest.raises(InputError, match="knows no topology"):
+        chips.topology("v6e:3x5")
+
+
+@needs_libtpu
+def test_a_mesh_may_split_the_axes_of_the_torus():
+    mesh = sharding.make_mesh(data=1, fsdp=8, seq=8, devices=chips.topology("v5p:4x4x4")[1])
+    assert dict(mesh.shape) == {"data": 1, "fsdp": 8, "seq": 8, "tensor": 1}
+    assert len({device.id for device in mesh.devices.flat}) == 64
+
+
+def test_a_mesh_that_does_not_match_is_refused_before_compiling():
+    with pytest.raises(InputError, match="multiply to 8 devices"):
+        search.first_fit(setting(mesh=MeshConfig(fsdp=3)), CHIP, jax.devices())
+
+
+def test_what_is_compiled_is_the_train_step_with_its_shardings():
+    program = programs.build(setting(mesh=MeshConfig(data=2, fsdp=4), model=debug()), jax.devices())
+    state, batch, frozen = program.args
+    assert batch["target"].sharding.spec == PartitionSpec(("data", "fsdp"))
+    assert frozen["dit"]["blocks"]["ffn"]["up"]["kernel"].sharding.spec == PartitionSpec(
+        None, "fsdp", "tensor"
+    )
+    one = programs.build(setting(mesh=MeshConfig(data=8)), jax.devices())
+    assert compile.argument_bytes(program) < 0.5 * compile.argument_bytes(one)
+    with jax.set_mesh(program.mesh):
+        out = jax.eval_shape(program.jitted, *program.args)
+    assert jax.tree.map(jnp.shape, out[0]) == jax.tree.map(jnp.shape, state) and "loss" in out[1]
+
+
+def test_the_sampler_is_planned_for_one_clip_on_many_chips():
+    program = programs.build(setting(what="sample", batch=1, mesh=MeshConfig(fsdp=8, data=1)), jax.devices())
+    with jax.set_mesh(program.mesh):
+        out = jax.eval_shape(program.jitted, *program.args)
+    assert out.shape == program.args[1].shape
+
+
+def test_a_samplers_plan_compares_what_a_step_costs():
+    """The figures of issue 6 for the published backbone: T2V, all tokens, and conditions computed once."""
+    cost = report.compared(wan22_ti2v_5b(), CHIP, 0.4)
+    times = {name: row["tflop"] / cost["t2v"]["tflop"] for name, row in cost.items()}
+    assert times["cached"] == pytest.approx(1.26, rel=0.05) and times["full"] == pytest.approx(2.5, rel=0.05)
+    assert cost["t2v"]["seconds"] == pytest.approx(cost["t2v"]["tflop"] / (0.4 * 197), rel=0.01)
+    row = report.describe(
+        search.Trial("as asked", setting(what="sample"), Cost(0, 0, 0, True, 1e12, {})), CHIP, 0.4, 8
+    )
+    told = {"experiment": "a", "what": "sample", "clip": "b", "tokens": 1, "topology": "v5e:2x4", "chips": 8}
+    lines = report.text(told | {"hbm_gib": 16, "tried": [], "passes": cost} | row).splitlines()
+    assert sum("x t2v" in line for line in lines) == len(cost) and any("cached" in line for line in lines)
+
+
+def test_candidates_get_thriftier_one_step_at_a_time():
+    found = [(change, s.model.dit.remat, s.micro, s.mesh) for change, s in search.candidates(setting(), 4)]
+    assert [f[0] for f in found][:2] == ["as asked", "remat dots"]
+    assert [f[1] for f in found[:4]] == list(search.REMAT)
+    assert [f[2] for f in found if f[0].startswith("micro")] == [2, 4]
+    assert found[-2][0] == "weights over 4 chips" and found[-1][3] == MeshConfig(1, 2, 2, 1)
+    for _, s in search.candidates(setting(), 4):
+        sharding.batch(
+            sharding.make_mesh(**dataclasses.asdict(s.mesh), devices=jax.devices()[:4]), s.batch // s.micro
+        )
+
+
+def test_the_search_stops_at_the_first_that_fits_and_says_what_it_tried(monkeypatch):
+    def cost(s, chip, devices):
+        gib = {"none": 40, "dots": 30, "outputs": 20}.get(s.model.dit.remat, 10)
+        return Cost(2 * GIB, None if gib > 16 else 8 * GIB, gib * GIB, gib < 16, 4e14, {"all-gather": 2e9})
+
+    monkeypatch.setattr(search, "_cost", cost)
+    trials = search.first_fit(setting(), CHIP, jax.devices())
+    assert [t.change for t in trials] == ["as asked", "remat dots", "remat outputs", "remat full"]
+    assert trials[-1].cost.fits and not trials[-2].cost.fits
+    row = report.describe(trials[-1], CHIP, 0.5, 8)
+    assert row["seconds"] == pytest.approx(4e14 / (0.5 * 197e12), rel=0.01)
+    alone = search.first_fit(setting(), CHIP, jax.devices(), search=False)
+    assert len(alone) == 1 and not alone[0].cost.fits
+
+
+def test_the_compilers_refusal_is_read():
+    said = "RESOURCE_EXHAUSTED: Ran out of memory in memory space hbm. Used 20.50G of 15.75G hbm."
+    assert compile.out_of_memory(said, GIB) == 20.5 * GIB
+    said = "the total memory required for HLO temporaries (40.00G) exceeds available HBM (15.75G)"
+    assert compile.out_of_memory(said, GIB) == 41 * GIB
+    assert compile.out_of_memory("INTERNAL: something else", GIB) is None
+
+
+@needs_libtpu
+def test_memory_of_a_program_compiled_for_chips_that_are_not_here():
+    chip, devices = chips.topology("v5e:2x2")
+    mesh = sharding.make_mesh(1, 4, 1, 1, devices=devices)
+    rows = NamedSharding(mesh, PartitionSpec("fsdp"))
+
+    def program(n, layers=12):
+        x = jax.ShapeDtypeStruct((4 * n, n), jnp.bfloat16, sharding=rows)
+        ws = jax.ShapeDtypeStruct(
+            (layers, n, n), jnp.bfloat16, sharding=NamedSharding(mesh, PartitionSpec(None, "fsdp"))
+        )
+
+        def chain(x, ws):
+            return jax.lax.scan(lambda x, w: (jnp.tanh(x @ w), None), x, ws)[0]
+
+        return Program(jax.jit(chain, out_shardings=rows), (x, ws), mesh)
+
+    cost = compile.compile_program(program(1024), chip.hbm)
+    assert cost.fits and cost.arguments == (4 + 12) * 1024 * 1024 * 2 // 4
+    assert cost.flops == 12 * 2 * 4 * 1024**3 / 4
+    assert cost.sent == {
+        "all-gather": pytest.approx(12 * 1024 * 1024 * 2 * 3 / 4)
+    }  # each layer's weights, once
+    large = compile.compile_program(program(65536, 2), chip.hbm)
+    assert not large.fits and large.peak > chip.hbm
+
+
+def test_the_command_refuses_in_one_line(tmp_path, capsys):
+    assert main.main(["plan", str(tmp_path / "none.py"), "--topology", "v5e:2x4"]) == 2
+    assert main.main(["plan", "experiments/debug.py", "--topology", "cloud:9"]) == 2
+    assert main.main(["plan", "experiments/debug.py", "--topology", "v5e:2x4", "--utilisation", "40"]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 3 and "no such experiment" in lines[0] and "expected a topology" in lines[1]
+    assert "expected 0 to 1" in lines[2]
+
+
+def test_the_command_prints_a_table_or_json(monkeypatch, capsys):
+    monkeypatch.setattr(chips, "topology", lambda name: (CHIP, jax.devices()))
+    monkeypatch.setattr(search, "_cost", lambda *_: Cost(GIB, GIB, 2 * GIB, True, 1e12))
+    line = ["plan", "experiments/debug.py", "--topology", "v5e:2x4", "--edit.batch", "8"]
+    assert main.main([*line, "--json"]) == 0
+    made = json.loads(capsys.readouterr().out)
+    assert made["fits"] and made["batch"] == 8 and made["chips"] == 8 and made["tflop"] == 1
+    assert main.main(line) == 0
+    said = capsys.readouterr().out
+    assert "peak 2 of 15.8 GiB  fits" in said and "1 TFLOP a step" in said and "hours" in said

@@ -1,0 +1,74 @@
+"""Collectives of a compiled text: loops, groups in both notations, one collective in several fusions, nested calls."""
+
+import pytest
+
+from v2v.planning import traffic
+
+HLO = """\
+HloModule jit_step, entry_computation_layout={()->f32[]}
+
+%body.1 (p: (s32[], bf16[8,16])) -> (s32[], bf16[8,16]) {
+  %ag = bf16[64,16]{1,0:T(8,128)} all-gather(%x), channel_id=1, replica_groups=[1,8]<=[8], dimensions={0}
+  %f = bf16[64,16]{1,0} fusion(%ag), kind=kCustom, calls=%piece.2
+  ROOT %t = (s32[], bf16[8,16]) tuple(%i, %y)
+}
+
+%piece.2 (p: bf16[64,16]) -> bf16[64,16] {
+  %ag2 = bf16[64,16]{1,0:T(8,128)} all-gather(%x), channel_id=1, replica_groups=[1,8]<=[8], dimensions={0}
+  ROOT %n = bf16[64,16] negate(%ag2)
+}
+
+%cond.3 (p: (s32[], bf16[8,16])) -> pred[] {
+  ROOT %c = pred[] compare(%i, %n), direction=LT
+}
+
+ENTRY %main.4 (a: f32[4]) -> f32[] {
+  %w = (s32[], bf16[8,16]) while(%init), condition=%cond.3, body=%body.1, backend_config={"known_trip_count":{"n":"30"}}
+  %ar = f32[100]{0} all-reduce(%g), channel_id=2, replica_groups={{0,1,2,3},{4,5,6,7}}, to_apply=%add
+  %aa = f32[8,10]{1,0} all-to-all(%g), channel_id=3, replica_groups=mesh['axis_0'=2,'axis_1'=4] {'axis_1'}, dimensions={0}
+  %rs = f32[10]{0} reduce-scatter(%g), channel_id=4, replica_groups=[4,2]<=[8], dimensions={0}, to_apply=%add
+  ROOT %r = f32[] constant(0)
+}
+"""
+
+
+def test_bytes_a_chip_sends():
+    sent = traffic.sent(HLO)
+    assert sent.pop("all-gather") == 30 * 64 * 16 * 2 * 7 / 8
+    assert sent.pop("all-reduce") == 2 * 100 * 4 * 3 / 4
+    assert sent.pop("all-to-all") == 8 * 10 * 4 * 3 / 4
+    assert sent.pop("reduce-scatter") == 10 * 4 * 1
+    assert not sent
+
+
+@pytest.mark.parametrize("start, end, step, trips", [(0, 12, 1, 12), (1, 12, 1, 11), (0, 30, 2, 15)])
+def test_a_loop_without_a_noted_count_is_counted_by_its_counter(start, end, step, trips):
+    text = f"""\
+%cond (p: (s32[], f32[8])) -> pred[] {{
+  %n = s32[]{{:T(128)}} constant({end})
+  %i = s32[]{{:T(128)}} get-tuple-element(%p), index=0
+  ROOT %lt = pred[] compare(%i, %n), direction=LT
+}}
+
+%body (p: (s32[], f32[8])) -> (s32[], f32[8]) {{
+  %by = s32[]{{:T(128)}} constant({step})
+  %j = s32[]{{:T(128)}} get-tuple-element(%p), index=0
+  %next = s32[]{{:T(128)}} add(%j, %by)
+  %g = f32[8]{{0}} all-gather(%x), channel_id=1, replica_groups=[1,2]<=[2], dimensions={{0}}
+  ROOT %out = (s32[], f32[8]) tuple(%next, %g)
+}}
+
+ENTRY %main (a: f32[8]) -> f32[8] {{
+  %zero = s32[]{{:T(128)}} constant({start})
+  %copied = s32[]{{:T(128)}} copy(%zero)
+  %init = (s32[], f32[8]) tuple(%copied, %a)
+  %w = (s32[], f32[8]) while(%init), condition=%cond, body=%body
+}}
+"""
+    assert traffic.sent(text) == {"all-gather": trips * 8 * 4 / 2}
+
+
+def test_started_collectives_hold_operand_and_result():
+    line = "  %s = (bf16[2,4], bf16[16,4]) all-gather-start(%x), channel_id=9, replica_groups=[1,8]<=[8]"
+    text = "ENTRY %main (a: f32[4]) -> f32[] {\n" + line + "\n}\n"
+    assert traffic.sent(text) == {"all-gather": pytest.approx(16 * 4 * 2 * 7 / 8)}

@@ -1,0 +1,73 @@
+"""A second start compiles nothing: counted, in processes of their own."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests import tiny_model
+from tests.example_clips import picture
+from v2v import Video
+from v2v.cli import edit
+from v2v.errors import InputError
+from v2v.runtime import compilation_cache
+
+ROOT = Path(compilation_cache.__file__).parents[2]
+
+EDIT = """
+import sys
+from v2v.runtime import compilation_cache
+compilation_cache.environment()
+from v2v import EasyV2VEditor
+with compilation_cache.counted() as compiles:
+    editor = EasyV2VEditor(sys.argv[1])
+    editor.edit_file("in.mp4", "make it warmer", "out.mp4", guidance=float(sys.argv[2]))
+print(compiles.made, compiles.found)
+"""
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return tiny_model.write(tmp_path_factory.mktemp("model"))
+
+
+def test_the_second_start_compiles_nothing(model, tmp_path):
+    """`--warm` compiles what an edit needs; other weights of the guidance and other clips are the same programs."""
+    Video.from_array(picture(12, 40, 60)).save(tmp_path / "in.mp4")
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("JAX_", "XLA_"))}
+    environment |= {
+        "PYTHONPATH": str(ROOT),
+        "XDG_CACHE_HOME": str(tmp_path / "cache"),
+        "JAX_PLATFORMS": "cpu",
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
+    }
+
+    def fresh(*words):
+        done = subprocess.run(
+            [sys.executable, *words], cwd=tmp_path, env=environment, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    warmed = json.loads(fresh("-m", "v2v", "edit", "--warm", "--model", str(model), "--json"))
+    assert warmed["compiled"] > 3 and Path(warmed["output"]) == tmp_path / "cache" / "v2v" / "jax"
+    made, found = map(int, fresh("-c", EDIT, str(model), "1.5").split())
+    assert made == 0 and found > 3
+
+
+def test_settings_of_the_users_own_are_left(monkeypatch):
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "mine")
+    monkeypatch.delenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", raising=False)
+    compilation_cache.environment()
+    assert os.environ["JAX_COMPILATION_CACHE_DIR"] == "mine"
+    assert os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] == "0"
+
+
+def test_buckets():
+    assert edit.buckets("") == [(None, None)] and edit.buckets("4, 8x5") == [(4, None), (8, 5)]
+    for bad in ("four", "4x5x6", "4x"):
+        with pytest.raises(InputError, match="--warm"):
+            edit.buckets(bad)

@@ -1,0 +1,103 @@
+"""Operations by hand and by the counter: loops, remat, shard_map, kernels, a whole forward pass of the DiT, and a step."""
+
+import dataclasses
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import PartitionSpec
+
+from v2v.config import debug, wan22_ti2v_5b
+from v2v.models.attention_kernels import splash
+from v2v.models.transformer import DiT
+from v2v.planning import programs
+from v2v.runtime import flops
+from v2v.runtime.sharding import make_mesh
+
+X, W = jax.ShapeDtypeStruct((3, 4), jnp.float32), jax.ShapeDtypeStruct((5, 4, 4), jnp.float32)
+MATMUL = 2 * 3 * 4 * 4
+
+
+def counted(f, *args):
+    return flops.count(jax.jit(f).trace(*args).jaxpr)
+
+
+def chain(x, ws, wrap=lambda f: f):
+    return jax.lax.scan(lambda x, w: (wrap(lambda x: jnp.tanh(x @ w))(x), None), x, ws)[0]
+
+
+def test_a_loop_counts_its_body_as_often_as_it_runs():
+    assert counted(chain, X, W) == 5 * MATMUL
+
+
+def test_a_backward_pass_counts_what_remat_repeats():
+    def loss(wrap):
+        return jax.grad(lambda x, ws: chain(x, ws, wrap).sum(), argnums=(0, 1))
+
+    assert counted(loss(lambda f: f), X, W) == 3 * 5 * MATMUL
+    assert counted(loss(jax.checkpoint), X, W) == 4 * 5 * MATMUL
+
+
+def test_a_branch_counts_as_its_dearest():
+    def f(x, ws):
+        return jax.lax.cond(x[0, 0] > 0, lambda: x @ ws[0] @ ws[1], lambda: x @ ws[2])
+
+    assert counted(f, X, W) == 2 * MATMUL
+
+
+def test_shares_of_devices_add_up():
+    mesh = make_mesh(8, 1, 1, 1)
+    x = jax.ShapeDtypeStruct((16, 4), jnp.float32)
+    f = jax.shard_map(
+        jnp.dot, mesh=mesh, in_specs=(PartitionSpec("data"), PartitionSpec()), out_specs=PartitionSpec("data")
+    )
+    assert counted(f, x, jax.ShapeDtypeStruct((4, 4), jnp.float32)) == 2 * 16 * 4 * 4
+
+
+def test_a_convolution_counts_taps_and_channels():
+    x, k = jax.ShapeDtypeStruct((1, 8, 8, 3), jnp.float32), jax.ShapeDtypeStruct((3, 3, 3, 6), jnp.float32)
+    conv = partial(
+        jax.lax.conv_general_dilated,
+        window_strides=(1, 1),
+        padding="SAME",
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )
+    assert counted(conv, x, k) == 2 * (8 * 8 * 6) * (3 * 3 * 3)
+
+
+def test_a_kernel_counts_its_grid():
+    q = jax.ShapeDtypeStruct((2, 256, 3, 128), jnp.float32)
+    kernel = partial(splash.attend, block=128, interpret=True)
+    assert counted(kernel, q, q, q) == 2 * 3 * 2 * (2 * 256 * 256 * 128)
+
+
+@pytest.mark.parametrize("layers", [1, 3])
+def test_the_model_costs_what_it_costs_by_hand(layers):
+    """Blocks by train/clock.py's formula; patch embedding, text, time and head by theirs."""
+    m = debug()
+    cfg = dataclasses.replace(m.dit, layers=layers)
+    t, y, x, c = m.vae.latent_shape(m.frames, m.height, m.width)
+    n, d = t * y * x, cfg.width
+    z = jnp.zeros((1, t, y, x, c))
+    args = (z, jnp.ones(1), jnp.zeros((1, cfg.text_len, cfg.text_width)))
+    variables = jax.eval_shape(DiT(cfg).init, jax.random.key(0), *args)
+    blocks = flops.forward_flops(dataclasses.replace(m, dit=cfg), n, adapter=False)
+    text = cfg.text_len
+    around = n * c * d + text * (cfg.text_width * d + d * d) + n * d * c
+    around += 2 * (cfg.freq_dim * d + d * d + 6 * d * d)  # time, at tau and at 0
+    assert counted(DiT(cfg).apply, variables, *args) == pytest.approx(blocks + 2 * around, rel=1e-6)
+    assert np.isfinite(blocks)
+
+
+@pytest.mark.parametrize("trains", ["lora", "full"])
+def test_a_step_of_the_5b_costs_what_the_clock_says(trains):
+    """Counted without remat; x a is kept for the gradient of b, so LoRA computes nothing twice."""
+    m = wan22_ti2v_5b()
+    m = dataclasses.replace(m, dit=dataclasses.replace(m.dit, backend="plain"))
+    program = programs.build(programs.Setting(m, batch=1, trains=trains), jax.devices()[:1])
+    with jax.set_mesh(program.mesh):
+        seen = flops.count(program.jitted.trace(*program.args).jaxpr)
+    said = flops.step_flops(m, 1, trains == "full", reference=True)
+    assert said == pytest.approx(seen, rel=1e-3)

@@ -1,0 +1,49 @@
+"""Steps told from inside a program: in order, dropped errors and all, on CPUs; and what other backends compile instead."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from v2v.runtime import progress
+
+ROWS = 5
+
+
+@jax.jit
+def walk(x):
+    def body(x, index):
+        x = jnp.sin(x) + 1
+        return x, progress.tick(index, ROWS, x)
+
+    return jax.lax.scan(body, x, jnp.arange(ROWS))
+
+
+def test_every_row_is_told_in_order_to_everybody_who_watches():
+    one, other = [], []
+    with progress.watch(lambda *told: one.append(told)):
+        jax.block_until_ready(walk(jnp.ones((2, 3))))
+        with progress.watch(lambda *told: other.append(told)):
+            jax.block_until_ready(walk(jnp.ones((2, 3))))
+    jax.block_until_ready(walk(jnp.ones((2, 3))))
+    rows = [(i + 1, ROWS) for i in range(ROWS)]
+    assert other == rows and one == rows + rows
+    assert walk._cache_size() == 1
+
+
+def test_what_a_watcher_raises_is_not_the_samplers():
+    def wrong(done, total):
+        raise RuntimeError("a bar broke")
+
+    with progress.watch(wrong):
+        x, done = walk(jnp.ones((2, 3)))
+    assert list(done) == list(range(ROWS))
+
+
+@pytest.mark.parametrize("platform, told", [("cpu", True), ("cuda", False), ("tpu", False)])
+def test_other_backends_compile_the_plain_program(platform, told):
+    """No host callback anywhere: nothing keeps the program out of the compilation cache."""
+    text = (
+        walk.trace(jax.ShapeDtypeStruct((2, 3), jnp.float32)).lower(lowering_platforms=(platform,)).as_text()
+    )
+    assert (progress.TARGET in text) == told
+    assert "callback" not in text and ("custom_call" in text) == told

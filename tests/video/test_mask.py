@@ -1,0 +1,146 @@
+"""What counts as white in a mask, the fade at its rim, and what a composite keeps."""
+
+import warnings
+
+import cv2
+import numpy as np
+import pytest
+
+from tests.example_clips import write as make
+from v2v.errors import InputError
+from v2v.video import mask as masks
+from v2v.video.video import Video
+
+CLIP = Video.from_array(np.zeros((3, 48, 64, 3), np.uint8))
+SHAPE = np.zeros((48, 64), np.uint8)
+SHAPE[10:30, 10:40] = 255
+
+
+def surveyed(mask, **how) -> masks.Mask:
+    made = masks.Mask(mask, CLIP, **{"soft": 0, **how})
+    made.survey(16, 16, 0, 3)
+    return made
+
+
+def alpha_of(mask, **how) -> np.ndarray:
+    return next(iter(surveyed(mask, **how)))
+
+
+@pytest.mark.parametrize(
+    "colour, name, depth",
+    [
+        (0, "m.png", np.uint8),
+        (255, "m.png", np.uint8),
+        (255, "m.png", np.uint16),
+        (90, "m.webp", np.uint8),  # whose encoder blackens what is transparent
+    ],
+)
+def test_of_a_picture_of_one_colour_the_alpha_is_the_mask(tmp_path, colour, name, depth):
+    stored = np.dstack([np.full((48, 64, 3), colour, np.uint8), SHAPE]).astype(depth)
+    cv2.imwrite(str(tmp_path / name), stored * (np.iinfo(depth).max // 255))
+    with pytest.warns(UserWarning, match="so its alpha is the mask"):
+        np.testing.assert_array_equal(alpha_of(tmp_path / name), SHAPE)
+    with pytest.warns(UserWarning, match="so its alpha is the mask"):
+        np.testing.assert_array_equal(alpha_of(tmp_path / name, invert=True), 255 - SHAPE)
+
+
+def test_where_colour_and_alpha_vary_the_colour_is_the_mask(tmp_path):
+    cv2.imwrite(str(tmp_path / "m.png"), np.dstack([SHAPE] * 3 + [SHAPE.T.reshape(48, 64)]))
+    with pytest.warns(UserWarning, match="its colour is the mask, its alpha is ignored"):
+        np.testing.assert_array_equal(alpha_of(tmp_path / "m.png"), SHAPE)
+
+
+@pytest.mark.parametrize("alpha", [SHAPE, np.full_like(SHAPE, 255)])
+def test_an_alpha_that_says_nothing_more_is_not_spoken_of(tmp_path, alpha):
+    cv2.imwrite(str(tmp_path / "m.png"), np.dstack([SHAPE] * 3 + [alpha]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        np.testing.assert_array_equal(alpha_of(tmp_path / "m.png"), SHAPE)
+
+
+@pytest.mark.parametrize("channel", [0, 1, 2])
+def test_colours_count_fully_in_files_and_arrays(tmp_path, channel):
+    frame = np.zeros((48, 64, 3), np.uint8)
+    frame[..., channel] = SHAPE
+    Video.from_array(frame).save(tmp_path / "m.png")
+    for mask in (tmp_path / "m.png", frame[None], Video.from_array(frame)):
+        np.testing.assert_array_equal(alpha_of(mask), SHAPE)
+
+
+@pytest.mark.parametrize("tint", [0, 3])
+def test_greys_of_a_compressed_video_keep_their_values(tmp_path, tint):
+    """Also where they aren't quite grey."""
+    grey = np.tile(np.linspace(0, 255, 64).astype(np.uint8), (3, 48, 1))
+    noise = np.random.default_rng(0).integers(-tint, tint + 1, (3, 48, 64, 3))
+    make(tmp_path / "m.mp4", np.clip(grey[..., None] + noise, 0, 255).astype(np.uint8))
+    np.testing.assert_allclose(alpha_of(tmp_path / "m.mp4"), alpha_of(grey), atol=8)
+
+
+@pytest.mark.parametrize(
+    "mask, got",
+    [
+        (SHAPE.astype(np.float32), "float32 from 0 to 255"),
+        (SHAPE / 255 - 0.5, "float64 from -0.5 to 0.5"),
+        (np.where(SHAPE, np.nan, 0.0), "float64 from nan to nan"),
+        (np.where(SHAPE, np.inf, 0.0), "float64 from 0 to inf"),
+        (SHAPE.astype(np.uint16) * 257, "uint16 from 0 to 65535"),
+    ],
+)
+def test_arrays_on_another_scale_are_refused(mask, got):
+    with pytest.raises(InputError, match=f"expected floats 0..1 or integers 0..255, got {got}; scale it"):
+        surveyed(mask)
+    np.testing.assert_array_equal(alpha_of(SHAPE / 255 * 1.0001), SHAPE)
+
+
+def test_advice_fits_what_was_asked():
+    for black, words in (
+        (False, "paint what to edit white, or add"),
+        (True, "paint what to edit black, or remove"),
+    ):
+        with pytest.raises(InputError, match=f"{words} --invert-mask"):
+            surveyed(np.full((48, 64), 255 * black, np.uint8), invert=black)
+    with pytest.warns(UserWarning, match="if white marks the place, remove --invert-mask"):
+        surveyed(SHAPE, invert=True)
+
+
+@pytest.mark.parametrize("soft", [-1, 65, np.inf, np.nan])
+def test_a_fade_is_not_wider_than_the_frame(soft):
+    with pytest.raises(InputError, match="soft: expected a width of 0 to 64 pixels"):
+        masks.fade(soft, 48, 64)
+    assert masks.fade(64, 48, 64) == 64
+
+
+def test_a_frame_that_is_white_all_over_stays_whole():
+    assert (masks.faded(np.full((16, 16), 255, np.uint8), 3) == 255).all()
+
+
+def test_the_fade_lies_inside_and_rises_inwards():
+    share = np.zeros((16, 16), np.uint8)
+    share[:, 4:] = 255
+    row = masks.faded(share, 3)[8].astype(int)
+    assert (row[:4] == 0).all() and (row[4:] > 0).all()
+    assert (np.diff(row) >= 0).all() and row[-1] == 255 > row[4]
+
+
+def test_a_composite_keeps_the_source_where_alpha_is_nought():
+    rng = np.random.default_rng(0)
+    source, edit = rng.integers(0, 256, (2, 8, 8, 3), np.uint8)
+    alpha = rng.choice(np.array([0, 100, 255], np.uint8), (8, 8))
+    out = masks.composite(source, edit, alpha)
+    assert (out[alpha == 0] == source[alpha == 0]).all() and (out[alpha == 255] == edit[alpha == 255]).all()
+    mixed = source + (alpha[..., None] / 255) * (edit.astype(float) - source)
+    assert np.abs(out - mixed).max() <= 0.5
+
+
+def test_a_fade_is_the_same_wherever_the_mask_lies():
+    """Only the mask's own part of a frame is worked on; distances are those of the whole."""
+    rng = np.random.default_rng(0)
+    for place in ((0, 0), (13, 20), (40, 64)):
+        share = np.zeros((64, 96), np.uint8)
+        share[place[0] : place[0] + 24, place[1] : place[1] + 32] = 255 * (rng.random((24, 32)) > 0.1)
+        depth = cv2.distanceTransform((share > 0).astype(np.uint8), cv2.DIST_L2, 3)
+        ramp = np.rint(np.minimum(depth * 255 / 6, 255)).astype(np.uint8)
+        np.testing.assert_array_equal(masks.faded(share, 5), np.minimum(share, ramp))
+    assert not masks.faded(np.zeros((9, 9), np.uint8), 3).any()
+    assert masks.chosen(np.zeros((9, 9), np.uint8)) == (slice(0, 0), slice(0, 0))
+    assert masks.chosen(np.eye(9, dtype=np.uint8)[:3], 1) == (slice(0, 4), slice(0, 4))

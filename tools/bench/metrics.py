@@ -1,0 +1,61 @@
+"""Frames a second of every metric without weights, at 480p on one core, and of all together; decoding apart.
+
+python tools/bench/metrics.py [--frames 24]
+"""
+
+import os
+import tempfile
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import tyro
+
+from v2v.evaluation.benchmarks.exact_truth import write_lossless
+from v2v.evaluation.items import Item
+from v2v.evaluation.metrics.base import Case
+from v2v.evaluation.metrics.builtin import FIDELITY
+
+
+def main(frames: int = 24, height: int = 480, width: int = 832, rounds: int = 3) -> None:
+    """Prints CPU time, which waiting doesn't count in, and of `rounds` each metric's least: others' work on the core empties its caches."""
+    cv2.setNumThreads(1)
+    os.sched_setaffinity(0, {0})
+    with tempfile.TemporaryDirectory() as folder:
+        case = make(Path(folder), frames, height, width)
+        begin = time.process_time()
+        for clip in (case.output, case.source, case.truth, case.mask(case.against_truth[1]).clip):
+            assert len(clip) == frames
+        print(f"{'decoding four lossless clips':<30}{frames / (time.process_time() - begin):8.1f} frames/s")
+        total = 0.0
+        for metric in FIDELITY:
+            spent = min(timed(metric, case) for _ in range(rounds))
+            total += spent
+            print(f"{metric.name:<30}{frames / spent:8.1f} frames/s")
+        print(f"{'all together':<30}{frames / total:8.1f} frames/s")
+
+
+def timed(metric, case: Case) -> float:
+    begin = time.process_time()
+    metric.score(case)
+    return time.process_time() - begin
+
+
+def make(folder: Path, frames: int, height: int, width: int) -> Case:
+    """A textured clip that drifts, its truth in other colours, a noisy output, and a box for a mask that comes on half-way."""
+    rng = np.random.default_rng(0)
+    field = cv2.GaussianBlur(rng.integers(0, 256, (height + 64, width + 64, 3)).astype(np.uint8), (0, 0), 2)
+    source = np.stack([field[k % 64 : k % 64 + height, k % 64 : k % 64 + width] for k in range(frames)])
+    mask = np.zeros_like(source)
+    mask[frames // 2 :, height // 4 : -height // 4, width // 4 : -width // 4] = 255
+    truth = np.where(mask > 0, 255 - source, source)
+    output = np.clip(truth + rng.normal(0, 4, truth.shape), 0, 255).astype(np.uint8)
+    for name, clip in (("source", source), ("truth", truth), ("mask", mask), ("output", output)):
+        write_lossless(clip, folder / f"{name}.mkv")
+    item = Item("a", folder / "source.mkv", "edit it", "edit", folder / "truth.mkv", folder / "mask.mkv")
+    return Case(item, folder / "output.mkv")
+
+
+if __name__ == "__main__":
+    tyro.cli(main)

@@ -1,0 +1,72 @@
+"""What skipping steps costs: error against the exact walk, beside walks of as few steps, on the packaged model and sample clip.
+
+    python tools/bench/step_skipping.py [--steps 32] [--instruction "make it look like winter"]
+
+Error is told as dB: standard deviation of the exact walk's latents over the root mean square of the difference; more is better.
+"""
+
+import argparse
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from v2v.assets import SAMPLE
+from v2v.diffusion import step_skipping, windows
+from v2v.diffusion.sampler import make_sampler
+from v2v.pipeline.pretrained import load_pretrained
+from v2v.video import inputs
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--steps", type=int, default=32)
+    parser.add_argument("--instruction", default="make it look like winter")
+    parser.add_argument("--seeds", type=int, default=4)
+    args = parser.parse_args()
+    model, frames = load_pretrained("embedded"), []
+    config = model.config
+    inputs.clip(SAMPLE, 25, lambda frame: frames.append(inputs.shrink(frame, config.height, config.width)))
+    clip = np.stack(frames[: config.frames])[None]
+    source, mask = model.encode(clip), model.encode(np.full_like(clip, 255))
+    shown = {name: jnp.repeat(z, args.seeds, 0) for name, z in (("source", source), ("mask", mask))}
+    noise = np.stack(
+        [windows.noise(seed, 0, source.shape[1], source.shape[2:]) for seed in range(args.seeds)]
+    )
+    text, null = (model.embed_text([words])[0] for words in (args.instruction, ""))
+    variables = {"params": model._dit(), "embed": model._embed}
+    sample = make_sampler(config)
+
+    def run(steps: int, fresh=True):
+        texts = jnp.repeat(text, args.seeds, 0)
+        call = lambda: sample(variables, noise, texts, null, shown, steps, config.flow.guidance, fresh=fresh)  # noqa: E731
+        out, ratios = jax.block_until_ready(call())
+        begin = time.perf_counter()
+        jax.block_until_ready(call())
+        return np.asarray(out), np.asarray(ratios), time.perf_counter() - begin
+
+    exact, ratios, took = run(args.steps)
+    print(
+        f"{args.steps} steps, {args.seeds} seeds; ratios from {ratios[1:].min():.3f} to {ratios[1:].max():.3f}"
+    )
+
+    def decibels(z: np.ndarray) -> float:
+        return 20 * np.log10(exact.std() / np.sqrt(((z - exact) ** 2).mean()))
+
+    for tolerance in (0.02, 0.05, 0.1, 0.2):
+        fresh = step_skipping.rows(ratios, tolerance)
+        if fresh.all():
+            print(f"tolerance {tolerance}: nothing skipped")
+            continue
+        walked = int(fresh.sum())
+        z, _, seconds = run(args.steps, fresh)
+        fewer, _, _ = run(walked)
+        print(f"tolerance {tolerance}: {walked} of {args.steps} walked, {seconds / took:.2f} of the time, {decibels(z):.1f} dB; "
+              f"{walked} steps without skipping {decibels(fewer):.1f} dB")  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

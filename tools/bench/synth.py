@@ -1,0 +1,114 @@
+"""Pairs a second, core-seconds a pair, memory, and what a second worker brings: `python tools/bench/synth.py`.
+
+Prints one line a bar. Core-seconds are CPU time of this process and its children (cutime), decoding of the footage, gates and
+encoding of the record included; run it on an idle machine: cores shared with other work count their waits for memory too.
+    --quick           a few pairs of each, for a first look
+    --only NAME       planar, experts, physics, memory or workers
+    --clip FILE       experts work on this clip, scaled to size; without it on a scene under white noise, which is the worst that
+                      footage can be: no codec can shorten it
+"""
+
+import argparse
+import resource
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from data_synth import footage as footage_lib
+from data_synth import generate
+from data_synth.dataset.build import synth
+from data_synth.operators.control import CONTROLS
+from data_synth.recipes import physics, registry
+from data_synth.scenes import textures
+from v2v.data import pair as pair_lib
+from v2v.video import video as codec
+
+LARGE = {"T": 81, "H": 480, "W": 832}
+BARS = {
+    "planar": "at least 100 pairs/s a core",
+    "experts": "at most 4 core-seconds",
+    "physics": "at most 25 core-seconds",
+}
+
+
+def spent(edits, seeds, sources=generate.NOTHING, **size) -> tuple[float, int]:
+    """Core-seconds and number of pairs, made and encoded as `v2v synth` does it."""
+    begin, kept = time.process_time(), 0
+    for seed in seeds:
+        footage_lib.decode.cache_clear()  # every pair decodes its footage, as with a folder of many files
+        pair, _ = generate.make_pair(seed, edits=edits, sources=sources, **size)
+        if pair is not None:
+            pair_lib.encode(pair)
+            kept += 1
+    return time.process_time() - begin, kept
+
+
+def footage(clip: str | None) -> np.ndarray:
+    """96 frames of 480 x 832."""
+    if clip:
+        return footage_lib.fit(np.asarray(codec.read(clip).frames)[:96], 480, 832)
+    noise = np.random.default_rng(0).integers(0, 60, (96, 480, 832, 3), dtype=np.uint8)
+    return footage_lib.rendered(1, 96, 480, 832).video // 2 + noise
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--only", action="append", default=[])
+    parser.add_argument("--clip")
+    args = parser.parse_args()
+    on = args.only or ["planar", "experts", "physics", "memory", "workers"]
+    if "planar" in on:
+        begin = time.process_time()
+        for kind in textures.KINDS:  # each is drawn once a process, at its first use
+            for i in range(textures.TILES_PER_KIND):
+                textures.tile(kind, i, 128)
+        tiles = time.process_time() - begin
+        seconds, kept = spent(None, range(1000, 1200 if args.quick else 2000))
+        print(f"planar 9x64x64, default mix: {kept / seconds:.0f} pairs/s a core ({BARS['planar']}); before it "
+              f"{tiles:.1f} s a process for all {textures.TILES_PER_KIND * len(textures.KINDS)} tiles of textures", flush=True)  # fmt: skip
+    if "experts" in on:
+        with tempfile.TemporaryDirectory() as folder:
+            codec.write(codec.Video.from_array(footage(args.clip), 16.0), Path(folder) / "clip.mp4")
+            sources, costs = registry.Sources(clips=folder), {}
+            names = [f"{way}-{name}" for name in CONTROLS for way in ("to", "from")]
+            for name in names[:: 6 if args.quick else 1]:
+                seconds, kept = spent((name,), (1,), sources, transition=0.5, **LARGE)
+                if kept:
+                    costs[name] = seconds
+        above = [n for n in sorted(costs, key=costs.get) if costs[n] > 4]
+        print(f"experts 81x480x832 on {Path(args.clip).name if args.clip else 'noise'}, {len(costs)} recipes, one each: mean {np.mean(list(costs.values())):.2f} core-seconds "
+              f"({BARS['experts']}); above 4: {', '.join(f'{n} {costs[n]:.1f}' for n in above) or 'none'}", flush=True)  # fmt: skip
+    if "physics" in on:
+        names = physics.EDITS[:: 6 if args.quick else 1]
+        costs = {n: spent((n,), range(2), **LARGE) for n in names}
+        each = {n: seconds / kept for n, (seconds, kept) in costs.items() if kept}
+        print(f"physics 81x480x832, {len(each)} edits: mean {np.mean(list(each.values())):.1f}, worst "
+              f"{max(each, key=each.get)} {max(each.values()):.1f} core-seconds ({BARS['physics']})", flush=True)  # fmt: skip
+    if "memory" in on:
+        seen = []
+        for block in range(5):
+            spent(None, range(block * 2000, block * 2000 + (200 if args.quick else 2000)))
+            seen.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+        print(
+            f"memory after each fifth of 10,000 planar pairs: {', '.join(f'{m:.0f}' for m in seen)} MiB",
+            flush=True,
+        )
+    if "workers" in on:
+        with tempfile.TemporaryDirectory() as folder:
+            took, n = {}, 300 if args.quick else 6000  # a second and a half of start-up is not shared
+            for workers in (1, 2):
+                begin = time.perf_counter()
+                synth(Path(folder) / str(workers), n, workers=workers)
+                took[workers] = time.perf_counter() - begin
+        print(
+            f"{n} pairs: 1 worker {took[1]:.1f} s, 2 workers {took[2]:.1f} s, {took[1] / took[2]:.2f} x (at least 1.8)"
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Files and parameter trees: published layouts, our own, LoRA files and adapters."""

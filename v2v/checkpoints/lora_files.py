@@ -1,0 +1,314 @@
+"""LoRA files ↔ our adapter trees. model/lora.py knows the tree; **lora_files** knows how others write it down.
+
+A low-rank update of a linear layer is stored as A [r, i] and B [o, r], under a name that differs from tool to tool:
+    diffusers, PEFT          transformer.blocks.0.attn1.to_q.lora_A.weight                 alpha in the header, as JSON;
+                             base_model.model.…                                            PEFT's own: in adapter_config.json
+    ComfyUI, ai-toolkit,     diffusion_model.blocks.0.self_attn.q.lora_A.weight            alpha beside it, or none
+      diffusion-pipe, DiffSynth: the same with lora_down/lora_up, with `.default`, or with no prefix
+    musubi-tuner, kohya      lora_unet_blocks_0_self_attn_q.lora_down.weight               alpha always
+    VideoX-Fun               lora_unet__blocks_0_…                                         alpha always
+Reading: the update is (alpha/r) B A, alpha = r when it is not given; the factor is folded into our b, so an adapter that was read
+has scale 1. Layers and blocks that a file leaves out stay zero, ranks that differ between blocks are padded with zeros. Updates of
+norms, biases and modulation come along as they are (deltas.py). A key that finds no home stops the read, with the reason where the
+kind is known: an adapter that half applies looks like one that does.
+Writing: the factor is folded in and no alpha written, which every tool above reads the same way.
+
+Full updates inside LoRA files ↔ our tree: what isn't a matrix has no low rank. lora_files.py → **deltas** → pretrained.py
+
+Tools that subtract one checkpoint from another store the rest as it is, beside the low-rank factors:
+    NAME.diff        added to NAME.weight (gains of norms, the patch convolution), or to NAME itself (modulation tables)
+    NAME.diff_b      added to NAME.bias
+    NAME.lora_B.bias  PEFT's `lora_bias`: added to NAME.bias, times alpha/r
+Here they are a tree with our parameters' paths and shapes, holding only what a file brings; layers it leaves out are zero.
+"""
+
+import json
+import re
+from pathlib import Path
+from typing import Literal
+
+import flax
+import ml_dtypes
+import numpy as np
+
+from v2v.checkpoints import name_mapping, safetensors_file, wan
+from v2v.checkpoints.safetensors_file import TensorFiles
+from v2v.config import ModelConfig
+from v2v.errors import InputError
+
+
+def merged_modules(config: ModelConfig) -> dict[str, name_mapping.Entry]:
+    """Every spelling of a full update of the DiT ("blocks.0.norm3.diff", "blocks_0_norm3.diff") → the tensor it is added to."""
+    out = {}
+    for layout in name_mapping.LAYOUTS:
+        for entry in name_mapping.entries("dit", wan.shapes("dit", config), config, layout):
+            stem, end = entry.name, ".diff"
+            if stem.endswith(".bias"):
+                stem, end = stem.removesuffix(".bias"), ".diff_b"
+            stem = stem.removesuffix(".weight")
+            out[stem + end] = out[stem.replace(".", "_") + end] = entry
+    return out
+
+
+def stack(found: dict[name_mapping.Entry, np.ndarray], config: ModelConfig) -> dict:
+    """Updates in published layout → our tree, float32."""
+    shapes, out = wan.shapes("dit", config), {}
+    for entry, x in found.items():
+        shape = shapes[entry.path]
+        leaf = out.setdefault(entry.path, np.zeros(shape, np.float32))
+        if entry.layer is None:
+            leaf += entry.ours(x, shape)
+        else:
+            leaf[entry.layer] += entry.ours(x, shape[1:])
+    return flax.traverse_util.unflatten_dict(out, sep="/")
+
+
+Style = Literal["original", "diffusers"]
+PREFIXES = (
+    "base_model.model.",
+    "model.diffusion_model.",
+    "diffusion_model.",
+    "transformer.",
+    "pipe.dit.",
+    "lora_unet__",
+    "lora_unet_",
+)
+METADATA = "lora_adapter_metadata"
+
+_FACTOR = re.compile(r"\.(?:lora_(?P<half>A|B|down|up)(?:\.(?!weight$)[\w-]+)?\.weight|(?P<alpha>alpha))$")
+_BIAS = re.compile(r"\.lora_(?:B|up)(?:\.[\w-]+)?\.bias$")
+# Why keys of a known kind can't be read; the first that fits is told.
+REASONS = (
+    (r"\.set_weight$", "replaces a weight instead of adding to it; use the full checkpoint"),
+    (r"\.reshape_weight$", "widens a weight for another number of input channels; use the checkpoint it makes, in_channels and all"),
+    (r"dora|magnitude", "DoRA; merge it into a checkpoint with the tool that made it"),
+    (r"\.(hada|lokr|oft|boft|glora)_|\.oft_", "LoHa, LoKr or OFT, which are no low-rank updates; extract a LoRA"),
+    (r"vace|\.k_img|\.v_img|\.add_[kv]_proj|img_emb|control_adapter|motion_", "of a VACE, control or image-to-video backbone"),
+    (r"lora_te|text_encoder|text_model", "of the text encoder; this package adapts the transformer alone"),
+    (r"transformer_2\.", "of the second expert of Wan2.2-A14B"),
+)  # fmt: skip
+BACKBONES = {5120: "Wan 14B", 1536: "Wan 1.3B", 3072: "Wan2.2-TI2V-5B"}  # by width
+
+
+def read(path: str | Path, config: ModelConfig) -> dict:
+    """The adapter in a file of any of the conventions above, float32 on the host, alpha folded in.
+
+    Returns:
+      {"lora": {path: {"a": [L, i, r], "b": [L, r, o]}}}, nested, without L for layers outside the blocks; and, where the file has
+      full updates, {"delta": {path: [L, ..]}}.
+
+    Raises:
+      InputError: a backbone of another width; or, all at once, the keys without a home, halves without their other, and sizes
+        that don't fit.
+    """
+    files = TensorFiles.open(path)
+    modules, homes = _modules(config), merged_modules(config)
+    factors, full, wrong = {}, {}, []
+    for key in files.slots:
+        match, bias = _FACTOR.search(key), _BIAS.search(key)
+        module = match and modules.get(_strip(key[: match.start()]))
+        home = homes.get(_strip(key[: bias.start()]) + ".diff_b" if bias else _strip(key))
+        if home:
+            full[key] = home
+        elif not module:
+            wrong.append(f"{key} has no home{_reason(key)}")
+        else:
+            half = {"A": "a", "down": "a", "B": "b", "up": "b", None: "alpha"}[match["half"]]
+            if half in factors.setdefault(module, {}):
+                wrong.append(f"{key} is given twice")
+            factors[module][half] = key
+    if not files.slots:
+        wrong.append("the file is empty")
+    _same_width(path, files, config)
+    kernels = wan.shapes("dit", config)
+    header = _header_alphas(files, name_mapping.dit_modules(config.dit.layers, "diffusers"))
+    found: dict[tuple[str, int | None], tuple[np.ndarray, np.ndarray]] = {}
+    scales: dict[tuple[str, int | None], np.float32] = {}
+    for (module, layer), halves in factors.items():
+        if not {"a", "b"} <= set(halves):
+            wrong.append(f"{next(iter(halves.values()))} lacks its other half")
+            continue
+        sizes = [files.slots[halves[h]].shape for h in "ab"]
+        d_in, d_out = kernels[f"{module}/kernel"][-2:]
+        r = sizes[0][0] if sizes[0] else 0
+        if (
+            not r
+            or np.prod(sizes[0]) != r * d_in
+            or sizes[1][:2] != (d_out, r)
+            or np.prod(sizes[1]) != d_out * r
+        ):
+            wrong.append(
+                f"{halves['a']} {list(sizes[0])} and {list(sizes[1])} are for another backbone, expected "
+                f"[r, {d_in}] and [{d_out}, r]"
+            )
+            continue
+        alpha = (
+            float(files.read(halves["alpha"]).reshape(-1)[0])
+            if "alpha" in halves
+            else header.get((module, layer), r)
+        )
+        scales[module, layer] = np.float32(alpha / r)
+        if not wrong:
+            a, b = (
+                files.read(halves[h]).astype(np.float32).reshape(s[0], -1)
+                for h, s in zip("ab", sizes, strict=True)
+            )
+            found[module, layer] = a.T, b.T * scales[module, layer]
+    for key, home in full.items():
+        got = files.slots[key].shape
+        if got != home.shape:
+            wrong.append(f"{key} {list(got)} is for another backbone, expected {list(home.shape)}")
+    if wrong:
+        raise InputError(
+            f"{path}: not a LoRA for {config.name}: {'; '.join(_shorten(wrong))}; export it for Wan2.2-TI2V-5B without extra keys"
+        )
+    out = {"lora": _stack(found, config.dit.layers)}
+    if full:
+        updates = {}
+        for key, home in full.items():
+            place = (home.path.rsplit("/", 1)[0], home.layer)
+            scale = scales.get(place, np.float32(1)) if _BIAS.search(key) else np.float32(1)
+            updates[home] = updates.get(home, np.float32(0)) + files.read(key).astype(np.float32) * scale
+        out["delta"] = stack(updates, config)
+    return out
+
+
+def write(
+    path: str | Path,
+    adapter: dict,
+    config: ModelConfig,
+    *,
+    scale: float = 1.0,
+    style: Style = "original",
+    dtype: Literal["bfloat16", "float16", "float32"] = "bfloat16",
+) -> None:
+    """Write an adapter for other tools.
+
+    Args:
+      adapter: our tree; `scale` (alpha/r) is folded into B.
+      style: "original" (`diffusion_model.` names; ComfyUI, diffusers, DiffSynth and most others read it) or "diffusers"
+        (`transformer.` names with the adapter's metadata).
+
+    Raises:
+      InputError: an adapter of the patch embedding in the original style, for which diffusers refuses a whole file.
+    """
+    layout, prefix = {
+        "original": ("original", "diffusion_model."),
+        "diffusers": ("diffusers", "transformer."),
+    }[style]
+    inverse = {place: name for name, place in name_mapping.dit_modules(config.dit.layers, layout).items()}
+    flat = flax.traverse_util.flatten_dict(adapter, sep="/")
+    kind = {"bfloat16": ml_dtypes.bfloat16, "float16": np.float16, "float32": np.float32}[dtype]
+    tensors, ranks = {}, {}
+    for module in sorted({p.rsplit("/", 1)[0] for p in flat}):
+        if module == "patch_embedding" and style == "original":
+            raise InputError(
+                f"{path}: an adapter of the patch embedding can't be written in the original style; use --format diffusers"
+            )
+        a, b = (np.asarray(flat[f"{module}/{h}"], np.float32) for h in "ab")
+        b = b * np.float32(scale)
+        for layer in range(len(a)) if a.ndim == 3 else (None,):
+            name = inverse[module, layer]
+            x, y = (a, b) if layer is None else (a[layer], b[layer])
+            x, y = x.T, y.T
+            if module == "patch_embedding":
+                x = x.reshape(len(x), -1, *config.dit.patch)
+                y = y.reshape(*y.shape, 1, 1, 1)
+            tensors[f"{prefix}{name}.lora_A.weight"] = np.ascontiguousarray(x).astype(kind)
+            tensors[f"{prefix}{name}.lora_B.weight"] = np.ascontiguousarray(y).astype(kind)
+            ranks[name] = x.shape[0]
+    safetensors_file.write(path, tensors, _metadata(ranks) if style == "diffusers" else None)
+
+
+def _modules(config: ModelConfig) -> dict[str, tuple[str, int | None]]:
+    """Every spelling of a module's name → its place in our tree; dots may have been turned to underscores."""
+    out = {}
+    for layout in name_mapping.LAYOUTS:
+        for name, place in name_mapping.dit_modules(config.dit.layers, layout).items():
+            out[name] = out[name.replace(".", "_")] = place
+    return out
+
+
+def _strip(module: str) -> str:
+    """Without the prefixes tools put in front, of which there may be several."""
+    while prefix := next((p for p in PREFIXES if module.startswith(p)), None):
+        module = module.removeprefix(prefix)
+    return module
+
+
+def _reason(key: str) -> str:
+    """Why a key of a known kind is refused."""
+    return next((f" ({why})" for pattern, why in REASONS if re.search(pattern, key)), "")
+
+
+def _same_width(path: str | Path, files: TensorFiles, config: ModelConfig) -> None:
+    """Says whose LoRA it is when it's another backbone's, instead of listing hundreds of sizes."""
+    queries = re.compile(r"(?:self_attn|attn1)[._](?:to_)?q\.lora_(?:A|down)(?:\.\w+)?\.weight$")
+    widths = {
+        slot.shape[1] for key, slot in files.slots.items() if queries.search(key) and len(slot.shape) > 1
+    }
+    if len(widths) == 1 and (width := widths.pop()) != config.dit.width:
+        whose = BACKBONES.get(width, "another backbone")
+        raise InputError(
+            f"{path}: is a LoRA for {whose} (width {width}), expected one for {config.name} (width {config.dit.width}); adapters "
+            "fit only the backbone they were trained on"
+        )
+
+
+def _header_alphas(files: TensorFiles, modules: dict) -> dict[tuple[str, int | None], float]:
+    """Alphas in a diffusers header, or beside a file of PEFT's own: one for all, with exceptions by regex of the module's name."""
+    beside = files.path.with_name("adapter_config.json")
+    try:
+        meta = json.loads(files.metadata.get(METADATA, "{}"))
+        if beside.is_file() and all(key.startswith("base_model.") for key in files.slots):
+            meta = json.loads(beside.read_text())
+    except ValueError as err:
+        raise InputError(
+            f"{files.path}: {METADATA} in its header or {beside.name} is not JSON ({err}); export it again"
+        ) from err
+    meta = {k.removeprefix("transformer."): v for k, v in meta.items()}
+    if meta.get("use_rslora"):
+        raise InputError(
+            f"{files.path}: uses rslora scaling (alpha / sqrt(r)), which is not supported; export it with alpha folded in"
+        )
+    patterns = meta.get("alpha_pattern") or {}
+    out = {}
+    for name, place in modules.items():
+        hit = next(
+            (v for k, v in patterns.items() if re.search(rf"(?:^|\.)(?:{k})$", name)), meta.get("lora_alpha")
+        )
+        if hit is not None:
+            out[place] = float(hit)
+    return out
+
+
+def _metadata(ranks: dict[str, int]) -> dict[str, str]:
+    r = max(set(ranks.values()), key=list(ranks.values()).count, default=1)
+    odd = {name: n for name, n in ranks.items() if n != r}
+    config = {
+        "r": r, "lora_alpha": r, "target_modules": sorted(ranks), "rank_pattern": odd, "alpha_pattern": odd, "bias": "none",
+        "lora_dropout": 0.0, "use_dora": False, "use_rslora": False, "peft_type": "LORA",
+    }  # fmt: skip
+    return {METADATA: json.dumps({f"transformer.{k}": v for k, v in config.items()}, sort_keys=True)}
+
+
+def _stack(found: dict, layers: int) -> dict:
+    """Blocks onto the scanned axis, zeros where a block has no update, ranks padded to the layer's largest."""
+    out = {}
+    for module in sorted({m for m, _ in found}):
+        members = {layer: ab for (m, layer), ab in found.items() if m == module}
+        if None in members:
+            out[f"{module}/a"], out[f"{module}/b"] = members[None]
+            continue
+        r = max(a.shape[1] for a, _ in members.values())
+        first_a, first_b = next(iter(members.values()))
+        a = np.zeros((layers, first_a.shape[0], r), np.float32)
+        b = np.zeros((layers, r, first_b.shape[1]), np.float32)
+        for layer, (x, y) in members.items():
+            a[layer, :, : x.shape[1]], b[layer, : y.shape[0]] = x, y
+        out[f"{module}/a"], out[f"{module}/b"] = a, b
+    return flax.traverse_util.unflatten_dict(out, sep="/")
+
+
+def _shorten(items: list[str], most: int = 12) -> list[str]:
+    return items if len(items) <= most else [*items[:most], f"and {len(items) - most} more"]

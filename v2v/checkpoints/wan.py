@@ -1,0 +1,253 @@
+"""Published Wan2.2-type checkpoints ↔ our parameter trees. folder.py finds and reads configs; **wan** moves the tensors.
+
+    file(s) --open--> names and shapes, all checked at once --per leaf of ours--> read, transpose, cast, stack --> device
+Nothing of a checkpoint is held twice: one leaf of ours (one kernel of all layers, at most a few GB) is assembled on the host in
+its final type and handed to its devices before the next is read. Both published layouts are recognised by their names, with the
+prefixes single-file releases carry.
+"""
+
+import difflib
+import functools
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import flax
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from v2v.checkpoints import name_mapping, safetensors_file
+from v2v.checkpoints.safetensors_file import TensorFiles
+from v2v.config import ModelConfig
+from v2v.errors import InputError
+from v2v.models.autoencoder import VAE
+from v2v.models.text_encoder import TextEncoder
+from v2v.models.transformer import DiT
+
+PREFIXES = ("", "model.diffusion_model.", "diffusion_model.")
+# What stays float32 in a bfloat16 DiT: small, and computed in float32 by the original's policy.
+FLOAT32 = re.compile(r"modulation$|scale$|norm_cross/bias$|^time_|^head/")
+# Tensors some releases add that are no parameters.
+EXTRAS = {"spiece_model"}
+
+Place = Callable[[str], jax.sharding.Sharding | None]
+Update = Callable[[str, int | None, np.ndarray], np.ndarray]
+
+
+@functools.cache
+def shapes(part: str, config: ModelConfig) -> dict[str, tuple[int, ...]]:
+    """Shapes of our parameters by path, by abstract evaluation; part is "dit", "vae" or "text"."""
+    key = jax.random.key(0)
+    f32, i32 = (
+        functools.partial(jax.ShapeDtypeStruct, dtype=jnp.float32),
+        functools.partial(jax.ShapeDtypeStruct, dtype=jnp.int32),
+    )
+    if part == "dit":
+        cfg = config.dit
+        args = (f32((1, *cfg.patch, cfg.in_channels)), f32((1,)), f32((1, cfg.text_len, cfg.text_width)))
+        tree = jax.eval_shape(DiT(cfg, config.condition).init, key, *args)
+    elif part == "vae":
+        side = config.vae.stride_xy
+        tree = jax.eval_shape(VAE(config.vae).init, key, f32((1, 1, side, side, 3)))
+    else:
+        tree = jax.eval_shape(TextEncoder(config.text).init, key, i32((1, 2)), i32((1,)))
+    return {
+        path: leaf.shape for path, leaf in flax.traverse_util.flatten_dict(tree["params"], sep="/").items()
+    }
+
+
+def load(
+    part: str,
+    source: str | Path | TensorFiles,
+    config: ModelConfig,
+    *,
+    dtype: jnp.dtype | None = None,
+    place: Place | None = None,
+    update: Update | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> dict:
+    """Read a part of the model from safetensors.
+
+    Args:
+      part: "dit", "vae" or "text".
+      source: a file, an index, a folder with one of either, or an open checkpoint.
+      config: the model the tensors must fit.
+      dtype: of the parameters; None takes the part's own `dtype`. A bfloat16 DiT keeps norms, modulation, time MLP and head
+        in float32.
+      place: sharding of a leaf by its path ("blocks/ffn/up/kernel"), None for the default device.
+      update: (path, layer, tensor as it lies in our tree) → the tensor to use, before the cast: where adapters are merged.
+      progress: called with the path of each finished leaf.
+
+    Returns:
+      our parameter tree, on device.
+
+    Raises:
+      InputError: everything wrong with names and shapes at once, before any tensor is read; damaged files and values.
+    """
+    files = source if isinstance(source, TensorFiles) else TensorFiles.open(source)
+    found, by_path = match(part, files, config)
+    out = {}
+    for path, entries in by_path.items():
+        shape = shapes(part, config)[path]
+        host = np.empty(shape, held_dtype(part, path, config, dtype))
+        for e in entries:
+            x = e.ours(files.read(found[e.name]), shape if e.layer is None else shape[1:])
+            host[... if e.layer is None else e.layer] = update(path, e.layer, x) if update else x
+        out[path] = _put(host, place and place(path))
+        if progress:
+            progress(path)
+    return flax.traverse_util.unflatten_dict(out, sep="/")
+
+
+def look(part: str, files: TensorFiles, config: ModelConfig) -> None:
+    """Read every tensor of a part and keep none. Raises InputError for NaN, infinity and files that changed since they were opened."""
+    for name in match(part, files, config)[0].values():
+        files.read(name)
+
+
+def held_dtype(part: str, path: str, config: ModelConfig, dtype: jnp.dtype | None = None) -> jnp.dtype:
+    """Type a parameter is held in: the part's own or `dtype`, and float32 for what a bfloat16 DiT computes in float32."""
+    dtype = jnp.dtype(dtype or {"dit": config.dit, "vae": config.vae, "text": config.text}[part].dtype)
+    return jnp.dtype(jnp.float32) if part == "dit" and FLOAT32.search(path) else dtype
+
+
+def match(
+    part: str, files: TensorFiles, config: ModelConfig
+) -> tuple[dict[str, str], dict[str, list[name_mapping.Entry]]]:
+    """Pair the checkpoint's tensors with ours.
+
+    Returns:
+      published name → name in the file, and our path → the published tensors that fill it.
+
+    Raises:
+      InputError: lists every missing, unexpected and mis-shaped tensor, with the nearest name.
+    """
+    found, layout = strip(part, files, config)
+    entries = name_mapping.entries(part, shapes(part, config), config, layout)
+    expected = {e.name: e.shape for e in entries}
+    for alias, name in name_mapping.ALIASES.items():
+        if alias in found:
+            found.setdefault(name, found[alias])
+            del found[alias]
+    both = sorted(set(expected) & set(found))
+    packed = [(name, f"is {files.slots[found[name]].dtype}") for name in both]
+    packed = [
+        (name, what) for name, what in packed if what.removeprefix("is ") not in safetensors_file.DTYPES
+    ]
+    if packed:
+        raise InputError(
+            f"{files.path}: expected tensors of {', '.join(safetensors_file.DTYPES)}, but "
+            + "; ".join(_collapse(packed))
+            + "; use the unquantised checkpoint"
+        )
+    missing = sorted(set(expected) - set(found))
+    unexpected = sorted(set(found) - set(expected))
+    wrong = []
+    for listed, what, others in ((missing, "missing", unexpected), (unexpected, "unexpected", missing)):
+        wrong += [(name, what + _nearest(name, others)) for name in listed]
+    for name in both:
+        got = files.slots[found[name]].shape
+        if got != expected[name]:
+            wrong.append((name, f"shape {list(got)}, expected {list(expected[name])}"))
+    if wrong:
+        total = f"{len(missing)} missing, {len(unexpected)} unexpected, {len(wrong) - len(missing) - len(unexpected)} mis-shaped"
+        raise InputError(
+            f"{files.path}: doesn't fit the {part} of {config.name} in the {layout} layout ({total}): "
+            + "; ".join(_collapse(wrong))
+            + "; check that the folder is the model meant and complete"
+        )
+    by_path: dict[str, list[name_mapping.Entry]] = {}
+    for e in entries:
+        by_path.setdefault(e.path, []).append(e)
+    return found, by_path
+
+
+def strip(part: str, files: TensorFiles, config: ModelConfig) -> tuple[dict[str, str], str]:
+    """(published name → name in the file, layout), for the prefix and the layout under which most names are ours."""
+    best = None
+    for layout in name_mapping.LAYOUTS:
+        expected = {e.name for e in name_mapping.entries(part, shapes(part, config), config, layout)}
+        for prefix in PREFIXES:
+            found = {
+                name.removeprefix(prefix): name
+                for name in files.slots
+                if name.startswith(prefix) and name not in EXTRAS
+            }
+            hits = len(expected & set(found))
+            if best is None or hits > best[0]:
+                best = (
+                    hits,
+                    {**{n: n for n in files.slots if not n.startswith(prefix) and n not in EXTRAS}, **found},
+                    layout,
+                )
+    return best[1], best[2]
+
+
+def published(
+    part: str, params: dict, config: ModelConfig, layout: str = "diffusers"
+) -> dict[str, np.ndarray]:
+    """Our tree under published names and in their memory layout: the inverse of `load`, as host arrays in our dtypes."""
+    flat = flax.traverse_util.flatten_dict(params, sep="/")
+    out = {}
+    for e in name_mapping.entries(part, {path: leaf.shape for path, leaf in flat.items()}, config, layout):
+        leaf = flat[e.path] if e.layer is None else flat[e.path][e.layer]
+        out[e.name] = np.ascontiguousarray(e.published(np.asarray(leaf)))
+    return out
+
+
+def save(part: str, path: str | Path, params: dict, config: ModelConfig, layout: str = "diffusers") -> None:
+    """Write our tree as one safetensors file that the published tools load."""
+    safetensors_file.write(path, published(part, params, config, layout))
+
+
+def _nearest(name: str, others: list[str]) -> str:
+    """The likeliest other spelling, among names of the same layer: hundreds of names are compared in no time."""
+
+    def layer(name):
+        return (re.findall(r"\d+", name) or [""])[0]
+
+    near = difflib.get_close_matches(name, [n for n in others if layer(n) == layer(name)], 1)
+    return f", nearest is {near[0]}" if near else ""
+
+
+def _put(host: np.ndarray, sharding: jax.sharding.Sharding | None) -> jax.Array:
+    if sharding is None:
+        return jnp.asarray(host)
+    # every process hands over only the pieces its own devices hold
+    return jax.make_array_from_callback(host.shape, sharding, lambda index: host[index])
+
+
+def _collapse(wrong: list[tuple[str, str]]) -> list[str]:
+    """One line for all layers with the same complaint: blocks.{0-29}.attn1.to_q.weight."""
+    groups: dict[tuple[str, str], list[int]] = {}
+    for name, what in wrong:
+        block = re.search(r"(?<=blocks\.)\d+|(?<=block\.)\d+", name)
+        key = (
+            (
+                name[: block.start()] + "{}" + name[block.end() :],
+                re.sub(r"(?<=block)(s?)\.\d+", r"\1.{}", what),
+            )
+            if block
+            else (name, what)
+        )
+        groups.setdefault(key, []).append(int(block.group()) if block else -1)
+    out = []
+    for (name, what), layers in groups.items():
+        numbers = _runs(sorted(layers))
+        label = numbers if len(layers) == 1 else "{" + numbers + "}"
+        what = what.replace("{}", "N" if len(layers) > 1 else label)
+        out.append(f"{name.replace('{}', label, 1) if layers[0] >= 0 else name} {what}")
+    return out
+
+
+def _runs(numbers: list[int]) -> str:
+    """1,2,3,7 → "1-3,7"."""
+    out, start = [], None
+    for i, n in enumerate(numbers):
+        if start is None:
+            start = n
+        if i + 1 == len(numbers) or numbers[i + 1] != n + 1:
+            out.append(str(start) if start == n else f"{start}-{n}")
+            start = None
+    return ",".join(out)

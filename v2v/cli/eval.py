@@ -1,0 +1,180 @@
+"""`v2v eval`: a sweep, a study page, or its scoring. cli.py -> **command** -> sweep, runner, results, report
+
+Imports nothing heavy before it runs, as `v2v --help` reads `add_arguments`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from v2v.cli import user_module
+from v2v.errors import InputError
+
+if TYPE_CHECKING:
+    from v2v.evaluation.sweep.sweep import Sweep
+
+ABOUT = """\
+examples:
+  v2v eval experiments/sweep_embedded.py --out runs/sweep       run a sweep, or go on with it
+  v2v eval ab "runs/s:guidance 2" "runs/s:guidance 4" --out study.html
+                                                                blind page for people to vote on; its key is study.key.json
+  v2v eval votes study.key.json votes-*.json --out votes.json   what the votes say
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `v2v eval`."""
+    parser.add_argument("what", metavar="WHAT", nargs="+", help="what to run, as below")
+    parser.add_argument(
+        "--out",
+        required=True,
+        metavar="DIR",
+        help="folder for results, report and cache; a file for ab and votes",
+    )
+    parser.add_argument("--cache", metavar="DIR", help="folder of finished work to share between sweeps (default: DIR/cache)")  # fmt: skip
+    parser.add_argument("--plan", action="store_true", help="print what would be done and what it would cost, then stop")  # fmt: skip
+    parser.add_argument("--strict", action="store_true", help="exit with 1 if anything failed, was skipped or didn't match")  # fmt: skip
+    parser.add_argument("--compat", choices=("editverse",), help="judges of single frames repeat EditVerseBench's own sampling and channel order")  # fmt: skip
+    parser.add_argument("--export", action="append", default=[], metavar="METHOD=DIR", help="also write a method's outputs in the benchmark's own layout; may be repeated")  # fmt: skip
+    parser.add_argument("--pairs", type=int, metavar="N", help="ab: how many items (default: all)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="ab: of the shuffling (default: 0)")
+    parser.add_argument("--report-mb", type=float, default=60, metavar="N", help="megabytes of clips in the report (default: 60)")  # fmt: skip
+
+
+def run(args: argparse.Namespace, bars: bool) -> dict:
+    """One call of `v2v eval`; returns what --json prints, with "output" and "exit"."""
+    if args.what[0] == "ab":
+        return _ab(args)
+    return _votes(args) if args.what[0] == "votes" else _sweep(args, bars)
+
+
+def _ab(args: argparse.Namespace) -> dict:
+    if len(args.what) != 3:
+        raise InputError(f"eval ab: expected two sides, FOLDER:method each, got {len(args.what) - 1}")
+    from v2v.evaluation import study
+    from v2v.evaluation.cache import Cache
+
+    out = Path(args.out)
+    if out.suffix != ".html":
+        raise InputError(f"{out}: expected a name that ends in .html for the study page")
+    cache = Cache(Path(args.cache) if args.cache else Path(args.what[1].rpartition(":")[0]) / "cache")
+    return {"output": str(out), **study.page(*args.what[1:], out, cache, seed=args.seed, limit=args.pairs)}
+
+
+def _votes(args: argparse.Namespace) -> dict:
+    if len(args.what) < 3:
+        raise InputError("eval votes: expected the study's key and at least one file of votes")
+    from v2v.evaluation import study
+    from v2v.evaluation.cache import write_whole
+
+    found = study.score(Path(args.what[1]), [Path(f) for f in args.what[2:]])
+    write_whole(Path(args.out), json.dumps(found, indent=1))
+    print(study.lines(found), file=sys.stderr)
+    return {"output": args.out, **found}
+
+
+def _sweep(args: argparse.Namespace, bars: bool) -> dict:
+    if len(args.what) != 1:
+        raise InputError(f"eval: expected one sweep, got {len(args.what)} words: {' '.join(args.what)}")
+    from v2v.evaluation.cache import Cache, write_whole
+    from v2v.evaluation.sweep import report, results, runner, sweep
+
+    begin, out = time.perf_counter(), Path(args.out)
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out}: expected a folder for results, got a file; name another with --out")
+    cache = Cache(Path(args.cache) if args.cache else out / "cache")
+    asked = load(Path(args.what[0]), cache.folder / "benchmarks")
+    if args.compat:
+        asked = _compatible(asked, args.compat)
+    exports = [e.partition("=") for e in args.export]
+    for method, _, folder in exports:
+        if not folder or method not in [m.name for m in asked.methods]:
+            raise InputError(f"--export {method}={folder}: expected METHOD=DIR, METHOD one of {', '.join(m.name for m in asked.methods)}")  # fmt: skip
+        if Path(folder).exists() and not Path(folder).is_dir():
+            raise InputError(f"--export {method}={folder}: expected a folder, got a file; name another")
+    plan = sweep.plan(asked, cache)
+    print(plan.lines(), file=sys.stderr, flush=True)
+    if args.plan:
+        return {"output": f"{plan.edits} edits, {plan.calls} judge calls", "exit": 0, "plan": vars(plan)}
+    with _Bars(plan, bars) as tick:
+        found = runner.run(asked, cache, tick)
+    found.notes = plan.notes
+    made = results.document(found)
+    made["plan"] = vars(plan)
+    write_whole(out / "results.json", json.dumps(made, indent=1, ensure_ascii=False))
+    write_whole(out / "scores.csv", results.scores_csv(made))
+    write_whole(out / "summary.csv", results.summary_csv(made))
+    write_whole(out / "report.html", report.page(made, found, cache, megabytes=args.report_mb))
+    for method, _, folder in exports:
+        from v2v.evaluation.sweep.export import export
+
+        export(found, method, Path(folder))
+    for problem in made["problems"][:20]:
+        print(f"v2v: note: {problem}", file=sys.stderr)
+    if len(made["problems"]) > 20:
+        print(f"v2v: note: {len(made['problems']) - 20} more in {out / 'results.json'}", file=sys.stderr)
+    return {
+        "output": str(out / "report.html"),
+        "exit": 1 if args.strict and made["problems"] else 0,
+        "edits": sum(m.fresh for m in found.made.values()),
+        "scores": sum(j.fresh for j in found.judged.values()),
+        "problems": len(made["problems"]),
+        "seconds": round(time.perf_counter() - begin, 2),
+    }
+
+
+def _compatible(asked, compat: str):
+    """The sweep with its judges of single frames set to repeat a benchmark's own habits."""
+    from v2v.evaluation.judge.judge import Judge
+
+    def changed(metric):
+        fits = isinstance(metric, Judge) and metric.rubric.each_frame
+        return dataclasses.replace(metric, compat=compat) if fits else metric
+
+    return dataclasses.replace(asked, metrics=tuple(map(changed, asked.metrics)))
+
+
+class _Bars:
+    """One bar for each phase of a run."""
+
+    def __init__(self, plan, shown: bool):
+        pairs = plan.methods * plan.items
+        self.totals = {"edit": pairs, "score": None, "call": None}
+        self.shown, self.bars = shown, {}
+
+    def __enter__(self):
+        from tqdm import tqdm
+
+        def tick(what: str) -> None:
+            if what not in self.bars:
+                self.bars[what] = tqdm(total=self.totals[what], unit=f" {what}s", disable=not self.shown)
+            self.bars[what].update()
+
+        return tick
+
+    def __exit__(self, *_):
+        for bar in self.bars.values():
+            bar.close()
+
+
+def load(path: Path, folder: Path) -> Sweep:
+    """Runs `sweep(folder)` of a Python file.
+
+    Raises:
+      InputError: no such file, or not a sweep.
+    """
+    from v2v.evaluation.sweep.sweep import Sweep
+
+    module = user_module.load(path, "sweep", "experiments/sweep_embedded.py")
+    if not hasattr(module, "sweep"):
+        raise InputError(f"{path}: not a sweep; expected a function sweep(folder) -> Sweep in it")
+    made = module.sweep(Path(folder))
+    if not isinstance(made, Sweep):
+        raise InputError(f"{path}: expected sweep(folder) to return a Sweep, got {type(made).__name__}")
+    return made

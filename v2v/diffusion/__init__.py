@@ -1,0 +1,1 @@
+"""Flow matching: path and loss, schedules, solvers, guidance, and the sampler."""

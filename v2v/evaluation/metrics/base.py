@@ -1,0 +1,153 @@
+"""What a metric is, and what it says of one output. clips.py -> **scores** -> runner.py
+
+A metric is an object with a few fields and `score(case)`. It gives one or several columns; a column knows which way is better and what
+an output that couldn't be made or scored counts as. Metrics that run somewhere else (a judge behind an endpoint) have `calls` above
+zero and are run in parallel, the others one after another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+
+from v2v.evaluation.items import Item
+from v2v.evaluation.metrics.clips import Adapted, Clip, Mask, mismatch
+
+
+@dataclass(frozen=True)
+class Column:
+    """One number a metric gives.
+
+    Attributes:
+      name: as in tables. better: "higher", "lower", or "neither" for a fact that is no merit. unit: shown behind it, such as "dB".
+      worst: what a failed item counts as; None where the scale has no end, and failed items are then only counted and shown.
+      rate: whether scores are 0 or 1, so that the interval is one of a rate.
+      about: a sentence for the report.
+    """
+
+    name: str
+    better: str = "higher"
+    unit: str = ""
+    worst: float | None = None
+    rate: bool = False
+    about: str = ""
+
+
+@dataclass(frozen=True)
+class Score:
+    """values by column name (a column may be left out: it doesn't apply), and facts kept verbatim beside them."""
+
+    values: dict[str, float]
+    notes: dict = field(default_factory=dict)
+
+
+class Failed(Exception):
+    """An output that a metric tried and couldn't score.
+
+    Attributes:
+      notes: kept in the results.
+      final: trying again would give the same, so the failure is remembered like a score.
+    """
+
+    def __init__(self, reason: str, notes: dict | None = None, final: bool = False):
+        super().__init__(reason)
+        self.notes, self.final = notes or {}, final
+
+
+class Metric(Protocol):
+    """What the runner needs.
+
+    Attributes:
+      name: unique in a sweep. columns: what it gives.
+      needs: of "source", "truth", "mask", "reference", "target_prompt" those without which it doesn't apply to an item.
+      identity: JSON-able; version, parameters and revision of weights: whatever changes its scores.
+      calls: requests an item to something outside, 0 for most.
+    """
+
+    name: str
+    columns: Sequence[Column]
+    needs: Sequence[str]
+    identity: dict
+    calls: int
+
+    def missing(self) -> str | None:
+        """Why it can't be run here at all (weights that aren't there), or None. Cheap."""
+
+    def score(self, case: Case) -> Score:
+        """Scores one output.
+
+        Raises:
+          Failed, InputError: the output can't be scored.
+        """
+
+
+@runtime_checkable
+class OfSets(Protocol):
+    """A metric of all outputs of a method together: its scores keep features in `notes`, and this makes the column of them."""
+
+    def spread(self, column: Column, notes: Sequence[dict]) -> np.ndarray:
+        """notes of every item in order (empty where failed or not applicable) -> values [items], nan there; their mean is the set's number."""
+
+
+class Case:
+    """One output and what it is compared with; clips are decoded when first asked for and shared by metrics."""
+
+    def __init__(self, item: Item, output: Path):
+        self.item, self.path = item, Path(output)
+        self._masks: dict[tuple, Mask] = {}
+
+    @cached_property
+    def output(self) -> Clip:
+        """The output as it is."""
+        return Clip(self.path)
+
+    @cached_property
+    def source(self) -> Clip:
+        return Clip(self.item.source)
+
+    @cached_property
+    def truth(self) -> Clip:
+        return Clip(self.item.truth)
+
+    @cached_property
+    def against_source(self) -> tuple[Adapted, Adapted]:
+        """(output, source), of one length and size by the rule of clips.py."""
+        return self._pair(self.source)
+
+    @cached_property
+    def against_truth(self) -> tuple[Adapted, Adapted]:
+        """(output, truth), of one length and size by the rule of clips.py."""
+        return self._pair(self.truth)
+
+    def mask(self, like: Adapted) -> Mask:
+        """The item's mask for one side of a pair; one object for every length and size, so that it is made once."""
+        key = like.length, like.size
+        if key not in self._masks:
+            self._masks[key] = Mask(self._mask, *key)
+        return self._masks[key]
+
+    @property
+    def rule(self) -> str:
+        """How the rule of clips.py had to be used, in words; empty where output and source (and truth) match."""
+        parts = [mismatch(self.output, self.source, "source")]
+        if self.item.truth is not None:
+            parts.append(mismatch(self.output, self.truth, "truth"))
+        return "; ".join(p for p in parts if p)
+
+    @cached_property
+    def _mask(self) -> Clip:
+        return Clip(self.item.mask)
+
+    def _pair(self, other: Clip) -> tuple[Adapted, Adapted]:
+        length = min(len(self.output), len(other))
+        return Adapted(self.output, length, other.size), Adapted(other, length, other.size)
+
+
+def lacks(metric: Metric, item: Item) -> list[str]:
+    """Which of a metric's needs an item doesn't have."""
+    return [need for need in metric.needs if getattr(item, need) in (None, "")]

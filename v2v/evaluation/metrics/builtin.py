@@ -1,0 +1,156 @@
+"""Metrics that need no weights, as the sweep runs them. metrics.py, temporal.py, success.py -> **fidelity** -> runner.py
+
+Each is a thin object round a function of those files, which define the mathematics. `FIDELITY` is all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from math import isnan
+
+from v2v.evaluation.metrics import pixel, temporal
+from v2v.evaluation.metrics.base import Case, Column, Score
+from v2v.evaluation.metrics.success import ERROR_RATIO, PSNR_OUTSIDE, judge
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A metric made of a function of the case that returns values by column; those that are nan don't apply."""
+
+    name: str
+    columns: Sequence[Column]
+    needs: Sequence[str]
+    compute: Callable[[Case], dict[str, float]] = field(repr=False)
+    version: int = 1
+    calls: int = 0
+
+    @property
+    def identity(self) -> dict:
+        return {"metric": self.name, "version": self.version}
+
+    def missing(self) -> str | None:
+        return None
+
+    def score(self, case: Case) -> Score:
+        return Score({name: value for name, value in self.compute(case).items() if not isnan(value)})
+
+
+def _success(case: Case) -> dict[str, float]:
+    output, truth = case.against_truth
+    mask = case.mask(truth).array
+    source = type(truth)(case.source, truth.length, truth.size)
+    found = judge(output, source, truth, mask)
+    return {"success": float(found.success), "error ratio": found.error_ratio}
+
+
+def _psnr(case: Case) -> dict[str, float]:
+    output, truth = case.against_truth
+    return {"PSNR": pixel.psnr(output, truth)}
+
+
+def _psnr_regions(case: Case) -> dict[str, float]:
+    output, truth = case.against_truth
+    inside, outside = pixel.mse_regions(output, truth, case.mask(truth))
+    return {"PSNR inside": pixel.to_psnr(inside), "PSNR outside": pixel.to_psnr(outside)}
+
+
+def _similarity(case: Case) -> dict[str, float]:
+    output, truth = case.against_truth
+    ssim, ms_ssim = pixel.similarity(output, truth)
+    return {"SSIM": ssim, "MS-SSIM": ms_ssim}
+
+
+def _change(case: Case) -> dict[str, float]:
+    output, source = case.against_source
+    inside, outside = pixel.change_regions(output, source, case.mask(source))
+    return {"change inside": inside, "leakage outside": outside}
+
+
+def _flicker_source(case: Case) -> dict[str, float]:
+    output, source = case.against_source
+    if len(output) < 2:
+        return {}
+    of_output, of_source = temporal.flicker_along(output, source)
+    return {"flicker": of_output, "flicker of source": of_source}
+
+
+def _flicker_truth(case: Case) -> dict[str, float]:
+    output, truth = case.against_truth
+    return {} if len(output) < 2 else {"flicker departure": temporal.flicker_departure(output, truth)}
+
+
+def _timing(case: Case) -> dict[str, float]:
+    output, source = case.against_source
+    mask = case.mask(source).array
+    if len(mask) < 2 or all(plane.any() for plane in mask):
+        return {}
+    start, end = temporal.timing_error(output, source, mask)
+    if isnan(start):
+        return {"timing error": float(len(mask))}  # no visible edit at all: off by the whole clip
+    return {"timing error": abs(start) + abs(end)}
+
+
+def _drift(case: Case) -> dict[str, float]:
+    output, truth = case.against_truth
+    return {"colour drift": temporal.colour_drift(output, truth)}
+
+
+SUCCESS = Measure(
+    "success",
+    (
+        Column("success", worst=0.0, rate=True, about=f"error inside the mask at most {ERROR_RATIO:g} of doing nothing's and at least {PSNR_OUTSIDE:g} dB outside"),
+        Column("error ratio", "lower", about="squared error inside the mask against the truth, doing nothing = 1"),
+    ),
+    ("truth", "mask"), _success,
+)  # fmt: skip
+PSNR = Measure("PSNR", (Column("PSNR", unit="dB", about="against the truth, all pixels of all frames pooled"),), ("truth",), _psnr)  # fmt: skip
+PSNR_REGIONS = Measure(
+    "PSNR by region",
+    (
+        Column("PSNR inside", unit="dB", about="against the truth, inside the mask"),
+        Column("PSNR outside", unit="dB", about="against the truth, outside the mask, other times included"),
+    ),
+    ("truth", "mask"), _psnr_regions,
+)  # fmt: skip
+SIMILARITY = Measure(
+    "similarity",
+    (
+        Column("SSIM", about="luma, 11x11 Gaussian window, against the truth"),
+        Column("MS-SSIM", about="five octaves, against the truth; frames with a side under 176 pixels have none"),
+    ),
+    ("truth",), _similarity,
+)  # fmt: skip
+CHANGE = Measure(
+    "change",
+    (
+        Column("change inside", "neither", "levels", about="mean |output - source| inside the mask: 0 is an edit that did nothing"),
+        Column("leakage outside", "lower", "levels", about="mean |output - source| where nothing should change"),
+    ),
+    ("mask",), _change,
+)  # fmt: skip
+FLICKER = Measure(
+    "flicker",
+    (
+        Column("flicker", "lower", "levels", about="mean |warped frame difference| of the output along the source's motion (DIS flow)"),
+        Column("flicker of source", "neither", "levels", about="the same of the source itself"),
+    ),
+    (), _flicker_source, version=2,
+)  # fmt: skip
+FLICKER_TRUTH = Measure(
+    "flicker against truth",
+    (Column("flicker departure", "lower", "levels", about="warped frame difference of the error, along the truth's motion: 0 for the truth"),),
+    ("truth",), _flicker_truth, version=2,
+)  # fmt: skip
+TIMING = Measure(
+    "timing",
+    (Column("timing error", "lower", "frames", about="frames by which the visible change starts and ends late or early against the mask, both added; items whose edit begins or ends inside the clip"),),
+    ("mask",), _timing,
+)  # fmt: skip
+DRIFT = Measure(
+    "colour drift",
+    (Column("colour drift", "lower", "levels", about="how far the mean colour error moves from the first quarter to the last"),),
+    ("truth",), _drift,
+)  # fmt: skip
+
+FIDELITY = (SUCCESS, PSNR, PSNR_REGIONS, SIMILARITY, CHANGE, FLICKER, FLICKER_TRUTH, TIMING, DRIFT)

@@ -1,0 +1,91 @@
+"""Distances of sets of clips in the features of published models. learned.py's folders -> **distances** -> sets.py
+
+The place of FID and FVD, with features that rank pictures and motion better than Inception's and I3D's (Stein et al. 2023, "Exposing flaws
+of generative model evaluation metrics"): DINOv2-base for frames, in the mean over eight of them, and ViCLIP-L/14 for clips of eight frames.
+Figures are comparable between sweeps with the same weights, not with published FID or FVD.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from v2v.evaluation.metrics import set_distances
+from v2v.evaluation.metrics.base import Case, Column, Score
+from v2v.evaluation.metrics.clips import Adapted
+from v2v.evaluation.metrics.learned import BATCH, _Learned, batched
+
+_DISTANCES = {"Frechet": set_distances.frechet, "kernel": set_distances.kernel}
+
+
+@dataclass(frozen=True)
+class FrameSets(_Learned):
+    """The set of outputs against the set of truths (or sources), by what DINOv2 sees in their frames."""
+
+    name: str = "DINO sets"
+    about: str = "facebook/dinov2-base, pooled output, mean of 8 frames a clip"
+    needs: Sequence[str] = ("truth",)
+
+    @property
+    def columns(self) -> Sequence[Column]:
+        against = f"set of outputs against set of {self.needs[0]}s; one number a method, its interval by jackknife; {self.about}"
+        return tuple(Column(f"{self.name}, {kind}", "lower", about=against) for kind in _DISTANCES)
+
+    def score(self, case: Case) -> Score:
+        """Features of both sides in the notes, as base64 of float16; the columns come from `spread`."""
+        pair = case.against_truth if self.needs[0] == "truth" else case.against_source
+        packed = [base64.b64encode(self.features(c).astype(np.float16).tobytes()).decode() for c in pair]
+        return Score({}, {"features": packed})
+
+    def spread(self, column: Column, notes: Sequence[dict]) -> np.ndarray:
+        """Pseudo-values of the column's distance, nan for items without features."""
+        there = [i for i, note in enumerate(notes) if "features" in note]
+        values = np.full(len(notes), np.nan)
+        if there:
+            x, y = (
+                np.stack(
+                    [np.frombuffer(base64.b64decode(notes[i]["features"][side]), np.float16) for i in there]
+                )
+                for side in (0, 1)
+            )
+            values[there] = set_distances.shares(_DISTANCES[column.name.rsplit(", ", 1)[1]], x, y)
+        return values
+
+    def features(self, clip: Adapted) -> np.ndarray:
+        """[d] of a clip."""
+        from v2v.evaluation.metrics.models import loading
+
+        model = loading.dino_model(Path(self.folder))
+        return batched(model.pooled, [model.prepare(frame) for frame in spaced(clip, BATCH)]).mean(0)
+
+
+@dataclass(frozen=True)
+class ClipSets(FrameSets):
+    """The same by what ViCLIP sees in clips: look and motion together."""
+
+    name: str = "ViCLIP sets"
+    about: str = "ViCLIP-L/14 (InternVid-10M-FLT), 8 frames a clip"
+    wants = ()
+
+    def features(self, clip: Adapted) -> np.ndarray:
+        from v2v.evaluation.metrics.models import loading
+
+        model = loading.viclip_model(Path(self.folder))
+        frames = [model.prepare(frame) for frame in spaced(clip, model.frames)]
+        return model.video(np.stack(frames)[None])[0]
+
+
+def spaced(clip: Adapted, count: int) -> list[np.ndarray]:
+    """Frames floor(k T / count), k = 0 .. count - 1."""
+    wanted = [k * len(clip) // count for k in range(count)]
+    seen = {k: frame for k, frame in enumerate(clip) if k in set(wanted)}
+    return [seen[k] for k in wanted]
+
+
+def all_of(weights: Path) -> tuple[FrameSets, ClipSets]:
+    """Both, with weights in folders dinov2-base and viclip below one; a sweep adds them beside `learned.all_of`."""
+    return FrameSets(Path(weights) / "dinov2-base"), ClipSets(Path(weights) / "viclip")

@@ -1,0 +1,184 @@
+"""Metrics that look with published models. folder of weights -> towers.py -> **learned** -> runner.py
+
+    frame text alignment   mean over frames of 100 cos(picture, target prompt)      CLIP ViT-L/14: "CLIP frame-text"; PickScore_v1: "PickScore"
+    temporal consistency   mean over neighbours of 100 max(0, cos)                  CLIP ViT-L/14 or DINOv2-base, their pooled output
+    video text alignment   100 cos(clip of 8 frames, target prompt)                 ViCLIP-L/14
+
+These are EditVerseBench's definitions (reference: its automatic_evaluation/), figures times 100 as papers print them. The logit scale of the
+published CLIP and PickScore weights is 100; the stored one is used.
+
+Folders are local: `model.safetensors`, `config.json`, `tokenizer.json` as Hugging Face distributes them. Where one is missing the metric says which
+it wants and is skipped. Nothing is downloaded.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from v2v.evaluation.cache import Cache
+from v2v.evaluation.metrics.base import Case, Column, Score
+from v2v.evaluation.metrics.models.preprocessing import resize
+
+BATCH = 8  # frames a call, so that one compilation serves all
+PICKSCORE_SIDE = 672  # PickScore's frames are made no larger than this first
+
+
+@dataclass(frozen=True)
+class _Learned:
+    """What the metrics below share.
+
+    Attributes:
+      folder: local weights.
+    """
+
+    folder: Path
+
+    calls = 0
+    version = 1
+    wants = ("config.json",)
+
+    def missing(self) -> str | None:
+        folder = Path(self.folder)
+        lost = [name for name in self.wants if not (folder / name).is_file()]
+        if not any(folder.glob("*.safetensors*")):
+            lost.append("*.safetensors")
+        return f"wants {self.about} in {folder}, missing {', '.join(lost)}" if lost else None
+
+    @property
+    def identity(self) -> dict:
+        return {"metric": self.name, "version": self.version, "weights": _revision(Path(self.folder))}
+
+    @property
+    def columns(self) -> Sequence[Column]:
+        return (Column(self.name, about=self.about),)
+
+
+@dataclass(frozen=True)
+class FrameText(_Learned):
+    """CLIP or PickScore against the target prompt."""
+
+    name: str = "CLIP frame-text"
+    about: str = "openai/clip-vit-large-patch14, mean over frames of scale x cosine with the target prompt"
+    needs: Sequence[str] = ("target_prompt",)
+    longest: int | None = None  # frames larger than this are made smaller first
+    wants = ("config.json", "tokenizer.json")
+
+    def score(self, case: Case) -> Score:
+        from v2v.evaluation.metrics.models import loading
+
+        model = loading.clip_model(Path(self.folder))
+        text = _unit(model.text([case.item.target_prompt]))[0]
+        frames = (_shrunk(f, self.longest) for f in case.output)
+        pictures = _unit(batched(model.vision, map(model.prepare, frames)))
+        return Score({self.name: float(model.scale * (pictures @ text).mean())})
+
+
+def pick_score(folder: Path) -> FrameText:
+    """yuvalkirstain/PickScore_v1, with CLIP-H's tokenizer.json beside its weights."""
+    return FrameText(
+        folder, "PickScore", "yuvalkirstain/PickScore_v1, mean over frames of scale x cosine with the target prompt", longest=PICKSCORE_SIDE
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Consistency(_Learned):
+    """How alike neighbouring frames look to a model."""
+
+    name: str = "CLIP consistency"
+    about: str = "openai/clip-vit-large-patch14, pooled output, mean over neighbouring frames of 100 x cosine"
+    needs: Sequence[str] = ()
+    dino: bool = False
+
+    def score(self, case: Case) -> Score:
+        if len(case.output) < 2:
+            return Score({})
+        from v2v.evaluation.metrics.models import loading
+
+        model = loading.dino_model(Path(self.folder)) if self.dino else loading.clip_model(Path(self.folder))
+        features = _unit(batched(model.pooled, map(model.prepare, case.output)))
+        return Score({self.name: 100 * float(np.maximum(0, (features[1:] * features[:-1]).sum(-1)).mean())})
+
+
+def dino_consistency(folder: Path) -> Consistency:
+    """facebook/dinov2-base."""
+    return Consistency(
+        folder, "DINO consistency", "facebook/dinov2-base, pooled output, mean over neighbouring frames of 100 x cosine", dino=True
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class VideoText(_Learned):
+    """ViCLIP against the target prompt: eight frames at floor(k L / 8), k = 0 .. 7."""
+
+    name: str = "ViCLIP video-text"
+    about: str = "ViCLIP-L/14 (InternVid-10M-FLT), 8 frames, 100 x cosine with the target prompt"
+    needs: Sequence[str] = ("target_prompt",)
+    wants = ("tokenizer.json",)
+
+    def score(self, case: Case) -> Score:
+        from v2v.evaluation.metrics.models import loading
+
+        model = loading.viclip_model(Path(self.folder))
+        length = len(case.output)
+        wanted = [int(k * length / model.frames) for k in range(model.frames)]
+        seen = {k: frame for k, frame in enumerate(case.output) if k in set(wanted)}
+        clip = np.stack([model.prepare(seen[k]) for k in wanted])[None]
+        cosine = (_unit(model.video(clip)) * _unit(model.text([case.item.target_prompt]))).sum()
+        return Score({self.name: 100 * float(cosine)})
+
+
+def all_of(weights: Path) -> tuple:
+    """Every metric here, with weights in folders of these names below one: clip-vit-large-patch14, dinov2-base, PickScore_v1, viclip, lpips."""
+    from v2v.evaluation.metrics.lpips import Lpips
+
+    weights = Path(weights)
+    return (
+        FrameText(weights / "clip-vit-large-patch14"),
+        Consistency(weights / "clip-vit-large-patch14"),
+        dino_consistency(weights / "dinov2-base"),
+        pick_score(weights / "PickScore_v1"),
+        VideoText(weights / "viclip"),
+        Lpips(weights / "lpips"),
+    )
+
+
+def batched(compute, pictures: Iterable[np.ndarray], size: int = BATCH) -> np.ndarray:
+    """compute [size, ...] -> [size, ...] over any number of pictures; the last batch is filled up, what filled it dropped."""
+    found, batch = [], []
+
+    def done() -> None:
+        full = np.stack(batch + batch[-1:] * (size - len(batch)))
+        found.append(compute(full)[: len(batch)])
+        batch.clear()
+
+    for picture in pictures:
+        batch.append(picture)
+        if len(batch) == size:
+            done()
+    if batch:
+        done()
+    return np.concatenate(found)
+
+
+def _shrunk(frame: np.ndarray, longest: int | None) -> np.ndarray:
+    largest = max(frame.shape[:2])
+    if longest is None or largest <= longest:
+        return frame
+    return resize(frame, *(int(longest / largest * n) for n in frame.shape[:2]))
+
+
+def _unit(x: np.ndarray) -> np.ndarray:
+    return x / np.linalg.norm(x, axis=-1, keepdims=True)
+
+
+@functools.lru_cache(maxsize=32)
+def _revision(folder: Path) -> str:
+    """Hash of a folder's files; empty where there is none. Remembered in the user's cache, as weights are large."""
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "v2v"
+    return Cache(home).hash_of(folder) if folder.is_dir() else ""

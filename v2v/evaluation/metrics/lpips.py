@@ -1,0 +1,127 @@
+"""LPIPS with AlexNet: how different two pictures look to a network. frames of output and truth -> **lpips** -> runner.py
+
+    d = sum over 5 layers of mean over positions of w . (f(x) / |f(x)| - f(y) / |f(y)|)^2
+
+f after each of AlexNet's five rectified convolutions, w learnt from people's judgements (Zhang et al. 2018, arXiv 1801.03924). The folder wants
+the state dict of the `lpips` package's `LPIPS(net="alex")` as safetensors: `safetensors.torch.save_file(model.state_dict(), "lpips.safetensors")`.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from v2v.checkpoints.safetensors_file import TensorFiles
+from v2v.errors import InputError
+from v2v.evaluation.metrics.base import Case, Column, Score
+from v2v.evaluation.metrics.learned import BATCH, _Learned, batched
+
+# Place in AlexNet's list of layers, stride, padding, and whether a 3x3 maximum of stride 2 comes first.
+LAYERS = ((0, 4, 2, False), (3, 1, 2, True), (6, 1, 1, True), (8, 1, 1, False), (10, 1, 1, False))
+EPS = 1e-10
+LEAST_SIDE = 32  # pixels; less leaves no position after the second maximum
+
+
+@dataclass(frozen=True)
+class Lpips(_Learned):
+    """Mean over frames of the distance to the truth, at the truth's size."""
+
+    name: str = "LPIPS"
+    about: str = "AlexNet, against the truth, mean over frames"
+    needs: Sequence[str] = ("truth",)
+    wants = ()
+
+    @property
+    def columns(self) -> Sequence[Column]:
+        return (Column(self.name, "lower", about=self.about),)
+
+    def score(self, case: Case) -> Score:
+        output, truth = case.against_truth
+        if min(truth.size) < LEAST_SIDE:
+            return Score({})
+        model = lpips_model(Path(self.folder))
+        both = (np.stack([x, y]).astype(np.float32) / 127.5 - 1 for x, y in zip(output, truth, strict=True))
+        return Score({self.name: float(np.mean(batched(lambda p: model(p[:, 0], p[:, 1]), both, BATCH)))})
+
+
+class Model:
+    """The distance, jitted."""
+
+    def __init__(self, folder: Path):
+        import jax
+
+        self._weights = load(folder)
+        self._distance = jax.jit(distance)
+
+    def __call__(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """Pictures [b, H, W, 3] in [-1, 1] -> distances [b]."""
+        return np.asarray(self._distance(self._weights, x, y))
+
+
+@functools.lru_cache(maxsize=1)
+def lpips_model(folder: Path) -> Model:
+    return Model(folder)
+
+
+def load(folder: Path) -> dict:
+    """shift, scale [3]; kernels, biases and weights of the five layers.
+
+    Raises:
+      InputError: tensors of that state dict are missing.
+    """
+    files = TensorFiles.open(folder)
+    convs = [f"net.slice{k + 1}.{at}" for k, (at, *_) in enumerate(LAYERS)]
+    lines = [f"lin{k}.model.1.weight" for k in range(5)]
+    wanted = [
+        "scaling_layer.shift",
+        "scaling_layer.scale",
+        *(f"{c}.{p}" for c in convs for p in ("weight", "bias")),
+        *lines,
+    ]
+    lost = [name for name in wanted if name not in files.slots]
+    if lost:
+        raise InputError(
+            f'{folder}: expected the state dict of LPIPS(net="alex"), missing {", ".join(lost[:5])}'
+        )
+    read = {name: np.asarray(files.read(name), np.float32) for name in wanted}
+    return {
+        "shift": read["scaling_layer.shift"].reshape(3),
+        "scale": read["scaling_layer.scale"].reshape(3),
+        "kernels": [read[f"{c}.weight"].transpose(2, 3, 1, 0) for c in convs],
+        "biases": [read[f"{c}.bias"] for c in convs],
+        "lines": [read[name].reshape(-1) for name in lines],
+    }
+
+
+def distance(weights: dict, x, y):
+    """[b, H, W, 3] in [-1, 1] twice -> [b]."""
+    import jax.numpy as jnp
+
+    total = 0.0
+    for line, a, b in zip(weights["lines"], _features(weights, x), _features(weights, y), strict=True):
+        a, b = (f / (jnp.sqrt(jnp.sum(f * f, -1, keepdims=True)) + EPS) for f in (a, b))
+        total = total + jnp.mean(jnp.square(a - b) @ line, (1, 2))
+    return total
+
+
+def _features(weights: dict, x):
+    import flax.linen as nn
+    import jax
+
+    x = (x - weights["shift"]) / weights["scale"]
+    found = []
+    for (_, stride, pad, pool), kernel, bias in zip(
+        LAYERS, weights["kernels"], weights["biases"], strict=True
+    ):
+        if pool:
+            x = nn.max_pool(x, (3, 3), (2, 2))
+        x = jax.lax.conv_general_dilated(
+            x, kernel, (stride, stride), ((pad, pad), (pad, pad)), dimension_numbers=("NHWC", "HWIO", "NHWC")
+        )
+        x = nn.relu(x + bias)
+        found.append(x)
+    return found

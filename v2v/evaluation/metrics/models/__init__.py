@@ -1,0 +1,1 @@
+"""Networks that learned metrics use."""

@@ -1,0 +1,83 @@
+"""Did the edit succeed? (output, source, truth, mask) -> **Outcome**, for pairs whose exact truth is known.
+
+Let M be the edited region in space and time (mask nonzero), O everything else (mask zero, times outside the
+edit included). With error meaning mean squared error, an edit succeeds iff
+
+    MSE(output, truth; M) <= MSE(source, truth; M) / 4        and        PSNR(output, truth; O) >= 26 dB;
+
+the second holds by definition where O is empty. Doing nothing has an error ratio of 1 and fails. A quarter of
+the *squared* error is half the root mean square; `success_rms` asks for a quarter of that one too (a
+sixteenth of the squared error), the rest being equal.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from v2v.errors import InputError
+from v2v.evaluation.metrics.pixel import Frames, aligned, both_sides, to_psnr
+
+ERROR_RATIO = 1 / 4
+ERROR_RATIO_RMS = 1 / 16
+PSNR_OUTSIDE = 26.0  # dB
+
+
+class Outcome(NamedTuple):
+    """One edit's score.
+
+    Attributes:
+      success: as defined above.
+      success_rms: the stricter one.
+      error_ratio: MSE(output, truth; M) / MSE(source, truth; M).
+      psnr_inside: dB against the truth in M.
+      psnr_outside: dB against the truth in O; nan where O is empty.
+    """
+
+    success: bool
+    success_rms: bool
+    error_ratio: float
+    psnr_inside: float
+    psnr_outside: float
+
+
+def judge(output: Frames, source: Frames, truth: Frames, mask: np.ndarray) -> Outcome:
+    """Scores one edited clip.
+
+    Args:
+      output, source, truth: uint8 RGB frames [H, W, 3] each, of one length and size.
+      mask: [T, H, W], nonzero where the edit is.
+
+    Raises:
+      InputError: clips that don't match each other, an empty mask, or a source equal to the truth inside it.
+    """
+    if isinstance(source, np.ndarray) and len(source) != len(mask):
+        raise InputError(f"success: expected a mask of {len(source)} frames like the source, got {len(mask)}")
+    inside = outside = unedited = 0.0
+    for (x, y, region), before in zip(aligned(output, truth, mask), source, strict=True):
+        if before.shape != y.shape:
+            raise InputError(
+                f"success: expected source frames of {list(y.shape)} like the truth's, got {list(before.shape)}"
+            )
+        errors = both_sides(x, y, region, cv2.NORM_L2SQR)
+        inside, outside = inside + errors[0], outside + errors[1]
+        unedited += cv2.norm(np.ascontiguousarray(before), y, cv2.NORM_L2SQR, mask=region)
+    pixels = 3 * int(np.count_nonzero(mask))
+    others = 3 * mask.size - pixels
+    if not pixels or not unedited:
+        raise InputError(
+            f"success: expected an edited region where truth and source differ, got {pixels // 3} pixels in the "
+            f"mask and a squared difference of {unedited:.0f} there; such a pair can't be scored"
+        )
+    ratio = inside / unedited
+    psnr_outside = to_psnr(outside / others) if others else float("nan")
+    kept = not others or psnr_outside >= PSNR_OUTSIDE
+    return Outcome(
+        bool(kept and ratio <= ERROR_RATIO),
+        bool(kept and ratio <= ERROR_RATIO_RMS),
+        ratio,
+        to_psnr(inside / pixels),
+        psnr_outside,
+    )

@@ -1,0 +1,167 @@
+"""What a clip does over time that its single frames don't show. edited video -> **flicker, timing, drift**
+
+Flicker. With F_k the DIS optical flow of the *truth* from frame k to k+1 and (W x)(p) = x(p + F_k(p))
+(bilinear), a clip's warped frame difference is D_k = W x_{k+1} - x_k. It is not zero even for the truth
+(occlusions, shading, errors of the flow), so besides
+
+    output = mean |D_k(output)|   and   truth = mean |D_k(truth)|
+
+there is what the output adds or lacks:   departure = mean |D_k(output) - D_k(truth)|. Warping is linear, so
+that is the warped frame difference of the error, exactly 0 for the truth, and an output that is smoother than
+the truth is no better for it. Clips with a short side from 400 pixels on have their flow found at half their size (2x2
+means), doubled and interpolated: a quarter of the time, and what is finer than that is not motion of things.
+
+Timing. An edit is *on* in frame k when mean |output - source| over the mask's pixels (of any time) exceeds a
+quarter of its 90 % quantile over the clip, and 3 levels, which is above what H.264 does to an unedited frame.
+
+Colour drift. Mean colour of (output - truth), last quarter of the clip minus first quarter, Euclidean norm in
+levels.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Callable
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from v2v.errors import InputError
+from v2v.evaluation.metrics.pixel import Frames, aligned, both_sides, strips
+
+LEAST_SIDE = 12  # pixels; DIS finds no patch in less
+HALVED = 400  # short side, pixels, from which flow is found at half the size
+ON_SHARE, ON_LEVELS = 0.25, 3.0
+
+
+class Flicker(NamedTuple):
+    """Mean absolute levels; `departure` is the figure to compare methods by."""
+
+    output: float
+    truth: float
+    departure: float
+
+
+def flicker(output: Frames, truth: Frames) -> Flicker:
+    """Warped frame differences of a clip and of its truth, along the truth's motion. At least two frames."""
+    return Flicker(*_warped_differences(output, truth, _both, _and_departure))
+
+
+def flicker_along(output: Frames, source: Frames) -> tuple[float, float]:
+    """(output, truth) of `flicker` alone, where the two clips' departure from one another means nothing."""
+    of_output, of_source = _warped_differences(output, source, _both)
+    return of_output, of_source
+
+
+def flicker_departure(output: Frames, truth: Frames) -> float:
+    """`flicker(output, truth).departure` alone, for half of its time: only the error is warped."""
+    return _warped_differences(output, truth, lambda x, y: (cv2.subtract(x, y),))[0]
+
+
+def timing_error(output: Frames, source: Frames, mask: np.ndarray) -> tuple[float, float]:
+    """Frames by which the visible change starts and ends late (positive) or early against the mask.
+
+    Args:
+      mask: [T, H, W], nonzero = edited here and now; held whole, because its union over time is needed first.
+
+    Returns:
+      (start error, end error); (nan, nan) where output or mask shows no edit at all.
+    """
+    times = np.flatnonzero([plane.any() for plane in mask])
+    somewhere = functools.reduce(np.logical_or, mask, np.zeros(mask.shape[1:], bool))
+    region = itertools.repeat(somewhere, len(mask))
+    change = np.array([cv2.norm(x, y, cv2.NORM_L1, mask=m) for x, y, m in aligned(output, source, region)])
+    change /= 3 * max(1, np.count_nonzero(somewhere))
+    on = np.flatnonzero(change > max(ON_LEVELS, ON_SHARE * np.quantile(change, 0.9)))
+    if not len(on) or not len(times):
+        return float("nan"), float("nan")
+    return float(on[0] - times[0]), float(on[-1] - times[-1])
+
+
+def colour_drift(output: Frames, truth: Frames, mask: Frames | None = None) -> float:
+    """How far the mean colour error moves from the clip's first quarter to its last, in levels.
+
+    Within the mask where one is given, frames without masked pixels left out; nan with fewer than two frames.
+    """
+    colours = []
+    for x, y, region in aligned(output, truth, mask):
+        if region is None or region.any():
+            colours.append(np.subtract(cv2.mean(x, region)[:3], cv2.mean(y, region)[:3]))
+    if len(colours) < 2:
+        return float("nan")
+    quarter = max(1, len(colours) // 4)
+    return float(np.linalg.norm(np.mean(colours[-quarter:], 0) - np.mean(colours[:quarter], 0)))
+
+
+def _both(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return x, y
+
+
+def _and_departure(moved: list[tuple]) -> list[tuple]:
+    """(W x_{k+1}, x_k) of two clips, and their two warped differences as a third pair."""
+    return [*moved, tuple(cv2.subtract(*pair) for pair in moved)]
+
+
+def _warped_differences(
+    output: Frames, truth: Frames, videos: Callable, compared: Callable = list
+) -> list[float]:
+    """Mean |W x_{k+1} - x_k| over frames, pixels and channels of each of videos(output, truth), along the truth's motion.
+
+    `compared` may add to the list of pairs (W x_{k+1}, x_k) whose differences are asked for.
+    """
+    find_flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+    sums, count, before = 0.0, 0, None
+    for x, y, _ in aligned(output, truth):
+        if min(x.shape[:2]) < LEAST_SIDE:
+            raise InputError(
+                f"flicker: expected sides of at least {LEAST_SIDE} pixels, got {x.shape[1]}x{x.shape[0]}"
+            )
+        now, grey = videos(_to_warp(x), _to_warp(y)), _for_flow(y)
+        if before is not None:
+            last, grey0 = before
+            to, outside = _targets(find_flow.calc(grey0, grey, None), *y.shape[:2])
+            for rows in strips(*y.shape[:2]):
+                moved = [(_warped(b, to[rows]), a[rows]) for a, b in zip(last, now, strict=True)]
+                levels = [both_sides(*pair, outside[rows], cv2.NORM_L1)[1] for pair in compared(moved)]
+                sums = sums + np.array(levels)
+            count += 3 * (outside.size - cv2.countNonZero(outside))
+        before = now, grey
+    if not count:
+        raise InputError("flicker: expected at least two frames, got one")
+    return (sums / count).tolist()
+
+
+def _to_warp(frame: np.ndarray) -> np.ndarray:
+    """uint8 RGB → float32 [H, W, 4], the last channel constant: four are warped in half the time of three, and what is
+    constant doesn't differ from itself."""
+    return cv2.cvtColor(frame, cv2.COLOR_RGB2RGBA).astype(np.float32)
+
+
+def _for_flow(frame: np.ndarray) -> np.ndarray:
+    """uint8 luma [H, W], or [H/2, W/2] of a large frame."""
+    grey = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
+    if min(grey.shape) < HALVED:
+        return grey
+    return cv2.resize(grey, (grey.shape[1] // 2, grey.shape[0] // 2), interpolation=cv2.INTER_AREA)
+
+
+def _targets(flow: np.ndarray, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """Where each pixel goes, float32 [H, W, 2] as (x, y), and whether that is outside the frame, uint8 [H, W] in {0, 255}."""
+    if flow.shape[:2] != (height, width):
+        flow *= np.float32((width / flow.shape[1], height / flow.shape[0]))
+        flow = cv2.resize(flow, (width, height))
+    to = cv2.add(flow, _grid(height, width))
+    return to, cv2.bitwise_not(cv2.inRange(to, (0, 0), (width - 1, height - 1)))
+
+
+@functools.lru_cache(maxsize=2)
+def _grid(height: int, width: int) -> np.ndarray:
+    """float32 [H, W, 2]: every pixel's own (x, y)."""
+    return np.dstack(np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)))
+
+
+def _warped(frame: np.ndarray, to: np.ndarray) -> np.ndarray:
+    """W frame, float32."""
+    return cv2.remap(frame, to, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)

@@ -1,0 +1,1 @@
+"""Sweeps: a grid of settings over a benchmark, its results and report."""

@@ -1,0 +1,255 @@
+"""What a run found, as one JSON-able document, and as CSV. runner.py -> **results** -> report.py
+
+How failures count. A metric applies to the items that have what it needs; that number is the denominator `n` of every mean. An item that
+applies and couldn't be made or scored counts as the worst of the column's scale (success 0, a judge's lowest). Columns without an end
+of their scale (PSNR, flicker) have nothing to put in its place: their mean is over `scored` < n items, and both numbers are shown.
+In comparisons a failed item loses against one that was scored.
+
+Intervals are 95 % (intervals.py). A difference from the baseline is over items that both were scored on, resampled together.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import platform
+import subprocess
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+
+from v2v.evaluation import intervals
+from v2v.evaluation.benchmarks.exact_truth_summary import jsonable
+from v2v.evaluation.intervals import Interval
+from v2v.evaluation.metrics.base import Column, Metric, OfSets
+from v2v.evaluation.sweep import published_tables
+from v2v.evaluation.sweep.runner import Run
+
+SCHEMA = 1
+
+
+def document(run: Run) -> dict:
+    """Everything, as plain JSON values.
+
+    Returns:
+      schema, title, stamp (versions), benchmark, methods, columns, empty (names of columns that apply to no item), kinds, items, edits, scores, skipped, notes, problems (strings),
+      summary: {column: {method: {"all": cell, "kinds": {kind: cell}, "delta": cell of the difference from the baseline}}},
+      wins: {column: [[share of items on which row beats column, ties half, or None]], empty where neither way is better}; a cell is {mean, low, high, n, scored, failed}.
+    """
+    sweep = run.sweep
+    names = [m.name for m in sweep.methods]
+    columns = [(m, c) for m in sweep.metrics if m.name not in run.skipped for c in m.columns]
+    table = {c.name: _matrix(run, metric, c) for metric, c in columns}
+    empty = [c.name for _, c in columns if not (np.isfinite(table[c.name][0]) | table[c.name][1]).any()]
+    columns = [(metric, c) for metric, c in columns if c.name not in empty]
+    kinds = list(dict.fromkeys(i.kind for i in sweep.benchmark.items))
+    where = {k: np.array([i.kind == k for i in sweep.benchmark.items]) for k in kinds}
+    made = {
+        "schema": SCHEMA,
+        "title": sweep.title or f"{sweep.benchmark.name}: {len(names)} methods",
+        "stamp": stamp(),
+        "benchmark": {
+            "name": sweep.benchmark.name,
+            "version": sweep.benchmark.version,
+            "about": sweep.benchmark.about,
+            "items": len(sweep.benchmark.items),
+        },
+        "baseline": sweep.reference,
+        "methods": [{"name": m.name, "axes": m.axes, "settings": m.describe(), "weights": run.weights.get(m.name, {})} for m in sweep.methods],
+        "columns": [
+            {
+                "name": c.name, "metric": metric.name, "better": c.better, "unit": c.unit, "worst": c.worst,
+                "rate": c.rate, "about": c.about, "identity": metric.identity,
+            }
+            for metric, c in columns
+        ],
+        "empty": empty,
+        "kinds": kinds,
+        "items": [
+            {
+                "id": i.id, "kind": i.kind, "instruction": i.instruction, "source": str(i.source.resolve()), "truth": i.truth is not None,
+                "mask": i.mask is not None, "reference": i.reference is not None,
+                "start": i.start, "end": i.end, "target_prompt": i.target_prompt,
+            }
+            for i in sweep.benchmark.items
+        ],
+        "edits": [_edit(name, item, e) for (name, item), e in run.made.items()],
+        "scores": [
+            {"method": m, "item": i, "metric": name, "status": s.status, "values": s.values, "reason": s.reason, "notes": {k: v for k, v in s.notes.items() if k != "features"}}
+            for (m, i, name), s in run.judged.items()
+        ],
+        "published": [published_tables.table(name) for name in sweep.published],
+        "skipped": run.skipped,
+        "notes": run.notes,
+        "summary": {
+            c.name: _summary(table[c.name], c, names, kinds, where, names.index(sweep.reference)) for _, c in columns
+        },
+        "wins": {c.name: [] if isinstance(m, OfSets) else _wins(table[c.name], c) for m, c in columns},
+    }  # fmt: skip
+    made["problems"] = problems(made)
+    return jsonable(made)
+
+
+def problems(made: dict) -> list[str]:
+    """What `--strict` minds: failed items and scores, outputs of another shape, skipped metrics, results nobody asked for."""
+    lines = list(made["notes"])
+    lines += [f"metric {name} skipped: {why}" for name, why in made["skipped"].items()]
+    for e in made["edits"]:
+        if e["status"] == "failed":
+            lines.append(f"{e['method']}, item {e['item']}: {e['reason']}")
+        elif e["rule"]:
+            lines.append(f"{e['method']}, item {e['item']}: {e['rule']}")
+    lines += [
+        f"{s['method']}, item {s['item']}, {s['metric']}: {s['reason']}"
+        for s in made["scores"]
+        if s["status"] == "failed" and not s["reason"].startswith("no output")
+    ]
+    return lines
+
+
+def scores_csv(made: dict) -> str:
+    """One line a method, item and column; empty value where failed or not applicable."""
+    out = io.StringIO()
+    write = csv.writer(out, lineterminator="\n")
+    write.writerow(("method", "item", "kind", "metric", "column", "status", "value", "reason"))
+    kinds = {i["id"]: i["kind"] for i in made["items"]}
+    columns: dict[str, list[str]] = {}
+    for c in made["columns"]:
+        columns.setdefault(c["metric"], []).append(c["name"])
+    for s in made["scores"]:
+        for name in columns.get(s["metric"], ()):
+            value = s["values"].get(name)
+            status = "n/a" if s["status"] == "ok" and value is None else s["status"]
+            write.writerow(
+                (s["method"], s["item"], kinds[s["item"]], s["metric"], name, status, "" if value is None else value, s["reason"])
+            )  # fmt: skip
+    return out.getvalue()
+
+
+def summary_csv(made: dict) -> str:
+    """One line a method, column and kind ("all" for all), with interval and counts."""
+    out = io.StringIO()
+    write = csv.writer(out, lineterminator="\n")
+    write.writerow(("method", "column", "kind", "mean", "low", "high", "n", "scored", "failed"))
+    for column, by_method in made["summary"].items():
+        for method, found in by_method.items():
+            for kind, cell in {"all": found["all"], **found["kinds"]}.items():
+                write.writerow(
+                    (method, column, kind, *("" if cell[k] is None else cell[k] for k in ("mean", "low", "high")),
+                     cell["n"], cell["scored"], cell["failed"])
+                )  # fmt: skip
+    return out.getvalue()
+
+
+def stamp() -> dict:
+    """Versions, the commit where there is one, and the moment."""
+    versions = {}
+    for name in ("v2v", "jax", "numpy", "opencv-python-headless", "av"):
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return {
+        "made": datetime.now(UTC).isoformat(timespec="seconds"),
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "commit": _commit(),
+        "packages": versions,
+    }
+
+
+def _commit() -> str:
+    """Of a checkout this package lies in; empty for an installed one."""
+    root = Path(__file__).parents[3]
+    try:
+        if not (root / ".git").exists():
+            return ""
+        asked = ["git", "-C", str(root), "rev-parse", "HEAD"]
+        return subprocess.run(asked, capture_output=True, text=True, timeout=10).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return ""
+
+
+def _edit(method: str, item: str, e) -> dict:
+    return {
+        "method": method, "item": item, "status": "ok" if e.path else "failed", "reason": e.reason, "rule": e.rule,
+        "path": str(e.path.resolve()) if e.path else "", "sha256": e.sha256, "seconds": e.seconds, "notes": e.notes,
+    }  # fmt: skip
+
+
+def _matrix(run: Run, metric: Metric, column: Column) -> tuple[np.ndarray, np.ndarray]:
+    """(values [methods, items], nan where not applicable or failed; which failed, bool)."""
+    sweep = run.sweep
+    values = np.full((len(sweep.methods), len(sweep.benchmark.items)), np.nan)
+    failed = np.zeros(values.shape, bool)
+    for a, method in enumerate(sweep.methods):
+        for b, item in enumerate(sweep.benchmark.items):
+            judged = run.judged[method.name, item.id, metric.name]
+            values[a, b] = judged.values.get(column.name, np.nan)
+            failed[a, b] = judged.status == "failed"
+        if isinstance(metric, OfSets):  # one number a method, spread over its items
+            values[a] = metric.spread(
+                column, [run.judged[method.name, i.id, metric.name].notes for i in sweep.benchmark.items]
+            )
+    # A column that left an item out for every method that was scored doesn't apply there: then nobody failed it.
+    applies = np.isfinite(values).any(0) | failed.all(0)
+    return values, failed & applies
+
+
+def _summary(table, column: Column, names: Sequence[str], kinds, where, baseline: int) -> dict:
+    values, failed = table
+    counted = np.where(failed, np.nan if column.worst is None else column.worst, values)
+    found = {}
+    for row, name in enumerate(names):
+        every = np.ones(values.shape[1], bool)
+        found[name] = {
+            "all": _cell(counted[row], failed[row], every, column),
+            "kinds": {k: _cell(counted[row], failed[row], where[k], column) for k in kinds},
+        }
+        if row != baseline:
+            shared = np.isfinite(counted[row]) & np.isfinite(counted[baseline])
+            gap = (
+                intervals.difference(counted[row][shared], counted[baseline][shared])
+                if shared.any()
+                else Interval(float("nan"), float("nan"), float("nan"))
+            )
+            found[name]["delta"] = {**gap._asdict(), "n": int(shared.sum())}
+    return found
+
+
+def _cell(counted: np.ndarray, failed: np.ndarray, here: np.ndarray, column: Column) -> dict:
+    scores = counted[here & np.isfinite(counted)]
+    lost = int((failed & here).sum())
+    n = len(scores) + (lost if column.worst is None else 0)
+    if len(scores):
+        interval = intervals.rate(scores) if column.rate else intervals.mean(scores)
+    else:
+        interval = Interval(float("nan"), float("nan"), float("nan"))
+    return {**interval._asdict(), "n": n, "scored": n - lost, "failed": lost}
+
+
+def _wins(table, column: Column) -> list[list[dict | None]]:
+    """[i][j]: on which share of their shared items method i is better than j."""
+    values, failed = table
+    if column.better == "neither":
+        return []
+    sign = 1 if column.better == "higher" else -1
+    ranked = np.where(failed, -np.inf, sign * values)  # a failed item loses; nan: doesn't apply
+    rows: list[list[dict | None]] = []
+    for i, a in enumerate(ranked):
+        rows.append([])
+        for j, b in enumerate(ranked):
+            both = ~(np.isnan(a) | np.isnan(b))
+            if i == j or not both.any():
+                rows[-1].append(None)
+                continue
+            points = np.where(a[both] > b[both], 1.0, np.where(a[both] == b[both], 0.5, 0.0))
+            wins, ties = int((points == 1).sum()), int((points == 0.5).sum())
+            share = intervals.rate(points)
+            rows[-1].append(
+                {**share._asdict(), "wins": wins, "ties": ties, "losses": len(points) - wins - ties}
+            )
+    return rows

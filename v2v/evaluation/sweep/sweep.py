@@ -1,0 +1,192 @@
+"""What a sweep file says, and what it will cost. SWEEP.py -> **sweep** -> runner.py
+
+def sweep(folder: Path) -> Sweep:  # folder: where a benchmark may put what it makes
+    return Sweep(benchmark=..., methods=grid(guidance=(1, 2, 4)), metrics=FIDELITY)
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from v2v.errors import InputError
+from v2v.evaluation.cache import Cache
+from v2v.evaluation.items import Benchmark, Item
+from v2v.evaluation.metrics.base import Metric, lacks
+from v2v.evaluation.sweep.methods import Editing, Method, Results
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Methods x items x metrics.
+
+    Attributes:
+      benchmark: what is asked.
+      methods: what answers. The first is what the others are compared with, unless `baseline` names another.
+      metrics: what scores the answers.
+      baseline: name of a method.
+      published: names of tables in `published/`, drawn beside our own figures.
+      title: of the report.
+    """
+
+    benchmark: Benchmark
+    methods: Sequence[Method]
+    metrics: Sequence[Metric]
+    baseline: str = ""
+    published: Sequence[str] = ()
+    title: str = ""
+
+    def __post_init__(self):
+        if not self.methods or not self.metrics:
+            raise InputError("sweep: expected at least one method and one metric, got none")
+        for what, names in (
+            ("method", [m.name for m in self.methods]),
+            ("metric", [m.name for m in self.metrics]),
+            ("column", [c.name for m in self.metrics for c in m.columns]),
+        ):
+            twice = [name for name, n in Counter(names).items() if n > 1]
+            if twice:
+                raise InputError(
+                    f"sweep: expected every {what} to have a name of its own, got {', '.join(twice)} twice"
+                )
+        if self.baseline and self.baseline not in [m.name for m in self.methods]:
+            raise InputError(f"sweep: baseline {self.baseline!r} is none of the methods; correct its name")
+
+    @property
+    def reference(self) -> str:
+        """Name of the method the others are compared with."""
+        return self.baseline or self.methods[0].name
+
+
+@dataclass
+class Plan:
+    """What a run will do. Counts of things to do leave out what the cache has.
+
+    Attributes:
+      edits, edits_cached: by the editors. found, absent: outputs of result folders.
+      scores, scores_cached: of metrics that run here. calls, calls_cached: requests to judges.
+      dollars: estimated cost of the calls; None where a judge's price isn't known and there are calls to make.
+      skipped: metric name -> why it can't be run here.
+      notes: what looks wrong beforehand (results nobody asked for, items without an output).
+    """
+
+    methods: int
+    items: int
+    edits: int = 0
+    edits_cached: int = 0
+    found: int = 0
+    absent: int = 0
+    scores: int = 0
+    scores_cached: int = 0
+    calls: int = 0
+    calls_cached: int = 0
+    dollars: float | None = 0.0
+    skipped: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    def lines(self) -> str:
+        """For people."""
+        text = [f"plan: {self.methods} methods x {self.items} items"]
+        if self.edits or self.edits_cached:
+            text.append(f"  edits         {self.edits} to do, {self.edits_cached} cached")
+        if self.found or self.absent:
+            text.append(f"  result files  {self.found} found, {self.absent} absent")
+        text.append(f"  local scores  {self.scores} to do, {self.scores_cached} cached")
+        if self.calls or self.calls_cached:
+            cost = "price unknown" if self.dollars is None else f"about ${self.dollars:.2f}"
+            text.append(f"  judge calls   {self.calls} to do ({cost}), {self.calls_cached} cached")
+        text += [f"  skipped       {name}: {why}" for name, why in self.skipped.items()]
+        text += [f"  note          {note}" for note in self.notes]
+        return "\n".join(text)
+
+
+def plan(sweep: Sweep, cache: Cache) -> Plan:
+    """Looks through the cache; edits, scores and asks nothing.
+
+    Raises:
+      InputError: a model, adapter or source that isn't there.
+    """
+    made = Plan(len(sweep.methods), len(sweep.benchmark.items))
+    missing = [i.id for i in sweep.benchmark.items if absent_files(i)]
+    if missing:
+        made.notes.append(f"{len(missing)} items lack files and will fail: {listed(missing)}")
+    for metric in sweep.metrics:
+        why = metric.missing()
+        if why:
+            made.skipped[metric.name] = why
+    for method in sweep.methods:
+        if isinstance(method, Results):
+            absent = [i.id for i in sweep.benchmark.items if method.path(i) is None]
+            extra = method.extra(sweep.benchmark.items)
+            if absent:
+                made.notes.append(f"{method.name}: no output for {len(absent)} items: {listed(absent)}")
+            if extra:
+                made.notes.append(f"{method.name}: {len(extra)} outputs belong to no item: {listed(extra)}")
+        for item in sweep.benchmark.items:
+            _plan_item(made, sweep, method, item, cache)
+    return made
+
+
+def listed(names: Sequence[str], most: int = 8) -> str:
+    """A few names and how many more."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def absent_files(item: Item) -> list[str]:
+    """Files that an item names and that aren't there."""
+    paths = (item.source, item.truth, item.mask, item.reference)
+    return [str(p) for p in paths if p is not None and not p.exists()]
+
+
+def edit_record(method: Editing, item: Item, cache: Cache) -> dict | None:
+    """The record of an edit that is done and whose file is still there."""
+    key = method.key(item, cache)
+    record = cache.load("edits", key)
+    return record if record and cache.path("edits", key, record["suffix"]).exists() else None
+
+
+def score_key(metric: Metric, item: Item, output: str, cache: Cache) -> dict:
+    """Everything a score depends on. output: hash of the scored file."""
+    parts = {name: getattr(item, name) for name in {"source", "truth", "mask", "reference"}}
+    files = {name: cache.hash_of(path) for name, path in parts.items() if path}
+    return {
+        **metric.identity,
+        "output": output,
+        "files": files,
+        "instruction": item.instruction,
+        "target_prompt": item.target_prompt,
+        "kind": item.kind,
+        "times": [item.start, item.end],
+    }
+
+
+def _plan_item(made: Plan, sweep: Sweep, method: Method, item: Item, cache: Cache) -> None:
+    if absent_files(item):
+        return
+    output = None
+    if isinstance(method, Results):
+        path = method.path(item)
+        made.found += path is not None
+        made.absent += path is None
+        if path is None:
+            return
+        output = cache.hash_of(path)
+    else:
+        record = edit_record(method, item, cache)
+        made.edits += record is None
+        made.edits_cached += record is not None
+        output = record["sha256"] if record else None
+    for metric in sweep.metrics:
+        if metric.name in made.skipped or lacks(metric, item):
+            continue
+        done = output is not None and cache.load("scores", score_key(metric, item, output, cache)) is not None
+        if metric.calls:
+            made.calls += 0 if done else metric.calls
+            made.calls_cached += metric.calls if done else 0
+            if not done:
+                price = getattr(metric, "dollars", None)
+                made.dollars = None if price is None or made.dollars is None else made.dollars + price
+        else:
+            made.scores += not done
+            made.scores_cached += done

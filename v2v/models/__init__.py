@@ -1,0 +1,1 @@
+"""The networks: video transformer, autoencoder, text encoder, LoRA."""

@@ -1,0 +1,84 @@
+"""Attention on a mesh: every device sees whole sequences of some heads, or of some clips. attention.py → **parallel**
+
+Activations are split over tokens on mesh axis `seq`. Attention needs all tokens of a head, so (Ulysses, arXiv 2309.14509)
+    [b, l/S, h, k]  --all-to-all-->  [b, l, h/S, k]  --attention-->  [b, l, h/S, k]  --all-to-all-->  [b, l/S, h, k]
+and any kernel, `full` or `one_way`, runs unchanged in between. Each device sends 4 l h k (S-1)/S² numbers a layer; a ring of keys
+and values would send 2 l h k (S-1)/S, as much at S = 2 and more beyond. Cross-attention moves nothing: its keys are everywhere.
+Kernels are opaque to the partitioner, so on any mesh of several devices they run inside `shard_map`.
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import PartitionSpec
+
+from v2v.array_types import Array, Float
+from v2v.errors import InputError
+from v2v.runtime.sharding import BATCH
+
+SEQ, HEADS = "seq", "tensor"
+
+
+def over_mesh(
+    local: Callable[..., jax.Array],
+    q: Float[Array, "b l h k"],
+    k: Float[Array, "b s h k"],
+    v: Float[Array, "b s h k"],
+    length: int | None = None,
+    cross: bool = False,
+) -> Float[Array, "b l h k"]:
+    """local(q, k, v, length=length) on each device's share of the mesh in use (`jax.set_mesh`), or as it is without one.
+
+    Args:
+      length: keys that count, None for all.
+      cross: keys and values are on every device of `seq`, whole.
+
+    Raises:
+      InputError: heads or tokens don't divide by the mesh.
+    """
+    mesh = _mesh()
+    if mesh is None:
+        return local(q, k, v, length=length)
+    size, tokens, heads = mesh.shape, *q.shape[1:3]
+    parts = size[SEQ] * size[HEADS] if not cross else size[HEADS]
+    if heads % parts or tokens % size[SEQ]:
+        raise InputError(
+            f"attention: {heads} heads and {tokens} tokens must divide by mesh seq={size[SEQ]} x tensor={size[HEADS]}"
+            " and by seq; change the mesh"
+        )
+    if not cross and (pad := -k.shape[1] % size[SEQ]):
+        length = k.shape[1] if length is None else length
+        k, v = (jnp.pad(z, ((0, 0), (0, pad), (0, 0), (0, 0))) for z in (k, v))
+    batch = _batch_axes(mesh, q.shape[0])
+    spec = PartitionSpec(batch, SEQ, HEADS, None)
+    spec_kv = PartitionSpec(batch, None, HEADS, None) if cross else spec
+
+    def share(q, k, v):
+        if cross or size[SEQ] == 1:
+            return local(q, k, v, length=length)
+        move = partial(jax.lax.all_to_all, axis_name=SEQ, tiled=True)
+        q, k, v = (move(z, split_axis=2, concat_axis=1) for z in (q, k, v))
+        return move(local(q, k, v, length=length), split_axis=1, concat_axis=2)
+
+    return jax.shard_map(
+        share, mesh=mesh, in_specs=(spec, spec_kv, spec_kv), out_specs=spec, check_vma=False
+    )(q, k, v)
+
+
+def padding() -> int:
+    """What the number of joint tokens must be a multiple of."""
+    mesh = _mesh()
+    return 1 if mesh is None else mesh.shape[SEQ]
+
+
+def _mesh():
+    mesh = jax.sharding.get_abstract_mesh()
+    return mesh if SEQ in mesh.shape and mesh.size > 1 else None
+
+
+def _batch_axes(mesh, b: int) -> tuple[str, ...] | None:
+    """A batch that doesn't divide (one clip sampled on many chips) is not split."""
+    parts = mesh.shape[BATCH[0]] * mesh.shape[BATCH[1]]
+    return BATCH if b % parts == 0 else None

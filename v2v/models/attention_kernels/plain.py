@@ -1,0 +1,21 @@
+"""Attention as three XLA operations: any platform, any dtype. What every other backend is compared with."""
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from v2v.array_types import Array, Float
+
+
+def attend(
+    q: Float[Array, "b l h k"],
+    k: Float[Array, "b s h k"],
+    v: Float[Array, "b s h k"],
+    length: int | None = None,
+) -> Float[Array, "b l h k"]:
+    """Logits and softmax in float32. Keys from `length` on are padding, not looked at."""
+    logits = jnp.einsum("blhk,bshk->bhls", q, k, preferred_element_type=jnp.float32)
+    logits = logits * q.shape[-1] ** -0.5
+    if length is not None and length < k.shape[1]:
+        logits = jnp.where(jnp.arange(k.shape[1]) < length, logits, -jnp.inf)
+    weights = nn.softmax(logits, axis=-1)
+    return jnp.einsum("bhls,bshk->blhk", weights.astype(v.dtype), v)

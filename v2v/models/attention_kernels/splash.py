@@ -1,0 +1,64 @@
+"""Splash attention, Pallas' flash attention for TPUs, with padding to its blocks. Within 2e-5 of plain in float32, 2e-2 in bfloat16.
+
+A block is a multiple of 128 tokens and divides the padded length; among the multiples between half of BLOCK and BLOCK the one
+that pads least is taken (54,560 tokens: 61 blocks of 896, 0.2 % padding). Padded keys belong to another segment than the
+queries; when nothing is padded no segments are passed, which is faster. Heads narrower than 128 are padded with zero channels,
+which change no logit. The kernel doesn't scale its logits: q is scaled before.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from v2v.array_types import Array, Float
+
+LANES = 128
+BLOCK = 1024  # of queries and of keys; VMEM holds a block of logits in float32
+
+
+def attend(
+    q: Float[Array, "b l h k"],
+    k: Float[Array, "b s h k"],
+    v: Float[Array, "b s h k"],
+    length: int | None = None,
+    block: int = BLOCK,
+    interpret: bool = False,
+) -> Float[Array, "b l h k"]:
+    """As plain.attend. `interpret` runs the kernel without a TPU, slowly: for tests."""
+    from jax.experimental.pallas.ops.tpu import splash_attention as splash
+
+    lq, heads, width = q.shape[1:]
+    length = k.shape[1] if length is None else length
+    bq, bkv = block_size(lq, block), block_size(k.shape[1], block)
+    scale = jnp.asarray(width**-0.5, q.dtype)
+    q, k, v = _fit(q * scale, bq), _fit(k, bkv), _fit(v, bkv)
+    queries, keys = q.shape[2], k.shape[2]
+
+    sizes = splash.BlockSizes(
+        block_q=bq, block_kv=bkv, block_q_dkv=bq, block_kv_dkv=bkv, block_q_dq=bq, block_kv_dq=bkv
+    )
+    mask = splash.MultiHeadMask([splash.FullMask((queries, keys))] * heads)
+    kernel = splash.make_splash_mha(
+        mask, block_sizes=sizes, head_shards=1, q_seq_shards=1, interpret=interpret
+    )
+    segments = None
+    if length < keys:
+        segments = splash.SegmentIds(
+            q=jnp.zeros(queries, jnp.int32), kv=(jnp.arange(keys) >= length).astype(jnp.int32)
+        )
+    out = jax.vmap(lambda q, k, v: kernel(q, k, v, segments))(q, k, v)
+    return out.swapaxes(1, 2)[:, :lq, :, :width]
+
+
+def block_size(length: int, largest: int = BLOCK) -> int:
+    """The multiple of 128 up to `largest` that pads `length` least; the larger of two that pad the same."""
+    whole = -(-length // LANES) * LANES
+    if whole <= largest:
+        return whole
+    candidates = range(largest, largest // 2 - 1, -LANES)
+    return min(candidates, key=lambda b: -(-length // b) * b)
+
+
+def _fit(x: Float[Array, "b l h k"], block: int) -> Float[Array, "b h l k"]:
+    """Heads before tokens; tokens padded to whole blocks, channels to whole lanes."""
+    x = x.swapaxes(1, 2)
+    return jnp.pad(x, ((0, 0), (0, 0), (0, -x.shape[2] % block), (0, -x.shape[3] % LANES)))

@@ -1,0 +1,223 @@
+"""The video DiT: noisy latents, flow time, text and conditions → velocity. tokens.py → **dit** → flow/.
+
+One block, with modulation (s1, c1, g1, s2, c2, g2) = table + e0 chosen per token between flow times tau and 0:
+    x ← x + g1 · SelfAttn( LN(x)(1+c1) + s1 )
+    x ← x + CrossAttn( LN_affine(x), text )
+    x ← x + g2 · FFN( LN(x)(1+c2) + s2 )
+Head, on target tokens only: Linear( LN(x)(1+c) + s ), (s, c) = table + e — from e, the time embedding, not from e0.
+The residual stream, norms, modulation, time MLP and head are float32; matmuls run in `cfg.dtype` (the original's policy).
+Wan2.2-TI2V-5B and the embedded model are this class with different numbers.
+"""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.ad_checkpoint import checkpoint_name
+
+from v2v.array_types import Array, Bool, Float, Latents, Noisy, Tau, Text, Tokens
+from v2v.config import ConditionConfig, DiTConfig
+from v2v.models.attention import Attention
+from v2v.models.attention_kernels import parallel
+from v2v.models.conditioning import NewEmbed, Part, layout, patchify, unpatchify
+from v2v.models.layers import Dense, LayerNorm, gelu, select
+from v2v.models.rotary import phases, turns
+from v2v.runtime.sharding import constrain
+
+REMAT = {  # what the backward pass finds saved (DiTConfig.remat)
+    "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+    "outputs": jax.checkpoint_policies.save_only_these_names("attention", "ffn"),
+    "full": None,
+}
+
+
+class DiT(nn.Module):
+    """velocity = DiT(z_tau, tau, text, source, mask, reference)."""
+
+    cfg: DiTConfig
+    condition: ConditionConfig = ConditionConfig()
+
+    @nn.compact
+    def __call__(
+        self,
+        z: Latents,
+        tau: Tau,
+        text: Text,
+        source: Latents | None = None,
+        mask: Latents | None = None,
+        reference: Latents | None = None,
+        first_clean: Bool[Array, "b"] | None = None,
+        part: Part = "all",
+    ) -> Latents | None:
+        """Predict the velocity noise - data.
+
+        Args:
+          z: target latents at flow time tau. A backbone conditioned by channel concatenation (`cfg.in_channels` twice the
+            output's) takes noise first, source second: in `z` itself, or as z and `source`, joined here.
+          tau: 0 (data) … 1 (noise).
+          text: embeddings, zero beyond the true length; all `text_len` are attended to.
+          source, mask, reference: clean latents of the conditions; a mask needs a source. The new embeddings come from the
+            collection `embed`.
+          first_clean: True where latent frame 0 of `z` holds clean data (image-to-video).
+          part: which tokens walk through the blocks. "conditions" and "target" are the two halves of a one_way pass
+            (model/cache.py): the first fills the collection `cache`, looks at z's shape only and returns None; the second
+            reads it and needs `source`, `mask` and `reference` for their shapes only, unless the layout adds them to z.
+
+        Returns:
+          velocity, float32, with `cfg.out_channels` channels. Where the collection `attention` may be written, each layer leaves
+          in it, averaged over heads: `cross_attn/seen` [b, l, m], weights to the text; `self_attn/seen` [b, l, 5], share of the
+          source, and where in it (attention.seen).
+        """
+        cfg, cond = self.cfg, self.condition
+        if source is None and mask is not None:
+            raise ValueError("DiT: a mask needs a source video to be added to; pass source=")
+        x, lay, noisy = self.embed_tokens(z, source, mask, reference, first_clean)
+        rows, target = lay.rows(part), lay.target
+        x, noisy, length = x[:, rows], noisy[:, rows], len(lay.positions[rows])
+        angles = jnp.asarray(phases(lay.positions[rows], cfg.head_dim, cfg.rope_theta))
+        pad = -length % parallel.padding()  # makes tokens divide by mesh axis seq; nothing attends to it
+        if pad:
+            x = jnp.pad(x, ((0, 0), (0, pad), (0, 0)))
+            noisy, angles = jnp.pad(noisy, ((0, 0), (0, pad))), jnp.pad(angles, ((0, pad), (0, 0)))
+        temb, tproj = self.embed_time(tau)
+        context = self.embed_text(text)
+        alone = lay.length == np.prod(lay.grid) or part != "all"
+        one_way = None if alone or cond.attention == "full" else (target.start, target.stop)
+
+        block = Block
+        if cfg.remat != "none":
+            block = nn.remat(Block, policy=REMAT[cfg.remat], prevent_cse=False)
+        scan = nn.scan(
+            block,
+            variable_axes={"params": 0, "lora": 0, "cache": 0, "attention": 0},
+            split_rngs={"params": True},
+            in_axes=nn.broadcast,
+            length=cfg.layers,
+        )
+        own = target if part == "all" else slice(0, length)
+        entered, writes = x[:, own], self.is_mutable_collection("added") and not self.is_initializing()
+        if (
+            self.has_variable("added", "sum") and not writes
+        ):  # flow/skip.py: this step takes an earlier one's sum
+            x, noisy = entered + self.get_variable("added", "sum"), noisy[:, own]
+            return unpatchify(Head(cfg, name="head")(x, temb, noisy), lay.grid, cfg.patch)
+        blocks = scan(cfg, one_way, length if pad else None, name="blocks")
+        watch = None
+        if self.is_mutable_collection("attention") and not self.is_initializing():  # explain.py asks
+            watch = np.zeros((x.shape[1], 4), np.float32)
+            watch[: target.start] = np.insert(lay.positions[: target.start], 0, 1, axis=1)
+        x, _ = blocks(constrain(x, "b l d"), context, tproj, noisy, turns(angles), watch)
+        if part == "conditions":
+            return None
+        x, noisy = x[:, own], noisy[:, own]
+        if writes:
+            self.put_variable("added", "sum", x - entered)
+        return unpatchify(Head(cfg, name="head")(x, temb, noisy), lay.grid, cfg.patch)
+
+    def embed_tokens(self, z, source, mask, reference, first_clean) -> tuple[Tokens, object, Noisy]:
+        cfg, cond, b = self.cfg, self.condition, z.shape[0]
+        dtype = jnp.dtype(cfg.dtype)
+
+        def grid(v):
+            return None if v is None else tuple(n // p for n, p in zip(v.shape[1:4], cfg.patch, strict=True))
+
+        def new(v, name):
+            return NewEmbed(cfg.width, name=name)(patchify(v, cfg.patch))
+
+        wide = source is not None and cfg.in_channels > cfg.out_channels
+        z = jnp.concatenate([z, source], -1) if wide else z
+        x = Dense(cfg.width, dtype, name="patch_embedding")(patchify(z, cfg.patch)).astype(jnp.float32)
+        if source is not None:
+            src = 0.0 if wide else new(source, "source")
+            if mask is not None and cond.mask == "source":
+                src = src + new(mask, "mask")
+            if cond.layout == "sequence" and not wide:
+                x = jnp.concatenate([src, x], 1)
+            else:  # adding an embedded source is also what zero-padded input channels compute
+                x = x + src
+        own = mask is not None and cond.mask == "sequence"
+        if mask is not None and cond.mask == "target":
+            n = int(np.prod(grid(z)))  # the target's tokens are the last so far
+            x = x.at[:, -n:].add(new(mask, "mask"))
+        elif own:
+            x = jnp.concatenate([x, new(mask, "mask")], 1)
+        if reference is not None:
+            x = jnp.concatenate([x, new(reference, "reference")], 1)
+        beside = cond.layout == "sequence" and not wide
+        lay = layout(
+            grid(z), grid(source) if beside else None, grid(reference), cond, grid(mask) if own else None
+        )
+
+        noisy = np.zeros(lay.length, bool)
+        noisy[lay.target] = True
+        noisy = jnp.broadcast_to(noisy | (cond.time == "same"), (b, lay.length))
+        if first_clean is not None:
+            frame = np.zeros(lay.length, bool)
+            frame[lay.target.start : lay.target.start + lay.grid[1] * lay.grid[2]] = True
+            noisy = noisy & ~(first_clean[:, None] & frame)
+        return x, lay, noisy
+
+    def embed_time(self, tau: Tau):
+        """Time embeddings at (tau, 0): e [2, b, d] for the head and e0 [2, b, 6, d] for the blocks, float32."""
+        cfg, f32 = self.cfg, jnp.float32
+        both = jnp.stack([tau.astype(f32), jnp.zeros_like(tau, f32)])
+        half = cfg.freq_dim // 2
+        freq = jnp.asarray(10000.0 ** (-np.arange(half) / half), f32)
+        args = (1000.0 * both)[..., None] * freq
+        h = Dense(cfg.width, f32, name="time_in")(jnp.concatenate([jnp.cos(args), jnp.sin(args)], -1))
+        e = Dense(cfg.width, f32, name="time_out")(nn.silu(h))
+        e0 = Dense(6 * cfg.width, f32, name="time_proj")(nn.silu(e))
+        return e, e0.reshape(2, -1, 6, cfg.width)
+
+    def embed_text(self, text: Text) -> Float[Array, "b m d"]:
+        dtype = jnp.dtype(self.cfg.dtype)
+        h = Dense(self.cfg.width, dtype, name="text_in")(text)
+        return Dense(self.cfg.width, dtype, name="text_out")(gelu(h))
+
+
+class Block(nn.Module):
+    cfg: DiTConfig
+    one_way: tuple[int, int] | None = None  # where the target's tokens lie, when conditions must not see them
+    length: int | None = None  # of the joint sequence, when padding follows it
+
+    @nn.compact
+    def __call__(self, x: Tokens, context, tproj, noisy, turns, watch=None):
+        cfg = self.cfg
+        table = self.param("modulation", nn.initializers.normal(cfg.width**-0.5), (6, cfg.width), jnp.float32)
+        at_tau, at_zero = tproj + table
+        s1, c1, g1, s2, c2, g2 = (select(noisy, at_tau[:, i], at_zero[:, i]) for i in range(6))
+
+        h = LayerNorm(cfg.eps, name="norm1")(x) * (1 + c1) + s1
+        h = Attention(cfg, name="self_attn")(
+            h, turns=turns, one_way=self.one_way, length=self.length, watch=watch
+        )
+        x = x + checkpoint_name(h, "attention").astype(jnp.float32) * g1
+        h = LayerNorm(cfg.eps, affine=True, name="norm_cross")(x)
+        x = x + Attention(cfg, name="cross_attn")(h, context=context, watch=watch).astype(jnp.float32)
+        h = LayerNorm(cfg.eps, name="norm2")(x) * (1 + c2) + s2
+        x = x + checkpoint_name(FFN(cfg, name="ffn")(h), "ffn").astype(jnp.float32) * g2
+        return x, None
+
+
+class FFN(nn.Module):
+    cfg: DiTConfig
+
+    @nn.compact
+    def __call__(self, x: Tokens) -> Tokens:
+        dtype = jnp.dtype(self.cfg.dtype)
+        h = gelu(Dense(self.cfg.ffn_width, dtype, name="up")(x))
+        return Dense(self.cfg.width, dtype, name="down")(h)
+
+
+class Head(nn.Module):
+    cfg: DiTConfig
+
+    @nn.compact
+    def __call__(self, x: Tokens, temb, noisy: Noisy) -> Float[Array, "b n e"]:
+        cfg = self.cfg
+        table = self.param("modulation", nn.initializers.normal(cfg.width**-0.5), (2, cfg.width), jnp.float32)
+        at_tau, at_zero = temb[:, :, None] + table
+        shift, scale = (select(noisy, at_tau[:, i], at_zero[:, i]) for i in range(2))
+        x = LayerNorm(cfg.eps, name="norm")(x) * (1 + scale) + shift
+        size = int(np.prod(cfg.patch)) * cfg.out_channels
+        return Dense(size, jnp.float32, nn.initializers.zeros, name="linear")(x)

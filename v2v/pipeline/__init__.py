@@ -1,0 +1,1 @@
+"""Editing, from files to files: start at `editor.py`."""

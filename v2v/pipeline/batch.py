@@ -1,0 +1,247 @@
+"""Many edits: `v2v edit --manifest jobs.jsonl --out DIR`, or `for result in jobs.run(...)`. manifest.py → **jobs** → editor.py
+
+Outputs lie in DIR. One editor serves all jobs, so each shape is compiled once.
+
+A finished job leaves a record beside its output (`DIR/.jobs`), under a hash of the contents of all that went in: files, words,
+settings, weights. The same job is skipped when the list runs again. A job that can't be read or edited is a failed result and the
+others run. Over a mesh as many jobs run at a time as it has devices (`together.py`), each equal to the job alone. Under
+`jax.distributed` each process takes every n-th job, over its own devices, and `gather` makes one list of all results.
+"""
+
+import copy
+import dataclasses
+import hashlib
+import json
+import os
+import time
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
+
+import numpy as np
+from jax.sharding import Mesh
+
+from v2v import __version__
+from v2v.checkpoints.adapters import embeds_path
+from v2v.errors import InputError
+from v2v.pipeline import batched_model
+from v2v.pipeline.editor import EasyV2VEditor, lora_context
+from v2v.pipeline.manifest import Job, read
+from v2v.pipeline.settings import Settings
+from v2v.video.file_checks import check_output, reason
+from v2v.video.inputs import MOMENT
+
+__all__ = ["Job", "fingerprint", "gather", "read", "run", "share"]
+
+RECORDS = ".jobs"
+RESULTS = "results.jsonl"
+_NOTES: ContextVar[list[str] | None] = ContextVar("notes", default=None)  # of the job that runs here
+PIECE = 1 << 20  # bytes read at a time; of weights, what is hashed at either end of each file
+
+
+def run(
+    editor: EasyV2VEditor,
+    jobs: Iterable[Job],
+    out: str | Path,
+    *,
+    weights: str = "",
+    progress: bool = False,
+    mesh: Mesh | None = None,
+) -> Iterator[dict]:
+    """Runs this process's share of the jobs and yields a result as each ends.
+
+    Args:
+      out: the folder of outputs; made if missing.
+      weights: what tells the editor's model from others (`fingerprint`).
+      progress: show each job's bars; only where jobs run one after the other.
+      mesh: devices of this process over which as many jobs are spread at a time (together.py); None for one after the
+        other, as all jobs go whose model skips steps: which ones is found on each clip.
+
+    Yields:
+      {"line", "output", "status": "done" | "skipped" | "failed", "error", "seconds", "report", "notes"}; "report" as of
+        `Video.report`, "notes" what would have been shown as warnings.
+
+    Raises:
+      InputError: a folder that can't be made.
+    """
+    out = Path(out)
+    try:
+        (out / RECORDS).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{out}: can't be made ({reason(error)}); choose another with --out") from None
+    part, parts = share()
+    mine = _apart(jobs)[part::parts]
+
+    def task(job: Job) -> Callable[[batched_model.Seat], dict]:
+        def seated(seat: batched_model.Seat) -> dict:
+            alone = copy.copy(editor)
+            alone.model = alone._loaded = seat
+            return _result(alone, job, out, weights, False)
+
+        return seated
+
+    lone = mesh is None or mesh.size == 1 or getattr(editor.model, "skipping", None) is not None
+    with _noted():
+        if lone:
+            yield from (_result(editor, job, out, weights, progress) for job in mine)
+            return
+        yield from batched_model.run(editor.model, mesh, map(task, mine))
+
+
+def gather(results: list[dict]) -> list[dict]:
+    """All processes' results, ordered by line, in every process. Every process must call it."""
+    _, parts = share()
+    if parts > 1:
+        from jax.experimental import multihost_utils
+
+        mine = np.frombuffer(json.dumps(results).encode(), np.uint8)
+        sizes = np.atleast_1d(multihost_utils.process_allgather(np.array(len(mine)))).reshape(-1)
+        padded = np.zeros(int(sizes.max()), np.uint8)
+        padded[: len(mine)] = mine
+        every = multihost_utils.process_allgather(padded).reshape(parts, -1)
+        results = [r for row, size in zip(every, sizes, strict=True) for r in json.loads(bytes(row[:size]))]
+    return sorted(results, key=lambda result: result["line"])
+
+
+def share() -> tuple[int, int]:
+    """(this process's number, how many there are) of a `jax.distributed` job."""
+    import jax
+
+    return jax.process_index(), jax.process_count()
+
+
+def fingerprint(*weights: str | Path) -> str:
+    """Tells weights apart by names, sizes, and the ends of their files: large folders aren't read whole."""
+    digest = hashlib.sha256(__version__.encode())
+    for root in map(Path, weights):
+        for number, path in enumerate(_parts(root)):
+            name = path.relative_to(root) if root.is_dir() else number
+            digest.update(f"{name} {path.stat().st_size}".encode())
+            with path.open("rb") as file:
+                digest.update(file.read(PIECE))
+                file.seek(max(0, path.stat().st_size - PIECE))
+                digest.update(file.read(PIECE))
+    return digest.hexdigest()
+
+
+def _parts(adapter: str | Path) -> list[Path]:
+    """Files of weights: all in a folder, or a file and the embeddings beside it; the path itself where there are none."""
+    path = Path(adapter)
+    found = sorted(path.rglob("*")) if path.is_dir() else [path, embeds_path(path)]
+    return [part for part in found if part.is_file()] or [path]
+
+
+def _apart(jobs: Iterable[Job]) -> list[Job]:
+    """The jobs; one whose output is an earlier one's fails, so that it doesn't overwrite it."""
+    out, taken = [], {}
+    for job in jobs:
+        if not job.error and taken.setdefault(job.output, job) is not job:
+            first = taken[job.output].line
+            error = f"line {job.line}: output {job.output} is line {first}'s too; name another"
+            job = dataclasses.replace(job, error=error)
+        out.append(job)
+    return out
+
+
+@contextmanager
+def _noted() -> Iterator[None]:
+    """While it lasts, notes (UserWarning) go to the job that made them, also those that an earlier job made word for word."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", UserWarning)
+        shown = warnings.showwarning
+
+        def note(message, category, *where, **more) -> None:
+            notes = _NOTES.get()
+            if notes is None or not issubclass(category, UserWarning):
+                shown(message, category, *where, **more)
+            else:
+                notes.append(" ".join(str(message).split()))
+
+        warnings.showwarning = note
+        yield
+
+
+def _result(editor: EasyV2VEditor, job: Job, out: Path, weights: str, progress: bool) -> dict:
+    """Runs one job, whatever becomes of it."""
+    began = time.perf_counter()
+    output, notes = str(out / job.output), []
+    result = {"line": job.line, "output": output, "status": "failed", "error": job.error, "report": {}}
+    result["notes"], before = notes, _NOTES.set(notes)
+    if not job.error:
+        try:
+            result |= _run(editor, job, out, weights, progress)
+        except InputError as error:
+            result["error"] = f"line {job.line}: " + " ".join(str(error).split())
+        except Exception as error:  # a job that fails in a way nobody foresaw must not cost the others
+            words = " ".join(str(error).split())
+            result["error"] = f"line {job.line}: {job.video}: {type(error).__name__}: {words}"
+    _NOTES.reset(before)
+    return result | {"seconds": round(time.perf_counter() - began, 3)}
+
+
+def _run(editor: EasyV2VEditor, job: Job, out: Path, weights: str, progress: bool) -> dict:
+    output = check_output(out / job.output)
+    skipping = getattr(editor.model, "skipping", None)
+    key = _key(job, f"{weights} {skipping.tolerance if skipping else 0:g}")
+    record = out / RECORDS / f"{job.output}.json"
+    try:
+        before = json.loads(record.read_text())
+        if before["key"] == key and before["bytes"] == output.stat().st_size:
+            return {"status": "skipped", "report": before["report"], "notes": before["notes"]}
+    except (OSError, ValueError, KeyError, TypeError):
+        pass  # never run, or not to the end
+    record.unlink(missing_ok=True)
+    with _with(editor, job.lora):
+        made = editor.edit_file(
+            job.video,
+            job.instruction,
+            output,
+            job.mask,
+            job.reference,
+            progress=progress,
+            sampled=getattr(editor.model, "leave", lambda: None),
+            **job.settings,
+        )
+    report = made.report | (skipping.report if skipping else {})
+    partial = record.with_suffix(".partial")
+    kept = {"key": key, "bytes": output.stat().st_size, "report": report, "notes": _NOTES.get()}
+    partial.write_text(json.dumps(kept))
+    os.replace(partial, record)
+    return {"status": "done", "report": report}
+
+
+def _with(editor: EasyV2VEditor, adapters: tuple[tuple[str, float], ...]):
+    """The editor with all adapters while a `with` lasts."""
+    from contextlib import ExitStack
+
+    stack = ExitStack()
+    try:
+        for file, weight in adapters:
+            stack.enter_context(lora_context(editor, file, weight))
+    except BaseException:
+        stack.close()
+        raise
+    return stack
+
+
+def _key(job: Job, weights: str) -> str:
+    """A hash of all that decides the output's bytes."""
+    reference, moment = job.reference, None
+    if reference is not None and not Path(reference).exists() and (found := MOMENT.fullmatch(reference)):
+        reference, moment = found.groups()
+    files = [job.video, job.mask, reference, *(part for file, _ in job.lora for part in _parts(file))]
+    digest = hashlib.sha256(f"{__version__} {weights} {moment}".encode())
+    for file in files:
+        digest.update(b"|")
+        if file is not None and Path(file).is_file():
+            with open(file, "rb") as opened:
+                while piece := opened.read(PIECE):
+                    digest.update(piece)
+        else:
+            digest.update(str(file).encode())
+    settings = dataclasses.asdict(Settings(**job.settings))  # to say a default makes no other job
+    rest = [job.instruction, job.output, settings, [weight for _, weight in job.lora]]
+    digest.update(json.dumps(rest, sort_keys=True, default=float).encode())
+    return digest.hexdigest()

@@ -1,0 +1,118 @@
+"""The second walk over a clip: every frame gets its edit at full size, and keeps its bytes where nothing was asked for.
+
+Steps 6 and 7 of `editor.py`, streamed: frames come in from the decoder, a few are worked on at once, and go out to the encoder in
+order. `Finished` is that walk as a sequence of frames, so that writing a file and filling an array are the same thing.
+"""
+
+import itertools
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+
+from v2v.pipeline.windowed import bar
+from v2v.video import mask as masks
+from v2v.video.frame_store import Store
+from v2v.video.video import Video
+
+AHEAD = 2  # frames in hand for each processor
+
+Part = tuple[slice, slice]  # rows and columns of a large frame
+Make = Callable[
+    [np.ndarray, np.ndarray, np.ndarray, Part], np.ndarray
+]  # large frame, small source, small edit, what is asked for -> that part of the large edit
+
+
+@dataclass
+class Finished:
+    """The edited frames of `clip`; walking them fills `report["leak"]`.
+
+    Attributes:
+      clip: the source.
+      span: frames that were asked to be edited.
+      first: number of the first frame in `source` and `edit`, small frames; frames that these lack go through untouched.
+      make: what turns a small edit into a large one.
+      mask: walked for how much of the edit is wanted, uint8 [H, W] for each frame of the clip; None for all of it.
+      preserve: put the source back by `mask`; else show what the model made.
+      report: where what is measured goes.
+    """
+
+    clip: Video
+    span: tuple[int, int]
+    first: int
+    source: Store
+    edit: Store
+    make: Make
+    mask: Iterable[np.ndarray] | None
+    preserve: bool = True
+    report: dict = field(default_factory=dict)
+    progress: bool = False
+    dtype, ndim = np.dtype(np.uint8), 4
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        return tuple(self.clip.frames.shape)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __array__(self, dtype=None, copy=None) -> np.ndarray:
+        out = np.empty(self.shape, np.uint8)
+        for t, frame in enumerate(self):
+            out[t] = frame
+        return out if dtype is None else out.astype(dtype)
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        waiting, leaked, outside = deque(), 0.0, 0
+        workers = os.cpu_count() or 1
+        alphas = iter(self.mask) if self.mask else itertools.repeat(None)
+        frames = zip(self.clip.frames, alphas, strict=self.mask is not None)
+        with ThreadPoolExecutor(workers) as pool:
+            for t, (frame, alpha) in enumerate(bar(frames, "frames", self.progress, len(self))):
+                row = t - self.first
+                if 0 <= row < len(self.edit):
+                    alpha = alpha if self.span[0] <= t < self.span[1] else np.zeros(frame.shape[:2], np.uint8)
+                    waiting.append(pool.submit(self._one, frame, self.source[row], self.edit[row], alpha))
+                else:
+                    waiting.append(_done((frame, 0.0, frame.size)))
+                while len(waiting) > AHEAD * workers or (
+                    waiting and (waiting[0].done() or t == len(self) - 1)
+                ):
+                    out, difference, values = waiting.popleft().result()
+                    leaked, outside = leaked + difference, outside + values
+                    yield out
+        if outside:
+            self.report["leak"] = leaked / outside
+
+    def _one(self, frame: np.ndarray, source: np.ndarray, edit: np.ndarray, alpha: np.ndarray | None):
+        """(frame made, sum of differences where nothing was to change, number of values there)."""
+        whole = slice(0, frame.shape[0]), slice(0, frame.shape[1])
+        if alpha is None:
+            return self.make(frame, source, edit, whole), 0.0, 0
+        outside = 3 * (alpha.size - cv2.countNonZero(alpha))
+        if not self.preserve:
+            out = self.make(frame, source, edit, whole)
+            return out, _difference(frame, out, alpha), outside
+        out, part = frame.copy(), masks.chosen(alpha)
+        if not alpha[part].size:
+            return out, 0.0, outside
+        made = self.make(frame, source, edit, part)
+        out[part] = masks.composite(frame[part], made, alpha[part])
+        return out, _difference(frame[part], out[part], alpha[part]), outside
+
+
+def _difference(frame: np.ndarray, out: np.ndarray, alpha: np.ndarray) -> float:
+    """Sum of |out - frame| where alpha is 0."""
+    outside = cv2.inRange(alpha, 0, 0)
+    pixels = cv2.countNonZero(outside)
+    return sum(cv2.mean(cv2.absdiff(frame, out), outside)[:3]) * pixels if pixels else 0.0
+
+
+def _done(result) -> Future:
+    future = Future()
+    future.set_result(result)
+    return future

@@ -1,0 +1,333 @@
+"""A folder of weights → the five functions an editor composes. store.py → **pretrained** → editor.py
+
+`Pretrained` is a value: `with_lora` returns another one and leaves this one as it was. Weights are arguments of the jitted
+functions, never constants in them, so every adapter of the same size runs in the same compiled code. Opening a model or an adapter
+checks all that names, shapes and types can tell; weights are read when the first function needs them.
+
+A model as it is asked for: another clip size, dtype or sampler than its own. folder.py, export.py → **asked** → pretrained.py
+"""
+
+import copy
+import dataclasses
+import functools
+import math
+import os
+import warnings
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from v2v.array_types import Latents, Pixels, Text
+from v2v.assets import EMBEDDED
+from v2v.checkpoints import adapters, model_folder, native, parameter_store
+from v2v.checkpoints.adapters import Adapter
+from v2v.checkpoints.parameter_store import Store
+from v2v.config import ModelConfig, TextConfig, VAEConfig
+from v2v.diffusion.sampler import make_sampler
+from v2v.diffusion.step_skipping import Skipping
+from v2v.errors import InputError
+from v2v.models import autoencoder_streaming
+from v2v.models.autoencoder import VAE
+from v2v.models.initialization import init_base
+from v2v.models.text_encoder import TextEncoder, Tokenizer
+from v2v.runtime import sharding
+from v2v.video.mask import pooled
+
+
+def settled(cfg: ModelConfig, settings: dict) -> ModelConfig:
+    """`cfg` with the settings that are not None. More frames than it has seen are refused, a larger picture is warned of."""
+    given = {name: value for name, value in settings.items() if value is not None}
+    frames, height, width = (
+        max(most, own) for most, own in zip(cfg.largest, (cfg.frames, cfg.height, cfg.width), strict=True)
+    )
+    if given.get("frames", 1) > frames:
+        raise InputError(
+            f"size: {cfg.name} has learnt positions of {frames} frames, got {given['frames']}; longer clips are edited in windows anyway"
+        )
+    flow = {f.name for f in dataclasses.fields(cfg.flow)} & given.keys()
+    for part in ("dit", "text") if "dtype" in given else ():
+        cfg = dataclasses.replace(
+            cfg, **{part: dataclasses.replace(getattr(cfg, part), dtype=given["dtype"])}
+        )
+    given.pop("dtype", None)
+    try:
+        cfg = dataclasses.replace(cfg, flow=dataclasses.replace(cfg.flow, **{n: given.pop(n) for n in flow}))
+        cfg = dataclasses.replace(cfg, **given)
+    except ValueError as err:
+        raise InputError(f"model: {err}; choose another size") from err
+    least = (
+        12 * cfg.batch * cfg.frames * cfg.height * cfg.width / 2**30
+    )  # float32 RGB, a small part of what is needed
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    if least > memory:
+        raise InputError(
+            f"model: clips of {cfg.width}x{cfg.height}x{cfg.frames} need more than {least:.0f} GiB, this machine has {memory:.0f}; "
+            "choose a smaller size"
+        )
+    if cfg.width * cfg.height > width * height:
+        warnings.warn(
+            f"{cfg.name} has seen pictures up to {width}x{height}; at {cfg.width}x{cfg.height} its edits may be poor",
+            stacklevel=3,
+        )
+    return cfg
+
+
+STREAMED = (
+    1 << 22
+)  # pixels of a call from which the VAE walks a clip latent frame by latent frame, in memory that doesn't grow
+REMEMBERED = 16  # instructions whose embeddings are kept, so that the text encoder isn't read for them again
+
+
+def load_pretrained(
+    name_or_dir: str, *, mesh: Mesh | None = None, progress: bool = False, **settings
+) -> "Pretrained":
+    """The packaged model ("embedded"), or a folder: of a published Wan2.2-TI2V-5B-type model, from `v2v convert` or `v2v train`.
+
+    Args:
+      mesh: devices over which a published or converted model is split, as in training; None for the first.
+      progress: show bars while weights are read.
+      settings: other values for `frames`, `height`, `width` (the clips the model works on), `dtype` (of matmuls: "bfloat16" or
+        "float32") and for the fields of `config.FlowConfig` (`solver`, `schedule`, `shift`, ...); None leaves a value as it is.
+
+    Raises:
+      InputError: no such model, or its files are incomplete, damaged or don't fit; every wrong tensor is named.
+    """
+    path = EMBEDDED if name_or_dir == "embedded" else Path(name_or_dir)
+    if not path.is_dir():
+        raise InputError(
+            f'model: expected "embedded" or a folder of weights, got "{name_or_dir}"; check --model'
+        )
+    if is_ours(path):
+        cfg = settled(native.load_config(path / "config.json"), settings)
+        words = Tokenizer.load(path / "tokenizer.json", cfg.text.text_len)
+        if is_converted(path):
+            made = Pretrained(cfg, words, parameter_store.from_orbax(path, cfg, mesh))
+            tree = parameter_store.orbax_adapter(path)
+        else:
+            made = Pretrained(cfg, words, _packaged(path, cfg))
+            tree = (path / "lora.safetensors").is_file() and path / "lora.safetensors"
+        return made.with_lora(tree) if tree else made
+    found = model_folder.read(path).require()
+    cfg = settled(found.config, settings)
+    made = Pretrained(cfg, tokenizer(found, cfg), parameter_store.from_folder(found, cfg, mesh, progress))
+    return made.with_lora(found.adapter) if found.adapter else made
+
+
+def tokenizer(found: model_folder.Folder, cfg: ModelConfig) -> Tokenizer:
+    """A published folder's. Raises InputError when it isn't one, or holds more tokens than the text encoder."""
+    made = Tokenizer.load(found.tokenizer, cfg.text.text_len)
+    if made.backend.get_vocab_size() > cfg.text.vocab:
+        raise InputError(
+            f"{found.tokenizer}: has {made.backend.get_vocab_size()} tokens, the text encoder {cfg.text.vocab}; they are of "
+            "different models"
+        )
+    return made
+
+
+def conditions(cfg: ModelConfig, embed: dict) -> tuple[str, ...]:
+    """What a model with these embeddings can be shown, of "source", "mask" and "reference"; nothing for one that can't edit."""
+    wide = cfg.dit.in_channels > cfg.dit.out_channels  # then the source comes in beside the noise
+    return tuple(name for name in adapters.EMBEDS if name in embed or (wide and name == "source"))
+
+
+def is_ours(path: Path) -> bool:
+    """Whether `v2v train` or `v2v convert` wrote this folder."""
+    return (path / "base.safetensors").is_file() or is_converted(path)
+
+
+def is_converted(path: Path) -> bool:
+    """Whether `v2v convert` wrote this folder."""
+    return (path / "config.json").is_file() and all((path / part).is_dir() for part in ("dit", "vae", "text"))
+
+
+class Pretrained:
+    """A model ready to edit with.
+
+    Attributes:
+      config: its ModelConfig.
+      tokenizer: its vocabulary.
+    """
+
+    def __init__(self, config: ModelConfig, tokenizer: Tokenizer, weights: Store):
+        self.config, self.tokenizer = config, tokenizer
+        self._store, self._texts = weights, {}
+        self._adapters: parameter_store.Strengths = ()
+        self._embed: dict | None = None
+        self.skipping: Skipping | None = None
+
+    @property
+    def conditions(self) -> tuple[str, ...]:
+        """What the model can be shown, of "source", "mask" and "reference"; nothing when it was never trained to edit."""
+        return conditions(self.config, self._embed or {})
+
+    def encode(self, video: Pixels) -> Latents:
+        """uint8 [b, T, H, W, 3] → latents float32 [b, t, y, x, c]; T = 4n+1."""
+        self._dit()  # as in embed_text
+        return _codec(self.config.vae, self.config.text)[0](self._store.get("vae"), jnp.asarray(video))
+
+    def encode_mask(self, mask: Pixels) -> Latents:
+        """A mask as white on black, uint8 [b, T, H, W, 3] → what the model is shown of it: its latents, or [b, t, y, x, 1] shares."""
+        if self.config.condition.mask_code == "vae":
+            return self.encode(mask)
+        grid = self.config.vae.latent_shape(*mask.shape[1:4])[:3]
+        return pooled(np.asarray(mask)[..., 0] / np.float32(255), grid)[..., None]
+
+    def decode(self, z: Latents) -> np.ndarray:
+        """Latents → float32 [b, T, H, W, 3] in 0..255."""
+        return np.asarray(
+            _codec(self.config.vae, self.config.text)[1](self._store.get("vae"), jnp.asarray(z))
+        )
+
+    def embed_text(self, texts: list[str]) -> tuple[Text, list[str], str]:
+        """Embeddings [b, m, w], the words the vocabulary doesn't hold, and the ends of texts too long to be read whole.
+
+        Raises:
+          InputError: the model can't edit.
+        """
+        self._require()
+        unknown = [word for text in texts for word in self.tokenizer.unknown(text)]
+        cut = " ".join(filter(None, map(self.tokenizer.cut, texts)))
+        fresh = [text for text in dict.fromkeys([*texts, ""]) if text not in self._texts]
+        if fresh:
+            self._store.check(self._adapters)  # damaged weights are found before any work is done
+        for text in fresh:
+            ids, lengths = self.tokenizer.ids([text])
+            self._texts[text] = _codec(self.config.vae, self.config.text)[2](
+                self._store.get("text"), ids, lengths
+            )
+        if fresh:
+            jax.block_until_ready(self._texts[fresh[-1]])
+            self._store.release("text")
+        rows = jnp.concatenate([self._texts[text] for text in texts])
+        for text in [t for t in self._texts if t][:-REMEMBERED]:
+            del self._texts[text]
+        return rows, unknown, cut
+
+    def sample(
+        self,
+        z_src: Latents,
+        z_msk: Latents,
+        z_ref: Latents | None,
+        text: Text,
+        *,
+        noise: Latents,
+        steps: int,
+        guidance: float,
+        **how,
+    ) -> Latents:
+        """Edited latents, float32, shaped like `noise`; `how` is the sampler's links, begin and strength.
+
+        Raises InputError when the model has no editing adapter, or is shown a reference it can't take.
+        """
+        self._require()
+        if z_ref is not None and "reference" not in self.conditions:
+            raise InputError(
+                f"reference: {self.config.name} takes none; leave it out or load an adapter trained with references"
+            )
+        shown = {"source": z_src, "mask": z_msk, "reference": z_ref}
+        shown = {name: shown[name] for name in self.conditions if shown[name] is not None}
+        if "" not in self._texts:
+            self.embed_text([""])
+        variables = {"params": self._dit(), "embed": self._embed or {}}
+        sampler = _sampler(self.config)
+        sampler = functools.partial(self.skipping, sampler) if self.skipping else sampler
+        return sampler(
+            variables, jnp.asarray(noise), jnp.asarray(text), self._texts[""], shown, steps, guidance, **how
+        )
+
+    def with_skip(self, tolerance: float) -> "Pretrained":
+        """This model with steps skipped that change little (flow/skip.py); `skipping.report` tells what that costs."""
+        out = copy.copy(self)
+        out.skipping = Skipping(tolerance)
+        return out
+
+    def on(self, mesh: Mesh) -> "Pretrained":
+        """This model with its weights whole on every device of a mesh; rows of what it is given may then be split over them."""
+        out = copy.copy(self)
+        out._store, out._texts = parameter_store.Copied(self._store, mesh), {}
+        out._embed = self._embed and jax.device_put(self._embed, sharding.replicated(mesh))
+        return out
+
+    def with_lora(self, adapter: str | Path | dict | Adapter, scale: float = 1.0) -> "Pretrained":
+        """This model with an adapter.
+
+        An adapter that brings its own embeddings for source, mask and reference is an editor of its own: it takes the place of the
+        one the model came with. One without (`lora` only) is added on top.
+
+        Raises:
+          InputError: the file is missing, unreadable, or was made for another backbone; a weight that is no number.
+        """
+        if not math.isfinite(scale):
+            raise InputError(
+                f"adapter: expected a finite number as its weight, got {scale}; 1 is its own strength"
+            )
+        new = adapter if isinstance(adapter, Adapter) else adapters.read(adapter, self.config)
+        out = copy.copy(self)
+        out._adapters = ((new, scale),) if new.embed is not None else (*self._adapters, (new, scale))
+        if new.embed is not None:
+            out._embed = jax.device_put(new.embed)
+        if new.condition is not None and new.condition != self.config.condition:
+            out.config = dataclasses.replace(self.config, condition=new.condition)
+        return out
+
+    def parameters(self, part: str) -> dict:
+        """The tree of "dit", "vae" or "text", without adapters; of several asked for in turn only what fits is kept."""
+        tree = self._store.get(part)
+        self._store.release(part)
+        return tree
+
+    def adapter(self) -> Adapter | None:
+        """What was added to the model, in one: low-rank updates of the same layer side by side. None for a bare model."""
+        return adapters.together(self._adapters, self._embed)
+
+    def _dit(self) -> dict:
+        return self._store.get("dit", self._adapters)
+
+    def _require(self) -> None:
+        if not self.conditions:
+            raise InputError(
+                f"model: {self.config.name} makes videos from text and was never trained to edit; load an adapter with --lora, with "
+                "its embeddings beside it (NAME.embeds.safetensors)"
+            )
+
+
+def _packaged(path: Path, cfg: ModelConfig) -> Store:
+    base = jax.eval_shape(lambda key: init_base(key, cfg), jax.random.key(0))
+    trees = native.load_tree(path / "base.safetensors", base)
+    video = jax.ShapeDtypeStruct((1, cfg.frames, cfg.height, cfg.width, 3), jnp.float32)
+    vae = {"vae": jax.eval_shape(VAE(cfg.vae).init, jax.random.key(0), video)["params"]}
+    return parameter_store.from_trees({**trees, **native.load_tree(path / "vae.safetensors", vae)})
+
+
+@functools.lru_cache(maxsize=4)
+def _codec(cfg: VAEConfig, text: TextConfig):
+    vae, encoder = VAE(cfg), TextEncoder(text)
+
+    @jax.jit
+    def encode(params, video):
+        video = video.astype(jnp.float32) / 127.5 - 1
+        if video.size // 3 >= STREAMED:
+            return autoencoder_streaming.encode(vae, params, video)
+        return vae.apply({"params": params}, video, method="encode")
+
+    @jax.jit
+    def decode(params, z):
+        pixels = z[..., 0].size * cfg.stride_t * cfg.stride_xy**2
+        whole = functools.partial(vae.apply, {"params": params}, method="decode")
+        return (
+            (autoencoder_streaming.decode(vae, params, z) if pixels >= STREAMED else whole(z)) + 1
+        ) * 127.5
+
+    @jax.jit
+    def embed(params, ids, lengths):
+        return encoder.apply({"params": params}, ids, lengths)
+
+    return encode, decode, embed
+
+
+@functools.lru_cache(maxsize=4)
+def _sampler(cfg: ModelConfig):
+    return make_sampler(cfg)

@@ -1,0 +1,139 @@
+"""The very train step and the very sampler, ready to compile: shapes with shardings stand where arrays would. search.py → **programs**
+
+What is planned for is a run on cached data (float16 latents and text embeddings), clips of the model's size, a reference
+picture beside every one: the dearest batch there is. Weights are of the types they are loaded in (weights/wan.py).
+"""
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from v2v.config import MeshConfig, ModelConfig, OptimConfig
+from v2v.runtime import sharding
+
+What = Literal["train", "sample"]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a plan is about, and what the search may change of it."""
+
+    model: ModelConfig
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    mesh: MeshConfig = field(default_factory=MeshConfig)
+    batch: int = 8  # clips a step, over all chips
+    micro: int = 1  # parts a batch is worked through in
+    what: What = "train"
+    steps: int = 1  # updates of the whole run
+    trains: Literal["lora", "full"] = "lora"
+    region: float = 0.0  # weight of the cells an edit changes
+
+
+@dataclass(frozen=True)
+class Program:
+    """`jitted(*args)`, to be traced and lowered with `mesh` in use."""
+
+    jitted: Callable
+    args: tuple
+    mesh: Mesh
+
+
+def build(setting: Setting, devices: list) -> Program:
+    """Raises InputError: the mesh doesn't match the devices, batch or weights don't divide."""
+    mesh = sharding.make_mesh(**dataclasses.asdict(setting.mesh), devices=devices)
+    make = {"train": _train, "sample": _sample}[setting.what]
+    return Program(*make(setting, mesh), mesh)
+
+
+def _train(setting: Setting, mesh: Mesh) -> tuple[Callable, tuple]:
+    from v2v.models import initialization
+    from v2v.train import objectives, train_step
+    from v2v.train import optimizer as optimizer_lib
+    from v2v.train.state import TrainState
+
+    m, optimizer, key = setting.model, optimizer_lib.optimizer(setting.optim), jax.random.key(0)
+
+    def create(key, dit):
+        if setting.trains == "lora":
+            trained = initialization.init_adapter(key, m, dit)
+        else:
+            trained = {"dit": jax.tree.map(lambda x: x.astype(jnp.float32), dit)}
+            trained["embed"] = initialization.init_embed(key, m)
+        return TrainState.create(trained, optimizer, ema=setting.optim.ema > 0)
+
+    dit = _backbone(m)
+    state = _placed(jax.eval_shape(create, key, dit), mesh)
+    rows = sharding.batch(mesh, setting.batch)
+    sharding.batch(mesh, setting.batch // setting.micro)
+    objective = objectives.edit(m, setting.region)
+    jitted = train_step.train_step(objective, optimizer, setting.optim.ema, micro=setting.micro)
+    batch = _latents(m, setting.batch, rows) | {"text": _text(m, setting.batch, rows)}
+    area = (setting.batch, *m.vae.latent_shape(m.frames, m.height, m.width)[:3])
+    batch["area"] = jax.ShapeDtypeStruct(area, jnp.float32, sharding=rows)
+    frozen = {"dit": _placed(dit, mesh)} if setting.trains == "lora" else None
+    return jitted, (state, batch, frozen)
+
+
+def _sample(setting: Setting, mesh: Mesh) -> tuple[Callable, tuple]:
+    from v2v.diffusion.sampler import make_sampler
+    from v2v.models import initialization
+
+    m, key = setting.model, jax.random.key(0)
+    sample = make_sampler(m)
+    rows = NamedSharding(mesh, PartitionSpec(sharding.BATCH))
+    if setting.batch % (mesh.shape["data"] * mesh.shape["fsdp"]):
+        rows = sharding.replicated(mesh)
+    variables = {
+        "params": _placed(_backbone(m), mesh),
+        "embed": _placed({"embed": jax.eval_shape(lambda k: initialization.init_embed(k, m), key)}, mesh)[
+            "embed"
+        ],
+    }
+    clip = _latents(m, setting.batch, rows)
+    noise, text = clip.pop("target"), _text(m, setting.batch, rows)
+
+    def run(variables, noise, text, null, conditions):
+        return sample(variables, noise, text, null, conditions, m.flow.steps, m.flow.guidance)
+
+    return jax.jit(run), (variables, noise, text, text, clip)
+
+
+def _backbone(m: ModelConfig) -> Any:
+    """Shapes of the DiT in the types its weights are held in."""
+    from v2v.checkpoints.wan import held_dtype
+    from v2v.models.transformer import DiT
+
+    t, y, x, _ = m.vae.latent_shape(m.frames, m.height, m.width)
+    z = jax.ShapeDtypeStruct((1, t, y, x, m.dit.in_channels), jnp.float32)
+    text = jax.ShapeDtypeStruct((1, m.text.text_len, m.text.width), jnp.float32)
+    tau = jax.ShapeDtypeStruct((1,), jnp.float32)
+    shapes = jax.eval_shape(DiT(m.dit, m.condition).init, jax.random.key(0), z, tau, text)["params"]
+    return jax.tree_util.tree_map_with_path(
+        lambda path, s: jax.ShapeDtypeStruct(s.shape, held_dtype("dit", sharding.path_of(path), m)), shapes
+    )
+
+
+def _placed(shapes: Any, mesh: Mesh) -> Any:
+    places = sharding.shardings(shapes, mesh)
+    return jax.tree.map(
+        lambda s, place: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=place), shapes, places
+    )
+
+
+def _latents(m: ModelConfig, batch: int, rows: NamedSharding) -> dict:
+    t, y, x, c = m.vae.latent_shape(m.frames, m.height, m.width)
+
+    def clip(t, c=c):
+        return jax.ShapeDtypeStruct((batch, t, y, x, c), jnp.float16, sharding=rows)
+
+    mask = clip(t) if m.condition.mask_code == "vae" else clip(t, 1)
+    return {"target": clip(t), "source": clip(t), "mask": mask, "reference": clip(1)}
+
+
+def _text(m: ModelConfig, batch: int, rows: NamedSharding) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct((batch, m.text.text_len, m.text.width), jnp.float16, sharding=rows)

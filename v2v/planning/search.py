@@ -1,0 +1,122 @@
+"""The first setting that fits, from the one asked for to ever thriftier ones. cli.py → **search** → programs.py, compile.py
+
+Order, each step keeping the last: the next remat policy up to `full`; micro-batches down to one clip a chip; weights over all
+chips (data → fsdp); tokens over 2, 4, 8 chips (seq), which also lets one clip span several chips. Settings whose arguments alone
+are too big are passed over without compiling. A sampler has no remat; its batch is halved instead.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import get_args, get_type_hints
+
+from v2v.config import DiTConfig, MeshConfig
+from v2v.errors import InputError
+from v2v.planning import compile as compiling
+from v2v.planning import programs
+from v2v.planning.chips import Chip
+from v2v.planning.compile import Cost
+from v2v.planning.programs import Setting
+
+REMAT = get_args(get_type_hints(DiTConfig)["remat"])  # in the order of what is recomputed
+
+
+@dataclass(frozen=True)
+class Trial:
+    change: str  # what was changed to get here; "as asked" at first
+    setting: Setting
+    cost: Cost
+
+
+def first_fit(
+    setting: Setting,
+    chip: Chip,
+    devices: list,
+    search: bool = True,
+    tell: Callable[[str], None] = lambda line: None,
+) -> list[Trial]:
+    """Every trial made, in order; the last is the first that fits, or none does.
+
+    Raises:
+      InputError: the setting asked for is impossible on these devices (later ones that are, are passed over).
+    """
+    trials: list[Trial] = []
+    for change, candidate in candidates(setting, len(devices)) if search else [("as asked", setting)]:
+        tell(f"{change}: compiling")
+        try:
+            cost = _cost(candidate, chip, devices)
+        except InputError:
+            if not trials:
+                raise
+            continue
+        trials.append(Trial(change, candidate, cost))
+        if cost.fits:
+            break
+    return trials
+
+
+def candidates(setting: Setting, chips: int) -> Iterator[tuple[str, Setting]]:
+    """(what changed, setting), from the one asked for on."""
+    yield "as asked", setting
+    s = setting
+    if s.what == "train":
+        for policy in REMAT[REMAT.index(s.model.dit.remat) + 1 :]:
+            s = _with_remat(s, policy)
+            yield f"remat {policy}", s
+        for n in _halvings(_rows(s, chips) // s.micro):
+            s = dataclasses.replace(s, micro=_rows(s, chips) // n)
+            yield f"micro-batches of {n} a chip", s
+    mesh = sizes(s.mesh, chips)
+    if mesh["data"] > 1:
+        s = _with_mesh(s, mesh | {"data": 1, "fsdp": mesh["data"] * mesh["fsdp"]}, chips)
+        yield f"weights over {s.mesh.fsdp} chips", s
+    for seq in (2, 4, 8):
+        mesh = sizes(s.mesh, chips)
+        fewer, rest = divmod(mesh["fsdp"] * mesh["seq"], seq)
+        if seq <= mesh["seq"] or rest or s.model.dit.heads % (seq * mesh["tensor"]):
+            continue
+        s = _with_mesh(s, mesh | {"seq": seq, "fsdp": fewer}, chips)
+        yield f"tokens over {seq} chips, weights over {fewer}", s
+    if s.what == "sample":
+        for n in _halvings(s.batch):
+            s = dataclasses.replace(s, batch=n)
+            yield f"batch {n}", s
+
+
+def _cost(setting: Setting, chip: Chip, devices: list) -> Cost:
+    program = programs.build(setting, devices)
+    arguments = compiling.argument_bytes(program)
+    if arguments > chip.hbm:
+        return Cost(arguments, None, arguments, False, 0.0)
+    return compiling.compile_program(program, chip.hbm)
+
+
+def _with_remat(s: Setting, policy: str) -> Setting:
+    dit = dataclasses.replace(s.model.dit, remat=policy)
+    return dataclasses.replace(s, model=dataclasses.replace(s.model, dit=dit))
+
+
+def _with_mesh(s: Setting, axes: dict[str, int], chips: int) -> Setting:
+    """Another mesh for the same batch; training then works through one clip a group of chips at a time."""
+    s = dataclasses.replace(s, mesh=MeshConfig(**axes))
+    return dataclasses.replace(s, micro=max(1, _rows(s, chips))) if s.what == "train" else s
+
+
+def sizes(mesh: MeshConfig, chips: int) -> dict[str, int]:
+    """Chips along each axis, -1 filled in."""
+    asked = dataclasses.asdict(mesh)
+    known = math.prod(n for n in asked.values() if n != -1)
+    return {axis: chips // known if n == -1 else n for axis, n in asked.items()}
+
+
+def _rows(s: Setting, chips: int) -> int:
+    """Clips a data-parallel group of chips works on in one step."""
+    mesh = sizes(s.mesh, chips)
+    return s.batch // (mesh["data"] * mesh["fsdp"])
+
+
+def _halvings(n: int) -> Iterator[int]:
+    while n > 1:
+        n = max(d for d in range(1, n) if n % d == 0)
+        yield n

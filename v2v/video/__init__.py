@@ -1,0 +1,1 @@
+"""Video files and frames: decoding, encoding, masks, and transfer of detail. numpy only."""

@@ -1,0 +1,55 @@
+"""Small frames on disk, so that memory doesn't grow with the length of a clip. Used by `editor.py` between its two passes.
+
+A store is an unnamed temporary file (nothing is left behind, even by kill -9) of equally shaped frames: appended in order, read
+back by number. The system keeps what is in use in its cache and gives that up under pressure. TMPDIR chooses the disk.
+"""
+
+import tempfile
+
+import numpy as np
+
+from v2v.errors import InputError
+from v2v.video.file_checks import reason
+
+
+class Store:
+    """`append` frames, then `store[rows]`; float frames are kept as float16 (levels to an eighth at worst)."""
+
+    def __init__(self):
+        self._file = tempfile.TemporaryFile(prefix="v2v-")
+        self._count, self._shape, self._dtype = 0, None, None
+
+    def __len__(self) -> int:
+        return self._count
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(frames, *shape of one)."""
+        return self._count, *(self._shape or ())
+
+    def append(self, frame: np.ndarray) -> None:
+        """Adds one frame; the first decides shape and type."""
+        if self._shape is None:
+            self._shape = frame.shape
+            self._dtype = np.dtype(np.float16) if frame.dtype.kind == "f" else frame.dtype
+        try:
+            self._file.seek(0, 2)
+            self._file.write(np.ascontiguousarray(frame, self._dtype).tobytes())
+        except OSError as error:
+            raise InputError(
+                f"{tempfile.gettempdir()}: frames can't be kept there ({reason(error)}); set TMPDIR to a disk with room"
+            ) from None
+        self._count += 1
+
+    def __getitem__(self, rows: int | np.ndarray) -> np.ndarray:
+        """Frames by number, of any shape of numbers: [*rows.shape, *shape of one]; floats as float32."""
+        rows = np.asarray(rows)
+        size = int(np.prod(self._shape)) * self._dtype.itemsize
+        out = np.empty((rows.size, *self._shape), self._dtype)
+        for place, row in zip(out, rows.reshape(-1), strict=True):
+            if not 0 <= row < self._count:
+                raise IndexError(f"frame {row} of {self._count}")
+            self._file.seek(int(row) * size)
+            place[...] = np.frombuffer(self._file.read(size), self._dtype).reshape(self._shape)
+        out = out.reshape(*rows.shape, *self._shape)
+        return out.astype(np.float32) if self._dtype == np.float16 else out
