@@ -1,7 +1,8 @@
 """The paper's ablations, as settings of one base: each differs from wan22_ti2v_5b in the line that names it.
 
-    v2v train experiments/ablation_full_add.py --workdir runs/ablation-full-add --weights DIR --sets pairs
-Files ablation_NAME.py are one line each over `variant`. The paper's own scores (VLM judge, EditVerseBench subset, 20K / 40K steps):
+    v2v train ablation:full_add --workdir runs/ablation-full-add --weights DIR --sets pairs
+
+`v2v train --list` shows the variants. The paper's own scores (VLM judge, EditVerseBench subset, 20K / 40K steps):
     full_add            full fine-tuning, source added to the target's tokens            4.67 / 4.57
     full_sequence       full fine-tuning, source beside the target                        3.66 / 3.94
     lora_add            LoRA, added                                                       6.11 / 6.29
@@ -12,34 +13,18 @@ Files ablation_NAME.py are one line each over `variant`. The paper's own scores 
 Not the paper's:
     one_way             condition tokens don't look at noisy ones, so sampling computes them once
     shared_rope         source and target share their temporal positions
-Hardware and hours as the base's: `v2v plan experiments/ablation_NAME.py --topology v5e:2x4`; the added source has half the tokens.
+Hardware and hours as the base's: `v2v plan ablation:NAME --topology v5e:2x4`; the added source has half the tokens.
 """
 
 import dataclasses
 
-from experiments import wan22_ti2v_5b
 from v2v.config import ConditionConfig, LoRAConfig
 from v2v.train.config import Experiment
 
+from . import wan22_ti2v_5b
+
 ADD = {"condition": ConditionConfig(layout="add")}
 run = wan22_ti2v_5b.run
-
-
-def config() -> Experiment:
-    return variant("base")
-
-
-def variant(name: str, model: dict | None = None, data: dict | None = None, **fields) -> Experiment:
-    """The base with changed fields of the model, of the data and of the experiment; 20,000 steps, as the paper compares."""
-    base = wan22_ti2v_5b.config()
-    return dataclasses.replace(
-        base,
-        name=f"ablation_{name}",
-        model=dataclasses.replace(base.model, **(model or {})),
-        data=dataclasses.replace(base.data, **(data or {})),
-        edit=dataclasses.replace(base.edit, steps=20_000),
-        **fields,
-    )
 
 
 VARIANTS = {
@@ -53,3 +38,21 @@ VARIANTS = {
     "one_way": {"model": {"condition": ConditionConfig(attention="one_way")}},
     "shared_rope": {"model": {"condition": ConditionConfig(rope="shared")}},
 }
+
+
+def config(variant: str = "base") -> Experiment:
+    """Return the base with the changes of a variant; 20,000 steps, as the paper compares.
+
+    Args:
+      variant: a name in VARIANTS, or "base".
+    """
+    changes = dict(VARIANTS[variant]) if variant != "base" else {}
+    base = wan22_ti2v_5b.config()
+    return dataclasses.replace(
+        base,
+        name=f"ablation_{variant}",
+        model=dataclasses.replace(base.model, **changes.pop("model", {})),
+        data=dataclasses.replace(base.data, **changes.pop("data", {})),
+        edit=dataclasses.replace(base.edit, steps=20_000),
+        **changes,
+    )

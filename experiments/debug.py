@@ -5,9 +5,10 @@ v2v train experiments/debug.py --workdir runs/debug          about two minutes o
 
 import dataclasses
 
-from experiments import embedded
 from v2v.config import debug
 from v2v.train.config import Experiment
+
+from . import embedded
 
 run = embedded.run
 

@@ -11,9 +11,10 @@ Stages: pairs → latents → edit → export. The loss gives the cells that an 
 import dataclasses
 from pathlib import Path
 
-from experiments import embedded_more
 from v2v.config import OptimConfig
 from v2v.train.config import Experiment, Stage
+
+from . import embedded_more
 
 
 def config() -> Experiment:
@@ -30,10 +31,5 @@ def config() -> Experiment:
 
 
 def run(cfg: Experiment, workdir: Path) -> Path:
-    """Do what is left to do; returns the exported folder."""
-    return embedded_more.go_on(cfg, workdir, keep_base)
-
-
-def keep_base(cfg: Experiment, text: dict, shards: list[str], folder: Path, start: dict) -> dict:
-    """In place of embedded.train_base: the base as it is."""
-    return start
+    """Run the stages that are not done yet; return the exported folder."""
+    return embedded_more.continue_training(cfg, workdir, embedded_more.MIX)

@@ -17,15 +17,20 @@ tokens instead of 24. Matmuls run in bfloat16 while training; the exported confi
 import dataclasses
 from pathlib import Path
 
-from experiments import embedded
+from v2v.checkpoints import native
 from v2v.config import ModelConfig, OptimConfig, VAEConfig
 from v2v.config import embedded as small
+from v2v.data.loader import Stream
+from v2v.runtime import sharding
+from v2v.train import stages
 from v2v.train.config import Experiment
+from v2v.train.stage import check, on_host
 
-OWN_PARTS = 900  # number of the first folder of pairs that was brought along, above those rendered here
+from . import embedded, scene_data
 
 
 def config() -> Experiment:
+    """Return embedded's configuration, larger and longer."""
     base = embedded.config()
 
     def longer(stage, steps: int, batch: int, **optim):
@@ -69,74 +74,62 @@ def model() -> ModelConfig:
     )  # fmt: skip
 
 
+@dataclasses.dataclass(frozen=True)
+class Foundation:
+    """What all variants of an editor share.
+
+    Attributes:
+      cfg: the experiment, with the statistics of the latents.
+      vae: parameters of the autoencoder.
+      base: {"dit", "text"}.
+      latents: the cached pairs.
+    """
+
+    cfg: Experiment
+    vae: dict
+    base: dict
+    latents: stages.LatentSet
+
+
 def run(cfg: Experiment, workdir: Path) -> Path:
-    """Do what is left to do; returns the exported folder of this variant."""
-    cfg, vae, base, shards, masks = foundation(cfg, workdir)
-    return variant(cfg, vae, base, shards, masks, workdir, cfg.model.condition.attention)
+    """Run the stages that are not done yet; return the exported folder of this variant."""
+    return train_variant(foundation(cfg, workdir), workdir, cfg.model.condition.attention)
 
 
-def foundation(cfg: Experiment, workdir: Path):
-    """All that variants of an editor share: (cfg with the latents' statistics, vae, base, latents' shards, time masks)."""
-    from v2v.runtime import sharding
-    from v2v.train.stage import check
-
+def foundation(cfg: Experiment, workdir: Path) -> Foundation:
+    """Run all stages before the edit stage."""
     sharding.cpu_devices(cfg.cpu_devices)
     check(cfg, "vae", "text", "base", "edit", reads=("sets",))
     workdir.mkdir(parents=True, exist_ok=True)
-    embedded.render_pairs(cfg, workdir / "pairs")
-    bring(cfg, workdir / "pairs")
-    vae, made = embedded.train_vae(cfg, workdir / "vae")
-    # The folder of the VAE keeps the whole ModelConfig of the run that made it; of that only the VAE is shared.
-    cfg = dataclasses.replace(cfg, model=dataclasses.replace(cfg.model, vae=made.vae))
-    shards, masks = embedded.cache_latents(cfg, vae, workdir)
-    text = embedded.train_text(cfg, shards, workdir / "text")
-    return cfg, vae, embedded.train_base(cfg, text, shards, workdir / "base"), shards, masks
+    scene_data.render_pairs(cfg, workdir / "pairs")
+    scene_data.link_sets(cfg, workdir / "pairs")
+    vae = stages.train_autoencoder(cfg, scene_data.clips(cfg), workdir / "vae")
+    # The folder of the autoencoder keeps the whole ModelConfig of the run that made it; of that only the autoencoder is shared.
+    cfg = dataclasses.replace(cfg, model=dataclasses.replace(cfg.model, vae=vae.config.vae))
+    tokenizer = scene_data.build_tokenizer(cfg)
+    latents = scene_data.encode_rendered(cfg, vae.params, workdir)
+    text = stages.train_text(cfg, tokenizer, latents.shards, workdir / "text")
+    base = stages.train_base(cfg, tokenizer, text, latents.shards, workdir / "base")
+    return Foundation(cfg, vae.params, base, latents)
 
 
-def variant(
-    cfg: Experiment, vae: dict, base: dict, shards, masks, workdir: Path, name: str, data=None
-) -> Path:
-    """Train the editor `cfg` on a base, in workdir/edit-NAME; returns workdir/export-NAME, a folder for --model.
+def train_variant(shared: Foundation, workdir: Path, name: str, data: Stream | None = None) -> Path:
+    """Train an editor on the shared base, in workdir/edit-NAME; return workdir/export-NAME, a folder for --model.
 
-    `data`: a loader.Stream other than that of `shards`, for ablations.
+    Args:
+      shared: the foundation, its `cfg` changed to the variant's.
+      workdir: folder of the run.
+      name: of the variant.
+      data: batches other than those of `shared.latents`, for ablations.
     """
-    import jax
-
-    from v2v.checkpoints import native as files
-    from v2v.data import buckets as buckets_lib
-    from v2v.data import loader
-    from v2v.models import initialization
-    from v2v.train import objectives
-    from v2v.train.stage import fit_stage, on_host
-
-    words = embedded._tokenizer(cfg)
-    buckets = [buckets_lib.Bucket(cfg.edit.batch, masks, (buckets_lib.Cached(shards),))]
-    if data is None:
-        data = loader.edit_batches(buckets, words, cfg.seed, cfg.data, cfg.model.condition.mask_code)
-    held = []
-    if cfg.log.held_out_every:
-        held = loader.held_out_batches(buckets, words, cfg.data, mask_code=cfg.model.condition.mask_code)
-    key = jax.random.key(cfg.seed + 1)
-    if cfg.trains == "full":  # the paper's "full fine-tuning"; only the text encoder stays as it is
-        trained = {"dit": base["dit"], "embed": initialization.init_embed(key, cfg.model)}
-        frozen = {"text": base["text"]}
-    else:
-        trained, frozen = initialization.init_adapter(key, cfg.model, base["dit"]), base
-    objective = objectives.edit(cfg.model, cfg.region, data.recipes)
-    folder = workdir / f"edit-{name}"
-    state = fit_stage(cfg, cfg.edit, folder, trained, data, objective, frozen, held=held, work=True)
-    made = on_host(state.result)
-    tuned = {"dit": made.get("dit", base["dit"]), "text": base["text"]}
-    adapter = {"lora": made.get("lora", {}), "embed": made["embed"]}
-    out = embedded.export(cfg, vae, tuned, adapter, workdir / f"export-{name}")
+    cfg, base = shared.cfg, shared.base
+    tokenizer = scene_data.build_tokenizer(cfg)
+    buckets = [shared.latents.bucket(cfg.edit.batch)]
+    state = stages.fit_edit(cfg, tokenizer, base, buckets, workdir / f"edit-{name}", data=data)
+    result = on_host(state.result)
+    tuned = {"dit": result.get("dit", base["dit"]), "text": base["text"]}
+    adapter = {"lora": result.get("lora", {}), "embed": result["embed"]}
+    out = stages.export_model(cfg, tokenizer, shared.vae, tuned, adapter, workdir / f"export-{name}")
     portable = dataclasses.replace(cfg.model, dit=dataclasses.replace(cfg.model.dit, dtype="float32"))
-    files.save_config(out / "config.json", portable)
+    native.save_config(out / "config.json", portable)
     return out
-
-
-def bring(cfg: Experiment, pairs: Path) -> None:
-    """Link the folders of `cfg.sets` among the rendered ones, so that both are encoded together."""
-    for i, folder in enumerate(cfg.sets):
-        link = pairs / f"part-{OWN_PARTS + i}"
-        if not link.exists():
-            link.symlink_to(Path(folder).resolve(), target_is_directory=True)

@@ -5,8 +5,9 @@ v2v train experiments/embedded_gpu_one_way.py --workdir runs/gpu --sets runs/phy
 
 import dataclasses
 
-from experiments import embedded_gpu
 from v2v.train.config import Experiment
+
+from . import embedded_gpu
 
 run = embedded_gpu.run
 

@@ -10,9 +10,10 @@ model took for edits of the whole frame, and three in four examples show no mask
 import dataclasses
 from pathlib import Path
 
-from experiments import embedded_edit, embedded_more
 from v2v.config import OptimConfig
 from v2v.train.config import Experiment
+
+from . import embedded_edit, embedded_more
 
 MIX = (*embedded_more.MIX, "halves")
 
@@ -32,5 +33,5 @@ def config() -> Experiment:
 
 
 def run(cfg: Experiment, workdir: Path) -> Path:
-    """Do what is left to do; returns the exported folder."""
-    return embedded_more.go_on(cfg, workdir, embedded_edit.keep_base, MIX)
+    """Run the stages that are not done yet; return the exported folder."""
+    return embedded_more.continue_training(cfg, workdir, MIX)

@@ -10,13 +10,17 @@ base's clips turn. This was the second leg of the shipped weights; experiments/e
 """
 
 import dataclasses
-from collections.abc import Callable
 from pathlib import Path
 
-from experiments import embedded
+from v2v.assets import EMBEDDED
+from v2v.checkpoints import native
 from v2v.config import OptimConfig
+from v2v.runtime import sharding
+from v2v.train import stages
 from v2v.train.config import Experiment, Stage
 from v2v.train.stage import check
+
+from . import scene_data
 
 MIX = ("local", "photometric")
 
@@ -38,30 +42,39 @@ def config() -> Experiment:
 
 
 def run(cfg: Experiment, workdir: Path) -> Path:
-    """Do what is left to do; returns the exported folder."""
-    return go_on(cfg, workdir, embedded.train_base)
+    """Run the stages that are not done yet; return the exported folder."""
+    return continue_training(cfg, workdir, MIX, with_base=True)
 
 
-def go_on(cfg: Experiment, workdir: Path, train_base: Callable, mix: tuple[str, ...] = MIX) -> Path:
-    """The stages on what a folder holds. `train_base` is called as embedded.train_base and gives the base for the edit stage."""
-    from v2v.assets import EMBEDDED
-    from v2v.checkpoints import native as files
-    from v2v.runtime import sharding
+def continue_training(cfg: Experiment, workdir: Path, mix: tuple[str, ...], with_base: bool = False) -> Path:
+    """Continue the training of an exported folder, `cfg.weights` or the packaged model.
 
+    Args:
+      cfg: the experiment.
+      workdir: folder of the run.
+      mix: the edits of its pairs.
+      with_base: train the base further too, not the adapter alone.
+    """
     sharding.cpu_devices(cfg.cpu_devices)
-    check(cfg, "base", "edit", reads=("weights",))
+    check(cfg, *(["base"] if with_base else []), "edit", reads=("weights",))
     folder = Path(cfg.weights or EMBEDDED)
-    model = files.load_config(folder / "config.json")
-    if (
-        cfg.model.condition.attention == "one_way"
-    ):  # asked for: the base serves either; a one_way folder stays so
+    model = native.load_config(folder / "config.json")
+    if cfg.model.condition.attention == "one_way":
+        # Asked for on the command line: the base serves either; a one_way folder stays so.
         one_way = dataclasses.replace(model.condition, attention="one_way")
         model = dataclasses.replace(model, condition=one_way)
     cfg = dataclasses.replace(cfg, model=model)
-    vae, base, adapter = (files.load_tree(folder / f"{name}.safetensors") for name in ("vae", "base", "lora"))
+    vae, base, adapter = (
+        native.load_tree(folder / f"{name}.safetensors") for name in ("vae", "base", "lora")
+    )
     workdir.mkdir(parents=True, exist_ok=True)
-    embedded.render_pairs(cfg, workdir / "pairs", mix)
-    shards, time_masks = embedded.cache_latents(cfg, vae["vae"], workdir)
-    base = train_base(cfg, base["text"], shards, workdir / "base", start=base)
-    adapter = embedded.train_edit(cfg, vae["vae"], base, shards, time_masks, workdir / "edit", start=adapter)
-    return embedded.export(cfg, vae["vae"], base, adapter, workdir / "export")
+    scene_data.render_pairs(cfg, workdir / "pairs", mix)
+    tokenizer = scene_data.build_tokenizer(cfg)
+    latents = scene_data.encode_rendered(cfg, vae["vae"], workdir)
+    if with_base:
+        base = stages.train_base(cfg, tokenizer, base["text"], latents.shards, workdir / "base", start=base)
+    adapter = stages.train_edit(
+        cfg, tokenizer, vae["vae"], base, latents, workdir / "edit", start=adapter,
+        preview_pairs=lambda: scene_data.preview_pairs(cfg),
+    )  # fmt: skip
+    return stages.export_model(cfg, tokenizer, vae["vae"], base, adapter, workdir / "export")

@@ -12,8 +12,9 @@ Scores: none yet.
 
 import dataclasses
 
-from experiments import wan22_ti2v_5b
 from v2v.train.config import Experiment
+
+from . import wan22_ti2v_5b
 
 run = wan22_ti2v_5b.run
 

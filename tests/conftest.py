@@ -93,7 +93,6 @@ def v2v(monkeypatch, tmp_path):
         return real(FakePretrained() if name == "embedded" else name)
 
     monkeypatch.setattr(editor, "EasyV2VEditor", build)
-    monkeypatch.setattr("warnings.showwarning", None)
     monkeypatch.setattr(sys, "path", list(sys.path))
 
     def run(*words):

@@ -40,7 +40,7 @@ def test_ablations_differ_from_their_base_in_what_they_are_called_after():
     ablation = importlib.import_module("experiments.ablation")
     base = ablation.config()
     for name in ablation.VARIANTS:
-        cfg = importlib.import_module(f"experiments.ablation_{name}").config()
+        cfg = ablation.config(name)
         assert cfg.name == f"ablation_{name}"
         assert dataclasses.replace(cfg, name=base.name) != base
 
@@ -61,7 +61,9 @@ def test_what_cannot_work_is_told_before_any_work(name, change, message, tmp_pat
     assert not (tmp_path / "run").exists()
 
 
-def test_a_run_on_published_weights(tmp_path, capsys):
+@pytest.mark.slow
+def test_a_run_on_published_weights(tmp_path, caplog):
+    caplog.set_level("INFO", logger="v2v")
     wan = importlib.import_module("experiments.wan22_ti2v_5b")
     folder = small_models.write(tmp_path / "wan")
     synth(tmp_path / "pairs", 32, frames=5, height=32, width=32, edits=("sepia", "palette"))
@@ -96,7 +98,7 @@ def test_a_run_on_published_weights(tmp_path, capsys):
         edit=dataclasses.replace(cfg.edit, steps=3),
     )
     assert wan.run(mixed, tmp_path / "mixed").is_file()
-    told = capsys.readouterr().err
+    told = caplog.text
     assert "set stills: 20 pairs, 20 used, 0 left out; 20 of 20 frames used; 50.0% of the clips drawn" in told
     assert "pairs of 1 frames (1x4x4 latents) without a reference: batches of 8, 50.0% of all" in told
     assert "compiled for 2 shapes of batch" in told
@@ -120,3 +122,42 @@ def _change_vae(folder: Path) -> None:
     name = next(name for name, x in tensors.items() if x.ndim == 1)
     save_file(tensors | {name: tensors[name] + np.asarray(1, tensors[name].dtype)}, file)
     assert jax.process_count() == 1
+
+
+def test_experiments_are_found_by_name(capsys, tmp_path, monkeypatch):
+    from v2v.cli import main, train
+
+    assert main.main(["train", "--list"]) == 0
+    shown = capsys.readouterr().out
+    assert "embedded_edit " in shown and "ablation:rank64" in shown and "scene_data" not in shown
+    loaded = train.load_experiment("ablation:rank64", ["--edit.steps", "7"], "train").config
+    assert (loaded.name, loaded.model.lora.rank, loaded.edit.steps) == ("ablation_rank64", 64, 7)
+    names = [name for name, _ in train.list_experiments()]
+    assert {train.load_experiment(name, [], "plan").config.name for name in names} >= {
+        "embedded",
+        "ablation_no_mask",
+    }
+    for words, message in (
+        (["nothing"], "nothing: no such experiment; expected a Python file or one of ablation, "),
+        (["ablation:rank3"], "expected one of the variants full_add, "),
+        (["debug:rank64"], "expected an experiment with variants, debug has none"),
+    ):
+        assert main.main(["train", *words, "--workdir", str(tmp_path / "run")]) == 2
+        assert message in capsys.readouterr().err
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "debug").write_text("def config(): pass\ndef run(config, workdir): pass\n")
+    (tmp_path / "debug").rename("debug.py")
+    with pytest.raises(InputError, match="expected config\\(\\) to return an Experiment, got NoneType"):
+        train.load_experiment("debug.py", [], "train")
+
+
+def test_a_users_file_replaces_no_module(tmp_path):
+    import json
+    import sys
+
+    from v2v.cli.user_module import load_module
+
+    (tmp_path / "json.py").write_text("from . import beside\nVALUE = beside.VALUE\n")
+    (tmp_path / "beside.py").write_text("VALUE = 3\n")
+    assert load_module(tmp_path / "json.py", "sweep", "x.py").VALUE == 3
+    assert sys.modules["json"] is json and json.dumps([1]) == "[1]"

@@ -284,8 +284,8 @@ class LogConfig:
     """Writers beside log.jsonl, which is always written."""
 
     every: int = 50  # steps between rows
-    tensorboard: bool = False  # pip install 'v2v[tensorboard]'
-    wandb: str = ""  # project on Weights & Biases; pip install 'v2v[wandb]'
+    tensorboard: bool = False  # pip install 'v2v-edit[tensorboard]'
+    wandb: str = ""  # project on Weights & Biases; pip install 'v2v-edit[wandb]'
     held_out_every: int = 0  # steps between losses on held-out pairs at fixed tau and noise; 0: never
     preview_every: int = 0  # steps between preview videos; 0: never
 

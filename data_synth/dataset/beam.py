@@ -71,7 +71,7 @@ def _run(jobs: list, workers: int, options: Sequence[str]) -> None:
         from apache_beam.options.pipeline_options import PipelineOptions
     except ImportError as error:
         raise InputError(
-            f"--beam: expected the package apache-beam, got '{error}'; pip install 'v2v[beam]'"
+            f"--beam: expected the package apache-beam, got '{error}'; pip install 'v2v-edit[beam]'"
         ) from None
     local = not any(option.split("=")[0] == "--runner" for option in options)
     flags = list(options)

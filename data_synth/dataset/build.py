@@ -18,7 +18,6 @@ import json
 import os
 import shutil
 import sys
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -33,7 +32,7 @@ from data_synth.recipes import planar, registry
 from data_synth.recipes.registry import Sources
 from data_synth.scenes import textures
 from v2v.data import pair as pr
-from v2v.errors import InputError
+from v2v.errors import InputError, note
 
 FAILED = "failed: "  # how the reason of a seed begins whose clip raised an exception
 HOPELESS = 500  # seeds after which fewer than one pair in fifty ends the build
@@ -256,10 +255,9 @@ def _records(
                             f"{request['seed']} on; the last was dropped because of '{reason}'; "
                             "choose other edits or another size"
                         )
-                    warnings.warn(
+                    note(
                         f"pairs: {kept} of {request['pairs']} from {tries} seeds, hardly any gives one now; the last was dropped "
-                        f"because of '{reason}'; the set ends here",
-                        stacklevel=2,
+                        f"because of '{reason}'; the set ends here"
                     )
                     return
                 continue

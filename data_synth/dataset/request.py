@@ -167,6 +167,6 @@ def elsewhere(unfinished: str, name: str):
     except Exception as error:  # file systems of buckets raise what they like
         raise InputError(
             f"--unfinished {unfinished}: expected a folder, or a place where one can be made, got "
-            f"'{getattr(error, 'strerror', None) or error}'; name another (for gs://, pip install 'v2v[gcs]')"
+            f"'{getattr(error, 'strerror', None) or error}'; name another (for gs://, pip install 'v2v-edit[gcs]')"
         ) from None
     return folder

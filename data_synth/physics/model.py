@@ -45,7 +45,7 @@ def mujoco():
         import mujoco as package
     except ImportError as error:
         raise InputError(
-            f"physics scenes: expected the package mujoco, got '{error}'; pip install 'v2v[scenes]', and for "
+            f"physics scenes: expected the package mujoco, got '{error}'; pip install 'v2v-edit[scenes]', and for "
             "OpenGL apt-get install libegl1 libegl-mesa0 libgl1-mesa-dri (or set MUJOCO_GL=osmesa)"
         ) from None
     return package

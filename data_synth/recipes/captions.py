@@ -201,7 +201,7 @@ def _scenedetect():
     except ImportError:
         raise InputError(
             "captions: expected PySceneDetect to find scene cuts, which is not installed; "
-            "install it with: pip install 'v2v[captions]'"
+            "install it with: pip install 'v2v-edit[captions]'"
         ) from None
     return detect, ContentDetector
 

@@ -12,6 +12,7 @@ import pytest
 
 from tests.checkpoints import small_models
 from tests.example_clips import picture
+from tests.notes import expect_note
 from tests.parity import tiny
 from v2v import EasyV2VEditor, InputError, Video, read
 from v2v.checkpoints import adapters, wan
@@ -138,7 +139,7 @@ def test_solver_and_schedule_are_the_models_unless_asked(folder, editing):
 def test_sizes_that_a_model_has_never_seen():
     with pytest.raises(InputError, match="embedded has learnt positions of 9 frames, got 13"):
         pretrained.load_pretrained("embedded", frames=13)
-    with pytest.warns(UserWarning, match="seen pictures up to 64x64; at 256x128 its edits may be poor"):
+    with expect_note("seen pictures up to 64x64; at 256x128 its edits may be poor"):
         made = pretrained.load_pretrained("embedded", width=256, height=128)
     assert (made.config.height, made.config.width, made.config.frames) == (128, 256, 9)
     assert wan22_ti2v_5b().largest == (121, 704, 1280)

@@ -164,7 +164,7 @@ def test_beam_missing_or_failing_is_named(tmp_path, monkeypatch):
     with pytest.raises(InputError, match="--beam --runner=Nonsense: expected the runner to finish"):
         synth(tmp_path / "a", 2, beam=("--runner=Nonsense",), **SMALL)
     monkeypatch.setitem(sys.modules, "apache_beam", None)
-    with pytest.raises(InputError, match=r"pip install 'v2v\[beam\]'"):
+    with pytest.raises(InputError, match=r"pip install 'v2v-edit\[beam\]'"):
         synth(tmp_path / "b", 2, beam=(), **SMALL)
     assert not list(tmp_path.iterdir())
 

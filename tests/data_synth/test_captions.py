@@ -186,7 +186,7 @@ def test_rules(caption, want):
 
 def test_missing_scenedetect_names_the_extra(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "scenedetect", None)
-    with pytest.raises(InputError, match=r"pip install 'v2v\[captions\]'"):
+    with pytest.raises(InputError, match=r"pip install 'v2v-edit\[captions\]'"):
         captions.recipe(tmp_path / "x.json")
 
 

@@ -18,6 +18,7 @@ from data_synth.dataset import build as module
 from data_synth.dataset import request, shards
 from data_synth.dataset.build import read, synth
 from data_synth.recipes import control, registry
+from tests.notes import expect_note
 from v2v.data import pair
 from v2v.errors import InputError
 from v2v.video import video
@@ -272,7 +273,7 @@ def test_footage_that_gives_no_more_ends_the_set_and_says_so(tmp_path, monkeypat
     monkeypatch.setattr(module, "HOPELESS", 40)
     monkeypatch.setattr(quality, "fingerprint", lambda pair: str(min(pair.seed, 1)))
     how = {"edits": ("to-negation",), "clips": tmp_path / "clips", "transition": 0.0, **SMALL}
-    with pytest.warns(UserWarning, match=r"pairs: 2 of 9 from \d+ seeds.*near-duplicate.*the set ends here"):
+    with expect_note(r"pairs: 2 of 9 from \d+ seeds.*near-duplicate.*the set ends here"):
         made = synth(tmp_path / "out", 9, **how)
     assert made["pairs"] == 2 == len(read(tmp_path / "out"))
 

@@ -1,7 +1,6 @@
 """Manifests: what is read, what is skipped, what fails, and how several processes share one list."""
 
 import json
-import warnings
 from pathlib import Path
 
 import jax
@@ -10,6 +9,7 @@ import pytest
 
 from tests.example_clips import picture
 from tests.fake_model import FakePretrained
+from tests.notes import expect_no_notes
 from v2v import EasyV2VEditor, InputError, Video, read
 from v2v.assets import SAMPLE
 from v2v.diffusion.step_skipping import Skipping
@@ -156,8 +156,7 @@ def test_notes_are_their_lines_own(folder, devices):
         mesh = make_mesh(data=devices, devices=jax.devices()[:devices])
     for status in ("done", "skipped"):
         editor = EasyV2VEditor(FakePretrained())
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", UserWarning)
+        with expect_no_notes():
             results = batch.gather(list(batch.run(editor, manifest.read(path), folder / "out", mesh=mesh)))
         assert [r["status"] for r in results] == [status] * 4
         notes = [r["notes"] for r in results]
@@ -392,7 +391,7 @@ def test_options_are_for_every_line_that_says_nothing_else(v2v, capsys, folder):
     words += ["--lora-scale", "0.5", "--guide", "prompt+reference", "--detail", "model"]
     read, made = manifest.read, []
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(batch, "read", lambda *how: made.extend(read(*how)) or made)
+        patched.setattr(manifest, "read", lambda *how: made.extend(read(*how)) or made)
         v2v(*words)
     a, b, c = made
     assert (a.mask, b.mask, c.mask) == ("4,4,20,20", "white.png", None)

@@ -6,6 +6,7 @@ import pytest
 from tests.example_clips import picture, psnr
 from tests.example_clips import write as make
 from tests.fake_model import FakePretrained
+from tests.notes import expect_note
 from v2v import EasyV2VEditor, InputError, Video
 
 
@@ -127,16 +128,16 @@ def test_soft_sets_the_width_of_the_fade(editor):
 def test_black_may_mark_the_place_but_not_in_silence(editor):
     frames, mask = picture(4, 64, 64), np.full((64, 64), 255, np.uint8)
     mask[10:30, 10:30] = 0
-    with pytest.warns(UserWarning, match="if black marks the place, add --invert-mask"):
+    with expect_note("if black marks the place, add --invert-mask"):
         editor.edit_video(frames, "make it negative", mask=mask)
-    with pytest.warns(UserWarning, match="black marks the place, as asked"):
+    with expect_note("black marks the place, as asked"):
         out = editor.edit_video(frames, "make it negative", mask=mask, invert_mask=True).frames
     np.testing.assert_array_equal(out[:, mask > 0], frames[:, mask > 0])
     assert psnr(out[:, 12:28, 12:28], 255 - frames[:, 12:28, 12:28]) > 28
 
 
 def test_a_full_mask_is_none(editor):
-    with pytest.warns(UserWarning, match="same as no mask"):
+    with expect_note("same as no mask"):
         full = editor.edit_video(picture(), "make it grey", mask=np.ones((48, 64), bool)).frames
     np.testing.assert_array_equal(full, editor.edit_video(picture(), "make it grey").frames)
 

@@ -8,6 +8,7 @@ import pytest
 from tests.example_clips import picture, psnr
 from tests.example_clips import write as make
 from tests.fake_model import FakePretrained, grey
+from tests.notes import expect_note
 from v2v import EasyV2VEditor, InputError, Video, lora_context, read
 from v2v.config import debug
 from v2v.pipeline import tiled
@@ -82,14 +83,14 @@ def test_adapters(editor):
 
 
 def test_unknown_words_are_told(editor):
-    with pytest.warns(UserWarning, match='"frobnicate"'):
+    with expect_note('"frobnicate"'):
         editor.edit_video(picture(), "make it grey frobnicate")
     with pytest.raises(InputError, match="none of its words"):
         editor.edit_video(picture(), "frobnicate gizmos")
 
 
 def test_the_end_of_a_long_instruction_is_told(editor):
-    with pytest.warns(UserWarning, match=r'24 tokens; its end is left out: "negative grey"'):
+    with expect_note(r'24 tokens; its end is left out: "negative grey"'):
         made = editor.edit_video(picture(), "grey " * 24 + "negative grey")
     assert made.report["left_out"] == "negative grey"
 

@@ -35,7 +35,7 @@ def test_an_unknown_topology_is_refused(name):
 
 def test_missing_libtpu_is_named_with_its_extra(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(InputError, match=r"v2v\[plan\]"):
+    with pytest.raises(InputError, match=r"v2v-edit\[plan\]"):
         chips.topology("v5e:2x4")
 
 

@@ -15,7 +15,7 @@ import pytest
 from data_synth import generate
 from data_synth.language import rooms
 from data_synth.physics import draw
-from experiments import embedded, embedded_gpu, embedded_gpu_one_way
+from experiments import embedded, embedded_gpu, embedded_gpu_one_way, scene_data
 from tools.ablation import ablate, runs
 from tools.bench import accelerator
 from tools.cards import readme_figures
@@ -39,8 +39,8 @@ def test_the_larger_model_stays_below_32_mb_as_exported():
 
 
 def test_its_vocabulary_has_every_word_about_rooms_and_room_for_whole_sentences():
-    tokenizer = embedded._tokenizer(embedded_gpu.config())
-    small = embedded._tokenizer(embedded.config())
+    tokenizer = scene_data.build_tokenizer(embedded_gpu.config())
+    small = scene_data.build_tokenizer(embedded.config())
     for seed in range(400):
         room = draw.world(np.random.default_rng(seed), draw.KINDS[seed % len(draw.KINDS)], 1.0)
         line = f"{rooms.caption(room)}, the camera moving closer"

@@ -183,7 +183,7 @@ def test_rows_tell_time_lost_and_work_and_what_watches_saw(tmp_path, base, edit_
 
 def test_a_writer_that_isnt_installed_is_named_with_its_extra(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb", None)
-    with pytest.raises(InputError, match=r"pip install 'v2v\[wandb\]'"):
+    with pytest.raises(InputError, match=r"pip install 'v2v-edit\[wandb\]'"):
         Log(tmp_path, LogConfig(wandb="project"))
 
 

@@ -1,12 +1,11 @@
 """What counts as white in a mask, the fade at its rim, and what a composite keeps."""
 
-import warnings
-
 import cv2
 import numpy as np
 import pytest
 
 from tests.example_clips import write as make
+from tests.notes import expect_no_notes, expect_note
 from v2v.errors import InputError
 from v2v.video import mask as masks
 from v2v.video.video import Video
@@ -38,23 +37,22 @@ def alpha_of(mask, **how) -> np.ndarray:
 def test_of_a_picture_of_one_colour_the_alpha_is_the_mask(tmp_path, colour, name, depth):
     stored = np.dstack([np.full((48, 64, 3), colour, np.uint8), SHAPE]).astype(depth)
     cv2.imwrite(str(tmp_path / name), stored * (np.iinfo(depth).max // 255))
-    with pytest.warns(UserWarning, match="so its alpha is the mask"):
+    with expect_note("so its alpha is the mask"):
         np.testing.assert_array_equal(alpha_of(tmp_path / name), SHAPE)
-    with pytest.warns(UserWarning, match="so its alpha is the mask"):
+    with expect_note("so its alpha is the mask"):
         np.testing.assert_array_equal(alpha_of(tmp_path / name, invert=True), 255 - SHAPE)
 
 
 def test_where_colour_and_alpha_vary_the_colour_is_the_mask(tmp_path):
     cv2.imwrite(str(tmp_path / "m.png"), np.dstack([SHAPE] * 3 + [SHAPE.T.reshape(48, 64)]))
-    with pytest.warns(UserWarning, match="its colour is the mask, its alpha is ignored"):
+    with expect_note("its colour is the mask, its alpha is ignored"):
         np.testing.assert_array_equal(alpha_of(tmp_path / "m.png"), SHAPE)
 
 
 @pytest.mark.parametrize("alpha", [SHAPE, np.full_like(SHAPE, 255)])
 def test_an_alpha_that_says_nothing_more_is_not_spoken_of(tmp_path, alpha):
     cv2.imwrite(str(tmp_path / "m.png"), np.dstack([SHAPE] * 3 + [alpha]))
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", UserWarning)
+    with expect_no_notes():
         np.testing.assert_array_equal(alpha_of(tmp_path / "m.png"), SHAPE)
 
 
@@ -99,7 +97,7 @@ def test_advice_fits_what_was_asked():
     ):
         with pytest.raises(InputError, match=f"{words} --invert-mask"):
             surveyed(np.full((48, 64), 255 * black, np.uint8), invert=black)
-    with pytest.warns(UserWarning, match="if white marks the place, remove --invert-mask"):
+    with expect_note("if white marks the place, remove --invert-mask"):
         surveyed(SHAPE, invert=True)
 
 

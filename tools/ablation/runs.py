@@ -8,7 +8,7 @@ from pathlib import Path
 
 import tyro
 
-from experiments import ablation, embedded, embedded_gpu
+from experiments import ablation, embedded_gpu, scene_data
 from v2v.train.config import Experiment
 
 BEST = "base"  # the paper's choice, which every group is compared with
@@ -40,15 +40,11 @@ def scored(args, name: str, seed: int) -> None:
 
     base = importlib.import_module(f"experiments.{args.experiment}").config()
     base = tyro.cli(Experiment, default=base, args=args.fields, prog="tools/ablation/ablate.py")
-    cfg, vae, tree, shards, masks = embedded_gpu.foundation(base, args.workdir)
-    cfg = changed(cfg, name, seed, args.steps)
+    shared = embedded_gpu.foundation(base, args.workdir)
+    shared = dataclasses.replace(shared, cfg=changed(shared.cfg, name, seed, args.steps))
     runs = args.workdir / "ablation"
-    data = (
-        mixed(cfg, vae, name.removeprefix("data_"), args.workdir, shards, masks)
-        if name.startswith("data_")
-        else None
-    )
-    folder = embedded_gpu.variant(cfg, vae, tree, shards, masks, runs, f"{name}-{seed}", data)
+    data = mixed(shared, name.removeprefix("data_"), args.workdir) if name.startswith("data_") else None
+    folder = embedded_gpu.train_variant(shared, runs, f"{name}-{seed}", data)
     editor, rows = EasyV2VEditor(str(folder)), []
     for pair in exact_truth.pairs(args.scored):
         rows.append((pair.edit, exact_truth.score(editor, pair)[0]))
@@ -85,24 +81,26 @@ def changed(cfg: Experiment, name: str, seed: int, steps: int) -> Experiment:
     return dataclasses.replace(cfg, model=dataclasses.replace(cfg.model, condition=condition, lora=lora))
 
 
-def mixed(cfg: Experiment, vae: dict, mix: str, workdir: Path, shards, masks):
+def mixed(shared: embedded_gpu.Foundation, mix: str, workdir: Path):
     """Batches of a data mix: stills, stills moved by a camera path, videos; in equal shares, a batch being of one kind."""
     from data_synth.dataset.build import synth
-    from v2v.data import buckets as buckets_lib
     from v2v.data import loader
 
+    cfg = shared.cfg
     m, buckets = cfg.model, []
     data = dataclasses.replace(
         cfg.data, reference=0.0
     )  # not all kinds have references: none is shown, in any mix
     for kind in MIXES[mix]:
-        here = (shards, masks)
+        latents = shared.latents
         if kind != "video":
             folder = workdir / f"data-{kind}"
             if not (folder / "pairs" / "part-0").exists():
                 size = {"frames": 1 if kind == "image" else m.frames, "height": m.height, "width": m.width}
                 synth(folder / "pairs" / "part-0", cfg.pairs // 3, workers=cfg.workers, edits=(kind,),
                       transition=0.0, **size)  # fmt: skip
-            here = embedded.cache_latents(cfg, vae, folder)
-        buckets.append(buckets_lib.Bucket(cfg.edit.batch, here[1], (buckets_lib.Cached(here[0]),)))
-    return loader.edit_batches(buckets, embedded._tokenizer(cfg), cfg.seed, data, m.condition.mask_code)
+            latents = scene_data.encode_rendered(cfg, shared.vae, folder)
+        buckets.append(latents.bucket(cfg.edit.batch))
+    return loader.edit_batches(
+        buckets, scene_data.build_tokenizer(cfg), cfg.seed, data, m.condition.mask_code
+    )

@@ -171,7 +171,7 @@ def load(path: Path, folder: Path) -> Sweep:
     """
     from v2v.evaluation.sweep.sweep import Sweep
 
-    module = user_module.load(path, "sweep", "experiments/sweep_embedded.py")
+    module = user_module.load_module(path, "sweep", "experiments/sweep_embedded.py")
     if not hasattr(module, "sweep"):
         raise InputError(f"{path}: not a sweep; expected a function sweep(folder) -> Sweep in it")
     made = module.sweep(Path(folder))

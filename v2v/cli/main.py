@@ -1,48 +1,72 @@
-"""`v2v edit | synth | train | plan | eval | convert | doctor`: what a person types, turned into one call each, and every error of theirs into one line.
+"""`v2v edit | synth | train | plan | eval | convert | doctor`: dispatches a command line to the file of its command.
 
-Nothing heavy is imported before it is needed, so that `v2v --help` answers at once. Exit codes: 0 done, 2 bad input (one line on
-stderr says what, where, what was expected and the remedy), 130 interrupted, 1 from `eval --strict` when anything failed. Standard
-output is one line: the path made, or with --json an object.
+Nothing heavy is imported before it is needed, so that `v2v --help` answers at once. Exit codes: 0 done; 1 it ran and a check or some of the
+jobs failed; 2 bad input (one line on stderr says what, where, what was expected, and the remedy); 130 interrupted. Standard output is one
+line: the path of the result, or with --json an object.
 """
 
 import argparse
-import contextlib
-import dataclasses
-import io
 import json
+import logging
 import os
-import re
 import shlex
 import signal
 import sys
 import threading
-import warnings
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from v2v.cli import eval as evaluation
-from v2v.cli import parsers, user_module
-from v2v.errors import InputError
-from v2v.runtime import compilation_cache
+from v2v.cli import parsers
+from v2v.errors import InputError, install_hint
+from v2v.runtime import compilation_cache, environment
 
 Action = Callable[[argparse.Namespace], dict]
 
+# The extra that brings an optional package, by the name it is imported by.
+EXTRAS = {
+    "apache_beam": "beam",
+    "array_record": "synth",
+    "etils": "synth",
+    "gcsfs": "gcs",
+    "grain": "train",
+    "importlib_resources": "synth",
+    "libtpu": "plan",
+    "mujoco": "scenes",
+    "optax": "train",
+    "orbax": "train",
+    "pyarrow": "parquet",
+    "scenedetect": "captions",
+    "tensorboardX": "tensorboard",
+    "tensorflow_datasets": "synth",
+    "tyro": "train",
+    "wandb": "wandb",
+}
+
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command line; returns the exit code."""
+    """Run one command line; return the exit code."""
     parser = parsers.parser(ACTIONS)
     args, rest = parser.parse_known_args(argv)
     if rest and args.run not in (_train, _plan):  # what follows an experiment's own options are its fields
         args.refuse(f"unrecognized arguments: {' '.join(rest)}")
     args.rest = rest
     compilation_cache.environment()
-    warnings.showwarning = _show_note
-    warnings.simplefilter("default", UserWarning)
     try:
+        configure_logging(quiet=args.quiet, verbose=args.verbose)
         report = args.run(args)
     except InputError as error:
         line = " ".join(str(error).split())
         print(f"v2v: error: {line}", file=sys.stderr)
+        return 2
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in EXTRAS:
+            raise
+        print(
+            f"v2v: error: v2v {args.command} needs the package {package}, which isn't installed; "
+            f"{install_hint(EXTRAS[package])}",
+            file=sys.stderr,
+        )
         return 2
     except KeyboardInterrupt:
         print("v2v: interrupted", file=sys.stderr)
@@ -50,6 +74,49 @@ def main(argv: Sequence[str] | None = None) -> int:
     code = report.pop("exit", 0)
     print(json.dumps(report) if args.json else report["output"])
     return code
+
+
+class _Format(logging.Formatter):
+    """Notes as `v2v: note: ...`; what is logged while a program runs as it is; debug lines with their module."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = super().format(record)
+        if record.levelno >= logging.WARNING:
+            return f"v2v: note: {text}"
+        return f"{record.name}: {text}" if record.levelno < logging.INFO else text
+
+
+class _Stderr(logging.StreamHandler):
+    """Writes to what sys.stderr is now, not to what it was when logging was configured."""
+
+    def __init__(self):
+        logging.Handler.__init__(self)
+
+    @property
+    def stream(self):
+        return sys.stderr
+
+
+def configure_logging(quiet: bool = False, verbose: bool = False) -> None:
+    """Show the log records of v2v and data_synth on stderr.
+
+    Args:
+      quiet: warnings alone.
+      verbose: debug messages too.
+
+    Raises:
+      InputError: V2V_LOG_LEVEL is no level.
+    """
+    name = "warning" if quiet else "debug" if verbose else environment.LOG_LEVEL.get()
+    levels = logging.getLevelNamesMapping()
+    if name.upper() not in levels:
+        raise InputError(f"V2V_LOG_LEVEL: expected debug, info, warning or error, got {name!r}")
+    handler = _Stderr()
+    handler.setFormatter(_Format("%(message)s"))
+    for package in ("v2v", "data_synth"):
+        logger = logging.getLogger(package)
+        logger.handlers = [handler]
+        logger.setLevel(levels[name.upper()])
 
 
 def _edit(args: argparse.Namespace) -> dict:
@@ -120,59 +187,22 @@ def _synth(args: argparse.Namespace) -> dict:
 
 
 def _train(args: argparse.Namespace) -> dict:
-    experiment, config = _experiment(args, "train")
-    from etils import epath
+    from v2v.cli import train
 
-    from v2v.runtime import sharding
-
-    if args.distributed:
-        sharding.join_processes()
-    workdir = (epath.Path if "://" in args.workdir else Path)(args.workdir)
-    if workdir.exists() and not workdir.is_dir():
-        raise InputError(
-            f"--workdir {workdir}: expected a folder, or a place where one can be made, got a file"
-        )
-    return {"output": str(experiment.run(config, workdir))}
+    return train.train(args)
 
 
 def _plan(args: argparse.Namespace) -> dict:
     os.environ.setdefault("JAX_PLATFORMS", "cpu")  # nothing runs; a chip at hand stays free
+    from v2v.cli.train import load_experiment
     from v2v.planning import report
 
-    _, config = _experiment(args, "plan")
+    config = load_experiment(args.experiment, args.rest, "plan").config
     made = report.plan(
         report.setting_of(config, args.what), args.topology, config.name, args.utilisation, not args.no_search
     )
     text = made.pop("text")
     return made if args.json else {"output": text}
-
-
-def _experiment(args: argparse.Namespace, command: str):
-    """The module of an experiment's file and its configuration with the fields given on the command line."""
-    path = args.experiment
-    experiment = user_module.load(path, "experiment", "experiments/embedded.py")
-    if not (hasattr(experiment, "config") and hasattr(experiment, "run")):
-        raise InputError(f"{path}: not an experiment; expected config() and run(config, workdir) in it")
-    default = experiment.config()
-    if not dataclasses.is_dataclass(default):
-        raise InputError(f"{path}: expected config() to return an Experiment, got {type(default).__name__}")
-    return experiment, _fields(default, args.rest, f"v2v {command} {path}")
-
-
-def _fields(default, words: Sequence[str], program: str):
-    """The configuration with its fields as given; what tyro says of them in a box becomes one line."""
-    import tyro
-
-    said = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(said):
-            return tyro.cli(type(default), default=default, args=words, prog=program)
-    except SystemExit as stopped:
-        if not stopped.code:  # --help
-            raise
-        inside = " ".join(line.strip("│|+ ") for line in said.getvalue().splitlines()[1:-1])
-        parts = [part.strip() for part in re.split("[─-]{3,}", inside)]
-        raise InputError("; ".join(p for p in parts if not p.startswith("Argument helptext"))) from None
 
 
 def _eval(args: argparse.Namespace) -> dict:
@@ -181,11 +211,6 @@ def _eval(args: argparse.Namespace) -> dict:
 
 def _bars(args: argparse.Namespace) -> bool:
     return sys.stderr.isatty() and not args.quiet
-
-
-def _show_note(message, category, filename, lineno, file=None, line=None) -> None:
-    if issubclass(category, UserWarning):
-        print(f"v2v: note: {message}", file=sys.stderr)
 
 
 ACTIONS: dict[str, Action] = {

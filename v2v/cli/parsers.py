@@ -35,14 +35,14 @@ recipes (a family gives its members, evenly; without --recipes: local and photom
   control             to-X and from-X for X in canny, soft-edges, flow, inpainting, outpainting, greyscale, blur,
                       negation, saturation, contrast, brightness, pixelation, wave, posterisation, noise, overlay,
                       low-resolution, frame-drop, depth, segmentation, motion
-  physics             rooms, simulated and rendered twice; needs pip install 'v2v[scenes]' and headless OpenGL: physics-X
+  physics             rooms, simulated and rendered twice; needs pip install 'v2v-edit[scenes]' and headless OpenGL: physics-X
                       for X in insert, remove, recolour, retexture, replace, relight, background, floor, camera,
                       action, collapse (take the support away), spare (take the striking ball away), float
                       and to-X, from-X for X in physics-depth, physics-motion, physics-segmentation, pose
   lift, image         pairs of pictures, moved and still (image: alone, with --frames 1)
   removal, insertion, replacement
                       an object taken out of, put into, or exchanged in a static shot
-  captions            a captioned long video, continued; needs --set captions=FILE and pip install 'v2v[captions]'
+  captions            a captioned long video, continued; needs --set captions=FILE and pip install 'v2v-edit[captions]'
   senorita, ditto, insvie, openve, refvie, gpt-image-edit
                       published sets; need --set NAME=FOLDER
   to-X, from-X, X     external experts; need --expert (fields: data_synth/experts/protocol.py)
@@ -81,7 +81,8 @@ def parser(actions: Mapping[str, Callable]) -> argparse.ArgumentParser:
     )
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--json", action="store_true", help="print one machine-readable line")
-    common.add_argument("--quiet", action="store_true", help="no progress bars")
+    common.add_argument("--quiet", action="store_true", help="no progress bars, warnings only")
+    common.add_argument("-v", "--verbose", action="store_true", help="show debug messages")
 
     def command(name: str, about: str, epilog: str | None = None) -> argparse.ArgumentParser:
         sub = commands.add_parser(
@@ -93,7 +94,7 @@ def parser(actions: Mapping[str, Callable]) -> argparse.ArgumentParser:
             allow_abbrev=False,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        sub.set_defaults(run=actions[name], refuse=sub.error)
+        sub.set_defaults(run=actions[name], refuse=sub.error, command=name)
         return sub
 
     _edit(command("edit", "edit a clip as a sentence says", EXAMPLES))
@@ -103,15 +104,18 @@ def parser(actions: Mapping[str, Callable]) -> argparse.ArgumentParser:
 
     train = command(
         "train",
-        "train by an experiment file; run again to resume",
+        "train by an experiment; run again to resume",
         "any field can be set: --edit.optim.peak-lr 1e-4",
     )
     train.add_argument(
-        "experiment", help="Python file that says what to train, such as experiments/embedded.py"
+        "experiment",
+        nargs="?",
+        help="name of an experiment that comes with v2v, NAME:VARIANT, or a Python file of your own",
     )
     train.add_argument(
-        "--workdir", required=True, metavar="DIR", help="folder (or gs://…) for checkpoints and the adapter"
+        "--list", action="store_true", help="show the experiments that come with v2v, and exit"
     )
+    train.add_argument("--workdir", metavar="DIR", help="folder (or gs://…) for checkpoints and the adapter")
     train.add_argument(
         "--distributed", action="store_true", help="this is one of several processes (TPU pod, Slurm, JAX_COORDINATOR_ADDRESS)"
     )  # fmt: skip
@@ -120,14 +124,14 @@ def parser(actions: Mapping[str, Callable]) -> argparse.ArgumentParser:
         "memory, FLOPs and time of a training step on TPUs, compiled without them",
         "any field can be set, as in v2v train: --edit.batch 8 --mesh.seq 4 --model.frames 121",
     )
-    plan.add_argument("experiment", help="Python file, such as experiments/wan22_ti2v_5b.py")
+    plan.add_argument("experiment", help="as in v2v train, such as wan22_ti2v_5b")
     plan.add_argument(
         "--topology", required=True, metavar="CHIP:SHAPE", help="such as v5e:2x4, v6e:2x4, v5p:4x4x4"
     )
     plan.add_argument("--what", choices=("train", "sample"), default="train",
                       help="train, or sample: an edit, and what its steps cost beside text-to-video's (default: train)")  # fmt: skip
     plan.add_argument("--utilisation", type=float, default=0.4, metavar="U",
-                      help="share of the chip's rate to reckon time with (default: 0.4)")  # fmt: skip
+                      help="assumed fraction of peak FLOP/s for the time estimate (default: 0.4)")  # fmt: skip
     plan.add_argument("--no-search", action="store_true", help="only the setting asked for, fit or not")
     evaluation.add_arguments(
         command("eval", "compare editors on a benchmark; run again to go on", evaluation.ABOUT)

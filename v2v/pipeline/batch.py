@@ -14,10 +14,7 @@ import hashlib
 import json
 import os
 import time
-import warnings
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +22,7 @@ from jax.sharding import Mesh
 
 from v2v import __version__
 from v2v.checkpoints.adapters import embeds_path
-from v2v.errors import InputError
+from v2v.errors import InputError, collect_notes
 from v2v.pipeline import batched_model
 from v2v.pipeline.editor import EasyV2VEditor, lora_context
 from v2v.pipeline.manifest import Job, read
@@ -37,7 +34,6 @@ __all__ = ["Job", "fingerprint", "gather", "read", "run", "share"]
 
 RECORDS = ".jobs"
 RESULTS = "results.jsonl"
-_NOTES: ContextVar[list[str] | None] = ContextVar("notes", default=None)  # of the job that runs here
 PIECE = 1 << 20  # bytes read at a time; of weights, what is hashed at either end of each file
 
 
@@ -83,11 +79,10 @@ def run(
         return seated
 
     lone = mesh is None or mesh.size == 1 or getattr(editor.model, "skipping", None) is not None
-    with _noted():
-        if lone:
-            yield from (_result(editor, job, out, weights, progress) for job in mine)
-            return
-        yield from batched_model.run(editor.model, mesh, map(task, mine))
+    if lone:
+        yield from (_result(editor, job, out, weights, progress) for job in mine)
+        return
+    yield from batched_model.run(editor.model, mesh, map(task, mine))
 
 
 def gather(results: list[dict]) -> list[dict]:
@@ -145,43 +140,30 @@ def _apart(jobs: Iterable[Job]) -> list[Job]:
     return out
 
 
-@contextmanager
-def _noted() -> Iterator[None]:
-    """While it lasts, notes (UserWarning) go to the job that made them, also those that an earlier job made word for word."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("always", UserWarning)
-        shown = warnings.showwarning
-
-        def note(message, category, *where, **more) -> None:
-            notes = _NOTES.get()
-            if notes is None or not issubclass(category, UserWarning):
-                shown(message, category, *where, **more)
-            else:
-                notes.append(" ".join(str(message).split()))
-
-        warnings.showwarning = note
-        yield
-
-
 def _result(editor: EasyV2VEditor, job: Job, out: Path, weights: str, progress: bool) -> dict:
-    """Runs one job, whatever becomes of it."""
-    began = time.perf_counter()
-    output, notes = str(out / job.output), []
-    result = {"line": job.line, "output": output, "status": "failed", "error": job.error, "report": {}}
-    result["notes"], before = notes, _NOTES.set(notes)
-    if not job.error:
-        try:
-            result |= _run(editor, job, out, weights, progress)
-        except InputError as error:
-            result["error"] = f"line {job.line}: " + " ".join(str(error).split())
-        except Exception as error:  # a job that fails in a way nobody foresaw must not cost the others
-            words = " ".join(str(error).split())
-            result["error"] = f"line {job.line}: {job.video}: {type(error).__name__}: {words}"
-    _NOTES.reset(before)
-    return result | {"seconds": round(time.perf_counter() - began, 3)}
+    """Run one job, whatever becomes of it."""
+    start = time.perf_counter()
+    result = {
+        "line": job.line,
+        "output": str(out / job.output),
+        "status": "failed",
+        "error": job.error,
+        "report": {},
+    }
+    with collect_notes() as notes:
+        result["notes"] = notes
+        if not job.error:
+            try:
+                result |= _run(editor, job, out, weights, progress, notes)
+            except InputError as error:
+                result["error"] = f"line {job.line}: " + " ".join(str(error).split())
+            except Exception as error:  # a job that fails in a way nobody foresaw must not cost the others
+                words = " ".join(str(error).split())
+                result["error"] = f"line {job.line}: {job.video}: {type(error).__name__}: {words}"
+    return result | {"seconds": round(time.perf_counter() - start, 3)}
 
 
-def _run(editor: EasyV2VEditor, job: Job, out: Path, weights: str, progress: bool) -> dict:
+def _run(editor: EasyV2VEditor, job: Job, out: Path, weights: str, progress: bool, notes: list[str]) -> dict:
     output = check_output(out / job.output)
     skipping = getattr(editor.model, "skipping", None)
     key = _key(job, f"{weights} {skipping.tolerance if skipping else 0:g}")
@@ -206,7 +188,7 @@ def _run(editor: EasyV2VEditor, job: Job, out: Path, weights: str, progress: boo
         )
     report = made.report | (skipping.report if skipping else {})
     partial = record.with_suffix(".partial")
-    kept = {"key": key, "bytes": output.stat().st_size, "report": report, "notes": _NOTES.get()}
+    kept = {"key": key, "bytes": output.stat().st_size, "report": report, "notes": notes}
     partial.write_text(json.dumps(kept))
     os.replace(partial, record)
     return {"status": "done", "report": report}

@@ -17,14 +17,13 @@ walked through twice, and never held:
 
 import dataclasses
 import re
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
-from v2v.errors import InputError
+from v2v.errors import InputError, note
 from v2v.pipeline import tiled, windowed
 from v2v.pipeline.full_resolution import Finished, Part
 from v2v.pipeline.settings import Settings
@@ -178,12 +177,11 @@ class EasyV2VEditor:
                 raise InputError(
                     f"instruction: the model knows none of its words ({words}); say it in other words"
                 )
-            warnings.warn(f"words the model doesn't know and can't follow: {words}", stacklevel=4)
+            note(f"words the model doesn't know and can't follow: {words}")
         if cut:
-            warnings.warn(
+            note(
                 f"the instruction is longer than the model reads, {self.model.config.text.text_len} tokens; its end is left out:"
-                f' "{cut}"',
-                stacklevel=4,
+                f' "{cut}"'
             )
         report = {
             "prompt": said,

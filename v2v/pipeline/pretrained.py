@@ -12,7 +12,6 @@ import dataclasses
 import functools
 import math
 import os
-import warnings
 from pathlib import Path
 
 import jax
@@ -28,7 +27,7 @@ from v2v.checkpoints.parameter_store import Store
 from v2v.config import ModelConfig, TextConfig, VAEConfig
 from v2v.diffusion.sampler import make_sampler
 from v2v.diffusion.step_skipping import Skipping
-from v2v.errors import InputError
+from v2v.errors import InputError, note
 from v2v.models import autoencoder_streaming
 from v2v.models.autoencoder import VAE
 from v2v.models.initialization import init_base
@@ -68,9 +67,8 @@ def settled(cfg: ModelConfig, settings: dict) -> ModelConfig:
             "choose a smaller size"
         )
     if cfg.width * cfg.height > width * height:
-        warnings.warn(
-            f"{cfg.name} has seen pictures up to {width}x{height}; at {cfg.width}x{cfg.height} its edits may be poor",
-            stacklevel=3,
+        note(
+            f"{cfg.name} has seen pictures up to {width}x{height}; at {cfg.width}x{cfg.height} its edits may be poor"
         )
     return cfg
 

@@ -46,7 +46,7 @@ def topology(name: str) -> tuple[Chip, list]:
             f"plan: expected a topology such as v5e:2x4, v6e:2x4 or v5p:4x4x4 (chips: {', '.join(CHIPS)}), got {name!r}"
         )
     if importlib.util.find_spec("libtpu") is None:
-        raise InputError("plan: compiling for TPUs needs libtpu; pip install 'v2v[plan]'")
+        raise InputError("plan: compiling for TPUs needs libtpu; pip install 'v2v-edit[plan]'")
     for variable, value in (
         ("TPU_SKIP_MDS_QUERY", "1"),  # there is no metadata server to ask what machine this is
         ("TPU_WORKER_HOSTNAMES", "localhost"),

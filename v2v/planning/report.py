@@ -4,6 +4,7 @@
 Utilisation is of the operations executed, recomputed ones included; 0.4 is what a tuned run of this kind reaches, not a promise.
 """
 
+import logging
 import sys
 from typing import Any
 
@@ -16,6 +17,8 @@ from v2v.planning.passes import passes
 from v2v.planning.programs import Setting
 from v2v.planning.search import Trial
 from v2v.runtime import flops
+
+logger = logging.getLogger(__name__)
 
 
 def plan(
@@ -168,4 +171,4 @@ def setting_of(experiment: Any, what: str) -> Setting:
 
 def _say(line: str) -> None:
     if sys.stderr.isatty():
-        print(line, file=sys.stderr, flush=True)
+        logger.info("%s", line)

@@ -5,6 +5,7 @@ saved state has seen; metrics are read once an interval, so that reading rarely 
 that a state gone bad is never kept. Nothing here knows how many processes there are, but for who writes and how a signal is heard.
 """
 
+import logging
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -24,6 +25,8 @@ from v2v.train import metric_writer as logs
 from v2v.train.checkpointing import Checkpoints
 from v2v.train.state import TrainState
 from v2v.train.timer import Clock
+
+logger = logging.getLogger(__name__)
 
 Step = Callable[[TrainState, Any], tuple[TrainState, dict[str, jax.Array]]]
 RECORD = "record"  # entry of a batch that names its records; for error messages, never for the device
@@ -110,7 +113,7 @@ def fit(
             if not failed:
                 raise
     if stop.asked and int(state.step) < steps:
-        print(f"stopped by signal at step {int(state.step)}; run again to go on", file=sys.stderr)
+        logger.info("stopped by signal at step %d; run again to resume", int(state.step))
         sys.exit(0)
     return state
 

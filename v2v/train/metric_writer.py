@@ -100,5 +100,5 @@ def _need(module: str, extra: str, switch: str):
         return importlib.import_module(module)
     except ImportError as err:
         raise InputError(
-            f"log: {module} isn't installed; pip install 'v2v[{extra}]' or run with {switch}"
+            f"log: {module} isn't installed; pip install 'v2v-edit[{extra}]' or run with {switch}"
         ) from err

@@ -6,7 +6,7 @@ Every process of a `jax.distributed` job runs the same lines; each reads its own
 
 import dataclasses
 import json
-import sys
+import logging
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,6 +26,8 @@ from v2v.train.config import Experiment, Stage
 from v2v.train.objectives import Objective
 from v2v.train.state import TrainState
 from v2v.train.train_step import Step, train_step
+
+logger = logging.getLogger(__name__)
 
 
 def fit_stage(
@@ -153,9 +155,9 @@ def save_config(cfg: Experiment, workdir: str | Path) -> None:
 
 
 def say(text: str) -> None:
-    """A line on stderr, from process 0."""
+    """Log a line of information, from process 0."""
     if jax.process_index() == 0:
-        print(text, file=sys.stderr, flush=True)
+        logger.info("%s", text)
 
 
 def _placed(mesh: Mesh, local: Any) -> Any:

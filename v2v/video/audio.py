@@ -5,11 +5,12 @@ What browsers play is copied packet by packet; the rest is encoded to AAC once, 
 """
 
 import io
-import warnings
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
 
 import av
+
+from v2v.errors import note
 
 COPIED = ("aac", "mp3", "opus")  # what MP4 holds and browsers play
 RATES = [
@@ -44,13 +45,10 @@ class Tracks:
         try:
             self._take(packet)
         except av.error.InvalidDataError:
-            warnings.warn("a damaged piece of sound was skipped", stacklevel=3)
+            note("a damaged piece of sound was skipped")
         except av.error.FFmpegError as error:
             self._broken = True
-            warnings.warn(
-                f"the sound ({packet.stream.codec.canonical_name}) can't be kept: {error.strerror}",
-                stacklevel=3,
-            )
+            note(f"the sound ({packet.stream.codec.canonical_name}) can't be kept: {error.strerror}")
 
     def finish(self) -> bytes | None:
         """The tracks as an MP4, or None where the file was silent."""

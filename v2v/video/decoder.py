@@ -10,7 +10,6 @@ machine's processors instead of waiting for each other.
 """
 
 import re
-import warnings
 from collections import deque
 from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -27,7 +26,7 @@ import numpy as np
 from av.sidedata.sidedata import Type as SideData
 from av.video.reformatter import VideoReformatter
 
-from v2v.errors import InputError
+from v2v.errors import InputError, note
 from v2v.video import audio as sound
 from v2v.video.encoder import EXACT, SIZE_NOTE
 from v2v.video.file_checks import check_readable, reason
@@ -161,7 +160,7 @@ def _decode(
     seconds = float((stream.duration or 0) * (stream.time_base or 0))
     facts.expected = max(stream.frames, round(seconds * float(rate)), 0) + 1
     facts.pixel_aspect = stream.sample_aspect_ratio or Fraction(1)
-    note = re.search(SIZE_NOTE.format(r"(\d+)", r"(\d+)"), container.metadata.get("comment", ""))
+    size_comment = re.search(SIZE_NOTE.format(r"(\d+)", r"(\d+)"), container.metadata.get("comment", ""))
     times, first, convert = [], None, VideoReformatter()
     if since:
         container.seek(int((Fraction(since) + tracks.origin) / stream.time_base), stream=stream)
@@ -173,10 +172,7 @@ def _decode(
             decoded = packet.decode()
         except av.error.InvalidDataError:
             if not again:
-                warnings.warn(
-                    f"{path}: a damaged piece near {float(times[-1]) if times else 0.0:.2f} s was skipped",
-                    stacklevel=2,
-                )
+                note(f"{path}: a damaged piece near {float(times[-1]) if times else 0.0:.2f} s was skipped")
             continue
         for frame in decoded:
             time = None if frame.pts is None else frame.pts * frame.time_base - tracks.origin
@@ -191,7 +187,11 @@ def _decode(
                 continue
             upright = _upright(frame, first or frame, convert)
             if first is None:
-                first, facts.colour, facts.size = frame, _colour(frame), _kept(upright.shape[:2], note)
+                first, facts.colour, facts.size = (
+                    frame,
+                    _colour(frame),
+                    _kept(upright.shape[:2], size_comment),
+                )
                 matrix = _matrix(first)
                 if matrix is not None and matrix[0, 0] == 0:  # a quarter turn
                     facts.pixel_aspect = 1 / facts.pixel_aspect
@@ -205,11 +205,15 @@ def _decode(
     facts.audio = tracks.finish()
 
 
-def _kept(shown: tuple[int, int], note: re.Match | None) -> tuple[int, int]:
+def _kept(shown: tuple[int, int], size_comment: re.Match | None) -> tuple[int, int]:
     """Height and width without the line that odd sizes were stored with, unless the file was scaled since."""
     height, width = shown
-    if note and (width - int(note[1]), height - int(note[2])) in ((0, 1), (1, 0), (1, 1)):
-        return int(note[2]), int(note[1])
+    if size_comment and (width - int(size_comment[1]), height - int(size_comment[2])) in (
+        (0, 1),
+        (1, 0),
+        (1, 1),
+    ):
+        return int(size_comment[2]), int(size_comment[1])
     return shown
 
 

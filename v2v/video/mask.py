@@ -22,7 +22,6 @@ import functools
 import itertools
 import os
 import re
-import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -30,7 +29,7 @@ import cv2
 import numpy as np
 
 from v2v.array_types import Array, Float
-from v2v.errors import InputError
+from v2v.errors import InputError, note
 from v2v.video import decoder, file_checks
 from v2v.video.frame_store import Store
 from v2v.video.video import Video
@@ -77,7 +76,7 @@ class Mask:
         self._fade = fade(soft, self.H, self.W)
         self.active, self.area, self.full, self.small = (0, self.T), 0.0, False, Store()
         if invert:
-            warnings.warn(f"{self.name}: black marks the place, as asked; turned round", stacklevel=5)
+            note(f"{self.name}: black marks the place, as asked; turned round")
 
     def survey(self, height: int, width: int, first: int, last: int) -> None:
         """One walk before any computing: checks size, length and content, measures, and keeps the model's view.
@@ -122,14 +121,11 @@ class Mask:
             edited, least = areas[slice(*self.active)], least[slice(*self.active)]
         self.area, self.full = float(np.mean(edited)), min(least) == 255
         if white:
-            warnings.warn(
-                f"{self.name}: {self._place} everywhere, which is the same as no mask", stacklevel=5
-            )
+            note(f"{self.name}: {self._place} everywhere, which is the same as no mask")
         elif self.area > SUSPECT and corners and not self._box:
-            warnings.warn(
+            note(
                 f"{self.name}: {self._place}, which means edit here, on {self.area:.0%} of the picture, corners included; if "
-                f"{self._rest} marks the place, {self._turn}",
-                stacklevel=5,
+                f"{self._rest} marks the place, {self._turn}"
             )
 
     def seen(self, rows: np.ndarray) -> np.ndarray:
@@ -185,13 +181,10 @@ class Mask:
             return colour
         told = (alpha > 0) | (colour > GREY[0])  # programs blacken what is transparent
         if np.ptp(colour[told]) <= GREY[0]:
-            warnings.warn(
-                f"{self.name}: its colour is the same everywhere, so its alpha is the mask", stacklevel=7
-            )
+            note(f"{self.name}: its colour is the same everywhere, so its alpha is the mask")
             return alpha
-        warnings.warn(
-            f"{self.name}: its colour is the mask, its alpha is ignored; if the alpha is meant, save it as grey",
-            stacklevel=7,
+        note(
+            f"{self.name}: its colour is the mask, its alpha is ignored; if the alpha is meant, save it as grey"
         )
         return colour
 

@@ -66,7 +66,7 @@ def _open(path: Path):
     except ImportError:
         raise InputError(
             "refvie: expected pyarrow to read parquet files, which is not installed; "
-            "install it with: pip install 'v2v[parquet]'"
+            "install it with: pip install 'v2v-edit[parquet]'"
         ) from None
     try:
         return pq.ParquetFile(path)

@@ -17,7 +17,7 @@ these sizes (by the stricter `success_rms` in 91 %). Edit types take turns too: 
 
 Our exact-truth benchmark as files: twelve kinds of edit, twenty pairs each, every one with its truth. data_synth -> **own** -> items
 
-Of the kinds in PHYSICS every second pair is a room with physics (MuJoCo: pip install 'v2v[scenes]'), the others are planar scenes.
+Of the kinds in PHYSICS every second pair is a room with physics (MuJoCo: pip install 'v2v-edit[scenes]'), the others are planar scenes.
 Clips are 17 frames of 128x128, 128x176 and 176x128 in turn (why: exact.py), seeds are ones that no training uses. Half of the edits are on
 for part of the clip only; every item has a mask in space and time, and items whose edit can be shown by a picture have a reference.
 What the sentence presupposes and can't say is given to every editor: start and end, and the picture that a palette edit speaks of.

@@ -12,8 +12,6 @@ Outputs that don't match their source are compared by this rule, which is writte
 
 from __future__ import annotations
 
-import threading
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,15 +22,13 @@ import av
 import cv2
 import numpy as np
 
-from v2v.errors import InputError
+from v2v.errors import InputError, collect_notes
 from v2v.video import video as codec
 from v2v.video.decoder import DEFAULT_FPS
 from v2v.video.file_checks import STILLS, check_readable
 
 HELD = 256 << 20  # bytes of frames up to which a clip is decoded once and kept
 FOLDER_FPS = 24.0  # of a folder of pictures, which says nothing of its rate
-
-_READING = threading.Lock()  # Python's warnings are the process's, not the thread's
 
 
 class Clip:
@@ -52,13 +48,11 @@ class Clip:
         if self.path.is_dir():
             self._open_folder()
             return
-        with _READING, warnings.catch_warnings():
-            warnings.simplefilter("error", UserWarning)  # the codec skips what is damaged, and says so
-            try:
-                fits = _bytes(self.path) <= held
-                clip = codec.read(self.path) if fits else codec.survey(self.path, lambda frame: None)
-            except UserWarning as damage:
-                raise InputError(str(damage)) from None
+        with collect_notes() as damage:  # the decoder skips what is damaged, and says so
+            fits = _bytes(self.path) <= held
+            clip = codec.read(self.path) if fits else codec.survey(self.path, lambda frame: None)
+        if damage:
+            raise InputError(damage[0])
         # An array, or frames that are decoded anew on every walk.
         self._frames, self.fps = clip.frames, clip.fps
         self.length, self.height, self.width = clip.frames.shape[:3]

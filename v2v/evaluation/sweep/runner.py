@@ -8,13 +8,12 @@ unless the metric says that trying again would give the same.
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from v2v.errors import InputError
+from v2v.errors import InputError, collect_notes
 from v2v.evaluation.cache import Cache
 from v2v.evaluation.items import Item
 from v2v.evaluation.metrics.base import Case, Failed, Metric, lacks
@@ -131,8 +130,7 @@ def _edits(found: Run, cache: Cache, tick: Tick) -> None:
 def _edit(editor, method: Editing, item: Item, cache: Cache) -> Made:
     key, begin = method.key(item, cache), time.perf_counter()
     try:
-        with warnings.catch_warnings(record=True) as heard:
-            warnings.simplefilter("always", UserWarning)
+        with collect_notes() as notes:
             source = for_editor(item.source)
             clip = editor.edit_video(source, item.instruction, **method.given(item), **method.options)
         suffix = ".png" if len(clip.frames) == 1 else ".mp4"
@@ -141,7 +139,6 @@ def _edit(editor, method: Editing, item: Item, cache: Cache) -> Made:
     except Exception as error:  # whatever an editor throws at one item, the others go on
         return Made(reason=_words(error))
     path = cache.path("edits", key, suffix)
-    notes = [str(w.message) for w in heard if issubclass(w.category, UserWarning)]
     record = {
         "suffix": suffix,
         "sha256": cache.hash_of(path),

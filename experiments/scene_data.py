@@ -1,0 +1,102 @@
+"""Training data that is rendered on the spot: what the embedded experiments hand to the stages of `v2v.train.stages`.
+
+Not an experiment: it has no config(). Seeds: pairs count from 0, clips of the autoencoder from CLIP_SEEDS, previews from PREVIEW_SEEDS;
+scoring uses seeds from 3e9 on, which no training run touches.
+"""
+
+import itertools
+from collections.abc import Iterable
+from pathlib import Path
+
+import grain
+import tensorflow_datasets as tfds
+
+from data_synth.dataset.build import synth
+from data_synth.generate import make_clip, make_pair
+from data_synth.language import grammar, rooms
+from v2v.data import pair
+from v2v.data.pair import Pair
+from v2v.models.text_encoder import Tokenizer, word_tokenizer
+from v2v.train import stages
+from v2v.train.config import Experiment
+from v2v.train.stage import say
+
+PREVIEW_SEEDS = 2_000_000_000
+CLIP_SEEDS = 1_000_000_000
+# Pairs of one TFDS set, and the seeds set aside for it.
+PART, PART_SEEDS = 7000, 100_000
+# Number of the first set that was made elsewhere, above those rendered here.
+LINKED_PARTS = 900
+# The default mix of edits: there are three photometric edits for every local one.
+MIX = ("local", "photometric", "photometric")
+
+
+def render_pairs(cfg: Experiment, folder: Path, edits: tuple[str, ...] = MIX) -> None:
+    """Render `cfg.pairs` pairs as TFDS sets of at most PART, so that rendering resumes and more pairs can be added later."""
+    m = cfg.model
+    size = {"frames": m.frames, "height": m.height, "width": m.width}
+    for part, start in enumerate(range(0, cfg.pairs, PART)):
+        out = folder / f"part-{part}"
+        if not out.exists():
+            count = min(PART, cfg.pairs - start)
+            say(f"rendering pairs {start} to {start + count}")
+            seed = cfg.seed + part * PART_SEEDS
+            synth(
+                out,
+                count,
+                seed=seed,
+                workers=cfg.workers,
+                edits=edits,
+                transition=cfg.data.transition,
+                **size,
+            )
+
+
+def link_sets(cfg: Experiment, folder: Path) -> None:
+    """Link the folders of `cfg.sets` among the rendered sets, so that both are encoded together."""
+    for i, path in enumerate(cfg.sets):
+        link = folder / f"part-{LINKED_PARTS + i}"
+        if not link.exists():
+            link.symlink_to(Path(path).resolve(), target_is_directory=True)
+
+
+def encode_rendered(cfg: Experiment, vae: dict, folder: Path) -> stages.LatentSet:
+    """Encode the sets in folder/pairs into folder/latents."""
+    parts = sorted((folder / "pairs").glob("part-*"), key=lambda path: int(path.name.split("-")[1]))
+    source = grain.MapDataset.concatenate(
+        [grain.MapDataset.source(tfds.builder_from_directory(part).as_data_source("train")) for part in parts]
+    )
+    return stages.encode_pairs(cfg, len(source), lambda i: pair.decode(source[i]), vae, folder / "latents")
+
+
+def build_tokenizer(cfg: Experiment) -> Tokenizer:
+    """Return the tokenizer of the words that the rendered pairs' instructions are made of."""
+    words = grammar.vocabulary() + (rooms.vocabulary() if cfg.words == "rooms" else [])
+    return word_tokenizer(words, cfg.model.text.text_len, cfg.model.text.vocab)
+
+
+def preview_pairs(cfg: Experiment, count: int = 4) -> list[Pair]:
+    """Return pairs that training never sees."""
+    m = cfg.model
+    pairs = (make_pair(PREVIEW_SEEDS + i, T=m.frames, H=m.height, W=m.width)[0] for i in range(1000))
+    return list(itertools.islice((pair for pair in pairs if pair is not None), count))
+
+
+def clips(cfg: Experiment) -> Iterable:
+    """Return endless batches of rendered clips, uint8 [b, T, H, W, 3], for the autoencoder."""
+    m = cfg.model
+    size = {"T": m.frames, "H": m.height, "W": m.width}
+
+    class Render(grain.transforms.Map):
+        def map(self, seed):
+            return make_clip(int(seed) + CLIP_SEEDS, **size)[0]
+
+    seeds = grain.MapDataset.range(10_000_000).seed(cfg.seed).shuffle().repeat()
+    batches = (
+        seeds.map(Render())
+        .to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=32))
+        .batch(cfg.vae.batch)
+    )
+    if cfg.workers <= 2:  # a thread keeps up with a CPU's steps
+        return batches
+    return batches.mp_prefetch(grain.multiprocessing.MultiprocessingOptions(num_workers=cfg.workers))

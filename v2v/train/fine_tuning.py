@@ -1,0 +1,103 @@
+"""Fine-tuning of published weights: latents once, then LoRA (or the whole transformer) on a base sharded over all chips.
+
+weights folder + sets -> encode_dataset -> loader -> fit_stage -> WORKDIR/lora.safetensors
+"""
+
+import dataclasses
+import tempfile
+from pathlib import Path
+
+import jax
+from etils import epath
+
+from v2v.checkpoints import adapters, model_folder, native, wan
+from v2v.checkpoints.model_folder import Folder
+from v2v.config import ModelConfig
+from v2v.data import loader
+from v2v.errors import InputError
+from v2v.models import initialization
+from v2v.pipeline import pretrained
+from v2v.runtime import sharding
+from v2v.train import objectives
+from v2v.train.config import Experiment
+from v2v.train.encode_dataset import encode_sets
+from v2v.train.stage import fit_stage, on_host, save_config
+
+
+def fine_tune(cfg: Experiment, workdir: Path) -> Path:
+    """Train an editor on published weights, resuming what is there.
+
+    Args:
+      cfg: the experiment; `weights` and `sets` must be given.
+      workdir: its folder, which may be a bucket if `cfg.latents` is given.
+
+    Returns:
+      the adapter's file, or with `trains` "full" that of the whole transformer and its embeddings.
+
+    Raises:
+      InputError: no weights or sets, or what `encode_sets` and `fit_stage` raise.
+    """
+    if not cfg.weights or not cfg.sets:
+        raise InputError(
+            f"{cfg.name}: expected a backbone and pairs; give --weights Wan2.2-TI2V-5B-Diffusers and --sets FOLDER ..."
+        )
+    found = model_folder.read(cfg.weights).require()
+    cfg = dataclasses.replace(cfg, model=_with_published_sizes(cfg.model, found.config))
+    tokenizer = pretrained.tokenizer(found, cfg.model)
+    save_config(cfg, workdir)
+    buckets = encode_sets(cfg, found, tokenizer, _latents_folder(cfg, workdir))
+    data = loader.edit_batches(buckets, tokenizer, cfg.seed, cfg.data, cfg.model.condition.mask_code)
+    dit = _load_transformer(cfg, found)
+    objective = objectives.edit(cfg.model, cfg.region, data.recipes)
+    frozen = None if cfg.trains == "full" else {"dit": dit}
+    state = fit_stage(cfg, cfg.edit, workdir / "edit", _start(cfg, dit), data, objective, frozen, work=True)
+    out = workdir / ("lora.safetensors" if cfg.trains == "lora" else "editor.safetensors")
+    result = on_host(state.result)
+    if jax.process_index() == 0:
+        with tempfile.TemporaryDirectory() as temporary:  # workdir may be a bucket
+            file = Path(temporary) / out.name
+            native.save_tree(
+                file,
+                result,
+                adapters.condition_metadata(cfg.model.condition) | {"steps": str(int(state.step))},
+            )
+            epath.Path(file).copy(out, overwrite=True)
+    return out
+
+
+def _latents_folder(cfg: Experiment, workdir: Path) -> Path:
+    if cfg.latents:
+        return Path(cfg.latents)
+    if "://" in str(workdir):
+        raise InputError(
+            f"{workdir}: latents are read at random from files, which a bucket can't give; set --latents to a folder all processes"
+            " see (a disk, or the bucket mounted with gcsfuse)"
+        )
+    return workdir / "latents"
+
+
+def _with_published_sizes(model: ModelConfig, found: ModelConfig) -> ModelConfig:
+    """Return the experiment's settings with the sizes of the published weights."""
+    ours = {name: getattr(model.dit, name) for name in ("remat", "backend", "dtype")}
+    dit = dataclasses.replace(found.dit, **ours)
+    return dataclasses.replace(model, dit=dit, vae=found.vae, text=found.text)
+
+
+def _start(cfg: Experiment, dit: dict) -> dict:
+    """Return what is trained, at step 0: fresh, or the adapter `cfg.start`."""
+    key = jax.random.key(cfg.seed + 1)
+    if cfg.trains == "full":
+        return {"dit": dit, "embed": initialization.init_embed(key, cfg.model)}
+    fresh = initialization.init_adapter(key, cfg.model, dit)
+    return native.load_tree(cfg.start, fresh) if cfg.start else fresh
+
+
+def _load_transformer(cfg: Experiment, found: Folder) -> dict:
+    """Load the transformer, each leaf straight to its place on the mesh; in float32 when it is to be trained."""
+    mesh = sharding.make_mesh(**dataclasses.asdict(cfg.mesh))
+    shapes = wan.shapes("dit", cfg.model)
+    dtype = "float32" if cfg.trains == "full" else None
+    return wan.load(
+        "dit", found.parts["dit"], cfg.model, dtype=dtype,
+        place=lambda path: sharding.sharding_of(f"dit/{path}", shapes[path], mesh),
+    )  # fmt: skip

@@ -1,0 +1,263 @@
+"""The stages that train a small editor from scratch: autoencoder, latents, text encoder, base, edit, export.
+
+    clips -> train_autoencoder; pairs -> encode_pairs -> train_text -> train_base -> train_edit -> export_model
+
+Each stage works in a folder of its own, resumes by itself, and returns at once when it is done. Clips, pairs and the tokenizer come as
+arguments: an experiment says where they come from.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from tqdm import tqdm
+
+from v2v.checkpoints import native
+from v2v.checkpoints.parameter_store import from_trees
+from v2v.config import ModelConfig
+from v2v.data import buckets as buckets_lib
+from v2v.data import latent_cache, loader, transforms
+from v2v.data.pair import Pair
+from v2v.models import initialization
+from v2v.models.autoencoder import VAE
+from v2v.models.text_encoder import Tokenizer
+from v2v.pipeline.editor import EasyV2VEditor
+from v2v.pipeline.pretrained import Pretrained
+from v2v.train import callbacks, objectives, text, vae
+from v2v.train.config import Experiment
+from v2v.train.loop import Watch
+from v2v.train.stage import fit_stage, on_host, say
+
+
+@dataclass(frozen=True)
+class Autoencoder:
+    """A trained autoencoder.
+
+    Attributes:
+      params: its parameters.
+      config: the model's configuration, with the statistics of its latents.
+    """
+
+    params: dict
+    config: ModelConfig
+
+
+@dataclass(frozen=True)
+class LatentSet:
+    """Encoded pairs on disk.
+
+    Attributes:
+      shards: paths of the array_record files.
+      time_masks: latents of the masks of whole frames, by first and last active frame.
+    """
+
+    shards: list[str]
+    time_masks: np.ndarray
+
+    def bucket(self, batch: int) -> buckets_lib.Bucket:
+        """Return all of it as one bucket of the loader, in batches of `batch` clips."""
+        return buckets_lib.Bucket(batch, self.time_masks, (buckets_lib.Cached(self.shards),))
+
+
+def train_autoencoder(
+    cfg: Experiment, clips: Iterable[np.ndarray], folder: Path, statistics_batches: int = 64
+) -> Autoencoder:
+    """Train the autoencoder on clips and measure the statistics of its latents.
+
+    Args:
+      cfg: the experiment; its `vae` stage is run.
+      clips: uint8 [b, T, H, W, 3] batches; iterated once for training and once for the statistics.
+      folder: where the stage works; ends with vae.safetensors and config.json.
+      statistics_batches: batches of clips that the statistics are taken from.
+    """
+    result, config = folder / "vae.safetensors", cfg.model
+    if not result.exists():
+        module = VAE(config.vae)
+        sample = np.zeros((1, config.frames, config.height, config.width, 3), np.float32)
+        params = jax.jit(module.init)(jax.random.key(cfg.seed), sample)["params"]
+        state = fit_stage(cfg, cfg.vae, folder, {"vae": params}, clips, vae.objective(module))
+        params = on_host(state.result["vae"])
+        unscaled = VAE(dataclasses.replace(config.vae, mean=(), std=()))
+        encode = jax.jit(
+            lambda x: unscaled.apply({"params": params}, x.astype(np.float32) / 127.5 - 1, method="encode")
+        )
+        batches = iter(clips)
+        mean, std = vae.statistics(encode, (next(batches) for _ in range(statistics_batches)))
+        config = dataclasses.replace(config, vae=dataclasses.replace(config.vae, mean=mean, std=std))
+        native.save_config(folder / "config.json", config)
+        native.save_tree(result, {"vae": params})
+    return Autoencoder(native.load_tree(result)["vae"], native.load_config(folder / "config.json"))
+
+
+def encode_pairs(
+    cfg: Experiment, count: int, get_pair: Callable[[int], Pair], params: dict, folder: Path
+) -> LatentSet:
+    """Encode source, target, mask and reference of every pair once.
+
+    Args:
+      cfg: the experiment, with the autoencoder's configuration in `model.vae`.
+      count: number of pairs.
+      get_pair: pair i of them.
+      params: parameters of the autoencoder.
+      folder: where the latents lie; what is there already is kept.
+    """
+    encode = jax.jit(
+        lambda p, x: VAE(cfg.model.vae).apply(
+            {"params": p}, x.astype(np.float32) / 127.5 - 1, method="encode"
+        )
+    )
+    vae_hash = latent_cache.tree_hash(params)
+    with tqdm(total=count, desc="latents", unit="pair") as bar:
+        latent_cache.write(
+            folder, range(count), get_pair, functools.partial(encode, params), vae_hash, progress=bar.update
+        )
+    return LatentSet(latent_cache.shards(folder, vae_hash), np.load(folder / "time_masks.npy"))
+
+
+def train_text(cfg: Experiment, tokenizer: Tokenizer, shards: list[str], folder: Path) -> dict:
+    """Train the text encoder on the instructions of cached pairs alone; return its parameters."""
+    result = folder / "text.safetensors"
+    if not result.exists():
+        edits = tuple(sorted({fact["edit"] for fact in latent_cache.facts(shards)}))
+        data = loader.text_batches(shards, cfg.text.batch, transforms.ToSentence(tokenizer, edits), cfg.seed)
+        trained = text.init(jax.random.key(cfg.seed), cfg.model.text, edits)
+        state = fit_stage(cfg, cfg.text, folder, trained, data, text.objective(cfg.model.text))
+        native.save_tree(result, {"text": on_host(state.result["text"])})
+    return native.load_tree(result)["text"]
+
+
+def train_base(
+    cfg: Experiment,
+    tokenizer: Tokenizer,
+    text_params: dict,
+    shards: list[str],
+    folder: Path,
+    start: dict | None = None,
+) -> dict:
+    """Train text-to-video and image-to-video, every weight of transformer and text encoder.
+
+    Args:
+      cfg: the experiment; its `base` stage is run.
+      tokenizer: of the text encoder.
+      text_params: a trained text encoder.
+      shards: cached latents.
+      folder: where the stage works.
+      start: an earlier {"dit", "text"} to continue from instead of `text_params`.
+
+    Returns:
+      {"dit", "text"}.
+    """
+    result = folder / "base.safetensors"
+    if not result.exists():
+        transform = transforms.ToClip(
+            tokenizer, cfg.data.turning, cfg.data.image_to_video, cfg.data.drop_text
+        )
+        data = loader.base_batches(shards, cfg.base.batch, transform, cfg.seed)
+        trained = start or initialization.init_base(jax.random.key(cfg.seed), cfg.model) | {
+            "text": text_params
+        }
+        state = fit_stage(
+            cfg, cfg.base, folder, trained, data, objectives.text_to_video(cfg.model, cfg.region)
+        )
+        native.save_tree(result, on_host(state.result))
+    return native.load_tree(result)
+
+
+def fit_edit(
+    cfg: Experiment,
+    tokenizer: Tokenizer,
+    base: dict,
+    buckets: Sequence[buckets_lib.Bucket],
+    folder: Path,
+    start: dict | None = None,
+    data: loader.Stream | None = None,
+    watches: Sequence[Watch] = (),
+) -> Any:
+    """Train what `cfg.trains` names on a base; return the last TrainState.
+
+    Args:
+      cfg: the experiment; its `edit` stage is run.
+      tokenizer: of the text encoder.
+      base: {"dit", "text"}.
+      buckets: cached pairs.
+      folder: where the stage works.
+      start: an earlier {"lora", "embed"} to continue from.
+      data: batches other than those of `buckets`.
+      watches: hooks of the loop.
+    """
+    mask_code = cfg.model.condition.mask_code
+    data = data or loader.edit_batches(buckets, tokenizer, cfg.seed, cfg.data, mask_code)
+    held = []
+    if cfg.log.held_out_every:
+        held = loader.held_out_batches(buckets, tokenizer, cfg.data, mask_code=mask_code)
+    key = jax.random.key(cfg.seed + 1)
+    if cfg.trains == "full":
+        # The paper's full fine-tuning; the text encoder stays as it is.
+        trained = {"dit": base["dit"], "embed": initialization.init_embed(key, cfg.model)}
+        frozen = {"text": base["text"]}
+    else:
+        trained, frozen = start or initialization.init_adapter(key, cfg.model, base["dit"]), base
+    objective = objectives.edit(cfg.model, cfg.region, data.recipes)
+    return fit_stage(
+        cfg, cfg.edit, folder, trained, data, objective, frozen, held=held, watches=watches, work=True
+    )
+
+
+def train_edit(
+    cfg: Experiment,
+    tokenizer: Tokenizer,
+    autoencoder: dict,
+    base: dict,
+    latents: LatentSet,
+    folder: Path,
+    start: dict | None = None,
+    preview_pairs: Callable[[], list[Pair]] = list,
+) -> dict:
+    """Train the adapter on a frozen base; return {"lora", "embed"}, also saved as folder/lora.safetensors.
+
+    Args:
+      cfg: the experiment; its `edit` stage is run.
+      tokenizer: of the text encoder.
+      autoencoder: parameters, for previews.
+      base: {"dit", "text"}.
+      latents: cached pairs.
+      folder: where the stage works.
+      start: an earlier {"lora", "embed"} to continue from.
+      preview_pairs: gives the pairs shown in previews; called only when `cfg.log.preview_every` is set.
+    """
+    watches = []
+    if cfg.log.preview_every:
+        model = Pretrained(cfg.model, tokenizer, from_trees(base | {"vae": autoencoder}))
+        watches = [
+            callbacks.previews(
+                cfg.log.preview_every,
+                lambda adapter: EasyV2VEditor(model.with_lora(adapter)),
+                preview_pairs(),
+                folder / "previews",
+            )
+        ]
+    state = fit_edit(
+        cfg, tokenizer, base, [latents.bucket(cfg.edit.batch)], folder, start=start, watches=watches
+    )
+    adapter = on_host(state.result)
+    native.save_tree(folder / "lora.safetensors", adapter, {"steps": str(int(state.step))})
+    return adapter
+
+
+def export_model(
+    cfg: Experiment, tokenizer: Tokenizer, autoencoder: dict, base: dict, adapter: dict, folder: Path
+) -> Path:
+    """Write a folder for `--model`: configuration, vocabulary, and weights as safetensors, the autoencoder as int8."""
+    folder.mkdir(parents=True, exist_ok=True)
+    native.save_config(folder / "config.json", cfg.model)
+    tokenizer.backend.save(str(folder / "tokenizer.json"))
+    native.save_tree(folder / "vae.safetensors", {"vae": autoencoder}, int8=True)
+    native.save_tree(folder / "base.safetensors", base)
+    native.save_tree(folder / "lora.safetensors", adapter)
+    say(f'exported to {folder}: v2v edit IN.mp4 "make it sepia" -o OUT.mp4 --model {folder}')
+    return folder
