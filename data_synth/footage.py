@@ -43,7 +43,11 @@ def rendered(seed: int, T: int, H: int, W: int) -> Clip:
     """A photograph-like scene: textured or a landscape, with up to three objects."""
     rng = stream(seed, "footage")
     scene = draw.sample_scene(rng, aspect=W / H, objects=(0, 3), rich=True)
-    return Clip(rn.render(scene, T, H, W), sc.caption(scene), {"clip": "rendered", "license": "Apache-2.0"})
+    return Clip(
+        rn.render_scene(scene, T, H, W),
+        sc.format_caption(scene),
+        {"clip": "rendered", "license": "Apache-2.0"},
+    )
 
 
 @dataclasses.dataclass(frozen=True)

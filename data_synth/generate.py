@@ -24,10 +24,6 @@ from data_synth.language import grammar, templates
 from data_synth.operators import transition as tr
 from data_synth.operators.photometric import PHOTOMETRIC
 from data_synth.recipes import planar, registry
-from data_synth.recipes.planar import (
-    VERSION,  # noqa: F401  (names that callers know from here)
-    half,  # noqa: F401  (names that callers know from here)
-)
 from data_synth.recipes.registry import Sources
 from data_synth.rng import stream
 from data_synth.scenes import draw
@@ -39,8 +35,8 @@ from v2v.errors import InputError
 
 NOTHING = Sources()
 SCORE_SEED_BASE = 3_000_000_000
-FAMILIES = {"local": ed.LOCAL, "photometric": tuple(PHOTOMETRIC)}  # the default mix
-EDITS = (*ed.LOCAL, *PHOTOMETRIC)
+FAMILIES = {"local": ed.LOCAL_EDITS, "photometric": tuple(PHOTOMETRIC)}  # the default mix
+EDITS = (*ed.LOCAL_EDITS, *PHOTOMETRIC)
 
 cv2.setNumThreads(1)  # one process is one worker; threads inside it only fight the others
 
@@ -94,7 +90,7 @@ def make_block(
         name = entries[seed % len(entries)] if finite else _choose_edit(rng, entries, sources)
         if name in PHOTOMETRIC:
             made[i] = name, planar.photometric(name, seed, rng, T, H, W)
-        elif name in ed.LOCAL:
+        elif name in ed.LOCAL_EDITS:
             made[i] = name, planar.local(name, seed, rng, T, H, W)
         else:
             waiting.setdefault(name, []).append((i, seed // len(entries) if finite else seed))
@@ -133,7 +129,7 @@ def make_clip(seed: int, *, T: int = 9, H: int = 64, W: int = 64) -> tuple[np.nd
     scene = draw.sample_scene(
         rng, aspect=W / H, objects=(0, 0) if bare else (1, 3), rich=bare or rng.random() < 0.3
     )
-    video, caption = rn.render(scene, T, H, W), sc.caption(scene)
+    video, caption = rn.render_scene(scene, T, H, W), sc.format_caption(scene)
     if rng.random() < 0.33:
         style = str(rng.choice(list(templates.STYLES)))
         video, caption = PHOTOMETRIC[style](video, None), grammar.styled_caption(style, caption)

@@ -224,7 +224,7 @@ def _records(
     if beam is None:
         # Tiles of textures cost as much as some hundred pairs: drawn once for all workers, and anew in every run.
         shutil.rmtree(tiles := work / "tiles", ignore_errors=True)
-        made = shards.shards(*place, last, functools.partial(textures.share, tiles))
+        made = shards.shards(*place, last, functools.partial(textures.share_tiles, tiles))
     else:
         from data_synth.dataset import beam as under_beam
 

@@ -90,7 +90,7 @@ class Writer(Protocol):
 
 
 @dataclasses.dataclass(frozen=True)
-class Rules:
+class RuleWriter:
     """Finds the first verb in the third person and asks for it: "make" + subject + verb + rest.
 
     "<subject> is <verb>ing <rest>" becomes "make <subject> start <verb>ing <rest>"; pronouns change case; verbs joined
@@ -101,10 +101,10 @@ class Rules:
     batch: int = 1
 
     def __call__(self, captions: Sequence[str]) -> list[str | Unwritten]:
-        return [imperative(caption) for caption in captions]
+        return [rewrite_as_imperative(caption) for caption in captions]
 
 
-def imperative(caption: str) -> str:
+def rewrite_as_imperative(caption: str) -> str:
     """One sentence by rule; "" when no rule applies."""
     sentence = re.split(r"(?<=[a-z])[.!?](?:\s|$)", caption.strip())[0].strip().rstrip(".!?")
     sentence = re.sub(
@@ -125,7 +125,7 @@ def imperative(caption: str) -> str:
     return ""
 
 
-def endpoint(path: str | Path) -> Endpoint:
+def load_endpoint_writer(path: str | Path) -> Endpoint:
     """The writer a TOML file describes.
 
     Raises:
@@ -152,11 +152,11 @@ def endpoint(path: str | Path) -> Endpoint:
         raise InputError(
             f"{path}: key: expected an environment variable {table['key']}, which is not set; set it"
         )
-    return Endpoint(**{**table, "cache": str(path.parent / table.get("cache", "writer-cache"))})
+    return EndpointWriter(**{**table, "cache": str(path.parent / table.get("cache", "writer-cache"))})
 
 
 @dataclasses.dataclass(frozen=True)
-class Endpoint:
+class EndpointWriter:
     """An OpenAI-compatible chat endpoint; fields as in the module docstring."""
 
     url: str

@@ -182,7 +182,7 @@ _FROM = {
 }
 
 
-def sentences(
+def sample_instructions(
     name: str, forward: bool, slots: dict, caption: str, rng: np.random.Generator, noun: str = ""
 ) -> tuple[str, ...]:
     """Different sentences that say one control edit.
@@ -209,17 +209,17 @@ def sentences(
     return tuple(re.sub(r"\ba (?=[aeiou])", "an ", templates[i].format(**words)) for i in order)
 
 
-def caption_of(name: str, caption: str, slots: dict, noun: str = "") -> str:
+def format_caption(name: str, caption: str, slots: dict, noun: str = "") -> str:
     """Caption of the control video itself."""
     noun = (noun or NOUNS[name]).format(**slots)
     start = f"{'an' if noun[0] in 'aeiou' else 'a'} {noun} video"
     return f"{start} of {caption}" if caption else start
 
 
-def control_vocabulary() -> list[str]:
+def vocabulary() -> list[str]:
     """The words of all control sentences that `instruct.vocabulary()` lacks, sorted (captions' own words aside)."""
     tables = [_TO_ABSTRACT, _FROM_ABSTRACT, _FROM_UNTOLD, *_TO.values(), *_FROM.values()]
-    texts = [t for row in tables for t in row] + list(NOUNS.values()) + list(ob.COLOURS)
+    texts = [t for row in tables for t in row] + list(NOUNS.values()) + list(ob.COLORS)
     texts += ["increase reduce high low an a video of"]
     known = set(grammar.vocabulary())
-    return sorted({w for text in texts for w in grammar.words(re.sub(r"\{\w+\}", " ", text))} - known)
+    return sorted({w for text in texts for w in grammar.split_words(re.sub(r"\{\w+\}", " ", text))} - known)

@@ -11,22 +11,24 @@ import re
 import numpy as np
 
 from data_synth.language.templates import (
-    AT,
+    CENTER_PHRASES,
     LOCAL_TEMPLATES,
     PHOTOMETRIC_TEMPLATES,
     REGIONS,
     STYLES,
     SYNONYMS,
-    WHOLE,
+    WHOLE_CLIP,
 )
 from data_synth.scenes import draw
 from data_synth.scenes import objects as ob
 from data_synth.scenes import scene as sc
 from data_synth.scenes import textures as tx
-from data_synth.scenes.edits import PLACES, Edit
+from data_synth.scenes.edits import POSITIONS, Edit
 
 
-def instructions(edit: Edit, rng: np.random.Generator, count: tuple[int, int] = (4, 8)) -> tuple[str, ...]:
+def sample_instructions(
+    edit: Edit, rng: np.random.Generator, count: tuple[int, int] = (4, 8)
+) -> tuple[str, ...]:
     """Between count[0] and count[1] different sentences that each say the edit.
 
     For a photometric edit `slots["it"]` may name what it is limited to ("the left half"); otherwise the whole clip.
@@ -41,18 +43,18 @@ def styled_caption(style: str, caption: str) -> str:
     """ "a sepia video of a red ball over a green leaf texture" """
     if style == "palette":
         return caption
-    return f"{sc.article(STYLES[style])} {STYLES[style]} video of {caption}"
+    return f"{sc.indefinite_article(STYLES[style])} {STYLES[style]} video of {caption}"
 
 
 def vocabulary() -> list[str]:
     """Every word that captions and instructions can contain, and common synonyms, sorted."""
     texts = [
-        *WHOLE,
+        *WHOLE_CLIP,
         *REGIONS,
-        *ob.COLOURS,
+        *ob.COLORS,
         *ob.SHAPES,
         *ob.SIZES,
-        *PLACES,
+        *POSITIONS,
         *tx.GRADIENTS,
         *draw.TEXTURE_WORDS.values(),
         *STYLES.values(),
@@ -60,12 +62,12 @@ def vocabulary() -> list[str]:
         "a an and over moving video of landscape with sky hills plain background",
     ]
     texts += [t for table in (PHOTOMETRIC_TEMPLATES, LOCAL_TEMPLATES) for row in table.values() for t in row]
-    texts += [phrase for place in PLACES for phrase in _places(place)]
+    texts += [phrase for place in POSITIONS for phrase in _places(place)]
     texts += [phrase for name in draw.background_names() for phrase in _grounds(name)]
-    return sorted({w for text in texts for w in words(re.sub(r"\{\w+\}", " ", text))})
+    return sorted({w for text in texts for w in split_words(re.sub(r"\{\w+\}", " ", text))})
 
 
-def words(text: str) -> list[str]:
+def split_words(text: str) -> list[str]:
     """The words of a sentence: lower case, letters only."""
     return re.findall(r"[a-z]+", text.lower())
 
@@ -78,7 +80,7 @@ def _fill(template: str, edit: Edit, rng: np.random.Generator) -> str:
     slots = dict(edit.slots)
     if "{it}" in template:
         slots["it"] = slots.get("it") or _pick(
-            rng, WHOLE if "make it" not in template else WHOLE[:1] + WHOLE[2:4]
+            rng, WHOLE_CLIP if "make it" not in template else WHOLE_CLIP[:1] + WHOLE_CLIP[2:4]
         )
     if edit.name == "insert":
         # The medium size is the default, so it may go unsaid.
@@ -94,8 +96,8 @@ def _fill(template: str, edit: Edit, rng: np.random.Generator) -> str:
 
 
 def _places(place: str) -> tuple[str, ...]:
-    if place in AT:
-        return AT[place]
+    if place in CENTER_PHRASES:
+        return CENTER_PHRASES[place]
     if " " in place:
         return f"in the {place} corner", f"at the {place}", f"in the {place}"
     if place in ("left", "right"):

@@ -13,8 +13,8 @@ import numpy as np
 from data_synth.language import grammar, templates
 from data_synth.physics import choose, draw, figure
 from data_synth.physics import surfaces as sf
-from data_synth.physics.world import SHAPES, World
-from data_synth.scenes.scene import article
+from data_synth.physics.world import SHAPES, Room
+from data_synth.scenes.scene import indefinite_article
 
 _WHERE = {
     "left": ("on the left", "on the left side", "to the left"),
@@ -106,7 +106,7 @@ TEMPLATES = {
 }
 
 
-def sentences(edit: choose.Edit, rng: np.random.Generator) -> tuple[str, ...]:
+def sample_instructions(edit: choose.Edit, rng: np.random.Generator) -> tuple[str, ...]:
     """Up to five different ways of saying the edit."""
     slots = dict(edit.slots)
     if edit.name == "relight":
@@ -122,26 +122,26 @@ def sentences(edit: choose.Edit, rng: np.random.Generator) -> tuple[str, ...]:
     return tuple(re.sub(r"\ba (?=[aeiou])", "an ", templates[i].format(**slots)) for i in order)
 
 
-def caption(world: World) -> str:
+def format_caption(world: Room) -> str:
     """ "a red ball and a wooden box on a tiled floor, blue walls behind" """
     things = [f"{sf.MATERIALS[t.coat][0]} {t.shape}" if t.coat else t.name for t in world.things]
-    names = [f"{article(n)} {n}" for n in things]
+    names = [f"{indefinite_article(n)} {n}" for n in things]
     if world.figure:
         names.insert(0, f"a person {figure.ACTIONS[world.figure.action][1]}")
     shown = (
         names[0] if len(names) == 1 else ", ".join(names[:-1]) + " and " + names[-1] if names else "nothing"
     )
     floor = sf.MATERIALS[world.floor.material][1]
-    ground = f"{article(floor)} {floor}" + (" field" if floor == "grass" else " floor")
+    ground = f"{indefinite_article(floor)} {floor}" + (" field" if floor == "grass" else " floor")
     if world.walls is None:
         return f"{shown} on {ground} under the open sky"
     walls = world.walls.colour if world.walls.material == "plain" else sf.MATERIALS[world.walls.material][1]
     return f"{shown} on {ground}, {walls} walls behind"
 
 
-def after(edit: choose.Edit) -> str:
+def format_target_caption(edit: choose.Edit) -> str:
     """Caption of the edited clip: of the edited room, with what a list of things does not say."""
-    said = caption(edit.after)
+    said = format_caption(edit.after)
     return {
         "relight": lambda: (
             f"{said}, {'at ' + edit.slots['light'] if edit.slots['light'] in ('night', 'sunset') else 'in ' + edit.slots['light'] if edit.slots['light'].endswith('light') else edit.slots['light']}"
@@ -166,11 +166,11 @@ def vocabulary() -> list[str]:
         *draw.SIZES,
         *choose.LIGHTS,
         *choose.SKIES,
-        *choose.CAMERAS,
+        *choose.CAMERA_MOVES,
     ]
     texts += [word for row in sf.MATERIALS.values() for word in row[:2]]
     texts += [
         "a person nothing on floor field under the open sky walls behind in at moving falling floating without gravity"
     ]
     known = set(grammar.vocabulary())
-    return sorted({w for t in texts for w in grammar.words(re.sub(r"\{\w+\}", " ", t))} - known)
+    return sorted({w for t in texts for w in grammar.split_words(re.sub(r"\{\w+\}", " ", t))} - known)

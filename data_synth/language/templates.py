@@ -5,7 +5,7 @@ filled from the edit's slots. The embedded model's vocabulary is what these tabl
 added here asks for a model trained anew.
 """
 
-WHOLE = (
+WHOLE_CLIP = (
     "the video",
     "it",
     "this video",
@@ -261,7 +261,7 @@ STYLES = {
     "winter": "winter",
     "spring": "spring",
 }
-AT = {"center": ("in the center", "in the middle")}
+CENTER_PHRASES = {"center": ("in the center", "in the middle")}
 SYNONYMS = (
     "a an and another at away background backgrounds be by circle clips color colored colorful coloring "
     "colour coloured colours cooler crimson dark daytime delete desaturated dusk eliminate enhance film "

@@ -183,11 +183,11 @@ def noise(video: np.ndarray, rng: np.random.Generator) -> Control:
 
 def overlay(video: np.ndarray, rng: np.random.Generator) -> Control:
     """x = (1 - a) x + a c, c a named colour, a = 0.4 to 0.6."""
-    names = [n for n in ob.COLOURS if n not in ("black", "grey", "white")]
+    names = [n for n in ob.COLORS if n not in ("black", "grey", "white")]
     name = names[int(rng.integers(len(names)))]
     a = rng.uniform(0.4, 0.6)
     values = np.arange(256, dtype=np.uint8)[:, None]  # a table for each channel: the same sum, once a value
-    mixed = values * np.float32(1 - a) + (a * np.array(ob.COLOURS[name]) + 0.5).astype(np.float32)
+    mixed = values * np.float32(1 - a) + (a * np.array(ob.COLORS[name]) + 0.5).astype(np.float32)
     table = np.clip(mixed, 0, 255).astype(np.uint8)[None]
     return Control(_filled(video, (cv2.LUT(f, table) for f in video)), slots={"colour": name})
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from data_synth.physics import draw, figure, model, simulate
 from data_synth.physics import surfaces as sf
-from data_synth.physics.world import COLOURS, SHAPES, Camera, Light, Surface, Thing, World
+from data_synth.physics.world import COLORS, SHAPES, Body, Camera, Light, Room, Surface
 
 LIGHTS = {
     "night": dict(key=(0.16, 0.2, 0.34), ambient=(0.07, 0.08, 0.14), sky=((6, 8, 26), (28, 32, 62))),
@@ -27,11 +27,16 @@ LIGHTS = {
 }
 SKIES = {"sunset": ((88, 50, 130), (250, 140, 50)), "blue sky": ((70, 130, 220), (190, 220, 245)),
          "night sky": ((8, 10, 32), (45, 40, 95)), "grey sky": ((120, 126, 132), (190, 194, 198))}  # fmt: skip
-CAMERAS = ("left", "right", "closer", "away", "up", "down")
-TURNS = ("insert", "remove", "recolour", "retexture", "replace", "relight", "background", "floor", "camera", "action",
+CAMERA_MOVES = ("left", "right", "closer", "away", "up", "down")
+EDIT_NAMES = ("insert", "remove", "recolour", "retexture", "replace", "relight", "background", "floor", "camera", "action",
          "collapse", "spare", "float")  # fmt: skip
-KIND_OF = {"collapse": ("tower",), "spare": ("strike",), "float": ("loose", "tower"), "action": ("person",)}
-COMMON = ("loose", "loose", "tower", "strike", "person")
+ROOM_KINDS = {
+    "collapse": ("tower",),
+    "spare": ("strike",),
+    "float": ("loose", "tower"),
+    "action": ("person",),
+}
+DEFAULT_ROOM_KINDS = ("loose", "loose", "tower", "strike", "person")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,24 +46,24 @@ class Edit:
     before: the source, where it is not the room as drawn."""
 
     name: str
-    after: World
+    after: Room
     slots: dict
     own: tuple[int, ...] = ()
     surface: tuple[int, ...] = ()
     whole: bool = False
     again: bool = False
-    before: World | None = None
+    before: Room | None = None
 
 
-def choose(name: str, room: World, rng: np.random.Generator, paths: dict[int, np.ndarray]) -> Edit | str:
+def choose_edit(name: str, room: Room, rng: np.random.Generator, paths: dict[int, np.ndarray]) -> Edit | str:
     """A random edit of the named kind, or why there is none; `paths`: of the room's things."""
     return _CHOOSE[name](room, rng, paths)
 
 
-def _recolour(room: World, rng, paths) -> Edit | str:
+def _recolour(room: Room, rng, paths) -> Edit | str:
     old = _any(room, rng)
     taken = {t.colour for t in room.things}
-    colours = [c for c in COLOURS if c not in taken and draw.stands_out(c, room) and _far(c, old.colour)]
+    colours = [c for c in COLORS if c not in taken and draw.stands_out(c, room) and _far(c, old.colour)]
     if not colours:
         return "no colour differs enough"
     new = dataclasses.replace(old, colour=_pick(rng, colours))
@@ -70,15 +75,15 @@ def _recolour(room: World, rng, paths) -> Edit | str:
     )
 
 
-def _retexture(room: World, rng, paths) -> Edit | str:
+def _retexture(room: Room, rng, paths) -> Edit | str:
     old = _any(room, rng)
-    coats = [c for c in sf.COATS if np.linalg.norm(sf.mean_colour(c) - np.array(COLOURS[old.colour])) > 60]
+    coats = [c for c in sf.COATS if np.linalg.norm(sf.mean_color(c) - np.array(COLORS[old.colour])) > 60]
     new = dataclasses.replace(old, coat=_pick(rng, coats))
     slots = {"object": old.name, "shape": old.shape, "material": sf.MATERIALS[new.coat][0]}
     return Edit("retexture", room.exchanged(new), slots, (old.key,))
 
 
-def _remove(room: World, rng, paths) -> Edit | str:
+def _remove(room: Room, rng, paths) -> Edit | str:
     # What bears or strikes another is for the counterfactual edits: without it the others could not do what they do.
     apart = [t for t in room.things if _alone(t, room, paths)]
     if not apart:
@@ -87,9 +92,9 @@ def _remove(room: World, rng, paths) -> Edit | str:
     return Edit("remove", room.without(old.key), {"object": old.name}, (old.key,))
 
 
-def _insert(room: World, rng, paths) -> Edit | str:
+def _insert(room: Room, rng, paths) -> Edit | str:
     taken = {t.colour for t in room.things}
-    colours = [c for c in COLOURS if c not in taken and draw.stands_out(c, room)]
+    colours = [c for c in COLORS if c not in taken and draw.stands_out(c, room)]
     shapes = [s for s in SHAPES if s not in {t.shape for t in room.things}]
     if not colours or not shapes:
         return "no colour differs enough"
@@ -97,37 +102,37 @@ def _insert(room: World, rng, paths) -> Edit | str:
     radius = draw.SIZES[size]
     # Left and right are the picture's, at the first frame.
     cos, sin = np.cos(room.camera.azimuth[0]), np.sin(room.camera.azimuth[0])
-    for place in rng.permutation(list(draw.PLACES)).tolist():
-        x, y = draw.PLACES[place]
+    for place in rng.permutation(list(draw.POSITIONS)).tolist():
+        x, y = draw.POSITIONS[place]
         at = (float(cos * x - sin * y), float(sin * x + cos * y))
-        if draw.free(at, radius, room, paths):
+        if draw.is_free(at, radius, room, paths):
             shape = _pick(rng, shapes)
-            high = draw.rest(shape, radius)
+            high = draw.half_height(shape, radius)
             key = 1 + max((t.key for t in room.things), default=-1)
-            new = Thing(key, shape, _pick(rng, colours), radius, high, (*at, high), room.camera.azimuth[0])
+            new = Body(key, shape, _pick(rng, colours), radius, high, (*at, high), room.camera.azimuth[0])
             after = dataclasses.replace(room, things=(*room.things, new))
             return Edit("insert", after, {"new": new.name, "size": size, "place": place}, (key,))
     return "no free place"
 
 
-def _replace(room: World, rng, paths) -> Edit | str:
+def _replace(room: Room, rng, paths) -> Edit | str:
     apart = [t for t in room.things if _alone(t, room, paths) and abs(t.place[2] - t.height) < 0.01]
     if not apart:
         return "nothing stands alone"
     old = apart[int(rng.integers(len(apart)))]
     shapes = [s for s in SHAPES if s not in {t.shape for t in room.things}]
     others = {t.colour for t in room.things if t is not old}
-    colours = [c for c in COLOURS if c not in others and draw.stands_out(c, room)]
+    colours = [c for c in COLORS if c not in others and draw.stands_out(c, room)]
     if not shapes or not colours:
         return "no colour differs enough"
     shape, colour = _pick(rng, shapes), _pick(rng, colours)
-    high = draw.rest(shape, old.radius)
+    high = draw.half_height(shape, old.radius)
     place = (*old.place[:2], old.place[2] - old.height + high)  # its foot where the old one's was
     new = dataclasses.replace(old, shape=shape, colour=colour, height=high, place=place)
     return Edit("replace", room.exchanged(new), {"object": old.name, "new": new.name}, (old.key,))
 
 
-def _relight(room: World, rng, paths) -> Edit | str:
+def _relight(room: Room, rng, paths) -> Edit | str:
     name = _pick(rng, tuple(LIGHTS))
     change = dict(LIGHTS[name])
     if "azimuth" in change:
@@ -138,7 +143,7 @@ def _relight(room: World, rng, paths) -> Edit | str:
     return Edit("relight", dataclasses.replace(room, light=light), {"light": name}, whole=True)
 
 
-def _background(room: World, rng, paths) -> Edit | str:
+def _background(room: Room, rng, paths) -> Edit | str:
     owners = (model.WALLS, model.SKY)
     # In the open, walls would stand in the sun's way and change the light too.
     if room.light.sun or rng.random() < 0.5:
@@ -157,7 +162,7 @@ def _background(room: World, rng, paths) -> Edit | str:
     return Edit("background", after, {"background": f"{sf.MATERIALS[material][1]} walls"}, surface=owners)
 
 
-def _floor(room: World, rng, paths) -> Edit | str:
+def _floor(room: Room, rng, paths) -> Edit | str:
     options = [
         m for m in sf.FLOORS if m != room.floor.material and (room.walls is None or m != room.walls.material)
     ]
@@ -167,9 +172,9 @@ def _floor(room: World, rng, paths) -> Edit | str:
     return Edit("floor", after, {"floor": sf.MATERIALS[after.floor.material][1]}, surface=(model.FLOOR,))
 
 
-def _camera(room: World, rng, paths) -> Edit | str:
+def _camera(room: Room, rng, paths) -> Edit | str:
     """The source's camera stands still; the twin's begins there and moves."""
-    way = _pick(rng, CAMERAS)
+    way = _pick(rng, CAMERA_MOVES)
     old = room.camera
     az, el, far = old.azimuth[0], old.elevation[0], old.distance[0]
     ends = {
@@ -185,7 +190,7 @@ def _camera(room: World, rng, paths) -> Edit | str:
     return Edit("camera", after, {"way": way}, whole=True, before=dataclasses.replace(room, camera=still))
 
 
-def _action(room: World, rng, paths) -> Edit | str:
+def _action(room: Room, rng, paths) -> Edit | str:
     name = _pick(rng, [a for a in figure.ACTIONS if a != room.figure.action])
     after = dataclasses.replace(room, figure=dataclasses.replace(room.figure, action=name))
     slots = {
@@ -196,7 +201,7 @@ def _action(room: World, rng, paths) -> Edit | str:
     return Edit("action", after, slots, surface=(model.PERSON,))
 
 
-def _collapse(room: World, rng, paths) -> Edit | str:
+def _collapse(room: Room, rng, paths) -> Edit | str:
     if len(room.things) < 2:
         return "nothing stands on anything"
     support = room.things[0]
@@ -204,15 +209,15 @@ def _collapse(room: World, rng, paths) -> Edit | str:
     return Edit("collapse", room.without(0), {"object": support.name, "above": above.name}, (0,), again=True)
 
 
-def _spare(room: World, rng, paths) -> Edit | str:
+def _spare(room: Room, rng, paths) -> Edit | str:
     striker = room.things[-1]
-    hit = max(simulate.moved(paths[t.key]) for t in room.things[:-1])
+    hit = max(simulate.max_displacement(paths[t.key]) for t in room.things[:-1])
     if striker.shape != "ball" or hit < 0.1:
         return "the ball strikes nothing"
     return Edit("spare", room.without(striker.key), {"object": striker.name}, (striker.key,), again=True)
 
 
-def _float(room: World, rng, paths) -> Edit | str:
+def _float(room: Room, rng, paths) -> Edit | str:
     """Gravity off, and a small push, without which nothing would happen to what is at rest."""
     things = tuple(
         dataclasses.replace(
@@ -226,10 +231,10 @@ def _float(room: World, rng, paths) -> Edit | str:
     return Edit("float", after, {}, tuple(t.key for t in things), again=True)
 
 
-_CHOOSE = {name: globals()[f"_{name}"] for name in TURNS}
+_CHOOSE = {name: globals()[f"_{name}"] for name in EDIT_NAMES}
 
 
-def _alone(t: Thing, room: World, paths: dict) -> bool:
+def _alone(t: Body, room: Room, paths: dict) -> bool:
     """Whether it never comes near another thing."""
     a = paths[t.key]
     for other in room.things:
@@ -242,10 +247,10 @@ def _alone(t: Thing, room: World, paths: dict) -> bool:
 
 
 def _far(a: str, b: str) -> bool:
-    return float(np.linalg.norm(np.subtract(COLOURS[a], COLOURS[b]))) > 110
+    return float(np.linalg.norm(np.subtract(COLORS[a], COLORS[b]))) > 110
 
 
-def _any(room: World, rng) -> Thing:
+def _any(room: Room, rng) -> Body:
     return room.things[int(rng.integers(len(room.things)))]
 
 

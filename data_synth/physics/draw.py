@@ -17,27 +17,27 @@ import numpy as np
 
 from data_synth.physics import figure as fg
 from data_synth.physics import surfaces as sf
-from data_synth.physics.world import COLOURS, SHAPES, Camera, Figure, Light, Surface, Thing, World
+from data_synth.physics.world import COLORS, SHAPES, Body, Camera, Figure, Light, Room, Surface
 
 KINDS = ("loose", "tower", "strike", "person")
-PLACES = {"left": (-0.95, 0.0), "center": (0.0, 0.0), "right": (0.95, 0.0), "foreground": (0.0, -0.62)}
+POSITIONS = {"left": (-0.95, 0.0), "center": (0.0, 0.0), "right": (0.95, 0.0), "foreground": (0.0, -0.62)}
 SIZES = {"small": 0.14, "large": 0.24}  # half width, metres
-STANDING = ("box", "cylinder", "cone", "pyramid")  # shapes that stay where they are put
-CLEAR = 80.0  # least distance of a thing's colour from what it is seen against, in RGB
+STABLE_SHAPES = ("box", "cylinder", "cone", "pyramid")  # shapes that stay where they are put
+MIN_COLOR_DISTANCE = 80.0  # least distance of a thing's colour from what it is seen against, in RGB
 
 
-def world(rng: np.random.Generator, kind: str, aspect: float) -> World:
+def sample_room(rng: np.random.Generator, kind: str, aspect: float) -> Room:
     """A room of the given kind; `aspect` is width / height of its pictures."""
     floor = Surface(_pick(rng, sf.FLOORS), int(rng.integers(1 << 16)))
     air = floor.material == "grass" or rng.random() < 0.12
     walls = None
     if not air:
         material = "plain" if rng.random() < 0.55 else _pick(rng, sf.WALLS)
-        walls = Surface(material, int(rng.integers(1 << 16)), _pick(rng, tuple(COLOURS)))
+        walls = Surface(material, int(rng.integers(1 << 16)), _pick(rng, tuple(COLORS)))
         if material == floor.material:
             walls = dataclasses.replace(walls, material="plain")
-    room = World(kind, floor, walls, light(rng, air), camera(rng, kind, aspect), ())
-    colours = [c for c in rng.permutation(list(COLOURS)).tolist() if stands_out(c, room)]
+    room = Room(kind, floor, walls, sample_light(rng, air), sample_camera(rng, kind, aspect), ())
+    colours = [c for c in rng.permutation(list(COLORS)).tolist() if stands_out(c, room)]
     if kind == "loose":
         things = _loose(rng, colours)
     elif kind == "person":
@@ -46,7 +46,7 @@ def world(rng: np.random.Generator, kind: str, aspect: float) -> World:
         things = _tower(rng, colours, strike=kind == "strike")
     room = dataclasses.replace(room, things=tuple(things))
     if kind == "person":
-        free = [c for c in colours if c not in {t.colour for t in things}] or list(COLOURS)
+        free = [c for c in colours if c not in {t.colour for t in things}] or list(COLORS)
         room = dataclasses.replace(
             room,
             figure=Figure(
@@ -61,7 +61,7 @@ def world(rng: np.random.Generator, kind: str, aspect: float) -> World:
     return room
 
 
-def light(rng: np.random.Generator, air: bool) -> Light:
+def sample_light(rng: np.random.Generator, air: bool) -> Light:
     """By day: from high enough that the floor is lit, never from behind the camera alone (shadows are to be seen)."""
     azimuth = rng.uniform(0.4, 1.3) * (1 if rng.random() < 0.5 else -1)
     key, tint = rng.uniform(0.55, 0.72), rng.uniform(-0.05, 0.05)
@@ -75,7 +75,7 @@ def light(rng: np.random.Generator, air: bool) -> Light:
     )
 
 
-def camera(rng: np.random.Generator, kind: str, aspect: float) -> Camera:
+def sample_camera(rng: np.random.Generator, kind: str, aspect: float) -> Camera:
     """Near the height of a person's eyes, most of the time on a slow arc, dolly or truck."""
     person = kind == "person"
     near = (3.2 if person else 2.3) * max(1.0, 1.15 / aspect)
@@ -98,22 +98,22 @@ def camera(rng: np.random.Generator, kind: str, aspect: float) -> Camera:
     )
 
 
-def stands_out(colour: str, room: World) -> bool:
+def stands_out(colour: str, room: Room) -> bool:
     """Whether a thing of this colour is told from floor, walls and sky."""
-    grounds = [sf.mean_colour(room.floor.material, room.floor.rgb)]
+    grounds = [sf.mean_color(room.floor.material, room.floor.rgb)]
     if room.walls is not None:
-        grounds.append(sf.mean_colour(room.walls.material, room.walls.rgb))
-    return all(np.linalg.norm(np.array(COLOURS[colour]) - g) > CLEAR for g in grounds)
+        grounds.append(sf.mean_color(room.walls.material, room.walls.rgb))
+    return all(np.linalg.norm(np.array(COLORS[colour]) - g) > MIN_COLOR_DISTANCE for g in grounds)
 
 
-def rest(shape: str, radius: float) -> float:
+def half_height(shape: str, radius: float) -> float:
     """Half the height of a thing of this shape and half width."""
     return {"capsule": 1.7, "egg": 1.35, "cone": 1.15, "pyramid": 1.0, "cylinder": 1.1}.get(
         shape, 1.0
     ) * radius
 
 
-def free(place: tuple[float, float], radius: float, room: World, paths: dict[int, np.ndarray]) -> bool:
+def is_free(place: tuple[float, float], radius: float, room: Room, paths: dict[int, np.ndarray]) -> bool:
     """Whether nothing ever comes near this spot of the floor."""
     for t in room.things:
         away = np.hypot(*(paths[t.key][:, :2] - place).T)
@@ -125,8 +125,8 @@ def free(place: tuple[float, float], radius: float, room: World, paths: dict[int
 
 def _loose(
     rng, colours, most: int = 4, least: int = 2, radius: tuple[float, float] = (0.0, 0.85)
-) -> list[Thing]:
-    things: list[Thing] = []
+) -> list[Body]:
+    things: list[Body] = []
     shapes = rng.permutation(SHAPES).tolist()
     for key, (shape, colour) in enumerate(
         zip(shapes[: int(rng.integers(least, most + 1))], colours, strict=False)
@@ -139,7 +139,7 @@ def _loose(
                 break
         else:
             continue
-        high = rest(shape, size)
+        high = half_height(shape, size)
         drop = float(rng.uniform(0.2, 0.7)) if rng.random() < 0.25 else 0.0
         velocity, spin = np.zeros(3), np.zeros(3)
         if rng.random() < 0.55:
@@ -149,7 +149,7 @@ def _loose(
             if shape == "ball":  # it rolls: omega = n x v / r
                 spin[:] = np.cross((0, 0, 1), velocity) / size
         things.append(
-            Thing(
+            Body(
                 key,
                 shape,
                 colour,
@@ -164,7 +164,7 @@ def _loose(
     return things
 
 
-def _tower(rng, colours, strike: bool) -> list[Thing]:
+def _tower(rng, colours, strike: bool) -> list[Body]:
     """Thing 0 is the support; what stands on it has the next keys; then the ball that strikes, or a thing beside."""
     things, high = [], 0.0
     x, y = rng.uniform(-0.2, 0.2, 2)
@@ -172,11 +172,11 @@ def _tower(rng, colours, strike: bool) -> list[Thing]:
     size = float(rng.uniform(0.15, 0.22))
     for key in range(min(storeys, len(colours))):
         top = key == storeys - 1
-        shape = _pick(rng, STANDING if top else ("box", "cylinder"))
-        half = rest(shape, size)
+        shape = _pick(rng, STABLE_SHAPES if top else ("box", "cylinder"))
+        half = half_height(shape, size)
         shift = rng.uniform(-0.32, 0.32, 2) * size * (key > 0)
         place = (float(x + shift[0]), float(y + shift[1]), high + half)
-        things.append(Thing(key, shape, colours[key], size, half, place, float(rng.uniform(-0.6, 0.6))))
+        things.append(Body(key, shape, colours[key], size, half, place, float(rng.uniform(-0.6, 0.6))))
         high += 2 * half
         size *= float(rng.uniform(0.7, 0.95))
     if len(things) < len(colours):
@@ -189,7 +189,7 @@ def _tower(rng, colours, strike: bool) -> list[Thing]:
             v = np.array([*(way * rng.uniform(1.9, 2.6)), 0.0])
             spin = np.cross((0, 0, 1), v) / r
             things.append(
-                Thing(
+                Body(
                     key,
                     "ball",
                     colour,
@@ -205,10 +205,10 @@ def _tower(rng, colours, strike: bool) -> list[Thing]:
         else:
             shape = _pick(rng, ("ball", "egg", "capsule"))
             r = float(rng.uniform(0.13, 0.18))
-            half = rest(shape, r)
+            half = half_height(shape, r)
             angle = rng.uniform(0, 2 * np.pi)
             at = (float(x + 0.75 * np.cos(angle)), float(y - 0.55 * abs(np.sin(angle))), half)
-            things.append(Thing(key, shape, colour, r, half, at))
+            things.append(Body(key, shape, colour, r, half, at))
     return things
 
 

@@ -27,15 +27,13 @@ import cv2
 import numpy as np
 
 from data_synth.physics import draw, model, simulate
-from data_synth.physics.choose import COMMON, KIND_OF, TURNS, Edit, choose
-from data_synth.physics.render import View
-from data_synth.physics.world import World
+from data_synth.physics.choose import DEFAULT_ROOM_KINDS, ROOM_KINDS, Edit, choose_edit
+from data_synth.physics.render import RoomView
+from data_synth.physics.world import Room
 
-NOISE = 2  # grey levels: less than this nobody sees, and it is undone in the target
-SEEN = 0.004  # least mean share of the frame that a named thing covers
+NOISE_THRESHOLD = 2  # grey levels: less than this nobody sees, and it is undone in the target
+MIN_VISIBLE_SHARE = 0.004  # least mean share of the frame that a named thing covers
 _AROUND = np.ones((3, 3), np.uint8)
-
-__all__ = ["TURNS", "Edit", "Twin", "twin"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,25 +47,28 @@ class Twin:
     effect: np.ndarray | None
     reference: np.ndarray | None
     edit: Edit
-    before: World
+    before: Room
 
 
-def twin(name: str, rng: np.random.Generator, T: int, H: int, W: int) -> Twin | str:
+def build_twin(name: str, rng: np.random.Generator, T: int, H: int, W: int) -> Twin | str:
     """Draws a room that allows the edit, and carries it out; or the reason why it can't be seen."""
-    kinds = KIND_OF.get(name, COMMON)
-    before = draw.world(rng, kinds[int(rng.integers(len(kinds)))], W / H)
+    kinds = ROOM_KINDS.get(name, DEFAULT_ROOM_KINDS)
+    before = draw.sample_room(rng, kinds[int(rng.integers(len(kinds)))], W / H)
     seconds = simulate.duration(T)
-    paths = simulate.paths(before, T, seconds)
-    edit = choose(name, before, rng, paths)
+    paths = simulate.simulate_paths(before, T, seconds)
+    edit = choose_edit(name, before, rng, paths)
     if isinstance(edit, str):
         return edit
     before = edit.before or before
     after_paths = _paths(edit, before, paths, T, seconds)
-    with View(before, paths, T, H, W, seconds) as old, View(edit.after, after_paths, T, H, W, seconds) as new:
+    with (
+        RoomView(before, paths, T, H, W, seconds) as old,
+        RoomView(edit.after, after_paths, T, H, W, seconds) as new,
+    ):
         if not edit.whole:  # before any frame is drawn in colour, which costs four times as much
             moved = name not in ("remove", "recolour", "retexture", "collapse", "spare")
             own = _owned([view.parts() for view in ((old, new) if moved else (old,))], edit)
-            if np.count_nonzero(own) < SEEN * own.size:
+            if np.count_nonzero(own) < MIN_VISIBLE_SHARE * own.size:
                 return "what is edited can't be seen"
         source, target = old.video(), new.video()
     if edit.whole:
@@ -85,17 +86,17 @@ def twin(name: str, rng: np.random.Generator, T: int, H: int, W: int) -> Twin | 
 def _owned(parts: list[np.ndarray], edit: Edit) -> np.ndarray:
     """uint8 [T, H, W]: 1 where any of these renderings, uint8 [T, H, W] each, shows what the sentence names."""
     owned = np.zeros(256, np.uint8)
-    owned[[model.THINGS + key for key in edit.own] + list(edit.surface)] = 1
+    owned[[model.FIRST_BODY + key for key in edit.own] + list(edit.surface)] = 1
     return np.stack(
         [np.bitwise_or.reduce([cv2.LUT(part, owned) for part in sides]) for sides in zip(*parts, strict=True)]
     )
 
 
-def _paths(edit: Edit, before: World, paths: dict, T: int, seconds: float) -> dict:
+def _paths(edit: Edit, before: Room, paths: dict, T: int, seconds: float) -> dict:
     if edit.again:
-        return simulate.paths(edit.after, T, seconds)
+        return simulate.simulate_paths(edit.after, T, seconds)
     known = {t.key for t in before.things}
-    out = {**simulate.standing(edit.after, T), **{k: paths[k] for k in known}}
+    out = {**simulate.resting_paths(edit.after, T), **{k: paths[k] for k in known}}
     if edit.name == "replace":  # upright, whatever the old one did, and with its foot where the old one's was
         key = edit.own[0]
         out[key] = out[key].copy()
@@ -108,7 +109,7 @@ def _paths(edit: Edit, before: World, paths: dict, T: int, seconds: float) -> di
 def _changed(source: np.ndarray, target: np.ndarray) -> np.ndarray:
     """bool [H, W]: where two frames differ by more than NOISE in some channel, closed."""
     most = functools.reduce(cv2.max, cv2.split(cv2.absdiff(source, target)))
-    seen = cv2.threshold(most, NOISE, 1, cv2.THRESH_BINARY)[1]
+    seen = cv2.threshold(most, NOISE_THRESHOLD, 1, cv2.THRESH_BINARY)[1]
     return cv2.morphologyEx(seen, cv2.MORPH_CLOSE, _AROUND).view(bool)
 
 

@@ -32,8 +32,8 @@ LIMBS = (
     ("knee_r", "ankle_r", 0.05, "trousers"),
     ("head", "neck", 0.04, "skin"),
 )
-HEAD = 0.105  # radius, metres
-SKIN = (224, 178, 146)
+HEAD_RADIUS = 0.105  # radius, metres
+SKIN_COLOR = (224, 178, 146)
 # What a sentence calls it: "make the person {0}", "a person {1}".
 ACTIONS = {
     "walk": ("walk in place", "walking in place"),
@@ -46,7 +46,7 @@ ACTIONS = {
 _TORSO, _UPPER, _FORE, _THIGH, _SHIN = 0.46, 0.26, 0.24, 0.38, 0.38
 
 
-def joints(figure: Figure, T: int, seconds: float) -> np.ndarray:
+def compute_joints(figure: Figure, T: int, seconds: float) -> np.ndarray:
     """float [T, len(JOINTS), 3]: metres in the room."""
     t = np.arange(T) * (seconds / max(T, 1))
     angles = _angles(figure.action, t, figure.phase)

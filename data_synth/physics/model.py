@@ -15,15 +15,15 @@ import numpy as np
 
 from data_synth.physics import figure as fg
 from data_synth.physics import surfaces as sf
-from data_synth.physics.world import COLOURS, ROOM, WALL, Surface, Thing, World
+from data_synth.physics.world import COLORS, ROOM_HALF_WIDTH, WALL_HEIGHT, Body, Room, Surface
 from v2v.errors import InputError
 
-SKY, FLOOR, WALLS, PERSON, THINGS = 0, 1, 2, 3, 10  # owners of pixels; thing k is THINGS + k
-SAMPLES = 4  # of antialiasing
+SKY, FLOOR, WALLS, PERSON, FIRST_BODY = 0, 1, 2, 3, 10  # owners of pixels; thing k is THINGS + k
+ANTIALIASING_SAMPLES = 4  # of antialiasing
 
 
 @dataclasses.dataclass(frozen=True)
-class Built:
+class CompiledRoom:
     """model: MjModel. owner: uint8 [geoms], whose each geom is. bodies: thing key → body id. limbs: mocap ids in the order
     of figure.LIMBS, then the head."""
 
@@ -33,7 +33,7 @@ class Built:
     limbs: tuple[int, ...]
 
 
-def mujoco():
+def load_mujoco():
     """The package, set up for pictures without a screen.
 
     Raises:
@@ -51,24 +51,24 @@ def mujoco():
     return package
 
 
-def build(world: World, H: int, W: int, *, free: bool) -> Built:
+def build_model(world: Room, H: int, W: int, *, free: bool) -> CompiledRoom:
     """Compiles the world for pictures of H x W pixels; `free`: things obey physics, else they stand where they are put."""
-    mj = mujoco()
+    mj = load_mujoco()
     model = mj.MjModel.from_xml_string(_mjcf(world, H, W, free))
     for name, picture in _pictures(world).items():
         _paint(mj, model, name, picture)
     owner = np.zeros(model.ngeom, np.uint8)
     for g in range(model.ngeom):
         kind, _, key = model.geom(g).name.partition(" ")
-        owner[g] = {"floor": FLOOR, "wall": WALLS, "limb": PERSON}.get(kind) or THINGS + int(key)
+        owner[g] = {"floor": FLOOR, "wall": WALLS, "limb": PERSON}.get(kind) or FIRST_BODY + int(key)
     bodies = {t.key: model.body(f"thing {t.key}").id for t in world.things}
     limbs = ()
     if world.figure and not free:
         limbs = tuple(int(model.body(f"limb {i}").mocapid[0]) for i in range(len(fg.LIMBS) + 1))
-    return Built(model, owner, bodies, limbs)
+    return CompiledRoom(model, owner, bodies, limbs)
 
 
-def _mjcf(world: World, H: int, W: int, free: bool) -> str:
+def _mjcf(world: Room, H: int, W: int, free: bool) -> str:
     light, air = world.light, world.walls is None
     # Inside, the lamp hangs between the walls, so that none of them shades the floor; in the open it is the sun.
     way = np.array(
@@ -85,7 +85,7 @@ def _mjcf(world: World, H: int, W: int, free: bool) -> str:
         f'<option timestep="0.004" integrator="implicitfast" cone="elliptic" gravity="0 0 {-world.gravity}"/>',
         '<statistic extent="4" center="0 0 0.4" meansize="0.3"/>',
         f'<visual><global offwidth="{W}" offheight="{H}" fovy="{world.camera.fovy}"/>',
-        f'<quality shadowsize="{_shadow_map(H, W)}" offsamples="{SAMPLES}"/>',
+        f'<quality shadowsize="{_shadow_map(H, W)}" offsamples="{ANTIALIASING_SAMPLES}"/>',
         '<map znear="0.02" zfar="10" shadowclip="0.6" shadowscale="0.45"/>',
         f'<headlight ambient="{_nums(light.ambient)}" diffuse="0.06 0.06 0.06" specular="0 0 0"/></visual>',
         f'<asset><texture type="skybox" builtin="gradient" width="64" height="384" rgb1="{top}" rgb2="{bottom}"/>',
@@ -105,9 +105,9 @@ def _mjcf(world: World, H: int, W: int, free: bool) -> str:
     )
     if not air:
         for i, (x, y) in enumerate(((0, 1), (1, 0), (-1, 0), (0, -1))):
-            size = f"{ROOM if y else 0.05} {ROOM if x else 0.05} {WALL / 2}"
+            size = f"{ROOM_HALF_WIDTH if y else 0.05} {ROOM_HALF_WIDTH if x else 0.05} {WALL_HEIGHT / 2}"
             parts.append(
-                f'<geom name="wall {i}" type="box" size="{size}" pos="{x * ROOM} {y * ROOM} {WALL / 2}" '
+                f'<geom name="wall {i}" type="box" size="{size}" pos="{x * ROOM_HALF_WIDTH} {y * ROOM_HALF_WIDTH} {WALL_HEIGHT / 2}" '
                 'castshadow="false" material="walls"/>'
             )
     parts += [_thing_body(t, free) for t in world.things]
@@ -122,12 +122,12 @@ def _shadow_map(H: int, W: int) -> int:
     return 2048 if min(H, W) >= 256 else 1024 if min(H, W) >= 96 else 512
 
 
-def _thing_assets(t: Thing) -> str:
+def _thing_assets(t: Body) -> str:
     out = ""
     if t.coat:
         out += _material(f"thing {t.key}", Surface(t.coat, t.key), 0.0, "cube")
     else:
-        out += f'<material name="thing {t.key}" rgba="{_rgb(COLOURS[t.colour])} 1" specular="0.4" shininess="0.5"/>'
+        out += f'<material name="thing {t.key}" rgba="{_rgb(COLORS[t.colour])} 1" specular="0.4" shininess="0.5"/>'
     if t.shape in ("cone", "pyramid"):
         n = 40 if t.shape == "cone" else 4
         a = 2 * np.pi * (np.arange(n) + 0.5) / n
@@ -138,7 +138,7 @@ def _thing_assets(t: Thing) -> str:
     return out
 
 
-def _thing_body(t: Thing, free: bool) -> str:
+def _thing_body(t: Body, free: bool) -> str:
     r, h = t.radius, t.height
     shape = {
         "ball": f'type="sphere" size="{r}"',
@@ -158,13 +158,13 @@ def _thing_body(t: Thing, free: bool) -> str:
     return f'{head}<geom name="thing {t.key}" {shape} density="{t.density}" {roll} material="thing {t.key}"/></body>'
 
 
-def _person(world: World) -> str:
+def _person(world: Room) -> str:
     colours = {
-        "shirt": COLOURS[world.figure.shirt],
-        "trousers": COLOURS[world.figure.trousers],
-        "skin": fg.SKIN,
+        "shirt": COLORS[world.figure.shirt],
+        "trousers": COLORS[world.figure.trousers],
+        "skin": fg.SKIN_COLOR,
     }
-    first = fg.joints(world.figure, 1, 1.0)[0]
+    first = fg.compute_joints(world.figure, 1, 1.0)[0]
     out = []
     for i, (a, b, radius, part) in enumerate(fg.LIMBS):
         half = np.linalg.norm(first[fg.JOINTS.index(a)] - first[fg.JOINTS.index(b)]) / 2
@@ -174,7 +174,7 @@ def _person(world: World) -> str:
         )
     i = len(fg.LIMBS)
     out.append(
-        f'<body name="limb {i}" mocap="true"><geom name="limb {i}" type="sphere" size="{fg.HEAD}" rgba="{_rgb(fg.SKIN)} 1"/></body>'
+        f'<body name="limb {i}" mocap="true"><geom name="limb {i}" type="sphere" size="{fg.HEAD_RADIUS}" rgba="{_rgb(fg.SKIN_COLOR)} 1"/></body>'
     )
     return "".join(out)
 
@@ -193,12 +193,12 @@ def _material(name: str, surface: Surface, repeat: float, kind: str) -> str:
     )
 
 
-def _pictures(world: World) -> dict[str, np.ndarray]:
+def _pictures(world: Room) -> dict[str, np.ndarray]:
     """Texture name → uint8 [n, n, 3]."""
-    out = {"floor": sf.picture(world.floor.material, world.floor.seed, world.floor.rgb)}
+    out = {"floor": sf.render_material(world.floor.material, world.floor.seed, world.floor.rgb)}
     if world.walls is not None:
-        out["walls"] = sf.picture(world.walls.material, world.walls.seed, world.walls.rgb)
-    out |= {f"thing {t.key}": sf.picture(t.coat, t.key) for t in world.things if t.coat}
+        out["walls"] = sf.render_material(world.walls.material, world.walls.seed, world.walls.rgb)
+    out |= {f"thing {t.key}": sf.render_material(t.coat, t.key) for t in world.things if t.coat}
     return out
 
 

@@ -15,23 +15,23 @@ import numpy as np
 
 from data_synth.physics import figure as fg
 from data_synth.physics import model as md
-from data_synth.physics.world import World
+from data_synth.physics.world import Room
 from v2v.errors import InputError
 
-MOST_GEOMS = 254  # a number each in one byte; no room has a hundred
+MAX_GEOMS = 254  # a number each in one byte; no room has a hundred
 
 
-class View:
+class RoomView:
     """One world on screen; `with View(...) as view`, then its methods in any order."""
 
-    def __init__(self, world: World, paths: dict[int, np.ndarray], T: int, H: int, W: int, seconds: float):
-        self._mj = md.mujoco()
+    def __init__(self, world: Room, paths: dict[int, np.ndarray], T: int, H: int, W: int, seconds: float):
+        self._mj = md.load_mujoco()
         self.world, self.paths, self.size, self.seconds = world, paths, (T, H, W), seconds
-        self._built = md.build(world, H, W, free=False)
+        self._built = md.build_model(world, H, W, free=False)
         self._data = self._mj.MjData(self._built.model)
         self._option, self._camera = self._mj.MjvOption(), self._mj.MjvCamera()
-        self._scene = self._mj.MjvScene(self._built.model, maxgeom=MOST_GEOMS)
-        self.joints = fg.joints(world.figure, T, seconds) if world.figure else None
+        self._scene = self._mj.MjvScene(self._built.model, maxgeom=MAX_GEOMS)
+        self.joints = fg.compute_joints(world.figure, T, seconds) if world.figure else None
         self.eye, self.axes = world.camera.poses(T)
         with _opengl():
             self._gl = self._mj.GLContext(W, H)
@@ -40,7 +40,7 @@ class View:
         self._mj.mjr_setBuffer(self._mj.mjtFramebuffer.mjFB_OFFSCREEN.value, self._drawer)
         self._drawer.readDepthMap = self._mj.mjtDepthMap.mjDEPTH_ZEROFAR
 
-    def __enter__(self) -> View:
+    def __enter__(self) -> RoomView:
         return self
 
     def __exit__(self, *_) -> None:
@@ -139,11 +139,11 @@ class View:
         data.mocap_pos[self._built.limbs[-1]] = joints[fg.JOINTS.index("head")]
 
 
-def drawn_by() -> dict:
+def renderer_versions() -> dict:
     """What a pair says of its renderer: MuJoCo's version and OpenGL's way."""
     import os
 
-    return {"mujoco": md.mujoco().__version__, "opengl": os.environ.get("MUJOCO_GL", "egl")}
+    return {"mujoco": md.load_mujoco().__version__, "opengl": os.environ.get("MUJOCO_GL", "egl")}
 
 
 @contextlib.contextmanager

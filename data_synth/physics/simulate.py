@@ -9,20 +9,20 @@ from __future__ import annotations
 import numpy as np
 
 from data_synth.physics import model as md
-from data_synth.physics.world import World
+from data_synth.physics.world import Room
 
-LEAST_SECONDS, FPS = 1.6, 16.0
+MIN_SECONDS, FPS = 1.6, 16.0
 
 
 def duration(T: int) -> float:
     """Seconds that a clip of T frames spans: T / 16 fps, but long enough for something to happen."""
-    return max(LEAST_SECONDS, T / FPS)
+    return max(MIN_SECONDS, T / FPS)
 
 
-def paths(world: World, T: int, seconds: float) -> dict[int, np.ndarray]:
+def simulate_paths(world: Room, T: int, seconds: float) -> dict[int, np.ndarray]:
     """Thing key → float64 [T, 7]: position (metres) and unit quaternion (w, x, y, z) at each frame."""
-    mj = md.mujoco()
-    built = md.build(world, 16, 16, free=True)
+    mj = md.load_mujoco()
+    built = md.build_model(world, 16, 16, free=True)
     data = mj.MjData(built.model)
     for t in world.things:
         joint = int(built.model.body_jntadr[built.bodies[t.key]])
@@ -42,12 +42,12 @@ def paths(world: World, T: int, seconds: float) -> dict[int, np.ndarray]:
     return out
 
 
-def standing(world: World, T: int) -> dict[int, np.ndarray]:
+def resting_paths(world: Room, T: int) -> dict[int, np.ndarray]:
     """Paths of things that stay where they were put."""
     rows = {t.key: (*t.place, np.cos(t.yaw / 2), 0.0, 0.0, np.sin(t.yaw / 2)) for t in world.things}
     return {key: np.repeat(np.array([row]), T, 0) for key, row in rows.items()}
 
 
-def moved(path: np.ndarray) -> float:
+def max_displacement(path: np.ndarray) -> float:
     """Metres that a thing travels from its start, at most."""
     return float(np.linalg.norm(path[:, :3] - path[0, :3], axis=1).max())

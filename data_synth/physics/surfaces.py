@@ -49,7 +49,7 @@ COATS = (
 )  # what a thing can be made of
 
 
-def picture(material: str, seed: int, colour: tuple[int, int, int] | None = None) -> np.ndarray:
+def render_material(material: str, seed: int, colour: tuple[int, int, int] | None = None) -> np.ndarray:
     """uint8 [TEXELS, TEXELS, 3], a function of its arguments alone.
 
     Args:
@@ -57,7 +57,7 @@ def picture(material: str, seed: int, colour: tuple[int, int, int] | None = None
     """
     n = TEXELS
     v, u = (np.mgrid[:n, :n] + 0.5) / n
-    f = tx.tile("cloud", seed % tx.TILES_PER_KIND, n) / 127
+    f = tx.texture_tile("cloud", seed % tx.TILES_PER_KIND, n) / 127
     first, second = (np.array(c, np.float32) for c in _colours(material, colour))
     if material == "plain":
         return _bytes(first + 4 * f[..., :1])
@@ -90,12 +90,12 @@ def picture(material: str, seed: int, colour: tuple[int, int, int] | None = None
         return _bytes(_mix(first, second, 0.5 + 0.5 * brushed))
     if material == "concrete":
         return _bytes(_mix(first, second, 0.5 + 0.7 * f[..., 0]) + 9 * f[..., 1:2])
-    leaves = tx.tile("leaves", seed % tx.TILES_PER_KIND, n) / 127
+    leaves = tx.texture_tile("leaves", seed % tx.TILES_PER_KIND, n) / 127
     contrast = 1.0 if material == "grass" else 0.5
     return _bytes(_mix(first, second, 0.5 + 0.5 * contrast * leaves[..., 0]) + 6 * leaves[..., 1:2])
 
 
-def mean_colour(material: str, colour: tuple[int, int, int] | None = None) -> np.ndarray:
+def mean_color(material: str, colour: tuple[int, int, int] | None = None) -> np.ndarray:
     """float [3], RGB: what the material looks like from afar, for telling whether a thing stands out."""
     return np.mean(np.array(_colours(material, colour), float), 0)
 

@@ -16,10 +16,10 @@ import numpy as np
 
 from data_synth.physics import figure as fg
 from data_synth.physics import model as md
-from data_synth.physics.render import View
-from data_synth.scenes.truth import COLOURS
+from data_synth.physics.render import RoomView
+from data_synth.scenes.truth import SEGMENT_COLORS
 
-FAR = 12.0  # metres: beyond, everything is black in a depth video
+FAR_DEPTH = 12.0  # metres: beyond, everything is black in a depth video
 _GROUND = {md.SKY: (0, 0, 0), md.FLOOR: (44, 44, 44), md.WALLS: (84, 84, 84), md.PERSON: (255, 255, 255)}
 # One bar a limb of the skeleton, left and right in other hues, as pose videos have them.
 BONES = (
@@ -31,25 +31,25 @@ BONES = (
 )  # fmt: skip
 
 
-def depth(view: View) -> np.ndarray:
+def render_depth(view: RoomView) -> np.ndarray:
     """uint8 [T, H, W, 3]."""
-    near_is_large = 1 / np.minimum(view.depth(), FAR)
+    near_is_large = 1 / np.minimum(view.depth(), FAR_DEPTH)
     most = float(near_is_large.max())
-    grey = 255 * (near_is_large - 1 / FAR) / max(most - 1 / FAR, 1e-6) + 0.5
+    grey = 255 * (near_is_large - 1 / FAR_DEPTH) / max(most - 1 / FAR_DEPTH, 1e-6) + 0.5
     return np.repeat(grey.astype(np.uint8)[..., None], 3, -1)
 
 
-def segmentation(view: View) -> np.ndarray:
+def render_segmentation(view: RoomView) -> np.ndarray:
     """uint8 [T, H, W, 3]."""
     table = np.zeros((256, 3), np.uint8)
     for owner, colour in _GROUND.items():
         table[owner] = colour
     for thing in view.world.things:
-        table[md.THINGS + thing.key] = COLOURS[1 + thing.key % 7]
+        table[md.FIRST_BODY + thing.key] = SEGMENT_COLORS[1 + thing.key % 7]
     return table[view.parts()]
 
 
-def motion(view: View) -> np.ndarray:
+def compute_motion(view: RoomView) -> np.ndarray:
     """float64 [T, H, W, 2]: (x, y) displacement of what is seen, pixels from one frame to the next. A person's limbs
     are taken as the limb nearest to the point moves."""
     T, H, W = view.size
@@ -64,7 +64,7 @@ def motion(view: View) -> np.ndarray:
         point = ray * far[k][..., None] @ view.axes[k] + view.eye[k]
         later = point.copy()
         for thing in view.world.things:
-            mine = parts[k] == md.THINGS + thing.key
+            mine = parts[k] == md.FIRST_BODY + thing.key
             a, b = view.paths[thing.key][k : k + 2]
             turn = _matrix(b[3:]) @ _matrix(a[3:]).T
             later[mine] = (point[mine] - a[:3]) @ turn.T + b[:3]
@@ -76,7 +76,7 @@ def motion(view: View) -> np.ndarray:
     return out
 
 
-def pose(view: View) -> np.ndarray:
+def render_pose(view: RoomView) -> np.ndarray:
     """uint8 [T, H, W, 3]."""
     T, H, W = view.size
     out = np.zeros((T, H, W, 3), np.uint8)
@@ -108,7 +108,9 @@ def _with_limbs(points: np.ndarray, now: np.ndarray, then: np.ndarray) -> np.nda
     """[n, 3] points on the body → their displacement: that of the nearest place on a limb's axis (or the head)."""
     best, move = np.full(len(points), np.inf), np.zeros_like(points)
     head = fg.JOINTS.index("head")
-    bones = [(fg.JOINTS.index(a), fg.JOINTS.index(b), r) for a, b, r, _ in fg.LIMBS] + [(head, head, fg.HEAD)]
+    bones = [(fg.JOINTS.index(a), fg.JOINTS.index(b), r) for a, b, r, _ in fg.LIMBS] + [
+        (head, head, fg.HEAD_RADIUS)
+    ]
     for a, b, radius in bones:
         axis = now[b] - now[a]
         share = np.clip((points - now[a]) @ axis / max(float(axis @ axis), 1e-9), 0, 1)[:, None]

@@ -12,9 +12,9 @@ import numpy as np
 
 from data_synth.scenes import objects as ob
 
-ROOM, WALL = 4.2, 3.2  # half width, height of the walls
+ROOM_HALF_WIDTH, WALL_HEIGHT = 4.2, 3.2  # half width, height of the walls
 SHAPES = ("ball", "box", "cylinder", "capsule", "egg", "cone", "pyramid")
-COLOURS = {name: rgb for name, rgb in ob.COLOURS.items()}
+COLORS = {name: rgb for name, rgb in ob.COLORS.items()}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,11 +28,11 @@ class Surface:
     @property
     def rgb(self) -> tuple[int, int, int]:
         """Of a plain surface: walls are painted paler than things."""
-        return tuple(int(0.55 * c + 0.45 * 190) for c in COLOURS[self.colour])
+        return tuple(int(0.55 * c + 0.45 * 190) for c in COLORS[self.colour])
 
 
 @dataclasses.dataclass(frozen=True)
-class Thing:
+class Body:
     """A rigid body.
 
     Attributes:
@@ -112,7 +112,7 @@ class Camera:
 
 
 @dataclasses.dataclass(frozen=True)
-class World:
+class Room:
     """Everything in the room. `walls` None: open air under `light.sky`. `kind`: which of draw.KINDS it is."""
 
     kind: str
@@ -120,16 +120,16 @@ class World:
     walls: Surface | None
     light: Light
     camera: Camera
-    things: tuple[Thing, ...]
+    things: tuple[Body, ...]
     figure: Figure | None = None
     gravity: float = 9.81
 
-    def thing(self, key: int) -> Thing:
+    def thing(self, key: int) -> Body:
         return next(t for t in self.things if t.key == key)
 
-    def without(self, key: int) -> World:
+    def without(self, key: int) -> Room:
         return dataclasses.replace(self, things=tuple(t for t in self.things if t.key != key))
 
-    def exchanged(self, new: Thing) -> World:
+    def exchanged(self, new: Body) -> Room:
         """With the thing of the same key replaced."""
         return dataclasses.replace(self, things=tuple(new if t.key == new.key else t for t in self.things))

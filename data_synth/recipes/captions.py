@@ -133,7 +133,9 @@ def recipe(path: str | Path, writer: str = "") -> Mined:
       InputError: the file is not one of the two kinds, or PySceneDetect is not installed.
     """
     _scenedetect()
-    return Mined(tuple(read(path)), cw.endpoint(writer) if writer else cw.Rules(), scene_cuts)
+    return Mined(
+        tuple(read(path)), cw.load_endpoint_writer(writer) if writer else cw.RuleWriter(), scene_cuts
+    )
 
 
 def read(path: str | Path) -> list[Event]:

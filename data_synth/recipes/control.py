@@ -38,12 +38,14 @@ def control_pair(name: str, forward: bool, clips: cl.Source, seed: int, T: int, 
 def truth_pair(name: str, forward: bool, seed: int, T: int, H: int, W: int) -> Pair | str:
     """A pair from what the renderer knows exactly: one of TRUTHS."""
     scene = draw.sample_scene(stream(seed, "footage"), aspect=W / H, objects=(1, 3), rich=True)
-    made = rn.layers(scene, T, H, W)
+    made = rn.render_layers(scene, T, H, W)
     if name == "motion":
-        video = optical_flow.colours(truth.motion(scene, made))
+        video = optical_flow.colours(truth.compute_motion(scene, made))
     else:
-        video = (truth.depth if name == "depth" else truth.segmentation)(scene, made)
-    clip = cl.Clip(rn.compose(made), sc.caption(scene), {"clip": "rendered", "license": "Apache-2.0"})
+        video = (truth.render_depth if name == "depth" else truth.render_segmentation)(scene, made)
+    clip = cl.Clip(
+        rn.compose_layers(made), sc.format_caption(scene), {"clip": "rendered", "license": "Apache-2.0"}
+    )
     return assemble(name, forward, clip, Control(video), seed)
 
 
@@ -66,10 +68,10 @@ def assemble(
     )
     sides = [
         (clip.video, clip.caption or "a video"),
-        (made.video, control.caption_of(name, clip.caption, made.slots, noun)),
+        (made.video, control.format_caption(name, clip.caption, made.slots, noun)),
     ]
     (source, before), (target, after) = sides if forward else sides[::-1]
-    words = control.sentences(name, forward, made.slots, clip.caption, stream(seed, "words"), noun)
+    words = control.sample_instructions(name, forward, made.slots, clip.caption, stream(seed, "words"), noun)
     return Pair(
         source=source,
         target=target,

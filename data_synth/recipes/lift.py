@@ -21,7 +21,7 @@ FINER = 2  # pictures are drawn this many times larger, so that a frame at zoom 
 def lift_pair(seed: int, T: int, H: int, W: int) -> Pair | str:
     """A rendered picture pair as a T-frame video."""
     rng = stream(seed, "lift")
-    name = ed.LOCAL[int(rng.integers(len(ed.LOCAL)))]
+    name = ed.LOCAL_EDITS[int(rng.integers(len(ed.LOCAL_EDITS)))]
     still = planar.local(name, seed, rng, 1, FINER * H, FINER * W)
     return still if isinstance(still, str) else lifted(still, stream(seed, "move"), T, H, W)
 
@@ -29,7 +29,7 @@ def lift_pair(seed: int, T: int, H: int, W: int) -> Pair | str:
 def image_pair(seed: int, T: int, H: int, W: int) -> Pair | str:
     """A rendered picture pair as a video of one frame, whatever T."""
     rng = stream(seed, "lift")
-    return planar.local(ed.LOCAL[int(rng.integers(len(ed.LOCAL)))], seed, rng, 1, H, W)
+    return planar.local(ed.LOCAL_EDITS[int(rng.integers(len(ed.LOCAL_EDITS)))], seed, rng, 1, H, W)
 
 
 def lifted(still: Pair, rng: np.random.Generator, T: int, H: int, W: int) -> Pair:

@@ -12,14 +12,14 @@ from data_synth.language import rooms
 from data_synth.operators import optical_flow
 from data_synth.operators.control import Control
 from data_synth.physics import choose, draw, edits, simulate, truth
-from data_synth.physics.render import View, drawn_by
+from data_synth.physics.render import RoomView, renderer_versions
 from data_synth.recipes import control
 from data_synth.rng import stream
 from v2v.data.pair import Pair
 
 # 2: replacements have their own height, and stand on the floor; 3: no dots of shadow on the floor; 4: judged before a late beginning
 VERSION = "4"
-EDITS = tuple(f"physics-{name}" for name in choose.TURNS)
+EDITS = tuple(f"physics-{name}" for name in choose.EDIT_NAMES)
 TRUTHS = ("physics-depth", "physics-motion", "physics-segmentation", "pose")
 TRIES = 6  # rooms drawn for one seed until one allows the edit
 
@@ -27,7 +27,7 @@ TRIES = 6  # rooms drawn for one seed until one allows the edit
 def edit_pair(name: str, seed: int, T: int, H: int, W: int) -> Pair | str:
     """A pair of twins; `name` is of EDITS."""
     for attempt in range(TRIES):
-        twin = edits.twin(name.removeprefix("physics-"), stream(seed, f"physics {attempt}"), T, H, W)
+        twin = edits.build_twin(name.removeprefix("physics-"), stream(seed, f"physics {attempt}"), T, H, W)
         if not isinstance(twin, str):
             break
     else:
@@ -38,9 +38,9 @@ def edit_pair(name: str, seed: int, T: int, H: int, W: int) -> Pair | str:
         mask=twin.mask.view(np.uint8) * np.uint8(255),
         effect=None if twin.effect is None else twin.effect.view(np.uint8) * np.uint8(255),
         reference=twin.reference,
-        instructions=rooms.sentences(twin.edit, stream(seed, "words")),
-        source_caption=rooms.caption(twin.before),
-        target_caption=rooms.after(twin.edit),
+        instructions=rooms.sample_instructions(twin.edit, stream(seed, "words")),
+        source_caption=rooms.format_caption(twin.before),
+        target_caption=rooms.format_target_caption(twin.edit),
         edit=name,
         recipe="physics",
         seed=seed,
@@ -49,7 +49,7 @@ def edit_pair(name: str, seed: int, T: int, H: int, W: int) -> Pair | str:
             "room": twin.before.kind,
             "seconds": simulate.duration(T),
             "simulated_again": twin.edit.again,
-            "renderer": drawn_by(),
+            "renderer": renderer_versions(),
             "version": VERSION,
             "license": "Apache-2.0",
         },
@@ -61,18 +61,18 @@ def truth_pair(name: str, forward: bool, seed: int, T: int, H: int, W: int) -> P
     """Footage of a room and what the renderer knows of it: `name` is of TRUTHS."""
     rng = stream(seed, "footage")
     kinds = ("person",) if name == "pose" else draw.KINDS
-    room = draw.world(rng, kinds[int(rng.integers(len(kinds)))], W / H)
+    room = draw.sample_room(rng, kinds[int(rng.integers(len(kinds)))], W / H)
     seconds = simulate.duration(T)
-    with View(room, simulate.paths(room, T, seconds), T, H, W, seconds) as view:
+    with RoomView(room, simulate.simulate_paths(room, T, seconds), T, H, W, seconds) as view:
         video = view.video()
         if name == "pose":
-            shown = truth.pose(view)
+            shown = truth.render_pose(view)
         elif name == "physics-segmentation":
-            shown = truth.segmentation(view)
+            shown = truth.render_segmentation(view)
         elif name == "physics-depth":
-            shown = truth.depth(view)
+            shown = truth.render_depth(view)
         else:
-            shown = optical_flow.colours(truth.motion(view))
-    origin = {"clip": "physics", "renderer": drawn_by(), "license": "Apache-2.0"}
-    clip = cl.Clip(video, rooms.caption(room), origin)
+            shown = optical_flow.colours(truth.compute_motion(view))
+    origin = {"clip": "physics", "renderer": renderer_versions(), "license": "Apache-2.0"}
+    clip = cl.Clip(video, rooms.format_caption(room), origin)
     return control.assemble(name, forward, clip, Control(shown), seed)

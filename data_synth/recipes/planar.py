@@ -30,7 +30,7 @@ def local(name: str, seed: int, rng: np.random.Generator, T: int, H: int, W: int
     scene = draw.sample_scene(
         stream(seed, "scene"), aspect=W / H, objects=(1, 2) if name == "insert" else (1, 3)
     )
-    twin = ed.local_edit(name, scene, rng, T, H, W)
+    twin = ed.apply_local_edit(name, scene, rng, T, H, W)
     if isinstance(twin, str):
         return twin
     return Pair(
@@ -38,9 +38,9 @@ def local(name: str, seed: int, rng: np.random.Generator, T: int, H: int, W: int
         target=twin.target,
         mask=twin.mask.astype(np.uint8) * 255,
         reference=twin.reference,
-        instructions=grammar.instructions(twin.edit, rng),
-        source_caption=sc.caption(twin.before),
-        target_caption=sc.caption(twin.after),
+        instructions=grammar.sample_instructions(twin.edit, rng),
+        source_caption=sc.format_caption(twin.before),
+        target_caption=sc.format_caption(twin.after),
         edit=name,
         recipe="local",
         seed=seed,
@@ -63,7 +63,7 @@ def photometric(
     scene = draw.sample_scene(
         stream(seed, "scene"), aspect=W / H, objects=(0, 0) if bare else (1, 3), rich=rich
     )
-    source = rn.render(scene, T, H, W)
+    source = rn.render_scene(scene, T, H, W)
     reference = _palette_picture(stream(seed, "reference"), min(H, W)) if name == "palette" else None
     target = PHOTOMETRIC[name](source, reference)
     mask = np.full((T, H, W), 255, np.uint8)
@@ -74,13 +74,13 @@ def photometric(
         mask = np.zeros((T, H, W), np.uint8)
         mask[half(region, H, W)] = 255
         target = np.where(mask[..., None] > 0, target, source)
-    caption = sc.caption(scene)
+    caption = sc.format_caption(scene)
     return Pair(
         source=source,
         target=target,
         mask=mask,
         reference=reference,
-        instructions=grammar.instructions(ed.Edit(name, slots), rng),
+        instructions=grammar.sample_instructions(ed.Edit(name, slots), rng),
         source_caption=caption,
         target_caption=caption if slots else grammar.styled_caption(name, caption),
         edit=name,
@@ -102,5 +102,5 @@ def _palette_picture(rng: np.random.Generator, side: int) -> np.ndarray:
     """A picture with colours worth taking: a texture frame, or a named gradient."""
     if rng.random() < 0.3:
         texture, words = draw.named_background(str(rng.choice(list(tx.GRADIENTS))))
-        return rn.render(sc.Scene(texture, words), 1, side, side)[0]
-    return rn.render(draw.sample_scene(rng, objects=(0, 1), rich=True), 1, side, side)[0]
+        return rn.render_scene(sc.Scene(texture, words), 1, side, side)[0]
+    return rn.render_scene(draw.sample_scene(rng, objects=(0, 1), rich=True), 1, side, side)[0]

@@ -53,7 +53,7 @@ class Sources:
 
 
 FAMILIES = {
-    "local": ed.LOCAL,
+    "local": ed.LOCAL_EDITS,
     "photometric": tuple(PHOTOMETRIC),
     "halves": tuple(f"half-{name}" for name in planar.HALVES),
     "control": tuple(f"{way}-{name}" for way in ("to", "from") for name in (*CONTROLS, *control_lib.TRUTHS)),
@@ -82,7 +82,7 @@ def _names(sources: Sources) -> list[str]:
         dict.fromkeys(
             [
                 *FAMILIES,
-                *ed.LOCAL,
+                *ed.LOCAL_EDITS,
                 *PHOTOMETRIC,
                 *FAMILIES["halves"],
                 *FAMILIES["control"],

@@ -82,7 +82,7 @@ def removal_pair(insert: bool, footage, seed: int, T: int, H: int, W: int) -> Pa
 
 def sentences(insert: bool, thing: str) -> tuple[str, ...]:
     """All ways of asking for `thing` to be put in, or taken out."""
-    named = {"object": thing, "a_object": f"{sc.article(thing)} {thing}"}
+    named = {"object": thing, "a_object": f"{sc.indefinite_article(thing)} {thing}"}
     return tuple(template.format(**named) for template in (_INSERT if insert else _REMOVE))
 
 
@@ -127,7 +127,7 @@ def replacement_pair(footage, seed: int, T: int, H: int, W: int) -> Pair | str:
         reference=_cut_out(donor.video, donor.own),
         instructions=words,
         source_caption=shot.caption,
-        target_caption=f"{shot.caption_without}, with {sc.article(donor.thing)} {donor.thing}",
+        target_caption=f"{shot.caption_without}, with {sc.indefinite_article(donor.thing)} {donor.thing}",
         edit="replacement",
         recipe="removal",
         seed=seed,
@@ -168,15 +168,15 @@ def rendered(seed: int, T: int, H: int, W: int) -> Shot | str:
     )
     if not scene.objects:
         return "no object to remove"
-    made = rn.layers(scene, T, H, W)
+    made = rn.render_layers(scene, T, H, W)
     index = int(rng.integers(len(scene.objects)))
     rest = dataclasses.replace(scene, objects=scene.objects[:index] + scene.objects[index + 1 :])
     return Shot(
-        rn.compose(made),
+        rn.compose_layers(made),
         made.footprint(index),
         scene.objects[index].name,
-        sc.caption(scene),
-        sc.caption(rest),
+        sc.format_caption(scene),
+        sc.format_caption(rest),
         {"clip": "rendered", "license": "Apache-2.0"},
         made.coverage((index,)) >= 0.5,
     )
@@ -184,7 +184,7 @@ def rendered(seed: int, T: int, H: int, W: int) -> Shot | str:
 
 def shown(clip: cl.Clip, mask: np.ndarray, thing: str, origin: dict) -> Shot:
     """A clip as a shot of `thing`, where `mask` bool [T, H, W] is."""
-    caption = clip.caption or f"a video with {sc.article(thing)} {thing}"
+    caption = clip.caption or f"a video with {sc.indefinite_article(thing)} {thing}"
     without = f"{clip.caption}, without the {thing}" if clip.caption else "a video"
     return Shot(clip.video, mask, thing, caption, without, origin)
 

@@ -18,11 +18,11 @@ from data_synth.scenes.scene import (
     Hill,
     Light,
     Scene,
-    apart,
+    are_apart,
     frame_path,
     half_extent,
-    inside,
-    visible_colours,
+    is_inside,
+    visible_colors,
 )
 
 TEXTURE_WORDS = {
@@ -73,8 +73,8 @@ def sample_scene(
     else:
         scene = Scene(*_texture(rng, kind, rich))
     scene = dataclasses.replace(scene, camera=_camera(rng), light=_light(rng, rich))
-    shown = frozenset.intersection(*map(visible_colours, scene.textures))
-    colours = [c for c in _shuffled(rng, tuple(ob.COLOURS)) if c in shown]
+    shown = frozenset.intersection(*map(visible_colors, scene.textures))
+    colours = [c for c in _shuffled(rng, tuple(ob.COLORS)) if c in shown]
     shapes = _shuffled(rng, ob.SHAPES)
     placed, paths = [], []
     for shape, colour in zip(shapes[: int(rng.integers(objects[0], objects[1] + 1))], colours, strict=False):
@@ -88,19 +88,21 @@ def sample_scene(
 
 def background_names() -> list[str]:
     """Names of all canonical backgrounds: gradients, then colours."""
-    return [*tx.GRADIENTS, *ob.COLOURS]
+    return [*tx.GRADIENTS, *ob.COLORS]
 
 
 def named_background(name: str) -> tuple[tx.Texture, str]:
     """Canonical background and the words a caption uses for it."""
     words = f"{name} background" if name in tx.GRADIENTS else f"plain {name} background"
-    return tx.canonical(name, ob.COLOURS), words
+    return tx.canonical_texture(name, ob.COLORS), words
 
 
-def free_of(thing: ob.Object, scene: Scene) -> bool:
+def is_free(thing: ob.Object, scene: Scene) -> bool:
     """True when the thing touches none of the scene's objects at any time."""
     path = frame_path(thing, scene.camera, _INSTANTS)
-    return all(apart(path, frame_path(other, scene.camera, _INSTANTS), gap=1.0) for other in scene.objects)
+    return all(
+        are_apart(path, frame_path(other, scene.camera, _INSTANTS), gap=1.0) for other in scene.objects
+    )
 
 
 def _place(rng, shape, colour, paths, camera, half) -> ob.Object | None:
@@ -124,7 +126,7 @@ def _place(rng, shape, colour, paths, camera, half) -> ob.Object | None:
             spin=rng.uniform(-0.6, 0.6) * (rng.random() < 0.6),
         )
         path = frame_path(thing, camera, _INSTANTS)
-        if inside(path, half) and all(apart(path, other) for other in paths):
+        if is_inside(path, half) and all(are_apart(path, other) for other in paths):
             return thing
     return None
 
@@ -150,11 +152,9 @@ def _light(rng: np.random.Generator, rich: bool) -> Light:
 
 
 def _texture(rng: np.random.Generator, kind: str, rich: bool, colour: str = "") -> tuple[tx.Texture, str]:
-    colour = colour or _choice(rng, list(ob.COLOURS))
+    colour = colour or _choice(rng, list(ob.COLORS))
     # Muted: between the pure colour and mid-grey, away from the ends so that light and texture do not clip.
-    base = (
-        128 + (np.array(ob.COLOURS[colour], float) - 128) * rng.uniform(0.55, 0.85) + rng.normal(size=3) * 8
-    )
+    base = 128 + (np.array(ob.COLORS[colour], float) - 128) * rng.uniform(0.55, 0.85) + rng.normal(size=3) * 8
     mix = np.zeros((3, 3))
     contrast = rng.uniform(35, 75) if rich else rng.uniform(16, 40)
     if kind in ("stripes", "checker") and not rich:

@@ -24,8 +24,8 @@ from data_synth.scenes import render as rn
 from data_synth.scenes import scene as sc
 from data_synth.scenes import textures as tx
 
-LOCAL = ("recolour", "remove", "insert", "replace", "background")
-PLACES = {
+LOCAL_EDITS = ("recolour", "remove", "insert", "replace", "background")
+POSITIONS = {
     "top left": (-0.27, -0.27),
     "top": (0.0, -0.27),
     "top right": (0.27, -0.27),
@@ -59,7 +59,9 @@ class Twin:
     after: sc.Scene
 
 
-def local_edit(name: str, scene: sc.Scene, rng: np.random.Generator, T: int, H: int, W: int) -> Twin | str:
+def apply_local_edit(
+    name: str, scene: sc.Scene, rng: np.random.Generator, T: int, H: int, W: int
+) -> Twin | str:
     """Carries out a random edit of the named type.
 
     Returns:
@@ -71,11 +73,11 @@ def local_edit(name: str, scene: sc.Scene, rng: np.random.Generator, T: int, H: 
     if isinstance(choice, str):
         return choice
     edit, after, index = choice
-    before_layers = rn.layers(scene, T, H, W)
+    before_layers = rn.render_layers(scene, T, H, W)
     after_layers = _exchange(before_layers, scene, after, name, index, T, H, W)
     return Twin(
-        rn.compose(before_layers),
-        rn.compose(after_layers),
+        rn.compose_layers(before_layers),
+        rn.compose_layers(after_layers),
         _mask(name, before_layers, after_layers, index),
         _reference(name, after, index, min(H, W)),
         edit,
@@ -84,13 +86,13 @@ def local_edit(name: str, scene: sc.Scene, rng: np.random.Generator, T: int, H: 
     )
 
 
-def portrait(obj: ob.Object, side: int) -> np.ndarray:
+def render_portrait(obj: ob.Object, side: int) -> np.ndarray:
     """uint8 [side, side, 3]: the object alone, upright, on a light grey ground: a reference picture."""
     alone = dataclasses.replace(
         obj, size=0.62, start=(0.0, 0.0), end=(0.0, 0.0), wobble=(0.0, 0.0), tilt=0.0, spin=0.0, pinned=True
     )
     shade = (196.0, 196.0, 200.0) if obj.colour not in ("white", "grey") else (96.0, 100.0, 108.0)
-    return rn.render(sc.Scene(tx.Texture("plain", base=shade), "", (alone,)), 1, side, side)[0]
+    return rn.render_scene(sc.Scene(tx.Texture("plain", base=shade), "", (alone,)), 1, side, side)[0]
 
 
 def _recolour(scene, rng, aspect):
@@ -99,10 +101,10 @@ def _recolour(scene, rng, aspect):
     taken = {o.colour for o in scene.objects}
     options = [
         c
-        for c in ob.COLOURS
+        for c in ob.COLORS
         if c not in taken
-        and sc.visible_on(c, scene.texture)
-        and sc.colour_distance(ob.COLOURS[c], ob.COLOURS[old.colour]) > 110
+        and sc.is_visible_on(c, scene.texture)
+        and sc.color_distance(ob.COLORS[c], ob.COLORS[old.colour]) > 110
     ]
     if not options:
         return "no colour differs enough"
@@ -121,8 +123,8 @@ def _remove(scene, rng, aspect):
 def _insert(scene, rng, aspect):
     colours = [
         c
-        for c in ob.COLOURS
-        if sc.visible_on(c, scene.texture) and c not in {o.colour for o in scene.objects}
+        for c in ob.COLORS
+        if sc.is_visible_on(c, scene.texture) and c not in {o.colour for o in scene.objects}
     ]
     shapes = [s for s in ob.SHAPES if s not in {o.shape for o in scene.objects}]
     if not colours:
@@ -131,10 +133,10 @@ def _insert(scene, rng, aspect):
     extent = 2 * sc.half_extent(aspect)
     size_names = [str(s) for s in rng.permutation(["medium", "medium", "small", "large"])]
     for size_name in dict.fromkeys(size_names):
-        for place in (str(p) for p in rng.permutation(list(PLACES))):
-            at = tuple(np.array(PLACES[place]) * extent)
+        for place in (str(p) for p in rng.permutation(list(POSITIONS))):
+            at = tuple(np.array(POSITIONS[place]) * extent)
             new = ob.Object(shape, colour, ob.SIZES[size_name], size_name, "plain", at, at, pinned=True)
-            if draw.free_of(new, scene):
+            if draw.is_free(new, scene):
                 after = dataclasses.replace(scene, objects=(*scene.objects, new))
                 slots = {"new": new.name, "size": size_name, "place": place}
                 return Edit("insert", slots), after, len(scene.objects)
@@ -148,10 +150,10 @@ def _replace(scene, rng, aspect):
     shapes = [s for s in ob.SHAPES if s != old.shape and s not in {o.shape for o in others}]
     colours = [
         c
-        for c in ob.COLOURS
+        for c in ob.COLORS
         if c not in {o.colour for o in others}
-        and sc.visible_on(c, scene.texture)
-        and (c == old.colour or sc.colour_distance(ob.COLOURS[c], ob.COLOURS[old.colour]) > 90)
+        and sc.is_visible_on(c, scene.texture)
+        and (c == old.colour or sc.color_distance(ob.COLORS[c], ob.COLORS[old.colour]) > 90)
     ]
     shape = str(rng.choice(shapes))
     keep_colour = old.colour in colours and rng.random() < 0.35
@@ -167,7 +169,7 @@ def _background(scene, rng, aspect):
     options = []
     for name in draw.background_names():
         texture, _ = draw.named_background(name)
-        if name != scene.texture.name and all(sc.visible_on(o.colour, texture) for o in scene.objects):
+        if name != scene.texture.name and all(sc.is_visible_on(o.colour, texture) for o in scene.objects):
             options.append(name)
     if not options:
         return "no background shows every object"
@@ -194,17 +196,17 @@ def _with_object(scene: sc.Scene, index: int, new: ob.Object) -> sc.Scene:
 def _exchange(made: rn.Layers, scene, after, name, index, T, H, W) -> rn.Layers:
     """The edited scene's layers, sharing every layer the edit does not touch."""
     if name == "background":
-        return dataclasses.replace(made, ground=rn.ground(after, made.light, T))
+        return dataclasses.replace(made, ground=rn.render_ground(after, made.light, T))
     if name == "remove":
         return dataclasses.replace(made, sprites=made.sprites[:index] + made.sprites[index + 1 :])
     if name == "recolour":  # same geometry, other colour: the shadow is the same array, hence the same pixels
         new = dataclasses.replace(
-            rn.sprite_of(after.objects[index], after, T, H, W),
+            rn.render_object(after.objects[index], after, T, H, W),
             alpha=made.sprites[index].alpha,
             shadow=made.sprites[index].shadow,
         )
         return dataclasses.replace(made, sprites=made.sprites[:index] + (new,) + made.sprites[index + 1 :])
-    new = rn.sprite_of(after.objects[index], after, T, H, W)
+    new = rn.render_object(after.objects[index], after, T, H, W)
     return dataclasses.replace(made, sprites=made.sprites[:index] + (new,) + made.sprites[index + 1 :])
 
 
@@ -224,5 +226,5 @@ def _reference(name: str, after: sc.Scene, index: int, side: int) -> np.ndarray 
     if name == "remove":
         return None
     if name == "background":
-        return rn.render(dataclasses.replace(after, objects=()), 1, side, side)[0]
-    return portrait(after.objects[index], side)
+        return rn.render_scene(dataclasses.replace(after, objects=()), 1, side, side)[0]
+    return render_portrait(after.objects[index], side)

@@ -17,7 +17,7 @@ import math
 import cv2
 import numpy as np
 
-COLOURS = {
+COLORS = {
     "red": (214, 38, 40),
     "orange": (242, 132, 26),
     "yellow": (246, 218, 48),
@@ -34,7 +34,7 @@ COLOURS = {
 SHAPES = ("ball", "cube", "triangle", "star", "ring", "diamond", "heart", "cross")
 SIZES = {"small": 0.20, "medium": 0.31, "large": 0.43}  # canonical diameter, in frame short sides
 PATTERNS = ("plain", "striped", "dotted")
-SHADOW = 0.45  # how much of the light a shadow takes at its core
+SHADOW_STRENGTH = 0.45  # how much of the light a shadow takes at its core
 _OFFSET, _SOFT = (0.16, 0.26), 0.35  # shadow's shift and softness, in radii
 
 
@@ -84,7 +84,9 @@ class Sprite:
     shadow: np.ndarray
 
 
-def sprite(obj: Object, centre: np.ndarray, radius: np.ndarray, angle: np.ndarray, light: tuple) -> Sprite:
+def render_sprite(
+    obj: Object, centre: np.ndarray, radius: np.ndarray, angle: np.ndarray, light: tuple
+) -> Sprite:
     """Rasterises an object along its path.
 
     Args:
@@ -103,24 +105,24 @@ def sprite(obj: Object, centre: np.ndarray, radius: np.ndarray, angle: np.ndarra
     u, v = x * cos + y * sin, y * cos - x * sin
     distance = _DISTANCE[obj.shape](u, v)
     alpha = np.clip(0.5 - distance * r[..., None], 0, 1)
-    rgb = np.asarray(COLOURS[obj.colour], np.float32)
+    rgb = np.asarray(COLORS[obj.colour], np.float32)
     shade, glint = _shade(
         obj.shape, u, v, distance, (light[0] * cos + light[1] * sin, light[1] * cos - light[0] * sin)
     )
     if obj.pattern != "plain":
-        shade = shade * _pattern(obj.pattern, u, v, light=sum(COLOURS[obj.colour]) > 150)
+        shade = shade * _pattern(obj.pattern, u, v, light=sum(COLORS[obj.colour]) > 150)
     planes = [shade * c for c in rgb]
     if glint is not None:
         planes = [plane + glint for plane in planes]
-    colour = three(*planes)
+    colour = merge_channels(*planes)
     ou, ov = _OFFSET[0] * cos + _OFFSET[1] * sin, _OFFSET[1] * cos - _OFFSET[0] * sin
     depth = np.clip(0.5 - _DISTANCE[obj.shape](u - ou, v - ov) / _SOFT, 0, 1)
-    shadow = SHADOW * depth * depth * (3 - 2 * depth)
+    shadow = SHADOW_STRENGTH * depth * depth * (3 - 2 * depth)
     shadow *= shadow >= 0.012  # below three grey levels: nothing, so the mask ends where the change does
     return Sprite(corner[:, ::-1], alpha, colour, shadow)
 
 
-def three(*planes: np.ndarray) -> np.ndarray:
+def merge_channels(*planes: np.ndarray) -> np.ndarray:
     """[T, n, n], one plane for every channel or one for all → [T, n, n, 3]; cv2.merge, at a fifth of np.stack's time."""
     T, n, m = planes[0].shape
     rows = [np.ascontiguousarray(plane).reshape(T * n, m) for plane in planes]

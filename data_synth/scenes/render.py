@@ -65,24 +65,26 @@ class Layers:
         return out
 
 
-def layers(scene: sc.Scene, T: int, H: int, W: int) -> Layers:
+def render_layers(scene: sc.Scene, T: int, H: int, W: int) -> Layers:
     """Rasterises background, light and objects for T frames of H x W pixels."""
     light = light_field(scene.light, H, W)
-    return Layers(ground(scene, light, T), light, tuple(sprite_of(o, scene, T, H, W) for o in scene.objects))
+    return Layers(
+        render_ground(scene, light, T), light, tuple(render_object(o, scene, T, H, W) for o in scene.objects)
+    )
 
 
-def render(scene: sc.Scene, T: int, H: int, W: int) -> np.ndarray:
+def render_scene(scene: sc.Scene, T: int, H: int, W: int) -> np.ndarray:
     """uint8 [T, H, W, 3] video of a scene, at any frame count and size."""
-    return compose(layers(scene, T, H, W))
+    return compose_layers(render_layers(scene, T, H, W))
 
 
-def compose(made: Layers) -> np.ndarray:
+def compose_layers(made: Layers) -> np.ndarray:
     """Blends the layers to uint8 [T, H, W, 3]."""
     video = made.ground.copy()
     _, H, W, _ = video.shape
     for s in made.sprites:
         # Three channels wide, so that products below run along whole rows and not three numbers at a time.
-        kept, alpha = ob.three((1 - s.shadow) * (1 - s.alpha)), ob.three(s.alpha)
+        kept, alpha = ob.merge_channels((1 - s.shadow) * (1 - s.alpha)), ob.merge_channels(s.alpha)
         for t, (frame, window) in enumerate(_windows(s, H, W)):
             pixels = video[t][frame]
             # Not F + alpha (C - F): with alpha = 1 this form leaves no rounding trace of what is behind.
@@ -95,23 +97,25 @@ def compose(made: Layers) -> np.ndarray:
     return video.astype(np.uint8)
 
 
-def ground(scene: sc.Scene, light: np.ndarray, T: int) -> np.ndarray:
+def render_ground(scene: sc.Scene, light: np.ndarray, T: int) -> np.ndarray:
     """float32 [T, H, W, 3], the background as lit. Clipped here, so shadows darken what is seen."""
     H, W, _ = light.shape
     to_world = pixel_to_world(scene.camera, T, H, W)
-    picture = tx.background(scene.texture, to_world, H, W)
+    picture = tx.render_background(scene.texture, to_world, H, W)
     for hill in scene.hills:
-        cover = below(hill, to_world, H, W)[..., None]
-        picture += cover * (tx.background(hill.texture, to_world, H, W) - picture)
+        cover = hill_coverage(hill, to_world, H, W)[..., None]
+        picture += cover * (tx.render_background(hill.texture, to_world, H, W) - picture)
     if not scene.texture.canonical:
         picture *= light
     return np.clip(picture, 0, 255, out=picture)
 
 
-def sprite_of(obj: ob.Object, scene: sc.Scene, T: int, H: int, W: int) -> ob.Sprite:
+def render_object(obj: ob.Object, scene: sc.Scene, T: int, H: int, W: int) -> ob.Sprite:
     centre, radius, angle = sc.frame_path(obj, scene.camera, T)
     short = min(H, W)
-    return ob.sprite(obj, centre * short + np.array([W, H]) / 2, radius * short, angle, scene.light.direction)
+    return ob.render_sprite(
+        obj, centre * short + np.array([W, H]) / 2, radius * short, angle, scene.light.direction
+    )
 
 
 def light_field(light: sc.Light, H: int, W: int) -> np.ndarray:
@@ -132,14 +136,14 @@ def light_field(light: sc.Light, H: int, W: int) -> np.ndarray:
 
 def pixel_to_world(camera: sc.Camera, T: int, H: int, W: int) -> np.ndarray:
     """[T, 2, 3] affine maps from pixel index (x, y), centres at integers, to world coordinates."""
-    centre, zoom, roll = sc.camera_at(camera, T)
+    centre, zoom, roll = sc.camera_path(camera, T)
     a, b = np.cos(roll) / zoom / min(H, W), np.sin(roll) / zoom / min(H, W)
     x0, y0 = 0.5 - W / 2, 0.5 - H / 2
     rows = np.array([[a, -b, a * x0 - b * y0 + centre[:, 0]], [b, a, b * x0 + a * y0 + centre[:, 1]]])
     return np.ascontiguousarray(rows.transpose(2, 0, 1))
 
 
-def below(hill: sc.Hill, to_world: np.ndarray, H: int, W: int) -> np.ndarray:
+def hill_coverage(hill: sc.Hill, to_world: np.ndarray, H: int, W: int) -> np.ndarray:
     """float32 [T, H, W] coverage of the ground under a skyline, antialiased over one pixel."""
     columns = np.arange(W)
     (a, b, tx0), (c, d, ty0) = to_world[:, 0].T[..., None], to_world[:, 1].T[..., None]

@@ -68,17 +68,17 @@ class Scene:
         return (self.texture, *(hill.texture for hill in self.hills))
 
 
-def caption(scene: Scene) -> str:
+def format_caption(scene: Scene) -> str:
     """ "a red ball and a blue cube over a green leaf texture" """
-    names = [f"{article(o.name)} {o.name}" for o in scene.objects]
-    ground = f"{article(scene.ground_name)} {scene.ground_name}"
+    names = [f"{indefinite_article(o.name)} {o.name}" for o in scene.objects]
+    ground = f"{indefinite_article(scene.ground_name)} {scene.ground_name}"
     if not names:
         return ground if scene.texture.canonical else f"a moving {scene.ground_name}"
     things = names[0] if len(names) == 1 else ", ".join(names[:-1]) + " and " + names[-1]
     return f"{things} over {ground}"
 
 
-def article(words: str) -> str:
+def indefinite_article(words: str) -> str:
     return "an" if words[0] in "aeiou" else "a"
 
 
@@ -94,7 +94,7 @@ def frame_path(obj: ob.Object, camera: Camera, T: int) -> tuple[np.ndarray, np.n
     angle = obj.tilt + u * obj.spin
     if obj.pinned:
         return at, np.full(T, obj.size / 2), angle
-    centre, zoom, roll = camera_at(camera, T)
+    centre, zoom, roll = camera_path(camera, T)
     cos, sin = _turn(camera, T)
     x, y = (at - centre).T
     seen = np.empty((T, 2))
@@ -103,9 +103,9 @@ def frame_path(obj: ob.Object, camera: Camera, T: int) -> tuple[np.ndarray, np.n
 
 
 @functools.lru_cache(maxsize=64)
-def camera_at(camera: Camera, T: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def camera_path(camera: Camera, T: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Centre [T, 2], zoom [T], roll [T] of T frames; changes are measured from the middle of the move."""
-    u = times(T)
+    u = clip_times(T)
     s = u + camera.ease * u * (1 - u) - 0.5
     (px, py), (zoom, dzoom), (roll, droll) = camera.pan, camera.zoom, camera.roll
     return np.stack([px * s, py * s], 1), np.exp(zoom + dzoom * s), roll + droll * s
@@ -114,35 +114,35 @@ def camera_at(camera: Camera, T: int) -> tuple[np.ndarray, np.ndarray, np.ndarra
 @functools.lru_cache(maxsize=64)
 def _turn(camera: Camera, T: int) -> tuple[np.ndarray, np.ndarray]:
     """Cosine and sine of the camera's roll."""
-    _, _, roll = camera_at(camera, T)
+    _, _, roll = camera_path(camera, T)
     return np.cos(roll), np.sin(roll)
 
 
 @functools.lru_cache(maxsize=64)
 def _clock(T: int) -> tuple[np.ndarray, np.ndarray]:
     """Clip times [T], and the sine [T, 1] that wobbles follow."""
-    u = times(T)
+    u = clip_times(T)
     return u, np.sin(2 * np.pi * u)[:, None]
 
 
-def times(T: int) -> np.ndarray:
+def clip_times(T: int) -> np.ndarray:
     """[T] clip times from 0 to 1; a single frame is the middle of its clip."""
     return np.arange(T) / (T - 1) if T > 1 else np.full(1, 0.5)
 
 
-def colour_distance(a, b) -> float:
+def color_distance(a, b) -> float:
     """Distance of two RGB colours, 0..442, channels weighted 2 : 4 : 3 as the eye roughly does."""
     dr, dg, db = a[0] - b[0], a[1] - b[1], a[2] - b[2]
     return float(((2 * dr * dr + 4 * dg * dg + 3 * db * db) / 3) ** 0.5)
 
 
-def visible_on(colour: str, texture: tx.Texture) -> bool:
+def is_visible_on(colour: str, texture: tx.Texture) -> bool:
     """True when an object of this colour stands out: far from the background's mean and from its variation."""
-    return colour in visible_colours(texture)
+    return colour in visible_colors(texture)
 
 
 @functools.lru_cache(maxsize=64)  # every canonical background, and what was drawn last
-def visible_colours(texture: tx.Texture) -> frozenset[str]:
+def visible_colors(texture: tx.Texture) -> frozenset[str]:
     """The names of ob.COLOURS that are `visible_on` it."""
     if texture.canonical:
         top, bottom = texture.ends
@@ -153,17 +153,17 @@ def visible_colours(texture: tx.Texture) -> frozenset[str]:
     else:
         steps, least = [texture.base], 75 + float(np.linalg.norm(texture.mix)) * 0.5
     return frozenset(
-        name for name, rgb in ob.COLOURS.items() if all(colour_distance(rgb, step) > least for step in steps)
+        name for name, rgb in ob.COLORS.items() if all(color_distance(rgb, step) > least for step in steps)
     )
 
 
-def apart(a: tuple, b: tuple, gap: float = 0.95) -> bool:
+def are_apart(a: tuple, b: tuple, gap: float = 0.95) -> bool:
     """True when two objects, given as their `frame_path`s, (with their shadows) hardly ever touch."""
     (ca, ra, _), (cb, rb, _) = a, b
     return bool((((ca - cb) ** 2).sum(1) > (gap * (ra + rb) + 0.03) ** 2).all())
 
 
-def inside(path: tuple, half: np.ndarray, overhang: float = 0.15) -> bool:
+def is_inside(path: tuple, half: np.ndarray, overhang: float = 0.15) -> bool:
     """True when at most `overhang` radii of the object ever leave the frame, of half extent `half` (x, y)."""
     centre, radius, _ = path
     return bool((np.abs(centre) + (1 - overhang) * radius[:, None] <= half).all())

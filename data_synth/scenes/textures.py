@@ -72,14 +72,14 @@ class Texture:
         return self.kind == "named"
 
 
-def canonical(name: str, colours: dict[str, tuple]) -> Texture:
+def canonical_texture(name: str, colours: dict[str, tuple]) -> Texture:
     """The canonical background called `name`: a gradient of GRADIENTS or a plain colour of `colours`."""
     top, bottom = GRADIENTS[name] if name in GRADIENTS else (colours[name], colours[name])
     base = tuple((a + b) / 2 for a, b in zip(top, bottom, strict=True))
     return Texture("named", name=name, ends=(top, bottom), base=base)
 
 
-def background(texture: Texture, to_world: np.ndarray, H: int, W: int) -> np.ndarray:
+def render_background(texture: Texture, to_world: np.ndarray, H: int, W: int) -> np.ndarray:
     """Draws the texture under a moving camera.
 
     Args:
@@ -99,7 +99,7 @@ def background(texture: Texture, to_world: np.ndarray, H: int, W: int) -> np.nda
     if texture.kind == "plain":
         return np.ascontiguousarray(np.broadcast_to(base, (T, H, W, 3)))
     texels = _tile_size(texture.scale * min(H, W))
-    fields = tile(texture.kind, texture.tile, texels)
+    fields = texture_tile(texture.kind, texture.tile, texels)
     cos, sin = np.cos(texture.angle) / texture.scale, np.sin(texture.angle) / texture.scale
     to_tile = np.array([[cos, -sin, texture.offset[0]], [sin, cos, texture.offset[1]], [0, 0, 1]])
     square = np.zeros((T, 3, 3))
@@ -120,14 +120,14 @@ def background(texture: Texture, to_world: np.ndarray, H: int, W: int) -> np.nda
     return out
 
 
-def tile(kind: str, index: int, texels: int) -> np.ndarray:
+def texture_tile(kind: str, index: int, texels: int) -> np.ndarray:
     """float32 [texels, texels, 3] coefficient fields in [-127, 127]; a function of its arguments alone."""
     cached = _small_tile if texels <= 256 else _large_tile
     # The cache keeps bytes (a quarter of float32); warping floats is what gives smooth sub-texel motion.
     return cached(kind, index, texels).astype(np.float32) - 128
 
 
-def share(folder: Path) -> None:
+def share_tiles(folder: Path) -> None:
     """Has this process keep its small tiles in a folder, and take from there what another has drawn already."""
     global _shared
     folder.mkdir(parents=True, exist_ok=True)

@@ -16,7 +16,7 @@ from data_synth.scenes import render as rn
 from data_synth.scenes import scene as sc
 
 # Distinct in hue and brightness, none black; by rank, so that a colour says nothing of the object's own.
-COLOURS = np.array(
+SEGMENT_COLORS = np.array(
     [
         (0, 0, 0),
         (230, 60, 60),
@@ -32,37 +32,37 @@ COLOURS = np.array(
 )
 
 
-def ranks(scene: sc.Scene, made: rn.Layers) -> np.ndarray:
+def layer_ranks(scene: sc.Scene, made: rn.Layers) -> np.ndarray:
     """uint8 [T, H, W]: 0 background, then hills and objects, back to front."""
     T, H, W, _ = made.ground.shape
     out = np.zeros((T, H, W), np.uint8)
     to_world = rn.pixel_to_world(scene.camera, T, H, W)
     for j, hill in enumerate(scene.hills):
-        out[rn.below(hill, to_world, H, W) >= 0.5] = 1 + j
+        out[rn.hill_coverage(hill, to_world, H, W) >= 0.5] = 1 + j
     for i in range(len(made.sprites)):
         out[made.coverage((i,)) >= 0.5] = 1 + len(scene.hills) + i
     return out
 
 
-def depth(scene: sc.Scene, made: rn.Layers) -> np.ndarray:
+def render_depth(scene: sc.Scene, made: rn.Layers) -> np.ndarray:
     """uint8 [T, H, W, 3]."""
     most = max(1, len(scene.hills) + len(scene.objects))
     grey = (40 + 215 * np.arange(most + 1) / most + 0.5).astype(np.uint8)
-    return np.repeat(grey[ranks(scene, made)][..., None], 3, -1)
+    return np.repeat(grey[layer_ranks(scene, made)][..., None], 3, -1)
 
 
-def segmentation(scene: sc.Scene, made: rn.Layers) -> np.ndarray:
+def render_segmentation(scene: sc.Scene, made: rn.Layers) -> np.ndarray:
     """uint8 [T, H, W, 3]."""
-    return COLOURS[ranks(scene, made) % len(COLOURS)]
+    return SEGMENT_COLORS[layer_ranks(scene, made) % len(SEGMENT_COLORS)]
 
 
-def motion(scene: sc.Scene, made: rn.Layers) -> np.ndarray:
+def compute_motion(scene: sc.Scene, made: rn.Layers) -> np.ndarray:
     """float64 [T, H, W, 2]: (x, y) displacement of what is seen, pixels from one frame to the next."""
     T, H, W, _ = made.ground.shape
     out = np.zeros((T, H, W, 2))
     if T == 1:
         return out
-    owner, first = ranks(scene, made), 1 + len(scene.hills)
+    owner, first = layer_ranks(scene, made), 1 + len(scene.hills)
     here = np.stack(np.meshgrid(np.arange(W), np.arange(H)), -1).astype(float)
     to_world = rn.pixel_to_world(scene.camera, T, H, W)
     paths = [sc.frame_path(o, scene.camera, T) for o in scene.objects]

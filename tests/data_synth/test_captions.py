@@ -31,7 +31,7 @@ def numbered(path, seconds=8.0, fps=30.0):
 
 
 def mined(events, cuts=()):
-    return captions.Mined(tuple(events), cw.Rules(), lambda path: cuts)
+    return captions.Mined(tuple(events), cw.RuleWriter(), lambda path: cuts)
 
 
 def event(path, start=2.0, end=4.5, caption="a man jumps over the wall"):
@@ -181,7 +181,7 @@ def test_both_file_kinds_and_bad_times(tmp_path):
     ],
 )
 def test_rules(caption, want):
-    assert cw.imperative(caption) == want
+    assert cw.rewrite_as_imperative(caption) == want
 
 
 def test_missing_scenedetect_names_the_extra(monkeypatch, tmp_path):
@@ -249,7 +249,7 @@ def endpoint(tmp_path, monkeypatch):
 
 
 def quick(path):
-    return cw.dataclasses.replace(cw.endpoint(path), pause=0.001)
+    return cw.dataclasses.replace(cw.load_endpoint_writer(path), pause=0.001)
 
 
 def test_endpoint_batches_caches_and_authorises(endpoint):
@@ -303,4 +303,4 @@ def test_failures_of_the_writer_are_the_rows_reason(tmp_path, endpoint):
 def test_writer_descriptions_are_checked(tmp_path, text, message):
     (tmp_path / "w.toml").write_text(text)
     with pytest.raises(InputError, match=message):
-        cw.endpoint(tmp_path / "w.toml")
+        cw.load_endpoint_writer(tmp_path / "w.toml")

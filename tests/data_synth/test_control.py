@@ -40,14 +40,14 @@ def test_every_control_gives_pairs_that_pass_the_gates(name):
     ]
     assert len(pairs) >= 5
     way, _, control_name = name.partition("-")
-    known = set(grammar.vocabulary()) | set(control_lib.control_vocabulary())
+    known = set(grammar.vocabulary()) | set(control_lib.vocabulary())
     for pair in pairs:
         assert pair.edit == name and pair.recipe == "control"
         assert pair.provenance["expert"] == {"name": control_name, "version": recipes_control.VERSION}
         words = {
             w
             for text in (*pair.instructions, pair.source_caption, pair.target_caption)
-            for w in grammar.words(text)
+            for w in grammar.split_words(text)
         }
         assert words <= known and "{" not in "".join(pair.instructions)
 
@@ -78,7 +78,7 @@ def test_instructions_name_the_way_back_truly():
             assert any(i.startswith("increase" if rises else "reduce") for i in pair.instructions)
     told = recipes_control.control_pair("canny", False, footage_lib.rendered, 0, T, H, W)
     assert all(told.target_caption in i for i in told.instructions)
-    untold = control_lib.sentences("canny", False, {}, "", rng())
+    untold = control_lib.sample_instructions("canny", False, {}, "", rng())
     assert all("showing" not in i and "{" not in i for i in untold)
 
 
@@ -123,7 +123,7 @@ def test_formulas():
     noise = control.noise(np.full((3, 64, 64, 3), 128, np.uint8), rng(1)).video.astype(float) - 128
     assert 18 < noise.std() < 46 and abs(noise.mean()) < 1 and not np.array_equal(noise[0], noise[1])
     made = control.overlay(np.zeros((1, 4, 4, 3), np.uint8), rng(2))
-    colour = np.array(objects.COLOURS[made.slots["colour"]])
+    colour = np.array(objects.COLORS[made.slots["colour"]])
     share = made.video[0, 0, 0] / np.maximum(colour, 1)
     assert 0.38 < share.min() and share.max() < 0.62
     blocks = control.pixelation(video, rng(3)).video
@@ -140,11 +140,11 @@ def test_formulas():
 
 def motion_errors(scene):
     """For every surface of every frame: mean difference to the next frame with and without the motion undone."""
-    made = rn.layers(scene, T, 2 * H, 2 * W)
+    made = rn.render_layers(scene, T, 2 * H, 2 * W)
     video, moves, owner = (
-        rn.compose(made).astype(np.float32),
-        truth.motion(scene, made),
-        truth.ranks(scene, made),
+        rn.compose_layers(made).astype(np.float32),
+        truth.compute_motion(scene, made),
+        truth.layer_ranks(scene, made),
     )
     y, x = np.mgrid[: 2 * H, : 2 * W].astype(np.float32)
     for k in range(T - 1):
@@ -187,8 +187,8 @@ def test_exact_motion_turns_the_right_way():
 
 def test_depth_and_segmentation_follow_the_layers():
     scene = draw.sample_scene(rng(2), aspect=W / H, objects=(2, 3), rich=True)
-    made = rn.layers(scene, T, H, W)
-    depth, parts = truth.depth(scene, made)[..., 0], truth.segmentation(scene, made)
+    made = rn.render_layers(scene, T, H, W)
+    depth, parts = truth.render_depth(scene, made)[..., 0], truth.render_segmentation(scene, made)
     front = made.coverage((len(scene.objects) - 1,)) >= 0.5
     assert (depth[front] == 255).all() and depth.min() == 40
     assert len(np.unique(parts[front], axis=0)) == 1
@@ -196,7 +196,7 @@ def test_depth_and_segmentation_follow_the_layers():
 
 
 def test_vocabularies_stay_apart():
-    extra = control_lib.control_vocabulary()
+    extra = control_lib.vocabulary()
     assert extra == sorted(extra) and not set(extra) & set(grammar.vocabulary()) and len(extra) < 160
 
 

@@ -64,12 +64,12 @@ def test_every_word_is_in_the_vocabulary():
         assert 2 <= len(pair.instructions) <= 8 and len(set(pair.instructions)) == len(pair.instructions)
         for text in (*pair.instructions, pair.source_caption, pair.target_caption):
             assert text == text.lower()
-            assert set(grammar.words(text)) <= known, (text, set(grammar.words(text)) - known)
+            assert set(grammar.split_words(text)) <= known, (text, set(grammar.split_words(text)) - known)
         longest = max(longest, *(len(i.split()) for i in pair.instructions))
     assert longest <= 22
     for seed in range(200):
         _, caption = generate.make_clip(seed, T=1, H=16, W=16)
-        assert set(grammar.words(caption)) <= known, caption
+        assert set(grammar.split_words(caption)) <= known, caption
 
 
 def test_clips_of_any_size():
@@ -169,7 +169,7 @@ def test_every_sentence_of_ours_names_something():
     for row in (row for table in tables for row in table.values()):
         for template in row:
             filled = re.sub(r"\{it\}", "the video", re.sub(r"\{(?!it)\w+\}", "red", template))
-            assert set(grammar.words(filled)) - quality.NOTHING_VISIBLE, template
+            assert set(grammar.split_words(filled)) - quality.NOTHING_VISIBLE, template
 
 
 def test_near_duplicates_look_alike_and_others_do_not():

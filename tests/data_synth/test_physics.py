@@ -15,8 +15,8 @@ if (
 from data_synth import generate, quality
 from data_synth.language import grammar, rooms
 from data_synth.physics import choose, draw, edits, figure, model, simulate, truth
-from data_synth.physics.render import View
-from data_synth.physics.world import Camera, Figure, Light, Surface, Thing, World
+from data_synth.physics.render import RoomView
+from data_synth.physics.world import Body, Camera, Figure, Light, Room, Surface
 from data_synth.recipes import physics, registry
 from v2v.data import pair
 from v2v.errors import InputError
@@ -24,23 +24,23 @@ from v2v.errors import InputError
 T, H, W = 3, 40, 64
 
 
-def room(*things, **changes) -> World:
+def room(*things, **changes) -> Room:
     light = Light(0.6, 1.0)
     camera = Camera((0.2, 0.2), (0.5, 0.5), (2.6, 2.6))
-    return World(
+    return Room(
         "loose", Surface("plain", 1, "grey"), Surface("plain", 2, "white"), light, camera, things, **changes
     )
 
 
-def ball(key=0, x=0.0, y=0.0, z=0.2, **changes) -> Thing:
-    return Thing(key, "ball", "red", 0.2, 0.2, (x, y, z), **changes)
+def ball(key=0, x=0.0, y=0.0, z=0.2, **changes) -> Body:
+    return Body(key, "ball", "red", 0.2, 0.2, (x, y, z), **changes)
 
 
 @pytest.fixture(scope="module")
 def opengl():
     try:
         world = room(ball())
-        with View(world, simulate.standing(world, 1), 1, 16, 16, 1.0):
+        with RoomView(world, simulate.resting_paths(world, 1), 1, 16, 16, 1.0):
             pass
     except InputError as error:
         pytest.skip(str(error))
@@ -48,18 +48,18 @@ def opengl():
 
 def test_free_fall_is_half_g_t_squared():
     world = room(ball(z=3.0))
-    z = simulate.paths(world, 5, 0.4)[0][:, 2]
+    z = simulate.simulate_paths(world, 5, 0.4)[0][:, 2]
     np.testing.assert_allclose(z, 3 - 0.5 * 9.81 * np.linspace(0, 0.4, 5) ** 2, atol=0.02)
 
 
 def test_taking_the_support_away_lets_the_stack_fall_and_nothing_else_changes():
-    support = Thing(0, "box", "blue", 0.2, 0.2, (0.0, 0.0, 0.2))
-    above = Thing(1, "box", "red", 0.15, 0.15, (0.0, 0.0, 0.55))
-    beside = Thing(2, "cylinder", "green", 0.1, 0.2, (1.0, 0.0, 0.2))
+    support = Body(0, "box", "blue", 0.2, 0.2, (0.0, 0.0, 0.2))
+    above = Body(1, "box", "red", 0.15, 0.15, (0.0, 0.0, 0.55))
+    beside = Body(2, "cylinder", "green", 0.1, 0.2, (1.0, 0.0, 0.2))
     world = room(support, above, beside)
-    before = simulate.paths(world, 9, 1.6)
-    after = simulate.paths(world.without(0), 9, 1.6)
-    assert simulate.moved(before[1]) < 0.02 and before[1][-1, 2] > 0.5
+    before = simulate.simulate_paths(world, 9, 1.6)
+    after = simulate.simulate_paths(world.without(0), 9, 1.6)
+    assert simulate.max_displacement(before[1]) < 0.02 and before[1][-1, 2] > 0.5
     assert after[1][-1, 2] < 0.2 and after[1][0, 2] == pytest.approx(0.55)
     np.testing.assert_allclose(after[2][:, :3], before[2][:, :3], atol=1e-6)
 
@@ -68,13 +68,13 @@ def test_a_replacement_has_its_own_height_and_stands_where_the_old_thing_stood()
     heights = set()
     for seed in range(12):
         shape = ("ball", "capsule", "cone")[seed % 3]
-        high = draw.rest(shape, 0.2)
-        old = Thing(0, shape, "red", 0.2, high, (0.3, 0.0, high))
+        high = draw.half_height(shape, 0.2)
+        old = Body(0, shape, "red", 0.2, high, (0.3, 0.0, high))
         before = room(old)
-        paths = simulate.standing(before, 2)
-        edit = choose.choose("replace", before, np.random.default_rng(seed), paths)
+        paths = simulate.resting_paths(before, 2)
+        edit = choose.choose_edit("replace", before, np.random.default_rng(seed), paths)
         new = edit.after.thing(0)
-        assert new.shape != shape and new.height == draw.rest(new.shape, 0.2) == new.place[2]
+        assert new.shape != shape and new.height == draw.half_height(new.shape, 0.2) == new.place[2]
         after = edits._paths(edit, before, paths, 2, 1.0)
         np.testing.assert_allclose(after[0][:, :3], [new.place] * 2)
         heights.add(new.height)
@@ -83,7 +83,7 @@ def test_a_replacement_has_its_own_height_and_stands_where_the_old_thing_stood()
 
 def test_a_person_keeps_the_length_of_its_limbs_and_stands_on_the_floor():
     for action in figure.ACTIONS:
-        at = figure.joints(Figure(action, (0.3, -0.2), 0.7, "red", "blue", 0.3), 9, 1.6)
+        at = figure.compute_joints(Figure(action, (0.3, -0.2), 0.7, "red", "blue", 0.3), 9, 1.6)
         for a, b, _, _ in figure.LIMBS:
             length = np.linalg.norm(at[:, figure.JOINTS.index(a)] - at[:, figure.JOINTS.index(b)], axis=1)
             np.testing.assert_allclose(length, length[0], rtol=1e-6, err_msg=f"{action} {a} {b}")
@@ -93,8 +93,8 @@ def test_a_person_keeps_the_length_of_its_limbs_and_stands_on_the_floor():
 
 def test_projection_depth_and_parts_agree(opengl):
     world = room(ball(x=0.3, y=-0.2))
-    with View(world, simulate.standing(world, 1), 1, 120, 160, 1.0) as view:
-        parts, far = view.parts()[0] == model.THINGS, view.depth()[0]
+    with RoomView(world, simulate.resting_paths(world, 1), 1, 120, 160, 1.0) as view:
+        parts, far = view.parts()[0] == model.FIRST_BODY, view.depth()[0]
         x, y, z = view.project(0, np.array([0.3, -0.2, 0.2]))
     rows, columns = np.nonzero(parts)
     assert abs(columns.mean() - x) < 1.5 and abs(rows.mean() - y) < 1.5
@@ -105,11 +105,11 @@ def test_projection_depth_and_parts_agree(opengl):
 
 def test_motion_is_where_the_ball_went(opengl):
     world = room(ball(x=-0.3))
-    path = simulate.standing(world, 2)
+    path = simulate.resting_paths(world, 2)
     path[0][1, :3] = 0.1, 0.05, 0.3
-    with View(world, path, 2, 90, 160, 1.0) as view:
-        move = truth.motion(view)
-        mine = view.parts()[0] == model.THINGS
+    with RoomView(world, path, 2, 90, 160, 1.0) as view:
+        move = truth.compute_motion(view)
+        mine = view.parts()[0] == model.FIRST_BODY
         to_eye = view.eye[0] - path[0][0, :3]
         front = 0.2 * to_eye / np.linalg.norm(to_eye)  # the point of its surface in front of its centre
         a, b = (view.project(k, path[0][k, :3] + front)[:2] for k in (0, 1))
@@ -119,8 +119,8 @@ def test_motion_is_where_the_ball_went(opengl):
 
 def test_motion_of_the_ground_under_a_moving_camera(opengl):
     world = dataclasses.replace(room(), camera=Camera((0.0, 0.3), (0.5, 0.5), (2.6, 2.2)))
-    with View(world, {}, 2, 60, 80, 1.0) as view:
-        move, point = truth.motion(view), np.array([0.4, 0.3, 0.0])
+    with RoomView(world, {}, 2, 60, 80, 1.0) as view:
+        move, point = truth.compute_motion(view), np.array([0.4, 0.3, 0.0])
         (x, y), there = (view.project(k, point)[:2] for k in (0, 1))
         np.testing.assert_allclose(move[0][round(float(y)), round(float(x))], there - (x, y), atol=0.5)
 
@@ -130,15 +130,15 @@ def test_pose_video_shows_the_joints(opengl):
     world = dataclasses.replace(
         world, camera=Camera((0.1, 0.1), (0.2, 0.2), (3.6, 3.6), target=(0.0, 0.0, 0.85))
     )
-    with View(world, {}, 2, 90, 120, 1.0) as view:
-        video, parts = truth.pose(view), view.parts()
+    with RoomView(world, {}, 2, 90, 120, 1.0) as view:
+        video, parts = truth.render_pose(view), view.parts()
         for k in range(2):
             for x, y, _ in view.project(k, view.joints[k]):
                 assert video[k, round(float(y)), round(float(x))].max() > 100
                 assert parts[k, round(float(y)), round(float(x))] == model.PERSON
 
 
-@pytest.mark.parametrize("name", choose.TURNS)
+@pytest.mark.parametrize("name", choose.EDIT_NAMES)
 def test_every_edit_gives_an_exact_pair_that_passes_the_gates(opengl, name):
     for seed in range(8):
         pair, reason = generate.make_pair(seed, T=T, H=H, W=W, edits=(f"physics-{name}",), transition=0.0)
@@ -154,7 +154,7 @@ def test_every_edit_gives_an_exact_pair_that_passes_the_gates(opengl, name):
         assert ((pair.effect > 0) <= (pair.mask > 0)).all() and (pair.effect != pair.mask).any()
     known = set(grammar.vocabulary()) | set(rooms.vocabulary())
     for text in (*pair.instructions, pair.source_caption, pair.target_caption):
-        assert set(grammar.words(text)) <= known, text
+        assert set(grammar.split_words(text)) <= known, text
 
 
 def test_a_twin_is_a_function_of_its_seed(opengl):
@@ -164,12 +164,12 @@ def test_a_twin_is_a_function_of_its_seed(opengl):
 
 def test_a_removed_things_shadow_is_effect_and_not_thing(opengl):
     world = room(ball(z=0.7))
-    paths = simulate.standing(world, 1)
-    with View(world, paths, 1, 120, 160, 1.0) as view:
-        source, own = view.video()[0], view.parts()[0] == model.THINGS
-    with View(world.without(0), {}, 1, 120, 160, 1.0) as view:
+    paths = simulate.resting_paths(world, 1)
+    with RoomView(world, paths, 1, 120, 160, 1.0) as view:
+        source, own = view.video()[0], view.parts()[0] == model.FIRST_BODY
+    with RoomView(world.without(0), {}, 1, 120, 160, 1.0) as view:
         target = view.video()[0]
-    changed = np.abs(source.astype(int) - target).max(-1) > edits.NOISE
+    changed = np.abs(source.astype(int) - target).max(-1) > edits.NOISE_THRESHOLD
     shadow = changed & (cv2.dilate(own.view(np.uint8), np.ones((3, 3), np.uint8)) == 0)
     assert own.sum() > 100 and shadow.sum() > 60  # it hangs above the floor: the shadow lies apart
     assert source[shadow].mean() < target[shadow].mean() - 10
@@ -186,7 +186,7 @@ def test_the_default_mix_has_no_rooms_and_needs_no_mujoco(monkeypatch):
 def test_draws_stand_apart_and_differ_in_colour():
     for seed in range(40):
         for kind in draw.KINDS:
-            world = draw.world(np.random.default_rng(seed), kind, 1.7)
+            world = draw.sample_room(np.random.default_rng(seed), kind, 1.7)
             colours = [t.colour for t in world.things]
             assert len(set(colours)) == len(colours) and all(
                 t.place[2] >= t.height - 1e-9 for t in world.things

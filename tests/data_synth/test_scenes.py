@@ -14,14 +14,14 @@ def twins(name, seeds, T=4, H=48, W=64):
     made = 0
     for seed in range(seeds):
         drawn = draw.sample_scene(rng.stream(seed, "scene"), aspect=W / H)
-        twin = edits.local_edit(name, drawn, rng.stream(seed, "edit"), T, H, W)
+        twin = edits.apply_local_edit(name, drawn, rng.stream(seed, "edit"), T, H, W)
         if not isinstance(twin, str):
             made += 1
             yield twin
     assert made > 0.6 * seeds
 
 
-@pytest.mark.parametrize("name", edits.LOCAL)
+@pytest.mark.parametrize("name", edits.LOCAL_EDITS)
 def test_outside_the_mask_nothing_changes(name):
     for twin in twins(name, 40, T=2):
         difference = np.abs(twin.source.astype(int) - twin.target).max(-1)
@@ -30,22 +30,25 @@ def test_outside_the_mask_nothing_changes(name):
         assert (difference[twin.mask] > 0).mean() > 0.6, name
 
 
-@pytest.mark.parametrize("name", edits.LOCAL)
+@pytest.mark.parametrize("name", edits.LOCAL_EDITS)
 def test_source_is_the_scene_rendered_anew_and_target_its_twin(name):
     twin = next(twins(name, 1))
-    np.testing.assert_array_equal(twin.source, render.render(twin.before, 4, 48, 64))
-    np.testing.assert_array_equal(twin.target, render.render(twin.after, 4, 48, 64))
+    np.testing.assert_array_equal(twin.source, render.render_scene(twin.before, 4, 48, 64))
+    np.testing.assert_array_equal(twin.target, render.render_scene(twin.after, 4, 48, 64))
     assert (twin.reference is None) == (name == "remove")
 
 
 @pytest.mark.parametrize("seed", range(12))
 def test_one_scene_at_two_sizes(seed):
     drawn = draw.sample_scene(rng.stream(seed, "scene"), rich=seed % 2 == 1)
-    small = render.render(drawn, 3, 64, 64).astype(float)
-    large = render.render(drawn, 3, 128, 128)
+    small = render.render_scene(drawn, 3, 64, 64).astype(float)
+    large = render.render_scene(drawn, 3, 128, 128)
     reduced = np.stack([cv2.resize(frame, (64, 64), interpolation=cv2.INTER_AREA) for frame in large])
     assert np.abs(reduced - small).mean() < 3.0
-    few, many = render.layers(drawn, 3, 64, 64).coverage(), render.layers(drawn, 5, 64, 64).coverage()
+    few, many = (
+        render.render_layers(drawn, 3, 64, 64).coverage(),
+        render.render_layers(drawn, 5, 64, 64).coverage(),
+    )
     np.testing.assert_array_equal(few, many[::2])  # frame 1 of 3 is frame 2 of 5
 
 
@@ -53,7 +56,7 @@ def test_one_scene_at_two_sizes(seed):
 def test_shapes_fill_their_size(shape):
     thing = objects.Object(shape, "red", 0.5, pinned=True)
     bare = scene.Scene(draw.named_background("white")[0], "", (thing,))
-    covered = render.layers(bare, 1, 100, 100).coverage()[0]
+    covered = render.render_layers(bare, 1, 100, 100).coverage()[0]
     rows, columns = np.flatnonzero(covered.max(1) > 0.5), np.flatnonzero(covered.max(0) > 0.5)
     for low, high in ((rows[0], rows[-1]), (columns[0], columns[-1])):
         assert 38 <= high - low + 1 <= 62  # a diameter of 50 pixels, give or take the shape
@@ -66,8 +69,8 @@ def test_objects_are_named_apart_and_kept_apart():
         drawn = draw.sample_scene(rng.stream(seed, "scene"))
         things = drawn.objects
         assert len({o.colour for o in things}) == len({o.shape for o in things}) == len(things)
-        assert all(scene.visible_on(o.colour, drawn.texture) for o in things)
-        made = render.layers(drawn, 5, 32, 32)
+        assert all(scene.is_visible_on(o.colour, drawn.texture) for o in things)
+        made = render.render_layers(drawn, 5, 32, 32)
         shared = sum(made.coverage((i,)) > 0.5 for i in range(len(things))) if things else np.zeros(1)
         assert (shared > 1).mean() < 0.01
 
@@ -75,9 +78,9 @@ def test_objects_are_named_apart_and_kept_apart():
 def test_an_object_partly_outside_the_frame_is_cut():
     thing = objects.Object("ball", "red", 0.4, start=(-0.6, 0.0), end=(2.0, 0.3), pinned=True)
     bare = scene.Scene(draw.named_background("white")[0], "", (thing,))
-    video = render.render(bare, 5, 40, 40)
+    video = render.render_scene(bare, 5, 40, 40)
     assert (video[0] != 255).any() and video.shape == (5, 40, 40, 3)
-    empty = render.render(dataclasses.replace(bare, objects=()), 5, 40, 40)
+    empty = render.render_scene(dataclasses.replace(bare, objects=()), 5, 40, 40)
     np.testing.assert_array_equal(video[-1], empty[-1])  # gone by the end
 
 
@@ -95,17 +98,17 @@ def test_a_star_is_five_rays_about_its_centre():
 
 
 def test_a_colour_shows_on_a_texture_by_its_distance_from_mean_and_spread():
-    grey = textures.Texture("plain", base=objects.COLOURS["grey"])
+    grey = textures.Texture("plain", base=objects.COLORS["grey"])
     busy = dataclasses.replace(grey, mix=((150.0, 0, 0), (0, 150.0, 0), (0, 0, 150.0)))
-    assert "grey" not in scene.visible_colours(grey) and {"red", "white"} <= scene.visible_colours(grey)
-    assert scene.visible_colours(busy) < scene.visible_colours(grey)
-    assert scene.visible_on("red", grey) and not scene.visible_on("grey", grey)
+    assert "grey" not in scene.visible_colors(grey) and {"red", "white"} <= scene.visible_colors(grey)
+    assert scene.visible_colors(busy) < scene.visible_colors(grey)
+    assert scene.is_visible_on("red", grey) and not scene.is_visible_on("grey", grey)
 
 
 def test_workers_share_the_tiles_they_draw(tmp_path, monkeypatch):
     monkeypatch.setattr(textures, "_shared", None)
     alone = textures._kept_tile("cloud", 3, 64)
-    textures.share(tmp_path / "tiles")
+    textures.share_tiles(tmp_path / "tiles")
     np.testing.assert_array_equal(textures._kept_tile("cloud", 3, 64), alone)
     monkeypatch.setattr(textures, "_draw_tile", lambda *a: pytest.fail("drawn although it is there"))
     np.testing.assert_array_equal(textures._kept_tile("cloud", 3, 64), alone)

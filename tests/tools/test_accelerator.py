@@ -42,8 +42,8 @@ def test_its_vocabulary_has_every_word_about_rooms_and_room_for_whole_sentences(
     tokenizer = scene_data.build_tokenizer(embedded_gpu.config())
     small = scene_data.build_tokenizer(embedded.config())
     for seed in range(400):
-        room = draw.world(np.random.default_rng(seed), draw.KINDS[seed % len(draw.KINDS)], 1.0)
-        line = f"{rooms.caption(room)}, the camera moving closer"
+        room = draw.sample_room(np.random.default_rng(seed), draw.KINDS[seed % len(draw.KINDS)], 1.0)
+        line = f"{rooms.format_caption(room)}, the camera moving closer"
         assert not tokenizer.unknown(line) and not tokenizer.cut(line)
     assert small.unknown(line)
     pair, _ = generate.make_pair(3, T=2, H=16, W=16)

@@ -66,7 +66,7 @@ def main() -> None:
         begin = time.process_time()
         for kind in textures.KINDS:  # each is drawn once a process, at its first use
             for i in range(textures.TILES_PER_KIND):
-                textures.tile(kind, i, 128)
+                textures.texture_tile(kind, i, 128)
         tiles = time.process_time() - begin
         seconds, kept = spent(None, range(1000, 1200 if args.quick else 2000))
         print(f"planar 9x64x64, default mix: {kept / seconds:.0f} pairs/s a core ({BARS['planar']}); before it "

@@ -44,7 +44,7 @@ from data_synth import generate
 from data_synth.language import templates
 from data_synth.operators.photometric import PHOTOMETRIC
 from data_synth.recipes import planar
-from data_synth.scenes.edits import LOCAL
+from data_synth.scenes.edits import LOCAL_EDITS
 from v2v.data.pair import Pair
 from v2v.errors import InputError
 from v2v.evaluation.cache import digest, replacing, write_whole
@@ -69,7 +69,7 @@ def band_of(pair: Pair, outputs: dict[str, np.ndarray], outcomes: dict[str, Outc
 SIZES = ((128, 128), (128, 176), (176, 128))  # height, width
 FRAMES = 17
 FPS = 25  # one frame is 40 ms, a whole number in every container, so seconds name frames exactly
-EDITS = (*LOCAL, *PHOTOMETRIC)
+EDITS = (*LOCAL_EDITS, *PHOTOMETRIC)
 SETTINGS = ("sentence", "masked", "reference")
 
 
