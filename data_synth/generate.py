@@ -10,6 +10,7 @@ Seeds below 2_000_000_000 are for training; scoring uses seeds from SCORE_SEED_B
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import itertools
 import multiprocessing
@@ -38,7 +39,16 @@ SCORE_SEED_BASE = 3_000_000_000
 FAMILIES = {"local": ed.LOCAL_EDITS, "photometric": tuple(PHOTOMETRIC)}  # the default mix
 EDITS = (*ed.LOCAL_EDITS, *PHOTOMETRIC)
 
-cv2.setNumThreads(1)  # one process is one worker; threads inside it only fight the others
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Let OpenCV use one thread: one process is one worker, and threads inside it only compete with the others."""
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(threads)
 
 
 def make_pair(
@@ -68,6 +78,7 @@ def make_pair(
     )[0]
 
 
+@one_thread()
 def make_block(
     seeds: Sequence[int],
     *,
@@ -119,6 +130,7 @@ def rows(entries: Sequence[str], sources: Sources) -> int | None:
     return None if not sizes or None in sizes else max(sizes) * len(sizes)
 
 
+@one_thread()
 def make_clip(seed: int, *, T: int = 9, H: int = 64, W: int = 64) -> tuple[np.ndarray, str]:
     """A clip and its caption, for text-to-video pretraining: (uint8 [T, H, W, 3], str).
 

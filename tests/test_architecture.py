@@ -6,8 +6,6 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).parents[1]
 
 # From top to bottom: a package imports only from rows below its own, and nothing from its own row but itself.
@@ -41,6 +39,8 @@ HEAVY = {
     "apache_beam",
     "array_record",
     "cloudpickle",
+    "etils",
+    "data_synth.v2v_pairs",  # a builder of TFDS, which takes seconds to import
     "grain",
     "jax",
     "libtpu",
@@ -140,7 +140,6 @@ def test_data_synth_stands_apart():
     assert not wrong, "\n".join(sorted(wrong))
 
 
-@pytest.mark.xfail(reason="being removed")
 def test_no_circles():
     assert not (circles := list(strongly_connected(edges()))), circles
 
@@ -172,7 +171,6 @@ def strongly_connected(graph: dict[str, set[str]]) -> Iterator[list[str]]:
             yield from visit(node)
 
 
-@pytest.mark.xfail(reason="being removed")
 def test_no_import_is_hidden_in_a_function():
     wrong = []
     for path in sources():
@@ -183,7 +181,7 @@ def test_no_import_is_hidden_in_a_function():
                 continue
             for node in ast.walk(function):
                 for name in imported_modules(node):
-                    if name.split(".")[0] not in HEAVY:
+                    if not any(name == heavy or name.startswith(f"{heavy}.") for heavy in HEAVY):
                         wrong.append(f"{path}:{node.lineno} imports {name} inside a function")
     assert not wrong, "\n".join(sorted(set(wrong)))
 

@@ -17,6 +17,7 @@ from v2v.pipeline import pretrained
 from v2v.pipeline.editor import EasyV2VEditor
 from v2v.video import video
 
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parent.parent
 # As a user's: the tests' own eight devices and quick compiles, behind which a VAE trains slowly, stay here.
 ENV = {k: v for k, v in os.environ.items() if k not in ("XLA_FLAGS", "JAX_DISABLE_MOST_OPTIMIZATIONS")}

@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from data_synth import generate, quality
+from data_synth.dataset import beam as under_beam
 from data_synth.dataset import request as request_lib
 from data_synth.dataset import request as rq
 from data_synth.dataset import shards
@@ -226,8 +227,6 @@ def _records(
         shutil.rmtree(tiles := work / "tiles", ignore_errors=True)
         made = shards.shards(*place, last, functools.partial(textures.share_tiles, tiles))
     else:
-        from data_synth.dataset import beam as under_beam
-
         made = under_beam.made(*place, request["pairs"], last, beam)
     for results in made:
         for seed, record, reason in results:

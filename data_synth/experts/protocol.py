@@ -36,6 +36,7 @@ from typing import Protocol
 
 import numpy as np
 
+from data_synth.experts import remote
 from data_synth.experts.spec import ExpertError, Spec
 from data_synth.experts.wire import Job
 
@@ -85,7 +86,6 @@ class InProcess:
 
 def connect(spec: Spec) -> Expert:
     """The expert a TOML file describes; a process it needs starts with its first request."""
-    from data_synth.experts import remote
 
     return {"python": remote.Child, "command": remote.Command, "http": remote.Http}[spec.kind](spec)
 

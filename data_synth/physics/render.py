@@ -8,6 +8,7 @@ every process of one machine; another OpenGL may round differently, so pairs rec
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 
 import cv2
@@ -141,7 +142,6 @@ class RoomView:
 
 def renderer_versions() -> dict:
     """What a pair says of its renderer: MuJoCo's version and OpenGL's way."""
-    import os
 
     return {"mujoco": md.load_mujoco().__version__, "opengl": os.environ.get("MUJOCO_GL", "egl")}
 

@@ -6,8 +6,8 @@ import jax
 import numpy as np
 import pytest
 
-from v2v.config import DataConfig
-from v2v.data import buckets, latent_cache, loader
+from v2v.config import DataConfig, VAEConfig
+from v2v.data import buckets, latent_cache, loader, transforms
 from v2v.data.pair import Pair
 from v2v.errors import InputError
 from v2v.models.text_encoder import word_tokenizer
@@ -189,3 +189,13 @@ def test_averaged_masks_show_the_same_edits_as_one_number_a_cell(folder):
         )
         seen.add(start)
     assert seen == {0, 2}
+
+
+def test_frames_follow_the_temporal_stride_of_the_autoencoder():
+    """An autoencoder of stride 2 gives five latent frames for nine; the mask of a time range is averaged over two frames."""
+    assert (transforms.frames_of(5, 2), transforms.frames_of(5, 4)) == (9, 17)
+    pair = {"area": np.zeros((5, 1, 1)), "active": np.array([2, 9])}
+    share = transforms._when_pooled(pair, 2)[:, 0, 0]
+    np.testing.assert_array_equal(share, [0, 0.5, 1, 1, 1])
+    config = VAEConfig(temporal_downsample=(True, False, False))
+    assert config.latent_shape(9, 32, 32)[0] == 5 and config.stride_t == 2

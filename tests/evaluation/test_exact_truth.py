@@ -4,6 +4,8 @@ and sheet.
 
 import dataclasses
 import json
+import subprocess
+import sys
 from collections import Counter
 
 import cv2
@@ -190,3 +192,13 @@ def test_table_json_and_sheet(tmp_path, pairs):
     path = contact_sheet.write(tmp_path / "new" / "recolour.png", [band] * 2)
     picture = cv2.imread(str(path))
     assert picture.shape[0] > 2 * 5 * 96 and picture.std() > 20
+
+
+def test_importing_evaluation_leaves_opencv_its_threads():
+    code = (
+        "import cv2; cv2.setNumThreads(3)\n"
+        "import v2v.evaluation.benchmarks.exact_truth as benchmark\n"
+        "from data_synth.generate import make_pair\n"
+        "make_pair(1, T=2, H=16, W=16)\nassert cv2.getNumThreads() == 3"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

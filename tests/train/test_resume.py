@@ -61,6 +61,7 @@ def test_killed_while_saving_it_resumes_to_the_bit(folder):
     assert not list(saves.glob("*tmp*"))  # what the killed save left is cleared away
 
 
+@pytest.mark.slow
 def test_a_signal_saves_and_a_run_goes_on_with_other_devices(folder):
     run = runs.start(folder, "moved", STEPS)
     wait_for((folder / "moved" / "checkpoints" / "2").exists, run)
@@ -70,6 +71,7 @@ def test_a_signal_saves_and_a_run_goes_on_with_other_devices(folder):
     close(folder, "moved")
 
 
+@pytest.mark.slow
 def test_two_processes_equal_one_and_either_goes_on_where_the_other_stopped(folder):
     def together(steps):
         with socket.socket() as s:

@@ -2,13 +2,14 @@ from pathlib import Path
 from typing import Any
 
 import jax
-from orbax.checkpoint import v1 as ocp
 
 from v2v.errors import InputError
 
 
 def save_tree(folder: Path, tree: Any) -> None:
     """One tree of arrays, complete or absent."""
+    from orbax.checkpoint import v1 as ocp
+
     ocp.save(folder.absolute(), tree)
 
 
@@ -18,6 +19,8 @@ def load_tree(folder: Path, like: Any = None) -> Any:
     Raises:
       InputError: missing, damaged, or another tree.
     """
+    from orbax.checkpoint import v1 as ocp
+
     if like is None:
         like = _metadata(folder)
     else:
@@ -50,6 +53,8 @@ def check_tree(folder: Path, like: Any) -> None:
 
 
 def _metadata(folder: Path) -> Any:
+    from orbax.checkpoint import v1 as ocp
+
     try:
         return ocp.metadata(folder.absolute()).metadata
     except (ValueError, KeyError, OSError) as err:

@@ -19,7 +19,7 @@ import numpy as np
 from jax.sharding import Mesh
 from tqdm import tqdm
 
-from v2v.checkpoints import name_mapping, wan
+from v2v.checkpoints import name_mapping, orbax_tree, wan
 from v2v.checkpoints.adapters import Adapter
 from v2v.checkpoints.model_folder import Folder
 from v2v.config import ModelConfig
@@ -133,7 +133,6 @@ def from_folder(
 
 def from_orbax(path: Path, config: ModelConfig, mesh: Mesh | None = None) -> Store:
     """A folder written by `v2v convert`, which has looked at every value; on a mesh as `from_folder`."""
-    from v2v.checkpoints import orbax_tree
 
     like = {part: abstract(part, config, mesh) for part in name_mapping.PARTS}
     for part in name_mapping.PARTS:
@@ -147,7 +146,6 @@ def from_orbax(path: Path, config: ModelConfig, mesh: Mesh | None = None) -> Sto
 
 def orbax_adapter(path: Path) -> Adapter | None:
     """The adapter in a folder written by `v2v convert`, or None."""
-    from v2v.checkpoints import orbax_tree
 
     folder = path / "adapter"
     if not folder.is_dir():

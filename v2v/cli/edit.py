@@ -169,6 +169,7 @@ def warm(args: argparse.Namespace, model: Callable[[], object], progress: bool) 
     import numpy as np
 
     from v2v.runtime import compilation_cache
+    from v2v.runtime.environment import cache_folder
 
     _check_scale(args)
     editor = _editor(args, model)
@@ -181,7 +182,7 @@ def warm(args: argparse.Namespace, model: Callable[[], object], progress: bool) 
                 settings = {**_settings(args), "steps": steps, "window": window, "start": None, "end": None}
                 editor.edit_video(frame, _words(editor.model), None, reference, progress=progress, **settings)
     return {
-        "output": str(compilation_cache.cache_folder()),
+        "output": str(cache_folder("jax")),
         "compiled": compiles.made,
         "found": compiles.found,
     }

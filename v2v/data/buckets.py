@@ -52,12 +52,16 @@ class Bucket:
     """Clips of one size.
 
     Attributes:
-      batch: clips a batch, over all processes. time_masks: of data/cache.py. sets: what clips are drawn from.
+      batch: clips in a batch, over all processes.
+      time_masks: latents of the masks of whole frames (`latent_cache.write`).
+      sets: what clips are drawn from.
+      stride_t: frames that one latent frame stands for, after the first (`VAEConfig.stride_t`).
     """
 
     batch: int
     time_masks: np.ndarray
     sets: tuple[Cached, ...]
+    stride_t: int = 4
 
     @property
     def grid(self) -> tuple[int, int, int]:
@@ -139,7 +143,7 @@ def recipes_of(buckets: Sequence[Bucket]) -> tuple[str, ...]:
 
 def size_of(bucket: Bucket) -> str:
     t, y, x = bucket.grid
-    return f"{frames_of(t)} frames ({t}x{y}x{x} latents)"
+    return f"{frames_of(t, bucket.stride_t)} frames ({t}x{y}x{x} latents)"
 
 
 def report(buckets: Sequence[Bucket], kinds: Sequence[Kind], data: DataConfig) -> str:
@@ -148,7 +152,7 @@ def report(buckets: Sequence[Bucket], kinds: Sequence[Kind], data: DataConfig) -
     pairs, shards = sum(len(s.facts) for _, s in every), sum(len(s.shards) for _, s in every)
     held = sum(len(held_out_of(len(s.facts), data.held_out)) for _, s in every)
     refs = sum(fact["reference"] for _, s in every for fact in s.facts)
-    frames = sum(len(s.facts) * frames_of(b.grid[0]) for b, s in every)
+    frames = sum(len(s.facts) * frames_of(b.grid[0], b.stride_t) for b, s in every)
     lines = [
         f"data: {pairs} pairs in {shards} shards, {frames} frames, {held} held out, {refs} with a reference, shown in"
         f" {data.reference:.0%} of the batches"

@@ -81,6 +81,7 @@ def edit_batches(
             mask_code,
             1 - data.drop_mask,
             data.drop_text,
+            kind.bucket.stride_t,
         )
         parts = [(s, seed + kind.reference + 2 * i) for i, s in enumerate(kind.bucket.sets)]
         filled = [(s, own, chosen) for (s, own), chosen in zip(parts, kind.chosen, strict=True) if chosen]
@@ -102,7 +103,14 @@ def held_out_batches(
     out: list[Batch] = []
     for bucket in buckets:
         transform = ToEdit(
-            tokenizer, bucket.time_masks, False, recipes_of(buckets), mask_code, 1 - data.drop_mask, 0.0
+            tokenizer,
+            bucket.time_masks,
+            False,
+            recipes_of(buckets),
+            mask_code,
+            1 - data.drop_mask,
+            0.0,
+            bucket.stride_t,
         )
         held = [held_out_of(len(s.facts), data.held_out) for s in bucket.sets]
         parts = [

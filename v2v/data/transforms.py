@@ -62,11 +62,12 @@ class ToClip(grain.transforms.RandomMap):
     turning: float = 0.5
     image_to_video: float = 0.5  # share of the others with a clean first frame
     drop_text: float = 0.1
+    stride_t: int = 4  # of VAEConfig
 
     def random_map(self, record: Record, rng: np.random.Generator) -> Batch:
         pair = unpack(record.data)
         text = json.loads(str(pair["text"]))
-        whole = bool(pair["active"][1] - pair["active"][0] == frames_of(len(pair["source"])))
+        whole = bool(pair["active"][1] - pair["active"][0] == frames_of(len(pair["source"]), self.stride_t))
         clean, area = rng.random() < self.image_to_video, np.zeros_like(pair["area"])
         if rng.random() < self.turning:
             # Where the edit lasts from the start, the cut is put behind the first latent frame, which is an image by itself.
@@ -95,13 +96,14 @@ class ToEdit(grain.transforms.RandomMap):
     mask_code: str = "vae"  # of ConditionConfig
     exact_mask: float = 0.5
     drop_text: float = 0.1
+    stride_t: int = 4  # of VAEConfig
 
     def random_map(self, record: Record, rng: np.random.Generator) -> Batch:
         pair = unpack(record.data)
         text = json.loads(str(pair["text"]))
         exact = bool(pair["mask"].size) and rng.random() < self.exact_mask
         if self.mask_code == "pooled":
-            mask = (pair["area"] if exact else _when_pooled(pair))[..., None]
+            mask = (pair["area"] if exact else _when_pooled(pair, self.stride_t))[..., None]
         else:
             mask = pair["mask"] if exact else self._when(pair)
         said = -1 if rng.random() < self.drop_text else int(rng.choice(len(text["instructions"])))
@@ -129,14 +131,14 @@ class ToEdit(grain.transforms.RandomMap):
         return {"text": np.pad(rows, ((0, self.tokenizer.text_len - len(rows)), (0, 0)))}
 
 
-def _when_pooled(pair: Batch) -> np.ndarray:
+def _when_pooled(pair: Batch, stride_t: int) -> np.ndarray:
     """Share of each latent cell's frames in which the edit is on, float16 [t, y, x]."""
     grid = pair["area"].shape
-    on = np.zeros((frames_of(grid[0]), *grid[1:]), np.float32)
+    on = np.zeros((frames_of(grid[0], stride_t), *grid[1:]), np.float32)
     on[slice(*pair["active"])] = 1
     return pooled(on, grid).astype(np.float16)
 
 
-def frames_of(t: int) -> int:
-    """Pixel frames of t latent ones: the first stands for itself, each later one for four."""
-    return 4 * (t - 1) + 1
+def frames_of(t: int, stride_t: int) -> int:
+    """Return the pixel frames of t latent ones: the first stands for itself, each later one for `stride_t`."""
+    return stride_t * (t - 1) + 1

@@ -15,6 +15,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -196,7 +197,6 @@ def _run(editor: EasyV2VEditor, job: Job, out: Path, weights: str, progress: boo
 
 def _with(editor: EasyV2VEditor, adapters: tuple[tuple[str, float], ...]):
     """The editor with all adapters while a `with` lasts."""
-    from contextlib import ExitStack
 
     stack = ExitStack()
     try:

@@ -26,7 +26,9 @@ import numpy as np
 from v2v.errors import InputError, note
 from v2v.pipeline import tiled, windowed
 from v2v.pipeline.full_resolution import Finished, Part
+from v2v.pipeline.pretrained import load_pretrained
 from v2v.pipeline.settings import Settings
+from v2v.runtime import compilation_cache
 from v2v.video import change_detection, file_checks, inputs
 from v2v.video import mask as masks
 from v2v.video import video as files
@@ -43,9 +45,6 @@ class EasyV2VEditor:
     def __init__(self, pretrained_model="embedded"):
         """Args: pretrained_model: "embedded", a folder of weights, or a `Pretrained` already loaded."""
         if isinstance(pretrained_model, str | Path):
-            from v2v.pipeline.pretrained import load_pretrained
-            from v2v.runtime import compilation_cache
-
             compilation_cache.use_cache()
             pretrained_model = load_pretrained(str(pretrained_model))
         self.model = self._loaded = pretrained_model

@@ -13,8 +13,15 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from v2v.checkpoints.wan import held_dtype
 from v2v.config import MeshConfig, ModelConfig, OptimConfig
+from v2v.diffusion.sampler import make_sampler
+from v2v.models import initialization
+from v2v.models.transformer import DiT
 from v2v.runtime import sharding
+from v2v.train import objectives, train_step
+from v2v.train import optimizer as optimizer_lib
+from v2v.train.state import TrainState
 
 What = Literal["train", "sample"]
 
@@ -51,10 +58,6 @@ def build(setting: Setting, devices: list) -> Program:
 
 
 def _train(setting: Setting, mesh: Mesh) -> tuple[Callable, tuple]:
-    from v2v.models import initialization
-    from v2v.train import objectives, train_step
-    from v2v.train import optimizer as optimizer_lib
-    from v2v.train.state import TrainState
 
     m, optimizer, key = setting.model, optimizer_lib.optimizer(setting.optim), jax.random.key(0)
 
@@ -80,8 +83,6 @@ def _train(setting: Setting, mesh: Mesh) -> tuple[Callable, tuple]:
 
 
 def _sample(setting: Setting, mesh: Mesh) -> tuple[Callable, tuple]:
-    from v2v.diffusion.sampler import make_sampler
-    from v2v.models import initialization
 
     m, key = setting.model, jax.random.key(0)
     sample = make_sampler(m)
@@ -105,8 +106,6 @@ def _sample(setting: Setting, mesh: Mesh) -> tuple[Callable, tuple]:
 
 def _backbone(m: ModelConfig) -> Any:
     """Shapes of the DiT in the types its weights are held in."""
-    from v2v.checkpoints.wan import held_dtype
-    from v2v.models.transformer import DiT
 
     t, y, x, _ = m.vae.latent_shape(m.frames, m.height, m.width)
     z = jax.ShapeDtypeStruct((1, t, y, x, m.dit.in_channels), jnp.float32)

@@ -8,7 +8,8 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+
+from v2v.runtime.environment import cache_folder
 
 KEPT_FROM = {
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
@@ -30,14 +31,9 @@ class Compiles:
         return self.asked - self.found
 
 
-def cache_folder() -> Path:
-    """$XDG_CACHE_HOME/v2v/jax, ~/.cache/v2v/jax without it."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "v2v" / "jax"
-
-
 def environment() -> None:
     """What must be set before jax is imported: for the command line."""
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache_folder()))
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache_folder("jax")))
     for name, value in KEPT_FROM.items():
         os.environ.setdefault(name, value)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # XLA's own log lines
@@ -49,7 +45,7 @@ def use_cache() -> None:
 
     if "JAX_COMPILATION_CACHE_DIR" in os.environ or jax.config.jax_compilation_cache_dir:
         return
-    jax.config.update("jax_compilation_cache_dir", str(cache_folder()))
+    jax.config.update("jax_compilation_cache_dir", str(cache_folder("jax")))
     for name, value in KEPT_FROM.items():
         if name not in os.environ:
             jax.config.update(name.lower(), float(value) if "SECS" in name else int(value))

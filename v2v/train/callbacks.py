@@ -17,6 +17,7 @@ from v2v.train.metric_writer import Log, mean
 from v2v.train.objectives import Objective
 from v2v.train.state import TrainState
 from v2v.train.train_step import evaluate
+from v2v.video.video import Video
 
 
 def held_out(every: int, objective: Objective, frozen: Any, batches: Sequence[Any]) -> Watch:
@@ -40,7 +41,6 @@ def previews(
       editor_of: adapter {"lora", "embed"} → EasyV2VEditor.
       pairs: v2v.data.pair.Pair, never trained on.
     """
-    from v2v.video.video import Video
 
     def run(state: TrainState, step: int, log: Log) -> dict[str, float]:
         if jax.process_index():

@@ -83,6 +83,7 @@ def encode_sets(cfg: Experiment, found: Folder, tokenizer: Tokenizer, folder: Pa
                 buckets.Cached(latent_cache.shards(path, vae_hash), weight, first)
                 for path, weight, first in places
             ),
+            cfg.model.vae.stride_t,
         )
         for size, places in parts.items()
         if places

@@ -54,14 +54,16 @@ class LatentSet:
     Attributes:
       shards: paths of the array_record files.
       time_masks: latents of the masks of whole frames, by first and last active frame.
+      stride_t: frames that one latent frame stands for.
     """
 
     shards: list[str]
     time_masks: np.ndarray
+    stride_t: int
 
     def bucket(self, batch: int) -> buckets_lib.Bucket:
         """Return all of it as one bucket of the loader, in batches of `batch` clips."""
-        return buckets_lib.Bucket(batch, self.time_masks, (buckets_lib.Cached(self.shards),))
+        return buckets_lib.Bucket(batch, self.time_masks, (buckets_lib.Cached(self.shards),), self.stride_t)
 
 
 def train_autoencoder(
@@ -116,7 +118,9 @@ def encode_pairs(
         latent_cache.write(
             folder, range(count), get_pair, functools.partial(encode, params), vae_hash, progress=bar.update
         )
-    return LatentSet(latent_cache.shards(folder, vae_hash), np.load(folder / "time_masks.npy"))
+    return LatentSet(
+        latent_cache.shards(folder, vae_hash), np.load(folder / "time_masks.npy"), cfg.model.vae.stride_t
+    )
 
 
 def train_text(cfg: Experiment, tokenizer: Tokenizer, shards: list[str], folder: Path) -> dict:
@@ -155,7 +159,7 @@ def train_base(
     result = folder / "base.safetensors"
     if not result.exists():
         transform = transforms.ToClip(
-            tokenizer, cfg.data.turning, cfg.data.image_to_video, cfg.data.drop_text
+            tokenizer, cfg.data.turning, cfg.data.image_to_video, cfg.data.drop_text, cfg.model.vae.stride_t
         )
         data = loader.base_batches(shards, cfg.base.batch, transform, cfg.seed)
         trained = start or initialization.init_base(jax.random.key(cfg.seed), cfg.model) | {

@@ -17,13 +17,14 @@ import numpy as np
 from v2v.evaluation.metrics import set_distances
 from v2v.evaluation.metrics.base import Case, Column, Score
 from v2v.evaluation.metrics.clips import Adapted
-from v2v.evaluation.metrics.learned import BATCH, _Learned, batched
+from v2v.evaluation.metrics.learned_metric import BATCH, LearnedMetric, batched
+from v2v.evaluation.metrics.models import loading
 
 _DISTANCES = {"Frechet": set_distances.frechet, "kernel": set_distances.kernel}
 
 
 @dataclass(frozen=True)
-class FrameSets(_Learned):
+class FrameSets(LearnedMetric):
     """The set of outputs against the set of truths (or sources), by what DINOv2 sees in their frames."""
 
     name: str = "DINO sets"
@@ -57,7 +58,6 @@ class FrameSets(_Learned):
 
     def features(self, clip: Adapted) -> np.ndarray:
         """[d] of a clip."""
-        from v2v.evaluation.metrics.models import loading
 
         model = loading.dino_model(Path(self.folder))
         return batched(model.pooled, [model.prepare(frame) for frame in spaced(clip, BATCH)]).mean(0)
@@ -72,7 +72,6 @@ class ClipSets(FrameSets):
     wants = ()
 
     def features(self, clip: Adapted) -> np.ndarray:
-        from v2v.evaluation.metrics.models import loading
 
         model = loading.viclip_model(Path(self.folder))
         frames = [model.prepare(frame) for frame in spaced(clip, model.frames)]

@@ -13,54 +13,23 @@ it wants and is skipped. Nothing is downloaded.
 
 from __future__ import annotations
 
-import functools
-import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from v2v.evaluation.cache import Cache
-from v2v.evaluation.metrics.base import Case, Column, Score
+from v2v.evaluation.metrics.base import Case, Score
+from v2v.evaluation.metrics.learned_metric import LearnedMetric, batched, unit
+from v2v.evaluation.metrics.lpips import Lpips
+from v2v.evaluation.metrics.models import loading
 from v2v.evaluation.metrics.models.preprocessing import resize
 
-BATCH = 8  # frames a call, so that one compilation serves all
 PICKSCORE_SIDE = 672  # PickScore's frames are made no larger than this first
 
 
 @dataclass(frozen=True)
-class _Learned:
-    """What the metrics below share.
-
-    Attributes:
-      folder: local weights.
-    """
-
-    folder: Path
-
-    calls = 0
-    version = 1
-    wants = ("config.json",)
-
-    def missing(self) -> str | None:
-        folder = Path(self.folder)
-        lost = [name for name in self.wants if not (folder / name).is_file()]
-        if not any(folder.glob("*.safetensors*")):
-            lost.append("*.safetensors")
-        return f"wants {self.about} in {folder}, missing {', '.join(lost)}" if lost else None
-
-    @property
-    def identity(self) -> dict:
-        return {"metric": self.name, "version": self.version, "weights": _revision(Path(self.folder))}
-
-    @property
-    def columns(self) -> Sequence[Column]:
-        return (Column(self.name, about=self.about),)
-
-
-@dataclass(frozen=True)
-class FrameText(_Learned):
+class FrameText(LearnedMetric):
     """CLIP or PickScore against the target prompt."""
 
     name: str = "CLIP frame-text"
@@ -70,12 +39,10 @@ class FrameText(_Learned):
     wants = ("config.json", "tokenizer.json")
 
     def score(self, case: Case) -> Score:
-        from v2v.evaluation.metrics.models import loading
-
         model = loading.clip_model(Path(self.folder))
-        text = _unit(model.text([case.item.target_prompt]))[0]
+        text = unit(model.text([case.item.target_prompt]))[0]
         frames = (_shrunk(f, self.longest) for f in case.output)
-        pictures = _unit(batched(model.vision, map(model.prepare, frames)))
+        pictures = unit(batched(model.vision, map(model.prepare, frames)))
         return Score({self.name: float(model.scale * (pictures @ text).mean())})
 
 
@@ -87,7 +54,7 @@ def pick_score(folder: Path) -> FrameText:
 
 
 @dataclass(frozen=True)
-class Consistency(_Learned):
+class Consistency(LearnedMetric):
     """How alike neighbouring frames look to a model."""
 
     name: str = "CLIP consistency"
@@ -98,10 +65,8 @@ class Consistency(_Learned):
     def score(self, case: Case) -> Score:
         if len(case.output) < 2:
             return Score({})
-        from v2v.evaluation.metrics.models import loading
-
         model = loading.dino_model(Path(self.folder)) if self.dino else loading.clip_model(Path(self.folder))
-        features = _unit(batched(model.pooled, map(model.prepare, case.output)))
+        features = unit(batched(model.pooled, map(model.prepare, case.output)))
         return Score({self.name: 100 * float(np.maximum(0, (features[1:] * features[:-1]).sum(-1)).mean())})
 
 
@@ -113,7 +78,7 @@ def dino_consistency(folder: Path) -> Consistency:
 
 
 @dataclass(frozen=True)
-class VideoText(_Learned):
+class VideoText(LearnedMetric):
     """ViCLIP against the target prompt: eight frames at floor(k L / 8), k = 0 .. 7."""
 
     name: str = "ViCLIP video-text"
@@ -122,21 +87,17 @@ class VideoText(_Learned):
     wants = ("tokenizer.json",)
 
     def score(self, case: Case) -> Score:
-        from v2v.evaluation.metrics.models import loading
-
         model = loading.viclip_model(Path(self.folder))
         length = len(case.output)
         wanted = [int(k * length / model.frames) for k in range(model.frames)]
         seen = {k: frame for k, frame in enumerate(case.output) if k in set(wanted)}
         clip = np.stack([model.prepare(seen[k]) for k in wanted])[None]
-        cosine = (_unit(model.video(clip)) * _unit(model.text([case.item.target_prompt]))).sum()
+        cosine = (unit(model.video(clip)) * unit(model.text([case.item.target_prompt]))).sum()
         return Score({self.name: 100 * float(cosine)})
 
 
 def all_of(weights: Path) -> tuple:
     """Every metric here, with weights in folders of these names below one: clip-vit-large-patch14, dinov2-base, PickScore_v1, viclip, lpips."""
-    from v2v.evaluation.metrics.lpips import Lpips
-
     weights = Path(weights)
     return (
         FrameText(weights / "clip-vit-large-patch14"),
@@ -148,37 +109,8 @@ def all_of(weights: Path) -> tuple:
     )
 
 
-def batched(compute, pictures: Iterable[np.ndarray], size: int = BATCH) -> np.ndarray:
-    """compute [size, ...] -> [size, ...] over any number of pictures; the last batch is filled up, what filled it dropped."""
-    found, batch = [], []
-
-    def done() -> None:
-        full = np.stack(batch + batch[-1:] * (size - len(batch)))
-        found.append(compute(full)[: len(batch)])
-        batch.clear()
-
-    for picture in pictures:
-        batch.append(picture)
-        if len(batch) == size:
-            done()
-    if batch:
-        done()
-    return np.concatenate(found)
-
-
 def _shrunk(frame: np.ndarray, longest: int | None) -> np.ndarray:
     largest = max(frame.shape[:2])
     if longest is None or largest <= longest:
         return frame
     return resize(frame, *(int(longest / largest * n) for n in frame.shape[:2]))
-
-
-def _unit(x: np.ndarray) -> np.ndarray:
-    return x / np.linalg.norm(x, axis=-1, keepdims=True)
-
-
-@functools.lru_cache(maxsize=32)
-def _revision(folder: Path) -> str:
-    """Hash of a folder's files; empty where there is none. Remembered in the user's cache, as weights are large."""
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "v2v"
-    return Cache(home).hash_of(folder) if folder.is_dir() else ""

@@ -13,12 +13,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import flax.linen as nn
 import numpy as np
 
 from v2v.checkpoints.safetensors_file import TensorFiles
 from v2v.errors import InputError
 from v2v.evaluation.metrics.base import Case, Column, Score
-from v2v.evaluation.metrics.learned import BATCH, _Learned, batched
+from v2v.evaluation.metrics.learned_metric import BATCH, LearnedMetric, batched
 
 # Place in AlexNet's list of layers, stride, padding, and whether a 3x3 maximum of stride 2 comes first.
 LAYERS = ((0, 4, 2, False), (3, 1, 2, True), (6, 1, 1, True), (8, 1, 1, False), (10, 1, 1, False))
@@ -27,7 +28,7 @@ LEAST_SIDE = 32  # pixels; less leaves no position after the second maximum
 
 
 @dataclass(frozen=True)
-class Lpips(_Learned):
+class Lpips(LearnedMetric):
     """Mean over frames of the distance to the truth, at the truth's size."""
 
     name: str = "LPIPS"
@@ -109,7 +110,6 @@ def distance(weights: dict, x, y):
 
 
 def _features(weights: dict, x):
-    import flax.linen as nn
     import jax
 
     x = (x - weights["shift"]) / weights["scale"]

@@ -18,6 +18,7 @@ from v2v.assets import EMBEDDED
 from v2v.errors import InputError
 from v2v.evaluation.cache import Cache, digest
 from v2v.evaluation.items import Item
+from v2v.pipeline.editor import EasyV2VEditor
 
 EDIT_VERSION = 1  # goes up when v2v's own editing changes what it gives for the same settings
 
@@ -107,7 +108,6 @@ class Editing:
         """The editor. Loads weights."""
         if self.editor is not None:
             return self.editor()
-        from v2v.pipeline.editor import EasyV2VEditor
 
         editor = EasyV2VEditor(self.model)
         if self.lora:

@@ -1,0 +1,75 @@
+"""What learned metrics share: a folder of weights, its identity, and calls in batches of one size."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from v2v.evaluation.cache import Cache
+from v2v.evaluation.metrics.base import Column
+from v2v.runtime.environment import cache_folder
+
+# Frames in one call, so that one compilation serves all.
+BATCH = 8
+
+
+@dataclass(frozen=True)
+class LearnedMetric:
+    """A metric that looks with a published network.
+
+    Attributes:
+      folder: local weights.
+    """
+
+    folder: Path
+
+    calls = 0
+    version = 1
+    wants = ("config.json",)
+
+    def missing(self) -> str | None:
+        folder = Path(self.folder)
+        lost = [name for name in self.wants if not (folder / name).is_file()]
+        if not any(folder.glob("*.safetensors*")):
+            lost.append("*.safetensors")
+        return f"wants {self.about} in {folder}, missing {', '.join(lost)}" if lost else None
+
+    @property
+    def identity(self) -> dict:
+        return {"metric": self.name, "version": self.version, "weights": _revision(Path(self.folder))}
+
+    @property
+    def columns(self) -> Sequence[Column]:
+        return (Column(self.name, about=self.about),)
+
+
+def batched(compute, pictures: Iterable[np.ndarray], size: int = BATCH) -> np.ndarray:
+    """compute [size, ...] -> [size, ...] over any number of pictures; the last batch is filled up, what filled it dropped."""
+    found, batch = [], []
+
+    def done() -> None:
+        full = np.stack(batch + batch[-1:] * (size - len(batch)))
+        found.append(compute(full)[: len(batch)])
+        batch.clear()
+
+    for picture in pictures:
+        batch.append(picture)
+        if len(batch) == size:
+            done()
+    if batch:
+        done()
+    return np.concatenate(found)
+
+
+def unit(x: np.ndarray) -> np.ndarray:
+    return x / np.linalg.norm(x, axis=-1, keepdims=True)
+
+
+@functools.lru_cache(maxsize=32)
+def _revision(folder: Path) -> str:
+    """Hash of a folder's files; empty where there is none. Remembered in the user's cache, as weights are large."""
+    return Cache(cache_folder()).hash_of(folder) if folder.is_dir() else ""
