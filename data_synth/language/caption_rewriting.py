@@ -112,16 +112,16 @@ def rewrite_as_imperative(caption: str) -> str:
     )
     words = sentence.split()
     for i in range(1, len(words)):
-        subject, before = words[:i], words[i - 1].lower().strip(",")
+        subject, previous_word = words[:i], words[i - 1].lower().strip(",")
         word = words[i].lower().strip(",")
         if word in ("is", "are") and i + 1 < len(words) and words[i + 1].lower().endswith("ing"):
-            return _sentence(subject, ["start", *words[i + 1 :]])
-        if before in _DETERMINERS:
+            return _format_imperative(subject, ["start", *words[i + 1 :]])
+        if previous_word in _DETERMINERS:
             continue
         plural = any(w.lower().strip(",") in _PLURALS for w in subject)
-        base = word if plural and word in _VERBS else _base(word)
-        if base:
-            return _sentence(subject, [base, *_joined(words[i + 1 :], plural)])
+        infinitive = word if plural and word in _VERBS else _find_infinitive(word)
+        if infinitive:
+            return _format_imperative(subject, [infinitive, *_strip_joined_verbs(words[i + 1 :], plural)])
     return ""
 
 
@@ -173,24 +173,24 @@ class EndpointWriter:
         return f"{self.model}, prompt {hashlib.sha256(PROMPT.encode()).hexdigest()[:8]}"
 
     def __call__(self, captions: Sequence[str]) -> list[str | Unwritten]:
-        out: list[str | Unwritten | None] = [self._kept(caption) for caption in captions]
-        asked = [i for i, text in enumerate(out) if text is None]
-        for start in range(0, len(asked), self.batch):
-            part = asked[start : start + self.batch]
-            answers = self._ask([captions[i] for i in part])
-            for i, answer in zip(part, answers, strict=True):
+        out: list[str | Unwritten | None] = [self._read_cached(caption) for caption in captions]
+        missing = [i for i, text in enumerate(out) if text is None]
+        for start in range(0, len(missing), self.batch):
+            batch_indices = missing[start : start + self.batch]
+            instructions = self._request_instructions([captions[i] for i in batch_indices])
+            for i, answer in zip(batch_indices, instructions, strict=True):
                 out[i] = answer
                 if isinstance(answer, str):
-                    self._keep(captions[i], answer)
+                    self._write_cached(captions[i], answer)
         return out
 
-    def _ask(self, captions: list[str]) -> list[str | Unwritten]:
+    def _request_instructions(self, captions: list[str]) -> list[str | Unwritten]:
         reason = ""
         for attempt in range(self.retries + 1):
             if attempt:
                 time.sleep(self.pause * 2 ** (attempt - 1))
             try:
-                answers = _strings(self._post(captions))
+                instructions = _parse_strings(self._post_request(captions))
             except urllib.error.HTTPError as error:
                 reason = f"writer answered HTTP {error.code}"
                 if error.code in (400, 401, 403, 404):  # asking again would not help
@@ -202,12 +202,12 @@ class EndpointWriter:
             except (ValueError, KeyError, TypeError, IndexError):
                 reason = "writer answered no list of strings"
             else:
-                if len(answers) == len(captions):
-                    return [answer.strip() for answer in answers]
+                if len(instructions) == len(captions):
+                    return [answer.strip() for answer in instructions]
                 reason = "writer answered another number of sentences"
         return [Unwritten(reason)] * len(captions)
 
-    def _post(self, captions: list[str]) -> str:
+    def _post_request(self, captions: list[str]) -> str:
         body = {
             "model": self.model,
             "temperature": 0,
@@ -225,25 +225,25 @@ class EndpointWriter:
         with urllib.request.urlopen(request, timeout=self.seconds) as answer:
             return json.loads(answer.read(1 << 24))["choices"][0]["message"]["content"]
 
-    def _place(self, caption: str) -> Path:
+    def _cache_path(self, caption: str) -> Path:
         name = hashlib.sha256(json.dumps([self.version, caption]).encode()).hexdigest()
         return Path(self.cache) / name[:2] / f"{name}.json"
 
-    def _kept(self, caption: str) -> str | None:
+    def _read_cached(self, caption: str) -> str | None:
         try:
-            return json.loads(self._place(caption).read_text())
+            return json.loads(self._cache_path(caption).read_text())
         except (OSError, ValueError):
             return None
 
-    def _keep(self, caption: str, text: str) -> None:
-        place = self._place(caption)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        beside = place.with_suffix(f".{os.getpid()}")
-        beside.write_text(json.dumps(text))
-        beside.replace(place)
+    def _write_cached(self, caption: str, text: str) -> None:
+        path = self._cache_path(caption)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary_path = path.with_suffix(f".{os.getpid()}")
+        temporary_path.write_text(json.dumps(text))
+        temporary_path.replace(path)
 
 
-def _strings(content: str) -> list[str]:
+def _parse_strings(content: str) -> list[str]:
     """The JSON list in an answer, which models like to wrap in a code fence."""
     out = json.loads(content[content.index("[") : content.rindex("]") + 1])
     if not all(isinstance(text, str) for text in out):
@@ -251,38 +251,38 @@ def _strings(content: str) -> list[str]:
     return out
 
 
-def _sentence(subject: list[str], rest: list[str]) -> str:
+def _format_imperative(subject: list[str], predicate: list[str]) -> str:
     first = subject[0]
     subject = (
         [_OBJECTS[first.lower()]]
         if len(subject) == 1 and first.lower() in _OBJECTS
         else [first.lower() if first.lower() in _DETERMINERS | _PLURALS else first, *subject[1:]]
     )
-    return " ".join(["make", *subject, *rest])
+    return " ".join(["make", *subject, *predicate])
 
 
-def _joined(words: list[str], plural: bool) -> list[str]:
+def _strip_joined_verbs(words: list[str], plural: bool) -> list[str]:
     """The rest of the sentence; verbs in the third person that follow and, then or a comma lose their ending."""
     out = []
     for i, word in enumerate(words):
-        before = words[i - 1].lower() if i else ""
-        joined = before in ("and", "then") or before.endswith(",")
-        base = "" if plural or not joined else _base(word.strip(",").lower())
-        out.append(base + ("," if word.endswith(",") else "") if base else word)
+        previous_word = words[i - 1].lower() if i else ""
+        follows_conjunction = previous_word in ("and", "then") or previous_word.endswith(",")
+        infinitive = "" if plural or not follows_conjunction else _find_infinitive(word.strip(",").lower())
+        out.append(infinitive + ("," if word.endswith(",") else "") if infinitive else word)
     return out
 
 
-def _base(word: str) -> str:
+def _find_infinitive(word: str) -> str:
     """The infinitive of a known verb's third person, "" for anything else."""
     if word in _IRREGULAR and word not in ("is", "are"):
         return _IRREGULAR[word]
     if not word.endswith("s"):
         return ""
-    for base in (
+    for infinitive in (
         word[:-1],
         word[:-2] if word.endswith("es") else "",
         word[:-3] + "y" if word.endswith("ies") else "",
     ):
-        if base in _VERBS:
-            return base
+        if infinitive in _VERBS:
+            return infinitive
     return ""

@@ -68,7 +68,7 @@ _FROM_ABSTRACT = (
     "make a real video of {caption} from this {noun} video",
     "render this {noun} video as {caption}",
 )
-_FROM_UNTOLD = (
+_FROM_ABSTRACT_UNCAPTIONED = (
     "turn this {noun} video into a natural video",
     "generate a natural video from this {noun} map",
     "render this {noun} video as natural footage",
@@ -195,10 +195,10 @@ def sample_instructions(
     """
     noun = noun or NOUNS[name]
     if name in ABSTRACT or name not in _TO:
-        templates = _TO_ABSTRACT if forward else _FROM_ABSTRACT if caption else _FROM_UNTOLD
+        templates = _TO_ABSTRACT if forward else _FROM_ABSTRACT if caption else _FROM_ABSTRACT_UNCAPTIONED
     else:
         templates = (_TO if forward else _FROM)[name]
-    words = {
+    slot_values = {
         **slots,
         "noun": noun,
         "a_noun": f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}",
@@ -206,20 +206,22 @@ def sample_instructions(
         "it": "the video",
     }
     order = rng.permutation(len(templates))[:5]
-    return tuple(re.sub(r"\ba (?=[aeiou])", "an ", templates[i].format(**words)) for i in order)
+    return tuple(re.sub(r"\ba (?=[aeiou])", "an ", templates[i].format(**slot_values)) for i in order)
 
 
 def format_caption(name: str, caption: str, slots: dict, noun: str = "") -> str:
     """Caption of the control video itself."""
     noun = (noun or NOUNS[name]).format(**slots)
-    start = f"{'an' if noun[0] in 'aeiou' else 'a'} {noun} video"
-    return f"{start} of {caption}" if caption else start
+    prefix = f"{'an' if noun[0] in 'aeiou' else 'a'} {noun} video"
+    return f"{prefix} of {caption}" if caption else prefix
 
 
 def vocabulary() -> list[str]:
     """The words of all control sentences that `instruct.vocabulary()` lacks, sorted (captions' own words aside)."""
-    tables = [_TO_ABSTRACT, _FROM_ABSTRACT, _FROM_UNTOLD, *_TO.values(), *_FROM.values()]
+    tables = [_TO_ABSTRACT, _FROM_ABSTRACT, _FROM_ABSTRACT_UNCAPTIONED, *_TO.values(), *_FROM.values()]
     texts = [t for row in tables for t in row] + list(NOUNS.values()) + list(ob.COLORS)
     texts += ["increase reduce high low an a video of"]
-    known = set(grammar.vocabulary())
-    return sorted({w for text in texts for w in grammar.split_words(re.sub(r"\{\w+\}", " ", text))} - known)
+    grammar_words = set(grammar.vocabulary())
+    return sorted(
+        {w for text in texts for w in grammar.split_words(re.sub(r"\{\w+\}", " ", text))} - grammar_words
+    )

@@ -35,8 +35,8 @@ def sample_instructions(
     """
     templates = _templates(edit.name)
     k = min(int(rng.integers(count[0], count[1] + 1)), len(templates))
-    picked = rng.permutation(len(templates))[:k].tolist()
-    return tuple(dict.fromkeys(_fill(templates[i], edit, rng) for i in picked))
+    template_indices = rng.permutation(len(templates))[:k].tolist()
+    return tuple(dict.fromkeys(_fill(templates[i], edit, rng) for i in template_indices))
 
 
 def styled_caption(style: str, caption: str) -> str:
@@ -62,8 +62,8 @@ def vocabulary() -> list[str]:
         "a an and over moving video of landscape with sky hills plain background",
     ]
     texts += [t for table in (PHOTOMETRIC_TEMPLATES, LOCAL_TEMPLATES) for row in table.values() for t in row]
-    texts += [phrase for place in POSITIONS for phrase in _places(place)]
-    texts += [phrase for name in draw.background_names() for phrase in _grounds(name)]
+    texts += [phrase for place in POSITIONS for phrase in _position_phrases(place)]
+    texts += [phrase for name in draw.background_names() for phrase in _background_phrases(name)]
     return sorted({w for text in texts for w in split_words(re.sub(r"\{\w+\}", " ", text))})
 
 
@@ -79,7 +79,7 @@ def _templates(name: str) -> tuple[str, ...]:
 def _fill(template: str, edit: Edit, rng: np.random.Generator) -> str:
     slots = dict(edit.slots)
     if "{it}" in template:
-        slots["it"] = slots.get("it") or _pick(
+        slots["it"] = slots.get("it") or _sample_option(
             rng, WHOLE_CLIP if "make it" not in template else WHOLE_CLIP[:1] + WHOLE_CLIP[2:4]
         )
     if edit.name == "insert":
@@ -88,14 +88,14 @@ def _fill(template: str, edit: Edit, rng: np.random.Generator) -> str:
         slots["a_new"] = (
             f"a {size}{slots['new']}" if size or slots["new"][0] not in "aeiou" else f"an {slots['new']}"
         )
-        slots["at"] = _pick(rng, _places(slots["place"]))
+        slots["at"] = _sample_option(rng, _position_phrases(slots["place"]))
     if edit.name == "background":
-        slots["ground"] = _pick(rng, _grounds(slots["background"]))
+        slots["ground"] = _sample_option(rng, _background_phrases(slots["background"]))
     sentence = template.format(**slots)
     return re.sub(r"\ba (?=[aeiou])", "an ", sentence)
 
 
-def _places(place: str) -> tuple[str, ...]:
+def _position_phrases(place: str) -> tuple[str, ...]:
     if place in CENTER_PHRASES:
         return CENTER_PHRASES[place]
     if " " in place:
@@ -105,7 +105,7 @@ def _places(place: str) -> tuple[str, ...]:
     return f"at the {place}", f"at the {place} edge", f"in the {place} middle"
 
 
-def _grounds(name: str) -> tuple[str, ...]:
+def _background_phrases(name: str) -> tuple[str, ...]:
     if name in tx.GRADIENTS:
         mass = name in ("snow", "night sky")  # "a snow" is not said; "the night sky" is
         plain = f"a {name}" if not mass else name if name == "snow" else f"the {name}"
@@ -113,5 +113,5 @@ def _grounds(name: str) -> tuple[str, ...]:
     return f"plain {name}", name, f"solid {name}", f"a plain {name} background"
 
 
-def _pick(rng: np.random.Generator, options: tuple[str, ...]) -> str:
+def _sample_option(rng: np.random.Generator, options: tuple[str, ...]) -> str:
     return options[int(rng.integers(len(options)))]

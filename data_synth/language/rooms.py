@@ -16,13 +16,13 @@ from data_synth.physics import surfaces as sf
 from data_synth.physics.world import SHAPES, Room
 from data_synth.scenes.scene import indefinite_article
 
-_WHERE = {
+_POSITION_PHRASES = {
     "left": ("on the left", "on the left side", "to the left"),
     "right": ("on the right", "on the right side", "to the right"),
     "center": ("in the center", "in the middle"),
     "foreground": ("in the foreground", "at the front"),
 }
-_LIGHT = {
+_RELIGHT_TEMPLATES = {
     "night": ("make it night", "turn the scene into night", "relight the scene as at night",
               "change the lighting to moonlight"),
     "sunset": ("make it sunset", "relight the scene as at sunset", "change the lighting to a warm sunset",
@@ -33,7 +33,7 @@ _LIGHT = {
     "light from the right": ("light the scene from the right", "move the light to the right",
                              "let the light come from the right"),
 }  # fmt: skip
-_CAMERA = {
+_CAMERA_TEMPLATES = {
     "left": (
         "move the camera to the left",
         "orbit the camera to the left",
@@ -110,58 +110,61 @@ def sample_instructions(edit: choose.Edit, rng: np.random.Generator) -> tuple[st
     """Up to five different ways of saying the edit."""
     slots = dict(edit.slots)
     if edit.name == "relight":
-        templates = _LIGHT[slots["light"]]
+        templates = _RELIGHT_TEMPLATES[slots["light"]]
     elif edit.name == "camera":
-        templates = _CAMERA[slots["way"]]
+        templates = _CAMERA_TEMPLATES[slots["way"]]
     else:
         templates = TEMPLATES[edit.name]
     order = rng.permutation(len(templates))[:5]
     if edit.name == "insert":
-        ways = _WHERE[slots["place"]]
-        slots["where"] = ways[int(rng.integers(len(ways)))]
+        phrases = _POSITION_PHRASES[slots["place"]]
+        slots["where"] = phrases[int(rng.integers(len(phrases)))]
     return tuple(re.sub(r"\ba (?=[aeiou])", "an ", templates[i].format(**slots)) for i in order)
 
 
-def format_caption(world: Room) -> str:
+def format_caption(room: Room) -> str:
     """ "a red ball and a wooden box on a tiled floor, blue walls behind" """
-    things = [f"{sf.MATERIALS[t.coat][0]} {t.shape}" if t.coat else t.name for t in world.things]
-    names = [f"{indefinite_article(n)} {n}" for n in things]
-    if world.figure:
-        names.insert(0, f"a person {figure.ACTIONS[world.figure.action][1]}")
-    shown = (
+    body_names = [
+        f"{sf.MATERIALS[body.material][0]} {body.shape}" if body.material else body.name
+        for body in room.bodies
+    ]
+    names = [f"{indefinite_article(n)} {n}" for n in body_names]
+    if room.figure:
+        names.insert(0, f"a person {figure.ACTIONS[room.figure.action][1]}")
+    subject = (
         names[0] if len(names) == 1 else ", ".join(names[:-1]) + " and " + names[-1] if names else "nothing"
     )
-    floor = sf.MATERIALS[world.floor.material][1]
+    floor = sf.MATERIALS[room.floor.material][1]
     ground = f"{indefinite_article(floor)} {floor}" + (" field" if floor == "grass" else " floor")
-    if world.walls is None:
-        return f"{shown} on {ground} under the open sky"
-    walls = world.walls.colour if world.walls.material == "plain" else sf.MATERIALS[world.walls.material][1]
-    return f"{shown} on {ground}, {walls} walls behind"
+    if room.walls is None:
+        return f"{subject} on {ground} under the open sky"
+    walls = room.walls.color if room.walls.material == "plain" else sf.MATERIALS[room.walls.material][1]
+    return f"{subject} on {ground}, {walls} walls behind"
 
 
 def format_target_caption(edit: choose.Edit) -> str:
     """Caption of the edited clip: of the edited room, with what a list of things does not say."""
-    said = format_caption(edit.after)
+    caption = format_caption(edit.target_room)
     return {
         "relight": lambda: (
-            f"{said}, {'at ' + edit.slots['light'] if edit.slots['light'] in ('night', 'sunset') else 'in ' + edit.slots['light'] if edit.slots['light'].endswith('light') else edit.slots['light']}"
+            f"{caption}, {'at ' + edit.slots['light'] if edit.slots['light'] in ('night', 'sunset') else 'in ' + edit.slots['light'] if edit.slots['light'].endswith('light') else edit.slots['light']}"
         ),
-        "camera": lambda: f"{said}, the camera moving {edit.slots['way']}",
-        "collapse": lambda: f"{said}, falling",
-        "float": lambda: f"{said}, floating without gravity",
-    }.get(edit.name, lambda: said)()
+        "camera": lambda: f"{caption}, the camera moving {edit.slots['way']}",
+        "collapse": lambda: f"{caption}, falling",
+        "float": lambda: f"{caption}, floating without gravity",
+    }.get(edit.name, lambda: caption)()
 
 
 def vocabulary() -> list[str]:
     """The words of all these sentences and captions that `instruct.vocabulary()` lacks, sorted."""
     tables = [
         *TEMPLATES.values(),
-        *_LIGHT.values(),
-        *_CAMERA.values(),
-        *_WHERE.values(),
+        *_RELIGHT_TEMPLATES.values(),
+        *_CAMERA_TEMPLATES.values(),
+        *_POSITION_PHRASES.values(),
         *figure.ACTIONS.values(),
     ]
-    texts = [t for row in tables for t in row] + [
+    texts = [text for row in tables for text in row] + [
         *SHAPES,
         *draw.SIZES,
         *choose.LIGHTS,
@@ -172,5 +175,7 @@ def vocabulary() -> list[str]:
     texts += [
         "a person nothing on floor field under the open sky walls behind in at moving falling floating without gravity"
     ]
-    known = set(grammar.vocabulary())
-    return sorted({w for t in texts for w in grammar.split_words(re.sub(r"\{\w+\}", " ", t))} - known)
+    grammar_words = set(grammar.vocabulary())
+    return sorted(
+        {w for text in texts for w in grammar.split_words(re.sub(r"\{\w+\}", " ", text))} - grammar_words
+    )

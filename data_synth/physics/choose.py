@@ -46,213 +46,269 @@ class Edit:
     before: the source, where it is not the room as drawn."""
 
     name: str
-    after: Room
+    target_room: Room
     slots: dict
-    own: tuple[int, ...] = ()
-    surface: tuple[int, ...] = ()
-    whole: bool = False
-    again: bool = False
-    before: Room | None = None
+    body_keys: tuple[int, ...] = ()
+    pixel_owners: tuple[int, ...] = ()
+    changes_everything: bool = False
+    is_resimulated: bool = False
+    source_room: Room | None = None
 
 
 def choose_edit(name: str, room: Room, rng: np.random.Generator, paths: dict[int, np.ndarray]) -> Edit | str:
     """A random edit of the named kind, or why there is none; `paths`: of the room's things."""
-    return _CHOOSE[name](room, rng, paths)
+    return _PROPOSE[name](room, rng, paths)
 
 
-def _recolour(room: Room, rng, paths) -> Edit | str:
-    old = _any(room, rng)
-    taken = {t.colour for t in room.things}
-    colours = [c for c in COLORS if c not in taken and draw.stands_out(c, room) and _far(c, old.colour)]
-    if not colours:
+def _propose_recolor(room: Room, rng, paths) -> Edit | str:
+    old = _sample_body(room, rng)
+    used_colors = {body.color for body in room.bodies}
+    colors = [
+        c
+        for c in COLORS
+        if c not in used_colors and draw.stands_out(c, room) and _is_distant_color(c, old.color)
+    ]
+    if not colors:
         return "no colour differs enough"
-    new = dataclasses.replace(old, colour=_pick(rng, colours))
+    new = dataclasses.replace(old, color=_sample_option(rng, colors))
     return Edit(
         "recolour",
-        room.exchanged(new),
-        {"object": old.name, "shape": old.shape, "colour": new.colour},
+        room.with_body(new),
+        {"object": old.name, "shape": old.shape, "colour": new.color},
         (old.key,),
     )
 
 
-def _retexture(room: Room, rng, paths) -> Edit | str:
-    old = _any(room, rng)
-    coats = [c for c in sf.COATS if np.linalg.norm(sf.mean_color(c) - np.array(COLORS[old.colour])) > 60]
-    new = dataclasses.replace(old, coat=_pick(rng, coats))
-    slots = {"object": old.name, "shape": old.shape, "material": sf.MATERIALS[new.coat][0]}
-    return Edit("retexture", room.exchanged(new), slots, (old.key,))
+def _propose_retexture(room: Room, rng, paths) -> Edit | str:
+    old = _sample_body(room, rng)
+    materials = [
+        c for c in sf.BODY_MATERIALS if np.linalg.norm(sf.mean_color(c) - np.array(COLORS[old.color])) > 60
+    ]
+    new = dataclasses.replace(old, material=_sample_option(rng, materials))
+    slots = {"object": old.name, "shape": old.shape, "material": sf.MATERIALS[new.material][0]}
+    return Edit("retexture", room.with_body(new), slots, (old.key,))
 
 
-def _remove(room: Room, rng, paths) -> Edit | str:
+def _propose_removal(room: Room, rng, paths) -> Edit | str:
     # What bears or strikes another is for the counterfactual edits: without it the others could not do what they do.
-    apart = [t for t in room.things if _alone(t, room, paths)]
-    if not apart:
+    separate_bodies = [body for body in room.bodies if _is_isolated(body, room, paths)]
+    if not separate_bodies:
         return "nothing stands alone"
-    old = apart[int(rng.integers(len(apart)))]
+    old = separate_bodies[int(rng.integers(len(separate_bodies)))]
     return Edit("remove", room.without(old.key), {"object": old.name}, (old.key,))
 
 
-def _insert(room: Room, rng, paths) -> Edit | str:
-    taken = {t.colour for t in room.things}
-    colours = [c for c in COLORS if c not in taken and draw.stands_out(c, room)]
-    shapes = [s for s in SHAPES if s not in {t.shape for t in room.things}]
-    if not colours or not shapes:
+def _propose_insertion(room: Room, rng, paths) -> Edit | str:
+    used_colors = {body.color for body in room.bodies}
+    colors = [c for c in COLORS if c not in used_colors and draw.stands_out(c, room)]
+    shapes = [s for s in SHAPES if s not in {body.shape for body in room.bodies}]
+    if not colors or not shapes:
         return "no colour differs enough"
-    size = _pick(rng, tuple(draw.SIZES))
+    size = _sample_option(rng, tuple(draw.SIZES))
     radius = draw.SIZES[size]
     # Left and right are the picture's, at the first frame.
     cos, sin = np.cos(room.camera.azimuth[0]), np.sin(room.camera.azimuth[0])
     for place in rng.permutation(list(draw.POSITIONS)).tolist():
         x, y = draw.POSITIONS[place]
-        at = (float(cos * x - sin * y), float(sin * x + cos * y))
-        if draw.is_free(at, radius, room, paths):
-            shape = _pick(rng, shapes)
-            high = draw.half_height(shape, radius)
-            key = 1 + max((t.key for t in room.things), default=-1)
-            new = Body(key, shape, _pick(rng, colours), radius, high, (*at, high), room.camera.azimuth[0])
-            after = dataclasses.replace(room, things=(*room.things, new))
-            return Edit("insert", after, {"new": new.name, "size": size, "place": place}, (key,))
+        position = (float(cos * x - sin * y), float(sin * x + cos * y))
+        if draw.is_free(position, radius, room, paths):
+            shape = _sample_option(rng, shapes)
+            height = draw.half_height(shape, radius)
+            key = 1 + max((body.key for body in room.bodies), default=-1)
+            new = Body(
+                key,
+                shape,
+                _sample_option(rng, colors),
+                radius,
+                height,
+                (*position, height),
+                room.camera.azimuth[0],
+            )
+            target_room = dataclasses.replace(room, bodies=(*room.bodies, new))
+            return Edit("insert", target_room, {"new": new.name, "size": size, "place": place}, (key,))
     return "no free place"
 
 
-def _replace(room: Room, rng, paths) -> Edit | str:
-    apart = [t for t in room.things if _alone(t, room, paths) and abs(t.place[2] - t.height) < 0.01]
-    if not apart:
+def _propose_replacement(room: Room, rng, paths) -> Edit | str:
+    separate_bodies = [
+        body
+        for body in room.bodies
+        if _is_isolated(body, room, paths) and abs(body.position[2] - body.height) < 0.01
+    ]
+    if not separate_bodies:
         return "nothing stands alone"
-    old = apart[int(rng.integers(len(apart)))]
-    shapes = [s for s in SHAPES if s not in {t.shape for t in room.things}]
-    others = {t.colour for t in room.things if t is not old}
-    colours = [c for c in COLORS if c not in others and draw.stands_out(c, room)]
-    if not shapes or not colours:
+    old = separate_bodies[int(rng.integers(len(separate_bodies)))]
+    shapes = [s for s in SHAPES if s not in {body.shape for body in room.bodies}]
+    other_colors = {body.color for body in room.bodies if body is not old}
+    colors = [c for c in COLORS if c not in other_colors and draw.stands_out(c, room)]
+    if not shapes or not colors:
         return "no colour differs enough"
-    shape, colour = _pick(rng, shapes), _pick(rng, colours)
-    high = draw.half_height(shape, old.radius)
-    place = (*old.place[:2], old.place[2] - old.height + high)  # its foot where the old one's was
-    new = dataclasses.replace(old, shape=shape, colour=colour, height=high, place=place)
-    return Edit("replace", room.exchanged(new), {"object": old.name, "new": new.name}, (old.key,))
+    shape, color = _sample_option(rng, shapes), _sample_option(rng, colors)
+    height = draw.half_height(shape, old.radius)
+    position = (*old.position[:2], old.position[2] - old.height + height)  # its foot where the old one's was
+    new = dataclasses.replace(old, shape=shape, color=color, height=height, position=position)
+    return Edit("replace", room.with_body(new), {"object": old.name, "new": new.name}, (old.key,))
 
 
-def _relight(room: Room, rng, paths) -> Edit | str:
-    name = _pick(rng, tuple(LIGHTS))
+def _propose_relighting(room: Room, rng, paths) -> Edit | str:
+    name = _sample_option(rng, tuple(LIGHTS))
     change = dict(LIGHTS[name])
     if "azimuth" in change:
         if abs(room.light.azimuth - change["azimuth"]) < 0.6:
             return "the light comes from there already"
         change["azimuth"] += room.camera.azimuth[0]
     light: Light = dataclasses.replace(room.light, **change)
-    return Edit("relight", dataclasses.replace(room, light=light), {"light": name}, whole=True)
+    return Edit("relight", dataclasses.replace(room, light=light), {"light": name}, changes_everything=True)
 
 
-def _background(room: Room, rng, paths) -> Edit | str:
-    owners = (model.WALLS, model.SKY)
+def _propose_background(room: Room, rng, paths) -> Edit | str:
+    pixel_owners = (model.WALLS, model.SKY)
     # In the open, walls would stand in the sun's way and change the light too.
     if room.light.sun or rng.random() < 0.5:
-        name = _pick(rng, tuple(SKIES))
+        name = _sample_option(rng, tuple(SKIES))
         # The lamp or sun stays what it was: only what is behind the things changes.
-        after = dataclasses.replace(room, walls=None, light=dataclasses.replace(room.light, sky=SKIES[name]))
+        target_room = dataclasses.replace(
+            room, walls=None, light=dataclasses.replace(room.light, sky=SKIES[name])
+        )
         return Edit(
             "background",
-            after,
+            target_room,
             {"background": f"{'the' if name == 'night sky' else 'a'} {name}"},
-            surface=owners,
+            pixel_owners=pixel_owners,
         )
     materials = [m for m in sf.WALLS if m != "plain" and (room.walls is None or m != room.walls.material)]
-    material = _pick(rng, [m for m in materials if m != room.floor.material])
-    after = dataclasses.replace(room, walls=Surface(material, int(rng.integers(1 << 16))))
-    return Edit("background", after, {"background": f"{sf.MATERIALS[material][1]} walls"}, surface=owners)
+    material = _sample_option(rng, [m for m in materials if m != room.floor.material])
+    target_room = dataclasses.replace(room, walls=Surface(material, int(rng.integers(1 << 16))))
+    return Edit(
+        "background",
+        target_room,
+        {"background": f"{sf.MATERIALS[material][1]} walls"},
+        pixel_owners=pixel_owners,
+    )
 
 
-def _floor(room: Room, rng, paths) -> Edit | str:
+def _propose_floor(room: Room, rng, paths) -> Edit | str:
     options = [
         m for m in sf.FLOORS if m != room.floor.material and (room.walls is None or m != room.walls.material)
     ]
-    after = dataclasses.replace(room, floor=Surface(_pick(rng, options), int(rng.integers(1 << 16))))
-    if not all(draw.stands_out(t.colour, after) for t in room.things):
+    target_room = dataclasses.replace(
+        room, floor=Surface(_sample_option(rng, options), int(rng.integers(1 << 16)))
+    )
+    if not all(draw.stands_out(body.color, target_room) for body in room.bodies):
         return "a thing would not stand out"
-    return Edit("floor", after, {"floor": sf.MATERIALS[after.floor.material][1]}, surface=(model.FLOOR,))
+    return Edit(
+        "floor",
+        target_room,
+        {"floor": sf.MATERIALS[target_room.floor.material][1]},
+        pixel_owners=(model.FLOOR,),
+    )
 
 
-def _camera(room: Room, rng, paths) -> Edit | str:
+def _propose_camera_move(room: Room, rng, paths) -> Edit | str:
     """The source's camera stands still; the twin's begins there and moves."""
-    way = _pick(rng, CAMERA_MOVES)
+    move = _sample_option(rng, CAMERA_MOVES)
     old = room.camera
-    az, el, far = old.azimuth[0], old.elevation[0], old.distance[0]
-    ends = {
+    az, el, distance = old.azimuth[0], old.elevation[0], old.distance[0]
+    changes = {
         "left": {"azimuth": (az, az - 0.55)},
         "right": {"azimuth": (az, az + 0.55)},
-        "closer": {"distance": (far, 0.62 * far)},
-        "away": {"distance": (far, min(1.45 * far, 3.95))},
+        "closer": {"distance": (distance, 0.62 * distance)},
+        "away": {"distance": (distance, min(1.45 * distance, 3.95))},
         "up": {"elevation": (el, el + 0.5)},
         "down": {"elevation": (el, max(0.06, el - 0.4))},
-    }[way]
-    still = Camera((az, az), (el, el), (far, far), 0.0, old.target, old.fovy)
-    after = dataclasses.replace(room, camera=dataclasses.replace(still, **ends))
-    return Edit("camera", after, {"way": way}, whole=True, before=dataclasses.replace(room, camera=still))
+    }[move]
+    static_camera = Camera((az, az), (el, el), (distance, distance), 0.0, old.target, old.fovy)
+    target_room = dataclasses.replace(room, camera=dataclasses.replace(static_camera, **changes))
+    return Edit(
+        "camera",
+        target_room,
+        {"way": move},
+        changes_everything=True,
+        source_room=dataclasses.replace(room, camera=static_camera),
+    )
 
 
-def _action(room: Room, rng, paths) -> Edit | str:
-    name = _pick(rng, [a for a in figure.ACTIONS if a != room.figure.action])
-    after = dataclasses.replace(room, figure=dataclasses.replace(room.figure, action=name))
+def _propose_action(room: Room, rng, paths) -> Edit | str:
+    name = _sample_option(rng, [a for a in figure.ACTIONS if a != room.figure.action])
+    target_room = dataclasses.replace(room, figure=dataclasses.replace(room.figure, action=name))
     slots = {
         "action": figure.ACTIONS[name][0],
         "doing": figure.ACTIONS[name][1],
         "old": figure.ACTIONS[room.figure.action][1],
     }
-    return Edit("action", after, slots, surface=(model.PERSON,))
+    return Edit("action", target_room, slots, pixel_owners=(model.PERSON,))
 
 
-def _collapse(room: Room, rng, paths) -> Edit | str:
-    if len(room.things) < 2:
+def _propose_collapse(room: Room, rng, paths) -> Edit | str:
+    if len(room.bodies) < 2:
         return "nothing stands on anything"
-    support = room.things[0]
-    above = room.things[1]
-    return Edit("collapse", room.without(0), {"object": support.name, "above": above.name}, (0,), again=True)
-
-
-def _spare(room: Room, rng, paths) -> Edit | str:
-    striker = room.things[-1]
-    hit = max(simulate.max_displacement(paths[t.key]) for t in room.things[:-1])
-    if striker.shape != "ball" or hit < 0.1:
-        return "the ball strikes nothing"
-    return Edit("spare", room.without(striker.key), {"object": striker.name}, (striker.key,), again=True)
-
-
-def _float(room: Room, rng, paths) -> Edit | str:
-    """Gravity off, and a small push, without which nothing would happen to what is at rest."""
-    things = tuple(
-        dataclasses.replace(
-            t,
-            velocity=(t.velocity[0], t.velocity[1], t.velocity[2] + float(rng.uniform(0.25, 0.55))),
-            spin=tuple(np.add(t.spin, rng.uniform(-0.8, 0.8, 3)).tolist()),
-        )
-        for t in room.things
+    support = room.bodies[0]
+    above = room.bodies[1]
+    return Edit(
+        "collapse", room.without(0), {"object": support.name, "above": above.name}, (0,), is_resimulated=True
     )
-    after = dataclasses.replace(room, things=things, gravity=0.0)
-    return Edit("float", after, {}, tuple(t.key for t in things), again=True)
 
 
-_CHOOSE = {name: globals()[f"_{name}"] for name in EDIT_NAMES}
+def _propose_spare(room: Room, rng, paths) -> Edit | str:
+    striker = room.bodies[-1]
+    strike_distance = max(simulate.max_displacement(paths[body.key]) for body in room.bodies[:-1])
+    if striker.shape != "ball" or strike_distance < 0.1:
+        return "the ball strikes nothing"
+    return Edit(
+        "spare", room.without(striker.key), {"object": striker.name}, (striker.key,), is_resimulated=True
+    )
 
 
-def _alone(t: Body, room: Room, paths: dict) -> bool:
+def _propose_float(room: Room, rng, paths) -> Edit | str:
+    """Gravity off, and a small push, without which nothing would happen to what is at rest."""
+    bodies = tuple(
+        dataclasses.replace(
+            body,
+            velocity=(body.velocity[0], body.velocity[1], body.velocity[2] + float(rng.uniform(0.25, 0.55))),
+            spin=tuple(np.add(body.spin, rng.uniform(-0.8, 0.8, 3)).tolist()),
+        )
+        for body in room.bodies
+    )
+    target_room = dataclasses.replace(room, bodies=bodies, gravity=0.0)
+    return Edit("float", target_room, {}, tuple(body.key for body in bodies), is_resimulated=True)
+
+
+_PROPOSE = {
+    "insert": _propose_insertion,
+    "remove": _propose_removal,
+    "recolour": _propose_recolor,
+    "retexture": _propose_retexture,
+    "replace": _propose_replacement,
+    "relight": _propose_relighting,
+    "background": _propose_background,
+    "floor": _propose_floor,
+    "camera": _propose_camera_move,
+    "action": _propose_action,
+    "collapse": _propose_collapse,
+    "spare": _propose_spare,
+    "float": _propose_float,
+}
+
+
+def _is_isolated(body: Body, room: Room, paths: dict) -> bool:
     """Whether it never comes near another thing."""
-    a = paths[t.key]
-    for other in room.things:
-        if other is t:
+    a = paths[body.key]
+    for other in room.bodies:
+        if other is body:
             continue
-        away = np.linalg.norm(a[:, :3] - paths[other.key][:, :3], axis=1)
-        if (away < 1.1 * (max(t.radius, t.height) + max(other.radius, other.height))).any():
+        distances = np.linalg.norm(a[:, :3] - paths[other.key][:, :3], axis=1)
+        if (distances < 1.1 * (max(body.radius, body.height) + max(other.radius, other.height))).any():
             return False
     return True
 
 
-def _far(a: str, b: str) -> bool:
+def _is_distant_color(a: str, b: str) -> bool:
     return float(np.linalg.norm(np.subtract(COLORS[a], COLORS[b]))) > 110
 
 
-def _any(room: Room, rng) -> Body:
-    return room.things[int(rng.integers(len(room.things)))]
+def _sample_body(room: Room, rng) -> Body:
+    return room.bodies[int(rng.integers(len(room.bodies)))]
 
 
-def _pick(rng, options):
+def _sample_option(rng, options):
     return options[int(rng.integers(len(options)))]

@@ -28,40 +28,40 @@ MIN_COLOR_DISTANCE = 80.0  # least distance of a thing's colour from what it is 
 
 def sample_room(rng: np.random.Generator, kind: str, aspect: float) -> Room:
     """A room of the given kind; `aspect` is width / height of its pictures."""
-    floor = Surface(_pick(rng, sf.FLOORS), int(rng.integers(1 << 16)))
-    air = floor.material == "grass" or rng.random() < 0.12
+    floor = Surface(_sample_option(rng, sf.FLOORS), int(rng.integers(1 << 16)))
+    is_outdoor = floor.material == "grass" or rng.random() < 0.12
     walls = None
-    if not air:
-        material = "plain" if rng.random() < 0.55 else _pick(rng, sf.WALLS)
-        walls = Surface(material, int(rng.integers(1 << 16)), _pick(rng, tuple(COLORS)))
+    if not is_outdoor:
+        material = "plain" if rng.random() < 0.55 else _sample_option(rng, sf.WALLS)
+        walls = Surface(material, int(rng.integers(1 << 16)), _sample_option(rng, tuple(COLORS)))
         if material == floor.material:
             walls = dataclasses.replace(walls, material="plain")
-    room = Room(kind, floor, walls, sample_light(rng, air), sample_camera(rng, kind, aspect), ())
-    colours = [c for c in rng.permutation(list(COLORS)).tolist() if stands_out(c, room)]
+    room = Room(kind, floor, walls, sample_light(rng, is_outdoor), sample_camera(rng, kind, aspect), ())
+    colors = [c for c in rng.permutation(list(COLORS)).tolist() if stands_out(c, room)]
     if kind == "loose":
-        things = _loose(rng, colours)
+        bodies = _sample_loose_bodies(rng, colors)
     elif kind == "person":
-        things = _loose(rng, colours, most=2, least=1, radius=(0.75, 1.1))
+        bodies = _sample_loose_bodies(rng, colors, max_count=2, min_count=1, radius=(0.75, 1.1))
     else:
-        things = _tower(rng, colours, strike=kind == "strike")
-    room = dataclasses.replace(room, things=tuple(things))
+        bodies = _sample_tower(rng, colors, strike=kind == "strike")
+    room = dataclasses.replace(room, bodies=tuple(bodies))
     if kind == "person":
-        free = [c for c in colours if c not in {t.colour for t in things}] or list(COLORS)
+        free_colors = [c for c in colors if c not in {body.color for body in bodies}] or list(COLORS)
         room = dataclasses.replace(
             room,
             figure=Figure(
-                _pick(rng, tuple(fg.ACTIONS)),
+                _sample_option(rng, tuple(fg.ACTIONS)),
                 (float(rng.uniform(-0.35, 0.35)), float(rng.uniform(-0.1, 0.3))),
                 -np.pi / 2 + float(rng.uniform(-0.9, 0.9)),
-                free[0],
-                _pick(rng, tuple(free[1:]) or ("black",)),
+                free_colors[0],
+                _sample_option(rng, tuple(free_colors[1:]) or ("black",)),
                 float(rng.random()),
             ),
         )
     return room
 
 
-def sample_light(rng: np.random.Generator, air: bool) -> Light:
+def sample_light(rng: np.random.Generator, is_outdoor: bool) -> Light:
     """By day: from high enough that the floor is lit, never from behind the camera alone (shadows are to be seen)."""
     azimuth = rng.uniform(0.4, 1.3) * (1 if rng.random() < 0.5 else -1)
     key, tint = rng.uniform(0.55, 0.72), rng.uniform(-0.05, 0.05)
@@ -71,17 +71,17 @@ def sample_light(rng: np.random.Generator, air: bool) -> Light:
         (key + tint, key, key - tint),
         (float(rng.uniform(0.28, 0.4)),) * 3,
         distance=float(rng.uniform(3.4, 4.2)),
-        sun=air,
+        sun=is_outdoor,
     )
 
 
 def sample_camera(rng: np.random.Generator, kind: str, aspect: float) -> Camera:
     """Near the height of a person's eyes, most of the time on a slow arc, dolly or truck."""
-    person = kind == "person"
-    near = (3.2 if person else 2.3) * max(1.0, 1.15 / aspect)
+    is_person = kind == "person"
+    near = (3.2 if is_person else 2.3) * max(1.0, 1.15 / aspect)
     azimuth, elevation = (
         rng.uniform(-0.45, 0.45),
-        rng.uniform(0.12, 0.3) if person else rng.uniform(0.25, 0.6),
+        rng.uniform(0.12, 0.3) if is_person else rng.uniform(0.25, 0.6),
     )
     distance = near * rng.uniform(1.0, 1.2)
     moves = rng.random(3) < (0.5, 0.35, 0.35)
@@ -93,17 +93,17 @@ def sample_camera(rng: np.random.Generator, kind: str, aspect: float) -> Camera:
         (float(elevation), float(elevation)),
         (float(distance), float(distance * (1 + dolly))),
         float(truck),
-        (0.0, 0.0, 0.85 if person else 0.28),
+        (0.0, 0.0, 0.85 if is_person else 0.28),
         40.0,
     )
 
 
-def stands_out(colour: str, room: Room) -> bool:
+def stands_out(color: str, room: Room) -> bool:
     """Whether a thing of this colour is told from floor, walls and sky."""
-    grounds = [sf.mean_color(room.floor.material, room.floor.rgb)]
+    ground_colors = [sf.mean_color(room.floor.material, room.floor.rgb)]
     if room.walls is not None:
-        grounds.append(sf.mean_color(room.walls.material, room.walls.rgb))
-    return all(np.linalg.norm(np.array(COLORS[colour]) - g) > MIN_COLOR_DISTANCE for g in grounds)
+        ground_colors.append(sf.mean_color(room.walls.material, room.walls.rgb))
+    return all(np.linalg.norm(np.array(COLORS[color]) - g) > MIN_COLOR_DISTANCE for g in ground_colors)
 
 
 def half_height(shape: str, radius: float) -> float:
@@ -113,104 +113,109 @@ def half_height(shape: str, radius: float) -> float:
     ) * radius
 
 
-def is_free(place: tuple[float, float], radius: float, room: Room, paths: dict[int, np.ndarray]) -> bool:
+def is_free(position: tuple[float, float], radius: float, room: Room, paths: dict[int, np.ndarray]) -> bool:
     """Whether nothing ever comes near this spot of the floor."""
-    for t in room.things:
-        away = np.hypot(*(paths[t.key][:, :2] - place).T)
-        if (away < radius + max(t.radius, t.height) + 0.08).any():
+    for body in room.bodies:
+        distances = np.hypot(*(paths[body.key][:, :2] - position).T)
+        if (distances < radius + max(body.radius, body.height) + 0.08).any():
             return False
-    person = room.figure
-    return not person or np.hypot(person.place[0] - place[0], person.place[1] - place[1]) > radius + 0.55
+    if not room.figure:
+        return True
+    x, y = room.figure.position
+    return np.hypot(x - position[0], y - position[1]) > radius + 0.55
 
 
-def _loose(
-    rng, colours, most: int = 4, least: int = 2, radius: tuple[float, float] = (0.0, 0.85)
+def _sample_loose_bodies(
+    rng, colors, max_count: int = 4, min_count: int = 2, radius: tuple[float, float] = (0.0, 0.85)
 ) -> list[Body]:
-    things: list[Body] = []
+    bodies: list[Body] = []
     shapes = rng.permutation(SHAPES).tolist()
-    for key, (shape, colour) in enumerate(
-        zip(shapes[: int(rng.integers(least, most + 1))], colours, strict=False)
+    for key, (shape, color) in enumerate(
+        zip(shapes[: int(rng.integers(min_count, max_count + 1))], colors, strict=False)
     ):
         size = float(rng.uniform(*SIZES.values()))
         for _ in range(20):
-            far, angle = rng.uniform(*radius), rng.uniform(0, 2 * np.pi)
-            x, y = far * np.cos(angle), 0.75 * far * np.sin(angle)
-            if all(np.hypot(x - t.place[0], y - t.place[1]) > 1.2 * (size + t.radius) + 0.1 for t in things):
+            distance, angle = rng.uniform(*radius), rng.uniform(0, 2 * np.pi)
+            x, y = distance * np.cos(angle), 0.75 * distance * np.sin(angle)
+            if all(
+                np.hypot(x - body.position[0], y - body.position[1]) > 1.2 * (size + body.radius) + 0.1
+                for body in bodies
+            ):
                 break
         else:
             continue
-        high = half_height(shape, size)
+        height = half_height(shape, size)
         drop = float(rng.uniform(0.2, 0.7)) if rng.random() < 0.25 else 0.0
         velocity, spin = np.zeros(3), np.zeros(3)
         if rng.random() < 0.55:
-            way = -np.array([x, y]) + rng.normal(0, 0.3, 2)
+            direction = -np.array([x, y]) + rng.normal(0, 0.3, 2)
             speed = rng.uniform(0.5, 1.3)
-            velocity[:2] = speed * way / (np.linalg.norm(way) + 1e-6)
+            velocity[:2] = speed * direction / (np.linalg.norm(direction) + 1e-6)
             if shape == "ball":  # it rolls: omega = n x v / r
                 spin[:] = np.cross((0, 0, 1), velocity) / size
-        things.append(
+        bodies.append(
             Body(
                 key,
                 shape,
-                colour,
+                color,
                 size,
-                high,
-                (float(x), float(y), high + drop),
+                height,
+                (float(x), float(y), height + drop),
                 float(rng.uniform(-0.7, 0.7)),
                 tuple(velocity.tolist()),
                 tuple(spin.tolist()),
             )  # fmt: skip
         )
-    return things
+    return bodies
 
 
-def _tower(rng, colours, strike: bool) -> list[Body]:
+def _sample_tower(rng, colors, strike: bool) -> list[Body]:
     """Thing 0 is the support; what stands on it has the next keys; then the ball that strikes, or a thing beside."""
-    things, high = [], 0.0
+    bodies, height = [], 0.0
     x, y = rng.uniform(-0.2, 0.2, 2)
-    storeys = int(rng.integers(2, 4))
+    level_count = int(rng.integers(2, 4))
     size = float(rng.uniform(0.15, 0.22))
-    for key in range(min(storeys, len(colours))):
-        top = key == storeys - 1
-        shape = _pick(rng, STABLE_SHAPES if top else ("box", "cylinder"))
+    for key in range(min(level_count, len(colors))):
+        top = key == level_count - 1
+        shape = _sample_option(rng, STABLE_SHAPES if top else ("box", "cylinder"))
         half = half_height(shape, size)
         shift = rng.uniform(-0.32, 0.32, 2) * size * (key > 0)
-        place = (float(x + shift[0]), float(y + shift[1]), high + half)
-        things.append(Body(key, shape, colours[key], size, half, place, float(rng.uniform(-0.6, 0.6))))
-        high += 2 * half
+        position = (float(x + shift[0]), float(y + shift[1]), height + half)
+        bodies.append(Body(key, shape, colors[key], size, half, position, float(rng.uniform(-0.6, 0.6))))
+        height += 2 * half
         size *= float(rng.uniform(0.7, 0.95))
-    if len(things) < len(colours):
-        key, colour = len(things), colours[len(things)]
+    if len(bodies) < len(colors):
+        key, color = len(bodies), colors[len(bodies)]
         if strike:
-            r = float(rng.uniform(0.15, 0.2))
+            radius = float(rng.uniform(0.15, 0.2))
             side = 1.0 if rng.random() < 0.5 else -1.0
             start = np.array([x + side * rng.uniform(0.8, 1.0), y + rng.uniform(-0.3, 0.1)])
-            way = (np.array([x, y]) - start) / np.linalg.norm(np.array([x, y]) - start)
-            v = np.array([*(way * rng.uniform(1.9, 2.6)), 0.0])
-            spin = np.cross((0, 0, 1), v) / r
-            things.append(
+            direction = (np.array([x, y]) - start) / np.linalg.norm(np.array([x, y]) - start)
+            velocity = np.array([*(direction * rng.uniform(1.9, 2.6)), 0.0])
+            spin = np.cross((0, 0, 1), velocity) / radius
+            bodies.append(
                 Body(
                     key,
                     "ball",
-                    colour,
-                    r,
-                    r,
-                    (*start.tolist(), r),
+                    color,
+                    radius,
+                    radius,
+                    (*start.tolist(), radius),
                     0.0,
-                    tuple(v.tolist()),
+                    tuple(velocity.tolist()),
                     tuple(spin.tolist()),
                     density=1500.0,
                 )  # fmt: skip
             )
         else:
-            shape = _pick(rng, ("ball", "egg", "capsule"))
-            r = float(rng.uniform(0.13, 0.18))
-            half = half_height(shape, r)
+            shape = _sample_option(rng, ("ball", "egg", "capsule"))
+            radius = float(rng.uniform(0.13, 0.18))
+            half = half_height(shape, radius)
             angle = rng.uniform(0, 2 * np.pi)
-            at = (float(x + 0.75 * np.cos(angle)), float(y - 0.55 * abs(np.sin(angle))), half)
-            things.append(Body(key, shape, colour, r, half, at))
-    return things
+            position = (float(x + 0.75 * np.cos(angle)), float(y - 0.55 * abs(np.sin(angle))), half)
+            bodies.append(Body(key, shape, color, radius, half, position))
+    return bodies
 
 
-def _pick(rng: np.random.Generator, options) -> str:
+def _sample_option(rng: np.random.Generator, options) -> str:
     return options[int(rng.integers(len(options)))]

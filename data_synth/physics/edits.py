@@ -33,7 +33,7 @@ from data_synth.physics.world import Room
 
 NOISE_THRESHOLD = 2  # grey levels: less than this nobody sees, and it is undone in the target
 MIN_VISIBLE_SHARE = 0.004  # least mean share of the frame that a named thing covers
-_AROUND = np.ones((3, 3), np.uint8)
+_NEIGHBORHOOD = np.ones((3, 3), np.uint8)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,76 +47,89 @@ class Twin:
     effect: np.ndarray | None
     reference: np.ndarray | None
     edit: Edit
-    before: Room
+    source_room: Room
 
 
 def build_twin(name: str, rng: np.random.Generator, T: int, H: int, W: int) -> Twin | str:
     """Draws a room that allows the edit, and carries it out; or the reason why it can't be seen."""
     kinds = ROOM_KINDS.get(name, DEFAULT_ROOM_KINDS)
-    before = draw.sample_room(rng, kinds[int(rng.integers(len(kinds)))], W / H)
+    source_room = draw.sample_room(rng, kinds[int(rng.integers(len(kinds)))], W / H)
     seconds = simulate.duration(T)
-    paths = simulate.simulate_paths(before, T, seconds)
-    edit = choose_edit(name, before, rng, paths)
+    paths = simulate.simulate_paths(source_room, T, seconds)
+    edit = choose_edit(name, source_room, rng, paths)
     if isinstance(edit, str):
         return edit
-    before = edit.before or before
-    after_paths = _paths(edit, before, paths, T, seconds)
+    source_room = edit.source_room or source_room
+    target_paths = _target_paths(edit, source_room, paths, T, seconds)
     with (
-        RoomView(before, paths, T, H, W, seconds) as old,
-        RoomView(edit.after, after_paths, T, H, W, seconds) as new,
+        RoomView(source_room, paths, T, H, W, seconds) as source_view,
+        RoomView(edit.target_room, target_paths, T, H, W, seconds) as target_view,
     ):
-        if not edit.whole:  # before any frame is drawn in colour, which costs four times as much
-            moved = name not in ("remove", "recolour", "retexture", "collapse", "spare")
-            own = _owned([view.parts() for view in ((old, new) if moved else (old,))], edit)
-            if np.count_nonzero(own) < MIN_VISIBLE_SHARE * own.size:
+        if not edit.changes_everything:  # before any frame is drawn in colour, which costs four times as much
+            geometry_changes = name not in ("remove", "recolour", "retexture", "collapse", "spare")
+            named_pixels = _find_named_pixels(
+                [
+                    view.parts()
+                    for view in ((source_view, target_view) if geometry_changes else (source_view,))
+                ],
+                edit,
+            )
+            if np.count_nonzero(named_pixels) < MIN_VISIBLE_SHARE * named_pixels.size:
                 return "what is edited can't be seen"
-        source, target = old.video(), new.video()
-    if edit.whole:
+        source, target = source_view.video(), target_view.video()
+    if edit.changes_everything:
         mask = np.ones((T, H, W), bool)
-        return Twin(source, target, mask, None, None, edit, before)
-    own, mask = own.view(bool), np.empty((T, H, W), bool)
+        return Twin(source, target, mask, None, None, edit, source_room)
+    named_pixels, mask = named_pixels.view(bool), np.empty((T, H, W), bool)
     for k in range(T):
-        own[k] = cv2.dilate(own[k].view(np.uint8), _AROUND)
-        mask[k] = own[k] | _changed(source[k], target[k])
+        named_pixels[k] = cv2.dilate(named_pixels[k].view(np.uint8), _NEIGHBORHOOD)
+        mask[k] = named_pixels[k] | _changed_pixels(source[k], target[k])
         cv2.copyTo(source[k], (~mask[k]).view(np.uint8), target[k])
-    reference = _cut_out(target, own) if name in ("insert", "replace", "retexture", "recolour") else None
-    return Twin(source, target, mask, mask & ~own, reference, edit, before)
+    reference = (
+        _crop_reference(target, named_pixels)
+        if name in ("insert", "replace", "retexture", "recolour")
+        else None
+    )
+    return Twin(source, target, mask, mask & ~named_pixels, reference, edit, source_room)
 
 
-def _owned(parts: list[np.ndarray], edit: Edit) -> np.ndarray:
+def _find_named_pixels(parts: list[np.ndarray], edit: Edit) -> np.ndarray:
     """uint8 [T, H, W]: 1 where any of these renderings, uint8 [T, H, W] each, shows what the sentence names."""
-    owned = np.zeros(256, np.uint8)
-    owned[[model.FIRST_BODY + key for key in edit.own] + list(edit.surface)] = 1
+    owner_table = np.zeros(256, np.uint8)
+    owner_table[[model.FIRST_BODY + key for key in edit.body_keys] + list(edit.pixel_owners)] = 1
     return np.stack(
-        [np.bitwise_or.reduce([cv2.LUT(part, owned) for part in sides]) for sides in zip(*parts, strict=True)]
+        [
+            np.bitwise_or.reduce([cv2.LUT(part, owner_table) for part in sides])
+            for sides in zip(*parts, strict=True)
+        ]
     )
 
 
-def _paths(edit: Edit, before: Room, paths: dict, T: int, seconds: float) -> dict:
-    if edit.again:
-        return simulate.simulate_paths(edit.after, T, seconds)
-    known = {t.key for t in before.things}
-    out = {**simulate.resting_paths(edit.after, T), **{k: paths[k] for k in known}}
+def _target_paths(edit: Edit, source_room: Room, paths: dict, T: int, seconds: float) -> dict:
+    if edit.is_resimulated:
+        return simulate.simulate_paths(edit.target_room, T, seconds)
+    source_keys = {body.key for body in source_room.bodies}
+    out = {**simulate.resting_paths(edit.target_room, T), **{k: paths[k] for k in source_keys}}
     if edit.name == "replace":  # upright, whatever the old one did, and with its foot where the old one's was
-        key = edit.own[0]
+        key = edit.body_keys[0]
         out[key] = out[key].copy()
-        out[key][:, 2] += edit.after.thing(key).height - before.thing(key).height
-        yaw = before.thing(key).yaw
+        out[key][:, 2] += edit.target_room.body(key).height - source_room.body(key).height
+        yaw = source_room.body(key).yaw
         out[key][:, 3:] = np.cos(yaw / 2), 0, 0, np.sin(yaw / 2)
     return out
 
 
-def _changed(source: np.ndarray, target: np.ndarray) -> np.ndarray:
+def _changed_pixels(source: np.ndarray, target: np.ndarray) -> np.ndarray:
     """bool [H, W]: where two frames differ by more than NOISE in some channel, closed."""
-    most = functools.reduce(cv2.max, cv2.split(cv2.absdiff(source, target)))
-    seen = cv2.threshold(most, NOISE_THRESHOLD, 1, cv2.THRESH_BINARY)[1]
-    return cv2.morphologyEx(seen, cv2.MORPH_CLOSE, _AROUND).view(bool)
+    max_difference = functools.reduce(cv2.max, cv2.split(cv2.absdiff(source, target)))
+    difference_mask = cv2.threshold(max_difference, NOISE_THRESHOLD, 1, cv2.THRESH_BINARY)[1]
+    return cv2.morphologyEx(difference_mask, cv2.MORPH_CLOSE, _NEIGHBORHOOD).view(bool)
 
 
-def _cut_out(video: np.ndarray, mask: np.ndarray) -> np.ndarray | None:
+def _crop_reference(video: np.ndarray, mask: np.ndarray) -> np.ndarray | None:
     """The thing where it is largest, with a margin: a reference picture."""
     k = int(mask.sum((1, 2)).argmax())
     rows, columns = np.flatnonzero(mask[k].any(1)), np.flatnonzero(mask[k].any(0))
     margin = max(2, (rows[-1] - rows[0] + columns[-1] - columns[0]) // 12)
-    top, left = max(0, rows[0] - margin), max(0, columns[0] - margin)
-    return video[k, top : rows[-1] + margin + 1, left : columns[-1] + margin + 1].copy()
+    first_row, first_column = max(0, rows[0] - margin), max(0, columns[0] - margin)
+    return video[k, first_row : rows[-1] + margin + 1, first_column : columns[-1] + margin + 1].copy()

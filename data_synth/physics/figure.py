@@ -50,32 +50,32 @@ def compute_joints(figure: Figure, T: int, seconds: float) -> np.ndarray:
     """float [T, len(JOINTS), 3]: metres in the room."""
     t = np.arange(T) * (seconds / max(T, 1))
     angles = _angles(figure.action, t, figure.phase)
-    at = {"hip": np.zeros((T, 3))}
+    positions = {"hip": np.zeros((T, 3))}
     lean = angles["lean"]
-    at["neck"] = at["hip"] + _TORSO * np.stack([np.sin(lean), np.zeros(T), np.cos(lean)], 1)
-    at["head"] = at["neck"] + 0.2 * np.stack([np.sin(lean), np.zeros(T), np.cos(lean)], 1)
+    positions["neck"] = positions["hip"] + _TORSO * np.stack([np.sin(lean), np.zeros(T), np.cos(lean)], 1)
+    positions["head"] = positions["neck"] + 0.2 * np.stack([np.sin(lean), np.zeros(T), np.cos(lean)], 1)
     for side, sign in (("l", 1.0), ("r", -1.0)):
-        at[f"shoulder_{side}"] = at["neck"] + np.array([0, sign * 0.19, -0.05])
-        at[f"hip_{side}"] = at["hip"] + np.array([0, sign * 0.1, -0.03])
+        positions[f"shoulder_{side}"] = positions["neck"] + np.array([0, sign * 0.19, -0.05])
+        positions[f"hip_{side}"] = positions["hip"] + np.array([0, sign * 0.1, -0.03])
         arm, out, elbow = (angles[f"{k}_{side}"] for k in ("arm", "out", "elbow"))
-        at[f"elbow_{side}"] = at[f"shoulder_{side}"] + _UPPER * _way(arm, out, sign)
-        at[f"wrist_{side}"] = at[f"elbow_{side}"] + _FORE * _way(
+        positions[f"elbow_{side}"] = positions[f"shoulder_{side}"] + _UPPER * _direction(arm, out, sign)
+        positions[f"wrist_{side}"] = positions[f"elbow_{side}"] + _FORE * _direction(
             arm + elbow, out + angles[f"turn_{side}"], sign
         )
-        leg, knee, wide = (angles[f"{k}_{side}"] for k in ("leg", "knee", "wide"))
-        at[f"knee_{side}"] = at[f"hip_{side}"] + _THIGH * _way(leg, wide, sign)
-        at[f"ankle_{side}"] = at[f"knee_{side}"] + _SHIN * _way(leg - knee, wide, sign)
-    local = np.stack([at[name] for name in JOINTS], 1)
-    foot = np.minimum(at["ankle_l"][:, 2], at["ankle_r"][:, 2])
+        leg, knee, spread = (angles[f"{k}_{side}"] for k in ("leg", "knee", "wide"))
+        positions[f"knee_{side}"] = positions[f"hip_{side}"] + _THIGH * _direction(leg, spread, sign)
+        positions[f"ankle_{side}"] = positions[f"knee_{side}"] + _SHIN * _direction(leg - knee, spread, sign)
+    local = np.stack([positions[name] for name in JOINTS], 1)
+    foot = np.minimum(positions["ankle_l"][:, 2], positions["ankle_r"][:, 2])
     local[..., 2] += (angles["lift"] - foot + 0.05)[:, None]
     cos, sin = np.cos(figure.yaw), np.sin(figure.yaw)
     x, y = local[..., 0].copy(), local[..., 1].copy()
-    local[..., 0] = cos * x - sin * y + figure.place[0]
-    local[..., 1] = sin * x + cos * y + figure.place[1]
+    local[..., 0] = cos * x - sin * y + figure.position[0]
+    local[..., 1] = sin * x + cos * y + figure.position[1]
     return local
 
 
-def _way(swing: np.ndarray, out: np.ndarray, sign: float) -> np.ndarray:
+def _direction(swing: np.ndarray, out: np.ndarray, sign: float) -> np.ndarray:
     return np.stack([np.sin(swing), sign * np.sin(out) * np.cos(swing), -np.cos(out) * np.cos(swing)], 1)
 
 

@@ -28,9 +28,9 @@ class CompiledRoom:
     of figure.LIMBS, then the head."""
 
     model: object
-    owner: np.ndarray
-    bodies: dict[int, int]
-    limbs: tuple[int, ...]
+    geom_owners: np.ndarray
+    body_ids: dict[int, int]
+    limb_ids: tuple[int, ...]
 
 
 def load_mujoco():
@@ -51,27 +51,27 @@ def load_mujoco():
     return package
 
 
-def build_model(world: Room, H: int, W: int, *, free: bool) -> CompiledRoom:
+def build_model(room: Room, H: int, W: int, *, has_free_joints: bool) -> CompiledRoom:
     """Compiles the world for pictures of H x W pixels; `free`: things obey physics, else they stand where they are put."""
     mj = load_mujoco()
-    model = mj.MjModel.from_xml_string(_mjcf(world, H, W, free))
-    for name, picture in _pictures(world).items():
-        _paint(mj, model, name, picture)
-    owner = np.zeros(model.ngeom, np.uint8)
+    model = mj.MjModel.from_xml_string(_mjcf(room, H, W, has_free_joints))
+    for name, picture in _material_images(room).items():
+        _write_texture(mj, model, name, picture)
+    geom_owners = np.zeros(model.ngeom, np.uint8)
     for g in range(model.ngeom):
         kind, _, key = model.geom(g).name.partition(" ")
-        owner[g] = {"floor": FLOOR, "wall": WALLS, "limb": PERSON}.get(kind) or FIRST_BODY + int(key)
-    bodies = {t.key: model.body(f"thing {t.key}").id for t in world.things}
-    limbs = ()
-    if world.figure and not free:
-        limbs = tuple(int(model.body(f"limb {i}").mocapid[0]) for i in range(len(fg.LIMBS) + 1))
-    return CompiledRoom(model, owner, bodies, limbs)
+        geom_owners[g] = {"floor": FLOOR, "wall": WALLS, "limb": PERSON}.get(kind) or FIRST_BODY + int(key)
+    body_ids = {body.key: model.body(f"thing {body.key}").id for body in room.bodies}
+    limb_ids = ()
+    if room.figure and not has_free_joints:
+        limb_ids = tuple(int(model.body(f"limb {i}").mocapid[0]) for i in range(len(fg.LIMBS) + 1))
+    return CompiledRoom(model, geom_owners, body_ids, limb_ids)
 
 
-def _mjcf(world: Room, H: int, W: int, free: bool) -> str:
-    light, air = world.light, world.walls is None
+def _mjcf(room: Room, H: int, W: int, has_free_joints: bool) -> str:
+    light, is_outdoor = room.light, room.walls is None
     # Inside, the lamp hangs between the walls, so that none of them shades the floor; in the open it is the sun.
-    way = np.array(
+    direction = np.array(
         [
             np.sin(light.azimuth) * np.cos(light.elevation),
             -np.cos(light.azimuth) * np.cos(light.elevation),
@@ -79,23 +79,23 @@ def _mjcf(world: Room, H: int, W: int, free: bool) -> str:
         ]
     )
     kind = 'type="directional"' if light.sun else 'type="spot" cutoff="62" exponent="0.6"'
-    top, bottom = (_rgb(c) for c in light.sky)
+    top, bottom = (_format_rgb(c) for c in light.sky)
     parts = [
         '<mujoco><compiler angle="radian"/>',
-        f'<option timestep="0.004" integrator="implicitfast" cone="elliptic" gravity="0 0 {-world.gravity}"/>',
+        f'<option timestep="0.004" integrator="implicitfast" cone="elliptic" gravity="0 0 {-room.gravity}"/>',
         '<statistic extent="4" center="0 0 0.4" meansize="0.3"/>',
-        f'<visual><global offwidth="{W}" offheight="{H}" fovy="{world.camera.fovy}"/>',
+        f'<visual><global offwidth="{W}" offheight="{H}" fovy="{room.camera.fovy}"/>',
         f'<quality shadowsize="{_shadow_map(H, W)}" offsamples="{ANTIALIASING_SAMPLES}"/>',
         '<map znear="0.02" zfar="10" shadowclip="0.6" shadowscale="0.45"/>',
-        f'<headlight ambient="{_nums(light.ambient)}" diffuse="0.06 0.06 0.06" specular="0 0 0"/></visual>',
+        f'<headlight ambient="{_format_numbers(light.ambient)}" diffuse="0.06 0.06 0.06" specular="0 0 0"/></visual>',
         f'<asset><texture type="skybox" builtin="gradient" width="64" height="384" rgb1="{top}" rgb2="{bottom}"/>',
-        _material("floor", world.floor, 0.5, "2d"),
-        "" if air else _material("walls", world.walls, 0.5, "2d"),
+        _material("floor", room.floor, 0.5, "2d"),
+        "" if is_outdoor else _material("walls", room.walls, 0.5, "2d"),
     ]
-    parts += [_thing_assets(t) for t in world.things]
+    parts += [_body_assets(body) for body in room.bodies]
     parts.append("</asset><worldbody>")
     parts.append(
-        f'<light {kind} pos="{_nums(way * light.distance)}" dir="{_nums(-way)}" diffuse="{_nums(light.key)}" '
+        f'<light {kind} pos="{_format_numbers(direction * light.distance)}" dir="{_format_numbers(-direction)}" diffuse="{_format_numbers(light.key)}" '
         f'specular="0.3 0.3 0.3" castshadow="true"/>'
     )
     # A metre between the lines of the grid that a plane is drawn with: ten times as fine, it costs as much as all the rest.
@@ -103,16 +103,16 @@ def _mjcf(world: Room, H: int, W: int, free: bool) -> str:
     parts.append(
         '<geom name="floor" type="plane" size="30 30 1" castshadow="false" material="floor" friction="0.7 0.005 0.0005"/>'
     )
-    if not air:
+    if not is_outdoor:
         for i, (x, y) in enumerate(((0, 1), (1, 0), (-1, 0), (0, -1))):
             size = f"{ROOM_HALF_WIDTH if y else 0.05} {ROOM_HALF_WIDTH if x else 0.05} {WALL_HEIGHT / 2}"
             parts.append(
                 f'<geom name="wall {i}" type="box" size="{size}" pos="{x * ROOM_HALF_WIDTH} {y * ROOM_HALF_WIDTH} {WALL_HEIGHT / 2}" '
                 'castshadow="false" material="walls"/>'
             )
-    parts += [_thing_body(t, free) for t in world.things]
-    if world.figure and not free:
-        parts.append(_person(world))
+    parts += [_body_element(body, has_free_joints) for body in room.bodies]
+    if room.figure and not has_free_joints:
+        parts.append(_person_elements(room))
     parts.append("</worldbody></mujoco>")
     return "".join(parts)
 
@@ -122,59 +122,59 @@ def _shadow_map(H: int, W: int) -> int:
     return 2048 if min(H, W) >= 256 else 1024 if min(H, W) >= 96 else 512
 
 
-def _thing_assets(t: Body) -> str:
+def _body_assets(body: Body) -> str:
     out = ""
-    if t.coat:
-        out += _material(f"thing {t.key}", Surface(t.coat, t.key), 0.0, "cube")
+    if body.material:
+        out += _material(f"thing {body.key}", Surface(body.material, body.key), 0.0, "cube")
     else:
-        out += f'<material name="thing {t.key}" rgba="{_rgb(COLORS[t.colour])} 1" specular="0.4" shininess="0.5"/>'
-    if t.shape in ("cone", "pyramid"):
-        n = 40 if t.shape == "cone" else 4
+        out += f'<material name="thing {body.key}" rgba="{_format_rgb(COLORS[body.color])} 1" specular="0.4" shininess="0.5"/>'
+    if body.shape in ("cone", "pyramid"):
+        n = 40 if body.shape == "cone" else 4
         a = 2 * np.pi * (np.arange(n) + 0.5) / n
-        r = t.radius * (1 if t.shape == "cone" else 2**0.5)
-        rim = np.stack([r * np.cos(a), r * np.sin(a), np.full(n, -t.height)], 1)
-        points = np.concatenate([rim, [[0, 0, t.height]]])
-        out += f'<mesh name="mesh {t.key}" vertex="{_nums(points.ravel())}"/>'
+        r = body.radius * (1 if body.shape == "cone" else 2**0.5)
+        rim = np.stack([r * np.cos(a), r * np.sin(a), np.full(n, -body.height)], 1)
+        points = np.concatenate([rim, [[0, 0, body.height]]])
+        out += f'<mesh name="mesh {body.key}" vertex="{_format_numbers(points.ravel())}"/>'
     return out
 
 
-def _thing_body(t: Body, free: bool) -> str:
-    r, h = t.radius, t.height
-    shape = {
+def _body_element(body: Body, has_free_joints: bool) -> str:
+    r, h = body.radius, body.height
+    geom_shape = {
         "ball": f'type="sphere" size="{r}"',
         "box": f'type="box" size="{r} {r} {h}"',
         "cylinder": f'type="cylinder" size="{r} {h}"',
         "capsule": f'type="capsule" size="{r} {max(h - r, 0.01)}"',
         "egg": f'type="ellipsoid" size="{r} {r} {h}"',
-    }.get(t.shape, f'type="mesh" mesh="mesh {t.key}"')
-    roll = (
+    }.get(body.shape, f'type="mesh" mesh="mesh {body.key}"')
+    contact = (
         'condim="6" friction="0.7 0.01 0.002"'
-        if t.shape in ("ball", "egg", "capsule")
+        if body.shape in ("ball", "egg", "capsule")
         else 'friction="0.7 0.01 0.001"'
     )
-    head = f'<body name="thing {t.key}" pos="{_nums(t.place)}"' + (
-        "><freejoint/>" if free else ' mocap="true">'
+    opening_tag = f'<body name="thing {body.key}" pos="{_format_numbers(body.position)}"' + (
+        "><freejoint/>" if has_free_joints else ' mocap="true">'
     )
-    return f'{head}<geom name="thing {t.key}" {shape} density="{t.density}" {roll} material="thing {t.key}"/></body>'
+    return f'{opening_tag}<geom name="thing {body.key}" {geom_shape} density="{body.density}" {contact} material="thing {body.key}"/></body>'
 
 
-def _person(world: Room) -> str:
-    colours = {
-        "shirt": COLORS[world.figure.shirt],
-        "trousers": COLORS[world.figure.trousers],
+def _person_elements(room: Room) -> str:
+    colors = {
+        "shirt": COLORS[room.figure.shirt],
+        "trousers": COLORS[room.figure.trousers],
         "skin": fg.SKIN_COLOR,
     }
-    first = fg.compute_joints(world.figure, 1, 1.0)[0]
+    initial_joints = fg.compute_joints(room.figure, 1, 1.0)[0]
     out = []
     for i, (a, b, radius, part) in enumerate(fg.LIMBS):
-        half = np.linalg.norm(first[fg.JOINTS.index(a)] - first[fg.JOINTS.index(b)]) / 2
+        half = np.linalg.norm(initial_joints[fg.JOINTS.index(a)] - initial_joints[fg.JOINTS.index(b)]) / 2
         out.append(
             f'<body name="limb {i}" mocap="true"><geom name="limb {i}" type="capsule" size="{radius} {half}" '
-            f'rgba="{_rgb(colours[part])} 1"/></body>'
+            f'rgba="{_format_rgb(colors[part])} 1"/></body>'
         )
     i = len(fg.LIMBS)
     out.append(
-        f'<body name="limb {i}" mocap="true"><geom name="limb {i}" type="sphere" size="{fg.HEAD_RADIUS}" rgba="{_rgb(fg.SKIN_COLOR)} 1"/></body>'
+        f'<body name="limb {i}" mocap="true"><geom name="limb {i}" type="sphere" size="{fg.HEAD_RADIUS}" rgba="{_format_rgb(fg.SKIN_COLOR)} 1"/></body>'
     )
     return "".join(out)
 
@@ -193,25 +193,29 @@ def _material(name: str, surface: Surface, repeat: float, kind: str) -> str:
     )
 
 
-def _pictures(world: Room) -> dict[str, np.ndarray]:
+def _material_images(room: Room) -> dict[str, np.ndarray]:
     """Texture name → uint8 [n, n, 3]."""
-    out = {"floor": sf.render_material(world.floor.material, world.floor.seed, world.floor.rgb)}
-    if world.walls is not None:
-        out["walls"] = sf.render_material(world.walls.material, world.walls.seed, world.walls.rgb)
-    out |= {f"thing {t.key}": sf.render_material(t.coat, t.key) for t in world.things if t.coat}
+    out = {"floor": sf.render_material(room.floor.material, room.floor.seed, room.floor.rgb)}
+    if room.walls is not None:
+        out["walls"] = sf.render_material(room.walls.material, room.walls.seed, room.walls.rgb)
+    out |= {
+        f"thing {body.key}": sf.render_material(body.material, body.key)
+        for body in room.bodies
+        if body.material
+    }
     return out
 
 
-def _paint(mj, model, name: str, picture: np.ndarray) -> None:
+def _write_texture(mj, model, name: str, picture: np.ndarray) -> None:
     i = model.texture(name).id
-    at, count = model.tex_adr[i], model.tex_height[i] * model.tex_width[i] * model.tex_nchannel[i]
+    start, count = model.tex_adr[i], model.tex_height[i] * model.tex_width[i] * model.tex_nchannel[i]
     faces = count // picture.size  # a cube's six faces lie one after the other
-    model.tex_data[at : at + count] = np.tile(picture.ravel(), faces)
+    model.tex_data[start : start + count] = np.tile(picture.ravel(), faces)
 
 
-def _rgb(colour) -> str:
-    return _nums(np.asarray(colour) / 255)
+def _format_rgb(color) -> str:
+    return _format_numbers(np.asarray(color) / 255)
 
 
-def _nums(values) -> str:
+def _format_numbers(values) -> str:
     return " ".join(f"{float(v):.6g}" for v in values)

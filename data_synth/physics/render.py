@@ -25,64 +25,66 @@ MAX_GEOMS = 254  # a number each in one byte; no room has a hundred
 class RoomView:
     """One world on screen; `with View(...) as view`, then its methods in any order."""
 
-    def __init__(self, world: Room, paths: dict[int, np.ndarray], T: int, H: int, W: int, seconds: float):
+    def __init__(self, room: Room, paths: dict[int, np.ndarray], T: int, H: int, W: int, seconds: float):
         self._mj = md.load_mujoco()
-        self.world, self.paths, self.size, self.seconds = world, paths, (T, H, W), seconds
-        self._built = md.build_model(world, H, W, free=False)
-        self._data = self._mj.MjData(self._built.model)
+        self.room, self.paths, self.size, self.seconds = room, paths, (T, H, W), seconds
+        self._compiled = md.build_model(room, H, W, has_free_joints=False)
+        self._data = self._mj.MjData(self._compiled.model)
         self._option, self._camera = self._mj.MjvOption(), self._mj.MjvCamera()
-        self._scene = self._mj.MjvScene(self._built.model, maxgeom=MAX_GEOMS)
-        self.joints = fg.compute_joints(world.figure, T, seconds) if world.figure else None
-        self.eye, self.axes = world.camera.poses(T)
+        self._scene = self._mj.MjvScene(self._compiled.model, maxgeom=MAX_GEOMS)
+        self.joints = fg.compute_joints(room.figure, T, seconds) if room.figure else None
+        self.eye, self.axes = room.camera.poses(T)
         with _opengl():
             self._gl = self._mj.GLContext(W, H)
             self._gl.make_current()
-            self._drawer = self._mj.MjrContext(self._built.model, self._mj.mjtFontScale.mjFONTSCALE_100.value)
-        self._mj.mjr_setBuffer(self._mj.mjtFramebuffer.mjFB_OFFSCREEN.value, self._drawer)
-        self._drawer.readDepthMap = self._mj.mjtDepthMap.mjDEPTH_ZEROFAR
+            self._context = self._mj.MjrContext(
+                self._compiled.model, self._mj.mjtFontScale.mjFONTSCALE_100.value
+            )
+        self._mj.mjr_setBuffer(self._mj.mjtFramebuffer.mjFB_OFFSCREEN.value, self._context)
+        self._context.readDepthMap = self._mj.mjtDepthMap.mjDEPTH_ZEROFAR
 
     def __enter__(self) -> RoomView:
         return self
 
     def __exit__(self, *_) -> None:
         self._gl.make_current()
-        self._drawer.free()
+        self._context.free()
         self._gl.free()
 
     def video(self) -> np.ndarray:
         """uint8 [T, H, W, 3]."""
         T, H, W = self.size
-        out, turned = np.empty((T, H, W, 3), np.uint8), np.empty((H, W, 3), np.uint8)
-        for k in self._frames(numbered=False):
-            self._read(turned, None)
-            cv2.flip(turned, 0, dst=out[k])
+        out, flipped = np.empty((T, H, W, 3), np.uint8), np.empty((H, W, 3), np.uint8)
+        for k in self._frames(segmented=False):
+            self._read_pixels(flipped, None)
+            cv2.flip(flipped, 0, dst=out[k])
         return out
 
     def parts(self) -> np.ndarray:
         """uint8 [T, H, W]: the owner of each pixel's centre (model.SKY, FLOOR, WALLS, PERSON, THINGS + key)."""
         T, H, W = self.size
-        out, turned = np.empty((T, H, W), np.uint8), np.empty((H, W, 3), np.uint8)
-        for k in self._frames(numbered=True):
-            self._read(turned, None)
-            cv2.flip(cv2.LUT(cv2.extractChannel(turned, 0), self._owners()), 0, dst=out[k])
+        out, flipped = np.empty((T, H, W), np.uint8), np.empty((H, W, 3), np.uint8)
+        for k in self._frames(segmented=True):
+            self._read_pixels(flipped, None)
+            cv2.flip(cv2.LUT(cv2.extractChannel(flipped, 0), self._owner_table()), 0, dst=out[k])
         return out
 
     def depth(self) -> np.ndarray:
         """float32 [T, H, W]: metres from the camera's plane; the sky is at the far plane (40 m)."""
         T, H, W = self.size
-        out, turned = np.empty((T, H, W), np.float32), np.empty((H, W), np.float32)
-        clip, extent = self._built.model.vis.map, self._built.model.stat.extent
+        out, flipped = np.empty((T, H, W), np.float32), np.empty((H, W), np.float32)
+        clip, extent = self._compiled.model.vis.map, self._compiled.model.stat.extent
         near, far = clip.znear * extent, clip.zfar * extent
-        for k in self._frames(numbered=True):
-            self._read(None, turned)  # 1 at the near plane, 0 at the far one, linear in 1 / z
-            out[k] = far * near / (turned[::-1].astype(np.float64) * (far - near) + near)
+        for k in self._frames(segmented=True):
+            self._read_pixels(None, flipped)  # 1 at the near plane, 0 at the far one, linear in 1 / z
+            out[k] = far * near / (flipped[::-1].astype(np.float64) * (far - near) + near)
         return out
 
     def project(self, k: int, points: np.ndarray) -> np.ndarray:
         """Room coordinates [..., 3] → (x, y) in pixels at frame k, centres at integers, and depth in metres."""
         _, H, W = self.size
         local = (points - self.eye[k]) @ self.axes[k].T
-        focal = H / 2 / np.tan(np.radians(self.world.camera.fovy) / 2)
+        focal = H / 2 / np.tan(np.radians(self.room.camera.fovy) / 2)
         far = np.maximum(-local[..., 2], 1e-6)
         return np.stack(
             [
@@ -93,51 +95,51 @@ class RoomView:
             -1,
         )
 
-    def _frames(self, numbered: bool) -> Iterator[int]:
+    def _frames(self, segmented: bool) -> Iterator[int]:
         """Puts everything where it is at frame 0, 1, ... and draws it, in colour or each geom in its own number."""
-        model, data, mj, scene = self._built.model, self._data, self._mj, self._scene
+        model, data, mj, scene = self._compiled.model, self._data, self._mj, self._scene
         everything, rectangle = mj.mjtCatBit.mjCAT_ALL.value, self._rectangle()
         self._gl.make_current()
         for flag in (mj.mjtRndFlag.mjRND_SEGMENT, mj.mjtRndFlag.mjRND_IDCOLOR):
-            scene.flags[flag] = numbered
+            scene.flags[flag] = segmented
         for k in range(self.size[0]):
-            for key, body in self._built.bodies.items():
+            for key, body in self._compiled.body_ids.items():
                 i = int(model.body_mocapid[body])
                 data.mocap_pos[i], data.mocap_quat[i] = self.paths[key][k, :3], self.paths[key][k, 3:]
-            if self._built.limbs:
-                self._pose(k)
+            if self._compiled.limb_ids:
+                self._place_limbs(k)
             mj.mj_kinematics(model, data)
             mj.mj_camlight(model, data)
             mj.mjv_updateScene(model, data, self._option, None, self._camera, everything, scene)
             for camera in scene.camera:  # both eyes of a stereo pair, the same
                 camera.pos, camera.forward, camera.up = self.eye[k], -self.axes[k, 2], self.axes[k, 1]
-            mj.mjr_render(rectangle, scene, self._drawer)
+            mj.mjr_render(rectangle, scene, self._context)
             yield k
 
-    def _read(self, colour: np.ndarray | None, depth: np.ndarray | None) -> None:
+    def _read_pixels(self, color: np.ndarray | None, depth: np.ndarray | None) -> None:
         """What was drawn last, into these: uint8 [H, W, 3], float32 [H, W], the lowest row first."""
-        self._mj.mjr_readPixels(colour, depth, self._rectangle(), self._drawer)
+        self._mj.mjr_readPixels(color, depth, self._rectangle(), self._context)
 
     def _rectangle(self):
         return self._mj.MjrRect(0, 0, self.size[2], self.size[1])
 
-    def _owners(self) -> np.ndarray:
+    def _owner_table(self) -> np.ndarray:
         """uint8 [256]: the number that a geom is drawn in (0: none) → its owner."""
         table = np.full(256, md.SKY, np.uint8)
         for geom in self._scene.geoms[: self._scene.ngeom]:
             if geom.segid >= 0:
-                table[geom.segid + 1] = self._built.owner[geom.objid]
+                table[geom.segid + 1] = self._compiled.geom_owners[geom.objid]
         return table
 
-    def _pose(self, k: int) -> None:
+    def _place_limbs(self, k: int) -> None:
         mj, data, joints = self._mj, self._data, self.joints[k]
-        for (a, b, _, _), i in zip(fg.LIMBS, self._built.limbs, strict=False):
+        for (a, b, _, _), i in zip(fg.LIMBS, self._compiled.limb_ids, strict=False):
             start, end = joints[fg.JOINTS.index(a)], joints[fg.JOINTS.index(b)]
             data.mocap_pos[i] = (start + end) / 2
             quat = np.empty(4)
             mj.mju_quatZ2Vec(quat, (end - start) / np.linalg.norm(end - start))
             data.mocap_quat[i] = quat
-        data.mocap_pos[self._built.limbs[-1]] = joints[fg.JOINTS.index("head")]
+        data.mocap_pos[self._compiled.limb_ids[-1]] = joints[fg.JOINTS.index("head")]
 
 
 def renderer_versions() -> dict:

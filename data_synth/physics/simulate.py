@@ -19,32 +19,41 @@ def duration(T: int) -> float:
     return max(MIN_SECONDS, T / FPS)
 
 
-def simulate_paths(world: Room, T: int, seconds: float) -> dict[int, np.ndarray]:
+def simulate_paths(room: Room, T: int, seconds: float) -> dict[int, np.ndarray]:
     """Thing key → float64 [T, 7]: position (metres) and unit quaternion (w, x, y, z) at each frame."""
     mj = md.load_mujoco()
-    built = md.build_model(world, 16, 16, free=True)
-    data = mj.MjData(built.model)
-    for t in world.things:
-        joint = int(built.model.body_jntadr[built.bodies[t.key]])
-        at, to = built.model.jnt_qposadr[joint], built.model.jnt_dofadr[joint]
-        data.qpos[at : at + 7] = (*t.place, np.cos(t.yaw / 2), 0, 0, np.sin(t.yaw / 2))
-        data.qvel[to : to + 6] = (*t.velocity, *t.spin)
-    out = {t.key: np.empty((T, 7)) for t in world.things}
-    mj.mj_forward(built.model, data)
-    step = built.model.opt.timestep
+    compiled = md.build_model(room, 16, 16, has_free_joints=True)
+    data = mj.MjData(compiled.model)
+    for body in room.bodies:
+        joint = int(compiled.model.body_jntadr[compiled.body_ids[body.key]])
+        position_start, velocity_start = compiled.model.jnt_qposadr[joint], compiled.model.jnt_dofadr[joint]
+        data.qpos[position_start : position_start + 7] = (
+            *body.position,
+            np.cos(body.yaw / 2),
+            0,
+            0,
+            np.sin(body.yaw / 2),
+        )
+        data.qvel[velocity_start : velocity_start + 6] = (*body.velocity, *body.spin)
+    out = {body.key: np.empty((T, 7)) for body in room.bodies}
+    mj.mj_forward(compiled.model, data)
+    step = compiled.model.opt.timestep
     for k in range(T):
-        due = round(k * seconds / max(T - 1, 1) / step)
-        while round(data.time / step) < due:
-            mj.mj_step(built.model, data)
-        for key, body in built.bodies.items():
-            at = built.model.jnt_qposadr[int(built.model.body_jntadr[body])]
-            out[key][k] = data.qpos[at : at + 7]
+        target_step = round(k * seconds / max(T - 1, 1) / step)
+        while round(data.time / step) < target_step:
+            mj.mj_step(compiled.model, data)
+        for key, body in compiled.body_ids.items():
+            position_start = compiled.model.jnt_qposadr[int(compiled.model.body_jntadr[body])]
+            out[key][k] = data.qpos[position_start : position_start + 7]
     return out
 
 
-def resting_paths(world: Room, T: int) -> dict[int, np.ndarray]:
+def resting_paths(room: Room, T: int) -> dict[int, np.ndarray]:
     """Paths of things that stay where they were put."""
-    rows = {t.key: (*t.place, np.cos(t.yaw / 2), 0.0, 0.0, np.sin(t.yaw / 2)) for t in world.things}
+    rows = {
+        body.key: (*body.position, np.cos(body.yaw / 2), 0.0, 0.0, np.sin(body.yaw / 2))
+        for body in room.bodies
+    }
     return {key: np.repeat(np.array([row]), T, 0) for key, row in rows.items()}
 
 

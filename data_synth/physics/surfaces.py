@@ -37,7 +37,7 @@ MATERIALS = {
 }
 FLOORS = ("wood", "marble", "tiles", "checker", "carpet", "concrete", "grass")
 WALLS = ("plain", "brick", "wood", "concrete", "stripes", "tiles")
-COATS = (
+BODY_MATERIALS = (
     "wood",
     "marble",
     "brick",
@@ -49,7 +49,7 @@ COATS = (
 )  # what a thing can be made of
 
 
-def render_material(material: str, seed: int, colour: tuple[int, int, int] | None = None) -> np.ndarray:
+def render_material(material: str, seed: int, color: tuple[int, int, int] | None = None) -> np.ndarray:
     """uint8 [TEXELS, TEXELS, 3], a function of its arguments alone.
 
     Args:
@@ -57,19 +57,23 @@ def render_material(material: str, seed: int, colour: tuple[int, int, int] | Non
     """
     n = TEXELS
     v, u = (np.mgrid[:n, :n] + 0.5) / n
-    f = tx.texture_tile("cloud", seed % tx.TILES_PER_KIND, n) / 127
-    first, second = (np.array(c, np.float32) for c in _colours(material, colour))
+    noise_fields = tx.texture_tile("cloud", seed % tx.TILES_PER_KIND, n) / 127
+    first, second = (np.array(c, np.float32) for c in _colors(material, color))
     if material == "plain":
-        return _bytes(first + 4 * f[..., :1])
+        return _bytes(first + 4 * noise_fields[..., :1])
     if material == "wood":
-        slow = cv2.resize(f[: n // 2, : n // 16], (n, n), interpolation=cv2.INTER_CUBIC)  # grain runs along u
+        slow = cv2.resize(
+            noise_fields[: n // 2, : n // 16], (n, n), interpolation=cv2.INTER_CUBIC
+        )  # grain runs along u
         plank = np.floor(4 * v)
         seam = np.abs(4 * v % 1 - 0.5) > 0.485
         rings = 0.5 + 0.5 * np.sin(2 * np.pi * (3 * v + 2.5 * slow[..., 0] + 0.618 * plank))
-        tone = (plank * 0.618 % 1 - 0.5) * 26 - 46 * seam + 10 * f[..., 2]
+        tone = (plank * 0.618 % 1 - 0.5) * 26 - 46 * seam + 10 * noise_fields[..., 2]
         return _bytes(_mix(first, second, 0.75 * rings) + tone[..., None])
     if material == "marble":
-        return _bytes(_mix(second, first, np.abs(f[..., 0]) ** 0.5 * 0.8 + 0.2) + 6 * f[..., 1:2])
+        return _bytes(
+            _mix(second, first, np.abs(noise_fields[..., 0]) ** 0.5 * 0.8 + 0.2) + 6 * noise_fields[..., 1:2]
+        )
     if material in ("brick", "tiles"):
         rows, columns, gap = (8, 4, 0.06) if material == "brick" else (4, 4, 0.03)
         y, row = rows * v % 1, np.floor(rows * v)
@@ -77,31 +81,34 @@ def render_material(material: str, seed: int, colour: tuple[int, int, int] | Non
         tone = np.sin(12.9898 * np.floor(x) % columns + 78.233 * row) * 43758.5453 % 1
         mortar = (y < 2 * gap) | (x % 1 < gap)
         return _bytes(
-            np.where(mortar[..., None], second, first + 26 * (tone[..., None] - 0.5)) + 8 * f[..., :1]
+            np.where(mortar[..., None], second, first + 26 * (tone[..., None] - 0.5))
+            + 8 * noise_fields[..., :1]
         )
     if material == "checker":
-        return _bytes(_mix(first, second, (np.floor(4 * u) + np.floor(4 * v)) % 2) + 4 * f[..., :1])
+        return _bytes(
+            _mix(first, second, (np.floor(4 * u) + np.floor(4 * v)) % 2) + 4 * noise_fields[..., :1]
+        )
     if material == "stripes":
-        return _bytes(_mix(first, second, (6 * u % 1 < 0.5) * 1.0) + 4 * f[..., :1])
+        return _bytes(_mix(first, second, (6 * u % 1 < 0.5) * 1.0) + 4 * noise_fields[..., :1])
     if material == "dots":
         return _bytes(_mix(first, second, np.hypot(5 * u % 1 - 0.5, 5 * v % 1 - 0.5) < 0.3))
     if material in ("metal", "gold"):
-        brushed = np.repeat(f[:, :1, 0], n, 1) * 0.6 + 0.4 * f[..., 1]
+        brushed = np.repeat(noise_fields[:, :1, 0], n, 1) * 0.6 + 0.4 * noise_fields[..., 1]
         return _bytes(_mix(first, second, 0.5 + 0.5 * brushed))
     if material == "concrete":
-        return _bytes(_mix(first, second, 0.5 + 0.7 * f[..., 0]) + 9 * f[..., 1:2])
+        return _bytes(_mix(first, second, 0.5 + 0.7 * noise_fields[..., 0]) + 9 * noise_fields[..., 1:2])
     leaves = tx.texture_tile("leaves", seed % tx.TILES_PER_KIND, n) / 127
     contrast = 1.0 if material == "grass" else 0.5
     return _bytes(_mix(first, second, 0.5 + 0.5 * contrast * leaves[..., 0]) + 6 * leaves[..., 1:2])
 
 
-def mean_color(material: str, colour: tuple[int, int, int] | None = None) -> np.ndarray:
+def mean_color(material: str, color: tuple[int, int, int] | None = None) -> np.ndarray:
     """float [3], RGB: what the material looks like from afar, for telling whether a thing stands out."""
-    return np.mean(np.array(_colours(material, colour), float), 0)
+    return np.mean(np.array(_colors(material, color), float), 0)
 
 
-def _colours(material: str, colour) -> tuple:
-    return (colour, colour) if material == "plain" else MATERIALS[material][2]
+def _colors(material: str, color) -> tuple:
+    return (color, color) if material == "plain" else MATERIALS[material][2]
 
 
 def _mix(a: np.ndarray, b: np.ndarray, w: np.ndarray) -> np.ndarray:

@@ -33,19 +33,19 @@ BONES = (
 
 def render_depth(view: RoomView) -> np.ndarray:
     """uint8 [T, H, W, 3]."""
-    near_is_large = 1 / np.minimum(view.depth(), FAR_DEPTH)
-    most = float(near_is_large.max())
-    grey = 255 * (near_is_large - 1 / FAR_DEPTH) / max(most - 1 / FAR_DEPTH, 1e-6) + 0.5
-    return np.repeat(grey.astype(np.uint8)[..., None], 3, -1)
+    inverse_depth = 1 / np.minimum(view.depth(), FAR_DEPTH)
+    max_inverse_depth = float(inverse_depth.max())
+    gray = 255 * (inverse_depth - 1 / FAR_DEPTH) / max(max_inverse_depth - 1 / FAR_DEPTH, 1e-6) + 0.5
+    return np.repeat(gray.astype(np.uint8)[..., None], 3, -1)
 
 
 def render_segmentation(view: RoomView) -> np.ndarray:
     """uint8 [T, H, W, 3]."""
     table = np.zeros((256, 3), np.uint8)
-    for owner, colour in _GROUND.items():
-        table[owner] = colour
-    for thing in view.world.things:
-        table[md.FIRST_BODY + thing.key] = SEGMENT_COLORS[1 + thing.key % 7]
+    for owner, color in _GROUND.items():
+        table[owner] = color
+    for body in view.room.bodies:
+        table[md.FIRST_BODY + body.key] = SEGMENT_COLORS[1 + body.key % 7]
     return table[view.parts()]
 
 
@@ -56,22 +56,24 @@ def compute_motion(view: RoomView) -> np.ndarray:
     out = np.zeros((T, H, W, 2))
     if T == 1:
         return out
-    parts, far = view.parts(), view.depth()
-    focal = H / 2 / np.tan(np.radians(view.world.camera.fovy) / 2)
+    parts, depth = view.parts(), view.depth()
+    focal = H / 2 / np.tan(np.radians(view.room.camera.fovy) / 2)
     x, y = np.meshgrid(np.arange(W), np.arange(H))
     ray = np.stack([(x - (W - 1) / 2) / focal, -(y - (H - 1) / 2) / focal, np.full((H, W), -1.0)], -1)
     for k in range(T - 1):
-        point = ray * far[k][..., None] @ view.axes[k] + view.eye[k]
-        later = point.copy()
-        for thing in view.world.things:
-            mine = parts[k] == md.FIRST_BODY + thing.key
-            a, b = view.paths[thing.key][k : k + 2]
-            turn = _matrix(b[3:]) @ _matrix(a[3:]).T
-            later[mine] = (point[mine] - a[:3]) @ turn.T + b[:3]
+        points = ray * depth[k][..., None] @ view.axes[k] + view.eye[k]
+        next_points = points.copy()
+        for body in view.room.bodies:
+            selected_pixels = parts[k] == md.FIRST_BODY + body.key
+            a, b = view.paths[body.key][k : k + 2]
+            rotation = _rotation_matrix(b[3:]) @ _rotation_matrix(a[3:]).T
+            next_points[selected_pixels] = (points[selected_pixels] - a[:3]) @ rotation.T + b[:3]
         if view.joints is not None:
-            mine = parts[k] == md.PERSON
-            later[mine] = point[mine] + _with_limbs(point[mine], view.joints[k], view.joints[k + 1])
-        out[k] = view.project(k + 1, later)[..., :2] - np.stack([x, y], -1)
+            selected_pixels = parts[k] == md.PERSON
+            next_points[selected_pixels] = points[selected_pixels] + _limb_displacement(
+                points[selected_pixels], view.joints[k], view.joints[k + 1]
+            )
+        out[k] = view.project(k + 1, next_points)[..., :2] - np.stack([x, y], -1)
     out[-1] = out[-2]
     return out
 
@@ -80,19 +82,19 @@ def render_pose(view: RoomView) -> np.ndarray:
     """uint8 [T, H, W, 3]."""
     T, H, W = view.size
     out = np.zeros((T, H, W, 3), np.uint8)
-    thick = max(1, round(min(H, W) / 60))
+    thickness = max(1, round(min(H, W) / 60))
     index = {name: i for i, name in enumerate(fg.JOINTS)}
     for k in range(T):
-        at = view.project(k, view.joints[k])[:, :2]
-        spots = [tuple(int(round(float(v) * 16)) for v in p) for p in at]  # 4 fractional bits
-        for a, b, colour in BONES:
-            cv2.line(out[k], spots[index[a]], spots[index[b]], colour, thick, cv2.LINE_AA, 4)
-        for spot in spots:
-            cv2.circle(out[k], spot, 16 * thick, (255, 255, 255), -1, cv2.LINE_AA, 4)
+        positions = view.project(k, view.joints[k])[:, :2]
+        joint_pixels = [tuple(int(round(float(v) * 16)) for v in p) for p in positions]  # 4 fractional bits
+        for a, b, color in BONES:
+            cv2.line(out[k], joint_pixels[index[a]], joint_pixels[index[b]], color, thickness, cv2.LINE_AA, 4)
+        for joint_pixel in joint_pixels:
+            cv2.circle(out[k], joint_pixel, 16 * thickness, (255, 255, 255), -1, cv2.LINE_AA, 4)
     return out
 
 
-def _matrix(q: np.ndarray) -> np.ndarray:
+def _rotation_matrix(q: np.ndarray) -> np.ndarray:
     """Unit quaternion (w, x, y, z) → rotation."""
     w, x, y, z = q
     return np.array(
@@ -104,19 +106,22 @@ def _matrix(q: np.ndarray) -> np.ndarray:
     )
 
 
-def _with_limbs(points: np.ndarray, now: np.ndarray, then: np.ndarray) -> np.ndarray:
+def _limb_displacement(points: np.ndarray, current_joints: np.ndarray, next_joints: np.ndarray) -> np.ndarray:
     """[n, 3] points on the body → their displacement: that of the nearest place on a limb's axis (or the head)."""
-    best, move = np.full(len(points), np.inf), np.zeros_like(points)
+    nearest_distance, displacement = np.full(len(points), np.inf), np.zeros_like(points)
     head = fg.JOINTS.index("head")
     bones = [(fg.JOINTS.index(a), fg.JOINTS.index(b), r) for a, b, r, _ in fg.LIMBS] + [
         (head, head, fg.HEAD_RADIUS)
     ]
     for a, b, radius in bones:
-        axis = now[b] - now[a]
-        share = np.clip((points - now[a]) @ axis / max(float(axis @ axis), 1e-9), 0, 1)[:, None]
+        axis = current_joints[b] - current_joints[a]
+        fraction = np.clip((points - current_joints[a]) @ axis / max(float(axis @ axis), 1e-9), 0, 1)[:, None]
         # Distance from the capsule's surface, as limbs differ in width.
-        away = np.abs(np.linalg.norm(points - now[a] - share * axis, axis=1) - radius)
-        nearer = away < best
-        best[nearer] = away[nearer]
-        move[nearer] = ((1 - share) * (then[a] - now[a]) + share * (then[b] - now[b]))[nearer]
-    return move
+        distance = np.abs(np.linalg.norm(points - current_joints[a] - fraction * axis, axis=1) - radius)
+        nearer = distance < nearest_distance
+        nearest_distance[nearer] = distance[nearer]
+        displacement[nearer] = (
+            (1 - fraction) * (next_joints[a] - current_joints[a])
+            + fraction * (next_joints[b] - current_joints[b])
+        )[nearer]
+    return displacement

@@ -23,12 +23,12 @@ class Surface:
 
     material: str
     seed: int = 0
-    colour: str = "white"
+    color: str = "white"
 
     @property
     def rgb(self) -> tuple[int, int, int]:
         """Of a plain surface: walls are painted paler than things."""
-        return tuple(int(0.55 * c + 0.45 * 190) for c in COLORS[self.colour])
+        return tuple(int(0.55 * c + 0.45 * 190) for c in COLORS[self.color])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,19 +43,19 @@ class Body:
 
     key: int
     shape: str
-    colour: str
+    color: str
     radius: float
     height: float
-    place: tuple[float, float, float]
+    position: tuple[float, float, float]
     yaw: float = 0.0
     velocity: tuple[float, float, float] = (0.0, 0.0, 0.0)
     spin: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    coat: str = ""
+    material: str = ""
     density: float = 500.0
 
     @property
     def name(self) -> str:
-        return f"{self.colour} {self.shape}"
+        return f"{self.color} {self.shape}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Figure:
     """A person of capsules; what it does is a name of figure.ACTIONS. shirt, trousers: names of COLOURS."""
 
     action: str
-    place: tuple[float, float]
+    position: tuple[float, float]
     yaw: float
     shirt: str
     trousers: str
@@ -103,11 +103,11 @@ class Camera:
         """Eye [T, 3], and axes [T, 3, 3]: rows right, up, back (towards the viewer), as OpenGL has them."""
         u = np.linspace(0, 1, T) if T > 1 else np.zeros(1)
         s = u * u * (3 - 2 * u)
-        az, el, far = (a + (b - a) * s for a, b in (self.azimuth, self.elevation, self.distance))
+        az, el, distance = (a + (b - a) * s for a, b in (self.azimuth, self.elevation, self.distance))
         back = np.stack([np.sin(az) * np.cos(el), -np.cos(az) * np.cos(el), np.sin(el)], 1)
         right = np.stack([np.cos(az), np.sin(az), np.zeros_like(az)], 1)
         up = np.cross(back, right)
-        eye = np.array(self.target) + back * far[:, None] + right * (self.shift * s)[:, None]
+        eye = np.array(self.target) + back * distance[:, None] + right * (self.shift * s)[:, None]
         return eye, np.stack([right, up, back], 1)
 
 
@@ -120,16 +120,18 @@ class Room:
     walls: Surface | None
     light: Light
     camera: Camera
-    things: tuple[Body, ...]
+    bodies: tuple[Body, ...]
     figure: Figure | None = None
     gravity: float = 9.81
 
-    def thing(self, key: int) -> Body:
-        return next(t for t in self.things if t.key == key)
+    def body(self, key: int) -> Body:
+        return next(body for body in self.bodies if body.key == key)
 
     def without(self, key: int) -> Room:
-        return dataclasses.replace(self, things=tuple(t for t in self.things if t.key != key))
+        return dataclasses.replace(self, bodies=tuple(body for body in self.bodies if body.key != key))
 
-    def exchanged(self, new: Body) -> Room:
+    def with_body(self, new: Body) -> Room:
         """With the thing of the same key replaced."""
-        return dataclasses.replace(self, things=tuple(new if t.key == new.key else t for t in self.things))
+        return dataclasses.replace(
+            self, bodies=tuple(new if body.key == new.key else body for body in self.bodies)
+        )

@@ -39,16 +39,16 @@ def edit_pair(name: str, seed: int, T: int, H: int, W: int) -> Pair | str:
         effect=None if twin.effect is None else twin.effect.view(np.uint8) * np.uint8(255),
         reference=twin.reference,
         instructions=rooms.sample_instructions(twin.edit, stream(seed, "words")),
-        source_caption=rooms.format_caption(twin.before),
+        source_caption=rooms.format_caption(twin.source_room),
         target_caption=rooms.format_target_caption(twin.edit),
         edit=name,
         recipe="physics",
         seed=seed,
         provenance={
             "slots": twin.edit.slots,
-            "room": twin.before.kind,
+            "room": twin.source_room.kind,
             "seconds": simulate.duration(T),
-            "simulated_again": twin.edit.again,
+            "simulated_again": twin.edit.is_resimulated,
             "renderer": renderer_versions(),
             "version": VERSION,
             "license": "Apache-2.0",
@@ -66,13 +66,13 @@ def truth_pair(name: str, forward: bool, seed: int, T: int, H: int, W: int) -> P
     with RoomView(room, simulate.simulate_paths(room, T, seconds), T, H, W, seconds) as view:
         video = view.video()
         if name == "pose":
-            shown = truth.render_pose(view)
+            frames = truth.render_pose(view)
         elif name == "physics-segmentation":
-            shown = truth.render_segmentation(view)
+            frames = truth.render_segmentation(view)
         elif name == "physics-depth":
-            shown = truth.render_depth(view)
+            frames = truth.render_depth(view)
         else:
-            shown = optical_flow.colours(truth.compute_motion(view))
+            frames = optical_flow.colours(truth.compute_motion(view))
     origin = {"clip": "physics", "renderer": renderer_versions(), "license": "Apache-2.0"}
     clip = cl.Clip(video, rooms.format_caption(room), origin)
-    return control.assemble(name, forward, clip, Control(shown), seed)
+    return control.assemble(name, forward, clip, Control(frames), seed)

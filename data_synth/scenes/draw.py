@@ -33,7 +33,7 @@ TEXTURE_WORDS = {
     "checker": "checkered background",
     "plain": "background",
 }
-_ODDS = {
+_KIND_WEIGHTS = {
     "leaves": 0.34,
     "cloud": 0.26,
     "gradient": 0.12,
@@ -42,7 +42,7 @@ _ODDS = {
     "plain": 0.06,
     "named": 0.10,
 }
-_RICH_ODDS = {
+_RICH_KIND_WEIGHTS = {
     "leaves": 0.36,
     "cloud": 0.22,
     "gradient": 0.04,
@@ -50,7 +50,7 @@ _RICH_ODDS = {
     "checker": 0.04,
     "landscape": 0.29,
 }
-_INSTANTS = 7  # path samples that collision and border tests look at
+_CHECKED_TIMES = 7  # path samples that collision and border tests look at
 
 
 def sample_scene(
@@ -64,26 +64,26 @@ def sample_scene(
       objects: least and greatest number of objects.
       rich: a photograph-like clip: textured or a landscape, more contrast, colour and light (for photometric edits).
     """
-    odds = _RICH_ODDS if rich else _ODDS
-    kind = _choice(rng, list(odds), list(odds.values()))
+    weights = _RICH_KIND_WEIGHTS if rich else _KIND_WEIGHTS
+    kind = _sample_option(rng, list(weights), list(weights.values()))
     if kind == "landscape":
-        scene = _landscape(rng)
+        scene = _sample_landscape(rng)
     elif kind == "named":
-        scene = Scene(*named_background(_choice(rng, background_names())))
+        scene = Scene(*named_background(_sample_option(rng, background_names())))
     else:
-        scene = Scene(*_texture(rng, kind, rich))
-    scene = dataclasses.replace(scene, camera=_camera(rng), light=_light(rng, rich))
-    shown = frozenset.intersection(*map(visible_colors, scene.textures))
-    colours = [c for c in _shuffled(rng, tuple(ob.COLORS)) if c in shown]
-    shapes = _shuffled(rng, ob.SHAPES)
-    placed, paths = [], []
-    for shape, colour in zip(shapes[: int(rng.integers(objects[0], objects[1] + 1))], colours, strict=False):
-        thing = _place(rng, shape, colour, paths, scene.camera, half_extent(aspect))
-        if thing is None:
+        scene = Scene(*_sample_texture(rng, kind, rich))
+    scene = dataclasses.replace(scene, camera=_sample_camera(rng), light=_sample_light(rng, rich))
+    visible_names = frozenset.intersection(*map(visible_colors, scene.textures))
+    colors = [c for c in _shuffle(rng, tuple(ob.COLORS)) if c in visible_names]
+    shapes = _shuffle(rng, ob.SHAPES)
+    placed_objects, paths = [], []
+    for shape, color in zip(shapes[: int(rng.integers(objects[0], objects[1] + 1))], colors, strict=False):
+        obj = _place_object(rng, shape, color, paths, scene.camera, half_extent(aspect))
+        if obj is None:
             break
-        placed.append(thing)
-        paths.append(frame_path(thing, scene.camera, _INSTANTS))
-    return dataclasses.replace(scene, objects=tuple(placed))
+        placed_objects.append(obj)
+        paths.append(frame_path(obj, scene.camera, _CHECKED_TIMES))
+    return dataclasses.replace(scene, objects=tuple(placed_objects))
 
 
 def background_names() -> list[str]:
@@ -97,64 +97,66 @@ def named_background(name: str) -> tuple[tx.Texture, str]:
     return tx.canonical_texture(name, ob.COLORS), words
 
 
-def is_free(thing: ob.Object, scene: Scene) -> bool:
+def is_free(obj: ob.Object, scene: Scene) -> bool:
     """True when the thing touches none of the scene's objects at any time."""
-    path = frame_path(thing, scene.camera, _INSTANTS)
+    path = frame_path(obj, scene.camera, _CHECKED_TIMES)
     return all(
-        are_apart(path, frame_path(other, scene.camera, _INSTANTS), gap=1.0) for other in scene.objects
+        are_apart(path, frame_path(other, scene.camera, _CHECKED_TIMES), gap=1.0) for other in scene.objects
     )
 
 
-def _place(rng, shape, colour, paths, camera, half) -> ob.Object | None:
-    pattern = _choice(rng, ob.PATTERNS, (0.7, 0.15, 0.15))
+def _place_object(rng, shape, color, paths, camera, frame_half) -> ob.Object | None:
+    pattern = _sample_option(rng, ob.PATTERNS, (0.7, 0.15, 0.15))
     for attempt in range(24):
-        size_name = _choice(rng, list(ob.SIZES), (0.22, 0.48, 0.3) if attempt < 8 else (0.7, 0.3, 0.0))
+        size_name = _sample_option(rng, list(ob.SIZES), (0.22, 0.48, 0.3) if attempt < 8 else (0.7, 0.3, 0.0))
         size = ob.SIZES[size_name] * rng.uniform(0.9, 1.08)
-        start = rng.uniform(-1, 1, 2) * (half - size * 0.55)
-        move = rng.normal(size=2)
-        move *= rng.uniform(0, 0.35) / (np.hypot(*move) + 1e-6)
-        thing = ob.Object(
+        start = rng.uniform(-1, 1, 2) * (frame_half - size * 0.55)
+        displacement = rng.normal(size=2)
+        displacement *= rng.uniform(0, 0.35) / (np.hypot(*displacement) + 1e-6)
+        obj = ob.Object(
             shape,
-            colour,
+            color,
             size,
             size_name,
             pattern,
-            _pair(start - move / 2),
-            _pair(start + move / 2),
-            wobble=_pair(rng.uniform(-0.03, 0.03, 2)),
+            _as_pair(start - displacement / 2),
+            _as_pair(start + displacement / 2),
+            wobble=_as_pair(rng.uniform(-0.03, 0.03, 2)),
             tilt=rng.uniform(-0.3, 0.3),
             spin=rng.uniform(-0.6, 0.6) * (rng.random() < 0.6),
         )
-        path = frame_path(thing, camera, _INSTANTS)
-        if is_inside(path, half) and all(are_apart(path, other) for other in paths):
-            return thing
+        path = frame_path(obj, camera, _CHECKED_TIMES)
+        if is_inside(path, frame_half) and all(are_apart(path, other) for other in paths):
+            return obj
     return None
 
 
-def _camera(rng: np.random.Generator) -> Camera:
+def _sample_camera(rng: np.random.Generator) -> Camera:
     pan = rng.normal(size=2)
     pan *= (rng.random() < 0.85) * rng.uniform(0.02, 0.3) / (np.hypot(*pan) + 1e-6)
     zoom = rng.uniform(-0.18, 0.18) * (rng.random() < 0.4)
     roll = rng.uniform(-0.15, 0.15) * (rng.random() < 0.3)
-    return Camera(_pair(pan), (0.0, zoom), (0.0, roll), ease=rng.uniform(-0.5, 0.5))
+    return Camera(_as_pair(pan), (0.0, zoom), (0.0, roll), ease=rng.uniform(-0.5, 0.5))
 
 
-def _light(rng: np.random.Generator, rich: bool) -> Light:
+def _sample_light(rng: np.random.Generator, rich: bool) -> Light:
     angle = rng.uniform(-2.4, -0.7)  # from above
     exposure = rng.uniform(0.55, 1.3) if rich else rng.uniform(0.85, 1.12)
     return Light(
         exposure,
         temperature=rng.uniform(-0.07, 0.07) * (2 if rich else 1),
-        gradient=_pair(rng.uniform(-0.22, 0.22, 2)),
+        gradient=_as_pair(rng.uniform(-0.22, 0.22, 2)),
         vignette=rng.uniform(0, 0.3) * (rng.random() < 0.6),
         direction=(float(np.cos(angle)), float(np.sin(angle))),
     )
 
 
-def _texture(rng: np.random.Generator, kind: str, rich: bool, colour: str = "") -> tuple[tx.Texture, str]:
-    colour = colour or _choice(rng, list(ob.COLORS))
+def _sample_texture(
+    rng: np.random.Generator, kind: str, rich: bool, color: str = ""
+) -> tuple[tx.Texture, str]:
+    color = color or _sample_option(rng, list(ob.COLORS))
     # Muted: between the pure colour and mid-grey, away from the ends so that light and texture do not clip.
-    base = 128 + (np.array(ob.COLORS[colour], float) - 128) * rng.uniform(0.55, 0.85) + rng.normal(size=3) * 8
+    base = 128 + (np.array(ob.COLORS[color], float) - 128) * rng.uniform(0.55, 0.85) + rng.normal(size=3) * 8
     mix = np.zeros((3, 3))
     contrast = rng.uniform(35, 75) if rich else rng.uniform(16, 40)
     if kind in ("stripes", "checker") and not rich:
@@ -174,45 +176,45 @@ def _texture(rng: np.random.Generator, kind: str, rich: bool, colour: str = "") 
         tuple(map(tuple, mix.tolist())),
         scale=rng.uniform(1.3, 2.6),
         angle=rng.uniform(0, 2 * np.pi),
-        offset=_pair(rng.uniform(0.3, 0.7, 2)),
+        offset=_as_pair(rng.uniform(0.3, 0.7, 2)),
     )
-    return texture, f"{colour} {TEXTURE_WORDS[kind]}"
+    return texture, f"{color} {TEXTURE_WORDS[kind]}"
 
 
-def _landscape(rng: np.random.Generator) -> Scene:
+def _sample_landscape(rng: np.random.Generator) -> Scene:
     """Sky over one or two rough hills: the large light and dark parts, and the horizon, of outdoor footage."""
-    sky_colour = _choice(rng, ("blue", "cyan", "white", "grey", "orange", "pink"))
-    sky, _ = _texture(rng, _choice(rng, ("cloud", "gradient")), False, sky_colour)
-    hills, colour, level = [], "", rng.uniform(-0.25, 0.15)
+    sky_color = _sample_option(rng, ("blue", "cyan", "white", "grey", "orange", "pink"))
+    sky, _ = _sample_texture(rng, _sample_option(rng, ("cloud", "gradient")), False, sky_color)
+    hills, color, level = [], "", rng.uniform(-0.25, 0.15)
     for _ in range(int(rng.integers(1, 3))):
-        colour = _choice(rng, ("green", "brown", "grey", "yellow", "orange", "black"))
-        texture, _ = _texture(rng, _choice(rng, ("leaves", "cloud")), True, colour)
+        color = _sample_option(rng, ("green", "brown", "grey", "yellow", "orange", "black"))
+        texture, _ = _sample_texture(rng, _sample_option(rng, ("leaves", "cloud")), True, color)
         waves = [(f, rng.uniform(0.2, 1) * 0.07 / f, rng.uniform(0, 6.28)) for f in (0.6, 1.3, 2.9, 6.1)]
         hills.append(Hill(texture, level, tuple(waves)))
         level += rng.uniform(0.1, 0.25)
     return Scene(
         sky,
-        f"landscape with a {sky_colour} sky and {colour} hills".replace("a orange", "an orange"),
+        f"landscape with a {sky_color} sky and {color} hills".replace("a orange", "an orange"),
         hills=tuple(hills),
     )
 
 
-def _choice(rng: np.random.Generator, options, odds=None) -> str:
+def _sample_option(rng: np.random.Generator, options, weights=None) -> str:
     """rng.choice at a tenth of its price."""
-    if odds is None:
+    if weights is None:
         return options[int(rng.integers(len(options)))]
-    at = rng.random() * sum(odds)
-    for option, weight in zip(options, odds, strict=True):
-        at -= weight
-        if at < 0:
+    remainder = rng.random() * sum(weights)
+    for option, weight in zip(options, weights, strict=True):
+        remainder -= weight
+        if remainder < 0:
             return option
     return options[0]
 
 
-def _shuffled(rng: np.random.Generator, names: tuple[str, ...]) -> list[str]:
+def _shuffle(rng: np.random.Generator, names: tuple[str, ...]) -> list[str]:
     """rng.permutation of names, by their numbers: the same draw, without making an array of strings."""
     return [names[i] for i in rng.permutation(len(names)).tolist()]
 
 
-def _pair(xy: np.ndarray) -> tuple[float, float]:
+def _as_pair(xy: np.ndarray) -> tuple[float, float]:
     return float(xy[0]), float(xy[1])

@@ -55,8 +55,8 @@ class Twin:
     mask: np.ndarray
     reference: np.ndarray | None
     edit: Edit
-    before: sc.Scene
-    after: sc.Scene
+    source_scene: sc.Scene
+    target_scene: sc.Scene
 
 
 def apply_local_edit(
@@ -69,123 +69,125 @@ def apply_local_edit(
     """
     if not scene.objects and name != "insert":
         return "no object to edit"
-    choice = _CHOOSE[name](scene, rng, W / H)
-    if isinstance(choice, str):
-        return choice
-    edit, after, index = choice
-    before_layers = rn.render_layers(scene, T, H, W)
-    after_layers = _exchange(before_layers, scene, after, name, index, T, H, W)
+    proposal = _PROPOSE[name](scene, rng, W / H)
+    if isinstance(proposal, str):
+        return proposal
+    edit, edited_scene, index = proposal
+    source_layers = rn.render_layers(scene, T, H, W)
+    target_layers = _replace_layers(source_layers, scene, edited_scene, name, index, T, H, W)
     return Twin(
-        rn.compose_layers(before_layers),
-        rn.compose_layers(after_layers),
-        _mask(name, before_layers, after_layers, index),
-        _reference(name, after, index, min(H, W)),
+        rn.compose_layers(source_layers),
+        rn.compose_layers(target_layers),
+        _edit_mask(name, source_layers, target_layers, index),
+        _render_reference(name, edited_scene, index, min(H, W)),
         edit,
         scene,
-        after,
+        edited_scene,
     )
 
 
 def render_portrait(obj: ob.Object, side: int) -> np.ndarray:
     """uint8 [side, side, 3]: the object alone, upright, on a light grey ground: a reference picture."""
-    alone = dataclasses.replace(
+    upright_object = dataclasses.replace(
         obj, size=0.62, start=(0.0, 0.0), end=(0.0, 0.0), wobble=(0.0, 0.0), tilt=0.0, spin=0.0, pinned=True
     )
-    shade = (196.0, 196.0, 200.0) if obj.colour not in ("white", "grey") else (96.0, 100.0, 108.0)
-    return rn.render_scene(sc.Scene(tx.Texture("plain", base=shade), "", (alone,)), 1, side, side)[0]
+    shade = (196.0, 196.0, 200.0) if obj.color not in ("white", "grey") else (96.0, 100.0, 108.0)
+    return rn.render_scene(sc.Scene(tx.Texture("plain", base=shade), "", (upright_object,)), 1, side, side)[0]
 
 
-def _recolour(scene, rng, aspect):
+def _propose_recolor(scene, rng, aspect):
     index = int(rng.integers(len(scene.objects)))
     old = scene.objects[index]
-    taken = {o.colour for o in scene.objects}
+    used_colors = {o.color for o in scene.objects}
     options = [
         c
         for c in ob.COLORS
-        if c not in taken
+        if c not in used_colors
         and sc.is_visible_on(c, scene.texture)
-        and sc.color_distance(ob.COLORS[c], ob.COLORS[old.colour]) > 110
+        and sc.color_distance(ob.COLORS[c], ob.COLORS[old.color]) > 110
     ]
     if not options:
         return "no colour differs enough"
-    colour = str(rng.choice(options))
-    after = _with_object(scene, index, dataclasses.replace(old, colour=colour))
-    return Edit("recolour", {"object": old.name, "shape": old.shape, "colour": colour}), after, index
+    color = str(rng.choice(options))
+    edited_scene = _with_object(scene, index, dataclasses.replace(old, color=color))
+    return Edit("recolour", {"object": old.name, "shape": old.shape, "colour": color}), edited_scene, index
 
 
-def _remove(scene, rng, aspect):
+def _propose_removal(scene, rng, aspect):
     index = int(rng.integers(len(scene.objects)))
-    rest = scene.objects[:index] + scene.objects[index + 1 :]
-    after = dataclasses.replace(scene, objects=rest)
-    return Edit("remove", {"object": scene.objects[index].name}), after, index
+    remaining_objects = scene.objects[:index] + scene.objects[index + 1 :]
+    edited_scene = dataclasses.replace(scene, objects=remaining_objects)
+    return Edit("remove", {"object": scene.objects[index].name}), edited_scene, index
 
 
-def _insert(scene, rng, aspect):
-    colours = [
+def _propose_insertion(scene, rng, aspect):
+    colors = [
         c
         for c in ob.COLORS
-        if sc.is_visible_on(c, scene.texture) and c not in {o.colour for o in scene.objects}
+        if sc.is_visible_on(c, scene.texture) and c not in {o.color for o in scene.objects}
     ]
     shapes = [s for s in ob.SHAPES if s not in {o.shape for o in scene.objects}]
-    if not colours:
+    if not colors:
         return "no colour differs enough"
-    colour, shape = str(rng.choice(colours)), str(rng.choice(shapes))
+    color, shape = str(rng.choice(colors)), str(rng.choice(shapes))
     extent = 2 * sc.half_extent(aspect)
     size_names = [str(s) for s in rng.permutation(["medium", "medium", "small", "large"])]
     for size_name in dict.fromkeys(size_names):
         for place in (str(p) for p in rng.permutation(list(POSITIONS))):
-            at = tuple(np.array(POSITIONS[place]) * extent)
-            new = ob.Object(shape, colour, ob.SIZES[size_name], size_name, "plain", at, at, pinned=True)
+            position = tuple(np.array(POSITIONS[place]) * extent)
+            new = ob.Object(
+                shape, color, ob.SIZES[size_name], size_name, "plain", position, position, pinned=True
+            )
             if draw.is_free(new, scene):
-                after = dataclasses.replace(scene, objects=(*scene.objects, new))
+                edited_scene = dataclasses.replace(scene, objects=(*scene.objects, new))
                 slots = {"new": new.name, "size": size_name, "place": place}
-                return Edit("insert", slots), after, len(scene.objects)
+                return Edit("insert", slots), edited_scene, len(scene.objects)
     return "no free place"
 
 
-def _replace(scene, rng, aspect):
+def _propose_replacement(scene, rng, aspect):
     index = int(rng.integers(len(scene.objects)))
     old = scene.objects[index]
-    others = [o for i, o in enumerate(scene.objects) if i != index]
-    shapes = [s for s in ob.SHAPES if s != old.shape and s not in {o.shape for o in others}]
-    colours = [
+    other_objects = [o for i, o in enumerate(scene.objects) if i != index]
+    shapes = [s for s in ob.SHAPES if s != old.shape and s not in {o.shape for o in other_objects}]
+    colors = [
         c
         for c in ob.COLORS
-        if c not in {o.colour for o in others}
+        if c not in {o.color for o in other_objects}
         and sc.is_visible_on(c, scene.texture)
-        and (c == old.colour or sc.color_distance(ob.COLORS[c], ob.COLORS[old.colour]) > 90)
+        and (c == old.color or sc.color_distance(ob.COLORS[c], ob.COLORS[old.color]) > 90)
     ]
     shape = str(rng.choice(shapes))
-    keep_colour = old.colour in colours and rng.random() < 0.35
-    if not colours:
+    keep_color = old.color in colors and rng.random() < 0.35
+    if not colors:
         return "no colour differs enough"
-    colour = old.colour if keep_colour else str(rng.choice(colours))
-    new = dataclasses.replace(old, shape=shape, colour=colour, pattern="plain", tilt=0.0, spin=0.0)
+    color = old.color if keep_color else str(rng.choice(colors))
+    new = dataclasses.replace(old, shape=shape, color=color, pattern="plain", tilt=0.0, spin=0.0)
     slots = {"object": old.name, "new": new.name, "shape": shape}
     return Edit("replace", slots), _with_object(scene, index, new), index
 
 
-def _background(scene, rng, aspect):
+def _propose_background(scene, rng, aspect):
     options = []
     for name in draw.background_names():
         texture, _ = draw.named_background(name)
-        if name != scene.texture.name and all(sc.is_visible_on(o.colour, texture) for o in scene.objects):
+        if name != scene.texture.name and all(sc.is_visible_on(o.color, texture) for o in scene.objects):
             options.append(name)
     if not options:
         return "no background shows every object"
     gradients = [n for n in options if n in tx.GRADIENTS]
     name = str(rng.choice(gradients if gradients and rng.random() < 0.55 else options))
     texture, words = draw.named_background(name)
-    after = dataclasses.replace(scene, texture=texture, ground_name=words, hills=())
-    return Edit("background", {"background": name}), after, -1
+    edited_scene = dataclasses.replace(scene, texture=texture, ground_name=words, hills=())
+    return Edit("background", {"background": name}), edited_scene, -1
 
 
-_CHOOSE = {
-    "recolour": _recolour,
-    "remove": _remove,
-    "insert": _insert,
-    "replace": _replace,
-    "background": _background,
+_PROPOSE = {
+    "recolour": _propose_recolor,
+    "remove": _propose_removal,
+    "insert": _propose_insertion,
+    "replace": _propose_replacement,
+    "background": _propose_background,
 }
 
 
@@ -193,38 +195,40 @@ def _with_object(scene: sc.Scene, index: int, new: ob.Object) -> sc.Scene:
     return dataclasses.replace(scene, objects=scene.objects[:index] + (new,) + scene.objects[index + 1 :])
 
 
-def _exchange(made: rn.Layers, scene, after, name, index, T, H, W) -> rn.Layers:
+def _replace_layers(layers: rn.Layers, scene, edited_scene, name, index, T, H, W) -> rn.Layers:
     """The edited scene's layers, sharing every layer the edit does not touch."""
     if name == "background":
-        return dataclasses.replace(made, ground=rn.render_ground(after, made.light, T))
+        return dataclasses.replace(layers, ground=rn.render_ground(edited_scene, layers.light, T))
     if name == "remove":
-        return dataclasses.replace(made, sprites=made.sprites[:index] + made.sprites[index + 1 :])
+        return dataclasses.replace(layers, sprites=layers.sprites[:index] + layers.sprites[index + 1 :])
     if name == "recolour":  # same geometry, other colour: the shadow is the same array, hence the same pixels
         new = dataclasses.replace(
-            rn.render_object(after.objects[index], after, T, H, W),
-            alpha=made.sprites[index].alpha,
-            shadow=made.sprites[index].shadow,
+            rn.render_object(edited_scene.objects[index], edited_scene, T, H, W),
+            alpha=layers.sprites[index].alpha,
+            shadow=layers.sprites[index].shadow,
         )
-        return dataclasses.replace(made, sprites=made.sprites[:index] + (new,) + made.sprites[index + 1 :])
-    new = rn.render_object(after.objects[index], after, T, H, W)
-    return dataclasses.replace(made, sprites=made.sprites[:index] + (new,) + made.sprites[index + 1 :])
+        return dataclasses.replace(
+            layers, sprites=layers.sprites[:index] + (new,) + layers.sprites[index + 1 :]
+        )
+    new = rn.render_object(edited_scene.objects[index], edited_scene, T, H, W)
+    return dataclasses.replace(layers, sprites=layers.sprites[:index] + (new,) + layers.sprites[index + 1 :])
 
 
-def _mask(name: str, before: rn.Layers, after: rn.Layers, index: int) -> np.ndarray:
+def _edit_mask(name: str, source_layers: rn.Layers, target_layers: rn.Layers, index: int) -> np.ndarray:
     if name == "recolour":
-        return before.footprint(index, shadow=False)
+        return source_layers.footprint(index, shadow=False)
     if name == "remove":
-        return before.footprint(index)
+        return source_layers.footprint(index)
     if name == "insert":
-        return after.footprint(index)
+        return target_layers.footprint(index)
     if name == "replace":
-        return before.footprint(index) | after.footprint(index)
-    return ~before.solid()
+        return source_layers.footprint(index) | target_layers.footprint(index)
+    return ~source_layers.solid()
 
 
-def _reference(name: str, after: sc.Scene, index: int, side: int) -> np.ndarray | None:
+def _render_reference(name: str, edited_scene: sc.Scene, index: int, side: int) -> np.ndarray | None:
     if name == "remove":
         return None
     if name == "background":
-        return rn.render_scene(dataclasses.replace(after, objects=()), 1, side, side)[0]
-    return render_portrait(after.objects[index], side)
+        return rn.render_scene(dataclasses.replace(edited_scene, objects=()), 1, side, side)[0]
+    return render_portrait(edited_scene.objects[index], side)

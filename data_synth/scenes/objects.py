@@ -35,7 +35,7 @@ SHAPES = ("ball", "cube", "triangle", "star", "ring", "diamond", "heart", "cross
 SIZES = {"small": 0.20, "medium": 0.31, "large": 0.43}  # canonical diameter, in frame short sides
 PATTERNS = ("plain", "striped", "dotted")
 SHADOW_STRENGTH = 0.45  # how much of the light a shadow takes at its core
-_OFFSET, _SOFT = (0.16, 0.26), 0.35  # shadow's shift and softness, in radii
+_SHADOW_OFFSET, _SHADOW_SOFTNESS = (0.16, 0.26), 0.35  # shadow's shift and softness, in radii
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Object:
     """
 
     shape: str
-    colour: str
+    color: str
     size: float
     size_name: str = "medium"
     pattern: str = "plain"
@@ -66,7 +66,7 @@ class Object:
     @property
     def name(self) -> str:
         """How an instruction calls it: "red ball"."""
-        return f"{self.colour} {self.shape}"
+        return f"{self.color} {self.shape}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,12 +80,12 @@ class Sprite:
 
     corner: np.ndarray
     alpha: np.ndarray
-    colour: np.ndarray
+    color: np.ndarray
     shadow: np.ndarray
 
 
 def render_sprite(
-    obj: Object, centre: np.ndarray, radius: np.ndarray, angle: np.ndarray, light: tuple
+    obj: Object, center: np.ndarray, radius: np.ndarray, angle: np.ndarray, light: tuple
 ) -> Sprite:
     """Rasterises an object along its path.
 
@@ -94,32 +94,35 @@ def render_sprite(
       centre: [T, 2] pixel coordinates (x, y), pixel (0, 0) spans 0..1. radius: [T] in pixels. angle: [T] radians.
       light: direction (x, y) the light comes from; the unit frame's y is down.
     """
-    reach = float(radius.max()) * (1.2 + max(_OFFSET) + _SOFT / 2)
+    reach = float(radius.max()) * (1.2 + max(_SHADOW_OFFSET) + _SHADOW_SOFTNESS / 2)
     n = int(np.ceil(2 * reach)) + 3
-    corner = np.floor(centre - n / 2).astype(int)
+    corner = np.floor(center - n / 2).astype(int)
     steps = np.arange(n, dtype=np.float32) + np.float32(0.5)
     r = radius.astype(np.float32)[:, None]
-    x = ((steps + (corner[:, 0] - centre[:, 0]).astype(np.float32)[:, None]) / r)[:, None, :]
-    y = ((steps + (corner[:, 1] - centre[:, 1]).astype(np.float32)[:, None]) / r)[:, :, None]
+    x = ((steps + (corner[:, 0] - center[:, 0]).astype(np.float32)[:, None]) / r)[:, None, :]
+    y = ((steps + (corner[:, 1] - center[:, 1]).astype(np.float32)[:, None]) / r)[:, :, None]
     cos, sin = (f(angle).astype(np.float32)[:, None, None] for f in (np.cos, np.sin))
     u, v = x * cos + y * sin, y * cos - x * sin
     distance = _DISTANCE[obj.shape](u, v)
     alpha = np.clip(0.5 - distance * r[..., None], 0, 1)
-    rgb = np.asarray(COLORS[obj.colour], np.float32)
+    rgb = np.asarray(COLORS[obj.color], np.float32)
     shade, glint = _shade(
         obj.shape, u, v, distance, (light[0] * cos + light[1] * sin, light[1] * cos - light[0] * sin)
     )
     if obj.pattern != "plain":
-        shade = shade * _pattern(obj.pattern, u, v, light=sum(COLORS[obj.colour]) > 150)
+        shade = shade * _pattern(obj.pattern, u, v, light=sum(COLORS[obj.color]) > 150)
     planes = [shade * c for c in rgb]
     if glint is not None:
         planes = [plane + glint for plane in planes]
-    colour = merge_channels(*planes)
-    ou, ov = _OFFSET[0] * cos + _OFFSET[1] * sin, _OFFSET[1] * cos - _OFFSET[0] * sin
-    depth = np.clip(0.5 - _DISTANCE[obj.shape](u - ou, v - ov) / _SOFT, 0, 1)
-    shadow = SHADOW_STRENGTH * depth * depth * (3 - 2 * depth)
+    color = merge_channels(*planes)
+    ou, ov = (
+        _SHADOW_OFFSET[0] * cos + _SHADOW_OFFSET[1] * sin,
+        _SHADOW_OFFSET[1] * cos - _SHADOW_OFFSET[0] * sin,
+    )
+    shadow_depth = np.clip(0.5 - _DISTANCE[obj.shape](u - ou, v - ov) / _SHADOW_SOFTNESS, 0, 1)
+    shadow = SHADOW_STRENGTH * shadow_depth * shadow_depth * (3 - 2 * shadow_depth)
     shadow *= shadow >= 0.012  # below three grey levels: nothing, so the mask ends where the change does
-    return Sprite(corner[:, ::-1], alpha, colour, shadow)
+    return Sprite(corner[:, ::-1], alpha, color, shadow)
 
 
 def merge_channels(*planes: np.ndarray) -> np.ndarray:
@@ -202,10 +205,10 @@ def _shade(shape: str, u, v, distance, light):
     if shape == "ball":
         nz = np.sqrt(np.clip(1 - u * u - v * v, 0, np.inf))
         facing = np.clip(0.6 * (u * lx + v * ly) + 0.8 * nz, 0, np.inf)
-        eighth = np.square(
+        eighth_power = np.square(
             np.square(np.square(facing))
         )  # a power of 24 by products: pow takes fifty times as long
-        return 0.5 + 0.62 * facing, 90 * (eighth * eighth * eighth)
+        return 0.5 + 0.62 * facing, 90 * (eighth_power * eighth_power * eighth_power)
     if shape == "cube":
         top = v < -0.577 * np.abs(u)
         return np.where(top, np.float32(1.15), np.where(u < 0, np.float32(0.92), np.float32(0.68))), None

@@ -39,19 +39,19 @@ class Layers:
         """bool [T, H, W]: pixels object i can touch, with or without its shadow."""
         T, H, W, _ = self.ground.shape
         out = np.zeros((T, H, W), bool)
-        s = self.sprites[i]
-        for t, (frame, window) in enumerate(_windows(s, H, W)):
-            touched = s.alpha[t][window] > 0
-            out[t][frame] = touched | (s.shadow[t][window] > 0) if shadow else touched
+        sprite = self.sprites[i]
+        for t, (frame, window) in enumerate(_iterate_windows(sprite, H, W)):
+            touched = sprite.alpha[t][window] > 0
+            out[t][frame] = touched | (sprite.shadow[t][window] > 0) if shadow else touched
         return out
 
     def solid(self) -> np.ndarray:
         """bool [T, H, W]: pixels where some object hides the background completely."""
         T, H, W, _ = self.ground.shape
         out = np.zeros((T, H, W), bool)
-        for s in self.sprites:
-            for t, (frame, window) in enumerate(_windows(s, H, W)):
-                out[t][frame] |= s.alpha[t][window] >= 1
+        for sprite in self.sprites:
+            for t, (frame, window) in enumerate(_iterate_windows(sprite, H, W)):
+                out[t][frame] |= sprite.alpha[t][window] >= 1
         return out
 
     def coverage(self, indices: tuple[int, ...] | None = None) -> np.ndarray:
@@ -59,9 +59,9 @@ class Layers:
         T, H, W, _ = self.ground.shape
         out = np.zeros((T, H, W), np.float32)
         for i in range(len(self.sprites)) if indices is None else indices:
-            s = self.sprites[i]
-            for t, (frame, window) in enumerate(_windows(s, H, W)):
-                out[t][frame] = np.maximum(out[t][frame], s.alpha[t][window])
+            sprite = self.sprites[i]
+            for t, (frame, window) in enumerate(_iterate_windows(sprite, H, W)):
+                out[t][frame] = np.maximum(out[t][frame], sprite.alpha[t][window])
         return out
 
 
@@ -78,20 +78,23 @@ def render_scene(scene: sc.Scene, T: int, H: int, W: int) -> np.ndarray:
     return compose_layers(render_layers(scene, T, H, W))
 
 
-def compose_layers(made: Layers) -> np.ndarray:
+def compose_layers(layers: Layers) -> np.ndarray:
     """Blends the layers to uint8 [T, H, W, 3]."""
-    video = made.ground.copy()
+    video = layers.ground.copy()
     _, H, W, _ = video.shape
-    for s in made.sprites:
+    for sprite in layers.sprites:
         # Three channels wide, so that products below run along whole rows and not three numbers at a time.
-        kept, alpha = ob.merge_channels((1 - s.shadow) * (1 - s.alpha)), ob.merge_channels(s.alpha)
-        for t, (frame, window) in enumerate(_windows(s, H, W)):
+        transmittance, alpha = (
+            ob.merge_channels((1 - sprite.shadow) * (1 - sprite.alpha)),
+            ob.merge_channels(sprite.alpha),
+        )
+        for t, (frame, window) in enumerate(_iterate_windows(sprite, H, W)):
             pixels = video[t][frame]
             # Not F + alpha (C - F): with alpha = 1 this form leaves no rounding trace of what is behind.
-            pixels *= kept[t][window]
-            paint = s.colour[t][window] * made.light[frame]
-            paint *= alpha[t][window]
-            pixels += paint
+            pixels *= transmittance[t][window]
+            object_light = sprite.color[t][window] * layers.light[frame]
+            object_light *= alpha[t][window]
+            pixels += object_light
     video += 0.5
     np.minimum(video, 255, out=video)  # never below 0: sums and products of what is not
     return video.astype(np.uint8)
@@ -101,20 +104,20 @@ def render_ground(scene: sc.Scene, light: np.ndarray, T: int) -> np.ndarray:
     """float32 [T, H, W, 3], the background as lit. Clipped here, so shadows darken what is seen."""
     H, W, _ = light.shape
     to_world = pixel_to_world(scene.camera, T, H, W)
-    picture = tx.render_background(scene.texture, to_world, H, W)
+    background = tx.render_background(scene.texture, to_world, H, W)
     for hill in scene.hills:
-        cover = hill_coverage(hill, to_world, H, W)[..., None]
-        picture += cover * (tx.render_background(hill.texture, to_world, H, W) - picture)
-    if not scene.texture.canonical:
-        picture *= light
-    return np.clip(picture, 0, 255, out=picture)
+        coverage = hill_coverage(hill, to_world, H, W)[..., None]
+        background += coverage * (tx.render_background(hill.texture, to_world, H, W) - background)
+    if not scene.texture.is_canonical:
+        background *= light
+    return np.clip(background, 0, 255, out=background)
 
 
 def render_object(obj: ob.Object, scene: sc.Scene, T: int, H: int, W: int) -> ob.Sprite:
-    centre, radius, angle = sc.frame_path(obj, scene.camera, T)
+    center, radius, angle = sc.frame_path(obj, scene.camera, T)
     short = min(H, W)
     return ob.render_sprite(
-        obj, centre * short + np.array([W, H]) / 2, radius * short, angle, scene.light.direction
+        obj, center * short + np.array([W, H]) / 2, radius * short, angle, scene.light.direction
     )
 
 
@@ -136,10 +139,10 @@ def light_field(light: sc.Light, H: int, W: int) -> np.ndarray:
 
 def pixel_to_world(camera: sc.Camera, T: int, H: int, W: int) -> np.ndarray:
     """[T, 2, 3] affine maps from pixel index (x, y), centres at integers, to world coordinates."""
-    centre, zoom, roll = sc.camera_path(camera, T)
+    center, zoom, roll = sc.camera_path(camera, T)
     a, b = np.cos(roll) / zoom / min(H, W), np.sin(roll) / zoom / min(H, W)
     x0, y0 = 0.5 - W / 2, 0.5 - H / 2
-    rows = np.array([[a, -b, a * x0 - b * y0 + centre[:, 0]], [b, a, b * x0 + a * y0 + centre[:, 1]]])
+    rows = np.array([[a, -b, a * x0 - b * y0 + center[:, 0]], [b, a, b * x0 + a * y0 + center[:, 1]]])
     return np.ascontiguousarray(rows.transpose(2, 0, 1))
 
 
@@ -154,13 +157,13 @@ def hill_coverage(hill: sc.Hill, to_world: np.ndarray, H: int, W: int) -> np.nda
     return np.clip(np.arange(H, dtype=np.float32)[:, None] - row[:, None].astype(np.float32) + 0.5, 0, 1)
 
 
-def _windows(s: ob.Sprite, H: int, W: int):
+def _iterate_windows(sprite: ob.Sprite, H: int, W: int):
     """Per frame: (slices of the frame, slices of the sprite's window), cut to the frame."""
-    n = s.alpha.shape[1]
-    for y, x in s.corner.tolist():
-        top, left, bottom, right = max(y, 0), max(x, 0), min(y + n, H), min(x + n, W)
-        bottom, right = max(bottom, top), max(right, left)
+    n = sprite.alpha.shape[1]
+    for y, x in sprite.corner.tolist():
+        y_start, x_start, y_end, x_end = max(y, 0), max(x, 0), min(y + n, H), min(x + n, W)
+        y_end, x_end = max(y_end, y_start), max(x_end, x_start)
         yield (
-            (slice(top, bottom), slice(left, right)),
-            (slice(top - y, bottom - y), slice(left - x, right - x)),
+            (slice(y_start, y_end), slice(x_start, x_end)),
+            (slice(y_start - y, y_end - y), slice(x_start - x, x_end - x)),
         )

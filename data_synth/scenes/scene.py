@@ -73,9 +73,9 @@ def format_caption(scene: Scene) -> str:
     names = [f"{indefinite_article(o.name)} {o.name}" for o in scene.objects]
     ground = f"{indefinite_article(scene.ground_name)} {scene.ground_name}"
     if not names:
-        return ground if scene.texture.canonical else f"a moving {scene.ground_name}"
-    things = names[0] if len(names) == 1 else ", ".join(names[:-1]) + " and " + names[-1]
-    return f"{things} over {ground}"
+        return ground if scene.texture.is_canonical else f"a moving {scene.ground_name}"
+    object_phrase = names[0] if len(names) == 1 else ", ".join(names[:-1]) + " and " + names[-1]
+    return f"{object_phrase} over {ground}"
 
 
 def indefinite_article(words: str) -> str:
@@ -88,18 +88,18 @@ def frame_path(obj: ob.Object, camera: Camera, T: int) -> tuple[np.ndarray, np.n
     Returns:
       centre [T, 2] (x, y) in short sides from the frame's centre; radius [T] in short sides; angle [T] in radians.
     """
-    u, sway = _clock(T)
+    u, sway = _clip_clock(T)
     start, end, wobble = np.array((obj.start, obj.end, obj.wobble))
-    at = start + u[:, None] * (end - start) + sway * wobble
+    position = start + u[:, None] * (end - start) + sway * wobble
     angle = obj.tilt + u * obj.spin
     if obj.pinned:
-        return at, np.full(T, obj.size / 2), angle
-    centre, zoom, roll = camera_path(camera, T)
-    cos, sin = _turn(camera, T)
-    x, y = (at - centre).T
-    seen = np.empty((T, 2))
-    seen[:, 0], seen[:, 1] = (x * cos + y * sin) * zoom, (y * cos - x * sin) * zoom
-    return seen, obj.size / 2 * zoom, angle - roll
+        return position, np.full(T, obj.size / 2), angle
+    center, zoom, roll = camera_path(camera, T)
+    cos, sin = _camera_rotation(camera, T)
+    x, y = (position - center).T
+    frame_center = np.empty((T, 2))
+    frame_center[:, 0], frame_center[:, 1] = (x * cos + y * sin) * zoom, (y * cos - x * sin) * zoom
+    return frame_center, obj.size / 2 * zoom, angle - roll
 
 
 @functools.lru_cache(maxsize=64)
@@ -112,14 +112,14 @@ def camera_path(camera: Camera, T: int) -> tuple[np.ndarray, np.ndarray, np.ndar
 
 
 @functools.lru_cache(maxsize=64)
-def _turn(camera: Camera, T: int) -> tuple[np.ndarray, np.ndarray]:
+def _camera_rotation(camera: Camera, T: int) -> tuple[np.ndarray, np.ndarray]:
     """Cosine and sine of the camera's roll."""
     _, _, roll = camera_path(camera, T)
     return np.cos(roll), np.sin(roll)
 
 
 @functools.lru_cache(maxsize=64)
-def _clock(T: int) -> tuple[np.ndarray, np.ndarray]:
+def _clip_clock(T: int) -> tuple[np.ndarray, np.ndarray]:
     """Clip times [T], and the sine [T, 1] that wobbles follow."""
     u = clip_times(T)
     return u, np.sin(2 * np.pi * u)[:, None]
@@ -136,24 +136,26 @@ def color_distance(a, b) -> float:
     return float(((2 * dr * dr + 4 * dg * dg + 3 * db * db) / 3) ** 0.5)
 
 
-def is_visible_on(colour: str, texture: tx.Texture) -> bool:
+def is_visible_on(color: str, texture: tx.Texture) -> bool:
     """True when an object of this colour stands out: far from the background's mean and from its variation."""
-    return colour in visible_colors(texture)
+    return color in visible_colors(texture)
 
 
 @functools.lru_cache(maxsize=64)  # every canonical background, and what was drawn last
 def visible_colors(texture: tx.Texture) -> frozenset[str]:
     """The names of ob.COLOURS that are `visible_on` it."""
-    if texture.canonical:
+    if texture.is_canonical:
         top, bottom = texture.ends
         steps = [
             tuple(t + f * (b - t) for t, b in zip(top, bottom, strict=True)) for f in (0, 0.25, 0.5, 0.75, 1)
         ]
-        least = 85.0
+        min_distance = 85.0
     else:
-        steps, least = [texture.base], 75 + float(np.linalg.norm(texture.mix)) * 0.5
+        steps, min_distance = [texture.base], 75 + float(np.linalg.norm(texture.mix)) * 0.5
     return frozenset(
-        name for name, rgb in ob.COLORS.items() if all(color_distance(rgb, step) > least for step in steps)
+        name
+        for name, rgb in ob.COLORS.items()
+        if all(color_distance(rgb, step) > min_distance for step in steps)
     )
 
 
@@ -165,8 +167,8 @@ def are_apart(a: tuple, b: tuple, gap: float = 0.95) -> bool:
 
 def is_inside(path: tuple, half: np.ndarray, overhang: float = 0.15) -> bool:
     """True when at most `overhang` radii of the object ever leave the frame, of half extent `half` (x, y)."""
-    centre, radius, _ = path
-    return bool((np.abs(centre) + (1 - overhang) * radius[:, None] <= half).all())
+    center, radius, _ = path
+    return bool((np.abs(center) + (1 - overhang) * radius[:, None] <= half).all())
 
 
 def half_extent(aspect: float) -> np.ndarray:

@@ -28,7 +28,7 @@ import numpy as np
 
 KINDS = ("leaves", "cloud", "gradient", "stripes", "checker")
 TILES_PER_KIND = 384
-_shared: Path | None = None  # of `share`
+_tile_folder: Path | None = None  # of `share`
 
 # Named two-colour vertical gradients, (top RGB, bottom RGB).
 GRADIENTS = {
@@ -67,14 +67,14 @@ class Texture:
     ends: tuple = ()
 
     @property
-    def canonical(self) -> bool:
+    def is_canonical(self) -> bool:
         """True when the words fix the picture: it is then drawn unlit and does not follow the camera."""
         return self.kind == "named"
 
 
-def canonical_texture(name: str, colours: dict[str, tuple]) -> Texture:
+def canonical_texture(name: str, colors: dict[str, tuple]) -> Texture:
     """The canonical background called `name`: a gradient of GRADIENTS or a plain colour of `colours`."""
-    top, bottom = GRADIENTS[name] if name in GRADIENTS else (colours[name], colours[name])
+    top, bottom = GRADIENTS[name] if name in GRADIENTS else (colors[name], colors[name])
     base = tuple((a + b) / 2 for a, b in zip(top, bottom, strict=True))
     return Texture("named", name=name, ends=(top, bottom), base=base)
 
@@ -91,7 +91,7 @@ def render_background(texture: Texture, to_world: np.ndarray, H: int, W: int) ->
       float32 [T, H, W, 3], 0..255 before lighting (may slightly exceed it).
     """
     T = to_world.shape[0]
-    if texture.canonical:
+    if texture.is_canonical:
         v = ((np.arange(H, dtype=np.float32) + 0.5) / H)[:, None]
         rows = (1 - v) * np.float32(texture.ends[0]) + v * np.float32(texture.ends[1])
         return np.ascontiguousarray(np.broadcast_to(rows[None, :, None], (T, H, W, 3)))
@@ -106,7 +106,7 @@ def render_background(texture: Texture, to_world: np.ndarray, H: int, W: int) ->
     square[:, :2], square[:, 2, 2] = to_world, 1
     affine = (to_tile @ square)[:, :2] * texels
     affine[..., 2] -= 0.5  # texel centres sit at half-integers
-    colour = np.concatenate([np.asarray(texture.mix) / 127.0, base[:, None]], axis=1).astype(np.float32)
+    color = np.concatenate([np.asarray(texture.mix) / 127.0, base[:, None]], axis=1).astype(np.float32)
     out = np.empty((T, H, W, 3), np.float32)
     for t in range(T):
         warped = cv2.warpAffine(
@@ -116,37 +116,37 @@ def render_background(texture: Texture, to_world: np.ndarray, H: int, W: int) ->
             flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
             borderMode=cv2.BORDER_REFLECT_101,
         )
-        cv2.transform(warped, colour, dst=out[t])
+        cv2.transform(warped, color, dst=out[t])
     return out
 
 
 def texture_tile(kind: str, index: int, texels: int) -> np.ndarray:
     """float32 [texels, texels, 3] coefficient fields in [-127, 127]; a function of its arguments alone."""
-    cached = _small_tile if texels <= 256 else _large_tile
+    load_tile = _small_tile if texels <= 256 else _large_tile
     # The cache keeps bytes (a quarter of float32); warping floats is what gives smooth sub-texel motion.
-    return cached(kind, index, texels).astype(np.float32) - 128
+    return load_tile(kind, index, texels).astype(np.float32) - 128
 
 
 def share_tiles(folder: Path) -> None:
     """Has this process keep its small tiles in a folder, and take from there what another has drawn already."""
-    global _shared
+    global _tile_folder
     folder.mkdir(parents=True, exist_ok=True)
-    _shared = folder
+    _tile_folder = folder
 
 
-def _kept_tile(kind: str, index: int, texels: int) -> np.ndarray:
+def _load_or_draw_tile(kind: str, index: int, texels: int) -> np.ndarray:
     """`_draw_tile`, or what the folder of `share` holds. Files are renamed when whole, so one that is there can be read."""
-    if _shared is None:
+    if _tile_folder is None:
         return _draw_tile(kind, index, texels)
-    path = _shared / f"{kind}-{index}-{texels}"
+    path = _tile_folder / f"{kind}-{index}-{texels}"
     if path.exists():
         return np.fromfile(path, np.uint8).reshape(texels, texels, 3)
-    made = _draw_tile(kind, index, texels)
-    beside = path.with_name(f"{path.name}.{os.getpid()}")
+    tile = _draw_tile(kind, index, texels)
+    temporary_path = path.with_name(f"{path.name}.{os.getpid()}")
     with contextlib.suppress(OSError):  # no room: then it stays with this process
-        made.tofile(beside)
-        beside.replace(path)
-    return made
+        tile.tofile(temporary_path)
+        temporary_path.replace(path)
+    return tile
 
 
 def _draw_tile(kind: str, index: int, texels: int) -> np.ndarray:
@@ -162,7 +162,7 @@ def _draw_tile(kind: str, index: int, texels: int) -> np.ndarray:
 
 
 # One process holds every small tile (about 90 MB at 128 texels) but only a handful of large ones (12 MB each).
-_small_tile = functools.lru_cache(maxsize=2048)(_kept_tile)
+_small_tile = functools.lru_cache(maxsize=2048)(_load_or_draw_tile)
 _large_tile = functools.lru_cache(maxsize=8)(_draw_tile)
 
 
@@ -177,21 +177,21 @@ def _leaves(rng: np.random.Generator, texels: int) -> np.ndarray:
     r0, r1 = 0.022, 0.16
     radius = (r0**-2 - rng.random(n) * (r0**-2 - r1**-2)) ** -0.5
     radius[:14] = r1 * (1 + rng.random(14))  # a few large ones first, so nothing stays uncovered
-    centre = rng.random((n, 2)) * 1.1 - 0.05
+    center = rng.random((n, 2)) * 1.1 - 0.05
     aspect, angle = rng.uniform(0.45, 1.0, n), rng.uniform(0, 360, n)
     value = rng.uniform(-1, 1, (n, 3))
-    boxy = rng.random() < 0.35
-    grain = _spectrum(rng, texels, low=4, high=32, power=1.0)
+    has_boxes = rng.random() < 0.35
+    grain = _spectral_field(rng, texels, low=4, high=32, power=1.0)
     size, one = 2 * texels, 1 << 4  # twice the size, then averaged: antialiasing; 4 fractional bits
     canvas = np.full((size, size, 3), 128, np.uint8)
-    colours = np.rint(128 + 127 * value).tolist()
-    centre_px, axes = centre * size, np.stack([radius, radius * aspect], 1) * size
+    colors = np.rint(128 + 127 * value).tolist()
+    center_px, axes = center * size, np.stack([radius, radius * aspect], 1) * size
     for i in range(n):
-        x, y = centre_px[i].tolist()
+        x, y = center_px[i].tolist()
         a, b = axes[i].tolist()
-        if boxy:
+        if has_boxes:
             corners = cv2.boxPoints(((x * one, y * one), (2 * a * one, 2 * b * one), angle[i]))
-            cv2.fillConvexPoly(canvas, np.rint(corners).astype(np.int32), colours[i], shift=4)
+            cv2.fillConvexPoly(canvas, np.rint(corners).astype(np.int32), colors[i], shift=4)
         else:
             cv2.ellipse(
                 canvas,
@@ -200,7 +200,7 @@ def _leaves(rng: np.random.Generator, texels: int) -> np.ndarray:
                 angle[i],
                 0,
                 360,
-                colours[i],
+                colors[i],
                 -1,
                 cv2.LINE_8,
                 4,
@@ -210,33 +210,33 @@ def _leaves(rng: np.random.Generator, texels: int) -> np.ndarray:
 
 
 def _cloud(rng: np.random.Generator, texels: int) -> np.ndarray:
-    return _spectrum(rng, texels, low=1, high=48, power=rng.uniform(1.1, 1.6))
+    return _spectral_field(rng, texels, low=1, high=48, power=rng.uniform(1.1, 1.6))
 
 
 def _gradient(rng: np.random.Generator, texels: int) -> np.ndarray:
-    return _spectrum(rng, texels, low=1, high=2, power=1.0)
+    return _spectral_field(rng, texels, low=1, high=2, power=1.0)
 
 
 def _stripes(rng: np.random.Generator, texels: int) -> np.ndarray:
     x = (np.arange(texels, dtype=np.float32) + 0.5) / texels
     wave = np.tanh(2.5 * np.sin(2 * np.pi * int(rng.integers(4, 10)) * x + rng.uniform(0, 6.28)))
-    return _one_field(np.broadcast_to(wave, (texels, texels)), rng, texels)
+    return _pattern_field(np.broadcast_to(wave, (texels, texels)), rng, texels)
 
 
 def _checker(rng: np.random.Generator, texels: int) -> np.ndarray:
     x = (np.arange(texels, dtype=np.float32) + 0.5) / texels
     wave = np.sin(2 * np.pi * int(rng.integers(3, 7)) * x)
-    return _one_field(np.tanh(6 * wave[:, None] * wave), rng, texels)
+    return _pattern_field(np.tanh(6 * wave[:, None] * wave), rng, texels)
 
 
-def _one_field(field: np.ndarray, rng: np.random.Generator, texels: int) -> np.ndarray:
+def _pattern_field(field: np.ndarray, rng: np.random.Generator, texels: int) -> np.ndarray:
     """The pattern in a, slow variation in b and c, so that even a checkerboard is not flat."""
-    slow = _spectrum(rng, texels, low=1, high=3, power=1.0)
+    slow = _spectral_field(rng, texels, low=1, high=3, power=1.0)
     slow[..., 0] = 0.8 * field
     return slow
 
 
-def _spectrum(rng: np.random.Generator, texels: int, low: int, high: int, power: float) -> np.ndarray:
+def _spectral_field(rng: np.random.Generator, texels: int, low: int, high: int, power: float) -> np.ndarray:
     """Gaussian field with amplitude f^-power for low <= f <= high cycles a tile, clipped at ±2.5 sigma → ±1."""
     f = np.hypot(np.fft.fftfreq(2 * high + 2, 1 / (2 * high + 2))[:, None], np.arange(high + 1)[None])
     amplitude = np.where((f >= low) & (f <= high), np.maximum(f, 1) ** -power, 0)

@@ -32,58 +32,60 @@ SEGMENT_COLORS = np.array(
 )
 
 
-def layer_ranks(scene: sc.Scene, made: rn.Layers) -> np.ndarray:
+def layer_ranks(scene: sc.Scene, layers: rn.Layers) -> np.ndarray:
     """uint8 [T, H, W]: 0 background, then hills and objects, back to front."""
-    T, H, W, _ = made.ground.shape
+    T, H, W, _ = layers.ground.shape
     out = np.zeros((T, H, W), np.uint8)
     to_world = rn.pixel_to_world(scene.camera, T, H, W)
     for j, hill in enumerate(scene.hills):
         out[rn.hill_coverage(hill, to_world, H, W) >= 0.5] = 1 + j
-    for i in range(len(made.sprites)):
-        out[made.coverage((i,)) >= 0.5] = 1 + len(scene.hills) + i
+    for i in range(len(layers.sprites)):
+        out[layers.coverage((i,)) >= 0.5] = 1 + len(scene.hills) + i
     return out
 
 
-def render_depth(scene: sc.Scene, made: rn.Layers) -> np.ndarray:
+def render_depth(scene: sc.Scene, layers: rn.Layers) -> np.ndarray:
     """uint8 [T, H, W, 3]."""
-    most = max(1, len(scene.hills) + len(scene.objects))
-    grey = (40 + 215 * np.arange(most + 1) / most + 0.5).astype(np.uint8)
-    return np.repeat(grey[layer_ranks(scene, made)][..., None], 3, -1)
+    max_rank = max(1, len(scene.hills) + len(scene.objects))
+    gray = (40 + 215 * np.arange(max_rank + 1) / max_rank + 0.5).astype(np.uint8)
+    return np.repeat(gray[layer_ranks(scene, layers)][..., None], 3, -1)
 
 
-def render_segmentation(scene: sc.Scene, made: rn.Layers) -> np.ndarray:
+def render_segmentation(scene: sc.Scene, layers: rn.Layers) -> np.ndarray:
     """uint8 [T, H, W, 3]."""
-    return SEGMENT_COLORS[layer_ranks(scene, made) % len(SEGMENT_COLORS)]
+    return SEGMENT_COLORS[layer_ranks(scene, layers) % len(SEGMENT_COLORS)]
 
 
-def compute_motion(scene: sc.Scene, made: rn.Layers) -> np.ndarray:
+def compute_motion(scene: sc.Scene, layers: rn.Layers) -> np.ndarray:
     """float64 [T, H, W, 2]: (x, y) displacement of what is seen, pixels from one frame to the next."""
-    T, H, W, _ = made.ground.shape
+    T, H, W, _ = layers.ground.shape
     out = np.zeros((T, H, W, 2))
     if T == 1:
         return out
-    owner, first = layer_ranks(scene, made), 1 + len(scene.hills)
-    here = np.stack(np.meshgrid(np.arange(W), np.arange(H)), -1).astype(float)
+    rank_map, first_object = layer_ranks(scene, layers), 1 + len(scene.hills)
+    pixels = np.stack(np.meshgrid(np.arange(W), np.arange(H)), -1).astype(float)
     to_world = rn.pixel_to_world(scene.camera, T, H, W)
     paths = [sc.frame_path(o, scene.camera, T) for o in scene.objects]
     for k in range(T - 1):
-        if not scene.texture.canonical:  # canonical backgrounds are fixed to the frame
-            out[k] = _through(to_world[k], to_world[k + 1], here) - here
+        if not scene.texture.is_canonical:  # canonical backgrounds are fixed to the frame
+            out[k] = _map_pixels(to_world[k], to_world[k + 1], pixels) - pixels
         elif scene.hills:
-            hill = (owner[k] > 0) & (owner[k] < first)
-            out[k][hill] = (_through(to_world[k], to_world[k + 1], here) - here)[hill]
-        for i, (centre, radius, angle) in enumerate(paths):
-            mine = owner[k] == first + i
-            at = centre[k : k + 2] * min(H, W) + np.array([W, H]) / 2 - 0.5
-            turn, grow = angle[k + 1] - angle[k], radius[k + 1] / radius[k]
-            cos, sin = grow * np.cos(turn), grow * np.sin(turn)
-            x, y = (here[mine] - at[0]).T
-            out[k][mine] = at[1] + np.stack([cos * x - sin * y, sin * x + cos * y], -1) - here[mine]
+            hill = (rank_map[k] > 0) & (rank_map[k] < first_object)
+            out[k][hill] = (_map_pixels(to_world[k], to_world[k + 1], pixels) - pixels)[hill]
+        for i, (center, radius, angle) in enumerate(paths):
+            object_mask = rank_map[k] == first_object + i
+            center_pixels = center[k : k + 2] * min(H, W) + np.array([W, H]) / 2 - 0.5
+            rotation, growth = angle[k + 1] - angle[k], radius[k + 1] / radius[k]
+            cos, sin = growth * np.cos(rotation), growth * np.sin(rotation)
+            x, y = (pixels[object_mask] - center_pixels[0]).T
+            out[k][object_mask] = (
+                center_pixels[1] + np.stack([cos * x - sin * y, sin * x + cos * y], -1) - pixels[object_mask]
+            )
     out[-1] = out[-2]
     return out
 
 
-def _through(before: np.ndarray, after: np.ndarray, here: np.ndarray) -> np.ndarray:
+def _map_pixels(from_affine: np.ndarray, to_affine: np.ndarray, pixels: np.ndarray) -> np.ndarray:
     """Pixel positions [H, W, 2] of one frame → those of the same world points in another."""
-    world = here @ before[:, :2].T + before[:, 2]
-    return (world - after[:, 2]) @ np.linalg.inv(after[:, :2]).T
+    world = pixels @ from_affine[:, :2].T + from_affine[:, 2]
+    return (world - to_affine[:, 2]) @ np.linalg.inv(to_affine[:, :2]).T

@@ -73,10 +73,10 @@ def test_a_replacement_has_its_own_height_and_stands_where_the_old_thing_stood()
         before = room(old)
         paths = simulate.resting_paths(before, 2)
         edit = choose.choose_edit("replace", before, np.random.default_rng(seed), paths)
-        new = edit.after.thing(0)
-        assert new.shape != shape and new.height == draw.half_height(new.shape, 0.2) == new.place[2]
-        after = edits._paths(edit, before, paths, 2, 1.0)
-        np.testing.assert_allclose(after[0][:, :3], [new.place] * 2)
+        new = edit.target_room.body(0)
+        assert new.shape != shape and new.height == draw.half_height(new.shape, 0.2) == new.position[2]
+        after = edits._target_paths(edit, before, paths, 2, 1.0)
+        np.testing.assert_allclose(after[0][:, :3], [new.position] * 2)
         heights.add(new.height)
     assert len(heights) > 3
 
@@ -187,9 +187,9 @@ def test_draws_stand_apart_and_differ_in_colour():
     for seed in range(40):
         for kind in draw.KINDS:
             world = draw.sample_room(np.random.default_rng(seed), kind, 1.7)
-            colours = [t.colour for t in world.things]
+            colours = [body.color for body in world.bodies]
             assert len(set(colours)) == len(colours) and all(
-                t.place[2] >= t.height - 1e-9 for t in world.things
+                body.position[2] >= body.height - 1e-9 for body in world.bodies
             )
             assert all(draw.stands_out(c, world) for c in colours)
             assert (world.figure is not None) == (kind == "person")

@@ -33,8 +33,8 @@ def test_outside_the_mask_nothing_changes(name):
 @pytest.mark.parametrize("name", edits.LOCAL_EDITS)
 def test_source_is_the_scene_rendered_anew_and_target_its_twin(name):
     twin = next(twins(name, 1))
-    np.testing.assert_array_equal(twin.source, render.render_scene(twin.before, 4, 48, 64))
-    np.testing.assert_array_equal(twin.target, render.render_scene(twin.after, 4, 48, 64))
+    np.testing.assert_array_equal(twin.source, render.render_scene(twin.source_scene, 4, 48, 64))
+    np.testing.assert_array_equal(twin.target, render.render_scene(twin.target_scene, 4, 48, 64))
     assert (twin.reference is None) == (name == "remove")
 
 
@@ -68,8 +68,8 @@ def test_objects_are_named_apart_and_kept_apart():
     for seed in range(60):
         drawn = draw.sample_scene(rng.stream(seed, "scene"))
         things = drawn.objects
-        assert len({o.colour for o in things}) == len({o.shape for o in things}) == len(things)
-        assert all(scene.is_visible_on(o.colour, drawn.texture) for o in things)
+        assert len({o.color for o in things}) == len({o.shape for o in things}) == len(things)
+        assert all(scene.is_visible_on(o.color, drawn.texture) for o in things)
         made = render.render_layers(drawn, 5, 32, 32)
         shared = sum(made.coverage((i,)) > 0.5 for i in range(len(things))) if things else np.zeros(1)
         assert (shared > 1).mean() < 0.01
@@ -106,10 +106,10 @@ def test_a_colour_shows_on_a_texture_by_its_distance_from_mean_and_spread():
 
 
 def test_workers_share_the_tiles_they_draw(tmp_path, monkeypatch):
-    monkeypatch.setattr(textures, "_shared", None)
-    alone = textures._kept_tile("cloud", 3, 64)
+    monkeypatch.setattr(textures, "_tile_folder", None)
+    alone = textures._load_or_draw_tile("cloud", 3, 64)
     textures.share_tiles(tmp_path / "tiles")
-    np.testing.assert_array_equal(textures._kept_tile("cloud", 3, 64), alone)
+    np.testing.assert_array_equal(textures._load_or_draw_tile("cloud", 3, 64), alone)
     monkeypatch.setattr(textures, "_draw_tile", lambda *a: pytest.fail("drawn although it is there"))
-    np.testing.assert_array_equal(textures._kept_tile("cloud", 3, 64), alone)
+    np.testing.assert_array_equal(textures._load_or_draw_tile("cloud", 3, 64), alone)
     assert [p.name for p in (tmp_path / "tiles").iterdir()] == ["cloud-3-64"]
