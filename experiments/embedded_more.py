@@ -65,7 +65,7 @@ def continue_training(cfg: Experiment, workdir: Path, mix: tuple[str, ...], with
         model = dataclasses.replace(model, condition=one_way)
     cfg = dataclasses.replace(cfg, model=model)
     vae, base, adapter = (
-        native.load_tree(folder / f"{name}.safetensors") for name in ("vae", "base", "lora")
+        native.load_parameters(folder / f"{name}.safetensors") for name in ("vae", "base", "lora")
     )
     workdir.mkdir(parents=True, exist_ok=True)
     scene_data.render_pairs(cfg, workdir / "pairs", mix)

@@ -65,7 +65,7 @@ def test_a_model_is_trained_further(workdir, tmp_path):
     assert done.returncode == 0, done.stderr[-3000:]
     for name, moved in (("vae", False), ("base", True), ("lora", True)):
         before, after = (
-            np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(native.load_tree(folder / f"{name}.safetensors"))])
+            np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(native.load_parameters(folder / f"{name}.safetensors"))])
             for folder in (workdir / "export", tmp_path / "export")
         )  # fmt: skip
         distance = np.linalg.norm(after - before) / np.linalg.norm(before)
@@ -100,7 +100,7 @@ def test_adapters_change_the_edit_and_leave_the_model_as_it_was(workdir):
         return editor.edit_video(pair.source, "make it sepia", detail="model").frames
 
     before = edit()
-    stronger = {"lora": native.load_tree(workdir / "edit" / "lora.safetensors")["lora"]}
+    stronger = {"lora": native.load_parameters(workdir / "edit" / "lora.safetensors")["lora"]}
     stronger["lora"]["blocks"]["ffn"]["down"]["b"] = stronger["lora"]["blocks"]["ffn"]["down"]["b"] + 0.5
     editor.load_lora_weights(stronger)
     assert (edit() != before).any()
@@ -111,13 +111,13 @@ def test_adapters_change_the_edit_and_leave_the_model_as_it_was(workdir):
 def test_bad_weights_are_refused_by_name(workdir, tmp_path):
     with pytest.raises(InputError, match='expected "embedded" or a folder'):
         pretrained.load_pretrained(str(tmp_path / "nowhere"))
-    tree = native.load_tree(workdir / "export" / "base.safetensors")
+    tree = native.load_parameters(workdir / "export" / "base.safetensors")
     del tree["dit"]["head"]
     tree["dit"]["extra"] = np.zeros(3, np.float32)
-    native.save_tree(tmp_path / "base.safetensors", tree)
-    like = native.load_tree(workdir / "export" / "base.safetensors")
+    native.save_parameters(tmp_path / "base.safetensors", tree)
+    like = native.load_parameters(workdir / "export" / "base.safetensors")
     with pytest.raises(InputError, match="dit/head/linear/kernel missing.*dit/extra unexpected"):
-        native.load_tree(tmp_path / "base.safetensors", like)
+        native.load_parameters(tmp_path / "base.safetensors", like)
     (tmp_path / "cut.safetensors").write_bytes((tmp_path / "base.safetensors").read_bytes()[:-100])
     with pytest.raises(InputError, match="could not read it"):
-        native.load_tree(tmp_path / "cut.safetensors")
+        native.load_parameters(tmp_path / "cut.safetensors")

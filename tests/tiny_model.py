@@ -23,9 +23,9 @@ def write(folder: Path) -> Path:
     rng = np.random.default_rng(0)
     trees = jax.tree.map(lambda s: rng.normal(0, 0.05, s.shape).astype(np.float32), shapes)
     native.save_config(folder / "config.json", cfg)
-    native.save_tree(folder / "base.safetensors", trees["base"])
-    native.save_tree(folder / "vae.safetensors", {"vae": trees["vae"]})
-    native.save_tree(folder / "lora.safetensors", trees["adapter"])
+    native.save_parameters(folder / "base.safetensors", trees["base"])
+    native.save_parameters(folder / "vae.safetensors", {"vae": trees["vae"]})
+    native.save_parameters(folder / "lora.safetensors", trees["adapter"])
     word_tokenizer(["make", "it", "warmer", "sepia"], cfg.text.text_len, cfg.text.vocab).backend.save(
         str(folder / "tokenizer.json")
     )

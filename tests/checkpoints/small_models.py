@@ -55,7 +55,7 @@ def write(path: Path, in_channels: int = tiny.Z, layout: str = "diffusers") -> P
 def adapter(cfg: ModelConfig, rank: int = 3, strength: float = 0.3) -> adapters.Adapter:
     """Random low-rank updates of every target, and embeddings of source, mask and reference."""
     shapes = flax.traverse_util.unflatten_dict(
-        {p: np.zeros(s, np.float32) for p, s in wan.shapes("dit", cfg).items()}, sep="/"
+        {p: np.zeros(s, np.float32) for p, s in wan.parameter_shapes("dit", cfg).items()}, sep="/"
     )
 
     low = lora.init(jax.random.key(0), shapes, LoRAConfig(rank))
@@ -66,6 +66,6 @@ def adapter(cfg: ModelConfig, rank: int = 3, strength: float = 0.3) -> adapters.
     size, width = int(np.prod(cfg.dit.patch)) * cfg.dit.out_channels, cfg.dit.width
     embed = {
         n: {"kernel": 0.2 * tiny.normal(n, size, width), "bias": 0.2 * tiny.normal(n + "b", width)}
-        for n in adapters.EMBEDS
+        for n in adapters.EMBEDDING_NAMES
     }
     return adapters.Adapter(flax.traverse_util.unflatten_dict(low, sep="/"), embed=embed)

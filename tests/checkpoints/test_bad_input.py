@@ -22,7 +22,7 @@ VAE = "vae/diffusion_pytorch_model.safetensors"
 @pytest.fixture
 def folder(tmp_path):
     path = small_models.write(tmp_path / "wan")
-    adapters.write(tmp_path / "edit.safetensors", small_models.adapter(CFG), CFG)
+    adapters.save_adapter(tmp_path / "edit.safetensors", small_models.adapter(CFG), CFG)
     return path
 
 
@@ -37,7 +37,7 @@ def refused(tmp_path, monkeypatch, capsys):
 
     def run(model, *more, reads=False, size="32x32x5"):
         if not reads:
-            monkeypatch.setattr(wan, "load", nothing_is_read)
+            monkeypatch.setattr(wan, "load_part", nothing_is_read)
         words = [
             "edit",
             tmp_path / "in.mp4",
@@ -65,7 +65,7 @@ def rewrite(path, change) -> None:
     files = TensorFiles.open(path)
     tensors = {name: files.read(name) for name in files.slots}
     change(tensors)
-    safetensors_file.write(path, tensors)
+    safetensors_file.write_safetensors(path, tensors)
 
 
 def config(path, **fields) -> None:
@@ -101,10 +101,10 @@ def test_wrong_types(folder, refused):
 @pytest.mark.parametrize("memory", [1, 1 << 40])
 def test_values_that_are_no_numbers(folder, refused, file, part, memory, monkeypatch):
     """These only show when a tensor is read: before a frame is encoded, and in other parts before the text encoder is read."""
-    loaded, load = [], wan.load
-    monkeypatch.setattr(wan, "load", lambda part, *a, **k: (loaded.append(part), load(part, *a, **k))[1])
+    loaded, load = [], wan.load_part
+    monkeypatch.setattr(wan, "load_part", lambda part, *a, **k: (loaded.append(part), load(part, *a, **k))[1])
     monkeypatch.setattr(
-        parameter_store, "_memory", lambda: memory
+        parameter_store, "_memory_bytes", lambda: memory
     )  # too little for the whole model at once, or enough
 
     def spoil(tensors):
@@ -138,7 +138,7 @@ def test_other_backbones(tmp_path, refused, width, channels, words):
         "proj_out.weight": np.zeros((64, 1), ml_dtypes.bfloat16),
     }
     (tmp_path / "wan14").mkdir()
-    safetensors_file.write(tmp_path / "wan14" / "model.safetensors", tensors)
+    safetensors_file.write_safetensors(tmp_path / "wan14" / "model.safetensors", tensors)
     said = refused(tmp_path / "wan14", "--lora", "none.safetensors")
     assert words in said and "Wan2.2-A14B" in said and "this package runs Wan2.2-TI2V-5B" in said
 
@@ -203,20 +203,20 @@ def test_an_adapter_for_another_backbone(folder, refused, tmp_path, width, whose
         tensors[f"diffusion_model.blocks.{layer}.self_attn.q.lora_B.weight"] = np.zeros(
             (width, 2), np.float32
         )
-    safetensors_file.write(tmp_path / "other.safetensors", tensors)
+    safetensors_file.write_safetensors(tmp_path / "other.safetensors", tensors)
     said = refused(folder, "--lora", tmp_path / "other.safetensors")
     assert f"is a LoRA for {whose} (width {width}), expected one for wan (width 60)" in said
 
 
 def test_embeddings_for_another_backbone(folder, refused, tmp_path):
-    adapters.write_embeds(
+    adapters.save_embeddings(
         tmp_path / "edit.embeds.safetensors",
         {"source": {"kernel": np.zeros((24, 80)), "bias": np.zeros(80)}},
         CFG,
     )
     assert "not the new embeddings for wan" in refused(folder)
     embeds = {"mask": {"kernel": np.zeros((24, 60)), "bias": np.zeros(60)}}
-    adapters.write_embeds(tmp_path / "edit.embeds.safetensors", embeds, CFG)
+    adapters.save_embeddings(tmp_path / "edit.embeds.safetensors", embeds, CFG)
     assert "none for the source video" in refused(folder)
 
 
@@ -274,7 +274,7 @@ def test_doctor_on_a_healthy_folder(folder, tmp_path, capsys):
     assert said["packages"]["jax"] and said["devices"][0]["platform"] == "cpu" and not said["problems"]
     assert model["edits_by"] == ["source", "mask", "reference"] and model["sampling"]["solver"] == "unipc"
     assert model["parameters"] == {
-        p: sum(int(np.prod(s)) for s in wan.shapes(p, CFG).values()) for p in ("dit", "vae", "text")
+        p: sum(int(np.prod(s)) for s in wan.parameter_shapes(p, CFG).values()) for p in ("dit", "vae", "text")
     }
     assert {p: (v["tensors"], v["layout"], v["types"]) for p, v in model["parts"].items()} == {
         p: (len(tiny.tensors(p, CFG)), "diffusers", ["F32"]) for p in ("dit", "vae", "text")

@@ -20,9 +20,9 @@ def test_all_mismatches_are_listed_with_the_nearest_name(tmp_path):
     for i in range(2):
         tensors[f"blocks.{i}.attn1.to_query.weight"] = tensors.pop(f"blocks.{i}.attn1.to_q.weight")
     tensors["proj_out.weight"] = tensors["proj_out.weight"][:, :-1].copy()
-    safetensors_file.write(tmp_path / "m.safetensors", tensors)
+    safetensors_file.write_safetensors(tmp_path / "m.safetensors", tensors)
     with pytest.raises(InputError) as error:
-        wan.load("dit", tmp_path / "m.safetensors", CFG)
+        wan.load_part("dit", tmp_path / "m.safetensors", CFG)
     text = str(error.value)
     assert "2 missing, 2 unexpected, 1 mis-shaped" in text and "\n" not in text
     assert "blocks.{0-1}.attn1.to_q.weight missing, nearest is blocks.N.attn1.to_query.weight" in text
@@ -64,17 +64,19 @@ def test_broken_json(copy):
 def test_values_that_are_no_numbers(tmp_path, value, dtype):
     tensors = {n: t.astype(dtype) for n, t in tiny.tensors("text", CFG).items()}
     tensors["encoder.block.1.layer.1.DenseReluDense.wo.weight"][3, 4] = value
-    safetensors_file.write(tmp_path / "m.safetensors", tensors)
+    safetensors_file.write_safetensors(tmp_path / "m.safetensors", tensors)
     with pytest.raises(InputError, match="block.1.layer.1.DenseReluDense.wo.weight holds NaN or infinite"):
-        wan.load("text", tmp_path / "m.safetensors", CFG)
+        wan.load_part("text", tmp_path / "m.safetensors", CFG)
 
 
 def test_wrong_dtype(tmp_path):
     tensors = tiny.tensors("text", CFG)
     tensors["shared.weight"] = tensors["shared.weight"].astype(np.int8)
-    safetensors_file.write(tmp_path / "m.safetensors", tensors)
+    safetensors_file.write_safetensors(tmp_path / "m.safetensors", tensors)
     with pytest.raises(InputError, match="expected tensors of F64, F32, F16, BF16, but shared.weight is I8"):
-        wan.match("text", TensorFiles.open(tmp_path / "m.safetensors"), CFG)  # before anything is read
+        wan.match_tensors(
+            "text", TensorFiles.open(tmp_path / "m.safetensors"), CFG
+        )  # before anything is read
 
 
 def test_pickles_are_refused_with_the_alternative(tmp_path):
@@ -82,8 +84,8 @@ def test_pickles_are_refused_with_the_alternative(tmp_path):
     with pytest.raises(
         InputError, match="never read; use the same weights from Wan-AI/Wan2.2-TI2V-5B-Diffusers"
     ):
-        wan.load("vae", tmp_path / "Wan2.2_VAE.pth", CFG)
-    safetensors_file.write(tmp_path / "dit.safetensors", tiny.tensors("dit", CFG))
+        wan.load_part("vae", tmp_path / "Wan2.2_VAE.pth", CFG)
+    safetensors_file.write_safetensors(tmp_path / "dit.safetensors", tiny.tensors("dit", CFG))
     refused(tmp_path, "Wan2.2_VAE.pth: expected safetensors, got a pickle")
 
 
@@ -101,7 +103,7 @@ def test_relatives_of_the_backbone_are_named(tmp_path, width, channels, out, wor
         "patch_embedding.weight": np.zeros((width, channels, 1, 2, 2), ml_dtypes.bfloat16),
         "proj_out.weight": np.zeros((out * 4, 1), ml_dtypes.bfloat16),
     }
-    safetensors_file.write(tmp_path / "m.safetensors", tensors)
+    safetensors_file.write_safetensors(tmp_path / "m.safetensors", tensors)
     refused(tmp_path, words)
 
 
@@ -123,5 +125,5 @@ def test_no_model_at_all(tmp_path):
 
 def refused(path, words):
     with pytest.raises(InputError, match=words) as error:
-        folders.read(path)
+        folders.read_model_folder(path)
     assert "\n" not in str(error.value)

@@ -32,7 +32,7 @@ SIZE = "32x32x5"
 def folder(tmp_path_factory):
     """Text-to-video; the adapter lies beside the folder."""
     path = small_models.write(tmp_path_factory.mktemp("t2v") / "wan")
-    adapters.write(
+    adapters.save_adapter(
         path.parent / "edit.safetensors", small_models.adapter(small_models.config()), small_models.config()
     )
     return path
@@ -151,16 +151,18 @@ def test_sizes_that_a_model_has_never_seen():
 def test_adapters_merge_on_the_way_as_they_do_afterwards(folder):
     """In float32 the streamed merge is the merge of the tree, full updates included."""
     cfg = small_models.config()
-    base = wan.load("dit", folder / "transformer", cfg)
+    base = wan.load_part("dit", folder / "transformer", cfg)
     first = small_models.adapter(cfg)
     delta = {"blocks": {"norm_cross": {"scale": tiny.normal("n", cfg.dit.layers, 60)}}}
     both = ((first, 0.5), (dataclasses.replace(first, delta=delta, scale=2.0), 0.25))
     from v2v.checkpoints import parameter_store
 
-    streamed = wan.load("dit", folder / "transformer", cfg, update=parameter_store.adding(both))
+    streamed = wan.load_part(
+        "dit", folder / "transformer", cfg, update=parameter_store.build_adapter_update(both)
+    )
     merged = lora.merge(lora.merge(base, first.lora, 0.5), first.lora, 0.5)
     merged["blocks"]["norm_cross"]["scale"] += 0.25 * delta["blocks"]["norm_cross"]["scale"]
-    for tree in (streamed, parameter_store.merge(base, both)):
+    for tree in (streamed, parameter_store.merge_adapters(base, both)):
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5), tree, merged)
 
 
@@ -177,7 +179,7 @@ def test_an_adapter_says_how_it_was_trained(folder, tmp_path):
     """Positions and attention of training come with the embeddings."""
     condition = ConditionConfig(rope="shared", attention="one_way")
     made = dataclasses.replace(small_models.adapter(small_models.config()), condition=condition)
-    adapters.write(tmp_path / "a.safetensors", made, small_models.config())
+    adapters.save_adapter(tmp_path / "a.safetensors", made, small_models.config())
     model = pretrained.load_pretrained(str(folder), **small_models.SIZE).with_lora(tmp_path / "a.safetensors")
     assert model.config.condition == condition
 
@@ -226,7 +228,7 @@ def test_adapters_convert_for_other_tools(folder, editing, tmp_path):
         out = tmp_path / f"{style}.safetensors"
         words = ["convert", folder.parent / "edit.safetensors", out, "--model", folder, "--dtype", "float32"]
         assert v2v(*words, "--format", style) == 0
-        again, made = adapters.read(out, editing.config), adapters.read(folder.parent / "edit.safetensors", editing.config)  # fmt: skip
+        again, made = adapters.load_adapter(out, editing.config), adapters.load_adapter(folder.parent / "edit.safetensors", editing.config)  # fmt: skip
         jax.tree.map(np.testing.assert_array_equal, (again.lora, again.embed), (made.lora, made.embed))
         assert again.condition == editing.config.condition
     assert v2v("convert", folder.parent / "edit.safetensors", tmp_path / "c.safetensors") == 2

@@ -34,7 +34,8 @@ def count(tree) -> int:
 @pytest.fixture(scope="module")
 def adapter():
     return jax.eval_shape(
-        partial(init_adapter, cfg=CFG, dit_params=parameter_store.abstract("dit", CFG)), jax.random.key(0)
+        partial(init_adapter, cfg=CFG, dit_params=parameter_store.abstract_parameters("dit", CFG)),
+        jax.random.key(0),
     )
 
 
@@ -42,8 +43,8 @@ def test_what_is_trained(adapter):
     """Rank 256 on q, k, v, o and both FFN linears is 0.64 B, as the paper's Table IV; the embeddings are three patch convolutions."""
     assert count(adapter["lora"]) == 30 * 256 * (8 * (3072 + 3072) + 2 * (3072 + 14336)) == 644_874_240
     assert count(adapter["embed"]) == 3 * (48 * 4 * 3072 + 3072)
-    merged = jax.eval_shape(lora.merge, parameter_store.abstract("dit", CFG), adapter["lora"], 1.0)
-    assert merged == parameter_store.abstract(
+    merged = jax.eval_shape(lora.merge, parameter_store.abstract_parameters("dit", CFG), adapter["lora"], 1.0)
+    assert merged == parameter_store.abstract_parameters(
         "dit", CFG
     )  # shapes and types: bfloat16 matmuls, float32 where the original has it
     assert sum(parameter_store.part_bytes(CFG).values()) < 25e9
@@ -55,7 +56,7 @@ def test_all_conditions(adapter, size, attention):
     """Source, mask and reference as tokens, low-rank path and new embeddings, at the paper's sizes."""
     z, tau, text = arguments(CFG, size)
     picture = f32((1, 1, *z.shape[2:]))
-    variables = {"params": parameter_store.abstract("dit", CFG), **adapter}
+    variables = {"params": parameter_store.abstract_parameters("dit", CFG), **adapter}
     dit = DiT(CFG.dit, ConditionConfig(attention=attention))
     out = jax.eval_shape(dit.apply, variables, z, tau, text, source=z, mask=z, reference=picture)
     assert out == z
@@ -72,10 +73,16 @@ def test_the_sampler(adapter, wide):
             condition=ConditionConfig(layout="channel"),
             flow=dataclasses.replace(CFG.flow, solver="unipc", schedule="diffusers"),
         )
-        assert parameter_store.abstract("dit", cfg)["patch_embedding"]["kernel"].shape == (96 * 4, 3072)
+        assert parameter_store.abstract_parameters("dit", cfg)["patch_embedding"]["kernel"].shape == (
+            96 * 4,
+            3072,
+        )
     z, _, text = arguments(cfg, (81, 480, 832))
     shown = {"source": z} if wide else {"source": z, "mask": z, "reference": f32((1, 1, *z.shape[2:]))}
-    variables = {"params": parameter_store.abstract("dit", cfg), "embed": {} if wide else adapter["embed"]}
+    variables = {
+        "params": parameter_store.abstract_parameters("dit", cfg),
+        "embed": {} if wide else adapter["embed"],
+    }
     sample = make_sampler(cfg)
     out = jax.eval_shape(lambda *a: sample(*a, 50, 5.0), variables, z, text, text, shown)
     assert out == z
@@ -89,7 +96,7 @@ def test_an_untrained_adapter_changes_no_bit():
     cfg = dataclasses.replace(
         CFG, dit=small, text=dataclasses.replace(CFG.text, width=20, text_len=7), lora=LoRAConfig(rank=8)
     )  # fmt: skip
-    like = flax.traverse_util.flatten_dict(parameter_store.abstract("dit", cfg), sep="/")
+    like = flax.traverse_util.flatten_dict(parameter_store.abstract_parameters("dit", cfg), sep="/")
     flat = {p: jnp.asarray(tiny.normal(p, *x.shape) * x.shape[-1] ** -0.5, x.dtype) for p, x in like.items()}
     params = flax.traverse_util.unflatten_dict(flat, sep="/")
     assert {str(x.dtype) for x in flat.values()} == {"bfloat16", "float32"}

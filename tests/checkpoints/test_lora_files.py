@@ -23,7 +23,7 @@ def adapter(rank: int = RANK) -> dict:
     import re
 
     out = {}
-    for path, shape in wan.shapes("dit", CFG).items():
+    for path, shape in wan.parameter_shapes("dit", CFG).items():
         module = path.removesuffix("/kernel")
         if module != path and re.search(LORA_TARGETS, module):
             out[f"{module}/a"] = tiny.normal(module + "a", *shape[:-1], rank)
@@ -34,7 +34,7 @@ def adapter(rank: int = RANK) -> dict:
 def published(layout: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Module name in a layout → (A [r, i], B [o, r])."""
     flat, out = adapter(), {}
-    for name, (path, layer) in name_mapping.dit_modules(CFG.dit.layers, layout).items():
+    for name, (path, layer) in name_mapping.map_linear_modules(CFG.dit.layers, layout).items():
         if f"{path}/a" in flat:
             out[name] = flat[f"{path}/a"][layer].T, flat[f"{path}/b"][layer].T
     return out
@@ -46,7 +46,9 @@ def write(path, layout, spell, *, alpha=False, metadata=None, down="lora_A", up=
         tensors[f"{spell(name)}.{down}.weight"], tensors[f"{spell(name)}.{up}.weight"] = a, b
         if alpha:
             tensors[f"{spell(name)}.alpha"] = np.float32(ALPHA)
-    safetensors_file.write(path, {k: np.ascontiguousarray(v) for k, v in tensors.items()}, metadata)
+    safetensors_file.write_safetensors(
+        path, {k: np.ascontiguousarray(v) for k, v in tensors.items()}, metadata
+    )
     return path
 
 
@@ -70,7 +72,7 @@ CONVENTIONS = {
 @pytest.mark.parametrize("name", CONVENTIONS)
 def test_reads_every_convention(tmp_path, name):
     layout, spell, options = CONVENTIONS[name]
-    got = lora_files.read(write(tmp_path / "lora.safetensors", layout, spell, **options), CFG)["lora"]
+    got = lora_files.load_lora(write(tmp_path / "lora.safetensors", layout, spell, **options), CFG)["lora"]
     factor = FACTOR if "alpha" in options or "metadata" in options else np.float32(1)
     expected = {k: v * factor if k.endswith("/b") else v for k, v in adapter().items()}
     same(got, expected)
@@ -80,7 +82,7 @@ def test_peft_keeps_alpha_beside_the_file(tmp_path):
     path = write(tmp_path / "adapter_model.safetensors", "diffusers", "base_model.model.{}".format)
     config = {"r": RANK, "lora_alpha": 1.0, "alpha_pattern": {"attn1.to_q": ALPHA, "blocks.1.ffn.net.2": 2.0}}
     (tmp_path / "adapter_config.json").write_text(json.dumps(config))
-    got = flax.traverse_util.flatten_dict(lora_files.read(path, CFG)["lora"], sep="/")
+    got = flax.traverse_util.flatten_dict(lora_files.load_lora(path, CFG)["lora"], sep="/")
     want = adapter()
     factors = {
         "blocks/self_attn/q": [FACTOR, FACTOR],
@@ -98,10 +100,10 @@ def test_peft_keeps_alpha_beside_the_file(tmp_path):
 @pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
 def test_written_reads_back(tmp_path, style, dtype):
     path, tree = tmp_path / "lora.safetensors", flax.traverse_util.unflatten_dict(adapter(), sep="/")
-    lora_files.write(path, tree, CFG, scale=ALPHA / RANK, style=style, dtype=dtype)
+    lora_files.save_lora(path, tree, CFG, scale=ALPHA / RANK, style=style, dtype=dtype)
     kind = np.float32 if dtype == "float32" else ml_dtypes.bfloat16
     same(
-        lora_files.read(path, CFG)["lora"],
+        lora_files.load_lora(path, CFG)["lora"],
         {
             k: (v * FACTOR if k.endswith("/b") else v).astype(kind).astype(np.float32)
             for k, v in adapter().items()
@@ -123,8 +125,8 @@ def test_missing_blocks_are_zero_and_ranks_are_padded(tmp_path):
         "time_projection.1.lora_A.weight": tiny.normal("e", 2, 60),
         "time_projection.1.lora_B.weight": tiny.normal("f", 360, 2),
     }
-    safetensors_file.write(tmp_path / "lora.safetensors", tensors)
-    tree = lora_files.read(tmp_path / "lora.safetensors", CFG)["lora"]
+    safetensors_file.write_safetensors(tmp_path / "lora.safetensors", tensors)
+    tree = lora_files.load_lora(tmp_path / "lora.safetensors", CFG)["lora"]
     q = tree["blocks"]["self_attn"]["q"]
     np.testing.assert_allclose(q["a"][0] @ q["b"][0], a[:2].T @ b[:, :2].T, atol=1e-6)
     assert q["a"].shape == (2, 60, 3) and not np.asarray(q["a"][0, :, 2]).any()
@@ -136,14 +138,14 @@ def test_patch_embedding(tmp_path):
     tree = {"patch_embedding": {"a": tiny.normal("a", 24, 2), "b": tiny.normal("b", 2, 60)}}
     path = tmp_path / "lora.safetensors"
     with pytest.raises(InputError, match="format diffusers"):
-        lora_files.write(path, tree, CFG)
-    lora_files.write(path, tree, CFG, style="diffusers", dtype="float32")
+        lora_files.save_lora(path, tree, CFG)
+    lora_files.save_lora(path, tree, CFG, style="diffusers", dtype="float32")
     shapes = {k: s.shape for k, s in safetensors_file.TensorFiles.open(path).slots.items()}
     assert shapes == {
         "transformer.patch_embedding.lora_A.weight": (2, 6, 1, 2, 2),
         "transformer.patch_embedding.lora_B.weight": (60, 2, 1, 1, 1),
     }
-    same(lora_files.read(path, CFG)["lora"], flax.traverse_util.flatten_dict(tree, sep="/"))
+    same(lora_files.load_lora(path, CFG)["lora"], flax.traverse_util.flatten_dict(tree, sep="/"))
 
 
 @pytest.mark.parametrize(
@@ -178,9 +180,9 @@ def test_patch_embedding(tmp_path):
 def test_keys_without_a_home_stop_the_read(tmp_path, extra, words):
     good = {"blocks.0.self_attn.k.lora_A.weight": (2, 60), "blocks.0.self_attn.k.lora_B.weight": (60, 2)}
     tensors = {k: np.zeros(s, np.float32) for k, s in {**good, **extra}.items()}
-    safetensors_file.write(tmp_path / "lora.safetensors", tensors)
+    safetensors_file.write_safetensors(tmp_path / "lora.safetensors", tensors)
     with pytest.raises(InputError, match=words):
-        lora_files.read(tmp_path / "lora.safetensors", CFG)
+        lora_files.load_lora(tmp_path / "lora.safetensors", CFG)
 
 
 def test_full_updates_beside_the_factors(tmp_path):
@@ -200,8 +202,8 @@ def test_full_updates_beside_the_factors(tmp_path):
         "transformer.blocks.0.attn1.to_k.lora_B.weight": tiny.normal("c", 60, 4),
         "transformer.blocks.0.attn1.to_k.alpha": np.float32(ALPHA),
     }
-    safetensors_file.write(tmp_path / "lora.safetensors", {**full, **factors})
-    tree = lora_files.read(tmp_path / "lora.safetensors", CFG)
+    safetensors_file.write_safetensors(tmp_path / "lora.safetensors", {**full, **factors})
+    tree = lora_files.load_lora(tmp_path / "lora.safetensors", CFG)
     got, values = flax.traverse_util.flatten_dict(tree["delta"], sep="/"), list(full.values())
     layers = {
         "blocks/norm_cross/scale": {1: values[0]},
@@ -231,13 +233,13 @@ def test_new_embeddings_have_their_own_file(tmp_path):
         n: {"kernel": tiny.normal(n, 24, 60), "bias": tiny.normal(n + "b", 60)} for n in ("source", "mask")
     }
     path = tmp_path / "embeds.safetensors"
-    adapters.write_embeds(path, embeds, CFG)
+    adapters.save_embeddings(path, embeds, CFG)
     assert safetensors_file.TensorFiles.open(path).slots["source_embedding.weight"].shape == (60, 6, 1, 2, 2)
-    same(adapters.read_embeds(path, CFG), flax.traverse_util.flatten_dict(embeds, sep="/"))
+    same(adapters.load_embeddings(path, CFG), flax.traverse_util.flatten_dict(embeds, sep="/"))
     lora = tmp_path / "lora.safetensors"
-    lora_files.write(lora, flax.traverse_util.unflatten_dict(adapter(), sep="/"), CFG)
+    lora_files.save_lora(lora, flax.traverse_util.unflatten_dict(adapter(), sep="/"), CFG)
     with pytest.raises(InputError, match="new embeddings"):
-        adapters.read_embeds(lora, CFG)
+        adapters.load_embeddings(lora, CFG)
 
 
 def same(tree, expected):

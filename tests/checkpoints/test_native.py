@@ -22,8 +22,8 @@ def tree(rng):
 
 def test_float16_round_trip(tmp_path):
     made = tree(np.random.default_rng(0))
-    native.save_tree(tmp_path / "w.safetensors", made)
-    back = native.load_tree(tmp_path / "w.safetensors", made)
+    native.save_parameters(tmp_path / "w.safetensors", made)
+    back = native.load_parameters(tmp_path / "w.safetensors", made)
     np.testing.assert_allclose(
         back["blocks"]["q"]["kernel"], made["blocks"]["q"]["kernel"], rtol=1e-3, atol=1e-4
     )
@@ -32,14 +32,14 @@ def test_float16_round_trip(tmp_path):
 
 def test_a_written_file_can_be_read_by_whoever_may_read_new_files(tmp_path):
     (tmp_path / "plain").touch()
-    native.save_tree(tmp_path / "w.safetensors", tree(np.random.default_rng(0)))
+    native.save_parameters(tmp_path / "w.safetensors", tree(np.random.default_rng(0)))
     assert (tmp_path / "w.safetensors").stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
 def test_int8_error_is_half_a_step_of_each_output_channel_of_each_layer(tmp_path):
     made = tree(np.random.default_rng(0))
-    native.save_tree(tmp_path / "w.safetensors", made, int8=True)
-    back = native.load_tree(tmp_path / "w.safetensors", made)
+    native.save_parameters(tmp_path / "w.safetensors", made, int8=True)
+    back = native.load_parameters(tmp_path / "w.safetensors", made)
     kernel = made["blocks"]["q"]["kernel"]
     step = np.abs(kernel).max(1, keepdims=True) / 127  # the large second layer must not coarsen the first
     assert (np.abs(back["blocks"]["q"]["kernel"] - kernel) <= 0.5001 * step).all()
@@ -51,7 +51,7 @@ def test_int8_error_is_half_a_step_of_each_output_channel_of_each_layer(tmp_path
 
 def test_weights_that_are_not_finite_are_neither_written_nor_read(tmp_path):
     with pytest.raises(ValueError, match="head/kernel"):
-        native.save_tree(tmp_path / "w.safetensors", {"head": {"kernel": np.array([1e9])}})
+        native.save_parameters(tmp_path / "w.safetensors", {"head": {"kernel": np.array([1e9])}})
     assert not list(tmp_path.iterdir())
 
 

@@ -69,7 +69,7 @@ def test_text_to_video_folder(tmp_path, capsys):
     model, _ = saved(tmp_path, tiny.Z)
     opened = pretrained.load_pretrained(str(model), **SIZE)
     assert (opened.config.flow.solver, opened.config.flow.schedule) == ("unipc", "diffusers")
-    adapters.write(tmp_path / "edit.safetensors", small_models.adapter(opened.config), opened.config)
+    adapters.save_adapter(tmp_path / "edit.safetensors", small_models.adapter(opened.config), opened.config)
     assert edit(tmp_path, model, "--lora", tmp_path / "edit.safetensors").shape == (FRAMES, 48, 40, 3)
     capsys.readouterr()
     assert main.main(["doctor", "--model", str(model), "--values", "--json"]) == 0

@@ -26,9 +26,9 @@ CFG = tiny.config()
 def test_full_size(part, size, count):
     """Sizes as published; both name tables are one to one and cover every parameter."""
     cfg = wan22_ti2v_5b()
-    shapes = wan.shapes(part, cfg)
+    shapes = wan.parameter_shapes(part, cfg)
     assert sum(int(np.prod(s)) for s in shapes.values()) == size
-    tables = {layout: name_mapping.entries(part, shapes, cfg, layout) for layout in name_mapping.LAYOUTS}
+    tables = {layout: name_mapping.map_tensors(part, shapes, cfg, layout) for layout in name_mapping.LAYOUTS}
     for entries in tables.values():
         assert (
             len({e.name for e in entries}) == len(entries) == count - (part == "text")
@@ -44,7 +44,7 @@ def test_published_names_and_shapes():
     """A few of every kind, as the reference lists them."""
     cfg = wan22_ti2v_5b()
     both = {
-        part: {d.name: (o.name, d.shape) for d, o in zip(*(name_mapping.entries(part, wan.shapes(part, cfg), cfg, x) for x in name_mapping.LAYOUTS), strict=True)}
+        part: {d.name: (o.name, d.shape) for d, o in zip(*(name_mapping.map_tensors(part, wan.parameter_shapes(part, cfg), cfg, x) for x in name_mapping.LAYOUTS), strict=True)}
         for part in name_mapping.PARTS
     }  # fmt: skip
     assert both["dit"]["patch_embedding.weight"] == ("patch_embedding.weight", (3072, 48, 1, 2, 2))
@@ -72,7 +72,7 @@ def test_published_names_and_shapes():
 
 
 def test_folder_tells_the_configuration(folder):
-    found = folders.read(folder)
+    found = folders.read_model_folder(folder)
     expected = dataclasses.replace(
         CFG, frames=81, height=480, width=832, largest=(121, 704, 1280), dit=dataclasses.replace(CFG.dit, dtype="bfloat16"),
         text=dataclasses.replace(CFG.text, dtype="bfloat16"), batch=1, flow=FlowConfig(solver="unipc", schedule="wan"),
@@ -109,7 +109,7 @@ def test_folder_tells_how_it_is_sampled(copy, said, expected):
     """Which of the two tables called UniPC was meant shows in the version that wrote the folder."""
     (copy / "scheduler").mkdir()
     (copy / "scheduler" / "scheduler_config.json").write_text(json.dumps(said))
-    flow = folders.read(copy).config.flow
+    flow = folders.read_model_folder(copy).config.flow
     assert (flow.solver, flow.schedule, flow.shift) == expected
 
 
@@ -122,34 +122,36 @@ def test_load_and_back(tmp_path, part, layout):
     if "shared.weight" in prefixed:
         prefixed["encoder.embed_tokens.weight"] = prefixed.pop("shared.weight")
     path = tmp_path / "model.safetensors"
-    safetensors_file.write(path, prefixed)
-    tree = wan.load(part, path, CFG)
-    back = wan.published(part, tree, CFG, layout)
+    safetensors_file.write_safetensors(path, prefixed)
+    tree = wan.load_part(part, path, CFG)
+    back = wan.published_tensors(part, tree, CFG, layout)
     assert set(back) == set(tensors)
     for name in tensors:
         np.testing.assert_array_equal(back[name], tensors[name], err_msg=name)
-    wan.save(part, path, tree, CFG, layout)
+    wan.save_part(part, path, tree, CFG, layout)
     assert set(TensorFiles.open(path).slots) == set(tensors)
 
 
 def test_original_names_side_by_side(tmp_path):
     """Lone files are told apart by what they hold, and their sizes by shapes."""
     for part in name_mapping.PARTS:
-        safetensors_file.write(tmp_path / f"{part}.safetensors", tiny.tensors(part, CFG, "original"))
+        safetensors_file.write_safetensors(
+            tmp_path / f"{part}.safetensors", tiny.tensors(part, CFG, "original")
+        )
     (tmp_path / "config.json").write_text(
         json.dumps({"_class_name": "WanModel", "num_heads": 3, "eps": 1e-6})
     )
-    found = folders.read(tmp_path)
+    found = folders.read_model_folder(tmp_path)
     assert dataclasses.replace(found.config.dit, dtype="float32") == CFG.dit
     assert dataclasses.replace(found.config.vae, mean=CFG.vae.mean, std=CFG.vae.std) == CFG.vae
     assert dataclasses.replace(found.config.text, dtype="float32") == CFG.text
     for part in name_mapping.PARTS:
-        wan.load(part, found.parts[part], found.config)
+        wan.load_part(part, found.parts[part], found.config)
 
 
 def test_bfloat16_keeps_what_the_original_computes_in_float32(folder):
     flat = flax.traverse_util.flatten_dict(
-        wan.load("dit", folder / "transformer", CFG, dtype=jax.numpy.bfloat16), sep="/"
+        wan.load_part("dit", folder / "transformer", CFG, dtype=jax.numpy.bfloat16), sep="/"
     )
     kept = {p for p, x in flat.items() if x.dtype == np.float32}
     assert {p.split("/")[0] for p in kept} == {"time_in", "time_out", "time_proj", "head", "blocks"}
@@ -163,11 +165,11 @@ def test_placed_straight_into_shards(folder):
     devices = np.array(jax.devices()[:1])
     mesh = jax.sharding.Mesh(devices, ("fsdp",))
     spec = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(None, "fsdp"))
-    tree = wan.load(
+    tree = wan.load_part(
         "dit", folder / "transformer", CFG, place=lambda path: spec if path.endswith("up/kernel") else None
     )
     assert tree["blocks"]["ffn"]["up"]["kernel"].sharding == spec
-    plain = wan.load("dit", folder / "transformer", CFG)
+    plain = wan.load_part("dit", folder / "transformer", CFG)
     jax.tree.map(np.testing.assert_array_equal, tree, plain)
 
 
@@ -175,7 +177,9 @@ def test_our_own_model_saves_and_loads_in_the_published_layout(tmp_path):
     """The embedded configuration goes through the same tables."""
     cfg = embedded()
     for part in name_mapping.PARTS:
-        flat = {p: tiny.normal(p, *shape) for p, shape in wan.shapes(part, cfg).items()}
+        flat = {p: tiny.normal(p, *shape) for p, shape in wan.parameter_shapes(part, cfg).items()}
         tree = flax.traverse_util.unflatten_dict(flat, sep="/")
-        wan.save(part, tmp_path / "m.safetensors", tree, cfg)
-        jax.tree.map(np.testing.assert_array_equal, wan.load(part, tmp_path / "m.safetensors", cfg), tree)
+        wan.save_part(part, tmp_path / "m.safetensors", tree, cfg)
+        jax.tree.map(
+            np.testing.assert_array_equal, wan.load_part(part, tmp_path / "m.safetensors", cfg), tree
+        )

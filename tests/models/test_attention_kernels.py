@@ -147,7 +147,7 @@ def _part_of_the_devices(sizes):
 def test_auto_is_splash_on_a_tpu_and_its_kernels_compile_forwards_and_backwards():
     from v2v.planning import chips
 
-    mesh = make_mesh(1, 1, 2, 1, devices=chips.topology("v5e:2x2")[1][:2])
+    mesh = make_mesh(1, 1, 2, 1, devices=chips.resolve_topology("v5e:2x2")[1][:2])
     rows = NamedSharding(mesh, PartitionSpec(None, "seq"))
     x = jax.ShapeDtypeStruct((1, 3202, 4, 128), jnp.bfloat16, sharding=rows)
 

@@ -56,7 +56,9 @@ def test_switching_adapters_and_weights_compiles_nothing():
     sizes, results = [], []
     for parts in pairs:
         strengths = tuple((Adapter(adapter(seed, rank), 0.5), weight) for seed, rank, weight in parts)
-        results.append(np.asarray(parameter_store.merge(tree, strengths)["blocks"]["ffn"]["up"]["kernel"]))
+        results.append(
+            np.asarray(parameter_store.merge_adapters(tree, strengths)["blocks"]["ffn"]["up"]["kernel"])
+        )
         sizes.append(parameter_store._merge._cache_size())
     assert len(set(sizes)) == 1 and not np.allclose(results[0], results[1])
     expected = base()["blocks"]["ffn"]["up"]["kernel"]

@@ -151,7 +151,7 @@ SIZES = (
 
 def _write(folder: Path, tensors: dict[str, np.ndarray], config: dict) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
-    safetensors_file.write(folder / "model.safetensors", tensors)
+    safetensors_file.write_safetensors(folder / "model.safetensors", tensors)
     (folder / "config.json").write_text(json.dumps(config))
     write_tokenizer(folder / "tokenizer.json")
     return folder

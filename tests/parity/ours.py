@@ -17,7 +17,7 @@ from v2v.models.transformer import DiT
 
 
 def config(folder: Path) -> ModelConfig:
-    cfg = folders.read(folder).config
+    cfg = folders.read_model_folder(folder).config
     return dataclasses.replace(
         cfg,
         dit=dataclasses.replace(cfg.dit, dtype="float32"),
@@ -32,7 +32,7 @@ def jit(fn):
 
 @functools.cache
 def params(folder: Path, part: str) -> dict:
-    return wan.load(part, folders.read(folder).parts[part], config(folder))
+    return wan.load_part(part, folders.read_model_folder(folder).parts[part], config(folder))
 
 
 def velocity(folder: Path, z, tau, text, first_clean: bool = False) -> np.ndarray:

@@ -32,7 +32,7 @@ def pipe(folder):
 
 def adapter(rank=4) -> dict:
     out = {}
-    for path, shape in wan.shapes("dit", tiny.config()).items():
+    for path, shape in wan.parameter_shapes("dit", tiny.config()).items():
         module = path.removesuffix("/kernel")
         if module != path and re.search(LORA_TARGETS, module):
             out[f"{module}/a"] = tiny.normal(module + "a", *shape[:-1], rank) / np.float32(shape[-2] ** 0.5)
@@ -60,16 +60,16 @@ def their_velocity(transformer) -> np.ndarray:
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_our_file_in_diffusers(folder, pipe, tmp_path, style, dtype):
     """Every factor arrives to the bit, at scale 1, and the output moves as ours does."""
-    lora_files.write(
+    lora_files.save_lora(
         tmp_path / "lora.safetensors", adapter(), tiny.config(), scale=SCALE, style=style, dtype=dtype
     )
-    tree = lora_files.read(tmp_path / "lora.safetensors", tiny.config())["lora"]
+    tree = lora_files.load_lora(tmp_path / "lora.safetensors", tiny.config())["lora"]
     before = their_velocity(pipe.transformer)
     pipe.load_lora_weights(tmp_path, weight_name="lora.safetensors", adapter_name="edit")
     modules = dict(pipe.transformer.named_modules())
     flat = flax.traverse_util.flatten_dict(tree, sep="/")
     seen = 0
-    for name, (path, layer) in name_mapping.dit_modules(2, "diffusers").items():
+    for name, (path, layer) in name_mapping.map_linear_modules(2, "diffusers").items():
         if f"{path}/a" not in flat:
             continue
         layer_ = modules[name]
@@ -96,7 +96,7 @@ def test_their_file_here(folder, pipe, tmp_path):
         tmp_path, transformer_lora_layers=peft.get_peft_model_state_dict(pipe.transformer),
         **_collate_lora_metadata({"transformer": pipe.transformer}),
     )  # fmt: skip
-    tree = lora_files.read(tmp_path / "pytorch_lora_weights.safetensors", tiny.config())["lora"]
+    tree = lora_files.load_lora(tmp_path / "pytorch_lora_weights.safetensors", tiny.config())["lora"]
     assert "head" in tree and "time_proj" in tree
     theirs = their_velocity(pipe.transformer)
     assert np.abs(theirs - our_velocity(folder, None)).max() > 0.05

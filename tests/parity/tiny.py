@@ -42,7 +42,10 @@ def tensors(part: str, cfg: ModelConfig, layout: str = "diffusers") -> dict[str,
     """Published name → random tensor. The key is the diffusers name in both layouts, so the layouts hold the same model."""
     out = {}
     pairs = zip(
-        *(name_mapping.entries(part, wan.shapes(part, cfg), cfg, lay) for lay in ("diffusers", layout)),
+        *(
+            name_mapping.map_tensors(part, wan.parameter_shapes(part, cfg), cfg, lay)
+            for lay in ("diffusers", layout)
+        ),
         strict=True,
     )
     for keyed, named in pairs:
@@ -70,12 +73,12 @@ def write_folder(path: Path, cfg: ModelConfig, layout: str = "diffusers") -> Pat
         ts = tensors(part, cfg, layout)
         if part != "dit":
             name = "model.safetensors" if part == "text" else "diffusion_pytorch_model.safetensors"
-            safetensors_file.write(path / folder / name, ts)
+            safetensors_file.write_safetensors(path / folder / name, ts)
             continue
         halves, weight_map = (list(ts)[::2], list(ts)[1::2]), {}
         for i, half in enumerate(halves):
             name = f"diffusion_pytorch_model-{i + 1:05d}-of-00002.safetensors"
-            safetensors_file.write(path / folder / name, {n: ts[n] for n in half})
+            safetensors_file.write_safetensors(path / folder / name, {n: ts[n] for n in half})
             weight_map.update(dict.fromkeys(half, name))
         index = {"metadata": {"total_size": sum(t.nbytes for t in ts.values())}, "weight_map": weight_map}
         (path / folder / "diffusion_pytorch_model.safetensors.index.json").write_text(json.dumps(index))

@@ -13,8 +13,8 @@ from v2v.cli import main
 from v2v.config import MeshConfig, debug, wan22_ti2v_5b
 from v2v.errors import InputError
 from v2v.planning import chips, compile, programs, report, search
-from v2v.planning.compile import GIB, Cost
-from v2v.planning.programs import Program, Setting
+from v2v.planning.compile import GIB, ProgramCost
+from v2v.planning.programs import PlanSetting, Program
 from v2v.runtime import sharding
 
 needs_libtpu = pytest.mark.skipif(
@@ -24,48 +24,48 @@ CHIP = chips.CHIPS["v5e"]
 
 
 def setting(**changes):
-    return dataclasses.replace(Setting(debug(), mesh=MeshConfig(data=-1), batch=16), **changes)
+    return dataclasses.replace(PlanSetting(debug(), mesh=MeshConfig(data=-1), batch=16), **changes)
 
 
 @pytest.mark.parametrize("name", ["h100:8", "v5e", "v5e:eight", "v6e:2x4x"])
 def test_an_unknown_topology_is_refused(name):
     with pytest.raises(InputError, match="expected a topology such as"):
-        chips.topology(name)
+        chips.resolve_topology(name)
 
 
 def test_missing_libtpu_is_named_with_its_extra(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(InputError, match=r"v2v-edit\[plan\]"):
-        chips.topology("v5e:2x4")
+        chips.resolve_topology("v5e:2x4")
 
 
 @needs_libtpu
 def test_topologies_have_the_chips_their_name_says():
-    assert [len(chips.topology(name)[1]) for name in ("v5e:2x4", "v4:2x2x1")] == [8, 4]
+    assert [len(chips.resolve_topology(name)[1]) for name in ("v5e:2x4", "v4:2x2x1")] == [8, 4]
     with pytest.raises(InputError, match="knows no topology"):
-        chips.topology("v6e:3x5")
+        chips.resolve_topology("v6e:3x5")
 
 
 @needs_libtpu
 def test_a_mesh_may_split_the_axes_of_the_torus():
-    mesh = sharding.make_mesh(data=1, fsdp=8, seq=8, devices=chips.topology("v5p:4x4x4")[1])
+    mesh = sharding.make_mesh(data=1, fsdp=8, seq=8, devices=chips.resolve_topology("v5p:4x4x4")[1])
     assert dict(mesh.shape) == {"data": 1, "fsdp": 8, "seq": 8, "tensor": 1}
     assert len({device.id for device in mesh.devices.flat}) == 64
 
 
 def test_a_mesh_that_does_not_match_is_refused_before_compiling():
     with pytest.raises(InputError, match="multiply to 8 devices"):
-        search.first_fit(setting(mesh=MeshConfig(fsdp=3)), CHIP, jax.devices())
+        search.search_settings(setting(mesh=MeshConfig(fsdp=3)), CHIP, jax.devices())
 
 
 def test_what_is_compiled_is_the_train_step_with_its_shardings():
-    program = programs.build(setting(mesh=MeshConfig(data=2, fsdp=4), model=debug()), jax.devices())
+    program = programs.build_program(setting(mesh=MeshConfig(data=2, fsdp=4), model=debug()), jax.devices())
     state, batch, frozen = program.args
     assert batch["target"].sharding.spec == PartitionSpec(("data", "fsdp"))
     assert frozen["dit"]["blocks"]["ffn"]["up"]["kernel"].sharding.spec == PartitionSpec(
         None, "fsdp", "tensor"
     )
-    one = programs.build(setting(mesh=MeshConfig(data=8)), jax.devices())
+    one = programs.build_program(setting(mesh=MeshConfig(data=8)), jax.devices())
     assert compile.argument_bytes(program) < 0.5 * compile.argument_bytes(one)
     with jax.set_mesh(program.mesh):
         out = jax.eval_shape(program.jitted, *program.args)
@@ -73,7 +73,9 @@ def test_what_is_compiled_is_the_train_step_with_its_shardings():
 
 
 def test_the_sampler_is_planned_for_one_clip_on_many_chips():
-    program = programs.build(setting(what="sample", batch=1, mesh=MeshConfig(fsdp=8, data=1)), jax.devices())
+    program = programs.build_program(
+        setting(what="sample", batch=1, mesh=MeshConfig(fsdp=8, data=1)), jax.devices()
+    )
     with jax.set_mesh(program.mesh):
         out = jax.eval_shape(program.jitted, *program.args)
     assert out.shape == program.args[1].shape
@@ -81,25 +83,27 @@ def test_the_sampler_is_planned_for_one_clip_on_many_chips():
 
 def test_a_samplers_plan_compares_what_a_step_costs():
     """The figures of issue 6 for the published backbone: T2V, all tokens, and conditions computed once."""
-    cost = report.compared(wan22_ti2v_5b(), CHIP, 0.4)
+    cost = report.compare_passes(wan22_ti2v_5b(), CHIP, 0.4)
     times = {name: row["tflop"] / cost["t2v"]["tflop"] for name, row in cost.items()}
     assert times["cached"] == pytest.approx(1.26, rel=0.05) and times["full"] == pytest.approx(2.5, rel=0.05)
     assert cost["t2v"]["seconds"] == pytest.approx(cost["t2v"]["tflop"] / (0.4 * 197), rel=0.01)
-    row = report.describe(
-        search.Trial("as asked", setting(what="sample"), Cost(0, 0, 0, True, 1e12, {})), CHIP, 0.4, 8
+    row = report.describe_trial(
+        search.Trial("as asked", setting(what="sample"), ProgramCost(0, 0, 0, True, 1e12, {})), CHIP, 0.4, 8
     )
     told = {"experiment": "a", "what": "sample", "clip": "b", "tokens": 1, "topology": "v5e:2x4", "chips": 8}
-    lines = report.text(told | {"hbm_gib": 16, "tried": [], "passes": cost} | row).splitlines()
+    lines = report.format_plan(told | {"hbm_gib": 16, "tried": [], "passes": cost} | row).splitlines()
     assert sum("x t2v" in line for line in lines) == len(cost) and any("cached" in line for line in lines)
 
 
 def test_candidates_get_thriftier_one_step_at_a_time():
-    found = [(change, s.model.dit.remat, s.micro, s.mesh) for change, s in search.candidates(setting(), 4)]
+    found = [
+        (change, s.model.dit.remat, s.micro, s.mesh) for change, s in search.iterate_candidates(setting(), 4)
+    ]
     assert [f[0] for f in found][:2] == ["as asked", "remat dots"]
-    assert [f[1] for f in found[:4]] == list(search.REMAT)
+    assert [f[1] for f in found[:4]] == list(search.REMAT_POLICIES)
     assert [f[2] for f in found if f[0].startswith("micro")] == [2, 4]
     assert found[-2][0] == "weights over 4 chips" and found[-1][3] == MeshConfig(1, 2, 2, 1)
-    for _, s in search.candidates(setting(), 4):
+    for _, s in search.iterate_candidates(setting(), 4):
         sharding.batch(
             sharding.make_mesh(**dataclasses.asdict(s.mesh), devices=jax.devices()[:4]), s.batch // s.micro
         )
@@ -108,29 +112,31 @@ def test_candidates_get_thriftier_one_step_at_a_time():
 def test_the_search_stops_at_the_first_that_fits_and_says_what_it_tried(monkeypatch):
     def cost(s, chip, devices):
         gib = {"none": 40, "dots": 30, "outputs": 20}.get(s.model.dit.remat, 10)
-        return Cost(2 * GIB, None if gib > 16 else 8 * GIB, gib * GIB, gib < 16, 4e14, {"all-gather": 2e9})
+        return ProgramCost(
+            2 * GIB, None if gib > 16 else 8 * GIB, gib * GIB, gib < 16, 4e14, {"all-gather": 2e9}
+        )
 
-    monkeypatch.setattr(search, "_cost", cost)
-    trials = search.first_fit(setting(), CHIP, jax.devices())
+    monkeypatch.setattr(search, "_measure_cost", cost)
+    trials = search.search_settings(setting(), CHIP, jax.devices())
     assert [t.change for t in trials] == ["as asked", "remat dots", "remat outputs", "remat full"]
     assert trials[-1].cost.fits and not trials[-2].cost.fits
-    row = report.describe(trials[-1], CHIP, 0.5, 8)
+    row = report.describe_trial(trials[-1], CHIP, 0.5, 8)
     assert row["seconds"] == pytest.approx(4e14 / (0.5 * 197e12), rel=0.01)
-    alone = search.first_fit(setting(), CHIP, jax.devices(), search=False)
+    alone = search.search_settings(setting(), CHIP, jax.devices(), search=False)
     assert len(alone) == 1 and not alone[0].cost.fits
 
 
 def test_the_compilers_refusal_is_read():
     said = "RESOURCE_EXHAUSTED: Ran out of memory in memory space hbm. Used 20.50G of 15.75G hbm."
-    assert compile.out_of_memory(said, GIB) == 20.5 * GIB
+    assert compile.parse_out_of_memory(said, GIB) == 20.5 * GIB
     said = "the total memory required for HLO temporaries (40.00G) exceeds available HBM (15.75G)"
-    assert compile.out_of_memory(said, GIB) == 41 * GIB
-    assert compile.out_of_memory("INTERNAL: something else", GIB) is None
+    assert compile.parse_out_of_memory(said, GIB) == 41 * GIB
+    assert compile.parse_out_of_memory("INTERNAL: something else", GIB) is None
 
 
 @needs_libtpu
 def test_memory_of_a_program_compiled_for_chips_that_are_not_here():
-    chip, devices = chips.topology("v5e:2x2")
+    chip, devices = chips.resolve_topology("v5e:2x2")
     mesh = sharding.make_mesh(1, 4, 1, 1, devices=devices)
     rows = NamedSharding(mesh, PartitionSpec("fsdp"))
 
@@ -165,8 +171,8 @@ def test_the_command_refuses_in_one_line(tmp_path, capsys):
 
 
 def test_the_command_prints_a_table_or_json(monkeypatch, capsys):
-    monkeypatch.setattr(chips, "topology", lambda name: (CHIP, jax.devices()))
-    monkeypatch.setattr(search, "_cost", lambda *_: Cost(GIB, GIB, 2 * GIB, True, 1e12))
+    monkeypatch.setattr(chips, "resolve_topology", lambda name: (CHIP, jax.devices()))
+    monkeypatch.setattr(search, "_measure_cost", lambda *_: ProgramCost(GIB, GIB, 2 * GIB, True, 1e12))
     line = ["plan", "experiments/debug.py", "--topology", "v5e:2x4", "--edit.batch", "8"]
     assert main.main([*line, "--json"]) == 0
     made = json.loads(capsys.readouterr().out)

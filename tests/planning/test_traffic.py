@@ -33,7 +33,7 @@ ENTRY %main.4 (a: f32[4]) -> f32[] {
 
 
 def test_bytes_a_chip_sends():
-    sent = traffic.sent(HLO)
+    sent = traffic.count_sent_bytes(HLO)
     assert sent.pop("all-gather") == 30 * 64 * 16 * 2 * 7 / 8
     assert sent.pop("all-reduce") == 2 * 100 * 4 * 3 / 4
     assert sent.pop("all-to-all") == 8 * 10 * 4 * 3 / 4
@@ -65,10 +65,10 @@ ENTRY %main (a: f32[8]) -> f32[8] {{
   %w = (s32[], f32[8]) while(%init), condition=%cond, body=%body
 }}
 """
-    assert traffic.sent(text) == {"all-gather": trips * 8 * 4 / 2}
+    assert traffic.count_sent_bytes(text) == {"all-gather": trips * 8 * 4 / 2}
 
 
 def test_started_collectives_hold_operand_and_result():
     line = "  %s = (bf16[2,4], bf16[16,4]) all-gather-start(%x), channel_id=9, replica_groups=[1,8]<=[8]"
     text = "ENTRY %main (a: f32[4]) -> f32[] {\n" + line + "\n}\n"
-    assert traffic.sent(text) == {"all-gather": pytest.approx(16 * 4 * 2 * 7 / 8)}
+    assert traffic.count_sent_bytes(text) == {"all-gather": pytest.approx(16 * 4 * 2 * 7 / 8)}

@@ -96,7 +96,7 @@ def test_a_step_of_the_5b_costs_what_the_clock_says(trains):
     """Counted without remat; x a is kept for the gradient of b, so LoRA computes nothing twice."""
     m = wan22_ti2v_5b()
     m = dataclasses.replace(m, dit=dataclasses.replace(m.dit, backend="plain"))
-    program = programs.build(programs.Setting(m, batch=1, trains=trains), jax.devices()[:1])
+    program = programs.build_program(programs.PlanSetting(m, batch=1, trains=trains), jax.devices()[:1])
     with jax.set_mesh(program.mesh):
         seen = flops.count(program.jitted.trace(*program.args).jaxpr)
     said = flops.step_flops(m, 1, trains == "full", reference=True)

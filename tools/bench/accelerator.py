@@ -155,12 +155,12 @@ def weights(part: str, cfg):
 
     from v2v.checkpoints import wan
 
-    shapes = wan.shapes(part, cfg)
+    shapes = wan.parameter_shapes(part, cfg)
     key, made = jax.random.key(0), {}
     for i, (path, shape) in enumerate(sorted(shapes.items())):
         taken = max(1, shape[-2] if part == "dit" and len(shape) > 1 else -(-_size(shape) // shape[-1]))
         gain = 1.0 if path.endswith(("scale", "gamma")) else 0.0
-        dtype = wan.held_dtype(part, path, cfg)
+        dtype = wan.parameter_dtype(part, path, cfg)
         draw = jax.jit(
             lambda k, s=shape, t=taken, g=gain, d=dtype: (
                 g + jax.random.normal(k, s, jnp.bfloat16) / t**0.5
@@ -205,14 +205,14 @@ def sample(name: str, cfg, tiny: bool):
     from v2v.config import ConditionConfig
     from v2v.models import initialization, kv_cache
     from v2v.models.transformer import DiT
-    from v2v.planning.passes import passes
+    from v2v.planning.passes import count_pass_flops
 
     kind = ConditionConfig(attention="full" if name == "full" else "one_way", rope=cfg.condition.rope)
     cfg = dataclasses.replace(cfg, condition=kind)
     dit, x = DiT(cfg.dit, kind), inputs(cfg)
     variables = {"params": weights("dit", cfg), "embed": initialization.init_embed(jax.random.key(0), cfg)}
     z, text, shown = x["target"].astype("float32"), x["text"], {n: x[n] for n in ("source", "mask")}
-    flops = passes(cfg)[name]
+    flops = count_pass_flops(cfg)[name]
     fill = jax.jit(functools.partial(kv_cache.prefill, dit))
     if name == "prefill":
         return (lambda: fill(variables, z, text, shown)), flops

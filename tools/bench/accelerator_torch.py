@@ -56,7 +56,7 @@ def dit(name, height, width, tiny, dtype):
     from diffusers import WanTransformer3DModel
 
     from tools.bench.accelerator import config
-    from v2v.planning.passes import passes
+    from v2v.planning.passes import count_pass_flops
 
     cfg = config(height, width, tiny)
     d, (t, y, x, c) = cfg.dit, cfg.vae.latent_shape(cfg.frames, cfg.height, cfg.width)
@@ -68,7 +68,7 @@ def dit(name, height, width, tiny, dtype):
     z, text = torch.randn(1, c, 2 * t, y, x), torch.randn(1, d.text_len, d.text_width)
     call = torch.compile(model) if name == "compiled" else model
     tau = torch.full((1,), 500.0, dtype=torch.float32)
-    flops = passes(dataclasses.replace(cfg, dit=dataclasses.replace(d, dtype="float32")))["full"]
+    flops = count_pass_flops(dataclasses.replace(cfg, dit=dataclasses.replace(d, dtype="float32")))["full"]
     return (lambda: call(z, tau, text, return_dict=False)), flops
 
 

@@ -134,12 +134,12 @@ def share(part: str, config, theirs) -> dict:
     from v2v.checkpoints import wan
 
     flat = {}
-    for path, shape in wan.shapes(part, config).items():
+    for path, shape in wan.parameter_shapes(part, config).items():
         kernel, gain = path.endswith("kernel"), path.endswith(("scale", "gamma"))
         taken = np.prod(shape[:-1] if part == "vae" else shape[-2:-1])
         flat[path] = normal(*shape) / np.sqrt(taken) if kernel else gain + 0.1 * normal(*shape)
     params = flax.traverse_util.unflatten_dict({p: np.float32(x) for p, x in flat.items()}, sep="/")
-    state = {n: torch.from_numpy(x) for n, x in wan.published(part, params, config).items()}
+    state = {n: torch.from_numpy(x) for n, x in wan.published_tensors(part, params, config).items()}
     theirs.load_state_dict(state)
     return jax.device_put(params)
 

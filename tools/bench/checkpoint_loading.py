@@ -33,14 +33,16 @@ def main() -> None:
         "layers": args.layers,
     }
     cfg = dataclasses.replace(cfg, dit=dataclasses.replace(cfg.dit, **small))
-    shapes, like = wan.shapes("dit", cfg), parameter_store.abstract("dit", cfg)
+    shapes, like = wan.parameter_shapes("dit", cfg), parameter_store.abstract_parameters("dit", cfg)
     rng = np.random.default_rng(0)
     with tempfile.TemporaryDirectory() as tmp:
         published, converted = Path(tmp) / "dit.safetensors", Path(tmp) / "dit"
-        entries = name_mapping.entries("dit", shapes, cfg, "diffusers")
-        safetensors_file.write(published, {e.name: rng.standard_normal(e.shape, np.float32) for e in entries})
+        entries = name_mapping.map_tensors("dit", shapes, cfg, "diffusers")
+        safetensors_file.write_safetensors(
+            published, {e.name: rng.standard_normal(e.shape, np.float32) for e in entries}
+        )
         starts = {
-            "published": lambda: wan.load("dit", published, cfg),
+            "published": lambda: wan.load_part("dit", published, cfg),
             "converted": lambda: orbax_tree.load_tree(converted, like),
         }
         tree = starts["published"]()

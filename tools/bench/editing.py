@@ -59,7 +59,7 @@ def beside(python: str, rounds: int, clock, threads: int) -> None:
 
         theirs()
         sigma = np.load(f"{folder}/model/sigmas.npy")[:-1]
-        variables = {"params": wan.load("dit", f"{folder}/model/transformer", mid.MID)}
+        variables = {"params": wan.load_part("dit", f"{folder}/model/transformer", mid.MID)}
         run = functools.partial(make_sampler(mid.MID).compiled, variables, x["noise"], x["prompt"], x["null"], {},
                                 table("euler", sigma, sigma), np.float32(5), None, None, mode="prompt", cached=False)  # fmt: skip
         out = np.asarray(run()[0])

@@ -21,7 +21,7 @@ from v2v import config
 from v2v.diffusion.sampler import make_sampler
 from v2v.models import kv_cache
 from v2v.models.transformer import DiT
-from v2v.planning.passes import passes
+from v2v.planning.passes import count_pass_flops
 
 STEPS = 4
 DIT = config.DiTConfig(
@@ -47,10 +47,10 @@ def main() -> None:
         os.environ["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false " + os.environ.get("XLA_FLAGS", "")
     clock = time.process_time if args.threads == 1 else time.perf_counter
     for height, width in ((480, 832), (704, 1280)):
-        cost = passes(dataclasses.replace(config.wan22_ti2v_5b(), height=height, width=width))
+        cost = count_pass_flops(dataclasses.replace(config.wan22_ti2v_5b(), height=height, width=width))
         print(f"5B, 81x{height}x{width}, TFLOP a pass: {show(cost, 1e12)}")
         print(f"  against T2V: {show(cost, cost['t2v'])}; cached / full {cost['cached'] / cost['full']:.3f}")
-    print(f"mid size, TFLOP a pass: {show(passes(MID), 1e12)}")
+    print(f"mid size, TFLOP a pass: {show(count_pass_flops(MID), 1e12)}")
     steps(args.rounds, clock)
     if args.torch:
         import editing

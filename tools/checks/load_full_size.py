@@ -28,10 +28,10 @@ def main() -> None:
     cfg = dataclasses.replace(cfg, dit=dataclasses.replace(cfg.dit, layers=layers))
     with tempfile.TemporaryDirectory() as tmp:
         size = sparse_checkpoint(
-            Path(tmp), name_mapping.entries("dit", wan.shapes("dit", cfg), cfg, "diffusers")
+            Path(tmp), name_mapping.map_tensors("dit", wan.parameter_shapes("dit", cfg), cfg, "diffusers")
         )
         before, start = peak(), time.time()
-        tree = jax.block_until_ready(wan.load("dit", tmp, cfg))
+        tree = jax.block_until_ready(wan.load_part("dit", tmp, cfg))
     held = sum(leaf.nbytes for leaf in jax.tree.leaves(tree))
     print(
         f"checkpoint {size / 2**30:.2f} GiB float32, held {held / 2**30:.2f} GiB, {time.time() - start:.0f} s"
@@ -39,7 +39,7 @@ def main() -> None:
     print(f"peak memory {peak() / 2**30:.2f} GiB, of which {before / 2**30:.2f} before loading")
 
 
-def sparse_checkpoint(folder: Path, entries: list[name_mapping.Entry], shards: int = 5) -> int:
+def sparse_checkpoint(folder: Path, entries: list[name_mapping.TensorMapping], shards: int = 5) -> int:
     """Zero-filled shards and their index; returns bytes of tensors."""
     weight_map, total = {}, 0
     for i in range(shards):

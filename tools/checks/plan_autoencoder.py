@@ -24,7 +24,7 @@ from v2v.checkpoints import wan
 from v2v.config import wan22_ti2v_5b
 from v2v.models import autoencoder, autoencoder_streaming
 from v2v.models.autoencoder import VAE
-from v2v.planning.chips import topology
+from v2v.planning.chips import resolve_topology
 from v2v.runtime import sharding
 
 GIB = 2**30
@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument("--scan", action="store_true", help="the walk as one program")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="bfloat16")
     args = parser.parse_args()
-    chip, devices = topology(args.topology)
+    chip, devices = resolve_topology(args.topology)
     mesh = sharding.make_mesh(data=1, seq=-1, devices=devices)
     config = wan22_ti2v_5b()
     cfg = dataclasses.replace(config.vae, dtype=args.dtype)
@@ -103,7 +103,7 @@ def share(mesh, shape) -> int:
 def params(config, mesh):
     """Shapes of the weights, in the dtype they are computed in, whole on every chip."""
     dtype, place = jnp.dtype(config.vae.dtype), NamedSharding(mesh, PartitionSpec())
-    shapes = wan.shapes("vae", config).items()
+    shapes = wan.parameter_shapes("vae", config).items()
     flat = {path: jax.ShapeDtypeStruct(shape, dtype, sharding=place) for path, shape in shapes}
     return flax.traverse_util.unflatten_dict(flat, sep="/")
 

@@ -16,14 +16,14 @@ import jax
 import numpy as np
 
 from v2v.checkpoints import lora_files, native, safetensors_file, wan
-from v2v.checkpoints.lora_files import Style
+from v2v.checkpoints.lora_files import LoraStyle
 from v2v.checkpoints.safetensors_file import TensorFiles
 from v2v.config import ConditionConfig, ModelConfig
 from v2v.errors import InputError
 from v2v.models import lora
 
-EMBEDS = ("source", "mask", "reference")
-CONDITION = "v2v_condition"
+EMBEDDING_NAMES = ("source", "mask", "reference")
+CONDITION_KEY = "v2v_condition"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -37,34 +37,39 @@ class Adapter:
     condition: ConditionConfig | None = None  # as trained; None where the file doesn't say
 
 
-def embeds_path(path: str | Path) -> Path:
+def embeddings_path(path: str | Path) -> Path:
     """Where the embeddings of the LoRA file `path` lie."""
     return Path(path).with_suffix(".embeds.safetensors")
 
 
-def read(source: str | Path | dict, config: ModelConfig) -> Adapter:
+def load_adapter(source: str | Path | dict, config: ModelConfig) -> Adapter:
     """A file (with the embeddings beside it, when there), or a tree {"lora", "embed"} as training holds it.
 
     Raises:
       InputError: missing or damaged files, and whatever was made for another model, before any of the model's weights is read.
     """
     if isinstance(source, dict):
-        return _own(source, source, config, None)
+        return _build_from_tree(source, source, config, None)
     path = Path(source)
     files = TensorFiles.open(path)
     if any(key.startswith(("lora/", "embed/")) for key in files.slots):
-        return _own(path, native.load_tree(files.path), config, _condition(files))
-    tree = lora_files.read(path, config)
-    beside = embeds_path(files.path)
+        return _build_from_tree(path, native.load_parameters(files.path), config, _parse_condition(files))
+    tree = lora_files.load_lora(path, config)
+    beside = embeddings_path(files.path)
     embed = condition = None
     if beside.is_file():
-        embed, condition = read_embeds(beside, config), _condition(TensorFiles.open(beside))
-    _with_source(beside, embed, config)
+        embed, condition = load_embeddings(beside, config), _parse_condition(TensorFiles.open(beside))
+    _check_source(beside, embed, config)
     return Adapter(tree["lora"], 1.0, tree.get("delta"), embed, condition)
 
 
-def write(
-    path: str | Path, adapter: Adapter, config: ModelConfig, *, style: Style = "original", dtype="bfloat16"
+def save_adapter(
+    path: str | Path,
+    adapter: Adapter,
+    config: ModelConfig,
+    *,
+    style: LoraStyle = "original",
+    dtype="bfloat16",
 ) -> list[Path]:
     """Write an adapter for other tools; returns the files made: the LoRA and, where it has them, the embeddings.
 
@@ -77,14 +82,14 @@ def write(
             f"{path}: the adapter holds full updates ({paths}, …), which no LoRA file of ours carries; keep the file it came in"
         )
     made = [Path(path)]
-    lora_files.write(path, adapter.lora, config, scale=adapter.scale, style=style, dtype=dtype)
+    lora_files.save_lora(path, adapter.lora, config, scale=adapter.scale, style=style, dtype=dtype)
     if adapter.embed is not None:
-        made.append(embeds_path(path))
-        write_embeds(made[1], adapter.embed, config, adapter.condition)
+        made.append(embeddings_path(path))
+        save_embeddings(made[1], adapter.embed, config, adapter.condition)
     return made
 
 
-def together(parts: tuple[tuple[Adapter, float], ...], embed: dict | None) -> Adapter | None:
+def combine_adapters(parts: tuple[tuple[Adapter, float], ...], embed: dict | None) -> Adapter | None:
     """Adapters and their weights as one adapter of scale 1."""
     if not parts:
         return None
@@ -96,13 +101,15 @@ def together(parts: tuple[tuple[Adapter, float], ...], embed: dict | None) -> Ad
     return Adapter(low, 1.0, full or None, embed, parts[-1][0].condition)
 
 
-def read_embeds(path: str | Path, config: ModelConfig) -> dict:
+def load_embeddings(path: str | Path, config: ModelConfig) -> dict:
     """The new patch embeddings written by `write_embeds`: the collection `embed`, float32. Raises InputError on any other file."""
     files = TensorFiles.open(path)
     dit = config.dit
     size, channels = int(np.prod(dit.patch)), dit.out_channels
     shapes = {"weight": (dit.width, channels, *dit.patch), "bias": (dit.width,)}
-    expected = {f"{name}_embedding.{leaf}": shape for name in EMBEDS for leaf, shape in shapes.items()}
+    expected = {
+        f"{name}_embedding.{leaf}": shape for name in EMBEDDING_NAMES for leaf, shape in shapes.items()
+    }
     wrong = [
         f"{k} {list(s.shape)}" + (f", expected {list(expected[k])}" if k in expected else " is unknown")
         for k, s in files.slots.items()
@@ -119,14 +126,14 @@ def read_embeds(path: str | Path, config: ModelConfig) -> dict:
             f"{path}: not the new embeddings for {config.name}: {detail}; pass the file written beside the LoRA"
         )
     out = {}
-    for name in EMBEDS:
+    for name in EMBEDDING_NAMES:
         if f"{name}_embedding.weight" in files.slots:
             weight, bias = (files.read(f"{name}_embedding.{leaf}").astype(np.float32) for leaf in shapes)
             out[name] = {"kernel": weight.reshape(dit.width, channels * size).T, "bias": bias}
     return out
 
 
-def write_embeds(
+def save_embeddings(
     path: str | Path, embeds: dict, config: ModelConfig, condition: ConditionConfig | None = None
 ) -> None:
     """The collection `embed` as convolution weights {source,mask,reference}_embedding.{weight,bias}, float32."""
@@ -137,25 +144,25 @@ def write_embeds(
             kernel.shape[1], -1, *config.dit.patch
         )
         tensors[f"{name}_embedding.bias"] = np.asarray(leaves["bias"], np.float32)
-    safetensors_file.write(path, tensors, condition and condition_metadata(condition))
+    safetensors_file.write_safetensors(path, tensors, condition and condition_metadata(condition))
 
 
 def condition_metadata(condition: ConditionConfig) -> dict[str, str]:
     """What a safetensors header keeps of an adapter's conditions."""
-    return {CONDITION: json.dumps(dataclasses.asdict(condition))}
+    return {CONDITION_KEY: json.dumps(dataclasses.asdict(condition))}
 
 
-def _condition(files: TensorFiles) -> ConditionConfig | None:
-    said = files.metadata.get(CONDITION)
+def _parse_condition(files: TensorFiles) -> ConditionConfig | None:
+    said = files.metadata.get(CONDITION_KEY)
     try:
         return said and ConditionConfig(**json.loads(said))
     except (ValueError, TypeError) as err:
         raise InputError(
-            f"{files.path}: {CONDITION} in its header can't be read ({err}); export it again"
+            f"{files.path}: {CONDITION_KEY} in its header can't be read ({err}); export it again"
         ) from err
 
 
-def _own(
+def _build_from_tree(
     where: str | Path | dict, tree: dict, config: ModelConfig, condition: ConditionConfig | None
 ) -> Adapter:
     """A tree as training holds it, checked name by name."""
@@ -164,7 +171,7 @@ def _own(
         raise InputError(
             f"{where}: expected an adapter with lora/… and embed/…, got {', '.join(sorted(tree))}; is it a LoRA?"
         )
-    base = {p: jax.ShapeDtypeStruct(s, np.float32) for p, s in wan.shapes("dit", config).items()}
+    base = {p: jax.ShapeDtypeStruct(s, np.float32) for p, s in wan.parameter_shapes("dit", config).items()}
     try:
         jax.eval_shape(lora.merge, flax.traverse_util.unflatten_dict(base, sep="/"), tree["lora"], 1.0)
     except (ValueError, KeyError) as err:
@@ -173,14 +180,16 @@ def _own(
     if embed is not None:
         size = int(np.prod(config.dit.patch)) * config.dit.out_channels
         want = {"kernel": (size, config.dit.width), "bias": (config.dit.width,)}
-        if embed.keys() - set(EMBEDS) or any(jax.tree.map(np.shape, e) != want for e in embed.values()):
+        if embed.keys() - set(EMBEDDING_NAMES) or any(
+            jax.tree.map(np.shape, e) != want for e in embed.values()
+        ):
             raise InputError(
                 f"{where}: its embeddings don't fit model {config.name}; it was made for another"
             )
-    _with_source(where, embed, config)
+    _check_source(where, embed, config)
     return Adapter(tree["lora"], config.lora.scale, tree.get("delta"), embed, condition)
 
 
-def _with_source(where: str | Path, embed: dict | None, config: ModelConfig) -> None:
+def _check_source(where: str | Path, embed: dict | None, config: ModelConfig) -> None:
     if embed is not None and "source" not in embed and config.dit.in_channels == config.dit.out_channels:
         raise InputError(f"{where}: brings embeddings but none for the source video; export it again")

@@ -37,11 +37,11 @@ from v2v.config import ModelConfig
 from v2v.errors import InputError
 
 
-def merged_modules(config: ModelConfig) -> dict[str, name_mapping.Entry]:
+def map_full_updates(config: ModelConfig) -> dict[str, name_mapping.TensorMapping]:
     """Every spelling of a full update of the DiT ("blocks.0.norm3.diff", "blocks_0_norm3.diff") → the tensor it is added to."""
     out = {}
     for layout in name_mapping.LAYOUTS:
-        for entry in name_mapping.entries("dit", wan.shapes("dit", config), config, layout):
+        for entry in name_mapping.map_tensors("dit", wan.parameter_shapes("dit", config), config, layout):
             stem, end = entry.name, ".diff"
             if stem.endswith(".bias"):
                 stem, end = stem.removesuffix(".bias"), ".diff_b"
@@ -50,9 +50,9 @@ def merged_modules(config: ModelConfig) -> dict[str, name_mapping.Entry]:
     return out
 
 
-def stack(found: dict[name_mapping.Entry, np.ndarray], config: ModelConfig) -> dict:
+def stack_full_updates(found: dict[name_mapping.TensorMapping, np.ndarray], config: ModelConfig) -> dict:
     """Updates in published layout → our tree, float32."""
-    shapes, out = wan.shapes("dit", config), {}
+    shapes, out = wan.parameter_shapes("dit", config), {}
     for entry, x in found.items():
         shape = shapes[entry.path]
         leaf = out.setdefault(entry.path, np.zeros(shape, np.float32))
@@ -63,8 +63,8 @@ def stack(found: dict[name_mapping.Entry, np.ndarray], config: ModelConfig) -> d
     return flax.traverse_util.unflatten_dict(out, sep="/")
 
 
-Style = Literal["original", "diffusers"]
-PREFIXES = (
+LoraStyle = Literal["original", "diffusers"]
+MODULE_PREFIXES = (
     "base_model.model.",
     "model.diffusion_model.",
     "diffusion_model.",
@@ -73,12 +73,12 @@ PREFIXES = (
     "lora_unet__",
     "lora_unet_",
 )
-METADATA = "lora_adapter_metadata"
+METADATA_KEY = "lora_adapter_metadata"
 
 _FACTOR = re.compile(r"\.(?:lora_(?P<half>A|B|down|up)(?:\.(?!weight$)[\w-]+)?\.weight|(?P<alpha>alpha))$")
 _BIAS = re.compile(r"\.lora_(?:B|up)(?:\.[\w-]+)?\.bias$")
 # Why keys of a known kind can't be read; the first that fits is told.
-REASONS = (
+REFUSAL_REASONS = (
     (r"\.set_weight$", "replaces a weight instead of adding to it; use the full checkpoint"),
     (r"\.reshape_weight$", "widens a weight for another number of input channels; use the checkpoint it makes, in_channels and all"),
     (r"dora|magnitude", "DoRA; merge it into a checkpoint with the tool that made it"),
@@ -87,10 +87,10 @@ REASONS = (
     (r"lora_te|text_encoder|text_model", "of the text encoder; this package adapts the transformer alone"),
     (r"transformer_2\.", "of the second expert of Wan2.2-A14B"),
 )  # fmt: skip
-BACKBONES = {5120: "Wan 14B", 1536: "Wan 1.3B", 3072: "Wan2.2-TI2V-5B"}  # by width
+BACKBONES_BY_WIDTH = {5120: "Wan 14B", 1536: "Wan 1.3B", 3072: "Wan2.2-TI2V-5B"}  # by width
 
 
-def read(path: str | Path, config: ModelConfig) -> dict:
+def load_lora(path: str | Path, config: ModelConfig) -> dict:
     """The adapter in a file of any of the conventions above, float32 on the host, alpha folded in.
 
     Returns:
@@ -102,16 +102,16 @@ def read(path: str | Path, config: ModelConfig) -> dict:
         that don't fit.
     """
     files = TensorFiles.open(path)
-    modules, homes = _modules(config), merged_modules(config)
+    modules, homes = _map_modules(config), map_full_updates(config)
     factors, full, wrong = {}, {}, []
     for key in files.slots:
         match, bias = _FACTOR.search(key), _BIAS.search(key)
-        module = match and modules.get(_strip(key[: match.start()]))
-        home = homes.get(_strip(key[: bias.start()]) + ".diff_b" if bias else _strip(key))
+        module = match and modules.get(_strip_prefixes(key[: match.start()]))
+        home = homes.get(_strip_prefixes(key[: bias.start()]) + ".diff_b" if bias else _strip_prefixes(key))
         if home:
             full[key] = home
         elif not module:
-            wrong.append(f"{key} has no home{_reason(key)}")
+            wrong.append(f"{key} has no home{_refusal_reason(key)}")
         else:
             half = {"A": "a", "down": "a", "B": "b", "up": "b", None: "alpha"}[match["half"]]
             if half in factors.setdefault(module, {}):
@@ -119,9 +119,9 @@ def read(path: str | Path, config: ModelConfig) -> dict:
             factors[module][half] = key
     if not files.slots:
         wrong.append("the file is empty")
-    _same_width(path, files, config)
-    kernels = wan.shapes("dit", config)
-    header = _header_alphas(files, name_mapping.dit_modules(config.dit.layers, "diffusers"))
+    _check_width(path, files, config)
+    kernels = wan.parameter_shapes("dit", config)
+    header = _parse_alphas(files, name_mapping.map_linear_modules(config.dit.layers, "diffusers"))
     found: dict[tuple[str, int | None], tuple[np.ndarray, np.ndarray]] = {}
     scales: dict[tuple[str, int | None], np.float32] = {}
     for (module, layer), halves in factors.items():
@@ -162,24 +162,24 @@ def read(path: str | Path, config: ModelConfig) -> dict:
         raise InputError(
             f"{path}: not a LoRA for {config.name}: {'; '.join(_shorten(wrong))}; export it for Wan2.2-TI2V-5B without extra keys"
         )
-    out = {"lora": _stack(found, config.dit.layers)}
+    out = {"lora": _stack_blocks(found, config.dit.layers)}
     if full:
         updates = {}
         for key, home in full.items():
             place = (home.path.rsplit("/", 1)[0], home.layer)
             scale = scales.get(place, np.float32(1)) if _BIAS.search(key) else np.float32(1)
             updates[home] = updates.get(home, np.float32(0)) + files.read(key).astype(np.float32) * scale
-        out["delta"] = stack(updates, config)
+        out["delta"] = stack_full_updates(updates, config)
     return out
 
 
-def write(
+def save_lora(
     path: str | Path,
     adapter: dict,
     config: ModelConfig,
     *,
     scale: float = 1.0,
-    style: Style = "original",
+    style: LoraStyle = "original",
     dtype: Literal["bfloat16", "float16", "float32"] = "bfloat16",
 ) -> None:
     """Write an adapter for other tools.
@@ -196,7 +196,9 @@ def write(
         "original": ("original", "diffusion_model."),
         "diffusers": ("diffusers", "transformer."),
     }[style]
-    inverse = {place: name for name, place in name_mapping.dit_modules(config.dit.layers, layout).items()}
+    inverse = {
+        place: name for name, place in name_mapping.map_linear_modules(config.dit.layers, layout).items()
+    }
     flat = flax.traverse_util.flatten_dict(adapter, sep="/")
     kind = {"bfloat16": ml_dtypes.bfloat16, "float16": np.float16, "float32": np.float32}[dtype]
     tensors, ranks = {}, {}
@@ -217,54 +219,56 @@ def write(
             tensors[f"{prefix}{name}.lora_A.weight"] = np.ascontiguousarray(x).astype(kind)
             tensors[f"{prefix}{name}.lora_B.weight"] = np.ascontiguousarray(y).astype(kind)
             ranks[name] = x.shape[0]
-    safetensors_file.write(path, tensors, _metadata(ranks) if style == "diffusers" else None)
+    safetensors_file.write_safetensors(
+        path, tensors, _build_metadata(ranks) if style == "diffusers" else None
+    )
 
 
-def _modules(config: ModelConfig) -> dict[str, tuple[str, int | None]]:
+def _map_modules(config: ModelConfig) -> dict[str, tuple[str, int | None]]:
     """Every spelling of a module's name → its place in our tree; dots may have been turned to underscores."""
     out = {}
     for layout in name_mapping.LAYOUTS:
-        for name, place in name_mapping.dit_modules(config.dit.layers, layout).items():
+        for name, place in name_mapping.map_linear_modules(config.dit.layers, layout).items():
             out[name] = out[name.replace(".", "_")] = place
     return out
 
 
-def _strip(module: str) -> str:
+def _strip_prefixes(module: str) -> str:
     """Without the prefixes tools put in front, of which there may be several."""
-    while prefix := next((p for p in PREFIXES if module.startswith(p)), None):
+    while prefix := next((p for p in MODULE_PREFIXES if module.startswith(p)), None):
         module = module.removeprefix(prefix)
     return module
 
 
-def _reason(key: str) -> str:
+def _refusal_reason(key: str) -> str:
     """Why a key of a known kind is refused."""
-    return next((f" ({why})" for pattern, why in REASONS if re.search(pattern, key)), "")
+    return next((f" ({why})" for pattern, why in REFUSAL_REASONS if re.search(pattern, key)), "")
 
 
-def _same_width(path: str | Path, files: TensorFiles, config: ModelConfig) -> None:
+def _check_width(path: str | Path, files: TensorFiles, config: ModelConfig) -> None:
     """Says whose LoRA it is when it's another backbone's, instead of listing hundreds of sizes."""
     queries = re.compile(r"(?:self_attn|attn1)[._](?:to_)?q\.lora_(?:A|down)(?:\.\w+)?\.weight$")
     widths = {
         slot.shape[1] for key, slot in files.slots.items() if queries.search(key) and len(slot.shape) > 1
     }
     if len(widths) == 1 and (width := widths.pop()) != config.dit.width:
-        whose = BACKBONES.get(width, "another backbone")
+        whose = BACKBONES_BY_WIDTH.get(width, "another backbone")
         raise InputError(
             f"{path}: is a LoRA for {whose} (width {width}), expected one for {config.name} (width {config.dit.width}); adapters "
             "fit only the backbone they were trained on"
         )
 
 
-def _header_alphas(files: TensorFiles, modules: dict) -> dict[tuple[str, int | None], float]:
+def _parse_alphas(files: TensorFiles, modules: dict) -> dict[tuple[str, int | None], float]:
     """Alphas in a diffusers header, or beside a file of PEFT's own: one for all, with exceptions by regex of the module's name."""
     beside = files.path.with_name("adapter_config.json")
     try:
-        meta = json.loads(files.metadata.get(METADATA, "{}"))
+        meta = json.loads(files.metadata.get(METADATA_KEY, "{}"))
         if beside.is_file() and all(key.startswith("base_model.") for key in files.slots):
             meta = json.loads(beside.read_text())
     except ValueError as err:
         raise InputError(
-            f"{files.path}: {METADATA} in its header or {beside.name} is not JSON ({err}); export it again"
+            f"{files.path}: {METADATA_KEY} in its header or {beside.name} is not JSON ({err}); export it again"
         ) from err
     meta = {k.removeprefix("transformer."): v for k, v in meta.items()}
     if meta.get("use_rslora"):
@@ -282,17 +286,17 @@ def _header_alphas(files: TensorFiles, modules: dict) -> dict[tuple[str, int | N
     return out
 
 
-def _metadata(ranks: dict[str, int]) -> dict[str, str]:
+def _build_metadata(ranks: dict[str, int]) -> dict[str, str]:
     r = max(set(ranks.values()), key=list(ranks.values()).count, default=1)
     odd = {name: n for name, n in ranks.items() if n != r}
     config = {
         "r": r, "lora_alpha": r, "target_modules": sorted(ranks), "rank_pattern": odd, "alpha_pattern": odd, "bias": "none",
         "lora_dropout": 0.0, "use_dora": False, "use_rslora": False, "peft_type": "LORA",
     }  # fmt: skip
-    return {METADATA: json.dumps({f"transformer.{k}": v for k, v in config.items()}, sort_keys=True)}
+    return {METADATA_KEY: json.dumps({f"transformer.{k}": v for k, v in config.items()}, sort_keys=True)}
 
 
-def _stack(found: dict, layers: int) -> dict:
+def _stack_blocks(found: dict, layers: int) -> dict:
     """Blocks onto the scanned axis, zeros where a block has no update, ranks padded to the layer's largest."""
     out = {}
     for module in sorted({m for m, _ in found}):

@@ -12,17 +12,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from v2v.checkpoints import name_mapping, wan_config
-from v2v.checkpoints.safetensors_file import INDEX, TensorFiles
-from v2v.checkpoints.wan import PREFIXES
+from v2v.checkpoints.safetensors_file import INDEX_SUFFIX, TensorFiles
+from v2v.checkpoints.wan import NAME_PREFIXES
 from v2v.config import ConditionConfig, ModelConfig, wan22_ti2v_5b
 from v2v.errors import InputError
 
-SUBFOLDER = {"dit": "transformer", "vae": "vae", "text": "text_encoder"}
-TOKENIZER = "tokenizer (tokenizer/tokenizer.json)"
+SUBFOLDERS = {"dit": "transformer", "vae": "vae", "text": "text_encoder"}
+MISSING_TOKENIZER = "tokenizer (tokenizer/tokenizer.json)"
 
 
 @dataclass(frozen=True)
-class Folder:
+class ModelFolder:
     """A folder that was looked through; nothing of the weights has been read."""
 
     path: Path
@@ -34,10 +34,10 @@ class Folder:
     @property
     def missing(self) -> list[str]:
         """What is needed to edit and isn't here, in words."""
-        lost = [lack(part) for part in name_mapping.PARTS if part not in self.parts]
-        return lost + ([] if self.tokenizer else [TOKENIZER])
+        lost = [format_missing_part(part) for part in name_mapping.PARTS if part not in self.parts]
+        return lost + ([] if self.tokenizer else [MISSING_TOKENIZER])
 
-    def require(self) -> "Folder":
+    def require(self) -> "ModelFolder":
         """This folder, when complete. Raises InputError naming all that is missing."""
         if self.missing:
             raise InputError(
@@ -46,7 +46,7 @@ class Folder:
         return self
 
 
-def read(path: str | Path, parts: dict[str, TensorFiles] | None = None) -> Folder:
+def read_model_folder(path: str | Path, parts: dict[str, TensorFiles] | None = None) -> ModelFolder:
     """Look through a model folder: opens headers and configs, no tensors.
 
     Args:
@@ -62,19 +62,19 @@ def read(path: str | Path, parts: dict[str, TensorFiles] | None = None) -> Folde
         )
     if (path / "transformer_2").is_dir() or (path / "high_noise_model").is_dir():
         raise InputError(
-            f"{path}: is Wan2.2-A14B (two 14B experts, 16 latent channels); {wan_config.TI2V_5B}"
+            f"{path}: is Wan2.2-A14B (two 14B experts, 16 latent channels); {wan_config.SUPPORTED_MODELS}"
         )
     parts = open_parts(path) if parts is None else parts
     if "dit" not in parts:
         raise InputError(
             f"{path}: expected transformer/*.safetensors or a safetensors file with patch_embedding.weight, found "
-            f"{', '.join(SUBFOLDER[p] for p in parts) or 'none'}; {wan_config.TI2V_5B}"
+            f"{', '.join(SUBFOLDERS[p] for p in parts) or 'none'}; {wan_config.SUPPORTED_MODELS}"
         )
-    said = {p: _json(path / SUBFOLDER[p] / "config.json") for p in name_mapping.PARTS}
-    top = _json(path / "config.json")
-    dit = wan_config.dit(path, parts["dit"], said["dit"], top)
-    vae = wan_config.vae(path, parts.get("vae"), said["vae"], dit.out_channels)
-    text = wan_config.text(parts.get("text"), said["text"], dit)
+    said = {p: _read_json(path / SUBFOLDERS[p] / "config.json") for p in name_mapping.PARTS}
+    top = _read_json(path / "config.json")
+    dit = wan_config.build_dit_config(path, parts["dit"], said["dit"], top)
+    vae = wan_config.build_vae_config(path, parts.get("vae"), said["vae"], dit.out_channels)
+    text = wan_config.build_text_config(parts.get("text"), said["text"], dit)
     wide = dit.in_channels > dit.out_channels
     try:
         config = ModelConfig(
@@ -85,19 +85,19 @@ def read(path: str | Path, parts: dict[str, TensorFiles] | None = None) -> Folde
             vae=vae,
             text=text,
             condition=ConditionConfig(layout="channel" if wide else "sequence"),
-            flow=wan_config.flow(
-                _json(path / "scheduler" / "scheduler_config.json") or {}, 5.0 if wide else 3.0
+            flow=wan_config.build_flow_config(
+                _read_json(path / "scheduler" / "scheduler_config.json") or {}, 5.0 if wide else 3.0
             ),
         )
     except ValueError as err:
         raise InputError(f"{path}: its parts don't go together ({err}); copy them from one release") from err
     adapter = path / "lora.safetensors"
-    return Folder(path, config, parts, find_tokenizer(path), adapter if adapter.is_file() else None)
+    return ModelFolder(path, config, parts, find_tokenizer(path), adapter if adapter.is_file() else None)
 
 
-def lack(part: str) -> str:
+def format_missing_part(part: str) -> str:
     """A part that isn't there, in words."""
-    return f"{SUBFOLDER[part]} weights ({SUBFOLDER[part]}/*.safetensors)"
+    return f"{SUBFOLDERS[part]} weights ({SUBFOLDERS[part]}/*.safetensors)"
 
 
 def find_tokenizer(path: Path) -> Path | None:
@@ -121,15 +121,19 @@ def open_parts(path: Path, problems: list[str] | None = None) -> dict[str, Tenso
                 raise
             problems.append(str(err))
 
-    for part, sub in SUBFOLDER.items():
+    for part, sub in SUBFOLDERS.items():
         if any((path / sub).glob("*.safetensors*")) and (files := opened(path / sub)):
             parts[part] = files
-    indices = sorted(path.glob(f"*{INDEX}"))
-    shards = {name for i in indices for name in set((_json(i) or {}).get("weight_map", {}).values())}
+    indices = sorted(path.glob(f"*{INDEX_SUFFIX}"))
+    shards = {name for i in indices for name in set((_read_json(i) or {}).get("weight_map", {}).values())}
     for file in [*indices, *(f for f in sorted(path.glob("*.safetensors")) if f.name not in shards)]:
         files = opened(file)
-        for part, marks in wan_config.MARKS.items():
-            if files and part not in parts and any(p + m in files.slots for p in PREFIXES for m in marks):
+        for part, marks in wan_config.MARKER_TENSORS.items():
+            if (
+                files
+                and part not in parts
+                and any(p + m in files.slots for p in NAME_PREFIXES for m in marks)
+            ):
                 parts[part] = files
                 break
     for part, pattern in (("dit", "*.pth"), ("vae", "*VAE*.pth"), ("text", "*t5*.pth")):
@@ -139,7 +143,7 @@ def open_parts(path: Path, problems: list[str] | None = None) -> dict[str, Tenso
     return parts
 
 
-def _json(path: Path) -> dict | None:
+def _read_json(path: Path) -> dict | None:
     if not path.is_file():
         return None
     try:

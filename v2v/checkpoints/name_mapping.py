@@ -21,7 +21,7 @@ from v2v.config import ModelConfig
 LAYOUTS = ("diffusers", "original")
 PARTS = ("dit", "vae", "text")
 
-DIT = (
+TRANSFORMER_TABLE = (
     (r"patch_embedding", "patch_embedding", "patch_embedding"),
     (r"time_in", "condition_embedder.time_embedder.linear_1", "time_embedding.0"),
     (r"time_out", "condition_embedder.time_embedder.linear_2", "time_embedding.2"),
@@ -42,7 +42,7 @@ DIT = (
     (r"blocks/ffn/down", "blocks.{i}.ffn.net.2", "blocks.{i}.ffn.2"),
 )
 
-TEXT = (
+TEXT_ENCODER_TABLE = (
     (r"embedding", "shared.weight", "token_embedding.weight"),
     (r"norm", "encoder.final_layer_norm", "norm"),
     (r"blocks/norm1", "encoder.block.{i}.layer.0.layer_norm", "blocks.{i}.norm1"),
@@ -62,7 +62,7 @@ TEXT = (
 ALIASES = {"encoder.embed_tokens.weight": "shared.weight"}
 
 
-def vae_table(num_res_blocks: int) -> tuple[tuple[str, str, str], ...]:
+def build_autoencoder_table(num_res_blocks: int) -> tuple[tuple[str, str, str], ...]:
     """The VAE's rows; the original numbers a stage's resampler after its residual blocks."""
     down, up = num_res_blocks, num_res_blocks + 1
     rows = [
@@ -122,7 +122,7 @@ def vae_table(num_res_blocks: int) -> tuple[tuple[str, str, str], ...]:
 
 
 @dataclass(frozen=True)
-class Entry:
+class TensorMapping:
     """One published tensor and its place in our tree."""
 
     name: str  # published
@@ -141,7 +141,9 @@ class Entry:
         return permuted.transpose(np.argsort(self.axes))
 
 
-def entries(part: str, shapes: dict[str, tuple[int, ...]], config: ModelConfig, layout: str) -> list[Entry]:
+def map_tensors(
+    part: str, shapes: dict[str, tuple[int, ...]], config: ModelConfig, layout: str
+) -> list[TensorMapping]:
     """Every published tensor of a part, in our tree's order.
 
     Args:
@@ -153,32 +155,36 @@ def entries(part: str, shapes: dict[str, tuple[int, ...]], config: ModelConfig, 
     Raises:
       KeyError: a path of ours that no row names (a mistake in this table).
     """
-    table = {"dit": DIT, "vae": vae_table(config.vae.num_res_blocks), "text": TEXT}[part]
+    table = {
+        "dit": TRANSFORMER_TABLE,
+        "vae": build_autoencoder_table(config.vae.num_res_blocks),
+        "text": TEXT_ENCODER_TABLE,
+    }[part]
     column = 1 + LAYOUTS.index(layout)
     out = []
     for path, shape in shapes.items():
-        module, leaf = path.rsplit("/", 1) if path.endswith(_LEAVES) else (path, "")
+        module, leaf = path.rsplit("/", 1) if path.endswith(_LEAF_SUFFIXES) else (path, "")
         row = next((r for r in table if re.fullmatch(r[0], module)), None)
         if row is None:
             raise KeyError(f"names: no row for {path}")
         name = re.sub(row[0], row[column], module)
         name += {"": "", "kernel": ".weight", "scale": ".weight", "bias": ".bias", "gamma": ".gamma"}[leaf]
         if "{i}" not in name:
-            out.append(Entry(name, path, None, *_lay(path, shape, config)))
+            out.append(TensorMapping(name, path, None, *_published_layout(path, shape, config)))
         else:
-            kind = _lay(path, shape[1:], config)
-            out += [Entry(name.replace("{i}", str(i)), path, i, *kind) for i in range(shape[0])]
+            kind = _published_layout(path, shape[1:], config)
+            out += [TensorMapping(name.replace("{i}", str(i)), path, i, *kind) for i in range(shape[0])]
     return out
 
 
-def dit_modules(layers: int, layout: str) -> dict[str, tuple[str, int | None]]:
+def map_linear_modules(layers: int, layout: str) -> dict[str, tuple[str, int | None]]:
     """Published module name → (our path, layer), for the linear layers of the DiT: what LoRA files name."""
     column, out = 1 + LAYOUTS.index(layout), {}
     for pattern in (
         "patch_embedding", "time_in", "time_out", "time_proj", "text_in", "text_out", "head/linear",
         *(f"blocks/{a}/{p}" for a in ("self_attn", "cross_attn") for p in "qkvo"), "blocks/ffn/up", "blocks/ffn/down",
     ):  # fmt: skip
-        row = next(r for r in DIT if re.fullmatch(r[0], pattern))
+        row = next(r for r in TRANSFORMER_TABLE if re.fullmatch(r[0], pattern))
         name = re.sub(row[0], row[column], pattern)
         if "{i}" in name:
             out.update({name.replace("{i}", str(i)): (pattern, i) for i in range(layers)})
@@ -187,10 +193,12 @@ def dit_modules(layers: int, layout: str) -> dict[str, tuple[str, int | None]]:
     return out
 
 
-_LEAVES = ("/kernel", "/bias", "/scale", "/gamma")
+_LEAF_SUFFIXES = ("/kernel", "/bias", "/scale", "/gamma")
 
 
-def _lay(path: str, shape: tuple[int, ...], config: ModelConfig) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def _published_layout(
+    path: str, shape: tuple[int, ...], config: ModelConfig
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """(published shape, axes) of our parameter `path` of `shape`, without a stacked axis."""
     leaf = path.rsplit("/", 1)[-1]
     if path == "patch_embedding/kernel":

@@ -22,10 +22,10 @@ import safetensors.numpy
 from v2v import config as configs
 from v2v.errors import InputError
 
-SCALE = ":scale"
+SCALE_SUFFIX = ":scale"
 
 
-def save_tree(
+def save_parameters(
     path: str | Path, tree: dict, metadata: dict[str, str] | None = None, int8: bool = False
 ) -> None:
     """Write a nested dict of arrays as float16, large matrices as int8 when asked; beside and then renamed."""
@@ -33,7 +33,7 @@ def save_tree(
     for name, leaf in flax.traverse_util.flatten_dict(tree, sep="/").items():
         leaf = np.asarray(leaf, np.float32)
         if int8 and leaf.ndim >= 2 and leaf.size >= 4096:
-            tensors[name], tensors[name + SCALE] = _quantise(leaf, name)
+            tensors[name], tensors[name + SCALE_SUFFIX] = _quantize(leaf, name)
         else:
             tensors[name] = leaf.astype(np.float16)
     bad = [name for name, leaf in tensors.items() if not np.isfinite(leaf).all()]
@@ -48,13 +48,13 @@ def save_tree(
     partial.rename(path)
 
 
-def _quantise(leaf: np.ndarray, name: str) -> tuple[np.ndarray, np.ndarray]:
+def _quantize(leaf: np.ndarray, name: str) -> tuple[np.ndarray, np.ndarray]:
     axes = tuple(range(1 if "blocks" in name else 0, leaf.ndim - 1))  # a scanned layer is a matrix of its own
     scale = np.maximum(np.abs(leaf).max(axes, keepdims=True), 1e-12) / 127
     return np.rint(leaf / scale).astype(np.int8), scale.astype(np.float32)
 
 
-def load_tree(path: str | Path, like: dict | None = None, dtype=np.float32) -> dict:
+def load_parameters(path: str | Path, like: dict | None = None, dtype=np.float32) -> dict:
     """Read a tree back; with `like` (arrays or shapes) every name and size is checked and all differences are raised at once.
 
     Raises:
@@ -69,9 +69,9 @@ def load_tree(path: str | Path, like: dict | None = None, dtype=np.float32) -> d
         raise InputError(
             f"{path}: expected a safetensors file, could not read it ({err}); export it again"
         ) from err
-    for name in [name for name in flat if name.endswith(SCALE)]:
+    for name in [name for name in flat if name.endswith(SCALE_SUFFIX)]:
         scale = flat.pop(name)
-        flat[name.removesuffix(SCALE)] = flat[name.removesuffix(SCALE)] * scale
+        flat[name.removesuffix(SCALE_SUFFIX)] = flat[name.removesuffix(SCALE_SUFFIX)] * scale
     wrong = [f"{name} is not finite" for name, leaf in flat.items() if not np.isfinite(leaf).all()]
     if like is not None:
         want = {k: v.shape for k, v in flax.traverse_util.flatten_dict(like, sep="/").items()}
@@ -98,14 +98,14 @@ def load_config(path: str | Path) -> configs.ModelConfig:
     if not path.is_file():
         raise InputError(f"{path}: expected a model's config.json, found none; is the folder a v2v export?")
     try:
-        return _build(configs.ModelConfig, json.loads(path.read_text()))
+        return _build_dataclass(configs.ModelConfig, json.loads(path.read_text()))
     except (ValueError, TypeError, KeyError) as err:
         raise InputError(
             f"{path}: expected a v2v model configuration ({err}); export the model again"
         ) from err
 
 
-def _build(kind: type, values: dict[str, Any]):
+def _build_dataclass(kind: type, values: dict[str, Any]):
     """A frozen dataclass from nested dicts; lists become tuples."""
     types = {field.name: field.type for field in dataclasses.fields(kind)}
     unknown = values.keys() - types.keys()
@@ -114,6 +114,6 @@ def _build(kind: type, values: dict[str, Any]):
     built = {}
     for name, value in values.items():
         if dataclasses.is_dataclass(types[name]):
-            value = _build(types[name], value)
+            value = _build_dataclass(types[name], value)
         built[name] = tuple(value) if isinstance(value, list) else value
     return kind(**built)

@@ -22,7 +22,7 @@ def load_tree(folder: Path, like: Any = None) -> Any:
     from orbax.checkpoint import v1 as ocp
 
     if like is None:
-        like = _metadata(folder)
+        like = _read_metadata(folder)
     else:
         check_tree(folder, like)
     one = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
@@ -40,7 +40,7 @@ def load_tree(folder: Path, like: Any = None) -> Any:
 
 def check_tree(folder: Path, like: Any) -> None:
     """Compares names and shapes with `like` and reads nothing. Raises InputError naming what differs."""
-    found = _metadata(folder)
+    found = _read_metadata(folder)
     got, want = (
         {jax.tree_util.keystr(path, simple=True, separator="/"): tuple(leaf.shape) for path, leaf in flat}
         for flat, _ in map(jax.tree_util.tree_flatten_with_path, (found, like))
@@ -52,7 +52,7 @@ def check_tree(folder: Path, like: Any) -> None:
         )
 
 
-def _metadata(folder: Path) -> Any:
+def _read_metadata(folder: Path) -> Any:
     from orbax.checkpoint import v1 as ocp
 
     try:

@@ -21,26 +21,28 @@ from tqdm import tqdm
 
 from v2v.checkpoints import name_mapping, orbax_tree, wan
 from v2v.checkpoints.adapters import Adapter
-from v2v.checkpoints.model_folder import Folder
+from v2v.checkpoints.model_folder import ModelFolder
 from v2v.config import ModelConfig
 from v2v.models import lora
 from v2v.runtime import sharding
 
-Strengths = tuple[tuple[Adapter, float], ...]  # adapters in the order they are added, each with its weight
-Read = Callable[[str, Strengths], dict]
-RANKS = 64  # combined adapters have a rank that is a multiple of this
+WeightedAdapters = tuple[
+    tuple[Adapter, float], ...
+]  # adapters in the order they are added, each with its weight
+PartReader = Callable[[str, WeightedAdapters], dict]
+RANK_MULTIPLE = 64  # combined adapters have a rank that is a multiple of this
 
 
-class Store:
+class ParameterStore:
     """The parts "dit", "vae" and "text" of one model."""
 
-    def __init__(self, read: Read, sizes: dict[str, int], look: Callable[[str], None] | None = None):
+    def __init__(self, read: PartReader, sizes: dict[str, int], look: Callable[[str], None] | None = None):
         """Args: read(part, adapters) gives a tree on the device; sizes are in bytes; look(part) raises when it holds NaN."""
         self._read, self._sizes, self._look = read, sizes, look
         self._checked = False
-        self._held: dict[str, tuple[Strengths, dict]] = {}
+        self._held: dict[str, tuple[WeightedAdapters, dict]] = {}
 
-    def get(self, part: str, adapters: Strengths = ()) -> dict:
+    def get(self, part: str, adapters: WeightedAdapters = ()) -> dict:
         """The part's parameters with the adapters merged, kept until another version of them is asked for."""
         held = self._held.get(part)
         if held is None or held[0] != adapters:
@@ -48,7 +50,7 @@ class Store:
             held = self._held[part] = (adapters, self._read(part, adapters))
         return held[1]
 
-    def check(self, adapters: Strengths = ()) -> None:
+    def check(self, adapters: WeightedAdapters = ()) -> None:
         """Raises InputError for values of the DiT or the VAE that are no numbers; to be called before the text encoder is read.
 
         Where the whole model fits comfortably both are simply read, else looked through a tensor at a time and not kept.
@@ -68,24 +70,24 @@ class Store:
             self._held.pop(part, None)
 
     def _roomy(self) -> bool:
-        return sum(self._sizes.values()) <= _memory() / 2
+        return sum(self._sizes.values()) <= _memory_bytes() / 2
 
 
-class Copied:
+class ReplicatedStore:
     """A store whose parts lie whole on every device of a mesh."""
 
-    def __init__(self, one: Store, mesh: Mesh):
+    def __init__(self, one: ParameterStore, mesh: Mesh):
         self._one, self._mesh = one, mesh
         self._held: dict[str, tuple[dict, dict]] = {}
 
-    def get(self, part: str, adapters: Strengths = ()) -> dict:
+    def get(self, part: str, adapters: WeightedAdapters = ()) -> dict:
         tree, held = self._one.get(part, adapters), self._held.get(part)
         if held is None or held[0] is not tree:
             self._held.pop(part, None)
             held = self._held[part] = (tree, jax.device_put(tree, sharding.replicated(self._mesh)))
         return held[1]
 
-    def check(self, adapters: Strengths = ()) -> None:
+    def check(self, adapters: WeightedAdapters = ()) -> None:
         self._one.check(adapters)
 
     def release(self, part: str) -> None:
@@ -94,32 +96,32 @@ class Copied:
             self._held.pop(part, None)
 
 
-def from_trees(trees: dict[str, dict]) -> Store:
+def store_from_trees(trees: dict[str, dict]) -> ParameterStore:
     """Parameters that are already here."""
     trees = jax.device_put(trees)
     sizes = {part: sum(x.nbytes for x in jax.tree.leaves(tree)) for part, tree in trees.items()}
-    return Store(lambda part, adapters: merge(trees[part], adapters), sizes)
+    return ParameterStore(lambda part, adapters: merge_adapters(trees[part], adapters), sizes)
 
 
-def from_folder(
-    folder: Folder, config: ModelConfig, mesh: Mesh | None = None, progress: bool = False
-) -> Store:
+def store_from_folder(
+    folder: ModelFolder, config: ModelConfig, mesh: Mesh | None = None, progress: bool = False
+) -> ParameterStore:
     """A published folder; raises InputError, here and now, for everything that names, shapes and types tell.
 
     With a mesh each tensor goes straight into its shards (sharding.py); no device holds a whole one.
     """
     folder.require()
     for part in name_mapping.PARTS:
-        wan.match(part, folder.parts[part], config)
+        wan.match_tensors(part, folder.parts[part], config)
     places = {
-        part: flax.traverse_util.flatten_dict(abstract(part, config, mesh), sep="/")
+        part: flax.traverse_util.flatten_dict(abstract_parameters(part, config, mesh), sep="/")
         for part in name_mapping.PARTS
     }
 
-    def read(part: str, adapters: Strengths) -> dict:
-        update = adding(adapters) if adapters else None
-        with bar(part, config, progress) as shown:
-            return wan.load(
+    def read(part: str, adapters: WeightedAdapters) -> dict:
+        update = build_adapter_update(adapters) if adapters else None
+        with build_progress_bar(part, config, progress) as shown:
+            return wan.load_part(
                 part,
                 folder.parts[part],
                 config,
@@ -128,23 +130,25 @@ def from_folder(
                 progress=lambda _: shown.update(),
             )
 
-    return Store(read, part_bytes(config), lambda part: wan.look(part, folder.parts[part], config))
+    return ParameterStore(
+        read, part_bytes(config), lambda part: wan.check_values(part, folder.parts[part], config)
+    )
 
 
-def from_orbax(path: Path, config: ModelConfig, mesh: Mesh | None = None) -> Store:
+def store_from_orbax(path: Path, config: ModelConfig, mesh: Mesh | None = None) -> ParameterStore:
     """A folder written by `v2v convert`, which has looked at every value; on a mesh as `from_folder`."""
 
-    like = {part: abstract(part, config, mesh) for part in name_mapping.PARTS}
+    like = {part: abstract_parameters(part, config, mesh) for part in name_mapping.PARTS}
     for part in name_mapping.PARTS:
         orbax_tree.check_tree(path / part, like[part])
 
-    def read(part: str, adapters: Strengths) -> dict:
-        return merge(orbax_tree.load_tree(path / part, like[part]), adapters, donate=True)
+    def read(part: str, adapters: WeightedAdapters) -> dict:
+        return merge_adapters(orbax_tree.load_tree(path / part, like[part]), adapters, donate=True)
 
-    return Store(read, part_bytes(config))
+    return ParameterStore(read, part_bytes(config))
 
 
-def orbax_adapter(path: Path) -> Adapter | None:
+def load_converted_adapter(path: Path) -> Adapter | None:
     """The adapter in a folder written by `v2v convert`, or None."""
 
     folder = path / "adapter"
@@ -154,14 +158,14 @@ def orbax_adapter(path: Path) -> Adapter | None:
     return Adapter(tree["lora"], 1.0, tree.get("delta"), tree.get("embed"))
 
 
-def abstract(part: str, config: ModelConfig, mesh: Mesh | None = None) -> dict:
+def abstract_parameters(part: str, config: ModelConfig, mesh: Mesh | None = None) -> dict:
     """Shapes and types of a part as it is held: matmul weights in the part's dtype, the DiT's small ones in float32.
 
     With a mesh also where each leaf lies; raises InputError for all that don't divide.
     """
     leaves = {
-        p: jax.ShapeDtypeStruct(s, wan.held_dtype(part, p, config))
-        for p, s in wan.shapes(part, config).items()
+        p: jax.ShapeDtypeStruct(s, wan.parameter_dtype(part, p, config))
+        for p, s in wan.parameter_shapes(part, config).items()
     }
     tree = flax.traverse_util.unflatten_dict(leaves, sep="/")
     if mesh is None:
@@ -173,12 +177,12 @@ def abstract(part: str, config: ModelConfig, mesh: Mesh | None = None) -> dict:
 def part_bytes(config: ModelConfig) -> dict[str, int]:
     """Memory each part takes."""
     return {
-        part: sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(abstract(part, config)))
+        part: sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(abstract_parameters(part, config)))
         for part in name_mapping.PARTS
     }
 
 
-def merge(tree: dict, adapters: Strengths, donate: bool = False) -> dict:
+def merge_adapters(tree: dict, adapters: WeightedAdapters, donate: bool = False) -> dict:
     """Parameters with adapters added, on the device; `donate` gives the tree's memory away.
 
     Several are one of their ranks together: added once and rounded once, in one program for any weights and nearly any ranks.
@@ -188,7 +192,7 @@ def merge(tree: dict, adapters: Strengths, donate: bool = False) -> dict:
         ((adapter, weight),) = adapters
         tree = together(tree, adapter.lora, weight * adapter.scale)
     elif adapters:
-        low = lora.combine([(a.lora, weight * a.scale) for a, weight in adapters], multiple=RANKS)
+        low = lora.combine([(a.lora, weight * a.scale) for a, weight in adapters], multiple=RANK_MULTIPLE)
         tree = together(tree, low, 1.0)
     for adapter, weight in adapters:
         if adapter.delta is not None:
@@ -196,7 +200,7 @@ def merge(tree: dict, adapters: Strengths, donate: bool = False) -> dict:
     return tree
 
 
-def adding(adapters: Strengths) -> wan.Update:
+def build_adapter_update(adapters: WeightedAdapters) -> wan.TensorUpdate:
     """The same for one tensor on its way from the file, on the host."""
     flat = [
         (
@@ -220,23 +224,26 @@ def adding(adapters: Strengths) -> wan.Update:
     return update
 
 
-def bar(part: str, config: ModelConfig, shown: bool) -> tqdm:
+def build_progress_bar(part: str, config: ModelConfig, shown: bool) -> tqdm:
     """Progress over the tensors of a part."""
-    return tqdm(total=len(wan.shapes(part, config)), desc=f"loading {part}", unit=" tensors", disable=not shown, leave=False)  # fmt: skip
+    return tqdm(total=len(wan.parameter_shapes(part, config)), desc=f"loading {part}", unit=" tensors", disable=not shown, leave=False)  # fmt: skip
 
 
-def _plus(tree: dict, delta: dict, weight: float) -> dict:
+def _add_full_updates(tree: dict, delta: dict, weight: float) -> dict:
     flat, full = (flax.traverse_util.flatten_dict(t, sep="/") for t in (tree, delta))
     for path, x in full.items():
         flat[path] = (flat[path].astype(jnp.float32) + weight * x).astype(flat[path].dtype)
     return flax.traverse_util.unflatten_dict(flat, sep="/")
 
 
-_merge, _add = jax.jit(lora.merge), jax.jit(_plus)
-_merge_in_place, _add_in_place = jax.jit(lora.merge, donate_argnums=0), jax.jit(_plus, donate_argnums=0)
+_merge, _add = jax.jit(lora.merge), jax.jit(_add_full_updates)
+_merge_in_place, _add_in_place = (
+    jax.jit(lora.merge, donate_argnums=0),
+    jax.jit(_add_full_updates, donate_argnums=0),
+)
 
 
-def _memory() -> int:
+def _memory_bytes() -> int:
     """Bytes of the first device, or of the machine where the device doesn't say."""
     stats = jax.local_devices()[0].memory_stats() or {}
     return stats.get("bytes_limit") or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -17,14 +17,21 @@ import numpy as np
 
 from v2v.errors import InputError
 
-DTYPES = {"F64": np.float64, "F32": np.float32, "F16": np.float16, "BF16": ml_dtypes.bfloat16}
-OTHER = {"I64": np.int64, "I32": np.int32, "I16": np.int16, "I8": np.int8, "U8": np.uint8, "BOOL": np.bool_}
-INDEX = ".safetensors.index.json"
-MAX_HEADER = 100 << 20  # bytes; the format's own limit
+FLOAT_DTYPES = {"F64": np.float64, "F32": np.float32, "F16": np.float16, "BF16": ml_dtypes.bfloat16}
+OTHER_DTYPES = {
+    "I64": np.int64,
+    "I32": np.int32,
+    "I16": np.int16,
+    "I8": np.int8,
+    "U8": np.uint8,
+    "BOOL": np.bool_,
+}
+INDEX_SUFFIX = ".safetensors.index.json"
+MAX_HEADER_BYTES = 100 << 20  # bytes; the format's own limit
 
 
 @dataclass(frozen=True)
-class Slot:
+class TensorSlot:
     """Where one tensor lies."""
 
     file: Path
@@ -37,7 +44,7 @@ class Slot:
 class TensorFiles:
     """The tensors of one checkpoint, by name; nothing is read before `read`."""
 
-    def __init__(self, path: Path, slots: dict[str, Slot], metadata: dict[str, str]):
+    def __init__(self, path: Path, slots: dict[str, TensorSlot], metadata: dict[str, str]):
         self.path, self.slots, self.metadata = path, slots, metadata
 
     @classmethod
@@ -47,9 +54,9 @@ class TensorFiles:
         Raises:
           InputError: missing or truncated files, an index naming what is not there, pickles.
         """
-        path = _choose(Path(path))
-        if not path.name.endswith(INDEX):
-            slots, metadata = _header(path)
+        path = _find_file(Path(path))
+        if not path.name.endswith(INDEX_SUFFIX):
+            slots, metadata = _read_header(path)
             return cls(path, slots, metadata)
         try:
             weight_map = json.loads(path.read_text())["weight_map"]
@@ -65,7 +72,7 @@ class TensorFiles:
             )
         slots, metadata = {}, {}
         for name in files:
-            found, extra = _header(path.parent / name)
+            found, extra = _read_header(path.parent / name)
             slots.update(found)
             metadata.update(extra)
         lost = sorted(set(weight_map) - set(slots))
@@ -81,29 +88,31 @@ class TensorFiles:
         Integers are read where they are scalars (the alpha of some LoRA files).
         """
         slot = self.slots[name]
-        if slot.dtype in OTHER and slot.shape in ((), (1,)):
-            return np.fromfile(slot.file, OTHER[slot.dtype], 1, offset=slot.start).reshape(slot.shape)
-        if slot.dtype not in DTYPES:
+        if slot.dtype in OTHER_DTYPES and slot.shape in ((), (1,)):
+            return np.fromfile(slot.file, OTHER_DTYPES[slot.dtype], 1, offset=slot.start).reshape(slot.shape)
+        if slot.dtype not in FLOAT_DTYPES:
             raise InputError(
-                f"{slot.file}: {name} is {slot.dtype}, expected one of {', '.join(DTYPES)}; use the unquantised checkpoint"
+                f"{slot.file}: {name} is {slot.dtype}, expected one of {', '.join(FLOAT_DTYPES)}; use the unquantised checkpoint"
             )
         with open(slot.file, "rb") as f:
             f.seek(slot.start)
             data = np.fromfile(f, np.uint8, slot.size)
         if data.size != slot.size:
             raise InputError(f"{slot.file}: ends inside {name}; fetch the file again")
-        x = data.view(DTYPES[slot.dtype]).reshape(slot.shape)
-        if not _finite(x):
+        x = data.view(FLOAT_DTYPES[slot.dtype]).reshape(slot.shape)
+        if not _is_finite(x):
             raise InputError(
                 f"{slot.file}: {name} holds NaN or infinite values; the file is damaged, fetch it again"
             )
         return x
 
 
-def write(path: str | Path, tensors: dict[str, np.ndarray], metadata: dict[str, str] | None = None) -> None:
+def write_safetensors(
+    path: str | Path, tensors: dict[str, np.ndarray], metadata: dict[str, str] | None = None
+) -> None:
     """Write one file: beside its final name first, then renamed. `metadata` goes into the header (values are strings)."""
     path = Path(path)
-    codes = {np.dtype(t): code for code, t in {**DTYPES, **OTHER}.items()}
+    codes = {np.dtype(t): code for code, t in {**FLOAT_DTYPES, **OTHER_DTYPES}.items()}
     header, offset = {"__metadata__": {"format": "pt", **(metadata or {})}}, 0
     for name, x in tensors.items():
         size = int(x.size) * x.dtype.itemsize
@@ -127,15 +136,15 @@ def write(path: str | Path, tensors: dict[str, np.ndarray], metadata: dict[str, 
             partial.unlink()
 
 
-def _choose(path: Path) -> Path:
+def _find_file(path: Path) -> Path:
     """The index or the one safetensors file that `path` stands for."""
     if path.suffix in (".pth", ".pt", ".bin", ".ckpt"):
-        raise _pickle(path)
+        raise _pickle_error(path)
     if path.is_file():
         return path
     if not path.is_dir():
         raise InputError(f"{path}: expected a .safetensors file or a folder with one, found nothing")
-    indices = sorted(path.glob(f"*{INDEX}"))
+    indices = sorted(path.glob(f"*{INDEX_SUFFIX}"))
     if len(indices) == 1:
         return indices[0]
     files = sorted(path.glob("*.safetensors"))
@@ -143,31 +152,31 @@ def _choose(path: Path) -> Path:
         return files[0]
     pickles = sorted(p for p in path.iterdir() if p.suffix in (".pth", ".pt", ".bin", ".ckpt"))
     if not indices and not files and pickles:
-        raise _pickle(pickles[0])
+        raise _pickle_error(pickles[0])
     found = ", ".join(p.name for p in indices or files) or "neither"
     raise InputError(
-        f"{path}: expected one *{INDEX} or one .safetensors file, found {found}; pass the file itself"
+        f"{path}: expected one *{INDEX_SUFFIX} or one .safetensors file, found {found}; pass the file itself"
     )
 
 
-def _pickle(path: Path) -> InputError:
+def _pickle_error(path: Path) -> InputError:
     return InputError(
         f"{path}: expected safetensors, got a pickle, which can run code when opened and is never read; use the same weights from "
         "Wan-AI/Wan2.2-TI2V-5B-Diffusers (folders transformer, vae, text_encoder)"
     )
 
 
-def _header(path: Path) -> tuple[dict[str, Slot], dict[str, str]]:
+def _read_header(path: Path) -> tuple[dict[str, TensorSlot], dict[str, str]]:
     size = path.stat().st_size
     with open(path, "rb") as f:
         start = f.read(8)
         length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
-        text = f.read(length) if 0 < length <= min(MAX_HEADER, size - 8) else b""
+        text = f.read(length) if 0 < length <= min(MAX_HEADER_BYTES, size - 8) else b""
     try:
         header = json.loads(text)
         metadata = header.pop("__metadata__", {})
         slots = {
-            name: Slot(path, e["dtype"], tuple(e["shape"]), 8 + length + e["data_offsets"][0],
+            name: TensorSlot(path, e["dtype"], tuple(e["shape"]), 8 + length + e["data_offsets"][0],
                        e["data_offsets"][1] - e["data_offsets"][0])
             for name, e in header.items()
         }  # fmt: skip
@@ -180,7 +189,7 @@ def _header(path: Path) -> tuple[dict[str, Slot], dict[str, str]]:
         raise InputError(
             f"{path}: truncated: its header promises {need:,} bytes, got {size:,}; fetch it again"
         )
-    known = {**DTYPES, **OTHER}
+    known = {**FLOAT_DTYPES, **OTHER_DTYPES}
     for name, s in slots.items():
         if s.dtype in known and int(np.prod(s.shape)) * np.dtype(known[s.dtype]).itemsize != s.size:
             raise InputError(
@@ -190,15 +199,15 @@ def _header(path: Path) -> tuple[dict[str, Slot], dict[str, str]]:
 
 
 # All exponent bits set means NaN or infinity; integer tests are quick where NumPy's isfinite on bfloat16 is not.
-_EXPONENT = {
+_EXPONENT_BITS = {
     2: {"bfloat16": 0x7F80, "float16": 0x7C00},
     4: {"float32": 0x7F800000},
     8: {"float64": 0x7FF0000000000000},
 }
 
 
-def _finite(x: np.ndarray) -> bool:
-    bits = _EXPONENT[x.dtype.itemsize][x.dtype.name]
+def _is_finite(x: np.ndarray) -> bool:
+    bits = _EXPONENT_BITS[x.dtype.itemsize][x.dtype.name]
     unsigned = np.dtype(f"u{x.dtype.itemsize}")
     flat = x.reshape(-1).view(unsigned)
     step = 1 << 24  # in pieces, so that the test's own memory stays small

@@ -25,18 +25,18 @@ from v2v.models.autoencoder import VAE
 from v2v.models.text_encoder import TextEncoder
 from v2v.models.transformer import DiT
 
-PREFIXES = ("", "model.diffusion_model.", "diffusion_model.")
+NAME_PREFIXES = ("", "model.diffusion_model.", "diffusion_model.")
 # What stays float32 in a bfloat16 DiT: small, and computed in float32 by the original's policy.
-FLOAT32 = re.compile(r"modulation$|scale$|norm_cross/bias$|^time_|^head/")
+FLOAT32_PATHS = re.compile(r"modulation$|scale$|norm_cross/bias$|^time_|^head/")
 # Tensors some releases add that are no parameters.
-EXTRAS = {"spiece_model"}
+IGNORED_TENSORS = {"spiece_model"}
 
-Place = Callable[[str], jax.sharding.Sharding | None]
-Update = Callable[[str, int | None, np.ndarray], np.ndarray]
+ShardingByPath = Callable[[str], jax.sharding.Sharding | None]
+TensorUpdate = Callable[[str, int | None, np.ndarray], np.ndarray]
 
 
 @functools.cache
-def shapes(part: str, config: ModelConfig) -> dict[str, tuple[int, ...]]:
+def parameter_shapes(part: str, config: ModelConfig) -> dict[str, tuple[int, ...]]:
     """Shapes of our parameters by path, by abstract evaluation; part is "dit", "vae" or "text"."""
     key = jax.random.key(0)
     f32, i32 = (
@@ -57,14 +57,14 @@ def shapes(part: str, config: ModelConfig) -> dict[str, tuple[int, ...]]:
     }
 
 
-def load(
+def load_part(
     part: str,
     source: str | Path | TensorFiles,
     config: ModelConfig,
     *,
     dtype: jnp.dtype | None = None,
-    place: Place | None = None,
-    update: Update | None = None,
+    place: ShardingByPath | None = None,
+    update: TensorUpdate | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> dict:
     """Read a part of the model from safetensors.
@@ -86,35 +86,35 @@ def load(
       InputError: everything wrong with names and shapes at once, before any tensor is read; damaged files and values.
     """
     files = source if isinstance(source, TensorFiles) else TensorFiles.open(source)
-    found, by_path = match(part, files, config)
+    found, by_path = match_tensors(part, files, config)
     out = {}
     for path, entries in by_path.items():
-        shape = shapes(part, config)[path]
-        host = np.empty(shape, held_dtype(part, path, config, dtype))
+        shape = parameter_shapes(part, config)[path]
+        host = np.empty(shape, parameter_dtype(part, path, config, dtype))
         for e in entries:
             x = e.ours(files.read(found[e.name]), shape if e.layer is None else shape[1:])
             host[... if e.layer is None else e.layer] = update(path, e.layer, x) if update else x
-        out[path] = _put(host, place and place(path))
+        out[path] = _put_on_device(host, place and place(path))
         if progress:
             progress(path)
     return flax.traverse_util.unflatten_dict(out, sep="/")
 
 
-def look(part: str, files: TensorFiles, config: ModelConfig) -> None:
+def check_values(part: str, files: TensorFiles, config: ModelConfig) -> None:
     """Read every tensor of a part and keep none. Raises InputError for NaN, infinity and files that changed since they were opened."""
-    for name in match(part, files, config)[0].values():
+    for name in match_tensors(part, files, config)[0].values():
         files.read(name)
 
 
-def held_dtype(part: str, path: str, config: ModelConfig, dtype: jnp.dtype | None = None) -> jnp.dtype:
+def parameter_dtype(part: str, path: str, config: ModelConfig, dtype: jnp.dtype | None = None) -> jnp.dtype:
     """Type a parameter is held in: the part's own or `dtype`, and float32 for what a bfloat16 DiT computes in float32."""
     dtype = jnp.dtype(dtype or {"dit": config.dit, "vae": config.vae, "text": config.text}[part].dtype)
-    return jnp.dtype(jnp.float32) if part == "dit" and FLOAT32.search(path) else dtype
+    return jnp.dtype(jnp.float32) if part == "dit" and FLOAT32_PATHS.search(path) else dtype
 
 
-def match(
+def match_tensors(
     part: str, files: TensorFiles, config: ModelConfig
-) -> tuple[dict[str, str], dict[str, list[name_mapping.Entry]]]:
+) -> tuple[dict[str, str], dict[str, list[name_mapping.TensorMapping]]]:
     """Pair the checkpoint's tensors with ours.
 
     Returns:
@@ -123,8 +123,8 @@ def match(
     Raises:
       InputError: lists every missing, unexpected and mis-shaped tensor, with the nearest name.
     """
-    found, layout = strip(part, files, config)
-    entries = name_mapping.entries(part, shapes(part, config), config, layout)
+    found, layout = strip_prefix(part, files, config)
+    entries = name_mapping.map_tensors(part, parameter_shapes(part, config), config, layout)
     expected = {e.name: e.shape for e in entries}
     for alias, name in name_mapping.ALIASES.items():
         if alias in found:
@@ -133,19 +133,19 @@ def match(
     both = sorted(set(expected) & set(found))
     packed = [(name, f"is {files.slots[found[name]].dtype}") for name in both]
     packed = [
-        (name, what) for name, what in packed if what.removeprefix("is ") not in safetensors_file.DTYPES
+        (name, what) for name, what in packed if what.removeprefix("is ") not in safetensors_file.FLOAT_DTYPES
     ]
     if packed:
         raise InputError(
-            f"{files.path}: expected tensors of {', '.join(safetensors_file.DTYPES)}, but "
-            + "; ".join(_collapse(packed))
+            f"{files.path}: expected tensors of {', '.join(safetensors_file.FLOAT_DTYPES)}, but "
+            + "; ".join(_group_by_layer(packed))
             + "; use the unquantised checkpoint"
         )
     missing = sorted(set(expected) - set(found))
     unexpected = sorted(set(found) - set(expected))
     wrong = []
     for listed, what, others in ((missing, "missing", unexpected), (unexpected, "unexpected", missing)):
-        wrong += [(name, what + _nearest(name, others)) for name in listed]
+        wrong += [(name, what + _format_nearest(name, others)) for name in listed]
     for name in both:
         got = files.slots[found[name]].shape
         if got != expected[name]:
@@ -154,54 +154,65 @@ def match(
         total = f"{len(missing)} missing, {len(unexpected)} unexpected, {len(wrong) - len(missing) - len(unexpected)} mis-shaped"
         raise InputError(
             f"{files.path}: doesn't fit the {part} of {config.name} in the {layout} layout ({total}): "
-            + "; ".join(_collapse(wrong))
+            + "; ".join(_group_by_layer(wrong))
             + "; check that the folder is the model meant and complete"
         )
-    by_path: dict[str, list[name_mapping.Entry]] = {}
+    by_path: dict[str, list[name_mapping.TensorMapping]] = {}
     for e in entries:
         by_path.setdefault(e.path, []).append(e)
     return found, by_path
 
 
-def strip(part: str, files: TensorFiles, config: ModelConfig) -> tuple[dict[str, str], str]:
+def strip_prefix(part: str, files: TensorFiles, config: ModelConfig) -> tuple[dict[str, str], str]:
     """(published name → name in the file, layout), for the prefix and the layout under which most names are ours."""
     best = None
     for layout in name_mapping.LAYOUTS:
-        expected = {e.name for e in name_mapping.entries(part, shapes(part, config), config, layout)}
-        for prefix in PREFIXES:
+        expected = {
+            e.name for e in name_mapping.map_tensors(part, parameter_shapes(part, config), config, layout)
+        }
+        for prefix in NAME_PREFIXES:
             found = {
                 name.removeprefix(prefix): name
                 for name in files.slots
-                if name.startswith(prefix) and name not in EXTRAS
+                if name.startswith(prefix) and name not in IGNORED_TENSORS
             }
             hits = len(expected & set(found))
             if best is None or hits > best[0]:
                 best = (
                     hits,
-                    {**{n: n for n in files.slots if not n.startswith(prefix) and n not in EXTRAS}, **found},
+                    {
+                        **{
+                            n: n for n in files.slots if not n.startswith(prefix) and n not in IGNORED_TENSORS
+                        },
+                        **found,
+                    },
                     layout,
                 )
     return best[1], best[2]
 
 
-def published(
+def published_tensors(
     part: str, params: dict, config: ModelConfig, layout: str = "diffusers"
 ) -> dict[str, np.ndarray]:
     """Our tree under published names and in their memory layout: the inverse of `load`, as host arrays in our dtypes."""
     flat = flax.traverse_util.flatten_dict(params, sep="/")
     out = {}
-    for e in name_mapping.entries(part, {path: leaf.shape for path, leaf in flat.items()}, config, layout):
+    for e in name_mapping.map_tensors(
+        part, {path: leaf.shape for path, leaf in flat.items()}, config, layout
+    ):
         leaf = flat[e.path] if e.layer is None else flat[e.path][e.layer]
         out[e.name] = np.ascontiguousarray(e.published(np.asarray(leaf)))
     return out
 
 
-def save(part: str, path: str | Path, params: dict, config: ModelConfig, layout: str = "diffusers") -> None:
+def save_part(
+    part: str, path: str | Path, params: dict, config: ModelConfig, layout: str = "diffusers"
+) -> None:
     """Write our tree as one safetensors file that the published tools load."""
-    safetensors_file.write(path, published(part, params, config, layout))
+    safetensors_file.write_safetensors(path, published_tensors(part, params, config, layout))
 
 
-def _nearest(name: str, others: list[str]) -> str:
+def _format_nearest(name: str, others: list[str]) -> str:
     """The likeliest other spelling, among names of the same layer: hundreds of names are compared in no time."""
 
     def layer(name):
@@ -211,14 +222,14 @@ def _nearest(name: str, others: list[str]) -> str:
     return f", nearest is {near[0]}" if near else ""
 
 
-def _put(host: np.ndarray, sharding: jax.sharding.Sharding | None) -> jax.Array:
+def _put_on_device(host: np.ndarray, sharding: jax.sharding.Sharding | None) -> jax.Array:
     if sharding is None:
         return jnp.asarray(host)
     # every process hands over only the pieces its own devices hold
     return jax.make_array_from_callback(host.shape, sharding, lambda index: host[index])
 
 
-def _collapse(wrong: list[tuple[str, str]]) -> list[str]:
+def _group_by_layer(wrong: list[tuple[str, str]]) -> list[str]:
     """One line for all layers with the same complaint: blocks.{0-29}.attn1.to_q.weight."""
     groups: dict[tuple[str, str], list[int]] = {}
     for name, what in wrong:
@@ -234,14 +245,14 @@ def _collapse(wrong: list[tuple[str, str]]) -> list[str]:
         groups.setdefault(key, []).append(int(block.group()) if block else -1)
     out = []
     for (name, what), layers in groups.items():
-        numbers = _runs(sorted(layers))
+        numbers = _format_ranges(sorted(layers))
         label = numbers if len(layers) == 1 else "{" + numbers + "}"
         what = what.replace("{}", "N" if len(layers) > 1 else label)
         out.append(f"{name.replace('{}', label, 1) if layers[0] >= 0 else name} {what}")
     return out
 
 
-def _runs(numbers: list[int]) -> str:
+def _format_ranges(numbers: list[int]) -> str:
     """1,2,3,7 → "1-3,7"."""
     out, start = [], None
     for i, n in enumerate(numbers):

@@ -8,25 +8,25 @@ import re
 from pathlib import Path
 
 from v2v.checkpoints.safetensors_file import TensorFiles
-from v2v.checkpoints.wan import PREFIXES
+from v2v.checkpoints.wan import NAME_PREFIXES
 from v2v.config import WAN22_MEAN, WAN22_STD, DiTConfig, FlowConfig, TextConfig, VAEConfig
 from v2v.errors import InputError
 
 # A tensor each part has under exactly one layout or both, by which a lone file is recognised.
-MARKS = {
+MARKER_TENSORS = {
     "dit": ("patch_embedding.weight",),
     "vae": ("encoder.conv_in.weight", "encoder.conv1.weight"),
     "text": ("shared.weight", "encoder.embed_tokens.weight", "token_embedding.weight"),
 }
 HEAD_DIM = 128
-TI2V_5B = "this package runs Wan2.2-TI2V-5B (48 latent channels, 16x16x4 VAE) and what is built on it; use Wan-AI/Wan2.2-TI2V-5B-Diffusers"
+SUPPORTED_MODELS = "this package runs Wan2.2-TI2V-5B (48 latent channels, 16x16x4 VAE) and what is built on it; use Wan-AI/Wan2.2-TI2V-5B-Diffusers"
 
 
-def dit(path: Path, files: TensorFiles, described: dict | None, top: dict | None) -> DiTConfig:
+def build_dit_config(path: Path, files: TensorFiles, described: dict | None, top: dict | None) -> DiTConfig:
     """`described` and `top` are transformer/config.json and config.json. Raises InputError for backbones that can't be run."""
     find = {
         n.removeprefix(p): s.shape
-        for p in reversed(PREFIXES)
+        for p in reversed(NAME_PREFIXES)
         for n, s in files.slots.items()
         if n.startswith(p)
     }
@@ -47,7 +47,7 @@ def dit(path: Path, files: TensorFiles, described: dict | None, top: dict | None
     )
     said = {**(top or {}), **(described or {})}
     out = head[0] // max(1, patch[0] * patch[1] * patch[2])
-    _refuse(path, width, channels, out, layers, find, said)
+    _check_backbone(path, width, channels, out, layers, find, said)
     heads = said.get("num_attention_heads") or said.get("num_heads") or width // HEAD_DIM
     if not all((layers, ffn[0], out, text[1], time[1], heads)):
         raise InputError(
@@ -59,7 +59,9 @@ def dit(path: Path, files: TensorFiles, described: dict | None, top: dict | None
     )  # fmt: skip
 
 
-def _refuse(path: Path, width: int, channels: int, out: int, layers: int, find: dict, said: dict) -> None:
+def _check_backbone(
+    path: Path, width: int, channels: int, out: int, layers: int, find: dict, said: dict
+) -> None:
     """Name the relatives of the backbone that share its tensor names."""
     what = None
     if "vace_layers" in said or any(n.startswith("vace_") for n in find):
@@ -77,10 +79,10 @@ def _refuse(path: Path, width: int, channels: int, out: int, layers: int, find: 
     ):
         what = f"a variant with qk_norm={said.get('qk_norm')}, cross_attn_norm={said.get('cross_attn_norm')}"
     if what:
-        raise InputError(f"{path}: is {what}; {TI2V_5B}")
+        raise InputError(f"{path}: is {what}; {SUPPORTED_MODELS}")
 
 
-def flow(scheduler: dict, guidance: float) -> FlowConfig:
+def build_flow_config(scheduler: dict, guidance: float) -> FlowConfig:
     """How the release is sampled: its scheduler and, of the two tables called UniPC, that of the version that wrote it."""
     shift = float(scheduler.get("flow_shift") or scheduler.get("shift") or 5.0)
     if scheduler.get("_class_name") == "FlowMatchEulerDiscreteScheduler":
@@ -91,11 +93,11 @@ def flow(scheduler: dict, guidance: float) -> FlowConfig:
     return FlowConfig(shift=shift, guidance=guidance, solver="unipc", schedule=schedule)
 
 
-def vae(path: Path, files: TensorFiles | None, said: dict | None, z_dim: int) -> VAEConfig:
+def build_vae_config(path: Path, files: TensorFiles | None, said: dict | None, z_dim: int) -> VAEConfig:
     """`said` is vae/config.json. Raises InputError for another type of VAE, or one of other channels than `z_dim`."""
     if said and not said.get("is_residual", False):
         raise InputError(
-            f"{path}/vae: is a Wan2.1-type VAE (no residual down and up paths, 8x8x4); {TI2V_5B}"
+            f"{path}/vae: is a Wan2.1-type VAE (no residual down and up paths, 8x8x4); {SUPPORTED_MODELS}"
         )
     if said:
         cfg = VAEConfig(
@@ -117,7 +119,7 @@ def vae(path: Path, files: TensorFiles | None, said: dict | None, z_dim: int) ->
         cfg = _vae_from_shapes(path, files)
     if cfg.z_dim != z_dim:
         raise InputError(
-            f"{path}: the VAE has {cfg.z_dim} latent channels, the transformer predicts {z_dim}; {TI2V_5B}"
+            f"{path}: the VAE has {cfg.z_dim} latent channels, the transformer predicts {z_dim}; {SUPPORTED_MODELS}"
         )
     return cfg
 
@@ -129,7 +131,7 @@ def _vae_from_shapes(path: Path, files: TensorFiles) -> VAEConfig:
         n.startswith(("encoder.downsamples.0.downsamples", "encoder.down_blocks.0.resnets")) for n in at
     ):
         raise InputError(
-            f"{files.path}: is a Wan2.1-type VAE (flat list of blocks, 16 channels, 8x8x4); {TI2V_5B}"
+            f"{files.path}: is a Wan2.1-type VAE (flat list of blocks, 16 channels, 8x8x4); {SUPPORTED_MODELS}"
         )
     first = at.get("encoder.conv1.weight") or at["encoder.conv_in.weight"]
     last = at.get("decoder.head.2.weight") or at["decoder.conv_out.weight"]
@@ -141,7 +143,7 @@ def _vae_from_shapes(path: Path, files: TensorFiles) -> VAEConfig:
     )
 
 
-def text(files: TensorFiles | None, said: dict | None, dit: DiTConfig) -> TextConfig:
+def build_text_config(files: TensorFiles | None, said: dict | None, dit: DiTConfig) -> TextConfig:
     """`said` is text_encoder/config.json; without it and the files, the published sizes at the width that the DiT takes."""
     if said:
         return TextConfig(
@@ -152,7 +154,7 @@ def text(files: TensorFiles | None, said: dict | None, dit: DiTConfig) -> TextCo
     if files is None:
         return TextConfig(width=dit.text_width)
     at = {n: s.shape for n, s in files.slots.items()}
-    vocab, width = next(at[m] for m in MARKS["text"] if m in at)
+    vocab, width = next(at[m] for m in MARKER_TENSORS["text"] if m in at)
     bias = next(s for n, s in at.items() if "relative_attention_bias" in n or "pos_embedding" in n)
     q = next(s for n, s in at.items() if n.endswith((".attn.q.weight", "SelfAttention.q.weight")))
     up = next(s for n, s in at.items() if n.endswith(("ffn.fc1.weight", "DenseReluDense.wi_1.weight")))

@@ -16,9 +16,9 @@ from tqdm import tqdm
 
 from v2v.checkpoints import adapters, name_mapping, native, orbax_tree
 from v2v.checkpoints.adapters import Adapter
-from v2v.checkpoints.lora_files import Style
+from v2v.checkpoints.lora_files import LoraStyle
 from v2v.errors import InputError
-from v2v.pipeline.pretrained import is_converted, load_pretrained
+from v2v.pipeline.pretrained import is_converted_folder, load_pretrained
 
 
 def convert(
@@ -27,7 +27,7 @@ def convert(
     *,
     model: str = "",
     lora: str = "",
-    style: Style = "original",
+    style: LoraStyle = "original",
     dtype: str = "bfloat16",
     progress: bool = False,
 ) -> dict:
@@ -47,9 +47,9 @@ def convert(
     """
     source, target = Path(source), Path(target)
     if source.is_file() or source.suffix:
-        made = _lora(source, target, model, style, dtype)
+        made = _convert_lora(source, target, model, style, dtype)
     else:
-        made = _model(source, target, lora, progress)
+        made = _convert_model(source, target, lora, progress)
     files = [
         p for root in made for p in ([root] if root.is_file() else sorted(root.rglob("*"))) if p.is_file()
     ]
@@ -60,28 +60,28 @@ def convert(
     }
 
 
-def _lora(source: Path, target: Path, model: str, style: Style, dtype: str) -> list[Path]:
+def _convert_lora(source: Path, target: Path, model: str, style: LoraStyle, dtype: str) -> list[Path]:
     if not model:
         raise InputError(f"{source}: is one file; say with --model which model the adapter is for")
     if target.suffix != ".safetensors":
         raise InputError(f"{target}: expected a name ending in .safetensors for an adapter")
     if not target.parent.is_dir():
         raise InputError(f"{target}: no folder {target.parent}; make it first")
-    taken = [p for p in (target, adapters.embeds_path(target)) if p.exists()]
+    taken = [p for p in (target, adapters.embeddings_path(target)) if p.exists()]
     if taken:
         raise InputError(f"{taken[0]}: already there; choose another name")
     config = load_pretrained(model).config
-    adapter = adapters.read(source, config)
+    adapter = adapters.load_adapter(source, config)
     said = adapter.condition or config.condition
-    return adapters.write(target, dataclasses.replace(adapter, condition=said), config, style=style, dtype=dtype)  # fmt: skip
+    return adapters.save_adapter(target, dataclasses.replace(adapter, condition=said), config, style=style, dtype=dtype)  # fmt: skip
 
 
-def _model(source: Path, target: Path, lora: str, progress: bool) -> list[Path]:
+def _convert_model(source: Path, target: Path, lora: str, progress: bool) -> list[Path]:
     if target.exists():
         raise InputError(f"{target}: already there; choose another name or remove it")
     if not target.absolute().parent.is_dir():
         raise InputError(f"{target}: no folder {target.absolute().parent}; make it first")
-    if source.is_dir() and is_converted(source) and not lora:
+    if source.is_dir() and is_converted_folder(source) and not lora:
         raise InputError(f"{source}: is converted already; pass it to --model as it is")
     model = load_pretrained(str(source), progress=progress)
     if lora:
@@ -97,7 +97,7 @@ def _model(source: Path, target: Path, lora: str, progress: bool) -> list[Path]:
             orbax_tree.save_tree(partial / part, model.parameters(part))
         adapter = model.adapter()
         if adapter is not None:
-            orbax_tree.save_tree(partial / "adapter", _tree(adapter))
+            orbax_tree.save_tree(partial / "adapter", _adapter_tree(adapter))
         config = dataclasses.replace(model.config, name=target.resolve().name)
         native.save_config(partial / "config.json", config)
         os.replace(partial, target)
@@ -106,6 +106,6 @@ def _model(source: Path, target: Path, lora: str, progress: bool) -> list[Path]:
     return [target]
 
 
-def _tree(adapter: Adapter) -> dict:
+def _adapter_tree(adapter: Adapter) -> dict:
     tree = {"lora": adapter.lora, "delta": adapter.delta, "embed": adapter.embed}
     return jax.device_put({name: leaves for name, leaves in tree.items() if leaves})

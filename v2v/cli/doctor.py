@@ -40,17 +40,17 @@ def doctor(model: str = "", lora: str = "", values: bool = False) -> dict:
         raise InputError(
             "doctor --values: reads the numbers of a model or an adapter; name one with --model or --lora"
         )
-    report = {"v2v": __version__, "python": platform.python_version(), "packages": _packages(), "devices": _devices()}  # fmt: skip
+    report = {"v2v": __version__, "python": platform.python_version(), "packages": _find_versions(), "devices": _describe_devices()}  # fmt: skip
     problems: list[str] = []
     if lora and not model:
         model = "embedded"
     if model:
-        report["model"] = _model(model, lora, values, problems)
+        report["model"] = _describe_model(model, lora, values, problems)
     report |= {"problems": problems, "exit": 2 if problems else 0}
-    return report | {"output": _text(report)}
+    return report | {"output": _format_report(report)}
 
 
-def _packages() -> dict[str, str | None]:
+def _find_versions() -> dict[str, str | None]:
     out = {}
     for name in PACKAGES:
         try:
@@ -60,28 +60,28 @@ def _packages() -> dict[str, str | None]:
     return out
 
 
-def _devices() -> list[dict]:
+def _describe_devices() -> list[dict]:
     return [
         {"kind": d.device_kind, "platform": d.platform, "bytes": (d.memory_stats() or {}).get("bytes_limit")}
         for d in jax.local_devices()
     ]
 
 
-def _model(name: str, lora: str, values: bool, problems: list[str]) -> dict:
+def _describe_model(name: str, lora: str, values: bool, problems: list[str]) -> dict:
     """Facts about a model; whatever is wrong goes into `problems`."""
     out: dict = {"path": name}
     try:
         path = assets.EMBEDDED if name == "embedded" else Path(name)
-        if pretrained.is_ours(path):
+        if pretrained.is_native_folder(path):
             opened = pretrained.load_pretrained(name)
             config, conditions = opened.config, opened.conditions
-            out["kind"] = "converted (orbax)" if pretrained.is_converted(path) else "v2v"
+            out["kind"] = "converted (orbax)" if pretrained.is_converted_folder(path) else "v2v"
         else:
-            config, conditions = _published(path, values, out, problems)
+            config, conditions = _describe_published(path, values, out, problems)
             if config is None:
                 return out
         if lora:
-            conditions = _conditions(config, adapters.read(lora, config))
+            conditions = _edit_conditions(config, adapters.load_adapter(lora, config))
     except InputError as err:
         problems.append(str(err))
         return out
@@ -91,7 +91,8 @@ def _model(name: str, lora: str, values: bool, problems: list[str]) -> dict:
         "name": config.name,
         "size": [config.frames, config.height, config.width],
         "parameters": {
-            p: sum(int(np.prod(s)) for s in wan.shapes(p, config).values()) for p in name_mapping.PARTS
+            p: sum(int(np.prod(s)) for s in wan.parameter_shapes(p, config).values())
+            for p in name_mapping.PARTS
         },
         "held_bytes": held,
         "edits_by": list(conditions),
@@ -99,7 +100,7 @@ def _model(name: str, lora: str, values: bool, problems: list[str]) -> dict:
     }
 
 
-def _published(
+def _describe_published(
     path: Path, values: bool, out: dict, problems: list[str]
 ) -> tuple[ModelConfig | None, tuple[str, ...]]:
     """Looks at every file of a published folder; returns its configuration, where it tells one, and what it can be shown."""
@@ -108,73 +109,73 @@ def _published(
     lost = [
         part
         for part in name_mapping.PARTS
-        if part not in parts and f"/{model_folder.SUBFOLDER[part]}/" not in damaged
+        if part not in parts and f"/{model_folder.SUBFOLDERS[part]}/" not in damaged
     ]
     if path.is_dir():
-        lacking = [model_folder.lack(part) for part in lost] + (
-            [] if model_folder.find_tokenizer(path) else [model_folder.TOKENIZER]
+        lacking = [model_folder.format_missing_part(part) for part in lost] + (
+            [] if model_folder.find_tokenizer(path) else [model_folder.MISSING_TOKENIZER]
         )
         problems += [f"{path}: missing {what}" for what in lacking]
-    found = model_folder.read(path, parts) if "dit" in parts or not path.is_dir() else None
+    found = model_folder.read_model_folder(path, parts) if "dit" in parts or not path.is_dir() else None
     out["kind"], out["parts"] = "published", {}
     for part, files in parts.items():
         slots = files.slots.values()
         out["parts"][part] = {
             "file": str(files.path),
-            "layout": wan.strip(part, files, found.config)[1] if found else None,
+            "layout": wan.strip_prefix(part, files, found.config)[1] if found else None,
             "files": len({s.file for s in slots}),
             "tensors": len(slots),
             "types": sorted({s.dtype for s in slots}),
             "bytes": sum(s.size for s in slots),
         }
         if found:
-            _try(problems, wan.match, part, files, found.config)
+            _collect_problem(problems, wan.match_tensors, part, files, found.config)
         if values:
             for name in files.slots:
-                _try(problems, files.read, name)
+                _collect_problem(problems, files.read, name)
     if found is None:
         return None, ()
     if found.tokenizer:
         out["tokenizer"] = str(found.tokenizer)
-        _try(problems, pretrained.tokenizer, found, found.config)
+        _collect_problem(problems, pretrained.load_tokenizer, found, found.config)
     adapter = None
     if found.adapter:
         out["adapter"] = str(found.adapter)
-        adapter = _try(problems, adapters.read, found.adapter, found.config)
-    return found.config, _conditions(found.config, adapter or Adapter({}))
+        adapter = _collect_problem(problems, adapters.load_adapter, found.adapter, found.config)
+    return found.config, _edit_conditions(found.config, adapter or Adapter({}))
 
 
-def _conditions(config: ModelConfig, adapter: Adapter) -> tuple[str, ...]:
-    return pretrained.conditions(config, adapter.embed or {})
+def _edit_conditions(config: ModelConfig, adapter: Adapter) -> tuple[str, ...]:
+    return pretrained.supported_conditions(config, adapter.embed or {})
 
 
-def _try(problems: list[str], check, *args):
+def _collect_problem(problems: list[str], check, *args):
     try:
         return check(*args)
     except InputError as err:
         problems.append(str(err))
 
 
-def _text(report: dict) -> str:
+def _format_report(report: dict) -> str:
     known = ", ".join(f"{n} {v}" for n, v in report["packages"].items() if v)
     lines = [f"v2v {report['v2v']}, Python {report['python']}, {known}"]
     lost = [n for n, v in report["packages"].items() if not v]
     lines += [f"not installed: {', '.join(lost)}"] if lost else []
     for kind in dict.fromkeys((d["kind"], d["bytes"]) for d in report["devices"]):
         count = sum((d["kind"], d["bytes"]) == kind for d in report["devices"])
-        lines.append(f"{count} x {kind[0]}" + (f", {_size(kind[1])} each" if kind[1] else ""))
+        lines.append(f"{count} x {kind[0]}" + (f", {_format_bytes(kind[1])} each" if kind[1] else ""))
     model = report.get("model", {})
     if "kind" in model:
         lines.append(f"model {model['path']}: {model['kind']}")
     for part, p in model.get("parts", {}).items():
         lines.append(
-            f"  {part:5} {p['tensors']} tensors, {'/'.join(p['types'])}, {_size(p['bytes'])} in {p['files']} "
+            f"  {part:5} {p['tensors']} tensors, {'/'.join(p['types'])}, {_format_bytes(p['bytes'])} in {p['files']} "
             f"file{'s' * (p['files'] > 1)}" + (f", {p['layout']} names" if p["layout"] else "")
         )
     for what in ("tokenizer", "adapter"):
         lines += [f"  {what}: {model[what]}"] if what in model else []
     if "parameters" in model:
-        held = ", ".join(f"{part} {n:,} parameters ({_size(model['held_bytes'][part])} held)" for part, n in model["parameters"].items())  # fmt: skip
+        held = ", ".join(f"{part} {n:,} parameters ({_format_bytes(model['held_bytes'][part])} held)" for part, n in model["parameters"].items())  # fmt: skip
         t, h, w = model["size"]
         s = model["sampling"]
         lines += [
@@ -188,5 +189,5 @@ def _text(report: dict) -> str:
     return "\n".join(lines)
 
 
-def _size(n: int) -> str:
+def _format_bytes(n: int) -> str:
     return f"{n / 1e9:.2f} GB" if n >= 1e8 else f"{n / 1e6:.1f} MB"

@@ -198,8 +198,12 @@ def _plan(args: argparse.Namespace) -> dict:
     from v2v.planning import report
 
     config = load_experiment(args.experiment, args.rest, "plan").config
-    made = report.plan(
-        report.setting_of(config, args.what), args.topology, config.name, args.utilisation, not args.no_search
+    made = report.build_plan(
+        report.build_setting(config, args.what),
+        args.topology,
+        config.name,
+        args.utilisation,
+        not args.no_search,
     )
     text = made.pop("text")
     return made if args.json else {"output": text}

@@ -22,7 +22,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from v2v import __version__
-from v2v.checkpoints.adapters import embeds_path
+from v2v.checkpoints.adapters import embeddings_path
 from v2v.errors import InputError, collect_notes
 from v2v.pipeline import batched_model
 from v2v.pipeline.editor import EasyV2VEditor, lora_context
@@ -125,7 +125,7 @@ def fingerprint(*weights: str | Path) -> str:
 def _parts(adapter: str | Path) -> list[Path]:
     """Files of weights: all in a folder, or a file and the embeddings beside it; the path itself where there are none."""
     path = Path(adapter)
-    found = sorted(path.rglob("*")) if path.is_dir() else [path, embeds_path(path)]
+    found = sorted(path.rglob("*")) if path.is_dir() else [path, embeddings_path(path)]
     return [part for part in found if part.is_file()] or [path]
 
 

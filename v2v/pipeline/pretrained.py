@@ -23,7 +23,7 @@ from v2v.array_types import Latents, Pixels, Text
 from v2v.assets import EMBEDDED
 from v2v.checkpoints import adapters, model_folder, native, parameter_store
 from v2v.checkpoints.adapters import Adapter
-from v2v.checkpoints.parameter_store import Store
+from v2v.checkpoints.parameter_store import ParameterStore
 from v2v.config import ModelConfig, TextConfig, VAEConfig
 from v2v.diffusion.sampler import make_sampler
 from v2v.diffusion.step_skipping import Skipping
@@ -36,7 +36,7 @@ from v2v.runtime import sharding
 from v2v.video.mask import pooled
 
 
-def settled(cfg: ModelConfig, settings: dict) -> ModelConfig:
+def apply_settings(cfg: ModelConfig, settings: dict) -> ModelConfig:
     """`cfg` with the settings that are not None. More frames than it has seen are refused, a larger picture is warned of."""
     given = {name: value for name, value in settings.items() if value is not None}
     frames, height, width = (
@@ -73,10 +73,12 @@ def settled(cfg: ModelConfig, settings: dict) -> ModelConfig:
     return cfg
 
 
-STREAMED = (
+STREAMING_PIXELS = (
     1 << 22
 )  # pixels of a call from which the VAE walks a clip latent frame by latent frame, in memory that doesn't grow
-REMEMBERED = 16  # instructions whose embeddings are kept, so that the text encoder isn't read for them again
+TEXT_CACHE_SIZE = (
+    16  # instructions whose embeddings are kept, so that the text encoder isn't read for them again
+)
 
 
 def load_pretrained(
@@ -98,23 +100,25 @@ def load_pretrained(
         raise InputError(
             f'model: expected "embedded" or a folder of weights, got "{name_or_dir}"; check --model'
         )
-    if is_ours(path):
-        cfg = settled(native.load_config(path / "config.json"), settings)
+    if is_native_folder(path):
+        cfg = apply_settings(native.load_config(path / "config.json"), settings)
         words = Tokenizer.load(path / "tokenizer.json", cfg.text.text_len)
-        if is_converted(path):
-            made = Pretrained(cfg, words, parameter_store.from_orbax(path, cfg, mesh))
-            tree = parameter_store.orbax_adapter(path)
+        if is_converted_folder(path):
+            made = Pretrained(cfg, words, parameter_store.store_from_orbax(path, cfg, mesh))
+            tree = parameter_store.load_converted_adapter(path)
         else:
-            made = Pretrained(cfg, words, _packaged(path, cfg))
+            made = Pretrained(cfg, words, _load_packaged(path, cfg))
             tree = (path / "lora.safetensors").is_file() and path / "lora.safetensors"
         return made.with_lora(tree) if tree else made
-    found = model_folder.read(path).require()
-    cfg = settled(found.config, settings)
-    made = Pretrained(cfg, tokenizer(found, cfg), parameter_store.from_folder(found, cfg, mesh, progress))
+    found = model_folder.read_model_folder(path).require()
+    cfg = apply_settings(found.config, settings)
+    made = Pretrained(
+        cfg, load_tokenizer(found, cfg), parameter_store.store_from_folder(found, cfg, mesh, progress)
+    )
     return made.with_lora(found.adapter) if found.adapter else made
 
 
-def tokenizer(found: model_folder.Folder, cfg: ModelConfig) -> Tokenizer:
+def load_tokenizer(found: model_folder.ModelFolder, cfg: ModelConfig) -> Tokenizer:
     """A published folder's. Raises InputError when it isn't one, or holds more tokens than the text encoder."""
     made = Tokenizer.load(found.tokenizer, cfg.text.text_len)
     if made.backend.get_vocab_size() > cfg.text.vocab:
@@ -125,18 +129,18 @@ def tokenizer(found: model_folder.Folder, cfg: ModelConfig) -> Tokenizer:
     return made
 
 
-def conditions(cfg: ModelConfig, embed: dict) -> tuple[str, ...]:
+def supported_conditions(cfg: ModelConfig, embed: dict) -> tuple[str, ...]:
     """What a model with these embeddings can be shown, of "source", "mask" and "reference"; nothing for one that can't edit."""
     wide = cfg.dit.in_channels > cfg.dit.out_channels  # then the source comes in beside the noise
-    return tuple(name for name in adapters.EMBEDS if name in embed or (wide and name == "source"))
+    return tuple(name for name in adapters.EMBEDDING_NAMES if name in embed or (wide and name == "source"))
 
 
-def is_ours(path: Path) -> bool:
+def is_native_folder(path: Path) -> bool:
     """Whether `v2v train` or `v2v convert` wrote this folder."""
-    return (path / "base.safetensors").is_file() or is_converted(path)
+    return (path / "base.safetensors").is_file() or is_converted_folder(path)
 
 
-def is_converted(path: Path) -> bool:
+def is_converted_folder(path: Path) -> bool:
     """Whether `v2v convert` wrote this folder."""
     return (path / "config.json").is_file() and all((path / part).is_dir() for part in ("dit", "vae", "text"))
 
@@ -149,22 +153,22 @@ class Pretrained:
       tokenizer: its vocabulary.
     """
 
-    def __init__(self, config: ModelConfig, tokenizer: Tokenizer, weights: Store):
+    def __init__(self, config: ModelConfig, tokenizer: Tokenizer, weights: ParameterStore):
         self.config, self.tokenizer = config, tokenizer
         self._store, self._texts = weights, {}
-        self._adapters: parameter_store.Strengths = ()
+        self._adapters: parameter_store.WeightedAdapters = ()
         self._embed: dict | None = None
         self.skipping: Skipping | None = None
 
     @property
     def conditions(self) -> tuple[str, ...]:
         """What the model can be shown, of "source", "mask" and "reference"; nothing when it was never trained to edit."""
-        return conditions(self.config, self._embed or {})
+        return supported_conditions(self.config, self._embed or {})
 
     def encode(self, video: Pixels) -> Latents:
         """uint8 [b, T, H, W, 3] → latents float32 [b, t, y, x, c]; T = 4n+1."""
         self._dit()  # as in embed_text
-        return _codec(self.config.vae, self.config.text)[0](self._store.get("vae"), jnp.asarray(video))
+        return _build_codec(self.config.vae, self.config.text)[0](self._store.get("vae"), jnp.asarray(video))
 
     def encode_mask(self, mask: Pixels) -> Latents:
         """A mask as white on black, uint8 [b, T, H, W, 3] → what the model is shown of it: its latents, or [b, t, y, x, 1] shares."""
@@ -176,7 +180,7 @@ class Pretrained:
     def decode(self, z: Latents) -> np.ndarray:
         """Latents → float32 [b, T, H, W, 3] in 0..255."""
         return np.asarray(
-            _codec(self.config.vae, self.config.text)[1](self._store.get("vae"), jnp.asarray(z))
+            _build_codec(self.config.vae, self.config.text)[1](self._store.get("vae"), jnp.asarray(z))
         )
 
     def embed_text(self, texts: list[str]) -> tuple[Text, list[str], str]:
@@ -193,14 +197,14 @@ class Pretrained:
             self._store.check(self._adapters)  # damaged weights are found before any work is done
         for text in fresh:
             ids, lengths = self.tokenizer.ids([text])
-            self._texts[text] = _codec(self.config.vae, self.config.text)[2](
+            self._texts[text] = _build_codec(self.config.vae, self.config.text)[2](
                 self._store.get("text"), ids, lengths
             )
         if fresh:
             jax.block_until_ready(self._texts[fresh[-1]])
             self._store.release("text")
         rows = jnp.concatenate([self._texts[text] for text in texts])
-        for text in [t for t in self._texts if t][:-REMEMBERED]:
+        for text in [t for t in self._texts if t][:-TEXT_CACHE_SIZE]:
             del self._texts[text]
         return rows, unknown, cut
 
@@ -230,7 +234,7 @@ class Pretrained:
         if "" not in self._texts:
             self.embed_text([""])
         variables = {"params": self._dit(), "embed": self._embed or {}}
-        sampler = _sampler(self.config)
+        sampler = _build_sampler(self.config)
         sampler = functools.partial(self.skipping, sampler) if self.skipping else sampler
         return sampler(
             variables, jnp.asarray(noise), jnp.asarray(text), self._texts[""], shown, steps, guidance, **how
@@ -245,7 +249,7 @@ class Pretrained:
     def on(self, mesh: Mesh) -> "Pretrained":
         """This model with its weights whole on every device of a mesh; rows of what it is given may then be split over them."""
         out = copy.copy(self)
-        out._store, out._texts = parameter_store.Copied(self._store, mesh), {}
+        out._store, out._texts = parameter_store.ReplicatedStore(self._store, mesh), {}
         out._embed = self._embed and jax.device_put(self._embed, sharding.replicated(mesh))
         return out
 
@@ -262,7 +266,7 @@ class Pretrained:
             raise InputError(
                 f"adapter: expected a finite number as its weight, got {scale}; 1 is its own strength"
             )
-        new = adapter if isinstance(adapter, Adapter) else adapters.read(adapter, self.config)
+        new = adapter if isinstance(adapter, Adapter) else adapters.load_adapter(adapter, self.config)
         out = copy.copy(self)
         out._adapters = ((new, scale),) if new.embed is not None else (*self._adapters, (new, scale))
         if new.embed is not None:
@@ -279,7 +283,7 @@ class Pretrained:
 
     def adapter(self) -> Adapter | None:
         """What was added to the model, in one: low-rank updates of the same layer side by side. None for a bare model."""
-        return adapters.together(self._adapters, self._embed)
+        return adapters.combine_adapters(self._adapters, self._embed)
 
     def _dit(self) -> dict:
         return self._store.get("dit", self._adapters)
@@ -292,22 +296,24 @@ class Pretrained:
             )
 
 
-def _packaged(path: Path, cfg: ModelConfig) -> Store:
+def _load_packaged(path: Path, cfg: ModelConfig) -> ParameterStore:
     base = jax.eval_shape(lambda key: init_base(key, cfg), jax.random.key(0))
-    trees = native.load_tree(path / "base.safetensors", base)
+    trees = native.load_parameters(path / "base.safetensors", base)
     video = jax.ShapeDtypeStruct((1, cfg.frames, cfg.height, cfg.width, 3), jnp.float32)
     vae = {"vae": jax.eval_shape(VAE(cfg.vae).init, jax.random.key(0), video)["params"]}
-    return parameter_store.from_trees({**trees, **native.load_tree(path / "vae.safetensors", vae)})
+    return parameter_store.store_from_trees(
+        {**trees, **native.load_parameters(path / "vae.safetensors", vae)}
+    )
 
 
 @functools.lru_cache(maxsize=4)
-def _codec(cfg: VAEConfig, text: TextConfig):
+def _build_codec(cfg: VAEConfig, text: TextConfig):
     vae, encoder = VAE(cfg), TextEncoder(text)
 
     @jax.jit
     def encode(params, video):
         video = video.astype(jnp.float32) / 127.5 - 1
-        if video.size // 3 >= STREAMED:
+        if video.size // 3 >= STREAMING_PIXELS:
             return autoencoder_streaming.encode(vae, params, video)
         return vae.apply({"params": params}, video, method="encode")
 
@@ -316,7 +322,7 @@ def _codec(cfg: VAEConfig, text: TextConfig):
         pixels = z[..., 0].size * cfg.stride_t * cfg.stride_xy**2
         whole = functools.partial(vae.apply, {"params": params}, method="decode")
         return (
-            (autoencoder_streaming.decode(vae, params, z) if pixels >= STREAMED else whole(z)) + 1
+            (autoencoder_streaming.decode(vae, params, z) if pixels >= STREAMING_PIXELS else whole(z)) + 1
         ) * 127.5
 
     @jax.jit
@@ -327,5 +333,5 @@ def _codec(cfg: VAEConfig, text: TextConfig):
 
 
 @functools.lru_cache(maxsize=4)
-def _sampler(cfg: ModelConfig):
+def _build_sampler(cfg: ModelConfig):
     return make_sampler(cfg)

@@ -34,7 +34,7 @@ CHIPS = {
 }
 
 
-def topology(name: str) -> tuple[Chip, list]:
+def resolve_topology(name: str) -> tuple[Chip, list]:
     """The chip of "v6e:2x4" and its devices, to compile for.
 
     Raises:

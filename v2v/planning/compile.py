@@ -14,11 +14,11 @@ from v2v.planning.programs import Program
 from v2v.runtime import flops
 
 GIB = 2**30
-UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+UNIT_BYTES = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
 @dataclass(frozen=True)
-class Cost:
+class ProgramCost:
     """Of one call, for each chip; bytes and operations. `temporaries` is None where the compiler gave up."""
 
     arguments: int
@@ -29,7 +29,7 @@ class Cost:
     sent: dict[str, float] = field(default_factory=dict)
 
 
-def compile_program(program: Program, hbm: float) -> Cost:
+def compile_program(program: Program, hbm: float) -> ProgramCost:
     """Trace, count, lower, compile; minutes for a model of full size."""
     with jax.set_mesh(program.mesh):
         traced = program.jitted.trace(*program.args)
@@ -38,10 +38,10 @@ def compile_program(program: Program, hbm: float) -> Cost:
         try:
             compiled = traced.lower().compile()
         except jax.errors.JaxRuntimeError as err:
-            needed = out_of_memory(str(err), arguments)
+            needed = parse_out_of_memory(str(err), arguments)
             if needed is None:
                 raise
-            return Cost(arguments, None, needed, False, operations)
+            return ProgramCost(arguments, None, needed, False, operations)
     memory = compiled.memory_analysis()
     peak = max(
         memory.peak_memory_in_bytes,
@@ -50,8 +50,10 @@ def compile_program(program: Program, hbm: float) -> Cost:
         + memory.output_size_in_bytes
         - memory.alias_size_in_bytes,
     )
-    sent = traffic.sent(compiled.as_text())
-    return Cost(memory.argument_size_in_bytes, memory.temp_size_in_bytes, peak, peak <= hbm, operations, sent)
+    sent = traffic.count_sent_bytes(compiled.as_text())
+    return ProgramCost(
+        memory.argument_size_in_bytes, memory.temp_size_in_bytes, peak, peak <= hbm, operations, sent
+    )
 
 
 def argument_bytes(program: Program) -> int:
@@ -66,12 +68,12 @@ def argument_bytes(program: Program) -> int:
     return total
 
 
-def out_of_memory(message: str, arguments: int) -> int | None:
+def parse_out_of_memory(message: str, arguments: int) -> int | None:
     """Bytes a program would have needed, from the compiler's message; None when it is about something else."""
     if found := re.search(r"Used ([\d.]+)([KMGT]) of [\d.]+[KMGT] hbm", message):
-        return int(float(found[1]) * UNITS[found[2]])
+        return int(float(found[1]) * UNIT_BYTES[found[2]])
     if found := re.search(
         r"required for HLO temporaries \(([\d.]+)([KMGT])\) exceeds available HBM", message
     ):
-        return arguments + int(float(found[1]) * UNITS[found[2]])
+        return arguments + int(float(found[1]) * UNIT_BYTES[found[2]])
     return None

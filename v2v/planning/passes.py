@@ -13,7 +13,7 @@ from v2v.models.transformer import DiT
 from v2v.runtime import flops
 
 
-def passes(cfg: ModelConfig, reference: bool = False) -> dict[str, int]:
+def count_pass_flops(cfg: ModelConfig, reference: bool = False) -> dict[str, int]:
     """Operations of one pass (a step takes one a branch of guidance) on one clip of cfg.frames x height x width.
 
     Returns:

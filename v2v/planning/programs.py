@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from v2v.checkpoints.wan import held_dtype
+from v2v.checkpoints.wan import parameter_dtype
 from v2v.config import MeshConfig, ModelConfig, OptimConfig
 from v2v.diffusion.sampler import make_sampler
 from v2v.models import initialization
@@ -23,11 +23,11 @@ from v2v.train import objectives, train_step
 from v2v.train import optimizer as optimizer_lib
 from v2v.train.state import TrainState
 
-What = Literal["train", "sample"]
+ProgramKind = Literal["train", "sample"]
 
 
 @dataclass(frozen=True)
-class Setting:
+class PlanSetting:
     """What a plan is about, and what the search may change of it."""
 
     model: ModelConfig
@@ -35,7 +35,7 @@ class Setting:
     mesh: MeshConfig = field(default_factory=MeshConfig)
     batch: int = 8  # clips a step, over all chips
     micro: int = 1  # parts a batch is worked through in
-    what: What = "train"
+    what: ProgramKind = "train"
     steps: int = 1  # updates of the whole run
     trains: Literal["lora", "full"] = "lora"
     region: float = 0.0  # weight of the cells an edit changes
@@ -50,14 +50,14 @@ class Program:
     mesh: Mesh
 
 
-def build(setting: Setting, devices: list) -> Program:
+def build_program(setting: PlanSetting, devices: list) -> Program:
     """Raises InputError: the mesh doesn't match the devices, batch or weights don't divide."""
     mesh = sharding.make_mesh(**dataclasses.asdict(setting.mesh), devices=devices)
-    make = {"train": _train, "sample": _sample}[setting.what]
+    make = {"train": _build_train_step, "sample": _build_sampler}[setting.what]
     return Program(*make(setting, mesh), mesh)
 
 
-def _train(setting: Setting, mesh: Mesh) -> tuple[Callable, tuple]:
+def _build_train_step(setting: PlanSetting, mesh: Mesh) -> tuple[Callable, tuple]:
 
     m, optimizer, key = setting.model, optimizer_lib.optimizer(setting.optim), jax.random.key(0)
 
@@ -69,20 +69,20 @@ def _train(setting: Setting, mesh: Mesh) -> tuple[Callable, tuple]:
             trained["embed"] = initialization.init_embed(key, m)
         return TrainState.create(trained, optimizer, ema=setting.optim.ema > 0)
 
-    dit = _backbone(m)
-    state = _placed(jax.eval_shape(create, key, dit), mesh)
+    dit = _backbone_shapes(m)
+    state = _add_shardings(jax.eval_shape(create, key, dit), mesh)
     rows = sharding.batch(mesh, setting.batch)
     sharding.batch(mesh, setting.batch // setting.micro)
     objective = objectives.edit(m, setting.region)
     jitted = train_step.train_step(objective, optimizer, setting.optim.ema, micro=setting.micro)
-    batch = _latents(m, setting.batch, rows) | {"text": _text(m, setting.batch, rows)}
+    batch = _latent_shapes(m, setting.batch, rows) | {"text": _text_shape(m, setting.batch, rows)}
     area = (setting.batch, *m.vae.latent_shape(m.frames, m.height, m.width)[:3])
     batch["area"] = jax.ShapeDtypeStruct(area, jnp.float32, sharding=rows)
-    frozen = {"dit": _placed(dit, mesh)} if setting.trains == "lora" else None
+    frozen = {"dit": _add_shardings(dit, mesh)} if setting.trains == "lora" else None
     return jitted, (state, batch, frozen)
 
 
-def _sample(setting: Setting, mesh: Mesh) -> tuple[Callable, tuple]:
+def _build_sampler(setting: PlanSetting, mesh: Mesh) -> tuple[Callable, tuple]:
 
     m, key = setting.model, jax.random.key(0)
     sample = make_sampler(m)
@@ -90,13 +90,13 @@ def _sample(setting: Setting, mesh: Mesh) -> tuple[Callable, tuple]:
     if setting.batch % (mesh.shape["data"] * mesh.shape["fsdp"]):
         rows = sharding.replicated(mesh)
     variables = {
-        "params": _placed(_backbone(m), mesh),
-        "embed": _placed({"embed": jax.eval_shape(lambda k: initialization.init_embed(k, m), key)}, mesh)[
-            "embed"
-        ],
+        "params": _add_shardings(_backbone_shapes(m), mesh),
+        "embed": _add_shardings(
+            {"embed": jax.eval_shape(lambda k: initialization.init_embed(k, m), key)}, mesh
+        )["embed"],
     }
-    clip = _latents(m, setting.batch, rows)
-    noise, text = clip.pop("target"), _text(m, setting.batch, rows)
+    clip = _latent_shapes(m, setting.batch, rows)
+    noise, text = clip.pop("target"), _text_shape(m, setting.batch, rows)
 
     def run(variables, noise, text, null, conditions):
         return sample(variables, noise, text, null, conditions, m.flow.steps, m.flow.guidance)
@@ -104,7 +104,7 @@ def _sample(setting: Setting, mesh: Mesh) -> tuple[Callable, tuple]:
     return jax.jit(run), (variables, noise, text, text, clip)
 
 
-def _backbone(m: ModelConfig) -> Any:
+def _backbone_shapes(m: ModelConfig) -> Any:
     """Shapes of the DiT in the types its weights are held in."""
 
     t, y, x, _ = m.vae.latent_shape(m.frames, m.height, m.width)
@@ -113,18 +113,19 @@ def _backbone(m: ModelConfig) -> Any:
     tau = jax.ShapeDtypeStruct((1,), jnp.float32)
     shapes = jax.eval_shape(DiT(m.dit, m.condition).init, jax.random.key(0), z, tau, text)["params"]
     return jax.tree_util.tree_map_with_path(
-        lambda path, s: jax.ShapeDtypeStruct(s.shape, held_dtype("dit", sharding.path_of(path), m)), shapes
+        lambda path, s: jax.ShapeDtypeStruct(s.shape, parameter_dtype("dit", sharding.path_of(path), m)),
+        shapes,
     )
 
 
-def _placed(shapes: Any, mesh: Mesh) -> Any:
+def _add_shardings(shapes: Any, mesh: Mesh) -> Any:
     places = sharding.shardings(shapes, mesh)
     return jax.tree.map(
         lambda s, place: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=place), shapes, places
     )
 
 
-def _latents(m: ModelConfig, batch: int, rows: NamedSharding) -> dict:
+def _latent_shapes(m: ModelConfig, batch: int, rows: NamedSharding) -> dict:
     t, y, x, c = m.vae.latent_shape(m.frames, m.height, m.width)
 
     def clip(t, c=c):
@@ -134,5 +135,5 @@ def _latents(m: ModelConfig, batch: int, rows: NamedSharding) -> dict:
     return {"target": clip(t), "source": clip(t), "mask": mask, "reference": clip(1)}
 
 
-def _text(m: ModelConfig, batch: int, rows: NamedSharding) -> jax.ShapeDtypeStruct:
+def _text_shape(m: ModelConfig, batch: int, rows: NamedSharding) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct((batch, m.text.text_len, m.text.width), jnp.float16, sharding=rows)

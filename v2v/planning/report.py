@@ -12,17 +12,17 @@ from v2v.config import ModelConfig
 from v2v.errors import InputError
 from v2v.planning import chips, search
 from v2v.planning.chips import Chip
-from v2v.planning.compile import GIB, Cost
-from v2v.planning.passes import passes
-from v2v.planning.programs import Setting
+from v2v.planning.compile import GIB, ProgramCost
+from v2v.planning.passes import count_pass_flops
+from v2v.planning.programs import PlanSetting
 from v2v.planning.search import Trial
 from v2v.runtime import flops
 
 logger = logging.getLogger(__name__)
 
 
-def plan(
-    setting: Setting, topology: str, name: str, utilisation: float = 0.4, searching: bool = True
+def build_plan(
+    setting: PlanSetting, topology: str, name: str, utilisation: float = 0.4, searching: bool = True
 ) -> dict[str, Any]:
     """Everything there is to say, JSON-ready; `text` is the same for people.
 
@@ -35,11 +35,11 @@ def plan(
         raise InputError(
             f"plan: --utilisation is a share of the chip's rate, expected 0 to 1, got {utilisation}"
         )
-    chip, devices = chips.topology(topology)
+    chip, devices = chips.resolve_topology(topology)
     jax.config.update(
         "jax_enable_compilation_cache", False
     )  # a program for absent devices can't be read back
-    trials = search.first_fit(setting, chip, devices, searching, tell=_say)
+    trials = search.search_settings(setting, chip, devices, searching, tell=_log_progress)
     final = trials[-1]
     m = final.setting.model
     report = {
@@ -51,28 +51,28 @@ def plan(
         "tokens": flops.tokens(m, reference=True),
         "hbm_gib": round(chip.hbm / GIB, 2),
         "fits": final.cost.fits,
-        **describe(final, chip, utilisation, len(devices)),
-        "tried": [describe(t, chip, utilisation, len(devices)) for t in trials],
+        **describe_trial(final, chip, utilisation, len(devices)),
+        "tried": [describe_trial(t, chip, utilisation, len(devices)) for t in trials],
     }
     if setting.what == "sample":
-        report["passes"] = compared(m, chip, utilisation)
-    return report | {"text": text(report)}
+        report["passes"] = compare_passes(m, chip, utilisation)
+    return report | {"text": format_plan(report)}
 
 
-def compared(m: ModelConfig, chip: Chip, utilisation: float) -> dict[str, dict[str, float]]:
+def compare_passes(m: ModelConfig, chip: Chip, utilisation: float) -> dict[str, dict[str, float]]:
     """What a sampling step on one clip costs without an edit's conditions (t2v), with them (full), and with theirs computed once
     (cached; prefill is that once): {"tflop", "seconds"} of each on one chip, all branches of guidance together."""
     branches = 1 if m.flow.guidance == 1 else 2
-    flop = {name: branches * n for name, n in passes(m).items()}
+    flop = {name: branches * n for name, n in count_pass_flops(m).items()}
     return {
-        name: {"tflop": _short(n / 1e12), "seconds": _short(n / (utilisation * chip.flops))}
+        name: {"tflop": _round(n / 1e12), "seconds": _round(n / (utilisation * chip.flops))}
         for name, n in flop.items()
     }
 
 
-def describe(trial: Trial, chip: Chip, utilisation: float, devices: int) -> dict[str, Any]:
+def describe_trial(trial: Trial, chip: Chip, utilisation: float, devices: int) -> dict[str, Any]:
     s, cost = trial.setting, trial.cost
-    mesh = {axis: n for axis, n in search.sizes(s.mesh, devices).items() if n > 1}
+    mesh = {axis: n for axis, n in search.axis_sizes(s.mesh, devices).items() if n > 1}
     return {
         "change": trial.change,
         "mesh": mesh,
@@ -81,24 +81,24 @@ def describe(trial: Trial, chip: Chip, utilisation: float, devices: int) -> dict
         "micro": s.micro,
         "remat": s.model.dit.remat,
         "fits": cost.fits,
-        "arguments_gib": _short(cost.arguments / GIB),
-        "temporaries_gib": None if cost.temporaries is None else _short(cost.temporaries / GIB),
-        "peak_gib": _short(cost.peak / GIB),
-        "tflop": _short(cost.flops / 1e12),
-        "tflop_model": _short(_model_flops(s) / devices / 1e12),
-        "sent_gb": {kind: _short(n / 1e9) for kind, n in sorted(cost.sent.items())},
+        "arguments_gib": _round(cost.arguments / GIB),
+        "temporaries_gib": None if cost.temporaries is None else _round(cost.temporaries / GIB),
+        "peak_gib": _round(cost.peak / GIB),
+        "tflop": _round(cost.flops / 1e12),
+        "tflop_model": _round(_model_flops(s) / devices / 1e12),
+        "sent_gb": {kind: _round(n / 1e9) for kind, n in sorted(cost.sent.items())},
         "utilisation": utilisation,
-        "seconds": _short(seconds(cost, chip, utilisation)),
-        "hours": _short(s.steps * seconds(cost, chip, utilisation) / 3600),
-        "seconds_links": _short(sum(cost.sent.values()) / chip.ici_rate),
+        "seconds": _round(call_seconds(cost, chip, utilisation)),
+        "hours": _round(s.steps * call_seconds(cost, chip, utilisation) / 3600),
+        "seconds_links": _round(sum(cost.sent.values()) / chip.ici_rate),
     }
 
 
-def seconds(cost: Cost, chip: Chip, utilisation: float) -> float:
+def call_seconds(cost: ProgramCost, chip: Chip, utilisation: float) -> float:
     return max(cost.flops / (utilisation * chip.flops), sum(cost.sent.values()) / chip.ici_rate)
 
 
-def text(r: dict[str, Any]) -> str:
+def format_plan(r: dict[str, Any]) -> str:
     mesh = " ".join(f"{axis}={n}" for axis, n in r["mesh"].items()) or "one chip"
     how = f"mesh {mesh}, batch {r['batch']}"
     if r["what"] == "train":
@@ -128,7 +128,7 @@ def text(r: dict[str, Any]) -> str:
         ]
         lines.append("(prefill is paid once a clip, cached needs a one_way model)")
     if len(r["tried"]) > 1:
-        lines.append("tried   " + "; ".join(_trial(t) for t in r["tried"]))
+        lines.append("tried   " + "; ".join(_format_trial(t) for t in r["tried"]))
     rows = r["mesh"].get("data", 1) * r["mesh"].get("fsdp", 1)
     if r["batch"] % rows:
         lines.append(
@@ -139,7 +139,7 @@ def text(r: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _model_flops(s: Setting) -> float:
+def _model_flops(s: PlanSetting) -> float:
     """What the run must compute on all chips, without what is recomputed: the figure behind model FLOP utilisation."""
     if s.what == "train":
         return flops.step_flops(s.model, s.batch, s.trains == "full", reference=True)
@@ -149,26 +149,26 @@ def _model_flops(s: Setting) -> float:
     )
 
 
-def _short(x: float) -> float:
+def _round(x: float) -> float:
     """Four digits are more than a prediction holds."""
     return float(f"{x:.4g}")
 
 
-def _trial(t: dict[str, Any]) -> str:
+def _format_trial(t: dict[str, Any]) -> str:
     return f"{t['change']}: {t['peak_gib']:.3g} GiB{', fits' if t['fits'] else ''}"
 
 
-def setting_of(experiment: Any, what: str) -> Setting:
+def build_setting(experiment: Any, what: str) -> PlanSetting:
     """The edit stage of an experiment as it would be trained; or its sampler, on the model's batch of windows."""
     stage, model = experiment.edit, experiment.model
     if what == "sample":
-        return Setting(model, stage.optim, experiment.mesh, model.batch, what="sample")
+        return PlanSetting(model, stage.optim, experiment.mesh, model.batch, what="sample")
     work = {"batch": stage.batch, "micro": stage.micro, "steps": stage.steps}
-    return Setting(
+    return PlanSetting(
         model, stage.optim, experiment.mesh, **work, trains=experiment.trains, region=experiment.region
     )
 
 
-def _say(line: str) -> None:
+def _log_progress(line: str) -> None:
     if sys.stderr.isatty():
         logger.info("%s", line)

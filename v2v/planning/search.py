@@ -16,21 +16,21 @@ from v2v.errors import InputError
 from v2v.planning import compile as compiling
 from v2v.planning import programs
 from v2v.planning.chips import Chip
-from v2v.planning.compile import Cost
-from v2v.planning.programs import Setting
+from v2v.planning.compile import ProgramCost
+from v2v.planning.programs import PlanSetting
 
-REMAT = get_args(get_type_hints(DiTConfig)["remat"])  # in the order of what is recomputed
+REMAT_POLICIES = get_args(get_type_hints(DiTConfig)["remat"])  # in the order of what is recomputed
 
 
 @dataclass(frozen=True)
 class Trial:
     change: str  # what was changed to get here; "as asked" at first
-    setting: Setting
-    cost: Cost
+    setting: PlanSetting
+    cost: ProgramCost
 
 
-def first_fit(
-    setting: Setting,
+def search_settings(
+    setting: PlanSetting,
     chip: Chip,
     devices: list,
     search: bool = True,
@@ -42,10 +42,10 @@ def first_fit(
       InputError: the setting asked for is impossible on these devices (later ones that are, are passed over).
     """
     trials: list[Trial] = []
-    for change, candidate in candidates(setting, len(devices)) if search else [("as asked", setting)]:
+    for change, candidate in iterate_candidates(setting, len(devices)) if search else [("as asked", setting)]:
         tell(f"{change}: compiling")
         try:
-            cost = _cost(candidate, chip, devices)
+            cost = _measure_cost(candidate, chip, devices)
         except InputError:
             if not trials:
                 raise
@@ -56,23 +56,23 @@ def first_fit(
     return trials
 
 
-def candidates(setting: Setting, chips: int) -> Iterator[tuple[str, Setting]]:
+def iterate_candidates(setting: PlanSetting, chips: int) -> Iterator[tuple[str, PlanSetting]]:
     """(what changed, setting), from the one asked for on."""
     yield "as asked", setting
     s = setting
     if s.what == "train":
-        for policy in REMAT[REMAT.index(s.model.dit.remat) + 1 :]:
+        for policy in REMAT_POLICIES[REMAT_POLICIES.index(s.model.dit.remat) + 1 :]:
             s = _with_remat(s, policy)
             yield f"remat {policy}", s
-        for n in _halvings(_rows(s, chips) // s.micro):
-            s = dataclasses.replace(s, micro=_rows(s, chips) // n)
+        for n in _halvings(_clips_per_group(s, chips) // s.micro):
+            s = dataclasses.replace(s, micro=_clips_per_group(s, chips) // n)
             yield f"micro-batches of {n} a chip", s
-    mesh = sizes(s.mesh, chips)
+    mesh = axis_sizes(s.mesh, chips)
     if mesh["data"] > 1:
         s = _with_mesh(s, mesh | {"data": 1, "fsdp": mesh["data"] * mesh["fsdp"]}, chips)
         yield f"weights over {s.mesh.fsdp} chips", s
     for seq in (2, 4, 8):
-        mesh = sizes(s.mesh, chips)
+        mesh = axis_sizes(s.mesh, chips)
         fewer, rest = divmod(mesh["fsdp"] * mesh["seq"], seq)
         if seq <= mesh["seq"] or rest or s.model.dit.heads % (seq * mesh["tensor"]):
             continue
@@ -84,35 +84,35 @@ def candidates(setting: Setting, chips: int) -> Iterator[tuple[str, Setting]]:
             yield f"batch {n}", s
 
 
-def _cost(setting: Setting, chip: Chip, devices: list) -> Cost:
-    program = programs.build(setting, devices)
+def _measure_cost(setting: PlanSetting, chip: Chip, devices: list) -> ProgramCost:
+    program = programs.build_program(setting, devices)
     arguments = compiling.argument_bytes(program)
     if arguments > chip.hbm:
-        return Cost(arguments, None, arguments, False, 0.0)
+        return ProgramCost(arguments, None, arguments, False, 0.0)
     return compiling.compile_program(program, chip.hbm)
 
 
-def _with_remat(s: Setting, policy: str) -> Setting:
+def _with_remat(s: PlanSetting, policy: str) -> PlanSetting:
     dit = dataclasses.replace(s.model.dit, remat=policy)
     return dataclasses.replace(s, model=dataclasses.replace(s.model, dit=dit))
 
 
-def _with_mesh(s: Setting, axes: dict[str, int], chips: int) -> Setting:
+def _with_mesh(s: PlanSetting, axes: dict[str, int], chips: int) -> PlanSetting:
     """Another mesh for the same batch; training then works through one clip a group of chips at a time."""
     s = dataclasses.replace(s, mesh=MeshConfig(**axes))
-    return dataclasses.replace(s, micro=max(1, _rows(s, chips))) if s.what == "train" else s
+    return dataclasses.replace(s, micro=max(1, _clips_per_group(s, chips))) if s.what == "train" else s
 
 
-def sizes(mesh: MeshConfig, chips: int) -> dict[str, int]:
+def axis_sizes(mesh: MeshConfig, chips: int) -> dict[str, int]:
     """Chips along each axis, -1 filled in."""
     asked = dataclasses.asdict(mesh)
     known = math.prod(n for n in asked.values() if n != -1)
     return {axis: chips // known if n == -1 else n for axis, n in asked.items()}
 
 
-def _rows(s: Setting, chips: int) -> int:
+def _clips_per_group(s: PlanSetting, chips: int) -> int:
     """Clips a data-parallel group of chips works on in one step."""
-    mesh = sizes(s.mesh, chips)
+    mesh = axis_sizes(s.mesh, chips)
     return s.batch // (mesh["data"] * mesh["fsdp"])
 
 

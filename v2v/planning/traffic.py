@@ -11,7 +11,7 @@ import math
 import re
 from collections import defaultdict
 
-WIDTH = {
+DTYPE_BYTES = {
     "pred": 1,
     "s8": 1,
     "u8": 1,
@@ -24,30 +24,30 @@ WIDTH = {
     "u32": 4,
     "f64": 8,
 }
-KINDS = ("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "collective-permute")
-HEAD = re.compile(r"^(ENTRY )?%?([\w.\-]+) .*\{$")
-LINE = re.compile(rf"= (.*?) (?:ragged-)?({'|'.join(KINDS)})(-start)?\(")
-CALLED = re.compile(
+COLLECTIVES = ("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "collective-permute")
+COMPUTATION_HEAD = re.compile(r"^(ENTRY )?%?([\w.\-]+) .*\{$")
+COLLECTIVE_LINE = re.compile(rf"= (.*?) (?:ragged-)?({'|'.join(COLLECTIVES)})(-start)?\(")
+CALLED_COMPUTATIONS = re.compile(
     r"(?:calls|to_apply|body|condition|branch_computations|called_computations)=(\{[^}]*\}|%?[\w.\-]+)"
 )
-TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"')
+TRIP_COUNT = re.compile(r'"known_trip_count":\{"n":"(\d+)"')
 
 
-def sent(hlo: str) -> dict[str, float]:
+def count_sent_bytes(hlo: str) -> dict[str, float]:
     """{kind: bytes} of an optimised HLO module's text."""
-    entry, bodies = _computations(hlo)
+    entry, bodies = _split_computations(hlo)
     seen: dict[str, tuple[str, float]] = {}  # channel, or place in the text → kind, bytes
 
     def walk(name: str, times: int) -> None:
         lines = bodies.get(name, [])
         for place, line in enumerate(lines):
-            if found := LINE.search(line):
+            if found := COLLECTIVE_LINE.search(line):
                 channel = re.search(r"channel_id=(\d+)", line)
                 key = channel[1] if channel else f"{name}:{place}"
-                value = times * _bytes(found[1], found[2], bool(found[3]), line)
+                value = times * _sent_bytes(found[1], found[2], bool(found[3]), line)
                 seen[key] = found[2], max(value, seen.get(key, ("", 0.0))[1])
-            trips = _trips(line, lines, bodies) if " while(" in line else 1
-            for group in CALLED.findall(line):
+            trips = _trip_count(line, lines, bodies) if " while(" in line else 1
+            for group in CALLED_COMPUTATIONS.findall(line):
                 for callee in re.findall(r"[\w.\-]+", group):
                     walk(callee, times * trips)
 
@@ -58,37 +58,37 @@ def sent(hlo: str) -> dict[str, float]:
     return dict(total)
 
 
-def _trips(line: str, around: list[str], bodies: dict[str, list[str]]) -> int:
-    if found := TRIPS.search(line):
+def _trip_count(line: str, around: list[str], bodies: dict[str, list[str]]) -> int:
+    if found := TRIP_COUNT.search(line):
         return int(found[1])
     condition, body = (
         bodies.get(re.search(rf"{part}=%?([\w.\-]+)", line)[1], []) for part in ("condition", "body")
     )
-    ends = [n for text in condition if (n := _constant(text)) is not None]
+    ends = [n for text in condition if (n := _parse_constant(text)) is not None]
     counter = next(
         (int(m[1]) for text in condition if (m := re.search(r"get-tuple-element\(.*index=(\d+)", text))), 0
     )
     if not ends:
         return 1
-    start = _traced(_operand(line, "while", 0), counter, around)
-    step = next((n for text in body if "ROOT" in text and (n := _step(text, counter, body))), 1)
+    start = _find_constant(_operand(line, "while", 0), counter, around)
+    step = next((n for text in body if "ROOT" in text and (n := _loop_step(text, counter, body))), 1)
     return max(1, -(-(max(ends) - (start or 0)) // step))
 
 
-def _step(root: str, counter: int, lines: list[str]) -> int | None:
+def _loop_step(root: str, counter: int, lines: list[str]) -> int | None:
     """What a body's ROOT tuple adds to the counter."""
     for line in lines:
         if f"{_operand(root, 'tuple', counter)} = " in line and " add(" in line:
-            values = [_traced(_operand(line, "add", i), None, lines) for i in (0, 1)]
+            values = [_find_constant(_operand(line, "add", i), None, lines) for i in (0, 1)]
             return next((v for v in values if v), None)
     return None
 
 
-def _traced(name: str, index: int | None, lines: list[str]) -> int | None:
+def _find_constant(name: str, index: int | None, lines: list[str]) -> int | None:
     """The constant behind a name, through tuples and copies."""
     for _ in range(6):
         line = next((text for text in lines if re.search(rf"{re.escape(name)} = ", text)), "")
-        if (value := _constant(line)) is not None:
+        if (value := _parse_constant(line)) is not None:
             return value
         kind = re.search(r"(tuple|copy|copy-done|copy-start|bitcast)\(", line)
         if not kind:
@@ -103,16 +103,20 @@ def _operand(line: str, kind: str, index: int) -> str:
     return names[index] if index < len(names) else "%"
 
 
-def _constant(line: str) -> int | None:
+def _parse_constant(line: str) -> int | None:
     found = re.search(r"s32\[\]\S* constant\((-?\d+)\)", line)
     return int(found[1]) if found else None
 
 
-def _computations(hlo: str) -> tuple[str, dict[str, list[str]]]:
+def _split_computations(hlo: str) -> tuple[str, dict[str, list[str]]]:
     entry, name = "", ""
     bodies: dict[str, list[str]] = {}
     for line in hlo.splitlines():
-        if not line.startswith((" ", "}")) and (head := HEAD.match(line)) and " = " not in line.split("{")[0]:
+        if (
+            not line.startswith((" ", "}"))
+            and (head := COMPUTATION_HEAD.match(line))
+            and " = " not in line.split("{")[0]
+        ):
             name = head[2]
             bodies[name] = []
             entry = name if head[1] else entry
@@ -121,12 +125,12 @@ def _computations(hlo: str) -> tuple[str, dict[str, list[str]]]:
     return entry, bodies
 
 
-def _bytes(result: str, kind: str, start: bool, line: str) -> float:
+def _sent_bytes(result: str, kind: str, start: bool, line: str) -> float:
     n = sum(
-        WIDTH.get(dtype, 1) * math.prod(map(int, filter(None, dims.split(","))))
+        DTYPE_BYTES.get(dtype, 1) * math.prod(map(int, filter(None, dims.split(","))))
         for dtype, dims in re.findall(r"(\w+)\[([\d,]*)\]", result)
     )
-    g = _group(line)
+    g = _group_size(line)
     if kind == "all-gather":
         n = n * g / (g + 1) if start else n  # a start's result holds operand and output
         return n * (g - 1) / g
@@ -139,7 +143,7 @@ def _bytes(result: str, kind: str, start: bool, line: str) -> float:
     return n / 2 if start else n
 
 
-def _group(line: str) -> int:
+def _group_size(line: str) -> int:
     if found := re.search(r"replica_groups=mesh\[([^\]]*)\] \{([^}]*)\}", line):
         sizes = dict(re.findall(r"'(\w+)'=(\d+)", found[1]))
         return math.prod(int(sizes[axis]) for axis in re.findall(r"'(\w+)'", found[2]))

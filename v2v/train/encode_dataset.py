@@ -15,7 +15,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from v2v.checkpoints import wan
-from v2v.checkpoints.model_folder import Folder
+from v2v.checkpoints.model_folder import ModelFolder
 from v2v.checkpoints.safetensors_file import TensorFiles
 from v2v.config import ModelConfig
 from v2v.data import buckets, datasets, latent_cache, pair
@@ -31,7 +31,9 @@ from v2v.train.stage import say
 SHARD = 64
 
 
-def encode_sets(cfg: Experiment, found: Folder, tokenizer: Tokenizer, folder: Path) -> list[buckets.Bucket]:
+def encode_sets(
+    cfg: Experiment, found: ModelFolder, tokenizer: Tokenizer, folder: Path
+) -> list[buckets.Bucket]:
     """Encode every set's clips of every size in folder/SET/SIZE; return them as buckets of the loader.
 
     A summary of used and skipped pairs is printed before encoding starts. The encoders are loaded only when something is left to encode.
@@ -109,11 +111,11 @@ def batch_sizes(cfg: Experiment) -> dict[tuple[int, int, int], int]:
     return {size: buckets.batch_size(size, tokens(size), budget, unit) for size in sizes}
 
 
-def build_encoders(model: ModelConfig, found: Folder, tokenizer: Tokenizer):
+def build_encoders(model: ModelConfig, found: ModelFolder, tokenizer: Tokenizer):
     """Return two functions: uint8 clips to latents, and sentences to embeddings of their true lengths, on this process's first device."""
     device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     vae, text = (
-        wan.load(part, found.parts[part], model, place=lambda path: device) for part in ("vae", "text")
+        wan.load_part(part, found.parts[part], model, place=lambda path: device) for part in ("vae", "text")
     )
 
     @jax.jit

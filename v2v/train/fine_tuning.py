@@ -11,7 +11,7 @@ import jax
 from etils import epath
 
 from v2v.checkpoints import adapters, model_folder, native, wan
-from v2v.checkpoints.model_folder import Folder
+from v2v.checkpoints.model_folder import ModelFolder
 from v2v.config import ModelConfig
 from v2v.data import loader
 from v2v.errors import InputError
@@ -41,9 +41,9 @@ def fine_tune(cfg: Experiment, workdir: Path) -> Path:
         raise InputError(
             f"{cfg.name}: expected a backbone and pairs; give --weights Wan2.2-TI2V-5B-Diffusers and --sets FOLDER ..."
         )
-    found = model_folder.read(cfg.weights).require()
+    found = model_folder.read_model_folder(cfg.weights).require()
     cfg = dataclasses.replace(cfg, model=_with_published_sizes(cfg.model, found.config))
-    tokenizer = pretrained.tokenizer(found, cfg.model)
+    tokenizer = pretrained.load_tokenizer(found, cfg.model)
     save_config(cfg, workdir)
     buckets = encode_sets(cfg, found, tokenizer, _latents_folder(cfg, workdir))
     data = loader.edit_batches(buckets, tokenizer, cfg.seed, cfg.data, cfg.model.condition.mask_code)
@@ -56,7 +56,7 @@ def fine_tune(cfg: Experiment, workdir: Path) -> Path:
     if jax.process_index() == 0:
         with tempfile.TemporaryDirectory() as temporary:  # workdir may be a bucket
             file = Path(temporary) / out.name
-            native.save_tree(
+            native.save_parameters(
                 file,
                 result,
                 adapters.condition_metadata(cfg.model.condition) | {"steps": str(int(state.step))},
@@ -89,15 +89,15 @@ def _start(cfg: Experiment, dit: dict) -> dict:
     if cfg.trains == "full":
         return {"dit": dit, "embed": initialization.init_embed(key, cfg.model)}
     fresh = initialization.init_adapter(key, cfg.model, dit)
-    return native.load_tree(cfg.start, fresh) if cfg.start else fresh
+    return native.load_parameters(cfg.start, fresh) if cfg.start else fresh
 
 
-def _load_transformer(cfg: Experiment, found: Folder) -> dict:
+def _load_transformer(cfg: Experiment, found: ModelFolder) -> dict:
     """Load the transformer, each leaf straight to its place on the mesh; in float32 when it is to be trained."""
     mesh = sharding.make_mesh(**dataclasses.asdict(cfg.mesh))
-    shapes = wan.shapes("dit", cfg.model)
+    shapes = wan.parameter_shapes("dit", cfg.model)
     dtype = "float32" if cfg.trains == "full" else None
-    return wan.load(
+    return wan.load_part(
         "dit", found.parts["dit"], cfg.model, dtype=dtype,
         place=lambda path: sharding.sharding_of(f"dit/{path}", shapes[path], mesh),
     )  # fmt: skip

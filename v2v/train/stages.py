@@ -18,7 +18,7 @@ import numpy as np
 from tqdm import tqdm
 
 from v2v.checkpoints import native
-from v2v.checkpoints.parameter_store import from_trees
+from v2v.checkpoints.parameter_store import store_from_trees
 from v2v.config import ModelConfig
 from v2v.data import buckets as buckets_lib
 from v2v.data import latent_cache, loader, transforms
@@ -92,8 +92,8 @@ def train_autoencoder(
         mean, std = vae.statistics(encode, (next(batches) for _ in range(statistics_batches)))
         config = dataclasses.replace(config, vae=dataclasses.replace(config.vae, mean=mean, std=std))
         native.save_config(folder / "config.json", config)
-        native.save_tree(result, {"vae": params})
-    return Autoencoder(native.load_tree(result)["vae"], native.load_config(folder / "config.json"))
+        native.save_parameters(result, {"vae": params})
+    return Autoencoder(native.load_parameters(result)["vae"], native.load_config(folder / "config.json"))
 
 
 def encode_pairs(
@@ -131,8 +131,8 @@ def train_text(cfg: Experiment, tokenizer: Tokenizer, shards: list[str], folder:
         data = loader.text_batches(shards, cfg.text.batch, transforms.ToSentence(tokenizer, edits), cfg.seed)
         trained = text.init(jax.random.key(cfg.seed), cfg.model.text, edits)
         state = fit_stage(cfg, cfg.text, folder, trained, data, text.objective(cfg.model.text))
-        native.save_tree(result, {"text": on_host(state.result["text"])})
-    return native.load_tree(result)["text"]
+        native.save_parameters(result, {"text": on_host(state.result["text"])})
+    return native.load_parameters(result)["text"]
 
 
 def train_base(
@@ -168,8 +168,8 @@ def train_base(
         state = fit_stage(
             cfg, cfg.base, folder, trained, data, objectives.text_to_video(cfg.model, cfg.region)
         )
-        native.save_tree(result, on_host(state.result))
-    return native.load_tree(result)
+        native.save_parameters(result, on_host(state.result))
+    return native.load_parameters(result)
 
 
 def fit_edit(
@@ -236,7 +236,7 @@ def train_edit(
     """
     watches = []
     if cfg.log.preview_every:
-        model = Pretrained(cfg.model, tokenizer, from_trees(base | {"vae": autoencoder}))
+        model = Pretrained(cfg.model, tokenizer, store_from_trees(base | {"vae": autoencoder}))
         watches = [
             callbacks.previews(
                 cfg.log.preview_every,
@@ -249,7 +249,7 @@ def train_edit(
         cfg, tokenizer, base, [latents.bucket(cfg.edit.batch)], folder, start=start, watches=watches
     )
     adapter = on_host(state.result)
-    native.save_tree(folder / "lora.safetensors", adapter, {"steps": str(int(state.step))})
+    native.save_parameters(folder / "lora.safetensors", adapter, {"steps": str(int(state.step))})
     return adapter
 
 
@@ -260,8 +260,8 @@ def export_model(
     folder.mkdir(parents=True, exist_ok=True)
     native.save_config(folder / "config.json", cfg.model)
     tokenizer.backend.save(str(folder / "tokenizer.json"))
-    native.save_tree(folder / "vae.safetensors", {"vae": autoencoder}, int8=True)
-    native.save_tree(folder / "base.safetensors", base)
-    native.save_tree(folder / "lora.safetensors", adapter)
+    native.save_parameters(folder / "vae.safetensors", {"vae": autoencoder}, int8=True)
+    native.save_parameters(folder / "base.safetensors", base)
+    native.save_parameters(folder / "lora.safetensors", adapter)
     say(f'exported to {folder}: v2v edit IN.mp4 "make it sepia" -o OUT.mp4 --model {folder}')
     return folder
