@@ -304,7 +304,7 @@ def test_readme_commands_parse():
     commands = [shlex.split(line, comments=True)[1:] for line in lines if line.startswith("v2v ")]
     assert {"edit", "synth", "train"} <= {words[0] for words in commands}
     for words in commands:
-        _, rest = parsers.parser(main.ACTIONS).parse_known_args(words)
+        _, rest = parsers.build_parser(main.COMMANDS).parse_known_args(words)
         assert not rest or words[0] == "train", rest
 
 

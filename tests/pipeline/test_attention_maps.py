@@ -55,24 +55,24 @@ def test_looking_changes_nothing_and_is_laid_out_as_the_target():
 
 def test_words_find_their_tokens():
     tokenizer = word_tokenizer(["make", "the", "sky", "purple"], 6, 16)
-    assert attention_maps.words_of(tokenizer, "Make the  sky purple!") == [
+    assert attention_maps.find_word_tokens(tokenizer, "Make the  sky purple!") == [
         ("Make", [0]), ("the", [1]), ("sky", [2]), ("purple", [3]),
     ]  # fmt: skip
     assert (
-        len(attention_maps.words_of(tokenizer, "the sky the sky the sky the sky")) == 6
+        len(attention_maps.find_word_tokens(tokenizer, "the sky the sky the sky the sky")) == 6
     )  # the rest isn't seen
 
 
 def test_windows_become_frames():
     """Each window's maps hold its own place in the clip; averaged over windows they must be the clip's."""
     stride, T_window, n = CFG.vae.stride_t, CFG.frames, 11
-    watched = attention_maps.Watched(types.SimpleNamespace(config=CFG))
+    watched = attention_maps.AttentionRecorder(types.SimpleNamespace(config=CFG))
     plan = windows.plan(-(-(n - 1) // stride), (T_window - 1) // stride + 1)
-    batches = windowed.batches(len(plan.starts), CFG.batch)
+    batches = windowed.window_batches(len(plan.starts), CFG.batch)
     for batch in batches:
         place = np.stack([plan.starts[i] + np.arange(plan.frames) for i in batch]).astype(np.float32)
         maps = np.broadcast_to(place[:, :, None, None, None], (*place.shape, Y, X, 1))
-        watched.seen.append(attention_maps.Maps(maps, maps))
+        watched.seen.append(attention_maps.AttentionMaps(maps, maps))
     found = watched.over_frames(n, T_window).text[:, 0, 0, 0]
     assert len(found) == n and (np.diff(found) >= -0.5).all() and found[0] == 0
     assert found[-1] == pytest.approx(-(-(n - 1) // stride), abs=0.01)
@@ -82,11 +82,13 @@ def test_panels_show_heat_where_attention_is(tmp_path):
     frames = np.full((3, 32, 48, 3), 120, np.uint8)
     text, flow = np.zeros((3, 4, 6, 5), np.float32), np.zeros((3, 4, 6, 5), np.float32)
     text[:, 0, 0, 2], flow[..., :2] = 1.0, 0.5
-    rows = attention_maps.panels(frames, frames, attention_maps.Maps(text, flow), [("sky", [2])])
+    rows = attention_maps.build_panels(
+        frames, frames, attention_maps.AttentionMaps(text, flow), [("sky", [2])]
+    )
     assert [label for label, _ in rows] == ["source", "edit", "sky", "from source", "flow"]
     heat = dict(rows)["sky"].astype(int)
     assert heat[0, :6, :6].mean() > heat[0, 16:, 24:].mean() + 30
-    video = attention_maps.grid(rows)
+    video = attention_maps.tile_panels(rows)
     assert video.shape == (3, 2 * 32, 4 * 48, 3) and video.dtype == np.uint8
     assert cv2.imwrite(str(tmp_path / "a.png"), video[0])
 
@@ -101,9 +103,9 @@ def test_a_mask_video_says_when_as_start_and_end_do(tmp_path):
     mask = np.zeros((17, 32, 32), np.uint8)
     mask[10:15] = 255
     how = (editor, frames, "make it sepia")
-    made, told = attention_maps.explain(*how, tmp_path / "a", mask)
+    made, told = attention_maps.write_attention_maps(*how, tmp_path / "a", mask)
     assert (made.report["first_frame"], made.report["edited_frames"]) == (10, 5)
-    assert told == attention_maps.explain(*how, tmp_path / "b", start=0.4, end=0.6)[1]
+    assert told == attention_maps.write_attention_maps(*how, tmp_path / "b", start=0.4, end=0.6)[1]
     shown = [cv2.imread(str(tmp_path / name / "explain.png")) for name in "ab"]
     np.testing.assert_array_equal(*shown)
 
@@ -111,7 +113,7 @@ def test_a_mask_video_says_when_as_start_and_end_do(tmp_path):
 def test_a_file_in_place_of_the_folder_and_tiles_are_refused(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="expected a folder"):
-        attention_maps.explain(None, "a.mp4", "make it sepia", tmp_path / "file")
+        attention_maps.write_attention_maps(None, "a.mp4", "make it sepia", tmp_path / "file")
     with pytest.raises(InputError, match="tiles"):
-        attention_maps.explain(None, "a.mp4", "make it sepia", tmp_path / "new", detail="tiles")
+        attention_maps.write_attention_maps(None, "a.mp4", "make it sepia", tmp_path / "new", detail="tiles")
     assert not (tmp_path / "new").exists()

@@ -33,7 +33,7 @@ def write(folder, *lines):
 
 def run(folder, *lines, editor=None):
     editor = editor or EasyV2VEditor(FakePretrained())
-    return list(batch.run(editor, manifest.read(write(folder, *lines)), folder / "out")), editor
+    return list(batch.run_jobs(editor, manifest.read_manifest(write(folder, *lines)), folder / "out")), editor
 
 
 GREY = {"video": "a.mp4", "instruction": "make it grey"}
@@ -71,10 +71,12 @@ def test_a_list_run_again_does_only_what_is_new(folder):
 
 
 def test_other_weights_are_another_job(folder):
-    listed = manifest.read(write(folder, GREY))
+    listed = manifest.read_manifest(write(folder, GREY))
     editor = EasyV2VEditor(FakePretrained())
     for weights, status in (("one", "done"), ("one", "skipped"), ("two", "done")):
-        assert [r["status"] for r in batch.run(editor, listed, folder / "out", weights=weights)] == [status]
+        assert [r["status"] for r in batch.run_jobs(editor, listed, folder / "out", weights=weights)] == [
+            status
+        ]
 
 
 @pytest.mark.parametrize(
@@ -127,7 +129,7 @@ def test_a_manifest_as_windows_writes_it(folder):
     lines += [b"", b'{"video": "\xe4.mp4"}', json.dumps({**NEGATIVE, "mask": [4, 4, 20, 20]}).encode()]
     path = folder / "jobs.jsonl"
     path.write_bytes(b"\xef\xbb\xbf" + b"\r\n".join(lines))
-    first, bad, last = manifest.read(path)
+    first, bad, last = manifest.read_manifest(path)
     assert (first.line, first.instruction, first.error) == (1, "make it\u2028grey", "")
     assert bad.line == 3 and "line 3: expected UTF-8" in bad.error
     assert (last.line, last.mask, last.error) == (4, "4,4,20,20", "")
@@ -137,7 +139,7 @@ def test_two_jobs_may_not_share_an_output(folder):
     results, _ = run(folder, {**GREY, "output": "o.mp4"}, {**NEGATIVE, "output": "o.mp4"})
     assert [r["status"] for r in results] == ["done", "failed"] and "line 1's too" in results[1]["error"]
     made = [manifest.Job(i, str(folder / "a.mp4"), "make it grey", "p.mp4") for i in (1, 2)]
-    results = list(batch.run(EasyV2VEditor(FakePretrained()), made, folder / "out"))
+    results = list(batch.run_jobs(EasyV2VEditor(FakePretrained()), made, folder / "out"))
     assert [r["status"] for r in results] == ["done", "failed"]
     assert results[1]["error"] == "line 2: output p.mp4 is line 1's too; name another"
 
@@ -157,7 +159,9 @@ def test_notes_are_their_lines_own(folder, devices):
     for status in ("done", "skipped"):
         editor = EasyV2VEditor(FakePretrained())
         with expect_no_notes():
-            results = batch.gather(list(batch.run(editor, manifest.read(path), folder / "out", mesh=mesh)))
+            results = batch.gather_results(
+                list(batch.run_jobs(editor, manifest.read_manifest(path), folder / "out", mesh=mesh))
+            )
         assert [r["status"] for r in results] == [status] * 4
         notes = [r["notes"] for r in results]
         assert notes[0] == notes[1] == ["words the model doesn't know and can't follow: \"blorp\""]
@@ -174,7 +178,7 @@ def test_adapters_come_and_go_with_their_job(folder):
         settings={"detail": "model"},
     )
     two = manifest.Job(2, str(folder / "a.mp4"), "make it", "plain.mp4", settings={"detail": "model"})
-    list(batch.run(EasyV2VEditor(FakePretrained()), [one, two], folder / "out"))
+    list(batch.run_jobs(EasyV2VEditor(FakePretrained()), [one, two], folder / "out"))
     bright, plain = (read(folder / "out" / name).frames.mean() for name in ("bright.mp4", "plain.mp4"))
     assert bright - plain == pytest.approx(20, abs=2)
 
@@ -184,7 +188,7 @@ def test_no_manifest(tmp_path, text, message):
     if text is not None:
         (tmp_path / "jobs.jsonl").write_text(text)
     with pytest.raises(InputError, match=message):
-        manifest.read(tmp_path / "jobs.jsonl")
+        manifest.read_manifest(tmp_path / "jobs.jsonl")
 
 
 def test_what_lies_beside_or_inside_a_file_counts(folder):
@@ -194,7 +198,7 @@ def test_what_lies_beside_or_inside_a_file_counts(folder):
     job = manifest._job(
         1, json.dumps({**GREY, "lora": "x.safetensors", "reference": "r.mp4@0.1"}).encode(), folder / "m"
     )
-    both = lambda: (batch._key(job, ""), batch.fingerprint(folder / "x.safetensors"))  # noqa: E731
+    both = lambda: (batch._key(job, ""), batch.fingerprint_weights(folder / "x.safetensors"))  # noqa: E731
     first = both()
     assert both() == first
     for data in (b"embeddings", b"others"):
@@ -247,9 +251,9 @@ def test_skipping_begins_anew_with_every_job(folder):
 
 def test_the_sample_of_the_package(folder):
     sample = {**GREY, "video": "sample"}
-    assert manifest.read(write(folder, sample))[0].video == str(SAMPLE)
+    assert manifest.read_manifest(write(folder, sample))[0].video == str(SAMPLE)
     (folder / "sample").touch()
-    assert manifest.read(write(folder, sample))[0].video == str(folder / "sample")
+    assert manifest.read_manifest(write(folder, sample))[0].video == str(folder / "sample")
 
 
 def test_fingerprints_tell_weights_apart(tmp_path):
@@ -257,8 +261,8 @@ def test_fingerprints_tell_weights_apart(tmp_path):
     seen = set()
     for data in (b"a" * 10, b"b" * 10, b"a" * 11):
         (tmp_path / "m" / "w.safetensors").write_bytes(data)
-        seen.add(batch.fingerprint(tmp_path / "m"))
-        assert batch.fingerprint(tmp_path / "m") in seen
+        seen.add(batch.fingerprint_weights(tmp_path / "m"))
+        assert batch.fingerprint_weights(tmp_path / "m") in seen
     assert len(seen) == 3
 
 
@@ -389,9 +393,9 @@ def test_options_are_for_every_line_that_says_nothing_else(v2v, capsys, folder):
         "4",
     ]
     words += ["--lora-scale", "0.5", "--guide", "prompt+reference", "--detail", "model"]
-    read, made = manifest.read, []
+    read, made = manifest.read_manifest, []
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(manifest, "read", lambda *how: made.extend(read(*how)) or made)
+        patched.setattr(manifest, "read_manifest", lambda *how: made.extend(read(*how)) or made)
         v2v(*words)
     a, b, c = made
     assert (a.mask, b.mask, c.mask) == ("4,4,20,20", "white.png", None)
@@ -424,7 +428,7 @@ def test_options_are_for_every_line_that_says_nothing_else(v2v, capsys, folder):
     ],
 )
 def test_a_line_may_not_say_what_does_nothing(folder, more, message):
-    assert message in manifest.read(write(folder, {**GREY, **more}))[0].error
+    assert message in manifest.read_manifest(write(folder, {**GREY, **more}))[0].error
 
 
 def test_warm_runs_every_bucket(v2v, capsys):

@@ -49,7 +49,7 @@ def listed(tmp_path_factory):
 def alone(model, listed, tmp_path_factory):
     """The same jobs one at a time: (results by line, pixels by name)."""
     folder = tmp_path_factory.mktemp("alone")
-    results = batch.run(EasyV2VEditor(str(model)), manifest.read(listed), folder)
+    results = batch.run_jobs(EasyV2VEditor(str(model)), manifest.read_manifest(listed), folder)
     return {r["line"]: r for r in results}, pixels(folder)
 
 
@@ -66,7 +66,7 @@ def assert_equal(many, one):
 
 def test_jobs_on_a_mesh_equal_jobs_one_at_a_time(model, listed, alone, tmp_path):
     mesh = sharding.make_mesh(data=4, devices=jax.devices()[:4])
-    results = batch.run(EasyV2VEditor(str(model)), manifest.read(listed), tmp_path, mesh=mesh)
+    results = batch.run_jobs(EasyV2VEditor(str(model)), manifest.read_manifest(listed), tmp_path, mesh=mesh)
     many = {r["line"]: r for r in results}
     assert [many[line]["status"] for line in range(1, 8)] == ["done"] * 2 + ["failed"] + ["done"] * 4
     for line, one in alone[0].items():
@@ -105,7 +105,9 @@ def test_rows_are_shared_out_and_answers_are_ones_own(model):
             out.append(np.asarray(made))
         return job, np.concatenate(out)
 
-    made = dict(batched_model.run(watched, mesh, [lambda seat, job=job: edit(seat, job) for job in range(4)]))
+    made = dict(
+        batched_model.run_tasks(watched, mesh, [lambda seat, job=job: edit(seat, job) for job in range(4)])
+    )
     assert seen == [(8, 4, 4)] * 2
     for job in range(4):
         np.testing.assert_allclose(made[job], edit(base, job)[1], atol=1e-5)
@@ -113,7 +115,7 @@ def test_rows_are_shared_out_and_answers_are_ones_own(model):
 
 def test_the_first_jobs_wait_for_one_another(monkeypatch):
     """However late their threads start: the batch of the first is everybody's."""
-    real, sizes = batched_model.Seat.join, []
+    real, sizes = batched_model.BatchedModel.join, []
 
     def late(seat):
         if threading.current_thread() is not threading.main_thread():
@@ -125,10 +127,10 @@ def test_the_first_jobs_wait_for_one_another(monkeypatch):
             sizes.append(len({float(row.mean()) for row in np.asarray(video)}))
             return super().encode(np.asarray(video))
 
-    monkeypatch.setattr(batched_model.Seat, "join", late)
+    monkeypatch.setattr(batched_model.BatchedModel, "join", late)
     mesh = sharding.make_mesh(data=4, devices=jax.devices()[:4])
     tasks = [lambda seat, job=job: seat.encode(np.full((1, 5, 8, 8, 3), job, np.uint8)) for job in range(4)]
-    assert len(list(batched_model.run(Counts(), mesh, tasks))) == 4 and sizes == [4]
+    assert len(list(batched_model.run_tasks(Counts(), mesh, tasks))) == 4 and sizes == [4]
 
 
 def test_a_job_that_fails_costs_the_others_nothing(model):
@@ -145,7 +147,7 @@ def test_a_job_that_fails_costs_the_others_nothing(model):
         return seat.encode(frame).shape[0]
 
     tasks = [lambda seat, job=job: task(seat, job) for job in range(5)]
-    assert sorted(map(str, batched_model.run(base, mesh, tasks))) == ["1", "1", "1", "gone", "refused"]
+    assert sorted(map(str, batched_model.run_tasks(base, mesh, tasks))) == ["1", "1", "1", "gone", "refused"]
     assert not [t for t in threading.enumerate() if t.name.startswith("job")]
 
 
@@ -188,7 +190,7 @@ def test_two_processes_of_two_devices_equal_one_of_one(model, listed, alone, tmp
     counts = [json.loads(out.splitlines()[-1]) for out, _ in said]
     assert [(c["done"], c["failed"]) for c in counts] == [(6, 1)] * 2
     assert ["line 1: done" in err for _, err in said] == [True, False]
-    results = [json.loads(line) for line in (tmp_path / "out" / batch.RESULTS).read_text().splitlines()]
+    results = [json.loads(line) for line in (tmp_path / "out" / batch.RESULTS_FILE).read_text().splitlines()]
     statuses = [(r["line"], r["status"]) for r in results]
     assert statuses == [(line, "failed" if line == 3 else "done") for line in range(1, 8)]
     assert_equal(pixels(tmp_path / "out"), alone[1])
@@ -196,10 +198,10 @@ def test_two_processes_of_two_devices_equal_one_of_one(model, listed, alone, tmp
 
 def test_a_mesh_needs_no_jobs(model, tmp_path):
     mesh = sharding.make_mesh(data=2, devices=jax.devices()[:2])
-    assert list(batched_model.run(EasyV2VEditor(str(model)).model, mesh, [])) == []
+    assert list(batched_model.run_tasks(EasyV2VEditor(str(model)).model, mesh, [])) == []
     with pytest.raises(InputError, match="can't be made"):
         (tmp_path / "file").touch()
-        list(batch.run(EasyV2VEditor(str(model)), [], tmp_path / "file", mesh=mesh))
+        list(batch.run_jobs(EasyV2VEditor(str(model)), [], tmp_path / "file", mesh=mesh))
 
 
 def test_adapters_stay_with_their_jobs(tmp_path):
@@ -214,7 +216,7 @@ def test_adapters_stay_with_their_jobs(tmp_path):
     ]
     model = FakePretrained()
     mesh = sharding.make_mesh(data=4, devices=jax.devices()[:4])
-    results = list(batch.run(EasyV2VEditor(model), wanted, tmp_path / "out", mesh=mesh))
+    results = list(batch.run_jobs(EasyV2VEditor(model), wanted, tmp_path / "out", mesh=mesh))
     assert [r["status"] for r in results] == ["done"] * 4, results
     means = [read(tmp_path / "out" / f"{i}.mp4").frames.mean() for i in range(4)]
     np.testing.assert_allclose(np.subtract(means, means[0]), [0, 20, 20, 30], atol=2)

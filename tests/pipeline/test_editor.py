@@ -148,7 +148,7 @@ def test_tiles_paint_at_full_size(H, W, T):
     frames = np.random.default_rng(0).integers(0, 256, (T, H, W, 3), dtype=np.uint8)
     out = EasyV2VEditor(model).edit_video(frames, "make it negative", detail="tiles").frames
     assert np.abs(out.astype(int) - (255 - frames.astype(int))).max() <= 1
-    assert model.calls[-1]["strength"] == tiled.STRENGTH and model.calls[0]["strength"] == 1
+    assert model.calls[-1]["strength"] == tiled.TILE_STRENGTH and model.calls[0]["strength"] == 1
 
 
 def test_tiles_are_guided_as_the_whole_is(editor):

@@ -67,7 +67,7 @@ def test_settings_of_the_users_own_are_left(monkeypatch):
 
 
 def test_buckets():
-    assert edit.buckets("") == [(None, None)] and edit.buckets("4, 8x5") == [(4, None), (8, 5)]
+    assert edit.parse_buckets("") == [(None, None)] and edit.parse_buckets("4, 8x5") == [(4, None), (8, 5)]
     for bad in ("four", "4x5x6", "4x"):
         with pytest.raises(InputError, match="--warm"):
-            edit.buckets(bad)
+            edit.parse_buckets(bad)

@@ -12,13 +12,13 @@ from pathlib import Path
 
 from v2v.assets import EMBEDDED, SAMPLE
 from v2v.errors import InputError
-from v2v.pipeline.settings import Settings
+from v2v.pipeline.settings import EditSettings
 from v2v.video import file_checks
 
 # Options that would do nothing: for one clip, for a manifest, and when compiling ahead (which names steps and windows itself).
-IDLE_ONE = ("out", "distributed")
-IDLE_MANY = ("explain", "warm")
-IDLE_WARM = (
+UNUSED_FOR_ONE = ("out", "distributed")
+UNUSED_FOR_MANIFEST = ("explain", "warm")
+UNUSED_FOR_WARM = (
     "explain",
     "out",
     "distributed",
@@ -34,7 +34,7 @@ IDLE_WARM = (
 )
 
 
-def edit(args: argparse.Namespace, model: Callable[[], object], progress: bool) -> dict:
+def run_edit(args: argparse.Namespace, model: Callable[[], object], progress: bool) -> dict:
     """Runs the command; returns what is printed. `model` loads the model asked for, or names it."""
     manifested, warmed = args.manifest is not None, args.warm is not None
     if manifested or warmed:
@@ -42,10 +42,10 @@ def edit(args: argparse.Namespace, model: Callable[[], object], progress: bool) 
             raise InputError(
                 "edit: with --manifest or --warm no clip, instruction or -o is expected; leave them out"
             )
-        way, idle = ("--manifest", IDLE_MANY) if manifested else ("--warm", IDLE_WARM)
+        way, idle = ("--manifest", UNUSED_FOR_MANIFEST) if manifested else ("--warm", UNUSED_FOR_WARM)
         _refuse(args, f"with {way}", idle)
-        return manifest(args, model, progress) if manifested else warm(args, model, progress)
-    _refuse(args, "without --manifest", IDLE_ONE)
+        return edit_manifest(args, model, progress) if manifested else compile_ahead(args, model, progress)
+    _refuse(args, "without --manifest", UNUSED_FOR_ONE)
     missing = [name for name in ("video", "instruction", "output") if getattr(args, name) is None]
     if missing:
         raise InputError(
@@ -54,12 +54,12 @@ def edit(args: argparse.Namespace, model: Callable[[], object], progress: bool) 
     if args.explain == "":
         raise InputError("edit: --explain expected a folder, got an empty name; name one, or leave it out")
     _check_scale(args)
-    from v2v.pipeline.manifest import check_used
+    from v2v.pipeline.manifest import check_combination
 
-    check_used(_settings(args), args.mask, args.reference)
+    check_combination(_settings(args), args.mask, args.reference)
     if args.explain:
         file_checks.check_folder(args.explain, "--explain")  # before the weights are read, too
-    return one(args, model, progress)
+    return edit_clip(args, model, progress)
 
 
 def _refuse(args: argparse.Namespace, way: str, idle: tuple[str, ...]) -> None:
@@ -69,7 +69,7 @@ def _refuse(args: argparse.Namespace, way: str, idle: tuple[str, ...]) -> None:
         raise InputError(f"edit: {', '.join(found)} would do nothing {way}; leave it out")
 
 
-def one(args: argparse.Namespace, model: Callable[[], object], progress: bool) -> dict:
+def edit_clip(args: argparse.Namespace, model: Callable[[], object], progress: bool) -> dict:
     """One clip."""
     began = time.perf_counter()
     source = SAMPLE if args.video == "sample" and not Path("sample").exists() else Path(args.video)
@@ -79,17 +79,19 @@ def one(args: argparse.Namespace, model: Callable[[], object], progress: bool) -
     loaded = time.perf_counter()
     what = (source, args.instruction, args.mask, args.reference)
     if args.explain:
-        from v2v.pipeline.attention_maps import explain
+        from v2v.pipeline.attention_maps import write_attention_maps
 
         file_checks.check_apart(output, input=source, mask=args.mask, reference=args.reference)
-        made, _ = explain(editor, *what[:2], args.explain, *what[2:], progress=progress, **_settings(args))
+        made, _ = write_attention_maps(
+            editor, *what[:2], args.explain, *what[2:], progress=progress, **_settings(args)
+        )
         made.save(output)
     else:
         made = editor.edit_file(*what[:2], output, *what[2:], progress=progress, **_settings(args))
     done = time.perf_counter()
     cost = editor.model.skipping.report if args.skip else {}
     if not args.quiet:
-        print(f"v2v: {described(made.report | cost)}", file=sys.stderr)
+        print(f"v2v: {format_report(made.report | cost)}", file=sys.stderr)
     T, H, W = made.frames.shape[:3]
     return {
         "output": str(output),
@@ -106,7 +108,7 @@ def one(args: argparse.Namespace, model: Callable[[], object], progress: bool) -
     }
 
 
-def manifest(args: argparse.Namespace, model: Callable[[], object], progress: bool) -> dict:
+def edit_manifest(args: argparse.Namespace, model: Callable[[], object], progress: bool) -> dict:
     """A list of clips, shared by all processes of a job; see `manifest.py` and `jobs.py`. Exit code 1 when any failed.
 
     Settings, mask, reference and the scale of adapters are every line's that says no other; adapters of --lora are every line's too.
@@ -114,30 +116,30 @@ def manifest(args: argparse.Namespace, model: Callable[[], object], progress: bo
     if not args.out:
         raise InputError("edit: --manifest needs a folder for its outputs; add --out DIR")
     from v2v.pipeline import batch, manifest
-    from v2v.pipeline.manifest import check_used
+    from v2v.pipeline.manifest import check_combination
 
     if args.distributed:
         from v2v.runtime.sharding import join_processes
 
         join_processes()
-    Settings(**_settings(args))
-    listed = manifest.read(
+    EditSettings(**_settings(args))
+    listed = manifest.read_manifest(
         args.manifest,
         manifest.Job(0, mask=args.mask, reference=args.reference, settings=_settings(args)),
         args.lora_scale,
     )
     if not any(job.error for job in listed):  # what is said for all must be of use to one
         some = [any(getattr(job, name) for job in listed) or None for name in ("mask", "reference", "lora")]
-        check_used(_settings(args), *some[:2])
+        check_combination(_settings(args), *some[:2])
         _check_scale(args, some[2])
     editor, results = _editor(args, model), []
     known = args.model if args.model != "embedded" else EMBEDDED
     adapters = _adapters(args)
-    weights = batch.fingerprint(known, *(file for file, _ in adapters)) + repr(
+    weights = batch.fingerprint_weights(known, *(file for file, _ in adapters)) + repr(
         ([weight for _, weight in adapters], args.size, args.solver, args.schedule)
     )
     how = {"weights": weights, "progress": progress, "mesh": _mesh(args)}
-    for result in batch.run(editor, listed, args.out, **how):
+    for result in batch.run_jobs(editor, listed, args.out, **how):
         results.append(result)
         for note in result["notes"] if result["status"] != "skipped" else ():
             print(f"v2v: note: line {result['line']}: {note}", file=sys.stderr)
@@ -145,9 +147,9 @@ def manifest(args: argparse.Namespace, model: Callable[[], object], progress: bo
             said = f"line {result['line']}: {result['status']}: {result['output']}"
             said = result["error"] or ", ".join([said, *_skips([result["report"]])])
             print(f"v2v: {'error: ' if result['error'] else ''}{said}", file=sys.stderr)
-    results = batch.gather(results)
-    target = Path(args.out) / batch.RESULTS
-    if batch.share()[0] == 0:
+    results = batch.gather_results(results)
+    target = Path(args.out) / batch.RESULTS_FILE
+    if batch.process_share()[0] == 0:
         partial = target.with_suffix(".partial")
         partial.write_text("".join(json.dumps(result) + "\n" for result in results))
         partial.replace(target)
@@ -164,7 +166,7 @@ def manifest(args: argparse.Namespace, model: Callable[[], object], progress: bo
     }
 
 
-def warm(args: argparse.Namespace, model: Callable[[], object], progress: bool) -> dict:
+def compile_ahead(args: argparse.Namespace, model: Callable[[], object], progress: bool) -> dict:
     """Compiles what edits of each bucket need, with and without a reference, and keeps it for later processes."""
     import numpy as np
 
@@ -177,7 +179,7 @@ def warm(args: argparse.Namespace, model: Callable[[], object], progress: bool) 
     frame = np.full((1, config.height, config.width, 3), 128, np.uint8)
     shown = ("reference",) if "reference" in getattr(editor.model, "conditions", ("reference",)) else ()
     with compilation_cache.counted() as compiles:
-        for steps, window in buckets(args.warm):
+        for steps, window in parse_buckets(args.warm):
             for reference in (None, frame[0])[: 1 + len(shown)]:
                 settings = {**_settings(args), "steps": steps, "window": window, "start": None, "end": None}
                 editor.edit_video(frame, _words(editor.model), None, reference, progress=progress, **settings)
@@ -188,7 +190,7 @@ def warm(args: argparse.Namespace, model: Callable[[], object], progress: bool) 
     }
 
 
-def buckets(text: str) -> list[tuple[int | None, int | None]]:
+def parse_buckets(text: str) -> list[tuple[int | None, int | None]]:
     """(steps, frames of a window) of each bucket in a list such as "4,8,8x5"; None stands for the model's own, as for "".
 
     Raises:
@@ -205,7 +207,7 @@ def buckets(text: str) -> list[tuple[int | None, int | None]]:
         ) from None
 
 
-def described(report: dict) -> str:
+def format_report(report: dict) -> str:
     """A report in one line for people."""
     parts = [f'"{report["prompt"]}"']
     if report["strength"] < 1:
@@ -239,7 +241,7 @@ def _check_scale(args: argparse.Namespace, lora: bool | None = None) -> None:
 
 
 def _settings(args: argparse.Namespace) -> dict:
-    return {f.name: getattr(args, f.name) for f in dataclasses.fields(Settings)}
+    return {f.name: getattr(args, f.name) for f in dataclasses.fields(EditSettings)}
 
 
 def _editor(args: argparse.Namespace, model: Callable[[], object]):

@@ -20,7 +20,7 @@ from v2v.cli import parsers
 from v2v.errors import InputError, install_hint
 from v2v.runtime import compilation_cache, environment
 
-Action = Callable[[argparse.Namespace], dict]
+Command = Callable[[argparse.Namespace], dict]
 
 # The extra that brings an optional package, by the name it is imported by.
 EXTRAS = {
@@ -45,7 +45,7 @@ EXTRAS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line; return the exit code."""
-    parser = parsers.parser(ACTIONS)
+    parser = parsers.build_parser(COMMANDS)
     args, rest = parser.parse_known_args(argv)
     if rest and args.run not in (_train, _plan):  # what follows an experiment's own options are its fields
         args.refuse(f"unrecognized arguments: {' '.join(rest)}")
@@ -124,7 +124,7 @@ def _edit(args: argparse.Namespace) -> dict:
 
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _stop)
-    return edit.edit(args, lambda: _model(args), _bars(args))
+    return edit.run_edit(args, lambda: _model(args), _bars(args))
 
 
 def _stop(*_) -> None:
@@ -217,7 +217,7 @@ def _bars(args: argparse.Namespace) -> bool:
     return sys.stderr.isatty() and not args.quiet
 
 
-ACTIONS: dict[str, Action] = {
+COMMANDS: dict[str, Command] = {
     "edit": _edit,
     "synth": _synth,
     "train": _train,

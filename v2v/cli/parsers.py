@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 
 from v2v.cli import eval as evaluation
 
-EXAMPLES = """\
+EDIT_EXAMPLES = """\
 examples:
   v2v edit sample "make it sepia" -o sepia.mp4          the clip that comes with the package
   v2v edit in.mp4 "remove the red ball" -o out.mp4 --mask ball.png
@@ -20,13 +20,13 @@ examples:
   v2v edit --manifest jobs.jsonl --out edited/          many clips; run again to go on
 """
 
-CONVERSIONS = """\
+CONVERT_EXAMPLES = """\
 examples:
   v2v convert Wan2.2-TI2V-5B-Diffusers wan/ --lora easyv2v.safetensors     then: v2v edit ... --model wan/
   v2v convert runs/mine/edit/lora.safetensors out.safetensors --model runs/mine/export --format diffusers
 """
 
-RECIPES = """\
+RECIPE_HELP = """\
 recipes (a family gives its members, evenly; without --recipes: local and photometric):
   local               recolour, remove, insert, replace, background: rendered scenes, exact truth
   photometric         greyscale, sepia, night, warmer, colder, negative, brighter, darker, more saturated,
@@ -68,7 +68,7 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: error: {line}; {self.prog} --help shows all options\n")
 
 
-def parser(actions: Mapping[str, Callable]) -> argparse.ArgumentParser:
+def build_parser(actions: Mapping[str, Callable]) -> argparse.ArgumentParser:
     """The whole command line.
 
     Args:
@@ -97,9 +97,11 @@ def parser(actions: Mapping[str, Callable]) -> argparse.ArgumentParser:
         sub.set_defaults(run=actions[name], refuse=sub.error, command=name)
         return sub
 
-    _edit(command("edit", "edit a clip as a sentence says", EXAMPLES))
+    _edit(command("edit", "edit a clip as a sentence says", EDIT_EXAMPLES))
     _synth(
-        command("synth", "make training pairs (source, instruction, edited clip, mask, reference)", RECIPES)
+        command(
+            "synth", "make training pairs (source, instruction, edited clip, mask, reference)", RECIPE_HELP
+        )
     )
 
     train = command(
@@ -137,7 +139,7 @@ def parser(actions: Mapping[str, Callable]) -> argparse.ArgumentParser:
         command("eval", "compare editors on a benchmark; run again to go on", evaluation.ABOUT)
     )
 
-    convert = command("convert", "make a model start fast, or a LoRA file for other tools", CONVERSIONS)
+    convert = command("convert", "make a model start fast, or a LoRA file for other tools", CONVERT_EXAMPLES)
     convert.add_argument("source", metavar="SRC", help="model folder, or adapter (F.safetensors)")
     convert.add_argument("target", metavar="DST", help="folder, or file, to make")
     convert.add_argument(

@@ -26,16 +26,16 @@ from v2v.errors import InputError
 from v2v.models.text_encoder import Tokenizer, clean
 from v2v.models.transformer import DiT
 from v2v.pipeline import windowed
-from v2v.pipeline.settings import Settings
+from v2v.pipeline.settings import EditSettings
 from v2v.video import contact_sheet, file_checks, inputs
 from v2v.video.video import Video
 
-POINTS = 4  # of the path, evenly spread over flow times
-SIDE = 192  # pixels of a panel's height in the video
+PATH_POINTS = 4  # of the path, evenly spread over flow times
+PANEL_HEIGHT = 192  # pixels of a panel's height in the video
 
 
 @dataclass
-class Maps:
+class AttentionMaps:
     """Attention of the target's tokens, over the latent frames of windows or the frames of a clip.
 
     Attributes:
@@ -47,7 +47,7 @@ class Maps:
     flow: np.ndarray
 
 
-def explain(
+def write_attention_maps(
     editor, video: str | Path | np.ndarray | Video, instruction: str, folder: str | Path, mask=None, reference=None,
     *, fps: float = 25.0, progress: bool = False, **settings,
 ) -> tuple[Video, dict]:  # fmt: skip
@@ -59,27 +59,27 @@ def explain(
     Raises:
       InputError: as the editor, or a setting that can't be explained.
     """
-    chosen, folder = Settings(**settings), Path(folder)
+    chosen, folder = EditSettings(**settings), Path(folder)
     if chosen.detail == "tiles":
         raise InputError('explain: detail "tiles" samples the clip in tiles as well; leave it out')
     file_checks.check_folder(folder, "explain")  # before the edit, which may take hours
     source: list[np.ndarray] = []
     clip = inputs.clip(video, fps, lambda frame: source.append(_small(frame)))
-    with watching(editor) as watched:
+    with recorded_attention(editor) as watched:
         edited = editor.edit_video(clip, instruction, mask, reference, progress=progress, **settings)
     first, n = (
         edited.report["first_frame"],
         edited.report["edited_frames"],
     )  # a mask may have narrowed the time range
     span = (first, first + n) if chosen.preserve else (0, len(edited.frames))
-    maps = watched.over_frames(span[1] - span[0], windowed.length(editor.model.config, chosen.window))
-    words = words_of(editor.model.tokenizer, instruction)
+    maps = watched.over_frames(span[1] - span[0], windowed.window_length(editor.model.config, chosen.window))
+    words = find_word_tokens(editor.model.tokenizer, instruction)
     edit = [_small(frame) for frame in edited.frames[slice(*span)]]
-    rows = panels(np.stack(source[slice(*span)]), np.stack(edit), maps, words)
+    rows = build_panels(np.stack(source[slice(*span)]), np.stack(edit), maps, words)
     folder.mkdir(parents=True, exist_ok=True)
     title = f'"{" ".join(instruction.split())}": attention to each word, and from source to target'
     contact_sheet.write(folder / "explain.png", [contact_sheet.Band(title, rows)])
-    Video.from_array(grid(rows), float(edited.fps)).save(folder / "explain.mp4")
+    Video.from_array(tile_panels(rows), float(edited.fps)).save(folder / "explain.mp4")
     report = {
         "instruction": instruction,
         "words": [],
@@ -95,7 +95,7 @@ def explain(
     return edited, report
 
 
-def words_of(tokenizer: Tokenizer, instruction: str) -> list[tuple[str, list[int]]]:
+def find_word_tokens(tokenizer: Tokenizer, instruction: str) -> list[tuple[str, list[int]]]:
     """The words of an instruction and the places of their tokens; words the text encoder doesn't see are left out."""
     text = clean(instruction)
     encoded = tokenizer.backend.encode(text)
@@ -112,17 +112,17 @@ def words_of(tokenizer: Tokenizer, instruction: str) -> list[tuple[str, list[int
 
 
 @contextmanager
-def watching(editor) -> Iterator["Watched"]:
+def recorded_attention(editor) -> Iterator["AttentionRecorder"]:
     """While open, the editor's model is watched; its results stay what they were."""
     model = editor.model
-    editor.model = Watched(model)
+    editor.model = AttentionRecorder(model)
     try:
         yield editor.model
     finally:
         editor.model = model
 
 
-class Watched:
+class AttentionRecorder:
     """A `Pretrained` that looks at its own attention after every call of `sample`."""
 
     def __init__(self, model):
@@ -138,10 +138,10 @@ class Watched:
         shown = {n: shown[n] for n in self._model.conditions if shown[n] is not None}
         variables = {"params": self._model._dit(), "embed": self._model._embed or {}}
         text, flow = _look(self._model.config)(variables, jnp.asarray(noise), edit, jnp.asarray(text), shown)
-        self.seen.append(Maps(np.asarray(text), np.asarray(flow)))
+        self.seen.append(AttentionMaps(np.asarray(text), np.asarray(flow)))
         return made
 
-    def over_frames(self, n: int, T: int) -> Maps:
+    def over_frames(self, n: int, T: int) -> AttentionMaps:
         """Maps of every frame of a clip of n frames seen in windows of T, overlaps averaged; the editor's own plan of windows."""
         config = self._model.config
         stride = config.vae.stride_t if T > 1 else 1
@@ -150,7 +150,9 @@ class Watched:
             int
         )  # of each frame of a window
         sums, count = None, np.zeros(n, np.float32)
-        for batch, maps in zip(windowed.batches(len(plan.starts), config.batch), self.seen, strict=True):
+        for batch, maps in zip(
+            windowed.window_batches(len(plan.starts), config.batch), self.seen, strict=True
+        ):
             for place in np.flatnonzero(np.append(True, np.diff(batch) > 0)):
                 first = int(plan.starts[batch[place]]) * stride
                 here = np.arange(first, min(first + T, n))
@@ -160,14 +162,14 @@ class Watched:
                 for total, z in zip(sums, own, strict=True):
                     total[here] += z
                 count[here] += 1
-        return Maps(*(total / count[:, None, None, None] for total in sums))
+        return AttentionMaps(*(total / count[:, None, None, None] for total in sums))
 
 
 @functools.lru_cache(maxsize=4)
 def _look(cfg: ModelConfig):
     """look(variables, noise, edit, text, conditions) → to text [b, t, y, x, m] and to the source [b, t, y, x, 5], in tokens."""
     dit = DiT(cfg.dit, cfg.condition)
-    points = np.linspace(0.9, 0.1, POINTS, dtype=np.float32)
+    points = np.linspace(0.9, 0.1, PATH_POINTS, dtype=np.float32)
 
     @jax.jit
     def look(variables, noise, edit, text, shown):
@@ -192,8 +194,8 @@ def _look(cfg: ModelConfig):
     return look
 
 
-def panels(
-    source: np.ndarray, edit: np.ndarray, maps: Maps, words: list[tuple[str, list[int]]]
+def build_panels(
+    source: np.ndarray, edit: np.ndarray, maps: AttentionMaps, words: list[tuple[str, list[int]]]
 ) -> list[tuple[str, np.ndarray]]:
     """Labelled clips, uint8 [T, h, w, 3]: source, edit, a heat map over the source for each word, and the flow."""
     rows = [("source", source), ("edit", edit)]
@@ -205,7 +207,7 @@ def panels(
     return rows
 
 
-def grid(rows: list[tuple[str, np.ndarray]], columns: int = 4) -> np.ndarray:
+def tile_panels(rows: list[tuple[str, np.ndarray]], columns: int = 4) -> np.ndarray:
     """One clip of labelled panels side by side."""
     clips = []
     for label, clip in rows:
@@ -222,7 +224,9 @@ def grid(rows: list[tuple[str, np.ndarray]], columns: int = 4) -> np.ndarray:
 
 def _small(frame: np.ndarray) -> np.ndarray:
     """A frame at the size of a panel, an even number of pixels wide."""
-    return inputs.shrink(frame, SIDE, 2 * max(1, round(frame.shape[1] * SIDE / frame.shape[0] / 2)))
+    return inputs.shrink(
+        frame, PANEL_HEIGHT, 2 * max(1, round(frame.shape[1] * PANEL_HEIGHT / frame.shape[0] / 2))
+    )
 
 
 def _heat(frames: np.ndarray, values: np.ndarray) -> np.ndarray:

@@ -26,19 +26,17 @@ from v2v.checkpoints.adapters import embeddings_path
 from v2v.errors import InputError, collect_notes
 from v2v.pipeline import batched_model
 from v2v.pipeline.editor import EasyV2VEditor, lora_context
-from v2v.pipeline.manifest import Job, read
-from v2v.pipeline.settings import Settings
+from v2v.pipeline.manifest import Job
+from v2v.pipeline.settings import EditSettings
 from v2v.video.file_checks import check_output, reason
 from v2v.video.inputs import MOMENT
 
-__all__ = ["Job", "fingerprint", "gather", "read", "run", "share"]
-
-RECORDS = ".jobs"
-RESULTS = "results.jsonl"
-PIECE = 1 << 20  # bytes read at a time; of weights, what is hashed at either end of each file
+RECORDS_FOLDER = ".jobs"
+RESULTS_FILE = "results.jsonl"
+BLOCK_BYTES = 1 << 20  # bytes read at a time; of weights, what is hashed at either end of each file
 
 
-def run(
+def run_jobs(
     editor: EasyV2VEditor,
     jobs: Iterable[Job],
     out: str | Path,
@@ -65,14 +63,14 @@ def run(
     """
     out = Path(out)
     try:
-        (out / RECORDS).mkdir(parents=True, exist_ok=True)
+        (out / RECORDS_FOLDER).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{out}: can't be made ({reason(error)}); choose another with --out") from None
-    part, parts = share()
+    part, parts = process_share()
     mine = _apart(jobs)[part::parts]
 
-    def task(job: Job) -> Callable[[batched_model.Seat], dict]:
-        def seated(seat: batched_model.Seat) -> dict:
+    def task(job: Job) -> Callable[[batched_model.BatchedModel], dict]:
+        def seated(seat: batched_model.BatchedModel) -> dict:
             alone = copy.copy(editor)
             alone.model = alone._loaded = seat
             return _result(alone, job, out, weights, False)
@@ -83,12 +81,12 @@ def run(
     if lone:
         yield from (_result(editor, job, out, weights, progress) for job in mine)
         return
-    yield from batched_model.run(editor.model, mesh, map(task, mine))
+    yield from batched_model.run_tasks(editor.model, mesh, map(task, mine))
 
 
-def gather(results: list[dict]) -> list[dict]:
+def gather_results(results: list[dict]) -> list[dict]:
     """All processes' results, ordered by line, in every process. Every process must call it."""
-    _, parts = share()
+    _, parts = process_share()
     if parts > 1:
         from jax.experimental import multihost_utils
 
@@ -101,14 +99,14 @@ def gather(results: list[dict]) -> list[dict]:
     return sorted(results, key=lambda result: result["line"])
 
 
-def share() -> tuple[int, int]:
+def process_share() -> tuple[int, int]:
     """(this process's number, how many there are) of a `jax.distributed` job."""
     import jax
 
     return jax.process_index(), jax.process_count()
 
 
-def fingerprint(*weights: str | Path) -> str:
+def fingerprint_weights(*weights: str | Path) -> str:
     """Tells weights apart by names, sizes, and the ends of their files: large folders aren't read whole."""
     digest = hashlib.sha256(__version__.encode())
     for root in map(Path, weights):
@@ -116,9 +114,9 @@ def fingerprint(*weights: str | Path) -> str:
             name = path.relative_to(root) if root.is_dir() else number
             digest.update(f"{name} {path.stat().st_size}".encode())
             with path.open("rb") as file:
-                digest.update(file.read(PIECE))
-                file.seek(max(0, path.stat().st_size - PIECE))
-                digest.update(file.read(PIECE))
+                digest.update(file.read(BLOCK_BYTES))
+                file.seek(max(0, path.stat().st_size - BLOCK_BYTES))
+                digest.update(file.read(BLOCK_BYTES))
     return digest.hexdigest()
 
 
@@ -168,7 +166,7 @@ def _run(editor: EasyV2VEditor, job: Job, out: Path, weights: str, progress: boo
     output = check_output(out / job.output)
     skipping = getattr(editor.model, "skipping", None)
     key = _key(job, f"{weights} {skipping.tolerance if skipping else 0:g}")
-    record = out / RECORDS / f"{job.output}.json"
+    record = out / RECORDS_FOLDER / f"{job.output}.json"
     try:
         before = json.loads(record.read_text())
         if before["key"] == key and before["bytes"] == output.stat().st_size:
@@ -219,11 +217,11 @@ def _key(job: Job, weights: str) -> str:
         digest.update(b"|")
         if file is not None and Path(file).is_file():
             with open(file, "rb") as opened:
-                while piece := opened.read(PIECE):
+                while piece := opened.read(BLOCK_BYTES):
                     digest.update(piece)
         else:
             digest.update(str(file).encode())
-    settings = dataclasses.asdict(Settings(**job.settings))  # to say a default makes no other job
+    settings = dataclasses.asdict(EditSettings(**job.settings))  # to say a default makes no other job
     rest = [job.instruction, job.output, settings, [weight for _, weight in job.lora]]
     digest.update(json.dumps(rest, sort_keys=True, default=float).encode())
     return digest.hexdigest()

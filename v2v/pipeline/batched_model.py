@@ -1,6 +1,6 @@
 """Several jobs at a time, each a share of one batch over a mesh of devices. jobs.py → **together** → weights/pretrained.py
 
-Every job runs as it would alone, in a thread of its own, with a `Seat` where its model was. When all who may still ask for the
+Every job runs as it would alone, in a thread of its own, with a `BatchedModel` where its model was. When all who may still ask for the
 model wait for it, what they ask is answered at once:
 
     job 0   encode(video [k, T, h, w, 3])  ┐
@@ -30,17 +30,17 @@ from v2v.runtime import sharding
 T = TypeVar("T")
 
 
-def run(model, mesh: Mesh, tasks: Iterable[Callable[["Seat"], T]]) -> Iterator[T]:
+def run_tasks(model, mesh: Mesh, tasks: Iterable[Callable[["BatchedModel"], T]]) -> Iterator[T]:
     """Runs tasks, as many at a time as the mesh has data-parallel devices, and yields what each returns, as it ends.
 
     Args:
-      model: a `Pretrained`; every task gets a `Seat` that stands for it.
+      model: a `Pretrained`; every task gets a `BatchedModel` that stands for it.
       mesh: devices of this process.
     """
     table = _Table(mesh)
     placed = model.on(mesh)
 
-    def one(task: Callable[[Seat], T], seat: Seat) -> T:
+    def one(task: Callable[[BatchedModel], T], seat: BatchedModel) -> T:
         seat.join()
         try:
             return task(seat)
@@ -48,7 +48,7 @@ def run(model, mesh: Mesh, tasks: Iterable[Callable[["Seat"], T]]) -> Iterator[T
             seat.leave()
 
     with ThreadPoolExecutor(table.seats, "job") as pool:
-        tasks = [(task, Seat(placed, table, _Place())) for task in tasks]
+        tasks = [(task, BatchedModel(placed, table, _Place())) for task in tasks]
         for _, seat in tasks[: table.seats]:  # or the first would ask alone while the others' threads start
             seat.join()
         waiting = [pool.submit(one, *task) for task in tasks]
@@ -61,7 +61,7 @@ def run(model, mesh: Mesh, tasks: Iterable[Callable[["Seat"], T]]) -> Iterator[T
             table.close()
 
 
-class Seat:
+class BatchedModel:
     """A model at a table: what it is asked waits for what others ask, and is answered with it."""
 
     def __init__(self, model, table: "_Table", place: "_Place"):
@@ -78,8 +78,8 @@ class Seat:
         """The others needn't wait any more. What is asked nevertheless is answered."""
         self._table.count(self._place, False)
 
-    def with_lora(self, adapter, scale: float = 1.0) -> "Seat":
-        return Seat(self._table.adapted(self._model, adapter, scale), self._table, self._place)
+    def with_lora(self, adapter, scale: float = 1.0) -> "BatchedModel":
+        return BatchedModel(self._table.adapted(self._model, adapter, scale), self._table, self._place)
 
     def embed_text(self, texts: list[str]):
         with self._table.model:

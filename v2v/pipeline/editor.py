@@ -25,9 +25,9 @@ import numpy as np
 
 from v2v.errors import InputError, note
 from v2v.pipeline import tiled, windowed
-from v2v.pipeline.full_resolution import Finished, Part
+from v2v.pipeline.full_resolution import FrameRegion, FullResolutionFrames
 from v2v.pipeline.pretrained import load_pretrained
-from v2v.pipeline.settings import Settings
+from v2v.pipeline.settings import EditSettings
 from v2v.runtime import compilation_cache
 from v2v.video import change_detection, file_checks, inputs
 from v2v.video import mask as masks
@@ -36,7 +36,7 @@ from v2v.video.detail_transfer.transfer import Carry, plain, sample
 from v2v.video.frame_store import Store
 from v2v.video.video import Video
 
-AUTO = "auto"  # as a mask: what the edit itself changed
+AUTO_MASK = "auto"  # as a mask: what the edit itself changed
 
 
 class EasyV2VEditor:
@@ -119,10 +119,10 @@ class EasyV2VEditor:
         self.model = self._loaded
 
     def _edit(self, video, instruction, mask, reference, fps, progress, settings, output=None) -> Video:
-        settings, model, config = Settings(**settings), self.model, self.model.config
+        settings, model, config = EditSettings(**settings), self.model, self.model.config
         if not isinstance(instruction, str) or not re.search(r"\w", instruction):
             raise InputError('instruction: expected a sentence such as "make it sepia", got none')
-        windowed.length(config, settings.window)
+        windowed.window_length(config, settings.window)
         if getattr(model, "skipping", None):
             model.skipping.forget()
         size, small = (config.height, config.width), Store()
@@ -130,7 +130,7 @@ class EasyV2VEditor:
         if output:
             files.check_fits(clip, output)
         span = masks.span(clip, settings.start, settings.end)
-        auto = isinstance(mask, str) and mask == AUTO
+        auto = isinstance(mask, str) and mask == AUTO_MASK
         masks.fade(settings.soft, *clip.frames.shape[1:3])  # before any computing
         chosen = None if mask is None or auto else masks.Mask(mask, clip, settings.invert_mask, settings.soft)
         if chosen:
@@ -148,7 +148,7 @@ class EasyV2VEditor:
         first, last = span if settings.preserve else (0, len(clip.frames))
         seen = _seen(chosen, span, (first, last), size)
         z_ref = None if picture is None else model.encode(np.repeat(picture[None, None], config.batch, 0))
-        source, edit = windowed.edit(model, small, first, last, seen, z_ref, text, settings, progress)
+        source, edit = windowed.edit_windows(model, small, first, last, seen, z_ref, text, settings, progress)
 
         some = sample(len(edit), *size)
         if auto:
@@ -162,11 +162,16 @@ class EasyV2VEditor:
             )
         if settings.detail == "tiles":
             how = (clip.frames, edit, first, seen, z_ref, text, settings)
-            edit, make = tiled.Tiled(lambda: tiled.paint(model, *how), len(edit)), tiled.shown
-        frames = Finished(clip, span, first, source, edit, make, chosen, settings.preserve, report, progress)
+            edit, make = (
+                tiled.TiledFrames(lambda: tiled.iterate_tiled_frames(model, *how), len(edit)),
+                tiled.select_part,
+            )
+        frames = FullResolutionFrames(
+            clip, span, first, source, edit, make, chosen, settings.preserve, report, progress
+        )
         return dataclasses.replace(clip, frames=frames, path=None, report=report)
 
-    def _prompt(self, instruction: str, settings: Settings) -> tuple[np.ndarray, dict]:
+    def _prompt(self, instruction: str, settings: EditSettings) -> tuple[np.ndarray, dict]:
         """Embedding of the instruction, float32 [batch, m, d], and what is reported of the settings; what the model can't read is told."""
         flow, said = self.model.config.flow, " ".join(instruction.split())
         text, unknown, cut = self.model.embed_text([said])
@@ -221,7 +226,7 @@ def _extent(clip: Video, span: tuple[int, int], area: float | None) -> dict:
 
 def _seen(
     chosen: masks.Mask | None, span: tuple[int, int], edited: tuple[int, int], size: tuple[int, int]
-) -> windowed.Seen | None:
+) -> windowed.MaskLookup | None:
     """What the model is told of mask and time range, as small frames of `size`; None where that is everything."""
     if chosen is None and span == edited:
         return None
@@ -233,5 +238,5 @@ def _seen(
     return seen
 
 
-def _enlarge(frame: np.ndarray, source: np.ndarray, edit: np.ndarray, part: Part) -> np.ndarray:
+def _enlarge(frame: np.ndarray, source: np.ndarray, edit: np.ndarray, part: FrameRegion) -> np.ndarray:
     return plain(edit, *frame.shape[:2])[part]

@@ -14,21 +14,21 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
-from v2v.pipeline.windowed import bar
+from v2v.pipeline.windowed import progress_bar
 from v2v.video import mask as masks
 from v2v.video.frame_store import Store
 from v2v.video.video import Video
 
-AHEAD = 2  # frames in hand for each processor
+FRAMES_PER_WORKER = 2  # frames in hand for each processor
 
-Part = tuple[slice, slice]  # rows and columns of a large frame
-Make = Callable[
-    [np.ndarray, np.ndarray, np.ndarray, Part], np.ndarray
+FrameRegion = tuple[slice, slice]  # rows and columns of a large frame
+Upsampler = Callable[
+    [np.ndarray, np.ndarray, np.ndarray, FrameRegion], np.ndarray
 ]  # large frame, small source, small edit, what is asked for -> that part of the large edit
 
 
 @dataclass
-class Finished:
+class FullResolutionFrames:
     """The edited frames of `clip`; walking them fills `report["leak"]`.
 
     Attributes:
@@ -46,7 +46,7 @@ class Finished:
     first: int
     source: Store
     edit: Store
-    make: Make
+    make: Upsampler
     mask: Iterable[np.ndarray] | None
     preserve: bool = True
     report: dict = field(default_factory=dict)
@@ -72,14 +72,14 @@ class Finished:
         alphas = iter(self.mask) if self.mask else itertools.repeat(None)
         frames = zip(self.clip.frames, alphas, strict=self.mask is not None)
         with ThreadPoolExecutor(workers) as pool:
-            for t, (frame, alpha) in enumerate(bar(frames, "frames", self.progress, len(self))):
+            for t, (frame, alpha) in enumerate(progress_bar(frames, "frames", self.progress, len(self))):
                 row = t - self.first
                 if 0 <= row < len(self.edit):
                     alpha = alpha if self.span[0] <= t < self.span[1] else np.zeros(frame.shape[:2], np.uint8)
                     waiting.append(pool.submit(self._one, frame, self.source[row], self.edit[row], alpha))
                 else:
                     waiting.append(_done((frame, 0.0, frame.size)))
-                while len(waiting) > AHEAD * workers or (
+                while len(waiting) > FRAMES_PER_WORKER * workers or (
                     waiting and (waiting[0].done() or t == len(self) - 1)
                 ):
                     out, difference, values = waiting.popleft().result()

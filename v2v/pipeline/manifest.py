@@ -20,13 +20,13 @@ from pathlib import Path
 
 from v2v.assets import SAMPLE
 from v2v.errors import InputError
-from v2v.pipeline.editor import AUTO
-from v2v.pipeline.settings import Settings
+from v2v.pipeline.editor import AUTO_MASK
+from v2v.pipeline.settings import EditSettings
 from v2v.video.file_checks import CLIPS, STILLS, reason
 from v2v.video.mask import BOX
 
-SETTINGS = {f.name for f in dataclasses.fields(Settings)}
-OTHERS = {"video", "instruction", "mask", "reference", "output", "lora"}
+SETTING_KEYS = {f.name for f in dataclasses.fields(EditSettings)}
+INPUT_KEYS = {"video", "instruction", "mask", "reference", "output", "lora"}
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Job:
     error: str = ""
 
 
-def read(manifest: str | Path, base: Job = Job(0), scale: float = 1.0) -> list[Job]:
+def read_manifest(manifest: str | Path, base: Job = Job(0), scale: float = 1.0) -> list[Job]:
     """Jobs of a manifest, one for each line that isn't empty; a bad line becomes a job with its error.
 
     Args:
@@ -75,7 +75,7 @@ def read(manifest: str | Path, base: Job = Job(0), scale: float = 1.0) -> list[J
     return jobs
 
 
-def check_used(settings: dict, mask, reference) -> None:
+def check_combination(settings: dict, mask, reference) -> None:
     """Refuses settings that do nothing without a mask or a reference.
 
     Raises:
@@ -86,7 +86,7 @@ def check_used(settings: dict, mask, reference) -> None:
         raise InputError(
             f"{'invert_mask' if invert else 'soft'}: expected a mask with it, got none; add one, or leave it out"
         )
-    if invert and isinstance(mask, str) and (mask == AUTO or BOX.fullmatch(mask)):
+    if invert and isinstance(mask, str) and (mask == AUTO_MASK or BOX.fullmatch(mask)):
         raise InputError(
             f"invert_mask: expected a picture or video as mask, got {mask}, which always marks where to edit; leave it out"
         )
@@ -107,9 +107,11 @@ def _job(number: int, line: bytes, manifest: Path, base: Job = Job(0), scale: fl
         raise InputError(f"expected a JSON object, got what doesn't parse ({error})") from None
     if not isinstance(found, dict):
         raise InputError(f"expected a JSON object, got {type(found).__name__}")
-    unknown = sorted(found.keys() - SETTINGS - OTHERS)
+    unknown = sorted(found.keys() - SETTING_KEYS - INPUT_KEYS)
     if unknown:
-        raise InputError(f"unknown {', '.join(unknown)}; known are {', '.join(sorted(SETTINGS | OTHERS))}")
+        raise InputError(
+            f"unknown {', '.join(unknown)}; known are {', '.join(sorted(SETTING_KEYS | INPUT_KEYS))}"
+        )
     for name, value in found.items():
         if isinstance(value, int | float) and not _finite(value) and name != "seed":
             raise InputError(f"{name}: expected a finite number, got {value!r:.40}")
@@ -122,16 +124,16 @@ def _job(number: int, line: bytes, manifest: Path, base: Job = Job(0), scale: fl
     if isinstance(mask, list) and [type(n) for n in mask] == [int] * 4:
         found["mask"] = ",".join(map(str, mask))
     mask, reference, output = (_text(found, name) for name in ("mask", "reference", "output"))
-    if mask is not None and mask != AUTO and not BOX.fullmatch(mask):
+    if mask is not None and mask != AUTO_MASK and not BOX.fullmatch(mask):
         mask = place(mask)
     reference = reference and place(reference) if "reference" in found else base.reference
     mask = mask if "mask" in found else base.mask
-    own = {name: found[name] for name in SETTINGS & found.keys()}
-    Settings(**own)
+    own = {name: found[name] for name in SETTING_KEYS & found.keys()}
+    EditSettings(**own)
     idle = {"invert_mask", "soft"} if mask is None else set()
     idle |= {"guide"} if reference is None else set()  # of those for all lines, what this one has no use for
     settings = {name: value for name, value in base.settings.items() if name not in idle} | own
-    check_used(settings, mask, reference)
+    check_combination(settings, mask, reference)
     still = Path(video).suffix.lower() in STILLS
     output = output or f"{number:05d}-{Path(video).stem}{'.png' if still else '.mp4'}"
     if Path(output).name != output or Path(output).suffix.lower() not in CLIPS + STILLS:

@@ -15,7 +15,7 @@ Guide = Literal["prompt", "prompt+reference"]
 
 
 @dataclass(frozen=True)
-class Settings:
+class EditSettings:
     """Settings of one edit.
 
     Attributes:

@@ -15,15 +15,15 @@ import numpy as np
 
 from v2v.diffusion import windows
 from v2v.pipeline import windowed
-from v2v.pipeline.settings import Settings
+from v2v.pipeline.settings import EditSettings
 from v2v.video.detail_transfer.transfer import plain
 from v2v.video.frame_store import Store
 
-STRENGTH = 0.6  # share of the walk that a tile takes; the rest is the small edit's
-SHARED = 0.25  # of a tile's side, with each neighbour
+TILE_STRENGTH = 0.6  # share of the walk that a tile takes; the rest is the small edit's
+TILE_OVERLAP = 0.25  # of a tile's side, with each neighbour
 
 
-class Tiled:
+class TiledFrames:
     """Large edited frames, one after the other: `tiled[row]` with rows in order, any number of times from 0. Takes the place of the small edit in `Finished`."""
 
     def __init__(self, painted: Callable[[], Iterator[np.ndarray]], count: int):
@@ -41,20 +41,22 @@ class Tiled:
         return next(self._frames)
 
 
-def shown(frame: np.ndarray, source: np.ndarray, edit: np.ndarray, part: tuple[slice, slice]) -> np.ndarray:
+def select_part(
+    frame: np.ndarray, source: np.ndarray, edit: np.ndarray, part: tuple[slice, slice]
+) -> np.ndarray:
     """What `Finished` makes of a frame that is painted already."""
     return edit[part]
 
 
-def paint(
+def iterate_tiled_frames(
     model,
     frames: Iterable[np.ndarray],
     edit: Store,
     first: int,
-    seen: windowed.Seen | None,
+    seen: windowed.MaskLookup | None,
     z_ref,
     text: np.ndarray,
-    settings: Settings,
+    settings: EditSettings,
 ) -> Iterator[np.ndarray]:
     """Full-size edits uint8 [H, W, 3] of frames first : first + len(edit) of a clip.
 
@@ -63,13 +65,13 @@ def paint(
       edit: the small edit. seen, z_ref, text, settings: as in `windowed.edit`.
     """
     config, n = model.config, len(edit)
-    T = windowed.length(config, settings.window)
+    T = windowed.window_length(config, settings.window)
     stride = config.vae.stride_t if T > 1 else 1
     plan = windows.plan(-(-(n - 1) // stride), (T - 1) // config.vae.stride_t + 1)
     source, held, pasts, done = iter(frames), {}, {}, 0
     for _ in range(first):
         next(source)
-    for batch in windowed.batches(len(plan.starts), config.batch):
+    for batch in windowed.window_batches(len(plan.starts), config.batch):
         begins = plan.starts[batch] * stride
         rows = np.minimum(begins[:, None] + np.arange(T), n - 1)
         held = {row: frame for row, frame in held.items() if row >= rows.min()}
@@ -134,7 +136,7 @@ def _painted(
                 guidance=config.flow.guidance if settings.guidance is None else settings.guidance,
                 links=plan.links(batch, pasts.get((y, x))),
                 begin=begin,
-                strength=min(STRENGTH, settings.strength),
+                strength=min(TILE_STRENGTH, settings.strength),
                 **({} if settings.guide == "prompt" else {"mode": settings.guide}),
             )
             tiles = np.asarray(model.decode(z_out))
@@ -147,7 +149,7 @@ def _painted(
 
 def _places(full: int, side: int, grid: int) -> list[int]:
     """Where tiles begin along one axis: on the grid, the last one covering the end."""
-    hop = max(grid, int(side * (1 - SHARED)) // grid * grid)
+    hop = max(grid, int(side * (1 - TILE_OVERLAP)) // grid * grid)
     last = max(0, -(-(full - side) // grid) * grid)
     return sorted({min(place, last) for place in range(0, last + hop, hop)})
 
@@ -156,7 +158,9 @@ def _rise(side: int, shares: bool) -> np.ndarray:
     """How much of a tile is shown across its side, float32 [side], from the side it shares with what is painted already."""
     out = np.ones(side, np.float32)
     if shares:
-        width = max(1, int(side * SHARED) // 2)  # well inside what is shared, however the last tile lies
+        width = max(
+            1, int(side * TILE_OVERLAP) // 2
+        )  # well inside what is shared, however the last tile lies
         out[:width] = np.arange(1, width + 1) / (width + 1)
     return out
 

@@ -15,16 +15,16 @@ from tqdm import tqdm
 from v2v.config import ModelConfig
 from v2v.diffusion import windows
 from v2v.errors import InputError
-from v2v.pipeline.settings import Settings
+from v2v.pipeline.settings import EditSettings
 from v2v.runtime.progress import watch
 from v2v.video.frame_store import Store
 
-Seen = Callable[
+MaskLookup = Callable[
     [np.ndarray], np.ndarray
 ]  # frame numbers -> where the model is told to edit, bool [*rows.shape, h, w]
 
 
-def length(config: ModelConfig, asked: int | None) -> int:
+def window_length(config: ModelConfig, asked: int | None) -> int:
     """Frames of a window.
 
     Raises:
@@ -40,15 +40,15 @@ def length(config: ModelConfig, asked: int | None) -> int:
     return T
 
 
-def edit(
+def edit_windows(
     model,
     small: Store,
     first: int,
     last: int,
-    seen: Seen | None,
+    seen: MaskLookup | None,
     z_ref,
     text: np.ndarray,
-    settings: Settings,
+    settings: EditSettings,
     progress: bool,
 ) -> tuple[Store, Store]:
     """Edits frames first:last of `small`.
@@ -63,7 +63,7 @@ def edit(
       The source as the VAE gives it back, and the edit, frame by frame in levels.
     """
     config, n = model.config, last - first
-    T = length(config, settings.window)
+    T = window_length(config, settings.window)
     stride = config.vae.stride_t if T > 1 else 1
     plan = windows.plan(-(-(n - 1) // stride), (T - 1) // config.vae.stride_t + 1)
     size = (config.batch, T, config.height, config.width, 3)
@@ -71,7 +71,7 @@ def edit(
     steps = config.flow.steps if settings.steps is None else settings.steps
     guidance = config.flow.guidance if settings.guidance is None else settings.guidance
     joined, past = _Joined(n), None
-    for batch in steps_bar(batches(len(plan.starts), config.batch), "windows", progress):
+    for batch in step_progress(window_batches(len(plan.starts), config.batch), "windows", progress):
         begins = plan.starts[batch] * stride
         rows = first + np.minimum(
             begins[:, None] + np.arange(T), n - 1
@@ -105,19 +105,19 @@ def edit(
     return joined.finish()
 
 
-def batches(count: int, size: int) -> list[np.ndarray]:
+def window_batches(count: int, size: int) -> list[np.ndarray]:
     """Numbers of windows in runs of `size`, the last padded: always as many, so that one compilation serves clips of any length."""
     return [np.minimum(np.arange(low, low + size), count - 1) for low in range(0, count, size)]
 
 
-def bar(items, unit: str, shown: bool, total: int | None = None):
+def progress_bar(items, unit: str, shown: bool, total: int | None = None):
     """A progress bar on stderr."""
     return tqdm(items, total=total, unit=f" {unit}", desc=f"editing {unit}", disable=not shown, leave=False)
 
 
-def steps_bar(items: list, unit: str, shown: bool) -> Iterator:
+def step_progress(items: list, unit: str, shown: bool) -> Iterator:
     """As `bar`, moved by the sampler's steps within an item too (on CPUs: flow/progress.py)."""
-    with bar(None, unit, shown, len(items)) as made:
+    with progress_bar(None, unit, shown, len(items)) as made:
         for i, item in enumerate(items):
 
             def report(done: int, total: int, i: int = i) -> None:
