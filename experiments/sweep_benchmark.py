@@ -16,27 +16,27 @@ scripts read, `--compat editverse` lets the judge see what they see.
 import os
 from pathlib import Path
 
-from v2v.evaluation.benchmarks.published import edit_verse
+from v2v.evaluation.benchmarks.published import read_editverse_bench
 from v2v.evaluation.judge.endpoint import Endpoint
 from v2v.evaluation.judge.judge import Judge
 from v2v.evaluation.judge.rubrics import EDITVERSE
 from v2v.evaluation.metrics.builtin import FLICKER
-from v2v.evaluation.metrics.learned import all_of
-from v2v.evaluation.sweep.methods import Editing, Results
+from v2v.evaluation.metrics.learned import learned_metrics
+from v2v.evaluation.sweep.methods import EditingMethod, ResultFolder
 from v2v.evaluation.sweep.sweep import Sweep
 
 
 def sweep(folder: Path) -> Sweep:
     said = os.environ.get
-    methods = [Editing("ours", model=said("V2V_MODEL", "embedded"), use_reference=True)]
+    methods = [EditingMethod("ours", model=said("V2V_MODEL", "embedded"), use_reference=True)]
     if said("V2V_RESULTS"):
-        methods.append(Results("theirs", Path(said("V2V_RESULTS"))))
-    metrics = [FLICKER, *all_of(Path(said("V2V_WEIGHTS", "weights")))]
+        methods.append(ResultFolder("theirs", Path(said("V2V_RESULTS"))))
+    metrics = [FLICKER, *learned_metrics(Path(said("V2V_WEIGHTS", "weights")))]
     if said("V2V_JUDGE"):
         metrics.append(Judge(said("V2V_JUDGE_MODEL", "default"), EDITVERSE, Endpoint(said("V2V_JUDGE"))))
     return Sweep(
         title="EditVerseBench",
-        benchmark=edit_verse(Path(said("V2V_BENCHMARK", "EditVerseBench"))),
+        benchmark=read_editverse_bench(Path(said("V2V_BENCHMARK", "EditVerseBench"))),
         methods=methods,
         metrics=metrics,
         published=("easyv2v_editversebench", "editverse_editversebench"),

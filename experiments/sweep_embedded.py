@@ -7,8 +7,8 @@ Add a value to a list, a metric, or raise `per_kind`, and run the same command: 
 
 from pathlib import Path
 
-from v2v.evaluation.benchmarks.exact_truth import exact_truth
-from v2v.evaluation.metrics.builtin import FIDELITY
+from v2v.evaluation.benchmarks.exact_truth import build_benchmark
+from v2v.evaluation.metrics.builtin import BUILTIN_METRICS
 from v2v.evaluation.sweep.methods import grid
 from v2v.evaluation.sweep.sweep import Sweep
 
@@ -16,8 +16,8 @@ from v2v.evaluation.sweep.sweep import Sweep
 def sweep(folder: Path) -> Sweep:
     return Sweep(
         title="The embedded model by guidance",
-        benchmark=exact_truth(folder, per_kind=2, physics=False),
+        benchmark=build_benchmark(folder, per_kind=2, physics=False),
         methods=grid(model="embedded", guidance=(1, 2, 4), seed=0),
-        metrics=FIDELITY,
+        metrics=BUILTIN_METRICS,
         baseline="guidance 2",
     )

@@ -3,7 +3,7 @@
 import numpy as np
 
 from tests.example_clips import picture
-from v2v.evaluation.benchmarks.exact_truth import write_lossless
+from v2v.evaluation.benchmarks.exact_truth import write_lossless_clip
 from v2v.evaluation.items import Benchmark, Item
 from v2v.video import video as codec
 
@@ -38,7 +38,7 @@ def benchmark(folder, n: int = 4, T: int = 6, H: int = 32, W: int = 48) -> Bench
             truth[: T // 2], mask[: T // 2] = frames[: T // 2], 0
             times = {"start": T // 2 / 25, "end": T / 25}
         for name, clip in (("source", frames), ("truth", truth), ("mask", mask)):
-            write_lossless(clip, folder / f"{name}{k}.mkv")
+            write_lossless_clip(clip, folder / f"{name}{k}.mkv")
         kind = ("brighten", "dim")[k % 2]
         items.append(
             Item(f"item{k}", folder / f"source{k}.mkv", f"{kind} the video {k}", kind,

@@ -11,21 +11,21 @@ from tests.evaluation.sweeps import Shift
 from tests.example_clips import picture, write
 from v2v.errors import InputError
 from v2v.evaluation.benchmarks import published
-from v2v.evaluation.benchmarks.exact_truth import KINDS, exact_truth
-from v2v.evaluation.cache import Cache
+from v2v.evaluation.benchmarks.exact_truth import KINDS, build_benchmark
+from v2v.evaluation.cache import SweepCache
 from v2v.evaluation.metrics.builtin import FLICKER
 from v2v.evaluation.metrics.clips import Clip
 from v2v.evaluation.sweep import published_tables, runner
-from v2v.evaluation.sweep.export import export
-from v2v.evaluation.sweep.methods import Editing, Results
+from v2v.evaluation.sweep.export import export_outputs
+from v2v.evaluation.sweep.methods import EditingMethod, ResultFolder
 from v2v.evaluation.sweep.sweep import Sweep
 from v2v.video import video as codec
 
 
 def run(benchmark, folder, refuse=""):
-    return runner.run(
-        Sweep(benchmark, (Editing("ours", editor=lambda: Shift(9, refuse), revision="1"),), (FLICKER,)),
-        Cache(folder),
+    return runner.run_sweep(
+        Sweep(benchmark, (EditingMethod("ours", editor=lambda: Shift(9, refuse), revision="1"),), (FLICKER,)),
+        SweepCache(folder),
     )
 
 
@@ -44,14 +44,14 @@ def test_edit_verse_bench(tmp_path):
         "2": {"<text>": "<video1> refuse this", "<video1>": "videos/gone.mp4", "direction": "vertical", "type": "add object"},
     }  # fmt: skip
     (home / "EditVerseBench.json").write_text(json.dumps(rows))
-    found = published.edit_verse(home)
+    found = published.read_editverse_bench(home)
     first, second, third = found.items
     assert (first.id, first.instruction, first.kind) == ("0", "Add a small golden crown", "add object")
     assert first.target_prompt == "a man with a crown" and first.extra["text"].startswith("<video1>")
     assert second.instruction == "Put the hat on" and second.reference_is_asked and second.reference.exists()
     assert not third.source.exists()
     done = run(found, tmp_path / "cache")
-    out = export(done, "ours", tmp_path / "results")
+    out = export_outputs(done, "ours", tmp_path / "results")
     assert sorted(p.relative_to(out).as_posix() for p in out.rglob("*.mp4")) == [
         "0/generate.mp4", "0/video1.mp4", "1/generate.mp4", "1/video1.mp4",
     ]  # fmt: skip
@@ -64,8 +64,10 @@ def test_edit_verse_bench(tmp_path):
     )
     assert "2\tno such file" in (out / "MISSING.txt").read_text()
     # What was written is read again as a folder of results.
-    assert Results("theirs", out).extra(found.items) == []
-    again = runner.run(Sweep(found, (Results("theirs", out),), (FLICKER,)), Cache(tmp_path / "cache"))
+    assert ResultFolder("theirs", out).extra(found.items) == []
+    again = runner.run_sweep(
+        Sweep(found, (ResultFolder("theirs", out),), (FLICKER,)), SweepCache(tmp_path / "cache")
+    )
     assert again.made["theirs", "0"].sha256 == done.made["ours", "0"].sha256
 
 
@@ -80,12 +82,12 @@ def test_open_ve_bench(tmp_path):
         lines.writerow(("OpenVE-Bench/videos/a.mp4", "make it, well, red", "global_style"))
         lines.writerow(("OpenVE-Bench/videos/b.mp4", "zoom in", "camera_edit"))
         lines.writerow(("OpenVE-Bench/videos/a.mp4", "remove it", "local_remove"))
-    found = published.open_ve(home, left_out=("camera_edit",))
+    found = published.read_openve_bench(home, left_out=("camera_edit",))
     assert [(i.id, i.kind) for i in found.items] == [("a", "global_style"), ("a-2", "local_remove")]
     assert found.items[0].source.exists() and found.items[0].instruction == "make it, well, red"
-    out = export(run(found, tmp_path / "cache"), "ours", tmp_path / "results")
+    out = export_outputs(run(found, tmp_path / "cache"), "ours", tmp_path / "results")
     assert sorted(p.name for p in out.iterdir()) == ["a-2_edited.mp4", "a_edited.mp4"]
-    assert Results("theirs", out).path(found.items[1]).name == "a-2_edited.mp4"
+    assert ResultFolder("theirs", out).path(found.items[1]).name == "a-2_edited.mp4"
 
 
 def test_ive_bench(tmp_path):
@@ -99,22 +101,22 @@ def test_ive_bench(tmp_path):
         {"id": 2, "src_video_name": "cat.mp4", "category": "subject", "subcategory": "x", "source_prompt": "s", "edit_prompt": "brighten it", "target_prompt": "t"},
     ]  # fmt: skip
     (home / "info.json").write_text(json.dumps(rows))
-    found = published.ive(home)
+    found = published.read_ivebench(home)
     assert [i.source.name for i in found.items] == ["dog", "cat.mp4"] and found.items[0].kind == "style"
 
     class Any(Shift):  # takes clips as well as files
         def edit_video(self, video, *args, **options):
             return video if isinstance(video, codec.Video) else super().edit_video(video, *args, **options)
 
-    method = Editing("ours", editor=Any, revision="1")
-    done = runner.run(Sweep(found, (method,), (FLICKER,)), Cache(tmp_path / "cache"))
+    method = EditingMethod("ours", editor=Any, revision="1")
+    done = runner.run_sweep(Sweep(found, (method,), (FLICKER,)), SweepCache(tmp_path / "cache"))
     assert not any(m.reason for m in done.made.values())
-    out = export(done, "ours", tmp_path / "results")
+    out = export_outputs(done, "ours", tmp_path / "results")
     assert sorted(p.relative_to(out).as_posix() for p in out.rglob("*.png")) == [
         f"{name}/{k:05d}.png" for name in ("cat", "dog") for k in range(3)
     ]
     assert len(Clip(out / "dog")) == 3 and Clip(out / "dog").size == (48, 64)
-    theirs = Results("theirs", out)
+    theirs = ResultFolder("theirs", out)
     assert [theirs.path(i).name for i in found.items] == ["dog", "cat"] and theirs.extra(found.items) == []
 
 
@@ -125,9 +127,9 @@ def test_img_edit_bench_pictures_are_clips_of_one_frame(tmp_path):
     (home / "basic_edit.json").write_text(
         json.dumps({"1082": {"id": "animal/1.jpg", "prompt": "smooth it", "edit_type": "adjust"}})
     )
-    found = published.img_edit(home)
+    found = published.read_imgedit_bench(home)
     assert found.items[0].source.exists() and found.items[0].kind == "adjust"
-    out = export(run(found, tmp_path / "cache"), "ours", tmp_path / "results")
+    out = export_outputs(run(found, tmp_path / "cache"), "ours", tmp_path / "results")
     assert [p.name for p in out.iterdir()] == ["1082.png"]
     shifted, before = (
         cv2.imread(str(out / "1082.png")).astype(int),
@@ -138,15 +140,15 @@ def test_img_edit_bench_pictures_are_clips_of_one_frame(tmp_path):
 
 def test_readers_say_what_is_wrong(tmp_path):
     with pytest.raises(InputError, match="EditVerseBench.json or test.json"):
-        published.edit_verse(tmp_path)
+        published.read_editverse_bench(tmp_path)
     (tmp_path / "test.json").write_text("{")
     with pytest.raises(InputError, match="expected JSON"):
-        published.edit_verse(tmp_path)
+        published.read_editverse_bench(tmp_path)
     (tmp_path / "test.json").write_text(json.dumps({"7": {"<text>": "x"}}))
     with pytest.raises(InputError, match="item 7.*<video1>, type missing"):
-        published.edit_verse(tmp_path)
+        published.read_editverse_bench(tmp_path)
     with pytest.raises(InputError, match="list of videos"):
-        published.ive(tmp_path)
+        published.read_ivebench(tmp_path)
 
 
 def test_own_benchmark_is_exact_and_the_same_every_time(tmp_path):
@@ -157,7 +159,7 @@ def test_own_benchmark_is_exact_and_the_same_every_time(tmp_path):
         "sizes": ((48, 64),),
         "physics": False,
     }
-    first, second = exact_truth(tmp_path / "a", **small), exact_truth(tmp_path / "b", **small)
+    first, second = build_benchmark(tmp_path / "a", **small), build_benchmark(tmp_path / "b", **small)
     assert [i.id for i in first.items] == ["recolour-00", "recolour-01", "palette-00", "palette-01"]
     for a, b in zip(first.items, second.items, strict=True):
         assert (a.instruction, a.start, a.end) == (b.instruction, b.start, b.end)
@@ -172,9 +174,9 @@ def test_own_benchmark_is_exact_and_the_same_every_time(tmp_path):
             assert on[round(a.start * 25) : round(a.end * 25)].all()
     assert first.items[2].reference_is_asked and first.items[2].reference.exists()
     stamp = first.items[0].source.stat().st_mtime_ns
-    assert exact_truth(tmp_path / "a", **small).items == first.items
+    assert build_benchmark(tmp_path / "a", **small).items == first.items
     assert first.items[0].source.stat().st_mtime_ns == stamp  # made once
-    assert exact_truth(tmp_path / "a", **{**small, "per_kind": 1}).items[0] == first.items[0]
+    assert build_benchmark(tmp_path / "a", **{**small, "per_kind": 1}).items[0] == first.items[0]
     assert len(KINDS) == 12
 
 
@@ -185,21 +187,21 @@ def test_own_benchmark_has_rooms_with_physics(tmp_path):
 
     asked = {"kinds": ("remove",), "frames": 5, "sizes": ((48, 64),)}
     try:
-        mixed = exact_truth(tmp_path, per_kind=2, **asked)
+        mixed = build_benchmark(tmp_path, per_kind=2, **asked)
     except InputError as error:
         pytest.skip(f"no offscreen rendering here: {error}")
-    planar = exact_truth(tmp_path, per_kind=1, physics=False, **asked)
+    planar = build_benchmark(tmp_path, per_kind=1, physics=False, **asked)
     assert mixed.items[0].source.read_bytes() == planar.items[0].source.read_bytes()
     assert len(Clip(mixed.items[1].truth)) == 5 and "physics-remove" in registry.names(generate.NOTHING)
 
 
 def test_published_tables_name_their_source_and_hold_what_they_say():
-    assert len(published_tables.names()) >= 8
-    for name in published_tables.names():
-        found = published_tables.table(name)
+    assert len(published_tables.list_tables()) >= 8
+    for name in published_tables.list_tables():
+        found = published_tables.read_table(name)
         assert found["source"] and found["notes"] and found["rows"]
         assert all(set(r["values"]) <= set(found["columns"]) for r in found["rows"])
-    main = {r["method"]: r["values"] for r in published_tables.table("easyv2v_editversebench")["rows"]}
+    main = {r["method"]: r["values"] for r in published_tables.read_table("easyv2v_editversebench")["rows"]}
     assert main["EasyV2V without reference"]["judge total"] == 7.73 and len(main) == 11
     with pytest.raises(InputError, match="expected one of"):
-        published_tables.table("no")
+        published_tables.read_table("no")

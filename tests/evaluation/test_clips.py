@@ -6,9 +6,9 @@ import pytest
 
 from tests.example_clips import picture, write
 from v2v.errors import InputError
-from v2v.evaluation.benchmarks.exact_truth import write_lossless
+from v2v.evaluation.benchmarks.exact_truth import write_lossless_clip
 from v2v.evaluation.metrics import pixel
-from v2v.evaluation.metrics.clips import Adapted, Clip, Mask, for_editor, mismatch
+from v2v.evaluation.metrics.clips import Clip, MaskClip, ResizedClip, describe_mismatch, editor_input
 from v2v.video import video as codec
 
 
@@ -28,22 +28,22 @@ def test_streamed_and_held_are_the_same(tmp_path, height, width, turned):
 
 
 def test_metrics_take_streams(tmp_path):
-    write_lossless(picture(4), tmp_path / "a.mkv")
-    write_lossless(picture(4, seed=1), tmp_path / "b.mkv")
+    write_lossless_clip(picture(4), tmp_path / "a.mkv")
+    write_lossless_clip(picture(4, seed=1), tmp_path / "b.mkv")
     a, b = (Clip(tmp_path / f"{n}.mkv", held=0) for n in "ab")
     assert pixel.psnr(a, b) == pixel.psnr(picture(4), picture(4, seed=1))
 
 
 def test_rule_for_another_length_and_size(tmp_path):
-    write_lossless(picture(6, 48, 64), tmp_path / "long.mkv")
-    write_lossless(picture(4, 96, 128), tmp_path / "large.mkv")
+    write_lossless_clip(picture(6, 48, 64), tmp_path / "long.mkv")
+    write_lossless_clip(picture(4, 96, 128), tmp_path / "large.mkv")
     long, large = Clip(tmp_path / "long.mkv"), Clip(tmp_path / "large.mkv")
-    words = mismatch(large, long, "source")
+    words = describe_mismatch(large, long, "source")
     assert words == (
         "4 frames against the source's 6: the first 4 are compared; 128x96 against the source's 64x48: scaled to the latter"
     )
-    assert mismatch(long, long, "source") == ""
-    made = list(Adapted(large, 4, long.size))
+    assert describe_mismatch(long, long, "source") == ""
+    made = list(ResizedClip(large, 4, long.size))
     assert len(made) == 4 and np.array_equal(
         made[0], cv2.resize(picture(4, 96, 128)[0], (64, 48), interpolation=cv2.INTER_AREA)
     )
@@ -52,11 +52,11 @@ def test_rule_for_another_length_and_size(tmp_path):
 def test_masks_are_planes_of_the_clip_and_their_last_frame_stays(tmp_path):
     frames = np.zeros((2, 24, 32, 3), np.uint8)
     frames[1, :12] = 255
-    write_lossless(frames, tmp_path / "m.mkv")
-    mask = Mask(Clip(tmp_path / "m.mkv"), 4, (48, 64)).array
+    write_lossless_clip(frames, tmp_path / "m.mkv")
+    mask = MaskClip(Clip(tmp_path / "m.mkv"), 4, (48, 64)).array
     assert mask.shape == (4, 48, 64) and mask.dtype == bool
     assert not mask[0].any() and mask[1:, :24].all() and not mask[1:, 24:].any()
-    assert np.array_equal(Mask(Clip(tmp_path / "m.mkv"), 1, (24, 32)).array, np.zeros((1, 24, 32), bool))
+    assert np.array_equal(MaskClip(Clip(tmp_path / "m.mkv"), 1, (24, 32)).array, np.zeros((1, 24, 32), bool))
 
 
 def test_folder_of_frames(tmp_path):
@@ -66,8 +66,8 @@ def test_folder_of_frames(tmp_path):
     clip = Clip(tmp_path)
     assert len(clip) == 3 and np.array_equal(np.stack(list(clip)), picture(3))
     assert (
-        np.array_equal(for_editor(tmp_path).frames, picture(3))
-        and for_editor(tmp_path / "notes.txt") == tmp_path / "notes.txt"
+        np.array_equal(editor_input(tmp_path).frames, picture(3))
+        and editor_input(tmp_path / "notes.txt") == tmp_path / "notes.txt"
     )
 
 

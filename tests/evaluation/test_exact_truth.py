@@ -41,31 +41,33 @@ class Fake:
 @pytest.fixture(scope="module")
 def pairs():
     """One of every edit type; no sentence twice, as Fake finds the pair by it."""
-    made = list(exact_truth.pairs(21, frames=7))
+    made = list(exact_truth.iterate_pairs(21, frames=7))
     assert len({p.instructions[0] for p in made}) == 21
     return made
 
 
 def rows_of(editor, pairs):
-    scored = [(pair, exact_truth.score(editor, pair)[0]) for pair in pairs]
-    return [exact_truth_summary.Scored(p.edit, "{}x{}".format(*p.source.shape[1:3]), o) for p, o in scored]
+    scored = [(pair, exact_truth.score_pair(editor, pair)[0]) for pair in pairs]
+    return [
+        exact_truth_summary.ScoredPair(p.edit, "{}x{}".format(*p.source.shape[1:3]), o) for p, o in scored
+    ]
 
 
 def test_pairs_are_even_unseen_and_reproducible():
-    made = list(exact_truth.pairs(63, frames=3))
+    made = list(exact_truth.iterate_pairs(63, frames=3))
     assert set(Counter(p.edit for p in made).values()) == {3}
     assert set(Counter(p.source.shape[1:3] for p in made).values()) == {21}
     assert len({(p.edit, p.source.shape[1:3]) for p in made}) == 63  # every type meets every size
     assert all(p.seed >= generate.SCORE_SEED_BASE for p in made) and len({p.seed for p in made}) == 63
-    again = list(exact_truth.pairs(5, frames=3))
+    again = list(exact_truth.iterate_pairs(5, frames=3))
     assert all(np.array_equal(a.target, b.target) for a, b in zip(made, again, strict=False))
     with pytest.raises(InputError, match="no training uses"):
-        next(exact_truth.pairs(1, seed=12))
+        next(exact_truth.iterate_pairs(1, seed=12))
 
 
 def test_doing_nothing_scores_0_and_the_truth_scores_1(pairs):
-    nothing = exact_truth_summary.summarise(rows_of(Fake(pairs, lambda pair, source: source), pairs), [], {})
-    truth = exact_truth_summary.summarise(
+    nothing = exact_truth_summary.summarize(rows_of(Fake(pairs, lambda pair, source: source), pairs), [], {})
+    truth = exact_truth_summary.summarize(
         rows_of(Fake(pairs, lambda pair, source: pair.target), pairs), [], {}
     )
     for key in ("success", "success_masked", "success_reference"):
@@ -85,7 +87,7 @@ def test_half_an_edit_in_the_wrong_half_of_pairs(pairs):
         mix = 0.9 if pair.edit in PHOTOMETRIC else 0.3
         return np.rint(mix * pair.target + (1 - mix) * pair.source).astype(np.uint8)
 
-    found = exact_truth_summary.summarise(rows_of(Fake(pairs, change), pairs), [], {})
+    found = exact_truth_summary.summarize(rows_of(Fake(pairs, change), pairs), [], {})
     assert found["success"] == pytest.approx(16 / 21)
     assert all(found["by_type"][name] == (name in PHOTOMETRIC) for name in exact_truth.EDITS)
     assert "success_rms" in found and found["success_rms"] <= found["success"]
@@ -94,7 +96,7 @@ def test_half_an_edit_in_the_wrong_half_of_pairs(pairs):
 def test_what_the_editor_is_handed(pairs):
     editor = Fake(pairs, lambda pair, source: pair.target)
     for pair in pairs:
-        exact_truth.score(editor, pair)
+        exact_truth.score_pair(editor, pair)
     for pair in pairs:
         calls = [c[1:] for c in editor.calls if c[0] is pair]
         sentence, masked, *rest = calls
@@ -111,12 +113,12 @@ def test_the_editor_itself():
     """`EasyV2VEditor` around a model that makes exact greys: no seam, codec or resize takes the success away."""
     editor = EasyV2VEditor(FakePretrained())
     for transition in (0.0, 1.0):
-        pair = next(exact_truth.pairs(1, frames=9, edits=("greyscale",), transition=transition))
+        pair = next(exact_truth.iterate_pairs(1, frames=9, edits=("greyscale",), transition=transition))
         for sentence, success in (("make it grey", True), ("make it negative", False)):
             asked = dataclasses.replace(pair, instructions=(sentence,))
-            outcomes, _ = exact_truth.score(editor, asked)
+            outcomes, _ = exact_truth.score_pair(editor, asked)
             assert {k: o.success for k, o in outcomes.items()} == {"sentence": success, "masked": success}
-    whole, single = exact_truth.flicker_against_frames(
+    whole, single = exact_truth.compare_flicker(
         editor, dataclasses.replace(pair, instructions=("make it grey",))
     )
     assert whole.departure < 4 and single.departure < 4
@@ -129,16 +131,16 @@ def test_the_ceiling_is_what_the_model_cannot_lose():
         def encode(self, video):
             return np.rint(super().encode(video) / 128) * 128
 
-    pair = next(exact_truth.pairs(1, frames=9, edits=("insert",), transition=1.0))
+    pair = next(exact_truth.iterate_pairs(1, frames=9, edits=("insert",), transition=1.0))
     for model, expected in ((FakePretrained(), True), (Coarse(), False)):
         editor = CeilingEditor(model)
         editor.truth = pair.target
-        outcomes, _ = exact_truth.score(editor, pair)
+        outcomes, _ = exact_truth.score_pair(editor, pair)
         assert {o.success for o in outcomes.values()} == {expected}, outcomes
 
 
 def test_flicker_tells_a_clip_from_its_frames():
-    still = list(exact_truth.pairs(2, frames=5, transition=0.0))
+    still = list(exact_truth.iterate_pairs(2, frames=5, transition=0.0))
     rng = np.random.default_rng(0)
 
     def change(
@@ -148,7 +150,7 @@ def test_flicker_tells_a_clip_from_its_frames():
         truth = pair.target[k : k + len(source)].astype(int)
         return np.clip(truth + rng.integers(-30, 31, 3), 0, 255).astype(np.uint8)
 
-    found = [exact_truth.flicker_against_frames(Fake(still, change), pair) for pair in still]
+    found = [exact_truth.compare_flicker(Fake(still, change), pair) for pair in still]
     assert all(whole.departure < 0.5 * single.departure for whole, single in found)
 
 
@@ -166,7 +168,7 @@ def test_real_clip_against_the_formula(tmp_path):
 
     scores = {
         name: psnr
-        for name, psnr, _ in exact_truth.photometric(
+        for name, psnr, _ in exact_truth.score_photometric(
             Photometric(), path, ("sepia", "palette", "winter"), frames=3
         )
     }
@@ -175,19 +177,19 @@ def test_real_clip_against_the_formula(tmp_path):
 
 def test_table_json_and_sheet(tmp_path, pairs):
     editor = Fake(pairs, lambda pair, source: pair.target)
-    outcomes, outputs = exact_truth.score(editor, pairs[0])
-    rows = [exact_truth_summary.Scored(pairs[0].edit, "96x96", outcomes)]
-    flick = exact_truth.flicker_against_frames(Fake(pairs, lambda p, s: s), pairs[1])
-    result = exact_truth_summary.summarise(rows, [flick, flick], {"a.mp4": {"sepia": 30.0, "blur": 25.0}})
-    text = exact_truth_summary.table(result)
+    outcomes, outputs = exact_truth.score_pair(editor, pairs[0])
+    rows = [exact_truth_summary.ScoredPair(pairs[0].edit, "96x96", outcomes)]
+    flick = exact_truth.compare_flicker(Fake(pairs, lambda p, s: s), pairs[1])
+    result = exact_truth_summary.summarize(rows, [flick, flick], {"a.mp4": {"sepia": 30.0, "blur": 25.0}})
+    text = exact_truth_summary.format_table(result)
     assert "recolour" in text and "100 [" in text and "least 25.0 (blur)" in text and "nan" not in text
-    line = json.loads(json.dumps(exact_truth_summary.jsonable(result), allow_nan=False))
+    line = json.loads(json.dumps(exact_truth_summary.to_json_values(result), allow_nan=False))
     assert (
         line["success"] == 1
         and line["by_type"] == {"recolour": 1}
         and line["real_psnr"]["a.mp4"]["blur"] == 25
     )
-    band = exact_truth.band_of(pairs[0], outputs, outcomes)
+    band = exact_truth.pair_band(pairs[0], outputs, outcomes)
     assert band.title.startswith(pairs[0].instructions[0]) and "masked ok 0.0" in band.title
     path = contact_sheet.write(tmp_path / "new" / "recolour.png", [band] * 2)
     picture = cv2.imread(str(path))

@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 
 from tests.evaluation.sweeps import Shift, benchmark
-from v2v.evaluation.cache import Cache
+from v2v.evaluation.cache import SweepCache
 from v2v.evaluation.judge import rubrics
 from v2v.evaluation.judge.endpoint import Endpoint
 from v2v.evaluation.judge.judge import Judge
-from v2v.evaluation.metrics.base import Case, Failed
+from v2v.evaluation.metrics.base import Case, ScoringError
 from v2v.evaluation.sweep import results, runner, sweep
-from v2v.evaluation.sweep.methods import Editing
+from v2v.evaluation.sweep.methods import EditingMethod
 from v2v.evaluation.sweep.sweep import Sweep
 
 GOOD = "**Prompt Following:** 3 - yes\nEdit Quality: 2 - fine\n- Background Consistency: [1] - shifts 2 pixels\nTotal Score: 6"
@@ -128,12 +128,12 @@ def test_busy_broken_and_silent_servers_are_asked_again_within_bounds(case):
     server = Server(503)
     with server.running() as endpoint:
         endpoint.tries = 3
-        with pytest.raises(Failed, match="after 3 tries, last: HTTP 503 busy"):
+        with pytest.raises(ScoringError, match="after 3 tries, last: HTTP 503 busy"):
             endpoint.ask({})
         assert len(server.seen) == 3
     server = Server(401)
     with server.running() as endpoint:
-        with pytest.raises(Failed, match="HTTP 401"):
+        with pytest.raises(ScoringError, match="HTTP 401"):
             endpoint.ask({})
         assert len(server.seen) == 1  # a wrong key stays wrong
 
@@ -142,16 +142,16 @@ def test_unreadable_answers_are_asked_once_more_then_counted_and_remembered(tiny
     server = Server("As a language model I like it.")
     with server.running() as endpoint:
         judge = Judge("m", rubrics.EDITVERSE, endpoint, parallel=1)
-        asked = Sweep(tiny, (Editing("e", editor=Shift, revision="1"),), (judge,))
-        made = results.document(runner.run(asked, Cache(tmp_path)))
+        asked = Sweep(tiny, (EditingMethod("e", editor=Shift, revision="1"),), (judge,))
+        made = results.build_document(runner.run_sweep(asked, SweepCache(tmp_path)))
         assert len(server.seen) == 2 * 3 * 2
         cell = made["summary"]["judge total"]["e"]["all"]
         assert cell == {**cell, "mean": 0, "n": 2, "failed": 2}
         notes = made["scores"][0]["notes"]
         assert notes["unparsable"] == 3 and notes["answers"][0]["text"].startswith("As a language model")
-        runner.run(asked, Cache(tmp_path))
+        runner.run_sweep(asked, SweepCache(tmp_path))
         assert len(server.seen) == 12
-    assert sweep.plan(asked, Cache(tmp_path)).calls == 0
+    assert sweep.plan_sweep(asked, SweepCache(tmp_path)).calls == 0
 
 
 def test_judge_down_fails_fast_is_told_and_tried_again(tiny, tmp_path):
@@ -160,12 +160,12 @@ def test_judge_down_fails_fast_is_told_and_tried_again(tiny, tmp_path):
         pass  # nobody listens there any more
     endpoint.tries, endpoint.patience = 2, 1
     judge = Judge("m", rubrics.OPENVE, endpoint, parallel=1)
-    asked = Sweep(tiny, (Editing("e", editor=Shift, revision="1"),), (judge,))
-    made = results.document(runner.run(asked, Cache(tmp_path)))
+    asked = Sweep(tiny, (EditingMethod("e", editor=Shift, revision="1"),), (judge,))
+    made = results.build_document(runner.run_sweep(asked, SweepCache(tmp_path)))
     told = "\n".join(made["problems"])
     assert "no answer after 2 tries" in told and "judge down" in told
     assert made["summary"]["judge total"]["e"]["all"]["failed"] == 2
-    assert sweep.plan(asked, Cache(tmp_path)).calls == 2
+    assert sweep.plan_sweep(asked, SweepCache(tmp_path)).calls == 2
 
 
 def test_parallel_with_a_limit(tiny, tmp_path):
@@ -173,8 +173,8 @@ def test_parallel_with_a_limit(tiny, tmp_path):
     tiny = benchmark(tmp_path / "more", n=6, T=3)
     with server.running() as endpoint:
         judge = Judge("m", rubrics.EDITVERSE, endpoint, parallel=3)
-        asked = Sweep(tiny, (Editing("e", editor=Shift, revision="1"),), (judge,))
-        runner.run(asked, Cache(tmp_path / "cache"))
+        asked = Sweep(tiny, (EditingMethod("e", editor=Shift, revision="1"),), (judge,))
+        runner.run_sweep(asked, SweepCache(tmp_path / "cache"))
     assert len(server.seen) == 18 and 2 <= server.most <= 3
 
 
@@ -187,7 +187,7 @@ def test_compat_repeats_frames_tags_and_exchanged_channels(case):
         judge = Judge("m", rubrics.EDITVERSE, endpoint, compat="editverse")
         score = judge.score(Case(item, item.truth))
         assert judge.frames(64, 64) == [0, 21, 42, 63] and judge.frames(81, 81) == [0, 27, 54]
-        with pytest.raises(Failed, match="frame 63"):
+        with pytest.raises(ScoringError, match="frame 63"):
             judge.frames(64, 60)
     assert [a["frames"] for a in score.notes["answers"]] == [0, 2, 4, 6]
     assert score.notes["compat"] == "editverse" and "red and blue" in score.notes["rule"]
@@ -249,7 +249,7 @@ from tests.evaluation.sweeps import Shift, benchmark
 from v2v.evaluation.judge.endpoint import Endpoint
 from v2v.evaluation.metrics.builtin import CHANGE
 from v2v.evaluation.judge.judge import Judge
-from v2v.evaluation.sweep.methods import Editing
+from v2v.evaluation.sweep.methods import EditingMethod
 from v2v.evaluation.judge.rubrics import EDITVERSE
 from v2v.evaluation.sweep.sweep import Sweep
 
@@ -257,7 +257,7 @@ def sweep(folder):
     made = benchmark(folder, n=2, T=8)
     object.__setattr__(made, "name", "EditVerseBench")
     judge = Judge("m", EDITVERSE, Endpoint("URL", key="V2V_TEST_KEY", pause=0.01), dollars_per_call=0.5)
-    return Sweep(made, (Editing("ours", editor=Shift, revision="1"),), (CHANGE, judge), published=("easyv2v_editversebench",))
+    return Sweep(made, (EditingMethod("ours", editor=Shift, revision="1"),), (CHANGE, judge), published=("easyv2v_editversebench",))
 """
 
 

@@ -7,12 +7,12 @@ import pytest
 
 from tests.evaluation.sweeps import Shift, benchmark
 from tests.parity import judges
-from v2v.evaluation.cache import Cache
+from v2v.evaluation.cache import SweepCache
 from v2v.evaluation.metrics import learned
 from v2v.evaluation.metrics.base import Case
 from v2v.evaluation.metrics.models import loading, preprocessing
 from v2v.evaluation.sweep import results, runner
-from v2v.evaluation.sweep.methods import Editing
+from v2v.evaluation.sweep.methods import EditingMethod
 from v2v.evaluation.sweep.sweep import Sweep
 
 
@@ -42,7 +42,7 @@ def cache_home(tmp_path, monkeypatch):
 def test_definitions(weights, bench):
     case = Case(bench.items[0], bench.items[0].truth)
     folder = weights / "clip-vit-large-patch14"
-    model = loading.clip_model(folder)
+    model = loading.load_clip(folder)
     frames = np.stack([model.prepare(f) for f in case.output])
     unit = lambda x: x / np.linalg.norm(x, axis=-1, keepdims=True)  # noqa: E731
     text, seen, pooled = (
@@ -51,9 +51,9 @@ def test_definitions(weights, bench):
         unit(model.pooled(frames)),
     )
     assert len(frames) == 10 and model.scale == pytest.approx(np.exp(1.7))  # not a multiple of the batch
-    found = learned.FrameText(folder).score(case).values["CLIP frame-text"]
+    found = learned.FrameTextAlignment(folder).score(case).values["CLIP frame-text"]
     assert found == pytest.approx(float(model.scale * (seen @ text.T).mean()), abs=1e-4)
-    found = learned.Consistency(folder).score(case).values["CLIP consistency"]
+    found = learned.TemporalConsistency(folder).score(case).values["CLIP consistency"]
     expected = [max(0.0, float(a @ b)) for a, b in zip(pooled, pooled[1:], strict=False)]
     assert found == pytest.approx(100 * np.mean(expected), abs=1e-3)
 
@@ -62,21 +62,21 @@ def test_still_clip_is_perfectly_consistent_and_the_truth_has_no_distance(weight
     from v2v.video import video as codec
 
     frames = np.repeat(next(iter(Case(bench.items[0], bench.items[0].source).output))[None], 6, 0)
-    from v2v.evaluation.benchmarks.exact_truth import write_lossless
+    from v2v.evaluation.benchmarks.exact_truth import write_lossless_clip
 
-    write_lossless(frames, tmp_path / "still.mkv")
+    write_lossless_clip(frames, tmp_path / "still.mkv")
     still = Case(bench.items[0], tmp_path / "still.mkv")
     assert learned.dino_consistency(weights / "dinov2-base").score(still).values[
         "DINO consistency"
     ] == pytest.approx(100, abs=1e-3)
     codec.Video.from_array(frames[:1]).save(tmp_path / "one.png")
     assert (
-        learned.Consistency(weights / "clip-vit-large-patch14")
+        learned.TemporalConsistency(weights / "clip-vit-large-patch14")
         .score(Case(bench.items[0], tmp_path / "one.png"))
         .values
         == {}
     )
-    *_, lpips = learned.all_of(weights)
+    *_, lpips = learned.learned_metrics(weights)
     same, other = (
         lpips.score(Case(bench.items[0], p)).values["LPIPS"]
         for p in (bench.items[0].truth, bench.items[0].source)
@@ -85,17 +85,20 @@ def test_still_clip_is_perfectly_consistent_and_the_truth_has_no_distance(weight
 
 
 def test_sentences_are_cut_with_their_end_kept(weights):
-    tokens = loading.clip_model(weights / "clip-vit-large-patch14").tokens
+    tokens = loading.load_clip(weights / "clip-vit-large-patch14").tokens
     assert tokens(["a b"]).tolist() == [[9, 0, 1, 10, 10, 10, 10, 10, 10]]
     assert tokens(["a b c d e f g h i"]).tolist() == [[9, 0, 1, 2, 3, 4, 5, 6, 10]]
-    assert loading.viclip_model(weights / "viclip").tokens(["a b"]).tolist() == [[9, 0, 1, 10, 0, 0, 0, 0]]
+    assert loading.load_viclip(weights / "viclip").tokens(["a b"]).tolist() == [[9, 0, 1, 10, 0, 0, 0, 0]]
 
 
 def test_in_a_sweep_with_a_folder_missing(weights, bench, tmp_path, monkeypatch):
-    monkeypatch.setattr(loading, "viclip_model", lambda f: loading.ViClip(f, head=8))
-    asked = [*learned.all_of(weights)[:-1], learned.FrameText(tmp_path / "none", "another", "some CLIP")]
-    sweep = Sweep(bench, (Editing("e", editor=Shift, revision="1"),), asked)
-    made = results.document(runner.run(sweep, Cache(tmp_path / "cache")))
+    monkeypatch.setattr(loading, "load_viclip", lambda f: loading.ViclipModel(f, head=8))
+    asked = [
+        *learned.learned_metrics(weights)[:-1],
+        learned.FrameTextAlignment(tmp_path / "none", "another", "some CLIP"),
+    ]
+    sweep = Sweep(bench, (EditingMethod("e", editor=Shift, revision="1"),), asked)
+    made = results.build_document(runner.run_sweep(sweep, SweepCache(tmp_path / "cache")))
     assert made["skipped"] == {
         "another": f"wants some CLIP in {tmp_path / 'none'}, missing config.json, tokenizer.json, *.safetensors"
     }
@@ -104,14 +107,14 @@ def test_in_a_sweep_with_a_folder_missing(weights, bench, tmp_path, monkeypatch)
     ]  # fmt: skip
     assert all(s["status"] == "ok" for s in made["scores"])
     assert any("another skipped" in p for p in made["problems"])
-    weight = learned.FrameText(weights / "clip-vit-large-patch14").identity["weights"]
+    weight = learned.FrameTextAlignment(weights / "clip-vit-large-patch14").identity["weights"]
     assert len(weight) == 64 and weight != learned.pick_score(weights / "PickScore_v1").identity["weights"]
 
 
 def test_prepared_pictures():
     frame = np.random.default_rng(0).integers(0, 256, (37, 90, 3)).astype(np.uint8)
-    made = preprocessing.prepare(frame, 28, 20, (0.5,) * 3, (0.25,) * 3)
+    made = preprocessing.preprocess(frame, 28, 20, (0.5,) * 3, (0.25,) * 3)
     assert made.shape == (20, 20, 3) and made.dtype == np.float32
-    flat = preprocessing.prepare(np.full((50, 30, 3), 200, np.uint8), 28, 28, (0.5,) * 3, (0.25,) * 3)
+    flat = preprocessing.preprocess(np.full((50, 30, 3), 200, np.uint8), 28, 28, (0.5,) * 3, (0.25,) * 3)
     assert np.allclose(flat, (200 / 255 - 0.5) / 0.25)
-    assert preprocessing.resize(frame, 37, 90) is frame
+    assert preprocessing.resize_bicubic(frame, 37, 90) is frame

@@ -7,10 +7,10 @@ import pytest
 
 from tests.evaluation.sweeps import Shift, benchmark
 from v2v.evaluation import study
-from v2v.evaluation.cache import Cache
-from v2v.evaluation.metrics.builtin import FIDELITY
+from v2v.evaluation.cache import SweepCache
+from v2v.evaluation.metrics.builtin import BUILTIN_METRICS
 from v2v.evaluation.sweep import report, results, runner
-from v2v.evaluation.sweep.methods import Editing
+from v2v.evaluation.sweep.methods import EditingMethod
 from v2v.evaluation.sweep.sweep import Sweep
 
 sync_api = pytest.importorskip("playwright.sync_api")
@@ -33,18 +33,20 @@ def home(tmp_path_factory):
     """A sweep over an axis, with a failure and a hostile instruction."""
     home = tmp_path_factory.mktemp("pages")
     edits = [
-        Editing(f"by {n}", editor=lambda n=n: Shift(n, "dim the video 3"), revision=str(n), axes={"by": n})
+        EditingMethod(
+            f"by {n}", editor=lambda n=n: Shift(n, "dim the video 3"), revision=str(n), axes={"by": n}
+        )
         for n in (0, 20, 40)
     ]
     bench = benchmark(home / "bench", n=4, T=12, H=48, W=64)
     object.__setattr__(
         bench.items[2], "instruction", "</script><script>throw Error('in')</script> brighten the video 2"
     )
-    run = runner.run(Sweep(bench, edits, FIDELITY, baseline="by 20"), Cache(home / "cache"))
-    made = results.document(run)
+    run = runner.run_sweep(Sweep(bench, edits, BUILTIN_METRICS, baseline="by 20"), SweepCache(home / "cache"))
+    made = results.build_document(run)
     (home / "results.json").write_text(json.dumps(made))
-    (home / "report.html").write_text(report.page(made, run, Cache(home / "cache")))
-    study.page(f"{home}:by 0", f"{home}:by 40", home / "study.html", Cache(home / "cache"))
+    (home / "report.html").write_text(report.build_report(made, run, SweepCache(home / "cache")))
+    study.write_study(f"{home}:by 0", f"{home}:by 40", home / "study.html", SweepCache(home / "cache"))
     return home
 
 
@@ -148,7 +150,7 @@ def test_study_is_voted_on_and_saved(page, home, tmp_path):
     with page.expect_download() as download:
         page.click("#save")
     download.value.save_as(tmp_path / "votes.json")
-    found = study.score(home / "study.key.json", [tmp_path / "votes.json"])
+    found = study.score_votes(home / "study.key.json", [tmp_path / "votes.json"])
     key = json.loads((home / "study.key.json").read_text())
     left = sum(p["left"] == "A" for p in key["pairs"].values()) / count
     assert found["votes"] == 9 and found["questions"]["quality"]["A"]["mean"] == pytest.approx(left)

@@ -9,11 +9,11 @@ import pytest
 from tests.evaluation.sweeps import Shift, benchmark
 from v2v.errors import InputError
 from v2v.evaluation import intervals
-from v2v.evaluation.cache import Cache
+from v2v.evaluation.cache import SweepCache
 from v2v.evaluation.metrics import set_distances
-from v2v.evaluation.metrics.feature_distances import ClipSets, FrameSets, spaced
+from v2v.evaluation.metrics.feature_distances import ClipSetDistance, FrameSetDistance, evenly_spaced_frames
 from v2v.evaluation.sweep import results, runner
-from v2v.evaluation.sweep.methods import Editing
+from v2v.evaluation.sweep.methods import EditingMethod
 from v2v.evaluation.sweep.sweep import Sweep
 
 
@@ -23,7 +23,9 @@ def normal(n, mean, scale, seed):
 
 def test_frechet_of_gaussians_is_its_closed_form():
     mean_x, mean_y, scale_x, scale_y = np.array([[1.0, 0, 2], [0, 0, -1], [1, 2, 3], [2, 1, 0.5]])
-    found = set_distances.frechet(normal(20_000, mean_x, scale_x, 0), normal(20_000, mean_y, scale_y, 1))
+    found = set_distances.frechet_distance(
+        normal(20_000, mean_x, scale_x, 0), normal(20_000, mean_y, scale_y, 1)
+    )
     expected = ((mean_x - mean_y) ** 2).sum() + ((scale_x - scale_y) ** 2).sum()
     assert found == pytest.approx(expected, rel=0.03)
 
@@ -33,24 +35,26 @@ def test_frechet_agrees_with_the_matrix_root_and_is_zero_for_one_set():
     x, y = rng.normal(size=(9, 4)) @ rng.normal(size=(4, 4)), rng.normal(size=(7, 4)) + 0.3
     roots = np.sqrt(np.clip(np.linalg.eigvals(np.cov(x.T) @ np.cov(y.T)).real, 0, None)).sum()
     expected = ((x.mean(0) - y.mean(0)) ** 2).sum() + np.trace(np.cov(x.T) + np.cov(y.T)) - 2 * roots
-    assert set_distances.frechet(x, y) == pytest.approx(expected, rel=1e-9)
-    assert set_distances.frechet(x, x) == pytest.approx(0, abs=1e-9)
+    assert set_distances.frechet_distance(x, y) == pytest.approx(expected, rel=1e-9)
+    assert set_distances.frechet_distance(x, x) == pytest.approx(0, abs=1e-9)
     few = rng.normal(size=(5, 40))  # fewer items than dimensions
-    assert set_distances.frechet(few, few + 1) == pytest.approx(40, rel=1e-9)
+    assert set_distances.frechet_distance(few, few + 1) == pytest.approx(40, rel=1e-9)
 
 
 def test_kernel_distance_is_unbiased_and_its_shares_cover():
     same, covered = [], 0
     shifted = [
-        set_distances.kernel(normal(1000, np.full(3, 0.5), 1, s), normal(1000, np.zeros(3), 1, 99 + s))
+        set_distances.kernel_distance(
+            normal(1000, np.full(3, 0.5), 1, s), normal(1000, np.zeros(3), 1, 99 + s)
+        )
         for s in range(6)
     ]
     truth = float(np.mean(shifted))
     for seed in range(100):
         x, y = normal(25, np.zeros(3), 1, 2 * seed), normal(25, np.zeros(3), 1, 2 * seed + 1)
-        same.append(set_distances.kernel(x, y))
-        shares = set_distances.shares(set_distances.kernel, x + 0.5, y)
-        assert shares.mean() == pytest.approx(set_distances.kernel(x + 0.5, y), rel=1e-6)
+        same.append(set_distances.kernel_distance(x, y))
+        shares = set_distances.jackknife_pseudo_values(set_distances.kernel_distance, x + 0.5, y)
+        assert shares.mean() == pytest.approx(set_distances.kernel_distance(x + 0.5, y), rel=1e-6)
         low, high = intervals.mean(shares, draws=500)[1:]
         covered += low <= truth <= high
     assert abs(np.mean(same)) < 3 * np.std(same) / np.sqrt(len(same))
@@ -59,14 +63,18 @@ def test_kernel_distance_is_unbiased_and_its_shares_cover():
 
 def test_what_is_no_pair_of_sets():
     with pytest.raises(InputError, match="at least two items"):
-        set_distances.frechet(np.zeros((1, 3)), np.zeros((4, 3)))
+        set_distances.frechet_distance(np.zeros((1, 3)), np.zeros((4, 3)))
     with pytest.raises(InputError, match="same items"):
-        set_distances.kernel(np.zeros((3, 3)), np.zeros((4, 3)))
-    assert np.isnan(set_distances.shares(set_distances.frechet, np.zeros((2, 3)), np.ones((2, 3)))).all()
+        set_distances.kernel_distance(np.zeros((3, 3)), np.zeros((4, 3)))
+    assert np.isnan(
+        set_distances.jackknife_pseudo_values(
+            set_distances.frechet_distance, np.zeros((2, 3)), np.ones((2, 3))
+        )
+    ).all()
 
 
 @dataclass(frozen=True)
-class Means(FrameSets):
+class Means(FrameSetDistance):
     """Mean colour for a feature, so that no weights are needed."""
 
     name: str = "means"
@@ -75,22 +83,22 @@ class Means(FrameSets):
         return None
 
     def features(self, clip):
-        return np.mean([frame.mean((0, 1)) for frame in spaced(clip, 4)], 0)
+        return np.mean([frame.mean((0, 1)) for frame in evenly_spaced_frames(clip, 4)], 0)
 
 
 def test_a_method_has_one_number_in_the_results(tmp_path):
-    edits = tuple(Editing(f"by {n}", editor=lambda n=n: Shift(n), revision=str(n)) for n in (0, 40))
+    edits = tuple(EditingMethod(f"by {n}", editor=lambda n=n: Shift(n), revision=str(n)) for n in (0, 40))
     asked = Sweep(
         benchmark(tmp_path / "bench", n=5),
         edits,
-        (Means(tmp_path), FrameSets(tmp_path / "dinov2-base"), ClipSets(tmp_path / "viclip")),
+        (Means(tmp_path), FrameSetDistance(tmp_path / "dinov2-base"), ClipSetDistance(tmp_path / "viclip")),
     )
-    run = runner.run(asked, Cache(tmp_path / "out"))
+    run = runner.run_sweep(asked, SweepCache(tmp_path / "out"))
     assert "wants facebook/dinov2-base" in run.skipped["DINO sets"] and "viclip" in run.skipped["ViCLIP sets"]
-    made = results.document(run)
+    made = results.build_document(run)
     for column, distance in (
-        ("means, Frechet", set_distances.frechet),
-        ("means, kernel", set_distances.kernel),
+        ("means, Frechet", set_distances.frechet_distance),
+        ("means, kernel", set_distances.kernel_distance),
     ):
         for method in ("by 0", "by 40"):
             notes = [run.judged[method, i.id, "means"].notes["features"] for i in asked.benchmark.items]
@@ -100,7 +108,7 @@ def test_a_method_has_one_number_in_the_results(tmp_path):
                 for s in (0, 1)
             )
             assert cell["n"] == 5 and cell["low"] < cell["high"]
-            if distance is set_distances.kernel:
+            if distance is set_distances.kernel_distance:
                 assert cell["mean"] == pytest.approx(distance(x, y), rel=1e-3)
         assert made["wins"][column] == []  # an item has no number of its own that could win
     assert "features" not in str(made["scores"])

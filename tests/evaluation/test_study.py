@@ -9,10 +9,10 @@ from tests.evaluation.sweeps import Shift, benchmark
 from v2v.cli import eval, main
 from v2v.errors import InputError
 from v2v.evaluation import study
-from v2v.evaluation.cache import Cache
+from v2v.evaluation.cache import SweepCache
 from v2v.evaluation.metrics.builtin import FLICKER
 from v2v.evaluation.sweep import results, runner
-from v2v.evaluation.sweep.methods import Editing
+from v2v.evaluation.sweep.methods import EditingMethod
 from v2v.evaluation.sweep.sweep import Sweep
 
 
@@ -21,11 +21,11 @@ def swept(tmp_path_factory):
     """A finished sweep of two methods over eight items, the second failing on one."""
     home = tmp_path_factory.mktemp("swept")
     edits = [
-        Editing(name, editor=lambda n=n, r=r: Shift(n, r), revision=name)
+        EditingMethod(name, editor=lambda n=n, r=r: Shift(n, r), revision=name)
         for name, n, r in (("bright", 40, ""), ("dark", -10, "video 7"))
     ]
     asked = Sweep(benchmark(home / "bench", n=8, T=3), edits, (FLICKER,))
-    made = results.document(runner.run(asked, Cache(home / "cache")))
+    made = results.build_document(runner.run_sweep(asked, SweepCache(home / "cache")))
     (home / "results.json").write_text(json.dumps(made))
     return home
 
@@ -36,7 +36,7 @@ def between(page, ident):
 
 def test_page_is_blind_shuffled_and_reproducible(swept, tmp_path):
     out = tmp_path / "study.html"
-    said = study.page(f"{swept}:bright", f"{swept}:dark", out, Cache(swept / "cache"), seed=3)
+    said = study.write_study(f"{swept}:bright", f"{swept}:dark", out, SweepCache(swept / "cache"), seed=3)
     assert said["pairs"] == 7  # one failed
     page, key = out.read_text(), json.loads((tmp_path / "study.key.json").read_text())
     assert 'bright"' not in page.replace("brighten", "") and "item" not in json.dumps(between(page, "data"))
@@ -45,9 +45,9 @@ def test_page_is_blind_shuffled_and_reproducible(swept, tmp_path):
     assert {v["left"] for v in key["pairs"].values()} == {"A", "B"}
     assert len(between(page, "data")["questions"]) == 3
     again = tmp_path / "again.html"
-    study.page(f"{swept}:bright", f"{swept}:dark", again, Cache(swept / "cache"), seed=3)
+    study.write_study(f"{swept}:bright", f"{swept}:dark", again, SweepCache(swept / "cache"), seed=3)
     assert again.read_text() == page
-    study.page(f"{swept}:bright", f"{swept}:dark", again, Cache(swept / "cache"), seed=4, limit=4)
+    study.write_study(f"{swept}:bright", f"{swept}:dark", again, SweepCache(swept / "cache"), seed=4, limit=4)
     kinds = [v["kind"] for v in json.loads((tmp_path / "again.key.json").read_text())["pairs"].values()]
     assert sorted(kinds) == ["brighten", "brighten", "dim", "dim"]
 
@@ -58,7 +58,7 @@ def test_left_and_right_are_what_the_key_says(swept, tmp_path):
     from v2v.video import video as codec
 
     out = tmp_path / "study.html"
-    study.page(f"{swept}:bright", f"{swept}:dark", out, Cache(swept / "cache"))
+    study.write_study(f"{swept}:bright", f"{swept}:dark", out, SweepCache(swept / "cache"))
     page, key = out.read_text(), json.loads((tmp_path / "study.key.json").read_text())
     media = between(page, "media")
     for pair in between(page, "data")["pairs"]:
@@ -104,18 +104,18 @@ def test_scoring_command(swept, tmp_path, capsys):
         assert main.main(["eval", "votes", args[2], bad, "--out", "x.json"]) == 2
     for sides in ((f"{swept}:bright",) * 2, (f"{swept}:bright", f"{swept}:none"), (str(swept), "x")):
         with pytest.raises(InputError):
-            study.page(*sides, out, Cache(swept / "cache"))
+            study.write_study(*sides, out, SweepCache(swept / "cache"))
     assert "ab A B" in eval.ABOUT or "eval ab" in eval.ABOUT
 
 
 def test_alpha_against_worked_values():
     # Perfect agreement, and Krippendorff's published example of nominal data with missing votes
     # ("Computing Krippendorff's Alpha-Reliability", 2011, section C: alpha = 0.691 for two observers, 10 units).
-    assert study.alpha([["a", "a"], ["b", "b"]]) == 1
+    assert study.krippendorff_alpha([["a", "a"], ["b", "b"]]) == 1
     first = "a a b b d c c c e d d a".split()
     second = "b a b b b c c c e d d d".split()
-    assert study.alpha(list(zip(first, second, strict=True))) == pytest.approx(0.692, abs=0.001)
-    assert study.alpha([["a"], ["b"]]) is None and study.alpha([["a", "a"]]) is None
+    assert study.krippendorff_alpha(list(zip(first, second, strict=True))) == pytest.approx(0.692, abs=0.001)
+    assert study.krippendorff_alpha([["a"], ["b"]]) is None and study.krippendorff_alpha([["a", "a"]]) is None
     rng = random.Random(1)
     chance = [[rng.choice("abc") for _ in range(3)] for _ in range(3000)]
-    assert abs(study.alpha(chance)) < 0.03
+    assert abs(study.krippendorff_alpha(chance)) < 0.03

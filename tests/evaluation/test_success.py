@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from v2v.errors import InputError
-from v2v.evaluation.metrics.success import judge
+from v2v.evaluation.metrics.success import score_edit
 
 
 def case(T=4, side=16):
@@ -21,7 +21,7 @@ def case(T=4, side=16):
 
 def test_nothing_fails_and_truth_succeeds():
     source, truth, mask = case()
-    nothing, perfect = judge(source, source, truth, mask), judge(truth, source, truth, mask)
+    nothing, perfect = score_edit(source, source, truth, mask), score_edit(truth, source, truth, mask)
     assert not nothing.success and nothing.error_ratio == 1 and nothing.psnr_outside == 100
     assert perfect.success and perfect.success_rms and perfect.error_ratio == 0
 
@@ -34,7 +34,7 @@ def test_a_quarter_of_the_squared_error(level, success, rms):
     source, truth, mask = case()
     output = source.copy()
     output[mask > 0] = level
-    assert judge(output, source, truth, mask)[:2] == (success, rms)
+    assert score_edit(output, source, truth, mask)[:2] == (success, rms)
 
 
 @pytest.mark.parametrize("error, success", [(12, True), (13, False)])
@@ -43,7 +43,7 @@ def test_26_db_outside(error, success):
     source, truth, mask = case()
     output = truth.copy()
     output[mask == 0] += error
-    found = judge(output, source, truth, mask)
+    found = score_edit(output, source, truth, mask)
     assert found.success is success and found.psnr_outside == pytest.approx(20 * math.log10(255 / error))
 
 
@@ -52,24 +52,24 @@ def test_outside_means_times_too():
     source, truth, mask = case()
     output = source.copy()
     output[:, 4:12, 4:12] = 240
-    found = judge(output, source, truth, mask)
+    found = score_edit(output, source, truth, mask)
     assert found.error_ratio == 0 and found.psnr_outside < 26 and not found.success
 
 
 def test_a_mask_of_everything_has_no_outside():
     source, truth, mask = case()
     truth[:] = 240
-    found = judge(truth, source, truth, np.full_like(mask, 255))
+    found = score_edit(truth, source, truth, np.full_like(mask, 255))
     assert found.success and math.isnan(found.psnr_outside)
 
 
 def test_cases_that_cannot_be_scored():
     source, truth, mask = case()
     with pytest.raises(InputError, match="got 0 pixels"):
-        judge(truth, source, truth, np.zeros_like(mask))
+        score_edit(truth, source, truth, np.zeros_like(mask))
     with pytest.raises(InputError, match="squared difference of 0"):
-        judge(truth, source, source, mask)
+        score_edit(truth, source, source, mask)
     with pytest.raises(InputError, match="one length"):
-        judge(truth[:3], source, truth, mask)
+        score_edit(truth[:3], source, truth, mask)
     with pytest.raises(InputError, match="mask of 4 frames"):
-        judge(truth, source, truth, mask[:3])
+        score_edit(truth, source, truth, mask[:3])

@@ -9,18 +9,19 @@ from tests.evaluation.sweeps import Shift, benchmark
 from tests.example_clips import picture, write
 from v2v.cli import eval
 from v2v.errors import InputError
-from v2v.evaluation.cache import Cache
+from v2v.evaluation.cache import SweepCache
 from v2v.evaluation.items import Benchmark
-from v2v.evaluation.metrics.base import Column, Failed, Score
-from v2v.evaluation.metrics.builtin import FIDELITY
+from v2v.evaluation.metrics.base import Column, Score, ScoringError
+from v2v.evaluation.metrics.builtin import BUILTIN_METRICS
 from v2v.evaluation.sweep import results, runner, sweep
-from v2v.evaluation.sweep.methods import Editing, Results, grid
+from v2v.evaluation.sweep.methods import EditingMethod, ResultFolder, grid
 from v2v.evaluation.sweep.sweep import Sweep
 
 
 def methods(*editors):
     return tuple(
-        Editing(name, editor=lambda e=e: e, revision=name, options=options) for name, e, options in editors
+        EditingMethod(name, editor=lambda e=e: e, revision=name, options=options)
+        for name, e, options in editors
     )
 
 
@@ -57,15 +58,15 @@ def tiny(tmp_path):
 
 
 def go(asked, folder):
-    cache = Cache(folder)
-    plan = sweep.plan(asked, cache)
-    found = runner.run(asked, cache)
+    cache = SweepCache(folder)
+    plan = sweep.plan_sweep(asked, cache)
+    found = runner.run_sweep(asked, cache)
     found.notes = plan.notes
-    return plan, found, results.document(found)
+    return plan, found, results.build_document(found)
 
 
 def test_perfect_editor_beats_one_that_does_nothing(tiny, tmp_path):
-    asked = Sweep(tiny, methods(("right", Shift(40), {}), ("idle", Shift(0), {})), FIDELITY)
+    asked = Sweep(tiny, methods(("right", Shift(40), {}), ("idle", Shift(0), {})), BUILTIN_METRICS)
     _, _, made = go(asked, tmp_path / "cache")
     success = made["summary"]["success"]
     assert success["right"]["all"]["mean"] == 1 and success["idle"]["all"]["mean"] == 0
@@ -93,7 +94,9 @@ def test_second_run_does_nothing_and_an_extended_one_only_what_is_new(tiny, tmp_
     assert (plan.edits, plan.edits_cached, plan.scores, plan.scores_cached) == (0, 4, 0, 4)
     assert editor.calls == 4 and metric.asked == 4 and not any(m.fresh for m in found.made.values())
     assert second["summary"] == first["summary"] and second["scores"][0]["notes"] == {"said": "verbatim"}
-    more = Sweep(tiny, methods(("a", editor, {}), ("b", editor, {"strength": 0.5})), (metric, *FIDELITY))
+    more = Sweep(
+        tiny, methods(("a", editor, {}), ("b", editor, {"strength": 0.5})), (metric, *BUILTIN_METRICS)
+    )
     plan, found, _ = go(more, tmp_path / "cache")
     assert (plan.edits, plan.edits_cached) == (4, 4) and editor.calls == 8 and metric.asked == 8
     # Renamed or moved, nothing is done again: only content counts.
@@ -103,8 +106,8 @@ def test_second_run_does_nothing_and_an_extended_one_only_what_is_new(tiny, tmp_
 
 
 def test_a_change_of_anything_that_matters_is_a_new_edit(tiny, tmp_path):
-    cache, item = Cache(tmp_path), tiny.items[1]
-    base = Editing("e", editor=Shift, revision="1", options={"seed": 0})
+    cache, item = SweepCache(tmp_path), tiny.items[1]
+    base = EditingMethod("e", editor=Shift, revision="1", options={"seed": 0})
     keys = [
         m.key(i, cache)
         for m, i in (
@@ -123,7 +126,7 @@ def test_a_change_of_anything_that_matters_is_a_new_edit(tiny, tmp_path):
 
 def test_failed_edits_are_counted_shown_and_tried_again(tiny, tmp_path):
     editor = Shift(refuse="dim")
-    asked = Sweep(tiny, methods(("a", editor, {}), ("b", Shift(0), {})), FIDELITY)
+    asked = Sweep(tiny, methods(("a", editor, {}), ("b", Shift(0), {})), BUILTIN_METRICS)
     _, _, made = go(asked, tmp_path / "cache")
     success, psnr = made["summary"]["success"]["a"]["all"], made["summary"]["PSNR"]["a"]["all"]
     assert success == {**success, "mean": 0.5, "n": 4, "failed": 2, "scored": 2}  # as the worst of its scale
@@ -144,7 +147,7 @@ def test_metric_troubles(tiny, tmp_path):
     )
     broken = Brightness(name="broken", columns=(Column("y", worst=0.0),), trouble=ValueError("odd"))
     final = Brightness(
-        name="final", columns=(Column("z"),), trouble=Failed("nonsense", {"answer": "?"}, final=True)
+        name="final", columns=(Column("z"),), trouble=ScoringError("nonsense", {"answer": "?"}, final=True)
     )
     asked = Sweep(tiny, methods(("a", Shift(), {})), (skipped, broken, final, Brightness()))
     for again in (1, 2):
@@ -176,7 +179,7 @@ def test_folder_of_results_missing_extra_corrupt_and_of_another_shape(tiny, tmp_
     (folder / "item2").mkdir()
     (folder / "item2" / "generate.mp4").write_bytes((folder / "item0.mp4").read_bytes())
     (folder / "stray.mp4").write_bytes(b"x")
-    plan, _, made = go(Sweep(tiny, (Results("theirs", folder),), FIDELITY), tmp_path / "cache")
+    plan, _, made = go(Sweep(tiny, (ResultFolder("theirs", folder),), BUILTIN_METRICS), tmp_path / "cache")
     assert (plan.found, plan.absent, plan.edits) == (3, 1, 0)
     told = "\n".join(made["problems"])
     assert "no output for 1 items: item3" in told and "1 outputs belong to no item: stray.mp4" in told
@@ -192,11 +195,11 @@ def test_folder_of_results_missing_extra_corrupt_and_of_another_shape(tiny, tmp_
 def test_plan_counts_judge_calls_and_cost(tiny, tmp_path):
     judge, free = Brightness(calls=3), Brightness(name="other", columns=(Column("o"),), calls=1, dollars=None)
     asked = Sweep(tiny, methods(("a", Shift(), {})), (judge,))
-    plan = sweep.plan(asked, Cache(tmp_path / "cache"))
+    plan = sweep.plan_sweep(asked, SweepCache(tmp_path / "cache"))
     assert plan.calls == 12 and plan.dollars == pytest.approx(0.04) and "about $0.04" in plan.lines()
     _, found, _ = go(asked, tmp_path / "cache")
     assert judge.asked == 4 and len(found.judged) == 4
-    plan = sweep.plan(dataclasses.replace(asked, metrics=(judge, free)), Cache(tmp_path / "cache"))
+    plan = sweep.plan_sweep(dataclasses.replace(asked, metrics=(judge, free)), SweepCache(tmp_path / "cache"))
     assert (plan.calls, plan.calls_cached, plan.dollars) == (4, 12, None) and "price unknown" in plan.lines()
 
 
@@ -215,16 +218,16 @@ def test_grid():
 def test_sweeps_that_make_no_sense(tiny, tmp_path):
     a = methods(("a", Shift(), {}))
     for words, make in (
-        ("a name of its own, got a twice", lambda: Sweep(tiny, a + a, FIDELITY)),
-        ("at least one method", lambda: Sweep(tiny, (), FIDELITY)),
-        ("none of the methods", lambda: Sweep(tiny, a, FIDELITY, baseline="b")),
-        ("revision", lambda: Editing("x", editor=Shift)),
-        ("no such folder", lambda: Results("x", tmp_path / "none")),
+        ("a name of its own, got a twice", lambda: Sweep(tiny, a + a, BUILTIN_METRICS)),
+        ("at least one method", lambda: Sweep(tiny, (), BUILTIN_METRICS)),
+        ("none of the methods", lambda: Sweep(tiny, a, BUILTIN_METRICS, baseline="b")),
+        ("revision", lambda: EditingMethod("x", editor=Shift)),
+        ("no such folder", lambda: ResultFolder("x", tmp_path / "none")),
         ("got none", lambda: Benchmark("empty", ())),
         ("kinds among brighten, dim", lambda: tiny.take(kinds=("blur",))),
         (
             "no such model",
-            lambda: Editing("x", model=str(tmp_path / "no")).key(tiny.items[0], Cache(tmp_path)),
+            lambda: EditingMethod("x", model=str(tmp_path / "no")).key(tiny.items[0], SweepCache(tmp_path)),
         ),
         ("no such sweep", lambda: eval.load(tmp_path / "no.py", tmp_path)),
     ):

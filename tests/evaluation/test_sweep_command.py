@@ -14,13 +14,13 @@ ROOT = Path(__file__).parents[2]
 
 SWEEP = """
 from tests.evaluation.sweeps import Shift, benchmark
-from v2v.evaluation.metrics.builtin import FIDELITY
-from v2v.evaluation.sweep.methods import Editing
+from v2v.evaluation.metrics.builtin import BUILTIN_METRICS
+from v2v.evaluation.sweep.methods import EditingMethod
 from v2v.evaluation.sweep.sweep import Sweep
 
 def sweep(folder):
-    edits = [Editing(f"by {n}", editor=lambda n=n: Shift(n, refuse="3"), revision=str(n), axes={"by": n}) for n in (0, 40)]
-    return Sweep(benchmark(folder), edits, FIDELITY)
+    edits = [EditingMethod(f"by {n}", editor=lambda n=n: Shift(n, refuse="3"), revision=str(n), axes={"by": n}) for n in (0, 40)]
+    return Sweep(benchmark(folder), edits, BUILTIN_METRICS)
 """
 
 
@@ -60,7 +60,7 @@ import time
 from pathlib import Path
 from tests.evaluation.sweeps import Shift, benchmark
 from v2v.evaluation.metrics.builtin import CHANGE, PSNR
-from v2v.evaluation.sweep.methods import Editing
+from v2v.evaluation.sweep.methods import EditingMethod
 from v2v.evaluation.sweep.sweep import Sweep
 
 class Slow(Shift):
@@ -72,7 +72,7 @@ class Slow(Shift):
         return made
 
 def sweep(folder):
-    edits = [Editing(f"by {n}", editor=lambda n=n: Slow(n), revision=str(n)) for n in (0, 40)]
+    edits = [EditingMethod(f"by {n}", editor=lambda n=n: Slow(n), revision=str(n)) for n in (0, 40)]
     return Sweep(benchmark(folder, n=5), edits, (PSNR, CHANGE))
 """
 

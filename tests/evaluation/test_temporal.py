@@ -72,26 +72,26 @@ def test_timing_without_an_edit():
 
 def test_colour_drift():
     truth = np.full((8, 6, 6, 3), 100, np.uint8)
-    assert temporal.colour_drift(truth + 9, truth) == 0  # an offset is not a drift
+    assert temporal.color_drift(truth + 9, truth) == 0  # an offset is not a drift
     output = truth.copy()
     output[..., 0] += (np.arange(8) * 4).astype(np.uint8)[:, None, None]  # red: 0, 4, ..., 28
-    assert temporal.colour_drift(output, truth) == pytest.approx(26 - 2)
+    assert temporal.color_drift(output, truth) == pytest.approx(26 - 2)
     mask = np.zeros((8, 6, 6), bool)
     mask[:, :3] = True
     output[:, :3] = truth[:, :3]
-    assert temporal.colour_drift(output, truth, mask) == 0
-    assert temporal.colour_drift(output, truth, ~mask) == pytest.approx(24)
-    assert math.isnan(temporal.colour_drift(truth[:1], truth[:1]))
+    assert temporal.color_drift(output, truth, mask) == 0
+    assert temporal.color_drift(output, truth, ~mask) == pytest.approx(24)
+    assert math.isnan(temporal.color_drift(truth[:1], truth[:1]))
 
 
 def test_parts_of_flicker_and_flow_at_half_size():
     clip = panning(T=4)
     noisy = np.clip(clip + np.random.default_rng(0).normal(0, 9, clip.shape), 0, 255).astype(np.uint8)
     whole = temporal.flicker(noisy, clip)
-    assert temporal.flicker_along(noisy, clip) == pytest.approx(whole[:2], rel=1e-6)
+    assert temporal.flicker_of_pair(noisy, clip) == pytest.approx(whole[:2], rel=1e-6)
     assert temporal.flicker_departure(noisy, clip) == pytest.approx(whole.departure, rel=1e-6)
     large = panning(
-        T=2, side=temporal.HALVED, step=6
+        T=2, side=temporal.HALF_SIZE_FROM, step=6
     )  # its flow comes from half the size, and still follows the pan
     unwarped = float(np.abs(large[1].astype(float) - large[0]).mean())
     assert temporal.flicker(large, large).truth < 0.3 * unwarped

@@ -178,7 +178,7 @@ def ours(tmp: Path) -> dict[str, np.ndarray]:
 
     found = {}
     for act, end in (("quick_gelu", 2), ("gelu", 10)):
-        model = loading.Clip(clip(tmp / f"clip-{act}", act, end))
+        model = loading.ClipModel(clip(tmp / f"clip-{act}", act, end))
         model.tokens = lambda _: IDS
         x = pixels(3, 28, 28, 3)
         found |= {
@@ -187,16 +187,16 @@ def ours(tmp: Path) -> dict[str, np.ndarray]:
             f"clip/{act}/text": model.text([]),
         }
         found[f"clip/{act}/scale"] = np.float32(model.scale)
-    dino = loading.Dino(dinov2(tmp / "dinov2"))
+    dino = loading.DinoModel(dinov2(tmp / "dinov2"))
     for side in (35, 28, 49):
         found[f"dinov2/{side}"] = dino.pooled(pixels(2, side, side, 3))
     found["dinov2/wide"] = dino.pooled(pixels(2, 28, 42, 3))
-    video = loading.ViClip(viclip(tmp / "viclip"), head=8)
+    video = loading.ViclipModel(viclip(tmp / "viclip"), head=8)
     video.tokens = lambda _: IDS
     found |= {"viclip/video": video.video(pixels(2, 4, 28, 28, 3)), "viclip/text": video.text([])}
-    found["lpips"] = distance.Model(lpips(tmp / "lpips"))(
+    found["lpips"] = distance.LpipsModel(lpips(tmp / "lpips"))(
         np.tanh(pixels(2, 40, 56, 3)), np.tanh(pixels(2, 40, 56, 3)[::-1] + 0.3)
     )
     for height, width in SIZES:
-        found[f"resize/{height}x{width}"] = preprocessing.resize(PHOTO, height, width)
+        found[f"resize/{height}x{width}"] = preprocessing.resize_bicubic(PHOTO, height, width)
     return found

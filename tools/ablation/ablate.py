@@ -35,7 +35,9 @@ def table(group: str, folder: Path, seeds: list[int]) -> list[str]:
     """Lines of a Markdown table: ours with 95 % intervals over pairs (each the mean of its seeds), the paper's, and whether orders agree."""
     source, column, names = GROUPS[group]
     told = (
-        {r["method"]: r["values"][column] for r in published_tables.table(source)["rows"]} if source else DATA
+        {r["method"]: r["values"][column] for r in published_tables.read_table(source)["rows"]}
+        if source
+        else DATA
     )
     metric = "masked" if group == "masks" else "sentence"
     found = {n: [folder / f"{n}-{s}.json" for s in seeds] for n in names}

@@ -46,8 +46,8 @@ def scored(args, name: str, seed: int) -> None:
     data = mixed(shared, name.removeprefix("data_"), args.workdir) if name.startswith("data_") else None
     folder = embedded_gpu.train_variant(shared, runs, f"{name}-{seed}", data)
     editor, rows = EasyV2VEditor(str(folder)), []
-    for pair in exact_truth.pairs(args.scored):
-        rows.append((pair.edit, exact_truth.score(editor, pair)[0]))
+    for pair in exact_truth.iterate_pairs(args.scored):
+        rows.append((pair.edit, exact_truth.score_pair(editor, pair)[0]))
     result = {kind: [int(o[kind].success) for _, o in rows] for kind in ("sentence", "masked")}
     result |= {
         "edits": [edit for edit, _ in rows],

@@ -12,10 +12,10 @@ import cv2
 import numpy as np
 import tyro
 
-from v2v.evaluation.benchmarks.exact_truth import write_lossless
+from v2v.evaluation.benchmarks.exact_truth import write_lossless_clip
 from v2v.evaluation.items import Item
 from v2v.evaluation.metrics.base import Case
-from v2v.evaluation.metrics.builtin import FIDELITY
+from v2v.evaluation.metrics.builtin import BUILTIN_METRICS
 
 
 def main(frames: int = 24, height: int = 480, width: int = 832, rounds: int = 3) -> None:
@@ -29,7 +29,7 @@ def main(frames: int = 24, height: int = 480, width: int = 832, rounds: int = 3)
             assert len(clip) == frames
         print(f"{'decoding four lossless clips':<30}{frames / (time.process_time() - begin):8.1f} frames/s")
         total = 0.0
-        for metric in FIDELITY:
+        for metric in BUILTIN_METRICS:
             spent = min(timed(metric, case) for _ in range(rounds))
             total += spent
             print(f"{metric.name:<30}{frames / spent:8.1f} frames/s")
@@ -52,7 +52,7 @@ def make(folder: Path, frames: int, height: int, width: int) -> Case:
     truth = np.where(mask > 0, 255 - source, source)
     output = np.clip(truth + rng.normal(0, 4, truth.shape), 0, 255).astype(np.uint8)
     for name, clip in (("source", source), ("truth", truth), ("mask", mask), ("output", output)):
-        write_lossless(clip, folder / f"{name}.mkv")
+        write_lossless_clip(clip, folder / f"{name}.mkv")
     item = Item("a", folder / "source.mkv", "edit it", "edit", folder / "truth.mkv", folder / "mask.mkv")
     return Case(item, folder / "output.mkv")
 

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 import v2v
-from v2v.evaluation.metrics.pixel import to_psnr
+from v2v.evaluation.metrics.pixel import psnr_from_mse
 from v2v.pipeline.pretrained import Pretrained, load_pretrained
 from v2v.video import video
 
@@ -43,7 +43,7 @@ def main() -> None:
 
 def psnr(a: np.ndarray, b: np.ndarray) -> float:
     """Of pixels 0..255, not rounded to levels."""
-    return to_psnr(float(((a - b.astype(np.float32)) ** 2).mean()))
+    return psnr_from_mse(float(((a - b.astype(np.float32)) ** 2).mean()))
 
 
 def in_dtype(model: Pretrained, dtype: str) -> Pretrained:

@@ -53,23 +53,23 @@ def main(args: Args) -> None:
         editor, args.flicker_pairs, clips = CeilingEditor(editor.model), 0, []
     elif args.lora:
         editor.load_lora_weights(args.lora)
-    for pair in tqdm(exact_truth.pairs(args.pairs, seed=args.seed), total=args.pairs, desc="pairs"):
+    for pair in tqdm(exact_truth.iterate_pairs(args.pairs, seed=args.seed), total=args.pairs, desc="pairs"):
         if args.ceiling:
             editor.truth = pair.target
-        outcomes, outputs = exact_truth.score(editor, pair)
-        rows.append(exact_truth_summary.Scored(pair.edit, "{}x{}".format(*pair.source.shape[1:3]), outcomes))
+        outcomes, outputs = exact_truth.score_pair(editor, pair)
+        rows.append(
+            exact_truth_summary.ScoredPair(pair.edit, "{}x{}".format(*pair.source.shape[1:3]), outcomes)
+        )
         if args.sheet and len(bands[pair.edit]) < BANDS:
-            bands[pair.edit].append(exact_truth.band_of(pair, outputs, outcomes))
+            bands[pair.edit].append(exact_truth.pair_band(pair, outputs, outcomes))
     still = (
-        list(exact_truth.pairs(args.flicker_pairs, seed=args.seed + 10**6, transition=0.0))
+        list(exact_truth.iterate_pairs(args.flicker_pairs, seed=args.seed + 10**6, transition=0.0))
         if args.flicker_pairs
         else []
     )
-    flickers = [
-        exact_truth.flicker_against_frames(editor, pair) for pair in tqdm(still, desc="frame by frame")
-    ]
+    flickers = [exact_truth.compare_flicker(editor, pair) for pair in tqdm(still, desc="frame by frame")]
     for path in clips:
-        edits = exact_truth.photometric(editor, path, PHOTOMETRIC, frames=args.real_frames)
+        edits = exact_truth.score_photometric(editor, path, PHOTOMETRIC, frames=args.real_frames)
         for name, psnr, shown in tqdm(edits, total=len(PHOTOMETRIC) - 1, desc=path.name):
             real[path.name][name] = psnr
             labelled = list(zip(("source", "output", "truth"), shown, strict=True))
@@ -77,10 +77,10 @@ def main(args: Args) -> None:
     if args.sheet:
         for name, made in bands.items():
             contact_sheet.write(args.sheet / f"{name.replace(' ', '_')}.png", made)
-    result = {**exact_truth_summary.summarise(rows, flickers, real), "seconds": time.time() - began}
-    print(exact_truth_summary.table(result))
+    result = {**exact_truth_summary.summarize(rows, flickers, real), "seconds": time.time() - began}
+    print(exact_truth_summary.format_table(result))
     if args.json:
-        print(json.dumps(exact_truth_summary.jsonable(result)))
+        print(json.dumps(exact_truth_summary.to_json_values(result)))
 
 
 def clips_in(paths: tuple[Path, ...]) -> list[Path]:

@@ -58,37 +58,40 @@ def _ab(args: argparse.Namespace) -> dict:
     if len(args.what) != 3:
         raise InputError(f"eval ab: expected two sides, FOLDER:method each, got {len(args.what) - 1}")
     from v2v.evaluation import study
-    from v2v.evaluation.cache import Cache
+    from v2v.evaluation.cache import SweepCache
 
     out = Path(args.out)
     if out.suffix != ".html":
         raise InputError(f"{out}: expected a name that ends in .html for the study page")
-    cache = Cache(Path(args.cache) if args.cache else Path(args.what[1].rpartition(":")[0]) / "cache")
-    return {"output": str(out), **study.page(*args.what[1:], out, cache, seed=args.seed, limit=args.pairs)}
+    cache = SweepCache(Path(args.cache) if args.cache else Path(args.what[1].rpartition(":")[0]) / "cache")
+    return {
+        "output": str(out),
+        **study.write_study(*args.what[1:], out, cache, seed=args.seed, limit=args.pairs),
+    }
 
 
 def _votes(args: argparse.Namespace) -> dict:
     if len(args.what) < 3:
         raise InputError("eval votes: expected the study's key and at least one file of votes")
     from v2v.evaluation import study
-    from v2v.evaluation.cache import write_whole
+    from v2v.evaluation.cache import write_text_atomically
 
-    found = study.score(Path(args.what[1]), [Path(f) for f in args.what[2:]])
-    write_whole(Path(args.out), json.dumps(found, indent=1))
-    print(study.lines(found), file=sys.stderr)
+    found = study.score_votes(Path(args.what[1]), [Path(f) for f in args.what[2:]])
+    write_text_atomically(Path(args.out), json.dumps(found, indent=1))
+    print(study.format_votes(found), file=sys.stderr)
     return {"output": args.out, **found}
 
 
 def _sweep(args: argparse.Namespace, bars: bool) -> dict:
     if len(args.what) != 1:
         raise InputError(f"eval: expected one sweep, got {len(args.what)} words: {' '.join(args.what)}")
-    from v2v.evaluation.cache import Cache, write_whole
+    from v2v.evaluation.cache import SweepCache, write_text_atomically
     from v2v.evaluation.sweep import report, results, runner, sweep
 
     begin, out = time.perf_counter(), Path(args.out)
     if out.exists() and not out.is_dir():
         raise InputError(f"{out}: expected a folder for results, got a file; name another with --out")
-    cache = Cache(Path(args.cache) if args.cache else out / "cache")
+    cache = SweepCache(Path(args.cache) if args.cache else out / "cache")
     asked = load(Path(args.what[0]), cache.folder / "benchmarks")
     if args.compat:
         asked = _compatible(asked, args.compat)
@@ -98,23 +101,25 @@ def _sweep(args: argparse.Namespace, bars: bool) -> dict:
             raise InputError(f"--export {method}={folder}: expected METHOD=DIR, METHOD one of {', '.join(m.name for m in asked.methods)}")  # fmt: skip
         if Path(folder).exists() and not Path(folder).is_dir():
             raise InputError(f"--export {method}={folder}: expected a folder, got a file; name another")
-    plan = sweep.plan(asked, cache)
+    plan = sweep.plan_sweep(asked, cache)
     print(plan.lines(), file=sys.stderr, flush=True)
     if args.plan:
         return {"output": f"{plan.edits} edits, {plan.calls} judge calls", "exit": 0, "plan": vars(plan)}
     with _Bars(plan, bars) as tick:
-        found = runner.run(asked, cache, tick)
+        found = runner.run_sweep(asked, cache, tick)
     found.notes = plan.notes
-    made = results.document(found)
+    made = results.build_document(found)
     made["plan"] = vars(plan)
-    write_whole(out / "results.json", json.dumps(made, indent=1, ensure_ascii=False))
-    write_whole(out / "scores.csv", results.scores_csv(made))
-    write_whole(out / "summary.csv", results.summary_csv(made))
-    write_whole(out / "report.html", report.page(made, found, cache, megabytes=args.report_mb))
+    write_text_atomically(out / "results.json", json.dumps(made, indent=1, ensure_ascii=False))
+    write_text_atomically(out / "scores.csv", results.format_scores_csv(made))
+    write_text_atomically(out / "summary.csv", results.format_summary_csv(made))
+    write_text_atomically(
+        out / "report.html", report.build_report(made, found, cache, megabytes=args.report_mb)
+    )
     for method, _, folder in exports:
-        from v2v.evaluation.sweep.export import export
+        from v2v.evaluation.sweep.export import export_outputs
 
-        export(found, method, Path(folder))
+        export_outputs(found, method, Path(folder))
     for problem in made["problems"][:20]:
         print(f"v2v: note: {problem}", file=sys.stderr)
     if len(made["problems"]) > 20:

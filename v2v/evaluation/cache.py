@@ -15,10 +15,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-CHUNK = 1 << 20
+READ_SIZE = 1 << 20
 
 
-class Cache:
+class SweepCache:
     """A folder of entries: `folder/kind/ab/abcdef....suffix`."""
 
     def __init__(self, folder: Path):
@@ -35,7 +35,7 @@ class Cache:
 
     def store(self, kind: str, key: Any, record: dict) -> None:
         """Keeps a record together with its key, so that a person can tell what it is."""
-        write_whole(self.path(kind, key, ".json"), json.dumps({**record, "key": key}, indent=1))
+        write_text_atomically(self.path(kind, key, ".json"), json.dumps({**record, "key": key}, indent=1))
 
     def path(self, kind: str, key: Any, suffix: str) -> Path:
         """Where an entry lies or will lie."""
@@ -45,7 +45,7 @@ class Cache:
     @contextmanager
     def writing(self, kind: str, key: Any, suffix: str) -> Iterator[Path]:
         """A name to write to, which becomes the entry's when the block ends well and vanishes when it doesn't."""
-        with replacing(self.path(kind, key, suffix)) as partial:
+        with atomic_path(self.path(kind, key, suffix)) as partial:
             yield partial
 
     def hash_of(self, path: Path) -> str:
@@ -66,7 +66,7 @@ class Cache:
                 found = memo.read_text()
             except OSError:
                 found = _hash(files, path)
-                write_whole(memo, found)
+                write_text_atomically(memo, found)
             self._known[known] = found
         return self._known[known]
 
@@ -76,14 +76,14 @@ def digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
-def write_whole(path: Path, text: str) -> None:
+def write_text_atomically(path: Path, text: str) -> None:
     """Writes a text file that is never seen half-written."""
-    with replacing(path) as partial:
+    with atomic_path(path) as partial:
         partial.write_text(text)
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def atomic_path(path: Path) -> Iterator[Path]:
     """A hidden name beside `path`, with its ending; renamed to `path` when the block ends well."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
@@ -100,6 +100,6 @@ def _hash(files: list[Path], root: Path) -> str:
         if file != root:
             total.update(str(file.relative_to(root)).encode() + b"\0")
         with file.open("rb") as data:
-            while piece := data.read(CHUNK):
+            while piece := data.read(READ_SIZE):
                 total.update(piece)
     return total.hexdigest()

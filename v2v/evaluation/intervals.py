@@ -22,7 +22,7 @@ from scipy import special
 
 from v2v.errors import InputError
 
-DRAWS = 4000
+RESAMPLE_COUNT = 4000
 
 
 class Interval(NamedTuple):
@@ -33,7 +33,7 @@ class Interval(NamedTuple):
     high: float | np.ndarray
 
 
-def mean(scores, *, level: float = 0.95, draws: int = DRAWS, seed: int = 0) -> Interval:
+def mean(scores, *, level: float = 0.95, draws: int = RESAMPLE_COUNT, seed: int = 0) -> Interval:
     """Interval of the mean over the last axis of scores [..., n]."""
     scores = _checked(scores)
     return _percentiles(
@@ -41,14 +41,14 @@ def mean(scores, *, level: float = 0.95, draws: int = DRAWS, seed: int = 0) -> I
     )
 
 
-def difference(a, b, *, level: float = 0.95, draws: int = DRAWS, seed: int = 0) -> Interval:
+def difference(a, b, *, level: float = 0.95, draws: int = RESAMPLE_COUNT, seed: int = 0) -> Interval:
     """Interval of mean(a - b); a and b [..., n] belong to the same items in the same order."""
     a, b = _checked(a), _checked(b)
     _same_items(a, b)
     return mean(a - b, level=level, draws=draws, seed=seed)
 
 
-def ratio(a, b, *, level: float = 0.95, draws: int = DRAWS, seed: int = 0) -> Interval:
+def ratio(a, b, *, level: float = 0.95, draws: int = RESAMPLE_COUNT, seed: int = 0) -> Interval:
     """Interval of mean(a) / mean(b); a and b [..., n] belong to the same items, b positive."""
     a, b = _checked(a), _checked(b)
     _same_items(a, b)

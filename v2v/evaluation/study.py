@@ -24,19 +24,21 @@ from string import Template
 
 from v2v.errors import InputError
 from v2v.evaluation import intervals
-from v2v.evaluation.cache import Cache, digest, write_whole
+from v2v.evaluation.cache import SweepCache, digest, write_text_atomically
 from v2v.evaluation.metrics.clips import Clip
-from v2v.evaluation.sweep.report import PAGE, inline, preview
+from v2v.evaluation.sweep.report import PAGE_FOLDER, encode_preview, inline_json
 
 QUESTIONS = (
     ("instruction", "Which edit does better what the sentence asks?"),
     ("preservation", "Which edit keeps better what should stay as it was?"),
     ("quality", "Which edit looks better?"),
 )
-SIDE = 640
+PREVIEW_SIDE = 640
 
 
-def page(a: str, b: str, out: Path, cache: Cache, *, seed: int = 0, limit: int | None = None) -> dict:
+def write_study(
+    a: str, b: str, out: Path, cache: SweepCache, *, seed: int = 0, limit: int | None = None
+) -> dict:
     """Writes the study of two sides and its key.
 
     Args:
@@ -70,7 +72,7 @@ def page(a: str, b: str, out: Path, cache: Cache, *, seed: int = 0, limit: int |
         files = (source, sides[first][0][name], sides[1 - first][0][name])
         shown = []
         for path in files:
-            clip, _ = preview(path, fps, cache, SIDE)
+            clip, _ = encode_preview(path, fps, cache, PREVIEW_SIDE)
             ident = f"m{len(media)}"
             media[ident] = clip
             shown.append(ident)
@@ -84,26 +86,26 @@ def page(a: str, b: str, out: Path, cache: Cache, *, seed: int = 0, limit: int |
         }
     study = digest([a, b, seed, key])[:12]
     questions = [{"id": k, "text": t} for k, t in QUESTIONS]
-    text = Template((PAGE / "study.html").read_text()).substitute(
+    text = Template((PAGE_FOLDER / "study.html").read_text()).substitute(
         title=html.escape("Which edit is better?"),
-        css=(PAGE / "report.css").read_text(),
-        data=inline({"study": study, "questions": questions, "pairs": pairs}),
-        media=inline(media),
-        player=(PAGE / "player.js").read_text(),
-        script=(PAGE / "study.js").read_text(),
+        css=(PAGE_FOLDER / "report.css").read_text(),
+        data=inline_json({"study": study, "questions": questions, "pairs": pairs}),
+        media=inline_json(media),
+        player=(PAGE_FOLDER / "player.js").read_text(),
+        script=(PAGE_FOLDER / "study.js").read_text(),
     )
     out = Path(out)
-    write_whole(out, text)
-    write_whole(key_of(out), json.dumps({"study": study, "A": a, "B": b, "pairs": key}, indent=1))
-    return {"pairs": len(pairs), "key": str(key_of(out))}
+    write_text_atomically(out, text)
+    write_text_atomically(key_path(out), json.dumps({"study": study, "A": a, "B": b, "pairs": key}, indent=1))
+    return {"pairs": len(pairs), "key": str(key_path(out))}
 
 
-def key_of(out: Path) -> Path:
+def key_path(out: Path) -> Path:
     """Where the key of a study page lies."""
     return out.with_name(f"{out.stem}.key.json")
 
 
-def score(key: Path, files: Sequence[Path]) -> dict:
+def score_votes(key: Path, files: Sequence[Path]) -> dict:
     """What the votes say.
 
     Returns:
@@ -137,7 +139,7 @@ def score(key: Path, files: Sequence[Path]) -> dict:
     return found
 
 
-def lines(found: dict) -> str:
+def format_votes(found: dict) -> str:
     """For people."""
     text = [f"A = {found['A']}", f"B = {found['B']}",
             f"{found['raters']} raters, {found['votes']} votes, {found['unanswered']} questions unanswered", "",
@@ -149,7 +151,7 @@ def lines(found: dict) -> str:
     return "\n".join(text)
 
 
-def alpha(items: Sequence[Sequence[str]]) -> float | None:
+def krippendorff_alpha(items: Sequence[Sequence[str]]) -> float | None:
     """Krippendorff's alpha of nominal votes; None where no item has two votes or all votes are one value."""
     items = [votes for votes in items if len(votes) > 1]
     total = Counter(v for votes in items for v in votes)
@@ -168,7 +170,11 @@ def _question(question: str, pairs: dict, raters: dict[str, dict]) -> dict:
         votes = [pair[v] if v in ("left", "right") else "tie" for v in said if v in ("left", "right", "tie")]
         if votes:
             by_item.append(votes)
-    made: dict = {"votes": sum(map(len, by_item)), "items": len(by_item), "alpha": alpha(by_item)}
+    made: dict = {
+        "votes": sum(map(len, by_item)),
+        "items": len(by_item),
+        "alpha": krippendorff_alpha(by_item),
+    }
     for side in ("A", "tie", "B"):
         shares = [votes.count(side) / len(votes) for votes in by_item]
         made[side] = intervals.rate(shares)._asdict() if shares else None

@@ -47,17 +47,17 @@ from data_synth.recipes import planar
 from data_synth.scenes.edits import LOCAL_EDITS
 from v2v.data.pair import Pair
 from v2v.errors import InputError
-from v2v.evaluation.cache import digest, replacing, write_whole
+from v2v.evaluation.cache import atomic_path, digest, write_text_atomically
 from v2v.evaluation.items import Benchmark, Item
 from v2v.evaluation.metrics import pixel
-from v2v.evaluation.metrics.success import Outcome, judge
+from v2v.evaluation.metrics.success import Outcome, score_edit
 from v2v.evaluation.metrics.temporal import Flicker, flicker
 from v2v.video import contact_sheet
 from v2v.video import video as codec
 from v2v.video.contact_sheet import Band
 
 
-def band_of(pair: Pair, outputs: dict[str, np.ndarray], outcomes: dict[str, Outcome]) -> Band:
+def pair_band(pair: Pair, outputs: dict[str, np.ndarray], outcomes: dict[str, Outcome]) -> Band:
     """Source, outputs by setting, truth and reference picture of a scored pair; verdicts in the title."""
     verdicts = [f"{k} {'ok' if o.success else 'FAILED'} {o.error_ratio:.2f}" for k, o in outcomes.items()]
     rows = [("source", pair.source), *outputs.items(), ("truth", pair.target)]
@@ -66,8 +66,8 @@ def band_of(pair: Pair, outputs: dict[str, np.ndarray], outcomes: dict[str, Outc
     return Band(f"{pair.instructions[0]}  ({', '.join(verdicts)}; seed {pair.seed})", rows)
 
 
-SIZES = ((128, 128), (128, 176), (176, 128))  # height, width
-FRAMES = 17
+FRAME_SIZES = ((128, 128), (128, 176), (176, 128))  # height, width
+FRAME_COUNT = 17
 FPS = 25  # one frame is 40 ms, a whole number in every container, so seconds name frames exactly
 EDITS = (*LOCAL_EDITS, *PHOTOMETRIC)
 SETTINGS = ("sentence", "masked", "reference")
@@ -79,12 +79,12 @@ class Editor(Protocol):
     def edit_video(self, video, instruction: str, mask=None, reference=None, **options) -> codec.Video: ...
 
 
-def pairs(
+def iterate_pairs(
     n: int,
     *,
     seed: int = generate.SCORE_SEED_BASE,
-    frames: int = FRAMES,
-    sizes=SIZES,
+    frames: int = FRAME_COUNT,
+    sizes=FRAME_SIZES,
     edits=EDITS,
     transition: float = 0.5,
 ) -> Iterator[Pair]:
@@ -110,16 +110,16 @@ def pairs(
         yield made
 
 
-def settings_of(pair: Pair) -> tuple[str, ...]:
+def pair_settings(pair: Pair) -> tuple[str, ...]:
     """The settings that exist for a pair."""
     return SETTINGS if pair.reference is not None and pair.edit != "palette" else SETTINGS[:2]
 
 
-def edit(editor: Editor, pair: Pair, setting: str, folder: Path, **options) -> np.ndarray:
+def edit_pair(editor: Editor, pair: Pair, setting: str, folder: Path, **options) -> np.ndarray:
     """The pair's source, edited in one setting, as read back from the H.264 file: uint8 [T, H, W, 3]."""
     source = folder / f"{pair.seed}.mkv"
     if not source.exists():
-        write_lossless(pair.source, source)
+        write_lossless_clip(pair.source, source)
     if pair.edit == "palette" or setting == "reference":
         options["reference"] = pair.reference
     if setting == "masked":
@@ -130,16 +130,17 @@ def edit(editor: Editor, pair: Pair, setting: str, folder: Path, **options) -> n
     return codec.read(folder / "edited.mp4").frames
 
 
-def score(editor: Editor, pair: Pair, **options) -> tuple[dict[str, Outcome], dict[str, np.ndarray]]:
+def score_pair(editor: Editor, pair: Pair, **options) -> tuple[dict[str, Outcome], dict[str, np.ndarray]]:
     """Outcomes and output clips of one pair by setting."""
     with tempfile.TemporaryDirectory() as folder:
         outputs = {
-            setting: edit(editor, pair, setting, Path(folder), **options) for setting in settings_of(pair)
+            setting: edit_pair(editor, pair, setting, Path(folder), **options)
+            for setting in pair_settings(pair)
         }
-    return {k: judge(v, pair.source, pair.target, pair.mask) for k, v in outputs.items()}, outputs
+    return {k: score_edit(v, pair.source, pair.target, pair.mask) for k, v in outputs.items()}, outputs
 
 
-def flicker_against_frames(editor: Editor, pair: Pair, **options) -> tuple[Flicker, Flicker]:
+def compare_flicker(editor: Editor, pair: Pair, **options) -> tuple[Flicker, Flicker]:
     """Flicker of the clip edited as a whole, and frame by frame: every frame a one-frame clip, same options.
 
     Both are joined, saved and read the same way. The pair's edit must be on throughout (transition=0 in
@@ -160,7 +161,7 @@ def flicker_against_frames(editor: Editor, pair: Pair, **options) -> tuple[Flick
     return results[0], results[1]
 
 
-def photometric(
+def score_photometric(
     editor: Editor, path: Path, names: Iterable[str], *, frames: int | None = None, **options
 ) -> Iterator[tuple[str, float, list[np.ndarray]]]:
     """PSNR of photometric edits of a real clip against the exact transformation, at the clip's own size.
@@ -192,7 +193,7 @@ def photometric(
             yield name, score, [*small, contact_sheet.thumbnails(truth)]
 
 
-def write_lossless(frames: np.ndarray, path: Path) -> None:
+def write_lossless_clip(frames: np.ndarray, path: Path) -> None:
     """FFV1 in Matroska, RGB: read back bit for bit. uint8 [T, H, W, 3] at FPS frames a second."""
     with av.open(
         str(path), "w", options={"fflags": "+bitexact"}
@@ -210,13 +211,13 @@ KINDS = (
     "greyscale", "night", "warmer", "darker", "negative", "winter", "palette",
 )  # fmt: skip
 PHYSICS = ("recolour", "remove", "insert", "replace", "background")
-SEED = generate.SCORE_SEED_BASE + 2 * 10**6
+FIRST_SEED = generate.SCORE_SEED_BASE + 2 * 10**6
 _FILES = ("source", "truth", "mask", "reference")
 
 
-def exact_truth(
+def build_benchmark(
     folder: Path, *, per_kind: int = 20, kinds: tuple[str, ...] = KINDS, physics: bool = True,
-    seed: int = SEED, frames: int = FRAMES, sizes=SIZES,
+    seed: int = FIRST_SEED, frames: int = FRAME_COUNT, sizes=FRAME_SIZES,
 ) -> Benchmark:  # fmt: skip
     """The benchmark, made in a folder of its own below `folder` unless it is there already.
 
@@ -245,7 +246,7 @@ def exact_truth(
             record = json.loads(note.read_text())
             at = record.pop("next_seed")
             items.append(read_item(record, home / name))
-    write_whole(home / "README.txt", __doc__)
+    write_text_atomically(home / "README.txt", __doc__)
     whole = per_kind == 20 and kinds == KINDS and physics
     about = f"Rendered pairs with exact truth, {len(kinds)} kinds x {per_kind}, {frames} frames."
     return Benchmark(
@@ -276,14 +277,14 @@ def _write(pair: Pair, name: str, kind: str, next_seed: int, folder: Path) -> No
     }
     record: dict = {"id": name, "kind": kind, "instruction": pair.instructions[0], "next_seed": next_seed}
     for part, frames in clips.items():
-        with replacing(folder / f"{part}.mkv") as partial:
-            write_lossless(frames, partial)
+        with atomic_path(folder / f"{part}.mkv") as partial:
+            write_lossless_clip(frames, partial)
         record[part] = f"{part}.mkv"
     if pair.reference is not None:
-        with replacing(folder / "reference.png") as partial:
+        with atomic_path(folder / "reference.png") as partial:
             cv2.imwrite(str(partial), pair.reference[..., ::-1])
         record["reference"], record["reference_is_asked"] = "reference.png", pair.edit == "palette"
     if pair.active != (0, len(pair.source)):
         record["start"], record["end"] = (k / FPS for k in pair.active)
     record["source_prompt"], record["target_prompt"] = pair.source_caption, pair.target_caption
-    write_whole(folder / "item.json", json.dumps(record, indent=1))
+    write_text_atomically(folder / "item.json", json.dumps(record, indent=1))

@@ -16,7 +16,7 @@ from v2v.evaluation.metrics.success import Outcome
 from v2v.evaluation.metrics.temporal import Flicker
 
 
-class Scored(NamedTuple):
+class ScoredPair(NamedTuple):
     """One pair's outcomes: edit type, size "HxW" and Outcome by setting."""
 
     edit: str
@@ -24,8 +24,8 @@ class Scored(NamedTuple):
     outcomes: dict[str, Outcome]
 
 
-def summarise(
-    rows: list[Scored], flickers: list[tuple[Flicker, Flicker]], real: dict[str, dict[str, float]]
+def summarize(
+    rows: list[ScoredPair], flickers: list[tuple[Flicker, Flicker]], real: dict[str, dict[str, float]]
 ) -> dict:
     """Everything that is printed, as plain numbers.
 
@@ -82,7 +82,7 @@ def summarise(
     }
 
 
-def table(summary: dict) -> str:
+def format_table(summary: dict) -> str:
     """The summary as lines for people: success in per cent with its interval, PSNR in dB."""
     ends = summary["intervals"]
     lines = [
@@ -124,12 +124,12 @@ def table(summary: dict) -> str:
     return "\n".join(lines)
 
 
-def jsonable(value):
+def to_json_values(value):
     """The summary with nan, which JSON lacks, as None and floats to five digits."""
     if isinstance(value, dict):
-        return {k: jsonable(v) for k, v in value.items()}
+        return {k: to_json_values(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
-        return [jsonable(v) for v in value]
+        return [to_json_values(v) for v in value]
     if isinstance(value, float):
         return None if math.isnan(value) else float(f"{value:.5g}")
     return value
@@ -140,7 +140,7 @@ def _rate(outcomes: Iterable[Outcome]) -> Interval | None:
     return intervals.rate(successes) if successes else None
 
 
-def _detail(group: list[Scored]) -> dict[str, float]:
+def _detail(group: list[ScoredPair]) -> dict[str, float]:
     sentence = [row.outcomes["sentence"] for row in group]
     return {name: _mean(get(o) for o in sentence) for name, get in _DETAILS.items()}
 

@@ -1,9 +1,9 @@
 """Published benchmarks as items, read from the folders they are distributed as. files -> **items** -> runner
 
-    edit_verse(folder)   EditVerseBench.json (or test.json) {"0": {"<text>", "<video1>", "source_prompt", "target_prompt", "type", ...}}
-    open_ve(folder)      a CSV with original_video, prompt, edited_type
-    ive(folder)          a JSON list of {id, src_video_name, category, subcategory, source_prompt, edit_prompt, target_prompt}
-    img_edit(folder)     basic_edit.json {"1082": {"id": "animal/....jpg", "prompt", "edit_type"}}; pictures are clips of one frame
+    read_editverse_bench(folder)  EditVerseBench.json (or test.json) {"0": {"<text>", "<video1>", "source_prompt", "target_prompt", "type", ...}}
+    read_openve_bench(folder)     a CSV with original_video, prompt, edited_type
+    read_ivebench(folder)         a JSON list of {id, src_video_name, category, subcategory, source_prompt, edit_prompt, target_prompt}
+    read_imgedit_bench(folder)    basic_edit.json {"1082": {"id": "animal/....jpg", "prompt", "edit_type"}}; pictures are clips of one frame
 
 A benchmark whose videos are missing in part is read all the same: those items fail, by name, and stay in the denominator.
 """
@@ -18,10 +18,10 @@ from pathlib import Path
 from v2v.errors import InputError
 from v2v.evaluation.items import Benchmark, Item
 
-CLIP_ENDINGS = (".mp4", ".mov", ".mkv", ".webm")
+VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".webm")
 
 
-def edit_verse(folder: Path, listing: str | None = None) -> Benchmark:
+def read_editverse_bench(folder: Path, listing: str | None = None) -> Benchmark:
     """EditVerseBench. The tags of the prompt's inputs ("<video1>") are taken out of the instruction; `extra` keeps the raw text.
 
     Args:
@@ -49,7 +49,9 @@ def edit_verse(folder: Path, listing: str | None = None) -> Benchmark:
     return Benchmark("EditVerseBench", tuple(items), about="adobe-research/EditVerse.")
 
 
-def open_ve(folder: Path, listing: str | None = None, *, left_out: tuple[str, ...] = ()) -> Benchmark:
+def read_openve_bench(
+    folder: Path, listing: str | None = None, *, left_out: tuple[str, ...] = ()
+) -> Benchmark:
     """OpenVE-Bench. `left_out`: kinds to leave out, such as those that other ports leave out (creative_edit, camera_edit, subtitle_edit).
 
     Ids are the names of the source videos, as its result files are named after them; a video asked about twice gets the row's number too.
@@ -77,14 +79,14 @@ def open_ve(folder: Path, listing: str | None = None, *, left_out: tuple[str, ..
     return Benchmark("OpenVE-Bench", tuple(items), about="OpenVE-Team/OpenVE-3M.")
 
 
-def ive(folder: Path, listing: str | None = None) -> Benchmark:
+def read_ivebench(folder: Path, listing: str | None = None) -> Benchmark:
     """IVEBench. Sources may be videos or folders of frames, anywhere below `folder`; the kind is the category."""
     rows = _json(_listing(folder, listing, ("*.json",)))
     if not isinstance(rows, list):
         raise InputError(f"{folder}: expected IVEBench's list of videos, got another JSON document")
     at = {}
     for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() in CLIP_ENDINGS or path.is_dir():
+        if path.suffix.lower() in VIDEO_SUFFIXES or path.is_dir():
             at.setdefault(path.stem, path)
     items = []
     for row in rows:
@@ -104,7 +106,7 @@ def ive(folder: Path, listing: str | None = None) -> Benchmark:
     return Benchmark("IVEBench", tuple(items), about="RyanChenYN/IVEBench.")
 
 
-def img_edit(folder: Path, listing: str | None = None, *, pictures: str = "") -> Benchmark:
+def read_imgedit_bench(folder: Path, listing: str | None = None, *, pictures: str = "") -> Benchmark:
     """ImgEdit-Bench, basic suite. `pictures`: folder of the originals below `folder`, found by itself if it is the listing's or one below."""
     rows = _json(_listing(folder, listing, ("basic_edit.json",)))
     items = []

@@ -20,9 +20,9 @@ import urllib.error
 import urllib.request
 from dataclasses import dataclass, field
 
-from v2v.evaluation.metrics.base import Failed
+from v2v.evaluation.metrics.base import ScoringError
 
-AGAIN = (408, 409, 429, 500, 502, 503, 504, 529)
+RETRIED_STATUSES = (408, 409, 429, 500, 502, 503, 504, 529)
 
 
 @dataclass
@@ -55,7 +55,9 @@ class Endpoint:
         why = ""
         for attempt in range(self.tries):
             if self._lost >= self.patience:
-                raise Failed(f"judge down: {self.url} gave no answer to {self._lost} questions in a row")
+                raise ScoringError(
+                    f"judge down: {self.url} gave no answer to {self._lost} questions in a row"
+                )
             wait = self.pause * 2**attempt * random.uniform(1, 1.25)
             try:
                 answer = self._post(question)
@@ -64,8 +66,8 @@ class Endpoint:
                 return answer
             except urllib.error.HTTPError as error:
                 why = f"HTTP {error.code} {_said(error)}"
-                if error.code not in AGAIN:
-                    raise Failed(f"judge at {self.url}: {why}") from None
+                if error.code not in RETRIED_STATUSES:
+                    raise ScoringError(f"judge at {self.url}: {why}") from None
                 wait = _asked(error, wait)
             except (OSError, http.client.HTTPException, ValueError) as error:
                 why = str(getattr(error, "reason", "") or error) or type(error).__name__
@@ -73,7 +75,7 @@ class Endpoint:
                 time.sleep(min(wait, self.longest))
         with self._lock:
             self._lost += 1
-        raise Failed(f"judge at {self.url}: no answer after {self.tries} tries, last: {why}")
+        raise ScoringError(f"judge at {self.url}: no answer after {self.tries} tries, last: {why}")
 
     def _post(self, question: dict) -> dict:
         headers = {"Content-Type": "application/json"}

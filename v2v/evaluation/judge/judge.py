@@ -22,12 +22,12 @@ import numpy as np
 
 from v2v.evaluation.items import Item
 from v2v.evaluation.judge.endpoint import Endpoint
-from v2v.evaluation.judge.rubrics import VERSION, Rubric
-from v2v.evaluation.metrics.base import Case, Column, Failed, Score
-from v2v.evaluation.metrics.clips import Clip, scaled
+from v2v.evaluation.judge.rubrics import RUBRIC_VERSION, Rubric
+from v2v.evaluation.metrics.base import Case, Column, Score, ScoringError
+from v2v.evaluation.metrics.clips import Clip, resize_frame
 
-COMPAT = ("", "editverse")
-TRANSITION = (
+COMPATIBILITY_MODES = ("", "editverse")
+TRANSITION_SHARE = (
     0.06  # of a clip's length to either side of an edit's begin and end, in which it counts as switching
 )
 
@@ -55,7 +55,7 @@ class Judge:
     max_tokens: int = 512
 
     def __post_init__(self):
-        if self.compat not in COMPAT or (self.compat and not self.rubric.each_frame):
+        if self.compat not in COMPATIBILITY_MODES or (self.compat and not self.rubric.each_frame):
             raise ValueError(
                 f'judge: compat expected "" or, for a rubric of single frames, "editverse", got {self.compat!r}'
             )
@@ -89,7 +89,7 @@ class Judge:
     def identity(self) -> dict:
         return {
             "metric": "judge", "model": self.model, "server": self.endpoint.url, "rubric": self.rubric.name,
-            "version": VERSION, "compat": self.compat, "side": self.side,
+            "version": RUBRIC_VERSION, "compat": self.compat, "side": self.side,
         }  # fmt: skip
 
     @property
@@ -131,7 +131,7 @@ class Judge:
         unread = sum(s is None for s in scores)
         notes = {"rule": self.rule, "answers": answers, "unparsable": unread, "compat": self.compat}
         if unread:
-            raise Failed(f"{unread} of {len(scores)} answers can't be read", notes, final=True)
+            raise ScoringError(f"{unread} of {len(scores)} answers can't be read", notes, final=True)
         criteria = np.mean(scores, 0)
         notes["criteria"] = scores[0] if len(scores) == 1 else [float(c) for c in criteria]
         names = [c.name for c in self.columns]
@@ -147,7 +147,7 @@ class Judge:
         if self.compat:
             numbers = list(range(0, output, max(1, output // 3)))
             if numbers[-1] >= source:
-                raise Failed(
+                raise ScoringError(
                     f"EditVerse's rule asks for frame {numbers[-1]} of a source of {source}", final=True
                 )
             return numbers
@@ -181,7 +181,7 @@ class Judge:
         if not self.compat:
             scale = min(1.0, self.side / max(height, width))
             size = max(1, round(height * scale)), max(1, round(width * scale))
-            before, after = ([scaled(f, *size) for f in side] for side in (before, after))
+            before, after = ([resize_frame(f, *size) for f in side] for side in (before, after))
         pictures = [{"type": "image_url", "image_url": {"url": self._jpeg(f)}} for f in (*before, *after)]
         text = {"type": "text", "text": self.rubric.text(item, place)}
         return {
@@ -210,7 +210,7 @@ def _place(item: Item, k: int, source: Clip) -> str:
     """Where frame k lies in the edit."""
     start = 0.0 if item.start is None else item.start
     end = len(source) / source.fps if item.end is None else item.end
-    time, near = (k + 0.5) / source.fps, TRANSITION * len(source) / source.fps
+    time, near = (k + 0.5) / source.fps, TRANSITION_SHARE * len(source) / source.fps
     if item.start and abs(time - start) <= near:
         return "start"
     if end < (len(source) - 0.5) / source.fps and abs(time - end) <= near:

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 from v2v.evaluation.items import Item
 
-VERSION = 1
+RUBRIC_VERSION = 1
 
 
 @dataclass(frozen=True)

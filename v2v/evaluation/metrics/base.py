@@ -16,7 +16,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 from v2v.evaluation.items import Item
-from v2v.evaluation.metrics.clips import Adapted, Clip, Mask, mismatch
+from v2v.evaluation.metrics.clips import Clip, MaskClip, ResizedClip, describe_mismatch
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Score:
     notes: dict = field(default_factory=dict)
 
 
-class Failed(Exception):
+class ScoringError(Exception):
     """An output that a metric tried and couldn't score.
 
     Attributes:
@@ -87,7 +87,7 @@ class Metric(Protocol):
 
 
 @runtime_checkable
-class OfSets(Protocol):
+class SetMetric(Protocol):
     """A metric of all outputs of a method together: its scores keep features in `notes`, and this makes the column of them."""
 
     def spread(self, column: Column, notes: Sequence[dict]) -> np.ndarray:
@@ -99,7 +99,7 @@ class Case:
 
     def __init__(self, item: Item, output: Path):
         self.item, self.path = item, Path(output)
-        self._masks: dict[tuple, Mask] = {}
+        self._masks: dict[tuple, MaskClip] = {}
 
     @cached_property
     def output(self) -> Clip:
@@ -115,39 +115,39 @@ class Case:
         return Clip(self.item.truth)
 
     @cached_property
-    def against_source(self) -> tuple[Adapted, Adapted]:
+    def against_source(self) -> tuple[ResizedClip, ResizedClip]:
         """(output, source), of one length and size by the rule of clips.py."""
         return self._pair(self.source)
 
     @cached_property
-    def against_truth(self) -> tuple[Adapted, Adapted]:
+    def against_truth(self) -> tuple[ResizedClip, ResizedClip]:
         """(output, truth), of one length and size by the rule of clips.py."""
         return self._pair(self.truth)
 
-    def mask(self, like: Adapted) -> Mask:
+    def mask(self, like: ResizedClip) -> MaskClip:
         """The item's mask for one side of a pair; one object for every length and size, so that it is made once."""
         key = like.length, like.size
         if key not in self._masks:
-            self._masks[key] = Mask(self._mask, *key)
+            self._masks[key] = MaskClip(self._mask, *key)
         return self._masks[key]
 
     @property
     def rule(self) -> str:
         """How the rule of clips.py had to be used, in words; empty where output and source (and truth) match."""
-        parts = [mismatch(self.output, self.source, "source")]
+        parts = [describe_mismatch(self.output, self.source, "source")]
         if self.item.truth is not None:
-            parts.append(mismatch(self.output, self.truth, "truth"))
+            parts.append(describe_mismatch(self.output, self.truth, "truth"))
         return "; ".join(p for p in parts if p)
 
     @cached_property
     def _mask(self) -> Clip:
         return Clip(self.item.mask)
 
-    def _pair(self, other: Clip) -> tuple[Adapted, Adapted]:
+    def _pair(self, other: Clip) -> tuple[ResizedClip, ResizedClip]:
         length = min(len(self.output), len(other))
-        return Adapted(self.output, length, other.size), Adapted(other, length, other.size)
+        return ResizedClip(self.output, length, other.size), ResizedClip(other, length, other.size)
 
 
-def lacks(metric: Metric, item: Item) -> list[str]:
+def missing_fields(metric: Metric, item: Item) -> list[str]:
     """Which of a metric's needs an item doesn't have."""
     return [need for need in metric.needs if getattr(item, need) in (None, "")]

@@ -1,6 +1,6 @@
 """Metrics that need no weights, as the sweep runs them. metrics.py, temporal.py, success.py -> **fidelity** -> runner.py
 
-Each is a thin object round a function of those files, which define the mathematics. `FIDELITY` is all of them.
+Each is a thin object round a function of those files, which define the mathematics. `BUILTIN_METRICS` is all of them.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from math import isnan
 
 from v2v.evaluation.metrics import pixel, temporal
 from v2v.evaluation.metrics.base import Case, Column, Score
-from v2v.evaluation.metrics.success import ERROR_RATIO, PSNR_OUTSIDE, judge
+from v2v.evaluation.metrics.success import ERROR_RATIO, PSNR_OUTSIDE, score_edit
 
 
 @dataclass(frozen=True)
-class Measure:
+class FunctionMetric:
     """A metric made of a function of the case that returns values by column; those that are nan don't apply."""
 
     name: str
@@ -40,7 +40,7 @@ def _success(case: Case) -> dict[str, float]:
     output, truth = case.against_truth
     mask = case.mask(truth).array
     source = type(truth)(case.source, truth.length, truth.size)
-    found = judge(output, source, truth, mask)
+    found = score_edit(output, source, truth, mask)
     return {"success": float(found.success), "error ratio": found.error_ratio}
 
 
@@ -51,19 +51,19 @@ def _psnr(case: Case) -> dict[str, float]:
 
 def _psnr_regions(case: Case) -> dict[str, float]:
     output, truth = case.against_truth
-    inside, outside = pixel.mse_regions(output, truth, case.mask(truth))
-    return {"PSNR inside": pixel.to_psnr(inside), "PSNR outside": pixel.to_psnr(outside)}
+    inside, outside = pixel.mse_by_region(output, truth, case.mask(truth))
+    return {"PSNR inside": pixel.psnr_from_mse(inside), "PSNR outside": pixel.psnr_from_mse(outside)}
 
 
 def _similarity(case: Case) -> dict[str, float]:
     output, truth = case.against_truth
-    ssim, ms_ssim = pixel.similarity(output, truth)
+    ssim, ms_ssim = pixel.ssim_and_ms_ssim(output, truth)
     return {"SSIM": ssim, "MS-SSIM": ms_ssim}
 
 
 def _change(case: Case) -> dict[str, float]:
     output, source = case.against_source
-    inside, outside = pixel.change_regions(output, source, case.mask(source))
+    inside, outside = pixel.change_by_region(output, source, case.mask(source))
     return {"change inside": inside, "leakage outside": outside}
 
 
@@ -71,7 +71,7 @@ def _flicker_source(case: Case) -> dict[str, float]:
     output, source = case.against_source
     if len(output) < 2:
         return {}
-    of_output, of_source = temporal.flicker_along(output, source)
+    of_output, of_source = temporal.flicker_of_pair(output, source)
     return {"flicker": of_output, "flicker of source": of_source}
 
 
@@ -93,10 +93,10 @@ def _timing(case: Case) -> dict[str, float]:
 
 def _drift(case: Case) -> dict[str, float]:
     output, truth = case.against_truth
-    return {"colour drift": temporal.colour_drift(output, truth)}
+    return {"colour drift": temporal.color_drift(output, truth)}
 
 
-SUCCESS = Measure(
+SUCCESS = FunctionMetric(
     "success",
     (
         Column("success", worst=0.0, rate=True, about=f"error inside the mask at most {ERROR_RATIO:g} of doing nothing's and at least {PSNR_OUTSIDE:g} dB outside"),
@@ -104,8 +104,8 @@ SUCCESS = Measure(
     ),
     ("truth", "mask"), _success,
 )  # fmt: skip
-PSNR = Measure("PSNR", (Column("PSNR", unit="dB", about="against the truth, all pixels of all frames pooled"),), ("truth",), _psnr)  # fmt: skip
-PSNR_REGIONS = Measure(
+PSNR = FunctionMetric("PSNR", (Column("PSNR", unit="dB", about="against the truth, all pixels of all frames pooled"),), ("truth",), _psnr)  # fmt: skip
+PSNR_REGIONS = FunctionMetric(
     "PSNR by region",
     (
         Column("PSNR inside", unit="dB", about="against the truth, inside the mask"),
@@ -113,7 +113,7 @@ PSNR_REGIONS = Measure(
     ),
     ("truth", "mask"), _psnr_regions,
 )  # fmt: skip
-SIMILARITY = Measure(
+SIMILARITY = FunctionMetric(
     "similarity",
     (
         Column("SSIM", about="luma, 11x11 Gaussian window, against the truth"),
@@ -121,7 +121,7 @@ SIMILARITY = Measure(
     ),
     ("truth",), _similarity,
 )  # fmt: skip
-CHANGE = Measure(
+CHANGE = FunctionMetric(
     "change",
     (
         Column("change inside", "neither", "levels", about="mean |output - source| inside the mask: 0 is an edit that did nothing"),
@@ -129,7 +129,7 @@ CHANGE = Measure(
     ),
     ("mask",), _change,
 )  # fmt: skip
-FLICKER = Measure(
+FLICKER = FunctionMetric(
     "flicker",
     (
         Column("flicker", "lower", "levels", about="mean |warped frame difference| of the output along the source's motion (DIS flow)"),
@@ -137,20 +137,30 @@ FLICKER = Measure(
     ),
     (), _flicker_source, version=2,
 )  # fmt: skip
-FLICKER_TRUTH = Measure(
+FLICKER_TRUTH = FunctionMetric(
     "flicker against truth",
     (Column("flicker departure", "lower", "levels", about="warped frame difference of the error, along the truth's motion: 0 for the truth"),),
     ("truth",), _flicker_truth, version=2,
 )  # fmt: skip
-TIMING = Measure(
+TIMING = FunctionMetric(
     "timing",
     (Column("timing error", "lower", "frames", about="frames by which the visible change starts and ends late or early against the mask, both added; items whose edit begins or ends inside the clip"),),
     ("mask",), _timing,
 )  # fmt: skip
-DRIFT = Measure(
+COLOR_DRIFT = FunctionMetric(
     "colour drift",
     (Column("colour drift", "lower", "levels", about="how far the mean colour error moves from the first quarter to the last"),),
     ("truth",), _drift,
 )  # fmt: skip
 
-FIDELITY = (SUCCESS, PSNR, PSNR_REGIONS, SIMILARITY, CHANGE, FLICKER, FLICKER_TRUTH, TIMING, DRIFT)
+BUILTIN_METRICS = (
+    SUCCESS,
+    PSNR,
+    PSNR_REGIONS,
+    SIMILARITY,
+    CHANGE,
+    FLICKER,
+    FLICKER_TRUTH,
+    TIMING,
+    COLOR_DRIFT,
+)

@@ -27,7 +27,7 @@ from v2v.video import video as codec
 from v2v.video.decoder import DEFAULT_FPS
 from v2v.video.file_checks import STILLS, check_readable
 
-HELD = 256 << 20  # bytes of frames up to which a clip is decoded once and kept
+MAX_CACHED_BYTES = 256 << 20  # bytes of frames up to which a clip is decoded once and kept
 FOLDER_FPS = 24.0  # of a folder of pictures, which says nothing of its rate
 
 
@@ -38,7 +38,7 @@ class Clip:
       path: the file. length, height, width: after decoding, upright. fps: mean rate.
     """
 
-    def __init__(self, path: Path, held: int = HELD):
+    def __init__(self, path: Path, held: int = MAX_CACHED_BYTES):
         """Reads the file once: a file that can't be decoded to its end is refused here, not half-way through a metric.
 
         Raises:
@@ -88,19 +88,19 @@ class _View:
         return self.length
 
 
-class Adapted(_View):
+class ResizedClip(_View):
     """A clip cut to `length` frames and scaled to `size`; nothing is stored."""
 
     def __iter__(self) -> Iterator[np.ndarray]:
         for frame in islice(iter(self.clip), self.length):
-            yield scaled(frame, *self.size)
+            yield resize_frame(frame, *self.size)
 
 
-class Mask(_View):
+class MaskClip(_View):
     """A mask as bool planes [H, W] of a given length and size; a picture, or a short video's last frame, stays on."""
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        held = self.length * self.size[0] * self.size[1] <= HELD
+        held = self.length * self.size[0] * self.size[1] <= MAX_CACHED_BYTES
         return iter(self.array) if held else self._planes()
 
     def _planes(self) -> Iterator[np.ndarray]:
@@ -121,14 +121,14 @@ class Mask(_View):
         return np.stack(list(self._planes()))
 
 
-def for_editor(path: Path) -> Path | codec.Video:
+def editor_input(path: Path) -> Path | codec.Video:
     """What an editor takes: a file as it is, a folder of pictures as a clip."""
     if not path.is_dir():
         return path
     return codec.Video.from_array(np.stack(list(Clip(path))), FOLDER_FPS)
 
 
-def scaled(frame: np.ndarray, height: int, width: int) -> np.ndarray:
+def resize_frame(frame: np.ndarray, height: int, width: int) -> np.ndarray:
     """The frame at a size, by the rule above."""
     if frame.shape[:2] == (height, width):
         return frame
@@ -136,7 +136,7 @@ def scaled(frame: np.ndarray, height: int, width: int) -> np.ndarray:
     return cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA if smaller else cv2.INTER_CUBIC)
 
 
-def mismatch(output: Clip, other: Clip, what: str) -> str:
+def describe_mismatch(output: Clip, other: Clip, what: str) -> str:
     """How the rule had to be used, in words; empty where the clips match."""
     notes = []
     if len(output) != len(other):
@@ -175,7 +175,7 @@ def _pictures(folder: Path) -> Iterator[np.ndarray]:
     for path in _frame_files(folder):
         frame = _picture(path)
         first = first or frame.shape[:2]
-        yield scaled(frame, *first)
+        yield resize_frame(frame, *first)
 
 
 def _picture(path: Path) -> np.ndarray:

@@ -16,15 +16,15 @@ import numpy as np
 
 from v2v.evaluation.metrics import set_distances
 from v2v.evaluation.metrics.base import Case, Column, Score
-from v2v.evaluation.metrics.clips import Adapted
-from v2v.evaluation.metrics.learned_metric import BATCH, LearnedMetric, batched
+from v2v.evaluation.metrics.clips import ResizedClip
+from v2v.evaluation.metrics.learned_metric import BATCH, LearnedMetric, compute_in_batches
 from v2v.evaluation.metrics.models import loading
 
-_DISTANCES = {"Frechet": set_distances.frechet, "kernel": set_distances.kernel}
+_DISTANCES = {"Frechet": set_distances.frechet_distance, "kernel": set_distances.kernel_distance}
 
 
 @dataclass(frozen=True)
-class FrameSets(LearnedMetric):
+class FrameSetDistance(LearnedMetric):
     """The set of outputs against the set of truths (or sources), by what DINOv2 sees in their frames."""
 
     name: str = "DINO sets"
@@ -53,38 +53,42 @@ class FrameSets(LearnedMetric):
                 )
                 for side in (0, 1)
             )
-            values[there] = set_distances.shares(_DISTANCES[column.name.rsplit(", ", 1)[1]], x, y)
+            values[there] = set_distances.jackknife_pseudo_values(
+                _DISTANCES[column.name.rsplit(", ", 1)[1]], x, y
+            )
         return values
 
-    def features(self, clip: Adapted) -> np.ndarray:
+    def features(self, clip: ResizedClip) -> np.ndarray:
         """[d] of a clip."""
 
-        model = loading.dino_model(Path(self.folder))
-        return batched(model.pooled, [model.prepare(frame) for frame in spaced(clip, BATCH)]).mean(0)
+        model = loading.load_dino(Path(self.folder))
+        return compute_in_batches(
+            model.pooled, [model.prepare(frame) for frame in evenly_spaced_frames(clip, BATCH)]
+        ).mean(0)
 
 
 @dataclass(frozen=True)
-class ClipSets(FrameSets):
+class ClipSetDistance(FrameSetDistance):
     """The same by what ViCLIP sees in clips: look and motion together."""
 
     name: str = "ViCLIP sets"
     about: str = "ViCLIP-L/14 (InternVid-10M-FLT), 8 frames a clip"
     wants = ()
 
-    def features(self, clip: Adapted) -> np.ndarray:
+    def features(self, clip: ResizedClip) -> np.ndarray:
 
-        model = loading.viclip_model(Path(self.folder))
-        frames = [model.prepare(frame) for frame in spaced(clip, model.frames)]
+        model = loading.load_viclip(Path(self.folder))
+        frames = [model.prepare(frame) for frame in evenly_spaced_frames(clip, model.frames)]
         return model.video(np.stack(frames)[None])[0]
 
 
-def spaced(clip: Adapted, count: int) -> list[np.ndarray]:
+def evenly_spaced_frames(clip: ResizedClip, count: int) -> list[np.ndarray]:
     """Frames floor(k T / count), k = 0 .. count - 1."""
     wanted = [k * len(clip) // count for k in range(count)]
     seen = {k: frame for k, frame in enumerate(clip) if k in set(wanted)}
     return [seen[k] for k in wanted]
 
 
-def all_of(weights: Path) -> tuple[FrameSets, ClipSets]:
-    """Both, with weights in folders dinov2-base and viclip below one; a sweep adds them beside `learned.all_of`."""
-    return FrameSets(Path(weights) / "dinov2-base"), ClipSets(Path(weights) / "viclip")
+def set_distance_metrics(weights: Path) -> tuple[FrameSetDistance, ClipSetDistance]:
+    """Both, with weights in folders dinov2-base and viclip below one; a sweep adds them beside `learned.learned_metrics`."""
+    return FrameSetDistance(Path(weights) / "dinov2-base"), ClipSetDistance(Path(weights) / "viclip")

@@ -20,16 +20,16 @@ from pathlib import Path
 import numpy as np
 
 from v2v.evaluation.metrics.base import Case, Score
-from v2v.evaluation.metrics.learned_metric import LearnedMetric, batched, unit
+from v2v.evaluation.metrics.learned_metric import LearnedMetric, compute_in_batches, unit
 from v2v.evaluation.metrics.lpips import Lpips
 from v2v.evaluation.metrics.models import loading
-from v2v.evaluation.metrics.models.preprocessing import resize
+from v2v.evaluation.metrics.models.preprocessing import resize_bicubic
 
 PICKSCORE_SIDE = 672  # PickScore's frames are made no larger than this first
 
 
 @dataclass(frozen=True)
-class FrameText(LearnedMetric):
+class FrameTextAlignment(LearnedMetric):
     """CLIP or PickScore against the target prompt."""
 
     name: str = "CLIP frame-text"
@@ -39,22 +39,22 @@ class FrameText(LearnedMetric):
     wants = ("config.json", "tokenizer.json")
 
     def score(self, case: Case) -> Score:
-        model = loading.clip_model(Path(self.folder))
+        model = loading.load_clip(Path(self.folder))
         text = unit(model.text([case.item.target_prompt]))[0]
         frames = (_shrunk(f, self.longest) for f in case.output)
-        pictures = unit(batched(model.vision, map(model.prepare, frames)))
+        pictures = unit(compute_in_batches(model.vision, map(model.prepare, frames)))
         return Score({self.name: float(model.scale * (pictures @ text).mean())})
 
 
-def pick_score(folder: Path) -> FrameText:
+def pick_score(folder: Path) -> FrameTextAlignment:
     """yuvalkirstain/PickScore_v1, with CLIP-H's tokenizer.json beside its weights."""
-    return FrameText(
+    return FrameTextAlignment(
         folder, "PickScore", "yuvalkirstain/PickScore_v1, mean over frames of scale x cosine with the target prompt", longest=PICKSCORE_SIDE
     )  # fmt: skip
 
 
 @dataclass(frozen=True)
-class Consistency(LearnedMetric):
+class TemporalConsistency(LearnedMetric):
     """How alike neighbouring frames look to a model."""
 
     name: str = "CLIP consistency"
@@ -65,20 +65,20 @@ class Consistency(LearnedMetric):
     def score(self, case: Case) -> Score:
         if len(case.output) < 2:
             return Score({})
-        model = loading.dino_model(Path(self.folder)) if self.dino else loading.clip_model(Path(self.folder))
-        features = unit(batched(model.pooled, map(model.prepare, case.output)))
+        model = loading.load_dino(Path(self.folder)) if self.dino else loading.load_clip(Path(self.folder))
+        features = unit(compute_in_batches(model.pooled, map(model.prepare, case.output)))
         return Score({self.name: 100 * float(np.maximum(0, (features[1:] * features[:-1]).sum(-1)).mean())})
 
 
-def dino_consistency(folder: Path) -> Consistency:
+def dino_consistency(folder: Path) -> TemporalConsistency:
     """facebook/dinov2-base."""
-    return Consistency(
+    return TemporalConsistency(
         folder, "DINO consistency", "facebook/dinov2-base, pooled output, mean over neighbouring frames of 100 x cosine", dino=True
     )  # fmt: skip
 
 
 @dataclass(frozen=True)
-class VideoText(LearnedMetric):
+class VideoTextAlignment(LearnedMetric):
     """ViCLIP against the target prompt: eight frames at floor(k L / 8), k = 0 .. 7."""
 
     name: str = "ViCLIP video-text"
@@ -87,7 +87,7 @@ class VideoText(LearnedMetric):
     wants = ("tokenizer.json",)
 
     def score(self, case: Case) -> Score:
-        model = loading.viclip_model(Path(self.folder))
+        model = loading.load_viclip(Path(self.folder))
         length = len(case.output)
         wanted = [int(k * length / model.frames) for k in range(model.frames)]
         seen = {k: frame for k, frame in enumerate(case.output) if k in set(wanted)}
@@ -96,15 +96,15 @@ class VideoText(LearnedMetric):
         return Score({self.name: 100 * float(cosine)})
 
 
-def all_of(weights: Path) -> tuple:
+def learned_metrics(weights: Path) -> tuple:
     """Every metric here, with weights in folders of these names below one: clip-vit-large-patch14, dinov2-base, PickScore_v1, viclip, lpips."""
     weights = Path(weights)
     return (
-        FrameText(weights / "clip-vit-large-patch14"),
-        Consistency(weights / "clip-vit-large-patch14"),
+        FrameTextAlignment(weights / "clip-vit-large-patch14"),
+        TemporalConsistency(weights / "clip-vit-large-patch14"),
         dino_consistency(weights / "dinov2-base"),
         pick_score(weights / "PickScore_v1"),
-        VideoText(weights / "viclip"),
+        VideoTextAlignment(weights / "viclip"),
         Lpips(weights / "lpips"),
     )
 
@@ -113,4 +113,4 @@ def _shrunk(frame: np.ndarray, longest: int | None) -> np.ndarray:
     largest = max(frame.shape[:2])
     if longest is None or largest <= longest:
         return frame
-    return resize(frame, *(int(longest / largest * n) for n in frame.shape[:2]))
+    return resize_bicubic(frame, *(int(longest / largest * n) for n in frame.shape[:2]))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from v2v.evaluation.cache import Cache
+from v2v.evaluation.cache import SweepCache
 from v2v.evaluation.metrics.base import Column
 from v2v.runtime.environment import cache_folder
 
@@ -47,7 +47,7 @@ class LearnedMetric:
         return (Column(self.name, about=self.about),)
 
 
-def batched(compute, pictures: Iterable[np.ndarray], size: int = BATCH) -> np.ndarray:
+def compute_in_batches(compute, pictures: Iterable[np.ndarray], size: int = BATCH) -> np.ndarray:
     """compute [size, ...] -> [size, ...] over any number of pictures; the last batch is filled up, what filled it dropped."""
     found, batch = [], []
 
@@ -72,4 +72,4 @@ def unit(x: np.ndarray) -> np.ndarray:
 @functools.lru_cache(maxsize=32)
 def _revision(folder: Path) -> str:
     """Hash of a folder's files; empty where there is none. Remembered in the user's cache, as weights are large."""
-    return Cache(cache_folder()).hash_of(folder) if folder.is_dir() else ""
+    return SweepCache(cache_folder()).hash_of(folder) if folder.is_dir() else ""

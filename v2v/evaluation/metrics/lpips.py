@@ -19,12 +19,12 @@ import numpy as np
 from v2v.checkpoints.safetensors_file import TensorFiles
 from v2v.errors import InputError
 from v2v.evaluation.metrics.base import Case, Column, Score
-from v2v.evaluation.metrics.learned_metric import BATCH, LearnedMetric, batched
+from v2v.evaluation.metrics.learned_metric import BATCH, LearnedMetric, compute_in_batches
 
 # Place in AlexNet's list of layers, stride, padding, and whether a 3x3 maximum of stride 2 comes first.
-LAYERS = ((0, 4, 2, False), (3, 1, 2, True), (6, 1, 1, True), (8, 1, 1, False), (10, 1, 1, False))
+ALEXNET_LAYERS = ((0, 4, 2, False), (3, 1, 2, True), (6, 1, 1, True), (8, 1, 1, False), (10, 1, 1, False))
 EPS = 1e-10
-LEAST_SIDE = 32  # pixels; less leaves no position after the second maximum
+MIN_SIDE = 32  # pixels; less leaves no position after the second maximum
 
 
 @dataclass(frozen=True)
@@ -42,21 +42,23 @@ class Lpips(LearnedMetric):
 
     def score(self, case: Case) -> Score:
         output, truth = case.against_truth
-        if min(truth.size) < LEAST_SIDE:
+        if min(truth.size) < MIN_SIDE:
             return Score({})
-        model = lpips_model(Path(self.folder))
+        model = load_lpips(Path(self.folder))
         both = (np.stack([x, y]).astype(np.float32) / 127.5 - 1 for x, y in zip(output, truth, strict=True))
-        return Score({self.name: float(np.mean(batched(lambda p: model(p[:, 0], p[:, 1]), both, BATCH)))})
+        return Score(
+            {self.name: float(np.mean(compute_in_batches(lambda p: model(p[:, 0], p[:, 1]), both, BATCH)))}
+        )
 
 
-class Model:
+class LpipsModel:
     """The distance, jitted."""
 
     def __init__(self, folder: Path):
         import jax
 
-        self._weights = load(folder)
-        self._distance = jax.jit(distance)
+        self._weights = load_weights(folder)
+        self._distance = jax.jit(lpips_distance)
 
     def __call__(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         """Pictures [b, H, W, 3] in [-1, 1] -> distances [b]."""
@@ -64,18 +66,18 @@ class Model:
 
 
 @functools.lru_cache(maxsize=1)
-def lpips_model(folder: Path) -> Model:
-    return Model(folder)
+def load_lpips(folder: Path) -> LpipsModel:
+    return LpipsModel(folder)
 
 
-def load(folder: Path) -> dict:
+def load_weights(folder: Path) -> dict:
     """shift, scale [3]; kernels, biases and weights of the five layers.
 
     Raises:
       InputError: tensors of that state dict are missing.
     """
     files = TensorFiles.open(folder)
-    convs = [f"net.slice{k + 1}.{at}" for k, (at, *_) in enumerate(LAYERS)]
+    convs = [f"net.slice{k + 1}.{at}" for k, (at, *_) in enumerate(ALEXNET_LAYERS)]
     lines = [f"lin{k}.model.1.weight" for k in range(5)]
     wanted = [
         "scaling_layer.shift",
@@ -98,7 +100,7 @@ def load(folder: Path) -> dict:
     }
 
 
-def distance(weights: dict, x, y):
+def lpips_distance(weights: dict, x, y):
     """[b, H, W, 3] in [-1, 1] twice -> [b]."""
     import jax.numpy as jnp
 
@@ -115,7 +117,7 @@ def _features(weights: dict, x):
     x = (x - weights["shift"]) / weights["scale"]
     found = []
     for (_, stride, pad, pool), kernel, bias in zip(
-        LAYERS, weights["kernels"], weights["biases"], strict=True
+        ALEXNET_LAYERS, weights["kernels"], weights["biases"], strict=True
     ):
         if pool:
             x = nn.max_pool(x, (3, 3), (2, 2))

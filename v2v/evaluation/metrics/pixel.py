@@ -29,9 +29,9 @@ from v2v.errors import InputError
 PSNR_CAP = 100.0  # dB, reported for identical clips so that means stay finite
 SSIM_WINDOW, SSIM_SIGMA = 11, 1.5
 SSIM_C1, SSIM_C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
-MID = 128.0  # grey level that luma is measured from
+MID_GRAY = 128.0  # grey level that luma is measured from
 MS_SSIM_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # finest octave first
-LEAST_SIDE_MS = SSIM_WINDOW << (len(MS_SSIM_WEIGHTS) - 1)  # 176 pixels
+MS_SSIM_MIN_SIDE = SSIM_WINDOW << (len(MS_SSIM_WEIGHTS) - 1)  # 176 pixels
 
 Frames = Iterable[np.ndarray]
 
@@ -43,7 +43,7 @@ def mse(a: Frames, b: Frames, mask: Frames | None = None, *, outside: bool = Fal
       nan where the region holds no pixel.
     """
     total, count = 0.0, 0
-    for x, y, region in aligned(a, b, mask):
+    for x, y, region in iterate_aligned(a, b, mask):
         if region is not None and outside:
             region = 1 - region
         total += cv2.norm(x, y, cv2.NORM_L2SQR, mask=region)
@@ -53,59 +53,59 @@ def mse(a: Frames, b: Frames, mask: Frames | None = None, *, outside: bool = Fal
 
 def psnr(a: Frames, b: Frames, mask: Frames | None = None, *, outside: bool = False) -> float:
     """Peak signal-to-noise ratio in dB over the same regions as `mse`; nan where the region is empty."""
-    return to_psnr(mse(a, b, mask, outside=outside))
+    return psnr_from_mse(mse(a, b, mask, outside=outside))
 
 
-def to_psnr(error: float) -> float:
+def psnr_from_mse(error: float) -> float:
     """A mean squared error in squared levels as dB, at most PSNR_CAP; nan stays nan."""
     if error == 0:
         return PSNR_CAP
     return float(np.minimum(10 * np.log10(255.0**2 / error), PSNR_CAP))
 
 
-def mse_regions(a: Frames, b: Frames, mask: Frames) -> tuple[float, float]:
+def mse_by_region(a: Frames, b: Frames, mask: Frames) -> tuple[float, float]:
     """`mse` inside the mask and outside it, in one pass."""
     return _regions(a, b, mask, cv2.NORM_L2SQR)
 
 
 def ssim(a: Frames, b: Frames) -> float:
     """Structural similarity of luma in [-1, 1], mean over frames. Frames need sides of at least 11."""
-    scores = [_similarity(_luma(x), _luma(y))[0] for x, y, _ in aligned(a, b)]
+    scores = [_similarity(_luma(x), _luma(y))[0] for x, y, _ in iterate_aligned(a, b)]
     return float(np.mean(scores))
 
 
 def ms_ssim(a: Frames, b: Frames) -> float:
     """Multi-scale structural similarity in [0, 1], mean over frames. Frames need sides of at least 176."""
-    return float(np.mean([_multi_scale(_luma(x), _luma(y))[1] for x, y, _ in aligned(a, b)]))
+    return float(np.mean([_multi_scale(_luma(x), _luma(y))[1] for x, y, _ in iterate_aligned(a, b)]))
 
 
-def similarity(a: Frames, b: Frames) -> tuple[float, float]:
+def ssim_and_ms_ssim(a: Frames, b: Frames) -> tuple[float, float]:
     """`ssim` and `ms_ssim` in one pass; the latter nan where a side is under 176 pixels."""
     single, multiple = [], []
-    for x, y, _ in aligned(a, b):
-        large = min(x.shape[:2]) >= LEAST_SIDE_MS
+    for x, y, _ in iterate_aligned(a, b):
+        large = min(x.shape[:2]) >= MS_SSIM_MIN_SIDE
         whole, product = (_multi_scale if large else _single_scale)(_luma(x), _luma(y))
         single.append(whole)
         multiple.append(product)
     return float(np.mean(single)), float(np.mean(multiple))
 
 
-def change_regions(output: Frames, source: Frames, mask: Frames) -> tuple[float, float]:
+def change_by_region(output: Frames, source: Frames, mask: Frames) -> tuple[float, float]:
     """`change_inside` and `leakage_outside` in one pass."""
     return _regions(output, source, mask, cv2.NORM_L1)
 
 
 def change_inside(output: Frames, source: Frames, mask: Frames) -> float:
     """Mean |output - source| in levels where the edit was asked for: 0 is an edit that did nothing."""
-    return change_regions(output, source, mask)[0]
+    return change_by_region(output, source, mask)[0]
 
 
 def leakage_outside(output: Frames, source: Frames, mask: Frames) -> float:
     """Mean |output - source| in levels where nothing should change (times outside the edit included)."""
-    return change_regions(output, source, mask)[1]
+    return change_by_region(output, source, mask)[1]
 
 
-def aligned(a: Frames, b: Frames, mask: Frames | None = None) -> Iterator[tuple]:
+def iterate_aligned(a: Frames, b: Frames, mask: Frames | None = None) -> Iterator[tuple]:
     """Frames of both clips and 0/1 uint8 mask planes (or None), checked against each other.
 
     Raises:
@@ -143,13 +143,13 @@ def aligned(a: Frames, b: Frames, mask: Frames | None = None) -> Iterator[tuple]
         )
 
 
-def strips(height: int, width: int) -> Iterator[slice]:
+def iterate_strips(height: int, width: int) -> Iterator[slice]:
     """Rows in groups of about 130,000 pixels: what is computed of a group stays in the processor's cache."""
     step = max(16, (1 << 17) // width)
     return (slice(top, min(top + step, height)) for top in range(0, height, step))
 
 
-def both_sides(x: np.ndarray, y: np.ndarray, region: np.ndarray, norm: int) -> tuple[float, float]:
+def norm_by_region(x: np.ndarray, y: np.ndarray, region: np.ndarray, norm: int) -> tuple[float, float]:
     """A norm of x - y ([H, W, c] each) summed over the region (uint8 [H, W], nonzero there) and over the rest.
 
     The rest is what the region leaves of the whole, which is quicker summed than any part of it; of bytes both are exact.
@@ -161,8 +161,8 @@ def both_sides(x: np.ndarray, y: np.ndarray, region: np.ndarray, norm: int) -> t
 def _regions(a: Frames, b: Frames, mask: Frames, norm: int) -> tuple[float, float]:
     """Mean of a norm over the mask and over the rest; nan where there is nothing to average."""
     totals, counts = np.zeros(2), np.zeros(2)
-    for x, y, region in aligned(a, b, mask):
-        totals += both_sides(x, y, region, norm)
+    for x, y, region in iterate_aligned(a, b, mask):
+        totals += norm_by_region(x, y, region, norm)
         pixels = int(np.count_nonzero(region))
         counts += 3 * pixels, 3 * (region.size - pixels)
     inside, outside = (t / n if n else float("nan") for t, n in zip(totals.tolist(), counts, strict=True))
@@ -171,7 +171,7 @@ def _regions(a: Frames, b: Frames, mask: Frames, norm: int) -> tuple[float, floa
 
 def _luma(frame: np.ndarray) -> np.ndarray:
     """float32 [H, W], minus mid-grey: variances as differences of second moments lose less in float32 so."""
-    return cv2.transform(frame.astype(np.float32), np.array([[0.299, 0.587, 0.114, -MID]], np.float32))
+    return cv2.transform(frame.astype(np.float32), np.array([[0.299, 0.587, 0.114, -MID_GRAY]], np.float32))
 
 
 def _similarity(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
@@ -181,7 +181,7 @@ def _similarity(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
             f"ssim: expected frames of at least {SSIM_WINDOW}x{SSIM_WINDOW} pixels, got {a.shape[1]}x{a.shape[0]}"
         )
     sums, border = np.zeros(2), SSIM_WINDOW - 1
-    for rows in strips(a.shape[0] - border, a.shape[1]):
+    for rows in iterate_strips(a.shape[0] - border, a.shape[1]):
         around = slice(rows.start, rows.stop + border)
         sums += _similarity_sums(a[around], b[around])
     whole, structure = sums / ((a.shape[0] - border) * (a.shape[1] - border))
@@ -199,7 +199,7 @@ def _similarity_sums(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
         cv2.addWeighted(variances, 1, squares, -1, SSIM_C2),
     )
     # (m_a + MID)(m_b + MID) multiplied out, and the sum of the squares likewise: they share what is not a product.
-    shift = cv2.addWeighted(mean_a, 2 * MID, mean_b, 2 * MID, 2 * MID**2 + SSIM_C1)
+    shift = cv2.addWeighted(mean_a, 2 * MID_GRAY, mean_b, 2 * MID_GRAY, 2 * MID_GRAY**2 + SSIM_C1)
     brightness = cv2.divide(cv2.scaleAdd(products, 2, shift), cv2.add(squares, shift))
     return cv2.sumElems(cv2.multiply(brightness, structure))[0], cv2.sumElems(structure)[0]
 
@@ -215,9 +215,9 @@ def _single_scale(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
 
 def _multi_scale(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
     """SSIM of the finest octave, and MS-SSIM."""
-    if min(a.shape) < LEAST_SIDE_MS:
+    if min(a.shape) < MS_SSIM_MIN_SIDE:
         raise InputError(
-            f"ms_ssim: expected frames of at least {LEAST_SIDE_MS}x{LEAST_SIDE_MS} pixels, got {a.shape[1]}x{a.shape[0]}; use ssim"
+            f"ms_ssim: expected frames of at least {MS_SSIM_MIN_SIDE}x{MS_SSIM_MIN_SIDE} pixels, got {a.shape[1]}x{a.shape[0]}; use ssim"
         )
     score, finest = 1.0, 0.0
     for octave, weight in enumerate(MS_SSIM_WEIGHTS):

@@ -26,10 +26,10 @@ import numpy as np
 from v2v.errors import InputError
 
 Distance = Callable[[np.ndarray, np.ndarray], float]
-LEAST = 3  # items; fewer leave no covariance once one is left out
+MIN_ITEMS = 3  # items; fewer leave no covariance once one is left out
 
 
-def frechet(x: np.ndarray, y: np.ndarray) -> float:
+def frechet_distance(x: np.ndarray, y: np.ndarray) -> float:
     """FD of features [n, d] and [m, d], each of at least two items."""
     _check(x, y)
     a, b = ((f - f.mean(0)) / np.sqrt(len(f) - 1) for f in (x, y))
@@ -39,7 +39,7 @@ def frechet(x: np.ndarray, y: np.ndarray) -> float:
     return float(max(0.0, gap @ gap + (a * a).sum() + (b * b).sum() - 2 * shared))
 
 
-def kernel(x: np.ndarray, y: np.ndarray) -> float:
+def kernel_distance(x: np.ndarray, y: np.ndarray) -> float:
     """KD of features [n, d] of the same items; unbiased, so it may be slightly below 0 for sets that are alike."""
     _check(x, y)
     if len(x) != len(y):
@@ -49,10 +49,10 @@ def kernel(x: np.ndarray, y: np.ndarray) -> float:
     return float((h.sum() - np.trace(h)) / (n * (n - 1)))
 
 
-def shares(distance: Distance, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+def jackknife_pseudo_values(distance: Distance, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Pseudo-values [n] of a distance between features [n, d] of the same items; nan with fewer than LEAST."""
     n = len(x)
-    if n < LEAST:
+    if n < MIN_ITEMS:
         return np.full(n, np.nan)
     x, y = x.astype(np.float64), y.astype(np.float64)
     without = [distance(np.delete(x, i, 0), np.delete(y, i, 0)) for i in range(n)]

@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 
 from v2v.errors import InputError
-from v2v.evaluation.metrics.pixel import Frames, aligned, both_sides, to_psnr
+from v2v.evaluation.metrics.pixel import Frames, iterate_aligned, norm_by_region, psnr_from_mse
 
 ERROR_RATIO = 1 / 4
 ERROR_RATIO_RMS = 1 / 16
@@ -43,7 +43,7 @@ class Outcome(NamedTuple):
     psnr_outside: float
 
 
-def judge(output: Frames, source: Frames, truth: Frames, mask: np.ndarray) -> Outcome:
+def score_edit(output: Frames, source: Frames, truth: Frames, mask: np.ndarray) -> Outcome:
     """Scores one edited clip.
 
     Args:
@@ -56,12 +56,12 @@ def judge(output: Frames, source: Frames, truth: Frames, mask: np.ndarray) -> Ou
     if isinstance(source, np.ndarray) and len(source) != len(mask):
         raise InputError(f"success: expected a mask of {len(source)} frames like the source, got {len(mask)}")
     inside = outside = unedited = 0.0
-    for (x, y, region), before in zip(aligned(output, truth, mask), source, strict=True):
+    for (x, y, region), before in zip(iterate_aligned(output, truth, mask), source, strict=True):
         if before.shape != y.shape:
             raise InputError(
                 f"success: expected source frames of {list(y.shape)} like the truth's, got {list(before.shape)}"
             )
-        errors = both_sides(x, y, region, cv2.NORM_L2SQR)
+        errors = norm_by_region(x, y, region, cv2.NORM_L2SQR)
         inside, outside = inside + errors[0], outside + errors[1]
         unedited += cv2.norm(np.ascontiguousarray(before), y, cv2.NORM_L2SQR, mask=region)
     pixels = 3 * int(np.count_nonzero(mask))
@@ -72,12 +72,12 @@ def judge(output: Frames, source: Frames, truth: Frames, mask: np.ndarray) -> Ou
             f"mask and a squared difference of {unedited:.0f} there; such a pair can't be scored"
         )
     ratio = inside / unedited
-    psnr_outside = to_psnr(outside / others) if others else float("nan")
+    psnr_outside = psnr_from_mse(outside / others) if others else float("nan")
     kept = not others or psnr_outside >= PSNR_OUTSIDE
     return Outcome(
         bool(kept and ratio <= ERROR_RATIO),
         bool(kept and ratio <= ERROR_RATIO_RMS),
         ratio,
-        to_psnr(inside / pixels),
+        psnr_from_mse(inside / pixels),
         psnr_outside,
     )

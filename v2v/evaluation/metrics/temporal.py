@@ -29,10 +29,10 @@ import cv2
 import numpy as np
 
 from v2v.errors import InputError
-from v2v.evaluation.metrics.pixel import Frames, aligned, both_sides, strips
+from v2v.evaluation.metrics.pixel import Frames, iterate_aligned, iterate_strips, norm_by_region
 
-LEAST_SIDE = 12  # pixels; DIS finds no patch in less
-HALVED = 400  # short side, pixels, from which flow is found at half the size
+MIN_SIDE = 12  # pixels; DIS finds no patch in less
+HALF_SIZE_FROM = 400  # short side, pixels, from which flow is found at half the size
 ON_SHARE, ON_LEVELS = 0.25, 3.0
 
 
@@ -49,7 +49,7 @@ def flicker(output: Frames, truth: Frames) -> Flicker:
     return Flicker(*_warped_differences(output, truth, _both, _and_departure))
 
 
-def flicker_along(output: Frames, source: Frames) -> tuple[float, float]:
+def flicker_of_pair(output: Frames, source: Frames) -> tuple[float, float]:
     """(output, truth) of `flicker` alone, where the two clips' departure from one another means nothing."""
     of_output, of_source = _warped_differences(output, source, _both)
     return of_output, of_source
@@ -72,7 +72,9 @@ def timing_error(output: Frames, source: Frames, mask: np.ndarray) -> tuple[floa
     times = np.flatnonzero([plane.any() for plane in mask])
     somewhere = functools.reduce(np.logical_or, mask, np.zeros(mask.shape[1:], bool))
     region = itertools.repeat(somewhere, len(mask))
-    change = np.array([cv2.norm(x, y, cv2.NORM_L1, mask=m) for x, y, m in aligned(output, source, region)])
+    change = np.array(
+        [cv2.norm(x, y, cv2.NORM_L1, mask=m) for x, y, m in iterate_aligned(output, source, region)]
+    )
     change /= 3 * max(1, np.count_nonzero(somewhere))
     on = np.flatnonzero(change > max(ON_LEVELS, ON_SHARE * np.quantile(change, 0.9)))
     if not len(on) or not len(times):
@@ -80,13 +82,13 @@ def timing_error(output: Frames, source: Frames, mask: np.ndarray) -> tuple[floa
     return float(on[0] - times[0]), float(on[-1] - times[-1])
 
 
-def colour_drift(output: Frames, truth: Frames, mask: Frames | None = None) -> float:
+def color_drift(output: Frames, truth: Frames, mask: Frames | None = None) -> float:
     """How far the mean colour error moves from the clip's first quarter to its last, in levels.
 
     Within the mask where one is given, frames without masked pixels left out; nan with fewer than two frames.
     """
     colours = []
-    for x, y, region in aligned(output, truth, mask):
+    for x, y, region in iterate_aligned(output, truth, mask):
         if region is None or region.any():
             colours.append(np.subtract(cv2.mean(x, region)[:3], cv2.mean(y, region)[:3]))
     if len(colours) < 2:
@@ -113,18 +115,18 @@ def _warped_differences(
     """
     find_flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
     sums, count, before = 0.0, 0, None
-    for x, y, _ in aligned(output, truth):
-        if min(x.shape[:2]) < LEAST_SIDE:
+    for x, y, _ in iterate_aligned(output, truth):
+        if min(x.shape[:2]) < MIN_SIDE:
             raise InputError(
-                f"flicker: expected sides of at least {LEAST_SIDE} pixels, got {x.shape[1]}x{x.shape[0]}"
+                f"flicker: expected sides of at least {MIN_SIDE} pixels, got {x.shape[1]}x{x.shape[0]}"
             )
         now, grey = videos(_to_warp(x), _to_warp(y)), _for_flow(y)
         if before is not None:
             last, grey0 = before
             to, outside = _targets(find_flow.calc(grey0, grey, None), *y.shape[:2])
-            for rows in strips(*y.shape[:2]):
+            for rows in iterate_strips(*y.shape[:2]):
                 moved = [(_warped(b, to[rows]), a[rows]) for a, b in zip(last, now, strict=True)]
-                levels = [both_sides(*pair, outside[rows], cv2.NORM_L1)[1] for pair in compared(moved)]
+                levels = [norm_by_region(*pair, outside[rows], cv2.NORM_L1)[1] for pair in compared(moved)]
                 sums = sums + np.array(levels)
             count += 3 * (outside.size - cv2.countNonZero(outside))
         before = now, grey
@@ -142,7 +144,7 @@ def _to_warp(frame: np.ndarray) -> np.ndarray:
 def _for_flow(frame: np.ndarray) -> np.ndarray:
     """uint8 luma [H, W], or [H/2, W/2] of a large frame."""
     grey = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
-    if min(grey.shape) < HALVED:
+    if min(grey.shape) < HALF_SIZE_FROM:
         return grey
     return cv2.resize(grey, (grey.shape[1] // 2, grey.shape[0] // 2), interpolation=cv2.INTER_AREA)
 

@@ -20,14 +20,14 @@ from pathlib import Path
 import cv2
 
 from v2v.errors import InputError
-from v2v.evaluation.cache import replacing, write_whole
+from v2v.evaluation.cache import atomic_path, write_text_atomically
 from v2v.evaluation.items import Item
 from v2v.evaluation.metrics.clips import Clip
-from v2v.evaluation.sweep.runner import Run
+from v2v.evaluation.sweep.runner import SweepRun
 from v2v.video import video as codec
 
 
-def export(run: Run, method: str, folder: Path) -> Path:
+def export_outputs(run: SweepRun, method: str, folder: Path) -> Path:
     """Writes one method's outputs (and scores where the layout has a place for them).
 
     Raises:
@@ -48,7 +48,7 @@ def export(run: Run, method: str, folder: Path) -> Path:
     if scores:
         scores(run, method, folder)
     if missing:
-        write_whole(folder / "MISSING.txt", "\n".join(missing) + "\n")
+        write_text_atomically(folder / "MISSING.txt", "\n".join(missing) + "\n")
     return folder
 
 
@@ -74,7 +74,7 @@ def _img_edit(item: Item, output: Path, folder: Path) -> None:
     _picture(next(iter(Clip(output))), folder / f"{item.id}.png")
 
 
-def _edit_verse_scores(run: Run, method: str, folder: Path) -> None:
+def _edit_verse_scores(run: SweepRun, method: str, folder: Path) -> None:
     """As its eval.py writes it, but that failed items stay in, with empty cells, and are not averaged over in silence."""
     columns = [(m.name, c.name) for m in run.sweep.metrics if m.name not in run.skipped for c in m.columns]
     rows = []
@@ -85,29 +85,29 @@ def _edit_verse_scores(run: Run, method: str, folder: Path) -> None:
     for k in range(1, len(columns) + 1):
         known = [r[k] for r in rows if r[k] != ""]
         averages.append(sum(known) / len(known) if known else "")
-    with replacing(folder / "scores.csv") as partial, partial.open("w", newline="") as out:
+    with atomic_path(folder / "scores.csv") as partial, partial.open("w", newline="") as out:
         lines = csv.writer(out)
         lines.writerow(["id", *(c for _, c in columns), "type"])
         lines.writerows(rows)
         lines.writerow(["Average", *averages, ""])
 
 
-def _open_ve_scores(run: Run, method: str, folder: Path) -> None:
+def _open_ve_scores(run: SweepRun, method: str, folder: Path) -> None:
     for metric, answers in _answers(run, method):
         lines = [
             json.dumps({"scores": notes["criteria"], "prompt": i.instruction, "edited_type": i.kind, "result": notes["answers"][0]["text"]})
             for i, notes in answers
         ]  # fmt: skip
-        write_whole(folder / f"openve_{metric.model}_score.jsonl", "\n".join(lines) + "\n")
+        write_text_atomically(folder / f"openve_{metric.model}_score.jsonl", "\n".join(lines) + "\n")
 
 
-def _img_edit_scores(run: Run, method: str, folder: Path) -> None:
+def _img_edit_scores(run: SweepRun, method: str, folder: Path) -> None:
     for _, answers in _answers(run, method):
         found = {i.id: notes["answers"][0]["text"] for i, notes in answers}
-        write_whole(folder / "result.json", json.dumps(found, indent=4))
+        write_text_atomically(folder / "result.json", json.dumps(found, indent=4))
 
 
-def _answers(run: Run, method: str):
+def _answers(run: SweepRun, method: str):
     """Judges and their verbatim answers by item."""
     for metric in run.sweep.metrics:
         if metric.calls and metric.name not in run.skipped:
@@ -134,10 +134,10 @@ def _as_mp4(path: Path, to: Path) -> None:
 
 
 def _copy(path: Path, to: Path) -> None:
-    with replacing(to) as partial:
+    with atomic_path(to) as partial:
         shutil.copyfile(path, partial)
 
 
 def _picture(frame, to: Path) -> None:
-    with replacing(to) as partial:
+    with atomic_path(to) as partial:
         cv2.imwrite(str(partial), frame[..., ::-1])

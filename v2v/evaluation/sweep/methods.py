@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 from v2v.assets import EMBEDDED
 from v2v.errors import InputError
-from v2v.evaluation.cache import Cache, digest
+from v2v.evaluation.cache import SweepCache, digest
 from v2v.evaluation.items import Item
 from v2v.pipeline.editor import EasyV2VEditor
 
@@ -31,7 +31,7 @@ class Method(Protocol):
 
 
 @dataclass(frozen=True)
-class Editing:
+class EditingMethod:
     """An editor at one point of a grid.
 
     Attributes:
@@ -72,7 +72,7 @@ class Editing:
             given["reference"] = item.reference
         return given
 
-    def weights(self, cache: Cache) -> dict:
+    def weights(self, cache: SweepCache) -> dict:
         """Hashes of the editor's files.
 
         Raises:
@@ -92,7 +92,7 @@ class Editing:
         }
         return {"model": digest(files), **lora}
 
-    def key(self, item: Item, cache: Cache) -> dict:
+    def key(self, item: Item, cache: SweepCache) -> dict:
         """Everything that the edit depends on."""
         given = {k: cache.hash_of(v) if isinstance(v, Path) else v for k, v in self.given(item).items()}
         return {
@@ -132,7 +132,7 @@ class Editing:
 
 
 @dataclass(frozen=True)
-class Results:
+class ResultFolder:
     """A folder of outputs made elsewhere, one for every item.
 
     Attributes:
@@ -161,7 +161,7 @@ class Results:
     def extra(self, items: Iterable[Item]) -> list[str]:
         """Names in the folder that belong to no item."""
         root = Path(self.folder)
-        tops = {Path(name).parts[0] for item in items for name in self._names(item)} | OURS
+        tops = {Path(name).parts[0] for item in items for name in self._names(item)} | EXPORT_FILES
         return sorted(p.name for p in root.iterdir() if p.name not in tops and not p.name.startswith("."))
 
     def describe(self) -> dict:
@@ -172,30 +172,30 @@ class Results:
         return [pattern.format(id=item.id, name=name) for pattern in self.find]
 
 
-OURS = {"scores.csv", "MISSING.txt", "result.json"}  # written beside the clips by an export
-AXES = ("model", "lora", "lora_scale", "use_mask", "use_reference")
+EXPORT_FILES = {"scores.csv", "MISSING.txt", "result.json"}  # written beside the clips by an export
+METHOD_FIELDS = ("model", "lora", "lora_scale", "use_mask", "use_reference")
 
 
-def grid(base: Editing | None = None, **axes: Any) -> tuple[Editing, ...]:
+def grid(base: EditingMethod | None = None, **axes: Any) -> tuple[EditingMethod, ...]:
     """Every combination of the settings that are sequences, the others being the same everywhere.
 
     Fields of `Editing` are set by name, anything else becomes an option of `edit_video`:
     `grid(guidance=(1, 2, 4), steps=4, lora=(None, "a.safetensors"))` makes six methods.
     """
-    base = base or Editing()
+    base = base or EditingMethod()
     varied = {k: v for k, v in axes.items() if isinstance(v, (list, tuple))}
     fixed = {k: v for k, v in axes.items() if k not in varied}
     return tuple(_points(base, fixed, varied))
 
 
-def _points(base: Editing, fixed: dict, varied: dict) -> Iterator[Editing]:
+def _points(base: EditingMethod, fixed: dict, varied: dict) -> Iterator[EditingMethod]:
     for values in itertools.product(*varied.values()):
         chosen = dict(zip(varied, values, strict=True))
         name = ", ".join(f"{_short(k)} {_short(v)}" for k, v in chosen.items()) or base.name
-        fields = {k: v for k, v in {**fixed, **chosen}.items() if k in AXES}
+        fields = {k: v for k, v in {**fixed, **chosen}.items() if k in METHOD_FIELDS}
         if fields.get("lora"):
             fields["lora"] = Path(fields["lora"])
-        options = {k: v for k, v in {**fixed, **chosen}.items() if k not in AXES}
+        options = {k: v for k, v in {**fixed, **chosen}.items() if k not in METHOD_FIELDS}
         try:
             json.dumps(options)
         except TypeError as error:

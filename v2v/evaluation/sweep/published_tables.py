@@ -14,17 +14,17 @@ from v2v.errors import InputError
 FOLDER = Path(__file__).parent / "published"
 
 
-def names() -> list[str]:
+def list_tables() -> list[str]:
     """Of all tables."""
     return sorted(path.stem for path in FOLDER.glob("*.json"))
 
 
-def table(name: str) -> dict:
+def read_table(name: str) -> dict:
     """title, short, source, notes, columns, rows [{method, values: {column: number}}].
 
     Raises:
       InputError: no such table.
     """
-    if name not in names():
-        raise InputError(f"published: expected one of {', '.join(names())}; got {name!r}")
+    if name not in list_tables():
+        raise InputError(f"published: expected one of {', '.join(list_tables())}; got {name!r}")
     return json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))

@@ -18,18 +18,18 @@ from string import Template
 import av
 
 from v2v.errors import InputError
-from v2v.evaluation.cache import Cache
+from v2v.evaluation.cache import SweepCache
 from v2v.evaluation.items import Item
-from v2v.evaluation.metrics.clips import Clip, scaled
-from v2v.evaluation.sweep.runner import Run
+from v2v.evaluation.metrics.clips import Clip, resize_frame
+from v2v.evaluation.sweep.runner import SweepRun
 from v2v.video.encoder import STEADY
 
-PAGE = Path(__file__).parents[1] / "page"
+PAGE_FOLDER = Path(__file__).parents[1] / "page"
 SCRIPTS = ("report.js", "viewer.js")
 SIDE, CRF, VERSION = 384, "23", 1  # longest side of a preview in pixels, and x264's quality
 
 
-def page(results: dict, run: Run, cache: Cache, *, megabytes: float = 60) -> str:
+def build_report(results: dict, run: SweepRun, cache: SweepCache, *, megabytes: float = 60) -> str:
     """The report. megabytes: what the clips may take before base64."""
     media = {"media": {}, "items": {}, "note": ""}
     used, left_out = 0, []
@@ -50,17 +50,17 @@ def page(results: dict, run: Run, cache: Cache, *, megabytes: float = 60) -> str
             else ""
         )
     )
-    return Template((PAGE / "report.html").read_text()).substitute(
+    return Template((PAGE_FOLDER / "report.html").read_text()).substitute(
         title=html.escape(results["title"]),
-        css=(PAGE / "report.css").read_text(),
-        data=inline(_without_paths(results)),
-        media=inline(media),
-        player=(PAGE / "player.js").read_text(),
-        script="\n".join((PAGE / name).read_text() for name in SCRIPTS),
+        css=(PAGE_FOLDER / "report.css").read_text(),
+        data=inline_json(_without_paths(results)),
+        media=inline_json(media),
+        player=(PAGE_FOLDER / "player.js").read_text(),
+        script="\n".join((PAGE_FOLDER / name).read_text() for name in SCRIPTS),
     )
 
 
-def preview(path: Path, fps: float, cache: Cache, side: int = SIDE) -> tuple[dict, str]:
+def encode_preview(path: Path, fps: float, cache: SweepCache, side: int = SIDE) -> tuple[dict, str]:
     """A small copy for browsers: ({data, frames, width, height}, hash of the original). Cached.
 
     Raises:
@@ -77,7 +77,7 @@ def preview(path: Path, fps: float, cache: Cache, side: int = SIDE) -> tuple[dic
     return {"data": base64.b64encode(file.read_bytes()).decode(), **shown}, name
 
 
-def _entry(item: Item, run: Run, cache: Cache) -> tuple[dict | None, dict]:
+def _entry(item: Item, run: SweepRun, cache: SweepCache) -> tuple[dict | None, dict]:
     """What the page shows of an item, and its clips by hash."""
     wanted = [("source", item.source, None)]
     for method in run.sweep.methods:
@@ -88,7 +88,7 @@ def _entry(item: Item, run: Run, cache: Cache) -> tuple[dict | None, dict]:
         fps = _rate(item.source, cache)
         clips, shown = {}, []
         for label, path, method in wanted:
-            clip, name = preview(path, fps, cache)
+            clip, name = encode_preview(path, fps, cache)
             clips[name] = clip
             shown.append({"label": label, "id": name, **({} if method is None else {"method": method})})
     except (InputError, OSError):
@@ -96,7 +96,7 @@ def _entry(item: Item, run: Run, cache: Cache) -> tuple[dict | None, dict]:
     return {"fps": fps, "clips": shown}, clips
 
 
-def _rate(source: Path, cache: Cache) -> float:
+def _rate(source: Path, cache: SweepCache) -> float:
     key = {"rate": 1, "of": cache.hash_of(source)}
     record = cache.load("previews", key)
     if record is None:
@@ -114,7 +114,7 @@ def _encode(clip: Clip, path: Path, fps: float, side: int) -> dict:
         stream = out.add_stream("libx264", rate=rate, options=options)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         for frame in clip:
-            picture = av.VideoFrame.from_ndarray(scaled(frame, height, width), format="rgb24")
+            picture = av.VideoFrame.from_ndarray(resize_frame(frame, height, width), format="rgb24")
             out.mux(stream.encode(picture))
         out.mux(stream.encode(None))
     return {"frames": len(clip), "width": width, "height": height}
@@ -138,7 +138,7 @@ def _without_paths(results: dict) -> dict:
     return {**results, **rows}
 
 
-def inline(value) -> str:
+def inline_json(value) -> str:
     """JSON that may stand inside a script element."""
     text = json.dumps(value, separators=(",", ":"), ensure_ascii=False)
     return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")

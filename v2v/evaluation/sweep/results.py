@@ -22,16 +22,16 @@ from pathlib import Path
 import numpy as np
 
 from v2v.evaluation import intervals
-from v2v.evaluation.benchmarks.exact_truth_summary import jsonable
+from v2v.evaluation.benchmarks.exact_truth_summary import to_json_values
 from v2v.evaluation.intervals import Interval
-from v2v.evaluation.metrics.base import Column, Metric, OfSets
+from v2v.evaluation.metrics.base import Column, Metric, SetMetric
 from v2v.evaluation.sweep import published_tables
-from v2v.evaluation.sweep.runner import Run
+from v2v.evaluation.sweep.runner import SweepRun
 
 SCHEMA = 1
 
 
-def document(run: Run) -> dict:
+def build_document(run: SweepRun) -> dict:
     """Everything, as plain JSON values.
 
     Returns:
@@ -50,7 +50,7 @@ def document(run: Run) -> dict:
     made = {
         "schema": SCHEMA,
         "title": sweep.title or f"{sweep.benchmark.name}: {len(names)} methods",
-        "stamp": stamp(),
+        "stamp": version_stamp(),
         "benchmark": {
             "name": sweep.benchmark.name,
             "version": sweep.benchmark.version,
@@ -81,19 +81,19 @@ def document(run: Run) -> dict:
             {"method": m, "item": i, "metric": name, "status": s.status, "values": s.values, "reason": s.reason, "notes": {k: v for k, v in s.notes.items() if k != "features"}}
             for (m, i, name), s in run.judged.items()
         ],
-        "published": [published_tables.table(name) for name in sweep.published],
+        "published": [published_tables.read_table(name) for name in sweep.published],
         "skipped": run.skipped,
         "notes": run.notes,
         "summary": {
             c.name: _summary(table[c.name], c, names, kinds, where, names.index(sweep.reference)) for _, c in columns
         },
-        "wins": {c.name: [] if isinstance(m, OfSets) else _wins(table[c.name], c) for m, c in columns},
+        "wins": {c.name: [] if isinstance(m, SetMetric) else _wins(table[c.name], c) for m, c in columns},
     }  # fmt: skip
-    made["problems"] = problems(made)
-    return jsonable(made)
+    made["problems"] = list_problems(made)
+    return to_json_values(made)
 
 
-def problems(made: dict) -> list[str]:
+def list_problems(made: dict) -> list[str]:
     """What `--strict` minds: failed items and scores, outputs of another shape, skipped metrics, results nobody asked for."""
     lines = list(made["notes"])
     lines += [f"metric {name} skipped: {why}" for name, why in made["skipped"].items()]
@@ -110,7 +110,7 @@ def problems(made: dict) -> list[str]:
     return lines
 
 
-def scores_csv(made: dict) -> str:
+def format_scores_csv(made: dict) -> str:
     """One line a method, item and column; empty value where failed or not applicable."""
     out = io.StringIO()
     write = csv.writer(out, lineterminator="\n")
@@ -129,7 +129,7 @@ def scores_csv(made: dict) -> str:
     return out.getvalue()
 
 
-def summary_csv(made: dict) -> str:
+def format_summary_csv(made: dict) -> str:
     """One line a method, column and kind ("all" for all), with interval and counts."""
     out = io.StringIO()
     write = csv.writer(out, lineterminator="\n")
@@ -144,7 +144,7 @@ def summary_csv(made: dict) -> str:
     return out.getvalue()
 
 
-def stamp() -> dict:
+def version_stamp() -> dict:
     """Versions, the commit where there is one, and the moment."""
     versions = {}
     for name in ("v2v", "jax", "numpy", "opencv-python-headless", "av"):
@@ -180,7 +180,7 @@ def _edit(method: str, item: str, e) -> dict:
     }  # fmt: skip
 
 
-def _matrix(run: Run, metric: Metric, column: Column) -> tuple[np.ndarray, np.ndarray]:
+def _matrix(run: SweepRun, metric: Metric, column: Column) -> tuple[np.ndarray, np.ndarray]:
     """(values [methods, items], nan where not applicable or failed; which failed, bool)."""
     sweep = run.sweep
     values = np.full((len(sweep.methods), len(sweep.benchmark.items)), np.nan)
@@ -190,7 +190,7 @@ def _matrix(run: Run, metric: Metric, column: Column) -> tuple[np.ndarray, np.nd
             judged = run.judged[method.name, item.id, metric.name]
             values[a, b] = judged.values.get(column.name, np.nan)
             failed[a, b] = judged.status == "failed"
-        if isinstance(metric, OfSets):  # one number a method, spread over its items
+        if isinstance(metric, SetMetric):  # one number a method, spread over its items
             values[a] = metric.spread(
                 column, [run.judged[method.name, i.id, metric.name].notes for i in sweep.benchmark.items]
             )

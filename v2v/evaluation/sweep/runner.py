@@ -14,16 +14,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from v2v.errors import InputError, collect_notes
-from v2v.evaluation.cache import Cache
+from v2v.evaluation.cache import SweepCache
 from v2v.evaluation.items import Item
-from v2v.evaluation.metrics.base import Case, Failed, Metric, lacks
-from v2v.evaluation.metrics.clips import for_editor
-from v2v.evaluation.sweep.methods import Editing, Method, Results
-from v2v.evaluation.sweep.sweep import Sweep, absent_files, edit_record, score_key
+from v2v.evaluation.metrics.base import Case, Metric, ScoringError, missing_fields
+from v2v.evaluation.metrics.clips import editor_input
+from v2v.evaluation.sweep.methods import EditingMethod, Method, ResultFolder
+from v2v.evaluation.sweep.sweep import Sweep, find_edit_record, missing_files, score_key
 
 
 @dataclass
-class Made:
+class EditOutput:
     """One output, or why there is none.
 
     Attributes:
@@ -42,7 +42,7 @@ class Made:
 
 
 @dataclass
-class Judged:
+class MetricResult:
     """One metric's word on one output. status: "ok", "failed" or "n/a" (doesn't apply)."""
 
     status: str
@@ -53,21 +53,21 @@ class Judged:
 
 
 @dataclass
-class Run:
+class SweepRun:
     """Everything a run found, by names of method, item and metric."""
 
     sweep: Sweep
-    made: dict[tuple[str, str], Made] = field(default_factory=dict)
-    judged: dict[tuple[str, str, str], Judged] = field(default_factory=dict)
+    made: dict[tuple[str, str], EditOutput] = field(default_factory=dict)
+    judged: dict[tuple[str, str, str], MetricResult] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
     weights: dict[str, dict] = field(default_factory=dict)  # hashes of the editors' files, by method
     notes: list[str] = field(default_factory=list)
 
 
-Tick = Callable[[str], None]
+ProgressCallback = Callable[[str], None]
 
 
-def run(sweep: Sweep, cache: Cache, tick: Tick = lambda what: None) -> Run:
+def run_sweep(sweep: Sweep, cache: SweepCache, tick: ProgressCallback = lambda what: None) -> SweepRun:
     """Does what isn't done yet.
 
     Args:
@@ -77,7 +77,7 @@ def run(sweep: Sweep, cache: Cache, tick: Tick = lambda what: None) -> Run:
     Raises:
       InputError: a model or adapter that isn't there. Nothing that concerns single items is raised.
     """
-    found = Run(sweep)
+    found = SweepRun(sweep)
     _edits(found, cache, tick)
     active = []
     for metric in sweep.metrics:
@@ -95,23 +95,23 @@ def run(sweep: Sweep, cache: Cache, tick: Tick = lambda what: None) -> Run:
     return found
 
 
-def _edits(found: Run, cache: Cache, tick: Tick) -> None:
+def _edits(found: SweepRun, cache: SweepCache, tick: ProgressCallback) -> None:
     sweep = found.sweep
     for method in sweep.methods:
-        if isinstance(method, Results):
+        if isinstance(method, ResultFolder):
             for item in sweep.benchmark.items:
                 found.made[method.name, item.id] = _found(method, item, cache)
                 tick("edit")
-    waiting: dict[tuple, list[tuple[Editing, Item]]] = {}
+    waiting: dict[tuple, list[tuple[EditingMethod, Item]]] = {}
     for method in sweep.methods:
-        if not isinstance(method, Editing):
+        if not isinstance(method, EditingMethod):
             continue
         found.weights[method.name] = method.weights(cache)
         for item in sweep.benchmark.items:
-            lost = absent_files(item)
-            record = None if lost else edit_record(method, item, cache)
+            lost = missing_files(item)
+            record = None if lost else find_edit_record(method, item, cache)
             if lost:
-                made = Made(reason=f"no such file: {', '.join(lost)}")
+                made = EditOutput(reason=f"no such file: {', '.join(lost)}")
             elif record:
                 made = _recorded(method, item, record, cache)
             else:
@@ -127,17 +127,17 @@ def _edits(found: Run, cache: Cache, tick: Tick) -> None:
         del editor
 
 
-def _edit(editor, method: Editing, item: Item, cache: Cache) -> Made:
+def _edit(editor, method: EditingMethod, item: Item, cache: SweepCache) -> EditOutput:
     key, begin = method.key(item, cache), time.perf_counter()
     try:
         with collect_notes() as notes:
-            source = for_editor(item.source)
+            source = editor_input(item.source)
             clip = editor.edit_video(source, item.instruction, **method.given(item), **method.options)
         suffix = ".png" if len(clip.frames) == 1 else ".mp4"
         with cache.writing("edits", key, suffix) as partial:
             clip.save(partial)
     except Exception as error:  # whatever an editor throws at one item, the others go on
-        return Made(reason=_words(error))
+        return EditOutput(reason=_words(error))
     path = cache.path("edits", key, suffix)
     record = {
         "suffix": suffix,
@@ -151,20 +151,31 @@ def _edit(editor, method: Editing, item: Item, cache: Cache) -> Made:
     return made
 
 
-def _recorded(method: Editing, item: Item, record: dict, cache: Cache) -> Made:
+def _recorded(method: EditingMethod, item: Item, record: dict, cache: SweepCache) -> EditOutput:
     path = cache.path("edits", method.key(item, cache), record["suffix"])
-    return Made(path, record["sha256"], notes=record["notes"], seconds=record["seconds"])
+    return EditOutput(path, record["sha256"], notes=record["notes"], seconds=record["seconds"])
 
 
-def _found(method: Results, item: Item, cache: Cache) -> Made:
-    lost = absent_files(item)
+def _found(method: ResultFolder, item: Item, cache: SweepCache) -> EditOutput:
+    lost = missing_files(item)
     if lost:
-        return Made(reason=f"no such file: {', '.join(lost)}")
+        return EditOutput(reason=f"no such file: {', '.join(lost)}")
     path = method.path(item)
-    return Made(reason="no output in the folder") if path is None else Made(path, cache.hash_of(path))
+    return (
+        EditOutput(reason="no output in the folder")
+        if path is None
+        else EditOutput(path, cache.hash_of(path))
+    )
 
 
-def _local(found: Run, method: Method, item: Item, metrics: list[Metric], cache: Cache, tick: Tick) -> None:
+def _local(
+    found: SweepRun,
+    method: Method,
+    item: Item,
+    metrics: list[Metric],
+    cache: SweepCache,
+    tick: ProgressCallback,
+) -> None:
     made = found.made[method.name, item.id]
     case = Case(item, made.path) if made.path else None
     if made.path:
@@ -174,7 +185,7 @@ def _local(found: Run, method: Method, item: Item, metrics: list[Metric], cache:
         tick("score")
 
 
-def _check(made: Made, case: Case, cache: Cache) -> None:
+def _check(made: EditOutput, case: Case, cache: SweepCache) -> None:
     """Reads the output once: one that can't be read is a failed edit, one of another shape gets its note."""
     key = {"check": 1, "output": made.sha256, "source": cache.hash_of(case.item.source)}
     key["truth"] = cache.hash_of(case.item.truth) if case.item.truth else None
@@ -190,26 +201,28 @@ def _check(made: Made, case: Case, cache: Cache) -> None:
         made.path = None
 
 
-def _judge(metric: Metric, item: Item, made: Made, case: Case | None, cache: Cache) -> Judged:
-    without = lacks(metric, item)
+def _judge(
+    metric: Metric, item: Item, made: EditOutput, case: Case | None, cache: SweepCache
+) -> MetricResult:
+    without = missing_fields(metric, item)
     if without:
-        return Judged("n/a", reason=f"the item has no {' and no '.join(without)}")
+        return MetricResult("n/a", reason=f"the item has no {' and no '.join(without)}")
     if made.path is None:
-        return Judged("failed", reason=f"no output: {made.reason}")
+        return MetricResult("failed", reason=f"no output: {made.reason}")
     key = score_key(metric, item, made.sha256, cache)
     record = cache.load("scores", key)
     if record is not None:
-        return Judged(record["status"], record["values"], record["reason"], record["notes"])
+        return MetricResult(record["status"], record["values"], record["reason"], record["notes"])
     try:
         score = metric.score(case)
-    except Failed as error:
-        judged = Judged("failed", reason=_words(error), notes=error.notes, fresh=True)
+    except ScoringError as error:
+        judged = MetricResult("failed", reason=_words(error), notes=error.notes, fresh=True)
         if not error.final:
             return judged
     except Exception as error:
-        return Judged("failed", reason=_words(error), fresh=True)
+        return MetricResult("failed", reason=_words(error), fresh=True)
     else:
-        judged = Judged("ok" if score.values else "n/a", score.values, notes=score.notes, fresh=True)
+        judged = MetricResult("ok" if score.values else "n/a", score.values, notes=score.notes, fresh=True)
     cache.store(
         "scores",
         key,
@@ -223,7 +236,7 @@ def _judge(metric: Metric, item: Item, made: Made, case: Case | None, cache: Cac
     return judged
 
 
-def _remote(found: Run, metric: Metric, cache: Cache, tick: Tick) -> None:
+def _remote(found: SweepRun, metric: Metric, cache: SweepCache, tick: ProgressCallback) -> None:
     def one(method: Method, item: Item) -> None:
         made = found.made[method.name, item.id]
         case = Case(item, made.path) if made.path else None
@@ -244,4 +257,4 @@ def _pairs(sweep: Sweep) -> Iterator[tuple[Method, Item]]:
 
 def _words(error: BaseException) -> str:
     text = " ".join(str(error).split())
-    return text if isinstance(error, (InputError, Failed)) else f"{type(error).__name__}: {text}"[:500]
+    return text if isinstance(error, (InputError, ScoringError)) else f"{type(error).__name__}: {text}"[:500]

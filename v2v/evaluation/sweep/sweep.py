@@ -1,7 +1,7 @@
 """What a sweep file says, and what it will cost. SWEEP.py -> **sweep** -> runner.py
 
 def sweep(folder: Path) -> Sweep:  # folder: where a benchmark may put what it makes
-    return Sweep(benchmark=..., methods=grid(guidance=(1, 2, 4)), metrics=FIDELITY)
+    return Sweep(benchmark=..., methods=grid(guidance=(1, 2, 4)), metrics=BUILTIN_METRICS)
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from v2v.errors import InputError
-from v2v.evaluation.cache import Cache
+from v2v.evaluation.cache import SweepCache
 from v2v.evaluation.items import Benchmark, Item
-from v2v.evaluation.metrics.base import Metric, lacks
-from v2v.evaluation.sweep.methods import Editing, Method, Results
+from v2v.evaluation.metrics.base import Metric, missing_fields
+from v2v.evaluation.sweep.methods import EditingMethod, Method, ResultFolder
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Sweep:
 
 
 @dataclass
-class Plan:
+class SweepPlan:
     """What a run will do. Counts of things to do leave out what the cache has.
 
     Attributes:
@@ -101,52 +101,54 @@ class Plan:
         return "\n".join(text)
 
 
-def plan(sweep: Sweep, cache: Cache) -> Plan:
+def plan_sweep(sweep: Sweep, cache: SweepCache) -> SweepPlan:
     """Looks through the cache; edits, scores and asks nothing.
 
     Raises:
       InputError: a model, adapter or source that isn't there.
     """
-    made = Plan(len(sweep.methods), len(sweep.benchmark.items))
-    missing = [i.id for i in sweep.benchmark.items if absent_files(i)]
+    made = SweepPlan(len(sweep.methods), len(sweep.benchmark.items))
+    missing = [i.id for i in sweep.benchmark.items if missing_files(i)]
     if missing:
-        made.notes.append(f"{len(missing)} items lack files and will fail: {listed(missing)}")
+        made.notes.append(f"{len(missing)} items lack files and will fail: {format_names(missing)}")
     for metric in sweep.metrics:
         why = metric.missing()
         if why:
             made.skipped[metric.name] = why
     for method in sweep.methods:
-        if isinstance(method, Results):
+        if isinstance(method, ResultFolder):
             absent = [i.id for i in sweep.benchmark.items if method.path(i) is None]
             extra = method.extra(sweep.benchmark.items)
             if absent:
-                made.notes.append(f"{method.name}: no output for {len(absent)} items: {listed(absent)}")
+                made.notes.append(f"{method.name}: no output for {len(absent)} items: {format_names(absent)}")
             if extra:
-                made.notes.append(f"{method.name}: {len(extra)} outputs belong to no item: {listed(extra)}")
+                made.notes.append(
+                    f"{method.name}: {len(extra)} outputs belong to no item: {format_names(extra)}"
+                )
         for item in sweep.benchmark.items:
             _plan_item(made, sweep, method, item, cache)
     return made
 
 
-def listed(names: Sequence[str], most: int = 8) -> str:
+def format_names(names: Sequence[str], most: int = 8) -> str:
     """A few names and how many more."""
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
-def absent_files(item: Item) -> list[str]:
+def missing_files(item: Item) -> list[str]:
     """Files that an item names and that aren't there."""
     paths = (item.source, item.truth, item.mask, item.reference)
     return [str(p) for p in paths if p is not None and not p.exists()]
 
 
-def edit_record(method: Editing, item: Item, cache: Cache) -> dict | None:
+def find_edit_record(method: EditingMethod, item: Item, cache: SweepCache) -> dict | None:
     """The record of an edit that is done and whose file is still there."""
     key = method.key(item, cache)
     record = cache.load("edits", key)
     return record if record and cache.path("edits", key, record["suffix"]).exists() else None
 
 
-def score_key(metric: Metric, item: Item, output: str, cache: Cache) -> dict:
+def score_key(metric: Metric, item: Item, output: str, cache: SweepCache) -> dict:
     """Everything a score depends on. output: hash of the scored file."""
     parts = {name: getattr(item, name) for name in {"source", "truth", "mask", "reference"}}
     files = {name: cache.hash_of(path) for name, path in parts.items() if path}
@@ -161,11 +163,11 @@ def score_key(metric: Metric, item: Item, output: str, cache: Cache) -> dict:
     }
 
 
-def _plan_item(made: Plan, sweep: Sweep, method: Method, item: Item, cache: Cache) -> None:
-    if absent_files(item):
+def _plan_item(made: SweepPlan, sweep: Sweep, method: Method, item: Item, cache: SweepCache) -> None:
+    if missing_files(item):
         return
     output = None
-    if isinstance(method, Results):
+    if isinstance(method, ResultFolder):
         path = method.path(item)
         made.found += path is not None
         made.absent += path is None
@@ -173,12 +175,12 @@ def _plan_item(made: Plan, sweep: Sweep, method: Method, item: Item, cache: Cach
             return
         output = cache.hash_of(path)
     else:
-        record = edit_record(method, item, cache)
+        record = find_edit_record(method, item, cache)
         made.edits += record is None
         made.edits_cached += record is not None
         output = record["sha256"] if record else None
     for metric in sweep.metrics:
-        if metric.name in made.skipped or lacks(metric, item):
+        if metric.name in made.skipped or missing_fields(metric, item):
             continue
         done = output is not None and cache.load("scores", score_key(metric, item, output, cache)) is not None
         if metric.calls:

@@ -13,38 +13,38 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from v2v.evaluation.metrics.base import Failed
+from v2v.evaluation.metrics.base import ScoringError
 from v2v.evaluation.metrics.models import name_mapping
 from v2v.evaluation.metrics.models.preprocessing import (
     CLIP_MEAN,
     CLIP_STD,
     IMAGENET_MEAN,
     IMAGENET_STD,
-    prepare,
+    preprocess,
 )
-from v2v.evaluation.metrics.models.towers import TowerConfig, Vision, Words
+from v2v.evaluation.metrics.models.towers import TextTower, TowerConfig, VisionTower
 
 
 @functools.lru_cache(maxsize=2)
-def clip_model(folder: Path) -> Clip:
-    return Clip(folder)
+def load_clip(folder: Path) -> Clip:
+    return ClipModel(folder)
 
 
 @functools.lru_cache(maxsize=1)
-def dino_model(folder: Path) -> Dino:
-    return Dino(folder)
+def load_dino(folder: Path) -> Dino:
+    return DinoModel(folder)
 
 
 @functools.lru_cache(maxsize=1)
-def viclip_model(folder: Path) -> ViClip:
-    return ViClip(folder)
+def load_viclip(folder: Path) -> ViClip:
+    return ViclipModel(folder)
 
 
 class _TwoTowers:
     """What CLIP and ViCLIP do alike: words to the space they share with what is seen, and frames made ready for it."""
 
     side: int
-    tokens: Tokens
+    tokens: PromptTokenizer
     _tree: dict
     _text: Callable
 
@@ -56,24 +56,24 @@ class _TwoTowers:
         )
 
     def prepare(self, frame: np.ndarray) -> np.ndarray:
-        return prepare(frame, self.side, self.side, CLIP_MEAN, CLIP_STD)
+        return preprocess(frame, self.side, self.side, CLIP_MEAN, CLIP_STD)
 
 
-class Clip(_TwoTowers):
+class ClipModel(_TwoTowers):
     """CLIP in two jitted halves. scale: exp of the stored logit scale."""
 
     def __init__(self, folder: Path):
         said = json.loads((folder / "config.json").read_text())
-        tree = name_mapping.load(folder, name_mapping.CLIP)
+        tree = name_mapping.load_parameters(folder, name_mapping.CLIP)
         see, read = said.get("vision_config") or {}, said.get("text_config") or {}
-        eye = Vision(_config(see, tree["vision"], heads=12), len(tree["vision"]["position"]))
+        eye = VisionTower(_config(see, tree["vision"], heads=12), len(tree["vision"]["position"]))
         # Published CLIP configs name 2 as end mark by mistake and mean the largest id.
         end = read.get("eos_token_id")
-        voice = Words(
+        voice = TextTower(
             _config(read, tree["text"], heads=8, end=None if end in (None, 2) else end), *_sizes(tree["text"])
         )
         self.side, self.scale = see.get("image_size", 224), float(np.exp(tree["logit_scale"]))
-        self.tokens = Tokens(folder, len(tree["text"]["position"]), end)
+        self.tokens = PromptTokenizer(folder, len(tree["text"]["position"]), end)
         self._tree = tree
         self._pooled = jax.jit(lambda p, x: eye.apply({"params": p}, x))
         self._text = jax.jit(lambda p, ids: voice.apply({"params": p}, ids))
@@ -87,13 +87,15 @@ class Clip(_TwoTowers):
         return self.pooled(pictures) @ self._tree["project_vision"]["kernel"]
 
 
-class Dino:
+class DinoModel:
     """DINOv2's picture tower, 224 pixels cut from 256."""
 
     def __init__(self, folder: Path, side: int = 256, crop: int = 224):
         said = json.loads((folder / "config.json").read_text())
-        self._tree = name_mapping.load(folder, name_mapping.DINOV2)["vision"]
-        eye = Vision(_config(said, self._tree, heads=12, eps=1e-6, act="gelu"), len(self._tree["position"]))
+        self._tree = name_mapping.load_parameters(folder, name_mapping.DINOV2)["vision"]
+        eye = VisionTower(
+            _config(said, self._tree, heads=12, eps=1e-6, act="gelu"), len(self._tree["position"])
+        )
         self.side, self.crop = side, crop
         self._pooled = jax.jit(lambda p, x: eye.apply({"params": p}, x))
 
@@ -102,25 +104,25 @@ class Dino:
         return np.asarray(self._pooled(self._tree, pictures))
 
     def prepare(self, frame: np.ndarray) -> np.ndarray:
-        return prepare(frame, self.side, self.crop, IMAGENET_MEAN, IMAGENET_STD)
+        return preprocess(frame, self.side, self.crop, IMAGENET_MEAN, IMAGENET_STD)
 
 
-class ViClip(_TwoTowers):
+class ViclipModel(_TwoTowers):
     """ViCLIP; heads are 64 wide, as in every CLIP of its family, unless told."""
 
     def __init__(self, folder: Path, head: int = 64):
-        self._tree = tree = name_mapping.load(folder, name_mapping.VICLIP)
+        self._tree = tree = name_mapping.load_parameters(folder, name_mapping.VICLIP)
         self.frames = len(tree["vision"]["temporal"])
         widths = {k: tree[k]["position"].shape[-1] for k in ("vision", "text")}
-        eye = Vision(
+        eye = VisionTower(
             _config({}, tree["vision"], heads=widths["vision"] // head),
             len(tree["vision"]["position"]),
             self.frames,
         )
-        voice = Words(_config({}, tree["text"], heads=widths["text"] // head), *_sizes(tree["text"]))
+        voice = TextTower(_config({}, tree["text"], heads=widths["text"] // head), *_sizes(tree["text"]))
         grid = round((len(tree["vision"]["position"]) - 1) ** 0.5)
         self.side = grid * tree["vision"]["patch"]["kernel"].shape[0]
-        self.tokens = Tokens(folder, len(tree["text"]["position"]), None, pad=0)
+        self.tokens = PromptTokenizer(folder, len(tree["text"]["position"]), None, pad=0)
         self._video = jax.jit(lambda p, x: eye.apply({"params": p}, x))
         self._text = jax.jit(lambda p, ids: voice.apply({"params": p}, ids))
 
@@ -129,7 +131,7 @@ class ViClip(_TwoTowers):
         return np.asarray(self._video(self._tree["vision"], clips)) @ self._tree["project_vision"]["kernel"]
 
 
-class Tokens:
+class PromptTokenizer:
     """Sentences to ids of one length: cut with the end mark kept, filled up with `pad` (the end mark by default)."""
 
     def __init__(self, folder: Path, length: int, end: int | None, pad: int | None = None):
@@ -145,7 +147,7 @@ class Tokens:
         for text in sentences:
             ids = self._tokenizer.encode(text).ids
             if not ids:
-                raise Failed("the target prompt holds no word", final=True)
+                raise ScoringError("the target prompt holds no word", final=True)
             end = ids[-1]
             ids = ids if len(ids) <= self.length else [*ids[: self.length - 1], end]
             rows.append(ids + [end if self.pad is None else self.pad] * (self.length - len(ids)))

@@ -67,7 +67,7 @@ VICLIP = (
 )  # fmt: skip
 
 
-def load(path: Path, table, *, only: str = "") -> dict:
+def load_parameters(path: Path, table, *, only: str = "") -> dict:
     """A folder's (or file's) tensors as a nested tree of float32 arrays.
 
     Args:

@@ -14,19 +14,19 @@ CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.261302
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
-def prepare(frame: np.ndarray, side: int, crop: int, mean, std) -> np.ndarray:
+def preprocess(frame: np.ndarray, side: int, crop: int, mean, std) -> np.ndarray:
     """uint8 [H, W, 3] -> normalised float32 [crop, crop, 3]; `side` is what the shorter side becomes first."""
     height, width = frame.shape[:2]
     shorter = min(height, width)
     # The longer side is cut, not rounded, as the published processors do.
     size = (side, int(side * width / shorter)) if height <= width else (int(side * height / shorter), side)
-    frame = resize(frame, *size)
+    frame = resize_bicubic(frame, *size)
     top, left = (size[0] - crop) // 2, (size[1] - crop) // 2
     picture = frame[top : top + crop, left : left + crop].astype(np.float32) / 255
     return (picture - np.float32(mean)) / np.float32(std)
 
 
-def resize(frame: np.ndarray, height: int, width: int) -> np.ndarray:
+def resize_bicubic(frame: np.ndarray, height: int, width: int) -> np.ndarray:
     """Antialiased bicubic: uint8 [H, W, 3] -> uint8 [height, width, 3]."""
     if frame.shape[1] != width:
         frame = _bytes(

@@ -52,7 +52,7 @@ class TowerConfig:
     end: int | None = None
 
 
-class Block(nn.Module):
+class TransformerBlock(nn.Module):
     """x + attention(norm(x)), then x + mlp(norm(x))."""
 
     cfg: TowerConfig
@@ -78,7 +78,7 @@ class Block(nn.Module):
         return y * self.param(name, nn.initializers.ones, (self.cfg.width,))
 
 
-class Vision(nn.Module):
+class VisionTower(nn.Module):
     """Pictures, or clips when weights hold learnt times, to one vector each."""
 
     cfg: TowerConfig
@@ -107,11 +107,11 @@ class Vision(nn.Module):
         if cfg.norm_in_front:
             x = nn.LayerNorm(cfg.eps, name="pre")(x)
         for k in range(cfg.layers):
-            x = Block(cfg, name=f"block{k}")(x)
+            x = TransformerBlock(cfg, name=f"block{k}")(x)
         return nn.LayerNorm(cfg.eps, name="post")(x[:, 0])
 
 
-class Words(nn.Module):
+class TextTower(nn.Module):
     """Sentences to one vector each."""
 
     cfg: TowerConfig
@@ -124,7 +124,7 @@ class Words(nn.Module):
         table = self.param("position", nn.initializers.normal(0.02), (self.length, cfg.width))
         x = nn.Embed(self.vocab, cfg.width, name="token")(ids) + table[None, : ids.shape[1]]
         for k in range(cfg.layers):
-            x = Block(cfg, causal=True, name=f"block{k}")(x)
+            x = TransformerBlock(cfg, causal=True, name=f"block{k}")(x)
         x = nn.LayerNorm(cfg.eps, name="post")(x)
         ends = jnp.argmax(ids if cfg.end is None else (ids == cfg.end).astype(jnp.int32), -1)
         return jnp.take_along_axis(x, ends[:, None, None], 1)[:, 0]
@@ -135,13 +135,13 @@ def _fit(table: Float[Array, "p d"], grid: tuple[int, int]) -> Float[Array, "q d
     side = round((table.shape[0] - 1) ** 0.5)
     if grid == (side, side):
         return table
-    rows, columns = (jnp.asarray(bicubic(side, n)) for n in grid)
+    rows, columns = (jnp.asarray(bicubic_matrix(side, n)) for n in grid)
     square = table[1:].reshape(side, side, -1)
     fitted = jnp.einsum("yi,xj,ijd->yxd", rows, columns, square).reshape(grid[0] * grid[1], -1)
     return jnp.concatenate([table[:1], fitted])
 
 
-def bicubic(n: int, m: int, a: float = -0.75) -> np.ndarray:
+def bicubic_matrix(n: int, m: int, a: float = -0.75) -> np.ndarray:
     """Matrix [m, n] that resamples n points to m: cubic convolution (Keys 1981), pixel centres at halves, edges repeated."""
     at = (np.arange(m) + 0.5) * n / m - 0.5
     low = np.floor(at).astype(int)
