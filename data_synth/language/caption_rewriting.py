@@ -1,12 +1,12 @@
-"""Caption → imperative: what turns "A man jumps over the fence." into "make a man jump over the fence".
+"""Rewriting of captions to instructions: "A man jumps over the fence." becomes "make a man jump over the fence".
 
-captions → **writer** → instructions ("" means: none, drop the event) or named failures → captions.py. Two writers: rules, the offline
-default, and any OpenAI-compatible endpoint (the paper used Qwen3-4B), described by a TOML file:
+captions → **writer** → instructions ("" means: none, drop the event) or failures → recipes/captions.py. There are two writers:
+rules, the offline default, and any OpenAI-compatible endpoint (the EasyV2V paper used Qwen3-4B), described by a TOML file:
 
-    url = "http://localhost:8000/v1"      # .../chat/completions is asked
+    url = "http://localhost:8000/v1"      # requests go to .../chat/completions
     model = "Qwen3-4B-Instruct"
     key = "OPENAI_API_KEY"                # environment variable with the bearer token; leave out for none
-    cache = "writer-cache"                # folder, relative to the TOML file; answers are kept by model and caption
+    cache = "writer-cache"                # folder, relative to the TOML file; instructions are cached by model and caption
     batch = 16                            # captions in one request
     retries = 3                           # further attempts, with growing pauses
     seconds = 60.0                        # time limit of one attempt
@@ -82,30 +82,33 @@ class Unwritten:
 
 
 class Writer(Protocol):
-    """Captions in, one instruction each out: "" for a caption that asks for nothing, Unwritten for a failure."""
+    """Turns captions into one instruction each: "" where a caption describes no event, a failure where the request failed."""
 
     version: str
 
-    def __call__(self, captions: Sequence[str]) -> list[str | Unwritten]: ...
+    def __call__(self, captions: Sequence[str]) -> list[str | Unwritten]:
+        """Return one instruction or failure a caption."""
+        ...
 
 
 @dataclasses.dataclass(frozen=True)
 class RuleWriter:
-    """Finds the first verb in the third person and asks for it: "make" + subject + verb + rest.
+    """Makes an imperative of the first verb in the third person: "make" + subject + verb + rest.
 
     "<subject> is <verb>ing <rest>" becomes "make <subject> start <verb>ing <rest>"; pronouns change case; verbs joined
-    by and, then or a comma change with the first. A caption without a verb it knows gives "".
+    by and, then or a comma change with the first. A caption without a verb of the list gives "".
     """
 
     version: str = "rules-1"
     batch: int = 1
 
     def __call__(self, captions: Sequence[str]) -> list[str | Unwritten]:
+        """Rewrite captions by rule."""
         return [rewrite_as_imperative(caption) for caption in captions]
 
 
 def rewrite_as_imperative(caption: str) -> str:
-    """One sentence by rule; "" when no rule applies."""
+    """Rewrite one caption by rule; "" when no rule applies."""
     sentence = re.split(r"(?<=[a-z])[.!?](?:\s|$)", caption.strip())[0].strip().rstrip(".!?")
     sentence = re.sub(
         r"^(then|next|after that|finally|afterwards|later|meanwhile|and)\b,?\s*", "", sentence, flags=re.I
@@ -126,10 +129,10 @@ def rewrite_as_imperative(caption: str) -> str:
 
 
 def load_endpoint_writer(path: str | Path) -> Endpoint:
-    """The writer a TOML file describes.
+    """Load the writer that a TOML file describes.
 
     Raises:
-      InputError: unreadable, a field missing, unknown or of the wrong type, or the key is not in the environment.
+      InputError: The file is unreadable, a field is missing, unknown or of the wrong type, or the key is not in the environment.
     """
     path = Path(path)
     try:
@@ -157,7 +160,7 @@ def load_endpoint_writer(path: str | Path) -> Endpoint:
 
 @dataclasses.dataclass(frozen=True)
 class EndpointWriter:
-    """An OpenAI-compatible chat endpoint; fields as in the module docstring."""
+    """An OpenAI-compatible chat endpoint; the fields are those of the TOML file in the module docstring."""
 
     url: str
     model: str
@@ -170,9 +173,11 @@ class EndpointWriter:
 
     @property
     def version(self) -> str:
+        """Return the model and the hash of the prompt, for caching and provenance."""
         return f"{self.model}, prompt {hashlib.sha256(PROMPT.encode()).hexdigest()[:8]}"
 
     def __call__(self, captions: Sequence[str]) -> list[str | Unwritten]:
+        """Request the instructions that are not in the cache."""
         out: list[str | Unwritten | None] = [self._read_cached(caption) for caption in captions]
         missing = [i for i, text in enumerate(out) if text is None]
         for start in range(0, len(missing), self.batch):
@@ -193,7 +198,7 @@ class EndpointWriter:
                 instructions = _parse_strings(self._post_request(captions))
             except urllib.error.HTTPError as error:
                 reason = f"writer answered HTTP {error.code}"
-                if error.code in (400, 401, 403, 404):  # asking again would not help
+                if error.code in (400, 401, 403, 404):  # a retry would not help
                     break
             except TimeoutError:
                 reason = "writer took too long"
@@ -244,7 +249,7 @@ class EndpointWriter:
 
 
 def _parse_strings(content: str) -> list[str]:
-    """The JSON list in an answer, which models like to wrap in a code fence."""
+    """Parse the JSON list in a response, which models often wrap in a code fence."""
     out = json.loads(content[content.index("[") : content.rindex("]") + 1])
     if not all(isinstance(text, str) for text in out):
         raise ValueError("not a list of strings")
@@ -262,7 +267,7 @@ def _format_imperative(subject: list[str], predicate: list[str]) -> str:
 
 
 def _strip_joined_verbs(words: list[str], plural: bool) -> list[str]:
-    """The rest of the sentence; verbs in the third person that follow and, then or a comma lose their ending."""
+    """Turn third-person verbs that follow "and", "then" or a comma into infinitives; return the words."""
     out = []
     for i, word in enumerate(words):
         previous_word = words[i - 1].lower() if i else ""
@@ -273,7 +278,7 @@ def _strip_joined_verbs(words: list[str], plural: bool) -> list[str]:
 
 
 def _find_infinitive(word: str) -> str:
-    """The infinitive of a known verb's third person, "" for anything else."""
+    """Return the infinitive of a listed verb's third person, "" for any other word."""
     if word in _IRREGULAR and word not in ("is", "are"):
         return _IRREGULAR[word]
     if not word.endswith("s"):

@@ -1,8 +1,7 @@
 """Instructions for control pairs, in both directions.
 
-control name, direction, slots, caption → **instructions**. A finite grammar beside `instruct.py`'s, with a vocabulary of
-its own: the embedded model's tokenizer knows `instruct.vocabulary()`, and `control_vocabulary()` is what these
-sentences need on top of it.
+control name, direction, slots, caption → **instructions**. A finite grammar beside grammar.py's, with a vocabulary of its
+own: the packaged model's tokenizer covers `grammar.vocabulary()`, and `vocabulary()` holds the additional words.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ import numpy as np
 from data_synth.language import grammar, templates
 from data_synth.scenes import objects as ob
 
-# What the control video is called: "turn this {noun} video into a video showing ..."
+# Control name → noun, as in "turn this {noun} video into a video showing ..."
 NOUNS = {
     "canny": "edge",
     "soft-edges": "soft edge",
@@ -42,7 +41,7 @@ NOUNS = {
     "physics-segmentation": "segmentation",
     "pose": "pose skeleton",
 }
-# Controls that keep only structure: the way back must say what to show.
+# Controls that keep only structure: instructions for the reverse direction need a caption.
 ABSTRACT = (
     "canny",
     "soft-edges",
@@ -185,13 +184,15 @@ _FROM = {
 def sample_instructions(
     name: str, forward: bool, slots: dict, caption: str, rng: np.random.Generator, noun: str = ""
 ) -> tuple[str, ...]:
-    """Different sentences that say one control edit.
+    """Sample different instructions for one control edit.
 
     Args:
-      name: of the control, as in `experts.control.CONTROLS`, `scenes.truth`, or of an external expert.
-      forward: clip → control video, or back.
-      slots: words from the control. caption: of the footage, "" if unknown.
-      rng: orders them. noun: what the control video is called, for an external expert.
+      name: Name of the control, as in `operators.control.CONTROLS` or `scenes.truth`, or of an external expert.
+      forward: Whether the direction is clip → control video.
+      slots: Words from the control.
+      caption: Caption of the footage, "" if unknown.
+      rng: Orders the templates.
+      noun: Name of the control video, for an external expert.
     """
     noun = noun or NOUNS[name]
     if name in ABSTRACT or name not in _TO:
@@ -210,14 +211,14 @@ def sample_instructions(
 
 
 def format_caption(name: str, caption: str, slots: dict, noun: str = "") -> str:
-    """Caption of the control video itself."""
+    """Format the caption of the control video itself."""
     noun = (noun or NOUNS[name]).format(**slots)
     prefix = f"{'an' if noun[0] in 'aeiou' else 'a'} {noun} video"
     return f"{prefix} of {caption}" if caption else prefix
 
 
 def vocabulary() -> list[str]:
-    """The words of all control sentences that `instruct.vocabulary()` lacks, sorted (captions' own words aside)."""
+    """Return the words of all control instructions that `grammar.vocabulary()` lacks, sorted (words of captions excluded)."""
     tables = [_TO_ABSTRACT, _FROM_ABSTRACT, _FROM_ABSTRACT_UNCAPTIONED, *_TO.values(), *_FROM.values()]
     texts = [t for row in tables for t in row] + list(NOUNS.values()) + list(ob.COLORS)
     texts += ["increase reduce high low an a video of"]

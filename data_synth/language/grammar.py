@@ -1,7 +1,7 @@
-"""Edit → sentences. A finite grammar, so that the embedded model's vocabulary is known in advance.
+"""Instructions for planar scenes: a finite grammar, so that the packaged model's vocabulary is known in advance.
 
 Edit (name, slots) → **instructions**: imperative, lower case, at most 22 words, each true of the pair by itself.
-The tables are in sentences.py; `vocabulary()` walks them too, so no sentence can hold a word outside it.
+The tables are in templates.py; `vocabulary()` covers all of them, so every word of an instruction is in it.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from data_synth.scenes.edits import POSITIONS, Edit
 def sample_instructions(
     edit: Edit, rng: np.random.Generator, count: tuple[int, int] = (4, 8)
 ) -> tuple[str, ...]:
-    """Between count[0] and count[1] different sentences that each say the edit.
+    """Sample between count[0] and count[1] different instructions that each describe the whole edit.
 
-    For a photometric edit `slots["it"]` may name what it is limited to ("the left half"); otherwise the whole clip.
+    For a photometric edit `slots["it"]` may name the region it is limited to ("the left half"); otherwise it is the whole clip.
     """
     templates = _templates(edit.name)
     k = min(int(rng.integers(count[0], count[1] + 1)), len(templates))
@@ -40,14 +40,14 @@ def sample_instructions(
 
 
 def styled_caption(style: str, caption: str) -> str:
-    """ "a sepia video of a red ball over a green leaf texture" """
+    """Format the caption of a styled clip, such as "a sepia video of a red ball over a green leaf texture"."""
     if style == "palette":
         return caption
     return f"{sc.indefinite_article(STYLES[style])} {STYLES[style]} video of {caption}"
 
 
 def vocabulary() -> list[str]:
-    """Every word that captions and instructions can contain, and common synonyms, sorted."""
+    """Return every word that captions and instructions can contain, and common synonyms, sorted."""
     texts = [
         *WHOLE_CLIP,
         *REGIONS,
@@ -68,7 +68,7 @@ def vocabulary() -> list[str]:
 
 
 def split_words(text: str) -> list[str]:
-    """The words of a sentence: lower case, letters only."""
+    """Split a sentence into words: lower case, letters only."""
     return re.findall(r"[a-z]+", text.lower())
 
 
@@ -83,7 +83,7 @@ def _fill(template: str, edit: Edit, rng: np.random.Generator) -> str:
             rng, WHOLE_CLIP if "make it" not in template else WHOLE_CLIP[:1] + WHOLE_CLIP[2:4]
         )
     if edit.name == "insert":
-        # The medium size is the default, so it may go unsaid.
+        # The medium size is the default and may be left out.
         size = "" if slots["size"] == "medium" and rng.random() < 0.5 else slots["size"] + " "
         slots["a_new"] = (
             f"a {size}{slots['new']}" if size or slots["new"][0] not in "aeiou" else f"an {slots['new']}"
@@ -107,7 +107,7 @@ def _position_phrases(place: str) -> tuple[str, ...]:
 
 def _background_phrases(name: str) -> tuple[str, ...]:
     if name in tx.GRADIENTS:
-        mass = name in ("snow", "night sky")  # "a snow" is not said; "the night sky" is
+        mass = name in ("snow", "night sky")  # mass noun: "snow"; unique: "the night sky"
         plain = f"a {name}" if not mass else name if name == "snow" else f"the {name}"
         return plain, f"a {name} background", f"a {name} gradient"
     return f"plain {name}", name, f"solid {name}", f"a plain {name} background"

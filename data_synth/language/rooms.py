@@ -1,7 +1,7 @@
-"""Sentences and captions for rooms.
+"""Instructions and captions for rooms.
 
-Edit (name, slots) → **instructions**; World → caption. A finite grammar like `instruct.py`'s, with words of its own:
-`vocabulary()` is what it needs beyond `instruct.vocabulary()`.
+Edit (name, slots) → **instructions**; Room → caption. A finite grammar like grammar.py's, with words of its own:
+`vocabulary()` holds the words beyond `grammar.vocabulary()`.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ TEMPLATES = {
 
 
 def sample_instructions(edit: choose.Edit, rng: np.random.Generator) -> tuple[str, ...]:
-    """Up to five different ways of saying the edit."""
+    """Sample up to five different instructions for the edit."""
     slots = dict(edit.slots)
     if edit.name == "relight":
         templates = _RELIGHT_TEMPLATES[slots["light"]]
@@ -123,7 +123,7 @@ def sample_instructions(edit: choose.Edit, rng: np.random.Generator) -> tuple[st
 
 
 def format_caption(room: Room) -> str:
-    """ "a red ball and a wooden box on a tiled floor, blue walls behind" """
+    """Format a caption such as "a red ball and a wooden box on a tiled floor, blue walls behind"."""
     body_names = [
         f"{sf.MATERIALS[body.material][0]} {body.shape}" if body.material else body.name
         for body in room.bodies
@@ -143,20 +143,20 @@ def format_caption(room: Room) -> str:
 
 
 def format_target_caption(edit: choose.Edit) -> str:
-    """Caption of the edited clip: of the edited room, with what a list of things does not say."""
+    """Format the caption of the edited clip: that of the edited room, and its light, camera move or motion."""
     caption = format_caption(edit.target_room)
-    return {
-        "relight": lambda: (
-            f"{caption}, {'at ' + edit.slots['light'] if edit.slots['light'] in ('night', 'sunset') else 'in ' + edit.slots['light'] if edit.slots['light'].endswith('light') else edit.slots['light']}"
-        ),
-        "camera": lambda: f"{caption}, the camera moving {edit.slots['way']}",
-        "collapse": lambda: f"{caption}, falling",
-        "float": lambda: f"{caption}, floating without gravity",
-    }.get(edit.name, lambda: caption)()
+    if edit.name == "relight":
+        light = edit.slots["light"]
+        preposition = "at " if light in ("night", "sunset") else "in " if light.endswith("light") else ""
+        return f"{caption}, {preposition}{light}"
+    if edit.name == "camera":
+        return f"{caption}, the camera moving {edit.slots['way']}"
+    endings = {"collapse": ", falling", "float": ", floating without gravity"}
+    return caption + endings.get(edit.name, "")
 
 
 def vocabulary() -> list[str]:
-    """The words of all these sentences and captions that `instruct.vocabulary()` lacks, sorted."""
+    """Return the words of all these instructions and captions that `grammar.vocabulary()` lacks, sorted."""
     tables = [
         *TEMPLATES.values(),
         *_RELIGHT_TEMPLATES.values(),

@@ -1,8 +1,8 @@
-"""What edits are called: the tables of the grammar. **sentences** → instruct.py, which fills them in.
+"""Templates and phrases of the grammar. **templates** → grammar.py, which fills them in.
 
-A template's {it} is what the edit applies to ("the video", "the left half", ...); {object}, {new}, {colour} and so on are
-filled from the edit's slots. The embedded model's vocabulary is what these tables can say (`instruct.vocabulary`), so a word
-added here asks for a model trained anew.
+A template's {it} is the region of the edit ("the video", "the left half", ...); {object}, {new}, {colour} and so on are
+filled from the edit's slots. The packaged model's vocabulary is the set of words in these tables (`grammar.vocabulary`), so
+adding a word means training a new model.
 """
 
 WHOLE_CLIP = (
@@ -17,7 +17,7 @@ WHOLE_CLIP = (
 )
 REGIONS = ("left half", "right half", "top half", "bottom half")
 
-# Other words for the same edit: (template, ...). Every one must by itself say exactly which edit is meant.
+# Edit name → templates; each must identify the edit by itself.
 PHOTOMETRIC_TEMPLATES = {
     "greyscale": (
         "make {it} black and white",

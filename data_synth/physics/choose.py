@@ -1,8 +1,8 @@
-"""Which intervention: a room, and what a seed decides to do with it.
+"""Choice of an intervention on a room.
 
-World → **Edit** (edited World, words for the sentence, what it names) → edits.py. One function an edit; each returns the
-reason when this room does not allow it. The choices see to it that the sentence fixes the outcome and the outcome can be
-seen: colours differ from the old one, from the other things' and from what they stand before; places are free.
+Room → **Edit** (edited Room, words for the instruction, named pixels) → edits.py. There is one function an edit; each
+returns the reason when the room does not allow it. The instruction determines the result and the result is visible: new
+colors differ from the old one, from those of the other bodies and from the background; positions are free.
 """
 
 from __future__ import annotations
@@ -41,9 +41,18 @@ DEFAULT_ROOM_KINDS = ("loose", "loose", "tower", "strike", "person")
 
 @dataclasses.dataclass(frozen=True)
 class Edit:
-    """name: of TURNS. slots: words for the sentence. own: keys of the things it names; `surface`: pixels' owners it
-    names besides; whole: it changes everything. again: the paths must be simulated again.
-    before: the source, where it is not the room as drawn."""
+    """An intervention on a room.
+
+    Attributes:
+      name: A name of EDIT_NAMES.
+      target_room: The edited room.
+      slots: Values for the fields of the instruction templates.
+      body_keys: Keys of the bodies that the instruction names.
+      pixel_owners: Further pixel owners (`model.FLOOR` etc.) that the instruction names.
+      changes_everything: Whether every pixel may change.
+      is_resimulated: Whether the paths of the edited room are simulated again.
+      source_room: The source's room, where it differs from the room as sampled.
+    """
 
     name: str
     target_room: Room
@@ -56,7 +65,17 @@ class Edit:
 
 
 def choose_edit(name: str, room: Room, rng: np.random.Generator, paths: dict[int, np.ndarray]) -> Edit | str:
-    """A random edit of the named kind, or why there is none; `paths`: of the room's things."""
+    """Choose a random edit of the named kind.
+
+    Args:
+      name: A name of EDIT_NAMES.
+      room: The room as sampled.
+      rng: Source of randomness.
+      paths: Body key → path in `room`, see `simulate.simulate_paths`.
+
+    Returns:
+      The edit, or the reason why this room does not allow it.
+    """
     return _PROPOSE[name](room, rng, paths)
 
 
@@ -90,7 +109,7 @@ def _propose_retexture(room: Room, rng, paths) -> Edit | str:
 
 
 def _propose_removal(room: Room, rng, paths) -> Edit | str:
-    # What bears or strikes another is for the counterfactual edits: without it the others could not do what they do.
+    # Bodies that bear or strike another are left to the counterfactual edits: the others' paths depend on them.
     separate_bodies = [body for body in room.bodies if _is_isolated(body, room, paths)]
     if not separate_bodies:
         return "nothing stands alone"
@@ -145,7 +164,7 @@ def _propose_replacement(room: Room, rng, paths) -> Edit | str:
         return "no colour differs enough"
     shape, color = _sample_option(rng, shapes), _sample_option(rng, colors)
     height = draw.half_height(shape, old.radius)
-    position = (*old.position[:2], old.position[2] - old.height + height)  # its foot where the old one's was
+    position = (*old.position[:2], old.position[2] - old.height + height)  # stands where the old one stood
     new = dataclasses.replace(old, shape=shape, color=color, height=height, position=position)
     return Edit("replace", room.with_body(new), {"object": old.name, "new": new.name}, (old.key,))
 
@@ -163,10 +182,10 @@ def _propose_relighting(room: Room, rng, paths) -> Edit | str:
 
 def _propose_background(room: Room, rng, paths) -> Edit | str:
     pixel_owners = (model.WALLS, model.SKY)
-    # In the open, walls would stand in the sun's way and change the light too.
+    # Outdoors, walls would block the sun and change the light too.
     if room.light.sun or rng.random() < 0.5:
         name = _sample_option(rng, tuple(SKIES))
-        # The lamp or sun stays what it was: only what is behind the things changes.
+        # The lamp or sun stays: only the surfaces behind the bodies change.
         target_room = dataclasses.replace(
             room, walls=None, light=dataclasses.replace(room.light, sky=SKIES[name])
         )
@@ -205,7 +224,7 @@ def _propose_floor(room: Room, rng, paths) -> Edit | str:
 
 
 def _propose_camera_move(room: Room, rng, paths) -> Edit | str:
-    """The source's camera stands still; the twin's begins there and moves."""
+    """Hold the source's camera still and move the target's from the same start."""
     move = _sample_option(rng, CAMERA_MOVES)
     old = room.camera
     az, el, distance = old.azimuth[0], old.elevation[0], old.distance[0]
@@ -260,7 +279,7 @@ def _propose_spare(room: Room, rng, paths) -> Edit | str:
 
 
 def _propose_float(room: Room, rng, paths) -> Edit | str:
-    """Gravity off, and a small push, without which nothing would happen to what is at rest."""
+    """Turn gravity off, with a small push that sets bodies at rest in motion."""
     bodies = tuple(
         dataclasses.replace(
             body,
@@ -291,7 +310,7 @@ _PROPOSE = {
 
 
 def _is_isolated(body: Body, room: Room, paths: dict) -> bool:
-    """Whether it never comes near another thing."""
+    """Return whether the body never comes near another."""
     a = paths[body.key]
     for other in room.bodies:
         if other is body:

@@ -1,12 +1,12 @@
-"""The random draw of a room.
+"""Random sampling of rooms.
 
-seed, kind → **World** → simulate.py, render.py. What is asked later can be seen and named: things differ in colour and in
-shape (towers: in colour), stand out from the floor and the walls, and stand near the middle. Kinds:
+seed, kind → **Room** → simulate.py, render.py. Every body can be seen and named: bodies differ in color and in shape
+(towers: in color), stand out from the floor and the walls, and stand near the middle. Kinds:
 
-    loose    two to four things on the floor, some of them rolling, sliding or falling
-    tower    a support with one or two things on it, and something beside
-    strike   a ball rolls into a tower
-    person   a person doing something, and one or two things
+    loose    two to four bodies on the floor, some of them rolling, sliding or falling
+    tower    a support with one or two bodies on it, and one beside
+    strike   a ball that rolls into a tower
+    person   a person in motion, and one or two bodies
 """
 
 from __future__ import annotations
@@ -21,13 +21,22 @@ from data_synth.physics.world import COLORS, SHAPES, Body, Camera, Figure, Light
 
 KINDS = ("loose", "tower", "strike", "person")
 POSITIONS = {"left": (-0.95, 0.0), "center": (0.0, 0.0), "right": (0.95, 0.0), "foreground": (0.0, -0.62)}
-SIZES = {"small": 0.14, "large": 0.24}  # half width, metres
-STABLE_SHAPES = ("box", "cylinder", "cone", "pyramid")  # shapes that stay where they are put
-MIN_COLOR_DISTANCE = 80.0  # least distance of a thing's colour from what it is seen against, in RGB
+# Half widths, in meters.
+SIZES = {"small": 0.14, "large": 0.24}
+# Shapes that neither roll nor tip over.
+STABLE_SHAPES = ("box", "cylinder", "cone", "pyramid")
+# Least RGB distance of a body's color from floor and walls.
+MIN_COLOR_DISTANCE = 80.0
 
 
 def sample_room(rng: np.random.Generator, kind: str, aspect: float) -> Room:
-    """A room of the given kind; `aspect` is width / height of its pictures."""
+    """Sample a room of the given kind.
+
+    Args:
+      rng: Source of randomness.
+      kind: A name of KINDS.
+      aspect: Width / height of its pictures.
+    """
     floor = Surface(_sample_option(rng, sf.FLOORS), int(rng.integers(1 << 16)))
     is_outdoor = floor.material == "grass" or rng.random() < 0.12
     walls = None
@@ -76,7 +85,7 @@ def sample_light(rng: np.random.Generator, is_outdoor: bool) -> Light:
 
 
 def sample_camera(rng: np.random.Generator, kind: str, aspect: float) -> Camera:
-    """Near the height of a person's eyes, most of the time on a slow arc, dolly or truck."""
+    """Sample a camera near a person's eye height, most of the time on a slow arc, dolly or truck."""
     is_person = kind == "person"
     near = (3.2 if is_person else 2.3) * max(1.0, 1.15 / aspect)
     azimuth, elevation = (
@@ -99,7 +108,7 @@ def sample_camera(rng: np.random.Generator, kind: str, aspect: float) -> Camera:
 
 
 def stands_out(color: str, room: Room) -> bool:
-    """Whether a thing of this colour is told from floor, walls and sky."""
+    """Return whether a body of this color is distinct from floor and walls."""
     ground_colors = [sf.mean_color(room.floor.material, room.floor.rgb)]
     if room.walls is not None:
         ground_colors.append(sf.mean_color(room.walls.material, room.walls.rgb))
@@ -107,14 +116,14 @@ def stands_out(color: str, room: Room) -> bool:
 
 
 def half_height(shape: str, radius: float) -> float:
-    """Half the height of a thing of this shape and half width."""
+    """Return half the height of a body of this shape, for half its width."""
     return {"capsule": 1.7, "egg": 1.35, "cone": 1.15, "pyramid": 1.0, "cylinder": 1.1}.get(
         shape, 1.0
     ) * radius
 
 
 def is_free(position: tuple[float, float], radius: float, room: Room, paths: dict[int, np.ndarray]) -> bool:
-    """Whether nothing ever comes near this spot of the floor."""
+    """Return whether no body ever comes near this position on the floor."""
     for body in room.bodies:
         distances = np.hypot(*(paths[body.key][:, :2] - position).T)
         if (distances < radius + max(body.radius, body.height) + 0.08).any():
@@ -151,7 +160,7 @@ def _sample_loose_bodies(
             direction = -np.array([x, y]) + rng.normal(0, 0.3, 2)
             speed = rng.uniform(0.5, 1.3)
             velocity[:2] = speed * direction / (np.linalg.norm(direction) + 1e-6)
-            if shape == "ball":  # it rolls: omega = n x v / r
+            if shape == "ball":  # rolling: omega = n x v / r
                 spin[:] = np.cross((0, 0, 1), velocity) / size
         bodies.append(
             Body(
@@ -170,7 +179,7 @@ def _sample_loose_bodies(
 
 
 def _sample_tower(rng, colors, strike: bool) -> list[Body]:
-    """Thing 0 is the support; what stands on it has the next keys; then the ball that strikes, or a thing beside."""
+    """Sample a support with key 0, the bodies on it with the next keys, and the striking ball or a body beside."""
     bodies, height = [], 0.0
     x, y = rng.uniform(-0.2, 0.2, 2)
     level_count = int(rng.integers(2, 4))

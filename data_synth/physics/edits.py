@@ -1,21 +1,21 @@
-"""Interventions on a room, and the twin they give: the same room, simulated and rendered again.
+"""Twins of rooms: the same room simulated and rendered again with an intervention, with exact masks.
 
-World → **edit** → (source, target, mask, effect). With S, T the two renderings, own the pixels (grown by one) of the thing
-that the sentence names, in either of them:
+Room → **edit** → (source, target, mask, effect). With S, T the two renderings and named the pixels (grown by one) that show
+what the instruction names, in either of them:
 
-    mask   = own | [max_c |S - T| > NOISE], closed by 3 x 3      everything the edit changes, side effects included
-    effect = mask & ~own                                          side effects alone: shadow, reflection, what falls
-    target = T in the mask, S outside                             so that nothing changes where the mask is 0
+    mask   = named | [max_c |S - T| > NOISE_THRESHOLD], closed by 3 x 3    everything that changes, side effects included
+    effect = mask & ~named                          side effects alone: shadow, reflection, falling bodies
+    target = T in the mask, S outside               so that nothing changes where the mask is 0
 
-    recolour, retexture, remove, insert, replace    paths as before: what a person would paint
-    collapse (the support is taken away), spare     simulated again: what would have happened
-      (the ball that strikes is), float (no gravity)
+    recolour, retexture, remove, insert, replace    paths of the source, as a person would paint it
+    collapse (the support is taken away), spare     simulated again: the counterfactual
+      (the striking ball is), float (no gravity)
     relight, camera                                 the mask is everything
-    background, floor                               own = walls and sky, or the floor
-    action                                          the person does something else
+    background, floor                               named = walls and sky, or the floor
+    action                                          the person acts differently
 
-What a sentence cannot say is fixed by convention: inserted things are plain, of a size word's canonical width, and stand at
-one of `draw.PLACES`; replacements keep width, place and path, upright and of their own shape's height.
+Conventions fix what an instruction leaves open: inserted bodies are plain, of a size word's canonical width, and stand at
+one of `draw.POSITIONS`; replacements keep width, place and path, upright and of their own shape's height.
 """
 
 from __future__ import annotations
@@ -31,15 +31,26 @@ from data_synth.physics.choose import DEFAULT_ROOM_KINDS, ROOM_KINDS, Edit, choo
 from data_synth.physics.render import RoomView
 from data_synth.physics.world import Room
 
-NOISE_THRESHOLD = 2  # grey levels: less than this nobody sees, and it is undone in the target
-MIN_VISIBLE_SHARE = 0.004  # least mean share of the frame that a named thing covers
+# Gray levels: smaller differences are invisible, and are undone in the target.
+NOISE_THRESHOLD = 2
+# Least mean share of the frame that the named pixels cover.
+MIN_VISIBLE_SHARE = 0.004
 _NEIGHBORHOOD = np.ones((3, 3), np.uint8)
 
 
 @dataclasses.dataclass(frozen=True)
 class Twin:
-    """source, target uint8 [T, H, W, 3]; mask, effect bool [T, H, W], effect None when everything changes;
-    reference uint8 [h, w, 3] or None."""
+    """A room and its edited version, rendered.
+
+    Attributes:
+      source: uint8 [T, H, W, 3].
+      target: uint8 [T, H, W, 3].
+      mask: bool [T, H, W].
+      effect: bool [T, H, W], side effects alone; None when every pixel may change.
+      reference: uint8 [h, w, 3] or None.
+      edit: The intervention.
+      source_room: The room of `source`.
+    """
 
     source: np.ndarray
     target: np.ndarray
@@ -51,7 +62,18 @@ class Twin:
 
 
 def build_twin(name: str, rng: np.random.Generator, T: int, H: int, W: int) -> Twin | str:
-    """Draws a room that allows the edit, and carries it out; or the reason why it can't be seen."""
+    """Sample a room that allows the edit, and render both versions.
+
+    Args:
+      name: A name of `choose.EDIT_NAMES`.
+      rng: Source of randomness.
+      T: Number of frames.
+      H: Frame height in pixels.
+      W: Frame width in pixels.
+
+    Returns:
+      The twin, or the reason why this draw gives none.
+    """
     kinds = ROOM_KINDS.get(name, DEFAULT_ROOM_KINDS)
     source_room = draw.sample_room(rng, kinds[int(rng.integers(len(kinds)))], W / H)
     seconds = simulate.duration(T)
@@ -65,7 +87,7 @@ def build_twin(name: str, rng: np.random.Generator, T: int, H: int, W: int) -> T
         RoomView(source_room, paths, T, H, W, seconds) as source_view,
         RoomView(edit.target_room, target_paths, T, H, W, seconds) as target_view,
     ):
-        if not edit.changes_everything:  # before any frame is drawn in colour, which costs four times as much
+        if not edit.changes_everything:  # before rendering colors, which costs four times as much
             geometry_changes = name not in ("remove", "recolour", "retexture", "collapse", "spare")
             named_pixels = _find_named_pixels(
                 [
@@ -94,7 +116,7 @@ def build_twin(name: str, rng: np.random.Generator, T: int, H: int, W: int) -> T
 
 
 def _find_named_pixels(parts: list[np.ndarray], edit: Edit) -> np.ndarray:
-    """uint8 [T, H, W]: 1 where any of these renderings, uint8 [T, H, W] each, shows what the sentence names."""
+    """Return uint8 [T, H, W]: 1 where any of these part maps, uint8 [T, H, W] each, shows what the instruction names."""
     owner_table = np.zeros(256, np.uint8)
     owner_table[[model.FIRST_BODY + key for key in edit.body_keys] + list(edit.pixel_owners)] = 1
     return np.stack(
@@ -110,7 +132,7 @@ def _target_paths(edit: Edit, source_room: Room, paths: dict, T: int, seconds: f
         return simulate.simulate_paths(edit.target_room, T, seconds)
     source_keys = {body.key for body in source_room.bodies}
     out = {**simulate.resting_paths(edit.target_room, T), **{k: paths[k] for k in source_keys}}
-    if edit.name == "replace":  # upright, whatever the old one did, and with its foot where the old one's was
+    if edit.name == "replace":  # upright on the path of the old body, at its own height
         key = edit.body_keys[0]
         out[key] = out[key].copy()
         out[key][:, 2] += edit.target_room.body(key).height - source_room.body(key).height
@@ -120,14 +142,14 @@ def _target_paths(edit: Edit, source_room: Room, paths: dict, T: int, seconds: f
 
 
 def _changed_pixels(source: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """bool [H, W]: where two frames differ by more than NOISE in some channel, closed."""
+    """Return bool [H, W]: where two frames differ by more than NOISE_THRESHOLD in some channel, closed."""
     max_difference = functools.reduce(cv2.max, cv2.split(cv2.absdiff(source, target)))
     difference_mask = cv2.threshold(max_difference, NOISE_THRESHOLD, 1, cv2.THRESH_BINARY)[1]
     return cv2.morphologyEx(difference_mask, cv2.MORPH_CLOSE, _NEIGHBORHOOD).view(bool)
 
 
 def _crop_reference(video: np.ndarray, mask: np.ndarray) -> np.ndarray | None:
-    """The thing where it is largest, with a margin: a reference picture."""
+    """Crop the masked region from the frame where it is largest, with a margin."""
     k = int(mask.sum((1, 2)).argmax())
     rows, columns = np.flatnonzero(mask[k].any(1)), np.flatnonzero(mask[k].any(0))
     margin = max(2, (rows[-1] - rows[0] + columns[-1] - columns[0]) // 12)

@@ -1,12 +1,12 @@
-"""A person of capsules: what it does as joint angles, where its joints are, and its limbs as capsules.
+"""A person of capsules: joint angles of its actions, joint positions, and its limbs.
 
 Figure, T, seconds → **joints** → model.py (limbs), truth.py (pose video). Forward kinematics with angles in the sagittal
 plane (x forward in the figure's own frame, y to its left, z up) and, for the arms, sideways:
 
     child = parent + length · (sin s, ± sin a cos s, -cos a cos s)      s swing forward, a out to the side
 
-phi = 2 pi (f t + phase), f the action's frequency. Feet: the whole body is lifted so that the lower foot stands on z = 0
-(or, jumping, is at the jump's height).
+phi = 2 pi (f t + phase), f the action's frequency. The whole body is lifted so that the lower foot stands on z = 0
+(or at the height of a jump).
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ LIMBS = (
     ("knee_r", "ankle_r", 0.05, "trousers"),
     ("head", "neck", 0.04, "skin"),
 )
-HEAD_RADIUS = 0.105  # radius, metres
+HEAD_RADIUS = 0.105  # meters
 SKIN_COLOR = (224, 178, 146)
-# What a sentence calls it: "make the person {0}", "a person {1}".
+# Name → words for "make the person {0}", "a person {1}".
 ACTIONS = {
     "walk": ("walk in place", "walking in place"),
     "wave": ("wave", "waving"),
@@ -47,7 +47,7 @@ _TORSO, _UPPER, _FORE, _THIGH, _SHIN = 0.46, 0.26, 0.24, 0.38, 0.38
 
 
 def compute_joints(figure: Figure, T: int, seconds: float) -> np.ndarray:
-    """float [T, len(JOINTS), 3]: metres in the room."""
+    """Compute joint positions, float [T, len(JOINTS), 3], in meters in the room."""
     t = np.arange(T) * (seconds / max(T, 1))
     angles = _angles(figure.action, t, figure.phase)
     positions = {"hip": np.zeros((T, 3))}

@@ -1,9 +1,9 @@
-"""World → MuJoCo model: MJCF text with inline meshes, and textures written into the compiled model.
+"""MuJoCo models of rooms: MJCF text with inline meshes, and textures written into the compiled model.
 
-World → **model** → simulate.py (free bodies) or render.py (placed bodies). Nothing is read from disk. `build` makes one of
-two variants: for simulation every thing has a free joint; for pictures things and limbs are mocap bodies, which stand where
-they are put. Statistics and clip planes are fixed, not derived from the contents, so that a World and its edited twin are
-rasterised alike.
+Room → **model** → simulate.py (free bodies) or render.py (placed bodies). No file is read. `build_model` compiles one of
+two variants: for simulation every body has a free joint; for pictures bodies and limbs are mocap bodies with prescribed
+poses. Statistics and clip planes are fixed and not derived from the contents, so that a Room and its edited twin are
+rasterized alike.
 """
 
 from __future__ import annotations
@@ -18,14 +18,26 @@ from data_synth.physics import surfaces as sf
 from data_synth.physics.world import COLORS, ROOM_HALF_WIDTH, WALL_HEIGHT, Body, Room, Surface
 from v2v.errors import InputError
 
-SKY, FLOOR, WALLS, PERSON, FIRST_BODY = 0, 1, 2, 3, 10  # owners of pixels; thing k is THINGS + k
+SKY, FLOOR, WALLS, PERSON, FIRST_BODY = (
+    0,
+    1,
+    2,
+    3,
+    10,
+)  # pixel owners; that of the body with key k is FIRST_BODY + k
 ANTIALIASING_SAMPLES = 4  # of antialiasing
 
 
 @dataclasses.dataclass(frozen=True)
 class CompiledRoom:
-    """model: MjModel. owner: uint8 [geoms], whose each geom is. bodies: thing key → body id. limbs: mocap ids in the order
-    of figure.LIMBS, then the head."""
+    """A compiled room.
+
+    Attributes:
+      model: MjModel.
+      geom_owners: uint8 [geoms], pixel owner of each geom (SKY, FLOOR, WALLS, PERSON, FIRST_BODY + key).
+      body_ids: Body key → MuJoCo body id.
+      limb_ids: Mocap ids in the order of `figure.LIMBS`, then the head.
+    """
 
     model: object
     geom_owners: np.ndarray
@@ -34,13 +46,15 @@ class CompiledRoom:
 
 
 def load_mujoco():
-    """The package, set up for pictures without a screen.
+    """Import MuJoCo, set up for rendering without a screen.
 
     Raises:
-      InputError: it is not installed, or finds no OpenGL.
+      InputError: MuJoCo is not installed, or finds no OpenGL.
     """
     os.environ.setdefault("MUJOCO_GL", "egl")
-    os.environ.setdefault("LP_NUM_THREADS", "0")  # Mesa's software renderer: a worker is one core's work
+    os.environ.setdefault(
+        "LP_NUM_THREADS", "0"
+    )  # one thread for Mesa's software renderer: each worker uses one core
     try:
         import mujoco as package
     except ImportError as error:
@@ -52,7 +66,14 @@ def load_mujoco():
 
 
 def build_model(room: Room, H: int, W: int, *, has_free_joints: bool) -> CompiledRoom:
-    """Compiles the world for pictures of H x W pixels; `free`: things obey physics, else they stand where they are put."""
+    """Compile the room.
+
+    Args:
+      room: The room.
+      H: Picture height in pixels.
+      W: Picture width in pixels.
+      has_free_joints: Whether bodies obey physics; otherwise their poses are prescribed.
+    """
     mj = load_mujoco()
     model = mj.MjModel.from_xml_string(_mjcf(room, H, W, has_free_joints))
     for name, picture in _material_images(room).items():
@@ -70,7 +91,7 @@ def build_model(room: Room, H: int, W: int, *, has_free_joints: bool) -> Compile
 
 def _mjcf(room: Room, H: int, W: int, has_free_joints: bool) -> str:
     light, is_outdoor = room.light, room.walls is None
-    # Inside, the lamp hangs between the walls, so that none of them shades the floor; in the open it is the sun.
+    # Indoors, the lamp hangs between the walls, so that none of them shades the floor; outdoors it is the sun.
     direction = np.array(
         [
             np.sin(light.azimuth) * np.cos(light.elevation),
@@ -98,8 +119,8 @@ def _mjcf(room: Room, H: int, W: int, has_free_joints: bool) -> str:
         f'<light {kind} pos="{_format_numbers(direction * light.distance)}" dir="{_format_numbers(-direction)}" diffuse="{_format_numbers(light.key)}" '
         f'specular="0.3 0.3 0.3" castshadow="true"/>'
     )
-    # A metre between the lines of the grid that a plane is drawn with: ten times as fine, it costs as much as all the rest.
-    # Nothing is below the floor or behind the walls, and a surface that casts no shadow casts none on itself.
+    # The plane is drawn as a grid of 1 m; a grid ten times as fine costs as much as the rest of the frame.
+    # Floor and walls cast no shadow: nothing is behind them, and they would shade themselves.
     parts.append(
         '<geom name="floor" type="plane" size="30 30 1" castshadow="false" material="floor" friction="0.7 0.005 0.0005"/>'
     )
@@ -118,7 +139,7 @@ def _mjcf(room: Room, H: int, W: int, has_free_joints: bool) -> str:
 
 
 def _shadow_map(H: int, W: int) -> int:
-    """Side of the shadow map: its cost does not shrink with the picture by itself."""
+    """Return the side of the shadow map, scaled with the picture as MuJoCo does not do it."""
     return 2048 if min(H, W) >= 256 else 1024 if min(H, W) >= 96 else 512
 
 
@@ -194,7 +215,7 @@ def _material(name: str, surface: Surface, repeat: float, kind: str) -> str:
 
 
 def _material_images(room: Room) -> dict[str, np.ndarray]:
-    """Texture name → uint8 [n, n, 3]."""
+    """Return texture name → uint8 [n, n, 3]."""
     out = {"floor": sf.render_material(room.floor.material, room.floor.seed, room.floor.rgb)}
     if room.walls is not None:
         out["walls"] = sf.render_material(room.walls.material, room.walls.seed, room.walls.rgb)
@@ -209,7 +230,7 @@ def _material_images(room: Room) -> dict[str, np.ndarray]:
 def _write_texture(mj, model, name: str, picture: np.ndarray) -> None:
     i = model.texture(name).id
     start, count = model.tex_adr[i], model.tex_height[i] * model.tex_width[i] * model.tex_nchannel[i]
-    faces = count // picture.size  # a cube's six faces lie one after the other
+    faces = count // picture.size  # a cube's six faces follow one another
     model.tex_data[start : start + count] = np.tile(picture.ravel(), faces)
 
 

@@ -1,8 +1,8 @@
-"""World and paths → frames: colour with shadows and reflections, whose each pixel is, and how far away.
+"""Off-screen rendering of rooms: color with shadows and reflections, pixel owners, and depth.
 
-World, paths → **render** → edits.py, truth.py. MuJoCo's OpenGL renderer, off screen; in software (Mesa) a 480 x 832 frame
-takes about 0.065 s of one core, parts and depth a sixth of that. The same World at the same size gives the same bytes in
-every process of one machine; another OpenGL may round differently, so pairs record which one drew them.
+Room, paths → **render** → edits.py, truth.py. MuJoCo's OpenGL renderer; in software (Mesa) a 480 x 832 frame takes about
+0.065 s of one core, parts and depth a sixth of that. The same Room at the same size gives the same bytes in every process
+of one machine; another OpenGL may round differently, so pairs record the versions.
 """
 
 from __future__ import annotations
@@ -19,11 +19,22 @@ from data_synth.physics import model as md
 from data_synth.physics.world import Room
 from v2v.errors import InputError
 
-MAX_GEOMS = 254  # a number each in one byte; no room has a hundred
+# Each geom's number must fit one byte; rooms have fewer than a hundred.
+MAX_GEOMS = 254
 
 
 class RoomView:
-    """One world on screen; `with View(...) as view`, then its methods in any order."""
+    """One room with an OpenGL context; a context manager, whose methods may be called in any order.
+
+    Attributes:
+      room: The room.
+      paths: Body key → float64 [T, 7], see `simulate.simulate_paths`.
+      size: (T, H, W).
+      seconds: Duration of the clip.
+      joints: float [T, joints, 3] of the person, or None.
+      eye: float [T, 3], camera positions.
+      axes: float [T, 3, 3], camera axes in rows: right, up, back.
+    """
 
     def __init__(self, room: Room, paths: dict[int, np.ndarray], T: int, H: int, W: int, seconds: float):
         self._mj = md.load_mujoco()
@@ -52,7 +63,7 @@ class RoomView:
         self._gl.free()
 
     def video(self) -> np.ndarray:
-        """uint8 [T, H, W, 3]."""
+        """Render the colors, uint8 [T, H, W, 3]."""
         T, H, W = self.size
         out, flipped = np.empty((T, H, W, 3), np.uint8), np.empty((H, W, 3), np.uint8)
         for k in self._frames(segmented=False):
@@ -61,7 +72,7 @@ class RoomView:
         return out
 
     def parts(self) -> np.ndarray:
-        """uint8 [T, H, W]: the owner of each pixel's centre (model.SKY, FLOOR, WALLS, PERSON, THINGS + key)."""
+        """Render uint8 [T, H, W]: the owner of each pixel's center (`model.SKY`, FLOOR, WALLS, PERSON, FIRST_BODY + key)."""
         T, H, W = self.size
         out, flipped = np.empty((T, H, W), np.uint8), np.empty((H, W, 3), np.uint8)
         for k in self._frames(segmented=True):
@@ -70,7 +81,7 @@ class RoomView:
         return out
 
     def depth(self) -> np.ndarray:
-        """float32 [T, H, W]: metres from the camera's plane; the sky is at the far plane (40 m)."""
+        """Render float32 [T, H, W]: meters from the camera's plane; the sky is at the far plane (40 m)."""
         T, H, W = self.size
         out, flipped = np.empty((T, H, W), np.float32), np.empty((H, W), np.float32)
         clip, extent = self._compiled.model.vis.map, self._compiled.model.stat.extent
@@ -81,7 +92,7 @@ class RoomView:
         return out
 
     def project(self, k: int, points: np.ndarray) -> np.ndarray:
-        """Room coordinates [..., 3] → (x, y) in pixels at frame k, centres at integers, and depth in metres."""
+        """Project room coordinates [..., 3] to (x, y) in pixels at frame k, centers at integers, and depth in meters."""
         _, H, W = self.size
         local = (points - self.eye[k]) @ self.axes[k].T
         focal = H / 2 / np.tan(np.radians(self.room.camera.fovy) / 2)
@@ -96,7 +107,7 @@ class RoomView:
         )
 
     def _frames(self, segmented: bool) -> Iterator[int]:
-        """Puts everything where it is at frame 0, 1, ... and draws it, in colour or each geom in its own number."""
+        """Pose and draw one frame after the other, in color or with each geom's number as its color; yield the frame index."""
         model, data, mj, scene = self._compiled.model, self._data, self._mj, self._scene
         everything, rectangle = mj.mjtCatBit.mjCAT_ALL.value, self._rectangle()
         self._gl.make_current()
@@ -111,20 +122,20 @@ class RoomView:
             mj.mj_kinematics(model, data)
             mj.mj_camlight(model, data)
             mj.mjv_updateScene(model, data, self._option, None, self._camera, everything, scene)
-            for camera in scene.camera:  # both eyes of a stereo pair, the same
+            for camera in scene.camera:  # both eyes of a stereo pair are equal
                 camera.pos, camera.forward, camera.up = self.eye[k], -self.axes[k, 2], self.axes[k, 1]
             mj.mjr_render(rectangle, scene, self._context)
             yield k
 
     def _read_pixels(self, color: np.ndarray | None, depth: np.ndarray | None) -> None:
-        """What was drawn last, into these: uint8 [H, W, 3], float32 [H, W], the lowest row first."""
+        """Read the last drawing into uint8 [H, W, 3] and float32 [H, W], the lowest row first."""
         self._mj.mjr_readPixels(color, depth, self._rectangle(), self._context)
 
     def _rectangle(self):
         return self._mj.MjrRect(0, 0, self.size[2], self.size[1])
 
     def _owner_table(self) -> np.ndarray:
-        """uint8 [256]: the number that a geom is drawn in (0: none) → its owner."""
+        """Return uint8 [256]: the number of a geom in a drawing (0: none) → its owner."""
         table = np.full(256, md.SKY, np.uint8)
         for geom in self._scene.geoms[: self._scene.ngeom]:
             if geom.segid >= 0:
@@ -143,8 +154,7 @@ class RoomView:
 
 
 def renderer_versions() -> dict:
-    """What a pair says of its renderer: MuJoCo's version and OpenGL's way."""
-
+    """Return MuJoCo's version and the kind of OpenGL, for the provenance of pairs."""
     return {"mujoco": md.load_mujoco().__version__, "opengl": os.environ.get("MUJOCO_GL", "egl")}
 
 
@@ -152,7 +162,7 @@ def renderer_versions() -> dict:
 def _opengl():
     try:
         yield
-    except Exception as error:  # MuJoCo raises what its backend raises
+    except Exception as error:  # MuJoCo passes on any exception of its backend
         raise InputError(
             f"physics scenes: expected OpenGL without a screen, got '{error}'; apt-get install libegl1 "
             "libegl-mesa0 libgl1-mesa-dri, or libosmesa6 with MUJOCO_GL=osmesa"

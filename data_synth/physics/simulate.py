@@ -1,7 +1,7 @@
-"""Physics: where every thing is at every frame.
+"""Rigid-body simulation: the pose of every body at every frame.
 
-World → **paths** → render.py. Rigid bodies with friction, integrated at 4 ms from rest (or the drawn velocities); frame k
-shows time k · seconds / (T - 1). A counterfactual twin is this function on the edited World: nothing else is done to it.
+Room → **paths** → render.py. Rigid bodies with friction, integrated at 4 ms from rest (or the sampled velocities); frame k
+shows time k · seconds / (T - 1). A counterfactual twin is this function applied to the edited Room.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ MIN_SECONDS, FPS = 1.6, 16.0
 
 
 def duration(T: int) -> float:
-    """Seconds that a clip of T frames spans: T / 16 fps, but long enough for something to happen."""
+    """Return the seconds that a clip of T frames spans: T / 16 fps, but at least MIN_SECONDS, for visible motion."""
     return max(MIN_SECONDS, T / FPS)
 
 
 def simulate_paths(room: Room, T: int, seconds: float) -> dict[int, np.ndarray]:
-    """Thing key → float64 [T, 7]: position (metres) and unit quaternion (w, x, y, z) at each frame."""
+    """Return body key → float64 [T, 7]: position (meters) and unit quaternion (w, x, y, z) at each frame."""
     mj = md.load_mujoco()
     compiled = md.build_model(room, 16, 16, has_free_joints=True)
     data = mj.MjData(compiled.model)
@@ -49,7 +49,7 @@ def simulate_paths(room: Room, T: int, seconds: float) -> dict[int, np.ndarray]:
 
 
 def resting_paths(room: Room, T: int) -> dict[int, np.ndarray]:
-    """Paths of things that stay where they were put."""
+    """Return the paths of bodies that stay at their initial pose."""
     rows = {
         body.key: (*body.position, np.cos(body.yaw / 2), 0.0, 0.0, np.sin(body.yaw / 2))
         for body in room.bodies
@@ -58,5 +58,5 @@ def resting_paths(room: Room, T: int) -> dict[int, np.ndarray]:
 
 
 def max_displacement(path: np.ndarray) -> float:
-    """Metres that a thing travels from its start, at most."""
+    """Return the greatest distance in meters of a path from its start."""
     return float(np.linalg.norm(path[:, :3] - path[0, :3], axis=1).max())

@@ -1,14 +1,14 @@
-"""Materials of rooms and things: small procedural pictures that repeat.
+"""Materials of rooms and bodies: small procedural pictures that repeat.
 
 name, seed → **picture** → model.py (texture). Each is uint8 [n, n, 3]; u, v in [0, 1) are its coordinates, f a field
 of `scenes.textures` in [-1, 1] (1/f noise or dead leaves), and every pattern closes at its border or is mirrored.
 
     wood      base + a sin(2 pi (3 v + 2.5 f)), grain along u          brick     running bond, 4 x 8, mortar 6 %
     marble    base + a |f|^1/2, veins where f crosses 0                tiles     4 x 4 squares, grout 3 %
-    checker, stripes, dots    two colours                              carpet    dead leaves, low contrast
+    checker, stripes, dots    two colors                               carpet    dead leaves, low contrast
     metal     brushed: noise stretched along u, shiny                  gold      the same, yellow
-    grass     dead leaves of greens                                    concrete  grey 1/f noise
-    plain     one colour, 2 % noise
+    grass     dead leaves of greens                                    concrete  gray 1/f noise
+    plain     one color, 2 % noise
 """
 
 from __future__ import annotations
@@ -19,8 +19,7 @@ import numpy as np
 from data_synth.scenes import textures as tx
 
 TEXELS = 256
-# What a material is called in a sentence ("make the box {0}", "a {1} floor"), its colours, and how it shines:
-# (reflectance of a plane, specular, shininess).
+# Name → words ("make the box {0}", "a {1} floor"), two colors, and (reflectance of a plane, specular, shininess).
 MATERIALS = {
     "wood": ("wooden", "wooden", ((150, 104, 62), (104, 66, 36)), (0.05, 0.2, 0.3)),
     "marble": ("marble", "marble", ((226, 222, 216), (120, 118, 124)), (0.3, 0.6, 0.8)),
@@ -37,6 +36,7 @@ MATERIALS = {
 }
 FLOORS = ("wood", "marble", "tiles", "checker", "carpet", "concrete", "grass")
 WALLS = ("plain", "brick", "wood", "concrete", "stripes", "tiles")
+# Materials of bodies.
 BODY_MATERIALS = (
     "wood",
     "marble",
@@ -46,14 +46,16 @@ BODY_MATERIALS = (
     "dots",
     "metal",
     "gold",
-)  # what a thing can be made of
+)
 
 
 def render_material(material: str, seed: int, color: tuple[int, int, int] | None = None) -> np.ndarray:
-    """uint8 [TEXELS, TEXELS, 3], a function of its arguments alone.
+    """Render a material to uint8 [TEXELS, TEXELS, 3], a function of the arguments alone.
 
     Args:
-      material: a key of MATERIALS, or "plain". seed: which piece of it. colour: RGB of plain.
+      material: A key of MATERIALS, or "plain".
+      seed: Selects one piece of the material.
+      color: RGB of "plain".
     """
     n = TEXELS
     v, u = (np.mgrid[:n, :n] + 0.5) / n
@@ -103,7 +105,7 @@ def render_material(material: str, seed: int, color: tuple[int, int, int] | None
 
 
 def mean_color(material: str, color: tuple[int, int, int] | None = None) -> np.ndarray:
-    """float [3], RGB: what the material looks like from afar, for telling whether a thing stands out."""
+    """Return the mean RGB of the material, float [3], to decide whether a body stands out from it."""
     return np.mean(np.array(_colors(material, color), float), 0)
 
 

@@ -1,12 +1,12 @@
-"""What the renderer of rooms knows exactly: distance, motion, parts, and the person's pose.
+"""Exact depth, motion, parts and pose of a rendered room.
 
-View → **truth** → control videos. With z the distance from the camera's plane (metres), R_i(k), p_i(k) the pose of the
-thing seen at a pixel, X its point in the room at frame k, and P_k the projection at frame k:
+RoomView → **truth** → control videos. With z the distance from the camera's plane (meters), R_i(k), p_i(k) the pose of the
+body seen at a pixel, X its point in the room at frame k, and P_k the projection at frame k:
 
-    depth         grey = 255 (1/z - 1/z_far) / (1/z_near - 1/z_far), near and far the clip's own: near is white
+    depth         gray = 255 (1/z - 1/z_far) / (1/z_near - 1/z_far), near and far the clip's own: near is white
     motion        P_{k+1}(R_i(k+1) R_i(k)^T (X - p_i(k)) + p_i(k+1)) - P_k(X), pixels; the last frame repeats
-    segmentation  one strong colour a thing; floor, walls and sky dark
-    pose          limbs as coloured bars, joints as dots, on black, drawn where they project to
+    segmentation  one saturated color a body; floor, walls and sky dark
+    pose          limbs as colored bars, joints as dots, on black, at their projections
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ from data_synth.physics import model as md
 from data_synth.physics.render import RoomView
 from data_synth.scenes.truth import SEGMENT_COLORS
 
-FAR_DEPTH = 12.0  # metres: beyond, everything is black in a depth video
+# Meters; anything farther is black in a depth video.
+FAR_DEPTH = 12.0
 _GROUND = {md.SKY: (0, 0, 0), md.FLOOR: (44, 44, 44), md.WALLS: (84, 84, 84), md.PERSON: (255, 255, 255)}
-# One bar a limb of the skeleton, left and right in other hues, as pose videos have them.
+# One bar a limb of the skeleton, left and right in different hues, as is usual in pose videos.
 BONES = (
     ("head", "neck", (255, 0, 85)), ("neck", "shoulder_l", (255, 85, 0)), ("shoulder_l", "elbow_l", (255, 170, 0)),
     ("elbow_l", "wrist_l", (255, 255, 0)), ("neck", "shoulder_r", (170, 255, 0)), ("shoulder_r", "elbow_r", (85, 255, 0)),
@@ -32,7 +33,7 @@ BONES = (
 
 
 def render_depth(view: RoomView) -> np.ndarray:
-    """uint8 [T, H, W, 3]."""
+    """Render the inverse depth, uint8 [T, H, W, 3]."""
     inverse_depth = 1 / np.minimum(view.depth(), FAR_DEPTH)
     max_inverse_depth = float(inverse_depth.max())
     gray = 255 * (inverse_depth - 1 / FAR_DEPTH) / max(max_inverse_depth - 1 / FAR_DEPTH, 1e-6) + 0.5
@@ -40,7 +41,7 @@ def render_depth(view: RoomView) -> np.ndarray:
 
 
 def render_segmentation(view: RoomView) -> np.ndarray:
-    """uint8 [T, H, W, 3]."""
+    """Render the segmentation, uint8 [T, H, W, 3]."""
     table = np.zeros((256, 3), np.uint8)
     for owner, color in _GROUND.items():
         table[owner] = color
@@ -50,8 +51,10 @@ def render_segmentation(view: RoomView) -> np.ndarray:
 
 
 def compute_motion(view: RoomView) -> np.ndarray:
-    """float64 [T, H, W, 2]: (x, y) displacement of what is seen, pixels from one frame to the next. A person's limbs
-    are taken as the limb nearest to the point moves."""
+    """Compute float64 [T, H, W, 2]: (x, y) displacement of the visible surface, in pixels from one frame to the next.
+
+    Points on a person move with the nearest limb.
+    """
     T, H, W = view.size
     out = np.zeros((T, H, W, 2))
     if T == 1:
@@ -79,7 +82,7 @@ def compute_motion(view: RoomView) -> np.ndarray:
 
 
 def render_pose(view: RoomView) -> np.ndarray:
-    """uint8 [T, H, W, 3]."""
+    """Render the person's skeleton, uint8 [T, H, W, 3]."""
     T, H, W = view.size
     out = np.zeros((T, H, W, 3), np.uint8)
     thickness = max(1, round(min(H, W) / 60))
@@ -95,7 +98,7 @@ def render_pose(view: RoomView) -> np.ndarray:
 
 
 def _rotation_matrix(q: np.ndarray) -> np.ndarray:
-    """Unit quaternion (w, x, y, z) → rotation."""
+    """Convert a unit quaternion (w, x, y, z) to a rotation matrix."""
     w, x, y, z = q
     return np.array(
         [
@@ -107,7 +110,7 @@ def _rotation_matrix(q: np.ndarray) -> np.ndarray:
 
 
 def _limb_displacement(points: np.ndarray, current_joints: np.ndarray, next_joints: np.ndarray) -> np.ndarray:
-    """[n, 3] points on the body → their displacement: that of the nearest place on a limb's axis (or the head)."""
+    """Return the displacement of points [n, 3] on a person: that of the nearest place on a limb's axis (or the head)."""
     nearest_distance, displacement = np.full(len(points), np.inf), np.zeros_like(points)
     head = fg.JOINTS.index("head")
     bones = [(fg.JOINTS.index(a), fg.JOINTS.index(b), r) for a, b, r, _ in fg.LIMBS] + [

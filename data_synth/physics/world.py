@@ -1,7 +1,7 @@
-"""The room as plain data: surfaces, light, camera, things, and perhaps a person.
+"""A room as plain data: surfaces, light, camera, bodies, and perhaps a person.
 
-seed → draw.py → **World** → model.py. Metres, z up, the floor is z = 0; the room is the square |x|, |y| <= ROOM; time u in
-[0, 1] runs over the clip. Edits make another World of one; nothing here knows MuJoCo.
+seed → draw.py → **Room** → model.py. Meters, z up, the floor is z = 0; the room is the square |x|, |y| <= ROOM_HALF_WIDTH;
+time u in [0, 1] runs over the clip. Edits derive another Room from one; this module does not depend on MuJoCo.
 """
 
 from __future__ import annotations
@@ -12,14 +12,20 @@ import numpy as np
 
 from data_synth.scenes import objects as ob
 
-ROOM_HALF_WIDTH, WALL_HEIGHT = 4.2, 3.2  # half width, height of the walls
+ROOM_HALF_WIDTH, WALL_HEIGHT = 4.2, 3.2  # meters
 SHAPES = ("ball", "box", "cylinder", "capsule", "egg", "cone", "pyramid")
 COLORS = {name: rgb for name, rgb in ob.COLORS.items()}
 
 
 @dataclasses.dataclass(frozen=True)
 class Surface:
-    """material: of surfaces.MATERIALS or "plain", with `colour` a name of COLOURS; `seed` is which piece of it."""
+    """Material of the floor or the walls.
+
+    Attributes:
+      material: A key of `surfaces.MATERIALS`, or "plain".
+      seed: Selects one piece of the material.
+      color: A name of COLORS, for "plain".
+    """
 
     material: str
     seed: int = 0
@@ -27,7 +33,7 @@ class Surface:
 
     @property
     def rgb(self) -> tuple[int, int, int]:
-        """Of a plain surface: walls are painted paler than things."""
+        """Return the RGB of a plain surface; walls are painted paler than bodies."""
         return tuple(int(0.55 * c + 0.45 * 190) for c in COLORS[self.color])
 
 
@@ -36,9 +42,17 @@ class Body:
     """A rigid body.
 
     Attributes:
-      key: names it through edits. shape: of SHAPES. colour: of COLOURS. coat: of surfaces.COATS, "" for paint.
-      radius: half its width, metres. height: half its height.
-      place: (x, y, z) of its centre at the start. yaw: radians. velocity: (x, y, z) m/s. spin: (x, y, z) rad/s.
+      key: Identifies the body through edits.
+      shape: A name of SHAPES.
+      color: A name of COLORS.
+      radius: Half its width, in meters.
+      height: Half its height, in meters.
+      position: (x, y, z) of its center at the start, in meters.
+      yaw: Radians.
+      velocity: (x, y, z) in m/s.
+      spin: (x, y, z) in rad/s.
+      material: A name of `surfaces.BODY_MATERIALS`, "" for paint.
+      density: kg/m³.
     """
 
     key: int
@@ -55,12 +69,22 @@ class Body:
 
     @property
     def name(self) -> str:
+        """Return the words for the body in an instruction, such as "red ball"."""
         return f"{self.color} {self.shape}"
 
 
 @dataclasses.dataclass(frozen=True)
 class Figure:
-    """A person of capsules; what it does is a name of figure.ACTIONS. shirt, trousers: names of COLOURS."""
+    """A person of capsules.
+
+    Attributes:
+      action: A name of `figure.ACTIONS`.
+      position: (x, y) on the floor, in meters.
+      yaw: Radians.
+      shirt: A name of COLORS.
+      trousers: A name of COLORS.
+      phase: Phase of the action at the start, in periods.
+    """
 
     action: str
     position: tuple[float, float]
@@ -72,10 +96,16 @@ class Figure:
 
 @dataclasses.dataclass(frozen=True)
 class Light:
-    """Key light towards the middle of the room, and how bright everything is by itself.
+    """Key light towards the middle of the room, and ambient light.
 
-    azimuth, elevation: radians, where it comes from. key, ambient: RGB gains. distance: metres. sky: the colours
-    (top, bottom), RGB 0..255, above the walls. sun: parallel light, else a lamp at `distance`.
+    Attributes:
+      azimuth: Direction that the light comes from, in radians.
+      elevation: Direction that the light comes from, in radians.
+      key: RGB gains of the key light.
+      ambient: RGB gains of the ambient light.
+      distance: Distance of a lamp, in meters.
+      sky: (top, bottom) RGB 0..255 above the walls.
+      sun: Whether the light is parallel; otherwise it is a lamp at `distance`.
     """
 
     azimuth: float
@@ -89,8 +119,16 @@ class Light:
 
 @dataclasses.dataclass(frozen=True)
 class Camera:
-    """Looks at `target` from azimuth, elevation (radians) and distance (metres), each [start, end], linear in a smooth
-    step of u; `shift` moves eye and target sideways (metres, by the end). fovy: degrees."""
+    """A camera that looks at `target`; ranges are [start, end], linear in a smooth step of u.
+
+    Attributes:
+      azimuth: Radians.
+      elevation: Radians.
+      distance: Meters.
+      shift: Sideways movement of eye and target by the end, in meters.
+      target: Point in the room, in meters.
+      fovy: Vertical field of view, in degrees.
+    """
 
     azimuth: tuple[float, float]
     elevation: tuple[float, float]
@@ -100,7 +138,7 @@ class Camera:
     fovy: float = 42.0
 
     def poses(self, T: int) -> tuple[np.ndarray, np.ndarray]:
-        """Eye [T, 3], and axes [T, 3, 3]: rows right, up, back (towards the viewer), as OpenGL has them."""
+        """Return eye [T, 3] and axes [T, 3, 3]: rows right, up, back (towards the viewer), by OpenGL's convention."""
         u = np.linspace(0, 1, T) if T > 1 else np.zeros(1)
         s = u * u * (3 - 2 * u)
         az, el, distance = (a + (b - a) * s for a, b in (self.azimuth, self.elevation, self.distance))
@@ -113,7 +151,18 @@ class Camera:
 
 @dataclasses.dataclass(frozen=True)
 class Room:
-    """Everything in the room. `walls` None: open air under `light.sky`. `kind`: which of draw.KINDS it is."""
+    """Everything in a room.
+
+    Attributes:
+      kind: A name of `draw.KINDS`.
+      floor: Floor.
+      walls: Walls; None for open air under `light.sky`.
+      light: Light.
+      camera: Camera path.
+      bodies: Rigid bodies.
+      figure: A person, or None.
+      gravity: m/s².
+    """
 
     kind: str
     floor: Surface
@@ -125,13 +174,15 @@ class Room:
     gravity: float = 9.81
 
     def body(self, key: int) -> Body:
+        """Return the body with this key."""
         return next(body for body in self.bodies if body.key == key)
 
     def without(self, key: int) -> Room:
+        """Return the room without the body of this key."""
         return dataclasses.replace(self, bodies=tuple(body for body in self.bodies if body.key != key))
 
     def with_body(self, new: Body) -> Room:
-        """With the thing of the same key replaced."""
+        """Return the room with the body of the same key replaced."""
         return dataclasses.replace(
             self, bodies=tuple(new if body.key == new.key else body for body in self.bodies)
         )

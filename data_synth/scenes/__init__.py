@@ -1,5 +1,5 @@
-"""Procedural clips with exact ground truth.
+"""Procedural planar scenes with exact ground truth.
 
-seed → draw.py → scene.py → edits.py (the twin) → render.py → video, twin, mask, reference, captions
-                                                  objects.py, textures.py: the parts
+The flow is: seed → draw.py → scene.py → edits.py (the twin) → render.py → video, twin, mask, reference, captions.
+objects.py and textures.py draw the parts; truth.py gives depth, segmentation and motion.
 """

@@ -1,8 +1,8 @@
-"""The random draw of a scene.
+"""Random sampling of planar scenes.
 
-seed → **Scene** → edits, render. The draw takes care that what is asked later can be seen: objects differ in colour
-and in shape from one another, in colour from the background, are 18 to 45 % of the frame's short side, keep apart
-and stay inside the frame. Rejection does the rest.
+seed → **Scene** → edits, render. Rejection sampling ensures that every object can be seen and named: objects differ in color
+and shape from one another and in color from the background, have a diameter of 18 to 45 % of the frame's short side, do
+not touch, and stay inside the frame.
 """
 
 from __future__ import annotations
@@ -50,19 +50,23 @@ _RICH_KIND_WEIGHTS = {
     "checker": 0.04,
     "landscape": 0.29,
 }
-_CHECKED_TIMES = 7  # path samples that collision and border tests look at
+# Path samples for the tests of collision and border.
+_CHECKED_TIMES = 7
 
 
 def sample_scene(
     rng: np.random.Generator, *, aspect: float = 1.0, objects: tuple[int, int] = (1, 3), rich: bool = False
 ) -> Scene:
-    """Draws a scene in which every object can be seen and named.
+    """Sample a scene in which every object can be seen and named.
 
     Args:
-      rng: source of randomness.
-      aspect: width / height of the frames it will be rendered to (places objects inside).
-      objects: least and greatest number of objects.
-      rich: a photograph-like clip: textured or a landscape, more contrast, colour and light (for photometric edits).
+      rng: Source of randomness.
+      aspect: Width / height of the frames to be rendered; objects are placed inside them.
+      objects: Least and greatest number of objects.
+      rich: Whether to imitate a photograph: textures or a landscape, with more contrast, color and light.
+
+    Returns:
+      The scene. It may hold fewer objects than drawn when there is no room for them.
     """
     weights = _RICH_KIND_WEIGHTS if rich else _KIND_WEIGHTS
     kind = _sample_option(rng, list(weights), list(weights.values()))
@@ -87,18 +91,18 @@ def sample_scene(
 
 
 def background_names() -> list[str]:
-    """Names of all canonical backgrounds: gradients, then colours."""
+    """Return the names of all canonical backgrounds: gradients, then colors."""
     return [*tx.GRADIENTS, *ob.COLORS]
 
 
 def named_background(name: str) -> tuple[tx.Texture, str]:
-    """Canonical background and the words a caption uses for it."""
+    """Return a canonical background and its words in a caption."""
     words = f"{name} background" if name in tx.GRADIENTS else f"plain {name} background"
     return tx.canonical_texture(name, ob.COLORS), words
 
 
 def is_free(obj: ob.Object, scene: Scene) -> bool:
-    """True when the thing touches none of the scene's objects at any time."""
+    """Return whether `obj` touches none of the scene's objects at any time."""
     path = frame_path(obj, scene.camera, _CHECKED_TIMES)
     return all(
         are_apart(path, frame_path(other, scene.camera, _CHECKED_TIMES), gap=1.0) for other in scene.objects
@@ -155,7 +159,7 @@ def _sample_texture(
     rng: np.random.Generator, kind: str, rich: bool, color: str = ""
 ) -> tuple[tx.Texture, str]:
     color = color or _sample_option(rng, list(ob.COLORS))
-    # Muted: between the pure colour and mid-grey, away from the ends so that light and texture do not clip.
+    # Muted: between the pure color and mid-gray, away from the ends so that light and texture do not clip.
     base = 128 + (np.array(ob.COLORS[color], float) - 128) * rng.uniform(0.55, 0.85) + rng.normal(size=3) * 8
     mix = np.zeros((3, 3))
     contrast = rng.uniform(35, 75) if rich else rng.uniform(16, 40)
@@ -182,7 +186,7 @@ def _sample_texture(
 
 
 def _sample_landscape(rng: np.random.Generator) -> Scene:
-    """Sky over one or two rough hills: the large light and dark parts, and the horizon, of outdoor footage."""
+    """Sample a sky over one or two rough hills, with the large light and dark parts and the horizon of outdoor footage."""
     sky_color = _sample_option(rng, ("blue", "cyan", "white", "grey", "orange", "pink"))
     sky, _ = _sample_texture(rng, _sample_option(rng, ("cloud", "gradient")), False, sky_color)
     hills, color, level = [], "", rng.uniform(-0.25, 0.15)
@@ -200,7 +204,7 @@ def _sample_landscape(rng: np.random.Generator) -> Scene:
 
 
 def _sample_option(rng: np.random.Generator, options, weights=None) -> str:
-    """rng.choice at a tenth of its price."""
+    """Choose an option by weight, about ten times as fast as `rng.choice`."""
     if weights is None:
         return options[int(rng.integers(len(options)))]
     remainder = rng.random() * sum(weights)
@@ -212,7 +216,7 @@ def _sample_option(rng: np.random.Generator, options, weights=None) -> str:
 
 
 def _shuffle(rng: np.random.Generator, names: tuple[str, ...]) -> list[str]:
-    """rng.permutation of names, by their numbers: the same draw, without making an array of strings."""
+    """Permute names by their indices: the same draw as `rng.permutation(names)`, without an array of strings."""
     return [names[i] for i in rng.permutation(len(names)).tolist()]
 
 

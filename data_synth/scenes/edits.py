@@ -1,15 +1,15 @@
 """Local edits: a scene, its edited twin, the exact mask and the reference picture.
 
-Scene → **edit** → (source, target, mask). Each edit is a small intervention on the Scene; both sides come from the
-same layers, with only the concerned ones exchanged, so the mask is geometry, not a threshold on differences:
+Scene → **edit** → (source, target, mask). Each edit is a small intervention on the Scene. Both sides are composed from the
+same layers, with only those of the edited object exchanged, so the mask follows from geometry and not from a threshold:
 
     recolour    mask = object                        replace   mask = old and new object with their shadows
     remove      mask = object and its shadow         insert    mask = new object and its shadow
     background  mask = everything but pixels that objects cover entirely
 
-What a sentence cannot say is fixed by convention, so that sentence and source determine the target: an inserted
-object is plain, upright, of its size word's canonical diameter, and stands still in the frame at one of nine
-positions; a replacement is plain and upright, with the old centre and diameter; a new background is canonical.
+Conventions fix what an instruction leaves open, so that instruction and source determine the target: an inserted object is
+plain, upright, of its size word's canonical diameter, and stands still in the frame at one of nine positions; a
+replacement is plain and upright, with the center and diameter of the old object; a new background is canonical.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from data_synth.scenes import scene as sc
 from data_synth.scenes import textures as tx
 
 LOCAL_EDITS = ("recolour", "remove", "insert", "replace", "background")
+# Fractions of the frame's width and height from its center.
 POSITIONS = {
     "top left": (-0.27, -0.27),
     "top": (0.0, -0.27),
@@ -35,12 +36,17 @@ POSITIONS = {
     "bottom left": (-0.27, 0.27),
     "bottom": (0.0, 0.27),
     "bottom right": (0.27, 0.27),
-}  # fractions of the frame's width and height from its centre
+}
 
 
 @dataclasses.dataclass(frozen=True)
 class Edit:
-    """What is done, in words: `name` of the edit type and the slots its instruction templates fill in."""
+    """An edit in words.
+
+    Attributes:
+      name: Name of the edit.
+      slots: Values for the fields of its instruction templates.
+    """
 
     name: str
     slots: dict
@@ -48,7 +54,17 @@ class Edit:
 
 @dataclasses.dataclass(frozen=True)
 class Twin:
-    """A local edit carried out. source, target uint8 [T, H, W, 3]; mask bool [T, H, W]; `after` is the edited scene."""
+    """A scene and its edited version, rendered.
+
+    Attributes:
+      source: uint8 [T, H, W, 3].
+      target: uint8 [T, H, W, 3].
+      mask: bool [T, H, W].
+      reference: uint8 [side, side, 3], or None for a removal.
+      edit: The edit in words.
+      source_scene: The scene of `source`.
+      target_scene: The scene of `target`.
+    """
 
     source: np.ndarray
     target: np.ndarray
@@ -62,10 +78,18 @@ class Twin:
 def apply_local_edit(
     name: str, scene: sc.Scene, rng: np.random.Generator, T: int, H: int, W: int
 ) -> Twin | str:
-    """Carries out a random edit of the named type.
+    """Apply a random edit of the named type.
+
+    Args:
+      name: A name of LOCAL_EDITS.
+      scene: The scene to edit.
+      rng: Source of randomness.
+      T: Number of frames.
+      H: Frame height in pixels.
+      W: Frame width in pixels.
 
     Returns:
-      The twin, or the reason why this scene does not allow the edit (in which case another seed should be tried).
+      The twin, or the reason why this scene does not allow the edit.
     """
     if not scene.objects and name != "insert":
         return "no object to edit"
@@ -87,7 +111,7 @@ def apply_local_edit(
 
 
 def render_portrait(obj: ob.Object, side: int) -> np.ndarray:
-    """uint8 [side, side, 3]: the object alone, upright, on a light grey ground: a reference picture."""
+    """Render the object by itself, upright, on a gray ground, as a uint8 [side, side, 3] reference picture."""
     upright_object = dataclasses.replace(
         obj, size=0.62, start=(0.0, 0.0), end=(0.0, 0.0), wobble=(0.0, 0.0), tilt=0.0, spin=0.0, pinned=True
     )
@@ -196,12 +220,12 @@ def _with_object(scene: sc.Scene, index: int, new: ob.Object) -> sc.Scene:
 
 
 def _replace_layers(layers: rn.Layers, scene, edited_scene, name, index, T, H, W) -> rn.Layers:
-    """The edited scene's layers, sharing every layer the edit does not touch."""
+    """Return the edited scene's layers, sharing every layer that the edit does not touch."""
     if name == "background":
         return dataclasses.replace(layers, ground=rn.render_ground(edited_scene, layers.light, T))
     if name == "remove":
         return dataclasses.replace(layers, sprites=layers.sprites[:index] + layers.sprites[index + 1 :])
-    if name == "recolour":  # same geometry, other colour: the shadow is the same array, hence the same pixels
+    if name == "recolour":  # same geometry, other color: the shadow is the same array, hence the same pixels
         new = dataclasses.replace(
             rn.render_object(edited_scene.objects[index], edited_scene, T, H, W),
             alpha=layers.sprites[index].alpha,

@@ -1,12 +1,12 @@
 """Objects: eight shapes as signed distance functions, shaded, with a soft shadow.
 
-**object** + its path in the frame → sprite (alpha, colour, shadow in a small window) → scene render. All geometry is
+**object** and its path in the frame → sprite (alpha, color, shadow in a small window) → scene render. All geometry is
 analytic, in local coordinates where the object's radius is 1 (y down), so one description renders at any size:
 
     alpha  = clip(1/2 - d_px, 0, 1)                     d_px signed distance in pixels: one pixel of antialiasing
     shadow = strength * smoothstep(-d(p - o) / w + 1/2) shifted by o, soft over w, cut to exactly 0 at its rim
 
-Alpha and shadow are exactly zero outside the sprite, so "did anything change here" is decided by the geometry.
+Alpha and shadow are exactly zero outside the sprite, so the geometry decides which pixels an object can change.
 """
 
 from __future__ import annotations
@@ -32,23 +32,31 @@ COLORS = {
     "grey": (132, 132, 132),
 }
 SHAPES = ("ball", "cube", "triangle", "star", "ring", "diamond", "heart", "cross")
-SIZES = {"small": 0.20, "medium": 0.31, "large": 0.43}  # canonical diameter, in frame short sides
+# Canonical diameters, in frame short sides.
+SIZES = {"small": 0.20, "medium": 0.31, "large": 0.43}
 PATTERNS = ("plain", "striped", "dotted")
-SHADOW_STRENGTH = 0.45  # how much of the light a shadow takes at its core
-_SHADOW_OFFSET, _SHADOW_SOFTNESS = (0.16, 0.26), 0.35  # shadow's shift and softness, in radii
+# Share of the light that a shadow absorbs at its core.
+SHADOW_STRENGTH = 0.45
+# In radii of the object.
+_SHADOW_OFFSET, _SHADOW_SOFTNESS = (0.16, 0.26), 0.35
 
 
 @dataclasses.dataclass(frozen=True)
 class Object:
-    """What the thing is; where it is belongs to its path.
+    """An object and its path.
 
     Attributes:
-      shape, colour, pattern: names from SHAPES, COLOURS, PATTERNS.
-      size: diameter in frame short sides. size_name: its word, "small" | "medium" | "large".
-      start, end: world coordinates at the first and last frame (origin = frame centre, unit = short side).
-      wobble: amplitude (x, y) of one sine period added to the straight path.
-      tilt, spin: angle at the first frame, and turned by the last, in radians.
-      pinned: true for an object fixed to the frame (an inserted one): the camera does not move it.
+      shape: A name of SHAPES.
+      color: A name of COLORS.
+      size: Diameter in frame short sides.
+      size_name: Word for the size: "small", "medium" or "large".
+      pattern: A name of PATTERNS.
+      start: World coordinates at the first frame (origin = frame center, unit = short side).
+      end: World coordinates at the last frame.
+      wobble: Amplitude (x, y) of one sine period added to the straight path.
+      tilt: Angle at the first frame, in radians.
+      spin: Rotation over the clip, in radians.
+      pinned: Whether the object is fixed to the frame, so that the camera does not move it (inserted objects).
     """
 
     shape: str
@@ -65,7 +73,7 @@ class Object:
 
     @property
     def name(self) -> str:
-        """How an instruction calls it: "red ball"."""
+        """Return the words for the object in an instruction, such as "red ball"."""
         return f"{self.color} {self.shape}"
 
 
@@ -75,7 +83,9 @@ class Sprite:
 
     Attributes:
       corner: int [T, 2], (y, x) of the window's corner in the frame; may lie outside.
-      alpha: float32 [T, n, n]. colour: float32 [T, n, n, 3], unlit RGB 0..255. shadow: float32 [T, n, n].
+      alpha: float32 [T, n, n].
+      color: float32 [T, n, n, 3], unlit RGB 0..255.
+      shadow: float32 [T, n, n].
     """
 
     corner: np.ndarray
@@ -87,12 +97,14 @@ class Sprite:
 def render_sprite(
     obj: Object, center: np.ndarray, radius: np.ndarray, angle: np.ndarray, light: tuple
 ) -> Sprite:
-    """Rasterises an object along its path.
+    """Rasterize an object along its path.
 
     Args:
-      obj: what to draw.
-      centre: [T, 2] pixel coordinates (x, y), pixel (0, 0) spans 0..1. radius: [T] in pixels. angle: [T] radians.
-      light: direction (x, y) the light comes from; the unit frame's y is down.
+      obj: The object to draw.
+      center: [T, 2] pixel coordinates (x, y); pixel (0, 0) spans 0..1.
+      radius: [T] in pixels.
+      angle: [T] in radians.
+      light: Direction (x, y) that the light comes from, y down.
     """
     reach = float(radius.max()) * (1.2 + max(_SHADOW_OFFSET) + _SHADOW_SOFTNESS / 2)
     n = int(np.ceil(2 * reach)) + 3
@@ -121,12 +133,12 @@ def render_sprite(
     )
     shadow_depth = np.clip(0.5 - _DISTANCE[obj.shape](u - ou, v - ov) / _SHADOW_SOFTNESS, 0, 1)
     shadow = SHADOW_STRENGTH * shadow_depth * shadow_depth * (3 - 2 * shadow_depth)
-    shadow *= shadow >= 0.012  # below three grey levels: nothing, so the mask ends where the change does
+    shadow *= shadow >= 0.012  # below three gray levels it is cut, so that the mask ends with the change
     return Sprite(corner[:, ::-1], alpha, color, shadow)
 
 
 def merge_channels(*planes: np.ndarray) -> np.ndarray:
-    """[T, n, n], one plane for every channel or one for all → [T, n, n, 3]; cv2.merge, at a fifth of np.stack's time."""
+    """Stack one plane [T, n, n] a channel, or one for all three, to [T, n, n, 3]; `cv2.merge` takes a fifth of `np.stack`'s time."""
     T, n, m = planes[0].shape
     rows = [np.ascontiguousarray(plane).reshape(T * n, m) for plane in planes]
     return cv2.merge(rows if len(rows) == 3 else rows * 3).reshape(T, n, m, 3)
@@ -147,7 +159,7 @@ def _triangle(x, y):
 
 
 def _star(x, y):
-    # Folded at its axes of symmetry until only half a ray is left: no arctan2, which takes a hundred times a product's time.
+    # Folded at its axes of symmetry until only half a ray is left: arctan2 would take a hundred times as long.
     half = math.pi / 5
     along, across = -y, np.abs(x)  # of the upper ray
     for turn in (2 * half, half):  # mirrors at these angles from it
@@ -200,14 +212,14 @@ _DISTANCE = dict(zip(SHAPES, (_ball, _cube, _triangle, _star, _ring, _diamond, _
 
 
 def _shade(shape: str, u, v, distance, light):
-    """Multiplier of the colour, and an additive highlight or None. `light` is in the object's own axes."""
+    """Return the multiplier of the color and an additive highlight or None; `light` is in the object's own axes."""
     lx, ly = light
     if shape == "ball":
         nz = np.sqrt(np.clip(1 - u * u - v * v, 0, np.inf))
         facing = np.clip(0.6 * (u * lx + v * ly) + 0.8 * nz, 0, np.inf)
         eighth_power = np.square(
             np.square(np.square(facing))
-        )  # a power of 24 by products: pow takes fifty times as long
+        )  # power of 24 by products; pow takes fifty times as long
         return 0.5 + 0.62 * facing, 90 * (eighth_power * eighth_power * eighth_power)
     if shape == "cube":
         top = v < -0.577 * np.abs(u)
@@ -219,7 +231,7 @@ def _shade(shape: str, u, v, distance, light):
 
 
 def _pattern(pattern: str, u, v, light: bool):
-    """Multiplier: darker marks, on black lighter ones; either way the colour keeps its name."""
+    """Return a multiplier with darker marks, or lighter ones on dark colors, weak enough that the color keeps its name."""
     if pattern == "striped":
         marks = np.clip(np.sin(u * 9.0) * 3 + 0.5, 0, 1)
     else:

@@ -1,4 +1,4 @@
-"""Scene → pixels, with the exact footprint of every object.
+"""Rendering of planar scenes, with the exact footprint of every object.
 
 Scene → **layers** → video, masks. Composition is ordinary alpha blending, back to front, in display space:
 
@@ -6,8 +6,8 @@ Scene → **layers** → video, masks. Composition is ordinary alpha blending, b
     F ← (1 - alpha_i) (1 - shadow_i) F + alpha_i C_i · L      for each object i
     footprint_i = [alpha_i > 0 or shadow_i > 0]
 
-An edit re-renders the same layers with some of them exchanged, so pixels outside the exchanged footprints are
-computed by the same operations in the same order and come out equal bit for bit.
+An edit composes the same layers with some of them exchanged, so pixels outside the exchanged footprints are computed by the
+same operations in the same order and are equal bit for bit.
 """
 
 from __future__ import annotations
@@ -24,11 +24,12 @@ from data_synth.scenes import textures as tx
 
 @dataclasses.dataclass(frozen=True)
 class Layers:
-    """A rasterised scene.
+    """A rasterized scene.
 
     Attributes:
-      ground: float32 [T, H, W, 3], the lit background. light: float32 [H, W, 3].
-      sprites: one per object, back to front.
+      ground: float32 [T, H, W, 3], the lit background.
+      light: float32 [H, W, 3].
+      sprites: One per object, back to front.
     """
 
     ground: np.ndarray
@@ -36,7 +37,7 @@ class Layers:
     sprites: tuple[ob.Sprite, ...]
 
     def footprint(self, i: int, shadow: bool = True) -> np.ndarray:
-        """bool [T, H, W]: pixels object i can touch, with or without its shadow."""
+        """Return bool [T, H, W]: the pixels that object i can touch, with or without its shadow."""
         T, H, W, _ = self.ground.shape
         out = np.zeros((T, H, W), bool)
         sprite = self.sprites[i]
@@ -46,7 +47,7 @@ class Layers:
         return out
 
     def solid(self) -> np.ndarray:
-        """bool [T, H, W]: pixels where some object hides the background completely."""
+        """Return bool [T, H, W]: the pixels where some object hides the background completely."""
         T, H, W, _ = self.ground.shape
         out = np.zeros((T, H, W), bool)
         for sprite in self.sprites:
@@ -55,7 +56,7 @@ class Layers:
         return out
 
     def coverage(self, indices: tuple[int, ...] | None = None) -> np.ndarray:
-        """float32 [T, H, W] in [0, 1]: how much of a pixel the objects (all, or those named) cover."""
+        """Return float32 [T, H, W] in [0, 1]: the share of a pixel that the objects (all, or those of `indices`) cover."""
         T, H, W, _ = self.ground.shape
         out = np.zeros((T, H, W), np.float32)
         for i in range(len(self.sprites)) if indices is None else indices:
@@ -66,7 +67,7 @@ class Layers:
 
 
 def render_layers(scene: sc.Scene, T: int, H: int, W: int) -> Layers:
-    """Rasterises background, light and objects for T frames of H x W pixels."""
+    """Rasterize background, light and objects for T frames of H x W pixels."""
     light = light_field(scene.light, H, W)
     return Layers(
         render_ground(scene, light, T), light, tuple(render_object(o, scene, T, H, W) for o in scene.objects)
@@ -74,34 +75,34 @@ def render_layers(scene: sc.Scene, T: int, H: int, W: int) -> Layers:
 
 
 def render_scene(scene: sc.Scene, T: int, H: int, W: int) -> np.ndarray:
-    """uint8 [T, H, W, 3] video of a scene, at any frame count and size."""
+    """Render a scene to a video, uint8 [T, H, W, 3], at any frame count and size."""
     return compose_layers(render_layers(scene, T, H, W))
 
 
 def compose_layers(layers: Layers) -> np.ndarray:
-    """Blends the layers to uint8 [T, H, W, 3]."""
+    """Blend the layers to uint8 [T, H, W, 3]."""
     video = layers.ground.copy()
     _, H, W, _ = video.shape
     for sprite in layers.sprites:
-        # Three channels wide, so that products below run along whole rows and not three numbers at a time.
+        # Three channels wide, so that the products below run along whole rows.
         transmittance, alpha = (
             ob.merge_channels((1 - sprite.shadow) * (1 - sprite.alpha)),
             ob.merge_channels(sprite.alpha),
         )
         for t, (frame, window) in enumerate(_iterate_windows(sprite, H, W)):
             pixels = video[t][frame]
-            # Not F + alpha (C - F): with alpha = 1 this form leaves no rounding trace of what is behind.
+            # Not F + alpha (C - F): with alpha = 1 this form leaves no rounding trace of the layers behind.
             pixels *= transmittance[t][window]
             object_light = sprite.color[t][window] * layers.light[frame]
             object_light *= alpha[t][window]
             pixels += object_light
     video += 0.5
-    np.minimum(video, 255, out=video)  # never below 0: sums and products of what is not
+    np.minimum(video, 255, out=video)  # never below 0: sums and products of non-negative values
     return video.astype(np.uint8)
 
 
 def render_ground(scene: sc.Scene, light: np.ndarray, T: int) -> np.ndarray:
-    """float32 [T, H, W, 3], the background as lit. Clipped here, so shadows darken what is seen."""
+    """Render the lit background, float32 [T, H, W, 3], clipped to 0..255 so that shadows darken visible values."""
     H, W, _ = light.shape
     to_world = pixel_to_world(scene.camera, T, H, W)
     background = tx.render_background(scene.texture, to_world, H, W)
@@ -114,6 +115,7 @@ def render_ground(scene: sc.Scene, light: np.ndarray, T: int) -> np.ndarray:
 
 
 def render_object(obj: ob.Object, scene: sc.Scene, T: int, H: int, W: int) -> ob.Sprite:
+    """Rasterize one object of a scene for T frames of H x W pixels."""
     center, radius, angle = sc.frame_path(obj, scene.camera, T)
     short = min(H, W)
     return ob.render_sprite(
@@ -122,7 +124,7 @@ def render_object(obj: ob.Object, scene: sc.Scene, T: int, H: int, W: int) -> ob
 
 
 def light_field(light: sc.Light, H: int, W: int) -> np.ndarray:
-    """float32 [H, W, 3] gains (formula at `scene.Light`)."""
+    """Return float32 [H, W, 3] gains, by the formula of `scene.Light`."""
     short = min(H, W)
     x = ((np.arange(W, dtype=np.float32) + 0.5 - W / 2) / short)[None]
     y = ((np.arange(H, dtype=np.float32) + 0.5 - H / 2) / short)[:, None]
@@ -138,7 +140,7 @@ def light_field(light: sc.Light, H: int, W: int) -> np.ndarray:
 
 
 def pixel_to_world(camera: sc.Camera, T: int, H: int, W: int) -> np.ndarray:
-    """[T, 2, 3] affine maps from pixel index (x, y), centres at integers, to world coordinates."""
+    """Return [T, 2, 3] affine maps from pixel index (x, y), centers at integers, to world coordinates."""
     center, zoom, roll = sc.camera_path(camera, T)
     a, b = np.cos(roll) / zoom / min(H, W), np.sin(roll) / zoom / min(H, W)
     x0, y0 = 0.5 - W / 2, 0.5 - H / 2
@@ -147,7 +149,7 @@ def pixel_to_world(camera: sc.Camera, T: int, H: int, W: int) -> np.ndarray:
 
 
 def hill_coverage(hill: sc.Hill, to_world: np.ndarray, H: int, W: int) -> np.ndarray:
-    """float32 [T, H, W] coverage of the ground under a skyline, antialiased over one pixel."""
+    """Return float32 [T, H, W]: coverage by the ground under a skyline, antialiased over one pixel."""
     columns = np.arange(W)
     (a, b, tx0), (c, d, ty0) = to_world[:, 0].T[..., None], to_world[:, 1].T[..., None]
     # World x of a column is taken on the frame's middle row: exact but for the little the roll adds.
@@ -158,7 +160,7 @@ def hill_coverage(hill: sc.Hill, to_world: np.ndarray, H: int, W: int) -> np.nda
 
 
 def _iterate_windows(sprite: ob.Sprite, H: int, W: int):
-    """Per frame: (slices of the frame, slices of the sprite's window), cut to the frame."""
+    """Yield per frame (slices of the frame, slices of the sprite's window), cut to the frame."""
     n = sprite.alpha.shape[1]
     for y, x in sprite.corner.tolist():
         y_start, x_start, y_end, x_end = max(y, 0), max(x, 0), min(y + n, H), min(x + n, W)

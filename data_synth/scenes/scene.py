@@ -1,10 +1,10 @@
-"""The scene: texture, hills, objects, camera and light as plain data, and where things are seen.
+"""A planar scene as plain data: texture, hills, objects, camera and light; and the paths of objects in the frame.
 
 seed → draw.py → **Scene** → render.py → video; edits.py turns one Scene into its edited twin. Everything is in unit
-coordinates (1 = the frame's short side, origin = its centre, y down; time u in [0, 1] over the clip), so a scene
+coordinates (1 = the frame's short side, origin = its center, y down; time u in [0, 1] over the clip), so a scene
 has no resolution and no frame count.
 
-Camera at time u: centre c(u), zoom z(u), roll θ(u), each linear in a smooth s(u):
+Camera at time u: center c(u), zoom z(u), roll θ(u), each linear in a smooth s(u):
     frame = z R(-θ) (world - c)        world = R(θ) frame / z + c
 """
 
@@ -21,7 +21,7 @@ from data_synth.scenes import textures as tx
 
 @dataclasses.dataclass(frozen=True)
 class Camera:
-    """Start and change over the clip of centre (x, y), log-zoom and roll; `ease` in [-1, 1] bends time."""
+    """Start and change over the clip of center (x, y), log-zoom and roll; `ease` in [-1, 1] bends time."""
 
     pan: tuple = (0.0, 0.0)
     zoom: tuple = (0.0, 0.0)
@@ -54,7 +54,16 @@ class Hill:
 
 @dataclasses.dataclass(frozen=True)
 class Scene:
-    """Everything a clip shows, back to front. `ground_name` is how captions call what the objects are over."""
+    """Everything that a clip shows, back to front.
+
+    Attributes:
+      texture: The background.
+      ground_name: Words for the background in captions.
+      objects: Objects, back to front.
+      camera: Camera path.
+      light: Light of the whole frame.
+      hills: Hills in front of the background, back to front.
+    """
 
     texture: tx.Texture
     ground_name: str
@@ -65,11 +74,12 @@ class Scene:
 
     @property
     def textures(self) -> tuple[tx.Texture, ...]:
+        """Return the textures of background and hills."""
         return (self.texture, *(hill.texture for hill in self.hills))
 
 
 def format_caption(scene: Scene) -> str:
-    """ "a red ball and a blue cube over a green leaf texture" """
+    """Format a caption such as "a red ball and a blue cube over a green leaf texture"."""
     names = [f"{indefinite_article(o.name)} {o.name}" for o in scene.objects]
     ground = f"{indefinite_article(scene.ground_name)} {scene.ground_name}"
     if not names:
@@ -79,14 +89,15 @@ def format_caption(scene: Scene) -> str:
 
 
 def indefinite_article(words: str) -> str:
+    """Return "a" or "an"."""
     return "an" if words[0] in "aeiou" else "a"
 
 
 def frame_path(obj: ob.Object, camera: Camera, T: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The object's path as the camera sees it.
+    """Compute an object's path in the frame.
 
     Returns:
-      centre [T, 2] (x, y) in short sides from the frame's centre; radius [T] in short sides; angle [T] in radians.
+      center [T, 2] (x, y) in short sides from the frame's center; radius [T] in short sides; angle [T] in radians.
     """
     u, sway = _clip_clock(T)
     start, end, wobble = np.array((obj.start, obj.end, obj.wobble))
@@ -104,7 +115,7 @@ def frame_path(obj: ob.Object, camera: Camera, T: int) -> tuple[np.ndarray, np.n
 
 @functools.lru_cache(maxsize=64)
 def camera_path(camera: Camera, T: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Centre [T, 2], zoom [T], roll [T] of T frames; changes are measured from the middle of the move."""
+    """Compute center [T, 2], zoom [T] and roll [T] of T frames; changes are measured from the middle of the move."""
     u = clip_times(T)
     s = u + camera.ease * u * (1 - u) - 0.5
     (px, py), (zoom, dzoom), (roll, droll) = camera.pan, camera.zoom, camera.roll
@@ -113,37 +124,37 @@ def camera_path(camera: Camera, T: int) -> tuple[np.ndarray, np.ndarray, np.ndar
 
 @functools.lru_cache(maxsize=64)
 def _camera_rotation(camera: Camera, T: int) -> tuple[np.ndarray, np.ndarray]:
-    """Cosine and sine of the camera's roll."""
+    """Return cosine and sine of the camera's roll."""
     _, _, roll = camera_path(camera, T)
     return np.cos(roll), np.sin(roll)
 
 
 @functools.lru_cache(maxsize=64)
 def _clip_clock(T: int) -> tuple[np.ndarray, np.ndarray]:
-    """Clip times [T], and the sine [T, 1] that wobbles follow."""
+    """Return clip times [T], and the sine [T, 1] that wobbles follow."""
     u = clip_times(T)
     return u, np.sin(2 * np.pi * u)[:, None]
 
 
 def clip_times(T: int) -> np.ndarray:
-    """[T] clip times from 0 to 1; a single frame is the middle of its clip."""
+    """Return [T] clip times from 0 to 1; a single frame is the middle of its clip."""
     return np.arange(T) / (T - 1) if T > 1 else np.full(1, 0.5)
 
 
 def color_distance(a, b) -> float:
-    """Distance of two RGB colours, 0..442, channels weighted 2 : 4 : 3 as the eye roughly does."""
+    """Return the distance of two RGB colors, 0..442, channels weighted 2 : 4 : 3 as an approximation of perception."""
     dr, dg, db = a[0] - b[0], a[1] - b[1], a[2] - b[2]
     return float(((2 * dr * dr + 4 * dg * dg + 3 * db * db) / 3) ** 0.5)
 
 
 def is_visible_on(color: str, texture: tx.Texture) -> bool:
-    """True when an object of this colour stands out: far from the background's mean and from its variation."""
+    """Return whether an object of this color stands out: far from the background's mean and from its variation."""
     return color in visible_colors(texture)
 
 
-@functools.lru_cache(maxsize=64)  # every canonical background, and what was drawn last
+@functools.lru_cache(maxsize=64)  # every canonical background, and the last sampled textures
 def visible_colors(texture: tx.Texture) -> frozenset[str]:
-    """The names of ob.COLOURS that are `visible_on` it."""
+    """Return the names of `objects.COLORS` for which `is_visible_on` holds."""
     if texture.is_canonical:
         top, bottom = texture.ends
         steps = [
@@ -160,17 +171,17 @@ def visible_colors(texture: tx.Texture) -> frozenset[str]:
 
 
 def are_apart(a: tuple, b: tuple, gap: float = 0.95) -> bool:
-    """True when two objects, given as their `frame_path`s, (with their shadows) hardly ever touch."""
+    """Return whether two objects, given by their `frame_path`s, hardly ever touch, shadows included."""
     (ca, ra, _), (cb, rb, _) = a, b
     return bool((((ca - cb) ** 2).sum(1) > (gap * (ra + rb) + 0.03) ** 2).all())
 
 
 def is_inside(path: tuple, half: np.ndarray, overhang: float = 0.15) -> bool:
-    """True when at most `overhang` radii of the object ever leave the frame, of half extent `half` (x, y)."""
+    """Return whether at most `overhang` radii of the object ever leave the frame of half extent `half` (x, y)."""
     center, radius, _ = path
     return bool((np.abs(center) + (1 - overhang) * radius[:, None] <= half).all())
 
 
 def half_extent(aspect: float) -> np.ndarray:
-    """(x, y) from the frame's centre to its border, in short sides, for width / height = aspect."""
+    """Return (x, y) from the frame's center to its border, in short sides, for width / height = `aspect`."""
     return np.array([max(aspect, 1.0), max(1 / aspect, 1.0)]) / 2

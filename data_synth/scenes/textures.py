@@ -1,18 +1,18 @@
-"""Backgrounds: procedural textures with natural-image statistics, and canonical backgrounds a sentence can name.
+"""Backgrounds: procedural textures with natural-image statistics, and canonical backgrounds with names.
 
 **texture** + camera → background frames → scene render. A texture is a *tile* of three zero-mean coefficient fields
-(a, b, c), each in [-1, 1], coloured by the scene:
+(a, b, c), each in [-1, 1], colored by the scene:
 
-    colour(p) = base + mix @ (a, b, c)(tile coordinates of p)        mix: 3x3, columns = what a, b, c do to RGB
+    color(p) = base + mix @ (a, b, c)(tile coordinates of p)        mix: 3x3, columns = effect of a, b, c on RGB
 
-so a few hundred cached tiles give an unlimited number of looks. Tile families:
+so a few hundred cached tiles give an unlimited number of appearances. Tile families:
   leaves    dead leaves: occluding discs and boxes with radii ~ r^-3 (scale-invariant, edges and flat parts as in
             photographs; Lee, Mumford, Huang 2001), plus a little 1/f grain
   cloud     Gaussian field with amplitude spectrum f^-1.2 (photographs have about 1/f)
   gradient  the same with only the lowest frequencies
   stripes, checker   soft periodic patterns
-A tile is drawn from its id alone, at the resolution the frame needs, and mirrored beyond its border.
-Canonical backgrounds are functions of the frame's height alone, so the words fix every pixel.
+A tile is drawn from its id alone, at the resolution that the frame needs, and mirrored beyond its border.
+Canonical backgrounds are functions of the frame's height alone, so their name determines every pixel.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ import numpy as np
 
 KINDS = ("leaves", "cloud", "gradient", "stripes", "checker")
 TILES_PER_KIND = 384
-_tile_folder: Path | None = None  # of `share`
+_tile_folder: Path | None = None  # set by `share_tiles`
 
 # Named two-colour vertical gradients, (top RGB, bottom RGB).
 GRADIENTS = {
@@ -45,15 +45,18 @@ GRADIENTS = {
 
 @dataclasses.dataclass(frozen=True)
 class Texture:
-    """A coloured tile laid on the world plane.
+    """A colored tile on the world plane.
 
     Attributes:
-      kind: one of KINDS, "plain", or "named" (canonical: `name` and the two colours say it all).
-      tile: tile id, below TILES_PER_KIND.
-      base: mean RGB, 0..255. mix: 3x3, columns are the RGB steps of the fields a, b, c.
-      scale: width of the tile in world units (1 = the frame's short side).
-      angle: radians. offset: tile coordinates (0..1) of the world's origin.
-      name, ends: for "named": its name, and (top, bottom) RGB.
+      kind: One of KINDS, "plain", or "named" (canonical: determined by `name` and `ends`).
+      tile: Tile id, below TILES_PER_KIND.
+      base: Mean RGB, 0..255.
+      mix: 3x3; columns are the RGB steps of the fields a, b, c.
+      scale: Width of the tile in world units (1 = the frame's short side).
+      angle: Radians.
+      offset: Tile coordinates (0..1) of the world's origin.
+      name: Name of a canonical background, else "".
+      ends: (top, bottom) RGB of a canonical background.
     """
 
     kind: str
@@ -68,24 +71,25 @@ class Texture:
 
     @property
     def is_canonical(self) -> bool:
-        """True when the words fix the picture: it is then drawn unlit and does not follow the camera."""
+        """Return whether the name determines the picture; it is then drawn unlit and does not follow the camera."""
         return self.kind == "named"
 
 
 def canonical_texture(name: str, colors: dict[str, tuple]) -> Texture:
-    """The canonical background called `name`: a gradient of GRADIENTS or a plain colour of `colours`."""
+    """Return the canonical background called `name`: a gradient of GRADIENTS or a plain color of `colors`."""
     top, bottom = GRADIENTS[name] if name in GRADIENTS else (colors[name], colors[name])
     base = tuple((a + b) / 2 for a, b in zip(top, bottom, strict=True))
     return Texture("named", name=name, ends=(top, bottom), base=base)
 
 
 def render_background(texture: Texture, to_world: np.ndarray, H: int, W: int) -> np.ndarray:
-    """Draws the texture under a moving camera.
+    """Render the texture under a moving camera.
 
     Args:
-      texture: what to draw.
+      texture: The texture.
       to_world: [T, 2, 3] affine maps from pixel index (x, y) to world coordinates.
-      H, W: frame size in pixels.
+      H: Frame height in pixels.
+      W: Frame width in pixels.
 
     Returns:
       float32 [T, H, W, 3], 0..255 before lighting (may slightly exceed it).
@@ -105,7 +109,7 @@ def render_background(texture: Texture, to_world: np.ndarray, H: int, W: int) ->
     square = np.zeros((T, 3, 3))
     square[:, :2], square[:, 2, 2] = to_world, 1
     affine = (to_tile @ square)[:, :2] * texels
-    affine[..., 2] -= 0.5  # texel centres sit at half-integers
+    affine[..., 2] -= 0.5  # texel centers sit at half-integers
     color = np.concatenate([np.asarray(texture.mix) / 127.0, base[:, None]], axis=1).astype(np.float32)
     out = np.empty((T, H, W, 3), np.float32)
     for t in range(T):
@@ -121,21 +125,21 @@ def render_background(texture: Texture, to_world: np.ndarray, H: int, W: int) ->
 
 
 def texture_tile(kind: str, index: int, texels: int) -> np.ndarray:
-    """float32 [texels, texels, 3] coefficient fields in [-127, 127]; a function of its arguments alone."""
+    """Return float32 [texels, texels, 3] coefficient fields in [-127, 127], a function of the arguments alone."""
     load_tile = _small_tile if texels <= 256 else _large_tile
-    # The cache keeps bytes (a quarter of float32); warping floats is what gives smooth sub-texel motion.
+    # The cache holds bytes (a quarter of float32); warping floats gives smooth sub-texel motion.
     return load_tile(kind, index, texels).astype(np.float32) - 128
 
 
 def share_tiles(folder: Path) -> None:
-    """Has this process keep its small tiles in a folder, and take from there what another has drawn already."""
+    """Exchange small tiles with other processes through files in `folder`."""
     global _tile_folder
     folder.mkdir(parents=True, exist_ok=True)
     _tile_folder = folder
 
 
 def _load_or_draw_tile(kind: str, index: int, texels: int) -> np.ndarray:
-    """`_draw_tile`, or what the folder of `share` holds. Files are renamed when whole, so one that is there can be read."""
+    """Load a tile from the shared folder, or draw it and write it there; files appear by renaming, so they are complete."""
     if _tile_folder is None:
         return _draw_tile(kind, index, texels)
     path = _tile_folder / f"{kind}-{index}-{texels}"
@@ -143,7 +147,7 @@ def _load_or_draw_tile(kind: str, index: int, texels: int) -> np.ndarray:
         return np.fromfile(path, np.uint8).reshape(texels, texels, 3)
     tile = _draw_tile(kind, index, texels)
     temporary_path = path.with_name(f"{path.name}.{os.getpid()}")
-    with contextlib.suppress(OSError):  # no room: then it stays with this process
+    with contextlib.suppress(OSError):  # disk is full: the tile stays in this process
         tile.tofile(temporary_path)
         temporary_path.replace(path)
     return tile
@@ -167,7 +171,7 @@ _large_tile = functools.lru_cache(maxsize=8)(_draw_tile)
 
 
 def _tile_size(pixels: float) -> int:
-    """Power of two with about one texel a pixel: no aliasing, no more blur than the pixel grid's own."""
+    """Return a power of two with about one texel a pixel: neither aliasing nor additional blur."""
     return int(2 ** np.clip(np.ceil(np.log2(pixels * 0.8)), 5, 11))
 
 
@@ -230,14 +234,14 @@ def _checker(rng: np.random.Generator, texels: int) -> np.ndarray:
 
 
 def _pattern_field(field: np.ndarray, rng: np.random.Generator, texels: int) -> np.ndarray:
-    """The pattern in a, slow variation in b and c, so that even a checkerboard is not flat."""
+    """Put the pattern in a and slow variation in b and c, so that even a checkerboard is not flat."""
     slow = _spectral_field(rng, texels, low=1, high=3, power=1.0)
     slow[..., 0] = 0.8 * field
     return slow
 
 
 def _spectral_field(rng: np.random.Generator, texels: int, low: int, high: int, power: float) -> np.ndarray:
-    """Gaussian field with amplitude f^-power for low <= f <= high cycles a tile, clipped at ±2.5 sigma → ±1."""
+    """Sample a Gaussian field with amplitude f^-power for low <= f <= high cycles a tile, clipped at ±2.5 sigma → ±1."""
     f = np.hypot(np.fft.fftfreq(2 * high + 2, 1 / (2 * high + 2))[:, None], np.arange(high + 1)[None])
     amplitude = np.where((f >= low) & (f <= high), np.maximum(f, 1) ** -power, 0)
     noise = rng.normal(size=(*f.shape, 3)) + 1j * rng.normal(size=(*f.shape, 3))

@@ -1,10 +1,10 @@
-"""What a rendered clip knows about itself: exact depth order, segmentation and motion.
+"""Exact depth order, segmentation and motion of a rendered planar scene.
 
 Scene → layers → **truth** → control videos. A pixel belongs to the frontmost object that covers at least half of it,
-else to the hill there, else to the background; what shadows fall on does not count.
+else to the hill there, else to the background; shadows do not change that.
 
-    depth          grey level = 40 + 215 rank / (number of layers - 1): black far, white near
-    segmentation   one strong colour a surface, the background black
+    depth          gray level = 40 + 215 rank / (number of layers - 1): black far, white near
+    segmentation   one saturated color a surface, the background black
     motion         frame k → k + 1 in pixels, by the scene's own camera and paths (the last frame repeats the one before)
 """
 
@@ -15,7 +15,7 @@ import numpy as np
 from data_synth.scenes import render as rn
 from data_synth.scenes import scene as sc
 
-# Distinct in hue and brightness, none black; by rank, so that a colour says nothing of the object's own.
+# Distinct in hue and brightness, none black; assigned by rank, so that they are independent of the objects' colors.
 SEGMENT_COLORS = np.array(
     [
         (0, 0, 0),
@@ -33,7 +33,7 @@ SEGMENT_COLORS = np.array(
 
 
 def layer_ranks(scene: sc.Scene, layers: rn.Layers) -> np.ndarray:
-    """uint8 [T, H, W]: 0 background, then hills and objects, back to front."""
+    """Return uint8 [T, H, W]: 0 for the background, then hills and objects, back to front."""
     T, H, W, _ = layers.ground.shape
     out = np.zeros((T, H, W), np.uint8)
     to_world = rn.pixel_to_world(scene.camera, T, H, W)
@@ -45,19 +45,19 @@ def layer_ranks(scene: sc.Scene, layers: rn.Layers) -> np.ndarray:
 
 
 def render_depth(scene: sc.Scene, layers: rn.Layers) -> np.ndarray:
-    """uint8 [T, H, W, 3]."""
+    """Render the depth order, uint8 [T, H, W, 3]."""
     max_rank = max(1, len(scene.hills) + len(scene.objects))
     gray = (40 + 215 * np.arange(max_rank + 1) / max_rank + 0.5).astype(np.uint8)
     return np.repeat(gray[layer_ranks(scene, layers)][..., None], 3, -1)
 
 
 def render_segmentation(scene: sc.Scene, layers: rn.Layers) -> np.ndarray:
-    """uint8 [T, H, W, 3]."""
+    """Render the segmentation, uint8 [T, H, W, 3]."""
     return SEGMENT_COLORS[layer_ranks(scene, layers) % len(SEGMENT_COLORS)]
 
 
 def compute_motion(scene: sc.Scene, layers: rn.Layers) -> np.ndarray:
-    """float64 [T, H, W, 2]: (x, y) displacement of what is seen, pixels from one frame to the next."""
+    """Compute float64 [T, H, W, 2]: (x, y) displacement of the visible surface, in pixels from one frame to the next."""
     T, H, W, _ = layers.ground.shape
     out = np.zeros((T, H, W, 2))
     if T == 1:
@@ -86,6 +86,6 @@ def compute_motion(scene: sc.Scene, layers: rn.Layers) -> np.ndarray:
 
 
 def _map_pixels(from_affine: np.ndarray, to_affine: np.ndarray, pixels: np.ndarray) -> np.ndarray:
-    """Pixel positions [H, W, 2] of one frame → those of the same world points in another."""
+    """Map pixel positions [H, W, 2] of one frame to those of the same world points in another."""
     world = pixels @ from_affine[:, :2].T + from_affine[:, 2]
     return (world - to_affine[:, 2]) @ np.linalg.inv(to_affine[:, :2]).T
