@@ -128,7 +128,7 @@ def rewrite_as_imperative(caption: str) -> str:
     return ""
 
 
-def load_endpoint_writer(path: str | Path) -> Endpoint:
+def load_endpoint_writer(path: str | Path) -> EndpointWriter:
     """Load the writer that a TOML file describes.
 
     Raises:
@@ -178,8 +178,9 @@ class EndpointWriter:
 
     def __call__(self, captions: Sequence[str]) -> list[str | Unwritten]:
         """Request the instructions that are not in the cache."""
-        out: list[str | Unwritten | None] = [self._read_cached(caption) for caption in captions]
-        missing = [i for i, text in enumerate(out) if text is None]
+        cached = [self._read_cached(caption) for caption in captions]
+        out: list[str | Unwritten] = [text or "" for text in cached]
+        missing = [i for i, text in enumerate(cached) if text is None]
         for start in range(0, len(missing), self.batch):
             batch_indices = missing[start : start + self.batch]
             instructions = self._request_instructions([captions[i] for i in batch_indices])

@@ -248,6 +248,8 @@ def _propose_camera_move(room: Room, rng, paths) -> Edit | str:
 
 
 def _propose_action(room: Room, rng, paths) -> Edit | str:
+    if room.figure is None:
+        return "no person"
     name = _sample_option(rng, [a for a in figure.ACTIONS if a != room.figure.action])
     target_room = dataclasses.replace(room, figure=dataclasses.replace(room.figure, action=name))
     slots = {

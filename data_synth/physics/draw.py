@@ -71,14 +71,18 @@ def sample_room(rng: np.random.Generator, kind: str, aspect: float) -> Room:
 
 
 def sample_light(rng: np.random.Generator, is_outdoor: bool) -> Light:
-    """By day: from high enough that the floor is lit, never from behind the camera alone (shadows are to be seen)."""
+    """Sample daylight high enough to light the floor, and from the side, so that shadows are visible."""
     azimuth = rng.uniform(0.4, 1.3) * (1 if rng.random() < 0.5 else -1)
     key, tint = rng.uniform(0.55, 0.72), rng.uniform(-0.05, 0.05)
+    # The order of the draws is part of the seed's meaning.
+    azimuth = float(azimuth + (np.pi if rng.random() < 0.3 else 0))
+    elevation = float(rng.uniform(0.95, 1.2))
+    ambient = float(rng.uniform(0.28, 0.4))
     return Light(
-        float(azimuth + (np.pi if rng.random() < 0.3 else 0)),
-        float(rng.uniform(0.95, 1.2)),
+        azimuth,
+        elevation,
         (key + tint, key, key - tint),
-        (float(rng.uniform(0.28, 0.4)),) * 3,
+        (ambient, ambient, ambient),
         distance=float(rng.uniform(3.4, 4.2)),
         sun=is_outdoor,
     )

@@ -83,6 +83,7 @@ def build_twin(name: str, rng: np.random.Generator, T: int, H: int, W: int) -> T
         return edit
     source_room = edit.source_room or source_room
     target_paths = _target_paths(edit, source_room, paths, T, seconds)
+    named_pixels = None
     with (
         RoomView(source_room, paths, T, H, W, seconds) as source_view,
         RoomView(edit.target_room, target_paths, T, H, W, seconds) as target_view,
@@ -99,7 +100,7 @@ def build_twin(name: str, rng: np.random.Generator, T: int, H: int, W: int) -> T
             if np.count_nonzero(named_pixels) < MIN_VISIBLE_SHARE * named_pixels.size:
                 return "what is edited can't be seen"
         source, target = source_view.video(), target_view.video()
-    if edit.changes_everything:
+    if named_pixels is None:
         mask = np.ones((T, H, W), bool)
         return Twin(source, target, mask, None, None, edit, source_room)
     named_pixels, mask = named_pixels.view(bool), np.empty((T, H, W), bool)

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from typing import Any
 
 import numpy as np
 
 from data_synth.physics import figure as fg
 from data_synth.physics import surfaces as sf
-from data_synth.physics.world import COLORS, ROOM_HALF_WIDTH, WALL_HEIGHT, Body, Room, Surface
+from data_synth.physics.world import COLORS, ROOM_HALF_WIDTH, WALL_HEIGHT, Body, Figure, Room, Surface
 from v2v.errors import InputError
 
 SKY, FLOOR, WALLS, PERSON, FIRST_BODY = (
@@ -39,13 +40,13 @@ class CompiledRoom:
       limb_ids: Mocap ids in the order of `figure.LIMBS`, then the head.
     """
 
-    model: object
+    model: Any
     geom_owners: np.ndarray
     body_ids: dict[int, int]
     limb_ids: tuple[int, ...]
 
 
-def load_mujoco():
+def load_mujoco() -> Any:
     """Import MuJoCo, set up for rendering without a screen.
 
     Raises:
@@ -111,7 +112,7 @@ def _mjcf(room: Room, H: int, W: int, has_free_joints: bool) -> str:
         f'<headlight ambient="{_format_numbers(light.ambient)}" diffuse="0.06 0.06 0.06" specular="0 0 0"/></visual>',
         f'<asset><texture type="skybox" builtin="gradient" width="64" height="384" rgb1="{top}" rgb2="{bottom}"/>',
         _material("floor", room.floor, 0.5, "2d"),
-        "" if is_outdoor else _material("walls", room.walls, 0.5, "2d"),
+        _material("walls", room.walls, 0.5, "2d") if room.walls else "",
     ]
     parts += [_body_assets(body) for body in room.bodies]
     parts.append("</asset><worldbody>")
@@ -133,7 +134,7 @@ def _mjcf(room: Room, H: int, W: int, has_free_joints: bool) -> str:
             )
     parts += [_body_element(body, has_free_joints) for body in room.bodies]
     if room.figure and not has_free_joints:
-        parts.append(_person_elements(room))
+        parts.append(_person_elements(room.figure))
     parts.append("</worldbody></mujoco>")
     return "".join(parts)
 
@@ -179,13 +180,13 @@ def _body_element(body: Body, has_free_joints: bool) -> str:
     return f'{opening_tag}<geom name="thing {body.key}" {geom_shape} density="{body.density}" {contact} material="thing {body.key}"/></body>'
 
 
-def _person_elements(room: Room) -> str:
+def _person_elements(figure: Figure) -> str:
     colors = {
-        "shirt": COLORS[room.figure.shirt],
-        "trousers": COLORS[room.figure.trousers],
+        "shirt": COLORS[figure.shirt],
+        "trousers": COLORS[figure.trousers],
         "skin": fg.SKIN_COLOR,
     }
-    initial_joints = fg.compute_joints(room.figure, 1, 1.0)[0]
+    initial_joints = fg.compute_joints(figure, 1, 1.0)[0]
     out = []
     for i, (a, b, radius, part) in enumerate(fg.LIMBS):
         half = np.linalg.norm(initial_joints[fg.JOINTS.index(a)] - initial_joints[fg.JOINTS.index(b)]) / 2

@@ -143,6 +143,7 @@ class RoomView:
         return table
 
     def _place_limbs(self, k: int) -> None:
+        assert self.joints is not None
         mj, data, joints = self._mj, self._data, self.joints[k]
         for (a, b, _, _), i in zip(fg.LIMBS, self._compiled.limb_ids, strict=False):
             start, end = joints[fg.JOINTS.index(a)], joints[fg.JOINTS.index(b)]

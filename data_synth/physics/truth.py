@@ -82,7 +82,8 @@ def compute_motion(view: RoomView) -> np.ndarray:
 
 
 def render_pose(view: RoomView) -> np.ndarray:
-    """Render the person's skeleton, uint8 [T, H, W, 3]."""
+    """Render the person's skeleton, uint8 [T, H, W, 3]; the room must have a person."""
+    assert view.joints is not None
     T, H, W = view.size
     out = np.zeros((T, H, W, 3), np.uint8)
     thickness = max(1, round(min(H, W) / 60))

@@ -34,7 +34,8 @@ class Surface:
     @property
     def rgb(self) -> tuple[int, int, int]:
         """Return the RGB of a plain surface; walls are painted paler than bodies."""
-        return tuple(int(0.55 * c + 0.45 * 190) for c in COLORS[self.color])
+        red, green, blue = (int(0.55 * c + 0.45 * 190) for c in COLORS[self.color])
+        return red, green, blue
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,8 +63,8 @@ class Body:
     height: float
     position: tuple[float, float, float]
     yaw: float = 0.0
-    velocity: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    spin: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    velocity: tuple[float, ...] = (0.0, 0.0, 0.0)
+    spin: tuple[float, ...] = (0.0, 0.0, 0.0)
     material: str = ""
     density: float = 500.0
 

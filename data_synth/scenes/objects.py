@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
 
 import cv2
 import numpy as np
@@ -192,7 +193,7 @@ def _heart(x, y):
     reach = np.hypot(dx, dy)
     along = np.sqrt(reach**2 - radius**2)  # tip to tangent point
     bend = np.arctan2(radius, along)
-    ux, uy = dx / reach, dy / reach  # disc centre to tip
+    ux, uy = dx / reach, dy / reach  # disc center to tip
     tx, ty = (
         ux * np.cos(bend) - uy * np.sin(bend),
         ux * np.sin(bend) + uy * np.cos(bend),
@@ -208,7 +209,9 @@ def _cross(x, y):
     return np.maximum(np.maximum(x, y) - 0.95, np.minimum(x, y) - 0.36)
 
 
-_DISTANCE = dict(zip(SHAPES, (_ball, _cube, _triangle, _star, _ring, _diamond, _heart, _cross), strict=True))
+_DISTANCE: dict[str, Callable] = dict(
+    zip(SHAPES, (_ball, _cube, _triangle, _star, _ring, _diamond, _heart, _cross), strict=True)
+)
 
 
 def _shade(shape: str, u, v, distance, light):

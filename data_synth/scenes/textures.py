@@ -30,7 +30,7 @@ KINDS = ("leaves", "cloud", "gradient", "stripes", "checker")
 TILES_PER_KIND = 384
 _tile_folder: Path | None = None  # set by `share_tiles`
 
-# Named two-colour vertical gradients, (top RGB, bottom RGB).
+# Named two-color vertical gradients, (top RGB, bottom RGB).
 GRADIENTS = {
     "sunset": ((88, 50, 130), (250, 140, 50)),
     "ocean": ((120, 205, 225), (12, 50, 120)),
