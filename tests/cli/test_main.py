@@ -128,8 +128,8 @@ def test_what_was_done_is_said(v2v, capsys):
     words = ["edit", "in.mp4", "make it  negative", "-o", "out.mp4", "--mask", "8,8,16,24", "--start", "0.2"]
     assert v2v(*words) == 0
     said = capsys.readouterr().err
-    assert '"make it negative"' in said and "12.5% of the picture for 0.28 s (0.20 to 0.48)" in said
-    assert "leak outside 0.00 levels" in said
+    assert '"make it negative"' in said and "12.5% of the frame for 0.28 s (0.20 to 0.48)" in said
+    assert "outside the mask: unchanged (mean difference 0.00 of 255" in said
     assert v2v(*words, "--quiet") == 0 and capsys.readouterr().err == ""
 
 
@@ -371,7 +371,7 @@ def test_a_job_managers_sigterm_leaves_nothing_half_written(tmp_path, monkeypatc
         os.kill(os.getpid(), signal.SIGTERM)
 
     make(tmp_path / "in.mp4", picture(4))
-    monkeypatch.setattr("v2v.video.encoder.encode", killed)
+    monkeypatch.setattr("v2v.video.video.encode", killed)
     monkeypatch.setattr(main, "_model", lambda args: FakePretrained())
     handler = signal.getsignal(signal.SIGTERM)
     try:

@@ -1,4 +1,4 @@
-"""`v2v edit`: what was typed -> one edit, a list of them, or programs compiled ahead. cli.py → **command** → editor.py, or manifest.py → jobs.py"""
+"""`v2v edit`: edits one clip or a manifest of clips, or compiles ahead of time."""
 
 import argparse
 import dataclasses
@@ -15,7 +15,7 @@ from v2v.errors import InputError
 from v2v.pipeline.settings import EditSettings
 from v2v.video import file_checks
 
-# Options that would do nothing: for one clip, for a manifest, and when compiling ahead (which names steps and windows itself).
+# Options without effect: for one clip, for a manifest, and with --warm, whose argument sets steps and windows.
 UNUSED_FOR_ONE = ("out", "distributed")
 UNUSED_FOR_MANIFEST = ("explain", "warm")
 UNUSED_FOR_WARM = (
@@ -35,17 +35,29 @@ UNUSED_FOR_WARM = (
 
 
 def run_edit(args: argparse.Namespace, model: Callable[[], object], progress: bool) -> dict:
-    """Runs the command; returns what is printed. `model` loads the model asked for, or names it."""
-    manifested, warmed = args.manifest is not None, args.warm is not None
-    if manifested or warmed:
+    """Run the command.
+
+    Args:
+      args: the parsed command line.
+      model: loads the model, or returns its name.
+      progress: whether to show progress bars.
+
+    Returns:
+      The report that `--json` prints.
+
+    Raises:
+      InputError: bad input, or options that don't go together.
+    """
+    has_manifest = args.manifest is not None
+    if has_manifest or args.warm is not None:
         if any(getattr(args, name) is not None for name in ("video", "instruction", "output")):
             raise InputError(
                 "edit: with --manifest or --warm no clip, instruction or -o is expected; leave them out"
             )
-        way, idle = ("--manifest", UNUSED_FOR_MANIFEST) if manifested else ("--warm", UNUSED_FOR_WARM)
-        _refuse(args, f"with {way}", idle)
-        return edit_manifest(args, model, progress) if manifested else compile_ahead(args, model, progress)
-    _refuse(args, "without --manifest", UNUSED_FOR_ONE)
+        option, unused = ("--manifest", UNUSED_FOR_MANIFEST) if has_manifest else ("--warm", UNUSED_FOR_WARM)
+        _check_effect(args, f"with {option}", unused)
+        return edit_manifest(args, model, progress) if has_manifest else compile_ahead(args, model, progress)
+    _check_effect(args, "without --manifest", UNUSED_FOR_ONE)
     missing = [name for name in ("video", "instruction", "output") if getattr(args, name) is None]
     if missing:
         raise InputError(
@@ -56,62 +68,70 @@ def run_edit(args: argparse.Namespace, model: Callable[[], object], progress: bo
     _check_scale(args)
     from v2v.pipeline.manifest import check_combination
 
-    check_combination(_settings(args), args.mask, args.reference)
+    check_combination(_setting_values(args), args.mask, args.reference)
     if args.explain:
-        file_checks.check_folder(args.explain, "--explain")  # before the weights are read, too
+        file_checks.check_folder(args.explain, "--explain")  # before weights are read
     return edit_clip(args, model, progress)
 
 
-def _refuse(args: argparse.Namespace, way: str, idle: tuple[str, ...]) -> None:
-    """Raises InputError for options that would do nothing."""
-    found = ["--" + name.replace("_", "-") for name in idle if getattr(args, name) not in (None, False)]
-    if found:
-        raise InputError(f"edit: {', '.join(found)} would do nothing {way}; leave it out")
+def _check_effect(args: argparse.Namespace, mode: str, unused: tuple[str, ...]) -> None:
+    """Raise InputError if options are set that have no effect in this mode."""
+    options = ["--" + name.replace("_", "-") for name in unused if getattr(args, name) not in (None, False)]
+    if options:
+        raise InputError(f"edit: {', '.join(options)} would do nothing {mode}; leave it out")
 
 
 def edit_clip(args: argparse.Namespace, model: Callable[[], object], progress: bool) -> dict:
-    """One clip."""
-    began = time.perf_counter()
+    """Edit one clip; return its report."""
+    start = time.perf_counter()
     source = SAMPLE if args.video == "sample" and not Path("sample").exists() else Path(args.video)
     output = file_checks.check_output(args.output)
     file_checks.check_readable(source)
     editor = _editor(args, model)
     loaded = time.perf_counter()
-    what = (source, args.instruction, args.mask, args.reference)
+    conditions = (args.mask, args.reference)
     if args.explain:
         from v2v.pipeline.attention_maps import write_attention_maps
 
         file_checks.check_apart(output, input=source, mask=args.mask, reference=args.reference)
-        made, _ = write_attention_maps(
-            editor, *what[:2], args.explain, *what[2:], progress=progress, **_settings(args)
+        edited, _ = write_attention_maps(
+            editor,
+            source,
+            args.instruction,
+            args.explain,
+            *conditions,
+            progress=progress,
+            **_setting_values(args),
         )
-        made.save(output)
+        edited.save(output)
     else:
-        made = editor.edit_file(*what[:2], output, *what[2:], progress=progress, **_settings(args))
-    done = time.perf_counter()
-    cost = editor.model.skipping.report if args.skip else {}
+        edited = editor.edit_file(
+            source, args.instruction, output, *conditions, progress=progress, **_setting_values(args)
+        )
+    end = time.perf_counter()
+    skip_report = editor.model.skipping.report if args.skip else {}
     if not args.quiet:
-        print(f"v2v: {format_report(made.report | cost)}", file=sys.stderr)
-    T, H, W = made.frames.shape[:3]
+        print(f"v2v: {format_report(edited.report | skip_report)}", file=sys.stderr)
+    T, H, W = edited.frames.shape[:3]
     return {
         "output": str(output),
         "frames": T,
         "width": W,
         "height": H,
-        "fps": made.fps,
-        "duration": made.duration,
-        "audio": made.audio is not None,
+        "fps": edited.fps,
+        "duration": edited.duration,
+        "audio": edited.audio is not None,
         "instruction": args.instruction,
-        **made.report,
-        **cost,
-        "seconds": {"load": round(loaded - began, 3), "edit": round(done - loaded, 3)},
+        **edited.report,
+        **skip_report,
+        "seconds": {"load": round(loaded - start, 3), "edit": round(end - loaded, 3)},
     }
 
 
 def edit_manifest(args: argparse.Namespace, model: Callable[[], object], progress: bool) -> dict:
-    """A list of clips, shared by all processes of a job; see `manifest.py` and `jobs.py`. Exit code 1 when any failed.
+    """Edit the clips of a manifest, shared among all processes of a job; the exit code is 1 if any failed.
 
-    Settings, mask, reference and the scale of adapters are every line's that says no other; adapters of --lora are every line's too.
+    Settings, mask, reference and adapter scale are defaults of the lines; adapters of --lora are added on every line.
     """
     if not args.out:
         raise InputError("edit: --manifest needs a folder for its outputs; add --out DIR")
@@ -122,31 +142,31 @@ def edit_manifest(args: argparse.Namespace, model: Callable[[], object], progres
         from v2v.runtime.sharding import join_processes
 
         join_processes()
-    EditSettings(**_settings(args))
-    listed = manifest.read_manifest(
+    EditSettings(**_setting_values(args))
+    jobs = manifest.read_manifest(
         args.manifest,
-        manifest.Job(0, mask=args.mask, reference=args.reference, settings=_settings(args)),
+        manifest.Job(0, mask=args.mask, reference=args.reference, settings=_setting_values(args)),
         args.lora_scale,
     )
-    if not any(job.error for job in listed):  # what is said for all must be of use to one
-        some = [any(getattr(job, name) for job in listed) or None for name in ("mask", "reference", "lora")]
-        check_combination(_settings(args), *some[:2])
-        _check_scale(args, some[2])
+    if not any(job.error for job in jobs):  # a default must have an effect on at least one line
+        is_used = [any(getattr(job, name) for job in jobs) or None for name in ("mask", "reference", "lora")]
+        check_combination(_setting_values(args), *is_used[:2])
+        _check_scale(args, is_used[2])
     editor, results = _editor(args, model), []
-    known = args.model if args.model != "embedded" else EMBEDDED
-    adapters = _adapters(args)
-    weights = batch.fingerprint_weights(known, *(file for file, _ in adapters)) + repr(
+    model_files = args.model if args.model != "embedded" else EMBEDDED
+    adapters = _parse_adapters(args)
+    weights = batch.fingerprint_weights(model_files, *(file for file, _ in adapters)) + repr(
         ([weight for _, weight in adapters], args.size, args.solver, args.schedule)
     )
-    how = {"weights": weights, "progress": progress, "mesh": _mesh(args)}
-    for result in batch.run_jobs(editor, listed, args.out, **how):
+    options = {"weights": weights, "progress": progress, "mesh": _build_mesh(args)}
+    for result in batch.run_jobs(editor, jobs, args.out, **options):
         results.append(result)
         for note in result["notes"] if result["status"] != "skipped" else ():
             print(f"v2v: note: line {result['line']}: {note}", file=sys.stderr)
         if not args.quiet:
-            said = f"line {result['line']}: {result['status']}: {result['output']}"
-            said = result["error"] or ", ".join([said, *_skips([result["report"]])])
-            print(f"v2v: {'error: ' if result['error'] else ''}{said}", file=sys.stderr)
+            status = f"line {result['line']}: {result['status']}: {result['output']}"
+            status = result["error"] or ", ".join([status, *_format_skips([result["report"]])])
+            print(f"v2v: {'error: ' if result['error'] else ''}{status}", file=sys.stderr)
     results = batch.gather_results(results)
     target = Path(args.out) / batch.RESULTS_FILE
     if batch.process_share()[0] == 0:
@@ -155,9 +175,9 @@ def edit_manifest(args: argparse.Namespace, model: Callable[[], object], progres
         partial.replace(target)
     counts = Counter(result["status"] for result in results)
     if not args.quiet:
-        said = f"{counts['done']} done, {counts['skipped']} done before, {counts['failed']} failed"
-        skips = _skips([result["report"] for result in results])
-        print(f"v2v: {'; '.join([said, *skips])}", file=sys.stderr)
+        summary = f"{counts['done']} done, {counts['skipped']} done before, {counts['failed']} failed"
+        skips = _format_skips([result["report"] for result in results])
+        print(f"v2v: {'; '.join([summary, *skips])}", file=sys.stderr)
     return {
         "output": str(target),
         **{status: counts[status] for status in ("done", "skipped", "failed")},
@@ -167,7 +187,7 @@ def edit_manifest(args: argparse.Namespace, model: Callable[[], object], progres
 
 
 def compile_ahead(args: argparse.Namespace, model: Callable[[], object], progress: bool) -> dict:
-    """Compiles what edits of each bucket need, with and without a reference, and keeps it for later processes."""
+    """Compile the programs of each bucket, with and without a reference, into the compilation cache."""
     import numpy as np
 
     from v2v.runtime import compilation_cache
@@ -177,12 +197,25 @@ def compile_ahead(args: argparse.Namespace, model: Callable[[], object], progres
     editor = _editor(args, model)
     config = editor.model.config
     frame = np.full((1, config.height, config.width, 3), 128, np.uint8)
-    shown = ("reference",) if "reference" in getattr(editor.model, "conditions", ("reference",)) else ()
+    references = (None, frame[0]) if "reference" in editor.model.conditions else (None,)
     with compilation_cache.counted() as compiles:
         for steps, window in parse_buckets(args.warm):
-            for reference in (None, frame[0])[: 1 + len(shown)]:
-                settings = {**_settings(args), "steps": steps, "window": window, "start": None, "end": None}
-                editor.edit_video(frame, _words(editor.model), None, reference, progress=progress, **settings)
+            for reference in references:
+                settings = {
+                    **_setting_values(args),
+                    "steps": steps,
+                    "window": window,
+                    "start": None,
+                    "end": None,
+                }
+                editor.edit_video(
+                    frame,
+                    _find_known_instruction(editor.model),
+                    None,
+                    reference,
+                    progress=progress,
+                    **settings,
+                )
     return {
         "output": str(cache_folder("jax")),
         "compiled": compiles.made,
@@ -191,10 +224,13 @@ def compile_ahead(args: argparse.Namespace, model: Callable[[], object], progres
 
 
 def parse_buckets(text: str) -> list[tuple[int | None, int | None]]:
-    """(steps, frames of a window) of each bucket in a list such as "4,8,8x5"; None stands for the model's own, as for "".
+    """Parse a list of buckets such as "4,8,8x5".
+
+    Returns:
+      (steps, frames of a window) of each bucket; None stands for the model's default, as for an empty list.
 
     Raises:
-      InputError: what isn't such a list.
+      InputError: `text` is no such list.
     """
     try:
         parts = [[int(n) for n in part.split("x")] for part in text.split(",") if part.strip()]
@@ -208,22 +244,23 @@ def parse_buckets(text: str) -> list[tuple[int | None, int | None]]:
 
 
 def format_report(report: dict) -> str:
-    """A report in one line for people."""
+    """Format the report of an edit as one line."""
     parts = [f'"{report["prompt"]}"']
     if report["strength"] < 1:
         parts.append(f"strength {report['strength']:g}")
-    area = f"{report['mask_area']:.1%} of the picture" if report["mask_area"] < 1 else "the whole picture"
+    area = f"{report['mask_area']:.1%} of the frame" if report["mask_area"] < 1 else "the whole frame"
     parts.append(
         f"{area} for {report['edited_seconds']:.2f} s ({report['edited_from']:.2f} to {report['edited_to']:.2f})"
     )
     if "leak" in report:
-        own = f" (the model's own picture: {report['leak_model']:.2f})" if report.get("leak_model") else ""
-        parts.append(f"leak outside {report['leak']:.2f} levels{own}")
-    return ", ".join([*parts, *_skips([report])])
+        unrestored = f"; {report['leak_model']:.2f} before restoring" if report.get("leak_model") else ""
+        state = "unchanged" if report["leak"] == 0 else "changed"
+        parts.append(f"outside the mask: {state} (mean difference {report['leak']:.2f} of 255{unrestored})")
+    return ", ".join([*parts, *_format_skips([report])])
 
 
-def _skips(reports: list[dict]) -> list[str]:
-    """What skipping steps saved and cost in these edits, a phrase; none where no steps were skipped."""
+def _format_skips(reports: list[dict]) -> list[str]:
+    """Format the share of skipped steps and the error they cost, as a list of one phrase; empty if none were skipped."""
     reports = [report for report in reports if "skipped" in report]
     if not reports:
         return []
@@ -233,14 +270,14 @@ def _skips(reports: list[dict]) -> list[str]:
 
 
 def _check_scale(args: argparse.Namespace, lora: bool | None = None) -> None:
-    """Refuses a weight for adapters where there are none; `lora`: whether any line of a manifest has one."""
+    """Raise InputError for --lora-scale without an adapter; `lora` is true if a line of the manifest has one."""
     if args.lora_scale != 1 and not (args.lora or lora):
         raise InputError(
             "edit: --lora-scale expected an adapter with it, got none; add --lora, or leave it out"
         )
 
 
-def _settings(args: argparse.Namespace) -> dict:
+def _setting_values(args: argparse.Namespace) -> dict:
     return {f.name: getattr(args, f.name) for f in dataclasses.fields(EditSettings)}
 
 
@@ -248,16 +285,18 @@ def _editor(args: argparse.Namespace, model: Callable[[], object]):
     from v2v.pipeline.editor import EasyV2VEditor
 
     editor = EasyV2VEditor(model())
-    for file, weight in _adapters(args):
+    for file, weight in _parse_adapters(args):
         editor.load_lora_weights(file, weight)
     if args.skip:
         editor.model = editor.model.with_skip(args.skip)
     return editor
 
 
-def _mesh(args: argparse.Namespace):
-    """This process's devices, over which jobs are spread; None for one job at a time: one device, or steps skipped, which are chosen
-    by what the first windows of a job did."""
+def _build_mesh(args: argparse.Namespace):
+    """Return a mesh of this process's devices for a batch of jobs; None to run jobs one after the other.
+
+    Jobs run one after the other on a single device, and when steps are skipped, since each clip chooses its own steps.
+    """
     import jax
 
     from v2v.runtime.sharding import make_mesh
@@ -266,22 +305,26 @@ def _mesh(args: argparse.Namespace):
     return None if len(devices) == 1 or args.skip else make_mesh(devices=devices)
 
 
-def _adapters(args: argparse.Namespace) -> list[tuple[str, float]]:
-    """Files of --lora and their weights. Raises InputError for a weight that is no finite number."""
-    out = []
-    for given in args.lora:
-        file, equals, weight = given.rpartition("=")
-        if not equals or Path(given).exists():
-            file, weight = given, args.lora_scale
+def _parse_adapters(args: argparse.Namespace) -> list[tuple[str, float]]:
+    """Parse the files of --lora and their weights.
+
+    Raises:
+      InputError: a weight that is not a finite number.
+    """
+    adapters = []
+    for argument in args.lora:
+        file, equals, weight = argument.rpartition("=")
+        if not equals or Path(argument).exists():
+            file, weight = argument, args.lora_scale
         try:
-            out.append((file, float(weight)))
+            adapters.append((file, float(weight)))
         except ValueError:
-            raise InputError(f"--lora {given}: expected a number after =, such as {file}=0.5") from None
-        if not math.isfinite(out[-1][1]):
-            raise InputError(f"--lora {given}: expected a finite weight, got {weight}")
-    return out
+            raise InputError(f"--lora {argument}: expected a number after =, such as {file}=0.5") from None
+        if not math.isfinite(adapters[-1][1]):
+            raise InputError(f"--lora {argument}: expected a finite weight, got {weight}")
+    return adapters
 
 
-def _words(model) -> str:
-    """A sentence the model knows a word of; which one is nothing to a compiler."""
+def _find_known_instruction(model) -> str:
+    """Return an instruction with a word in the model's vocabulary; compiled programs don't depend on which."""
     return "make it sepia" if len(model.embed_text(["make it sepia"])[1]) < 3 else "a"

@@ -128,12 +128,12 @@ def _edit(args: argparse.Namespace) -> dict:
 
 
 def _stop(*_) -> None:
-    """Job managers end a job by SIGTERM: what cleans up after an error cleans up then, too."""
+    """Turn SIGTERM, by which job managers end a job, into an exception, so that unfinished files are removed."""
     raise SystemExit(128 + signal.SIGTERM)
 
 
 def _model(args: argparse.Namespace):
-    """The model asked for: its name when that is all, so that the packaged one needs no more."""
+    """Load the selected model; return only the name of the packaged model with its default settings."""
     settings = {**args.size, "solver": args.solver, "schedule": args.schedule}
     if args.model == "embedded" and not any(settings.values()):
         return args.model
@@ -145,8 +145,8 @@ def _model(args: argparse.Namespace):
 def _convert(args: argparse.Namespace) -> dict:
     from v2v.cli.convert import convert
 
-    made = {"model": args.model, "lora": args.lora, "style": args.format, "dtype": args.dtype}
-    return convert(args.source, args.target, **made, progress=_bars(args))
+    options = {"model": args.model, "lora": args.lora, "style": args.format, "dtype": args.dtype}
+    return convert(args.source, args.target, **options, progress=_bars(args))
 
 
 def _doctor(args: argparse.Namespace) -> dict:

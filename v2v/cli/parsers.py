@@ -1,23 +1,24 @@
-"""The words of the command line: commands, options and their help. **arguments** → cli.py
+"""The argument parsers of the command line: commands, options and their help.
 
-Nothing is imported here but what names an option of its own, so that `v2v --help` answers at once.
+Only modules that define options of their own are imported here, so that `v2v --help` starts without JAX or numpy.
 """
 
 import argparse
 import math
 import re
 from collections.abc import Callable, Mapping
+from typing import NoReturn
 
 from v2v.cli import eval as evaluation
 
 EDIT_EXAMPLES = """\
 examples:
-  v2v edit sample "make it sepia" -o sepia.mp4          the clip that comes with the package
+  v2v edit sample "make it sepia" -o sepia.mp4          "sample" is the clip that comes with the package
   v2v edit in.mp4 "remove the red ball" -o out.mp4 --mask ball.png
   v2v edit in.mp4 "make it night" -o out.mp4 --start 1.5 --end 4
-  v2v edit in.mp4 "make the car blue" -o out.mp4 --mask 100,40,320,200
-  v2v edit in.mp4 "use the colours of the reference" -o out.mp4 --reference painting.jpg
-  v2v edit --manifest jobs.jsonl --out edited/          many clips; run again to go on
+  v2v edit in.mp4 "make the blue cube green" -o out.mp4 --mask 100,40,320,200
+  v2v edit in.mp4 "match the colors of the video to the reference image" -o out.mp4 --reference painting.jpg
+  v2v edit --manifest jobs.jsonl --out edited/          many clips; run it again to resume
 """
 
 CONVERT_EXAMPLES = """\
@@ -53,212 +54,375 @@ recipes (a family gives its members, evenly; without --recipes: local and photom
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse's, whose errors are one line that names the option and the remedy, without the usage."""
+    """An `ArgumentParser` whose errors are one line that names the option and the remedy, without the usage."""
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
-        self._negative_number_matcher = re.compile(
-            r"-(\.?\d|inf\b|nan\b)"
-        )  # so that -5,0,20,20 is a value, as in Python 3.14
-        self.register("type", int, _whole)
-        self.register("type", float, _number)
+        # Accepts -5,0,20,20 as a value, as Python 3.14 does.
+        self._negative_number_matcher = re.compile(r"-(\.?\d|inf\b|nan\b)")
+        self.register("type", int, _parse_integer)
+        self.register("type", float, _parse_number)
 
-    def error(self, message: str):
+    def error(self, message: str) -> NoReturn:
+        """Print one line and exit with code 2."""
         line = " ".join(message.removeprefix("argument ").split())
         self.exit(2, f"{self.prog}: error: {line}; {self.prog} --help shows all options\n")
 
 
 def build_parser(actions: Mapping[str, Callable]) -> argparse.ArgumentParser:
-    """The whole command line.
+    """Build the parser of the whole command line.
 
     Args:
-      actions: what each command calls, by its name; found again as `run` among what was parsed, and as `refuse` what ends it
-        with an error of that command.
+      actions: the function of each command, by the command's name. The parsed namespace holds it as `run`, and as `refuse` a
+        function that exits with a usage error of that command.
     """
-    whole = Parser(prog="v2v", description="Edit videos by instruction; make pairs; train editors.")
-    commands = whole.add_subparsers(
+    parser = Parser(
+        prog="v2v",
+        description="Edit videos from written instructions, generate training pairs, and train editors.",
+    )
+    commands = parser.add_subparsers(
         required=True, metavar="edit | synth | train | plan | eval | convert | doctor", title="commands"
     )
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--json", action="store_true", help="print one machine-readable line")
-    common.add_argument("--quiet", action="store_true", help="no progress bars, warnings only")
+    common.add_argument("--quiet", action="store_true", help="no progress bars; warnings only")
     common.add_argument("-v", "--verbose", action="store_true", help="show debug messages")
 
-    def command(name: str, about: str, epilog: str | None = None) -> argparse.ArgumentParser:
-        sub = commands.add_parser(
+    def add_command(name: str, summary: str, epilog: str | None = None) -> argparse.ArgumentParser:
+        command = commands.add_parser(
             name,
-            help=about,
-            description=about,
+            help=summary,
+            description=summary[0].upper() + summary[1:] + ".",
             parents=[common],
             epilog=epilog,
             allow_abbrev=False,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        sub.set_defaults(run=actions[name], refuse=sub.error, command=name)
-        return sub
+        command.set_defaults(run=actions[name], refuse=command.error, command=name)
+        return command
 
-    _edit(command("edit", "edit a clip as a sentence says", EDIT_EXAMPLES))
-    _synth(
-        command(
-            "synth", "make training pairs (source, instruction, edited clip, mask, reference)", RECIPE_HELP
+    _add_edit_options(add_command("edit", "edit a video from a written instruction", EDIT_EXAMPLES))
+    _add_synth_options(
+        add_command(
+            "synth",
+            "generate training pairs (source, instruction, edited clip, mask, reference)",
+            RECIPE_HELP,
         )
     )
-
-    train = command(
-        "train",
-        "train by an experiment; run again to resume",
-        "any field can be set: --edit.optim.peak-lr 1e-4",
+    _add_train_options(
+        add_command(
+            "train",
+            "train as an experiment describes; run it again to resume",
+            "any field of the configuration can be set: --edit.optim.peak-lr 1e-4",
+        )
     )
+    _add_plan_options(
+        add_command(
+            "plan",
+            "estimate memory, FLOPs and time of a step on TPUs, compiled without having them",
+            "any field can be set, as in v2v train: --edit.batch 8 --mesh.seq 4 --model.frames 121",
+        )
+    )
+    evaluation.add_arguments(
+        add_command("eval", "compare editors on a benchmark; run it again to resume", evaluation.ABOUT)
+    )
+    _add_convert_options(
+        add_command(
+            "convert",
+            "convert a model folder for faster loading, or a LoRA file for other tools",
+            CONVERT_EXAMPLES,
+        )
+    )
+    doctor = add_command("doctor", "report what is installed, and what a model folder contains or lacks")
+    doctor.add_argument("--model", default="", metavar="DIR", help='model folder, or "embedded"')
+    doctor.add_argument("--lora", default="", metavar="F.safetensors", help="adapter for that model")
+    doctor.add_argument("--values", action="store_true", help="also read every value, to find NaN")
+    return parser
+
+
+def _add_train_options(train: argparse.ArgumentParser) -> None:
     train.add_argument(
         "experiment",
         nargs="?",
         help="name of an experiment that comes with v2v, NAME:VARIANT, or a Python file of your own",
     )
     train.add_argument(
-        "--list", action="store_true", help="show the experiments that come with v2v, and exit"
+        "--list", action="store_true", help="list the experiments that come with v2v, and exit"
     )
     train.add_argument("--workdir", metavar="DIR", help="folder (or gs://…) for checkpoints and the adapter")
     train.add_argument(
-        "--distributed", action="store_true", help="this is one of several processes (TPU pod, Slurm, JAX_COORDINATOR_ADDRESS)"
-    )  # fmt: skip
-    plan = command(
-        "plan",
-        "memory, FLOPs and time of a training step on TPUs, compiled without them",
-        "any field can be set, as in v2v train: --edit.batch 8 --mesh.seq 4 --model.frames 121",
+        "--distributed",
+        action="store_true",
+        help="run as one of several processes (TPU pod, Slurm, JAX_COORDINATOR_ADDRESS)",
     )
+
+
+def _add_plan_options(plan: argparse.ArgumentParser) -> None:
     plan.add_argument("experiment", help="as in v2v train, such as wan22_ti2v_5b")
     plan.add_argument(
         "--topology", required=True, metavar="CHIP:SHAPE", help="such as v5e:2x4, v6e:2x4, v5p:4x4x4"
     )
-    plan.add_argument("--what", choices=("train", "sample"), default="train",
-                      help="train, or sample: an edit, and what its steps cost beside text-to-video's (default: train)")  # fmt: skip
-    plan.add_argument("--utilisation", type=float, default=0.4, metavar="U",
-                      help="assumed fraction of peak FLOP/s for the time estimate (default: 0.4)")  # fmt: skip
-    plan.add_argument("--no-search", action="store_true", help="only the setting asked for, fit or not")
-    evaluation.add_arguments(
-        command("eval", "compare editors on a benchmark; run again to go on", evaluation.ABOUT)
+    plan.add_argument(
+        "--what",
+        choices=("train", "sample"),
+        default="train",
+        help="train: a training step; sample: an edit, with its cost per step relative to text-to-video (default: train)",
+    )
+    plan.add_argument(
+        "--utilisation",
+        type=float,
+        default=0.4,
+        metavar="U",
+        help="assumed fraction of peak FLOP/s for the time estimate (default: 0.4)",
+    )
+    plan.add_argument(
+        "--no-search", action="store_true", help="plan only the given configuration, whether or not it fits"
     )
 
-    convert = command("convert", "make a model start fast, or a LoRA file for other tools", CONVERT_EXAMPLES)
+
+def _add_convert_options(convert: argparse.ArgumentParser) -> None:
     convert.add_argument("source", metavar="SRC", help="model folder, or adapter (F.safetensors)")
-    convert.add_argument("target", metavar="DST", help="folder, or file, to make")
+    convert.add_argument("target", metavar="DST", help="folder or file to write")
     convert.add_argument(
-        "--lora", default="", metavar="F.safetensors", help="adapter to put beside the weights"
+        "--lora", default="", metavar="F.safetensors", help="adapter to store with the converted model"
     )
-    convert.add_argument("--model", default="", metavar="DIR", help='of an adapter: its model, or "embedded"')
-    convert.add_argument("--format", choices=("original", "diffusers"), default="original",
-                         help="names in an adapter (default: original, which ComfyUI, diffusers and others read)")  # fmt: skip
-    convert.add_argument("--dtype", choices=("bfloat16", "float16", "float32"), default="bfloat16",
-                         help="of an adapter (default: bfloat16)")  # fmt: skip
+    convert.add_argument(
+        "--model", default="", metavar="DIR", help='for an adapter: the model it belongs to, or "embedded"'
+    )
+    convert.add_argument(
+        "--format",
+        choices=("original", "diffusers"),
+        default="original",
+        help="tensor names of the written adapter (default: original, which ComfyUI, diffusers and others read)",
+    )
+    convert.add_argument(
+        "--dtype",
+        choices=("bfloat16", "float16", "float32"),
+        default="bfloat16",
+        help="data type of the written adapter (default: bfloat16)",
+    )
 
-    doctor = command("doctor", "say what is installed here, and what a model folder holds or lacks")
-    doctor.add_argument("--model", default="", metavar="DIR", help='folder of weights, or "embedded"')
-    doctor.add_argument("--lora", default="", metavar="F.safetensors", help="adapter for that model")
-    doctor.add_argument("--values", action="store_true", help="read every number too, to find NaN")
-    return whole
 
-
-def _edit(edit: argparse.ArgumentParser) -> None:
-    edit.add_argument("video", nargs="?",
-                      help='any video or picture, or "sample" for the clip that comes with the package')  # fmt: skip
-    edit.add_argument("instruction", nargs="?", help='what to do, such as "make the sky purple"')
-    edit.add_argument("-o", "--output", metavar="OUT.mp4", help="MP4 or MOV; PNG or JPEG for one frame")
-    edit.add_argument("--mask", metavar="M",
-                      help="picture or video of the clip's size, white = edit here; a box x,y,w,h in pixels; "
-                      "or auto: what the edit itself is found to change")  # fmt: skip
-    edit.add_argument("--invert-mask", action="store_true", help="black marks where to edit")
-    edit.add_argument("--soft", type=float, metavar="PX",
-                      help="pixels over which the edit fades in from the mask's rim (default: fits the frame)")  # fmt: skip
-    edit.add_argument("--start", type=float, metavar="S", help="second at which the edit begins")
-    edit.add_argument("--end", type=float, metavar="S", help="second at which the edit ends")
+def _add_edit_options(edit: argparse.ArgumentParser) -> None:
+    edit.add_argument(
+        "video", nargs="?", help='any video or image, or "sample" for the clip that comes with the package'
+    )
+    edit.add_argument("instruction", nargs="?", help='the edit, in English, such as "make the sky purple"')
+    edit.add_argument(
+        "-o", "--output", metavar="OUT.mp4", help="output file: MP4 or MOV; PNG or JPEG for one frame"
+    )
+    edit.add_argument(
+        "--mask",
+        metavar="M",
+        help="where to edit: an image or video of the clip's size, white = edit; a box x,y,w,h in pixels; "
+        "or auto: detect what the edit changed and restore everything else",
+    )
+    edit.add_argument("--invert-mask", action="store_true", help="edit where the mask is black instead")
+    edit.add_argument(
+        "--soft",
+        type=float,
+        metavar="PX",
+        help="width in pixels over which the edit fades in from the edge of the mask (default: chosen by frame size)",
+    )
+    edit.add_argument("--start", type=float, metavar="S", help="start of the edited time range, in seconds")
+    edit.add_argument("--end", type=float, metavar="S", help="end of the edited time range, in seconds")
     edit.add_argument(
         "--reference",
         metavar="R",
-        help="picture of what the edit should look like; FILE@SECONDS takes a clip's frame",
+        help="image that shows how the edit should look; FILE@SECONDS takes a frame of a video",
     )
     edit.add_argument(
-        "--model", default="embedded", metavar="DIR", help="weights (default: those in the package)"
+        "--model", default="embedded", metavar="DIR", help="model folder (default: the packaged model)"
     )
-    edit.add_argument("--size", type=_size, default={}, metavar="WxH[xFRAMES]",
-                      help="of the clips the model works on, such as 1280x704x121 (default: the model's)")  # fmt: skip
-    edit.add_argument("--solver", choices=("euler", "heun", "unipc"), help="default: the model's")
-    edit.add_argument("--schedule", choices=("linear", "wan", "diffusers"),
-                      help="noise levels visited; the last two are the published UniPC tables (default: the model's)")  # fmt: skip
-    edit.add_argument("--lora", action="append", default=[], metavar="F.safetensors[=X]",
-                      help="adapter to add, with weight X; may be repeated")  # fmt: skip
-    edit.add_argument("--lora-scale", type=float, default=1.0, metavar="X",
-                      help="weight of adapters that have none of their own (default: 1)")  # fmt: skip
-    edit.add_argument("--steps", type=int, metavar="N", help="sampler steps (default: the model's)")
     edit.add_argument(
-        "--guidance", type=float, metavar="G", help="strength of the instruction (default: the model's)"
+        "--size",
+        type=_parse_size,
+        default={},
+        metavar="WxH[xFRAMES]",
+        help="working resolution and window length of the model, such as 1280x704x121 (default: the model's)",
     )
-    edit.add_argument("--strength", type=float, default=1.0, metavar="X",
-                      help="below 1 the walk starts from the source with noise on it (default: 1)")  # fmt: skip
-    edit.add_argument("--guide", choices=("prompt", "prompt+reference"), default="prompt",
-                      help="what guidance strengthens (default: prompt)")  # fmt: skip
-    edit.add_argument("--skip", type=float, default=0.0, metavar="TOL",
-                      help="reuse steps that change little, such as 0.05; the first windows are done both ways and the cost is told")  # fmt: skip
-    edit.add_argument("--seed", type=int, default=0, metavar="N", help="of the noise (default: 0)")
-    edit.add_argument("--window", type=int, metavar="N",
-                      help="frames the model sees at once; longer clips take several windows (default: the model's)")  # fmt: skip
-    edit.add_argument("--detail", choices=("guided", "model", "tiles"), default="guided",
-                      help="guided: keep the clip's own detail; model: only enlarge what the model made; "
-                      "tiles: let the model paint at full size, piece by piece")  # fmt: skip
-    edit.add_argument("--no-preserve", dest="preserve", action="store_false",
-                      help="show the model's picture outside mask and time range too")  # fmt: skip
-    edit.add_argument("--explain", metavar="DIR",
-                      help="also write what each word and each place of the source had to say: explain.png, .mp4, .json")  # fmt: skip
-    edit.add_argument("--manifest", metavar="JOBS.jsonl",
-                      help="many edits: one JSON object a line with video, instruction and any of these options (what is given "
-                      "here holds for every line that doesn't say it); spread over this machine's devices; finished ones are skipped, failed ones listed (exit 1)")  # fmt: skip
-    edit.add_argument("--out", metavar="DIR", help="folder for a manifest's outputs")
-    edit.add_argument("--distributed", action="store_true",
-                      help="share the manifest with the other processes of this job (as v2v train --distributed)")  # fmt: skip
-    edit.add_argument("--warm", nargs="?", const="", metavar="N[xFRAMES],...",
-                      help="only compile what edits of so many steps need, and keep it for later starts")  # fmt: skip
+    edit.add_argument(
+        "--solver",
+        choices=("euler", "heun", "unipc"),
+        help="ODE solver of the sampler (default: the model's)",
+    )
+    edit.add_argument(
+        "--schedule",
+        choices=("linear", "wan", "diffusers"),
+        help="noise levels of the sampler; the last two are the published UniPC tables (default: the model's)",
+    )
+    edit.add_argument(
+        "--lora",
+        action="append",
+        default=[],
+        metavar="F.safetensors[=X]",
+        help="adapter to add, with weight X; may be repeated",
+    )
+    edit.add_argument(
+        "--lora-scale",
+        type=float,
+        default=1.0,
+        metavar="X",
+        help="default weight of --lora files given without =X (default: 1)",
+    )
+    edit.add_argument(
+        "--steps", type=int, metavar="N", help="number of sampling steps (default: the model's)"
+    )
+    edit.add_argument(
+        "--guidance", type=float, metavar="G", help="scale of classifier-free guidance (default: the model's)"
+    )
+    edit.add_argument(
+        "--strength",
+        type=float,
+        default=1.0,
+        metavar="X",
+        help="0.05 to 1; below 1 sampling starts from the noised source and keeps more of it (default: 1)",
+    )
+    edit.add_argument(
+        "--guide",
+        choices=("prompt", "prompt+reference"),
+        default="prompt",
+        help="conditions that guidance amplifies (default: prompt)",
+    )
+    edit.add_argument(
+        "--skip",
+        type=float,
+        default=0.0,
+        metavar="TOL",
+        help="step caching: reuse steps whose change is below TOL, e.g. 0.05; the error is measured on the first windows "
+        "and printed",
+    )
+    edit.add_argument("--seed", type=int, default=0, metavar="N", help="random seed (default: 0)")
+    edit.add_argument(
+        "--window",
+        type=int,
+        metavar="N",
+        help="frames per window; longer clips are edited in overlapping windows (default: the model's)",
+    )
+    edit.add_argument(
+        "--detail",
+        choices=("guided", "model", "tiles"),
+        default="guided",
+        help="guided: upsample the model's result with the source as guide; model: plain upsampling; "
+        "tiles: sample at full resolution, tile by tile (default: guided)",
+    )
+    edit.add_argument(
+        "--no-preserve",
+        dest="preserve",
+        action="store_false",
+        help="don't restore the source outside the mask and the time range",
+    )
+    edit.add_argument(
+        "--explain",
+        metavar="DIR",
+        help="also write heat maps of how much each word and source region influenced the result: "
+        "explain.png, .mp4, .json",
+    )
+    edit.add_argument(
+        "--manifest",
+        metavar="JOBS.jsonl",
+        help="edit many clips: one JSON object per line with video, instruction and any of these options, which default to "
+        "those given here; jobs are spread over this machine's devices; finished jobs are skipped, failed jobs listed (exit "
+        "code 1)",
+    )
+    edit.add_argument("--out", metavar="DIR", help="output folder of a manifest")
+    edit.add_argument(
+        "--distributed",
+        action="store_true",
+        help="share the manifest with the other processes of this job (as v2v train --distributed)",
+    )
+    edit.add_argument(
+        "--warm",
+        nargs="?",
+        const="",
+        metavar="N[xFRAMES],...",
+        help="compile for N steps, store the result for later runs, and exit",
+    )
 
 
-def _synth(synth: argparse.ArgumentParser) -> None:
-    synth.add_argument("--out", required=True, metavar="DIR", help="folder to make")
-    synth.add_argument("--pairs", required=True, type=int, metavar="N", help="how many")
-    synth.add_argument("--recipes", default="", metavar="a,b,c", help="kinds of edit, listed below")
-    synth.add_argument("--workers", type=int, default=1, metavar="N", help="processes (default: 1)")
-    synth.add_argument("--seed", type=int, default=0, metavar="N", help="first seed (default: 0)")
-    synth.add_argument("--beam", nargs="?", const="", metavar="OPTIONS",
-                       help="spread the work by Apache Beam: without OPTIONS over --workers local processes, or as in "
-                            '--beam="--runner=FlinkRunner --flink_master=HOST:PORT"')  # fmt: skip
-    synth.add_argument("--unfinished", default="", metavar="DIR",
-                       help="where pairs wait until all are made (default: a hidden folder beside --out); gs://... for "
-                            "Beam's workers that share no disk with this machine")  # fmt: skip
+def _add_synth_options(synth: argparse.ArgumentParser) -> None:
+    synth.add_argument("--out", required=True, metavar="DIR", help="folder to write")
+    synth.add_argument("--pairs", required=True, type=int, metavar="N", help="number of pairs")
+    synth.add_argument("--recipes", default="", metavar="a,b,c", help="recipes to draw from, listed below")
+    synth.add_argument("--workers", type=int, default=1, metavar="N", help="number of processes (default: 1)")
+    synth.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the first pair (default: 0)")
+    synth.add_argument(
+        "--beam",
+        nargs="?",
+        const="",
+        metavar="OPTIONS",
+        help="run with Apache Beam: without OPTIONS in --workers local processes, or for example "
+        '--beam="--runner=FlinkRunner --flink_master=HOST:PORT"',
+    )
+    synth.add_argument(
+        "--unfinished",
+        default="",
+        metavar="DIR",
+        help="folder for pairs until all are generated (default: a hidden folder beside --out); gs://... if Beam's workers "
+        "share no disk with this machine",
+    )
     synth.add_argument(
         "--preview", default="", metavar="DIR", help="folder for a contact sheet of every edit"
     )
-    synth.add_argument("--frames", type=int, default=9, metavar="N", help="length of the clips (default: 9)")
-    synth.add_argument("--height", type=int, default=64, metavar="N", help="in pixels (default: 64)")
-    synth.add_argument("--width", type=int, default=64, metavar="N", help="in pixels (default: 64)")
-    synth.add_argument("--transition", type=float, default=0.5, metavar="P",
-                       help="probability that an edit begins inside the clip (default: 0.5)")  # fmt: skip
-    synth.add_argument("--operators", default="cut,blend", metavar="a,b",
-                       help="how it then begins: of cut, blend, dissolve, wipe (default: cut,blend)")  # fmt: skip
-    synth.add_argument("--clips", default="", metavar="DIR",
-                       help="videos for control, removal, insertion and experts (default: rendered scenes)")  # fmt: skip
-    synth.add_argument("--license", default="unknown", metavar="TEXT", help="of those clips, to be recorded")
-    synth.add_argument("--expert", action="append", default=[], metavar="TOML",
-                       help="file of an external expert; may be repeated")  # fmt: skip
-    synth.add_argument("--set", action="append", default=[], metavar="NAME=PATH",
-                       help="place of a published set or caption file; may be repeated")  # fmt: skip
-    synth.add_argument("--writer", default="", metavar="TOML",
-                       help="file of a language model that turns captions into instructions (default: rules)")  # fmt: skip
+    synth.add_argument("--frames", type=int, default=9, metavar="N", help="frames per clip (default: 9)")
+    synth.add_argument(
+        "--height", type=int, default=64, metavar="N", help="height of the clips in pixels (default: 64)"
+    )
+    synth.add_argument(
+        "--width", type=int, default=64, metavar="N", help="width of the clips in pixels (default: 64)"
+    )
+    synth.add_argument(
+        "--transition",
+        type=float,
+        default=0.5,
+        metavar="P",
+        help="probability that an edit begins inside the clip (default: 0.5)",
+    )
+    synth.add_argument(
+        "--operators",
+        default="cut,blend",
+        metavar="a,b",
+        help="transitions of such edits: cut, blend, dissolve, wipe (default: cut,blend)",
+    )
+    synth.add_argument(
+        "--clips",
+        default="",
+        metavar="DIR",
+        help="folder of videos for control, removal, insertion and experts (default: rendered scenes)",
+    )
+    synth.add_argument(
+        "--license", default="unknown", metavar="TEXT", help="license of those videos, stored with each pair"
+    )
+    synth.add_argument(
+        "--expert",
+        action="append",
+        default=[],
+        metavar="TOML",
+        help="description of an external expert; may be repeated",
+    )
+    synth.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=PATH",
+        help="path of a published set or caption file; may be repeated",
+    )
+    synth.add_argument(
+        "--writer",
+        default="",
+        metavar="TOML",
+        help="description of a language model that turns captions into instructions (default: rules)",
+    )
 
 
-def _whole(text: str) -> int:
+def _parse_integer(text: str) -> int:
     try:
         return int(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"expected a whole number, got '{text}'") from None
 
 
-def _number(text: str) -> float:
+def _parse_number(text: str) -> float:
     try:
         if math.isfinite(number := float(text)):
             return number
@@ -267,7 +431,8 @@ def _number(text: str) -> float:
     raise argparse.ArgumentTypeError(f"expected a number, got '{text}'")
 
 
-def _size(text: str) -> dict[str, int]:
+def _parse_size(text: str) -> dict[str, int]:
+    """Parse "WxH" or "WxHxFRAMES" into the fields of a model's configuration."""
     if not re.fullmatch(r"[1-9]\d{0,8}(x[1-9]\d{0,8}){1,2}", text.lower()):
         raise argparse.ArgumentTypeError(
             f"expected WxH or WxHxFRAMES, whole numbers from 1 on such as 1280x704x121, got '{text}'"
