@@ -92,7 +92,7 @@ def test_wrong_types(folder, refused):
     for shard in sorted((folder / "transformer").glob("*.safetensors")):
         if "blocks.0.attn1.to_q.weight" in TensorFiles.open(shard).slots:
             rewrite(shard, quantise)
-    assert "but blocks.0.attn1.to_q.weight is I8; use the unquantised checkpoint" in refused(folder)
+    assert "but blocks.0.attn1.to_q.weight is I8; use the unquantized checkpoint" in refused(folder)
 
 
 @pytest.mark.parametrize(
@@ -225,7 +225,7 @@ def test_files_that_are_no_adapters(folder, refused, tmp_path):
     assert "its header can't be read" in refused(folder, "--lora", tmp_path / "x.safetensors")
     assert "found nothing" in refused(folder, "--lora", tmp_path / "y.safetensors")
     assert "never read" in refused(folder, "--lora", tmp_path / "y.pth")
-    assert "has no home" in refused(folder, "--lora", folder / VAE)
+    assert "matches no parameter" in refused(folder, "--lora", folder / VAE)
 
 
 def test_doctor_tells_all_of_it(folder, capsys):

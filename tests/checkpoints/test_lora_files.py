@@ -167,9 +167,9 @@ def test_patch_embedding(tmp_path):
         ({"vace_blocks.0.self_attn.q.lora_A.weight": (2, 60)}, "VACE"),
         (
             {"text_encoder.layers.0.q.lora_A.weight": (2, 60)},
-            "text_encoder.layers.0.q.lora_A.weight has no home",
+            "text_encoder.layers.0.q.lora_A.weight matches no parameter",
         ),
-        ({"blocks.7.self_attn.q.lora_A.weight": (2, 60)}, "blocks.7.self_attn.q.lora_A.weight has no home"),
+        ({"blocks.7.self_attn.q.lora_A.weight": (2, 60)}, "blocks.7.self_attn.q.lora_A.weight matches no parameter"),
         ({"blocks.0.ffn.0.lora_A.weight": (2, 60)}, "lacks its other half"),
         (
             {"blocks.0.ffn.0.lora_A.weight": (2, 5120), "blocks.0.ffn.0.lora_B.weight": (13824, 2)},

@@ -1,10 +1,11 @@
-"""An adapter of any kind → what a model merges; and back into files that others read. lora_files.py → **adapters** → pretrained.py
+"""Adapters: LoRA, full updates and patch embeddings, read from any file and written for other tools.
 
-    NAME.safetensors          low-rank updates in any tool's convention, or {"lora", "embed"} as `v2v train` leaves it
-    NAME.embeds.safetensors   beside a file for other tools: the new patch embeddings of source, mask and reference. In the LoRA
-                              file itself such keys would make diffusers refuse all of it
-How the adapter's conditions were laid out in training (config.ConditionConfig) is kept in the header of the file with the
-embeddings, since sampling must do the same.
+    NAME.safetensors          low-rank updates in any tool's convention, or {"lora", "embed"} as `v2v train` writes it
+    NAME.embeds.safetensors   beside a file for other tools: the patch embeddings of source, mask and reference. In the LoRA
+                              file itself such keys would make diffusers reject the whole file
+
+The layout of the conditions in training (config.ConditionConfig) is stored in the header of the file with the embeddings, because
+sampling must use the same one.
 """
 
 import dataclasses
@@ -28,25 +29,37 @@ CONDITION_KEY = "v2v_condition"
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Adapter:
-    """Trees of host or device arrays, checked against a model."""
+    """An adapter as trees of host or device arrays, checked against a model.
 
-    lora: dict  # {path: {"a", "b"}}
-    scale: float = 1.0  # alpha/r, where it isn't folded into b
-    delta: dict | None = None  # full updates, by our parameters' paths
-    embed: dict | None = None  # new patch embeddings; an adapter that has them is an editor of its own
-    condition: ConditionConfig | None = None  # as trained; None where the file doesn't say
+    Attributes:
+      lora: low-rank updates, {path: {"a", "b"}}.
+      scale: alpha/r where it is not folded into b.
+      delta: full updates by parameter path.
+      embed: patch embeddings of the conditions; an adapter with them replaces the model's own editing adapter.
+      condition: the layout of the conditions in training; None where the file does not say.
+    """
+
+    lora: dict
+    scale: float = 1.0
+    delta: dict | None = None
+    embed: dict | None = None
+    condition: ConditionConfig | None = None
 
 
 def embeddings_path(path: str | Path) -> Path:
-    """Where the embeddings of the LoRA file `path` lie."""
+    """Return the path of the embeddings that belong to the LoRA file `path`."""
     return Path(path).with_suffix(".embeds.safetensors")
 
 
 def load_adapter(source: str | Path | dict, config: ModelConfig) -> Adapter:
-    """A file (with the embeddings beside it, when there), or a tree {"lora", "embed"} as training holds it.
+    """Load an adapter from a file, with the embeddings beside it if there are any, or from a tree.
+
+    Args:
+      source: a safetensors file, or a tree {"lora", "embed"} as training keeps it.
+      config: the model that the adapter must fit.
 
     Raises:
-      InputError: missing or damaged files, and whatever was made for another model, before any of the model's weights is read.
+      InputError: a missing or damaged file, or an adapter for another model. No weights of the model are read.
     """
     if isinstance(source, dict):
         return _build_from_tree(source, source, config, None)
@@ -55,11 +68,14 @@ def load_adapter(source: str | Path | dict, config: ModelConfig) -> Adapter:
     if any(key.startswith(("lora/", "embed/")) for key in files.slots):
         return _build_from_tree(path, native.load_parameters(files.path), config, _parse_condition(files))
     tree = lora_files.load_lora(path, config)
-    beside = embeddings_path(files.path)
+    embeddings_file = embeddings_path(files.path)
     embed = condition = None
-    if beside.is_file():
-        embed, condition = load_embeddings(beside, config), _parse_condition(TensorFiles.open(beside))
-    _check_source(beside, embed, config)
+    if embeddings_file.is_file():
+        embed, condition = (
+            load_embeddings(embeddings_file, config),
+            _parse_condition(TensorFiles.open(embeddings_file)),
+        )
+    _check_source(embeddings_file, embed, config)
     return Adapter(tree["lora"], 1.0, tree.get("delta"), embed, condition)
 
 
@@ -71,38 +87,55 @@ def save_adapter(
     style: LoraStyle = "original",
     dtype="bfloat16",
 ) -> list[Path]:
-    """Write an adapter for other tools; returns the files made: the LoRA and, where it has them, the embeddings.
+    """Write an adapter for other tools.
+
+    Args:
+      path: the LoRA file; embeddings go into a file beside it.
+      adapter: the adapter to write.
+      config: the model it belongs to.
+      style: the convention of names, see `lora_files.save_lora`.
+      dtype: of the low-rank matrices: "bfloat16", "float16" or "float32".
+
+    Returns:
+      the files written: the LoRA and, if there are any, the embeddings.
 
     Raises:
-      InputError: full updates, which are no LoRA; a patch embedding in the original style.
+      InputError: the adapter has full updates, or an update of the patch embedding in the original style.
     """
     if adapter.delta is not None:
-        paths = ", ".join(sorted(flax.traverse_util.flatten_dict(adapter.delta, sep="/"))[:4])
+        updates = ", ".join(sorted(flax.traverse_util.flatten_dict(adapter.delta, sep="/"))[:4])
         raise InputError(
-            f"{path}: the adapter holds full updates ({paths}, …), which no LoRA file of ours carries; keep the file it came in"
+            f"{path}: the adapter holds full updates ({updates}, …), which no LoRA file of ours carries; keep the file it came in"
         )
-    made = [Path(path)]
+    paths = [Path(path)]
     lora_files.save_lora(path, adapter.lora, config, scale=adapter.scale, style=style, dtype=dtype)
     if adapter.embed is not None:
-        made.append(embeddings_path(path))
-        save_embeddings(made[1], adapter.embed, config, adapter.condition)
-    return made
+        paths.append(embeddings_path(path))
+        save_embeddings(paths[1], adapter.embed, config, adapter.condition)
+    return paths
 
 
 def combine_adapters(parts: tuple[tuple[Adapter, float], ...], embed: dict | None) -> Adapter | None:
-    """Adapters and their weights as one adapter of scale 1."""
+    """Combine weighted adapters into one adapter of scale 1; None for no adapters."""
     if not parts:
         return None
-    low, full = lora.combine([(adapter.lora, weight * adapter.scale) for adapter, weight in parts]), {}
+    low_rank, full = lora.combine([(adapter.lora, weight * adapter.scale) for adapter, weight in parts]), {}
     for adapter, weight in parts:
         for path, x in flax.traverse_util.flatten_dict(adapter.delta or {}, sep="/").items():
             full[path] = full.get(path, np.float32(0)) + np.float32(weight) * np.asarray(x, np.float32)
     full = flax.traverse_util.unflatten_dict(full, sep="/")
-    return Adapter(low, 1.0, full or None, embed, parts[-1][0].condition)
+    return Adapter(low_rank, 1.0, full or None, embed, parts[-1][0].condition)
 
 
 def load_embeddings(path: str | Path, config: ModelConfig) -> dict:
-    """The new patch embeddings written by `write_embeds`: the collection `embed`, float32. Raises InputError on any other file."""
+    """Load patch embeddings written by `save_embeddings`.
+
+    Returns:
+      the flax collection `embed`, float32.
+
+    Raises:
+      InputError: any other file.
+    """
     files = TensorFiles.open(path)
     dit = config.dit
     size, channels = int(np.prod(dit.patch)), dit.out_channels
@@ -115,28 +148,28 @@ def load_embeddings(path: str | Path, config: ModelConfig) -> dict:
         for k, s in files.slots.items()
         if expected.get(k) != s.shape
     ]
-    lone = [
+    unpaired = [
         k
         for k in files.slots
         if f"{k.rsplit('.', 1)[0]}.{'bias' if k.endswith('weight') else 'weight'}" not in files.slots
     ]
-    if wrong or lone or not files.slots:
-        detail = "; ".join((wrong + [f"{k} lacks its other half" for k in lone])[:12]) or "no tensors"
+    if wrong or unpaired or not files.slots:
+        detail = "; ".join((wrong + [f"{k} lacks its other half" for k in unpaired])[:12]) or "no tensors"
         raise InputError(
             f"{path}: not the new embeddings for {config.name}: {detail}; pass the file written beside the LoRA"
         )
-    out = {}
+    embeddings = {}
     for name in EMBEDDING_NAMES:
         if f"{name}_embedding.weight" in files.slots:
             weight, bias = (files.read(f"{name}_embedding.{leaf}").astype(np.float32) for leaf in shapes)
-            out[name] = {"kernel": weight.reshape(dit.width, channels * size).T, "bias": bias}
-    return out
+            embeddings[name] = {"kernel": weight.reshape(dit.width, channels * size).T, "bias": bias}
+    return embeddings
 
 
 def save_embeddings(
     path: str | Path, embeds: dict, config: ModelConfig, condition: ConditionConfig | None = None
 ) -> None:
-    """The collection `embed` as convolution weights {source,mask,reference}_embedding.{weight,bias}, float32."""
+    """Write the collection `embed` as convolution weights {source,mask,reference}_embedding.{weight,bias}, float32."""
     tensors = {}
     for name, leaves in embeds.items():
         kernel = np.asarray(leaves["kernel"], np.float32)
@@ -148,14 +181,14 @@ def save_embeddings(
 
 
 def condition_metadata(condition: ConditionConfig) -> dict[str, str]:
-    """What a safetensors header keeps of an adapter's conditions."""
+    """Return the entry of a safetensors header that stores the layout of an adapter's conditions."""
     return {CONDITION_KEY: json.dumps(dataclasses.asdict(condition))}
 
 
 def _parse_condition(files: TensorFiles) -> ConditionConfig | None:
-    said = files.metadata.get(CONDITION_KEY)
+    text = files.metadata.get(CONDITION_KEY)
     try:
-        return said and ConditionConfig(**json.loads(said))
+        return text and ConditionConfig(**json.loads(text))
     except (ValueError, TypeError) as err:
         raise InputError(
             f"{files.path}: {CONDITION_KEY} in its header can't be read ({err}); export it again"
@@ -165,7 +198,7 @@ def _parse_condition(files: TensorFiles) -> ConditionConfig | None:
 def _build_from_tree(
     where: str | Path | dict, tree: dict, config: ModelConfig, condition: ConditionConfig | None
 ) -> Adapter:
-    """A tree as training holds it, checked name by name."""
+    """Build an adapter from a tree as training keeps it, checked name by name."""
     where = "adapter" if isinstance(where, dict) else where
     if "lora" not in tree or tree.keys() - {"lora", "embed", "delta"}:
         raise InputError(
@@ -179,9 +212,9 @@ def _build_from_tree(
     embed = tree.get("embed")
     if embed is not None:
         size = int(np.prod(config.dit.patch)) * config.dit.out_channels
-        want = {"kernel": (size, config.dit.width), "bias": (config.dit.width,)}
+        expected = {"kernel": (size, config.dit.width), "bias": (config.dit.width,)}
         if embed.keys() - set(EMBEDDING_NAMES) or any(
-            jax.tree.map(np.shape, e) != want for e in embed.values()
+            jax.tree.map(np.shape, e) != expected for e in embed.values()
         ):
             raise InputError(
                 f"{where}: its embeddings don't fit model {config.name}; it was made for another"

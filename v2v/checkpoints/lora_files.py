@@ -1,4 +1,4 @@
-"""LoRA files ↔ our adapter trees. model/lora.py knows the tree; **lora_files** knows how others write it down.
+"""LoRA files of all common tools: read into adapter trees (models/lora.py) and written for other tools.
 
 A low-rank update of a linear layer is stored as A [r, i] and B [o, r], under a name that differs from tool to tool:
     diffusers, PEFT          transformer.blocks.0.attn1.to_q.lora_A.weight                 alpha in the header, as JSON;
@@ -7,19 +7,16 @@ A low-rank update of a linear layer is stored as A [r, i] and B [o, r], under a 
       diffusion-pipe, DiffSynth: the same with lora_down/lora_up, with `.default`, or with no prefix
     musubi-tuner, kohya      lora_unet_blocks_0_self_attn_q.lora_down.weight               alpha always
     VideoX-Fun               lora_unet__blocks_0_…                                         alpha always
-Reading: the update is (alpha/r) B A, alpha = r when it is not given; the factor is folded into our b, so an adapter that was read
-has scale 1. Layers and blocks that a file leaves out stay zero, ranks that differ between blocks are padded with zeros. Updates of
-norms, biases and modulation come along as they are (deltas.py). A key that finds no home stops the read, with the reason where the
-kind is known: an adapter that half applies looks like one that does.
-Writing: the factor is folded in and no alpha written, which every tool above reads the same way.
 
-Full updates inside LoRA files ↔ our tree: what isn't a matrix has no low rank. lora_files.py → **deltas** → pretrained.py
-
-Tools that subtract one checkpoint from another store the rest as it is, beside the low-rank factors:
-    NAME.diff        added to NAME.weight (gains of norms, the patch convolution), or to NAME itself (modulation tables)
-    NAME.diff_b      added to NAME.bias
+Tools that subtract one checkpoint from another store full updates of everything that is no matrix beside the factors:
+    NAME.diff         added to NAME.weight (gains of norms, the patch convolution), or to NAME itself (modulation tables)
+    NAME.diff_b       added to NAME.bias
     NAME.lora_B.bias  PEFT's `lora_bias`: added to NAME.bias, times alpha/r
-Here they are a tree with our parameters' paths and shapes, holding only what a file brings; layers it leaves out are zero.
+
+On reading, the update is (alpha/r) B A with alpha = r by default. The factor is folded into our b, so an adapter from a file has scale 1.
+Layers that are not in the file stay zero; ranks that differ between blocks are padded with zeros. A key that matches no parameter
+is an error, with the reason where the kind is known, because a partly applied adapter looks like a working one. On writing, the
+factor is folded in and no alpha is written, which all tools above read in the same way.
 """
 
 import json
@@ -38,7 +35,7 @@ from v2v.errors import InputError
 
 
 def map_full_updates(config: ModelConfig) -> dict[str, name_mapping.TensorMapping]:
-    """Every spelling of a full update of the DiT ("blocks.0.norm3.diff", "blocks_0_norm3.diff") → the tensor it is added to."""
+    """Map every spelling of a full update ("blocks.0.norm3.diff", "blocks_0_norm3.diff") to the tensor it is added to."""
     out = {}
     for layout in name_mapping.LAYOUTS:
         for entry in name_mapping.map_tensors("dit", wan.parameter_shapes("dit", config), config, layout):
@@ -50,10 +47,10 @@ def map_full_updates(config: ModelConfig) -> dict[str, name_mapping.TensorMappin
     return out
 
 
-def stack_full_updates(found: dict[name_mapping.TensorMapping, np.ndarray], config: ModelConfig) -> dict:
-    """Updates in published layout → our tree, float32."""
+def stack_full_updates(updates: dict[name_mapping.TensorMapping, np.ndarray], config: ModelConfig) -> dict:
+    """Stack full updates in the published layout into a tree of our parameters, float32; absent layers are zero."""
     shapes, out = wan.parameter_shapes("dit", config), {}
-    for entry, x in found.items():
+    for entry, x in updates.items():
         shape = shapes[entry.path]
         leaf = out.setdefault(entry.path, np.zeros(shape, np.float32))
         if entry.layer is None:
@@ -77,7 +74,7 @@ METADATA_KEY = "lora_adapter_metadata"
 
 _FACTOR = re.compile(r"\.(?:lora_(?P<half>A|B|down|up)(?:\.(?!weight$)[\w-]+)?\.weight|(?P<alpha>alpha))$")
 _BIAS = re.compile(r"\.lora_(?:B|up)(?:\.[\w-]+)?\.bias$")
-# Why keys of a known kind can't be read; the first that fits is told.
+# Why keys of a known kind cannot be read; the first match counts.
 REFUSAL_REASONS = (
     (r"\.set_weight$", "replaces a weight instead of adding to it; use the full checkpoint"),
     (r"\.reshape_weight$", "widens a weight for another number of input channels; use the checkpoint it makes, in_channels and all"),
@@ -91,27 +88,33 @@ BACKBONES_BY_WIDTH = {5120: "Wan 14B", 1536: "Wan 1.3B", 3072: "Wan2.2-TI2V-5B"}
 
 
 def load_lora(path: str | Path, config: ModelConfig) -> dict:
-    """The adapter in a file of any of the conventions above, float32 on the host, alpha folded in.
+    """Load an adapter from a file of any convention above: float32, on the host, alpha folded in.
+
+    Args:
+      path: a safetensors file.
+      config: the model that the adapter must fit.
 
     Returns:
-      {"lora": {path: {"a": [L, i, r], "b": [L, r, o]}}}, nested, without L for layers outside the blocks; and, where the file has
-      full updates, {"delta": {path: [L, ..]}}.
+      {"lora": {path: {"a": [L, i, r], "b": [L, r, o]}}}, nested, without L for layers outside the blocks, and
+      {"delta": {path: [L, ..]}} where the file has full updates.
 
     Raises:
-      InputError: a backbone of another width; or, all at once, the keys without a home, halves without their other, and sizes
-        that don't fit.
+      InputError: a backbone of another width; or, in one message, all keys that match no parameter, unpaired matrices and
+        wrong shapes.
     """
     files = TensorFiles.open(path)
-    modules, homes = _map_modules(config), map_full_updates(config)
+    modules, full_update_targets = _map_modules(config), map_full_updates(config)
     factors, full, wrong = {}, {}, []
     for key in files.slots:
         match, bias = _FACTOR.search(key), _BIAS.search(key)
         module = match and modules.get(_strip_prefixes(key[: match.start()]))
-        home = homes.get(_strip_prefixes(key[: bias.start()]) + ".diff_b" if bias else _strip_prefixes(key))
-        if home:
-            full[key] = home
+        target = full_update_targets.get(
+            _strip_prefixes(key[: bias.start()]) + ".diff_b" if bias else _strip_prefixes(key)
+        )
+        if target:
+            full[key] = target
         elif not module:
-            wrong.append(f"{key} has no home{_refusal_reason(key)}")
+            wrong.append(f"{key} matches no parameter{_refusal_reason(key)}")
         else:
             half = {"A": "a", "down": "a", "B": "b", "up": "b", None: "alpha"}[match["half"]]
             if half in factors.setdefault(module, {}):
@@ -122,7 +125,7 @@ def load_lora(path: str | Path, config: ModelConfig) -> dict:
     _check_width(path, files, config)
     kernels = wan.parameter_shapes("dit", config)
     header = _parse_alphas(files, name_mapping.map_linear_modules(config.dit.layers, "diffusers"))
-    found: dict[tuple[str, int | None], tuple[np.ndarray, np.ndarray]] = {}
+    low_rank: dict[tuple[str, int | None], tuple[np.ndarray, np.ndarray]] = {}
     scales: dict[tuple[str, int | None], np.float32] = {}
     for (module, layer), halves in factors.items():
         if not {"a", "b"} <= set(halves):
@@ -153,22 +156,22 @@ def load_lora(path: str | Path, config: ModelConfig) -> dict:
                 files.read(halves[h]).astype(np.float32).reshape(s[0], -1)
                 for h, s in zip("ab", sizes, strict=True)
             )
-            found[module, layer] = a.T, b.T * scales[module, layer]
-    for key, home in full.items():
-        got = files.slots[key].shape
-        if got != home.shape:
-            wrong.append(f"{key} {list(got)} is for another backbone, expected {list(home.shape)}")
+            low_rank[module, layer] = a.T, b.T * scales[module, layer]
+    for key, target in full.items():
+        shape = files.slots[key].shape
+        if shape != target.shape:
+            wrong.append(f"{key} {list(shape)} is for another backbone, expected {list(target.shape)}")
     if wrong:
         raise InputError(
             f"{path}: not a LoRA for {config.name}: {'; '.join(_shorten(wrong))}; export it for Wan2.2-TI2V-5B without extra keys"
         )
-    out = {"lora": _stack_blocks(found, config.dit.layers)}
+    out = {"lora": _stack_blocks(low_rank, config.dit.layers)}
     if full:
         updates = {}
-        for key, home in full.items():
-            place = (home.path.rsplit("/", 1)[0], home.layer)
+        for key, target in full.items():
+            place = (target.path.rsplit("/", 1)[0], target.layer)
             scale = scales.get(place, np.float32(1)) if _BIAS.search(key) else np.float32(1)
-            updates[home] = updates.get(home, np.float32(0)) + files.read(key).astype(np.float32) * scale
+            updates[target] = updates.get(target, np.float32(0)) + files.read(key).astype(np.float32) * scale
         out["delta"] = stack_full_updates(updates, config)
     return out
 
@@ -185,12 +188,16 @@ def save_lora(
     """Write an adapter for other tools.
 
     Args:
-      adapter: our tree; `scale` (alpha/r) is folded into B.
+      path: the file to write.
+      adapter: the low-rank tree.
+      config: the model it belongs to.
+      scale: alpha/r, folded into B.
       style: "original" (`diffusion_model.` names; ComfyUI, diffusers, DiffSynth and most others read it) or "diffusers"
         (`transformer.` names with the adapter's metadata).
+      dtype: of the matrices.
 
     Raises:
-      InputError: an adapter of the patch embedding in the original style, for which diffusers refuses a whole file.
+      InputError: an update of the patch embedding in the original style, which makes diffusers reject the whole file.
     """
     layout, prefix = {
         "original": ("original", "diffusion_model."),
@@ -225,7 +232,7 @@ def save_lora(
 
 
 def _map_modules(config: ModelConfig) -> dict[str, tuple[str, int | None]]:
-    """Every spelling of a module's name → its place in our tree; dots may have been turned to underscores."""
+    """Map every spelling of a module's name, also with underscores for dots, to its place in our tree."""
     out = {}
     for layout in name_mapping.LAYOUTS:
         for name, place in name_mapping.map_linear_modules(config.dit.layers, layout).items():
@@ -234,33 +241,33 @@ def _map_modules(config: ModelConfig) -> dict[str, tuple[str, int | None]]:
 
 
 def _strip_prefixes(module: str) -> str:
-    """Without the prefixes tools put in front, of which there may be several."""
+    """Remove the prefixes of other tools, of which there may be several."""
     while prefix := next((p for p in MODULE_PREFIXES if module.startswith(p)), None):
         module = module.removeprefix(prefix)
     return module
 
 
 def _refusal_reason(key: str) -> str:
-    """Why a key of a known kind is refused."""
+    """Return why a key of a known kind cannot be read, "" for an unknown kind."""
     return next((f" ({why})" for pattern, why in REFUSAL_REASONS if re.search(pattern, key)), "")
 
 
 def _check_width(path: str | Path, files: TensorFiles, config: ModelConfig) -> None:
-    """Says whose LoRA it is when it's another backbone's, instead of listing hundreds of sizes."""
+    """Raise InputError that names the backbone of a LoRA for another one, instead of hundreds of wrong shapes."""
     queries = re.compile(r"(?:self_attn|attn1)[._](?:to_)?q\.lora_(?:A|down)(?:\.\w+)?\.weight$")
     widths = {
         slot.shape[1] for key, slot in files.slots.items() if queries.search(key) and len(slot.shape) > 1
     }
     if len(widths) == 1 and (width := widths.pop()) != config.dit.width:
-        whose = BACKBONES_BY_WIDTH.get(width, "another backbone")
+        backbone = BACKBONES_BY_WIDTH.get(width, "another backbone")
         raise InputError(
-            f"{path}: is a LoRA for {whose} (width {width}), expected one for {config.name} (width {config.dit.width}); adapters "
+            f"{path}: is a LoRA for {backbone} (width {width}), expected one for {config.name} (width {config.dit.width}); adapters "
             "fit only the backbone they were trained on"
         )
 
 
 def _parse_alphas(files: TensorFiles, modules: dict) -> dict[tuple[str, int | None], float]:
-    """Alphas in a diffusers header, or beside a file of PEFT's own: one for all, with exceptions by regex of the module's name."""
+    """Parse alphas from a diffusers header or PEFT's adapter_config.json: one value, and exceptions by regex of the module's name."""
     beside = files.path.with_name("adapter_config.json")
     try:
         meta = json.loads(files.metadata.get(METADATA_KEY, "{}"))
@@ -278,29 +285,29 @@ def _parse_alphas(files: TensorFiles, modules: dict) -> dict[tuple[str, int | No
     patterns = meta.get("alpha_pattern") or {}
     out = {}
     for name, place in modules.items():
-        hit = next(
+        alpha = next(
             (v for k, v in patterns.items() if re.search(rf"(?:^|\.)(?:{k})$", name)), meta.get("lora_alpha")
         )
-        if hit is not None:
-            out[place] = float(hit)
+        if alpha is not None:
+            out[place] = float(alpha)
     return out
 
 
 def _build_metadata(ranks: dict[str, int]) -> dict[str, str]:
     r = max(set(ranks.values()), key=list(ranks.values()).count, default=1)
-    odd = {name: n for name, n in ranks.items() if n != r}
+    exceptions = {name: n for name, n in ranks.items() if n != r}
     config = {
-        "r": r, "lora_alpha": r, "target_modules": sorted(ranks), "rank_pattern": odd, "alpha_pattern": odd, "bias": "none",
+        "r": r, "lora_alpha": r, "target_modules": sorted(ranks), "rank_pattern": exceptions, "alpha_pattern": exceptions, "bias": "none",
         "lora_dropout": 0.0, "use_dora": False, "use_rslora": False, "peft_type": "LORA",
     }  # fmt: skip
     return {METADATA_KEY: json.dumps({f"transformer.{k}": v for k, v in config.items()}, sort_keys=True)}
 
 
-def _stack_blocks(found: dict, layers: int) -> dict:
-    """Blocks onto the scanned axis, zeros where a block has no update, ranks padded to the layer's largest."""
+def _stack_blocks(updates: dict, layers: int) -> dict:
+    """Stack blocks along the scanned axis: zeros where a block has no update, ranks padded to the layer's largest."""
     out = {}
-    for module in sorted({m for m, _ in found}):
-        members = {layer: ab for (m, layer), ab in found.items() if m == module}
+    for module in sorted({m for m, _ in updates}):
+        members = {layer: ab for (m, layer), ab in updates.items() if m == module}
         if None in members:
             out[f"{module}/a"], out[f"{module}/b"] = members[None]
             continue
@@ -314,5 +321,5 @@ def _stack_blocks(found: dict, layers: int) -> dict:
     return flax.traverse_util.unflatten_dict(out, sep="/")
 
 
-def _shorten(items: list[str], most: int = 12) -> list[str]:
-    return items if len(items) <= most else [*items[:most], f"and {len(items) - most} more"]
+def _shorten(items: list[str], limit: int = 12) -> list[str]:
+    return items if len(items) <= limit else [*items[:limit], f"and {len(items) - limit} more"]

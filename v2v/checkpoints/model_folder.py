@@ -1,10 +1,12 @@
-"""What a local model folder holds: the parts it has, and the configuration they fit. **folder**, described.py → wan.py → pretrained.py
+"""Published model folders: the parts they hold and the configuration that these fit.
 
-Two published arrangements are known:
+Two published arrangements are supported:
     diffusers  model_index.json, transformer/ vae/ text_encoder/ tokenizer/ scheduler/, a config.json in each
-    original   safetensors with the original names, side by side or in those folders, told apart by the tensors they hold; sizes
-               are read from shapes. Heads are then 128 wide, as in every Wan, unless config.json says otherwise
-An editing adapter may lie beside them as lora.safetensors (with lora.embeds.safetensors). Backbones of the family that this package cannot run are named with the reason, before anything is read.
+    original   safetensors with the original names, side by side or in those folders, recognized by the tensors they hold; sizes
+               are read from shapes. Heads are then 128 wide, as in every Wan model, unless config.json says otherwise
+
+An editing adapter may lie beside them as lora.safetensors (with lora.embeds.safetensors). Backbones of the family that this package
+cannot run are rejected with the reason before any tensor is read.
 """
 
 import json
@@ -23,22 +25,30 @@ MISSING_TOKENIZER = "tokenizer (tokenizer/tokenizer.json)"
 
 @dataclass(frozen=True)
 class ModelFolder:
-    """A folder that was looked through; nothing of the weights has been read."""
+    """A model folder whose headers and configs have been read, but no weights.
+
+    Attributes:
+      path: the folder.
+      config: the configuration that its tensors fit.
+      parts: the open files of "dit", "vae" and "text", as far as they exist.
+      tokenizer: tokenizer.json, if it exists.
+      adapter: lora.safetensors, if it exists.
+    """
 
     path: Path
     config: ModelConfig
-    parts: dict[str, TensorFiles]  # of "dit", "vae", "text" those that are there
-    tokenizer: Path | None  # tokenizer.json
-    adapter: Path | None = None  # lora.safetensors
+    parts: dict[str, TensorFiles]
+    tokenizer: Path | None
+    adapter: Path | None = None
 
     @property
     def missing(self) -> list[str]:
-        """What is needed to edit and isn't here, in words."""
-        lost = [format_missing_part(part) for part in name_mapping.PARTS if part not in self.parts]
-        return lost + ([] if self.tokenizer else [MISSING_TOKENIZER])
+        """Descriptions of the parts that editing needs and the folder lacks."""
+        missing = [format_missing_part(part) for part in name_mapping.PARTS if part not in self.parts]
+        return missing + ([] if self.tokenizer else [MISSING_TOKENIZER])
 
     def require(self) -> "ModelFolder":
-        """This folder, when complete. Raises InputError naming all that is missing."""
+        """Return this folder if it is complete; raise InputError that names everything missing."""
         if self.missing:
             raise InputError(
                 f"{self.path}: expected a whole model, missing {', '.join(self.missing)}; copy them from the same release"
@@ -47,13 +57,14 @@ class ModelFolder:
 
 
 def read_model_folder(path: str | Path, parts: dict[str, TensorFiles] | None = None) -> ModelFolder:
-    """Look through a model folder: opens headers and configs, no tensors.
+    """Read the headers and configs of a model folder; no tensors.
 
     Args:
-      parts: what `open_parts` found there, when that has been asked already.
+      path: the folder.
+      parts: the result of `open_parts`, if it has been called already.
 
     Raises:
-      InputError: not a folder, no DiT in it, a backbone we can't run, damaged files.
+      InputError: no folder, no transformer in it, an unsupported backbone, or damaged files.
     """
     path = Path(path)
     if not path.is_dir():
@@ -70,11 +81,11 @@ def read_model_folder(path: str | Path, parts: dict[str, TensorFiles] | None = N
             f"{path}: expected transformer/*.safetensors or a safetensors file with patch_embedding.weight, found "
             f"{', '.join(SUBFOLDERS[p] for p in parts) or 'none'}; {wan_config.SUPPORTED_MODELS}"
         )
-    said = {p: _read_json(path / SUBFOLDERS[p] / "config.json") for p in name_mapping.PARTS}
+    configs = {p: _read_json(path / SUBFOLDERS[p] / "config.json") for p in name_mapping.PARTS}
     top = _read_json(path / "config.json")
-    dit = wan_config.build_dit_config(path, parts["dit"], said["dit"], top)
-    vae = wan_config.build_vae_config(path, parts.get("vae"), said["vae"], dit.out_channels)
-    text = wan_config.build_text_config(parts.get("text"), said["text"], dit)
+    dit = wan_config.build_dit_config(path, parts["dit"], configs["dit"], top)
+    vae = wan_config.build_vae_config(path, parts.get("vae"), configs["vae"], dit.out_channels)
+    text = wan_config.build_text_config(parts.get("text"), configs["text"], dit)
     wide = dit.in_channels > dit.out_channels
     try:
         config = ModelConfig(
@@ -96,24 +107,25 @@ def read_model_folder(path: str | Path, parts: dict[str, TensorFiles] | None = N
 
 
 def format_missing_part(part: str) -> str:
-    """A part that isn't there, in words."""
+    """Return a description of a missing part."""
     return f"{SUBFOLDERS[part]} weights ({SUBFOLDERS[part]}/*.safetensors)"
 
 
 def find_tokenizer(path: Path) -> Path | None:
-    """tokenizer.json in any of the places releases keep it."""
+    """Return tokenizer.json from any of the places where releases keep it, or None."""
     return next((p for p in (path / place / "tokenizer.json" for place in ("tokenizer", "google/umt5-xxl", "")) if p.is_file()), None)  # fmt: skip
 
 
 def open_parts(path: Path, problems: list[str] | None = None) -> dict[str, TensorFiles]:
-    """Each part's open checkpoint: from its subfolder, else from lone files told apart by their tensors.
+    """Open each part's checkpoint: from its subfolder, else from single files recognized by their tensors.
 
     Args:
-      problems: takes the errors of single files, so that one damaged part doesn't hide the others; None raises them.
+      path: the model folder.
+      problems: receives the errors of single files, so that one damaged part does not hide the others; None raises them.
     """
     parts: dict[str, TensorFiles] = {}
 
-    def opened(place: Path) -> TensorFiles | None:
+    def open_files(place: Path) -> TensorFiles | None:
         try:
             return TensorFiles.open(place)
         except InputError as err:
@@ -122,12 +134,12 @@ def open_parts(path: Path, problems: list[str] | None = None) -> dict[str, Tenso
             problems.append(str(err))
 
     for part, sub in SUBFOLDERS.items():
-        if any((path / sub).glob("*.safetensors*")) and (files := opened(path / sub)):
+        if any((path / sub).glob("*.safetensors*")) and (files := open_files(path / sub)):
             parts[part] = files
     indices = sorted(path.glob(f"*{INDEX_SUFFIX}"))
     shards = {name for i in indices for name in set((_read_json(i) or {}).get("weight_map", {}).values())}
     for file in [*indices, *(f for f in sorted(path.glob("*.safetensors")) if f.name not in shards)]:
-        files = opened(file)
+        files = open_files(file)
         for part, marks in wan_config.MARKER_TENSORS.items():
             if (
                 files
@@ -139,7 +151,7 @@ def open_parts(path: Path, problems: list[str] | None = None) -> dict[str, Tenso
     for part, pattern in (("dit", "*.pth"), ("vae", "*VAE*.pth"), ("text", "*t5*.pth")):
         pickles = sorted(path.glob(pattern))
         if part not in parts and pickles:
-            opened(pickles[0])  # raises, naming the safetensors alternative
+            open_files(pickles[0])  # raises, naming the safetensors alternative
     return parts
 
 

@@ -1,9 +1,9 @@
-"""Published names ↔ our tree, for the DiT, the VAE and the text encoder. wan.py reads and writes checkpoints by these tables.
+"""Tables between published tensor names and our parameter paths, for transformer, autoencoder and text encoder.
 
 Each row: regex of a module of ours → its name in the diffusers layout, its name in the original layout; `{i}` is the layer where
-ours is stacked over the scan's axis. A module's tensors are weight (our kernel or scale), bias and gamma. Two traps the table
-holds: the affine norm before cross-attention is `norm2` in diffusers and `norm3` in the original, and the shortest names
-(`conv1`, `conv2`) are the VAE's quantisation convolutions. How a tensor lies in memory follows from its kind:
+ours is stacked over the scan's axis. A module's tensors are weight (our kernel or scale), bias and gamma. Two traps in the
+table: the affine norm before cross-attention is `norm2` in diffusers and `norm3` in the original, and the shortest names
+(`conv1`, `conv2`) are the VAE's quantization convolutions. The memory layout follows from the kind of a tensor:
 
     linear  [o, i]            → [i, o]                conv3d [o, i, t, y, x] → [t, y, x, i, o]
     conv2d  [o, i, y, x]      → [y, x, i, o]          patch  [d, c, pt, py, px] → [(c pt py px), d]
@@ -63,7 +63,7 @@ ALIASES = {"encoder.embed_tokens.weight": "shared.weight"}
 
 
 def build_autoencoder_table(num_res_blocks: int) -> tuple[tuple[str, str, str], ...]:
-    """The VAE's rows; the original numbers a stage's resampler after its residual blocks."""
+    """Build the rows of the autoencoder; the original numbers a stage's resampler after its residual blocks."""
     down, up = num_res_blocks, num_res_blocks + 1
     rows = [
         (r"quant_conv", "quant_conv", "conv1"),
@@ -123,20 +123,28 @@ def build_autoencoder_table(num_res_blocks: int) -> tuple[tuple[str, str, str], 
 
 @dataclass(frozen=True)
 class TensorMapping:
-    """One published tensor and its place in our tree."""
+    """One published tensor and its place in our tree.
 
-    name: str  # published
-    path: str  # ours, joined by "/"
-    layer: int | None  # index on our stacked axis, None where ours is not stacked
-    shape: tuple[int, ...]  # published
-    axes: tuple[int, ...]  # permutation of the published axes that comes before the reshape to ours
+    Attributes:
+      name: the published name.
+      path: our parameter's path, joined by "/".
+      layer: index on our stacked axis; None where ours is not stacked.
+      shape: the published shape.
+      axes: permutation of the published axes, applied before the reshape to our shape.
+    """
+
+    name: str
+    path: str
+    layer: int | None
+    shape: tuple[int, ...]
+    axes: tuple[int, ...]
 
     def ours(self, published: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-        """The tensor as it lies in our tree; `shape` is ours, without the stacked axis."""
+        """Return the published tensor in our layout; `shape` is ours, without the stacked axis."""
         return published.transpose(self.axes).reshape(shape)
 
     def published(self, ours: np.ndarray) -> np.ndarray:
-        """Inverse of `ours`, for one layer's slice."""
+        """Return one layer's slice of our tensor in the published layout: the inverse of `ours`."""
         permuted = ours.reshape([self.shape[a] for a in self.axes])
         return permuted.transpose(np.argsort(self.axes))
 
@@ -144,16 +152,16 @@ class TensorMapping:
 def map_tensors(
     part: str, shapes: dict[str, tuple[int, ...]], config: ModelConfig, layout: str
 ) -> list[TensorMapping]:
-    """Every published tensor of a part, in our tree's order.
+    """Map every published tensor of a part to our tree, in our tree's order.
 
     Args:
       part: "dit", "vae" or "text".
       shapes: our parameters' shapes by path ("blocks/self_attn/q/kernel").
-      config: sizes the paths don't tell (patch, residual blocks a stage).
+      config: the sizes that paths do not show (patch, residual blocks per stage).
       layout: "diffusers" or "original".
 
     Raises:
-      KeyError: a path of ours that no row names (a mistake in this table).
+      KeyError: no row matches one of our paths (a mistake in the table).
     """
     table = {
         "dit": TRANSFORMER_TABLE,
@@ -178,7 +186,7 @@ def map_tensors(
 
 
 def map_linear_modules(layers: int, layout: str) -> dict[str, tuple[str, int | None]]:
-    """Published module name → (our path, layer), for the linear layers of the DiT: what LoRA files name."""
+    """Map the published names of the transformer's linear layers, which LoRA files use, to (our path, layer)."""
     column, out = 1 + LAYOUTS.index(layout), {}
     for pattern in (
         "patch_embedding", "time_in", "time_out", "time_proj", "text_in", "text_out", "head/linear",
@@ -199,7 +207,7 @@ _LEAF_SUFFIXES = ("/kernel", "/bias", "/scale", "/gamma")
 def _published_layout(
     path: str, shape: tuple[int, ...], config: ModelConfig
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """(published shape, axes) of our parameter `path` of `shape`, without a stacked axis."""
+    """Return (published shape, axes) of our parameter `path` of `shape`, without a stacked axis."""
     leaf = path.rsplit("/", 1)[-1]
     if path == "patch_embedding/kernel":
         patch = config.dit.patch

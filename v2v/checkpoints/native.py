@@ -1,4 +1,4 @@
-"""A trained model ↔ a folder of safetensors: what the package ships and `--model DIR` reads. train → **export** → pretrained.py
+"""Our own model folders: what the package ships, `v2v train` writes and `--model DIR` reads, in safetensors.
 
     config.json        the ModelConfig, latent statistics included
     tokenizer.json     the vocabulary
@@ -28,7 +28,7 @@ SCALE_SUFFIX = ":scale"
 def save_parameters(
     path: str | Path, tree: dict, metadata: dict[str, str] | None = None, int8: bool = False
 ) -> None:
-    """Write a nested dict of arrays as float16, large matrices as int8 when asked; beside and then renamed."""
+    """Write a nested dict of arrays as float16, with `int8` large matrices as int8; under a temporary name, then renamed."""
     tensors = {}
     for name, leaf in flax.traverse_util.flatten_dict(tree, sep="/").items():
         leaf = np.asarray(leaf, np.float32)
@@ -55,7 +55,12 @@ def _quantize(leaf: np.ndarray, name: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def load_parameters(path: str | Path, like: dict | None = None, dtype=np.float32) -> dict:
-    """Read a tree back; with `like` (arrays or shapes) every name and size is checked and all differences are raised at once.
+    """Load a tree written by `save_parameters`.
+
+    Args:
+      path: the safetensors file.
+      like: arrays or shapes that names and shapes must equal; None accepts any.
+      dtype: of the result.
 
     Raises:
       InputError: missing or unreadable file, missing, unexpected, mis-shaped or non-finite tensors.
@@ -74,26 +79,31 @@ def load_parameters(path: str | Path, like: dict | None = None, dtype=np.float32
         flat[name.removesuffix(SCALE_SUFFIX)] = flat[name.removesuffix(SCALE_SUFFIX)] * scale
     wrong = [f"{name} is not finite" for name, leaf in flat.items() if not np.isfinite(leaf).all()]
     if like is not None:
-        want = {k: v.shape for k, v in flax.traverse_util.flatten_dict(like, sep="/").items()}
-        wrong += [f"{name} missing" for name in sorted(want.keys() - flat.keys())]
-        wrong += [f"{name} unexpected" for name in sorted(flat.keys() - want.keys())]
+        expected = {k: v.shape for k, v in flax.traverse_util.flatten_dict(like, sep="/").items()}
+        wrong += [f"{name} missing" for name in sorted(expected.keys() - flat.keys())]
+        wrong += [f"{name} unexpected" for name in sorted(flat.keys() - expected.keys())]
         wrong += [
-            f"{name} is {flat[name].shape}, expected {want[name]}"
-            for name in sorted(want.keys() & flat.keys())
-            if flat[name].shape != want[name]
+            f"{name} is {flat[name].shape}, expected {expected[name]}"
+            for name in sorted(expected.keys() & flat.keys())
+            if flat[name].shape != expected[name]
         ]
     if wrong:
-        shown = "; ".join(wrong[:8]) + (f"; and {len(wrong) - 8} more" if len(wrong) > 8 else "")
-        raise InputError(f"{path}: {len(wrong)} tensors don't fit this model: {shown}")
+        details = "; ".join(wrong[:8]) + (f"; and {len(wrong) - 8} more" if len(wrong) > 8 else "")
+        raise InputError(f"{path}: {len(wrong)} tensors don't fit this model: {details}")
     return flax.traverse_util.unflatten_dict({k: v.astype(dtype) for k, v in flat.items()}, sep="/")
 
 
 def save_config(path: str | Path, cfg: configs.ModelConfig) -> None:
+    """Write a model configuration as JSON."""
     Path(path).write_text(json.dumps(dataclasses.asdict(cfg), indent=1) + "\n")
 
 
 def load_config(path: str | Path) -> configs.ModelConfig:
-    """Raises InputError when the file is missing, isn't JSON, or has fields this version doesn't know."""
+    """Load a model configuration from JSON.
+
+    Raises:
+      InputError: a missing file, invalid JSON, or unknown fields.
+    """
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path}: expected a model's config.json, found none; is the folder a v2v export?")
@@ -106,7 +116,7 @@ def load_config(path: str | Path) -> configs.ModelConfig:
 
 
 def _build_dataclass(kind: type, values: dict[str, Any]):
-    """A frozen dataclass from nested dicts; lists become tuples."""
+    """Build a frozen dataclass from nested dicts; lists become tuples."""
     types = {field.name: field.type for field in dataclasses.fields(kind)}
     unknown = values.keys() - types.keys()
     if unknown:

@@ -1,3 +1,5 @@
+"""Trees of arrays in the layout of orbax: save, load, and check without reading. orbax is imported on first use."""
+
 from pathlib import Path
 from typing import Any
 
@@ -7,17 +9,21 @@ from v2v.errors import InputError
 
 
 def save_tree(folder: Path, tree: Any) -> None:
-    """One tree of arrays, complete or absent."""
+    """Save one tree of arrays; the folder is complete or absent."""
     from orbax.checkpoint import v1 as ocp
 
     ocp.save(folder.absolute(), tree)
 
 
 def load_tree(folder: Path, like: Any = None) -> Any:
-    """A tree saved by `save_tree`, straight onto the devices; with shapes, types and shardings of `like`, or as it was saved.
+    """Load a tree saved by `save_tree` onto the devices.
+
+    Args:
+      folder: where it was saved.
+      like: shapes, types and shardings to load with; None loads it as it was saved, onto the first device.
 
     Raises:
-      InputError: missing, damaged, or another tree.
+      InputError: a missing, damaged or different tree.
     """
     from orbax.checkpoint import v1 as ocp
 
@@ -25,10 +31,10 @@ def load_tree(folder: Path, like: Any = None) -> Any:
         like = _read_metadata(folder)
     else:
         check_tree(folder, like)
-    one = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    first_device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
 
     def place(x):
-        return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=getattr(x, "sharding", None) or one)
+        return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=getattr(x, "sharding", None) or first_device)
 
     try:
         return ocp.load(folder.absolute(), jax.tree.map(place, like))
@@ -39,13 +45,17 @@ def load_tree(folder: Path, like: Any = None) -> Any:
 
 
 def check_tree(folder: Path, like: Any) -> None:
-    """Compares names and shapes with `like` and reads nothing. Raises InputError naming what differs."""
-    found = _read_metadata(folder)
-    got, want = (
+    """Compare the names and shapes of a saved tree with `like`, without reading values.
+
+    Raises:
+      InputError: names the differences.
+    """
+    metadata = _read_metadata(folder)
+    shapes, expected = (
         {jax.tree_util.keystr(path, simple=True, separator="/"): tuple(leaf.shape) for path, leaf in flat}
-        for flat, _ in map(jax.tree_util.tree_flatten_with_path, (found, like))
+        for flat, _ in map(jax.tree_util.tree_flatten_with_path, (metadata, like))
     )
-    wrong = [f"{path} {got.get(path, 'missing')}, expected {want.get(path, 'none')}" for path in sorted({*got, *want}) if got.get(path) != want.get(path)]  # fmt: skip
+    wrong = [f"{path} {shapes.get(path, 'missing')}, expected {expected.get(path, 'none')}" for path in sorted({*shapes, *expected}) if shapes.get(path) != expected.get(path)]  # fmt: skip
     if wrong:
         raise InputError(
             f"{folder}: {len(wrong)} tensors don't fit config.json: {'; '.join(wrong[:8])}; convert again"

@@ -1,11 +1,12 @@
-"""Where a model's parameters come from, when they are read, and how long they stay. folder.py, adapters.py → **store** → pretrained.py
+"""Stores of a model's parameters: where they come from, when they are read, and how long they stay in memory.
 
-    published folder   streamed tensor by tensor (wan.py); adapters are added on the way, in float32, before the cast
-    converted folder   restored by orbax (train/checkpoint.py), adapters merged on the device
-    packaged model     a few MB, read at once (export.py)
-Opening a model checks names, shapes and types of everything and reads nothing; a part is read when it is first needed. At full size
-the text encoder alone is 11 GB, so a part can be released again, and of the DiT only the version last asked for is kept. `check`
-finds NaN in the parts that are needed last before the first has worked.
+    published folder   read tensor by tensor (wan.py); adapters are added to each, in float32, before the cast
+    converted folder   restored by orbax (orbax_tree.py), adapters merged on the device
+    packaged model     a few MB, read at once (native.py)
+
+Opening a model checks the names, shapes and types of all tensors and reads no values; a part is read on first use. At full size
+the text encoder alone takes 11 GB, so a part can be released again, and only the latest version of the transformer is kept.
+`check` finds NaN in the parts that are needed last before any work has been done.
 """
 
 import os
@@ -26,78 +27,95 @@ from v2v.config import ModelConfig
 from v2v.models import lora
 from v2v.runtime import sharding
 
-WeightedAdapters = tuple[
-    tuple[Adapter, float], ...
-]  # adapters in the order they are added, each with its weight
+# Adapters in the order in which they are added, each with its weight.
+WeightedAdapters = tuple[tuple[Adapter, float], ...]
 PartReader = Callable[[str, WeightedAdapters], dict]
-RANK_MULTIPLE = 64  # combined adapters have a rank that is a multiple of this
+# The rank of combined adapters is padded to a multiple of this, so that most combinations share one compiled program.
+RANK_MULTIPLE = 64
 
 
 class ParameterStore:
-    """The parts "dit", "vae" and "text" of one model."""
+    """The parts "dit", "vae" and "text" of one model.
 
-    def __init__(self, read: PartReader, sizes: dict[str, int], look: Callable[[str], None] | None = None):
-        """Args: read(part, adapters) gives a tree on the device; sizes are in bytes; look(part) raises when it holds NaN."""
-        self._read, self._sizes, self._look = read, sizes, look
+    Args:
+      read: read(part, adapters) returns a tree on the device.
+      sizes: bytes of each part.
+      check_part: check_part(part) raises InputError when the part holds NaN.
+    """
+
+    def __init__(
+        self, read: PartReader, sizes: dict[str, int], check_part: Callable[[str], None] | None = None
+    ):
+        self._read, self._sizes, self._check_part = read, sizes, check_part
         self._checked = False
-        self._held: dict[str, tuple[WeightedAdapters, dict]] = {}
+        self._loaded: dict[str, tuple[WeightedAdapters, dict]] = {}
 
     def get(self, part: str, adapters: WeightedAdapters = ()) -> dict:
-        """The part's parameters with the adapters merged, kept until another version of them is asked for."""
-        held = self._held.get(part)
-        if held is None or held[0] != adapters:
-            self._held.pop(part, None)  # freed before its successor is read
-            held = self._held[part] = (adapters, self._read(part, adapters))
-        return held[1]
+        """Return a part with the adapters merged; it is kept until it is requested with other adapters."""
+        loaded = self._loaded.get(part)
+        if loaded is None or loaded[0] != adapters:
+            self._loaded.pop(part, None)  # freed before its successor is read
+            loaded = self._loaded[part] = (adapters, self._read(part, adapters))
+        return loaded[1]
 
     def check(self, adapters: WeightedAdapters = ()) -> None:
-        """Raises InputError for values of the DiT or the VAE that are no numbers; to be called before the text encoder is read.
+        """Check the values of the transformer and the autoencoder; to be called before the text encoder is read.
 
-        Where the whole model fits comfortably both are simply read, else looked through a tensor at a time and not kept.
+        Where the whole model fits into half of the memory both are loaded, else they are read one tensor at a time and not kept.
+
+        Raises:
+          InputError: NaN or infinite values.
         """
         if self._checked:
             return
         for part, merged in (("dit", adapters), ("vae", ())):
-            if self._roomy():
+            if self._fits_in_memory():
                 self.get(part, merged)
-            elif self._look and part not in self._held:
-                self._look(part)
+            elif self._check_part and part not in self._loaded:
+                self._check_part(part)
         self._checked = True
 
     def release(self, part: str) -> None:
-        """Forget a part unless the whole model fits comfortably."""
-        if not self._roomy():
-            self._held.pop(part, None)
+        """Free a part unless the whole model fits into half of the memory."""
+        if not self._fits_in_memory():
+            self._loaded.pop(part, None)
 
-    def _roomy(self) -> bool:
+    def has_loaded(self, part: str) -> bool:
+        """Return whether a part is in memory."""
+        return part in self._loaded
+
+    def _fits_in_memory(self) -> bool:
         return sum(self._sizes.values()) <= _memory_bytes() / 2
 
 
 class ReplicatedStore:
-    """A store whose parts lie whole on every device of a mesh."""
+    """A store that replicates the parts of another store on every device of a mesh."""
 
-    def __init__(self, one: ParameterStore, mesh: Mesh):
-        self._one, self._mesh = one, mesh
-        self._held: dict[str, tuple[dict, dict]] = {}
+    def __init__(self, source: ParameterStore, mesh: Mesh):
+        self._source, self._mesh = source, mesh
+        self._loaded: dict[str, tuple[dict, dict]] = {}
 
     def get(self, part: str, adapters: WeightedAdapters = ()) -> dict:
-        tree, held = self._one.get(part, adapters), self._held.get(part)
-        if held is None or held[0] is not tree:
-            self._held.pop(part, None)
-            held = self._held[part] = (tree, jax.device_put(tree, sharding.replicated(self._mesh)))
-        return held[1]
+        """Return a part with the adapters merged, replicated."""
+        tree, loaded = self._source.get(part, adapters), self._loaded.get(part)
+        if loaded is None or loaded[0] is not tree:
+            self._loaded.pop(part, None)
+            loaded = self._loaded[part] = (tree, jax.device_put(tree, sharding.replicated(self._mesh)))
+        return loaded[1]
 
     def check(self, adapters: WeightedAdapters = ()) -> None:
-        self._one.check(adapters)
+        """Check the values of the source store."""
+        self._source.check(adapters)
 
     def release(self, part: str) -> None:
-        self._one.release(part)
-        if part not in self._one._held:
-            self._held.pop(part, None)
+        """Free a part if the source store frees it."""
+        self._source.release(part)
+        if not self._source.has_loaded(part):
+            self._loaded.pop(part, None)
 
 
 def store_from_trees(trees: dict[str, dict]) -> ParameterStore:
-    """Parameters that are already here."""
+    """Build a store of parameters that are already in memory."""
     trees = jax.device_put(trees)
     sizes = {part: sum(x.nbytes for x in jax.tree.leaves(tree)) for part, tree in trees.items()}
     return ParameterStore(lambda part, adapters: merge_adapters(trees[part], adapters), sizes)
@@ -106,28 +124,35 @@ def store_from_trees(trees: dict[str, dict]) -> ParameterStore:
 def store_from_folder(
     folder: ModelFolder, config: ModelConfig, mesh: Mesh | None = None, progress: bool = False
 ) -> ParameterStore:
-    """A published folder; raises InputError, here and now, for everything that names, shapes and types tell.
+    """Build a store of a published folder.
 
-    With a mesh each tensor goes straight into its shards (sharding.py); no device holds a whole one.
+    Args:
+      folder: a complete model folder.
+      config: the model that the tensors must fit.
+      mesh: devices over which each tensor is split as it is read (runtime/sharding.py); None for the first device.
+      progress: show a bar while a part is read.
+
+    Raises:
+      InputError: missing parts, or names, shapes and types that do not fit, before any tensor is read.
     """
     folder.require()
     for part in name_mapping.PARTS:
         wan.match_tensors(part, folder.parts[part], config)
-    places = {
+    shardings = {
         part: flax.traverse_util.flatten_dict(abstract_parameters(part, config, mesh), sep="/")
         for part in name_mapping.PARTS
     }
 
     def read(part: str, adapters: WeightedAdapters) -> dict:
         update = build_adapter_update(adapters) if adapters else None
-        with build_progress_bar(part, config, progress) as shown:
+        with build_progress_bar(part, config, progress) as bar:
             return wan.load_part(
                 part,
                 folder.parts[part],
                 config,
-                place=lambda path: places[part][path].sharding,
+                place=lambda path: shardings[part][path].sharding,
                 update=update,
-                progress=lambda _: shown.update(),
+                progress=lambda _: bar.update(),
             )
 
     return ParameterStore(
@@ -136,8 +161,7 @@ def store_from_folder(
 
 
 def store_from_orbax(path: Path, config: ModelConfig, mesh: Mesh | None = None) -> ParameterStore:
-    """A folder written by `v2v convert`, which has looked at every value; on a mesh as `from_folder`."""
-
+    """Build a store of a folder written by `v2v convert`, whose values need no check; `mesh` as in `store_from_folder`."""
     like = {part: abstract_parameters(part, config, mesh) for part in name_mapping.PARTS}
     for part in name_mapping.PARTS:
         orbax_tree.check_tree(path / part, like[part])
@@ -149,8 +173,7 @@ def store_from_orbax(path: Path, config: ModelConfig, mesh: Mesh | None = None) 
 
 
 def load_converted_adapter(path: Path) -> Adapter | None:
-    """The adapter in a folder written by `v2v convert`, or None."""
-
+    """Load the adapter in a folder written by `v2v convert`; None if there is none."""
     folder = path / "adapter"
     if not folder.is_dir():
         return None
@@ -159,9 +182,12 @@ def load_converted_adapter(path: Path) -> Adapter | None:
 
 
 def abstract_parameters(part: str, config: ModelConfig, mesh: Mesh | None = None) -> dict:
-    """Shapes and types of a part as it is held: matmul weights in the part's dtype, the DiT's small ones in float32.
+    """Return a part's shapes and types in memory: matmul weights in the part's dtype, small ones of the transformer in float32.
 
-    With a mesh also where each leaf lies; raises InputError for all that don't divide.
+    With a mesh, the leaves have shardings too.
+
+    Raises:
+      InputError: names all leaves whose axes the mesh does not divide.
     """
     leaves = {
         p: jax.ShapeDtypeStruct(s, wan.parameter_dtype(part, p, config))
@@ -175,7 +201,7 @@ def abstract_parameters(part: str, config: ModelConfig, mesh: Mesh | None = None
 
 
 def part_bytes(config: ModelConfig) -> dict[str, int]:
-    """Memory each part takes."""
+    """Return the memory that each part takes, in bytes."""
     return {
         part: sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(abstract_parameters(part, config)))
         for part in name_mapping.PARTS
@@ -183,17 +209,20 @@ def part_bytes(config: ModelConfig) -> dict[str, int]:
 
 
 def merge_adapters(tree: dict, adapters: WeightedAdapters, donate: bool = False) -> dict:
-    """Parameters with adapters added, on the device; `donate` gives the tree's memory away.
+    """Add adapters to parameters on the device; `donate` reuses the tree's memory.
 
-    Several are one of their ranks together: added once and rounded once, in one program for any weights and nearly any ranks.
+    Several adapters are concatenated along the rank: they are added and rounded once, by one compiled program for any weights and
+    nearly any ranks.
     """
-    together = _merge_in_place if donate else _merge
+    merge = _merge_in_place if donate else _merge
     if len(adapters) == 1:
         ((adapter, weight),) = adapters
-        tree = together(tree, adapter.lora, weight * adapter.scale)
+        tree = merge(tree, adapter.lora, weight * adapter.scale)
     elif adapters:
-        low = lora.combine([(a.lora, weight * a.scale) for a, weight in adapters], multiple=RANK_MULTIPLE)
-        tree = together(tree, low, 1.0)
+        low_rank = lora.combine(
+            [(a.lora, weight * a.scale) for a, weight in adapters], multiple=RANK_MULTIPLE
+        )
+        tree = merge(tree, low_rank, 1.0)
     for adapter, weight in adapters:
         if adapter.delta is not None:
             tree = (_add_in_place if donate else _add)(tree, adapter.delta, weight)
@@ -201,7 +230,7 @@ def merge_adapters(tree: dict, adapters: WeightedAdapters, donate: bool = False)
 
 
 def build_adapter_update(adapters: WeightedAdapters) -> wan.TensorUpdate:
-    """The same for one tensor on its way from the file, on the host."""
+    """Build a function that adds adapters to one tensor on the host, as it is read from its file."""
     flat = [
         (
             {p: np.asarray(x) for p, x in flax.traverse_util.flatten_dict(a.lora, sep="/").items()},
@@ -213,20 +242,22 @@ def build_adapter_update(adapters: WeightedAdapters) -> wan.TensorUpdate:
     ]
 
     def update(path: str, layer: int | None, x: np.ndarray) -> np.ndarray:
-        module, here = path.removesuffix("/kernel"), ... if layer is None else layer
-        for low, full, scale, weight in flat:
-            if module != path and f"{module}/a" in low:
-                x = x.astype(np.float32) + low[f"{module}/a"][here] @ (low[f"{module}/b"][here] * scale)
+        module, index = path.removesuffix("/kernel"), ... if layer is None else layer
+        for low_rank, full, scale, weight in flat:
+            if module != path and f"{module}/a" in low_rank:
+                x = x.astype(np.float32) + low_rank[f"{module}/a"][index] @ (
+                    low_rank[f"{module}/b"][index] * scale
+                )
             if path in full:
-                x = x.astype(np.float32) + weight * full[path][here]
+                x = x.astype(np.float32) + weight * full[path][index]
         return x
 
     return update
 
 
-def build_progress_bar(part: str, config: ModelConfig, shown: bool) -> tqdm:
-    """Progress over the tensors of a part."""
-    return tqdm(total=len(wan.parameter_shapes(part, config)), desc=f"loading {part}", unit=" tensors", disable=not shown, leave=False)  # fmt: skip
+def build_progress_bar(part: str, config: ModelConfig, visible: bool) -> tqdm:
+    """Build a progress bar over the tensors of a part."""
+    return tqdm(total=len(wan.parameter_shapes(part, config)), desc=f"loading {part}", unit=" tensors", disable=not visible, leave=False)  # fmt: skip
 
 
 def _add_full_updates(tree: dict, delta: dict, weight: float) -> dict:
@@ -244,6 +275,6 @@ _merge_in_place, _add_in_place = (
 
 
 def _memory_bytes() -> int:
-    """Bytes of the first device, or of the machine where the device doesn't say."""
+    """Return the memory of the first device, or of the machine where the device reports none, in bytes."""
     stats = jax.local_devices()[0].memory_stats() or {}
     return stats.get("bytes_limit") or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -1,4 +1,4 @@
-"""safetensors files, read one tensor at a time and written beside their final name. Used by wan.py and lora_files.py.
+"""safetensors files, read one tensor at a time and written under a temporary name first.
 
 A file is an 8-byte little-endian length n, n bytes of JSON header {name: {dtype, shape, data_offsets}, "__metadata__": {...}}, then
 the raw little-endian data. Everything a broken download can do to it shows in the header and the file's size, so a checkpoint is
@@ -32,27 +32,35 @@ MAX_HEADER_BYTES = 100 << 20  # bytes; the format's own limit
 
 @dataclass(frozen=True)
 class TensorSlot:
-    """Where one tensor lies."""
+    """The place of one tensor in a file.
+
+    Attributes:
+      file: the file.
+      dtype: the format's own code, such as "BF16".
+      shape: the tensor's shape.
+      start: byte offset in the file.
+      size: length in bytes.
+    """
 
     file: Path
     dtype: str
     shape: tuple[int, ...]
-    start: int  # byte offset in the file
-    size: int  # bytes
+    start: int
+    size: int
 
 
 class TensorFiles:
-    """The tensors of one checkpoint, by name; nothing is read before `read`."""
+    """The tensors of one checkpoint by name, of which `read` reads one."""
 
     def __init__(self, path: Path, slots: dict[str, TensorSlot], metadata: dict[str, str]):
         self.path, self.slots, self.metadata = path, slots, metadata
 
     @classmethod
     def open(cls, path: str | Path) -> "TensorFiles":
-        """A `.safetensors` file, an index file, or a folder that holds one of either.
+        """Open a `.safetensors` file, an index file, or a folder that holds one of either; reads headers only.
 
         Raises:
-          InputError: missing or truncated files, an index naming what is not there, pickles.
+          InputError: missing or truncated files, an index with missing files or tensors, or pickles.
         """
         path = _find_file(Path(path))
         if not path.name.endswith(INDEX_SUFFIX):
@@ -72,27 +80,28 @@ class TensorFiles:
             )
         slots, metadata = {}, {}
         for name in files:
-            found, extra = _read_header(path.parent / name)
-            slots.update(found)
-            metadata.update(extra)
-        lost = sorted(set(weight_map) - set(slots))
-        if lost:
+            file_slots, file_metadata = _read_header(path.parent / name)
+            slots.update(file_slots)
+            metadata.update(file_metadata)
+        missing = sorted(set(weight_map) - set(slots))
+        if missing:
             raise InputError(
-                f"{path}: {len(lost)} tensors of the index are in none of its files, first {lost[0]}; fetch the shards again"
+                f"{path}: {len(missing)} tensors of the index are in none of its files, first {missing[0]}; fetch the shards again"
             )
         return cls(path, slots, metadata)
 
     def read(self, name: str) -> np.ndarray:
-        """One tensor in the file's own type. Raises InputError for all but floats of 16 to 64 bits, and for NaN or Inf.
+        """Read one tensor in the file's own type: floats of 16 to 64 bits, or a scalar integer (the alpha of some LoRA files).
 
-        Integers are read where they are scalars (the alpha of some LoRA files).
+        Raises:
+          InputError: another type, NaN or infinite values, or a file that ends early.
         """
         slot = self.slots[name]
         if slot.dtype in OTHER_DTYPES and slot.shape in ((), (1,)):
             return np.fromfile(slot.file, OTHER_DTYPES[slot.dtype], 1, offset=slot.start).reshape(slot.shape)
         if slot.dtype not in FLOAT_DTYPES:
             raise InputError(
-                f"{slot.file}: {name} is {slot.dtype}, expected one of {', '.join(FLOAT_DTYPES)}; use the unquantised checkpoint"
+                f"{slot.file}: {name} is {slot.dtype}, expected one of {', '.join(FLOAT_DTYPES)}; use the unquantized checkpoint"
             )
         with open(slot.file, "rb") as f:
             f.seek(slot.start)
@@ -110,7 +119,7 @@ class TensorFiles:
 def write_safetensors(
     path: str | Path, tensors: dict[str, np.ndarray], metadata: dict[str, str] | None = None
 ) -> None:
-    """Write one file: beside its final name first, then renamed. `metadata` goes into the header (values are strings)."""
+    """Write one file under a temporary name, then rename it; `metadata` goes into the header."""
     path = Path(path)
     codes = {np.dtype(t): code for code, t in {**FLOAT_DTYPES, **OTHER_DTYPES}.items()}
     header, offset = {"__metadata__": {"format": "pt", **(metadata or {})}}, 0
@@ -137,13 +146,13 @@ def write_safetensors(
 
 
 def _find_file(path: Path) -> Path:
-    """The index or the one safetensors file that `path` stands for."""
+    """Return the index or the only safetensors file at `path`."""
     if path.suffix in (".pth", ".pt", ".bin", ".ckpt"):
         raise _pickle_error(path)
     if path.is_file():
         return path
     if not path.is_dir():
-        raise InputError(f"{path}: expected a .safetensors file or a folder with one, found nothing")
+        raise InputError(f"{path}: expected a .safetensors file or a folder with one, names nothing")
     indices = sorted(path.glob(f"*{INDEX_SUFFIX}"))
     if len(indices) == 1:
         return indices[0]
@@ -153,9 +162,9 @@ def _find_file(path: Path) -> Path:
     pickles = sorted(p for p in path.iterdir() if p.suffix in (".pth", ".pt", ".bin", ".ckpt"))
     if not indices and not files and pickles:
         raise _pickle_error(pickles[0])
-    found = ", ".join(p.name for p in indices or files) or "neither"
+    names = ", ".join(p.name for p in indices or files) or "neither"
     raise InputError(
-        f"{path}: expected one *{INDEX_SUFFIX} or one .safetensors file, found {found}; pass the file itself"
+        f"{path}: expected one *{INDEX_SUFFIX} or one .safetensors file, names {names}; pass the file itself"
     )
 
 
@@ -189,9 +198,9 @@ def _read_header(path: Path) -> tuple[dict[str, TensorSlot], dict[str, str]]:
         raise InputError(
             f"{path}: truncated: its header promises {need:,} bytes, got {size:,}; fetch it again"
         )
-    known = {**FLOAT_DTYPES, **OTHER_DTYPES}
+    dtypes = {**FLOAT_DTYPES, **OTHER_DTYPES}
     for name, s in slots.items():
-        if s.dtype in known and int(np.prod(s.shape)) * np.dtype(known[s.dtype]).itemsize != s.size:
+        if s.dtype in dtypes and int(np.prod(s.shape)) * np.dtype(dtypes[s.dtype]).itemsize != s.size:
             raise InputError(
                 f"{path}: {name} of shape {list(s.shape)} {s.dtype} doesn't fill its {s.size} bytes; fetch it again"
             )

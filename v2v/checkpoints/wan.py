@@ -1,9 +1,9 @@
-"""Published Wan2.2-type checkpoints ↔ our parameter trees. folder.py finds and reads configs; **wan** moves the tensors.
+"""Published Wan2.2-type checkpoints, read into and written from our parameter trees.
 
     file(s) --open--> names and shapes, all checked at once --per leaf of ours--> read, transpose, cast, stack --> device
-Nothing of a checkpoint is held twice: one leaf of ours (one kernel of all layers, at most a few GB) is assembled on the host in
-its final type and handed to its devices before the next is read. Both published layouts are recognised by their names, with the
-prefixes single-file releases carry.
+No tensor is in memory twice: one leaf of ours (one kernel of all layers, at most a few GB) is assembled on the host in
+its final type and handed to its devices before the next is read. Both published layouts are recognized by their names, with
+the prefixes of single-file releases.
 """
 
 import difflib
@@ -26,9 +26,9 @@ from v2v.models.text_encoder import TextEncoder
 from v2v.models.transformer import DiT
 
 NAME_PREFIXES = ("", "model.diffusion_model.", "diffusion_model.")
-# What stays float32 in a bfloat16 DiT: small, and computed in float32 by the original's policy.
+# What stays in float32 in a bfloat16 DiT: small, and computed in float32 by the original's policy.
 FLOAT32_PATHS = re.compile(r"modulation$|scale$|norm_cross/bias$|^time_|^head/")
-# Tensors some releases add that are no parameters.
+# Tensors of some releases that are no parameters.
 IGNORED_TENSORS = {"spiece_model"}
 
 ShardingByPath = Callable[[str], jax.sharding.Sharding | None]
@@ -37,7 +37,7 @@ TensorUpdate = Callable[[str, int | None, np.ndarray], np.ndarray]
 
 @functools.cache
 def parameter_shapes(part: str, config: ModelConfig) -> dict[str, tuple[int, ...]]:
-    """Shapes of our parameters by path, by abstract evaluation; part is "dit", "vae" or "text"."""
+    """Return the shapes of a part's parameters by path, from abstract evaluation; part is "dit", "vae" or "text"."""
     key = jax.random.key(0)
     f32, i32 = (
         functools.partial(jax.ShapeDtypeStruct, dtype=jnp.float32),
@@ -67,7 +67,7 @@ def load_part(
     update: TensorUpdate | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> dict:
-    """Read a part of the model from safetensors.
+    """Load a part of the model from safetensors.
 
     Args:
       part: "dit", "vae" or "text".
@@ -86,13 +86,13 @@ def load_part(
       InputError: everything wrong with names and shapes at once, before any tensor is read; damaged files and values.
     """
     files = source if isinstance(source, TensorFiles) else TensorFiles.open(source)
-    found, by_path = match_tensors(part, files, config)
+    file_names, by_path = match_tensors(part, files, config)
     out = {}
     for path, entries in by_path.items():
         shape = parameter_shapes(part, config)[path]
         host = np.empty(shape, parameter_dtype(part, path, config, dtype))
         for e in entries:
-            x = e.ours(files.read(found[e.name]), shape if e.layer is None else shape[1:])
+            x = e.ours(files.read(file_names[e.name]), shape if e.layer is None else shape[1:])
             host[... if e.layer is None else e.layer] = update(path, e.layer, x) if update else x
         out[path] = _put_on_device(host, place and place(path))
         if progress:
@@ -101,13 +101,17 @@ def load_part(
 
 
 def check_values(part: str, files: TensorFiles, config: ModelConfig) -> None:
-    """Read every tensor of a part and keep none. Raises InputError for NaN, infinity and files that changed since they were opened."""
+    """Read every tensor of a part and keep none.
+
+    Raises:
+      InputError: NaN or infinite values, or files that have changed since they were opened.
+    """
     for name in match_tensors(part, files, config)[0].values():
         files.read(name)
 
 
 def parameter_dtype(part: str, path: str, config: ModelConfig, dtype: jnp.dtype | None = None) -> jnp.dtype:
-    """Type a parameter is held in: the part's own or `dtype`, and float32 for what a bfloat16 DiT computes in float32."""
+    """Return the type of a parameter in memory: the part's own or `dtype`, float32 for what a bfloat16 DiT computes in float32."""
     dtype = jnp.dtype(dtype or {"dit": config.dit, "vae": config.vae, "text": config.text}[part].dtype)
     return jnp.dtype(jnp.float32) if part == "dit" and FLOAT32_PATHS.search(path) else dtype
 
@@ -123,15 +127,15 @@ def match_tensors(
     Raises:
       InputError: lists every missing, unexpected and mis-shaped tensor, with the nearest name.
     """
-    found, layout = strip_prefix(part, files, config)
+    file_names, layout = strip_prefix(part, files, config)
     entries = name_mapping.map_tensors(part, parameter_shapes(part, config), config, layout)
     expected = {e.name: e.shape for e in entries}
     for alias, name in name_mapping.ALIASES.items():
-        if alias in found:
-            found.setdefault(name, found[alias])
-            del found[alias]
-    both = sorted(set(expected) & set(found))
-    packed = [(name, f"is {files.slots[found[name]].dtype}") for name in both]
+        if alias in file_names:
+            file_names.setdefault(name, file_names[alias])
+            del file_names[alias]
+    both = sorted(set(expected) & set(file_names))
+    packed = [(name, f"is {files.slots[file_names[name]].dtype}") for name in both]
     packed = [
         (name, what) for name, what in packed if what.removeprefix("is ") not in safetensors_file.FLOAT_DTYPES
     ]
@@ -139,17 +143,17 @@ def match_tensors(
         raise InputError(
             f"{files.path}: expected tensors of {', '.join(safetensors_file.FLOAT_DTYPES)}, but "
             + "; ".join(_group_by_layer(packed))
-            + "; use the unquantised checkpoint"
+            + "; use the unquantized checkpoint"
         )
-    missing = sorted(set(expected) - set(found))
-    unexpected = sorted(set(found) - set(expected))
+    missing = sorted(set(expected) - set(file_names))
+    unexpected = sorted(set(file_names) - set(expected))
     wrong = []
     for listed, what, others in ((missing, "missing", unexpected), (unexpected, "unexpected", missing)):
         wrong += [(name, what + _format_nearest(name, others)) for name in listed]
     for name in both:
-        got = files.slots[found[name]].shape
-        if got != expected[name]:
-            wrong.append((name, f"shape {list(got)}, expected {list(expected[name])}"))
+        shape = files.slots[file_names[name]].shape
+        if shape != expected[name]:
+            wrong.append((name, f"shape {list(shape)}, expected {list(expected[name])}"))
     if wrong:
         total = f"{len(missing)} missing, {len(unexpected)} unexpected, {len(wrong) - len(missing) - len(unexpected)} mis-shaped"
         raise InputError(
@@ -160,23 +164,23 @@ def match_tensors(
     by_path: dict[str, list[name_mapping.TensorMapping]] = {}
     for e in entries:
         by_path.setdefault(e.path, []).append(e)
-    return found, by_path
+    return file_names, by_path
 
 
 def strip_prefix(part: str, files: TensorFiles, config: ModelConfig) -> tuple[dict[str, str], str]:
-    """(published name → name in the file, layout), for the prefix and the layout under which most names are ours."""
+    """Return {published name: name in the file} and the layout, for the prefix and layout that match most names."""
     best = None
     for layout in name_mapping.LAYOUTS:
         expected = {
             e.name for e in name_mapping.map_tensors(part, parameter_shapes(part, config), config, layout)
         }
         for prefix in NAME_PREFIXES:
-            found = {
+            file_names = {
                 name.removeprefix(prefix): name
                 for name in files.slots
                 if name.startswith(prefix) and name not in IGNORED_TENSORS
             }
-            hits = len(expected & set(found))
+            hits = len(expected & set(file_names))
             if best is None or hits > best[0]:
                 best = (
                     hits,
@@ -184,7 +188,7 @@ def strip_prefix(part: str, files: TensorFiles, config: ModelConfig) -> tuple[di
                         **{
                             n: n for n in files.slots if not n.startswith(prefix) and n not in IGNORED_TENSORS
                         },
-                        **found,
+                        **file_names,
                     },
                     layout,
                 )
@@ -194,7 +198,7 @@ def strip_prefix(part: str, files: TensorFiles, config: ModelConfig) -> tuple[di
 def published_tensors(
     part: str, params: dict, config: ModelConfig, layout: str = "diffusers"
 ) -> dict[str, np.ndarray]:
-    """Our tree under published names and in their memory layout: the inverse of `load`, as host arrays in our dtypes."""
+    """Return a tree under published names and in their memory layout, as host arrays: the inverse of `load_part`."""
     flat = flax.traverse_util.flatten_dict(params, sep="/")
     out = {}
     for e in name_mapping.map_tensors(
@@ -208,12 +212,12 @@ def published_tensors(
 def save_part(
     part: str, path: str | Path, params: dict, config: ModelConfig, layout: str = "diffusers"
 ) -> None:
-    """Write our tree as one safetensors file that the published tools load."""
+    """Write a tree as one safetensors file that the published tools load."""
     safetensors_file.write_safetensors(path, published_tensors(part, params, config, layout))
 
 
 def _format_nearest(name: str, others: list[str]) -> str:
-    """The likeliest other spelling, among names of the same layer: hundreds of names are compared in no time."""
+    """Format the most similar name of the same layer, or ""; only one layer is compared to be fast."""
 
     def layer(name):
         return (re.findall(r"\d+", name) or [""])[0]
@@ -225,12 +229,12 @@ def _format_nearest(name: str, others: list[str]) -> str:
 def _put_on_device(host: np.ndarray, sharding: jax.sharding.Sharding | None) -> jax.Array:
     if sharding is None:
         return jnp.asarray(host)
-    # every process hands over only the pieces its own devices hold
+    # Every process provides only the shards of its own devices.
     return jax.make_array_from_callback(host.shape, sharding, lambda index: host[index])
 
 
 def _group_by_layer(wrong: list[tuple[str, str]]) -> list[str]:
-    """One line for all layers with the same complaint: blocks.{0-29}.attn1.to_q.weight."""
+    """Return one line for all layers with the same problem: blocks.{0-29}.attn1.to_q.weight."""
     groups: dict[tuple[str, str], list[int]] = {}
     for name, what in wrong:
         block = re.search(r"(?<=blocks\.)\d+|(?<=block\.)\d+", name)
