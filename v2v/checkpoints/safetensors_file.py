@@ -152,7 +152,7 @@ def _find_file(path: Path) -> Path:
     if path.is_file():
         return path
     if not path.is_dir():
-        raise InputError(f"{path}: expected a .safetensors file or a folder with one, names nothing")
+        raise InputError(f"{path}: expected a .safetensors file or a folder with one, found nothing")
     indices = sorted(path.glob(f"*{INDEX_SUFFIX}"))
     if len(indices) == 1:
         return indices[0]
@@ -164,7 +164,7 @@ def _find_file(path: Path) -> Path:
         raise _pickle_error(pickles[0])
     names = ", ".join(p.name for p in indices or files) or "neither"
     raise InputError(
-        f"{path}: expected one *{INDEX_SUFFIX} or one .safetensors file, names {names}; pass the file itself"
+        f"{path}: expected one *{INDEX_SUFFIX} or one .safetensors file, found {names}; pass the file itself"
     )
 
 

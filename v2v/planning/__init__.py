@@ -1,8 +1,10 @@
-"""`v2v plan`: does it fit, what does it cost, before any accelerator is rented.
+"""`v2v plan`: memory, cost and time of a run on devices that need not be present.
 
-  experiment + topology → programs.py → compile.py → report.py        search.py asks for the next setting when it doesn't fit
-chips.py     the chips: memory, peak rate, links; a topology's name → its devices, none of them attached
-programs.py  the very train step and sampler, with shapes and shardings in place of arrays
-traffic.py   bytes a chip sends, from the compiled text
-compile.py   ahead-of-time compilation and what the compiler says of memory
+    experiment + topology → programs.py → compile.py → report.py        search.py tries the next setting when one does not fit
+
+chips.py     memory, peak rate and links of each chip; the devices of a topology, none of them attached
+programs.py  the train step and the sampler, with shapes and shardings in place of arrays
+traffic.py   bytes that a chip sends, from the compiled text
+compile.py   ahead-of-time compilation and the compiler's report of memory
+passes.py    operations of one pass of the transformer
 """

@@ -1,7 +1,7 @@
-"""Chips and topologies: "v6e:2x4" → what a chip can do, and eight devices to compile for. Needs libtpu, not a TPU.
+"""Chips and topologies: the figures of a chip, and the devices of "v6e:2x4" to compile for. Needs libtpu, but no TPU.
 
 Figures are the vendor's (cloud.google.com/tpu/docs: v5e, v5p, v6e, v4): peak bfloat16 rate, HBM rate and the sum of a chip's
-links. `hbm` is what the compiler lets a program use, a little below the nominal 16, 32 and 95 GiB.
+links. `hbm` is the memory that the compiler lets a program use, slightly below the nominal 16, 32 and 95 GiB.
 """
 
 import importlib.util
@@ -17,13 +17,21 @@ GIB = 2**30
 
 @dataclass(frozen=True)
 class Chip:
-    """One chip. Rates per second."""
+    """One kind of chip.
+
+    Attributes:
+      name: "v6e" and so on.
+      hbm: bytes that a program may use.
+      flops: peak bfloat16 operations per second.
+      hbm_rate: bytes per second from and to memory.
+      ici_rate: bytes per second over all links, both directions counted once.
+    """
 
     name: str
-    hbm: float  # bytes a program may use
-    flops: float  # bfloat16
-    hbm_rate: float  # bytes
-    ici_rate: float  # bytes over all links, both ways counted once
+    hbm: float
+    flops: float
+    hbm_rate: float
+    ici_rate: float
 
 
 CHIPS = {
@@ -35,10 +43,10 @@ CHIPS = {
 
 
 def resolve_topology(name: str) -> tuple[Chip, list]:
-    """The chip of "v6e:2x4" and its devices, to compile for.
+    """Return the chip of a topology such as "v6e:2x4", and the devices to compile for.
 
     Raises:
-      InputError: not a topology, or libtpu isn't installed.
+      InputError: an unknown topology, or libtpu is not installed.
     """
     kind, _, shape = name.partition(":")
     if kind not in CHIPS or not re.fullmatch(r"\d+x\d+(x\d+)?", shape):
@@ -48,10 +56,10 @@ def resolve_topology(name: str) -> tuple[Chip, list]:
     if importlib.util.find_spec("libtpu") is None:
         raise InputError("plan: compiling for TPUs needs libtpu; pip install 'v2v-edit[plan]'")
     for variable, value in (
-        ("TPU_SKIP_MDS_QUERY", "1"),  # there is no metadata server to ask what machine this is
+        ("TPU_SKIP_MDS_QUERY", "1"),  # there is no metadata server
         ("TPU_WORKER_HOSTNAMES", "localhost"),
         ("TPU_ACCELERATOR_TYPE", "v5litepod-1"),
-        ("ALLOW_MULTIPLE_LIBTPU_LOAD", "1"),  # nothing is opened, so a running job needn't be waited for
+        ("ALLOW_MULTIPLE_LIBTPU_LOAD", "1"),  # no device is opened, so a running job does not matter
     ):
         os.environ.setdefault(variable, value)
 

@@ -1,7 +1,7 @@
-"""A program compiled ahead of time, and what a chip would hold, compute and send. programs.py → **compile** → report.py
+"""Ahead-of-time compilation of a program, and what each chip holds, computes and sends.
 
-    peak = arguments + temporaries + what is returned beside them (the state's memory is given up, so it is counted once)
-A program that doesn't fit fails in the compiler, which says how much it would have needed; that is an answer, not an error.
+    peak = arguments + temporaries + results in memory of their own (the donated state counts once)
+A program that does not fit fails in the compiler with a message of how much memory it needs; this is a result, not an error.
 """
 
 import re
@@ -19,7 +19,16 @@ UNIT_BYTES = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 @dataclass(frozen=True)
 class ProgramCost:
-    """Of one call, for each chip; bytes and operations. `temporaries` is None where the compiler gave up."""
+    """The cost of one call on each chip.
+
+    Attributes:
+      arguments: bytes of the arguments.
+      temporaries: bytes of temporaries; None where the program did not compile.
+      peak: bytes at the peak.
+      fits: whether the peak fits into the chip's memory.
+      flops: operations, recomputed ones included.
+      sent: bytes sent by kind of collective.
+    """
 
     arguments: int
     temporaries: int | None
@@ -30,7 +39,7 @@ class ProgramCost:
 
 
 def compile_program(program: Program, hbm: float) -> ProgramCost:
-    """Trace, count, lower, compile; minutes for a model of full size."""
+    """Trace and compile a program, which takes minutes at full size, and return its cost; `hbm` is a chip's memory in bytes."""
     with jax.set_mesh(program.mesh):
         traced = program.jitted.trace(*program.args)
         operations = flops.count(traced.jaxpr) / program.mesh.size
@@ -38,10 +47,10 @@ def compile_program(program: Program, hbm: float) -> ProgramCost:
         try:
             compiled = traced.lower().compile()
         except jax.errors.JaxRuntimeError as err:
-            needed = parse_out_of_memory(str(err), arguments)
-            if needed is None:
+            required_bytes = parse_out_of_memory(str(err), arguments)
+            if required_bytes is None:
                 raise
-            return ProgramCost(arguments, None, needed, False, operations)
+            return ProgramCost(arguments, None, required_bytes, False, operations)
     memory = compiled.memory_analysis()
     peak = max(
         memory.peak_memory_in_bytes,
@@ -50,14 +59,14 @@ def compile_program(program: Program, hbm: float) -> ProgramCost:
         + memory.output_size_in_bytes
         - memory.alias_size_in_bytes,
     )
-    sent = traffic.count_sent_bytes(compiled.as_text())
+    sent_bytes = traffic.count_sent_bytes(compiled.as_text())
     return ProgramCost(
-        memory.argument_size_in_bytes, memory.temp_size_in_bytes, peak, peak <= hbm, operations, sent
+        memory.argument_size_in_bytes, memory.temp_size_in_bytes, peak, peak <= hbm, operations, sent_bytes
     )
 
 
 def argument_bytes(program: Program) -> int:
-    """What a chip holds before anything is computed; no compilation needed."""
+    """Return the bytes of the arguments on one chip, without compilation."""
     total = 0
     for leaf in jax.tree.leaves(program.args):
         shape = leaf.sharding.shard_shape(leaf.shape) if leaf.sharding else leaf.shape
@@ -69,11 +78,11 @@ def argument_bytes(program: Program) -> int:
 
 
 def parse_out_of_memory(message: str, arguments: int) -> int | None:
-    """Bytes a program would have needed, from the compiler's message; None when it is about something else."""
-    if found := re.search(r"Used ([\d.]+)([KMGT]) of [\d.]+[KMGT] hbm", message):
-        return int(float(found[1]) * UNIT_BYTES[found[2]])
-    if found := re.search(
+    """Parse the bytes that a program needs from the compiler's message; None for a message about something else."""
+    if match := re.search(r"Used ([\d.]+)([KMGT]) of [\d.]+[KMGT] hbm", message):
+        return int(float(match[1]) * UNIT_BYTES[match[2]])
+    if match := re.search(
         r"required for HLO temporaries \(([\d.]+)([KMGT])\) exceeds available HBM", message
     ):
-        return arguments + int(float(found[1]) * UNIT_BYTES[found[2]])
+        return arguments + int(float(match[1]) * UNIT_BYTES[match[2]])
     return None

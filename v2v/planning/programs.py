@@ -1,7 +1,7 @@
-"""The very train step and the very sampler, ready to compile: shapes with shardings stand where arrays would. search.py → **programs**
+"""The train step and the sampler, ready to compile, with shapes and shardings in place of arrays.
 
-What is planned for is a run on cached data (float16 latents and text embeddings), clips of the model's size, a reference
-picture beside every one: the dearest batch there is. Weights are of the types they are loaded in (weights/wan.py).
+The plan is for a run on cached data (float16 latents and text embeddings) with clips of the model's size and a reference image beside
+each, which is the most expensive batch. Weights have the types in which they are loaded (checkpoints/wan.py).
 """
 
 import dataclasses
@@ -28,22 +28,34 @@ ProgramKind = Literal["train", "sample"]
 
 @dataclass(frozen=True)
 class PlanSetting:
-    """What a plan is about, and what the search may change of it."""
+    """The run to plan, and what the search may change of it.
+
+    Attributes:
+      model: the model.
+      optim: the optimizer.
+      mesh: devices along each axis.
+      batch: clips per step over all chips.
+      micro: micro-batches per step.
+      what: the program: a training step or the sampler.
+      steps: updates of the whole run.
+      trains: which weights are trained.
+      region: loss weight of the latent cells that an edit changes.
+    """
 
     model: ModelConfig
     optim: OptimConfig = field(default_factory=OptimConfig)
     mesh: MeshConfig = field(default_factory=MeshConfig)
-    batch: int = 8  # clips a step, over all chips
-    micro: int = 1  # parts a batch is worked through in
+    batch: int = 8
+    micro: int = 1
     what: ProgramKind = "train"
-    steps: int = 1  # updates of the whole run
+    steps: int = 1
     trains: Literal["lora", "full"] = "lora"
-    region: float = 0.0  # weight of the cells an edit changes
+    region: float = 0.0
 
 
 @dataclass(frozen=True)
 class Program:
-    """`jitted(*args)`, to be traced and lowered with `mesh` in use."""
+    """A call `jitted(*args)`, to be traced and lowered with `mesh` as the current mesh."""
 
     jitted: Callable
     args: tuple
@@ -51,7 +63,11 @@ class Program:
 
 
 def build_program(setting: PlanSetting, devices: list) -> Program:
-    """Raises InputError: the mesh doesn't match the devices, batch or weights don't divide."""
+    """Build the program of a setting.
+
+    Raises:
+      InputError: the mesh does not match the devices, or does not divide the batch or the weights.
+    """
     mesh = sharding.make_mesh(**dataclasses.asdict(setting.mesh), devices=devices)
     make = {"train": _build_train_step, "sample": _build_sampler}[setting.what]
     return Program(*make(setting, mesh), mesh)
@@ -105,8 +121,7 @@ def _build_sampler(setting: PlanSetting, mesh: Mesh) -> tuple[Callable, tuple]:
 
 
 def _backbone_shapes(m: ModelConfig) -> Any:
-    """Shapes of the DiT in the types its weights are held in."""
-
+    """Return the shapes of the transformer in the types of its loaded weights."""
     t, y, x, _ = m.vae.latent_shape(m.frames, m.height, m.width)
     z = jax.ShapeDtypeStruct((1, t, y, x, m.dit.in_channels), jnp.float32)
     text = jax.ShapeDtypeStruct((1, m.text.text_len, m.text.width), jnp.float32)

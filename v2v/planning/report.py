@@ -1,7 +1,8 @@
-"""A plan as people read it and as a program reads it. search.py → **report** → cli.py
+"""Plans: the result of the search with time and cost, as JSON values and as text.
 
-    step = max( FLOPs / (utilisation · peak rate), bytes sent / rate of the links )          links and matmuls overlapping
-Utilisation is of the operations executed, recomputed ones included; 0.4 is what a tuned run of this kind reaches, not a promise.
+    step = max( FLOPs / (utilization · peak rate), bytes sent / rate of the links )          links and matmuls overlapping
+
+Utilization refers to the executed operations, recomputed ones included; 0.4 is what a tuned run of this kind reaches, not a promise.
 """
 
 import logging
@@ -24,10 +25,20 @@ logger = logging.getLogger(__name__)
 def build_plan(
     setting: PlanSetting, topology: str, name: str, utilisation: float = 0.4, searching: bool = True
 ) -> dict[str, Any]:
-    """Everything there is to say, JSON-ready; `text` is the same for people.
+    """Search for a setting that fits and describe it.
+
+    Args:
+      setting: the run as requested.
+      topology: "v6e:2x4" and so on.
+      name: of the experiment.
+      utilisation: the share of a chip's peak rate that the run is assumed to reach.
+      searching: try more economical settings when the requested one does not fit.
+
+    Returns:
+      the plan as JSON values; "text" is the same for people.
 
     Raises:
-      InputError: no such topology, libtpu missing, or a setting that is impossible there.
+      InputError: an unknown topology, libtpu is not installed, or a setting that is impossible there.
     """
     import jax
 
@@ -36,9 +47,8 @@ def build_plan(
             f"plan: --utilisation is a share of the chip's rate, expected 0 to 1, got {utilisation}"
         )
     chip, devices = chips.resolve_topology(topology)
-    jax.config.update(
-        "jax_enable_compilation_cache", False
-    )  # a program for absent devices can't be read back
+    # A program for absent devices cannot be read back from the cache.
+    jax.config.update("jax_enable_compilation_cache", False)
     trials = search.search_settings(setting, chip, devices, searching, tell=_log_progress)
     final = trials[-1]
     m = final.setting.model
@@ -60,8 +70,11 @@ def build_plan(
 
 
 def compare_passes(m: ModelConfig, chip: Chip, utilisation: float) -> dict[str, dict[str, float]]:
-    """What a sampling step on one clip costs without an edit's conditions (t2v), with them (full), and with theirs computed once
-    (cached; prefill is that once): {"tflop", "seconds"} of each on one chip, all branches of guidance together."""
+    """Compare the cost of a sampling step on one clip by the kinds of passes of `count_pass_flops`.
+
+    Returns:
+      {"tflop", "seconds"} of each kind, on one chip, over all guidance branches.
+    """
     branches = 1 if m.flow.guidance == 1 else 2
     flop = {name: branches * n for name, n in count_pass_flops(m).items()}
     return {
@@ -71,6 +84,7 @@ def compare_passes(m: ModelConfig, chip: Chip, utilisation: float) -> dict[str, 
 
 
 def describe_trial(trial: Trial, chip: Chip, utilisation: float, devices: int) -> dict[str, Any]:
+    """Describe one trial as JSON values: sizes in GiB and GB, times in seconds and hours."""
     s, cost = trial.setting, trial.cost
     mesh = {axis: n for axis, n in search.axis_sizes(s.mesh, devices).items() if n > 1}
     return {
@@ -95,15 +109,17 @@ def describe_trial(trial: Trial, chip: Chip, utilisation: float, devices: int) -
 
 
 def call_seconds(cost: ProgramCost, chip: Chip, utilisation: float) -> float:
+    """Return the predicted seconds of one call."""
     return max(cost.flops / (utilisation * chip.flops), sum(cost.sent.values()) / chip.ici_rate)
 
 
 def format_plan(r: dict[str, Any]) -> str:
+    """Format a plan for people."""
     mesh = " ".join(f"{axis}={n}" for axis, n in r["mesh"].items()) or "one chip"
     how = f"mesh {mesh}, batch {r['batch']}"
     if r["what"] == "train":
         how += f" in {r['micro']} part{'s' * (r['micro'] > 1)}, remat {r['remat']}"
-    sent = ", ".join(f"{kind} {n:.3g}" for kind, n in r["sent_gb"].items()) or "nothing"
+    sent_text = ", ".join(f"{kind} {n:.3g}" for kind, n in r["sent_gb"].items()) or "nothing"
     temporaries = "-" if r["temporaries_gib"] is None else f"{r['temporaries_gib']:.3g} GiB"
     unit = "step" if r["what"] == "train" else "call"
     lines = [
@@ -113,7 +129,7 @@ def format_plan(r: dict[str, Any]) -> str:
         f"a chip  arguments {r['arguments_gib']:.3g} GiB  temporaries {temporaries}  peak {r['peak_gib']:.3g} of "
         f"{r['hbm_gib']:.3g} GiB  {'fits' if r['fits'] else 'DOES NOT FIT'}",
         f"        {r['tflop']:,.4g} TFLOP a {unit}, {r['tflop_model']:,.4g} without what is recomputed",
-        f"        sends {sum(r['sent_gb'].values()):.3g} GB ({sent})",
+        f"        sends {sum(r['sent_gb'].values()):.3g} GB ({sent_text})",
         f"{unit}    {r['seconds']:.3g} s at {100 * r['utilisation']:.0f} % of the chip's rate (links alone "
         f"{r['seconds_links']:.3g} s)",
     ]
@@ -140,7 +156,7 @@ def format_plan(r: dict[str, Any]) -> str:
 
 
 def _model_flops(s: PlanSetting) -> float:
-    """What the run must compute on all chips, without what is recomputed: the figure behind model FLOP utilisation."""
+    """Return the operations on all chips without recomputed ones, as in model FLOP utilization."""
     if s.what == "train":
         return flops.step_flops(s.model, s.batch, s.trains == "full", reference=True)
     calls = s.model.flow.steps * (1 if s.model.flow.guidance == 1 else 2)
@@ -150,7 +166,7 @@ def _model_flops(s: PlanSetting) -> float:
 
 
 def _round(x: float) -> float:
-    """Four digits are more than a prediction holds."""
+    """Round to four digits; a prediction has no more."""
     return float(f"{x:.4g}")
 
 
@@ -159,7 +175,7 @@ def _format_trial(t: dict[str, Any]) -> str:
 
 
 def build_setting(experiment: Any, what: str) -> PlanSetting:
-    """The edit stage of an experiment as it would be trained; or its sampler, on the model's batch of windows."""
+    """Build the setting of an experiment's edit stage, or of its sampler on the model's batch of windows."""
     stage, model = experiment.edit, experiment.model
     if what == "sample":
         return PlanSetting(model, stage.optim, experiment.mesh, model.batch, what="sample")

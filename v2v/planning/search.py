@@ -1,8 +1,8 @@
-"""The first setting that fits, from the one asked for to ever thriftier ones. cli.py → **search** → programs.py, compile.py
+"""The search for the first setting that fits, from the requested one to more and more economical ones.
 
-Order, each step keeping the last: the next remat policy up to `full`; micro-batches down to one clip a chip; weights over all
+Each step keeps the changes of those before it: the next remat policy up to `full`; micro-batches down to one clip per chip; weights over all
 chips (data → fsdp); tokens over 2, 4, 8 chips (seq), which also lets one clip span several chips. Settings whose arguments alone
-are too big are passed over without compiling. A sampler has no remat; its batch is halved instead.
+are too large are skipped without compilation. A sampler has no remat; its batch is halved instead.
 """
 
 import dataclasses
@@ -24,7 +24,15 @@ REMAT_POLICIES = get_args(get_type_hints(DiTConfig)["remat"])  # in the order of
 
 @dataclass(frozen=True)
 class Trial:
-    change: str  # what was changed to get here; "as asked" at first
+    """One setting and its cost.
+
+    Attributes:
+      change: what was changed last; "as asked" for the requested setting.
+      setting: the setting.
+      cost: its cost.
+    """
+
+    change: str
     setting: PlanSetting
     cost: ProgramCost
 
@@ -36,10 +44,20 @@ def search_settings(
     search: bool = True,
     tell: Callable[[str], None] = lambda line: None,
 ) -> list[Trial]:
-    """Every trial made, in order; the last is the first that fits, or none does.
+    """Try settings in order until one fits.
+
+    Args:
+      setting: the requested setting.
+      chip: the kind of chip.
+      devices: the devices to compile for.
+      search: try other settings when the requested one does not fit.
+      tell: receives a line before each compilation.
+
+    Returns:
+      all trials in order; only the last may fit.
 
     Raises:
-      InputError: the setting asked for is impossible on these devices (later ones that are, are passed over).
+      InputError: the requested setting is impossible on these devices; other impossible ones are skipped.
     """
     trials: list[Trial] = []
     for change, candidate in iterate_candidates(setting, len(devices)) if search else [("as asked", setting)]:
@@ -57,7 +75,7 @@ def search_settings(
 
 
 def iterate_candidates(setting: PlanSetting, chips: int) -> Iterator[tuple[str, PlanSetting]]:
-    """(what changed, setting), from the one asked for on."""
+    """Yield (change, setting), beginning with the requested one."""
     yield "as asked", setting
     s = setting
     if s.what == "train":
@@ -73,8 +91,8 @@ def iterate_candidates(setting: PlanSetting, chips: int) -> Iterator[tuple[str, 
         yield f"weights over {s.mesh.fsdp} chips", s
     for seq in (2, 4, 8):
         mesh = axis_sizes(s.mesh, chips)
-        fewer, rest = divmod(mesh["fsdp"] * mesh["seq"], seq)
-        if seq <= mesh["seq"] or rest or s.model.dit.heads % (seq * mesh["tensor"]):
+        fewer, remainder = divmod(mesh["fsdp"] * mesh["seq"], seq)
+        if seq <= mesh["seq"] or remainder or s.model.dit.heads % (seq * mesh["tensor"]):
             continue
         s = _with_mesh(s, mesh | {"seq": seq, "fsdp": fewer}, chips)
         yield f"tokens over {seq} chips, weights over {fewer}", s
@@ -98,20 +116,20 @@ def _with_remat(s: PlanSetting, policy: str) -> PlanSetting:
 
 
 def _with_mesh(s: PlanSetting, axes: dict[str, int], chips: int) -> PlanSetting:
-    """Another mesh for the same batch; training then works through one clip a group of chips at a time."""
+    """Set another mesh for the same batch; training then takes one clip per group of chips and micro-batch."""
     s = dataclasses.replace(s, mesh=MeshConfig(**axes))
     return dataclasses.replace(s, micro=max(1, _clips_per_group(s, chips))) if s.what == "train" else s
 
 
 def axis_sizes(mesh: MeshConfig, chips: int) -> dict[str, int]:
-    """Chips along each axis, -1 filled in."""
-    asked = dataclasses.asdict(mesh)
-    known = math.prod(n for n in asked.values() if n != -1)
-    return {axis: chips // known if n == -1 else n for axis, n in asked.items()}
+    """Return the number of chips along each axis, with -1 resolved."""
+    requested = dataclasses.asdict(mesh)
+    fixed = math.prod(n for n in requested.values() if n != -1)
+    return {axis: chips // fixed if n == -1 else n for axis, n in requested.items()}
 
 
 def _clips_per_group(s: PlanSetting, chips: int) -> int:
-    """Clips a data-parallel group of chips works on in one step."""
+    """Return the clips per step of one data-parallel group of chips."""
     mesh = axis_sizes(s.mesh, chips)
     return s.batch // (mesh["data"] * mesh["fsdp"])
 

@@ -1,10 +1,10 @@
-"""Bytes a chip sends in one call, by kind of collective, read from the compiled program's text. compile.py →
+"""Bytes that a chip sends in one call by kind of collective, parsed from the text of the compiled program.
 
 A chip of a group of g sends, for an operand of n bytes (ring algorithms, which meet the lower bound):
     all-gather  n (g-1), n its own part    reduce-scatter, all-to-all  n (g-1)/g    all-reduce  2 n (g-1)/g    permute  n
-Bodies of while loops are multiplied by their trip counts: as the compiler notes them, else from the loop's counter (its start,
-its step, and what the condition compares it with); one that can't be read counts once. A TPU's compiler hides a collective
-behind matmuls by writing it into several fusions; all its pieces carry one channel id and count once.
+Bodies of while loops are multiplied by their trip counts: as noted by the compiler, else from the loop's counter (its
+start, its step, and the bound in the condition); an unreadable loop counts once. The compiler for TPUs overlaps a collective with
+matmuls by splitting it over several fusions; all pieces have the same channel id and count once.
 """
 
 import math
@@ -34,33 +34,33 @@ TRIP_COUNT = re.compile(r'"known_trip_count":\{"n":"(\d+)"')
 
 
 def count_sent_bytes(hlo: str) -> dict[str, float]:
-    """{kind: bytes} of an optimised HLO module's text."""
+    """Return {kind of collective: bytes sent} of the text of an optimized HLO module."""
     entry, bodies = _split_computations(hlo)
-    seen: dict[str, tuple[str, float]] = {}  # channel, or place in the text → kind, bytes
+    traffic: dict[str, tuple[str, float]] = {}  # channel id, or position in the text → kind, bytes
 
-    def walk(name: str, times: int) -> None:
+    def visit(name: str, times: int) -> None:
         lines = bodies.get(name, [])
         for place, line in enumerate(lines):
-            if found := COLLECTIVE_LINE.search(line):
+            if match := COLLECTIVE_LINE.search(line):
                 channel = re.search(r"channel_id=(\d+)", line)
                 key = channel[1] if channel else f"{name}:{place}"
-                value = times * _sent_bytes(found[1], found[2], bool(found[3]), line)
-                seen[key] = found[2], max(value, seen.get(key, ("", 0.0))[1])
+                value = times * _sent_bytes(match[1], match[2], bool(match[3]), line)
+                traffic[key] = match[2], max(value, traffic.get(key, ("", 0.0))[1])
             trips = _trip_count(line, lines, bodies) if " while(" in line else 1
             for group in CALLED_COMPUTATIONS.findall(line):
                 for callee in re.findall(r"[\w.\-]+", group):
-                    walk(callee, times * trips)
+                    visit(callee, times * trips)
 
-    walk(entry, 1)
+    visit(entry, 1)
     total: dict[str, float] = defaultdict(float)
-    for kind, value in seen.values():
+    for kind, value in traffic.values():
         total[kind] += value
     return dict(total)
 
 
 def _trip_count(line: str, around: list[str], bodies: dict[str, list[str]]) -> int:
-    if found := TRIP_COUNT.search(line):
-        return int(found[1])
+    if match := TRIP_COUNT.search(line):
+        return int(match[1])
     condition, body = (
         bodies.get(re.search(rf"{part}=%?([\w.\-]+)", line)[1], []) for part in ("condition", "body")
     )
@@ -76,7 +76,7 @@ def _trip_count(line: str, around: list[str], bodies: dict[str, list[str]]) -> i
 
 
 def _loop_step(root: str, counter: int, lines: list[str]) -> int | None:
-    """What a body's ROOT tuple adds to the counter."""
+    """Return what the ROOT tuple of a loop's body adds to the counter."""
     for line in lines:
         if f"{_operand(root, 'tuple', counter)} = " in line and " add(" in line:
             values = [_find_constant(_operand(line, "add", i), None, lines) for i in (0, 1)]
@@ -85,7 +85,7 @@ def _loop_step(root: str, counter: int, lines: list[str]) -> int | None:
 
 
 def _find_constant(name: str, index: int | None, lines: list[str]) -> int | None:
-    """The constant behind a name, through tuples and copies."""
+    """Return the constant behind a name, through tuples and copies; None if there is none."""
     for _ in range(6):
         line = next((text for text in lines if re.search(rf"{re.escape(name)} = ", text)), "")
         if (value := _parse_constant(line)) is not None:
@@ -98,14 +98,14 @@ def _find_constant(name: str, index: int | None, lines: list[str]) -> int | None
 
 
 def _operand(line: str, kind: str, index: int) -> str:
-    found = re.search(rf" {kind}\(([^()]*)\)", line)
-    names = re.findall(r"%[\w.\-]+", found[1]) if found else []
+    match = re.search(rf" {kind}\(([^()]*)\)", line)
+    names = re.findall(r"%[\w.\-]+", match[1]) if match else []
     return names[index] if index < len(names) else "%"
 
 
 def _parse_constant(line: str) -> int | None:
-    found = re.search(r"s32\[\]\S* constant\((-?\d+)\)", line)
-    return int(found[1]) if found else None
+    match = re.search(r"s32\[\]\S* constant\((-?\d+)\)", line)
+    return int(match[1]) if match else None
 
 
 def _split_computations(hlo: str) -> tuple[str, dict[str, list[str]]]:
@@ -132,7 +132,7 @@ def _sent_bytes(result: str, kind: str, start: bool, line: str) -> float:
     )
     g = _group_size(line)
     if kind == "all-gather":
-        n = n * g / (g + 1) if start else n  # a start's result holds operand and output
+        n = n * g / (g + 1) if start else n  # the result of a start holds operand and output
         return n * (g - 1) / g
     if kind == "all-reduce":
         return 2 * n * (g - 1) / g
@@ -144,11 +144,11 @@ def _sent_bytes(result: str, kind: str, start: bool, line: str) -> float:
 
 
 def _group_size(line: str) -> int:
-    if found := re.search(r"replica_groups=mesh\[([^\]]*)\] \{([^}]*)\}", line):
-        sizes = dict(re.findall(r"'(\w+)'=(\d+)", found[1]))
-        return math.prod(int(sizes[axis]) for axis in re.findall(r"'(\w+)'", found[2]))
-    if found := re.search(r"replica_groups=\[\d+,(\d+)\]", line):
-        return int(found[1])
-    if found := re.search(r"replica_groups=\{\{([\d,]+)\}", line):
-        return len(found[1].split(","))
+    if match := re.search(r"replica_groups=mesh\[([^\]]*)\] \{([^}]*)\}", line):
+        sizes = dict(re.findall(r"'(\w+)'=(\d+)", match[1]))
+        return math.prod(int(sizes[axis]) for axis in re.findall(r"'(\w+)'", match[2]))
+    if match := re.search(r"replica_groups=\[\d+,(\d+)\]", line):
+        return int(match[1])
+    if match := re.search(r"replica_groups=\{\{([\d,]+)\}", line):
+        return len(match[1].split(","))
     return 2
