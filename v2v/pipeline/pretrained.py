@@ -1,10 +1,8 @@
-"""A folder of weights → the five functions an editor composes. store.py → **pretrained** → editor.py
+"""Models ready to edit with: the packaged one, folders of our own, and published folders.
 
-`Pretrained` is a value: `with_lora` returns another one and leaves this one as it was. Weights are arguments of the jitted
-functions, never constants in them, so every adapter of the same size runs in the same compiled code. Opening a model or an adapter
-checks all that names, shapes and types can tell; weights are read when the first function needs them.
-
-A model as it is asked for: another clip size, dtype or sampler than its own. folder.py, export.py → **asked** → pretrained.py
+`Pretrained` is a value: `with_lora` returns another one and leaves the first unchanged. Weights are arguments of the jitted functions,
+never constants in them, so all adapters of one size share one compiled program. Opening a model or an adapter checks names, shapes and
+types; values are read when the first function needs them.
 """
 
 import copy
@@ -37,29 +35,33 @@ from v2v.video.mask import pooled
 
 
 def apply_settings(cfg: ModelConfig, settings: dict) -> ModelConfig:
-    """`cfg` with the settings that are not None. More frames than it has seen are refused, a larger picture is warned of."""
-    given = {name: value for name, value in settings.items() if value is not None}
+    """Return `cfg` with the settings that are not None; frames larger than in training cause a note.
+
+    Raises:
+      InputError: more frames than in training, values that do not fit, or a size beyond this machine's memory.
+    """
+    values = {name: value for name, value in settings.items() if value is not None}
     frames, height, width = (
-        max(most, own) for most, own in zip(cfg.largest, (cfg.frames, cfg.height, cfg.width), strict=True)
+        max(trained, default)
+        for trained, default in zip(cfg.largest, (cfg.frames, cfg.height, cfg.width), strict=True)
     )
-    if given.get("frames", 1) > frames:
+    if values.get("frames", 1) > frames:
         raise InputError(
-            f"size: {cfg.name} has learnt positions of {frames} frames, got {given['frames']}; longer clips are edited in windows anyway"
+            f"size: {cfg.name} has learnt positions of {frames} frames, got {values['frames']}; longer clips are edited in windows anyway"
         )
-    flow = {f.name for f in dataclasses.fields(cfg.flow)} & given.keys()
-    for part in ("dit", "text") if "dtype" in given else ():
+    flow = {f.name for f in dataclasses.fields(cfg.flow)} & values.keys()
+    for part in ("dit", "text") if "dtype" in values else ():
         cfg = dataclasses.replace(
-            cfg, **{part: dataclasses.replace(getattr(cfg, part), dtype=given["dtype"])}
+            cfg, **{part: dataclasses.replace(getattr(cfg, part), dtype=values["dtype"])}
         )
-    given.pop("dtype", None)
+    values.pop("dtype", None)
     try:
-        cfg = dataclasses.replace(cfg, flow=dataclasses.replace(cfg.flow, **{n: given.pop(n) for n in flow}))
-        cfg = dataclasses.replace(cfg, **given)
+        cfg = dataclasses.replace(cfg, flow=dataclasses.replace(cfg.flow, **{n: values.pop(n) for n in flow}))
+        cfg = dataclasses.replace(cfg, **values)
     except ValueError as err:
         raise InputError(f"model: {err}; choose another size") from err
-    least = (
-        12 * cfg.batch * cfg.frames * cfg.height * cfg.width / 2**30
-    )  # float32 RGB, a small part of what is needed
+    # The clips as float32 RGB alone, a small part of the memory in use.
+    least = 12 * cfg.batch * cfg.frames * cfg.height * cfg.width / 2**30
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     if least > memory:
         raise InputError(
@@ -73,27 +75,26 @@ def apply_settings(cfg: ModelConfig, settings: dict) -> ModelConfig:
     return cfg
 
 
-STREAMING_PIXELS = (
-    1 << 22
-)  # pixels of a call from which the VAE walks a clip latent frame by latent frame, in memory that doesn't grow
-TEXT_CACHE_SIZE = (
-    16  # instructions whose embeddings are kept, so that the text encoder isn't read for them again
-)
+# From this many pixels per call on, the autoencoder works on one latent frame at a time, in memory that does not grow with length.
+STREAMING_PIXELS = 1 << 22
+# Number of instructions whose embeddings are cached, so that the text encoder is not read for them again.
+TEXT_CACHE_SIZE = 16
 
 
 def load_pretrained(
     name_or_dir: str, *, mesh: Mesh | None = None, progress: bool = False, **settings
 ) -> "Pretrained":
-    """The packaged model ("embedded"), or a folder: of a published Wan2.2-TI2V-5B-type model, from `v2v convert` or `v2v train`.
+    """Load the packaged model ("embedded") or a folder: a published Wan2.2-TI2V-5B-type model, or one of `v2v convert` or `v2v train`.
 
     Args:
+      name_or_dir: "embedded" or the path of a folder.
       mesh: devices over which a published or converted model is split, as in training; None for the first.
       progress: show bars while weights are read.
       settings: other values for `frames`, `height`, `width` (the clips the model works on), `dtype` (of matmuls: "bfloat16" or
         "float32") and for the fields of `config.FlowConfig` (`solver`, `schedule`, `shift`, ...); None leaves a value as it is.
 
     Raises:
-      InputError: no such model, or its files are incomplete, damaged or don't fit; every wrong tensor is named.
+      InputError: no such model, or incomplete, damaged or unsuitable files; every wrong tensor is named.
     """
     path = EMBEDDED if name_or_dir == "embedded" else Path(name_or_dir)
     if not path.is_dir():
@@ -102,46 +103,50 @@ def load_pretrained(
         )
     if is_native_folder(path):
         cfg = apply_settings(native.load_config(path / "config.json"), settings)
-        words = Tokenizer.load(path / "tokenizer.json", cfg.text.text_len)
+        vocabulary = Tokenizer.load(path / "tokenizer.json", cfg.text.text_len)
         if is_converted_folder(path):
-            made = Pretrained(cfg, words, parameter_store.store_from_orbax(path, cfg, mesh))
-            tree = parameter_store.load_converted_adapter(path)
+            model = Pretrained(cfg, vocabulary, parameter_store.store_from_orbax(path, cfg, mesh))
+            adapter = parameter_store.load_converted_adapter(path)
         else:
-            made = Pretrained(cfg, words, _load_packaged(path, cfg))
-            tree = (path / "lora.safetensors").is_file() and path / "lora.safetensors"
-        return made.with_lora(tree) if tree else made
-    found = model_folder.read_model_folder(path).require()
-    cfg = apply_settings(found.config, settings)
-    made = Pretrained(
-        cfg, load_tokenizer(found, cfg), parameter_store.store_from_folder(found, cfg, mesh, progress)
+            model = Pretrained(cfg, vocabulary, _load_packaged(path, cfg))
+            adapter = (path / "lora.safetensors").is_file() and path / "lora.safetensors"
+        return model.with_lora(adapter) if adapter else model
+    folder = model_folder.read_model_folder(path).require()
+    cfg = apply_settings(folder.config, settings)
+    model = Pretrained(
+        cfg, load_tokenizer(folder, cfg), parameter_store.store_from_folder(folder, cfg, mesh, progress)
     )
-    return made.with_lora(found.adapter) if found.adapter else made
+    return model.with_lora(folder.adapter) if folder.adapter else model
 
 
-def load_tokenizer(found: model_folder.ModelFolder, cfg: ModelConfig) -> Tokenizer:
-    """A published folder's. Raises InputError when it isn't one, or holds more tokens than the text encoder."""
-    made = Tokenizer.load(found.tokenizer, cfg.text.text_len)
-    if made.backend.get_vocab_size() > cfg.text.vocab:
+def load_tokenizer(folder: model_folder.ModelFolder, cfg: ModelConfig) -> Tokenizer:
+    """Load the tokenizer of a published folder.
+
+    Raises:
+      InputError: an unreadable file, or more tokens than the text encoder has.
+    """
+    vocabulary = Tokenizer.load(folder.tokenizer, cfg.text.text_len)
+    if vocabulary.backend.get_vocab_size() > cfg.text.vocab:
         raise InputError(
-            f"{found.tokenizer}: has {made.backend.get_vocab_size()} tokens, the text encoder {cfg.text.vocab}; they are of "
+            f"{folder.tokenizer}: has {vocabulary.backend.get_vocab_size()} tokens, the text encoder {cfg.text.vocab}; they are of "
             "different models"
         )
-    return made
+    return vocabulary
 
 
 def supported_conditions(cfg: ModelConfig, embed: dict) -> tuple[str, ...]:
-    """What a model with these embeddings can be shown, of "source", "mask" and "reference"; nothing for one that can't edit."""
+    """Return which of "source", "mask" and "reference" a model with these embeddings takes; none if it cannot edit."""
     wide = cfg.dit.in_channels > cfg.dit.out_channels  # then the source comes in beside the noise
     return tuple(name for name in adapters.EMBEDDING_NAMES if name in embed or (wide and name == "source"))
 
 
 def is_native_folder(path: Path) -> bool:
-    """Whether `v2v train` or `v2v convert` wrote this folder."""
+    """Return whether `v2v train` or `v2v convert` wrote this folder."""
     return (path / "base.safetensors").is_file() or is_converted_folder(path)
 
 
 def is_converted_folder(path: Path) -> bool:
-    """Whether `v2v convert` wrote this folder."""
+    """Return whether `v2v convert` wrote this folder."""
     return (path / "config.json").is_file() and all((path / part).is_dir() for part in ("dit", "vae", "text"))
 
 
@@ -162,11 +167,11 @@ class Pretrained:
 
     @property
     def conditions(self) -> tuple[str, ...]:
-        """What the model can be shown, of "source", "mask" and "reference"; nothing when it was never trained to edit."""
+        """Which of "source", "mask" and "reference" the model takes; none if it was never trained to edit."""
         return supported_conditions(self.config, self._embed or {})
 
     def encode(self, video: Pixels) -> Latents:
-        """uint8 [b, T, H, W, 3] → latents float32 [b, t, y, x, c]; T = 4n+1."""
+        """Encode uint8 [b, T, H, W, 3], T = 4n+1, to latents, float32 [b, t, y, x, c]."""
         self._dit()  # as in embed_text
         return _build_codec(self.config.vae, self.config.text)[0](self._store.get("vae"), jnp.asarray(video))
 
@@ -178,30 +183,33 @@ class Pretrained:
         return pooled(np.asarray(mask)[..., 0] / np.float32(255), grid)[..., None]
 
     def decode(self, z: Latents) -> np.ndarray:
-        """Latents → float32 [b, T, H, W, 3] in 0..255."""
+        """Decode latents to float32 [b, T, H, W, 3] in 0..255."""
         return np.asarray(
             _build_codec(self.config.vae, self.config.text)[1](self._store.get("vae"), jnp.asarray(z))
         )
 
     def embed_text(self, texts: list[str]) -> tuple[Text, list[str], str]:
-        """Embeddings [b, m, w], the words the vocabulary doesn't hold, and the ends of texts too long to be read whole.
+        """Embed instructions.
+
+        Returns:
+          embeddings [b, m, w], the words outside the vocabulary, and the ends that were cut off texts that are too long.
 
         Raises:
-          InputError: the model can't edit.
+          InputError: the model cannot edit.
         """
         self._require()
         unknown = [word for text in texts for word in self.tokenizer.unknown(text)]
         cut = " ".join(filter(None, map(self.tokenizer.cut, texts)))
-        fresh = [text for text in dict.fromkeys([*texts, ""]) if text not in self._texts]
-        if fresh:
+        new_texts = [text for text in dict.fromkeys([*texts, ""]) if text not in self._texts]
+        if new_texts:
             self._store.check(self._adapters)  # damaged weights are found before any work is done
-        for text in fresh:
+        for text in new_texts:
             ids, lengths = self.tokenizer.ids([text])
             self._texts[text] = _build_codec(self.config.vae, self.config.text)[2](
                 self._store.get("text"), ids, lengths
             )
-        if fresh:
-            jax.block_until_ready(self._texts[fresh[-1]])
+        if new_texts:
+            jax.block_until_ready(self._texts[new_texts[-1]])
             self._store.release("text")
         rows = jnp.concatenate([self._texts[text] for text in texts])
         for text in [t for t in self._texts if t][:-TEXT_CACHE_SIZE]:
@@ -247,20 +255,24 @@ class Pretrained:
         return out
 
     def on(self, mesh: Mesh) -> "Pretrained":
-        """This model with its weights whole on every device of a mesh; rows of what it is given may then be split over them."""
+        """Return this model with its weights replicated on all devices of a mesh, over which rows of its inputs may be split."""
         out = copy.copy(self)
         out._store, out._texts = parameter_store.ReplicatedStore(self._store, mesh), {}
         out._embed = self._embed and jax.device_put(self._embed, sharding.replicated(mesh))
         return out
 
     def with_lora(self, adapter: str | Path | dict | Adapter, scale: float = 1.0) -> "Pretrained":
-        """This model with an adapter.
+        """Return this model with an adapter.
 
-        An adapter that brings its own embeddings for source, mask and reference is an editor of its own: it takes the place of the
-        one the model came with. One without (`lora` only) is added on top.
+        An adapter with embeddings for source, mask and reference replaces the model's own editing adapter. One without (`lora`
+        only) is added to it.
+
+        Args:
+          adapter: a file, a tree {"lora", "embed"}, or a loaded adapter.
+          scale: its weight; 1 applies it as trained.
 
         Raises:
-          InputError: the file is missing, unreadable, or was made for another backbone; a weight that is no number.
+          InputError: a missing or unreadable file, an adapter of another backbone, or a weight that is not finite.
         """
         if not math.isfinite(scale):
             raise InputError(
@@ -276,13 +288,13 @@ class Pretrained:
         return out
 
     def parameters(self, part: str) -> dict:
-        """The tree of "dit", "vae" or "text", without adapters; of several asked for in turn only what fits is kept."""
+        """Return the tree of "dit", "vae" or "text" without adapters; it stays loaded only if the whole model fits into memory."""
         tree = self._store.get(part)
         self._store.release(part)
         return tree
 
     def adapter(self) -> Adapter | None:
-        """What was added to the model, in one: low-rank updates of the same layer side by side. None for a bare model."""
+        """Return all adapters of the model combined into one; None for a model without adapters."""
         return adapters.combine_adapters(self._adapters, self._embed)
 
     def _dit(self) -> dict:
@@ -320,9 +332,14 @@ def _build_codec(cfg: VAEConfig, text: TextConfig):
     @jax.jit
     def decode(params, z):
         pixels = z[..., 0].size * cfg.stride_t * cfg.stride_xy**2
-        whole = functools.partial(vae.apply, {"params": params}, method="decode")
+        decode_at_once = functools.partial(vae.apply, {"params": params}, method="decode")
         return (
-            (autoencoder_streaming.decode(vae, params, z) if pixels >= STREAMING_PIXELS else whole(z)) + 1
+            (
+                autoencoder_streaming.decode(vae, params, z)
+                if pixels >= STREAMING_PIXELS
+                else decode_at_once(z)
+            )
+            + 1
         ) * 127.5
 
     @jax.jit
