@@ -1,20 +1,25 @@
 """Schedules as published; solvers exact on straight paths and of their order on curved ones (UniPC itself: tests/parity)."""
 
+from typing import get_args
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from v2v.config import Solver
 from v2v.diffusion.schedule import sigmas
-from v2v.diffusion.solvers import integrate, table
+from v2v.diffusion.solvers import SOLVERS, integrate, table
 from v2v.errors import InputError
-
-SOLVERS = ("euler", "heun", "unipc")
 
 
 def curved(x, tau):
     """A smooth velocity that depends on both arguments."""
     return jnp.sin(3 * x + 2 * tau) + 0.5 * x * tau
+
+
+def test_configurations_name_the_solvers_that_exist():
+    assert set(get_args(Solver)) == set(SOLVERS)
 
 
 def test_published_timesteps():

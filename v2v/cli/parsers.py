@@ -7,9 +7,10 @@ import argparse
 import math
 import re
 from collections.abc import Callable, Mapping
-from typing import NoReturn
+from typing import NoReturn, get_args
 
 from v2v.cli import eval as evaluation
+from v2v.config import Solver
 
 EDIT_EXAMPLES = """\
 examples:
@@ -243,7 +244,7 @@ def _add_edit_options(edit: argparse.ArgumentParser) -> None:
     )
     edit.add_argument(
         "--solver",
-        choices=("euler", "heun", "unipc"),
+        choices=get_args(Solver),
         help="ODE solver of the sampler (default: the model's)",
     )
     edit.add_argument(

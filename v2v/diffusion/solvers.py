@@ -15,7 +15,6 @@ in float64 on the host, and sampling is one scan over its rows that never asks w
 """
 
 from collections.abc import Callable
-from typing import Literal
 
 import flax
 import jax
@@ -23,9 +22,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from v2v.array_types import Array, Float, Latents
+from v2v.config import Solver
 from v2v.errors import InputError
 
-Solver = Literal["euler", "heun", "unipc"]
 Velocity = Callable[[Latents, Float[Array, ""]], Latents]
 
 
@@ -53,10 +52,9 @@ def table(solver: Solver, sigma: np.ndarray, tau: np.ndarray | None = None) -> T
     tau = sigma if tau is None else np.asarray(tau, np.float64)
     if not (sigma[0] <= 1 and sigma[-1] > 0 and (np.diff(sigma) < 0).all()):
         raise InputError(f"sampling: noise levels must fall from at most 1 to above 0, got {sigma.tolist()}")
-    makers = {"euler": _euler, "heun": _heun, "unipc": _unipc}
-    if solver not in makers:
-        raise InputError(f"sampling: solver must be one of {', '.join(makers)}, got {solver!r}")
-    columns = makers[solver](sigma, tau)
+    if solver not in SOLVERS:
+        raise InputError(f"sampling: solver must be one of {', '.join(SOLVERS)}, got {solver!r}")
+    columns = SOLVERS[solver](sigma, tau)
     return Table(*(np.asarray(c, np.float32) for c in columns))
 
 
@@ -137,3 +135,7 @@ def _unipc(sigma, tau):
         half = 0.5 * h / (lam[i - 1] - lam[i]) if order == 2 else 0.0
         predict[i] = s[i + 1] / s[i], -gain * (1 - half), -gain * half
     return s, tau, correct, predict
+
+
+# Each builds the columns (sigma, tau, correct, predict) of a `Table`; the names are those of `v2v.config.Solver`.
+SOLVERS: dict[Solver, Callable] = {"euler": _euler, "heun": _heun, "unipc": _unipc}
