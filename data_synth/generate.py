@@ -26,7 +26,7 @@ from data_synth.operators import transition as tr
 from data_synth.operators.photometric import PHOTOMETRIC
 from data_synth.recipes import planar, registry
 from data_synth.recipes.registry import Sources
-from data_synth.rng import stream
+from data_synth.rng import build_rng
 from data_synth.scenes import draw
 from data_synth.scenes import edits as ed
 from data_synth.scenes import render as rn
@@ -34,10 +34,10 @@ from data_synth.scenes import scene as sc
 from v2v.data.pair import Pair
 from v2v.errors import InputError
 
-NOTHING = Sources()
+NO_SOURCES = Sources()
 SCORE_SEED_BASE = 3_000_000_000
-FAMILIES = {"local": ed.LOCAL_EDITS, "photometric": tuple(PHOTOMETRIC)}  # the default mix
-EDITS = (*ed.LOCAL_EDITS, *PHOTOMETRIC)
+DEFAULT_FAMILIES = {"local": ed.LOCAL_EDITS, "photometric": tuple(PHOTOMETRIC)}  # the default mix
+DEFAULT_EDITS = (*ed.LOCAL_EDITS, *PHOTOMETRIC)
 
 
 @contextlib.contextmanager
@@ -59,8 +59,8 @@ def make_pair(
     W: int = 64,
     edits: tuple[str, ...] | None = None,
     transition: float = 0.5,
-    operators: tuple[str, ...] = tr.CLASSIC,
-    sources: Sources = NOTHING,
+    operators: tuple[str, ...] = tr.CLASSIC_OPERATORS,
+    sources: Sources = NO_SOURCES,
 ) -> tuple[Pair, None] | tuple[None, str]:
     """One training pair, or the reason why this seed gives none.
 
@@ -87,46 +87,46 @@ def make_block(
     W: int = 64,
     edits: tuple[str, ...] | None = None,
     transition: float = 0.5,
-    operators: tuple[str, ...] = tr.CLASSIC,
-    sources: Sources = NOTHING,
+    operators: tuple[str, ...] = tr.CLASSIC_OPERATORS,
+    sources: Sources = NO_SOURCES,
 ) -> list[tuple[Pair, None] | tuple[None, str]]:
     """`make_pair` for many seeds; recipes that have a batched form (external experts) get theirs together."""
-    entries = tuple(FAMILIES) if edits is None else edits
-    finite = rows(entries, sources)
-    waiting: dict[str, list[tuple[int, int]]] = {}  # recipe name → (position in `seeds`, its seed)
-    made: list[tuple[str, Pair | str]] = [("", "")] * len(seeds)
+    entries = tuple(DEFAULT_FAMILIES) if edits is None else edits
+    finite = count_rows(entries, sources)
+    batched: dict[str, list[tuple[int, int]]] = {}  # recipe name → (position in `seeds`, its seed)
+    outcomes: list[tuple[str, Pair | str]] = [("", "")] * len(seeds)
     for i, seed in enumerate(seeds):
-        rng = stream(seed, "pair")
+        rng = build_rng(seed, "pair")
         # Finite sets are gone through row by row, in turns.
         name = entries[seed % len(entries)] if finite else _choose_edit(rng, entries, sources)
         if name in PHOTOMETRIC:
-            made[i] = name, planar.photometric(name, seed, rng, T, H, W)
+            outcomes[i] = name, planar.photometric_pair(name, seed, rng, T, H, W)
         elif name in ed.LOCAL_EDITS:
-            made[i] = name, planar.local(name, seed, rng, T, H, W)
+            outcomes[i] = name, planar.local_pair(name, seed, rng, T, H, W)
         else:
-            waiting.setdefault(name, []).append((i, seed // len(entries) if finite else seed))
-    for name, asked in waiting.items():
-        recipe = registry.recipe(name, sources)
-        many = getattr(recipe, "many", None)
-        numbers = [seed for _, seed in asked]
+            batched.setdefault(name, []).append((i, seed // len(entries) if finite else seed))
+    for name, members in batched.items():
+        recipe = registry.build_recipe(name, sources)
+        build_many = getattr(recipe, "many", None)
+        numbers = [seed for _, seed in members]
         if not finite and (
-            last := getattr(recipe, "rows", None)
+            row_count := getattr(recipe, "rows", None)
         ):  # beside endless recipes a set is gone through again
-            numbers = [seed % last for seed in numbers]
-        results = many(numbers, T, H, W) if many else [recipe(seed, T, H, W) for seed in numbers]
-        for (i, _), result in zip(asked, results, strict=True):
-            made[i] = name, result
+            numbers = [seed % row_count for seed in numbers]
+        results = build_many(numbers, T, H, W) if build_many else [recipe(seed, T, H, W) for seed in numbers]
+        for (i, _), result in zip(members, results, strict=True):
+            outcomes[i] = name, result
     return [
-        _finish(name, pair, seed, transition, operators)
-        for (name, pair), seed in zip(made, seeds, strict=True)
+        _add_transition_and_check(name, pair, seed, transition, operators)
+        for (name, pair), seed in zip(outcomes, seeds, strict=True)
     ]
 
 
-def rows(entries: Sequence[str], sources: Sources) -> int | None:
+def count_rows(entries: Sequence[str], sources: Sources) -> int | None:
     """How many seeds, from 0 on, it takes to go once through the sets asked for; None if any of them has no end."""
-    if any(name in registry.FAMILIES or name in EDITS for name in entries):
+    if any(name in registry.FAMILIES or name in DEFAULT_EDITS for name in entries):
         return None
-    sizes = [getattr(registry.recipe(name, sources), "rows", None) for name in entries]
+    sizes = [getattr(registry.build_recipe(name, sources), "rows", None) for name in entries]
     return None if not sizes or None in sizes else max(sizes) * len(sizes)
 
 
@@ -136,7 +136,7 @@ def make_clip(seed: int, *, T: int = 9, H: int = 64, W: int = 64) -> tuple[np.nd
 
     A quarter show a texture or landscape alone; a third are in a photometric style that the caption names.
     """
-    rng = stream(seed, "clip")
+    rng = build_rng(seed, "clip")
     bare = rng.random() < 0.25
     scene = draw.sample_scene(
         rng, aspect=W / H, objects=(0, 0) if bare else (1, 3), rich=bare or rng.random() < 0.3
@@ -148,7 +148,7 @@ def make_clip(seed: int, *, T: int = 9, H: int = 64, W: int = 64) -> tuple[np.nd
     return video, caption
 
 
-def generate(
+def iterate_pairs(
     n: int, seed: int = 0, workers: int = 1, *, dropped: Counter | None = None, **options
 ) -> Iterator[Pair]:
     """The first n pairs that seeds seed, seed + 1, ... give, in that order whatever the number of workers.
@@ -161,13 +161,15 @@ def generate(
     Raises:
       InputError: hardly any seed gives a pair with these options.
     """
-    return first_kept(functools.partial(make_pair, **options), n, seed, workers, dropped)
+    return iterate_accepted(functools.partial(make_pair, **options), n, seed, workers, dropped)
 
 
-def first_kept(make: Callable, n: int, seed: int, workers: int, dropped: Counter | None = None) -> Iterator:
+def iterate_accepted(
+    function: Callable, n: int, seed: int, workers: int, drop_counts: Counter | None = None
+) -> Iterator:
     """The first n results of make(seed), make(seed + 1), ... → (result, None) | (None, reason) that are kept."""
     count = tries = 0
-    results = _map_in_order(make, itertools.count(seed), workers, block=min(max(n, 16), 512))
+    results = _map_in_order(function, itertools.count(seed), workers, block=min(max(n, 16), 512))
     try:
         while count < n:
             result, reason = next(results)
@@ -176,8 +178,8 @@ def first_kept(make: Callable, n: int, seed: int, workers: int, dropped: Counter
                 count += 1
                 yield result
                 continue
-            if dropped is not None:
-                dropped[reason] += 1
+            if drop_counts is not None:
+                drop_counts[reason] += 1
             if tries > 500 and count * 50 < tries:
                 raise InputError(
                     f"pairs: expected most seeds to give one, got {count} of {tries} from seed {seed} on; "
@@ -191,21 +193,21 @@ def _choose_edit(rng: np.random.Generator, entries: Sequence[str], sources: Sour
     entry = entries[int(rng.integers(len(entries)))] if entries else ""
     family = registry.FAMILIES.get(entry, (entry,))
     name = family[int(rng.integers(len(family)))]
-    if name not in registry.names(sources):
+    if name not in registry.recipe_names(sources):
         raise InputError(
-            f"edits: expected names among {', '.join(registry.names(sources))}; got {entry or 'none'!r}"
+            f"edits: expected names among {', '.join(registry.recipe_names(sources))}; got {entry or 'none'!r}"
         )
     return name
 
 
-def _finish(
-    name: str, made: Pair | str, seed: int, transition: float, operators: Sequence[str]
+def _add_transition_and_check(
+    name: str, outcome: Pair | str, seed: int, transition: float, operators: Sequence[str]
 ) -> tuple[Pair, None] | tuple[None, str]:
-    if isinstance(made, str):
-        return None, f"{name}: {made}"
-    limited = tr.add_transition(made, stream(seed, "transition"), transition, operators)
-    kept, reason = quality.keep(limited, made)
-    return (limited, None) if kept else (None, f"{name}: {reason}")
+    if isinstance(outcome, str):
+        return None, f"{name}: {outcome}"
+    limited = tr.add_transition(outcome, build_rng(seed, "transition"), transition, operators)
+    accepted, reason = quality.find_rejection(limited, outcome)
+    return (limited, None) if accepted else (None, f"{name}: {reason}")
 
 
 def _map_in_order(function: Callable, seeds: Iterator[int], workers: int, block: int) -> Iterator:

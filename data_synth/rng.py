@@ -11,6 +11,6 @@ import zlib
 import numpy as np
 
 
-def stream(seed: int, purpose: str) -> np.random.Generator:
+def build_rng(seed: int, purpose: str) -> np.random.Generator:
     """The generator for one purpose of one seed."""
     return np.random.default_rng((seed, zlib.crc32(purpose.encode())))

@@ -11,7 +11,7 @@ from pathlib import Path
 import grain
 import tensorflow_datasets as tfds
 
-from data_synth.dataset.build import synth
+from data_synth.dataset.build import build_dataset
 from data_synth.generate import make_clip, make_pair
 from data_synth.language import grammar, rooms
 from v2v.data import pair
@@ -41,7 +41,7 @@ def render_pairs(cfg: Experiment, folder: Path, edits: tuple[str, ...] = MIX) ->
             count = min(PART, cfg.pairs - start)
             say(f"rendering pairs {start} to {start + count}")
             seed = cfg.seed + part * PART_SEEDS
-            synth(
+            build_dataset(
                 out,
                 count,
                 seed=seed,

@@ -24,16 +24,16 @@ from pathlib import Path
 from data_synth.dataset import shards
 from v2v.errors import InputError
 
-MOST = 4096  # shards in one wave: bounds the disk that unfinished sets take
+MAX_SHARDS_PER_WAVE = 4096  # shards in one wave: bounds the disk that unfinished sets take
 
 
-def made(
+def iterate_shards(
     folder: Path,
-    make: shards.Maker,
+    make: shards.RecordMaker,
     first: int,
     n: int,
     workers: int,
-    wanted: int,
+    target_count: int,
     last: int | None = None,
     options: Sequence[str] = (),
 ) -> Iterator[list]:
@@ -47,19 +47,22 @@ def made(
       InputError: Beam is not installed, or does not know an option's value.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    jobs = shards.jobs(folder, make, first, n, last)
-    kept = tries = 0
-    while kept < wanted:
-        share = max(kept / tries, 0.02) if tries else 1.0
-        count = min(MOST, max(1, -int(-(wanted - kept) // (share * n)) + (tries > 0)))
+    jobs = shards.iterate_jobs(folder, make, first, n, last)
+    record_count = seed_count = 0
+    while record_count < target_count:
+        share = max(record_count / seed_count, 0.02) if seed_count else 1.0
+        count = min(
+            MAX_SHARDS_PER_WAVE,
+            max(1, -int(-(target_count - record_count) // (share * n)) + (seed_count > 0)),
+        )
         wave = [job for _, job in zip(range(count), jobs, strict=False)]
         if not wave:
             return
-        _run([job for job in wave if not shards.final(job[0])], workers, options)
+        _run([job for job in wave if not shards.is_final(job[0])], workers, options)
         for path, _, _ in wave:
-            results = shards.read(path)
-            kept += sum(record is not None for _, record, _ in results)
-            tries += len(results)
+            results = shards.read_shard(path)
+            record_count += sum(record is not None for _, record, _ in results)
+            seed_count += len(results)
             yield results
 
 
@@ -73,15 +76,15 @@ def _run(jobs: list, workers: int, options: Sequence[str]) -> None:
         raise InputError(
             f"--beam: expected the package apache-beam, got '{error}'; pip install 'v2v-edit[beam]'"
         ) from None
-    local = not any(option.split("=")[0] == "--runner" for option in options)
+    is_local = not any(option.split("=")[0] == "--runner" for option in options)
     flags = list(options)
     parsed = PipelineOptions(flags)
     unknown = parsed.get_all_options(retain_unknown_options=True).keys() - parsed.get_all_options().keys()
-    if local and unknown:  # other runners have options of their own
+    if is_local and unknown:  # other runners have options of their own
         raise InputError(
             f"--beam: expected options of Beam's, got {', '.join(sorted(unknown))}; see its documentation"
         )
-    if local:
+    if is_local:
         # Named in full: Beam's own default may hand the pipeline to a helper program that it would download.
         flags += [
             "--runner=BundleBasedDirectRunner"
@@ -92,7 +95,7 @@ def _run(jobs: list, workers: int, options: Sequence[str]) -> None:
         ]
         flags += ["--default_sdk_harness_log_level=ERROR"]
     logging.getLogger("apache_beam").setLevel(logging.ERROR)
-    failed = None
+    failure = None
     try:
         with (
             contextlib.redirect_stdout(sys.stderr),
@@ -102,24 +105,24 @@ def _run(jobs: list, workers: int, options: Sequence[str]) -> None:
                 pipeline
                 | "shards" >> beam.Create(jobs)
                 | "spread" >> beam.Reshuffle()
-                | "make" >> beam.Map(shards.ensure)
+                | "make" >> beam.Map(shards.ensure_shard)
             )
     except Exception as error:  # runners raise what they like
-        failed = error
-    missing = [path for path, _, _ in jobs if not shards.sound(path)]
+        failure = error
+    missing = [path for path, _, _ in jobs if not shards.is_sound(path)]
     if not missing:
         return
-    text = str(failed)
+    text = str(failure)
     if "disk is full" in text:
-        raise shards.Stopped(
+        raise shards.BuildStopped(
             f"{missing[0].parent}: the disk is full; free some space and run the same command again"
         )
-    if failed is None:
-        raise shards.Stopped(
+    if failure is None:
+        raise shards.BuildStopped(
             f"--beam: the runner finished, but {len(missing)} of {len(jobs)} shards are not in {missing[0].parent}; "
             "expected a folder that its workers share with this machine"
         )
-    line = text.strip().splitlines()[-1][:300] if text.strip() else type(failed).__name__
-    raise shards.Stopped(
+    line = text.strip().splitlines()[-1][:300] if text.strip() else type(failure).__name__
+    raise shards.BuildStopped(
         f"--beam {' '.join(options)}: expected the runner to finish, got '{line}'"
-    ) from failed
+    ) from failure

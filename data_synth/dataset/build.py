@@ -26,21 +26,21 @@ from data_synth.dataset import beam as under_beam
 from data_synth.dataset import request as request_lib
 from data_synth.dataset import request as rq
 from data_synth.dataset import shards
-from data_synth.dataset.preview import preview as sheet
+from data_synth.dataset.preview import write_preview as sheet
 from data_synth.dataset.report import Report
-from data_synth.operators.transition import CLASSIC
+from data_synth.operators.transition import CLASSIC_OPERATORS
 from data_synth.recipes import planar, registry
 from data_synth.recipes.registry import Sources
 from data_synth.scenes import textures
 from v2v.data import pair as pr
 from v2v.errors import InputError, note
 
-FAILED = "failed: "  # how the reason of a seed begins whose clip raised an exception
-HOPELESS = 500  # seeds after which fewer than one pair in fifty ends the build
-FAILING = 8  # failures of an expert in a row, all for one reason that may pass: it is down
+FAILED_PREFIX = "failed: "  # how the reason of a seed begins whose clip raised an exception
+MAX_UNPRODUCTIVE_SEEDS = 500  # seeds after which fewer than one pair in fifty ends the build
+MAX_CONSECUTIVE_FAILURES = 8  # failures of an expert in a row, all for one reason that may pass: it is down
 
 
-def synth(
+def build_dataset(
     out: str | Path,
     pairs: int,
     seed: int = 0,
@@ -51,7 +51,7 @@ def synth(
     height: int = 64,
     width: int = 64,
     transition: float = 0.5,
-    operators: Sequence[str] = CLASSIC,
+    operators: Sequence[str] = CLASSIC_OPERATORS,
     clips: str = "",
     license: str = "unknown",
     experts: Sequence[str] = (),
@@ -88,11 +88,13 @@ def synth(
     out = Path(out)
     if out.is_symlink():  # nothing can be renamed onto a link
         out = out.resolve()
-    sources = Sources(str(clips), license, tuple(map(str, experts)), tuple(map(rq.named, sets)), str(writer))
+    sources = Sources(
+        str(clips), license, tuple(map(str, experts)), tuple(map(rq.parse_set, sets)), str(writer)
+    )
     request = {
         "pairs": int(pairs),
         "seed": int(seed),
-        "edits": list(edits) or list(generate.FAMILIES),
+        "edits": list(edits) or list(generate.DEFAULT_FAMILIES),
         "frames": int(frames),
         "height": int(height),
         "width": int(width),
@@ -100,37 +102,41 @@ def synth(
         "version": planar.VERSION,
         "schema": pr.SCHEMA_VERSION,
     }
-    if versions := registry.versions(request["edits"]):
+    if versions := registry.recipe_versions(request["edits"]):
         request["versions"] = versions
-    if tuple(operators) != CLASSIC:
+    if tuple(operators) != CLASSIC_OPERATORS:
         request["operators"] = list(operators)
-    rq.check(request, sources)
+    rq.check_request(request, sources)
     if workers < 1:
         raise InputError(f"workers: expected at least 1 process, got {workers}")
     if sources != Sources():
-        request["sources"] = dataclasses.asdict(sources) | {"content": rq.fingerprint(sources)}
+        request["sources"] = dataclasses.asdict(sources) | {"content": rq.fingerprint_sources(sources)}
     request = json.loads(json.dumps(request))  # as it will be read back and compared
-    done = rq.finished(out, request)
+    report = rq.find_finished(out, request)
     if preview:
-        rq.folder(Path(preview))
-    if done is None:
+        rq.create_preview_folder(Path(preview))
+    if report is None:
         name = hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()[:12]
-        work = out.parent / f".{out.name}.{name}.unfinished"
-        waiting = request_lib.elsewhere(unfinished, f"{out.name}.{name}") if unfinished else work / "shards"
-        with request_lib.alone(work):
-            done = _build(out, work, waiting, request, sources, workers, beam, progress)
+        work_folder = out.parent / f".{out.name}.{name}.unfinished"
+        shard_folder = (
+            request_lib.create_shard_folder(unfinished, f"{out.name}.{name}")
+            if unfinished
+            else work_folder / "shards"
+        )
+        with request_lib.lock_work_folder(work_folder):
+            report = _write_folder(out, work_folder, shard_folder, request, sources, workers, beam, progress)
     if preview:
         try:
-            _sheets(out, Path(preview))
+            _write_sheets(out, Path(preview))
         except OSError as error:
             raise InputError(
                 f"--preview {preview}: can't be written ({error.strerror.lower()}); the pairs in {out} are complete: run the same "
                 "command again for their sheets"
             ) from None
-    return done
+    return report
 
 
-def read(folder: str | Path):
+def open_dataset(folder: str | Path):
     """The folder's pairs as a sequence of records (`pairs.decode` makes a Pair of one)."""
     import tensorflow_datasets as tfds
 
@@ -158,50 +164,69 @@ def make_records(seeds: Sequence[int], **options) -> list[tuple[dict, None] | tu
     except Exception as error:
         if len(seeds) > 1:
             return [make_records([seed], **options)[0] for seed in seeds]
-        return [(None, f"{FAILED}{type(error).__name__}: {' '.join(str(error).split())[:200]}")]
+        return [(None, f"{FAILED_PREFIX}{type(error).__name__}: {' '.join(str(error).split())[:200]}")]
 
 
-def _build(
-    out: Path, work: Path, waiting: Path, request: dict, sources: Sources, workers: int, beam, progress
+def _write_folder(
+    out: Path,
+    work_folder: Path,
+    shard_folder: Path,
+    request: dict,
+    sources: Sources,
+    workers: int,
+    beam,
+    progress,
 ) -> dict:
-    from data_synth.v2v_pairs.v2v_pairs_dataset_builder import write_set  # TFDS: slow, so only here
+    from data_synth.v2v_pairs.v2v_pairs_dataset_builder import write_dataset  # TFDS: slow, so only here
 
     report = Report(request)
-    made = work / "set"
-    shutil.rmtree(made, ignore_errors=True)  # of a run that was killed while it put shards together
+    set_folder = work_folder / "set"
+    shutil.rmtree(set_folder, ignore_errors=True)  # of a run that was killed while it put shards together
     try:
-        made.mkdir(parents=True)
+        set_folder.mkdir(parents=True)
         with contextlib.redirect_stdout(sys.stderr):  # standard output is for --json
-            write_set(made, _records(work, waiting, request, sources, workers, beam, report, progress))
-        (made / "report.json").write_text(json.dumps(report.table(), indent=1, sort_keys=True) + "\n")
-        (made / "report.html").write_text(report.page())
-        os.replace(made, out)  # an empty `out` is replaced; one that filled meanwhile is an error
+            write_dataset(
+                set_folder,
+                _iterate_records(
+                    work_folder, shard_folder, request, sources, workers, beam, report, progress
+                ),
+            )
+        (set_folder / "report.json").write_text(json.dumps(report.table(), indent=1, sort_keys=True) + "\n")
+        (set_folder / "report.html").write_text(report.page())
+        os.replace(set_folder, out)  # an empty `out` is replaced; one that filled meanwhile is an error
     except InputError as error:
-        if not isinstance(error, shards.Stopped) or not any(waiting.glob("*.shard")):
+        if not isinstance(error, shards.BuildStopped) or not any(shard_folder.glob("*.shard")):
             shutil.rmtree(
-                work, ignore_errors=True
+                work_folder, ignore_errors=True
             )  # the request itself is impossible, or nothing was done yet
         raise
     except OSError as error:
-        if not shards.full(error):
+        if not shards.is_disk_full(error):
             raise
-        shutil.rmtree(made, ignore_errors=True)
+        shutil.rmtree(set_folder, ignore_errors=True)
         raise InputError(
-            f"{work}: the disk is full; finished shards are kept in {waiting}, "
+            f"{work_folder}: the disk is full; finished shards are kept in {shard_folder}, "
             "free some space and run the same command again"
         ) from None
     except BaseException:
-        if not any(waiting.glob("*.shard")):
-            shutil.rmtree(work, ignore_errors=True)
+        if not any(shard_folder.glob("*.shard")):
+            shutil.rmtree(work_folder, ignore_errors=True)
         raise
-    shutil.rmtree(work, ignore_errors=True)
-    if waiting.parent != work:
-        waiting.rmtree()
+    shutil.rmtree(work_folder, ignore_errors=True)
+    if shard_folder.parent != work_folder:
+        shard_folder.rmtree()
     return report.table()
 
 
-def _records(
-    work: Path, waiting: Path, request: dict, sources: Sources, workers: int, beam, report: Report, progress
+def _iterate_records(
+    work_folder: Path,
+    shard_folder: Path,
+    request: dict,
+    sources: Sources,
+    workers: int,
+    beam,
+    report: Report,
+    progress,
 ) -> Iterator[dict]:
     """The first kept records in seed order, and the drops before the last of them in the report."""
     size = request["frames"], request["height"], request["width"]
@@ -212,63 +237,72 @@ def _records(
         W=size[2],
         edits=tuple(request["edits"]),
         transition=request["transition"],
-        operators=tuple(request.get("operators", CLASSIC)),
+        operators=tuple(request.get("operators", CLASSIC_OPERATORS)),
         sources=sources,
     )
-    last = generate.rows(request["edits"], sources)
-    kept = tries = failing = 0
-    before = ""  # the reason of the last drop
+    last = generate.count_rows(request["edits"], sources)
+    pair_count = seed_count = failure_count = 0
+    previous_reason = ""  # the reason of the last drop
     # Rendered pairs differ by their seeds; footage from outside comes with repetitions.
-    seen: set[str] | None = None if sources == Sources() else set()
-    n = max(shards.seeds_per_shard(*size), registry.batch(request["edits"], sources))
-    place = waiting, make, request["seed"], n, workers
+    fingerprints: set[str] | None = None if sources == Sources() else set()
+    n = max(shards.seeds_per_shard(*size), registry.seeds_per_call(request["edits"], sources))
+    shard_arguments = shard_folder, make, request["seed"], n, workers
     if beam is None:
         # Tiles of textures cost as much as some hundred pairs: drawn once for all workers, and anew in every run.
-        shutil.rmtree(tiles := work / "tiles", ignore_errors=True)
-        made = shards.shards(*place, last, functools.partial(textures.share_tiles, tiles))
+        shutil.rmtree(tiles := work_folder / "tiles", ignore_errors=True)
+        shard_results = shards.iterate_shards(
+            *shard_arguments, last, functools.partial(textures.share_tiles, tiles)
+        )
     else:
-        made = under_beam.made(*place, request["pairs"], last, beam)
-    for results in made:
+        shard_results = under_beam.iterate_shards(*shard_arguments, request["pairs"], last, beam)
+    for results in shard_results:
         for seed, record, reason in results:
-            tries += 1
-            if record is not None and seen is not None and record["recipe"] not in ("local", "photometric"):
-                look = quality.fingerprint(pr.decode(record))
-                if look in seen:
+            seed_count += 1
+            if (
+                record is not None
+                and fingerprints is not None
+                and record["recipe"] not in ("local", "photometric")
+            ):
+                look = quality.fingerprint_pair(pr.decode(record))
+                if look in fingerprints:
                     record, reason = None, f"{record['edit']}: near-duplicate"
-                seen.add(look)
+                fingerprints.add(look)
             if record is None:
-                if reason.startswith(FAILED):
-                    report.fail(seed, reason.removeprefix(FAILED))
+                if reason.startswith(FAILED_PREFIX):
+                    report.fail(seed, reason.removeprefix(FAILED_PREFIX))
                 else:
                     report.drop(reason)
-                failing, before = (failing + 1 if reason == before else 1), reason
-                if failing >= FAILING and shards.PASSING.search(reason):
-                    raise shards.Stopped(
-                        f"{reason}, {failing} times in a row; see that the expert of {', '.join(sources.experts)} works and "
-                        f"run the same command again: the {kept} pairs so far are kept in {waiting}"
+                failure_count, previous_reason = (
+                    (failure_count + 1 if reason == previous_reason else 1),
+                    reason,
+                )
+                if failure_count >= MAX_CONSECUTIVE_FAILURES and shards.TRANSIENT_REASON.search(reason):
+                    raise shards.BuildStopped(
+                        f"{reason}, {failure_count} times in a row; see that the expert of {', '.join(sources.experts)} works and "
+                        f"run the same command again: the {pair_count} pairs so far are kept in {shard_folder}"
                     )
-                if last is None and tries > HOPELESS and kept * 50 < tries:
-                    if not kept:
+                if last is None and seed_count > MAX_UNPRODUCTIVE_SEEDS and pair_count * 50 < seed_count:
+                    if not pair_count:
                         raise InputError(
-                            f"pairs: expected most seeds to give one, got {kept} of {tries} from seed "
+                            f"pairs: expected most seeds to give one, got {pair_count} of {seed_count} from seed "
                             f"{request['seed']} on; the last was dropped because of '{reason}'; "
                             "choose other edits or another size"
                         )
                     note(
-                        f"pairs: {kept} of {request['pairs']} from {tries} seeds, hardly any gives one now; the last was dropped "
+                        f"pairs: {pair_count} of {request['pairs']} from {seed_count} seeds, hardly any gives one now; the last was dropped "
                         f"because of '{reason}'; the set ends here"
                     )
                     return
                 continue
             report.keep(record)
-            kept += 1
-            failing = 0
+            pair_count += 1
+            failure_count = 0
             yield record
             if progress:
                 progress(1)
-            if kept == request["pairs"]:
+            if pair_count == request["pairs"]:
                 return
-    if not kept:
+    if not pair_count:
         reasons = ", ".join(f"{reason} ({n})" for reason, n in report.dropped.most_common(5))
         raise InputError(
             f"pairs: expected some from {', '.join(request['edits'])}, got none from seed {request['seed']} on; "
@@ -276,12 +310,12 @@ def _records(
         )
 
 
-def _sheets(out: Path, folder: Path, most: int = 8) -> None:
+def _write_sheets(out: Path, folder: Path, max_pairs: int = 8) -> None:
     """A contact sheet of the first pairs of every edit."""
-    shown: dict[str, list] = {}
-    for record in read(out):
+    pairs_by_edit: dict[str, list] = {}
+    for record in open_dataset(out):
         edit = record["edit"].decode() if isinstance(record["edit"], bytes) else record["edit"]
-        if len(shown.setdefault(edit, [])) < most:
-            shown[edit].append(pr.decode(record))
-    for edit, pairs in shown.items():
-        sheet(pairs, folder / f"{edit.replace('/', '-')}.png")
+        if len(pairs_by_edit.setdefault(edit, [])) < max_pairs:
+            pairs_by_edit[edit].append(pr.decode(record))
+    for edit, examples in pairs_by_edit.items():
+        sheet(examples, folder / f"{edit.replace('/', '-')}.png")

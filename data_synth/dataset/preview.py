@@ -18,7 +18,7 @@ from v2v.data.pair import Pair
 _TEXT_WIDTH, _GAP, _PAPER = 420, 4, 224  # grey paper: masks are white
 
 
-def preview(pairs: Iterable[Pair], path: str | Path, *, frames: int = 5, height: int = 96) -> Path:
+def write_preview(pairs: Iterable[Pair], path: str | Path, *, frames: int = 5, height: int = 96) -> Path:
     """Writes the sheet.
 
     Args:

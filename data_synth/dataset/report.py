@@ -18,11 +18,11 @@ import numpy as np
 
 from v2v.data import pair as pr
 
-EXAMPLES = 3  # pairs shown for each edit
-SHOWN_FRAMES = 16
-SIDE = 112  # height of a thumbnail, pixels
-MOST_EDITS = 80
-MOST_FAILED = 1000
+EXAMPLES_PER_EDIT = 3  # pairs shown for each edit
+EXAMPLE_FRAMES = 16
+THUMBNAIL_HEIGHT = 112  # height of a thumbnail, pixels
+MAX_EDITS = 80
+MAX_FAILURES = 1000
 
 
 class Report:
@@ -46,10 +46,10 @@ class Report:
         for sentence in json.loads(record["instructions"]):
             self.words[len(sentence.split())] += 1
         self.area[min(9, int(10 * np.count_nonzero(mask) / mask.size))] += 1
-        self.licenses[_licenses(json.loads(record["provenance"]))] += 1
-        shown = self.examples.setdefault(record["edit"], []) if len(self.examples) < MOST_EDITS else []
-        if len(shown) < EXAMPLES:
-            shown.append(_example(pr.decode(record)))
+        self.licenses[_find_licenses(json.loads(record["provenance"]))] += 1
+        examples = self.examples.setdefault(record["edit"], []) if len(self.examples) < MAX_EDITS else []
+        if len(examples) < EXAMPLES_PER_EDIT:
+            examples.append(_format_example(pr.decode(record)))
 
     def drop(self, reason: str) -> None:
         """Counts one seed that gave no pair."""
@@ -58,7 +58,7 @@ class Report:
     def fail(self, seed: int, error: str) -> None:
         """Counts and lists a seed whose clip raised an exception: those are for a person to look at."""
         self.dropped["failed"] += 1
-        if len(self.failed) < MOST_FAILED:
+        if len(self.failed) < MAX_FAILURES:
             self.failed.append({"seed": seed, "error": error})
 
     def table(self) -> dict:
@@ -67,22 +67,22 @@ class Report:
         return {
             "request": self.request,
             "pairs": sum(self.edits.values()),
-            "edits": _sorted(self.edits),
-            "recipes": _sorted(self.recipes),
-            "dropped": _sorted(self.dropped),
+            "edits": _sort_counts(self.edits),
+            "recipes": _sort_counts(self.recipes),
+            "dropped": _sort_counts(self.dropped),
             **({"failed": self.failed} if self.failed else {}),
-            "sizes": _sorted(self.sizes),
-            "lengths": _sorted(self.lengths),
-            "instruction_words": _sorted(self.words),
+            "sizes": _sort_counts(self.sizes),
+            "lengths": _sort_counts(self.lengths),
+            "instruction_words": _sort_counts(self.words),
             "edited_area": area,
-            "licenses": _sorted(self.licenses),
+            "licenses": _sort_counts(self.licenses),
         }
 
     def page(self) -> str:
         """report.html."""
         table = self.table()
         tables = "".join(
-            _bars(title, table[key])
+            _format_bars(title, table[key])
             for key, title in (
                 ("edits", "Pairs per edit"),
                 ("recipes", "Pairs per recipe"),
@@ -94,7 +94,7 @@ class Report:
                 ("licenses", "Licence"),
             )
         )
-        shown = "".join(
+        examples = "".join(
             f"<h3>{html.escape(edit)}</h3><div class=row>{''.join(parts)}</div>"
             for edit, parts in sorted(self.examples.items())
         )
@@ -103,7 +103,7 @@ class Report:
             f"<h1>{table['pairs']} pairs</h1><details><summary>Request</summary><pre>"
             f"{html.escape(json.dumps(self.request, indent=1, sort_keys=True))}</pre></details>"
             f"<div class=tables>{tables}</div><h2>Pairs</h2><p>Source above, target below, mask last. Reference at the right."
-            f"</p>{shown}\n"
+            f"</p>{examples}\n"
         )
 
 
@@ -114,52 +114,54 @@ _STYLE = """body{font:14px/1.4 system-ui,sans-serif;margin:2em;background:#eee;c
 @keyframes play{from{background-position-x:0}to{background-position-x:var(--end)}}"""
 
 
-def _bars(title: str, counts: dict) -> str:
-    most = max(counts.values(), default=1)
+def _format_bars(title: str, counts: dict) -> str:
+    peak = max(counts.values(), default=1)
     rows = "".join(
-        f"<tr><td>{html.escape(str(name))}<td class=n>{n}<td><span class=bar style='width:{120 * n / most:.0f}px'>"
+        f"<tr><td>{html.escape(str(name))}<td class=n>{n}<td><span class=bar style='width:{120 * n / peak:.0f}px'>"
         "</span>"
         for name, n in counts.items()
     )
     return f"<div><h3>{title}</h3><table>{rows}</table></div>"
 
 
-def _example(pair: pr.Pair) -> str:
+def _format_example(pair: pr.Pair) -> str:
     T, H, W, _ = pair.source.shape
-    index = np.unique(np.linspace(0, T - 1, min(T, SHOWN_FRAMES)).round().astype(int))
+    index = np.unique(np.linspace(0, T - 1, min(T, EXAMPLE_FRAMES)).round().astype(int))
     mask = np.repeat(pair.mask[index, ..., None], 3, -1)
-    films = "".join(_film(video) for video in (pair.source[index], pair.target[index], mask))
-    reference = "" if pair.reference is None else f"<img height={SIDE} src='{_jpeg(_small(pair.reference))}'>"
-    said = html.escape("; ".join(pair.instructions[:3]))
-    return (
-        f"<div class=pair><div style='display:flex;gap:4px'><div>{films}</div>{reference}</div>{said}</div>"
+    films = "".join(_format_film(video) for video in (pair.source[index], pair.target[index], mask))
+    reference = (
+        ""
+        if pair.reference is None
+        else f"<img height={THUMBNAIL_HEIGHT} src='{_encode_jpeg(_resize_thumbnail(pair.reference))}'>"
     )
+    caption = html.escape("; ".join(pair.instructions[:3]))
+    return f"<div class=pair><div style='display:flex;gap:4px'><div>{films}</div>{reference}</div>{caption}</div>"
 
 
-def _film(video: np.ndarray) -> str:
-    frames = [_small(frame) for frame in video]
+def _format_film(video: np.ndarray) -> str:
+    frames = [_resize_thumbnail(frame) for frame in video]
     width, n = frames[0].shape[1], len(frames)
     return (
-        f"<div class=film style=\"width:{width}px;height:{SIDE}px;background-image:url('{_jpeg(np.hstack(frames))}');"
+        f"<div class=film style=\"width:{width}px;height:{THUMBNAIL_HEIGHT}px;background-image:url('{_encode_jpeg(np.hstack(frames))}');"
         f'--end:-{width * n}px;animation:play {n / 8:.2f}s steps({n}) infinite"></div>'
     )
 
 
-def _small(picture: np.ndarray) -> np.ndarray:
+def _resize_thumbnail(picture: np.ndarray) -> np.ndarray:
     h, w = picture.shape[:2]
     return cv2.resize(
         picture,
-        (max(1, round(w * SIDE / h)), SIDE),
-        interpolation=cv2.INTER_AREA if h > SIDE else cv2.INTER_NEAREST,
+        (max(1, round(w * THUMBNAIL_HEIGHT / h)), THUMBNAIL_HEIGHT),
+        interpolation=cv2.INTER_AREA if h > THUMBNAIL_HEIGHT else cv2.INTER_NEAREST,
     )
 
 
-def _jpeg(picture: np.ndarray) -> str:
+def _encode_jpeg(picture: np.ndarray) -> str:
     _, data = cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), (cv2.IMWRITE_JPEG_QUALITY, 80))
     return "data:image/jpeg;base64," + base64.b64encode(data.tobytes()).decode()
 
 
-def _licenses(provenance: dict) -> str:
+def _find_licenses(provenance: dict) -> str:
     """All that hold for a pair: of its clip, of the experts and the composition that worked on it."""
     parts = [
         provenance,
@@ -168,9 +170,9 @@ def _licenses(provenance: dict) -> str:
         provenance.get("composition"),
         provenance.get("mask"),
     ]
-    found = [str(part["license"]) for part in parts if isinstance(part, dict) and part.get("license")]
-    return " + ".join(dict.fromkeys(found)) or "unknown"
+    licenses = [str(part["license"]) for part in parts if isinstance(part, dict) and part.get("license")]
+    return " + ".join(dict.fromkeys(licenses)) or "unknown"
 
 
-def _sorted(counts: Counter) -> dict:
+def _sort_counts(counts: Counter) -> dict:
     return {str(name): n for name, n in sorted(counts.items())}

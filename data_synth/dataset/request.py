@@ -18,18 +18,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from data_synth import generate
-from data_synth.operators.transition import CLASSIC, OPERATORS
+from data_synth.operators.transition import CLASSIC_OPERATORS, OPERATORS
 from data_synth.recipes import external, registry
 from data_synth.recipes.registry import Sources
 from v2v.data import pair as pr
 from v2v.errors import InputError
 
 # What says what is made of the videos.
-TEXTS = (".toml", ".json", ".jsonl", ".csv", ".tsv", ".txt", ".py", ".parquet")
-ENDS = 1 << 16  # bytes looked at at either end of a video: all of it would take as long as the pairs
+TEXT_SUFFIXES = (".toml", ".json", ".jsonl", ".csv", ".tsv", ".txt", ".py", ".parquet")
+END_BYTES = 1 << 16  # bytes looked at at either end of a video: all of it would take as long as the pairs
 
 
-def check(request: dict, sources: Sources) -> None:
+def check_request(request: dict, sources: Sources) -> None:
     """Raises InputError where a request can't be met, or brings along what no recipe of it would use."""
     if request["pairs"] < 1:
         raise InputError(f"pairs: expected at least 1, got {request['pairs']}")
@@ -44,20 +44,20 @@ def check(request: dict, sources: Sources) -> None:
         )
     if not 0 <= request["transition"] <= 1:
         raise InputError(f"transition: expected a probability between 0 and 1, got {request['transition']}")
-    strange = [name for name in request.get("operators", CLASSIC) if name not in OPERATORS]
-    if strange or not request.get("operators", CLASSIC):
+    strange = [name for name in request.get("operators", CLASSIC_OPERATORS) if name not in OPERATORS]
+    if strange or not request.get("operators", CLASSIC_OPERATORS):
         raise InputError(
             f"operators: expected some of {', '.join(OPERATORS)}, got {', '.join(strange) or 'none'}"
         )
-    if idle := registry.unused(tuple(request["edits"]), sources):
+    if idle := registry.find_unused_sources(tuple(request["edits"]), sources):
         raise InputError(
             f"{', '.join(idle)}: expected a recipe that uses it, got {', '.join(request['edits'])}; "
             "leave it out, or add the recipe it is for to --recipes"
         )
-    known = registry.names(sources)
+    accepted_names = registry.recipe_names(sources)
     for name in request["edits"]:
-        if name not in known or name not in registry.FAMILIES and name not in generate.EDITS:
-            registry.recipe(name, sources)  # says what is wrong with it
+        if name not in accepted_names or name not in registry.FAMILIES and name not in generate.DEFAULT_EDITS:
+            registry.build_recipe(name, sources)  # says what is wrong with it
     if "image" in request["edits"] and (request["frames"] > 1 or len(request["edits"]) > 1):
         raise InputError(
             "edits: image gives one-frame pairs, which can't share a set with longer ones; "
@@ -65,7 +65,7 @@ def check(request: dict, sources: Sources) -> None:
         )
 
 
-def folder(preview: Path) -> None:
+def create_preview_folder(preview: Path) -> None:
     """The folder of contact sheets, made before the pairs, which may take hours, and not after."""
     try:
         preview.mkdir(parents=True, exist_ok=True)
@@ -76,47 +76,47 @@ def folder(preview: Path) -> None:
         ) from None
 
 
-def named(text: str) -> tuple[str, str]:
+def parse_set(text: str) -> tuple[str, str]:
     """ "NAME=PATH" → (name, path)."""
-    name, found, path = text.partition("=")
-    if not found or not name or not path:
+    name, separator, path = text.partition("=")
+    if not separator or not name or not path:
         raise InputError(f"--set: expected NAME=PATH, got {text!r}")
     return name, path
 
 
-def fingerprint(sources: Sources) -> dict:
+def fingerprint_sources(sources: Sources) -> dict:
     """What the sources hold now, so that a changed source is another request: texts by content, videos by name, size and both
     ends. Not by their dates: a copy on another machine is the same source."""
-    out = {}
-    steps = [step for path in sources.experts for step in external.files(path)]
+    digests = {}
+    steps = [step for path in sources.experts for step in external.composition_files(path)]
     for path in (sources.clips, *sources.experts, *steps, *(p for _, p in sources.sets), sources.writer):
         path = Path(path)
         if str(path) == ".":
             continue
-        found = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
+        files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
         digest = hashlib.sha256()
-        for file in found:
+        for file in files:
             name = file.relative_to(path) if file != path else file.name
-            digest.update(f"{name} {_content(file)}\n".encode(errors="surrogateescape"))
-        out[str(path)] = digest.hexdigest()[:16]
-    return out
+            digest.update(f"{name} {_digest_file(file)}\n".encode(errors="surrogateescape"))
+        digests[str(path)] = digest.hexdigest()[:16]
+    return digests
 
 
-def _content(path: Path) -> str:
+def _digest_file(path: Path) -> str:
     try:
         with path.open("rb") as file:
-            if path.suffix.lower() in TEXTS:
+            if path.suffix.lower() in TEXT_SUFFIXES:
                 return hashlib.file_digest(file, "sha256").hexdigest()
             size = file.seek(0, 2)
             file.seek(0)
-            ends = file.read(ENDS)
-            file.seek(max(0, size - ENDS))
-            return f"{size} {hashlib.sha256(ends + file.read(ENDS)).hexdigest()}"
+            ends = file.read(END_BYTES)
+            file.seek(max(0, size - END_BYTES))
+            return f"{size} {hashlib.sha256(ends + file.read(END_BYTES)).hexdigest()}"
     except OSError:  # it went away just now, or may not be read: whoever needs it says so
         return "unreadable"
 
 
-def finished(out: Path, request: dict) -> dict | None:
+def find_finished(out: Path, request: dict) -> dict | None:
     """The report of an identical finished build, None when `out` is free."""
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return None
@@ -126,10 +126,10 @@ def finished(out: Path, request: dict) -> dict | None:
         raise InputError(
             f"{out}: expected a new folder, got one with other contents; choose another --out or remove it"
         ) from None
-    found = report.get("request")
-    if isinstance(found, dict) and found.get("schema") in pr.READABLE:
-        found = {**found, "schema": request["schema"]}  # an older set that reads the same
-    if found != request:
+    stored_request = report.get("request")
+    if isinstance(stored_request, dict) and stored_request.get("schema") in pr.READABLE:
+        stored_request = {**stored_request, "schema": request["schema"]}  # an older set that reads the same
+    if stored_request != request:
         raise InputError(
             f"{out}: holds pairs of another request ({json.dumps(report.get('request'))}); "
             "choose another --out or remove it"
@@ -138,7 +138,7 @@ def finished(out: Path, request: dict) -> dict | None:
 
 
 @contextlib.contextmanager
-def alone(work: Path) -> Iterator[None]:
+def lock_work_folder(work: Path) -> Iterator[None]:
     """The folder of an unfinished build, for one run at a time. Raises InputError when it can't be had."""
     try:
         work.mkdir(parents=True, exist_ok=True)
@@ -157,7 +157,7 @@ def alone(work: Path) -> Iterator[None]:
         yield
 
 
-def elsewhere(unfinished: str, name: str):
+def create_shard_folder(unfinished: str, name: str):
     """The folder of this request's shards in the one that the caller named."""
     from etils import epath
 

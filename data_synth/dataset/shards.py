@@ -24,27 +24,27 @@ from pathlib import Path
 
 from v2v.errors import InputError
 
-PIXELS = 1 << 21  # of clips in one shard: bounds a worker's memory, and what a kill can cost
-MOST_SEEDS = 32
+PIXELS_PER_SHARD = 1 << 21  # of clips in one shard: bounds a worker's memory, and what a kill can cost
+MAX_SEEDS = 32
 
 # An expert's failures that may be over by now: what it could not do then it is asked again.
-PASSING = re.compile(r": expert (\S+ )?(cannot be|took more than|crashed|answered HTTP 5)")
+TRANSIENT_REASON = re.compile(r": expert (\S+ )?(cannot be|took more than|crashed|answered HTTP 5)")
 
-Maker = Callable[[Sequence[int]], "list[tuple[dict, None] | tuple[None, str]]"]
+RecordMaker = Callable[[Sequence[int]], "list[tuple[dict, None] | tuple[None, str]]"]
 
 
-class Stopped(InputError):
+class BuildStopped(InputError):
     """The build could not go on, through no fault of the request: its finished shards are kept."""
 
 
 def seeds_per_shard(T: int, H: int, W: int) -> int:
     """How many seeds one shard covers, for clips of this size."""
-    return max(1, min(MOST_SEEDS, PIXELS // (T * H * W)))
+    return max(1, min(MAX_SEEDS, PIXELS_PER_SHARD // (T * H * W)))
 
 
-def shards(
+def iterate_shards(
     folder: Path,
-    make: Maker,
+    make: RecordMaker,
     first: int,
     n: int,
     workers: int,
@@ -62,56 +62,56 @@ def shards(
       For each shard a list of (seed, record or None, reason or None).
     """
     folder.mkdir(parents=True, exist_ok=True)
-    todo = jobs(folder, make, first, n, last)
+    todo = iterate_jobs(folder, make, first, n, last)
     if workers <= 1:
         for job in todo:
-            yield read(ensure(job))
+            yield read_shard(ensure_shard(job))
         return
     context = multiprocessing.get_context("spawn")  # a fork would copy JAX's threads
-    with context.Pool(workers, _begin, (prepare,)) as pool:
+    with context.Pool(workers, _start_worker, (prepare,)) as pool:
         ahead = []
         while True:
             while len(ahead) < workers + 2 and (job := next(todo, None)):
-                ahead.append(pool.apply_async(ensure, (job,)))
+                ahead.append(pool.apply_async(ensure_shard, (job,)))
             if not ahead:
                 return
-            yield read(ahead.pop(0).get())
+            yield read_shard(ahead.pop(0).get())
 
 
-def _begin(prepare: Callable[[], None] | None) -> None:
+def _start_worker(prepare: Callable[[], None] | None) -> None:
     """In a new worker. A pool ends its workers by SIGTERM: then what they started must be ended, too."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     if prepare:
         prepare()
 
 
-def write(path: Path, results: Sequence[tuple[int, dict | None, str | None]]) -> None:
+def write_shard(path: Path, results: Sequence[tuple[int, dict | None, str | None]]) -> None:
     """Writes a shard under a name of its own, then renames it.
 
     Raises:
       Stopped: the disk is full; the shards that were finished stay.
     """
     if "://" in str(path):
-        path.write_bytes(b"".join(_parts(results)))
+        path.write_bytes(b"".join(_encode_parts(results)))
         return
     beside = path.with_name(f"{path.name}.{os.getpid()}")
     try:
         with beside.open("wb") as file:
-            file.writelines(_parts(results))
+            file.writelines(_encode_parts(results))
             file.flush()
             os.fsync(file.fileno())
         beside.replace(path)
     except OSError as error:
         beside.unlink(missing_ok=True)
-        if not full(error):
+        if not is_disk_full(error):
             raise
-        raise Stopped(
+        raise BuildStopped(
             f"{path.parent}: the disk is full; finished shards are kept there, "
             "free some space and run the same command again"
         ) from None
 
 
-def _parts(results: Sequence[tuple[int, dict | None, str | None]]) -> Iterator[bytes]:
+def _encode_parts(results: Sequence[tuple[int, dict | None, str | None]]) -> Iterator[bytes]:
     digest = hashlib.sha256()
     for seed, record, reason in results:
         blobs = []
@@ -127,12 +127,12 @@ def _parts(results: Sequence[tuple[int, dict | None, str | None]]) -> Iterator[b
     yield digest.digest()
 
 
-def full(error: OSError) -> bool:
+def is_disk_full(error: OSError) -> bool:
     """Whether this is a full disk, or a quota."""
     return error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
-def read(path: Path) -> list[tuple[int, dict | None, str | None]]:
+def read_shard(path: Path) -> list[tuple[int, dict | None, str | None]]:
     """The results in a shard file.
 
     Raises:
@@ -141,23 +141,23 @@ def read(path: Path) -> list[tuple[int, dict | None, str | None]]:
     data = path.read_bytes()
     if len(data) < 32 or hashlib.sha256(data[:-32]).digest() != data[-32:]:
         raise ValueError(f"{path}: damaged")
-    out, at, end = [], 0, len(data) - 32
+    results, at, end = [], 0, len(data) - 32
     while at < end:
         stop = data.index(b"\n", at)
         line = json.loads(data[at:stop])
         at = stop + 1
         if "reason" in line:
-            out.append((line["seed"], None, line["reason"]))
+            results.append((line["seed"], None, line["reason"]))
             continue
         record = dict(line["fields"])
         for name, size in line["sizes"]:
             record[name] = data[at : at + size]
             at += size
-        out.append((line["seed"], record, None))
-    return out
+        results.append((line["seed"], record, None))
+    return results
 
 
-def jobs(folder: Path, make: Maker, first: int, n: int, last: int | None) -> Iterator[tuple]:
+def iterate_jobs(folder: Path, make: RecordMaker, first: int, n: int, last: int | None) -> Iterator[tuple]:
     """(path, make, seeds) of shard 0, 1, 2, ...: what `ensure` takes."""
     start = first
     while last is None or start < last:
@@ -166,27 +166,29 @@ def jobs(folder: Path, make: Maker, first: int, n: int, last: int | None) -> Ite
         start = stop
 
 
-def ensure(job: tuple) -> Path:
+def ensure_shard(job: tuple) -> Path:
     """Makes the shard unless it is there and final."""
     path, make, seeds = job
-    if not final(path):
-        write(path, [(seed, *result) for seed, result in zip(seeds, make(seeds), strict=True)])
+    if not is_final(path):
+        write_shard(path, [(seed, *result) for seed, result in zip(seeds, make(seeds), strict=True)])
     return path
 
 
-def final(path: Path) -> bool:
+def is_final(path: Path) -> bool:
     """Whether the shard is sound, and what it lacks would be lacking again."""
-    found = _found(path)
-    return found is not None and not any(reason and PASSING.search(reason) for _, _, reason in found)
+    results = _read_or_none(path)
+    return results is not None and not any(
+        reason and TRANSIENT_REASON.search(reason) for _, _, reason in results
+    )
 
 
-def sound(path: Path) -> bool:
+def is_sound(path: Path) -> bool:
     """Whether the shard is there and undamaged."""
-    return _found(path) is not None
+    return _read_or_none(path) is not None
 
 
-def _found(path: Path) -> list | None:
+def _read_or_none(path: Path) -> list | None:
     try:
-        return read(path)
+        return read_shard(path)
     except (OSError, ValueError):
         return None

@@ -16,7 +16,7 @@ from multiprocessing.connection import Connection
 from data_synth.experts import wire
 
 
-def serve(call: str, pipe: Connection) -> None:
+def serve_requests(call: str, pipe: Connection) -> None:
     """Answers requests until the parent hangs up."""
     module, _, name = call.partition(":")
     function, trouble = None, ""
@@ -40,7 +40,7 @@ def serve(call: str, pipe: Connection) -> None:
         pipe.send_bytes(answer)
 
 
-def end_with(parent: int) -> None:
+def exit_with_parent(parent: int) -> None:
     """Ends this process once its parent is gone: a function that hangs would never see the pipe close.
 
     Args: parent: its number as it says itself: it may be gone before we could ask.
@@ -51,5 +51,5 @@ def end_with(parent: int) -> None:
 
 
 if __name__ == "__main__":
-    threading.Thread(target=end_with, args=(int(sys.argv[3]),), daemon=True).start()
-    serve(sys.argv[1], Connection(int(sys.argv[2])))
+    threading.Thread(target=exit_with_parent, args=(int(sys.argv[3]),), daemon=True).start()
+    serve_requests(sys.argv[1], Connection(int(sys.argv[2])))

@@ -37,7 +37,7 @@ from typing import Protocol
 import numpy as np
 
 from data_synth.experts import remote
-from data_synth.experts.spec import ExpertError, Spec
+from data_synth.experts.spec import ExpertError, ExpertSpec
 from data_synth.experts.wire import Job
 
 
@@ -65,7 +65,7 @@ class Failure:
 
 
 @dataclasses.dataclass
-class InProcess:
+class FunctionExpert:
     """A Python function on lists of jobs as an expert. It is trusted: no time limit, and a crash of it is ours."""
 
     name: str
@@ -84,13 +84,15 @@ class InProcess:
         pass
 
 
-def connect(spec: Spec) -> Expert:
+def connect_expert(spec: ExpertSpec) -> Expert:
     """The expert a TOML file describes; a process it needs starts with its first request."""
 
-    return {"python": remote.Child, "command": remote.Command, "http": remote.Http}[spec.kind](spec)
+    return {"python": remote.ChildExpert, "command": remote.CommandExpert, "http": remote.HttpExpert}[
+        spec.kind
+    ](spec)
 
 
-def run(expert: Expert, jobs: Sequence[Job], *, pause: float = 0.2) -> list[np.ndarray | Failure]:
+def run_expert(expert: Expert, jobs: Sequence[Job], *, pause: float = 0.2) -> list[np.ndarray | Failure]:
     """One clip or failure for every job, in order.
 
     Args:

@@ -24,13 +24,13 @@ import numpy as np
 
 import data_synth
 from data_synth.experts import wire
-from data_synth.experts.spec import ExpertError, Spec
+from data_synth.experts.spec import ExpertError, ExpertSpec
 from data_synth.experts.wire import Job
 from v2v.errors import InputError
 from v2v.video import video as codec
 
 # Becomes the command, once Linux is asked to kill it when we are killed (PR_SET_PDEATHSIG): no clean-up of ours would outlive that.
-LAUNCH = """import ctypes, os, sys
+LAUNCHER = """import ctypes, os, sys
 if sys.platform == "linux":
     ctypes.CDLL(None).prctl(1, 9)
 if os.getppid() != int(sys.argv[1]):
@@ -43,10 +43,10 @@ except OSError as error:
 """
 
 
-class _Described:
+class _ExternalExpert:
     """What the kinds share: the fields of `protocol.Expert`, from the TOML file."""
 
-    def __init__(self, spec: Spec):
+    def __init__(self, spec: ExpertSpec):
         self.spec, self.name, self.version = spec, spec.name, spec.version
         self.batch, self.retries = spec.batch, spec.retries
 
@@ -54,7 +54,7 @@ class _Described:
         pass
 
 
-class Child(_Described):
+class ChildExpert(_ExternalExpert):
     """`call = "package.module:function"`, kept in one child process so that weights load once.
 
     The function takes a list of `wire.Job` and gives a list of clips. The folder of the TOML file is importable.
@@ -66,14 +66,14 @@ class Child(_Described):
     def __call__(self, jobs: Sequence[Job]) -> list[np.ndarray]:
         if self.process is None:
             self._start()
-        late = threading.Event()
+        timed_out = threading.Event()
 
         def stop() -> None:
-            late.set()
+            timed_out.set()
             os.killpg(self.process.pid, signal.SIGKILL)
 
-        watch = threading.Timer(self.spec.seconds, stop)  # covers a child that does not even read its request
-        watch.start()
+        timer = threading.Timer(self.spec.seconds, stop)  # covers a child that does not even read its request
+        timer.start()
         try:
             self.pipe.send_bytes(wire.pack_jobs(jobs))
             data = self.pipe.recv_bytes()
@@ -81,11 +81,13 @@ class Child(_Described):
             code = self.process.wait()
             self.close()
             raise ExpertError(
-                f"took more than {self.spec.seconds:g} s" if late.is_set() else f"crashed ({_exit(code)})"
+                f"took more than {self.spec.seconds:g} s"
+                if timed_out.is_set()
+                else f"crashed ({_format_exit(code)})"
             ) from None
         finally:
-            watch.cancel()
-            watch.join()
+            timer.cancel()
+            timer.join()
         if data[:1] == b"E":
             raise ExpertError(f"raised {data[1:].decode(errors='replace')}")
         return _clips(data[1:], len(jobs))
@@ -134,7 +136,7 @@ def _has_fileno(stream) -> bool:
         return False
 
 
-class Command(_Described):
+class CommandExpert(_ExternalExpert):
     """A program, started anew for each request in the folder of the TOML file and killed with its whole group."""
 
     def __call__(self, jobs: Sequence[Job]) -> list[np.ndarray]:
@@ -174,12 +176,12 @@ class Command(_Described):
             raise ExpertError("wrote an answer that is no video") from None
 
     def _execute(self, places: dict, folder: Path) -> None:
-        command = [_filled(word, places) for word in self.spec.command]
+        command = [_fill_placeholders(word, places) for word in self.spec.command]
         log = folder / "log.txt"
         try:
             with log.open("wb") as file:
                 process = subprocess.Popen(
-                    [sys.executable, "-I", "-S", "-c", LAUNCH, str(os.getpid()), *command],
+                    [sys.executable, "-I", "-S", "-c", LAUNCHER, str(os.getpid()), *command],
                     cwd=self.spec.path.parent,
                     stdin=subprocess.DEVNULL,
                     stdout=file,
@@ -199,10 +201,10 @@ class Command(_Described):
         if code:
             last = log.read_text(errors="replace").strip().splitlines()[-1:] or ["no output"]
             never = code == 125 and last[0].startswith("cannot be started")
-            raise ExpertError(last[0] if never else f"crashed ({_exit(code)}): {last[0][:160]}")
+            raise ExpertError(last[0] if never else f"crashed ({_format_exit(code)}): {last[0][:160]}")
 
 
-class Http(_Described):
+class HttpExpert(_ExternalExpert):
     """A service: POST the request's .npz, get the answer's. The limit covers the whole exchange, not one read."""
 
     def __call__(self, jobs: Sequence[Job]) -> list[np.ndarray]:
@@ -216,7 +218,9 @@ class Http(_Described):
                 )
             headers["Authorization"] = f"Bearer {os.environ[self.spec.token]}"
         request = urllib.request.Request(self.spec.url, wire.pack_jobs(jobs), headers, method="POST")
-        most = 2 * sum(job.clip.nbytes for job in jobs) + (1 << 20)  # an answer is as large as the clips were
+        max_bytes = 2 * sum(job.clip.nbytes for job in jobs) + (
+            1 << 20
+        )  # an answer is as large as the clips were
         parts, size = [], 0
         try:
             with urllib.request.urlopen(request, timeout=self.spec.seconds) as answer:
@@ -225,7 +229,7 @@ class Http(_Described):
                     size += len(part)
                     if time.monotonic() > deadline:
                         raise TimeoutError
-                    if size > most:
+                    if size > max_bytes:
                         raise ExpertError("answered far more than the clips asked for")
         except urllib.error.HTTPError as error:
             raise ExpertError(f"answered HTTP {error.code}") from None
@@ -245,14 +249,14 @@ def _clips(data: bytes, n: int) -> list[np.ndarray]:
         raise ExpertError(str(error)) from None
 
 
-def _filled(word: str, places: dict) -> str:
+def _fill_placeholders(word: str, places: dict) -> str:
     """The word with {placeholders} replaced; other braces (JSON arguments) stay."""
     for key, value in places.items():
         word = word.replace("{" + key + "}", str(value))
     return word
 
 
-def _exit(code: int | None) -> str:
+def _format_exit(code: int | None) -> str:
     if code is not None and code < 0:
         return f"signal {signal.Signals(-code).name}"
     return f"exit {code}"

@@ -32,7 +32,7 @@ class ExpertError(Exception):
 
 
 @dataclasses.dataclass(frozen=True)
-class Spec:
+class ExpertSpec:
     """A checked TOML file; fields as in the module docstring."""
 
     path: Path
@@ -52,7 +52,7 @@ class Spec:
     retries: int = 1
 
 
-def load(path: str | Path) -> Spec:
+def load_spec(path: str | Path) -> ExpertSpec:
     """Reads and checks a TOML file.
 
     Raises:
@@ -79,14 +79,14 @@ def load(path: str | Path) -> Spec:
                 f"{path}: {key}: expected {_TYPES[key].__name__}"
                 f"{' of strings' if _TYPES[key] is list else ''}, got {value!r}"
             )
-    needed = ["name", "version", "license", "role", "kind"]
+    required = ["name", "version", "license", "role", "kind"]
     if table.get("kind") in KINDS:
-        needed.append(KINDS[table["kind"]])
+        required.append(KINDS[table["kind"]])
     if table.get("role") == "edit":
-        needed.append("prompts")
+        required.append("prompts")
     if table.get("role") == "mask":
-        needed.append("noun")
-    missing = [key for key in needed if not table.get(key)]
+        required.append("noun")
+    missing = [key for key in required if not table.get(key)]
     if missing:
         raise InputError(f"{path}: expected {', '.join(missing)}; add {'them' if len(missing) > 1 else 'it'}")
     for key, allowed in (("role", ROLES), ("kind", KINDS)):
@@ -96,18 +96,18 @@ def load(path: str | Path) -> Spec:
         raise InputError(
             f"{path}: name: expected lower-case letters, digits and dashes, got {table['name']!r}"
         )
-    spec = Spec(path, **{k: tuple(v) if isinstance(v, list) else v for k, v in table.items()})
+    spec = ExpertSpec(path, **{k: tuple(v) if isinstance(v, list) else v for k, v in table.items()})
     if spec.batch < 1 or spec.retries < 0 or not spec.seconds > 0:
         raise InputError(
             f"{path}: expected batch >= 1, retries >= 0 and seconds > 0, "
             f"got {spec.batch}, {spec.retries} and {spec.seconds}"
         )
     _check_kind(path, table)
-    prompts(path, spec.prompts)
+    check_prompts(path, spec.prompts)
     return spec
 
 
-def prompts(path: str | Path, given: Sequence) -> tuple[str, ...]:
+def check_prompts(path: str | Path, given: Sequence) -> tuple[str, ...]:
     """Instructions as a file gives them. Raises InputError where one says nothing."""
     for i, prompt in enumerate(given):
         if not isinstance(prompt, str) or not re.search(r"\w", prompt):

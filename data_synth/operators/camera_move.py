@@ -33,7 +33,7 @@ MIN_ZOOM = 0.66
 MAX_SHIFT = 0.33  # of the picture's width and height
 
 
-def trajectories(rng: np.random.Generator, n: int, frames: int, H: int, W: int) -> np.ndarray:
+def sample_trajectories(rng: np.random.Generator, n: int, frames: int, H: int, W: int) -> np.ndarray:
     """Draws n camera moves.
 
     Args:
@@ -47,7 +47,7 @@ def trajectories(rng: np.random.Generator, n: int, frames: int, H: int, W: int) 
     backwards = rng.random(n) < 0.5
     if frames == 1:
         return np.broadcast_to(np.eye(2, 3), (n, 1, 2, 3)).copy()
-    theta = unit[:, 0] * greatest_angle(frames, H, W)
+    theta = unit[:, 0] * max_angle(frames, H, W)
     u = np.arange(frames) / (frames - 1)
     wide, high = _spans(np.abs(theta)[:, None] * u, H, W)  # [n, N] each, in units of the picture's own extent
     highest = 1 + np.min((1 / np.maximum(wide, high)[:, 1:] - 1) / u[1:], axis=1)
@@ -63,7 +63,7 @@ def trajectories(rng: np.random.Generator, n: int, frames: int, H: int, W: int) 
 
 
 @functools.lru_cache(maxsize=64)
-def greatest_angle(frames: int, H: int, W: int) -> float:
+def max_angle(frames: int, H: int, W: int) -> float:
     """The greatest angle, at most 15 degrees, in radians, for which some zoom >= 0.66 keeps every frame inside."""
     u = np.arange(1, frames) / (frames - 1)
 
@@ -79,7 +79,7 @@ def greatest_angle(frames: int, H: int, W: int) -> float:
     return low
 
 
-def warp(picture: np.ndarray, moves: np.ndarray) -> np.ndarray:
+def warp_picture(picture: np.ndarray, moves: np.ndarray) -> np.ndarray:
     """The picture seen along one trajectory, bilinear at exact sub-pixel positions.
 
     Args:
@@ -105,7 +105,7 @@ def warp(picture: np.ndarray, moves: np.ndarray) -> np.ndarray:
     return out
 
 
-def lift(
+def lift_pictures(
     source: np.ndarray, target: np.ndarray, mask: np.ndarray, moves: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Lifts an image pair and its mask along one trajectory.
@@ -118,7 +118,11 @@ def lift(
       equal as the pictures were: a pixel is masked when any of the four it is interpolated from is.
     """
     wide = cv2.dilate(mask, np.ones((3, 3), np.uint8))
-    return warp(source, moves), warp(target, moves), np.where(warp(wide, moves) > 0, 255, 0).astype(np.uint8)
+    return (
+        warp_picture(source, moves),
+        warp_picture(target, moves),
+        np.where(warp_picture(wide, moves) > 0, 255, 0).astype(np.uint8),
+    )
 
 
 def vary_reference(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -128,9 +132,9 @@ def vary_reference(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     from them (EasyV2V §3). The pose is the last one of a two-frame trajectory.
     """
     H, W = picture.shape[:2]
-    pair = trajectories(rng, 1, 2, H, W)[0]
+    pair = sample_trajectories(rng, 1, 2, H, W)[0]
     still = np.abs(pair - np.eye(2, 3)).sum((1, 2))
-    return warp(picture, pair[[int(still.argmax())]])[0]
+    return warp_picture(picture, pair[[int(still.argmax())]])[0]
 
 
 def _spans(angle: np.ndarray, H: int, W: int) -> tuple[np.ndarray, np.ndarray]:

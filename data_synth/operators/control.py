@@ -23,7 +23,7 @@ _ALL = np.arange(256, dtype=np.float32)  # every grey level
 
 
 @dataclasses.dataclass(frozen=True)
-class Control:
+class ControlVideo:
     """video uint8 [T, H, W, 3]; mask bool [T, H, W] where it may differ from the clip, None for everywhere; `slots`
     are words the instruction uses."""
 
@@ -32,33 +32,33 @@ class Control:
     slots: dict = dataclasses.field(default_factory=dict)
 
 
-def canny(video: np.ndarray, rng: np.random.Generator) -> Control:
+def canny(video: np.ndarray, rng: np.random.Generator) -> ControlVideo:
     """Canny edges, white on black. Thresholds are the clip's 80th and 92nd percentile of |grad Y|, so they don't jump."""
     luma = _luma(video)
     low, high = np.percentile(_gradients(luma), (80, 92), overwrite_input=True)
-    return Control(_spread([cv2.Canny(y, max(low, 1), max(high, 2), L2gradient=True) for y in luma]))
+    return ControlVideo(_spread([cv2.Canny(y, max(low, 1), max(high, 2), L2gradient=True) for y in luma]))
 
 
-def soft_edges(video: np.ndarray, rng: np.random.Generator) -> Control:
+def soft_edges(video: np.ndarray, rng: np.random.Generator) -> ControlVideo:
     """x = 255 min(1, |grad (G * Y)| / q)^0.8, G a Gaussian of sigma s / 64, q the clip's 98th percentile
     (of every other row and column: it is so smooth that the others say the same)."""
     sigma = max(0.6, min(video.shape[1:3]) / 64)
     sizes = _gradients([cv2.GaussianBlur(y, (0, 0), sigma) for y in _luma(video)])
-    most = max(float(np.percentile(sizes[:, ::2, ::2], 98)), 1.0)
-    return Control(
-        _spread((255 * np.minimum(1, size / most) ** 0.8 + 0.5).astype(np.uint8) for size in sizes)
+    peak = max(float(np.percentile(sizes[:, ::2, ::2], 98)), 1.0)
+    return ControlVideo(
+        _spread((255 * np.minimum(1, size / peak) ** 0.8 + 0.5).astype(np.uint8) for size in sizes)
     )
 
 
-def flow(video: np.ndarray, rng: np.random.Generator) -> Control:
+def flow(video: np.ndarray, rng: np.random.Generator) -> ControlVideo:
     """Optical flow from each frame to the next (the last repeats), in colours: `motion.py`."""
     if len(video) == 1:
-        return Control(np.full_like(video, 255))
-    moves = optical_flow.estimate(_luma(video))
-    return Control(optical_flow.colours([*moves, moves[-1]]))
+        return ControlVideo(np.full_like(video, 255))
+    moves = optical_flow.estimate_flow(_luma(video))
+    return ControlVideo(optical_flow.flow_colors([*moves, moves[-1]]))
 
 
-def rectangle(video: np.ndarray, rng: np.random.Generator) -> Control:
+def rectangle(video: np.ndarray, rng: np.random.Generator) -> ControlVideo:
     """A black rectangle of 8 to 30 % of the frame that stands or drifts by up to a fifth of s: inpainting."""
     T, H, W, _ = video.shape
     area, shape = rng.uniform(0.08, 0.3) * H * W, np.exp(rng.uniform(-0.6, 0.6))
@@ -70,46 +70,50 @@ def rectangle(video: np.ndarray, rng: np.random.Generator) -> Control:
         y, x = np.clip(start + drift * k / max(1, T - 1), 0, (H - h, W - w)).round().astype(int)
         mask[k, y : y + h, x : x + w] = True
         out[k, y : y + h, x : x + w] = 0
-    return Control(out, mask)
+    return ControlVideo(out, mask)
 
 
-def border(video: np.ndarray, rng: np.random.Generator) -> Control:
+def border(video: np.ndarray, rng: np.random.Generator) -> ControlVideo:
     """Black borders: on each side independently 0 or 8 to 25 % of its length, at least on one: outpainting."""
     T, H, W, _ = video.shape
     on = rng.random(4) < 0.6
     on[int(rng.integers(4))] = True
-    top, bottom, left, right = (on * rng.uniform(0.08, 0.25, 4) * (H, H, W, W)).round().astype(int)
-    inner = slice(None), slice(top, H - bottom), slice(left, W - right)
+    top_side, bottom_side, left_side, right_side = (
+        (on * rng.uniform(0.08, 0.25, 4) * (H, H, W, W)).round().astype(int)
+    )
+    inner = slice(None), slice(top_side, H - bottom_side), slice(left_side, W - right_side)
     out, mask = np.zeros_like(video), np.ones((T, H, W), bool)
     out[inner], mask[inner] = video[inner], False
-    return Control(out, mask)
+    return ControlVideo(out, mask)
 
 
-def greyscale(video: np.ndarray, rng: np.random.Generator) -> Control:
+def grayscale(video: np.ndarray, rng: np.random.Generator) -> ControlVideo:
     """R, G, B = Y."""
-    return Control(photometric.greyscale(video))
+    return ControlVideo(photometric.grayscale(video))
 
 
-def blur(video: np.ndarray, rng: np.random.Generator) -> Control:
+def blur(video: np.ndarray, rng: np.random.Generator) -> ControlVideo:
     """Gaussian blur, sigma 0.02 to 0.06 s."""
     sigma = rng.uniform(0.02, 0.06) * min(video.shape[1:3])
     if (
-        min(video.shape[1:3]) >= optical_flow.FINE
+        min(video.shape[1:3]) >= optical_flow.FAST_SIDE
     ):  # reduced four times first: what is lost there the blur would take anyway
         _, H, W, _ = video.shape
         small = [cv2.resize(f, (W // 4, H // 4), interpolation=cv2.INTER_AREA) for f in video]
         soft = (cv2.GaussianBlur(f, (0, 0), sigma / 4, borderType=cv2.BORDER_REFLECT_101) for f in small)
-        return Control(_filled(video, (cv2.resize(f, (W, H), interpolation=cv2.INTER_CUBIC) for f in soft)))
+        return ControlVideo(
+            _filled(video, (cv2.resize(f, (W, H), interpolation=cv2.INTER_CUBIC) for f in soft))
+        )
     soft = (cv2.GaussianBlur(f, (0, 0), sigma, borderType=cv2.BORDER_REFLECT_101) for f in video)
-    return Control(_filled(video, soft))
+    return ControlVideo(_filled(video, soft))
 
 
-def negation(video: np.ndarray, rng: np.random.Generator) -> Control:
+def negation(video: np.ndarray, rng: np.random.Generator) -> ControlVideo:
     """x = 255 - x."""
-    return Control(255 - video)
+    return ControlVideo(255 - video)
 
 
-def saturation(video: np.ndarray, rng: np.random.Generator) -> Control:
+def saturation(video: np.ndarray, rng: np.random.Generator) -> ControlVideo:
     """x = Y + a (x - Y), a = 0.1 to 0.4 or 1.8 to 2.6."""
 
     def from_grey(frame: np.ndarray, a: float) -> np.ndarray:
@@ -119,28 +123,28 @@ def saturation(video: np.ndarray, rng: np.random.Generator) -> Control:
     return _scaled(lambda a: (from_grey(f, a) for f in video), video, rng, (0.1, 0.4), (1.8, 2.6))
 
 
-def contrast(video: np.ndarray, rng: np.random.Generator) -> Control:
+def contrast(video: np.ndarray, rng: np.random.Generator) -> ControlVideo:
     """x = m + a (x - m), m the clip's mean brightness, a = 0.3 to 0.55 or 1.6 to 2.2."""
     mean = float(video.mean())
     return _scaled(lambda a: _mapped(video, mean + a * (_ALL - mean)), video, rng, (0.3, 0.55), (1.6, 2.2))
 
 
-def brightness(video: np.ndarray, rng: np.random.Generator) -> Control:
+def brightness(video: np.ndarray, rng: np.random.Generator) -> ControlVideo:
     """x = 255 (x / 255)^a, a = 2 to 3 (darker) or 0.35 to 0.5 (brighter)."""
     return _scaled(
         lambda a: _mapped(video, 255 * (_ALL / 255) ** (1 / a)), video, rng, (1 / 3, 1 / 2), (2.0, 2.9)
     )
 
 
-def pixelation(video: np.ndarray, rng: np.random.Generator) -> Control:
+def pixelation(video: np.ndarray, rng: np.random.Generator) -> ControlVideo:
     """Squares of s / 24 to s / 10 pixels, each its mean colour."""
     _, H, W, _ = video.shape
     side = min(H, W) / rng.uniform(10, 24)
     small = max(1, round(W / side)), max(1, round(H / side))
-    return Control(_resampled(video, small, cv2.INTER_AREA, cv2.INTER_NEAREST))
+    return ControlVideo(_resampled(video, small, cv2.INTER_AREA, cv2.INTER_NEAREST))
 
 
-def wave(video: np.ndarray, rng: np.random.Generator) -> Control:
+def wave(video: np.ndarray, rng: np.random.Generator) -> ControlVideo:
     """frame(x, y) = clip(x + a sin(2 pi (y / p + c k / T)), y + a sin(2 pi x / p)), a = 0.03 to 0.06 s, p = 0.3 to
     0.6 s, c = -1, 0 or 1: a wave that stands or travels once through; positions beyond the border are mirrored."""
     T, H, W, _ = video.shape
@@ -156,32 +160,32 @@ def wave(video: np.ndarray, rng: np.random.Generator) -> Control:
     for k in range(T):
         at_x = x + amount * np.sin(2 * np.pi * (y / period + cycles * k / T))
         out[k] = cv2.remap(video[k], at_x, at_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
-    return Control(out)
+    return ControlVideo(out)
 
 
-def posterisation(video: np.ndarray, rng: np.random.Generator) -> Control:
+def posterization(video: np.ndarray, rng: np.random.Generator) -> ControlVideo:
     """n = 2 to 4 tones a channel: x = 255 round((n - 1) x / 255) / (n - 1)."""
     n = int(rng.integers(2, 5)) - 1
-    return Control(_filled(video, _mapped(video, 255 * np.round(n * np.arange(256) / 255) / n)))
+    return ControlVideo(_filled(video, _mapped(video, 255 * np.round(n * np.arange(256) / 255) / n)))
 
 
-def noise(video: np.ndarray, rng: np.random.Generator) -> Control:
+def noise(video: np.ndarray, rng: np.random.Generator) -> ControlVideo:
     """Gaussian noise of sigma 20 to 45, new in every frame; on large frames of 256 equally likely values."""
-    if min(video.shape[1:3]) >= optical_flow.FINE:
+    if min(video.shape[1:3]) >= optical_flow.FAST_SIDE:
         bell = NormalDist(0, rng.uniform(20, 45))
         levels = [bell.inv_cdf((i + 0.5) / 256) for i in range(256)]
         up = np.clip(np.round(levels), 0, 255).astype(np.uint8)
         down = np.clip(-np.round(levels), 0, 255).astype(np.uint8)
         out = np.empty_like(video)
         for k, frame in enumerate(video):
-            drawn = np.frombuffer(rng.bytes(frame.size), np.uint8).reshape(frame.shape)
-            out[k] = cv2.subtract(cv2.add(frame, cv2.LUT(drawn, up)), cv2.LUT(drawn, down))
-        return Control(out)
+            levels_index = np.frombuffer(rng.bytes(frame.size), np.uint8).reshape(frame.shape)
+            out[k] = cv2.subtract(cv2.add(frame, cv2.LUT(levels_index, up)), cv2.LUT(levels_index, down))
+        return ControlVideo(out)
     grain = rng.standard_normal(video.shape, np.float32) * np.float32(rng.uniform(20, 45))
-    return Control(np.clip(video + grain + 0.5, 0, 255).astype(np.uint8))
+    return ControlVideo(np.clip(video + grain + 0.5, 0, 255).astype(np.uint8))
 
 
-def overlay(video: np.ndarray, rng: np.random.Generator) -> Control:
+def overlay(video: np.ndarray, rng: np.random.Generator) -> ControlVideo:
     """x = (1 - a) x + a c, c a named colour, a = 0.4 to 0.6."""
     names = [n for n in ob.COLORS if n not in ("black", "grey", "white")]
     name = names[int(rng.integers(len(names)))]
@@ -189,34 +193,34 @@ def overlay(video: np.ndarray, rng: np.random.Generator) -> Control:
     values = np.arange(256, dtype=np.uint8)[:, None]  # a table for each channel: the same sum, once a value
     mixed = values * np.float32(1 - a) + (a * np.array(ob.COLORS[name]) + 0.5).astype(np.float32)
     table = np.clip(mixed, 0, 255).astype(np.uint8)[None]
-    return Control(_filled(video, (cv2.LUT(f, table) for f in video)), slots={"colour": name})
+    return ControlVideo(_filled(video, (cv2.LUT(f, table) for f in video)), slots={"colour": name})
 
 
-def low_resolution(video: np.ndarray, rng: np.random.Generator) -> Control:
+def low_resolution(video: np.ndarray, rng: np.random.Generator) -> ControlVideo:
     """Reduced 4 to 8 times by area, enlarged back by bicubic interpolation."""
     _, H, W, _ = video.shape
     factor = rng.uniform(4, 8)
     small = max(2, round(W / factor)), max(2, round(H / factor))
-    return Control(_resampled(video, small, cv2.INTER_AREA, cv2.INTER_CUBIC))
+    return ControlVideo(_resampled(video, small, cv2.INTER_AREA, cv2.INTER_CUBIC))
 
 
-def frame_drop(video: np.ndarray, rng: np.random.Generator) -> Control:
+def frame_drop(video: np.ndarray, rng: np.random.Generator) -> ControlVideo:
     """Only every n-th frame, n = 3 or 4, is kept and held: frame k shows n floor(k / n)."""
     n = int(rng.integers(3, 5))
     k = np.arange(len(video))
-    held = k - k % n
+    indices = k - k % n
     mask = np.zeros(video.shape[:3], bool)
-    mask[held != k] = True
-    return Control(video[held], mask)
+    mask[indices != k] = True
+    return ControlVideo(video[indices], mask)
 
 
-CONTROLS: dict[str, Callable[[np.ndarray, np.random.Generator], Control]] = {
+CONTROLS: dict[str, Callable[[np.ndarray, np.random.Generator], ControlVideo]] = {
     "canny": canny,
     "soft-edges": soft_edges,
     "flow": flow,
     "inpainting": rectangle,
     "outpainting": border,
-    "greyscale": greyscale,
+    "greyscale": grayscale,
     "blur": blur,
     "negation": negation,
     "saturation": saturation,
@@ -224,7 +228,7 @@ CONTROLS: dict[str, Callable[[np.ndarray, np.random.Generator], Control]] = {
     "brightness": brightness,
     "pixelation": pixelation,
     "wave": wave,
-    "posterisation": posterisation,
+    "posterisation": posterization,
     "noise": noise,
     "overlay": overlay,
     "low-resolution": low_resolution,
@@ -274,13 +278,13 @@ def _scaled(
     rng: np.random.Generator,
     less: tuple,
     more: tuple,
-) -> Control:
+) -> ControlVideo:
     """change(a), frames, with a of one of the two ranges by a coin; the words say which way it went and which leads back."""
     up = bool(rng.random() < 0.5)
     out = _filled(video, change(rng.uniform(*(more if up else less))))
-    ways = ("increase", "reduce"), ("high", "low")
-    (way, back), (level, other) = ways if up else (ways[0][::-1], ways[1][::-1])
-    return Control(out, slots={"way": way, "back": back, "level": level, "other": other})
+    words = ("increase", "reduce"), ("high", "low")
+    (change_word, inverse_word), (level, other) = words if up else (words[0][::-1], words[1][::-1])
+    return ControlVideo(out, slots={"way": change_word, "back": inverse_word, "level": level, "other": other})
 
 
 def _resampled(video: np.ndarray, small: tuple[int, int], down: int, up: int) -> np.ndarray:

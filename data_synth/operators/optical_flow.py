@@ -10,49 +10,49 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-FINE = (
+FAST_SIDE = (
     480  # shorter side, pixels, from which quicker forms do: flow of half the size, colours to a level or two
 )
 
 
-def estimate(luma: np.ndarray) -> list[np.ndarray]:
+def estimate_flow(luma: np.ndarray) -> list[np.ndarray]:
     """uint8 [T, H, W] → T - 1 times float32 [H, W, 2]: (x, y) pixels from each frame to the next."""
-    find = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    estimator = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     # DIS needs a few octaves: small frames are shown to it enlarged, and large ones reduced, which costs no accuracy
     # that the colours could show.
     T, H, W = luma.shape
     side = min(H, W)
-    scale = max(1, int(np.ceil(192 / side))) if side < FINE else FINE / 2 / side
-    there = cv2.INTER_CUBIC if scale > 1 else cv2.INTER_AREA
-    back = cv2.INTER_AREA if scale >= 1 else cv2.INTER_LINEAR
-    seen = [cv2.resize(y, None, fx=scale, fy=scale, interpolation=there) for y in luma]
+    scale = max(1, int(np.ceil(192 / side))) if side < FAST_SIDE else FAST_SIDE / 2 / side
+    enlarging = cv2.INTER_CUBIC if scale > 1 else cv2.INTER_AREA
+    reducing = cv2.INTER_AREA if scale >= 1 else cv2.INTER_LINEAR
+    scaled = [cv2.resize(y, None, fx=scale, fy=scale, interpolation=enlarging) for y in luma]
     return [
-        cv2.resize(find.calc(a, b, None), (W, H), interpolation=back) / np.float32(scale)
-        for a, b in zip(seen[:-1], seen[1:], strict=True)
+        cv2.resize(estimator.calc(a, b, None), (W, H), interpolation=reducing) / np.float32(scale)
+        for a, b in zip(scaled[:-1], scaled[1:], strict=True)
     ]
 
 
-def colours(moves: Sequence[np.ndarray]) -> np.ndarray:
+def flow_colors(moves: Sequence[np.ndarray]) -> np.ndarray:
     """T times float [H, W, 2], pixels a frame → uint8 [T, H, W, 3]: hue is the direction, saturation |v| over the clip's
     98th percentile; white stands still."""
-    if min(moves[0].shape[:2]) >= FINE:
-        return _colours_fast(moves)
+    if min(moves[0].shape[:2]) >= FAST_SIDE:
+        return _flow_colors_fast(moves)
     moves = np.asarray(moves)
     size = np.hypot(moves[..., 0], moves[..., 1])
-    most = max(float(np.percentile(size, 98)), 0.05)
+    peak = max(float(np.percentile(size, 98)), 0.05)
     hue = (np.degrees(np.arctan2(moves[..., 1], moves[..., 0])) % 360).astype(np.float32)
-    hsv = np.stack([hue, np.minimum(size / most, 1).astype(np.float32), np.ones_like(hue)], -1)
+    hsv = np.stack([hue, np.minimum(size / peak, 1).astype(np.float32), np.ones_like(hue)], -1)
     return np.stack([(255 * cv2.cvtColor(frame, cv2.COLOR_HSV2RGB) + 0.5).astype(np.uint8) for frame in hsv])
 
 
-def _colours_fast(moves: Sequence[np.ndarray]) -> np.ndarray:
+def _flow_colors_fast(moves: Sequence[np.ndarray]) -> np.ndarray:
     """The same to a grey level or two: OpenCV's polar form (0.3 degrees), the percentile of every sixteenth pixel."""
     sample = np.stack([move[::4, ::4].astype(np.float32) for move in moves])
-    most = max(float(np.percentile(np.hypot(sample[..., 0], sample[..., 1]), 98)), 0.05)
+    peak = max(float(np.percentile(np.hypot(sample[..., 0], sample[..., 1]), 98)), 0.05)
     out = np.empty((len(moves), *moves[0].shape[:2], 3), np.uint8)
     value = np.ones(moves[0].shape[:2], np.float32)
     for k, move in enumerate(moves):
         size, hue = cv2.cartToPolar(*cv2.split(move.astype(np.float32, copy=False)), angleInDegrees=True)
-        hsv = cv2.merge([hue, np.minimum(size / most, 1), value])
+        hsv = cv2.merge([hue, np.minimum(size / peak, 1), value])
         out[k] = 255 * cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB) + 0.5
     return out

@@ -17,7 +17,7 @@ _LUMA = np.array([0.299, 0.587, 0.114])
 _CHUNK = 1 << 21  # pixels held as float32 at once
 
 
-def greyscale(video: np.ndarray, reference: np.ndarray | None = None) -> np.ndarray:
+def grayscale(video: np.ndarray, reference: np.ndarray | None = None) -> np.ndarray:
     """R, G, B ← Y."""
     return _affine(video, np.tile(_LUMA, (3, 1)))
 
@@ -67,7 +67,7 @@ def less_saturated(video: np.ndarray, reference: np.ndarray | None = None) -> np
     return _affine(video, _saturation(0.25))
 
 
-def posterise(video: np.ndarray, reference: np.ndarray | None = None) -> np.ndarray:
+def posterize(video: np.ndarray, reference: np.ndarray | None = None) -> np.ndarray:
     """Three tones a channel with soft steps: with s = 2 x / 255, n = floor(s), f = s - n,
 
     x ← 127.5 (n + S(clip((f - 1/2) / 0.4 + 1/2, 0, 1))),   S(z) = z² (3 - 2 z).
@@ -123,7 +123,7 @@ def palette(video: np.ndarray, reference: np.ndarray | None = None) -> np.ndarra
 
 
 PHOTOMETRIC: dict[str, Callable] = {
-    "greyscale": greyscale,
+    "greyscale": grayscale,
     "sepia": sepia,
     "night": night,
     "warmer": warmer,
@@ -133,7 +133,7 @@ PHOTOMETRIC: dict[str, Callable] = {
     "darker": darker,
     "more saturated": more_saturated,
     "less saturated": less_saturated,
-    "posterise": posterise,
+    "posterise": posterize,
     "blur": blur,
     "autumn": autumn,
     "winter": winter,

@@ -26,12 +26,15 @@ import numpy as np
 from v2v.data.pair import Pair
 
 OPERATORS = ("cut", "blend", "dissolve", "wipe")
-CLASSIC = ("cut", "blend")  # the default mix's, drawn 3 : 2
+CLASSIC_OPERATORS = ("cut", "blend")  # the default mix's, drawn 3 : 2
 _EDGE = {"dissolve": 0.1, "wipe": 0.04}  # how soft the front is, in progress
 
 
 def add_transition(
-    pair: Pair, rng: np.random.Generator, probability: float = 0.5, operators: Sequence[str] = CLASSIC
+    pair: Pair,
+    rng: np.random.Generator,
+    probability: float = 0.5,
+    operators: Sequence[str] = CLASSIC_OPERATORS,
 ) -> Pair:
     """With this probability, limits the edit to frames [start, end); three times in four it lasts to the end.
 
@@ -46,12 +49,12 @@ def add_transition(
     if rng.random() < 0.25:
         start = int(rng.integers(0, T - least))
         end = int(rng.integers(start + least, T))
-    if tuple(operators) == CLASSIC:
+    if tuple(operators) == CLASSIC_OPERATORS:
         blend = int(rng.integers(1, max(2, T // 3))) if rng.random() < 0.4 else 0
         return splice(pair, start, end, min(blend, end - start - 1))
     operator = operators[int(rng.integers(len(operators)))]
     blend = 0 if operator == "cut" else min(int(rng.integers(1, max(2, T // 2))), end - start - 1)
-    field = place_of(operator, rng, *pair.source.shape[1:3])
+    field = arrival_field(operator, rng, *pair.source.shape[1:3])
     return splice(pair, start, end, blend, operator, field)
 
 
@@ -82,20 +85,20 @@ def splice(
     mask[off] = 0
     if effect is not None:
         effect[off] = 0
-    said = {"start": start, "end": end, "blend": blend}
+    record = {"start": start, "end": end, "blend": blend}
     if field is not None:
-        said["operator"] = operator
+        record["operator"] = operator
     return dataclasses.replace(
         pair,
         target=target,
         mask=mask,
         effect=effect,
         active=(start, end),
-        provenance={**pair.provenance, "transition": said},
+        provenance={**pair.provenance, "transition": record},
     )
 
 
-def place_of(operator: str, rng: np.random.Generator, H: int, W: int) -> np.ndarray | None:
+def arrival_field(operator: str, rng: np.random.Generator, H: int, W: int) -> np.ndarray | None:
     """When each pixel's turn comes: float32 [H, W] in [0, 1] for dissolve and wipe, None for the others."""
     if operator == "wipe":
         angle = rng.uniform(0, 2 * np.pi)

@@ -25,15 +25,15 @@ import numpy as np
 
 from data_synth import footage as cl
 from data_synth.language import caption_rewriting as cw
-from data_synth.recipes.published.rows import Malformed, need, short
+from data_synth.recipes.published.rows import MalformedRow, abbreviate, parse_fields
 from v2v.data.pair import Pair
 from v2v.errors import InputError
 
 FPS = 15.0
-MALFORMED = "malformed: "  # how such an event's fault begins
-SHORTEST = 2.0  # seconds; an event must last longer
-LONGEST = 3.0  # lengths of the clip, or this many seconds if more; an event must not last longer
-LONGEST_SECONDS = 5.0  # lets clips much shorter than the paper's have events at all
+MALFORMED_PREFIX = "malformed: "  # how such an event's fault begins
+MIN_SECONDS = 2.0  # seconds; an event must last longer
+MAX_CLIP_LENGTHS = 3.0  # lengths of the clip, or this many seconds if more; an event must not last longer
+MAX_SECONDS = 5.0  # lets clips much shorter than the paper's have events at all
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Event:
 
 
 @dataclasses.dataclass(frozen=True)
-class Mined:
+class CaptionRecipe:
     """The recipe: row s of the file → Pair or reason. `writer` turns captions to instructions, "" meaning none found;
     `cuts` gives a file's scene cuts in seconds."""
 
@@ -69,30 +69,30 @@ class Mined:
 
     def many(self, seeds: Sequence[int], T: int, H: int, W: int) -> list[Pair | str]:
         """Pairs or reasons for rows `seeds`; the writer is asked for all of them at once."""
-        out: list[Pair | str] = ["past the last row"] * len(seeds)
+        results: list[Pair | str] = ["past the last row"] * len(seeds)
         usable = []
         for i, seed in enumerate(seeds):
             if seed < self.rows:
-                out[i] = self.events[seed].fault or span_fault(self.events[seed], T)
-                if not out[i]:
+                results[i] = self.events[seed].fault or span_fault(self.events[seed], T)
+                if not results[i]:
                     usable.append(i)
         for i, text in zip(usable, self.writer([self.events[seeds[i]].caption for i in usable]), strict=True):
             if isinstance(text, cw.Unwritten):
-                out[i] = text.reason
+                results[i] = text.reason
             else:
-                out[i] = (
+                results[i] = (
                     self._pair(self.events[seeds[i]], text, seeds[i], T, H, W)
                     if text
                     else "empty instruction"
                 )
-        return out
+        return results
 
     def _pair(self, event: Event, text: str, seed: int, T: int, H: int, W: int) -> Pair | str:
         try:
-            video = cl.decode(str(event.video))
+            video = cl.decode_clip(str(event.video))
         except InputError as error:
-            return f"unreadable clip {event.video.name}: {cl.cause(error)}"
-        index = resampled(video.times, video.duration, FPS)
+            return f"unreadable clip {event.video.name}: {cl.short_cause(error)}"
+        index = resample_indices(video.times, video.duration, FPS)
         if len(index) < 2 * T:
             return "video too short"
         i = round(event.start * FPS)
@@ -100,7 +100,7 @@ class Mined:
             return "too close to the end"
         if any((i - T) / FPS < cut < (i + T) / FPS for cut in self.cuts(str(event.video))):
             return "scene cut inside"
-        both = cl.picked(video, index[i - T : i + T], H, W)
+        both = cl.select_frames(video, index[i - T : i + T], H, W)
         return Pair(
             source=both[:T],
             target=both[T:],
@@ -123,7 +123,7 @@ class Mined:
         )
 
 
-def recipe(path: str | Path, writer: str = "") -> Mined:
+def build_caption_recipe(path: str | Path, writer: str = "") -> CaptionRecipe:
     """The recipe for one caption file.
 
     Args:
@@ -133,12 +133,12 @@ def recipe(path: str | Path, writer: str = "") -> Mined:
       InputError: the file is not one of the two kinds, or PySceneDetect is not installed.
     """
     _scenedetect()
-    return Mined(
-        tuple(read(path)), cw.load_endpoint_writer(writer) if writer else cw.RuleWriter(), scene_cuts
+    return CaptionRecipe(
+        tuple(read_events(path)), cw.load_endpoint_writer(writer) if writer else cw.RuleWriter(), detect_cuts
     )
 
 
-def read(path: str | Path) -> list[Event]:
+def read_events(path: str | Path) -> list[Event]:
     """All events of a file, by video and start; unusable ones carry their fault."""
     path = Path(path)
     try:
@@ -146,16 +146,16 @@ def read(path: str | Path) -> list[Event]:
         jsonl = path.suffix == ".jsonl"
         events = _plain(text, path.parent) if jsonl else _activitynet(json.loads(text), path.parent)
         if events and all(
-            event.fault.startswith(MALFORMED) for event in events
+            event.fault.startswith(MALFORMED_PREFIX) for event in events
         ):  # not a slip: another layout
-            raise Malformed(events[0].fault)
+            raise MalformedRow(events[0].fault)
     except (OSError, ValueError) as error:
         raise InputError(
             f"{path}: expected ActivityNet-Captions JSON or JSONL of video, start, end, caption; "
             f"got {getattr(error, 'strerror', None) or error}"
         ) from None
     events.sort(key=lambda e: (str(e.video), e.start, e.end))
-    out, open_until, video = [], 0.0, None
+    checked, open_until, video = [], 0.0, None
     for event in events:
         if event.video != video:
             video, open_until = event.video, 0.0
@@ -163,8 +163,8 @@ def read(path: str | Path) -> list[Event]:
             event = dataclasses.replace(event, fault="begins inside an earlier event")
         elif not event.fault:
             open_until = event.end
-        out.append(event)
-    return out
+        checked.append(event)
+    return checked
 
 
 def span_fault(event: Event, T: int) -> str:
@@ -172,12 +172,12 @@ def span_fault(event: Event, T: int) -> str:
     length = event.end - event.start
     if event.start < T / FPS:
         return "too close to the beginning"
-    if length <= SHORTEST:
+    if length <= MIN_SECONDS:
         return "event too short"
-    return "event far longer than the clip" if length > max(LONGEST * T / FPS, LONGEST_SECONDS) else ""
+    return "event far longer than the clip" if length > max(MAX_CLIP_LENGTHS * T / FPS, MAX_SECONDS) else ""
 
 
-def resampled(times: np.ndarray, duration: float, fps: float) -> np.ndarray:
+def resample_indices(times: np.ndarray, duration: float, fps: float) -> np.ndarray:
     """Index of the frame on screen at times 0, 1 / fps, 2 / fps, ... before the end: int [n].
 
     Args:
@@ -189,7 +189,7 @@ def resampled(times: np.ndarray, duration: float, fps: float) -> np.ndarray:
 
 
 @functools.lru_cache(maxsize=64)
-def scene_cuts(path: str) -> tuple[float, ...]:
+def detect_cuts(path: str) -> tuple[float, ...]:
     """Seconds at which PySceneDetect's content detector sees a cut."""
     detect, detector = _scenedetect()
     starts = [start for start, _ in detect(path, detector())[1:]]
@@ -211,23 +211,23 @@ def _scenedetect():
 def _activitynet(table: dict, folder: Path) -> list[Event]:
     """An event a timestamp; a video or an event that is malformed costs itself alone."""
     if not isinstance(table, dict):
-        raise Malformed(f"{short(table)} where an object is expected")
-    out = []
+        raise MalformedRow(f"{abbreviate(table)} where an object is expected")
+    events = []
     for name, entry in table.items():
-        found = [p for p in (folder / f"{name}.mp4", folder / "videos" / f"{name}.mp4") if p.is_file()]
-        video = (found or [folder / f"{name}.mp4"])[0]
+        candidates = [p for p in (folder / f"{name}.mp4", folder / "videos" / f"{name}.mp4") if p.is_file()]
+        video = (candidates or [folder / f"{name}.mp4"])[0]
         times, texts = (
             (entry.get("timestamps"), entry.get("sentences")) if isinstance(entry, dict) else (None, None)
         )
         if not isinstance(times, list) or not isinstance(texts, list) or len(times) != len(texts):
-            fault = f"{MALFORMED}{name}: expected duration and as many timestamps as sentences, got {short(entry)}"
-            out.append(Event(video, 0.0, 0.0, "", fault))
+            fault = f"{MALFORMED_PREFIX}{name}: expected duration and as many timestamps as sentences, got {abbreviate(entry)}"
+            events.append(Event(video, 0.0, 0.0, "", fault))
             continue
         for number, (span, caption) in enumerate(zip(times, texts, strict=True), 1):
             start, end = span if isinstance(span, list) and len(span) == 2 else (span, span)
             item = {"start": start, "end": end, "caption": caption, "duration": entry.get("duration")}
-            out.append(_read(video, f"{name}, event {number}", item))
-    return out
+            events.append(_read(video, f"{name}, event {number}", item))
+    return events
 
 
 def _plain(text: str, folder: Path) -> list[Event]:
@@ -241,16 +241,16 @@ def _read(place: Path, where: str, item: dict | str) -> Event:
     the item names."""
     try:
         item = json.loads(item) if isinstance(item, str) else item
-        (caption,) = need(item, "caption")
-        video = place / next(need(item, "video")) if "video" in item else place
+        (caption,) = parse_fields(item, "caption")
+        video = place / next(parse_fields(item, "video")) if "video" in item else place
         if video.is_dir():
-            raise Malformed(f"expected a field video, got {short(item)}")
+            raise MalformedRow(f"expected a field video, got {abbreviate(item)}")
         start, end = (_seconds(item, key) for key in ("start", "end"))
         duration = _seconds(item, "duration") if "duration" in item else float("inf")
     except json.JSONDecodeError as error:  # its count of lines begins anew in every line of JSONL
-        return Event(place, 0.0, 0.0, "", f"{MALFORMED}{where}: {error.msg} at column {error.colno}")
-    except (Malformed, OSError) as error:  # OSError: of a path that can't be one
-        return Event(place, 0.0, 0.0, "", f"{MALFORMED}{where}: {error}")
+        return Event(place, 0.0, 0.0, "", f"{MALFORMED_PREFIX}{where}: {error.msg} at column {error.colno}")
+    except (MalformedRow, OSError) as error:  # OSError: of a path that can't be one
+        return Event(place, 0.0, 0.0, "", f"{MALFORMED_PREFIX}{where}: {error}")
     return _event(video, start, end, caption, duration)
 
 
@@ -258,7 +258,7 @@ def _seconds(item: dict, key: str) -> float:
     try:
         return float(item[key])
     except (KeyError, TypeError, ValueError):
-        raise Malformed(f"{key}: expected seconds, got {short(item.get(key))}") from None
+        raise MalformedRow(f"{key}: expected seconds, got {abbreviate(item.get(key))}") from None
 
 
 def _event(video: Path, start: float, end: float, caption: str, duration: float) -> Event:

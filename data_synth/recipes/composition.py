@@ -40,7 +40,7 @@ import numpy as np
 from data_synth import footage as cl
 from data_synth.experts import protocol, spec
 from data_synth.experts.wire import Job
-from data_synth.rng import stream
+from data_synth.rng import build_rng
 from v2v.data.pair import Pair
 from v2v.errors import InputError
 
@@ -67,7 +67,7 @@ class Step:
 
 
 @dataclasses.dataclass(frozen=True)
-class Plan:
+class Composition:
     """A checked file; fields as in the module docstring."""
 
     path: Path
@@ -80,7 +80,7 @@ class Plan:
 
 
 @functools.lru_cache(maxsize=64)
-def load(path: str) -> Plan | None:
+def load_composition(path: str) -> Composition | None:
     """The composition in a TOML file; None if it describes something else.
 
     Raises:
@@ -98,7 +98,7 @@ def load(path: str) -> Plan | None:
     missing = [key for key in ("name", "license", "prompts", "step") if not table.get(key)]
     if missing:
         raise InputError(f"{path}: expected {', '.join(missing)}; see data_synth/recipes/composition.py")
-    there, steps = {"source", "first"}, []
+    available, steps = {"source", "first"}, []
     for i, step in enumerate(table["step"]):
         if (
             not isinstance(step, dict)
@@ -110,11 +110,11 @@ def load(path: str) -> Plan | None:
                 f"{path}: step {i + 1}: expected names as expert, clip, makes and perhaps reference, got {step!r}"
             )
         for name in (step["clip"], step.get("reference", "source")):
-            if name not in there:
+            if name not in available:
                 raise InputError(
-                    f"{path}: step {i + 1}: expected one of {', '.join(sorted(there))}, got {name!r}"
+                    f"{path}: step {i + 1}: expected one of {', '.join(sorted(available))}, got {name!r}"
                 )
-        there.add(step["makes"])
+        available.add(step["makes"])
         steps.append(
             Step(
                 str(Path(path).parent / step["expert"]),
@@ -123,15 +123,15 @@ def load(path: str) -> Plan | None:
                 step.get("reference", ""),
             )
         )
-    if "target" not in there or table.get("reference", "source") not in there:
+    if "target" not in available or table.get("reference", "source") not in available:
         raise InputError(
-            f"{path}: expected steps that make 'target' and the reference, got {', '.join(sorted(there))}"
+            f"{path}: expected steps that make 'target' and the reference, got {', '.join(sorted(available))}"
         )
-    return Plan(
+    return Composition(
         Path(path),
         table["name"],
         table["license"],
-        spec.prompts(path, table["prompts"]),
+        spec.check_prompts(path, table["prompts"]),
         tuple(steps),
         table.get("reference", ""),
         table.get("stand_in", False),
@@ -139,12 +139,12 @@ def load(path: str) -> Plan | None:
 
 
 @dataclasses.dataclass(frozen=True)
-class Composed:
+class CompositionRecipe:
     """The recipe of one plan. `connect`: TOML path → (spec, expert); one connection serves all recipes of a process."""
 
-    plan: Plan
-    connect: Callable[[str], tuple[spec.Spec, protocol.Expert]]
-    footage: cl.Source
+    plan: Composition
+    connect: Callable[[str], tuple[spec.ExpertSpec, protocol.Expert]]
+    footage: cl.ClipSource
 
     @property
     def batch(self) -> int:
@@ -155,49 +155,49 @@ class Composed:
 
     def many(self, seeds: Sequence[int], T: int, H: int, W: int) -> list[Pair | str]:
         """Pairs or reasons, one for each seed, in order; each step is one batched call of its expert."""
-        out: list[Pair | str] = [""] * len(seeds)
-        there: dict[int, dict[str, np.ndarray]] = {}
-        shown: dict[int, tuple[cl.Clip, str]] = {}
+        results: list[Pair | str] = [""] * len(seeds)
+        named_clips: dict[int, dict[str, np.ndarray]] = {}
+        inputs: dict[int, tuple[cl.Clip, str]] = {}
         for i, seed in enumerate(seeds):
             clip = self.footage(seed, T, H, W)
             if isinstance(clip, str):
-                out[i] = clip
+                results[i] = clip
                 continue
-            prompt = self.plan.prompts[int(stream(seed, "prompt").integers(len(self.plan.prompts)))]
-            shown[i], there[i] = (clip, prompt), {"source": clip.video, "first": clip.video[:1]}
+            prompt = self.plan.prompts[int(build_rng(seed, "prompt").integers(len(self.plan.prompts)))]
+            inputs[i], named_clips[i] = (clip, prompt), {"source": clip.video, "first": clip.video[:1]}
         for step in self.plan.steps:
             _, expert = self.connect(step.expert)
-            left = list(there)
+            active = list(named_clips)
             jobs = [
                 Job(
-                    there[i][step.clip],
-                    shown[i][1],
-                    reference=there[i][step.reference][0] if step.reference else None,
+                    named_clips[i][step.clip],
+                    inputs[i][1],
+                    reference=named_clips[i][step.reference][0] if step.reference else None,
                 )
-                for i in left
+                for i in active
             ]
-            for i, answer in zip(left, protocol.run(expert, jobs), strict=True):
+            for i, answer in zip(active, protocol.run_expert(expert, jobs), strict=True):
                 if isinstance(answer, protocol.Failure):
-                    out[i] = f"expert {Path(step.expert).stem} {answer.reason}"
-                    del there[i]
+                    results[i] = f"expert {Path(step.expert).stem} {answer.reason}"
+                    del named_clips[i]
                 else:
-                    there[i][step.makes] = answer
-        for i, made in there.items():
-            out[i] = self._pair(seeds[i], *shown[i], made)
-        return out
+                    named_clips[i][step.makes] = answer
+        for i, outputs in named_clips.items():
+            results[i] = self._pair(seeds[i], *inputs[i], outputs)
+        return results
 
-    def _pair(self, seed: int, clip: cl.Clip, prompt: str, made: dict[str, np.ndarray]) -> Pair:
+    def _pair(self, seed: int, clip: cl.Clip, prompt: str, outputs: dict[str, np.ndarray]) -> Pair:
         T, H, W, _ = clip.video.shape
         specs = [self.connect(step.expert)[0] for step in self.plan.steps]
-        before = clip.caption or "a video"
+        caption = clip.caption or "a video"
         return Pair(
             source=clip.video,
-            target=made["target"],
+            target=outputs["target"],
             mask=np.full((T, H, W), 255, np.uint8),
-            reference=made[self.plan.reference][0].copy() if self.plan.reference else None,
+            reference=outputs[self.plan.reference][0].copy() if self.plan.reference else None,
             instructions=(prompt,),
-            source_caption=before,
-            target_caption=f"{before}, after: {prompt}",
+            source_caption=caption,
+            target_caption=f"{caption}, after: {prompt}",
             edit=self.plan.name,
             recipe="composition",
             seed=seed,

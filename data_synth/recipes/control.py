@@ -11,18 +11,20 @@ import numpy as np
 from data_synth import footage as cl
 from data_synth.language import control
 from data_synth.operators import optical_flow
-from data_synth.operators.control import CONTROLS, Control
-from data_synth.rng import stream
+from data_synth.operators.control import CONTROLS, ControlVideo
+from data_synth.rng import build_rng
 from data_synth.scenes import draw, truth
 from data_synth.scenes import render as rn
 from data_synth.scenes import scene as sc
 from v2v.data.pair import Pair
 
-TRUTHS = ("depth", "segmentation", "motion")
+TRUTH_CONTROLS = ("depth", "segmentation", "motion")
 VERSION = "3"  # 3: edits that begin late are no cuts
 
 
-def control_pair(name: str, forward: bool, clips: cl.Source, seed: int, T: int, H: int, W: int) -> Pair | str:
+def control_pair(
+    name: str, forward: bool, clips: cl.ClipSource, seed: int, T: int, H: int, W: int
+) -> Pair | str:
     """A pair from one of the built-in controls, either way.
 
     Args:
@@ -31,29 +33,29 @@ def control_pair(name: str, forward: bool, clips: cl.Source, seed: int, T: int, 
     clip = clips(seed, T, H, W)
     if isinstance(clip, str):
         return clip
-    made = CONTROLS[name](clip.video, stream(seed, "control"))
-    return assemble(name, forward, clip, made, seed)
+    control = CONTROLS[name](clip.video, build_rng(seed, "control"))
+    return assemble_pair(name, forward, clip, control, seed)
 
 
 def truth_pair(name: str, forward: bool, seed: int, T: int, H: int, W: int) -> Pair | str:
     """A pair from what the renderer knows exactly: one of TRUTHS."""
-    scene = draw.sample_scene(stream(seed, "footage"), aspect=W / H, objects=(1, 3), rich=True)
-    made = rn.render_layers(scene, T, H, W)
+    scene = draw.sample_scene(build_rng(seed, "footage"), aspect=W / H, objects=(1, 3), rich=True)
+    layers = rn.render_layers(scene, T, H, W)
     if name == "motion":
-        video = optical_flow.colours(truth.compute_motion(scene, made))
+        video = optical_flow.flow_colors(truth.compute_motion(scene, layers))
     else:
-        video = (truth.render_depth if name == "depth" else truth.render_segmentation)(scene, made)
+        video = (truth.render_depth if name == "depth" else truth.render_segmentation)(scene, layers)
     clip = cl.Clip(
-        rn.compose_layers(made), sc.format_caption(scene), {"clip": "rendered", "license": "Apache-2.0"}
+        rn.compose_layers(layers), sc.format_caption(scene), {"clip": "rendered", "license": "Apache-2.0"}
     )
-    return assemble(name, forward, clip, Control(video), seed)
+    return assemble_pair(name, forward, clip, ControlVideo(video), seed)
 
 
-def assemble(
+def assemble_pair(
     name: str,
     forward: bool,
     clip: cl.Clip,
-    made: Control,
+    made: ControlVideo,
     seed: int,
     *,
     noun: str = "",
@@ -70,16 +72,18 @@ def assemble(
         (clip.video, clip.caption or "a video"),
         (made.video, control.format_caption(name, clip.caption, made.slots, noun)),
     ]
-    (source, before), (target, after) = sides if forward else sides[::-1]
-    words = control.sample_instructions(name, forward, made.slots, clip.caption, stream(seed, "words"), noun)
+    (source, source_caption), (target, target_caption) = sides if forward else sides[::-1]
+    words = control.sample_instructions(
+        name, forward, made.slots, clip.caption, build_rng(seed, "words"), noun
+    )
     return Pair(
         source=source,
         target=target,
         mask=mask,
         reference=None,
         instructions=words,
-        source_caption=before,
-        target_caption=after,
+        source_caption=source_caption,
+        target_caption=target_caption,
         edit=f"{'to' if forward else 'from'}-{name}",
         recipe="control",
         seed=seed,

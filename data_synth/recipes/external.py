@@ -16,57 +16,59 @@ from data_synth import footage as cl
 from data_synth.experts import protocol
 from data_synth.experts import spec as spec_lib
 from data_synth.experts.wire import Job
-from data_synth.operators.control import Control
+from data_synth.operators.control import ControlVideo
 from data_synth.recipes import composition, control, removal
-from data_synth.rng import stream
+from data_synth.rng import build_rng
 from v2v.data.pair import Pair
 from v2v.errors import InputError
 
 
-def names(experts: tuple[str, ...]) -> list[str]:
+def expert_recipe_names(experts: tuple[str, ...]) -> list[str]:
     """The recipes that these TOML files add."""
-    out = []
+    recipes = []
     for path in experts:
-        if plan := composition.load(path):
-            out.append(plan.name)
+        if plan := composition.load_composition(path):
+            recipes.append(plan.name)
             continue
-        spec = _spec(path)
-        out += _names(spec)
-    repeated = {name for name in out if out.count(name) > 1}
+        spec = _load_spec(path)
+        recipes += _spec_recipe_names(spec)
+    repeated = {name for name in recipes if recipes.count(name) > 1}
     if repeated:
         raise InputError(
             f"experts: expected different names, got {', '.join(sorted(repeated))} twice; rename one"
         )
-    return out
+    return recipes
 
 
-def files(path: str) -> list[str]:
+def composition_files(path: str) -> list[str]:
     """The TOML files of the steps of a composition; none for a single expert."""
-    plan = composition.load(path)
+    plan = composition.load_composition(path)
     return sorted({str(step.expert) for step in plan.steps}) if plan else []
 
 
-def recipe(name: str, experts: tuple[str, ...], footage: cl.Source) -> Plugged | composition.Composed:
+def build_expert_recipe(
+    name: str, experts: tuple[str, ...], footage: cl.ClipSource
+) -> Plugged | composition.CompositionRecipe:
     """The recipe called `name`, which must be one of `names(experts)`."""
     for path in experts:
-        if plan := composition.load(path):
+        if plan := composition.load_composition(path):
             if name == plan.name:
-                return composition.Composed(plan, _both, footage)
+                return composition.CompositionRecipe(plan, _load_and_connect, footage)
             continue
-        spec = _spec(path)
-        if name in _names(spec):
-            return Plugged(name, spec, _connected(path), footage, masker(experts))
+        spec = _load_spec(path)
+        if name in _spec_recipe_names(spec):
+            return ExpertRecipe(name, spec, _connect(path), footage, build_masker(experts))
     raise InputError(f"experts: expected one that makes {name}, got {', '.join(experts) or 'none'}")
 
 
 @dataclasses.dataclass(frozen=True)
-class Plugged:
+class ExpertRecipe:
     """One recipe of one expert. `footage` gives clips, or (role remove, rendered) shots with masks."""
 
     name: str
-    spec: spec_lib.Spec
+    spec: spec_lib.ExpertSpec
     expert: protocol.Expert
-    footage: cl.Source
+    footage: cl.ClipSource
     masker: removal.Masker | None = None
 
     @property
@@ -78,32 +80,36 @@ class Plugged:
 
     def many(self, seeds: Sequence[int], T: int, H: int, W: int) -> list[Pair | str]:
         """Pairs or reasons, one for each seed, in order."""
-        out: list[Pair | str] = [""] * len(seeds)
-        shown, jobs = [], []
+        results: list[Pair | str] = [""] * len(seeds)
+        inputs, jobs = [], []
         for i, seed in enumerate(seeds):
             clip = self._shot(seed, T, H, W)
             if isinstance(clip, str):
-                out[i] = clip
+                results[i] = clip
                 continue
-            shown.append((i, seed, clip))
+            inputs.append((i, seed, clip))
             jobs.append(self._job(seed, clip))
-        for (i, seed, clip), job, answer in zip(shown, jobs, protocol.run(self.expert, jobs), strict=True):
-            failed = isinstance(answer, protocol.Failure)
-            out[i] = f"expert {answer.reason}" if failed else self._pair(seed, clip, job, answer)
-        return out
+        for (i, seed, clip), job, answer in zip(
+            inputs, jobs, protocol.run_expert(self.expert, jobs), strict=True
+        ):
+            is_failure = isinstance(answer, protocol.Failure)
+            results[i] = f"expert {answer.reason}" if is_failure else self._pair(seed, clip, job, answer)
+        return results
 
     def _shot(self, seed: int, T: int, H: int, W: int) -> cl.Clip | removal.Shot | str:
         if self.spec.role != "remove":
             return self.footage(seed, T, H, W)
         source = (
-            removal.rendered if self.footage is cl.rendered else removal.beside(self.footage, self.masker)
+            removal.render_shot
+            if self.footage is cl.render_clip
+            else removal.folder_shots(self.footage, self.masker)
         )
         return source(seed, T, H, W)
 
     def _job(self, seed: int, clip) -> Job:
         if self.spec.role == "edit":
             return Job(
-                clip.video, self.spec.prompts[int(stream(seed, "prompt").integers(len(self.spec.prompts)))]
+                clip.video, self.spec.prompts[int(build_rng(seed, "prompt").integers(len(self.spec.prompts)))]
             )
         if self.spec.role == "remove":
             return Job(clip.video, f"remove the {clip.thing}", np.where(clip.mask, 255, 0).astype(np.uint8))
@@ -114,34 +120,34 @@ class Plugged:
         expert = {"name": self.spec.name, "version": self.spec.version, "license": self.spec.license}
         if self.spec.role == "control":
             noun = self.spec.noun or self.spec.name
-            return control.assemble(
+            return control.assemble_pair(
                 self.spec.name,
                 self.name.startswith("to-"),
                 clip,
-                Control(answer),
+                ControlVideo(answer),
                 seed,
                 noun=noun,
                 expert=expert,
             )
         if self.spec.role == "remove":
-            words = removal.sentences(self.name != self.spec.name, clip.thing)[:5]
-            before, after, mask = clip.caption, clip.caption_without, job.mask
+            words = removal.removal_sentences(self.name != self.spec.name, clip.thing)[:5]
+            source_caption, target_caption, mask = clip.caption, clip.caption_without, job.mask
             # An inpainter that repaints the rest slightly would teach the model to: what is unmasked stays as it was.
             answer = np.where(mask[..., None] > 0, answer, clip.video)
             if self.name != self.spec.name:  # the swapped pair
                 clip, answer = dataclasses.replace(clip, video=answer), clip.video
-                before, after = after, before
+                source_caption, target_caption = target_caption, source_caption
         else:
-            words, before = (job.prompt,), clip.caption or "a video"
-            after, mask = f"{before}, after: {job.prompt}", np.full((T, H, W), 255, np.uint8)
+            words, source_caption = (job.prompt,), clip.caption or "a video"
+            target_caption, mask = f"{source_caption}, after: {job.prompt}", np.full((T, H, W), 255, np.uint8)
         return Pair(
             source=clip.video,
             target=answer,
             mask=mask,
             reference=None,
             instructions=words,
-            source_caption=before,
-            target_caption=after,
+            source_caption=source_caption,
+            target_caption=target_caption,
             edit=self.name,
             recipe="expert",
             seed=seed,
@@ -150,21 +156,23 @@ class Plugged:
         )
 
 
-def removers(experts: tuple[str, ...]) -> list[str]:
+def removal_recipe_names(experts: tuple[str, ...]) -> list[str]:
     """The recipes that work on shots with masks."""
-    specs = [_spec(path) for path in experts if not composition.load(path)]
-    return [name for spec in specs if spec.role == "remove" for name in _names(spec)]
+    specs = [_load_spec(path) for path in experts if not composition.load_composition(path)]
+    return [name for spec in specs if spec.role == "remove" for name in _spec_recipe_names(spec)]
 
 
-def masker(experts: tuple[str, ...]) -> removal.Masker | None:
+def build_masker(experts: tuple[str, ...]) -> removal.Masker | None:
     """The first expert of role mask as what gives a clip the mask of its thing; None without one."""
-    path = next((p for p in experts if not composition.load(p) and _spec(p).role == "mask"), None)
+    path = next(
+        (p for p in experts if not composition.load_composition(p) and _load_spec(p).role == "mask"), None
+    )
     if path is None:
         return None
-    spec, expert = _both(path)
+    spec, expert = _load_and_connect(path)
 
     def mask(clip: cl.Clip) -> removal.Shot | str:
-        (answer,) = protocol.run(expert, [Job(clip.video, spec.noun)])
+        (answer,) = protocol.run_expert(expert, [Job(clip.video, spec.noun)])
         if isinstance(answer, protocol.Failure):
             return f"expert {spec.name} {answer.reason}"
         where = answer.max(-1) > 127
@@ -174,12 +182,12 @@ def masker(experts: tuple[str, ...]) -> removal.Masker | None:
             **clip.origin,
             "mask": {"name": spec.name, "version": spec.version, "license": spec.license},
         }
-        return removal.shown(clip, where, spec.noun, origin)
+        return removal.build_shot(clip, where, spec.noun, origin)
 
     return mask
 
 
-def _names(spec: spec_lib.Spec) -> list[str]:
+def _spec_recipe_names(spec: spec_lib.ExpertSpec) -> list[str]:
     """The recipes that an expert brings."""
     return {
         "control": [f"to-{spec.name}", f"from-{spec.name}"],
@@ -190,15 +198,15 @@ def _names(spec: spec_lib.Spec) -> list[str]:
 
 
 @functools.lru_cache(maxsize=64)
-def _spec(path: str) -> spec_lib.Spec:
-    return spec_lib.load(path)
+def _load_spec(path: str) -> spec_lib.ExpertSpec:
+    return spec_lib.load_spec(path)
 
 
 @functools.lru_cache(maxsize=64)
-def _connected(path: str) -> protocol.Expert:
+def _connect(path: str) -> protocol.Expert:
     """One expert a process, shared by its recipes: its weights are loaded once."""
-    return protocol.connect(_spec(path))
+    return protocol.connect_expert(_load_spec(path))
 
 
-def _both(path: str) -> tuple[spec_lib.Spec, protocol.Expert]:
-    return _spec(path), _connected(path)
+def _load_and_connect(path: str) -> tuple[spec_lib.ExpertSpec, protocol.Expert]:
+    return _load_spec(path), _connect(path)

@@ -11,32 +11,32 @@ import numpy as np
 
 from data_synth.operators import camera_move
 from data_synth.recipes import planar
-from data_synth.rng import stream
+from data_synth.rng import build_rng
 from data_synth.scenes import edits as ed
 from v2v.data.pair import Pair
 
-FINER = 2  # pictures are drawn this many times larger, so that a frame at zoom 0.66 is still sharp
+PICTURE_SCALE = 2  # pictures are drawn this many times larger, so that a frame at zoom 0.66 is still sharp
 
 
 def lift_pair(seed: int, T: int, H: int, W: int) -> Pair | str:
     """A rendered picture pair as a T-frame video."""
-    rng = stream(seed, "lift")
+    rng = build_rng(seed, "lift")
     name = ed.LOCAL_EDITS[int(rng.integers(len(ed.LOCAL_EDITS)))]
-    still = planar.local(name, seed, rng, 1, FINER * H, FINER * W)
-    return still if isinstance(still, str) else lifted(still, stream(seed, "move"), T, H, W)
+    still = planar.local_pair(name, seed, rng, 1, PICTURE_SCALE * H, PICTURE_SCALE * W)
+    return still if isinstance(still, str) else lift_still(still, build_rng(seed, "move"), T, H, W)
 
 
 def image_pair(seed: int, T: int, H: int, W: int) -> Pair | str:
     """A rendered picture pair as a video of one frame, whatever T."""
-    rng = stream(seed, "lift")
-    return planar.local(ed.LOCAL_EDITS[int(rng.integers(len(ed.LOCAL_EDITS)))], seed, rng, 1, H, W)
+    rng = build_rng(seed, "lift")
+    return planar.local_pair(ed.LOCAL_EDITS[int(rng.integers(len(ed.LOCAL_EDITS)))], seed, rng, 1, H, W)
 
 
-def lifted(still: Pair, rng: np.random.Generator, T: int, H: int, W: int) -> Pair:
+def lift_still(still: Pair, rng: np.random.Generator, T: int, H: int, W: int) -> Pair:
     """A one-frame pair of any size → the T-frame pair that one random camera move makes of it, H x W pixels."""
     height, width = still.source.shape[1:3]
-    moves = camera_move.trajectories(rng, 1, T, height, width)[0]
-    source, target, mask = camera_move.lift(still.source[0], still.target[0], still.mask[0], moves)
+    moves = camera_move.sample_trajectories(rng, 1, T, height, width)[0]
+    source, target, mask = camera_move.lift_pictures(still.source[0], still.target[0], still.mask[0], moves)
     reference = still.reference
     if reference is not None:
         reference = camera_move.vary_reference(reference, rng)

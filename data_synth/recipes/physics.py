@@ -10,11 +10,11 @@ import numpy as np
 from data_synth import footage as cl
 from data_synth.language import rooms
 from data_synth.operators import optical_flow
-from data_synth.operators.control import Control
+from data_synth.operators.control import ControlVideo
 from data_synth.physics import choose, draw, edits, simulate, truth
 from data_synth.physics.render import RoomView, renderer_versions
 from data_synth.recipes import control
-from data_synth.rng import stream
+from data_synth.rng import build_rng
 from v2v.data.pair import Pair
 
 # 2: replacements have their own height, and stand on the floor; 3: no dots of shadow on the floor; 4: judged before a late beginning
@@ -27,7 +27,7 @@ TRIES = 6  # rooms drawn for one seed until one allows the edit
 def edit_pair(name: str, seed: int, T: int, H: int, W: int) -> Pair | str:
     """A pair of twins; `name` is of EDITS."""
     for attempt in range(TRIES):
-        twin = edits.build_twin(name.removeprefix("physics-"), stream(seed, f"physics {attempt}"), T, H, W)
+        twin = edits.build_twin(name.removeprefix("physics-"), build_rng(seed, f"physics {attempt}"), T, H, W)
         if not isinstance(twin, str):
             break
     else:
@@ -38,7 +38,7 @@ def edit_pair(name: str, seed: int, T: int, H: int, W: int) -> Pair | str:
         mask=twin.mask.view(np.uint8) * np.uint8(255),
         effect=None if twin.effect is None else twin.effect.view(np.uint8) * np.uint8(255),
         reference=twin.reference,
-        instructions=rooms.sample_instructions(twin.edit, stream(seed, "words")),
+        instructions=rooms.sample_instructions(twin.edit, build_rng(seed, "words")),
         source_caption=rooms.format_caption(twin.source_room),
         target_caption=rooms.format_target_caption(twin.edit),
         edit=name,
@@ -59,7 +59,7 @@ def edit_pair(name: str, seed: int, T: int, H: int, W: int) -> Pair | str:
 
 def truth_pair(name: str, forward: bool, seed: int, T: int, H: int, W: int) -> Pair | str:
     """Footage of a room and what the renderer knows of it: `name` is of TRUTHS."""
-    rng = stream(seed, "footage")
+    rng = build_rng(seed, "footage")
     kinds = ("person",) if name == "pose" else draw.KINDS
     room = draw.sample_room(rng, kinds[int(rng.integers(len(kinds)))], W / H)
     seconds = simulate.duration(T)
@@ -72,7 +72,7 @@ def truth_pair(name: str, forward: bool, seed: int, T: int, H: int, W: int) -> P
         elif name == "physics-depth":
             frames = truth.render_depth(view)
         else:
-            frames = optical_flow.colours(truth.compute_motion(view))
+            frames = optical_flow.flow_colors(truth.compute_motion(view))
     origin = {"clip": "physics", "renderer": renderer_versions(), "license": "Apache-2.0"}
     clip = cl.Clip(video, rooms.format_caption(room), origin)
-    return control.assemble(name, forward, clip, Control(frames), seed)
+    return control.assemble_pair(name, forward, clip, ControlVideo(frames), seed)

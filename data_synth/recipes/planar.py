@@ -10,7 +10,7 @@ import numpy as np
 
 from data_synth.language import grammar, templates
 from data_synth.operators.photometric import PHOTOMETRIC
-from data_synth.rng import stream
+from data_synth.rng import build_rng
 from data_synth.scenes import draw
 from data_synth.scenes import edits as ed
 from data_synth.scenes import render as rn
@@ -20,15 +20,15 @@ from v2v.data.pair import Pair
 
 VERSION = "1"
 # Edits that change little on a plain or grey clip: shown on photograph-like ones only.
-_NEED_RICH = ("blur", "greyscale", "more saturated", "less saturated")
-_WHOLE = ("blur", "palette")  # always of the whole frame
-HALVES = tuple(name for name in PHOTOMETRIC if name not in _WHOLE)
+_RICH_SCENE_EDITS = ("blur", "greyscale", "more saturated", "less saturated")
+_WHOLE_FRAME_EDITS = ("blur", "palette")  # always of the whole frame
+HALF_EDITS = tuple(name for name in PHOTOMETRIC if name not in _WHOLE_FRAME_EDITS)
 
 
-def local(name: str, seed: int, rng: np.random.Generator, T: int, H: int, W: int) -> Pair | str:
+def local_pair(name: str, seed: int, rng: np.random.Generator, T: int, H: int, W: int) -> Pair | str:
     """A local edit of a random scene: (name of scenes.edits.LOCAL, seed, its choices, size) → Pair or a reason."""
     scene = draw.sample_scene(
-        stream(seed, "scene"), aspect=W / H, objects=(1, 2) if name == "insert" else (1, 3)
+        build_rng(seed, "scene"), aspect=W / H, objects=(1, 2) if name == "insert" else (1, 3)
     )
     twin = ed.apply_local_edit(name, scene, rng, T, H, W)
     if isinstance(twin, str):
@@ -51,28 +51,30 @@ def local(name: str, seed: int, rng: np.random.Generator, T: int, H: int, W: int
 
 def half_pair(name: str, seed: int, T: int, H: int, W: int) -> Pair | str:
     """A photometric edit of HALVES in one half of the frame: what teaches a model where left, right, top and bottom are."""
-    return photometric(name, seed, stream(seed, "pair"), T, H, W, within=1.0)
+    return photometric_pair(name, seed, build_rng(seed, "pair"), T, H, W, within=1.0)
 
 
-def photometric(
+def photometric_pair(
     name: str, seed: int, rng: np.random.Generator, T: int, H: int, W: int, within: float = 0.12
 ) -> Pair | str:
     """An exact photometric edit of a random scene, `within` of them limited to one half of the frame."""
     bare = rng.random() < 0.35
-    rich = bare or name in _NEED_RICH or rng.random() < 0.6
+    rich = bare or name in _RICH_SCENE_EDITS or rng.random() < 0.6
     scene = draw.sample_scene(
-        stream(seed, "scene"), aspect=W / H, objects=(0, 0) if bare else (1, 3), rich=rich
+        build_rng(seed, "scene"), aspect=W / H, objects=(0, 0) if bare else (1, 3), rich=rich
     )
     source = rn.render_scene(scene, T, H, W)
-    reference = _palette_picture(stream(seed, "reference"), min(H, W)) if name == "palette" else None
+    reference = (
+        _render_palette_picture(build_rng(seed, "reference"), min(H, W)) if name == "palette" else None
+    )
     target = PHOTOMETRIC[name](source, reference)
     mask = np.full((T, H, W), 255, np.uint8)
     slots = {}
-    if name not in _WHOLE and rng.random() < within:
+    if name not in _WHOLE_FRAME_EDITS and rng.random() < within:
         region = templates.REGIONS[int(rng.integers(4))]
         slots["it"] = f"the {region}"
         mask = np.zeros((T, H, W), np.uint8)
-        mask[half(region, H, W)] = 255
+        mask[half_slices(region, H, W)] = 255
         target = np.where(mask[..., None] > 0, target, source)
     caption = sc.format_caption(scene)
     return Pair(
@@ -91,14 +93,14 @@ def photometric(
     )
 
 
-def half(region: str, H: int, W: int) -> tuple[slice, slice, slice]:
+def half_slices(region: str, H: int, W: int) -> tuple[slice, slice, slice]:
     """Slices of [T, H, W] for one of instruct.REGIONS."""
     rows = {"top half": slice(0, H // 2), "bottom half": slice(H // 2, H)}.get(region, slice(None))
     columns = {"left half": slice(0, W // 2), "right half": slice(W // 2, W)}.get(region, slice(None))
     return slice(None), rows, columns
 
 
-def _palette_picture(rng: np.random.Generator, side: int) -> np.ndarray:
+def _render_palette_picture(rng: np.random.Generator, side: int) -> np.ndarray:
     """A picture with colours worth taking: a texture frame, or a named gradient."""
     if rng.random() < 0.3:
         texture, words = draw.named_background(str(rng.choice(list(tx.GRADIENTS))))

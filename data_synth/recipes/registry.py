@@ -25,7 +25,7 @@ from data_synth.operators.control import CONTROLS
 from data_synth.operators.photometric import PHOTOMETRIC
 from data_synth.recipes import captions, external, lift, physics, planar, removal
 from data_synth.recipes import control as control_lib
-from data_synth.recipes.published import IMPORTERS
+from data_synth.recipes.published import PUBLISHED
 from data_synth.scenes import edits as ed
 from v2v.data.pair import Pair
 from v2v.errors import InputError
@@ -55,29 +55,31 @@ class Sources:
 FAMILIES = {
     "local": ed.LOCAL_EDITS,
     "photometric": tuple(PHOTOMETRIC),
-    "halves": tuple(f"half-{name}" for name in planar.HALVES),
-    "control": tuple(f"{way}-{name}" for way in ("to", "from") for name in (*CONTROLS, *control_lib.TRUTHS)),
+    "halves": tuple(f"half-{name}" for name in planar.HALF_EDITS),
+    "control": tuple(
+        f"{way}-{name}" for way in ("to", "from") for name in (*CONTROLS, *control_lib.TRUTH_CONTROLS)
+    ),
     "physics": physics.EDITS,
 }
-_ON_FOOTAGE = ("removal", "insertion", "replacement")
-_SIMPLE = ("lift", "image", *_ON_FOOTAGE)
+_FOOTAGE_RECIPES = ("removal", "insertion", "replacement")
+_SINGLE_RECIPES = ("lift", "image", *_FOOTAGE_RECIPES)
 
 
-def names(sources: Sources) -> list[str]:
+def recipe_names(sources: Sources) -> list[str]:
     """What `--recipes` accepts for these sources: families, then single recipes.
 
     Raises:
       InputError: an expert has the name of a recipe that is there already.
     """
-    ours, theirs = _names(sources), external.names(sources.experts)
-    if taken := [name for name in theirs if name in ours]:
+    built_in, expert_names = _built_in_names(sources), external.expert_recipe_names(sources.experts)
+    if clashes := [name for name in expert_names if name in built_in]:
         raise InputError(
-            f"--expert: {', '.join(taken)}: expected names that no recipe of ours has; change `name` in its TOML file"
+            f"--expert: {', '.join(clashes)}: expected names that no recipe of ours has; change `name` in its TOML file"
         )
-    return [*ours, *theirs]
+    return [*built_in, *expert_names]
 
 
-def _names(sources: Sources) -> list[str]:
+def _built_in_names(sources: Sources) -> list[str]:
     return list(
         dict.fromkeys(
             [
@@ -88,7 +90,7 @@ def _names(sources: Sources) -> list[str]:
                 *FAMILIES["control"],
                 *physics.EDITS,
                 *(f"{way}-{name}" for way in ("to", "from") for name in physics.TRUTHS),
-                *_SIMPLE,
+                *_SINGLE_RECIPES,
                 *(name for name, _ in sources.sets),
             ]
         )
@@ -96,25 +98,29 @@ def _names(sources: Sources) -> list[str]:
 
 
 @functools.lru_cache(maxsize=256)
-def recipe(name: str, sources: Sources) -> Recipe:
+def build_recipe(name: str, sources: Sources) -> Recipe:
     """The recipe of one name that is neither a family nor in the default mix (those live in `rendered.py`).
 
     Raises:
       InputError: unknown name, or one that needs a source that the request does not bring.
     """
     footage = _footage(sources)
-    way, _, control = name.partition("-")
-    if way == "half" and control in planar.HALVES:
+    direction, _, control = name.partition("-")
+    if direction == "half" and control in planar.HALF_EDITS:
         return functools.partial(planar.half_pair, control)
-    if way in ("to", "from") and control in CONTROLS:
-        return functools.partial(control_lib.control_pair, control, way == "to", footage)
-    if way in ("to", "from") and control in control_lib.TRUTHS:
-        return functools.partial(control_lib.truth_pair, control, way == "to")
-    if way in ("to", "from") and control in physics.TRUTHS:
-        return functools.partial(physics.truth_pair, control, way == "to")
+    if direction in ("to", "from") and control in CONTROLS:
+        return functools.partial(control_lib.control_pair, control, direction == "to", footage)
+    if direction in ("to", "from") and control in control_lib.TRUTH_CONTROLS:
+        return functools.partial(control_lib.truth_pair, control, direction == "to")
+    if direction in ("to", "from") and control in physics.TRUTHS:
+        return functools.partial(physics.truth_pair, control, direction == "to")
     if name in physics.EDITS:
         return functools.partial(physics.edit_pair, name)
-    shots = removal.beside(footage, external.masker(sources.experts)) if sources.clips else removal.rendered
+    shots = (
+        removal.folder_shots(footage, external.build_masker(sources.experts))
+        if sources.clips
+        else removal.render_shot
+    )
     simple = {
         "lift": lift.lift_pair,
         "image": lift.image_pair,
@@ -126,60 +132,66 @@ def recipe(name: str, sources: Sources) -> Recipe:
         return simple[name]
     paths = dict(sources.sets)
     if name == "captions" and name in paths:
-        return captions.recipe(paths[name], sources.writer)
-    if name in IMPORTERS and name in paths:
-        return IMPORTERS[name](paths[name])
-    if name in external.names(sources.experts):
-        return external.recipe(name, sources.experts, footage)
-    if name in IMPORTERS or name == "captions":
+        return captions.build_caption_recipe(paths[name], sources.writer)
+    if name in PUBLISHED and name in paths:
+        return PUBLISHED[name](paths[name])
+    if name in external.expert_recipe_names(sources.experts):
+        return external.build_expert_recipe(name, sources.experts, footage)
+    if name in PUBLISHED or name == "captions":
         raise InputError(f"recipe {name}: expected the place of its data, got none; add --set {name}=PATH")
-    raise InputError(f"edits: expected names among {', '.join(names(sources))}; got {name or 'none'!r}")
+    raise InputError(
+        f"edits: expected names among {', '.join(recipe_names(sources))}; got {name or 'none'!r}"
+    )
 
 
-def versions(edits: Sequence[str]) -> dict[str, str]:
+def recipe_versions(edits: Sequence[str]) -> dict[str, str]:
     """What these recipes draw with, and its version, beside the default mix's own (`pipeline.VERSION`): a request asks for these,
     so that what an older renderer made isn't taken for it."""
     singles = {single for name in edits for single in FAMILIES.get(name, (name,))}
     rooms = {*physics.EDITS, *(f"{way}-{name}" for way in ("to", "from") for name in physics.TRUTHS)}
-    drawn = (
+    versioned = (
         ("control", control_lib.VERSION, {*FAMILIES["control"]}),
         ("physics", physics.VERSION, rooms),
-        ("removal", removal.VERSION, {*_ON_FOOTAGE}),
+        ("removal", removal.VERSION, {*_FOOTAGE_RECIPES}),
     )
-    return {name: version for name, version, recipes in drawn if singles & recipes}
+    return {name: version for name, version, recipes in versioned if singles & recipes}
 
 
-def batch(edits: Sequence[str], sources: Sources) -> int:
+def seeds_per_call(edits: Sequence[str], sources: Sources) -> int:
     """Seeds that the experts and the caption writer of these recipes like to be asked for at once; 1 without any."""
-    many = [
-        recipe(name, sources)
+    batched_recipes = [
+        build_recipe(name, sources)
         for name in edits
-        if name in external.names(sources.experts) or name == "captions"
+        if name in external.expert_recipe_names(sources.experts) or name == "captions"
     ]
-    return max((made.batch for made in many), default=1)
+    return max((recipe_object.batch for recipe_object in batched_recipes), default=1)
 
 
-def unused(edits: tuple[str, ...], sources: Sources) -> list[str]:
+def find_unused_sources(edits: tuple[str, ...], sources: Sources) -> list[str]:
     """Which of the request's sources no chosen recipe would look at, as the options that brought them."""
     singles = {single for name in edits for single in FAMILIES.get(name, (name,))}
-    plug = {name: path for path in sources.experts for name in external.names((path,))}
-    controls_of_clips = {f"{way}-{name}" for way in ("to", "from") for name in CONTROLS}
-    out = []
-    if sources.clips and not singles & (controls_of_clips | {*_ON_FOOTAGE, *plug}):
-        out.append("--clips")
+    expert_paths = {name: path for path in sources.experts for name in external.expert_recipe_names((path,))}
+    controls_of_clips = {f"{direction}-{name}" for direction in ("to", "from") for name in CONTROLS}
+    options = []
+    if sources.clips and not singles & (controls_of_clips | {*_FOOTAGE_RECIPES, *expert_paths}):
+        options.append("--clips")
     if sources.license != "unknown" and not sources.clips:
-        out.append("--license")
-    out += [f"--set {name}" for name, _ in sources.sets if name not in singles]
-    shown = sources.clips and singles & {*_ON_FOOTAGE, *external.removers(sources.experts)}
-    out += [
+        options.append("--license")
+    options += [f"--set {name}" for name, _ in sources.sets if name not in singles]
+    masks_used = sources.clips and singles & {
+        *_FOOTAGE_RECIPES,
+        *external.removal_recipe_names(sources.experts),
+    }
+    options += [
         f"--expert {p}"
         for p in sources.experts
-        if not any(plug.get(n) == p for n in singles) and not (shown and external.masker((p,)))
+        if not any(expert_paths.get(n) == p for n in singles)
+        and not (masks_used and external.build_masker((p,)))
     ]
     if sources.writer and "captions" not in singles:
-        out.append("--writer")
-    return out
+        options.append("--writer")
+    return options
 
 
-def _footage(sources: Sources) -> cl.Source:
-    return cl.folder(sources.clips, sources.license) if sources.clips else cl.rendered
+def _footage(sources: Sources) -> cl.ClipSource:
+    return cl.read_clip_folder(sources.clips, sources.license) if sources.clips else cl.render_clip

@@ -24,7 +24,7 @@ import numpy as np
 
 from data_synth import footage as cl
 from data_synth.language import templates as templates_lib
-from data_synth.rng import stream
+from data_synth.rng import build_rng
 from data_synth.scenes import draw
 from data_synth.scenes import render as rn
 from data_synth.scenes import scene as sc
@@ -32,7 +32,7 @@ from v2v.data.pair import Pair
 from v2v.errors import InputError
 
 VERSION = "2"  # 2: judged before an edit that begins late does
-MOVING = 6.0  # grey levels: a static shot's background varies less than this about its median
+MAX_STATIC_DEVIATION = 6.0  # grey levels: a static shot's background varies less than this about its median
 _REMOVE = templates_lib.LOCAL_TEMPLATES["remove"]
 _INSERT = (
     "add {a_object} to the video",
@@ -52,22 +52,24 @@ def removal_pair(insert: bool, footage, seed: int, T: int, H: int, W: int) -> Pa
     shot = footage(seed, T, H, W)
     if isinstance(shot, str):
         return shot
-    if not static(shot.video, shot.mask):
+    if not is_static(shot.video, shot.mask):
         return "the camera moves"
-    removed, mask = remove(shot.video, shot.mask)
-    rng = stream(seed, "words")
-    said = sentences(insert, shot.thing)
-    words = tuple(said[i] for i in rng.permutation(len(said))[:5])
+    removed, mask = remove_object(shot.video, shot.mask)
+    rng = build_rng(seed, "words")
+    templates = removal_sentences(insert, shot.thing)
+    words = tuple(templates[i] for i in rng.permutation(len(templates))[:5])
     source, target = (removed, shot.video) if insert else (shot.video, removed)
-    before, after = (shot.caption_without, shot.caption) if insert else (shot.caption, shot.caption_without)
+    source_caption, target_caption = (
+        (shot.caption_without, shot.caption) if insert else (shot.caption, shot.caption_without)
+    )
     return Pair(
         source=source,
         target=target,
         mask=np.where(mask, 255, 0).astype(np.uint8),
         reference=_cut_out(shot.video, shot.mask) if insert else None,
         instructions=words,
-        source_caption=before,
-        target_caption=after,
+        source_caption=source_caption,
+        target_caption=target_caption,
         edit="insertion" if insert else "removal",
         recipe="removal",
         seed=seed,
@@ -80,10 +82,10 @@ def removal_pair(insert: bool, footage, seed: int, T: int, H: int, W: int) -> Pa
     )
 
 
-def sentences(insert: bool, thing: str) -> tuple[str, ...]:
+def removal_sentences(insert: bool, object_name: str) -> tuple[str, ...]:
     """All ways of asking for `thing` to be put in, or taken out."""
-    named = {"object": thing, "a_object": f"{sc.indefinite_article(thing)} {thing}"}
-    return tuple(template.format(**named) for template in (_INSERT if insert else _REMOVE))
+    slots = {"object": object_name, "a_object": f"{sc.indefinite_article(object_name)} {object_name}"}
+    return tuple(template.format(**slots) for template in (_INSERT if insert else _REMOVE))
 
 
 def replacement_pair(footage, seed: int, T: int, H: int, W: int) -> Pair | str:
@@ -95,9 +97,9 @@ def replacement_pair(footage, seed: int, T: int, H: int, W: int) -> Pair | str:
     shot = footage(seed, T, H, W)
     if isinstance(shot, str):
         return shot
-    if not static(shot.video, shot.mask):
+    if not is_static(shot.video, shot.mask):
         return "the camera moves"
-    donor, tries = None, stream(seed, "donor")
+    donor, tries = None, build_rng(seed, "donor")
     for _ in range(8):
         other = footage(int(tries.integers(1 << 31)), T, H, W)
         if not isinstance(other, str) and other.thing != shot.thing and other.own.any((1, 2)).all():
@@ -107,14 +109,14 @@ def replacement_pair(footage, seed: int, T: int, H: int, W: int) -> Pair | str:
         return "no other object to put there"
     if not shot.own.any((1, 2)).all():
         return "the object leaves the frame"
-    removed, mask = remove(shot.video, shot.mask)
+    removed, mask = remove_object(shot.video, shot.mask)
     high = max(_box(m)[2] for m in shot.own)
     target = removed.copy()
     for k in range(T):
         y, x, _, _ = _box(shot.own[k])
         alpha = _paste(target[k], donor.video[k], donor.own[k], y, x, high)
         mask[k] |= alpha > 0
-    rng = stream(seed, "words")
+    rng = build_rng(seed, "words")
     templates = templates_lib.LOCAL_TEMPLATES["replace"]
     words = tuple(
         re.sub(r"\ba (?=[aeiou])", "an ", templates[i].format(object=shot.thing, new=donor.thing))
@@ -160,39 +162,41 @@ class Shot:
         return self.mask if self.body is None else self.body
 
 
-def rendered(seed: int, T: int, H: int, W: int) -> Shot | str:
+def render_shot(seed: int, T: int, H: int, W: int) -> Shot | str:
     """A scene under a camera that stands still; the object's mask includes its shadow."""
-    rng = stream(seed, "footage")
+    rng = build_rng(seed, "footage")
     scene = dataclasses.replace(
         draw.sample_scene(rng, aspect=W / H, objects=(1, 3), rich=True), camera=sc.Camera()
     )
     if not scene.objects:
         return "no object to remove"
-    made = rn.render_layers(scene, T, H, W)
+    layers = rn.render_layers(scene, T, H, W)
     index = int(rng.integers(len(scene.objects)))
-    rest = dataclasses.replace(scene, objects=scene.objects[:index] + scene.objects[index + 1 :])
+    scene_without = dataclasses.replace(scene, objects=scene.objects[:index] + scene.objects[index + 1 :])
     return Shot(
-        rn.compose_layers(made),
-        made.footprint(index),
+        rn.compose_layers(layers),
+        layers.footprint(index),
         scene.objects[index].name,
         sc.format_caption(scene),
-        sc.format_caption(rest),
+        sc.format_caption(scene_without),
         {"clip": "rendered", "license": "Apache-2.0"},
-        made.coverage((index,)) >= 0.5,
+        layers.coverage((index,)) >= 0.5,
     )
 
 
-def shown(clip: cl.Clip, mask: np.ndarray, thing: str, origin: dict) -> Shot:
+def build_shot(clip: cl.Clip, mask: np.ndarray, object_name: str, origin: dict) -> Shot:
     """A clip as a shot of `thing`, where `mask` bool [T, H, W] is."""
-    caption = clip.caption or f"a video with {sc.indefinite_article(thing)} {thing}"
-    without = f"{clip.caption}, without the {thing}" if clip.caption else "a video"
-    return Shot(clip.video, mask, thing, caption, without, origin)
+    caption = clip.caption or f"a video with {sc.indefinite_article(object_name)} {object_name}"
+    without = f"{clip.caption}, without the {object_name}" if clip.caption else "a video"
+    return Shot(clip.video, mask, object_name, caption, without, origin)
 
 
 Masker = Callable[[cl.Clip], "Shot | str"]
 
 
-def beside(clips: cl.Folder, masker: Masker | None = None) -> Callable[[int, int, int, int], Shot | str]:
+def folder_shots(
+    clips: cl.ClipFolder, masker: Masker | None = None
+) -> Callable[[int, int, int, int], Shot | str]:
     """Shots from a folder of clips that carry masks beside them; of those that carry none the expert `masker` makes them."""
 
     def shot(seed: int, T: int, H: int, W: int) -> Shot | str:
@@ -201,30 +205,32 @@ def beside(clips: cl.Folder, masker: Masker | None = None) -> Callable[[int, int
             return clip
         path = Path(clips.root) / clip.origin["clip"]
         masks = [path.with_suffix(f".mask{ending}") for ending in (".mp4", ".png")]
-        found = next((m for m in masks if m.is_file()), None)
-        if found is None and masker:
+        mask_path = next((m for m in masks if m.is_file()), None)
+        if mask_path is None and masker:
             return masker(clip)
-        if found is None:
+        if mask_path is None:
             return f"clip {clip.origin['clip']} has no {masks[0].name} or {masks[1].name} beside it"
         try:
-            mask, whole = cl.decode(str(found)), cl.decode(str(path))
+            mask, full_clip = cl.decode_clip(str(mask_path)), cl.decode_clip(str(path))
         except InputError as error:
-            return f"unreadable mask {found.name}: {cl.cause(error)}"
-        n, (h, w), (own_h, own_w) = len(mask.frames), mask.frames.shape[1:3], whole.frames.shape[1:3]
+            return f"unreadable mask {mask_path.name}: {cl.short_cause(error)}"
+        n, (h, w), (own_h, own_w) = len(mask.frames), mask.frames.shape[1:3], full_clip.frames.shape[1:3]
         if abs(h * own_w - w * own_h) > 0.01 * h * own_w:  # it would be cropped elsewhere than the clip
-            return f"mask {found.name} is {w}x{h}, its clip {own_w}x{own_h}: not of one shape"
+            return f"mask {mask_path.name} is {w}x{h}, its clip {own_w}x{own_h}: not of one shape"
         first = clip.origin["first_frame"]
-        if found.suffix == ".mp4" and n < first + T:
-            return f"mask {found.name} is shorter than its clip"
-        frames = cl.picked(mask, range(first, first + T) if found.suffix == ".mp4" else [0] * T, H, W)
+        if mask_path.suffix == ".mp4" and n < first + T:
+            return f"mask {mask_path.name} is shorter than its clip"
+        frames = cl.select_frames(
+            mask, range(first, first + T) if mask_path.suffix == ".mp4" else [0] * T, H, W
+        )
         note = path.with_suffix(".object.txt")
-        thing = note.read_text().strip() if note.is_file() else "masked object"
-        return shown(clip, frames[..., 0] > 127, thing, clip.origin)
+        object_name = note.read_text().strip() if note.is_file() else "masked object"
+        return build_shot(clip, frames[..., 0] > 127, object_name, clip.origin)
 
     return shot
 
 
-def remove(video: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def remove_object(video: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Takes the masked thing out of a static shot.
 
     Args:
@@ -236,13 +242,13 @@ def remove(video: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     grow = max(1, round(0.01 * min(video.shape[1:3])))
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * grow + 1, 2 * grow + 1))
     wide = np.stack([cv2.dilate(m.astype(np.uint8), kernel) for m in mask]) > 0
-    plate, hole = background(video, wide)
+    plate, hole = background_plate(video, wide)
     if hole.any():
         plate = cv2.inpaint(plate, hole.astype(np.uint8), 3, cv2.INPAINT_TELEA)
     return np.where(wide[..., None], plate, video), wide
 
 
-def background(video: np.ndarray, hidden: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def background_plate(video: np.ndarray, hidden: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Median of what is seen at each pixel: uint8 [H, W, 3], and bool [H, W] where nothing ever is."""
     T, H, W, _ = video.shape
     plate, hole = np.empty((H, W, 3), np.uint8), hidden.all(0)
@@ -254,11 +260,11 @@ def background(video: np.ndarray, hidden: np.ndarray) -> tuple[np.ndarray, np.nd
     return plate, hole
 
 
-def static(video: np.ndarray, mask: np.ndarray) -> bool:
+def is_static(video: np.ndarray, mask: np.ndarray) -> bool:
     """Whether what lies outside the mask stands still: the middle half of its deviations from the median is small."""
     plate = np.median(video, axis=0)
     away = np.abs(video.astype(np.float32) - plate).mean(-1)[~mask]
-    return bool(away.size) and float(np.percentile(away, 75)) < MOVING
+    return bool(away.size) and float(np.percentile(away, 75)) < MAX_STATIC_DEVIATION
 
 
 def _box(mask: np.ndarray) -> tuple[float, float, int, int]:
@@ -273,16 +279,18 @@ def _box(mask: np.ndarray) -> tuple[float, float, int, int]:
 
 
 def _paste(
-    frame: np.ndarray, other: np.ndarray, own: np.ndarray, y: float, x: float, high: int
+    frame: np.ndarray, donor_frame: np.ndarray, object_mask: np.ndarray, y: float, x: float, height: int
 ) -> np.ndarray:
     """Draws the other frame's masked thing, `high` pixels high, centred at (y, x), into `frame`; float32 [H, W] opacity."""
-    H, W = own.shape
-    cy, cx, tall, _ = _box(own)
-    scale = high / tall
+    H, W = object_mask.shape
+    cy, cx, tall, _ = _box(object_mask)
+    scale = height / tall
     shift = np.float32([[scale, 0, x - scale * cx], [0, scale, y - scale * cy]])
-    soft = cv2.GaussianBlur(cv2.erode(own.astype(np.float32), np.ones((3, 3))), (3, 3), 0)
+    soft = cv2.GaussianBlur(cv2.erode(object_mask.astype(np.float32), np.ones((3, 3))), (3, 3), 0)
     alpha = cv2.warpAffine(soft, shift, (W, H), flags=cv2.INTER_LINEAR)
-    picture = cv2.warpAffine(other, shift, (W, H), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
+    picture = cv2.warpAffine(
+        donor_frame, shift, (W, H), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
+    )
     frame[:] = (alpha[..., None] * picture + (1 - alpha[..., None]) * frame + 0.5).astype(np.uint8)
     return alpha
 
@@ -294,5 +302,5 @@ def _cut_out(video: np.ndarray, mask: np.ndarray) -> np.ndarray | None:
         return None
     rows, columns = np.flatnonzero(mask[k].any(1)), np.flatnonzero(mask[k].any(0))
     margin = max(1, (rows[-1] - rows[0] + columns[-1] - columns[0]) // 12)
-    top, left = max(0, rows[0] - margin), max(0, columns[0] - margin)
-    return video[k, top : rows[-1] + margin + 1, left : columns[-1] + margin + 1].copy()
+    top_edge, left_edge = max(0, rows[0] - margin), max(0, columns[0] - margin)
+    return video[k, top_edge : rows[-1] + margin + 1, left_edge : columns[-1] + margin + 1].copy()

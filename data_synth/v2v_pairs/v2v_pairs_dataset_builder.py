@@ -39,7 +39,7 @@ COMPRESSION = (
 )
 
 
-def write_set(folder: Path, records: Iterable[dict]) -> int:
+def write_dataset(folder: Path, records: Iterable[dict]) -> int:
     """Writes a whole set, in the order the records come, holding one of them at a time.
 
     Args:

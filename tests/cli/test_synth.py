@@ -9,14 +9,14 @@ import pytest
 
 from data_synth.dataset import build
 from data_synth.recipes import registry
-from data_synth.recipes.published import IMPORTERS
+from data_synth.recipes.published import PUBLISHED
 
 
 def synth_asked(monkeypatch) -> list:
     """What `synth` gets from the command line from now on: (arguments, keywords) of each call."""
     calls = []
     stand_in = lambda *words, **named: calls.append((words, named)) or {"pairs": 0}  # noqa: E731
-    monkeypatch.setattr("data_synth.dataset.build.synth", stand_in)
+    monkeypatch.setattr("data_synth.dataset.build.build_dataset", stand_in)
     return calls
 
 
@@ -51,7 +51,7 @@ def test_synth_flags_reach_the_engine(v2v, monkeypatch, capsys):
 
 
 def test_synth_defaults_are_the_engines(v2v, monkeypatch):
-    wanted = {name: p.default for name, p in inspect.signature(build.synth).parameters.items()}
+    wanted = {name: p.default for name, p in inspect.signature(build.build_dataset).parameters.items()}
     calls = synth_asked(monkeypatch)
     assert v2v("synth", "--out", "o", "--pairs", "1") == 0
     [(positional, named)] = calls
@@ -65,7 +65,7 @@ def test_synth_defaults_are_the_engines(v2v, monkeypatch):
 def test_synth_help_lists_every_recipe(v2v, capsys):
     assert v2v("synth", "--help") == 0
     listed = {word.strip(" :;()") for word in re.split(r"  +|,\s+|: | in | \(|\n", capsys.readouterr().out)}
-    names = {*registry.names(registry.Sources()), *IMPORTERS, "captions"}
+    names = {*registry.recipe_names(registry.Sources()), *PUBLISHED, "captions"}
     names = {re.sub("^(to|from|half)-", "", name) for name in names}
     assert names <= listed | {f"physics-{name}" for name in listed}
 

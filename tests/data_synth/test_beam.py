@@ -12,7 +12,7 @@ pytest.importorskip("apache_beam")
 from data_synth import generate
 from data_synth.dataset import build as module
 from data_synth.dataset import shards
-from data_synth.dataset.build import synth
+from data_synth.dataset.build import build_dataset
 from v2v.errors import InputError
 
 SMALL = {"frames": 2, "height": 16, "width": 24}
@@ -37,10 +37,10 @@ def contents(folder):
 
 
 def test_beam_changes_no_byte_with_one_process_or_two(tmp_path, monkeypatch):
-    monkeypatch.setattr(shards, "MOST_SEEDS", 4)
-    synth(tmp_path / "own", 9, seed=2, **SMALL)
+    monkeypatch.setattr(shards, "MAX_SEEDS", 4)
+    build_dataset(tmp_path / "own", 9, seed=2, **SMALL)
     for workers in (1, 2):
-        synth(tmp_path / str(workers), 9, seed=2, workers=workers, beam=(), **SMALL)
+        build_dataset(tmp_path / str(workers), 9, seed=2, workers=workers, beam=(), **SMALL)
         assert contents(tmp_path / str(workers)) == contents(tmp_path / "own")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["1", "2", "own"]  # nothing is left of the work
 
@@ -66,11 +66,13 @@ def cluster():
 @pytest.mark.parametrize("runner", ["FlinkRunner", "SparkRunner", "PortableRunner"])
 def test_a_job_server_in_another_process_gives_the_same_bytes(tmp_path, monkeypatch, runner, cluster):
     """Flink and Spark are reached this way; what is behind the port is Beam's own engine."""
-    monkeypatch.setattr(shards, "MOST_SEEDS", 4)
-    monkeypatch.setattr(shards, "shards", lambda *_: pytest.fail("made here"))  # by a path other than Beam's
-    synth(tmp_path / "there", 9, seed=2, beam=(f"--runner={runner}", *cluster), **SMALL)
+    monkeypatch.setattr(shards, "MAX_SEEDS", 4)
+    monkeypatch.setattr(
+        shards, "iterate_shards", lambda *_: pytest.fail("made here")
+    )  # by a path other than Beam's
+    build_dataset(tmp_path / "there", 9, seed=2, beam=(f"--runner={runner}", *cluster), **SMALL)
     monkeypatch.undo()
-    synth(tmp_path / "own", 9, seed=2, **SMALL)
+    build_dataset(tmp_path / "own", 9, seed=2, **SMALL)
     assert contents(tmp_path / "there") == contents(tmp_path / "own")
 
 
@@ -80,7 +82,7 @@ def test_workers_that_share_a_bucket(tmp_path, monkeypatch):
     emulator = pytest.importorskip("gcp_storage_emulator.server")
     from etils import epath
 
-    monkeypatch.setattr(shards, "MOST_SEEDS", 2)
+    monkeypatch.setattr(shards, "MAX_SEEDS", 2)
     port = _free_port()
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{port}")
     server = emulator.create_server("127.0.0.1", port, in_memory=True, default_bucket="pod")
@@ -89,23 +91,23 @@ def test_workers_that_share_a_bucket(tmp_path, monkeypatch):
         there = {"beam": (), "unfinished": "gs://pod/waiting"}
         monkeypatch.setattr(module, "make_records", dies)
         DONE.clear()
-        with pytest.raises(shards.Stopped, match="killed"):
-            synth(tmp_path / "a", 8, seed=3, **there, **SMALL)
+        with pytest.raises(shards.BuildStopped, match="killed"):
+            build_dataset(tmp_path / "a", 8, seed=3, **there, **SMALL)
         kept = list(epath.Path("gs://pod/waiting").glob("a.*/*.shard"))
         assert kept and not list(tmp_path.rglob("*.shard"))
         monkeypatch.setattr(module, "make_records", counts)
         DONE.clear()
-        synth(tmp_path / "a", 8, seed=3, **there, **SMALL)
+        build_dataset(tmp_path / "a", 8, seed=3, **there, **SMALL)
         asked = {seed for seeds in DONE for seed in seeds}
         assert asked and not asked & {int(p.name[:12]) for p in kept}
         assert not list(epath.Path("gs://pod/waiting").glob("a.*/*.shard"))
     finally:
         server.stop()
-    synth(tmp_path / "own", 8, seed=3, **SMALL)
+    build_dataset(tmp_path / "own", 8, seed=3, **SMALL)
     assert contents(tmp_path / "a") == contents(tmp_path / "own")
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="--unfinished .*file: expected a folder"):
-        synth(tmp_path / "b", 8, unfinished=str(tmp_path / "file"), **SMALL)
+        build_dataset(tmp_path / "b", 8, unfinished=str(tmp_path / "file"), **SMALL)
 
 
 def _free_port() -> int:
@@ -125,17 +127,17 @@ def _wait_for(port: int, seconds: float = 60) -> None:
 
 
 def test_a_stopped_build_goes_on_where_it_stood(tmp_path, monkeypatch):
-    monkeypatch.setattr(shards, "MOST_SEEDS", 2)
-    synth(tmp_path / "whole", 8, seed=3, **SMALL)
+    monkeypatch.setattr(shards, "MAX_SEEDS", 2)
+    build_dataset(tmp_path / "whole", 8, seed=3, **SMALL)
     monkeypatch.setattr(module, "make_records", dies)
     DONE.clear()
-    with pytest.raises(shards.Stopped, match="runner to finish, got .killed"):
-        synth(tmp_path / "a", 8, seed=3, beam=(), **SMALL)
+    with pytest.raises(shards.BuildStopped, match="runner to finish, got .killed"):
+        build_dataset(tmp_path / "a", 8, seed=3, beam=(), **SMALL)
     kept = list(tmp_path.glob(".a.*/shards/*.shard"))
     assert kept and not (tmp_path / "a").exists()
     monkeypatch.setattr(module, "make_records", counts)
     DONE.clear()
-    synth(tmp_path / "a", 8, seed=3, beam=(), **SMALL)
+    build_dataset(tmp_path / "a", 8, seed=3, beam=(), **SMALL)
     asked = {seed for seeds in DONE for seed in seeds}
     assert asked and not asked & {int(p.name[:12]) for p in kept}
     assert contents(tmp_path / "a") == contents(tmp_path / "whole")
@@ -150,25 +152,25 @@ def test_a_poisoned_clip_fails_alone_and_is_listed(tmp_path, monkeypatch, beam):
             raise ZeroDivisionError("bad clip")
         return real(seeds, **options)
 
-    report = synth(tmp_path / "good", 6, seed=3, **SMALL)
+    report = build_dataset(tmp_path / "good", 6, seed=3, **SMALL)
     monkeypatch.setattr(generate, "make_block", poisoned)
-    out = synth(tmp_path / "a", 6, seed=3, beam=beam, **SMALL)
+    out = build_dataset(tmp_path / "a", 6, seed=3, beam=beam, **SMALL)
     assert out["pairs"] == report["pairs"] == 6 and out["dropped"]["failed"] == 1
     assert out["failed"] == [{"seed": 5, "error": "ZeroDivisionError: bad clip"}]
     assert "failed" not in report
-    seeds = [int(module.read(tmp_path / "a")[i]["seed"]) for i in range(6)]
+    seeds = [int(module.open_dataset(tmp_path / "a")[i]["seed"]) for i in range(6)]
     assert 5 not in seeds and seeds == sorted(seeds)
 
 
 def test_beam_missing_or_failing_is_named(tmp_path, monkeypatch):
     with pytest.raises(InputError, match="--beam --runner=Nonsense: expected the runner to finish"):
-        synth(tmp_path / "a", 2, beam=("--runner=Nonsense",), **SMALL)
+        build_dataset(tmp_path / "a", 2, beam=("--runner=Nonsense",), **SMALL)
     monkeypatch.setitem(sys.modules, "apache_beam", None)
     with pytest.raises(InputError, match=r"pip install 'v2v-edit\[beam\]'"):
-        synth(tmp_path / "b", 2, beam=(), **SMALL)
+        build_dataset(tmp_path / "b", 2, beam=(), **SMALL)
     assert not list(tmp_path.iterdir())
 
 
 def test_an_option_that_beam_does_not_know_is_refused(tmp_path):
     with pytest.raises(InputError, match="--beam: expected options of Beam's, got bogus"):
-        synth(tmp_path / "out", 2, beam=["--bogus=3"])
+        build_dataset(tmp_path / "out", 2, beam=["--bogus=3"])

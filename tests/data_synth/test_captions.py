@@ -31,7 +31,7 @@ def numbered(path, seconds=8.0, fps=30.0):
 
 
 def mined(events, cuts=()):
-    return captions.Mined(tuple(events), cw.RuleWriter(), lambda path: cuts)
+    return captions.CaptionRecipe(tuple(events), cw.RuleWriter(), lambda path: cuts)
 
 
 def event(path, start=2.0, end=4.5, caption="a man jumps over the wall"):
@@ -52,12 +52,12 @@ def test_source_is_before_and_target_from_the_start(tmp_path):
 
 def test_resampling_takes_the_frame_on_screen():
     times = np.arange(60) / 24
-    index = captions.resampled(times, 2.5, 15.0)
+    index = captions.resample_indices(times, 2.5, 15.0)
     assert len(index) == 37 and index.tolist()[:6] == [0, 1, 3, 4, 6, 8]  # floor(24 k / 15)
     np.testing.assert_array_equal(index, [int(24 * k / 15 + 1e-6) for k in range(37)])
     irregular = np.array([0.0, 0.5, 0.55, 1.9])
-    assert captions.resampled(irregular, 2.0, 2.0).tolist() == [0, 1, 2, 2]
-    assert captions.resampled(np.array([3.0, 3.1]), 0.2, 15.0).tolist() == [
+    assert captions.resample_indices(irregular, 2.0, 2.0).tolist() == [0, 1, 2, 2]
+    assert captions.resample_indices(np.array([3.0, 3.1]), 0.2, 15.0).tolist() == [
         0,
         0,
         1,
@@ -111,7 +111,7 @@ def test_both_file_kinds_and_bad_times(tmp_path):
         "v_gone": {"duration": 9.0, "timestamps": [[1, 4]], "sentences": ["x"]},
     }
     (tmp_path / "train.json").write_text(json.dumps(table))
-    events = captions.read(tmp_path / "train.json")
+    events = captions.read_events(tmp_path / "train.json")
     assert {(e.caption, e.fault) for e in events} == {
         ("c0", ""),
         ("c1", ""),
@@ -127,11 +127,11 @@ def test_both_file_kinds_and_bad_times(tmp_path):
         {"video": "v_a.mp4", "start": 1, "end": 2, "caption": "d"},
     ]
     (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, lines)) + "\n")
-    assert [(e.start, e.fault) for e in captions.read(tmp_path / "a.jsonl")] == [(1.0, ""), (3.0, "")]
+    assert [(e.start, e.fault) for e in captions.read_events(tmp_path / "a.jsonl")] == [(1.0, ""), (3.0, "")]
     (tmp_path / "m.jsonl").write_text(
         "\n".join([json.dumps(lines[0]), "{", '{"video": null}', json.dumps(lines[1])])
     )
-    assert [e.fault for e in captions.read(tmp_path / "m.jsonl")] == [
+    assert [e.fault for e in captions.read_events(tmp_path / "m.jsonl")] == [
         "malformed: line 2: Expecting property name enclosed in double quotes at column 2",
         "malformed: line 3: expected a field caption, got video",
         "",
@@ -139,11 +139,11 @@ def test_both_file_kinds_and_bad_times(tmp_path):
     ]
     (tmp_path / "n.jsonl").write_text('\n{"video"\n')
     with pytest.raises(InputError, match="got malformed: line 2: Expecting ':' delimiter at column 9"):
-        captions.read(tmp_path / "n.jsonl")
+        captions.read_events(tmp_path / "n.jsonl")
     good = {"duration": 9, "timestamps": [[1, 3], [4, "x"], [7]], "sentences": ["a", "b", "c"]}
     table = {"v_a": good, "v_c": {"duration": 9}, "v_d": [], "v_e": {**good, "duration": None}}
     (tmp_path / "t.json").write_text(json.dumps(table))
-    faults = {e.fault for e in captions.read(tmp_path / "t.json")}
+    faults = {e.fault for e in captions.read_events(tmp_path / "t.json")}
     assert {
         "",
         'malformed: v_a, event 2: end: expected seconds, got "x"',
@@ -153,11 +153,11 @@ def test_both_file_kinds_and_bad_times(tmp_path):
     } <= faults and len(faults) == 8
     (tmp_path / "t.json").write_text("[1, 2]")
     with pytest.raises(InputError, match=r"got \[1, 2\] where an object is expected"):
-        captions.read(tmp_path / "t.json")
+        captions.read_events(tmp_path / "t.json")
     for name, text in (("b.jsonl", '{"video": "v"}'), ("c.json", "[1]"), ("d.json", "{"), ("e.jsonl", "7")):
         (tmp_path / name).write_text(text)
         with pytest.raises(InputError, match=f"{name}: expected ActivityNet"):
-            captions.read(tmp_path / name)
+            captions.read_events(tmp_path / name)
 
 
 @pytest.mark.parametrize(
@@ -187,7 +187,7 @@ def test_rules(caption, want):
 def test_missing_scenedetect_names_the_extra(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "scenedetect", None)
     with pytest.raises(InputError, match=r"pip install 'v2v-edit\[captions\]'"):
-        captions.recipe(tmp_path / "x.json")
+        captions.build_caption_recipe(tmp_path / "x.json")
 
 
 def test_pyscenedetect_finds_a_cut_and_the_recipe_uses_it(tmp_path):
@@ -197,12 +197,12 @@ def test_pyscenedetect_finds_a_cut_and_the_recipe_uses_it(tmp_path):
     frames = np.concatenate([np.repeat(s, 60, 0) for s in scenes])
     frames[:, 10:30, 10:30] += np.arange(120, dtype=np.uint8)[:, None, None, None]  # something moves
     codec.write(codec.Video.from_array(frames, 15.0), tmp_path / "v.mp4")
-    cuts = captions.scene_cuts(str(tmp_path / "v.mp4"))
+    cuts = captions.detect_cuts(str(tmp_path / "v.mp4"))
     assert len(cuts) == 1 and abs(cuts[0] - 4.0) < 0.1
     rows = [{"video": "v.mp4", "start": s, "end": s + 2.2, "caption": "a man jumps"} for s in (1.0, 3.8, 6.1)]
     (tmp_path / "c.jsonl").write_text("\n".join(map(json.dumps, rows)))
     sources = Sources(sets=(("captions", str(tmp_path / "c.jsonl")),))
-    assert generate.rows(("captions",), sources) == 3
+    assert generate.count_rows(("captions",), sources) == 3
     got = generate.make_block(range(3), T=T, H=32, W=32, edits=("captions",), transition=0.0, sources=sources)
     assert [reason for _, reason in got] == [None, "captions: scene cut inside", None]
 
@@ -284,7 +284,9 @@ def test_endpoint_faults_are_bounded_and_named(endpoint, faults, reason, calls):
 def test_failures_of_the_writer_are_the_rows_reason(tmp_path, endpoint):
     path = numbered(tmp_path / "v.mp4", 4.0)
     Endpoint.faults.extend([500] * 3)
-    recipe = captions.Mined((event(path), event(path, caption="nothing")), quick(endpoint), lambda p: ())
+    recipe = captions.CaptionRecipe(
+        (event(path), event(path, caption="nothing")), quick(endpoint), lambda p: ()
+    )
     assert recipe.many([0, 1], T, 32, 32) == ["writer answered HTTP 500"] * 2
     pair, none = recipe.many([0, 1], T, 32, 32)
     assert none == "empty instruction" and pair.instructions == ("make it so that a man jumps over the wall",)

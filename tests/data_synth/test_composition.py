@@ -28,10 +28,10 @@ def test_shipped_compositions_run_and_say_that_they_stand_in(name):
         assert pair.edit == name and pair.provenance["stand_in"] is True
         assert all("stand-in" in e["version"] for e in pair.provenance["experts"])
         assert (pair.reference is not None) == SHIPPED[name] and (pair.mask == 255).all()
-        assert pair.instructions[0] in composition.load(sources.experts[0]).prompts
+        assert pair.instructions[0] in composition.load_composition(sources.experts[0]).prompts
         assert np.abs(pair.target.astype(int) - pair.source).mean() > 5
-    assert name not in registry.names(
-        generate.NOTHING
+    assert name not in registry.recipe_names(
+        generate.NO_SOURCES
     )  # never in the default mix, nor anywhere without its file
 
 
@@ -53,4 +53,4 @@ def test_a_wrong_plan_is_named(tmp_path, old, new, message):
     path = tmp_path / "plan.toml"
     path.write_text((FOLDER / "stylisation.toml").read_text().replace(old, new))
     with pytest.raises(InputError, match=message):
-        composition.load(str(path))
+        composition.load_composition(str(path))

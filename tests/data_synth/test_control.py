@@ -24,7 +24,7 @@ T, H, W = 5, 48, 64
 
 
 def footage(seed=0):
-    return footage_lib.rendered(seed, T, H, W).video
+    return footage_lib.render_clip(seed, T, H, W).video
 
 
 def rng(seed=0):
@@ -53,9 +53,13 @@ def test_every_control_gives_pairs_that_pass_the_gates(name):
 
 
 def test_the_two_directions_are_mirrored():
-    for name in (*control.CONTROLS, *recipes_control.TRUTHS):
-        make = recipes_control.truth_pair if name in recipes_control.TRUTHS else recipes_control.control_pair
-        arguments = () if name in recipes_control.TRUTHS else (footage_lib.rendered,)
+    for name in (*control.CONTROLS, *recipes_control.TRUTH_CONTROLS):
+        make = (
+            recipes_control.truth_pair
+            if name in recipes_control.TRUTH_CONTROLS
+            else recipes_control.control_pair
+        )
+        arguments = () if name in recipes_control.TRUTH_CONTROLS else (footage_lib.render_clip,)
         there, back = make(name, True, *arguments, 3, T, H, W), make(name, False, *arguments, 3, T, H, W)
         np.testing.assert_array_equal(there.source, back.target)
         np.testing.assert_array_equal(there.target, back.source)
@@ -68,7 +72,7 @@ def test_the_two_directions_are_mirrored():
 def test_instructions_name_the_way_back_truly():
     for seed in range(12):
         for name in ("brightness", "contrast", "saturation"):
-            pair = recipes_control.control_pair(name, False, footage_lib.rendered, seed, T, H, W)
+            pair = recipes_control.control_pair(name, False, footage_lib.render_clip, seed, T, H, W)
             measure = {
                 "brightness": np.mean,
                 "contrast": np.std,
@@ -76,7 +80,7 @@ def test_instructions_name_the_way_back_truly():
             }[name]
             rises = measure(pair.target) > measure(pair.source)
             assert any(i.startswith("increase" if rises else "reduce") for i in pair.instructions)
-    told = recipes_control.control_pair("canny", False, footage_lib.rendered, 0, T, H, W)
+    told = recipes_control.control_pair("canny", False, footage_lib.render_clip, 0, T, H, W)
     assert all(told.target_caption in i for i in told.instructions)
     untold = control_lib.sample_instructions("canny", False, {}, "", rng())
     assert all("showing" not in i and "{" not in i for i in untold)
@@ -98,7 +102,7 @@ def test_optical_flow_points_where_things_go(dx, dy):
     big = cv2.normalize(big, None, 0, 255, cv2.NORM_MINMAX)
     video = np.stack([big[20 - k * dy : 68 - k * dy, 20 - k * dx : 84 - k * dx] for k in range(4)])
     seen = control.flow(video, rng()).video[1, 8:-8, 8:-8].reshape(-1, 3)
-    want = optical_flow.colours(np.full((1, 4, 4, 2), (dx, dy), float))[0, 0, 0]
+    want = optical_flow.flow_colors(np.full((1, 4, 4, 2), (dx, dy), float))[0, 0, 0]
     assert np.abs(np.median(seen, 0) - want).max() < 40
 
 
@@ -116,9 +120,9 @@ def test_masked_controls_change_only_their_mask():
 def test_formulas():
     video = footage(4)
     np.testing.assert_array_equal(control.negation(video, rng()).video, 255 - video)
-    grey = control.greyscale(video, rng()).video.astype(float)
+    grey = control.grayscale(video, rng()).video.astype(float)
     np.testing.assert_allclose(grey[..., 0], video @ np.array([0.299, 0.587, 0.114]), atol=0.51)
-    tones = [len(np.unique(control.posterisation(video, rng(s)).video)) for s in range(8)]
+    tones = [len(np.unique(control.posterization(video, rng(s)).video)) for s in range(8)]
     assert set(tones) <= {2, 3, 4}
     noise = control.noise(np.full((3, 64, 64, 3), 128, np.uint8), rng(1)).video.astype(float) - 128
     assert 18 < noise.std() < 46 and abs(noise.mean()) < 1 and not np.array_equal(noise[0], noise[1])
@@ -203,12 +207,13 @@ def test_vocabularies_stay_apart():
 def test_footage_from_a_folder(tmp_path):
 
     with pytest.raises(InputError, match="found none"):
-        footage_lib.folder(tmp_path)
+        footage_lib.read_clip_folder(tmp_path)
     with pytest.raises(InputError, match="expected a readable folder"):
-        footage_lib.folder(tmp_path / "missing")
+        footage_lib.read_clip_folder(tmp_path / "missing")
     (tmp_path / "deep").mkdir()
     codec.write(
-        codec.Video.from_array(footage_lib.rendered(5, 8, 40, 60).video, 10), tmp_path / "deep" / "good.mp4"
+        codec.Video.from_array(footage_lib.render_clip(5, 8, 40, 60).video, 10),
+        tmp_path / "deep" / "good.mp4",
     )
     (tmp_path / "deep" / "good.txt").write_text("a cat on a sofa\n")
     (tmp_path / "poisoned.mp4").write_bytes(b"not a video")
@@ -226,7 +231,7 @@ def test_footage_from_a_folder(tmp_path):
     )
     assert all("a cat on a sofa" in i for i in pairs[0].instructions)
     assert pairs[0].provenance["license"] == "CC0" and pairs[0].provenance["clip"] == "deep/good.mp4"
-    assert quality.keep(pairs[0])[0] and pairs[0].source.shape == (T, 32, 32, 3)
+    assert quality.find_rejection(pairs[0])[0] and pairs[0].source.shape == (T, 32, 32, 3)
 
 
 @pytest.mark.parametrize("name", ["flow", "blur", "noise"])
@@ -238,7 +243,7 @@ def test_the_fast_forms_for_large_frames_do_the_same(monkeypatch, name):
         [texture[4:132, 2 * k : 2 * k + 128] for k in range(3)]
     )  # all moves left, 2 pixels a frame
     slow = control.CONTROLS[name](video, np.random.default_rng(1)).video.astype(int)
-    monkeypatch.setattr(optical_flow, "FINE", 64)
+    monkeypatch.setattr(optical_flow, "FAST_SIDE", 64)
     fast = control.CONTROLS[name](video, np.random.default_rng(1)).video.astype(int)
     if name == "noise":
         sigma = np.random.default_rng(1).uniform(20, 45)
@@ -252,7 +257,7 @@ def test_the_fast_forms_for_large_frames_do_the_same(monkeypatch, name):
 @pytest.mark.parametrize("ending", ["mp4", "mkv"])  # the second doesn't say how many frames there are
 def test_a_long_clip_gives_the_same_frames_without_being_held(tmp_path, monkeypatch, ending):
     path = codec.write(
-        codec.Video.from_array(footage_lib.rendered(5, 60, 40, 60).video, 10), tmp_path / "a.mp4"
+        codec.Video.from_array(footage_lib.render_clip(5, 60, 40, 60).video, 10), tmp_path / "a.mp4"
     )
     if ending == "mkv":
         with av.open(str(path)) as given, av.open(str(tmp_path / "a.mkv"), "w") as other:
@@ -262,16 +267,16 @@ def test_a_long_clip_gives_the_same_frames_without_being_held(tmp_path, monkeypa
                     packet.stream = stream
                     other.mux(packet)
         path.unlink()
-    source = footage_lib.folder(tmp_path)
+    source = footage_lib.read_clip_folder(tmp_path)
     held = [source(seed, 8, 32, 48) for seed in range(4)]
-    whole = footage_lib.decode(str(tmp_path / f"a.{ending}"))
-    footage_lib.decode.cache_clear()
-    monkeypatch.setattr(footage_lib, "HELD", whole.frames[:20].nbytes)
+    whole = footage_lib.decode_clip(str(tmp_path / f"a.{ending}"))
+    footage_lib.decode_clip.cache_clear()
+    monkeypatch.setattr(footage_lib, "MAX_DECODED_BYTES", whole.frames[:20].nbytes)
     for seed, clip in enumerate(held):
         again = source(seed, 8, 32, 48)
         assert again.origin == clip.origin
         np.testing.assert_array_equal(again.video, clip.video)
-    video = footage_lib.decode(str(tmp_path / f"a.{ending}"))
+    video = footage_lib.decode_clip(str(tmp_path / f"a.{ending}"))
     assert not isinstance(video.frames, np.ndarray) and video.duration == whole.duration
     np.testing.assert_array_equal(video.times, whole.times)
     sought = footage_lib._between
@@ -282,9 +287,9 @@ def test_a_long_clip_gives_the_same_frames_without_being_held(tmp_path, monkeypa
             lambda *args, unsure=unsure: None if ("since" in args[-1]) == unsure else sought(*args),
         )
         for index in ([0, 1, 2], [37, 37, 41], [59]):
-            got = footage_lib.picked(video, index, 30, 30)
-            np.testing.assert_array_equal(got, footage_lib.fit(whole.frames[index], 30, 30))
-    footage_lib.decode.cache_clear()
+            got = footage_lib.select_frames(video, index, 30, 30)
+            np.testing.assert_array_equal(got, footage_lib.fit_frames(whole.frames[index], 30, 30))
+    footage_lib.decode_clip.cache_clear()
 
 
 def test_an_edit_that_begins_late_is_no_cut():

@@ -16,7 +16,7 @@ import pytest
 from data_synth import footage, quality
 from data_synth.dataset import build as module
 from data_synth.dataset import request, shards
-from data_synth.dataset.build import read, synth
+from data_synth.dataset.build import build_dataset, open_dataset
 from data_synth.recipes import control, registry
 from tests.notes import expect_note
 from v2v.data import pair
@@ -33,10 +33,10 @@ def contents(folder):
 def test_eight_pairs_without_tensorflow(tmp_path):
     code = f"""
 import json, sys
-from data_synth.dataset.build import read, synth
+from data_synth.dataset.build import open_dataset, build_dataset
 from v2v.data import pair
-report = synth({str(tmp_path / "set")!r}, 8, seed=5)
-source = read({str(tmp_path / "set")!r})
+report = build_dataset({str(tmp_path / "set")!r}, 8, seed=5)
+source = open_dataset({str(tmp_path / "set")!r})
 got = [pair.decode(source[i]) for i in range(len(source))]
 assert [p.seed for p in got] == sorted(p.seed for p in got), "seed order"
 assert got[0].source.shape == (9, 64, 64, 3)
@@ -51,51 +51,51 @@ print(json.dumps([report["pairs"], len(got)]))
 
 
 def test_same_request_same_bytes_and_no_second_build(tmp_path):
-    reports = [synth(tmp_path / name, 5, seed=9, **SMALL) for name in ("a", "b")]
+    reports = [build_dataset(tmp_path / name, 5, seed=9, **SMALL) for name in ("a", "b")]
     assert reports[0] == reports[1] == json.loads((tmp_path / "a" / "report.json").read_text())
     files = sorted(p.name for p in (tmp_path / "a").iterdir())
     for name in files:
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes(), name
     stamp = (tmp_path / "a" / "report.json").stat().st_mtime_ns
-    assert synth(tmp_path / "a", 5, seed=9, **SMALL) == reports[0]
+    assert build_dataset(tmp_path / "a", 5, seed=9, **SMALL) == reports[0]
     assert (tmp_path / "a" / "report.json").stat().st_mtime_ns == stamp
-    assert pair.decode(read(tmp_path / "a")[0]).source.shape == (2, 16, 24, 3)
+    assert pair.decode(open_dataset(tmp_path / "a")[0]).source.shape == (2, 16, 24, 3)
 
 
 def test_same_bytes_in_another_process(tmp_path):
     """Protobuf orders a map's fields by a number that each process draws."""
     for name in ("a", "b"):
-        code = f"from data_synth.dataset.build import synth; synth({str(tmp_path / name)!r}, 40, frames=2, height=16, width=24)"
+        code = f"from data_synth.dataset.build import build_dataset; build_dataset({str(tmp_path / name)!r}, 40, frames=2, height=16, width=24)"
         subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
     assert contents(tmp_path / "a") == contents(tmp_path / "b")
 
 
 def test_other_contents_are_not_overwritten(tmp_path):
-    synth(tmp_path / "a", 2, **SMALL)
+    build_dataset(tmp_path / "a", 2, **SMALL)
     with pytest.raises(InputError, match="holds pairs of another request"):
-        synth(tmp_path / "a", 3, **SMALL)
+        build_dataset(tmp_path / "a", 3, **SMALL)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("x")
     with pytest.raises(InputError, match="expected a new folder"):
-        synth(tmp_path / "mine", 2, **SMALL)
+        build_dataset(tmp_path / "mine", 2, **SMALL)
     with pytest.raises(InputError, match="dataset_info.json"):
-        read(tmp_path / "mine")
+        open_dataset(tmp_path / "mine")
 
 
 def test_what_an_older_renderer_made_is_another_request(tmp_path, monkeypatch):
-    planar = synth(tmp_path / "planar", 2, **SMALL)
-    drawn = synth(tmp_path / "drawn", 2, edits=("to-canny", "recolour"), **SMALL)
+    planar = build_dataset(tmp_path / "planar", 2, **SMALL)
+    drawn = build_dataset(tmp_path / "drawn", 2, edits=("to-canny", "recolour"), **SMALL)
     assert "versions" not in planar["request"]
     assert drawn["request"]["versions"] == {"control": control.VERSION}
     monkeypatch.setattr(control, "VERSION", "of tomorrow")
-    synth(tmp_path / "planar", 2, **SMALL)
+    build_dataset(tmp_path / "planar", 2, **SMALL)
     with pytest.raises(InputError, match="holds pairs of another request"):
-        synth(tmp_path / "drawn", 2, edits=("to-canny", "recolour"), **SMALL)
+        build_dataset(tmp_path / "drawn", 2, edits=("to-canny", "recolour"), **SMALL)
 
 
 def test_an_interrupted_build_goes_on_where_it_stood(tmp_path, monkeypatch):
-    monkeypatch.setattr(shards, "MOST_SEEDS", 4)
-    synth(tmp_path / "whole", 12, seed=3, **SMALL)
+    monkeypatch.setattr(shards, "MAX_SEEDS", 4)
+    build_dataset(tmp_path / "whole", 12, seed=3, **SMALL)
     count = iter(range(100))
 
     def interrupt(_):
@@ -103,25 +103,25 @@ def test_an_interrupted_build_goes_on_where_it_stood(tmp_path, monkeypatch):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        synth(tmp_path / "a", 12, seed=3, progress=interrupt, **SMALL)
+        build_dataset(tmp_path / "a", 12, seed=3, progress=interrupt, **SMALL)
     assert not (tmp_path / "a").exists()  # nothing under the final name
     asked = []
     make = module.make_records
     monkeypatch.setattr(
         module, "make_records", lambda seeds, **options: asked.extend(seeds) or make(seeds, **options)
     )
-    synth(tmp_path / "a", 12, seed=3, **SMALL)
+    build_dataset(tmp_path / "a", 12, seed=3, **SMALL)
     assert asked and min(asked) >= 3 + 7, "finished shards are not made again"
     assert contents(tmp_path / "a") == contents(tmp_path / "whole")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a", "whole"]
 
 
 def test_kill_minus_nine_and_again_gives_the_same_bytes(tmp_path, monkeypatch):
-    monkeypatch.setattr(shards, "MOST_SEEDS", 2)
+    monkeypatch.setattr(shards, "MAX_SEEDS", 2)
     out = tmp_path / "a"
     code = (
-        f"from data_synth.dataset import build, shards\nshards.MOST_SEEDS = 2\n"
-        f"build.synth({str(out)!r}, 16, seed=3, frames=2, height=16, width=24)"
+        f"from data_synth.dataset import build, shards\nshards.MAX_SEEDS = 2\n"
+        f"build.build_dataset({str(out)!r}, 16, seed=3, frames=2, height=16, width=24)"
     )
     run = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
@@ -141,23 +141,23 @@ def test_kill_minus_nine_and_again_gives_the_same_bytes(tmp_path, monkeypatch):
     monkeypatch.setattr(
         module, "make_records", lambda seeds, **options: asked.extend(seeds) or make(seeds, **options)
     )
-    synth(out, 16, seed=3, **SMALL)
+    build_dataset(out, 16, seed=3, **SMALL)
     assert asked and asked[0] == 3 + 2 * len(before), "finished shards are not made again"
     monkeypatch.setattr(module, "make_records", make)
-    synth(tmp_path / "whole", 16, seed=3, **SMALL)
+    build_dataset(tmp_path / "whole", 16, seed=3, **SMALL)
     assert contents(out) == contents(tmp_path / "whole")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a", "whole"]
 
 
 def test_workers_change_no_byte(tmp_path, monkeypatch):
-    monkeypatch.setattr(shards, "MOST_SEEDS", 4)
+    monkeypatch.setattr(shards, "MAX_SEEDS", 4)
     for workers in (1, 2):
-        synth(tmp_path / str(workers), 9, seed=2, workers=workers, **SMALL)
+        build_dataset(tmp_path / str(workers), 9, seed=2, workers=workers, **SMALL)
     assert contents(tmp_path / "1") == contents(tmp_path / "2")
 
 
 def test_a_full_disk_is_named_and_loses_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr(shards, "MOST_SEEDS", 2)
+    monkeypatch.setattr(shards, "MAX_SEEDS", 2)
     real, count = shards.os.fsync, iter(range(100))
 
     def full(fd):
@@ -167,23 +167,25 @@ def test_a_full_disk_is_named_and_loses_nothing(tmp_path, monkeypatch):
 
     monkeypatch.setattr(shards.os, "fsync", full)
     with pytest.raises(InputError, match="disk is full.*run the same command again"):
-        synth(tmp_path / "a", 8, **SMALL)
+        build_dataset(tmp_path / "a", 8, **SMALL)
     kept = list(tmp_path.glob(".a.*/shards/*"))
     assert len(kept) == 2 and all(p.suffix == ".shard" for p in kept)
-    assert synth(tmp_path / "a", 8, **SMALL)["pairs"] == 8
+    assert build_dataset(tmp_path / "a", 8, **SMALL)["pairs"] == 8
 
 
 def test_a_damaged_shard_is_made_again(tmp_path):
     path = tmp_path / "s.shard"
     rows = [(0, {"a": b"1\n2", "n": 3}, None), (1, None, "dark")]
-    shards.write(path, rows)
-    assert shards.read(path) == rows
+    shards.write_shard(path, rows)
+    assert shards.read_shard(path) == rows
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(ValueError, match="damaged"):
-        shards.read(path)
+        shards.read_shard(path)
     calls = []
     got = next(
-        shards.shards(tmp_path, lambda seeds: calls.append(seeds) or [(None, "x")] * len(seeds), 0, 2, 1)
+        shards.iterate_shards(
+            tmp_path, lambda seeds: calls.append(seeds) or [(None, "x")] * len(seeds), 0, 2, 1
+        )
     )
     assert got == [(0, None, "x"), (1, None, "x")] and len(calls) == 1
 
@@ -192,23 +194,23 @@ def test_a_set_of_many_files_is_streamed_in_order(tmp_path, monkeypatch):
     from data_synth.v2v_pairs import v2v_pairs_dataset_builder as store
 
     monkeypatch.setattr(store, "SHARD_BYTES", 6000)
-    synth(tmp_path / "a", 9, seed=4, **SMALL)
+    build_dataset(tmp_path / "a", 9, seed=4, **SMALL)
     files = sorted(p.name for p in (tmp_path / "a").glob("*.array_record-*"))
     assert len(files) > 1 and files[0] == f"v2v_pairs-train.array_record-00000-of-{len(files):05d}"
     monkeypatch.undo()
-    synth(tmp_path / "b", 9, seed=4, **SMALL)
-    many, one = (read(tmp_path / name) for name in "ab")
+    build_dataset(tmp_path / "b", 9, seed=4, **SMALL)
+    many, one = (open_dataset(tmp_path / name) for name in "ab")
     assert len(many) == len(one) == 9
     assert all(many[i] == one[i] for i in range(9))
     # TFDS's own writer sorts in memory up to this many bytes, and needs TensorFlow beyond: it must not be in the way
     import tensorflow_datasets.core.shuffle as shuffle
 
     monkeypatch.setattr(shuffle, "MAX_MEM_BUFFER_SIZE", 1)
-    assert synth(tmp_path / "c", 3, seed=4, **SMALL)["pairs"] == 3
+    assert build_dataset(tmp_path / "c", 3, seed=4, **SMALL)["pairs"] == 3
 
 
 def test_the_report_counts_and_plays(tmp_path):
-    report = synth(
+    report = build_dataset(
         tmp_path / "a", 6, edits=("negative", "insert"), seed=1, preview=tmp_path / "sheets", **SMALL
     )
     assert sum(report["edits"].values()) == report["pairs"] == 6 and report["sizes"] == {"16 x 24": 6}
@@ -234,7 +236,7 @@ def test_the_report_counts_and_plays(tmp_path):
 )
 def test_impossible_requests(tmp_path, change, message):
     with pytest.raises(InputError, match=message):
-        synth(tmp_path / "a", **{"pairs": 2, **change})
+        build_dataset(tmp_path / "a", **{"pairs": 2, **change})
 
 
 @pytest.mark.parametrize(
@@ -261,54 +263,54 @@ def test_what_no_recipe_uses_is_refused(tmp_path, change, message):
     }
     (tmp_path / "w.toml").write_text("")
     with pytest.raises(InputError, match=message):
-        synth(tmp_path / "a", 2, **change, **SMALL)
+        build_dataset(tmp_path / "a", 2, **change, **SMALL)
     assert not (tmp_path / "a").exists()
 
 
 def test_footage_that_gives_no_more_ends_the_set_and_says_so(tmp_path, monkeypatch):
     (tmp_path / "clips").mkdir()
     video.write(
-        video.Video.from_array(footage.rendered(5, 12, 32, 32).video, 10), tmp_path / "clips" / "a.mp4"
+        video.Video.from_array(footage.render_clip(5, 12, 32, 32).video, 10), tmp_path / "clips" / "a.mp4"
     )
-    monkeypatch.setattr(module, "HOPELESS", 40)
-    monkeypatch.setattr(quality, "fingerprint", lambda pair: str(min(pair.seed, 1)))
+    monkeypatch.setattr(module, "MAX_UNPRODUCTIVE_SEEDS", 40)
+    monkeypatch.setattr(quality, "fingerprint_pair", lambda pair: str(min(pair.seed, 1)))
     how = {"edits": ("to-negation",), "clips": tmp_path / "clips", "transition": 0.0, **SMALL}
     with expect_note(r"pairs: 2 of 9 from \d+ seeds.*near-duplicate.*the set ends here"):
-        made = synth(tmp_path / "out", 9, **how)
-    assert made["pairs"] == 2 == len(read(tmp_path / "out"))
+        made = build_dataset(tmp_path / "out", 9, **how)
+    assert made["pairs"] == 2 == len(open_dataset(tmp_path / "out"))
 
 
 def test_places_that_can_hold_no_set_are_told_at_once(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="expected a folder for the pairs, or a place where one can be made"):
-        synth(tmp_path / "file" / "set", 1, **SMALL)
+        build_dataset(tmp_path / "file" / "set", 1, **SMALL)
     with pytest.raises(InputError, match="expected a number below"):
-        synth(tmp_path / "a", 1, seed=2**63 - 1, **SMALL)
+        build_dataset(tmp_path / "a", 1, seed=2**63 - 1, **SMALL)
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "real")
-    synth(tmp_path / "link", 1, **SMALL)
-    assert len(read(tmp_path / "link")) == 1 and (tmp_path / "link").is_symlink()
+    build_dataset(tmp_path / "link", 1, **SMALL)
+    assert len(open_dataset(tmp_path / "link")) == 1 and (tmp_path / "link").is_symlink()
     with (
-        request.alone(tmp_path / "work"),
+        request.lock_work_folder(tmp_path / "work"),
         pytest.raises(InputError, match="another run of this very command"),
     ):
-        with request.alone(tmp_path / "work"):
+        with request.lock_work_folder(tmp_path / "work"):
             pass
 
 
 def test_a_changed_text_of_the_same_size_is_another_request(tmp_path):
     sources = registry.Sources(sets=(("captions", str(tmp_path / "c.jsonl")),))
     (tmp_path / "c.jsonl").write_text("a cat walks")
-    before = request.fingerprint(sources)
+    before = request.fingerprint_sources(sources)
     (tmp_path / "c.jsonl").write_text("a dog walks")
-    assert request.fingerprint(sources) != before
+    assert request.fingerprint_sources(sources) != before
     for name in ("a.mp4", "rows.parquet", "b.mp4"):  # other bytes, the same size
         (tmp_path / "set").mkdir(exist_ok=True)
         (tmp_path / "set" / name).write_bytes(b"x" * 200_000 if name == "b.mp4" else b"one")
         there = registry.Sources(clips=str(tmp_path / "set"))
-        before = request.fingerprint(there)
+        before = request.fingerprint_sources(there)
         (tmp_path / "set" / name).write_bytes(b"x" * 199_999 + b"y" if name == "b.mp4" else b"two")
-        after = request.fingerprint(there)
+        after = request.fingerprint_sources(there)
         assert after != before
         os.utime(tmp_path / "set" / name, (1, 1))  # as a copy has another date
-        assert request.fingerprint(there) == after
+        assert request.fingerprint_sources(there) == after

@@ -27,7 +27,7 @@ def connected(tmp_path):
         name = f"code{len(made)}_{os.getpid()}"
         (tmp_path / f"{name}.py").write_text("import os, time, numpy as np\n" + code)
         path = toml(tmp_path, f'kind = "python"\ncall = "{name}:f"\nretries = 0\n{extra}')
-        made.append(protocol.connect(spec.load(path)))
+        made.append(protocol.connect_expert(spec.load_spec(path)))
         return made[-1]
 
     yield connect
@@ -47,7 +47,7 @@ def f(jobs):
     return [j.clip + 1 for j in jobs]
 """
     expert = connected(code, "seconds = 30\n")
-    got = reasons(protocol.run(expert, [Job(clip(v)) for v in (9, 1, 2, 4, 5, 9)]))
+    got = reasons(protocol.run_expert(expert, [Job(clip(v)) for v in (9, 1, 2, 4, 5, 9)]))
     assert got == [
         "clip",
         "crashed (exit 3)",
@@ -57,23 +57,23 @@ def f(jobs):
         "clip",
     ]
     first = expert.process.pid
-    protocol.run(expert, [Job(clip(9))])
+    protocol.run_expert(expert, [Job(clip(9))])
     assert expert.process.pid == first  # kept between requests: weights load once
     expert.spec = protocol.dataclasses.replace(expert.spec, seconds=1.5)
     start = time.monotonic()
     assert (
-        reasons(protocol.run(expert, [Job(clip(3))])) == ["took more than 1.5 s"]
+        reasons(protocol.run_expert(expert, [Job(clip(3))])) == ["took more than 1.5 s"]
         and time.monotonic() - start < 20
     )
     assert not Path(f"/proc/{first}").exists()  # gone, not left behind
 
 
 def test_child_that_cannot_be_imported_or_does_not_listen(connected):
-    got = reasons(protocol.run(connected("import nowhere\n"), [Job(clip())]))
+    got = reasons(protocol.run_expert(connected("import nowhere\n"), [Job(clip())]))
     assert got[0].startswith("raised ImportError: code0") and "nowhere" in got[0]
     deaf = connected("time.sleep(60)\n", "seconds = 1\n")
     big = Job(np.zeros((8, 256, 256, 3), np.uint8))  # more than a socket holds: sending blocks
-    assert reasons(protocol.run(deaf, [big])) == ["took more than 1 s"]
+    assert reasons(protocol.run_expert(deaf, [big])) == ["took more than 1 s"]
 
 
 def test_command_faults(tmp_path):
@@ -98,7 +98,9 @@ def test_command_faults(tmp_path):
         path = toml(
             tmp_path, f'kind = "command"\ncommand = {command!r}\nseconds = 8\nretries = 0\n'.replace("'", '"')
         )
-        assert reasons(protocol.run(protocol.connect(spec.load(path)), [Job(clip())])) == [reason]
+        assert reasons(protocol.run_expert(protocol.connect_expert(spec.load_spec(path)), [Job(clip())])) == [
+            reason
+        ]
     grandchild = int((tmp_path / "pid").read_text())
     deadline = time.monotonic() + 10
     while Path(f"/proc/{grandchild}").exists() and time.monotonic() < deadline:
@@ -111,7 +113,7 @@ def test_command_faults(tmp_path):
     path = toml(
         tmp_path, 'kind = "command"\ncommand = ["/no/such/program", "{jobs}", "{answers}"]\nretries = 0\n'
     )
-    got = reasons(protocol.run(protocol.connect(spec.load(path)), [Job(clip())]))
+    got = reasons(protocol.run_expert(protocol.connect_expert(spec.load_spec(path)), [Job(clip())]))
     assert got == ["cannot be started: no such file or directory"]
 
 
@@ -126,7 +128,7 @@ def test_command_on_video_files(tmp_path):
     jobs = [
         Job(clip(60 + 40 * i, 3, 33, 47), "make it {blue}", clip(255, 3, 33, 47)[..., 0]) for i in range(2)
     ]
-    answers = protocol.run(protocol.connect(spec.load(path)), jobs)
+    answers = protocol.run_expert(protocol.connect_expert(spec.load_spec(path)), jobs)
     assert reasons(answers) == ["clip", "clip"]
     for job, answer in zip(jobs, answers, strict=True):
         assert np.abs(answer.astype(int) - job.clip).max() <= 4  # H.264 on the way
@@ -184,15 +186,17 @@ def test_http_faults(tmp_path, monkeypatch):
             tmp_path, f'kind = "http"\nurl = "{base}{place}"\nseconds = 2\nretries = 0\ntoken = "X_TOKEN"\n'
         )
         monkeypatch.setenv("X_TOKEN", "s3cret")
-        assert reasons(protocol.run(protocol.connect(spec.load(path)), [Job(clip())])) == [reason], place
+        assert reasons(protocol.run_expert(protocol.connect_expert(spec.load_spec(path)), [Job(clip())])) == [
+            reason
+        ], place
     assert Faulty.seen[-1] == ("/echo", "Bearer s3cret")
     monkeypatch.delenv("X_TOKEN")
     with pytest.raises(InputError, match="X_TOKEN.*not set"):
-        protocol.run(protocol.connect(spec.load(path)), [Job(clip())])
+        protocol.run_expert(protocol.connect_expert(spec.load_spec(path)), [Job(clip())])
     server.shutdown()
     server.server_close()
     dead = toml(tmp_path, f'kind = "http"\nurl = "{base}/"\nseconds = 2\nretries = 0\n')
-    assert reasons(protocol.run(protocol.connect(spec.load(dead)), [Job(clip())])) == [
+    assert reasons(protocol.run_expert(protocol.connect_expert(spec.load_spec(dead)), [Job(clip())])) == [
         "cannot be reached, or hung up"
     ]
 
@@ -209,7 +213,7 @@ def test_a_command_ends_with_the_process_that_asked_it(tmp_path):
     )
     code = (
         "import numpy as np\nfrom data_synth.experts import protocol, spec\nfrom data_synth.experts.wire import Job\n"
-        f"protocol.run(protocol.connect(spec.load({str(path)!r})), [Job(np.zeros((1, 8, 8, 3), np.uint8))])"
+        f"protocol.run_expert(protocol.connect_expert(spec.load_spec({str(path)!r})), [Job(np.zeros((1, 8, 8, 3), np.uint8))])"
     )
     parent = subprocess.Popen([sys.executable, "-c", code])
     deadline = time.monotonic() + 60

@@ -55,9 +55,9 @@ def test_the_three_examples_agree(tmp_path, monkeypatch):
     service = tmp_path / "sketch_service.toml"
     service.write_text(service.read_text().replace("8765", str(server.server_address[1])))
     for name in ("sketch", "sketch_command", "sketch_service"):
-        spec = spec_lib.load(tmp_path / f"{name}.toml")
-        expert = protocol.connect(spec)
-        answers = protocol.run(expert, jobs)
+        spec = spec_lib.load_spec(tmp_path / f"{name}.toml")
+        expert = protocol.connect_expert(spec)
+        answers = protocol.run_expert(expert, jobs)
         expert.close()
         assert reasons(answers) == ["clip"] * 5, (name, reasons(answers))
         for a, b in zip(answers, want, strict=True):
@@ -75,8 +75,8 @@ def test_a_poisoned_clip_fails_alone_and_batches_are_bounded():
             raise RuntimeError("bad clip")
         return [255 - job.clip for job in jobs]
 
-    expert = protocol.InProcess("x", "1", function, batch=4, retries=1)
-    answers = protocol.run(expert, [Job(clip(v)) for v in (1, 2, 7, 4, 5, 6)], pause=0.001)
+    expert = protocol.FunctionExpert("x", "1", function, batch=4, retries=1)
+    answers = protocol.run_expert(expert, [Job(clip(v)) for v in (1, 2, 7, 4, 5, 6)], pause=0.001)
     assert reasons(answers) == ["clip", "clip", "raised RuntimeError: bad clip", "clip", "clip", "clip"]
     assert np.array_equal(answers[3], clip(251))
     assert sizes == [
@@ -101,10 +101,14 @@ def test_a_passing_fault_is_retried_a_bounded_number_of_times():
         return [job.clip for job in jobs]
 
     assert reasons(
-        protocol.run(protocol.InProcess("x", "1", function, retries=2), [Job(clip())], pause=0.001)
+        protocol.run_expert(
+            protocol.FunctionExpert("x", "1", function, retries=2), [Job(clip())], pause=0.001
+        )
     ) == ["clip"]
     calls.clear()
-    got = protocol.run(protocol.InProcess("x", "1", function, retries=1), [Job(clip())], pause=0.001)
+    got = protocol.run_expert(
+        protocol.FunctionExpert("x", "1", function, retries=1), [Job(clip())], pause=0.001
+    )
     assert reasons(got) == ["raised OSError: busy"] and len(calls) == 2
 
 
@@ -120,8 +124,8 @@ def test_a_passing_fault_is_retried_a_bounded_number_of_times():
     ],
 )
 def test_wrong_sizes_are_named(answer, reason):
-    expert = protocol.InProcess("x", "1", eval(f"lambda jobs: {answer}"))
-    assert reasons(protocol.run(expert, [Job(clip())])) == [reason]
+    expert = protocol.FunctionExpert("x", "1", eval(f"lambda jobs: {answer}"))
+    assert reasons(protocol.run_expert(expert, [Job(clip())])) == [reason]
 
 
 @pytest.mark.parametrize(
@@ -142,7 +146,7 @@ def test_wrong_sizes_are_named(answer, reason):
 )
 def test_descriptions_are_checked(tmp_path, body, message):
     with pytest.raises(InputError, match=message):
-        spec_lib.load(toml(tmp_path, body))
+        spec_lib.load_spec(toml(tmp_path, body))
 
 
 def test_recipes_of_an_expert(tmp_path):
@@ -164,9 +168,15 @@ def test_recipes_of_an_expert(tmp_path):
         'kind = "python"\ncall = "inv_expert:f"\nretries = 0\n'
     )
     sources = Sources(experts=(str(control), str(edit), str(remover)))
-    assert external.names(sources.experts) == ["to-x", "from-x", "inverter", "eraser", "eraser-insertion"]
+    assert external.expert_recipe_names(sources.experts) == [
+        "to-x",
+        "from-x",
+        "inverter",
+        "eraser",
+        "eraser-insertion",
+    ]
     size = {"T": 3, "H": 32, "W": 32, "transition": 0.0, "sources": sources}
-    for name in external.names(sources.experts):
+    for name in external.expert_recipe_names(sources.experts):
         together = generate.make_block(range(8), edits=(name,), **size)
         pairs = [pair for pair, _ in together if pair]
         assert pairs and any(
@@ -186,22 +196,22 @@ def test_recipes_of_an_expert(tmp_path):
             assert "without" not in pair.target_caption
         assert name != "to-x" or any("inverted" in i for i in pair.instructions)
     for path in sources.experts:
-        external._connected(path).close()
+        external._connect(path).close()
 
 
 def test_a_name_of_ours_is_refused(tmp_path):
     path = tmp_path / "canny.toml"
     path.write_text(toml(tmp_path, 'kind = "python"\ncall = "a:f"\n').read_text().replace('"x"', '"canny"'))
     with pytest.raises(InputError, match="to-canny, from-canny: expected names that no recipe of ours has"):
-        registry.names(Sources(experts=(str(path),)))
+        registry.recipe_names(Sources(experts=(str(path),)))
 
 
 def test_what_an_expert_prints_is_not_our_output(tmp_path, capfd):
     (tmp_path / "loud.py").write_text(
         "def f(jobs):\n    print('loud', flush=True)\n    return [j.clip for j in jobs]\n"
     )
-    expert = protocol.connect(spec_lib.load(toml(tmp_path, 'kind = "python"\ncall = "loud:f"\n')))
-    assert reasons(protocol.run(expert, [Job(clip())])) == ["clip"]
+    expert = protocol.connect_expert(spec_lib.load_spec(toml(tmp_path, 'kind = "python"\ncall = "loud:f"\n')))
+    assert reasons(protocol.run_expert(expert, [Job(clip())])) == ["clip"]
     expert.close()
     said = capfd.readouterr()
     assert "loud" not in said.out
@@ -215,7 +225,7 @@ def test_an_expert_that_hangs_is_not_waited_for_clip_by_clip():
             self.asked.append(len(jobs))
             raise spec_lib.ExpertError("took more than 1 s")
 
-    assert reasons(protocol.run(Hanging(), [Job(clip())] * 6)) == ["took more than 1 s"] * 6
+    assert reasons(protocol.run_expert(Hanging(), [Job(clip())] * 6)) == ["took more than 1 s"] * 6
     assert Hanging.asked == [6, 1, 1]
 
 
@@ -237,21 +247,24 @@ def test_a_service_that_is_down_stops_the_build_and_is_asked_again(tmp_path):
     with pytest.raises(
         InputError, match=r"crashed \(exit 1\), 8 times in a row; see that the expert of .*x.toml works"
     ):
-        build.synth(tmp_path / "out", 4, **how)
+        build.build_dataset(tmp_path / "out", 4, **how)
     (tmp_path / "up").touch()
-    again, fresh = build.synth(tmp_path / "out", 4, **how), build.synth(tmp_path / "fresh", 4, **how)
+    again, fresh = (
+        build.build_dataset(tmp_path / "out", 4, **how),
+        build.build_dataset(tmp_path / "fresh", 4, **how),
+    )
     assert again == fresh and not any("crashed" in reason for reason in again["dropped"])
     assert again["licenses"] == {"Apache-2.0 + MIT": 4}
 
 
 def test_batches_stay_whole_however_large_the_clips(tmp_path, monkeypatch):
-    monkeypatch.setattr(shards, "PIXELS", 1)  # one seed a shard for what needs no expert
+    monkeypatch.setattr(shards, "PIXELS_PER_SHARD", 1)  # one seed a shard for what needs no expert
     (tmp_path / "count.py").write_text(
         f"def f(jobs):\n    open({str(tmp_path / 'asked')!r}, 'a').write(f'{{len(jobs)}} ')\n    return [255 - j.clip for j in jobs]\n"
     )
     path = toml(tmp_path, 'noun = "x"\nkind = "python"\ncall = "count:f"\nbatch = 4\n')
     how = {"frames": 2, "height": 16, "width": 16, "transition": 0.0, "experts": (str(path),)}
-    build.synth(tmp_path / "out", 3, edits=("to-x",), **how)
+    build.build_dataset(tmp_path / "out", 3, edits=("to-x",), **how)
     assert (tmp_path / "asked").read_text().split()[0] == "4"
 
 
@@ -283,7 +296,9 @@ def test_masks_may_come_from_an_expert(tmp_path):
         assert "red square" in pair.instructions[0] and pair.provenance["mask"]["name"] == "seg"
         with_thing = pair.target if "insertion" in name else pair.source
         assert with_thing[6, 14, 16, 0] > 200 and pair.mask[6, 14, 16] == 255 and pair.mask[6, 30, 2] == 0
-    assert registry.unused(("removal",), Sources(clips=sources.clips, experts=(str(mask),))) == []
-    assert registry.unused(("to-canny",), Sources(clips=sources.clips, experts=(str(mask),))) == [
-        f"--expert {mask}"
-    ]
+    assert (
+        registry.find_unused_sources(("removal",), Sources(clips=sources.clips, experts=(str(mask),))) == []
+    )
+    assert registry.find_unused_sources(
+        ("to-canny",), Sources(clips=sources.clips, experts=(str(mask),))
+    ) == [f"--expert {mask}"]

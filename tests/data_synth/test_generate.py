@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from data_synth import generate, quality
-from data_synth.dataset.preview import preview
+from data_synth.dataset.preview import write_preview
 from data_synth.language import grammar, templates
 from data_synth.operators import transition
 from data_synth.operators.photometric import PHOTOMETRIC
@@ -38,15 +38,15 @@ def test_a_pair_is_a_function_of_its_seed():
 
 
 def test_workers_change_nothing():
-    one, two = (list(generate.generate(12, seed=40, workers=w, **SMALL)) for w in (1, 2))
+    one, two = (list(generate.iterate_pairs(12, seed=40, workers=w, **SMALL)) for w in (1, 2))
     assert len(one) == 12 and all(same(a, b) for a, b in zip(one, two, strict=True))
 
 
 def test_default_mix_and_every_edit():
-    counts = Counter(p.edit for p in generate.generate(250, **SMALL))
-    local = sum(counts[e] for e in generate.FAMILIES["local"])
-    assert 95 < local < 155 and len(counts) >= len(generate.EDITS) - 1
-    for edit in generate.EDITS:
+    counts = Counter(p.edit for p in generate.iterate_pairs(250, **SMALL))
+    local = sum(counts[e] for e in generate.DEFAULT_FAMILIES["local"])
+    assert 95 < local < 155 and len(counts) >= len(generate.DEFAULT_EDITS) - 1
+    for edit in generate.DEFAULT_EDITS:
         assert make(edits=(edit,)).edit == edit
     with pytest.raises(InputError, match="expected names among local.*got 'explode'"):
         generate.make_pair(0, edits=("explode",))
@@ -57,7 +57,7 @@ def test_every_word_is_in_the_vocabulary():
     assert len(known) < 350
     longest = 0
     for seed in range(2000):
-        edit = generate.EDITS[seed % len(generate.EDITS)]
+        edit = generate.DEFAULT_EDITS[seed % len(generate.DEFAULT_EDITS)]
         pair, _ = generate.make_pair(seed, T=2, H=16, W=16, edits=(edit,))
         if pair is None:
             continue
@@ -107,7 +107,7 @@ def test_transition_draws_are_valid_and_as_frequent_as_asked():
 def test_dissolve_and_wipe_bring_the_edit_in_pixel_by_pixel(operator):
     pair = make(transition=0.0, edits=("negative",))
     H, W = pair.source.shape[1:3]
-    field = transition.place_of(operator, np.random.default_rng(3), H, W)
+    field = transition.arrival_field(operator, np.random.default_rng(3), H, W)
     assert field.min() == 0 and field.max() == pytest.approx(1)
     out = transition.splice(pair, 1, 5, 3, operator, field)
     np.testing.assert_array_equal(out.target[0], pair.source[0])
@@ -138,7 +138,7 @@ def test_operators_are_drawn_as_asked_and_leave_the_default_alone():
 
 def test_gates_name_their_reason():
     good = make(transition=0.0, edits=("negative",))
-    assert quality.keep(good) == (True, "")
+    assert quality.find_rejection(good) == (True, "")
     none, zero = np.zeros_like(good.mask), np.zeros_like(good.source)
     bad = {
         "too dark": {"source": zero},
@@ -152,7 +152,7 @@ def test_gates_name_their_reason():
         "change too small": {"target": good.source},
     }
     for reason, change in bad.items():
-        assert quality.keep(dataclasses.replace(good, **change)) == (False, reason)
+        assert quality.find_rejection(dataclasses.replace(good, **change)) == (False, reason)
 
 
 def test_every_sentence_of_ours_names_something():
@@ -169,25 +169,25 @@ def test_every_sentence_of_ours_names_something():
     for row in (row for table in tables for row in table.values()):
         for template in row:
             filled = re.sub(r"\{it\}", "the video", re.sub(r"\{(?!it)\w+\}", "red", template))
-            assert set(grammar.split_words(filled)) - quality.NOTHING_VISIBLE, template
+            assert set(grammar.split_words(filled)) - quality.INVISIBLE_WORDS, template
 
 
 def test_near_duplicates_look_alike_and_others_do_not():
     pairs = [make(seed, transition=0.0, edits=("negative",)) for seed in (0, 40, 80, 120)]
-    looks = [quality.fingerprint(p) for p in pairs]
+    looks = [quality.fingerprint_pair(p) for p in pairs]
     assert len(set(looks)) == len({p.seed for p in pairs})
     grainy = dataclasses.replace(
         pairs[0], source=np.clip(pairs[0].source.astype(int) + 1, 0, 255).astype(np.uint8)
     )
     same = sum(
-        a == b for a, b in zip(quality.fingerprint(grainy).split()[1], looks[0].split()[1], strict=True)
+        a == b for a, b in zip(quality.fingerprint_pair(grainy).split()[1], looks[0].split()[1], strict=True)
     )
-    assert same >= 15 and quality.fingerprint(dataclasses.replace(pairs[0], edit="other")) != looks[0]
+    assert same >= 15 and quality.fingerprint_pair(dataclasses.replace(pairs[0], edit="other")) != looks[0]
 
 
 def test_drops_are_counted():
     dropped = Counter()
-    kept = sum(1 for _ in generate.generate(60, seed=0, dropped=dropped, edits=("blur",), **SMALL))
+    kept = sum(1 for _ in generate.iterate_pairs(60, seed=0, dropped=dropped, edits=("blur",), **SMALL))
     seeds = 0
     reasons = Counter()
     while kept:
@@ -199,13 +199,13 @@ def test_drops_are_counted():
 
 
 def test_a_hopeless_request_ends(monkeypatch):
-    monkeypatch.setattr(quality, "keep", lambda *pairs: (False, "never"))
+    monkeypatch.setattr(quality, "find_rejection", lambda *pairs: (False, "never"))
     with pytest.raises(InputError, match="expected most seeds to give one, got 0 of 501.*never"):
-        list(generate.generate(1, T=1, H=16, W=16, edits=("negative",)))
+        list(generate.iterate_pairs(1, T=1, H=16, W=16, edits=("negative",)))
 
 
 def test_preview_writes_a_sheet(tmp_path):
-    path = preview([make(0), make(1)], tmp_path / "sheets" / "a.png")
+    path = write_preview([make(0), make(1)], tmp_path / "sheets" / "a.png")
     assert path.stat().st_size > 1000 and [p.name for p in path.parent.iterdir()] == ["a.png"]
 
 
@@ -223,17 +223,20 @@ def test_what_others_made_may_be_nothing():
     pair = dataclasses.replace(make(1, T=6, edits=("negative",), transition=0.0), recipe="expert")
     moving = np.random.default_rng(0).integers(0, 256, pair.source.shape, np.uint8)
     good = dataclasses.replace(pair, source=moving, target=255 - moving)
-    assert quality._broken(good) == ""
-    assert quality._broken(dataclasses.replace(good, target=np.zeros_like(moving))) == "target shows nothing"
+    assert quality._find_broken_target(good) == ""
+    assert (
+        quality._find_broken_target(dataclasses.replace(good, target=np.zeros_like(moving)))
+        == "target shows nothing"
+    )
     frozen = np.repeat(255 - moving[:1], len(moving), 0)
-    assert quality._broken(dataclasses.replace(good, target=frozen)) == "target stands still"
-    assert quality._broken(dataclasses.replace(good, target=frozen, recipe="photometric")) == ""
+    assert quality._find_broken_target(dataclasses.replace(good, target=frozen)) == "target stands still"
+    assert quality._find_broken_target(dataclasses.replace(good, target=frozen, recipe="photometric")) == ""
     black = dataclasses.replace(good, target=np.zeros_like(moving))
     lifted = dataclasses.replace(black, recipe="lift", provenance={"set": "x"})
-    assert quality._broken(lifted) == "target shows nothing"
+    assert quality._find_broken_target(lifted) == "target shows nothing"
     half = np.full_like(good.mask, 255)
     half[:, :, ::2] = 0  # an object taken out of a static shot
-    assert quality._broken(dataclasses.replace(good, target=frozen, mask=half)) == ""
+    assert quality._find_broken_target(dataclasses.replace(good, target=frozen, mask=half)) == ""
 
 
 @pytest.mark.parametrize("start, end", [(2, 6), (0, 4)])
@@ -246,12 +249,12 @@ def test_a_transition_hides_nothing_and_is_no_fault(start, end):
         (np.repeat(255 - moving[:1], len(moving), 0), "target stands still"),
     ):
         whole = dataclasses.replace(pair, target=target)
-        assert quality.keep(transition.splice(whole, start, end), whole) == (False, reason)
+        assert quality.find_rejection(transition.splice(whole, start, end), whole) == (False, reason)
     footage = make(1, T=6, edits=("from-blur",), transition=0.0)
     still = dataclasses.replace(footage, target=np.repeat(footage.target[:1], 6, 0))
-    assert quality.keep(transition.splice(still, start, end), still) == (False, "nothing moves")
+    assert quality.find_rejection(transition.splice(still, start, end), still) == (False, "nothing moves")
     edges = dataclasses.replace(footage, source=np.zeros_like(footage.source))
-    assert quality.keep(transition.splice(edges, start, end), edges)[1] != "cut inside"
+    assert quality.find_rejection(transition.splice(edges, start, end), edges)[1] != "cut inside"
 
 
 def test_instructions_in_scripts_without_spaces_have_words_too():
@@ -262,4 +265,4 @@ def test_instructions_in_scripts_without_spaces_have_words_too():
         ("紫", "instruction too short or long"),
         ("red", "instruction too short or long"),
     ):
-        assert quality._wordy(dataclasses.replace(pair, instructions=(sentence,))) == reason
+        assert quality._find_bad_length(dataclasses.replace(pair, instructions=(sentence,))) == reason

@@ -145,7 +145,7 @@ def test_every_edit_gives_an_exact_pair_that_passes_the_gates(opengl, name):
         if pair:
             break
     assert pair is not None, reason
-    assert pair.edit == f"physics-{name}" and quality.keep(pair) == (True, "")
+    assert pair.edit == f"physics-{name}" and quality.find_rejection(pair) == (True, "")
     out = pair.mask == 0
     np.testing.assert_array_equal(pair.source[out], pair.target[out])
     if name in ("relight", "camera"):
@@ -177,7 +177,7 @@ def test_a_removed_things_shadow_is_effect_and_not_thing(opengl):
 
 
 def test_the_default_mix_has_no_rooms_and_needs_no_mujoco(monkeypatch):
-    assert "physics" in registry.FAMILIES and "physics" not in generate.FAMILIES
+    assert "physics" in registry.FAMILIES and "physics" not in generate.DEFAULT_FAMILIES
     monkeypatch.setitem(__import__("sys").modules, "mujoco", None)
     with pytest.raises(InputError, match=r"pip install 'v2v-edit\[scenes\]'"):
         physics.edit_pair("physics-remove", 0, T, H, W)

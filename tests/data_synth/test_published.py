@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from data_synth import generate
-from data_synth.dataset.build import synth
-from data_synth.recipes.published import IMPORTERS
+from data_synth.dataset.build import build_dataset
+from data_synth.recipes.published import PUBLISHED
 from data_synth.recipes.registry import Sources
 from v2v.errors import InputError
 from v2v.video import video as codec
@@ -34,7 +34,7 @@ def picture(path, shade, h=60, w=80):
 
 def pairs(name, root, n):
     sources = Sources(sets=((name, str(root)),))
-    assert generate.rows((name,), sources) == n
+    assert generate.count_rows((name,), sources) == n
     return generate.make_block(range(n), T=T, H=H, W=W, edits=(name,), transition=0.0, sources=sources)
 
 
@@ -71,8 +71,8 @@ def test_ditto(tmp_path):
     (tmp_path / "csvs_for_DiffSynth/style.csv").write_text(
         'video,prompt,vace_video\nglobal_style1/a.mp4,"Make it, please, anime.",source/a.mp4\n'
     )
-    assert bright(IMPORTERS["ditto"](tmp_path)(0, T, H, W))
-    assert IMPORTERS["ditto"](tmp_path).table[0].instruction == "Make it, please, anime."
+    assert bright(PUBLISHED["ditto"](tmp_path)(0, T, H, W))
+    assert PUBLISHED["ditto"](tmp_path).table[0].instruction == "Make it, please, anime."
 
 
 def test_senorita(tmp_path):
@@ -91,10 +91,10 @@ def test_senorita(tmp_path):
     with pytest.raises(
         InputError, match="under one of instruction.*got source_video_path, target_video_path"
     ):
-        IMPORTERS["senorita"](tmp_path)
+        PUBLISHED["senorita"](tmp_path)
     path.write_text(json.dumps([{"instruction": "x"}]))
     with pytest.raises(InputError, match="field source_video_path, got instruction"):
-        IMPORTERS["senorita"](tmp_path)
+        PUBLISHED["senorita"](tmp_path)
 
 
 def test_insvie(tmp_path):
@@ -111,7 +111,7 @@ def test_insvie(tmp_path):
     )
     (tmp_path / "train.csv").write_text("h\nonly,three,fields\n")
     with pytest.raises(InputError, match="row 1: expected source video name.*got 3 fields"):
-        IMPORTERS["insvie"](tmp_path)
+        PUBLISHED["insvie"](tmp_path)
 
 
 @pytest.mark.parametrize("separator, base", [(",", "videos"), (";", "videos_folders")])
@@ -157,7 +157,7 @@ def test_refvie(tmp_path):
     )
     pq.write_table(pa.table({"iid": ["1"]}), tmp_path / "refvie_477k/chunk_0001.parquet")
     with pytest.raises(InputError, match="chunk_0001.parquet: expected columns prompt"):
-        IMPORTERS["refvie"](tmp_path)
+        PUBLISHED["refvie"](tmp_path)
     for path in (tmp_path / "refvie_477k").iterdir():
         path.unlink()
     picture(tmp_path / "ref_images/a.jpg", 60)
@@ -165,7 +165,7 @@ def test_refvie(tmp_path):
         "src_video,tgt_video,ref_image,prompt\n"
         "video/source/a.mp4,video/target/a.mp4,ref_images/a.jpg,Add it.\n"
     )
-    assert IMPORTERS["refvie"](tmp_path)(0, T, H, W).reference.shape == (60, 80, 3)
+    assert PUBLISHED["refvie"](tmp_path)(0, T, H, W).reference.shape == (60, 80, 3)
 
 
 def test_gpt_image_edit_is_lifted(tmp_path):
@@ -186,13 +186,13 @@ def test_gpt_image_edit_is_lifted(tmp_path):
         and pair.recipe == "lift"
         and np.abs(pair.source[0].astype(int) - pair.source[-1]).mean() > 1
     )
-    still = IMPORTERS["gpt-image-edit"](tmp_path)(0, 1, H, W)
+    still = PUBLISHED["gpt-image-edit"](tmp_path)(0, 1, H, W)
     assert still.source.shape == (1, H, W, 3)
     (tmp_path / "data.txt").write_text("gpt-edit/hqedit/edit,training_json/hqedit_gpt_edit.json,false\n")
-    assert len(IMPORTERS["gpt-image-edit"](tmp_path).table) == 1
+    assert len(PUBLISHED["gpt-image-edit"](tmp_path).table) == 1
     (tmp_path / "training_json/hqedit_gpt_edit.json").write_text(json.dumps([{"image": ["a"]}]))
     with pytest.raises(InputError, match="row 1: expected .image.: .input, output.*got .*a.* and null"):
-        IMPORTERS["gpt-image-edit"](tmp_path)
+        PUBLISHED["gpt-image-edit"](tmp_path)
 
 
 def test_rows_fail_alone_with_a_reason(tmp_path):
@@ -258,9 +258,9 @@ def test_a_malformed_row_costs_itself(tmp_path, case):
     path = tmp_path / place
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(content if isinstance(content, str) else json.dumps(content))
-    first, second = IMPORTERS[name](tmp_path).table
+    first, second = PUBLISHED[name](tmp_path).table
     assert not first.fault and second.fault.startswith(f"malformed row: {path.name}, row 2: ")
-    assert IMPORTERS[name](tmp_path)(1, T, H, W) == second.fault
+    assert PUBLISHED[name](tmp_path)(1, T, H, W) == second.fault
 
 
 def test_a_parquet_row_without_text_or_picture_costs_itself(tmp_path):
@@ -273,16 +273,16 @@ def test_a_parquet_row_without_text_or_picture_costs_itself(tmp_path):
         "ref_image_bytes": [None, b"x", picture(tmp_path / "r.jpg", 40).read_bytes()],
     }
     pq.write_table(pa.table(table), tmp_path / "chunk_0.parquet")
-    got = [IMPORTERS["refvie"](tmp_path)(row, T, H, W) for row in range(3)]
+    got = [PUBLISHED["refvie"](tmp_path)(row, T, H, W) for row in range(3)]
     assert got[0] == "unreadable file: expected a picture, got none"
     assert got[1] == "malformed row: chunk_0.parquet, row 2: prompt: expected text, got null"
     assert got[2].reference is not None
 
 
-@pytest.mark.parametrize("name", IMPORTERS)
+@pytest.mark.parametrize("name", PUBLISHED)
 def test_an_empty_folder_is_an_error(tmp_path, name):
     with pytest.raises(InputError, match="expected"):
-        IMPORTERS[name](tmp_path)
+        PUBLISHED[name](tmp_path)
     with pytest.raises(InputError, match=f"add --set {name}=PATH"):
         generate.make_pair(0, edits=(name,))
 
@@ -297,7 +297,7 @@ def test_a_set_is_gone_through_once(tmp_path):
         "b.mp4,a.mp4,make it bright",
     ]
     (tmp_path / "set/x.csv").write_text("video,original_video,prompt\n" + "\n".join(rows) + "\n")
-    report = synth(
+    report = build_dataset(
         tmp_path / "out",
         100,
         edits=("openve",),

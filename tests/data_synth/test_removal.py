@@ -22,29 +22,29 @@ def shot(T=9, H=48, W=64, step=5):
 
 def test_what_is_seen_once_comes_back_exactly():
     video, mask, ground = shot()
-    removed, wide = removal.remove(video, mask)
+    removed, wide = removal.remove_object(video, mask)
     np.testing.assert_array_equal(removed, np.repeat(ground[None], len(video), 0))
     assert (wide & mask).sum() == mask.sum() and (wide & ~mask).any()
 
 
 def test_what_is_never_seen_is_inpainted_and_the_rest_untouched():
     video, mask, ground = shot(step=1)
-    removed, wide = removal.remove(video, mask)
+    removed, wide = removal.remove_object(video, mask)
     np.testing.assert_array_equal(removed[~wide], video[~wide])
     hole = wide.all(0)
     assert hole.any()
     error = np.abs(removed[0][hole].astype(int) - ground[hole]).mean()
     assert error < 40 < np.abs(video[0][hole].astype(int) - ground[hole]).mean()
-    plate, never = removal.background(video, wide)
+    plate, never = removal.background_plate(video, wide)
     np.testing.assert_array_equal(plate[~never], ground[~never])
     np.testing.assert_array_equal(never, hole)
 
 
 def test_static_shots_are_told_from_moving_ones():
     video, mask, ground = shot()
-    assert removal.static(video, mask)
+    assert removal.is_static(video, mask)
     rolled = np.stack([np.roll(frame, 3 * k, 1) for k, frame in enumerate(video)])
-    assert not removal.static(rolled, mask)
+    assert not removal.is_static(rolled, mask)
 
 
 def test_recipes_mirror_each_other():

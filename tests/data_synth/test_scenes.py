@@ -13,8 +13,8 @@ from data_synth.scenes import draw, edits, objects, render, scene, textures
 def twins(name, seeds, T=4, H=48, W=64):
     made = 0
     for seed in range(seeds):
-        drawn = draw.sample_scene(rng.stream(seed, "scene"), aspect=W / H)
-        twin = edits.apply_local_edit(name, drawn, rng.stream(seed, "edit"), T, H, W)
+        drawn = draw.sample_scene(rng.build_rng(seed, "scene"), aspect=W / H)
+        twin = edits.apply_local_edit(name, drawn, rng.build_rng(seed, "edit"), T, H, W)
         if not isinstance(twin, str):
             made += 1
             yield twin
@@ -40,7 +40,7 @@ def test_source_is_the_scene_rendered_anew_and_target_its_twin(name):
 
 @pytest.mark.parametrize("seed", range(12))
 def test_one_scene_at_two_sizes(seed):
-    drawn = draw.sample_scene(rng.stream(seed, "scene"), rich=seed % 2 == 1)
+    drawn = draw.sample_scene(rng.build_rng(seed, "scene"), rich=seed % 2 == 1)
     small = render.render_scene(drawn, 3, 64, 64).astype(float)
     large = render.render_scene(drawn, 3, 128, 128)
     reduced = np.stack([cv2.resize(frame, (64, 64), interpolation=cv2.INTER_AREA) for frame in large])
@@ -66,7 +66,7 @@ def test_shapes_fill_their_size(shape):
 
 def test_objects_are_named_apart_and_kept_apart():
     for seed in range(60):
-        drawn = draw.sample_scene(rng.stream(seed, "scene"))
+        drawn = draw.sample_scene(rng.build_rng(seed, "scene"))
         things = drawn.objects
         assert len({o.color for o in things}) == len({o.shape for o in things}) == len(things)
         assert all(scene.is_visible_on(o.color, drawn.texture) for o in things)

@@ -192,7 +192,9 @@ def test_own_benchmark_has_rooms_with_physics(tmp_path):
         pytest.skip(f"no offscreen rendering here: {error}")
     planar = build_benchmark(tmp_path, per_kind=1, physics=False, **asked)
     assert mixed.items[0].source.read_bytes() == planar.items[0].source.read_bytes()
-    assert len(Clip(mixed.items[1].truth)) == 5 and "physics-remove" in registry.names(generate.NOTHING)
+    assert len(Clip(mixed.items[1].truth)) == 5 and "physics-remove" in registry.recipe_names(
+        generate.NO_SOURCES
+    )
 
 
 def test_published_tables_name_their_source_and_hold_what_they_say():

@@ -18,7 +18,7 @@ import numpy as np
 
 from data_synth import footage as footage_lib
 from data_synth import generate
-from data_synth.dataset.build import synth
+from data_synth.dataset.build import build_dataset
 from data_synth.operators.control import CONTROLS
 from data_synth.recipes import physics, registry
 from data_synth.scenes import textures
@@ -33,11 +33,11 @@ BARS = {
 }
 
 
-def spent(edits, seeds, sources=generate.NOTHING, **size) -> tuple[float, int]:
+def spent(edits, seeds, sources=generate.NO_SOURCES, **size) -> tuple[float, int]:
     """Core-seconds and number of pairs, made and encoded as `v2v synth` does it."""
     begin, kept = time.process_time(), 0
     for seed in seeds:
-        footage_lib.decode.cache_clear()  # every pair decodes its footage, as with a folder of many files
+        footage_lib.decode_clip.cache_clear()  # every pair decodes its footage, as with a folder of many files
         pair, _ = generate.make_pair(seed, edits=edits, sources=sources, **size)
         if pair is not None:
             pair_lib.encode(pair)
@@ -48,9 +48,9 @@ def spent(edits, seeds, sources=generate.NOTHING, **size) -> tuple[float, int]:
 def footage(clip: str | None) -> np.ndarray:
     """96 frames of 480 x 832."""
     if clip:
-        return footage_lib.fit(np.asarray(codec.read(clip).frames)[:96], 480, 832)
+        return footage_lib.fit_frames(np.asarray(codec.read(clip).frames)[:96], 480, 832)
     noise = np.random.default_rng(0).integers(0, 60, (96, 480, 832, 3), dtype=np.uint8)
-    return footage_lib.rendered(1, 96, 480, 832).video // 2 + noise
+    return footage_lib.render_clip(1, 96, 480, 832).video // 2 + noise
 
 
 def main() -> None:
@@ -103,7 +103,7 @@ def main() -> None:
             took, n = {}, 300 if args.quick else 6000  # a second and a half of start-up is not shared
             for workers in (1, 2):
                 begin = time.perf_counter()
-                synth(Path(folder) / str(workers), n, workers=workers)
+                build_dataset(Path(folder) / str(workers), n, workers=workers)
                 took[workers] = time.perf_counter() - begin
         print(
             f"{n} pairs: 1 worker {took[1]:.1f} s, 2 workers {took[2]:.1f} s, {took[1] / took[2]:.2f} x (at least 1.8)"

@@ -158,11 +158,11 @@ def _doctor(args: argparse.Namespace) -> dict:
 def _synth(args: argparse.Namespace) -> dict:
     from tqdm import tqdm
 
-    from data_synth.dataset.build import synth
+    from data_synth.dataset.build import build_dataset
 
     with tqdm(total=args.pairs, unit=" pairs", disable=not _bars(args)) as bar:
         names = tuple(filter(None, args.recipes.split(",")))
-        report = synth(
+        report = build_dataset(
             args.out,
             args.pairs,
             args.seed,

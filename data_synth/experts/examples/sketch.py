@@ -24,7 +24,7 @@ from data_synth.experts import wire
 
 def sketch(jobs: Sequence[wire.Job]) -> list[np.ndarray]:
     """One clip, uint8 [T, H, W, 3], for each job."""
-    return [np.stack([_drawn(frame) for frame in job.clip]) for job in jobs]
+    return [np.stack([_sketch_frame(frame) for frame in job.clip]) for job in jobs]
 
 
 def service(port: int) -> ThreadingHTTPServer:
@@ -46,7 +46,7 @@ def service(port: int) -> ThreadingHTTPServer:
     return ThreadingHTTPServer(("127.0.0.1", port), Handler)
 
 
-def _drawn(frame: np.ndarray) -> np.ndarray:
+def _sketch_frame(frame: np.ndarray) -> np.ndarray:
     luma = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
     soft = 255 - cv2.GaussianBlur(255 - luma, (0, 0), max(1.0, min(luma.shape) / 32))
     return np.repeat(cv2.divide(luma, soft, scale=255)[..., None], 3, -1)
@@ -55,5 +55,5 @@ def _drawn(frame: np.ndarray) -> np.ndarray:
 if __name__ == "__main__":
     if sys.argv[1] == "--serve":
         service(int(sys.argv[2])).serve_forever()
-    asked, answers = map(Path, sys.argv[1:])
-    answers.write_bytes(wire.pack_clips(sketch(wire.unpack_jobs(asked.read_bytes()))))
+    jobs_path, answers_path = map(Path, sys.argv[1:])
+    answers_path.write_bytes(wire.pack_clips(sketch(wire.unpack_jobs(jobs_path.read_bytes()))))

@@ -28,7 +28,7 @@ def edges(jobs: Sequence[wire.Job]) -> list[np.ndarray]:
 
 def restyle(jobs: Sequence[wire.Job]) -> list[np.ndarray]:
     """Other colours for every prompt, the same for every frame."""
-    return [np.stack([_turned(frame, job.prompt) for frame in job.clip]) for job in jobs]
+    return [np.stack([_rotate_hue(frame, job.prompt) for frame in job.clip]) for job in jobs]
 
 
 def controlled(jobs: Sequence[wire.Job]) -> list[np.ndarray]:
@@ -41,7 +41,7 @@ def controlled(jobs: Sequence[wire.Job]) -> list[np.ndarray]:
     return out
 
 
-def _turned(frame: np.ndarray, prompt: str) -> np.ndarray:
+def _rotate_hue(frame: np.ndarray, prompt: str) -> np.ndarray:
     angle = 40 + zlib.crc32(prompt.encode()) % 100  # OpenCV's hue has 180 steps
     hsv = cv2.cvtColor(frame, cv2.COLOR_RGB2HSV)
     hsv[..., 0] = (hsv[..., 0].astype(int) + angle) % 180

@@ -10,7 +10,7 @@ from data_synth.recipes.published.openve import openve
 from data_synth.recipes.published.refvie import refvie
 from data_synth.recipes.published.senorita import senorita
 
-IMPORTERS = {
+PUBLISHED = {
     "senorita": senorita,
     "ditto": ditto,
     "insvie": insvie,

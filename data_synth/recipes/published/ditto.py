@@ -13,14 +13,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from data_synth.recipes.published.rows import (
-    Imported,
+    PublishedRecipe,
     Row,
-    files,
+    build_rows,
+    find_metadata,
     first_existing,
-    need,
+    parse_fields,
     read_csv,
     read_json,
-    table,
 )
 
 LICENSE = "CC-BY-NC-SA-4.0"
@@ -28,19 +28,19 @@ JSON_KEYS = ("source_path", "edited_path", "instruction")
 COLUMNS = ("vace_video", "video", "prompt")
 
 
-def ditto(root: str | Path) -> Imported:
+def ditto(root: str | Path) -> PublishedRecipe:
     """The set in folder `root`, from its JSON metadata or, without that, its CSVs."""
     root, rows = Path(root), []
-    for path in files(root, "training_metadata/*.json", "csvs_for_DiffSynth/*.csv"):
+    for path in find_metadata(root, "training_metadata/*.json", "csvs_for_DiffSynth/*.csv"):
         keys = JSON_KEYS if path.suffix == ".json" else COLUMNS
 
         def row(item: dict, keys: tuple = keys, edit: str = path.stem) -> Row:
-            source, edited, text = need(item, *keys)
-            return Row(_place(root, source), _place(root, edited), text, edit)
+            source, edited, text = parse_fields(item, *keys)
+            return Row(_find_file(root, source), _find_file(root, edited), text, edit)
 
-        rows += table(path, read_json(path) if keys is JSON_KEYS else read_csv(path, keys), row)
-    return Imported("Ditto-1M", LICENSE, tuple(rows))
+        rows += build_rows(path, read_json(path) if keys is JSON_KEYS else read_csv(path, keys), row)
+    return PublishedRecipe("Ditto-1M", LICENSE, tuple(rows))
 
 
-def _place(root: Path, name: str) -> Path:
+def _find_file(root: Path, name: str) -> Path:
     return first_existing((root / "videos" / name, root / name))

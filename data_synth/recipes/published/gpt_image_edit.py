@@ -14,14 +14,14 @@ import functools
 from pathlib import Path
 
 from data_synth.recipes.published.rows import (
-    Imported,
-    Malformed,
+    MalformedRow,
+    PublishedRecipe,
     Row,
+    abbreviate,
+    build_rows,
     first_existing,
-    need,
+    parse_fields,
     read_json,
-    short,
-    table,
 )
 from v2v.errors import InputError
 
@@ -36,31 +36,33 @@ PARTS = (
 )
 
 
-def gpt_image_edit(root: str | Path) -> Imported:
+def gpt_image_edit(root: str | Path) -> PublishedRecipe:
     """The set in folder `root`: the parts its data.txt names, or those of the README whose annotation is there."""
     root, rows = Path(root), []
-    for pictures, annotation in _parts(root):
-        rows += table(annotation, read_json(annotation), functools.partial(_row, pictures, annotation.stem))
-    return Imported("GPT-Image-Edit-1.5M", LICENSE, tuple(rows))
+    for pictures, annotation in _find_parts(root):
+        rows += build_rows(
+            annotation, read_json(annotation), functools.partial(_parse_row, pictures, annotation.stem)
+        )
+    return PublishedRecipe("GPT-Image-Edit-1.5M", LICENSE, tuple(rows))
 
 
-def _row(pictures: Path, edit: str, item: dict) -> Row:
+def _parse_row(pictures: Path, edit: str, item: dict) -> Row:
     if not isinstance(item, dict):
-        raise Malformed(f"expected an object, got {short(item)}")
+        raise MalformedRow(f"expected an object, got {abbreviate(item)}")
     image, turns = item.get("image"), item.get("conversations")
     if not (
         isinstance(image, list) and len(image) == 2 and all(isinstance(name, str) for name in image)
     ) or not (isinstance(turns, list) and turns and all(isinstance(turn, dict) for turn in turns)):
-        raise Malformed(
+        raise MalformedRow(
             'expected "image": [input, output] and "conversations": [{"from", "value"}, ...], got '
-            f"{short(image)} and {short(turns)}"
+            f"{abbreviate(image)} and {abbreviate(turns)}"
         )
-    said = [next(need(turn, "value")) for turn in turns if turn.get("from") == "human"]
-    text = " ".join(said[-1].replace("<image>", " ").split()) if said else ""
+    requests = [next(parse_fields(turn, "value")) for turn in turns if turn.get("from") == "human"]
+    text = " ".join(requests[-1].replace("<image>", " ").split()) if requests else ""
     return Row(pictures / image[0], pictures / image[1], text, edit)
 
 
-def _parts(root: Path) -> list[tuple[Path, Path]]:
+def _find_parts(root: Path) -> list[tuple[Path, Path]]:
     """(folder the pictures are relative to, annotation file)."""
     listing = root / "data.txt"
     if listing.is_file():
@@ -69,14 +71,14 @@ def _parts(root: Path) -> list[tuple[Path, Path]]:
             raise InputError(f"{listing}: expected lines of image root, annotation JSON and true or false")
         return [(root / pictures.strip(), root / annotation.strip()) for pictures, annotation, _ in lines]
     base = root / "gpt-edit" if (root / "gpt-edit").is_dir() else root / "data" / "gpt-edit"
-    found = [
+    parts = [
         (base / pictures, first_existing((root / "training_json" / f"{name}.json", root / f"{name}.json")))
         for pictures, name in PARTS
     ]
-    found = [(pictures, annotation) for pictures, annotation in found if annotation.is_file()]
-    if not found:
+    parts = [(pictures, annotation) for pictures, annotation in parts if annotation.is_file()]
+    if not parts:
         raise InputError(
             f"{root}: expected data.txt, or training_json/ with one of "
             f"{', '.join(f'{name}.json' for _, name in PARTS)}; found none"
         )
-    return found
+    return parts

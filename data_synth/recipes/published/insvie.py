@@ -13,33 +13,40 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-from data_synth.recipes.published.rows import Imported, Malformed, Row, files, first_existing, table
+from data_synth.recipes.published.rows import (
+    MalformedRow,
+    PublishedRecipe,
+    Row,
+    build_rows,
+    find_metadata,
+    first_existing,
+)
 from v2v.errors import InputError
 
 LICENSE = "unknown"
 COLUMNS = 5
 
 
-def insvie(root: str | Path) -> Imported:
+def insvie(root: str | Path) -> PublishedRecipe:
     """The set in folder `root`: every CSV in it."""
     root, rows = Path(root), []
     folders = sorted(p for p in root.iterdir() if p.is_dir()) if root.is_dir() else []
-    for path in files(root, "*.csv"):
+    for path in find_metadata(root, "*.csv"):
         try:
             with path.open(newline="") as file:
                 header, *lines = [line for line in csv.reader(file) if line] or [[]]  # a blank line is no row
         except (OSError, UnicodeDecodeError, csv.Error) as error:
             raise InputError(f"{path}: expected a CSV file, got {error}") from None
 
-        def row(line: list[str], most: int = max(COLUMNS, len(header))) -> Row:
-            if not COLUMNS <= len(line) <= most:
-                raise Malformed(
+        def row(line: list[str], max_fields: int = max(COLUMNS, len(header))) -> Row:
+            if not COLUMNS <= len(line) <= max_fields:
+                raise MalformedRow(
                     "expected source video name, source caption, instruct, edit caption, edit subfolder name; "
                     f"got {len(line)} fields"
                 )
-            name, before, text, after, edited = (field.strip() for field in line[:COLUMNS])
+            name, source_caption, text, target_caption, edited = (field.strip() for field in line[:COLUMNS])
             source = first_existing([f / name for f in folders if f.name != edited] or [root / name])
-            return Row(source, root / edited / name, text, "edit", before, after)
+            return Row(source, root / edited / name, text, "edit", source_caption, target_caption)
 
-        rows += table(path, lines, row)
-    return Imported("InsViE-1M", LICENSE, tuple(rows))
+        rows += build_rows(path, lines, row)
+    return PublishedRecipe("InsViE-1M", LICENSE, tuple(rows))

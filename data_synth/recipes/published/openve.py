@@ -13,24 +13,32 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from data_synth.recipes.published.rows import Imported, Row, files, first_existing, need, read_csv, table
+from data_synth.recipes.published.rows import (
+    PublishedRecipe,
+    Row,
+    build_rows,
+    find_metadata,
+    first_existing,
+    parse_fields,
+    read_csv,
+)
 
 LICENSE = "CC-BY-NC-4.0"
 COLUMNS = ("video", "original_video", "prompt")
 
 
-def openve(root: str | Path) -> Imported:
+def openve(root: str | Path) -> PublishedRecipe:
     """The set in folder `root`: every CSV in it or in its metadata folders."""
     root, rows = Path(root), []
-    for path in files(root, "*.csv", "*/*.csv"):
+    for path in find_metadata(root, "*.csv", "*/*.csv"):
 
         def row(item: dict, edit: str = path.stem) -> Row:
-            edited, source, text = need(item, *COLUMNS)
-            return Row(_place(root, source), _place(root, edited), text, edit)
+            edited, source, text = parse_fields(item, *COLUMNS)
+            return Row(_find_file(root, source), _find_file(root, edited), text, edit)
 
-        rows += table(path, read_csv(path, COLUMNS), row)
-    return Imported("OpenVE-3M", LICENSE, tuple(rows))
+        rows += build_rows(path, read_csv(path, COLUMNS), row)
+    return PublishedRecipe("OpenVE-3M", LICENSE, tuple(rows))
 
 
-def _place(root: Path, name: str) -> Path:
+def _find_file(root: Path, name: str) -> Path:
     return first_existing(base / name for base in (root / "videos", root / "videos_folders", root))

@@ -15,52 +15,61 @@ from __future__ import annotations
 import functools
 from pathlib import Path
 
-from data_synth.recipes.published.rows import Imported, Row, files, need, read_csv, table
+from data_synth.recipes.published.rows import (
+    PublishedRecipe,
+    Row,
+    build_rows,
+    find_metadata,
+    parse_fields,
+    read_csv,
+)
 from v2v.errors import InputError
 
 LICENSE = "CC-BY-NC-SA-4.0"
 _COLUMNS = ("prompt", "src_video", "tgt_video")
 
 
-def refvie(root: str | Path) -> Imported:
+def refvie(root: str | Path) -> PublishedRecipe:
     """The set in folder `root`, from its parquet chunks or, without them, its CSVs."""
     root, rows = Path(root), []
-    for path in files(root, "refvie_477k/chunk_*.parquet", "chunk_*.parquet", "*.csv"):
+    for path in find_metadata(root, "refvie_477k/chunk_*.parquet", "chunk_*.parquet", "*.csv"):
         if path.suffix == ".parquet":
-            rows += _chunk(path, root)
+            rows += _read_chunk(path, root)
         else:
-            rows += table(path, read_csv(path, (*_COLUMNS, "ref_image")), functools.partial(_row, root))
-    return Imported("RefVIE", LICENSE, tuple(rows))
+            rows += build_rows(
+                path, read_csv(path, (*_COLUMNS, "ref_image")), functools.partial(_parse_row, root)
+            )
+    return PublishedRecipe("RefVIE", LICENSE, tuple(rows))
 
 
-def _row(root: Path, item: dict) -> Row:
-    text, source, target = need(item, *_COLUMNS)
-    reference = item.get("picture") or root / next(need(item, "ref_image"))
+def _parse_row(root: Path, item: dict) -> Row:
+    text, source, target = parse_fields(item, *_COLUMNS)
+    reference = item.get("picture") or root / next(parse_fields(item, "ref_image"))
     return Row(root / source, root / target, text, "reference", reference=reference)
 
 
-def _chunk(path: Path, root: Path) -> list[Row]:
-    file = _open(path)
+def _read_chunk(path: Path, root: Path) -> list[Row]:
+    file = _open_parquet(path)
     missing = {*_COLUMNS, "ref_image_bytes"} - set(file.schema_arrow.names)
     if missing:
         raise InputError(
             f"{path}: expected columns {', '.join(sorted(missing))}, got {', '.join(file.schema_arrow.names)}"
         )
     items = (
-        {**item, "picture": functools.partial(_picture, path, group, i)}
+        {**item, "picture": functools.partial(_read_picture, path, group, i)}
         for group in range(file.num_row_groups)
         for i, item in enumerate(file.read_row_group(group, columns=list(_COLUMNS)).to_pylist())
     )
-    return table(path, items, functools.partial(_row, root))
+    return build_rows(path, items, functools.partial(_parse_row, root))
 
 
-def _picture(path: Path, group: int, i: int) -> bytes:
+def _read_picture(path: Path, group: int, i: int) -> bytes:
     """The bytes of one reference picture; b"" where the row has none."""
-    column = _open(path).read_row_group(group, columns=["ref_image_bytes"]).column(0)
+    column = _open_parquet(path).read_row_group(group, columns=["ref_image_bytes"]).column(0)
     return column[i].as_py() or b""
 
 
-def _open(path: Path):
+def _open_parquet(path: Path):
     try:
         import pyarrow.parquet as pq
     except ImportError:

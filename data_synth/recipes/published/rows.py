@@ -20,7 +20,7 @@ import numpy as np
 
 from data_synth import footage as cl
 from data_synth.recipes import lift
-from data_synth.rng import stream
+from data_synth.rng import build_rng
 from v2v.data.pair import Pair
 from v2v.errors import InputError
 from v2v.video import video as codec
@@ -28,7 +28,7 @@ from v2v.video import video as codec
 csv.field_size_limit(1 << 24)  # instructions and captions of some sets are long
 
 
-class Malformed(ValueError):
+class MalformedRow(ValueError):
     """A row of the metadata lacks something; says what."""
 
 
@@ -48,7 +48,7 @@ class Row:
 
 
 @dataclasses.dataclass(frozen=True)
-class Imported:
+class PublishedRecipe:
     """The recipe: row `seed` of a set → Pair or reason. `license` is the set's own, for the provenance."""
 
     name: str
@@ -74,12 +74,12 @@ class Imported:
         if not row.instruction:
             return "empty instruction"
         try:
-            source, target = _decoded(row.source), _decoded(row.target)
-            reference = _picture(row.reference)
+            source, target = _decode_file(row.source), _decode_file(row.target)
+            reference = _read_reference(row.reference)
         except FileNotFoundError:
             return "file missing"
         except InputError as error:
-            return f"unreadable file: {cl.cause(error)}"  # no path: reasons are counted
+            return f"unreadable file: {cl.short_cause(error)}"  # no path: reasons are counted
         except OSError as error:
             return f"unreadable file: {error.strerror}"
         (_, h, w, _), (_, h_after, w_after, _) = source.frames.shape, target.frames.shape
@@ -89,19 +89,19 @@ class Imported:
         n = min(len(source.frames), len(target.frames))
         if n < T and not pictures:
             return "shorter than the clip"
-        first = 0 if pictures else int(stream(seed, "footage").integers(n - T + 1))
+        first = 0 if pictures else int(build_rng(seed, "footage").integers(n - T + 1))
         span = np.arange(first, first + (1 if pictures else T))
-        height, width = _size(source.frames, H, W) if pictures else (H, W)
-        source, target = (cl.picked(video, span, height, width) for video in (source, target))
-        before = row.source_caption or ("a picture" if pictures else "a video")
-        made = Pair(
+        height, width = _lift_size(source.frames, H, W) if pictures else (H, W)
+        source, target = (cl.select_frames(video, span, height, width) for video in (source, target))
+        caption = row.source_caption or ("a picture" if pictures else "a video")
+        pair = Pair(
             source=source,
             target=target,
             mask=np.full(source.shape[:3], 255, np.uint8),
             reference=reference,
             instructions=(row.instruction,),
-            source_caption=before,
-            target_caption=row.target_caption or f"{before}, after: {row.instruction}",
+            source_caption=caption,
+            target_caption=row.target_caption or f"{caption}, after: {row.instruction}",
             edit=row.edit,
             recipe="imported",
             seed=seed,
@@ -114,16 +114,16 @@ class Imported:
                 "license": self.license,
             },
         )
-        return lift.lifted(made, stream(seed, "move"), T, H, W) if pictures else made
+        return lift.lift_still(pair, build_rng(seed, "move"), T, H, W) if pictures else pair
 
 
-def table(path: Path, items: Iterable, make: Callable[[Any], Row]) -> list[Row]:
+def build_rows(path: Path, items: Iterable, make: Callable[[Any], Row]) -> list[Row]:
     """make(item) for every item of a metadata file; where it raises Malformed, a row which says so and where that was."""
     out = []
     for number, item in enumerate(items, 1):
         try:
             out.append(make(item))
-        except (Malformed, OSError) as error:  # OSError: of a path that can't be one
+        except (MalformedRow, OSError) as error:  # OSError: of a path that can't be one
             fault = f"malformed row: {path.name}, row {number}: {error}"
             out.append(Row(Path(), Path(), "", fault=fault))
     return out
@@ -164,43 +164,43 @@ def read_csv(path: Path, columns: Sequence[str]) -> Iterator[dict[str, str]]:
         raise InputError(f"{path}: expected a CSV file, got {error}") from None
 
 
-def need(row: Any, *keys: str) -> Iterator[str]:
+def parse_fields(row: Any, *keys: str) -> Iterator[str]:
     """A row's string fields, without the spaces around them.
 
     Raises:
       Malformed: it lacks one, naming what it has there, or it has more fields than columns.
     """
     if not isinstance(row, dict):
-        raise Malformed(f"expected an object, got {short(row)}")
+        raise MalformedRow(f"expected an object, got {abbreviate(row)}")
     if any(
         row.get(None) or ()
     ):  # where csv.DictReader puts what no column is for; an unquoted comma, most often
-        raise Malformed(
-            f"expected a field for each column, got more: {short(row[None])}; quote text with commas"
+        raise MalformedRow(
+            f"expected a field for each column, got more: {abbreviate(row[None])}; quote text with commas"
         )
     for key in keys:
         if key not in row:
-            raise Malformed(f"expected a field {key}, got {', '.join(map(str, row)) or 'an empty row'}")
+            raise MalformedRow(f"expected a field {key}, got {', '.join(map(str, row)) or 'an empty row'}")
         if not isinstance(row[key], str):
-            raise Malformed(f"{key}: expected text, got {short(row[key])}")
+            raise MalformedRow(f"{key}: expected text, got {abbreviate(row[key])}")
         yield row[key].strip()
 
 
-def short(value: Any) -> str:
+def abbreviate(value: Any) -> str:
     """A value as JSON, so that null is called null; cut to a line."""
     text = json.dumps(value, ensure_ascii=False, default=str)
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def files(root: Path, *patterns: str) -> list[Path]:
+def find_metadata(root: Path, *patterns: str) -> list[Path]:
     """The metadata files, in order: those of the first pattern that finds any.
 
     Raises:
       InputError: none does.
     """
     for pattern in patterns:
-        if found := sorted(root.glob(pattern)):
-            return found
+        if paths := sorted(root.glob(pattern)):
+            return paths
     raise InputError(
         f"{root}: expected {' or '.join(patterns)}, found none; pass the folder that holds the set"
     )
@@ -212,26 +212,26 @@ def first_existing(candidates: Iterable[Path]) -> Path:
     return next((path for path in candidates if path.is_file()), candidates[0])
 
 
-def _decoded(path: Path) -> codec.Video:
+def _decode_file(path: Path) -> codec.Video:
     if not path.is_file():
         raise FileNotFoundError(path)
-    return cl.decode(str(path))
+    return cl.decode_clip(str(path))
 
 
-def _picture(reference: Path | Callable[[], bytes] | None) -> np.ndarray | None:
+def _read_reference(reference: Path | Callable[[], bytes] | None) -> np.ndarray | None:
     if reference is None:
         return None
     if isinstance(reference, Path):
-        return next(iter(_decoded(reference).frames))
-    held = np.frombuffer(reference(), np.uint8)
-    data = cv2.imdecode(held, cv2.IMREAD_COLOR) if len(held) else None
+        return next(iter(_decode_file(reference).frames))
+    encoded = np.frombuffer(reference(), np.uint8)
+    data = cv2.imdecode(encoded, cv2.IMREAD_COLOR) if len(encoded) else None
     if data is None:
-        got = "bytes that don't decode" if len(held) else "none"
-        raise InputError(f"reference: expected a picture, got {got}")
+        description = "bytes that don't decode" if len(encoded) else "none"
+        raise InputError(f"reference: expected a picture, got {description}")
     return cv2.cvtColor(data, cv2.COLOR_BGR2RGB)
 
 
-def _size(picture: np.ndarray, H: int, W: int) -> tuple[int, int]:
+def _lift_size(picture: np.ndarray, H: int, W: int) -> tuple[int, int]:
     """Size at which pictures are lifted: of the clip's aspect, at most `lifted.FINER` times as large."""
-    scale = min(lift.FINER, max(1.0, min(picture.shape[1] / H, picture.shape[2] / W)))
+    scale = min(lift.PICTURE_SCALE, max(1.0, min(picture.shape[1] / H, picture.shape[2] / W)))
     return round(H * scale), round(W * scale)

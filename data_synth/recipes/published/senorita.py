@@ -15,42 +15,42 @@ from __future__ import annotations
 from pathlib import Path
 
 from data_synth.recipes.published.rows import (
-    Imported,
-    Malformed,
+    MalformedRow,
+    PublishedRecipe,
     Row,
-    files,
+    build_rows,
+    find_metadata,
     first_existing,
-    need,
+    parse_fields,
     read_json,
-    table,
 )
 
 LICENSE = "see the set's terms"
 INSTRUCTIONS = ("instruction", "enhanced_instruction", "edit_instruction", "prompt")
 
 
-def senorita(root: str | Path) -> Imported:
+def senorita(root: str | Path) -> PublishedRecipe:
     """The set in folder `root`: every JSON list in it."""
     root, rows = Path(root), []
-    for path in files(root, "updated_data_*.json", "*.json"):
+    for path in find_metadata(root, "updated_data_*.json", "*.json"):
 
         def row(
             item: dict, task: str = path.stem.removeprefix("updated_data_").removesuffix("_videos")
         ) -> Row:
-            source, target = need(item, "source_video_path", "target_video_path")
+            source, target = parse_fields(item, "source_video_path", "target_video_path")
             key = next((k for k in INSTRUCTIONS if isinstance(item.get(k), str)), None)
             if key is None:
-                raise Malformed(
+                raise MalformedRow(
                     f"expected the instruction under one of {', '.join(INSTRUCTIONS)}, "
                     f"got {', '.join(map(str, item))}; rename that key, or add it to senorita.INSTRUCTIONS"
                 )
-            return Row(_place(root, source), _place(root, target), item[key].strip(), task)
+            return Row(_find_file(root, source), _find_file(root, target), item[key].strip(), task)
 
-        rows += table(path, read_json(path), row)
-    return Imported("Senorita-2M", LICENSE, tuple(rows))
+        rows += build_rows(path, read_json(path), row)
+    return PublishedRecipe("Senorita-2M", LICENSE, tuple(rows))
 
 
-def _place(root: Path, name: str) -> Path:
+def _find_file(root: Path, name: str) -> Path:
     """As written, or in the folder that the upload's archives unpack to."""
     head, _, tail = name.removeprefix("./").partition("/")
     stem = head.removesuffix("_videos")
