@@ -162,8 +162,8 @@ def test_every_sentence_of_ours_names_something():
         templates.PHOTOMETRIC_TEMPLATES,
         templates.LOCAL_TEMPLATES,
         rooms.TEMPLATES,
-        rooms._LIGHT,
-        rooms._CAMERA,
+        rooms._RELIGHT_TEMPLATES,
+        rooms._CAMERA_TEMPLATES,
     ]
     tables += [control._TO, control._FROM]
     for row in (row for table in tables for row in table.values()):
