@@ -1,16 +1,16 @@
-"""Clips of one size, and which of them make which batches. cache.py → **buckets** → loader.py
+"""Buckets of cached clips of one size, the batches made of them, and the choice of a size for every clip.
 
-A bucket holds what was cached at one size, from one or more sets. Of it come two kinds of batches, with a reference picture and
-without one; a kind with fewer pairs than a batch is left out, and the other takes its share. `report` says all of it before step 0.
+latent_cache.py -> **buckets** -> loader.py
 
-Which clips train at which size, and how many of them make a batch. pairs → **sizes** → sets.py → cache.py
+A bucket holds the clips cached at one size, from one or more datasets. It gives two kinds of batches: with a reference picture and
+without one. A kind with fewer pairs than a batch is skipped and its share goes to the other kind.
 
-A size is (frames, height, width). A clip goes to the largest one it fills:
-    frames   at least as many as the size has; of a longer clip a window is kept that holds the beginning of the edit. Pictures go
-             to sizes of one frame, clips to those of several: a clip cut down to one frame would be a waste, a still no video
-    picture  shrunk until it just covers the size, never enlarged; of what stands over, at most CUT of the picture's area is cut
-             off, along one axis and around the edit's mask
-A clip that fills none is left out with its reason. A batch holds as many clips of a size as a budget of tokens allows.
+A size is (frames, height, width). A clip is assigned to the largest size that it fills:
+    frames   the clip has at least as many frames as the size. From a longer clip a window is cut that contains the start of the edit.
+             Pictures only go to sizes of one frame, clips only to sizes of several.
+    picture  the frame is shrunk until it just covers the size, never enlarged. At most MAX_CROP of its area is cut off, along one
+             axis and centred on the edit's mask.
+A clip that fills no size is skipped, with a reason. The batch of a size is the largest that fits a budget of tokens.
 """
 
 import dataclasses
@@ -31,11 +31,13 @@ from v2v.errors import InputError
 
 @dataclass(frozen=True)
 class Cached:
-    """Cached clips of one set and size.
+    """Cached clips of one dataset and size.
 
     Attributes:
-      shards: of data/cache.py. weight: how often its clips are drawn, against other sets and sizes (sets.shares).
-      first: the number that error messages give to the set's first pair.
+      shards: paths of array_record files written by `latent_cache`.
+      weight: relative frequency with which its clips are drawn.
+      first: number of the dataset's first pair, for error messages.
+      facts: edit, recipe and reference flag of every record (`latent_cache`).
     """
 
     shards: list[str]
@@ -53,8 +55,8 @@ class Bucket:
 
     Attributes:
       batch: clips in a batch, over all processes.
-      time_masks: latents of the masks of whole frames (`latent_cache.write`).
-      sets: what clips are drawn from.
+      time_masks: latents of the masks of whole frames (`latent_cache`).
+      sets: the cached clips of every dataset.
       stride_t: frames that one latent frame stands for, after the first (`VAEConfig.stride_t`).
     """
 
@@ -65,65 +67,81 @@ class Bucket:
 
     @property
     def grid(self) -> tuple[int, int, int]:
-        """Latent frames, height and width."""
+        """Size of the latents: frames, height and width."""
         return self.time_masks.shape[2:5]
 
 
 @dataclass(frozen=True)
 class Kind:
-    """Batches of one bucket with a reference picture, or without: `share` of the bucket's, from `chosen` records of each set."""
+    """Batches of one bucket, all with a reference picture or all without.
+
+    Attributes:
+      bucket: the bucket that the clips are drawn from.
+      reference: whether the batches have a reference picture.
+      share: share of the bucket's batches, between 0 and 1.
+      indices: indices of the usable records of each dataset.
+    """
 
     bucket: Bucket
     reference: bool
     share: float
-    chosen: tuple[list[int], ...]
+    indices: tuple[list[int], ...]
 
     @property
     def count(self) -> int:
-        return sum(map(len, self.chosen))
+        """Number of usable records."""
+        return sum(map(len, self.indices))
 
     @property
     def full(self) -> bool:
+        """Whether the usable records fill a batch."""
         return self.count >= self.bucket.batch
 
     @property
     def rate(self) -> float:
-        """How often such a batch comes, against others: clips drawn over clips a batch."""
+        """Relative frequency of such batches: clips drawn, divided by the clips in a batch."""
         return self.share * sum(s.weight for s in self.bucket.sets) / self.bucket.batch
 
 
 def kinds_of(bucket: Bucket, data: DataConfig) -> list[Kind]:
-    made = []
+    """Return the kinds of batches of a bucket; the shares of those that fill a batch sum to 1."""
+    kinds = []
     for ref, share in ((False, 1 - data.reference), (True, data.reference)):
-        chosen = tuple(_chosen(s, ref, data.held_out) for s in bucket.sets)
-        made += [Kind(bucket, ref, share, chosen)] if share else []
-    whole = sum(kind.share for kind in made if kind.full) or 1.0
-    return [dataclasses.replace(kind, share=kind.share / whole) for kind in made]
+        indices = tuple(_usable_indices(s, ref, data.held_out) for s in bucket.sets)
+        kinds += [Kind(bucket, ref, share, indices)] if share else []
+    full_share = sum(kind.share for kind in kinds if kind.full) or 1.0
+    return [dataclasses.replace(kind, share=kind.share / full_share) for kind in kinds]
 
 
-def _chosen(cached: Cached, reference: bool, held_out: float) -> list[int]:
-    kept = set(held_out_of(len(cached.facts), held_out))
+def _usable_indices(cached: Cached, reference: bool, held_out: float) -> list[int]:
+    """Return the records that are not held out and have a reference, or can do without one."""
+    excluded = set(held_out_of(len(cached.facts), held_out))
     good = (lambda fact: fact["reference"]) if reference else (lambda fact: fact["edit"] != "palette")
-    return [i for i, fact in enumerate(cached.facts) if i not in kept and good(fact)]
+    return [i for i, fact in enumerate(cached.facts) if i not in excluded and good(fact)]
 
 
 def check(kinds: list[Kind], data: DataConfig) -> None:
+    """Check that both kinds of batches exist and that every dataset and size is used.
+
+    Raises:
+      InputError: no bucket fills a batch of a requested kind, or a dataset has no usable pair at a size.
+    """
     for ref, name in ((False, "no need of a reference"), (True, "a reference")):
-        asked = [kind for kind in kinds if kind.reference == ref]
-        if asked and not any(kind.full for kind in asked):
-            most = max(asked, key=lambda kind: kind.count)
+        matching = [kind for kind in kinds if kind.reference == ref]
+        if matching and not any(kind.full for kind in matching):
+            largest = max(matching, key=lambda kind: kind.count)
             raise InputError(
-                f"edit_batches: expected at least {most.bucket.batch} pairs with {name}, got {most.count}; make more pairs or"
+                f"edit_batches: expected at least {largest.bucket.batch} pairs with {name}, got {largest.count}; make more pairs or"
                 f" change data.reference, now {data.reference}"
             )
     members = {id(s): (kind.bucket, s) for kind in kinds for s in kind.bucket.sets}
-    used = {
-        id(s) for kind in kinds if kind.full for s, c in zip(kind.bucket.sets, kind.chosen, strict=True) if c
+    used_sets = {
+        id(s) for kind in kinds if kind.full for s, i in zip(kind.bucket.sets, kind.indices, strict=True) if i
     }
     empty = [
         f"{s.shards[0]} ({len(s.facts)} pairs of {size_of(b)})"
         for key, (b, s) in members.items()
-        if key not in used
+        if key not in used_sets
     ]
     if empty:
         raise InputError(
@@ -133,28 +151,30 @@ def check(kinds: list[Kind], data: DataConfig) -> None:
 
 
 def held_out_of(count: int, share: float) -> list[int]:
-    """Evenly spread over the records, and the same for any number of processes."""
+    """Return indices of held-out records, evenly spread and the same for any number of processes."""
     return [] if share == 0 else list(range(0, count, max(1, round(1 / share))))
 
 
 def recipes_of(buckets: Sequence[Bucket]) -> tuple[str, ...]:
+    """Return the names of the recipes of all records, sorted."""
     return tuple(sorted({fact["recipe"] for b in buckets for s in b.sets for fact in s.facts}))
 
 
 def size_of(bucket: Bucket) -> str:
+    """Return the size of a bucket's clips for people, in frames and latents."""
     t, y, x = bucket.grid
     return f"{frames_of(t, bucket.stride_t)} frames ({t}x{y}x{x} latents)"
 
 
 def report(buckets: Sequence[Bucket], kinds: Sequence[Kind], data: DataConfig) -> str:
-    """What a run will see, for people: pairs, frames, held out, then every kind of batch, then every edit."""
-    every = [(b, s) for b in buckets for s in b.sets]
-    pairs, shards = sum(len(s.facts) for _, s in every), sum(len(s.shards) for _, s in every)
-    held = sum(len(held_out_of(len(s.facts), data.held_out)) for _, s in every)
-    refs = sum(fact["reference"] for _, s in every for fact in s.facts)
-    frames = sum(len(s.facts) * frames_of(b.grid[0], b.stride_t) for b, s in every)
+    """Return a summary of the training data for people: totals, then every kind of batch, then every edit."""
+    members = [(b, s) for b in buckets for s in b.sets]
+    pairs, shards = sum(len(s.facts) for _, s in members), sum(len(s.shards) for _, s in members)
+    held_out = sum(len(held_out_of(len(s.facts), data.held_out)) for _, s in members)
+    refs = sum(fact["reference"] for _, s in members for fact in s.facts)
+    frames = sum(len(s.facts) * frames_of(b.grid[0], b.stride_t) for b, s in members)
     lines = [
-        f"data: {pairs} pairs in {shards} shards, {frames} frames, {held} held out, {refs} with a reference, shown in"
+        f"data: {pairs} pairs in {shards} shards, {frames} frames, {held_out} held out, {refs} with a reference, shown in"
         f" {data.reference:.0%} of the batches"
     ]
     total = sum(kind.rate for kind in kinds if kind.full)
@@ -162,26 +182,27 @@ def report(buckets: Sequence[Bucket], kinds: Sequence[Kind], data: DataConfig) -
         what = f"{kind.count:>8}  pairs of {size_of(kind.bucket)} with{'' if kind.reference else 'out'} a reference"
         how = f"batches of {kind.bucket.batch}, {kind.rate / total:.1%} of all"
         lines.append(f"{what}: {how if kind.full else f'left out, a batch is {kind.bucket.batch}'}")
-    counts = Counter(fact["edit"] for _, s in every for fact in s.facts)
+    counts = Counter(fact["edit"] for _, s in members for fact in s.facts)
     return "\n".join(lines + [f"{n:>8}  {edit}" for edit, n in counts.most_common()])
 
 
-Size = tuple[int, int, int]  # frames, height, width
-CUT = 0.2  # of a picture's area
+# Frames, height, width.
+Size = tuple[int, int, int]
+# Largest share of a picture's area that may be cut off.
+CUT = 0.2
 
 
 def label(size: Size) -> str:
-    """As people write it and folders are called: 81x480x832."""
+    """Return a size as text, also used for folder names: 81x480x832."""
     return "x".join(map(str, size))
 
 
 def choose(clip: Size, sizes: Sequence[Size]) -> tuple[Size | None, str]:
-    """(the largest of `sizes` that a clip of this size fills, "") or (None, why it fills none)."""
+    """Return the largest of `sizes` that a clip of size `clip` fills and "", or None and the reason why it fills none."""
     kind = [size for size in sizes if (size[0] == 1) == (clip[0] == 1)]
     if not kind:
-        return None, "a picture, and no size has one frame" if clip[
-            0
-        ] == 1 else "a clip, and all sizes have one frame"
+        still = clip[0] == 1
+        return None, "a picture, and no size has one frame" if still else "a clip, and all sizes have one frame"
     long = [size for size in kind if size[0] <= clip[0]]
     if not long:
         return None, f"fewer than {min(size[0] for size in kind)} frames"
@@ -195,9 +216,9 @@ def choose(clip: Size, sizes: Sequence[Size]) -> tuple[Size | None, str]:
 
 
 def crop(pair: Pair, size: Size) -> Pair:
-    """The pair at a size that `choose` gave it; untouched where it has it already.
+    """Crop and shrink a pair to a size; a pair that has the size already is returned as it is.
 
-    Outside the mask source and target stay equal where they were: what an edited pixel is averaged into is masked too.
+    Source and target stay equal outside the mask: every output pixel that averages an edited pixel is masked.
     """
     T, H, W = pair.mask.shape
     t, h, w = size
@@ -208,7 +229,7 @@ def crop(pair: Pair, size: Size) -> Pair:
     scale = max(h / H, w / W)
     rows, columns = max(h, round(H * scale)), max(w, round(W * scale))
     top, left = (
-        _place(pair.mask.any((0, axis)), n, kept) for axis, n, kept in ((2, rows, h), (1, columns, w))
+        _crop_start(pair.mask.any((0, axis)), n, length) for axis, n, length in ((2, rows, h), (1, columns, w))
     )
 
     def cut(video: np.ndarray) -> np.ndarray:
@@ -228,11 +249,16 @@ def crop(pair: Pair, size: Size) -> Pair:
 
 
 def batch_size(size: Size, tokens: int, budget: int, unit: int) -> int:
-    """Clips of `tokens` tokens that a batch of at most `budget` tokens holds, a multiple of `unit` (devices that share it, times
-    micro-batches).
+    """Return how many clips fit in a batch.
+
+    Args:
+      size: the clips' size, for error messages.
+      tokens: tokens of one clip.
+      budget: largest number of tokens in a batch.
+      unit: the batch is a multiple of this number (devices that share it, times micro-batches).
 
     Raises:
-      InputError: not even `unit` of them.
+      InputError: `unit` clips exceed the budget.
     """
     if tokens * unit > budget:
         raise InputError(
@@ -243,14 +269,14 @@ def batch_size(size: Size, tokens: int, budget: int, unit: int) -> int:
 
 
 def _cut(clip: Size, size: Size) -> float:
-    """Share of the picture's area that is lost."""
+    """Return the share of the picture's area that is cut off."""
     _, H, W = clip
     scale = max(size[1] / H, size[2] / W)
     return 1 - size[1] * size[2] / (H * W * scale**2)
 
 
-def _place(edited: np.ndarray, n: int, kept: int) -> int:
-    """Where `kept` of `n` places begin so that the middle of what is edited lies as near their middle as can be."""
+def _crop_start(edited: np.ndarray, n: int, length: int) -> int:
+    """Return the start of `length` out of `n` pixels that centres the edited ones as well as possible."""
     where = np.flatnonzero(edited)
     middle = (where[0] + where[-1] + 1) / 2 / len(edited) * n if len(where) else n / 2
-    return int(min(max(0, round(middle - kept / 2)), n - kept))
+    return int(min(max(0, round(middle - length / 2)), n - length))

@@ -1,7 +1,7 @@
-"""Folders of pairs → what of them a run trains on. data_synth → TFDS → **sets** → cache.py
+"""Datasets of pairs and the clips of them that a run trains on. TFDS folders -> **datasets** -> latent_cache.py
 
-A survey reads only headers, so all is known before hours of encoding: clips of each size, clips left out and why, frames used and
-frames there. With weights, a set gives its share of the clips drawn, however large it is; without, each clip is drawn equally often.
+A survey reads only the headers of the records, so that usable and skipped clips are reported before hours of encoding. With weights,
+a dataset contributes its share of the drawn clips whatever its size; without, every clip is drawn equally often.
 """
 
 import dataclasses
@@ -18,42 +18,50 @@ from v2v.errors import InputError
 
 @dataclasses.dataclass(frozen=True)
 class Survey:
-    """Of one set.
+    """Usable and skipped pairs of one dataset.
 
     Attributes:
-      name: the folder's.
-      count: pairs in it.
-      chosen: size → numbers of the pairs that train at it.
-      dropped: reason → pairs left out.
-      frames: (used, there).
+      name: name of the folder.
+      count: number of pairs.
+      indices_by_size: indices of the pairs that train at each size.
+      skipped: number of skipped pairs by reason.
+      frames: used frames and all frames.
     """
 
     name: str
     count: int
-    chosen: dict[Size, list[int]]
-    dropped: dict[str, int]
+    indices_by_size: dict[Size, list[int]]
+    skipped: dict[str, int]
     frames: tuple[int, int]
 
 
 def open_set(folder: str | Path) -> Any:
-    """Records of a set, by number; raises InputError when there are none."""
+    """Open the records of a dataset.
+
+    Raises:
+      InputError: it cannot be opened or is empty.
+    """
     import tensorflow_datasets as tfds
 
     try:
-        found = tfds.builder_from_directory(str(folder)).as_data_source("train")
+        records = tfds.builder_from_directory(str(folder)).as_data_source("train")
     except Exception as err:  # TFDS raises many kinds
         raise InputError(
             f"{folder}: expected pairs written by v2v synth, could not open them ({err})"
         ) from err
-    if not len(found):
+    if not len(records):
         raise InputError(
             f"{folder}: expected pairs, found none; leave it out of --sets or make some with v2v synth"
         )
-    return found
+    return records
 
 
 def names(folders: Sequence[str]) -> list[str]:
-    """The folders' own names, under which their latents are kept; raises InputError when two have the same."""
+    """Return the names of the folders, under which their latents are stored.
+
+    Raises:
+      InputError: two folders have the same name.
+    """
     out = [Path(folder).resolve().name for folder in folders]
     twice = [name for name, n in Counter(out).items() if n > 1]
     if twice:
@@ -63,85 +71,89 @@ def names(folders: Sequence[str]) -> list[str]:
     return out
 
 
-def survey(name: str, records: Any, wanted: Sequence[Size]) -> Survey:
-    """Every pair's size against the sizes `wanted`.
+def survey(name: str, records: Any, sizes: Sequence[Size]) -> Survey:
+    """Assign every pair of a dataset to the largest of `sizes` that it fills.
 
     Raises:
       InputError: no pair fills any of them.
     """
-    chosen: dict[Size, list[int]] = {size: [] for size in wanted}
-    dropped: Counter[str] = Counter()
-    used = there = 0
+    indices_by_size: dict[Size, list[int]] = {size: [] for size in sizes}
+    skipped: Counter[str] = Counter()
+    used_frames = all_frames = 0
     for i in range(len(records)):
         clip = pair.size(records[i])
-        size, reason = buckets.choose(clip, wanted)
-        there += clip[0]
+        size, reason = buckets.choose(clip, sizes)
+        all_frames += clip[0]
         if size is None:
-            dropped[reason] += 1
+            skipped[reason] += 1
         else:
-            chosen[size].append(i)
-            used += size[0]
-    found = Survey(name, len(records), {s: c for s, c in chosen.items() if c}, dict(dropped), (used, there))
-    if not found.chosen:
+            indices_by_size[size].append(i)
+            used_frames += size[0]
+    used_sizes = {size: indices for size, indices in indices_by_size.items() if indices}
+    result = Survey(name, len(records), used_sizes, dict(skipped), (used_frames, all_frames))
+    if not used_sizes:
         raise InputError(
-            f"set {name}: expected clips of {' or '.join(map(buckets.label, wanted))}, none of its {len(records)} pairs fills one"
-            f" ({_reasons(found)}); change --data.sizes, leave the set out of --sets, or make pairs with v2v synth --frames --height"
+            f"set {name}: expected clips of {' or '.join(map(buckets.label, sizes))}, none of its {len(records)} pairs fills one"
+            f" ({_format_reasons(result)}); change --data.sizes, leave the set out of --sets, or make pairs with v2v synth --frames --height"
             " --width"
         )
-    return found
+    return result
 
 
 def shares(surveys: Sequence[Survey], weights: Sequence[float] = ()) -> list[dict[Size, float]]:
-    """Of all clips drawn, the share of each set and size; they sum to 1. Without weights a set counts by its clips.
+    """Return the share of each dataset and size in the drawn clips; they sum to 1. Without weights, datasets count by their clips.
 
     Raises:
-      InputError: other than one positive weight a set.
+      InputError: there is not one positive weight per dataset.
     """
     if weights and (len(weights) != len(surveys) or min(weights) <= 0):
         raise InputError(
             f"data.mixture: expected one positive weight for each of the {len(surveys)} sets, got {tuple(weights)}"
         )
-    counts = [sum(map(len, s.chosen.values())) for s in surveys]
+    counts = [sum(map(len, s.indices_by_size.values())) for s in surveys]
     weights = weights or counts
     total = sum(weights)
     return [
-        {size: weight / total * len(chosen) / count for size, chosen in s.chosen.items()}
+        {size: weight / total * len(indices) / count for size, indices in s.indices_by_size.items()}
         for s, weight, count in zip(surveys, weights, counts, strict=True)
     ]
 
 
 def describe(surveys: Sequence[Survey], weights: Sequence[float] = ()) -> str:
-    """Lines for people: every set, its clips of each size, what was left out and why, frames."""
+    """Return a summary for people: every dataset with its clips of each size, skipped pairs by reason, and frames."""
     lines = []
-    for found, share in zip(surveys, shares(surveys, weights), strict=True):
-        used, there = found.frames
-        kept = sum(map(len, found.chosen.values()))
+    for result, share in zip(surveys, shares(surveys, weights), strict=True):
+        used_frames, all_frames = result.frames
+        used_pairs = sum(map(len, result.indices_by_size.values()))
         lines.append(
-            f"set {found.name}: {found.count} pairs, {kept} used, {found.count - kept} left out; {used} of {there} frames used;"
+            f"set {result.name}: {result.count} pairs, {used_pairs} used, {result.count - used_pairs} left out; {used_frames} of"
+            f" {all_frames} frames used;"
             f" {sum(share.values()):.1%} of the clips drawn"
         )
-        lines += [f"{len(chosen):>8}  {buckets.label(size)}" for size, chosen in found.chosen.items()]
-        lines += [f"{n:>8}  left out: {reason}" for reason, n in found.dropped.items()]
+        lines += [f"{len(i):>8}  {buckets.label(size)}" for size, i in result.indices_by_size.items()]
+        lines += [f"{n:>8}  left out: {reason}" for reason, n in result.skipped.items()]
     return "\n".join(lines)
 
 
-def remembered(file: Path, name: str, records: Any, wanted: Sequence[Size]) -> Survey:
-    """`survey`, kept as JSON in `file`: reading every header of a large set takes long, and is done again only when the set has
-    another number of pairs or other sizes are wanted."""
-    asked = {"count": len(records), "wanted": [list(size) for size in wanted]}
+def remembered(file: Path, name: str, records: Any, sizes: Sequence[Size]) -> Survey:
+    """Return the survey stored as JSON in `file`, or survey the dataset and store the result.
+
+    Reading every header of a large dataset takes long; it is repeated only when the number of pairs or the sizes have changed.
+    """
+    request = {"count": len(records), "wanted": [list(size) for size in sizes]}
     if file.exists():
         plain = json.loads(file.read_text())
-        if {key: plain.pop(key) for key in asked} == asked:
-            chosen = {tuple(size): numbers for size, numbers in plain["chosen"]}
-            return Survey(name, len(records), chosen, plain["dropped"], tuple(plain["frames"]))
-    found = survey(name, records, wanted)
+        if {key: plain.pop(key) for key in request} == request:
+            indices_by_size = {tuple(size): indices for size, indices in plain["chosen"]}
+            return Survey(name, len(records), indices_by_size, plain["dropped"], tuple(plain["frames"]))
+    result = survey(name, records, sizes)
     file.parent.mkdir(parents=True, exist_ok=True)
     partial = file.with_suffix(".partial")
-    plain = {"chosen": list(found.chosen.items()), "dropped": found.dropped, "frames": found.frames}
-    partial.write_text(json.dumps(asked | plain))
+    plain = {"chosen": list(result.indices_by_size.items()), "dropped": result.skipped, "frames": result.frames}
+    partial.write_text(json.dumps(request | plain))
     partial.rename(file)
-    return found
+    return result
 
 
-def _reasons(found: Survey) -> str:
-    return ", ".join(f"{n}: {reason}" for reason, n in found.dropped.items())
+def _format_reasons(result: Survey) -> str:
+    return ", ".join(f"{n}: {reason}" for reason, n in result.skipped.items())

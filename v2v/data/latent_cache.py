@@ -1,14 +1,15 @@
-"""pairs → latents on disk, once. data_synth, sets.py → **cache** → transforms.py
+"""Latents of pairs on disk, encoded once. pairs -> **latent_cache** -> transforms.py
 
-Encoding online costs most of a step (the paper spends about two thirds of it there), and a frozen VAE gives the same latents
-every time, a frozen text encoder the same embeddings. One record a pair, in array_record shards of `SHARD` pairs; a shard is
-written beside and renamed, so an interrupted run goes on where it stopped, and several processes share the work shard by shard.
-A folder holds clips of one size from one set; reference pictures of other sizes are brought to it as the editor does. Beside each
-shard lies a JSON list of what its records are, which the loader chooses by. `meta.json` names the VAE (a hash of its weights): latents of another VAE are refused.
+Encoding during training takes most of a step (about two thirds in EasyV2V, arXiv 2512.16920), while a frozen autoencoder and a
+frozen text encoder always give the same result. There is one record per pair, in array_record shards of `SHARD` pairs. A shard is
+written under another name and renamed, so an interrupted run continues at the first missing shard, and several processes share the
+work shard by shard. A folder holds clips of one size from one dataset; reference pictures of other sizes are resized to it. A JSON
+file beside each shard lists the edit and recipe of its records, for the loader. `meta.json` holds a hash of the autoencoder's
+weights; latents of another autoencoder are refused.
 
-A model may be told only *when* an edit happens, by a mask of whole frames. Short clips have few such masks: `time_masks.npy` holds
-all of them, [T+1, T+1, t, y, x, c]. Beyond `FEW` frames it holds the mask of the whole clip, [1, 1, t, y, x, c], and each record
-its own where it needs another.
+A mask may also cover whole frames and only say *when* an edit happens. Short clips have few such masks: `time_masks.npy` holds all
+of them, [T+1, T+1, t, y, x, c]. For clips of more than `FEW` frames it holds the mask of the whole clip only, [1, 1, t, y, x, c],
+and each record stores its own.
 """
 
 import hashlib
@@ -26,15 +27,18 @@ from v2v.errors import InputError
 from v2v.video.inputs import shrink
 from v2v.video.mask import pooled
 
+# Pairs in one shard.
 SHARD = 1024
-UNKNOWN = "unknown"  # recipe of records cached before recipes were kept
-FEW = 16  # frames up to which the masks of all spans are kept in one table
+# Recipe of records written before recipes were stored.
+UNKNOWN = "unknown"
+# Longest clip, in frames, for which the masks of all spans are stored in one table.
+FEW = 16
 
 
 def write(
     folder: str | Path,
-    chosen: Sequence[int],
-    read: Callable[[int], Pair],
+    indices: Sequence[int],
+    read_pair: Callable[[int], Pair],
     encode: Callable[[np.ndarray], np.ndarray],
     vae_hash: str,
     batch: int = 32,
@@ -44,72 +48,90 @@ def write(
     shard: int = SHARD,
     part: tuple[int, int] = (0, 1),
 ) -> None:
-    """Encode the pairs `chosen` into `folder`, in that order; shards that hold just these pairs already are left as they are.
+    """Encode pairs into `folder`, in the given order; shards that hold exactly these pairs are not written again.
 
     Args:
-      chosen: numbers of pairs. read: number → Pair, clips of one size. encode: uint8 [b, T, H, W, 3] → latents [b, t, y, x, c].
-      vae_hash: from `tree_hash`.
-      embed: sentences → embeddings [m, w] each, without padding; None leaves the text to the training step.
-      shard: pairs a shard.
-      part: (i, n): this process is the i-th of n that share the work over one folder.
+      folder: created when missing.
+      indices: indices of the pairs.
+      read_pair: returns the pair of an index; all clips have one size.
+      encode: uint8 [b, T, H, W, 3] to latents [b, t, y, x, c].
+      vae_hash: identifies the autoencoder's weights (`tree_hash`).
+      batch: clips that are encoded together.
+      progress: called with the number of pairs of every finished shard.
+      embed: sentences to one embedding [m, w] each, without padding; None leaves the text to the training step.
+      shard: pairs in one shard.
+      part: (i, n): this process is the i-th of n processes that share the work.
+
+    Raises:
+      InputError: the folder holds latents of another autoencoder.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     if part[0] == 0:
         check_meta(folder, vae_hash, create=True)
         if not (folder / "time_masks.npy").exists():
-            first = read(chosen[0])
+            first = read_pair(indices[0])
             np.save(folder / "time_masks.npy", _time_masks(first.source.shape, encode, batch))
-        for stale in sorted(folder.glob("latents-*.array_record"))[-(-len(chosen) // shard) :]:
-            stale.unlink()  # of pairs no longer chosen
-    for start in range(part[0] * shard, len(chosen), part[1] * shard):
+        for stale in sorted(folder.glob("latents-*.array_record"))[-(-len(indices) // shard) :]:
+            stale.unlink()  # beyond the last of these pairs
+    for start in range(part[0] * shard, len(indices), part[1] * shard):
         name = folder / f"latents-{start:07d}.array_record"
-        wanted = [int(i) for i in chosen[start : start + shard]]
-        if not _holds(name, wanted):
+        shard_indices = [int(i) for i in indices[start : start + shard]]
+        if not _has_pairs(name, shard_indices):
             partial = name.with_suffix(".partial")
             writer = ArrayRecordWriter(str(partial), "group_size:1")
-            made = []
-            for begin in range(0, len(wanted), batch):
-                here = wanted[begin : begin + batch]
-                pairs = [read(i) for i in here]
-                made += [_fact(i, pair) for i, pair in zip(here, pairs, strict=True)]
+            shard_facts = []
+            for begin in range(0, len(shard_indices), batch):
+                batch_indices = shard_indices[begin : begin + batch]
+                pairs = [read_pair(i) for i in batch_indices]
+                shard_facts += [_fact(i, pair) for i, pair in zip(batch_indices, pairs, strict=True)]
                 for record in _encode(pairs, encode, batch, embed):
                     writer.write(record)
             writer.close()
-            name.with_suffix(".json").write_text(json.dumps(made))
+            name.with_suffix(".json").write_text(json.dumps(shard_facts))
             partial.rename(name)
-        progress(len(wanted))
+        progress(len(shard_indices))
 
 
 def unpack(record: bytes, *names: str) -> dict[str, np.ndarray]:
-    """One record, or what is named of it: float16 latents `source`, `target`, `mask` (empty when the edit covers the frame), `reference` (or empty),
-    `area` [t, y, x], `active` (start, end), and `text`, a JSON string of captions, instructions and the edit's name. Long clips
-    have `when` (or empty), the mask of their active frames; caches with text have `embeds` [sum of lengths, w] of the instructions
-    and, last, of the empty sentence, and `embed_lengths`."""
+    """Return the arrays of one record, all of them or only those named.
+
+    Returns:
+      float16 latents `source`, `target`, `mask` (empty when the edit covers the frame) and `reference` (or empty); `area` [t, y, x];
+      `active` (start, end); and `text`, a JSON string of captions, instructions and the edit's name. Long clips have `when` (or
+      empty), the mask of their active frames. Caches with text have `embeds` [sum of lengths, w], embeddings of the instructions and,
+      last, of the empty sentence, and `embed_lengths`.
+    """
     with np.load(io.BytesIO(record), allow_pickle=False) as f:
         return {key: f[key] for key in names or f.files}
 
 
 def shards(folder: str | Path, vae_hash: str | None = None) -> list[str]:
-    """Paths of the finished shards. Raises InputError when there are none or another VAE made them."""
-    found = sorted(map(str, Path(folder).glob("latents-*.array_record")))
-    if not found:
+    """Return the paths of the finished shards.
+
+    Raises:
+      InputError: there are none, or they hold latents of another autoencoder.
+    """
+    paths = sorted(map(str, Path(folder).glob("latents-*.array_record")))
+    if not paths:
         raise InputError(
             f"{folder}: expected cached latents, found none; run the experiment's cache stage first"
         )
     if vae_hash is not None:
         check_meta(Path(folder), vae_hash)
-    return found
+    return paths
 
 
 def facts(paths: list[str]) -> list[dict]:
-    """{"pair", "edit", "recipe", "reference"} of every record, without reading the records where the shard's JSON lies beside it.
-    `pair` is its number in the set; caches made before sets were chosen from hold every pair in order and may lack it."""
+    """Return {"pair", "edit", "recipe", "reference"} of every record, from the JSON file beside a shard or else from its records.
+
+    `pair` is the record's index in the dataset; old caches may lack it and then hold every pair in order.
+    """
     out: list[dict] = []
     for path in map(Path, paths):
-        beside = path.with_suffix(".json")
-        found = json.loads(beside.read_text()) if beside.is_file() else _read_facts(path)
-        out += [{"recipe": UNKNOWN} | fact for fact in found]
+        index = path.with_suffix(".json")
+        shard_facts = json.loads(index.read_text()) if index.is_file() else _facts_of_records(path)
+        out += [{"recipe": UNKNOWN} | fact for fact in shard_facts]
     return out
 
 
@@ -117,7 +139,7 @@ def _fact(i: int, pair: Pair) -> dict:
     return {"pair": i, "edit": pair.edit, "recipe": pair.recipe, "reference": pair.reference is not None}
 
 
-def _read_facts(path: Path) -> list[dict]:
+def _facts_of_records(path: Path) -> list[dict]:
     reader, out = ArrayRecordReader(str(path)), []
     for i in range(reader.num_records()):  # one at a time: a shard may be many GB
         with np.load(io.BytesIO(reader.read([i])[0]), allow_pickle=False) as f:
@@ -128,26 +150,31 @@ def _read_facts(path: Path) -> list[dict]:
     return out
 
 
-def _holds(path: Path, wanted: list[int]) -> bool:
-    """Whether a shard is there and of these pairs: sets grow, and other sizes choose other clips."""
-    found = facts([str(path)]) if path.exists() else []
-    same = all(fact.get("pair", i) == i for fact, i in zip(found, wanted, strict=False))
-    return path.exists() and same and len(found) == len(wanted)
+def _has_pairs(path: Path, indices: list[int]) -> bool:
+    """Return whether a shard exists and holds exactly these pairs."""
+    shard_facts = facts([str(path)]) if path.exists() else []
+    same = all(fact.get("pair", i) == i for fact, i in zip(shard_facts, indices, strict=False))
+    return path.exists() and same and len(shard_facts) == len(indices)
 
 
 def check_meta(folder: Path, vae_hash: str, create: bool = False) -> None:
+    """Check that a folder's latents come from this autoencoder; with `create`, record it in a new folder.
+
+    Raises:
+      InputError: they come from another one.
+    """
     path = folder / "meta.json"
     if create and not path.exists():
         path.write_text(json.dumps({"vae": vae_hash}))
-    made_by = json.loads(path.read_text())["vae"]
-    if made_by != vae_hash:
+    folder_hash = json.loads(path.read_text())["vae"]
+    if folder_hash != vae_hash:
         raise InputError(
-            f"{folder}: latents were made by VAE {made_by}, this run uses {vae_hash}; cache them into another folder"
+            f"{folder}: latents were made by VAE {folder_hash}, this run uses {vae_hash}; cache them into another folder"
         )
 
 
 def tree_hash(params) -> str:
-    """Twelve hex digits that change with any weight."""
+    """Return twelve hex digits that change with any weight."""
     digest = hashlib.sha256()
     for path, leaf in sorted(jax.tree_util.tree_leaves_with_path(params), key=lambda kv: str(kv[0])):
         digest.update(str(path).encode())
@@ -166,8 +193,8 @@ def _encode(pairs: list[Pair], encode: Callable, batch: int, embed: Callable | N
     with_ref = [i for i, p in enumerate(pairs) if p.reference is not None]
     pictures = [shrink(pairs[i].reference, *pairs[i].source.shape[1:3])[None] for i in with_ref]
     refs = dict(zip(with_ref, run(pictures), strict=True)) if with_ref else {}
-    parted = [i for i, p in enumerate(pairs) if len(p.source) > FEW and p.active != (0, len(p.source))]
-    when = dict(zip(parted, run([_span(pairs[i]) for i in parted]), strict=True)) if parted else {}
+    partly_active = [i for i, p in enumerate(pairs) if len(p.source) > FEW and p.active != (0, len(p.source))]
+    when = dict(zip(partly_active, run([_span(pairs[i]) for i in partly_active]), strict=True)) if partly_active else {}
     for i, pair in enumerate(pairs):
         grid = source[i].shape[:3]
         empty = np.zeros((0,), np.float16)
@@ -175,29 +202,31 @@ def _encode(pairs: list[Pair], encode: Callable, batch: int, embed: Callable | N
             "source_caption": pair.source_caption, "target_caption": pair.target_caption,
             "instructions": pair.instructions, "edit": pair.edit, "recipe": pair.recipe, "seed": pair.seed,
         }  # fmt: skip
-        more = {"when": when.get(i, empty)} if len(pair.source) > FEW else {}
+        extra = {"when": when.get(i, empty)} if len(pair.source) > FEW else {}
         if embed is not None:
             rows = embed([*pair.instructions, ""])
-            more["embeds"] = np.concatenate(rows).astype(np.float16)
-            more["embed_lengths"] = np.asarray([len(row) for row in rows], np.int32)
+            extra["embeds"] = np.concatenate(rows).astype(np.float16)
+            extra["embed_lengths"] = np.asarray([len(row) for row in rows], np.int32)
         buffer = io.BytesIO()
         np.savez(
             buffer, source=source[i], target=target[i], mask=masks.get(i, empty), reference=refs.get(i, empty),
             area=pooled(pair.mask / np.float32(255), grid).astype(np.float16), active=np.asarray(pair.active, np.int16), text=np.asarray(json.dumps(text)),
-            **more,
+            **extra,
         )  # fmt: skip
         yield buffer.getvalue()
 
 
 def _covers_frame(pair: Pair) -> bool:
-    """True when, while active, the mask is the whole frame: then it is one of the time masks."""
+    """Return whether the mask covers the whole frame while active; it then equals one of the time masks."""
     start, end = pair.active
     return bool((pair.mask[start:end] == 255).all())
 
 
 def _time_masks(shape: tuple[int, ...], encode: Callable, batch: int) -> np.ndarray:
-    """Latents of every mask that covers whole frames from `start` to `end`, float16 [T+1, T+1, t, y, x, c]; of long clips only
-    the mask of the whole clip, [1, 1, t, y, x, c]."""
+    """Return latents of all masks of whole frames by start and end, float16 [T+1, T+1, t, y, x, c].
+
+    For long clips only the mask of the whole clip, [1, 1, t, y, x, c].
+    """
     T, H, W, _ = shape
     if T > FEW:
         return np.asarray(encode(np.full((batch, T, H, W, 3), 255, np.uint8))[:1], np.float16)[None]
@@ -215,7 +244,7 @@ def _time_masks(shape: tuple[int, ...], encode: Callable, batch: int) -> np.ndar
 
 
 def _span(pair: Pair) -> np.ndarray:
-    """White frames while the edit is on, uint8 [T, H, W, 3]."""
+    """Return a clip that is white while the edit is active, uint8 [T, H, W, 3]."""
     clip = np.zeros_like(pair.source)
     clip[slice(*pair.active)] = 255
     return clip

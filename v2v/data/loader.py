@@ -84,7 +84,7 @@ def edit_batches(
             kind.bucket.stride_t,
         )
         parts = [(s, seed + kind.reference + 2 * i) for i, s in enumerate(kind.bucket.sets)]
-        filled = [(s, own, chosen) for (s, own), chosen in zip(parts, kind.chosen, strict=True) if chosen]
+        filled = [(s, own, chosen) for (s, own), chosen in zip(parts, kind.indices, strict=True) if chosen]
         records = [_records(s, chosen, transform, own) for s, own, chosen in filled]
         datasets.append(_rows(_mixed(records, [s.weight for s, _, _ in filled]), kind.bucket.batch))
     batches = _mixed(datasets, [kind.rate for kind in full])

@@ -68,7 +68,7 @@ def encode_sets(
     for survey, source, share in zip(
         surveys_of_sets, records, datasets.shares(surveys_of_sets, cfg.data.mixture), strict=True
     ):
-        for size, indices in survey.chosen.items():
+        for size, indices in survey.indices_by_size.items():
             place = folder / survey.name / buckets.label(size)
             latent_cache.write(
                 place, indices, lambda i, at=source, size=size: buckets.crop(pair.decode(at[i]), size),
