@@ -20,7 +20,7 @@ from v2v.config import OptimConfig
 from v2v.runtime import sharding
 from v2v.train import stages
 from v2v.train.config import Experiment, Stage
-from v2v.train.stage import check
+from v2v.train.stage import check_experiment
 
 from . import scene_data
 
@@ -51,7 +51,7 @@ def config() -> Experiment:
 def run(cfg: Experiment, workdir: Path) -> Path:
     """Run the stages that are not done yet; return the exported folder."""
     sharding.cpu_devices(cfg.cpu_devices)
-    check(cfg, "vae", "text", "base", "edit")
+    check_experiment(cfg, "vae", "text", "base", "edit")
     workdir.mkdir(parents=True, exist_ok=True)
     scene_data.render_pairs(cfg, workdir / "pairs")
     vae = stages.train_autoencoder(cfg, scene_data.clips(cfg), workdir / "vae")

@@ -24,7 +24,7 @@ from v2v.data.loader import Stream
 from v2v.runtime import sharding
 from v2v.train import stages
 from v2v.train.config import Experiment
-from v2v.train.stage import check, on_host
+from v2v.train.stage import check_experiment, to_host
 
 from . import embedded, scene_data
 
@@ -99,7 +99,7 @@ def run(cfg: Experiment, workdir: Path) -> Path:
 def foundation(cfg: Experiment, workdir: Path) -> Foundation:
     """Run all stages before the edit stage."""
     sharding.cpu_devices(cfg.cpu_devices)
-    check(cfg, "vae", "text", "base", "edit", reads=("sets",))
+    check_experiment(cfg, "vae", "text", "base", "edit", reads=("sets",))
     workdir.mkdir(parents=True, exist_ok=True)
     scene_data.render_pairs(cfg, workdir / "pairs")
     scene_data.link_sets(cfg, workdir / "pairs")
@@ -126,7 +126,7 @@ def train_variant(shared: Foundation, workdir: Path, name: str, data: Stream | N
     tokenizer = scene_data.build_tokenizer(cfg)
     buckets = [shared.latents.bucket(cfg.edit.batch)]
     state = stages.fit_edit(cfg, tokenizer, base, buckets, workdir / f"edit-{name}", data=data)
-    result = on_host(state.result)
+    result = to_host(state.result)
     tuned = {"dit": result.get("dit", base["dit"]), "text": base["text"]}
     adapter = {"lora": result.get("lora", {}), "embed": result["embed"]}
     out = stages.export_model(cfg, tokenizer, shared.vae, tuned, adapter, workdir / f"export-{name}")

@@ -18,7 +18,7 @@ from v2v.config import OptimConfig
 from v2v.runtime import sharding
 from v2v.train import stages
 from v2v.train.config import Experiment, Stage
-from v2v.train.stage import check
+from v2v.train.stage import check_experiment
 
 from . import scene_data
 
@@ -56,7 +56,7 @@ def continue_training(cfg: Experiment, workdir: Path, mix: tuple[str, ...], with
       with_base: train the base further too, not the adapter alone.
     """
     sharding.cpu_devices(cfg.cpu_devices)
-    check(cfg, *(["base"] if with_base else []), "edit", reads=("weights",))
+    check_experiment(cfg, *(["base"] if with_base else []), "edit", reads=("weights",))
     folder = Path(cfg.weights or EMBEDDED)
     model = native.load_config(folder / "config.json")
     if cfg.model.condition.attention == "one_way":

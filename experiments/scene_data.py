@@ -19,7 +19,7 @@ from v2v.data.pair import Pair
 from v2v.models.text_encoder import Tokenizer, word_tokenizer
 from v2v.train import stages
 from v2v.train.config import Experiment
-from v2v.train.stage import say
+from v2v.train.stage import log_info
 
 PREVIEW_SEEDS = 2_000_000_000
 CLIP_SEEDS = 1_000_000_000
@@ -39,7 +39,7 @@ def render_pairs(cfg: Experiment, folder: Path, edits: tuple[str, ...] = MIX) ->
         out = folder / f"part-{part}"
         if not out.exists():
             count = min(PART, cfg.pairs - start)
-            say(f"rendering pairs {start} to {start + count}")
+            log_info(f"rendering pairs {start} to {start + count}")
             seed = cfg.seed + part * PART_SEEDS
             build_dataset(
                 out,
@@ -66,7 +66,9 @@ def encode_rendered(cfg: Experiment, vae: dict, folder: Path) -> stages.LatentSe
     source = grain.MapDataset.concatenate(
         [grain.MapDataset.source(tfds.builder_from_directory(part).as_data_source("train")) for part in parts]
     )
-    return stages.encode_pairs(cfg, len(source), lambda i: pair.decode(source[i]), vae, folder / "latents")
+    return stages.encode_pairs(
+        cfg, len(source), lambda i: pair.decode_pair(source[i]), vae, folder / "latents"
+    )
 
 
 def build_tokenizer(cfg: Experiment) -> Tokenizer:

@@ -156,7 +156,7 @@ def make_records(seeds: Sequence[int], **options) -> list[tuple[dict, None] | tu
     """
     try:
         return [
-            (None, reason) if pair is None else (pr.encode(pair), None)
+            (None, reason) if pair is None else (pr.encode_pair(pair), None)
             for pair, reason in generate.make_block(seeds, **options)
         ]
     except (InputError, MemoryError):  # of the request or the machine, not of one clip
@@ -263,7 +263,7 @@ def _iterate_records(
                 and fingerprints is not None
                 and record["recipe"] not in ("local", "photometric")
             ):
-                look = quality.fingerprint_pair(pr.decode(record))
+                look = quality.fingerprint_pair(pr.decode_pair(record))
                 if look in fingerprints:
                     record, reason = None, f"{record['edit']}: near-duplicate"
                 fingerprints.add(look)
@@ -316,6 +316,6 @@ def _write_sheets(out: Path, folder: Path, max_pairs: int = 8) -> None:
     for record in open_dataset(out):
         edit = record["edit"].decode() if isinstance(record["edit"], bytes) else record["edit"]
         if len(pairs_by_edit.setdefault(edit, [])) < max_pairs:
-            pairs_by_edit[edit].append(pr.decode(record))
+            pairs_by_edit[edit].append(pr.decode_pair(record))
     for edit, examples in pairs_by_edit.items():
         sheet(examples, folder / f"{edit.replace('/', '-')}.png")

@@ -49,7 +49,7 @@ class Report:
         self.licenses[_find_licenses(json.loads(record["provenance"]))] += 1
         examples = self.examples.setdefault(record["edit"], []) if len(self.examples) < MAX_EDITS else []
         if len(examples) < EXAMPLES_PER_EDIT:
-            examples.append(_format_example(pr.decode(record)))
+            examples.append(_format_example(pr.decode_pair(record)))
 
     def drop(self, reason: str) -> None:
         """Counts one seed that gave no pair."""

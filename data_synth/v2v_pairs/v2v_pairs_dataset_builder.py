@@ -43,7 +43,7 @@ def write_dataset(folder: Path, records: Iterable[dict]) -> int:
     """Writes a whole set, in the order the records come, holding one of them at a time.
 
     Args:
-      folder: existing, empty. records: as `v2v.data.pair.encode` makes them.
+      folder: existing, empty. records: as `v2v.data.pair.encode_pair` makes them.
 
     Returns:
       The number of records.
@@ -81,7 +81,7 @@ def write_dataset(folder: Path, records: Iterable[dict]) -> int:
 
 
 class Builder(tfds.core.GeneratorBasedBuilder):
-    """Records as `v2v.data.pair.encode` makes them; strings and pictures are bytes, numbers are int64.
+    """Records as `v2v.data.pair.encode_pair` makes them; strings and pictures are bytes, numbers are int64.
 
     `write_set` is how sets are made; `records` serve TFDS's own `download_and_prepare`, for sets below 1 GB.
     """

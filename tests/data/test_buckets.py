@@ -32,13 +32,13 @@ WANTED = [(5, 8, 8), (9, 8, 8), (9, 16, 16), (1, 16, 16)]
     ],
 )
 def test_a_clip_goes_to_the_largest_size_it_fills(clip, size, reason):
-    found, why = buckets_lib.choose(clip, WANTED)
+    found, why = buckets_lib.choose_size(clip, WANTED)
     assert found == size and (reason in why if reason else not why)
 
 
 def test_pictures_and_clips_dont_mix():
-    assert buckets_lib.choose((1, 16, 16), WANTED[:3])[1].startswith("a picture, and no size")
-    assert buckets_lib.choose((9, 16, 16), WANTED[3:])[1].startswith("a clip, and all sizes")
+    assert buckets_lib.choose_size((1, 16, 16), WANTED[:3])[1].startswith("a picture, and no size")
+    assert buckets_lib.choose_size((9, 16, 16), WANTED[3:])[1].startswith("a clip, and all sizes")
 
 
 def test_a_crop_keeps_the_edit_and_the_promise_of_its_mask():
@@ -50,7 +50,7 @@ def test_a_crop_keeps_the_edit_and_the_promise_of_its_mask():
     whole = dataclasses.replace(
         pair(1, 12), source=source, target=target, mask=mask, active=(8, 12), effect=mask
     )
-    cut = buckets_lib.crop(whole, (5, 16, 16))
+    cut = buckets_lib.crop_pair(whole, (5, 16, 16))
     assert cut.source.shape == (5, 16, 16, 3) and cut.active == (2, 5)
     assert not cut.mask[: cut.active[0]].any() and cut.mask[cut.active[0] :].any((1, 2)).all()
     assert (
@@ -58,7 +58,7 @@ def test_a_crop_keeps_the_edit_and_the_promise_of_its_mask():
     )  # the window moved towards the edit, at the right
     np.testing.assert_array_equal(cut.source[cut.mask == 0], cut.target[cut.mask == 0])
     np.testing.assert_array_equal(cut.effect, cut.mask)
-    assert buckets_lib.crop(whole, (12, 36, 40)) is whole
+    assert buckets_lib.crop_pair(whole, (12, 36, 40)) is whole
 
 
 def test_a_batch_holds_as_many_clips_as_the_budget_allows():
@@ -70,10 +70,10 @@ def test_a_batch_holds_as_many_clips_as_the_budget_allows():
 
 def test_sizes_are_read_off_the_first_bytes():
     small, large = pair(1), dataclasses.replace(pair(2), **_large())
-    assert pair_lib.size(pair_lib.encode(small)) == (5, 8, 8)
-    assert pair_lib.size(pair_lib.encode(large)) == (9, 512, 512)
+    assert pair_lib.pair_size(pair_lib.encode_pair(small)) == (5, 8, 8)
+    assert pair_lib.pair_size(pair_lib.encode_pair(large)) == (9, 512, 512)
     with pytest.raises(InputError, match="neither a PNG nor a clip"):
-        pair_lib.size({"schema_version": 2, "source": b"what is this", "frames": 3})
+        pair_lib.pair_size({"schema_version": 2, "source": b"what is this", "frames": 3})
 
 
 def _large():
@@ -83,7 +83,7 @@ def _large():
 
 def records(clips):
     """What a set of pairs of these sizes would give."""
-    return [pair_lib.encode(dataclasses.replace(pair(i), **_zeros(*clip))) for i, clip in enumerate(clips)]
+    return [pair_lib.encode_pair(dataclasses.replace(pair(i), **_zeros(*clip))) for i, clip in enumerate(clips)]
 
 
 def _zeros(T, H, W):
@@ -92,12 +92,12 @@ def _zeros(T, H, W):
 
 
 def test_a_survey_counts_every_pair_and_every_frame(tmp_path):
-    found = datasets.survey(
+    found = datasets.survey_dataset(
         "mine", records([(9, 16, 16), (4, 16, 16), (1, 16, 16), (12, 16, 17), (9, 16, 40)]), WANTED
     )
     assert found.chosen == {(9, 16, 16): [0, 3], (1, 16, 16): [2]}
     assert found.frames == (19, 35) and sum(found.dropped.values()) == 2
-    text = datasets.describe([found])
+    text = datasets.format_surveys([found])
     assert "set mine: 5 pairs, 3 used, 2 left out; 19 of 35 frames used; 100.0% of the clips drawn" in text
     assert (
         "2  9x16x16" in text
@@ -105,15 +105,15 @@ def test_a_survey_counts_every_pair_and_every_frame(tmp_path):
         and "1  left out: another shape" in text
     )
     with pytest.raises(InputError, match="set tiny: expected clips of 5x8x8 or .* .2: fewer than 5 frames"):
-        datasets.survey("tiny", records([(2, 8, 8), (3, 8, 8)]), WANTED)
+        datasets.survey_dataset("tiny", records([(2, 8, 8), (3, 8, 8)]), WANTED)
 
 
 def test_a_survey_is_kept_until_set_or_sizes_change(tmp_path):
     made, file = records([(9, 16, 16), (5, 8, 8)]), tmp_path / "mine" / "survey.json"
-    first = datasets.remembered(file, "mine", made, WANTED)
-    assert datasets.remembered(file, "mine", [None, None], WANTED) == first  # nothing is read again
-    assert datasets.remembered(file, "mine", made[:1], WANTED).count == 1
-    assert list(datasets.remembered(file, "mine", made, WANTED[:1]).chosen) == [(5, 8, 8)]
+    first = datasets.load_or_survey(file, "mine", made, WANTED)
+    assert datasets.load_or_survey(file, "mine", [None, None], WANTED) == first  # nothing is read again
+    assert datasets.load_or_survey(file, "mine", made[:1], WANTED).count == 1
+    assert list(datasets.load_or_survey(file, "mine", made, WANTED[:1]).chosen) == [(5, 8, 8)]
 
 
 def test_weights_are_shares_of_the_clips_drawn():
@@ -121,14 +121,14 @@ def test_weights_are_shares_of_the_clips_drawn():
         datasets.Survey(name, n, {(5, 8, 8): list(range(n - 2)), (1, 8, 8): [0, 1]}, {}, (0, 0))
         for name, n in (("many", 20), ("few", 4))
     )
-    assert datasets.shares([many, few])[0] == {(5, 8, 8): 0.75, (1, 8, 8): pytest.approx(2 / 24)}
-    even = datasets.shares([many, few], (1, 1))
+    assert datasets.compute_shares([many, few])[0] == {(5, 8, 8): 0.75, (1, 8, 8): pytest.approx(2 / 24)}
+    even = datasets.compute_shares([many, few], (1, 1))
     assert [sum(share.values()) for share in even] == [0.5, 0.5] and even[1][1, 8, 8] == 0.25
     for wrong in ((1,), (1, 0)):
         with pytest.raises(InputError, match="one positive weight for each of the 2 sets"):
-            datasets.shares([many, few], wrong)
+            datasets.compute_shares([many, few], wrong)
     with pytest.raises(InputError, match="two of them are called pairs; rename one"):
-        datasets.names(["a/pairs", "b/pairs"])
+        datasets.dataset_names(["a/pairs", "b/pairs"])
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +137,7 @@ def folders(tmp_path_factory):
     path = tmp_path_factory.mktemp("buckets")
     for name, n, frames in (("a", 40, 5), ("b", 24, 5), ("pictures", 60, 1)):
         chosen = range(0, 2 * n, 2)
-        latent_cache.write(path / name, chosen, lambda i, T=frames: _named(i, T), encode, "abc", 4, shard=16)
+        latent_cache.write_latents(path / name, chosen, lambda i, T=frames: _named(i, T), encode, "abc", 4, shard=16)
     return path
 
 
@@ -151,11 +151,11 @@ def _named(i, frames):
 
 def buckets(folders):
     clips = [
-        buckets_lib.Cached(latent_cache.shards(folders / n), w, first)
+        buckets_lib.CachedClips(latent_cache.list_shards(folders / n), w, first)
         for n, w, first in (("a", 0.6, 0), ("b", 0.2, 1000))
     ]
     masks = [np.load(folders / name / "time_masks.npy") for name in ("a", "pictures")]
-    pictures = buckets_lib.Cached(latent_cache.shards(folders / "pictures"), 0.2, 2000)
+    pictures = buckets_lib.CachedClips(latent_cache.list_shards(folders / "pictures"), 0.2, 2000)
     return [buckets_lib.Bucket(4, masks[0], tuple(clips)), buckets_lib.Bucket(16, masks[1], (pictures,))]
 
 
@@ -228,10 +228,10 @@ def test_a_grown_set_is_encoded_where_it_grew_and_other_choices_replace_shards(t
 
     def write(chosen):
         read.clear()
-        latent_cache.write(
+        latent_cache.write_latents(
             tmp_path, chosen, lambda i: (read.append(i), pair(i))[1], encode, "abc", 4, embed=embed, shard=8
         )
-        return [fact["pair"] for fact in latent_cache.facts(latent_cache.shards(tmp_path))]
+        return [fact["pair"] for fact in latent_cache.read_facts(latent_cache.list_shards(tmp_path))]
 
     assert write(range(12)) == list(range(12))
     assert write(range(12)) == list(range(12)) and not read
@@ -241,8 +241,8 @@ def test_a_grown_set_is_encoded_where_it_grew_and_other_choices_replace_shards(t
 
 def test_sets_that_arent_there_are_one_error(tmp_path):
     with pytest.raises(InputError, match="could not open them"):
-        datasets.open_set(tmp_path)
+        datasets.open_dataset(tmp_path)
     build_dataset(tmp_path / "pairs", 3, frames=5, height=32, width=32, edits=("sepia",))
-    opened = datasets.open_set(tmp_path / "pairs")
-    assert len(opened) == 3 and pair_lib.size(opened[0]) == (5, 32, 32)
+    opened = datasets.open_dataset(tmp_path / "pairs")
+    assert len(opened) == 3 and pair_lib.pair_size(opened[0]) == (5, 32, 32)
     assert json.loads(opened[0]["active"])

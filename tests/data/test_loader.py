@@ -44,12 +44,12 @@ def embed(sentences):
 def folder(tmp_path_factory):
     path = tmp_path_factory.mktemp("latents")
     for i in range(2):  # two processes
-        latent_cache.write(path, range(40), pair, encode, "abc", 4, shard=16, part=(i, 2))
+        latent_cache.write_latents(path, range(40), pair, encode, "abc", 4, shard=16, part=(i, 2))
     return path
 
 
 def bucket(folder, batch=4, **fields):
-    cached = buckets.Cached(latent_cache.shards(folder, "abc"), **fields)
+    cached = buckets.CachedClips(latent_cache.list_shards(folder, "abc"), **fields)
     return buckets.Bucket(batch, np.load(folder / "time_masks.npy"), (cached,))
 
 
@@ -62,7 +62,7 @@ def take(iterator, n):
 
 
 def test_processes_share_the_work_shard_by_shard(folder):
-    assert [p.rsplit("-")[-1] for p in latent_cache.shards(folder, "abc")] == [
+    assert [p.rsplit("-")[-1] for p in latent_cache.list_shards(folder, "abc")] == [
         f"{start:07d}.array_record" for start in (0, 16, 32)
     ]
 
@@ -115,7 +115,7 @@ def test_held_out_pairs_are_never_trained_on(folder):
 
 
 def test_long_clips_keep_their_own_time_masks_and_sentences_may_come_embedded(tmp_path):
-    latent_cache.write(tmp_path, range(12), lambda i: pair(i, 17), encode, "abc", 4, embed=embed)
+    latent_cache.write_latents(tmp_path, range(12), lambda i: pair(i, 17), encode, "abc", 4, embed=embed)
     masks = np.load(tmp_path / "time_masks.npy")
     assert masks.shape[:2] == (1, 1)
     for batch in take(stream(tmp_path, drop_text=0.3, drop_mask=1.0, reference=0.0), 6):
@@ -136,7 +136,7 @@ def test_references_of_any_size_are_encoded_as_the_editor_encodes_them(tmp_path)
     def cut_out(i):  # what a thing was cut out of a clip is as large as the thing
         return dataclasses.replace(pair(i), reference=pictures[i % 4])
 
-    latent_cache.write(tmp_path, range(8), cut_out, encode, "abc", 4)
+    latent_cache.write_latents(tmp_path, range(8), cut_out, encode, "abc", 4)
     for batch in take(stream(tmp_path, reference=1.0), 4):
         for record, seen in zip(batch["record"], batch["reference"], strict=True):
             expected = encode(shrink(pictures[int(record) % 4], 8, 8)[None, None])[0]
@@ -144,7 +144,7 @@ def test_references_of_any_size_are_encoded_as_the_editor_encodes_them(tmp_path)
 
 
 def test_the_report_counts_what_there_is(folder, tmp_path):
-    shards = latent_cache.shards(folder)
+    shards = latent_cache.list_shards(folder)
     text = loader.edit_batches([bucket(folder)], WORDS, 0, DataConfig(held_out=0.1)).report
     assert text.startswith("data: 40 pairs in 3 shards, 200 frames, 4 held out, 14 with a reference")
     assert "33  recolour" in text and "7  palette" in text
@@ -154,16 +154,16 @@ def test_the_report_counts_what_there_is(folder, tmp_path):
         copy = tmp_path / path.rsplit("/", 1)[1]
         copy.write_bytes(open(path, "rb").read())
         bare.append(str(copy))
-    assert latent_cache.facts(bare) == [
-        {k: v for k, v in f.items() if k != "pair"} for f in latent_cache.facts(shards)
+    assert latent_cache.read_facts(bare) == [
+        {k: v for k, v in f.items() if k != "pair"} for f in latent_cache.read_facts(shards)
     ]
 
 
 def test_what_doesnt_fit_is_refused(folder, tmp_path):
     with pytest.raises(InputError, match="made by VAE abc, this run uses xyz"):
-        latent_cache.shards(folder, "xyz")
+        latent_cache.list_shards(folder, "xyz")
     with pytest.raises(InputError, match="found none"):
-        latent_cache.shards(tmp_path)
+        latent_cache.list_shards(tmp_path)
     with pytest.raises(InputError, match="with a reference, got 14.*data.reference"):
         stream(folder, 20)
     with pytest.raises(ValueError, match="probabilities between 0 and 1"):
@@ -193,7 +193,7 @@ def test_averaged_masks_show_the_same_edits_as_one_number_a_cell(folder):
 
 def test_frames_follow_the_temporal_stride_of_the_autoencoder():
     """An autoencoder of stride 2 gives five latent frames for nine; the mask of a time range is averaged over two frames."""
-    assert (transforms.frames_of(5, 2), transforms.frames_of(5, 4)) == (9, 17)
+    assert (transforms.frame_count(5, 2), transforms.frame_count(5, 4)) == (9, 17)
     pair = {"area": np.zeros((5, 1, 1)), "active": np.array([2, 9])}
     share = transforms._when_pooled(pair, 2)[:, 0, 0]
     np.testing.assert_array_equal(share, [0, 0.5, 1, 1, 1])

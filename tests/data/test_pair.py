@@ -33,11 +33,11 @@ def make(T=3, H=10, W=14, reference=True) -> pair_lib.Pair:
 @pytest.mark.parametrize("as_bytes", [True, False], ids=["strings as bytes", "strings"])
 def test_decode_inverts_encode(reference, as_bytes):
     pair = make(reference=reference)
-    record = pair_lib.encode(pair)
+    record = pair_lib.encode_pair(pair)
     assert all(isinstance(v, (bytes, str, int)) for v in record.values())
     if as_bytes:  # as TFDS hands them back
         record = {k: v.encode() if isinstance(v, str) else v for k, v in record.items()}
-    back = pair_lib.decode(record)
+    back = pair_lib.decode_pair(record)
     for field in dataclasses.fields(pair):
         a, b = getattr(pair, field.name), getattr(back, field.name)
         if isinstance(a, np.ndarray):
@@ -56,35 +56,35 @@ def test_large_clips_are_stored_as_lossless_video(monkeypatch, T, H, W):
     pair = dataclasses.replace(
         make(), source=source, target=target, mask=full, effect=full, active=(0, T), reference=None
     )
-    record = pair_lib.encode(pair)
-    assert record["source"][:4] == lossless.MAGIC and record == pair_lib.encode(pair)
-    back = pair_lib.decode(record)
+    record = pair_lib.encode_pair(pair)
+    assert record["source"][:4] == lossless.MAGIC and record == pair_lib.encode_pair(pair)
+    back = pair_lib.decode_pair(record)
     for name in ("source", "target", "mask", "effect"):
         np.testing.assert_array_equal(getattr(back, name), getattr(pair, name), err_msg=name)
     for damaged in (record["source"][:60], record["source"][:4] + b"x" * 500):
         with pytest.raises(InputError, match="source is not a readable clip"):
-            pair_lib.decode({**record, "source": damaged})
+            pair_lib.decode_pair({**record, "source": damaged})
 
 
 def test_records_of_the_first_schema_are_read():
     pair = make()
-    record = {**pair_lib.encode(pair), "schema_version": 1}
+    record = {**pair_lib.encode_pair(pair), "schema_version": 1}
     del record["effect"]
-    back = pair_lib.decode(record)
+    back = pair_lib.decode_pair(record)
     assert back.effect is None
     np.testing.assert_array_equal(back.source, pair.source)
 
 
 def test_other_schema_and_damage_are_refused():
-    record = pair_lib.encode(make())
+    record = pair_lib.encode_pair(make())
     with pytest.raises(InputError, match="expected schema 1 or 2, got 7.*v2v synth"):
-        pair_lib.decode({**record, "schema_version": 7})
+        pair_lib.decode_pair({**record, "schema_version": 7})
     with pytest.raises(InputError, match="expected schema 1 or 2, got 7"):
-        pair_lib.size({**record, "schema_version": 7})
+        pair_lib.pair_size({**record, "schema_version": 7})
     with pytest.raises(InputError, match="target is not a readable PNG"):
-        pair_lib.decode({**record, "target": record["target"][:20]})
+        pair_lib.decode_pair({**record, "target": record["target"][:20]})
     with pytest.raises(InputError, match="do not divide into 4 frames"):
-        pair_lib.decode({**record, "frames": 4})
+        pair_lib.decode_pair({**record, "frames": 4})
 
 
 @pytest.mark.parametrize(

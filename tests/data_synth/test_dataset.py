@@ -37,7 +37,7 @@ from data_synth.dataset.build import open_dataset, build_dataset
 from v2v.data import pair
 report = build_dataset({str(tmp_path / "set")!r}, 8, seed=5)
 source = open_dataset({str(tmp_path / "set")!r})
-got = [pair.decode(source[i]) for i in range(len(source))]
+got = [pair.decode_pair(source[i]) for i in range(len(source))]
 assert [p.seed for p in got] == sorted(p.seed for p in got), "seed order"
 assert got[0].source.shape == (9, 64, 64, 3)
 assert not any(name.split(".")[0] in ("tensorflow", "jax", "torch") for name in sys.modules), "heavy imports"
@@ -59,7 +59,7 @@ def test_same_request_same_bytes_and_no_second_build(tmp_path):
     stamp = (tmp_path / "a" / "report.json").stat().st_mtime_ns
     assert build_dataset(tmp_path / "a", 5, seed=9, **SMALL) == reports[0]
     assert (tmp_path / "a" / "report.json").stat().st_mtime_ns == stamp
-    assert pair.decode(open_dataset(tmp_path / "a")[0]).source.shape == (2, 16, 24, 3)
+    assert pair.decode_pair(open_dataset(tmp_path / "a")[0]).source.shape == (2, 16, 24, 3)
 
 
 def test_same_bytes_in_another_process(tmp_path):

@@ -28,7 +28,7 @@ def make(seed=0, **options):
 
 
 def same(a, b) -> bool:
-    return pr.encode(a) == pr.encode(b)
+    return pr.encode_pair(a) == pr.encode_pair(b)
 
 
 def test_a_pair_is_a_function_of_its_seed():

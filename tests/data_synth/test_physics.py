@@ -159,7 +159,7 @@ def test_every_edit_gives_an_exact_pair_that_passes_the_gates(opengl, name):
 
 def test_a_twin_is_a_function_of_its_seed(opengl):
     a, b = (physics.edit_pair("physics-recolour", 3, T, H, W) for _ in range(2))
-    assert pair.encode(a) == pair.encode(b)
+    assert pair.encode_pair(a) == pair.encode_pair(b)
 
 
 def test_a_removed_things_shadow_is_effect_and_not_thing(opengl):

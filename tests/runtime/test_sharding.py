@@ -56,7 +56,7 @@ def test_optimiser_state_lies_where_its_parameters_lie(kind):
     def state(key):
         cfg = debug()
         trained = init_adapter(key, cfg, init_base(key, cfg)["dit"])
-        return TrainState.create(trained, optimizer.optimizer(OptimConfig(kind=kind)))
+        return TrainState.create(trained, optimizer.build_optimizer(OptimConfig(kind=kind)))
 
     shapes = jax.eval_shape(state, jax.random.key(0))
     placed = jax.tree_util.tree_leaves_with_path(sharding.shardings(shapes, mesh(fsdp=2, tensor=2)))

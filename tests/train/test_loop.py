@@ -20,7 +20,7 @@ from v2v.models import initialization
 from v2v.runtime import flops
 from v2v.train import callbacks, loop, objectives, optimizer, train_step
 from v2v.train.checkpointing import Checkpoints
-from v2v.train.metric_writer import Log
+from v2v.train.metric_writer import MetricWriter
 from v2v.train.state import TrainState
 
 CFG = debug()
@@ -52,12 +52,12 @@ def base():
 
 @pytest.fixture(scope="module")
 def edit_step(base):
-    return train_step.train_step(objectives.edit(CFG, 1.0), optimizer.optimizer(OPTIM), 0.9)
+    return train_step.train_step(objectives.edit(CFG, 1.0), optimizer.build_optimizer(OPTIM), 0.9)
 
 
 def fresh(base):
     return TrainState.create(
-        initialization.init_adapter(jax.random.key(1), CFG, base["dit"]), optimizer.optimizer(OPTIM)
+        initialization.init_adapter(jax.random.key(1), CFG, base["dit"]), optimizer.build_optimizer(OPTIM)
     )
 
 
@@ -140,7 +140,7 @@ def test_checkpoint_of_another_configuration_is_refused(tmp_path, base, edit_ste
     train(tmp_path, base, edit_step, 2)
     other = dataclasses.replace(CFG, lora=dataclasses.replace(CFG.lora, rank=2))
     state = TrainState.create(
-        initialization.init_adapter(jax.random.key(1), other, base["dit"]), optimizer.optimizer(OPTIM)
+        initialization.init_adapter(jax.random.key(1), other, base["dit"]), optimizer.build_optimizer(OPTIM)
     )
     with pytest.raises(InputError, match="expected the state of this configuration"):
         Checkpoints(tmp_path / "checkpoints").restore(state)
@@ -169,7 +169,7 @@ def test_rows_tell_time_lost_and_work_and_what_watches_saw(tmp_path, base, edit_
 
     loop.fit(
         tmp_path, fresh(base), lambda s, b: edit_step(s, b, base), batches(), steps=4, save_every=4, log_every=2,
-        log=LogConfig(tensorboard=True), work=loop.Work(lambda batch: (100, 1e6), peak=1e9),
+        log=LogConfig(tensorboard=True), work=loop.StepCost(lambda batch: (100, 1e6), peak=1e9),
         watches=[callbacks.previews(2, lambda adapter: Editor(), [pair], tmp_path / "previews")],
     )  # fmt: skip
     rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
@@ -184,7 +184,7 @@ def test_rows_tell_time_lost_and_work_and_what_watches_saw(tmp_path, base, edit_
 def test_a_writer_that_isnt_installed_is_named_with_its_extra(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb", None)
     with pytest.raises(InputError, match=r"pip install 'v2v-edit\[wandb\]'"):
-        Log(tmp_path, LogConfig(wandb="project"))
+        MetricWriter(tmp_path, LogConfig(wandb="project"))
 
 
 def test_flops_of_the_papers_step():

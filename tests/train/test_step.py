@@ -15,13 +15,13 @@ from v2v.models import initialization
 from v2v.models.text_encoder import TextEncoder
 from v2v.runtime import sharding
 from v2v.train import objectives, optimizer, train_step
-from v2v.train.metric_writer import mean
+from v2v.train.metric_writer import mean_metrics
 from v2v.train.state import TrainState
 
 CFG = dataclasses.replace(
     debug(), dit=dataclasses.replace(debug().dit, heads=4)
 )  # they divide by seq x tensor
-OPTIM = optimizer.optimizer(OptimConfig(peak_lr=1e-2, warmup_steps=0))
+OPTIM = optimizer.build_optimizer(OptimConfig(peak_lr=1e-2, warmup_steps=0))
 
 
 def variant(**fields):
@@ -131,10 +131,10 @@ def test_averaged_masks_and_losses_by_recipe(base):
     shown = rows | {"mask": rows["area"][..., None], "recipe": np.array([0, 0, 1, 0, 0, 0, 0, 1], np.int32)}
     trained = adapter(base, cfg)
     assert trained["embed"]["mask"]["kernel"].shape == (1, cfg.dit.width)
-    evaluate = train_step.evaluate(objectives.edit(cfg, 0.0, ("local", "lift", "none")))
+    evaluate = train_step.build_evaluation(objectives.edit(cfg, 0.0, ("local", "lift", "none")))
     metrics = jax.device_get(evaluate(trained, shown, base))
     assert [metrics[f"loss_recipe_{name}"][1] for name in ("local", "lift", "none")] == [6, 2, 0]
-    row = mean([metrics])
+    row = mean_metrics([metrics])
     assert "loss_recipe_none" not in row
     np.testing.assert_allclose(
         (6 * row["loss_recipe_local"] + 2 * row["loss_recipe_lift"]) / 8, row["loss"], rtol=1e-5
@@ -159,7 +159,7 @@ def test_no_average_is_kept_when_none_is_asked_for():
 
 
 def test_text_may_come_embedded_or_as_tokens_and_evaluation_is_repeatable(base):
-    evaluate, rows, trained = train_step.evaluate(objectives.edit(CFG, 3.0)), batch(), adapter(base)
+    evaluate, rows, trained = train_step.build_evaluation(objectives.edit(CFG, 3.0)), batch(), adapter(base)
     ids = np.random.default_rng(1).integers(3, 20, (8, CFG.text.text_len), dtype=np.int32)
     lengths = np.full(8, 5, np.int32)
     text = jax.jit(TextEncoder(CFG.text).apply)({"params": base["text"]}, ids, lengths)
@@ -187,5 +187,5 @@ def test_rows_of_the_log_average_scalars_and_sum_up_buckets():
         {"loss": 1.0, "loss_tau_0.00": np.array([0.0, 0.0])},
         {"loss": 3.0, "loss_tau_0.00": np.array([6.0, 2.0])},
     ]
-    assert mean(rows) == {"loss": 2.0, "loss_tau_0.00": 3.0}
-    assert mean(rows[:1]) == {"loss": 1.0}
+    assert mean_metrics(rows) == {"loss": 2.0, "loss_tau_0.00": 3.0}
+    assert mean_metrics(rows[:1]) == {"loss": 1.0}

@@ -30,8 +30,8 @@ def batch(rows: int, seed: int) -> dict:
 
 
 def test_it_learns_the_edit_and_the_words():
-    optimizer = optimizer_lib.optimizer(OptimConfig(peak_lr=1e-2, warmup_steps=1))
-    state = TrainState.create(text.init(jax.random.key(0), CFG, EDITS), optimizer)
+    optimizer = optimizer_lib.build_optimizer(OptimConfig(peak_lr=1e-2, warmup_steps=1))
+    state = TrainState.create(text.init_text(jax.random.key(0), CFG, EDITS), optimizer)
     step = train_step(text.objective(CFG), optimizer, ema=0.9)
     rows = []
     for i in range(60):

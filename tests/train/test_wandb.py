@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from v2v.config import LogConfig
-from v2v.train.metric_writer import Log
+from v2v.train.metric_writer import MetricWriter
 
 
 def test_rows_and_pictures_reach_wandb_and_a_resumed_run_is_the_same_one(tmp_path, monkeypatch):
@@ -14,7 +14,7 @@ def test_rows_and_pictures_reach_wandb_and_a_resumed_run_is_the_same_one(tmp_pat
     monkeypatch.setenv("WANDB_SILENT", "true")
     ids, seen = [], []
     for steps in ((1, 2), (3,)):
-        with Log(tmp_path / "runs" / "edit", LogConfig(wandb="v2v"), {"batch": 4}) as log:
+        with MetricWriter(tmp_path / "runs" / "edit", LogConfig(wandb="v2v"), {"batch": 4}) as log:
             for step in steps:
                 log.picture(step, "preview/0 make it sepia", np.zeros((8, 8, 3), np.uint8))
                 log.write(step, {"step": step, "loss": 1.0 / step, "loss_recipe_local": 0.5})

@@ -260,7 +260,7 @@ def train(name: str, cfg, tiny: bool):
 
     backend = "cudnn" if jax.default_backend() == "gpu" else "auto"
     cfg = dataclasses.replace(cfg, dit=dataclasses.replace(cfg.dit, remat="outputs", backend=backend))
-    optimizer, base = optimizer_lib.optimizer(OptimConfig()), weights("dit", cfg)
+    optimizer, base = optimizer_lib.build_optimizer(OptimConfig()), weights("dit", cfg)
     adapter = initialization.init_adapter(jax.random.key(0), cfg, base)
     held = [TrainState.create(adapter, optimizer, ema=False)]
     one, batch = train_step.train_step(objectives.edit(cfg), optimizer, 0.0), inputs(cfg)

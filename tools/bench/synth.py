@@ -40,7 +40,7 @@ def spent(edits, seeds, sources=generate.NO_SOURCES, **size) -> tuple[float, int
         footage_lib.decode_clip.cache_clear()  # every pair decodes its footage, as with a folder of many files
         pair, _ = generate.make_pair(seed, edits=edits, sources=sources, **size)
         if pair is not None:
-            pair_lib.encode(pair)
+            pair_lib.encode_pair(pair)
             kept += 1
     return time.process_time() - begin, kept
 

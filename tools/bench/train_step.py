@@ -75,7 +75,7 @@ def ours(jax):
     )  # fmt: skip
     base = {"dit": initialization.init_base(jax.random.key(0), cfg)["dit"]}
     base["dit"]["head"]["linear"]["kernel"] += 0.02
-    optimizer = optimizer_lib.optimizer(OptimConfig(peak_lr=1e-4, warmup_steps=0, ema=0.0))
+    optimizer = optimizer_lib.build_optimizer(OptimConfig(peak_lr=1e-4, warmup_steps=0, ema=0.0))
     state = TrainState.create(
         initialization.init_adapter(jax.random.key(1), cfg, base["dit"]), optimizer, ema=False
     )
@@ -171,7 +171,7 @@ def saves_and_data(folder: Path, jax, steps: int) -> dict:
     words = word_tokenizer(["make", "it", "red"], TEXT_LEN, cfg.text.vocab)
     masks = np.load(folder / "masks.npy")
     data = dataclasses.replace(config.DataConfig(), reference=0.0)
-    bucket = buckets.Bucket(1, masks, (buckets.Cached([str(folder / "latents.array_record")]),))
+    bucket = buckets.Bucket(1, masks, (buckets.CachedClips([str(folder / "latents.array_record")]),))
     rows = loader.edit_batches([bucket], words, 0, data)
     text = jax.numpy.zeros((1, TEXT_LEN, TEXT))
 
@@ -206,9 +206,12 @@ def memory(folder: Path, jax, steps: int) -> dict:
     cfg = debug()
     resume.make_latents(folder)
     words = word_tokenizer(["make", "it", "red"], cfg.text.text_len, cfg.text.vocab)
-    cached = buckets.Cached([str(folder / "latents.array_record")])
+    cached = buckets.CachedClips([str(folder / "latents.array_record")])
     rows = loader.edit_batches([buckets.Bucket(2, np.load(folder / "masks.npy"), (cached,))], words)
-    base, optimizer = initialization.init_base(jax.random.key(0), cfg), optimizer_lib.optimizer(OptimConfig())
+    base, optimizer = (
+        initialization.init_base(jax.random.key(0), cfg),
+        optimizer_lib.build_optimizer(OptimConfig()),
+    )
     state = TrainState.create(initialization.init_adapter(jax.random.key(1), cfg, base["dit"]), optimizer)
     step = training.train_step(objectives.edit(cfg), optimizer, 0.9)
     page, seen = resource.getpagesize() / 1e6, []
@@ -217,7 +220,7 @@ def memory(folder: Path, jax, steps: int) -> dict:
         seen.append(int(Path("/proc/self/statm").read_text().split()[1]) * page)
         return {"resident_mb": seen[-1]}
 
-    watch = loop.Watch(steps // 20, look)
+    watch = loop.Hook(steps // 20, look)
     loop.fit(
         folder / "run",
         state,

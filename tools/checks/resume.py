@@ -50,14 +50,14 @@ def worker(
     from v2v.models.text_encoder import word_tokenizer
     from v2v.train import objectives
     from v2v.train.config import Experiment, Stage
-    from v2v.train.stage import fit_stage, on_host
+    from v2v.train.stage import fit_stage, to_host
 
     model, optim = debug(), OptimConfig(peak_lr=1e-2, warmup_steps=1)
     tokenizer = word_tokenizer(["make", "it", "red"], model.text.text_len, model.text.vocab)
     stage = Stage(steps=steps, batch=4, optim=optim)
     cfg = Experiment(name=name, model=model, edit=stage, save_every=save_every, log=LogConfig(every=1))
     masks = np.load(folder / "masks.npy")
-    cached = buckets.Cached([str(folder / "latents.array_record")])
+    cached = buckets.CachedClips([str(folder / "latents.array_record")])
     data = loader.edit_batches([buckets.Bucket(4, masks, (cached,))], tokenizer, 7)
     base = initialization.init_base(jax.random.key(0), model)
     head = base["dit"]["head"]["linear"]
@@ -66,7 +66,7 @@ def worker(
     )  # zero would stop all gradients
     trained = initialization.init_adapter(jax.random.key(1), model, base["dit"])
     state = fit_stage(cfg, stage, folder / name, trained, data, objectives.edit(model, 3.0), base)
-    leaves = jax.tree.leaves(on_host(state))
+    leaves = jax.tree.leaves(to_host(state))
     if process == 0:
         np.savez(folder / name / "final.npz", *leaves)
 

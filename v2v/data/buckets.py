@@ -23,14 +23,14 @@ import cv2
 import numpy as np
 
 from v2v.config import DataConfig
-from v2v.data.latent_cache import facts
+from v2v.data.latent_cache import read_facts
 from v2v.data.pair import Pair
-from v2v.data.transforms import frames_of
+from v2v.data.transforms import frame_count
 from v2v.errors import InputError
 
 
 @dataclass(frozen=True)
-class Cached:
+class CachedClips:
     """Cached clips of one dataset and size.
 
     Attributes:
@@ -46,7 +46,7 @@ class Cached:
     facts: list[dict] = field(init=False, repr=False)
 
     def __post_init__(self):
-        object.__setattr__(self, "facts", facts(self.shards))
+        object.__setattr__(self, "facts", read_facts(self.shards))
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Bucket:
 
     batch: int
     time_masks: np.ndarray
-    sets: tuple[Cached, ...]
+    sets: tuple[CachedClips, ...]
     stride_t: int = 4
 
     @property
@@ -72,7 +72,7 @@ class Bucket:
 
 
 @dataclass(frozen=True)
-class Kind:
+class BatchKind:
     """Batches of one bucket, all with a reference picture or all without.
 
     Attributes:
@@ -103,24 +103,24 @@ class Kind:
         return self.share * sum(s.weight for s in self.bucket.sets) / self.bucket.batch
 
 
-def kinds_of(bucket: Bucket, data: DataConfig) -> list[Kind]:
+def build_batch_kinds(bucket: Bucket, data: DataConfig) -> list[BatchKind]:
     """Return the kinds of batches of a bucket; the shares of those that fill a batch sum to 1."""
     kinds = []
     for ref, share in ((False, 1 - data.reference), (True, data.reference)):
         indices = tuple(_usable_indices(s, ref, data.held_out) for s in bucket.sets)
-        kinds += [Kind(bucket, ref, share, indices)] if share else []
+        kinds += [BatchKind(bucket, ref, share, indices)] if share else []
     full_share = sum(kind.share for kind in kinds if kind.full) or 1.0
     return [dataclasses.replace(kind, share=kind.share / full_share) for kind in kinds]
 
 
-def _usable_indices(cached: Cached, reference: bool, held_out: float) -> list[int]:
+def _usable_indices(cached: CachedClips, reference: bool, held_out: float) -> list[int]:
     """Return the records that are not held out and have a reference, or can do without one."""
-    excluded = set(held_out_of(len(cached.facts), held_out))
+    excluded = set(held_out_indices(len(cached.facts), held_out))
     good = (lambda fact: fact["reference"]) if reference else (lambda fact: fact["edit"] != "palette")
     return [i for i, fact in enumerate(cached.facts) if i not in excluded and good(fact)]
 
 
-def check(kinds: list[Kind], data: DataConfig) -> None:
+def check_batch_kinds(kinds: list[BatchKind], data: DataConfig) -> None:
     """Check that both kinds of batches exist and that every dataset and size is used.
 
     Raises:
@@ -139,7 +139,7 @@ def check(kinds: list[Kind], data: DataConfig) -> None:
         id(s) for kind in kinds if kind.full for s, i in zip(kind.bucket.sets, kind.indices, strict=True) if i
     }
     empty = [
-        f"{s.shards[0]} ({len(s.facts)} pairs of {size_of(b)})"
+        f"{s.shards[0]} ({len(s.facts)} pairs of {format_bucket_size(b)})"
         for key, (b, s) in members.items()
         if key not in used_sets
     ]
@@ -150,36 +150,36 @@ def check(kinds: list[Kind], data: DataConfig) -> None:
         )
 
 
-def held_out_of(count: int, share: float) -> list[int]:
+def held_out_indices(count: int, share: float) -> list[int]:
     """Return indices of held-out records, evenly spread and the same for any number of processes."""
     return [] if share == 0 else list(range(0, count, max(1, round(1 / share))))
 
 
-def recipes_of(buckets: Sequence[Bucket]) -> tuple[str, ...]:
+def list_recipes(buckets: Sequence[Bucket]) -> tuple[str, ...]:
     """Return the names of the recipes of all records, sorted."""
     return tuple(sorted({fact["recipe"] for b in buckets for s in b.sets for fact in s.facts}))
 
 
-def size_of(bucket: Bucket) -> str:
+def format_bucket_size(bucket: Bucket) -> str:
     """Return the size of a bucket's clips for people, in frames and latents."""
     t, y, x = bucket.grid
-    return f"{frames_of(t, bucket.stride_t)} frames ({t}x{y}x{x} latents)"
+    return f"{frame_count(t, bucket.stride_t)} frames ({t}x{y}x{x} latents)"
 
 
-def report(buckets: Sequence[Bucket], kinds: Sequence[Kind], data: DataConfig) -> str:
+def format_report(buckets: Sequence[Bucket], kinds: Sequence[BatchKind], data: DataConfig) -> str:
     """Return a summary of the training data for people: totals, then every kind of batch, then every edit."""
     members = [(b, s) for b in buckets for s in b.sets]
     pairs, shards = sum(len(s.facts) for _, s in members), sum(len(s.shards) for _, s in members)
-    held_out = sum(len(held_out_of(len(s.facts), data.held_out)) for _, s in members)
+    held_out = sum(len(held_out_indices(len(s.facts), data.held_out)) for _, s in members)
     refs = sum(fact["reference"] for _, s in members for fact in s.facts)
-    frames = sum(len(s.facts) * frames_of(b.grid[0], b.stride_t) for b, s in members)
+    frames = sum(len(s.facts) * frame_count(b.grid[0], b.stride_t) for b, s in members)
     lines = [
         f"data: {pairs} pairs in {shards} shards, {frames} frames, {held_out} held out, {refs} with a reference, shown in"
         f" {data.reference:.0%} of the batches"
     ]
     total = sum(kind.rate for kind in kinds if kind.full)
     for kind in kinds:
-        what = f"{kind.count:>8}  pairs of {size_of(kind.bucket)} with{'' if kind.reference else 'out'} a reference"
+        what = f"{kind.count:>8}  pairs of {format_bucket_size(kind.bucket)} with{'' if kind.reference else 'out'} a reference"
         how = f"batches of {kind.bucket.batch}, {kind.rate / total:.1%} of all"
         lines.append(f"{what}: {how if kind.full else f'left out, a batch is {kind.bucket.batch}'}")
     counts = Counter(fact["edit"] for _, s in members for fact in s.facts)
@@ -189,33 +189,36 @@ def report(buckets: Sequence[Bucket], kinds: Sequence[Kind], data: DataConfig) -
 # Frames, height, width.
 Size = tuple[int, int, int]
 # Largest share of a picture's area that may be cut off.
-CUT = 0.2
+MAX_CROP = 0.2
 
 
-def label(size: Size) -> str:
+def format_size(size: Size) -> str:
     """Return a size as text, also used for folder names: 81x480x832."""
     return "x".join(map(str, size))
 
 
-def choose(clip: Size, sizes: Sequence[Size]) -> tuple[Size | None, str]:
+def choose_size(clip: Size, sizes: Sequence[Size]) -> tuple[Size | None, str]:
     """Return the largest of `sizes` that a clip of size `clip` fills and "", or None and the reason why it fills none."""
     kind = [size for size in sizes if (size[0] == 1) == (clip[0] == 1)]
     if not kind:
         still = clip[0] == 1
-        return None, "a picture, and no size has one frame" if still else "a clip, and all sizes have one frame"
+        return (
+            None,
+            "a picture, and no size has one frame" if still else "a clip, and all sizes have one frame",
+        )
     long = [size for size in kind if size[0] <= clip[0]]
     if not long:
         return None, f"fewer than {min(size[0] for size in kind)} frames"
     large = [size for size in long if size[1] <= clip[1] and size[2] <= clip[2]]
     if not large:
         return None, "a smaller picture than any size it is long enough for"
-    fitting = [size for size in large if _cut(clip, size) <= CUT]
+    fitting = [size for size in large if _cut(clip, size) <= MAX_CROP]
     if not fitting:
-        return None, f"another shape: more than {CUT:.0%} of the picture would be cut off"
+        return None, f"another shape: more than {MAX_CROP:.0%} of the picture would be cut off"
     return max(fitting, key=lambda size: (math.prod(size), size)), ""
 
 
-def crop(pair: Pair, size: Size) -> Pair:
+def crop_pair(pair: Pair, size: Size) -> Pair:
     """Crop and shrink a pair to a size; a pair that has the size already is returned as it is.
 
     Source and target stay equal outside the mask: every output pixel that averages an edited pixel is masked.
@@ -229,7 +232,8 @@ def crop(pair: Pair, size: Size) -> Pair:
     scale = max(h / H, w / W)
     rows, columns = max(h, round(H * scale)), max(w, round(W * scale))
     top, left = (
-        _crop_start(pair.mask.any((0, axis)), n, length) for axis, n, length in ((2, rows, h), (1, columns, w))
+        _crop_start(pair.mask.any((0, axis)), n, length)
+        for axis, n, length in ((2, rows, h), (1, columns, w))
     )
 
     def cut(video: np.ndarray) -> np.ndarray:
@@ -262,7 +266,7 @@ def batch_size(size: Size, tokens: int, budget: int, unit: int) -> int:
     """
     if tokens * unit > budget:
         raise InputError(
-            f"data.sizes: {unit} clips of {label(size)}, the fewest the devices can share, are {tokens * unit:,} tokens, the budget"
+            f"data.sizes: {unit} clips of {format_size(size)}, the fewest the devices can share, are {tokens * unit:,} tokens, the budget"
             f" is {budget:,}; raise --data.tokens (0: those of edit.batch clips of the model's size) or leave that size out"
         )
     return budget // (tokens * unit) * unit

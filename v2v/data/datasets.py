@@ -35,7 +35,7 @@ class Survey:
     frames: tuple[int, int]
 
 
-def open_set(folder: str | Path) -> Any:
+def open_dataset(folder: str | Path) -> Any:
     """Open the records of a dataset.
 
     Raises:
@@ -56,7 +56,7 @@ def open_set(folder: str | Path) -> Any:
     return records
 
 
-def names(folders: Sequence[str]) -> list[str]:
+def dataset_names(folders: Sequence[str]) -> list[str]:
     """Return the names of the folders, under which their latents are stored.
 
     Raises:
@@ -71,7 +71,7 @@ def names(folders: Sequence[str]) -> list[str]:
     return out
 
 
-def survey(name: str, records: Any, sizes: Sequence[Size]) -> Survey:
+def survey_dataset(name: str, records: Any, sizes: Sequence[Size]) -> Survey:
     """Assign every pair of a dataset to the largest of `sizes` that it fills.
 
     Raises:
@@ -81,8 +81,8 @@ def survey(name: str, records: Any, sizes: Sequence[Size]) -> Survey:
     skipped: Counter[str] = Counter()
     used_frames = all_frames = 0
     for i in range(len(records)):
-        clip = pair.size(records[i])
-        size, reason = buckets.choose(clip, sizes)
+        clip = pair.pair_size(records[i])
+        size, reason = buckets.choose_size(clip, sizes)
         all_frames += clip[0]
         if size is None:
             skipped[reason] += 1
@@ -93,14 +93,14 @@ def survey(name: str, records: Any, sizes: Sequence[Size]) -> Survey:
     result = Survey(name, len(records), used_sizes, dict(skipped), (used_frames, all_frames))
     if not used_sizes:
         raise InputError(
-            f"set {name}: expected clips of {' or '.join(map(buckets.label, sizes))}, none of its {len(records)} pairs fills one"
+            f"set {name}: expected clips of {' or '.join(map(buckets.format_size, sizes))}, none of its {len(records)} pairs fills one"
             f" ({_format_reasons(result)}); change --data.sizes, leave the set out of --sets, or make pairs with v2v synth --frames --height"
             " --width"
         )
     return result
 
 
-def shares(surveys: Sequence[Survey], weights: Sequence[float] = ()) -> list[dict[Size, float]]:
+def compute_shares(surveys: Sequence[Survey], weights: Sequence[float] = ()) -> list[dict[Size, float]]:
     """Return the share of each dataset and size in the drawn clips; they sum to 1. Without weights, datasets count by their clips.
 
     Raises:
@@ -119,10 +119,10 @@ def shares(surveys: Sequence[Survey], weights: Sequence[float] = ()) -> list[dic
     ]
 
 
-def describe(surveys: Sequence[Survey], weights: Sequence[float] = ()) -> str:
+def format_surveys(surveys: Sequence[Survey], weights: Sequence[float] = ()) -> str:
     """Return a summary for people: every dataset with its clips of each size, skipped pairs by reason, and frames."""
     lines = []
-    for result, share in zip(surveys, shares(surveys, weights), strict=True):
+    for result, share in zip(surveys, compute_shares(surveys, weights), strict=True):
         used_frames, all_frames = result.frames
         used_pairs = sum(map(len, result.indices_by_size.values()))
         lines.append(
@@ -130,12 +130,12 @@ def describe(surveys: Sequence[Survey], weights: Sequence[float] = ()) -> str:
             f" {all_frames} frames used;"
             f" {sum(share.values()):.1%} of the clips drawn"
         )
-        lines += [f"{len(i):>8}  {buckets.label(size)}" for size, i in result.indices_by_size.items()]
+        lines += [f"{len(i):>8}  {buckets.format_size(size)}" for size, i in result.indices_by_size.items()]
         lines += [f"{n:>8}  left out: {reason}" for reason, n in result.skipped.items()]
     return "\n".join(lines)
 
 
-def remembered(file: Path, name: str, records: Any, sizes: Sequence[Size]) -> Survey:
+def load_or_survey(file: Path, name: str, records: Any, sizes: Sequence[Size]) -> Survey:
     """Return the survey stored as JSON in `file`, or survey the dataset and store the result.
 
     Reading every header of a large dataset takes long; it is repeated only when the number of pairs or the sizes have changed.
@@ -146,10 +146,14 @@ def remembered(file: Path, name: str, records: Any, sizes: Sequence[Size]) -> Su
         if {key: plain.pop(key) for key in request} == request:
             indices_by_size = {tuple(size): indices for size, indices in plain["chosen"]}
             return Survey(name, len(records), indices_by_size, plain["dropped"], tuple(plain["frames"]))
-    result = survey(name, records, sizes)
+    result = survey_dataset(name, records, sizes)
     file.parent.mkdir(parents=True, exist_ok=True)
     partial = file.with_suffix(".partial")
-    plain = {"chosen": list(result.indices_by_size.items()), "dropped": result.skipped, "frames": result.frames}
+    plain = {
+        "chosen": list(result.indices_by_size.items()),
+        "dropped": result.skipped,
+        "frames": result.frames,
+    }
     partial.write_text(json.dumps(request | plain))
     partial.rename(file)
     return result

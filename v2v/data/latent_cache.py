@@ -30,12 +30,12 @@ from v2v.video.mask import pooled
 # Pairs in one shard.
 SHARD = 1024
 # Recipe of records written before recipes were stored.
-UNKNOWN = "unknown"
+UNKNOWN_RECIPE = "unknown"
 # Longest clip, in frames, for which the masks of all spans are stored in one table.
-FEW = 16
+MAX_TABLE_FRAMES = 16
 
 
-def write(
+def write_latents(
     folder: str | Path,
     indices: Sequence[int],
     read_pair: Callable[[int], Pair],
@@ -93,7 +93,7 @@ def write(
         progress(len(shard_indices))
 
 
-def unpack(record: bytes, *names: str) -> dict[str, np.ndarray]:
+def unpack_record(record: bytes, *names: str) -> dict[str, np.ndarray]:
     """Return the arrays of one record, all of them or only those named.
 
     Returns:
@@ -106,7 +106,7 @@ def unpack(record: bytes, *names: str) -> dict[str, np.ndarray]:
         return {key: f[key] for key in names or f.files}
 
 
-def shards(folder: str | Path, vae_hash: str | None = None) -> list[str]:
+def list_shards(folder: str | Path, vae_hash: str | None = None) -> list[str]:
     """Return the paths of the finished shards.
 
     Raises:
@@ -122,7 +122,7 @@ def shards(folder: str | Path, vae_hash: str | None = None) -> list[str]:
     return paths
 
 
-def facts(paths: list[str]) -> list[dict]:
+def read_facts(paths: list[str]) -> list[dict]:
     """Return {"pair", "edit", "recipe", "reference"} of every record, from the JSON file beside a shard or else from its records.
 
     `pair` is the record's index in the dataset; old caches may lack it and then hold every pair in order.
@@ -131,7 +131,7 @@ def facts(paths: list[str]) -> list[dict]:
     for path in map(Path, paths):
         index = path.with_suffix(".json")
         shard_facts = json.loads(index.read_text()) if index.is_file() else _facts_of_records(path)
-        out += [{"recipe": UNKNOWN} | fact for fact in shard_facts]
+        out += [{"recipe": UNKNOWN_RECIPE} | fact for fact in shard_facts]
     return out
 
 
@@ -152,7 +152,7 @@ def _facts_of_records(path: Path) -> list[dict]:
 
 def _has_pairs(path: Path, indices: list[int]) -> bool:
     """Return whether a shard exists and holds exactly these pairs."""
-    shard_facts = facts([str(path)]) if path.exists() else []
+    shard_facts = read_facts([str(path)]) if path.exists() else []
     same = all(fact.get("pair", i) == i for fact, i in zip(shard_facts, indices, strict=False))
     return path.exists() and same and len(shard_facts) == len(indices)
 
@@ -193,8 +193,14 @@ def _encode(pairs: list[Pair], encode: Callable, batch: int, embed: Callable | N
     with_ref = [i for i, p in enumerate(pairs) if p.reference is not None]
     pictures = [shrink(pairs[i].reference, *pairs[i].source.shape[1:3])[None] for i in with_ref]
     refs = dict(zip(with_ref, run(pictures), strict=True)) if with_ref else {}
-    partly_active = [i for i, p in enumerate(pairs) if len(p.source) > FEW and p.active != (0, len(p.source))]
-    when = dict(zip(partly_active, run([_span(pairs[i]) for i in partly_active]), strict=True)) if partly_active else {}
+    partly_active = [
+        i for i, p in enumerate(pairs) if len(p.source) > MAX_TABLE_FRAMES and p.active != (0, len(p.source))
+    ]
+    when = (
+        dict(zip(partly_active, run([_span(pairs[i]) for i in partly_active]), strict=True))
+        if partly_active
+        else {}
+    )
     for i, pair in enumerate(pairs):
         grid = source[i].shape[:3]
         empty = np.zeros((0,), np.float16)
@@ -202,7 +208,7 @@ def _encode(pairs: list[Pair], encode: Callable, batch: int, embed: Callable | N
             "source_caption": pair.source_caption, "target_caption": pair.target_caption,
             "instructions": pair.instructions, "edit": pair.edit, "recipe": pair.recipe, "seed": pair.seed,
         }  # fmt: skip
-        extra = {"when": when.get(i, empty)} if len(pair.source) > FEW else {}
+        extra = {"when": when.get(i, empty)} if len(pair.source) > MAX_TABLE_FRAMES else {}
         if embed is not None:
             rows = embed([*pair.instructions, ""])
             extra["embeds"] = np.concatenate(rows).astype(np.float16)
@@ -228,7 +234,7 @@ def _time_masks(shape: tuple[int, ...], encode: Callable, batch: int) -> np.ndar
     For long clips only the mask of the whole clip, [1, 1, t, y, x, c].
     """
     T, H, W, _ = shape
-    if T > FEW:
+    if T > MAX_TABLE_FRAMES:
         return np.asarray(encode(np.full((batch, T, H, W, 3), 255, np.uint8))[:1], np.float16)[None]
     spans = [(s, e) for s in range(T) for e in range(s + 1, T + 1)]
     clips = np.zeros((len(spans), T, H, W, 3), np.uint8)

@@ -95,8 +95,8 @@ class Pair:
             raise InputError(f"pair.active: expected 0 <= start < end <= {T}, got {self.active}")
 
 
-def encode(pair: Pair) -> dict[str, bytes | str | int]:
-    """Pair → flat record of bytes, strings and integers, ready for any container.
+def encode_pair(pair: Pair) -> dict[str, bytes | str | int]:
+    """Encode a pair as a flat record of bytes, strings and integers, ready for any container.
 
     Returns:
       schema_version, frames (T), seed, source / target (PNG or lossless H.264 bytes, by size), mask / effect /
@@ -118,8 +118,8 @@ def encode(pair: Pair) -> dict[str, bytes | str | int]:
     }
 
 
-def decode(record: dict) -> Pair:
-    """Record → Pair, exactly as it was encoded. Strings may arrive as bytes (TFDS hands them so).
+def decode_pair(record: dict) -> Pair:
+    """Decode a record, exactly as it was encoded. Strings may be bytes, as TFDS returns them.
 
     Raises:
       InputError: the record was written by another schema, or a picture in it does not decode.
@@ -150,11 +150,11 @@ def _check_schema(record: dict) -> None:
         )
 
 
-def size(record: dict) -> tuple[int, int, int]:
-    """(T, H, W) of a record, from the first bytes of its source: nothing is decoded.
+def pair_size(record: dict) -> tuple[int, int, int]:
+    """Return (T, H, W) of a record from the header of its source, without decoding it.
 
     Raises:
-      InputError: they are neither a PNG's nor a video's; the record was written by another schema.
+      InputError: the source is neither a PNG nor a video, or the record was written by another schema.
     """
     _check_schema(record)
     data, T = bytes(record["source"]), int(record["frames"])

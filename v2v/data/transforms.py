@@ -1,10 +1,10 @@
-"""One record of the cache → one example, random where training wants it so. cache.py → **transforms** → loader.py
+"""Random transforms of a cached record into a training example. latent_cache.py -> **transforms** -> loader.py
 
-  ToSentence  a sentence alone: pretraining of the text encoder
-  ToClip      one clip and a sentence about it: text-to-video and image-to-video pretraining
-  ToEdit      source, target, mask, instruction and, when asked for, a reference picture
-Which mask an edit shows (DESIGN: 1 = edit here, now; no mask = all ones): half the time the exact mask; otherwise only *when*,
-which is all ones if the edit lasts the whole clip. Every draw comes from a generator seeded by the record's place in the stream.
+  ToSentence  a sentence alone, to pretrain the text encoder
+  ToClip      one clip and a sentence about it, for text-to-video and image-to-video pretraining
+  ToEdit      source, target, mask, instruction and optionally a reference picture
+An edit's mask (1 = edit here and now; no mask = all ones) is the exact mask half of the time; otherwise it covers the whole frames
+in which the edit is active. All random draws use a generator seeded by the example's position in the stream.
 """
 
 import json
@@ -13,16 +13,15 @@ from dataclasses import dataclass
 import grain
 import numpy as np
 
-from v2v.data.latent_cache import UNKNOWN, unpack
+from v2v.data.batch import Batch, ClipExample, EditExample, SentenceExample
+from v2v.data.latent_cache import UNKNOWN_RECIPE, unpack_record
 from v2v.models.text_encoder import Tokenizer
 from v2v.video.mask import pooled
-
-Batch = dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)
 class Record:
-    """Bytes of one record, and its number among the run's pairs, which error messages name."""
+    """Bytes of one record, and its number among the pairs of the run, for error messages."""
 
     index: np.int64
     data: bytes
@@ -30,14 +29,16 @@ class Record:
 
 @dataclass(frozen=True)
 class ToSentence(grain.transforms.RandomMap):
-    """Record → {"record", "ids", "lengths", "edit"}: an instruction and the index of its edit, or a caption and -1."""
+    """An instruction and the index of its edit, or a caption and -1."""
 
     tokenizer: Tokenizer
     edits: tuple[str, ...]
-    instructions: float = 0.75  # share of instructions; the rest are captions
+    # Share of instructions; the others are captions.
+    instructions: float = 0.75
 
-    def random_map(self, record: Record, rng: np.random.Generator) -> Batch:
-        text = json.loads(str(unpack(record.data, "text")["text"]))
+    def random_map(self, record: Record, rng: np.random.Generator) -> SentenceExample:
+        """Draw an example of a record."""
+        text = json.loads(str(unpack_record(record.data, "text")["text"]))
         edit = self.edits.index(text["edit"])
         if rng.random() < self.instructions:
             sentence = str(rng.choice(text["instructions"]))
@@ -51,29 +52,33 @@ class ToSentence(grain.transforms.RandomMap):
 
 @dataclass(frozen=True)
 class ToClip(grain.transforms.RandomMap):
-    """Record → {"record", "video", "area", "ids", "lengths", "first_clean"}: one clip with a sentence that is true of it.
+    """One clip with a sentence that describes it.
 
-    `turning` of them turn: they begin as the source and go on as the target, first frame clean, told by the instruction, as
-    prompts of image-to-video models tell what happens. The others are the source or the target with its caption. `area` is
-    where a clip turns, zero in the others.
+    A share `turning` of the clips starts as the source and continues as the target, with a clean first frame and the instruction as
+    sentence, like prompts of image-to-video models. The others are the source or the target with its caption. `area` is nonzero where
+    a clip changes.
     """
 
     tokenizer: Tokenizer
     turning: float = 0.5
-    image_to_video: float = 0.5  # share of the others with a clean first frame
+    # Share of the other clips that have a clean first frame.
+    image_to_video: float = 0.5
     drop_text: float = 0.1
     stride_t: int = 4  # of VAEConfig
 
-    def random_map(self, record: Record, rng: np.random.Generator) -> Batch:
-        pair = unpack(record.data)
+    def random_map(self, record: Record, rng: np.random.Generator) -> ClipExample:
+        """Draw an example of a record."""
+        pair = unpack_record(record.data)
         text = json.loads(str(pair["text"]))
-        whole = bool(pair["active"][1] - pair["active"][0] == frames_of(len(pair["source"]), self.stride_t))
+        active_throughout = bool(
+            pair["active"][1] - pair["active"][0] == frame_count(len(pair["source"]), self.stride_t)
+        )
         clean, area = rng.random() < self.image_to_video, np.zeros_like(pair["area"])
         if rng.random() < self.turning:
-            # Where the edit lasts from the start, the cut is put behind the first latent frame, which is an image by itself.
+            # When the edit starts at frame 0, the change comes after the first latent frame, which encodes a single image.
             video, clean = np.concatenate([pair["source"][:1], pair["target"][1:]]), True
             sentence, area = str(rng.choice(text["instructions"])), pair["area"]
-        elif whole and rng.random() < 0.6:
+        elif active_throughout and rng.random() < 0.6:
             video, sentence = pair["target"], text["target_caption"]
         else:
             video, sentence = pair["source"], text["source_caption"]
@@ -86,11 +91,11 @@ class ToClip(grain.transforms.RandomMap):
 
 @dataclass(frozen=True)
 class ToEdit(grain.transforms.RandomMap):
-    """Record → {"record", "recipe", "source", "target", "mask", "area"}, "text" or "ids" and "lengths", and "reference" when asked
-    for. `recipe` is an index into `recipes`."""
+    """One edit; the entry `recipe` is an index into `recipes`."""
 
     tokenizer: Tokenizer
-    time_masks: np.ndarray  # of data/cache.py
+    # Latents of masks of whole frames (latent_cache.py).
+    time_masks: np.ndarray
     with_reference: bool
     recipes: tuple[str, ...]
     mask_code: str = "vae"  # of ConditionConfig
@@ -98,47 +103,46 @@ class ToEdit(grain.transforms.RandomMap):
     drop_text: float = 0.1
     stride_t: int = 4  # of VAEConfig
 
-    def random_map(self, record: Record, rng: np.random.Generator) -> Batch:
-        pair = unpack(record.data)
+    def random_map(self, record: Record, rng: np.random.Generator) -> EditExample:
+        """Draw an example of a record."""
+        pair = unpack_record(record.data)
         text = json.loads(str(pair["text"]))
         exact = bool(pair["mask"].size) and rng.random() < self.exact_mask
         if self.mask_code == "pooled":
             mask = (pair["area"] if exact else _when_pooled(pair, self.stride_t))[..., None]
         else:
             mask = pair["mask"] if exact else self._when(pair)
-        said = -1 if rng.random() < self.drop_text else int(rng.choice(len(text["instructions"])))
-        out = {
+        instruction = -1 if rng.random() < self.drop_text else int(rng.choice(len(text["instructions"])))
+        example: EditExample = {
             "source": pair["source"], "target": pair["target"], "mask": mask, "area": pair["area"],
-            "record": record.index, "recipe": np.asarray(self.recipes.index(text.get("recipe", UNKNOWN)), np.int32),
-            **self._text(pair, text["instructions"], said),
+            "record": record.index, "recipe": np.asarray(self.recipes.index(text.get("recipe", UNKNOWN_RECIPE)), np.int32),
         }  # fmt: skip
-        return out | ({"reference": pair["reference"]} if self.with_reference else {})
+        if "embeds" in pair:
+            # The last embedding is that of the empty sentence.
+            rows = np.split(pair["embeds"], np.cumsum(pair["embed_lengths"])[:-1])[instruction]
+            example["text"] = np.pad(rows, ((0, self.tokenizer.text_len - len(rows)), (0, 0)))
+        else:
+            ids, lengths = self.tokenizer.ids(["" if instruction < 0 else text["instructions"][instruction]])
+            example["ids"], example["lengths"] = ids[0], lengths[0]
+        if self.with_reference:
+            example["reference"] = pair["reference"]
+        return example
 
     def _when(self, pair: Batch) -> np.ndarray:
-        """The mask of the frames in which the edit is on."""
+        """Return the mask of the frames in which the edit is active."""
         if len(self.time_masks) > 1:
             return self.time_masks[tuple(pair["active"])]
         return pair["when"] if pair["when"].size else self.time_masks[0, 0]
 
-    def _text(self, pair: Batch, instructions: list[str], said: int) -> Batch:
-        """Instruction `said`, or nothing for -1: embedded where the cache holds embeddings, else as tokens."""
-        if "embeds" not in pair:
-            ids, lengths = self.tokenizer.ids(["" if said < 0 else instructions[said]])
-            return {"ids": ids[0], "lengths": lengths[0]}
-        rows = np.split(pair["embeds"], np.cumsum(pair["embed_lengths"])[:-1])[
-            said
-        ]  # the last is the empty sentence's
-        return {"text": np.pad(rows, ((0, self.tokenizer.text_len - len(rows)), (0, 0)))}
-
 
 def _when_pooled(pair: Batch, stride_t: int) -> np.ndarray:
-    """Share of each latent cell's frames in which the edit is on, float16 [t, y, x]."""
+    """Return the share of each latent cell's frames in which the edit is active, float16 [t, y, x]."""
     grid = pair["area"].shape
-    on = np.zeros((frames_of(grid[0], stride_t), *grid[1:]), np.float32)
+    on = np.zeros((frame_count(grid[0], stride_t), *grid[1:]), np.float32)
     on[slice(*pair["active"])] = 1
     return pooled(on, grid).astype(np.float16)
 
 
-def frames_of(t: int, stride_t: int) -> int:
-    """Return the pixel frames of t latent ones: the first stands for itself, each later one for `stride_t`."""
+def frame_count(t: int, stride_t: int) -> int:
+    """Return the number of frames of t latent frames: one for the first, `stride_t` for each later one."""
     return stride_t * (t - 1) + 1

@@ -75,7 +75,7 @@ def build_program(setting: PlanSetting, devices: list) -> Program:
 
 def _build_train_step(setting: PlanSetting, mesh: Mesh) -> tuple[Callable, tuple]:
 
-    m, optimizer, key = setting.model, optimizer_lib.optimizer(setting.optim), jax.random.key(0)
+    m, optimizer, key = setting.model, optimizer_lib.build_optimizer(setting.optim), jax.random.key(0)
 
     def create(key, dit):
         if setting.trains == "lora":

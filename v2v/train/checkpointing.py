@@ -1,7 +1,4 @@
-"""state and data iterator ↔ disk, together, asynchronously. The only file that imports orbax. loop.py → **checkpoint**
-
-Converted models (weights/store.py) are single trees in orbax's layout, saved and restored here too.
-"""
+"""Training state and data position on disk, saved together and asynchronously with orbax. loop.py -> **checkpointing**"""
 
 import shutil
 from pathlib import Path
@@ -17,14 +14,14 @@ from v2v.errors import InputError
 
 
 class Checkpoints:
-    """A folder of steps. A save is complete or absent: orbax writes beside and renames, and keeps the newest `keep`.
+    """A folder of steps, of which the newest `keep` are kept; orbax writes a step under another name and renames it when complete.
 
-    With the state goes the data iterator's position, plain JSON: for random-access data (data/loader.py) it is the same in every
-    process and says how many global batches were drawn, so a run may go on with other devices or another number of processes.
+    The position of the data iterator is saved with the state as JSON. For data with random access (data/loader.py) it is the number of
+    global batches drawn and the same in every process, so a run can continue on other devices or with another number of processes.
     """
 
     def __init__(self, folder: str | Path, keep: int = 2):
-        """Args: folder: a local folder or gs://…; what a killed save left in it is cleared away."""
+        """Open the folder, local or gs://..., and delete what an interrupted save left in it."""
         folder = epath.Path(folder)
         self._folder = folder if "://" in str(folder) else epath.Path(Path(folder).absolute())
         policies = ocp.training.preservation_policies
@@ -36,8 +33,17 @@ class Checkpoints:
         )
         self._saving: int | None = None
 
+    @property
+    def folder(self) -> epath.Path:
+        """The folder of the checkpoints."""
+        return self._folder
+
+    def steps(self) -> list[int]:
+        """Return the complete steps."""
+        return [checkpoint.step for checkpoint in self._inner.checkpoints]
+
     def latest(self) -> int | None:
-        """The newest complete step, or None."""
+        """Return the newest complete step, or None."""
         newest = self._inner.latest
         return None if newest is None else newest.step
 
@@ -49,12 +55,12 @@ class Checkpoints:
         """
         self.wait()
         position = None if data is None else {"data": data.get_state()}
-        with _Told(self, step):
+        with _SaveErrors(self, step):
             self._inner.save_checkpointables_async(step, {"state": state}, custom_metadata=position)
         self._saving = step
 
     def restore(self, state: Any, data: Any = None, step: int | None = None) -> Any:
-        """The saved state, laid out like `state`; `data` is moved in place to where it was.
+        """Return the saved state with the shardings of `state`; `data` is set to its saved position.
 
         Raises:
           InputError: the checkpoint was made by another configuration.
@@ -77,35 +83,35 @@ class Checkpoints:
         return restored
 
     def check_room(self, state: Any) -> None:
-        """Raises InputError when the disk can't hold one more save of `state`; knows local folders only."""
+        """Check that a local disk can hold one more save of `state`; raise InputError when it cannot."""
         if "://" in str(self._folder):
             return
         self._folder.mkdir(parents=True, exist_ok=True)
-        need = sum(leaf.nbytes for leaf in jax.tree.leaves(state)) // jax.process_count()
+        size = sum(leaf.nbytes for leaf in jax.tree.leaves(state)) // jax.process_count()
         free = shutil.disk_usage(self._folder).free
-        if free < need:
+        if free < size:
             raise InputError(
-                f"checkpoint {self._folder}: a save needs about {need / 1e9:.1f} GB, {free / 1e9:.1f} GB are free; make"
+                f"checkpoint {self._folder}: a save needs about {size / 1e9:.1f} GB, {free / 1e9:.1f} GB are free; make"
                 " room or choose another --workdir"
             )
 
     def wait(self) -> None:
-        """Until the save in flight is complete. Raises InputError when it failed; older checkpoints are as they were."""
+        """Wait for the save in progress; raise InputError when it failed. Older checkpoints are not affected."""
         if self._saving is not None:
             step, self._saving = self._saving, None
-            with _Told(self, step):
+            with _SaveErrors(self, step):
                 self._inner.wait()
 
     def close(self) -> None:
-        """Wait for the save in flight and let go of the folder."""
+        """Wait for the save in progress and close the folder."""
         try:
             self.wait()
         finally:
             self._inner.close()
 
 
-class _Told:
-    """Turns whatever a save dies of into one line that says which save, why, and what is still there."""
+class _SaveErrors:
+    """A context that turns any failure of a save into an InputError naming the step, the cause and the last good checkpoint."""
 
     def __init__(self, checkpoints: Checkpoints, step: int):
         self._checkpoints, self._step = checkpoints, step
@@ -116,14 +122,14 @@ class _Told:
     def __exit__(self, kind, err, trace):
         if err is None or not isinstance(err, Exception):
             return
-        kept = [c.step for c in self._checkpoints._inner.checkpoints if c.step != self._step]
-        last = f"step {max(kept)} is intact" if kept else "no earlier one was made"
+        other_steps = [step for step in self._checkpoints.steps() if step != self._step]
+        last = f"step {max(other_steps)} is intact" if other_steps else "no earlier one was made"
         raise InputError(
-            f"checkpoint {self._checkpoints._folder}: saving step {self._step} failed ({_first_line(err)}); {last}; is the disk"
+            f"checkpoint {self._checkpoints.folder}: saving step {self._step} failed ({_first_line(err)}); {last}; is the disk"
             " full? make room and run again"
         ) from err
 
 
-def meet(name: str, minutes: int = 60) -> None:
-    """Wait until every process of the job is here; nothing for one alone."""
+def wait_for_processes(name: str, minutes: int = 60) -> None:
+    """Wait until every process of the job has called this; a single process does not wait."""
     multihost.get_barrier_sync_fn()(key=name, timeout_ms=minutes * 60_000)

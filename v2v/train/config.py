@@ -1,4 +1,4 @@
-"""What an experiment file's `config()` returns. experiments/NAME.py → **experiment** → run.py"""
+"""Configuration of a training run: an experiment and its stages, returned by `config()` of an experiment file."""
 
 from dataclasses import dataclass, field
 from typing import Literal
@@ -30,11 +30,10 @@ class Experiment:
     model: ModelConfig = field(default_factory=embedded)
     pairs: int = 28000  # procedural pairs to render and cache
     workers: int = 2  # processes that render
-    words: Literal["planar", "rooms"] = (
-        "planar"  # whose a text encoder trained from nothing knows; rooms: physics' too
-    )
+    # Vocabulary of a text encoder trained from scratch: that of planar scenes, or with that of rooms.
+    words: Literal["planar", "rooms"] = "planar"
     seed: int = 0
-    cpu_devices: int = 2  # of a CPU's cores, for data parallel steps
+    cpu_devices: int = 2  # CPU devices for data parallel steps
     region: float = 3.0  # extra weight of latent cells that an edit changes
     trains: Literal["lora", "full"] = "lora"  # what the edit stage trains, besides the new embeddings
     data: DataConfig = field(default_factory=DataConfig)
@@ -45,7 +44,7 @@ class Experiment:
     base: Stage = field(default_factory=Stage)
     edit: Stage = field(default_factory=Stage)
     save_every: int = 250
-    weights: str = ""  # folder of a published model to start from; "" trains one from nothing
+    weights: str = ""  # folder of a published model to start from; "" trains one from scratch
     sets: tuple[str, ...] = ()  # folders of pairs written by `v2v synth`, read as one
     latents: str = ""  # folder for cached latents; "" is WORKDIR/latents
     start: str = ""  # adapter of an earlier run to go on from, such as runs/NAME/lora.safetensors

@@ -25,7 +25,7 @@ from v2v.models.autoencoder import VAE
 from v2v.models.text_encoder import TextEncoder, Tokenizer
 from v2v.runtime import flops, sharding
 from v2v.train.config import Experiment
-from v2v.train.stage import say
+from v2v.train.stage import log_info
 
 # Pairs in one shard of latents: about 0.6 GB at 480p.
 SHARD = 64
@@ -48,13 +48,13 @@ def encode_sets(
       InputError: sets without usable clips, sizes that the model cannot take, or latents of another autoencoder.
     """
     batches = batch_sizes(cfg)
-    names, records = datasets.names(cfg.sets), [datasets.open_set(path) for path in cfg.sets]
+    names, records = datasets.dataset_names(cfg.sets), [datasets.open_dataset(path) for path in cfg.sets]
     vae_hash = fingerprint(found.parts["vae"])
     process = (jax.process_index(), jax.process_count())
 
     def surveys():
         return [
-            datasets.remembered(folder / name / "survey.json", name, source, list(batches))
+            datasets.load_or_survey(folder / name / "survey.json", name, source, list(batches))
             for name, source in zip(names, records, strict=True)
         ]
 
@@ -62,16 +62,16 @@ def encode_sets(
         surveys()
     _wait_for_all("survey")
     surveys_of_sets = surveys()
-    say(datasets.describe(surveys_of_sets, cfg.data.mixture))
+    log_info(datasets.format_surveys(surveys_of_sets, cfg.data.mixture))
     encoders = functools.cache(lambda: build_encoders(cfg.model, found, tokenizer))
     parts, first = {size: [] for size in batches}, 0
     for survey, source, share in zip(
-        surveys_of_sets, records, datasets.shares(surveys_of_sets, cfg.data.mixture), strict=True
+        surveys_of_sets, records, datasets.compute_shares(surveys_of_sets, cfg.data.mixture), strict=True
     ):
         for size, indices in survey.indices_by_size.items():
-            place = folder / survey.name / buckets.label(size)
-            latent_cache.write(
-                place, indices, lambda i, at=source, size=size: buckets.crop(pair.decode(at[i]), size),
+            place = folder / survey.name / buckets.format_size(size)
+            latent_cache.write_latents(
+                place, indices, lambda i, at=source, size=size: buckets.crop_pair(pair.decode_pair(at[i]), size),
                 lambda clips: encoders()[0](clips), vae_hash, 1, embed=lambda lines: encoders()[1](lines), shard=SHARD, part=process,
             )  # fmt: skip
             parts[size].append((place, share[size], first))
@@ -82,7 +82,7 @@ def encode_sets(
             batches[size],
             np.load(places[0][0] / "time_masks.npy"),
             tuple(
-                buckets.Cached(latent_cache.shards(path, vae_hash), weight, first)
+                buckets.CachedClips(latent_cache.list_shards(path, vae_hash), weight, first)
                 for path, weight, first in places
             ),
             cfg.model.vae.stride_t,
@@ -102,7 +102,7 @@ def batch_sizes(cfg: Experiment) -> dict[tuple[int, int, int], int]:
         try:
             sized = dataclasses.replace(m, **dict(zip(("frames", "height", "width"), size, strict=True)))
         except ValueError as err:
-            raise InputError(f"data.sizes {buckets.label(size)}: {err}") from err
+            raise InputError(f"data.sizes {buckets.format_size(size)}: {err}") from err
         return flops.tokens(sized, reference=True)
 
     model_size = (m.frames, m.height, m.width)

@@ -21,7 +21,7 @@ from v2v.runtime import sharding
 from v2v.train import objectives
 from v2v.train.config import Experiment
 from v2v.train.encode_dataset import encode_sets
-from v2v.train.stage import fit_stage, on_host, save_config
+from v2v.train.stage import fit_stage, save_config, to_host
 
 
 def fine_tune(cfg: Experiment, workdir: Path) -> Path:
@@ -52,7 +52,7 @@ def fine_tune(cfg: Experiment, workdir: Path) -> Path:
     frozen = None if cfg.trains == "full" else {"dit": dit}
     state = fit_stage(cfg, cfg.edit, workdir / "edit", _start(cfg, dit), data, objective, frozen, work=True)
     out = workdir / ("lora.safetensors" if cfg.trains == "lora" else "editor.safetensors")
-    result = on_host(state.result)
+    result = to_host(state.result)
     if jax.process_index() == 0:
         with tempfile.TemporaryDirectory() as temporary:  # workdir may be a bucket
             file = Path(temporary) / out.name

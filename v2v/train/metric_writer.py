@@ -1,6 +1,6 @@
-"""What a run tells: log.jsonl always, TensorBoard and Weights & Biases when asked for. loop.py → **log**
+"""Metrics of a run: log.jsonl always, TensorBoard and Weights & Biases on request. loop.py -> **metric_writer**
 
-Process 0 alone writes. A row is flat: step, means of the metrics since the last row, seconds per step, and where time went.
+Only process 0 writes. A row is flat: the step, means of the metrics since the last row, seconds per step, and time by activity.
 """
 
 import importlib
@@ -17,14 +17,19 @@ from v2v.config import LogConfig
 from v2v.errors import InputError
 
 
-class Log:
-    """Rows to every writer asked for; a context manager."""
+class MetricWriter:
+    """A context manager that writes rows to all requested writers."""
 
     def __init__(self, workdir: str | Path, cfg: LogConfig | None = None, config: Any = None):
-        """Args: workdir: local or gs://…; config: JSON-able, kept beside the run by W&B.
+        """Open the writers.
+
+        Args:
+          workdir: a local folder or gs://...
+          cfg: which writers are used.
+          config: JSON-able configuration that W&B stores with the run.
 
         Raises:
-          InputError: a writer's package isn't installed.
+          InputError: the package of a writer is not installed.
         """
         cfg = cfg or LogConfig()
         self._active = jax.process_index() == 0
@@ -34,18 +39,18 @@ class Log:
         folder = epath.Path(workdir)
         folder.mkdir(parents=True, exist_ok=True)
         self._path = folder / "log.jsonl"
-        if "://" in str(folder):  # object stores can't append: the whole log is written again
+        if "://" in str(folder):  # object stores cannot append, so the log is rewritten
             self._rows = self._path.read_text().splitlines() if self._path.exists() else []
         if cfg.tensorboard:
-            writer = _need("tensorboardX", "tensorboard", "--log.no-tensorboard")
+            writer = _import_writer("tensorboardX", "tensorboard", "--log.no-tensorboard")
             self._board = writer.SummaryWriter(str(folder / "tensorboard"))
         if cfg.wandb:
-            wandb = _need("wandb", "wandb", "--log.wandb ''")
+            wandb = _import_writer("wandb", "wandb", "--log.wandb ''")
             # one run, however often it was resumed: its id is the folder's
             name = "-".join(folder.parts[-2:]).strip("/")
             self._wandb = wandb.init(project=cfg.wandb, id=name, name=name, resume="allow", config=config)
 
-    def __enter__(self) -> "Log":
+    def __enter__(self) -> "MetricWriter":
         return self
 
     def __exit__(self, *_) -> None:
@@ -55,7 +60,7 @@ class Log:
             self._wandb.finish()
 
     def write(self, step: int, row: dict[str, float]) -> None:
-        """One row of scalars."""
+        """Write one row of scalars."""
         if not self._active:
             return
         line = json.dumps(row)
@@ -71,11 +76,11 @@ class Log:
                 self._board.add_scalar(name, value, step)
             self._board.flush()
         if self._wandb is not None:
-            # The row of a step is its last word (pictures come before), so it is handed over now and survives a kill.
+            # The row is the last entry of its step (pictures come before), so it is committed now and survives a kill.
             self._wandb.log(scalars, step=step, commit=True)
 
     def picture(self, step: int, name: str, image: np.ndarray) -> None:
-        """uint8 [h, w, 3] for TensorBoard and W&B; before the row of its step."""
+        """Write a picture, uint8 [h, w, 3], to TensorBoard and W&B; must come before the row of its step."""
         if self._active and self._board is not None:
             self._board.add_image(name, image, step, dataformats="HWC")
         if self._active and self._wandb is not None:
@@ -83,8 +88,8 @@ class Log:
             self._wandb.log({name: wandb.Image(image)}, step=step)
 
 
-def mean(metrics: Sequence[dict[str, Any]]) -> dict[str, float]:
-    """Means over steps of scalars; of [sum, count] metrics the quotient, left out where nothing was counted."""
+def mean_metrics(metrics: Sequence[dict[str, Any]]) -> dict[str, float]:
+    """Return means over steps of scalars and quotients of [sum, count] metrics; those with count 0 are omitted."""
     out = {}
     for key in dict.fromkeys(key for row in metrics for key in row):
         values = np.asarray([row[key] for row in metrics if key in row], np.float64)
@@ -95,7 +100,7 @@ def mean(metrics: Sequence[dict[str, Any]]) -> dict[str, float]:
     return out
 
 
-def _need(module: str, extra: str, switch: str):
+def _import_writer(module: str, extra: str, switch: str):
     try:
         return importlib.import_module(module)
     except ImportError as err:

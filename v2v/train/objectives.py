@@ -1,3 +1,9 @@
+"""Objectives of the train step: text-to-video for a backbone, and edits for an adapter or a whole editor.
+
+    x = (1 - tau) x0 + tau eps,   loss = |DiT(x, tau, text, conditions) - (eps - x0)|^2 on the target's tokens
+Losses of the parts of a batch add up to that of the batch (diffusion/flow_matching.py), so that gradients can be accumulated.
+"""
+
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,16 +18,17 @@ from v2v.models.text_encoder import TextEncoder
 from v2v.models.transformer import DiT
 
 CONDITIONS = ("source", "mask", "reference")
-BUCKETS = 4  # of tau, in the log
+# Ranges of tau whose losses are logged separately.
+TAU_BUCKETS = 4
 
 
 @dataclass(frozen=True)
 class Objective:
-    """What a step minimises.
+    """The loss that a train step minimizes.
 
     Attributes:
-      draw: (key, batch) → (rows, shared): the batch with what is random added, and what all its rows share (sums of weights).
-      loss: (trained, frozen, rows, shared) → (loss, metrics). Losses and metrics of parts of a batch add up to the batch's.
+      draw: (key, batch) to (rows, shared): the batch with noise and tau added, and sums over the batch that all rows share.
+      loss: (trained, frozen, rows, shared) to (loss, metrics). Losses and metrics of the parts of a batch add up to the batch's.
     """
 
     draw: Callable[[jax.Array, dict], tuple[dict, Any]]
@@ -29,17 +36,23 @@ class Objective:
 
 
 def text_to_video(cfg: ModelConfig, region: float = 0.0) -> Objective:
-    """Clips with a sentence; the first latent frame stays clean where `first_clean` says so and is then not in the loss.
-    `region` weighs the cells in which a clip turns (flow/loss.py), or a small object that changes would hardly count."""
+    """Return the objective of clips with a sentence; everything of the backbone, {"dit", "text"}, is trained.
+
+    The first latent frame stays clean where the batch's `first_clean` is set and is then excluded from the loss.
+
+    Args:
+      cfg: the model.
+      region: extra weight of the cells in which a clip changes, so that small objects count.
+    """
     dit, encoder = DiT(cfg.dit, cfg.condition), TextEncoder(cfg.text)
 
-    def keep(rows):
+    def loss_frames(rows):
         return jnp.ones(rows["video"].shape[:2]).at[:, 0].set(1.0 - rows["first_clean"])
 
     def draw(key, batch):
         rows = batch | _noise(key, batch["video"], cfg)
         return rows, total_weight(
-            rows["video"].shape[:-1], rows["area"].astype(jnp.float32), region, keep(rows)
+            rows["video"].shape[:-1], rows["area"].astype(jnp.float32), region, loss_frames(rows)
         )
 
     def loss(trained, frozen, rows, total):
@@ -51,21 +64,23 @@ def text_to_video(cfg: ModelConfig, region: float = 0.0) -> Objective:
         text = encoder.apply({"params": trained["text"]}, rows["ids"], rows["lengths"])
         out = dit.apply({"params": trained["dit"]}, x, rows["tau"], text, first_clean=clean)
         factor = tau_weight(rows["tau"], cfg.flow)
-        value = velocity_loss(out, velocity, area, region, keep(rows), sample=factor, total=total)
+        value = velocity_loss(out, velocity, area, region, loss_frames(rows), sample=factor, total=total)
         return value, {"loss": value} | _by_tau(out - velocity, rows["tau"])
 
     return Objective(draw, loss)
 
 
 def edit(cfg: ModelConfig, region: float = 0.0, recipes: Sequence[str] = ()) -> Objective:
-    """Edits: the state holds {"lora", "embed"} and frozen {"dit", "text"}, or all of an editor, {"dit", "embed"}, and frozen {"text"}.
+    """Return the objective of edits.
+
+    The state holds {"lora", "embed"} with frozen {"dit", "text"}, or a whole editor, {"dit", "embed"}, with frozen {"text"}. Text comes
+    as `text`, cached embeddings, or as `ids` and `lengths` for the frozen encoder. Metrics are the loss, the error inside and outside the
+    edit, and losses by tau and by recipe.
 
     Args:
-      region: weighs the cells an edit changes (flow/loss.py).
-      recipes: what the batch's entry `recipe` counts off, for losses by recipe (loader.Stream.recipes).
-
-    Text comes as `text`, embeddings made beforehand, or as `ids` and `lengths` for the encoder in `frozen`. Metrics: the loss, its
-    parts inside and outside the edit, by tau, by recipe.
+      cfg: the model.
+      region: extra weight of the cells that an edit changes.
+      recipes: names that the batch's entry `recipe` indexes (loader.Stream.recipes).
     """
     dit, encoder = DiT(cfg.dit, cfg.condition), TextEncoder(cfg.text)
 
@@ -118,14 +133,14 @@ def _noise(key: jax.Array, x0: jax.Array, cfg: ModelConfig) -> dict:
 
 
 def _by_tau(error: jax.Array, tau: jax.Array) -> dict[str, jax.Array]:
-    """[sum, count] of the samples' mean squared errors in each quarter of tau."""
-    bucket = jnp.minimum((tau * BUCKETS).astype(jnp.int32), BUCKETS - 1)
-    names = [f"loss_tau_{i / BUCKETS:.2f}" for i in range(BUCKETS)]
+    """Return [sum, count] of the samples' mean squared errors in each quarter of tau."""
+    bucket = jnp.minimum((tau * TAU_BUCKETS).astype(jnp.int32), TAU_BUCKETS - 1)
+    names = [f"loss_tau_{i / TAU_BUCKETS:.2f}" for i in range(TAU_BUCKETS)]
     return _by_group((error**2).mean((1, 2, 3, 4)), bucket, names)
 
 
 def _by_group(each: jax.Array, group: jax.Array, names: Sequence[str]) -> dict[str, jax.Array]:
-    """name → [sum, count] of the values of group 0, 1, ..."""
+    """Return [sum, count] of the values of each group, by name."""
     member = group[:, None] == jnp.arange(len(names))
     sums = jnp.stack([(each[:, None] * member).sum(0), member.sum(0).astype(jnp.float32)], -1)
     return dict(zip(names, sums, strict=True))

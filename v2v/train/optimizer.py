@@ -1,6 +1,6 @@
-"""AdamW with a warm-up, gradients clipped by group. step.py calls it through state.TrainState.update.
+"""AdamW or Muon with a warm-up, and gradients clipped by group.
 
-Why by group: new embeddings start at zero, so condition tokens enter the first LayerNorm as exact zeros and their gradient is
+Gradients are clipped by group because new embeddings start at zero, so condition tokens enter the first LayerNorm as exact zeros and their gradient is
 amplified by 1/sqrt(eps), about a thousandfold. One global norm would then starve LoRA.
 """
 
@@ -14,8 +14,8 @@ import optax.contrib
 from v2v.config import OptimConfig
 
 
-def optimizer(cfg: OptimConfig) -> optax.GradientTransformation:
-    """Warm-up to `peak_lr`, constant, then (if `decay_steps`) a cosine to a tenth of it."""
+def build_optimizer(cfg: OptimConfig) -> optax.GradientTransformation:
+    """Build the optimizer: warm-up to `peak_lr`, constant, then (if `decay_steps`) a cosine to a tenth of it."""
     if cfg.kind == "muon":
         update = optax.contrib.muon(
             _schedule(cfg.peak_lr, cfg),
@@ -42,7 +42,7 @@ def _schedule(peak: float, cfg: OptimConfig) -> optax.Schedule:
 
 
 def _muon_axes(params: Any) -> Any:
-    """Muon takes the kernels: convolutions as (taps and channels in) x out, scanned linears layer by layer."""
+    """Return the matrices that Muon updates: convolutions as (taps and channels in) x out, scanned linears layer by layer."""
 
     def axes(path, leaf):
         names = [getattr(k, "key", "") for k in path]
@@ -69,7 +69,7 @@ def clip_by_group(max_norm: float) -> optax.GradientTransformation:
 
 
 def _is_matrix(params: Any) -> Any:
-    """Weight decay only on matrices; gains, biases and modulation tables are left alone."""
+    """Weight decay only on matrices; not on gains, biases and modulation tables."""
     return jax.tree_util.tree_map_with_path(
         lambda path, leaf: (
             leaf.ndim >= 2 and getattr(path[-1], "key", "") in ("kernel", "a", "b", "embedding")

@@ -1,7 +1,6 @@
-"""One stage of an experiment on the machine at hand: mesh, placement, step, loop. experiments/NAME.py → **run** → loop.py
+"""One stage of an experiment: mesh, placement of arrays, train step and loop. experiments -> **stage** -> loop.py
 
-    trained, frozen --table of sharding.py--> devices      batch of this process --rows--> one global array
-Every process of a `jax.distributed` job runs the same lines; each reads its own rows of every global batch.
+Every process of a `jax.distributed` job runs this code; each reads its rows of every global batch.
 """
 
 import dataclasses
@@ -21,7 +20,7 @@ from v2v.errors import InputError
 from v2v.runtime import flops, sharding
 from v2v.train import callbacks, loop
 from v2v.train import optimizer as optimizer_lib
-from v2v.train.checkpointing import meet
+from v2v.train.checkpointing import wait_for_processes
 from v2v.train.config import Experiment, Stage
 from v2v.train.objectives import Objective
 from v2v.train.state import TrainState
@@ -40,24 +39,30 @@ def fit_stage(
     frozen: Any = None,
     *,
     held: Sequence[Any] = (),
-    watches: Sequence[loop.Watch] = (),
+    watches: Sequence[loop.Hook] = (),
     work: bool = False,
 ) -> TrainState:
     """Train `trained` (a tree whose top-level entries are groups) for `stage.steps`, resuming from `folder`.
 
     Args:
-      data: batches of this process's rows: a loader.Stream, whose report is printed and whose shapes are all compiled before the
+      cfg: the experiment: mesh, seed, logging and saving.
+      stage: steps, batch and optimizer.
+      folder: receives checkpoints and metrics.
+      trained: initial weights.
+      data: batches of this process's rows: a loader.Stream, whose report is logged and whose batch shapes are all compiled before the
         first step, or any grain IterDataset.
-      frozen: weights the objective reads and nobody changes.
-      held: batches never trained on (this process's rows), for the held-out loss every cfg.log.held_out_every steps.
-      work: log tokens a second and FLOP utilisation, those of edits.
+      objective: the loss.
+      frozen: weights that the objective reads and that stay constant.
+      held: held-out batches (this process's rows) for the loss logged every cfg.log.held_out_every steps.
+      watches: further hooks of the loop.
+      work: log tokens per second and FLOP utilization of an edit stage.
 
     Raises:
-      InputError: the mesh doesn't fit the devices, the batch or the weights; and what loop.fit raises.
+      InputError: the mesh does not fit the devices, the batch or the weights, or as `loop.fit`.
     """
     mesh = sharding.make_mesh(**dataclasses.asdict(cfg.mesh))
     sharding.batch(mesh, stage.batch // stage.micro)  # before anything is compiled
-    optimizer = optimizer_lib.optimizer(stage.optim)
+    optimizer = optimizer_lib.build_optimizer(stage.optim)
 
     def create(trained):
         return TrainState.create(trained, optimizer, ema=stage.optim.ema > 0)
@@ -65,7 +70,7 @@ def fit_stage(
     with jax.set_mesh(mesh):
         places = sharding.shardings(jax.eval_shape(create, trained), mesh)
         if jax.process_count() > 1:
-            meet(
+            wait_for_processes(
                 f"{epath.Path(folder).name} begins"
             )  # collectives wait for stragglers for seconds, this for long
             trained = sharding.put(trained, sharding.shardings(trained, mesh))
@@ -73,17 +78,22 @@ def fit_stage(
         if frozen is not None:
             frozen = sharding.put(frozen, sharding.shardings(frozen, mesh))
         if held:
-            placed = [_placed(mesh, rows) for rows in held]
-            watches = (*watches, callbacks.held_out(cfg.log.held_out_every, objective, frozen, placed))
+            device_batches = [_place_rows(mesh, rows) for rows in held]
+            watches = (
+                *watches,
+                callbacks.held_out_loss(cfg.log.held_out_every, objective, frozen, device_batches),
+            )
         step = train_step(
             objective, optimizer, stage.optim.ema, seed=cfg.seed, micro=stage.micro, places=places
         )
         name = epath.Path(folder).name
-        say(f"{name}: {stage.steps} steps of {stage.batch} on {mesh.size} {jax.default_backend()} devices")
+        log_info(
+            f"{name}: {stage.steps} steps of {stage.batch} on {mesh.size} {jax.default_backend()} devices"
+        )
         if isinstance(data, Stream):
             if data.report:
-                say(data.report)
-            compile_all(step, mesh, state, data, frozen)
+                log_info(data.report)
+            compile_step(step, mesh, state, data, frozen)
         return loop.fit(
             folder,
             state,
@@ -92,30 +102,31 @@ def fit_stage(
             steps=stage.steps,
             save_every=cfg.save_every,
             log_every=cfg.log.every,
-            place=lambda local: _placed(mesh, local),
+            place=lambda local: _place_rows(mesh, local),
             log=cfg.log,
             watches=watches,
             work=_work(cfg, mesh.size) if work else None,
         )
 
 
-def check(cfg: Experiment, *stages: str, reads: Sequence[str] = ()) -> None:
-    """Before any work: the mesh fits the devices, every stage's batch the mesh, and nothing is set that the experiment doesn't read.
+def check_experiment(cfg: Experiment, *stages: str, reads: Sequence[str] = ()) -> None:
+    """Check an experiment before any work: the mesh, the batch of every stage, and settings that it does not read.
 
     Args:
-      stages: names of `cfg`'s stages that will run.
-      reads: those of weights, sets, latents and start that the experiment looks at.
+      cfg: the experiment.
+      *stages: names of the stages that will run.
+      reads: those of weights, sets, latents and start that the experiment reads.
 
     Raises:
-      InputError: naming what doesn't fit.
+      InputError: a setting does not fit or would have no effect.
     """
     unread = [
         name for name in ("weights", "sets", "latents", "start") if getattr(cfg, name) and name not in reads
     ]
     if unread:
-        asked = ", ".join(f"--{name}" for name in unread)
+        flags = ", ".join(f"--{name}" for name in unread)
         raise InputError(
-            f"{cfg.name}: {asked} would change nothing, this experiment doesn't read it; leave it out"
+            f"{cfg.name}: {flags} would change nothing, this experiment doesn't read it; leave it out"
         )
     mesh = sharding.make_mesh(**dataclasses.asdict(cfg.mesh))
     for name in stages:
@@ -123,51 +134,50 @@ def check(cfg: Experiment, *stages: str, reads: Sequence[str] = ()) -> None:
         sharding.batch(mesh, stage.batch // stage.micro)
 
 
-def compile_all(step: Step, mesh: Mesh, state: TrainState, data: Stream, frozen: Any) -> None:
-    """Compile the step for every shape of batch the stream holds; what is compiled is what the loop then calls. A shape that doesn't
-    compile, for want of memory say, is so known before the first step."""
-    began, known = time.perf_counter(), set()
+def compile_step(step: Step, mesh: Mesh, state: TrainState, data: Stream, frozen: Any) -> None:
+    """Compile the step for every batch shape of the stream, so that one that does not compile fails before the first step."""
+    start, compiled_shapes = time.perf_counter(), set()
     for kind in data.kinds:
-        rows = _placed(mesh, loop.without_record(kind[0])[0])
-        shapes = loop.shapes_of(rows)
-        if shapes not in known:
-            known.add(shapes)
+        rows = _place_rows(mesh, loop.split_record(kind[0])[0])
+        shapes = loop.batch_shapes(rows)
+        if shapes not in compiled_shapes:
+            compiled_shapes.add(shapes)
             step.lower(state, rows, frozen).compile()
-    say(f"compiled for {len(known)} shapes of batch in {time.perf_counter() - began:.1f} s")
+    log_info(f"compiled for {len(compiled_shapes)} shapes of batch in {time.perf_counter() - start:.1f} s")
 
 
-def on_host(tree: Any) -> Any:
-    """A tree of global arrays as numpy arrays, whole, in every process."""
+def to_host(tree: Any) -> Any:
+    """Return a tree of global arrays as complete numpy arrays in every process."""
 
-    def whole(x):
-        alone = not isinstance(x, jax.Array) or x.is_fully_addressable or x.is_fully_replicated
-        return x if alone else jax.jit(lambda x: x, out_shardings=sharding.replicated(x.sharding.mesh))(x)
+    def gather(x):
+        local = not isinstance(x, jax.Array) or x.is_fully_addressable or x.is_fully_replicated
+        return x if local else jax.jit(lambda x: x, out_shardings=sharding.replicated(x.sharding.mesh))(x)
 
-    return jax.device_get(jax.tree.map(whole, tree))
+    return jax.device_get(jax.tree.map(gather, tree))
 
 
 def save_config(cfg: Experiment, workdir: str | Path) -> None:
-    """The resolved experiment beside the run, as JSON."""
+    """Write the resolved experiment as experiment.json into `workdir`."""
     if jax.process_index() == 0:
         folder = epath.Path(workdir)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "experiment.json").write_text(json.dumps(dataclasses.asdict(cfg), indent=1) + "\n")
 
 
-def say(text: str) -> None:
+def log_info(text: str) -> None:
     """Log a line of information, from process 0."""
     if jax.process_index() == 0:
         logger.info("%s", text)
 
 
-def _placed(mesh: Mesh, local: Any) -> Any:
-    """Rows of this process, as many in every process, as one global batch."""
+def _place_rows(mesh: Mesh, local: Any) -> Any:
+    """Return the rows of all processes, equally many each, as one global batch."""
     rows = len(jax.tree.leaves(local)[0]) * jax.process_count()
     return sharding.put_batch(mesh, rows, local)
 
 
-def _work(cfg: Experiment, devices: int) -> loop.Work:
-    """Of edits, whatever their size: tokens and FLOPs follow from the target's latents."""
+def _work(cfg: Experiment, devices: int) -> loop.StepCost:
+    """Return tokens and FLOPs of edit steps, from the size of the target's latents."""
     m = cfg.model
 
     def of(batch: dict) -> tuple[int, float]:
@@ -178,4 +188,4 @@ def _work(cfg: Experiment, devices: int) -> loop.Work:
         operations = flops.step_flops(sized, b, full=cfg.trains == "full", reference=reference)
         return b * flops.tokens(sized, reference), operations
 
-    return loop.Work(of, flops.peak_flops() * devices)
+    return loop.StepCost(of, flops.peak_flops() * devices)

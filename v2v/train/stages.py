@@ -30,8 +30,8 @@ from v2v.pipeline.editor import EasyV2VEditor
 from v2v.pipeline.pretrained import Pretrained
 from v2v.train import callbacks, objectives, text, vae
 from v2v.train.config import Experiment
-from v2v.train.loop import Watch
-from v2v.train.stage import fit_stage, on_host, say
+from v2v.train.loop import Hook
+from v2v.train.stage import fit_stage, log_info, to_host
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,9 @@ class LatentSet:
 
     def bucket(self, batch: int) -> buckets_lib.Bucket:
         """Return all of it as one bucket of the loader, in batches of `batch` clips."""
-        return buckets_lib.Bucket(batch, self.time_masks, (buckets_lib.Cached(self.shards),), self.stride_t)
+        return buckets_lib.Bucket(
+            batch, self.time_masks, (buckets_lib.CachedClips(self.shards),), self.stride_t
+        )
 
 
 def train_autoencoder(
@@ -83,13 +85,13 @@ def train_autoencoder(
         sample = np.zeros((1, config.frames, config.height, config.width, 3), np.float32)
         params = jax.jit(module.init)(jax.random.key(cfg.seed), sample)["params"]
         state = fit_stage(cfg, cfg.vae, folder, {"vae": params}, clips, vae.objective(module))
-        params = on_host(state.result["vae"])
+        params = to_host(state.result["vae"])
         unscaled = VAE(dataclasses.replace(config.vae, mean=(), std=()))
         encode = jax.jit(
             lambda x: unscaled.apply({"params": params}, x.astype(np.float32) / 127.5 - 1, method="encode")
         )
         batches = iter(clips)
-        mean, std = vae.statistics(encode, (next(batches) for _ in range(statistics_batches)))
+        mean, std = vae.latent_statistics(encode, (next(batches) for _ in range(statistics_batches)))
         config = dataclasses.replace(config, vae=dataclasses.replace(config.vae, mean=mean, std=std))
         native.save_config(folder / "config.json", config)
         native.save_parameters(result, {"vae": params})
@@ -115,11 +117,11 @@ def encode_pairs(
     )
     vae_hash = latent_cache.tree_hash(params)
     with tqdm(total=count, desc="latents", unit="pair") as bar:
-        latent_cache.write(
+        latent_cache.write_latents(
             folder, range(count), get_pair, functools.partial(encode, params), vae_hash, progress=bar.update
         )
     return LatentSet(
-        latent_cache.shards(folder, vae_hash), np.load(folder / "time_masks.npy"), cfg.model.vae.stride_t
+        latent_cache.list_shards(folder, vae_hash), np.load(folder / "time_masks.npy"), cfg.model.vae.stride_t
     )
 
 
@@ -127,12 +129,17 @@ def train_text(cfg: Experiment, tokenizer: Tokenizer, shards: list[str], folder:
     """Train the text encoder on the instructions of cached pairs alone; return its parameters."""
     result = folder / "text.safetensors"
     if not result.exists():
-        edits = tuple(sorted({fact["edit"] for fact in latent_cache.facts(shards)}))
+        edits = tuple(sorted({fact["edit"] for fact in latent_cache.read_facts(shards)}))
         data = loader.text_batches(shards, cfg.text.batch, transforms.ToSentence(tokenizer, edits), cfg.seed)
-        trained = text.init(jax.random.key(cfg.seed), cfg.model.text, edits)
+        trained = text.init_text(jax.random.key(cfg.seed), cfg.model.text, edits)
         state = fit_stage(cfg, cfg.text, folder, trained, data, text.objective(cfg.model.text))
+<<<<<<< HEAD
         native.save_parameters(result, {"text": on_host(state.result["text"])})
     return native.load_parameters(result)["text"]
+=======
+        native.save_tree(result, {"text": to_host(state.result["text"])})
+    return native.load_tree(result)["text"]
+>>>>>>> 2d4ed13 (Training and data: public names that say what they are; docstrings of buckets, latents, stages and objectives)
 
 
 def train_base(
@@ -168,8 +175,13 @@ def train_base(
         state = fit_stage(
             cfg, cfg.base, folder, trained, data, objectives.text_to_video(cfg.model, cfg.region)
         )
+<<<<<<< HEAD
         native.save_parameters(result, on_host(state.result))
     return native.load_parameters(result)
+=======
+        native.save_tree(result, to_host(state.result))
+    return native.load_tree(result)
+>>>>>>> 2d4ed13 (Training and data: public names that say what they are; docstrings of buckets, latents, stages and objectives)
 
 
 def fit_edit(
@@ -180,7 +192,7 @@ def fit_edit(
     folder: Path,
     start: dict | None = None,
     data: loader.Stream | None = None,
-    watches: Sequence[Watch] = (),
+    watches: Sequence[Hook] = (),
 ) -> Any:
     """Train what `cfg.trains` names on a base; return the last TrainState.
 
@@ -248,8 +260,13 @@ def train_edit(
     state = fit_edit(
         cfg, tokenizer, base, [latents.bucket(cfg.edit.batch)], folder, start=start, watches=watches
     )
+<<<<<<< HEAD
     adapter = on_host(state.result)
     native.save_parameters(folder / "lora.safetensors", adapter, {"steps": str(int(state.step))})
+=======
+    adapter = to_host(state.result)
+    native.save_tree(folder / "lora.safetensors", adapter, {"steps": str(int(state.step))})
+>>>>>>> 2d4ed13 (Training and data: public names that say what they are; docstrings of buckets, latents, stages and objectives)
     return adapter
 
 
@@ -260,8 +277,15 @@ def export_model(
     folder.mkdir(parents=True, exist_ok=True)
     native.save_config(folder / "config.json", cfg.model)
     tokenizer.backend.save(str(folder / "tokenizer.json"))
+<<<<<<< HEAD
     native.save_parameters(folder / "vae.safetensors", {"vae": autoencoder}, int8=True)
     native.save_parameters(folder / "base.safetensors", base)
     native.save_parameters(folder / "lora.safetensors", adapter)
     say(f'exported to {folder}: v2v edit IN.mp4 "make it sepia" -o OUT.mp4 --model {folder}')
+=======
+    native.save_tree(folder / "vae.safetensors", {"vae": autoencoder}, int8=True)
+    native.save_tree(folder / "base.safetensors", base)
+    native.save_tree(folder / "lora.safetensors", adapter)
+    log_info(f'exported to {folder}: v2v edit IN.mp4 "make it sepia" -o OUT.mp4 --model {folder}')
+>>>>>>> 2d4ed13 (Training and data: public names that say what they are; docstrings of buckets, latents, stages and objectives)
     return folder

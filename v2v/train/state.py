@@ -1,4 +1,4 @@
-"""What training changes, and nothing else: the frozen base is never in it. batch → step.py → **state** → checkpoint.py"""
+"""State that training changes; frozen weights are not part of it. train_step.py -> **state** -> checkpointing.py"""
 
 from typing import Any
 
@@ -10,14 +10,14 @@ import optax
 
 @flax.struct.dataclass
 class TrainState:
-    """A pytree; saved and restored whole.
+    """The training state, a pytree that is saved and restored as one.
 
     Attributes:
       step: number of updates done, int32 scalar.
       trained: the tree being trained: {"lora", "embed"} of an adapter, {"dit", "embed"} when all of an editor is trained,
         {"dit", "text"} of a backbone, or {"vae"}.
       ema: moving average of `trained`, float32; None when none is kept.
-      opt_state: the optimiser's, float32.
+      opt_state: state of the optimizer, float32.
     """
 
     step: jax.Array
@@ -27,16 +27,17 @@ class TrainState:
 
     @classmethod
     def create(cls, trained: Any, optimizer: optax.GradientTransformation, ema: bool = True) -> "TrainState":
+        """Return the state at step 0."""
         average = jax.tree.map(jnp.copy, trained) if ema else None
         return cls(jnp.zeros((), jnp.int32), trained, average, optimizer.init(trained))
 
     @property
     def result(self) -> Any:
-        """What is exported and edited with: the average where one is kept."""
+        """The weights to export: the moving average, or else the trained weights."""
         return self.trained if self.ema is None else self.ema
 
     def update(self, grads: Any, optimizer: optax.GradientTransformation, ema_decay: float) -> "TrainState":
-        """One optimiser step. The average warms up as (1 + step) / (10 + step) until it reaches `ema_decay`."""
+        """Apply one optimizer step. The average warms up as (1 + step) / (10 + step) until it reaches `ema_decay`."""
         updates, opt_state = optimizer.update(grads, self.opt_state, self.trained)
         trained = optax.apply_updates(self.trained, updates)
         step, ema = self.step + 1, None

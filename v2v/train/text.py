@@ -18,12 +18,14 @@ from v2v.config import TextConfig
 from v2v.models.text_encoder import TextEncoder
 from v2v.train.objectives import Objective
 
-HIDDEN = 0.2  # share of words hidden
-UNKNOWN_ID = 2  # stands for a hidden word, as it does for one the vocabulary lacks
+# Share of words that are hidden.
+HIDDEN = 0.2
+# Token of a hidden word, also that of a word outside the vocabulary.
+UNKNOWN_ID = 2
 
 
 def objective(cfg: TextConfig) -> Objective:
-    """Of batches of loader.ToSentence; the state holds {"text", "edit"}, the encoder and a linear head over names of edits."""
+    """Return the objective of batches of `transforms.ToSentence`; the state holds {"text", "edit"}, the encoder and a linear head over names of edits."""
     encoder = TextEncoder(cfg)
 
     def draw(key, batch):
@@ -36,27 +38,27 @@ def objective(cfg: TextConfig) -> Objective:
 
     def loss(trained, frozen, rows, shared):
         del frozen
-        words, named = shared
+        hidden_count, instruction_count = shared
         ids, lengths, edit, hidden = rows["ids"], rows["lengths"], rows["edit"], rows["hidden"]
         states = encoder.apply({"params": trained["text"]}, jnp.where(hidden, UNKNOWN_ID, ids), lengths)
 
         table = trained["text"]["embedding"] * cfg.width**-0.5
         word = optax.softmax_cross_entropy_with_integer_labels(states @ table.T, ids)
-        word = (word * hidden).sum() / words
+        word = (word * hidden).sum() / hidden_count
 
         end = jnp.take_along_axis(states, (lengths - 1)[:, None, None], 1)[:, 0]
         logits = end @ trained["edit"]["kernel"]
-        known = edit >= 0
+        is_instruction = edit >= 0
         name = optax.softmax_cross_entropy_with_integer_labels(logits, jnp.maximum(edit, 0))
-        name = (name * known).sum() / named
-        right = ((logits.argmax(-1) == edit) & known).sum() / named
+        name = (name * is_instruction).sum() / instruction_count
+        right = ((logits.argmax(-1) == edit) & is_instruction).sum() / instruction_count
         return word + name, {"loss": word + name, "word": word, "edit": name, "edit_accuracy": right}
 
     return Objective(draw, loss)
 
 
-def init(key: jax.Array, cfg: TextConfig, edits: Sequence[str]) -> dict:
-    """Fresh {"text", "edit"} for these names of edits."""
+def init_text(key: jax.Array, cfg: TextConfig, edits: Sequence[str]) -> dict:
+    """Return initial {"text", "edit"} for these names of edits."""
     keys = jax.random.split(key)
     ids, lengths = jnp.zeros((1, cfg.text_len), jnp.int32), jnp.ones((1,), jnp.int32)
     head = jax.random.normal(keys[1], (cfg.width, len(edits))) * cfg.width**-0.5

@@ -35,18 +35,25 @@ def train_step(
     micro: int = 1,
     places: Any = None,
 ) -> Step:
-    """Jitted (state, batch, frozen) → (state, metrics); the state's memory is given up to the new one.
+    """Return a jitted (state, batch, frozen) to (state, metrics), which donates the memory of the state.
 
-    `places` holds the state's shardings (sharding.shardings), from one step to the next; without them the compiler may move it.
-    A metric is a scalar, or [sum, count] where not every batch has a say. Gradient norms are by group, before clipping.
+    A metric is a scalar, or [sum, count] when not every batch contributes. Gradient norms are by group, before clipping.
+
+    Args:
+      objective: the loss.
+      optimizer: of the trained weights.
+      ema: decay of their moving average.
+      seed: of noise and tau.
+      micro: parts that a batch is cut into.
+      places: shardings of the state (`sharding.shardings`); without them the compiler may choose others.
 
     Raises:
-      InputError: when traced, if the batch doesn't divide into `micro` parts.
+      InputError: when traced, if the batch does not divide into `micro` parts.
     """
 
-    kept = {} if places is None else {"out_shardings": (places, None)}
+    out_shardings = {} if places is None else {"out_shardings": (places, None)}
 
-    @partial(jax.jit, donate_argnames="state", **kept)
+    @partial(jax.jit, donate_argnames="state", **out_shardings)
     def step(state: TrainState, batch: dict, frozen: Any = None):
         key = jax.random.fold_in(jax.random.key(seed), state.step)
         rows, shared = objective.draw(key, batch)
@@ -58,8 +65,8 @@ def train_step(
     return step
 
 
-def evaluate(objective: Objective, seed: int = 0) -> Callable[..., dict[str, jax.Array]]:
-    """Jitted (trained, batch, frozen) → metrics, with the same tau and noise at every call."""
+def build_evaluation(objective: Objective, seed: int = 0) -> Callable[..., dict[str, jax.Array]]:
+    """Return a jitted (trained, batch, frozen) to metrics, with the same tau and noise at every call."""
 
     @jax.jit
     def run(trained, batch, frozen=None):

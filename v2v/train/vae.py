@@ -18,7 +18,7 @@ from v2v.train.objectives import Objective
 
 
 def objective(vae: VAE, *, sigma: float = 0.1, beta: float = 1e-4) -> Objective:
-    """Of uint8 clips [b, T, H, W, 3]; the state holds {"vae": params}."""
+    """Return the objective of uint8 clips [b, T, H, W, 3]; the state holds {"vae": params}."""
 
     def draw(key, clips):
         shape = (len(clips), *vae.cfg.latent_shape(*clips.shape[1:4]))
@@ -35,10 +35,10 @@ def objective(vae: VAE, *, sigma: float = 0.1, beta: float = 1e-4) -> Objective:
     return Objective(draw, loss)
 
 
-def statistics(
+def latent_statistics(
     encode: Callable, batches: Iterable[np.ndarray]
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation of each latent channel over `batches` of clips, float64 sums."""
+    """Return mean and standard deviation of each latent channel over `batches` of clips, float64 sums."""
     n, total, squares = 0, 0.0, 0.0
     for clips in batches:
         z = np.asarray(encode(clips), np.float64)
