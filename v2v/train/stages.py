@@ -31,7 +31,7 @@ from v2v.pipeline.pretrained import Pretrained
 from v2v.train import callbacks, objectives, text, vae
 from v2v.train.config import Experiment
 from v2v.train.loop import Hook
-from v2v.train.stage import fit_stage, log_info, to_host
+from v2v.train.stage import fit_stage, to_host, log_info
 
 
 @dataclass(frozen=True)
@@ -63,9 +63,7 @@ class LatentSet:
 
     def bucket(self, batch: int) -> buckets_lib.Bucket:
         """Return all of it as one bucket of the loader, in batches of `batch` clips."""
-        return buckets_lib.Bucket(
-            batch, self.time_masks, (buckets_lib.CachedClips(self.shards),), self.stride_t
-        )
+        return buckets_lib.Bucket(batch, self.time_masks, (buckets_lib.CachedClips(self.shards),), self.stride_t)
 
 
 def train_autoencoder(
@@ -133,13 +131,8 @@ def train_text(cfg: Experiment, tokenizer: Tokenizer, shards: list[str], folder:
         data = loader.text_batches(shards, cfg.text.batch, transforms.ToSentence(tokenizer, edits), cfg.seed)
         trained = text.init_text(jax.random.key(cfg.seed), cfg.model.text, edits)
         state = fit_stage(cfg, cfg.text, folder, trained, data, text.objective(cfg.model.text))
-<<<<<<< HEAD
-        native.save_parameters(result, {"text": on_host(state.result["text"])})
+        native.save_parameters(result, {"text": to_host(state.result["text"])})
     return native.load_parameters(result)["text"]
-=======
-        native.save_tree(result, {"text": to_host(state.result["text"])})
-    return native.load_tree(result)["text"]
->>>>>>> 2d4ed13 (Training and data: public names that say what they are; docstrings of buckets, latents, stages and objectives)
 
 
 def train_base(
@@ -175,13 +168,8 @@ def train_base(
         state = fit_stage(
             cfg, cfg.base, folder, trained, data, objectives.text_to_video(cfg.model, cfg.region)
         )
-<<<<<<< HEAD
-        native.save_parameters(result, on_host(state.result))
+        native.save_parameters(result, to_host(state.result))
     return native.load_parameters(result)
-=======
-        native.save_tree(result, to_host(state.result))
-    return native.load_tree(result)
->>>>>>> 2d4ed13 (Training and data: public names that say what they are; docstrings of buckets, latents, stages and objectives)
 
 
 def fit_edit(
@@ -260,13 +248,8 @@ def train_edit(
     state = fit_edit(
         cfg, tokenizer, base, [latents.bucket(cfg.edit.batch)], folder, start=start, watches=watches
     )
-<<<<<<< HEAD
-    adapter = on_host(state.result)
-    native.save_parameters(folder / "lora.safetensors", adapter, {"steps": str(int(state.step))})
-=======
     adapter = to_host(state.result)
-    native.save_tree(folder / "lora.safetensors", adapter, {"steps": str(int(state.step))})
->>>>>>> 2d4ed13 (Training and data: public names that say what they are; docstrings of buckets, latents, stages and objectives)
+    native.save_parameters(folder / "lora.safetensors", adapter, {"steps": str(int(state.step))})
     return adapter
 
 
@@ -277,15 +260,8 @@ def export_model(
     folder.mkdir(parents=True, exist_ok=True)
     native.save_config(folder / "config.json", cfg.model)
     tokenizer.backend.save(str(folder / "tokenizer.json"))
-<<<<<<< HEAD
     native.save_parameters(folder / "vae.safetensors", {"vae": autoencoder}, int8=True)
     native.save_parameters(folder / "base.safetensors", base)
     native.save_parameters(folder / "lora.safetensors", adapter)
-    say(f'exported to {folder}: v2v edit IN.mp4 "make it sepia" -o OUT.mp4 --model {folder}')
-=======
-    native.save_tree(folder / "vae.safetensors", {"vae": autoencoder}, int8=True)
-    native.save_tree(folder / "base.safetensors", base)
-    native.save_tree(folder / "lora.safetensors", adapter)
     log_info(f'exported to {folder}: v2v edit IN.mp4 "make it sepia" -o OUT.mp4 --model {folder}')
->>>>>>> 2d4ed13 (Training and data: public names that say what they are; docstrings of buckets, latents, stages and objectives)
     return folder
