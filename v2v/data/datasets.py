@@ -1,4 +1,6 @@
-"""Datasets of pairs and the clips of them that a run trains on. TFDS folders -> **datasets** -> latent_cache.py
+"""Datasets of pairs and the clips of them that a run trains on.
+
+TFDS folders -> **datasets** -> latent_cache.py
 
 A survey reads only the headers of the records, so that usable and skipped clips are reported before hours of encoding. With weights,
 a dataset contributes its share of the drawn clips whatever its size; without, every clip is drawn equally often.

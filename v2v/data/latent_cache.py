@@ -1,4 +1,6 @@
-"""Latents of pairs on disk, encoded once. pairs -> **latent_cache** -> transforms.py
+"""Latents of pairs on disk, encoded once.
+
+pairs -> **latent_cache** -> transforms.py
 
 Encoding during training takes most of a step (about two thirds in EasyV2V, arXiv 2512.16920), while a frozen autoencoder and a
 frozen text encoder always give the same result. There is one record per pair, in array_record shards of `SHARD` pairs. A shard is

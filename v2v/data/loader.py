@@ -1,4 +1,6 @@
-"""Batches, each a function of the seed and its number alone. transforms.py -> **loader** -> train/train_step.py
+"""Batches, each a function of the seed and its number alone.
+
+transforms.py -> **loader** -> train/train_step.py
 
 `text_batches`, `base_batches` and `edit_batches` are streams over the same records; the last draws from buckets of one clip size each.
 Every level has random access:

@@ -1,4 +1,6 @@
-"""Random transforms of a cached record into a training example. latent_cache.py -> **transforms** -> loader.py
+"""Random transforms of a cached record into a training example.
+
+latent_cache.py -> **transforms** -> loader.py
 
   ToSentence  a sentence alone, to pretrain the text encoder
   ToClip      one clip and a sentence about it, for text-to-video and image-to-video pretraining

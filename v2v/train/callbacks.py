@@ -1,4 +1,6 @@
-"""Hooks of the training loop: the loss on held-out pairs, and preview videos. stage.py -> **callbacks** -> loop.py
+"""Hooks of the training loop: the loss on held-out pairs, and preview videos.
+
+stage.py -> **callbacks** -> loop.py
 
 Held-out losses always use the same pairs, tau and noise, so two rows differ by the weights alone. A preview is the output of
 `v2v edit` with the weights of that step: EasyV2VEditor with the adapter, seed 0, the model's steps and guidance.

@@ -1,4 +1,7 @@
-"""Training state and data position on disk, saved together and asynchronously with orbax. loop.py -> **checkpointing**"""
+"""Training state and data position on disk, saved together and asynchronously with orbax.
+
+loop.py -> **checkpointing**
+"""
 
 import shutil
 from pathlib import Path

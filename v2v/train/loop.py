@@ -1,4 +1,6 @@
-"""The training loop: restore, then (batch, step, log, save) until done. train_step.py -> **loop** -> stage.py
+"""The training loop: restore, then (batch, step, log, save) until done.
+
+train_step.py -> **loop** -> stage.py
 
 The same loop trains the autoencoder, the base and the adapter. A save comes before the next batch is drawn, so that the saved position
 follows exactly the batches that the saved state has used. Metrics are read once per interval, so that reading rarely stalls the device,

@@ -1,4 +1,6 @@
-"""Metrics of a run: log.jsonl always, TensorBoard and Weights & Biases on request. loop.py -> **metric_writer**
+"""Metrics of a run: log.jsonl always, TensorBoard and Weights & Biases on request.
+
+loop.py -> **metric_writer**
 
 Only process 0 writes. A row is flat: the step, means of the metrics since the last row, seconds per step, and time by activity.
 """

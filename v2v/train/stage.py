@@ -1,4 +1,6 @@
-"""One stage of an experiment: mesh, placement of arrays, train step and loop. experiments -> **stage** -> loop.py
+"""One stage of an experiment: mesh, placement of arrays, train step and loop.
+
+experiments -> **stage** -> loop.py
 
 Every process of a `jax.distributed` job runs this code; each reads its rows of every global batch.
 """

@@ -31,7 +31,7 @@ from v2v.pipeline.pretrained import Pretrained
 from v2v.train import callbacks, objectives, text, vae
 from v2v.train.config import Experiment
 from v2v.train.loop import Hook
-from v2v.train.stage import fit_stage, to_host, log_info
+from v2v.train.stage import fit_stage, log_info, to_host
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,9 @@ class LatentSet:
 
     def bucket(self, batch: int) -> buckets_lib.Bucket:
         """Return all of it as one bucket of the loader, in batches of `batch` clips."""
-        return buckets_lib.Bucket(batch, self.time_masks, (buckets_lib.CachedClips(self.shards),), self.stride_t)
+        return buckets_lib.Bucket(
+            batch, self.time_masks, (buckets_lib.CachedClips(self.shards),), self.stride_t
+        )
 
 
 def train_autoencoder(

@@ -1,4 +1,7 @@
-"""State that training changes; frozen weights are not part of it. train_step.py -> **state** -> checkpointing.py"""
+"""State that training changes;
+
+frozen weights are not part of it. train_step.py -> **state** -> checkpointing.py
+"""
 
 from typing import Any
 

@@ -1,4 +1,7 @@
-"""Seconds spent in the parts of a training loop. loop.py -> **timer** -> metric_writer.py"""
+"""Seconds spent in the parts of a training loop.
+
+loop.py -> **timer** -> metric_writer.py
+"""
 
 import time
 from contextlib import contextmanager

@@ -1,4 +1,6 @@
-"""batch → gradients → new state: the one train step. loader.py → **step** → state.py
+"""batch → gradients → new state: the one train step.
+
+loader.py -> **step** -> state.py
 
     x = (1 - tau) x0 + tau eps,   loss = |DiT(x, tau, text, conditions) - (eps - x0)|² on target tokens
 The step knows an `Objective`: what is drawn for a whole batch, and the loss of its rows. Three of them: `text_to_video` trains
@@ -50,7 +52,6 @@ def train_step(
     Raises:
       InputError: when traced, if the batch does not divide into `micro` parts.
     """
-
     out_shardings = {} if places is None else {"out_shardings": (places, None)}
 
     @partial(jax.jit, donate_argnames="state", **out_shardings)
