@@ -68,7 +68,7 @@ def test_edit_verse_bench(tmp_path):
     again = runner.run_sweep(
         Sweep(found, (ResultFolder("theirs", out),), (FLICKER,)), SweepCache(tmp_path / "cache")
     )
-    assert again.made["theirs", "0"].sha256 == done.made["ours", "0"].sha256
+    assert again.outputs["theirs", "0"].sha256 == done.outputs["ours", "0"].sha256
 
 
 def test_open_ve_bench(tmp_path):
@@ -110,7 +110,7 @@ def test_ive_bench(tmp_path):
 
     method = EditingMethod("ours", editor=Any, revision="1")
     done = runner.run_sweep(Sweep(found, (method,), (FLICKER,)), SweepCache(tmp_path / "cache"))
-    assert not any(m.reason for m in done.made.values())
+    assert not any(m.reason for m in done.outputs.values())
     out = export_outputs(done, "ours", tmp_path / "results")
     assert sorted(p.relative_to(out).as_posix() for p in out.rglob("*.png")) == [
         f"{name}/{k:05d}.png" for name in ("cat", "dog") for k in range(3)

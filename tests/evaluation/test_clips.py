@@ -19,7 +19,7 @@ def test_streamed_and_held_are_the_same(tmp_path, height, width, turned):
         write(path, picture(5, height, width), rotation={"degrees": 90, "hflip": False, "vflip": False})
     else:
         codec.Video.from_array(picture(5, height, width)).save(path)  # odd sizes are noted in the file
-    held, streamed = Clip(path), Clip(path, held=0)
+    held, streamed = Clip(path), Clip(path, max_cached_bytes=0)
     assert (len(held), held.size, round(held.fps)) == (len(streamed), streamed.size, round(streamed.fps))
     assert held.size == ((width, height) if turned else (height, width))
     for _ in range(2):  # gone through twice
@@ -30,7 +30,7 @@ def test_streamed_and_held_are_the_same(tmp_path, height, width, turned):
 def test_metrics_take_streams(tmp_path):
     write_lossless_clip(picture(4), tmp_path / "a.mkv")
     write_lossless_clip(picture(4, seed=1), tmp_path / "b.mkv")
-    a, b = (Clip(tmp_path / f"{n}.mkv", held=0) for n in "ab")
+    a, b = (Clip(tmp_path / f"{n}.mkv", max_cached_bytes=0) for n in "ab")
     assert pixel.psnr(a, b) == pixel.psnr(picture(4), picture(4, seed=1))
 
 

@@ -116,7 +116,7 @@ def test_no_key_no_header(case, monkeypatch):
     monkeypatch.delenv("V2V_TEST_KEY", raising=False)
     server = Server(GOOD)
     with server.running() as endpoint:
-        Judge("m", rubrics.IMGEDIT, endpoint, again=0).endpoint.ask({})
+        Judge("m", rubrics.IMGEDIT, endpoint, retries=0).endpoint.ask({})
     assert server.keys == [None]
 
 

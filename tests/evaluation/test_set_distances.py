@@ -94,14 +94,17 @@ def test_a_method_has_one_number_in_the_results(tmp_path):
         (Means(tmp_path), FrameSetDistance(tmp_path / "dinov2-base"), ClipSetDistance(tmp_path / "viclip")),
     )
     run = runner.run_sweep(asked, SweepCache(tmp_path / "out"))
-    assert "wants facebook/dinov2-base" in run.skipped["DINO sets"] and "viclip" in run.skipped["ViCLIP sets"]
+    assert (
+        "wants facebook/dinov2-base" in run.skipped_metrics["DINO sets"]
+        and "viclip" in run.skipped_metrics["ViCLIP sets"]
+    )
     made = results.build_document(run)
     for column, distance in (
         ("means, Frechet", set_distances.frechet_distance),
         ("means, kernel", set_distances.kernel_distance),
     ):
         for method in ("by 0", "by 40"):
-            notes = [run.judged[method, i.id, "means"].notes["features"] for i in asked.benchmark.items]
+            notes = [run.results[method, i.id, "means"].notes["features"] for i in asked.benchmark.items]
             cell = made["summary"][column][method]["all"]
             x, y = (
                 np.stack([np.frombuffer(base64.b64decode(n[s]), np.float16) for n in notes]).astype(float)

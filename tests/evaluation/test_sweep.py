@@ -31,7 +31,7 @@ class Brightness:
 
     name: str = "brightness"
     columns: tuple = (Column("level", worst=0.0),)
-    needs: tuple = ()
+    required_fields: tuple = ()
     calls: int = 0
     absent: str | None = None
     trouble: Exception | None = None
@@ -92,7 +92,7 @@ def test_second_run_does_nothing_and_an_extended_one_only_what_is_new(tiny, tmp_
     assert (plan.edits, plan.scores, editor.calls, metric.asked) == (4, 4, 4, 4)
     plan, found, second = go(asked, tmp_path / "cache")
     assert (plan.edits, plan.edits_cached, plan.scores, plan.scores_cached) == (0, 4, 0, 4)
-    assert editor.calls == 4 and metric.asked == 4 and not any(m.fresh for m in found.made.values())
+    assert editor.calls == 4 and metric.asked == 4 and not any(m.is_new for m in found.outputs.values())
     assert second["summary"] == first["summary"] and second["scores"][0]["notes"] == {"said": "verbatim"}
     more = Sweep(
         tiny, methods(("a", editor, {}), ("b", editor, {"strength": 0.5})), (metric, *BUILTIN_METRICS)
@@ -198,7 +198,7 @@ def test_plan_counts_judge_calls_and_cost(tiny, tmp_path):
     plan = sweep.plan_sweep(asked, SweepCache(tmp_path / "cache"))
     assert plan.calls == 12 and plan.dollars == pytest.approx(0.04) and "about $0.04" in plan.lines()
     _, found, _ = go(asked, tmp_path / "cache")
-    assert judge.asked == 4 and len(found.judged) == 4
+    assert judge.asked == 4 and len(found.results) == 4
     plan = sweep.plan_sweep(dataclasses.replace(asked, metrics=(judge, free)), SweepCache(tmp_path / "cache"))
     assert (plan.calls, plan.calls_cached, plan.dollars) == (4, 12, None) and "price unknown" in plan.lines()
 

@@ -76,10 +76,10 @@ def _votes(args: argparse.Namespace) -> dict:
     from v2v.evaluation import study
     from v2v.evaluation.cache import write_text_atomically
 
-    found = study.score_votes(Path(args.what[1]), [Path(f) for f in args.what[2:]])
-    write_text_atomically(Path(args.out), json.dumps(found, indent=1))
-    print(study.format_votes(found), file=sys.stderr)
-    return {"output": args.out, **found}
+    votes = study.score_votes(Path(args.what[1]), [Path(f) for f in args.what[2:]])
+    write_text_atomically(Path(args.out), json.dumps(votes, indent=1))
+    print(study.format_votes(votes), file=sys.stderr)
+    return {"output": args.out, **votes}
 
 
 def _sweep(args: argparse.Namespace, bars: bool) -> dict:
@@ -92,49 +92,49 @@ def _sweep(args: argparse.Namespace, bars: bool) -> dict:
     if out.exists() and not out.is_dir():
         raise InputError(f"{out}: expected a folder for results, got a file; name another with --out")
     cache = SweepCache(Path(args.cache) if args.cache else out / "cache")
-    asked = load(Path(args.what[0]), cache.folder / "benchmarks")
+    requested = load(Path(args.what[0]), cache.folder / "benchmarks")
     if args.compat:
-        asked = _compatible(asked, args.compat)
+        requested = _compatible(requested, args.compat)
     exports = [e.partition("=") for e in args.export]
     for method, _, folder in exports:
-        if not folder or method not in [m.name for m in asked.methods]:
-            raise InputError(f"--export {method}={folder}: expected METHOD=DIR, METHOD one of {', '.join(m.name for m in asked.methods)}")  # fmt: skip
+        if not folder or method not in [m.name for m in requested.methods]:
+            raise InputError(f"--export {method}={folder}: expected METHOD=DIR, METHOD one of {', '.join(m.name for m in requested.methods)}")  # fmt: skip
         if Path(folder).exists() and not Path(folder).is_dir():
             raise InputError(f"--export {method}={folder}: expected a folder, got a file; name another")
-    plan = sweep.plan_sweep(asked, cache)
+    plan = sweep.plan_sweep(requested, cache)
     print(plan.lines(), file=sys.stderr, flush=True)
     if args.plan:
         return {"output": f"{plan.edits} edits, {plan.calls} judge calls", "exit": 0, "plan": vars(plan)}
     with _Bars(plan, bars) as tick:
-        found = runner.run_sweep(asked, cache, tick)
-    found.notes = plan.notes
-    made = results.build_document(found)
-    made["plan"] = vars(plan)
-    write_text_atomically(out / "results.json", json.dumps(made, indent=1, ensure_ascii=False))
-    write_text_atomically(out / "scores.csv", results.format_scores_csv(made))
-    write_text_atomically(out / "summary.csv", results.format_summary_csv(made))
+        sweep_run = runner.run_sweep(requested, cache, tick)
+    sweep_run.notes = plan.notes
+    document = results.build_document(sweep_run)
+    document["plan"] = vars(plan)
+    write_text_atomically(out / "results.json", json.dumps(document, indent=1, ensure_ascii=False))
+    write_text_atomically(out / "scores.csv", results.format_scores_csv(document))
+    write_text_atomically(out / "summary.csv", results.format_summary_csv(document))
     write_text_atomically(
-        out / "report.html", report.build_report(made, found, cache, megabytes=args.report_mb)
+        out / "report.html", report.build_report(document, sweep_run, cache, megabytes=args.report_mb)
     )
     for method, _, folder in exports:
         from v2v.evaluation.sweep.export import export_outputs
 
-        export_outputs(found, method, Path(folder))
-    for problem in made["problems"][:20]:
+        export_outputs(sweep_run, method, Path(folder))
+    for problem in document["problems"][:20]:
         print(f"v2v: note: {problem}", file=sys.stderr)
-    if len(made["problems"]) > 20:
-        print(f"v2v: note: {len(made['problems']) - 20} more in {out / 'results.json'}", file=sys.stderr)
+    if len(document["problems"]) > 20:
+        print(f"v2v: note: {len(document['problems']) - 20} more in {out / 'results.json'}", file=sys.stderr)
     return {
         "output": str(out / "report.html"),
-        "exit": 1 if args.strict and made["problems"] else 0,
-        "edits": sum(m.fresh for m in found.made.values()),
-        "scores": sum(j.fresh for j in found.judged.values()),
-        "problems": len(made["problems"]),
+        "exit": 1 if args.strict and document["problems"] else 0,
+        "edits": sum(m.is_new for m in sweep_run.outputs.values()),
+        "scores": sum(j.is_new for j in sweep_run.results.values()),
+        "problems": len(document["problems"]),
         "seconds": round(time.perf_counter() - begin, 2),
     }
 
 
-def _compatible(asked, compat: str):
+def _compatible(requested, compat: str):
     """The sweep with its judges of single frames set to repeat a benchmark's own habits."""
     from v2v.evaluation.judge.judge import Judge
 
@@ -142,23 +142,23 @@ def _compatible(asked, compat: str):
         fits = isinstance(metric, Judge) and metric.rubric.each_frame
         return dataclasses.replace(metric, compat=compat) if fits else metric
 
-    return dataclasses.replace(asked, metrics=tuple(map(changed, asked.metrics)))
+    return dataclasses.replace(requested, metrics=tuple(map(changed, requested.metrics)))
 
 
 class _Bars:
     """One bar for each phase of a run."""
 
-    def __init__(self, plan, shown: bool):
+    def __init__(self, plan, visible: bool):
         pairs = plan.methods * plan.items
         self.totals = {"edit": pairs, "score": None, "call": None}
-        self.shown, self.bars = shown, {}
+        self.visible, self.bars = visible, {}
 
     def __enter__(self):
         from tqdm import tqdm
 
         def tick(what: str) -> None:
             if what not in self.bars:
-                self.bars[what] = tqdm(total=self.totals[what], unit=f" {what}s", disable=not self.shown)
+                self.bars[what] = tqdm(total=self.totals[what], unit=f" {what}s", disable=not self.visible)
             self.bars[what].update()
 
         return tick
@@ -179,7 +179,7 @@ def load(path: Path, folder: Path) -> Sweep:
     module = user_module.load_module(path, "sweep", "experiments/sweep_embedded.py")
     if not hasattr(module, "sweep"):
         raise InputError(f"{path}: not a sweep; expected a function sweep(folder) -> Sweep in it")
-    made = module.sweep(Path(folder))
-    if not isinstance(made, Sweep):
-        raise InputError(f"{path}: expected sweep(folder) to return a Sweep, got {type(made).__name__}")
-    return made
+    value = module.sweep(Path(folder))
+    if not isinstance(value, Sweep):
+        raise InputError(f"{path}: expected sweep(folder) to return a Sweep, got {type(value).__name__}")
+    return value

@@ -24,7 +24,7 @@ class SweepCache:
     def __init__(self, folder: Path):
         self.folder = Path(folder)
         self._hashes = self.folder / "hashes"
-        self._known: dict[tuple, str] = {}
+        self._hash_by_identity: dict[tuple, str] = {}
 
     def load(self, kind: str, key: Any) -> dict | None:
         """A stored record, or None; a damaged one counts as none."""
@@ -59,16 +59,16 @@ class SweepCache:
         stamp = [
             (str(f.relative_to(path)), s.st_size, s.st_mtime_ns) for f, s in ((f, f.stat()) for f in files)
         ]
-        known = (str(path), *map(tuple, stamp))
-        if known not in self._known:
-            memo = self._hashes / digest([str(path), stamp])
+        identity = (str(path), *map(tuple, stamp))
+        if identity not in self._hash_by_identity:
+            hash_file = self._hashes / digest([str(path), stamp])
             try:
-                found = memo.read_text()
+                file_hash = hash_file.read_text()
             except OSError:
-                found = _hash(files, path)
-                write_text_atomically(memo, found)
-            self._known[known] = found
-        return self._known[known]
+                file_hash = _hash(files, path)
+                write_text_atomically(hash_file, file_hash)
+            self._hash_by_identity[identity] = file_hash
+        return self._hash_by_identity[identity]
 
 
 def digest(value: Any) -> str:

@@ -68,16 +68,16 @@ class Benchmark:
         Raises:
           InputError: a kind that the benchmark lacks.
         """
-        known = dict.fromkeys(item.kind for item in self.items)
-        unknown = [k for k in kinds if k not in known]
+        available_kinds = dict.fromkeys(item.kind for item in self.items)
+        unknown = [k for k in kinds if k not in available_kinds]
         if unknown:
             raise InputError(
-                f"benchmark {self.name}: expected kinds among {', '.join(known)}; got {', '.join(unknown)}"
+                f"benchmark {self.name}: expected kinds among {', '.join(available_kinds)}; got {', '.join(unknown)}"
             )
-        seen: Counter[str] = Counter()
-        kept = []
+        kind_counts: Counter[str] = Counter()
+        selected_items = []
         for item in self.items:
-            seen[item.kind] += 1
-            if (not kinds or item.kind in kinds) and (per_kind is None or seen[item.kind] <= per_kind):
-                kept.append(item)
-        return Benchmark(self.name, tuple(kept), self.version, self.about)
+            kind_counts[item.kind] += 1
+            if (not kinds or item.kind in kinds) and (per_kind is None or kind_counts[item.kind] <= per_kind):
+                selected_items.append(item)
+        return Benchmark(self.name, tuple(selected_items), self.version, self.about)

@@ -70,14 +70,14 @@ def write_study(
         source = Path(items[name]["source"])
         fps = min(60.0, max(1.0, Clip(source).fps))
         files = (source, sides[first][0][name], sides[1 - first][0][name])
-        shown = []
+        media_ids = []
         for path in files:
             clip, _ = encode_preview(path, fps, cache, PREVIEW_SIDE)
             ident = f"m{len(media)}"
             media[ident] = clip
-            shown.append(ident)
+            media_ids.append(ident)
         pairs.append({"id": f"p{number}", "fps": fps, "instruction": items[name]["instruction"],
-                      "source": shown[0], "left": shown[1], "right": shown[2]})  # fmt: skip
+                      "source": media_ids[0], "left": media_ids[1], "right": media_ids[2]})  # fmt: skip
         key[f"p{number}"] = {
             "item": name,
             "kind": items[name]["kind"],
@@ -114,37 +114,37 @@ def score_votes(key: Path, files: Sequence[Path]) -> dict:
     Raises:
       InputError: a file that isn't a key or a vote, votes of another study, the same rater twice, no votes at all.
     """
-    known = _json(key, ("study", "A", "B", "pairs"), "the key of a study")
+    study_key = _json(key, ("study", "A", "B", "pairs"), "the key of a study")
     raters: dict[str, dict] = {}
     for path in files:
         votes = _json(path, ("study", "rater", "votes"), "votes saved by a study page")
-        if votes["study"] != known["study"]:
+        if votes["study"] != study_key["study"]:
             raise InputError(
-                f"{path}: votes of study {votes['study']}, the key is of {known['study']}; leave the file out"
+                f"{path}: votes of study {votes['study']}, the key is of {study_key['study']}; leave the file out"
             )
         if votes["rater"] in raters:
             raise InputError(
                 f"{path}: rater {votes['rater']!r} has voted in another file already; leave one out"
             )
         raters[votes["rater"]] = votes["votes"]
-    found = {
-        "A": known["A"], "B": known["B"], "raters": len(raters),
-        "questions": {q: _question(q, known["pairs"], raters) for q, _ in QUESTIONS},
+    result = {
+        "A": study_key["A"], "B": study_key["B"], "raters": len(raters),
+        "questions": {q: _question(q, study_key["pairs"], raters) for q, _ in QUESTIONS},
     }  # fmt: skip
-    asked = len(known["pairs"]) * len(raters) * len(QUESTIONS)
-    found["votes"] = sum(q["votes"] for q in found["questions"].values())
-    found["unanswered"] = asked - found["votes"]
-    if not found["votes"]:
+    item_names = len(study_key["pairs"]) * len(raters) * len(QUESTIONS)
+    result["votes"] = sum(q["votes"] for q in result["questions"].values())
+    result["unanswered"] = item_names - result["votes"]
+    if not result["votes"]:
         raise InputError("votes: expected at least one answered question, got none")
-    return found
+    return result
 
 
-def format_votes(found: dict) -> str:
+def format_votes(result: dict) -> str:
     """For people."""
-    text = [f"A = {found['A']}", f"B = {found['B']}",
-            f"{found['raters']} raters, {found['votes']} votes, {found['unanswered']} questions unanswered", "",
+    text = [f"A = {result['A']}", f"B = {result['B']}",
+            f"{result['raters']} raters, {result['votes']} votes, {result['unanswered']} questions unanswered", "",
             f"{'question':<14}{'A wins':<18}{'tie':<18}{'B wins':<18}{'items':<7}agreement (alpha)"]  # fmt: skip
-    for name, q in found["questions"].items():
+    for name, q in result["questions"].items():
         cells = [f"{100 * q[k]['mean']:.0f} [{100 * q[k]['low']:.0f}, {100 * q[k]['high']:.0f}]" if q["votes"] else "" for k in ("A", "tie", "B")]  # fmt: skip
         alpha = "one rater an item" if q["alpha"] is None else f"{q['alpha']:.2f}"
         text.append(f"{name:<14}{cells[0]:<18}{cells[1]:<18}{cells[2]:<18}{q['items']:<7}{alpha}")
@@ -166,19 +166,21 @@ def krippendorff_alpha(items: Sequence[Sequence[str]]) -> float | None:
 def _question(question: str, pairs: dict, raters: dict[str, dict]) -> dict:
     by_item = []
     for name, pair in pairs.items():
-        said = [votes.get(name, {}).get(question) for votes in raters.values()]
-        votes = [pair[v] if v in ("left", "right") else "tie" for v in said if v in ("left", "right", "tie")]
+        replies = [votes.get(name, {}).get(question) for votes in raters.values()]
+        votes = [
+            pair[v] if v in ("left", "right") else "tie" for v in replies if v in ("left", "right", "tie")
+        ]
         if votes:
             by_item.append(votes)
-    made: dict = {
+    summary: dict = {
         "votes": sum(map(len, by_item)),
         "items": len(by_item),
         "alpha": krippendorff_alpha(by_item),
     }
     for side in ("A", "tie", "B"):
         shares = [votes.count(side) / len(votes) for votes in by_item]
-        made[side] = intervals.rate(shares)._asdict() if shares else None
-    return made
+        summary[side] = intervals.rate(shares)._asdict() if shares else None
+    return summary
 
 
 def _side(name: str) -> tuple[dict[str, Path], dict[str, dict]]:
@@ -187,12 +189,12 @@ def _side(name: str) -> tuple[dict[str, Path], dict[str, dict]]:
     file = Path(folder) / "results.json"
     if not colon or not file.is_file():
         raise InputError(f'ab: expected SWEEP-FOLDER:"method" with a results.json in the folder, got {name}')
-    made = json.loads(file.read_text())
-    methods = [m["name"] for m in made["methods"]]
+    document = json.loads(file.read_text())
+    methods = [m["name"] for m in document["methods"]]
     if method not in methods:
         raise InputError(f"ab: {folder} has no method {method!r}; it has {', '.join(methods)}")
-    outputs = {e["item"]: Path(e["path"]) for e in made["edits"] if e["method"] == method and e["path"]}
-    return {k: p for k, p in outputs.items() if p.exists()}, {i["id"]: i for i in made["items"]}
+    outputs = {e["item"]: Path(e["path"]) for e in document["edits"] if e["method"] == method and e["path"]}
+    return {k: p for k, p in outputs.items() if p.exists()}, {i["id"]: i for i in document["items"]}
 
 
 def _spread(names: list[str], items: dict[str, dict], limit: int, rng: random.Random) -> list[str]:
@@ -200,19 +202,19 @@ def _spread(names: list[str], items: dict[str, dict], limit: int, rng: random.Ra
     kinds: dict[str, list[str]] = {}
     for name in rng.sample(names, len(names)):
         kinds.setdefault(items[name]["kind"], []).append(name)
-    chosen: list[str] = []
-    while len(chosen) < limit:
+    selected_names: list[str] = []
+    while len(selected_names) < limit:
         for group in kinds.values():
-            if group and len(chosen) < limit:
-                chosen.append(group.pop())
-    return chosen
+            if group and len(selected_names) < limit:
+                selected_names.append(group.pop())
+    return selected_names
 
 
 def _json(path: Path, fields: Sequence[str], what: str) -> dict:
     try:
-        found = json.loads(Path(path).read_text())
+        document = json.loads(Path(path).read_text())
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: expected {what}, could not read it ({error})") from None
-    if not isinstance(found, dict) or any(f not in found for f in fields):
+    if not isinstance(document, dict) or any(f not in document for f in fields):
         raise InputError(f"{path}: expected {what} with {', '.join(fields)}")
-    return found
+    return document

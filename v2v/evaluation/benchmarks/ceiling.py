@@ -25,7 +25,7 @@ class CeilingEditor:
     def __init__(self, model):
         """Args: model: a `Pretrained`; its VAE and its configuration are used, its weights otherwise not."""
         self.truth: np.ndarray | None = None
-        self._model = _Recital(model)
+        self._model = _RecordedModel(model)
         self._editor = EasyV2VEditor(self._model)
 
     def edit_video(self, video, instruction, mask=None, reference=None, **options) -> codec.Video:
@@ -33,13 +33,13 @@ class CeilingEditor:
         clip = video if isinstance(video, codec.Video) else codec.read(video)
         self._model.learn = True
         # "model": the carrying of this pass is thrown away, so it should cost nothing.
-        shown = codec.Video(self.truth, clip.times, clip.fps)
-        self._editor.edit_video(shown, instruction, mask, **options, detail="model")
+        truth_video = codec.Video(self.truth, clip.times, clip.fps)
+        self._editor.edit_video(truth_video, instruction, mask, **options, detail="model")
         self._model.learn = False
         return self._editor.edit_video(clip, instruction, mask, **options)
 
 
-class _Recital:
+class _RecordedModel:
     """A model that takes down the latents it is shown, and later gives them back in the same order."""
 
     def __init__(self, model):

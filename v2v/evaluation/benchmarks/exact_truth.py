@@ -101,13 +101,13 @@ def iterate_pairs(
         )
     for i in range(n):
         height, width = sizes[i // len(edits) % len(sizes)]
-        made = None
-        while made is None:
-            made, _ = generate.make_pair(
+        pair = None
+        while pair is None:
+            pair, _ = generate.make_pair(
                 seed, T=frames, H=height, W=width, edits=(edits[i % len(edits)],), transition=transition
             )
             seed += 1
-        yield made
+        yield pair
 
 
 def pair_settings(pair: Pair) -> tuple[str, ...]:
@@ -151,11 +151,11 @@ def compare_flicker(editor: Editor, pair: Pair, **options) -> tuple[Flicker, Fli
     def run(frames: np.ndarray) -> np.ndarray:
         return editor.edit_video(codec.Video.from_array(frames, FPS), pair.instructions[0], **options).frames
 
-    whole = run(pair.source)
-    single = np.concatenate([run(frame[None]) for frame in pair.source])
+    clip_output = run(pair.source)
+    frame_output = np.concatenate([run(frame[None]) for frame in pair.source])
     with tempfile.TemporaryDirectory() as folder:
         path, results = Path(folder) / "edited.mp4", []
-        for frames in (whole, single):
+        for frames in (clip_output, frame_output):
             codec.Video.from_array(frames, FPS).save(path)
             results.append(flicker(codec.read(path).frames, pair.target))
     return results[0], results[1]
@@ -226,31 +226,31 @@ def build_benchmark(
       kinds: names of data_synth's recipes. physics: False for planar scenes alone. seed: of the first kind; each kind has a range of its own.
       frames, sizes: of the clips; height, width in turn.
     """
-    asked = {
+    content = {
         "version": VERSION, "kinds": list(kinds), "physics": physics, "seed": seed, "frames": frames, "sizes": [list(s) for s in sizes],
         "renderer": planar.VERSION,
     }  # fmt: skip
-    home = Path(folder) / f"exact-truth-{digest(asked)[:12]}"
+    root = Path(folder) / f"exact-truth-{digest(content)[:12]}"
     items = []
     for row, kind in enumerate(kinds):
         at = seed + row * 10_000
         for k in range(per_kind):
             name = f"{kind.replace(' ', '-')}-{k:02d}"
-            note = home / name / "item.json"
-            if not note.exists():
+            record_path = root / name / "item.json"
+            if not record_path.exists():
                 room = physics and k % 2 and kind in PHYSICS
-                pair, after = _pair(
+                pair, next_seed = _pair(
                     f"physics-{kind}" if room else kind, at, frames, sizes[(row + k) % len(sizes)]
                 )
-                _write(pair, name, kind, after, home / name)
-            record = json.loads(note.read_text())
+                _write(pair, name, kind, next_seed, root / name)
+            record = json.loads(record_path.read_text())
             at = record.pop("next_seed")
-            items.append(read_item(record, home / name))
-    write_text_atomically(home / "README.txt", __doc__)
-    whole = per_kind == 20 and kinds == KINDS and physics
+            items.append(read_item(record, root / name))
+    write_text_atomically(root / "README.txt", __doc__)
+    is_full = per_kind == 20 and kinds == KINDS and physics
     about = f"Rendered pairs with exact truth, {len(kinds)} kinds x {per_kind}, {frames} frames."
     return Benchmark(
-        "exact truth", tuple(items), VERSION if whole else f"{VERSION} ({per_kind} a kind)", about
+        "exact truth", tuple(items), VERSION if is_full else f"{VERSION} ({per_kind} a kind)", about
     )
 
 
@@ -262,11 +262,11 @@ def read_item(record: dict, folder: Path) -> Item:
 
 def _pair(kind: str, seed: int, frames: int, size: tuple[int, int]) -> tuple[Pair, int]:
     """The first seed's pair that passes the gates, and the seed after it."""
-    made = None
-    while made is None:
-        made, _ = generate.make_pair(seed, T=frames, H=size[0], W=size[1], edits=(kind,), transition=0.5)
+    pair = None
+    while pair is None:
+        pair, _ = generate.make_pair(seed, T=frames, H=size[0], W=size[1], edits=(kind,), transition=0.5)
         seed += 1
-    return made, seed
+    return pair, seed
 
 
 def _write(pair: Pair, name: str, kind: str, next_seed: int, folder: Path) -> None:

@@ -50,8 +50,8 @@ def summarize(
         ),
     }
     if flickers:
-        whole, single = ([f.departure for f in side] for side in zip(*flickers, strict=True))
-        rated["flicker_ratio"] = intervals.ratio(whole, single)
+        clip_departures, single = ([f.departure for f in side] for side in zip(*flickers, strict=True))
+        rated["flicker_ratio"] = intervals.ratio(clip_departures, single)
     rated = {name: value for name, value in rated.items() if value is not None}
     types = {
         name: [row for row in rows if row.edit == name] for name in dict.fromkeys(row.edit for row in rows)
@@ -168,8 +168,8 @@ def _flicker(flickers: list[tuple[Flicker, Flicker]]) -> dict[str, float]:
 
 def _mean(values: Iterable[float]) -> float:
     """Mean of those that exist; nan where none does."""
-    kept = [v for v in values if not math.isnan(v)]
-    return sum(kept) / len(kept) if kept else math.nan
+    finite_values = [v for v in values if not math.isnan(v)]
+    return sum(finite_values) / len(finite_values) if finite_values else math.nan
 
 
 def _percent(value: float, ends) -> str:

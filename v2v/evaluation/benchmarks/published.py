@@ -59,14 +59,14 @@ def read_openve_bench(
     file = _listing(folder, listing, ("benchmark_videos.csv",))
     with file.open(newline="", encoding="utf-8") as lines:
         rows = list(csv.DictReader(lines))
-    items, seen = [], set()
+    items, stems = [], set()
     for number, row in enumerate(rows):
         _fields(row, ("original_video", "prompt", "edited_type"), f"{file.name}, row {number + 1}")
         if row["edited_type"] in left_out:
             continue
         stem = Path(row["original_video"]).stem
-        name = f"{stem}-{number}" if stem in seen else stem
-        seen.add(stem)
+        name = f"{stem}-{number}" if stem in stems else stem
+        stems.add(stem)
         source = next(
             (
                 p
@@ -122,14 +122,16 @@ def read_imgedit_bench(folder: Path, listing: str | None = None, *, pictures: st
     )
 
 
-def _listing(folder: Path, name: str | None, known: tuple[str, ...]) -> Path:
+def _listing(folder: Path, name: str | None, patterns: tuple[str, ...]) -> Path:
     folder = Path(folder)
-    found = [folder / name] if name else [p for pattern in known for p in sorted(folder.glob(pattern))]
-    if not found or not found[0].is_file():
+    candidates = (
+        [folder / name] if name else [p for pattern in patterns for p in sorted(folder.glob(pattern))]
+    )
+    if not candidates or not candidates[0].is_file():
         raise InputError(
-            f"{folder}: expected {name or ' or '.join(known)} in it, found none; name the listing's file"
+            f"{folder}: expected {name or ' or '.join(patterns)} in it, found none; name the listing's file"
         )
-    return found[0]
+    return candidates[0]
 
 
 def _json(path: Path):
@@ -140,6 +142,8 @@ def _json(path: Path):
 
 
 def _fields(row: dict, names: tuple[str, ...], where: str) -> None:
-    lost = [n for n in names if not row.get(n)]
-    if lost:
-        raise InputError(f"benchmark, {where}: expected fields {', '.join(names)}; {', '.join(lost)} missing")
+    missing = [n for n in names if not row.get(n)]
+    if missing:
+        raise InputError(
+            f"benchmark, {where}: expected fields {', '.join(names)}; {', '.join(missing)} missing"
+        )

@@ -43,7 +43,7 @@ class Endpoint:
     pause: float = 1.0
     longest: float = 60.0
     patience: int = 3
-    _lost: int = field(default=0, repr=False)
+    _unanswered_count: int = field(default=0, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
     def ask(self, question: dict) -> dict:
@@ -52,30 +52,30 @@ class Endpoint:
         Raises:
           Failed: no answer; says why and after how many tries. Never final: the next run asks again.
         """
-        why = ""
+        reason = ""
         for attempt in range(self.tries):
-            if self._lost >= self.patience:
+            if self._unanswered_count >= self.patience:
                 raise ScoringError(
-                    f"judge down: {self.url} gave no answer to {self._lost} questions in a row"
+                    f"judge down: {self.url} gave no answer to {self._unanswered_count} questions in a row"
                 )
             wait = self.pause * 2**attempt * random.uniform(1, 1.25)
             try:
                 answer = self._post(question)
                 with self._lock:
-                    self._lost = 0
+                    self._unanswered_count = 0
                 return answer
             except urllib.error.HTTPError as error:
-                why = f"HTTP {error.code} {_said(error)}"
+                reason = f"HTTP {error.code} {_error_text(error)}"
                 if error.code not in RETRIED_STATUSES:
-                    raise ScoringError(f"judge at {self.url}: {why}") from None
-                wait = _asked(error, wait)
+                    raise ScoringError(f"judge at {self.url}: {reason}") from None
+                wait = _retry_delay(error, wait)
             except (OSError, http.client.HTTPException, ValueError) as error:
-                why = str(getattr(error, "reason", "") or error) or type(error).__name__
+                reason = str(getattr(error, "reason", "") or error) or type(error).__name__
             if attempt + 1 < self.tries:
                 time.sleep(min(wait, self.longest))
         with self._lock:
-            self._lost += 1
-        raise ScoringError(f"judge at {self.url}: no answer after {self.tries} tries, last: {why}")
+            self._unanswered_count += 1
+        raise ScoringError(f"judge at {self.url}: no answer after {self.tries} tries, last: {reason}")
 
     def _post(self, question: dict) -> dict:
         headers = {"Content-Type": "application/json"}
@@ -91,14 +91,14 @@ class Endpoint:
         return answer
 
 
-def _said(error: urllib.error.HTTPError) -> str:
+def _error_text(error: urllib.error.HTTPError) -> str:
     try:
         return " ".join(error.read(300).decode(errors="replace").split())
     except (OSError, http.client.HTTPException):
         return ""
 
 
-def _asked(error: urllib.error.HTTPError, wait: float) -> float:
+def _retry_delay(error: urllib.error.HTTPError, wait: float) -> float:
     """Seconds the server asks for; ours where it says nothing we understand."""
     try:
         return max(0.0, float(error.headers.get("Retry-After", "")))

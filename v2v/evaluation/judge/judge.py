@@ -48,7 +48,7 @@ class Judge:
     endpoint: Endpoint = field(default_factory=Endpoint)
     dollars_per_call: float | None = None
     parallel: int = 8
-    again: int = 1
+    retries: int = 1
     side: int = 1024
     compat: str = ""
     label: str = "judge"
@@ -82,7 +82,7 @@ class Judge:
         )
 
     @property
-    def needs(self) -> Sequence[str]:
+    def required_fields(self) -> Sequence[str]:
         return ("start",) if self.rubric.name == "temporal" else ()
 
     @property
@@ -115,27 +115,27 @@ class Judge:
         if self.compat:
             item = replace(item, instruction=item.extra.get("text", item.instruction))
         numbers = self.frames(len(case.output), len(case.source))
-        before, after = _pick(case.source, numbers), _pick(case.output, numbers)
+        source_frames, output_frames = _frames_at(case.source, numbers), _frames_at(case.output, numbers)
         if self.rubric.each_frame:
             questions = [
-                (k, self._question(item, _place(item, k, case.source), [a], [b]))
-                for k, a, b in zip(numbers, before, after, strict=True)
+                (k, self._question(item, _edit_phase(item, k, case.source), [a], [b]))
+                for k, a, b in zip(numbers, source_frames, output_frames, strict=True)
             ]
         else:
-            questions = [(numbers, self._question(item, "during", before, after))]
-        answers, scores = [], []
+            questions = [(numbers, self._question(item, "during", source_frames, output_frames))]
+        answer_notes, grade_rows = [], []
         for where, question in questions:
-            answer, found = self._ask(question)
-            answers.append({"frames": where, "text": answer, "scores": found})
-            scores.append(found)
-        unread = sum(s is None for s in scores)
-        notes = {"rule": self.rule, "answers": answers, "unparsable": unread, "compat": self.compat}
+            answer, grades = self._ask(question)
+            answer_notes.append({"frames": where, "text": answer, "scores": grades})
+            grade_rows.append(grades)
+        unread = sum(s is None for s in grade_rows)
+        notes = {"rule": self.rule, "answers": answer_notes, "unparsable": unread, "compat": self.compat}
         if unread:
-            raise ScoringError(f"{unread} of {len(scores)} answers can't be read", notes, final=True)
-        criteria = np.mean(scores, 0)
-        notes["criteria"] = scores[0] if len(scores) == 1 else [float(c) for c in criteria]
+            raise ScoringError(f"{unread} of {len(grade_rows)} answers can't be read", notes, final=True)
+        criteria = np.mean(grade_rows, 0)
+        notes["criteria"] = grade_rows[0] if len(grade_rows) == 1 else [float(c) for c in criteria]
         names = [c.name for c in self.columns]
-        totals = [self.rubric.combine(s) for s in scores]
+        totals = [self.rubric.combine(s) for s in grade_rows]
         return Score(dict(zip(names, [float(np.mean(totals)), *map(float, criteria)], strict=True)), notes)
 
     def frames(self, output: int, source: int) -> list[int]:
@@ -162,8 +162,8 @@ class Judge:
         return f"frames floor((2 k + 1) L / {2 * self.rubric.frames}), k = 0 .. {self.rubric.frames - 1}"
 
     def _ask(self, question: dict) -> tuple[str, list[int] | None]:
-        text, found = "", None
-        for _ in range(1 + self.again):
+        text, grades = "", None
+        for _ in range(1 + self.retries):
             answer = self.endpoint.ask(question)
             try:
                 text = answer["choices"][0]["message"]["content"] or ""
@@ -171,19 +171,26 @@ class Judge:
                 text = str(answer)
             if not isinstance(text, str):  # some servers answer with a list of parts
                 text = "\n".join(str(part.get("text", "")) for part in text if isinstance(part, dict))
-            found = self.rubric.read(text)
-            if found is not None:
+            grades = self.rubric.read(text)
+            if grades is not None:
                 break
-        return text, found
+        return text, grades
 
-    def _question(self, item: Item, place: str, before: list[np.ndarray], after: list[np.ndarray]) -> dict:
-        height, width = before[0].shape[:2]
+    def _question(
+        self, item: Item, phase: str, source_frames: list[np.ndarray], output_frames: list[np.ndarray]
+    ) -> dict:
+        height, width = source_frames[0].shape[:2]
         if not self.compat:
             scale = min(1.0, self.side / max(height, width))
             size = max(1, round(height * scale)), max(1, round(width * scale))
-            before, after = ([resize_frame(f, *size) for f in side] for side in (before, after))
-        pictures = [{"type": "image_url", "image_url": {"url": self._jpeg(f)}} for f in (*before, *after)]
-        text = {"type": "text", "text": self.rubric.text(item, place)}
+            source_frames, output_frames = (
+                [resize_frame(f, *size) for f in side] for side in (source_frames, output_frames)
+            )
+        pictures = [
+            {"type": "image_url", "image_url": {"url": self._jpeg(f)}}
+            for f in (*source_frames, *output_frames)
+        ]
+        text = {"type": "text", "text": self.rubric.text(item, phase)}
         return {
             "model": self.model,
             "temperature": 0,
@@ -196,17 +203,17 @@ class Judge:
         return f"data:image/jpeg;base64,{base64.b64encode(data).decode()}"
 
 
-def _pick(clip: Clip, numbers: Sequence[int]) -> list[np.ndarray]:
-    wanted, found = set(numbers), {}
+def _frames_at(clip: Clip, numbers: Sequence[int]) -> list[np.ndarray]:
+    indices, frames = set(numbers), {}
     for k, frame in enumerate(clip):
-        if k in wanted:
-            found[k] = frame
-        if k >= max(wanted):
+        if k in indices:
+            frames[k] = frame
+        if k >= max(indices):
             break
-    return [found[k] for k in numbers]
+    return [frames[k] for k in numbers]
 
 
-def _place(item: Item, k: int, source: Clip) -> str:
+def _edit_phase(item: Item, k: int, source: Clip) -> str:
     """Where frame k lies in the edit."""
     start = 0.0 if item.start is None else item.start
     end = len(source) / source.fps if item.end is None else item.end

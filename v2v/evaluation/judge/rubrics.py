@@ -47,12 +47,12 @@ class Rubric:
         """The three scores of an answer, or None where one is missing or off the scale."""
         scores = []
         for criterion in self.criteria:
-            found = re.findall(
+            grades = re.findall(
                 rf"^\W*{re.escape(criterion)}\W*?:?\W*?(\d+)(?:\.0)?(?![.\d])", answer, re.M | re.I
             )
-            if not found or not self.low <= int(found[-1]) <= self.high:
+            if not grades or not self.low <= int(grades[-1]) <= self.high:
                 return None
-            scores.append(int(found[-1]))
+            scores.append(int(grades[-1]))
         return [scores[0], *(min(s, scores[0]) for s in scores[1:])] if self.capped else scores
 
     def combine(self, scores: list[int]) -> float:

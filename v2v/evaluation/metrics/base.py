@@ -71,7 +71,7 @@ class Metric(Protocol):
 
     name: str
     columns: Sequence[Column]
-    needs: Sequence[str]
+    required_fields: Sequence[str]
     identity: dict
     calls: int
 
@@ -150,4 +150,4 @@ class Case:
 
 def missing_fields(metric: Metric, item: Item) -> list[str]:
     """Which of a metric's needs an item doesn't have."""
-    return [need for need in metric.needs if getattr(item, need) in (None, "")]
+    return [need for need in metric.required_fields if getattr(item, need) in (None, "")]

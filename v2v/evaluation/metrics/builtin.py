@@ -20,7 +20,7 @@ class FunctionMetric:
 
     name: str
     columns: Sequence[Column]
-    needs: Sequence[str]
+    required_fields: Sequence[str]
     compute: Callable[[Case], dict[str, float]] = field(repr=False)
     version: int = 1
     calls: int = 0
@@ -40,8 +40,8 @@ def _success(case: Case) -> dict[str, float]:
     output, truth = case.against_truth
     mask = case.mask(truth).array
     source = type(truth)(case.source, truth.length, truth.size)
-    found = score_edit(output, source, truth, mask)
-    return {"success": float(found.success), "error ratio": found.error_ratio}
+    outcome = score_edit(output, source, truth, mask)
+    return {"success": float(outcome.success), "error ratio": outcome.error_ratio}
 
 
 def _psnr(case: Case) -> dict[str, float]:

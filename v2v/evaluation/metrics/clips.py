@@ -38,7 +38,7 @@ class Clip:
       path: the file. length, height, width: after decoding, upright. fps: mean rate.
     """
 
-    def __init__(self, path: Path, held: int = MAX_CACHED_BYTES):
+    def __init__(self, path: Path, max_cached_bytes: int = MAX_CACHED_BYTES):
         """Reads the file once: a file that can't be decoded to its end is refused here, not half-way through a metric.
 
         Raises:
@@ -49,7 +49,7 @@ class Clip:
             self._open_folder()
             return
         with collect_notes() as damage:  # the decoder skips what is damaged, and says so
-            fits = _bytes(self.path) <= held
+            fits = _bytes(self.path) <= max_cached_bytes
             clip = codec.read(self.path) if fits else codec.survey(self.path, lambda frame: None)
         if damage:
             raise InputError(damage[0])
@@ -100,8 +100,8 @@ class MaskClip(_View):
     """A mask as bool planes [H, W] of a given length and size; a picture, or a short video's last frame, stays on."""
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        held = self.length * self.size[0] * self.size[1] <= MAX_CACHED_BYTES
-        return iter(self.array) if held else self._planes()
+        fits_in_cache = self.length * self.size[0] * self.size[1] <= MAX_CACHED_BYTES
+        return iter(self.array) if fits_in_cache else self._planes()
 
     def _planes(self) -> Iterator[np.ndarray]:
         plane, count = None, 0

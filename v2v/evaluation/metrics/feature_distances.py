@@ -29,31 +29,34 @@ class FrameSetDistance(LearnedMetric):
 
     name: str = "DINO sets"
     about: str = "facebook/dinov2-base, pooled output, mean of 8 frames a clip"
-    needs: Sequence[str] = ("truth",)
+    required_fields: Sequence[str] = ("truth",)
 
     @property
     def columns(self) -> Sequence[Column]:
-        against = f"set of outputs against set of {self.needs[0]}s; one number a method, its interval by jackknife; {self.about}"
+        against = f"set of outputs against set of {self.required_fields[0]}s; one number a method, its interval by jackknife; {self.about}"
         return tuple(Column(f"{self.name}, {kind}", "lower", about=against) for kind in _DISTANCES)
 
     def score(self, case: Case) -> Score:
         """Features of both sides in the notes, as base64 of float16; the columns come from `spread`."""
-        pair = case.against_truth if self.needs[0] == "truth" else case.against_source
+        pair = case.against_truth if self.required_fields[0] == "truth" else case.against_source
         packed = [base64.b64encode(self.features(c).astype(np.float16).tobytes()).decode() for c in pair]
         return Score({}, {"features": packed})
 
     def spread(self, column: Column, notes: Sequence[dict]) -> np.ndarray:
         """Pseudo-values of the column's distance, nan for items without features."""
-        there = [i for i, note in enumerate(notes) if "features" in note]
+        scored_indices = [i for i, note in enumerate(notes) if "features" in note]
         values = np.full(len(notes), np.nan)
-        if there:
+        if scored_indices:
             x, y = (
                 np.stack(
-                    [np.frombuffer(base64.b64decode(notes[i]["features"][side]), np.float16) for i in there]
+                    [
+                        np.frombuffer(base64.b64decode(notes[i]["features"][side]), np.float16)
+                        for i in scored_indices
+                    ]
                 )
                 for side in (0, 1)
             )
-            values[there] = set_distances.jackknife_pseudo_values(
+            values[scored_indices] = set_distances.jackknife_pseudo_values(
                 _DISTANCES[column.name.rsplit(", ", 1)[1]], x, y
             )
         return values
@@ -73,7 +76,7 @@ class ClipSetDistance(FrameSetDistance):
 
     name: str = "ViCLIP sets"
     about: str = "ViCLIP-L/14 (InternVid-10M-FLT), 8 frames a clip"
-    wants = ()
+    required_files = ()
 
     def features(self, clip: ResizedClip) -> np.ndarray:
 
@@ -84,9 +87,9 @@ class ClipSetDistance(FrameSetDistance):
 
 def evenly_spaced_frames(clip: ResizedClip, count: int) -> list[np.ndarray]:
     """Frames floor(k T / count), k = 0 .. count - 1."""
-    wanted = [k * len(clip) // count for k in range(count)]
-    seen = {k: frame for k, frame in enumerate(clip) if k in set(wanted)}
-    return [seen[k] for k in wanted]
+    frame_indices = [k * len(clip) // count for k in range(count)]
+    frames_by_index = {k: frame for k, frame in enumerate(clip) if k in set(frame_indices)}
+    return [frames_by_index[k] for k in frame_indices]
 
 
 def set_distance_metrics(weights: Path) -> tuple[FrameSetDistance, ClipSetDistance]:

@@ -34,9 +34,9 @@ class FrameTextAlignment(LearnedMetric):
 
     name: str = "CLIP frame-text"
     about: str = "openai/clip-vit-large-patch14, mean over frames of scale x cosine with the target prompt"
-    needs: Sequence[str] = ("target_prompt",)
+    required_fields: Sequence[str] = ("target_prompt",)
     longest: int | None = None  # frames larger than this are made smaller first
-    wants = ("config.json", "tokenizer.json")
+    required_files = ("config.json", "tokenizer.json")
 
     def score(self, case: Case) -> Score:
         model = loading.load_clip(Path(self.folder))
@@ -59,7 +59,7 @@ class TemporalConsistency(LearnedMetric):
 
     name: str = "CLIP consistency"
     about: str = "openai/clip-vit-large-patch14, pooled output, mean over neighbouring frames of 100 x cosine"
-    needs: Sequence[str] = ()
+    required_fields: Sequence[str] = ()
     dino: bool = False
 
     def score(self, case: Case) -> Score:
@@ -83,15 +83,15 @@ class VideoTextAlignment(LearnedMetric):
 
     name: str = "ViCLIP video-text"
     about: str = "ViCLIP-L/14 (InternVid-10M-FLT), 8 frames, 100 x cosine with the target prompt"
-    needs: Sequence[str] = ("target_prompt",)
-    wants = ("tokenizer.json",)
+    required_fields: Sequence[str] = ("target_prompt",)
+    required_files = ("tokenizer.json",)
 
     def score(self, case: Case) -> Score:
         model = loading.load_viclip(Path(self.folder))
         length = len(case.output)
-        wanted = [int(k * length / model.frames) for k in range(model.frames)]
-        seen = {k: frame for k, frame in enumerate(case.output) if k in set(wanted)}
-        clip = np.stack([model.prepare(seen[k]) for k in wanted])[None]
+        frame_indices = [int(k * length / model.frames) for k in range(model.frames)]
+        frames_by_index = {k: frame for k, frame in enumerate(case.output) if k in set(frame_indices)}
+        clip = np.stack([model.prepare(frames_by_index[k]) for k in frame_indices])[None]
         cosine = (unit(model.video(clip)) * unit(model.text([case.item.target_prompt]))).sum()
         return Score({self.name: 100 * float(cosine)})
 

@@ -29,14 +29,16 @@ class LearnedMetric:
 
     calls = 0
     version = 1
-    wants = ("config.json",)
+    required_files = ("config.json",)
 
     def missing(self) -> str | None:
         folder = Path(self.folder)
-        lost = [name for name in self.wants if not (folder / name).is_file()]
+        missing_names = [name for name in self.required_files if not (folder / name).is_file()]
         if not any(folder.glob("*.safetensors*")):
-            lost.append("*.safetensors")
-        return f"wants {self.about} in {folder}, missing {', '.join(lost)}" if lost else None
+            missing_names.append("*.safetensors")
+        return (
+            f"wants {self.about} in {folder}, missing {', '.join(missing_names)}" if missing_names else None
+        )
 
     @property
     def identity(self) -> dict:
@@ -49,20 +51,20 @@ class LearnedMetric:
 
 def compute_in_batches(compute, pictures: Iterable[np.ndarray], size: int = BATCH) -> np.ndarray:
     """compute [size, ...] -> [size, ...] over any number of pictures; the last batch is filled up, what filled it dropped."""
-    found, batch = [], []
+    results, batch = [], []
 
-    def done() -> None:
+    def flush() -> None:
         full = np.stack(batch + batch[-1:] * (size - len(batch)))
-        found.append(compute(full)[: len(batch)])
+        results.append(compute(full)[: len(batch)])
         batch.clear()
 
     for picture in pictures:
         batch.append(picture)
         if len(batch) == size:
-            done()
+            flush()
     if batch:
-        done()
-    return np.concatenate(found)
+        flush()
+    return np.concatenate(results)
 
 
 def unit(x: np.ndarray) -> np.ndarray:

@@ -33,8 +33,8 @@ class Lpips(LearnedMetric):
 
     name: str = "LPIPS"
     about: str = "AlexNet, against the truth, mean over frames"
-    needs: Sequence[str] = ("truth",)
-    wants = ()
+    required_fields: Sequence[str] = ("truth",)
+    required_files = ()
 
     @property
     def columns(self) -> Sequence[Column]:
@@ -78,25 +78,25 @@ def load_weights(folder: Path) -> dict:
     """
     files = TensorFiles.open(folder)
     convs = [f"net.slice{k + 1}.{at}" for k, (at, *_) in enumerate(ALEXNET_LAYERS)]
-    lines = [f"lin{k}.model.1.weight" for k in range(5)]
-    wanted = [
+    linear_names = [f"lin{k}.model.1.weight" for k in range(5)]
+    tensor_names = [
         "scaling_layer.shift",
         "scaling_layer.scale",
         *(f"{c}.{p}" for c in convs for p in ("weight", "bias")),
-        *lines,
+        *linear_names,
     ]
-    lost = [name for name in wanted if name not in files.slots]
-    if lost:
+    missing_names = [name for name in tensor_names if name not in files.slots]
+    if missing_names:
         raise InputError(
-            f'{folder}: expected the state dict of LPIPS(net="alex"), missing {", ".join(lost[:5])}'
+            f'{folder}: expected the state dict of LPIPS(net="alex"), missing {", ".join(missing_names[:5])}'
         )
-    read = {name: np.asarray(files.read(name), np.float32) for name in wanted}
+    read = {name: np.asarray(files.read(name), np.float32) for name in tensor_names}
     return {
         "shift": read["scaling_layer.shift"].reshape(3),
         "scale": read["scaling_layer.scale"].reshape(3),
         "kernels": [read[f"{c}.weight"].transpose(2, 3, 1, 0) for c in convs],
         "biases": [read[f"{c}.bias"] for c in convs],
-        "lines": [read[name].reshape(-1) for name in lines],
+        "lines": [read[name].reshape(-1) for name in linear_names],
     }
 
 
@@ -115,7 +115,7 @@ def _features(weights: dict, x):
     import jax
 
     x = (x - weights["shift"]) / weights["scale"]
-    found = []
+    features = []
     for (_, stride, pad, pool), kernel, bias in zip(
         ALEXNET_LAYERS, weights["kernels"], weights["biases"], strict=True
     ):
@@ -125,5 +125,5 @@ def _features(weights: dict, x):
             x, kernel, (stride, stride), ((pad, pad), (pad, pad)), dimension_numbers=("NHWC", "HWIO", "NHWC")
         )
         x = nn.relu(x + bias)
-        found.append(x)
-    return found
+        features.append(x)
+    return features

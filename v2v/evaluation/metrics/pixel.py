@@ -84,8 +84,8 @@ def ssim_and_ms_ssim(a: Frames, b: Frames) -> tuple[float, float]:
     single, multiple = [], []
     for x, y, _ in iterate_aligned(a, b):
         large = min(x.shape[:2]) >= MS_SSIM_MIN_SIDE
-        whole, product = (_multi_scale if large else _single_scale)(_luma(x), _luma(y))
-        single.append(whole)
+        ssim_value, product = (_multi_scale if large else _single_scale)(_luma(x), _luma(y))
+        single.append(ssim_value)
         multiple.append(product)
     return float(np.mean(single)), float(np.mean(multiple))
 
@@ -184,8 +184,8 @@ def _similarity(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
     for rows in iterate_strips(a.shape[0] - border, a.shape[1]):
         around = slice(rows.start, rows.stop + border)
         sums += _similarity_sums(a[around], b[around])
-    whole, structure = sums / ((a.shape[0] - border) * (a.shape[1] - border))
-    return float(whole), float(structure)
+    ssim_value, structure = sums / ((a.shape[0] - border) * (a.shape[1] - border))
+    return float(ssim_value), float(structure)
 
 
 def _similarity_sums(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
@@ -221,10 +221,10 @@ def _multi_scale(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
         )
     score, finest = 1.0, 0.0
     for octave, weight in enumerate(MS_SSIM_WEIGHTS):
-        whole, structure = _similarity(a, b)
-        finest = whole if octave == 0 else finest
+        ssim_value, structure = _similarity(a, b)
+        finest = ssim_value if octave == 0 else finest
         last = octave == len(MS_SSIM_WEIGHTS) - 1
-        score *= max(0.0, whole if last else structure) ** weight
+        score *= max(0.0, ssim_value if last else structure) ** weight
         a, b = (
             cv2.resize(
                 p[: p.shape[0] // 2 * 2, : p.shape[1] // 2 * 2],

@@ -56,14 +56,14 @@ def score_edit(output: Frames, source: Frames, truth: Frames, mask: np.ndarray) 
     if isinstance(source, np.ndarray) and len(source) != len(mask):
         raise InputError(f"success: expected a mask of {len(source)} frames like the source, got {len(mask)}")
     inside = outside = unedited = 0.0
-    for (x, y, region), before in zip(iterate_aligned(output, truth, mask), source, strict=True):
-        if before.shape != y.shape:
+    for (x, y, region), source_frame in zip(iterate_aligned(output, truth, mask), source, strict=True):
+        if source_frame.shape != y.shape:
             raise InputError(
-                f"success: expected source frames of {list(y.shape)} like the truth's, got {list(before.shape)}"
+                f"success: expected source frames of {list(y.shape)} like the truth's, got {list(source_frame.shape)}"
             )
         errors = norm_by_region(x, y, region, cv2.NORM_L2SQR)
         inside, outside = inside + errors[0], outside + errors[1]
-        unedited += cv2.norm(np.ascontiguousarray(before), y, cv2.NORM_L2SQR, mask=region)
+        unedited += cv2.norm(np.ascontiguousarray(source_frame), y, cv2.NORM_L2SQR, mask=region)
     pixels = 3 * int(np.count_nonzero(mask))
     others = 3 * mask.size - pixels
     if not pixels or not unedited:
@@ -73,10 +73,10 @@ def score_edit(output: Frames, source: Frames, truth: Frames, mask: np.ndarray) 
         )
     ratio = inside / unedited
     psnr_outside = psnr_from_mse(outside / others) if others else float("nan")
-    kept = not others or psnr_outside >= PSNR_OUTSIDE
+    is_preserved = not others or psnr_outside >= PSNR_OUTSIDE
     return Outcome(
-        bool(kept and ratio <= ERROR_RATIO),
-        bool(kept and ratio <= ERROR_RATIO_RMS),
+        bool(is_preserved and ratio <= ERROR_RATIO),
+        bool(is_preserved and ratio <= ERROR_RATIO_RMS),
         ratio,
         psnr_from_mse(inside / pixels),
         psnr_outside,

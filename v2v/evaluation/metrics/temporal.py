@@ -114,22 +114,22 @@ def _warped_differences(
     `compared` may add to the list of pairs (W x_{k+1}, x_k) whose differences are asked for.
     """
     find_flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
-    sums, count, before = 0.0, 0, None
+    sums, count, previous_frames = 0.0, 0, None
     for x, y, _ in iterate_aligned(output, truth):
         if min(x.shape[:2]) < MIN_SIDE:
             raise InputError(
                 f"flicker: expected sides of at least {MIN_SIDE} pixels, got {x.shape[1]}x{x.shape[0]}"
             )
-        now, grey = videos(_to_warp(x), _to_warp(y)), _for_flow(y)
-        if before is not None:
-            last, grey0 = before
+        current_frames, grey = videos(_to_warp(x), _to_warp(y)), _for_flow(y)
+        if previous_frames is not None:
+            last, grey0 = previous_frames
             to, outside = _targets(find_flow.calc(grey0, grey, None), *y.shape[:2])
             for rows in iterate_strips(*y.shape[:2]):
-                moved = [(_warped(b, to[rows]), a[rows]) for a, b in zip(last, now, strict=True)]
+                moved = [(_warped(b, to[rows]), a[rows]) for a, b in zip(last, current_frames, strict=True)]
                 levels = [norm_by_region(*pair, outside[rows], cv2.NORM_L1)[1] for pair in compared(moved)]
                 sums = sums + np.array(levels)
             count += 3 * (outside.size - cv2.countNonZero(outside))
-        before = now, grey
+        previous_frames = current_frames, grey
     if not count:
         raise InputError("flicker: expected at least two frames, got one")
     return (sums / count).tolist()

@@ -40,11 +40,11 @@ def export_outputs(run: SweepRun, method: str, folder: Path) -> Path:
     write, scores = LAYOUTS.get(run.sweep.benchmark.name, (_plain, None))
     missing = []
     for item in run.sweep.benchmark.items:
-        made = run.made[method, item.id]
-        if made.path is None:
-            missing.append(f"{item.id}\t{made.reason}")
+        output = run.outputs[method, item.id]
+        if output.path is None:
+            missing.append(f"{item.id}\t{output.reason}")
         else:
-            write(item, made.path, folder)
+            write(item, output.path, folder)
     if scores:
         scores(run, method, folder)
     if missing:
@@ -76,15 +76,17 @@ def _img_edit(item: Item, output: Path, folder: Path) -> None:
 
 def _edit_verse_scores(run: SweepRun, method: str, folder: Path) -> None:
     """As its eval.py writes it, but that failed items stay in, with empty cells, and are not averaged over in silence."""
-    columns = [(m.name, c.name) for m in run.sweep.metrics if m.name not in run.skipped for c in m.columns]
+    columns = [
+        (m.name, c.name) for m in run.sweep.metrics if m.name not in run.skipped_metrics for c in m.columns
+    ]
     rows = []
     for item in run.sweep.benchmark.items:
-        values = [run.judged[method, item.id, m].values.get(c) for m, c in columns]
+        values = [run.results[method, item.id, m].values.get(c) for m, c in columns]
         rows.append([item.id, *("" if v is None else v for v in values), item.kind])
     averages: list = []
     for k in range(1, len(columns) + 1):
-        known = [r[k] for r in rows if r[k] != ""]
-        averages.append(sum(known) / len(known) if known else "")
+        numbers = [r[k] for r in rows if r[k] != ""]
+        averages.append(sum(numbers) / len(numbers) if numbers else "")
     with atomic_path(folder / "scores.csv") as partial, partial.open("w", newline="") as out:
         lines = csv.writer(out)
         lines.writerow(["id", *(c for _, c in columns), "type"])
@@ -93,25 +95,25 @@ def _edit_verse_scores(run: SweepRun, method: str, folder: Path) -> None:
 
 
 def _open_ve_scores(run: SweepRun, method: str, folder: Path) -> None:
-    for metric, answers in _answers(run, method):
+    for metric, item_answers in _judge_answers(run, method):
         lines = [
             json.dumps({"scores": notes["criteria"], "prompt": i.instruction, "edited_type": i.kind, "result": notes["answers"][0]["text"]})
-            for i, notes in answers
+            for i, notes in item_answers
         ]  # fmt: skip
         write_text_atomically(folder / f"openve_{metric.model}_score.jsonl", "\n".join(lines) + "\n")
 
 
 def _img_edit_scores(run: SweepRun, method: str, folder: Path) -> None:
-    for _, answers in _answers(run, method):
-        found = {i.id: notes["answers"][0]["text"] for i, notes in answers}
-        write_text_atomically(folder / "result.json", json.dumps(found, indent=4))
+    for _, item_answers in _judge_answers(run, method):
+        texts = {i.id: notes["answers"][0]["text"] for i, notes in item_answers}
+        write_text_atomically(folder / "result.json", json.dumps(texts, indent=4))
 
 
-def _answers(run: SweepRun, method: str):
+def _judge_answers(run: SweepRun, method: str):
     """Judges and their verbatim answers by item."""
     for metric in run.sweep.metrics:
-        if metric.calls and metric.name not in run.skipped:
-            judged = ((i, run.judged[method, i.id, metric.name]) for i in run.sweep.benchmark.items)
+        if metric.calls and metric.name not in run.skipped_metrics:
+            judged = ((i, run.results[method, i.id, metric.name]) for i in run.sweep.benchmark.items)
             yield metric, [(i, j.notes) for i, j in judged if j.status == "ok"]
 
 

@@ -61,16 +61,16 @@ class EditingMethod:
                 f"method {self.name}: an editor of your own needs revision=..., which tells its editions apart; its edits are cached"
             )
 
-    def given(self, item: Item) -> dict:
+    def editor_arguments(self, item: Item) -> dict:
         """What the editor gets beside clip and sentence."""
-        given = {}
+        arguments = {}
         if self.use_mask and item.mask:
-            given["mask"] = item.mask
+            arguments["mask"] = item.mask
         else:
-            given |= {k: v for k, v in (("start", item.start), ("end", item.end)) if v is not None}
+            arguments |= {k: v for k, v in (("start", item.start), ("end", item.end)) if v is not None}
         if item.reference and (self.use_reference or item.reference_is_asked):
-            given["reference"] = item.reference
-        return given
+            arguments["reference"] = item.reference
+        return arguments
 
     def weights(self, cache: SweepCache) -> dict:
         """Hashes of the editor's files.
@@ -94,12 +94,14 @@ class EditingMethod:
 
     def key(self, item: Item, cache: SweepCache) -> dict:
         """Everything that the edit depends on."""
-        given = {k: cache.hash_of(v) if isinstance(v, Path) else v for k, v in self.given(item).items()}
+        editor_arguments = {
+            k: cache.hash_of(v) if isinstance(v, Path) else v for k, v in self.editor_arguments(item).items()
+        }
         return {
             "version": EDIT_VERSION,
             "source": cache.hash_of(item.source),
             "instruction": item.instruction,
-            **given,
+            **editor_arguments,
             "options": self.options,
             **self.weights(cache),
         }
@@ -121,13 +123,15 @@ class EditingMethod:
 
     def describe(self) -> dict:
         """Settings for the report and the results file."""
-        shown = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        settings = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         for name in ("name", "axes", "options", "editor", *(() if self.lora else ("lora", "lora_scale"))):
-            shown.pop(name)
+            settings.pop(name)
         if self.editor is not None:
-            shown.pop("model")
+            settings.pop("model")
         return {
-            k: str(v) if isinstance(v, Path) else v for k, v in {**shown, **self.options}.items() if v != ""
+            k: str(v) if isinstance(v, Path) else v
+            for k, v in {**settings, **self.options}.items()
+            if v != ""
         }
 
 
@@ -190,19 +194,19 @@ def grid(base: EditingMethod | None = None, **axes: Any) -> tuple[EditingMethod,
 
 def _points(base: EditingMethod, fixed: dict, varied: dict) -> Iterator[EditingMethod]:
     for values in itertools.product(*varied.values()):
-        chosen = dict(zip(varied, values, strict=True))
-        name = ", ".join(f"{_short(k)} {_short(v)}" for k, v in chosen.items()) or base.name
-        fields = {k: v for k, v in {**fixed, **chosen}.items() if k in METHOD_FIELDS}
+        point = dict(zip(varied, values, strict=True))
+        name = ", ".join(f"{_short(k)} {_short(v)}" for k, v in point.items()) or base.name
+        fields = {k: v for k, v in {**fixed, **point}.items() if k in METHOD_FIELDS}
         if fields.get("lora"):
             fields["lora"] = Path(fields["lora"])
-        options = {k: v for k, v in {**fixed, **chosen}.items() if k not in METHOD_FIELDS}
+        options = {k: v for k, v in {**fixed, **point}.items() if k not in METHOD_FIELDS}
         try:
             json.dumps(options)
         except TypeError as error:
             raise InputError(f"grid: expected plain numbers, texts and truth values, {error}") from None
         axes = {
             k: v if isinstance(v, (int, float)) and not isinstance(v, bool) else _short(v)
-            for k, v in chosen.items()
+            for k, v in point.items()
         }
         yield dataclasses.replace(
             base, name=name, **fields, options={**base.options, **options}, axes={**base.axes, **axes}

@@ -32,14 +32,14 @@ SIDE, CRF, VERSION = 384, "23", 1  # longest side of a preview in pixels, and x2
 def build_report(results: dict, run: SweepRun, cache: SweepCache, *, megabytes: float = 60) -> str:
     """The report. megabytes: what the clips may take before base64."""
     media = {"media": {}, "items": {}, "note": ""}
-    used, left_out = 0, []
+    used_bytes, left_out = 0, []
     for item in _in_turns(run.sweep.benchmark.items):
         entry, clips = _entry(item, run, cache)
         size = sum(len(c["data"]) for k, c in clips.items() if k not in media["media"]) * 3 // 4
-        if entry is None or used + size > megabytes * 2**20:
+        if entry is None or used_bytes + size > megabytes * 2**20:
             left_out.append(item.id)
             continue
-        used += size
+        used_bytes += size
         media["media"].update(clips)
         media["items"][item.id] = entry
     media["note"] = (
@@ -73,27 +73,27 @@ def encode_preview(path: Path, fps: float, cache: SweepCache, side: int = SIDE) 
         with cache.writing("previews", key, ".mp4") as partial:
             record = _encode(Clip(path), partial, fps, side)
         cache.store("previews", key, record)
-    shown = {k: record[k] for k in ("frames", "width", "height")}
-    return {"data": base64.b64encode(file.read_bytes()).decode(), **shown}, name
+    shape = {k: record[k] for k in ("frames", "width", "height")}
+    return {"data": base64.b64encode(file.read_bytes()).decode(), **shape}, name
 
 
 def _entry(item: Item, run: SweepRun, cache: SweepCache) -> tuple[dict | None, dict]:
     """What the page shows of an item, and its clips by hash."""
-    wanted = [("source", item.source, None)]
+    clip_paths = [("source", item.source, None)]
     for method in run.sweep.methods:
-        made = run.made[method.name, item.id]
-        wanted += [(method.name, made.path, method.name)] if made.path else []
-    wanted += [("truth", item.truth, None)] if item.truth else []
+        output = run.outputs[method.name, item.id]
+        clip_paths += [(method.name, output.path, method.name)] if output.path else []
+    clip_paths += [("truth", item.truth, None)] if item.truth else []
     try:
         fps = _rate(item.source, cache)
-        clips, shown = {}, []
-        for label, path, method in wanted:
+        clips, entries = {}, []
+        for label, path, method in clip_paths:
             clip, name = encode_preview(path, fps, cache)
             clips[name] = clip
-            shown.append({"label": label, "id": name, **({} if method is None else {"method": method})})
+            entries.append({"label": label, "id": name, **({} if method is None else {"method": method})})
     except (InputError, OSError):
         return None, {}
-    return {"fps": fps, "clips": shown}, clips
+    return {"fps": fps, "clips": entries}, clips
 
 
 def _rate(source: Path, cache: SweepCache) -> float:

@@ -41,13 +41,13 @@ def build_document(run: SweepRun) -> dict:
     """
     sweep = run.sweep
     names = [m.name for m in sweep.methods]
-    columns = [(m, c) for m in sweep.metrics if m.name not in run.skipped for c in m.columns]
+    columns = [(m, c) for m in sweep.metrics if m.name not in run.skipped_metrics for c in m.columns]
     table = {c.name: _matrix(run, metric, c) for metric, c in columns}
     empty = [c.name for _, c in columns if not (np.isfinite(table[c.name][0]) | table[c.name][1]).any()]
     columns = [(metric, c) for metric, c in columns if c.name not in empty]
     kinds = list(dict.fromkeys(i.kind for i in sweep.benchmark.items))
     where = {k: np.array([i.kind == k for i in sweep.benchmark.items]) for k in kinds}
-    made = {
+    document = {
         "schema": SCHEMA,
         "title": sweep.title or f"{sweep.benchmark.name}: {len(names)} methods",
         "stamp": version_stamp(),
@@ -76,50 +76,50 @@ def build_document(run: SweepRun) -> dict:
             }
             for i in sweep.benchmark.items
         ],
-        "edits": [_edit(name, item, e) for (name, item), e in run.made.items()],
+        "edits": [_edit(name, item, e) for (name, item), e in run.outputs.items()],
         "scores": [
             {"method": m, "item": i, "metric": name, "status": s.status, "values": s.values, "reason": s.reason, "notes": {k: v for k, v in s.notes.items() if k != "features"}}
-            for (m, i, name), s in run.judged.items()
+            for (m, i, name), s in run.results.items()
         ],
         "published": [published_tables.read_table(name) for name in sweep.published],
-        "skipped": run.skipped,
+        "skipped": run.skipped_metrics,
         "notes": run.notes,
         "summary": {
             c.name: _summary(table[c.name], c, names, kinds, where, names.index(sweep.reference)) for _, c in columns
         },
         "wins": {c.name: [] if isinstance(m, SetMetric) else _wins(table[c.name], c) for m, c in columns},
     }  # fmt: skip
-    made["problems"] = list_problems(made)
-    return to_json_values(made)
+    document["problems"] = list_problems(document)
+    return to_json_values(document)
 
 
-def list_problems(made: dict) -> list[str]:
+def list_problems(document: dict) -> list[str]:
     """What `--strict` minds: failed items and scores, outputs of another shape, skipped metrics, results nobody asked for."""
-    lines = list(made["notes"])
-    lines += [f"metric {name} skipped: {why}" for name, why in made["skipped"].items()]
-    for e in made["edits"]:
+    lines = list(document["notes"])
+    lines += [f"metric {name} skipped: {why}" for name, why in document["skipped"].items()]
+    for e in document["edits"]:
         if e["status"] == "failed":
             lines.append(f"{e['method']}, item {e['item']}: {e['reason']}")
         elif e["rule"]:
             lines.append(f"{e['method']}, item {e['item']}: {e['rule']}")
     lines += [
         f"{s['method']}, item {s['item']}, {s['metric']}: {s['reason']}"
-        for s in made["scores"]
+        for s in document["scores"]
         if s["status"] == "failed" and not s["reason"].startswith("no output")
     ]
     return lines
 
 
-def format_scores_csv(made: dict) -> str:
+def format_scores_csv(document: dict) -> str:
     """One line a method, item and column; empty value where failed or not applicable."""
     out = io.StringIO()
     write = csv.writer(out, lineterminator="\n")
     write.writerow(("method", "item", "kind", "metric", "column", "status", "value", "reason"))
-    kinds = {i["id"]: i["kind"] for i in made["items"]}
+    kinds = {i["id"]: i["kind"] for i in document["items"]}
     columns: dict[str, list[str]] = {}
-    for c in made["columns"]:
+    for c in document["columns"]:
         columns.setdefault(c["metric"], []).append(c["name"])
-    for s in made["scores"]:
+    for s in document["scores"]:
         for name in columns.get(s["metric"], ()):
             value = s["values"].get(name)
             status = "n/a" if s["status"] == "ok" and value is None else s["status"]
@@ -129,14 +129,14 @@ def format_scores_csv(made: dict) -> str:
     return out.getvalue()
 
 
-def format_summary_csv(made: dict) -> str:
+def format_summary_csv(document: dict) -> str:
     """One line a method, column and kind ("all" for all), with interval and counts."""
     out = io.StringIO()
     write = csv.writer(out, lineterminator="\n")
     write.writerow(("method", "column", "kind", "mean", "low", "high", "n", "scored", "failed"))
-    for column, by_method in made["summary"].items():
-        for method, found in by_method.items():
-            for kind, cell in {"all": found["all"], **found["kinds"]}.items():
+    for column, by_method in document["summary"].items():
+        for method, cells in by_method.items():
+            for kind, cell in {"all": cells["all"], **cells["kinds"]}.items():
                 write.writerow(
                     (method, column, kind, *("" if cell[k] is None else cell[k] for k in ("mean", "low", "high")),
                      cell["n"], cell["scored"], cell["failed"])
@@ -167,8 +167,8 @@ def _commit() -> str:
     try:
         if not (root / ".git").exists():
             return ""
-        asked = ["git", "-C", str(root), "rev-parse", "HEAD"]
-        return subprocess.run(asked, capture_output=True, text=True, timeout=10).stdout.strip()
+        command = ["git", "-C", str(root), "rev-parse", "HEAD"]
+        return subprocess.run(command, capture_output=True, text=True, timeout=10).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return ""
 
@@ -184,45 +184,45 @@ def _matrix(run: SweepRun, metric: Metric, column: Column) -> tuple[np.ndarray, 
     """(values [methods, items], nan where not applicable or failed; which failed, bool)."""
     sweep = run.sweep
     values = np.full((len(sweep.methods), len(sweep.benchmark.items)), np.nan)
-    failed = np.zeros(values.shape, bool)
+    is_failed = np.zeros(values.shape, bool)
     for a, method in enumerate(sweep.methods):
         for b, item in enumerate(sweep.benchmark.items):
-            judged = run.judged[method.name, item.id, metric.name]
-            values[a, b] = judged.values.get(column.name, np.nan)
-            failed[a, b] = judged.status == "failed"
+            result = run.results[method.name, item.id, metric.name]
+            values[a, b] = result.values.get(column.name, np.nan)
+            is_failed[a, b] = result.status == "failed"
         if isinstance(metric, SetMetric):  # one number a method, spread over its items
             values[a] = metric.spread(
-                column, [run.judged[method.name, i.id, metric.name].notes for i in sweep.benchmark.items]
+                column, [run.results[method.name, i.id, metric.name].notes for i in sweep.benchmark.items]
             )
     # A column that left an item out for every method that was scored doesn't apply there: then nobody failed it.
-    applies = np.isfinite(values).any(0) | failed.all(0)
-    return values, failed & applies
+    applies = np.isfinite(values).any(0) | is_failed.all(0)
+    return values, is_failed & applies
 
 
 def _summary(table, column: Column, names: Sequence[str], kinds, where, baseline: int) -> dict:
-    values, failed = table
-    counted = np.where(failed, np.nan if column.worst is None else column.worst, values)
-    found = {}
+    values, is_failed = table
+    counted_values = np.where(is_failed, np.nan if column.worst is None else column.worst, values)
+    by_method = {}
     for row, name in enumerate(names):
         every = np.ones(values.shape[1], bool)
-        found[name] = {
-            "all": _cell(counted[row], failed[row], every, column),
-            "kinds": {k: _cell(counted[row], failed[row], where[k], column) for k in kinds},
+        by_method[name] = {
+            "all": _cell(counted_values[row], is_failed[row], every, column),
+            "kinds": {k: _cell(counted_values[row], is_failed[row], where[k], column) for k in kinds},
         }
         if row != baseline:
-            shared = np.isfinite(counted[row]) & np.isfinite(counted[baseline])
+            shared = np.isfinite(counted_values[row]) & np.isfinite(counted_values[baseline])
             gap = (
-                intervals.difference(counted[row][shared], counted[baseline][shared])
+                intervals.difference(counted_values[row][shared], counted_values[baseline][shared])
                 if shared.any()
                 else Interval(float("nan"), float("nan"), float("nan"))
             )
-            found[name]["delta"] = {**gap._asdict(), "n": int(shared.sum())}
-    return found
+            by_method[name]["delta"] = {**gap._asdict(), "n": int(shared.sum())}
+    return by_method
 
 
-def _cell(counted: np.ndarray, failed: np.ndarray, here: np.ndarray, column: Column) -> dict:
-    scores = counted[here & np.isfinite(counted)]
-    lost = int((failed & here).sum())
+def _cell(counted_values: np.ndarray, is_failed: np.ndarray, selection: np.ndarray, column: Column) -> dict:
+    scores = counted_values[selection & np.isfinite(counted_values)]
+    lost = int((is_failed & selection).sum())
     n = len(scores) + (lost if column.worst is None else 0)
     if len(scores):
         interval = intervals.rate(scores) if column.rate else intervals.mean(scores)
@@ -233,11 +233,11 @@ def _cell(counted: np.ndarray, failed: np.ndarray, here: np.ndarray, column: Col
 
 def _wins(table, column: Column) -> list[list[dict | None]]:
     """[i][j]: on which share of their shared items method i is better than j."""
-    values, failed = table
+    values, is_failed = table
     if column.better == "neither":
         return []
     sign = 1 if column.better == "higher" else -1
-    ranked = np.where(failed, -np.inf, sign * values)  # a failed item loses; nan: doesn't apply
+    ranked = np.where(is_failed, -np.inf, sign * values)  # a failed item loses; nan: doesn't apply
     rows: list[list[dict | None]] = []
     for i, a in enumerate(ranked):
         rows.append([])

@@ -38,7 +38,7 @@ class EditOutput:
     rule: str = ""
     notes: list[str] = field(default_factory=list)
     seconds: float | None = None
-    fresh: bool = False
+    is_new: bool = False
 
 
 @dataclass
@@ -49,7 +49,7 @@ class MetricResult:
     values: dict[str, float] = field(default_factory=dict)
     reason: str = ""
     notes: dict = field(default_factory=dict)
-    fresh: bool = False
+    is_new: bool = False
 
 
 @dataclass
@@ -57,9 +57,9 @@ class SweepRun:
     """Everything a run found, by names of method, item and metric."""
 
     sweep: Sweep
-    made: dict[tuple[str, str], EditOutput] = field(default_factory=dict)
-    judged: dict[tuple[str, str, str], MetricResult] = field(default_factory=dict)
-    skipped: dict[str, str] = field(default_factory=dict)
+    outputs: dict[tuple[str, str], EditOutput] = field(default_factory=dict)
+    results: dict[tuple[str, str, str], MetricResult] = field(default_factory=dict)
+    skipped_metrics: dict[str, str] = field(default_factory=dict)
     weights: dict[str, dict] = field(default_factory=dict)  # hashes of the editors' files, by method
     notes: list[str] = field(default_factory=list)
 
@@ -77,52 +77,52 @@ def run_sweep(sweep: Sweep, cache: SweepCache, tick: ProgressCallback = lambda w
     Raises:
       InputError: a model or adapter that isn't there. Nothing that concerns single items is raised.
     """
-    found = SweepRun(sweep)
-    _edits(found, cache, tick)
+    run = SweepRun(sweep)
+    _edits(run, cache, tick)
     active = []
     for metric in sweep.metrics:
         why = metric.missing()
         if why:
-            found.skipped[metric.name] = why
+            run.skipped_metrics[metric.name] = why
         else:
             active.append(metric)
     for method in sweep.methods:
         for item in sweep.benchmark.items:
-            _local(found, method, item, [m for m in active if not m.calls], cache, tick)
+            _local(run, method, item, [m for m in active if not m.calls], cache, tick)
     for metric in active:
         if metric.calls:
-            _remote(found, metric, cache, tick)
-    return found
+            _remote(run, metric, cache, tick)
+    return run
 
 
-def _edits(found: SweepRun, cache: SweepCache, tick: ProgressCallback) -> None:
-    sweep = found.sweep
+def _edits(run: SweepRun, cache: SweepCache, tick: ProgressCallback) -> None:
+    sweep = run.sweep
     for method in sweep.methods:
         if isinstance(method, ResultFolder):
             for item in sweep.benchmark.items:
-                found.made[method.name, item.id] = _found(method, item, cache)
+                run.outputs[method.name, item.id] = _find_output(method, item, cache)
                 tick("edit")
     waiting: dict[tuple, list[tuple[EditingMethod, Item]]] = {}
     for method in sweep.methods:
         if not isinstance(method, EditingMethod):
             continue
-        found.weights[method.name] = method.weights(cache)
+        run.weights[method.name] = method.weights(cache)
         for item in sweep.benchmark.items:
-            lost = missing_files(item)
-            record = None if lost else find_edit_record(method, item, cache)
-            if lost:
-                made = EditOutput(reason=f"no such file: {', '.join(lost)}")
+            missing = missing_files(item)
+            record = None if missing else find_edit_record(method, item, cache)
+            if missing:
+                output = EditOutput(reason=f"no such file: {', '.join(missing)}")
             elif record:
-                made = _recorded(method, item, record, cache)
+                output = _recorded(method, item, record, cache)
             else:
                 waiting.setdefault(method.same_editor, []).append((method, item))
                 continue
-            found.made[method.name, item.id] = made
+            run.outputs[method.name, item.id] = output
             tick("edit")
     for work in waiting.values():
         editor = work[0][0].open()
         for method, item in work:
-            found.made[method.name, item.id] = _edit(editor, method, item, cache)
+            run.outputs[method.name, item.id] = _edit(editor, method, item, cache)
             tick("edit")
         del editor
 
@@ -132,12 +132,14 @@ def _edit(editor, method: EditingMethod, item: Item, cache: SweepCache) -> EditO
     try:
         with collect_notes() as notes:
             source = editor_input(item.source)
-            clip = editor.edit_video(source, item.instruction, **method.given(item), **method.options)
+            clip = editor.edit_video(
+                source, item.instruction, **method.editor_arguments(item), **method.options
+            )
         suffix = ".png" if len(clip.frames) == 1 else ".mp4"
         with cache.writing("edits", key, suffix) as partial:
             clip.save(partial)
     except Exception as error:  # whatever an editor throws at one item, the others go on
-        return EditOutput(reason=_words(error))
+        return EditOutput(reason=_format_error(error))
     path = cache.path("edits", key, suffix)
     record = {
         "suffix": suffix,
@@ -146,9 +148,9 @@ def _edit(editor, method: EditingMethod, item: Item, cache: SweepCache) -> EditO
         "notes": notes,
     }
     cache.store("edits", key, record)
-    made = _recorded(method, item, record, cache)
-    made.fresh = True
-    return made
+    output = _recorded(method, item, record, cache)
+    output.is_new = True
+    return output
 
 
 def _recorded(method: EditingMethod, item: Item, record: dict, cache: SweepCache) -> EditOutput:
@@ -156,10 +158,10 @@ def _recorded(method: EditingMethod, item: Item, record: dict, cache: SweepCache
     return EditOutput(path, record["sha256"], notes=record["notes"], seconds=record["seconds"])
 
 
-def _found(method: ResultFolder, item: Item, cache: SweepCache) -> EditOutput:
-    lost = missing_files(item)
-    if lost:
-        return EditOutput(reason=f"no such file: {', '.join(lost)}")
+def _find_output(method: ResultFolder, item: Item, cache: SweepCache) -> EditOutput:
+    missing = missing_files(item)
+    if missing:
+        return EditOutput(reason=f"no such file: {', '.join(missing)}")
     path = method.path(item)
     return (
         EditOutput(reason="no output in the folder")
@@ -169,83 +171,83 @@ def _found(method: ResultFolder, item: Item, cache: SweepCache) -> EditOutput:
 
 
 def _local(
-    found: SweepRun,
+    run: SweepRun,
     method: Method,
     item: Item,
     metrics: list[Metric],
     cache: SweepCache,
     tick: ProgressCallback,
 ) -> None:
-    made = found.made[method.name, item.id]
-    case = Case(item, made.path) if made.path else None
-    if made.path:
-        _check(made, case, cache)
+    output = run.outputs[method.name, item.id]
+    case = Case(item, output.path) if output.path else None
+    if output.path:
+        _check(output, case, cache)
     for metric in metrics:
-        found.judged[method.name, item.id, metric.name] = _judge(metric, item, made, case, cache)
+        run.results[method.name, item.id, metric.name] = _judge(metric, item, output, case, cache)
         tick("score")
 
 
-def _check(made: EditOutput, case: Case, cache: SweepCache) -> None:
+def _check(output: EditOutput, case: Case, cache: SweepCache) -> None:
     """Reads the output once: one that can't be read is a failed edit, one of another shape gets its note."""
-    key = {"check": 1, "output": made.sha256, "source": cache.hash_of(case.item.source)}
+    key = {"check": 1, "output": output.sha256, "source": cache.hash_of(case.item.source)}
     key["truth"] = cache.hash_of(case.item.truth) if case.item.truth else None
     record = cache.load("checks", key)
     if record is None:
         try:
             record = {"rule": case.rule, "reason": ""}
         except InputError as error:
-            record = {"rule": "", "reason": _words(error)}
+            record = {"rule": "", "reason": _format_error(error)}
         cache.store("checks", key, record)
-    made.rule, made.reason = record["rule"], record["reason"]
-    if made.reason:
-        made.path = None
+    output.rule, output.reason = record["rule"], record["reason"]
+    if output.reason:
+        output.path = None
 
 
 def _judge(
-    metric: Metric, item: Item, made: EditOutput, case: Case | None, cache: SweepCache
+    metric: Metric, item: Item, output: EditOutput, case: Case | None, cache: SweepCache
 ) -> MetricResult:
     without = missing_fields(metric, item)
     if without:
         return MetricResult("n/a", reason=f"the item has no {' and no '.join(without)}")
-    if made.path is None:
-        return MetricResult("failed", reason=f"no output: {made.reason}")
-    key = score_key(metric, item, made.sha256, cache)
+    if output.path is None:
+        return MetricResult("failed", reason=f"no output: {output.reason}")
+    key = score_key(metric, item, output.sha256, cache)
     record = cache.load("scores", key)
     if record is not None:
         return MetricResult(record["status"], record["values"], record["reason"], record["notes"])
     try:
         score = metric.score(case)
     except ScoringError as error:
-        judged = MetricResult("failed", reason=_words(error), notes=error.notes, fresh=True)
+        result = MetricResult("failed", reason=_format_error(error), notes=error.notes, is_new=True)
         if not error.final:
-            return judged
+            return result
     except Exception as error:
-        return MetricResult("failed", reason=_words(error), fresh=True)
+        return MetricResult("failed", reason=_format_error(error), is_new=True)
     else:
-        judged = MetricResult("ok" if score.values else "n/a", score.values, notes=score.notes, fresh=True)
+        result = MetricResult("ok" if score.values else "n/a", score.values, notes=score.notes, is_new=True)
     cache.store(
         "scores",
         key,
         {
-            "status": judged.status,
-            "values": judged.values,
-            "reason": judged.reason,
-            "notes": judged.notes,
+            "status": result.status,
+            "values": result.values,
+            "reason": result.reason,
+            "notes": result.notes,
         },
     )
-    return judged
+    return result
 
 
-def _remote(found: SweepRun, metric: Metric, cache: SweepCache, tick: ProgressCallback) -> None:
+def _remote(run: SweepRun, metric: Metric, cache: SweepCache, tick: ProgressCallback) -> None:
     def one(method: Method, item: Item) -> None:
-        made = found.made[method.name, item.id]
-        case = Case(item, made.path) if made.path else None
-        found.judged[method.name, item.id, metric.name] = _judge(metric, item, made, case, cache)
+        output = run.outputs[method.name, item.id]
+        case = Case(item, output.path) if output.path else None
+        run.results[method.name, item.id, metric.name] = _judge(metric, item, output, case, cache)
         tick("call")
 
     with ThreadPoolExecutor(getattr(metric, "parallel", 4)) as pool:
         try:
-            list(pool.map(lambda pair: one(*pair), _pairs(found.sweep)))
+            list(pool.map(lambda pair: one(*pair), _pairs(run.sweep)))
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
@@ -255,6 +257,6 @@ def _pairs(sweep: Sweep) -> Iterator[tuple[Method, Item]]:
     return ((method, item) for method in sweep.methods for item in sweep.benchmark.items)
 
 
-def _words(error: BaseException) -> str:
+def _format_error(error: BaseException) -> str:
     text = " ".join(str(error).split())
     return text if isinstance(error, (InputError, ScoringError)) else f"{type(error).__name__}: {text}"[:500]

@@ -107,32 +107,32 @@ def plan_sweep(sweep: Sweep, cache: SweepCache) -> SweepPlan:
     Raises:
       InputError: a model, adapter or source that isn't there.
     """
-    made = SweepPlan(len(sweep.methods), len(sweep.benchmark.items))
+    plan = SweepPlan(len(sweep.methods), len(sweep.benchmark.items))
     missing = [i.id for i in sweep.benchmark.items if missing_files(i)]
     if missing:
-        made.notes.append(f"{len(missing)} items lack files and will fail: {format_names(missing)}")
+        plan.notes.append(f"{len(missing)} items lack files and will fail: {format_names(missing)}")
     for metric in sweep.metrics:
         why = metric.missing()
         if why:
-            made.skipped[metric.name] = why
+            plan.skipped[metric.name] = why
     for method in sweep.methods:
         if isinstance(method, ResultFolder):
             absent = [i.id for i in sweep.benchmark.items if method.path(i) is None]
             extra = method.extra(sweep.benchmark.items)
             if absent:
-                made.notes.append(f"{method.name}: no output for {len(absent)} items: {format_names(absent)}")
+                plan.notes.append(f"{method.name}: no output for {len(absent)} items: {format_names(absent)}")
             if extra:
-                made.notes.append(
+                plan.notes.append(
                     f"{method.name}: {len(extra)} outputs belong to no item: {format_names(extra)}"
                 )
         for item in sweep.benchmark.items:
-            _plan_item(made, sweep, method, item, cache)
-    return made
+            _plan_item(plan, sweep, method, item, cache)
+    return plan
 
 
-def format_names(names: Sequence[str], most: int = 8) -> str:
+def format_names(names: Sequence[str], limit: int = 8) -> str:
     """A few names and how many more."""
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+    return ", ".join(names[:limit]) + (f" and {len(names) - limit} more" if len(names) > limit else "")
 
 
 def missing_files(item: Item) -> list[str]:
@@ -163,32 +163,32 @@ def score_key(metric: Metric, item: Item, output: str, cache: SweepCache) -> dic
     }
 
 
-def _plan_item(made: SweepPlan, sweep: Sweep, method: Method, item: Item, cache: SweepCache) -> None:
+def _plan_item(plan: SweepPlan, sweep: Sweep, method: Method, item: Item, cache: SweepCache) -> None:
     if missing_files(item):
         return
     output = None
     if isinstance(method, ResultFolder):
         path = method.path(item)
-        made.found += path is not None
-        made.absent += path is None
+        plan.found += path is not None
+        plan.absent += path is None
         if path is None:
             return
         output = cache.hash_of(path)
     else:
         record = find_edit_record(method, item, cache)
-        made.edits += record is None
-        made.edits_cached += record is not None
+        plan.edits += record is None
+        plan.edits_cached += record is not None
         output = record["sha256"] if record else None
     for metric in sweep.metrics:
-        if metric.name in made.skipped or missing_fields(metric, item):
+        if metric.name in plan.skipped or missing_fields(metric, item):
             continue
         done = output is not None and cache.load("scores", score_key(metric, item, output, cache)) is not None
         if metric.calls:
-            made.calls += 0 if done else metric.calls
-            made.calls_cached += metric.calls if done else 0
+            plan.calls += 0 if done else metric.calls
+            plan.calls_cached += metric.calls if done else 0
             if not done:
                 price = getattr(metric, "dollars", None)
-                made.dollars = None if price is None or made.dollars is None else made.dollars + price
+                plan.dollars = None if price is None or plan.dollars is None else plan.dollars + price
         else:
-            made.scores += not done
-            made.scores_cached += done
+            plan.scores += not done
+            plan.scores_cached += done

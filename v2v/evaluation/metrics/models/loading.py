@@ -26,17 +26,17 @@ from v2v.evaluation.metrics.models.towers import TextTower, TowerConfig, VisionT
 
 
 @functools.lru_cache(maxsize=2)
-def load_clip(folder: Path) -> Clip:
+def load_clip(folder: Path) -> ClipModel:
     return ClipModel(folder)
 
 
 @functools.lru_cache(maxsize=1)
-def load_dino(folder: Path) -> Dino:
+def load_dino(folder: Path) -> DinoModel:
     return DinoModel(folder)
 
 
 @functools.lru_cache(maxsize=1)
-def load_viclip(folder: Path) -> ViClip:
+def load_viclip(folder: Path) -> ViclipModel:
     return ViclipModel(folder)
 
 
@@ -63,20 +63,23 @@ class ClipModel(_TwoTowers):
     """CLIP in two jitted halves. scale: exp of the stored logit scale."""
 
     def __init__(self, folder: Path):
-        said = json.loads((folder / "config.json").read_text())
+        config = json.loads((folder / "config.json").read_text())
         tree = name_mapping.load_parameters(folder, name_mapping.CLIP)
-        see, read = said.get("vision_config") or {}, said.get("text_config") or {}
-        eye = VisionTower(_config(see, tree["vision"], heads=12), len(tree["vision"]["position"]))
-        # Published CLIP configs name 2 as end mark by mistake and mean the largest id.
-        end = read.get("eos_token_id")
-        voice = TextTower(
-            _config(read, tree["text"], heads=8, end=None if end in (None, 2) else end), *_sizes(tree["text"])
+        vision_config, text_config = config.get("vision_config") or {}, config.get("text_config") or {}
+        vision_tower = VisionTower(
+            _config(vision_config, tree["vision"], heads=12), len(tree["vision"]["position"])
         )
-        self.side, self.scale = see.get("image_size", 224), float(np.exp(tree["logit_scale"]))
+        # Published CLIP configs name 2 as end mark by mistake and mean the largest id.
+        end = text_config.get("eos_token_id")
+        text_tower = TextTower(
+            _config(text_config, tree["text"], heads=8, end=None if end in (None, 2) else end),
+            *_sizes(tree["text"]),
+        )
+        self.side, self.scale = vision_config.get("image_size", 224), float(np.exp(tree["logit_scale"]))
         self.tokens = PromptTokenizer(folder, len(tree["text"]["position"]), end)
         self._tree = tree
-        self._pooled = jax.jit(lambda p, x: eye.apply({"params": p}, x))
-        self._text = jax.jit(lambda p, ids: voice.apply({"params": p}, ids))
+        self._pooled = jax.jit(lambda p, x: vision_tower.apply({"params": p}, x))
+        self._text = jax.jit(lambda p, ids: text_tower.apply({"params": p}, ids))
 
     def pooled(self, pictures: np.ndarray) -> np.ndarray:
         """[b, side, side, 3] -> [b, d]: the class token after the last norm, before the projection."""
@@ -91,13 +94,13 @@ class DinoModel:
     """DINOv2's picture tower, 224 pixels cut from 256."""
 
     def __init__(self, folder: Path, side: int = 256, crop: int = 224):
-        said = json.loads((folder / "config.json").read_text())
+        config = json.loads((folder / "config.json").read_text())
         self._tree = name_mapping.load_parameters(folder, name_mapping.DINOV2)["vision"]
-        eye = VisionTower(
-            _config(said, self._tree, heads=12, eps=1e-6, act="gelu"), len(self._tree["position"])
+        vision_tower = VisionTower(
+            _config(config, self._tree, heads=12, eps=1e-6, act="gelu"), len(self._tree["position"])
         )
         self.side, self.crop = side, crop
-        self._pooled = jax.jit(lambda p, x: eye.apply({"params": p}, x))
+        self._pooled = jax.jit(lambda p, x: vision_tower.apply({"params": p}, x))
 
     def pooled(self, pictures: np.ndarray) -> np.ndarray:
         """[b, H, W, 3] -> [b, d]."""
@@ -114,17 +117,17 @@ class ViclipModel(_TwoTowers):
         self._tree = tree = name_mapping.load_parameters(folder, name_mapping.VICLIP)
         self.frames = len(tree["vision"]["temporal"])
         widths = {k: tree[k]["position"].shape[-1] for k in ("vision", "text")}
-        eye = VisionTower(
+        vision_tower = VisionTower(
             _config({}, tree["vision"], heads=widths["vision"] // head),
             len(tree["vision"]["position"]),
             self.frames,
         )
-        voice = TextTower(_config({}, tree["text"], heads=widths["text"] // head), *_sizes(tree["text"]))
+        text_tower = TextTower(_config({}, tree["text"], heads=widths["text"] // head), *_sizes(tree["text"]))
         grid = round((len(tree["vision"]["position"]) - 1) ** 0.5)
         self.side = grid * tree["vision"]["patch"]["kernel"].shape[0]
         self.tokens = PromptTokenizer(folder, len(tree["text"]["position"]), None, pad=0)
-        self._video = jax.jit(lambda p, x: eye.apply({"params": p}, x))
-        self._text = jax.jit(lambda p, ids: voice.apply({"params": p}, ids))
+        self._video = jax.jit(lambda p, x: vision_tower.apply({"params": p}, x))
+        self._text = jax.jit(lambda p, ids: text_tower.apply({"params": p}, ids))
 
     def video(self, clips: np.ndarray) -> np.ndarray:
         """[b, T, side, side, 3] -> [b, e]."""
@@ -155,17 +158,23 @@ class PromptTokenizer:
 
 
 def _config(
-    said: dict, tree: dict, *, heads: int, eps: float = 1e-5, act: str = "quick_gelu", end: int | None = None
+    config: dict,
+    tree: dict,
+    *,
+    heads: int,
+    eps: float = 1e-5,
+    act: str = "quick_gelu",
+    end: int | None = None,
 ) -> TowerConfig:
     """What the weights show, and of the rest what the file says."""
     patch = tree.get("patch", {})
     return TowerConfig(
         width=tree["position"].shape[-1],
         layers=sum(name.startswith("block") for name in tree),
-        heads=said.get("num_attention_heads", heads),
+        heads=config.get("num_attention_heads", heads),
         mlp=tree["block0"]["fc1"]["kernel"].shape[-1],
-        act=said.get("hidden_act", act),
-        eps=said.get("layer_norm_eps", eps),
+        act=config.get("hidden_act", act),
+        eps=config.get("layer_norm_eps", eps),
         patch=patch["kernel"].shape[0] if patch else 0,
         norm_in_front="pre" in tree,
         scaled="scale1" in tree["block0"],

@@ -80,13 +80,13 @@ def load_parameters(path: Path, table, *, only: str = "") -> dict:
     tree: dict = {}
     unknown = []
     for name in files.slots:
-        place = _place(name.removeprefix("model."), table)
-        if place is False:
+        target = _target_path(name.removeprefix("model."), table)
+        if target is False:
             unknown.append(name)
-        elif place is not None and (
-            not only or place.split("/")[0] in (only, f"project_{only}", "logit_scale")
+        elif target is not None and (
+            not only or target.split("/")[0] in (only, f"project_{only}", "logit_scale")
         ):
-            _put(tree, place.split("/"), np.asarray(files.read(name), np.float32))
+            _insert(tree, target.split("/"), np.asarray(files.read(name), np.float32))
     if unknown:
         more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
         raise InputError(
@@ -95,19 +95,19 @@ def load_parameters(path: Path, table, *, only: str = "") -> dict:
     return tree
 
 
-def _place(name: str, table) -> str | None | bool:
-    for pattern, place in table:
-        found = re.fullmatch(pattern, name)
-        if found:
-            return None if place is None else found.expand(place).replace("/out/", "/o/")
+def _target_path(name: str, table) -> str | None | bool:
+    for pattern, target in table:
+        match = re.fullmatch(pattern, name)
+        if match:
+            return None if target is None else match.expand(target).replace("/out/", "/o/")
     return False
 
 
-def _put(tree: dict, place: list[str], value: np.ndarray) -> None:
-    *parents, leaf = place
+def _insert(tree: dict, target: list[str], value: np.ndarray) -> None:
+    *parents, leaf = target
     if parents and parents[-1] == "qkv":
         for part, piece in zip("qkv", np.split(value, 3), strict=True):
-            _put(tree, [*parents[:-1], part, leaf], piece)
+            _insert(tree, [*parents[:-1], part, leaf], piece)
         return
     if leaf == "weight":
         leaf, value = _layer(value)

@@ -21,8 +21,8 @@ def preprocess(frame: np.ndarray, side: int, crop: int, mean, std) -> np.ndarray
     # The longer side is cut, not rounded, as the published processors do.
     size = (side, int(side * width / shorter)) if height <= width else (int(side * height / shorter), side)
     frame = resize_bicubic(frame, *size)
-    top, left = (size[0] - crop) // 2, (size[1] - crop) // 2
-    picture = frame[top : top + crop, left : left + crop].astype(np.float32) / 255
+    y0, x0 = (size[0] - crop) // 2, (size[1] - crop) // 2
+    picture = frame[y0 : y0 + crop, x0 : x0 + crop].astype(np.float32) / 255
     return (picture - np.float32(mean)) / np.float32(std)
 
 
