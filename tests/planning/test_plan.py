@@ -10,6 +10,7 @@ import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
 from v2v.cli import main
+from v2v.cli.plan import format_plan
 from v2v.config import MeshConfig, debug, wan22_ti2v_5b
 from v2v.errors import InputError
 from v2v.planning import chips, compile, programs, report, search
@@ -90,8 +91,8 @@ def test_a_samplers_plan_compares_what_a_step_costs():
     row = report.describe_trial(
         search.Trial("as asked", setting(what="sample"), ProgramCost(0, 0, 0, True, 1e12, {})), CHIP, 0.4, 8
     )
-    told = {"experiment": "a", "what": "sample", "clip": "b", "tokens": 1, "topology": "v5e:2x4", "chips": 8}
-    lines = report.format_plan(told | {"hbm_gib": 16, "tried": [], "passes": cost} | row).splitlines()
+    plan = report.Plan("a", "sample", "v5e:2x4", 8, "b", 1, 16, row, (), cost)
+    lines = format_plan(plan).splitlines()
     assert sum("x t2v" in line for line in lines) == len(cost) and any("cached" in line for line in lines)
 
 
@@ -121,7 +122,7 @@ def test_the_search_stops_at_the_first_that_fits_and_says_what_it_tried(monkeypa
     assert [t.change for t in trials] == ["as asked", "remat dots", "remat outputs", "remat full"]
     assert trials[-1].cost.fits and not trials[-2].cost.fits
     row = report.describe_trial(trials[-1], CHIP, 0.5, 8)
-    assert row["seconds"] == pytest.approx(4e14 / (0.5 * 197e12), rel=0.01)
+    assert row.seconds == pytest.approx(4e14 / (0.5 * 197e12), rel=0.01)
     alone = search.search_settings(setting(), CHIP, jax.devices(), search=False)
     assert len(alone) == 1 and not alone[0].cost.fits
 

@@ -12,11 +12,11 @@ import dataclasses
 import json
 from pathlib import Path
 
-import flax
 import jax
 import numpy as np
 
 from v2v.checkpoints import lora_files, native, safetensors_file, wan
+from v2v.checkpoints.flat_tree import flatten_tree, unflatten_tree
 from v2v.checkpoints.lora_files import LoraStyle
 from v2v.checkpoints.safetensors_file import TensorFiles
 from v2v.config import ConditionConfig, ModelConfig
@@ -103,7 +103,7 @@ def save_adapter(
       InputError: the adapter has full updates, or an update of the patch embedding in the original style.
     """
     if adapter.delta is not None:
-        updates = ", ".join(sorted(flax.traverse_util.flatten_dict(adapter.delta, sep="/"))[:4])
+        updates = ", ".join(sorted(flatten_tree(adapter.delta))[:4])
         raise InputError(
             f"{path}: the adapter holds full updates ({updates}, …), which no LoRA file of ours carries; keep the file it came in"
         )
@@ -121,9 +121,9 @@ def combine_adapters(parts: tuple[tuple[Adapter, float], ...], embed: dict | Non
         return None
     low_rank, full = lora.combine([(adapter.lora, weight * adapter.scale) for adapter, weight in parts]), {}
     for adapter, weight in parts:
-        for path, x in flax.traverse_util.flatten_dict(adapter.delta or {}, sep="/").items():
+        for path, x in flatten_tree(adapter.delta or {}).items():
             full[path] = full.get(path, np.float32(0)) + np.float32(weight) * np.asarray(x, np.float32)
-    full = flax.traverse_util.unflatten_dict(full, sep="/")
+    full = unflatten_tree(full)
     return Adapter(low_rank, 1.0, full or None, embed, parts[-1][0].condition)
 
 
@@ -188,7 +188,7 @@ def condition_metadata(condition: ConditionConfig) -> dict[str, str]:
 def _parse_condition(files: TensorFiles) -> ConditionConfig | None:
     text = files.metadata.get(CONDITION_KEY)
     try:
-        return text and ConditionConfig(**json.loads(text))
+        return ConditionConfig(**json.loads(text)) if text else None
     except (ValueError, TypeError) as err:
         raise InputError(
             f"{files.path}: {CONDITION_KEY} in its header can't be read ({err}); export it again"
@@ -206,7 +206,7 @@ def _build_from_tree(
         )
     base = {p: jax.ShapeDtypeStruct(s, np.float32) for p, s in wan.parameter_shapes("dit", config).items()}
     try:
-        jax.eval_shape(lora.merge, flax.traverse_util.unflatten_dict(base, sep="/"), tree["lora"], 1.0)
+        jax.eval_shape(lora.merge, unflatten_tree(base), tree["lora"], 1.0)
     except (ValueError, KeyError) as err:
         raise InputError(f"{where}: {err}; use an adapter trained on {config.name}") from err
     embed = tree.get("embed")

@@ -24,11 +24,11 @@ import re
 from pathlib import Path
 from typing import Literal
 
-import flax
 import ml_dtypes
 import numpy as np
 
 from v2v.checkpoints import name_mapping, safetensors_file, wan
+from v2v.checkpoints.flat_tree import flatten_tree, unflatten_tree
 from v2v.checkpoints.safetensors_file import TensorFiles
 from v2v.config import ModelConfig
 from v2v.errors import InputError
@@ -57,7 +57,7 @@ def stack_full_updates(updates: dict[name_mapping.TensorMapping, np.ndarray], co
             leaf += entry.ours(x, shape)
         else:
             leaf[entry.layer] += entry.ours(x, shape[1:])
-    return flax.traverse_util.unflatten_dict(out, sep="/")
+    return unflatten_tree(out)
 
 
 LoraStyle = Literal["original", "diffusers"]
@@ -113,7 +113,7 @@ def load_lora(path: str | Path, config: ModelConfig) -> dict:
         )
         if target:
             full[key] = target
-        elif not module:
+        elif not match or not module:
             wrong.append(f"{key} matches no parameter{_refusal_reason(key)}")
         else:
             half = {"A": "a", "down": "a", "B": "b", "up": "b", None: "alpha"}[match["half"]]
@@ -206,7 +206,7 @@ def save_lora(
     inverse = {
         place: name for name, place in name_mapping.map_linear_modules(config.dit.layers, layout).items()
     }
-    flat = flax.traverse_util.flatten_dict(adapter, sep="/")
+    flat = flatten_tree(adapter)
     kind = {"bfloat16": ml_dtypes.bfloat16, "float16": np.float16, "float32": np.float32}[dtype]
     tensors, ranks = {}, {}
     for module in sorted({p.rsplit("/", 1)[0] for p in flat}):
@@ -318,7 +318,7 @@ def _stack_blocks(updates: dict, layers: int) -> dict:
         for layer, (x, y) in members.items():
             a[layer, :, : x.shape[1]], b[layer, : y.shape[0]] = x, y
         out[f"{module}/a"], out[f"{module}/b"] = a, b
-    return flax.traverse_util.unflatten_dict(out, sep="/")
+    return unflatten_tree(out)
 
 
 def _shorten(items: list[str], limit: int = 12) -> list[str]:

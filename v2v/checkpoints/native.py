@@ -14,12 +14,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-import flax
 import numpy as np
 import safetensors
 import safetensors.numpy
 
 from v2v import config as configs
+from v2v.checkpoints.flat_tree import flatten_tree, unflatten_tree
 from v2v.errors import InputError
 
 SCALE_SUFFIX = ":scale"
@@ -30,7 +30,7 @@ def save_parameters(
 ) -> None:
     """Write a nested dict of arrays as float16, with `int8` large matrices as int8; under a temporary name, then renamed."""
     tensors = {}
-    for name, leaf in flax.traverse_util.flatten_dict(tree, sep="/").items():
+    for name, leaf in flatten_tree(tree).items():
         leaf = np.asarray(leaf, np.float32)
         if int8 and leaf.ndim >= 2 and leaf.size >= 4096:
             tensors[name], tensors[name + SCALE_SUFFIX] = _quantize(leaf, name)
@@ -79,7 +79,7 @@ def load_parameters(path: str | Path, like: dict | None = None, dtype=np.float32
         flat[name.removesuffix(SCALE_SUFFIX)] = flat[name.removesuffix(SCALE_SUFFIX)] * scale
     wrong = [f"{name} is not finite" for name, leaf in flat.items() if not np.isfinite(leaf).all()]
     if like is not None:
-        expected = {k: v.shape for k, v in flax.traverse_util.flatten_dict(like, sep="/").items()}
+        expected = {k: v.shape for k, v in flatten_tree(like).items()}
         wrong += [f"{name} missing" for name in sorted(expected.keys() - flat.keys())]
         wrong += [f"{name} unexpected" for name in sorted(flat.keys() - expected.keys())]
         wrong += [
@@ -90,7 +90,7 @@ def load_parameters(path: str | Path, like: dict | None = None, dtype=np.float32
     if wrong:
         details = "; ".join(wrong[:8]) + (f"; and {len(wrong) - 8} more" if len(wrong) > 8 else "")
         raise InputError(f"{path}: {len(wrong)} tensors don't fit this model: {details}")
-    return flax.traverse_util.unflatten_dict({k: v.astype(dtype) for k, v in flat.items()}, sep="/")
+    return unflatten_tree({k: v.astype(dtype) for k, v in flat.items()})
 
 
 def save_config(path: str | Path, cfg: configs.ModelConfig) -> None:

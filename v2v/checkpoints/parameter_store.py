@@ -13,7 +13,6 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-import flax
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -22,6 +21,7 @@ from tqdm import tqdm
 
 from v2v.checkpoints import name_mapping, orbax_tree, wan
 from v2v.checkpoints.adapters import Adapter
+from v2v.checkpoints.flat_tree import flatten_tree, unflatten_tree
 from v2v.checkpoints.model_folder import ModelFolder
 from v2v.config import ModelConfig
 from v2v.models import lora
@@ -138,10 +138,7 @@ def store_from_folder(
     folder.require()
     for part in name_mapping.PARTS:
         wan.match_tensors(part, folder.parts[part], config)
-    shardings = {
-        part: flax.traverse_util.flatten_dict(abstract_parameters(part, config, mesh), sep="/")
-        for part in name_mapping.PARTS
-    }
+    shardings = {part: flatten_tree(abstract_parameters(part, config, mesh)) for part in name_mapping.PARTS}
 
     def read(part: str, adapters: WeightedAdapters) -> dict:
         update = build_adapter_update(adapters) if adapters else None
@@ -193,7 +190,7 @@ def abstract_parameters(part: str, config: ModelConfig, mesh: Mesh | None = None
         p: jax.ShapeDtypeStruct(s, wan.parameter_dtype(part, p, config))
         for p, s in wan.parameter_shapes(part, config).items()
     }
-    tree = flax.traverse_util.unflatten_dict(leaves, sep="/")
+    tree = unflatten_tree(leaves)
     if mesh is None:
         return tree
     places = sharding.shardings({part: tree}, mesh)[part]
@@ -233,8 +230,8 @@ def build_adapter_update(adapters: WeightedAdapters) -> wan.TensorUpdate:
     """Build a function that adds adapters to one tensor on the host, as it is read from its file."""
     flat = [
         (
-            {p: np.asarray(x) for p, x in flax.traverse_util.flatten_dict(a.lora, sep="/").items()},
-            {p: np.asarray(x) for p, x in flax.traverse_util.flatten_dict(a.delta or {}, sep="/").items()},
+            {p: np.asarray(x) for p, x in flatten_tree(a.lora).items()},
+            {p: np.asarray(x) for p, x in flatten_tree(a.delta or {}).items()},
             np.float32(weight * a.scale),
             np.float32(weight),
         )
@@ -261,10 +258,10 @@ def build_progress_bar(part: str, config: ModelConfig, visible: bool) -> tqdm:
 
 
 def _add_full_updates(tree: dict, delta: dict, weight: float) -> dict:
-    flat, full = (flax.traverse_util.flatten_dict(t, sep="/") for t in (tree, delta))
+    flat, full = (flatten_tree(t) for t in (tree, delta))
     for path, x in full.items():
         flat[path] = (flat[path].astype(jnp.float32) + weight * x).astype(flat[path].dtype)
-    return flax.traverse_util.unflatten_dict(flat, sep="/")
+    return unflatten_tree(flat)
 
 
 _merge, _add = jax.jit(lora.merge), jax.jit(_add_full_updates)

@@ -11,6 +11,7 @@ import os
 import struct
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import ml_dtypes
 import numpy as np
@@ -122,7 +123,8 @@ def write_safetensors(
     """Write one file under a temporary name, then rename it; `metadata` goes into the header."""
     path = Path(path)
     codes = {np.dtype(t): code for code, t in {**FLOAT_DTYPES, **OTHER_DTYPES}.items()}
-    header, offset = {"__metadata__": {"format": "pt", **(metadata or {})}}, 0
+    header: dict[str, dict[str, Any]] = {"__metadata__": {"format": "pt", **(metadata or {})}}
+    offset = 0
     for name, x in tensors.items():
         size = int(x.size) * x.dtype.itemsize
         header[name] = {

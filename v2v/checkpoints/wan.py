@@ -12,12 +12,12 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-import flax
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from v2v.checkpoints import name_mapping, safetensors_file
+from v2v.checkpoints.flat_tree import flatten_tree, unflatten_tree
 from v2v.checkpoints.safetensors_file import TensorFiles
 from v2v.config import ModelConfig
 from v2v.errors import InputError
@@ -52,9 +52,7 @@ def parameter_shapes(part: str, config: ModelConfig) -> dict[str, tuple[int, ...
         tree = jax.eval_shape(VAE(config.vae).init, key, f32((1, 1, side, side, 3)))
     else:
         tree = jax.eval_shape(TextEncoder(config.text).init, key, i32((1, 2)), i32((1,)))
-    return {
-        path: leaf.shape for path, leaf in flax.traverse_util.flatten_dict(tree["params"], sep="/").items()
-    }
+    return {path: leaf.shape for path, leaf in flatten_tree(tree["params"]).items()}
 
 
 def load_part(
@@ -65,7 +63,7 @@ def load_part(
     dtype: jnp.dtype | None = None,
     place: ShardingByPath | None = None,
     update: TensorUpdate | None = None,
-    progress: Callable[[str], None] | None = None,
+    progress: Callable[[str], object] | None = None,
 ) -> dict:
     """Load a part of the model from safetensors.
 
@@ -97,7 +95,7 @@ def load_part(
         out[path] = _put_on_device(host, place and place(path))
         if progress:
             progress(path)
-    return flax.traverse_util.unflatten_dict(out, sep="/")
+    return unflatten_tree(out)
 
 
 def check_values(part: str, files: TensorFiles, config: ModelConfig) -> None:
@@ -169,7 +167,7 @@ def match_tensors(
 
 def strip_prefix(part: str, files: TensorFiles, config: ModelConfig) -> tuple[dict[str, str], str]:
     """Return {published name: name in the file} and the layout, for the prefix and layout that match most names."""
-    best = None
+    best: tuple[int, dict[str, str], str] = (-1, {}, "")
     for layout in name_mapping.LAYOUTS:
         expected = {
             e.name for e in name_mapping.map_tensors(part, parameter_shapes(part, config), config, layout)
@@ -181,7 +179,7 @@ def strip_prefix(part: str, files: TensorFiles, config: ModelConfig) -> tuple[di
                 if name.startswith(prefix) and name not in IGNORED_TENSORS
             }
             hits = len(expected & set(file_names))
-            if best is None or hits > best[0]:
+            if hits > best[0]:
                 best = (
                     hits,
                     {
@@ -199,7 +197,7 @@ def published_tensors(
     part: str, params: dict, config: ModelConfig, layout: str = "diffusers"
 ) -> dict[str, np.ndarray]:
     """Return a tree under published names and in their memory layout, as host arrays: the inverse of `load_part`."""
-    flat = flax.traverse_util.flatten_dict(params, sep="/")
+    flat = flatten_tree(params)
     out = {}
     for e in name_mapping.map_tensors(
         part, {path: leaf.shape for path, leaf in flat.items()}, config, layout

@@ -67,7 +67,7 @@ def build_dit_config(
         )
     return DiTConfig(
         width=width, ffn_width=ffn[0], heads=heads, layers=layers, in_channels=channels, out_channels=out,
-        patch=tuple(patch), text_width=text[1], freq_dim=time[1], eps=float(settings.get("eps", 1e-6)),
+        patch=(patch[0], patch[1], patch[2]), text_width=text[1], freq_dim=time[1], eps=float(settings.get("eps", 1e-6)),
     )  # fmt: skip
 
 
@@ -161,9 +161,14 @@ def _vae_from_shapes(path: Path, files: TensorFiles) -> VAEConfig:
     last = shapes.get("decoder.head.2.weight") or shapes["decoder.conv_out.weight"]
     quant = shapes.get("conv2.weight") or shapes["post_quant_conv.weight"]
     z_dim = quant[0]
-    stats = {"mean": WAN22_MEAN, "std": WAN22_STD} if z_dim == len(WAN22_MEAN) else {}
+    published = z_dim == len(WAN22_MEAN)
     return VAEConfig(
-        base_dim=first[0], decoder_base_dim=last[1], z_dim=z_dim, patch=round((first[1] / 3) ** 0.5), **stats
+        base_dim=first[0],
+        decoder_base_dim=last[1],
+        z_dim=z_dim,
+        patch=round((first[1] / 3) ** 0.5),
+        mean=WAN22_MEAN if published else (),
+        std=WAN22_STD if published else (),
     )
 
 

@@ -1,15 +1,17 @@
-"""`v2v convert`: what users have → what starts fast, or what other tools read. folder.py, adapters.py → **convert** → store.py
+"""`v2v convert`: models into folders that load fast, and LoRA files into the layout of other tools.
 
     a model folder (published, or of `v2v train`)  →  a folder of ours: config.json, tokenizer.json, and orbax trees dit/ vae/ text/
                                                       (and adapter/), cast once, read in parallel afterwards
     a LoRA file of any tool, or of `v2v train`     →  a LoRA file for other tools, and its embeddings in a file beside it
-Everything is checked before a tensor is read. A folder appears whole under its name or not at all.
+
+Everything is checked before a tensor is read. A folder is complete or absent.
 """
 
 import dataclasses
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import jax
 from tqdm import tqdm
@@ -21,6 +23,26 @@ from v2v.errors import InputError
 from v2v.pipeline.pretrained import is_converted_folder, load_pretrained
 
 
+@dataclasses.dataclass(frozen=True)
+class Conversion:
+    """The files that a conversion wrote.
+
+    Attributes:
+      output: the target.
+      files: number of files.
+      bytes: their size.
+    """
+
+    output: str
+    files: int
+    bytes: int
+
+
+def run_convert(source: str, target: str, **options) -> dict[str, Any]:
+    """Convert, with the arguments of `convert`, and return what the command prints."""
+    return dataclasses.asdict(convert(source, target, **options))
+
+
 def convert(
     source: str | Path,
     target: str | Path,
@@ -30,34 +52,30 @@ def convert(
     style: LoraStyle = "original",
     dtype: str = "bfloat16",
     progress: bool = False,
-) -> dict:
+) -> Conversion:
     """Convert a model folder, or a LoRA file.
 
     Args:
-      source: a folder, or a .safetensors file (then `model` says which model the adapter is for).
-      target: the folder, or file, to make.
-      lora: an adapter to put into the folder beside the weights.
-      style, dtype: of a LoRA file.
-
-    Returns:
-      what was made: {"output", "files", "bytes"}.
+      source: a folder, or a .safetensors file.
+      target: the folder or file to write.
+      model: for a LoRA file, the model that it belongs to.
+      lora: an adapter to store in the folder beside the weights.
+      style: the convention of names in a LoRA file.
+      dtype: of the matrices in a LoRA file.
+      progress: show bars.
 
     Raises:
-      InputError: whatever loading would raise; a target that exists.
+      InputError: the target exists, or the source cannot be loaded.
     """
     source, target = Path(source), Path(target)
     if source.is_file() or source.suffix:
-        made = _convert_lora(source, target, model, style, dtype)
+        outputs = _convert_lora(source, target, model, style, dtype)
     else:
-        made = _convert_model(source, target, lora, progress)
+        outputs = _convert_model(source, target, lora, progress)
     files = [
-        p for root in made for p in ([root] if root.is_file() else sorted(root.rglob("*"))) if p.is_file()
+        p for root in outputs for p in ([root] if root.is_file() else sorted(root.rglob("*"))) if p.is_file()
     ]
-    return {
-        "output": str(target),
-        "files": len(files),
-        "bytes": sum(p.stat().st_size for p in files),
-    }
+    return Conversion(str(target), len(files), sum(p.stat().st_size for p in files))
 
 
 def _convert_lora(source: Path, target: Path, model: str, style: LoraStyle, dtype: str) -> list[Path]:
@@ -67,13 +85,13 @@ def _convert_lora(source: Path, target: Path, model: str, style: LoraStyle, dtyp
         raise InputError(f"{target}: expected a name ending in .safetensors for an adapter")
     if not target.parent.is_dir():
         raise InputError(f"{target}: no folder {target.parent}; make it first")
-    taken = [p for p in (target, adapters.embeddings_path(target)) if p.exists()]
-    if taken:
-        raise InputError(f"{taken[0]}: already there; choose another name")
+    existing = [p for p in (target, adapters.embeddings_path(target)) if p.exists()]
+    if existing:
+        raise InputError(f"{existing[0]}: already there; choose another name")
     config = load_pretrained(model).config
     adapter = adapters.load_adapter(source, config)
-    said = adapter.condition or config.condition
-    return adapters.save_adapter(target, dataclasses.replace(adapter, condition=said), config, style=style, dtype=dtype)  # fmt: skip
+    condition = adapter.condition or config.condition
+    return adapters.save_adapter(target, dataclasses.replace(adapter, condition=condition), config, style=style, dtype=dtype)  # fmt: skip
 
 
 def _convert_model(source: Path, target: Path, lora: str, progress: bool) -> list[Path]:

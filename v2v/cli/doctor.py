@@ -1,12 +1,14 @@
-"""`v2v doctor`: versions and devices here; what a model folder or an adapter holds, what is missing, what is wrong with it.
+"""`v2v doctor`: versions and devices of this machine; what a model folder or an adapter holds, lacks, and what is damaged.
 
-Nothing is loaded: names, shapes, types and file sizes are compared with what the configuration needs. `values` reads every number
+No weights are loaded: names, shapes, types and file sizes are compared with what the configuration needs. `values` reads every number
 too, which is the only way to find NaN.
 """
 
 import importlib.metadata
 import platform
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -18,36 +20,76 @@ from v2v.config import ModelConfig
 from v2v.errors import InputError
 from v2v.pipeline import pretrained
 
-PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "safetensors", "tokenizers", "numpy", "av", "opencv-python-headless")  # fmt: skip
+PACKAGES = (
+    "jax",
+    "jaxlib",
+    "flax",
+    "optax",
+    "orbax-checkpoint",
+    "grain",
+    "safetensors",
+    "tokenizers",
+    "numpy",
+    "av",
+    "opencv-python-headless",
+)
 
 
-def doctor(model: str = "", lora: str = "", values: bool = False) -> dict:
-    """What `v2v doctor` prints.
+@dataclass(frozen=True)
+class Diagnosis:
+    """The state of this machine and, if requested, of a model.
+
+    Attributes:
+      v2v: version of this package.
+      python: version of Python.
+      packages: versions by name; None for packages that are not installed.
+      devices: kind, platform and memory of each device.
+      problems: one line each; empty when nothing is wrong.
+      model: JSON values that describe the model; None without a model.
+    """
+
+    v2v: str
+    python: str
+    packages: dict[str, str | None]
+    devices: list[dict[str, Any]]
+    problems: list[str]
+    model: dict[str, Any] | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the diagnosis as JSON values."""
+        machine = {"v2v": self.v2v, "python": self.python, "packages": self.packages, "devices": self.devices}
+        model = {} if self.model is None else {"model": self.model}
+        return machine | model | {"problems": self.problems}
+
+
+def run_doctor(model: str = "", lora: str = "", values: bool = False) -> dict[str, Any]:
+    """Diagnose, with the arguments of `diagnose`, and return what the command prints; "exit" is its exit code."""
+    report = diagnose(model, lora, values).to_json()
+    return report | {"exit": 2 if report["problems"] else 0, "output": _format_report(report)}
+
+
+def diagnose(model: str = "", lora: str = "", values: bool = False) -> Diagnosis:
+    """Examine this machine, a model and an adapter.
 
     Args:
-      model: "embedded" or a folder; "" looks at the machine alone.
+      model: "embedded" or a folder; "" examines the machine alone.
       lora: an adapter for that model.
       values: read every tensor.
 
-    Returns:
-      {"v2v", "python", "packages", "devices", "model", "problems", "output", "exit"}; output is the text for people, exit is 2 when
-      something is wrong.
-
     Raises:
-      InputError: `values` of nothing.
+      InputError: `values` without a model or an adapter.
     """
     if values and not (model or lora):
         raise InputError(
             "doctor --values: reads the numbers of a model or an adapter; name one with --model or --lora"
         )
-    report = {"v2v": __version__, "python": platform.python_version(), "packages": _find_versions(), "devices": _describe_devices()}  # fmt: skip
     problems: list[str] = []
     if lora and not model:
         model = "embedded"
-    if model:
-        report["model"] = _describe_model(model, lora, values, problems)
-    report |= {"problems": problems, "exit": 2 if problems else 0}
-    return report | {"output": _format_report(report)}
+    description = _describe_model(model, lora, values, problems) if model else None
+    return Diagnosis(
+        __version__, platform.python_version(), _find_versions(), _describe_devices(), problems, description
+    )
 
 
 def _find_versions() -> dict[str, str | None]:
@@ -68,7 +110,7 @@ def _describe_devices() -> list[dict]:
 
 
 def _describe_model(name: str, lora: str, values: bool, problems: list[str]) -> dict:
-    """Facts about a model; whatever is wrong goes into `problems`."""
+    """Describe a model as JSON values; what is wrong is added to `problems`."""
     out: dict = {"path": name}
     try:
         path = assets.EMBEDDED if name == "embedded" else Path(name)
@@ -86,7 +128,6 @@ def _describe_model(name: str, lora: str, values: bool, problems: list[str]) -> 
         problems.append(str(err))
         return out
     flow = config.flow
-    held = parameter_store.part_bytes(config)
     return out | {
         "name": config.name,
         "size": [config.frames, config.height, config.width],
@@ -94,7 +135,7 @@ def _describe_model(name: str, lora: str, values: bool, problems: list[str]) -> 
             p: sum(int(np.prod(s)) for s in wan.parameter_shapes(p, config).values())
             for p in name_mapping.PARTS
         },
-        "held_bytes": held,
+        "held_bytes": parameter_store.part_bytes(config),
         "edits_by": list(conditions),
         "sampling": {f: getattr(flow, f) for f in ("solver", "schedule", "shift", "steps", "guidance")},
     }
@@ -103,46 +144,46 @@ def _describe_model(name: str, lora: str, values: bool, problems: list[str]) -> 
 def _describe_published(
     path: Path, values: bool, out: dict, problems: list[str]
 ) -> tuple[ModelConfig | None, tuple[str, ...]]:
-    """Looks at every file of a published folder; returns its configuration, where it tells one, and what it can be shown."""
+    """Check every file of a published folder; return its configuration, if any, and the conditions that it takes."""
     parts = model_folder.open_parts(path, problems)
     damaged = " ".join(problems)
-    lost = [
+    missing = [
         part
         for part in name_mapping.PARTS
         if part not in parts and f"/{model_folder.SUBFOLDERS[part]}/" not in damaged
     ]
     if path.is_dir():
-        lacking = [model_folder.format_missing_part(part) for part in lost] + (
+        missing_files = [model_folder.format_missing_part(part) for part in missing] + (
             [] if model_folder.find_tokenizer(path) else [model_folder.MISSING_TOKENIZER]
         )
-        problems += [f"{path}: missing {what}" for what in lacking]
-    found = model_folder.read_model_folder(path, parts) if "dit" in parts or not path.is_dir() else None
+        problems += [f"{path}: missing {what}" for what in missing_files]
+    folder = model_folder.read_model_folder(path, parts) if "dit" in parts or not path.is_dir() else None
     out["kind"], out["parts"] = "published", {}
     for part, files in parts.items():
         slots = files.slots.values()
         out["parts"][part] = {
             "file": str(files.path),
-            "layout": wan.strip_prefix(part, files, found.config)[1] if found else None,
+            "layout": wan.strip_prefix(part, files, folder.config)[1] if folder else None,
             "files": len({s.file for s in slots}),
             "tensors": len(slots),
             "types": sorted({s.dtype for s in slots}),
             "bytes": sum(s.size for s in slots),
         }
-        if found:
-            _collect_problem(problems, wan.match_tensors, part, files, found.config)
+        if folder:
+            _collect_problem(problems, wan.match_tensors, part, files, folder.config)
         if values:
             for name in files.slots:
                 _collect_problem(problems, files.read, name)
-    if found is None:
+    if folder is None:
         return None, ()
-    if found.tokenizer:
-        out["tokenizer"] = str(found.tokenizer)
-        _collect_problem(problems, pretrained.load_tokenizer, found, found.config)
+    if folder.tokenizer:
+        out["tokenizer"] = str(folder.tokenizer)
+        _collect_problem(problems, pretrained.load_tokenizer, folder, folder.config)
     adapter = None
-    if found.adapter:
-        out["adapter"] = str(found.adapter)
-        adapter = _collect_problem(problems, adapters.load_adapter, found.adapter, found.config)
-    return found.config, _edit_conditions(found.config, adapter or Adapter({}))
+    if folder.adapter:
+        out["adapter"] = str(folder.adapter)
+        adapter = _collect_problem(problems, adapters.load_adapter, folder.adapter, folder.config)
+    return folder.config, _edit_conditions(folder.config, adapter or Adapter({}))
 
 
 def _edit_conditions(config: ModelConfig, adapter: Adapter) -> tuple[str, ...]:
@@ -157,10 +198,10 @@ def _collect_problem(problems: list[str], check, *args):
 
 
 def _format_report(report: dict) -> str:
-    known = ", ".join(f"{n} {v}" for n, v in report["packages"].items() if v)
-    lines = [f"v2v {report['v2v']}, Python {report['python']}, {known}"]
-    lost = [n for n, v in report["packages"].items() if not v]
-    lines += [f"not installed: {', '.join(lost)}"] if lost else []
+    versions = ", ".join(f"{n} {v}" for n, v in report["packages"].items() if v)
+    lines = [f"v2v {report['v2v']}, Python {report['python']}, {versions}"]
+    missing = [n for n, v in report["packages"].items() if not v]
+    lines += [f"not installed: {', '.join(missing)}"] if missing else []
     for kind in dict.fromkeys((d["kind"], d["bytes"]) for d in report["devices"]):
         count = sum((d["kind"], d["bytes"]) == kind for d in report["devices"])
         lines.append(f"{count} x {kind[0]}" + (f", {_format_bytes(kind[1])} each" if kind[1] else ""))
@@ -175,11 +216,11 @@ def _format_report(report: dict) -> str:
     for what in ("tokenizer", "adapter"):
         lines += [f"  {what}: {model[what]}"] if what in model else []
     if "parameters" in model:
-        held = ", ".join(f"{part} {n:,} parameters ({_format_bytes(model['held_bytes'][part])} held)" for part, n in model["parameters"].items())  # fmt: skip
+        sizes = ", ".join(f"{part} {n:,} parameters ({_format_bytes(model['held_bytes'][part])} held)" for part, n in model["parameters"].items())  # fmt: skip
         t, h, w = model["size"]
         s = model["sampling"]
         lines += [
-            f"  {held}",
+            f"  {sizes}",
             f"  edits {t} frames of {w}x{h} by: {', '.join(['instruction', *model['edits_by']])}" if model["edits_by"] else "  makes videos from text; to edit it needs an adapter with embeddings (--lora)",
             f"  samples with {s['solver']}, table {s['schedule']}, shift {s['shift']:g}, {s['steps']} steps, guidance {s['guidance']:g}",
         ]  # fmt: skip

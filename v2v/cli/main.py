@@ -143,16 +143,16 @@ def _model(args: argparse.Namespace):
 
 
 def _convert(args: argparse.Namespace) -> dict:
-    from v2v.cli.convert import convert
+    from v2v.cli.convert import run_convert
 
     options = {"model": args.model, "lora": args.lora, "style": args.format, "dtype": args.dtype}
-    return convert(args.source, args.target, **options, progress=_bars(args))
+    return run_convert(args.source, args.target, **options, progress=_bars(args))
 
 
 def _doctor(args: argparse.Namespace) -> dict:
-    from v2v.cli.doctor import doctor
+    from v2v.cli.doctor import run_doctor
 
-    return doctor(args.model, args.lora, args.values)
+    return run_doctor(args.model, args.lora, args.values)
 
 
 def _synth(args: argparse.Namespace) -> dict:
@@ -194,19 +194,19 @@ def _train(args: argparse.Namespace) -> dict:
 
 def _plan(args: argparse.Namespace) -> dict:
     os.environ.setdefault("JAX_PLATFORMS", "cpu")  # nothing runs; a chip at hand stays free
-    from v2v.cli.train import load_experiment
-    from v2v.planning import report
+    from v2v.cli.plan import PlanOptions, run_plan
 
-    config = load_experiment(args.experiment, args.rest, "plan").config
-    made = report.build_plan(
-        report.build_setting(config, args.what),
-        args.topology,
-        config.name,
-        args.utilisation,
-        not args.no_search,
+    return run_plan(
+        PlanOptions(
+            args.experiment,
+            args.rest,
+            args.topology,
+            args.what,
+            args.utilisation,
+            search=not args.no_search,
+            json=args.json,
+        )
     )
-    text = made.pop("text")
-    return made if args.json else {"output": text}
 
 
 def _eval(args: argparse.Namespace) -> dict:

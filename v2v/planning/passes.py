@@ -1,12 +1,12 @@
 """Operations of one pass of the transformer, traced without weights and counted by runtime/flops.py."""
 
 import dataclasses
+from collections.abc import Mapping
 from functools import partial
 
 import jax
 import jax.numpy as jnp
 
-from v2v.array_types import Latents
 from v2v.config import ConditionConfig, ModelConfig
 from v2v.models import kv_cache
 from v2v.models.transformer import DiT
@@ -35,7 +35,9 @@ def count_pass_flops(cfg: ModelConfig, reference: bool = False) -> dict[str, int
         conditions["reference"] = jax.ShapeDtypeStruct((1, 1, y, x, c), jnp.float32)
     text = jax.ShapeDtypeStruct((1, cfg.dit.text_len, cfg.dit.text_width), jnp.float32)
 
-    def count(condition: ConditionConfig, conditions: dict[str, Latents], part: str = "all") -> int:
+    def count(
+        condition: ConditionConfig, conditions: Mapping[str, jax.ShapeDtypeStruct], part: str = "all"
+    ) -> int:
         dit, tau = DiT(plain, condition), jnp.ones((1,))
         weights = jax.eval_shape(dit.init, jax.random.key(0), z, tau, text, **conditions)
         weights = {name: weights[name] for name in weights.keys() & {"params", "embed"}}

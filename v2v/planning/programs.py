@@ -57,7 +57,7 @@ class PlanSetting:
 class Program:
     """A call `jitted(*args)`, to be traced and lowered with `mesh` as the current mesh."""
 
-    jitted: Callable
+    jitted: Any
     args: tuple
     mesh: Mesh
 

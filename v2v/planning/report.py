@@ -1,13 +1,17 @@
-"""Plans: the result of the search with time and cost, as JSON values and as text.
+"""Plans: the result of the search with time and cost, as values that `v2v plan` formats.
 
     step = max( FLOPs / (utilization · peak rate), bytes sent / rate of the links )          links and matmuls overlapping
 
 Utilization refers to the executed operations, recomputed ones included; 0.4 is what a tuned run of this kind reaches, not a promise.
 """
 
+import dataclasses
 import logging
 import sys
+from dataclasses import dataclass
 from typing import Any
+
+import jax
 
 from v2v.config import ModelConfig
 from v2v.errors import InputError
@@ -22,9 +26,91 @@ from v2v.runtime import flops
 logger = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class TrialReport:
+    """One trial in the units of people; the field names are the keys of `v2v plan --json`.
+
+    Attributes:
+      change: what was changed last.
+      mesh: chips along each axis that has several.
+      batch: clips per step.
+      steps: updates of the run.
+      micro: micro-batches per step.
+      remat: the policy of recomputation.
+      fits: whether the program fits into a chip's memory.
+      arguments_gib: memory of the arguments.
+      temporaries_gib: memory of temporaries; None where the program did not compile.
+      peak_gib: memory at the peak.
+      tflop: operations of a chip per call.
+      tflop_model: the same without recomputed operations.
+      sent_gb: what a chip sends, by kind of collective.
+      utilisation: the assumed share of the peak rate.
+      seconds: time of one call.
+      hours: time of all steps.
+      seconds_links: time of one call that the links alone would take.
+    """
+
+    change: str
+    mesh: dict[str, int]
+    batch: int
+    steps: int
+    micro: int
+    remat: str
+    fits: bool
+    arguments_gib: float
+    temporaries_gib: float | None
+    peak_gib: float
+    tflop: float
+    tflop_model: float
+    sent_gb: dict[str, float]
+    utilisation: float
+    seconds: float
+    hours: float
+    seconds_links: float
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The result of a search.
+
+    Attributes:
+      experiment: name of the experiment.
+      what: the program: a training step or the sampler.
+      topology: the topology.
+      chips: number of its chips.
+      clip: frames x height x width.
+      tokens: tokens of one clip.
+      hbm_gib: memory of a chip.
+      final: the last trial, which fits if any does.
+      tried: all trials in order.
+      passes: for the sampler, the cost of each kind of pass (`compare_passes`).
+    """
+
+    experiment: str
+    what: str
+    topology: str
+    chips: int
+    clip: str
+    tokens: int
+    hbm_gib: float
+    final: TrialReport
+    tried: tuple[TrialReport, ...] = ()
+    passes: dict[str, dict[str, float]] | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the plan as JSON values, those of the final trial at the top level."""
+        head = {
+            field: getattr(self, field)
+            for field in ("experiment", "what", "topology", "chips", "clip", "tokens", "hbm_gib")
+        }
+        values = head | {"fits": self.final.fits} | dataclasses.asdict(self.final)
+        values["tried"] = [dataclasses.asdict(trial) for trial in self.tried]
+        return values if self.passes is None else values | {"passes": self.passes}
+
+
 def build_plan(
     setting: PlanSetting, topology: str, name: str, utilisation: float = 0.4, searching: bool = True
-) -> dict[str, Any]:
+) -> Plan:
     """Search for a setting that fits and describe it.
 
     Args:
@@ -34,14 +120,9 @@ def build_plan(
       utilisation: the share of a chip's peak rate that the run is assumed to reach.
       searching: try more economical settings when the requested one does not fit.
 
-    Returns:
-      the plan as JSON values; "text" is the same for people.
-
     Raises:
       InputError: an unknown topology, libtpu is not installed, or a setting that is impossible there.
     """
-    import jax
-
     if not 0 < utilisation <= 1:
         raise InputError(
             f"plan: --utilisation is a share of the chip's rate, expected 0 to 1, got {utilisation}"
@@ -50,23 +131,20 @@ def build_plan(
     # A program for absent devices cannot be read back from the cache.
     jax.config.update("jax_enable_compilation_cache", False)
     trials = search.search_settings(setting, chip, devices, searching, tell=_log_progress)
-    final = trials[-1]
-    m = final.setting.model
-    report = {
-        "experiment": name,
-        "what": setting.what,
-        "topology": topology,
-        "chips": len(devices),
-        "clip": f"{m.frames}x{m.height}x{m.width}",
-        "tokens": flops.tokens(m, reference=True),
-        "hbm_gib": round(chip.hbm / GIB, 2),
-        "fits": final.cost.fits,
-        **describe_trial(final, chip, utilisation, len(devices)),
-        "tried": [describe_trial(t, chip, utilisation, len(devices)) for t in trials],
-    }
-    if setting.what == "sample":
-        report["passes"] = compare_passes(m, chip, utilisation)
-    return report | {"text": format_plan(report)}
+    m = trials[-1].setting.model
+    reports = tuple(describe_trial(trial, chip, utilisation, len(devices)) for trial in trials)
+    return Plan(
+        experiment=name,
+        what=setting.what,
+        topology=topology,
+        chips=len(devices),
+        clip=f"{m.frames}x{m.height}x{m.width}",
+        tokens=flops.tokens(m, reference=True),
+        hbm_gib=round(chip.hbm / GIB, 2),
+        final=reports[-1],
+        tried=reports,
+        passes=compare_passes(m, chip, utilisation) if setting.what == "sample" else None,
+    )
 
 
 def compare_passes(m: ModelConfig, chip: Chip, utilisation: float) -> dict[str, dict[str, float]]:
@@ -83,76 +161,34 @@ def compare_passes(m: ModelConfig, chip: Chip, utilisation: float) -> dict[str, 
     }
 
 
-def describe_trial(trial: Trial, chip: Chip, utilisation: float, devices: int) -> dict[str, Any]:
-    """Describe one trial as JSON values: sizes in GiB and GB, times in seconds and hours."""
+def describe_trial(trial: Trial, chip: Chip, utilisation: float, devices: int) -> TrialReport:
+    """Describe one trial: sizes in GiB and GB, times in seconds and hours."""
     s, cost = trial.setting, trial.cost
     mesh = {axis: n for axis, n in search.axis_sizes(s.mesh, devices).items() if n > 1}
-    return {
-        "change": trial.change,
-        "mesh": mesh,
-        "batch": s.batch,
-        "steps": s.steps,
-        "micro": s.micro,
-        "remat": s.model.dit.remat,
-        "fits": cost.fits,
-        "arguments_gib": _round(cost.arguments / GIB),
-        "temporaries_gib": None if cost.temporaries is None else _round(cost.temporaries / GIB),
-        "peak_gib": _round(cost.peak / GIB),
-        "tflop": _round(cost.flops / 1e12),
-        "tflop_model": _round(_model_flops(s) / devices / 1e12),
-        "sent_gb": {kind: _round(n / 1e9) for kind, n in sorted(cost.sent.items())},
-        "utilisation": utilisation,
-        "seconds": _round(call_seconds(cost, chip, utilisation)),
-        "hours": _round(s.steps * call_seconds(cost, chip, utilisation) / 3600),
-        "seconds_links": _round(sum(cost.sent.values()) / chip.ici_rate),
-    }
+    return TrialReport(
+        change=trial.change,
+        mesh=mesh,
+        batch=s.batch,
+        steps=s.steps,
+        micro=s.micro,
+        remat=s.model.dit.remat,
+        fits=cost.fits,
+        arguments_gib=_round(cost.arguments / GIB),
+        temporaries_gib=None if cost.temporaries is None else _round(cost.temporaries / GIB),
+        peak_gib=_round(cost.peak / GIB),
+        tflop=_round(cost.flops / 1e12),
+        tflop_model=_round(_model_flops(s) / devices / 1e12),
+        sent_gb={kind: _round(n / 1e9) for kind, n in sorted(cost.sent.items())},
+        utilisation=utilisation,
+        seconds=_round(call_seconds(cost, chip, utilisation)),
+        hours=_round(s.steps * call_seconds(cost, chip, utilisation) / 3600),
+        seconds_links=_round(sum(cost.sent.values()) / chip.ici_rate),
+    )
 
 
 def call_seconds(cost: ProgramCost, chip: Chip, utilisation: float) -> float:
     """Return the predicted seconds of one call."""
     return max(cost.flops / (utilisation * chip.flops), sum(cost.sent.values()) / chip.ici_rate)
-
-
-def format_plan(r: dict[str, Any]) -> str:
-    """Format a plan for people."""
-    mesh = " ".join(f"{axis}={n}" for axis, n in r["mesh"].items()) or "one chip"
-    how = f"mesh {mesh}, batch {r['batch']}"
-    if r["what"] == "train":
-        how += f" in {r['micro']} part{'s' * (r['micro'] > 1)}, remat {r['remat']}"
-    sent_text = ", ".join(f"{kind} {n:.3g}" for kind, n in r["sent_gb"].items()) or "nothing"
-    temporaries = "-" if r["temporaries_gib"] is None else f"{r['temporaries_gib']:.3g} GiB"
-    unit = "step" if r["what"] == "train" else "call"
-    lines = [
-        f"{r['experiment']}: {r['what']} {r['clip']}, {r['tokens']:,} tokens a clip, on {r['topology']} "
-        f"({r['chips']} chips of {r['hbm_gib']} GiB)",
-        how,
-        f"a chip  arguments {r['arguments_gib']:.3g} GiB  temporaries {temporaries}  peak {r['peak_gib']:.3g} of "
-        f"{r['hbm_gib']:.3g} GiB  {'fits' if r['fits'] else 'DOES NOT FIT'}",
-        f"        {r['tflop']:,.4g} TFLOP a {unit}, {r['tflop_model']:,.4g} without what is recomputed",
-        f"        sends {sum(r['sent_gb'].values()):.3g} GB ({sent_text})",
-        f"{unit}    {r['seconds']:.3g} s at {100 * r['utilisation']:.0f} % of the chip's rate (links alone "
-        f"{r['seconds_links']:.3g} s)",
-    ]
-    if r["steps"] > 1:
-        lines[-1] += f"; {r['steps']:,} steps in {r['hours']:.3g} hours"
-    if "passes" in r:
-        costs = r["passes"]
-        lines += [
-            f"a step on one clip, one chip: {name:8} {cost['tflop']:>10,.4g} TFLOP {cost['seconds']:>8.3g} s"
-            f"  {cost['tflop'] / costs['t2v']['tflop']:.2f}x t2v"
-            for name, cost in costs.items()
-        ]
-        lines.append("(prefill is paid once a clip, cached needs a one_way model)")
-    if len(r["tried"]) > 1:
-        lines.append("tried   " + "; ".join(_format_trial(t) for t in r["tried"]))
-    rows = r["mesh"].get("data", 1) * r["mesh"].get("fsdp", 1)
-    if r["batch"] % rows:
-        lines.append(
-            f"note    a batch of {r['batch']} doesn't divide by data x fsdp = {rows}: chips repeat work; use --mesh.seq"
-        )
-    if not r["fits"]:
-        lines.append("nothing tried fits: a larger topology, a smaller clip or a lower rank is needed")
-    return "\n".join(lines)
 
 
 def _model_flops(s: PlanSetting) -> float:
@@ -168,10 +204,6 @@ def _model_flops(s: PlanSetting) -> float:
 def _round(x: float) -> float:
     """Round to four digits; a prediction has no more."""
     return float(f"{x:.4g}")
-
-
-def _format_trial(t: dict[str, Any]) -> str:
-    return f"{t['change']}: {t['peak_gib']:.3g} GiB{', fits' if t['fits'] else ''}"
 
 
 def build_setting(experiment: Any, what: str) -> PlanSetting:

@@ -1,0 +1,92 @@
+"""`v2v plan`: whether a run fits on devices that need not be present, and what it costs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from v2v.cli.train import load_experiment
+from v2v.planning import report
+from v2v.planning.programs import ProgramKind
+from v2v.planning.report import Plan, TrialReport
+
+
+@dataclass(frozen=True)
+class PlanOptions:
+    """The options of `v2v plan`.
+
+    Attributes:
+      experiment: name or path of an experiment.
+      overrides: options for its fields.
+      topology: "v6e:2x4" and so on.
+      what: the program: a training step or the sampler.
+      utilisation: the assumed share of the peak rate, 0 to 1.
+      search: try more economical settings when the requested one does not fit.
+      json: return JSON values instead of text.
+    """
+
+    experiment: str
+    overrides: Sequence[str]
+    topology: str
+    what: ProgramKind = "train"
+    utilisation: float = 0.4
+    search: bool = True
+    json: bool = False
+
+
+def run_plan(options: PlanOptions) -> dict[str, Any]:
+    """Plan a run and return what the command prints.
+
+    Raises:
+      InputError: an unknown experiment or topology, libtpu is not installed, or a setting that is impossible there.
+    """
+    config = load_experiment(options.experiment, options.overrides, "plan").config
+    setting = report.build_setting(config, options.what)
+    plan = report.build_plan(setting, options.topology, config.name, options.utilisation, options.search)
+    return plan.to_json() if options.json else {"output": format_plan(plan)}
+
+
+def format_plan(plan: Plan) -> str:
+    """Format a plan for people."""
+    trial = plan.final
+    mesh = " ".join(f"{axis}={n}" for axis, n in trial.mesh.items()) or "one chip"
+    how = f"mesh {mesh}, batch {trial.batch}"
+    if plan.what == "train":
+        how += f" in {trial.micro} part{'s' * (trial.micro > 1)}, remat {trial.remat}"
+    sent_text = ", ".join(f"{kind} {n:.3g}" for kind, n in trial.sent_gb.items()) or "nothing"
+    temporaries = "-" if trial.temporaries_gib is None else f"{trial.temporaries_gib:.3g} GiB"
+    unit = "step" if plan.what == "train" else "call"
+    lines = [
+        f"{plan.experiment}: {plan.what} {plan.clip}, {plan.tokens:,} tokens a clip, on {plan.topology} "
+        f"({plan.chips} chips of {plan.hbm_gib} GiB)",
+        how,
+        f"a chip  arguments {trial.arguments_gib:.3g} GiB  temporaries {temporaries}  peak {trial.peak_gib:.3g} of "
+        f"{plan.hbm_gib:.3g} GiB  {'fits' if trial.fits else 'DOES NOT FIT'}",
+        f"        {trial.tflop:,.4g} TFLOP a {unit}, {trial.tflop_model:,.4g} without what is recomputed",
+        f"        sends {sum(trial.sent_gb.values()):.3g} GB ({sent_text})",
+        f"{unit}    {trial.seconds:.3g} s at {100 * trial.utilisation:.0f} % of the chip's rate (links alone "
+        f"{trial.seconds_links:.3g} s)",
+    ]
+    if trial.steps > 1:
+        lines[-1] += f"; {trial.steps:,} steps in {trial.hours:.3g} hours"
+    if plan.passes is not None:
+        costs = plan.passes
+        lines += [
+            f"a step on one clip, one chip: {name:8} {cost['tflop']:>10,.4g} TFLOP {cost['seconds']:>8.3g} s"
+            f"  {cost['tflop'] / costs['t2v']['tflop']:.2f}x t2v"
+            for name, cost in costs.items()
+        ]
+        lines.append("(prefill is paid once a clip, cached needs a one_way model)")
+    if len(plan.tried) > 1:
+        lines.append("tried   " + "; ".join(_format_trial(t) for t in plan.tried))
+    rows = trial.mesh.get("data", 1) * trial.mesh.get("fsdp", 1)
+    if trial.batch % rows:
+        lines.append(
+            f"note    a batch of {trial.batch} doesn't divide by data x fsdp = {rows}: chips repeat work; use --mesh.seq"
+        )
+    if not trial.fits:
+        lines.append("nothing tried fits: a larger topology, a smaller clip or a lower rank is needed")
+    return "\n".join(lines)
+
+
+def _format_trial(trial: TrialReport) -> str:
+    return f"{trial.change}: {trial.peak_gib:.3g} GiB{', fits' if trial.fits else ''}"
