@@ -11,14 +11,14 @@ from data_synth.scenes import draw, edits, objects, render, scene, textures
 
 
 def twins(name, seeds, T=4, H=48, W=64):
-    made = 0
+    twin_count = 0
     for seed in range(seeds):
-        drawn = draw.sample_scene(rng.build_rng(seed, "scene"), aspect=W / H)
-        twin = edits.apply_local_edit(name, drawn, rng.build_rng(seed, "edit"), T, H, W)
+        sampled_scene = draw.sample_scene(rng.build_rng(seed, "scene"), aspect=W / H)
+        twin = edits.apply_local_edit(name, sampled_scene, rng.build_rng(seed, "edit"), T, H, W)
         if not isinstance(twin, str):
-            made += 1
+            twin_count += 1
             yield twin
-    assert made > 0.6 * seeds
+    assert twin_count > 0.6 * seeds
 
 
 @pytest.mark.parametrize("name", edits.LOCAL_EDITS)
@@ -40,22 +40,22 @@ def test_source_is_the_scene_rendered_anew_and_target_its_twin(name):
 
 @pytest.mark.parametrize("seed", range(12))
 def test_one_scene_at_two_sizes(seed):
-    drawn = draw.sample_scene(rng.build_rng(seed, "scene"), rich=seed % 2 == 1)
-    small = render.render_scene(drawn, 3, 64, 64).astype(float)
-    large = render.render_scene(drawn, 3, 128, 128)
+    sampled_scene = draw.sample_scene(rng.build_rng(seed, "scene"), rich=seed % 2 == 1)
+    small = render.render_scene(sampled_scene, 3, 64, 64).astype(float)
+    large = render.render_scene(sampled_scene, 3, 128, 128)
     reduced = np.stack([cv2.resize(frame, (64, 64), interpolation=cv2.INTER_AREA) for frame in large])
     assert np.abs(reduced - small).mean() < 3.0
-    few, many = (
-        render.render_layers(drawn, 3, 64, 64).coverage(),
-        render.render_layers(drawn, 5, 64, 64).coverage(),
+    short_coverage, long_coverage = (
+        render.render_layers(sampled_scene, 3, 64, 64).coverage(),
+        render.render_layers(sampled_scene, 5, 64, 64).coverage(),
     )
-    np.testing.assert_array_equal(few, many[::2])  # frame 1 of 3 is frame 2 of 5
+    np.testing.assert_array_equal(short_coverage, long_coverage[::2])  # frame 1 of 3 is frame 2 of 5
 
 
 @pytest.mark.parametrize("shape", objects.SHAPES)
 def test_shapes_fill_their_size(shape):
-    thing = objects.Object(shape, "red", 0.5, pinned=True)
-    bare = scene.Scene(draw.named_background("white")[0], "", (thing,))
+    obj = objects.Object(shape, "red", 0.5, pinned=True)
+    bare = scene.Scene(draw.named_background("white")[0], "", (obj,))
     covered = render.render_layers(bare, 1, 100, 100).coverage()[0]
     rows, columns = np.flatnonzero(covered.max(1) > 0.5), np.flatnonzero(covered.max(0) > 0.5)
     for low, high in ((rows[0], rows[-1]), (columns[0], columns[-1])):
@@ -66,18 +66,26 @@ def test_shapes_fill_their_size(shape):
 
 def test_objects_are_named_apart_and_kept_apart():
     for seed in range(60):
-        drawn = draw.sample_scene(rng.build_rng(seed, "scene"))
-        things = drawn.objects
-        assert len({o.color for o in things}) == len({o.shape for o in things}) == len(things)
-        assert all(scene.is_visible_on(o.color, drawn.texture) for o in things)
-        made = render.render_layers(drawn, 5, 32, 32)
-        shared = sum(made.coverage((i,)) > 0.5 for i in range(len(things))) if things else np.zeros(1)
+        sampled_scene = draw.sample_scene(rng.build_rng(seed, "scene"))
+        objects_in_scene = sampled_scene.objects
+        assert (
+            len({o.color for o in objects_in_scene})
+            == len({o.shape for o in objects_in_scene})
+            == len(objects_in_scene)
+        )
+        assert all(scene.is_visible_on(o.color, sampled_scene.texture) for o in objects_in_scene)
+        layers = render.render_layers(sampled_scene, 5, 32, 32)
+        shared = (
+            sum(layers.coverage((i,)) > 0.5 for i in range(len(objects_in_scene)))
+            if objects_in_scene
+            else np.zeros(1)
+        )
         assert (shared > 1).mean() < 0.01
 
 
 def test_an_object_partly_outside_the_frame_is_cut():
-    thing = objects.Object("ball", "red", 0.4, start=(-0.6, 0.0), end=(2.0, 0.3), pinned=True)
-    bare = scene.Scene(draw.named_background("white")[0], "", (thing,))
+    obj = objects.Object("ball", "red", 0.4, start=(-0.6, 0.0), end=(2.0, 0.3), pinned=True)
+    bare = scene.Scene(draw.named_background("white")[0], "", (obj,))
     video = render.render_scene(bare, 5, 40, 40)
     assert (video[0] != 255).any() and video.shape == (5, 40, 40, 3)
     empty = render.render_scene(dataclasses.replace(bare, objects=()), 5, 40, 40)
@@ -92,9 +100,9 @@ def test_a_star_is_five_rays_about_its_centre():
     turn, r = np.abs(turn - np.rint(turn)) * sector, np.hypot(x, y)
     edge = np.array([0.5 * np.cos(sector / 2) - 1.12, 0.5 * np.sin(sector / 2)])  # from the tip to the notch
     expected = ((r * np.cos(turn) - 1.12) * edge[1] - r * np.sin(turn) * edge[0]) / np.linalg.norm(edge)
-    found = objects._DISTANCE["star"](x, y)
-    assert found.dtype == np.float32
-    np.testing.assert_allclose(found, expected, atol=2e-6)
+    distance = objects._DISTANCE["star"](x, y)
+    assert distance.dtype == np.float32
+    np.testing.assert_allclose(distance, expected, atol=2e-6)
 
 
 def test_a_colour_shows_on_a_texture_by_its_distance_from_mean_and_spread():
@@ -107,9 +115,9 @@ def test_a_colour_shows_on_a_texture_by_its_distance_from_mean_and_spread():
 
 def test_workers_share_the_tiles_they_draw(tmp_path, monkeypatch):
     monkeypatch.setattr(textures, "_tile_folder", None)
-    alone = textures._load_or_draw_tile("cloud", 3, 64)
+    tile = textures._load_or_draw_tile("cloud", 3, 64)
     textures.share_tiles(tmp_path / "tiles")
-    np.testing.assert_array_equal(textures._load_or_draw_tile("cloud", 3, 64), alone)
+    np.testing.assert_array_equal(textures._load_or_draw_tile("cloud", 3, 64), tile)
     monkeypatch.setattr(textures, "_draw_tile", lambda *a: pytest.fail("drawn although it is there"))
-    np.testing.assert_array_equal(textures._load_or_draw_tile("cloud", 3, 64), alone)
+    np.testing.assert_array_equal(textures._load_or_draw_tile("cloud", 3, 64), tile)
     assert [p.name for p in (tmp_path / "tiles").iterdir()] == ["cloud-3-64"]
