@@ -15,7 +15,7 @@ from v2v.data import datasets, latent_cache, loader
 from v2v.data import pair as pair_lib
 from v2v.errors import InputError
 
-WANTED = [(5, 8, 8), (9, 8, 8), (9, 16, 16), (1, 16, 16)]
+SIZES = [(5, 8, 8), (9, 8, 8), (9, 16, 16), (1, 16, 16)]
 
 
 @pytest.mark.parametrize(
@@ -32,13 +32,13 @@ WANTED = [(5, 8, 8), (9, 8, 8), (9, 16, 16), (1, 16, 16)]
     ],
 )
 def test_a_clip_goes_to_the_largest_size_it_fills(clip, size, reason):
-    found, why = buckets_lib.choose_size(clip, WANTED)
+    found, why = buckets_lib.choose_size(clip, SIZES)
     assert found == size and (reason in why if reason else not why)
 
 
 def test_pictures_and_clips_dont_mix():
-    assert buckets_lib.choose_size((1, 16, 16), WANTED[:3])[1].startswith("a picture, and no size")
-    assert buckets_lib.choose_size((9, 16, 16), WANTED[3:])[1].startswith("a clip, and all sizes")
+    assert buckets_lib.choose_size((1, 16, 16), SIZES[:3])[1].startswith("a picture, and no size")
+    assert buckets_lib.choose_size((9, 16, 16), SIZES[3:])[1].startswith("a clip, and all sizes")
 
 
 def test_a_crop_keeps_the_edit_and_the_promise_of_its_mask():
@@ -83,7 +83,9 @@ def _large():
 
 def records(clips):
     """What a set of pairs of these sizes would give."""
-    return [pair_lib.encode_pair(dataclasses.replace(pair(i), **_zeros(*clip))) for i, clip in enumerate(clips)]
+    return [
+        pair_lib.encode_pair(dataclasses.replace(pair(i), **_zeros(*clip))) for i, clip in enumerate(clips)
+    ]
 
 
 def _zeros(T, H, W):
@@ -93,10 +95,10 @@ def _zeros(T, H, W):
 
 def test_a_survey_counts_every_pair_and_every_frame(tmp_path):
     found = datasets.survey_dataset(
-        "mine", records([(9, 16, 16), (4, 16, 16), (1, 16, 16), (12, 16, 17), (9, 16, 40)]), WANTED
+        "mine", records([(9, 16, 16), (4, 16, 16), (1, 16, 16), (12, 16, 17), (9, 16, 40)]), SIZES
     )
-    assert found.chosen == {(9, 16, 16): [0, 3], (1, 16, 16): [2]}
-    assert found.frames == (19, 35) and sum(found.dropped.values()) == 2
+    assert found.indices_by_size == {(9, 16, 16): [0, 3], (1, 16, 16): [2]}
+    assert found.frames == (19, 35) and sum(found.skipped.values()) == 2
     text = datasets.format_surveys([found])
     assert "set mine: 5 pairs, 3 used, 2 left out; 19 of 35 frames used; 100.0% of the clips drawn" in text
     assert (
@@ -105,15 +107,15 @@ def test_a_survey_counts_every_pair_and_every_frame(tmp_path):
         and "1  left out: another shape" in text
     )
     with pytest.raises(InputError, match="set tiny: expected clips of 5x8x8 or .* .2: fewer than 5 frames"):
-        datasets.survey_dataset("tiny", records([(2, 8, 8), (3, 8, 8)]), WANTED)
+        datasets.survey_dataset("tiny", records([(2, 8, 8), (3, 8, 8)]), SIZES)
 
 
 def test_a_survey_is_kept_until_set_or_sizes_change(tmp_path):
     made, file = records([(9, 16, 16), (5, 8, 8)]), tmp_path / "mine" / "survey.json"
-    first = datasets.load_or_survey(file, "mine", made, WANTED)
-    assert datasets.load_or_survey(file, "mine", [None, None], WANTED) == first  # nothing is read again
-    assert datasets.load_or_survey(file, "mine", made[:1], WANTED).count == 1
-    assert list(datasets.load_or_survey(file, "mine", made, WANTED[:1]).chosen) == [(5, 8, 8)]
+    first = datasets.load_or_survey(file, "mine", made, SIZES)
+    assert datasets.load_or_survey(file, "mine", [None, None], SIZES) == first  # nothing is read again
+    assert datasets.load_or_survey(file, "mine", made[:1], SIZES).count == 1
+    assert list(datasets.load_or_survey(file, "mine", made, SIZES[:1]).indices_by_size) == [(5, 8, 8)]
 
 
 def test_weights_are_shares_of_the_clips_drawn():
@@ -137,7 +139,9 @@ def folders(tmp_path_factory):
     path = tmp_path_factory.mktemp("buckets")
     for name, n, frames in (("a", 40, 5), ("b", 24, 5), ("pictures", 60, 1)):
         chosen = range(0, 2 * n, 2)
-        latent_cache.write_latents(path / name, chosen, lambda i, T=frames: _named(i, T), encode, "abc", 4, shard=16)
+        latent_cache.write_latents(
+            path / name, chosen, lambda i, T=frames: _named(i, T), encode, "abc", 4, shard=16
+        )
     return path
 
 

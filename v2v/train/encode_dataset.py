@@ -32,7 +32,7 @@ SHARD = 64
 
 
 def encode_sets(
-    cfg: Experiment, found: ModelFolder, tokenizer: Tokenizer, folder: Path
+    cfg: Experiment, model_folder: ModelFolder, tokenizer: Tokenizer, folder: Path
 ) -> list[buckets.Bucket]:
     """Encode every set's clips of every size in folder/SET/SIZE; return them as buckets of the loader.
 
@@ -40,7 +40,7 @@ def encode_sets(
 
     Args:
       cfg: the experiment: `sets`, `data`, the model, and the batch of its `edit` stage.
-      found: the folder of the published model.
+      model_folder: the folder of the published model.
       tokenizer: of its text encoder.
       folder: where latents lie, seen by all processes.
 
@@ -49,7 +49,7 @@ def encode_sets(
     """
     batches = batch_sizes(cfg)
     names, records = datasets.dataset_names(cfg.sets), [datasets.open_dataset(path) for path in cfg.sets]
-    vae_hash = fingerprint(found.parts["vae"])
+    vae_hash = fingerprint(model_folder.parts["vae"])
     process = (jax.process_index(), jax.process_count())
 
     def surveys():
@@ -63,7 +63,7 @@ def encode_sets(
     _wait_for_all("survey")
     surveys_of_sets = surveys()
     log_info(datasets.format_surveys(surveys_of_sets, cfg.data.mixture))
-    encoders = functools.cache(lambda: build_encoders(cfg.model, found, tokenizer))
+    encoders = functools.cache(lambda: build_encoders(cfg.model, model_folder, tokenizer))
     parts, first = {size: [] for size in batches}, 0
     for survey, source, share in zip(
         surveys_of_sets, records, datasets.compute_shares(surveys_of_sets, cfg.data.mixture), strict=True
@@ -111,11 +111,12 @@ def batch_sizes(cfg: Experiment) -> dict[tuple[int, int, int], int]:
     return {size: buckets.batch_size(size, tokens(size), budget, unit) for size in sizes}
 
 
-def build_encoders(model: ModelConfig, found: ModelFolder, tokenizer: Tokenizer):
+def build_encoders(model: ModelConfig, model_folder: ModelFolder, tokenizer: Tokenizer):
     """Return two functions: uint8 clips to latents, and sentences to embeddings of their true lengths, on this process's first device."""
     device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     vae, text = (
-        wan.load_part(part, found.parts[part], model, place=lambda path: device) for part in ("vae", "text")
+        wan.load_part(part, model_folder.parts[part], model, place=lambda path: device)
+        for part in ("vae", "text")
     )
 
     @jax.jit

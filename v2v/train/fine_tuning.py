@@ -41,13 +41,13 @@ def fine_tune(cfg: Experiment, workdir: Path) -> Path:
         raise InputError(
             f"{cfg.name}: expected a backbone and pairs; give --weights Wan2.2-TI2V-5B-Diffusers and --sets FOLDER ..."
         )
-    found = model_folder.read_model_folder(cfg.weights).require()
-    cfg = dataclasses.replace(cfg, model=_with_published_sizes(cfg.model, found.config))
-    tokenizer = pretrained.load_tokenizer(found, cfg.model)
+    published = model_folder.read_model_folder(cfg.weights).require()
+    cfg = dataclasses.replace(cfg, model=_with_published_sizes(cfg.model, published.config))
+    tokenizer = pretrained.load_tokenizer(published, cfg.model)
     save_config(cfg, workdir)
-    buckets = encode_sets(cfg, found, tokenizer, _latents_folder(cfg, workdir))
+    buckets = encode_sets(cfg, published, tokenizer, _latents_folder(cfg, workdir))
     data = loader.edit_batches(buckets, tokenizer, cfg.seed, cfg.data, cfg.model.condition.mask_code)
-    dit = _load_transformer(cfg, found)
+    dit = _load_transformer(cfg, published)
     objective = objectives.edit(cfg.model, cfg.region, data.recipes)
     frozen = None if cfg.trains == "full" else {"dit": dit}
     state = fit_stage(cfg, cfg.edit, workdir / "edit", _start(cfg, dit), data, objective, frozen, work=True)
@@ -76,28 +76,28 @@ def _latents_folder(cfg: Experiment, workdir: Path) -> Path:
     return workdir / "latents"
 
 
-def _with_published_sizes(model: ModelConfig, found: ModelConfig) -> ModelConfig:
+def _with_published_sizes(model: ModelConfig, published: ModelConfig) -> ModelConfig:
     """Return the experiment's settings with the sizes of the published weights."""
     ours = {name: getattr(model.dit, name) for name in ("remat", "backend", "dtype")}
-    dit = dataclasses.replace(found.dit, **ours)
-    return dataclasses.replace(model, dit=dit, vae=found.vae, text=found.text)
+    dit = dataclasses.replace(published.dit, **ours)
+    return dataclasses.replace(model, dit=dit, vae=published.vae, text=published.text)
 
 
 def _start(cfg: Experiment, dit: dict) -> dict:
-    """Return what is trained, at step 0: fresh, or the adapter `cfg.start`."""
+    """Return what is trained, at step 0: initial_adapter, or the adapter `cfg.start`."""
     key = jax.random.key(cfg.seed + 1)
     if cfg.trains == "full":
         return {"dit": dit, "embed": initialization.init_embed(key, cfg.model)}
-    fresh = initialization.init_adapter(key, cfg.model, dit)
-    return native.load_parameters(cfg.start, fresh) if cfg.start else fresh
+    initial_adapter = initialization.init_adapter(key, cfg.model, dit)
+    return native.load_parameters(cfg.start, initial_adapter) if cfg.start else initial_adapter
 
 
-def _load_transformer(cfg: Experiment, found: ModelFolder) -> dict:
+def _load_transformer(cfg: Experiment, published: ModelFolder) -> dict:
     """Load the transformer, each leaf straight to its place on the mesh; in float32 when it is to be trained."""
     mesh = sharding.make_mesh(**dataclasses.asdict(cfg.mesh))
     shapes = wan.parameter_shapes("dit", cfg.model)
     dtype = "float32" if cfg.trains == "full" else None
     return wan.load_part(
-        "dit", found.parts["dit"], cfg.model, dtype=dtype,
+        "dit", published.parts["dit"], cfg.model, dtype=dtype,
         place=lambda path: sharding.sharding_of(f"dit/{path}", shapes[path], mesh),
     )  # fmt: skip

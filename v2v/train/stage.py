@@ -40,7 +40,7 @@ def fit_stage(
     objective: Objective,
     frozen: Any = None,
     *,
-    held: Sequence[Any] = (),
+    held_out: Sequence[Any] = (),
     watches: Sequence[loop.Hook] = (),
     work: bool = False,
 ) -> TrainState:
@@ -55,7 +55,7 @@ def fit_stage(
         first step, or any grain IterDataset.
       objective: the loss.
       frozen: weights that the objective reads and that stay constant.
-      held: held-out batches (this process's rows) for the loss logged every cfg.log.held_out_every steps.
+      held_out: held-out batches (this process's rows) for the loss logged every cfg.log.held_out_every steps.
       watches: further hooks of the loop.
       work: log tokens per second and FLOP utilization of an edit stage.
 
@@ -79,8 +79,8 @@ def fit_stage(
         state = jax.jit(create, out_shardings=places)(trained)
         if frozen is not None:
             frozen = sharding.put(frozen, sharding.shardings(frozen, mesh))
-        if held:
-            device_batches = [_place_rows(mesh, rows) for rows in held]
+        if held_out:
+            device_batches = [_place_rows(mesh, rows) for rows in held_out]
             watches = (
                 *watches,
                 callbacks.held_out_loss(cfg.log.held_out_every, objective, frozen, device_batches),

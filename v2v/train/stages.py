@@ -198,9 +198,9 @@ def fit_edit(
     """
     mask_code = cfg.model.condition.mask_code
     data = data or loader.edit_batches(buckets, tokenizer, cfg.seed, cfg.data, mask_code)
-    held = []
+    held_out = []
     if cfg.log.held_out_every:
-        held = loader.held_out_batches(buckets, tokenizer, cfg.data, mask_code=mask_code)
+        held_out = loader.held_out_batches(buckets, tokenizer, cfg.data, mask_code=mask_code)
     key = jax.random.key(cfg.seed + 1)
     if cfg.trains == "full":
         # The paper's full fine-tuning; the text encoder stays as it is.
@@ -210,7 +210,7 @@ def fit_edit(
         trained, frozen = start or initialization.init_adapter(key, cfg.model, base["dit"]), base
     objective = objectives.edit(cfg.model, cfg.region, data.recipes)
     return fit_stage(
-        cfg, cfg.edit, folder, trained, data, objective, frozen, held=held, watches=watches, work=True
+        cfg, cfg.edit, folder, trained, data, objective, frozen, held_out=held_out, watches=watches, work=True
     )
 
 

@@ -1,6 +1,6 @@
-"""State that training changes;
+"""State that training changes; frozen weights are not part of it.
 
-frozen weights are not part of it. train_step.py -> **state** -> checkpointing.py
+train_step.py -> **state** -> checkpointing.py
 """
 
 from typing import Any
