@@ -36,7 +36,7 @@ class Clip:
     origin: dict
 
 
-ClipSource = Callable[[int, int, int, int], "Clip | str"]
+ClipSource = Callable[[int, int, int, int], Clip | str]
 
 
 def render_clip(seed: int, T: int, H: int, W: int) -> Clip:

@@ -191,7 +191,7 @@ def build_shot(clip: cl.Clip, mask: np.ndarray, object_name: str, origin: dict) 
     return Shot(clip.video, mask, object_name, caption, without, origin)
 
 
-Masker = Callable[[cl.Clip], "Shot | str"]
+Masker = Callable[[cl.Clip], Shot | str]
 
 
 def folder_shots(
