@@ -1,4 +1,4 @@
-"""`v2v eval`: a sweep, a study page, or its scoring. cli.py -> **command** -> sweep, runner, results, report
+"""The command `v2v eval`: a sweep, a study page, or the evaluation of its votes.
 
 Imports nothing heavy before it runs, as `v2v --help` reads `add_arguments`.
 """
@@ -29,7 +29,7 @@ examples:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `v2v eval`."""
+    """Add the options of `v2v eval`."""
     parser.add_argument("what", metavar="WHAT", nargs="+", help="what to run, as below")
     parser.add_argument(
         "--out",
@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, bars: bool) -> dict:
-    """One call of `v2v eval`; returns what --json prints, with "output" and "exit"."""
+    """Run one call of `v2v eval`; returns what --json prints, with "output" and "exit"."""
     if args.what[0] == "ab":
         return _ab(args)
     return _votes(args) if args.what[0] == "votes" else _sweep(args, bars)
@@ -169,7 +169,7 @@ class _Bars:
 
 
 def load(path: Path, folder: Path) -> Sweep:
-    """Runs `sweep(folder)` of a Python file.
+    """Load a sweep by calling `sweep(folder)` of a Python file.
 
     Raises:
       InputError: no such file, or not a sweep.

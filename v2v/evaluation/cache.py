@@ -1,4 +1,4 @@
-"""Work that is done once: edits, scores and previews kept under the hash of everything they depend on.
+"""The sweep cache: edits, scores and previews stored under the hash of everything they depend on.
 
 A key is any JSON-able value; its name is the SHA-256 of its canonical JSON. Files enter a key by the hash of their content, never by
 name or time, so that a renamed folder costs nothing and a changed file is seen. Writing is: write beside, rename. A process killed at
@@ -27,29 +27,29 @@ class SweepCache:
         self._hash_by_identity: dict[tuple, str] = {}
 
     def load(self, kind: str, key: Any) -> dict | None:
-        """A stored record, or None; a damaged one counts as none."""
+        """Load a record; None if there is none or it is damaged."""
         try:
             return json.loads(self.path(kind, key, ".json").read_text())
         except (OSError, ValueError):
             return None
 
     def store(self, kind: str, key: Any, record: dict) -> None:
-        """Keeps a record together with its key, so that a person can tell what it is."""
+        """Store a record together with its key."""
         write_text_atomically(self.path(kind, key, ".json"), json.dumps({**record, "key": key}, indent=1))
 
     def path(self, kind: str, key: Any, suffix: str) -> Path:
-        """Where an entry lies or will lie."""
+        """Return the path of an entry."""
         name = digest(key)
         return self.folder / kind / name[:2] / f"{name}{suffix}"
 
     @contextmanager
     def writing(self, kind: str, key: Any, suffix: str) -> Iterator[Path]:
-        """A name to write to, which becomes the entry's when the block ends well and vanishes when it doesn't."""
+        """Yield a temporary path that becomes the entry when the block succeeds."""
         with atomic_path(self.path(kind, key, suffix)) as partial:
             yield partial
 
     def hash_of(self, path: Path) -> str:
-        """SHA-256 of a file, or of a folder's files and names. Remembered by path, size and time of change.
+        """Return the SHA-256 of a file, or of a folder's files and names, remembered by path, size and time.
 
         Raises:
           FileNotFoundError: no such file.
@@ -72,19 +72,19 @@ class SweepCache:
 
 
 def digest(value: Any) -> str:
-    """SHA-256 of a JSON-able value, the same whatever the order of its fields."""
+    """Return the SHA-256 of a JSON-able value, independent of the order of its fields."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def write_text_atomically(path: Path, text: str) -> None:
-    """Writes a text file that is never seen half-written."""
+    """Write a text file that is never seen half-written."""
     with atomic_path(path) as partial:
         partial.write_text(text)
 
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """A hidden name beside `path`, with its ending; renamed to `path` when the block ends well."""
+    """Yield a hidden path beside `path`, renamed to `path` when the block succeeds."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     try:

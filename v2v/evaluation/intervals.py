@@ -1,4 +1,4 @@
-"""Scores of n items -> mean and 95 % interval. metrics, success -> **intervals** -> report
+"""Confidence intervals of means, differences, ratios and rates of scores.
 
 Items (pairs of an evaluation) are resampled with replacement; every row of scores meets the same resamples,
 so one matrix product serves all rows and everything is a function of the seed.
@@ -34,7 +34,7 @@ class Interval(NamedTuple):
 
 
 def mean(scores, *, level: float = 0.95, draws: int = RESAMPLE_COUNT, seed: int = 0) -> Interval:
-    """Interval of the mean over the last axis of scores [..., n]."""
+    """Compute the interval of the mean over the last axis of scores [..., n]."""
     scores = _checked(scores)
     return _percentiles(
         scores.mean(-1), scores @ _weights(scores.shape[-1], draws, seed), scores.shape[-1], level
@@ -42,14 +42,14 @@ def mean(scores, *, level: float = 0.95, draws: int = RESAMPLE_COUNT, seed: int 
 
 
 def difference(a, b, *, level: float = 0.95, draws: int = RESAMPLE_COUNT, seed: int = 0) -> Interval:
-    """Interval of mean(a - b); a and b [..., n] belong to the same items in the same order."""
+    """Compute the interval of mean(a - b); a and b [..., n] belong to the same items in the same order."""
     a, b = _checked(a), _checked(b)
     _same_items(a, b)
     return mean(a - b, level=level, draws=draws, seed=seed)
 
 
 def ratio(a, b, *, level: float = 0.95, draws: int = RESAMPLE_COUNT, seed: int = 0) -> Interval:
-    """Interval of mean(a) / mean(b); a and b [..., n] belong to the same items, b positive."""
+    """Compute the interval of mean(a) / mean(b); a and b [..., n] belong to the same items, b positive."""
     a, b = _checked(a), _checked(b)
     _same_items(a, b)
     weights = _weights(a.shape[-1], draws, seed)
@@ -57,7 +57,7 @@ def ratio(a, b, *, level: float = 0.95, draws: int = RESAMPLE_COUNT, seed: int =
 
 
 def rate(successes, *, level: float = 0.95) -> Interval:
-    """Interval of the rate of 0/1 outcomes [..., n] over the last axis. A rate of 0 or 1 is its own end."""
+    """Compute the interval of the rate of 0/1 outcomes [..., n] over the last axis."""
     scores = _checked(successes)
     n, k = scores.shape[-1], scores.sum(-1)
     tail = (1 - level) / 2

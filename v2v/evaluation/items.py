@@ -1,4 +1,4 @@
-"""What is asked and of what: one item of a benchmark. files of a benchmark -> **items** -> runner.py
+"""Items of a benchmark: what is edited, and what it is compared with.
 
 A benchmark's reader (`benchmarks/`) turns its own layout into `Item`s; nothing after it knows which benchmark they came from. Paths
 point at files as they lie; nothing is decoded here.
@@ -15,7 +15,7 @@ from v2v.errors import InputError
 
 @dataclass(frozen=True)
 class Item:
-    """One edit that is asked for.
+    """One edit of a benchmark.
 
     Attributes:
       id: unique within its benchmark; used in file names of exports.
@@ -48,7 +48,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Benchmark:
-    """Named items. `version` tells editions with the same name apart; `about` is shown in the report."""
+    """A named, versioned list of items; `about` is shown in the report."""
 
     name: str
     items: tuple[Item, ...]
@@ -63,7 +63,7 @@ class Benchmark:
             )
 
     def take(self, *, kinds: tuple[str, ...] = (), per_kind: int | None = None) -> Benchmark:
-        """The items of some kinds (all by default), the first `per_kind` of each.
+        """Return the items of some kinds (default: all), the first `per_kind` of each.
 
         Raises:
           InputError: a kind that the benchmark lacks.

@@ -1,4 +1,4 @@
-"""People's votes: a blind page of pairs, and what the votes say. two methods -> **study** -> study.html, key -> votes -> table
+"""Blind pairwise comparison by people: the page, its key, and the evaluation of votes.
 
 `page` writes one HTML file with source, left and right on one clock and the paper's three questions (EasyV2V, Fig. V): which edit follows the
 instruction better, keeps the rest better, looks better. Order of items and sides are shuffled by a seed; which side is which method is only
@@ -39,11 +39,15 @@ PREVIEW_SIDE = 640
 def write_study(
     a: str, b: str, out: Path, cache: SweepCache, *, seed: int = 0, limit: int | None = None
 ) -> dict:
-    """Writes the study of two sides and its key.
+    """Write the study page of two methods and its key.
 
     Args:
-      a, b: "SWEEP-FOLDER:method" of a finished sweep; both of one sweep or of two over the same items.
-      out: the page; the key gets its name with .key.json. limit: how many items, evenly from all kinds.
+      a: first side, "SWEEP-FOLDER:method".
+      b: second side, "SWEEP-FOLDER:method" of a finished sweep; both of one sweep or of two over the same items.
+      cache: the sweep cache with the previews.
+      seed: of the order of items and sides.
+      out: the page; the key gets its name with .key.json.
+      limit: how many items, evenly from all kinds.
 
     Returns:
       {"pairs": number, "key": path}
@@ -101,12 +105,12 @@ def write_study(
 
 
 def key_path(out: Path) -> Path:
-    """Where the key of a study page lies."""
+    """Return the path of the key of a study page."""
     return out.with_name(f"{out.stem}.key.json")
 
 
 def score_votes(key: Path, files: Sequence[Path]) -> dict:
-    """What the votes say.
+    """Combine a key and files of votes.
 
     Returns:
       A, B, raters, votes, unanswered, notes, questions: {question: {A: interval, tie: ..., B: ..., votes, items, alpha}}.
@@ -140,7 +144,7 @@ def score_votes(key: Path, files: Sequence[Path]) -> dict:
 
 
 def format_votes(result: dict) -> str:
-    """For people."""
+    """Format the result of `score_votes` as a table."""
     text = [f"A = {result['A']}", f"B = {result['B']}",
             f"{result['raters']} raters, {result['votes']} votes, {result['unanswered']} questions unanswered", "",
             f"{'question':<14}{'A wins':<18}{'tie':<18}{'B wins':<18}{'items':<7}agreement (alpha)"]  # fmt: skip
@@ -152,7 +156,7 @@ def format_votes(result: dict) -> str:
 
 
 def krippendorff_alpha(items: Sequence[Sequence[str]]) -> float | None:
-    """Krippendorff's alpha of nominal votes; None where no item has two votes or all votes are one value."""
+    """Compute Krippendorff's alpha of nominal votes; None where no item has two votes or all votes agree."""
     items = [votes for votes in items if len(votes) > 1]
     total = Counter(v for votes in items for v in votes)
     n = sum(total.values())

@@ -1,4 +1,4 @@
-"""The best any training could score: an editor whose model always makes the truth's own latents.
+"""The upper bound of training: an editor whose model returns the latents of the truth.
 
 truth -> VAE -> **latents of the truth** -> VAE -> carry -> file. What such an editor still fails is lost by the
 shrinking, the VAE, the carrying to full size or the codec, not by the diffusion model; look here before training longer.

@@ -1,4 +1,4 @@
-"""The exact-truth benchmark: pairs that no training has seen -> editor -> file -> **scores**.
+"""The exact-truth benchmark: generated pairs that no training uses, edited through files and scored.
 
 Every pair is edited as a person would: its source is written to a lossless file, `edit_video` gets that path,
 the result is saved as H.264 and read again, and that is compared with the pair's truth at the clip's own size.
@@ -6,7 +6,7 @@ the result is saved as H.264 and read again, and that is compared with the pair'
 
     sentence    the instruction alone. Two things are added where it presupposes them and can't say them: start
                 and end second of an edit that is on for part of the clip, and the picture that a palette edit
-                takes its colours from.
+                takes its colors from.
     masked      the same sentence with the exact mask video, which says where and when.
     reference   the same sentence with the pair's reference picture, for pairs that have one (but palette).
 
@@ -18,7 +18,7 @@ these sizes (by the stricter `success_rms` in 91 %). Edit types take turns too: 
 Our exact-truth benchmark as files: twelve kinds of edit, twenty pairs each, every one with its truth. data_synth -> **own** -> items
 
 Of the kinds in PHYSICS every second pair is a room with physics (MuJoCo: pip install 'v2v-edit[scenes]'), the others are planar scenes.
-Clips are 17 frames of 128x128, 128x176 and 176x128 in turn (why: exact.py), seeds are ones that no training uses. Half of the edits are on
+Clips are 17 frames of 128x128, 128x176 and 176x128 in turn (see above), seeds are ones that no training uses. Half of the edits are on
 for part of the clip only; every item has a mask in space and time, and items whose edit can be shown by a picture have a reference.
 What the sentence presupposes and can't say is given to every editor: start and end, and the picture that a palette edit speaks of.
 
@@ -58,7 +58,7 @@ from v2v.video.contact_sheet import Band
 
 
 def pair_band(pair: Pair, outputs: dict[str, np.ndarray], outcomes: dict[str, Outcome]) -> Band:
-    """Source, outputs by setting, truth and reference picture of a scored pair; verdicts in the title."""
+    """Build the contact sheet band of a scored pair, with outcomes in the title."""
     verdicts = [f"{k} {'ok' if o.success else 'FAILED'} {o.error_ratio:.2f}" for k, o in outcomes.items()]
     rows = [("source", pair.source), *outputs.items(), ("truth", pair.target)]
     if pair.reference is not None:
@@ -74,9 +74,11 @@ SETTINGS = ("sentence", "masked", "reference")
 
 
 class Editor(Protocol):
-    """What is scored: `v2v.pipeline.editor.EasyV2VEditor`, or anything that edits."""
+    """The interface of an editor that is scored."""
 
-    def edit_video(self, video, instruction: str, mask=None, reference=None, **options) -> codec.Video: ...
+    def edit_video(self, video, instruction: str, mask=None, reference=None, **options) -> codec.Video:
+        """Edit a clip."""
+        ...
 
 
 def iterate_pairs(
@@ -88,7 +90,7 @@ def iterate_pairs(
     edits=EDITS,
     transition: float = 0.5,
 ) -> Iterator[Pair]:
-    """n pairs, edit types and sizes in turn; a function of its arguments.
+    """Iterate over n pairs, edit types and sizes in turn; a function of its arguments.
 
     Raises:
       InputError: n below 1, or a seed that training may have used.
@@ -111,12 +113,12 @@ def iterate_pairs(
 
 
 def pair_settings(pair: Pair) -> tuple[str, ...]:
-    """The settings that exist for a pair."""
+    """Return the settings that apply to a pair."""
     return SETTINGS if pair.reference is not None and pair.edit != "palette" else SETTINGS[:2]
 
 
 def edit_pair(editor: Editor, pair: Pair, setting: str, folder: Path, **options) -> np.ndarray:
-    """The pair's source, edited in one setting, as read back from the H.264 file: uint8 [T, H, W, 3]."""
+    """Edit a pair's source in one setting and read it back from H.264: uint8 [T, H, W, 3]."""
     source = folder / f"{pair.seed}.mkv"
     if not source.exists():
         write_lossless_clip(pair.source, source)
@@ -131,7 +133,7 @@ def edit_pair(editor: Editor, pair: Pair, setting: str, folder: Path, **options)
 
 
 def score_pair(editor: Editor, pair: Pair, **options) -> tuple[dict[str, Outcome], dict[str, np.ndarray]]:
-    """Outcomes and output clips of one pair by setting."""
+    """Return outcomes and output clips of one pair by setting."""
     with tempfile.TemporaryDirectory() as folder:
         outputs = {
             setting: edit_pair(editor, pair, setting, Path(folder), **options)
@@ -141,7 +143,7 @@ def score_pair(editor: Editor, pair: Pair, **options) -> tuple[dict[str, Outcome
 
 
 def compare_flicker(editor: Editor, pair: Pair, **options) -> tuple[Flicker, Flicker]:
-    """Flicker of the clip edited as a whole, and frame by frame: every frame a one-frame clip, same options.
+    """Compute the flicker of a clip edited as a whole, and frame by frame, with the same options.
 
     Both are joined, saved and read the same way. The pair's edit must be on throughout (transition=0 in
     `pairs`): a one-frame clip has no before and after.
@@ -164,13 +166,14 @@ def compare_flicker(editor: Editor, pair: Pair, **options) -> tuple[Flicker, Fli
 def score_photometric(
     editor: Editor, path: Path, names: Iterable[str], *, frames: int | None = None, **options
 ) -> Iterator[tuple[str, float, list[np.ndarray]]]:
-    """PSNR of photometric edits of a real clip against the exact transformation, at the clip's own size.
+    """Compute PSNR of photometric edits of a real clip against the exact transformation, at the clip's size.
 
     Args:
       editor: what is scored.
       path: any video file.
-      names: of PHOTOMETRIC edits; palette is left out, as a real clip comes with no picture of colours.
+      names: of PHOTOMETRIC edits; palette is left out, as a real clip comes with no picture of colors.
       frames: how many frames from the start, all of them by default.
+      **options: of `edit_video`.
 
     Yields:
       name, PSNR in dB over all frames pooled, and [source, output, truth] as thumbnails uint8 [<= 6, h, w, 3]
@@ -194,7 +197,7 @@ def score_photometric(
 
 
 def write_lossless_clip(frames: np.ndarray, path: Path) -> None:
-    """FFV1 in Matroska, RGB: read back bit for bit. uint8 [T, H, W, 3] at FPS frames a second."""
+    """Write uint8 [T, H, W, 3] as FFV1 in Matroska at FPS frames a second; read back bit for bit."""
     with av.open(
         str(path), "w", options={"fflags": "+bitexact"}
     ) as out:  # no random ids: same frames, same bytes
@@ -219,12 +222,16 @@ def build_benchmark(
     folder: Path, *, per_kind: int = 20, kinds: tuple[str, ...] = KINDS, physics: bool = True,
     seed: int = FIRST_SEED, frames: int = FRAME_COUNT, sizes=FRAME_SIZES,
 ) -> Benchmark:  # fmt: skip
-    """The benchmark, made in a folder of its own below `folder` unless it is there already.
+    """Build the benchmark in a folder of its own below `folder` unless it exists.
 
     Args:
-      folder: any folder. per_kind: items of each kind; a smaller number is the beginning of a larger one's.
-      kinds: names of data_synth's recipes. physics: False for planar scenes alone. seed: of the first kind; each kind has a range of its own.
-      frames, sizes: of the clips; height, width in turn.
+      folder: any folder.
+      per_kind: items of each kind; a smaller number is the beginning of a larger one's.
+      kinds: names of data_synth's recipes.
+      physics: False for planar scenes alone.
+      seed: of the first kind; each kind has a range of its own.
+      frames: length of the clips.
+      sizes: heights and widths of the clips, in turn.
     """
     content = {
         "version": VERSION, "kinds": list(kinds), "physics": physics, "seed": seed, "frames": frames, "sizes": [list(s) for s in sizes],
@@ -255,7 +262,7 @@ def build_benchmark(
 
 
 def read_item(record: dict, folder: Path) -> Item:
-    """An item from its record; files are named relative to the folder."""
+    """Build an item from its record; files are relative to the folder."""
     files = {k: folder / record[k] if record.get(k) else None for k in _FILES}
     return Item(**{**record, **files})
 

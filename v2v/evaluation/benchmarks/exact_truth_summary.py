@@ -1,4 +1,4 @@
-"""Outcomes of the exact-truth benchmark -> one JSON-able dict, and the table printed from it.
+"""Summary of exact-truth outcomes as a JSON-able dict, and its table.
 
 exact.py -> **summary** -> tools/checks/score_embedded.py. Items are pairs; every interval is at 95 %: `intervals.rate` for
 success, `difference` for what the mask adds, `ratio` for flicker.
@@ -17,7 +17,7 @@ from v2v.evaluation.metrics.temporal import Flicker
 
 
 class ScoredPair(NamedTuple):
-    """One pair's outcomes: edit type, size "HxW" and Outcome by setting."""
+    """Edit type, size "HxW" and outcomes by setting of one pair."""
 
     edit: str
     size: str
@@ -27,7 +27,7 @@ class ScoredPair(NamedTuple):
 def summarize(
     rows: list[ScoredPair], flickers: list[tuple[Flicker, Flicker]], real: dict[str, dict[str, float]]
 ) -> dict:
-    """Everything that is printed, as plain numbers.
+    """Summarize all outcomes as plain numbers.
 
     Args:
       rows: scored pairs.
@@ -83,7 +83,7 @@ def summarize(
 
 
 def format_table(summary: dict) -> str:
-    """The summary as lines for people: success in per cent with its interval, PSNR in dB."""
+    """Format the summary: success in percent with its interval, PSNR in dB."""
     ends = summary["intervals"]
     lines = [
         f"{'edit type':<16}{'n':>4}  {'success':<18}{'with mask':<18}{'in 1/4 RMS':<12}{'PSNR inside':<13}outside"
@@ -125,7 +125,7 @@ def format_table(summary: dict) -> str:
 
 
 def to_json_values(value):
-    """The summary with nan, which JSON lacks, as None and floats to five digits."""
+    """Replace nan by None and round floats to five digits."""
     if isinstance(value, dict):
         return {k: to_json_values(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
@@ -177,7 +177,7 @@ def _percent(value: float, ends) -> str:
 
 
 def _span(value: float, ends, digits: str, scale: float = 1) -> str:
-    """ "86 [81, 90]"; without the interval where one item gives none."""
+    """Format a value with its interval, such as "86 [81, 90]"; without interval for a single item."""
     ends = "" if math.isnan(ends[0]) else f" [{scale * ends[0]:{digits}}, {scale * ends[1]:{digits}}]"
     return f"{scale * value:{digits}}{ends}"
 

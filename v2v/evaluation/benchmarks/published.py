@@ -1,4 +1,4 @@
-"""Published benchmarks as items, read from the folders they are distributed as. files -> **items** -> runner
+"""Readers of published benchmarks: EditVerseBench, OpenVE-Bench, IVEBench and ImgEdit-Bench.
 
     read_editverse_bench(folder)  EditVerseBench.json (or test.json) {"0": {"<text>", "<video1>", "source_prompt", "target_prompt", "type", ...}}
     read_openve_bench(folder)     a CSV with original_video, prompt, edited_type
@@ -22,7 +22,7 @@ VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".webm")
 
 
 def read_editverse_bench(folder: Path, listing: str | None = None) -> Benchmark:
-    """EditVerseBench. The tags of the prompt's inputs ("<video1>") are taken out of the instruction; `extra` keeps the raw text.
+    """Read EditVerseBench; the tags of inputs ("<video1>") are removed from the instruction, `extra` has the raw text.
 
     Args:
       folder: holds the listing and the paths it names.
@@ -52,7 +52,7 @@ def read_editverse_bench(folder: Path, listing: str | None = None) -> Benchmark:
 def read_openve_bench(
     folder: Path, listing: str | None = None, *, left_out: tuple[str, ...] = ()
 ) -> Benchmark:
-    """OpenVE-Bench. `left_out`: kinds to leave out, such as those that other ports leave out (creative_edit, camera_edit, subtitle_edit).
+    """Read OpenVE-Bench without the kinds in `left_out`.
 
     Ids are the names of the source videos, as its result files are named after them; a video asked about twice gets the row's number too.
     """
@@ -80,7 +80,7 @@ def read_openve_bench(
 
 
 def read_ivebench(folder: Path, listing: str | None = None) -> Benchmark:
-    """IVEBench. Sources may be videos or folders of frames, anywhere below `folder`; the kind is the category."""
+    """Read IVEBench; sources are videos or folders of frames below `folder`, the kind is the category."""
     rows = _json(_listing(folder, listing, ("*.json",)))
     if not isinstance(rows, list):
         raise InputError(f"{folder}: expected IVEBench's list of videos, got another JSON document")
@@ -107,7 +107,7 @@ def read_ivebench(folder: Path, listing: str | None = None) -> Benchmark:
 
 
 def read_imgedit_bench(folder: Path, listing: str | None = None, *, pictures: str = "") -> Benchmark:
-    """ImgEdit-Bench, basic suite. `pictures`: folder of the originals below `folder`, found by itself if it is the listing's or one below."""
+    """Read the basic suite of ImgEdit-Bench."""
     rows = _json(_listing(folder, listing, ("basic_edit.json",)))
     items = []
     for name, row in rows.items():

@@ -1,4 +1,4 @@
-"""Questions to an OpenAI-compatible server, and no more of them than needed. judge.py -> **endpoint** -> answer
+"""Requests to an OpenAI-compatible chat server, with retries.
 
 Works with any server that has POST /chat/completions: OpenAI's, Gemini's compatible one, vLLM, SGLang, llama.cpp on this machine. The key
 comes from an environment variable and goes nowhere else; without one none is sent, as local servers want none.
@@ -27,12 +27,14 @@ RETRIED_STATUSES = (408, 409, 429, 500, 502, 503, 504, 529)
 
 @dataclass
 class Endpoint:
-    """A server and how patient to be with it.
+    """A chat server, its key and its retry limits.
 
     Attributes:
       url: up to and including the version, such as https://api.openai.com/v1 or http://localhost:8000/v1.
       key: name of the environment variable that holds the key.
-      timeout: seconds for one answer. tries: requests a question, at most. pause, longest: seconds between them.
+      timeout: seconds for one answer.
+      tries: requests a question, at most.
+      pause, longest: seconds between them.
       patience: questions in a row without an answer, after which the server counts as down.
     """
 
@@ -47,10 +49,10 @@ class Endpoint:
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
     def ask(self, question: dict) -> dict:
-        """The server's JSON answer to a chat completion request.
+        """Return the server's JSON answer to a chat completion request.
 
         Raises:
-          Failed: no answer; says why and after how many tries. Never final: the next run asks again.
+          ScoringError: no answer; says why and after how many tries. Never final: the next run asks again.
         """
         reason = ""
         for attempt in range(self.tries):

@@ -1,4 +1,4 @@
-"""A vision-language model as judge: frames of source and output -> endpoint -> answers -> **scores**
+"""A vision-language model as judge: a metric that sends frames to a chat server.
 
 The frame rule, written into every result. Of a clip of L frames and a rubric of n:
 
@@ -34,13 +34,18 @@ TRANSITION_SHARE = (
 
 @dataclass(frozen=True)
 class Judge:
-    """A metric that asks.
+    """A metric that asks a vision-language model.
 
     Attributes:
-      model: name the server knows it by. rubric: what is asked. endpoint: who is asked.
+      model: name the server knows it by.
+      rubric: what is asked.
+      endpoint: who is asked.
       dollars_per_call: for the plan's estimate; None is "unknown".
-      parallel: questions at a time. again: how often an answer that can't be read is asked for anew.
-      side: longest side of the pictures sent. compat: "" or "editverse". label: tells several judges in a sweep apart.
+      parallel: questions at a time.
+      retries: how often an answer that can't be read is asked for anew.
+      side: longest side of the pictures sent.
+      compat: "" or "editverse".
+      label: tells several judges in a sweep apart.
     """
 
     model: str
@@ -62,10 +67,12 @@ class Judge:
 
     @property
     def name(self) -> str:
+        """Return the label."""
         return self.label
 
     @property
     def columns(self) -> Sequence[Column]:
+        """Return the total and one column per criterion."""
         r, (low, high) = self.rubric, self.rubric.ends
         rule = (
             "EditVerseBench's own frames and exchanged channels"
@@ -83,10 +90,12 @@ class Judge:
 
     @property
     def required_fields(self) -> Sequence[str]:
+        """Return "start" for the temporal rubric."""
         return ("start",) if self.rubric.name == "temporal" else ()
 
     @property
     def identity(self) -> dict:
+        """Return model, server, rubric and rules."""
         return {
             "metric": "judge", "model": self.model, "server": self.endpoint.url, "rubric": self.rubric.name,
             "version": RUBRIC_VERSION, "compat": self.compat, "side": self.side,
@@ -94,22 +103,23 @@ class Judge:
 
     @property
     def calls(self) -> int:
-        """Questions an item (EditVerse's rule asks a fourth where the length isn't a multiple of 3)."""
+        """Return the number of questions per item (EditVerse's rule asks a fourth where 3 does not divide the length)."""
         return self.rubric.frames if self.rubric.each_frame else 1
 
     @property
     def dollars(self) -> float | None:
-        """An item's estimated cost."""
+        """Return the estimated cost per item."""
         return None if self.dollars_per_call is None else self.calls * self.dollars_per_call
 
     def missing(self) -> str | None:
+        """Return None: nothing is needed here."""
         return None
 
     def score(self, case: Case) -> Score:
-        """Asks and reads.
+        """Send the questions and parse the grades.
 
         Raises:
-          Failed: no answer (tried again by the next run), or answers that can't be read (remembered).
+          ScoringError: no answer (tried again by the next run), or answers that can't be read (remembered).
         """
         item = case.item
         if self.compat:
@@ -139,10 +149,10 @@ class Judge:
         return Score(dict(zip(names, [float(np.mean(totals)), *map(float, criteria)], strict=True)), notes)
 
     def frames(self, output: int, source: int) -> list[int]:
-        """Which frames are shown, by the rule.
+        """Return the frame numbers shown.
 
         Raises:
-          Failed: EditVerse's rule asks for a frame that the source lacks.
+          ScoringError: EditVerse's rule asks for a frame that the source lacks.
         """
         if self.compat:
             numbers = list(range(0, output, max(1, output // 3)))
@@ -156,7 +166,7 @@ class Judge:
 
     @property
     def rule(self) -> str:
-        """The frame rule in words."""
+        """Describe the frame rule."""
         if self.compat:
             return "EditVerseBench's: frames range(0, L, L // 3), red and blue exchanged, prompt with tags"
         return f"frames floor((2 k + 1) L / {2 * self.rubric.frames}), k = 0 .. {self.rubric.frames - 1}"

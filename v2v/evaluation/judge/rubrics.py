@@ -1,4 +1,4 @@
-"""What a judge is asked, in our own words, and how its answer is read. **rubrics** -> judge.py
+"""Rubrics of judges: the prompts in our own words, and the parsing of answers.
 
 Four scales, each three criteria:
 
@@ -24,13 +24,17 @@ RUBRIC_VERSION = 1
 
 @dataclass(frozen=True)
 class Rubric:
-    """A scale.
+    """A scale of three criteria with its prompt.
 
     Attributes:
-      name: as above. criteria: what the answer must score, in order. low, high: of each.
+      name: as above.
+      criteria: what the answer must score, in order.
+      low, high: of each.
       text: (item, place in the edit: "before", "start", "during", "end", "after") -> what is asked.
-      each_frame: one question a sampled frame, else one an item. frames: how many are sampled.
-      total: "sum" or "mean" of the criteria. capped: the others may not exceed the first.
+      each_frame: one question a sampled frame, else one an item.
+      frames: how many are sampled.
+      total: "sum" or "mean" of the criteria.
+      capped: the others may not exceed the first.
     """
 
     name: str
@@ -44,7 +48,7 @@ class Rubric:
     capped: bool = False
 
     def read(self, answer: str) -> list[int] | None:
-        """The three scores of an answer, or None where one is missing or off the scale."""
+        """Parse the three grades of an answer; None where one is missing or off the scale."""
         scores = []
         for criterion in self.criteria:
             grades = re.findall(
@@ -56,12 +60,12 @@ class Rubric:
         return [scores[0], *(min(s, scores[0]) for s in scores[1:])] if self.capped else scores
 
     def combine(self, scores: list[int]) -> float:
-        """The total of three scores."""
+        """Combine three grades to a total."""
         return sum(scores) / (len(scores) if self.total == "mean" else 1)
 
     @property
     def ends(self) -> tuple[float, float]:
-        """Least and greatest total."""
+        """Return the least and greatest total."""
         n = len(self.criteria) if self.total == "sum" else 1
         return float(n * self.low), float(n * self.high)
 

@@ -1,4 +1,4 @@
-"""What a metric is, and what it says of one output. clips.py -> **scores** -> runner.py
+"""The interface of a metric, its columns and scores, and the case that it scores.
 
 A metric is an object with a few fields and `score(case)`. It gives one or several columns; a column knows which way is better and what
 an output that couldn't be made or scored counts as. Metrics that run somewhere else (a judge behind an endpoint) have `calls` above
@@ -21,10 +21,12 @@ from v2v.evaluation.metrics.clips import Clip, MaskClip, ResizedClip, describe_m
 
 @dataclass(frozen=True)
 class Column:
-    """One number a metric gives.
+    """One number that a metric gives per output.
 
     Attributes:
-      name: as in tables. better: "higher", "lower", or "neither" for a fact that is no merit. unit: shown behind it, such as "dB".
+      name: as in tables.
+      better: "higher", "lower", or "neither" for a fact that is no merit.
+      unit: shown behind it, such as "dB".
       worst: what a failed item counts as; None where the scale has no end, and failed items are then only counted and shown.
       rate: whether scores are 0 or 1, so that the interval is one of a rate.
       about: a sentence for the report.
@@ -40,14 +42,14 @@ class Column:
 
 @dataclass(frozen=True)
 class Score:
-    """values by column name (a column may be left out: it doesn't apply), and facts kept verbatim beside them."""
+    """Values by column name (a column that does not apply is absent), and notes stored verbatim."""
 
     values: dict[str, float]
     notes: dict = field(default_factory=dict)
 
 
 class ScoringError(Exception):
-    """An output that a metric tried and couldn't score.
+    """An output that a metric could not score.
 
     Attributes:
       notes: kept in the results.
@@ -60,11 +62,12 @@ class ScoringError(Exception):
 
 
 class Metric(Protocol):
-    """What the runner needs.
+    """The interface that the runner uses.
 
     Attributes:
-      name: unique in a sweep. columns: what it gives.
-      needs: of "source", "truth", "mask", "reference", "target_prompt" those without which it doesn't apply to an item.
+      name: unique in a sweep.
+      columns: what it gives.
+      required_fields: of "source", "truth", "mask", "reference", "target_prompt" those without which it doesn't apply to an item.
       identity: JSON-able; version, parameters and revision of weights: whatever changes its scores.
       calls: requests an item to something outside, 0 for most.
     """
@@ -76,26 +79,26 @@ class Metric(Protocol):
     calls: int
 
     def missing(self) -> str | None:
-        """Why it can't be run here at all (weights that aren't there), or None. Cheap."""
+        """Return why the metric cannot run here (missing weights), or None. Cheap."""
 
     def score(self, case: Case) -> Score:
-        """Scores one output.
+        """Score one output.
 
         Raises:
-          Failed, InputError: the output can't be scored.
+          ScoringError, InputError: the output can't be scored.
         """
 
 
 @runtime_checkable
 class SetMetric(Protocol):
-    """A metric of all outputs of a method together: its scores keep features in `notes`, and this makes the column of them."""
+    """A metric of all outputs of a method: scores keep features in `notes`, from which the column is computed."""
 
     def spread(self, column: Column, notes: Sequence[dict]) -> np.ndarray:
-        """notes of every item in order (empty where failed or not applicable) -> values [items], nan there; their mean is the set's number."""
+        """Return values [items] from the notes of every item in order; nan where failed, their mean is the number of the set."""
 
 
 class Case:
-    """One output and what it is compared with; clips are decoded when first asked for and shared by metrics."""
+    """One output and the clips it is compared with, decoded on first use and shared by all metrics."""
 
     def __init__(self, item: Item, output: Path):
         self.item, self.path = item, Path(output)
@@ -103,29 +106,31 @@ class Case:
 
     @cached_property
     def output(self) -> Clip:
-        """The output as it is."""
+        """Return the output as it is."""
         return Clip(self.path)
 
     @cached_property
     def source(self) -> Clip:
+        """Return the source clip."""
         return Clip(self.item.source)
 
     @cached_property
     def truth(self) -> Clip:
+        """Return the exact truth."""
         return Clip(self.item.truth)
 
     @cached_property
     def against_source(self) -> tuple[ResizedClip, ResizedClip]:
-        """(output, source), of one length and size by the rule of clips.py."""
+        """Return (output, source) at one length and size, by the rule of clips.py."""
         return self._pair(self.source)
 
     @cached_property
     def against_truth(self) -> tuple[ResizedClip, ResizedClip]:
-        """(output, truth), of one length and size by the rule of clips.py."""
+        """Return (output, truth) at one length and size, by the rule of clips.py."""
         return self._pair(self.truth)
 
     def mask(self, like: ResizedClip) -> MaskClip:
-        """The item's mask for one side of a pair; one object for every length and size, so that it is made once."""
+        """Return the item's mask at the length and size of a clip; one object per length and size."""
         key = like.length, like.size
         if key not in self._masks:
             self._masks[key] = MaskClip(self._mask, *key)
@@ -133,7 +138,7 @@ class Case:
 
     @property
     def rule(self) -> str:
-        """How the rule of clips.py had to be used, in words; empty where output and source (and truth) match."""
+        """Describe how the rule of clips.py was applied; empty where output, source and truth match."""
         parts = [describe_mismatch(self.output, self.source, "source")]
         if self.item.truth is not None:
             parts.append(describe_mismatch(self.output, self.truth, "truth"))
@@ -149,5 +154,5 @@ class Case:
 
 
 def missing_fields(metric: Metric, item: Item) -> list[str]:
-    """Which of a metric's needs an item doesn't have."""
+    """Return the metric's required fields that an item lacks."""
     return [need for need in metric.required_fields if getattr(item, need) in (None, "")]

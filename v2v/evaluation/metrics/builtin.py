@@ -1,4 +1,4 @@
-"""Metrics that need no weights, as the sweep runs them. metrics.py, temporal.py, success.py -> **fidelity** -> runner.py
+"""Metrics without weights, as objects for a sweep.
 
 Each is a thin object round a function of those files, which define the mathematics. `BUILTIN_METRICS` is all of them.
 """
@@ -16,7 +16,7 @@ from v2v.evaluation.metrics.success import ERROR_RATIO, PSNR_OUTSIDE, score_edit
 
 @dataclass(frozen=True)
 class FunctionMetric:
-    """A metric made of a function of the case that returns values by column; those that are nan don't apply."""
+    """A metric defined by a function from a case to values by column; nan values do not apply."""
 
     name: str
     columns: Sequence[Column]
@@ -27,12 +27,15 @@ class FunctionMetric:
 
     @property
     def identity(self) -> dict:
+        """Return name and version."""
         return {"metric": self.name, "version": self.version}
 
     def missing(self) -> str | None:
+        """Return None: nothing is needed."""
         return None
 
     def score(self, case: Case) -> Score:
+        """Compute the values of one output."""
         return Score({name: value for name, value in self.compute(case).items() if not isnan(value)})
 
 

@@ -1,4 +1,4 @@
-"""Clips as metrics see them: re-readable streams of frames, and two clips made comparable. files -> **clips** -> metrics
+"""Clips for metrics: re-readable streams of frames, and two clips made comparable.
 
 A `Clip` is a file or a folder of pictures, one a frame. It is gone through as often as a metric likes: small
 ones are decoded once and held, large ones decoded anew on every pass, so that memory doesn't grow with the length of a video.
@@ -35,7 +35,9 @@ class Clip:
     """A file as uint8 RGB frames [H, W, 3]; iterate over it any number of times.
 
     Attributes:
-      path: the file. length, height, width: after decoding, upright. fps: mean rate.
+      path: the file.
+      length, height, width: after decoding, upright.
+      fps: mean rate.
     """
 
     def __init__(self, path: Path, max_cached_bytes: int = MAX_CACHED_BYTES):
@@ -65,7 +67,7 @@ class Clip:
 
     @property
     def size(self) -> tuple[int, int]:
-        """(height, width)."""
+        """Return (height, width)."""
         return self.height, self.width
 
     def _open_folder(self) -> None:
@@ -89,7 +91,7 @@ class _View:
 
 
 class ResizedClip(_View):
-    """A clip cut to `length` frames and scaled to `size`; nothing is stored."""
+    """A clip cut to `length` frames and resized to `size`; nothing is stored."""
 
     def __iter__(self) -> Iterator[np.ndarray]:
         for frame in islice(iter(self.clip), self.length):
@@ -97,7 +99,7 @@ class ResizedClip(_View):
 
 
 class MaskClip(_View):
-    """A mask as bool planes [H, W] of a given length and size; a picture, or a short video's last frame, stays on."""
+    """A mask as bool planes [H, W] of a given length and size; the last plane is repeated."""
 
     def __iter__(self) -> Iterator[np.ndarray]:
         fits_in_cache = self.length * self.size[0] * self.size[1] <= MAX_CACHED_BYTES
@@ -106,10 +108,10 @@ class MaskClip(_View):
     def _planes(self) -> Iterator[np.ndarray]:
         plane, count = None, 0
         for frame in islice(iter(self.clip), self.length):
-            grey = np.ascontiguousarray(frame[..., 1])
-            if grey.shape != self.size:
-                grey = cv2.resize(grey, self.size[::-1], interpolation=cv2.INTER_NEAREST)
-            plane = grey >= 128
+            gray = np.ascontiguousarray(frame[..., 1])
+            if gray.shape != self.size:
+                gray = cv2.resize(gray, self.size[::-1], interpolation=cv2.INTER_NEAREST)
+            plane = gray >= 128
             count += 1
             yield plane
         for _ in range(self.length - count):
@@ -117,19 +119,19 @@ class MaskClip(_View):
 
     @cached_property
     def array(self) -> np.ndarray:
-        """bool [T, H, W]."""
+        """Return the mask as bool [T, H, W]."""
         return np.stack(list(self._planes()))
 
 
 def editor_input(path: Path) -> Path | codec.Video:
-    """What an editor takes: a file as it is, a folder of pictures as a clip."""
+    """Return the input of an editor: a file as its path, a folder of pictures as a video."""
     if not path.is_dir():
         return path
     return codec.Video.from_array(np.stack(list(Clip(path))), FOLDER_FPS)
 
 
 def resize_frame(frame: np.ndarray, height: int, width: int) -> np.ndarray:
-    """The frame at a size, by the rule above."""
+    """Resize a frame by the rule above."""
     if frame.shape[:2] == (height, width):
         return frame
     smaller = frame.shape[0] >= height and frame.shape[1] >= width
@@ -137,7 +139,7 @@ def resize_frame(frame: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def describe_mismatch(output: Clip, other: Clip, what: str) -> str:
-    """How the rule had to be used, in words; empty where the clips match."""
+    """Describe how the rule was applied; empty where the clips match."""
     notes = []
     if len(output) != len(other):
         notes.append(

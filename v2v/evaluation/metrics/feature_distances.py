@@ -1,4 +1,4 @@
-"""Distances of sets of clips in the features of published models. learned.py's folders -> **distances** -> sets.py
+"""Distances between sets of clips in the features of DINOv2 and ViCLIP.
 
 The place of FID and FVD, with features that rank pictures and motion better than Inception's and I3D's (Stein et al. 2023, "Exposing flaws
 of generative model evaluation metrics"): DINOv2-base for frames, in the mean over eight of them, and ViCLIP-L/14 for clips of eight frames.
@@ -25,7 +25,7 @@ _DISTANCES = {"Frechet": set_distances.frechet_distance, "kernel": set_distances
 
 @dataclass(frozen=True)
 class FrameSetDistance(LearnedMetric):
-    """The set of outputs against the set of truths (or sources), by what DINOv2 sees in their frames."""
+    """Distance of the set of outputs from the set of truths (or sources) in DINOv2 features of frames."""
 
     name: str = "DINO sets"
     about: str = "facebook/dinov2-base, pooled output, mean of 8 frames a clip"
@@ -33,6 +33,7 @@ class FrameSetDistance(LearnedMetric):
 
     @property
     def columns(self) -> Sequence[Column]:
+        """Return one column per distance."""
         against = f"set of outputs against set of {self.required_fields[0]}s; one number a method, its interval by jackknife; {self.about}"
         return tuple(Column(f"{self.name}, {kind}", "lower", about=against) for kind in _DISTANCES)
 
@@ -62,8 +63,7 @@ class FrameSetDistance(LearnedMetric):
         return values
 
     def features(self, clip: ResizedClip) -> np.ndarray:
-        """[d] of a clip."""
-
+        """Return features [d] of a clip."""
         model = loading.load_dino(Path(self.folder))
         return compute_in_batches(
             model.pooled, [model.prepare(frame) for frame in evenly_spaced_frames(clip, BATCH)]
@@ -72,26 +72,26 @@ class FrameSetDistance(LearnedMetric):
 
 @dataclass(frozen=True)
 class ClipSetDistance(FrameSetDistance):
-    """The same by what ViCLIP sees in clips: look and motion together."""
+    """Distance of sets in ViCLIP features of clips: look and motion together."""
 
     name: str = "ViCLIP sets"
     about: str = "ViCLIP-L/14 (InternVid-10M-FLT), 8 frames a clip"
     required_files = ()
 
     def features(self, clip: ResizedClip) -> np.ndarray:
-
+        """Return features [d] of a clip."""
         model = loading.load_viclip(Path(self.folder))
         frames = [model.prepare(frame) for frame in evenly_spaced_frames(clip, model.frames)]
         return model.video(np.stack(frames)[None])[0]
 
 
 def evenly_spaced_frames(clip: ResizedClip, count: int) -> list[np.ndarray]:
-    """Frames floor(k T / count), k = 0 .. count - 1."""
+    """Return frames floor(k T / count), k = 0 .. count - 1."""
     frame_indices = [k * len(clip) // count for k in range(count)]
     frames_by_index = {k: frame for k, frame in enumerate(clip) if k in set(frame_indices)}
     return [frames_by_index[k] for k in frame_indices]
 
 
 def set_distance_metrics(weights: Path) -> tuple[FrameSetDistance, ClipSetDistance]:
-    """Both, with weights in folders dinov2-base and viclip below one; a sweep adds them beside `learned.learned_metrics`."""
+    """Build both, with weights in folders dinov2-base and viclip below `weights`."""
     return FrameSetDistance(Path(weights) / "dinov2-base"), ClipSetDistance(Path(weights) / "viclip")

@@ -1,4 +1,4 @@
-"""Metrics that look with published models. folder of weights -> towers.py -> **learned** -> runner.py
+"""Metrics computed with published models: CLIP, PickScore, DINOv2 and ViCLIP.
 
     frame text alignment   mean over frames of 100 cos(picture, target prompt)      CLIP ViT-L/14: "CLIP frame-text"; PickScore_v1: "PickScore"
     temporal consistency   mean over neighbours of 100 max(0, cos)                  CLIP ViT-L/14 or DINOv2-base, their pooled output
@@ -30,7 +30,7 @@ PICKSCORE_SIDE = 672  # PickScore's frames are made no larger than this first
 
 @dataclass(frozen=True)
 class FrameTextAlignment(LearnedMetric):
-    """CLIP or PickScore against the target prompt."""
+    """Alignment of frames with the target prompt by CLIP or PickScore."""
 
     name: str = "CLIP frame-text"
     about: str = "openai/clip-vit-large-patch14, mean over frames of scale x cosine with the target prompt"
@@ -39,6 +39,7 @@ class FrameTextAlignment(LearnedMetric):
     required_files = ("config.json", "tokenizer.json")
 
     def score(self, case: Case) -> Score:
+        """Compute the mean over frames of scale times cosine."""
         model = loading.load_clip(Path(self.folder))
         text = unit(model.text([case.item.target_prompt]))[0]
         frames = (_shrunk(f, self.longest) for f in case.output)
@@ -47,7 +48,7 @@ class FrameTextAlignment(LearnedMetric):
 
 
 def pick_score(folder: Path) -> FrameTextAlignment:
-    """yuvalkirstain/PickScore_v1, with CLIP-H's tokenizer.json beside its weights."""
+    """Build PickScore_v1, with CLIP-H's tokenizer.json beside its weights."""
     return FrameTextAlignment(
         folder, "PickScore", "yuvalkirstain/PickScore_v1, mean over frames of scale x cosine with the target prompt", longest=PICKSCORE_SIDE
     )  # fmt: skip
@@ -55,7 +56,7 @@ def pick_score(folder: Path) -> FrameTextAlignment:
 
 @dataclass(frozen=True)
 class TemporalConsistency(LearnedMetric):
-    """How alike neighbouring frames look to a model."""
+    """Similarity of neighboring frames in the features of a model."""
 
     name: str = "CLIP consistency"
     about: str = "openai/clip-vit-large-patch14, pooled output, mean over neighbouring frames of 100 x cosine"
@@ -63,6 +64,7 @@ class TemporalConsistency(LearnedMetric):
     dino: bool = False
 
     def score(self, case: Case) -> Score:
+        """Compute the mean over neighboring frames of 100 times cosine."""
         if len(case.output) < 2:
             return Score({})
         model = loading.load_dino(Path(self.folder)) if self.dino else loading.load_clip(Path(self.folder))
@@ -71,7 +73,7 @@ class TemporalConsistency(LearnedMetric):
 
 
 def dino_consistency(folder: Path) -> TemporalConsistency:
-    """facebook/dinov2-base."""
+    """Build temporal consistency with facebook/dinov2-base."""
     return TemporalConsistency(
         folder, "DINO consistency", "facebook/dinov2-base, pooled output, mean over neighbouring frames of 100 x cosine", dino=True
     )  # fmt: skip
@@ -79,7 +81,7 @@ def dino_consistency(folder: Path) -> TemporalConsistency:
 
 @dataclass(frozen=True)
 class VideoTextAlignment(LearnedMetric):
-    """ViCLIP against the target prompt: eight frames at floor(k L / 8), k = 0 .. 7."""
+    """Alignment of eight frames floor(k L / 8) with the target prompt by ViCLIP."""
 
     name: str = "ViCLIP video-text"
     about: str = "ViCLIP-L/14 (InternVid-10M-FLT), 8 frames, 100 x cosine with the target prompt"
@@ -87,6 +89,7 @@ class VideoTextAlignment(LearnedMetric):
     required_files = ("tokenizer.json",)
 
     def score(self, case: Case) -> Score:
+        """Compute 100 times the cosine with the prompt."""
         model = loading.load_viclip(Path(self.folder))
         length = len(case.output)
         frame_indices = [int(k * length / model.frames) for k in range(model.frames)]
@@ -97,7 +100,7 @@ class VideoTextAlignment(LearnedMetric):
 
 
 def learned_metrics(weights: Path) -> tuple:
-    """Every metric here, with weights in folders of these names below one: clip-vit-large-patch14, dinov2-base, PickScore_v1, viclip, lpips."""
+    """Build every metric here, with weights in folders clip-vit-large-patch14, dinov2-base, PickScore_v1, viclip and lpips."""
     weights = Path(weights)
     return (
         FrameTextAlignment(weights / "clip-vit-large-patch14"),

@@ -1,4 +1,4 @@
-"""What learned metrics share: a folder of weights, its identity, and calls in batches of one size."""
+"""Base class of metrics with weights: the folder, its content hash, and calls in batches of one size."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BATCH = 8
 
 @dataclass(frozen=True)
 class LearnedMetric:
-    """A metric that looks with a published network.
+    """A metric computed with a published network.
 
     Attributes:
       folder: local weights.
@@ -32,6 +32,7 @@ class LearnedMetric:
     required_files = ("config.json",)
 
     def missing(self) -> str | None:
+        """Return which files of the weights are missing, or None."""
         folder = Path(self.folder)
         missing_names = [name for name in self.required_files if not (folder / name).is_file()]
         if not any(folder.glob("*.safetensors*")):
@@ -42,15 +43,17 @@ class LearnedMetric:
 
     @property
     def identity(self) -> dict:
+        """Return name, version and content hash of the weights."""
         return {"metric": self.name, "version": self.version, "weights": _revision(Path(self.folder))}
 
     @property
     def columns(self) -> Sequence[Column]:
+        """Return the one column of the metric."""
         return (Column(self.name, about=self.about),)
 
 
 def compute_in_batches(compute, pictures: Iterable[np.ndarray], size: int = BATCH) -> np.ndarray:
-    """compute [size, ...] -> [size, ...] over any number of pictures; the last batch is filled up, what filled it dropped."""
+    """Apply compute [size, ...] -> [size, ...] to any number of pictures, padding the last batch."""
     results, batch = [], []
 
     def flush() -> None:
@@ -68,10 +71,11 @@ def compute_in_batches(compute, pictures: Iterable[np.ndarray], size: int = BATC
 
 
 def unit(x: np.ndarray) -> np.ndarray:
+    """Normalize vectors along the last axis."""
     return x / np.linalg.norm(x, axis=-1, keepdims=True)
 
 
 @functools.lru_cache(maxsize=32)
 def _revision(folder: Path) -> str:
-    """Hash of a folder's files; empty where there is none. Remembered in the user's cache, as weights are large."""
+    """Return the content hash of a folder, remembered in the user cache; empty without a folder."""
     return SweepCache(cache_folder()).hash_of(folder) if folder.is_dir() else ""

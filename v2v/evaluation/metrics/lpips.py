@@ -1,4 +1,4 @@
-"""LPIPS with AlexNet: how different two pictures look to a network. frames of output and truth -> **lpips** -> runner.py
+"""LPIPS with AlexNet: a learned perceptual distance between pictures.
 
     d = sum over 5 layers of mean over positions of w . (f(x) / |f(x)| - f(y) / |f(y)|)^2
 
@@ -38,9 +38,11 @@ class Lpips(LearnedMetric):
 
     @property
     def columns(self) -> Sequence[Column]:
+        """Return the one column, lower is better."""
         return (Column(self.name, "lower", about=self.about),)
 
     def score(self, case: Case) -> Score:
+        """Compute the mean distance over frames."""
         output, truth = case.against_truth
         if min(truth.size) < MIN_SIDE:
             return Score({})
@@ -52,7 +54,7 @@ class Lpips(LearnedMetric):
 
 
 class LpipsModel:
-    """The distance, jitted."""
+    """The jitted distance with its weights."""
 
     def __init__(self, folder: Path):
         import jax
@@ -67,11 +69,12 @@ class LpipsModel:
 
 @functools.lru_cache(maxsize=1)
 def load_lpips(folder: Path) -> LpipsModel:
+    """Load the model from a folder."""
     return LpipsModel(folder)
 
 
 def load_weights(folder: Path) -> dict:
-    """shift, scale [3]; kernels, biases and weights of the five layers.
+    """Load shift, scale [3], kernels, biases and linear weights of the five layers.
 
     Raises:
       InputError: tensors of that state dict are missing.
@@ -101,7 +104,7 @@ def load_weights(folder: Path) -> dict:
 
 
 def lpips_distance(weights: dict, x, y):
-    """[b, H, W, 3] in [-1, 1] twice -> [b]."""
+    """Compute distances [b] of pictures [b, H, W, 3] in [-1, 1]."""
     import jax.numpy as jnp
 
     total = 0.0

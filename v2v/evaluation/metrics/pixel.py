@@ -1,4 +1,4 @@
-"""How far two clips are apart, and where. edited video -> **metrics** -> success.py, intervals.py
+"""Pixel metrics between two clips: squared error, PSNR, SSIM and change by region.
 
 Each function takes clips as iterables of uint8 RGB frames [H, W, 3] (arrays [T, H, W, 3], lists or generators
 alike) and holds one frame of each at a time. Masks are iterables of uint8 or bool planes [H, W], nonzero =
@@ -29,7 +29,7 @@ from v2v.errors import InputError
 PSNR_CAP = 100.0  # dB, reported for identical clips so that means stay finite
 SSIM_WINDOW, SSIM_SIGMA = 11, 1.5
 SSIM_C1, SSIM_C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
-MID_GRAY = 128.0  # grey level that luma is measured from
+MID_GRAY = 128.0  # gray level that luma is measured from
 MS_SSIM_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # finest octave first
 MS_SSIM_MIN_SIDE = SSIM_WINDOW << (len(MS_SSIM_WEIGHTS) - 1)  # 176 pixels
 
@@ -37,7 +37,7 @@ Frames = Iterable[np.ndarray]
 
 
 def mse(a: Frames, b: Frames, mask: Frames | None = None, *, outside: bool = False) -> float:
-    """Mean squared error in squared levels, over all pixels, over the mask's, or (`outside`) over the others.
+    """Compute the mean squared error in squared levels over all pixels, the mask, or (`outside`) the rest.
 
     Returns:
       nan where the region holds no pixel.
@@ -52,35 +52,35 @@ def mse(a: Frames, b: Frames, mask: Frames | None = None, *, outside: bool = Fal
 
 
 def psnr(a: Frames, b: Frames, mask: Frames | None = None, *, outside: bool = False) -> float:
-    """Peak signal-to-noise ratio in dB over the same regions as `mse`; nan where the region is empty."""
+    """Compute the peak signal-to-noise ratio in dB over the same regions as `mse`; nan where the region is empty."""
     return psnr_from_mse(mse(a, b, mask, outside=outside))
 
 
 def psnr_from_mse(error: float) -> float:
-    """A mean squared error in squared levels as dB, at most PSNR_CAP; nan stays nan."""
+    """Convert a mean squared error in squared levels to dB, at most PSNR_CAP; nan stays nan."""
     if error == 0:
         return PSNR_CAP
     return float(np.minimum(10 * np.log10(255.0**2 / error), PSNR_CAP))
 
 
 def mse_by_region(a: Frames, b: Frames, mask: Frames) -> tuple[float, float]:
-    """`mse` inside the mask and outside it, in one pass."""
+    """Compute `mse` inside the mask and outside it in one pass."""
     return _regions(a, b, mask, cv2.NORM_L2SQR)
 
 
 def ssim(a: Frames, b: Frames) -> float:
-    """Structural similarity of luma in [-1, 1], mean over frames. Frames need sides of at least 11."""
+    """Compute structural similarity of luma in [-1, 1], mean over frames with sides of at least 11."""
     scores = [_similarity(_luma(x), _luma(y))[0] for x, y, _ in iterate_aligned(a, b)]
     return float(np.mean(scores))
 
 
 def ms_ssim(a: Frames, b: Frames) -> float:
-    """Multi-scale structural similarity in [0, 1], mean over frames. Frames need sides of at least 176."""
+    """Compute multi-scale structural similarity in [0, 1], mean over frames with sides of at least 176."""
     return float(np.mean([_multi_scale(_luma(x), _luma(y))[1] for x, y, _ in iterate_aligned(a, b)]))
 
 
 def ssim_and_ms_ssim(a: Frames, b: Frames) -> tuple[float, float]:
-    """`ssim` and `ms_ssim` in one pass; the latter nan where a side is under 176 pixels."""
+    """Compute `ssim` and `ms_ssim` in one pass; the latter nan where a side is under 176 pixels."""
     single, multiple = [], []
     for x, y, _ in iterate_aligned(a, b):
         large = min(x.shape[:2]) >= MS_SSIM_MIN_SIDE
@@ -91,22 +91,22 @@ def ssim_and_ms_ssim(a: Frames, b: Frames) -> tuple[float, float]:
 
 
 def change_by_region(output: Frames, source: Frames, mask: Frames) -> tuple[float, float]:
-    """`change_inside` and `leakage_outside` in one pass."""
+    """Compute `change_inside` and `leakage_outside` in one pass."""
     return _regions(output, source, mask, cv2.NORM_L1)
 
 
 def change_inside(output: Frames, source: Frames, mask: Frames) -> float:
-    """Mean |output - source| in levels where the edit was asked for: 0 is an edit that did nothing."""
+    """Compute mean |output - source| in levels inside the mask: 0 is an edit that did nothing."""
     return change_by_region(output, source, mask)[0]
 
 
 def leakage_outside(output: Frames, source: Frames, mask: Frames) -> float:
-    """Mean |output - source| in levels where nothing should change (times outside the edit included)."""
+    """Compute mean |output - source| in levels where nothing should change (other times included)."""
     return change_by_region(output, source, mask)[1]
 
 
 def iterate_aligned(a: Frames, b: Frames, mask: Frames | None = None) -> Iterator[tuple]:
-    """Frames of both clips and 0/1 uint8 mask planes (or None), checked against each other.
+    """Iterate over frames of both clips and 0/1 uint8 mask planes (or None), checked against each other.
 
     Raises:
       InputError: clips of different length or size, frames that are not uint8 RGB, or none at all.
@@ -144,13 +144,13 @@ def iterate_aligned(a: Frames, b: Frames, mask: Frames | None = None) -> Iterato
 
 
 def iterate_strips(height: int, width: int) -> Iterator[slice]:
-    """Rows in groups of about 130,000 pixels: what is computed of a group stays in the processor's cache."""
+    """Iterate over slices of rows of about 130,000 pixels, which fit the processor cache."""
     step = max(16, (1 << 17) // width)
     return (slice(top, min(top + step, height)) for top in range(0, height, step))
 
 
 def norm_by_region(x: np.ndarray, y: np.ndarray, region: np.ndarray, norm: int) -> tuple[float, float]:
-    """A norm of x - y ([H, W, c] each) summed over the region (uint8 [H, W], nonzero there) and over the rest.
+    """Compute a norm of x - y ([H, W, c] each) summed over the region (uint8 [H, W], nonzero) and over the rest.
 
     The rest is what the region leaves of the whole, which is quicker summed than any part of it; of bytes both are exact.
     """
@@ -170,7 +170,7 @@ def _regions(a: Frames, b: Frames, mask: Frames, norm: int) -> tuple[float, floa
 
 
 def _luma(frame: np.ndarray) -> np.ndarray:
-    """float32 [H, W], minus mid-grey: variances as differences of second moments lose less in float32 so."""
+    """float32 [H, W], minus mid-gray: variances as differences of second moments lose less in float32 so."""
     return cv2.transform(frame.astype(np.float32), np.array([[0.299, 0.587, 0.114, -MID_GRAY]], np.float32))
 
 

@@ -1,4 +1,4 @@
-"""How far one set of clips is from another, as one number with an interval. features -> **sets** -> results.py
+"""Distances between sets of clips in a feature space, with jackknife intervals.
 
 With features x_i of the outputs and y_i of what they are compared with, i = 1 .. n items, means m, covariances S:
 
@@ -30,7 +30,7 @@ MIN_ITEMS = 3  # items; fewer leave no covariance once one is left out
 
 
 def frechet_distance(x: np.ndarray, y: np.ndarray) -> float:
-    """FD of features [n, d] and [m, d], each of at least two items."""
+    """Return the Frechet distance of features [n, d] and [m, d], each of at least two items."""
     _check(x, y)
     a, b = ((f - f.mean(0)) / np.sqrt(len(f) - 1) for f in (x, y))
     a, b = (np.linalg.qr(f, mode="r") for f in (a, b))  # the same A^T A, of at most d rows
@@ -40,7 +40,7 @@ def frechet_distance(x: np.ndarray, y: np.ndarray) -> float:
 
 
 def kernel_distance(x: np.ndarray, y: np.ndarray) -> float:
-    """KD of features [n, d] of the same items; unbiased, so it may be slightly below 0 for sets that are alike."""
+    """Return the kernel distance of features [n, d] of the same items; unbiased, so possibly slightly below 0."""
     _check(x, y)
     if len(x) != len(y):
         raise InputError(f"kernel distance: expected features of the same items, got {len(x)} and {len(y)}")
@@ -50,7 +50,7 @@ def kernel_distance(x: np.ndarray, y: np.ndarray) -> float:
 
 
 def jackknife_pseudo_values(distance: Distance, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Pseudo-values [n] of a distance between features [n, d] of the same items; nan with fewer than LEAST."""
+    """Return pseudo-values [n] of a distance between features [n, d] of the same items; nan below MIN_ITEMS."""
     n = len(x)
     if n < MIN_ITEMS:
         return np.full(n, np.nan)

@@ -1,4 +1,4 @@
-"""Did the edit succeed? (output, source, truth, mask) -> **Outcome**, for pairs whose exact truth is known.
+"""Success of an edit whose exact truth is known.
 
 Let M be the edited region in space and time (mask nonzero), O everything else (mask zero, times outside the
 edit included). With error meaning mean squared error, an edit succeeds iff
@@ -26,7 +26,7 @@ PSNR_OUTSIDE = 26.0  # dB
 
 
 class Outcome(NamedTuple):
-    """One edit's score.
+    """Result of scoring one edit.
 
     Attributes:
       success: as defined above.
@@ -44,10 +44,12 @@ class Outcome(NamedTuple):
 
 
 def score_edit(output: Frames, source: Frames, truth: Frames, mask: np.ndarray) -> Outcome:
-    """Scores one edited clip.
+    """Score one edited clip against its truth.
 
     Args:
-      output, source, truth: uint8 RGB frames [H, W, 3] each, of one length and size.
+      output: uint8 RGB frames [H, W, 3].
+      source: frames of the same length and size.
+      truth: frames of the same length and size.
       mask: [T, H, W], nonzero where the edit is.
 
     Raises:

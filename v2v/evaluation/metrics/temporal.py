@@ -1,4 +1,4 @@
-"""What a clip does over time that its single frames don't show. edited video -> **flicker, timing, drift**
+"""Metrics over time: flicker, timing of the edit and color drift.
 
 Flicker. With F_k the DIS optical flow of the *truth* from frame k to k+1 and (W x)(p) = x(p + F_k(p))
 (bilinear), a clip's warped frame difference is D_k = W x_{k+1} - x_k. It is not zero even for the truth
@@ -45,25 +45,27 @@ class Flicker(NamedTuple):
 
 
 def flicker(output: Frames, truth: Frames) -> Flicker:
-    """Warped frame differences of a clip and of its truth, along the truth's motion. At least two frames."""
+    """Compute warped frame differences of a clip and its truth along the truth's motion; at least two frames."""
     return Flicker(*_warped_differences(output, truth, _both, _and_departure))
 
 
 def flicker_of_pair(output: Frames, source: Frames) -> tuple[float, float]:
-    """(output, truth) of `flicker` alone, where the two clips' departure from one another means nothing."""
+    """Compute (output, truth) of `flicker` without the departure."""
     of_output, of_source = _warped_differences(output, source, _both)
     return of_output, of_source
 
 
 def flicker_departure(output: Frames, truth: Frames) -> float:
-    """`flicker(output, truth).departure` alone, for half of its time: only the error is warped."""
+    """Compute `flicker(output, truth).departure` in half the time: only the error is warped."""
     return _warped_differences(output, truth, lambda x, y: (cv2.subtract(x, y),))[0]
 
 
 def timing_error(output: Frames, source: Frames, mask: np.ndarray) -> tuple[float, float]:
-    """Frames by which the visible change starts and ends late (positive) or early against the mask.
+    """Compute by how many frames the visible change starts and ends late (positive) or early against the mask.
 
     Args:
+      output: uint8 RGB frames [H, W, 3].
+      source: frames of the same length and size.
       mask: [T, H, W], nonzero = edited here and now; held whole, because its union over time is needed first.
 
     Returns:
@@ -83,18 +85,18 @@ def timing_error(output: Frames, source: Frames, mask: np.ndarray) -> tuple[floa
 
 
 def color_drift(output: Frames, truth: Frames, mask: Frames | None = None) -> float:
-    """How far the mean colour error moves from the clip's first quarter to its last, in levels.
+    """Compute how far the mean color error moves from the clip's first quarter to its last, in levels.
 
     Within the mask where one is given, frames without masked pixels left out; nan with fewer than two frames.
     """
-    colours = []
+    colors = []
     for x, y, region in iterate_aligned(output, truth, mask):
         if region is None or region.any():
-            colours.append(np.subtract(cv2.mean(x, region)[:3], cv2.mean(y, region)[:3]))
-    if len(colours) < 2:
+            colors.append(np.subtract(cv2.mean(x, region)[:3], cv2.mean(y, region)[:3]))
+    if len(colors) < 2:
         return float("nan")
-    quarter = max(1, len(colours) // 4)
-    return float(np.linalg.norm(np.mean(colours[-quarter:], 0) - np.mean(colours[:quarter], 0)))
+    quarter = max(1, len(colors) // 4)
+    return float(np.linalg.norm(np.mean(colors[-quarter:], 0) - np.mean(colors[:quarter], 0)))
 
 
 def _both(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -120,33 +122,32 @@ def _warped_differences(
             raise InputError(
                 f"flicker: expected sides of at least {MIN_SIDE} pixels, got {x.shape[1]}x{x.shape[0]}"
             )
-        current_frames, grey = videos(_to_warp(x), _to_warp(y)), _for_flow(y)
+        current_frames, gray = videos(_to_warp(x), _to_warp(y)), _for_flow(y)
         if previous_frames is not None:
-            last, grey0 = previous_frames
-            to, outside = _targets(find_flow.calc(grey0, grey, None), *y.shape[:2])
+            last, previous_gray = previous_frames
+            to, outside = _targets(find_flow.calc(previous_gray, gray, None), *y.shape[:2])
             for rows in iterate_strips(*y.shape[:2]):
                 moved = [(_warped(b, to[rows]), a[rows]) for a, b in zip(last, current_frames, strict=True)]
                 levels = [norm_by_region(*pair, outside[rows], cv2.NORM_L1)[1] for pair in compared(moved)]
                 sums = sums + np.array(levels)
             count += 3 * (outside.size - cv2.countNonZero(outside))
-        previous_frames = current_frames, grey
+        previous_frames = current_frames, gray
     if not count:
         raise InputError("flicker: expected at least two frames, got one")
     return (sums / count).tolist()
 
 
 def _to_warp(frame: np.ndarray) -> np.ndarray:
-    """uint8 RGB → float32 [H, W, 4], the last channel constant: four are warped in half the time of three, and what is
-    constant doesn't differ from itself."""
+    """Convert uint8 RGB to float32 [H, W, 4] with a constant last channel: four channels warp in half the time of three."""
     return cv2.cvtColor(frame, cv2.COLOR_RGB2RGBA).astype(np.float32)
 
 
 def _for_flow(frame: np.ndarray) -> np.ndarray:
     """uint8 luma [H, W], or [H/2, W/2] of a large frame."""
-    grey = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
-    if min(grey.shape) < HALF_SIZE_FROM:
-        return grey
-    return cv2.resize(grey, (grey.shape[1] // 2, grey.shape[0] // 2), interpolation=cv2.INTER_AREA)
+    gray = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
+    if min(gray.shape) < HALF_SIZE_FROM:
+        return gray
+    return cv2.resize(gray, (gray.shape[1] // 2, gray.shape[0] // 2), interpolation=cv2.INTER_AREA)
 
 
 def _targets(flow: np.ndarray, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:

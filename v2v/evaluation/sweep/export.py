@@ -1,4 +1,4 @@
-"""A method's outputs in a benchmark's own layout, so that its own scripts can score them. run -> **export** -> folder
+"""Export of a method's outputs in the layout of a published benchmark.
 
     EditVerseBench   ID/generate.mp4 and ID/video1.mp4 (source), and scores.csv: id, columns, type, last row "Average"
     OpenVE-Bench     NAME_edited.mp4, after the source video NAME.mp4; with a judge's scores openve_MODEL_score.jsonl
@@ -28,7 +28,7 @@ from v2v.video import video as codec
 
 
 def export_outputs(run: SweepRun, method: str, folder: Path) -> Path:
-    """Writes one method's outputs (and scores where the layout has a place for them).
+    """Write one method's outputs, and scores where the layout has a place for them.
 
     Raises:
       InputError: no such method, or a folder that already holds other files.

@@ -1,4 +1,4 @@
-"""What is compared: points of a grid of an editor's settings, and folders of finished results. sweep file -> **methods** -> runner.py
+"""Methods of a sweep: editor settings in a grid, and folders of finished results.
 
 A method turns an item into an output file. `Editing` runs an editor and says what the edit depends on, so that it is done once;
 `Results` finds files that another program made.
@@ -24,7 +24,7 @@ EDIT_VERSION = 1  # goes up when v2v's own editing changes what it gives for the
 
 
 class Method(Protocol):
-    """name: unique in a sweep. axes: its place in the grid, for plots."""
+    """The interface of a method: `name` is unique in a sweep, `axes` its place in the grid."""
 
     name: str
     axes: dict[str, Any]
@@ -62,7 +62,7 @@ class EditingMethod:
             )
 
     def editor_arguments(self, item: Item) -> dict:
-        """What the editor gets beside clip and sentence."""
+        """Return the arguments of the editor beside clip and instruction."""
         arguments = {}
         if self.use_mask and item.mask:
             arguments["mask"] = item.mask
@@ -73,7 +73,7 @@ class EditingMethod:
         return arguments
 
     def weights(self, cache: SweepCache) -> dict:
-        """Hashes of the editor's files.
+        """Return hashes of the editor's files.
 
         Raises:
           InputError: a model or adapter that isn't there.
@@ -93,7 +93,7 @@ class EditingMethod:
         return {"model": digest(files), **lora}
 
     def key(self, item: Item, cache: SweepCache) -> dict:
-        """Everything that the edit depends on."""
+        """Return everything that the edit depends on."""
         editor_arguments = {
             k: cache.hash_of(v) if isinstance(v, Path) else v for k, v in self.editor_arguments(item).items()
         }
@@ -107,7 +107,7 @@ class EditingMethod:
         }
 
     def open(self) -> Any:
-        """The editor. Loads weights."""
+        """Build the editor; loads weights."""
         if self.editor is not None:
             return self.editor()
 
@@ -122,7 +122,7 @@ class EditingMethod:
         return self.model, self.lora, self.lora_scale, self.editor
 
     def describe(self) -> dict:
-        """Settings for the report and the results file."""
+        """Return the settings for the report and the results file."""
         settings = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         for name in ("name", "axes", "options", "editor", *(() if self.lora else ("lora", "lora_scale"))):
             settings.pop(name)
@@ -159,16 +159,17 @@ class ResultFolder:
             )
 
     def path(self, item: Item) -> Path | None:
-        """The item's output, or None."""
+        """Return the item's output, or None."""
         return next((p for p in (Path(self.folder) / name for name in self._names(item)) if p.exists()), None)
 
     def extra(self, items: Iterable[Item]) -> list[str]:
-        """Names in the folder that belong to no item."""
+        """Return names in the folder that belong to no item."""
         root = Path(self.folder)
         tops = {Path(name).parts[0] for item in items for name in self._names(item)} | EXPORT_FILES
         return sorted(p.name for p in root.iterdir() if p.name not in tops and not p.name.startswith("."))
 
     def describe(self) -> dict:
+        """Return the settings for the report."""
         return {"folder": str(self.folder)}
 
     def _names(self, item: Item) -> list[str]:
@@ -181,7 +182,7 @@ METHOD_FIELDS = ("model", "lora", "lora_scale", "use_mask", "use_reference")
 
 
 def grid(base: EditingMethod | None = None, **axes: Any) -> tuple[EditingMethod, ...]:
-    """Every combination of the settings that are sequences, the others being the same everywhere.
+    """Build every combination of the settings that are sequences; the others are fixed.
 
     Fields of `Editing` are set by name, anything else becomes an option of `edit_video`:
     `grid(guidance=(1, 2, 4), steps=4, lora=(None, "a.safetensors"))` makes six methods.

@@ -1,4 +1,4 @@
-"""Published tables, to be drawn beside our own figures. published/*.json -> **tables** -> results.py
+"""Tables of published figures, shown beside those of a sweep.
 
 Every file names its source and what its figures are of. Columns have the names our metrics give, so that a line stands where it belongs; a
 column without a namesake in a sweep isn't drawn. Subsets and judges differ from paper to paper: compare within a table first.
@@ -15,12 +15,12 @@ FOLDER = Path(__file__).parent / "published"
 
 
 def list_tables() -> list[str]:
-    """Of all tables."""
+    """Return the names of all tables."""
     return sorted(path.stem for path in FOLDER.glob("*.json"))
 
 
 def read_table(name: str) -> dict:
-    """title, short, source, notes, columns, rows [{method, values: {column: number}}].
+    """Read a table: title, short, source, notes, columns, rows [{method, values: {column: number}}].
 
     Raises:
       InputError: no such table.

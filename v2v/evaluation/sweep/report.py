@@ -1,4 +1,4 @@
-"""One HTML file to look at: tables, plots and synchronised players, nothing beside it needed. results.py -> **report**
+"""The HTML report of a sweep: tables, plots and synchronized players in one file.
 
 The page is page/*.html, *.css and *.js with the results and the clips (base64) put in; it opens from disk. Clips are previews: small
 H.264 with a key frame every half second, all clips of an item at the source's frame rate, so that frame k stands beside frame k. When
@@ -30,7 +30,7 @@ SIDE, CRF, VERSION = 384, "23", 1  # longest side of a preview in pixels, and x2
 
 
 def build_report(results: dict, run: SweepRun, cache: SweepCache, *, megabytes: float = 60) -> str:
-    """The report. megabytes: what the clips may take before base64."""
+    """Build the report; `megabytes` limits the clips before base64."""
     media = {"media": {}, "items": {}, "note": ""}
     used_bytes, left_out = 0, []
     for item in _in_turns(run.sweep.benchmark.items):
@@ -61,7 +61,7 @@ def build_report(results: dict, run: SweepRun, cache: SweepCache, *, megabytes: 
 
 
 def encode_preview(path: Path, fps: float, cache: SweepCache, side: int = SIDE) -> tuple[dict, str]:
-    """A small copy for browsers: ({data, frames, width, height}, hash of the original). Cached.
+    """Return a small H.264 copy for browsers, ({data, frames, width, height}, hash of the original); cached.
 
     Raises:
       InputError: it can't be read.
@@ -139,6 +139,6 @@ def _without_paths(results: dict) -> dict:
 
 
 def inline_json(value) -> str:
-    """JSON that may stand inside a script element."""
+    """Format JSON so that it may stand inside a script element."""
     text = json.dumps(value, separators=(",", ":"), ensure_ascii=False)
     return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")

@@ -1,4 +1,4 @@
-"""What a run found, as one JSON-able document, and as CSV. runner.py -> **results** -> report.py
+"""Results of a sweep as one JSON document and as CSV.
 
 How failures count. A metric applies to the items that have what it needs; that number is the denominator `n` of every mean. An item that
 applies and couldn't be made or scored counts as the worst of the column's scale (success 0, a judge's lowest). Columns without an end
@@ -32,7 +32,7 @@ SCHEMA = 1
 
 
 def build_document(run: SweepRun) -> dict:
-    """Everything, as plain JSON values.
+    """Build the whole document of plain JSON values.
 
     Returns:
       schema, title, stamp (versions), benchmark, methods, columns, empty (names of columns that apply to no item), kinds, items, edits, scores, skipped, notes, problems (strings),
@@ -94,7 +94,7 @@ def build_document(run: SweepRun) -> dict:
 
 
 def list_problems(document: dict) -> list[str]:
-    """What `--strict` minds: failed items and scores, outputs of another shape, skipped metrics, results nobody asked for."""
+    """List what fails `--strict`: failed items and scores, outputs of another shape, skipped metrics, extra results."""
     lines = list(document["notes"])
     lines += [f"metric {name} skipped: {why}" for name, why in document["skipped"].items()]
     for e in document["edits"]:
@@ -111,7 +111,7 @@ def list_problems(document: dict) -> list[str]:
 
 
 def format_scores_csv(document: dict) -> str:
-    """One line a method, item and column; empty value where failed or not applicable."""
+    """Format one line per method, item and column; the value is empty where failed or not applicable."""
     out = io.StringIO()
     write = csv.writer(out, lineterminator="\n")
     write.writerow(("method", "item", "kind", "metric", "column", "status", "value", "reason"))
@@ -130,7 +130,7 @@ def format_scores_csv(document: dict) -> str:
 
 
 def format_summary_csv(document: dict) -> str:
-    """One line a method, column and kind ("all" for all), with interval and counts."""
+    """Format one line per method, column and kind, with interval and counts."""
     out = io.StringIO()
     write = csv.writer(out, lineterminator="\n")
     write.writerow(("method", "column", "kind", "mean", "low", "high", "n", "scored", "failed"))
@@ -145,7 +145,7 @@ def format_summary_csv(document: dict) -> str:
 
 
 def version_stamp() -> dict:
-    """Versions, the commit where there is one, and the moment."""
+    """Return versions, the commit if there is one, and the time."""
     versions = {}
     for name in ("v2v", "jax", "numpy", "opencv-python-headless", "av"):
         try:

@@ -1,4 +1,4 @@
-"""Runs what a sweep asks for and the cache lacks. sweep.py -> **runner** -> results.py
+"""Execution of a sweep: the edits and scores that the cache lacks.
 
 Edits first (one editor loaded at a time), then local metrics (one output at a time, its clips decoded once), then judges (in parallel).
 Every edit and score is written down the moment it is there. What fails is kept with its reason and is tried again by the next run,
@@ -24,12 +24,15 @@ from v2v.evaluation.sweep.sweep import Sweep, find_edit_record, missing_files, s
 
 @dataclass
 class EditOutput:
-    """One output, or why there is none.
+    """One output, or the reason why there is none.
 
     Attributes:
       path: the file; None where it failed. sha256: of the file.
-      reason: why there is none. rule: how it had to be made comparable (clips.py). notes: warnings of the editor.
-      seconds: what the edit took, when it was done. fresh: done in this run.
+      reason: why there is none.
+      rule: how it had to be made comparable (clips.py).
+      notes: warnings of the editor.
+      seconds: what the edit took, when it was done.
+      fresh: done in this run.
     """
 
     path: Path | None = None
@@ -43,7 +46,7 @@ class EditOutput:
 
 @dataclass
 class MetricResult:
-    """One metric's word on one output. status: "ok", "failed" or "n/a" (doesn't apply)."""
+    """Result of one metric on one output; status is "ok", "failed" or "n/a" (does not apply)."""
 
     status: str
     values: dict[str, float] = field(default_factory=dict)
@@ -54,7 +57,7 @@ class MetricResult:
 
 @dataclass
 class SweepRun:
-    """Everything a run found, by names of method, item and metric."""
+    """All results of a run, by names of method, item and metric."""
 
     sweep: Sweep
     outputs: dict[tuple[str, str], EditOutput] = field(default_factory=dict)
@@ -68,10 +71,11 @@ ProgressCallback = Callable[[str], None]
 
 
 def run_sweep(sweep: Sweep, cache: SweepCache, tick: ProgressCallback = lambda what: None) -> SweepRun:
-    """Does what isn't done yet.
+    """Compute all edits and scores that are not cached.
 
     Args:
-      sweep: what to run. cache: where everything is kept.
+      sweep: what to run.
+      cache: where everything is kept.
       tick: called with "edit", "score" or "call" when one is done, cached ones included.
 
     Raises:

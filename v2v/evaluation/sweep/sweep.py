@@ -1,4 +1,4 @@
-"""What a sweep file says, and what it will cost. SWEEP.py -> **sweep** -> runner.py
+"""The definition of a sweep, and the plan of its work.
 
 def sweep(folder: Path) -> Sweep:  # folder: where a benchmark may put what it makes
     return Sweep(benchmark=..., methods=grid(guidance=(1, 2, 4)), metrics=BUILTIN_METRICS)
@@ -19,7 +19,7 @@ from v2v.evaluation.sweep.methods import EditingMethod, Method, ResultFolder
 
 @dataclass(frozen=True)
 class Sweep:
-    """Methods x items x metrics.
+    """Methods, items and metrics to combine.
 
     Attributes:
       benchmark: what is asked.
@@ -61,11 +61,13 @@ class Sweep:
 
 @dataclass
 class SweepPlan:
-    """What a run will do. Counts of things to do leave out what the cache has.
+    """Counts of the work of a run, without what is cached.
 
     Attributes:
-      edits, edits_cached: by the editors. found, absent: outputs of result folders.
-      scores, scores_cached: of metrics that run here. calls, calls_cached: requests to judges.
+      edits, edits_cached: by the editors.
+      found, absent: outputs of result folders.
+      scores, scores_cached: of metrics that run here.
+      calls, calls_cached: requests to judges.
       dollars: estimated cost of the calls; None where a judge's price isn't known and there are calls to make.
       skipped: metric name -> why it can't be run here.
       notes: what looks wrong beforehand (results nobody asked for, items without an output).
@@ -86,7 +88,7 @@ class SweepPlan:
     notes: list[str] = field(default_factory=list)
 
     def lines(self) -> str:
-        """For people."""
+        """Format the plan for people."""
         text = [f"plan: {self.methods} methods x {self.items} items"]
         if self.edits or self.edits_cached:
             text.append(f"  edits         {self.edits} to do, {self.edits_cached} cached")
@@ -102,7 +104,7 @@ class SweepPlan:
 
 
 def plan_sweep(sweep: Sweep, cache: SweepCache) -> SweepPlan:
-    """Looks through the cache; edits, scores and asks nothing.
+    """Count the work by looking into the cache; runs nothing.
 
     Raises:
       InputError: a model, adapter or source that isn't there.
@@ -131,25 +133,25 @@ def plan_sweep(sweep: Sweep, cache: SweepCache) -> SweepPlan:
 
 
 def format_names(names: Sequence[str], limit: int = 8) -> str:
-    """A few names and how many more."""
+    """Format a few names and the number of the rest."""
     return ", ".join(names[:limit]) + (f" and {len(names) - limit} more" if len(names) > limit else "")
 
 
 def missing_files(item: Item) -> list[str]:
-    """Files that an item names and that aren't there."""
+    """Return the files of an item that do not exist."""
     paths = (item.source, item.truth, item.mask, item.reference)
     return [str(p) for p in paths if p is not None and not p.exists()]
 
 
 def find_edit_record(method: EditingMethod, item: Item, cache: SweepCache) -> dict | None:
-    """The record of an edit that is done and whose file is still there."""
+    """Return the record of a finished edit whose file exists, or None."""
     key = method.key(item, cache)
     record = cache.load("edits", key)
     return record if record and cache.path("edits", key, record["suffix"]).exists() else None
 
 
 def score_key(metric: Metric, item: Item, output: str, cache: SweepCache) -> dict:
-    """Everything a score depends on. output: hash of the scored file."""
+    """Return everything a score depends on; `output` is the hash of the scored file."""
     parts = {name: getattr(item, name) for name in {"source", "truth", "mask", "reference"}}
     files = {name: cache.hash_of(path) for name, path in parts.items() if path}
     return {

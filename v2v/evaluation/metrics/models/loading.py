@@ -1,4 +1,4 @@
-"""Models with their weights, ready to be asked. folder -> names.py, towers.py -> **loaded** -> learned.py
+"""CLIP, DINOv2 and ViCLIP with their weights, as jitted functions.
 
 Weights are read once a folder and are arguments of jitted functions. Pictures go in as `prepare` makes them.
 """
@@ -27,21 +27,24 @@ from v2v.evaluation.metrics.models.towers import TextTower, TowerConfig, VisionT
 
 @functools.lru_cache(maxsize=2)
 def load_clip(folder: Path) -> ClipModel:
+    """Load CLIP or PickScore from a folder."""
     return ClipModel(folder)
 
 
 @functools.lru_cache(maxsize=1)
 def load_dino(folder: Path) -> DinoModel:
+    """Load DINOv2 from a folder."""
     return DinoModel(folder)
 
 
 @functools.lru_cache(maxsize=1)
 def load_viclip(folder: Path) -> ViclipModel:
+    """Load ViCLIP from a folder."""
     return ViclipModel(folder)
 
 
 class _TwoTowers:
-    """What CLIP and ViCLIP do alike: words to the space they share with what is seen, and frames made ready for it."""
+    """Text features and preprocessing shared by CLIP and ViCLIP."""
 
     side: int
     tokens: PromptTokenizer
@@ -49,18 +52,19 @@ class _TwoTowers:
     _text: Callable
 
     def text(self, sentences: list[str]) -> np.ndarray:
-        """[b, e]."""
+        """Return text features [b, e]."""
         return (
             np.asarray(self._text(self._tree["text"], self.tokens(sentences)))
             @ self._tree["project_text"]["kernel"]
         )
 
     def prepare(self, frame: np.ndarray) -> np.ndarray:
+        """Preprocess one frame."""
         return preprocess(frame, self.side, self.side, CLIP_MEAN, CLIP_STD)
 
 
 class ClipModel(_TwoTowers):
-    """CLIP in two jitted halves. scale: exp of the stored logit scale."""
+    """CLIP as two jitted towers; `scale` is exp of the stored logit scale."""
 
     def __init__(self, folder: Path):
         config = json.loads((folder / "config.json").read_text())
@@ -91,7 +95,7 @@ class ClipModel(_TwoTowers):
 
 
 class DinoModel:
-    """DINOv2's picture tower, 224 pixels cut from 256."""
+    """DINOv2's vision tower: 224 pixels cropped from 256."""
 
     def __init__(self, folder: Path, side: int = 256, crop: int = 224):
         config = json.loads((folder / "config.json").read_text())
@@ -107,11 +111,12 @@ class DinoModel:
         return np.asarray(self._pooled(self._tree, pictures))
 
     def prepare(self, frame: np.ndarray) -> np.ndarray:
+        """Preprocess one frame."""
         return preprocess(frame, self.side, self.crop, IMAGENET_MEAN, IMAGENET_STD)
 
 
 class ViclipModel(_TwoTowers):
-    """ViCLIP; heads are 64 wide, as in every CLIP of its family, unless told."""
+    """ViCLIP; heads are 64 wide by default, as in every CLIP of its family."""
 
     def __init__(self, folder: Path, head: int = 64):
         self._tree = tree = name_mapping.load_parameters(folder, name_mapping.VICLIP)
@@ -135,7 +140,7 @@ class ViclipModel(_TwoTowers):
 
 
 class PromptTokenizer:
-    """Sentences to ids of one length: cut with the end mark kept, filled up with `pad` (the end mark by default)."""
+    """Sentences to ids of one length: truncated before the end token, padded with `pad` (default: the end token)."""
 
     def __init__(self, folder: Path, length: int, end: int | None, pad: int | None = None):
         import tokenizers
@@ -146,6 +151,7 @@ class PromptTokenizer:
         self.length, self.end, self.pad = length, end, pad
 
     def __call__(self, sentences: list[str]) -> np.ndarray:
+        """Return ids [b, length], int32."""
         rows = []
         for text in sentences:
             ids = self._tokenizer.encode(text).ids

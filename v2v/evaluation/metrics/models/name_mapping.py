@@ -1,4 +1,4 @@
-"""Published files -> our towers' trees, one table a format. folder of safetensors -> **names** -> towers.py
+"""Parameter names of published CLIP, DINOv2 and ViCLIP files, mapped to the trees of towers.py.
 
     clip     Hugging Face CLIPModel (openai/clip-vit-large-patch14, laion/CLIP-ViT-H-14-..., yuvalkirstain/PickScore_v1)
     dinov2   Hugging Face Dinov2Model (facebook/dinov2-base)
@@ -68,10 +68,12 @@ VICLIP = (
 
 
 def load_parameters(path: Path, table, *, only: str = "") -> dict:
-    """A folder's (or file's) tensors as a nested tree of float32 arrays.
+    """Load a folder's (or file's) tensors as a nested tree of float32 arrays.
 
     Args:
-      path: folder with safetensors, or one file. table: CLIP, DINOV2 or VICLIP. only: a top-level name, to read that part alone.
+      path: folder with safetensors, or one file.
+      table: CLIP, DINOV2 or VICLIP.
+      only: a top-level name, to read that part alone.
 
     Raises:
       InputError: damaged files, or tensors the table doesn't know, all at once.

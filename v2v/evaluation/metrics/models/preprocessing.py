@@ -1,4 +1,4 @@
-"""Frames as the models were trained to see them. uint8 frames -> **pictures** -> towers.py
+"""Preprocessing of frames for published vision models.
 
 Shorter side to a size by antialiased bicubic interpolation as Pillow does it where both sides change alike (rows first, each pass rounded
 to bytes), centre crop, to [0, 1], minus mean, over deviation. Pillow isn't needed.
@@ -15,7 +15,7 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def preprocess(frame: np.ndarray, side: int, crop: int, mean, std) -> np.ndarray:
-    """uint8 [H, W, 3] -> normalised float32 [crop, crop, 3]; `side` is what the shorter side becomes first."""
+    """Convert uint8 [H, W, 3] to normalized float32 [crop, crop, 3], the shorter side resized to `side` first."""
     height, width = frame.shape[:2]
     shorter = min(height, width)
     # The longer side is cut, not rounded, as the published processors do.
@@ -27,7 +27,7 @@ def preprocess(frame: np.ndarray, side: int, crop: int, mean, std) -> np.ndarray
 
 
 def resize_bicubic(frame: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Antialiased bicubic: uint8 [H, W, 3] -> uint8 [height, width, 3]."""
+    """Resize uint8 [H, W, 3] to [height, width, 3] with antialiased bicubic interpolation."""
     if frame.shape[1] != width:
         frame = _bytes(
             np.einsum("xj,ijc->ixc", _weights(frame.shape[1], width), frame.astype(np.float32), optimize=True)

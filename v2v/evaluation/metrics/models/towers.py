@@ -1,4 +1,4 @@
-"""The transformers that metrics look and read with: CLIP's two towers, DINOv2, ViCLIP. names.py -> **towers** -> learned.py
+"""Transformer towers of CLIP, DINOv2 and ViCLIP.
 
 One block and two towers serve them all; what differs is in `TowerConfig`. A picture goes
 
@@ -31,12 +31,17 @@ ACTIVATIONS: dict[str, Callable] = {
 
 @dataclass(frozen=True)
 class TowerConfig:
-    """Sizes of a tower that its weights don't tell, and its habits.
+    """Sizes and variants of one tower.
 
     Attributes:
-      width, layers, heads, mlp: of the blocks. act: "quick_gelu" or "gelu". eps: of the norms.
-      patch: side of a patch in pixels; 0 for text. norm_in_front: whether there is a norm before the blocks.
-      scaled: whether residuals have learnt scales. patch_bias: whether patches do. end: id of the end mark; None takes the largest id's place.
+      width, layers, heads, mlp: of the blocks.
+      act: "quick_gelu" or "gelu".
+      eps: of the norms.
+      patch: side of a patch in pixels; 0 for text.
+      norm_in_front: whether there is a norm before the blocks.
+      scaled: whether residuals have learnt scales.
+      patch_bias: whether patches do.
+      end: id of the end mark; None takes the largest id's place.
     """
 
     width: int
@@ -60,6 +65,7 @@ class TransformerBlock(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "b l d"]) -> Float[Array, "b l d"]:
+        """Apply the block to tokens [b, l, d]."""
         cfg = self.cfg
         heads = (*x.shape[:2], cfg.heads, cfg.width // cfg.heads)
         y = nn.LayerNorm(cfg.eps, name="norm1")(x)
@@ -87,7 +93,7 @@ class VisionTower(nn.Module):
 
     @nn.compact
     def __call__(self, pixels: Float[Array, "*b H W 3"]) -> Float[Array, "b d"]:
-        """Args: pixels: normalised; [b, H, W, 3], or [b, T, H, W, 3] for clips."""
+        """Return the class token [b, d] of pictures."""
         cfg = self.cfg
         b, (height, width) = pixels.shape[0], pixels.shape[-3:-1]
         x = pixels.reshape(-1, height, width, 3)
@@ -112,7 +118,7 @@ class VisionTower(nn.Module):
 
 
 class TextTower(nn.Module):
-    """Sentences to one vector each."""
+    """Text tower: sentences to one vector each."""
 
     cfg: TowerConfig
     vocab: int
@@ -120,6 +126,7 @@ class TextTower(nn.Module):
 
     @nn.compact
     def __call__(self, ids: Int[Array, "b m"]) -> Float[Array, "b d"]:
+        """Return one vector [b, d] per sentence."""
         cfg = self.cfg
         table = self.param("position", nn.initializers.normal(0.02), (self.length, cfg.width))
         x = nn.Embed(self.vocab, cfg.width, name="token")(ids) + table[None, : ids.shape[1]]
@@ -142,7 +149,7 @@ def _fit(table: Float[Array, "p d"], grid: tuple[int, int]) -> Float[Array, "q d
 
 
 def bicubic_matrix(n: int, m: int, a: float = -0.75) -> np.ndarray:
-    """Matrix [m, n] that resamples n points to m: cubic convolution (Keys 1981), pixel centres at halves, edges repeated."""
+    """Return the matrix [m, n] that resamples n points to m by cubic convolution (Keys 1981)."""
     at = (np.arange(m) + 0.5) * n / m - 0.5
     low = np.floor(at).astype(int)
     matrix = np.zeros((m, n))
