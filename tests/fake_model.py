@@ -29,6 +29,7 @@ class FakePretrained:
     added: float = 0.0
     calls: list = dataclasses.field(default_factory=list)  # shapes and settings seen by sample
     conditions = ("source", "mask", "reference")
+    skipping = None
 
     def encode(self, video):
         assert video.dtype == np.uint8 and video.shape[-1] == 3, (video.dtype, video.shape)

@@ -1,10 +1,10 @@
-"""Why an edit looks as it does: what each word and each place of the source have to say in it. editor.py → **explain** → PNG, MP4
+"""Attention maps: how much each word of the instruction and each source region influenced an edit, as PNG and MP4.
 
-The model is asked again, beside the sampler and without touching it, at points on the straight path from the window's noise to
+After sampling, the model is evaluated again at points on the straight path from the window's noise to
 its edit, x = (1 - tau) z + tau noise. Attention weights are averaged over heads, layers and these points:
     words   cross-attention of a target token to the tokens of each word of the instruction
     flow    self-attention of a target token to the source: its share, and the mean place in the source it goes to
-Averaged attention shows where the model looks, which is a hint about why it paints, not a proof.
+Averaged attention indicates influence; it does not prove it.
 """
 
 import functools

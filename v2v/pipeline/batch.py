@@ -1,14 +1,12 @@
-"""Many edits: `v2v edit --manifest jobs.jsonl --out DIR`, or `for result in jobs.run(...)`. manifest.py → **jobs** → editor.py
+"""Run many edits: `v2v edit --manifest jobs.jsonl --out DIR`, or `for result in run_jobs(...)`.
 
-Outputs lie in DIR. One editor serves all jobs, so each shape is compiled once.
-
-A finished job leaves a record beside its output (`DIR/.jobs`), under a hash of the contents of all that went in: files, words,
-settings, weights. The same job is skipped when the list runs again. A job that can't be read or edited is a failed result and the
-others run. Over a mesh as many jobs run at a time as it has devices (`together.py`), each equal to the job alone. Under
-`jax.distributed` each process takes every n-th job, over its own devices, and `gather` makes one list of all results.
+One editor serves all jobs, so that each shape is compiled once. A finished job leaves a record beside its output (`DIR/.jobs`)
+under a hash of all its inputs: file contents, instruction, settings, weights. The same job is skipped when the list runs again.
+A job that can't be read or fails is a failed result, and the others run. On a mesh as many jobs run at a time as it has devices
+(`batched_model.py`), with the same results. Under `jax.distributed` each process runs every n-th job on its own devices, and
+`gather_results` collects all results.
 """
 
-import copy
 import dataclasses
 import hashlib
 import json
@@ -45,21 +43,23 @@ def run_jobs(
     progress: bool = False,
     mesh: Mesh | None = None,
 ) -> Iterator[dict]:
-    """Runs this process's share of the jobs and yields a result as each ends.
+    """Run this process's share of the jobs; yield each result when the job ends.
 
     Args:
-      out: the folder of outputs; made if missing.
-      weights: what tells the editor's model from others (`fingerprint`).
-      progress: show each job's bars; only where jobs run one after the other.
-      mesh: devices of this process over which as many jobs are spread at a time (together.py); None for one after the
-        other, as all jobs go whose model skips steps: which ones is found on each clip.
+      editor: the editor of all jobs.
+      jobs: the jobs of all processes.
+      out: output folder; created if missing.
+      weights: fingerprint of the editor's model (`fingerprint_weights`).
+      progress: show progress bars of each job; only if jobs run one after the other.
+      mesh: devices of this process, each of which runs a job at a time (batched_model.py); None to run jobs one after the
+        other, as jobs with step skipping always run, since each clip chooses its own steps.
 
     Yields:
       {"line", "output", "status": "done" | "skipped" | "failed", "error", "seconds", "report", "notes"}; "report" as of
-        `Video.report`, "notes" what would have been shown as warnings.
+        `Video.report`, "notes" the notes of the job.
 
     Raises:
-      InputError: a folder that can't be made.
+      InputError: the output folder can't be created.
     """
     out = Path(out)
     try:
@@ -70,22 +70,20 @@ def run_jobs(
     mine = _apart(jobs)[part::parts]
 
     def task(job: Job) -> Callable[[batched_model.BatchedModel], dict]:
-        def seated(seat: batched_model.BatchedModel) -> dict:
-            alone = copy.copy(editor)
-            alone.model = alone._loaded = seat
-            return _result(alone, job, out, weights, False)
+        def run(model: batched_model.BatchedModel) -> dict:
+            return _result(editor.with_model(model), job, out, weights, False)
 
-        return seated
+        return run
 
-    lone = mesh is None or mesh.size == 1 or getattr(editor.model, "skipping", None) is not None
-    if lone:
+    is_sequential = mesh is None or mesh.size == 1 or editor.model.skipping is not None
+    if is_sequential:
         yield from (_result(editor, job, out, weights, progress) for job in mine)
         return
     yield from batched_model.run_tasks(editor.model, mesh, map(task, mine))
 
 
 def gather_results(results: list[dict]) -> list[dict]:
-    """All processes' results, ordered by line, in every process. Every process must call it."""
+    """Return the results of all processes, ordered by line, in every process; every process must call it."""
     _, parts = process_share()
     if parts > 1:
         from jax.experimental import multihost_utils
@@ -100,7 +98,7 @@ def gather_results(results: list[dict]) -> list[dict]:
 
 
 def process_share() -> tuple[int, int]:
-    """(this process's number, how many there are) of a `jax.distributed` job."""
+    """Return this process's index and the number of processes of a `jax.distributed` job."""
     import jax
 
     return jax.process_index(), jax.process_count()
@@ -164,7 +162,7 @@ def _result(editor: EasyV2VEditor, job: Job, out: Path, weights: str, progress: 
 
 def _run(editor: EasyV2VEditor, job: Job, out: Path, weights: str, progress: bool, notes: list[str]) -> dict:
     output = check_output(out / job.output)
-    skipping = getattr(editor.model, "skipping", None)
+    skipping = editor.model.skipping
     key = _key(job, f"{weights} {skipping.tolerance if skipping else 0:g}")
     record = out / RECORDS_FOLDER / f"{job.output}.json"
     try:
@@ -182,7 +180,9 @@ def _run(editor: EasyV2VEditor, job: Job, out: Path, weights: str, progress: boo
             job.mask,
             job.reference,
             progress=progress,
-            sampled=getattr(editor.model, "leave", lambda: None),
+            sampled=editor.model.leave
+            if isinstance(editor.model, batched_model.BatchedModel)
+            else lambda: None,
             **job.settings,
         )
     report = made.report | (skipping.report if skipping else {})

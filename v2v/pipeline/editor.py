@@ -1,18 +1,20 @@
-"""Editing a clip by a sentence: the whole flow on one page. Read this first.
+"""Edit a clip by an instruction: the whole flow in one file. Start reading here.
 
-    video -> latents -> tokens -> DiT -> velocity -> sampler -> video
+    video -> latents -> tokens -> transformer -> velocity -> sampler -> video
 
-The model knows short clips of one small size (`config.frames` x `height` x `width`). A clip of any length and size is therefore
-walked through twice, and never held:
+The model works on short clips of one resolution (`config.frames` x `height` x `width`). A clip of any length and resolution is
+therefore decoded twice, and never held in memory:
 
-1. read (`codec/decoder.py`) and shrunk to the model's size; mask and times are checked (`codec/mask.py`),
-2. cut into windows that overlap (`windowed.py`),
-3. turned into latents by the VAE, together with the mask and the reference picture (`codec/vae.py`),
-4. edited: the sampler walks from noise to data along the DiT's velocity, which sees source, mask and reference as clean tokens
-   beside the noisy ones (`flow/sampler.py`, `model/dit.py`); windows that share enough agree as they go (`flow/windows.py`),
-5. decoded, next to the source's own latents, so that what the VAE loses is known;
-6. read again, frame by frame, and the small edit carried to the clip's own size (`codec/carry.py`, `finish.py`), and
-7. put back where the mask and the time range allow (`codec/mask.py`).
+1. Frames are read (`video/decoder.py`) and resized to the model's resolution; mask and time range are checked (`video/mask.py`).
+2. The clip is divided into overlapping windows (`windowed.py`).
+3. The autoencoder encodes each window, the mask and the reference image (`models/autoencoder.py`).
+4. The sampler integrates the transformer's velocity from noise to data. The transformer sees source, mask and reference as clean
+   tokens beside the noisy ones (`diffusion/sampler.py`, `models/transformer.py`). Overlapping windows are blended at every step
+   (`diffusion/windows.py`).
+5. The result is decoded, and so are the source's own latents, to measure what the autoencoder loses.
+6. Frames are read again one by one, and the low-resolution edit is transferred to the clip's resolution
+   (`video/detail_transfer/`, `full_resolution.py`).
+7. Outside the mask and the time range the source is restored (`video/mask.py`).
 """
 
 import dataclasses
@@ -26,6 +28,7 @@ import numpy as np
 from v2v.errors import InputError, note
 from v2v.pipeline import tiled, windowed
 from v2v.pipeline.full_resolution import FrameRegion, FullResolutionFrames
+from v2v.pipeline.model import EditingModel
 from v2v.pipeline.pretrained import load_pretrained
 from v2v.pipeline.settings import EditSettings
 from v2v.runtime import compilation_cache
@@ -36,18 +39,32 @@ from v2v.video.detail_transfer.transfer import Carry, plain, sample
 from v2v.video.frame_store import Store
 from v2v.video.video import Video
 
-AUTO_MASK = "auto"  # as a mask: what the edit itself changed
+# As a mask: detect what the edit changed.
+AUTO_MASK = "auto"
 
 
 class EasyV2VEditor:
-    """An editor of clips: `EasyV2VEditor().edit_video("in.mp4", "make it sepia").save("out.mp4")`."""
+    """A video editor: `EasyV2VEditor().edit_video("in.mp4", "make it sepia").save("out.mp4")`.
 
-    def __init__(self, pretrained_model="embedded"):
-        """Args: pretrained_model: "embedded", a folder of weights, or a `Pretrained` already loaded."""
+    Attributes:
+      model: the model with the adapters added so far.
+    """
+
+    def __init__(self, pretrained_model: str | Path | EditingModel = "embedded"):
+        """Load a model.
+
+        Args:
+          pretrained_model: "embedded" for the packaged model, a model folder, or a loaded model.
+        """
         if isinstance(pretrained_model, str | Path):
             compilation_cache.use_cache()
             pretrained_model = load_pretrained(str(pretrained_model))
-        self.model = self._loaded = pretrained_model
+        self.model: EditingModel = pretrained_model
+        self._base_model: EditingModel = pretrained_model
+
+    def with_model(self, model: EditingModel) -> "EasyV2VEditor":
+        """Return an editor that uses another loaded model."""
+        return EasyV2VEditor(model)
 
     def edit_video(
         self,
@@ -60,24 +77,24 @@ class EasyV2VEditor:
         progress: bool = False,
         **settings,
     ) -> Video:
-        """Edits a clip as the instruction says, and holds the result; `edit_file` does the same from file to file in little memory.
+        """Edit a clip and return it in memory; `edit_file` writes to a file instead, in constant memory.
 
         Args:
           video: a file, a `Video`, or uint8 [T, H, W, 3] RGB shown at `fps`.
-          instruction: what to do, in English ("make the sky purple").
+          instruction: the edit, in English ("make the sky purple").
           mask: where (and, if a video, when) to edit, white = edit: a file or an array of the clip's size, a box "x,y,w,h", or
-            "auto" for what the edit itself is found to change.
-          reference: a picture of what the edit should look like, of any size: a file, "clip.mp4@2.5" for the frame at that second,
+            "auto" to detect what the edit changed and restore everything else.
+          reference: an image of any size that shows how the edit should look: a file, "clip.mp4@2.5" for the frame at that second,
             or uint8 [H, W, 3] RGB.
-          fps: frames per second of an array.
-          progress: show bars on stderr.
-          settings: start, end, steps, guidance, strength, seed, preserve, detail ... : the fields of `settings.Settings`.
+          fps: frames per second, if `video` is an array.
+          progress: show progress bars on stderr.
+          **settings: start, end, steps, guidance, strength, seed, preserve, detail ...: the fields of `EditSettings`.
 
         Returns:
-          The edited clip, with the source's size, times and sound; `report` says what was asked and measured.
+          The edited clip, with the source's size, frame times and sound; its `report` holds the settings and measurements.
 
         Raises:
-          InputError: anything the caller can put right.
+          InputError: invalid input that the caller can correct.
         """
         edited = self._edit(video, instruction, mask, reference, fps, progress, settings)
         return dataclasses.replace(edited, frames=np.asarray(edited.frames))
@@ -95,13 +112,24 @@ class EasyV2VEditor:
         sampled: Callable[[], None] = lambda: None,
         **settings,
     ) -> Video:
-        """As `edit_video`, but frames go to the file `output` as they are made: memory doesn't grow with the clip's length.
+        """Edit a clip and write frames to a file as they are computed: memory doesn't grow with the clip's length.
 
         Args:
-          sampled: called when the small edit is made and writing begins.
+          video: as in `edit_video`, like every argument not listed here.
+          instruction: the edit.
+          output: the file to write.
+          mask: where to edit.
+          reference: how the edit should look.
+          fps: frames per second, if `video` is an array.
+          progress: show progress bars on stderr.
+          sampled: called once sampling has finished and writing begins.
+          **settings: the fields of `EditSettings`.
 
         Returns:
-          The clip written; its `frames` make the edit again when walked.
+          The written clip; iterating its `frames` computes them again.
+
+        Raises:
+          InputError: invalid input that the caller can correct.
         """
         output = file_checks.check_output(output)
         file_checks.check_apart(output, input=video, mask=mask, reference=reference)
@@ -111,19 +139,19 @@ class EasyV2VEditor:
         return edited
 
     def load_lora_weights(self, adapter, scale: float = 1.0) -> None:
-        """Adds an adapter to the model: a safetensors file (or a LoRA tree), weighted by `scale`."""
+        """Add an adapter, a safetensors file or a LoRA tree, with weight `scale`."""
         self.model = self.model.with_lora(adapter, scale)
 
     def unload_lora_weights(self) -> None:
-        """Takes off every adapter added since the model was loaded."""
-        self.model = self._loaded
+        """Remove every adapter added since the model was loaded."""
+        self.model = self._base_model
 
     def _edit(self, video, instruction, mask, reference, fps, progress, settings, output=None) -> Video:
         settings, model, config = EditSettings(**settings), self.model, self.model.config
         if not isinstance(instruction, str) or not re.search(r"\w", instruction):
             raise InputError('instruction: expected a sentence such as "make it sepia", got none')
         windowed.window_length(config, settings.window)
-        if getattr(model, "skipping", None):
+        if model.skipping is not None:
             model.skipping.forget()
         size, small = (config.height, config.width), Store()
         clip = inputs.clip(video, fps, lambda frame: small.append(inputs.shrink(frame, *size)))
@@ -131,53 +159,61 @@ class EasyV2VEditor:
             files.check_fits(clip, output)
         span = masks.span(clip, settings.start, settings.end)
         auto = isinstance(mask, str) and mask == AUTO_MASK
-        masks.fade(settings.soft, *clip.frames.shape[1:3])  # before any computing
-        chosen = None if mask is None or auto else masks.Mask(mask, clip, settings.invert_mask, settings.soft)
-        if chosen:
-            chosen.survey(*size, *span)
-            if settings.preserve:  # where the mask is black nothing is to be made
-                span = chosen.active
-            chosen = None if chosen.full and span == chosen.active else chosen
+        masks.fade(settings.soft, *clip.frames.shape[1:3])  # checked before any computation
+        edit_mask = (
+            None if mask is None or auto else masks.Mask(mask, clip, settings.invert_mask, settings.soft)
+        )
+        if edit_mask:
+            edit_mask.survey(*size, *span)
+            if settings.preserve:  # frames with an all-black mask need no edit
+                span = edit_mask.active
+            edit_mask = None if edit_mask.full and span == edit_mask.active else edit_mask
         if reference is not None and "reference" not in self.model.conditions:
             raise InputError(f"reference: {config.name} takes none; leave it out or load an adapter with one")
         picture = None if reference is None else inputs.shrink(inputs.picture(reference), *size)
         text, report = self._prompt(instruction, settings)
-        report |= _extent(clip, span, None if chosen is None else chosen.area)
+        report |= _extent(clip, span, None if edit_mask is None else edit_mask.area)
 
-        # Unless its picture is to be shown everywhere, the model is handed the time range alone: there is nothing to keep in it.
+        # If the source is restored outside the time range, only the frames inside it are sampled.
         first, last = span if settings.preserve else (0, len(clip.frames))
-        seen = _seen(chosen, span, (first, last), size)
+        mask_lookup = _build_mask_lookup(edit_mask, span, (first, last), size)
         z_ref = None if picture is None else model.encode(np.repeat(picture[None, None], config.batch, 0))
-        source, edit = windowed.edit_windows(model, small, first, last, seen, z_ref, text, settings, progress)
+        source, edit = windowed.edit_windows(
+            model, small, first, last, mask_lookup, z_ref, text, settings, progress
+        )
 
-        some = sample(len(edit), *size)
+        sampled_rows = sample(len(edit), *size)
         if auto:
-            chosen = change_detection.Changed(source, edit, clip.frames.shape[:3], first, some, settings.soft)
-            report["mask_area"] = round(chosen.area, 4)
-        report["leak_model"] = change_detection.leak(source, edit, seen, first)
-        make = _enlarge
+            edit_mask = change_detection.Changed(
+                source, edit, clip.frames.shape[:3], first, sampled_rows, settings.soft
+            )
+            report["mask_area"] = round(edit_mask.area, 4)
+        report["leak_model"] = change_detection.leak(source, edit, mask_lookup, first)
+        upsample = _enlarge
         if settings.detail == "guided":
-            make = Carry.fit(
-                source[some], edit[some], seen(some + first) if seen and settings.preserve else None
+            upsample = Carry.fit(
+                source[sampled_rows],
+                edit[sampled_rows],
+                mask_lookup(sampled_rows + first) if mask_lookup and settings.preserve else None,
             )
         if settings.detail == "tiles":
-            how = (clip.frames, edit, first, seen, z_ref, text, settings)
-            edit, make = (
-                tiled.TiledFrames(lambda: tiled.iterate_tiled_frames(model, *how), len(edit)),
+            arguments = (clip.frames, edit, first, mask_lookup, z_ref, text, settings)
+            edit, upsample = (
+                tiled.TiledFrames(lambda: tiled.iterate_tiled_frames(model, *arguments), len(edit)),
                 tiled.select_part,
             )
         frames = FullResolutionFrames(
-            clip, span, first, source, edit, make, chosen, settings.preserve, report, progress
+            clip, span, first, source, edit, upsample, edit_mask, settings.preserve, report, progress
         )
         return dataclasses.replace(clip, frames=frames, path=None, report=report)
 
     def _prompt(self, instruction: str, settings: EditSettings) -> tuple[np.ndarray, dict]:
-        """Embedding of the instruction, float32 [batch, m, d], and what is reported of the settings; what the model can't read is told."""
-        flow, said = self.model.config.flow, " ".join(instruction.split())
-        text, unknown, cut = self.model.embed_text([said])
+        """Return the instruction's embedding, float32 [batch, m, d], and the report of the settings; note words the model can't read."""
+        flow, prompt = self.model.config.flow, " ".join(instruction.split())
+        text, unknown, cut = self.model.embed_text([prompt])
         if unknown:
             words = ", ".join(f'"{word}"' for word in unknown)
-            if len(unknown) >= len(re.findall(r"\w+", said)):
+            if len(unknown) >= len(re.findall(r"\w+", prompt)):
                 raise InputError(
                     f"instruction: the model knows none of its words ({words}); say it in other words"
                 )
@@ -188,7 +224,7 @@ class EasyV2VEditor:
                 f' "{cut}"'
             )
         report = {
-            "prompt": said,
+            "prompt": prompt,
             "unknown_words": list(unknown),
             "left_out": cut,
             "seed": settings.seed,
@@ -201,17 +237,21 @@ class EasyV2VEditor:
 
 @contextmanager
 def lora_context(editor: EasyV2VEditor, adapter, scale: float = 1.0) -> Iterator[EasyV2VEditor]:
-    """`with lora_context(editor, "style.safetensors"): ...` edits with an adapter and takes it off again, whatever happens."""
-    before = editor.model
+    """Add an adapter for the duration of a `with` block.
+
+    with lora_context(editor, "style.safetensors"):
+        editor.edit_video("in.mp4", "make it sepia")
+    """
+    previous_model = editor.model
     editor.load_lora_weights(adapter, scale)
     try:
         yield editor
     finally:
-        editor.model = before
+        editor.model = previous_model
 
 
 def _extent(clip: Video, span: tuple[int, int], area: float | None) -> dict:
-    """Where and when, for the report: seconds of the clip, share of the picture."""
+    """Return the edited time range and the share of the frame, for the report."""
     ends = np.append(clip.times, clip.times[0] + clip.duration)
     begin, end = float(ends[span[0]]), float(ends[span[1]])
     return {
@@ -224,18 +264,18 @@ def _extent(clip: Video, span: tuple[int, int], area: float | None) -> dict:
     }
 
 
-def _seen(
-    chosen: masks.Mask | None, span: tuple[int, int], edited: tuple[int, int], size: tuple[int, int]
+def _build_mask_lookup(
+    edit_mask: masks.Mask | None, span: tuple[int, int], edited: tuple[int, int], size: tuple[int, int]
 ) -> windowed.MaskLookup | None:
-    """What the model is told of mask and time range, as small frames of `size`; None where that is everything."""
-    if chosen is None and span == edited:
+    """Return the mask condition inside the time range, at the model's resolution; None where everything is edited."""
+    if edit_mask is None and span == edited:
         return None
 
-    def seen(rows: np.ndarray) -> np.ndarray:
-        now = ((span[0] <= rows) & (rows < span[1]))[..., None, None]
-        return now & (chosen.seen(rows) if chosen else np.ones(size, bool))
+    def lookup(rows: np.ndarray) -> np.ndarray:
+        is_in_range = ((span[0] <= rows) & (rows < span[1]))[..., None, None]
+        return is_in_range & (edit_mask.seen(rows) if edit_mask else np.ones(size, bool))
 
-    return seen
+    return lookup
 
 
 def _enlarge(frame: np.ndarray, source: np.ndarray, edit: np.ndarray, part: FrameRegion) -> np.ndarray:

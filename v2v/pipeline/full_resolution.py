@@ -1,7 +1,7 @@
-"""The second walk over a clip: every frame gets its edit at full size, and keeps its bytes where nothing was asked for.
+"""The full resolution pass: computes the edit at the source's resolution, and restores the source outside the mask.
 
-Steps 6 and 7 of `editor.py`, streamed: frames come in from the decoder, a few are worked on at once, and go out to the encoder in
-order. `Finished` is that walk as a sequence of frames, so that writing a file and filling an array are the same thing.
+Steps 6 and 7 of `editor.py`, streamed: frames come from the decoder, several are processed concurrently, and they leave in order.
+`FullResolutionFrames` is this pass as a sequence of frames, used both to write files and to fill arrays.
 """
 
 import itertools

@@ -1,6 +1,7 @@
-"""How a clip is edited, beside the clip, the sentence, the mask and the reference: one frozen dataclass, checked when made.
+"""Settings of one edit, apart from clip, instruction, mask and reference.
 
-`EasyV2VEditor.edit_video(..., **settings)`, the command line's options and the keys of a manifest's line are these fields.
+The keyword arguments of `EasyV2VEditor.edit_video`, the options of the command line and the keys of a manifest's lines are these
+fields.
 """
 
 import math
@@ -16,23 +17,22 @@ Guide = Literal["prompt", "prompt+reference"]
 
 @dataclass(frozen=True)
 class EditSettings:
-    """Settings of one edit.
+    """Settings of one edit, checked on construction.
 
     Attributes:
-      start: second at which the edit begins; None for the clip's start.
-      end: second at which it ends; None for the clip's end.
-      steps: sampler steps; None for the model's own number.
-      guidance: strength of the instruction; None for the model's own.
-      guide: what guidance strengthens, the instruction or the reference with it (flow/guidance.py).
-      strength: share of the walk from noise to data that is taken; below 1 it starts from the source with noise on it and keeps
-        more of the source.
-      seed: of the noise; the same seed gives the same clip.
-      preserve: keep the source's bytes outside mask and time range; False shows all that the model made.
-      detail: "guided" carries the small edit to the clip's own detail, "model" only enlarges it, "tiles" lets the model paint
-        every part of the clip at full size (many times the work).
-      invert_mask: black marks where to edit, not white.
-      soft: pixels over which the edit fades in from the mask's rim; None for one that fits the frame.
-      window: frames the model sees at once; None for as many as it was trained with.
+      start: start of the edited time range in seconds; None for the clip's start.
+      end: end of the edited time range in seconds; None for the clip's end.
+      steps: number of sampling steps; None for the model's default.
+      guidance: scale of classifier-free guidance; None for the model's default.
+      guide: conditions that guidance amplifies, the instruction alone or the reference too (diffusion/guidance.py).
+      strength: 0.05 to 1; below 1 sampling starts from the noised source and keeps more of it.
+      seed: random seed; the same seed gives the same result.
+      preserve: restore the source outside the mask and the time range.
+      detail: "guided" upsamples the low-resolution edit with the source as guide, "model" upsamples it plainly, "tiles" samples
+        at full resolution, tile by tile (many times the computation).
+      invert_mask: edit where the mask is black.
+      soft: width in pixels over which the edit fades in from the mask's edge; None to choose it by frame size.
+      window: frames per window; None for the model's default.
     """
 
     start: float | None = None

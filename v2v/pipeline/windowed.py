@@ -1,9 +1,9 @@
-"""A clip at the model's size, window by window: pixels → latents → sampler → pixels. Steps 2 to 5 of `editor.py`.
+"""Edit a clip at the model's resolution in overlapping windows: frames, latents, sampler, frames. Steps 2 to 5 of `editor.py`.
 
-Windows overlap by whole latent frames, of which all but a window's first group agree in latent space at every step
-(`flow/windows.py`; windows of three latent frames share that group alone), and the frames that two of them show fade from the one's
-to the other's. Frames come out in order as soon as no later window can change them, so memory
-holds one batch of windows however long the clip is.
+Windows overlap by whole latent frames. All but a window's first latent frame are blended at every sampling step
+(`diffusion/windows.py`; windows of three latent frames share only that first one), and decoded frames that two windows share are
+cross-faded. Frames are emitted in order as soon as no later window can change them, so memory holds one batch of windows
+regardless of the clip's length.
 """
 
 from collections.abc import Callable, Iterator
@@ -19,18 +19,17 @@ from v2v.pipeline.settings import EditSettings
 from v2v.runtime.progress import watch
 from v2v.video.frame_store import Store
 
-MaskLookup = Callable[
-    [np.ndarray], np.ndarray
-]  # frame numbers -> where the model is told to edit, bool [*rows.shape, h, w]
+# Maps frame numbers to the region to edit, bool [*rows.shape, h, w].
+MaskLookup = Callable[[np.ndarray], np.ndarray]
 
 
-def window_length(config: ModelConfig, asked: int | None) -> int:
-    """Frames of a window.
+def window_length(config: ModelConfig, frame_count: int | None) -> int:
+    """Return the frames of a window; `frame_count` if it is given.
 
     Raises:
-      InputError: a number that makes no whole latent frames, or more than the model has positions for.
+      InputError: the count makes no whole latent frames, or exceeds the model's positions.
     """
-    T, stride = config.frames if asked is None else asked, config.vae.stride_t
+    T, stride = config.frames if frame_count is None else frame_count, config.vae.stride_t
     if T > config.frames:
         raise InputError(
             f"window: {config.name} knows positions for up to {config.frames} frames, got {T}; longer clips are edited in windows anyway"
@@ -45,41 +44,48 @@ def edit_windows(
     small: Store,
     first: int,
     last: int,
-    seen: MaskLookup | None,
+    mask_lookup: MaskLookup | None,
     z_ref,
     text: np.ndarray,
     settings: EditSettings,
     progress: bool,
 ) -> tuple[Store, Store]:
-    """Edits frames first:last of `small`.
+    """Edit frames first:last of `small`.
 
     Args:
-      model: a `Pretrained`.
-      small: the source, uint8 [h, w, 3] each, at the model's size.
-      seen: where to edit; None for everywhere.
-      z_ref: latents of the reference, or None; z_ref and text are of a batch.
+      model: the model.
+      small: the source's frames, uint8 [h, w, 3], at the model's resolution.
+      first: first frame to edit.
+      last: end of the frames to edit, exclusive.
+      mask_lookup: where to edit; None for everywhere.
+      z_ref: latents of the reference, [config.batch, 1, y, x, c], or None.
+      text: embedding of the instruction, [config.batch, m, d].
+      settings: settings of the edit.
+      progress: show a progress bar.
 
     Returns:
-      The source as the VAE gives it back, and the edit, frame by frame in levels.
+      The source after the autoencoder's round trip, and the edit: frames of float32 levels.
+
+    Raises:
+      InputError: the model's values are not finite, or an invalid window length.
     """
     config, n = model.config, last - first
     T = window_length(config, settings.window)
     stride = config.vae.stride_t if T > 1 else 1
     plan = windows.plan(-(-(n - 1) // stride), (T - 1) // config.vae.stride_t + 1)
     size = (config.batch, T, config.height, config.width, 3)
-    z_msk = None if seen else model.encode_mask(np.full(size, 255, np.uint8))
+    z_msk = None if mask_lookup else model.encode_mask(np.full(size, 255, np.uint8))
     steps = config.flow.steps if settings.steps is None else settings.steps
     guidance = config.flow.guidance if settings.guidance is None else settings.guidance
-    joined, past = _Joined(n), None
+    joiner, past = _WindowJoiner(n), None
     for batch in step_progress(window_batches(len(plan.starts), config.batch), "windows", progress):
         begins = plan.starts[batch] * stride
-        rows = first + np.minimum(
-            begins[:, None] + np.arange(T), n - 1
-        )  # past the end the last frame is repeated
+        # Beyond the end the last frame is repeated.
+        rows = first + np.minimum(begins[:, None] + np.arange(T), n - 1)
         z_src = model.encode(small[rows])
-        if seen:
+        if mask_lookup:
             z_msk = model.encode_mask(
-                np.broadcast_to(np.where(seen(rows)[..., None], 255, 0).astype(np.uint8), size)
+                np.broadcast_to(np.where(mask_lookup(rows)[..., None], 255, 0).astype(np.uint8), size)
             )
         noise = [windows.noise(settings.seed, plan.starts[i], *_split(z_src.shape)) for i in batch]
         z_out, past = model.sample(
@@ -101,64 +107,66 @@ def edit_windows(
             )
         clips = np.stack([np.asarray(model.decode(z)) for z in (z_src, z_out)], 1)
         for place in np.flatnonzero(np.append(True, np.diff(batch) > 0)):  # the rest is padding
-            joined.add(int(begins[place]), clips[place])
-    return joined.finish()
+            joiner.add(int(begins[place]), clips[place])
+    return joiner.flush()
 
 
 def window_batches(count: int, size: int) -> list[np.ndarray]:
-    """Numbers of windows in runs of `size`, the last padded: always as many, so that one compilation serves clips of any length."""
+    """Divide window indices into batches of `size`; the last is padded, so that one compilation serves clips of any length."""
     return [np.minimum(np.arange(low, low + size), count - 1) for low in range(0, count, size)]
 
 
-def progress_bar(items, unit: str, shown: bool, total: int | None = None):
-    """A progress bar on stderr."""
-    return tqdm(items, total=total, unit=f" {unit}", desc=f"editing {unit}", disable=not shown, leave=False)
+def progress_bar(items, unit: str, is_shown: bool, total: int | None = None):
+    """Build a progress bar on stderr."""
+    return tqdm(
+        items, total=total, unit=f" {unit}", desc=f"editing {unit}", disable=not is_shown, leave=False
+    )
 
 
-def step_progress(items: list, unit: str, shown: bool) -> Iterator:
-    """As `bar`, moved by the sampler's steps within an item too (on CPUs: flow/progress.py)."""
-    with progress_bar(None, unit, shown, len(items)) as made:
+def step_progress(items: list, unit: str, is_shown: bool) -> Iterator:
+    """Iterate `items` with a progress bar that also counts the sampler's steps within an item (on CPUs: runtime/progress.py)."""
+    with progress_bar(None, unit, is_shown, len(items)) as bar:
         for i, item in enumerate(items):
 
             def report(done: int, total: int, i: int = i) -> None:
-                made.n = round(i + done / total, 2)
-                made.refresh()
+                bar.n = round(i + done / total, 2)
+                bar.refresh()
 
-            with watch(report) if shown else nullcontext():
+            with watch(report) if is_shown else nullcontext():
                 yield item
-            made.n = i + 1
-            made.refresh()
+            bar.n = i + 1
+            bar.refresh()
 
 
-class _Joined:
-    """Windows in, frames in order out: source and edit, each a `Store`."""
+class _WindowJoiner:
+    """Joins overlapping windows into frames in order, of source and edit."""
 
     def __init__(self, n: int):
-        self.n, self.done, self.begin, self.held = n, 0, 0, None
+        self.n, self.done, self.begin, self.previous_clips = n, 0, 0, None
         self.stores = (Store(), Store())
 
     def add(self, begin: int, clips: np.ndarray) -> None:
-        """A window's source and edit, float32 [2, T, h, w, 3], from frame `begin` of the clip on."""
-        if self.held is not None:
-            shared = max(0, self.begin + self.held.shape[1] - begin)
+        """Add a window's source and edit, float32 [2, T, h, w, 3], from frame `begin` of the clip on, cross-faded with the previous window."""
+        if self.previous_clips is not None:
+            shared = max(0, self.begin + self.previous_clips.shape[1] - begin)
             rise = (np.arange(1, shared + 1) / (shared + 1)).astype(np.float32)[:, None, None, None]
-            before = self.held[:, self.held.shape[1] - shared :]
-            clips[:, :shared] = (1 - rise) * before + rise * clips[:, :shared]
-            self._put(begin)
-        self.begin, self.held = begin, clips
+            previous_frames = self.previous_clips[:, self.previous_clips.shape[1] - shared :]
+            clips[:, :shared] = (1 - rise) * previous_frames + rise * clips[:, :shared]
+            self._write_until(begin)
+        self.begin, self.previous_clips = begin, clips
 
-    def finish(self) -> tuple[Store, Store]:
-        self._put(self.n)
+    def flush(self) -> tuple[Store, Store]:
+        self._write_until(self.n)
         return self.stores
 
-    def _put(self, end: int) -> None:
-        """Writes the held window's frames from the first unwritten one to `end`."""
+    def _write_until(self, end: int) -> None:
+        """Write the previous window's frames up to `end`."""
         for t in range(self.done, end):
-            for store, clip in zip(self.stores, self.held, strict=True):
+            for store, clip in zip(self.stores, self.previous_clips, strict=True):
                 store.append(clip[t - self.begin])
         self.done = end
 
 
 def _split(shape: tuple[int, ...]) -> tuple[int, tuple[int, ...]]:
-    """(latent frames, shape of one) of a batch's latents."""
+    """Return the number of latent frames in a batch, and the shape of one."""
     return shape[1], tuple(shape[2:])

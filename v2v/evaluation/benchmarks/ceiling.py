@@ -46,9 +46,14 @@ class _RecordedModel:
         self.config, self.encode, self.decode = model.config, model.encode, model.decode
         self.encode_mask = model.encode_mask
         self.learn, self._latents = False, []
+        self.conditions, self.skipping = ("source", "mask", "reference"), None
 
     def embed_text(self, texts: list[str]):
         return np.zeros((len(texts), 1, 1), np.float32), [], ""
+
+    def with_lora(self, adapter, scale: float = 1.0):
+        """Return this model: its latents depend on no weights."""
+        return self
 
     def sample(self, z_src, z_msk, z_ref, text, **_):
         if self.learn:
