@@ -53,9 +53,9 @@ def refused(tmp_path, monkeypatch, capsys):
             more = (*more, "--lora", tmp_path / "edit.safetensors")
         assert main.main([str(w) for w in (*words, "--size", size, *more)]) == 2
         assert not list(tmp_path.glob("out*")) and not list(tmp_path.glob(".out*"))
-        said = capsys.readouterr().err.strip().splitlines()
-        assert len(said) == 1 and said[0].startswith("v2v: error: "), said
-        return said[0]
+        report = capsys.readouterr().err.strip().splitlines()
+        assert len(report) == 1 and report[0].startswith("v2v: error: "), report
+        return report[0]
 
     return run
 
@@ -113,8 +113,8 @@ def test_values_that_are_no_numbers(folder, refused, file, part, memory, monkeyp
         tensors[name].reshape(-1)[7] = np.nan
 
     rewrite(folder / file, spoil)
-    said = refused(folder, reads=True)
-    assert "holds NaN or infinite values" in said and part in said
+    report = refused(folder, reads=True)
+    assert "holds NaN or infinite values" in report and part in report
     assert ("text" in loaded) == (part == "text")
     assert ("vae" in loaded) == (memory > 1 and part != "transformer")  # or only looked through
 
@@ -139,8 +139,8 @@ def test_other_backbones(tmp_path, refused, width, channels, words):
     }
     (tmp_path / "wan14").mkdir()
     safetensors_file.write_safetensors(tmp_path / "wan14" / "model.safetensors", tensors)
-    said = refused(tmp_path / "wan14", "--lora", "none.safetensors")
-    assert words in said and "Wan2.2-A14B" in said and "this package runs Wan2.2-TI2V-5B" in said
+    report = refused(tmp_path / "wan14", "--lora", "none.safetensors")
+    assert words in report and "Wan2.2-A14B" in report and "this package runs Wan2.2-TI2V-5B" in report
 
 
 def test_two_experts(folder, refused):
@@ -204,8 +204,8 @@ def test_an_adapter_for_another_backbone(folder, refused, tmp_path, width, whose
             (width, 2), np.float32
         )
     safetensors_file.write_safetensors(tmp_path / "other.safetensors", tensors)
-    said = refused(folder, "--lora", tmp_path / "other.safetensors")
-    assert f"is a LoRA for {whose} (width {width}), expected one for wan (width 60)" in said
+    report = refused(folder, "--lora", tmp_path / "other.safetensors")
+    assert f"is a LoRA for {whose} (width {width}), expected one for wan (width 60)" in report
 
 
 def test_embeddings_for_another_backbone(folder, refused, tmp_path):
@@ -235,19 +235,19 @@ def test_doctor_tells_all_of_it(folder, capsys):
     rewrite(folder / "text_encoder" / "model.safetensors", lambda t: t.pop("encoder.final_layer_norm.weight"))
     (folder / "tokenizer" / "tokenizer.json").write_text("{")
     assert main.main(["doctor", "--model", str(folder), "--json"]) == 2
-    said = json.loads(capsys.readouterr().out)
-    assert [p.split(": ", 1)[1][:29] for p in said["problems"]] == [
+    report = json.loads(capsys.readouterr().out)
+    assert [p.split(": ", 1)[1][:29] for p in report["problems"]] == [
         "truncated: its header promise", "missing vae weights (vae/*.sa",
     ]  # fmt: skip
-    assert set(said["model"]["parts"]) == {"text"}
+    assert set(report["model"]["parts"]) == {"text"}
     small_models.write(folder.parent / "fresh")
     (folder / SHARD).write_bytes((folder.parent / "fresh" / SHARD).read_bytes())
     assert main.main(["doctor", "--model", str(folder)]) == 2
-    said = capsys.readouterr().out
+    report = capsys.readouterr().out
     assert (
-        "missing vae weights" in said
-        and "encoder.final_layer_norm.weight missing" in said
-        and "expected a tokenizer.json" in said
+        "missing vae weights" in report
+        and "encoder.final_layer_norm.weight missing" in report
+        and "expected a tokenizer.json" in report
     )
 
 
@@ -269,9 +269,9 @@ def test_doctor_on_a_healthy_folder(folder, tmp_path, capsys):
         main.main(["doctor", "--model", str(folder), "--lora", str(tmp_path / "edit.safetensors"), "--json"])
         == 0
     )
-    said = json.loads(capsys.readouterr().out)
-    model = said["model"]
-    assert said["packages"]["jax"] and said["devices"][0]["platform"] == "cpu" and not said["problems"]
+    report = json.loads(capsys.readouterr().out)
+    model = report["model"]
+    assert report["packages"]["jax"] and report["devices"][0]["platform"] == "cpu" and not report["problems"]
     assert model["edits_by"] == ["source", "mask", "reference"] and model["sampling"]["solver"] == "unipc"
     assert model["parameters"] == {
         p: sum(int(np.prod(s)) for s in wan.parameter_shapes(p, CFG).values()) for p in ("dit", "vae", "text")

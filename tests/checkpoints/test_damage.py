@@ -48,9 +48,9 @@ def test_index_names_a_missing_file(copy):
 
 def test_index_names_a_missing_tensor(copy):
     index = next((copy / "transformer").glob("*.index.json"))
-    said = json.loads(index.read_text())
-    said["weight_map"]["blocks.9.nothing"] = "diffusion_pytorch_model-00001-of-00002.safetensors"
-    index.write_text(json.dumps(said))
+    message = json.loads(index.read_text())
+    message["weight_map"]["blocks.9.nothing"] = "diffusion_pytorch_model-00001-of-00002.safetensors"
+    index.write_text(json.dumps(message))
     refused(copy, "1 tensors of the index are in none of its files, first blocks.9.nothing")
 
 

@@ -90,11 +90,11 @@ def test_text_to_video_with_an_adapter(folder, clip, tmp_path, capsys):
 
 def test_an_adapter_in_the_folder(folder, tmp_path):
     """lora.safetensors and its embeddings beside the parts make the folder an editor."""
-    whole = shutil.copytree(folder, tmp_path / "wan")
+    unsplit = shutil.copytree(folder, tmp_path / "wan")
     for end in (".safetensors", ".embeds.safetensors"):
-        shutil.copy(folder.parent / f"edit{end}", whole / f"lora{end}")
+        shutil.copy(folder.parent / f"edit{end}", unsplit / f"lora{end}")
     assert pretrained.load_pretrained(str(folder)).conditions == ()
-    assert pretrained.load_pretrained(str(whole)).conditions == ("source", "mask", "reference")
+    assert pretrained.load_pretrained(str(unsplit)).conditions == ("source", "mask", "reference")
 
 
 def test_channel_conditioned(wide, clip, tmp_path, capsys):
@@ -168,11 +168,14 @@ def test_adapters_merge_on_the_way_as_they_do_afterwards(folder):
 
 def test_adapters_replace_or_join(folder, editing):
     """One with embeddings takes the other's place, one without is added; the model they came from stays as it was."""
-    before, again = sample(editing), dataclasses.replace(small_models.adapter(editing.config), embed=None)
+    first_video, again = (
+        sample(editing),
+        dataclasses.replace(small_models.adapter(editing.config), embed=None),
+    )
     twice = editing.with_lora(again, 2.0)
-    assert twice.conditions == editing.conditions and np.abs(sample(twice) - before).max() > 1e-3
-    np.testing.assert_array_equal(sample(twice.with_lora(folder.parent / "edit.safetensors")), before)
-    np.testing.assert_array_equal(sample(editing), before)
+    assert twice.conditions == editing.conditions and np.abs(sample(twice) - first_video).max() > 1e-3
+    np.testing.assert_array_equal(sample(twice.with_lora(folder.parent / "edit.safetensors")), first_video)
+    np.testing.assert_array_equal(sample(editing), first_video)
 
 
 def test_an_adapter_says_how_it_was_trained(folder, tmp_path):
@@ -201,8 +204,8 @@ def test_converted_folders_edit_alike(folder, editing, tmp_path, capsys):
     assert v2v(*words) == 2 and "already there" in capsys.readouterr().err
     assert [p.name for p in tmp_path.iterdir()] == ["wan"]
     assert v2v("doctor", "--model", tmp_path / "wan", "--json") == 0
-    said = printed(capsys)["model"]
-    assert said["kind"] == "converted (orbax)" and said["edits_by"] == ["source", "mask", "reference"]
+    report = printed(capsys)["model"]
+    assert report["kind"] == "converted (orbax)" and report["edits_by"] == ["source", "mask", "reference"]
     shutil.rmtree(tmp_path / "wan" / "dit" / "state")
     assert v2v("doctor", "--model", tmp_path / "wan") == 2 and "convert again" in capsys.readouterr().out
 

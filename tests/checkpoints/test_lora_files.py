@@ -72,17 +72,19 @@ CONVENTIONS = {
 @pytest.mark.parametrize("name", CONVENTIONS)
 def test_reads_every_convention(tmp_path, name):
     layout, spell, options = CONVENTIONS[name]
-    got = lora_files.load_lora(write(tmp_path / "lora.safetensors", layout, spell, **options), CFG)["lora"]
+    loaded_tree = lora_files.load_lora(write(tmp_path / "lora.safetensors", layout, spell, **options), CFG)[
+        "lora"
+    ]
     factor = FACTOR if "alpha" in options or "metadata" in options else np.float32(1)
     expected = {k: v * factor if k.endswith("/b") else v for k, v in adapter().items()}
-    same(got, expected)
+    same(loaded_tree, expected)
 
 
 def test_peft_keeps_alpha_beside_the_file(tmp_path):
     path = write(tmp_path / "adapter_model.safetensors", "diffusers", "base_model.model.{}".format)
     config = {"r": RANK, "lora_alpha": 1.0, "alpha_pattern": {"attn1.to_q": ALPHA, "blocks.1.ffn.net.2": 2.0}}
     (tmp_path / "adapter_config.json").write_text(json.dumps(config))
-    got = flax.traverse_util.flatten_dict(lora_files.load_lora(path, CFG)["lora"], sep="/")
+    loaded_tree = flax.traverse_util.flatten_dict(lora_files.load_lora(path, CFG)["lora"], sep="/")
     want = adapter()
     factors = {
         "blocks/self_attn/q": [FACTOR, FACTOR],
@@ -92,7 +94,7 @@ def test_peft_keeps_alpha_beside_the_file(tmp_path):
     for module, per_layer in factors.items():
         for layer, factor in enumerate(per_layer):
             np.testing.assert_array_equal(
-                got[f"{module}/b"][layer], want[f"{module}/b"][layer] * np.float32(factor)
+                loaded_tree[f"{module}/b"][layer], want[f"{module}/b"][layer] * np.float32(factor)
             )
 
 
@@ -169,7 +171,10 @@ def test_patch_embedding(tmp_path):
             {"text_encoder.layers.0.q.lora_A.weight": (2, 60)},
             "text_encoder.layers.0.q.lora_A.weight matches no parameter",
         ),
-        ({"blocks.7.self_attn.q.lora_A.weight": (2, 60)}, "blocks.7.self_attn.q.lora_A.weight matches no parameter"),
+        (
+            {"blocks.7.self_attn.q.lora_A.weight": (2, 60)},
+            "blocks.7.self_attn.q.lora_A.weight matches no parameter",
+        ),
         ({"blocks.0.ffn.0.lora_A.weight": (2, 60)}, "lacks its other half"),
         (
             {"blocks.0.ffn.0.lora_A.weight": (2, 5120), "blocks.0.ffn.0.lora_B.weight": (13824, 2)},
@@ -204,7 +209,7 @@ def test_full_updates_beside_the_factors(tmp_path):
     }
     safetensors_file.write_safetensors(tmp_path / "lora.safetensors", {**full, **factors})
     tree = lora_files.load_lora(tmp_path / "lora.safetensors", CFG)
-    got, values = flax.traverse_util.flatten_dict(tree["delta"], sep="/"), list(full.values())
+    loaded_tree, values = flax.traverse_util.flatten_dict(tree["delta"], sep="/"), list(full.values())
     layers = {
         "blocks/norm_cross/scale": {1: values[0]},
         "blocks/self_attn/norm_q/scale": {0: values[1]},
@@ -217,13 +222,13 @@ def test_full_updates_beside_the_factors(tmp_path):
         "patch_embedding/kernel": values[4].reshape(60, 24).T,
         "patch_embedding/bias": values[5],
     }
-    assert set(got) == {*layers, *whole}
+    assert set(loaded_tree) == {*layers, *whole}
     for path, expected in whole.items():
-        np.testing.assert_array_equal(got[path], expected, err_msg=path)
+        np.testing.assert_array_equal(loaded_tree[path], expected, err_msg=path)
     for path, by_layer in layers.items():
         for layer in range(CFG.dit.layers):
             np.testing.assert_array_equal(
-                got[path][layer], by_layer.get(layer, 0 * got[path][layer]), err_msg=path
+                loaded_tree[path][layer], by_layer.get(layer, 0 * loaded_tree[path][layer]), err_msg=path
             )
     assert set(tree["lora"]["blocks"]["self_attn"]) == {"k"}
 
@@ -243,7 +248,7 @@ def test_new_embeddings_have_their_own_file(tmp_path):
 
 
 def same(tree, expected):
-    got = flax.traverse_util.flatten_dict(jax.device_get(tree), sep="/")
-    assert set(got) == set(expected)
-    for path in got:
-        np.testing.assert_array_equal(got[path], expected[path], err_msg=path)
+    loaded_tree = flax.traverse_util.flatten_dict(jax.device_get(tree), sep="/")
+    assert set(loaded_tree) == set(expected)
+    for path in loaded_tree:
+        np.testing.assert_array_equal(loaded_tree[path], expected[path], err_msg=path)

@@ -21,11 +21,11 @@ def tree(rng):
 
 
 def test_float16_round_trip(tmp_path):
-    made = tree(np.random.default_rng(0))
-    native.save_parameters(tmp_path / "w.safetensors", made)
-    back = native.load_parameters(tmp_path / "w.safetensors", made)
+    model = tree(np.random.default_rng(0))
+    native.save_parameters(tmp_path / "w.safetensors", model)
+    back = native.load_parameters(tmp_path / "w.safetensors", model)
     np.testing.assert_allclose(
-        back["blocks"]["q"]["kernel"], made["blocks"]["q"]["kernel"], rtol=1e-3, atol=1e-4
+        back["blocks"]["q"]["kernel"], model["blocks"]["q"]["kernel"], rtol=1e-3, atol=1e-4
     )
     assert [p.name for p in tmp_path.iterdir()] == ["w.safetensors"]
 
@@ -37,15 +37,15 @@ def test_a_written_file_can_be_read_by_whoever_may_read_new_files(tmp_path):
 
 
 def test_int8_error_is_half_a_step_of_each_output_channel_of_each_layer(tmp_path):
-    made = tree(np.random.default_rng(0))
-    native.save_parameters(tmp_path / "w.safetensors", made, int8=True)
-    back = native.load_parameters(tmp_path / "w.safetensors", made)
-    kernel = made["blocks"]["q"]["kernel"]
+    model = tree(np.random.default_rng(0))
+    native.save_parameters(tmp_path / "w.safetensors", model, int8=True)
+    back = native.load_parameters(tmp_path / "w.safetensors", model)
+    kernel = model["blocks"]["q"]["kernel"]
     step = np.abs(kernel).max(1, keepdims=True) / 127  # the large second layer must not coarsen the first
     assert (np.abs(back["blocks"]["q"]["kernel"] - kernel) <= 0.5001 * step).all()
-    np.testing.assert_allclose(back["blocks"]["q"]["bias"], made["blocks"]["q"]["bias"], rtol=1e-3)
+    np.testing.assert_allclose(back["blocks"]["q"]["bias"], model["blocks"]["q"]["bias"], rtol=1e-3)
     assert (tmp_path / "w.safetensors").stat().st_size < 0.5 * 2 * sum(
-        np.size(x) for x in (kernel, made["head"]["kernel"])
+        np.size(x) for x in (kernel, model["head"]["kernel"])
     ) + 4096
 
 
