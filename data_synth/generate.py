@@ -107,13 +107,10 @@ def make_block(
             batched.setdefault(name, []).append((i, seed // len(entries) if finite else seed))
     for name, members in batched.items():
         recipe = registry.build_recipe(name, sources)
-        build_many = getattr(recipe, "many", None)
         numbers = [seed for _, seed in members]
-        if not finite and (
-            row_count := getattr(recipe, "rows", None)
-        ):  # beside endless recipes a set is gone through again
+        if not finite and (row_count := recipe.rows):  # beside endless recipes a set is gone through again
             numbers = [seed % row_count for seed in numbers]
-        results = build_many(numbers, T, H, W) if build_many else [recipe(seed, T, H, W) for seed in numbers]
+        results = recipe.many(numbers, T, H, W)
         for (i, _), result in zip(members, results, strict=True):
             outcomes[i] = name, result
     return [
@@ -126,7 +123,7 @@ def count_rows(entries: Sequence[str], sources: Sources) -> int | None:
     """How many seeds, from 0 on, it takes to go once through the sets asked for; None if any of them has no end."""
     if any(name in registry.FAMILIES or name in DEFAULT_EDITS for name in entries):
         return None
-    sizes = [getattr(registry.build_recipe(name, sources), "rows", None) for name in entries]
+    sizes = [registry.build_recipe(name, sources).rows for name in entries]
     return None if not sizes or None in sizes else max(sizes) * len(sizes)
 
 

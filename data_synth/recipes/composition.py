@@ -146,6 +146,8 @@ class CompositionRecipe:
     connect: Callable[[str], tuple[spec.ExpertSpec, protocol.Expert]]
     footage: cl.ClipSource
 
+    rows = None
+
     @property
     def batch(self) -> int:
         return max(self.connect(step.expert)[0].batch for step in self.plan.steps)

@@ -71,6 +71,8 @@ class ExpertRecipe:
     footage: cl.ClipSource
     masker: removal.Masker | None = None
 
+    rows = None
+
     @property
     def batch(self) -> int:
         return self.spec.batch

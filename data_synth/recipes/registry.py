@@ -18,19 +18,17 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from data_synth import footage as cl
 from data_synth.operators.control import CONTROLS
 from data_synth.operators.photometric import PHOTOMETRIC
 from data_synth.recipes import captions, external, lift, physics, planar, removal
 from data_synth.recipes import control as control_lib
+from data_synth.recipes.base import FunctionRecipe, Recipe
 from data_synth.recipes.published import PUBLISHED
 from data_synth.scenes import edits as ed
-from v2v.data.pair import Pair
 from v2v.errors import InputError
-
-Recipe = Callable[[int, int, int, int], "Pair | str"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,15 +105,17 @@ def build_recipe(name: str, sources: Sources) -> Recipe:
     footage = _footage(sources)
     direction, _, control = name.partition("-")
     if direction == "half" and control in planar.HALF_EDITS:
-        return functools.partial(planar.half_pair, control)
+        return FunctionRecipe(functools.partial(planar.half_pair, control))
     if direction in ("to", "from") and control in CONTROLS:
-        return functools.partial(control_lib.control_pair, control, direction == "to", footage)
+        return FunctionRecipe(
+            functools.partial(control_lib.control_pair, control, direction == "to", footage)
+        )
     if direction in ("to", "from") and control in control_lib.TRUTH_CONTROLS:
-        return functools.partial(control_lib.truth_pair, control, direction == "to")
+        return FunctionRecipe(functools.partial(control_lib.truth_pair, control, direction == "to"))
     if direction in ("to", "from") and control in physics.TRUTHS:
-        return functools.partial(physics.truth_pair, control, direction == "to")
+        return FunctionRecipe(functools.partial(physics.truth_pair, control, direction == "to"))
     if name in physics.EDITS:
-        return functools.partial(physics.edit_pair, name)
+        return FunctionRecipe(functools.partial(physics.edit_pair, name))
     shots = (
         removal.folder_shots(footage, external.build_masker(sources.experts))
         if sources.clips
@@ -129,7 +129,7 @@ def build_recipe(name: str, sources: Sources) -> Recipe:
         "replacement": functools.partial(removal.replacement_pair, shots),
     }
     if name in simple:
-        return simple[name]
+        return FunctionRecipe(simple[name])
     paths = dict(sources.sets)
     if name == "captions" and name in paths:
         return captions.build_caption_recipe(paths[name], sources.writer)

@@ -20,6 +20,7 @@ import numpy as np
 
 from data_synth import footage as cl
 from data_synth.recipes import lift
+from data_synth.recipes.base import SingleSeedRecipe
 from data_synth.rng import build_rng
 from v2v.data.pair import Pair
 from v2v.errors import InputError
@@ -48,7 +49,7 @@ class Row:
 
 
 @dataclasses.dataclass(frozen=True)
-class PublishedRecipe:
+class PublishedRecipe(SingleSeedRecipe):
     """The recipe: row `seed` of a set → Pair or reason. `license` is the set's own, for the provenance."""
 
     name: str
