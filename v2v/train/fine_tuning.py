@@ -84,7 +84,7 @@ def _with_published_sizes(model: ModelConfig, published: ModelConfig) -> ModelCo
 
 
 def _start(cfg: Experiment, dit: dict) -> dict:
-    """Return what is trained, at step 0: initial_adapter, or the adapter `cfg.start`."""
+    """Return what is trained, at step 0: an initial adapter, or the adapter `cfg.start`."""
     key = jax.random.key(cfg.seed + 1)
     if cfg.trains == "full":
         return {"dit": dit, "embed": initialization.init_embed(key, cfg.model)}
