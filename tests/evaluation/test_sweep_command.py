@@ -8,6 +8,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from v2v.cli import eval
 
 ROOT = Path(__file__).parents[2]
@@ -100,3 +102,13 @@ def test_arguments_need_no_heavy_import():
     code = "import sys, v2v.cli.main; assert not {'jax', 'numpy', 'cv2', 'av'} & set(sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
     assert eval.ABOUT
+
+
+def test_metrics_and_rubrics_are_listed(capsys):
+    from v2v.cli import main
+
+    with pytest.raises(SystemExit) as end:
+        main.main(["eval", "--list-metrics"])
+    assert end.value.code == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("success") and "LPIPS" in "\n".join(lines) and "openve" in lines[-1]

@@ -28,6 +28,19 @@ examples:
 """
 
 
+class _ListMetrics(argparse.Action):
+    """Print the metrics and the rubrics of judges, and exit."""
+
+    def __call__(self, parser, namespace, values, option_string=None) -> None:
+        from v2v.evaluation.judge.rubrics import RUBRICS
+        from v2v.evaluation.metrics.registry import iterate_metrics
+
+        for metric in iterate_metrics(Path("weights")):
+            print(f"{metric.name:<24}{', '.join(column.name for column in metric.columns)}")
+        print(f"{'judge rubrics':<24}{', '.join(RUBRICS)}")
+        parser.exit()
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `v2v eval`."""
     parser.add_argument("what", metavar="WHAT", nargs="+", help="what to run, as below")
@@ -36,6 +49,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         required=True,
         metavar="DIR",
         help="folder for results, report and cache; a file for ab and votes",
+    )
+    parser.add_argument(
+        "--list-metrics", action=_ListMetrics, nargs=0, help="print the metrics and the rubrics of judges"
     )
     parser.add_argument("--cache", metavar="DIR", help="folder of finished work to share between sweeps (default: DIR/cache)")  # fmt: skip
     parser.add_argument("--plan", action="store_true", help="print what would be done and what it would cost, then stop")  # fmt: skip

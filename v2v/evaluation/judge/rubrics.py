@@ -164,3 +164,5 @@ EDITVERSE = Rubric("editverse", _FRAMES, 0, 3, _editverse, True, 3, "sum")
 TEMPORAL = Rubric("temporal", _FRAMES, 0, 3, _temporal, True, 5, "sum")
 OPENVE = Rubric("openve", _CLIP, 1, 5, _openve, False, 8, "mean", capped=True)
 IMGEDIT = Rubric("imgedit", _PICTURE, 1, 5, _imgedit, False, 1, "mean")
+
+RUBRICS = {rubric.name: rubric for rubric in (EDITVERSE, TEMPORAL, OPENVE, IMGEDIT)}
