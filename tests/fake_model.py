@@ -9,7 +9,9 @@ import dataclasses
 import numpy as np
 
 from v2v.config import ModelConfig, debug
+from v2v.diffusion.sampler import SampleOutput
 from v2v.errors import InputError
+from v2v.pipeline.model import TextEmbedding
 
 GREY = np.float32([0.299, 0.587, 0.114])
 KNOWN = ("make", "it", "grey", "negative", "the", "colours", "of", "reference", "remove", "red")
@@ -48,11 +50,13 @@ class FakePretrained:
         words = texts[0].lower().replace(".", "").split()
         codes = [float(word in words) for word in ("grey", "negative", "reference")]
         cut = " ".join(words[self.config.text.text_len :])
-        return np.array([[codes]], np.float32), [word for word in words if word not in KNOWN], cut
+        unknown = [word for word in words if word not in KNOWN]
+        return TextEmbedding(np.array([[codes]], np.float32), unknown, cut)
 
-    def sample(
-        self, z_src, z_msk, z_ref, text, *, noise, steps, guidance, links, begin, strength, mode="prompt"
-    ):
+    def sample(self, request):
+        z_src, z_msk, z_ref, text = request.source, request.mask, request.reference, request.text
+        noise, steps, guidance, links = request.noise, request.steps, request.guidance, request.links
+        strength, mode = request.strength, request.mode
         assert noise.shape == z_src.shape == z_msk.shape and len(text) == len(z_src)
         assert links.own.shape == z_src.shape[:2] and (links.past is not None or (links.own[0] == 1).all())
         settings = {"steps": steps, "guidance": guidance, "strength": strength, "links": links, "mode": mode}
@@ -66,10 +70,13 @@ class FakePretrained:
                 edited[row] = 255 - z_src[row]
             if reference:
                 edited[row] = np.asarray(z_ref)[row].mean((1, 2), keepdims=True)
-        return np.where(z_msk > 127, edited + self.added, z_src), np.zeros((1, links.clips))
+        return SampleOutput(np.where(z_msk > 127, edited + self.added, z_src), np.zeros((1, links.clips)))
 
     def on(self, mesh):
         return self
+
+    def release(self):
+        pass
 
     def with_lora(self, adapter, scale=1.0):
         if str(adapter).endswith("missing.safetensors"):

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 # Names of `v2v.diffusion.solvers.SOLVERS`, also the choices of `--solver`.
-Solver = Literal["euler", "heun", "unipc"]
+SolverName = Literal["euler", "heun", "unipc"]
 
 # Linear layers that carry LoRA: q, k, v, o of both attentions and both FFN linears (0.64 B parameters at rank 256 and 5B,
 # the figure of the paper's Table IV; attention alone would be 0.38 B).
@@ -166,7 +166,7 @@ class FlowConfig:
     weighting: Literal["none", "gaussian"] = "none"  # of a sample's loss by its tau (flow/path.py)
     steps: int = 50
     guidance: float = 3.0
-    solver: Solver = "euler"
+    solver: SolverName = "euler"
     schedule: Literal["linear", "wan", "diffusers"] = "linear"  # noise levels visited: flow/schedule.py
 
 

@@ -23,6 +23,7 @@ from v2v.diffusion.solvers import integrate, table
 from v2v.models import lora
 from v2v.models.transformer import DiT
 from v2v.pipeline import pretrained
+from v2v.pipeline.model import SampleRequest
 from v2v.runtime import sharding
 
 SIZE = "32x32x5"
@@ -73,9 +74,10 @@ def latents(model, seed=0):
 
 def sample(model, seed=0, reference=None):
     source, mask, noise = latents(model, seed)
-    text, unknown, cut = model.embed_text(["make it sepia"])
-    assert not unknown and not cut
-    return np.asarray(model.sample(source, mask, reference, text, noise=noise, steps=2, guidance=3.0))
+    text = model.embed_text(["make it sepia"])
+    assert not text.unknown and not text.cut
+    request = SampleRequest(source, mask, reference, text.rows, noise, steps=2, guidance=3.0)
+    return np.asarray(model.sample(request).latents)
 
 
 def test_text_to_video_with_an_adapter(folder, clip, tmp_path, capsys):
@@ -110,7 +112,7 @@ def test_channel_conditioning_joins_noise_and_source(wide):
     """The sampler's walk is the published one: [noise, source] along channels, guidance on the prompt, the folder's own table."""
     model = pretrained.load_pretrained(str(wide), **small_models.SIZE)
     source, _, noise = latents(model)
-    text, null = model.embed_text(["make it sepia"])[0], model.embed_text([""])[0]
+    text, null = model.embed_text(["make it sepia"]).rows, model.embed_text([""]).rows
     dit, variables = DiT(model.config.dit), {"params": model._dit()}
 
     def velocity(x, tau):

@@ -12,7 +12,7 @@ import pytest
 from tests.parity import tiny
 from v2v.checkpoints import parameter_store
 from v2v.config import ConditionConfig, LoRAConfig, wan22_ti2v_5b
-from v2v.diffusion.sampler import make_sampler
+from v2v.diffusion.sampler import Sampler
 from v2v.models import lora
 from v2v.models.initialization import init_adapter
 from v2v.models.transformer import DiT
@@ -83,8 +83,8 @@ def test_the_sampler(adapter, wide):
         "params": parameter_store.abstract_parameters("dit", cfg),
         "embed": {} if wide else adapter["embed"],
     }
-    sample = make_sampler(cfg)
-    out = jax.eval_shape(lambda *a: sample(*a, 50, 5.0), variables, z, text, text, shown)
+    sample = Sampler(cfg)
+    out = jax.eval_shape(lambda *a: sample(*a, 50, 5.0).latents, variables, z, text, text, shown)
     assert out == z
 
 

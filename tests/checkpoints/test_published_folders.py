@@ -24,6 +24,7 @@ from v2v import Video, read
 from v2v.checkpoints import adapters
 from v2v.cli import main
 from v2v.pipeline import pretrained
+from v2v.pipeline.model import SampleRequest
 
 FRAMES, HEIGHT, WIDTH, STEPS, GUIDANCE = 5, 64, 32, 4, 5.0
 SIZE = {"frames": FRAMES, "height": HEIGHT, "width": WIDTH}
@@ -91,8 +92,9 @@ def test_channel_conditioned_folder(tmp_path):
             num_frames=FRAMES, height=HEIGHT, width=WIDTH, num_inference_steps=STEPS, guidance_scale=GUIDANCE,
             output_type="latent",
         ).frames  # fmt: skip
-    text = model.embed_text([PROMPT])[0]
+    text = model.embed_text([PROMPT]).rows
     source = model.encode(pixels[None])
-    ours = model.sample(source, source, None, text, noise=jnp.asarray(noise), steps=STEPS, guidance=GUIDANCE)
+    request = SampleRequest(source, source, None, text, jnp.asarray(noise), STEPS, GUIDANCE)
+    ours = model.sample(request).latents
     assert np.abs(np.asarray(ours) - reference.channels_last(theirs)).max() <= 1e-4
     assert edit(tmp_path, folder).shape == (FRAMES, 48, 40, 3)

@@ -11,7 +11,7 @@ from tests.models.test_kv_cache import random_variables
 from tests.models.test_transformer import CFG, C, T, X, Y
 from v2v.config import ConditionConfig
 from v2v.diffusion import windows
-from v2v.diffusion.sampler import make_sampler, spread
+from v2v.diffusion.sampler import Sampler, spread
 from v2v.errors import InputError
 from v2v.runtime import progress, sharding
 
@@ -45,13 +45,17 @@ def jobs():
 
 @pytest.fixture(scope="module")
 def sampler():
-    return make_sampler(ONE_WAY)
+    return Sampler(ONE_WAY)
 
 
 NULL = jnp.zeros((1, CFG.dit.text_len, CFG.dit.text_width))
 
 
 def run(sampler, variables, jobs, count=2, guidance=2.0, **options):
+    return sample(sampler, variables, jobs, count, guidance, **options).latents
+
+
+def sample(sampler, variables, jobs, count=2, guidance=2.0, **options):
     some = jax.tree.map(lambda x: x[:count], jobs)
     return sampler(variables, some["noise"], some["text"], NULL, some["shown"], STEPS, guidance, **options)
 
@@ -80,23 +84,24 @@ def test_a_job_is_the_same_in_any_batch_and_on_any_mesh(sampler, variables, jobs
 
 def test_what_a_user_turns_compiles_nothing_again(sampler, variables, jobs):
     first = run(sampler, variables, jobs)
-    size, seen = sampler.compiled._cache_size(), []
+    size, seen = sampler.program._cache_size(), []
     other = jax.tree.map(lambda p: p * 0.9, variables)  # another LoRA merged in
     with progress.watch(lambda done, total: seen.append((done, total))):
         again = run(sampler, variables, jobs)
         run(sampler, other, jobs, guidance=4.0).block_until_ready()
     np.testing.assert_array_equal(first, again)
-    assert sampler.compiled._cache_size() == size
+    assert sampler.program._cache_size() == size
     assert seen == 2 * [(i + 1, STEPS) for i in range(STEPS)]
 
 
 def test_skipping_nothing_changes_nothing_and_ratios_come_out(sampler, variables, jobs):
-    full, ratios = run(sampler, variables, jobs, guidance=1.0, fresh=np.ones(STEPS, bool))
+    output = sample(sampler, variables, jobs, guidance=1.0, fresh=np.ones(STEPS, bool))
+    full, ratios = output.latents, output.ratios
     close(full, run(sampler, variables, jobs, guidance=1.0), 1e-6)
     assert ratios.shape == (STEPS,) and (np.asarray(ratios[1:]) > 0).all()
-    size = sampler.compiled._cache_size()
-    part, _ = run(sampler, variables, jobs, guidance=1.0, fresh=np.array([True, False, True]))
-    assert sampler.compiled._cache_size() == size and 1e-4 < float(jnp.abs(part - full).max())
+    size = sampler.program._cache_size()
+    part = run(sampler, variables, jobs, guidance=1.0, fresh=np.array([True, False, True]))
+    assert sampler.program._cache_size() == size and 1e-4 < float(jnp.abs(part - full).max())
     with pytest.raises(InputError, match="expected 3 rows"):
         run(sampler, variables, jobs, fresh=np.ones(2, bool))
 
@@ -104,4 +109,4 @@ def test_skipping_nothing_changes_nothing_and_ratios_come_out(sampler, variables
 def test_state_is_float32_whatever_the_model_computes_in(variables, jobs):
     half = dataclasses.replace(ONE_WAY, dit=dataclasses.replace(CFG.dit, dtype="bfloat16"))
     jobs = jax.tree.map(lambda x: x.astype(jnp.bfloat16), jobs)
-    assert run(make_sampler(half), variables, jobs, guidance=1.0).dtype == jnp.float32
+    assert run(Sampler(half), variables, jobs, guidance=1.0).dtype == jnp.float32

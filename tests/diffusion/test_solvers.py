@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from v2v.config import Solver
+from v2v.config import SolverName
+from v2v.diffusion import solvers
 from v2v.diffusion.schedule import sigmas
 from v2v.diffusion.solvers import SOLVERS, integrate, table
 from v2v.errors import InputError
@@ -19,7 +20,7 @@ def curved(x, tau):
 
 
 def test_configurations_name_the_solvers_that_exist():
-    assert set(get_args(Solver)) == set(SOLVERS)
+    assert set(get_args(SolverName)) == set(SOLVERS)
 
 
 def test_published_timesteps():
@@ -80,3 +81,33 @@ def test_table_is_an_argument_of_a_jitted_sampler():
 def test_bad_input_is_named(call):
     with pytest.raises(InputError, match="sampling: "):
         call()
+
+
+class Renoise:
+    """Jumps to the network's guess of the data, then adds fresh noise of the next level: draws noise, and brings its own levels."""
+
+    def table(self, sigma, tau):
+        levels = np.float32([0.9, 0.5])
+        following = np.append(levels[1:], 0).astype(np.float32)
+        keep, n = np.eye(1, 5, dtype=np.float32), len(levels)
+        predict = np.stack([0 * levels, 1 - following, 0 * levels], -1)
+        return solvers.Table(levels, levels, keep.repeat(n, 0), predict, following)
+
+
+def test_a_solver_may_draw_noise_and_bring_its_own_timesteps(monkeypatch):
+    """Exact on a known data point, repeatable by seed, and a job's noise does not depend on its neighbours."""
+    monkeypatch.setitem(solvers.SOLVERS, "renoise", Renoise())
+    steps = solvers.table("renoise", np.float32([1.0, 0.75, 0.25]))
+    assert len(steps.sigma) == 2
+    x, data, seen = jnp.ones((3, 4)), jnp.full((3, 4), 0.3), []
+
+    def velocity(x, tau):
+        return (x - data) / tau
+
+    out = solvers.integrate(velocity, x, steps, jnp.uint32([5, 6, 7]))
+    np.testing.assert_allclose(out, data, atol=1e-6)
+    draws = solvers.draw_noise(jnp.uint32([5, 6, 7]), 1, (3, 4))
+    np.testing.assert_array_equal(solvers.draw_noise(jnp.uint32([7]), 1, (1, 4))[0], draws[2])
+    assert abs(float(draws.mean())) < 1 and float(draws.std()) > 0.3 and not seen
+    with pytest.raises(InputError, match="needs a seed for each job"):
+        solvers.integrate(velocity, x, steps)

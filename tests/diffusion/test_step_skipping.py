@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from v2v.diffusion import step_skipping
+from v2v.diffusion.sampler import SampleOutput
 from v2v.errors import InputError
 
 
@@ -22,15 +23,16 @@ def test_the_first_batch_is_exact_and_tells_the_cost_of_the_others():
     def sampler(variables, noise, text, null, shown, steps, guidance, fresh, **options):
         calls.append(fresh)
         fresh = np.ones(steps, bool) if fresh is True else fresh
-        return noise + 0.1 * (~fresh).sum() * np.sign(noise), np.full(steps, 0.99)
+        latents = noise + 0.1 * (~fresh).sum() * np.sign(noise)
+        return SampleOutput(latents, ratios=np.full(steps, 0.99))
 
     run, noise = step_skipping.Skipping(0.05), np.array([1.0, -1.0])
-    first = run(sampler, {}, noise, None, None, {}, 20, 2.0)
+    first = run(sampler, {}, noise, None, None, {}, 20, 2.0).latents
     np.testing.assert_array_equal(first, noise)
     gone = int((~step_skipping.rows(np.full(20, 0.99), 0.05)).sum())
     assert run.report["skipped"] == pytest.approx(gone / 20)
     assert run.report["skip_snr"] == pytest.approx(20 * np.log10(1 / (0.1 * gone)), abs=0.1)
-    later = run(sampler, {}, noise, None, None, {}, 20, 2.0)
+    later = run(sampler, {}, noise, None, None, {}, 20, 2.0).latents
     assert np.abs(later - noise).max() > 0.01 and len(calls) == 3
     run(sampler, {}, noise, None, None, {}, 20, 3.0)  # another guidance is measured anew
     assert calls[3] is True

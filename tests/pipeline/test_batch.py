@@ -12,6 +12,7 @@ from tests.fake_model import FakePretrained
 from tests.notes import expect_no_notes
 from v2v import EasyV2VEditor, InputError, Video, read
 from v2v.assets import SAMPLE
+from v2v.diffusion.sampler import SampleOutput
 from v2v.diffusion.step_skipping import Skipping
 from v2v.pipeline import batch, manifest
 from v2v.runtime.sharding import make_mesh
@@ -220,14 +221,16 @@ class Skipper(FakePretrained):
         self.skipping = Skipping(tolerance)
         return self
 
-    def sample(self, *shown, noise, steps, guidance, **how):
+    def sample(self, request):
         real = super().sample
 
-        def sampler(_, noise, *rest, fresh, **how):
-            made, past = real(*shown, noise=noise, steps=steps, guidance=guidance, **how)
-            return (made + (0 if fresh is True else 20), past), np.full(steps, 0.99)
+        def sampler(*_, fresh, **options):
+            output = real(request)
+            latents = output.latents + (0 if fresh is True else 20)
+            return SampleOutput(latents, output.past, np.full(request.steps, 0.99))
 
-        return self.skipping(sampler, None, noise, None, None, None, steps, guidance, **how)
+        rest = (None, None, None, request.steps, request.guidance)
+        return self.skipping(sampler, None, request.noise, *rest, strength=request.strength)
 
 
 def test_skipping_begins_anew_with_every_job(folder):

@@ -19,6 +19,7 @@ from tests.fake_model import FakePretrained
 from v2v import EasyV2VEditor, InputError, Video, read
 from v2v.diffusion import windows
 from v2v.pipeline import batch, batched_model, manifest
+from v2v.pipeline.model import SampleRequest
 from v2v.runtime import sharding
 
 ROOT = Path(batch.__file__).parents[2]
@@ -81,9 +82,10 @@ def test_rows_are_shared_out_and_answers_are_ones_own(model):
     seen, real = [], type(base).sample
 
     class Watched(type(base)):
-        def sample(self, z_src, *rest, **named):
-            seen.append((z_src.shape[0], len(z_src.sharding.device_set), named["links"].clips))
-            return real(self, z_src, *rest, **named)
+        def sample(self, request):
+            source = request.source
+            seen.append((source.shape[0], len(source.sharding.device_set), request.links.clips))
+            return real(self, request)
 
     watched = base.with_skip(0.0)
     watched.skipping, watched.__class__ = None, Watched
@@ -93,16 +95,15 @@ def test_rows_are_shared_out_and_answers_are_ones_own(model):
     def edit(model, job):
         rng = np.random.default_rng(job)
         clip = rng.integers(0, 256, size, dtype=np.uint8)
-        text = np.repeat(np.asarray(model.embed_text(["make it sepia"])[0]), 2, 0)
+        text = np.repeat(np.asarray(model.embed_text(["make it sepia"]).rows), 2, 0)
         z, everywhere, past, out = model.encode(clip), model.encode(np.full(size, 255, np.uint8)), None, []
         for low in (0, 2):
             chosen = np.arange(low, low + 2)
             noise = np.stack([windows.noise(job, plan.starts[i], z.shape[1], z.shape[2:]) for i in chosen])
-            made, past = model.sample(
-                z, everywhere, None, text, noise=noise, steps=2, guidance=2.0,
-                links=plan.links(chosen, past), begin=z, strength=1.0,
-            )  # fmt: skip
-            out.append(np.asarray(made))
+            links = plan.links(chosen, past)
+            output = model.sample(SampleRequest(z, everywhere, None, text, noise, 2, 2.0, links, begin=z))
+            past = output.past
+            out.append(np.asarray(output.latents))
         return job, np.concatenate(out)
 
     made = dict(

@@ -145,11 +145,11 @@ def test_a_full_mask_is_none(editor):
 class OneCorner(FakePretrained):
     """Asked for anything, paints the upper left corner red, and everything a little brighter: an edit that leaks."""
 
-    def sample(self, z_src, z_msk, *rest, **how):
-        made, past = super().sample(z_src, z_msk, *rest, **how)
-        made = z_src + 1.0
-        made[:, :, :12, :12] = np.float32([220, 20, 20])
-        return made, past
+    def sample(self, request):
+        output = super().sample(request)
+        latents = request.source + 1.0
+        latents[:, :, :12, :12] = np.float32([220, 20, 20])
+        return output.replace(latents=latents)
 
 
 def test_the_change_map_keeps_an_object_edit_to_the_object():

@@ -208,9 +208,9 @@ def test_frames_in_any_order_in_memory(editor):
 
 def test_numbers_beyond_numbers_are_told(editor):
     class Broken(type(editor.model)):
-        def sample(self, *words, **how):
-            z, past = super().sample(*words, **how)
-            return np.full_like(z, np.nan, np.float32), past
+        def sample(self, request):
+            output = super().sample(request)
+            return output.replace(latents=np.full_like(output.latents, np.nan, np.float32))
 
     editor.model = Broken(**vars(editor.model))
     with pytest.raises(InputError, match="no numbers any more.*lower --guidance"):

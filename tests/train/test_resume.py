@@ -66,7 +66,7 @@ def test_a_signal_saves_and_a_run_goes_on_with_other_devices(folder):
     run = runs.start(folder, "moved", STEPS)
     wait_for((folder / "moved" / "checkpoints" / "2").exists, run)
     run.send_signal(signal.SIGTERM)
-    assert "run again to go on" in run.communicate()[1] and run.returncode == 0
+    assert "run again to resume" in run.communicate()[1] and run.returncode == 0
     runs.finish(runs.start(folder, "moved", STEPS, devices=2))
     close(folder, "moved")
 

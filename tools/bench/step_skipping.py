@@ -14,7 +14,7 @@ import numpy as np
 
 from v2v.assets import SAMPLE
 from v2v.diffusion import step_skipping, windows
-from v2v.diffusion.sampler import make_sampler
+from v2v.diffusion.sampler import Sampler
 from v2v.pipeline.pretrained import load_pretrained
 from v2v.video import inputs
 
@@ -36,17 +36,17 @@ def main() -> None:
     noise = np.stack(
         [windows.noise(seed, 0, source.shape[1], source.shape[2:]) for seed in range(args.seeds)]
     )
-    text, null = (model.embed_text([words])[0] for words in (args.instruction, ""))
-    variables = {"params": model._dit(), "embed": model._embed}
-    sample = make_sampler(config)
+    text, null = (model.embed_text([words]).rows for words in (args.instruction, ""))
+    variables = model.variables()
+    sample = Sampler(config)
 
     def run(steps: int, fresh=True):
         texts = jnp.repeat(text, args.seeds, 0)
         call = lambda: sample(variables, noise, texts, null, shown, steps, config.flow.guidance, fresh=fresh)  # noqa: E731
-        out, ratios = jax.block_until_ready(call())
+        output = jax.block_until_ready(call())
         begin = time.perf_counter()
         jax.block_until_ready(call())
-        return np.asarray(out), np.asarray(ratios), time.perf_counter() - begin
+        return np.asarray(output.latents), np.asarray(output.ratios), time.perf_counter() - begin
 
     exact, ratios, took = run(args.steps)
     print(

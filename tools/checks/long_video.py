@@ -61,16 +61,15 @@ def main() -> None:
     editor = EasyV2VEditor()
     model, T = editor.model, editor.model.config.frames
     hop = 4 * windows.plan(10**6, (T - 1) // 4 + 1).shift(1)
-    text = np.asarray(model.embed_text([args.prompt])[0])
+    text = np.asarray(model.embed_text([args.prompt]).rows)
 
     def once(clip: np.ndarray, begin: int) -> np.ndarray:
         z = model.encode(clip[None])
         noise = windows.noise(0, begin // 4, z.shape[1], z.shape[2:])[None]
         everywhere = model.encode(np.full_like(clip[None], 255))
         flow = model.config.flow
-        return model.decode(
-            model.sample(z, everywhere, None, text, noise=noise, steps=flow.steps, guidance=flow.guidance)
-        )[0]
+        request = SampleRequest(z, everywhere, None, text, noise, flow.steps, flow.guidance)
+        return model.decode(model.sample(request).latents)[0]
 
     naive, last = np.zeros_like(long), None
     for begin in range(0, len(long) - T + 1, T - 1):

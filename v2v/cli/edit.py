@@ -327,4 +327,4 @@ def _parse_adapters(args: argparse.Namespace) -> list[tuple[str, float]]:
 
 def _find_known_instruction(model) -> str:
     """Return an instruction with a word in the model's vocabulary; compiled programs don't depend on which."""
-    return "make it sepia" if len(model.embed_text(["make it sepia"])[1]) < 3 else "a"
+    return "make it sepia" if len(model.embed_text(["make it sepia"]).unknown) < 3 else "a"

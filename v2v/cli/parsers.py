@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import NoReturn, get_args
 
 from v2v.cli import eval as evaluation
-from v2v.config import Solver
+from v2v.config import SolverName
 
 EDIT_EXAMPLES = """\
 examples:
@@ -244,7 +244,7 @@ def _add_edit_options(edit: argparse.ArgumentParser) -> None:
     )
     edit.add_argument(
         "--solver",
-        choices=get_args(Solver),
+        choices=get_args(SolverName),
         help="ODE solver of the sampler (default: the model's)",
     )
     edit.add_argument(

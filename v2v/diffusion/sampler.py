@@ -10,20 +10,21 @@ scale, links, rows to skip) is an argument, so one compilation serves all of it.
 over a mesh (`spread`) and the program follows them; no job's result depends on its neighbours.
 """
 
-from collections.abc import Callable
 from functools import partial
+from typing import Any
 
+import flax
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from v2v.array_types import Array, Bool, Latents
+from v2v.array_types import Array, Bool, Latents, Text
 from v2v.config import ModelConfig
 from v2v.diffusion import step_skipping, windows
 from v2v.diffusion.guidance import Branch, branches, combine
 from v2v.diffusion.schedule import sigmas
-from v2v.diffusion.solvers import Table, advance, start, table
+from v2v.diffusion.solvers import Table, advance, draw_noise, start, table
 from v2v.errors import InputError
 from v2v.models import kv_cache
 from v2v.models.attention_kernels import parallel
@@ -31,71 +32,131 @@ from v2v.models.transformer import DiT
 from v2v.runtime import progress, sharding
 
 
-def make_sampler(cfg: ModelConfig) -> Callable[..., Latents]:
-    """sample(variables, noise, text, null, conditions, steps, guidance, ...) → latents, float32.
+@flax.struct.dataclass
+class SampleOutput:
+    """What sampling gives.
 
-    variables: {"params", "embed"}; conditions: a dict of latents `source`, `mask`, `reference`, each optional; steps a number;
-    guidance a number or one for each job, 1 for none.
-    links: the batch is windows of a clip, or of several (windows.py); then (latents, past) is returned, and `links.past` may be None at first.
-    begin, strength: walk only the last `strength` of the schedule (in as many steps), from latents `begin` with noise on them.
-    mode: what guidance strengthens (guidance.py). cached: keep the conditions' keys and values; None does when the model allows it.
-    fresh: bool, one a row of the table: where False, the row reuses what the blocks added at the row before (skip.py); then what
-    they added is measured, and (result, ratios) is returned. True measures and skips nothing.
+    Attributes:
+      latents: the edited latents, float32, shaped like the noise.
+      past: for batches of windows, each window's data predictions at every row, for the windows that follow (`windows.Links.past`).
+      ratios: where steps may be skipped, what the blocks added at each row relative to the row before (step_skipping.py).
     """
-    dit = DiT(cfg.dit, cfg.condition)
 
-    @partial(jax.jit, static_argnames=("mode", "cached"))
-    def run(variables, noise, text, null, conditions, steps: Table, scale, links, fresh, *, mode, cached):
-        passes = branches(mode, text, null, conditions)
-        asks = [_pass(dit, variables, branch, noise, cached) for branch in passes]
-        rows = jax.tree.map(jnp.asarray, steps)
-        past = None if links is None else jnp.asarray(links.past, jnp.float32)
+    latents: Latents
+    past: Array | None = None
+    ratios: Array | None = None
 
-        def body(carry, row):
-            walk, added = carry
-            index, row, past, fresh = row
-            replies = [ask(walk[0], row.tau, a, fresh) for ask, a in zip(asks, added, strict=True)]
-            v, guess = combine([v for v, _ in replies], scale), None
-            if links is not None:
-                v, guess = windows.agreed(v, walk[0], row.sigma, links, past)
-            ratio = None if fresh is None else step_skipping.ratio(replies[0][1], added[0])
-            walk = advance(walk, row, v)
-            done = progress.tick(index, len(steps.sigma), walk[0])
-            return (walk, [a for _, a in replies]), (guess, ratio, done)
 
-        state = start(noise.astype(jnp.float32))
-        added = [None if fresh is None else jnp.zeros(ask.width, jnp.float32) for ask in asks]
-        numbered = (jnp.arange(len(steps.sigma)), rows, past, fresh)
-        ((x, *_), _), (guesses, ratios, done) = jax.lax.scan(body, (state, added), numbered)
-        out = x if links is None else (x, guesses)
-        return (out if fresh is None else (out, ratios)), done
+class Sampler:
+    """A jitted sampler of one model configuration.
 
-    def sample(
-        variables, noise, text, null, conditions, steps, guidance, links=None, begin=None, strength=1.0,
-        *, mode="prompt", cached=None, fresh=None,
-    ):  # fmt: skip
-        levels = sigmas(cfg.flow.schedule, round(steps / strength), cfg.flow.shift)
-        walk = table(cfg.flow.solver, *(level[-steps:] for level in levels))
+    Attributes:
+      program: the jitted function, for tools that count or time what is compiled.
+    """
+
+    def __init__(self, cfg: ModelConfig):
+        self.cfg = cfg
+        self.program = jax.jit(partial(_run, DiT(cfg.dit, cfg.condition)), static_argnames=("mode", "cached"))
+
+    def __call__(
+        self,
+        variables: dict,
+        noise: Latents,
+        text: Text,
+        null: Text,
+        conditions: dict,
+        steps: int,
+        guidance: float | Array,
+        *,
+        links: windows.Links | None = None,
+        begin: Latents | None = None,
+        strength: float = 1.0,
+        mode: str = "prompt",
+        cached: bool | None = None,
+        fresh: Any = None,
+        seeds: Array | None = None,
+    ) -> SampleOutput:
+        """Sample edited latents.
+
+        Args:
+          variables: {"params", "embed"}.
+          noise: [b, t, y, x, c].
+          text: embeddings of the instruction.
+          null: embeddings of the empty sentence.
+          conditions: latents `source`, `mask`, `reference`, each optional.
+          steps: number of steps.
+          guidance: a number, or one for each job; 1 for none.
+          links: the batch is windows of a clip, or of several (windows.py); `links.past` may be None at first.
+          begin: latents to start from where strength is below 1.
+          strength: 0 to 1; below 1 only the last part of the schedule is sampled, in as many steps, from `begin` with noise on it.
+          mode: what guidance strengthens (guidance.py).
+          cached: keep the conditions' keys and values; None does when the model allows it.
+          fresh: bool, one a row of the table: where False, the row reuses what the blocks added at the row before (step_skipping.py).
+            True measures the ratios and skips nothing.
+          seeds: uint32 [b], for solvers that draw noise.
+
+        Raises:
+          InputError: `fresh` of another length than the table, an unknown solver, or a solver that needs seeds.
+        """
+        flow = self.cfg.flow
+        levels = sigmas(flow.schedule, round(steps / strength), flow.shift)
+        rows = table(flow.solver, *(level[-steps:] for level in levels))
         if begin is not None and strength < 1:
-            noise = (1 - walk.sigma[0]) * begin + walk.sigma[0] * noise
+            noise = (1 - rows.sigma[0]) * begin + rows.sigma[0] * noise
         if links is not None and links.past is None:
-            past = (len(walk.sigma), links.clips, *noise.shape[1:])
+            past = (len(rows.sigma), links.clips, *noise.shape[1:])
             links = links.replace(past=np.zeros(past, np.float32))
-        fresh = np.ones(len(walk.sigma), bool) if fresh is True else fresh
-        if fresh is not None and len(fresh) != len(walk.sigma):
-            raise InputError(f"fresh: expected {len(walk.sigma)} rows as the table has, got {len(fresh)}")
+        fresh = np.ones(len(rows.sigma), bool) if fresh is True else fresh
+        if fresh is not None and len(fresh) != len(rows.sigma):
+            raise InputError(f"fresh: expected {len(rows.sigma)} rows as the table has, got {len(fresh)}")
         if np.ndim(guidance) == 0 and guidance == 1:
             mode = "none"
         if cached is None:  # cached keys lie whole on every device, so not where tokens are split
-            cached = bool(conditions) and kv_cache.cacheable(cfg.condition) and parallel.padding() == 1
+            cached = bool(conditions) and kv_cache.cacheable(self.cfg.condition) and parallel.padding() == 1
         scale = np.asarray(guidance, np.float32)
-        out, _ = run(
-            variables, noise, text, null, conditions, walk, scale, links, fresh, mode=mode, cached=cached
+        output, _ = self.program(
+            variables,
+            noise,
+            text,
+            null,
+            conditions,
+            rows,
+            scale,
+            links,
+            fresh,
+            seeds,
+            mode=mode,
+            cached=cached,
         )
-        return out
+        return output
 
-    sample.compiled = run
-    return sample
+
+def _run(
+    dit, variables, noise, text, null, conditions, steps: Table, scale, links, fresh, seeds, *, mode, cached
+):
+    passes = branches(mode, text, null, conditions)
+    networks = [_Pass(dit, variables, branch, noise, cached) for branch in passes]
+    rows = jax.tree.map(jnp.asarray, steps)
+    past = None if links is None else jnp.asarray(links.past, jnp.float32)
+
+    def body(carry, row):
+        state, sums = carry
+        index, row, past, fresh = row
+        results = [network(state[0], row.tau, a, fresh) for network, a in zip(networks, sums, strict=True)]
+        v, guess = combine([v for v, _ in results], scale), None
+        if links is not None:
+            v, guess = windows.agreed(v, state[0], row.sigma, links, past)
+        ratio = None if fresh is None else step_skipping.ratio(results[0][1], sums[0])
+        drawn = None if row.noise is None else draw_noise(seeds, index, noise.shape)
+        state = advance(state, row, v, drawn)
+        done = progress.tick(index, len(steps.sigma), state[0])
+        return (state, [a for _, a in results]), (guess, ratio, done)
+
+    state = start(noise.astype(jnp.float32))
+    sums = [None if fresh is None else jnp.zeros(network.width, jnp.float32) for network in networks]
+    numbered = (jnp.arange(len(steps.sigma)), rows, past, fresh)
+    ((x, *_), _), (guesses, ratios, done) = jax.lax.scan(body, (state, sums), numbered)
+    return SampleOutput(x, guesses, ratios), done
 
 
 def spread(mesh: Mesh, jobs: dict) -> dict:
@@ -107,29 +168,43 @@ def spread(mesh: Mesh, jobs: dict) -> dict:
     return jax.tree.map(lambda x: jax.device_put(x, sharding.batch(mesh, x.shape[0])), jobs)
 
 
-def _pass(dit: DiT, variables: dict, branch: Branch, z: Latents, cached: bool) -> Callable:
-    """ask(x, tau, added, fresh) → (velocity, what the blocks added to the target's tokens, None unless `fresh` is given)."""
-    part, shown = "all", variables
-    if cached:
-        part = "target"
-        shown = variables | {"cache": kv_cache.prefill(dit, variables, z, *branch)}
+class _Pass:
+    """One branch of guidance: (x, tau) to (velocity, what the blocks added to the target's tokens).
 
-    def velocity(x, tau, more, mutable=False):
+    Attributes:
+      width: the shape of what the blocks add.
+    """
+
+    def __init__(self, dit: DiT, variables: dict, branch: Branch, z: Latents, cached: bool):
+        self.dit, self.branch = dit, branch
+        self.part, self.variables = "all", variables
+        if cached:
+            self.part = "target"
+            self.variables = variables | {"cache": kv_cache.prefill(dit, variables, z, *branch)}
+        grid = [n // p for n, p in zip(z.shape[1:4], dit.cfg.patch, strict=True)]
+        self.width = (z.shape[0], int(np.prod(grid)), dit.cfg.width)
+
+    def _velocity(self, x, tau, more, mutable=False):
         tau = jnp.full(x.shape[:1], tau)
-        return dit.apply(shown | more, x, tau, branch.text, **branch.conditions, part=part, mutable=mutable)
-
-    def ask(x: Latents, tau, added: Array | None, fresh: Bool[Array, ""] | None):
-        if fresh is None:
-            return velocity(x, tau, {}), None
-
-        def walked(added):
-            v, made = velocity(x, tau, {}, ["added"])
-            return v, made["added"]["sum"]
-
-        return jax.lax.cond(
-            fresh, walked, lambda added: (velocity(x, tau, {"added": {"sum": added}}), added), added
+        return self.dit.apply(
+            self.variables | more,
+            x,
+            tau,
+            self.branch.text,
+            **self.branch.conditions,
+            part=self.part,
+            mutable=mutable,
         )
 
-    grid = [n // p for n, p in zip(z.shape[1:4], dit.cfg.patch, strict=True)]
-    ask.width = (z.shape[0], int(np.prod(grid)), dit.cfg.width)
-    return ask
+    def __call__(self, x: Latents, tau, added: Array | None, fresh: Bool[Array, ""] | None):
+        """Return the velocity and what the blocks added, None unless `fresh` is given; where it is False, `added` is reused."""
+        if fresh is None:
+            return self._velocity(x, tau, {}), None
+
+        def compute(added):
+            v, collections = self._velocity(x, tau, {}, ["added"])
+            return v, collections["added"]["sum"]
+
+        return jax.lax.cond(
+            fresh, compute, lambda added: (self._velocity(x, tau, {"added": {"sum": added}}), added), added
+        )

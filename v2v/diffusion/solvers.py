@@ -15,6 +15,8 @@ in float64 on the host, and sampling is one scan over its rows that never asks w
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
 
 import flax
 import jax
@@ -22,10 +24,26 @@ import jax.numpy as jnp
 import numpy as np
 
 from v2v.array_types import Array, Float, Latents
-from v2v.config import Solver
 from v2v.errors import InputError
 
 Velocity = Callable[[Latents, Float[Array, ""]], Latents]
+
+
+class Solver(Protocol):
+    """A solver: how noise levels become rows of a `Table`.
+
+    To add one, write a class or a `LinearSolver` here, put it into `SOLVERS`, and its name into `v2v.config.SolverName`, which the
+    command line shows. It may bring its own timesteps (rows at other levels than it is given) and may draw noise (`Table.noise`).
+    """
+
+    def table(self, sigma: np.ndarray, tau: np.ndarray) -> "Table":
+        """Return the rows.
+
+        Args:
+          sigma: decreasing noise levels in (0, 1], float64 [n], without the final 0.
+          tau: flow time told to the network at each, float64 [n].
+        """
+        ...
 
 
 @flax.struct.dataclass
@@ -36,12 +54,16 @@ class Table:
     tau: Float[Array, "n"]  # what the network is told
     correct: Float[Array, "n 5"]
     predict: Float[Array, "n 3"]
+    noise: Float[Array, "n"] | None = (
+        None  # weight of fresh noise added after the row; None where none is drawn
+    )
 
 
-def table(solver: Solver, sigma: np.ndarray, tau: np.ndarray | None = None) -> Table:
-    """The coefficients of `solver` on a schedule.
+def table(solver: str, sigma: np.ndarray, tau: np.ndarray | None = None) -> Table:
+    """Return the rows of a solver on a schedule.
 
     Args:
+      solver: a name in `SOLVERS`.
       sigma: decreasing noise levels in (0, 1], without the final 0.
       tau: flow time told to the network at each; None takes sigma.
 
@@ -54,19 +76,42 @@ def table(solver: Solver, sigma: np.ndarray, tau: np.ndarray | None = None) -> T
         raise InputError(f"sampling: noise levels must fall from at most 1 to above 0, got {sigma.tolist()}")
     if solver not in SOLVERS:
         raise InputError(f"sampling: solver must be one of {', '.join(SOLVERS)}, got {solver!r}")
-    columns = SOLVERS[solver](sigma, tau)
-    return Table(*(np.asarray(c, np.float32) for c in columns))
+    return SOLVERS[solver].table(sigma, tau)
 
 
-def integrate(velocity: Velocity, x: Latents, steps: Table) -> Latents:
-    """Walk x (noise) along the table; `velocity(x, tau)` is the guided prediction. One scan, float32 state."""
+def integrate(velocity: Velocity, x: Latents, steps: Table, seeds: Array | None = None) -> Latents:
+    """Solve from noise to data in one scan with a float32 state.
+
+    Args:
+      velocity: the guided prediction at (x, tau).
+      x: noise.
+      steps: the table.
+      seeds: one a row of x, for tables that draw noise.
+    """
     x = x.astype(jnp.float32)
 
-    def body(carry, row):
-        return advance(carry, row, velocity(carry[0], row.tau)), None
+    def body(carry, numbered):
+        index, row = numbered
+        fresh = None if row.noise is None else draw_noise(seeds, index, x.shape)
+        return advance(carry, row, velocity(carry[0], row.tau), fresh), None
 
-    (x, *_), _ = jax.lax.scan(body, start(x), jax.tree.map(jnp.asarray, steps))
+    rows = jnp.arange(len(steps.sigma)), jax.tree.map(jnp.asarray, steps)
+    (x, *_), _ = jax.lax.scan(body, start(x), rows)
     return x
+
+
+def draw_noise(seeds: Array | None, index: Array, shape: tuple[int, ...]) -> Latents:
+    """Return normal noise that depends on a job's seed and the row of the table alone, not on the jobs beside it.
+
+    Args:
+      seeds: uint32 [b].
+      index: number of the row.
+      shape: [b, ...].
+    """
+    if seeds is None:
+        raise InputError("sampling: this solver draws noise and needs a seed for each job, got none")
+    keys = jax.vmap(lambda seed: jax.random.fold_in(jax.random.key(seed), index))(jnp.asarray(seeds))
+    return jax.vmap(lambda key: jax.random.normal(key, shape[1:]))(keys)
 
 
 def start(x: Latents) -> tuple[Latents, ...]:
@@ -74,13 +119,40 @@ def start(x: Latents) -> tuple[Latents, ...]:
     return x, x, jnp.zeros_like(x), jnp.zeros_like(x)
 
 
-def advance(carry: tuple[Latents, ...], row: Table, v: Latents) -> tuple[Latents, ...]:
-    """One row: the carry after the network answered `v` at its x. For samplers that have more to carry than `integrate`."""
-    x, before, m1, m2 = carry
+def advance(
+    carry: tuple[Latents, ...], row: Table, v: Latents, fresh: Latents | None = None
+) -> tuple[Latents, ...]:
+    """Return the carry after one row.
+
+    Args:
+      carry: (x, x', m', m'').
+      row: of the table.
+      v: the network's velocity at x.
+      fresh: normal noise, where the table draws some.
+    """
+    x, previous, m1, m2 = carry
     m = x - row.sigma * v
     c, p = row.correct, row.predict
-    x = c[0] * x + c[1] * before + c[2] * m + c[3] * m1 + c[4] * m2
-    return p[0] * x + p[1] * m + p[2] * m1, x, m, m1
+    x = c[0] * x + c[1] * previous + c[2] * m + c[3] * m1 + c[4] * m2
+    following = p[0] * x + p[1] * m + p[2] * m1
+    if fresh is not None:
+        following = following + row.noise * fresh
+    return following, x, m, m1
+
+
+@dataclass(frozen=True)
+class LinearSolver:
+    """A deterministic solver whose steps are linear: its columns are computed on the host in float64.
+
+    Attributes:
+      columns: (sigma, tau) to (sigma, tau, correct, predict).
+    """
+
+    columns: Callable[[np.ndarray, np.ndarray], tuple]
+
+    def table(self, sigma: np.ndarray, tau: np.ndarray) -> Table:
+        """Return the rows (see `Solver`)."""
+        return Table(*(np.asarray(column, np.float32) for column in self.columns(sigma, tau)))
 
 
 def _euler(sigma, tau):
@@ -137,5 +209,8 @@ def _unipc(sigma, tau):
     return s, tau, correct, predict
 
 
-# Each builds the columns (sigma, tau, correct, predict) of a `Table`; the names are those of `v2v.config.Solver`.
-SOLVERS: dict[Solver, Callable] = {"euler": _euler, "heun": _heun, "unipc": _unipc}
+SOLVERS: dict[str, Solver] = {
+    "euler": LinearSolver(_euler),
+    "heun": LinearSolver(_heun),
+    "unipc": LinearSolver(_unipc),
+}

@@ -10,6 +10,7 @@ tells what skipping costs there, and skips in all later batches. The next clip i
 which was edited before it.
 """
 
+import functools
 from collections.abc import Callable
 
 import jax.numpy as jnp
@@ -37,16 +38,20 @@ class Skipping:
         self.report = {}
         self._plans.clear()
 
-    def __call__(self, sampler: Callable, *args, **options):
-        """sampler(*args, **options) of flow/sampler.py; a clip's first call with new steps, guidance or shapes is exact."""
-        noise, (steps, guidance) = args[1], args[5:7]
+    def __call__(
+        self, sampler: Callable, variables, noise, text, null, conditions, steps, guidance, **options
+    ):
+        """Call a `sampler.Sampler`; a clip's first call with new steps, guidance or shapes is exact."""
+        sample = functools.partial(
+            sampler, variables, noise, text, null, conditions, steps, guidance, **options
+        )
         key = (noise.shape, steps, float(guidance), options.get("strength", 1.0))
         if key in self._plans:
-            return sampler(*args, **options, fresh=self._plans[key])[0]
-        exact, ratios = sampler(*args, **options, fresh=True)
-        fresh = self._plans[key] = rows(np.asarray(ratios), self.tolerance)
-        quick, _ = sampler(*args, **options, fresh=fresh)
-        a, b = (np.asarray(z[0] if options.get("links") is not None else z) for z in (exact, quick))
+            return sample(fresh=self._plans[key])
+        exact = sample(fresh=True)
+        fresh = self._plans[key] = rows(np.asarray(exact.ratios), self.tolerance)
+        quick = sample(fresh=fresh)
+        a, b = np.asarray(exact.latents), np.asarray(quick.latents)
         error = max(1e-9, float(np.sqrt(((a - b) ** 2).mean())))
         self.report = {
             "skipped": round(1 - float(fresh.mean()), 3),

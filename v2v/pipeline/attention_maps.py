@@ -19,13 +19,19 @@ import cv2
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
+from v2v.array_types import Latents, Pixels
 from v2v.config import ModelConfig
 from v2v.diffusion import windows
+from v2v.diffusion.sampler import SampleOutput
+from v2v.diffusion.step_skipping import Skipping
 from v2v.errors import InputError
 from v2v.models.text_encoder import Tokenizer, clean
 from v2v.models.transformer import DiT
 from v2v.pipeline import windowed
+from v2v.pipeline.model import SampleRequest, TextEmbedding, shown_conditions
+from v2v.pipeline.pretrained import Pretrained
 from v2v.pipeline.settings import EditSettings
 from v2v.video import contact_sheet, file_checks, inputs
 from v2v.video.video import Video
@@ -125,21 +131,66 @@ def recorded_attention(editor) -> Iterator["AttentionRecorder"]:
 class AttentionRecorder:
     """A `Pretrained` that looks at its own attention after every call of `sample`."""
 
-    def __init__(self, model):
+    def __init__(self, model: Pretrained):
         self._model, self.seen = model, []
 
-    def __getattr__(self, name: str):
-        return getattr(self._model, name)
+    @property
+    def config(self) -> ModelConfig:
+        """Return the model's configuration."""
+        return self._model.config
 
-    def sample(self, z_src, z_msk, z_ref, text, *, noise, **how):
-        made = self._model.sample(z_src, z_msk, z_ref, text, noise=noise, **how)
-        edit = made[0] if how.get("links") is not None else made
-        shown = {"source": z_src, "mask": z_msk, "reference": z_ref}
-        shown = {n: shown[n] for n in self._model.conditions if shown[n] is not None}
-        variables = {"params": self._model._dit(), "embed": self._model._embed or {}}
-        text, flow = _look(self._model.config)(variables, jnp.asarray(noise), edit, jnp.asarray(text), shown)
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """Return the model's tokenizer."""
+        return self._model.tokenizer
+
+    @property
+    def conditions(self) -> tuple[str, ...]:
+        """Return what the model can be shown."""
+        return self._model.conditions
+
+    @property
+    def skipping(self) -> Skipping | None:
+        """Return the model's step skipping."""
+        return self._model.skipping
+
+    def encode(self, video: Pixels) -> Latents:
+        """Encode as the model does."""
+        return self._model.encode(video)
+
+    def encode_mask(self, mask: Pixels) -> Latents:
+        """Encode a mask as the model does."""
+        return self._model.encode_mask(mask)
+
+    def decode(self, z: Latents) -> np.ndarray:
+        """Decode as the model does."""
+        return self._model.decode(z)
+
+    def embed_text(self, texts: list[str]) -> TextEmbedding:
+        """Embed as the model does."""
+        return self._model.embed_text(texts)
+
+    def with_lora(self, adapter, scale: float = 1.0) -> "AttentionRecorder":
+        """Return the model with an adapter, watched."""
+        return AttentionRecorder(self._model.with_lora(adapter, scale))
+
+    def on(self, mesh: Mesh) -> "AttentionRecorder":
+        """Return the model on a mesh, watched."""
+        return AttentionRecorder(self._model.on(mesh))
+
+    def release(self) -> None:
+        """End the model's part in an edit."""
+        self._model.release()
+
+    def sample(self, request: SampleRequest) -> SampleOutput:
+        """Sample as the model does, then look at the attention on the way to the result."""
+        output = self._model.sample(request)
+        text, flow = _look(self.config)(
+            self._model.variables(), jnp.asarray(request.noise), output.latents, jnp.asarray(request.text),
+            shown_conditions(self, request),
+        )  # fmt: skip
         self.seen.append(AttentionMaps(np.asarray(text), np.asarray(flow)))
-        return made
+        return output
 
     def over_frames(self, n: int, T: int) -> AttentionMaps:
         """Maps of every frame of a clip of n frames seen in windows of T, overlaps averaged; the editor's own plan of windows."""

@@ -180,9 +180,7 @@ def _run(editor: EasyV2VEditor, job: Job, out: Path, weights: str, progress: boo
             job.mask,
             job.reference,
             progress=progress,
-            sampled=editor.model.leave
-            if isinstance(editor.model, batched_model.BatchedModel)
-            else lambda: None,
+            sampled=editor.model.release,
             **job.settings,
         )
     report = made.report | (skipping.report if skipping else {})

@@ -13,6 +13,7 @@ So a job's result is that of the job alone, to the rounding of the compiler. Wei
 """
 
 import copy
+import dataclasses
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
@@ -24,13 +25,17 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from v2v.config import ModelConfig
+from v2v.diffusion.sampler import SampleOutput
+from v2v.diffusion.step_skipping import Skipping
 from v2v.diffusion.windows import Links
+from v2v.pipeline.model import EditingModel, SampleRequest, TextEmbedding
 from v2v.runtime import sharding
 
 T = TypeVar("T")
 
 
-def run_tasks(model, mesh: Mesh, tasks: Iterable[Callable[["BatchedModel"], T]]) -> Iterator[T]:
+def run_tasks(model: EditingModel, mesh: Mesh, tasks: Iterable[Callable[["BatchedModel"], T]]) -> Iterator[T]:
     """Runs tasks, as many at a time as the mesh has data-parallel devices, and yields what each returns, as it ends.
 
     Args:
@@ -45,7 +50,7 @@ def run_tasks(model, mesh: Mesh, tasks: Iterable[Callable[["BatchedModel"], T]])
         try:
             return task(seat)
         finally:
-            seat.leave()
+            seat.release()
 
     with ThreadPoolExecutor(table.seats, "job") as pool:
         tasks = [(task, BatchedModel(placed, table, _Place())) for task in tasks]
@@ -67,21 +72,14 @@ class BatchedModel:
     def __init__(self, model, table: "_Table", place: "_Place"):
         self._model, self._table, self._place = model, table, place
 
-    def __getattr__(self, name: str):
-        return getattr(self._model, name)
-
     def join(self) -> None:
         """From now on the others wait for what this one asks."""
         self._table.count(self._place, True)
 
-    def leave(self) -> None:
-        """The others needn't wait any more. What is asked nevertheless is answered."""
-        self._table.count(self._place, False)
-
     def with_lora(self, adapter, scale: float = 1.0) -> "BatchedModel":
         return BatchedModel(self._table.adapted(self._model, adapter, scale), self._table, self._place)
 
-    def embed_text(self, texts: list[str]):
+    def embed_text(self, texts: list[str]) -> TextEmbedding:
         with self._table.model:
             return self._model.embed_text(texts)
 
@@ -94,9 +92,38 @@ class BatchedModel:
     def decode(self, z: np.ndarray) -> np.ndarray:
         return self._ask("decode", z)
 
-    def sample(self, z_src, z_msk, z_ref, text, *, noise, begin=None, links: Links | None = None, **how):
-        rows = {"z_src": z_src, "z_msk": z_msk, "z_ref": z_ref, "text": text, "noise": noise, "begin": begin}
-        return self._ask("sample", links=links, **how, **rows)
+    def sample(self, request: SampleRequest) -> SampleOutput:
+        """Sample together with the requests of other jobs."""
+        fields = {f.name: getattr(request, f.name) for f in dataclasses.fields(request)}
+        return self._ask("sample", **fields)
+
+    def release(self) -> None:
+        """Let the others go on without this one. What is asked nevertheless is answered."""
+        self._table.count(self._place, False)
+
+    @property
+    def config(self) -> ModelConfig:
+        """Return the model's configuration."""
+        return self._model.config
+
+    @property
+    def tokenizer(self):
+        """Return the model's tokenizer."""
+        return self._model.tokenizer
+
+    @property
+    def conditions(self) -> tuple[str, ...]:
+        """Return what the model can be shown."""
+        return self._model.conditions
+
+    @property
+    def skipping(self) -> Skipping | None:
+        """Return the model's step skipping."""
+        return self._model.skipping
+
+    def on(self, mesh: Mesh) -> "BatchedModel":
+        """Return this model: it is on its mesh already."""
+        return self
 
     def _ask(self, name: str, *array, links: Links | None = None, **asked):
         arrays = dict(enumerate(array)) | {k: v for k, v in asked.items() if np.ndim(v) > 1}
@@ -114,7 +141,7 @@ class _Place:
 
 @dataclass
 class _Question:
-    model: Any
+    model: EditingModel
     name: str
     arrays: dict[Any, np.ndarray]  # rows first
     rest: dict[str, Any]
@@ -126,7 +153,13 @@ class _Question:
     def alike(self) -> tuple:
         """Questions that agree in this are one call."""
         shapes = tuple((k, a.shape, str(a.dtype)) for k, a in self.arrays.items())
-        return id(self.model), self.name, shapes, tuple(sorted(self.rest.items())), self.links is None
+        return (
+            id(self.model),
+            self.name,
+            shapes,
+            tuple(sorted((k, v) for k, v in self.rest.items() if v is not None)),
+            self.links is None,
+        )
 
 
 class _Table:
@@ -201,21 +234,20 @@ class _Table:
     def _answer(self, group: list[_Question]) -> None:
         first, full = group[0], [*group, *group[-1:] * (self.seats - len(group))]
         arrays = {key: self._spread([q.arrays[key] for q in full]) for key in first.arrays}
-        words = [a for key, a in arrays.items() if isinstance(key, int)]
-        named = {key: a for key, a in arrays.items() if not isinstance(key, int)}
         if first.name == "sample":
-            named = {"z_msk": None, "z_ref": None} | named
-        if first.links is not None:
-            named["links"] = _joined([q.links for q in full])
-        rest = {k: v for k, v in first.rest.items() if v is not None}
-        out = getattr(first.model, first.name)(*words, **named, **rest)
-        rows, past = out if first.links is not None else (out, None)
-        rows = np.asarray(rows)
-        past = None if past is None else np.asarray(past)
+            links = None if first.links is None else _joined([q.links for q in full])
+            output = first.model.sample(SampleRequest(**{**first.rest, **arrays}, links=links))
+        else:
+            output = SampleOutput(getattr(first.model, first.name)(arrays[0]))
+        rows = np.asarray(output.latents)
+        past = None if output.past is None else np.asarray(output.past)
         k = len(rows) // self.seats
         for i, question in enumerate(group):
-            mine = rows[i * k : (i + 1) * k]
-            question.answer = mine if first.links is None else (mine, past[:, i : i + 1])
+            part = rows[i * k : (i + 1) * k]
+            if first.name != "sample":
+                question.answer = part
+            else:
+                question.answer = SampleOutput(part, None if past is None else past[:, i : i + 1])
 
     def _spread(self, arrays: list[np.ndarray]) -> jax.Array:
         rows = np.concatenate(arrays)

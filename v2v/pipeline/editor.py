@@ -209,8 +209,9 @@ class EasyV2VEditor:
 
     def _prompt(self, instruction: str, settings: EditSettings) -> tuple[np.ndarray, dict]:
         """Return the instruction's embedding, float32 [batch, m, d], and the report of the settings; note words the model can't read."""
-        flow, prompt = self.model.config.flow, " ".join(instruction.split())
-        text, unknown, cut = self.model.embed_text([prompt])
+        prompt = " ".join(instruction.split())
+        embedding = self.model.embed_text([prompt])
+        unknown, cut = embedding.unknown, embedding.cut
         if unknown:
             words = ", ".join(f'"{word}"' for word in unknown)
             if len(unknown) >= len(re.findall(r"\w+", prompt)):
@@ -228,11 +229,11 @@ class EasyV2VEditor:
             "unknown_words": list(unknown),
             "left_out": cut,
             "seed": settings.seed,
-            "steps": flow.steps if settings.steps is None else settings.steps,
-            "guidance": flow.guidance if settings.guidance is None else settings.guidance,
+            "steps": settings.steps_of(self.model.config),
+            "guidance": settings.guidance_of(self.model.config),
             "strength": settings.strength,
         }
-        return np.repeat(np.asarray(text), self.model.config.batch, 0), report
+        return np.repeat(np.asarray(embedding.rows), self.model.config.batch, 0), report
 
 
 @contextmanager

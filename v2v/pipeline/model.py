@@ -1,54 +1,124 @@
-"""The interface of a model that the editor can use."""
+"""What the pipeline needs of a model: `EditingModel`, and what its methods take and give.
 
-from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+Five classes are one: `pretrained.Pretrained`; `batched_model.BatchedModel`, which stands for it in a batch of jobs;
+`attention_maps.AttentionRecorder`, which looks at its attention; `ceiling.TruthModel` of the evaluation, which knows the answer; and the tests'
+stand-in. To add one, give it these methods; nothing else of it is used.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Protocol, Self
 
 import numpy as np
+from jax.sharding import Mesh
 
+from v2v.array_types import Latents, Pixels, Text
 from v2v.config import ModelConfig
+from v2v.diffusion.sampler import SampleOutput
 from v2v.diffusion.step_skipping import Skipping
+from v2v.diffusion.windows import Links
 
 
-@runtime_checkable
-class EditingModel(Protocol):
-    """The functions that `EasyV2VEditor` composes, over batches of `config.batch` clips.
-
-    `Pretrained` is the real one; the batched model, the recorder of attention maps, the ceiling of the benchmark and the
-    stand-in of the tests implement it too.
+@dataclass(frozen=True)
+class TextEmbedding:
+    """Embedded instructions.
 
     Attributes:
-      config: sizes of clips and latents, and the defaults of the sampler.
-      skipping: state of step skipping; None if every step is computed.
+      rows: embeddings, [b, m, width].
+      unknown: words that the vocabulary doesn't hold.
+      cut: the ends of texts too long to be read whole; "" for none.
+    """
+
+    rows: Text
+    unknown: list[str]
+    cut: str
+
+
+@dataclass(frozen=True)
+class SampleRequest:
+    """One batch of windows to edit.
+
+    Attributes:
+      source: latents of the source, [b, t, y, x, c].
+      mask: what the model is shown of the mask.
+      reference: latents of the reference image, or None.
+      text: embedded instructions, [b, m, width].
+      noise: shaped like `source`.
+      steps: number of steps.
+      guidance: scale; 1 is none.
+      links: which windows of which clips the rows are; None where they are no windows.
+      begin: latents to start from where strength is below 1.
+      strength: 0 to 1, the part of the schedule that is sampled.
+      mode: what guidance strengthens (guidance.py).
+    """
+
+    source: Latents
+    mask: Latents
+    reference: Latents | None
+    text: Text
+    noise: Latents
+    steps: int
+    guidance: float
+    links: Links | None = None
+    begin: Latents | None = None
+    strength: float = 1.0
+    mode: str = "prompt"
+
+
+class EditingModel(Protocol):
+    """A model that edits clips.
+
+    Attributes:
+      config: its configuration.
+      conditions: what it can be shown, of "source", "mask" and "reference"; empty when it was never trained to edit.
+      skipping: the step skipping in use, or None.
     """
 
     config: ModelConfig
-    skipping: Skipping | None
 
     @property
     def conditions(self) -> tuple[str, ...]:
-        """The conditions that `sample` takes, of "source", "mask" and "reference"."""
+        """Return what the model can be shown."""
         ...
 
-    def encode(self, video: np.ndarray) -> Any:
-        """Encode uint8 [b, T, H, W, 3] as latents [b, t, y, x, c]."""
+    @property
+    def skipping(self) -> Skipping | None:
+        """Return the step skipping in use."""
         ...
 
-    def encode_mask(self, mask: np.ndarray) -> Any:
-        """Encode a mask, uint8 [b, T, H, W, 3] with white = edit, as the model's mask condition."""
+    def encode(self, video: Pixels) -> Latents:
+        """Return latents, float32 [b, t, y, x, c], of uint8 [b, T, H, W, 3]."""
         ...
 
-    def decode(self, z: Any) -> np.ndarray:
-        """Decode latents as float32 [b, T, H, W, 3] in 0..255."""
+    def encode_mask(self, mask: Pixels) -> Latents:
+        """Return what the model is shown of a mask, uint8 [b, T, H, W, 3], white on black."""
         ...
 
-    def embed_text(self, texts: list[str]) -> tuple[Any, list[str], str]:
-        """Return embeddings [b, m, d], words outside the vocabulary, and the text cut off for its length."""
+    def decode(self, z: Latents) -> np.ndarray:
+        """Return frames, float32 [b, T, H, W, 3] in 0..255."""
         ...
 
-    def sample(self, z_src: Any, z_msk: Any, z_ref: Any, text: Any, **options: Any) -> Any:
-        """Sample edited latents; `options` are the noise, the sampler's settings and the links between windows."""
+    def embed_text(self, texts: list[str]) -> TextEmbedding:
+        """Embed instructions."""
         ...
 
-    def with_lora(self, adapter: str | Path | dict | Any, scale: float = 1.0) -> "EditingModel":
-        """Return this model with an adapter added."""
+    def sample(self, request: SampleRequest) -> SampleOutput:
+        """Sample edited latents; `past` of the output belongs into the links of the next batch of windows."""
         ...
+
+    def with_lora(self, adapter: Any, scale: float = 1.0) -> Self:
+        """Return this model with an adapter."""
+        ...
+
+    def on(self, mesh: Mesh) -> "EditingModel":
+        """Return this model with its weights on every device of a mesh."""
+        ...
+
+    def release(self) -> None:
+        """End the model's part in an edit: nothing more is asked of it, other jobs of a batch need not wait for this one."""
+        ...
+
+
+def shown_conditions(model: EditingModel, request: SampleRequest) -> dict[str, Latents]:
+    """Return those latents of a request that the model can be shown, by their names."""
+    latents = {"source": request.source, "mask": request.mask, "reference": request.reference}
+    return {name: latents[name] for name in model.conditions if latents[name] is not None}

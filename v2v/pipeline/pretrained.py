@@ -17,19 +17,20 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from v2v.array_types import Latents, Pixels, Text
+from v2v.array_types import Latents, Pixels
 from v2v.assets import EMBEDDED
 from v2v.checkpoints import adapters, model_folder, native, parameter_store
 from v2v.checkpoints.adapters import Adapter
 from v2v.checkpoints.parameter_store import ParameterStore
 from v2v.config import ModelConfig, TextConfig, VAEConfig
-from v2v.diffusion.sampler import make_sampler
+from v2v.diffusion.sampler import SampleOutput, Sampler
 from v2v.diffusion.step_skipping import Skipping
 from v2v.errors import InputError, note
 from v2v.models import autoencoder_streaming
 from v2v.models.autoencoder import VAE
 from v2v.models.initialization import init_base
 from v2v.models.text_encoder import TextEncoder, Tokenizer
+from v2v.pipeline.model import SampleRequest, TextEmbedding, shown_conditions
 from v2v.runtime import sharding
 from v2v.video.mask import pooled
 
@@ -188,11 +189,8 @@ class Pretrained:
             _build_codec(self.config.vae, self.config.text)[1](self._store.get("vae"), jnp.asarray(z))
         )
 
-    def embed_text(self, texts: list[str]) -> tuple[Text, list[str], str]:
+    def embed_text(self, texts: list[str]) -> TextEmbedding:
         """Embed instructions.
-
-        Returns:
-          embeddings [b, m, w], the words outside the vocabulary, and the ends that were cut off texts that are too long.
 
         Raises:
           InputError: the model cannot edit.
@@ -214,42 +212,39 @@ class Pretrained:
         rows = jnp.concatenate([self._texts[text] for text in texts])
         for text in [t for t in self._texts if t][:-TEXT_CACHE_SIZE]:
             del self._texts[text]
-        return rows, unknown, cut
+        return TextEmbedding(rows, unknown, cut)
 
-    def sample(
-        self,
-        z_src: Latents,
-        z_msk: Latents,
-        z_ref: Latents | None,
-        text: Text,
-        *,
-        noise: Latents,
-        steps: int,
-        guidance: float,
-        **how,
-    ) -> Latents:
-        """Edited latents, float32, shaped like `noise`; `how` is the sampler's links, begin and strength.
+    def sample(self, request: SampleRequest) -> SampleOutput:
+        """Sample edited latents (see `EditingModel`).
 
-        Raises InputError when the model has no editing adapter, or is shown a reference it can't take.
+        Raises:
+          InputError: the model has no editing adapter, or is shown a reference that it can't take.
         """
         self._require()
-        if z_ref is not None and "reference" not in self.conditions:
+        if request.reference is not None and "reference" not in self.conditions:
             raise InputError(
                 f"reference: {self.config.name} takes none; leave it out or load an adapter trained with references"
             )
-        shown = {"source": z_src, "mask": z_msk, "reference": z_ref}
-        shown = {name: shown[name] for name in self.conditions if shown[name] is not None}
+        conditions = shown_conditions(self, request)
         if "" not in self._texts:
             self.embed_text([""])
-        variables = {"params": self._dit(), "embed": self._embed or {}}
         sampler = _build_sampler(self.config)
-        sampler = functools.partial(self.skipping, sampler) if self.skipping else sampler
-        return sampler(
-            variables, jnp.asarray(noise), jnp.asarray(text), self._texts[""], shown, steps, guidance, **how
-        )
+        sample = functools.partial(self.skipping, sampler) if self.skipping else sampler
+        return sample(
+            self.variables(), jnp.asarray(request.noise), jnp.asarray(request.text), self._texts[""], conditions,
+            request.steps, request.guidance, links=request.links, begin=request.begin,
+            strength=request.strength, mode=request.mode,
+        )  # fmt: skip
+
+    def variables(self) -> dict:
+        """Return what the transformer is applied with: merged weights and the embeddings of conditions."""
+        return {"params": self._dit(), "embed": self._embed or {}}
+
+    def release(self) -> None:
+        """Do nothing: no other job waits for this model."""
 
     def with_skip(self, tolerance: float) -> "Pretrained":
-        """This model with steps skipped that change little (flow/skip.py); `skipping.report` tells what that costs."""
+        """This model with steps skipped that change little (step_skipping.py); `skipping.report` tells what that costs."""
         out = copy.copy(self)
         out.skipping = Skipping(tolerance)
         return out
@@ -350,5 +345,5 @@ def _build_codec(cfg: VAEConfig, text: TextConfig):
 
 
 @functools.lru_cache(maxsize=4)
-def _build_sampler(cfg: ModelConfig):
-    return make_sampler(cfg)
+def _build_sampler(cfg: ModelConfig) -> Sampler:
+    return Sampler(cfg)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Literal, get_args
 
+from v2v.config import ModelConfig
 from v2v.errors import InputError
 
 Detail = Literal["guided", "model", "tiles"]
@@ -72,3 +73,11 @@ class EditSettings:
         for name in ("preserve", "invert_mask"):
             if not isinstance(getattr(self, name), bool):
                 raise InputError(f"{name}: expected true or false, got {getattr(self, name)!r}")
+
+    def steps_of(self, config: ModelConfig) -> int:
+        """Return the number of steps: the setting, or the model's own."""
+        return config.flow.steps if self.steps is None else self.steps
+
+    def guidance_of(self, config: ModelConfig) -> float:
+        """Return the guidance: the setting, or the model's own."""
+        return config.flow.guidance if self.guidance is None else self.guidance

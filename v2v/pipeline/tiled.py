@@ -1,7 +1,7 @@
 """Full-size sampling, tile by tile, for models that can pay (`--detail tiles`). windowed.py → **tiles** → finish.py
 
 The small edit has decided what is made; tiles of the model's own size, cut from the clip at full size, decide how it looks close
-up. Each is an edit of its piece of the source that starts from the small edit, enlarged, with noise on it (`STRENGTH`), so that
+up. Each is an edit of its piece of the source that starts from the small edit, enlarged, with noise on it (`TILE_STRENGTH`), so that
 neighbours agree on what they paint. Tiles lie on the latent grid, share `SHARED` of their side, see the same noise where they
 overlap, and fade into one another; in time they are windows as in `windowed.py`, each tile with its own past.
 
@@ -15,6 +15,7 @@ import numpy as np
 
 from v2v.diffusion import windows
 from v2v.pipeline import windowed
+from v2v.pipeline.model import EditingModel, SampleRequest
 from v2v.pipeline.settings import EditSettings
 from v2v.video.detail_transfer.transfer import plain
 from v2v.video.frame_store import Store
@@ -49,7 +50,7 @@ def select_part(
 
 
 def iterate_tiled_frames(
-    model,
+    model: EditingModel,
     frames: Iterable[np.ndarray],
     edit: Store,
     first: int,
@@ -126,20 +127,14 @@ def _painted(
                         w,
                     )
                 )
-            z_out, pasts[y, x] = model.sample(
-                z_src,
-                z_msk,
-                z_ref,
-                text,
-                noise=noise[:, :, y // py : (y + h) // py, x // px : (x + w) // px],
-                steps=config.flow.steps if settings.steps is None else settings.steps,
-                guidance=config.flow.guidance if settings.guidance is None else settings.guidance,
-                links=plan.links(batch, pasts.get((y, x))),
-                begin=begin,
-                strength=min(TILE_STRENGTH, settings.strength),
-                **({} if settings.guide == "prompt" else {"mode": settings.guide}),
-            )
-            tiles = np.asarray(model.decode(z_out))
+            request = SampleRequest(
+                z_src, z_msk, z_ref, text, noise[:, :, y // py : (y + h) // py, x // px : (x + w) // px],
+                settings.steps_of(config), settings.guidance_of(config), links=plan.links(batch, pasts.get((y, x))),
+                begin=begin, strength=min(TILE_STRENGTH, settings.strength), mode=settings.guide,
+            )  # fmt: skip
+            output = model.sample(request)
+            pasts[y, x] = output.past
+            tiles = np.asarray(model.decode(output.latents))
             rise = _rise(h, y > 0)[:, None] * _rise(w, x > 0)
             for window, made in zip(canvas, tiles, strict=True):
                 for frame, tile in zip(window, made, strict=True):

@@ -15,6 +15,7 @@ from tqdm import tqdm
 from v2v.config import ModelConfig
 from v2v.diffusion import windows
 from v2v.errors import InputError
+from v2v.pipeline.model import EditingModel, SampleRequest
 from v2v.pipeline.settings import EditSettings
 from v2v.runtime.progress import watch
 from v2v.video.frame_store import Store
@@ -40,7 +41,7 @@ def window_length(config: ModelConfig, frame_count: int | None) -> int:
 
 
 def edit_windows(
-    model,
+    model: EditingModel,
     small: Store,
     first: int,
     last: int,
@@ -75,8 +76,6 @@ def edit_windows(
     plan = windows.plan(-(-(n - 1) // stride), (T - 1) // config.vae.stride_t + 1)
     size = (config.batch, T, config.height, config.width, 3)
     z_msk = None if mask_lookup else model.encode_mask(np.full(size, 255, np.uint8))
-    steps = config.flow.steps if settings.steps is None else settings.steps
-    guidance = config.flow.guidance if settings.guidance is None else settings.guidance
     joiner, past = _WindowJoiner(n), None
     for batch in step_progress(window_batches(len(plan.starts), config.batch), "windows", progress):
         begins = plan.starts[batch] * stride
@@ -88,19 +87,12 @@ def edit_windows(
                 np.broadcast_to(np.where(mask_lookup(rows)[..., None], 255, 0).astype(np.uint8), size)
             )
         noise = [windows.noise(settings.seed, plan.starts[i], *_split(z_src.shape)) for i in batch]
-        z_out, past = model.sample(
-            z_src,
-            z_msk,
-            z_ref,
-            text,
-            noise=np.stack(noise),
-            steps=steps,
-            guidance=guidance,
-            links=plan.links(batch, past),
-            begin=z_src,
-            strength=settings.strength,
-            **({} if settings.guide == "prompt" else {"mode": settings.guide}),
-        )
+        request = SampleRequest(
+            z_src, z_msk, z_ref, text, np.stack(noise), settings.steps_of(config), settings.guidance_of(config),
+            links=plan.links(batch, past), begin=z_src, strength=settings.strength, mode=settings.guide,
+        )  # fmt: skip
+        output = model.sample(request)
+        z_out, past = output.latents, output.past
         if not np.isfinite(np.asarray(z_out, np.float32)).all():
             raise InputError(
                 "edit: the model's values are no numbers any more, the picture would be black; lower --guidance or the adapters' weights"

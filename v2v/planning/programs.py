@@ -15,7 +15,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from v2v.checkpoints.wan import parameter_dtype
 from v2v.config import MeshConfig, ModelConfig, OptimConfig
-from v2v.diffusion.sampler import make_sampler
+from v2v.diffusion.sampler import Sampler
 from v2v.models import initialization
 from v2v.models.transformer import DiT
 from v2v.runtime import sharding
@@ -101,7 +101,7 @@ def _build_train_step(setting: PlanSetting, mesh: Mesh) -> tuple[Callable, tuple
 def _build_sampler(setting: PlanSetting, mesh: Mesh) -> tuple[Callable, tuple]:
 
     m, key = setting.model, jax.random.key(0)
-    sample = make_sampler(m)
+    sample = Sampler(m)
     rows = NamedSharding(mesh, PartitionSpec(sharding.BATCH))
     if setting.batch % (mesh.shape["data"] * mesh.shape["fsdp"]):
         rows = sharding.replicated(mesh)
@@ -115,7 +115,7 @@ def _build_sampler(setting: PlanSetting, mesh: Mesh) -> tuple[Callable, tuple]:
     noise, text = clip.pop("target"), _text_shape(m, setting.batch, rows)
 
     def run(variables, noise, text, null, conditions):
-        return sample(variables, noise, text, null, conditions, m.flow.steps, m.flow.guidance)
+        return sample(variables, noise, text, null, conditions, m.flow.steps, m.flow.guidance).latents
 
     return jax.jit(run), (variables, noise, text, text, clip)
 

@@ -7,7 +7,6 @@ follows exactly the batches that the saved state has used. Metrics are read once
 and always before a save, so that a state with a non-finite loss is never saved.
 """
 
-import logging
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -22,13 +21,11 @@ from jax.experimental import multihost_utils
 from tqdm import tqdm
 
 from v2v.config import LogConfig
-from v2v.errors import InputError
+from v2v.errors import InputError, note
 from v2v.train import metric_writer as logs
 from v2v.train.checkpointing import Checkpoints
 from v2v.train.state import TrainState
 from v2v.train.timer import Timer
-
-logger = logging.getLogger(__name__)
 
 Step = Callable[[TrainState, Any], tuple[TrainState, dict[str, jax.Array]]]
 # Key of a batch that numbers its records: for error messages, not sent to the device.
@@ -122,7 +119,7 @@ def fit(
             if not error:
                 raise
     if stop.requested and int(state.step) < steps:
-        logger.info("stopped by signal at step %d; run again to resume", int(state.step))
+        note(f"stopped by signal at step {int(state.step)}; run again to resume")
         sys.exit(0)
     return state
 
