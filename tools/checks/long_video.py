@@ -24,6 +24,7 @@ import numpy as np
 
 from v2v import EasyV2VEditor, Video, read
 from v2v.diffusion import windows
+from v2v.pipeline.model import SampleRequest
 
 
 def main() -> None:
