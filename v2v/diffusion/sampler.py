@@ -13,10 +13,10 @@ over a mesh (`spread`) and the program follows them; no job's result depends on 
 from functools import partial
 from typing import Any
 
-import flax
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import struct
 from jax.sharding import Mesh
 
 from v2v.array_types import Array, Bool, Latents, Text
@@ -32,7 +32,7 @@ from v2v.models.transformer import DiT
 from v2v.runtime import progress, sharding
 
 
-@flax.struct.dataclass
+@struct.dataclass
 class SampleOutput:
     """What sampling gives.
 

@@ -18,10 +18,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-import flax
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import struct
 
 from v2v.array_types import Array, Float, Latents
 from v2v.errors import InputError
@@ -46,7 +46,7 @@ class Solver(Protocol):
         ...
 
 
-@flax.struct.dataclass
+@struct.dataclass
 class Table:
     """One row an evaluation of the network; a pytree, so that it can be an argument of a jitted sampler."""
 

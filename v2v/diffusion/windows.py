@@ -24,16 +24,16 @@ their cache) for all its steps.
 
 from dataclasses import dataclass
 
-import flax
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import struct
 
 from v2v.array_types import Array, Float, Int, Latents
 from v2v.errors import InputError
 
 
-@flax.struct.dataclass
+@struct.dataclass
 class Links:
     """What each window of a batch takes from the one before it; data, so one compilation serves every place in a clip.
 
@@ -48,7 +48,7 @@ class Links:
     own: Float[Array, "b t"]
     shift: Int[Array, "b"]
     past: Float[Array, "n j t y x c"] | None
-    clips: int = flax.struct.field(pytree_node=False, default=1)
+    clips: int = struct.field(pytree_node=False, default=1)
 
 
 @dataclass(frozen=True)
