@@ -18,7 +18,7 @@ from v2v.data import buckets, loader
 from v2v.data import latent_cache as latents
 from v2v.data import pair as pair_lib
 from v2v.models import initialization
-from v2v.models.text_encoder import word_tokenizer
+from v2v.models.text_encoder import build_word_tokenizer
 from v2v.train import loop, objectives, optimizer, train_step
 from v2v.train.state import TrainState
 
@@ -104,7 +104,7 @@ def model() -> ModelConfig:
 
 
 def tokenizer(cfg: ModelConfig):
-    return word_tokenizer(WORDS, cfg.text.text_len, cfg.text.vocab)
+    return build_word_tokenizer(WORDS, cfg.text.text_len, cfg.text.vocab)
 
 
 ADAMW = OptimConfig(peak_lr=1e-3, warmup_steps=1, ema=0.9)

@@ -49,4 +49,4 @@ def test_chunks_equal_the_whole(params, method, chunk):
 
 def test_chunks_must_divide(params):
     with pytest.raises(ValueError, match="chunks of 3 don't divide the 4 frames"):
-        autoencoder_streaming.decode(VAE(CFG), params, jnp.zeros((1, 5, 1, 2, 5)), chunk=3)
+        autoencoder_streaming.decode_in_chunks(VAE(CFG), params, jnp.zeros((1, 5, 1, 2, 5)), chunk=3)

@@ -13,7 +13,7 @@ from tests.notes import expect_no_notes
 from v2v import EasyV2VEditor, InputError, Video, read
 from v2v.assets import SAMPLE
 from v2v.diffusion.sampler import SampleOutput
-from v2v.diffusion.step_skipping import Skipping
+from v2v.diffusion.step_skipping import StepSkipper
 from v2v.pipeline import batch, manifest
 from v2v.runtime.sharding import make_mesh
 
@@ -218,7 +218,7 @@ class Skipper(FakePretrained):
     """What it makes while skipping is 20 levels too bright."""
 
     def with_skip(self, tolerance):
-        self.skipping = Skipping(tolerance)
+        self.skipping = StepSkipper(tolerance)
         return self
 
     def sample(self, request):

@@ -61,7 +61,7 @@ def test_the_second_start_compiles_nothing(model, tmp_path):
 def test_settings_of_the_users_own_are_left(monkeypatch):
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "mine")
     monkeypatch.delenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", raising=False)
-    compilation_cache.environment()
+    compilation_cache.set_environment()
     assert os.environ["JAX_COMPILATION_CACHE_DIR"] == "mine"
     assert os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] == "0"
 

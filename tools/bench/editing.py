@@ -13,7 +13,7 @@ import numpy as np
 import sampling as mid
 
 from v2v.diffusion.sampler import Sampler
-from v2v.diffusion.solvers import table
+from v2v.diffusion.solvers import build_solver_table
 
 CHILD = """
 import sys, time, torch, diffusers, numpy as np
@@ -61,7 +61,7 @@ def beside(python: str, rounds: int, clock, threads: int) -> None:
         sigma = np.load(f"{folder}/model/sigmas.npy")[:-1]
         variables = {"params": wan.load_part("dit", f"{folder}/model/transformer", mid.MID)}
         run = functools.partial(Sampler(mid.MID).program, variables, x["noise"], x["prompt"], x["null"], {},
-                                table("euler", sigma, sigma), np.float32(5), None, None, None, mode="prompt", cached=False)  # fmt: skip
+                                build_solver_table("euler", sigma, sigma), np.float32(5), None, None, None, mode="prompt", cached=False)  # fmt: skip
         out = np.asarray(run()[0].latents)
         other = np.moveaxis(np.load(f"{folder}/model/out.npy"), 1, -1)
         took = np.array([(mid.timed(clock, run), theirs()) for _ in range(rounds)])

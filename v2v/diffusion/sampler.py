@@ -22,9 +22,9 @@ from jax.sharding import Mesh
 from v2v.array_types import Array, Bool, Latents, Text
 from v2v.config import ModelConfig
 from v2v.diffusion import step_skipping, windows
-from v2v.diffusion.guidance import Branch, branches, combine
-from v2v.diffusion.schedule import sigmas
-from v2v.diffusion.solvers import Table, advance, draw_noise, start, table
+from v2v.diffusion.guidance import Branch, combine_velocities, guidance_branches
+from v2v.diffusion.schedule import noise_levels
+from v2v.diffusion.solvers import SolverTable, advance_state, build_solver_table, draw_noise, initial_state
 from v2v.errors import InputError
 from v2v.models import kv_cache
 from v2v.models.attention_kernels import parallel
@@ -68,7 +68,7 @@ class Sampler:
         steps: int,
         guidance: float | Array,
         *,
-        links: windows.Links | None = None,
+        links: windows.WindowLinks | None = None,
         begin: Latents | None = None,
         strength: float = 1.0,
         mode: str = "prompt",
@@ -99,8 +99,8 @@ class Sampler:
           InputError: `fresh` of another length than the table, an unknown solver, or a solver that needs seeds.
         """
         flow = self.cfg.flow
-        levels = sigmas(flow.schedule, round(steps / strength), flow.shift)
-        rows = table(flow.solver, *(level[-steps:] for level in levels))
+        levels = noise_levels(flow.schedule, round(steps / strength), flow.shift)
+        rows = build_solver_table(flow.solver, *(level[-steps:] for level in levels))
         if begin is not None and strength < 1:
             noise = (1 - rows.sigma[0]) * begin + rows.sigma[0] * noise
         if links is not None and links.past is None:
@@ -112,7 +112,11 @@ class Sampler:
         if np.ndim(guidance) == 0 and guidance == 1:
             mode = "none"
         if cached is None:  # cached keys lie whole on every device, so not where tokens are split
-            cached = bool(conditions) and kv_cache.cacheable(self.cfg.condition) and parallel.padding() == 1
+            cached = (
+                bool(conditions)
+                and kv_cache.is_cacheable(self.cfg.condition)
+                and parallel.token_multiple() == 1
+            )
         scale = np.asarray(guidance, np.float32)
         output, _ = self.program(
             variables,
@@ -132,9 +136,22 @@ class Sampler:
 
 
 def _run(
-    dit, variables, noise, text, null, conditions, steps: Table, scale, links, fresh, seeds, *, mode, cached
+    dit,
+    variables,
+    noise,
+    text,
+    null,
+    conditions,
+    steps: SolverTable,
+    scale,
+    links,
+    fresh,
+    seeds,
+    *,
+    mode,
+    cached,
 ):
-    passes = branches(mode, text, null, conditions)
+    passes = guidance_branches(mode, text, null, conditions)
     networks = [_Pass(dit, variables, branch, noise, cached) for branch in passes]
     rows = jax.tree.map(jnp.asarray, steps)
     past = None if links is None else jnp.asarray(links.past, jnp.float32)
@@ -143,29 +160,29 @@ def _run(
         state, sums = carry
         index, row, past, fresh = row
         results = [network(state[0], row.tau, a, fresh) for network, a in zip(networks, sums, strict=True)]
-        v, guess = combine([v for v, _ in results], scale), None
+        v, guess = combine_velocities([v for v, _ in results], scale), None
         if links is not None:
-            v, guess = windows.agreed(v, state[0], row.sigma, links, past)
-        ratio = None if fresh is None else step_skipping.ratio(results[0][1], sums[0])
+            v, guess = windows.align_windows(v, state[0], row.sigma, links, past)
+        ratio = None if fresh is None else step_skipping.magnitude_ratio(results[0][1], sums[0])
         drawn = None if row.noise is None else draw_noise(seeds, index, noise.shape)
-        state = advance(state, row, v, drawn)
-        done = progress.tick(index, len(steps.sigma), state[0])
+        state = advance_state(state, row, v, drawn)
+        done = progress.report_progress(index, len(steps.sigma), state[0])
         return (state, [a for _, a in results]), (guess, ratio, done)
 
-    state = start(noise.astype(jnp.float32))
+    state = initial_state(noise.astype(jnp.float32))
     sums = [None if fresh is None else jnp.zeros(network.width, jnp.float32) for network in networks]
     numbered = (jnp.arange(len(steps.sigma)), rows, past, fresh)
     ((x, *_), _), (guesses, ratios, done) = jax.lax.scan(body, (state, sums), numbered)
     return SampleOutput(x, guesses, ratios), done
 
 
-def spread(mesh: Mesh, jobs: dict) -> dict:
+def shard_jobs(mesh: Mesh, jobs: dict) -> dict:
     """A tree of arrays whose leading axis is jobs, laid out over the mesh's data and fsdp axes; weights are laid out by their owner.
 
     Raises:
       InputError: the number of jobs doesn't divide by the devices.
     """
-    return jax.tree.map(lambda x: jax.device_put(x, sharding.batch(mesh, x.shape[0])), jobs)
+    return jax.tree.map(lambda x: jax.device_put(x, sharding.batch_sharding(mesh, x.shape[0])), jobs)
 
 
 class _Pass:

@@ -36,7 +36,7 @@ class Solver(Protocol):
     command line shows. It may bring its own timesteps (rows at other levels than it is given) and may draw noise (`Table.noise`).
     """
 
-    def table(self, sigma: np.ndarray, tau: np.ndarray) -> "Table":
+    def table(self, sigma: np.ndarray, tau: np.ndarray) -> "SolverTable":
         """Return the rows.
 
         Args:
@@ -47,7 +47,7 @@ class Solver(Protocol):
 
 
 @struct.dataclass
-class Table:
+class SolverTable:
     """One row an evaluation of the network; a pytree, so that it can be an argument of a jitted sampler."""
 
     sigma: Float[Array, "n"]
@@ -59,7 +59,7 @@ class Table:
     )
 
 
-def table(solver: str, sigma: np.ndarray, tau: np.ndarray | None = None) -> Table:
+def build_solver_table(solver: str, sigma: np.ndarray, tau: np.ndarray | None = None) -> SolverTable:
     """Return the rows of a solver on a schedule.
 
     Args:
@@ -79,7 +79,7 @@ def table(solver: str, sigma: np.ndarray, tau: np.ndarray | None = None) -> Tabl
     return SOLVERS[solver].table(sigma, tau)
 
 
-def integrate(velocity: Velocity, x: Latents, steps: Table, seeds: Array | None = None) -> Latents:
+def integrate(velocity: Velocity, x: Latents, steps: SolverTable, seeds: Array | None = None) -> Latents:
     """Solve from noise to data in one scan with a float32 state.
 
     Args:
@@ -93,10 +93,10 @@ def integrate(velocity: Velocity, x: Latents, steps: Table, seeds: Array | None 
     def body(carry, numbered):
         index, row = numbered
         fresh = None if row.noise is None else draw_noise(seeds, index, x.shape)
-        return advance(carry, row, velocity(carry[0], row.tau), fresh), None
+        return advance_state(carry, row, velocity(carry[0], row.tau), fresh), None
 
     rows = jnp.arange(len(steps.sigma)), jax.tree.map(jnp.asarray, steps)
-    (x, *_), _ = jax.lax.scan(body, start(x), rows)
+    (x, *_), _ = jax.lax.scan(body, initial_state(x), rows)
     return x
 
 
@@ -114,13 +114,13 @@ def draw_noise(seeds: Array | None, index: Array, shape: tuple[int, ...]) -> Lat
     return jax.vmap(lambda key: jax.random.normal(key, shape[1:]))(keys)
 
 
-def start(x: Latents) -> tuple[Latents, ...]:
+def initial_state(x: Latents) -> tuple[Latents, ...]:
     """The carry (x, x', m', m'') before the first row."""
     return x, x, jnp.zeros_like(x), jnp.zeros_like(x)
 
 
-def advance(
-    carry: tuple[Latents, ...], row: Table, v: Latents, fresh: Latents | None = None
+def advance_state(
+    carry: tuple[Latents, ...], row: SolverTable, v: Latents, fresh: Latents | None = None
 ) -> tuple[Latents, ...]:
     """Return the carry after one row.
 
@@ -150,9 +150,9 @@ class LinearSolver:
 
     columns: Callable[[np.ndarray, np.ndarray], tuple]
 
-    def table(self, sigma: np.ndarray, tau: np.ndarray) -> Table:
+    def table(self, sigma: np.ndarray, tau: np.ndarray) -> SolverTable:
         """Return the rows (see `Solver`)."""
-        return Table(*(np.asarray(column, np.float32) for column in self.columns(sigma, tau)))
+        return SolverTable(*(np.asarray(column, np.float32) for column in self.columns(sigma, tau)))
 
 
 def _euler(sigma, tau):

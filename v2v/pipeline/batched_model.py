@@ -27,8 +27,8 @@ from jax.sharding import Mesh
 
 from v2v.config import ModelConfig
 from v2v.diffusion.sampler import SampleOutput
-from v2v.diffusion.step_skipping import Skipping
-from v2v.diffusion.windows import Links
+from v2v.diffusion.step_skipping import StepSkipper
+from v2v.diffusion.windows import WindowLinks
 from v2v.pipeline.model import EditingModel, SampleRequest, TextEmbedding
 from v2v.runtime import sharding
 
@@ -117,7 +117,7 @@ class BatchedModel:
         return self._model.conditions
 
     @property
-    def skipping(self) -> Skipping | None:
+    def skipping(self) -> StepSkipper | None:
         """Return the model's step skipping."""
         return self._model.skipping
 
@@ -125,7 +125,7 @@ class BatchedModel:
         """Return this model: it is on its mesh already."""
         return self
 
-    def _ask(self, name: str, *array, links: Links | None = None, **asked):
+    def _ask(self, name: str, *array, links: WindowLinks | None = None, **asked):
         arrays = dict(enumerate(array)) | {k: v for k, v in asked.items() if np.ndim(v) > 1}
         rest = {k: v for k, v in asked.items() if k not in arrays}
         arrays = {k: np.asarray(v) for k, v in arrays.items()}
@@ -145,7 +145,7 @@ class _Question:
     name: str
     arrays: dict[Any, np.ndarray]  # rows first
     rest: dict[str, Any]
-    links: Links | None
+    links: WindowLinks | None
     answer: Any = None
     error: BaseException | None = None
     done: bool = False
@@ -251,10 +251,10 @@ class _Table:
 
     def _spread(self, arrays: list[np.ndarray]) -> jax.Array:
         rows = np.concatenate(arrays)
-        return jax.device_put(rows, sharding.batch(self.mesh, len(rows)))
+        return jax.device_put(rows, sharding.batch_sharding(self.mesh, len(rows)))
 
 
-def _joined(links: list[Links]) -> Links:
+def _joined(links: list[WindowLinks]) -> WindowLinks:
     """Of several clips, the windows of each side by side."""
     pasts = [link.past for link in links if link.past is not None]
     past = None
@@ -262,4 +262,4 @@ def _joined(links: list[Links]) -> Links:
         blank = np.zeros_like(pasts[0])
         past = np.concatenate([blank if link.past is None else link.past for link in links], 1)
     own, shift = (np.concatenate([getattr(link, name) for link in links]) for name in ("own", "shift"))
-    return Links(own, shift, past, len(links))
+    return WindowLinks(own, shift, past, len(links))

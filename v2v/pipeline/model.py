@@ -14,8 +14,8 @@ from jax.sharding import Mesh
 from v2v.array_types import Latents, Pixels, Text
 from v2v.config import ModelConfig
 from v2v.diffusion.sampler import SampleOutput
-from v2v.diffusion.step_skipping import Skipping
-from v2v.diffusion.windows import Links
+from v2v.diffusion.step_skipping import StepSkipper
+from v2v.diffusion.windows import WindowLinks
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class SampleRequest:
     noise: Latents
     steps: int
     guidance: float
-    links: Links | None = None
+    links: WindowLinks | None = None
     begin: Latents | None = None
     strength: float = 1.0
     mode: str = "prompt"
@@ -81,7 +81,7 @@ class EditingModel(Protocol):
         ...
 
     @property
-    def skipping(self) -> Skipping | None:
+    def skipping(self) -> StepSkipper | None:
         """Return the step skipping in use."""
         ...
 
