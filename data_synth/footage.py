@@ -128,10 +128,10 @@ def decode_clip(path: str) -> codec.Video:
     `HELD`: then its `frames` decode the file again, and `picked` takes from them what it needs.
 
     Raises:
-      InputError: as `v2v.video.video.read`.
+      InputError: as `v2v.video.video.read_video`.
     """
-    facts, frames = decoder.Facts(), []
-    for frame in decoder.walk(Path(path), facts, sounds=False):
+    facts, frames = decoder.StreamInfo(), []
+    for frame in decoder.iterate_frames(Path(path), facts, sounds=False):
         frames.append(frame)
         # Some containers don't say how many frames they have.
         if max(facts.expected, len(frames)) * frame.nbytes > MAX_DECODED_BYTES:
@@ -155,9 +155,9 @@ def _between(
     video: codec.Video, first: int, last: int, indices: set[int], size: tuple[int, int], start: dict
 ) -> dict[int, np.ndarray] | None:
     """Frames by number; None where a walk that starts so gives other frames than the first, whole one."""
-    facts, selected = decoder.Facts(), {}
+    facts, selected = decoder.StreamInfo(), {}
     try:
-        frames = decoder.walk(video.path, facts, sounds=False, again=True, **start)
+        frames = decoder.iterate_frames(video.path, facts, sounds=False, again=True, **start)
         for n, frame in zip(range(first, last + 1), frames, strict=False):
             if frame.shape != video.frames.shape[1:]:
                 return None
@@ -177,13 +177,13 @@ def short_cause(error: InputError) -> str:
 @functools.lru_cache(maxsize=1024)
 def _open_large(path: str) -> codec.Video:
     """Its frames are counted and timed once, and none but the first is converted."""
-    facts = decoder.Facts()
-    for _ in decoder.walk(Path(path), facts, sounds=False, skip=sys.maxsize):
+    facts = decoder.StreamInfo()
+    for _ in decoder.iterate_frames(Path(path), facts, sounds=False, skip=sys.maxsize):
         pass
-    return _clip(path, facts, decoder.Frames(Path(path), (len(facts.times), *facts.size, 3)))
+    return _clip(path, facts, decoder.FileFrames(Path(path), (len(facts.times), *facts.size, 3)))
 
 
-def _clip(path: str, facts: decoder.Facts, frames: np.ndarray | decoder.Frames) -> codec.Video:
+def _clip(path: str, facts: decoder.StreamInfo, frames: np.ndarray | decoder.FileFrames) -> codec.Video:
     return codec.Video(frames, np.array(facts.times), facts.fps, path=Path(path), tail=facts.tail)
 
 

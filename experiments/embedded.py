@@ -50,7 +50,7 @@ def config() -> Experiment:
 
 def run(cfg: Experiment, workdir: Path) -> Path:
     """Run the stages that are not done yet; return the exported folder."""
-    sharding.cpu_devices(cfg.cpu_devices)
+    sharding.request_cpu_devices(cfg.cpu_devices)
     check_experiment(cfg, "vae", "text", "base", "edit")
     workdir.mkdir(parents=True, exist_ok=True)
     scene_data.render_pairs(cfg, workdir / "pairs")

@@ -98,7 +98,7 @@ def run(cfg: Experiment, workdir: Path) -> Path:
 
 def foundation(cfg: Experiment, workdir: Path) -> Foundation:
     """Run all stages before the edit stage."""
-    sharding.cpu_devices(cfg.cpu_devices)
+    sharding.request_cpu_devices(cfg.cpu_devices)
     check_experiment(cfg, "vae", "text", "base", "edit", reads=("sets",))
     workdir.mkdir(parents=True, exist_ok=True)
     scene_data.render_pairs(cfg, workdir / "pairs")

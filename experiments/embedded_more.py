@@ -55,7 +55,7 @@ def continue_training(cfg: Experiment, workdir: Path, mix: tuple[str, ...], with
       mix: the edits of its pairs.
       with_base: train the base further too, not the adapter alone.
     """
-    sharding.cpu_devices(cfg.cpu_devices)
+    sharding.request_cpu_devices(cfg.cpu_devices)
     check_experiment(cfg, *(["base"] if with_base else []), "edit", reads=("weights",))
     folder = Path(cfg.weights or EMBEDDED)
     model = native.load_config(folder / "config.json")

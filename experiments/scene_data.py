@@ -16,7 +16,7 @@ from data_synth.generate import make_clip, make_pair
 from data_synth.language import grammar, rooms
 from v2v.data import pair
 from v2v.data.pair import Pair
-from v2v.models.text_encoder import Tokenizer, word_tokenizer
+from v2v.models.text_encoder import Tokenizer, build_word_tokenizer
 from v2v.train import stages
 from v2v.train.config import Experiment
 from v2v.train.stage import log_info
@@ -74,7 +74,7 @@ def encode_rendered(cfg: Experiment, vae: dict, folder: Path) -> stages.LatentSe
 def build_tokenizer(cfg: Experiment) -> Tokenizer:
     """Return the tokenizer of the words that the rendered pairs' instructions are made of."""
     words = grammar.vocabulary() + (rooms.vocabulary() if cfg.words == "rooms" else [])
-    return word_tokenizer(words, cfg.model.text.text_len, cfg.model.text.vocab)
+    return build_word_tokenizer(words, cfg.model.text.text_len, cfg.model.text.vocab)
 
 
 def preview_pairs(cfg: Experiment, count: int = 4) -> list[Pair]:

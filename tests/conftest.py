@@ -20,11 +20,11 @@ os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 if "PYTEST_XDIST_WORKER" not in os.environ:  # workers and child processes inherit the folder
     _CACHE = tempfile.TemporaryDirectory(prefix="v2v-tests-", ignore_cleanup_errors=True)
     os.environ["XDG_CACHE_HOME"] = _CACHE.name
-    compilation_cache.environment()
+    compilation_cache.set_environment()
 
 from v2v.runtime import sharding
 
-sharding.cpu_devices(8)
+sharding.request_cpu_devices(8)
 
 
 def _own_cores() -> None:

@@ -81,7 +81,7 @@ def test_edit_with_the_trained_lora_and_score(workdir, tmp_path):
         "--model", workdir / "export", "--lora", workdir / "edit" / "lora.safetensors", "--json",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
-    clip = video.read(out)
+    clip = video.read_video(out)
     assert clip.frames.shape == pair.source.shape
     score = subprocess.run(
         [sys.executable, "tools/checks/score_embedded.py", "--pairs", "6", "--model", workdir / "export", "--json"],

@@ -9,7 +9,7 @@ from v2v.checkpoints import native
 from v2v.config import debug
 from v2v.models.autoencoder import VAE
 from v2v.models.initialization import init_adapter, init_base
-from v2v.models.text_encoder import word_tokenizer
+from v2v.models.text_encoder import build_word_tokenizer
 
 
 def write(folder: Path) -> Path:
@@ -26,7 +26,7 @@ def write(folder: Path) -> Path:
     native.save_parameters(folder / "base.safetensors", trees["base"])
     native.save_parameters(folder / "vae.safetensors", {"vae": trees["vae"]})
     native.save_parameters(folder / "lora.safetensors", trees["adapter"])
-    word_tokenizer(["make", "it", "warmer", "sepia"], cfg.text.text_len, cfg.text.vocab).backend.save(
+    build_word_tokenizer(["make", "it", "warmer", "sepia"], cfg.text.text_len, cfg.text.vocab).backend.save(
         str(folder / "tokenizer.json")
     )
     return folder

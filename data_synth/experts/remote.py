@@ -162,16 +162,16 @@ class CommandExpert(_ExternalExpert):
             "mask": folder / f"{i}.mask.mp4",
             "reference": folder / f"{i}.reference.png",
         }
-        codec.write(codec.Video.from_array(job.clip), places["clip"])
+        codec.write_video(codec.Video.from_array(job.clip), places["clip"])
         if job.mask is not None:
-            codec.write(codec.Video.from_array(np.repeat(job.mask[..., None], 3, -1)), places["mask"])
+            codec.write_video(codec.Video.from_array(np.repeat(job.mask[..., None], 3, -1)), places["mask"])
         if job.reference is not None:
-            codec.write(codec.Video.from_array(job.reference), places["reference"])
+            codec.write_video(codec.Video.from_array(job.reference), places["reference"])
         self._execute(places, folder)
         if not places["answer"].is_file():
             raise ExpertError("wrote no answer")
         try:
-            return codec.read(places["answer"]).frames
+            return codec.read_video(places["answer"]).frames
         except InputError:
             raise ExpertError("wrote an answer that is no video") from None
 

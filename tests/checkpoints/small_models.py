@@ -58,7 +58,7 @@ def adapter(cfg: ModelConfig, rank: int = 3, strength: float = 0.3) -> adapters.
         {p: np.zeros(s, np.float32) for p, s in wan.parameter_shapes("dit", cfg).items()}, sep="/"
     )
 
-    low = lora.init(jax.random.key(0), shapes, LoRAConfig(rank))
+    low = lora.init_lora(jax.random.key(0), shapes, LoRAConfig(rank))
     low = {
         p: tiny.normal(p, *x.shape) * strength if p.endswith("/b") else np.asarray(x)
         for p, x in flax.traverse_util.flatten_dict(low, sep="/").items()

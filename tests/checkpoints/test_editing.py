@@ -18,8 +18,8 @@ from v2v import EasyV2VEditor, InputError, Video, read
 from v2v.checkpoints import adapters, wan
 from v2v.cli import main
 from v2v.config import ConditionConfig, wan22_ti2v_5b
-from v2v.diffusion.schedule import sigmas
-from v2v.diffusion.solvers import integrate, table
+from v2v.diffusion.schedule import noise_levels
+from v2v.diffusion.solvers import build_solver_table, integrate
 from v2v.models import lora
 from v2v.models.transformer import DiT
 from v2v.pipeline import pretrained
@@ -121,7 +121,7 @@ def test_channel_conditioning_joins_noise_and_source(wide):
     flow = model.config.flow
     assert (flow.solver, flow.schedule, flow.shift) == ("unipc", "diffusers", 3.0)
     expected = jax.jit(integrate, static_argnums=0)(
-        velocity, noise, table("unipc", *sigmas("diffusers", 2, 3.0))
+        velocity, noise, build_solver_table("unipc", *noise_levels("diffusers", 2, 3.0))
     )
     np.testing.assert_allclose(sample(model), expected, atol=2e-4)
 
@@ -160,7 +160,7 @@ def test_adapters_merge_on_the_way_as_they_do_afterwards(folder):
     streamed = wan.load_part(
         "dit", folder / "transformer", cfg, update=parameter_store.build_adapter_update(both)
     )
-    merged = lora.merge(lora.merge(base, first.lora, 0.5), first.lora, 0.5)
+    merged = lora.merge_adapter(lora.merge_adapter(base, first.lora, 0.5), first.lora, 0.5)
     merged["blocks"]["norm_cross"]["scale"] += 0.25 * delta["blocks"]["norm_cross"]["scale"]
     for tree in (streamed, parameter_store.merge_adapters(base, both)):
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5), tree, merged)

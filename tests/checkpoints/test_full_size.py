@@ -12,7 +12,7 @@ import pytest
 from tests.parity import tiny
 from v2v.checkpoints import parameter_store
 from v2v.config import ConditionConfig, LoRAConfig, wan22_ti2v_5b
-from v2v.diffusion.sampler import make_sampler
+from v2v.diffusion.sampler import build_sampler
 from v2v.models import lora
 from v2v.models.initialization import init_adapter
 from v2v.models.transformer import DiT
@@ -43,7 +43,9 @@ def test_what_is_trained(adapter):
     """Rank 256 on q, k, v, o and both FFN linears is 0.64 B, as the paper's Table IV; the embeddings are three patch convolutions."""
     assert count(adapter["lora"]) == 30 * 256 * (8 * (3072 + 3072) + 2 * (3072 + 14336)) == 644_874_240
     assert count(adapter["embed"]) == 3 * (48 * 4 * 3072 + 3072)
-    merged = jax.eval_shape(lora.merge, parameter_store.abstract_parameters("dit", CFG), adapter["lora"], 1.0)
+    merged = jax.eval_shape(
+        lora.merge_adapter, parameter_store.abstract_parameters("dit", CFG), adapter["lora"], 1.0
+    )
     assert merged == parameter_store.abstract_parameters(
         "dit", CFG
     )  # shapes and types: bfloat16 matmuls, float32 where the original has it
@@ -83,7 +85,7 @@ def test_the_sampler(adapter, wide):
         "params": parameter_store.abstract_parameters("dit", cfg),
         "embed": {} if wide else adapter["embed"],
     }
-    sample = make_sampler(cfg)
+    sample = build_sampler(cfg)
     out = jax.eval_shape(lambda *a: sample(*a, 50, 5.0), variables, z, text, text, shown)
     assert out == z
 
@@ -100,12 +102,12 @@ def test_an_untrained_adapter_changes_no_bit():
     flat = {p: jnp.asarray(tiny.normal(p, *x.shape) * x.shape[-1] ** -0.5, x.dtype) for p, x in like.items()}
     params = flax.traverse_util.unflatten_dict(flat, sep="/")
     assert {str(x.dtype) for x in flat.values()} == {"bfloat16", "float32"}
-    low = lora.init(jax.random.key(0), params, cfg.lora)
+    low = lora.init_lora(jax.random.key(0), params, cfg.lora)
     z, tau, text = tiny.normal("z", 2, 3, 4, 6, 48), np.float32([0.73, 0.05]), tiny.normal("text", 2, 7, 20)
     apply = jax.jit(DiT(cfg.dit).apply)
     base = apply({"params": params}, z, tau, text)
     assert base.dtype == jnp.float32 and base.std() > 0.1
     np.testing.assert_array_equal(apply({"params": params, "lora": low}, z, tau, text), base)
-    np.testing.assert_array_equal(apply({"params": lora.merge(params, low, 1.0)}, z, tau, text), base)
+    np.testing.assert_array_equal(apply({"params": lora.merge_adapter(params, low, 1.0)}, z, tau, text), base)
     moved = jax.tree.map(lambda x: x + 0.01, low)
     assert np.abs(apply({"params": params, "lora": moved}, z, tau, text) - base).max() > 1e-3

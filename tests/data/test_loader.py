@@ -10,11 +10,11 @@ from v2v.config import DataConfig, VAEConfig
 from v2v.data import buckets, latent_cache, loader, transforms
 from v2v.data.pair import Pair
 from v2v.errors import InputError
-from v2v.models.text_encoder import word_tokenizer
-from v2v.video.inputs import shrink
-from v2v.video.mask import pooled
+from v2v.models.text_encoder import build_word_tokenizer
+from v2v.video.inputs import resize_frame
+from v2v.video.mask import pool_mask
 
-WORDS = word_tokenizer(["make", "it", "red", "now"], 6, 16)
+WORDS = build_word_tokenizer(["make", "it", "red", "now"], 6, 16)
 SIZE = (5, 8, 8)
 
 
@@ -139,7 +139,7 @@ def test_references_of_any_size_are_encoded_as_the_editor_encodes_them(tmp_path)
     latent_cache.write_latents(tmp_path, range(8), cut_out, encode, "abc", 4)
     for batch in take(stream(tmp_path, reference=1.0), 4):
         for record, seen in zip(batch["record"], batch["reference"], strict=True):
-            expected = encode(shrink(pictures[int(record) % 4], 8, 8)[None, None])[0]
+            expected = encode(resize_frame(pictures[int(record) % 4], 8, 8)[None, None])[0]
             np.testing.assert_array_equal(seen, expected)
 
 
@@ -179,7 +179,7 @@ def test_averaged_masks_show_the_same_edits_as_one_number_a_cell(folder):
         if (pair(record).mask[slice(*pair(record).active)] == 255).all():
             continue  # told by frames alone
         assert mask.shape == (2, 2, 2, 1)
-        np.testing.assert_array_equal(mask[..., 0], pooled(pair(record).mask / 255, (2, 2, 2)))
+        np.testing.assert_array_equal(mask[..., 0], pool_mask(pair(record).mask / 255, (2, 2, 2)))
     seen = set()
     for record, mask in masks(drop_mask=1.0):
         start, _ = pair(record).active

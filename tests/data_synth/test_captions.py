@@ -26,7 +26,7 @@ def numbered(path, seconds=8.0, fps=30.0):
     for k in range(n):
         frames[k, :, :24] = 20 + k % 230
         frames[k, :, 24:] = (np.arange(24) * 9 + 3 * k)[None, :, None] % 200 + 30
-    codec.write(codec.Video.from_array(frames, fps), path)
+    codec.write_video(codec.Video.from_array(frames, fps), path)
     return path
 
 
@@ -196,7 +196,7 @@ def test_pyscenedetect_finds_a_cut_and_the_recipe_uses_it(tmp_path):
     scenes = [rng.integers(0, 256, (1, 48, 64, 3), np.uint8) for _ in range(2)]
     frames = np.concatenate([np.repeat(s, 60, 0) for s in scenes])
     frames[:, 10:30, 10:30] += np.arange(120, dtype=np.uint8)[:, None, None, None]  # something moves
-    codec.write(codec.Video.from_array(frames, 15.0), tmp_path / "v.mp4")
+    codec.write_video(codec.Video.from_array(frames, 15.0), tmp_path / "v.mp4")
     cuts = captions.detect_cuts(str(tmp_path / "v.mp4"))
     assert len(cuts) == 1 and abs(cuts[0] - 4.0) < 0.1
     rows = [{"video": "v.mp4", "start": s, "end": s + 2.2, "caption": "a man jumps"} for s in (1.0, 3.8, 6.1)]

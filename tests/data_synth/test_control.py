@@ -211,7 +211,7 @@ def test_footage_from_a_folder(tmp_path):
     with pytest.raises(InputError, match="expected a readable folder"):
         footage_lib.read_clip_folder(tmp_path / "missing")
     (tmp_path / "deep").mkdir()
-    codec.write(
+    codec.write_video(
         codec.Video.from_array(footage_lib.render_clip(5, 8, 40, 60).video, 10),
         tmp_path / "deep" / "good.mp4",
     )
@@ -256,7 +256,7 @@ def test_the_fast_forms_for_large_frames_do_the_same(monkeypatch, name):
 
 @pytest.mark.parametrize("ending", ["mp4", "mkv"])  # the second doesn't say how many frames there are
 def test_a_long_clip_gives_the_same_frames_without_being_held(tmp_path, monkeypatch, ending):
-    path = codec.write(
+    path = codec.write_video(
         codec.Video.from_array(footage_lib.render_clip(5, 60, 40, 60).video, 10), tmp_path / "a.mp4"
     )
     if ending == "mkv":

@@ -269,7 +269,7 @@ def test_what_no_recipe_uses_is_refused(tmp_path, change, message):
 
 def test_footage_that_gives_no_more_ends_the_set_and_says_so(tmp_path, monkeypatch):
     (tmp_path / "clips").mkdir()
-    video.write(
+    video.write_video(
         video.Video.from_array(footage.render_clip(5, 12, 32, 32).video, 10), tmp_path / "clips" / "a.mp4"
     )
     monkeypatch.setattr(module, "MAX_UNPRODUCTIVE_SEEDS", 40)

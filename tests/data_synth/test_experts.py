@@ -275,7 +275,7 @@ def test_masks_may_come_from_an_expert(tmp_path):
     film[:] = np.linspace(40, 200, 48)[None, None, :, None]
     for t in range(12):
         film[t, 8:20, 2 * t : 2 * t + 10] = (250, 10, 10)
-    codec.write(codec.Video.from_array(film, 10), tmp_path / "clips" / "walk.mp4")
+    codec.write_video(codec.Video.from_array(film, 10), tmp_path / "clips" / "walk.mp4")
     (tmp_path / "seg.py").write_text(
         "import numpy as np\n"
         "def red(jobs):\n"

@@ -22,7 +22,7 @@ def film(path, shade, frames=6, h=H, w=W):
     video[:] = (np.arange(w) * 3)[None, None, :, None] + shade
     for k in range(frames):
         video[k, 4:12, 3 * k : 3 * k + 8] = 255 - shade
-    codec.write(codec.Video.from_array(video, 10), path)
+    codec.write_video(codec.Video.from_array(video, 10), path)
 
 
 def picture(path, shade, h=60, w=80):

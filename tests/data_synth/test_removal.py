@@ -72,8 +72,8 @@ def test_recipes_mirror_each_other():
 
 def test_shots_from_a_folder_bring_their_masks(tmp_path):
     video, mask, ground = shot(T=8)
-    codec.write(codec.Video.from_array(video, 10), tmp_path / "walk.mp4")
-    codec.write(
+    codec.write_video(codec.Video.from_array(video, 10), tmp_path / "walk.mp4")
+    codec.write_video(
         codec.Video.from_array(np.repeat(mask[..., None], 3, -1).astype(np.uint8) * 255, 10),
         tmp_path / "walk.mask.mp4",
     )
@@ -84,7 +84,7 @@ def test_shots_from_a_folder_bring_their_masks(tmp_path):
     assert np.abs(pair.target.astype(int) - ground).mean() < 4  # H.264 in between
     square = np.zeros((40, 40, 3), np.uint8)
     square[10:30, 10:30] = 255
-    codec.write(codec.Video.from_array(square), tmp_path / "walk.mask.png")
+    codec.write_video(codec.Video.from_array(square), tmp_path / "walk.mask.png")
     (tmp_path / "walk.mask.mp4").rename(tmp_path / "kept")
     wrong = generate.make_pair(1, T=6, H=32, W=48, edits=("removal",), transition=0.0, sources=sources)[1]
     assert wrong.startswith("removal: mask walk.mask.png is 40x40, its clip ") and wrong.endswith(

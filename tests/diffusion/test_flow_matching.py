@@ -6,8 +6,8 @@ import numpy as np
 
 from v2v.config import FlowConfig
 from v2v.diffusion import flow_matching
-from v2v.diffusion.schedule import sigmas
-from v2v.diffusion.solvers import integrate, table
+from v2v.diffusion.schedule import noise_levels
+from v2v.diffusion.solvers import build_solver_table, integrate
 
 
 def test_path_ends_at_data_and_noise_and_velocity_is_their_difference():
@@ -45,5 +45,9 @@ def test_sampler_lands_on_the_data_when_the_velocity_is_exact():
     x0, eps = jax.random.normal(jax.random.key(0), (2, 1, 2, 2, 2, 3))
     for steps in (1, 4):
         for solver in ("euler", "heun"):
-            out = integrate(lambda x, tau: (x - x0) / tau, eps, table(solver, *sigmas("linear", steps, 3.0)))
+            out = integrate(
+                lambda x, tau: (x - x0) / tau,
+                eps,
+                build_solver_table(solver, *noise_levels("linear", steps, 3.0)),
+            )
             np.testing.assert_allclose(out, x0, atol=1e-5)

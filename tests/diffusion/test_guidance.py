@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from v2v.diffusion.guidance import branches, combine
+from v2v.diffusion.guidance import combine_velocities, guidance_branches
 from v2v.errors import InputError
 
 PROMPT, NULL = jnp.ones((2, 3, 4)), jnp.zeros((1, 3, 4))
@@ -12,28 +12,28 @@ SHOWN = {"source": jnp.ones(1), "reference": jnp.ones(2)}
 
 
 def test_the_prompt_is_dropped_and_visual_conditions_stay():
-    with_prompt, without = branches("prompt", PROMPT, NULL, SHOWN)
+    with_prompt, without = guidance_branches("prompt", PROMPT, NULL, SHOWN)
     np.testing.assert_array_equal(with_prompt.text, PROMPT)
     np.testing.assert_array_equal(without.text, 0 * PROMPT)
     assert with_prompt.conditions.keys() == without.conditions.keys() == SHOWN.keys()
 
 
 def test_the_reference_is_dropped_with_the_prompt():
-    with_prompt, without = branches("prompt+reference", PROMPT, NULL, SHOWN)
+    with_prompt, without = guidance_branches("prompt+reference", PROMPT, NULL, SHOWN)
     assert with_prompt.conditions.keys() == SHOWN.keys() and without.conditions.keys() == {"source"}
 
 
 def test_no_guidance_is_one_pass():
-    (only,) = branches("none", PROMPT, NULL, SHOWN)
-    assert only.text is PROMPT and combine([PROMPT], 7.0) is PROMPT
+    (only,) = guidance_branches("none", PROMPT, NULL, SHOWN)
+    assert only.text is PROMPT and combine_velocities([PROMPT], 7.0) is PROMPT
 
 
 def test_scale_moves_away_from_the_null_prompt_and_may_differ_by_job():
     v1, v0 = jnp.full((2, 1, 1, 1, 1), 3.0), jnp.ones((2, 1, 1, 1, 1))
-    np.testing.assert_allclose(combine([v1, v0], 3.0), 7.0)
-    np.testing.assert_allclose(combine([v1, v0], jnp.asarray([1.0, 2.0])).ravel(), [3, 5])
+    np.testing.assert_allclose(combine_velocities([v1, v0], 3.0), 7.0)
+    np.testing.assert_allclose(combine_velocities([v1, v0], jnp.asarray([1.0, 2.0])).ravel(), [3, 5])
 
 
 def test_unknown_mode_is_named():
     with pytest.raises(InputError, match="prompt\\+reference"):
-        branches("source", PROMPT, NULL, SHOWN)
+        guidance_branches("source", PROMPT, NULL, SHOWN)

@@ -11,7 +11,7 @@ from tests.models.test_kv_cache import random_variables
 from tests.models.test_transformer import CFG, C, T, X, Y
 from v2v.config import ConditionConfig
 from v2v.diffusion import windows
-from v2v.diffusion.sampler import make_sampler, spread
+from v2v.diffusion.sampler import build_sampler, shard_jobs
 from v2v.errors import InputError
 from v2v.runtime import progress, sharding
 
@@ -39,13 +39,13 @@ def jobs():
         name: draw(i, 1 if name == "reference" else T, Y, X, C)
         for i, name in enumerate(("source", "mask", "reference"))
     }
-    noise = np.stack([windows.noise(seed, 0, T, (Y, X, C)) for seed in range(100, 100 + JOBS)])
+    noise = np.stack([windows.window_noise(seed, 0, T, (Y, X, C)) for seed in range(100, 100 + JOBS)])
     return {"noise": noise, "text": draw(5, CFG.dit.text_len, CFG.dit.text_width), "shown": shown}
 
 
 @pytest.fixture(scope="module")
 def sampler():
-    return make_sampler(ONE_WAY)
+    return build_sampler(ONE_WAY)
 
 
 NULL = jnp.zeros((1, CFG.dit.text_len, CFG.dit.text_width))
@@ -70,19 +70,19 @@ def test_cached_equals_uncached(sampler, variables, jobs, mode):
 def test_a_job_is_the_same_in_any_batch_and_on_any_mesh(sampler, variables, jobs):
     alone = run(sampler, variables, jobs)
     mesh = sharding.make_mesh(data=4, fsdp=2)
-    variables = jax.device_put(variables, sharding.replicated(mesh))
-    spread_out = run(sampler, variables, spread(mesh, jobs), JOBS)
+    variables = jax.device_put(variables, sharding.replicated_sharding(mesh))
+    spread_out = run(sampler, variables, shard_jobs(mesh, jobs), JOBS)
     assert len(spread_out.sharding.device_set) == JOBS and spread_out.shape[0] == JOBS
     close(spread_out[:2], alone)
     with pytest.raises(InputError, match="multiple of the 8"):
-        spread(mesh, jax.tree.map(lambda x: x[:6], jobs))
+        shard_jobs(mesh, jax.tree.map(lambda x: x[:6], jobs))
 
 
 def test_what_a_user_turns_compiles_nothing_again(sampler, variables, jobs):
     first = run(sampler, variables, jobs)
     size, seen = sampler.compiled._cache_size(), []
     other = jax.tree.map(lambda p: p * 0.9, variables)  # another LoRA merged in
-    with progress.watch(lambda done, total: seen.append((done, total))):
+    with progress.watch_progress(lambda done, total: seen.append((done, total))):
         again = run(sampler, variables, jobs)
         run(sampler, other, jobs, guidance=4.0).block_until_ready()
     np.testing.assert_array_equal(first, again)
@@ -104,4 +104,4 @@ def test_skipping_nothing_changes_nothing_and_ratios_come_out(sampler, variables
 def test_state_is_float32_whatever_the_model_computes_in(variables, jobs):
     half = dataclasses.replace(ONE_WAY, dit=dataclasses.replace(CFG.dit, dtype="bfloat16"))
     jobs = jax.tree.map(lambda x: x.astype(jnp.bfloat16), jobs)
-    assert run(make_sampler(half), variables, jobs, guidance=1.0).dtype == jnp.float32
+    assert run(build_sampler(half), variables, jobs, guidance=1.0).dtype == jnp.float32

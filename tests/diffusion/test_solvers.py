@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from v2v.config import Solver
-from v2v.diffusion.schedule import sigmas
-from v2v.diffusion.solvers import SOLVERS, integrate, table
+from v2v.diffusion.schedule import noise_levels
+from v2v.diffusion.solvers import SOLVERS, build_solver_table, integrate
 from v2v.errors import InputError
 
 
@@ -24,13 +24,13 @@ def test_configurations_name_the_solvers_that_exist():
 
 def test_published_timesteps():
     def steps(schedule, n):
-        return np.rint(sigmas(schedule, n, 5.0)[1] * 1000).astype(int).tolist()
+        return np.rint(noise_levels(schedule, n, 5.0)[1] * 1000).astype(int).tolist()
 
     assert steps("wan", 50)[:4] == [999, 995, 991, 987]
     assert steps("wan", 50)[-3:] == [241, 172, 92]
     assert steps("diffusers", 50)[-3:] == [244, 175, 96]
     assert sum(a != b for a, b in zip(steps("wan", 50), steps("diffusers", 50), strict=True)) == 27
-    wan, diffusers = sigmas("wan", 50, 5.0)[0], sigmas("diffusers", 50, 5.0)[0]
+    wan, diffusers = noise_levels("wan", 50, 5.0)[0], noise_levels("diffusers", 50, 5.0)[0]
     assert wan[0] == pytest.approx(0.9998, abs=1e-6) and diffusers[0] == pytest.approx(1 - 1e-6, abs=1e-7)
     assert np.abs(wan - diffusers).max() == pytest.approx(4.27e-3, abs=1e-5)
 
@@ -39,7 +39,9 @@ def test_published_timesteps():
 @pytest.mark.parametrize("steps", [1, 2, 7])
 def test_exact_on_a_straight_path(solver, steps):
     data, noise = jnp.array([0.3, -2.0]), jnp.array([1.5, 0.7])
-    out = integrate(lambda x, tau: noise - data, noise, table(solver, *sigmas("linear", steps, 3.0)))
+    out = integrate(
+        lambda x, tau: noise - data, noise, build_solver_table(solver, *noise_levels("linear", steps, 3.0))
+    )
     # UniPC starts a hair below 1, so its path is off by that hair times the slope
     np.testing.assert_allclose(out, data, atol=5e-6)
 
@@ -50,7 +52,7 @@ def test_order_of_convergence(solver, order):
     x = jnp.linspace(-1, 1, 9)
 
     def walk(name, n):
-        steps = table(name, np.linspace(0.9, 0.4, n + 1))
+        steps = build_solver_table(name, np.linspace(0.9, 0.4, n + 1))
         return integrate(curved, x, jax.tree.map(lambda leaf: leaf[:-1], steps))
 
     truth = walk("heun", 2048)
@@ -61,20 +63,20 @@ def test_order_of_convergence(solver, order):
 def test_table_is_an_argument_of_a_jitted_sampler():
     x = jnp.ones((1, 2))
     sample = jax.jit(lambda x, steps: integrate(curved, x, steps))
-    euler = sample(x, table("euler", *sigmas("linear", 6, 3.0)))
-    unipc = sample(x, table("unipc", *sigmas("wan", 6, 3.0)))
+    euler = sample(x, build_solver_table("euler", *noise_levels("linear", 6, 3.0)))
+    unipc = sample(x, build_solver_table("unipc", *noise_levels("wan", 6, 3.0)))
     assert sample._cache_size() == 1 and not np.allclose(euler, unipc)
 
 
 @pytest.mark.parametrize(
     "call",
     [
-        lambda: sigmas("linear", 0, 3.0),
-        lambda: sigmas("linear", 4, 0.0),
-        lambda: sigmas("karras", 4, 3.0),
-        lambda: table("euler", [0.5, 0.9]),
-        lambda: table("euler", [0.5, 0.0]),
-        lambda: table("rk4", [0.9, 0.5]),
+        lambda: noise_levels("linear", 0, 3.0),
+        lambda: noise_levels("linear", 4, 0.0),
+        lambda: noise_levels("karras", 4, 3.0),
+        lambda: build_solver_table("euler", [0.5, 0.9]),
+        lambda: build_solver_table("euler", [0.5, 0.0]),
+        lambda: build_solver_table("rk4", [0.9, 0.5]),
     ],
 )
 def test_bad_input_is_named(call):

@@ -18,7 +18,7 @@ class Shift:
         self.calls += 1
         if self.refuse and self.refuse in instruction:
             raise RuntimeError("out of luck")
-        clip = codec.read(video)
+        clip = codec.read_video(video)
         frames = np.clip(clip.frames.astype(int) + round(self.by * strength), 0, 255).astype(np.uint8)
         if start is not None:
             off = (clip.times < start - 1e-6) | (clip.times >= end - 1e-6)

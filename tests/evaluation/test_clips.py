@@ -24,7 +24,7 @@ def test_streamed_and_held_are_the_same(tmp_path, height, width, turned):
     assert held.size == ((width, height) if turned else (height, width))
     for _ in range(2):  # gone through twice
         assert np.array_equal(np.stack(list(held)), np.stack(list(streamed)))
-    assert np.array_equal(np.stack(list(held)), codec.read(path).frames)
+    assert np.array_equal(np.stack(list(held)), codec.read_video(path).frames)
 
 
 def test_metrics_take_streams(tmp_path):

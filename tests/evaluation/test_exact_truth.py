@@ -30,7 +30,7 @@ class Fake:
         self.pairs, self.change, self.calls = {p.instructions[0]: p for p in pairs}, change, []
 
     def edit_video(self, video, instruction, mask=None, reference=None, start=None, end=None):
-        source = video if isinstance(video, codec.Video) else codec.read(video)
+        source = video if isinstance(video, codec.Video) else codec.read_video(video)
         pair = self.pairs[instruction]
         self.calls.append((pair, mask, reference, start, end))
         if not isinstance(video, codec.Video):
@@ -191,7 +191,7 @@ def test_table_json_and_sheet(tmp_path, pairs):
     )
     band = exact_truth.pair_band(pairs[0], outputs, outcomes)
     assert band.title.startswith(pairs[0].instructions[0]) and "masked ok 0.0" in band.title
-    path = contact_sheet.write(tmp_path / "new" / "recolour.png", [band] * 2)
+    path = contact_sheet.write_contact_sheet(tmp_path / "new" / "recolour.png", [band] * 2)
     picture = cv2.imread(str(path))
     assert picture.shape[0] > 2 * 5 * 96 and picture.std() > 20
 

@@ -24,7 +24,7 @@ class Inverter:
         self.added = adapter
 
     def edit_video(self, video, instruction, mask=None, reference=None, start=None, end=None):
-        clip = video if isinstance(video, codec.Video) else codec.read(video)
+        clip = video if isinstance(video, codec.Video) else codec.read_video(video)
         frames = 255 - clip.frames
         if start is not None:  # the other times stay
             off = (clip.times < start) | (clip.times >= end)

@@ -65,7 +65,7 @@ def test_left_and_right_are_what_the_key_says(swept, tmp_path):
         level = {}
         for side in ("left", "right"):
             (tmp_path / "clip.mp4").write_bytes(base64.b64decode(media[pair[side]]["data"]))
-            level[key["pairs"][pair["id"]][side]] = codec.read(tmp_path / "clip.mp4").frames[-1].mean()
+            level[key["pairs"][pair["id"]][side]] = codec.read_video(tmp_path / "clip.mp4").frames[-1].mean()
         assert level["A"] > level["B"] + 20
 
 

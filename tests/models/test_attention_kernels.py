@@ -15,7 +15,7 @@ from v2v.errors import InputError
 from v2v.models import attention_kernels
 from v2v.models.attention import attend, attend_one_way
 from v2v.models.attention_kernels import cudnn, plain, splash
-from v2v.models.attention_kernels.parallel import over_mesh
+from v2v.models.attention_kernels.parallel import run_on_mesh
 from v2v.models.transformer import DiT
 from v2v.runtime import platform
 from v2v.runtime.sharding import make_mesh
@@ -79,7 +79,7 @@ def test_on_a_mesh_equals_one_device(sizes, one_way):
     local = attend if one_way is None else partial(attend_one_way, start=one_way[0], stop=one_way[1])
     alone = out_and_grads(partial(local, length=13), *args)
     with jax.set_mesh(_part_of_the_devices(sizes)):
-        spread = out_and_grads(partial(over_mesh, local, length=13), *args)
+        spread = out_and_grads(partial(run_on_mesh, local, length=13), *args)
     assert_same([z[:, :13] for z in spread], [z[:, :13] for z in alone], 2e-5)
 
 
@@ -87,14 +87,14 @@ def test_splash_under_ulysses_equals_plain():
     args = qkv(128, heads=2)
     local = partial(splash.attend, block=128, interpret=True)
     with jax.set_mesh(_part_of_the_devices((2, 1, 2, 1))):
-        spread = jax.jit(partial(over_mesh, local, length=120))(*args)
+        spread = jax.jit(partial(run_on_mesh, local, length=120))(*args)
     np.testing.assert_allclose(spread, plain.attend(*args, 120), atol=2e-5)
 
 
 def test_cross_attention_on_a_mesh_keeps_its_keys_whole():
     args = qkv(8, 5)
     with jax.set_mesh(make_mesh(1, 1, 4, 2)):
-        spread = jax.jit(partial(over_mesh, attend, cross=True))(*args)
+        spread = jax.jit(partial(run_on_mesh, attend, cross=True))(*args)
     np.testing.assert_allclose(spread, attend(*args), atol=2e-5)
 
 
@@ -115,7 +115,10 @@ def test_the_model_on_a_mesh_pads_tokens_and_equals_itself():
 
 def test_auto_is_plain_for_few_tokens_on_a_cpu():
     args = qkv(9)
-    assert platform.target_platform() == "cpu" and attention_kernels.choose("auto", *args[:2]) is plain.attend
+    assert (
+        platform.target_platform() == "cpu"
+        and attention_kernels.select_kernel("auto", *args[:2]) is plain.attend
+    )
     np.testing.assert_array_equal(attend(*args, "auto"), plain.attend(*args))
 
 
@@ -129,13 +132,13 @@ def test_an_impossible_backend_is_refused_with_the_remedy(name, said):
 
 def test_heads_that_do_not_divide_are_refused():
     with jax.set_mesh(make_mesh(1, 1, 8, 1)), pytest.raises(InputError, match="4 heads"):
-        jax.jit(partial(over_mesh, attend))(*qkv(16))
+        jax.jit(partial(run_on_mesh, attend))(*qkv(16))
 
 
 def test_blocks_pad_little_and_stay_multiples_of_128():
     for tokens in (1, 128, 1000, 16380, 36960, 54560):
         b = splash.block_size(tokens)
-        assert b % 128 == 0 and b <= splash.BLOCK
+        assert b % 128 == 0 and b <= splash.MAX_BLOCK
         assert -(-tokens // b) * b - tokens < max(128, 0.01 * tokens)
 
 
@@ -152,7 +155,7 @@ def test_auto_is_splash_on_a_tpu_and_its_kernels_compile_forwards_and_backwards(
     x = jax.ShapeDtypeStruct((1, 3202, 4, 128), jnp.bfloat16, sharding=rows)
 
     def loss(q, k, v):
-        out = over_mesh(partial(attend, backend="auto"), q, k, v, 3190)
+        out = run_on_mesh(partial(attend, backend="auto"), q, k, v, 3190)
         return (out.astype(jnp.float32) ** 2).sum()
 
     with jax.set_mesh(mesh):

@@ -25,16 +25,22 @@ def mesh(**sizes):
 
 def test_batch_first_then_the_longer_side():
     frames = (2, 31, 44, 80, 48)
-    assert autoencoder.spec(frames, mesh(data=2, seq=8)) == P(("data", "fsdp"), None, None, ("seq",), None)
-    assert autoencoder.spec((1, *frames[1:]), mesh(data=2, seq=4)) == P(None, None, ("seq",), ("data",), None)
+    assert autoencoder.video_partition_spec(frames, mesh(data=2, seq=8)) == P(
+        ("data", "fsdp"), None, None, ("seq",), None
+    )
+    assert autoencoder.video_partition_spec((1, *frames[1:]), mesh(data=2, seq=4)) == P(
+        None, None, ("seq",), ("data",), None
+    )
     whole = P(("data", "fsdp"), None, None, None, None)
-    assert autoencoder.spec((1, 31, 45, 81, 48), mesh(seq=2)) == whole  # neither side divides
+    assert autoencoder.video_partition_spec((1, 31, 45, 81, 48), mesh(seq=2)) == whole  # neither side divides
     narrow = (1, 31, 2, 8, 48)  # never less than two rows or columns
-    assert autoencoder.spec(narrow, mesh(seq=4, tensor=2)) == P(("data", "fsdp"), None, None, ("seq",), None)
+    assert autoencoder.video_partition_spec(narrow, mesh(seq=4, tensor=2)) == P(
+        ("data", "fsdp"), None, None, ("seq",), None
+    )
     for scale in (1, 8):  # the same split at latent and at pixel size
         latent = (1, 31, scale * 44, scale * 80, 48)
         both = P(("data", "fsdp"), None, ("tensor",), ("seq",), None)
-        assert autoencoder.spec(latent, mesh(seq=2, tensor=4)) == both
+        assert autoencoder.video_partition_spec(latent, mesh(seq=2, tensor=4)) == both
 
 
 @pytest.mark.parametrize("method", ["encode", "decode"])
@@ -46,7 +52,7 @@ def test_a_mesh_changes_nothing(method):
     )
     shape = (1, 5, 16, 32, 3) if method == "encode" else (1, 3, 4, 8, 5)
     x = 0.7 * jax.random.normal(jax.random.key(2), shape)
-    run = functools.partial(getattr(autoencoder_streaming, method), VAE(CFG))
+    run = functools.partial(getattr(autoencoder_streaming, f"{method}_in_chunks"), VAE(CFG))
     plain = jax.jit(run, compiler_options=QUICK)(params, x)
     with jax.set_mesh(sharding.make_mesh(data=1, seq=4, tensor=2)):
         shared = jax.jit(run, compiler_options=QUICK)(params, x)

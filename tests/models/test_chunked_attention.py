@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from v2v.models.attention_kernels import choose, chunked, plain
+from v2v.models.attention_kernels import chunked, plain, select_kernel
 
 pytestmark = pytest.mark.usefixtures("well_compiled")
 
@@ -64,7 +64,7 @@ def test_memory_grows_with_the_length_not_with_its_square():
 def test_auto_takes_it_on_a_cpu_but_for_the_shortest_sequences():
     def chosen(b, queries, keys):
         q, k = (jax.ShapeDtypeStruct((b, n, 6, 128), jnp.float32) for n in (queries, keys))
-        return choose("auto", q, k)
+        return select_kernel("auto", q, k)
 
     assert chosen(1, 4096, 4096) is chunked.attend and chosen(8, 400, 64) is chunked.attend
     assert chosen(1, 100, 100) is plain.attend and chosen(512, 100, 100) is plain.attend

@@ -57,7 +57,7 @@ def test_two_halves_equal_the_whole(variables, names, rope, layout):
     @jax.jit
     def both(variables, z, text, given):
         made = kv_cache.prefill(dit, variables, jnp.zeros_like(z), text, given)
-        half = kv_cache.step(
+        half = kv_cache.build_cached_velocity(
             dit, variables, made, jnp.zeros_like(text), given
         )  # the text's part is in the cache
         return dit.apply(variables, z, jnp.full(2, 0.7), text, **given), half(z, 0.7), made
@@ -95,9 +95,11 @@ def test_a_step_pays_for_target_tokens_only(variables):
     made = jax.eval_shape(partial(kv_cache.prefill, dit), variables, z, text, given)
 
     def operations(f, *args):
-        return flops.count(jax.make_jaxpr(f)(*args))
+        return flops.count_flops(jax.make_jaxpr(f)(*args))
 
-    step = operations(lambda made, z: kv_cache.step(dit, variables, made, text, given)(z, 0.5), made, z)
+    step = operations(
+        lambda made, z: kv_cache.build_cached_velocity(dit, variables, made, text, given)(z, 0.5), made, z
+    )
     whole = operations(lambda z: dit.apply(variables, z, TAU, text, **given), z)
     assert step < 0.6 * whole
 

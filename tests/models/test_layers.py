@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from v2v.models.layers import Dense, adapted, gelu, low_rank, product, rms_norm
-from v2v.models.rotary import rotate, turns
+from v2v.models.layers import Dense, gelu, low_rank_matmul, matmul, merged_matmul, rms_norm
+from v2v.models.rotary import apply_rotary, rotary_table
 
 
 def operands(*shapes):
@@ -17,7 +17,9 @@ def operands(*shapes):
     return [jax.random.normal(key, shape) for key, shape in zip(keys, shapes, strict=True)]
 
 
-@pytest.mark.parametrize("linear", [adapted, lambda x, w, a, b: product(x, w) + low_rank(x, a, b)])
+@pytest.mark.parametrize(
+    "linear", [merged_matmul, lambda x, w, a, b: matmul(x, w) + low_rank_matmul(x, a, b)]
+)
 @pytest.mark.parametrize("remat", [False, True])
 def test_gradients_are_those_of_plain_products(remat, linear):
     x, w, a, b, ask = operands((2, 3, 5), (5, 7), (5, 2), (2, 7), (2, 3, 7))
@@ -41,7 +43,7 @@ def test_a_frozen_weight_costs_no_gradient():
     x, w = operands((6, 5), (4, 5, 5))
 
     def loss(x, w):
-        return jax.lax.scan(lambda x, w: (product(x, w), None), x, w)[0].sum()
+        return jax.lax.scan(lambda x, w: (matmul(x, w), None), x, w)[0].sum()
 
     def products(wanted):
         return str(jax.make_jaxpr(jax.grad(loss, wanted))(x, w)).count("dot_general[")
@@ -93,7 +95,7 @@ def test_gradients_of_the_norm_are_those_derived():
 def test_gradient_of_a_rotation_is_turned_back():
     x, angles, ask = operands((2, 3, 2, 6), (3, 3), (2, 3, 2, 6))
     pairs = (x[..., 0::2] + 1j * x[..., 1::2]) * jnp.exp(1j * angles)[:, None]
-    y, back = jax.vjp(lambda x: rotate(x, turns(angles)), x)
+    y, back = jax.vjp(lambda x: apply_rotary(x, rotary_table(angles)), x)
     np.testing.assert_allclose(y[..., 0::2] + 1j * y[..., 1::2], pairs, atol=1e-6)
     # a linear map and its transpose
     np.testing.assert_allclose((back(ask)[0] * x).sum(), (ask * y).sum(), rtol=1e-5)

@@ -34,7 +34,9 @@ def adapter(seed, rank, names=("up", "down")):
 
 def test_combined_is_the_sum_of_the_updates_not_their_average():
     one, two, scales = adapter(1, 3), adapter(2, 4, ("up",)), (0.7, -1.5)
-    merged = lora.merge(base(), lora.combine([(one, scales[0]), (two, scales[1])], multiple=8), 1.0)
+    merged = lora.merge_adapter(
+        base(), lora.combine_adapters([(one, scales[0]), (two, scales[1])], multiple=8), 1.0
+    )
     for name in ("up", "down"):
         expected = base()["blocks"]["ffn"][name]["kernel"].copy()
         for tree, scale in ((one, scales[0]), (two, scales[1])):
@@ -45,7 +47,9 @@ def test_combined_is_the_sum_of_the_updates_not_their_average():
 
 
 def test_ranks_are_filled_up_with_zeros():
-    whole = lora.combine([(adapter(1, 3), 1.0), (adapter(2, 4), 1.0)], multiple=8)["blocks"]["ffn"]["up"]
+    whole = lora.combine_adapters([(adapter(1, 3), 1.0), (adapter(2, 4), 1.0)], multiple=8)["blocks"]["ffn"][
+        "up"
+    ]
     assert whole["a"].shape == (L, D_IN, 8) and whole["b"].shape == (L, 8, D_OUT)
     assert not whole["a"][..., 7].any() and not whole["b"][:, 7].any()
 
@@ -69,6 +73,6 @@ def test_switching_adapters_and_weights_compiles_nothing():
 
 
 def test_another_backbone_is_named():
-    wrong = lora.combine([(adapter(1, 2, ("up", "gate")), 1.0), (adapter(2, 2), 1.0)])
+    wrong = lora.combine_adapters([(adapter(1, 2, ("up", "gate")), 1.0), (adapter(2, 2), 1.0)])
     with pytest.raises(ValueError, match="blocks/ffn/gate.*no such layer"):
-        lora.merge(base(), wrong, 1.0)
+        lora.merge_adapter(base(), wrong, 1.0)

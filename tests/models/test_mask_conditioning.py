@@ -51,7 +51,7 @@ def test_each_place_is_another_model_and_reads_the_mask(variables, layout):
 
 
 def test_a_mask_of_its_own_stands_between_target_and_reference():
-    lay = conditioning.layout((2, 1, 1), (2, 1, 1), (1, 1, 1), ConditionConfig(), (2, 1, 1))
+    lay = conditioning.build_layout((2, 1, 1), (2, 1, 1), (1, 1, 1), ConditionConfig(), (2, 1, 1))
     assert lay.positions[:, 0].tolist() == [0, 1, 2, 3, 4, 5, 6] and lay.target == slice(2, 4)
 
 
@@ -61,5 +61,5 @@ def test_cached_and_uncached_agree(variables, place):
     dit, shown = DiT(CFG.dit, condition), {"source": noise(5), "mask": noise(7)}
     text = noise(3, (1, CFG.text.text_len, CFG.text.width))
     kept = kv_cache.prefill(dit, variables, noise(4), text, shown)
-    out = kv_cache.step(dit, variables, kept, text, shown)(noise(4), 0.6)
+    out = kv_cache.build_cached_velocity(dit, variables, kept, text, shown)(noise(4), 0.6)
     np.testing.assert_allclose(out, velocity(variables, condition, **shown), atol=1e-5)

@@ -77,7 +77,9 @@ def test_unpatchify_inverts_patchify_up_to_the_channel_order():
 
 
 def test_lora_at_init_equals_the_base_bit_for_bit(params, inputs):
-    with_lora = {"lora": lora.scaled(lora.init(jax.random.key(0), params, CFG.lora), CFG.lora.scale)}
+    with_lora = {
+        "lora": lora.scale_adapter(lora.init_lora(jax.random.key(0), params, CFG.lora), CFG.lora.scale)
+    }
     plain = velocity(params, inputs, names=())
     np.testing.assert_array_equal(velocity(params, inputs, with_lora, names=()), plain)
 
@@ -86,21 +88,21 @@ def test_low_rank_path_equals_merged_weights(params, adapter, inputs):
     cfg = dataclasses.replace(CFG.lora, alpha=3.0)
     trained = randomised(adapter["lora"], 3)
     embed = randomised(adapter["embed"], 4)
-    low_rank = velocity(params, inputs, {"lora": lora.scaled(trained, cfg.scale), "embed": embed})
-    merged = velocity(lora.merge(params, trained, cfg.scale), inputs, {"embed": embed})
+    low_rank = velocity(params, inputs, {"lora": lora.scale_adapter(trained, cfg.scale), "embed": embed})
+    merged = velocity(lora.merge_adapter(params, trained, cfg.scale), inputs, {"embed": embed})
     assert float(jnp.abs(low_rank - velocity(params, inputs, {"embed": embed})).max()) > 1e-2
     np.testing.assert_allclose(low_rank, merged, rtol=0, atol=2e-4)
 
 
 def test_low_rank_gradient_equals_automatic_differentiation():
-    from v2v.models.layers import low_rank
+    from v2v.models.layers import low_rank_matmul
 
     x, a, b = noise(0, 2, 5, 8), noise(1, 8, 3), noise(2, 3, 6)
 
     def loss(f):
         return lambda *args: (f(*args) ** 3).sum()
 
-    ours = jax.grad(loss(low_rank), (0, 1, 2))(x, a, b)
+    ours = jax.grad(loss(low_rank_matmul), (0, 1, 2))(x, a, b)
     theirs = jax.grad(loss(lambda x, a, b: (x @ a) @ b), (0, 1, 2))(x, a, b)
     for u, v in zip(ours, theirs, strict=True):
         np.testing.assert_allclose(u, v, rtol=2e-4, atol=2e-4)
@@ -134,8 +136,8 @@ def test_one_way_changes_the_model_and_full_is_its_default(params, adapter, inpu
 
 def test_positions_continue_or_are_shared():
     grid = (2, 1, 1)
-    contiguous = conditioning.layout(grid, grid, (1, 1, 1), ConditionConfig())
-    shared = conditioning.layout(grid, grid, (1, 1, 1), ConditionConfig(rope="shared"))
+    contiguous = conditioning.build_layout(grid, grid, (1, 1, 1), ConditionConfig())
+    shared = conditioning.build_layout(grid, grid, (1, 1, 1), ConditionConfig(rope="shared"))
     assert contiguous.positions[:, 0].tolist() == [0, 1, 2, 3, 4]
     assert shared.positions[:, 0].tolist() == [0, 1, 0, 1, 2]
     assert contiguous.target == slice(2, 4)
@@ -164,11 +166,11 @@ def test_remat_changes_nothing(params, inputs):
 
 def test_lora_names_what_it_could_have_matched(params):
     with pytest.raises(ValueError, match="blocks/self_attn/q"):
-        lora.init(jax.random.key(0), params, dataclasses.replace(CFG.lora, targets="nothing_here"))
+        lora.init_lora(jax.random.key(0), params, dataclasses.replace(CFG.lora, targets="nothing_here"))
 
 
 def test_lora_of_another_backbone_is_refused_by_name(params):
-    wrong = lora.init(jax.random.key(0), params, CFG.lora)
+    wrong = lora.init_lora(jax.random.key(0), params, CFG.lora)
     wrong["blocks"]["ffn"]["up"]["a"] = jnp.zeros((2, 5, 4))
     with pytest.raises(ValueError, match="blocks/ffn/up"):
-        lora.merge(params, wrong, 1.0)
+        lora.merge_adapter(params, wrong, 1.0)

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from tests.parity import ours, strings, tiny
-from v2v.diffusion.schedule import sigmas
-from v2v.diffusion.solvers import integrate, table
+from v2v.diffusion.schedule import noise_levels
+from v2v.diffusion.solvers import build_solver_table, integrate
 from v2v.models.text_encoder import Tokenizer
 
 GOLDEN = Path(__file__).parent.parent / "golden"
@@ -62,5 +62,5 @@ def test_token_ids():
 def test_unipc(schedule):
     for steps in (50, 40, 20, 4, 2, 1):
         x = jnp.asarray(tiny.normal("unipc", 1, 2, 3, 3, 2))
-        out = integrate(tiny.seek, x, table("unipc", *sigmas(schedule, steps, 5.0)))
+        out = integrate(tiny.seek, x, build_solver_table("unipc", *noise_levels(schedule, steps, 5.0)))
         np.testing.assert_allclose(out, ANSWERS[f"unipc/{schedule}/{steps}"], rtol=0, atol=1e-6)

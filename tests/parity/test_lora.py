@@ -101,7 +101,7 @@ def test_their_file_here(folder, pipe, tmp_path):
     theirs = their_velocity(pipe.transformer)
     assert np.abs(theirs - our_velocity(folder, None)).max() > 0.05
     assert np.abs(theirs - our_velocity(folder, tree)).max() <= 2e-5
-    merged = {"params": lora.merge(ours.params(folder, "dit"), tree, 1.0)}
+    merged = {"params": lora.merge_adapter(ours.params(folder, "dit"), tree, 1.0)}
     inputs = tiny.dit_inputs()
     out = ours.jit(DiT(ours.config(folder).dit).apply)(merged, inputs["z"], inputs["tau"], inputs["text"])
     assert np.abs(theirs - out).max() <= 2e-5

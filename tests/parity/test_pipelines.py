@@ -14,8 +14,8 @@ diffusers = pytest.importorskip("diffusers")
 
 from tests.parity import ours, reference, tiny
 from tests.parity.test_unipc import scheduler
-from v2v.diffusion.schedule import sigmas
-from v2v.diffusion.solvers import integrate, table
+from v2v.diffusion.schedule import noise_levels
+from v2v.diffusion.solvers import build_solver_table, integrate
 from v2v.models.transformer import DiT
 
 STEPS, GUIDANCE, FRAMES, HEIGHT, WIDTH = 20, 5.0, 9, 64, 96
@@ -47,7 +47,7 @@ def sample(folder, noise, source=None) -> np.ndarray:
         cond, uncond = model.apply(variables, jnp.tile(z, (2, 1, 1, 1, 1)), jnp.full(2, tau), text)
         return (uncond + GUIDANCE * (cond - uncond))[None]
 
-    steps = table("unipc", *sigmas("diffusers", STEPS, 5.0))
+    steps = build_solver_table("unipc", *noise_levels("diffusers", STEPS, 5.0))
     return np.asarray(ours.jit(functools.partial(integrate, velocity, steps=steps))(noise))
 
 

@@ -7,7 +7,7 @@ pytest.importorskip("diffusers")
 pytest.importorskip("sentencepiece")
 
 from tests.parity import reference, strings
-from v2v.models.text_encoder import Tokenizer, clean
+from v2v.models.text_encoder import Tokenizer, clean_text
 
 
 def test_cleaning():
@@ -15,7 +15,7 @@ def test_cleaning():
 
     assert len(strings.STRINGS) == 200
     for s in strings.STRINGS:
-        assert clean(s) == prompt_clean(s)
+        assert clean_text(s) == prompt_clean(s)
 
 
 @pytest.mark.parametrize("rule", ["nmt_nfkc", "identity"])

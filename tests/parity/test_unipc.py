@@ -8,8 +8,8 @@ torch = pytest.importorskip("torch")
 diffusers = pytest.importorskip("diffusers")
 
 from tests.parity import tiny
-from v2v.diffusion.schedule import sigmas
-from v2v.diffusion.solvers import integrate, table
+from v2v.diffusion.schedule import noise_levels
+from v2v.diffusion.solvers import build_solver_table, integrate
 
 
 def scheduler(shift=5.0):
@@ -25,7 +25,7 @@ def test_unipc(schedule, steps):
     theirs = scheduler()
     grid = np.linspace(0.999, 0, steps + 1)[:-1] if schedule == "wan" else None
     theirs.set_timesteps(*(() if grid is not None else (steps,)), sigmas=grid)
-    sigma, tau = sigmas(schedule, steps, 5.0)
+    sigma, tau = noise_levels(schedule, steps, 5.0)
     assert np.abs(theirs.sigmas[:-1].numpy() - sigma).max() <= 1.2e-7
     assert (theirs.timesteps.numpy() == np.rint(tau * 1000)).all()
 
@@ -34,5 +34,5 @@ def test_unipc(schedule, steps):
     for t in theirs.timesteps:
         velocity = (state - torch.tanh(1.5 * state + 0.0003 * t)) / (0.1 + 0.001 * t)
         state = theirs.step(velocity, t, state, return_dict=False)[0]
-    ours = integrate(tiny.seek, jnp.asarray(x), table("unipc", sigma, tau))
+    ours = integrate(tiny.seek, jnp.asarray(x), build_solver_table("unipc", sigma, tau))
     assert np.abs(ours - state.numpy()).max() <= 1e-6

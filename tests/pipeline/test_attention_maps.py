@@ -14,8 +14,8 @@ from tests.models.test_transformer import CFG, C, T, X, Y, noise
 from v2v import EasyV2VEditor
 from v2v.diffusion import windows
 from v2v.errors import InputError
-from v2v.models.attention import seen
-from v2v.models.text_encoder import word_tokenizer
+from v2v.models.attention import attention_weights
+from v2v.models.text_encoder import build_word_tokenizer
 from v2v.models.transformer import DiT
 from v2v.pipeline import attention_maps, windowed
 
@@ -25,10 +25,10 @@ def test_a_head_that_looks_at_one_place_is_believed_over_one_that_looks_everywhe
     k = jnp.zeros((1, 6, 2, 4)).at[0, 4, 0, 0].set(40.0)
     places = np.zeros((6, 4), np.float32)
     places[:5, 0], places[:5, 3] = 1, np.arange(5)  # keys 0 to 4 are the source's, at x = 0 to 4
-    share, p, t, y, x = np.moveaxis(np.asarray(seen(q, k, places))[0], -1, 0)
+    share, p, t, y, x = np.moveaxis(np.asarray(attention_weights(q, k, places))[0], -1, 0)
     np.testing.assert_allclose(share, (1 + 5 / 6) / 2, atol=1e-4)
     np.testing.assert_allclose(x / p, 4, atol=0.3)
-    np.testing.assert_allclose(seen(q, k).sum(-1), 1, atol=1e-5)
+    np.testing.assert_allclose(attention_weights(q, k).sum(-1), 1, atol=1e-5)
 
 
 def test_looking_changes_nothing_and_is_laid_out_as_the_target():
@@ -54,7 +54,7 @@ def test_looking_changes_nothing_and_is_laid_out_as_the_target():
 
 
 def test_words_find_their_tokens():
-    tokenizer = word_tokenizer(["make", "the", "sky", "purple"], 6, 16)
+    tokenizer = build_word_tokenizer(["make", "the", "sky", "purple"], 6, 16)
     assert attention_maps.find_word_tokens(tokenizer, "Make the  sky purple!") == [
         ("Make", [0]), ("the", [1]), ("sky", [2]), ("purple", [3]),
     ]  # fmt: skip
@@ -67,7 +67,7 @@ def test_windows_become_frames():
     """Each window's maps hold its own place in the clip; averaged over windows they must be the clip's."""
     stride, T_window, n = CFG.vae.stride_t, CFG.frames, 11
     watched = attention_maps.AttentionRecorder(types.SimpleNamespace(config=CFG))
-    plan = windows.plan(-(-(n - 1) // stride), (T_window - 1) // stride + 1)
+    plan = windows.plan_windows(-(-(n - 1) // stride), (T_window - 1) // stride + 1)
     batches = windowed.window_batches(len(plan.starts), CFG.batch)
     for batch in batches:
         place = np.stack([plan.starts[i] + np.arange(plan.frames) for i in batch]).astype(np.float32)

@@ -12,7 +12,7 @@ from tests.fake_model import FakePretrained
 from tests.notes import expect_no_notes
 from v2v import EasyV2VEditor, InputError, Video, read
 from v2v.assets import SAMPLE
-from v2v.diffusion.step_skipping import Skipping
+from v2v.diffusion.step_skipping import StepSkipper
 from v2v.pipeline import batch, manifest
 from v2v.runtime.sharding import make_mesh
 
@@ -217,7 +217,7 @@ class Skipper(FakePretrained):
     """What it makes while skipping is 20 levels too bright."""
 
     def with_skip(self, tolerance):
-        self.skipping = Skipping(tolerance)
+        self.skipping = StepSkipper(tolerance)
         return self
 
     def sample(self, *shown, noise, steps, guidance, **how):

@@ -87,7 +87,7 @@ def test_rows_are_shared_out_and_answers_are_ones_own(model):
 
     watched = base.with_skip(0.0)
     watched.skipping, watched.__class__ = None, Watched
-    plan = windows.plan(40, base.config.frames // 4 + 1)
+    plan = windows.plan_windows(40, base.config.frames // 4 + 1)
     size = (2, base.config.frames, base.config.height, base.config.width, 3)
 
     def edit(model, job):
@@ -97,7 +97,9 @@ def test_rows_are_shared_out_and_answers_are_ones_own(model):
         z, everywhere, past, out = model.encode(clip), model.encode(np.full(size, 255, np.uint8)), None, []
         for low in (0, 2):
             chosen = np.arange(low, low + 2)
-            noise = np.stack([windows.noise(job, plan.starts[i], z.shape[1], z.shape[2:]) for i in chosen])
+            noise = np.stack(
+                [windows.window_noise(job, plan.starts[i], z.shape[1], z.shape[2:]) for i in chosen]
+            )
             made, past = model.sample(
                 z, everywhere, None, text, noise=noise, steps=2, guidance=2.0,
                 links=plan.links(chosen, past), begin=z, strength=1.0,

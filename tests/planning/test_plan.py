@@ -105,7 +105,7 @@ def test_candidates_get_thriftier_one_step_at_a_time():
     assert [f[2] for f in found if f[0].startswith("micro")] == [2, 4]
     assert found[-2][0] == "weights over 4 chips" and found[-1][3] == MeshConfig(1, 2, 2, 1)
     for _, s in search.iterate_candidates(setting(), 4):
-        sharding.batch(
+        sharding.batch_sharding(
             sharding.make_mesh(**dataclasses.asdict(s.mesh), devices=jax.devices()[:4]), s.batch // s.micro
         )
 

@@ -22,7 +22,7 @@ import sys
 from v2v.runtime import compilation_cache
 compilation_cache.environment()
 from v2v import EasyV2VEditor
-with compilation_cache.counted() as compiles:
+with compilation_cache.count_compilations() as compiles:
     editor = EasyV2VEditor(sys.argv[1])
     editor.edit_file("in.mp4", "make it warmer", "out.mp4", guidance=float(sys.argv[2]))
 print(compiles.made, compiles.found)
@@ -61,7 +61,7 @@ def test_the_second_start_compiles_nothing(model, tmp_path):
 def test_settings_of_the_users_own_are_left(monkeypatch):
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "mine")
     monkeypatch.delenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", raising=False)
-    compilation_cache.environment()
+    compilation_cache.set_environment()
     assert os.environ["JAX_COMPILATION_CACHE_DIR"] == "mine"
     assert os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] == "0"
 

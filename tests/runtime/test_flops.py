@@ -21,7 +21,7 @@ MATMUL = 2 * 3 * 4 * 4
 
 
 def counted(f, *args):
-    return flops.count(jax.jit(f).trace(*args).jaxpr)
+    return flops.count_flops(jax.jit(f).trace(*args).jaxpr)
 
 
 def chain(x, ws, wrap=lambda f: f):
@@ -98,6 +98,6 @@ def test_a_step_of_the_5b_costs_what_the_clock_says(trains):
     m = dataclasses.replace(m, dit=dataclasses.replace(m.dit, backend="plain"))
     program = programs.build_program(programs.PlanSetting(m, batch=1, trains=trains), jax.devices()[:1])
     with jax.set_mesh(program.mesh):
-        seen = flops.count(program.jitted.trace(*program.args).jaxpr)
+        seen = flops.count_flops(program.jitted.trace(*program.args).jaxpr)
     said = flops.step_flops(m, 1, trains == "full", reference=True)
     assert said == pytest.approx(seen, rel=1e-3)

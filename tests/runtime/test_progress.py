@@ -13,16 +13,16 @@ ROWS = 5
 def walk(x):
     def body(x, index):
         x = jnp.sin(x) + 1
-        return x, progress.tick(index, ROWS, x)
+        return x, progress.report_progress(index, ROWS, x)
 
     return jax.lax.scan(body, x, jnp.arange(ROWS))
 
 
 def test_every_row_is_told_in_order_to_everybody_who_watches():
     one, other = [], []
-    with progress.watch(lambda *told: one.append(told)):
+    with progress.watch_progress(lambda *told: one.append(told)):
         jax.block_until_ready(walk(jnp.ones((2, 3))))
-        with progress.watch(lambda *told: other.append(told)):
+        with progress.watch_progress(lambda *told: other.append(told)):
             jax.block_until_ready(walk(jnp.ones((2, 3))))
     jax.block_until_ready(walk(jnp.ones((2, 3))))
     rows = [(i + 1, ROWS) for i in range(ROWS)]
@@ -34,7 +34,7 @@ def test_what_a_watcher_raises_is_not_the_samplers():
     def wrong(done, total):
         raise RuntimeError("a bar broke")
 
-    with progress.watch(wrong):
+    with progress.watch_progress(wrong):
         x, done = walk(jnp.ones((2, 3)))
     assert list(done) == list(range(ROWS))
 

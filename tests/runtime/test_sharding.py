@@ -34,12 +34,12 @@ def mesh(**sizes):
 @pytest.mark.parametrize("cfg", [debug(), embedded(), wan22_ti2v_5b()], ids=lambda cfg: cfg.name)
 def test_every_parameter_has_a_place(cfg):
     tree = shapes_of(cfg)
-    placed = sharding.shardings(tree, mesh(fsdp=4, tensor=2))
+    placed = sharding.tree_shardings(tree, mesh(fsdp=4, tensor=2))
     assert jax.tree.structure(tree) == jax.tree.structure(placed)
 
 
 def test_table_of_the_debug_model():
-    lines = sharding.table(shapes_of(debug()), mesh(fsdp=2, tensor=2)).splitlines()
+    lines = sharding.format_shardings(shapes_of(debug()), mesh(fsdp=2, tensor=2)).splitlines()
     found = {line.split("  ")[0]: line.split("  ")[2] for line in lines}
     blocks = "dit/blocks/self_attn"
     assert found[f"{blocks}/q/kernel"] == str(P(None, "fsdp", "tensor"))
@@ -59,8 +59,8 @@ def test_optimiser_state_lies_where_its_parameters_lie(kind):
         return TrainState.create(trained, optimizer.build_optimizer(OptimConfig(kind=kind)))
 
     shapes = jax.eval_shape(state, jax.random.key(0))
-    placed = jax.tree_util.tree_leaves_with_path(sharding.shardings(shapes, mesh(fsdp=2, tensor=2)))
-    by_path = {sharding.path_of(path): leaf.spec for path, leaf in placed}
+    placed = jax.tree_util.tree_leaves_with_path(sharding.tree_shardings(shapes, mesh(fsdp=2, tensor=2)))
+    by_path = {sharding.format_key_path(path): leaf.spec for path, leaf in placed}
     moments = [spec for path, spec in by_path.items() if path.endswith("lora/blocks/ffn/up/b")]
     assert len(moments) >= 3 and set(moments) == {P(None, "fsdp", "tensor")}
     assert by_path["step"] == P()
@@ -69,32 +69,32 @@ def test_optimiser_state_lies_where_its_parameters_lie(kind):
 def test_an_unknown_leaf_is_named_with_its_shape_and_the_mesh():
     tree = {"dit": {"blocks": {"gate": {"kernel": np.zeros((2, 4, 4))}}}}
     with pytest.raises(InputError, match=r"'fsdp': 2.*dit/blocks/gate/kernel \(2, 4, 4\) matches no rule"):
-        sharding.shardings(tree, mesh(fsdp=2))
+        sharding.tree_shardings(tree, mesh(fsdp=2))
 
 
 def test_sizes_that_dont_divide_are_all_named_at_once():
     tree = {"embed": {name: {"kernel": np.zeros((4, 6))} for name in ("source", "mask")}}
     with pytest.raises(InputError, match='embed/mask.*rule "- d".*6 doesn.t divide by fsdp=4.*embed/source'):
-        sharding.shardings(tree, mesh(fsdp=4))
+        sharding.tree_shardings(tree, mesh(fsdp=4))
 
 
 def test_an_axis_used_twice_is_refused():
     with pytest.raises(InputError, match='rule "d w" uses a mesh axis twice'):
-        sharding.shardings({"square": np.zeros((4, 4))}, mesh(fsdp=2), rules=(("square", "d w"),))
+        sharding.tree_shardings({"square": np.zeros((4, 4))}, mesh(fsdp=2), rules=(("square", "d w"),))
 
 
 def test_a_rule_of_another_rank_is_refused():
     with pytest.raises(InputError, match="has 3 axes.*has 2"):
-        sharding.shardings({"ffn": {"up": {"kernel": np.zeros((2, 4, 4))}}}, mesh(fsdp=2))
+        sharding.tree_shardings({"ffn": {"up": {"kernel": np.zeros((2, 4, 4))}}}, mesh(fsdp=2))
 
 
 def test_activations_are_laid_out_by_their_dims_and_only_on_a_mesh():
     x = np.zeros((4, 8, 6), np.float32)
-    assert sharding.constrain(x, "b l d") is x
+    assert sharding.constrain_activation(x, "b l d") is x
     with jax.set_mesh(mesh(data=2, fsdp=2, seq=2)):
-        out = jax.jit(lambda x: sharding.constrain(x, "b l d"))(x)
+        out = jax.jit(lambda x: sharding.constrain_activation(x, "b l d"))(x)
         assert out.sharding.spec == P(("data", "fsdp"), "seq")
-        odd = jax.jit(lambda x: sharding.constrain(x, "b l d"))(x[:1])
+        odd = jax.jit(lambda x: sharding.constrain_activation(x, "b l d"))(x[:1])
         assert odd.sharding.spec == P(None, "seq")
 
 
@@ -106,4 +106,4 @@ def test_a_mesh_that_doesnt_match_the_devices_is_refused(sizes):
 
 def test_a_batch_that_doesnt_divide_is_refused():
     with pytest.raises(InputError, match="multiple of the 4 data-parallel devices, got 6"):
-        sharding.batch(mesh(data=2, fsdp=2, seq=2), 6)
+        sharding.batch_sharding(mesh(data=2, fsdp=2, seq=2), 6)

@@ -190,5 +190,5 @@ def test_a_writer_that_isnt_installed_is_named_with_its_extra(tmp_path, monkeypa
 def test_flops_of_the_papers_step():
     """253 TFLOP a forward pass at 81x480x832 with reference (the paper's cost table, derived), without LoRA and modulation."""
     cfg = wan22_ti2v_5b()
-    assert flops.tokens(cfg) == 16380 and flops.tokens(cfg, reference=True) == 16770
+    assert flops.count_tokens(cfg) == 16380 and flops.count_tokens(cfg, reference=True) == 16770
     assert flops.forward_flops(cfg, 16770, adapter=False) == pytest.approx(253e12, rel=0.03)

@@ -62,12 +62,12 @@ def run(base, cfg=CFG, trained=None, steps=2, micro=1, ema=0.9, mesh=None, optim
     trained = adapter(base, cfg) if trained is None else trained
     state, rows = TrainState.create(jax.tree.map(jnp.array, trained), optimizer, ema=ema > 0), batch()
     mesh = mesh or sharding.make_mesh(data=1, devices=jax.devices()[:1])
-    places = sharding.shardings(state, mesh)
+    places = sharding.tree_shardings(state, mesh)
     one = train_step.train_step(objectives.edit(cfg, 3.0), optimizer, ema, micro=micro, places=places)
     with jax.set_mesh(mesh):
         state = jax.device_put(state, places)
-        frozen = jax.device_put(base, sharding.shardings(base, mesh))
-        rows = sharding.put_batch(mesh, 8, rows)
+        frozen = jax.device_put(base, sharding.tree_shardings(base, mesh))
+        rows = sharding.place_batch(mesh, 8, rows)
         for _ in range(steps):
             state, metrics = one(state, rows, frozen)
     return state, metrics
@@ -96,7 +96,7 @@ def test_sharded_equals_unsharded(base, plain, sizes):
     )
     close(state.trained, plain[0].trained, 2e-5)
     close(metrics["loss"], plain[1]["loss"], 1e-4)
-    places = sharding.shardings(state, sharding.make_mesh(**({"data": 1} | sizes)))
+    places = sharding.tree_shardings(state, sharding.make_mesh(**({"data": 1} | sizes)))
     same = jax.tree.map(lambda x, place: x.sharding.is_equivalent_to(place, x.ndim), state, places)
     assert all(jax.tree.leaves(same))  # where the table wants it, after the step too
 
@@ -147,7 +147,7 @@ def test_full_fine_tuning_moves_every_weight_of_the_dit(base):
     trained = {"dit": jax.tree.map(jnp.array, base["dit"]), "embed": adapter(base)["embed"]}
     state, metrics = run(base, trained=trained, steps=1)
     moved = jax.tree.map(lambda a, b: float(jnp.abs(a - b).max()), state.trained["dit"], base["dit"])
-    still = [sharding.path_of(p) for p, d in jax.tree_util.tree_leaves_with_path(moved) if d == 0]
+    still = [sharding.format_key_path(p) for p, d in jax.tree_util.tree_leaves_with_path(moved) if d == 0]
     assert still == [] and "grad_norm_dit" in metrics
 
 

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 
 from v2v.config import OptimConfig, debug
-from v2v.models.text_encoder import word_tokenizer
+from v2v.models.text_encoder import build_word_tokenizer
 from v2v.train import optimizer as optimizer_lib
 from v2v.train import text
 from v2v.train.state import TrainState
@@ -21,7 +21,7 @@ EDITS = tuple(SENTENCES)
 
 def batch(rows: int, seed: int) -> dict:
     words = sorted({word for group in SENTENCES.values() for line in group for word in line.split()})
-    tokenizer = word_tokenizer(words, CFG.text_len, CFG.vocab)
+    tokenizer = build_word_tokenizer(words, CFG.text_len, CFG.vocab)
     rng = np.random.default_rng(seed)
     edits = rng.integers(-1, len(EDITS), rows)
     lines = [str(rng.choice(SENTENCES[EDITS[edit]])) for edit in edits]

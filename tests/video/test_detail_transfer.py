@@ -6,7 +6,7 @@ import pytest
 
 from tests.example_clips import psnr
 from v2v.video.detail_transfer import blur, color_map, local_affine
-from v2v.video.detail_transfer.transfer import Carry, plain, sample
+from v2v.video.detail_transfer.transfer import DetailTransfer, enlarge, evenly_spaced_frames
 
 GREY = np.tile(np.float32([0.299, 0.587, 0.114]), (3, 1))
 PHOTOMETRIC = {
@@ -44,7 +44,7 @@ def shrink(frames, size=64):
 
 
 def carried(frames, source, edit, where=None):
-    carry = Carry.fit(source, edit, where)
+    carry = DetailTransfer.fit(source, edit, where)
     return np.stack([carry(*three) for three in zip(frames, source, edit, strict=True)])
 
 
@@ -124,7 +124,7 @@ def test_any_size(H, W):
     small = np.stack([cv2.resize(f.astype(np.float32), (64, 64)) for f in frames])
     out = carried(frames, small, 255 - small)
     assert out.shape == frames.shape and out.dtype == np.uint8 and psnr(out, 255.0 - frames) > 30
-    assert plain(small[0], H, W).shape == (H, W, 3)
+    assert enlarge(small[0], H, W).shape == (H, W, 3)
 
 
 @pytest.mark.parametrize("level", [0, 255])
@@ -139,7 +139,7 @@ def test_the_map_ignores_outliers():
     x = np.random.default_rng(0).uniform(0, 255, (20_000, 3)).astype(np.float32)
     y = 255 - x
     y[::5] = (250, 0, 0)
-    fitted = color_map.fit(x, y)(x[None, 1:1000].astype(np.uint8))[0]
+    fitted = color_map.fit_color_map(x, y)(x[None, 1:1000].astype(np.uint8))[0]
     assert np.median(np.abs(fitted - (255 - x[1:1000]))) < 2
 
 
@@ -147,17 +147,17 @@ def test_the_map_of_a_local_edit_is_the_identity():
     x = np.random.default_rng(0).uniform(0, 255, (20_000, 3)).astype(np.float32)
     y = x.copy()
     y[::4] = 0
-    assert color_map.fit(x, y) is color_map.IDENTITY
+    assert color_map.fit_color_map(x, y) is color_map.IDENTITY
 
 
 @pytest.mark.parametrize("count", [1, 2, 50, 20_000])
 def test_some_frames_of_long_clips_are_fitted(count):
     """All of a short clip, and of any clip no more pixels than a bound, from its first frame to its last."""
-    rows = sample(count, 64, 64)
+    rows = evenly_spaced_frames(count, 64, 64)
     assert (
         len(rows) == min(count, 244) and rows[0] == 0 and rows[-1] == count - 1 and np.all(np.diff(rows) > 0)
     )
-    assert len(sample(count, 704, 1280)) == min(count, 2)
+    assert len(evenly_spaced_frames(count, 704, 1280)) == min(count, 2)
 
 
 def test_a_part_is_what_the_whole_shows_there():
@@ -165,7 +165,7 @@ def test_a_part_is_what_the_whole_shows_there():
     small = shrink(frames)
     edit = small.copy()
     edit[:, 20:40, 10:30] = (200, 40, 40)
-    carry = Carry.fit(small, edit)
+    carry = DetailTransfer.fit(small, edit)
     whole = carry(frames[1], small[1], edit[1])
     for part in (
         (slice(0, 250), slice(0, 250)),
@@ -192,7 +192,7 @@ def test_the_local_part_is_its_formula(H, W, h, w):
     truth = cv2.resize(level, (W, H), interpolation=cv2.INTER_CUBIC)
     truth += np.stack([(m * frame).sum(-1) for m in wide], -1)
     part = (slice(0, H), slice(0, W))
-    made = local_affine.Local(source, rest, (H, W), part)
+    made = local_affine.LocalAffine(source, rest, (H, W), part)
     out = np.zeros((H, 3, W), np.float32)
     for top in range(0, H, 7):
         planes = np.ascontiguousarray(frame[top : top + 7].transpose(2, 0, 1))
@@ -217,8 +217,8 @@ def test_a_blur_is_carried_as_one(look, H, W):
 def test_the_blur_is_found(size):
     small = shrink(clip(), size)
     where, sigma = np.ones(small.shape[:3], bool), (size / 32, size / 16)
-    edit = blur.blurred(small, sigma) * 0.7 + 20
-    np.testing.assert_allclose(blur.fit(small, edit, where), sigma, rtol=0.1)
+    edit = blur.blur_frames(small, sigma) * 0.7 + 20
+    np.testing.assert_allclose(blur.fit_blur(small, edit, where), sigma, rtol=0.1)
     assert (
-        blur.fit(small, shrink(clip(seed=5), size), where) == blur.SHARP
+        blur.fit_blur(small, shrink(clip(seed=5), size), where) == blur.NO_BLUR
     )  # another picture is no blur of this one

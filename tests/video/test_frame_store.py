@@ -9,11 +9,11 @@ from tests.example_clips import picture
 from tests.example_clips import write as make
 from v2v.errors import InputError
 from v2v.video import video
-from v2v.video.frame_store import Store
+from v2v.video.frame_store import FrameStore
 
 
 def test_frames_come_back_by_number():
-    frames, store = picture(9, 12, 16), Store()
+    frames, store = picture(9, 12, 16), FrameStore()
     for frame in frames:
         store.append(frame)
     assert store.shape == (9, 12, 16, 3) and len(store) == 9
@@ -28,7 +28,7 @@ def test_frames_come_back_by_number():
 
 
 def test_levels_are_kept_to_an_eighth():
-    levels, store = np.random.default_rng(0).uniform(-20, 275, (3, 8, 8, 3)).astype(np.float32), Store()
+    levels, store = np.random.default_rng(0).uniform(-20, 275, (3, 8, 8, 3)).astype(np.float32), FrameStore()
     for frame in levels:
         store.append(frame)
     back = store[np.arange(3)]
@@ -37,7 +37,7 @@ def test_levels_are_kept_to_an_eighth():
 
 def test_nothing_is_left_on_the_disk(tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    store = Store()
+    store = FrameStore()
     store.append(picture(1)[0])
     assert not os.listdir(tmp_path) and store[0].shape == (48, 64, 3)
 
@@ -49,7 +49,7 @@ def test_a_full_disk_is_named(monkeypatch):
         def write(self, _):
             raise OSError(28, "No space left on device")
 
-    store = Store()
+    store = FrameStore()
     monkeypatch.setattr(store, "_file", Full())
     with pytest.raises(InputError, match="no space left.*TMPDIR"):
         store.append(picture(1)[0])
@@ -57,12 +57,12 @@ def test_a_full_disk_is_named(monkeypatch):
 
 def test_a_clip_is_walked_again_and_again(tmp_path):
     make(tmp_path / "in.mp4", picture(7, 31, 48)[:, :30], tones=(440,))
-    seen, held = [], video.read(tmp_path / "in.mp4")
-    clip = video.survey(tmp_path / "in.mp4", seen.append)
+    seen, held = [], video.read_video(tmp_path / "in.mp4")
+    clip = video.open_video(tmp_path / "in.mp4", seen.append)
     assert clip.frames.shape == held.frames.shape and len(clip.frames) == 7 and clip.frames.dtype == np.uint8
     assert (clip.fps, clip.duration, clip.audio) == (held.fps, held.duration, held.audio)
     np.testing.assert_array_equal(clip.times, held.times)
     for frames in (seen, list(clip.frames), np.asarray(clip.frames)):
         np.testing.assert_array_equal(frames, held.frames)
     clip.save(tmp_path / "copy.mp4")
-    assert video.read(tmp_path / "copy.mp4").frames.shape == held.frames.shape
+    assert video.read_video(tmp_path / "copy.mp4").frames.shape == held.frames.shape

@@ -104,18 +104,18 @@ def test_advice_fits_what_was_asked():
 @pytest.mark.parametrize("soft", [-1, 65, np.inf, np.nan])
 def test_a_fade_is_not_wider_than_the_frame(soft):
     with pytest.raises(InputError, match="soft: expected a width of 0 to 64 pixels"):
-        masks.fade(soft, 48, 64)
-    assert masks.fade(64, 48, 64) == 64
+        masks.fade_width(soft, 48, 64)
+    assert masks.fade_width(64, 48, 64) == 64
 
 
 def test_a_frame_that_is_white_all_over_stays_whole():
-    assert (masks.faded(np.full((16, 16), 255, np.uint8), 3) == 255).all()
+    assert (masks.apply_fade(np.full((16, 16), 255, np.uint8), 3) == 255).all()
 
 
 def test_the_fade_lies_inside_and_rises_inwards():
     share = np.zeros((16, 16), np.uint8)
     share[:, 4:] = 255
-    row = masks.faded(share, 3)[8].astype(int)
+    row = masks.apply_fade(share, 3)[8].astype(int)
     assert (row[:4] == 0).all() and (row[4:] > 0).all()
     assert (np.diff(row) >= 0).all() and row[-1] == 255 > row[4]
 
@@ -138,7 +138,7 @@ def test_a_fade_is_the_same_wherever_the_mask_lies():
         share[place[0] : place[0] + 24, place[1] : place[1] + 32] = 255 * (rng.random((24, 32)) > 0.1)
         depth = cv2.distanceTransform((share > 0).astype(np.uint8), cv2.DIST_L2, 3)
         ramp = np.rint(np.minimum(depth * 255 / 6, 255)).astype(np.uint8)
-        np.testing.assert_array_equal(masks.faded(share, 5), np.minimum(share, ramp))
-    assert not masks.faded(np.zeros((9, 9), np.uint8), 3).any()
-    assert masks.chosen(np.zeros((9, 9), np.uint8)) == (slice(0, 0), slice(0, 0))
-    assert masks.chosen(np.eye(9, dtype=np.uint8)[:3], 1) == (slice(0, 4), slice(0, 4))
+        np.testing.assert_array_equal(masks.apply_fade(share, 5), np.minimum(share, ramp))
+    assert not masks.apply_fade(np.zeros((9, 9), np.uint8), 3).any()
+    assert masks.bounding_slices(np.zeros((9, 9), np.uint8)) == (slice(0, 0), slice(0, 0))
+    assert masks.bounding_slices(np.eye(9, dtype=np.uint8)[:3], 1) == (slice(0, 4), slice(0, 4))

@@ -7,16 +7,16 @@ import numpy as np
 
 from v2v.config import debug
 from v2v.pipeline.pretrained import Pretrained
-from v2v.video.mask import pooled
+from v2v.video.mask import pool_mask
 
 
 def test_pooled_masks_are_shares_of_latent_cells():
     mask = np.zeros((9, 8, 8), np.float32)
     mask[0, :2] = 1  # half of the upper cells of frame 0
     mask[3:5, 4:, 4:] = 1  # one cell in two of the four frames 1..4
-    got = pooled(mask, (3, 2, 2))
+    got = pool_mask(mask, (3, 2, 2))
     np.testing.assert_array_equal(got, [[[0.5, 0.5], [0, 0]], [[0, 0], [0, 0.5]], [[0, 0], [0, 0]]])
-    np.testing.assert_array_equal(pooled(mask[None, :1], (1, 2, 2))[0], got[:1])
+    np.testing.assert_array_equal(pool_mask(mask[None, :1], (1, 2, 2))[0], got[:1])
 
 
 def test_a_model_of_averaged_masks_is_shown_shares():

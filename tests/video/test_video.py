@@ -18,7 +18,7 @@ from v2v.video.video import Video
 def test_round_trip_keeps_pixels_timing_and_colour(tmp_path):
     frames = picture(T=12)
     Video.from_array(frames, fps=24).save(tmp_path / "a.mp4")
-    back = video.read(tmp_path / "a.mp4")
+    back = video.read_video(tmp_path / "a.mp4")
     assert back.frames.shape == frames.shape and back.fps == 24 and back.audio is None
     np.testing.assert_allclose(back.times, np.arange(12) / 24, atol=1e-6)
     assert psnr(back.frames, frames) > 36
@@ -47,7 +47,7 @@ def test_colour_description_travels(tmp_path, matrix):
     clip = Video.from_array(picture())
     clip.colour = (matrix, matrix if matrix != 2 else 2, 2)
     clip.save(tmp_path / "a.mp4")
-    back = video.read(tmp_path / "a.mp4")
+    back = video.read_video(tmp_path / "a.mp4")
     assert back.colour == clip.colour and psnr(back.frames, clip.frames) > 36
 
 
@@ -55,7 +55,7 @@ def test_colour_description_travels(tmp_path, matrix):
 def test_odd_sizes_come_back(tmp_path, H, W):
     frames = picture(T=3, H=H, W=W)
     Video.from_array(frames).save(tmp_path / "odd.mp4")
-    back = video.read(tmp_path / "odd.mp4")
+    back = video.read_video(tmp_path / "odd.mp4")
     assert back.frames.shape == frames.shape and psnr(back.frames, frames) > 30
 
 
@@ -66,28 +66,30 @@ def test_display_matrix_is_applied(tmp_path, degrees, hflip, vflip):
     frames = picture()
     make(tmp_path / "a.mp4", frames, rotation={"degrees": degrees, "hflip": hflip, "vflip": vflip})
     expected = np.rot90(frames, degrees // 90, axes=(1, 2))
-    assert all(frame.flags.c_contiguous for frame in video.survey(tmp_path / "a.mp4", lambda _: None).frames)
+    assert all(
+        frame.flags.c_contiguous for frame in video.open_video(tmp_path / "a.mp4", lambda _: None).frames
+    )
     expected = expected[:, :, ::-1] if hflip else expected
     expected = expected[:, ::-1] if vflip else expected
     if not (hflip or vflip):
         with av.open(str(tmp_path / "a.mp4")) as file:
             assert next(file.decode(video=0)).rotation % 360 == degrees
-    back = video.read(tmp_path / "a.mp4").frames
+    back = video.read_video(tmp_path / "a.mp4").frames
     assert back.shape == expected.shape and psnr(back, expected) > 30
 
 
 def test_variable_frame_rate_is_kept(tmp_path):
     ticks = [0, 40, 55, 120, 121, 300, 333, 500]
     make(tmp_path / "vfr.mkv", picture(), pts=ticks, time_base=Fraction(1, 1000))
-    clip = video.read(tmp_path / "vfr.mkv")
+    clip = video.read_video(tmp_path / "vfr.mkv")
     np.testing.assert_allclose(clip.times, np.array(ticks) / 1000, atol=1e-6)
     clip.save(tmp_path / "out.mp4")
-    np.testing.assert_allclose(video.read(tmp_path / "out.mp4").times, clip.times, atol=2e-5)
+    np.testing.assert_allclose(video.read_video(tmp_path / "out.mp4").times, clip.times, atol=2e-5)
 
 
 def test_ntsc_rate_is_exact(tmp_path):
     clip = Video.from_array(picture(T=30), fps=30000 / 1001)
-    back = video.read(clip.save(tmp_path / "a.mp4"))
+    back = video.read_video(clip.save(tmp_path / "a.mp4"))
     assert back.fps == pytest.approx(30000 / 1001, abs=1e-9)
     np.testing.assert_allclose(back.times, clip.times, atol=1e-9)
     assert back.duration == pytest.approx(30 * 1001 / 30000)
@@ -96,7 +98,7 @@ def test_ntsc_rate_is_exact(tmp_path):
 def test_missing_frame_rate(tmp_path):
     """A bare H.264 stream carries no times."""
     make(tmp_path / "bare.h264", picture(), codec="libx264")
-    clip = video.read(tmp_path / "bare.h264")
+    clip = video.read_video(tmp_path / "bare.h264")
     assert len(clip.frames) == 8 and np.all(np.diff(clip.times) > 0) and 1 < clip.fps < 100
 
 
@@ -126,11 +128,11 @@ def test_formats(tmp_path, name, codec, pix_fmt):
         else {}
     )
     make(tmp_path / name, frames, codec=codec, pix_fmt=pix_fmt, codec_options=options)
-    clip = video.read(tmp_path / name)
+    clip = video.read_video(tmp_path / name)
     if pix_fmt == "gray":
         frames = np.repeat(clip.frames[..., :1], 3, -1)
     assert clip.frames.shape == frames.shape and psnr(clip.frames, frames) > 24
-    back = video.read(clip.save(tmp_path / "out.mp4"))
+    back = video.read_video(clip.save(tmp_path / "out.mp4"))
     assert psnr(back.frames, clip.frames) > 36
     np.testing.assert_allclose(back.times, clip.times, atol=2e-5)
 
@@ -141,10 +143,10 @@ def test_formats(tmp_path, name, codec, pix_fmt):
 )
 def test_sound_is_kept_in_sync(tmp_path, name, codec):
     make(tmp_path / name, picture(T=25), tones=(440,), audio_codec=codec, audio_start=0.2)
-    clip = video.read(tmp_path / name)
+    clip = video.read_video(tmp_path / name)
     clip.save(tmp_path / "out.mp4")
     (before, start), (after, begin) = sound(tmp_path / name), sound(tmp_path / "out.mp4")
-    assert len(video.read(tmp_path / "out.mp4").frames) == 25
+    assert len(video.read_video(tmp_path / "out.mp4").frames) == 25
 
     def onset(samples, offset):
         loud = np.abs(samples.astype(np.float64)) > 0.2 * np.abs(samples).max()
@@ -158,7 +160,7 @@ def test_sound_is_kept_in_sync(tmp_path, name, codec):
 
 def test_every_track_is_kept(tmp_path):
     make(tmp_path / "two.mkv", picture(), tones=(440, 880))
-    out = video.read(video.read(tmp_path / "two.mkv").save(tmp_path / "out.mp4"))
+    out = video.read_video(video.read_video(tmp_path / "two.mkv").save(tmp_path / "out.mp4"))
     with av.open(str(out.path)) as file:
         assert len(file.streams.audio) == 2
 
@@ -166,10 +168,10 @@ def test_every_track_is_kept(tmp_path):
 def test_stills(tmp_path):
     frames = picture(T=1)
     Video.from_array(frames[0]).save(tmp_path / "a.png")
-    clip = video.read(tmp_path / "a.png")
+    clip = video.read_video(tmp_path / "a.png")
     np.testing.assert_array_equal(clip.frames, frames)
-    assert psnr(video.read(clip.save(tmp_path / "a.jpg")).frames, frames) > 30
-    assert len(video.read(clip.save(tmp_path / "a.mp4")).frames) == 1
+    assert psnr(video.read_video(clip.save(tmp_path / "a.jpg")).frames, frames) > 30
+    assert len(video.read_video(clip.save(tmp_path / "a.mp4")).frames) == 1
     with pytest.raises(InputError, match="one frame"):
         Video.from_array(picture()).save(tmp_path / "b.png")
 
@@ -177,7 +179,7 @@ def test_stills(tmp_path):
 def test_anamorphic_pixels(tmp_path):
     clip = Video.from_array(picture())
     clip.pixel_aspect = Fraction(64, 45)
-    assert video.read(clip.save(tmp_path / "a.mp4")).pixel_aspect == Fraction(64, 45)
+    assert video.read_video(clip.save(tmp_path / "a.mp4")).pixel_aspect == Fraction(64, 45)
 
 
 def _text(path):
@@ -218,15 +220,15 @@ def test_bad_files_are_named_in_one_line(tmp_path, make_bad):
     path = tmp_path / "bad.mp4"
     make_bad(path)
     with pytest.raises(InputError) as caught:
-        video.read(path)
+        video.read_video(path)
     assert str(path) in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_missing_and_folder(tmp_path):
     with pytest.raises(InputError, match="no such file"):
-        video.read(tmp_path / "none.mp4")
+        video.read_video(tmp_path / "none.mp4")
     with pytest.raises(InputError, match="folder"):
-        video.read(tmp_path)
+        video.read_video(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["", "none/out.mp4", "out.txt", "out", "dir.mp4", "file/out.mp4"])
@@ -258,7 +260,7 @@ def test_bad_arrays(bad):
 def test_reading_warns_of_nothing(tmp_path):
     make(tmp_path / "a.mp4", picture(), tones=(440,))
     with expect_no_notes():
-        video.read(tmp_path / "a.mp4").save(tmp_path / "b.mp4")
+        video.read_video(tmp_path / "a.mp4").save(tmp_path / "b.mp4")
 
 
 @pytest.mark.parametrize("orientation,turns", [(3, 2), (6, 3), (8, 1)])
@@ -272,7 +274,7 @@ def test_photographs_are_turned_upright(tmp_path, orientation, turns):
     (tmp_path / "b.jpg").write_bytes(
         data[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + data[2:]
     )
-    assert psnr(video.read(tmp_path / "b.jpg").frames[0], np.rot90(frame, turns)) > 30
+    assert psnr(video.read_video(tmp_path / "b.jpg").frames[0], np.rot90(frame, turns)) > 30
 
 
 def test_damaged_files_are_read_or_refused(tmp_path):
@@ -286,6 +288,6 @@ def test_damaged_files_are_read_or_refused(tmp_path):
         (tmp_path / "b.mp4").write_bytes(broken.tobytes())
         with collect_notes():
             try:
-                assert len(video.read(tmp_path / "b.mp4").frames)
+                assert len(video.read_video(tmp_path / "b.mp4").frames)
             except InputError as error:
                 assert "\n" not in str(error)

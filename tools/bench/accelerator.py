@@ -220,7 +220,9 @@ def sample(name: str, cfg, tiny: bool):
         one = jax.jit(lambda v, z, text, shown: dit.apply(v, z, z[:, 0, 0, 0, 0] * 0 + 0.5, text, **shown))
         return (lambda: one(variables, z, text, shown)), flops
     kept = fill(variables, z, text, shown)
-    one = jax.jit(lambda v, kept, z, text, shown: kv_cache.step(dit, v, kept, text, shown)(z, 0.5))
+    one = jax.jit(
+        lambda v, kept, z, text, shown: kv_cache.build_cached_velocity(dit, v, kept, text, shown)(z, 0.5)
+    )
     return (lambda: one(variables, kept, z, text, shown)), flops
 
 
@@ -230,11 +232,13 @@ def vae(name: str, cfg, tiny: bool):
 
     from v2v.models import autoencoder_streaming
     from v2v.models.autoencoder import VAE
-    from v2v.runtime.flops import count
+    from v2v.runtime.flops import count_flops
 
     params, call = (
         weights("vae", cfg),
-        {"encode": autoencoder_streaming.encode, "decode": autoencoder_streaming.decode}[name],
+        {"encode": autoencoder_streaming.encode_in_chunks, "decode": autoencoder_streaming.decode_in_chunks}[
+            name
+        ],
     )
     x = inputs(cfg)["target"].astype(jnp.float32)
     if name == "encode":
@@ -244,7 +248,7 @@ def vae(name: str, cfg, tiny: bool):
         return call(VAE(cfg.vae), params, x)
 
     run = jax.jit(walk)
-    return (lambda: run(params, x)), count(jax.make_jaxpr(walk)(params, x))
+    return (lambda: run(params, x)), count_flops(jax.make_jaxpr(walk)(params, x))
 
 
 def train(name: str, cfg, tiny: bool):

@@ -56,7 +56,7 @@ def case(name: str, layers: int, threads: int):
     from v2v import config as c
     from v2v.models.autoencoder import VAE
     from v2v.models.transformer import DiT
-    from v2v.runtime.flops import count
+    from v2v.runtime.flops import count_flops
 
     torch.set_num_threads(threads)
     if name == "matmul":
@@ -96,7 +96,7 @@ def case(name: str, layers: int, threads: int):
             return (
                 functools.partial(ours, params),
                 no_grad(lambda: last(theirs(*inputs).sample)),
-                count(jax.make_jaxpr(velocity)(params)),
+                count_flops(jax.make_jaxpr(velocity)(params)),
             )
         gradient = jax.grad(lambda params: (velocity(params) ** 2).mean())
         ours = jax.jit(gradient)
@@ -104,7 +104,7 @@ def case(name: str, layers: int, threads: int):
         def our_gradient():
             return jax.block_until_ready(ours(params))["blocks"]["self_attn"]["q"]["kernel"][0]
 
-        return our_gradient, their_gradient, count(jax.make_jaxpr(gradient)(params))
+        return our_gradient, their_gradient, count_flops(jax.make_jaxpr(gradient)(params))
 
     theirs = AutoencoderKLWan(
         base_dim=32, decoder_base_dim=48, z_dim=48, dim_mult=[1, 2, 4, 4], num_res_blocks=2,
@@ -122,7 +122,7 @@ def case(name: str, layers: int, threads: int):
         return last(out)
 
     ours = functools.partial(jax.jit(apply), {"params": params}, x)
-    return ours, no_grad(their_pass), count(jax.make_jaxpr(apply)({"params": params}, x))
+    return ours, no_grad(their_pass), count_flops(jax.make_jaxpr(apply)({"params": params}, x))
 
 
 def share(part: str, config, theirs) -> dict:

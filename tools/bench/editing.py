@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import sampling as mid
 
-from v2v.diffusion.sampler import make_sampler
-from v2v.diffusion.solvers import table
+from v2v.diffusion.sampler import build_sampler
+from v2v.diffusion.solvers import build_solver_table
 
 CHILD = """
 import sys, time, torch, diffusers, numpy as np
@@ -60,8 +60,8 @@ def beside(python: str, rounds: int, clock, threads: int) -> None:
         theirs()
         sigma = np.load(f"{folder}/model/sigmas.npy")[:-1]
         variables = {"params": wan.load_part("dit", f"{folder}/model/transformer", mid.MID)}
-        run = functools.partial(make_sampler(mid.MID).compiled, variables, x["noise"], x["prompt"], x["null"], {},
-                                table("euler", sigma, sigma), np.float32(5), None, None, mode="prompt", cached=False)  # fmt: skip
+        run = functools.partial(build_sampler(mid.MID).compiled, variables, x["noise"], x["prompt"], x["null"], {},
+                                build_solver_table("euler", sigma, sigma), np.float32(5), None, None, mode="prompt", cached=False)  # fmt: skip
         out = np.asarray(run()[0])
         other = np.moveaxis(np.load(f"{folder}/model/out.npy"), 1, -1)
         took = np.array([(mid.timed(clock, run), theirs()) for _ in range(rounds)])

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from v2v import config
-from v2v.diffusion.sampler import make_sampler
+from v2v.diffusion.sampler import build_sampler
 from v2v.models import kv_cache
 from v2v.models.transformer import DiT
 from v2v.planning.passes import count_pass_flops
@@ -80,7 +80,9 @@ def steps(rounds: int, clock) -> None:
     )
 
     def runner(attention: str, shown: dict):
-        sample = make_sampler(dataclasses.replace(MID, condition=config.ConditionConfig(attention=attention)))
+        sample = build_sampler(
+            dataclasses.replace(MID, condition=config.ConditionConfig(attention=attention))
+        )
         return lambda: sample(variables, x["noise"], x["prompt"], x["null"], shown, STEPS, 1.0)
 
     dit = DiT(DIT, config.ConditionConfig(attention="one_way"))

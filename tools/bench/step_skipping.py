@@ -14,7 +14,7 @@ import numpy as np
 
 from v2v.assets import SAMPLE
 from v2v.diffusion import step_skipping, windows
-from v2v.diffusion.sampler import make_sampler
+from v2v.diffusion.sampler import build_sampler
 from v2v.pipeline.pretrained import load_pretrained
 from v2v.video import inputs
 
@@ -29,16 +29,18 @@ def main() -> None:
     args = parser.parse_args()
     model, frames = load_pretrained("embedded"), []
     config = model.config
-    inputs.clip(SAMPLE, 25, lambda frame: frames.append(inputs.shrink(frame, config.height, config.width)))
+    inputs.open_clip(
+        SAMPLE, 25, lambda frame: frames.append(inputs.resize_frame(frame, config.height, config.width))
+    )
     clip = np.stack(frames[: config.frames])[None]
     source, mask = model.encode(clip), model.encode(np.full_like(clip, 255))
     shown = {name: jnp.repeat(z, args.seeds, 0) for name, z in (("source", source), ("mask", mask))}
     noise = np.stack(
-        [windows.noise(seed, 0, source.shape[1], source.shape[2:]) for seed in range(args.seeds)]
+        [windows.window_noise(seed, 0, source.shape[1], source.shape[2:]) for seed in range(args.seeds)]
     )
     text, null = (model.embed_text([words])[0] for words in (args.instruction, ""))
     variables = {"params": model._dit(), "embed": model._embed}
-    sample = make_sampler(config)
+    sample = build_sampler(config)
 
     def run(steps: int, fresh=True):
         texts = jnp.repeat(text, args.seeds, 0)
@@ -57,7 +59,7 @@ def main() -> None:
         return 20 * np.log10(exact.std() / np.sqrt(((z - exact) ** 2).mean()))
 
     for tolerance in (0.02, 0.05, 0.1, 0.2):
-        fresh = step_skipping.rows(ratios, tolerance)
+        fresh = step_skipping.select_evaluated_steps(ratios, tolerance)
         if fresh.all():
             print(f"tolerance {tolerance}: nothing skipped")
             continue

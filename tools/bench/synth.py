@@ -48,7 +48,7 @@ def spent(edits, seeds, sources=generate.NO_SOURCES, **size) -> tuple[float, int
 def footage(clip: str | None) -> np.ndarray:
     """96 frames of 480 x 832."""
     if clip:
-        return footage_lib.fit_frames(np.asarray(codec.read(clip).frames)[:96], 480, 832)
+        return footage_lib.fit_frames(np.asarray(codec.read_video(clip).frames)[:96], 480, 832)
     noise = np.random.default_rng(0).integers(0, 60, (96, 480, 832, 3), dtype=np.uint8)
     return footage_lib.render_clip(1, 96, 480, 832).video // 2 + noise
 
@@ -73,7 +73,7 @@ def main() -> None:
               f"{tiles:.1f} s a process for all {textures.TILES_PER_KIND * len(textures.KINDS)} tiles of textures", flush=True)  # fmt: skip
     if "experts" in on:
         with tempfile.TemporaryDirectory() as folder:
-            codec.write(codec.Video.from_array(footage(args.clip), 16.0), Path(folder) / "clip.mp4")
+            codec.write_video(codec.Video.from_array(footage(args.clip), 16.0), Path(folder) / "clip.mp4")
             sources, costs = registry.Sources(clips=folder), {}
             names = [f"{way}-{name}" for name in CONTROLS for way in ("to", "from")]
             for name in names[:: 6 if args.quick else 1]:

@@ -163,12 +163,12 @@ def saves_and_data(folder: Path, jax, steps: int) -> dict:
     from tools.checks.resume import make_latents
     from v2v import config
     from v2v.data import buckets, loader
-    from v2v.models.text_encoder import word_tokenizer
+    from v2v.models.text_encoder import build_word_tokenizer
     from v2v.train import loop
 
     cfg, state, _, base, step = ours(jax)
     make_latents(folder, cfg)
-    words = word_tokenizer(["make", "it", "red"], TEXT_LEN, cfg.text.vocab)
+    words = build_word_tokenizer(["make", "it", "red"], TEXT_LEN, cfg.text.vocab)
     masks = np.load(folder / "masks.npy")
     data = dataclasses.replace(config.DataConfig(), reference=0.0)
     bucket = buckets.Bucket(1, masks, (buckets.CachedClips([str(folder / "latents.array_record")]),))
@@ -197,7 +197,7 @@ def memory(folder: Path, jax, steps: int) -> dict:
     from v2v.config import OptimConfig, debug
     from v2v.data import buckets, loader
     from v2v.models import initialization
-    from v2v.models.text_encoder import word_tokenizer
+    from v2v.models.text_encoder import build_word_tokenizer
     from v2v.train import loop, objectives
     from v2v.train import optimizer as optimizer_lib
     from v2v.train import train_step as training
@@ -205,7 +205,7 @@ def memory(folder: Path, jax, steps: int) -> dict:
 
     cfg = debug()
     resume.make_latents(folder)
-    words = word_tokenizer(["make", "it", "red"], cfg.text.text_len, cfg.text.vocab)
+    words = build_word_tokenizer(["make", "it", "red"], cfg.text.text_len, cfg.text.vocab)
     cached = buckets.CachedClips([str(folder / "latents.array_record")])
     rows = loader.edit_batches([buckets.Bucket(2, np.load(folder / "masks.npy"), (cached,))], words)
     base, optimizer = (

@@ -25,7 +25,7 @@ def main() -> None:
     args = parser.parse_args()
     exact = load_pretrained(args.model)
     cfg = exact.config
-    frames = video.read(args.video).frames[: cfg.frames]
+    frames = video.read_video(args.video).frames[: cfg.frames]
     frames = frames[: len(frames) - (len(frames) - 1) % cfg.vae.stride_t]
     clip = np.stack([cv2.resize(f, (cfg.width, cfg.height), interpolation=cv2.INTER_AREA) for f in frames])[
         None

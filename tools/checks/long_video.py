@@ -60,12 +60,12 @@ def main() -> None:
     )
     editor = EasyV2VEditor()
     model, T = editor.model, editor.model.config.frames
-    hop = 4 * windows.plan(10**6, (T - 1) // 4 + 1).shift(1)
+    hop = 4 * windows.plan_windows(10**6, (T - 1) // 4 + 1).shift(1)
     text = np.asarray(model.embed_text([args.prompt])[0])
 
     def once(clip: np.ndarray, begin: int) -> np.ndarray:
         z = model.encode(clip[None])
-        noise = windows.noise(0, begin // 4, z.shape[1], z.shape[2:])[None]
+        noise = windows.window_noise(0, begin // 4, z.shape[1], z.shape[2:])[None]
         everywhere = model.encode(np.full_like(clip[None], 255))
         flow = model.config.flow
         return model.decode(

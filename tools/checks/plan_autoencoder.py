@@ -66,7 +66,7 @@ def steps(vae: VAE, method: str, weights, shape, mesh):
     """(name, lowered program) of the walk's first step and of a later one."""
     frames = 1 if method == "decode" else vae.cfg.stride_t
     first, later = (placed(mesh, (shape[0], n, *shape[2:])) for n in (1, frames))
-    step = functools.partial(autoencoder_streaming.advance, vae, method=method)
+    step = functools.partial(autoencoder_streaming.code_chunk, vae, method=method)
     memory = jax.eval_shape(lambda weights, piece: step(weights, {}, piece)[1], weights, first)
     memory = jax.tree.map(lambda m: placed(mesh, m.shape, m.dtype), memory)
     yield "first step", jax.jit(lambda weights, piece: step(weights, {}, piece)).lower(weights, first)
@@ -91,7 +91,7 @@ def compiled(name: str, program) -> int:
 def placed(mesh, shape, dtype=jnp.float32):
     """Frames laid over the mesh as the VAE lays them."""
     return jax.ShapeDtypeStruct(
-        shape, dtype, sharding=NamedSharding(mesh, autoencoder.spec(shape, mesh.shape))
+        shape, dtype, sharding=NamedSharding(mesh, autoencoder.video_partition_spec(shape, mesh.shape))
     )
 
 

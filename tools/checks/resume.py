@@ -38,7 +38,7 @@ def worker(
     """Train to `steps` in folder/name, a row in the log at every step; process 0 leaves final.npz."""
     from v2v.runtime import sharding
 
-    sharding.cpu_devices(devices)
+    sharding.request_cpu_devices(devices)
     import jax
 
     if processes > 1:
@@ -47,13 +47,13 @@ def worker(
     from v2v.config import LogConfig, OptimConfig, debug
     from v2v.data import buckets, loader
     from v2v.models import initialization
-    from v2v.models.text_encoder import word_tokenizer
+    from v2v.models.text_encoder import build_word_tokenizer
     from v2v.train import objectives
     from v2v.train.config import Experiment, Stage
     from v2v.train.stage import fit_stage, to_host
 
     model, optim = debug(), OptimConfig(peak_lr=1e-2, warmup_steps=1)
-    tokenizer = word_tokenizer(["make", "it", "red"], model.text.text_len, model.text.vocab)
+    tokenizer = build_word_tokenizer(["make", "it", "red"], model.text.text_len, model.text.vocab)
     stage = Stage(steps=steps, batch=4, optim=optim)
     cfg = Experiment(name=name, model=model, edit=stage, save_every=save_every, log=LogConfig(every=1))
     masks = np.load(folder / "masks.npy")

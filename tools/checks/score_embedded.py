@@ -76,7 +76,7 @@ def main(args: Args) -> None:
             bands[path.stem].append(contact_sheet.Band(f"{name}, {psnr:.1f} dB", labelled))
     if args.sheet:
         for name, made in bands.items():
-            contact_sheet.write(args.sheet / f"{name.replace(' ', '_')}.png", made)
+            contact_sheet.write_contact_sheet(args.sheet / f"{name.replace(' ', '_')}.png", made)
     result = {**exact_truth_summary.summarize(rows, flickers, real), "seconds": time.time() - began}
     print(exact_truth_summary.format_table(result))
     if args.json:

@@ -119,7 +119,10 @@ def combine_adapters(parts: tuple[tuple[Adapter, float], ...], embed: dict | Non
     """Combine weighted adapters into one adapter of scale 1; None for no adapters."""
     if not parts:
         return None
-    low_rank, full = lora.combine([(adapter.lora, weight * adapter.scale) for adapter, weight in parts]), {}
+    low_rank, full = (
+        lora.combine_adapters([(adapter.lora, weight * adapter.scale) for adapter, weight in parts]),
+        {},
+    )
     for adapter, weight in parts:
         for path, x in flatten_tree(adapter.delta or {}).items():
             full[path] = full.get(path, np.float32(0)) + np.float32(weight) * np.asarray(x, np.float32)
@@ -206,7 +209,7 @@ def _build_from_tree(
         )
     base = {p: jax.ShapeDtypeStruct(s, np.float32) for p, s in wan.parameter_shapes("dit", config).items()}
     try:
-        jax.eval_shape(lora.merge, unflatten_tree(base), tree["lora"], 1.0)
+        jax.eval_shape(lora.merge_adapter, unflatten_tree(base), tree["lora"], 1.0)
     except (ValueError, KeyError) as err:
         raise InputError(f"{where}: {err}; use an adapter trained on {config.name}") from err
     embed = tree.get("embed")

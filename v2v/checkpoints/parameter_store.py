@@ -100,7 +100,10 @@ class ReplicatedStore:
         tree, loaded = self._source.get(part, adapters), self._loaded.get(part)
         if loaded is None or loaded[0] is not tree:
             self._loaded.pop(part, None)
-            loaded = self._loaded[part] = (tree, jax.device_put(tree, sharding.replicated(self._mesh)))
+            loaded = self._loaded[part] = (
+                tree,
+                jax.device_put(tree, sharding.replicated_sharding(self._mesh)),
+            )
         return loaded[1]
 
     def check(self, adapters: WeightedAdapters = ()) -> None:
@@ -193,7 +196,7 @@ def abstract_parameters(part: str, config: ModelConfig, mesh: Mesh | None = None
     tree = unflatten_tree(leaves)
     if mesh is None:
         return tree
-    places = sharding.shardings({part: tree}, mesh)[part]
+    places = sharding.tree_shardings({part: tree}, mesh)[part]
     return jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), tree, places)
 
 
@@ -216,7 +219,7 @@ def merge_adapters(tree: dict, adapters: WeightedAdapters, donate: bool = False)
         ((adapter, weight),) = adapters
         tree = merge(tree, adapter.lora, weight * adapter.scale)
     elif adapters:
-        low_rank = lora.combine(
+        low_rank = lora.combine_adapters(
             [(a.lora, weight * a.scale) for a, weight in adapters], multiple=RANK_MULTIPLE
         )
         tree = merge(tree, low_rank, 1.0)
@@ -264,9 +267,9 @@ def _add_full_updates(tree: dict, delta: dict, weight: float) -> dict:
     return unflatten_tree(flat)
 
 
-_merge, _add = jax.jit(lora.merge), jax.jit(_add_full_updates)
+_merge, _add = jax.jit(lora.merge_adapter), jax.jit(_add_full_updates)
 _merge_in_place, _add_in_place = (
-    jax.jit(lora.merge, donate_argnums=0),
+    jax.jit(lora.merge_adapter, donate_argnums=0),
     jax.jit(_add_full_updates, donate_argnums=0),
 )
 

@@ -93,7 +93,7 @@ def edit_clip(args: argparse.Namespace, model: Callable[[], object], progress: b
     if args.explain:
         from v2v.pipeline.attention_maps import write_attention_maps
 
-        file_checks.check_apart(output, input=source, mask=args.mask, reference=args.reference)
+        file_checks.check_not_input(output, input=source, mask=args.mask, reference=args.reference)
         edited, _ = write_attention_maps(
             editor,
             source,
@@ -198,7 +198,7 @@ def compile_ahead(args: argparse.Namespace, model: Callable[[], object], progres
     config = editor.model.config
     frame = np.full((1, config.height, config.width, 3), 128, np.uint8)
     references = (None, frame[0]) if "reference" in editor.model.conditions else (None,)
-    with compilation_cache.counted() as compiles:
+    with compilation_cache.count_compilations() as compiles:
         for steps, window in parse_buckets(args.warm):
             for reference in references:
                 settings = {

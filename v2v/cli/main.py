@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if rest and args.run not in (_train, _plan):  # what follows an experiment's own options are its fields
         args.refuse(f"unrecognized arguments: {' '.join(rest)}")
     args.rest = rest
-    compilation_cache.environment()
+    compilation_cache.set_environment()
     try:
         configure_logging(quiet=args.quiet, verbose=args.verbose)
         report = args.run(args)

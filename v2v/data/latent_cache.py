@@ -26,8 +26,8 @@ from array_record.python.array_record_module import ArrayRecordReader, ArrayReco
 
 from v2v.data.pair import Pair
 from v2v.errors import InputError
-from v2v.video.inputs import shrink
-from v2v.video.mask import pooled
+from v2v.video.inputs import resize_frame
+from v2v.video.mask import pool_mask
 
 # Pairs in one shard.
 SHARD = 1024
@@ -193,7 +193,7 @@ def _encode(pairs: list[Pair], encode: Callable, batch: int, embed: Callable | N
     local = [i for i, p in enumerate(pairs) if not _covers_frame(p)]
     masks = dict(zip(local, run([_rgb(pairs[i].mask) for i in local]), strict=True)) if local else {}
     with_ref = [i for i, p in enumerate(pairs) if p.reference is not None]
-    pictures = [shrink(pairs[i].reference, *pairs[i].source.shape[1:3])[None] for i in with_ref]
+    pictures = [resize_frame(pairs[i].reference, *pairs[i].source.shape[1:3])[None] for i in with_ref]
     refs = dict(zip(with_ref, run(pictures), strict=True)) if with_ref else {}
     partly_active = [
         i for i, p in enumerate(pairs) if len(p.source) > MAX_TABLE_FRAMES and p.active != (0, len(p.source))
@@ -218,7 +218,7 @@ def _encode(pairs: list[Pair], encode: Callable, batch: int, embed: Callable | N
         buffer = io.BytesIO()
         np.savez(
             buffer, source=source[i], target=target[i], mask=masks.get(i, empty), reference=refs.get(i, empty),
-            area=pooled(pair.mask / np.float32(255), grid).astype(np.float16), active=np.asarray(pair.active, np.int16), text=np.asarray(json.dumps(text)),
+            area=pool_mask(pair.mask / np.float32(255), grid).astype(np.float16), active=np.asarray(pair.active, np.int16), text=np.asarray(json.dumps(text)),
             **extra,
         )  # fmt: skip
         yield buffer.getvalue()

@@ -159,7 +159,7 @@ def pair_size(record: dict) -> tuple[int, int, int]:
     _check_schema(record)
     data, T = bytes(record["source"]), int(record["frames"])
     if data[:4] == lossless.MAGIC:
-        height, width = lossless.size(data)
+        height, width = lossless.lossless_size(data)
         return T, height, width
     if data[:8] != b"\x89PNG\r\n\x1a\n" or len(data) < 24:
         raise InputError("pair record: source is neither a PNG nor a clip; the record is damaged")
@@ -169,13 +169,13 @@ def pair_size(record: dict) -> tuple[int, int, int]:
 
 def _to_bytes(video: np.ndarray) -> bytes:
     """A small clip as one PNG, a large one as lossless H.264, which there takes a third of the time and less room."""
-    return _to_png(_strip(video)) if video.size < LARGE else lossless.encode(video)
+    return _to_png(_strip(video)) if video.size < LARGE else lossless.encode_lossless(video)
 
 
 def _from_bytes(data: bytes, name: str, T: int) -> np.ndarray:
     if bytes(data[:4]) != lossless.MAGIC:
         return _unstrip(_from_png(data, name), T)
-    video = lossless.decode(bytes(data))
+    video = lossless.decode_lossless(bytes(data))
     if video is None or len(video) != T:
         raise InputError(f"pair record: {name} is not a readable clip of {T} frames; the record is damaged")
     return video

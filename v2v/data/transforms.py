@@ -18,7 +18,7 @@ import numpy as np
 from v2v.data.batch import Batch, ClipExample, EditExample, SentenceExample
 from v2v.data.latent_cache import UNKNOWN_RECIPE, unpack_record
 from v2v.models.text_encoder import Tokenizer
-from v2v.video.mask import pooled
+from v2v.video.mask import pool_mask
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,7 @@ def _when_pooled(pair: Batch, stride_t: int) -> np.ndarray:
     grid = pair["area"].shape
     on = np.zeros((frame_count(grid[0], stride_t), *grid[1:]), np.float32)
     on[slice(*pair["active"])] = 1
-    return pooled(on, grid).astype(np.float16)
+    return pool_mask(on, grid).astype(np.float16)
 
 
 def frame_count(t: int, stride_t: int) -> int:

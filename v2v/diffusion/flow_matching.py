@@ -28,7 +28,7 @@ def interpolate(x0: Latents, noise: Latents, tau: Tau) -> tuple[Latents, Latents
     return (1 - t) * x0 + t * noise, noise - x0
 
 
-def shift(tau: Float[Array, "*b"], s: float) -> Float[Array, "*b"]:
+def shift_tau(tau: Float[Array, "*b"], s: float) -> Float[Array, "*b"]:
     """Move flow times towards noise; s = 1 changes nothing."""
     return s * tau / (1 + (s - 1) * tau)
 
@@ -37,10 +37,10 @@ def sample_tau(key: jax.Array, batch: int, cfg: FlowConfig) -> Tau:
     """Flow times for a training batch. One uniform draw is spread over the batch (stratified), which lowers the variance."""
     if cfg.sampling == "logit_normal":
         normal = jax.random.normal(key, (batch,))
-        return shift(jax.nn.sigmoid(cfg.logit_mean + cfg.logit_std * normal), cfg.shift)
+        return shift_tau(jax.nn.sigmoid(cfg.logit_mean + cfg.logit_std * normal), cfg.shift)
     offset = jax.random.uniform(key, ())
     u = (jnp.arange(batch) / batch + offset) % 1.0
-    return shift(jax.random.permutation(jax.random.fold_in(key, 1), u), cfg.shift)
+    return shift_tau(jax.random.permutation(jax.random.fold_in(key, 1), u), cfg.shift)
 
 
 def tau_weight(tau: Tau, cfg: FlowConfig) -> Float[Array, "b"] | None:
@@ -48,12 +48,12 @@ def tau_weight(tau: Tau, cfg: FlowConfig) -> Float[Array, "b"] | None:
     if cfg.weighting == "none":
         return None
 
-    grid = shift(np.linspace(1, 0, 1000, endpoint=False), cfg.shift)
+    grid = shift_tau(np.linspace(1, 0, 1000, endpoint=False), cfg.shift)
     mean = (np.exp(-2 * (grid - 0.5) ** 2) - np.exp(-0.5)).mean()
     return ((jnp.exp(-2 * (tau - 0.5) ** 2) - np.exp(-0.5)) / mean).astype(jnp.float32)
 
 
-SMALLEST = 1 / 32  # of a clip: edits of less don't get more weight
+MIN_EDITED_SHARE = 1 / 32  # of a clip: edits of less don't get more weight
 
 
 def velocity_loss(
@@ -95,5 +95,5 @@ def total_weight(
 def _cells(cells, area, region: float, keep) -> Float[Array, "b t y x"]:
     weight = jnp.ones(cells)
     if area is not None:
-        weight = 1 + region * area / jnp.maximum(area.mean((1, 2, 3), keepdims=True), SMALLEST)
+        weight = 1 + region * area / jnp.maximum(area.mean((1, 2, 3), keepdims=True), MIN_EDITED_SHARE)
     return weight if keep is None else weight * keep[:, :, None, None]

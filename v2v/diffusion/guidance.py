@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from v2v.array_types import Array, Float, Latents, Text
 from v2v.errors import InputError
 
-Mode = Literal["prompt", "prompt+reference", "none"]
+GuidanceMode = Literal["prompt", "prompt+reference", "none"]
 
 
 class Branch(NamedTuple):
@@ -24,7 +24,9 @@ class Branch(NamedTuple):
     conditions: dict[str, Latents]
 
 
-def branches(mode: Mode, prompt: Text, null: Text, conditions: dict[str, Latents]) -> list[Branch]:
+def guidance_branches(
+    mode: GuidanceMode, prompt: Text, null: Text, conditions: dict[str, Latents]
+) -> list[Branch]:
     """The passes of a step, the conditional one first; `null` [1 or b, m, w]. Raises InputError on an unknown mode."""
     if mode == "none":
         return [Branch(prompt, conditions)]
@@ -35,7 +37,7 @@ def branches(mode: Mode, prompt: Text, null: Text, conditions: dict[str, Latents
     return [Branch(prompt, conditions), Branch(jnp.broadcast_to(null, prompt.shape), kept)]
 
 
-def combine(answers: Sequence[Latents], scale: Float[Array, ""] | Float[Array, "b"]) -> Latents:
+def combine_velocities(answers: Sequence[Latents], scale: Float[Array, ""] | Float[Array, "b"]) -> Latents:
     """The guided velocity out of the branches' own, in their order; one scale for all jobs of a batch, or one each."""
     if len(answers) == 1:
         return answers[0]

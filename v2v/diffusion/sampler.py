@@ -21,9 +21,9 @@ from jax.sharding import Mesh
 from v2v.array_types import Array, Bool, Latents
 from v2v.config import ModelConfig
 from v2v.diffusion import step_skipping, windows
-from v2v.diffusion.guidance import Branch, branches, combine
-from v2v.diffusion.schedule import sigmas
-from v2v.diffusion.solvers import Table, advance, start, table
+from v2v.diffusion.guidance import Branch, combine_velocities, guidance_branches
+from v2v.diffusion.schedule import noise_levels
+from v2v.diffusion.solvers import SolverTable, advance_state, build_solver_table, initial_state
 from v2v.errors import InputError
 from v2v.models import kv_cache
 from v2v.models.attention_kernels import parallel
@@ -31,7 +31,7 @@ from v2v.models.transformer import DiT
 from v2v.runtime import progress, sharding
 
 
-def make_sampler(cfg: ModelConfig) -> Callable[..., Latents]:
+def build_sampler(cfg: ModelConfig) -> Callable[..., Latents]:
     """sample(variables, noise, text, null, conditions, steps, guidance, ...) → latents, float32.
 
     variables: {"params", "embed"}; conditions: a dict of latents `source`, `mask`, `reference`, each optional; steps a number;
@@ -45,8 +45,10 @@ def make_sampler(cfg: ModelConfig) -> Callable[..., Latents]:
     dit = DiT(cfg.dit, cfg.condition)
 
     @partial(jax.jit, static_argnames=("mode", "cached"))
-    def run(variables, noise, text, null, conditions, steps: Table, scale, links, fresh, *, mode, cached):
-        passes = branches(mode, text, null, conditions)
+    def run(
+        variables, noise, text, null, conditions, steps: SolverTable, scale, links, fresh, *, mode, cached
+    ):
+        passes = guidance_branches(mode, text, null, conditions)
         asks = [_pass(dit, variables, branch, noise, cached) for branch in passes]
         rows = jax.tree.map(jnp.asarray, steps)
         past = None if links is None else jnp.asarray(links.past, jnp.float32)
@@ -55,15 +57,15 @@ def make_sampler(cfg: ModelConfig) -> Callable[..., Latents]:
             walk, added = carry
             index, row, past, fresh = row
             replies = [ask(walk[0], row.tau, a, fresh) for ask, a in zip(asks, added, strict=True)]
-            v, guess = combine([v for v, _ in replies], scale), None
+            v, guess = combine_velocities([v for v, _ in replies], scale), None
             if links is not None:
-                v, guess = windows.agreed(v, walk[0], row.sigma, links, past)
-            ratio = None if fresh is None else step_skipping.ratio(replies[0][1], added[0])
-            walk = advance(walk, row, v)
-            done = progress.tick(index, len(steps.sigma), walk[0])
+                v, guess = windows.align_windows(v, walk[0], row.sigma, links, past)
+            ratio = None if fresh is None else step_skipping.magnitude_ratio(replies[0][1], added[0])
+            walk = advance_state(walk, row, v)
+            done = progress.report_progress(index, len(steps.sigma), walk[0])
             return (walk, [a for _, a in replies]), (guess, ratio, done)
 
-        state = start(noise.astype(jnp.float32))
+        state = initial_state(noise.astype(jnp.float32))
         added = [None if fresh is None else jnp.zeros(ask.width, jnp.float32) for ask in asks]
         numbered = (jnp.arange(len(steps.sigma)), rows, past, fresh)
         ((x, *_), _), (guesses, ratios, done) = jax.lax.scan(body, (state, added), numbered)
@@ -74,8 +76,8 @@ def make_sampler(cfg: ModelConfig) -> Callable[..., Latents]:
         variables, noise, text, null, conditions, steps, guidance, links=None, begin=None, strength=1.0,
         *, mode="prompt", cached=None, fresh=None,
     ):  # fmt: skip
-        levels = sigmas(cfg.flow.schedule, round(steps / strength), cfg.flow.shift)
-        walk = table(cfg.flow.solver, *(level[-steps:] for level in levels))
+        levels = noise_levels(cfg.flow.schedule, round(steps / strength), cfg.flow.shift)
+        walk = build_solver_table(cfg.flow.solver, *(level[-steps:] for level in levels))
         if begin is not None and strength < 1:
             noise = (1 - walk.sigma[0]) * begin + walk.sigma[0] * noise
         if links is not None and links.past is None:
@@ -87,7 +89,9 @@ def make_sampler(cfg: ModelConfig) -> Callable[..., Latents]:
         if np.ndim(guidance) == 0 and guidance == 1:
             mode = "none"
         if cached is None:  # cached keys lie whole on every device, so not where tokens are split
-            cached = bool(conditions) and kv_cache.cacheable(cfg.condition) and parallel.padding() == 1
+            cached = (
+                bool(conditions) and kv_cache.is_cacheable(cfg.condition) and parallel.token_multiple() == 1
+            )
         scale = np.asarray(guidance, np.float32)
         out, _ = run(
             variables, noise, text, null, conditions, walk, scale, links, fresh, mode=mode, cached=cached
@@ -98,13 +102,13 @@ def make_sampler(cfg: ModelConfig) -> Callable[..., Latents]:
     return sample
 
 
-def spread(mesh: Mesh, jobs: dict) -> dict:
+def shard_jobs(mesh: Mesh, jobs: dict) -> dict:
     """A tree of arrays whose leading axis is jobs, laid out over the mesh's data and fsdp axes; weights are laid out by their owner.
 
     Raises:
       InputError: the number of jobs doesn't divide by the devices.
     """
-    return jax.tree.map(lambda x: jax.device_put(x, sharding.batch(mesh, x.shape[0])), jobs)
+    return jax.tree.map(lambda x: jax.device_put(x, sharding.batch_sharding(mesh, x.shape[0])), jobs)
 
 
 def _pass(dit: DiT, variables: dict, branch: Branch, z: Latents, cached: bool) -> Callable:

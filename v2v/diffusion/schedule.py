@@ -19,7 +19,7 @@ Schedule = Literal["linear", "wan", "diffusers"]
 TRAIN_STEPS = 1000
 
 
-def sigmas(schedule: Schedule, steps: int, shift: float) -> tuple[np.ndarray, np.ndarray]:
+def noise_levels(schedule: Schedule, steps: int, shift: float) -> tuple[np.ndarray, np.ndarray]:
     """(sigma, tau), float32 [steps] each, from noise to data.
 
     Raises:

@@ -29,7 +29,7 @@ Velocity = Callable[[Latents, Float[Array, ""]], Latents]
 
 
 @flax.struct.dataclass
-class Table:
+class SolverTable:
     """One row an evaluation of the network; a pytree, so that it can be an argument of a jitted sampler."""
 
     sigma: Float[Array, "n"]
@@ -38,7 +38,7 @@ class Table:
     predict: Float[Array, "n 3"]
 
 
-def table(solver: Solver, sigma: np.ndarray, tau: np.ndarray | None = None) -> Table:
+def build_solver_table(solver: Solver, sigma: np.ndarray, tau: np.ndarray | None = None) -> SolverTable:
     """The coefficients of `solver` on a schedule.
 
     Args:
@@ -55,26 +55,26 @@ def table(solver: Solver, sigma: np.ndarray, tau: np.ndarray | None = None) -> T
     if solver not in SOLVERS:
         raise InputError(f"sampling: solver must be one of {', '.join(SOLVERS)}, got {solver!r}")
     columns = SOLVERS[solver](sigma, tau)
-    return Table(*(np.asarray(c, np.float32) for c in columns))
+    return SolverTable(*(np.asarray(c, np.float32) for c in columns))
 
 
-def integrate(velocity: Velocity, x: Latents, steps: Table) -> Latents:
+def integrate(velocity: Velocity, x: Latents, steps: SolverTable) -> Latents:
     """Walk x (noise) along the table; `velocity(x, tau)` is the guided prediction. One scan, float32 state."""
     x = x.astype(jnp.float32)
 
     def body(carry, row):
-        return advance(carry, row, velocity(carry[0], row.tau)), None
+        return advance_state(carry, row, velocity(carry[0], row.tau)), None
 
-    (x, *_), _ = jax.lax.scan(body, start(x), jax.tree.map(jnp.asarray, steps))
+    (x, *_), _ = jax.lax.scan(body, initial_state(x), jax.tree.map(jnp.asarray, steps))
     return x
 
 
-def start(x: Latents) -> tuple[Latents, ...]:
+def initial_state(x: Latents) -> tuple[Latents, ...]:
     """The carry (x, x', m', m'') before the first row."""
     return x, x, jnp.zeros_like(x), jnp.zeros_like(x)
 
 
-def advance(carry: tuple[Latents, ...], row: Table, v: Latents) -> tuple[Latents, ...]:
+def advance_state(carry: tuple[Latents, ...], row: SolverTable, v: Latents) -> tuple[Latents, ...]:
     """One row: the carry after the network answered `v` at its x. For samplers that have more to carry than `integrate`."""
     x, before, m1, m2 = carry
     m = x - row.sigma * v

@@ -19,7 +19,7 @@ from v2v.array_types import Array, Bool, Float, Tokens
 from v2v.errors import InputError
 
 
-class Skipping:
+class StepSkipper:
     """A sampler that skips.
 
     Attributes:
@@ -28,7 +28,7 @@ class Skipping:
     """
 
     def __init__(self, tolerance: float):
-        rows(np.ones(2), tolerance)  # refuses a bad tolerance before anything is loaded
+        select_evaluated_steps(np.ones(2), tolerance)  # refuses a bad tolerance before anything is loaded
         self.tolerance, self.report = tolerance, {}
         self._plans: dict[tuple, np.ndarray] = {}
 
@@ -44,7 +44,7 @@ class Skipping:
         if key in self._plans:
             return sampler(*args, **options, fresh=self._plans[key])[0]
         exact, ratios = sampler(*args, **options, fresh=True)
-        fresh = self._plans[key] = rows(np.asarray(ratios), self.tolerance)
+        fresh = self._plans[key] = select_evaluated_steps(np.asarray(ratios), self.tolerance)
         quick, _ = sampler(*args, **options, fresh=fresh)
         a, b = (np.asarray(z[0] if options.get("links") is not None else z) for z in (exact, quick))
         error = max(1e-9, float(np.sqrt(((a - b) ** 2).mean())))
@@ -55,7 +55,7 @@ class Skipping:
         return exact
 
 
-def rows(
+def select_evaluated_steps(
     ratios: Float[Array, "n"], tolerance: float, longest: int = 3, keep: float = 0.2
 ) -> Bool[Array, "n"]:
     """Which rows are walked (True) and which reuse the last walked one's sum (False).
@@ -84,7 +84,7 @@ def rows(
     return fresh
 
 
-def ratio(now: Tokens, before: Tokens) -> Float[Array, ""]:
+def magnitude_ratio(now: Tokens, before: Tokens) -> Float[Array, ""]:
     """Mean over tokens of |now| / |before|, vectors' lengths."""
     a, b = (jnp.linalg.norm(z.astype(jnp.float32), axis=-1) for z in (now, before))
     return (a / jnp.maximum(b, 1e-6)).mean()

@@ -34,7 +34,7 @@ from v2v.errors import InputError
 
 
 @flax.struct.dataclass
-class Links:
+class WindowLinks:
     """What each window of a batch takes from the one before it; data, so one compilation serves every place in a clip.
 
     Attributes:
@@ -52,7 +52,7 @@ class Links:
 
 
 @dataclass(frozen=True)
-class Plan:
+class WindowPlan:
     """The windows of one clip.
 
     Attributes:
@@ -75,16 +75,16 @@ class Plan:
     def shift(self, i: int) -> int:
         return int(self.starts[i] - self.starts[i - 1]) if i > 0 else 0
 
-    def links(self, windows: np.ndarray, past: np.ndarray | None = None) -> Links:
+    def links(self, windows: np.ndarray, past: np.ndarray | None = None) -> WindowLinks:
         """Of a batch of consecutive windows; an index repeated at the end is padding and stands alone."""
         real = np.append(True, np.diff(windows) > 0)
         alone = np.ones(self.frames, np.float32)
         own = np.stack([self.own(i) if r else alone for i, r in zip(windows, real, strict=True)])
         shift = np.array([self.shift(i) for i in windows], np.int32)
-        return Links(own, shift, past)
+        return WindowLinks(own, shift, past)
 
 
-def plan(groups: int, frames: int, overlap: int | None = None) -> Plan:
+def plan_windows(groups: int, frames: int, overlap: int | None = None) -> WindowPlan:
     """Windows of `frames` latent frames over a clip of `groups` groups after its first picture.
 
     Args:
@@ -102,18 +102,18 @@ def plan(groups: int, frames: int, overlap: int | None = None) -> Plan:
         )
     hop = max(1, room - overlap)
     count = 1 + max(0, -(-(groups - room) // hop))
-    return Plan(np.minimum(np.arange(count) * hop, max(0, groups - room)), frames)
+    return WindowPlan(np.minimum(np.arange(count) * hop, max(0, groups - room)), frames)
 
 
-def noise(seed: int, start: int, frames: int, shape: tuple[int, ...]) -> np.ndarray:
+def window_noise(seed: int, start: int, frames: int, shape: tuple[int, ...]) -> np.ndarray:
     """float32 [frames, *shape]: every group of the clip has its own noise, whichever window it is seen in, so has every start."""
     keys = [(start, 1), *((start + p, 0) for p in range(1, frames))]
     draws = [np.random.default_rng((seed, *key)).standard_normal(shape, np.float32) for key in keys]
     return np.stack(draws)
 
 
-def agreed(
-    v: Latents, x: Latents, sigma: Float[Array, ""], links: Links, past: Float[Array, "j t y x c"]
+def align_windows(
+    v: Latents, x: Latents, sigma: Float[Array, ""], links: WindowLinks, past: Float[Array, "j t y x c"]
 ) -> tuple[Latents, Float[Array, "j t y x c"]]:
     """(velocity of a batch of windows after they have agreed, the last window's guess of the data); `past` is this row's of `links`."""
 

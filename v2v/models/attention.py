@@ -17,9 +17,9 @@ import jax.numpy as jnp
 from v2v.array_types import Array, Float, Tokens
 from v2v.config import DiTConfig
 from v2v.models import attention_kernels
-from v2v.models.attention_kernels.parallel import over_mesh
+from v2v.models.attention_kernels.parallel import run_on_mesh
 from v2v.models.layers import Dense, RMSNorm
-from v2v.models.rotary import rotate
+from v2v.models.rotary import apply_rotary
 
 
 def attend(
@@ -30,7 +30,7 @@ def attend(
     length: int | None = None,
 ) -> Float[Array, "b l h k"]:
     """Attention on one device to the first `length` keys (None: to all), logits and softmax in float32."""
-    return attention_kernels.choose(backend, q, k)(q, k, v, length)
+    return attention_kernels.select_kernel(backend, q, k)(q, k, v, length)
 
 
 def attend_one_way(q, k, v, start: int, stop: int, backend: str = "plain", length: int | None = None):
@@ -44,7 +44,7 @@ def attend_one_way(q, k, v, start: int, stop: int, backend: str = "plain", lengt
     return jnp.concatenate([from_clean[:, :start], from_target, from_clean[:, start:]], axis=1)
 
 
-def seen(
+def attention_weights(
     q: Float[Array, "b l h k"], k: Float[Array, "b s h k"], places: Float[Array, "s 4"] | None = None
 ) -> Float[Array, "b l w"]:
     """Attention weights themselves, averaged over heads; for explain.py alone.
@@ -94,8 +94,10 @@ class Attention(nn.Module):
         if one_way is not None:
             local = partial(attend_one_way, start=one_way[0], stop=one_way[1], backend=cfg.backend)
         if watch is not None:
-            self.put_variable("attention", "seen", seen(q, k, None if context is not None else watch))
-        out = over_mesh(local, q, k, v, length, cross=context is not None)
+            self.put_variable(
+                "attention", "seen", attention_weights(q, k, None if context is not None else watch)
+            )
+        out = run_on_mesh(local, q, k, v, length, cross=context is not None)
         return Dense(cfg.width, dtype, name="o")(out.reshape(*x.shape[:2], cfg.width))
 
     def keys(self, x: Tokens, turns, fixed: bool, length: int | None) -> tuple[jax.Array, jax.Array]:
@@ -121,4 +123,4 @@ class Attention(nn.Module):
     def place(self, x: Tokens, turns) -> Float[Array, "b l h k"]:
         """Split into heads, turned by `turns` where there are any."""
         x = x.reshape(*x.shape[:2], self.cfg.heads, self.cfg.head_dim)
-        return (x if turns is None else rotate(x, turns)).astype(self.cfg.dtype)
+        return (x if turns is None else apply_rotary(x, turns)).astype(self.cfg.dtype)

@@ -32,38 +32,40 @@ from jax.sharding import PartitionSpec
 
 from v2v.array_types import Array, Float, Latents, Video
 from v2v.config import VAEConfig
-from v2v.runtime.sharding import AXES, BATCH
+from v2v.runtime.sharding import AXES, BATCH_AXES
 
-LEAST = 2  # rows and columns on a device: XLA (jaxlib 0.10.2) computes wrong 3x3 convolutions on 1x1 pieces
+MIN_SHARD_SIDE = (
+    2  # rows and columns on a device: XLA (jaxlib 0.10.2) computes wrong 3x3 convolutions on 1x1 pieces
+)
 
 
-def spread(x: Float[Array, "b T H W c"]) -> Float[Array, "b T H W c"]:
+def constrain_video(x: Float[Array, "b T H W c"]) -> Float[Array, "b T H W c"]:
     """`x`, laid out over the mesh in use (`jax.set_mesh`); untouched without one."""
     mesh = jax.sharding.get_abstract_mesh()
     if mesh.empty or mesh.size == 1 or set(mesh.axis_names) != set(AXES):
         return x
-    return jax.lax.with_sharding_constraint(x, spec(x.shape, mesh.shape))
+    return jax.lax.with_sharding_constraint(x, video_partition_spec(x.shape, mesh.shape))
 
 
-def spec(shape: tuple[int, ...], mesh: dict[str, int]) -> PartitionSpec:
+def video_partition_spec(shape: tuple[int, ...], mesh: dict[str, int]) -> PartitionSpec:
     """Of [b, T, H, W, c] on a mesh of these axis sizes."""
     b, _, rows, columns, _ = shape
-    split_batch = b % (mesh[BATCH[0]] * mesh[BATCH[1]]) == 0
+    split_batch = b % (mesh[BATCH_AXES[0]] * mesh[BATCH_AXES[1]]) == 0
     sides, over = {"rows": rows, "columns": columns}, {"rows": (), "columns": ()}
     for axis in AXES:
-        if mesh[axis] == 1 or (split_batch and axis in BATCH):
+        if mesh[axis] == 1 or (split_batch and axis in BATCH_AXES):
             continue
         for side in sorted(sides, key=sides.get, reverse=True):
-            if sides[side] % mesh[axis] == 0 and sides[side] // mesh[axis] >= LEAST:
+            if sides[side] % mesh[axis] == 0 and sides[side] // mesh[axis] >= MIN_SHARD_SIDE:
                 sides[side] //= mesh[axis]
                 over[side] += (axis,)
                 break
     return PartitionSpec(
-        BATCH if split_batch else None, None, over["rows"] or None, over["columns"] or None, None
+        BATCH_AXES if split_batch else None, None, over["rows"] or None, over["columns"] or None, None
     )
 
 
-FMap = Float[Array, "b T H W c"]
+FeatureMap = Float[Array, "b T H W c"]
 
 
 class CausalConv(nn.Module):
@@ -82,14 +84,14 @@ class CausalConv(nn.Module):
     bias_std: float = 0.0
 
     @nn.compact
-    def __call__(self, x: FMap) -> FMap:
+    def __call__(self, x: FeatureMap) -> FeatureMap:
         kt, kh, kw = self.kernel
         init = nn.initializers.zeros if self.zero else _conv_init
         weight = self.param("kernel", init, (*self.kernel, x.shape[-1], self.features), jnp.float32)
         bias = self.param("bias", nn.initializers.normal(self.bias_std), (self.features,), jnp.float32)
         x, weight = x.astype(self.dtype), weight.astype(self.dtype)
         if self.pad_t and kt > 1:
-            past = carry(self, x, kt - 1)
+            past = prepend_history(self, x, kt - 1)
             x = _pad_front(x, kt - 1) if past is None else jnp.concatenate([past, x], 1)
         frames = (x.shape[1] - kt) // self.stride_t + 1
         taps = [x[:, i : i + (frames - 1) * self.stride_t + 1 : self.stride_t] for i in range(kt)]
@@ -111,7 +113,7 @@ class Conv2d(nn.Module):
     zero: bool = False
 
     @nn.compact
-    def __call__(self, x: FMap) -> FMap:
+    def __call__(self, x: FeatureMap) -> FeatureMap:
         k = self.kernel
         init = nn.initializers.zeros if self.zero else _conv_init
         weight = self.param("kernel", init, (k, k, x.shape[-1], self.features), jnp.float32)
@@ -128,7 +130,7 @@ class ChannelNorm(nn.Module):
     gain: float = 1.0  # of gamma at first
 
     @nn.compact
-    def __call__(self, x: FMap) -> FMap:
+    def __call__(self, x: FeatureMap) -> FeatureMap:
         gamma = self.param("gamma", nn.initializers.constant(self.gain), (x.shape[-1],), jnp.float32)
         f = x.astype(jnp.float32)
         # 1e-24 inside the root is the published clamp of the norm at 1e-12, with a gradient at zero
@@ -141,15 +143,15 @@ class ResBlock(nn.Module):
     dtype: jnp.dtype
 
     @nn.compact
-    def __call__(self, x: FMap) -> FMap:
-        x = spread(x)
+    def __call__(self, x: FeatureMap) -> FeatureMap:
+        x = constrain_video(x)
         h = CausalConv(self.features, dtype=self.dtype, name="conv1")(nn.silu(ChannelNorm(name="norm1")(x)))
         h = CausalConv(self.features, dtype=self.dtype, zero=True, name="conv2")(
             nn.silu(ChannelNorm(name="norm2")(h))
         )
         if x.shape[-1] != self.features:
             x = CausalConv(self.features, (1, 1, 1), dtype=self.dtype, name="shortcut")(x)
-        return spread(x + h)
+        return constrain_video(x + h)
 
 
 class Middle(nn.Module):
@@ -157,7 +159,7 @@ class Middle(nn.Module):
     dtype: jnp.dtype
 
     @nn.compact
-    def __call__(self, x: FMap) -> FMap:
+    def __call__(self, x: FeatureMap) -> FeatureMap:
         x = ResBlock(self.features, self.dtype, name="res_0")(x)
         x = FrameAttention(self.dtype, name="attention")(x)
         return ResBlock(self.features, self.dtype, name="res_1")(x)
@@ -169,7 +171,7 @@ class FrameAttention(nn.Module):
     dtype: jnp.dtype
 
     @nn.compact
-    def __call__(self, x: FMap) -> FMap:
+    def __call__(self, x: FeatureMap) -> FeatureMap:
         b, T, H, W, c = x.shape
         qkv = Conv2d(3 * c, 1, self.dtype, name="to_qkv")(ChannelNorm(name="norm")(x))
         q, k, v = jnp.split(qkv.reshape(b * T, H * W, 3 * c), 3, -1)
@@ -187,12 +189,12 @@ class Downsample(nn.Module):
     dtype: jnp.dtype
 
     @nn.compact
-    def __call__(self, x: FMap) -> FMap:
+    def __call__(self, x: FeatureMap) -> FeatureMap:
         x = Conv2d(self.features, 3, self.dtype, stride=2, pad=(0, 1), zero=True, name="conv")(x)
         if not self.in_time:
             return x
         conv = CausalConv(self.features, (3, 1, 1), self.dtype, stride_t=2, pad_t=False, name="time_conv")
-        past = carry(self, x, 1)
+        past = prepend_history(self, x, 1)
         if past is not None:
             return conv(jnp.concatenate([past, x], 1))
         if x.shape[1] < 3:  # a single frame has no window; the convolution must still own its parameters
@@ -209,18 +211,20 @@ class Upsample(nn.Module):
     dtype: jnp.dtype
 
     @nn.compact
-    def __call__(self, x: FMap) -> FMap:
+    def __call__(self, x: FeatureMap) -> FeatureMap:
         if self.in_time:
             conv = CausalConv(2 * x.shape[-1], (3, 1, 1), self.dtype, name="time_conv")
-            alone = int(carry(self, x, 0) is None)  # frames that are not doubled: the first of a video
+            alone = int(
+                prepend_history(self, x, 0) is None
+            )  # frames that are not doubled: the first of a video
             b, T, H, W, c = x.shape
             pairs = conv(x[:, alone:]).reshape(b, T - alone, H, W, 2, c).transpose(0, 1, 4, 2, 3, 5)
             x = jnp.concatenate([x[:, :alone], pairs.reshape(b, 2 * (T - alone), H, W, c)], 1)
-        x = spread(jnp.repeat(jnp.repeat(x, 2, 2), 2, 3))
+        x = constrain_video(jnp.repeat(jnp.repeat(x, 2, 2), 2, 3))
         return Conv2d(self.features, 3, self.dtype, pad=(1, 1), zero=True, name="conv")(x)
 
 
-def avg_down(x: FMap, ft: int, fs: int, out: int) -> FMap:
+def avg_down(x: FeatureMap, ft: int, fs: int, out: int) -> FeatureMap:
     """Space-time to channels (c, ft, fs, fs), then means over runs of channels; frames are padded with zeros in front."""
     x = _pad_front(x, -x.shape[1] % ft)
     b, T, H, W, c = x.shape
@@ -228,7 +232,7 @@ def avg_down(x: FMap, ft: int, fs: int, out: int) -> FMap:
     return x.reshape(b, T // ft, H // fs, W // fs, out, -1).mean(-1)
 
 
-def dup_up(x: FMap, ft: int, fs: int, out: int, first: bool = True) -> FMap:
+def dup_up(x: FeatureMap, ft: int, fs: int, out: int, first: bool = True) -> FeatureMap:
     """The adjoint shape: repeat channels, then channels (out, ft, fs, fs) to space-time; the first ft-1 frames of a video are dropped."""
     b, T, H, W, c = x.shape
     x = jnp.repeat(x, out * ft * fs * fs // c, -1).reshape(b, T, H, W, out, ft, fs, fs)
@@ -236,25 +240,25 @@ def dup_up(x: FMap, ft: int, fs: int, out: int, first: bool = True) -> FMap:
     return x[:, ft - 1 :] if first else x
 
 
-def carry(module: nn.Module, x: FMap, frames: int) -> FMap | None:
+def prepend_history(module: nn.Module, x: FeatureMap, frames: int) -> FeatureMap | None:
     """Streaming (stream.py): the last `frames` frames of `x` in the chunk before, None at the start of a video.
 
     This chunk's are kept for the next in the collection `stream`. Where that collection isn't mutable, always None.
     """
-    if not streaming(module):
+    if not is_streaming(module):
         return None
     past = module.get_variable("stream", "past")
     seen = x if past is None else jnp.concatenate([past, x], 1)
     seen = _pad_front(seen, max(0, frames - seen.shape[1]))
-    module.put_variable("stream", "past", spread(seen[:, seen.shape[1] - frames :]))
+    module.put_variable("stream", "past", constrain_video(seen[:, seen.shape[1] - frames :]))
     return past
 
 
-def streaming(module: nn.Module) -> bool:
+def is_streaming(module: nn.Module) -> bool:
     return module.is_mutable_collection("stream") and not module.is_initializing()
 
 
-def _pad_front(x: FMap, frames: int) -> FMap:
+def _pad_front(x: FeatureMap, frames: int) -> FeatureMap:
     return jnp.pad(x, ((0, 0), (frames, 0), (0, 0), (0, 0), (0, 0)))
 
 
@@ -285,16 +289,16 @@ class VAE(nn.Module):
     def encode(self, video: Video) -> Latents:
         """Video in [-1, 1] to normalised latents, float32: the mode, never a sample."""
         b, T, H, W, _ = video.shape
-        if not streaming(self):
+        if not is_streaming(self):
             self.cfg.latent_shape(T, H, W)  # raises with the remedy when the size doesn't fit
-        h = self.quant_conv(self.encoder(spread(space_to_channels(video, self.cfg.patch))))
-        return spread((h[..., : self.cfg.z_dim].astype(jnp.float32) - self._mean()) / self._std())
+        h = self.quant_conv(self.encoder(constrain_video(space_to_channels(video, self.cfg.patch))))
+        return constrain_video((h[..., : self.cfg.z_dim].astype(jnp.float32) - self._mean()) / self._std())
 
     def decode(self, z: Latents) -> Video:
         """Normalised latents to video in [-1, 1], float32, clipped."""
         z = z * self._std() + self._mean()
-        h = self.decoder(self.post_quant_conv(spread(z))).astype(jnp.float32)
-        return spread(jnp.clip(channels_to_space(h, self.cfg.patch), -1, 1))
+        h = self.decoder(self.post_quant_conv(constrain_video(z))).astype(jnp.float32)
+        return constrain_video(jnp.clip(channels_to_space(h, self.cfg.patch), -1, 1))
 
     def reconstruct(self, video: Video, noise: Float[Array, "b t y x c"]):
         """For training: (reconstruction, unclipped, from the unnormalised latents plus `noise`; those latents)."""
@@ -310,14 +314,14 @@ class VAE(nn.Module):
         return np.asarray(self.cfg.std or np.ones(self.cfg.z_dim), np.float32)
 
 
-def space_to_channels(video: Video, p: int) -> FMap:
+def space_to_channels(video: Video, p: int) -> FeatureMap:
     """Pixel unshuffle; the new channel index is (c, offset in W, offset in H): width before height."""
     b, T, H, W, c = video.shape
     video = video.reshape(b, T, H // p, p, W // p, p, c)
     return video.transpose(0, 1, 2, 4, 6, 5, 3).reshape(b, T, H // p, W // p, c * p * p)
 
 
-def channels_to_space(h: FMap, p: int) -> Video:
+def channels_to_space(h: FeatureMap, p: int) -> Video:
     b, T, H, W, c = h.shape
     h = h.reshape(b, T, H, W, c // (p * p), p, p)
     return h.transpose(0, 1, 2, 6, 3, 5, 4).reshape(b, T, H * p, W * p, c // (p * p))
@@ -327,7 +331,7 @@ class Encoder(nn.Module):
     cfg: VAEConfig
 
     @nn.compact
-    def __call__(self, x: FMap) -> FMap:
+    def __call__(self, x: FeatureMap) -> FeatureMap:
         cfg, dtype = self.cfg, jnp.dtype(self.cfg.dtype)
         widths = [cfg.base_dim * m for m in cfg.dim_mult]
         # ChannelNorm drops magnitude: without a bias to compare with, brightness would be lost before training could help
@@ -339,7 +343,7 @@ class Encoder(nn.Module):
             in_time = not last and cfg.temporal_downsample[i]
             if not last:
                 x = Downsample(width, in_time, dtype, name=f"down_{i}_resample")(x)
-            x = spread(x + avg_down(shortcut, 1 + in_time, 1 if last else 2, width))
+            x = constrain_video(x + avg_down(shortcut, 1 + in_time, 1 if last else 2, width))
         x = Middle(widths[-1], dtype, name="mid")(x)
         x = nn.silu(
             ChannelNorm(0.3, name="norm_out")(x)
@@ -351,10 +355,10 @@ class Decoder(nn.Module):
     cfg: VAEConfig
 
     @nn.compact
-    def __call__(self, x: FMap) -> FMap:
+    def __call__(self, x: FeatureMap) -> FeatureMap:
         cfg, dtype = self.cfg, jnp.dtype(self.cfg.dtype)
         widths = [cfg.decoder_base_dim * m for m in reversed(cfg.dim_mult)]
-        first = carry(self, x, 0) is None
+        first = prepend_history(self, x, 0) is None
         # ChannelNorm drops magnitude: without a bias to compare with, brightness would be lost before training could help
         x = CausalConv(widths[0], dtype=dtype, bias_std=1.0, name="conv_in")(x)
         x = Middle(widths[0], dtype, name="mid")(x)
@@ -365,7 +369,7 @@ class Decoder(nn.Module):
             if not last:
                 in_time = cfg.temporal_downsample[-1 - i]
                 x = Upsample(width, in_time, dtype, name=f"up_{i}_resample")(x)
-                x = spread(x + dup_up(shortcut, 1 + in_time, 2, width, first))
+                x = constrain_video(x + dup_up(shortcut, 1 + in_time, 2, width, first))
         x = nn.silu(
             ChannelNorm(0.3, name="norm_out")(x)
         )  # a small gain keeps SiLU near its linear middle at first

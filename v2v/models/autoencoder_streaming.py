@@ -14,26 +14,26 @@ from v2v.array_types import Latents, Video
 from v2v.models.autoencoder import VAE
 
 
-def encode(vae: VAE, params: dict, video: Video, chunk: int = 1) -> Latents:
+def encode_in_chunks(vae: VAE, params: dict, video: Video, chunk: int = 1) -> Latents:
     """`vae.encode`, `chunk` latent frames at a time after the first; chunk must divide t - 1."""
     _, T, H, W, _ = video.shape
     vae.cfg.latent_shape(T, H, W)
     return _walk(vae, params, video, "encode", chunk * vae.cfg.stride_t)
 
 
-def decode(vae: VAE, params: dict, z: Latents, chunk: int = 1) -> Video:
+def decode_in_chunks(vae: VAE, params: dict, z: Latents, chunk: int = 1) -> Video:
     """`vae.decode`, `chunk` latent frames at a time after the first; chunk must divide t - 1."""
     return _walk(vae, params, z, "decode", chunk)
 
 
-def advance(vae: VAE, params: dict, memory: dict, piece, method: str):
+def code_chunk(vae: VAE, params: dict, memory: dict, piece, method: str):
     """(coded `piece`, memory after it): one step of the walk by `method`, "encode" or "decode". The first has no memory, {}."""
     return vae.apply({"params": params, **memory}, piece, method=method, mutable=["stream"])
 
 
 def _walk(vae: VAE, params: dict, x, method: str, frames: int):
     def step(memory, piece):
-        out, memory = advance(vae, params, memory, piece, method)
+        out, memory = code_chunk(vae, params, memory, piece, method)
         return memory, out
 
     memory, first = step({}, x[:, :1])

@@ -17,7 +17,7 @@ from v2v.array_types import Array, Float, Latents, Tokens
 from v2v.config import ConditionConfig
 from v2v.models.rotary import grid_positions
 
-Part = Literal["all", "conditions", "target"]
+SequencePart = Literal["all", "conditions", "target"]
 
 
 def patchify(z: Latents, patch: tuple[int, int, int]) -> Float[Array, "b l e"]:
@@ -35,7 +35,7 @@ def unpatchify(u: Float[Array, "b l e"], grid: tuple[int, int, int], patch: tupl
     return u.transpose(0, 1, 4, 2, 5, 3, 6, 7).reshape(u.shape[0], t * pt, y * py, x * px, -1)
 
 
-class NewEmbed(nn.Module):
+class ConditionEmbedding(nn.Module):
     """A zero-initialised patch embedding, kept in the collection `embed` so that the base tree never changes."""
 
     width: int
@@ -62,14 +62,14 @@ class Layout:
     def length(self) -> int:
         return len(self.positions)
 
-    def rows(self, part: Part) -> slice | np.ndarray:
+    def rows(self, part: SequencePart) -> slice | np.ndarray:
         """The tokens of a part of the sequence: the target's, the conditions' (all others, in order), or all."""
         if part == "conditions":
             return np.delete(np.arange(self.length), self.target)
         return self.target if part == "target" else slice(None)
 
 
-def layout(
+def build_layout(
     target: tuple[int, int, int],
     source: tuple[int, int, int] | None,
     reference: tuple[int, int, int] | None,

@@ -22,7 +22,7 @@ def init_base(key: jax.Array, cfg: ModelConfig) -> dict:
 
 def init_adapter(key: jax.Array, cfg: ModelConfig, dit_params: dict) -> dict:
     """A fresh adapter {"lora", "embed"}: with it the model equals its base bit for bit until the first update."""
-    return {"lora": lora.init(key, dit_params, cfg.lora), "embed": init_embed(key, cfg)}
+    return {"lora": lora.init_lora(key, dit_params, cfg.lora), "embed": init_embed(key, cfg)}
 
 
 def init_embed(key: jax.Array, cfg: ModelConfig) -> dict:

@@ -20,15 +20,15 @@ from v2v.config import ConditionConfig
 from v2v.errors import InputError
 from v2v.models.transformer import DiT
 
-Cache = dict  # {"blocks": {"self_attn": {"k", "v"}, "cross_attn": {"k", "v"}}}, each [L, b, tokens, h, k]
+KVCache = dict  # {"blocks": {"self_attn": {"k", "v"}, "cross_attn": {"k", "v"}}}, each [L, b, tokens, h, k]
 
 
-def cacheable(condition: ConditionConfig) -> bool:
+def is_cacheable(condition: ConditionConfig) -> bool:
     """Whether condition tokens are the same at every flow time."""
     return condition.attention == "one_way" and condition.time == "zero"
 
 
-def prefill(dit: DiT, variables: dict, z: Latents, text: Text, conditions: dict[str, Latents]) -> Cache:
+def prefill(dit: DiT, variables: dict, z: Latents, text: Text, conditions: dict[str, Latents]) -> KVCache:
     """One pass over the condition tokens and the text.
 
     Args:
@@ -38,7 +38,7 @@ def prefill(dit: DiT, variables: dict, z: Latents, text: Text, conditions: dict[
     Raises:
       InputError: the model's condition tokens look at the target or at flow time, so nothing about them can be kept.
     """
-    if not cacheable(dit.condition):
+    if not is_cacheable(dit.condition):
         raise InputError(
             f"cache: expected condition.attention one_way and condition.time zero, got {dit.condition.attention} and "
             f"{dit.condition.time}; sample without a cache, or train a model with these settings"
@@ -48,8 +48,8 @@ def prefill(dit: DiT, variables: dict, z: Latents, text: Text, conditions: dict[
     return made["cache"]
 
 
-def step(
-    dit: DiT, variables: dict, cache: Cache, text: Text, conditions: dict[str, Latents]
+def build_cached_velocity(
+    dit: DiT, variables: dict, cache: KVCache, text: Text, conditions: dict[str, Latents]
 ) -> Callable[[Latents, Float[Array, ""]], Latents]:
     """velocity(x, tau) of the target tokens alone; same arguments as the prefill that made `cache`."""
 

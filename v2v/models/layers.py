@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 
 from v2v.array_types import Array, Float
-from v2v.runtime.platform import turned, whole
+from v2v.runtime.platform import materialize, transpose_in_memory
 
 
 class Dense(nn.Module):
@@ -36,14 +36,18 @@ class Dense(nn.Module):
         w = kernel.astype(self.dtype)
         if self.has_variable("lora", "a"):
             a, b = (self.get_variable("lora", name).astype(self.dtype) for name in ("a", "b"))
-            y = adapted(x, w, a, b) if summing_pays(x, w) else product(x, w) + low_rank(x, a, b)
+            y = (
+                merged_matmul(x, w, a, b)
+                if is_merging_cheaper(x, w)
+                else matmul(x, w) + low_rank_matmul(x, a, b)
+            )
         else:
-            y = product(x, w)
+            y = matmul(x, w)
         return y + bias.astype(self.dtype)
 
 
 @jax.custom_vjp
-def product(x: Float[Array, "*b i"], w: Float[Array, "i o"]) -> Float[Array, "*b o"]:
+def matmul(x: Float[Array, "*b i"], w: Float[Array, "i o"]) -> Float[Array, "*b o"]:
     """x w; its backward pass makes dw only when it is wanted, and then at the full rate."""
     return x @ w
 
@@ -57,14 +61,16 @@ def _product_backward(saved, dy):
     x, w = saved
     if isinstance(dy, SymbolicZero):
         return None, None
-    return None if w is None else dy @ w.T, None if x is None else turned(_flat(x)) @ _flat(dy)
+    return None if w is None else dy @ w.T, None if x is None else transpose_in_memory(_flat(x)) @ _flat(dy)
 
 
-product.defvjp(_product_forward, _product_backward, symbolic_zeros=True)
+matmul.defvjp(_product_forward, _product_backward, symbolic_zeros=True)
 
 
 @jax.custom_vjp
-def low_rank(x: Float[Array, "*b i"], a: Float[Array, "i r"], b: Float[Array, "r o"]) -> Float[Array, "*b o"]:
+def low_rank_matmul(
+    x: Float[Array, "*b i"], a: Float[Array, "i r"], b: Float[Array, "r o"]
+) -> Float[Array, "*b o"]:
     """(x a) b, with a backward pass that only ever transposes the thin [l, r] products, never x or the cotangent."""
     return (x @ a) @ b
 
@@ -76,45 +82,51 @@ def _low_rank_forward(x, a, b):
 
 def _low_rank_backward(saved, dy):
     x, h, a, b = saved
-    dh = whole(dy @ b.T)
+    dh = materialize(dy @ b.T)
     return dh @ a.T, *_thin_gradients(x, h, dh, dy)
 
 
-low_rank.defvjp(_low_rank_forward, _low_rank_backward)
+low_rank_matmul.defvjp(_low_rank_forward, _low_rank_backward)
 
 
 @jax.custom_vjp
-def adapted(
+def merged_matmul(
     x: Float[Array, "*b i"], w: Float[Array, "i o"], a: Float[Array, "i r"], b: Float[Array, "r o"]
 ) -> Float[Array, "*b o"]:
     """x (w + a b); a and b get their gradients through the thin x a and dy bᵀ, and the sum is made again for them, not kept."""
     return x @ (w + a @ b)
 
 
-def summing_pays(x: Float[Array, "*b i"], w: Float[Array, "i o"]) -> bool:
+def is_merging_cheaper(x: Float[Array, "*b i"], w: Float[Array, "i o"]) -> bool:
     """Whether `adapted` is exact enough and less work than `low_rank`: i o < rows (i + o)."""
     (i, o), rows = w.shape, x.size // x.shape[-1]
     return x.dtype == jnp.float32 and i * o < rows * (i + o)
 
 
 def _adapted_forward(x, w, a, b):
-    return adapted(x.value, w.value, a.value, b.value), (x.value, w.value, a.value, b.value, w.perturbed)
+    return merged_matmul(x.value, w.value, a.value, b.value), (
+        x.value,
+        w.value,
+        a.value,
+        b.value,
+        w.perturbed,
+    )
 
 
 def _adapted_backward(saved, dy):
     if isinstance(dy, SymbolicZero):
         return None, None, None, None
     x, w, a, b, tuned = saved
-    dx, dw = dy @ (w + a @ b).T, turned(_flat(x)) @ _flat(dy) if tuned else None
-    return dx, dw, *_thin_gradients(x, whole(x @ a), whole(dy @ b.T), dy)
+    dx, dw = dy @ (w + a @ b).T, transpose_in_memory(_flat(x)) @ _flat(dy) if tuned else None
+    return dx, dw, *_thin_gradients(x, materialize(x @ a), materialize(dy @ b.T), dy)
 
 
-adapted.defvjp(_adapted_forward, _adapted_backward, symbolic_zeros=True)
+merged_matmul.defvjp(_adapted_forward, _adapted_backward, symbolic_zeros=True)
 
 
 def _thin_gradients(x, h, dh, dy) -> tuple[Float[Array, "i r"], Float[Array, "r o"]]:
     """(da, db) = (xᵀ dh, hᵀ dy), the thin factor transposed."""
-    return whole(turned(_flat(dh)) @ _flat(x)).T, turned(_flat(h)) @ _flat(dy)
+    return materialize(transpose_in_memory(_flat(dh)) @ _flat(x)).T, transpose_in_memory(_flat(h)) @ _flat(dy)
 
 
 def _flat(x: Float[Array, "*b i"]) -> Float[Array, "l i"]:
@@ -182,7 +194,7 @@ def _rms_backward(eps, saved, dy):
 rms_norm.defvjp(_rms_forward, _rms_backward)
 
 
-def select(
+def select_modulation(
     noisy: Float[Array, "b l"], at_tau: Float[Array, "b d"], at_zero: Float[Array, "b d"]
 ) -> Float[Array, "b l d"]:
     """Per-token modulation out of the two flow times there are; XLA fuses it, so no [l, 6, d] table is ever stored."""

@@ -18,7 +18,7 @@ from v2v.config import LoRAConfig
 Tree = dict
 
 
-def init(key: jax.Array, params: Tree, cfg: LoRAConfig) -> Tree:
+def init_lora(key: jax.Array, params: Tree, cfg: LoRAConfig) -> Tree:
     """An adapter for every Dense of `params` (arrays or ShapeDtypeStructs) whose path matches `cfg.targets`.
 
     Raises:
@@ -41,14 +41,14 @@ def init(key: jax.Array, params: Tree, cfg: LoRAConfig) -> Tree:
     return flax.traverse_util.unflatten_dict(out, sep="/")
 
 
-def scaled(adapter: Tree, scale: float) -> Tree:
+def scale_adapter(adapter: Tree, scale: float) -> Tree:
     """The adapter as the model applies it: b multiplied by `scale` (α/r, times any strength at inference)."""
     flat = flax.traverse_util.flatten_dict(adapter, sep="/")
     flat = {path: leaf * scale if path.endswith("/b") else leaf for path, leaf in flat.items()}
     return flax.traverse_util.unflatten_dict(flat, sep="/")
 
 
-def combine(parts: Sequence[tuple[Tree, float]], multiple: int = 1) -> Tree:
+def combine_adapters(parts: Sequence[tuple[Tree, float]], multiple: int = 1) -> Tree:
     """Several adapters, each with its scale, as one of scale 1: x a1 b1 + x a2 b2 = x [a1 a2] [b1; b2], ranks side by side.
 
     Averaging factors would be something else: (a1 + a2)(b1 + b2) / 4 holds the cross terms a1 b2 and a2 b1 too. Adapters may
@@ -73,14 +73,14 @@ def combine(parts: Sequence[tuple[Tree, float]], multiple: int = 1) -> Tree:
     return flax.traverse_util.unflatten_dict(out, sep="/")
 
 
-def merge(params: Tree, adapter: Tree, scale: float) -> Tree:
+def merge_adapter(params: Tree, adapter: Tree, scale: float) -> Tree:
     """Base weights with the adapter added in: W + scale · a b. Done once before sampling.
 
     Raises:
       ValueError: for adapter entries that have no kernel in `params` or other sizes, all at once.
     """
     base = flax.traverse_util.flatten_dict(params, sep="/")
-    low = flax.traverse_util.flatten_dict(scaled(adapter, scale), sep="/")
+    low = flax.traverse_util.flatten_dict(scale_adapter(adapter, scale), sep="/")
     out, wrong = dict(base), []
     for path in sorted({p.rsplit("/", 1)[0] for p in low}):
         kernel, a, b = base.get(f"{path}/kernel"), low[f"{path}/a"], low[f"{path}/b"]

@@ -17,7 +17,7 @@ def grid_positions(t: int, y: int, x: int, first_t: int = 0) -> np.ndarray:
     return np.stack(axes, -1).reshape(-1, 3)
 
 
-def phases(positions: np.ndarray, head_dim: int, theta: float) -> np.ndarray:
+def rotary_angles(positions: np.ndarray, head_dim: int, theta: float) -> np.ndarray:
     """Angles [l, k/2] in float64 on the host, stored as float32 (as both published implementations do)."""
     side = 2 * (head_dim // 6)
     angles = []
@@ -27,13 +27,13 @@ def phases(positions: np.ndarray, head_dim: int, theta: float) -> np.ndarray:
     return np.concatenate(angles, -1).astype(np.float32)
 
 
-def turns(angles: Float[Array, "l k2"]) -> Float[Array, "2 l k2"]:
+def rotary_table(angles: Float[Array, "l k2"]) -> Float[Array, "2 l k2"]:
     """Cosines and sines, made once for all layers and heads."""
     return jnp.stack([jnp.cos(angles), jnp.sin(angles)])
 
 
 @jax.custom_vjp
-def rotate(x: Float[Array, "b l h k"], turns: Float[Array, "2 l k2"]) -> Float[Array, "b l h k"]:
+def apply_rotary(x: Float[Array, "b l h k"], turns: Float[Array, "2 l k2"]) -> Float[Array, "b l h k"]:
     """Turn each interleaved channel pair of every head by its token's angles, in float32. Its gradient is turned back."""
     cos, sin = turns[:, :, None]
     even, odd = x[..., 0::2], x[..., 1::2]
@@ -41,11 +41,11 @@ def rotate(x: Float[Array, "b l h k"], turns: Float[Array, "2 l k2"]) -> Float[A
 
 
 def _rotate_forward(x, turns):
-    return rotate(x, turns), turns
+    return apply_rotary(x, turns), turns
 
 
 def _rotate_backward(turns, dy):
-    return rotate(dy, turns * np.float32([1, -1])[:, None, None]), None
+    return apply_rotary(dy, turns * np.float32([1, -1])[:, None, None]), None
 
 
-rotate.defvjp(_rotate_forward, _rotate_backward)
+apply_rotary.defvjp(_rotate_forward, _rotate_backward)

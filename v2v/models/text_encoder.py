@@ -48,7 +48,7 @@ class Tokenizer:
         out = np.zeros((len(texts), self.text_len), np.int32)
         lengths = np.zeros(len(texts), np.int32)
         for row, text in enumerate(texts):
-            ids = self.backend.encode(clean(text)).ids
+            ids = self.backend.encode(clean_text(text)).ids
             if len(ids) > self.text_len:  # keep the end token
                 ids = ids[: self.text_len - 1] + ids[-1:]
             out[row, : len(ids)] = ids
@@ -57,25 +57,25 @@ class Tokenizer:
 
     def cut(self, text: str) -> str:
         """The end of a text that `ids` has no room for, as typed; "" when all of it is read."""
-        encoded = self.backend.encode(clean(text))
+        encoded = self.backend.encode(clean_text(text))
         if len(encoded.ids) <= self.text_len:
             return ""
-        return clean(text)[encoded.offsets[self.text_len - 1][0] :]
+        return clean_text(text)[encoded.offsets[self.text_len - 1][0] :]
 
     def unknown(self, text: str) -> list[str]:
         """Words of `text` the vocabulary doesn't hold, in order, as typed."""
         unk = self.backend.token_to_id(UNKNOWN)
-        encoded = self.backend.encode(clean(text))
+        encoded = self.backend.encode(clean_text(text))
         spans = zip(encoded.ids, encoded.offsets, strict=True)
-        return [clean(text)[a:b] for token, (a, b) in spans if token == unk and b > a]
+        return [clean_text(text)[a:b] for token, (a, b) in spans if token == unk and b > a]
 
 
-def clean(text: str) -> str:
+def clean_text(text: str) -> str:
     """Repair mojibake and curly quotes, unescape HTML twice, collapse white space: the published models' cleaning."""
     return re.sub(r"\s+", " ", html.unescape(html.unescape(ftfy.fix_text(text)))).strip()
 
 
-def word_tokenizer(words: list[str], text_len: int, size: int) -> Tokenizer:
+def build_word_tokenizer(words: list[str], text_len: int, size: int) -> Tokenizer:
     """A word-level vocabulary: lower-cased words and hyphens apart, `</s>` appended. Ids 0, 1, 2 are pad, end, unknown.
 
     Raises:

@@ -19,12 +19,12 @@ from v2v.array_types import Array, Bool, Float, Latents, Noisy, Tau, Text, Token
 from v2v.config import ConditionConfig, DiTConfig
 from v2v.models.attention import Attention
 from v2v.models.attention_kernels import parallel
-from v2v.models.conditioning import NewEmbed, Part, layout, patchify, unpatchify
-from v2v.models.layers import Dense, LayerNorm, gelu, select
-from v2v.models.rotary import phases, turns
-from v2v.runtime.sharding import constrain
+from v2v.models.conditioning import ConditionEmbedding, SequencePart, build_layout, patchify, unpatchify
+from v2v.models.layers import Dense, LayerNorm, gelu, select_modulation
+from v2v.models.rotary import rotary_angles, rotary_table
+from v2v.runtime.sharding import constrain_activation
 
-REMAT = {  # what the backward pass finds saved (DiTConfig.remat)
+REMAT_POLICIES = {  # what the backward pass finds saved (DiTConfig.remat)
     "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
     "outputs": jax.checkpoint_policies.save_only_these_names("attention", "ffn"),
     "full": None,
@@ -47,7 +47,7 @@ class DiT(nn.Module):
         mask: Latents | None = None,
         reference: Latents | None = None,
         first_clean: Bool[Array, "b"] | None = None,
-        part: Part = "all",
+        part: SequencePart = "all",
     ) -> Latents | None:
         """Predict the velocity noise - data.
 
@@ -74,8 +74,10 @@ class DiT(nn.Module):
         x, lay, noisy = self.embed_tokens(z, source, mask, reference, first_clean)
         rows, target = lay.rows(part), lay.target
         x, noisy, length = x[:, rows], noisy[:, rows], len(lay.positions[rows])
-        angles = jnp.asarray(phases(lay.positions[rows], cfg.head_dim, cfg.rope_theta))
-        pad = -length % parallel.padding()  # makes tokens divide by mesh axis seq; nothing attends to it
+        angles = jnp.asarray(rotary_angles(lay.positions[rows], cfg.head_dim, cfg.rope_theta))
+        pad = (
+            -length % parallel.token_multiple()
+        )  # makes tokens divide by mesh axis seq; nothing attends to it
         if pad:
             x = jnp.pad(x, ((0, 0), (0, pad), (0, 0)))
             noisy, angles = jnp.pad(noisy, ((0, 0), (0, pad))), jnp.pad(angles, ((0, pad), (0, 0)))
@@ -86,7 +88,7 @@ class DiT(nn.Module):
 
         block = Block
         if cfg.remat != "none":
-            block = nn.remat(Block, policy=REMAT[cfg.remat], prevent_cse=False)
+            block = nn.remat(Block, policy=REMAT_POLICIES[cfg.remat], prevent_cse=False)
         scan = nn.scan(
             block,
             variable_axes={"params": 0, "lora": 0, "cache": 0, "attention": 0},
@@ -106,7 +108,7 @@ class DiT(nn.Module):
         if self.is_mutable_collection("attention") and not self.is_initializing():  # explain.py asks
             watch = np.zeros((x.shape[1], 4), np.float32)
             watch[: target.start] = np.insert(lay.positions[: target.start], 0, 1, axis=1)
-        x, _ = blocks(constrain(x, "b l d"), context, tproj, noisy, turns(angles), watch)
+        x, _ = blocks(constrain_activation(x, "b l d"), context, tproj, noisy, rotary_table(angles), watch)
         if part == "conditions":
             return None
         x, noisy = x[:, own], noisy[:, own]
@@ -122,7 +124,7 @@ class DiT(nn.Module):
             return None if v is None else tuple(n // p for n, p in zip(v.shape[1:4], cfg.patch, strict=True))
 
         def new(v, name):
-            return NewEmbed(cfg.width, name=name)(patchify(v, cfg.patch))
+            return ConditionEmbedding(cfg.width, name=name)(patchify(v, cfg.patch))
 
         wide = source is not None and cfg.in_channels > cfg.out_channels
         z = jnp.concatenate([z, source], -1) if wide else z
@@ -144,7 +146,7 @@ class DiT(nn.Module):
         if reference is not None:
             x = jnp.concatenate([x, new(reference, "reference")], 1)
         beside = cond.layout == "sequence" and not wide
-        lay = layout(
+        lay = build_layout(
             grid(z), grid(source) if beside else None, grid(reference), cond, grid(mask) if own else None
         )
 
@@ -185,7 +187,7 @@ class Block(nn.Module):
         cfg = self.cfg
         table = self.param("modulation", nn.initializers.normal(cfg.width**-0.5), (6, cfg.width), jnp.float32)
         at_tau, at_zero = tproj + table
-        s1, c1, g1, s2, c2, g2 = (select(noisy, at_tau[:, i], at_zero[:, i]) for i in range(6))
+        s1, c1, g1, s2, c2, g2 = (select_modulation(noisy, at_tau[:, i], at_zero[:, i]) for i in range(6))
 
         h = LayerNorm(cfg.eps, name="norm1")(x) * (1 + c1) + s1
         h = Attention(cfg, name="self_attn")(
@@ -217,7 +219,7 @@ class Head(nn.Module):
         cfg = self.cfg
         table = self.param("modulation", nn.initializers.normal(cfg.width**-0.5), (2, cfg.width), jnp.float32)
         at_tau, at_zero = temb[:, :, None] + table
-        shift, scale = (select(noisy, at_tau[:, i], at_zero[:, i]) for i in range(2))
+        shift, scale = (select_modulation(noisy, at_tau[:, i], at_zero[:, i]) for i in range(2))
         x = LayerNorm(cfg.eps, name="norm")(x) * (1 + scale) + shift
         size = int(np.prod(cfg.patch)) * cfg.out_channels
         return Dense(size, jnp.float32, nn.initializers.zeros, name="linear")(x)

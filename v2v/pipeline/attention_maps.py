@@ -23,7 +23,7 @@ import numpy as np
 from v2v.config import ModelConfig
 from v2v.diffusion import windows
 from v2v.errors import InputError
-from v2v.models.text_encoder import Tokenizer, clean
+from v2v.models.text_encoder import Tokenizer, clean_text
 from v2v.models.transformer import DiT
 from v2v.pipeline import windowed
 from v2v.pipeline.settings import EditSettings
@@ -64,7 +64,7 @@ def write_attention_maps(
         raise InputError('explain: detail "tiles" samples the clip in tiles as well; leave it out')
     file_checks.check_folder(folder, "explain")  # before the edit, which may take hours
     source: list[np.ndarray] = []
-    clip = inputs.clip(video, fps, lambda frame: source.append(_small(frame)))
+    clip = inputs.open_clip(video, fps, lambda frame: source.append(_small(frame)))
     with recorded_attention(editor) as watched:
         edited = editor.edit_video(clip, instruction, mask, reference, progress=progress, **settings)
     first, n = (
@@ -78,7 +78,7 @@ def write_attention_maps(
     rows = build_panels(np.stack(source[slice(*span)]), np.stack(edit), maps, words)
     folder.mkdir(parents=True, exist_ok=True)
     title = f'"{" ".join(instruction.split())}": attention to each word, and from source to target'
-    contact_sheet.write(folder / "explain.png", [contact_sheet.Band(title, rows)])
+    contact_sheet.write_contact_sheet(folder / "explain.png", [contact_sheet.Band(title, rows)])
     Video.from_array(tile_panels(rows), float(edited.fps)).save(folder / "explain.mp4")
     report = {
         "instruction": instruction,
@@ -97,7 +97,7 @@ def write_attention_maps(
 
 def find_word_tokens(tokenizer: Tokenizer, instruction: str) -> list[tuple[str, list[int]]]:
     """The words of an instruction and the places of their tokens; words the text encoder doesn't see are left out."""
-    text = clean(instruction)
+    text = clean_text(instruction)
     encoded = tokenizer.backend.encode(text)
     out = []
     for word in re.finditer(r"[\w'’-]+", text):
@@ -145,7 +145,7 @@ class AttentionRecorder:
         """Maps of every frame of a clip of n frames seen in windows of T, overlaps averaged; the editor's own plan of windows."""
         config = self._model.config
         stride = config.vae.stride_t if T > 1 else 1
-        plan = windows.plan(-(-(n - 1) // stride), (T - 1) // config.vae.stride_t + 1)
+        plan = windows.plan_windows(-(-(n - 1) // stride), (T - 1) // config.vae.stride_t + 1)
         latent = np.concatenate([[0], np.arange(T - 1) // stride + 1]).astype(
             int
         )  # of each frame of a window
@@ -224,7 +224,7 @@ def tile_panels(rows: list[tuple[str, np.ndarray]], columns: int = 4) -> np.ndar
 
 def _small(frame: np.ndarray) -> np.ndarray:
     """A frame at the size of a panel, an even number of pixels wide."""
-    return inputs.shrink(
+    return inputs.resize_frame(
         frame, PANEL_HEIGHT, 2 * max(1, round(frame.shape[1] * PANEL_HEIGHT / frame.shape[0] / 2))
     )
 

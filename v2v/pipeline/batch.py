@@ -26,8 +26,8 @@ from v2v.pipeline import batched_model
 from v2v.pipeline.editor import EasyV2VEditor, lora_context
 from v2v.pipeline.manifest import Job
 from v2v.pipeline.settings import EditSettings
-from v2v.video.file_checks import check_output, reason
-from v2v.video.inputs import MOMENT
+from v2v.video.file_checks import check_output, error_reason
+from v2v.video.inputs import FRAME_REFERENCE
 
 RECORDS_FOLDER = ".jobs"
 RESULTS_FILE = "results.jsonl"
@@ -65,7 +65,7 @@ def run_jobs(
     try:
         (out / RECORDS_FOLDER).mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"{out}: can't be made ({reason(error)}); choose another with --out") from None
+        raise InputError(f"{out}: can't be made ({error_reason(error)}); choose another with --out") from None
     part, parts = process_share()
     mine = _apart(jobs)[part::parts]
 
@@ -209,7 +209,11 @@ def _with(editor: EasyV2VEditor, adapters: tuple[tuple[str, float], ...]):
 def _key(job: Job, weights: str) -> str:
     """A hash of all that decides the output's bytes."""
     reference, moment = job.reference, None
-    if reference is not None and not Path(reference).exists() and (found := MOMENT.fullmatch(reference)):
+    if (
+        reference is not None
+        and not Path(reference).exists()
+        and (found := FRAME_REFERENCE.fullmatch(reference))
+    ):
         reference, moment = found.groups()
     files = [job.video, job.mask, reference, *(part for file, _ in job.lora for part in _parts(file))]
     digest = hashlib.sha256(f"{__version__} {weights} {moment}".encode())

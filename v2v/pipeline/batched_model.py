@@ -24,7 +24,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from v2v.diffusion.windows import Links
+from v2v.diffusion.windows import WindowLinks
 from v2v.runtime import sharding
 
 T = TypeVar("T")
@@ -94,11 +94,13 @@ class BatchedModel:
     def decode(self, z: np.ndarray) -> np.ndarray:
         return self._ask("decode", z)
 
-    def sample(self, z_src, z_msk, z_ref, text, *, noise, begin=None, links: Links | None = None, **how):
+    def sample(
+        self, z_src, z_msk, z_ref, text, *, noise, begin=None, links: WindowLinks | None = None, **how
+    ):
         rows = {"z_src": z_src, "z_msk": z_msk, "z_ref": z_ref, "text": text, "noise": noise, "begin": begin}
         return self._ask("sample", links=links, **how, **rows)
 
-    def _ask(self, name: str, *array, links: Links | None = None, **asked):
+    def _ask(self, name: str, *array, links: WindowLinks | None = None, **asked):
         arrays = dict(enumerate(array)) | {k: v for k, v in asked.items() if np.ndim(v) > 1}
         rest = {k: v for k, v in asked.items() if k not in arrays}
         arrays = {k: np.asarray(v) for k, v in arrays.items()}
@@ -118,7 +120,7 @@ class _Question:
     name: str
     arrays: dict[Any, np.ndarray]  # rows first
     rest: dict[str, Any]
-    links: Links | None
+    links: WindowLinks | None
     answer: Any = None
     error: BaseException | None = None
     done: bool = False
@@ -219,10 +221,10 @@ class _Table:
 
     def _spread(self, arrays: list[np.ndarray]) -> jax.Array:
         rows = np.concatenate(arrays)
-        return jax.device_put(rows, sharding.batch(self.mesh, len(rows)))
+        return jax.device_put(rows, sharding.batch_sharding(self.mesh, len(rows)))
 
 
-def _joined(links: list[Links]) -> Links:
+def _joined(links: list[WindowLinks]) -> WindowLinks:
     """Of several clips, the windows of each side by side."""
     pasts = [link.past for link in links if link.past is not None]
     past = None
@@ -230,4 +232,4 @@ def _joined(links: list[Links]) -> Links:
         blank = np.zeros_like(pasts[0])
         past = np.concatenate([blank if link.past is None else link.past for link in links], 1)
     own, shift = (np.concatenate([getattr(link, name) for link in links]) for name in ("own", "shift"))
-    return Links(own, shift, past, len(links))
+    return WindowLinks(own, shift, past, len(links))

@@ -35,8 +35,8 @@ from v2v.runtime import compilation_cache
 from v2v.video import change_detection, file_checks, inputs
 from v2v.video import mask as masks
 from v2v.video import video as files
-from v2v.video.detail_transfer.transfer import Carry, plain, sample
-from v2v.video.frame_store import Store
+from v2v.video.detail_transfer.transfer import DetailTransfer, enlarge, evenly_spaced_frames
+from v2v.video.frame_store import FrameStore
 from v2v.video.video import Video
 
 # As a mask: detect what the edit changed.
@@ -57,7 +57,7 @@ class EasyV2VEditor:
           pretrained_model: "embedded" for the packaged model, a model folder, or a loaded model.
         """
         if isinstance(pretrained_model, str | Path):
-            compilation_cache.use_cache()
+            compilation_cache.use_compilation_cache()
             pretrained_model = load_pretrained(str(pretrained_model))
         self.model: EditingModel = pretrained_model
         self._base_model: EditingModel = pretrained_model
@@ -132,7 +132,7 @@ class EasyV2VEditor:
           InputError: invalid input that the caller can correct.
         """
         output = file_checks.check_output(output)
-        file_checks.check_apart(output, input=video, mask=mask, reference=reference)
+        file_checks.check_not_input(output, input=video, mask=mask, reference=reference)
         edited = self._edit(video, instruction, mask, reference, fps, progress, settings, output)
         sampled()
         edited.save(output)
@@ -153,13 +153,13 @@ class EasyV2VEditor:
         windowed.window_length(config, settings.window)
         if model.skipping is not None:
             model.skipping.forget()
-        size, small = (config.height, config.width), Store()
-        clip = inputs.clip(video, fps, lambda frame: small.append(inputs.shrink(frame, *size)))
+        size, small = (config.height, config.width), FrameStore()
+        clip = inputs.open_clip(video, fps, lambda frame: small.append(inputs.resize_frame(frame, *size)))
         if output:
-            files.check_fits(clip, output)
-        span = masks.span(clip, settings.start, settings.end)
+            files.check_format(clip, output)
+        span = masks.frame_range(clip, settings.start, settings.end)
         auto = isinstance(mask, str) and mask == AUTO_MASK
-        masks.fade(settings.soft, *clip.frames.shape[1:3])  # checked before any computation
+        masks.fade_width(settings.soft, *clip.frames.shape[1:3])  # checked before any computation
         edit_mask = (
             None if mask is None or auto else masks.Mask(mask, clip, settings.invert_mask, settings.soft)
         )
@@ -170,7 +170,7 @@ class EasyV2VEditor:
             edit_mask = None if edit_mask.full and span == edit_mask.active else edit_mask
         if reference is not None and "reference" not in self.model.conditions:
             raise InputError(f"reference: {config.name} takes none; leave it out or load an adapter with one")
-        picture = None if reference is None else inputs.shrink(inputs.picture(reference), *size)
+        picture = None if reference is None else inputs.resize_frame(inputs.read_picture(reference), *size)
         text, report = self._prompt(instruction, settings)
         report |= _extent(clip, span, None if edit_mask is None else edit_mask.area)
 
@@ -182,16 +182,16 @@ class EasyV2VEditor:
             model, small, first, last, mask_lookup, z_ref, text, settings, progress
         )
 
-        sampled_rows = sample(len(edit), *size)
+        sampled_rows = evenly_spaced_frames(len(edit), *size)
         if auto:
-            edit_mask = change_detection.Changed(
+            edit_mask = change_detection.ChangeMask(
                 source, edit, clip.frames.shape[:3], first, sampled_rows, settings.soft
             )
             report["mask_area"] = round(edit_mask.area, 4)
-        report["leak_model"] = change_detection.leak(source, edit, mask_lookup, first)
+        report["leak_model"] = change_detection.measure_leak(source, edit, mask_lookup, first)
         upsample = _enlarge
         if settings.detail == "guided":
-            upsample = Carry.fit(
+            upsample = DetailTransfer.fit(
                 source[sampled_rows],
                 edit[sampled_rows],
                 mask_lookup(sampled_rows + first) if mask_lookup and settings.preserve else None,
@@ -279,4 +279,4 @@ def _build_mask_lookup(
 
 
 def _enlarge(frame: np.ndarray, source: np.ndarray, edit: np.ndarray, part: FrameRegion) -> np.ndarray:
-    return plain(edit, *frame.shape[:2])[part]
+    return enlarge(edit, *frame.shape[:2])[part]

@@ -16,7 +16,7 @@ import numpy as np
 
 from v2v.pipeline.windowed import progress_bar
 from v2v.video import mask as masks
-from v2v.video.frame_store import Store
+from v2v.video.frame_store import FrameStore
 from v2v.video.video import Video
 
 FRAMES_PER_WORKER = 2  # frames in hand for each processor
@@ -44,8 +44,8 @@ class FullResolutionFrames:
     clip: Video
     span: tuple[int, int]
     first: int
-    source: Store
-    edit: Store
+    source: FrameStore
+    edit: FrameStore
     make: Upsampler
     mask: Iterable[np.ndarray] | None
     preserve: bool = True
@@ -97,7 +97,7 @@ class FullResolutionFrames:
         if not self.preserve:
             out = self.make(frame, source, edit, whole)
             return out, _difference(frame, out, alpha), outside
-        out, part = frame.copy(), masks.chosen(alpha)
+        out, part = frame.copy(), masks.bounding_slices(alpha)
         if not alpha[part].size:
             return out, 0.0, outside
         made = self.make(frame, source, edit, part)

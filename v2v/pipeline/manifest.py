@@ -22,7 +22,7 @@ from v2v.assets import SAMPLE
 from v2v.errors import InputError
 from v2v.pipeline.editor import AUTO_MASK
 from v2v.pipeline.settings import EditSettings
-from v2v.video.file_checks import CLIPS, STILLS, reason
+from v2v.video.file_checks import CLIPS, STILLS, error_reason
 from v2v.video.mask import BOX
 
 SETTING_KEYS = {f.name for f in dataclasses.fields(EditSettings)}
@@ -59,7 +59,7 @@ def read_manifest(manifest: str | Path, base: Job = Job(0), scale: float = 1.0) 
         lines = path.read_bytes().removeprefix(codecs.BOM_UTF8).split(b"\n")
     except OSError as error:
         raise InputError(
-            f"{path}: manifest can't be read ({reason(error)}); expected a file with one JSON object a line"
+            f"{path}: manifest can't be read ({error_reason(error)}); expected a file with one JSON object a line"
         ) from None
     jobs = []
     for number, line in enumerate(lines, 1):

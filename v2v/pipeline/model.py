@@ -6,7 +6,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from v2v.config import ModelConfig
-from v2v.diffusion.step_skipping import Skipping
+from v2v.diffusion.step_skipping import StepSkipper
 
 
 @runtime_checkable
@@ -22,7 +22,7 @@ class EditingModel(Protocol):
     """
 
     config: ModelConfig
-    skipping: Skipping | None
+    skipping: StepSkipper | None
 
     @property
     def conditions(self) -> tuple[str, ...]:

@@ -23,15 +23,15 @@ from v2v.checkpoints import adapters, model_folder, native, parameter_store
 from v2v.checkpoints.adapters import Adapter
 from v2v.checkpoints.parameter_store import ParameterStore
 from v2v.config import ModelConfig, TextConfig, VAEConfig
-from v2v.diffusion.sampler import make_sampler
-from v2v.diffusion.step_skipping import Skipping
+from v2v.diffusion.sampler import build_sampler
+from v2v.diffusion.step_skipping import StepSkipper
 from v2v.errors import InputError, note
 from v2v.models import autoencoder_streaming
 from v2v.models.autoencoder import VAE
 from v2v.models.initialization import init_base
 from v2v.models.text_encoder import TextEncoder, Tokenizer
 from v2v.runtime import sharding
-from v2v.video.mask import pooled
+from v2v.video.mask import pool_mask
 
 
 def apply_settings(cfg: ModelConfig, settings: dict) -> ModelConfig:
@@ -163,7 +163,7 @@ class Pretrained:
         self._store, self._texts = weights, {}
         self._adapters: parameter_store.WeightedAdapters = ()
         self._embed: dict | None = None
-        self.skipping: Skipping | None = None
+        self.skipping: StepSkipper | None = None
 
     @property
     def conditions(self) -> tuple[str, ...]:
@@ -180,7 +180,7 @@ class Pretrained:
         if self.config.condition.mask_code == "vae":
             return self.encode(mask)
         grid = self.config.vae.latent_shape(*mask.shape[1:4])[:3]
-        return pooled(np.asarray(mask)[..., 0] / np.float32(255), grid)[..., None]
+        return pool_mask(np.asarray(mask)[..., 0] / np.float32(255), grid)[..., None]
 
     def decode(self, z: Latents) -> np.ndarray:
         """Decode latents to float32 [b, T, H, W, 3] in 0..255."""
@@ -251,14 +251,14 @@ class Pretrained:
     def with_skip(self, tolerance: float) -> "Pretrained":
         """This model with steps skipped that change little (flow/skip.py); `skipping.report` tells what that costs."""
         out = copy.copy(self)
-        out.skipping = Skipping(tolerance)
+        out.skipping = StepSkipper(tolerance)
         return out
 
     def on(self, mesh: Mesh) -> "Pretrained":
         """Return this model with its weights replicated on all devices of a mesh, over which rows of its inputs may be split."""
         out = copy.copy(self)
         out._store, out._texts = parameter_store.ReplicatedStore(self._store, mesh), {}
-        out._embed = self._embed and jax.device_put(self._embed, sharding.replicated(mesh))
+        out._embed = self._embed and jax.device_put(self._embed, sharding.replicated_sharding(mesh))
         return out
 
     def with_lora(self, adapter: str | Path | dict | Adapter, scale: float = 1.0) -> "Pretrained":
@@ -326,7 +326,7 @@ def _build_codec(cfg: VAEConfig, text: TextConfig):
     def encode(params, video):
         video = video.astype(jnp.float32) / 127.5 - 1
         if video.size // 3 >= STREAMING_PIXELS:
-            return autoencoder_streaming.encode(vae, params, video)
+            return autoencoder_streaming.encode_in_chunks(vae, params, video)
         return vae.apply({"params": params}, video, method="encode")
 
     @jax.jit
@@ -335,7 +335,7 @@ def _build_codec(cfg: VAEConfig, text: TextConfig):
         decode_at_once = functools.partial(vae.apply, {"params": params}, method="decode")
         return (
             (
-                autoencoder_streaming.decode(vae, params, z)
+                autoencoder_streaming.decode_in_chunks(vae, params, z)
                 if pixels >= STREAMING_PIXELS
                 else decode_at_once(z)
             )
@@ -351,4 +351,4 @@ def _build_codec(cfg: VAEConfig, text: TextConfig):
 
 @functools.lru_cache(maxsize=4)
 def _build_sampler(cfg: ModelConfig):
-    return make_sampler(cfg)
+    return build_sampler(cfg)

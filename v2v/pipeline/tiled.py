@@ -16,8 +16,8 @@ import numpy as np
 from v2v.diffusion import windows
 from v2v.pipeline import windowed
 from v2v.pipeline.settings import EditSettings
-from v2v.video.detail_transfer.transfer import plain
-from v2v.video.frame_store import Store
+from v2v.video.detail_transfer.transfer import enlarge
+from v2v.video.frame_store import FrameStore
 
 TILE_STRENGTH = 0.6  # share of the walk that a tile takes; the rest is the small edit's
 TILE_OVERLAP = 0.25  # of a tile's side, with each neighbour
@@ -51,7 +51,7 @@ def select_part(
 def iterate_tiled_frames(
     model,
     frames: Iterable[np.ndarray],
-    edit: Store,
+    edit: FrameStore,
     first: int,
     seen: windowed.MaskLookup | None,
     z_ref,
@@ -67,7 +67,7 @@ def iterate_tiled_frames(
     config, n = model.config, len(edit)
     T = windowed.window_length(config, settings.window)
     stride = config.vae.stride_t if T > 1 else 1
-    plan = windows.plan(-(-(n - 1) // stride), (T - 1) // config.vae.stride_t + 1)
+    plan = windows.plan_windows(-(-(n - 1) // stride), (T - 1) // config.vae.stride_t + 1)
     source, held, pasts, done = iter(frames), {}, {}, 0
     for _ in range(first):
         next(source)
@@ -113,7 +113,9 @@ def _painted(
             ):  # of the whole picture, so that tiles share it; latents of any model are [t, y, x, ...]
                 py, px = h // z_src.shape[2], w // z_src.shape[3]
                 whole = ((ys[-1] + h) // py, (xs[-1] + w) // px, *z_src.shape[4:])
-                noise = np.stack([windows.noise(settings.seed, start, frames, whole) for start in starts])
+                noise = np.stack(
+                    [windows.window_noise(settings.seed, start, frames, whole) for start in starts]
+                )
             z_msk = z_all
             if told is not None:
                 z_msk = model.encode_mask(
@@ -186,4 +188,4 @@ def _enlarged(small: np.ndarray, size: tuple[int, int], y: int, x: int, h: int, 
 def _paste(frame: np.ndarray, tile: np.ndarray, rise: np.ndarray, y: int, x: int) -> None:
     part = frame[y : y + len(tile), x : x + tile.shape[1]]
     tile, rise = tile[: len(part), : part.shape[1]], rise[: len(part), : part.shape[1], None]
-    part[...] = plain(part + rise * (tile - part) if (rise < 1).any() else tile, *part.shape[:2])
+    part[...] = enlarge(part + rise * (tile - part) if (rise < 1).any() else tile, *part.shape[:2])

@@ -16,8 +16,8 @@ from v2v.config import ModelConfig
 from v2v.diffusion import windows
 from v2v.errors import InputError
 from v2v.pipeline.settings import EditSettings
-from v2v.runtime.progress import watch
-from v2v.video.frame_store import Store
+from v2v.runtime.progress import watch_progress
+from v2v.video.frame_store import FrameStore
 
 # Maps frame numbers to the region to edit, bool [*rows.shape, h, w].
 MaskLookup = Callable[[np.ndarray], np.ndarray]
@@ -41,7 +41,7 @@ def window_length(config: ModelConfig, frame_count: int | None) -> int:
 
 def edit_windows(
     model,
-    small: Store,
+    small: FrameStore,
     first: int,
     last: int,
     mask_lookup: MaskLookup | None,
@@ -49,7 +49,7 @@ def edit_windows(
     text: np.ndarray,
     settings: EditSettings,
     progress: bool,
-) -> tuple[Store, Store]:
+) -> tuple[FrameStore, FrameStore]:
     """Edit frames first:last of `small`.
 
     Args:
@@ -72,7 +72,7 @@ def edit_windows(
     config, n = model.config, last - first
     T = window_length(config, settings.window)
     stride = config.vae.stride_t if T > 1 else 1
-    plan = windows.plan(-(-(n - 1) // stride), (T - 1) // config.vae.stride_t + 1)
+    plan = windows.plan_windows(-(-(n - 1) // stride), (T - 1) // config.vae.stride_t + 1)
     size = (config.batch, T, config.height, config.width, 3)
     z_msk = None if mask_lookup else model.encode_mask(np.full(size, 255, np.uint8))
     steps = config.flow.steps if settings.steps is None else settings.steps
@@ -87,7 +87,7 @@ def edit_windows(
             z_msk = model.encode_mask(
                 np.broadcast_to(np.where(mask_lookup(rows)[..., None], 255, 0).astype(np.uint8), size)
             )
-        noise = [windows.noise(settings.seed, plan.starts[i], *_split(z_src.shape)) for i in batch]
+        noise = [windows.window_noise(settings.seed, plan.starts[i], *_split(z_src.shape)) for i in batch]
         z_out, past = model.sample(
             z_src,
             z_msk,
@@ -132,7 +132,7 @@ def step_progress(items: list, unit: str, is_shown: bool) -> Iterator:
                 bar.n = round(i + done / total, 2)
                 bar.refresh()
 
-            with watch(report) if is_shown else nullcontext():
+            with watch_progress(report) if is_shown else nullcontext():
                 yield item
             bar.n = i + 1
             bar.refresh()
@@ -143,7 +143,7 @@ class _WindowJoiner:
 
     def __init__(self, n: int):
         self.n, self.done, self.begin, self.previous_clips = n, 0, 0, None
-        self.stores = (Store(), Store())
+        self.stores = (FrameStore(), FrameStore())
 
     def add(self, begin: int, clips: np.ndarray) -> None:
         """Add a window's source and edit, float32 [2, T, h, w, 3], from frame `begin` of the clip on, cross-faded with the previous window."""
@@ -155,7 +155,7 @@ class _WindowJoiner:
             self._write_until(begin)
         self.begin, self.previous_clips = begin, clips
 
-    def flush(self) -> tuple[Store, Store]:
+    def flush(self) -> tuple[FrameStore, FrameStore]:
         self._write_until(self.n)
         return self.stores
 

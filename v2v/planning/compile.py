@@ -42,7 +42,7 @@ def compile_program(program: Program, hbm: float) -> ProgramCost:
     """Trace and compile a program, which takes minutes at full size, and return its cost; `hbm` is a chip's memory in bytes."""
     with jax.set_mesh(program.mesh):
         traced = program.jitted.trace(*program.args)
-        operations = flops.count(traced.jaxpr) / program.mesh.size
+        operations = flops.count_flops(traced.jaxpr) / program.mesh.size
         arguments = argument_bytes(program)
         try:
             compiled = traced.lower().compile()

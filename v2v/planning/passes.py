@@ -47,7 +47,7 @@ def count_pass_flops(cfg: ModelConfig, reference: bool = False) -> dict[str, int
         def run(weights, z, text, conditions):
             return dit.apply(weights, z, tau, text, **conditions, part=part)
 
-        return flops.count(jax.make_jaxpr(run)(weights, z, text, conditions))
+        return flops.count_flops(jax.make_jaxpr(run)(weights, z, text, conditions))
 
     out = {
         "t2v": count(one_way, {}),

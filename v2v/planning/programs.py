@@ -15,7 +15,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from v2v.checkpoints.wan import parameter_dtype
 from v2v.config import MeshConfig, ModelConfig, OptimConfig
-from v2v.diffusion.sampler import make_sampler
+from v2v.diffusion.sampler import build_sampler
 from v2v.models import initialization
 from v2v.models.transformer import DiT
 from v2v.runtime import sharding
@@ -87,8 +87,8 @@ def _build_train_step(setting: PlanSetting, mesh: Mesh) -> tuple[Callable, tuple
 
     dit = _backbone_shapes(m)
     state = _add_shardings(jax.eval_shape(create, key, dit), mesh)
-    rows = sharding.batch(mesh, setting.batch)
-    sharding.batch(mesh, setting.batch // setting.micro)
+    rows = sharding.batch_sharding(mesh, setting.batch)
+    sharding.batch_sharding(mesh, setting.batch // setting.micro)
     objective = objectives.edit(m, setting.region)
     jitted = train_step.train_step(objective, optimizer, setting.optim.ema, micro=setting.micro)
     batch = _latent_shapes(m, setting.batch, rows) | {"text": _text_shape(m, setting.batch, rows)}
@@ -101,10 +101,10 @@ def _build_train_step(setting: PlanSetting, mesh: Mesh) -> tuple[Callable, tuple
 def _build_sampler(setting: PlanSetting, mesh: Mesh) -> tuple[Callable, tuple]:
 
     m, key = setting.model, jax.random.key(0)
-    sample = make_sampler(m)
-    rows = NamedSharding(mesh, PartitionSpec(sharding.BATCH))
+    sample = build_sampler(m)
+    rows = NamedSharding(mesh, PartitionSpec(sharding.BATCH_AXES))
     if setting.batch % (mesh.shape["data"] * mesh.shape["fsdp"]):
-        rows = sharding.replicated(mesh)
+        rows = sharding.replicated_sharding(mesh)
     variables = {
         "params": _add_shardings(_backbone_shapes(m), mesh),
         "embed": _add_shardings(
@@ -128,13 +128,15 @@ def _backbone_shapes(m: ModelConfig) -> Any:
     tau = jax.ShapeDtypeStruct((1,), jnp.float32)
     shapes = jax.eval_shape(DiT(m.dit, m.condition).init, jax.random.key(0), z, tau, text)["params"]
     return jax.tree_util.tree_map_with_path(
-        lambda path, s: jax.ShapeDtypeStruct(s.shape, parameter_dtype("dit", sharding.path_of(path), m)),
+        lambda path, s: jax.ShapeDtypeStruct(
+            s.shape, parameter_dtype("dit", sharding.format_key_path(path), m)
+        ),
         shapes,
     )
 
 
 def _add_shardings(shapes: Any, mesh: Mesh) -> Any:
-    places = sharding.shardings(shapes, mesh)
+    places = sharding.tree_shardings(shapes, mesh)
     return jax.tree.map(
         lambda s, place: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=place), shapes, places
     )

@@ -139,7 +139,7 @@ def build_plan(
         topology=topology,
         chips=len(devices),
         clip=f"{m.frames}x{m.height}x{m.width}",
-        tokens=flops.tokens(m, reference=True),
+        tokens=flops.count_tokens(m, reference=True),
         hbm_gib=round(chip.hbm / GIB, 2),
         final=reports[-1],
         tried=reports,
@@ -197,7 +197,9 @@ def _model_flops(s: PlanSetting) -> float:
         return flops.step_flops(s.model, s.batch, s.trains == "full", reference=True)
     calls = s.model.flow.steps * (1 if s.model.flow.guidance == 1 else 2)
     return (
-        s.batch * calls * flops.forward_flops(s.model, flops.tokens(s.model, reference=True), adapter=False)
+        s.batch
+        * calls
+        * flops.forward_flops(s.model, flops.count_tokens(s.model, reference=True), adapter=False)
     )
 
 

@@ -22,7 +22,7 @@ from jax.extend import core
 from v2v.config import ModelConfig
 
 
-def count(jaxpr: Any) -> int:
+def count_flops(jaxpr: Any) -> int:
     """Operations of a (closed) jaxpr on all devices together. A `while` of unknown length counts once."""
     jaxpr = getattr(jaxpr, "jaxpr", jaxpr)
     return sum(_equation(eqn) for eqn in jaxpr.eqns)
@@ -38,8 +38,8 @@ def _equation(eqn: Any) -> int:
         kernel, spec = eqn.invars[1].aval.shape, params["dimension_numbers"].rhs_spec  # (out, in, *taps)
         return 2 * _size(eqn.outvars[0]) * math.prod(kernel) // kernel[spec[0]]
     if name == "cond":
-        return max(count(branch) for branch in params["branches"])
-    inner = sum(count(sub) for sub in _inner(params))
+        return max(count_flops(branch) for branch in params["branches"])
+    inner = sum(count_flops(sub) for sub in _inner(params))
     if name == "scan":
         return params["length"] * inner
     if name == "shard_map":
@@ -65,13 +65,13 @@ def _size(var: Any) -> int:
 
 
 # Peak dense bfloat16 FLOP/s a device, vendors' figures; other devices are measured with a matmul.
-PEAK = {
+PEAK_FLOPS = {
     "TPU v4": 275e12, "TPU v5 lite": 197e12, "TPU v5e": 197e12, "TPU v5": 459e12, "TPU v5p": 459e12,
     "TPU v6 lite": 918e12, "TPU v6e": 918e12, "NVIDIA A100": 312e12, "NVIDIA H100": 989e12, "NVIDIA H200": 989e12,
 }  # fmt: skip
 
 
-def tokens(cfg: ModelConfig, reference: bool = False) -> int:
+def count_tokens(cfg: ModelConfig, reference: bool = False) -> int:
     """Joint tokens of one clip."""
     t, y, x, _ = cfg.vae.latent_shape(cfg.frames, cfg.height, cfg.width)
     pt, py, px = cfg.dit.patch
@@ -93,7 +93,7 @@ def step_flops(cfg: ModelConfig, batch: int, full: bool = False, reference: bool
     where they are trained; attention, a product of activations alone, costs twice its forward pass. Keys and values of the text
     need no gradient of the text.
     """
-    linears, text, attention, low_rank = _parts(cfg, tokens(cfg, reference))
+    linears, text, attention, low_rank = _parts(cfg, count_tokens(cfg, reference))
     if full:  # without LoRA
         return batch * (3 * linears + 2 * text + 3 * attention)
     return batch * (2 * linears + text + 3 * attention + 3 * low_rank)
@@ -112,9 +112,9 @@ def _parts(cfg: ModelConfig, l: int) -> tuple[float, float, float, float]:  # no
 def peak_flops() -> float:
     """Of one device, FLOP/s: the vendor's bfloat16 figure where known, else what a float32 matmul reaches."""
     kind = jax.devices()[0].device_kind
-    known = [name for name in PEAK if kind.lower().startswith(name.lower())]
+    known = [name for name in PEAK_FLOPS if kind.lower().startswith(name.lower())]
     if known:
-        return PEAK[max(known, key=len)]
+        return PEAK_FLOPS[max(known, key=len)]
     n, times = 1024, []
     x = jnp.ones((n, n), jnp.float32)
     matmul = jax.jit(lambda x: x @ x).lower(x).compile()

@@ -14,7 +14,7 @@ def target_platform() -> str:
     return next((p for p in ("tpu", "cpu") if p in kind), "gpu")
 
 
-def turned(x: Float[Array, "l i"]) -> Float[Array, "i l"]:
+def transpose_in_memory(x: Float[Array, "l i"]) -> Float[Array, "i l"]:
     """The transpose, laid out in memory when compiling for a CPU: matrix products that read it are then twice as fast.
 
     XLA folds a transpose into the product, which on CPUs sums over rows of both factors at half its rate.
@@ -22,6 +22,6 @@ def turned(x: Float[Array, "l i"]) -> Float[Array, "i l"]:
     return jax.lax.optimization_barrier(x.T) if target_platform() == "cpu" else x.T
 
 
-def whole(x: Float[Array, "*b"]) -> Float[Array, "*b"]:
+def materialize(x: Float[Array, "*b"]) -> Float[Array, "*b"]:
     """x, made by itself when compiling for a CPU: a thin product that XLA turns round to suit what follows runs at a fifth of its rate."""
     return jax.lax.optimization_barrier(x) if target_platform() == "cpu" else x

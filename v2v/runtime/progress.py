@@ -26,7 +26,7 @@ _watchers: list[Callable[[int, int], None]] = []
 
 
 @contextmanager
-def watch(report: Callable[[int, int], None]) -> Iterator[None]:
+def watch_progress(report: Callable[[int, int], None]) -> Iterator[None]:
     """While open, `report(done, total)` is called after every row of every sampler, from a thread of XLA's.
 
     On several CPU devices each of them reports. What `report` raises is dropped.
@@ -38,7 +38,7 @@ def watch(report: Callable[[int, int], None]) -> Iterator[None]:
         _watchers.remove(report)
 
 
-def tick(index: Int[Array, ""], total: int, after: Float[Array, "*x"]) -> Int[Array, ""]:
+def report_progress(index: Int[Array, ""], total: int, after: Float[Array, "*x"]) -> Int[Array, ""]:
     """Inside a program: row `index` of `total` is done once `after` is known.
 
     Returns `index`, which the program must give out: without a use the compiler would drop the call. (A call marked as having side

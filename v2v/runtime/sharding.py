@@ -21,9 +21,9 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from v2v.errors import InputError
 
 AXES = ("data", "fsdp", "seq", "tensor")
-BATCH = ("data", "fsdp")
+BATCH_AXES = ("data", "fsdp")
 WEIGHT_AXES = {"d": "fsdp", "w": "fsdp", "h": "tensor", "f": "tensor"}  # other dims are not split
-ACTIVATION_AXES = {"b": BATCH, "l": "seq", "h": "tensor", "f": "tensor"}
+ACTIVATION_AXES = {"b": BATCH_AXES, "l": "seq", "h": "tensor", "f": "tensor"}
 
 # Path (its end) → dims; the first rule that matches holds. "-" is a dim that is never split, "..." any number of them. Leaves
 # under blocks/ have one more axis in front, L, the layers.
@@ -57,7 +57,7 @@ PARAM_DIMS: tuple[tuple[str, str], ...] = (
 )
 
 
-def cpu_devices(n: int) -> None:
+def request_cpu_devices(n: int) -> None:
     """Ask for n CPU devices; only before the first use of JAX, and never over a setting of the user's.
 
     Two devices on two cores: 31 ms a sample in a data-parallel step against 44 on one device (one noisy trial).
@@ -114,7 +114,7 @@ def make_mesh(data: int = -1, fsdp: int = 1, seq: int = 1, tensor: int = 1, devi
         return Mesh(placed, AXES, axis_types=types)
 
 
-def shardings(tree: Any, mesh: Mesh, rules: tuple[tuple[str, str], ...] = PARAM_DIMS) -> Any:
+def tree_shardings(tree: Any, mesh: Mesh, rules: tuple[tuple[str, str], ...] = PARAM_DIMS) -> Any:
     """The tree (arrays or shapes) with a NamedSharding at every leaf.
 
     Raises:
@@ -123,7 +123,8 @@ def shardings(tree: Any, mesh: Mesh, rules: tuple[tuple[str, str], ...] = PARAM_
     leaves, structure = jax.tree_util.tree_flatten_with_path(tree)
     wrong: list[str] = []
     out = [
-        NamedSharding(mesh, _spec(path_of(path), np.shape(leaf), mesh, rules, wrong)) for path, leaf in leaves
+        NamedSharding(mesh, _spec(format_key_path(path), np.shape(leaf), mesh, rules, wrong))
+        for path, leaf in leaves
     ]
     if wrong:
         shown = "; ".join(wrong[:8]) + (f"; and {len(wrong) - 8} more" if len(wrong) > 8 else "")
@@ -131,7 +132,7 @@ def shardings(tree: Any, mesh: Mesh, rules: tuple[tuple[str, str], ...] = PARAM_
     return jax.tree.unflatten(structure, out)
 
 
-def sharding_of(path: str, shape: tuple[int, ...], mesh: Mesh) -> NamedSharding:
+def parameter_sharding(path: str, shape: tuple[int, ...], mesh: Mesh) -> NamedSharding:
     """Of one parameter, by its path ("dit/blocks/ffn/up/kernel"); for readers that place leaf by leaf."""
     wrong: list[str] = []
     spec = _spec(path, shape, mesh, PARAM_DIMS, wrong)
@@ -140,7 +141,7 @@ def sharding_of(path: str, shape: tuple[int, ...], mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, spec)
 
 
-def constrain(x: jax.Array, dims: str) -> jax.Array:
+def constrain_activation(x: jax.Array, dims: str) -> jax.Array:
     """Lay an activation out on the mesh in use (`jax.set_mesh`), dims as in shapes.py; without a mesh, nothing.
 
     A batch that doesn't divide (one clip sampled on many chips) is left whole.
@@ -162,24 +163,24 @@ def constrain_params(tree: Any) -> Any:
     mesh = jax.sharding.get_abstract_mesh()
     if "fsdp" not in mesh.shape or mesh.size == 1:
         return tree
-    return jax.lax.with_sharding_constraint(tree, jax.tree.map(lambda s: s.spec, shardings(tree, mesh)))
+    return jax.lax.with_sharding_constraint(tree, jax.tree.map(lambda s: s.spec, tree_shardings(tree, mesh)))
 
 
-def batch(mesh: Mesh, size: int) -> NamedSharding:
+def batch_sharding(mesh: Mesh, size: int) -> NamedSharding:
     """Leading axis, `size` long, over data and fsdp. Raises InputError when it doesn't divide."""
     parts = mesh.shape["data"] * mesh.shape["fsdp"]
     if size % parts:
         raise InputError(
             f"batch: expected a multiple of the {parts} data-parallel devices, got {size}; change it"
         )
-    return NamedSharding(mesh, PartitionSpec(BATCH))
+    return NamedSharding(mesh, PartitionSpec(BATCH_AXES))
 
 
-def replicated(mesh: Mesh) -> NamedSharding:
+def replicated_sharding(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec())
 
 
-def put(tree: Any, places: Any) -> Any:
+def place_tree(tree: Any, places: Any) -> Any:
     """A tree to its shardings. With several processes each takes its shares out of its own copy, without asking the others whether
     they have the same: made from one seed or read from one file, they do."""
 
@@ -192,31 +193,33 @@ def put(tree: Any, places: Any) -> Any:
     return jax.device_put(tree, places) if jax.process_count() == 1 else jax.tree.map(one, tree, places)
 
 
-def put_batch(mesh: Mesh, size: int, local: Any) -> Any:
+def place_batch(mesh: Mesh, size: int, local: Any) -> Any:
     """Host rows of this process → one global array a leaf, `size` rows in all, split over data and fsdp."""
-    sharding = batch(mesh, size)
+    sharding = batch_sharding(mesh, size)
     if jax.process_count() == 1:
         return jax.device_put(local, sharding)
     return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), local)
 
 
-def table(tree: Any, mesh: Mesh) -> str:
+def format_shardings(tree: Any, mesh: Mesh) -> str:
     """Every leaf, its shape and where it goes, one line each: for reading."""
-    placed = jax.tree_util.tree_leaves_with_path(shardings(tree, mesh))
+    placed = jax.tree_util.tree_leaves_with_path(tree_shardings(tree, mesh))
     shapes = [np.shape(leaf) for leaf in jax.tree.leaves(tree)]
-    return "\n".join(f"{path_of(p)}  {s}  {x.spec}" for (p, x), s in zip(placed, shapes, strict=True))
+    return "\n".join(f"{format_key_path(p)}  {s}  {x.spec}" for (p, x), s in zip(placed, shapes, strict=True))
 
 
-def path_of(keys: tuple) -> str:
+def format_key_path(keys: tuple) -> str:
     """A key path of jax.tree_util as names joined by "/"."""
     return "/".join(str(getattr(k, "key", getattr(k, "name", getattr(k, "idx", k)))) for k in keys)
 
 
-def dims_of(path: str, rank: int, rules: tuple[tuple[str, str], ...] = PARAM_DIMS) -> tuple[str, ...] | None:
+def parameter_dims(
+    path: str, rank: int, rules: tuple[tuple[str, str], ...] = PARAM_DIMS
+) -> tuple[str, ...] | None:
     """Dims of the leaf at `path`, or None when no rule knows it. LoRA's come from its kernel's."""
     name = path.rsplit("/", 1)[-1]
     if name in ("a", "b"):
-        kernel = dims_of(path[: -len(name)] + "kernel", rank, rules)
+        kernel = parameter_dims(path[: -len(name)] + "kernel", rank, rules)
         if kernel is None:
             return None
         return (*kernel[:-1], "r") if name == "a" else (*kernel[:-2], "r", kernel[-1])
@@ -232,7 +235,7 @@ def dims_of(path: str, rank: int, rules: tuple[tuple[str, str], ...] = PARAM_DIM
 def _spec(path: str, shape: tuple[int, ...], mesh: Any, rules, wrong: list[str]) -> PartitionSpec:
     if not shape:  # step, counts
         return PartitionSpec()
-    dims = dims_of(path, len(shape), rules)
+    dims = parameter_dims(path, len(shape), rules)
     what = f"{path} {shape}"
     if dims is None:
         wrong.append(f"{what} matches no rule")

@@ -95,7 +95,7 @@ def encode_sets(
 def batch_sizes(cfg: Experiment) -> dict[tuple[int, int, int], int]:
     """Return the batch of every size that clips train at: as many clips as fit the budget of tokens."""
     m, mesh = cfg.model, sharding.make_mesh(**dataclasses.asdict(cfg.mesh))
-    sharding.batch(mesh, cfg.edit.batch // cfg.edit.micro)
+    sharding.batch_sharding(mesh, cfg.edit.batch // cfg.edit.micro)
     unit = math.lcm(mesh.shape["data"] * mesh.shape["fsdp"] * cfg.edit.micro, jax.process_count())
 
     def tokens(size):
@@ -103,7 +103,7 @@ def batch_sizes(cfg: Experiment) -> dict[tuple[int, int, int], int]:
             sized = dataclasses.replace(m, **dict(zip(("frames", "height", "width"), size, strict=True)))
         except ValueError as err:
             raise InputError(f"data.sizes {buckets.format_size(size)}: {err}") from err
-        return flops.tokens(sized, reference=True)
+        return flops.count_tokens(sized, reference=True)
 
     model_size = (m.frames, m.height, m.width)
     budget = cfg.data.tokens or cfg.edit.batch * tokens(model_size)
@@ -121,7 +121,9 @@ def build_encoders(model: ModelConfig, model_folder: ModelFolder, tokenizer: Tok
 
     @jax.jit
     def encode(params, clips):
-        return autoencoder_streaming.encode(VAE(model.vae), params, clips.astype(jnp.float32) / 127.5 - 1)
+        return autoencoder_streaming.encode_in_chunks(
+            VAE(model.vae), params, clips.astype(jnp.float32) / 127.5 - 1
+        )
 
     embed_one = jax.jit(lambda params, ids, n: TextEncoder(model.text).apply({"params": params}, ids, n))
 

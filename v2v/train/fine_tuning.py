@@ -99,5 +99,5 @@ def _load_transformer(cfg: Experiment, published: ModelFolder) -> dict:
     dtype = "float32" if cfg.trains == "full" else None
     return wan.load_part(
         "dit", published.parts["dit"], cfg.model, dtype=dtype,
-        place=lambda path: sharding.sharding_of(f"dit/{path}", shapes[path], mesh),
+        place=lambda path: sharding.parameter_sharding(f"dit/{path}", shapes[path], mesh),
     )  # fmt: skip

@@ -120,7 +120,7 @@ def edit(cfg: ModelConfig, region: float = 0.0, recipes: Sequence[str] = ()) -> 
 def _variables(trained: dict, frozen: Any, cfg: ModelConfig) -> dict:
     if "dit" in trained:
         return {"params": trained["dit"], "embed": trained["embed"]}
-    adapter = lora.scaled(trained["lora"], cfg.lora.scale)
+    adapter = lora.scale_adapter(trained["lora"], cfg.lora.scale)
     return {"params": frozen["dit"], "lora": adapter, "embed": trained["embed"]}
 
 

@@ -63,22 +63,22 @@ def fit_stage(
       InputError: the mesh does not fit the devices, the batch or the weights, or as `loop.fit`.
     """
     mesh = sharding.make_mesh(**dataclasses.asdict(cfg.mesh))
-    sharding.batch(mesh, stage.batch // stage.micro)  # before anything is compiled
+    sharding.batch_sharding(mesh, stage.batch // stage.micro)  # before anything is compiled
     optimizer = optimizer_lib.build_optimizer(stage.optim)
 
     def create(trained):
         return TrainState.create(trained, optimizer, ema=stage.optim.ema > 0)
 
     with jax.set_mesh(mesh):
-        places = sharding.shardings(jax.eval_shape(create, trained), mesh)
+        places = sharding.tree_shardings(jax.eval_shape(create, trained), mesh)
         if jax.process_count() > 1:
             wait_for_processes(
                 f"{epath.Path(folder).name} begins"
             )  # collectives wait for stragglers for seconds, this for long
-            trained = sharding.put(trained, sharding.shardings(trained, mesh))
+            trained = sharding.place_tree(trained, sharding.tree_shardings(trained, mesh))
         state = jax.jit(create, out_shardings=places)(trained)
         if frozen is not None:
-            frozen = sharding.put(frozen, sharding.shardings(frozen, mesh))
+            frozen = sharding.place_tree(frozen, sharding.tree_shardings(frozen, mesh))
         if held_out:
             device_batches = [_place_rows(mesh, rows) for rows in held_out]
             watches = (
@@ -133,7 +133,7 @@ def check_experiment(cfg: Experiment, *stages: str, reads: Sequence[str] = ()) -
     mesh = sharding.make_mesh(**dataclasses.asdict(cfg.mesh))
     for name in stages:
         stage = getattr(cfg, name)
-        sharding.batch(mesh, stage.batch // stage.micro)
+        sharding.batch_sharding(mesh, stage.batch // stage.micro)
 
 
 def compile_step(step: Step, mesh: Mesh, state: TrainState, data: Stream, frozen: Any) -> None:
@@ -153,7 +153,11 @@ def to_host(tree: Any) -> Any:
 
     def gather(x):
         local = not isinstance(x, jax.Array) or x.is_fully_addressable or x.is_fully_replicated
-        return x if local else jax.jit(lambda x: x, out_shardings=sharding.replicated(x.sharding.mesh))(x)
+        return (
+            x
+            if local
+            else jax.jit(lambda x: x, out_shardings=sharding.replicated_sharding(x.sharding.mesh))(x)
+        )
 
     return jax.device_get(jax.tree.map(gather, tree))
 
@@ -175,7 +179,7 @@ def log_info(text: str) -> None:
 def _place_rows(mesh: Mesh, local: Any) -> Any:
     """Return the rows of all processes, equally many each, as one global batch."""
     rows = len(jax.tree.leaves(local)[0]) * jax.process_count()
-    return sharding.put_batch(mesh, rows, local)
+    return sharding.place_batch(mesh, rows, local)
 
 
 def _work(cfg: Experiment, devices: int) -> loop.StepCost:
@@ -188,6 +192,6 @@ def _work(cfg: Experiment, devices: int) -> loop.StepCost:
         sized = dataclasses.replace(m, frames=frames, height=y * side, width=x * side)
         reference = "reference" in batch
         operations = flops.step_flops(sized, b, full=cfg.trains == "full", reference=reference)
-        return b * flops.tokens(sized, reference), operations
+        return b * flops.count_tokens(sized, reference), operations
 
     return loop.StepCost(of, flops.peak_flops() * devices)

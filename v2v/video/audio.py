@@ -12,14 +12,14 @@ import av
 
 from v2v.errors import note
 
-COPIED = ("aac", "mp3", "opus")  # what MP4 holds and browsers play
-RATES = [
+COPIED_CODECS = ("aac", "mp3", "opus")  # what MP4 holds and browsers play
+AAC_RATES = [
     k * 1000 for k in (8, 11.025, 12, 16, 22.05, 24, 32, 44.1, 48, 64, 88.2, 96)
 ]  # what AAC can hold, Hz
-BITS_A_CHANNEL = 96_000  # a second, of the AAC encoder
+BITS_PER_CHANNEL = 96_000  # a second, of the AAC encoder
 
 
-class Tracks:
+class AudioTracks:
     """The audio of one file while it is being read: `take` every packet, then `finish`."""
 
     def __init__(self, streams: Iterable[av.AudioStream], origin: Fraction):
@@ -78,8 +78,8 @@ class Tracks:
             return self._out.add_stream_from_template(stream)
         rate, channels = stream.codec_context.sample_rate, stream.codec_context.channels
         layout = "mono" if channels == 1 else "stereo" if channels < 6 else "5.1"
-        target = self._out.add_stream("aac", rate=rate if rate in RATES else 48000, layout=layout)
-        target.bit_rate = BITS_A_CHANNEL * min(channels, 6)
+        target = self._out.add_stream("aac", rate=rate if rate in AAC_RATES else 48000, layout=layout)
+        target.bit_rate = BITS_PER_CHANNEL * min(channels, 6)
         return target
 
     def _mux(self, packets: list[av.Packet]) -> None:
@@ -88,7 +88,7 @@ class Tracks:
             self._out.mux(packet)
 
 
-def lay(audio: bytes | None, out: av.container.OutputContainer) -> Iterator[av.Packet]:
+def add_tracks(audio: bytes | None, out: av.container.OutputContainer) -> Iterator[av.Packet]:
     """Adds kept tracks to a file being written and returns their packets in order of time, to be muxed by the caller."""
     if audio is None:
         return iter(())
@@ -106,4 +106,4 @@ def lay(audio: bytes | None, out: av.container.OutputContainer) -> Iterator[av.P
 
 
 def _copied(stream: av.AudioStream) -> bool:
-    return stream.codec.canonical_name in COPIED
+    return stream.codec.canonical_name in COPIED_CODECS

@@ -16,17 +16,17 @@ from collections.abc import Callable, Iterator
 import cv2
 import numpy as np
 
-from v2v.video.frame_store import Store
-from v2v.video.mask import fade, faded
+from v2v.video.frame_store import FrameStore
+from v2v.video.mask import apply_fade, fade_width
 
 BLUR = 3  # small pixels over which differences are averaged
 GATE = 3.0  # times the noise from which a difference counts
 NOISE = (1.5, 8.0)  # levels: what the VAE alone does to a still picture, and what no noise exceeds
 GROW = 2  # small pixels kept around what changed, for edges and for the fade
-WHOLE = 0.6  # of the picture
+WHOLE_FRAME_SHARE = 0.6  # of the picture
 
 
-class Changed:
+class ChangeMask:
     """The mask of one edit; each walk gives every frame's alpha, uint8 [H, W], as `mask.Mask` does.
 
     Attributes:
@@ -35,8 +35,8 @@ class Changed:
 
     def __init__(
         self,
-        source: Store,
-        edit: Store,
+        source: FrameStore,
+        edit: FrameStore,
         size: tuple[int, int, int],
         first: int,
         some: np.ndarray,
@@ -44,11 +44,11 @@ class Changed:
     ):
         """Args: size: (T, H, W) of the clip; first: number of the first edited frame; some: rows to take the noise from."""
         self.T, self.H, self.W = size
-        self.first, self.maps = first, Store()
-        self._fade = fade(soft, self.H, self.W)
+        self.first, self.maps = first, FrameStore()
+        self._fade = fade_width(soft, self.H, self.W)
         energy = np.stack([_energy(source[row], edit[row]) for row in some])
         noise = float(np.clip(np.sqrt(np.median(energy)), *NOISE))
-        whole = (energy > (GATE * NOISE[0]) ** 2).mean() > WHOLE
+        whole = (energy > (GATE * NOISE[0]) ** 2).mean() > WHOLE_FRAME_SHARE
         past, areas = [], []
         for row in range(len(edit) + 1):  # a frame's map needs the next frame's
             if row < len(edit):
@@ -65,13 +65,13 @@ class Changed:
                 large = cv2.resize(
                     self.maps[t - self.first], (self.W, self.H), interpolation=cv2.INTER_LINEAR
                 )
-                yield faded(cv2.inRange(large, 128, 255), self._fade)
+                yield apply_fade(cv2.inRange(large, 128, 255), self._fade)
             else:
                 yield np.zeros((self.H, self.W), np.uint8)
 
 
-def leak(
-    source: Store, edit: Store, seen: Callable[[np.ndarray], np.ndarray] | None, first: int
+def measure_leak(
+    source: FrameStore, edit: FrameStore, seen: Callable[[np.ndarray], np.ndarray] | None, first: int
 ) -> float | None:
     """Mean |e - s| in levels outside of what the model was told to edit, a pixel's border apart; None where that is all."""
     total, count = 0.0, 0

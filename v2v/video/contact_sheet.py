@@ -24,7 +24,7 @@ class Band(NamedTuple):
     rows: Sequence[tuple[str, np.ndarray]]
 
 
-def write(path: Path, bands: Sequence[Band]) -> Path:
+def write_contact_sheet(path: Path, bands: Sequence[Band]) -> Path:
     """Writes the sheet as a PNG and makes its folder."""
     pictures = [_band(band) for band in bands]
     width = max(p.shape[1] for p in pictures)

@@ -28,15 +28,15 @@ from av.video.reformatter import VideoReformatter
 
 from v2v.errors import InputError, note
 from v2v.video import audio as sound
-from v2v.video.encoder import EXACT, SIZE_NOTE
-from v2v.video.file_checks import check_readable, reason
+from v2v.video.encoder import EXACT_CONVERSION, SIZE_NOTE
+from v2v.video.file_checks import check_readable, error_reason
 
 Item = TypeVar("Item")
 
-DEPTH = 2  # items made before they are asked for
+PREFETCH_DEPTH = 2  # items made before they are asked for
 
 
-def ahead(items: Generator[Item, None, None], depth: int = DEPTH) -> Iterator[Item]:
+def prefetch(items: Generator[Item, None, None], depth: int = PREFETCH_DEPTH) -> Iterator[Item]:
     """The same items in the same order; what `items` raises is raised where it would have been, and it is closed with the walk."""
     end, here = object(), copy_context()  # so that notes made there are those of the job that walks
     with closing(items), ThreadPoolExecutor(1) as thread:
@@ -50,7 +50,7 @@ def ahead(items: Generator[Item, None, None], depth: int = DEPTH) -> Iterator[It
                 one.cancel()
 
 
-NOT_CLIPS = (
+NON_VIDEO_FORMATS = (
     "tty",
     "hls",
     "concat",
@@ -63,7 +63,7 @@ DISPLAY_MATRIX_UNIT = 1 << 16
 
 
 @dataclass
-class Facts:
+class StreamInfo:
     """What a walk learns; complete when it ends. Fields as in `video.Video`; `expected` is the count the file itself names."""
 
     expected: int = 1
@@ -76,7 +76,7 @@ class Facts:
     colour: tuple[int, int, int] = (1, 1, 1)
 
 
-class Frames:
+class FileFrames:
     """The frames of a file, decoded anew each time they are walked through; `numpy.asarray` holds them all.
 
     Attributes:
@@ -93,7 +93,7 @@ class Frames:
 
     def __iter__(self) -> Iterator[np.ndarray]:
         count = 0
-        for frame in walk(self.path, Facts(), sounds=False, again=True):
+        for frame in iterate_frames(self.path, StreamInfo(), sounds=False, again=True):
             if count == len(self) or frame.shape != self.shape[1:]:
                 break
             count += 1
@@ -108,9 +108,9 @@ class Frames:
         return out if dtype is None else out.astype(dtype)
 
 
-def walk(
+def iterate_frames(
     path: Path,
-    facts: Facts,
+    facts: StreamInfo,
     sounds: bool = True,
     again: bool = False,
     skip: int = 0,
@@ -128,24 +128,24 @@ def walk(
     check_readable(path)
     try:
         with av.open(str(path), options={"protocol_whitelist": "file"}) as container:
-            yield from ahead(_decode(container, path, facts, sounds, again, skip, since))
+            yield from prefetch(_decode(container, path, facts, sounds, again, skip, since))
     except (av.error.FFmpegError, UnicodeDecodeError) as error:
         raise InputError(
-            f"{path}: expected a video file, got data that can't be decoded ({reason(error)}); is it complete?"
+            f"{path}: expected a video file, got data that can't be decoded ({error_reason(error)}); is it complete?"
         ) from None
 
 
 def _decode(
     container: av.container.InputContainer,
     path: Path,
-    facts: Facts,
+    facts: StreamInfo,
     sounds: bool,
     again: bool,
     skip: int,
     since: float,
 ) -> Iterator[np.ndarray]:
     streams = [s for s in container.streams.video if not s.disposition & s.disposition.attached_pic]
-    if not streams or container.format.name in NOT_CLIPS:
+    if not streams or container.format.name in NON_VIDEO_FORMATS:
         found = ", ".join(sorted({s.type for s in container.streams})) or container.format.long_name
         raise InputError(f"{path}: expected a video stream, got a file that holds none (found: {found})")
     stream = streams[0]
@@ -155,7 +155,7 @@ def _decode(
         )
     stream.thread_type = "AUTO"
     _check_complete(stream, path)
-    tracks = sound.Tracks(container.streams.audio if sounds else (), origin=_origin(container, stream))
+    tracks = sound.AudioTracks(container.streams.audio if sounds else (), origin=_origin(container, stream))
     rate = stream.average_rate or stream.guessed_rate or DEFAULT_FPS
     seconds = float((stream.duration or 0) * (stream.time_base or 0))
     facts.expected = max(stream.frames, round(seconds * float(rate)), 0) + 1
@@ -267,7 +267,7 @@ def _rgb(frame: av.VideoFrame, width: int, height: int, convert: VideoReformatte
     """
     planar = not frame.format.is_rgb and len(frame.format.components) == 3
     made = convert.reformat(
-        frame, width, height, "gbrp" if planar else "rgb24", interpolation=EXACT, threads=1
+        frame, width, height, "gbrp" if planar else "rgb24", interpolation=EXACT_CONVERSION, threads=1
     )
     if not planar:
         return made.to_ndarray()

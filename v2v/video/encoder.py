@@ -22,16 +22,16 @@ from v2v.video import audio
 CRF = "16"  # x264's quality scale; about 41 dB against the frames handed in
 # x264's 512-bit sums over the frames ahead (macroblock trees) read memory that nobody wrote: the same frames came out a level
 # apart on average from run to run, and with narrower code they don't. 13 is OpenCV's number of AVX-512.
-STEADY = {"x264-params": "asm=avx2" if cv2.checkHardwareSupport(13) else "asm=auto"}
-PRESET = {"preset": "veryfast"} | STEADY  # at a fixed CRF slower presets save bytes, not quality
-LARGE = (
+DETERMINISTIC = {"x264-params": "asm=avx2" if cv2.checkHardwareSupport(13) else "asm=auto"}
+PRESET = {"preset": "veryfast"} | DETERMINISTIC  # at a fixed CRF slower presets save bytes, not quality
+LARGE_FRAME = (
     1 << 22
 )  # pixels from which a frame takes the quicker preset: a third of the time, two to three times the bytes
-QUICK = {"preset": "ultrafast", "x264-params": "cabac=1:deblock=0,0"}
+FAST_PRESET = {"preset": "ultrafast", "x264-params": "cabac=1:deblock=0,0"}
 VARIABLE_CLOCK = 90_000  # ticks a second: whole for 24, 25, 30 and 60 frames a second and for milliseconds
 SIZE_NOTE = "v2v size {}x{}"  # width, height
 # FFmpeg's quick conversions truncate, which darkens each round trip by a level; these round.
-EXACT = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
+EXACT_CONVERSION = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
 MATRICES = {
     1: Colorspace.ITU709,
     4: Colorspace.FCC,
@@ -40,23 +40,23 @@ MATRICES = {
 }  # by H.273 number
 
 
-def encode(video, path: Path) -> None:
+def encode_video(video, path: Path) -> None:
     """Writes a `video.Video` to `path` (MP4 or MOV by its ending). Raises what the disk and FFmpeg raise."""
     height, width = video.frames.shape[1:3]
-    ticks, base = clock(video.times, video.fps)
+    ticks, base = compute_ticks(video.times, video.fps)
     tail = max(1, round((video.tail or 1 / video.fps) / float(base)))
     spans = np.diff(ticks, append=ticks[-1] + tail)
     with av.open(str(path), "w", options={"movflags": "+faststart"}) as out:
         if height % 2 or width % 2:
             out.metadata["comment"] = SIZE_NOTE.format(width, height)
-        preset = QUICK if height * width >= LARGE else PRESET
+        preset = FAST_PRESET if height * width >= LARGE_FRAME else PRESET
         stream = out.add_stream("libx264", rate=_rate(video.fps), options={"crf": CRF, **preset})
         stream.width, stream.height, stream.pix_fmt = width + width % 2, height + height % 2, "yuv420p"
         context = stream.codec_context
         context.time_base, context.sample_aspect_ratio = base, video.pixel_aspect
         context.colorspace, context.color_primaries, context.color_trc = video.colour
         context.color_range = ColorRange.MPEG
-        sound = audio.lay(video.audio, out)
+        sound = audio.add_tracks(video.audio, out)
 
         def picture() -> Iterator[av.Packet]:
             convert = _ToYuv(stream.width, stream.height, video.colour)
@@ -70,7 +70,7 @@ def encode(video, path: Path) -> None:
             out.mux(packet)
 
 
-def clock(times: np.ndarray, fps: float) -> tuple[np.ndarray, Fraction]:
+def compute_ticks(times: np.ndarray, fps: float) -> tuple[np.ndarray, Fraction]:
     """Strictly increasing integer pts of `times` (seconds) and their unit in seconds."""
     rate = _rate(fps)
     numbers = np.rint(times * float(rate)).astype(np.int64)
@@ -115,7 +115,7 @@ class _ToYuv:
             format="yuv420p",
             dst_colorspace=MATRICES.get(self._colour[0], Colorspace.ITU601),
             dst_color_range=ColorRange.MPEG,
-            interpolation=EXACT,
+            interpolation=EXACT_CONVERSION,
             threads=1,
         )
         frame.colorspace, frame.color_primaries, frame.color_trc = self._colour

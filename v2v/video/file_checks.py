@@ -27,13 +27,13 @@ def check_readable(path: Path) -> None:
         with path.open("rb") as file:
             empty = not file.read(1)
     except OSError as error:
-        raise InputError(f"{path}: can't be read ({reason(error)})") from None
+        raise InputError(f"{path}: can't be read ({error_reason(error)})") from None
     if empty:
         raise InputError(f"{path}: expected a video file, got an empty file (0 bytes)")
 
 
 @contextmanager
-def named(role: str) -> Iterator[None]:
+def prefix_errors(role: str) -> Iterator[None]:
     """Errors about a file, which begin with its path, say what the file was to be."""
     try:
         yield
@@ -66,12 +66,12 @@ def check_output(path: str | Path) -> Path:
                 f"{path}: output's name is too long, as it gets 9 letters more while it is written; choose a shorter one with -o"
             ) from None
         raise InputError(
-            f"{path.parent}: output folder can't be written ({reason(error)}); choose another with -o"
+            f"{path.parent}: output folder can't be written ({error_reason(error)}); choose another with -o"
         ) from None
     return path
 
 
-def check_apart(output: Path, **read: object) -> None:
+def check_not_input(output: Path, **read: object) -> None:
     """Raises InputError when the output is one of the files that are read: it would be lost while it is needed, or for good.
 
     Args:
@@ -97,7 +97,7 @@ def check_folder(path: str | Path, option: str) -> None:
             pass
     except OSError as error:
         raise InputError(
-            f"{path}: expected a folder, or a place where one can be made and written, got: {reason(error)}; choose another with "
+            f"{path}: expected a folder, or a place where one can be made and written, got: {error_reason(error)}; choose another with "
             f"{option}"
         ) from None
     finally:
@@ -106,6 +106,6 @@ def check_folder(path: str | Path, option: str) -> None:
                 folder.rmdir()
 
 
-def reason(error: Exception) -> str:
+def error_reason(error: Exception) -> str:
     """What the system or FFmpeg says, fit for the middle of a line."""
     return (getattr(error, "strerror", None) or str(error)).strip().rstrip(".").lower()

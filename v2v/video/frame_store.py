@@ -9,10 +9,10 @@ import tempfile
 import numpy as np
 
 from v2v.errors import InputError
-from v2v.video.file_checks import reason
+from v2v.video.file_checks import error_reason
 
 
-class Store:
+class FrameStore:
     """`append` frames, then `store[rows]`; float frames are kept as float16 (levels to an eighth at worst)."""
 
     def __init__(self):
@@ -37,7 +37,7 @@ class Store:
             self._file.write(np.ascontiguousarray(frame, self._dtype).tobytes())
         except OSError as error:
             raise InputError(
-                f"{tempfile.gettempdir()}: frames can't be kept there ({reason(error)}); set TMPDIR to a disk with room"
+                f"{tempfile.gettempdir()}: frames can't be kept there ({error_reason(error)}); set TMPDIR to a disk with room"
             ) from None
         self._count += 1
 

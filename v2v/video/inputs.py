@@ -15,21 +15,21 @@ from v2v.video import decoder, file_checks
 from v2v.video import video as files
 from v2v.video.video import Video
 
-FINE = 8  # pixels to a small pixel
-MOMENT = re.compile(r"(.+)@(\d+(?:\.\d+)?)s?")  # FILE@SECONDS
+PREREDUCTION = 8  # pixels to a small pixel
+FRAME_REFERENCE = re.compile(r"(.+)@(\d+(?:\.\d+)?)s?")  # FILE@SECONDS
 
 
-def clip(video: str | Path | np.ndarray | Video, fps: float, see: Callable[[np.ndarray], None]) -> Video:
+def open_clip(video: str | Path | np.ndarray | Video, fps: float, see: Callable[[np.ndarray], None]) -> Video:
     """A file, an array or a `Video` as a `Video` whose frames can be walked again; every frame is shown to `see` once."""
     if isinstance(video, str | Path):
-        return files.survey(video, see)
+        return files.open_video(video, see)
     found = video if isinstance(video, Video) else Video.from_array(video, fps)
     for frame in found.frames:
         see(frame)
     return found
 
 
-def picture(reference: str | Path | np.ndarray) -> np.ndarray:
+def read_picture(reference: str | Path | np.ndarray) -> np.ndarray:
     """One picture, uint8 [H, W, 3]: an array, a file of one frame, or "clip.mp4@2.5", the frame shown at that second.
 
     Raises:
@@ -37,15 +37,15 @@ def picture(reference: str | Path | np.ndarray) -> np.ndarray:
     """
     if not isinstance(reference, str | Path):
         return _only(Video.from_array(reference), "reference")
-    moment = None if os.path.exists(reference) else MOMENT.fullmatch(str(reference))
-    with file_checks.named("reference"):
+    moment = None if os.path.exists(reference) else FRAME_REFERENCE.fullmatch(str(reference))
+    with file_checks.prefix_errors("reference"):
         if moment:
             return _shown(Path(moment[1]), float(moment[2]))
-        clip = files.read(reference)
+        clip = files.read_video(reference)
     return _only(clip, f"reference {reference}")
 
 
-def shrink(frame: np.ndarray, height: int, width: int) -> np.ndarray:
+def resize_frame(frame: np.ndarray, height: int, width: int) -> np.ndarray:
     """A frame at the model's size: areas averaged where it gets smaller.
 
     Averages over whole numbers of pixels take OpenCV a third of the time, so a large frame is reduced by such a factor first, to
@@ -54,7 +54,10 @@ def shrink(frame: np.ndarray, height: int, width: int) -> np.ndarray:
     if frame.shape[:2] == (height, width):
         return frame
     H, W = frame.shape[:2]
-    whole = max((k for k in _divisors(H, W) if H // k >= FINE * height and W // k >= FINE * width), default=1)
+    whole = max(
+        (k for k in _divisors(H, W) if H // k >= PREREDUCTION * height and W // k >= PREREDUCTION * width),
+        default=1,
+    )
     if whole > 1:
         frame = cv2.resize(frame, (W // whole, H // whole), interpolation=cv2.INTER_AREA)
     smaller = frame.shape[0] >= height and frame.shape[1] >= width
@@ -70,8 +73,8 @@ def _divisors(H: int, W: int) -> tuple[int, ...]:
 
 def _shown(path: Path, second: float) -> np.ndarray:
     """The frame of a clip that is shown then."""
-    found, facts = None, decoder.Facts()
-    for frame in decoder.walk(path, facts, sounds=False):
+    found, facts = None, decoder.StreamInfo()
+    for frame in decoder.iterate_frames(path, facts, sounds=False):
         if found is not None and facts.times[-1] > second:
             return found
         found = frame

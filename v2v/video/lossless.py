@@ -16,7 +16,7 @@ BUFFER = 1 << 22  # bytes handed to Python at a time: about what four frames tak
 MAGIC = b"\x1a\x45\xdf\xa3"  # how every Matroska file begins
 
 
-def encode(video: np.ndarray) -> bytes:
+def encode_lossless(video: np.ndarray) -> bytes:
     """uint8 RGB [T, H, W, 3] → bytes."""
     file = io.BytesIO()
     with av.open(
@@ -33,7 +33,7 @@ def encode(video: np.ndarray) -> bytes:
     return file.getvalue()
 
 
-def decode(data: bytes) -> np.ndarray | None:
+def decode_lossless(data: bytes) -> np.ndarray | None:
     """Bytes of `encode` → uint8 RGB [T, H, W, 3]; None when they are not readable."""
     try:
         with av.open(io.BytesIO(data)) as container:
@@ -43,7 +43,7 @@ def decode(data: bytes) -> np.ndarray | None:
         return None
 
 
-def size(data: bytes) -> tuple[int, int]:
+def lossless_size(data: bytes) -> tuple[int, int]:
     """(height, width) of `encode`'s clip, from its header."""
     with av.open(io.BytesIO(data)) as container:
         context = container.streams.video[0].codec_context

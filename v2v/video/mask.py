@@ -31,13 +31,13 @@ import numpy as np
 from v2v.array_types import Array, Float
 from v2v.errors import InputError, note
 from v2v.video import decoder, file_checks
-from v2v.video.frame_store import Store
+from v2v.video.frame_store import FrameStore
 from v2v.video.video import Video
 
-GREY = (32, 224)  # up to the first a value is black, from the second on white
-FADE = 1 / 240  # width of the fade, as a share of the frame's shorter side
-SEEN = 0.25  # of a small pixel's area must be chosen for the model to see it chosen
-SUSPECT = 0.6  # of the frame; a mask that covers more, corners included, may be the wrong way round
+GRAY_RANGE = (32, 224)  # up to the first a value is black, from the second on white
+FADE_SHARE = 1 / 240  # width of the fade, as a share of the frame's shorter side
+MIN_CELL_SHARE = 0.25  # of a small pixel's area must be chosen for the model to see it chosen
+SUSPECT_SHARE = 0.6  # of the frame; a mask that covers more, corners included, may be the wrong way round
 BOX = re.compile(r"\s*(-?\d+)\s*,\s*(-?\d+)\s*,\s*(-?\d+)\s*,\s*(-?\d+)\s*")
 
 
@@ -66,15 +66,15 @@ class Mask:
         """
         self.T, self.H, self.W = clip.frames.shape[:3]
         self.name = f"mask {mask}" if isinstance(mask, str | Path) else "mask"
-        values = np.clip((np.arange(256) - GREY[0]) * 255 / (GREY[1] - GREY[0]), 0, 255)
+        values = np.clip((np.arange(256) - GRAY_RANGE[0]) * 255 / (GRAY_RANGE[1] - GRAY_RANGE[0]), 0, 255)
         self._box = BOX.fullmatch(mask) if isinstance(mask, str) else None
         invert = invert and not self._box  # a box is always the place
         self._place, self._rest = ("black", "white") if invert else ("white", "black")  # as painted
         self._turn = ("remove" if invert else "add") + " --invert-mask"
         self._share = np.rint(values[::-1] if invert else values).astype(np.uint8)
         self._frames = self._open(mask)
-        self._fade = fade(soft, self.H, self.W)
-        self.active, self.area, self.full, self.small = (0, self.T), 0.0, False, Store()
+        self._fade = fade_width(soft, self.H, self.W)
+        self.active, self.area, self.full, self.small = (0, self.T), 0.0, False, FrameStore()
         if invert:
             note(f"{self.name}: black marks the place, as asked; turned round")
 
@@ -98,7 +98,7 @@ class Mask:
             corners = corners and bool(share[:: self.H - 1 or 1, :: self.W - 1 or 1].all())
             small = cv2.resize(share, (width, height), interpolation=cv2.INTER_AREA)
             self.small.append(
-                small > min(255 * SEEN, max(0, int(small.max()) - 1))
+                small > min(255 * MIN_CELL_SHARE, max(0, int(small.max()) - 1))
             )  # what is tiny is seen where it is most
         if len(areas) not in (1, self.T):
             raise InputError(
@@ -122,7 +122,7 @@ class Mask:
         self.area, self.full = float(np.mean(edited)), min(least) == 255
         if white:
             note(f"{self.name}: {self._place} everywhere, which is the same as no mask")
-        elif self.area > SUSPECT and corners and not self._box:
+        elif self.area > SUSPECT_SHARE and corners and not self._box:
             note(
                 f"{self.name}: {self._place}, which means edit here, on {self.area:.0%} of the picture, corners included; if "
                 f"{self._rest} marks the place, {self._turn}"
@@ -135,8 +135,8 @@ class Mask:
     def __iter__(self) -> Iterator[np.ndarray]:
         shares = self._shares()
         if len(self.small) == 1:
-            return itertools.repeat(faded(next(shares), self._fade), self.T)
-        return (faded(share, self._fade) for share in shares)
+            return itertools.repeat(apply_fade(next(shares), self._fade), self.T)
+        return (apply_fade(share, self._fade) for share in shares)
 
     def _shares(self) -> Iterator[np.ndarray]:
         """uint8 [H, W] of each frame: how much of the edit is wanted, soft edges included."""
@@ -162,8 +162,8 @@ class Mask:
             )
 
         def walk():
-            with file_checks.named("mask"):
-                yield from map(_largest, decoder.walk(path, decoder.Facts(), sounds=False))
+            with file_checks.prefix_errors("mask"):
+                yield from map(_largest, decoder.iterate_frames(path, decoder.StreamInfo(), sounds=False))
 
         first = list(itertools.islice(walk(), 2))
         if len(first) > 1:
@@ -177,10 +177,10 @@ class Mask:
         if stored is None or stored.ndim < 3 or stored.shape[2] < 4 or stored.dtype.kind != "u":
             return colour
         alpha = (stored[..., 3] / (np.iinfo(stored.dtype).max / 255)).astype(np.uint8)
-        if np.ptp(alpha) <= GREY[0] or np.array_equal(alpha, colour):
+        if np.ptp(alpha) <= GRAY_RANGE[0] or np.array_equal(alpha, colour):
             return colour
-        told = (alpha > 0) | (colour > GREY[0])  # programs blacken what is transparent
-        if np.ptp(colour[told]) <= GREY[0]:
+        told = (alpha > 0) | (colour > GRAY_RANGE[0])  # programs blacken what is transparent
+        if np.ptp(colour[told]) <= GRAY_RANGE[0]:
             note(f"{self.name}: its colour is the same everywhere, so its alpha is the mask")
             return alpha
         note(
@@ -199,7 +199,7 @@ class Mask:
         return picture
 
 
-def span(clip: Video, start: float | None, end: float | None) -> tuple[int, int]:
+def frame_range(clip: Video, start: float | None, end: float | None) -> tuple[int, int]:
     """Frames [first, last) that appear from `start` up to, not including, `end` (seconds; None for the clip's ends)."""
     begins, ends = float(clip.times[0]), float(clip.times[0]) + clip.duration
     slack = 1 / clip.fps
@@ -219,26 +219,26 @@ def span(clip: Video, start: float | None, end: float | None) -> tuple[int, int]
     return int(first), int(last)
 
 
-def fade(soft: float | None, height: int, width: int) -> int:
+def fade_width(soft: float | None, height: int, width: int) -> int:
     """Pixels over which an edit fades in: `soft`, or for None what fits the frame.
 
     Raises:
       InputError: less than no pixels, or more than the frame has.
     """
     if soft is None:
-        return round(FADE * min(height, width))
+        return round(FADE_SHARE * min(height, width))
     if not 0 <= soft <= max(height, width):
         raise InputError(f"soft: expected a width of 0 to {max(height, width)} pixels, got {soft:g}")
     return round(soft)
 
 
-def faded(share: np.ndarray, width: int) -> np.ndarray:
+def apply_fade(share: np.ndarray, width: int) -> np.ndarray:
     """Alpha uint8 [H, W]: `share`, fading in over `width` pixels from the rim inwards; 0 only where `share` is."""
     if width < 1:
         return share
     out, part = (
         np.zeros_like(share),
-        chosen(share, 1),
+        bounding_slices(share, 1),
     )  # with a ring of black, which nothing can be nearer than
     if share[part].size:
         inside = np.ascontiguousarray(share[part])
@@ -251,7 +251,7 @@ def faded(share: np.ndarray, width: int) -> np.ndarray:
     return out
 
 
-def chosen(alpha: np.ndarray, margin: int = 0) -> tuple[slice, slice]:
+def bounding_slices(alpha: np.ndarray, margin: int = 0) -> tuple[slice, slice]:
     """Rows and columns of [H, W] that hold all that isn't 0, and `margin` pixels around; empty ones where all is 0."""
     x, y, w, h = cv2.boundingRect(alpha)
     if not w:
@@ -294,7 +294,7 @@ def _levels(mask: np.ndarray, name: str) -> np.ndarray:
     return np.clip(array * (255.0 if unit else 1.0), 0, 255).astype(np.uint8)
 
 
-def pooled(mask: Float[Array, "*b T H W"], grid: tuple[int, int, int]) -> Float[Array, "*b t y x"]:
+def pool_mask(mask: Float[Array, "*b T H W"], grid: tuple[int, int, int]) -> Float[Array, "*b t y x"]:
     """Shares 0..1 of a mask in 0..1 on a latent grid (t, y, x), float32; T - 1 is a multiple of t - 1."""
     t, y, x = grid
     *b, T, H, W = mask.shape

@@ -24,9 +24,9 @@ import cv2
 import numpy as np
 
 from v2v.errors import InputError
-from v2v.video.decoder import DEFAULT_FPS, Facts, Frames, walk
-from v2v.video.encoder import encode
-from v2v.video.file_checks import CLIPS, STILLS, check_output, reason
+from v2v.video.decoder import DEFAULT_FPS, FileFrames, StreamInfo, iterate_frames
+from v2v.video.encoder import encode_video
+from v2v.video.file_checks import CLIPS, STILLS, check_output, error_reason
 
 
 @dataclass
@@ -77,56 +77,56 @@ class Video:
 
     def save(self, path: str | Path) -> Path:
         """Writes the clip; see `write`."""
-        return write(self, path)
+        return write_video(self, path)
 
 
-def read(path: str | Path) -> Video:
+def read_video(path: str | Path) -> Video:
     """Decodes a whole file: any container and codec FFmpeg knows, stills included (a clip of one frame).
 
     Raises:
       InputError: missing, empty, not a video, cut short, or without a frame.
     """
-    facts = Facts()
+    facts = StreamInfo()
     held = _Growing(Path(path), facts)
-    for frame in walk(Path(path), facts):
+    for frame in iterate_frames(Path(path), facts):
         held.append(frame)
     return _video(Path(path), facts, held.array())
 
 
-def survey(path: str | Path, see: Callable[[np.ndarray], None]) -> Video:
+def open_video(path: str | Path, see: Callable[[np.ndarray], None]) -> Video:
     """As `read`, but no frame is held: each is shown to `see` once, and the clip's `frames` decode the file again when walked."""
-    facts = Facts()
-    for frame in walk(Path(path), facts):
+    facts = StreamInfo()
+    for frame in iterate_frames(Path(path), facts):
         see(frame)
-    return _video(Path(path), facts, Frames(Path(path), (len(facts.times), *facts.size, 3)))
+    return _video(Path(path), facts, FileFrames(Path(path), (len(facts.times), *facts.size, 3)))
 
 
-def write(video: Video, path: str | Path) -> Path:
+def write_video(video: Video, path: str | Path) -> Path:
     """Encodes to H.264 in MP4 or MOV (a clip of one frame also to PNG or JPEG), under a hidden name first, then renamed.
 
     Raises:
       InputError: a folder that is missing or can't be written, or an ending that names no format written here.
     """
     path = check_output(path)
-    check_fits(video, path)
+    check_format(video, path)
     partial = path.with_name(f".{path.stem}.partial{path.suffix}")
     try:
         if path.suffix.lower() in STILLS:
             _, data = cv2.imencode(path.suffix.lower(), next(iter(video.frames))[..., ::-1])
             partial.write_bytes(data.tobytes())
         else:
-            encode(video, partial)
+            encode_video(video, partial)
         os.replace(partial, path)
     except (OSError, av.error.FFmpegError) as error:
         raise InputError(
-            f"{path}: can't be written ({reason(error)}); check the disk and the folder's permissions"
+            f"{path}: can't be written ({error_reason(error)}); check the disk and the folder's permissions"
         ) from None
     finally:
         partial.unlink(missing_ok=True)
     return path
 
 
-def check_fits(video: Video, path: Path) -> None:
+def check_format(video: Video, path: Path) -> None:
     """Raises InputError when the file's kind can't hold the clip."""
     if path.suffix.lower() in STILLS and len(video.frames) != 1:
         raise InputError(
@@ -134,7 +134,7 @@ def check_fits(video: Video, path: Path) -> None:
         )
 
 
-def _video(path: Path, facts: Facts, frames: np.ndarray | Frames) -> Video:
+def _video(path: Path, facts: StreamInfo, frames: np.ndarray | FileFrames) -> Video:
     return Video(
         frames=frames,
         times=np.array(facts.times),
@@ -150,7 +150,7 @@ def _video(path: Path, facts: Facts, frames: np.ndarray | Frames) -> Video:
 class _Growing:
     """One growing uint8 array: a list and its stack would need the clip twice."""
 
-    def __init__(self, path: Path, facts: Facts):
+    def __init__(self, path: Path, facts: StreamInfo):
         self.path, self.facts = path, facts
         self.count, self.data = 0, None
 

@@ -30,7 +30,7 @@ class CeilingEditor:
 
     def edit_video(self, video, instruction, mask=None, reference=None, **options) -> codec.Video:
         """As `EasyV2VEditor.edit_video`; the instruction and the reference change nothing."""
-        clip = video if isinstance(video, codec.Video) else codec.read(video)
+        clip = video if isinstance(video, codec.Video) else codec.read_video(video)
         self._model.learn = True
         # "model": the carrying of this pass is thrown away, so it should cost nothing.
         truth_video = codec.Video(self.truth, clip.times, clip.fps)

@@ -129,7 +129,7 @@ def edit_pair(editor: Editor, pair: Pair, setting: str, folder: Path, **options)
     elif pair.active != (0, len(pair.source)):
         options["start"], options["end"] = (k / FPS for k in pair.active)
     editor.edit_video(source, pair.instructions[0], **options).save(folder / "edited.mp4")
-    return codec.read(folder / "edited.mp4").frames
+    return codec.read_video(folder / "edited.mp4").frames
 
 
 def score_pair(editor: Editor, pair: Pair, **options) -> tuple[dict[str, Outcome], dict[str, np.ndarray]]:
@@ -159,7 +159,7 @@ def compare_flicker(editor: Editor, pair: Pair, **options) -> tuple[Flicker, Fli
         path, results = Path(folder) / "edited.mp4", []
         for frames in (clip_output, frame_output):
             codec.Video.from_array(frames, FPS).save(path)
-            results.append(flicker(codec.read(path).frames, pair.target))
+            results.append(flicker(codec.read_video(path).frames, pair.target))
     return results[0], results[1]
 
 
@@ -179,7 +179,7 @@ def score_photometric(
       name, PSNR in dB over all frames pooled, and [source, output, truth] as thumbnails uint8 [<= 6, h, w, 3]
       for a sheet.
     """
-    source = codec.read(path)
+    source = codec.read_video(path)
     if frames is not None and len(source.frames) > frames:
         source = codec.Video(
             source.frames[:frames].copy(), source.times[:frames], source.fps, colour=source.colour
@@ -188,7 +188,7 @@ def score_photometric(
         for name in (n for n in names if n != "palette"):
             sentence = templates.PHOTOMETRIC_TEMPLATES[name][0].format(it="the video")
             editor.edit_video(source, sentence, **options).save(Path(folder) / "edited.mp4")
-            output = codec.read(Path(folder) / "edited.mp4").frames
+            output = codec.read_video(Path(folder) / "edited.mp4").frames
             # Frame by frame: the truth of a long 720p clip is never held whole.
             score = pixel.psnr(output, (PHOTOMETRIC[name](frame[None], None)[0] for frame in source.frames))
             small = [contact_sheet.thumbnails(clip) for clip in (source.frames, output)]

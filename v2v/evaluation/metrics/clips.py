@@ -52,7 +52,7 @@ class Clip:
             return
         with collect_notes() as damage:  # the decoder skips what is damaged, and says so
             fits = _bytes(self.path) <= max_cached_bytes
-            clip = codec.read(self.path) if fits else codec.survey(self.path, lambda frame: None)
+            clip = codec.read_video(self.path) if fits else codec.open_video(self.path, lambda frame: None)
         if damage:
             raise InputError(damage[0])
         # An array, or frames that are decoded anew on every walk.

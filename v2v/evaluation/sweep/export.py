@@ -131,7 +131,7 @@ def _as_mp4(path: Path, to: Path) -> None:
         _copy(path, to)
         return
     to.parent.mkdir(parents=True, exist_ok=True)
-    clip = codec.read(path)
+    clip = codec.read_video(path)
     clip.save(to)
 
 

@@ -22,7 +22,7 @@ from v2v.evaluation.cache import SweepCache
 from v2v.evaluation.items import Item
 from v2v.evaluation.metrics.clips import Clip, resize_frame
 from v2v.evaluation.sweep.runner import SweepRun
-from v2v.video.encoder import STEADY
+from v2v.video.encoder import DETERMINISTIC
 
 PAGE_FOLDER = Path(__file__).parents[1] / "page"
 SCRIPTS = ("report.js", "viewer.js")
@@ -109,7 +109,7 @@ def _encode(clip: Clip, path: Path, fps: float, side: int) -> dict:
     scale = min(1.0, side / max(clip.size))
     height, width = (max(2, round(n * scale / 2) * 2) for n in clip.size)
     rate = Fraction(fps).limit_denominator(1001)
-    options = {"crf": CRF, "preset": "veryfast", "g": str(max(1, round(fps / 2))), "bf": "0"} | STEADY
+    options = {"crf": CRF, "preset": "veryfast", "g": str(max(1, round(fps / 2))), "bf": "0"} | DETERMINISTIC
     with av.open(str(path), "w", options={"movflags": "+faststart"}) as out:
         stream = out.add_stream("libx264", rate=rate, options=options)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"

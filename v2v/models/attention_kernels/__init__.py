@@ -24,12 +24,12 @@ KERNELS: dict[str, Kernel] = {
     "cudnn": cudnn.attend,
     "splash": splash.attend,
 }
-PLATFORM = {"cudnn": "gpu", "splash": "tpu"}  # where else a kernel can't run
+KERNEL_PLATFORMS = {"cudnn": "gpu", "splash": "tpu"}  # where else a kernel can't run
 # Bytes of logits below which `auto` stays plain on GPUs and TPUs: nothing to save, and a kernel's blocks would be mostly padding.
-SMALL = 2**26
+MAX_PLAIN_LOGITS = 2**26
 
 
-def choose(name: str, q: jax.Array, k: jax.Array) -> Kernel:
+def select_kernel(name: str, q: jax.Array, k: jax.Array) -> Kernel:
     """The kernel that `name` stands for with these operands on this platform.
 
     Raises:
@@ -39,16 +39,19 @@ def choose(name: str, q: jax.Array, k: jax.Array) -> Kernel:
     if name == "auto":
         logits = 4 * int(np.prod(q.shape[:3])) * k.shape[1]
         fused = {"gpu": "cudnn", "tpu": "splash"}.get(platform, "chunked")
-        pays = {"cudnn": logits > SMALL and cudnn.accepts(q), "chunked": chunked.pays(q, k)}
-        name = fused if pays.get(fused, logits > SMALL) else "plain"
+        pays = {
+            "cudnn": logits > MAX_PLAIN_LOGITS and cudnn.is_supported(q),
+            "chunked": chunked.is_faster(q, k),
+        }
+        name = fused if pays.get(fused, logits > MAX_PLAIN_LOGITS) else "plain"
     if name not in KERNELS:
         raise InputError(f"attention: backend must be auto or one of {', '.join(KERNELS)}, got {name!r}")
-    if PLATFORM.get(name, platform) != platform:
+    if KERNEL_PLATFORMS.get(name, platform) != platform:
         raise InputError(
-            f"attention: backend {name!r} runs on {PLATFORM[name].upper()}s, this is a {platform.upper()};"
+            f"attention: backend {name!r} runs on {KERNEL_PLATFORMS[name].upper()}s, this is a {platform.upper()};"
             " set dit.backend to auto or plain"
         )
-    if name == "cudnn" and not cudnn.accepts(q):
+    if name == "cudnn" and not cudnn.is_supported(q):
         raise InputError(
             f"attention: cuDNN takes bfloat16 or float16 heads of a multiple of 8 up to 128, got {q.dtype} heads of"
             f" {q.shape[-1]}; set dit.dtype to bfloat16 or dit.backend to plain"

@@ -18,8 +18,10 @@ import numpy as np
 
 from v2v.array_types import Array, Float
 
-BLOCK = 512  # queries and keys: products large enough for their full rate, logits small enough for caches
-LEAST = 128  # queries and keys worth a loop
+BLOCK_SIZE = (
+    512  # queries and keys: products large enough for their full rate, logits small enough for caches
+)
+MIN_TOKENS = 128  # queries and keys worth a loop
 
 
 def attend(
@@ -27,7 +29,7 @@ def attend(
     k: Float[Array, "b s h k"],
     v: Float[Array, "b s h k"],
     length: int | None = None,
-    block: int = BLOCK,
+    block: int = BLOCK_SIZE,
 ) -> Float[Array, "b l h k"]:
     """As plain.attend, within 2e-6 of it in float32 and 2e-2 in bfloat16; in reverse mode only."""
     b, tokens, h, width = q.shape
@@ -36,9 +38,9 @@ def attend(
     return out.reshape(b, h, -1, width)[:, :, :tokens].swapaxes(1, 2).astype(v.dtype)
 
 
-def pays(q: jax.Array, k: jax.Array) -> bool:
+def is_faster(q: jax.Array, k: jax.Array) -> bool:
     """Whether blocks beat whole logits: on a CPU they do from about 128 queries and keys."""
-    return q.shape[1] * k.shape[1] >= LEAST**2
+    return q.shape[1] * k.shape[1] >= MIN_TOKENS**2
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(3,))

@@ -23,5 +23,5 @@ def attend(
     return jax.nn.dot_product_attention(q, k, v, key_value_seq_lengths=lengths, implementation=implementation)
 
 
-def accepts(q: jax.Array) -> bool:
+def is_supported(q: jax.Array) -> bool:
     return q.dtype in (jnp.bfloat16, jnp.float16) and q.shape[-1] <= 128 and q.shape[-1] % 8 == 0

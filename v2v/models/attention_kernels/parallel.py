@@ -16,12 +16,12 @@ from jax.sharding import PartitionSpec
 
 from v2v.array_types import Array, Float
 from v2v.errors import InputError
-from v2v.runtime.sharding import BATCH
+from v2v.runtime.sharding import BATCH_AXES
 
 SEQ, HEADS = "seq", "tensor"
 
 
-def over_mesh(
+def run_on_mesh(
     local: Callable[..., jax.Array],
     q: Float[Array, "b l h k"],
     k: Float[Array, "b s h k"],
@@ -67,7 +67,7 @@ def over_mesh(
     )(q, k, v)
 
 
-def padding() -> int:
+def token_multiple() -> int:
     """What the number of joint tokens must be a multiple of."""
     mesh = _mesh()
     return 1 if mesh is None else mesh.shape[SEQ]
@@ -80,5 +80,5 @@ def _mesh():
 
 def _batch_axes(mesh, b: int) -> tuple[str, ...] | None:
     """A batch that doesn't divide (one clip sampled on many chips) is not split."""
-    parts = mesh.shape[BATCH[0]] * mesh.shape[BATCH[1]]
-    return BATCH if b % parts == 0 else None
+    parts = mesh.shape[BATCH_AXES[0]] * mesh.shape[BATCH_AXES[1]]
+    return BATCH_AXES if b % parts == 0 else None

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from v2v.array_types import Array, Float
 
 LANES = 128
-BLOCK = 1024  # of queries and of keys; VMEM holds a block of logits in float32
+MAX_BLOCK = 1024  # of queries and of keys; VMEM holds a block of logits in float32
 
 
 def attend(
@@ -20,7 +20,7 @@ def attend(
     k: Float[Array, "b s h k"],
     v: Float[Array, "b s h k"],
     length: int | None = None,
-    block: int = BLOCK,
+    block: int = MAX_BLOCK,
     interpret: bool = False,
 ) -> Float[Array, "b l h k"]:
     """As plain.attend. `interpret` runs the kernel without a TPU, slowly: for tests."""
@@ -49,7 +49,7 @@ def attend(
     return out.swapaxes(1, 2)[:, :lq, :, :width]
 
 
-def block_size(length: int, largest: int = BLOCK) -> int:
+def block_size(length: int, largest: int = MAX_BLOCK) -> int:
     """The multiple of 128 up to `largest` that pads `length` least; the larger of two that pad the same."""
     whole = -(-length // LANES) * LANES
     if whole <= largest:

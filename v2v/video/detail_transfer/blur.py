@@ -15,26 +15,30 @@ import numpy as np
 
 Sigma = tuple[float, float]  # down, across
 
-SHARP: Sigma = (0.0, 0.0)
-BOTH = tuple(0.75 * 2 ** (k / 2) for k in range(8))  # tried for both sides: 0.75 to 8.5 small pixels
-ROUNDS = (0.25, 0.125)  # octaves: steps in which each side is then searched, two either way
-EXPLAINED = 0.8  # R2 below which an edit is no softer source
-GAIN = 0.8  # of what is unexplained without a blur, more than which must not be left with it
-FRAMES = 16  # looked at, evenly spread
-SIDE = 64  # pixels of their shorter side, from twice which frames are reduced before they are looked at
-FINE = 2  # pixels to a small pixel, at which large frames are blurred: a softened frame has no more detail
+NO_BLUR: Sigma = (0.0, 0.0)
+ISOTROPIC_SIGMAS = tuple(
+    0.75 * 2 ** (k / 2) for k in range(8)
+)  # tried for both sides: 0.75 to 8.5 small pixels
+SEARCH_OCTAVES = (0.25, 0.125)  # octaves: steps in which each side is then searched, two either way
+MIN_EXPLAINED = 0.8  # R2 below which an edit is no softer source
+MAX_RESIDUAL_RATIO = 0.8  # of what is unexplained without a blur, more than which must not be left with it
+MAX_FRAMES = 16  # looked at, evenly spread
+FIT_SIDE = 64  # pixels of their shorter side, from twice which frames are reduced before they are looked at
+OVERSAMPLING = (
+    2  # pixels to a small pixel, at which large frames are blurred: a softened frame has no more detail
+)
 
 
-def fit(source: np.ndarray, edit: np.ndarray, where: np.ndarray) -> Sigma:
+def fit_blur(source: np.ndarray, edit: np.ndarray, where: np.ndarray) -> Sigma:
     """The blur that best explains the edit, or SHARP.
 
     Args:
       source, edit: float32 [T, h, w, 3] in levels, small.
       where: bool [T, h, w], the pixels that count.
     """
-    some = np.unique(np.linspace(0, len(source) - 1, min(FRAMES, len(source))).astype(int))
+    some = np.unique(np.linspace(0, len(source) - 1, min(MAX_FRAMES, len(source))).astype(int))
     source, edit, where = source[some], edit[some], where[some]
-    reduced = max(1, min(source.shape[1:3]) // SIDE)
+    reduced = max(1, min(source.shape[1:3]) // FIT_SIDE)
     if reduced > 1:
         size = source.shape[2] // reduced, source.shape[1] // reduced
         source, edit, where = (
@@ -43,38 +47,42 @@ def fit(source: np.ndarray, edit: np.ndarray, where: np.ndarray) -> Sigma:
         )
         where = where > 0.5
     if where.sum() < 8:
-        return SHARP
+        return NO_BLUR
 
     def explained(sigma: Sigma) -> float:
-        return _explained(blurred(source, sigma)[where], edit[where])
+        return _explained(blur_frames(source, sigma)[where], edit[where])
 
-    both = max(BOTH, key=lambda s: explained((s, s)))
+    both = max(ISOTROPIC_SIGMAS, key=lambda s: explained((s, s)))
     down = across = both
-    for octaves in ROUNDS:
+    for octaves in SEARCH_OCTAVES:
         steps = [2 ** (octaves * k) for k in (-2, -1, 0, 1, 2)]
         down = max((down * step for step in steps), key=lambda s, across=across: explained((s, across)))
         across = max((across * step for step in steps), key=lambda s, down=down: explained((down, s)))
-    left, without = 1 - explained((down, across)), 1 - explained(SHARP)
-    return (reduced * down, reduced * across) if left <= min(1 - EXPLAINED, GAIN * without) else SHARP
+    left, without = 1 - explained((down, across)), 1 - explained(NO_BLUR)
+    return (
+        (reduced * down, reduced * across)
+        if left <= min(1 - MIN_EXPLAINED, MAX_RESIDUAL_RATIO * without)
+        else NO_BLUR
+    )
 
 
-def blurred(frames: np.ndarray, sigma: Sigma) -> np.ndarray:
+def blur_frames(frames: np.ndarray, sigma: Sigma) -> np.ndarray:
     """G on float32 [T, h, w, 3], borders mirrored; SHARP gives the very frames."""
-    if sigma == SHARP:
+    if sigma == NO_BLUR:
         return frames
     return np.stack([_gaussian(frame, *sigma) for frame in frames])
 
 
-def enlarged(frame: np.ndarray, small: tuple[int, int], sigma: Sigma) -> np.ndarray:
+def blur_large_frame(frame: np.ndarray, small: tuple[int, int], sigma: Sigma) -> np.ndarray:
     """The same blur of a large frame, uint8 [H, W, 3] -> uint8 [H, W, 3]; SHARP gives the very frame.
 
     Args:
       small: (h, w), the frames that `sigma` is meant for.
     """
-    if sigma == SHARP:
+    if sigma == NO_BLUR:
         return frame
     (H, W), (h, w) = frame.shape[:2], small
-    y, x = min(H, FINE * h), min(W, FINE * w)
+    y, x = min(H, OVERSAMPLING * h), min(W, OVERSAMPLING * w)
     fine = cv2.resize(frame, (x, y), interpolation=cv2.INTER_AREA).astype(np.float32)
     # What INTER_AREA's boxes have blurred already, a twelfth of a square pixel, need not be done again.
     down, across = (

@@ -28,14 +28,14 @@ RIDGE = (
     0.2  # of a squared level: keeps the affine part at the identity along colours the clip doesn't vary in
 )
 MISFIT = 6.0  # levels of error up to which a pixel counts as explained, at least
-LOCAL = 1.0  # levels: the median pixel must gain more than this (and a tenth) by the map, or the edit counts as local
-DRIFT = 18.0  # levels up to which the median pixel may change in an edit that still counts as local ...
+MIN_LOCAL_GAIN = 1.0  # levels: the median pixel must gain more than this (and a tenth) by the map, or the edit counts as local
+MAX_DRIFT = 18.0  # levels up to which the median pixel may change in an edit that still counts as local ...
 FAR, SHARE = 3.0, 0.07  # ... if more than this share of the pixels change more than so many times as much
 CELLS = 64  # cells along each channel of the grid as applied
 
 
 @dataclass(frozen=True)
-class ColourMap:
+class ColorMap:
     """A fitted map. `table` and `matrix` are what is applied: f(x)_k = (matrix x)_k + table[x_k, k] + cells[k, cell of x].
 
     Attributes:
@@ -83,11 +83,11 @@ class ColourMap:
             cv2.add(index, step, dst=index)
 
 
-IDENTITY = ColourMap(np.eye(3, dtype=np.float32), np.zeros((256, 3), np.float32), None)
-NOTHING = ColourMap(np.zeros((3, 3), np.float32), np.zeros((256, 3), np.float32), None)
+IDENTITY = ColorMap(np.eye(3, dtype=np.float32), np.zeros((256, 3), np.float32), None)
+ZERO = ColorMap(np.zeros((3, 3), np.float32), np.zeros((256, 3), np.float32), None)
 
 
-def fit(source: np.ndarray, edit: np.ndarray) -> ColourMap:
+def fit_color_map(source: np.ndarray, edit: np.ndarray) -> ColorMap:
     """The map that takes `source` to `edit`, both float32 [..., 3] in levels 0..255, for most of their pixels.
 
     An edit that leaves most pixels alone is local, not photometric: it yields the identity. Most pixels are also left alone where
@@ -112,14 +112,14 @@ def fit(source: np.ndarray, edit: np.ndarray) -> ColourMap:
         weight = (1 / (1 + (error / scale) ** 2) ** 2).astype(np.float32)
     changed = np.sqrt(((y - x) ** 2).sum(-1))
     most = np.median(changed)
-    drifts = most < DRIFT and (changed > FAR * most).mean() > SHARE
-    if drifts or most < 1.1 * np.median(error) + LOCAL:
+    drifts = most < MAX_DRIFT and (changed > FAR * most).mean() > SHARE
+    if drifts or most < 1.1 * np.median(error) + MIN_LOCAL_GAIN:
         return IDENTITY
     levels = np.arange(256, dtype=np.float32)[:, None]
     centres = (
         np.stack(np.meshgrid(*[np.arange(CELLS)] * 3, indexing="ij"), -1).reshape(-1, 3) + 0.5
     ) * 256 / CELLS - 0.5
-    return ColourMap(
+    return ColorMap(
         matrix=np.ascontiguousarray(affine[:3].T),
         table=np.concatenate([_interpolate(curves[:, k : k + 1], levels) for k in range(3)], 1) + affine[3],
         cells=np.ascontiguousarray(_interpolate(grid, centres.astype(np.float32)).T)

@@ -17,7 +17,7 @@ WINDOW = 3  # radius in small pixels of the windows of the local fit
 RIDGE = 15.0  # squared levels of contrast below which the local fit prefers A = 0
 
 
-class Local:
+class LocalAffine:
     """The local part of one frame, at any rows of `part`."""
 
     def __init__(
@@ -62,7 +62,7 @@ class Local:
             shown += terms
 
 
-def mean(values: np.ndarray, size: int) -> np.ndarray:
+def box_mean(values: np.ndarray, size: int) -> np.ndarray:
     """Mean over size x size windows of [h, w, ...]."""
     h, w = values.shape[:2]
     return cv2.blur(values.reshape(h, w, -1), (size, size), borderType=cv2.BORDER_REFLECT).reshape(
@@ -73,10 +73,14 @@ def mean(values: np.ndarray, size: int) -> np.ndarray:
 def _matrix(source: np.ndarray, rest: np.ndarray) -> np.ndarray:
     """A at every small pixel, float32 [h, w, 3, 3]."""
     windows = 2 * WINDOW + 1
-    within = mean(mean(_outer(source, source), 3) - _outer(mean(source, 3), mean(source, 3)), windows)
-    across = mean(mean(_outer(rest, source), 3) - _outer(mean(rest, 3), mean(source, 3)), windows)
+    within = box_mean(
+        box_mean(_outer(source, source), 3) - _outer(box_mean(source, 3), box_mean(source, 3)), windows
+    )
+    across = box_mean(
+        box_mean(_outer(rest, source), 3) - _outer(box_mean(rest, 3), box_mean(source, 3)), windows
+    )
     solved = np.linalg.solve(within + RIDGE * np.eye(3, dtype=np.float32), across.swapaxes(-1, -2))
-    return mean(np.ascontiguousarray(solved.swapaxes(-1, -2)), windows)
+    return box_mean(np.ascontiguousarray(solved.swapaxes(-1, -2)), windows)
 
 
 def _outer(a: np.ndarray, b: np.ndarray) -> np.ndarray:

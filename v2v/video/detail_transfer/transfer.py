@@ -19,15 +19,15 @@ import cv2
 import numpy as np
 
 from v2v.video.detail_transfer import blur, color_map
-from v2v.video.detail_transfer.local_affine import WINDOW, Local, mean
+from v2v.video.detail_transfer.local_affine import WINDOW, LocalAffine, box_mean
 
 NOISE_GATE = 2.0  # energy of d, in units of the noise's, at which it starts to count
-DETAIL_KEPT = (
+MIN_DETAIL_GAIN = (
     0.3  # an edit that keeps less of the finest detail (a new background) starts from nothing instead of f
 )
 DETAIL_ENERGY = 1.0  # squared levels of finest detail (R, G and B together) from which a window's say counts
 DETAIL_SHARE = 0.3  # of the pixels; with fewer in such windows nothing can be said
-BAND = 1 << 16  # pixels carried at a time, in whole rows
+BAND_PIXELS = 1 << 16  # pixels carried at a time, in whole rows
 FIT_PIXELS = 1_000_000  # small pixels that are fitted, at most; more of a clip tell nothing new
 NOISE_CAP = (
     10.0  # levels: where most of the clip changes beyond any colour map, the median is no longer noise
@@ -35,7 +35,7 @@ NOISE_CAP = (
 
 
 @dataclass(frozen=True)
-class Carry:
+class DetailTransfer:
     """How one clip's edit is carried: `Carry.fit(small source, small edit)`, then `carry(large frame, its small source and edit)`.
 
     Attributes:
@@ -44,12 +44,12 @@ class Carry:
       sigma: standard deviations of G down and across, in pixels of the small frames; (0, 0) where G is the identity.
     """
 
-    colours: color_map.ColourMap
+    colours: color_map.ColorMap
     noise: float
-    sigma: blur.Sigma = blur.SHARP
+    sigma: blur.Sigma = blur.NO_BLUR
 
     @classmethod
-    def fit(cls, source: np.ndarray, edit: np.ndarray, where: np.ndarray | None = None) -> "Carry":
+    def fit(cls, source: np.ndarray, edit: np.ndarray, where: np.ndarray | None = None) -> "DetailTransfer":
         """Learns how the small source becomes the small edit, from all of a clip's frames or some spread over it (`sample`).
 
         Args:
@@ -58,12 +58,12 @@ class Carry:
           where: bool [T, h, w], the pixels that will be used (a mask), or None for all; the colour map is fitted to these.
         """
         where = np.ones(source.shape[:3], bool) if where is None or not where.any() else where
-        sigma = blur.fit(source, edit, where)
-        softer = blur.blurred(source, sigma)
-        colours = color_map.fit(softer[where], edit[where])
+        sigma = blur.fit_blur(source, edit, where)
+        softer = blur.blur_frames(source, sigma)
+        colours = color_map.fit_color_map(softer[where], edit[where])
         mapped = np.stack([colours(_levels(frame)) for frame in softer])
-        if sigma == blur.SHARP and _detail_gain(mapped, edit, where) < DETAIL_KEPT:
-            colours, mapped = color_map.NOTHING, np.zeros_like(mapped)
+        if sigma == blur.NO_BLUR and _detail_gain(mapped, edit, where) < MIN_DETAIL_GAIN:
+            colours, mapped = color_map.ZERO, np.zeros_like(mapped)
         return cls(colours, min(NOISE_CAP, float(np.median(np.abs((edit - mapped)[where]))) / 0.6745), sigma)
 
     def __call__(
@@ -80,12 +80,12 @@ class Carry:
         """
         size = frame.shape[:2]
         part = part or (slice(0, size[0]), slice(0, size[1]))
-        softer = blur.blurred(source[None], self.sigma)[0]
+        softer = blur.blur_frames(source[None], self.sigma)[0]
         rest = _denoise(edit - self.colours(_levels(softer)), self.noise)
-        local = Local(source, rest, size, part) if rest.any() else None
-        softer, frame = blur.enlarged(frame, source.shape[:2], self.sigma)[part], frame[part]
+        local = LocalAffine(source, rest, size, part) if rest.any() else None
+        softer, frame = blur.blur_large_frame(frame, source.shape[:2], self.sigma)[part], frame[part]
         H, W = frame.shape[:2]
-        out, rows = np.empty(frame.shape, np.uint8), max(1, min(H, BAND // W))
+        out, rows = np.empty(frame.shape, np.uint8), max(1, min(H, BAND_PIXELS // W))
         # Memory that every band uses again: asking the system for it anew costs more than the sums.
         planes = np.empty((3, rows, W), np.uint8)
         made, work = np.empty((rows, 3, W), np.float32), np.empty((4, rows, W), np.float32)
@@ -96,7 +96,7 @@ class Carry:
             cv2.split(softer[top : top + n], list(rgb))
             self.colours.put(rgb, band, work[:, :n])
             if local:
-                if self.sigma != blur.SHARP:
+                if self.sigma != blur.NO_BLUR:
                     cv2.split(frame[top : top + n], list(rgb))
                 local.add(band, rgb, top)
             cv2.add(band.reshape(-1, W), 0.0, dst=shown.reshape(-1, W), dtype=cv2.CV_8U)
@@ -104,14 +104,14 @@ class Carry:
         return out
 
 
-def sample(count: int, height: int, width: int) -> np.ndarray:
+def evenly_spaced_frames(count: int, height: int, width: int) -> np.ndarray:
     """Numbers of the frames, evenly spread over `count` of this small size, that suffice to fit."""
     return np.unique(
         np.linspace(0, count - 1, min(count, max(2, FIT_PIXELS // (height * width)))).astype(int)
     )
 
 
-def plain(edit: np.ndarray, height: int, width: int) -> np.ndarray:
+def enlarge(edit: np.ndarray, height: int, width: int) -> np.ndarray:
     """One small frame [h, w, 3] enlarged and nothing else: uint8 [height, width, 3]."""
     return _levels(cv2.resize(edit, (width, height), interpolation=cv2.INTER_CUBIC))
 
@@ -132,8 +132,8 @@ def _detail_gain(mapped: np.ndarray, edit: np.ndarray, where: np.ndarray) -> flo
     The median over windows that have detail, so that an edited object doesn't speak for the clip; 1 where few have any.
     """
     windows = 2 * WINDOW + 1
-    fine, kept = (a - np.stack([mean(frame, 3) for frame in a]) for a in (mapped, edit))
-    energy = np.stack([mean(frame, windows) for frame in (fine * fine).sum(-1)])
-    common = np.stack([mean(frame, windows) for frame in (fine * kept).sum(-1)])
+    fine, kept = (a - np.stack([box_mean(frame, 3) for frame in a]) for a in (mapped, edit))
+    energy = np.stack([box_mean(frame, windows) for frame in (fine * fine).sum(-1)])
+    common = np.stack([box_mean(frame, windows) for frame in (fine * kept).sum(-1)])
     rich = (energy > DETAIL_ENERGY) & where
     return float(np.median(common[rich] / energy[rich])) if rich.sum() > DETAIL_SHARE * where.sum() else 1.0
