@@ -24,8 +24,8 @@ _HOME = {
     "EasyV2VEditor": "v2v.pipeline.editor",
     "lora_context": "v2v.pipeline.editor",
     "Video": "v2v.video.video",
-    "read": "v2v.video.video",
-    "write": "v2v.video.video",
+    "read": "v2v.video.video:read_video",
+    "write": "v2v.video.video:write_video",
     "InputError": "v2v.errors",
     "load_pretrained": "v2v.pipeline.pretrained",
     "ModelConfig": "v2v.config",
@@ -37,7 +37,8 @@ __all__ = list(_HOME)
 def __getattr__(name: str):
     if name not in _HOME:
         raise AttributeError(f"module 'v2v' has no attribute '{name}'; it has {', '.join(__all__)}")
-    return getattr(importlib.import_module(_HOME[name]), name)
+    module, _, symbol = _HOME[name].partition(":")
+    return getattr(importlib.import_module(module), symbol or name)
 
 
 def __dir__() -> list[str]:

@@ -52,7 +52,7 @@ def test_a_mesh_changes_nothing(method):
     )
     shape = (1, 5, 16, 32, 3) if method == "encode" else (1, 3, 4, 8, 5)
     x = 0.7 * jax.random.normal(jax.random.key(2), shape)
-    run = functools.partial(getattr(autoencoder_streaming, method), VAE(CFG))
+    run = functools.partial(getattr(autoencoder_streaming, f"{method}_in_chunks"), VAE(CFG))
     plain = jax.jit(run, compiler_options=QUICK)(params, x)
     with jax.set_mesh(sharding.make_mesh(data=1, seq=4, tensor=2)):
         shared = jax.jit(run, compiler_options=QUICK)(params, x)

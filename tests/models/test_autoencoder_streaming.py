@@ -39,7 +39,7 @@ def test_chunks_equal_the_whole(params, method, chunk):
     shape = (2, 17, 8, 16, 3) if method == "encode" else (2, 5, 1, 2, 5)
     x = 0.7 * jax.random.normal(jax.random.key(2), shape)
     whole = functools.partial(vae.apply, method=method)
-    pieces = functools.partial(getattr(autoencoder_streaming, method), vae, chunk=chunk)
+    pieces = functools.partial(getattr(autoencoder_streaming, f"{method}_in_chunks"), vae, chunk=chunk)
     quick = {"xla_backend_optimization_level": 0}
     whole = jax.jit(whole, compiler_options=quick)({"params": params}, x)
     pieces = jax.jit(pieces, compiler_options=quick)(params, x)

@@ -22,7 +22,7 @@ import sys
 from v2v.runtime import compilation_cache
 compilation_cache.environment()
 from v2v import EasyV2VEditor
-with compilation_cache.counted() as compiles:
+with compilation_cache.count_compilations() as compiles:
     editor = EasyV2VEditor(sys.argv[1])
     editor.edit_file("in.mp4", "make it warmer", "out.mp4", guidance=float(sys.argv[2]))
 print(compiles.made, compiles.found)
