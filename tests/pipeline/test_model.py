@@ -17,7 +17,7 @@ from v2v.pipeline.pretrained import load_pretrained
         lambda: load_pretrained("embedded"),
         lambda: AttentionRecorder(FakePretrained()),
         lambda: BatchedModel(FakePretrained(), None, None),
-        lambda: ceiling._Recital(FakePretrained()),
+        lambda: ceiling._RecordedModel(FakePretrained()),
     ],
     ids=["fake", "pretrained", "attention", "batched", "ceiling"],
 )
