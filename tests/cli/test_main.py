@@ -371,7 +371,7 @@ def test_a_job_managers_sigterm_leaves_nothing_half_written(tmp_path, monkeypatc
         os.kill(os.getpid(), signal.SIGTERM)
 
     make(tmp_path / "in.mp4", picture(4))
-    monkeypatch.setattr("v2v.video.encoder.encode_video", killed)
+    monkeypatch.setattr("v2v.video.video.encode_video", killed)
     monkeypatch.setattr(main, "_model", lambda args: FakePretrained())
     handler = signal.getsignal(signal.SIGTERM)
     try:
