@@ -121,16 +121,16 @@ def fingerprint_weights(*weights: str | Path) -> str:
 def _parts(adapter: str | Path) -> list[Path]:
     """Return all files of a folder, or a file and the embeddings beside it; the path itself if none exist."""
     path = Path(adapter)
-    found = sorted(path.rglob("*")) if path.is_dir() else [path, embeddings_path(path)]
-    return [part for part in found if part.is_file()] or [path]
+    paths = sorted(path.rglob("*")) if path.is_dir() else [path, embeddings_path(path)]
+    return [part for part in paths if part.is_file()] or [path]
 
 
 def _mark_duplicates(jobs: Iterable[Job]) -> list[Job]:
     """Return the jobs; a job with the output of an earlier one gets an error, so that it can't overwrite it."""
-    out, taken = [], {}
+    out, jobs_by_output = [], {}
     for job in jobs:
-        if not job.error and taken.setdefault(job.output, job) is not job:
-            first = taken[job.output].line
+        if not job.error and jobs_by_output.setdefault(job.output, job) is not job:
+            first = jobs_by_output[job.output].line
             error = f"line {job.line}: output {job.output} is line {first}'s too; name another"
             job = dataclasses.replace(job, error=error)
         out.append(job)
@@ -199,7 +199,6 @@ def _run(editor: EasyV2VEditor, job: Job, out: Path, weights: str, progress: boo
 
 def _added_adapters(editor: EasyV2VEditor, adapters: tuple[tuple[str, float], ...]):
     """Return a context manager that adds all adapters to the editor."""
-
     stack = ExitStack()
     try:
         for file, weight in adapters:
@@ -216,9 +215,9 @@ def _key(job: Job, weights: str) -> str:
     if (
         reference is not None
         and not Path(reference).exists()
-        and (found := FRAME_REFERENCE.fullmatch(reference))
+        and (match := FRAME_REFERENCE.fullmatch(reference))
     ):
-        reference, moment = found.groups()
+        reference, moment = match.groups()
     files = [job.video, job.mask, reference, *(part for file, _ in job.lora for part in _parts(file))]
     digest = hashlib.sha256(f"{__version__} {weights} {moment}".encode())
     for file in files:
@@ -230,6 +229,6 @@ def _key(job: Job, weights: str) -> str:
         else:
             digest.update(str(file).encode())
     settings = dataclasses.asdict(EditSettings(**job.settings))  # an explicit default gives the same key
-    rest = [job.instruction, job.output, settings, [weight for _, weight in job.lora]]
-    digest.update(json.dumps(rest, sort_keys=True, default=float).encode())
+    other_inputs = [job.instruction, job.output, settings, [weight for _, weight in job.lora]]
+    digest.update(json.dumps(other_inputs, sort_keys=True, default=float).encode())
     return digest.hexdigest()
