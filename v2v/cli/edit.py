@@ -54,8 +54,10 @@ def run_edit(args: argparse.Namespace, model: Callable[[], object], progress: bo
             raise InputError(
                 "edit: with --manifest or --warm no clip, instruction or -o is expected; leave them out"
             )
-        option, unused = ("--manifest", UNUSED_FOR_MANIFEST) if has_manifest else ("--warm", UNUSED_FOR_WARM)
-        _check_effect(args, f"with {option}", unused)
+        option, option_names = (
+            ("--manifest", UNUSED_FOR_MANIFEST) if has_manifest else ("--warm", UNUSED_FOR_WARM)
+        )
+        _check_effect(args, f"with {option}", option_names)
         return edit_manifest(args, model, progress) if has_manifest else compile_ahead(args, model, progress)
     _check_effect(args, "without --manifest", UNUSED_FOR_ONE)
     missing = [name for name in ("video", "instruction", "output") if getattr(args, name) is None]
@@ -74,9 +76,11 @@ def run_edit(args: argparse.Namespace, model: Callable[[], object], progress: bo
     return edit_clip(args, model, progress)
 
 
-def _check_effect(args: argparse.Namespace, mode: str, unused: tuple[str, ...]) -> None:
+def _check_effect(args: argparse.Namespace, mode: str, option_names: tuple[str, ...]) -> None:
     """Raise InputError if options are set that have no effect in this mode."""
-    options = ["--" + name.replace("_", "-") for name in unused if getattr(args, name) not in (None, False)]
+    options = [
+        "--" + name.replace("_", "-") for name in option_names if getattr(args, name) not in (None, False)
+    ]
     if options:
         raise InputError(f"edit: {', '.join(options)} would do nothing {mode}; leave it out")
 

@@ -67,7 +67,7 @@ def run_jobs(
     except OSError as error:
         raise InputError(f"{out}: can't be made ({error_reason(error)}); choose another with --out") from None
     part, parts = process_share()
-    mine = _apart(jobs)[part::parts]
+    mine = _mark_duplicates(jobs)[part::parts]
 
     def task(job: Job) -> Callable[[batched_model.BatchedModel], dict]:
         def run(model: batched_model.BatchedModel) -> dict:
@@ -105,7 +105,7 @@ def process_share() -> tuple[int, int]:
 
 
 def fingerprint_weights(*weights: str | Path) -> str:
-    """Tells weights apart by names, sizes, and the ends of their files: large folders aren't read whole."""
+    """Hash weights by names, sizes and both ends of their files, so that large files aren't read completely."""
     digest = hashlib.sha256(__version__.encode())
     for root in map(Path, weights):
         for number, path in enumerate(_parts(root)):
@@ -119,18 +119,18 @@ def fingerprint_weights(*weights: str | Path) -> str:
 
 
 def _parts(adapter: str | Path) -> list[Path]:
-    """Files of weights: all in a folder, or a file and the embeddings beside it; the path itself where there are none."""
+    """Return all files of a folder, or a file and the embeddings beside it; the path itself if none exist."""
     path = Path(adapter)
-    found = sorted(path.rglob("*")) if path.is_dir() else [path, embeddings_path(path)]
-    return [part for part in found if part.is_file()] or [path]
+    paths = sorted(path.rglob("*")) if path.is_dir() else [path, embeddings_path(path)]
+    return [part for part in paths if part.is_file()] or [path]
 
 
-def _apart(jobs: Iterable[Job]) -> list[Job]:
-    """The jobs; one whose output is an earlier one's fails, so that it doesn't overwrite it."""
-    out, taken = [], {}
+def _mark_duplicates(jobs: Iterable[Job]) -> list[Job]:
+    """Return the jobs; a job with the output of an earlier one gets an error, so that it can't overwrite it."""
+    out, jobs_by_output = [], {}
     for job in jobs:
-        if not job.error and taken.setdefault(job.output, job) is not job:
-            first = taken[job.output].line
+        if not job.error and jobs_by_output.setdefault(job.output, job) is not job:
+            first = jobs_by_output[job.output].line
             error = f"line {job.line}: output {job.output} is line {first}'s too; name another"
             job = dataclasses.replace(job, error=error)
         out.append(job)
@@ -138,7 +138,7 @@ def _apart(jobs: Iterable[Job]) -> list[Job]:
 
 
 def _result(editor: EasyV2VEditor, job: Job, out: Path, weights: str, progress: bool) -> dict:
-    """Run one job, whatever becomes of it."""
+    """Run one job; errors become part of the result."""
     start = time.perf_counter()
     result = {
         "line": job.line,
@@ -154,7 +154,7 @@ def _result(editor: EasyV2VEditor, job: Job, out: Path, weights: str, progress: 
                 result |= _run(editor, job, out, weights, progress, notes)
             except InputError as error:
                 result["error"] = f"line {job.line}: " + " ".join(str(error).split())
-            except Exception as error:  # a job that fails in a way nobody foresaw must not cost the others
+            except Exception as error:  # an unexpected error must not stop the other jobs
                 words = " ".join(str(error).split())
                 result["error"] = f"line {job.line}: {job.video}: {type(error).__name__}: {words}"
     return result | {"seconds": round(time.perf_counter() - start, 3)}
@@ -166,14 +166,18 @@ def _run(editor: EasyV2VEditor, job: Job, out: Path, weights: str, progress: boo
     key = _key(job, f"{weights} {skipping.tolerance if skipping else 0:g}")
     record = out / RECORDS_FOLDER / f"{job.output}.json"
     try:
-        before = json.loads(record.read_text())
-        if before["key"] == key and before["bytes"] == output.stat().st_size:
-            return {"status": "skipped", "report": before["report"], "notes": before["notes"]}
+        previous_record = json.loads(record.read_text())
+        if previous_record["key"] == key and previous_record["bytes"] == output.stat().st_size:
+            return {
+                "status": "skipped",
+                "report": previous_record["report"],
+                "notes": previous_record["notes"],
+            }
     except (OSError, ValueError, KeyError, TypeError):
-        pass  # never run, or not to the end
+        pass  # the job never ran, or didn't finish
     record.unlink(missing_ok=True)
-    with _with(editor, job.lora):
-        made = editor.edit_file(
+    with _added_adapters(editor, job.lora):
+        edited = editor.edit_file(
             job.video,
             job.instruction,
             output,
@@ -183,17 +187,16 @@ def _run(editor: EasyV2VEditor, job: Job, out: Path, weights: str, progress: boo
             sampled=editor.model.release,
             **job.settings,
         )
-    report = made.report | (skipping.report if skipping else {})
+    report = edited.report | (skipping.report if skipping else {})
     partial = record.with_suffix(".partial")
-    kept = {"key": key, "bytes": output.stat().st_size, "report": report, "notes": notes}
-    partial.write_text(json.dumps(kept))
+    record_content = {"key": key, "bytes": output.stat().st_size, "report": report, "notes": notes}
+    partial.write_text(json.dumps(record_content))
     os.replace(partial, record)
     return {"status": "done", "report": report}
 
 
-def _with(editor: EasyV2VEditor, adapters: tuple[tuple[str, float], ...]):
-    """The editor with all adapters while a `with` lasts."""
-
+def _added_adapters(editor: EasyV2VEditor, adapters: tuple[tuple[str, float], ...]):
+    """Return a context manager that adds all adapters to the editor."""
     stack = ExitStack()
     try:
         for file, weight in adapters:
@@ -205,14 +208,14 @@ def _with(editor: EasyV2VEditor, adapters: tuple[tuple[str, float], ...]):
 
 
 def _key(job: Job, weights: str) -> str:
-    """A hash of all that decides the output's bytes."""
+    """Return a hash of everything that determines the output's bytes."""
     reference, moment = job.reference, None
     if (
         reference is not None
         and not Path(reference).exists()
-        and (found := FRAME_REFERENCE.fullmatch(reference))
+        and (match := FRAME_REFERENCE.fullmatch(reference))
     ):
-        reference, moment = found.groups()
+        reference, moment = match.groups()
     files = [job.video, job.mask, reference, *(part for file, _ in job.lora for part in _parts(file))]
     digest = hashlib.sha256(f"{__version__} {weights} {moment}".encode())
     for file in files:
@@ -223,7 +226,7 @@ def _key(job: Job, weights: str) -> str:
                     digest.update(piece)
         else:
             digest.update(str(file).encode())
-    settings = dataclasses.asdict(EditSettings(**job.settings))  # to say a default makes no other job
-    rest = [job.instruction, job.output, settings, [weight for _, weight in job.lora]]
-    digest.update(json.dumps(rest, sort_keys=True, default=float).encode())
+    settings = dataclasses.asdict(EditSettings(**job.settings))  # an explicit default gives the same key
+    other_inputs = [job.instruction, job.output, settings, [weight for _, weight in job.lora]]
+    digest.update(json.dumps(other_inputs, sort_keys=True, default=float).encode())
     return digest.hexdigest()

@@ -1,15 +1,16 @@
-"""Several jobs at a time, each a share of one batch over a mesh of devices. jobs.py → **together** → weights/pretrained.py
+"""Run several jobs at a time, each as a share of one batch on a mesh of devices.
 
-Every job runs as it would alone, in a thread of its own, with a `BatchedModel` where its model was. When all who may still ask for the
-model wait for it, what they ask is answered at once:
+Every job runs as it does on its own, in its own thread, with a `BatchedModel` in place of its model. When all jobs that may still
+call the model are waiting, their calls are computed together:
 
     job 0   encode(video [k, T, h, w, 3])  ┐
     job 1   encode(video [k, T, h, w, 3])  ├─ equal shapes and settings → one call of J k rows, job i on device i
-    job 2   sample(noise [k, t, y, x, c])  ┘  anything else             → a call of its own
+    job 2   sample(noise [k, t, y, x, c])  ┘  anything else             → a separate call
 
-A batch always has J = devices jobs' rows (the last repeated where fewer ask), so one compilation serves any number of jobs, and no
-row sees another job's: noise depends on seed and place in the clip alone, windows agree within their own clip (`windows.Links`).
-So a job's result is that of the job alone, to the rounding of the compiler. Weights lie whole on every device.
+A batch always has the rows of J = devices jobs (the last is repeated if fewer call), so one compilation serves any number of jobs.
+No row depends on another job's: noise depends only on the seed and the position in the clip, and windows are blended within their
+own clip (`windows.Links`). A job's result therefore equals that of the job on its own, up to the compiler's rounding. Weights are
+replicated on every device.
 """
 
 import copy
@@ -39,10 +40,11 @@ def run_tasks(model: EditingModel, mesh: Mesh, tasks: Iterable[Callable[["Batche
     """Runs tasks, as many at a time as the mesh has data-parallel devices, and yields what each returns, as it ends.
 
     Args:
-      model: a `Pretrained`; every task gets a `BatchedModel` that stands for it.
+      model: a `Pretrained`; every task gets a `BatchedModel` of it.
       mesh: devices of this process.
+      tasks: functions of the model.
     """
-    table = _Table(mesh)
+    table = _BatchQueue(mesh)
     placed = model.on(mesh)
 
     def one(task: Callable[[BatchedModel], T], seat: BatchedModel) -> T:
@@ -53,30 +55,33 @@ def run_tasks(model: EditingModel, mesh: Mesh, tasks: Iterable[Callable[["Batche
             seat.release()
 
     with ThreadPoolExecutor(table.seats, "job") as pool:
-        tasks = [(task, BatchedModel(placed, table, _Place())) for task in tasks]
-        for _, seat in tasks[: table.seats]:  # or the first would ask alone while the others' threads start
+        tasks = [(task, BatchedModel(placed, table, _Participant())) for task in tasks]
+        for _, seat in tasks[
+            : table.seats
+        ]:  # otherwise the first task would not wait for the others' threads to start
             seat.join()
         waiting = [pool.submit(one, *task) for task in tasks]
         try:
             for ended in as_completed(waiting):
                 yield ended.result()
-        finally:  # also when nobody wants the rest any more
+        finally:  # also when the caller stops iterating
             for task in waiting:
                 task.cancel()
             table.close()
 
 
 class BatchedModel:
-    """A model at a table: what it is asked waits for what others ask, and is answered with it."""
+    """A model whose calls wait for those of other jobs and are computed in one batch with them."""
 
-    def __init__(self, model, table: "_Table", place: "_Place"):
+    def __init__(self, model, table: "_BatchQueue", place: "_Participant"):
         self._model, self._table, self._place = model, table, place
 
     def join(self) -> None:
-        """From now on the others wait for what this one asks."""
+        """Make the other jobs wait for this one's calls."""
         self._table.count(self._place, True)
 
     def with_lora(self, adapter, scale: float = 1.0) -> "BatchedModel":
+        """Return this model with an adapter, in the same batch queue."""
         return BatchedModel(self._table.adapted(self._model, adapter, scale), self._table, self._place)
 
     def embed_text(self, texts: list[str]) -> TextEmbedding:
@@ -84,12 +89,15 @@ class BatchedModel:
             return self._model.embed_text(texts)
 
     def encode(self, video: np.ndarray) -> np.ndarray:
+        """Encode a video as latents."""
         return self._ask("encode", video)
 
     def encode_mask(self, mask: np.ndarray) -> np.ndarray:
+        """Encode a mask."""
         return self._ask("encode_mask", mask)
 
     def decode(self, z: np.ndarray) -> np.ndarray:
+        """Decode latents."""
         return self._ask("decode", z)
 
     def sample(self, request: SampleRequest) -> SampleOutput:
@@ -129,12 +137,12 @@ class BatchedModel:
         arrays = dict(enumerate(array)) | {k: v for k, v in asked.items() if np.ndim(v) > 1}
         rest = {k: v for k, v in asked.items() if k not in arrays}
         arrays = {k: np.asarray(v) for k, v in arrays.items()}
-        return self._table.ask(_Question(self._model, name, arrays, rest, links), self._place)
+        return self._table.ask(_Call(self._model, name, arrays, rest, links), self._place)
 
 
 @dataclass
-class _Place:
-    """Whether a thread is waited for."""
+class _Participant:
+    """Whether the other jobs wait for a job."""
 
     taken: bool = False
 
@@ -151,7 +159,7 @@ class _Question:
     done: bool = False
 
     def alike(self) -> tuple:
-        """Questions that agree in this are one call."""
+        """Return the key by which calls are grouped into one batch."""
         shapes = tuple((k, a.shape, str(a.dtype)) for k, a in self.arrays.items())
         return (
             id(self.model),
@@ -162,8 +170,8 @@ class _Question:
         )
 
 
-class _Table:
-    """Gathers questions until everybody waits."""
+class _BatchQueue:
+    """Collects calls until every participant is waiting, then computes them."""
 
     def __init__(self, mesh: Mesh):
         self.mesh, self.seats = mesh, mesh.shape["data"] * mesh.shape["fsdp"]
@@ -172,27 +180,27 @@ class _Table:
         self._expected, self._asked, self._busy, self._closed = 0, [], False, False
         self._adapted: dict[tuple, Any] = {}
 
-    def count(self, place: _Place, taken: bool) -> None:
+    def count(self, place: _Participant, taken: bool) -> None:
         with self._turn:
             self._expected += int(taken) - int(place.taken)
             place.taken = taken
             self._turn.notify_all()
 
     def close(self) -> None:
-        """Nothing is answered any more."""
+        """Compute no more calls; waiting ones fail."""
         with self._turn:
             self._closed = True
             self._turn.notify_all()
 
     def adapted(self, model, adapter, scale: float):
-        """One model for all jobs with the same adapters, so that they can share a call."""
+        """Return one model for all jobs with the same adapters, so that they can share a batch."""
         with self.model:
             key = id(model), str(adapter), scale
             if key not in self._adapted:
                 self._adapted[key] = model.with_lora(adapter, scale)
             return self._adapted[key]
 
-    def ask(self, question: _Question, place: _Place):
+    def ask(self, question: _Call, place: _Participant):
         was = place.taken
         self.count(place, True)
         with self._turn:
@@ -210,7 +218,7 @@ class _Table:
         return question.answer
 
     def _serve(self) -> None:
-        """Answers what has been asked; called, and left, with the turn held."""
+        """Compute the waiting calls; the lock is held on entry and on return."""
         asked, self._asked, self._busy = self._asked, [], True
         self._turn.release()
         try:
@@ -231,7 +239,7 @@ class _Table:
                 question.done = True
             self._turn.notify_all()
 
-    def _answer(self, group: list[_Question]) -> None:
+    def _answer(self, group: list[_Call]) -> None:
         first, full = group[0], [*group, *group[-1:] * (self.seats - len(group))]
         arrays = {key: self._spread([q.arrays[key] for q in full]) for key in first.arrays}
         if first.name == "sample":
@@ -255,10 +263,10 @@ class _Table:
 
 
 def _joined(links: list[WindowLinks]) -> WindowLinks:
-    """Of several clips, the windows of each side by side."""
+    """Concatenate the links of several clips' windows."""
     pasts = [link.past for link in links if link.past is not None]
     past = None
-    if pasts:  # a clip at its beginning looks at nothing
+    if pasts:  # the first windows of a clip have no past
         blank = np.zeros_like(pasts[0])
         past = np.concatenate([blank if link.past is None else link.past for link in links], 1)
     own, shift = (np.concatenate([getattr(link, name) for link in links]) for name in ("own", "shift"))

@@ -19,26 +19,30 @@ from v2v.video import mask as masks
 from v2v.video.frame_store import FrameStore
 from v2v.video.video import Video
 
-FRAMES_PER_WORKER = 2  # frames in hand for each processor
+# Frames in progress per processor.
+FRAMES_PER_WORKER = 2
 
-FrameRegion = tuple[slice, slice]  # rows and columns of a large frame
-Upsampler = Callable[
-    [np.ndarray, np.ndarray, np.ndarray, FrameRegion], np.ndarray
-]  # large frame, small source, small edit, what is asked for -> that part of the large edit
+# Rows and columns of a full-resolution frame.
+FrameRegion = tuple[slice, slice]
+# Maps (full-resolution frame, low-resolution source, low-resolution edit, region) to that region of the full-resolution edit.
+Upsampler = Callable[[np.ndarray, np.ndarray, np.ndarray, FrameRegion], np.ndarray]
 
 
 @dataclass
 class FullResolutionFrames:
-    """The edited frames of `clip`; walking them fills `report["leak"]`.
+    """The edited frames of `clip`, computed on iteration, which also fills `report["leak"]`.
 
     Attributes:
       clip: the source.
-      span: frames that were asked to be edited.
-      first: number of the first frame in `source` and `edit`, small frames; frames that these lack go through untouched.
-      make: what turns a small edit into a large one.
-      mask: walked for how much of the edit is wanted, uint8 [H, W] for each frame of the clip; None for all of it.
-      preserve: put the source back by `mask`; else show what the model made.
-      report: where what is measured goes.
+      span: the edited frames, first and end (exclusive).
+      first: frame number of the first frame in `source` and `edit`; frames outside them are passed through unchanged.
+      source: low-resolution source after the autoencoder's round trip.
+      edit: low-resolution edit.
+      make: upsamples the edit.
+      mask: opacity of the edit, uint8 [H, W] for each frame of the clip; None for full opacity.
+      preserve: restore the source where the mask is 0.
+      report: receives the measurements.
+      progress: show a progress bar.
     """
 
     clip: Video
@@ -55,6 +59,7 @@ class FullResolutionFrames:
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
+        """[T, H, W, 3]."""
         return tuple(self.clip.frames.shape)
 
     def __len__(self) -> int:
@@ -76,9 +81,11 @@ class FullResolutionFrames:
                 row = t - self.first
                 if 0 <= row < len(self.edit):
                     alpha = alpha if self.span[0] <= t < self.span[1] else np.zeros(frame.shape[:2], np.uint8)
-                    waiting.append(pool.submit(self._one, frame, self.source[row], self.edit[row], alpha))
+                    waiting.append(
+                        pool.submit(self._edit_frame, frame, self.source[row], self.edit[row], alpha)
+                    )
                 else:
-                    waiting.append(_done((frame, 0.0, frame.size)))
+                    waiting.append(_completed((frame, 0.0, frame.size)))
                 while len(waiting) > FRAMES_PER_WORKER * workers or (
                     waiting and (waiting[0].done() or t == len(self) - 1)
                 ):
@@ -88,31 +95,31 @@ class FullResolutionFrames:
         if outside:
             self.report["leak"] = leaked / outside
 
-    def _one(self, frame: np.ndarray, source: np.ndarray, edit: np.ndarray, alpha: np.ndarray | None):
-        """(frame made, sum of differences where nothing was to change, number of values there)."""
-        whole = slice(0, frame.shape[0]), slice(0, frame.shape[1])
+    def _edit_frame(self, frame: np.ndarray, source: np.ndarray, edit: np.ndarray, alpha: np.ndarray | None):
+        """Return the edited frame, the sum of differences where the mask is 0, and the number of values there."""
+        full_region = slice(0, frame.shape[0]), slice(0, frame.shape[1])
         if alpha is None:
-            return self.make(frame, source, edit, whole), 0.0, 0
+            return self.make(frame, source, edit, full_region), 0.0, 0
         outside = 3 * (alpha.size - cv2.countNonZero(alpha))
         if not self.preserve:
-            out = self.make(frame, source, edit, whole)
+            out = self.make(frame, source, edit, full_region)
             return out, _difference(frame, out, alpha), outside
         out, part = frame.copy(), masks.bounding_slices(alpha)
         if not alpha[part].size:
             return out, 0.0, outside
-        made = self.make(frame, source, edit, part)
-        out[part] = masks.composite(frame[part], made, alpha[part])
+        edited_part = self.make(frame, source, edit, part)
+        out[part] = masks.composite(frame[part], edited_part, alpha[part])
         return out, _difference(frame[part], out[part], alpha[part]), outside
 
 
 def _difference(frame: np.ndarray, out: np.ndarray, alpha: np.ndarray) -> float:
-    """Sum of |out - frame| where alpha is 0."""
+    """Return the sum of |out - frame| where alpha is 0."""
     outside = cv2.inRange(alpha, 0, 0)
     pixels = cv2.countNonZero(outside)
     return sum(cv2.mean(cv2.absdiff(frame, out), outside)[:3]) * pixels if pixels else 0.0
 
 
-def _done(result) -> Future:
+def _completed(result) -> Future:
     future = Future()
     future.set_result(result)
     return future

@@ -1,13 +1,13 @@
-"""What is to be edited, from a list: lines of JSON → jobs, checked before anything runs. command.py → **manifest** → jobs.py
+"""Read a manifest of edits: JSON lines, checked before anything runs.
 
-A manifest is a text file with one JSON object a line:
+A manifest is a text file with one JSON object per line:
 
     {"video": "a.mp4", "instruction": "make it night", "mask": "a.png", "seed": 3, "output": "night.mp4"}
 
-`video` and `instruction` are needed; `mask`, `reference`, `output`, `lora` (a file, or a list of files and [file, weight] pairs)
-and every field of `settings.Settings` may follow. Paths are relative to the manifest, but for the video "sample", the clip that
-comes with the package; outputs have plain names (by default the line's number and the clip's name). Options of the command line
-are every line's that says nothing else. A line that can't be read is a job with an error; the others run.
+`video` and `instruction` are required; `mask`, `reference`, `output`, `lora` (a file, or a list of files and [file, weight] pairs)
+and every field of `EditSettings` are optional. Paths are relative to the manifest, except the video "sample", the clip that comes
+with the package. Outputs are plain file names (by default the line's number and the clip's name). Options of the command line are
+the defaults of every line. A line that can't be read becomes a job with an error; the others run.
 """
 
 import codecs
@@ -31,7 +31,7 @@ INPUT_KEYS = {"video", "instruction", "mask", "reference", "output", "lora"}
 
 @dataclass(frozen=True)
 class Job:
-    """One line of a manifest; `error` says why it can't be run, or is ""."""
+    """One line of a manifest; `error` is the reason why it can't run, or ""."""
 
     line: int
     video: str = ""
@@ -45,14 +45,15 @@ class Job:
 
 
 def read_manifest(manifest: str | Path, base: Job = Job(0), scale: float = 1.0) -> list[Job]:
-    """Jobs of a manifest, one for each line that isn't empty; a bad line becomes a job with its error.
+    """Read the jobs of a manifest, one per non-empty line; an invalid line becomes a job with an error.
 
     Args:
-      base: its mask, reference and settings are every line's that doesn't say another (null says none).
-      scale: weight of a line's adapters that have none of their own.
+      manifest: path of the file.
+      base: mask, reference and settings that lines default to; null in a line removes the default.
+      scale: default weight of a line's adapters.
 
     Raises:
-      InputError: no such file, or nothing in it.
+      InputError: the file doesn't exist or is empty.
     """
     path = Path(manifest)
     try:
@@ -76,10 +77,10 @@ def read_manifest(manifest: str | Path, base: Job = Job(0), scale: float = 1.0) 
 
 
 def check_combination(settings: dict, mask, reference) -> None:
-    """Refuses settings that do nothing without a mask or a reference.
+    """Check that settings that need a mask or a reference have one.
 
     Raises:
-      InputError: which, and what is missing.
+      InputError: a setting without effect.
     """
     invert, soft, guide = (settings.get(name) for name in ("invert_mask", "soft", "guide"))
     if mask is None and (invert or soft is not None):
@@ -98,41 +99,41 @@ def check_combination(settings: dict, mask, reference) -> None:
 
 def _job(number: int, line: bytes, manifest: Path, base: Job = Job(0), scale: float = 1.0) -> Job:
     try:
-        found = json.loads(line.decode(), object_pairs_hook=_once)
+        fields = json.loads(line.decode(), object_pairs_hook=_build_unique)
     except UnicodeDecodeError as error:
         raise InputError(f"expected UTF-8, got other bytes ({error}); save the manifest as UTF-8") from None
     except InputError:
         raise
     except (ValueError, RecursionError) as error:
         raise InputError(f"expected a JSON object, got what doesn't parse ({error})") from None
-    if not isinstance(found, dict):
-        raise InputError(f"expected a JSON object, got {type(found).__name__}")
-    unknown = sorted(found.keys() - SETTING_KEYS - INPUT_KEYS)
+    if not isinstance(fields, dict):
+        raise InputError(f"expected a JSON object, got {type(fields).__name__}")
+    unknown = sorted(fields.keys() - SETTING_KEYS - INPUT_KEYS)
     if unknown:
         raise InputError(
             f"unknown {', '.join(unknown)}; known are {', '.join(sorted(SETTING_KEYS | INPUT_KEYS))}"
         )
-    for name, value in found.items():
+    for name, value in fields.items():
         if isinstance(value, int | float) and not _finite(value) and name != "seed":
             raise InputError(f"{name}: expected a finite number, got {value!r:.40}")
 
     def place(name: str) -> str:
         return str(manifest.parent / name)
 
-    video, instruction = (_text(found, name, needed=True) for name in ("video", "instruction"))
-    mask = found.get("mask")
+    video, instruction = (_text(fields, name, is_required=True) for name in ("video", "instruction"))
+    mask = fields.get("mask")
     if isinstance(mask, list) and [type(n) for n in mask] == [int] * 4:
-        found["mask"] = ",".join(map(str, mask))
-    mask, reference, output = (_text(found, name) for name in ("mask", "reference", "output"))
+        fields["mask"] = ",".join(map(str, mask))
+    mask, reference, output = (_text(fields, name) for name in ("mask", "reference", "output"))
     if mask is not None and mask != AUTO_MASK and not BOX.fullmatch(mask):
         mask = place(mask)
-    reference = reference and place(reference) if "reference" in found else base.reference
-    mask = mask if "mask" in found else base.mask
-    own = {name: found[name] for name in SETTING_KEYS & found.keys()}
-    EditSettings(**own)
+    reference = reference and place(reference) if "reference" in fields else base.reference
+    mask = mask if "mask" in fields else base.mask
+    line_settings = {name: fields[name] for name in SETTING_KEYS & fields.keys()}
+    EditSettings(**line_settings)
     idle = {"invert_mask", "soft"} if mask is None else set()
-    idle |= {"guide"} if reference is None else set()  # of those for all lines, what this one has no use for
-    settings = {name: value for name, value in base.settings.items() if name not in idle} | own
+    idle |= {"guide"} if reference is None else set()  # defaults without effect on this line
+    settings = {name: value for name, value in base.settings.items() if name not in idle} | line_settings
     check_combination(settings, mask, reference)
     still = Path(video).suffix.lower() in STILLS
     output = output or f"{number:05d}-{Path(video).stem}{'.png' if still else '.mp4'}"
@@ -148,13 +149,13 @@ def _job(number: int, line: bytes, manifest: Path, base: Job = Job(0), scale: fl
         output,
         mask,
         reference,
-        tuple((place(file), weight) for file, weight in _adapters(found.get("lora"), scale)),
+        tuple((place(file), weight) for file, weight in _adapters(fields.get("lora"), scale)),
         settings,
     )
 
 
-def _once(pairs: list[tuple[str, object]]) -> dict:
-    """A JSON object in which nothing is said twice: json would keep the last and drop the others."""
+def _build_unique(pairs: list[tuple[str, object]]) -> dict:
+    """Build a JSON object; raise InputError for repeated keys, of which json would keep only the last."""
     twice = sorted(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
     if twice:
         raise InputError(f"{', '.join(twice)}: expected once, got more; leave one")
@@ -162,14 +163,14 @@ def _once(pairs: list[tuple[str, object]]) -> dict:
 
 
 def _finite(number: int | float) -> bool:
-    """Whether it is a number that a float can hold; JSON's may be NaN, or of any length."""
+    """Return whether a float can hold the number; JSON numbers may be NaN or of any length."""
     return abs(number) <= sys.float_info.max
 
 
-def _text(found: dict, name: str, needed: bool = False) -> str | None:
-    """A line's text; None for one that may be absent (or null) and is."""
-    value = found.get(name)
-    if value is None and not needed:
+def _text(fields: dict, name: str, is_required: bool = False) -> str | None:
+    """Return a text field of a line; None if it is optional and absent or null."""
+    value = fields.get(name)
+    if value is None and not is_required:
         return None
     if not isinstance(value, str) or not value.strip():
         box = ' such as "m.png" or "x,y,w,h"' if name == "mask" else ""
