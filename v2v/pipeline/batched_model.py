@@ -1,6 +1,6 @@
 """Run several jobs at a time, each as a share of one batch on a mesh of devices.
 
-Every job runs as it does on its own, in its own thread, with a `BatchedModel` in place of its model. When all jobs that may still
+Every job runs as it does on its own, in its own thread, with a `BatchedModel` in participant of its model. When all jobs that may still
 call the model are waiting, their calls are computed together:
 
     job 0   encode(video [k, T, h, w, 3])  ┐
@@ -73,41 +73,42 @@ def run_tasks(model: EditingModel, mesh: Mesh, tasks: Iterable[Callable[["Batche
 class BatchedModel:
     """A model whose calls wait for those of other jobs and are computed in one batch with them."""
 
-    def __init__(self, model, table: "_BatchQueue", place: "_Participant"):
-        self._model, self._table, self._place = model, table, place
+    def __init__(self, model, table: "_BatchQueue", participant: "_Participant"):
+        self._model, self._table, self._participant = model, table, participant
 
     def join(self) -> None:
         """Make the other jobs wait for this one's calls."""
-        self._table.count(self._place, True)
+        self._table.count(self._participant, True)
 
     def with_lora(self, adapter, scale: float = 1.0) -> "BatchedModel":
         """Return this model with an adapter, in the same batch queue."""
-        return BatchedModel(self._table.adapted(self._model, adapter, scale), self._table, self._place)
+        return BatchedModel(self._table.adapted(self._model, adapter, scale), self._table, self._participant)
 
     def embed_text(self, texts: list[str]) -> TextEmbedding:
+        """Embed instructions; one job at a time."""
         with self._table.model:
             return self._model.embed_text(texts)
 
     def encode(self, video: np.ndarray) -> np.ndarray:
         """Encode a video as latents."""
-        return self._ask("encode", video)
+        return self._call("encode", video)
 
     def encode_mask(self, mask: np.ndarray) -> np.ndarray:
         """Encode a mask."""
-        return self._ask("encode_mask", mask)
+        return self._call("encode_mask", mask)
 
     def decode(self, z: np.ndarray) -> np.ndarray:
         """Decode latents."""
-        return self._ask("decode", z)
+        return self._call("decode", z)
 
     def sample(self, request: SampleRequest) -> SampleOutput:
         """Sample together with the requests of other jobs."""
         fields = {f.name: getattr(request, f.name) for f in dataclasses.fields(request)}
-        return self._ask("sample", **fields)
+        return self._call("sample", **fields)
 
     def release(self) -> None:
-        """Let the others go on without this one. What is asked nevertheless is answered."""
-        self._table.count(self._place, False)
+        """Let the others go on without this one. Calls that follow are still computed."""
+        self._table.count(self._participant, False)
 
     @property
     def config(self) -> ModelConfig:
@@ -133,11 +134,11 @@ class BatchedModel:
         """Return this model: it is on its mesh already."""
         return self
 
-    def _ask(self, name: str, *array, links: WindowLinks | None = None, **asked):
-        arrays = dict(enumerate(array)) | {k: v for k, v in asked.items() if np.ndim(v) > 1}
-        rest = {k: v for k, v in asked.items() if k not in arrays}
+    def _call(self, name: str, *array, links: WindowLinks | None = None, **options):
+        arrays = dict(enumerate(array)) | {k: v for k, v in options.items() if np.ndim(v) > 1}
+        rest = {k: v for k, v in options.items() if k not in arrays}
         arrays = {k: np.asarray(v) for k, v in arrays.items()}
-        return self._table.ask(_Call(self._model, name, arrays, rest, links), self._place)
+        return self._table.submit(_Call(self._model, name, arrays, rest, links), self._participant)
 
 
 @dataclass
@@ -148,17 +149,19 @@ class _Participant:
 
 
 @dataclass
-class _Question:
+class _Call:
+    """A call that waits to be computed: its arrays, whose leading axis is rows, its other arguments, and its result."""
+
     model: EditingModel
     name: str
-    arrays: dict[Any, np.ndarray]  # rows first
+    arrays: dict[Any, np.ndarray]
     rest: dict[str, Any]
     links: WindowLinks | None
     answer: Any = None
     error: BaseException | None = None
     done: bool = False
 
-    def alike(self) -> tuple:
+    def batch_key(self) -> tuple:
         """Return the key by which calls are grouped into one batch."""
         shapes = tuple((k, a.shape, str(a.dtype)) for k, a in self.arrays.items())
         return (
@@ -177,13 +180,13 @@ class _BatchQueue:
         self.mesh, self.seats = mesh, mesh.shape["data"] * mesh.shape["fsdp"]
         self.model = threading.RLock()  # held by who uses it
         self._turn = threading.Condition()
-        self._expected, self._asked, self._busy, self._closed = 0, [], False, False
+        self._expected, self._pending, self._busy, self._closed = 0, [], False, False
         self._adapted: dict[tuple, Any] = {}
 
-    def count(self, place: _Participant, taken: bool) -> None:
+    def count(self, participant: _Participant, taken: bool) -> None:
         with self._turn:
-            self._expected += int(taken) - int(place.taken)
-            place.taken = taken
+            self._expected += int(taken) - int(participant.taken)
+            participant.taken = taken
             self._turn.notify_all()
 
     def close(self) -> None:
@@ -200,43 +203,43 @@ class _BatchQueue:
                 self._adapted[key] = model.with_lora(adapter, scale)
             return self._adapted[key]
 
-    def ask(self, question: _Call, place: _Participant):
-        was = place.taken
-        self.count(place, True)
+    def submit(self, call: _Call, participant: _Participant):
+        was = participant.taken
+        self.count(participant, True)
         with self._turn:
-            self._asked.append(question)
-            while not question.done:
+            self._pending.append(call)
+            while not call.done:
                 if self._closed:
                     raise RuntimeError("jobs were stopped")
-                if self._busy or len(self._asked) < self._expected:
+                if self._busy or len(self._pending) < self._expected:
                     self._turn.wait()
                 else:
                     self._serve()
-        self.count(place, was)
-        if question.error is not None:
-            raise question.error
-        return question.answer
+        self.count(participant, was)
+        if call.error is not None:
+            raise call.error
+        return call.answer
 
     def _serve(self) -> None:
         """Compute the waiting calls; the lock is held on entry and on return."""
-        asked, self._asked, self._busy = self._asked, [], True
+        calls, self._pending, self._busy = self._pending, [], True
         self._turn.release()
         try:
             groups = defaultdict(list)
-            for question in asked:
-                groups[question.alike()].append(question)
+            for call in calls:
+                groups[call.batch_key()].append(call)
             for group in groups.values():
                 try:
                     with self.model:
                         self._answer(group)
                 except BaseException as error:
-                    for question in group:
-                        question.error = copy.copy(error)
+                    for call in group:
+                        call.error = copy.copy(error)
         finally:
             self._turn.acquire()
             self._busy = False
-            for question in asked:
-                question.done = True
+            for call in calls:
+                call.done = True
             self._turn.notify_all()
 
     def _answer(self, group: list[_Call]) -> None:
@@ -250,12 +253,12 @@ class _BatchQueue:
         rows = np.asarray(output.latents)
         past = None if output.past is None else np.asarray(output.past)
         k = len(rows) // self.seats
-        for i, question in enumerate(group):
+        for i, call in enumerate(group):
             part = rows[i * k : (i + 1) * k]
             if first.name != "sample":
-                question.answer = part
+                call.answer = part
             else:
-                question.answer = SampleOutput(part, None if past is None else past[:, i : i + 1])
+                call.answer = SampleOutput(part, None if past is None else past[:, i : i + 1])
 
     def _spread(self, arrays: list[np.ndarray]) -> jax.Array:
         rows = np.concatenate(arrays)
