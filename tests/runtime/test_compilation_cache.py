@@ -20,7 +20,7 @@ ROOT = Path(compilation_cache.__file__).parents[2]
 EDIT = """
 import sys
 from v2v.runtime import compilation_cache
-compilation_cache.environment()
+compilation_cache.set_environment()
 from v2v import EasyV2VEditor
 with compilation_cache.count_compilations() as compiles:
     editor = EasyV2VEditor(sys.argv[1])
