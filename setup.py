@@ -44,7 +44,6 @@ BEAM = [*SYNTH, "apache-beam>=2.60"]
 GCS = ["gcsfs>=2024.6"]
 TENSORBOARD = ["tensorboardX>=2.6"]
 WANDB = ["wandb>=0.18"]
-NOTEBOOK = ["ipykernel>=6.29", "matplotlib>=3.8", "nbclient>=0.10"]
 TEST = [*TRAIN, "pytest>=8", "pytest-xdist>=3.7"]
 # Tests of the report's pages, with Debian's chromium.
 BROWSER = [*TEST, "playwright>=1.50"]
@@ -92,7 +91,6 @@ setup(
         "gcs": GCS,
         "tensorboard": TENSORBOARD,
         "wandb": WANDB,
-        "notebook": NOTEBOOK,
         "test": TEST,
         "browser": BROWSER,
         "parity": PARITY,

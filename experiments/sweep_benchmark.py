@@ -13,7 +13,6 @@ The plan with the number of judge calls is printed first; `--plan` stops there. 
 scripts read, `--compat editverse` lets the judge see what they see.
 """
 
-import os
 from pathlib import Path
 
 from v2v.evaluation.benchmarks.published import read_editverse_bench
@@ -24,19 +23,19 @@ from v2v.evaluation.metrics.builtin import FLICKER
 from v2v.evaluation.metrics.learned import learned_metrics
 from v2v.evaluation.sweep.methods import EditingMethod, ResultFolder
 from v2v.evaluation.sweep.sweep import Sweep
+from v2v.runtime import environment
 
 
 def sweep(folder: Path) -> Sweep:
-    said = os.environ.get
-    methods = [EditingMethod("ours", model=said("V2V_MODEL", "embedded"), use_reference=True)]
-    if said("V2V_RESULTS"):
-        methods.append(ResultFolder("theirs", Path(said("V2V_RESULTS"))))
-    metrics = [FLICKER, *learned_metrics(Path(said("V2V_WEIGHTS", "weights")))]
-    if said("V2V_JUDGE"):
-        metrics.append(Judge(said("V2V_JUDGE_MODEL", "default"), EDITVERSE, Endpoint(said("V2V_JUDGE"))))
+    methods = [EditingMethod("ours", model=environment.MODEL.get(), use_reference=True)]
+    if results := environment.RESULTS.get():
+        methods.append(ResultFolder("theirs", Path(results)))
+    metrics = [FLICKER, *learned_metrics(Path(environment.WEIGHTS.get()))]
+    if judge := environment.JUDGE.get():
+        metrics.append(Judge(environment.JUDGE_MODEL.get(), EDITVERSE, Endpoint(judge)))
     return Sweep(
         title="EditVerseBench",
-        benchmark=read_editverse_bench(Path(said("V2V_BENCHMARK", "EditVerseBench"))),
+        benchmark=read_editverse_bench(Path(environment.BENCHMARK.get())),
         methods=methods,
         metrics=metrics,
         published=("easyv2v_editversebench", "editverse_editversebench"),

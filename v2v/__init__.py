@@ -1,17 +1,9 @@
 """Instruction-based video editing in JAX, after EasyV2V (arXiv 2512.16920).
 
-Two sentences say what is here, and each arrow is one file:
+    video -> latents -> tokens -> transformer -> velocity -> sampler -> video      start at `v2v.pipeline.editor`
+    pair -> array_record -> grain -> batch -> train step -> LoRA                   start at `v2v.train.stages`
 
-    video -> latents -> tokens -> DiT -> velocity -> sampler -> video      `v2v.pipeline.editor` has the whole flow on one page
-    pair -> array_record -> grain -> batch -> train step -> LoRA           `v2v.train.loop`
-
-    codec/     files and frames, frames and latents, instructions and embeddings, small edits and large ones
-    model/     tokens, positions, attention, the video DiT, LoRA
-    flow/      the path between noise and data, the loss, guidance, the sampler
-    weights/   published and embedded weights, adapters
-    data/      the pair record, and how pairs become batches
-    train/     one step, the loop, checkpoints
-    evaluation/ metrics and reports
+v2v/README.md is the map of the packages.
 
 Names below are imported when first used, so that `import v2v` costs nothing.
 """

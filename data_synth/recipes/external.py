@@ -48,7 +48,7 @@ def composition_files(path: str) -> list[str]:
 
 def build_expert_recipe(
     name: str, experts: tuple[str, ...], footage: cl.ClipSource
-) -> Plugged | composition.CompositionRecipe:
+) -> ExpertRecipe | composition.CompositionRecipe:
     """The recipe called `name`, which must be one of `names(experts)`."""
     for path in experts:
         if plan := composition.load_composition(path):

@@ -11,6 +11,7 @@ from typing import NoReturn, get_args
 
 from v2v.cli import eval as evaluation
 from v2v.config import SolverName
+from v2v.runtime import environment
 
 EDIT_EXAMPLES = """\
 examples:
@@ -233,7 +234,10 @@ def _add_edit_options(edit: argparse.ArgumentParser) -> None:
         help="image that shows how the edit should look; FILE@SECONDS takes a frame of a video",
     )
     edit.add_argument(
-        "--model", default="embedded", metavar="DIR", help="model folder (default: the packaged model)"
+        "--model",
+        default=environment.MODEL.get(),
+        metavar="DIR",
+        help="model folder (default: $V2V_MODEL, or the packaged model)",
     )
     edit.add_argument(
         "--size",

@@ -1,6 +1,6 @@
 """The environment variables of v2v, and the folders that it keeps caches in.
 
-This table is the only place that reads a `V2V_*` variable; `v2v doctor` prints it, and v2v/README.md shows it.
+This table is the only place that reads a `V2V_*` variable; v2v/README.md shows it.
 """
 
 import os
@@ -41,10 +41,9 @@ JUDGE_MODEL = Variable("V2V_JUDGE_MODEL", "default", "the judge's model")
 
 VARIABLES = (LOG_LEVEL, CACHE, MODEL, BENCHMARK, RESULTS, WEIGHTS, JUDGE, JUDGE_MODEL)
 
-# What lies in the cache folder.
+# Folders in the cache folder; beside them lie the hashes of weights that learned metrics remember.
 CACHES = {
-    "jax": "compiled programs (JAX's own JAX_COMPILATION_CACHE_DIR goes before it)",
-    "hashes": "hashes of weight files, so that large ones are read once",
+    "jax": "compiled programs (JAX_COMPILATION_CACHE_DIR goes before it)",
 }
 
 
