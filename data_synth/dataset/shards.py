@@ -11,6 +11,7 @@ result has the same bytes. Layout of a shard: for each seed a line of JSON, {"se
 
 from __future__ import annotations
 
+import atexit
 import errno
 import hashlib
 import json
@@ -18,7 +19,6 @@ import multiprocessing
 import os
 import re
 import signal
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -74,15 +74,25 @@ def iterate_shards(
             while len(ahead) < workers + 2 and (job := next(todo, None)):
                 ahead.append(pool.apply_async(ensure_shard, (job,)))
             if not ahead:
+                pool.close()  # the workers end by themselves; only those of a build that is given up are terminated
+                pool.join()
                 return
             yield read_shard(ahead.pop(0).get())
 
 
 def _start_worker(prepare: Callable[[], None] | None) -> None:
     """In a new worker. A pool ends its workers by SIGTERM: then what they started must be ended, too."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    signal.signal(signal.SIGTERM, _end_worker)
     if prepare:
         prepare()
+
+
+def _end_worker(*_) -> None:
+    """End at once, after what was registered to be cleaned up: an exception could be lost in code that ignores it."""
+    try:
+        atexit._run_exitfuncs()
+    finally:
+        os._exit(1)
 
 
 def write_shard(path: Path, results: Sequence[tuple[int, dict | None, str | None]]) -> None:
