@@ -19,7 +19,7 @@ import jax
 import numpy as np
 import pytest
 
-from data_synth.dataset.build import synth
+from data_synth.dataset.build import build_dataset
 from tests.compatibility import material, sweep_old
 from tests.example_clips import picture
 from tests.fake_model import FakePretrained
@@ -28,10 +28,10 @@ from v2v import Video, load_pretrained
 from v2v.checkpoints import adapters, native
 from v2v.cli import main as main_lib
 from v2v.data import datasets, latent_cache
-from v2v.evaluation.benchmarks.exact_truth import write_lossless
+from v2v.evaluation.benchmarks.exact_truth import write_lossless_clip
 from v2v.models.autoencoder import VAE
 from v2v.pipeline import editor
-from v2v.pipeline.batch import fingerprint
+from v2v.pipeline.batch import fingerprint_weights
 from v2v.train.checkpointing import Checkpoints
 
 
@@ -77,10 +77,10 @@ def make_pairs() -> dict:
             raise Enough
 
         with contextlib.suppress(Enough):
-            synth("stopped", **material.STOPPED, progress=stop)
-        found = datasets.open_set("set")
+            build_dataset("stopped", **material.STOPPED, progress=stop)
+        found = datasets.open_dataset("set")
         stored = [material.sha({k: v for k, v in found[i].items()}) for i in range(len(found))]
-        datasets.remembered(Path("survey.json"), "set", found, material.WANTED)
+        datasets.load_or_survey(Path("survey.json"), "set", found, material.WANTED)
         for page in Path().rglob("report.html"):
             page.unlink()  # large, for people, and read by nothing
     families = material.FAMILIES | {"rooms": material.ROOMS}
@@ -102,31 +102,31 @@ def make_models() -> dict:
     model = folder / "model"
     model.mkdir()
     native.save_config(model / "config.json", cfg)
-    native.save_tree(model / "base.safetensors", base)
-    native.save_tree(model / "vae.safetensors", {"vae": vae}, int8=True)
-    native.save_tree(folder / "large.safetensors", material.large(), int8=True)
+    native.save_parameters(model / "base.safetensors", base)
+    native.save_parameters(model / "vae.safetensors", {"vae": vae}, int8=True)
+    native.save_parameters(folder / "large.safetensors", material.large(), int8=True)
     condition = adapters.condition_metadata(cfg.condition)
     own = {"lora": adapter.lora, "embed": adapter.embed}
-    native.save_tree(model / "lora.safetensors", own, condition)
+    native.save_parameters(model / "lora.safetensors", own, condition)
     material.tokenizer(cfg).backend.save(str(model / "tokenizer.json"))
-    native.save_tree(folder / "lora" / "own.safetensors", own, condition)
+    native.save_parameters(folder / "lora" / "own.safetensors", own, condition)
     for style in ("original", "diffusers"):
         for dtype in ("bfloat16", "float32"):
-            adapters.write(
+            adapters.save_adapter(
                 folder / "lora" / f"{style}-{dtype}.safetensors", adapter, cfg, style=style, dtype=dtype
             )
     run("convert", str(model), str(folder / "converted"))
     made = load_pretrained(str(model))
     parts = {part: material.leaves(made.parameters(part)) for part in ("dit", "vae", "text")}
-    tree = native.load_tree(model / "vae.safetensors")["vae"]
+    tree = native.load_parameters(model / "vae.safetensors")["vae"]
     return {
         "model": parts,
-        "large": material.leaves(native.load_tree(folder / "large.safetensors")),
+        "large": material.leaves(native.load_parameters(folder / "large.safetensors")),
         "vae hash": latent_cache.tree_hash(tree),
         "words": np.asarray(made.embed_text(["make it sepia, please"])[0]).round(6).tolist(),
         "adapter": material.adapter_leaves(adapter),
         "fingerprints": {
-            str(path.relative_to(folder)): fingerprint(path)
+            str(path.relative_to(folder)): fingerprint_weights(path)
             for path in sorted(folder.glob("lora/*")) + [model]
         },
     }
@@ -139,9 +139,9 @@ def make_training() -> dict:
     material.write_cache(folder / "cached")
     said = {}
     for kind in ("short", "long"):
-        paths = latent_cache.shards(folder / "cached" / kind)
+        paths = latent_cache.list_shards(folder / "cached" / kind)
         said[kind] = {
-            "facts": latent_cache.facts(paths),
+            "facts": latent_cache.read_facts(paths),
             "records": [material.record_hashes(path) for path in paths],
         }
     stream = iter(material.batches(folder / "cached", cfg))
@@ -174,7 +174,7 @@ def make_results() -> None:
         if k:
             truth[:2], mask[:2] = frames[:2], 0
         for name, clip in (("source", frames), ("truth", truth), ("mask", mask)):
-            write_lossless(clip, clips / f"{name}{k}.mkv")
+            write_lossless_clip(clip, clips / f"{name}{k}.mkv")
     with contextlib.chdir(folder), pytest.MonkeyPatch.context() as patch:
         real = editor.EasyV2VEditor
         run("edit", "--manifest", "tiny.jsonl", "--out", "tiny", *material.TINY)

@@ -63,7 +63,7 @@ def made(family: tuple[dict, range]) -> dict:
 
 def described(pair: Pair) -> dict:
     """The hash of the record's bytes; and, for machines that round otherwise, what it says and its mean levels."""
-    record = pair_lib.encode(pair)
+    record = pair_lib.encode_pair(pair)
     texts = {name: value for name, value in record.items() if isinstance(value, str | int)}
     texts.pop("provenance")  # has measured numbers
     arrays = [a for a in (pair.source, pair.target, pair.mask, pair.reference) if a is not None]
@@ -114,15 +114,15 @@ SAVED, LATER = 3, 6  # steps of the saved run, and of the one that goes on
 
 def fresh(cfg: ModelConfig, base: dict, how: OptimConfig) -> TrainState:
     return TrainState.create(
-        initialization.init_adapter(jax.random.key(1), cfg, base["dit"]), optimizer.optimizer(how)
+        initialization.init_adapter(jax.random.key(1), cfg, base["dit"]), optimizer.build_optimizer(how)
     )
 
 
 def train(workdir: Path, cached: Path, weights: Path, how: OptimConfig, steps: int) -> TrainState:
     """Trains an adapter on the cached latents up to `steps`, or goes on to them; log.jsonl has every step."""
     cfg = native.load_config(weights / "config.json")
-    base = native.load_tree(weights / "base.safetensors")
-    one = train_step.train_step(objectives.edit(cfg, 3.0), optimizer.optimizer(how), how.ema)
+    base = native.load_parameters(weights / "base.safetensors")
+    one = train_step.train_step(objectives.edit(cfg, 3.0), optimizer.build_optimizer(how), how.ema)
     return loop.fit(
         workdir,
         fresh(cfg, base, how),
@@ -173,14 +173,14 @@ def embed(sentences: list[str]) -> list[np.ndarray]:
 
 def write_cache(folder: Path, read=pair) -> None:
     """Nine short clips; and in a folder of their own two long ones with embedded sentences."""
-    latents.write(folder / "short", range(0, 2 * CACHED, 2), read, encode, VAE_HASH, 4, shard=SHARD)
-    latents.write(
+    latents.write_latents(folder / "short", range(0, 2 * CACHED, 2), read, encode, VAE_HASH, 4, shard=SHARD)
+    latents.write_latents(
         folder / "long", range(2, 4), lambda i: read(i, LONG), encode, VAE_HASH, 2, embed=embed, shard=SHARD
     )
 
 
 def batches(cached: Path, cfg: ModelConfig) -> loader.Stream:
-    found = buckets.Cached(latents.shards(cached / "short", VAE_HASH))
+    found = buckets.CachedClips(latents.list_shards(cached / "short", VAE_HASH))
     bucket = buckets.Bucket(2, np.load(cached / "short" / "time_masks.npy"), (found,))
     return loader.edit_batches([bucket], tokenizer(cfg), 7, DataConfig(reference=0.0))
 
@@ -309,7 +309,10 @@ def record_hashes(shard: str) -> list[dict[str, str]]:
 
     reader = ArrayRecordReader(shard)
     out = [
-        {name: sha(str(array) if name == "text" else array) for name, array in latents.unpack(record).items()}
+        {
+            name: sha(str(array) if name == "text" else array)
+            for name, array in latents.unpack_record(record).items()
+        }
         for record in reader.read_all()
     ]
     reader.close()

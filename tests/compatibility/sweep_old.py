@@ -4,8 +4,8 @@ from pathlib import Path
 
 from tests.fake_model import FakePretrained
 from v2v.evaluation.items import Benchmark, Item
-from v2v.evaluation.metrics.builtin import FIDELITY
-from v2v.evaluation.sweep.methods import Editing, grid
+from v2v.evaluation.metrics.builtin import BUILTIN_METRICS
+from v2v.evaluation.sweep.methods import EditingMethod, grid
 from v2v.evaluation.sweep.sweep import Sweep
 from v2v.pipeline.editor import EasyV2VEditor
 
@@ -21,9 +21,11 @@ def sweep(folder: Path) -> Sweep:
              target_prompt="a negative", start=0.08, end=0.16),
     )  # fmt: skip
     methods = [
-        *grid(Editing(editor=fake, revision="1", options={"seed": 3}, use_mask=True), strength=(0.5, 1.0)),
-        Editing(
+        *grid(
+            EditingMethod(editor=fake, revision="1", options={"seed": 3}, use_mask=True), strength=(0.5, 1.0)
+        ),
+        EditingMethod(
             "tiny", model="model", lora=Path("lora/own.safetensors"), lora_scale=0.5, options={"steps": 1}
         ),
     ]
-    return Sweep(Benchmark("old", items, "1"), methods, FIDELITY)
+    return Sweep(Benchmark("old", items, "1"), methods, BUILTIN_METRICS)

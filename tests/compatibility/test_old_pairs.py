@@ -1,10 +1,10 @@
-"""Sets of pairs made before are read, found finished, and gone on with; the same seeds still give the same bytes."""
+"""Sets of pairs made before are open_dataset, found finished, and gone on with; the same seeds still give the same bytes."""
 
 import json
 
 import pytest
 
-from data_synth.dataset.build import make_records, read, synth
+from data_synth.dataset.build import build_dataset, make_records, open_dataset
 from tests.compatibility import material
 from v2v import InputError
 from v2v.data import datasets, pair
@@ -49,17 +49,17 @@ def test_the_same_seeds_give_the_same_rooms():
 
 
 def test_an_old_set_is_read(old):
-    found = datasets.open_set(old / "set")
+    found = datasets.open_dataset(old / "set")
     assert [material.sha(dict(found[i])) for i in range(len(found))] == OLD["set"]
-    decoded = [pair.decode(record) for record in read(old / "set")]
+    decoded = [pair.decode_pair(record) for record in open_dataset(old / "set")]
     assert [pair.seed for pair in decoded] == [5, 6, 7, 8, 9, 10]
     assert {pair.source.shape for pair in decoded} == {(2, 16, 24, 3)}
 
 
 def test_an_old_survey_is_believed(old):
     unread = [None] * 6
-    found = datasets.remembered(old / "survey.json", "set", unread, material.WANTED)
-    assert found.chosen == {(2, 16, 24): [0, 1, 2, 3, 4, 5]} and found.frames == (12, 12)
+    found = datasets.load_or_survey(old / "survey.json", "set", unread, material.WANTED)
+    assert found.indices_by_size == {(2, 16, 24): [0, 1, 2, 3, 4, 5]} and found.frames == (12, 12)
 
 
 def test_the_same_request_makes_the_same_files(old, v2v, monkeypatch):
@@ -101,6 +101,6 @@ def test_a_build_that_was_stopped_goes_on(old, monkeypatch):
         return make_records(seeds, **options)
 
     monkeypatch.setattr("data_synth.dataset.build.make_records", counted)
-    report = synth(old / "stopped", **material.STOPPED)
-    assert report["pairs"] == len(read(old / "stopped")) == 33 and not hidden.exists()
+    report = build_dataset(old / "stopped", **material.STOPPED)
+    assert report["pairs"] == len(open_dataset(old / "stopped")) == 33 and not hidden.exists()
     assert min(asked) == material.STOPPED["seed"] + 32  # what lay in the old shard isn't made again

@@ -25,11 +25,11 @@ def model(tmp_path_factory):
 
 @pytest.mark.parametrize("kind", ["short", "long"])
 def test_old_latents_are_read(old, kind):
-    paths = latent_cache.shards(old / "cached" / kind, material.VAE_HASH)
-    assert latent_cache.facts(paths) == OLD[kind]["facts"]
+    paths = latent_cache.list_shards(old / "cached" / kind, material.VAE_HASH)
+    assert latent_cache.read_facts(paths) == OLD[kind]["facts"]
     assert [material.record_hashes(path) for path in paths] == OLD[kind]["records"]
     with pytest.raises(InputError, match="made by VAE 0123456789ab, this run uses another"):
-        latent_cache.shards(old / "cached" / kind, "another")
+        latent_cache.list_shards(old / "cached" / kind, "another")
 
 
 def test_old_latents_arent_encoded_again(old):
@@ -47,9 +47,9 @@ def test_new_latents_are_as_the_old_ones(old, tmp_path):
     assert now.keys() == before.keys()
     assert all(now[name][1] == data for name, (_, data) in before.items() if name.endswith((".json", ".npy")))
     for kind in ("short", "long"):
-        assert [material.record_hashes(path) for path in latent_cache.shards(tmp_path / kind)] == OLD[kind][
-            "records"
-        ]
+        assert [material.record_hashes(path) for path in latent_cache.list_shards(tmp_path / kind)] == OLD[
+            kind
+        ]["records"]
 
 
 def test_old_latents_give_the_same_batches(old, model):
@@ -59,7 +59,7 @@ def test_old_latents_give_the_same_batches(old, model):
 
 @pytest.mark.parametrize("name, how", [("adamw", material.ADAMW), ("muon", material.MUON)])
 def test_an_old_checkpoint_is_restored(old, model, name, how):
-    cfg, base = native.load_config(model / "config.json"), native.load_tree(model / "base.safetensors")
+    cfg, base = native.load_config(model / "config.json"), native.load_parameters(model / "base.safetensors")
     checkpoints = Checkpoints(old / name / "checkpoints")
     position = iter(material.batches(old / "cached", cfg))
     state = checkpoints.restore(material.fresh(cfg, base, how), position)

@@ -11,7 +11,7 @@ from tests.compatibility import material
 from v2v import load_pretrained
 from v2v.checkpoints import adapters, native
 from v2v.data import latent_cache
-from v2v.pipeline.batch import fingerprint
+from v2v.pipeline.batch import fingerprint_weights
 
 OLD = material.expected()
 STYLES = [(style, dtype) for style in ("original", "diffusers") for dtype in ("bfloat16", "float32")]
@@ -24,7 +24,7 @@ def old(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def adapter(old):
-    return material.adapter(material.model(), native.load_tree(old / "model/base.safetensors"))
+    return material.adapter(material.model(), native.load_parameters(old / "model/base.safetensors"))
 
 
 def test_the_configuration_is_the_same(old, tmp_path):
@@ -50,15 +50,15 @@ def test_a_model_loads_to_the_same_numbers(old, folder):
 
 def test_hashes_of_weights_are_the_same(old):
     """Cached latents and finished edits go by these."""
-    tree = native.load_tree(old / "model/vae.safetensors")
+    tree = native.load_parameters(old / "model/vae.safetensors")
     assert latent_cache.tree_hash(tree["vae"]) == OLD["vae hash"]
     for name, before in OLD["fingerprints"].items():
-        assert fingerprint(old / name) == before, name
+        assert fingerprint_weights(old / name) == before, name
 
 
 @pytest.mark.parametrize("style, dtype", [("own", ""), *STYLES])
 def test_an_adapter_loads_to_the_same_numbers(old, style, dtype):
-    found = adapters.read(
+    found = adapters.load_adapter(
         old / "lora" / f"{'-'.join(filter(None, (style, dtype)))}.safetensors", material.model()
     )
     assert material.adapter_leaves(found) == OLD["adapter"]
@@ -66,7 +66,7 @@ def test_an_adapter_loads_to_the_same_numbers(old, style, dtype):
 
 @pytest.mark.parametrize("style, dtype", STYLES)
 def test_an_adapter_is_written_as_before(old, tmp_path, adapter, style, dtype):
-    made = adapters.write(
+    made = adapters.save_adapter(
         tmp_path / f"{style}-{dtype}.safetensors", adapter, material.model(), style=style, dtype=dtype
     )
     assert len(made) == 2
@@ -76,14 +76,16 @@ def test_an_adapter_is_written_as_before(old, tmp_path, adapter, style, dtype):
 
 def test_a_model_is_written_as_before(old, tmp_path):
     for name, int8 in (("base", False), ("vae", True)):
-        tree = native.load_tree(old / f"model/{name}.safetensors")
-        native.save_tree(tmp_path / f"{name}.safetensors", tree, int8=int8)
+        tree = native.load_parameters(old / f"model/{name}.safetensors")
+        native.save_parameters(tmp_path / f"{name}.safetensors", tree, int8=int8)
         assert inside(tmp_path / f"{name}.safetensors") == inside(old / f"model/{name}.safetensors")
 
 
 def test_large_matrices_are_read_and_written_as_before(old, tmp_path):
-    assert material.leaves(native.load_tree(old / "large.safetensors", material.large())) == OLD["large"]
-    native.save_tree(tmp_path / "large.safetensors", material.large(), int8=True)
+    assert (
+        material.leaves(native.load_parameters(old / "large.safetensors", material.large())) == OLD["large"]
+    )
+    native.save_parameters(tmp_path / "large.safetensors", material.large(), int8=True)
     assert inside(tmp_path / "large.safetensors") == inside(old / "large.safetensors")
 
 
