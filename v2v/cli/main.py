@@ -42,6 +42,9 @@ EXTRAS = {
     "wandb": "wandb",
 }
 
+# Packages that no command's own extra holds.
+OPTIONAL = ("apache_beam", "gcsfs", "mujoco", "pyarrow", "scenedetect", "tensorboardX", "wandb")
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line; return the exit code."""
@@ -62,9 +65,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         package = (error.name or "").partition(".")[0]
         if package not in EXTRAS:
             raise
+        # A command's own extra brings all that it needs; its first missing package may belong to a smaller one.
+        extra = (
+            args.command if args.command in ("train", "plan") and package not in OPTIONAL else EXTRAS[package]
+        )
         print(
             f"v2v: error: v2v {args.command} needs the package {package}, which isn't installed; "
-            f"{install_hint(EXTRAS[package])}",
+            f"{install_hint(extra)}",
             file=sys.stderr,
         )
         return 2
