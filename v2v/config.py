@@ -1,11 +1,11 @@
-"""What a model is made of: frozen dataclasses, checked when made, and the named models. What a run is set by: run_config.py.
+"""What a model is made of: frozen dataclasses, checked when made, and the named models. What a run is set by: config.py.
 
 No logic lives here. `embedded()` (shipped with the package) and `wan22_ti2v_5b()` (the paper's backbone) are two settings of
 the same classes; `debug()` is a third, small enough for tests. Sources: reference tables of Wan2.2-TI2V-5B and EasyV2V section 5.
 
 What a training run is set by, beside its model: devices, writers, data, optimiser. Frozen dataclasses, checked when made.
 
-config.py (models) · **run_config.py** (runs) → train/experiment.py, data, plan. No logic lives here.
+config.py (models) · **config.py** (runs) → train/config.py, data, plan. No logic lives here.
 """
 
 import dataclasses
@@ -151,7 +151,7 @@ class ConditionConfig:
     attention: Literal["full", "one_way"] = "full"  # one_way: condition tokens don't look at noisy ones
     # Whose tokens the embedded mask is added to, or tokens of its own after the target's (the paper's Table II).
     mask: Literal["source", "target", "sequence"] = "source"
-    # What is embedded of a mask: its latents as a black and white video, or its share of each latent cell, averaged (codec/pooled.py).
+    # What is embedded of a mask: its latents as a black and white video, or its share of each latent cell, averaged (video/mask.py).
     mask_code: Literal["vae", "pooled"] = "vae"
 
 
@@ -163,11 +163,13 @@ class FlowConfig:
     sampling: Literal["shifted_uniform", "logit_normal"] = "shifted_uniform"
     logit_mean: float = 0.0  # of logit_normal, before the shift
     logit_std: float = 1.0
-    weighting: Literal["none", "gaussian"] = "none"  # of a sample's loss by its tau (flow/path.py)
+    weighting: Literal["none", "gaussian"] = (
+        "none"  # of a sample's loss by its tau (diffusion/flow_matching.py)
+    )
     steps: int = 50
     guidance: float = 3.0
     solver: SolverName = "euler"
-    schedule: Literal["linear", "wan", "diffusers"] = "linear"  # noise levels visited: flow/schedule.py
+    schedule: Literal["linear", "wan", "diffusers"] = "linear"  # noise levels visited: diffusion/schedule.py
 
 
 @dataclass(frozen=True)

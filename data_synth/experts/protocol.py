@@ -1,6 +1,6 @@
 """How a generator that is not ours takes part: one protocol, three kinds.
 
-jobs → **expert** → clips or named failures → plugged.py → Pair. A TOML file describes an external expert:
+jobs → **expert** → clips or named failures → external.py → Pair. A TOML file describes an external expert:
 
     name = "depth"                       # [a-z0-9-]: recipes to-depth and from-depth
     version = "depth-anything-v2-small"  # recorded in every pair

@@ -4,7 +4,7 @@ clip → **control video** → a pair in either direction. The paper turns contr
 here serves both ways ("turn this video into an edge video", "turn this edge video into a video showing ..."). Every
 function maps (video uint8 [T, H, W, 3], rng) to `Control`. Networks the paper used for the same purpose (HED, RAFT,
 depth, pose) plug in through `protocol.py`; soft edges and optical flow here are classical: a smoothed gradient, and
-`motion.py`. Y is BT.601 luma, x a pixel in 0..255, s the shorter side of the frame.
+`optical_flow.py`. Y is BT.601 luma, x a pixel in 0..255, s the shorter side of the frame.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def soft_edges(video: np.ndarray, rng: np.random.Generator) -> ControlVideo:
 
 
 def flow(video: np.ndarray, rng: np.random.Generator) -> ControlVideo:
-    """Optical flow from each frame to the next (the last repeats), in colours: `motion.py`."""
+    """Optical flow from each frame to the next (the last repeats), in colours: `optical_flow.py`."""
     if len(video) == 1:
         return ControlVideo(np.full_like(video, 255))
     moves = optical_flow.estimate_flow(_luma(video))

@@ -127,7 +127,7 @@ def build_caption_recipe(path: str | Path, writer: str = "") -> CaptionRecipe:
     """The recipe for one caption file.
 
     Args:
-      path: JSON or JSONL as in the module docstring. writer: TOML of an endpoint (captions_writer.py); "" for rules.
+      path: JSON or JSONL as in the module docstring. writer: TOML of an endpoint (caption_rewriting.py); "" for rules.
 
     Raises:
       InputError: the file is not one of the two kinds, or PySceneDetect is not installed.

@@ -1,6 +1,6 @@
 """The recipe "lift": a local edit as a picture pair, lifted to a video by one camera move; and "image", its still.
 
-seed → scene, edited twin (one frame) → lifting.py → **Pair**. The same function lifts the rows of an imported picture
+seed → scene, edited twin (one frame) → camera_move.py → **Pair**. The same function lifts the rows of an imported picture
 set. "image" is the pair as a one-frame video: the paper trains on both (App. A).
 """
 

@@ -1,6 +1,6 @@
 """Every recipe by name: one table, made from where the data comes from.
 
-`--recipes NAME` → **recipe** (seed, T, H, W) → Pair, or the reason why this seed gives none → pipeline.py
+`--recipes NAME` → **recipe** (seed, T, H, W) → Pair, or the reason why this seed gives none → generate.py
 
     local, photometric     rendered scenes, exact (the default mix)            recolour, sepia, ... name one edit
     halves                 photometric ones in one half of the frame            half-sepia, ... name one
@@ -97,7 +97,7 @@ def _built_in_names(sources: Sources) -> list[str]:
 
 @functools.lru_cache(maxsize=256)
 def build_recipe(name: str, sources: Sources) -> Recipe:
-    """The recipe of one name that is neither a family nor in the default mix (those live in `rendered.py`).
+    """The recipe of one name that is neither a family nor in the default mix (those live in `planar.py`).
 
     Raises:
       InputError: unknown name, or one that needs a source that the request does not bring.

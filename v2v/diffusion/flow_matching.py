@@ -1,11 +1,11 @@
-"""The straight path between data and noise. data/loader.py → **path** → loss.py
+"""The straight path between data and noise. data/loader.py → **path** → flow_matching.py
 
     x_tau = (1 - tau) x0 + tau eps        velocity = d x_tau / d tau = eps - x0        tau: 1 noise, 0 data
 Training draws tau where sampling will look: u uniform, then tau = s u / (1 + (s - 1) u) with shift s, or logit-normal. A sample's
 loss may be weighed by its tau with the bell that DiffSynth-Studio trains this backbone with,
     w(tau) = (exp(-2 (tau - 1/2)²) - e^(-1/2)) / its mean over the shifted grid of 1000 steps
 
-Velocity error on target tokens. path.py → **loss** → train/step.py
+Velocity error on target tokens. flow_matching.py → **loss** → train/train_step.py
 
     L = Σ w |v - (eps - x0)|² / (c Σ w)        w = 1 + region · area / mean(area) per latent cell, 0 on clean frames
 `area` is the share of a cell that the edit changes, its mean is the clip's: most of a clip is to be copied, and without `region`

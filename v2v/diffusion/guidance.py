@@ -1,4 +1,4 @@
-"""Classifier-free guidance: which passes of the model a step takes, and how their answers combine. dit.py → **guidance** → sampler.py
+"""Classifier-free guidance: which passes of the model a step takes, and how their answers combine. transformer.py → **guidance** → sampler.py
 
     v = v0 + g (v1 - v0)          v1 sees the prompt and all conditions
   prompt            v0 = v(∅, source, mask, reference): visual conditions stay in both branches (EasyV2V, appendix D, eq. 3)

@@ -1,9 +1,9 @@
-"""Noise and conditions → edited latents, under one jit. guidance.py, solvers.py, model/cache.py → **sampler** → codec/vae.py
+"""Noise and conditions → edited latents, under one jit. guidance.py, solvers.py, models/kv_cache.py → **sampler** → models/autoencoder.py
 
 The sampler knows nothing of files or pixels: it walks a table of steps along the guided velocity of a DiT that sees source, mask
 and reference as clean tokens. One scan over the rows of the table:
 
-    once    per branch of guidance, keys and values of all condition tokens, if the model is one_way        model/cache.py
+    once    per branch of guidance, keys and values of all condition tokens, if the model is one_way        models/kv_cache.py
     a row   each branch's velocity at (x, tau) → their combination → agreement of windows → the solver's next x
 The state x is float32 whatever the model computes in. What changes from call to call (weights, LoRA merged into them, table,
 scale, links, rows to skip) is an argument, so one compilation serves all of it. Jobs are rows of a batch: lay the arguments out

@@ -1,4 +1,4 @@
-"""Which noise levels sampling visits. path.py → **schedule** → solvers.py
+"""Which noise levels sampling visits. flow_matching.py → **schedule** → solvers.py
 
 A schedule is sigma_0 > … > sigma_{N-1} > 0 (0 itself is where the last step lands) and the flow time tau that the network is told
 at each. With shift k every schedule is  k s / (1 + (k-1) s)  of an even grid s; they differ in the grid's ends and in tau:

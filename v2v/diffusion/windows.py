@@ -42,7 +42,7 @@ class WindowLinks:
       shift: where its frame 0 lies in the window before.
       past: the guesses, at each row of the table, of the window before each clip's first; None before a clip's first batch
         (the sampler then puts zeros, which own = 1 leaves unused).
-      clips: of how many clips j the batch has windows, as many of each, clip by clip (together.py).
+      clips: of how many clips j the batch has windows, as many of each, clip by clip (batched_model.py).
     """
 
     own: Float[Array, "b t"]

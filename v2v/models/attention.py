@@ -1,4 +1,4 @@
-"""Attention behind one function, and the two attention layers of a block. tokens → **attention** → dit.py.
+"""Attention behind one function, and the two attention layers of a block. tokens → **attention** → transformer.py.
 
     attend(q, k, v) = softmax(q kᵀ / √k) v                       no mask, no dropout; backends/ holds the kernels
 Self-attention over joint tokens is `full`, or `one_way`: condition tokens (first `s` and the last `e`) look only at one
@@ -47,7 +47,7 @@ def attend_one_way(q, k, v, start: int, stop: int, backend: str = "plain", lengt
 def attention_weights(
     q: Float[Array, "b l h k"], k: Float[Array, "b s h k"], places: Float[Array, "s 4"] | None = None
 ) -> Float[Array, "b l w"]:
-    """Attention weights themselves, averaged over heads; for explain.py alone.
+    """Attention weights themselves, averaged over heads; for attention_maps.py alone.
 
     Args:
       places: None for the weights to every key; or 1 and a place (t, y, x) for keys of the source, 0 for others. Then the result

@@ -1,4 +1,4 @@
-"""frames ↔ latents: the Wan2.2-type causal 3-D VAE. video.py → **vae** → model/tokens.py.
+"""frames ↔ latents: the Wan2.2-type causal 3-D VAE. video.py → **vae** → models/conditioning.py.
 
 Pixels in [-1, 1], channels last. T = 1 + 4n frames become 1 + n latent frames; frame 0 stands alone, so an image is a video of
 one frame. Every temporal convolution looks only back: encoding a prefix gives the prefix of the latents.
@@ -7,10 +7,10 @@ one frame. Every temporal convolution looks only back: encoding a prefix gives t
 AvgDown and DupUp carry the signal past each stage without parameters. Channel orders and the special first frame follow the
 published implementation (reference wan22.md, section b), so its weights load by renaming alone.
 
-Here stand the model and its two halves. vae_layers.py holds what they are built of, stream.py runs them a few frames at a time,
-spatial.py says how a mesh of devices shares the work.
+Here stand the model and its two halves. autoencoder.py holds what they are built of, autoencoder_streaming.py runs them a few frames at a time,
+autoencoder.py says how a mesh of devices shares the work.
 
-How a mesh shares a video inside the VAE: rows and columns of every frame. **spatial** → vae_layers.py, vae.py.
+How a mesh shares a video inside the VAE: rows and columns of every frame. **spatial** → autoencoder.py, vae.py.
 
 A full-size clip is too large for one chip in pixels, not in weights: every device holds the whole VAE and a rectangle of every
 frame, and the compiler exchanges the borders that convolutions look at (halos). Only the middle attention, at latent size, sees
@@ -20,7 +20,7 @@ same at every resolution; an axis that divides neither side into pieces of at le
 
 What the VAE is built of: causal convolutions, norms, residual and resampling blocks. **vae_layers** → vae.py.
 
-Two rules hold in every layer: it looks only back in time, and inside a stream (stream.py) it remembers through `carry` the last
+Two rules hold in every layer: it looks only back in time, and inside a stream (autoencoder_streaming.py) it remembers through `carry` the last
 frames it saw, so that a video coded in chunks comes out as the whole would.
 """
 
@@ -241,7 +241,7 @@ def dup_up(x: FeatureMap, ft: int, fs: int, out: int, first: bool = True) -> Fea
 
 
 def prepend_history(module: nn.Module, x: FeatureMap, frames: int) -> FeatureMap | None:
-    """Streaming (stream.py): the last `frames` frames of `x` in the chunk before, None at the start of a video.
+    """Streaming (autoencoder_streaming.py): the last `frames` frames of `x` in the chunk before, None at the start of a video.
 
     This chunk's are kept for the next in the collection `stream`. Where that collection isn't mutable, always None.
     """

@@ -1,4 +1,4 @@
-"""latents → **tokens** → dit.py: patches, and the order in which conditions join the target.
+"""latents → **tokens** → transformer.py: patches, and the order in which conditions join the target.
 
     X = [ E_src(z_src) + E_msk(z_msk) ; E_tgt(z_tau) ; E_ref(z_ref)? ]
 E_tgt is the pretrained patch embedding; the others are new, zero-initialised and live in the collection `embed`. Temporal

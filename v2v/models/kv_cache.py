@@ -1,4 +1,4 @@
-"""Keys and values of the condition tokens, computed once a video. tokens.py → **cache** → flow/sampler.py
+"""Keys and values of the condition tokens, computed once a video. conditioning.py → **cache** → diffusion/sampler.py
 
 With `one_way` attention and flow time 0 on clean tokens, nothing a condition token computes depends on the noisy target. So one
 pass of the DiT splits exactly in two:

@@ -1,4 +1,4 @@
-"""The small pieces of the DiT: a linear layer that knows LoRA, two norms, modulation. Used by attention.py and dit.py.
+"""The small pieces of the DiT: a linear layer that knows LoRA, two norms, modulation. Used by attention.py and transformer.py.
 
 Low-rank path of a linear layer, when the variable collection `lora` holds `a` [i, r] and `b` [r, o] for it:
     y = x W + bias + (x a) b            or, where that is less work,            y = x (W + a b) + bias

@@ -1,4 +1,4 @@
-"""3-D rotary positions: grid → integer positions → phases → turns → rotated q and k. Between tokens.py and attention.py.
+"""3-D rotary positions: grid → integer positions → phases → turns → rotated q and k. Between conditioning.py and attention.py.
 
 A head of size k gives k - 2·2⌊k/6⌋ channels to time and 2⌊k/6⌋ each to height and width (128 → 44, 42, 42). On an axis with
 D channels, pair j turns by  p · theta^(-2j/D)  at position p; pairs are interleaved, (x0, x1), (x2, x3), …

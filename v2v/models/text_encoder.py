@@ -1,4 +1,4 @@
-"""instruction → embeddings: tokenizer and umT5-type encoder. editor.py → **text** → model/dit.py (cross-attention)
+"""instruction → embeddings: tokenizer and umT5-type encoder. editor.py → **text** → models/transformer.py (cross-attention)
 
 A T5 encoder block with pre-norm RMS, where every layer owns its relative position bias (umT5's difference from T5):
     x ← x + O softmax(q kᵀ + bias(j - i)) v        no 1/√k factor, no biases in the linears

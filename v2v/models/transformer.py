@@ -1,4 +1,4 @@
-"""The video DiT: noisy latents, flow time, text and conditions → velocity. tokens.py → **dit** → flow/.
+"""The video DiT: noisy latents, flow time, text and conditions → velocity. conditioning.py → **dit** → flow/.
 
 One block, with modulation (s1, c1, g1, s2, c2, g2) = table + e0 chosen per token between flow times tau and 0:
     x ← x + g1 · SelfAttn( LN(x)(1+c1) + s1 )
@@ -60,7 +60,7 @@ class DiT(nn.Module):
             collection `embed`.
           first_clean: True where latent frame 0 of `z` holds clean data (image-to-video).
           part: which tokens walk through the blocks. "conditions" and "target" are the two halves of a one_way pass
-            (model/cache.py): the first fills the collection `cache`, looks at z's shape only and returns None; the second
+            (models/kv_cache.py): the first fills the collection `cache`, looks at z's shape only and returns None; the second
             reads it and needs `source`, `mask` and `reference` for their shapes only, unless the layout adds them to z.
 
         Returns:
@@ -100,12 +100,12 @@ class DiT(nn.Module):
         entered, writes = x[:, own], self.is_mutable_collection("added") and not self.is_initializing()
         if (
             self.has_variable("added", "sum") and not writes
-        ):  # flow/skip.py: this step takes an earlier one's sum
+        ):  # diffusion/step_skipping.py: this step takes an earlier one's sum
             x, noisy = entered + self.get_variable("added", "sum"), noisy[:, own]
             return unpatchify(Head(cfg, name="head")(x, temb, noisy), lay.grid, cfg.patch)
         blocks = scan(cfg, one_way, length if pad else None, name="blocks")
         watch = None
-        if self.is_mutable_collection("attention") and not self.is_initializing():  # explain.py asks
+        if self.is_mutable_collection("attention") and not self.is_initializing():  # attention_maps.py asks
             watch = np.zeros((x.shape[1], 4), np.float32)
             watch[: target.start] = np.insert(lay.positions[: target.start], 0, 1, axis=1)
         x, _ = blocks(constrain_activation(x, "b l d"), context, tproj, noisy, rotary_table(angles), watch)

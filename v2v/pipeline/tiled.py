@@ -1,4 +1,4 @@
-"""Full-size sampling, tile by tile, for models that can pay (`--detail tiles`). windowed.py → **tiles** → finish.py
+"""Full-size sampling, tile by tile, for models that can pay (`--detail tiles`). windowed.py → **tiles** → full_resolution.py
 
 The small edit has decided what is made; tiles of the model's own size, cut from the clip at full size, decide how it looks close
 up. Each is an edit of its piece of the source that starts from the small edit, enlarged, with noise on it (`TILE_STRENGTH`), so that

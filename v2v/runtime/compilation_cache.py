@@ -1,4 +1,4 @@
-"""Fast starts: compiled programs are kept in the user's cache folder and found again by the next process. cli.py, editor.py
+"""Fast starts: compiled programs are kept in the user's cache folder and found again by the next process. main.py, editor.py
 
 JAX's persistent compilation cache does the keeping; here is where it lies, that it keeps small programs too (so that a second
 start compiles nothing at all), and a counter that shows it. Variables and settings of the user's own are left as they are.

@@ -1,6 +1,6 @@
 """Operations of a traced program: matrix products and convolutions, 2 a multiply-add, loop bodies times their trips. The one counter.
 
-model/passes.py counts passes of the DiT with it, plan/compile.py whole steps, the benches their cases. train/clock.py alone has a
+planning/passes.py counts passes of the DiT with it, planning/compile.py whole steps, the benches their cases. train/timer.py alone has a
 closed formula, since a run can't trace every size of its batches: the blocks without what lies around them, and without what
 remat repeats; tests/runtime/test_flops.py holds it to this counter.
 

@@ -142,7 +142,7 @@ def parameter_sharding(path: str, shape: tuple[int, ...], mesh: Mesh) -> NamedSh
 
 
 def constrain_activation(x: jax.Array, dims: str) -> jax.Array:
-    """Lay an activation out on the mesh in use (`jax.set_mesh`), dims as in shapes.py; without a mesh, nothing.
+    """Lay an activation out on the mesh in use (`jax.set_mesh`), dims as in array_types.py; without a mesh, nothing.
 
     A batch that doesn't divide (one clip sampled on many chips) is left whole.
     """

@@ -1,6 +1,6 @@
 """Pretraining the small text encoder on the sentences of the pairs.
 
-loader.text_batches -> **text** -> step.py; comes before the base
+loader.text_batches -> **text** -> train_step.py; comes before the base
 
 The real backbone brings umT5, which knows language; the embedded one starts from nothing. With a fifth of a sentence's words
 hidden, two things are asked of it:

@@ -1,4 +1,4 @@
-"""Sound that travels with a clip: file -> tracks in memory -> file. Used by `codec/video.py` alone.
+"""Sound that travels with a clip: file -> tracks in memory -> file. Used by `video/video.py` alone.
 
 `Tracks` collects a file's audio while its picture is decoded and ends as the bytes of an MP4 whose clock is the clip's own.
 What browsers play is copied packet by packet; the rest is encoded to AAC once, on reading, so that writing only ever copies.

@@ -1,9 +1,9 @@
-"""A file -> its frames, one at a time, upright RGB. The reading half of `codec/video.py`.
+"""A file -> its frames, one at a time, upright RGB. The reading half of `video/video.py`.
 
 `walk` is one pass over a file. While it hands out frames it fills `Facts` with everything else that the file carries; `Frames` is
 that pass as a sequence which can be walked again and again, so that a clip of any length is edited without ever being held.
 
-Frames made while those before them are still being worked on: a generator run on a thread of its own. Used by `codec/decoder.py`.
+Frames made while those before them are still being worked on: a generator run on a thread of its own. Used by `video/decoder.py`.
 
 Decoding and converting to RGB let go of Python's lock, as do shrinking, carrying and encoding, so the two sides of `ahead` share a
 machine's processors instead of waiting for each other.

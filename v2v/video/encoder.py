@@ -1,4 +1,4 @@
-"""Frames, times and kept sound -> an H.264 file that browsers play. The writing half of `codec/video.py`.
+"""Frames, times and kept sound -> an H.264 file that browsers play. The writing half of `video/video.py`.
 
 The picture is yuv420p with the index in front ("faststart"). 4:2:0 stores chroma for 2x2 pixels, hence only even sizes: an odd
 clip is stored with its last column or row repeated and its true size in the file's comment, from which `video.read` restores it;

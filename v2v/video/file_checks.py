@@ -1,4 +1,4 @@
-"""What a path alone tells: errors about files found before anything is decoded or computed. Used by `codec/video.py` and the CLI."""
+"""What a path alone tells: errors about files found before anything is decoded or computed. Used by `video/video.py` and the CLI."""
 
 import errno
 import os

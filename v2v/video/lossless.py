@@ -1,6 +1,6 @@
 """A clip as lossless H.264: exact RGB, several times faster to write than PNG and smaller.
 
-uint8 [T, H, W, 3] ↔ **Matroska bytes** ↔ pairs.py. libx264rgb at quantiser 0 codes RGB planes (GBR, 4:4:4) without any
+uint8 [T, H, W, 3] ↔ **Matroska bytes** ↔ pair.py. libx264rgb at quantiser 0 codes RGB planes (GBR, 4:4:4) without any
 transform, so decode(encode(x)) == x to the bit. One thread and no clock in the file: the same clip gives the same bytes
 with the same PyAV.
 """

@@ -11,11 +11,11 @@ Grey is a soft edge: it counts in proportion between `GREY`'s ends, beyond which
 `composite` is the last step before a clip is written: where the mask is black the source's bytes are kept as they are, and inside
 its rim the edit fades in over a few pixels (`soft`) so that no seam shows.
 
-A mask averaged down to the latent grid: the cheap way to code one. pixels → **pooled** → model/tokens.py
+A mask averaged down to the latent grid: the cheap way to code one. pixels → **pooled** → models/conditioning.py
 
     pooled[k, i, j] = share of latent cell (k, i, j)'s pixels that are edited; latent frame 0 is pixel frame 0, each later one four
 The paper's ablation compares it with a mask that goes through the VAE as a black and white video, which keeps the outline inside a
-cell and did better (7.48 against 5.60); ConditionConfig.mask_code chooses. The same shares weigh the loss (data/cache.py, `area`).
+cell and did better (7.48 against 5.60); ConditionConfig.mask_code chooses. The same shares weigh the loss (data/latent_cache.py, `area`).
 """
 
 import functools

@@ -7,9 +7,9 @@ Frames are upright RGB bytes; everything else a file carries is kept so that an 
 - colour: a file's matrix and primaries travel with the clip and are used again on writing. Y'CbCr -> RGB -> Y'CbCr with one and
   the same matrix is the identity up to rounding, so unedited pixels look the same in any player, tagged or not. Arrays and
   stills are written as BT.709. The range written is always the limited ("tv") one;
-- sound: every audio track, held as a small in-memory MP4 on the clip's own clock (`codec/audio.py`).
+- sound: every audio track, held as a small in-memory MP4 on the clip's own clock (`video/audio.py`).
 
-Files are decoded by `codec/decoder.py`; output is H.264 yuv420p, made by `codec/encoder.py`. Alpha is ignored (colour under it is
+Files are decoded by `video/decoder.py`; output is H.264 yuv420p, made by `video/encoder.py`. Alpha is ignored (colour under it is
 kept), HDR keeps its matrix and loses bits beyond eight, interlaced fields stay woven.
 """
 

@@ -1,7 +1,7 @@
 """Rows of a published set → pairs.
 
 metadata file → rows → **pair**. A row names two files and an instruction. Both videos are read at the same frames,
-scaled to cover the frame and cropped alike; pictures are lifted by one camera move (`lifting.py`). Published sets carry
+scaled to cover the frame and cropped alike; pictures are lifted by one camera move (`camera_move.py`). Published sets carry
 no masks: the mask says "anywhere". A row which is malformed, whose file is missing, unreadable, too short, or whose two
 sides differ in shape fails alone, with that reason.
 """

@@ -1,6 +1,6 @@
 """Summary of exact-truth outcomes as a JSON-able dict, and its table.
 
-exact.py -> **summary** -> tools/checks/score_embedded.py. Items are pairs; every interval is at 95 %: `intervals.rate` for
+exact_truth.py -> **summary** -> tools/checks/score_embedded.py. Items are pairs; every interval is at 95 %: `intervals.rate` for
 success, `difference` for what the mask adds, `ratio` for flicker.
 """
 

@@ -1,4 +1,4 @@
-"""A softer clip: how much an edit has blurred its source, and the same blur at any size. Used by `codec/carry.py`.
+"""A softer clip: how much an edit has blurred its source, and the same blur at any size. Used by `detail_transfer/transfer.py`.
 
 An edit that puts a clip out of focus is G then a colour map, G a Gaussian with standard deviations (down, across) in pixels of the
 small frames, which need not be square. `fit` searches for the pair under which an affine colour map explains most of the edit:

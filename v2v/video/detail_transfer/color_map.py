@@ -1,4 +1,4 @@
-"""Which colour became which: one map R^3 -> R^3 fitted to a clip and its edit. Used by `codec/carry.py`.
+"""Which colour became which: one map R^3 -> R^3 fitted to a clip and its edit. Used by `detail_transfer/transfer.py`.
 
 A photometric edit (greyscale, night, negative, posterise ...) is a function of colour alone, so it is learnt from every pixel of
 the small clip at once and then applied to the large one, where it is exact however fine the detail and however noisy the small

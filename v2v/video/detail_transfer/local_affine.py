@@ -1,4 +1,4 @@
-"""A small edit's local part on a large frame: A(p) I + b(p) + r(p), added to the colour map's share. **local** → carry.py
+"""A small edit's local part on a large frame: A(p) I + b(p) + r(p), added to the colour map's share. **local** → transfer.py
 
 `rest` d is what the colour map leaves of the small edit. A at a small pixel is the ridge regression of d on the small source s:
 

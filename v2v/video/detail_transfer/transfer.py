@@ -3,14 +3,14 @@
 Given the large source I, and small source s and edit e as the model sees them (both through the VAE, so that what the VAE loses
 cancels), the large edit is built from three terms, each explaining what the one before leaves:
 
-    f(G I)         a colour map fitted to the whole clip (`codec/colour.py`): all of a photometric edit, and noise averages out;
-                   G is the identity, or a Gaussian where the edit is softer than its source (`codec/soft.py`);
+    f(G I)         a colour map fitted to the whole clip (`detail_transfer/color_map.py`): all of a photometric edit, and noise averages out;
+                   G is the identity, or a Gaussian where the edit is softer than its source (`detail_transfer/blur.py`);
     A(p) I + b(p)  a local affine map fitted in windows to the rest d = e - f(G s), a guided filter (He et al., "Guided Image
                    Filtering", 2013): objects removed, recoloured or replaced keep the large source's edges;
     r(p)           what is still left, upsampled: objects that are new.
 
 `d` is noise where the edit is photometric and signal where it is local. Its scale is the median over the clip, and where its
-energy in a 3x3 neighbourhood isn't well above that it is taken for noise (a Wiener gain). `codec/local.py` has A, b and r.
+energy in a 3x3 neighbourhood isn't well above that it is taken for noise (a Wiener gain). `detail_transfer/local_affine.py` has A, b and r.
 """
 
 from dataclasses import dataclass
