@@ -33,6 +33,7 @@ from v2v.models.text_encoder import TextEncoder, Tokenizer
 from v2v.pipeline.model import SampleRequest, TextEmbedding, shown_conditions
 from v2v.runtime import sharding
 from v2v.video.mask import pool_mask
+from v2v.video.pixels import denormalize_pixels, normalize_pixels
 
 
 def apply_settings(cfg: ModelConfig, settings: dict) -> ModelConfig:
@@ -319,7 +320,7 @@ def _build_codec(cfg: VAEConfig, text: TextConfig):
 
     @jax.jit
     def encode(params, video):
-        video = video.astype(jnp.float32) / 127.5 - 1
+        video = normalize_pixels(video)
         if video.size // 3 >= STREAMING_PIXELS:
             return autoencoder_streaming.encode_in_chunks(vae, params, video)
         return vae.apply({"params": params}, video, method="encode")
@@ -327,15 +328,9 @@ def _build_codec(cfg: VAEConfig, text: TextConfig):
     @jax.jit
     def decode(params, z):
         pixels = z[..., 0].size * cfg.stride_t * cfg.stride_xy**2
-        decode_at_once = functools.partial(vae.apply, {"params": params}, method="decode")
-        return (
-            (
-                autoencoder_streaming.decode_in_chunks(vae, params, z)
-                if pixels >= STREAMING_PIXELS
-                else decode_at_once(z)
-            )
-            + 1
-        ) * 127.5
+        if pixels >= STREAMING_PIXELS:
+            return denormalize_pixels(autoencoder_streaming.decode_in_chunks(vae, params, z))
+        return denormalize_pixels(vae.apply({"params": params}, z, method="decode"))
 
     @jax.jit
     def embed(params, ids, lengths):

@@ -10,7 +10,6 @@ import math
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 
@@ -26,6 +25,7 @@ from v2v.models.text_encoder import TextEncoder, Tokenizer
 from v2v.runtime import flops, sharding
 from v2v.train.config import Experiment
 from v2v.train.stage import log_info
+from v2v.video.pixels import normalize_pixels
 
 # Pairs in one shard of latents: about 0.6 GB at 480p.
 SHARD = 64
@@ -121,9 +121,7 @@ def build_encoders(model: ModelConfig, model_folder: ModelFolder, tokenizer: Tok
 
     @jax.jit
     def encode(params, clips):
-        return autoencoder_streaming.encode_in_chunks(
-            VAE(model.vae), params, clips.astype(jnp.float32) / 127.5 - 1
-        )
+        return autoencoder_streaming.encode_in_chunks(VAE(model.vae), params, normalize_pixels(clips))
 
     embed_one = jax.jit(lambda params, ids, n: TextEncoder(model.text).apply({"params": params}, ids, n))
 

@@ -32,6 +32,7 @@ from v2v.train import callbacks, objectives, text, vae
 from v2v.train.config import Experiment
 from v2v.train.loop import Hook
 from v2v.train.stage import fit_stage, log_info, to_host
+from v2v.video.pixels import normalize_pixels
 
 
 @dataclass(frozen=True)
@@ -87,9 +88,7 @@ def train_autoencoder(
         state = fit_stage(cfg, cfg.vae, folder, {"vae": params}, clips, vae.objective(module))
         params = to_host(state.result["vae"])
         unscaled = VAE(dataclasses.replace(config.vae, mean=(), std=()))
-        encode = jax.jit(
-            lambda x: unscaled.apply({"params": params}, x.astype(np.float32) / 127.5 - 1, method="encode")
-        )
+        encode = jax.jit(lambda x: unscaled.apply({"params": params}, normalize_pixels(x), method="encode"))
         batches = iter(clips)
         mean, std = vae.latent_statistics(encode, (next(batches) for _ in range(statistics_batches)))
         config = dataclasses.replace(config, vae=dataclasses.replace(config.vae, mean=mean, std=std))
@@ -111,9 +110,7 @@ def encode_pairs(
       folder: where the latents lie; what is there already is kept.
     """
     encode = jax.jit(
-        lambda p, x: VAE(cfg.model.vae).apply(
-            {"params": p}, x.astype(np.float32) / 127.5 - 1, method="encode"
-        )
+        lambda p, x: VAE(cfg.model.vae).apply({"params": p}, normalize_pixels(x), method="encode")
     )
     vae_hash = latent_cache.tree_hash(params)
     with tqdm(total=count, desc="latents", unit="pair") as bar:

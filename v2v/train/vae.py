@@ -15,6 +15,7 @@ import numpy as np
 
 from v2v.models.autoencoder import VAE
 from v2v.train.objectives import Objective
+from v2v.video.pixels import normalize_pixels
 
 
 def objective(vae: VAE, *, sigma: float = 0.1, beta: float = 1e-4) -> Objective:
@@ -26,7 +27,7 @@ def objective(vae: VAE, *, sigma: float = 0.1, beta: float = 1e-4) -> Objective:
 
     def loss(trained, frozen, rows, total):
         del frozen
-        x, share = rows["clips"].astype(jnp.float32) / 127.5 - 1, len(rows["clips"]) / total
+        x, share = normalize_pixels(rows["clips"]), len(rows["clips"]) / total
         y, mu = vae.apply({"params": trained["vae"]}, x, sigma * rows["noise"], method="reconstruct")
         mse = ((x - y) ** 2).mean()
         value = share * (jnp.abs(x - y).mean() + 2 * mse + beta * (mu**2).mean())

@@ -20,6 +20,7 @@ from v2v.checkpoints.safetensors_file import TensorFiles
 from v2v.errors import InputError
 from v2v.evaluation.metrics.base import Case, Column, Score
 from v2v.evaluation.metrics.learned_metric import BATCH, LearnedMetric, compute_in_batches
+from v2v.video.pixels import normalize_pixels
 
 # Place in AlexNet's list of layers, stride, padding, and whether a 3x3 maximum of stride 2 comes first.
 ALEXNET_LAYERS = ((0, 4, 2, False), (3, 1, 2, True), (6, 1, 1, True), (8, 1, 1, False), (10, 1, 1, False))
@@ -47,7 +48,7 @@ class Lpips(LearnedMetric):
         if min(truth.size) < MIN_SIDE:
             return Score({})
         model = load_lpips(Path(self.folder))
-        both = (np.stack([x, y]).astype(np.float32) / 127.5 - 1 for x, y in zip(output, truth, strict=True))
+        both = (normalize_pixels(np.stack([x, y])) for x, y in zip(output, truth, strict=True))
         return Score(
             {self.name: float(np.mean(compute_in_batches(lambda p: model(p[:, 0], p[:, 1]), both, BATCH)))}
         )
