@@ -58,7 +58,9 @@ class FakePretrained:
         noise, steps, guidance, links = request.noise, request.steps, request.guidance, request.links
         strength, mode = request.strength, request.mode
         assert noise.shape == z_src.shape == z_msk.shape and len(text) == len(z_src)
-        assert links.own.shape == z_src.shape[:2] and (links.past is not None or (links.own[0] == 1).all())
+        assert links.weight.shape == z_src.shape[:2] and (
+            links.past is not None or (links.weight[0] == 1).all()
+        )
         settings = {"steps": steps, "guidance": guidance, "strength": strength, "links": links, "mode": mode}
         shape = (*z_src.shape[:1], GROUP * (z_src.shape[1] - 1) + 1, *z_src.shape[2:4], 3)
         self.calls.append({"shape": shape, "noise": noise[0], "mask": self.decode(z_msk), **settings})

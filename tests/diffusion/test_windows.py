@@ -1,4 +1,4 @@
-"""Windows over a long clip: they cover it, agree where they overlap, and don't care how they are batched."""
+"""Windows over a long clip: they cover it, are blended where they overlap, and don't depend on how they are batched."""
 
 import jax
 import jax.numpy as jnp
@@ -13,12 +13,12 @@ SHAPE = (2, 3, 1)  # y, x, c
 
 
 def integrate(velocity, x, table, links):
-    """As `solvers.integrate`, with windows that agree: (data, past of the next batch)."""
+    """Integrate as `solvers.integrate` does, blending windows; return the data and the past of the next batch."""
 
-    def body(carry, row_and_past):
+    def body(state, row_and_past):
         row, past = row_and_past
-        v, guess = windows.align_windows(velocity(carry[0], row.tau), carry[0], row.sigma, links, past)
-        return solvers.advance_state(carry, row, v), guess
+        v, prediction = windows.blend_windows(velocity(state[0], row.tau), state[0], row.sigma, links, past)
+        return solvers.advance_state(state, row, v), prediction
 
     (x, *_), past = jax.lax.scan(
         body, solvers.initial_state(x), (jax.tree.map(jnp.asarray, table), links.past)
@@ -26,28 +26,28 @@ def integrate(velocity, x, table, links):
     return x, past
 
 
-def walk(plan, velocity_of, batch, solver="unipc", steps=4):
-    """Every window's data, float32 [w, t, *SHAPE]; `velocity_of(windows)` gives the velocity of a batch."""
+def sample_windows(plan, velocity_of, batch, solver="unipc", steps=4):
+    """Return every window's data, float32 [w, t, *SHAPE]; `velocity_of(windows)` gives the velocity of a batch."""
     table = solvers.build_solver_table(solver, *noise_levels("linear", steps, 3.0))
     run = jax.jit(lambda w, x, links: integrate(velocity_of(w), x, table, links))
     past, out = np.zeros((len(table.sigma), 1, plan.frames, *SHAPE), np.float32), []
     for low in range(0, len(plan.starts), batch):
-        chosen = np.minimum(np.arange(low, low + batch), len(plan.starts) - 1)
-        x = np.stack([windows.window_noise(0, plan.starts[i], plan.frames, SHAPE) for i in chosen])
-        x, past = run(chosen, x, plan.links(chosen, past))
+        indices = np.minimum(np.arange(low, low + batch), len(plan.starts) - 1)
+        x = np.stack([windows.window_noise(0, plan.starts[i], plan.frames, SHAPE) for i in indices])
+        x, past = run(indices, x, plan.links(indices, past))
         out += list(np.asarray(x))[: len(plan.starts) - low]
     return np.stack(out)
 
 
-def disagreeing(chosen):
-    """Window i believes that the data are i everywhere."""
-    level = jnp.asarray(chosen, jnp.float32)[:, None, None, None, None]
+def disagreeing(indices):
+    """Return a velocity by which window i predicts i everywhere."""
+    level = jnp.asarray(indices, jnp.float32)[:, None, None, None, None]
     return lambda x, tau: (x - level) / tau
 
 
-def mixing(chosen):
-    """A velocity in which every frame of a window hears of the others, and each window differs."""
-    level = jnp.asarray(chosen, jnp.float32)[:, None, None, None, None]
+def mixing(indices):
+    """Return a velocity in which every frame of a window depends on the others, and each window differs."""
+    level = jnp.asarray(indices, jnp.float32)[:, None, None, None, None]
     return lambda x, tau: jnp.sin(3 * x + level) + 0.5 * x.mean(1, keepdims=True) * tau
 
 
@@ -55,14 +55,48 @@ def mixing(chosen):
 def test_a_plan_covers_every_group_and_shares_some(frames, overlap):
     for groups in (*range(12), 40, 57):
         plan = windows.plan_windows(groups, frames, overlap)
-        seen = {start + p for start in plan.starts for p in range(1, frames)}
-        assert frames == 1 or seen >= set(range(1, groups + 1))
+        groups_shown = {start + p for start in plan.starts for p in range(1, frames)}
+        assert frames == 1 or groups_shown >= set(range(1, groups + 1))
         assert plan.starts[-1] == max(0, groups - (frames - 1))
         if len(plan.starts) > 1 and frames > 2:
             shared = overlap if overlap is not None else max(1, (frames - 1) // 4)
             assert all(frames - 1 - plan.shift(i) >= shared for i in range(1, len(plan.starts)))
-            assert (plan.own(1)[2:] < 1).any() == (shared > 1) or len(plan.starts) == 2
-            assert plan.own(1)[1] == 1  # its past is padding: nothing of a neighbour's fits there
+            assert (plan.weight(1)[2:] < 1).any() == (shared > 1) or len(plan.starts) == 2
+            assert plan.weight(1)[1] == 1  # its past is padding, unlike the neighbor's
+
+
+@pytest.mark.parametrize(
+    "frame_count,window,groups,stride", [(1, 9, 0, 4), (10, 9, 3, 4), (41, 9, 10, 4), (5, 1, 4, 1)]
+)
+def test_a_plan_counts_in_pictures_of_a_clip(frame_count, window, groups, stride):
+    """A last group that is not full counts as one; windows of one picture move by pictures."""
+    plan, expected = (
+        windows.WindowPlan.of(frame_count, window, 4),
+        windows.plan_windows(groups, (window - 1) // 4 + 1),
+    )
+    assert plan.starts.tolist() == expected.starts.tolist()
+    assert (plan.frames, plan.stride) == (expected.frames, stride)
+    assert (plan.starts[-1] * stride + window) >= frame_count
+
+
+def test_padding_of_a_batch_is_linked_to_nothing():
+    plan, indices = windows.plan_windows(14, 7, 2), np.array([1, 2, 2, 2])
+    assert windows.unpadded_rows(indices).tolist() == [0, 1]
+    links = plan.links(indices)
+    assert links.weight.dtype == np.float32 and links.shift.dtype == np.int32 and links.past is None
+    np.testing.assert_array_equal(links.weight[:2], [plan.weight(1), plan.weight(2)])
+    assert (links.weight[:2] < 1).any() and (links.weight[2:] == 1).all()
+
+
+def test_links_of_several_clips_are_one_batch():
+    plan = windows.plan_windows(14, 7, 2)
+    past = np.ones((4, 1, 7, *SHAPE), np.float32)
+    first, second = plan.links(np.array([0, 1])), plan.links(np.array([1, 2]), past)
+    both = windows.concatenate_links([first, second])
+    assert both.clips == 2 and both.weight.shape == (4, 7) and both.shift.tolist() == [0, 4, 4, 4]
+    assert both.past.shape == (4, 2, 7, *SHAPE)
+    assert (both.past[:, 0] == 0).all() and (both.past[:, 1] == 1).all()
+    assert windows.concatenate_links([first, first]).past is None
 
 
 def test_an_overlap_must_leave_progress():
@@ -78,37 +112,39 @@ def test_the_same_frame_has_the_same_noise():
 
 
 @pytest.mark.parametrize("solver", ["euler", "heun", "unipc"])
-def test_each_window_begins_as_its_neighbour_ends(solver):
-    """Windows that insist on 0, 1, 2 … meet in even steps, frame by frame."""
+def test_each_window_begins_as_its_neighbor_ends(solver):
+    """Windows that predict 0, 1, 2 … meet in even steps, frame by frame."""
     plan = windows.plan_windows(20, 9, 3)
-    out = walk(plan, disagreeing, 2, solver)[..., 0, 0, 0]
+    out = sample_windows(plan, disagreeing, 2, solver)[..., 0, 0, 0]
     for i in range(1, len(plan.starts)):
         shared = 8 - plan.shift(i)
-        own = np.arange(1, shared) / shared
-        neighbour = out[i - 1, 2 + plan.shift(i) :]
+        weight = np.arange(1, shared) / shared
+        neighbor = out[i - 1, 2 + plan.shift(i) :]
         np.testing.assert_allclose(out[i, 1], i, atol=2e-5)
-        np.testing.assert_allclose(out[i, 2 : shared + 1], own * i + (1 - own) * neighbour, atol=2e-5)
+        np.testing.assert_allclose(out[i, 2 : shared + 1], weight * i + (1 - weight) * neighbor, atol=2e-5)
         np.testing.assert_allclose(out[i, shared + 1 :], i, atol=2e-5)
 
 
 @pytest.mark.parametrize("solver", ["euler", "unipc"])
 def test_batches_make_no_difference(solver):
     plan = windows.plan_windows(41, 7)
-    one, two, all_at_once = (walk(plan, mixing, batch, solver) for batch in (1, 2, len(plan.starts)))
+    one, two, all_at_once = (
+        sample_windows(plan, mixing, batch, solver) for batch in (1, 2, len(plan.starts))
+    )
     np.testing.assert_allclose(one, two, atol=1e-6)
     np.testing.assert_allclose(one, all_at_once, atol=1e-6)
     assert one.std() > 0.1
 
 
-def test_windows_hear_of_their_neighbours():
+def test_windows_depend_on_their_neighbors():
     plan = windows.plan_windows(14, 7, 2)
-    apart = np.ones(plan.frames, np.float32)
-    heard = walk(plan, mixing, 2)
-    alone = walk(
-        type("Alone", (windows.WindowPlan,), {"own": lambda self, i: apart})(plan.starts, 7), mixing, 2
+    ones = np.ones(plan.frames, np.float32)
+    blended = sample_windows(plan, mixing, 2)
+    separate = sample_windows(
+        type("Unblended", (windows.WindowPlan,), {"weight": lambda self, i: ones})(plan.starts, 7), mixing, 2
     )
-    np.testing.assert_array_equal(heard[0], alone[0])
-    assert np.abs(heard[1] - alone[1]).max() > 1e-2
+    np.testing.assert_array_equal(blended[0], separate[0])
+    assert np.abs(blended[1] - separate[1]).max() > 1e-2
 
 
 def test_a_window_alone_is_plain_sampling():
@@ -118,5 +154,5 @@ def test_a_window_alone_is_plain_sampling():
     )
     x = jnp.asarray(windows.window_noise(0, 0, 7, SHAPE))[None]
     past = np.zeros((len(table.sigma), 1, 7, *SHAPE), np.float32)
-    woven, _ = integrate(mixing(np.array([0])), x, table, plan.links(np.array([0]), past))
-    np.testing.assert_array_equal(woven, solvers.integrate(mixing(np.array([0])), x, table))
+    blended, _ = integrate(mixing(np.array([0])), x, table, plan.links(np.array([0]), past))
+    np.testing.assert_array_equal(blended, solvers.integrate(mixing(np.array([0])), x, table))

@@ -67,7 +67,7 @@ def test_windows_become_frames():
     """Each window's maps hold its own place in the clip; averaged over windows they must be the clip's."""
     stride, T_window, n = CFG.vae.stride_t, CFG.frames, 11
     watched = attention_maps.AttentionRecorder(types.SimpleNamespace(config=CFG))
-    plan = windows.plan_windows(-(-(n - 1) // stride), (T_window - 1) // stride + 1)
+    plan = windows.WindowPlan.of(n, T_window, stride)
     batches = windowed.window_batches(len(plan.starts), CFG.batch)
     for batch in batches:
         place = np.stack([plan.starts[i] + np.arange(plan.frames) for i in batch]).astype(np.float32)

@@ -126,7 +126,7 @@ def test_windows_share_noise_and_hand_on(editor):
         model = FakePretrained(dataclasses.replace(wide, batch=batch))
         made = EasyV2VEditor(model).edit_video(picture(128, 32, 32), "make it negative", detail="model")
         seen[batch] = [call["noise"] for call in model.calls], made.frames
-        assert [call["links"].own[0].min() < 1 for call in model.calls] == [
+        assert [call["links"].weight[0].min() < 1 for call in model.calls] == [
             i > 0 for i in range(len(model.calls))
         ]
     np.testing.assert_array_equal(seen[1][0][4], seen[4][0][1])

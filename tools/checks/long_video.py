@@ -61,7 +61,8 @@ def main() -> None:
     )
     editor = EasyV2VEditor()
     model, T = editor.model, editor.model.config.frames
-    hop = 4 * windows.plan_windows(10**6, (T - 1) // 4 + 1).shift(1)
+    plan = windows.WindowPlan.of(10**6, T, model.config.vae.stride_t)
+    hop = plan.stride * plan.shift(1)
     text = np.asarray(model.embed_text([args.prompt]).rows)
 
     def once(clip: np.ndarray, begin: int) -> np.ndarray:

@@ -38,7 +38,7 @@ class SampleOutput:
 
     Attributes:
       latents: the edited latents, float32, shaped like the noise.
-      past: for batches of windows, each window's data predictions at every row, for the windows that follow (`windows.Links.past`).
+      past: for batches of windows, each window's data predictions at every row, for the windows that follow (`windows.WindowLinks.past`).
       ratios: where steps may be skipped, what the blocks added at each row relative to the row before (step_skipping.py).
     """
 
@@ -162,7 +162,7 @@ def _run(
         results = [network(state[0], row.tau, a, fresh) for network, a in zip(networks, sums, strict=True)]
         v, guess = combine_velocities([v for v, _ in results], scale), None
         if links is not None:
-            v, guess = windows.align_windows(v, state[0], row.sigma, links, past)
+            v, guess = windows.blend_windows(v, state[0], row.sigma, links, past)
         ratio = None if fresh is None else step_skipping.magnitude_ratio(results[0][1], sums[0])
         drawn = None if row.noise is None else draw_noise(seeds, index, noise.shape)
         state = advance_state(state, row, v, drawn)

@@ -1,27 +1,28 @@
-"""Long videos: windows over latent frames that agree where they overlap, at every step. solvers.py → **windows** → sampler.py
+"""Overlapping windows over the latent frames of a long clip, blended at every sampling step.
 
-A window is a clip the model knows: latent frame 0 holds one picture, each later one a group of `stride_t` frames. Windows start
-`hop` groups apart, so frame p of a window and frame p + hop of the one before are the same pictures of the source, start from the
-same noise (`noise`), and share `overlap` groups:
+A window is a clip of the length that the model knows: latent frame 0 holds one picture, each later one a group of `stride_t`
+pictures. Windows start `hop` groups apart. So frame p of a window and frame p + hop of the previous one show the same pictures of
+the source and start from the same noise (`window_noise`); neighbors share `overlap` groups:
 
     window i-1   0 | 1 2 3 4 5 6 7 8
     window i             0 | 1 2 3 4 5 6 7 8            hop 5, overlap 3
-    own share                1 ⅓ ⅔ 1 1 1 1 1
+    weight of window i       1 ⅓ ⅔ 1 1 1 1 1
 
-At every step the network's guesses of the data, m = x - sigma v, are brought to agree before the solver moves on:
+At every step the network's predictions of the data, m = x - sigma v, are blended before the solver moves on:
 
-    m_i[p] ← own[p] m_i[p] + (1 - own[p]) m_{i-1}[p + shift]
+    m_i[p] ← weight[p] m_i[p] + (1 - weight[p]) m_{i-1}[p + shift]
 
-from the first window to the last, so each begins as its neighbour ends and then follows its own source, which alone decides its
-colours: nothing made is ever fed back as input. A window's first group is left out: a causal VAE, with padding for its past there,
-codes it unlike any later group, and a neighbour's guess spoils it (embedded model, 24 photometric pairs: 46 % succeed with it, 88 %
-without). So windows of three latent frames, which share one group, only fade into one another as pictures.
+from the first window to the last. Each window thus begins as its neighbor ends and then follows its own source, which alone decides
+its colors: no output is ever fed back as input. A window's first group is not blended: a causal autoencoder encodes it with padding
+for its past, unlike any later group, and a neighbor's prediction spoils it (embedded model, 24 photometric pairs: 46 % succeed
+with it, 88 % without). Windows of three latent frames, which share one group, are therefore only cross-faded as pictures.
 
-Windows of one batch agree within a step; from one batch to the next the guesses of the last window are handed on (`Links.past`).
-Either way the numbers are the same, so memory depends on neither length nor batch, and every window keeps its own conditions (and
-their cache) for all its steps.
+The windows of one batch are blended within a step. From one batch to the next, the predictions of the last window are handed on
+(`WindowLinks.past`). Both give the same numbers, so memory depends on neither the clip's length nor the batch size, and every
+window keeps its conditions (and their KV cache) for all its steps.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import jax
@@ -35,20 +36,39 @@ from v2v.errors import InputError
 
 @struct.dataclass
 class WindowLinks:
-    """What each window of a batch takes from the one before it; data, so one compilation serves every place in a clip.
+    """How the windows of a batch depend on their predecessors; a pytree, so one compilation serves every position in a clip.
 
     Attributes:
-      own: share of a window's own guess in each latent frame; all 1 for the first window of a clip.
-      shift: where its frame 0 lies in the window before.
-      past: the guesses, at each row of the table, of the window before each clip's first; None before a clip's first batch
-        (the sampler then puts zeros, which own = 1 leaves unused).
-      clips: of how many clips j the batch has windows, as many of each, clip by clip (batched_model.py).
+      weight: [b, t], weight of a window's own prediction in each latent frame; all 1 for the first window of a clip.
+      shift: [b], position of a window's frame 0 in the previous window.
+      past: [n, j, t, y, x, c], predictions at each of n solver steps of the window before each clip's first one in the batch; None
+        before a clip's first batch (the sampler then puts zeros, which a weight of 1 leaves unused).
+      clips: number j of clips in the batch, which has equally many windows of each, clip by clip.
     """
 
-    own: Float[Array, "b t"]
-    shift: Int[Array, "b"]
-    past: Float[Array, "n j t y x c"] | None
+    weight: Float[Array | np.ndarray, "b t"]
+    shift: Int[Array | np.ndarray, "b"]
+    past: Float[Array | np.ndarray, "n j t y x c"] | None
     clips: int = struct.field(pytree_node=False, default=1)
+
+
+def concatenate_links(links: Sequence[WindowLinks]) -> WindowLinks:
+    """Concatenate the links of several clips, one after the other, into those of one batch.
+
+    Args:
+      links: one item a clip, each with equally many windows. Where some have a past, it is zeros for the others.
+    """
+    pasts = [np.asarray(link.past) for link in links if link.past is not None]
+    past = None
+    if pasts:
+        zeros = np.zeros_like(pasts[0])
+        past = np.concatenate([zeros if link.past is None else link.past for link in links], 1)
+    return WindowLinks(
+        np.concatenate([link.weight for link in links]),
+        np.concatenate([link.shift for link in links]),
+        past,
+        len(links),
+    )
 
 
 @dataclass(frozen=True)
@@ -56,39 +76,66 @@ class WindowPlan:
     """The windows of one clip.
 
     Attributes:
-      starts: int [w], the latent group at which each begins: its frame p > 0 is group starts + p of the clip, its frame 0
-        the single picture that ends group `starts`.
+      starts: int [w], the group at which each window begins: its latent frame p > 0 is group `starts + p` of the clip, its latent
+        frame 0 the single picture that ends group `starts`.
       frames: latent frames of a window.
+      stride: pictures of a group, so that window i begins at picture `starts[i] * stride`.
     """
 
     starts: np.ndarray
     frames: int
+    stride: int = 1
 
-    def own(self, i: int) -> np.ndarray:
-        """float32 [t]: 1 where window i stands alone, rising across what it shares with the one before, its first group left out."""
-        out = np.ones(self.frames, np.float32)
+    @classmethod
+    def of(cls, frame_count: int, window: int, stride_t: int) -> "WindowPlan":
+        """Return the plan of a clip of pictures, with the usual overlap.
+
+        Args:
+          frame_count: pictures of the clip, at least 1; the last window may reach beyond the end.
+          window: pictures of a window, `stride_t` n + 1.
+          stride_t: pictures of a group: the temporal stride of the autoencoder.
+        """
+        stride = stride_t if window > 1 else 1
+        plan = plan_windows(-(-(frame_count - 1) // stride), (window - 1) // stride_t + 1)
+        return cls(plan.starts, plan.frames, stride)
+
+    def weight(self, i: int) -> np.ndarray:
+        """Return the weight of window i's own prediction, float32 [t]: 1, but rising over the groups shared with the previous one."""
+        weight = np.ones(self.frames, np.float32)
         shared = self.frames - 1 - self.shift(i)
         if i > 0 and shared > 1:
-            out[2 : shared + 1] = np.arange(1, shared) / shared
-        return out
+            weight[2 : shared + 1] = np.arange(1, shared) / shared
+        return weight
 
     def shift(self, i: int) -> int:
+        """Return the groups from the start of the previous window to that of window i; 0 for the first."""
         return int(self.starts[i] - self.starts[i - 1]) if i > 0 else 0
 
-    def links(self, windows: np.ndarray, past: np.ndarray | None = None) -> WindowLinks:
-        """Of a batch of consecutive windows; an index repeated at the end is padding and stands alone."""
-        real = np.append(True, np.diff(windows) > 0)
-        alone = np.ones(self.frames, np.float32)
-        own = np.stack([self.own(i) if r else alone for i, r in zip(windows, real, strict=True)])
-        shift = np.array([self.shift(i) for i in windows], np.int32)
-        return WindowLinks(own, shift, past)
+    def links(self, windows: np.ndarray, past: Array | np.ndarray | None = None) -> WindowLinks:
+        """Return the links of a batch of windows.
+
+        Args:
+          windows: int [b], consecutive indices; one that is repeated at the end is padding and linked to nothing.
+          past: [n, 1, t, y, x, c], the predictions of the window before the first, as the sampler returned them; None for none.
+        """
+        weight = np.ones((len(windows), self.frames), np.float32)
+        for row in unpadded_rows(windows):
+            weight[row] = self.weight(windows[row])
+        return WindowLinks(weight, np.array([self.shift(i) for i in windows], np.int32), past)
+
+
+def unpadded_rows(windows: np.ndarray) -> np.ndarray:
+    """Return the rows, int [n], of a batch of window indices, int [b], that don't repeat the row before."""
+    return np.flatnonzero(np.append(True, np.diff(windows) > 0))
 
 
 def plan_windows(groups: int, frames: int, overlap: int | None = None) -> WindowPlan:
-    """Windows of `frames` latent frames over a clip of `groups` groups after its first picture.
+    """Return windows of `frames` latent frames over a clip of `groups` groups after its first picture.
 
     Args:
-      overlap: groups that neighbours share; None for a quarter of a window, at least one where a window has room for it.
+      groups: groups of the clip.
+      frames: latent frames of a window.
+      overlap: groups that neighbors share; None for a quarter of a window, at least one where a window has room for it.
 
     Raises:
       InputError: an overlap that leaves no progress.
@@ -106,26 +153,51 @@ def plan_windows(groups: int, frames: int, overlap: int | None = None) -> Window
 
 
 def window_noise(seed: int, start: int, frames: int, shape: tuple[int, ...]) -> np.ndarray:
-    """float32 [frames, *shape]: every group of the clip has its own noise, whichever window it is seen in, so has every start."""
+    """Return a window's initial noise, float32 [frames, *shape].
+
+    Every group of the clip has noise of its own, the same in all windows that show it; so has every single picture that begins a window.
+
+    Args:
+      seed: seed of the edit.
+      start: group at which the window begins.
+      frames: latent frames of the window.
+      shape: of a latent frame, (y, x, c).
+    """
     keys = [(start, 1), *((start + p, 0) for p in range(1, frames))]
     draws = [np.random.default_rng((seed, *key)).standard_normal(shape, np.float32) for key in keys]
     return np.stack(draws)
 
 
-def align_windows(
-    v: Latents, x: Latents, sigma: Float[Array, ""], links: WindowLinks, past: Float[Array, "j t y x c"]
+def blend_windows(
+    v: Latents,
+    x: Latents,
+    sigma: Float[Array, ""],
+    links: WindowLinks,
+    past: Float[Array | np.ndarray, "j t y x c"],
 ) -> tuple[Latents, Float[Array, "j t y x c"]]:
-    """(velocity of a batch of windows after they have agreed, the last window's guess of the data); `past` is this row's of `links`."""
+    """Blend the predictions of a batch of windows.
 
-    def window(before, this):
-        guess, own, shift = this
-        there = jnp.take(before, jnp.arange(len(own)) + shift, axis=0, mode="clip")
-        own = own[:, None, None, None]
-        guess = own * guess + (1 - own) * there
-        return guess, guess
+    Args:
+      v: velocity of each window.
+      x: state of each window.
+      sigma: noise level of the step.
+      links: the windows' links; their `past` is not used.
+      past: predictions, at this step, of the window before each clip's first one.
 
-    own, shift = jnp.asarray(links.own, jnp.float32), jnp.asarray(links.shift, jnp.int32)
-    clips = [a.reshape(links.clips, -1, *a.shape[1:]) for a in (x - sigma * v, own, shift)]
-    last, guess = jax.vmap(lambda past, *clip: jax.lax.scan(window, past, clip))(past, *clips)
-    shared = own[:, :, None, None, None] < 1  # elsewhere to the bit what it was
-    return jnp.where(shared, (x - guess.reshape(x.shape)) / sigma, v), last
+    Returns:
+      The velocity that leads to the blended predictions, and the predictions of each clip's last window.
+    """
+
+    def blend(previous, window):
+        prediction, weight, shift = window
+        shifted = jnp.take(previous, jnp.arange(len(weight)) + shift, axis=0, mode="clip")
+        weight = weight[:, None, None, None]
+        prediction = weight * prediction + (1 - weight) * shifted
+        return prediction, prediction
+
+    weight, shift = jnp.asarray(links.weight, jnp.float32), jnp.asarray(links.shift, jnp.int32)
+    clips = [a.reshape(links.clips, -1, *a.shape[1:]) for a in (x - sigma * v, weight, shift)]
+    last, prediction = jax.vmap(lambda past, *clip: jax.lax.scan(blend, past, clip))(past, *clips)
+    # Where nothing is blended the velocity stays the same to the bit.
+    is_shared = weight[:, :, None, None, None] < 1
+    return jnp.where(is_shared, (x - prediction.reshape(x.shape)) / sigma, v), last

@@ -195,17 +195,16 @@ class AttentionRecorder:
     def over_frames(self, n: int, T: int) -> AttentionMaps:
         """Maps of every frame of a clip of n frames seen in windows of T, overlaps averaged; the editor's own plan of windows."""
         config = self._model.config
-        stride = config.vae.stride_t if T > 1 else 1
-        plan = windows.plan_windows(-(-(n - 1) // stride), (T - 1) // config.vae.stride_t + 1)
-        latent = np.concatenate([[0], np.arange(T - 1) // stride + 1]).astype(
+        plan = windows.WindowPlan.of(n, T, config.vae.stride_t)
+        latent = np.concatenate([[0], np.arange(T - 1) // plan.stride + 1]).astype(
             int
         )  # of each frame of a window
         sums, count = None, np.zeros(n, np.float32)
         for batch, maps in zip(
             windowed.window_batches(len(plan.starts), config.batch), self.seen, strict=True
         ):
-            for place in np.flatnonzero(np.append(True, np.diff(batch) > 0)):
-                first = int(plan.starts[batch[place]]) * stride
+            for place in windows.unpadded_rows(batch):
+                first = int(plan.starts[batch[place]]) * plan.stride
                 here = np.arange(first, min(first + T, n))
                 own = [z[place][latent[: len(here)] // config.dit.patch[0]] for z in (maps.text, maps.flow)]
                 if sums is None:

@@ -9,7 +9,7 @@ call the model are waiting, their calls are computed together:
 
 A batch always has the rows of J = devices jobs (the last is repeated if fewer call), so one compilation serves any number of jobs.
 No row depends on another job's: noise depends only on the seed and the position in the clip, and windows are blended within their
-own clip (`windows.Links`). A job's result therefore equals that of the job on its own, up to the compiler's rounding. Weights are
+own clip (`windows.WindowLinks`). A job's result therefore equals that of the job on its own, up to the compiler's rounding. Weights are
 replicated on every device.
 """
 
@@ -29,7 +29,7 @@ from jax.sharding import Mesh
 from v2v.config import ModelConfig
 from v2v.diffusion.sampler import SampleOutput
 from v2v.diffusion.step_skipping import StepSkipper
-from v2v.diffusion.windows import WindowLinks
+from v2v.diffusion.windows import WindowLinks, concatenate_links
 from v2v.pipeline.model import EditingModel, SampleRequest, TextEmbedding
 from v2v.runtime import sharding
 
@@ -246,7 +246,7 @@ class _BatchQueue:
         first, full = group[0], [*group, *group[-1:] * (self.seats - len(group))]
         arrays = {key: self._spread([q.arrays[key] for q in full]) for key in first.arrays}
         if first.name == "sample":
-            links = None if first.links is None else _joined([q.links for q in full])
+            links = None if first.links is None else concatenate_links([q.links for q in full])
             output = first.model.sample(SampleRequest(**{**first.rest, **arrays}, links=links))
         else:
             output = SampleOutput(getattr(first.model, first.name)(arrays[0]))
@@ -263,14 +263,3 @@ class _BatchQueue:
     def _spread(self, arrays: list[np.ndarray]) -> jax.Array:
         rows = np.concatenate(arrays)
         return jax.device_put(rows, sharding.batch_sharding(self.mesh, len(rows)))
-
-
-def _joined(links: list[WindowLinks]) -> WindowLinks:
-    """Concatenate the links of several clips' windows."""
-    pasts = [link.past for link in links if link.past is not None]
-    past = None
-    if pasts:  # the first windows of a clip have no past
-        blank = np.zeros_like(pasts[0])
-        past = np.concatenate([blank if link.past is None else link.past for link in links], 1)
-    own, shift = (np.concatenate([getattr(link, name) for link in links]) for name in ("own", "shift"))
-    return WindowLinks(own, shift, past, len(links))

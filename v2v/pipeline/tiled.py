@@ -67,19 +67,18 @@ def iterate_tiled_frames(
     """
     config, n = model.config, len(edit)
     T = windowed.window_length(config, settings.window)
-    stride = config.vae.stride_t if T > 1 else 1
-    plan = windows.plan_windows(-(-(n - 1) // stride), (T - 1) // config.vae.stride_t + 1)
+    plan = windows.WindowPlan.of(n, T, config.vae.stride_t)
     source, held, pasts, done = iter(frames), {}, {}, 0
     for _ in range(first):
         next(source)
     for batch in windowed.window_batches(len(plan.starts), config.batch):
-        begins = plan.starts[batch] * stride
+        begins = plan.starts[batch] * plan.stride
         rows = np.minimum(begins[:, None] + np.arange(T), n - 1)
         held = {row: frame for row, frame in held.items() if row >= rows.min()}
         for row in range(max(held, default=-1) + 1, rows.max() + 1):
             held[row] = next(source)
         canvas = _painted(model, held, rows, edit, first, seen, z_ref, text, settings, plan, batch, pasts)
-        for place in np.flatnonzero(np.append(True, np.diff(batch) > 0)):
+        for place in windows.unpadded_rows(batch):
             begin = int(begins[place])
             if batch[place]:  # the frames that the window before shows too fade from its to this one's
                 shared = max(0, before + len(made) - begin)

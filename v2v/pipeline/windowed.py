@@ -72,13 +72,12 @@ def edit_windows(
     """
     config, n = model.config, last - first
     T = window_length(config, settings.window)
-    stride = config.vae.stride_t if T > 1 else 1
-    plan = windows.plan_windows(-(-(n - 1) // stride), (T - 1) // config.vae.stride_t + 1)
+    plan = windows.WindowPlan.of(n, T, config.vae.stride_t)
     size = (config.batch, T, config.height, config.width, 3)
     z_msk = None if mask_lookup else model.encode_mask(np.full(size, 255, np.uint8))
     joiner, past = _WindowJoiner(n), None
     for batch in step_progress(window_batches(len(plan.starts), config.batch), "windows", progress):
-        begins = plan.starts[batch] * stride
+        begins = plan.starts[batch] * plan.stride
         # Beyond the end the last frame is repeated.
         rows = first + np.minimum(begins[:, None] + np.arange(T), n - 1)
         z_src = model.encode(small[rows])
@@ -98,7 +97,7 @@ def edit_windows(
                 "edit: the model's values are no numbers any more, the picture would be black; lower --guidance or the adapters' weights"
             )
         clips = np.stack([np.asarray(model.decode(z)) for z in (z_src, z_out)], 1)
-        for place in np.flatnonzero(np.append(True, np.diff(batch) > 0)):  # the rest is padding
+        for place in windows.unpadded_rows(batch):
             joiner.add(int(begins[place]), clips[place])
     return joiner.flush()
 
