@@ -142,12 +142,12 @@ def test_sizes_that_a_model_has_never_seen():
     with pytest.raises(InputError, match="embedded has learnt positions of 9 frames, got 13"):
         pretrained.load_pretrained("embedded", frames=13)
     with expect_note("seen pictures up to 64x64; at 256x128 its edits may be poor"):
-        made = pretrained.load_pretrained("embedded", width=256, height=128)
-    assert (made.config.height, made.config.width, made.config.frames) == (128, 256, 9)
+        model = pretrained.load_pretrained("embedded", width=256, height=128)
+    assert (model.config.height, model.config.width, model.config.frames) == (128, 256, 9)
     assert wan22_ti2v_5b().largest == (121, 704, 1280)
     for wrong in (float("nan"), float("inf")):
         with pytest.raises(InputError, match="finite number as its weight"):
-            made.with_lora({}, wrong)
+            model.with_lora({}, wrong)
 
 
 def test_adapters_merge_on_the_way_as_they_do_afterwards(folder):
@@ -170,11 +170,9 @@ def test_adapters_merge_on_the_way_as_they_do_afterwards(folder):
 
 def test_adapters_replace_or_join(folder, editing):
     """One with embeddings takes the other's place, one without is added; the model they came from stays as it was."""
-    first_video, again = (
-        sample(editing),
-        dataclasses.replace(small_models.adapter(editing.config), embed=None),
-    )
-    twice = editing.with_lora(again, 2.0)
+    first_video = sample(editing)
+    second_adapter = dataclasses.replace(small_models.adapter(editing.config), embed=None)
+    twice = editing.with_lora(second_adapter, 2.0)
     assert twice.conditions == editing.conditions and np.abs(sample(twice) - first_video).max() > 1e-3
     np.testing.assert_array_equal(sample(twice.with_lora(folder.parent / "edit.safetensors")), first_video)
     np.testing.assert_array_equal(sample(editing), first_video)
@@ -183,8 +181,8 @@ def test_adapters_replace_or_join(folder, editing):
 def test_an_adapter_says_how_it_was_trained(folder, tmp_path):
     """Positions and attention of training come with the embeddings."""
     condition = ConditionConfig(rope="shared", attention="one_way")
-    made = dataclasses.replace(small_models.adapter(small_models.config()), condition=condition)
-    adapters.save_adapter(tmp_path / "a.safetensors", made, small_models.config())
+    adapter = dataclasses.replace(small_models.adapter(small_models.config()), condition=condition)
+    adapters.save_adapter(tmp_path / "a.safetensors", adapter, small_models.config())
     model = pretrained.load_pretrained(str(folder), **small_models.SIZE).with_lora(tmp_path / "a.safetensors")
     assert model.config.condition == condition
 
@@ -233,7 +231,9 @@ def test_adapters_convert_for_other_tools(folder, editing, tmp_path):
         out = tmp_path / f"{style}.safetensors"
         words = ["convert", folder.parent / "edit.safetensors", out, "--model", folder, "--dtype", "float32"]
         assert v2v(*words, "--format", style) == 0
-        again, made = adapters.load_adapter(out, editing.config), adapters.load_adapter(folder.parent / "edit.safetensors", editing.config)  # fmt: skip
-        jax.tree.map(np.testing.assert_array_equal, (again.lora, again.embed), (made.lora, made.embed))
-        assert again.condition == editing.config.condition
+        original = adapters.load_adapter(folder.parent / "edit.safetensors", editing.config)
+        converted = adapters.load_adapter(out, editing.config)
+        for name in ("lora", "embed"):
+            jax.tree.map(np.testing.assert_array_equal, getattr(converted, name), getattr(original, name))
+        assert converted.condition == editing.config.condition
     assert v2v("convert", folder.parent / "edit.safetensors", tmp_path / "c.safetensors") == 2

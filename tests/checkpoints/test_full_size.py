@@ -80,13 +80,13 @@ def test_the_sampler(adapter, wide):
             3072,
         )
     z, _, text = arguments(cfg, (81, 480, 832))
-    shown = {"source": z} if wide else {"source": z, "mask": z, "reference": f32((1, 1, *z.shape[2:]))}
+    conditions = {"source": z} if wide else {"source": z, "mask": z, "reference": f32((1, 1, *z.shape[2:]))}
     variables = {
         "params": parameter_store.abstract_parameters("dit", cfg),
         "embed": {} if wide else adapter["embed"],
     }
     sample = Sampler(cfg)
-    out = jax.eval_shape(lambda *a: sample(*a, 50, 5.0).latents, variables, z, text, text, shown)
+    out = jax.eval_shape(lambda *a: sample(*a, 50, 5.0).latents, variables, z, text, text, conditions)
     assert out == z
 
 

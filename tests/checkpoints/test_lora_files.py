@@ -72,9 +72,8 @@ CONVENTIONS = {
 @pytest.mark.parametrize("name", CONVENTIONS)
 def test_reads_every_convention(tmp_path, name):
     layout, spell, options = CONVENTIONS[name]
-    loaded_tree = lora_files.load_lora(write(tmp_path / "lora.safetensors", layout, spell, **options), CFG)[
-        "lora"
-    ]
+    path = write(tmp_path / "lora.safetensors", layout, spell, **options)
+    loaded_tree = lora_files.load_lora(path, CFG).lora
     factor = FACTOR if "alpha" in options or "metadata" in options else np.float32(1)
     expected = {k: v * factor if k.endswith("/b") else v for k, v in adapter().items()}
     same(loaded_tree, expected)
@@ -84,7 +83,7 @@ def test_peft_keeps_alpha_beside_the_file(tmp_path):
     path = write(tmp_path / "adapter_model.safetensors", "diffusers", "base_model.model.{}".format)
     config = {"r": RANK, "lora_alpha": 1.0, "alpha_pattern": {"attn1.to_q": ALPHA, "blocks.1.ffn.net.2": 2.0}}
     (tmp_path / "adapter_config.json").write_text(json.dumps(config))
-    loaded_tree = flax.traverse_util.flatten_dict(lora_files.load_lora(path, CFG)["lora"], sep="/")
+    loaded_tree = flax.traverse_util.flatten_dict(lora_files.load_lora(path, CFG).lora, sep="/")
     want = adapter()
     factors = {
         "blocks/self_attn/q": [FACTOR, FACTOR],
@@ -105,7 +104,7 @@ def test_written_reads_back(tmp_path, style, dtype):
     lora_files.save_lora(path, tree, CFG, scale=ALPHA / RANK, style=style, dtype=dtype)
     kind = np.float32 if dtype == "float32" else ml_dtypes.bfloat16
     same(
-        lora_files.load_lora(path, CFG)["lora"],
+        lora_files.load_lora(path, CFG).lora,
         {
             k: (v * FACTOR if k.endswith("/b") else v).astype(kind).astype(np.float32)
             for k, v in adapter().items()
@@ -128,7 +127,7 @@ def test_missing_blocks_are_zero_and_ranks_are_padded(tmp_path):
         "time_projection.1.lora_B.weight": tiny.normal("f", 360, 2),
     }
     safetensors_file.write_safetensors(tmp_path / "lora.safetensors", tensors)
-    tree = lora_files.load_lora(tmp_path / "lora.safetensors", CFG)["lora"]
+    tree = lora_files.load_lora(tmp_path / "lora.safetensors", CFG).lora
     q = tree["blocks"]["self_attn"]["q"]
     np.testing.assert_allclose(q["a"][0] @ q["b"][0], a[:2].T @ b[:, :2].T, atol=1e-6)
     assert q["a"].shape == (2, 60, 3) and not np.asarray(q["a"][0, :, 2]).any()
@@ -147,7 +146,7 @@ def test_patch_embedding(tmp_path):
         "transformer.patch_embedding.lora_A.weight": (2, 6, 1, 2, 2),
         "transformer.patch_embedding.lora_B.weight": (60, 2, 1, 1, 1),
     }
-    same(lora_files.load_lora(path, CFG)["lora"], flax.traverse_util.flatten_dict(tree, sep="/"))
+    same(lora_files.load_lora(path, CFG).lora, flax.traverse_util.flatten_dict(tree, sep="/"))
 
 
 @pytest.mark.parametrize(
@@ -208,8 +207,8 @@ def test_full_updates_beside_the_factors(tmp_path):
         "transformer.blocks.0.attn1.to_k.alpha": np.float32(ALPHA),
     }
     safetensors_file.write_safetensors(tmp_path / "lora.safetensors", {**full, **factors})
-    tree = lora_files.load_lora(tmp_path / "lora.safetensors", CFG)
-    loaded_tree, values = flax.traverse_util.flatten_dict(tree["delta"], sep="/"), list(full.values())
+    updates = lora_files.load_lora(tmp_path / "lora.safetensors", CFG)
+    loaded_tree, values = flax.traverse_util.flatten_dict(updates.delta, sep="/"), list(full.values())
     layers = {
         "blocks/norm_cross/scale": {1: values[0]},
         "blocks/self_attn/norm_q/scale": {0: values[1]},
@@ -217,20 +216,20 @@ def test_full_updates_beside_the_factors(tmp_path):
         "blocks/ffn/up/bias": {1: values[6]},
         "blocks/self_attn/k/bias": {0: values[7] * FACTOR},
     }
-    whole = {
+    unstacked = {
         "head/modulation": values[3][0],
         "patch_embedding/kernel": values[4].reshape(60, 24).T,
         "patch_embedding/bias": values[5],
     }
-    assert set(loaded_tree) == {*layers, *whole}
-    for path, expected in whole.items():
+    assert set(loaded_tree) == {*layers, *unstacked}
+    for path, expected in unstacked.items():
         np.testing.assert_array_equal(loaded_tree[path], expected, err_msg=path)
     for path, by_layer in layers.items():
         for layer in range(CFG.dit.layers):
             np.testing.assert_array_equal(
                 loaded_tree[path][layer], by_layer.get(layer, 0 * loaded_tree[path][layer]), err_msg=path
             )
-    assert set(tree["lora"]["blocks"]["self_attn"]) == {"k"}
+    assert set(updates.lora["blocks"]["self_attn"]) == {"k"}
 
 
 def test_new_embeddings_have_their_own_file(tmp_path):

@@ -74,8 +74,8 @@ def test_text_to_video_folder(tmp_path, capsys):
     assert edit(tmp_path, model, "--lora", tmp_path / "edit.safetensors").shape == (FRAMES, 48, 40, 3)
     capsys.readouterr()
     assert main.main(["doctor", "--model", str(model), "--values", "--json"]) == 0
-    said = json.loads(capsys.readouterr().out)["model"]
-    assert not said["edits_by"] and {p["layout"] for p in said["parts"].values()} == {"diffusers"}
+    report = json.loads(capsys.readouterr().out)["model"]
+    assert not report["edits_by"] and {p["layout"] for p in report["parts"].values()} == {"diffusers"}
 
 
 def test_channel_conditioned_folder(tmp_path):

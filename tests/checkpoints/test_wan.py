@@ -72,19 +72,19 @@ def test_published_names_and_shapes():
 
 
 def test_folder_tells_the_configuration(folder):
-    found = folders.read_model_folder(folder)
+    model_folder = folders.read_model_folder(folder)
     expected = dataclasses.replace(
         CFG, frames=81, height=480, width=832, largest=(121, 704, 1280), dit=dataclasses.replace(CFG.dit, dtype="bfloat16"),
         text=dataclasses.replace(CFG.text, dtype="bfloat16"), batch=1, flow=FlowConfig(solver="unipc", schedule="wan"),
     )  # fmt: skip
-    assert found.config == expected
-    assert found.missing == ["tokenizer (tokenizer/tokenizer.json)"]
+    assert model_folder.config == expected
+    assert model_folder.missing == ["tokenizer (tokenizer/tokenizer.json)"]
     with pytest.raises(InputError, match="missing tokenizer"):
-        found.require()
+        model_folder.require()
 
 
 @pytest.mark.parametrize(
-    "said, expected",
+    "scheduler, expected",
     [
         (
             {
@@ -105,10 +105,10 @@ def test_folder_tells_the_configuration(folder):
         ({"_class_name": "FlowMatchEulerDiscreteScheduler", "shift": 4.0}, ("euler", "linear", 4)),
     ],
 )
-def test_folder_tells_how_it_is_sampled(copy, said, expected):
+def test_folder_tells_how_it_is_sampled(copy, scheduler, expected):
     """Which of the two tables called UniPC was meant shows in the version that wrote the folder."""
     (copy / "scheduler").mkdir()
-    (copy / "scheduler" / "scheduler_config.json").write_text(json.dumps(said))
+    (copy / "scheduler" / "scheduler_config.json").write_text(json.dumps(scheduler))
     flow = folders.read_model_folder(copy).config.flow
     assert (flow.solver, flow.schedule, flow.shift) == expected
 
@@ -141,21 +141,21 @@ def test_original_names_side_by_side(tmp_path):
     (tmp_path / "config.json").write_text(
         json.dumps({"_class_name": "WanModel", "num_heads": 3, "eps": 1e-6})
     )
-    found = folders.read_model_folder(tmp_path)
-    assert dataclasses.replace(found.config.dit, dtype="float32") == CFG.dit
-    assert dataclasses.replace(found.config.vae, mean=CFG.vae.mean, std=CFG.vae.std) == CFG.vae
-    assert dataclasses.replace(found.config.text, dtype="float32") == CFG.text
+    model_folder = folders.read_model_folder(tmp_path)
+    assert dataclasses.replace(model_folder.config.dit, dtype="float32") == CFG.dit
+    assert dataclasses.replace(model_folder.config.vae, mean=CFG.vae.mean, std=CFG.vae.std) == CFG.vae
+    assert dataclasses.replace(model_folder.config.text, dtype="float32") == CFG.text
     for part in name_mapping.PARTS:
-        wan.load_part(part, found.parts[part], found.config)
+        wan.load_part(part, model_folder.parts[part], model_folder.config)
 
 
 def test_bfloat16_keeps_what_the_original_computes_in_float32(folder):
     flat = flax.traverse_util.flatten_dict(
         wan.load_part("dit", folder / "transformer", CFG, dtype=jax.numpy.bfloat16), sep="/"
     )
-    kept = {p for p, x in flat.items() if x.dtype == np.float32}
-    assert {p.split("/")[0] for p in kept} == {"time_in", "time_out", "time_proj", "head", "blocks"}
-    assert all("norm" in p or "modulation" in p for p in kept if p.startswith("blocks/"))
+    float32_paths = {p for p, x in flat.items() if x.dtype == np.float32}
+    assert {p.split("/")[0] for p in float32_paths} == {"time_in", "time_out", "time_proj", "head", "blocks"}
+    assert all("norm" in p or "modulation" in p for p in float32_paths if p.startswith("blocks/"))
     name = "blocks.1.ffn.net.2.weight"
     expected = tiny.tensors("dit", CFG)[name].astype(ml_dtypes.bfloat16)
     np.testing.assert_array_equal(flat["blocks/ffn/down/kernel"][1], expected.T)

@@ -63,7 +63,7 @@ def test_our_file_in_diffusers(folder, pipe, tmp_path, style, dtype):
     lora_files.save_lora(
         tmp_path / "lora.safetensors", adapter(), tiny.config(), scale=SCALE, style=style, dtype=dtype
     )
-    tree = lora_files.load_lora(tmp_path / "lora.safetensors", tiny.config())["lora"]
+    tree = lora_files.load_lora(tmp_path / "lora.safetensors", tiny.config()).lora
     before = their_velocity(pipe.transformer)
     pipe.load_lora_weights(tmp_path, weight_name="lora.safetensors", adapter_name="edit")
     modules = dict(pipe.transformer.named_modules())
@@ -96,7 +96,7 @@ def test_their_file_here(folder, pipe, tmp_path):
         tmp_path, transformer_lora_layers=peft.get_peft_model_state_dict(pipe.transformer),
         **_collate_lora_metadata({"transformer": pipe.transformer}),
     )  # fmt: skip
-    tree = lora_files.load_lora(tmp_path / "pytorch_lora_weights.safetensors", tiny.config())["lora"]
+    tree = lora_files.load_lora(tmp_path / "pytorch_lora_weights.safetensors", tiny.config()).lora
     assert "head" in tree and "time_proj" in tree
     theirs = their_velocity(pipe.transformer)
     assert np.abs(theirs - our_velocity(folder, None)).max() > 0.05

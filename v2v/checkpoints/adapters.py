@@ -17,7 +17,7 @@ import numpy as np
 
 from v2v.checkpoints import lora_files, native, safetensors_file, wan
 from v2v.checkpoints.flat_tree import flatten_tree, unflatten_tree
-from v2v.checkpoints.lora_files import LoraStyle
+from v2v.checkpoints.lora_files import LoraDtype, LoraStyle
 from v2v.checkpoints.safetensors_file import TensorFiles
 from v2v.config import ConditionConfig, ModelConfig
 from v2v.errors import InputError
@@ -62,21 +62,19 @@ def load_adapter(source: str | Path | dict, config: ModelConfig) -> Adapter:
       InputError: a missing or damaged file, or an adapter for another model. No weights of the model are read.
     """
     if isinstance(source, dict):
-        return _build_from_tree(source, source, config, None)
+        return _build_from_tree("adapter", source, config, None)
     path = Path(source)
     files = TensorFiles.open(path)
     if any(key.startswith(("lora/", "embed/")) for key in files.slots):
         return _build_from_tree(path, native.load_parameters(files.path), config, _parse_condition(files))
-    tree = lora_files.load_lora(path, config)
+    updates = lora_files.load_lora(path, config)
     embeddings_file = embeddings_path(files.path)
     embed = condition = None
     if embeddings_file.is_file():
-        embed, condition = (
-            load_embeddings(embeddings_file, config),
-            _parse_condition(TensorFiles.open(embeddings_file)),
-        )
+        embed = load_embeddings(embeddings_file, config)
+        condition = _parse_condition(TensorFiles.open(embeddings_file))
     _check_source(embeddings_file, embed, config)
-    return Adapter(tree["lora"], 1.0, tree.get("delta"), embed, condition)
+    return Adapter(updates.lora, 1.0, updates.delta, embed, condition)
 
 
 def save_adapter(
@@ -85,7 +83,7 @@ def save_adapter(
     config: ModelConfig,
     *,
     style: LoraStyle = "original",
-    dtype="bfloat16",
+    dtype: LoraDtype = "bfloat16",
 ) -> list[Path]:
     """Write an adapter for other tools.
 
@@ -94,7 +92,7 @@ def save_adapter(
       adapter: the adapter to write.
       config: the model it belongs to.
       style: the convention of names, see `lora_files.save_lora`.
-      dtype: of the low-rank matrices: "bfloat16", "float16" or "float32".
+      dtype: type of the low-rank matrices.
 
     Returns:
       the files written: the LoRA and, if there are any, the embeddings.
@@ -116,18 +114,20 @@ def save_adapter(
 
 
 def combine_adapters(parts: tuple[tuple[Adapter, float], ...], embed: dict | None) -> Adapter | None:
-    """Combine weighted adapters into one adapter of scale 1; None for no adapters."""
+    """Combine weighted adapters into one adapter of scale 1; None for no adapters.
+
+    Args:
+      parts: adapters, each with its weight.
+      embed: patch embeddings of the result.
+    """
     if not parts:
         return None
-    low_rank, full = (
-        lora.combine_adapters([(adapter.lora, weight * adapter.scale) for adapter, weight in parts]),
-        {},
-    )
+    low_rank = lora.combine_adapters([(adapter.lora, weight * adapter.scale) for adapter, weight in parts])
+    full: dict[str, np.ndarray] = {}
     for adapter, weight in parts:
         for path, x in flatten_tree(adapter.delta or {}).items():
             full[path] = full.get(path, np.float32(0)) + np.float32(weight) * np.asarray(x, np.float32)
-    full = unflatten_tree(full)
-    return Adapter(low_rank, 1.0, full or None, embed, parts[-1][0].condition)
+    return Adapter(low_rank, 1.0, unflatten_tree(full) or None, embed, parts[-1][0].condition)
 
 
 def load_embeddings(path: str | Path, config: ModelConfig) -> dict:
@@ -172,7 +172,14 @@ def load_embeddings(path: str | Path, config: ModelConfig) -> dict:
 def save_embeddings(
     path: str | Path, embeds: dict, config: ModelConfig, condition: ConditionConfig | None = None
 ) -> None:
-    """Write the collection `embed` as convolution weights {source,mask,reference}_embedding.{weight,bias}, float32."""
+    """Write the collection `embed` as convolution weights {source,mask,reference}_embedding.{weight,bias}, float32.
+
+    Args:
+      path: the safetensors file to write.
+      embeds: {name: {"kernel": [patch * c, d], "bias": [d]}}.
+      config: the model they belong to.
+      condition: layout of the conditions in training, stored in the header; None stores none.
+    """
     tensors = {}
     for name, leaves in embeds.items():
         kernel = np.asarray(leaves["kernel"], np.float32)
@@ -189,6 +196,7 @@ def condition_metadata(condition: ConditionConfig) -> dict[str, str]:
 
 
 def _parse_condition(files: TensorFiles) -> ConditionConfig | None:
+    """Parse the layout of an adapter's conditions from the header of its file; None if it has none."""
     text = files.metadata.get(CONDITION_KEY)
     try:
         return ConditionConfig(**json.loads(text)) if text else None
@@ -199,10 +207,9 @@ def _parse_condition(files: TensorFiles) -> ConditionConfig | None:
 
 
 def _build_from_tree(
-    where: str | Path | dict, tree: dict, config: ModelConfig, condition: ConditionConfig | None
+    where: str | Path, tree: dict, config: ModelConfig, condition: ConditionConfig | None
 ) -> Adapter:
-    """Build an adapter from a tree as training keeps it, checked name by name."""
-    where = "adapter" if isinstance(where, dict) else where
+    """Build an adapter from a tree as training keeps it, checked name by name; `where` is its source, for messages."""
     if "lora" not in tree or tree.keys() - {"lora", "embed", "delta"}:
         raise InputError(
             f"{where}: expected an adapter with lora/… and embed/…, got {', '.join(sorted(tree))}; is it a LoRA?"
@@ -227,5 +234,6 @@ def _build_from_tree(
 
 
 def _check_source(where: str | Path, embed: dict | None, config: ModelConfig) -> None:
+    """Check that embeddings include that of the source video, unless the model takes it as further channels."""
     if embed is not None and "source" not in embed and config.dit.in_channels == config.dit.out_channels:
         raise InputError(f"{where}: brings embeddings but none for the source video; export it again")

@@ -21,6 +21,7 @@ factor is folded in and no alpha is written, which all tools above read in the s
 
 import json
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -61,6 +62,7 @@ def stack_full_updates(updates: dict[name_mapping.TensorMapping, np.ndarray], co
 
 
 LoraStyle = Literal["original", "diffusers"]
+LoraDtype = Literal["bfloat16", "float16", "float32"]
 MODULE_PREFIXES = (
     "base_model.model.",
     "model.diffusion_model.",
@@ -84,19 +86,28 @@ REFUSAL_REASONS = (
     (r"lora_te|text_encoder|text_model", "of the text encoder; this package adapts the transformer alone"),
     (r"transformer_2\.", "of the second expert of Wan2.2-A14B"),
 )  # fmt: skip
-BACKBONES_BY_WIDTH = {5120: "Wan 14B", 1536: "Wan 1.3B", 3072: "Wan2.2-TI2V-5B"}  # by width
+BACKBONES_BY_WIDTH = {5120: "Wan 14B", 1536: "Wan 1.3B", 3072: "Wan2.2-TI2V-5B"}
 
 
-def load_lora(path: str | Path, config: ModelConfig) -> dict:
+@dataclass(frozen=True)
+class LoraUpdates:
+    """Updates of the transformer read from a LoRA file, float32.
+
+    Attributes:
+      lora: low-rank updates, a tree {path: {"a": [L, i, r], "b": [L, r, o]}} without L for layers outside the blocks.
+      delta: full updates, a tree {path: [L, ...]}; None where the file has none.
+    """
+
+    lora: dict
+    delta: dict | None = None
+
+
+def load_lora(path: str | Path, config: ModelConfig) -> LoraUpdates:
     """Load an adapter from a file of any convention above: float32, on the host, alpha folded in.
 
     Args:
       path: a safetensors file.
       config: the model that the adapter must fit.
-
-    Returns:
-      {"lora": {path: {"a": [L, i, r], "b": [L, r, o]}}}, nested, without L for layers outside the blocks, and
-      {"delta": {path: [L, ..]}} where the file has full updates.
 
     Raises:
       InputError: a backbone of another width; or, in one message, all keys that match no parameter, unpaired matrices and
@@ -165,15 +176,15 @@ def load_lora(path: str | Path, config: ModelConfig) -> dict:
         raise InputError(
             f"{path}: not a LoRA for {config.name}: {'; '.join(_shorten(wrong))}; export it for Wan2.2-TI2V-5B without extra keys"
         )
-    out = {"lora": _stack_blocks(low_rank, config.dit.layers)}
-    if full:
-        updates = {}
-        for key, target in full.items():
-            place = (target.path.rsplit("/", 1)[0], target.layer)
-            scale = scales.get(place, np.float32(1)) if _BIAS.search(key) else np.float32(1)
-            updates[target] = updates.get(target, np.float32(0)) + files.read(key).astype(np.float32) * scale
-        out["delta"] = stack_full_updates(updates, config)
-    return out
+    stacked = _stack_blocks(low_rank, config.dit.layers)
+    if not full:
+        return LoraUpdates(stacked)
+    updates: dict[name_mapping.TensorMapping, np.ndarray] = {}
+    for key, target in full.items():
+        place = (target.path.rsplit("/", 1)[0], target.layer)
+        scale = scales.get(place, np.float32(1)) if _BIAS.search(key) else np.float32(1)
+        updates[target] = updates.get(target, np.float32(0)) + files.read(key).astype(np.float32) * scale
+    return LoraUpdates(stacked, stack_full_updates(updates, config))
 
 
 def save_lora(
@@ -183,7 +194,7 @@ def save_lora(
     *,
     scale: float = 1.0,
     style: LoraStyle = "original",
-    dtype: Literal["bfloat16", "float16", "float32"] = "bfloat16",
+    dtype: LoraDtype = "bfloat16",
 ) -> None:
     """Write an adapter for other tools.
 
@@ -194,7 +205,7 @@ def save_lora(
       scale: alpha/r, folded into B.
       style: "original" (`diffusion_model.` names; ComfyUI, diffusers, DiffSynth and most others read it) or "diffusers"
         (`transformer.` names with the adapter's metadata).
-      dtype: of the matrices.
+      dtype: type of the matrices.
 
     Raises:
       InputError: an update of the patch embedding in the original style, which makes diffusers reject the whole file.
@@ -294,6 +305,7 @@ def _parse_alphas(files: TensorFiles, modules: dict) -> dict[tuple[str, int | No
 
 
 def _build_metadata(ranks: dict[str, int]) -> dict[str, str]:
+    """Build the header entry from which diffusers restores an adapter: the commonest rank, and the modules that differ."""
     r = max(set(ranks.values()), key=list(ranks.values()).count, default=1)
     exceptions = {name: n for name, n in ranks.items() if n != r}
     config = {
@@ -322,4 +334,5 @@ def _stack_blocks(updates: dict, layers: int) -> dict:
 
 
 def _shorten(items: list[str], limit: int = 12) -> list[str]:
+    """Return the first `limit` items and a count of the others."""
     return items if len(items) <= limit else [*items[:limit], f"and {len(items) - limit} more"]

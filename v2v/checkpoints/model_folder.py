@@ -113,7 +113,8 @@ def format_missing_part(part: str) -> str:
 
 def find_tokenizer(path: Path) -> Path | None:
     """Return tokenizer.json from any of the places where releases keep it, or None."""
-    return next((p for p in (path / place / "tokenizer.json" for place in ("tokenizer", "google/umt5-xxl", "")) if p.is_file()), None)  # fmt: skip
+    candidates = (path / place / "tokenizer.json" for place in ("tokenizer", "google/umt5-xxl", ""))
+    return next((file for file in candidates if file.is_file()), None)
 
 
 def open_parts(path: Path, problems: list[str] | None = None) -> dict[str, TensorFiles]:
@@ -122,6 +123,9 @@ def open_parts(path: Path, problems: list[str] | None = None) -> dict[str, Tenso
     Args:
       path: the model folder.
       problems: receives the errors of single files, so that one damaged part does not hide the others; None raises them.
+
+    Raises:
+      InputError: a damaged file or a pickle, where `problems` is None.
     """
     parts: dict[str, TensorFiles] = {}
 
@@ -156,6 +160,7 @@ def open_parts(path: Path, problems: list[str] | None = None) -> dict[str, Tenso
 
 
 def _read_json(path: Path) -> dict | None:
+    """Read a JSON object; None where there is no file."""
     if not path.is_file():
         return None
     try:

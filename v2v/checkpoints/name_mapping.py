@@ -1,14 +1,14 @@
 """Tables between published tensor names and our parameter paths, for transformer, autoencoder and text encoder.
 
-Each row: regex of a module of ours → its name in the diffusers layout, its name in the original layout; `{i}` is the layer where
-ours is stacked over the scan's axis. A module's tensors are weight (our kernel or scale), bias and gamma. Two traps in the
-table: the affine norm before cross-attention is `norm2` in diffusers and `norm3` in the original, and the shortest names
+A row holds a regular expression of our module's path, the module's name in the diffusers layout and its name in the original layout;
+`{i}` is the layer where ours is stacked over the scan's axis. A module's tensors are weight (our kernel or scale), bias and gamma.
+Two peculiarities: the affine norm before cross-attention is `norm2` in diffusers and `norm3` in the original, and the shortest names
 (`conv1`, `conv2`) are the VAE's quantization convolutions. The memory layout follows from the kind of a tensor:
 
     linear  [o, i]            → [i, o]                conv3d [o, i, t, y, x] → [t, y, x, i, o]
     conv2d  [o, i, y, x]      → [y, x, i, o]          patch  [d, c, pt, py, px] → [(c pt py px), d]
     gamma   [c, 1, 1(, 1)]    → [c]                   table  [1, n, d] → [n, d]
-that is: a permutation of axes, then a reshape; the inverse is as mechanical.
+that is, a permutation of axes and then a reshape.
 """
 
 import re

@@ -28,7 +28,17 @@ SCALE_SUFFIX = ":scale"
 def save_parameters(
     path: str | Path, tree: dict, metadata: dict[str, str] | None = None, int8: bool = False
 ) -> None:
-    """Write a nested dict of arrays as float16, with `int8` large matrices as int8; under a temporary name, then renamed."""
+    """Write a nested dict of arrays as float16 under a temporary name, then rename it.
+
+    Args:
+      path: the safetensors file to write.
+      tree: the arrays.
+      metadata: entries of the file's header.
+      int8: store matrices of 4096 or more elements as int8.
+
+    Raises:
+      ValueError: values that are not finite as float16.
+    """
     tensors = {}
     for name, leaf in flatten_tree(tree).items():
         leaf = np.asarray(leaf, np.float32)
@@ -49,6 +59,7 @@ def save_parameters(
 
 
 def _quantize(leaf: np.ndarray, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return int8 values and the float32 scale of each output channel (and layer)."""
     axes = tuple(range(1 if "blocks" in name else 0, leaf.ndim - 1))  # a scanned layer is a matrix of its own
     scale = np.maximum(np.abs(leaf).max(axes, keepdims=True), 1e-12) / 127
     return np.rint(leaf / scale).astype(np.int8), scale.astype(np.float32)
@@ -60,7 +71,7 @@ def load_parameters(path: str | Path, like: dict | None = None, dtype=np.float32
     Args:
       path: the safetensors file.
       like: arrays or shapes that names and shapes must equal; None accepts any.
-      dtype: of the result.
+      dtype: type of the arrays returned.
 
     Raises:
       InputError: missing or unreadable file, missing, unexpected, mis-shaped or non-finite tensors.
@@ -115,7 +126,7 @@ def load_config(path: str | Path) -> configs.ModelConfig:
         ) from err
 
 
-def _build_dataclass(kind: type, values: dict[str, Any]):
+def _build_dataclass(kind: type, values: dict[str, Any]) -> Any:
     """Build a frozen dataclass from nested dicts; lists become tuples."""
     types = {field.name: field.type for field in dataclasses.fields(kind)}
     unknown = values.keys() - types.keys()
@@ -123,7 +134,8 @@ def _build_dataclass(kind: type, values: dict[str, Any]):
         raise ValueError(f"{kind.__name__} has no field {', '.join(sorted(unknown))}")
     built = {}
     for name, value in values.items():
-        if dataclasses.is_dataclass(types[name]):
-            value = _build_dataclass(types[name], value)
+        field_type = types[name]
+        if isinstance(field_type, type) and dataclasses.is_dataclass(field_type):
+            value = _build_dataclass(field_type, value)
         built[name] = tuple(value) if isinstance(value, list) else value
     return kind(**built)

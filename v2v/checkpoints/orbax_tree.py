@@ -9,10 +9,10 @@ from v2v.errors import InputError
 
 
 def save_tree(folder: Path, tree: Any) -> None:
-    """Save one tree of arrays; the folder is complete or absent."""
+    """Save one tree of arrays in a folder, which is complete or absent."""
     from orbax.checkpoint import v1 as ocp
 
-    ocp.save(folder.absolute(), tree)
+    ocp.save(str(folder.absolute()), tree)
 
 
 def load_tree(folder: Path, like: Any = None) -> Any:
@@ -37,10 +37,10 @@ def load_tree(folder: Path, like: Any = None) -> Any:
         return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=getattr(x, "sharding", None) or first_device)
 
     try:
-        return ocp.load(folder.absolute(), jax.tree.map(place, like))
+        return ocp.load(str(folder.absolute()), jax.tree.map(place, like))
     except (ValueError, KeyError, OSError) as err:
         raise InputError(
-            f"{folder}: expected weights written by v2v convert, could not read them ({_first_line(err)}); convert again"
+            f"{folder}: expected weights written by v2v convert, could not read them ({first_line(err)}); convert again"
         ) from err
 
 
@@ -55,7 +55,11 @@ def check_tree(folder: Path, like: Any) -> None:
         {jax.tree_util.keystr(path, simple=True, separator="/"): tuple(leaf.shape) for path, leaf in flat}
         for flat, _ in map(jax.tree_util.tree_flatten_with_path, (metadata, like))
     )
-    wrong = [f"{path} {shapes.get(path, 'missing')}, expected {expected.get(path, 'none')}" for path in sorted({*shapes, *expected}) if shapes.get(path) != expected.get(path)]  # fmt: skip
+    wrong = [
+        f"{path} {shapes.get(path, 'missing')}, expected {expected.get(path, 'none')}"
+        for path in sorted({*shapes, *expected})
+        if shapes.get(path) != expected.get(path)
+    ]
     if wrong:
         raise InputError(
             f"{folder}: {len(wrong)} tensors don't fit config.json: {'; '.join(wrong[:8])}; convert again"
@@ -66,12 +70,13 @@ def _read_metadata(folder: Path) -> Any:
     from orbax.checkpoint import v1 as ocp
 
     try:
-        return ocp.metadata(folder.absolute()).metadata
+        return ocp.metadata(str(folder.absolute())).metadata
     except (ValueError, KeyError, OSError) as err:
         raise InputError(
-            f"{folder}: expected weights written by v2v convert ({_first_line(err)}); convert again"
+            f"{folder}: expected weights written by v2v convert ({first_line(err)}); convert again"
         ) from err
 
 
-def _first_line(err: Exception) -> str:
+def first_line(err: Exception) -> str:
+    """Return the first line of an error's message, at most 300 characters, or the error's type where it has no message."""
     return (str(err).strip().splitlines() or [type(err).__name__])[0][:300]

@@ -11,6 +11,7 @@ the text encoder alone takes 11 GB, so a part can be released again, and only th
 
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import jax
@@ -229,27 +230,43 @@ def merge_adapters(tree: dict, adapters: WeightedAdapters, donate: bool = False)
     return tree
 
 
+@dataclass(frozen=True)
+class _HostAdapter:
+    """A weighted adapter on the host.
+
+    Attributes:
+      low_rank: matrices a and b by path.
+      full: full updates by path.
+      scale: factor of the low-rank updates.
+      weight: factor of the full updates.
+    """
+
+    low_rank: dict[str, np.ndarray]
+    full: dict[str, np.ndarray]
+    scale: np.float32
+    weight: np.float32
+
+
 def build_adapter_update(adapters: WeightedAdapters) -> wan.TensorUpdate:
     """Build a function that adds adapters to one tensor on the host, as it is read from its file."""
-    flat = [
-        (
-            {p: np.asarray(x) for p, x in flatten_tree(a.lora).items()},
-            {p: np.asarray(x) for p, x in flatten_tree(a.delta or {}).items()},
-            np.float32(weight * a.scale),
+    host_adapters = [
+        _HostAdapter(
+            {path: np.asarray(x) for path, x in flatten_tree(adapter.lora).items()},
+            {path: np.asarray(x) for path, x in flatten_tree(adapter.delta or {}).items()},
+            np.float32(weight * adapter.scale),
             np.float32(weight),
         )
-        for a, weight in adapters
+        for adapter, weight in adapters
     ]
 
     def update(path: str, layer: int | None, x: np.ndarray) -> np.ndarray:
         module, index = path.removesuffix("/kernel"), ... if layer is None else layer
-        for low_rank, full, scale, weight in flat:
-            if module != path and f"{module}/a" in low_rank:
-                x = x.astype(np.float32) + low_rank[f"{module}/a"][index] @ (
-                    low_rank[f"{module}/b"][index] * scale
-                )
-            if path in full:
-                x = x.astype(np.float32) + weight * full[path][index]
+        for part in host_adapters:
+            if module != path and f"{module}/a" in part.low_rank:
+                a, b = (part.low_rank[f"{module}/{half}"][index] for half in "ab")
+                x = x.astype(np.float32) + a @ (b * part.scale)
+            if path in part.full:
+                x = x.astype(np.float32) + part.weight * part.full[path][index]
         return x
 
     return update
@@ -257,21 +274,22 @@ def build_adapter_update(adapters: WeightedAdapters) -> wan.TensorUpdate:
 
 def build_progress_bar(part: str, config: ModelConfig, visible: bool) -> tqdm:
     """Build a progress bar over the tensors of a part."""
-    return tqdm(total=len(wan.parameter_shapes(part, config)), desc=f"loading {part}", unit=" tensors", disable=not visible, leave=False)  # fmt: skip
+    count = len(wan.parameter_shapes(part, config))
+    return tqdm(total=count, desc=f"loading {part}", unit=" tensors", disable=not visible, leave=False)
 
 
 def _add_full_updates(tree: dict, delta: dict, weight: float) -> dict:
+    """Add weighted full updates to parameters in float32; the result has the types of the parameters."""
     flat, full = (flatten_tree(t) for t in (tree, delta))
     for path, x in full.items():
         flat[path] = (flat[path].astype(jnp.float32) + weight * x).astype(flat[path].dtype)
     return unflatten_tree(flat)
 
 
-_merge, _add = jax.jit(lora.merge_adapter), jax.jit(_add_full_updates)
-_merge_in_place, _add_in_place = (
-    jax.jit(lora.merge_adapter, donate_argnums=0),
-    jax.jit(_add_full_updates, donate_argnums=0),
-)
+_merge = jax.jit(lora.merge_adapter)
+_merge_in_place = jax.jit(lora.merge_adapter, donate_argnums=0)
+_add = jax.jit(_add_full_updates)
+_add_in_place = jax.jit(_add_full_updates, donate_argnums=0)
 
 
 def _memory_bytes() -> int:

@@ -28,7 +28,8 @@ OTHER_DTYPES = {
     "BOOL": np.bool_,
 }
 INDEX_SUFFIX = ".safetensors.index.json"
-MAX_HEADER_BYTES = 100 << 20  # bytes; the format's own limit
+# The format's own limit.
+MAX_HEADER_BYTES = 100 << 20
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,13 @@ class TensorSlot:
 
 
 class TensorFiles:
-    """The tensors of one checkpoint by name, of which `read` reads one."""
+    """The tensors of one checkpoint by name, read one at a time.
+
+    Attributes:
+      path: the file, or the index of a sharded checkpoint.
+      slots: the place of every tensor, by name.
+      metadata: entries of the headers' "__metadata__".
+    """
 
     def __init__(self, path: Path, slots: dict[str, TensorSlot], metadata: dict[str, str]):
         self.path, self.slots, self.metadata = path, slots, metadata
@@ -120,7 +127,13 @@ class TensorFiles:
 def write_safetensors(
     path: str | Path, tensors: dict[str, np.ndarray], metadata: dict[str, str] | None = None
 ) -> None:
-    """Write one file under a temporary name, then rename it; `metadata` goes into the header."""
+    """Write one file under a temporary name, then rename it.
+
+    Args:
+      path: the file to write.
+      tensors: arrays by name.
+      metadata: entries of the header's "__metadata__".
+    """
     path = Path(path)
     codes = {np.dtype(t): code for code, t in {**FLOAT_DTYPES, **OTHER_DTYPES}.items()}
     header: dict[str, dict[str, Any]] = {"__metadata__": {"format": "pt", **(metadata or {})}}
@@ -171,6 +184,7 @@ def _find_file(path: Path) -> Path:
 
 
 def _pickle_error(path: Path) -> InputError:
+    """Return the error that refuses a pickle."""
     return InputError(
         f"{path}: expected safetensors, got a pickle, which can run code when opened and is never read; use the same weights from "
         "Wan-AI/Wan2.2-TI2V-5B-Diffusers (folders transformer, vae, text_encoder)"
@@ -178,6 +192,7 @@ def _pickle_error(path: Path) -> InputError:
 
 
 def _read_header(path: Path) -> tuple[dict[str, TensorSlot], dict[str, str]]:
+    """Read the places of a file's tensors and its metadata; raise InputError for a damaged or truncated file."""
     size = path.stat().st_size
     with open(path, "rb") as f:
         start = f.read(8)
@@ -218,6 +233,7 @@ _EXPONENT_BITS = {
 
 
 def _is_finite(x: np.ndarray) -> bool:
+    """Return whether no value of a float array is NaN or infinite."""
     bits = _EXPONENT_BITS[x.dtype.itemsize][x.dtype.name]
     unsigned = np.dtype(f"u{x.dtype.itemsize}")
     flat = x.reshape(-1).view(unsigned)

@@ -15,6 +15,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 
 from v2v.checkpoints import name_mapping, safetensors_file
 from v2v.checkpoints.flat_tree import flatten_tree, unflatten_tree
@@ -39,10 +40,8 @@ TensorUpdate = Callable[[str, int | None, np.ndarray], np.ndarray]
 def parameter_shapes(part: str, config: ModelConfig) -> dict[str, tuple[int, ...]]:
     """Return the shapes of a part's parameters by path, from abstract evaluation; part is "dit", "vae" or "text"."""
     key = jax.random.key(0)
-    f32, i32 = (
-        functools.partial(jax.ShapeDtypeStruct, dtype=jnp.float32),
-        functools.partial(jax.ShapeDtypeStruct, dtype=jnp.int32),
-    )
+    f32 = functools.partial(jax.ShapeDtypeStruct, dtype=jnp.float32)
+    i32 = functools.partial(jax.ShapeDtypeStruct, dtype=jnp.int32)
     if part == "dit":
         cfg = config.dit
         args = (f32((1, *cfg.patch, cfg.in_channels)), f32((1,)), f32((1, cfg.text_len, cfg.text_width)))
@@ -60,7 +59,7 @@ def load_part(
     source: str | Path | TensorFiles,
     config: ModelConfig,
     *,
-    dtype: jnp.dtype | None = None,
+    dtype: DTypeLike | None = None,
     place: ShardingByPath | None = None,
     update: TensorUpdate | None = None,
     progress: Callable[[str], object] | None = None,
@@ -71,10 +70,10 @@ def load_part(
       part: "dit", "vae" or "text".
       source: a file, an index, a folder with one of either, or an open checkpoint.
       config: the model the tensors must fit.
-      dtype: of the parameters; None takes the part's own `dtype`. A bfloat16 DiT keeps norms, modulation, time MLP and head
+      dtype: type of the parameters; None takes the part's own `dtype`. A bfloat16 DiT keeps norms, modulation, time MLP and head
         in float32.
       place: sharding of a leaf by its path ("blocks/ffn/up/kernel"), None for the default device.
-      update: (path, layer, tensor as it lies in our tree) → the tensor to use, before the cast: where adapters are merged.
+      update: (path, layer, tensor in our layout) to the tensor to use, before the cast; this is where adapters are merged.
       progress: called with the path of each finished leaf.
 
     Returns:
@@ -108,7 +107,7 @@ def check_values(part: str, files: TensorFiles, config: ModelConfig) -> None:
         files.read(name)
 
 
-def parameter_dtype(part: str, path: str, config: ModelConfig, dtype: jnp.dtype | None = None) -> jnp.dtype:
+def parameter_dtype(part: str, path: str, config: ModelConfig, dtype: DTypeLike | None = None) -> jnp.dtype:
     """Return the type of a parameter in memory: the part's own or `dtype`, float32 for what a bfloat16 DiT computes in float32."""
     dtype = jnp.dtype(dtype or {"dit": config.dit, "vae": config.vae, "text": config.text}[part].dtype)
     return jnp.dtype(jnp.float32) if part == "dit" and FLOAT32_PATHS.search(path) else dtype
@@ -167,36 +166,32 @@ def match_tensors(
 
 def strip_prefix(part: str, files: TensorFiles, config: ModelConfig) -> tuple[dict[str, str], str]:
     """Return {published name: name in the file} and the layout, for the prefix and layout that match most names."""
-    best: tuple[int, dict[str, str], str] = (-1, {}, "")
+    most, best_names, best_layout = -1, {}, ""
     for layout in name_mapping.LAYOUTS:
         expected = {
             e.name for e in name_mapping.map_tensors(part, parameter_shapes(part, config), config, layout)
         }
         for prefix in NAME_PREFIXES:
-            file_names = {
-                name.removeprefix(prefix): name
-                for name in files.slots
-                if name.startswith(prefix) and name not in IGNORED_TENSORS
-            }
-            hits = len(expected & set(file_names))
-            if hits > best[0]:
-                best = (
-                    hits,
-                    {
-                        **{
-                            n: n for n in files.slots if not n.startswith(prefix) and n not in IGNORED_TENSORS
-                        },
-                        **file_names,
-                    },
-                    layout,
-                )
-    return best[1], best[2]
+            parameters = [name for name in files.slots if name not in IGNORED_TENSORS]
+            prefixed = {name.removeprefix(prefix): name for name in parameters if name.startswith(prefix)}
+            hits = len(expected & set(prefixed))
+            if hits > most:
+                others = {name: name for name in parameters if not name.startswith(prefix)}
+                most, best_names, best_layout = hits, others | prefixed, layout
+    return best_names, best_layout
 
 
 def published_tensors(
     part: str, params: dict, config: ModelConfig, layout: str = "diffusers"
 ) -> dict[str, np.ndarray]:
-    """Return a tree under published names and in their memory layout, as host arrays: the inverse of `load_part`."""
+    """Return a tree under published names and in their memory layout, as host arrays: the inverse of `load_part`.
+
+    Args:
+      part: "dit", "vae" or "text".
+      params: our parameter tree.
+      config: the model it belongs to.
+      layout: "diffusers" or "original".
+    """
     flat = flatten_tree(params)
     out = {}
     for e in name_mapping.map_tensors(
@@ -210,7 +205,7 @@ def published_tensors(
 def save_part(
     part: str, path: str | Path, params: dict, config: ModelConfig, layout: str = "diffusers"
 ) -> None:
-    """Write a tree as one safetensors file that the published tools load."""
+    """Write a tree as one safetensors file that the published tools load; arguments as in `published_tensors`."""
     safetensors_file.write_safetensors(path, published_tensors(part, params, config, layout))
 
 
@@ -225,6 +220,7 @@ def _format_nearest(name: str, others: list[str]) -> str:
 
 
 def _put_on_device(host: np.ndarray, sharding: jax.sharding.Sharding | None) -> jax.Array:
+    """Put a host array on the default device, or on the devices of its sharding."""
     if sharding is None:
         return jnp.asarray(host)
     # Every process provides only the shards of its own devices.
@@ -255,7 +251,7 @@ def _group_by_layer(wrong: list[tuple[str, str]]) -> list[str]:
 
 
 def _format_ranges(numbers: list[int]) -> str:
-    """1,2,3,7 → "1-3,7"."""
+    """Format sorted numbers with ranges: 1, 2, 3, 7 as "1-3,7"."""
     out, start = [], None
     for i, n in enumerate(numbers):
         if start is None:

@@ -12,7 +12,7 @@ from etils import epath
 from orbax.checkpoint import multihost
 from orbax.checkpoint import v1 as ocp
 
-from v2v.checkpoints.orbax_tree import _first_line
+from v2v.checkpoints.orbax_tree import first_line
 from v2v.errors import InputError
 
 
@@ -81,7 +81,7 @@ class Checkpoints:
         except (ValueError, KeyError, TypeError) as err:
             raise InputError(
                 f"checkpoint {self._folder}: expected the state of this configuration, got another one"
-                f" ({_first_line(err)}); choose another --workdir or the configuration it was made with"
+                f" ({first_line(err)}); choose another --workdir or the configuration it was made with"
             ) from err
         return restored
 
@@ -128,7 +128,7 @@ class _SaveErrors:
         other_steps = [step for step in self._checkpoints.steps() if step != self._step]
         last = f"step {max(other_steps)} is intact" if other_steps else "no earlier one was made"
         raise InputError(
-            f"checkpoint {self._checkpoints.folder}: saving step {self._step} failed ({_first_line(err)}); {last}; is the disk"
+            f"checkpoint {self._checkpoints.folder}: saving step {self._step} failed ({first_line(err)}); {last}; is the disk"
             " full? make room and run again"
         ) from err
 
