@@ -16,8 +16,8 @@ scripts read, `--compat editverse` lets the judge see what they see.
 from pathlib import Path
 
 from v2v.evaluation.benchmarks.published import read_editverse_bench
-from v2v.evaluation.judge.endpoint import Endpoint
-from v2v.evaluation.judge.judge import Judge
+from v2v.evaluation.judge.endpoint import Endpoint, EndpointJudge
+from v2v.evaluation.judge.judge_metric import JudgeMetric
 from v2v.evaluation.judge.rubrics import EDITVERSE
 from v2v.evaluation.metrics.builtin import FLICKER
 from v2v.evaluation.metrics.learned import learned_metrics
@@ -31,8 +31,9 @@ def sweep(folder: Path) -> Sweep:
     if results := environment.RESULTS.get():
         methods.append(ResultFolder("theirs", Path(results)))
     metrics = [FLICKER, *learned_metrics(Path(environment.WEIGHTS.get()))]
-    if judge := environment.JUDGE.get():
-        metrics.append(Judge(environment.JUDGE_MODEL.get(), EDITVERSE, Endpoint(judge)))
+    if url := environment.JUDGE.get():
+        judge = EndpointJudge(environment.JUDGE_MODEL.get(), Endpoint(url))
+        metrics.append(JudgeMetric(judge, EDITVERSE))
     return Sweep(
         title="EditVerseBench",
         benchmark=read_editverse_bench(Path(environment.BENCHMARK.get())),

@@ -14,8 +14,9 @@ import pytest
 from tests.evaluation.sweeps import Shift, benchmark
 from v2v.evaluation.cache import SweepCache
 from v2v.evaluation.judge import rubrics
-from v2v.evaluation.judge.endpoint import Endpoint
-from v2v.evaluation.judge.judge import Judge
+from v2v.evaluation.judge.endpoint import Endpoint, EndpointJudge
+from v2v.evaluation.judge.judge import Judge, Question
+from v2v.evaluation.judge.judge_metric import JudgeMetric
 from v2v.evaluation.metrics.base import Case, ScoringError
 from v2v.evaluation.sweep import results, runner, sweep
 from v2v.evaluation.sweep.methods import EditingMethod
@@ -96,12 +97,12 @@ def test_a_score_with_its_verbatim_answers_frames_and_rule(case, monkeypatch):
     monkeypatch.setenv("V2V_TEST_KEY", "secret")
     server = Server(GOOD)
     with server.running() as endpoint:
-        judge = Judge("some-model", rubrics.EDITVERSE, endpoint)
+        judge = JudgeMetric(EndpointJudge("some-model", endpoint), rubrics.EDITVERSE)
         score = judge.score(case)
     assert score.values == {
         "judge total": 6.0, "judge: Prompt Following": 3.0, "judge: Edit Quality": 2.0, "judge: Background Consistency": 1.0,
     }  # fmt: skip
-    assert [a["frames"] for a in score.notes["answers"]] == [1, 4, 6] == judge.frames(8, 9)
+    assert [a["frames"] for a in score.notes["answers"]] == [1, 4, 6] == judge.frame_numbers(8, 9)
     assert score.notes["answers"][0]["text"] == GOOD and "floor((2 k + 1) L / 6)" in score.notes["rule"]
     assert set(server.keys) == {"Bearer secret"} and "secret" not in json.dumps([score.notes, judge.identity])
     body = server.seen[1]
@@ -116,7 +117,7 @@ def test_no_key_no_header(case, monkeypatch):
     monkeypatch.delenv("V2V_TEST_KEY", raising=False)
     server = Server(GOOD)
     with server.running() as endpoint:
-        Judge("m", rubrics.IMGEDIT, endpoint, retries=0).endpoint.ask({})
+        EndpointJudge("m", endpoint).answer(Question("", []))
     assert server.keys == [None]
 
 
@@ -141,7 +142,7 @@ def test_busy_broken_and_silent_servers_are_asked_again_within_bounds(case):
 def test_unreadable_answers_are_asked_once_more_then_counted_and_remembered(tiny, tmp_path):
     server = Server("As a language model I like it.")
     with server.running() as endpoint:
-        judge = Judge("m", rubrics.EDITVERSE, endpoint, parallel=1)
+        judge = JudgeMetric(EndpointJudge("m", endpoint, parallel=1), rubrics.EDITVERSE)
         asked = Sweep(tiny, (EditingMethod("e", editor=Shift, revision="1"),), (judge,))
         made = results.build_document(runner.run_sweep(asked, SweepCache(tmp_path)))
         assert len(server.seen) == 2 * 3 * 2
@@ -159,7 +160,7 @@ def test_judge_down_fails_fast_is_told_and_tried_again(tiny, tmp_path):
     with server.running() as endpoint:
         pass  # nobody listens there any more
     endpoint.tries, endpoint.patience = 2, 1
-    judge = Judge("m", rubrics.OPENVE, endpoint, parallel=1)
+    judge = JudgeMetric(EndpointJudge("m", endpoint, parallel=1), rubrics.OPENVE)
     asked = Sweep(tiny, (EditingMethod("e", editor=Shift, revision="1"),), (judge,))
     made = results.build_document(runner.run_sweep(asked, SweepCache(tmp_path)))
     told = "\n".join(made["problems"])
@@ -172,7 +173,7 @@ def test_parallel_with_a_limit(tiny, tmp_path):
     server = Server(("sleep", 0.05))
     tiny = benchmark(tmp_path / "more", n=6, T=3)
     with server.running() as endpoint:
-        judge = Judge("m", rubrics.EDITVERSE, endpoint, parallel=3)
+        judge = JudgeMetric(EndpointJudge("m", endpoint, parallel=3), rubrics.EDITVERSE)
         asked = Sweep(tiny, (EditingMethod("e", editor=Shift, revision="1"),), (judge,))
         runner.run_sweep(asked, SweepCache(tmp_path / "cache"))
     assert len(server.seen) == 18 and 2 <= server.most <= 3
@@ -184,11 +185,11 @@ def test_compat_repeats_frames_tags_and_exchanged_channels(case):
     item = dataclasses.replace(case.item, extra={"text": "<video1> Brighten it"})
     server = Server(GOOD)
     with server.running() as endpoint:
-        judge = Judge("m", rubrics.EDITVERSE, endpoint, compat="editverse")
+        judge = JudgeMetric(EndpointJudge("m", endpoint), rubrics.EDITVERSE, compat="editverse")
         score = judge.score(Case(item, item.truth))
-        assert judge.frames(64, 64) == [0, 21, 42, 63] and judge.frames(81, 81) == [0, 27, 54]
+        assert judge.frame_numbers(64, 64) == [0, 21, 42, 63] and judge.frame_numbers(81, 81) == [0, 27, 54]
         with pytest.raises(ScoringError, match="frame 63"):
-            judge.frames(64, 60)
+            judge.frame_numbers(64, 60)
     assert [a["frames"] for a in score.notes["answers"]] == [0, 2, 4, 6]
     assert score.notes["compat"] == "editverse" and "red and blue" in score.notes["rule"]
     text, _, after = server.seen[0]["messages"][0]["content"]
@@ -205,9 +206,9 @@ def test_temporal_rubric_asks_by_place(tmp_path):
     item = dataclasses.replace(tiny.items[1], start=10 / 25, end=20 / 25)
     server = Server(GOOD)
     with server.running() as endpoint:
-        judge = Judge("m", rubrics.TEMPORAL, endpoint)
+        judge = JudgeMetric(EndpointJudge("m", endpoint), rubrics.TEMPORAL)
         judge.score(Case(item, item.truth))
-        assert judge.frames(20, 20) == [2, 6, 10, 14, 18]
+        assert judge.frame_numbers(20, 20) == [2, 6, 10, 14, 18]
     texts = [s["messages"][0]["content"][0]["text"] for s in server.seen]
     assert ["before" in t for t in (s.split("This frame")[1][:40] for s in texts)] == [
         True,
@@ -231,24 +232,41 @@ def test_temporal_rubric_asks_by_place(tmp_path):
     ],
 )  # fmt: skip
 def test_reading_answers_and_the_cap(answer, found):
-    assert rubrics.OPENVE.read(answer) == found
+    assert rubrics.OPENVE.parse(answer) == found
     if found:
         assert rubrics.OPENVE.combine(found) == pytest.approx(11 / 3)
 
 
 def test_every_rubric_names_its_lines_and_the_instruction(tiny):
     for rubric in (rubrics.EDITVERSE, rubrics.TEMPORAL, rubrics.OPENVE, rubrics.IMGEDIT):
-        text = rubric.text(tiny.items[0], "during")
+        text = rubric.prompt(tiny.items[0], "during")
         assert all(f"{c}: <" in text for c in rubric.criteria) and "brighten the video 0" in text
         answer = "\n".join(f"{c}: {rubric.high}" for c in rubric.criteria)
-        assert rubric.combine(rubric.read(answer)) == rubric.ends[1]
+        assert rubric.combine(rubric.parse(answer)) == rubric.ends[1]
+
+
+def test_a_judge_of_your_own_needs_no_server(case):
+    class Lenient:
+        """A judge as judge.py describes one."""
+
+        model, identity, parallel, dollars_per_call = "lenient", {"model": "lenient", "server": ""}, 2, None
+
+        def answer(self, question: Question) -> str:
+            assert "brighten the video 0" in question.prompt and len(question.pictures) == 2
+            return GOOD
+
+    judge: Judge = Lenient()
+    metric = JudgeMetric(judge, rubrics.EDITVERSE)
+    assert metric.score(case).values["judge total"] == 6
+    assert (metric.calls, metric.parallel, metric.dollars) == (3, 2, None)
+    assert metric.identity["model"] == "lenient"
 
 
 SWEEP = """
 from tests.evaluation.sweeps import Shift, benchmark
-from v2v.evaluation.judge.endpoint import Endpoint
+from v2v.evaluation.judge.endpoint import Endpoint, EndpointJudge
+from v2v.evaluation.judge.judge_metric import JudgeMetric
 from v2v.evaluation.metrics.builtin import CHANGE
-from v2v.evaluation.judge.judge import Judge
 from v2v.evaluation.sweep.methods import EditingMethod
 from v2v.evaluation.judge.rubrics import EDITVERSE
 from v2v.evaluation.sweep.sweep import Sweep
@@ -256,7 +274,8 @@ from v2v.evaluation.sweep.sweep import Sweep
 def sweep(folder):
     made = benchmark(folder, n=2, T=8)
     object.__setattr__(made, "name", "EditVerseBench")
-    judge = Judge("m", EDITVERSE, Endpoint("URL", key="V2V_TEST_KEY", pause=0.01), dollars_per_call=0.5)
+    endpoint = Endpoint("URL", key="V2V_TEST_KEY", pause=0.01)
+    judge = JudgeMetric(EndpointJudge("m", endpoint, dollars_per_call=0.5), EDITVERSE)
     return Sweep(made, (EditingMethod("ours", editor=Shift, revision="1"),), (CHANGE, judge), published=("easyv2v_editversebench",))
 """
 

@@ -11,7 +11,7 @@ from v2v.cli import eval
 from v2v.errors import InputError
 from v2v.evaluation.cache import SweepCache
 from v2v.evaluation.items import Benchmark
-from v2v.evaluation.metrics.base import Column, Score, ScoringError
+from v2v.evaluation.metrics.base import Column, Metric, Score, ScoringError
 from v2v.evaluation.metrics.builtin import BUILTIN_METRICS
 from v2v.evaluation.sweep import results, runner, sweep
 from v2v.evaluation.sweep.methods import EditingMethod, ResultFolder, grid
@@ -26,7 +26,7 @@ def methods(*editors):
 
 
 @dataclasses.dataclass
-class Brightness:
+class Brightness(Metric):
     """A metric that counts how often it is asked, and fails as told."""
 
     name: str = "brightness"

@@ -152,13 +152,13 @@ def _sweep(args: argparse.Namespace, bars: bool) -> dict:
 
 def _compatible(requested, compat: str):
     """The sweep with its judges of single frames set to repeat a benchmark's own habits."""
-    from v2v.evaluation.judge.judge import Judge
+    from v2v.evaluation.judge.judge_metric import JudgeMetric
 
-    def changed(metric):
-        fits = isinstance(metric, Judge) and metric.rubric.each_frame
-        return dataclasses.replace(metric, compat=compat) if fits else metric
-
-    return dataclasses.replace(requested, metrics=tuple(map(changed, requested.metrics)))
+    metrics = tuple(
+        metric.with_compatibility(compat) if isinstance(metric, JudgeMetric) else metric
+        for metric in requested.metrics
+    )
+    return dataclasses.replace(requested, metrics=metrics)
 
 
 class _Bars:

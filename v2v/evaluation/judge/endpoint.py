@@ -1,15 +1,17 @@
-"""Requests to an OpenAI-compatible chat server, with retries.
+"""The judge behind an OpenAI-compatible chat server, and its requests with retries.
 
-Works with any server that has POST /chat/completions: OpenAI's, Gemini's compatible one, vLLM, SGLang, llama.cpp on this machine. The key
-comes from an environment variable and goes nowhere else; without one none is sent, as local servers want none.
+It works with any server that has POST /chat/completions: OpenAI's, Gemini's compatible one, vLLM, SGLang, llama.cpp on this machine. The key
+comes from an environment variable and is sent to that server only; without the variable no key is sent, as local servers want none.
 
-What is tried again: no connection, time-outs, 408, 409, 429 and 5xx, `tries` times in all, waiting 1, 2, 4, ... times `pause` seconds plus
-up to a quarter at random, or as long as the server asks for in Retry-After, but never longer than `longest`. Anything else is told at once. After
-`patience` questions in a row that ended so, the server counts as down and the rest fail without waiting.
+A request is repeated after a failed connection, a time-out, and the statuses 408, 409, 429 and 5xx, up to `tries` times in all. The wait
+is 1, 2, 4, ... times `pause` seconds plus up to a quarter at random, or what the server asks for in Retry-After, but at most `longest`.
+Any other status fails at once. After `patience` questions in a row without an answer the server counts as down, and the remaining
+questions fail without waiting.
 """
 
 from __future__ import annotations
 
+import base64
 import http.client
 import json
 import os
@@ -20,6 +22,10 @@ import urllib.error
 import urllib.request
 from dataclasses import dataclass, field
 
+import cv2
+import numpy as np
+
+from v2v.evaluation.judge.judge import Question
 from v2v.evaluation.metrics.base import ScoringError
 
 RETRIED_STATUSES = (408, 409, 429, 500, 502, 503, 504, 529)
@@ -33,9 +39,10 @@ class Endpoint:
       url: up to and including the version, such as https://api.openai.com/v1 or http://localhost:8000/v1.
       key: name of the environment variable that holds the key.
       timeout: seconds for one answer.
-      tries: requests a question, at most.
-      pause, longest: seconds between them.
-      patience: questions in a row without an answer, after which the server counts as down.
+      tries: largest number of requests per question.
+      pause: seconds before the first repetition.
+      longest: largest number of seconds between two requests.
+      patience: questions in a row without an answer after which the server counts as down.
     """
 
     url: str = "https://api.openai.com/v1"
@@ -49,10 +56,13 @@ class Endpoint:
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
     def ask(self, question: dict) -> dict:
-        """Return the server's JSON answer to a chat completion request.
+        """Send a chat completion request and return the server's JSON answer.
+
+        Args:
+          question: the body of the request.
 
         Raises:
-          ScoringError: no answer; says why and after how many tries. Never final: the next run asks again.
+          ScoringError: no answer, with the reason and the number of tries. Never final: the next run asks again.
         """
         reason = ""
         for attempt in range(self.tries):
@@ -71,8 +81,10 @@ class Endpoint:
                 if error.code not in RETRIED_STATUSES:
                     raise ScoringError(f"judge at {self.url}: {reason}") from None
                 wait = _retry_delay(error, wait)
+            except urllib.error.URLError as error:
+                reason = str(error.reason) or type(error).__name__
             except (OSError, http.client.HTTPException, ValueError) as error:
-                reason = str(getattr(error, "reason", "") or error) or type(error).__name__
+                reason = str(error) or type(error).__name__
             if attempt + 1 < self.tries:
                 time.sleep(min(wait, self.longest))
         with self._lock:
@@ -93,6 +105,63 @@ class Endpoint:
         return answer
 
 
+@dataclass(frozen=True)
+class EndpointJudge:
+    """A `Judge` behind a chat server.
+
+    Attributes:
+      model: name that the server knows it by.
+      endpoint: the server.
+      dollars_per_call: estimated price of one question; None is "unknown".
+      parallel: items scored at a time.
+      max_tokens: largest length of an answer.
+    """
+
+    model: str
+    endpoint: Endpoint = field(default_factory=Endpoint)
+    dollars_per_call: float | None = None
+    parallel: int = 8
+    max_tokens: int = 512
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """Return model and server."""
+        return {"model": self.model, "server": self.endpoint.url}
+
+    def answer(self, question: Question) -> str:
+        """Send the question with its pictures as JPEG and return the text of the first choice; an answer without one as it is.
+
+        Raises:
+          ScoringError: the server gave no answer.
+        """
+        pictures = [
+            {"type": "image_url", "image_url": {"url": _encode_jpeg(frame)}} for frame in question.pictures
+        ]
+        message = {"role": "user", "content": [{"type": "text", "text": question.prompt}, *pictures]}
+        answer = self.endpoint.ask(
+            {
+                "model": self.model,
+                "temperature": 0,
+                "max_tokens": self.max_tokens,
+                "messages": [message],
+            }
+        )
+        try:
+            text = answer["choices"][0]["message"]["content"] or ""
+        except (KeyError, IndexError, TypeError):
+            return str(answer)
+        if isinstance(text, str):
+            return text
+        # Some servers answer with a list of parts.
+        return "\n".join(str(part.get("text", "")) for part in text if isinstance(part, dict))
+
+
+def _encode_jpeg(frame: np.ndarray) -> str:
+    # OpenCV expects BGR.
+    _, data = cv2.imencode(".jpg", np.ascontiguousarray(frame[..., ::-1]))
+    return f"data:image/jpeg;base64,{base64.b64encode(data.tobytes()).decode()}"
+
+
 def _error_text(error: urllib.error.HTTPError) -> str:
     try:
         return " ".join(error.read(300).decode(errors="replace").split())
@@ -101,7 +170,7 @@ def _error_text(error: urllib.error.HTTPError) -> str:
 
 
 def _retry_delay(error: urllib.error.HTTPError, wait: float) -> float:
-    """Seconds the server asks for; ours where it says nothing we understand."""
+    """Return the seconds that the server asks for; `wait` where it asks for none that can be read."""
     try:
         return max(0.0, float(error.headers.get("Retry-After", "")))
     except ValueError:

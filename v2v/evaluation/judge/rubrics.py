@@ -1,9 +1,9 @@
-"""Rubrics of judges: the prompts in our own words, and the parsing of answers.
+"""Rubrics of judges: prompts in our own words, and the parsing of answers.
 
-Four scales, each three criteria:
+There are four scales of three criteria each:
 
     editverse   every sampled frame: following, quality, background, 0 to 3 each; the sum 0 to 9, mean over frames (EditVerse)
-    temporal    the same for an edit that is on for part of the clip: what the first criterion asks depends on where the frame lies in time
+    temporal    the same for an edit that is on for part of the clip: the first criterion depends on the frame's place in time
                 (EasyV2V, appendix G)
     openve      both clips at once: following, consistency, stability, 1 to 5 each; the latter two not above the first (OpenVE-Bench)
     imgedit     one pair of pictures: following, quality, preservation, 1 to 5 each, mean (ImgEdit-Bench)
@@ -16,10 +16,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 from v2v.evaluation.items import Item
 
 RUBRIC_VERSION = 1
+
+# The place of a frame in an edit that is on for part of the clip.
+Phase = Literal["before", "start", "during", "end", "after"]
 
 
 @dataclass(frozen=True)
@@ -28,26 +32,27 @@ class Rubric:
 
     Attributes:
       name: as above.
-      criteria: what the answer must score, in order.
-      low, high: of each.
-      text: (item, place in the edit: "before", "start", "during", "end", "after") -> what is asked.
-      each_frame: one question a sampled frame, else one an item.
-      frames: how many are sampled.
-      total: "sum" or "mean" of the criteria.
-      capped: the others may not exceed the first.
+      criteria: names of the three grades, in the order of the answer.
+      low: least grade.
+      high: greatest grade.
+      prompt: returns the prompt for an item and a frame's place in the edit.
+      each_frame: whether there is one question per sampled frame; else one per item.
+      frames: number of sampled frames.
+      total: how the grades are combined.
+      capped: whether the second and third grade may not exceed the first.
     """
 
     name: str
     criteria: tuple[str, str, str]
     low: int
     high: int
-    text: Callable[[Item, str], str]
+    prompt: Callable[[Item, Phase], str]
     each_frame: bool
     frames: int
-    total: str
+    total: Literal["sum", "mean"]
     capped: bool = False
 
-    def read(self, answer: str) -> list[int] | None:
+    def parse(self, answer: str) -> list[int] | None:
         """Parse the three grades of an answer; None where one is missing or off the scale."""
         scores = []
         for criterion in self.criteria:
@@ -60,7 +65,7 @@ class Rubric:
         return [scores[0], *(min(s, scores[0]) for s in scores[1:])] if self.capped else scores
 
     def combine(self, scores: list[int]) -> float:
-        """Combine three grades to a total."""
+        """Return the total of three grades: their sum or their mean."""
         return sum(scores) / (len(scores) if self.total == "mean" else 1)
 
     @property
@@ -70,7 +75,7 @@ class Rubric:
         return float(n * self.low), float(n * self.high)
 
 
-def _form(criteria: tuple[str, ...], low: int, high: int) -> str:
+def _answer_form(criteria: tuple[str, ...], low: int, high: int) -> str:
     lines = "\n".join(f"{c}: <whole number from {low} to {high}> - <reason, one sentence>" for c in criteria)
     return f"Answer with exactly these lines and nothing else:\n{lines}"
 
@@ -88,31 +93,33 @@ _CHANGING = """1. Prompt Following. The edit is just switching here, so it shoul
    3 = a natural transition at the right moment; 2 = visible but too weak or too strong; 1 = barely in step; 0 = none, or at the wrong time."""
 
 
-def _frame_text(first: str, item: Item, context: str = "") -> str:
+def _frame_prompt(criterion: str, item: Item, context: str = "") -> str:
     return f"""You compare one frame of a video before and after an edit and grade the edit strictly and fairly.
 Instruction given to the editor: {item.instruction}
 {context}The first picture is the frame before the edit, the second the same frame after it. Give three grades from 0 (worst) to 3 (best):
-{first}
+{criterion}
 {_QUALITY}
-{_form(_FRAMES, 0, 3)}"""
+{_answer_form(_FRAMES, 0, 3)}"""
 
 
-def _editverse(item: Item, place: str) -> str:
-    return _frame_text(_FOLLOWING, item)
+def _editverse(item: Item, phase: Phase) -> str:
+    return _frame_prompt(_FOLLOWING, item)
 
 
-def _temporal(item: Item, place: str) -> str:
-    first = {"before": _UNTOUCHED, "after": _UNTOUCHED, "start": _CHANGING, "end": _CHANGING}.get(
-        place, _FOLLOWING
+def _temporal(item: Item, phase: Phase) -> str:
+    criterion = {"before": _UNTOUCHED, "after": _UNTOUCHED, "start": _CHANGING, "end": _CHANGING}.get(
+        phase, _FOLLOWING
     )
-    words = {
+    position = {
         "before": "lies before the edit begins",
         "after": "lies after the edit has ended",
         "start": "lies where the edit begins",
         "end": "lies where the edit ends",
-    }.get(place, "lies inside the edited stretch")
-    return _frame_text(
-        first, item, f"The edit was asked for in one stretch of the video only. This frame {words}.\n"
+    }.get(phase, "lies inside the edited stretch")
+    return _frame_prompt(
+        criterion,
+        item,
+        f"The edit was asked for in one stretch of the video only. This frame {position}.\n",
     )
 
 
@@ -130,12 +137,12 @@ _KINDS = {
 
 
 def _aim(kind: str) -> str:
-    """What an edit of this kind is for, by the words in its name."""
+    """Return the aim of a kind of edit, by the words in its name."""
     name = kind.lower()
     return next((text for word, text in _KINDS.items() if word in name), _KINDS["change"])
 
 
-def _openve(item: Item, place: str) -> str:
+def _openve(item: Item, phase: Phase) -> str:
     return f"""You compare a video before and after an edit and grade the edit strictly and fairly.
 Kind of edit: {item.kind.replace("_", " ")}; {_aim(item.kind)}.
 Instruction given to the editor: {item.instruction}
@@ -144,20 +151,20 @@ You get frames of the original video in order of time, then the same number of f
 2. Consistency & Detail Fidelity. 5 = everything else kept to the last detail, edges clean; 4 = nearly; 3 = some distortion or loss; 2 = much; 1 = the original is hardly recognisable.
 3. Visual Quality & Stability. 5 = steady over time and natural in light, scale and motion; 4 = small unsteadiness; 3 = noticeable; 2 = disturbing; 1 = flickering or broken.
 The second and third grade must not exceed the first.
-{_form(_CLIP, 1, 5)}"""
+{_answer_form(_CLIP, 1, 5)}"""
 
 
 _PICTURE = ("Instruction Adherence", "Editing Quality", "Detail Preservation")
 
 
-def _imgedit(item: Item, place: str) -> str:
+def _imgedit(item: Item, phase: Phase) -> str:
     return f"""You compare a picture before and after an edit and grade the edit strictly and fairly.
 Kind of edit: {item.kind}. Instruction given to the editor: {item.instruction}
 The first picture is the original, the second the result. Give three grades from 1 (worst) to 5 (best):
 1. Instruction Adherence. 5 = exactly what was asked; 4 = but for a minor attribute; 3 = largely, with something wrong; 2 = only in part; 1 = not at all.
 2. Editing Quality. 5 = no sign of editing; 4 = signs on a close look only; 3 = visible edges, light or texture that don't match; 2 = obvious flaws; 1 = broken.
 3. Detail Preservation. 5 = what should stay is untouched and light, contact and perspective are right; 4 = tiny shifts; 3 = tolerable ones; 2 = large ones; 1 = key parts ruined.
-{_form(_PICTURE, 1, 5)}"""
+{_answer_form(_PICTURE, 1, 5)}"""
 
 
 EDITVERSE = Rubric("editverse", _FRAMES, 0, 3, _editverse, True, 3, "sum")

@@ -1,17 +1,22 @@
-"""The interface of a metric, its columns and scores, and the case that it scores.
+"""The base class of metrics, their columns and scores, and the case that a metric scores.
 
-A metric is an object with a few fields and `score(case)`. It gives one or several columns; a column knows which way is better and what
-an output that couldn't be made or scored counts as. Metrics that run somewhere else (a judge behind an endpoint) have `calls` above
-zero and are run in parallel, the others one after another.
+A metric gives one or several columns. A column knows which direction is better and what an output that could not be made or scored
+counts as. Metrics that ask a service outside (a judge behind an endpoint) have `calls` above zero and are run in parallel, the others
+one after another.
+
+To add a metric that is a function of one output, write the function and a `FunctionMetric` in builtin.py. To add one with weights, subclass
+`LearnedMetric` (learned_metric.py). Anything else subclasses `Metric`; a metric of all outputs of a method subclasses `SetMetric`. The
+ones that come with the package are listed in registry.py; a sweep file may use its own without listing it.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Literal
 
 import numpy as np
 
@@ -24,16 +29,16 @@ class Column:
     """One number that a metric gives per output.
 
     Attributes:
-      name: as in tables.
-      better: "higher", "lower", or "neither" for a fact that is no merit.
-      unit: shown behind it, such as "dB".
+      name: as in tables; unique in a sweep.
+      better: the better direction; "neither" for a description that is no merit.
+      unit: shown after the number, such as "dB".
       worst: what a failed item counts as; None where the scale has no end, and failed items are then only counted and shown.
       rate: whether scores are 0 or 1, so that the interval is one of a rate.
       about: a sentence for the report.
     """
 
     name: str
-    better: str = "higher"
+    better: Literal["higher", "lower", "neither"] = "higher"
     unit: str = ""
     worst: float | None = None
     rate: bool = False
@@ -42,7 +47,12 @@ class Column:
 
 @dataclass(frozen=True)
 class Score:
-    """Values by column name (a column that does not apply is absent), and notes stored verbatim."""
+    """The result of scoring one output.
+
+    Attributes:
+      values: by column name; a column that does not apply is absent.
+      notes: JSON-able, stored verbatim in the results.
+    """
 
     values: dict[str, float]
     notes: dict = field(default_factory=dict)
@@ -52,8 +62,8 @@ class ScoringError(Exception):
     """An output that a metric could not score.
 
     Attributes:
-      notes: kept in the results.
-      final: trying again would give the same, so the failure is remembered like a score.
+      notes: JSON-able, stored verbatim in the results.
+      final: whether another attempt would give the same; the failure is then stored like a score.
     """
 
     def __init__(self, reason: str, notes: dict | None = None, final: bool = False):
@@ -61,52 +71,76 @@ class ScoringError(Exception):
         self.notes, self.final = notes or {}, final
 
 
-class Metric(Protocol):
-    """The interface that the runner uses.
+class Metric(ABC):
+    """A metric of single outputs.
 
     Attributes:
       name: unique in a sweep.
-      columns: what it gives.
-      required_fields: of "source", "truth", "mask", "reference", "target_prompt" those without which it doesn't apply to an item.
-      identity: JSON-able; version, parameters and revision of weights: whatever changes its scores.
-      calls: requests an item to something outside, 0 for most.
+      columns: the numbers it gives.
+      required_fields: fields of `Item` without which the metric does not apply: of "source", "truth", "mask", "reference",
+        "target_prompt", "start".
+      calls: requests to a service outside per item; 0 for a metric that is computed here.
+      parallel: items scored at a time; read where `calls` is above 0.
+      dollars: estimated price of one item, None where unknown; read where `calls` is above 0.
     """
 
     name: str
     columns: Sequence[Column]
     required_fields: Sequence[str]
-    identity: dict
-    calls: int
+    calls: int = 0
+    parallel: int = 4
+    dollars: float | None = None
+
+    @property
+    @abstractmethod
+    def identity(self) -> dict:
+        """Return whatever changes the scores, JSON-able: name, version, parameters, revision of weights."""
 
     def missing(self) -> str | None:
-        """Return why the metric cannot run here (missing weights), or None. Cheap."""
+        """Return why the metric cannot run here (such as missing weights), or None; must be cheap."""
+        return None
 
+    @abstractmethod
     def score(self, case: Case) -> Score:
         """Score one output.
 
         Raises:
-          ScoringError, InputError: the output can't be scored.
+          ScoringError: the output can't be scored.
+          InputError: a clip can't be read, or clips don't match.
         """
 
 
-@runtime_checkable
-class SetMetric(Protocol):
-    """A metric of all outputs of a method: scores keep features in `notes`, from which the column is computed."""
+class SetMetric(Metric):
+    """A metric of all outputs of a method: `score` stores features in the notes, from which `spread` computes the columns."""
 
+    @abstractmethod
     def spread(self, column: Column, notes: Sequence[dict]) -> np.ndarray:
-        """Return values [items] from the notes of every item in order; nan where failed, their mean is the number of the set."""
+        """Return one value per item, whose mean is the number of the set.
+
+        Args:
+          column: one of `columns`.
+          notes: the notes of every item's score, in the order of items.
+
+        Returns:
+          float [items], nan for items that failed.
+        """
 
 
 class Case:
-    """One output and the clips it is compared with, decoded on first use and shared by all metrics."""
+    """One output and the clips it is compared with, decoded on first use and shared by all metrics.
+
+    Attributes:
+      item: the item of the benchmark.
+      path: the output's file or folder of frames.
+    """
 
     def __init__(self, item: Item, output: Path):
         self.item, self.path = item, Path(output)
-        self._masks: dict[tuple, MaskClip] = {}
+        self._masks: dict[tuple[int, tuple[int, int]], MaskClip] = {}
 
     @cached_property
     def output(self) -> Clip:
-        """Return the output as it is."""
+        """Return the output at its own length and size."""
         return Clip(self.path)
 
     @cached_property
@@ -116,7 +150,8 @@ class Case:
 
     @cached_property
     def truth(self) -> Clip:
-        """Return the exact truth."""
+        """Return the exact truth; for items that have one."""
+        assert self.item.truth is not None, f"item {self.item.id} has no truth"
         return Clip(self.item.truth)
 
     @cached_property
@@ -146,6 +181,7 @@ class Case:
 
     @cached_property
     def _mask(self) -> Clip:
+        assert self.item.mask is not None, f"item {self.item.id} has no mask"
         return Clip(self.item.mask)
 
     def _pair(self, other: Clip) -> tuple[ResizedClip, ResizedClip]:
@@ -155,4 +191,4 @@ class Case:
 
 def missing_fields(metric: Metric, item: Item) -> list[str]:
     """Return the metric's required fields that an item lacks."""
-    return [need for need in metric.required_fields if getattr(item, need) in (None, "")]
+    return [name for name in metric.required_fields if getattr(item, name) in (None, "")]

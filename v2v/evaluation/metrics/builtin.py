@@ -1,6 +1,7 @@
 """Metrics without weights, as objects for a sweep.
 
-Each is a thin object round a function of those files, which define the mathematics. `BUILTIN_METRICS` is all of them.
+The mathematics is defined in pixel.py, temporal.py and success.py; here are functions from a case to values by column, and the metrics with
+their columns. To add one, write such a function and a `FunctionMetric`, and list it in `BUILTIN_METRICS`.
 """
 
 from __future__ import annotations
@@ -10,29 +11,32 @@ from dataclasses import dataclass, field
 from math import isnan
 
 from v2v.evaluation.metrics import pixel, temporal
-from v2v.evaluation.metrics.base import Case, Column, Score
+from v2v.evaluation.metrics.base import Case, Column, Metric, Score
 from v2v.evaluation.metrics.success import ERROR_RATIO, PSNR_OUTSIDE, score_edit
 
 
 @dataclass(frozen=True)
-class FunctionMetric:
-    """A metric defined by a function from a case to values by column; nan values do not apply."""
+class FunctionMetric(Metric):
+    """A metric defined by a function.
+
+    Attributes:
+      name: unique in a sweep.
+      columns: the numbers it gives.
+      required_fields: fields of `Item` without which it does not apply.
+      compute: returns values by column name; a column that is absent or nan does not apply.
+      version: raised when the definition changes, so that finished sweeps are scored again.
+    """
 
     name: str
     columns: Sequence[Column]
     required_fields: Sequence[str]
     compute: Callable[[Case], dict[str, float]] = field(repr=False)
     version: int = 1
-    calls: int = 0
 
     @property
     def identity(self) -> dict:
         """Return name and version."""
         return {"metric": self.name, "version": self.version}
-
-    def missing(self) -> str | None:
-        """Return None: nothing is needed."""
-        return None
 
     def score(self, case: Case) -> Score:
         """Compute the values of one output."""
@@ -90,7 +94,8 @@ def _timing(case: Case) -> dict[str, float]:
         return {}
     start, end = temporal.timing_error(output, source, mask)
     if isnan(start):
-        return {"timing error": float(len(mask))}  # no visible edit at all: off by the whole clip
+        # No visible edit at all: wrong by the length of the clip.
+        return {"timing error": float(len(mask))}
     return {"timing error": abs(start) + abs(end)}
 
 

@@ -7,8 +7,8 @@
 These are EditVerseBench's definitions (reference: its automatic_evaluation/), figures times 100 as papers print them. The logit scale of the
 published CLIP and PickScore weights is 100; the stored one is used.
 
-Folders are local: `model.safetensors`, `config.json`, `tokenizer.json` as Hugging Face distributes them. Where one is missing the metric says which
-it wants and is skipped. Nothing is downloaded.
+Weights are local folders with `model.safetensors`, `config.json` and `tokenizer.json` as Hugging Face distributes them. A metric whose folder
+lacks a file names it and is skipped. Nothing is downloaded.
 """
 
 from __future__ import annotations
@@ -16,34 +16,40 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
 from v2v.evaluation.metrics.base import Case, Score
-from v2v.evaluation.metrics.learned_metric import LearnedMetric, compute_in_batches, unit
+from v2v.evaluation.metrics.learned_metric import LearnedMetric, compute_in_batches, unit_vectors
 from v2v.evaluation.metrics.lpips import Lpips
 from v2v.evaluation.metrics.models import loading
 from v2v.evaluation.metrics.models.preprocessing import resize_bicubic
 
-PICKSCORE_SIDE = 672  # PickScore's frames are made no larger than this first
+# Longest side of PickScore's frames in pixels.
+PICKSCORE_SIDE = 672
 
 
 @dataclass(frozen=True)
 class FrameTextAlignment(LearnedMetric):
-    """Alignment of frames with the target prompt by CLIP or PickScore."""
+    """Alignment of frames with the target prompt by CLIP or PickScore.
+
+    Attributes:
+      longest: longest side of a frame in pixels; larger frames are reduced first. None for no limit.
+    """
 
     name: str = "CLIP frame-text"
     about: str = "openai/clip-vit-large-patch14, mean over frames of scale x cosine with the target prompt"
     required_fields: Sequence[str] = ("target_prompt",)
-    longest: int | None = None  # frames larger than this are made smaller first
-    required_files = ("config.json", "tokenizer.json")
+    longest: int | None = None
+    required_files: ClassVar[tuple[str, ...]] = ("config.json", "tokenizer.json")
 
     def score(self, case: Case) -> Score:
         """Compute the mean over frames of scale times cosine."""
         model = loading.load_clip(Path(self.folder))
-        text = unit(model.text([case.item.target_prompt]))[0]
-        frames = (_shrunk(f, self.longest) for f in case.output)
-        pictures = unit(compute_in_batches(model.vision, map(model.prepare, frames)))
+        text = unit_vectors(model.text([case.item.target_prompt]))[0]
+        frames = (_shrink(f, self.longest) for f in case.output)
+        pictures = unit_vectors(compute_in_batches(model.vision, map(model.prepare, frames)))
         return Score({self.name: float(model.scale * (pictures @ text).mean())})
 
 
@@ -56,7 +62,11 @@ def pick_score(folder: Path) -> FrameTextAlignment:
 
 @dataclass(frozen=True)
 class TemporalConsistency(LearnedMetric):
-    """Similarity of neighboring frames in the features of a model."""
+    """Similarity of neighboring frames in the features of a model.
+
+    Attributes:
+      dino: whether the folder holds DINOv2; else CLIP.
+    """
 
     name: str = "CLIP consistency"
     about: str = "openai/clip-vit-large-patch14, pooled output, mean over neighbouring frames of 100 x cosine"
@@ -68,7 +78,7 @@ class TemporalConsistency(LearnedMetric):
         if len(case.output) < 2:
             return Score({})
         model = loading.load_dino(Path(self.folder)) if self.dino else loading.load_clip(Path(self.folder))
-        features = unit(compute_in_batches(model.pooled, map(model.prepare, case.output)))
+        features = unit_vectors(compute_in_batches(model.pooled, map(model.prepare, case.output)))
         return Score({self.name: 100 * float(np.maximum(0, (features[1:] * features[:-1]).sum(-1)).mean())})
 
 
@@ -86,7 +96,7 @@ class VideoTextAlignment(LearnedMetric):
     name: str = "ViCLIP video-text"
     about: str = "ViCLIP-L/14 (InternVid-10M-FLT), 8 frames, 100 x cosine with the target prompt"
     required_fields: Sequence[str] = ("target_prompt",)
-    required_files = ("tokenizer.json",)
+    required_files: ClassVar[tuple[str, ...]] = ("tokenizer.json",)
 
     def score(self, case: Case) -> Score:
         """Compute 100 times the cosine with the prompt."""
@@ -95,12 +105,16 @@ class VideoTextAlignment(LearnedMetric):
         frame_indices = [int(k * length / model.frames) for k in range(model.frames)]
         frames_by_index = {k: frame for k, frame in enumerate(case.output) if k in set(frame_indices)}
         clip = np.stack([model.prepare(frames_by_index[k]) for k in frame_indices])[None]
-        cosine = (unit(model.video(clip)) * unit(model.text([case.item.target_prompt]))).sum()
+        cosine = (unit_vectors(model.video(clip)) * unit_vectors(model.text([case.item.target_prompt]))).sum()
         return Score({self.name: 100 * float(cosine)})
 
 
-def learned_metrics(weights: Path) -> tuple:
-    """Build every metric here, with weights in folders clip-vit-large-patch14, dinov2-base, PickScore_v1, viclip and lpips."""
+def learned_metrics(weights: Path) -> tuple[LearnedMetric, ...]:
+    """Build all metrics of this module and LPIPS.
+
+    Args:
+      weights: holds the folders clip-vit-large-patch14, dinov2-base, PickScore_v1, viclip and lpips.
+    """
     weights = Path(weights)
     return (
         FrameTextAlignment(weights / "clip-vit-large-patch14"),
@@ -112,7 +126,7 @@ def learned_metrics(weights: Path) -> tuple:
     )
 
 
-def _shrunk(frame: np.ndarray, longest: int | None) -> np.ndarray:
+def _shrink(frame: np.ndarray, longest: int | None) -> np.ndarray:
     largest = max(frame.shape[:2])
     if longest is None or largest <= longest:
         return frame

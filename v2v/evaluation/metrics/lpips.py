@@ -2,7 +2,7 @@
 
     d = sum over 5 layers of mean over positions of w . (f(x) / |f(x)| - f(y) / |f(y)|)^2
 
-f after each of AlexNet's five rectified convolutions, w learnt from people's judgements (Zhang et al. 2018, arXiv 1801.03924). The folder wants
+f after each of AlexNet's five rectified convolutions, w learnt from people's judgements (Zhang et al. 2018, arXiv 1801.03924). The folder holds
 the state dict of the `lpips` package's `LPIPS(net="alex")` as safetensors: `safetensors.torch.save_file(model.state_dict(), "lpips.safetensors")`.
 """
 
@@ -12,6 +12,7 @@ import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import flax.linen as nn
 import numpy as np
@@ -25,17 +26,18 @@ from v2v.video.pixels import normalize_pixels
 # Place in AlexNet's list of layers, stride, padding, and whether a 3x3 maximum of stride 2 comes first.
 ALEXNET_LAYERS = ((0, 4, 2, False), (3, 1, 2, True), (6, 1, 1, True), (8, 1, 1, False), (10, 1, 1, False))
 EPS = 1e-10
-MIN_SIDE = 32  # pixels; less leaves no position after the second maximum
+# Pixels; a smaller frame leaves no position after the second maximum.
+MIN_SIDE = 32
 
 
 @dataclass(frozen=True)
 class Lpips(LearnedMetric):
-    """Mean over frames of the distance to the truth, at the truth's size."""
+    """Mean over frames of the LPIPS distance to the truth, at the truth's size; smaller frames than 32 pixels have none."""
 
     name: str = "LPIPS"
     about: str = "AlexNet, against the truth, mean over frames"
     required_fields: Sequence[str] = ("truth",)
-    required_files = ()
+    required_files: ClassVar[tuple[str, ...]] = ()
 
     @property
     def columns(self) -> Sequence[Column]:
@@ -48,10 +50,9 @@ class Lpips(LearnedMetric):
         if min(truth.size) < MIN_SIDE:
             return Score({})
         model = load_lpips(Path(self.folder))
-        both = (normalize_pixels(np.stack([x, y])) for x, y in zip(output, truth, strict=True))
-        return Score(
-            {self.name: float(np.mean(compute_in_batches(lambda p: model(p[:, 0], p[:, 1]), both, BATCH)))}
-        )
+        pairs = (normalize_pixels(np.stack([x, y])) for x, y in zip(output, truth, strict=True))
+        distances = compute_in_batches(lambda batch: model(batch[:, 0], batch[:, 1]), pairs, BATCH)
+        return Score({self.name: float(np.mean(distances))})
 
 
 class LpipsModel:
@@ -64,7 +65,7 @@ class LpipsModel:
         self._distance = jax.jit(lpips_distance)
 
     def __call__(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Pictures [b, H, W, 3] in [-1, 1] -> distances [b]."""
+        """Return the distances [b] of pictures [b, H, W, 3] in [-1, 1]."""
         return np.asarray(self._distance(self._weights, x, y))
 
 
@@ -75,7 +76,10 @@ def load_lpips(folder: Path) -> LpipsModel:
 
 
 def load_weights(folder: Path) -> dict:
-    """Load shift, scale [3], kernels, biases and linear weights of the five layers.
+    """Load the weights of `lpips_distance` from the state dict of the lpips package.
+
+    Returns:
+      "shift" and "scale", float32 [3]; "kernels", "biases" and "lines" (the linear weights), lists over the five layers.
 
     Raises:
       InputError: tensors of that state dict are missing.
@@ -94,13 +98,13 @@ def load_weights(folder: Path) -> dict:
         raise InputError(
             f'{folder}: expected the state dict of LPIPS(net="alex"), missing {", ".join(missing_names[:5])}'
         )
-    read = {name: np.asarray(files.read(name), np.float32) for name in tensor_names}
+    tensors = {name: np.asarray(files.read(name), np.float32) for name in tensor_names}
     return {
-        "shift": read["scaling_layer.shift"].reshape(3),
-        "scale": read["scaling_layer.scale"].reshape(3),
-        "kernels": [read[f"{c}.weight"].transpose(2, 3, 1, 0) for c in convs],
-        "biases": [read[f"{c}.bias"] for c in convs],
-        "lines": [read[name].reshape(-1) for name in linear_names],
+        "shift": tensors["scaling_layer.shift"].reshape(3),
+        "scale": tensors["scaling_layer.scale"].reshape(3),
+        "kernels": [tensors[f"{c}.weight"].transpose(2, 3, 1, 0) for c in convs],
+        "biases": [tensors[f"{c}.bias"] for c in convs],
+        "lines": [tensors[name].reshape(-1) for name in linear_names],
     }
 
 

@@ -1,8 +1,8 @@
-"""All metrics that come with the package: a new one is a file beside this one and a line here."""
+"""The registry of the metrics that come with the package; a new one is listed here or in the tuples named here."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from v2v.evaluation.metrics.base import Metric
@@ -10,14 +10,14 @@ from v2v.evaluation.metrics.builtin import BUILTIN_METRICS
 from v2v.evaluation.metrics.feature_distances import set_distance_metrics
 from v2v.evaluation.metrics.learned import learned_metrics
 
-# Without weights, by name.
+# Metrics without weights, by name.
 METRICS: dict[str, Metric] = {metric.name: metric for metric in BUILTIN_METRICS}
-# With weights: functions from a folder of weights to metrics.
-WEIGHTED_METRICS = (learned_metrics, set_distance_metrics)
+# Functions from a folder of weights to metrics.
+METRIC_BUILDERS: tuple[Callable[[Path], Sequence[Metric]], ...] = (learned_metrics, set_distance_metrics)
 
 
 def iterate_metrics(weights: Path) -> Iterator[Metric]:
-    """Iterate over all metrics; those with weights look for them in folders below `weights`."""
+    """Iterate over all metrics; `weights` holds a folder for each published model."""
     yield from METRICS.values()
-    for build in WEIGHTED_METRICS:
+    for build in METRIC_BUILDERS:
         yield from build(weights)

@@ -14,7 +14,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import cv2
@@ -22,6 +22,7 @@ import cv2
 from v2v.errors import InputError
 from v2v.evaluation.cache import atomic_path, write_text_atomically
 from v2v.evaluation.items import Item
+from v2v.evaluation.judge.judge_metric import JudgeMetric
 from v2v.evaluation.metrics.clips import Clip
 from v2v.evaluation.sweep.runner import SweepRun
 from v2v.video import video as codec
@@ -100,7 +101,7 @@ def _open_ve_scores(run: SweepRun, method: str, folder: Path) -> None:
             json.dumps({"scores": notes["criteria"], "prompt": i.instruction, "edited_type": i.kind, "result": notes["answers"][0]["text"]})
             for i, notes in item_answers
         ]  # fmt: skip
-        write_text_atomically(folder / f"openve_{metric.model}_score.jsonl", "\n".join(lines) + "\n")
+        write_text_atomically(folder / f"openve_{metric.judge.model}_score.jsonl", "\n".join(lines) + "\n")
 
 
 def _img_edit_scores(run: SweepRun, method: str, folder: Path) -> None:
@@ -109,12 +110,12 @@ def _img_edit_scores(run: SweepRun, method: str, folder: Path) -> None:
         write_text_atomically(folder / "result.json", json.dumps(texts, indent=4))
 
 
-def _judge_answers(run: SweepRun, method: str):
-    """Judges and their verbatim answers by item."""
+def _judge_answers(run: SweepRun, method: str) -> Iterator[tuple[JudgeMetric, list[tuple[Item, dict]]]]:
+    """Iterate over the judges with the notes of their scores, which hold the answers verbatim, by item."""
     for metric in run.sweep.metrics:
-        if metric.calls and metric.name not in run.skipped_metrics:
-            judged = ((i, run.results[method, i.id, metric.name]) for i in run.sweep.benchmark.items)
-            yield metric, [(i, j.notes) for i, j in judged if j.status == "ok"]
+        if isinstance(metric, JudgeMetric) and metric.name not in run.skipped_metrics:
+            item_results = ((i, run.results[method, i.id, metric.name]) for i in run.sweep.benchmark.items)
+            yield metric, [(item, result.notes) for item, result in item_results if result.status == "ok"]
 
 
 LAYOUTS: dict[str, tuple[Callable, Callable | None]] = {

@@ -249,7 +249,7 @@ def _remote(run: SweepRun, metric: Metric, cache: SweepCache, tick: ProgressCall
         run.results[method.name, item.id, metric.name] = _judge(metric, item, output, case, cache)
         tick("call")
 
-    with ThreadPoolExecutor(getattr(metric, "parallel", 4)) as pool:
+    with ThreadPoolExecutor(metric.parallel) as pool:
         try:
             list(pool.map(lambda pair: one(*pair), _pairs(run.sweep)))
         except BaseException:

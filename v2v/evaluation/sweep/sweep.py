@@ -189,7 +189,7 @@ def _plan_item(plan: SweepPlan, sweep: Sweep, method: Method, item: Item, cache:
             plan.calls += 0 if done else metric.calls
             plan.calls_cached += metric.calls if done else 0
             if not done:
-                price = getattr(metric, "dollars", None)
+                price = metric.dollars
                 plan.dollars = None if price is None or plan.dollars is None else plan.dollars + price
         else:
             plan.scores += not done
