@@ -1,7 +1,8 @@
-"""The child process of a Python expert: `python -m data_synth.experts.child package.module:function FD`.
+"""The child process of a Python expert: `python -m data_synth.experts.child package.module:function FD PARENT`.
 
-remote.Child → socket → **child** → the function. Requests and answers are those of `wire.py`; an answer starts with
-b"A", the text of an exception with b"E". What the function prints goes where the parent's output goes.
+`remote.ChildExpert` → socket FD → **child** → the function. Requests and answers are those of `wire.py`; an answer starts with
+`ANSWER_TAG`, the text of an exception with `ERROR_TAG`. Output of the function goes to the standard error of the parent PARENT, a
+process id; the child ends when the parent does.
 """
 
 from __future__ import annotations
@@ -14,16 +15,19 @@ import time
 from multiprocessing.connection import Connection
 
 from data_synth.experts import wire
+from data_synth.experts.base import ExpertFunction
+
+ANSWER_TAG, ERROR_TAG = b"A", b"E"
 
 
 def serve_requests(call: str, pipe: Connection) -> None:
-    """Answers requests until the parent hangs up."""
-    module, _, name = call.partition(":")
-    function, trouble = None, ""
-    try:
-        function = getattr(importlib.import_module(module), name)
-    except Exception as error:  # reported with the first request: the parent is not listening yet
-        trouble = f"ImportError: {call}: {error}"
+    """Answer requests until the parent closes the connection.
+
+    Args:
+      call: "package.module:function". An import error is the answer to every request, as the parent does not listen earlier.
+      pipe: Connection to the parent.
+    """
+    function, import_error = _import_function(call)
     while True:
         try:
             data = pipe.recv_bytes()
@@ -31,23 +35,33 @@ def serve_requests(call: str, pipe: Connection) -> None:
             return
         try:
             answer = (
-                b"A" + wire.pack_clips(function(wire.unpack_jobs(data)))
+                ANSWER_TAG + wire.pack_clips(function(wire.unpack_jobs(data)))
                 if function
-                else b"E" + trouble.encode()
+                else ERROR_TAG + import_error.encode()
             )
-        except Exception as error:  # an expert's failure is an answer, not our end
-            answer = b"E" + f"{type(error).__name__}: {error}".encode()
+        except Exception as error:  # an exception of the function is an answer; the process goes on
+            answer = ERROR_TAG + f"{type(error).__name__}: {error}".encode()
         pipe.send_bytes(answer)
 
 
 def exit_with_parent(parent: int) -> None:
-    """Ends this process once its parent is gone: a function that hangs would never see the pipe close.
+    """End this process once its parent is gone: a function that hangs would never see the connection close.
 
-    Args: parent: its number as it says itself: it may be gone before we could ask.
+    Args:
+      parent: Process id of the parent as it states it; `os.getppid` here could come too late.
     """
     while os.getppid() == parent:
         time.sleep(1)
     os._exit(1)
+
+
+def _import_function(call: str) -> tuple[ExpertFunction | None, str]:
+    """Return the function, or the text of the error."""
+    module, _, name = call.partition(":")
+    try:
+        return getattr(importlib.import_module(module), name), ""
+    except Exception as error:  # importing runs foreign code, which may raise anything
+        return None, f"ImportError: {call}: {error}"
 
 
 if __name__ == "__main__":

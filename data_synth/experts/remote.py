@@ -1,11 +1,13 @@
 """The three kinds of external expert: a Python callable in a child process, a command, an HTTP service.
 
-protocol.Spec → **expert** → protocol.run. Each enforces its own time limit, and leaves nothing running when it is over.
+`ExpertSpec` → **expert** → `protocol.run_expert`. Each class implements `base.Expert`, enforces the time limit of a request itself,
+and leaves no process running after it.
 """
 
 from __future__ import annotations
 
 import contextlib
+import http.client
 import os
 import signal
 import socket
@@ -16,172 +18,195 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 
 import data_synth
-from data_synth.experts import wire
-from data_synth.experts.spec import ExpertError, ExpertSpec
+from data_synth.experts import child, wire
+from data_synth.experts.base import ExpertError, FailureKind
+from data_synth.experts.spec import ExpertSpec
 from data_synth.experts.wire import Job
 from v2v.errors import InputError
 from v2v.video import video as codec
 
-# Becomes the command, once Linux is asked to kill it when we are killed (PR_SET_PDEATHSIG): no clean-up of ours would outlive that.
+# Replaces itself by the command, once Linux is asked to kill it when this process is killed (PR_SET_PDEATHSIG): a killed process
+# cannot clean up. Arguments: process id of the parent, file for the error of a command that cannot be started, the command.
 LAUNCHER = """import ctypes, os, sys
 if sys.platform == "linux":
     ctypes.CDLL(None).prctl(1, 9)
 if os.getppid() != int(sys.argv[1]):
     os._exit(1)
 try:
-    os.execvp(sys.argv[2], sys.argv[2:])
+    os.execvp(sys.argv[3], sys.argv[3:])
 except OSError as error:
-    print("cannot be started:", error.strerror.lower(), flush=True)
+    with open(sys.argv[2], "w") as file:
+        file.write(error.strerror.lower())
     os._exit(125)
 """
+# An answer is as large as the clips of its request. A service that sends more than twice as much, and a little, is cut off.
+MAX_ANSWER_RATIO, MAX_ANSWER_EXTRA = 2, 1 << 20
+_READ_BYTES = 1 << 20
 
 
 class _ExternalExpert:
-    """What the kinds share: the fields of `protocol.Expert`, from the TOML file."""
+    """The members that all kinds take from the TOML file."""
 
     def __init__(self, spec: ExpertSpec):
-        self.spec, self.name, self.version = spec, spec.name, spec.version
+        self.spec = spec
+        self.name, self.version = spec.name, spec.version
         self.batch, self.retries = spec.batch, spec.retries
 
     def close(self) -> None:
-        pass
+        """Stop what the expert has started; nothing outlives a request here."""
+
+    def _timeout_error(self) -> ExpertError:
+        return ExpertError(f"took more than {self.spec.seconds:g} s", FailureKind.TIMEOUT)
 
 
 class ChildExpert(_ExternalExpert):
-    """`call = "package.module:function"`, kept in one child process so that weights load once.
+    """A function `call = "package.module:function"` in one child process, which is kept so that weights load once.
 
-    The function takes a list of `wire.Job` and gives a list of clips. The folder of the TOML file is importable.
+    The function takes a list of `wire.Job` and returns a list of clips. The folder of the TOML file is importable.
     A child that crashes or runs out of time is replaced for the next request; one whose parent dies ends by itself.
     """
 
     process: subprocess.Popen | None = None
+    pipe: Connection | None = None
 
     def __call__(self, jobs: Sequence[Job]) -> list[np.ndarray]:
-        if self.process is None:
-            self._start()
+        """Run one request in the child, which is started where none runs.
+
+        Raises:
+          ExpertError: The function raised an exception, the child crashed or ran out of time, or the answer is no list of clips.
+        """
+        if self.process is None or self.pipe is None:
+            self.process, self.pipe = self._start()
+        process, pipe = self.process, self.pipe
         timed_out = threading.Event()
 
         def stop() -> None:
             timed_out.set()
-            os.killpg(self.process.pid, signal.SIGKILL)
+            _kill_group(process)
 
         timer = threading.Timer(self.spec.seconds, stop)  # covers a child that does not even read its request
         timer.start()
         try:
-            self.pipe.send_bytes(wire.pack_jobs(jobs))
-            data = self.pipe.recv_bytes()
+            pipe.send_bytes(wire.pack_jobs(jobs))
+            data = pipe.recv_bytes()
         except (EOFError, OSError):
-            code = self.process.wait()
+            code = process.wait()
             self.close()
-            raise ExpertError(
-                f"took more than {self.spec.seconds:g} s"
-                if timed_out.is_set()
-                else f"crashed ({_format_exit(code)})"
-            ) from None
+            if timed_out.is_set():
+                raise self._timeout_error() from None
+            raise ExpertError(f"crashed ({_format_exit(code)})", FailureKind.CRASH) from None
         finally:
             timer.cancel()
             timer.join()
-        if data[:1] == b"E":
-            raise ExpertError(f"raised {data[1:].decode(errors='replace')}")
-        return _clips(data[1:], len(jobs))
+        tag, content = data[:1], data[1:]
+        if tag == child.ERROR_TAG:
+            raise ExpertError(f"raised {content.decode(errors='replace')}")
+        return _decode_clips(content, len(jobs))
 
     def close(self) -> None:
+        """Kill the child with all that it has started."""
         if self.process is not None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self.process.pid, signal.SIGKILL)
+            _kill_group(self.process)
             self.process.wait()
-            self.pipe.close()
             self.process = None
+        if self.pipe is not None:
+            self.pipe.close()
+            self.pipe = None
 
-    def _start(self) -> None:
-        ours, theirs = socket.socketpair()
-        places = [str(self.spec.path.parent.resolve()), str(Path(data_synth.__file__).resolve().parents[1])]
+    def _start(self) -> tuple[subprocess.Popen, Connection]:
+        parent_end, child_end = socket.socketpair()
+        folders = [str(self.spec.path.parent.resolve()), str(Path(data_synth.__file__).resolve().parents[1])]
         environment = {
             **os.environ,
-            "PYTHONPATH": os.pathsep.join([*places, os.environ.get("PYTHONPATH", "")]),
+            "PYTHONPATH": os.pathsep.join([*folders, os.environ.get("PYTHONPATH", "")]),
         }
-        self.process = subprocess.Popen(
-            [
-                sys.executable,
-                "-m",
-                "data_synth.experts.child",
-                self.spec.call,
-                str(theirs.fileno()),
-                str(os.getpid()),
-            ],
-            pass_fds=(theirs.fileno(),),
+        arguments = [self.spec.call, str(child_end.fileno()), str(os.getpid())]
+        process = subprocess.Popen(
+            [sys.executable, "-m", "data_synth.experts.child", *arguments],
+            pass_fds=(child_end.fileno(),),
             env=environment,
             stdin=subprocess.DEVNULL,
-            stdout=sys.stderr.fileno()
-            if _has_fileno(sys.stderr)
-            else subprocess.DEVNULL,  # ours is for --json
+            # Standard output of this process is reserved for --json.
+            stdout=sys.stderr.fileno() if _has_fileno(sys.stderr) else subprocess.DEVNULL,
             start_new_session=True,
         )
-        theirs.close()
-        self.pipe = Connection(ours.detach())
-
-
-def _has_fileno(stream) -> bool:
-    """Whether a process of its own can write there: under tests and notebooks standard error may be no file."""
-    try:
-        return stream.fileno() >= 0
-    except (AttributeError, OSError, ValueError):
-        return False
+        child_end.close()
+        return process, Connection(parent_end.detach())
 
 
 class CommandExpert(_ExternalExpert):
-    """A program, started anew for each request in the folder of the TOML file and killed with its whole group."""
+    """A program, started anew for each request in the folder of the TOML file and killed with its process group."""
 
     def __call__(self, jobs: Sequence[Job]) -> list[np.ndarray]:
+        """Run the program once, or once a job where it takes single clips.
+
+        Raises:
+          ExpertError: The program cannot be started, crashed, ran out of time, or wrote no clips.
+        """
         words = " ".join(self.spec.command)
         with tempfile.TemporaryDirectory(prefix="v2v-expert-") as folder:
             if "{jobs}" in words:
-                return self._batch(jobs, Path(folder))
-            return [self._single(job, Path(folder), i) for i, job in enumerate(jobs)]
+                return self._run_batch(jobs, Path(folder))
+            return [self._run_single(job, Path(folder), i) for i, job in enumerate(jobs)]
 
-    def _batch(self, jobs: Sequence[Job], folder: Path) -> list[np.ndarray]:
-        places = {"jobs": folder / "jobs.npz", "answers": folder / "answers.npz"}
-        places["jobs"].write_bytes(wire.pack_jobs(jobs))
-        self._execute(places, folder)
-        if not places["answers"].is_file():
+    def _run_batch(self, jobs: Sequence[Job], folder: Path) -> list[np.ndarray]:
+        """Exchange .npz files: one request, one answer."""
+        jobs_path, answers_path = folder / "jobs.npz", folder / "answers.npz"
+        jobs_path.write_bytes(wire.pack_jobs(jobs))
+        self._execute({"jobs": jobs_path, "answers": answers_path}, folder)
+        if not answers_path.is_file():
             raise ExpertError("wrote no answer")
-        return _clips(places["answers"].read_bytes(), len(jobs))
+        return _decode_clips(answers_path.read_bytes(), len(jobs))
 
-    def _single(self, job: Job, folder: Path, i: int) -> np.ndarray:
-        places = {
-            "clip": folder / f"{i}.mp4",
-            "answer": folder / f"{i}.answer.mp4",
-            "prompt": job.prompt,
-            "mask": folder / f"{i}.mask.mp4",
-            "reference": folder / f"{i}.reference.png",
-        }
-        codec.write_video(codec.Video.from_array(job.clip), places["clip"])
+    def _run_single(self, job: Job, folder: Path, i: int) -> np.ndarray:
+        """Exchange video files: one clip, one answer."""
+        clip_path, answer_path = folder / f"{i}.mp4", folder / f"{i}.answer.mp4"
+        mask_path, reference_path = folder / f"{i}.mask.mp4", folder / f"{i}.reference.png"
+        codec.write_video(codec.Video.from_array(job.clip), clip_path)
         if job.mask is not None:
-            codec.write_video(codec.Video.from_array(np.repeat(job.mask[..., None], 3, -1)), places["mask"])
+            codec.write_video(codec.Video.from_array(np.repeat(job.mask[..., None], 3, -1)), mask_path)
         if job.reference is not None:
-            codec.write_video(codec.Video.from_array(job.reference), places["reference"])
-        self._execute(places, folder)
-        if not places["answer"].is_file():
+            codec.write_video(codec.Video.from_array(job.reference), reference_path)
+        placeholders = {
+            "clip": clip_path,
+            "answer": answer_path,
+            "prompt": job.prompt,
+            "mask": mask_path,
+            "reference": reference_path,
+        }
+        self._execute(placeholders, folder)
+        if not answer_path.is_file():
             raise ExpertError("wrote no answer")
         try:
-            return codec.read_video(places["answer"]).frames
+            return codec.read_video(answer_path).frames
         except InputError:
             raise ExpertError("wrote an answer that is no video") from None
 
-    def _execute(self, places: dict, folder: Path) -> None:
-        command = [_fill_placeholders(word, places) for word in self.spec.command]
-        log = folder / "log.txt"
+    def _execute(self, placeholders: Mapping[str, Path | str], folder: Path) -> None:
+        """Run the command until it ends; its output goes to a file in `folder`, whose last line an error quotes."""
+        command = [_fill_placeholders(word, placeholders) for word in self.spec.command]
+        log, start_error = folder / "log.txt", folder / "start_error.txt"
         try:
             with log.open("wb") as file:
                 process = subprocess.Popen(
-                    [sys.executable, "-I", "-S", "-c", LAUNCHER, str(os.getpid()), *command],
+                    [
+                        sys.executable,
+                        "-I",
+                        "-S",
+                        "-c",
+                        LAUNCHER,
+                        str(os.getpid()),
+                        str(start_error),
+                        *command,
+                    ],
                     cwd=self.spec.path.parent,
                     stdin=subprocess.DEVNULL,
                     stdout=file,
@@ -189,26 +214,59 @@ class CommandExpert(_ExternalExpert):
                     start_new_session=True,
                 )
         except OSError as error:
-            raise ExpertError(f"cannot be started: {error.strerror.lower()}") from None
+            cause = (error.strerror or str(error)).lower()
+            raise ExpertError(f"cannot be started: {cause}", FailureKind.UNREACHABLE) from None
         try:
             code = process.wait(self.spec.seconds)
         except subprocess.TimeoutExpired:
-            raise ExpertError(f"took more than {self.spec.seconds:g} s") from None
+            raise self._timeout_error() from None
         finally:
-            with contextlib.suppress(ProcessLookupError):  # also what it left behind in its group
-                os.killpg(process.pid, signal.SIGKILL)
+            _kill_group(process)
             process.wait()
+        if start_error.is_file():
+            raise ExpertError(f"cannot be started: {start_error.read_text()}", FailureKind.UNREACHABLE)
         if code:
             last = log.read_text(errors="replace").strip().splitlines()[-1:] or ["no output"]
-            never = code == 125 and last[0].startswith("cannot be started")
-            raise ExpertError(last[0] if never else f"crashed ({_format_exit(code)}): {last[0][:160]}")
+            raise ExpertError(f"crashed ({_format_exit(code)}): {last[0][:160]}", FailureKind.CRASH)
 
 
 class HttpExpert(_ExternalExpert):
-    """A service: POST the request's .npz, get the answer's. The limit covers the whole exchange, not one read."""
+    """A service: POST the request's .npz, get the answer's. The time limit covers the whole exchange, not one read."""
 
     def __call__(self, jobs: Sequence[Job]) -> list[np.ndarray]:
+        """Send one request to the service.
+
+        Raises:
+          ExpertError: The service cannot be reached, ran out of time, answered an HTTP error, or sent no clips.
+          InputError: The environment variable of the token is not set.
+        """
         deadline = time.monotonic() + self.spec.seconds
+        request = urllib.request.Request(self.spec.url, wire.pack_jobs(jobs), self._headers(), method="POST")
+        max_bytes = MAX_ANSWER_RATIO * sum(job.clip.nbytes for job in jobs) + MAX_ANSWER_EXTRA
+        parts, size = [], 0
+        try:
+            with urllib.request.urlopen(request, timeout=self.spec.seconds) as answer:
+                while part := answer.read1(_READ_BYTES):
+                    parts.append(part)
+                    size += len(part)
+                    if time.monotonic() > deadline:
+                        raise TimeoutError
+                    if size > max_bytes:
+                        raise ExpertError("answered far more than the clips asked for")
+        except urllib.error.HTTPError as error:
+            kind = FailureKind.CRASH if error.code // 100 == 5 else FailureKind.REQUEST
+            raise ExpertError(f"answered HTTP {error.code}", kind) from None
+        except TimeoutError:
+            raise self._timeout_error() from None
+        except urllib.error.URLError as error:
+            if isinstance(error.reason, TimeoutError):
+                raise self._timeout_error() from None
+            raise _unreachable_error() from None
+        except (OSError, http.client.HTTPException):
+            raise _unreachable_error() from None
+        return _decode_clips(b"".join(parts), len(jobs))
+
+    def _headers(self) -> dict[str, str]:
         headers = {"Content-Type": "application/octet-stream"}
         if self.spec.token:
             if self.spec.token not in os.environ:
@@ -217,42 +275,38 @@ class HttpExpert(_ExternalExpert):
                     "which is not set; set it"
                 )
             headers["Authorization"] = f"Bearer {os.environ[self.spec.token]}"
-        request = urllib.request.Request(self.spec.url, wire.pack_jobs(jobs), headers, method="POST")
-        max_bytes = 2 * sum(job.clip.nbytes for job in jobs) + (
-            1 << 20
-        )  # an answer is as large as the clips were
-        parts, size = [], 0
-        try:
-            with urllib.request.urlopen(request, timeout=self.spec.seconds) as answer:
-                while part := answer.read1(1 << 20):
-                    parts.append(part)
-                    size += len(part)
-                    if time.monotonic() > deadline:
-                        raise TimeoutError
-                    if size > max_bytes:
-                        raise ExpertError("answered far more than the clips asked for")
-        except urllib.error.HTTPError as error:
-            raise ExpertError(f"answered HTTP {error.code}") from None
-        except TimeoutError:
-            raise ExpertError(f"took more than {self.spec.seconds:g} s") from None
-        except (urllib.error.URLError, OSError) as error:
-            if isinstance(getattr(error, "reason", None), TimeoutError):
-                raise ExpertError(f"took more than {self.spec.seconds:g} s") from None
-            raise ExpertError("cannot be reached, or hung up") from None
-        return _clips(b"".join(parts), len(jobs))
+        return headers
 
 
-def _clips(data: bytes, n: int) -> list[np.ndarray]:
+def _kill_group(process: subprocess.Popen) -> None:
+    """Kill a process with all that it left behind in its group."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def _unreachable_error() -> ExpertError:
+    return ExpertError("cannot be reached, or hung up", FailureKind.UNREACHABLE)
+
+
+def _has_fileno(stream: TextIO) -> bool:
+    """Return whether a child process can write there: under tests and notebooks standard error may be no file."""
+    try:
+        return stream.fileno() >= 0
+    except (AttributeError, OSError, ValueError):
+        return False
+
+
+def _decode_clips(data: bytes, n: int) -> list[np.ndarray]:
     try:
         return wire.unpack_clips(data, n)
     except ValueError as error:
         raise ExpertError(str(error)) from None
 
 
-def _fill_placeholders(word: str, places: dict) -> str:
-    """The word with {placeholders} replaced; other braces (JSON arguments) stay."""
-    for key, value in places.items():
-        word = word.replace("{" + key + "}", str(value))
+def _fill_placeholders(word: str, placeholders: Mapping[str, Path | str]) -> str:
+    """Replace the {placeholders} in a word; other braces (JSON arguments) stay."""
+    for name, value in placeholders.items():
+        word = word.replace("{" + name + "}", str(value))
     return word
 
 

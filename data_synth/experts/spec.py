@@ -1,13 +1,42 @@
+"""The TOML file that describes an external expert: reading and checking it.
+
+    name = "depth"                       # [a-z0-9-]: recipes to-depth and from-depth
+    version = "depth-anything-v2-small"  # recorded in every pair
+    license = "Apache-2.0"               # of the clips that it makes, recorded too
+    role = "control"                     # control: clip -> control video, used both ways
+                                         # edit: needs prompts, source -> target
+                                         # remove: clip + mask -> clip without the object; NAME and NAME-insertion
+                                         # mask: clip -> mask video, white = the object; no recipe of its own: it serves
+                                         #       removal, insertion, replacement and role remove on --clips
+    noun = "depth"                       # control: "turn this {noun} video into ..."; mask: the object, sent as prompt
+    prompts = ["make it snow", ...]      # edit: the instructions, one drawn for each clip
+    kind = "python"                      # python: call = "package.module:function" in a process of its own
+                                         # command: command = ["prog", "{jobs}", "{answers}"] (.npz, a batch) or
+                                         #          ["prog", "{clip}", "{answer}", "{prompt}"] (.mp4, one clip;
+                                         #          also {mask} and {reference})
+                                         # http: url = "http://host:port/path", POST .npz -> .npz;
+                                         #       token = "NAME" sends that environment variable as a bearer token
+    batch = 4                            # jobs in one request
+    seconds = 120.0                      # time limit of one request
+    retries = 1                          # further attempts after a failed request
+
+`wire.py` describes the arrays in a request and its answer, `base.py` the interface behind every kind.
+"""
+
+from __future__ import annotations
+
 import dataclasses
 import re
 import tomllib
 import urllib.parse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from v2v.errors import InputError
 
 ROLES = ("control", "edit", "remove", "mask")
+# The field that each kind requires.
 KINDS = {"python": "call", "command": "command", "http": "url"}
 _TYPES = {
     "name": str,
@@ -27,13 +56,9 @@ _TYPES = {
 }
 
 
-class ExpertError(Exception):
-    """One request failed; the message is the reason, short and without paths or numbers that vary."""
-
-
 @dataclasses.dataclass(frozen=True)
 class ExpertSpec:
-    """A checked TOML file; fields as in the module docstring."""
+    """A checked TOML file; the fields are those of the module docstring, and `path` is the file."""
 
     path: Path
     name: str
@@ -53,10 +78,10 @@ class ExpertSpec:
 
 
 def load_spec(path: str | Path) -> ExpertSpec:
-    """Reads and checks a TOML file.
+    """Read and check a TOML file.
 
     Raises:
-      InputError: unreadable, or a field is missing, unknown, or of the wrong type.
+      InputError: The file is unreadable, or a field is missing, unknown, of the wrong type or out of range.
     """
     path = Path(path)
     try:
@@ -96,7 +121,8 @@ def load_spec(path: str | Path) -> ExpertSpec:
         raise InputError(
             f"{path}: name: expected lower-case letters, digits and dashes, got {table['name']!r}"
         )
-    spec = ExpertSpec(path, **{k: tuple(v) if isinstance(v, list) else v for k, v in table.items()})
+    fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in table.items()}
+    spec = ExpertSpec(path, **fields)
     if spec.batch < 1 or spec.retries < 0 or not spec.seconds > 0:
         raise InputError(
             f"{path}: expected batch >= 1, retries >= 0 and seconds > 0, "
@@ -107,16 +133,24 @@ def load_spec(path: str | Path) -> ExpertSpec:
     return spec
 
 
-def check_prompts(path: str | Path, given: Sequence) -> tuple[str, ...]:
-    """Instructions as a file gives them. Raises InputError where one says nothing."""
-    for i, prompt in enumerate(given):
+def check_prompts(path: str | Path, prompts: Sequence) -> tuple[str, ...]:
+    """Return the instructions of a file.
+
+    Args:
+      path: The file, for the error.
+      prompts: The instructions as the file has them.
+
+    Raises:
+      InputError: One is no string, or has no letter or digit.
+    """
+    for i, prompt in enumerate(prompts):
         if not isinstance(prompt, str) or not re.search(r"\w", prompt):
             raise InputError(f"{path}: prompts: expected sentences, got {prompt!r} as number {i + 1}")
-    return tuple(given)
+    return tuple(prompts)
 
 
-def _check_kind(path: Path, table: dict) -> None:
-    """Raises InputError where a request could not even be sent."""
+def _check_kind(path: Path, table: dict[str, Any]) -> None:
+    """Raise InputError where the kind's own field is such that no request can be sent."""
     if table["kind"] == "python" and not re.fullmatch(r"[\w.]+:\w+", table["call"]):
         raise InputError(f"{path}: call: expected package.module:function, got {table['call']!r}")
     if table["kind"] == "command":
@@ -129,8 +163,8 @@ def _check_kind(path: Path, table: dict) -> None:
     if table["kind"] == "http":
         try:
             parts = urllib.parse.urlsplit(table["url"])
-            good = parts.scheme in ("http", "https") and parts.hostname and (parts.port or 1)
+            is_valid = parts.scheme in ("http", "https") and parts.hostname and (parts.port or 1)
         except ValueError:  # a port that is no number
-            good = False
-        if not good:
+            is_valid = False
+        if not is_valid:
             raise InputError(f"{path}: url: expected http://HOST:PORT/PATH, got {table['url']!r}")

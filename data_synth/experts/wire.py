@@ -1,7 +1,7 @@
-"""Clip in, clip out: the bytes that travel between the engine and an external expert.
+"""The bytes that travel between the engine and an external expert.
 
-jobs → **one .npz** → expert → **one .npz** → clips. A request holds, for job i, `clip_i` uint8 [T, H, W, 3], and when
-given `mask_i` uint8 [T, H, W] and `reference_i` uint8 [h, w, 3]; `prompts` is a JSON list of strings as uint8. The
+jobs → **one .npz** → expert → **one .npz** → clips. A request holds, for job i, `clip_i` uint8 [T, H, W, 3], and, where the job has
+them, `mask_i` uint8 [T, H, W] and `reference_i` uint8 [h, w, 3]; `prompts` is a JSON list of strings as uint8. The
 answer holds `clip_i` for every i. An .npz is a zip of .npy arrays, readable without NumPy; nothing in it is pickled.
 """
 
@@ -12,17 +12,20 @@ import io
 import json
 import zipfile
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """What an expert is asked to do with one clip.
+    """One clip for an expert to edit.
 
     Attributes:
-      clip: uint8 [T, H, W, 3]. prompt: instruction, "" for experts that need none.
-      mask: uint8 [T, H, W] in {0, 255} or None. reference: uint8 [h, w, 3] or None.
+      clip: uint8 [T, H, W, 3].
+      prompt: Instruction; "" for experts that need none.
+      mask: uint8 [T, H, W] in {0, 255}, or None.
+      reference: Picture, uint8 [h, w, 3], or None.
     """
 
     clip: np.ndarray
@@ -32,18 +35,18 @@ class Job:
 
 
 def pack_jobs(jobs: Sequence[Job]) -> bytes:
-    """Request bytes."""
+    """Encode a request."""
     arrays = {"prompts": np.frombuffer(json.dumps([j.prompt for j in jobs]).encode(), np.uint8)}
     for i, job in enumerate(jobs):
-        for name in ("clip", "mask", "reference"):
-            if getattr(job, name) is not None:
-                arrays[f"{name}_{i}"] = getattr(job, name)
-    return _npz(arrays)
+        for name, array in (("clip", job.clip), ("mask", job.mask), ("reference", job.reference)):
+            if array is not None:
+                arrays[f"{name}_{i}"] = array
+    return _encode_npz(arrays)
 
 
 def unpack_jobs(data: bytes) -> list[Job]:
-    """The jobs of a request: what an expert written in Python starts with."""
-    arrays = _arrays(data)
+    """Decode a request; an expert that is written in Python begins with this."""
+    arrays = _decode_npz(data)
     prompts = json.loads(arrays["prompts"].tobytes())
     return [
         Job(arrays[f"clip_{i}"], prompt, arrays.get(f"mask_{i}"), arrays.get(f"reference_{i}"))
@@ -52,18 +55,18 @@ def unpack_jobs(data: bytes) -> list[Job]:
 
 
 def pack_clips(clips: Sequence[np.ndarray]) -> bytes:
-    """Answer bytes."""
-    return _npz({f"clip_{i}": clip for i, clip in enumerate(clips)})
+    """Encode an answer."""
+    return _encode_npz({f"clip_{i}": clip for i, clip in enumerate(clips)})
 
 
 def unpack_clips(data: bytes, n: int) -> list[np.ndarray]:
-    """The n clips of an answer.
+    """Decode an answer of n clips.
 
     Raises:
-      ValueError: the bytes are not an .npz of n clips.
+      ValueError: The bytes are not an .npz of n clips.
     """
     try:
-        arrays = _arrays(data)
+        arrays = _decode_npz(data)
     except (ValueError, OSError, zipfile.BadZipFile, EOFError):
         raise ValueError(f"answered {len(data)} bytes that are no .npz") from None
     missing = [i for i in range(n) if f"clip_{i}" not in arrays]
@@ -72,12 +75,12 @@ def unpack_clips(data: bytes, n: int) -> list[np.ndarray]:
     return [arrays[f"clip_{i}"] for i in range(n)]
 
 
-def _npz(arrays: dict[str, np.ndarray]) -> bytes:
-    out = io.BytesIO()
-    np.savez(out, **arrays)
-    return out.getvalue()
+def _encode_npz(arrays: dict[str, Any]) -> bytes:
+    file = io.BytesIO()
+    np.savez(file, **arrays)
+    return file.getvalue()
 
 
-def _arrays(data: bytes) -> dict[str, np.ndarray]:
+def _decode_npz(data: bytes) -> dict[str, np.ndarray]:
     with np.load(io.BytesIO(data), allow_pickle=False) as archive:
         return {name: archive[name] for name in archive.files}

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from data_synth.experts import protocol
+from data_synth.experts.base import Failure
 
 HEAD = 'name = "x"\nversion = "7"\nlicense = "MIT"\nrole = "control"\n'
 
@@ -17,4 +17,4 @@ def toml(folder, body, head=HEAD):
 
 
 def reasons(answers):
-    return [a.reason if isinstance(a, protocol.Failure) else "clip" for a in answers]
+    return [a.reason if isinstance(a, Failure) else "clip" for a in answers]

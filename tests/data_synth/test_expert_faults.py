@@ -146,6 +146,9 @@ class Faulty(BaseHTTPRequestHandler):
         if self.path == "/hangup":
             self.connection.close()
             return
+        if self.path == "/garbage":
+            self.wfile.write(b"no status line\r\n\r\n")
+            return
         self.send_response(200)
         self.end_headers()
         try:
@@ -175,6 +178,7 @@ def test_http_faults(tmp_path, monkeypatch):
     cases = {
         "/500": "answered HTTP 500",
         "/hangup": "cannot be reached, or hung up",
+        "/garbage": "cannot be reached, or hung up",
         "/trickle": "took more than 2 s",
         "/silence": "took more than 2 s",
         "/flood": "answered far more than the clips asked for",

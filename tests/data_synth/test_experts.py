@@ -14,6 +14,7 @@ from data_synth import generate
 from data_synth.dataset import build, shards
 from data_synth.experts import protocol, wire
 from data_synth.experts import spec as spec_lib
+from data_synth.experts.base import ExpertError, FailureKind
 from data_synth.experts.examples import sketch
 from data_synth.experts.wire import Job
 from data_synth.recipes import external, registry
@@ -223,7 +224,7 @@ def test_an_expert_that_hangs_is_not_waited_for_clip_by_clip():
 
         def __call__(self, jobs):
             self.asked.append(len(jobs))
-            raise spec_lib.ExpertError("took more than 1 s")
+            raise ExpertError("took more than 1 s", FailureKind.TIMEOUT)
 
     assert reasons(protocol.run_expert(Hanging(), [Job(clip())] * 6)) == ["took more than 1 s"] * 6
     assert Hanging.asked == [6, 1, 1]

@@ -48,7 +48,7 @@ recipes (a family gives its members, evenly; without --recipes: local and photom
   captions            a captioned long video, continued; needs --set captions=FILE and pip install 'v2v-edit[captions]'
   senorita, ditto, insvie, openve, refvie, gpt-image-edit
                       published sets; need --set NAME=FOLDER
-  to-X, from-X, X     external experts; need --expert (fields: data_synth/experts/protocol.py)
+  to-X, from-X, X     external experts; need --expert (fields: data_synth/experts/spec.py)
   stylisation, human-animation, actor-transmutation
                       several experts in a row; need --expert data_synth/experts/standins/NAME.toml, with your networks
                       in place of the stand-ins (fields: data_synth/recipes/composition.py)

@@ -1,1 +1,1 @@
-"""Working examples of external experts, one of each kind; read sketch.py."""
+"""Working examples of external experts, one of each kind; see `sketch.py`."""

@@ -1,6 +1,6 @@
-"""An example expert: a pencil sketch, x = 255 Y / blur(Y) on inverted light, as plain Python, as a program, as a service.
+"""An example expert, a pencil sketch: x = 255 Y / (255 - blur(255 - Y)), as a Python callable, a program and a service.
 
-What stands between a network and the engine is this little. Replace `sketch` by the network and keep the rest:
+Replace `sketch` by a network and keep the rest:
 
     python  sketch.toml           the engine calls sketch(jobs) in a process of its own
     command sketch_command.toml   python sketch.py JOBS ANSWERS
@@ -23,12 +23,16 @@ from data_synth.experts import wire
 
 
 def sketch(jobs: Sequence[wire.Job]) -> list[np.ndarray]:
-    """One clip, uint8 [T, H, W, 3], for each job."""
+    """Return one clip, uint8 [T, H, W, 3], for each job."""
     return [np.stack([_sketch_frame(frame) for frame in job.clip]) for job in jobs]
 
 
 def service(port: int) -> ThreadingHTTPServer:
-    """An HTTP server on this machine alone; call serve_forever(). Port 0 picks a free one."""
+    """Return an HTTP server that only this machine reaches; call `serve_forever()` on it.
+
+    Args:
+      port: Port to listen on; 0 picks a free one.
+    """
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -48,8 +52,8 @@ def service(port: int) -> ThreadingHTTPServer:
 
 def _sketch_frame(frame: np.ndarray) -> np.ndarray:
     luma = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
-    soft = 255 - cv2.GaussianBlur(255 - luma, (0, 0), max(1.0, min(luma.shape) / 32))
-    return np.repeat(cv2.divide(luma, soft, scale=255)[..., None], 3, -1)
+    blurred = 255 - cv2.GaussianBlur(255 - luma, (0, 0), max(1.0, min(luma.shape) / 32))
+    return np.repeat(cv2.divide(luma, blurred, scale=255)[..., None], 3, -1)
 
 
 if __name__ == "__main__":

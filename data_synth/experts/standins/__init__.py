@@ -1,1 +1,1 @@
-"""Experts that stand in for the networks of the paper, so that its compositions run anywhere; read standins.py."""
+"""Experts in the places of the paper's networks, so that its compositions run anywhere; see `standins.py`."""

@@ -1,6 +1,7 @@
-"""Stand-ins: simple image operations in the places of networks. What they make looks nothing like what those would.
+"""Simple image operations in the places of the networks of the paper's compositions.
 
-They exist so that a composition can be run, tested and read before the weights are there; every pair says so (stand_in).
+They let a composition be run, tested and read before the weights are there. Their clips look nothing like those of the networks,
+and every pair says so (`stand_in`).
 
     edges       Canny edges                  where the paper uses an edge, depth or pose estimator
     restyle     colours turned about the grey axis by an angle that the prompt's bytes give, then four tones
@@ -22,27 +23,36 @@ from data_synth.operators import control
 
 
 def edges(jobs: Sequence[wire.Job]) -> list[np.ndarray]:
-    """White lines on black."""
+    """Return each clip's Canny edges, white on black."""
     return [control.canny(job.clip, np.random.default_rng(0)).video for job in jobs]
 
 
 def restyle(jobs: Sequence[wire.Job]) -> list[np.ndarray]:
-    """Other colours for every prompt, the same for every frame."""
+    """Return each clip in colours that depend on the prompt, the same for every frame."""
     return [np.stack([_rotate_hue(frame, job.prompt) for frame in job.clip]) for job in jobs]
 
 
 def controlled(jobs: Sequence[wire.Job]) -> list[np.ndarray]:
-    """Lines that move over colours that stand."""
-    out = []
+    """Return each control video's lines, dark over the blurred colours of the reference picture.
+
+    Raises:
+      ValueError: A job has no reference picture.
+    """
+    clips = []
     for job in jobs:
+        if job.reference is None:
+            raise ValueError("expected a reference picture, got none")
         _, H, W, _ = job.clip.shape
-        ground = cv2.GaussianBlur(cv2.resize(job.reference, (W, H)), (0, 0), min(H, W) / 8).astype(np.float32)
-        out.append((ground * (1 - job.clip.astype(np.float32) / 300) + 0.5).astype(np.uint8))
-    return out
+        background = cv2.GaussianBlur(cv2.resize(job.reference, (W, H)), (0, 0), min(H, W) / 8).astype(
+            np.float32
+        )
+        clips.append((background * (1 - job.clip.astype(np.float32) / 300) + 0.5).astype(np.uint8))
+    return clips
 
 
 def _rotate_hue(frame: np.ndarray, prompt: str) -> np.ndarray:
-    angle = 40 + zlib.crc32(prompt.encode()) % 100  # OpenCV's hue has 180 steps
+    """Turn a frame's hue by 40 to 139 of OpenCV's 180 steps, and round its channels to four tones."""
+    angle = 40 + zlib.crc32(prompt.encode()) % 100
     hsv = cv2.cvtColor(frame, cv2.COLOR_RGB2HSV)
     hsv[..., 0] = (hsv[..., 0].astype(int) + angle) % 180
     hsv[..., 1] = np.maximum(hsv[..., 1], 90)
