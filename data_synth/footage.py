@@ -1,7 +1,7 @@
 """Where the recipes that need footage get it: rendered scenes, or a folder of video files.
 
-seed → **clip** → experts, lifting, removal. A clip source is a function (seed, T, H, W) → Clip, or the reason (one line
-of text) why this seed gives none: one unreadable file costs the seeds that draw it and is named, nothing else.
+seed → **clip** → experts, lifting, removal. A clip source is a function (seed, T, H, W) → Clip, or a `Rejected` where
+this seed gives none: one unreadable file costs the seeds that draw it and is named, nothing else.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from data_synth.recipes.result import Rejected
 from data_synth.rng import build_rng
 from data_synth.scenes import draw
 from data_synth.scenes import render as rn
@@ -36,7 +37,7 @@ class Clip:
     origin: dict
 
 
-ClipSource = Callable[[int, int, int, int], Clip | str]
+ClipSource = Callable[[int, int, int, int], Clip | Rejected]
 
 
 def render_clip(seed: int, T: int, H: int, W: int) -> Clip:
@@ -62,16 +63,16 @@ class ClipFolder:
     files: tuple[str, ...]
     license: str = "unknown"
 
-    def __call__(self, seed: int, T: int, H: int, W: int) -> Clip | str:
+    def __call__(self, seed: int, T: int, H: int, W: int) -> Clip | Rejected:
         rng = build_rng(seed, "footage")
         name = self.files[int(rng.integers(len(self.files)))]
         path = Path(self.root) / name
         try:
             video = decode_clip(str(path))
         except InputError as error:
-            return f"unreadable clip {name}: {short_cause(error)}"
+            return Rejected(f"unreadable clip {name}: {short_cause(error)}")
         if len(video.frames) < T:
-            return f"clip {name} is shorter than {T} frames"
+            return Rejected(f"clip {name} is shorter than {T} frames")
         first = int(rng.integers(len(video.frames) - T + 1))
         note = path.with_suffix(".txt")
         caption = note.read_text().strip() if note.is_file() else ""

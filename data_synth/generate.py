@@ -11,11 +11,13 @@ Seeds below 2_000_000_000 are for training; scoring uses seeds from SCORE_SEED_B
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import itertools
 import multiprocessing
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -26,6 +28,7 @@ from data_synth.operators import transition as tr
 from data_synth.operators.photometric import PHOTOMETRIC
 from data_synth.recipes import planar, registry
 from data_synth.recipes.registry import Sources
+from data_synth.recipes.result import Rejected
 from data_synth.rng import build_rng
 from data_synth.scenes import draw
 from data_synth.scenes import edits as ed
@@ -33,6 +36,8 @@ from data_synth.scenes import render as rn
 from data_synth.scenes import scene as sc
 from v2v.data.pair import Pair
 from v2v.errors import InputError
+
+Result = TypeVar("Result")
 
 NO_SOURCES = Sources()
 SCORE_SEED_BASE = 3_000_000_000
@@ -51,50 +56,58 @@ def one_thread() -> Iterator[None]:
         cv2.setNumThreads(threads)
 
 
-def make_pair(
-    seed: int,
-    *,
-    T: int = 9,
-    H: int = 64,
-    W: int = 64,
-    edits: tuple[str, ...] | None = None,
-    transition: float = 0.5,
-    operators: tuple[str, ...] = tr.CLASSIC_OPERATORS,
-    sources: Sources = NO_SOURCES,
-) -> tuple[Pair, None] | tuple[None, str]:
-    """One training pair, or the reason why this seed gives none.
+@dataclasses.dataclass(frozen=True)
+class PairOptions:
+    """Everything but the seed that a pair depends on.
+
+    Attributes:
+      T: Number of frames.
+      H: Frame height in pixels.
+      W: Frame width in pixels.
+      edits: What to draw from, evenly: names as `registry.recipe_names` lists them, a family standing for its members, evenly. None is
+        the default mix, half local and half photometric.
+      transition: Probability, 0 to 1, that the edit begins (or also ends) inside the clip.
+      operators: How it may begin there, of `transition.OPERATORS`.
+      sources: Clips, experts and published sets that recipes may use.
+    """
+
+    T: int = 9
+    H: int = 64
+    W: int = 64
+    edits: tuple[str, ...] | None = None
+    transition: float = 0.5
+    operators: tuple[str, ...] = tr.CLASSIC_OPERATORS
+    sources: Sources = NO_SOURCES
+
+
+DEFAULT_OPTIONS = PairOptions()
+
+
+def make_pair(seed: int, options: PairOptions = DEFAULT_OPTIONS) -> Pair | Rejected:
+    """Return one training pair, or why this seed gives none.
 
     Args:
-      seed: any non-negative integer.
-      T, H, W: frames, height, width.
-      edits: what to choose from, evenly: names as `recipes.names` lists them, a family standing for its members,
-        evenly; None is the default mix, half local and half photometric.
-      transition: probability that the edit begins (or also ends) inside the clip.
-      operators: how it may begin there, of transition.OPERATORS.
-      sources: clips, experts and published sets that recipes may use.
+      seed: Any non-negative integer.
+      options: Size, edits and sources.
     """
-    return make_block(
-        (seed,), T=T, H=H, W=W, edits=edits, transition=transition, operators=operators, sources=sources
-    )[0]
+    return make_block((seed,), options)[0]
+
+
+def find_pair(seed: int, options: PairOptions = DEFAULT_OPTIONS) -> tuple[Pair, int]:
+    """Return the pair of the first seed from `seed` on that gives one, and the seed after that."""
+    while isinstance(pair := make_pair(seed, options), Rejected):
+        seed += 1
+    return pair, seed + 1
 
 
 @one_thread()
-def make_block(
-    seeds: Sequence[int],
-    *,
-    T: int = 9,
-    H: int = 64,
-    W: int = 64,
-    edits: tuple[str, ...] | None = None,
-    transition: float = 0.5,
-    operators: tuple[str, ...] = tr.CLASSIC_OPERATORS,
-    sources: Sources = NO_SOURCES,
-) -> list[tuple[Pair, None] | tuple[None, str]]:
-    """`make_pair` for many seeds; recipes that have a batched form (external experts) get theirs together."""
-    entries = tuple(DEFAULT_FAMILIES) if edits is None else edits
+def make_block(seeds: Sequence[int], options: PairOptions = DEFAULT_OPTIONS) -> list[Pair | Rejected]:
+    """Return what `make_pair` returns for many seeds; recipes that work in batches (external experts) get theirs together."""
+    T, H, W, sources = options.T, options.H, options.W, options.sources
+    entries = tuple(DEFAULT_FAMILIES) if options.edits is None else options.edits
     finite = count_rows(entries, sources)
     batched: dict[str, list[tuple[int, int]]] = {}  # recipe name → (position in `seeds`, its seed)
-    outcomes: list[tuple[str, Pair | str]] = [("", "")] * len(seeds)
+    outcomes: dict[int, tuple[str, Pair | Rejected]] = {}
     for i, seed in enumerate(seeds):
         rng = build_rng(seed, "pair")
         # Finite sets are gone through row by row, in turns.
@@ -113,10 +126,7 @@ def make_block(
         results = recipe.many(numbers, T, H, W)
         for (i, _), result in zip(members, results, strict=True):
             outcomes[i] = name, result
-    return [
-        _add_transition_and_check(name, pair, seed, transition, operators)
-        for (name, pair), seed in zip(outcomes, seeds, strict=True)
-    ]
+    return [_add_transition_and_check(*outcomes[i], seed, options) for i, seed in enumerate(seeds)]
 
 
 def count_rows(entries: Sequence[str], sources: Sources) -> int | None:
@@ -146,41 +156,63 @@ def make_clip(seed: int, *, T: int = 9, H: int = 64, W: int = 64) -> tuple[np.nd
 
 
 def iterate_pairs(
-    n: int, seed: int = 0, workers: int = 1, *, dropped: Counter | None = None, **options
+    n: int,
+    options: PairOptions = DEFAULT_OPTIONS,
+    *,
+    seed: int = 0,
+    workers: int = 1,
+    drop_counts: Counter[str] | None = None,
 ) -> Iterator[Pair]:
-    """The first n pairs that seeds seed, seed + 1, ... give, in that order whatever the number of workers.
+    """Yield the first n pairs that seeds seed, seed + 1, ... give, in that order whatever the number of workers.
 
     Args:
-      n: number of pairs. seed: first seed. workers: processes.
-      dropped: if given, receives the count of each drop reason.
-      options: as for `make_pair`.
+      n: Number of pairs.
+      options: As for `make_pair`.
+      seed: First seed.
+      workers: Number of processes.
+      drop_counts: Receives the count of each reason for which seeds gave no pair, where given.
 
     Raises:
-      InputError: hardly any seed gives a pair with these options.
+      InputError: Hardly any seed gives a pair with these options.
     """
-    return iterate_accepted(functools.partial(make_pair, **options), n, seed, workers, dropped)
+    return iterate_accepted(functools.partial(make_pair, options=options), n, seed, workers, drop_counts)
 
 
 def iterate_accepted(
-    function: Callable, n: int, seed: int, workers: int, drop_counts: Counter | None = None
-) -> Iterator:
-    """The first n results of make(seed), make(seed + 1), ... → (result, None) | (None, reason) that are kept."""
+    function: Callable[[int], Result | Rejected],
+    n: int,
+    seed: int,
+    workers: int,
+    drop_counts: Counter[str] | None = None,
+) -> Iterator[Result]:
+    """Yield the first n results of function(seed), function(seed + 1), ... that are no rejections.
+
+    Args:
+      function: Makes a result from a seed; picklable where there are several processes.
+      n: Number of results.
+      seed: First seed.
+      workers: Number of processes.
+      drop_counts: Receives the count of each reason, where given.
+
+    Raises:
+      InputError: Hardly any seed gives a result.
+    """
     count = tries = 0
     results = _map_in_order(function, itertools.count(seed), workers, block=min(max(n, 16), 512))
     try:
         while count < n:
-            result, reason = next(results)
+            result = next(results)
             tries += 1
-            if result is not None:
+            if not isinstance(result, Rejected):
                 count += 1
                 yield result
                 continue
             if drop_counts is not None:
-                drop_counts[reason] += 1
+                drop_counts[result.reason] += 1
             if tries > 500 and count * 50 < tries:
                 raise InputError(
                     f"pairs: expected most seeds to give one, got {count} of {tries} from seed {seed} on; "
-                    f"the last was dropped because of '{reason}'; choose other edits or another size"
+                    f"the last was dropped because of '{result.reason}'; choose other edits or another size"
                 )
     finally:
         results.close()
@@ -198,13 +230,13 @@ def _choose_edit(rng: np.random.Generator, entries: Sequence[str], sources: Sour
 
 
 def _add_transition_and_check(
-    name: str, outcome: Pair | str, seed: int, transition: float, operators: Sequence[str]
-) -> tuple[Pair, None] | tuple[None, str]:
-    if isinstance(outcome, str):
-        return None, f"{name}: {outcome}"
-    limited = tr.add_transition(outcome, build_rng(seed, "transition"), transition, operators)
-    accepted, reason = quality.find_rejection(limited, outcome)
-    return (limited, None) if accepted else (None, f"{name}: {reason}")
+    name: str, outcome: Pair | Rejected, seed: int, options: PairOptions
+) -> Pair | Rejected:
+    if isinstance(outcome, Rejected):
+        return outcome.within(name)
+    limited = tr.add_transition(outcome, build_rng(seed, "transition"), options.transition, options.operators)
+    rejection = quality.find_rejection(limited, outcome)
+    return rejection.within(name) if rejection else limited
 
 
 def _map_in_order(function: Callable, seeds: Iterator[int], workers: int, block: int) -> Iterator:

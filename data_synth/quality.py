@@ -11,6 +11,7 @@ import re
 import cv2
 import numpy as np
 
+from data_synth.recipes.result import Rejected
 from v2v.data.pair import Pair
 
 MIN_AREA = 0.006  # least share of the active frames' pixels that the mask must cover
@@ -42,8 +43,8 @@ CUT_THRESHOLDS = (
 )  # a cut: mean |frame - next| above this many grey levels and this many times the clip's median
 
 
-def find_rejection(pair: Pair, whole: Pair | None = None) -> tuple[bool, str]:
-    """Whether the pair is worth training on, and if not, why: one short constant string per gate.
+def find_rejection(pair: Pair, whole: Pair | None = None) -> Rejected | None:
+    """Return why the pair is not worth training on, one constant reason per gate; None where it is.
 
     Args:
       pair: as it would be stored. whole: the same before its transition, by which it would have a cut, move and show something;
@@ -60,8 +61,8 @@ def find_rejection(pair: Pair, whole: Pair | None = None) -> tuple[bool, str]:
     for gate, judged in (*untimed_gates, *stored_gates):
         reason = gate(judged)
         if reason:
-            return False, reason
-    return True, ""
+            return Rejected(reason)
+    return None
 
 
 def fingerprint_pair(pair: Pair) -> str:

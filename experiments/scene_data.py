@@ -12,7 +12,7 @@ import grain
 import tensorflow_datasets as tfds
 
 from data_synth.dataset.build import build_dataset
-from data_synth.generate import make_clip, make_pair
+from data_synth.generate import PairOptions, make_clip, make_pair
 from data_synth.language import grammar, rooms
 from v2v.data import pair
 from v2v.data.pair import Pair
@@ -80,8 +80,9 @@ def build_tokenizer(cfg: Experiment) -> Tokenizer:
 def preview_pairs(cfg: Experiment, count: int = 4) -> list[Pair]:
     """Return pairs that training never sees."""
     m = cfg.model
-    pairs = (make_pair(PREVIEW_SEEDS + i, T=m.frames, H=m.height, W=m.width)[0] for i in range(1000))
-    return list(itertools.islice((pair for pair in pairs if pair is not None), count))
+    options = PairOptions(m.frames, m.height, m.width)
+    outcomes = (make_pair(PREVIEW_SEEDS + i, options) for i in range(1000))
+    return list(itertools.islice((pair for pair in outcomes if isinstance(pair, Pair)), count))
 
 
 def clips(cfg: Experiment) -> Iterable:

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 import pytest
 
-from data_synth.generate import SCORE_SEED_BASE, make_pair
+from data_synth.generate import SCORE_SEED_BASE, PairOptions, make_pair
 from v2v.checkpoints import native
 from v2v.errors import InputError
 from v2v.pipeline import pretrained
@@ -73,7 +73,7 @@ def test_a_model_is_trained_further(workdir, tmp_path):
 
 
 def test_edit_with_the_trained_lora_and_score(workdir, tmp_path):
-    pair, _ = make_pair(SCORE_SEED_BASE, T=7, H=48, W=40, edits=("greyscale",), transition=0.0)
+    pair = make_pair(SCORE_SEED_BASE, PairOptions(7, 48, 40, ("greyscale",), 0.0))
     video.Video.from_array(pair.source, fps=10).save(tmp_path / "in.mp4")
     out = tmp_path / "out.mp4"
     done = v2v(
@@ -94,7 +94,7 @@ def test_edit_with_the_trained_lora_and_score(workdir, tmp_path):
 def test_adapters_change_the_edit_and_leave_the_model_as_it_was(workdir):
     model = pretrained.load_pretrained(str(workdir / "export"))
     editor = EasyV2VEditor(model)
-    pair, _ = make_pair(7, T=5, H=32, W=32, edits=("sepia",), transition=0.0)
+    pair = make_pair(7, PairOptions(5, 32, 32, ("sepia",), 0.0))
 
     def edit():
         return editor.edit_video(pair.source, "make it sepia", detail="model").frames

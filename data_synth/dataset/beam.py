@@ -22,9 +22,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from data_synth.dataset import shards
+from data_synth.recipes.result import Rejected
 from v2v.errors import InputError
 
-MAX_SHARDS_PER_WAVE = 4096  # shards in one wave: bounds the disk that unfinished sets take
+# Shards in one wave: bounds the disk that unfinished sets take.
+MAX_SHARDS_PER_WAVE = 4096
+# A worker on a full disk leaves an empty file of this name in the folder of shards.
+_DISK_FULL_MARKER = "disk-full"
 
 
 def iterate_shards(
@@ -36,7 +40,7 @@ def iterate_shards(
     target_count: int,
     last: int | None = None,
     options: Sequence[str] = (),
-) -> Iterator[list]:
+) -> Iterator[list[shards.SeedResult]]:
     """Like `shards.shards`, made by Beam.
 
     Args:
@@ -58,15 +62,34 @@ def iterate_shards(
         wave = [job for _, job in zip(range(count), jobs, strict=False)]
         if not wave:
             return
-        _run([job for job in wave if not shards.is_final(job[0])], workers, options)
-        for path, _, _ in wave:
-            results = shards.read_shard(path)
-            record_count += sum(record is not None for _, record, _ in results)
+        _run([job for job in wave if not shards.is_final(job.path)], workers, options)
+        for job in wave:
+            results = shards.read_shard(job.path)
+            record_count += sum(not isinstance(result.outcome, Rejected) for result in results)
             seed_count += len(results)
             yield results
 
 
-def _run(jobs: list, workers: int, options: Sequence[str]) -> None:
+def _ensure_shard(job: shards.ShardJob) -> Path:
+    """Make a shard in a worker, and leave word where the disk is full: of an exception, runners pass on only the text."""
+    try:
+        return shards.ensure_shard(job)
+    except shards.DiskFull:
+        with contextlib.suppress(OSError):
+            (job.path.parent / _DISK_FULL_MARKER).touch()
+        raise
+
+
+def _clear_disk_full(folder: Path) -> bool:
+    """Return whether a worker found the disk of this folder full, and forget it."""
+    marker = folder / _DISK_FULL_MARKER
+    if not marker.exists():
+        return False
+    marker.unlink(missing_ok=True)
+    return True
+
+
+def _run(jobs: list[shards.ShardJob], workers: int, options: Sequence[str]) -> None:
     if not jobs:
         return
     try:
@@ -95,6 +118,8 @@ def _run(jobs: list, workers: int, options: Sequence[str]) -> None:
         ]
         flags += ["--default_sdk_harness_log_level=ERROR"]
     logging.getLogger("apache_beam").setLevel(logging.ERROR)
+    folder = jobs[0].path.parent
+    _clear_disk_full(folder)  # of an earlier run
     failure = None
     try:
         with (
@@ -105,24 +130,22 @@ def _run(jobs: list, workers: int, options: Sequence[str]) -> None:
                 pipeline
                 | "shards" >> beam.Create(jobs)
                 | "spread" >> beam.Reshuffle()
-                | "make" >> beam.Map(shards.ensure_shard)
+                | "make" >> beam.Map(_ensure_shard)
             )
     except Exception as error:  # runners raise what they like
         failure = error
-    missing = [path for path, _, _ in jobs if not shards.is_sound(path)]
+    missing = [job.path for job in jobs if not shards.is_sound(job.path)]
     if not missing:
         return
-    text = str(failure)
-    if "disk is full" in text:
-        raise shards.BuildStopped(
-            f"{missing[0].parent}: the disk is full; free some space and run the same command again"
-        )
+    if _clear_disk_full(folder):
+        raise shards.DiskFull(f"{folder}: the disk is full; free some space and run the same command again")
     if failure is None:
         raise shards.BuildStopped(
-            f"--beam: the runner finished, but {len(missing)} of {len(jobs)} shards are not in {missing[0].parent}; "
+            f"--beam: the runner finished, but {len(missing)} of {len(jobs)} shards are not in {folder}; "
             "expected a folder that its workers share with this machine"
         )
-    line = text.strip().splitlines()[-1][:300] if text.strip() else type(failure).__name__
+    text = str(failure).strip()
+    line = text.splitlines()[-1][:300] if text else type(failure).__name__
     raise shards.BuildStopped(
         f"--beam {' '.join(options)}: expected the runner to finish, got '{line}'"
     ) from failure

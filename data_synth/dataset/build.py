@@ -28,14 +28,15 @@ from data_synth.dataset import request as rq
 from data_synth.dataset import shards
 from data_synth.dataset.preview import write_preview as sheet
 from data_synth.dataset.report import Report
+from data_synth.generate import PairOptions
 from data_synth.operators.transition import CLASSIC_OPERATORS
 from data_synth.recipes import planar, registry
 from data_synth.recipes.registry import Sources
+from data_synth.recipes.result import Rejected
 from data_synth.scenes import textures
 from v2v.data import pair as pr
 from v2v.errors import InputError, note
 
-FAILED_PREFIX = "failed: "  # how the reason of a seed begins whose clip raised an exception
 MAX_UNPRODUCTIVE_SEEDS = 500  # seeds after which fewer than one pair in fifty ends the build
 MAX_CONSECUTIVE_FAILURES = 8  # failures of an expert in a row, all for one reason that may pass: it is down
 
@@ -148,23 +149,24 @@ def open_dataset(folder: str | Path):
     return tfds.builder_from_directory(folder).as_data_source("train")
 
 
-def make_records(seeds: Sequence[int], **options) -> list[tuple[dict, None] | tuple[None, str]]:
-    """`pipeline.make_block`, encoded: what a worker process does for one shard.
+def make_records(seeds: Sequence[int], options: PairOptions) -> list[dict | Rejected]:
+    """Return the encoded results of `generate.make_block`: the work of one worker process for one shard.
 
-    A clip that no recipe foresaw (an exception of any kind) fails alone: the block is made again seed by seed, and that
-    seed's reason begins with FAILED.
+    An exception that no recipe foresaw costs its seed alone: the block is made again seed by seed, and that seed's rejection is marked as
+    an error.
     """
     try:
         return [
-            (None, reason) if pair is None else (pr.encode_pair(pair), None)
-            for pair, reason in generate.make_block(seeds, **options)
+            outcome if isinstance(outcome, Rejected) else pr.encode_pair(outcome)
+            for outcome in generate.make_block(seeds, options)
         ]
     except (InputError, MemoryError):  # of the request or the machine, not of one clip
         raise
     except Exception as error:
         if len(seeds) > 1:
-            return [make_records([seed], **options)[0] for seed in seeds]
-        return [(None, f"{FAILED_PREFIX}{type(error).__name__}: {' '.join(str(error).split())[:200]}")]
+            return [make_records([seed], options)[0] for seed in seeds]
+        text = " ".join(str(error).split())[:200]
+        return [Rejected(f"{type(error).__name__}: {text}", error=True)]
 
 
 def _write_folder(
@@ -230,19 +232,17 @@ def _iterate_records(
 ) -> Iterator[dict]:
     """The first kept records in seed order, and the drops before the last of them in the report."""
     size = request["frames"], request["height"], request["width"]
-    make = functools.partial(
-        make_records,
-        T=size[0],
-        H=size[1],
-        W=size[2],
+    options = PairOptions(
+        *size,
         edits=tuple(request["edits"]),
         transition=request["transition"],
         operators=tuple(request.get("operators", CLASSIC_OPERATORS)),
         sources=sources,
     )
+    make = functools.partial(make_records, options=options)
     last = generate.count_rows(request["edits"], sources)
     pair_count = seed_count = failure_count = 0
-    previous_reason = ""  # the reason of the last drop
+    previous_rejection: Rejected | None = None
     # Rendered pairs differ by their seeds; footage from outside comes with repetitions.
     fingerprints: set[str] | None = None if sources == Sources() else set()
     n = max(shards.seeds_per_shard(*size), registry.seeds_per_call(request["edits"], sources))
@@ -256,48 +256,37 @@ def _iterate_records(
     else:
         shard_results = under_beam.iterate_shards(*shard_arguments, request["pairs"], last, beam)
     for results in shard_results:
-        for seed, record, reason in results:
+        for result in results:
             seed_count += 1
-            if (
-                record is not None
-                and fingerprints is not None
-                and record["recipe"] not in ("local", "photometric")
-            ):
-                look = quality.fingerprint_pair(pr.decode_pair(record))
-                if look in fingerprints:
-                    record, reason = None, f"{record['edit']}: near-duplicate"
-                fingerprints.add(look)
-            if record is None:
-                if reason.startswith(FAILED_PREFIX):
-                    report.fail(seed, reason.removeprefix(FAILED_PREFIX))
-                else:
-                    report.drop(reason)
-                failure_count, previous_reason = (
-                    (failure_count + 1 if reason == previous_reason else 1),
-                    reason,
-                )
-                if failure_count >= MAX_CONSECUTIVE_FAILURES and shards.TRANSIENT_REASON.search(reason):
+            outcome = result.outcome
+            if not isinstance(outcome, Rejected) and fingerprints is not None:
+                outcome = _reject_duplicate(outcome, fingerprints)
+            if isinstance(outcome, Rejected):
+                report.drop(result.seed, outcome)
+                failure_count = failure_count + 1 if outcome == previous_rejection else 1
+                previous_rejection = outcome
+                if failure_count >= MAX_CONSECUTIVE_FAILURES and outcome.transient:
                     raise shards.BuildStopped(
-                        f"{reason}, {failure_count} times in a row; see that the expert of {', '.join(sources.experts)} works and "
+                        f"{outcome}, {failure_count} times in a row; see that the expert of {', '.join(sources.experts)} works and "
                         f"run the same command again: the {pair_count} pairs so far are kept in {shard_folder}"
                     )
                 if last is None and seed_count > MAX_UNPRODUCTIVE_SEEDS and pair_count * 50 < seed_count:
                     if not pair_count:
                         raise InputError(
                             f"pairs: expected most seeds to give one, got {pair_count} of {seed_count} from seed "
-                            f"{request['seed']} on; the last was dropped because of '{reason}'; "
+                            f"{request['seed']} on; the last was dropped because of '{outcome}'; "
                             "choose other edits or another size"
                         )
                     note(
                         f"pairs: {pair_count} of {request['pairs']} from {seed_count} seeds, hardly any gives one now; the last was dropped "
-                        f"because of '{reason}'; the set ends here"
+                        f"because of '{outcome}'; the set ends here"
                     )
                     return
                 continue
-            report.keep(record)
+            report.keep(outcome)
             pair_count += 1
             failure_count = 0
-            yield record
+            yield outcome
             if progress:
                 progress(1)
             if pair_count == request["pairs"]:
@@ -308,6 +297,17 @@ def _iterate_records(
             f"pairs: expected some from {', '.join(request['edits'])}, got none from seed {request['seed']} on; "
             f"dropped: {reasons or 'nothing, no row is left'}"
         )
+
+
+def _reject_duplicate(record: dict, fingerprints: set[str]) -> dict | Rejected:
+    """Return the record, or a rejection where one that looks alike went by; add its fingerprint."""
+    if record["recipe"] in ("local", "photometric"):
+        return record
+    fingerprint = quality.fingerprint_pair(pr.decode_pair(record))
+    if fingerprint in fingerprints:
+        return Rejected("near-duplicate").within(record["edit"])
+    fingerprints.add(fingerprint)
+    return record
 
 
 def _write_sheets(out: Path, folder: Path, max_pairs: int = 8) -> None:

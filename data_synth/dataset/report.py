@@ -16,6 +16,7 @@ from collections import Counter
 import cv2
 import numpy as np
 
+from data_synth.recipes.result import Rejected
 from v2v.data import pair as pr
 
 EXAMPLES_PER_EDIT = 3  # pairs shown for each edit
@@ -51,15 +52,14 @@ class Report:
         if len(examples) < EXAMPLES_PER_EDIT:
             examples.append(_format_example(pr.decode_pair(record)))
 
-    def drop(self, reason: str) -> None:
-        """Counts one seed that gave no pair."""
-        self.dropped[reason] += 1
-
-    def fail(self, seed: int, error: str) -> None:
-        """Counts and lists a seed whose clip raised an exception: those are for a person to look at."""
+    def drop(self, seed: int, rejection: Rejected) -> None:
+        """Count one seed that gave no pair; list it where an exception was the reason, for a person to look at."""
+        if not rejection.error:
+            self.dropped[rejection.reason] += 1
+            return
         self.dropped["failed"] += 1
         if len(self.failed) < MAX_FAILURES:
-            self.failed.append({"seed": seed, "error": error})
+            self.failed.append({"seed": seed, "error": rejection.reason})
 
     def table(self) -> dict:
         """What report.json holds."""

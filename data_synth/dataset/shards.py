@@ -5,13 +5,16 @@ and drop reasons, in seed order. It is written beside its name and renamed, so a
 32 bytes are the SHA-256 of the rest, which also catches a disk that lied. In a bucket (gs://) it is written under its name at
 once: there an object is seen when it is whole. A run that was killed is run again with the
 same request: finished shards are read, only the missing ones are made, and since a pair is a function of its seed the
-result has the same bytes. Layout of a shard: for each seed a line of JSON, {"seed", "reason"} or {"seed", "fields",
-"sizes"}, followed for a record by its fields' bytes.
+result has the same bytes.
+
+Layout of a shard: for each seed a line of JSON. For a rejection it is {"seed", "reason", "transient", "error"}; for a record {"seed",
+"fields", "sizes"}, followed by the bytes of its fields. Shards of older builds have only the text of a rejection, {"seed", "reason"}.
 """
 
 from __future__ import annotations
 
 import atexit
+import dataclasses
 import errno
 import hashlib
 import json
@@ -20,25 +23,62 @@ import os
 import re
 import signal
 from collections.abc import Callable, Iterator, Sequence
+from multiprocessing import pool as pool_lib
 from pathlib import Path
 
+from data_synth.recipes.result import Rejected
 from v2v.errors import InputError
 
-PIXELS_PER_SHARD = 1 << 21  # of clips in one shard: bounds a worker's memory, and what a kill can cost
+# Pixels of the clips in one shard: bounds a worker's memory, and what a kill can cost.
+PIXELS_PER_SHARD = 1 << 21
 MAX_SEEDS = 32
 
-# An expert's failures that may be over by now: what it could not do then it is asked again.
-TRANSIENT_REASON = re.compile(r": expert (\S+ )?(cannot be|took more than|crashed|answered HTTP 5)")
+# How older builds stored rejections: the kind was part of the text.
+_OLD_TRANSIENT_REASON = re.compile(r": expert (\S+ )?(cannot be|took more than|crashed|answered HTTP 5)")
+_OLD_ERROR_PREFIX = "failed: "
 
-RecordMaker = Callable[[Sequence[int]], "list[tuple[dict, None] | tuple[None, str]]"]
+# Seeds to one record (as `v2v.data.pair.encode_pair` makes it) or rejection each, in order.
+RecordMaker = Callable[[Sequence[int]], list[dict | Rejected]]
 
 
 class BuildStopped(InputError):
     """The build could not go on, through no fault of the request: its finished shards are kept."""
 
 
+class DiskFull(BuildStopped):
+    """There is no space left for a shard."""
+
+
+@dataclasses.dataclass(frozen=True)
+class SeedResult:
+    """What one seed gave.
+
+    Attributes:
+      seed: The seed.
+      outcome: A record, or why there is none.
+    """
+
+    seed: int
+    outcome: dict | Rejected
+
+
+@dataclasses.dataclass(frozen=True)
+class ShardJob:
+    """One shard to be made; picklable when `make` is.
+
+    Attributes:
+      path: File of the shard, a Path or an epath one.
+      make: Makes the records.
+      seeds: Seeds that the shard covers.
+    """
+
+    path: Path
+    make: RecordMaker
+    seeds: Sequence[int]
+
+
 def seeds_per_shard(T: int, H: int, W: int) -> int:
-    """How many seeds one shard covers, for clips of this size."""
+    """Return the number of seeds in one shard, for clips of this size."""
     return max(1, min(MAX_SEEDS, PIXELS_PER_SHARD // (T * H * W)))
 
 
@@ -50,16 +90,17 @@ def iterate_shards(
     workers: int,
     last: int | None = None,
     prepare: Callable[[], None] | None = None,
-) -> Iterator[list]:
-    """The results of shards 0, 1, 2, ... in order, made now or found in `folder`.
+) -> Iterator[list[SeedResult]]:
+    """Yield the results of shards 0, 1, 2, ... in order, made now or found in `folder`.
 
     Args:
-      folder: where shard files live, a Path or an epath one. make: seeds → (record, None) or (None, reason) for each; picklable.
-      first: first seed. n: seeds per shard. workers: processes. last: no shard begins at or after this seed.
-      prepare: called first in every worker process; picklable.
-
-    Yields:
-      For each shard a list of (seed, record or None, reason or None).
+      folder: Folder of the shard files, a Path or an epath one.
+      make: Makes the records; picklable where there are several processes.
+      first: First seed.
+      n: Number of seeds per shard.
+      workers: Number of processes.
+      last: No shard begins at or after this seed; None for no end.
+      prepare: Called first in every worker process; picklable.
     """
     folder.mkdir(parents=True, exist_ok=True)
     todo = iterate_jobs(folder, make, first, n, last)
@@ -69,7 +110,7 @@ def iterate_shards(
         return
     context = multiprocessing.get_context("spawn")  # a fork would copy JAX's threads
     with context.Pool(workers, _start_worker, (prepare,)) as pool:
-        ahead = []
+        ahead: list[pool_lib.AsyncResult[Path]] = []
         while True:
             while len(ahead) < workers + 2 and (job := next(todo, None)):
                 ahead.append(pool.apply_async(ensure_shard, (job,)))
@@ -81,7 +122,7 @@ def iterate_shards(
 
 
 def _start_worker(prepare: Callable[[], None] | None) -> None:
-    """In a new worker. A pool ends its workers by SIGTERM: then what they started must be ended, too."""
+    """Set up a new worker. A pool ends its workers by SIGTERM: then what they started must be ended, too."""
     signal.signal(signal.SIGTERM, _end_worker)
     if prepare:
         prepare()
@@ -90,16 +131,16 @@ def _start_worker(prepare: Callable[[], None] | None) -> None:
 def _end_worker(*_) -> None:
     """End at once, after what was registered to be cleaned up: an exception could be lost in code that ignores it."""
     try:
-        atexit._run_exitfuncs()
+        atexit._run_exitfuncs()  # noqa: SLF001
     finally:
         os._exit(1)
 
 
-def write_shard(path: Path, results: Sequence[tuple[int, dict | None, str | None]]) -> None:
-    """Writes a shard under a name of its own, then renames it.
+def write_shard(path: Path, results: Sequence[SeedResult]) -> None:
+    """Write a shard under a temporary name, then rename it.
 
     Raises:
-      Stopped: the disk is full; the shards that were finished stay.
+      DiskFull: The disk is full; the shards that were finished stay.
     """
     if "://" in str(path):
         path.write_bytes(b"".join(_encode_parts(results)))
@@ -115,22 +156,22 @@ def write_shard(path: Path, results: Sequence[tuple[int, dict | None, str | None
         beside.unlink(missing_ok=True)
         if not is_disk_full(error):
             raise
-        raise BuildStopped(
+        raise DiskFull(
             f"{path.parent}: the disk is full; finished shards are kept there, "
             "free some space and run the same command again"
         ) from None
 
 
-def _encode_parts(results: Sequence[tuple[int, dict | None, str | None]]) -> Iterator[bytes]:
+def _encode_parts(results: Sequence[SeedResult]) -> Iterator[bytes]:
     digest = hashlib.sha256()
-    for seed, record, reason in results:
+    for result in results:
         blobs = []
-        if record is None:
-            line = {"seed": seed, "reason": reason}
+        if isinstance(result.outcome, Rejected):
+            line = {"seed": result.seed, **dataclasses.asdict(result.outcome)}
         else:
-            fields = {k: v for k, v in record.items() if not isinstance(v, bytes)}
-            blobs = [(k, v) for k, v in record.items() if isinstance(v, bytes)]
-            line = {"seed": seed, "fields": fields, "sizes": [(k, len(v)) for k, v in blobs]}
+            fields = {k: v for k, v in result.outcome.items() if not isinstance(v, bytes)}
+            blobs = [(k, v) for k, v in result.outcome.items() if isinstance(v, bytes)]
+            line = {"seed": result.seed, "fields": fields, "sizes": [(k, len(v)) for k, v in blobs]}
         for part in (json.dumps(line).encode() + b"\n", *(v for _, v in blobs)):
             digest.update(part)
             yield part
@@ -138,15 +179,15 @@ def _encode_parts(results: Sequence[tuple[int, dict | None, str | None]]) -> Ite
 
 
 def is_disk_full(error: OSError) -> bool:
-    """Whether this is a full disk, or a quota."""
+    """Return whether the cause is a full disk or an exhausted quota."""
     return error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
-def read_shard(path: Path) -> list[tuple[int, dict | None, str | None]]:
-    """The results in a shard file.
+def read_shard(path: Path) -> list[SeedResult]:
+    """Read the results in a shard file.
 
     Raises:
-      ValueError: it is damaged.
+      ValueError: The file is damaged.
     """
     data = path.read_bytes()
     if len(data) < 32 or hashlib.sha256(data[:-32]).digest() != data[-32:]:
@@ -157,47 +198,57 @@ def read_shard(path: Path) -> list[tuple[int, dict | None, str | None]]:
         line = json.loads(data[at:stop])
         at = stop + 1
         if "reason" in line:
-            results.append((line["seed"], None, line["reason"]))
+            results.append(SeedResult(line["seed"], _parse_rejection(line)))
             continue
         record = dict(line["fields"])
         for name, size in line["sizes"]:
             record[name] = data[at : at + size]
             at += size
-        results.append((line["seed"], record, None))
+        results.append(SeedResult(line["seed"], record))
     return results
 
 
-def iterate_jobs(folder: Path, make: RecordMaker, first: int, n: int, last: int | None) -> Iterator[tuple]:
-    """(path, make, seeds) of shard 0, 1, 2, ...: what `ensure` takes."""
+def _parse_rejection(line: dict) -> Rejected:
+    """Return the rejection in a line of a shard; that of an older build holds only a text."""
+    if "transient" in line:
+        return Rejected(line["reason"], line["transient"], line["error"])
+    reason = line["reason"]
+    if reason.startswith(_OLD_ERROR_PREFIX):
+        return Rejected(reason.removeprefix(_OLD_ERROR_PREFIX), error=True)
+    return Rejected(reason, transient=bool(_OLD_TRANSIENT_REASON.search(reason)))
+
+
+def iterate_jobs(folder: Path, make: RecordMaker, first: int, n: int, last: int | None) -> Iterator[ShardJob]:
+    """Yield the jobs of shards 0, 1, 2, ..., with the arguments of `iterate_shards`."""
     start = first
     while last is None or start < last:
         stop = start + n if last is None else min(start + n, last)
-        yield folder / f"{start:012d}-{stop:012d}.shard", make, range(start, stop)
+        yield ShardJob(folder / f"{start:012d}-{stop:012d}.shard", make, range(start, stop))
         start = stop
 
 
-def ensure_shard(job: tuple) -> Path:
-    """Makes the shard unless it is there and final."""
-    path, make, seeds = job
-    if not is_final(path):
-        write_shard(path, [(seed, *result) for seed, result in zip(seeds, make(seeds), strict=True)])
-    return path
+def ensure_shard(job: ShardJob) -> Path:
+    """Make the shard unless it is there and final, and return its path."""
+    if not is_final(job.path):
+        outcomes = job.make(job.seeds)
+        write_shard(job.path, [SeedResult(*pair) for pair in zip(job.seeds, outcomes, strict=True)])
+    return job.path
 
 
 def is_final(path: Path) -> bool:
-    """Whether the shard is sound, and what it lacks would be lacking again."""
+    """Return whether the shard is sound, and its rejected seeds would be rejected again."""
     results = _read_or_none(path)
     return results is not None and not any(
-        reason and TRANSIENT_REASON.search(reason) for _, _, reason in results
+        isinstance(result.outcome, Rejected) and result.outcome.transient for result in results
     )
 
 
 def is_sound(path: Path) -> bool:
-    """Whether the shard is there and undamaged."""
+    """Return whether the shard is there and undamaged."""
     return _read_or_none(path) is not None
 
 
-def _read_or_none(path: Path) -> list | None:
+def _read_or_none(path: Path) -> list[SeedResult] | None:
     try:
         return read_shard(path)
     except (OSError, ValueError):

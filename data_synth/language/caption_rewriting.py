@@ -1,6 +1,6 @@
 """Rewriting of captions to instructions: "A man jumps over the fence." becomes "make a man jump over the fence".
 
-captions → **writer** → instructions ("" means: none, drop the event) or failures → recipes/captions.py. There are two writers:
+captions → **writer** → instructions ("" means: none, drop the event) or rejections → recipes/captions.py. There are two writers:
 rules, the offline default, and any OpenAI-compatible endpoint (the EasyV2V paper used Qwen3-4B), described by a TOML file:
 
     url = "http://localhost:8000/v1"      # requests go to .../chat/completions
@@ -27,6 +27,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
+from data_synth.recipes.result import Rejected
 from v2v.errors import InputError
 
 PROMPT = """You turn captions of what happens in a video into instructions that ask for it. Each instruction is one
@@ -74,20 +75,13 @@ _DETERMINERS = frozenset(
 )
 
 
-@dataclasses.dataclass(frozen=True)
-class Unwritten:
-    """A caption the writer could not be asked about, and why."""
-
-    reason: str
-
-
 class Writer(Protocol):
-    """Turns captions into one instruction each: "" where a caption describes no event, a failure where the request failed."""
+    """Turns captions into one instruction each: "" where a caption describes no event, a rejection where the request failed."""
 
     version: str
 
-    def __call__(self, captions: Sequence[str]) -> list[str | Unwritten]:
-        """Return one instruction or failure a caption."""
+    def __call__(self, captions: Sequence[str]) -> list[str | Rejected]:
+        """Return one instruction or rejection a caption."""
         ...
 
 
@@ -102,7 +96,7 @@ class RuleWriter:
     version: str = "rules-1"
     batch: int = 1
 
-    def __call__(self, captions: Sequence[str]) -> list[str | Unwritten]:
+    def __call__(self, captions: Sequence[str]) -> list[str | Rejected]:
         """Rewrite captions by rule."""
         return [rewrite_as_imperative(caption) for caption in captions]
 
@@ -176,10 +170,10 @@ class EndpointWriter:
         """Return the model and the hash of the prompt, for caching and provenance."""
         return f"{self.model}, prompt {hashlib.sha256(PROMPT.encode()).hexdigest()[:8]}"
 
-    def __call__(self, captions: Sequence[str]) -> list[str | Unwritten]:
+    def __call__(self, captions: Sequence[str]) -> list[str | Rejected]:
         """Request the instructions that are not in the cache."""
         cached = [self._read_cached(caption) for caption in captions]
-        out: list[str | Unwritten] = [text or "" for text in cached]
+        out: list[str | Rejected] = [text or "" for text in cached]
         missing = [i for i, text in enumerate(cached) if text is None]
         for start in range(0, len(missing), self.batch):
             batch_indices = missing[start : start + self.batch]
@@ -190,7 +184,7 @@ class EndpointWriter:
                     self._write_cached(captions[i], answer)
         return out
 
-    def _request_instructions(self, captions: list[str]) -> list[str | Unwritten]:
+    def _request_instructions(self, captions: list[str]) -> list[str | Rejected]:
         reason = ""
         for attempt in range(self.retries + 1):
             if attempt:
@@ -211,7 +205,7 @@ class EndpointWriter:
                 if len(instructions) == len(captions):
                     return [answer.strip() for answer in instructions]
                 reason = "writer answered another number of sentences"
-        return [Unwritten(reason)] * len(captions)
+        return [Rejected(reason)] * len(captions)
 
     def _post_request(self, captions: list[str]) -> str:
         body = {

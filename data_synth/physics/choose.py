@@ -1,7 +1,7 @@
 """Choice of an intervention on a room.
 
 Room → **Edit** (edited Room, words for the instruction, named pixels) → edits.py. There is one function an edit; each
-returns the reason when the room does not allow it. The instruction determines the result and the result is visible: new
+returns a rejection when the room does not allow it. The instruction determines the result and the result is visible: new
 colors differ from the old one, from those of the other bodies and from the background; positions are free.
 """
 
@@ -14,6 +14,7 @@ import numpy as np
 from data_synth.physics import draw, figure, model, simulate
 from data_synth.physics import surfaces as sf
 from data_synth.physics.world import COLORS, SHAPES, Body, Camera, Light, Room, Surface
+from data_synth.recipes.result import Rejected
 
 LIGHTS = {
     "night": dict(key=(0.16, 0.2, 0.34), ambient=(0.07, 0.08, 0.14), sky=((6, 8, 26), (28, 32, 62))),
@@ -64,7 +65,9 @@ class Edit:
     source_room: Room | None = None
 
 
-def choose_edit(name: str, room: Room, rng: np.random.Generator, paths: dict[int, np.ndarray]) -> Edit | str:
+def choose_edit(
+    name: str, room: Room, rng: np.random.Generator, paths: dict[int, np.ndarray]
+) -> Edit | Rejected:
     """Choose a random edit of the named kind.
 
     Args:
@@ -74,12 +77,12 @@ def choose_edit(name: str, room: Room, rng: np.random.Generator, paths: dict[int
       paths: Body key → path in `room`, see `simulate.simulate_paths`.
 
     Returns:
-      The edit, or the reason why this room does not allow it.
+      The edit, or a rejection where this room does not allow it.
     """
     return _PROPOSE[name](room, rng, paths)
 
 
-def _propose_recolor(room: Room, rng, paths) -> Edit | str:
+def _propose_recolor(room: Room, rng, paths) -> Edit | Rejected:
     old = _sample_body(room, rng)
     used_colors = {body.color for body in room.bodies}
     colors = [
@@ -88,7 +91,7 @@ def _propose_recolor(room: Room, rng, paths) -> Edit | str:
         if c not in used_colors and draw.stands_out(c, room) and _is_distant_color(c, old.color)
     ]
     if not colors:
-        return "no colour differs enough"
+        return Rejected("no colour differs enough")
     new = dataclasses.replace(old, color=_sample_option(rng, colors))
     return Edit(
         "recolour",
@@ -98,7 +101,7 @@ def _propose_recolor(room: Room, rng, paths) -> Edit | str:
     )
 
 
-def _propose_retexture(room: Room, rng, paths) -> Edit | str:
+def _propose_retexture(room: Room, rng, paths) -> Edit | Rejected:
     old = _sample_body(room, rng)
     materials = [
         c for c in sf.BODY_MATERIALS if np.linalg.norm(sf.mean_color(c) - np.array(COLORS[old.color])) > 60
@@ -108,21 +111,21 @@ def _propose_retexture(room: Room, rng, paths) -> Edit | str:
     return Edit("retexture", room.with_body(new), slots, (old.key,))
 
 
-def _propose_removal(room: Room, rng, paths) -> Edit | str:
+def _propose_removal(room: Room, rng, paths) -> Edit | Rejected:
     # Bodies that bear or strike another are left to the counterfactual edits: the others' paths depend on them.
     separate_bodies = [body for body in room.bodies if _is_isolated(body, room, paths)]
     if not separate_bodies:
-        return "nothing stands alone"
+        return Rejected("nothing stands alone")
     old = separate_bodies[int(rng.integers(len(separate_bodies)))]
     return Edit("remove", room.without(old.key), {"object": old.name}, (old.key,))
 
 
-def _propose_insertion(room: Room, rng, paths) -> Edit | str:
+def _propose_insertion(room: Room, rng, paths) -> Edit | Rejected:
     used_colors = {body.color for body in room.bodies}
     colors = [c for c in COLORS if c not in used_colors and draw.stands_out(c, room)]
     shapes = [s for s in SHAPES if s not in {body.shape for body in room.bodies}]
     if not colors or not shapes:
-        return "no colour differs enough"
+        return Rejected("no colour differs enough")
     size = _sample_option(rng, tuple(draw.SIZES))
     radius = draw.SIZES[size]
     # Left and right are the picture's, at the first frame.
@@ -145,23 +148,23 @@ def _propose_insertion(room: Room, rng, paths) -> Edit | str:
             )
             target_room = dataclasses.replace(room, bodies=(*room.bodies, new))
             return Edit("insert", target_room, {"new": new.name, "size": size, "place": place}, (key,))
-    return "no free place"
+    return Rejected("no free place")
 
 
-def _propose_replacement(room: Room, rng, paths) -> Edit | str:
+def _propose_replacement(room: Room, rng, paths) -> Edit | Rejected:
     separate_bodies = [
         body
         for body in room.bodies
         if _is_isolated(body, room, paths) and abs(body.position[2] - body.height) < 0.01
     ]
     if not separate_bodies:
-        return "nothing stands alone"
+        return Rejected("nothing stands alone")
     old = separate_bodies[int(rng.integers(len(separate_bodies)))]
     shapes = [s for s in SHAPES if s not in {body.shape for body in room.bodies}]
     other_colors = {body.color for body in room.bodies if body is not old}
     colors = [c for c in COLORS if c not in other_colors and draw.stands_out(c, room)]
     if not shapes or not colors:
-        return "no colour differs enough"
+        return Rejected("no colour differs enough")
     shape, color = _sample_option(rng, shapes), _sample_option(rng, colors)
     height = draw.half_height(shape, old.radius)
     position = (*old.position[:2], old.position[2] - old.height + height)  # stands where the old one stood
@@ -169,18 +172,18 @@ def _propose_replacement(room: Room, rng, paths) -> Edit | str:
     return Edit("replace", room.with_body(new), {"object": old.name, "new": new.name}, (old.key,))
 
 
-def _propose_relighting(room: Room, rng, paths) -> Edit | str:
+def _propose_relighting(room: Room, rng, paths) -> Edit | Rejected:
     name = _sample_option(rng, tuple(LIGHTS))
     change = dict(LIGHTS[name])
     if "azimuth" in change:
         if abs(room.light.azimuth - change["azimuth"]) < 0.6:
-            return "the light comes from there already"
+            return Rejected("the light comes from there already")
         change["azimuth"] += room.camera.azimuth[0]
     light: Light = dataclasses.replace(room.light, **change)
     return Edit("relight", dataclasses.replace(room, light=light), {"light": name}, changes_everything=True)
 
 
-def _propose_background(room: Room, rng, paths) -> Edit | str:
+def _propose_background(room: Room, rng, paths) -> Edit | Rejected:
     pixel_owners = (model.WALLS, model.SKY)
     # Outdoors, walls would block the sun and change the light too.
     if room.light.sun or rng.random() < 0.5:
@@ -206,7 +209,7 @@ def _propose_background(room: Room, rng, paths) -> Edit | str:
     )
 
 
-def _propose_floor(room: Room, rng, paths) -> Edit | str:
+def _propose_floor(room: Room, rng, paths) -> Edit | Rejected:
     options = [
         m for m in sf.FLOORS if m != room.floor.material and (room.walls is None or m != room.walls.material)
     ]
@@ -214,7 +217,7 @@ def _propose_floor(room: Room, rng, paths) -> Edit | str:
         room, floor=Surface(_sample_option(rng, options), int(rng.integers(1 << 16)))
     )
     if not all(draw.stands_out(body.color, target_room) for body in room.bodies):
-        return "a thing would not stand out"
+        return Rejected("a thing would not stand out")
     return Edit(
         "floor",
         target_room,
@@ -223,7 +226,7 @@ def _propose_floor(room: Room, rng, paths) -> Edit | str:
     )
 
 
-def _propose_camera_move(room: Room, rng, paths) -> Edit | str:
+def _propose_camera_move(room: Room, rng, paths) -> Edit | Rejected:
     """Hold the source's camera still and move the target's from the same start."""
     move = _sample_option(rng, CAMERA_MOVES)
     old = room.camera
@@ -247,9 +250,9 @@ def _propose_camera_move(room: Room, rng, paths) -> Edit | str:
     )
 
 
-def _propose_action(room: Room, rng, paths) -> Edit | str:
+def _propose_action(room: Room, rng, paths) -> Edit | Rejected:
     if room.figure is None:
-        return "no person"
+        return Rejected("no person")
     name = _sample_option(rng, [a for a in figure.ACTIONS if a != room.figure.action])
     target_room = dataclasses.replace(room, figure=dataclasses.replace(room.figure, action=name))
     slots = {
@@ -260,9 +263,9 @@ def _propose_action(room: Room, rng, paths) -> Edit | str:
     return Edit("action", target_room, slots, pixel_owners=(model.PERSON,))
 
 
-def _propose_collapse(room: Room, rng, paths) -> Edit | str:
+def _propose_collapse(room: Room, rng, paths) -> Edit | Rejected:
     if len(room.bodies) < 2:
-        return "nothing stands on anything"
+        return Rejected("nothing stands on anything")
     support = room.bodies[0]
     above = room.bodies[1]
     return Edit(
@@ -270,17 +273,17 @@ def _propose_collapse(room: Room, rng, paths) -> Edit | str:
     )
 
 
-def _propose_spare(room: Room, rng, paths) -> Edit | str:
+def _propose_spare(room: Room, rng, paths) -> Edit | Rejected:
     striker = room.bodies[-1]
     strike_distance = max(simulate.max_displacement(paths[body.key]) for body in room.bodies[:-1])
     if striker.shape != "ball" or strike_distance < 0.1:
-        return "the ball strikes nothing"
+        return Rejected("the ball strikes nothing")
     return Edit(
         "spare", room.without(striker.key), {"object": striker.name}, (striker.key,), is_resimulated=True
     )
 
 
-def _propose_float(room: Room, rng, paths) -> Edit | str:
+def _propose_float(room: Room, rng, paths) -> Edit | Rejected:
     """Turn gravity off, with a small push that sets bodies at rest in motion."""
     bodies = tuple(
         dataclasses.replace(

@@ -30,6 +30,7 @@ from data_synth.physics import draw, model, simulate
 from data_synth.physics.choose import DEFAULT_ROOM_KINDS, ROOM_KINDS, Edit, choose_edit
 from data_synth.physics.render import RoomView
 from data_synth.physics.world import Room
+from data_synth.recipes.result import Rejected
 
 # Gray levels: smaller differences are invisible, and are undone in the target.
 NOISE_THRESHOLD = 2
@@ -61,7 +62,7 @@ class Twin:
     source_room: Room
 
 
-def build_twin(name: str, rng: np.random.Generator, T: int, H: int, W: int) -> Twin | str:
+def build_twin(name: str, rng: np.random.Generator, T: int, H: int, W: int) -> Twin | Rejected:
     """Sample a room that allows the edit, and render both versions.
 
     Args:
@@ -72,14 +73,14 @@ def build_twin(name: str, rng: np.random.Generator, T: int, H: int, W: int) -> T
       W: Frame width in pixels.
 
     Returns:
-      The twin, or the reason why this draw gives none.
+      The twin, or a rejection where this draw gives none.
     """
     kinds = ROOM_KINDS.get(name, DEFAULT_ROOM_KINDS)
     source_room = draw.sample_room(rng, kinds[int(rng.integers(len(kinds)))], W / H)
     seconds = simulate.duration(T)
     paths = simulate.simulate_paths(source_room, T, seconds)
     edit = choose_edit(name, source_room, rng, paths)
-    if isinstance(edit, str):
+    if isinstance(edit, Rejected):
         return edit
     source_room = edit.source_room or source_room
     target_paths = _target_paths(edit, source_room, paths, T, seconds)
@@ -98,7 +99,7 @@ def build_twin(name: str, rng: np.random.Generator, T: int, H: int, W: int) -> T
                 edit,
             )
             if np.count_nonzero(named_pixels) < MIN_VISIBLE_SHARE * named_pixels.size:
-                return "what is edited can't be seen"
+                return Rejected("what is edited can't be seen")
         source, target = source_view.video(), target_view.video()
     if named_pixels is None:
         mask = np.ones((T, H, W), bool)

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from data_synth.recipes.result import Rejected
 from v2v.data.pair import Pair
 
 
@@ -22,11 +23,11 @@ class Recipe(Protocol):
         """Number of rows of a finite dataset, which are seeds 0, 1, ...; None for recipes without an end."""
         ...
 
-    def __call__(self, seed: int, T: int, H: int, W: int) -> Pair | str:
+    def __call__(self, seed: int, T: int, H: int, W: int) -> Pair | Rejected:
         """Return the pair of a seed, or the reason why it gives none."""
         ...
 
-    def many(self, seeds: Sequence[int], T: int, H: int, W: int) -> list[Pair | str]:
+    def many(self, seeds: Sequence[int], T: int, H: int, W: int) -> list[Pair | Rejected]:
         """Return one pair or reason a seed, in order."""
         ...
 
@@ -39,11 +40,11 @@ class SingleSeedRecipe:
         """Return 1."""
         return 1
 
-    def __call__(self, seed: int, T: int, H: int, W: int) -> Pair | str:
+    def __call__(self, seed: int, T: int, H: int, W: int) -> Pair | Rejected:
         """Return the pair of a seed, or the reason why it gives none."""
         raise NotImplementedError
 
-    def many(self, seeds: Sequence[int], T: int, H: int, W: int) -> list[Pair | str]:
+    def many(self, seeds: Sequence[int], T: int, H: int, W: int) -> list[Pair | Rejected]:
         """Return one pair or reason a seed, in order."""
         return [self(seed, T, H, W) for seed in seeds]
 
@@ -52,9 +53,9 @@ class SingleSeedRecipe:
 class FunctionRecipe(SingleSeedRecipe):
     """A recipe without an end, from a function (seed, T, H, W) → pair or reason."""
 
-    function: Callable[[int, int, int, int], Pair | str]
+    function: Callable[[int, int, int, int], Pair | Rejected]
     rows = None
 
-    def __call__(self, seed: int, T: int, H: int, W: int) -> Pair | str:
+    def __call__(self, seed: int, T: int, H: int, W: int) -> Pair | Rejected:
         """Return the pair of a seed, or the reason why it gives none."""
         return self.function(seed, T, H, W)

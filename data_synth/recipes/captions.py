@@ -26,11 +26,11 @@ import numpy as np
 from data_synth import footage as cl
 from data_synth.language import caption_rewriting as cw
 from data_synth.recipes.published.rows import MalformedRow, abbreviate, parse_fields
+from data_synth.recipes.result import Rejected
 from v2v.data.pair import Pair
 from v2v.errors import InputError
 
 FPS = 15.0
-MALFORMED_PREFIX = "malformed: "  # how such an event's fault begins
 MIN_SECONDS = 2.0  # seconds; an event must last longer
 MAX_CLIP_LENGTHS = 3.0  # lengths of the clip, or this many seconds if more; an event must not last longer
 MAX_SECONDS = 5.0  # lets clips much shorter than the paper's have events at all
@@ -38,13 +38,23 @@ MAX_SECONDS = 5.0  # lets clips much shorter than the paper's have events at all
 
 @dataclasses.dataclass(frozen=True)
 class Event:
-    """One timed caption; seconds. `fault` is why it can't be used, "" if nothing in the file speaks against it."""
+    """One timed caption.
+
+    Attributes:
+      video: File of the video.
+      start: Seconds from the beginning of the video.
+      end: Seconds from the beginning of the video.
+      caption: What happens, as text.
+      rejection: Why the event cannot be used; None where nothing in the file speaks against it.
+      is_malformed: Whether the entry could not be read at all.
+    """
 
     video: Path
     start: float
     end: float
     caption: str
-    fault: str = ""
+    rejection: Rejected | None = None
+    is_malformed: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,42 +74,42 @@ class CaptionRecipe:
     def batch(self) -> int:
         return self.writer.batch
 
-    def __call__(self, seed: int, T: int, H: int, W: int) -> Pair | str:
+    def __call__(self, seed: int, T: int, H: int, W: int) -> Pair | Rejected:
         return self.many([seed], T, H, W)[0]
 
-    def many(self, seeds: Sequence[int], T: int, H: int, W: int) -> list[Pair | str]:
+    def many(self, seeds: Sequence[int], T: int, H: int, W: int) -> list[Pair | Rejected]:
         """Pairs or reasons for rows `seeds`; the writer is asked for all of them at once."""
-        results: list[Pair | str] = ["past the last row"] * len(seeds)
+        results: list[Pair | Rejected] = [Rejected("past the last row")] * len(seeds)
         usable = []
         for i, seed in enumerate(seeds):
-            if seed < self.rows:
-                results[i] = self.events[seed].fault or span_fault(self.events[seed], T)
-                if not results[i]:
-                    usable.append(i)
-        for i, text in zip(usable, self.writer([self.events[seeds[i]].caption for i in usable]), strict=True):
-            if isinstance(text, cw.Unwritten):
-                results[i] = text.reason
+            if seed >= self.rows:
+                continue
+            if rejection := self.events[seed].rejection or reject_span(self.events[seed], T):
+                results[i] = rejection
             else:
-                results[i] = (
-                    self._pair(self.events[seeds[i]], text, seeds[i], T, H, W)
-                    if text
-                    else "empty instruction"
-                )
+                usable.append(i)
+        for i, text in zip(usable, self.writer([self.events[seeds[i]].caption for i in usable]), strict=True):
+            if isinstance(text, Rejected):
+                results[i] = text
+            elif text:
+                results[i] = self._pair(self.events[seeds[i]], text, seeds[i], T, H, W)
+            else:
+                results[i] = Rejected("empty instruction")
         return results
 
-    def _pair(self, event: Event, text: str, seed: int, T: int, H: int, W: int) -> Pair | str:
+    def _pair(self, event: Event, text: str, seed: int, T: int, H: int, W: int) -> Pair | Rejected:
         try:
             video = cl.decode_clip(str(event.video))
         except InputError as error:
-            return f"unreadable clip {event.video.name}: {cl.short_cause(error)}"
+            return Rejected(f"unreadable clip {event.video.name}: {cl.short_cause(error)}")
         index = resample_indices(video.times, video.duration, FPS)
         if len(index) < 2 * T:
-            return "video too short"
+            return Rejected("video too short")
         i = round(event.start * FPS)
         if i + T > len(index):
-            return "too close to the end"
+            return Rejected("too close to the end")
         if any((i - T) / FPS < cut < (i + T) / FPS for cut in self.cuts(str(event.video))):
-            return "scene cut inside"
+            return Rejected("scene cut inside")
         both = cl.select_frames(video, index[i - T : i + T], H, W)
         return Pair(
             source=both[:T],
@@ -145,10 +155,8 @@ def read_events(path: str | Path) -> list[Event]:
         text = path.read_text()
         jsonl = path.suffix == ".jsonl"
         events = _plain(text, path.parent) if jsonl else _activitynet(json.loads(text), path.parent)
-        if events and all(
-            event.fault.startswith(MALFORMED_PREFIX) for event in events
-        ):  # not a slip: another layout
-            raise MalformedRow(events[0].fault)
+        if events and events[0].rejection and all(event.is_malformed for event in events):
+            raise MalformedRow(events[0].rejection.reason)  # not a slip: another layout
     except (OSError, ValueError) as error:
         raise InputError(
             f"{path}: expected ActivityNet-Captions JSON or JSONL of video, start, end, caption; "
@@ -159,22 +167,24 @@ def read_events(path: str | Path) -> list[Event]:
     for event in events:
         if event.video != video:
             video, open_until = event.video, 0.0
-        if not event.fault and event.start < open_until:
-            event = dataclasses.replace(event, fault="begins inside an earlier event")
-        elif not event.fault:
+        if not event.rejection and event.start < open_until:
+            event = dataclasses.replace(event, rejection=Rejected("begins inside an earlier event"))
+        elif not event.rejection:
             open_until = event.end
         checked.append(event)
     return checked
 
 
-def span_fault(event: Event, T: int) -> str:
-    """Which of the paper's conditions on an event's times it breaks, "" if none."""
+def reject_span(event: Event, T: int) -> Rejected | None:
+    """Return a rejection where an event's times break a condition of the paper for clips of T frames."""
     length = event.end - event.start
     if event.start < T / FPS:
-        return "too close to the beginning"
+        return Rejected("too close to the beginning")
     if length <= MIN_SECONDS:
-        return "event too short"
-    return "event far longer than the clip" if length > max(MAX_CLIP_LENGTHS * T / FPS, MAX_SECONDS) else ""
+        return Rejected("event too short")
+    if length > max(MAX_CLIP_LENGTHS * T / FPS, MAX_SECONDS):
+        return Rejected("event far longer than the clip")
+    return None
 
 
 def resample_indices(times: np.ndarray, duration: float, fps: float) -> np.ndarray:
@@ -220,8 +230,8 @@ def _activitynet(table: dict, folder: Path) -> list[Event]:
             (entry.get("timestamps"), entry.get("sentences")) if isinstance(entry, dict) else (None, None)
         )
         if not isinstance(times, list) or not isinstance(texts, list) or len(times) != len(texts):
-            fault = f"{MALFORMED_PREFIX}{name}: expected duration and as many timestamps as sentences, got {abbreviate(entry)}"
-            events.append(Event(video, 0.0, 0.0, "", fault))
+            fault = f"expected duration and as many timestamps as sentences, got {abbreviate(entry)}"
+            events.append(_malformed_event(video, name, fault))
             continue
         for number, (span, caption) in enumerate(zip(times, texts, strict=True), 1):
             start, end = span if isinstance(span, list) and len(span) == 2 else (span, span)
@@ -248,9 +258,9 @@ def _read(place: Path, where: str, item: dict | str) -> Event:
         start, end = (_seconds(item, key) for key in ("start", "end"))
         duration = _seconds(item, "duration") if "duration" in item else float("inf")
     except json.JSONDecodeError as error:  # its count of lines begins anew in every line of JSONL
-        return Event(place, 0.0, 0.0, "", f"{MALFORMED_PREFIX}{where}: {error.msg} at column {error.colno}")
+        return _malformed_event(place, where, f"{error.msg} at column {error.colno}")
     except (MalformedRow, OSError) as error:  # OSError: of a path that can't be one
-        return Event(place, 0.0, 0.0, "", f"{MALFORMED_PREFIX}{where}: {error}")
+        return _malformed_event(place, where, str(error))
     return _event(video, start, end, caption, duration)
 
 
@@ -262,11 +272,15 @@ def _seconds(item: dict, key: str) -> float:
 
 
 def _event(video: Path, start: float, end: float, caption: str, duration: float) -> Event:
-    fault = ""
+    rejection = None
     if not video.is_file():
-        fault = "video missing"
+        rejection = Rejected("video missing")
     elif not 0 <= start < end or end > duration + 1.0:  # annotations round the end up
-        fault = "bad times"
+        rejection = Rejected("bad times")
     elif not caption.strip():
-        fault = "empty caption"
-    return Event(video, start, end, caption.strip(), fault)
+        rejection = Rejected("empty caption")
+    return Event(video, start, end, caption.strip(), rejection)
+
+
+def _malformed_event(video: Path, where: str, fault: str) -> Event:
+    return Event(video, 0.0, 0.0, "", Rejected(f"malformed: {where}: {fault}"), is_malformed=True)

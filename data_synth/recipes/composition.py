@@ -40,6 +40,7 @@ import numpy as np
 from data_synth import footage as cl
 from data_synth.experts import protocol, spec
 from data_synth.experts.wire import Job
+from data_synth.recipes.result import Rejected
 from data_synth.rng import build_rng
 from v2v.data.pair import Pair
 from v2v.errors import InputError
@@ -152,17 +153,17 @@ class CompositionRecipe:
     def batch(self) -> int:
         return max(self.connect(step.expert)[0].batch for step in self.plan.steps)
 
-    def __call__(self, seed: int, T: int, H: int, W: int) -> Pair | str:
+    def __call__(self, seed: int, T: int, H: int, W: int) -> Pair | Rejected:
         return self.many([seed], T, H, W)[0]
 
-    def many(self, seeds: Sequence[int], T: int, H: int, W: int) -> list[Pair | str]:
+    def many(self, seeds: Sequence[int], T: int, H: int, W: int) -> list[Pair | Rejected]:
         """Pairs or reasons, one for each seed, in order; each step is one batched call of its expert."""
-        results: list[Pair | str] = [""] * len(seeds)
+        results: dict[int, Pair | Rejected] = {}
         named_clips: dict[int, dict[str, np.ndarray]] = {}
         inputs: dict[int, tuple[cl.Clip, str]] = {}
         for i, seed in enumerate(seeds):
             clip = self.footage(seed, T, H, W)
-            if isinstance(clip, str):
+            if isinstance(clip, Rejected):
                 results[i] = clip
                 continue
             prompt = self.plan.prompts[int(build_rng(seed, "prompt").integers(len(self.plan.prompts)))]
@@ -180,13 +181,15 @@ class CompositionRecipe:
             ]
             for i, answer in zip(active, protocol.run_expert(expert, jobs), strict=True):
                 if isinstance(answer, protocol.Failure):
-                    results[i] = f"expert {Path(step.expert).stem} {answer.reason}"
+                    results[i] = Rejected(
+                        f"expert {Path(step.expert).stem} {answer.reason}", answer.transient
+                    )
                     del named_clips[i]
                 else:
                     named_clips[i][step.makes] = answer
         for i, outputs in named_clips.items():
             results[i] = self._pair(seeds[i], *inputs[i], outputs)
-        return results
+        return [results[i] for i in range(len(seeds))]
 
     def _pair(self, seed: int, clip: cl.Clip, prompt: str, outputs: dict[str, np.ndarray]) -> Pair:
         T, H, W, _ = clip.video.shape

@@ -12,6 +12,7 @@ from data_synth import footage as cl
 from data_synth.language import control
 from data_synth.operators import optical_flow
 from data_synth.operators.control import CONTROLS, ControlVideo
+from data_synth.recipes.result import Rejected
 from data_synth.rng import build_rng
 from data_synth.scenes import draw, truth
 from data_synth.scenes import render as rn
@@ -24,20 +25,20 @@ VERSION = "3"  # 3: edits that begin late are no cuts
 
 def control_pair(
     name: str, forward: bool, clips: cl.ClipSource, seed: int, T: int, H: int, W: int
-) -> Pair | str:
+) -> Pair | Rejected:
     """A pair from one of the built-in controls, either way.
 
     Args:
       name: one of `experts.control.CONTROLS`. forward: clip → control video; else back. clips: where footage is from.
     """
     clip = clips(seed, T, H, W)
-    if isinstance(clip, str):
+    if isinstance(clip, Rejected):
         return clip
     control = CONTROLS[name](clip.video, build_rng(seed, "control"))
     return assemble_pair(name, forward, clip, control, seed)
 
 
-def truth_pair(name: str, forward: bool, seed: int, T: int, H: int, W: int) -> Pair | str:
+def truth_pair(name: str, forward: bool, seed: int, T: int, H: int, W: int) -> Pair | Rejected:
     """A pair from what the renderer knows exactly: one of TRUTHS."""
     scene = draw.sample_scene(build_rng(seed, "footage"), aspect=W / H, objects=(1, 3), rich=True)
     layers = rn.render_layers(scene, T, H, W)

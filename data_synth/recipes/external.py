@@ -18,6 +18,7 @@ from data_synth.experts import spec as spec_lib
 from data_synth.experts.wire import Job
 from data_synth.operators.control import ControlVideo
 from data_synth.recipes import composition, control, removal
+from data_synth.recipes.result import Rejected
 from data_synth.rng import build_rng
 from v2v.data.pair import Pair
 from v2v.errors import InputError
@@ -77,16 +78,16 @@ class ExpertRecipe:
     def batch(self) -> int:
         return self.spec.batch
 
-    def __call__(self, seed: int, T: int, H: int, W: int) -> Pair | str:
+    def __call__(self, seed: int, T: int, H: int, W: int) -> Pair | Rejected:
         return self.many([seed], T, H, W)[0]
 
-    def many(self, seeds: Sequence[int], T: int, H: int, W: int) -> list[Pair | str]:
+    def many(self, seeds: Sequence[int], T: int, H: int, W: int) -> list[Pair | Rejected]:
         """Pairs or reasons, one for each seed, in order."""
-        results: list[Pair | str] = [""] * len(seeds)
+        results: dict[int, Pair | Rejected] = {}
         inputs, jobs = [], []
         for i, seed in enumerate(seeds):
             clip = self._shot(seed, T, H, W)
-            if isinstance(clip, str):
+            if isinstance(clip, Rejected):
                 results[i] = clip
                 continue
             inputs.append((i, seed, clip))
@@ -94,11 +95,13 @@ class ExpertRecipe:
         for (i, seed, clip), job, answer in zip(
             inputs, jobs, protocol.run_expert(self.expert, jobs), strict=True
         ):
-            is_failure = isinstance(answer, protocol.Failure)
-            results[i] = f"expert {answer.reason}" if is_failure else self._pair(seed, clip, job, answer)
-        return results
+            if isinstance(answer, protocol.Failure):
+                results[i] = Rejected(f"expert {answer.reason}", answer.transient)
+            else:
+                results[i] = self._pair(seed, clip, job, answer)
+        return [results[i] for i in range(len(seeds))]
 
-    def _shot(self, seed: int, T: int, H: int, W: int) -> cl.Clip | removal.Shot | str:
+    def _shot(self, seed: int, T: int, H: int, W: int) -> cl.Clip | removal.Shot | Rejected:
         if self.spec.role != "remove":
             return self.footage(seed, T, H, W)
         source = (
@@ -173,13 +176,13 @@ def build_masker(experts: tuple[str, ...]) -> removal.Masker | None:
         return None
     spec, expert = _load_and_connect(path)
 
-    def mask(clip: cl.Clip) -> removal.Shot | str:
+    def mask(clip: cl.Clip) -> removal.Shot | Rejected:
         (answer,) = protocol.run_expert(expert, [Job(clip.video, spec.noun)])
         if isinstance(answer, protocol.Failure):
-            return f"expert {spec.name} {answer.reason}"
+            return Rejected(f"expert {spec.name} {answer.reason}", answer.transient)
         where = answer.max(-1) > 127
         if not where.any():
-            return f"expert {spec.name} found no {spec.noun}"
+            return Rejected(f"expert {spec.name} found no {spec.noun}")
         origin = {
             **clip.origin,
             "mask": {"name": spec.name, "version": spec.version, "license": spec.license},

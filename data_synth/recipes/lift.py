@@ -11,6 +11,7 @@ import numpy as np
 
 from data_synth.operators import camera_move
 from data_synth.recipes import planar
+from data_synth.recipes.result import Rejected
 from data_synth.rng import build_rng
 from data_synth.scenes import edits as ed
 from v2v.data.pair import Pair
@@ -18,15 +19,15 @@ from v2v.data.pair import Pair
 PICTURE_SCALE = 2  # pictures are drawn this many times larger, so that a frame at zoom 0.66 is still sharp
 
 
-def lift_pair(seed: int, T: int, H: int, W: int) -> Pair | str:
+def lift_pair(seed: int, T: int, H: int, W: int) -> Pair | Rejected:
     """A rendered picture pair as a T-frame video."""
     rng = build_rng(seed, "lift")
     name = ed.LOCAL_EDITS[int(rng.integers(len(ed.LOCAL_EDITS)))]
     still = planar.local_pair(name, seed, rng, 1, PICTURE_SCALE * H, PICTURE_SCALE * W)
-    return still if isinstance(still, str) else lift_still(still, build_rng(seed, "move"), T, H, W)
+    return still if isinstance(still, Rejected) else lift_still(still, build_rng(seed, "move"), T, H, W)
 
 
-def image_pair(seed: int, T: int, H: int, W: int) -> Pair | str:
+def image_pair(seed: int, T: int, H: int, W: int) -> Pair | Rejected:
     """A rendered picture pair as a video of one frame, whatever T."""
     rng = build_rng(seed, "lift")
     return planar.local_pair(ed.LOCAL_EDITS[int(rng.integers(len(ed.LOCAL_EDITS)))], seed, rng, 1, H, W)

@@ -14,6 +14,7 @@ from data_synth.operators.control import ControlVideo
 from data_synth.physics import choose, draw, edits, simulate, truth
 from data_synth.physics.render import RoomView, renderer_versions
 from data_synth.recipes import control
+from data_synth.recipes.result import Rejected
 from data_synth.rng import build_rng
 from v2v.data.pair import Pair
 
@@ -24,11 +25,11 @@ TRUTHS = ("physics-depth", "physics-motion", "physics-segmentation", "pose")
 TRIES = 6  # rooms drawn for one seed until one allows the edit
 
 
-def edit_pair(name: str, seed: int, T: int, H: int, W: int) -> Pair | str:
+def edit_pair(name: str, seed: int, T: int, H: int, W: int) -> Pair | Rejected:
     """A pair of twins; `name` is of EDITS."""
     for attempt in range(TRIES):
         twin = edits.build_twin(name.removeprefix("physics-"), build_rng(seed, f"physics {attempt}"), T, H, W)
-        if not isinstance(twin, str):
+        if not isinstance(twin, Rejected):
             break
     else:
         return twin
@@ -57,7 +58,7 @@ def edit_pair(name: str, seed: int, T: int, H: int, W: int) -> Pair | str:
     )
 
 
-def truth_pair(name: str, forward: bool, seed: int, T: int, H: int, W: int) -> Pair | str:
+def truth_pair(name: str, forward: bool, seed: int, T: int, H: int, W: int) -> Pair | Rejected:
     """Footage of a room and what the renderer knows of it: `name` is of TRUTHS."""
     rng = build_rng(seed, "footage")
     kinds = ("person",) if name == "pose" else draw.KINDS

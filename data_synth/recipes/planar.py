@@ -10,6 +10,7 @@ import numpy as np
 
 from data_synth.language import grammar, templates
 from data_synth.operators.photometric import PHOTOMETRIC
+from data_synth.recipes.result import Rejected
 from data_synth.rng import build_rng
 from data_synth.scenes import draw
 from data_synth.scenes import edits as ed
@@ -25,13 +26,13 @@ _WHOLE_FRAME_EDITS = ("blur", "palette")  # always of the whole frame
 HALF_EDITS = tuple(name for name in PHOTOMETRIC if name not in _WHOLE_FRAME_EDITS)
 
 
-def local_pair(name: str, seed: int, rng: np.random.Generator, T: int, H: int, W: int) -> Pair | str:
+def local_pair(name: str, seed: int, rng: np.random.Generator, T: int, H: int, W: int) -> Pair | Rejected:
     """A local edit of a random scene: (name of scenes.edits.LOCAL, seed, its choices, size) → Pair or a reason."""
     scene = draw.sample_scene(
         build_rng(seed, "scene"), aspect=W / H, objects=(1, 2) if name == "insert" else (1, 3)
     )
     twin = ed.apply_local_edit(name, scene, rng, T, H, W)
-    if isinstance(twin, str):
+    if isinstance(twin, Rejected):
         return twin
     return Pair(
         source=twin.source,
@@ -49,14 +50,14 @@ def local_pair(name: str, seed: int, rng: np.random.Generator, T: int, H: int, W
     )
 
 
-def half_pair(name: str, seed: int, T: int, H: int, W: int) -> Pair | str:
+def half_pair(name: str, seed: int, T: int, H: int, W: int) -> Pair | Rejected:
     """A photometric edit of HALVES in one half of the frame: what teaches a model where left, right, top and bottom are."""
     return photometric_pair(name, seed, build_rng(seed, "pair"), T, H, W, within=1.0)
 
 
 def photometric_pair(
     name: str, seed: int, rng: np.random.Generator, T: int, H: int, W: int, within: float = 0.12
-) -> Pair | str:
+) -> Pair | Rejected:
     """An exact photometric edit of a random scene, `within` of them limited to one half of the frame."""
     bare = rng.random() < 0.35
     rich = bare or name in _RICH_SCENE_EDITS or rng.random() < 0.6

@@ -24,6 +24,7 @@ import numpy as np
 
 from data_synth import footage as cl
 from data_synth.language import templates as templates_lib
+from data_synth.recipes.result import Rejected
 from data_synth.rng import build_rng
 from data_synth.scenes import draw
 from data_synth.scenes import render as rn
@@ -43,17 +44,17 @@ _INSERT = (
 )
 
 
-def removal_pair(insert: bool, footage, seed: int, T: int, H: int, W: int) -> Pair | str:
+def removal_pair(insert: bool, footage, seed: int, T: int, H: int, W: int) -> Pair | Rejected:
     """A removal pair, or its reverse.
 
     Args:
-      insert: give the reverse. footage: (seed, T, H, W) → Shot or reason.
+      insert: give the reverse. footage: (seed, T, H, W) → Shot or rejection.
     """
     shot = footage(seed, T, H, W)
-    if isinstance(shot, str):
+    if isinstance(shot, Rejected):
         return shot
     if not is_static(shot.video, shot.mask):
-        return "the camera moves"
+        return Rejected("the camera moves")
     removed, mask = remove_object(shot.video, shot.mask)
     rng = build_rng(seed, "words")
     templates = removal_sentences(insert, shot.thing)
@@ -88,27 +89,27 @@ def removal_sentences(insert: bool, object_name: str) -> tuple[str, ...]:
     return tuple(template.format(**slots) for template in (_INSERT if insert else _REMOVE))
 
 
-def replacement_pair(footage, seed: int, T: int, H: int, W: int) -> Pair | str:
+def replacement_pair(footage, seed: int, T: int, H: int, W: int) -> Pair | Rejected:
     """An object exchanged for one cut out of another shot, which rides along its path at its size.
 
     With c_k, h_k centre and height of the old mask in frame k, the new object's own frame k is scaled so that its mask
     is max_k h_k high and centred at c_k; its rim is feathered over a pixel. Mask = old | new.
     """
     shot = footage(seed, T, H, W)
-    if isinstance(shot, str):
+    if isinstance(shot, Rejected):
         return shot
     if not is_static(shot.video, shot.mask):
-        return "the camera moves"
+        return Rejected("the camera moves")
     donor, tries = None, build_rng(seed, "donor")
     for _ in range(8):
         other = footage(int(tries.integers(1 << 31)), T, H, W)
-        if not isinstance(other, str) and other.thing != shot.thing and other.own.any((1, 2)).all():
+        if not isinstance(other, Rejected) and other.thing != shot.thing and other.own.any((1, 2)).all():
             donor = other
             break
     if donor is None:
-        return "no other object to put there"
+        return Rejected("no other object to put there")
     if not shot.own.any((1, 2)).all():
-        return "the object leaves the frame"
+        return Rejected("the object leaves the frame")
     removed, mask = remove_object(shot.video, shot.mask)
     high = max(_box(m)[2] for m in shot.own)
     target = removed.copy()
@@ -162,14 +163,14 @@ class Shot:
         return self.mask if self.body is None else self.body
 
 
-def render_shot(seed: int, T: int, H: int, W: int) -> Shot | str:
+def render_shot(seed: int, T: int, H: int, W: int) -> Shot | Rejected:
     """A scene under a camera that stands still; the object's mask includes its shadow."""
     rng = build_rng(seed, "footage")
     scene = dataclasses.replace(
         draw.sample_scene(rng, aspect=W / H, objects=(1, 3), rich=True), camera=sc.Camera()
     )
     if not scene.objects:
-        return "no object to remove"
+        return Rejected("no object to remove")
     layers = rn.render_layers(scene, T, H, W)
     index = int(rng.integers(len(scene.objects)))
     scene_without = dataclasses.replace(scene, objects=scene.objects[:index] + scene.objects[index + 1 :])
@@ -191,17 +192,17 @@ def build_shot(clip: cl.Clip, mask: np.ndarray, object_name: str, origin: dict) 
     return Shot(clip.video, mask, object_name, caption, without, origin)
 
 
-Masker = Callable[[cl.Clip], Shot | str]
+Masker = Callable[[cl.Clip], Shot | Rejected]
 
 
 def folder_shots(
     clips: cl.ClipFolder, masker: Masker | None = None
-) -> Callable[[int, int, int, int], Shot | str]:
+) -> Callable[[int, int, int, int], Shot | Rejected]:
     """Shots from a folder of clips that carry masks beside them; of those that carry none the expert `masker` makes them."""
 
-    def shot(seed: int, T: int, H: int, W: int) -> Shot | str:
+    def shot(seed: int, T: int, H: int, W: int) -> Shot | Rejected:
         clip = clips(seed, T, H, W)
-        if isinstance(clip, str):
+        if isinstance(clip, Rejected):
             return clip
         path = Path(clips.root) / clip.origin["clip"]
         masks = [path.with_suffix(f".mask{ending}") for ending in (".mp4", ".png")]
@@ -209,17 +210,17 @@ def folder_shots(
         if mask_path is None and masker:
             return masker(clip)
         if mask_path is None:
-            return f"clip {clip.origin['clip']} has no {masks[0].name} or {masks[1].name} beside it"
+            return Rejected(f"clip {clip.origin['clip']} has no {masks[0].name} or {masks[1].name} beside it")
         try:
             mask, full_clip = cl.decode_clip(str(mask_path)), cl.decode_clip(str(path))
         except InputError as error:
-            return f"unreadable mask {mask_path.name}: {cl.short_cause(error)}"
+            return Rejected(f"unreadable mask {mask_path.name}: {cl.short_cause(error)}")
         n, (h, w), (own_h, own_w) = len(mask.frames), mask.frames.shape[1:3], full_clip.frames.shape[1:3]
         if abs(h * own_w - w * own_h) > 0.01 * h * own_w:  # it would be cropped elsewhere than the clip
-            return f"mask {mask_path.name} is {w}x{h}, its clip {own_w}x{own_h}: not of one shape"
+            return Rejected(f"mask {mask_path.name} is {w}x{h}, its clip {own_w}x{own_h}: not of one shape")
         first = clip.origin["first_frame"]
         if mask_path.suffix == ".mp4" and n < first + T:
-            return f"mask {mask_path.name} is shorter than its clip"
+            return Rejected(f"mask {mask_path.name} is shorter than its clip")
         frames = cl.select_frames(
             mask, range(first, first + T) if mask_path.suffix == ".mp4" else [0] * T, H, W
         )

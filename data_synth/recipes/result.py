@@ -24,6 +24,9 @@ class Rejected:
     transient: bool = False
     error: bool = False
 
+    def __str__(self) -> str:
+        return f"failed: {self.reason}" if self.error else self.reason
+
     def within(self, context: str) -> Rejected:
         """Return the same rejection with `context` and a colon before its reason."""
         return dataclasses.replace(self, reason=f"{context}: {self.reason}")

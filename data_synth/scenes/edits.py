@@ -18,6 +18,7 @@ import dataclasses
 
 import numpy as np
 
+from data_synth.recipes.result import Rejected
 from data_synth.scenes import draw
 from data_synth.scenes import objects as ob
 from data_synth.scenes import render as rn
@@ -77,7 +78,7 @@ class Twin:
 
 def apply_local_edit(
     name: str, scene: sc.Scene, rng: np.random.Generator, T: int, H: int, W: int
-) -> Twin | str:
+) -> Twin | Rejected:
     """Apply a random edit of the named type.
 
     Args:
@@ -89,12 +90,12 @@ def apply_local_edit(
       W: Frame width in pixels.
 
     Returns:
-      The twin, or the reason why this scene does not allow the edit.
+      The twin, or a rejection where this scene does not allow the edit.
     """
     if not scene.objects and name != "insert":
-        return "no object to edit"
+        return Rejected("no object to edit")
     proposal = _PROPOSE[name](scene, rng, W / H)
-    if isinstance(proposal, str):
+    if isinstance(proposal, Rejected):
         return proposal
     edit, edited_scene, index = proposal
     source_layers = rn.render_layers(scene, T, H, W)
@@ -131,7 +132,7 @@ def _propose_recolor(scene, rng, aspect):
         and sc.color_distance(ob.COLORS[c], ob.COLORS[old.color]) > 110
     ]
     if not options:
-        return "no colour differs enough"
+        return Rejected("no colour differs enough")
     color = str(rng.choice(options))
     edited_scene = _with_object(scene, index, dataclasses.replace(old, color=color))
     return Edit("recolour", {"object": old.name, "shape": old.shape, "colour": color}), edited_scene, index
@@ -152,7 +153,7 @@ def _propose_insertion(scene, rng, aspect):
     ]
     shapes = [s for s in ob.SHAPES if s not in {o.shape for o in scene.objects}]
     if not colors:
-        return "no colour differs enough"
+        return Rejected("no colour differs enough")
     color, shape = str(rng.choice(colors)), str(rng.choice(shapes))
     extent = 2 * sc.half_extent(aspect)
     size_names = [str(s) for s in rng.permutation(["medium", "medium", "small", "large"])]
@@ -166,7 +167,7 @@ def _propose_insertion(scene, rng, aspect):
                 edited_scene = dataclasses.replace(scene, objects=(*scene.objects, new))
                 slots = {"new": new.name, "size": size_name, "place": place}
                 return Edit("insert", slots), edited_scene, len(scene.objects)
-    return "no free place"
+    return Rejected("no free place")
 
 
 def _propose_replacement(scene, rng, aspect):
@@ -184,7 +185,7 @@ def _propose_replacement(scene, rng, aspect):
     shape = str(rng.choice(shapes))
     keep_color = old.color in colors and rng.random() < 0.35
     if not colors:
-        return "no colour differs enough"
+        return Rejected("no colour differs enough")
     color = old.color if keep_color else str(rng.choice(colors))
     new = dataclasses.replace(old, shape=shape, color=color, pattern="plain", tilt=0.0, spin=0.0)
     slots = {"object": old.name, "new": new.name, "shape": shape}
@@ -198,7 +199,7 @@ def _propose_background(scene, rng, aspect):
         if name != scene.texture.name and all(sc.is_visible_on(o.color, texture) for o in scene.objects):
             options.append(name)
     if not options:
-        return "no background shows every object"
+        return Rejected("no background shows every object")
     gradients = [n for n in options if n in tx.GRADIENTS]
     name = str(rng.choice(gradients if gradients and rng.random() < 0.55 else options))
     texture, words = draw.named_background(name)

@@ -10,7 +10,7 @@ import flax
 import jax
 import numpy as np
 
-from data_synth.generate import make_pair
+from data_synth.generate import PairOptions, make_pair
 from v2v import Pair
 from v2v.checkpoints import adapters, native
 from v2v.config import DataConfig, LoRAConfig, ModelConfig, OptimConfig, debug
@@ -56,8 +56,8 @@ def made(family: tuple[dict, range]) -> dict:
     options, seeds = family
     out = {}
     for seed in seeds:
-        pair, reason = make_pair(seed, **SIZE | options)
-        out[str(seed)] = {"reason": reason} if pair is None else described(pair)
+        pair = make_pair(seed, PairOptions(**SIZE | options))
+        out[str(seed)] = described(pair) if isinstance(pair, Pair) else {"reason": pair.reason}
     return out
 
 

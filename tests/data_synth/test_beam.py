@@ -21,15 +21,15 @@ SMALL = {"frames": 2, "height": 16, "width": 24}
 REAL, DONE = module.make_records, []
 
 
-def counts(seeds, **options):
+def counts(seeds, options):
     DONE.append(list(seeds))
-    return REAL(seeds, **options)
+    return REAL(seeds, options)
 
 
-def dies(seeds, **options):  # at module level, as what Beam runs must be
+def dies(seeds, options):  # at module level, as what Beam runs must be
     if len(DONE) > 1:
         raise MemoryError("killed")
-    return counts(seeds, **options)
+    return counts(seeds, options)
 
 
 def contents(folder):
@@ -147,10 +147,10 @@ def test_a_stopped_build_goes_on_where_it_stood(tmp_path, monkeypatch):
 def test_a_poisoned_clip_fails_alone_and_is_listed(tmp_path, monkeypatch, beam):
     real = generate.make_block
 
-    def poisoned(seeds, **options):
+    def poisoned(seeds, options):
         if 5 in seeds:
             raise ZeroDivisionError("bad clip")
-        return real(seeds, **options)
+        return real(seeds, options)
 
     report = build_dataset(tmp_path / "good", 6, seed=3, **SMALL)
     monkeypatch.setattr(generate, "make_block", poisoned)

@@ -10,9 +10,12 @@ import numpy as np
 import pytest
 
 from data_synth import generate
+from data_synth.generate import PairOptions
 from data_synth.language import caption_rewriting as cw
 from data_synth.recipes import captions
 from data_synth.recipes.registry import Sources
+from data_synth.recipes.result import Rejected
+from tests.data_synth.outcomes import reason_of, reasons_of
 from v2v.errors import InputError
 from v2v.video import video as codec
 
@@ -36,6 +39,10 @@ def mined(events, cuts=()):
 
 def event(path, start=2.0, end=4.5, caption="a man jumps over the wall"):
     return captions.Event(Path(path), start, end, caption)
+
+
+def fault_of(event):
+    return event.rejection.reason if event.rejection else ""
 
 
 def test_source_is_before_and_target_from_the_start(tmp_path):
@@ -76,25 +83,26 @@ def test_resampling_takes_the_frame_on_screen():
     ],
 )
 def test_the_papers_conditions_on_times(start, end, T, fault):
-    assert captions.span_fault(captions.Event(Path("v"), start, end, "c"), T) == fault
+    rejection = captions.reject_span(captions.Event(Path("v"), start, end, "c"), T)
+    assert rejection == (Rejected(fault) if fault else None)
 
 
 def test_conditions_on_the_video(tmp_path):
     path = numbered(tmp_path / "v.mp4", seconds=4.0)
-    assert mined([event(path, 3.8, 6.0)])(0, T, 32, 48) == "too close to the end"
-    assert mined([event(path, 1.0, 3.1)])(0, 31, 32, 48) == "too close to the beginning"
+    assert mined([event(path, 3.8, 6.0)])(0, T, 32, 48) == Rejected("too close to the end")
+    assert mined([event(path, 1.0, 3.1)])(0, 31, 32, 48) == Rejected("too close to the beginning")
     short = numbered(tmp_path / "s.mp4", seconds=1.0)
-    assert mined([event(short, 0.7, 2.8)])(0, T, 32, 48) == "video too short"
+    assert mined([event(short, 0.7, 2.8)])(0, T, 32, 48) == Rejected("video too short")
     (tmp_path / "bad.mp4").write_bytes(b"no video")
-    assert mined([event(tmp_path / "bad.mp4")])(0, T, 32, 48).startswith(
+    assert mined([event(tmp_path / "bad.mp4")])(0, T, 32, 48).reason.startswith(
         "unreadable clip bad.mp4: expected a video"
     )
     # T / 15 = 0.6 s to either side of the start at 2 s
     for cuts, want in (((1.39, 2.61), None), ((1.5,), "scene cut inside"), ((2.5,), "scene cut inside")):
         got = mined([event(path, 2.0, 4.0 + 0.1)], cuts)(0, T, 32, 48)
-        assert got == want if want else not isinstance(got, str)
-    assert mined([event(path, caption="a lovely day")])(0, T, 32, 48) == "empty instruction"
-    assert mined([event(path)])(1, T, 32, 48) == "past the last row"
+        assert reason_of(got) == (want or "")
+    assert mined([event(path, caption="a lovely day")])(0, T, 32, 48) == Rejected("empty instruction")
+    assert mined([event(path)])(1, T, 32, 48) == Rejected("past the last row")
 
 
 def test_both_file_kinds_and_bad_times(tmp_path):
@@ -112,7 +120,7 @@ def test_both_file_kinds_and_bad_times(tmp_path):
     }
     (tmp_path / "train.json").write_text(json.dumps(table))
     events = captions.read_events(tmp_path / "train.json")
-    assert {(e.caption, e.fault) for e in events} == {
+    assert {(e.caption, fault_of(e)) for e in events} == {
         ("c0", ""),
         ("c1", ""),
         ("overlaps", "begins inside an earlier event"),
@@ -127,11 +135,14 @@ def test_both_file_kinds_and_bad_times(tmp_path):
         {"video": "v_a.mp4", "start": 1, "end": 2, "caption": "d"},
     ]
     (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, lines)) + "\n")
-    assert [(e.start, e.fault) for e in captions.read_events(tmp_path / "a.jsonl")] == [(1.0, ""), (3.0, "")]
+    assert [(e.start, fault_of(e)) for e in captions.read_events(tmp_path / "a.jsonl")] == [
+        (1.0, ""),
+        (3.0, ""),
+    ]
     (tmp_path / "m.jsonl").write_text(
         "\n".join([json.dumps(lines[0]), "{", '{"video": null}', json.dumps(lines[1])])
     )
-    assert [e.fault for e in captions.read_events(tmp_path / "m.jsonl")] == [
+    assert [fault_of(e) for e in captions.read_events(tmp_path / "m.jsonl")] == [
         "malformed: line 2: Expecting property name enclosed in double quotes at column 2",
         "malformed: line 3: expected a field caption, got video",
         "",
@@ -143,7 +154,7 @@ def test_both_file_kinds_and_bad_times(tmp_path):
     good = {"duration": 9, "timestamps": [[1, 3], [4, "x"], [7]], "sentences": ["a", "b", "c"]}
     table = {"v_a": good, "v_c": {"duration": 9}, "v_d": [], "v_e": {**good, "duration": None}}
     (tmp_path / "t.json").write_text(json.dumps(table))
-    faults = {e.fault for e in captions.read_events(tmp_path / "t.json")}
+    faults = {fault_of(e) for e in captions.read_events(tmp_path / "t.json")}
     assert {
         "",
         'malformed: v_a, event 2: end: expected seconds, got "x"',
@@ -203,8 +214,8 @@ def test_pyscenedetect_finds_a_cut_and_the_recipe_uses_it(tmp_path):
     (tmp_path / "c.jsonl").write_text("\n".join(map(json.dumps, rows)))
     sources = Sources(sets=(("captions", str(tmp_path / "c.jsonl")),))
     assert generate.count_rows(("captions",), sources) == 3
-    got = generate.make_block(range(3), T=T, H=32, W=32, edits=("captions",), transition=0.0, sources=sources)
-    assert [reason for _, reason in got] == [None, "captions: scene cut inside", None]
+    got = generate.make_block(range(3), PairOptions(T, 32, 32, ("captions",), 0.0, sources=sources))
+    assert reasons_of(got) == ["", "captions: scene cut inside", ""]
 
 
 class Endpoint(BaseHTTPRequestHandler):
@@ -276,7 +287,7 @@ def test_endpoint_faults_are_bounded_and_named(endpoint, faults, reason, calls):
     Endpoint.faults.extend(faults)
     got = quick(endpoint)(["a"])
     assert len(Endpoint.requests) == calls
-    assert got == [cw.Unwritten(reason)] if reason else isinstance(got[0], str)
+    assert got == [Rejected(reason)] if reason else isinstance(got[0], str)
     Endpoint.faults.clear()
     assert isinstance(quick(endpoint)(["a"])[0], str)  # a failure is not cached
 
@@ -287,9 +298,11 @@ def test_failures_of_the_writer_are_the_rows_reason(tmp_path, endpoint):
     recipe = captions.CaptionRecipe(
         (event(path), event(path, caption="nothing")), quick(endpoint), lambda p: ()
     )
-    assert recipe.many([0, 1], T, 32, 32) == ["writer answered HTTP 500"] * 2
+    assert recipe.many([0, 1], T, 32, 32) == [Rejected("writer answered HTTP 500")] * 2
     pair, none = recipe.many([0, 1], T, 32, 32)
-    assert none == "empty instruction" and pair.instructions == ("make it so that a man jumps over the wall",)
+    assert none == Rejected("empty instruction") and pair.instructions == (
+        "make it so that a man jumps over the wall",
+    )
     assert pair.provenance["writer"].startswith("m, prompt ")
 
 

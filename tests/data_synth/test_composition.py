@@ -7,7 +7,9 @@ import pytest
 
 import data_synth
 from data_synth import generate
+from data_synth.generate import PairOptions
 from data_synth.recipes import composition, registry
+from tests.data_synth.outcomes import pairs_of, reasons_of
 from v2v.errors import InputError
 
 FOLDER = Path(data_synth.__file__).parent / "experts" / "standins"
@@ -21,9 +23,9 @@ SHIPPED = {
 @pytest.mark.parametrize("name", SHIPPED)
 def test_shipped_compositions_run_and_say_that_they_stand_in(name):
     sources = registry.Sources(experts=(str(FOLDER / f"{name.replace('-', '_')}.toml"),))
-    made = generate.make_block(range(4), T=3, H=32, W=48, edits=(name,), transition=0.0, sources=sources)
-    kept = [pair for pair, _ in made if pair is not None]
-    assert kept, [reason for _, reason in made]
+    made = generate.make_block(range(4), PairOptions(3, 32, 48, (name,), 0.0, sources=sources))
+    kept = pairs_of(made)
+    assert kept, reasons_of(made)
     for pair in kept:
         assert pair.edit == name and pair.provenance["stand_in"] is True
         assert all("stand-in" in e["version"] for e in pair.provenance["experts"])

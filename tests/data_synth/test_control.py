@@ -9,6 +9,7 @@ import pytest
 
 from data_synth import footage as footage_lib
 from data_synth import generate, quality
+from data_synth.generate import PairOptions
 from data_synth.language import control as control_lib
 from data_synth.language import grammar
 from data_synth.operators import control, optical_flow
@@ -17,6 +18,7 @@ from data_synth.recipes import registry
 from data_synth.scenes import draw, objects, truth
 from data_synth.scenes import objects as ob
 from data_synth.scenes import render as rn
+from tests.data_synth.outcomes import pairs_of, reasons_of
 from v2v.errors import InputError
 from v2v.video import video as codec
 
@@ -33,11 +35,7 @@ def rng(seed=0):
 
 @pytest.mark.parametrize("name", registry.FAMILIES["control"])
 def test_every_control_gives_pairs_that_pass_the_gates(name):
-    pairs = [
-        p
-        for p, _ in (generate.make_pair(s, T=T, H=H, W=W, edits=(name,), transition=0.0) for s in range(12))
-        if p
-    ]
+    pairs = pairs_of(generate.make_pair(s, PairOptions(T, H, W, (name,), 0.0)) for s in range(12))
     assert len(pairs) >= 5
     way, _, control_name = name.partition("-")
     known = set(grammar.vocabulary()) | set(control_lib.vocabulary())
@@ -219,19 +217,18 @@ def test_footage_from_a_folder(tmp_path):
     (tmp_path / "poisoned.mp4").write_bytes(b"not a video")
     sources = registry.Sources(clips=str(tmp_path), license="CC0")
     got = [
-        generate.make_pair(s, T=T, H=32, W=32, edits=("from-canny",), transition=0.0, sources=sources)
+        generate.make_pair(s, PairOptions(T, 32, 32, ("from-canny",), 0.0, sources=sources))
         for s in range(10)
     ]
-    reasons = {reason for pair, reason in got if pair is None}
-    pairs = [pair for pair, _ in got if pair]
-    (reason,) = reasons
+    pairs = pairs_of(got)
+    (reason,) = set(reasons_of(got)) - {""}
     assert (
         reason.startswith("from-canny: unreadable clip poisoned.mp4: expected a video file, got data")
         and pairs
     )
     assert all("a cat on a sofa" in i for i in pairs[0].instructions)
     assert pairs[0].provenance["license"] == "CC0" and pairs[0].provenance["clip"] == "deep/good.mp4"
-    assert quality.find_rejection(pairs[0])[0] and pairs[0].source.shape == (T, 32, 32, 3)
+    assert quality.find_rejection(pairs[0]) is None and pairs[0].source.shape == (T, 32, 32, 3)
 
 
 @pytest.mark.parametrize("name", ["flow", "blur", "noise"])
@@ -294,9 +291,6 @@ def test_a_long_clip_gives_the_same_frames_without_being_held(tmp_path, monkeypa
 
 def test_an_edit_that_begins_late_is_no_cut():
     for name in ("from-negation", "from-flow"):
-        made = [
-            generate.make_pair(s, T=9, H=48, W=48, edits=(name,), transition=1.0, operators=("cut",))
-            for s in range(12)
-        ]
-        assert not [reason for _, reason in made if reason and reason.endswith("cut inside")]
-        assert any(pair and pair.active[0] > 0 for pair, _ in made)
+        made = [generate.make_pair(s, PairOptions(9, 48, 48, (name,), 1.0, ("cut",))) for s in range(12)]
+        assert not [reason for reason in reasons_of(made) if reason.endswith("cut inside")]
+        assert any(pair.active[0] > 0 for pair in pairs_of(made))

@@ -17,7 +17,9 @@ from data_synth import footage, quality
 from data_synth.dataset import build as module
 from data_synth.dataset import request, shards
 from data_synth.dataset.build import build_dataset, open_dataset
+from data_synth.dataset.shards import SeedResult
 from data_synth.recipes import control, registry
+from data_synth.recipes.result import Rejected
 from tests.notes import expect_note
 from v2v.data import pair
 from v2v.errors import InputError
@@ -108,7 +110,7 @@ def test_an_interrupted_build_goes_on_where_it_stood(tmp_path, monkeypatch):
     asked = []
     make = module.make_records
     monkeypatch.setattr(
-        module, "make_records", lambda seeds, **options: asked.extend(seeds) or make(seeds, **options)
+        module, "make_records", lambda seeds, options: asked.extend(seeds) or make(seeds, options)
     )
     build_dataset(tmp_path / "a", 12, seed=3, **SMALL)
     assert asked and min(asked) >= 3 + 7, "finished shards are not made again"
@@ -139,7 +141,7 @@ def test_kill_minus_nine_and_again_gives_the_same_bytes(tmp_path, monkeypatch):
     asked = []
     make = module.make_records
     monkeypatch.setattr(
-        module, "make_records", lambda seeds, **options: asked.extend(seeds) or make(seeds, **options)
+        module, "make_records", lambda seeds, options: asked.extend(seeds) or make(seeds, options)
     )
     build_dataset(out, 16, seed=3, **SMALL)
     assert asked and asked[0] == 3 + 2 * len(before), "finished shards are not made again"
@@ -175,7 +177,7 @@ def test_a_full_disk_is_named_and_loses_nothing(tmp_path, monkeypatch):
 
 def test_a_damaged_shard_is_made_again(tmp_path):
     path = tmp_path / "s.shard"
-    rows = [(0, {"a": b"1\n2", "n": 3}, None), (1, None, "dark")]
+    rows = [SeedResult(0, {"a": b"1\n2", "n": 3}), SeedResult(1, Rejected("dark"))]
     shards.write_shard(path, rows)
     assert shards.read_shard(path) == rows
     path.write_bytes(path.read_bytes()[:-1])
@@ -184,10 +186,10 @@ def test_a_damaged_shard_is_made_again(tmp_path):
     calls = []
     got = next(
         shards.iterate_shards(
-            tmp_path, lambda seeds: calls.append(seeds) or [(None, "x")] * len(seeds), 0, 2, 1
+            tmp_path, lambda seeds: calls.append(seeds) or [Rejected("x")] * len(seeds), 0, 2, 1
         )
     )
-    assert got == [(0, None, "x"), (1, None, "x")] and len(calls) == 1
+    assert got == [SeedResult(0, Rejected("x")), SeedResult(1, Rejected("x"))] and len(calls) == 1
 
 
 def test_a_set_of_many_files_is_streamed_in_order(tmp_path, monkeypatch):

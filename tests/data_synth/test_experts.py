@@ -17,9 +17,12 @@ from data_synth.experts import spec as spec_lib
 from data_synth.experts.base import ExpertError, FailureKind
 from data_synth.experts.examples import sketch
 from data_synth.experts.wire import Job
+from data_synth.generate import PairOptions
 from data_synth.recipes import external, registry
 from data_synth.recipes.registry import Sources
+from data_synth.recipes.result import Rejected
 from tests.data_synth.example_experts import clip, reasons, toml
+from tests.data_synth.outcomes import pairs_of, reason_of
 from v2v.errors import InputError
 from v2v.video import video as codec
 
@@ -178,15 +181,15 @@ def test_recipes_of_an_expert(tmp_path):
     ]
     size = {"T": 3, "H": 32, "W": 32, "transition": 0.0, "sources": sources}
     for name in external.expert_recipe_names(sources.experts):
-        together = generate.make_block(range(8), edits=(name,), **size)
-        pairs = [pair for pair, _ in together if pair]
-        assert pairs and any(
-            reason == f"{name}: expert raised ValueError: dislikes it" for _, reason in together
-        )
+        together = generate.make_block(range(8), PairOptions(edits=(name,), **size))
+        pairs = pairs_of(together)
+        assert pairs and Rejected(f"{name}: expert raised ValueError: dislikes it") in together
         for seed in (0, 5):  # the same alone as in a batch
-            alone, reason = generate.make_pair(seed, edits=(name,), **size)
-            assert reason == together[seed][1]
-            assert alone is None or np.array_equal(alone.target, together[seed][0].target)
+            alone = generate.make_pair(seed, PairOptions(edits=(name,), **size))
+            if isinstance(alone, Rejected):
+                assert alone == together[seed]
+            else:
+                assert np.array_equal(alone.target, together[seed].target)
         pair = pairs[0]
         assert pair.provenance["expert"]["version"] in "723" and pair.provenance["expert"]["license"] == "MIT"
         on = pair.mask > 0
@@ -292,8 +295,8 @@ def test_masks_may_come_from_an_expert(tmp_path):
     sources = Sources(clips=str(tmp_path / "clips"), experts=(str(mask), str(fill)))
     how = {"T": 12, "H": 32, "W": 48, "transition": 0.0, "sources": sources}
     for name in ("removal", "insertion", "fill", "fill-insertion"):
-        pair, reason = generate.make_pair(0, edits=(name,), **how)
-        assert pair, reason
+        pair = generate.make_pair(0, PairOptions(edits=(name,), **how))
+        assert reason_of(pair) == ""
         assert "red square" in pair.instructions[0] and pair.provenance["mask"]["name"] == "seg"
         with_thing = pair.target if "insertion" in name else pair.source
         assert with_thing[6, 14, 16, 0] > 200 and pair.mask[6, 14, 16] == 255 and pair.mask[6, 30, 2] == 0

@@ -9,10 +9,12 @@ import pytest
 
 from data_synth import generate, quality
 from data_synth.dataset.preview import write_preview
+from data_synth.generate import PairOptions
 from data_synth.language import grammar, templates
 from data_synth.operators import transition
 from data_synth.operators.photometric import PHOTOMETRIC
 from data_synth.recipes import registry
+from data_synth.recipes.result import Rejected
 from v2v.data import pair as pr
 from v2v.errors import InputError
 
@@ -20,11 +22,7 @@ SMALL = {"T": 5, "H": 32, "W": 40}
 
 
 def make(seed=0, **options):
-    while True:
-        pair, _ = generate.make_pair(seed, **{**SMALL, **options})
-        if pair:
-            return pair
-        seed += 1
+    return generate.find_pair(seed, PairOptions(**{**SMALL, **options}))[0]
 
 
 def same(a, b) -> bool:
@@ -38,18 +36,18 @@ def test_a_pair_is_a_function_of_its_seed():
 
 
 def test_workers_change_nothing():
-    one, two = (list(generate.iterate_pairs(12, seed=40, workers=w, **SMALL)) for w in (1, 2))
+    one, two = (list(generate.iterate_pairs(12, PairOptions(**SMALL), seed=40, workers=w)) for w in (1, 2))
     assert len(one) == 12 and all(same(a, b) for a, b in zip(one, two, strict=True))
 
 
 def test_default_mix_and_every_edit():
-    counts = Counter(p.edit for p in generate.iterate_pairs(250, **SMALL))
+    counts = Counter(p.edit for p in generate.iterate_pairs(250, PairOptions(**SMALL)))
     local = sum(counts[e] for e in generate.DEFAULT_FAMILIES["local"])
     assert 95 < local < 155 and len(counts) >= len(generate.DEFAULT_EDITS) - 1
     for edit in generate.DEFAULT_EDITS:
         assert make(edits=(edit,)).edit == edit
     with pytest.raises(InputError, match="expected names among local.*got 'explode'"):
-        generate.make_pair(0, edits=("explode",))
+        generate.make_pair(0, PairOptions(edits=("explode",)))
 
 
 def test_every_word_is_in_the_vocabulary():
@@ -58,8 +56,8 @@ def test_every_word_is_in_the_vocabulary():
     longest = 0
     for seed in range(2000):
         edit = generate.DEFAULT_EDITS[seed % len(generate.DEFAULT_EDITS)]
-        pair, _ = generate.make_pair(seed, T=2, H=16, W=16, edits=(edit,))
-        if pair is None:
+        pair = generate.make_pair(seed, PairOptions(2, 16, 16, (edit,)))
+        if isinstance(pair, Rejected):
             continue
         assert 2 <= len(pair.instructions) <= 8 and len(set(pair.instructions)) == len(pair.instructions)
         for text in (*pair.instructions, pair.source_caption, pair.target_caption):
@@ -138,7 +136,7 @@ def test_operators_are_drawn_as_asked_and_leave_the_default_alone():
 
 def test_gates_name_their_reason():
     good = make(transition=0.0, edits=("negative",))
-    assert quality.find_rejection(good) == (True, "")
+    assert quality.find_rejection(good) is None
     none, zero = np.zeros_like(good.mask), np.zeros_like(good.source)
     bad = {
         "too dark": {"source": zero},
@@ -152,7 +150,7 @@ def test_gates_name_their_reason():
         "change too small": {"target": good.source},
     }
     for reason, change in bad.items():
-        assert quality.find_rejection(dataclasses.replace(good, **change)) == (False, reason)
+        assert quality.find_rejection(dataclasses.replace(good, **change)) == Rejected(reason)
 
 
 def test_every_sentence_of_ours_names_something():
@@ -186,22 +184,24 @@ def test_near_duplicates_look_alike_and_others_do_not():
 
 
 def test_drops_are_counted():
-    dropped = Counter()
-    kept = sum(1 for _ in generate.iterate_pairs(60, seed=0, dropped=dropped, edits=("blur",), **SMALL))
+    dropped, options = Counter(), PairOptions(edits=("blur",), **SMALL)
+    kept = sum(1 for _ in generate.iterate_pairs(60, options, drop_counts=dropped))
     seeds = 0
     reasons = Counter()
     while kept:
-        pair, reason = generate.make_pair(seeds, edits=("blur",), **SMALL)
-        kept, seeds = kept - (pair is not None), seeds + 1
-        if pair is None:
-            reasons[reason] += 1
+        outcome = generate.make_pair(seeds, options)
+        seeds += 1
+        if isinstance(outcome, Rejected):
+            reasons[outcome.reason] += 1
+        else:
+            kept -= 1
     assert dropped == reasons and dropped["blur: change too small"] > 0
 
 
 def test_a_hopeless_request_ends(monkeypatch):
-    monkeypatch.setattr(quality, "find_rejection", lambda *pairs: (False, "never"))
+    monkeypatch.setattr(quality, "find_rejection", lambda *pairs: Rejected("never"))
     with pytest.raises(InputError, match="expected most seeds to give one, got 0 of 501.*never"):
-        list(generate.iterate_pairs(1, T=1, H=16, W=16, edits=("negative",)))
+        list(generate.iterate_pairs(1, PairOptions(1, 16, 16, ("negative",))))
 
 
 def test_preview_writes_a_sheet(tmp_path):
@@ -249,12 +249,12 @@ def test_a_transition_hides_nothing_and_is_no_fault(start, end):
         (np.repeat(255 - moving[:1], len(moving), 0), "target stands still"),
     ):
         whole = dataclasses.replace(pair, target=target)
-        assert quality.find_rejection(transition.splice(whole, start, end), whole) == (False, reason)
+        assert quality.find_rejection(transition.splice(whole, start, end), whole) == Rejected(reason)
     footage = make(1, T=6, edits=("from-blur",), transition=0.0)
     still = dataclasses.replace(footage, target=np.repeat(footage.target[:1], 6, 0))
-    assert quality.find_rejection(transition.splice(still, start, end), still) == (False, "nothing moves")
+    assert quality.find_rejection(transition.splice(still, start, end), still) == Rejected("nothing moves")
     edges = dataclasses.replace(footage, source=np.zeros_like(footage.source))
-    assert quality.find_rejection(transition.splice(edges, start, end), edges)[1] != "cut inside"
+    assert quality.find_rejection(transition.splice(edges, start, end), edges) != Rejected("cut inside")
 
 
 def test_instructions_in_scripts_without_spaces_have_words_too():

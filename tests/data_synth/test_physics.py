@@ -13,11 +13,14 @@ if (
     pytest.skip("needs the extra scenes", allow_module_level=True)
 
 from data_synth import generate, quality
+from data_synth.generate import PairOptions
 from data_synth.language import grammar, rooms
 from data_synth.physics import choose, draw, edits, figure, model, simulate, truth
 from data_synth.physics.render import RoomView
 from data_synth.physics.world import Body, Camera, Figure, Light, Room, Surface
 from data_synth.recipes import physics, registry
+from data_synth.recipes.result import Rejected
+from tests.data_synth.outcomes import reason_of
 from v2v.data import pair
 from v2v.errors import InputError
 
@@ -143,11 +146,11 @@ def test_pose_video_shows_the_joints(opengl):
 @pytest.mark.parametrize("name", choose.EDIT_NAMES)
 def test_every_edit_gives_an_exact_pair_that_passes_the_gates(opengl, name):
     for seed in range(8):
-        pair, reason = generate.make_pair(seed, T=T, H=H, W=W, edits=(f"physics-{name}",), transition=0.0)
-        if pair:
+        pair = generate.make_pair(seed, PairOptions(T, H, W, (f"physics-{name}",), 0.0))
+        if not isinstance(pair, Rejected):
             break
-    assert pair is not None, reason
-    assert pair.edit == f"physics-{name}" and quality.find_rejection(pair) == (True, "")
+    assert reason_of(pair) == ""
+    assert pair.edit == f"physics-{name}" and quality.find_rejection(pair) is None
     out = pair.mask == 0
     np.testing.assert_array_equal(pair.source[out], pair.target[out])
     if name in ("relight", "camera"):

@@ -8,8 +8,11 @@ import pytest
 
 from data_synth import generate
 from data_synth.dataset.build import build_dataset
+from data_synth.generate import PairOptions
 from data_synth.recipes.published import PUBLISHED
 from data_synth.recipes.registry import Sources
+from data_synth.recipes.result import Rejected
+from tests.data_synth.outcomes import pairs_of, reason_of, reasons_of
 from v2v.errors import InputError
 from v2v.video import video as codec
 
@@ -35,12 +38,11 @@ def picture(path, shade, h=60, w=80):
 def pairs(name, root, n):
     sources = Sources(sets=((name, str(root)),))
     assert generate.count_rows((name,), sources) == n
-    return generate.make_block(range(n), T=T, H=H, W=W, edits=(name,), transition=0.0, sources=sources)
+    return generate.make_block(range(n), PairOptions(T, H, W, (name,), 0.0, sources=sources))
 
 
-def check(got, instruction, license):
-    pair, reason = got
-    assert reason is None, reason
+def check(pair, instruction, license):
+    assert reason_of(pair) == ""
     assert (
         pair.source.shape == (T, H, W, 3) and pair.instructions == (instruction,) and pair.mask.min() == 255
     )
@@ -204,7 +206,7 @@ def test_rows_fail_alone_with_a_reason(tmp_path):
     edited = ["b", "short", "tall", "bad", "gone", "b"]
     lines = [f"{name}.mp4,a.mp4,{'' if i == 5 else 'make it blue'}" for i, name in enumerate(edited)]
     (tmp_path / "x.csv").write_text("video,original_video,prompt\n" + "\n".join(lines) + "\n")
-    reasons = [reason for _, reason in pairs("openve", tmp_path, 6)]
+    reasons = reasons_of(pairs("openve", tmp_path, 6))
     assert "expected a video file, got data that can't be decoded" in reasons[3]
     assert str(tmp_path) not in reasons[3]
     reasons[3] = reasons[3][: len("openve: unreadable file")]
@@ -259,8 +261,9 @@ def test_a_malformed_row_costs_itself(tmp_path, case):
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(content if isinstance(content, str) else json.dumps(content))
     first, second = PUBLISHED[name](tmp_path).table
-    assert not first.fault and second.fault.startswith(f"malformed row: {path.name}, row 2: ")
-    assert PUBLISHED[name](tmp_path)(1, T, H, W) == second.fault
+    assert not first.rejection
+    assert second.rejection.reason.startswith(f"malformed row: {path.name}, row 2: ")
+    assert PUBLISHED[name](tmp_path)(1, T, H, W) == second.rejection
 
 
 def test_a_parquet_row_without_text_or_picture_costs_itself(tmp_path):
@@ -274,8 +277,8 @@ def test_a_parquet_row_without_text_or_picture_costs_itself(tmp_path):
     }
     pq.write_table(pa.table(table), tmp_path / "chunk_0.parquet")
     got = [PUBLISHED["refvie"](tmp_path)(row, T, H, W) for row in range(3)]
-    assert got[0] == "unreadable file: expected a picture, got none"
-    assert got[1] == "malformed row: chunk_0.parquet, row 2: prompt: expected text, got null"
+    assert got[0] == Rejected("unreadable file: expected a picture, got none")
+    assert got[1] == Rejected("malformed row: chunk_0.parquet, row 2: prompt: expected text, got null")
     assert got[2].reference is not None
 
 
@@ -284,7 +287,7 @@ def test_an_empty_folder_is_an_error(tmp_path, name):
     with pytest.raises(InputError, match="expected"):
         PUBLISHED[name](tmp_path)
     with pytest.raises(InputError, match=f"add --set {name}=PATH"):
-        generate.make_pair(0, edits=(name,))
+        generate.make_pair(0, PairOptions(edits=(name,)))
 
 
 def test_a_set_is_gone_through_once(tmp_path):
@@ -326,8 +329,8 @@ def test_every_row_of_a_set_is_used_beside_recipes_without_an_end(tmp_path):
     (tmp_path / "updated_data_swap.json").write_text(json.dumps(rows))
     sources = Sources(sets=(("senorita", str(tmp_path)),))
     how = {"T": T, "H": H, "W": W, "edits": ("senorita", "negative"), "transition": 0.0, "sources": sources}
-    made = [generate.make_pair(seed, **how) for seed in range(60)]
-    assert not any(reason and "past the last row" in reason for _, reason in made)
-    assert {pair.provenance["source"] for pair, _ in made if pair and pair.recipe == "imported"} == {
+    made = [generate.make_pair(seed, PairOptions(**how)) for seed in range(60)]
+    assert not any("past the last row" in reason for reason in reasons_of(made))
+    assert {pair.provenance["source"] for pair in pairs_of(made) if pair.recipe == "imported"} == {
         f"{i}.mp4" for i in range(5)
     }

@@ -4,8 +4,11 @@ import cv2
 import numpy as np
 
 from data_synth import generate
+from data_synth.generate import PairOptions
 from data_synth.recipes import removal
 from data_synth.recipes.registry import Sources
+from data_synth.recipes.result import Rejected
+from tests.data_synth.outcomes import reason_of
 from v2v.video import video as codec
 
 
@@ -51,9 +54,9 @@ def test_recipes_mirror_each_other():
     size = {"T": 5, "H": 48, "W": 64, "transition": 0.0}
     seen = 0
     for seed in range(12):
-        out, _ = generate.make_pair(seed, edits=("removal",), **size)
-        back, _ = generate.make_pair(seed, edits=("insertion",), **size)
-        if out is None or back is None:
+        out = generate.make_pair(seed, PairOptions(edits=("removal",), **size))
+        back = generate.make_pair(seed, PairOptions(edits=("insertion",), **size))
+        if isinstance(out, Rejected) or isinstance(back, Rejected):
             continue
         seen += 1
         np.testing.assert_array_equal(out.source, back.target)
@@ -79,20 +82,21 @@ def test_shots_from_a_folder_bring_their_masks(tmp_path):
     )
     (tmp_path / "walk.object.txt").write_text("red square\n")
     sources = Sources(clips=str(tmp_path))
-    pair, reason = generate.make_pair(0, T=8, H=48, W=64, edits=("removal",), transition=0.0, sources=sources)
-    assert reason is None and "red square" in pair.instructions[0]
+    options = PairOptions(8, 48, 64, ("removal",), 0.0, sources=sources)
+    pair = generate.make_pair(0, options)
+    assert reason_of(pair) == "" and "red square" in pair.instructions[0]
     assert np.abs(pair.target.astype(int) - ground).mean() < 4  # H.264 in between
     square = np.zeros((40, 40, 3), np.uint8)
     square[10:30, 10:30] = 255
     codec.write_video(codec.Video.from_array(square), tmp_path / "walk.mask.png")
     (tmp_path / "walk.mask.mp4").rename(tmp_path / "kept")
-    wrong = generate.make_pair(1, T=6, H=32, W=48, edits=("removal",), transition=0.0, sources=sources)[1]
+    wrong = generate.make_pair(1, PairOptions(6, 32, 48, ("removal",), 0.0, sources=sources)).reason
     assert wrong.startswith("removal: mask walk.mask.png is 40x40, its clip ") and wrong.endswith(
         "not of one shape"
     )
     (tmp_path / "walk.mask.png").unlink()
-    _, reason = generate.make_pair(0, T=8, H=48, W=64, edits=("removal",), transition=0.0, sources=sources)
-    assert reason == "removal: clip walk.mp4 has no walk.mask.mp4 or walk.mask.png beside it"
+    rejection = generate.make_pair(0, options)
+    assert rejection.reason == "removal: clip walk.mp4 has no walk.mask.mp4 or walk.mask.png beside it"
 
 
 def test_replacement_shows_the_other_thing_along_the_old_path():
@@ -118,4 +122,4 @@ def test_replacement_shows_the_other_thing_along_the_old_path():
 def test_no_second_object_no_replacement():
     video, mask, _ = shot()
     only = removal.Shot(video, mask, "red box", "a", "b", {})
-    assert removal.replacement_pair(lambda *_: only, 0, 9, 48, 64) == "no other object to put there"
+    assert removal.replacement_pair(lambda *_: only, 0, 9, 48, 64) == Rejected("no other object to put there")

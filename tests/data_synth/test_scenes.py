@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from data_synth import rng
+from data_synth.recipes.result import Rejected
 from data_synth.scenes import draw, edits, objects, render, scene, textures
 
 
@@ -15,7 +16,7 @@ def twins(name, seeds, T=4, H=48, W=64):
     for seed in range(seeds):
         sampled_scene = draw.sample_scene(rng.build_rng(seed, "scene"), aspect=W / H)
         twin = edits.apply_local_edit(name, sampled_scene, rng.build_rng(seed, "edit"), T, H, W)
-        if not isinstance(twin, str):
+        if not isinstance(twin, Rejected):
             twin_count += 1
             yield twin
     assert twin_count > 0.6 * seeds

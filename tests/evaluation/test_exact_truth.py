@@ -200,7 +200,7 @@ def test_importing_evaluation_leaves_opencv_its_threads():
     code = (
         "import cv2; cv2.setNumThreads(3)\n"
         "import v2v.evaluation.benchmarks.exact_truth as benchmark\n"
-        "from data_synth.generate import make_pair\n"
-        "make_pair(1, T=2, H=16, W=16)\nassert cv2.getNumThreads() == 3"
+        "from data_synth.generate import PairOptions, make_pair\n"
+        "make_pair(1, PairOptions(2, 16, 16))\nassert cv2.getNumThreads() == 3"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

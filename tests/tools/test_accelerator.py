@@ -46,7 +46,7 @@ def test_its_vocabulary_has_every_word_about_rooms_and_room_for_whole_sentences(
         line = f"{rooms.format_caption(room)}, the camera moving closer"
         assert not tokenizer.unknown(line) and not tokenizer.cut(line)
     assert small.unknown(line)
-    pair, _ = generate.make_pair(3, T=2, H=16, W=16)
+    pair = generate.make_pair(3, generate.PairOptions(2, 16, 16))
     for line in (*pair.instructions, pair.target_caption):
         assert not tokenizer.unknown(line) and not tokenizer.cut(line)
     assert tokenizer.cut("make it sepia " * 12) == "it sepia make it sepia"

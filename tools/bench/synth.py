@@ -21,6 +21,7 @@ from data_synth import generate
 from data_synth.dataset.build import build_dataset
 from data_synth.operators.control import CONTROLS
 from data_synth.recipes import physics, registry
+from data_synth.recipes.result import Rejected
 from data_synth.scenes import textures
 from v2v.data import pair as pair_lib
 from v2v.video import video as codec
@@ -38,8 +39,8 @@ def spent(edits, seeds, sources=generate.NO_SOURCES, **size) -> tuple[float, int
     begin, kept = time.process_time(), 0
     for seed in seeds:
         footage_lib.decode_clip.cache_clear()  # every pair decodes its footage, as with a folder of many files
-        pair, _ = generate.make_pair(seed, edits=edits, sources=sources, **size)
-        if pair is not None:
+        pair = generate.make_pair(seed, generate.PairOptions(edits=edits, sources=sources, **size))
+        if not isinstance(pair, Rejected):
             pair_lib.encode_pair(pair)
             kept += 1
     return time.process_time() - begin, kept

@@ -21,6 +21,7 @@ import numpy as np
 from data_synth import footage as cl
 from data_synth.recipes import lift
 from data_synth.recipes.base import SingleSeedRecipe
+from data_synth.recipes.result import Rejected
 from data_synth.rng import build_rng
 from v2v.data.pair import Pair
 from v2v.errors import InputError
@@ -35,8 +36,8 @@ class MalformedRow(ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One example. `reference` is a picture file, or a function that fetches its bytes; None without one. `fault` is why it
-    can't be used, "" if nothing in the metadata speaks against it."""
+    """One example. `reference` is a picture file, or a function that fetches its bytes; None without one. `rejection` is why
+    it can't be used, None if nothing in the metadata speaks against it."""
 
     source: Path
     target: Path
@@ -45,7 +46,7 @@ class Row:
     source_caption: str = ""
     target_caption: str = ""
     reference: Path | Callable[[], bytes] | None = None
-    fault: str = ""
+    rejection: Rejected | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,39 +58,40 @@ class PublishedRecipe(SingleSeedRecipe):
     table: tuple[Row, ...]
 
     def __post_init__(self):
-        if self.table and all(row.fault for row in self.table):  # not a slip: the layout is another one
+        rejections = [row.rejection for row in self.table if row.rejection]
+        if rejections and len(rejections) == len(self.table):  # not a slip: the layout is another one
             raise InputError(
-                f"{self.name}: expected a usable row among {self.rows}, got none; {self.table[0].fault}"
+                f"{self.name}: expected a usable row among {self.rows}, got none; {rejections[0].reason}"
             )
 
     @property
     def rows(self) -> int:
         return len(self.table)
 
-    def __call__(self, seed: int, T: int, H: int, W: int) -> Pair | str:
+    def __call__(self, seed: int, T: int, H: int, W: int) -> Pair | Rejected:
         if seed >= self.rows:
-            return "past the last row"
+            return Rejected("past the last row")
         row = self.table[seed]
-        if row.fault:
-            return row.fault
+        if row.rejection:
+            return row.rejection
         if not row.instruction:
-            return "empty instruction"
+            return Rejected("empty instruction")
         try:
             source, target = _decode_file(row.source), _decode_file(row.target)
             reference = _read_reference(row.reference)
         except FileNotFoundError:
-            return "file missing"
+            return Rejected("file missing")
         except InputError as error:
-            return f"unreadable file: {cl.short_cause(error)}"  # no path: reasons are counted
+            return Rejected(f"unreadable file: {cl.short_cause(error)}")  # no path: reasons are counted
         except OSError as error:
-            return f"unreadable file: {error.strerror}"
+            return Rejected(f"unreadable file: {error.strerror}")
         (_, h, w, _), (_, h_after, w_after, _) = source.frames.shape, target.frames.shape
         if abs(h * w_after - w * h_after) > 0.02 * h * w_after:
-            return "source and target differ in shape"
+            return Rejected("source and target differ in shape")
         pictures = len(source.frames) == len(target.frames) == 1
         n = min(len(source.frames), len(target.frames))
         if n < T and not pictures:
-            return "shorter than the clip"
+            return Rejected("shorter than the clip")
         first = 0 if pictures else int(build_rng(seed, "footage").integers(n - T + 1))
         span = np.arange(first, first + (1 if pictures else T))
         height, width = _lift_size(source.frames, H, W) if pictures else (H, W)
@@ -125,8 +127,8 @@ def build_rows(path: Path, items: Iterable, make: Callable[[Any], Row]) -> list[
         try:
             out.append(make(item))
         except (MalformedRow, OSError) as error:  # OSError: of a path that can't be one
-            fault = f"malformed row: {path.name}, row {number}: {error}"
-            out.append(Row(Path(), Path(), "", fault=fault))
+            rejection = Rejected(f"malformed row: {path.name}, row {number}: {error}")
+            out.append(Row(Path(), Path(), "", rejection=rejection))
     return out
 
 

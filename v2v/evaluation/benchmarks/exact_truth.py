@@ -103,12 +103,8 @@ def iterate_pairs(
         )
     for i in range(n):
         height, width = sizes[i // len(edits) % len(sizes)]
-        pair = None
-        while pair is None:
-            pair, _ = generate.make_pair(
-                seed, T=frames, H=height, W=width, edits=(edits[i % len(edits)],), transition=transition
-            )
-            seed += 1
+        options = generate.PairOptions(frames, height, width, (edits[i % len(edits)],), transition)
+        pair, seed = generate.find_pair(seed, options)
         yield pair
 
 
@@ -268,12 +264,8 @@ def read_item(record: dict, folder: Path) -> Item:
 
 
 def _pair(kind: str, seed: int, frames: int, size: tuple[int, int]) -> tuple[Pair, int]:
-    """The first seed's pair that passes the gates, and the seed after it."""
-    pair = None
-    while pair is None:
-        pair, _ = generate.make_pair(seed, T=frames, H=size[0], W=size[1], edits=(kind,), transition=0.5)
-        seed += 1
-    return pair, seed
+    """Return the first seed's pair that passes the gates, and the seed after it."""
+    return generate.find_pair(seed, generate.PairOptions(frames, *size, (kind,)))
 
 
 def _write(pair: Pair, name: str, kind: str, next_seed: int, folder: Path) -> None:
