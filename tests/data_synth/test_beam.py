@@ -1,5 +1,6 @@
 """Beam makes the same shards: same bytes whatever runs them, nothing twice, and a poisoned clip fails alone."""
 
+import errno
 import socket
 import subprocess
 import sys
@@ -160,6 +161,23 @@ def test_a_poisoned_clip_fails_alone_and_is_listed(tmp_path, monkeypatch, beam):
     assert "failed" not in report
     seeds = [int(module.open_dataset(tmp_path / "a")[i]["seed"]) for i in range(6)]
     assert 5 not in seeds and seeds == sorted(seeds)
+
+
+def test_a_full_disk_is_named_whatever_the_runner_passes_on(tmp_path, monkeypatch):
+    monkeypatch.setattr(shards, "MAX_SEEDS", 2)
+    real, count = shards.os.fsync, iter(range(100))
+
+    def full(fd):
+        if next(count) == 2:
+            raise OSError(errno.ENOSPC, "worded by the system")
+        real(fd)
+
+    monkeypatch.setattr(shards.os, "fsync", full)
+    with pytest.raises(shards.DiskFull, match="disk is full; free some space and run the same command again"):
+        build_dataset(tmp_path / "a", 8, beam=(), **SMALL)
+    kept = list(tmp_path.glob(".a.*/shards/*"))
+    assert kept and all(p.suffix == ".shard" for p in kept)
+    assert build_dataset(tmp_path / "a", 8, beam=(), **SMALL)["pairs"] == 8
 
 
 def test_beam_missing_or_failing_is_named(tmp_path, monkeypatch):

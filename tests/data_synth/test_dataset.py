@@ -2,6 +2,7 @@
 
 import base64
 import errno
+import hashlib
 import json
 import os
 import re
@@ -190,6 +191,34 @@ def test_a_damaged_shard_is_made_again(tmp_path):
         )
     )
     assert got == [SeedResult(0, Rejected("x")), SeedResult(1, Rejected("x"))] and len(calls) == 1
+
+
+def test_fields_and_not_words_decide_what_is_tried_again(tmp_path):
+    path = tmp_path / "s.shard"
+    worded = Rejected("to-x: expert crashed (exit 1)")
+    rows = [SeedResult(0, worded), SeedResult(1, Rejected("failed: so it is called", error=True))]
+    shards.write_shard(path, rows)
+    assert shards.read_shard(path) == rows and shards.is_final(path)
+    shards.write_shard(path, [SeedResult(0, Rejected("anything", transient=True))])
+    assert not shards.is_final(path)
+
+
+@pytest.mark.parametrize(
+    "reason, rejection",
+    [
+        ("blur: change too small", Rejected("blur: change too small")),
+        ("to-x: expert crashed (exit 1)", Rejected("to-x: expert crashed (exit 1)", transient=True)),
+        ("removal: expert seg took more than 2 s", Rejected("removal: expert seg took more than 2 s", True)),
+        ("x: expert answered HTTP 404", Rejected("x: expert answered HTTP 404")),
+        ("failed: ZeroDivisionError: bad clip", Rejected("ZeroDivisionError: bad clip", error=True)),
+    ],
+)
+def test_shards_of_older_builds_hold_only_the_text(tmp_path, reason, rejection):
+    line = json.dumps({"seed": 7, "reason": reason}).encode() + b"\n"
+    path = tmp_path / "s.shard"
+    path.write_bytes(line + hashlib.sha256(line).digest())
+    assert shards.read_shard(path) == [SeedResult(7, rejection)]
+    assert shards.is_final(path) != rejection.transient
 
 
 def test_a_set_of_many_files_is_streamed_in_order(tmp_path, monkeypatch):

@@ -67,7 +67,7 @@ def test_ditto(tmp_path):
     (tmp_path / "training_metadata/global_style.json").write_text(json.dumps([item, gone]))
     first, second = pairs("ditto", tmp_path, 2)
     pair = check(first, "Make it anime.", "CC-BY-NC-SA-4.0")
-    assert bright(pair) and pair.edit == "global_style" and second == (None, "ditto: file missing")
+    assert bright(pair) and pair.edit == "global_style" and second == Rejected("ditto: file missing")
     (tmp_path / "training_metadata/global_style.json").unlink()
     (tmp_path / "csvs_for_DiffSynth").mkdir()
     (tmp_path / "csvs_for_DiffSynth/style.csv").write_text(
@@ -153,10 +153,7 @@ def test_refvie(tmp_path):
     for got in (first, third):
         pair = check(got, "Add it.", "CC-BY-NC-SA-4.0")
         assert bright(pair) and pair.reference.shape == (20, 28, 3)
-    assert second == (
-        None,
-        "refvie: unreadable file: expected a picture, got bytes that don't decode",
-    )
+    assert second == Rejected("refvie: unreadable file: expected a picture, got bytes that don't decode")
     pq.write_table(pa.table({"iid": ["1"]}), tmp_path / "refvie_477k/chunk_0001.parquet")
     with pytest.raises(InputError, match="chunk_0001.parquet: expected columns prompt"):
         PUBLISHED["refvie"](tmp_path)
@@ -211,7 +208,7 @@ def test_rows_fail_alone_with_a_reason(tmp_path):
     assert str(tmp_path) not in reasons[3]
     reasons[3] = reasons[3][: len("openve: unreadable file")]
     assert reasons == [
-        None,
+        "",
         "openve: shorter than the clip",
         "openve: source and target differ in shape",
         "openve: unreadable file",
