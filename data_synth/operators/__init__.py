@@ -1,1 +1,1 @@
-"""Image and video operators."""
+"""Image and video operators: photometric looks, control videos, optical flow, camera moves and transitions."""

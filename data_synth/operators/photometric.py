@@ -1,80 +1,84 @@
 """Photometric edits: exact per-pixel formulas, valid on any real clip of any size.
 
-clip → **photometric** → edited clip. Every function maps (video uint8 [T, H, W, 3] RGB, reference uint8 [h, w, 3] or
-None) to uint8 [T, H, W, 3]; x below is a pixel in 0..255, Y = 0.299 R + 0.587 G + 0.114 B (BT.601 luma), and results
-are rounded to nearest and clipped to 0..255. They serve three times: to make training pairs, to be the truth that a
-model's output is scored against, and to be used directly.
+clip → **photometric** → edited clip. Every function takes an RGB video, uint8 [T, H, W, 3], and a reference picture, uint8
+[h, w, 3], which only `palette` uses, and returns uint8 [T, H, W, 3]. In the formulas x is a pixel in 0..255 and
+Y = 0.299 R + 0.587 G + 0.114 B (BT.601 luma); results are rounded to nearest and clipped to 0..255. The edits make training pairs,
+are the truth against which a model's output is scored, and can be used directly.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import cv2
 import numpy as np
 
 _LUMA = np.array([0.299, 0.587, 0.114])
-_CHUNK = 1 << 21  # pixels held as float32 at once
+# Number of pixels held as float32 at once.
+_CHUNK = 1 << 21
+
+# (video, reference picture) → edited video.
+PhotometricEdit = Callable[[np.ndarray, np.ndarray | None], np.ndarray]
 
 
 def grayscale(video: np.ndarray, reference: np.ndarray | None = None) -> np.ndarray:
-    """R, G, B ← Y."""
+    """Remove the colour: R, G, B ← Y."""
     return _affine(video, np.tile(_LUMA, (3, 1)))
 
 
 def sepia(video: np.ndarray, reference: np.ndarray | None = None) -> np.ndarray:
-    """(R, G, B) ← (1.12, 0.92, 0.68) · Y + (12, 6, 0): a brown-toned monochrome print."""
+    """Imitate a brown-toned monochrome print: (R, G, B) ← (1.12, 0.92, 0.68) · Y + (12, 6, 0)."""
     return _affine(video, np.outer((1.12, 0.92, 0.68), _LUMA), (12, 6, 0))
 
 
 def night(video: np.ndarray, reference: np.ndarray | None = None) -> np.ndarray:
-    """x ← 255 g_c (x/255)^1.25 with g = (0.32, 0.40, 0.66): dim, and blue as moonlight is painted."""
+    """Imitate painted moonlight, dim and blue: x ← 255 g_c (x/255)^1.25 with g = (0.32, 0.40, 0.66)."""
     return _curves(video, lambda x: x**1.25, (0.32, 0.40, 0.66))
 
 
 def warmer(video: np.ndarray, reference: np.ndarray | None = None) -> np.ndarray:
-    """(R, G, B) ← (1.22 R + 8, 1.02 G, 0.62 B)."""
+    """Shift colours to red: (R, G, B) ← (1.22 R + 8, 1.02 G, 0.62 B)."""
     return _affine(video, np.diag((1.22, 1.02, 0.62)), (8, 0, 0))
 
 
 def colder(video: np.ndarray, reference: np.ndarray | None = None) -> np.ndarray:
-    """(R, G, B) ← (0.62 R, 0.98 G, 1.2 B + 14)."""
+    """Shift colours to blue: (R, G, B) ← (0.62 R, 0.98 G, 1.2 B + 14)."""
     return _affine(video, np.diag((0.62, 0.98, 1.2)), (0, 0, 14))
 
 
 def negative(video: np.ndarray, reference: np.ndarray | None = None) -> np.ndarray:
-    """x ← 255 - x."""
+    """Invert the colours: x ← 255 - x."""
     return 255 - video
 
 
 def brighter(video: np.ndarray, reference: np.ndarray | None = None) -> np.ndarray:
-    """x ← 255 (x/255)^0.55."""
+    """Brighten: x ← 255 (x/255)^0.55."""
     return _curves(video, lambda x: x**0.55)
 
 
 def darker(video: np.ndarray, reference: np.ndarray | None = None) -> np.ndarray:
-    """x ← 0.5 x."""
+    """Darken: x ← 0.5 x."""
     return _curves(video, lambda x: 0.5 * x)
 
 
 def more_saturated(video: np.ndarray, reference: np.ndarray | None = None) -> np.ndarray:
-    """x ← Y + 2 (x - Y)."""
+    """Double the saturation: x ← Y + 2 (x - Y)."""
     return _affine(video, _saturation(2.0))
 
 
 def less_saturated(video: np.ndarray, reference: np.ndarray | None = None) -> np.ndarray:
-    """x ← Y + 0.25 (x - Y)."""
+    """Reduce the saturation to a quarter: x ← Y + 0.25 (x - Y)."""
     return _affine(video, _saturation(0.25))
 
 
 def posterize(video: np.ndarray, reference: np.ndarray | None = None) -> np.ndarray:
-    """Three tones a channel with soft steps: with s = 2 x / 255, n = floor(s), f = s - n,
+    """Reduce each channel to three tones with soft steps.
 
-    x ← 127.5 (n + S(clip((f - 1/2) / 0.4 + 1/2, 0, 1))),   S(z) = z² (3 - 2 z).
-    Soft, so that one grey level of noise at a threshold is not turned into a hundred.
+    With s = 2 x / 255, n = floor(s), f = s - n:   x ← 127.5 (n + S(clip((f - 1/2) / 0.4 + 1/2, 0, 1))),   S(z) = z² (3 - 2 z).
+    Soft, so that one grey level of noise at a threshold does not become a hundred.
     """
 
-    def steps(x):
+    def steps(x: np.ndarray) -> np.ndarray:
         n = np.floor(2 * x)
         z = np.clip((2 * x - n - 0.5) / 0.4 + 0.5, 0, 1)
         return (n + z * z * (3 - 2 * z)) / 2
@@ -83,7 +87,7 @@ def posterize(video: np.ndarray, reference: np.ndarray | None = None) -> np.ndar
 
 
 def blur(video: np.ndarray, reference: np.ndarray | None = None) -> np.ndarray:
-    """Gaussian blur in space, sigma = 0.05 min(H, W) pixels, borders mirrored (edge pixel not repeated)."""
+    """Blur each frame by a Gaussian, sigma = 0.05 min(H, W) pixels, borders mirrored (edge pixel not repeated)."""
     sigma = 0.05 * min(video.shape[1:3])
     return np.stack(
         [cv2.GaussianBlur(frame, (0, 0), sigma, borderType=cv2.BORDER_REFLECT_101) for frame in video]
@@ -91,26 +95,29 @@ def blur(video: np.ndarray, reference: np.ndarray | None = None) -> np.ndarray:
 
 
 def autumn(video: np.ndarray, reference: np.ndarray | None = None) -> np.ndarray:
-    """Greens turn orange: R ← 0.75 R + 0.5 G, G ← 0.25 R + 0.55 G, B ← 0.1 G + 0.5 B."""
+    """Turn greens to orange: R ← 0.75 R + 0.5 G, G ← 0.25 R + 0.55 G, B ← 0.1 G + 0.5 B."""
     return _affine(video, ((0.75, 0.5, 0.0), (0.25, 0.55, 0.0), (0.0, 0.1, 0.5)))
 
 
 def winter(video: np.ndarray, reference: np.ndarray | None = None) -> np.ndarray:
-    """Pale and bluish: x ← 0.6 (Y + 0.35 (x - Y)) + (78, 92, 112)."""
+    """Make the colours pale and bluish: x ← 0.6 (Y + 0.35 (x - Y)) + (78, 92, 112)."""
     return _affine(video, 0.6 * _saturation(0.35), (78, 92, 112))
 
 
 def spring(video: np.ndarray, reference: np.ndarray | None = None) -> np.ndarray:
-    """Fresh greens: R ← 0.75 R + 0.15 G, G ← 0.3 R + 0.8 G + 0.1 B + 16, B ← 0.7 B + 6."""
+    """Freshen the greens: R ← 0.75 R + 0.15 G, G ← 0.3 R + 0.8 G + 0.1 B + 16, B ← 0.7 B + 6."""
     return _affine(video, ((0.75, 0.15, 0.0), (0.3, 0.8, 0.1), (0.0, 0.0, 0.7)), (0, 16, 6))
 
 
 def palette(video: np.ndarray, reference: np.ndarray | None = None) -> np.ndarray:
-    """Takes mean and spread of colour from the reference picture (Reinhard et al. 2001, in a linear opponent space).
+    """Take mean and spread of colour from the reference picture (Reinhard et al. 2001, in a linear opponent space).
 
     With O the orthonormal rows (1,1,1)/√3, (1,1,-2)/√6, (1,-1,0)/√2 (brightness, yellow-blue, red-green),
     mu, sigma the per-row mean and standard deviation over the whole clip (v) or the reference (r):
     x ← Oᵀ ( clip(sigma_r / sigma_v, 1/3, 3) (O x - mu_v) + mu_r ).   One affine map for the clip, so no flicker.
+
+    Raises:
+      ValueError: There is no reference picture.
     """
     if reference is None:
         raise ValueError("palette: expected a reference picture to take the colours from, got None")
@@ -122,7 +129,7 @@ def palette(video: np.ndarray, reference: np.ndarray | None = None) -> np.ndarra
     return _affine(video, matrix, mean_r - matrix @ mean_v)
 
 
-PHOTOMETRIC: dict[str, Callable] = {
+PHOTOMETRIC: dict[str, PhotometricEdit] = {
     "greyscale": grayscale,
     "sepia": sepia,
     "night": night,
@@ -143,26 +150,35 @@ PHOTOMETRIC: dict[str, Callable] = {
 
 
 def _saturation(s: float) -> np.ndarray:
+    """Return the matrix of x ← Y + s (x - Y)."""
     return s * np.eye(3) + (1 - s) * np.tile(_LUMA, (3, 1))
 
 
-def _affine(video: np.ndarray, matrix, offset=(0, 0, 0)) -> np.ndarray:
-    """x ← matrix · x + offset on RGB columns, in float32, chunked over rows so a long clip needs little memory."""
+def _affine(
+    video: np.ndarray,
+    matrix: np.ndarray | Sequence[Sequence[float]],
+    offset: np.ndarray | Sequence[float] = (0, 0, 0),
+) -> np.ndarray:
+    """Apply x ← matrix · x + offset to RGB columns in float32, in chunks of rows so that a long clip needs little memory."""
     rows = np.ascontiguousarray(video).reshape(-1, video.shape[2], 3)
     # + 0.5 and truncation rounds to nearest, as the result is clipped to >= 0 first.
-    full = np.column_stack([np.asarray(matrix, np.float64), np.asarray(offset, np.float64) + 0.5]).astype(
+    affine = np.column_stack([np.asarray(matrix, np.float64), np.asarray(offset, np.float64) + 0.5]).astype(
         np.float32
     )
     out = np.empty_like(rows)
     step = max(1, _CHUNK // rows.shape[1])
     for i in range(0, len(rows), step):
-        moved = cv2.transform(rows[i : i + step].astype(np.float32), full)
-        out[i : i + step] = np.clip(moved, 0, 255, out=moved)
+        chunk = cv2.transform(rows[i : i + step].astype(np.float32), affine)
+        out[i : i + step] = np.clip(chunk, 0, 255, out=chunk)
     return out.reshape(video.shape)
 
 
-def _curves(video: np.ndarray, curve: Callable, gains=(1.0, 1.0, 1.0)) -> np.ndarray:
-    """x ← 255 gain_c curve(x / 255), by table."""
+def _curves(
+    video: np.ndarray,
+    curve: Callable[[np.ndarray], np.ndarray],
+    gains: tuple[float, float, float] = (1.0, 1.0, 1.0),
+) -> np.ndarray:
+    """Apply x ← 255 gain_c curve(x / 255) by table."""
     x = np.arange(256) / 255
     tables = np.clip(255 * np.outer(curve(x), gains) + 0.5, 0, 255).astype(np.uint8)
     rows = np.ascontiguousarray(video).reshape(-1, video.shape[2], 3)
@@ -170,7 +186,7 @@ def _curves(video: np.ndarray, curve: Callable, gains=(1.0, 1.0, 1.0)) -> np.nda
 
 
 def _moments(video: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean [3] and covariance [3, 3] of RGB over all pixels, accumulated frame by frame."""
+    """Return mean [3] and covariance [3, 3] of RGB over all pixels, accumulated frame by frame."""
     n, total, square = 0, np.zeros(3), np.zeros((3, 3))
     for frame in video:
         x = frame.reshape(-1, 3).astype(np.float32)

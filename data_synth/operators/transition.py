@@ -1,4 +1,4 @@
-"""When the edit begins: the target is spliced from source and edited clip, and the mask carries the time.
+"""Edits that begin or end inside the clip: the target is spliced from source and edited clip, and the mask tells the time.
 
 Pair → **transition** → Pair (EasyV2V §4.1, applied to half of its video pairs). For start frame s, end frame e, length L
 of the change (0 = cut), and the operator's opacity a in [0, 1] of pixel p at progress w,
@@ -7,12 +7,12 @@ of the change (0 = cut), and the operator's opacity a in [0, 1] of pixel p at pr
     target_k(p) ← (1 - a(w_k, p)) source_k(p) + a(w_k, p) edited_k(p),       mask_k ← mask_k · [s <= k < e]
 
     blend     a = w                                      linear, everywhere at once
-    dissolve  a = clip((w - n(p)) / 0.1 + 1/2, 0, 1)     n a smooth noise field, its values spread evenly over [0, 1]
+    dissolve  a = clip((w - n(p)) / 0.1 + 1/2, 0, 1)     n a smooth noise field, its values uniform over [0, 1]
     wipe      a = clip((w - d(p)) / 0.04 + 1/2, 0, 1)    d the place along a random direction, 0 to 1 over the frame
 
 (dissolve and wipe reach 0 and 1 by stretching w a little beyond [0, 1]; a cut is any of them with L = 0.)
 The paper centres its blend at t_i and so changes frames before it while their mask is still off; here the change
-*starts* at s, which keeps the promise that nothing changes where the mask is 0.
+*starts* at s, so that nothing changes where the mask is 0.
 """
 
 from __future__ import annotations
@@ -26,8 +26,10 @@ import numpy as np
 from v2v.data.pair import Pair
 
 OPERATORS = ("cut", "blend", "dissolve", "wipe")
-CLASSIC_OPERATORS = ("cut", "blend")  # the default mix's, drawn 3 : 2
-_EDGE = {"dissolve": 0.1, "wipe": 0.04}  # how soft the front is, in progress
+# The default mix's, drawn 3 : 2.
+CLASSIC_OPERATORS = ("cut", "blend")
+# Width of the soft front, in units of progress w.
+_EDGE = {"dissolve": 0.1, "wipe": 0.04}
 
 
 def add_transition(
@@ -36,19 +38,22 @@ def add_transition(
     probability: float = 0.5,
     operators: Sequence[str] = CLASSIC_OPERATORS,
 ) -> Pair:
-    """With this probability, limits the edit to frames [start, end); three times in four it lasts to the end.
+    """Limit the edit to frames [start, end) with a given probability; three times in four it lasts to the end.
 
     Args:
-      pair: any. rng: draws everything. operators: of OPERATORS, drawn evenly (the two classic ones 3 : 2).
+      pair: Pair whose edit is on in all frames. One of fewer than 3 frames is returned as it is.
+      rng: Generator that draws everything.
+      probability: Probability of a limit.
+      operators: Names of OPERATORS, drawn uniformly (CLASSIC_OPERATORS 3 : 2).
     """
     T = pair.source.shape[0]
     if T < 3 or rng.random() >= probability:
         return pair
-    least = min(T - 1, max(2, T // 3))  # an edit shorter than this is not worth a sentence
-    start, end = int(rng.integers(1, T - least + 1)), T
+    min_length = min(T - 1, max(2, T // 3))  # an edit shorter than this is not worth a sentence
+    start, end = int(rng.integers(1, T - min_length + 1)), T
     if rng.random() < 0.25:
-        start = int(rng.integers(0, T - least))
-        end = int(rng.integers(start + least, T))
+        start = int(rng.integers(0, T - min_length))
+        end = int(rng.integers(start + min_length, T))
     if tuple(operators) == CLASSIC_OPERATORS:
         blend = int(rng.integers(1, max(2, T // 3))) if rng.random() < 0.4 else 0
         return splice(pair, start, end, min(blend, end - start - 1))
@@ -61,13 +66,15 @@ def add_transition(
 def splice(
     pair: Pair, start: int, end: int, blend: int = 0, operator: str = "blend", field: np.ndarray | None = None
 ) -> Pair:
-    """The pair with its edit on in frames [start, end) only, coming in over `blend` frames.
+    """Return the pair with its edit on in frames [start, end) only, coming in over `blend` frames.
 
     Args:
-      pair: a pair whose edit is on throughout.
-      start, end: frames, 0 <= start < end <= T.
-      blend: number of frames at partial strength; 0 is a cut.
-      operator: how it comes in. field: for dissolve and wipe, float32 [H, W] in [0, 1]: pixels with low values first.
+      pair: Pair whose edit is on in all frames.
+      start: First frame of the edit, 0 <= start < end.
+      end: First frame after the edit, at most T.
+      blend: Number of frames at partial strength; 0 is a cut.
+      operator: One of OPERATORS.
+      field: For dissolve and wipe, float32 [H, W] in [0, 1], of `arrival_field`: pixels with low values change first.
     """
     T = pair.source.shape[0]
     k = np.arange(T)
@@ -80,12 +87,12 @@ def splice(
         share = weight[i] if field is None else _opacity(float(weight[i]), field, _EDGE[operator])
         mix = (1 - share) * pair.source[i].astype(np.float32) + share * pair.target[i].astype(np.float32)
         target[i] = (mix + 0.5).astype(np.uint8)
-    off = (k < start) | (k >= end)
+    is_off = (k < start) | (k >= end)
     mask, effect = pair.mask.copy(), None if pair.effect is None else pair.effect.copy()
-    mask[off] = 0
+    mask[is_off] = 0
     if effect is not None:
-        effect[off] = 0
-    record = {"start": start, "end": end, "blend": blend}
+        effect[is_off] = 0
+    record: dict[str, int | str] = {"start": start, "end": end, "blend": blend}
     if field is not None:
         record["operator"] = operator
     return dataclasses.replace(
@@ -99,7 +106,14 @@ def splice(
 
 
 def arrival_field(operator: str, rng: np.random.Generator, H: int, W: int) -> np.ndarray | None:
-    """When each pixel's turn comes: float32 [H, W] in [0, 1] for dissolve and wipe, None for the others."""
+    """Return the progress at which each pixel changes: float32 [H, W] in [0, 1] for dissolve and wipe, None for the others.
+
+    Args:
+      operator: One of OPERATORS.
+      rng: Generator of the wipe's direction and the dissolve's noise.
+      H: Height in pixels.
+      W: Width in pixels.
+    """
     if operator == "wipe":
         angle = rng.uniform(0, 2 * np.pi)
         y, x = np.mgrid[:H, :W].astype(np.float32)
@@ -115,6 +129,6 @@ def arrival_field(operator: str, rng: np.random.Generator, H: int, W: int) -> np
 
 
 def _opacity(progress: float, field: np.ndarray, edge: float) -> np.ndarray:
-    """float32 [H, W, 1]."""
+    """Return the opacity of every pixel, float32 [H, W, 1]."""
     stretched = progress * (1 + edge) - edge / 2
     return np.clip((np.float32(stretched) - field) / np.float32(edge) + np.float32(0.5), 0, 1)[..., None]
