@@ -6,7 +6,14 @@
 Flow time is `tau`: 1 is noise, 0 is data.
 """
 
-from jaxtyping import Array, Bool, Float, Int, UInt8
+from collections.abc import Mapping
+
+import jax
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, UInt8, UInt32
+
+# Of the device or of the host: what functions take that hand arrays on to a compiled program.
+AnyArray = jax.Array | np.ndarray
 
 Pixels = UInt8[Array, "b T H W 3"]  # what people see, 0..255
 Video = Float[Array, "b T H W 3"]  # what the VAE sees, -1..1
@@ -17,3 +24,6 @@ Tau = Float[Array, "b"]
 Positions = Int[Array, "l 3"]  # (t, y, x) of every token
 Phases = Float[Array, "l k2"]  # RoPE angles, one for each pair of head channels
 Noisy = Bool[Array, "b l"]  # True where a token carries flow time tau, False where it is clean (time 0)
+Seeds = UInt32[AnyArray, "b"]  # one for each job
+# Latents of the visual conditions by name, source, mask and reference, each optional. A reference is one latent frame.
+Conditions = Mapping[str, Float[AnyArray, "_ _ _ _ _"]]

@@ -38,7 +38,9 @@ def test_loss_weighs_the_region_and_leaves_out_clean_frames():
     )
     one = flow_matching.velocity_loss(wrong, zero, jnp.ones_like(area), region=3.0)
     np.testing.assert_allclose(one, 1.0)  # an edit of everything is the plain mean
-    np.testing.assert_allclose(flow_matching.velocity_loss(wrong, zero, keep=jnp.asarray([[0.0, 1.0]])), 2.0)
+    np.testing.assert_allclose(
+        flow_matching.velocity_loss(wrong, zero, frame_mask=jnp.asarray([[0.0, 1.0]])), 2.0
+    )
 
 
 def test_sampler_lands_on_the_data_when_the_velocity_is_exact():

@@ -1,4 +1,4 @@
-"""The sampler as one program: cached = uncached, jobs don't see one another, and nothing a user turns compiles it again."""
+"""The sampler as one program: cached = uncached, jobs are independent, and nothing a user sets compiles it again."""
 
 import dataclasses
 
@@ -11,7 +11,7 @@ from tests.models.test_kv_cache import random_variables
 from tests.models.test_transformer import CFG, C, T, X, Y
 from v2v.config import ConditionConfig
 from v2v.diffusion import windows
-from v2v.diffusion.sampler import Sampler, shard_jobs
+from v2v.diffusion.sampler import Sampler
 from v2v.errors import InputError
 from v2v.runtime import progress, sharding
 
@@ -30,17 +30,17 @@ def variables():
 
 @pytest.fixture(scope="module")
 def jobs():
-    """Eight jobs; the noise of each follows from its seed alone."""
+    """Return eight jobs; the noise of each follows from its seed alone."""
 
     def draw(seed, *shape):
         return np.random.default_rng(seed).standard_normal((JOBS, *shape), np.float32)
 
-    shown = {
+    conditions = {
         name: draw(i, 1 if name == "reference" else T, Y, X, C)
         for i, name in enumerate(("source", "mask", "reference"))
     }
     noise = np.stack([windows.window_noise(seed, 0, T, (Y, X, C)) for seed in range(100, 100 + JOBS)])
-    return {"noise": noise, "text": draw(5, CFG.dit.text_len, CFG.dit.text_width), "shown": shown}
+    return {"noise": noise, "text": draw(5, CFG.dit.text_len, CFG.dit.text_width), "conditions": conditions}
 
 
 @pytest.fixture(scope="module")
@@ -56,8 +56,10 @@ def run(sampler, variables, jobs, count=2, guidance=2.0, **options):
 
 
 def sample(sampler, variables, jobs, count=2, guidance=2.0, **options):
-    some = jax.tree.map(lambda x: x[:count], jobs)
-    return sampler(variables, some["noise"], some["text"], NULL, some["shown"], STEPS, guidance, **options)
+    batch = jax.tree.map(lambda x: x[:count], jobs)
+    return sampler(
+        variables, batch["noise"], batch["text"], NULL, batch["conditions"], STEPS, guidance, **options
+    )
 
 
 def close(a, b, tolerance=1e-5):
@@ -71,39 +73,43 @@ def test_cached_equals_uncached(sampler, variables, jobs, mode):
     assert float(jnp.abs(cached - jobs["noise"][:2]).max()) > 0.1
 
 
+def shard_jobs(mesh, jobs):
+    return jax.tree.map(lambda x: jax.device_put(x, sharding.batch_sharding(mesh, x.shape[0])), jobs)
+
+
 def test_a_job_is_the_same_in_any_batch_and_on_any_mesh(sampler, variables, jobs):
-    alone = run(sampler, variables, jobs)
+    unsharded = run(sampler, variables, jobs)
     mesh = sharding.make_mesh(data=4, fsdp=2)
     variables = jax.device_put(variables, sharding.replicated_sharding(mesh))
-    spread_out = run(sampler, variables, shard_jobs(mesh, jobs), JOBS)
-    assert len(spread_out.sharding.device_set) == JOBS and spread_out.shape[0] == JOBS
-    close(spread_out[:2], alone)
+    sharded = run(sampler, variables, shard_jobs(mesh, jobs), JOBS)
+    assert len(sharded.sharding.device_set) == JOBS and sharded.shape[0] == JOBS
+    close(sharded[:2], unsharded)
     with pytest.raises(InputError, match="multiple of the 8"):
         shard_jobs(mesh, jax.tree.map(lambda x: x[:6], jobs))
 
 
-def test_what_a_user_turns_compiles_nothing_again(sampler, variables, jobs):
+def test_what_a_user_sets_compiles_nothing_again(sampler, variables, jobs):
     first = run(sampler, variables, jobs)
-    size, seen = sampler.program._cache_size(), []
+    size, reports = sampler.program._cache_size(), []
     other = jax.tree.map(lambda p: p * 0.9, variables)  # another LoRA merged in
-    with progress.watch_progress(lambda done, total: seen.append((done, total))):
-        again = run(sampler, variables, jobs)
+    with progress.watch_progress(lambda done, total: reports.append((done, total))):
+        repeated = run(sampler, variables, jobs)
         run(sampler, other, jobs, guidance=4.0).block_until_ready()
-    np.testing.assert_array_equal(first, again)
+    np.testing.assert_array_equal(first, repeated)
     assert sampler.program._cache_size() == size
-    assert seen == 2 * [(i + 1, STEPS) for i in range(STEPS)]
+    assert reports == 2 * [(i + 1, STEPS) for i in range(STEPS)]
 
 
 def test_skipping_nothing_changes_nothing_and_ratios_come_out(sampler, variables, jobs):
-    output = sample(sampler, variables, jobs, guidance=1.0, fresh=np.ones(STEPS, bool))
+    output = sample(sampler, variables, jobs, guidance=1.0, measure_ratios=True)
     full, ratios = output.latents, output.ratios
     close(full, run(sampler, variables, jobs, guidance=1.0), 1e-6)
     assert ratios.shape == (STEPS,) and (np.asarray(ratios[1:]) > 0).all()
     size = sampler.program._cache_size()
-    part = run(sampler, variables, jobs, guidance=1.0, fresh=np.array([True, False, True]))
+    part = run(sampler, variables, jobs, guidance=1.0, evaluated=np.array([True, False, True]))
     assert sampler.program._cache_size() == size and 1e-4 < float(jnp.abs(part - full).max())
     with pytest.raises(InputError, match="expected 3 rows"):
-        run(sampler, variables, jobs, fresh=np.ones(2, bool))
+        run(sampler, variables, jobs, evaluated=np.ones(2, bool))
 
 
 def test_state_is_float32_whatever_the_model_computes_in(variables, jobs):

@@ -1,4 +1,4 @@
-"""Which rows are skipped, and what a user is told of the cost."""
+"""Which rows are skipped, and how the cost is reported."""
 
 import numpy as np
 import pytest
@@ -10,11 +10,13 @@ from v2v.errors import InputError
 
 def test_rows_to_skip_follow_the_ratios():
     assert step_skipping.select_evaluated_steps(np.full(10, 0.99), 0.0).all()
-    fresh = step_skipping.select_evaluated_steps(np.full(20, 0.99), 0.05, longest=3)
-    assert fresh[:4].all() and fresh[-1] and 0.3 < fresh.mean() < 0.8
-    assert "---" not in "".join("x" if f else "-" for f in fresh)  # 1 % + 2 % fit in 5 %, 3 % more don't
+    evaluated = step_skipping.select_evaluated_steps(np.full(20, 0.99), 0.05, longest_run=3)
+    assert evaluated[:4].all() and evaluated[-1] and 0.3 < evaluated.mean() < 0.8
+    assert "---" not in "".join(
+        "x" if row else "-" for row in evaluated
+    )  # 1 % + 2 % fit in 5 %, 3 % more don't
     assert step_skipping.select_evaluated_steps(np.full(20, 0.5), 0.05).all()
-    assert step_skipping.select_evaluated_steps(np.full(20, 1.0), 0.05, longest=2).tolist()[4:7] == [
+    assert step_skipping.select_evaluated_steps(np.full(20, 1.0), 0.05, longest_run=2).tolist()[4:7] == [
         False,
         False,
         True,
@@ -24,25 +26,24 @@ def test_rows_to_skip_follow_the_ratios():
 def test_the_first_batch_is_exact_and_tells_the_cost_of_the_others():
     calls = []
 
-    def sampler(variables, noise, text, null, shown, steps, guidance, fresh, **options):
-        calls.append(fresh)
-        fresh = np.ones(steps, bool) if fresh is True else fresh
-        latents = noise + 0.1 * (~fresh).sum() * np.sign(noise)
-        return SampleOutput(latents, ratios=np.full(steps, 0.99))
+    def sample(evaluated=None, measure_ratios=False):
+        calls.append("exact" if measure_ratios else "skipping")
+        count = 0 if measure_ratios else (~evaluated).sum()
+        return SampleOutput(noise + 0.1 * count * np.sign(noise), ratios=np.full(20, 0.99))
 
-    run, noise = step_skipping.StepSkipper(0.05), np.array([1.0, -1.0])
-    first = run(sampler, {}, noise, None, None, {}, 20, 2.0).latents
+    skipper, noise = step_skipping.StepSkipper(0.05), np.array([1.0, -1.0])
+    first = skipper.run(sample, key=2.0).latents
     np.testing.assert_array_equal(first, noise)
-    gone = int((~step_skipping.select_evaluated_steps(np.full(20, 0.99), 0.05)).sum())
-    assert run.report["skipped"] == pytest.approx(gone / 20)
-    assert run.report["skip_snr"] == pytest.approx(20 * np.log10(1 / (0.1 * gone)), abs=0.1)
-    later = run(sampler, {}, noise, None, None, {}, 20, 2.0).latents
-    assert np.abs(later - noise).max() > 0.01 and len(calls) == 3
-    run(sampler, {}, noise, None, None, {}, 20, 3.0)  # another guidance is measured anew
-    assert calls[3] is True
-    run.forget()  # another clip
-    run(sampler, {}, noise, None, None, {}, 20, 2.0)
-    assert calls[5] is True
+    count = int((~step_skipping.select_evaluated_steps(np.full(20, 0.99), 0.05)).sum())
+    assert skipper.report["skipped"] == pytest.approx(count / 20)
+    assert skipper.report["skip_snr"] == pytest.approx(20 * np.log10(1 / (0.1 * count)), abs=0.1)
+    later = skipper.run(sample, key=2.0).latents
+    assert np.abs(later - noise).max() > 0.01 and calls == ["exact", "skipping", "skipping"]
+    skipper.run(sample, key=3.0)  # another guidance scale is measured anew
+    assert calls[3:] == ["exact", "skipping"]
+    skipper.forget()  # another clip
+    skipper.run(sample, key=2.0)
+    assert calls[5:] == ["exact", "skipping"]
 
 
 @pytest.mark.parametrize("tolerance", [-1.0, float("nan"), float("inf")])

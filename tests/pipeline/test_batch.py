@@ -224,13 +224,12 @@ class Skipper(FakePretrained):
     def sample(self, request):
         real = super().sample
 
-        def sampler(*_, fresh, **options):
+        def sample(evaluated=None, measure_ratios=False):
             output = real(request)
-            latents = output.latents + (0 if fresh is True else 20)
+            latents = output.latents + (0 if measure_ratios else 20)
             return SampleOutput(latents, output.past, np.full(request.steps, 0.99))
 
-        rest = (None, None, None, request.steps, request.guidance)
-        return self.skipping(sampler, None, request.noise, *rest, strength=request.strength)
+        return self.skipping.run(sample, (request.noise.shape, request.steps, request.guidance))
 
 
 def test_skipping_begins_anew_with_every_job(folder):

@@ -1,18 +1,26 @@
-"""The straight path between data and noise. data/loader.py → **path** → flow_matching.py
+"""Flow matching: the straight path between data and noise, training's draws of flow time, and the loss on the velocity.
 
-    x_tau = (1 - tau) x0 + tau eps        velocity = d x_tau / d tau = eps - x0        tau: 1 noise, 0 data
-Training draws tau where sampling will look: u uniform, then tau = s u / (1 + (s - 1) u) with shift s, or logit-normal. A sample's
-loss may be weighed by its tau with the bell that DiffSynth-Studio trains this backbone with,
-    w(tau) = (exp(-2 (tau - 1/2)²) - e^(-1/2)) / its mean over the shifted grid of 1000 steps
+The path, at flow time tau from 0 (data) to 1 (noise):
 
-Velocity error on target tokens. flow_matching.py → **loss** → train/train_step.py
+    x_tau = (1 - tau) x0 + tau eps        velocity = d x_tau / d tau = eps - x0
 
-    L = Σ w |v - (eps - x0)|² / (c Σ w)        w = 1 + region · area / mean(area) per latent cell, 0 on clean frames
-`area` is the share of a cell that the edit changes, its mean is the clip's: most of a clip is to be copied, and without `region`
-the few cells that carry the edit of a small object would have little say beside an edit of the whole frame. region = 0 is the
-plain mean. A factor per sample (path.tau_weight) multiplies the errors and not Σ w. Σ w may be given: that of a whole batch, when
-the batch comes in parts whose losses are then added up.
+Training draws tau where sampling evaluates the network: u uniform, then tau = s u / (1 + (s - 1) u) with shift s, or logit-normal.
+
+The loss is the squared error of the velocity on the target's latent cells:
+
+    L = Σ w f |v - (eps - x0)|² / (c Σ w)        w = 1 + region · area / mean(area), 0 on frames left out
+
+`area` is the share of a cell that the edit changes, and its mean is the clip's. Most of a clip is to be copied: without `region` the
+few cells of a small object's edit would count little beside an edit of the whole frame. With region = 0 the loss is the plain mean.
+
+The factor f of a sample, if any, is the bell over tau with which DiffSynth-Studio trains the Wan backbones (`tau_weight`):
+
+    f(tau) = (exp(-2 (tau - 1/2)²) - e^(-1/2)) / its mean over the shifted grid of 1000 steps
+
+A batch may come in parts whose losses are added up: Σ w is then that of the whole batch (`total_weight`).
 """
+
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -21,20 +29,36 @@ import numpy as np
 from v2v.array_types import Array, Float, Latents, Tau
 from v2v.config import FlowConfig
 
+# Edits of a smaller share of a clip get no more weight.
+MIN_EDITED_SHARE = 1 / 32
+
+# Steps of the grid over which `tau_weight` has mean 1.
+TAU_GRID = 1000
+
+T = TypeVar("T", jax.Array, np.ndarray)
+
 
 def interpolate(x0: Latents, noise: Latents, tau: Tau) -> tuple[Latents, Latents]:
-    """The point at tau and the velocity there."""
+    """Return the point of the path at tau, and the velocity there."""
     t = tau[:, None, None, None, None]
     return (1 - t) * x0 + t * noise, noise - x0
 
 
-def shift_tau(tau: Float[Array, "*b"], s: float) -> Float[Array, "*b"]:
-    """Move flow times towards noise; s = 1 changes nothing."""
+def shift_tau(tau: T, s: float) -> T:
+    """Move flow times of any shape towards noise by the shift s; s = 1 changes nothing."""
     return s * tau / (1 + (s - 1) * tau)
 
 
 def sample_tau(key: jax.Array, batch: int, cfg: FlowConfig) -> Tau:
-    """Flow times for a training batch. One uniform draw is spread over the batch (stratified), which lowers the variance."""
+    """Draw the flow times of a training batch.
+
+    Uniform draws are stratified: one draw is spread over the batch, which lowers the variance of the loss.
+
+    Args:
+      key: random key.
+      batch: number of flow times.
+      cfg: distribution and shift.
+    """
     if cfg.sampling == "logit_normal":
         normal = jax.random.normal(key, (batch,))
         return shift_tau(jax.nn.sigmoid(cfg.logit_mean + cfg.logit_std * normal), cfg.shift)
@@ -44,16 +68,12 @@ def sample_tau(key: jax.Array, batch: int, cfg: FlowConfig) -> Tau:
 
 
 def tau_weight(tau: Tau, cfg: FlowConfig) -> Float[Array, "b"] | None:
-    """Factor of each sample's loss; None where all are 1."""
+    """Return the factor of each sample's loss by its flow time; None where all are 1."""
     if cfg.weighting == "none":
         return None
-
-    grid = shift_tau(np.linspace(1, 0, 1000, endpoint=False), cfg.shift)
+    grid = shift_tau(np.linspace(1, 0, TAU_GRID, endpoint=False), cfg.shift)
     mean = (np.exp(-2 * (grid - 0.5) ** 2) - np.exp(-0.5)).mean()
     return ((jnp.exp(-2 * (tau - 0.5) ** 2) - np.exp(-0.5)) / mean).astype(jnp.float32)
-
-
-MIN_EDITED_SHARE = 1 / 32  # of a clip: edits of less don't get more weight
 
 
 def velocity_loss(
@@ -61,39 +81,55 @@ def velocity_loss(
     velocity: Latents,
     area: Float[Array, "b t y x"] | None = None,
     region: float = 0.0,
-    keep: Float[Array, "b t"] | None = None,
+    frame_mask: Float[Array, "b t"] | None = None,
     *,
-    sample: Float[Array, "b"] | None = None,
+    sample_weight: Float[Array, "b"] | None = None,
     total: Float[Array, ""] | None = None,
 ) -> Float[Array, ""]:
-    """Weighted mean squared error, float32.
+    """Return the weighted mean squared error, float32.
 
     Args:
-      keep: 0 on latent frames left out of the loss.
-      sample: a factor for each sample's error.
-      total: Σ w of all parts of the batch (`total_weight`); None for this one's own.
+      predicted: the network's velocity.
+      velocity: the path's velocity.
+      area: share of each cell that the edit changes; None for a plain mean.
+      region: extra weight of the edit.
+      frame_mask: 0 on latent frames left out of the loss, 1 elsewhere; None for all frames.
+      sample_weight: factor of each sample's error (`tau_weight`); None for 1. Not counted in Σ w.
+      total: Σ w of all parts of the batch (`total_weight`); None where this is the whole batch.
     """
-    err = ((predicted - velocity) ** 2).mean(-1)
-    weight = _cells(err.shape, area, region, keep)
+    error = ((predicted - velocity) ** 2).mean(-1)
+    weight = _cell_weights(error.shape, area, region, frame_mask)
     if total is None:
         total = jnp.maximum(weight.sum(), 1e-6)
-    if sample is not None:
-        err = err * sample[:, None, None, None]
-    return (err * weight).sum() / total
+    if sample_weight is not None:
+        error = error * sample_weight[:, None, None, None]
+    return (error * weight).sum() / total
 
 
 def total_weight(
-    cells: tuple[int, int, int, int],
+    shape: tuple[int, ...],
     area: Float[Array, "b t y x"] | None = None,
     region: float = 0.0,
-    keep: Float[Array, "b t"] | None = None,
+    frame_mask: Float[Array, "b t"] | None = None,
 ) -> Float[Array, ""]:
-    """Σ w over `cells` = (b, t, y, x)."""
-    return jnp.maximum(_cells(cells, area, region, keep).sum(), 1e-6)
+    """Return Σ w of a batch.
+
+    Args:
+      shape: (b, t, y, x).
+      area: as for `velocity_loss`.
+      region: as for `velocity_loss`.
+      frame_mask: as for `velocity_loss`.
+    """
+    return jnp.maximum(_cell_weights(shape, area, region, frame_mask).sum(), 1e-6)
 
 
-def _cells(cells, area, region: float, keep) -> Float[Array, "b t y x"]:
-    weight = jnp.ones(cells)
+def _cell_weights(
+    shape: tuple[int, ...],
+    area: Float[Array, "b t y x"] | None,
+    region: float,
+    frame_mask: Float[Array, "b t"] | None,
+) -> Float[Array, "b t y x"]:
+    weight = jnp.ones(shape)
     if area is not None:
         weight = 1 + region * area / jnp.maximum(area.mean((1, 2, 3), keepdims=True), MIN_EDITED_SHARE)
-    return weight if keep is None else weight * keep[:, :, None, None]
+    return weight if frame_mask is None else weight * frame_mask[:, :, None, None]

@@ -1,46 +1,68 @@
-"""Classifier-free guidance: which passes of the model a step takes, and how their answers combine. transformer.py → **guidance** → sampler.py
+"""Classifier-free guidance: which passes of the network a step takes, and how their velocities combine.
 
-    v = v0 + g (v1 - v0)          v1 sees the prompt and all conditions
-  prompt            v0 = v(∅, source, mask, reference): visual conditions stay in both branches (EasyV2V, appendix D, eq. 3)
-  prompt+reference  v0 = v(∅, source, mask): the reference is guided too (eq. 4)
-A scale of 1 is no guidance: v = v1, one pass instead of two.
+v = v0 + g (v1 - v0)          v1 is given the prompt and all conditions
+
+prompt            v0 = v(∅, source, mask, reference): visual conditions stay in both passes (EasyV2V, appendix D, eq. 3)
+prompt+reference  v0 = v(∅, source, mask): the reference is guided too (eq. 4)
+none              v = v1, one pass instead of two; the same as a scale of 1
 """
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import jax.numpy as jnp
 
-from v2v.array_types import Array, Float, Latents, Text
+from v2v.array_types import AnyArray, Conditions, Float, Latents, Text
 from v2v.errors import InputError
 
-GuidanceMode = Literal["prompt", "prompt+reference", "none"]
+GUIDANCE_MODES = ("prompt", "prompt+reference", "none")
 
 
 class Branch(NamedTuple):
-    """What one pass of the model is shown beside the noisy target."""
+    """What one pass of the network is given beside the noisy target.
+
+    Attributes:
+      text: embeddings of its sentence.
+      conditions: latents of its visual conditions.
+    """
 
     text: Text
-    conditions: dict[str, Latents]
+    conditions: Conditions
 
 
 def guidance_branches(
-    mode: GuidanceMode, prompt: Text, null: Text, conditions: dict[str, Latents]
+    mode: str, prompt: Text, null: Float[AnyArray, "#b m w"], conditions: Conditions
 ) -> list[Branch]:
-    """The passes of a step, the conditional one first; `null` [1 or b, m, w]. Raises InputError on an unknown mode."""
+    """Return the passes of a step, the conditional one first.
+
+    Args:
+      mode: one of `GUIDANCE_MODES`.
+      prompt: embeddings of the instruction.
+      null: embeddings of the empty sentence, for all jobs or for each.
+      conditions: latents of the visual conditions.
+
+    Raises:
+      InputError: an unknown mode.
+    """
     if mode == "none":
         return [Branch(prompt, conditions)]
-    if mode not in ("prompt", "prompt+reference"):
+    if mode not in GUIDANCE_MODES:
         raise InputError(f"guidance: mode must be prompt, prompt+reference or none, got {mode!r}")
-    dropped = {"reference"} if mode == "prompt+reference" else set()
-    kept = {name: z for name, z in conditions.items() if name not in dropped}
-    return [Branch(prompt, conditions), Branch(jnp.broadcast_to(null, prompt.shape), kept)]
+    unconditional = conditions
+    if mode == "prompt+reference":
+        unconditional = {name: z for name, z in conditions.items() if name != "reference"}
+    return [Branch(prompt, conditions), Branch(jnp.broadcast_to(null, prompt.shape), unconditional)]
 
 
-def combine_velocities(answers: Sequence[Latents], scale: Float[Array, ""] | Float[Array, "b"]) -> Latents:
-    """The guided velocity out of the branches' own, in their order; one scale for all jobs of a batch, or one each."""
-    if len(answers) == 1:
-        return answers[0]
-    scale = jnp.asarray(scale, jnp.float32)
-    with_prompt, without = answers
-    return without + scale.reshape(-1, 1, 1, 1, 1) * (with_prompt - without)
+def combine_velocities(velocities: Sequence[Latents], scale: float | AnyArray) -> Latents:
+    """Return the guided velocity.
+
+    Args:
+      velocities: those of the branches, in the order of `guidance_branches`.
+      scale: guidance scale, a number for all jobs or [b].
+    """
+    if len(velocities) == 1:
+        return velocities[0]
+    factor = jnp.asarray(scale, jnp.float32).reshape(-1, 1, 1, 1, 1)
+    conditional, unconditional = velocities
+    return unconditional + factor * (conditional - unconditional)

@@ -1,39 +1,43 @@
-"""From noise to data: Euler, Heun and UniPC-2 as tables of coefficients. schedule.py → **solvers** → sampler.py
+"""Solvers of the path from noise to data, as tables of coefficients: Euler, Heun and UniPC-2.
 
-Every step of each solver is linear in the state x, the state before it x', and the last three data predictions
-m = x - sigma v  (v the velocity at x; on the straight path m is the network's guess of x0). So a solver is a table, computed once
-in float64 on the host, and sampling is one scan over its rows that never asks which solver it runs:
+Every step of each solver is linear in the state x, the state x' of the row before, and the last three predictions of the data,
+m = x - sigma v (v the velocity at x; on the straight path m is the network's prediction of x0). So a solver is a table, computed
+once in float64 on the host, and sampling is one scan over its rows that doesn't depend on which solver it runs:
 
     correct   x ← c0 x + c1 x' + c2 m + c3 m' + c4 m''
     predict   x' ← x,  x ← p0 x + p1 m + p2 m'
-  Euler   x ← (s⁺/s) x + (1 - s⁺/s) m                                        one evaluation a step
-  Heun    averages the velocities at both ends of a step; its last step, which ends at 0, is Euler's: 2N - 1 evaluations
-  UniPC-2 with bh2 and data prediction (arXiv 2302.04867): in lambda = log((1-s)/s), h = lambda⁺ - lambda, phi = e^{-h} - 1,
-          x⁺ = (s⁺/s) x - (1-s⁺) phi (m + (m' - m)/(2r)),  r = (lambda' - lambda)/h
-          and, once the model has been evaluated there, the same step again with that evaluation as one more point (the
-          corrector); the evaluation itself is kept, not repeated. Order 1 on the first and the last step.
+
+Euler:   x ← (s⁺/s) x + (1 - s⁺/s) m, one evaluation of the network a step.
+Heun:    averages the velocities at both ends of a step; its last step, which ends at 0, is Euler's: 2N - 1 evaluations.
+UniPC-2: with bh2 and data prediction (arXiv 2302.04867). In lambda = log((1-s)/s), h = lambda⁺ - lambda, phi = e^{-h} - 1:
+         x⁺ = (s⁺/s) x - (1-s⁺) phi (m + (m' - m)/(2r)),  r = (lambda' - lambda)/h.
+         Once the network has been evaluated there, the same step is computed again with that evaluation as one more point (the
+         corrector); the evaluation itself is not repeated. Order 1 on the first and the last step.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
+from numpy.typing import ArrayLike
 
-from v2v.array_types import Array, Float, Latents
+from v2v.array_types import AnyArray, Array, Float, Seeds
 from v2v.errors import InputError
 
-Velocity = Callable[[Latents, Float[Array, ""]], Latents]
+# (state, flow time) to velocity, all of the state's shape.
+Velocity = Callable[[Float[Array, "*z"], Float[Array, ""]], Float[Array, "*z"]]
 
 
 class Solver(Protocol):
-    """A solver: how noise levels become rows of a `Table`.
+    """A solver: how noise levels become rows of a `SolverTable`.
 
     To add one, write a class or a `LinearSolver` here, put it into `SOLVERS`, and its name into `v2v.config.SolverName`, which the
-    command line shows. It may bring its own timesteps (rows at other levels than it is given) and may draw noise (`Table.noise`).
+    command line shows. It may bring its own timesteps (rows at other levels than it is given) and may draw noise
+    (`SolverTable.noise`).
     """
 
     def table(self, sigma: np.ndarray, tau: np.ndarray) -> "SolverTable":
@@ -48,24 +52,48 @@ class Solver(Protocol):
 
 @struct.dataclass
 class SolverTable:
-    """One row an evaluation of the network; a pytree, so that it can be an argument of a jitted sampler."""
+    """The rows of a solver, one for each evaluation of the network; a pytree, so that it can be an argument of a jitted sampler.
 
-    sigma: Float[Array, "n"]
-    tau: Float[Array, "n"]  # what the network is told
-    correct: Float[Array, "n 5"]
-    predict: Float[Array, "n 3"]
-    noise: Float[Array, "n"] | None = (
-        None  # weight of fresh noise added after the row; None where none is drawn
-    )
+    Shapes are those of a table of n rows; a single row has no leading axis.
+
+    Attributes:
+      sigma: [n], noise level.
+      tau: [n], flow time told to the network.
+      correct: [n, 5], coefficients of the corrector.
+      predict: [n, 3], coefficients of the predictor.
+      noise: [n], weight of fresh noise added after the row; None where none is drawn.
+    """
+
+    sigma: Float[AnyArray, "*n"]
+    tau: Float[AnyArray, "*n"]
+    correct: Float[AnyArray, "*n 5"]
+    predict: Float[AnyArray, "*n 3"]
+    noise: Float[AnyArray, "*n"] | None = None
 
 
-def build_solver_table(solver: str, sigma: np.ndarray, tau: np.ndarray | None = None) -> SolverTable:
+class SolverState(NamedTuple):
+    """What a row of a table starts from; all of one shape.
+
+    Attributes:
+      x: the state.
+      previous_x: the state of the row before, after its correction.
+      previous_m: the prediction of the data one row before.
+      earlier_m: the prediction of the data two rows before.
+    """
+
+    x: Float[Array, "*z"]
+    previous_x: Float[Array, "*z"]
+    previous_m: Float[Array, "*z"]
+    earlier_m: Float[Array, "*z"]
+
+
+def build_solver_table(solver: str, sigma: ArrayLike, tau: ArrayLike | None = None) -> SolverTable:
     """Return the rows of a solver on a schedule.
 
     Args:
       solver: a name in `SOLVERS`.
-      sigma: decreasing noise levels in (0, 1], without the final 0.
-      tau: flow time told to the network at each; None takes sigma.
+      sigma: decreasing noise levels in (0, 1], [n], without the final 0.
+      tau: flow time told to the network at each, [n]; None takes sigma.
 
     Raises:
       InputError: sigma out of order or range, an unknown solver.
@@ -79,34 +107,45 @@ def build_solver_table(solver: str, sigma: np.ndarray, tau: np.ndarray | None = 
     return SOLVERS[solver].table(sigma, tau)
 
 
-def integrate(velocity: Velocity, x: Latents, steps: SolverTable, seeds: Array | None = None) -> Latents:
+def integrate(
+    velocity: Velocity,
+    x: Float[AnyArray, "*z"],
+    steps: SolverTable,
+    seeds: Seeds | None = None,
+) -> Float[Array, "*z"]:
     """Solve from noise to data in one scan with a float32 state.
 
     Args:
       velocity: the guided prediction at (x, tau).
       x: noise.
       steps: the table.
-      seeds: one a row of x, for tables that draw noise.
-    """
-    x = x.astype(jnp.float32)
+      seeds: one for each row of x, for tables that draw noise.
 
-    def body(carry, numbered):
-        index, row = numbered
-        fresh = None if row.noise is None else draw_noise(seeds, index, x.shape)
-        return advance_state(carry, row, velocity(carry[0], row.tau), fresh), None
+    Raises:
+      InputError: the table draws noise and there are no seeds.
+    """
+    x = jnp.asarray(x, jnp.float32)
+
+    def step(state, numbered_row):
+        index, row = numbered_row
+        noise = None if row.noise is None else draw_noise(seeds, index, x.shape)
+        return advance_state(state, row, velocity(state.x, row.tau), noise), None
 
     rows = jnp.arange(len(steps.sigma)), jax.tree.map(jnp.asarray, steps)
-    (x, *_), _ = jax.lax.scan(body, initial_state(x), rows)
-    return x
+    state, _ = jax.lax.scan(step, initial_state(x), rows)
+    return state.x
 
 
-def draw_noise(seeds: Array | None, index: Array, shape: tuple[int, ...]) -> Latents:
+def draw_noise(seeds: Seeds | None, index: int | Array, shape: tuple[int, ...]) -> Float[Array, "b *z"]:
     """Return normal noise that depends on a job's seed and the row of the table alone, not on the jobs beside it.
 
     Args:
-      seeds: uint32 [b].
+      seeds: one for each job.
       index: number of the row.
       shape: [b, ...].
+
+    Raises:
+      InputError: no seeds.
     """
     if seeds is None:
         raise InputError("sampling: this solver draws noise and needs a seed for each job, got none")
@@ -114,41 +153,41 @@ def draw_noise(seeds: Array | None, index: Array, shape: tuple[int, ...]) -> Lat
     return jax.vmap(lambda key: jax.random.normal(key, shape[1:]))(keys)
 
 
-def initial_state(x: Latents) -> tuple[Latents, ...]:
-    """The carry (x, x', m', m'') before the first row."""
-    return x, x, jnp.zeros_like(x), jnp.zeros_like(x)
+def initial_state(x: Float[Array, "*z"]) -> SolverState:
+    """Return the state before the first row."""
+    return SolverState(x, x, jnp.zeros_like(x), jnp.zeros_like(x))
 
 
 def advance_state(
-    carry: tuple[Latents, ...], row: SolverTable, v: Latents, fresh: Latents | None = None
-) -> tuple[Latents, ...]:
-    """Return the carry after one row.
+    state: SolverState, row: SolverTable, v: Float[Array, "*z"], noise: Float[Array, "*z"] | None = None
+) -> SolverState:
+    """Return the state after one row.
 
     Args:
-      carry: (x, x', m', m'').
-      row: of the table.
-      v: the network's velocity at x.
-      fresh: normal noise, where the table draws some.
+      state: the state before it.
+      row: one row of the table.
+      v: the network's velocity at `state.x`.
+      noise: fresh normal noise, where the table draws some.
     """
-    x, previous, m1, m2 = carry
+    x, previous_x, m1, m2 = state
     m = x - row.sigma * v
     c, p = row.correct, row.predict
-    x = c[0] * x + c[1] * previous + c[2] * m + c[3] * m1 + c[4] * m2
+    x = c[0] * x + c[1] * previous_x + c[2] * m + c[3] * m1 + c[4] * m2
     following = p[0] * x + p[1] * m + p[2] * m1
-    if fresh is not None:
-        following = following + row.noise * fresh
-    return following, x, m, m1
+    if noise is not None and row.noise is not None:
+        following = following + row.noise * noise
+    return SolverState(following, x, m, m1)
 
 
 @dataclass(frozen=True)
 class LinearSolver:
-    """A deterministic solver whose steps are linear: its columns are computed on the host in float64.
+    """A deterministic solver whose steps are linear.
 
     Attributes:
-      columns: (sigma, tau) to (sigma, tau, correct, predict).
+      columns: (sigma, tau), float64 [n] each, to the columns (sigma, tau, correct, predict) of the table, computed in float64.
     """
 
-    columns: Callable[[np.ndarray, np.ndarray], tuple]
+    columns: Callable[[np.ndarray, np.ndarray], tuple[ArrayLike, ArrayLike, ArrayLike, ArrayLike]]
 
     def table(self, sigma: np.ndarray, tau: np.ndarray) -> SolverTable:
         """Return the rows (see `Solver`)."""
@@ -174,7 +213,8 @@ def _heun(sigma, tau):
             half = (end - s) / 2
             average = (half / end, 1 + half / s, -half / end, -half / s, 0)
             rows.append((end, tau[i + 1], average, (1, 0, 0)))
-    return tuple(map(list, zip(*rows, strict=True)))
+    levels, times, correct, predict = zip(*rows, strict=True)
+    return levels, times, correct, predict
 
 
 def _unipc(sigma, tau):
@@ -185,19 +225,25 @@ def _unipc(sigma, tau):
     correct[0, 0] = 1
     order = 0
     for i in range(n):
-        if i > 0:  # redo the step that led here, knowing m
+        if i > 0:  # the step that led here, now that m is known
             h = lam[i] - lam[i - 1]
             phi = np.expm1(-h)
             gain = (1 - s[i]) * phi
-            before, now = 0.0, 0.5
+            earlier_weight, weight = 0.0, 0.5
             if order == 2:
                 r = (lam[i - 2] - lam[i - 1]) / h
                 first = phi / -h - 1
                 b1, b2 = first / phi, 2 * (first / -h - 0.5) / phi
-                before = (b1 - b2) / (1 - r)
-                now = b1 - before
-                before /= r
-            correct[i] = 0, s[i] / s[i - 1], -gain * now, gain * (now + before - 1), -gain * before
+                earlier_weight = (b1 - b2) / (1 - r)
+                weight = b1 - earlier_weight
+                earlier_weight /= r
+            correct[i] = (
+                0,
+                s[i] / s[i - 1],
+                -gain * weight,
+                gain * (weight + earlier_weight - 1),
+                -gain * earlier_weight,
+            )
         order = min(2, n - i, i + 1)
         if i + 1 == n:
             predict[i] = 0, 1, 0

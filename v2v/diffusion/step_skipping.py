@@ -1,95 +1,90 @@
-"""Steps whose blocks are skipped: a cache over time, by magnitude (after MagCache, arXiv 2506.09045). **skip** → sampler.py
+"""Step skipping: some steps reuse what the transformer's blocks computed at an earlier one (after MagCache, arXiv 2506.09045).
 
-From one step to the next, what all blocks together add to the target's tokens, r_i, changes little in direction and, nearly the
-same for every clip, in size: ratio g_i = mean |r_i| / |r_{i-1}|. A skipped row computes embedding and head and takes r from the
-last row that was walked. Its error is estimated from the ratios alone,
-    e = Σ |1 - Π g|        products and sum over the rows skipped in a run
-so which rows are skipped is known before sampling: a vector of booleans, the same for all jobs of a batch, no program of its own.
-Ratios belong to a model, a table and a guidance. `Skipping` measures them on a clip's first batch, samples that batch both ways,
-tells what skipping costs there, and skips in all later batches. The next clip is measured anew: what it becomes must not depend on
-which was edited before it.
+From one step to the next, the sum r_i of what all blocks add to the target's tokens changes little in direction, and its magnitude
+changes by nearly the same ratio for every clip, g_i = mean |r_i| / |r_{i-1}|. A skipped row of the solver's table computes embedding
+and head only and takes r from the last row that was evaluated. Its error is estimated from the ratios alone,
+
+    e = Σ |1 - Π g|        products and sum over consecutive skipped rows
+
+so the rows to skip are known before sampling: one vector of booleans for all jobs of a batch, no program of its own. Ratios belong to
+a model, a table and a guidance scale. `StepSkipper` measures them on a clip's first batch, samples that batch both ways, reports
+the difference, and skips in all later batches. Every clip is measured anew: a result must not depend on the clips edited before.
 """
 
-import functools
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 
-import jax.numpy as jnp
 import numpy as np
 
-from v2v.array_types import Array, Bool, Float, Tokens
+from v2v.diffusion.sampler import SampleOutput
 from v2v.errors import InputError
 
 
 class StepSkipper:
-    """A sampler that skips.
+    """Samples with skipped steps.
 
     Attributes:
-      report: of a clip's first batch, once there was one: `skipped`, share of rows; `skip_snr`, decibels of the edit's latents (their
-        standard deviation) over the error that skipping makes.
+      tolerance: largest estimated error of consecutive skipped rows; 0 skips nothing.
+      report: of a clip's first batch, empty before it: `skipped`, the share of rows; `skip_snr`, the standard deviation of the edit's
+        latents over the error that skipping makes, in decibels.
     """
 
     def __init__(self, tolerance: float):
         select_evaluated_steps(np.ones(2), tolerance)  # refuses a bad tolerance before anything is loaded
-        self.tolerance, self.report = tolerance, {}
-        self._plans: dict[tuple, np.ndarray] = {}
+        self.tolerance = tolerance
+        self.report: dict[str, float] = {}
+        self._evaluated: dict[Hashable, np.ndarray] = {}
 
     def forget(self) -> None:
-        """Another clip begins."""
+        """Begin another clip."""
         self.report = {}
-        self._plans.clear()
+        self._evaluated.clear()
 
-    def __call__(
-        self, sampler: Callable, variables, noise, text, null, conditions, steps, guidance, **options
-    ):
-        """Call a `sampler.Sampler`; a clip's first call with new steps, guidance or shapes is exact."""
-        sample = functools.partial(
-            sampler, variables, noise, text, null, conditions, steps, guidance, **options
-        )
-        key = (noise.shape, steps, float(guidance), options.get("strength", 1.0))
-        if key in self._plans:
-            return sample(fresh=self._plans[key])
-        exact = sample(fresh=True)
-        fresh = self._plans[key] = select_evaluated_steps(np.asarray(exact.ratios), self.tolerance)
-        quick = sample(fresh=fresh)
-        a, b = np.asarray(exact.latents), np.asarray(quick.latents)
+    def run(self, sample: Callable[..., SampleOutput], key: Hashable) -> SampleOutput:
+        """Sample a batch: a clip's first batch with a new key exactly, later ones with skipped steps.
+
+        Args:
+          sample: calls a `sampler.Sampler` with the batch and takes its options `measure_ratios` and `evaluated`.
+          key: whatever the ratios depend on: shape, number of steps, guidance scale, strength.
+        """
+        if key in self._evaluated:
+            return sample(evaluated=self._evaluated[key])
+        exact = sample(measure_ratios=True)
+        evaluated = self._evaluated[key] = select_evaluated_steps(np.asarray(exact.ratios), self.tolerance)
+        approximate = sample(evaluated=evaluated)
+        a, b = np.asarray(exact.latents), np.asarray(approximate.latents)
         error = max(1e-9, float(np.sqrt(((a - b) ** 2).mean())))
         self.report = {
-            "skipped": round(1 - float(fresh.mean()), 3),
+            "skipped": round(1 - float(evaluated.mean()), 3),
             "skip_snr": round(float(20 * np.log10(a.std() / error)), 1),
         }
         return exact
 
 
 def select_evaluated_steps(
-    ratios: Float[Array, "n"], tolerance: float, longest: int = 3, keep: float = 0.2
-) -> Bool[Array, "n"]:
-    """Which rows are walked (True) and which reuse the last walked one's sum (False).
+    ratios: np.ndarray, tolerance: float, longest_run: int = 3, start_share: float = 0.2
+) -> np.ndarray:
+    """Return which rows are evaluated, bool [n]; the others reuse the sum of the last evaluated one.
 
     Args:
-      ratios: as measured; the first row's is not looked at.
-      tolerance: of e; 0 skips nothing.
-      longest: run of skipped rows.
-      keep: share of rows at the start, where the clip takes shape, that are always walked; so is the last row.
+      ratios: as measured, [n]; the first row's is not used.
+      tolerance: largest e; 0 skips nothing.
+      longest_run: largest number of consecutive skipped rows.
+      start_share: share of rows at the start, where the clip takes shape, that are always evaluated; so is the last row.
 
     Raises:
       InputError: a tolerance below 0 or not finite, or a longest run below 0.
     """
-    if not 0 <= tolerance < np.inf or longest < 0:
+    if not 0 <= tolerance < np.inf or longest_run < 0:
         raise InputError(
-            f"skip: expected a finite tolerance and a longest run of at least 0, got {tolerance} and {longest}"
+            f"skip: expected a finite tolerance and a longest run of at least 0, got {tolerance} and {longest_run}"
         )
-    ratios, fresh = np.asarray(ratios, np.float64), np.ones(len(ratios), bool)
-    gone, run, product = 0.0, 0, 1.0
-    for i in range(max(1, round(keep * len(ratios))), len(ratios) - 1):
+    ratios = np.asarray(ratios, np.float64)
+    evaluated = np.ones(len(ratios), bool)
+    error, run, product = 0.0, 0, 1.0
+    for i in range(max(1, round(start_share * len(ratios))), len(ratios) - 1):
         product *= ratios[i]
-        gone, run = gone + abs(1 - product), run + 1
-        fresh[i] = not (tolerance > 0 and gone <= tolerance and run <= longest)
-        if fresh[i]:
-            gone, run, product = 0.0, 0, 1.0
-    return fresh
-
-
-def magnitude_ratio(now: Tokens, before: Tokens) -> Float[Array, ""]:
-    """Mean over tokens of |now| / |before|, vectors' lengths."""
-    a, b = (jnp.linalg.norm(z.astype(jnp.float32), axis=-1) for z in (now, before))
-    return (a / jnp.maximum(b, 1e-6)).mean()
+        error, run = error + abs(1 - product), run + 1
+        evaluated[i] = not (tolerance > 0 and error <= tolerance and run <= longest_run)
+        if evaluated[i]:
+            error, run, product = 0.0, 0, 1.0
+    return evaluated

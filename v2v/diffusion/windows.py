@@ -120,8 +120,8 @@ class WindowPlan:
         """
         weight = np.ones((len(windows), self.frames), np.float32)
         for row in unpadded_rows(windows):
-            weight[row] = self.weight(windows[row])
-        return WindowLinks(weight, np.array([self.shift(i) for i in windows], np.int32), past)
+            weight[row] = self.weight(int(windows[row]))
+        return WindowLinks(weight, np.array([self.shift(int(i)) for i in windows], np.int32), past)
 
 
 def unpadded_rows(windows: np.ndarray) -> np.ndarray:
@@ -152,7 +152,7 @@ def plan_windows(groups: int, frames: int, overlap: int | None = None) -> Window
     return WindowPlan(np.minimum(np.arange(count) * hop, max(0, groups - room)), frames)
 
 
-def window_noise(seed: int, start: int, frames: int, shape: tuple[int, ...]) -> np.ndarray:
+def window_noise(seed: int, start: int | np.integer, frames: int, shape: tuple[int, ...]) -> np.ndarray:
     """Return a window's initial noise, float32 [frames, *shape].
 
     Every group of the clip has noise of its own, the same in all windows that show it; so has every single picture that begins a window.

@@ -16,8 +16,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
+from jax.typing import DTypeLike
 
-from v2v.array_types import Array, Float
+from v2v.array_types import Array, Bool, Float
 from v2v.runtime.platform import materialize, transpose_in_memory
 
 
@@ -25,7 +26,7 @@ class Dense(nn.Module):
     """Linear layer on the last axis, matmul in `dtype`; adds the low-rank path when it finds one."""
 
     features: int
-    dtype: jnp.dtype
+    dtype: DTypeLike
     kernel_init: nn.initializers.Initializer = nn.initializers.xavier_uniform()
 
     @nn.compact
@@ -195,7 +196,7 @@ rms_norm.defvjp(_rms_forward, _rms_backward)
 
 
 def select_modulation(
-    noisy: Float[Array, "b l"], at_tau: Float[Array, "b d"], at_zero: Float[Array, "b d"]
+    noisy: Bool[Array, "b l"], at_tau: Float[Array, "b d"], at_zero: Float[Array, "b d"]
 ) -> Float[Array, "b l d"]:
     """Per-token modulation out of the two flow times there are; XLA fuses it, so no [l, 6, d] table is ever stored."""
     return jnp.where(noisy[..., None], at_tau[:, None], at_zero[:, None])

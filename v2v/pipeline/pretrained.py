@@ -229,13 +229,16 @@ class Pretrained:
         conditions = shown_conditions(self, request)
         if "" not in self._texts:
             self.embed_text([""])
-        sampler = _build_sampler(self.config)
-        sample = functools.partial(self.skipping, sampler) if self.skipping else sampler
-        return sample(
-            self.variables(), jnp.asarray(request.noise), jnp.asarray(request.text), self._texts[""], conditions,
+        sample = functools.partial(
+            _build_sampler(self.config), self.variables(), jnp.asarray(request.noise), jnp.asarray(request.text), self._texts[""], conditions,
             request.steps, request.guidance, links=request.links, begin=request.begin,
             strength=request.strength, mode=request.mode,
         )  # fmt: skip
+        if self.skipping is None:
+            return sample()
+        return self.skipping.run(
+            sample, (request.noise.shape, request.steps, float(request.guidance), request.strength)
+        )
 
     def variables(self) -> dict:
         """Return what the transformer is applied with: merged weights and the embeddings of conditions."""

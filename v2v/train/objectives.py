@@ -64,7 +64,9 @@ def text_to_video(cfg: ModelConfig, region: float = 0.0) -> Objective:
         text = encoder.apply({"params": trained["text"]}, rows["ids"], rows["lengths"])
         out = dit.apply({"params": trained["dit"]}, x, rows["tau"], text, first_clean=clean)
         factor = tau_weight(rows["tau"], cfg.flow)
-        value = velocity_loss(out, velocity, area, region, loss_frames(rows), sample=factor, total=total)
+        value = velocity_loss(
+            out, velocity, area, region, loss_frames(rows), sample_weight=factor, total=total
+        )
         return value, {"loss": value} | _by_tau(out - velocity, rows["tau"])
 
     return Objective(draw, loss)
@@ -101,7 +103,9 @@ def edit(cfg: ModelConfig, region: float = 0.0, recipes: Sequence[str] = ()) -> 
         conditions = {name: rows[name].astype(jnp.float32) for name in CONDITIONS if name in rows}
         out = dit.apply(_variables(trained, frozen, cfg), x, tau, text, **conditions)
         area = rows["area"].astype(jnp.float32)
-        value = velocity_loss(out, velocity, area, region, sample=tau_weight(tau, cfg.flow), total=total)
+        value = velocity_loss(
+            out, velocity, area, region, sample_weight=tau_weight(tau, cfg.flow), total=total
+        )
         x0_error = (((out - velocity) * tau[:, None, None, None, None]) ** 2).mean(-1)
         metrics = {
             "loss": value,
