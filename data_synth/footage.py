@@ -132,10 +132,10 @@ def decode_clip(path: str) -> codec.Video:
       InputError: as `v2v.video.video.read_video`.
     """
     facts, frames = decoder.StreamInfo(), []
-    for frame in decoder.iterate_frames(Path(path), facts, sounds=False):
+    for frame in decoder.iterate_frames(Path(path), facts, with_audio=False):
         frames.append(frame)
         # Some containers don't say how many frames they have.
-        if max(facts.expected, len(frames)) * frame.nbytes > MAX_DECODED_BYTES:
+        if max(facts.frame_count, len(frames)) * frame.nbytes > MAX_DECODED_BYTES:
             return _open_large(path)
     return _clip(path, facts, np.stack(frames))
 
@@ -145,7 +145,7 @@ def select_frames(video: codec.Video, index: Sequence[int], H: int, W: int) -> n
     if isinstance(video.frames, np.ndarray):
         return fit_frames(video.frames[np.asarray(index)], H, W)
     first, last = int(index[0]), int(index[-1])
-    for start in ({"since": float(video.times[first])}, {"skip": first}):  # the second is slow and sure
+    for start in ({"start": float(video.times[first])}, {"skip": first}):  # the second is slow and sure
         frames = _between(video, first, last, set(map(int, index)), (H, W), start)
         if frames:
             return np.stack([frames[int(n)] for n in index])
@@ -158,7 +158,7 @@ def _between(
     """Frames by number; None where a walk that starts so gives other frames than the first, whole one."""
     facts, selected = decoder.StreamInfo(), {}
     try:
-        frames = decoder.iterate_frames(video.path, facts, sounds=False, again=True, **start)
+        frames = decoder.iterate_frames(video.path, facts, with_audio=False, is_first_pass=False, **start)
         for n, frame in zip(range(first, last + 1), frames, strict=False):
             if frame.shape != video.frames.shape[1:]:
                 return None
@@ -179,7 +179,7 @@ def short_cause(error: InputError) -> str:
 def _open_large(path: str) -> codec.Video:
     """Its frames are counted and timed once, and none but the first is converted."""
     facts = decoder.StreamInfo()
-    for _ in decoder.iterate_frames(Path(path), facts, sounds=False, skip=sys.maxsize):
+    for _ in decoder.iterate_frames(Path(path), facts, with_audio=False, skip=sys.maxsize):
         pass
     return _clip(path, facts, decoder.FileFrames(Path(path), (len(facts.times), *facts.size, 3)))
 

@@ -113,6 +113,12 @@ def test_at_most_six_files_at_the_root():
     assert len([path for path in sources() if path.startswith("v2v/") and path.count("/") == 1]) <= 6
 
 
+def test_every_folder_of_modules_is_a_package():
+    """A folder without an `__init__.py` would be missing from an installation."""
+    folders = {Path(path).parent.as_posix() for path in sources()}
+    assert not [folder for folder in sorted(folders) if not (ROOT / folder / "__init__.py").exists()]
+
+
 def test_imports_go_down():
     wrong = []
     for source, targets in edges().items():

@@ -281,7 +281,7 @@ def test_a_long_clip_gives_the_same_frames_without_being_held(tmp_path, monkeypa
         monkeypatch.setattr(
             footage_lib,
             "_between",
-            lambda *args, unsure=unsure: None if ("since" in args[-1]) == unsure else sought(*args),
+            lambda *args, unsure=unsure: None if ("start" in args[-1]) == unsure else sought(*args),
         )
         for index in ([0, 1, 2], [37, 37, 41], [59]):
             got = footage_lib.select_frames(video, index, 30, 30)

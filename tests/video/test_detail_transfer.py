@@ -183,7 +183,7 @@ def test_the_local_part_is_its_formula(H, W, h, w):
     source = rng.uniform(0, 255, (h, w, 3)).astype(np.float32)
     rest = rng.normal(0, 40, (h, w, 3)).astype(np.float32)
     rest[:, w // 2 + 1 :] = 0
-    matrix = local_affine._matrix(source, rest)
+    matrix = local_affine._fit_matrix(source, rest)
     level = rest - np.einsum("hwij,hwj->hwi", matrix, source)
     wide = [
         cv2.resize(cv2.resize(a, (W, h), interpolation=how), (W, H), interpolation=how)

@@ -166,8 +166,8 @@ class EasyV2VEditor:
         if edit_mask:
             edit_mask.survey(*size, *span)
             if settings.preserve:  # frames with an all-black mask need no edit
-                span = edit_mask.active
-            edit_mask = None if edit_mask.full and span == edit_mask.active else edit_mask
+                span = edit_mask.active_span
+            edit_mask = None if edit_mask.is_full and span == edit_mask.active_span else edit_mask
         if reference is not None and "reference" not in self.model.conditions:
             raise InputError(f"reference: {config.name} takes none; leave it out or load an adapter with one")
         picture = None if reference is None else inputs.resize_frame(inputs.read_picture(reference), *size)
@@ -274,7 +274,7 @@ def _build_mask_lookup(
 
     def lookup(rows: np.ndarray) -> np.ndarray:
         is_in_range = ((span[0] <= rows) & (rows < span[1]))[..., None, None]
-        return is_in_range & (edit_mask.seen(rows) if edit_mask else np.ones(size, bool))
+        return is_in_range & (edit_mask.lookup(rows) if edit_mask else np.ones(size, bool))
 
     return lookup
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from v2v.pipeline.windowed import progress_bar
 from v2v.video import mask as masks
+from v2v.video.frame_sequence import StreamedFrames
 from v2v.video.frame_store import FrameStore
 from v2v.video.video import Video
 
@@ -29,7 +30,7 @@ Upsampler = Callable[[np.ndarray, np.ndarray, np.ndarray, FrameRegion], np.ndarr
 
 
 @dataclass
-class FullResolutionFrames:
+class FullResolutionFrames(StreamedFrames):
     """The edited frames of `clip`, computed on iteration, which also fills `report["leak"]`.
 
     Attributes:
@@ -55,21 +56,11 @@ class FullResolutionFrames:
     preserve: bool = True
     report: dict = field(default_factory=dict)
     progress: bool = False
-    dtype, ndim = np.dtype(np.uint8), 4
 
     @property
-    def shape(self) -> tuple[int, int, int, int]:
-        """[T, H, W, 3]."""
-        return tuple(self.clip.frames.shape)
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def __array__(self, dtype=None, copy=None) -> np.ndarray:
-        out = np.empty(self.shape, np.uint8)
-        for t, frame in enumerate(self):
-            out[t] = frame
-        return out if dtype is None else out.astype(dtype)
+    def shape(self) -> tuple[int, ...]:
+        """Return (T, H, W, 3)."""
+        return self.clip.frames.shape
 
     def __iter__(self) -> Iterator[np.ndarray]:
         waiting, leaked, outside = deque(), 0.0, 0

@@ -1,7 +1,8 @@
-"""Sound that travels with a clip: file -> tracks in memory -> file. Used by `video/video.py` alone.
+"""The audio of a clip: from a file into memory, and from memory into the file that is written.
 
-`Tracks` collects a file's audio while its picture is decoded and ends as the bytes of an MP4 whose clock is the clip's own.
-What browsers play is copied packet by packet; the rest is encoded to AAC once, on reading, so that writing only ever copies.
+`AudioTracks` collects a file's audio while `decoder.py` decodes its picture, and gives it as the bytes of an MP4 on the clip's own
+clock. `add_tracks` copies these tracks into the file that `encoder.py` writes. Codecs that browsers play are copied packet by packet;
+the others are encoded to AAC once, on reading, so that writing only ever copies.
 """
 
 import io
@@ -9,24 +10,33 @@ from collections.abc import Iterable, Iterator
 from fractions import Fraction
 
 import av
+from av.audio.stream import AudioStream
+from av.container import OutputContainer
+from av.error import FFmpegError, InvalidDataError
 
 from v2v.errors import note
 
-COPIED_CODECS = ("aac", "mp3", "opus")  # what MP4 holds and browsers play
-AAC_RATES = [
-    k * 1000 for k in (8, 11.025, 12, 16, 22.05, 24, 32, 44.1, 48, 64, 88.2, 96)
-]  # what AAC can hold, Hz
-BITS_PER_CHANNEL = 96_000  # a second, of the AAC encoder
+# Codecs that MP4 holds and browsers play.
+COPIED_CODECS = ("aac", "mp3", "opus")
+# Sampling rates of AAC, Hz.
+AAC_RATES = [k * 1000 for k in (8, 11.025, 12, 16, 22.05, 24, 32, 44.1, 48, 64, 88.2, 96)]
+# Bits per second and channel of the AAC encoder.
+BITS_PER_CHANNEL = 96_000
 
 
 class AudioTracks:
-    """The audio of one file while it is being read: `take` every packet, then `finish`."""
+    """The audio tracks of a file that is being read: `add` every packet, then call `to_mp4`.
 
-    def __init__(self, streams: Iterable[av.AudioStream], origin: Fraction):
-        """Starts a track for each stream of an open file.
+    Attributes:
+      streams: the audio streams that are collected.
+      origin: the second of the file's clock that becomes 0.
+    """
+
+    def __init__(self, streams: Iterable[AudioStream], origin: Fraction):
+        """Start a track for each stream.
 
         Args:
-          streams: audio streams; those without a known codec or rate are left out.
+          streams: audio streams of an open file; those without a known codec or rate are left out.
           origin: the second of the file's clock that becomes 0.
         """
         self.streams = tuple(
@@ -34,32 +44,39 @@ class AudioTracks:
         )
         self.origin = origin
         self._buffer = io.BytesIO()
-        self._out = av.open(self._buffer, "w", format="mp4") if self.streams else None
-        self._targets = {stream.index: self._target(stream) for stream in self.streams}
-        self._empty, self._broken = True, False
+        self._targets: dict[int, AudioStream] = {}
+        self._is_empty, self._is_broken = True, False
+        self._output: OutputContainer | None = None
+        if self.streams:
+            self._output = av.open(self._buffer, "w", format="mp4")
+            self._targets = {stream.index: _add_target(self._output, stream) for stream in self.streams}
 
-    def take(self, packet: av.Packet) -> None:
-        """Copies or transcodes one packet; a packet without dts ends its track. Sound that can't be kept never costs the picture."""
-        if self._broken:
+    def add(self, packet: av.Packet) -> None:
+        """Copy or transcode one packet; audio that cannot be kept is given up with a note.
+
+        Args:
+          packet: a packet of one of `streams`; one without dts ends its track.
+        """
+        if self._is_broken:
             return
         try:
-            self._take(packet)
-        except av.error.InvalidDataError:
+            self._add(packet)
+        except InvalidDataError:
             note("a damaged piece of sound was skipped")
-        except av.error.FFmpegError as error:
-            self._broken = True
+        except FFmpegError as error:
+            self._is_broken = True
             note(f"the sound ({packet.stream.codec.canonical_name}) can't be kept: {error.strerror}")
 
-    def finish(self) -> bytes | None:
-        """The tracks as an MP4, or None where the file was silent."""
-        if self._empty or self._broken:
+    def to_mp4(self) -> bytes | None:
+        """Return the tracks as the bytes of an MP4, or None for a silent file."""
+        if self._output is None or self._is_empty or self._is_broken:
             return None
-        self._out.close()
+        self._output.close()
         return self._buffer.getvalue()
 
-    def _take(self, packet: av.Packet) -> None:
+    def _add(self, packet: av.Packet) -> None:
         source, target = packet.stream, self._targets[packet.stream.index]
-        if _copied(source):
+        if _is_copied(source):
             if packet.dts is None or packet.pts is None:
                 return
             shift = round(self.origin / packet.time_base)
@@ -73,31 +90,31 @@ class AudioTracks:
         if packet.dts is None:
             self._mux(target.encode(None))
 
-    def _target(self, stream: av.AudioStream) -> av.AudioStream:
-        if _copied(stream):
-            return self._out.add_stream_from_template(stream)
-        rate, channels = stream.codec_context.sample_rate, stream.codec_context.channels
-        layout = "mono" if channels == 1 else "stereo" if channels < 6 else "5.1"
-        target = self._out.add_stream("aac", rate=rate if rate in AAC_RATES else 48000, layout=layout)
-        target.bit_rate = BITS_PER_CHANNEL * min(channels, 6)
-        return target
-
     def _mux(self, packets: list[av.Packet]) -> None:
+        assert self._output is not None
         for packet in packets:
-            self._empty = False
-            self._out.mux(packet)
+            self._is_empty = False
+            self._output.mux(packet)
 
 
-def add_tracks(audio: bytes | None, out: av.container.OutputContainer) -> Iterator[av.Packet]:
-    """Adds kept tracks to a file being written and returns their packets in order of time, to be muxed by the caller."""
+def add_tracks(audio: bytes | None, output: OutputContainer) -> Iterator[av.Packet]:
+    """Add the tracks of a clip to a file that is being written.
+
+    Args:
+      audio: what `AudioTracks.to_mp4` returned.
+      output: the file; its streams are added at once.
+
+    Returns:
+      The packets of the tracks in order of time, for the caller to mux.
+    """
     if audio is None:
         return iter(())
-    kept = av.open(io.BytesIO(audio))
-    targets = {stream.index: out.add_stream_from_template(stream) for stream in kept.streams.audio}
+    source = av.open(io.BytesIO(audio), "r")
+    targets = {stream.index: output.add_stream_from_template(stream) for stream in source.streams.audio}
 
     def packets() -> Iterator[av.Packet]:
-        with kept:
-            for packet in kept.demux(kept.streams.audio):
+        with source:
+            for packet in source.demux(source.streams.audio):
                 if packet.dts is not None:
                     packet.stream = targets[packet.stream.index]
                     yield packet
@@ -105,5 +122,16 @@ def add_tracks(audio: bytes | None, out: av.container.OutputContainer) -> Iterat
     return packets()
 
 
-def _copied(stream: av.AudioStream) -> bool:
+def _is_copied(stream: AudioStream) -> bool:
     return stream.codec.canonical_name in COPIED_CODECS
+
+
+def _add_target(output: OutputContainer, stream: AudioStream) -> AudioStream:
+    """Add the stream to `output` that takes the packets of `stream`."""
+    if _is_copied(stream):
+        return output.add_stream_from_template(stream)
+    rate, channels = stream.codec_context.sample_rate, stream.codec_context.channels
+    layout = "mono" if channels == 1 else "stereo" if channels < 6 else "5.1"
+    target = output.add_stream("aac", rate=rate if rate in AAC_RATES else 48000, layout=layout)
+    target.bit_rate = BITS_PER_CHANNEL * min(channels, 6)
+    return target

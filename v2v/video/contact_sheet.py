@@ -1,7 +1,7 @@
-"""Contact sheets: clips one above another, so that a person sees what a number means. clips -> **PNG**
+"""Contact sheets: clips one above another in a PNG, for looking at results.
 
-A sheet holds bands (one an edit); a band is a title and rows; a row is a label and evenly spaced frames of
-one clip, in time from left to right. The same column is the same moment in every row.
+A sheet holds bands (one for each edit). A band is a title and rows; a row is a label and evenly spaced frames of one clip, in time from
+left to right. The same column is the same moment in every row.
 """
 
 from __future__ import annotations
@@ -13,20 +13,38 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-COLUMNS, HEIGHT = 6, 96  # frames of a clip, and pixels of a frame's height, on a sheet
+# Frames of a clip on a sheet, and pixels of a frame's height.
+COLUMNS, HEIGHT = 6, 96
+# Pixels.
 LABEL_WIDTH, TITLE_HEIGHT, GAP = 84, 20, 3
 
 
 class Band(NamedTuple):
-    """title, and rows of (label, uint8 clip [T, H, W, 3] or picture [H, W, 3])."""
+    """One edit on a sheet.
+
+    Attributes:
+      title: the line above the rows.
+      rows: labels with a uint8 clip [T, H, W, 3] or picture [H, W, 3] each.
+    """
 
     title: str
     rows: Sequence[tuple[str, np.ndarray]]
 
 
 def write_contact_sheet(path: Path, bands: Sequence[Band]) -> Path:
-    """Writes the sheet as a PNG and makes its folder."""
-    pictures = [_band(band) for band in bands]
+    """Write a sheet as a PNG.
+
+    Args:
+      path: the file; its folder is made.
+      bands: from top to bottom.
+
+    Returns:
+      The file.
+
+    Raises:
+      OSError: the file can't be written.
+    """
+    pictures = [_draw_band(band) for band in bands]
     width = max(p.shape[1] for p in pictures)
     sheet = np.concatenate([_pad(p, width) for p in pictures])
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -35,34 +53,36 @@ def write_contact_sheet(path: Path, bands: Sequence[Band]) -> Path:
     return path
 
 
-def pick(clip: np.ndarray) -> np.ndarray:
-    """A copy of at most COLUMNS evenly spaced frames."""
+def select_columns(clip: np.ndarray) -> np.ndarray:
+    """Return a copy of at most `COLUMNS` evenly spaced frames of a clip [T, ...], the first and the last among them."""
     return clip[np.unique(np.linspace(0, len(clip) - 1, min(COLUMNS, len(clip))).round().astype(int))]
 
 
-def thumbnails(clip: np.ndarray) -> np.ndarray:
-    """All that a sheet shows of a clip: picked frames, uint8 [<= COLUMNS, HEIGHT, w, 3]."""
+def make_thumbnails(clip: np.ndarray) -> np.ndarray:
+    """Return what a sheet shows of a clip uint8 [T, H, W, 3]: selected frames, uint8 [<= COLUMNS, HEIGHT, w, 3]."""
     width = max(1, round(clip.shape[2] * HEIGHT / clip.shape[1]))
-    how = cv2.INTER_NEAREST if clip.shape[1] < HEIGHT else cv2.INTER_AREA
-    return np.stack([cv2.resize(frame, (width, HEIGHT), interpolation=how) for frame in pick(clip)])
-
-
-def _band(band: Band) -> np.ndarray:
-    rows = [_row(label, clip if clip.ndim == 4 else clip[None]) for label, clip in band.rows]
-    width = max(LABEL_WIDTH + 7 * len(band.title), *(row.shape[1] for row in rows))
-    return np.concatenate([_text(band.title, width, TITLE_HEIGHT), *(_pad(row, width) for row in rows)])
-
-
-def _row(label: str, clip: np.ndarray) -> np.ndarray:
-    frames = thumbnails(clip)
-    return np.concatenate(
-        [_text(label, LABEL_WIDTH, HEIGHT + GAP), *(_pad(f, f.shape[1] + GAP) for f in frames)], axis=1
+    method = cv2.INTER_NEAREST if clip.shape[1] < HEIGHT else cv2.INTER_AREA
+    return np.stack(
+        [cv2.resize(frame, (width, HEIGHT), interpolation=method) for frame in select_columns(clip)]
     )
 
 
-def _text(words: str, width: int, height: int) -> np.ndarray:
+def _draw_band(band: Band) -> np.ndarray:
+    rows = [_draw_row(label, clip if clip.ndim == 4 else clip[None]) for label, clip in band.rows]
+    width = max(LABEL_WIDTH + 7 * len(band.title), *(row.shape[1] for row in rows))
+    return np.concatenate([_draw_text(band.title, width, TITLE_HEIGHT), *(_pad(row, width) for row in rows)])
+
+
+def _draw_row(label: str, clip: np.ndarray) -> np.ndarray:
+    frames = make_thumbnails(clip)
+    return np.concatenate(
+        [_draw_text(label, LABEL_WIDTH, HEIGHT + GAP), *(_pad(f, f.shape[1] + GAP) for f in frames)], axis=1
+    )
+
+
+def _draw_text(text: str, width: int, height: int) -> np.ndarray:
     panel = np.full((height, width, 3), 255, np.uint8)
-    cv2.putText(panel, words, (4, 15), cv2.FONT_HERSHEY_SIMPLEX, 0.4, (0, 0, 0), 1, cv2.LINE_AA)
+    cv2.putText(panel, text, (4, 15), cv2.FONT_HERSHEY_SIMPLEX, 0.4, (0, 0, 0), 1, cv2.LINE_AA)
     return panel
 
 

@@ -1,12 +1,11 @@
-"""A file -> its frames, one at a time, upright RGB. The reading half of `video/video.py`.
+"""Decoding of video files, one upright RGB frame at a time. `video.py` is what others read files with.
 
-`walk` is one pass over a file. While it hands out frames it fills `Facts` with everything else that the file carries; `Frames` is
-that pass as a sequence which can be walked again and again, so that a clip of any length is edited without ever being held.
+`iterate_frames` is one pass over a file. While it yields frames it fills a `StreamInfo` with everything else that the file carries.
+`FileFrames` is that pass as a sequence which can be iterated again and again, so that a clip of any length is edited without ever being
+held in memory.
 
-Frames made while those before them are still being worked on: a generator run on a thread of its own. Used by `video/decoder.py`.
-
-Decoding and converting to RGB let go of Python's lock, as do shrinking, carrying and encoding, so the two sides of `ahead` share a
-machine's processors instead of waiting for each other.
+Each pass decodes on a thread of its own, a few frames ahead of their use (`prefetch`): decoding and converting to RGB release Python's
+lock, as do resizing, detail transfer and encoding, so both threads share the machine's processors instead of waiting for each other.
 """
 
 import re
@@ -18,56 +17,50 @@ from contextvars import copy_context
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import av
 import cv2
 import numpy as np
+from av.container import InputContainer
+from av.error import FFmpegError, InvalidDataError
 from av.sidedata.sidedata import Type as SideData
 from av.video.reformatter import VideoReformatter
 
 from v2v.errors import InputError, note
-from v2v.video import audio as sound
-from v2v.video.encoder import EXACT_CONVERSION, SIZE_NOTE
+from v2v.video.audio import AudioTracks
+from v2v.video.encoder import EXACT_CONVERSION, SIZE_NOTE, rgb_planes
 from v2v.video.file_checks import check_readable, error_reason
+from v2v.video.frame_sequence import StreamedFrames
 
 Item = TypeVar("Item")
 
-PREFETCH_DEPTH = 2  # items made before they are asked for
-
-
-def prefetch(items: Generator[Item, None, None], depth: int = PREFETCH_DEPTH) -> Iterator[Item]:
-    """The same items in the same order; what `items` raises is raised where it would have been, and it is closed with the walk."""
-    end, here = object(), copy_context()  # so that notes made there are those of the job that walks
-    with closing(items), ThreadPoolExecutor(1) as thread:
-        waiting = deque(thread.submit(here.run, next, items, end) for _ in range(depth))
-        try:
-            while (item := waiting.popleft().result()) is not end:
-                waiting.append(thread.submit(here.run, next, items, end))
-                yield item
-        finally:
-            for one in waiting:
-                one.cancel()
-
-
-NON_VIDEO_FORMATS = (
-    "tty",
-    "hls",
-    "concat",
-    "dash",
-    "sdp",
-    "ffmetadata",
-)  # text that FFmpeg would "play", or follow to other files
+# Items that are computed before they are asked for.
+PREFETCH_DEPTH = 2
+# Text that FFmpeg would "play", or follow to other files.
+NON_VIDEO_FORMATS = ("tty", "hls", "concat", "dash", "sdp", "ffmetadata")
 DEFAULT_FPS = Fraction(25)
+# The display matrix holds fixed-point numbers.
 DISPLAY_MATRIX_UNIT = 1 << 16
 
 
 @dataclass
 class StreamInfo:
-    """What a walk learns; complete when it ends. Fields as in `video.Video`; `expected` is the count the file itself names."""
+    """What a pass over a file learns beside the frames; complete when the pass ends.
 
-    expected: int = 1
-    size: tuple[int, int] = (0, 0)  # height, width
+    Attributes:
+      frame_count: frames that the file should have, and one more; known from the first frame on, wrong where the file is.
+      size: height and width in pixels.
+      times: seconds at which each frame appears.
+      fps: frames per second, the mean where the rate varies.
+      audio: the sound as the bytes of an MP4 on the same clock, or None.
+      tail: seconds the last frame stays; None for 1 / fps.
+      pixel_aspect: width of a pixel divided by its height.
+      colour: ITU-T H.273 numbers (matrix, primaries, transfer).
+    """
+
+    frame_count: int = 1
+    size: tuple[int, int] = (0, 0)
     times: list[float] = field(default_factory=list)
     fps: float = float(DEFAULT_FPS)
     audio: bytes | None = None
@@ -76,24 +69,25 @@ class StreamInfo:
     colour: tuple[int, int, int] = (1, 1, 1)
 
 
-class FileFrames:
-    """The frames of a file, decoded anew each time they are walked through; `numpy.asarray` holds them all.
+class FileFrames(StreamedFrames):
+    """The frames of a file, decoded anew on every iteration.
 
     Attributes:
-      shape: (T, H, W, 3); dtype is uint8.
+      path: the file.
+      shape: (T, H, W, 3).
     """
 
-    dtype, ndim = np.dtype(np.uint8), 4
-
     def __init__(self, path: Path, shape: tuple[int, int, int, int]):
-        self.path, self.shape = path, shape
+        self.path, self._shape = path, shape
 
-    def __len__(self) -> int:
-        return self.shape[0]
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """Return (T, H, W, 3)."""
+        return self._shape
 
     def __iter__(self) -> Iterator[np.ndarray]:
         count = 0
-        for frame in iterate_frames(self.path, StreamInfo(), sounds=False, again=True):
+        for frame in iterate_frames(self.path, StreamInfo(), with_audio=False, is_first_pass=False):
             if count == len(self) or frame.shape != self.shape[1:]:
                 break
             count += 1
@@ -101,26 +95,26 @@ class FileFrames:
         if count != len(self):
             raise InputError(f"{self.path}: changed while it was being edited; start again")
 
-    def __array__(self, dtype=None, copy=None) -> np.ndarray:
-        out = np.empty(self.shape, np.uint8)
-        for t, frame in enumerate(self):
-            out[t] = frame
-        return out if dtype is None else out.astype(dtype)
-
 
 def iterate_frames(
     path: Path,
-    facts: StreamInfo,
-    sounds: bool = True,
-    again: bool = False,
+    info: StreamInfo,
+    *,
+    with_audio: bool = True,
+    is_first_pass: bool = True,
     skip: int = 0,
-    since: float = 0.0,
+    start: float = 0.0,
 ) -> Iterator[np.ndarray]:
-    """Frames uint8 [H, W, 3] of any container and codec FFmpeg knows, stills included (a clip of one frame).
+    """Yield the frames of a file, uint8 [H, W, 3] upright RGB.
 
-    Args: again: damage was told on an earlier walk; skip: frames that aren't wanted, at the beginning: decoded, not converted;
-      since: seconds; frames before are left out, from the key frame before it on. Of a file whose times or index are wrong that
-      gives other frames, or none: the caller compares the facts with those of a whole walk.
+    Args:
+      path: a file of any container and codec that FFmpeg knows, stills included (one frame).
+      info: filled during the pass.
+      with_audio: collect the sound.
+      is_first_pass: note damage; False where an earlier pass noted it.
+      skip: number of frames at the beginning that are decoded, but neither converted nor yielded.
+      start: seconds; frames before are left out, and decoding begins at the key frame before it. In a file whose times or index are
+        wrong that gives other frames, or none: the caller compares `info` with that of a complete pass.
 
     Raises:
       InputError: missing, empty, not a video, cut short, or without a frame.
@@ -128,26 +122,111 @@ def iterate_frames(
     check_readable(path)
     try:
         with av.open(str(path), options={"protocol_whitelist": "file"}) as container:
-            yield from prefetch(_decode(container, path, facts, sounds, again, skip, since))
-    except (av.error.FFmpegError, UnicodeDecodeError) as error:
+            yield from prefetch(_decode(container, path, info, with_audio, is_first_pass, skip, start))
+    except (FFmpegError, UnicodeDecodeError) as error:
         raise InputError(
             f"{path}: expected a video file, got data that can't be decoded ({error_reason(error)}); is it complete?"
         ) from None
 
 
+class _End:
+    """The end of a generator."""
+
+
+def prefetch(items: Generator[Item, None, None], depth: int = PREFETCH_DEPTH) -> Iterator[Item]:
+    """Run a generator on a thread of its own, ahead of the use of its items.
+
+    Args:
+      items: the generator; it is closed when the iteration ends or is given up.
+      depth: number of items computed in advance.
+
+    Yields:
+      The same items in the same order; what the generator raises is raised where it would have been.
+    """
+    # The context decides which job a note belongs to.
+    context = copy_context()
+
+    def advance() -> Item | _End:
+        return next(items, _End())
+
+    with closing(items), ThreadPoolExecutor(1) as thread:
+        futures = deque(thread.submit(context.run, advance) for _ in range(depth))
+        try:
+            while not isinstance(item := futures.popleft().result(), _End):
+                futures.append(thread.submit(context.run, advance))
+                yield item
+        finally:
+            for future in futures:
+                future.cancel()
+
+
 def _decode(
-    container: av.container.InputContainer,
+    container: InputContainer,
     path: Path,
-    facts: StreamInfo,
-    sounds: bool,
-    again: bool,
+    info: StreamInfo,
+    with_audio: bool,
+    is_first_pass: bool,
     skip: int,
-    since: float,
-) -> Iterator[np.ndarray]:
+    start: float,
+) -> Generator[np.ndarray, None, None]:
+    stream = _select_stream(container, path)
+    tracks = AudioTracks(container.streams.audio if with_audio else (), _clock_origin(container, stream))
+    rate = stream.average_rate or stream.guessed_rate or DEFAULT_FPS
+    seconds = float((stream.duration or 0) * (stream.time_base or 0))
+    info.frame_count = max(stream.frames, round(seconds * float(rate)), 0) + 1
+    info.pixel_aspect = stream.sample_aspect_ratio or Fraction(1)
+    size_comment = re.search(SIZE_NOTE.format(r"(\d+)", r"(\d+)"), container.metadata.get("comment", ""))
+    times: list[Fraction] = []
+    first, reformatter = None, VideoReformatter()
+    if start:
+        assert stream.time_base is not None
+        container.seek(int((Fraction(start) + tracks.origin) / stream.time_base), stream=stream)
+    for packet in container.demux((stream, *tracks.streams)):
+        if packet.stream is not stream:
+            tracks.add(packet)
+            continue
+        try:
+            # Packets of a video stream hold nothing else.
+            decoded = cast(list[av.VideoFrame], packet.decode())
+        except InvalidDataError:
+            if is_first_pass:
+                note(f"{path}: a damaged piece near {float(times[-1]) if times else 0.0:.2f} s was skipped")
+            continue
+        for frame in decoded:
+            unit, time = frame.time_base, None
+            if frame.pts is not None and unit is not None:
+                time = frame.pts * unit - tracks.origin
+            if time is None or (times and time <= times[-1]):
+                time = times[-1] + 1 / rate if times else Fraction(0)
+            if float(time) < start:
+                continue
+            times.append(time)
+            info.times.append(float(time))
+            info.tail = float(frame.duration * unit) if frame.duration and unit is not None else None
+            if first is not None and len(times) <= skip:
+                continue
+            upright = _to_upright_rgb(frame, first or frame, reformatter)
+            if first is None:
+                first = frame
+                info.colour, info.size = _colour_numbers(frame), _true_size(upright.shape[:2], size_comment)
+                if _is_quarter_turn(_display_matrix(frame)):
+                    info.pixel_aspect = 1 / info.pixel_aspect
+            if len(times) > skip:
+                yield upright[: info.size[0], : info.size[1]]
+    if not times:
+        raise InputError(
+            f"{path}: expected at least one frame, got a video stream without any; is the file complete?"
+        )
+    info.fps = float((len(times) - 1) / (times[-1] - times[0]) if len(times) > 1 else rate)
+    info.audio = tracks.to_mp4()
+
+
+def _select_stream(container: InputContainer, path: Path) -> av.VideoStream:
+    """Return the first video stream that is no cover picture, ready to be decoded; raise InputError for a file without one."""
     streams = [s for s in container.streams.video if not s.disposition & s.disposition.attached_pic]
     if not streams or container.format.name in NON_VIDEO_FORMATS:
-        found = ", ".join(sorted({s.type for s in container.streams})) or container.format.long_name
-        raise InputError(f"{path}: expected a video stream, got a file that holds none (found: {found})")
+        contents = ", ".join(sorted({s.type for s in container.streams})) or container.format.long_name
+        raise InputError(f"{path}: expected a video stream, got a file that holds none (found: {contents})")
     stream = streams[0]
     if stream.codec_context is None:
         raise InputError(
@@ -155,70 +234,11 @@ def _decode(
         )
     stream.thread_type = "AUTO"
     _check_complete(stream, path)
-    tracks = sound.AudioTracks(container.streams.audio if sounds else (), origin=_origin(container, stream))
-    rate = stream.average_rate or stream.guessed_rate or DEFAULT_FPS
-    seconds = float((stream.duration or 0) * (stream.time_base or 0))
-    facts.expected = max(stream.frames, round(seconds * float(rate)), 0) + 1
-    facts.pixel_aspect = stream.sample_aspect_ratio or Fraction(1)
-    size_comment = re.search(SIZE_NOTE.format(r"(\d+)", r"(\d+)"), container.metadata.get("comment", ""))
-    times, first, convert = [], None, VideoReformatter()
-    if since:
-        container.seek(int((Fraction(since) + tracks.origin) / stream.time_base), stream=stream)
-    for packet in container.demux((stream, *tracks.streams)):
-        if packet.stream is not stream:
-            tracks.take(packet)
-            continue
-        try:
-            decoded = packet.decode()
-        except av.error.InvalidDataError:
-            if not again:
-                note(f"{path}: a damaged piece near {float(times[-1]) if times else 0.0:.2f} s was skipped")
-            continue
-        for frame in decoded:
-            time = None if frame.pts is None else frame.pts * frame.time_base - tracks.origin
-            if time is None or (times and time <= times[-1]):
-                time = times[-1] + 1 / rate if times else Fraction(0)
-            if float(time) < since:
-                continue
-            times.append(time)
-            facts.times.append(float(time))
-            facts.tail = float(frame.duration * frame.time_base) if frame.duration else None
-            if first is not None and len(times) <= skip:
-                continue
-            upright = _upright(frame, first or frame, convert)
-            if first is None:
-                first, facts.colour, facts.size = (
-                    frame,
-                    _colour(frame),
-                    _kept(upright.shape[:2], size_comment),
-                )
-                matrix = _matrix(first)
-                if matrix is not None and matrix[0, 0] == 0:  # a quarter turn
-                    facts.pixel_aspect = 1 / facts.pixel_aspect
-            if len(times) > skip:
-                yield upright[: facts.size[0], : facts.size[1]]
-    if not times:
-        raise InputError(
-            f"{path}: expected at least one frame, got a video stream without any; is the file complete?"
-        )
-    facts.fps = float((len(times) - 1) / (times[-1] - times[0]) if len(times) > 1 else rate)
-    facts.audio = tracks.finish()
-
-
-def _kept(shown: tuple[int, int], size_comment: re.Match | None) -> tuple[int, int]:
-    """Height and width without the line that odd sizes were stored with, unless the file was scaled since."""
-    height, width = shown
-    if size_comment and (width - int(size_comment[1]), height - int(size_comment[2])) in (
-        (0, 1),
-        (1, 0),
-        (1, 1),
-    ):
-        return int(size_comment[2]), int(size_comment[1])
-    return shown
+    return stream
 
 
 def _check_complete(stream: av.VideoStream, path: Path) -> None:
-    """A file whose index points past its end was cut short (a broken download or copy)."""
+    """Raise InputError for a file whose index points past its end: a broken download or copy."""
     size = path.stat().st_size
     missing = sum(entry.pos + entry.size > size for entry in stream.index_entries)
     if missing:
@@ -228,56 +248,71 @@ def _check_complete(stream: av.VideoStream, path: Path) -> None:
         )
 
 
-def _origin(container: av.container.InputContainer, stream: av.VideoStream) -> Fraction:
-    """Seconds at which the first stream starts; subtracted everywhere, so that picture and sound keep their distance."""
+def _clock_origin(container: InputContainer, stream: av.VideoStream) -> Fraction:
+    """Return the second at which the first stream starts; subtracted everywhere, so that picture and sound keep their distance."""
     starts = [
-        s.start_time * s.time_base for s in (stream, *container.streams.audio) if s.start_time is not None
+        s.start_time * s.time_base
+        for s in (stream, *container.streams.audio)
+        if s.start_time is not None and s.time_base is not None
     ]
     return min(starts, default=Fraction(0))
 
 
-def _matrix(frame: av.VideoFrame) -> np.ndarray | None:
-    """The display matrix's 2x2 part as multiples of 1, rows (x', y') of a column (x, y), or None."""
+def _true_size(shape: tuple[int, ...], size_comment: re.Match | None) -> tuple[int, int]:
+    """Return height and width without the line that odd sizes were stored with, unless the file was scaled since."""
+    height, width = shape
+    if size_comment:
+        true_width, true_height = int(size_comment[1]), int(size_comment[2])
+        if (width - true_width, height - true_height) in ((0, 1), (1, 0), (1, 1)):
+            return true_height, true_width
+    return height, width
+
+
+def _display_matrix(frame: av.VideoFrame) -> np.ndarray | None:
+    """Return the display matrix's 2x2 part as multiples of 1, rows (x', y') of a column (x, y), or None."""
     try:
-        data = frame.side_data.get(SideData.DISPLAYMATRIX)
-    except ValueError:  # PyAV meets a kind of side data it has no name for (EXIF in photographs): turns are known, mirrors not
-        return np.rint(cv2.getRotationMatrix2D((0, 0), frame.rotation, 1)[:, :2]).astype(int)
-    if data is None:
+        # The stubs take side data for one entry; it is a mapping.
+        data = frame.side_data[SideData.DISPLAYMATRIX]  # pyright: ignore[reportGeneralTypeIssues]
+    except KeyError:
         return None
+    except ValueError:
+        # PyAV meets a kind of side data it has no name for (EXIF in photographs): turns are known, mirrors not.
+        return np.rint(cv2.getRotationMatrix2D((0, 0), frame.rotation, 1)[:, :2]).astype(int)
     entries = np.frombuffer(bytes(data), np.int32).reshape(3, 3)[:2, :2].T
     return np.rint(entries / DISPLAY_MATRIX_UNIT).astype(int)
 
 
-def _upright(frame: av.VideoFrame, first: av.VideoFrame, convert: VideoReformatter) -> np.ndarray:
-    """RGB [H, W, 3] as a player shows it. Later frames of another size are scaled to the first one's."""
-    rgb = _rgb(frame, first.width, first.height, convert)
-    matrix = _matrix(first)
+def _is_quarter_turn(matrix: np.ndarray | None) -> bool:
+    return matrix is not None and matrix[0, 0] == 0
+
+
+def _to_upright_rgb(frame: av.VideoFrame, first: av.VideoFrame, reformatter: VideoReformatter) -> np.ndarray:
+    """Return RGB [H, W, 3] as a player shows it. Later frames of another size are scaled to the first one's."""
+    rgb = _to_rgb(frame, first.width, first.height, reformatter)
+    matrix = _display_matrix(first)
     if matrix is None or abs(round(np.linalg.det(matrix))) != 1:
         return rgb
-    if matrix[0, 0] == 0:  # x' depends on y: transpose, then the signs of what is now along each axis
+    # x' depends on y: transpose, then apply the signs of what is now along each axis.
+    if _is_quarter_turn(matrix):
         rgb = rgb.transpose(1, 0, 2)
     horizontal, vertical = matrix.sum(axis=1)
-    return np.ascontiguousarray(rgb[:: int(vertical), :: int(horizontal)])  # as OpenCV takes frames
+    # OpenCV takes contiguous frames only.
+    return np.ascontiguousarray(rgb[:: int(vertical), :: int(horizontal)])
 
 
-def _rgb(frame: av.VideoFrame, width: int, height: int, convert: VideoReformatter) -> np.ndarray:
-    """RGB [height, width, 3], exactly rounded.
+def _to_rgb(frame: av.VideoFrame, width: int, height: int, reformatter: VideoReformatter) -> np.ndarray:
+    """Return RGB [height, width, 3], exactly rounded.
 
     FFmpeg's exact conversion to interleaved RGB is plain C; to planes it is vectorised, with the same bytes (a quarter of the time).
     """
-    planar = not frame.format.is_rgb and len(frame.format.components) == 3
-    made = convert.reformat(
-        frame, width, height, "gbrp" if planar else "rgb24", interpolation=EXACT_CONVERSION, threads=1
+    is_planar = not frame.format.is_rgb and len(frame.format.components) == 3
+    rgb = reformatter.reformat(
+        frame, width, height, "gbrp" if is_planar else "rgb24", interpolation=EXACT_CONVERSION, threads=1
     )
-    if not planar:
-        return made.to_ndarray()
-    green, blue, red = (
-        np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[:height, :width] for plane in made.planes
-    )
-    return cv2.merge([red, green, blue])
+    return cv2.merge(rgb_planes(rgb, height, width)) if is_planar else rgb.to_ndarray()
 
 
-def _colour(frame: av.VideoFrame) -> tuple[int, int, int]:
+def _colour_numbers(frame: av.VideoFrame) -> tuple[int, int, int]:
     if frame.format.is_rgb or frame.format.name.startswith(("gray", "pal", "mono")):
         return 1, 1, 1
     return int(frame.colorspace), int(frame.color_primaries), int(frame.color_trc)

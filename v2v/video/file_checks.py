@@ -1,4 +1,7 @@
-"""What a path alone tells: errors about files found before anything is decoded or computed. Used by `video/video.py` and the CLI."""
+"""Checks of paths that need no decoding: errors about files, found before anything is computed.
+
+Readers and writers of clips call them here, the command line and the pipeline before they load a model.
+"""
 
 import errno
 import os
@@ -7,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from av.error import FFmpegError
+
 from v2v.errors import InputError
 
 STILLS = (".png", ".jpg", ".jpeg")
@@ -14,7 +19,11 @@ CLIPS = (".mp4", ".m4v", ".mov")
 
 
 def check_readable(path: Path) -> None:
-    """Raises InputError unless `path` is a file with something in it."""
+    """Check that a path is a readable file with something in it.
+
+    Raises:
+      InputError: it isn't.
+    """
     try:
         if path.is_dir():
             raise InputError(f"{path}: expected a video file, got a folder")
@@ -25,16 +34,16 @@ def check_readable(path: Path) -> None:
                 f"{path}: expected a regular file, got a device or a pipe; save it to a file first"
             )
         with path.open("rb") as file:
-            empty = not file.read(1)
+            is_empty = not file.read(1)
     except OSError as error:
         raise InputError(f"{path}: can't be read ({error_reason(error)})") from None
-    if empty:
+    if is_empty:
         raise InputError(f"{path}: expected a video file, got an empty file (0 bytes)")
 
 
 @contextmanager
 def prefix_errors(role: str) -> Iterator[None]:
-    """Errors about a file, which begin with its path, say what the file was to be."""
+    """Put the role of a file, such as "mask", before the errors of a block, which begin with its path."""
     try:
         yield
     except InputError as error:
@@ -42,7 +51,17 @@ def prefix_errors(role: str) -> Iterator[None]:
 
 
 def check_output(path: str | Path) -> Path:
-    """Fails early, before any computing, where `write` would fail for the name alone."""
+    """Check, before any computation, that a clip can be written under this name.
+
+    Args:
+      path: of a file that need not exist.
+
+    Returns:
+      The path.
+
+    Raises:
+      InputError: an ending of no format written here, a folder, a folder that is missing or can't be written, or too long a name.
+    """
     path = Path(path)
     if path.suffix.lower() not in STILLS + CLIPS:
         raise InputError(
@@ -56,7 +75,8 @@ def check_output(path: str | Path) -> Path:
         raise InputError(
             f"{path.parent}: output folder doesn't exist; create it with: mkdir -p {path.parent}"
         )
-    probe = path.with_name(f".{path.stem}.probing{path.suffix}")  # as long as the name `write` begins under
+    # As long as the name under which `write_video` begins.
+    probe = path.with_name(f".{path.stem}.probing{path.suffix}")
     try:
         probe.touch()
         probe.unlink()
@@ -71,24 +91,35 @@ def check_output(path: str | Path) -> Path:
     return path
 
 
-def check_not_input(output: Path, **read: object) -> None:
-    """Raises InputError when the output is one of the files that are read: it would be lost while it is needed, or for good.
+def check_not_input(output: Path, **inputs: object) -> None:
+    """Check that the output is none of the files that are read, which would be lost while it is needed, or for good.
 
     Args:
-      read: what each is → a path, "clip.mp4@2.5" (a frame of a clip), or anything else, which is no file.
+      output: the file to write.
+      **inputs: for each role ("input", "mask") a path, "clip.mp4@2.5" (a frame of a clip), or anything else, which is no file.
+
+    Raises:
+      InputError: it is one of them.
     """
-    for what, given in read.items():
-        if not isinstance(given, str | Path):
+    for role, value in inputs.items():
+        if not isinstance(value, str | Path):
             continue
-        for path in {Path(given), Path(str(given).rpartition("@")[0] or given)}:
-            if (
-                os.path.isfile(path) and output.exists() and output.samefile(path)
-            ):  # of too long a name: no file
-                raise InputError(f"{output}: output is the {what}; name another file with -o")
+        for path in {Path(value), Path(str(value).rpartition("@")[0] or value)}:
+            # os.path.isfile takes too long a name for no file; Path.is_file raises.
+            if os.path.isfile(path) and output.exists() and output.samefile(path):
+                raise InputError(f"{output}: output is the {role}; name another file with -o")
 
 
 def check_folder(path: str | Path, option: str) -> None:
-    """Fails early where a folder can't be made, or written: makes it, and takes away again what wasn't there."""
+    """Check that a folder can be made and written; a folder made for this check is removed again.
+
+    Args:
+      path: the folder.
+      option: the option to name as the remedy.
+
+    Raises:
+      InputError: it can't.
+    """
     path = Path(path)
     missing = [folder for folder in (path, *path.parents) if not os.path.exists(folder)]
     try:
@@ -107,5 +138,6 @@ def check_folder(path: str | Path, option: str) -> None:
 
 
 def error_reason(error: Exception) -> str:
-    """What the system or FFmpeg says, fit for the middle of a line."""
-    return (getattr(error, "strerror", None) or str(error)).strip().rstrip(".").lower()
+    """Return the reason that the system or FFmpeg gives, in lower case for the middle of a line."""
+    reason = error.strerror if isinstance(error, OSError | FFmpegError) else None
+    return (reason or str(error)).strip().rstrip(".").lower()

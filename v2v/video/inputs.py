@@ -1,4 +1,4 @@
-"""What people hand in -> clips and pictures: paths, arrays, `Video`s. First step of `editor.py`."""
+"""What callers hand in as clips and pictures (paths, arrays, `Video`s) as a `Video` or a frame; the first step of `pipeline/editor.py`."""
 
 import functools
 import math
@@ -12,79 +12,105 @@ import numpy as np
 
 from v2v.errors import InputError
 from v2v.video import decoder, file_checks
-from v2v.video import video as files
-from v2v.video.video import Video
+from v2v.video.video import Video, open_video, read_video
 
-PREREDUCTION = 8  # pixels to a small pixel
-FRAME_REFERENCE = re.compile(r"(.+)@(\d+(?:\.\d+)?)s?")  # FILE@SECONDS
+# Multiple of the final size to which large frames are reduced first.
+PREREDUCTION = 8
+# FILE@SECONDS
+FRAME_REFERENCE = re.compile(r"(.+)@(\d+(?:\.\d+)?)s?")
 
 
-def open_clip(video: str | Path | np.ndarray | Video, fps: float, see: Callable[[np.ndarray], None]) -> Video:
-    """A file, an array or a `Video` as a `Video` whose frames can be walked again; every frame is shown to `see` once."""
+def open_clip(
+    video: str | Path | np.ndarray | Video, fps: float, on_frame: Callable[[np.ndarray], None]
+) -> Video:
+    """Return a clip whose frames can be iterated again, and pass every frame to a function once.
+
+    Args:
+      video: a file, an array uint8 [T, H, W, 3] RGB, or a `Video`.
+      fps: frames per second, if `video` is an array.
+      on_frame: called with every frame, uint8 [H, W, 3].
+
+    Raises:
+      InputError: a file that can't be read, or an array of another shape or dtype.
+    """
     if isinstance(video, str | Path):
-        return files.open_video(video, see)
-    found = video if isinstance(video, Video) else Video.from_array(video, fps)
-    for frame in found.frames:
-        see(frame)
-    return found
+        return open_video(video, on_frame)
+    clip = video if isinstance(video, Video) else Video.from_array(video, fps)
+    for frame in clip.frames:
+        on_frame(frame)
+    return clip
 
 
 def read_picture(reference: str | Path | np.ndarray) -> np.ndarray:
-    """One picture, uint8 [H, W, 3]: an array, a file of one frame, or "clip.mp4@2.5", the frame shown at that second.
+    """Return one picture, uint8 [H, W, 3] RGB.
+
+    Args:
+      reference: an array, a file of one frame, or "clip.mp4@2.5", the frame shown at that second.
 
     Raises:
-      InputError: a clip without a moment, a moment beyond its end, or what `video.read` raises.
+      InputError: a clip without a time, a time beyond its end, or a file that can't be read.
     """
     if not isinstance(reference, str | Path):
-        return _only(Video.from_array(reference), "reference")
-    moment = None if os.path.exists(reference) else FRAME_REFERENCE.fullmatch(str(reference))
+        return _single_frame(Video.from_array(reference), "reference")
+    match = None if os.path.exists(reference) else FRAME_REFERENCE.fullmatch(str(reference))
     with file_checks.prefix_errors("reference"):
-        if moment:
-            return _shown(Path(moment[1]), float(moment[2]))
-        clip = files.read_video(reference)
-    return _only(clip, f"reference {reference}")
+        if match:
+            return _frame_at(Path(match[1]), float(match[2]))
+        clip = read_video(reference)
+    return _single_frame(clip, f"reference {reference}")
 
 
 def resize_frame(frame: np.ndarray, height: int, width: int) -> np.ndarray:
-    """A frame at the model's size: areas averaged where it gets smaller.
+    """Return a frame at the model's size: areas are averaged where it gets smaller.
 
-    Averages over whole numbers of pixels take OpenCV a third of the time, so a large frame is reduced by such a factor first, to
-    FINE times the size at least: what a cell on the border of two areas gives to both is then beyond seeing.
+    Averages over whole numbers of pixels take OpenCV a third of the time, so a large frame is first reduced by such a factor, to at
+    least `PREREDUCTION` times the size: what a pixel on the border of two areas adds to both is then invisible.
+
+    Args:
+      frame: [H, W, 3].
+      height: of the result.
+      width: of the result.
     """
     if frame.shape[:2] == (height, width):
         return frame
     H, W = frame.shape[:2]
-    whole = max(
-        (k for k in _divisors(H, W) if H // k >= PREREDUCTION * height and W // k >= PREREDUCTION * width),
+    factor = max(
+        (
+            k
+            for k in _common_divisors(H, W)
+            if H // k >= PREREDUCTION * height and W // k >= PREREDUCTION * width
+        ),
         default=1,
     )
-    if whole > 1:
-        frame = cv2.resize(frame, (W // whole, H // whole), interpolation=cv2.INTER_AREA)
-    smaller = frame.shape[0] >= height and frame.shape[1] >= width
-    return cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR)
+    if factor > 1:
+        frame = cv2.resize(frame, (W // factor, H // factor), interpolation=cv2.INTER_AREA)
+    is_smaller = frame.shape[0] >= height and frame.shape[1] >= width
+    return cv2.resize(
+        frame, (width, height), interpolation=cv2.INTER_AREA if is_smaller else cv2.INTER_LINEAR
+    )
 
 
 @functools.lru_cache(maxsize=64)
-def _divisors(H: int, W: int) -> tuple[int, ...]:
-    """What divides both sides of a frame."""
-    both = math.gcd(H, W)
-    return tuple(k for k in range(1, both + 1) if both % k == 0)
+def _common_divisors(a: int, b: int) -> tuple[int, ...]:
+    greatest = math.gcd(a, b)
+    return tuple(k for k in range(1, greatest + 1) if greatest % k == 0)
 
 
-def _shown(path: Path, second: float) -> np.ndarray:
-    """The frame of a clip that is shown then."""
-    found, facts = None, decoder.StreamInfo()
-    for frame in decoder.iterate_frames(path, facts, sounds=False):
-        if found is not None and facts.times[-1] > second:
-            return found
-        found = frame
-    ends = facts.times[-1] + (facts.tail or 1 / facts.fps)
-    if second > ends:
-        raise InputError(f"{path}@{second:g}: expected a second within the clip, 0 to {ends:.2f}")
-    return found
+def _frame_at(path: Path, second: float) -> np.ndarray:
+    """Return the frame of a clip that is shown at `second`."""
+    current, info = np.empty(0), decoder.StreamInfo()
+    # Decoding is ahead of this loop, so the last of `info.times` need not be this frame's.
+    for n, frame in enumerate(decoder.iterate_frames(path, info, with_audio=False)):
+        if n > 0 and info.times[n] > second:
+            return current
+        current = frame
+    end = info.times[-1] + (info.tail or 1 / info.fps)
+    if second > end:
+        raise InputError(f"{path}@{second:g}: expected a second within the clip, 0 to {end:.2f}")
+    return current
 
 
-def _only(clip: Video, name: str) -> np.ndarray:
+def _single_frame(clip: Video[np.ndarray], name: str) -> np.ndarray:
     if len(clip.frames) != 1:
         raise InputError(
             f"{name}: expected one picture, got {len(clip.frames)} frames; name a moment, such as clip.mp4@2.5, or save it as PNG"

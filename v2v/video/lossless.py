@@ -1,8 +1,7 @@
-"""A clip as lossless H.264: exact RGB, several times faster to write than PNG and smaller.
+"""A clip as the bytes of a lossless H.264 file: exact RGB, several times faster to write than PNG, and smaller. `data/pair.py` stores clips so.
 
-uint8 [T, H, W, 3] ↔ **Matroska bytes** ↔ pair.py. libx264rgb at quantiser 0 codes RGB planes (GBR, 4:4:4) without any
-transform, so decode(encode(x)) == x to the bit. One thread and no clock in the file: the same clip gives the same bytes
-with the same PyAV.
+libx264rgb at quantiser 0 codes RGB planes (GBR, 4:4:4) without any transform, so decoding gives the encoded bytes back exactly. One thread
+and no clock in the file: the same clip gives the same bytes with the same PyAV.
 """
 
 from __future__ import annotations
@@ -12,12 +11,14 @@ import io
 import av
 import numpy as np
 
-BUFFER = 1 << 22  # bytes handed to Python at a time: about what four frames take
-MAGIC = b"\x1a\x45\xdf\xa3"  # how every Matroska file begins
+# Bytes handed to Python at a time: about what four frames take.
+BUFFER = 1 << 22
+# The first bytes of every Matroska file.
+MAGIC = b"\x1a\x45\xdf\xa3"
 
 
 def encode_lossless(video: np.ndarray) -> bytes:
-    """uint8 RGB [T, H, W, 3] → bytes."""
+    """Return a clip uint8 [T, H, W, 3] RGB as the bytes of a Matroska file."""
     file = io.BytesIO()
     with av.open(
         file, "w", format="matroska", options={"fflags": "+bitexact"}, buffer_size=BUFFER
@@ -34,9 +35,9 @@ def encode_lossless(video: np.ndarray) -> bytes:
 
 
 def decode_lossless(data: bytes) -> np.ndarray | None:
-    """Bytes of `encode` → uint8 RGB [T, H, W, 3]; None when they are not readable."""
+    """Return the clip, uint8 [T, H, W, 3] RGB, of bytes that `encode_lossless` returned; None where they are not readable."""
     try:
-        with av.open(io.BytesIO(data)) as container:
+        with av.open(io.BytesIO(data), "r") as container:
             container.streams.video[0].codec_context.thread_count = 1
             return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
     except (av.FFmpegError, ValueError, IndexError):
@@ -44,7 +45,7 @@ def decode_lossless(data: bytes) -> np.ndarray | None:
 
 
 def lossless_size(data: bytes) -> tuple[int, int]:
-    """(height, width) of `encode`'s clip, from its header."""
-    with av.open(io.BytesIO(data)) as container:
+    """Return height and width of an encoded clip, from its header."""
+    with av.open(io.BytesIO(data), "r") as container:
         context = container.streams.video[0].codec_context
         return context.height, context.width

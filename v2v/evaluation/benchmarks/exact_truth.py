@@ -187,9 +187,9 @@ def score_photometric(
             output = codec.read_video(Path(folder) / "edited.mp4").frames
             # Frame by frame: the truth of a long 720p clip is never held whole.
             score = pixel.psnr(output, (PHOTOMETRIC[name](frame[None], None)[0] for frame in source.frames))
-            small = [contact_sheet.thumbnails(clip) for clip in (source.frames, output)]
-            truth = PHOTOMETRIC[name](contact_sheet.pick(source.frames), None)
-            yield name, score, [*small, contact_sheet.thumbnails(truth)]
+            small = [contact_sheet.make_thumbnails(clip) for clip in (source.frames, output)]
+            truth = PHOTOMETRIC[name](contact_sheet.select_columns(source.frames), None)
+            yield name, score, [*small, contact_sheet.make_thumbnails(truth)]
 
 
 def write_lossless_clip(frames: np.ndarray, path: Path) -> None:
