@@ -26,12 +26,12 @@ from data_synth import quality
 from data_synth.language import grammar, templates
 from data_synth.operators import transition as tr
 from data_synth.operators.photometric import PHOTOMETRIC
-from data_synth.recipes import planar, registry
-from data_synth.recipes.registry import Sources
+from data_synth.recipes import registry
+from data_synth.recipes.base import GeneratorRecipe
 from data_synth.recipes.result import Rejected
+from data_synth.recipes.sources import NO_SOURCES, Sources
 from data_synth.rng import build_rng
 from data_synth.scenes import draw
-from data_synth.scenes import edits as ed
 from data_synth.scenes import render as rn
 from data_synth.scenes import scene as sc
 from v2v.data.pair import Pair
@@ -39,10 +39,7 @@ from v2v.errors import InputError
 
 Result = TypeVar("Result")
 
-NO_SOURCES = Sources()
 SCORE_SEED_BASE = 3_000_000_000
-DEFAULT_FAMILIES = {"local": ed.LOCAL_EDITS, "photometric": tuple(PHOTOMETRIC)}  # the default mix
-DEFAULT_EDITS = (*ed.LOCAL_EDITS, *PHOTOMETRIC)
 
 
 @contextlib.contextmanager
@@ -104,18 +101,17 @@ def find_pair(seed: int, options: PairOptions = DEFAULT_OPTIONS) -> tuple[Pair, 
 def make_block(seeds: Sequence[int], options: PairOptions = DEFAULT_OPTIONS) -> list[Pair | Rejected]:
     """Return what `make_pair` returns for many seeds; recipes that work in batches (external experts) get theirs together."""
     T, H, W, sources = options.T, options.H, options.W, options.sources
-    entries = tuple(DEFAULT_FAMILIES) if options.edits is None else options.edits
+    entries = registry.DEFAULT_MIX if options.edits is None else options.edits
     finite = count_rows(entries, sources)
     batched: dict[str, list[tuple[int, int]]] = {}  # recipe name → (position in `seeds`, its seed)
     outcomes: dict[int, tuple[str, Pair | Rejected]] = {}
     for i, seed in enumerate(seeds):
         rng = build_rng(seed, "pair")
         # Finite sets are gone through row by row, in turns.
-        name = entries[seed % len(entries)] if finite else _choose_edit(rng, entries, sources)
-        if name in PHOTOMETRIC:
-            outcomes[i] = name, planar.photometric_pair(name, seed, rng, T, H, W)
-        elif name in ed.LOCAL_EDITS:
-            outcomes[i] = name, planar.local_pair(name, seed, rng, T, H, W)
+        name = entries[seed % len(entries)] if finite else _choose_edit(rng, entries)
+        recipe = registry.build_recipe(name, sources)
+        if isinstance(recipe, GeneratorRecipe):
+            outcomes[i] = name, recipe.function(seed, rng, T, H, W)
         else:
             batched.setdefault(name, []).append((i, seed // len(entries) if finite else seed))
     for name, members in batched.items():
@@ -123,7 +119,7 @@ def make_block(seeds: Sequence[int], options: PairOptions = DEFAULT_OPTIONS) -> 
         numbers = [seed for _, seed in members]
         if not finite and (row_count := recipe.rows):  # beside endless recipes a set is gone through again
             numbers = [seed % row_count for seed in numbers]
-        results = recipe.many(numbers, T, H, W)
+        results = recipe.make_pairs(numbers, T, H, W)
         for (i, _), result in zip(members, results, strict=True):
             outcomes[i] = name, result
     return [_add_transition_and_check(*outcomes[i], seed, options) for i, seed in enumerate(seeds)]
@@ -131,10 +127,11 @@ def make_block(seeds: Sequence[int], options: PairOptions = DEFAULT_OPTIONS) -> 
 
 def count_rows(entries: Sequence[str], sources: Sources) -> int | None:
     """How many seeds, from 0 on, it takes to go once through the sets asked for; None if any of them has no end."""
-    if any(name in registry.FAMILIES or name in DEFAULT_EDITS for name in entries):
+    if any(name in registry.FAMILIES for name in entries):
         return None
     sizes = [registry.build_recipe(name, sources).rows for name in entries]
-    return None if not sizes or None in sizes else max(sizes) * len(sizes)
+    finite_sizes = [size for size in sizes if size is not None]
+    return max(finite_sizes) * len(sizes) if sizes and len(finite_sizes) == len(sizes) else None
 
 
 @one_thread()
@@ -218,15 +215,11 @@ def iterate_accepted(
         results.close()
 
 
-def _choose_edit(rng: np.random.Generator, entries: Sequence[str], sources: Sources) -> str:
+def _choose_edit(rng: np.random.Generator, entries: Sequence[str]) -> str:
+    """Draw the name of a recipe."""
     entry = entries[int(rng.integers(len(entries)))] if entries else ""
-    family = registry.FAMILIES.get(entry, (entry,))
-    name = family[int(rng.integers(len(family)))]
-    if name not in registry.recipe_names(sources):
-        raise InputError(
-            f"edits: expected names among {', '.join(registry.recipe_names(sources))}; got {entry or 'none'!r}"
-        )
-    return name
+    members = registry.FAMILIES.get(entry, (entry,))
+    return members[int(rng.integers(len(members)))]
 
 
 def _add_transition_and_check(

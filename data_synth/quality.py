@@ -11,15 +11,13 @@ import re
 import cv2
 import numpy as np
 
+from data_synth.recipes.base import DEFAULT_MIN_CHANGE
+from data_synth.recipes.registry import MIN_CHANGES
 from data_synth.recipes.result import Rejected
 from v2v.data.pair import Pair
 
 # Least share of the active frames' pixels that the mask must cover.
 MIN_AREA = 0.006
-# Least root mean square of source - target inside the mask, in grey levels, by recipe.
-MIN_CHANGE = {"local": 20.0, "lift": 14.0, "photometric": 12.0, "removal": 10.0, "physics": 8.0}
-# The same for recipes whose strength is not chosen here: controls, experts, mined and published pairs.
-MIN_CHANGE_OTHER = 4.0
 # Greatest |source - target| outside the mask, in grey levels.
 MAX_LEAK = 0
 # Least and greatest mean brightness of a clip in which something can be seen.
@@ -178,4 +176,4 @@ def _find_small_change(pair: Pair) -> str:
         for source, target in zip(pair.source, pair.target, strict=True)
     )
     mean_square = change / (3 * max(1, np.count_nonzero(pair.mask)))
-    return "change too small" if mean_square < MIN_CHANGE.get(pair.recipe, MIN_CHANGE_OTHER) ** 2 else ""
+    return "change too small" if mean_square < MIN_CHANGES.get(pair.recipe, DEFAULT_MIN_CHANGE) ** 2 else ""

@@ -31,8 +31,8 @@ from data_synth.dataset.report import Report
 from data_synth.generate import PairOptions
 from data_synth.operators.transition import CLASSIC_OPERATORS
 from data_synth.recipes import planar, registry
-from data_synth.recipes.registry import Sources
 from data_synth.recipes.result import Rejected
+from data_synth.recipes.sources import Sources
 from data_synth.scenes import textures
 from v2v.data import pair as pr
 from v2v.errors import InputError, note
@@ -95,7 +95,7 @@ def build_dataset(
     request = {
         "pairs": int(pairs),
         "seed": int(seed),
-        "edits": list(edits) or list(generate.DEFAULT_FAMILIES),
+        "edits": list(edits) or list(registry.DEFAULT_MIX),
         "frames": int(frames),
         "height": int(height),
         "width": int(width),

@@ -17,10 +17,9 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from data_synth import generate
 from data_synth.operators.transition import CLASSIC_OPERATORS, OPERATORS
 from data_synth.recipes import external, registry
-from data_synth.recipes.registry import Sources
+from data_synth.recipes.sources import Sources
 from v2v.data import pair as pr
 from v2v.errors import InputError
 
@@ -54,9 +53,9 @@ def check_request(request: dict, sources: Sources) -> None:
             f"{', '.join(idle)}: expected a recipe that uses it, got {', '.join(request['edits'])}; "
             "leave it out, or add the recipe it is for to --recipes"
         )
-    accepted_names = registry.recipe_names(sources)
+    registry.recipe_names(sources)  # checks the names of experts
     for name in request["edits"]:
-        if name not in accepted_names or name not in registry.FAMILIES and name not in generate.DEFAULT_EDITS:
+        if name not in registry.FAMILIES:
             registry.build_recipe(name, sources)  # says what is wrong with it
     if "image" in request["edits"] and (request["frames"] > 1 or len(request["edits"]) > 1):
         raise InputError(

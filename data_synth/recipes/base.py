@@ -1,13 +1,26 @@
-"""The interface of recipes, and the recipe made of one function."""
+"""The interface of recipes, and what a recipe declares of itself.
+
+To add a recipe, write one file with a function (seed, T, H, W) → Pair or `Rejected` and a `RecipeFamily` that names it, and list the family
+in `registry.ALL_FAMILIES`. Everything else (the command line's help, the checks of requests, the gates) reads the declaration.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
+import numpy as np
+
 from data_synth.recipes.result import Rejected
+from data_synth.recipes.sources import SourceKind, Sources
+from data_synth.rng import build_rng
 from v2v.data.pair import Pair
+
+# Least change of targets that are not ours to choose: those of controls, experts, captions and published sets.
+DEFAULT_MIN_CHANGE = 4.0
+# A space at which help texts are not wrapped.
+NO_BREAK = "\u00a0"
 
 
 class Recipe(Protocol):
@@ -15,7 +28,7 @@ class Recipe(Protocol):
 
     @property
     def batch(self) -> int:
-        """Number of seeds that one call of `many` handles best."""
+        """Number of seeds that one call of `make_pairs` handles best."""
         ...
 
     @property
@@ -24,11 +37,18 @@ class Recipe(Protocol):
         ...
 
     def __call__(self, seed: int, T: int, H: int, W: int) -> Pair | Rejected:
-        """Return the pair of a seed, or the reason why it gives none."""
+        """Return the pair of a seed, or why it gives none.
+
+        Args:
+          seed: Any non-negative integer.
+          T: Number of frames.
+          H: Frame height in pixels.
+          W: Frame width in pixels.
+        """
         ...
 
-    def many(self, seeds: Sequence[int], T: int, H: int, W: int) -> list[Pair | Rejected]:
-        """Return one pair or reason a seed, in order."""
+    def make_pairs(self, seeds: Sequence[int], T: int, H: int, W: int) -> list[Pair | Rejected]:
+        """Return what each seed gives, in order."""
         ...
 
 
@@ -41,21 +61,101 @@ class SingleSeedRecipe:
         return 1
 
     def __call__(self, seed: int, T: int, H: int, W: int) -> Pair | Rejected:
-        """Return the pair of a seed, or the reason why it gives none."""
+        """Return the pair of a seed, or why it gives none."""
         raise NotImplementedError
 
-    def many(self, seeds: Sequence[int], T: int, H: int, W: int) -> list[Pair | Rejected]:
-        """Return one pair or reason a seed, in order."""
+    def make_pairs(self, seeds: Sequence[int], T: int, H: int, W: int) -> list[Pair | Rejected]:
+        """Return what each seed gives, in order."""
         return [self(seed, T, H, W) for seed in seeds]
 
 
 @dataclasses.dataclass(frozen=True)
 class FunctionRecipe(SingleSeedRecipe):
-    """A recipe without an end, from a function (seed, T, H, W) → pair or reason."""
+    """A recipe without an end, from a function (seed, T, H, W) → pair or rejection."""
 
     function: Callable[[int, int, int, int], Pair | Rejected]
-    rows = None
+
+    @property
+    def rows(self) -> None:
+        """Return None: every seed gives a pair of its own."""
+        return
 
     def __call__(self, seed: int, T: int, H: int, W: int) -> Pair | Rejected:
-        """Return the pair of a seed, or the reason why it gives none."""
+        """Return the pair of a seed, or why it gives none."""
         return self.function(seed, T, H, W)
+
+
+@dataclasses.dataclass(frozen=True)
+class GeneratorRecipe(SingleSeedRecipe):
+    """A recipe without an end that goes on with the generator by which it was drawn, as recipes of the default mix do.
+
+    Attributes:
+      function: (seed, generator, T, H, W) → pair or rejection.
+    """
+
+    function: Callable[[int, np.random.Generator, int, int, int], Pair | Rejected]
+
+    @property
+    def rows(self) -> None:
+        """Return None: every seed gives a pair of its own."""
+        return
+
+    def __call__(self, seed: int, T: int, H: int, W: int) -> Pair | Rejected:
+        """Return the pair of a seed with a generator that nothing was drawn from, or why it gives none."""
+        return self.function(seed, build_rng(seed, "pair"), T, H, W)
+
+
+@dataclasses.dataclass(frozen=True)
+class RecipeInfo:
+    """What a recipe declares of itself.
+
+    Attributes:
+      name: Name in `--recipes`.
+      build: Returns the recipe for the sources of a request.
+      kind: `Pair.recipe` of its pairs.
+      min_change: Least root mean square of source - target inside the mask, in grey levels; the same for all recipes of a kind.
+      reads: Sources that it reads where the request brings them. A recipe that reads a set exists only beside that set.
+    """
+
+    name: str
+    build: Callable[[Sources], Recipe]
+    kind: str
+    min_change: float = DEFAULT_MIN_CHANGE
+    reads: tuple[SourceKind, ...] = ()
+
+
+def join_names(names: Iterable[str]) -> str:
+    """Return names with commas for a help text, which is then wrapped only between names."""
+    return ", ".join(name.replace(" ", NO_BREAK) for name in names)
+
+
+def without_sources(recipe: Recipe) -> Callable[[Sources], Recipe]:
+    """Return a function for `RecipeInfo.build` that gives the same recipe whatever the sources."""
+    return lambda sources: recipe
+
+
+@dataclasses.dataclass(frozen=True)
+class RecipeFamily:
+    """Recipes that are drawn by the same code.
+
+    Attributes:
+      name: Heading in the help of `v2v synth`.
+      help: One sentence for that help; "" leaves the family out of it.
+      recipes: The recipes; none for families that come with the request (experts).
+      selectable: Whether `--recipes` accepts `name` for an even draw among the recipes.
+      weight: Number of entries in the default mix, which is drawn from evenly; selectable families only.
+      renderer: Name under which requests record `version`; "" for none of its own.
+      version: Version of the code that draws: pairs of another version are not taken for what a request asks for.
+    """
+
+    name: str
+    help: str
+    recipes: tuple[RecipeInfo, ...] = ()
+    selectable: bool = False
+    weight: int = 0
+    renderer: str = ""
+    version: str = ""
+
+    def __post_init__(self):
+        if self.weight and not self.selectable:
+            raise ValueError(f"{self.name}: expected a selectable family for weight {self.weight}")

@@ -1,6 +1,6 @@
-"""Dense-caption mining: a timed caption says what happens next, so a long video is already a pair (EasyV2V §4, App. C).
+"""The recipe "captions": a timed caption says what happens next, so a long video is already a pair (EasyV2V §4, App. C).
 
-(video, event [t_i, t_j], caption) → **mining** → Pair. Resampled to 15 frames a second, with i = round(15 t_i):
+(video, event [t_i, t_j], caption) → **captions** → Pair. Resampled to 15 frames a second, with i = round(15 t_i):
 
     source = V[i - N : i],    target = V[i : i + N],    instruction = imperative(caption)       N = T = 81 in the paper
 
@@ -16,7 +16,6 @@ v_ID.mp4 in the file's folder or in videos/ beside it; or JSONL of {"video": pat
 from __future__ import annotations
 
 import dataclasses
-import functools
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -25,15 +24,20 @@ import numpy as np
 
 from data_synth import footage as cl
 from data_synth.language import caption_rewriting as cw
+from data_synth.recipes.base import Recipe, RecipeFamily, RecipeInfo
 from data_synth.recipes.published.rows import MalformedRow, abbreviate, parse_fields
 from data_synth.recipes.result import Rejected
+from data_synth.recipes.sources import Sources, cached_by_file
 from v2v.data.pair import Pair
 from v2v.errors import InputError
 
 FPS = 15.0
-MIN_SECONDS = 2.0  # seconds; an event must last longer
-MAX_CLIP_LENGTHS = 3.0  # lengths of the clip, or this many seconds if more; an event must not last longer
-MAX_SECONDS = 5.0  # lets clips much shorter than the paper's have events at all
+# An event must last longer than this, in seconds.
+MIN_SECONDS = 2.0
+# An event must not last longer than so many lengths of the clip, or so many seconds where that is more, which lets clips much shorter
+# than the paper's have events at all.
+MAX_CLIP_LENGTHS = 3.0
+MAX_SECONDS = 5.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,8 +63,13 @@ class Event:
 
 @dataclasses.dataclass(frozen=True)
 class CaptionRecipe:
-    """The recipe: row s of the file → Pair or reason. `writer` turns captions to instructions, "" meaning none found;
-    `cuts` gives a file's scene cuts in seconds."""
+    """The recipe of one caption file: seed s is its event s.
+
+    Attributes:
+      events: The events, unusable ones included.
+      writer: Turns captions into instructions, "" where it finds none.
+      cuts: Returns the scene cuts of a video file, in seconds.
+    """
 
     events: tuple[Event, ...]
     writer: cw.Writer
@@ -68,17 +77,20 @@ class CaptionRecipe:
 
     @property
     def rows(self) -> int:
+        """Return the number of events."""
         return len(self.events)
 
     @property
     def batch(self) -> int:
+        """Return the number of captions that the writer handles best at once."""
         return self.writer.batch
 
     def __call__(self, seed: int, T: int, H: int, W: int) -> Pair | Rejected:
-        return self.many([seed], T, H, W)[0]
+        """Return the pair of an event, or why it gives none."""
+        return self.make_pairs([seed], T, H, W)[0]
 
-    def many(self, seeds: Sequence[int], T: int, H: int, W: int) -> list[Pair | Rejected]:
-        """Pairs or reasons for rows `seeds`; the writer is asked for all of them at once."""
+    def make_pairs(self, seeds: Sequence[int], T: int, H: int, W: int) -> list[Pair | Rejected]:
+        """Return what each event gives, in order; the writer gets all their captions at once."""
         results: list[Pair | Rejected] = [Rejected("past the last row")] * len(seeds)
         usable = []
         for i, seed in enumerate(seeds):
@@ -92,12 +104,12 @@ class CaptionRecipe:
             if isinstance(text, Rejected):
                 results[i] = text
             elif text:
-                results[i] = self._pair(self.events[seeds[i]], text, seeds[i], T, H, W)
+                results[i] = self._build_pair(self.events[seeds[i]], text, seeds[i], T, H, W)
             else:
                 results[i] = Rejected("empty instruction")
         return results
 
-    def _pair(self, event: Event, text: str, seed: int, T: int, H: int, W: int) -> Pair | Rejected:
+    def _build_pair(self, event: Event, text: str, seed: int, T: int, H: int, W: int) -> Pair | Rejected:
         try:
             video = cl.decode_clip(str(event.video))
         except InputError as error:
@@ -134,27 +146,34 @@ class CaptionRecipe:
 
 
 def build_caption_recipe(path: str | Path, writer: str = "") -> CaptionRecipe:
-    """The recipe for one caption file.
+    """Return the recipe of one caption file.
 
     Args:
-      path: JSON or JSONL as in the module docstring. writer: TOML of an endpoint (caption_rewriting.py); "" for rules.
+      path: JSON or JSONL as in the module docstring.
+      writer: TOML file of an endpoint (`language.caption_rewriting`); "" for rules.
 
     Raises:
-      InputError: the file is not one of the two kinds, or PySceneDetect is not installed.
+      InputError: The file is not one of the two kinds, or PySceneDetect is not installed.
     """
-    _scenedetect()
+    _import_scenedetect()
     return CaptionRecipe(
         tuple(read_events(path)), cw.load_endpoint_writer(writer) if writer else cw.RuleWriter(), detect_cuts
     )
 
 
 def read_events(path: str | Path) -> list[Event]:
-    """All events of a file, by video and start; unusable ones carry their fault."""
+    """Return all events of a file, by video and start; unusable ones carry their rejection.
+
+    Raises:
+      InputError: The file is not one of the two kinds.
+    """
     path = Path(path)
     try:
         text = path.read_text()
         jsonl = path.suffix == ".jsonl"
-        events = _plain(text, path.parent) if jsonl else _activitynet(json.loads(text), path.parent)
+        events = (
+            _parse_lines(text, path.parent) if jsonl else _parse_activitynet(json.loads(text), path.parent)
+        )
         if events and events[0].rejection and all(event.is_malformed for event in events):
             raise MalformedRow(events[0].rejection.reason)  # not a slip: another layout
     except (OSError, ValueError) as error:
@@ -188,26 +207,29 @@ def reject_span(event: Event, T: int) -> Rejected | None:
 
 
 def resample_indices(times: np.ndarray, duration: float, fps: float) -> np.ndarray:
-    """Index of the frame on screen at times 0, 1 / fps, 2 / fps, ... before the end: int [n].
+    """Return the index of the frame on screen at times 0, 1 / fps, 2 / fps, ... before the end: int [n].
 
     Args:
-      times: [T] seconds at which frames appear, increasing. duration: seconds from the first to the end of the last.
+      times: [T] seconds at which frames appear, increasing.
+      duration: Seconds from the beginning of the first frame to the end of the last.
+      fps: Frames per second of the result.
     """
     n = int(np.floor(duration * fps + 1e-6))
     at = times[0] + np.arange(max(n, 1)) / fps
     return np.clip(np.searchsorted(times, at + 1e-6, side="right") - 1, 0, len(times) - 1)
 
 
-@functools.lru_cache(maxsize=64)
+@cached_by_file
 def detect_cuts(path: str) -> tuple[float, ...]:
-    """Seconds at which PySceneDetect's content detector sees a cut."""
-    detect, detector = _scenedetect()
+    """Return the seconds at which PySceneDetect's content detector sees a cut."""
+    detect, detector = _import_scenedetect()
     starts = [start for start, _ in detect(path, detector())[1:]]
     # 0.7 deprecates get_seconds(), which is all that 0.6 has.
     return tuple(float(s.seconds if hasattr(s, "seconds") else s.get_seconds()) for s in starts)
 
 
-def _scenedetect():
+def _import_scenedetect():
+    """Return PySceneDetect's function and its content detector."""
     try:
         from scenedetect import ContentDetector, detect
     except ImportError:
@@ -218,8 +240,8 @@ def _scenedetect():
     return detect, ContentDetector
 
 
-def _activitynet(table: dict, folder: Path) -> list[Event]:
-    """An event a timestamp; a video or an event that is malformed costs itself alone."""
+def _parse_activitynet(table: dict, folder: Path) -> list[Event]:
+    """Return an event for each timestamp; what is malformed costs itself alone."""
     if not isinstance(table, dict):
         raise MalformedRow(f"{abbreviate(table)} where an object is expected")
     events = []
@@ -231,47 +253,52 @@ def _activitynet(table: dict, folder: Path) -> list[Event]:
         )
         if not isinstance(times, list) or not isinstance(texts, list) or len(times) != len(texts):
             fault = f"expected duration and as many timestamps as sentences, got {abbreviate(entry)}"
-            events.append(_malformed_event(video, name, fault))
+            events.append(_build_malformed_event(video, name, fault))
             continue
         for number, (span, caption) in enumerate(zip(times, texts, strict=True), 1):
             start, end = span if isinstance(span, list) and len(span) == 2 else (span, span)
             item = {"start": start, "end": end, "caption": caption, "duration": entry.get("duration")}
-            events.append(_read(video, f"{name}, event {number}", item))
+            events.append(_parse_event(video, f"{name}, event {number}", item))
     return events
 
 
-def _plain(text: str, folder: Path) -> list[Event]:
-    """An event a line; a line that is none costs itself alone."""
+def _parse_lines(text: str, folder: Path) -> list[Event]:
+    """Return an event for each line; what is malformed costs itself alone."""
     lines = enumerate(text.split("\n"), 1)
-    return [_read(folder, f"line {number}", line) for number, line in lines if line.strip()]
+    return [_parse_event(folder, f"line {number}", line) for number, line in lines if line.strip()]
 
 
-def _read(place: Path, where: str, item: dict | str) -> Event:
-    """The event in an item, or in its JSON; what is malformed there is its fault. place: the video, or the folder of those that
-    the item names."""
+def _parse_event(place: Path, where: str, item: dict | str) -> Event:
+    """Return the event in an item, or in its JSON.
+
+    Args:
+      place: The video, or the folder of videos that items name.
+      where: The item's place in the file, for errors.
+      item: Fields of the event, or a line of JSON.
+    """
     try:
         item = json.loads(item) if isinstance(item, str) else item
         (caption,) = parse_fields(item, "caption")
         video = place / next(parse_fields(item, "video")) if "video" in item else place
         if video.is_dir():
             raise MalformedRow(f"expected a field video, got {abbreviate(item)}")
-        start, end = (_seconds(item, key) for key in ("start", "end"))
-        duration = _seconds(item, "duration") if "duration" in item else float("inf")
+        start, end = (_parse_seconds(item, key) for key in ("start", "end"))
+        duration = _parse_seconds(item, "duration") if "duration" in item else float("inf")
     except json.JSONDecodeError as error:  # its count of lines begins anew in every line of JSONL
-        return _malformed_event(place, where, f"{error.msg} at column {error.colno}")
+        return _build_malformed_event(place, where, f"{error.msg} at column {error.colno}")
     except (MalformedRow, OSError) as error:  # OSError: of a path that can't be one
-        return _malformed_event(place, where, str(error))
-    return _event(video, start, end, caption, duration)
+        return _build_malformed_event(place, where, str(error))
+    return _build_event(video, start, end, caption, duration)
 
 
-def _seconds(item: dict, key: str) -> float:
+def _parse_seconds(item: dict, key: str) -> float:
     try:
         return float(item[key])
     except (KeyError, TypeError, ValueError):
         raise MalformedRow(f"{key}: expected seconds, got {abbreviate(item.get(key))}") from None
 
 
-def _event(video: Path, start: float, end: float, caption: str, duration: float) -> Event:
+def _build_event(video: Path, start: float, end: float, caption: str, duration: float) -> Event:
     rejection = None
     if not video.is_file():
         rejection = Rejected("video missing")
@@ -282,5 +309,16 @@ def _event(video: Path, start: float, end: float, caption: str, duration: float)
     return Event(video, start, end, caption.strip(), rejection)
 
 
-def _malformed_event(video: Path, where: str, fault: str) -> Event:
+def _build_malformed_event(video: Path, where: str, fault: str) -> Event:
     return Event(video, 0.0, 0.0, "", Rejected(f"malformed: {where}: {fault}"), is_malformed=True)
+
+
+def _build_captions(sources: Sources) -> Recipe:
+    return build_caption_recipe(sources.set_path("captions"), sources.writer)
+
+
+FAMILY = RecipeFamily(
+    "captions",
+    "a captioned long video, continued; needs --set captions=FILE and pip install 'v2v-edit[captions]'",
+    (RecipeInfo("captions", _build_captions, kind="captions", reads=("set", "writer")),),
+)

@@ -30,17 +30,19 @@ Wan-Animate; FlowEdit on Wan 2.1). Every pair records each step's expert, versio
 from __future__ import annotations
 
 import dataclasses
-import functools
 import tomllib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from data_synth import footage as cl
-from data_synth.experts import protocol, spec
+from data_synth.experts import spec
 from data_synth.experts.wire import Job
+from data_synth.recipes import connections
+from data_synth.recipes.base import RecipeFamily
 from data_synth.recipes.result import Rejected
+from data_synth.recipes.sources import cached_by_file
 from data_synth.rng import build_rng
 from v2v.data.pair import Pair
 from v2v.errors import InputError
@@ -59,7 +61,14 @@ _STEP = ("expert", "clip", "reference", "makes")
 
 @dataclasses.dataclass(frozen=True)
 class Step:
-    """One expert at work; `clip` and `reference` name what it gets, `makes` what it gives."""
+    """One call of an expert.
+
+    Attributes:
+      expert: Its TOML file.
+      clip: Name of the clip that it gets.
+      makes: Name for the clip that it gives.
+      reference: Name of the clip whose first frame it gets as reference picture; "" for none.
+    """
 
     expert: str
     clip: str
@@ -69,7 +78,7 @@ class Step:
 
 @dataclasses.dataclass(frozen=True)
 class Composition:
-    """A checked file; fields as in the module docstring."""
+    """A checked file; the fields are those of the module docstring, and `path` is the file."""
 
     path: Path
     name: str
@@ -80,17 +89,17 @@ class Composition:
     stand_in: bool = False
 
 
-@functools.lru_cache(maxsize=64)
+@cached_by_file
 def load_composition(path: str) -> Composition | None:
-    """The composition in a TOML file; None if it describes something else.
+    """Return the composition in a TOML file; None where it describes something else.
 
     Raises:
-      InputError: a field is missing, unknown or of the wrong type, or a step uses what no earlier one made.
+      InputError: A field is missing, unknown or of the wrong type, or a step uses what no earlier one made.
     """
     try:
         table = tomllib.loads(Path(path).read_text())
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError):
-        return None  # protocol.load says what is wrong
+        return None  # spec.load_spec says what is wrong
     if table.get("role") != "composition":
         return None
     for key, value in table.items():
@@ -141,35 +150,44 @@ def load_composition(path: str) -> Composition | None:
 
 @dataclasses.dataclass(frozen=True)
 class CompositionRecipe:
-    """The recipe of one plan. `connect`: TOML path → (spec, expert); one connection serves all recipes of a process."""
+    """The recipe of one composition.
 
-    plan: Composition
-    connect: Callable[[str], tuple[spec.ExpertSpec, protocol.Expert]]
-    footage: cl.ClipSource
+    Attributes:
+      composition: The checked file.
+      clips: Source of footage.
+    """
 
-    rows = None
+    composition: Composition
+    clips: cl.ClipSource
+
+    @property
+    def rows(self) -> None:
+        """Return None: every seed gives a pair of its own."""
+        return
 
     @property
     def batch(self) -> int:
-        return max(self.connect(step.expert)[0].batch for step in self.plan.steps)
+        """Return the largest batch of the experts."""
+        return max(connections.connect(step.expert).spec.batch for step in self.composition.steps)
 
     def __call__(self, seed: int, T: int, H: int, W: int) -> Pair | Rejected:
-        return self.many([seed], T, H, W)[0]
+        """Return the pair of a seed, or why it gives none."""
+        return self.make_pairs([seed], T, H, W)[0]
 
-    def many(self, seeds: Sequence[int], T: int, H: int, W: int) -> list[Pair | Rejected]:
-        """Pairs or reasons, one for each seed, in order; each step is one batched call of its expert."""
+    def make_pairs(self, seeds: Sequence[int], T: int, H: int, W: int) -> list[Pair | Rejected]:
+        """Return what each seed gives, in order; each step is one batched call of its expert."""
         results: dict[int, Pair | Rejected] = {}
         named_clips: dict[int, dict[str, np.ndarray]] = {}
         inputs: dict[int, tuple[cl.Clip, str]] = {}
+        prompts = self.composition.prompts
         for i, seed in enumerate(seeds):
-            clip = self.footage(seed, T, H, W)
+            clip = self.clips(seed, T, H, W)
             if isinstance(clip, Rejected):
                 results[i] = clip
                 continue
-            prompt = self.plan.prompts[int(build_rng(seed, "prompt").integers(len(self.plan.prompts)))]
+            prompt = prompts[int(build_rng(seed, "prompt").integers(len(prompts)))]
             inputs[i], named_clips[i] = (clip, prompt), {"source": clip.video, "first": clip.video[:1]}
-        for step in self.plan.steps:
-            _, expert = self.connect(step.expert)
+        for step in self.composition.steps:
             active = list(named_clips)
             jobs = [
                 Job(
@@ -179,38 +197,45 @@ class CompositionRecipe:
                 )
                 for i in active
             ]
-            for i, answer in zip(active, protocol.run_expert(expert, jobs), strict=True):
-                if isinstance(answer, protocol.Failure):
-                    results[i] = Rejected(
-                        f"expert {Path(step.expert).stem} {answer.reason}", answer.transient
-                    )
+            answers = connections.connect(step.expert).run(jobs, f"expert {Path(step.expert).stem}")
+            for i, answer in zip(active, answers, strict=True):
+                if isinstance(answer, Rejected):
+                    results[i] = answer
                     del named_clips[i]
                 else:
                     named_clips[i][step.makes] = answer
         for i, outputs in named_clips.items():
-            results[i] = self._pair(seeds[i], *inputs[i], outputs)
+            results[i] = self._build_pair(seeds[i], *inputs[i], outputs)
         return [results[i] for i in range(len(seeds))]
 
-    def _pair(self, seed: int, clip: cl.Clip, prompt: str, outputs: dict[str, np.ndarray]) -> Pair:
+    def _build_pair(self, seed: int, clip: cl.Clip, prompt: str, outputs: dict[str, np.ndarray]) -> Pair:
         T, H, W, _ = clip.video.shape
-        specs = [self.connect(step.expert)[0] for step in self.plan.steps]
+        composition = self.composition
         caption = clip.caption or "a video"
         return Pair(
             source=clip.video,
             target=outputs["target"],
             mask=np.full((T, H, W), 255, np.uint8),
-            reference=outputs[self.plan.reference][0].copy() if self.plan.reference else None,
+            reference=outputs[composition.reference][0].copy() if composition.reference else None,
             instructions=(prompt,),
             source_caption=caption,
             target_caption=f"{caption}, after: {prompt}",
-            edit=self.plan.name,
+            edit=composition.name,
             recipe="composition",
             seed=seed,
             provenance={
                 **clip.origin,
-                "experts": [{"name": s.name, "version": s.version, "license": s.license} for s in specs],
-                "composition": {"name": self.plan.name, "license": self.plan.license},
-                "stand_in": self.plan.stand_in,
+                "experts": [connections.connect(step.expert).provenance for step in composition.steps],
+                "composition": {"name": composition.name, "license": composition.license},
+                "stand_in": composition.stand_in,
             },
             active=(0, T),
         )
+
+
+# The recipes themselves come with the request; see external.py.
+FAMILY = RecipeFamily(
+    "stylisation, human-animation, actor-transmutation",
+    "several experts in a row; need --expert data_synth/experts/standins/NAME.toml, with your networks in place of the stand-ins "
+    "(fields: data_synth/recipes/composition.py)",
+)

@@ -6,13 +6,24 @@ everything, or the rectangle, border or dropped frames.
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 
 from data_synth import footage as cl
 from data_synth.language import control
 from data_synth.operators import optical_flow
 from data_synth.operators.control import CONTROLS, ControlVideo
+from data_synth.recipes.base import (
+    FunctionRecipe,
+    Recipe,
+    RecipeFamily,
+    RecipeInfo,
+    join_names,
+    without_sources,
+)
 from data_synth.recipes.result import Rejected
+from data_synth.recipes.sources import Sources
 from data_synth.rng import build_rng
 from data_synth.scenes import draw, truth
 from data_synth.scenes import render as rn
@@ -20,26 +31,42 @@ from data_synth.scenes import scene as sc
 from v2v.data.pair import Pair
 
 TRUTH_CONTROLS = ("depth", "segmentation", "motion")
-VERSION = "3"  # 3: edits that begin late are no cuts
+# 3: edits that begin late are no cuts.
+VERSION = "3"
 
 
 def control_pair(
     name: str, forward: bool, clips: cl.ClipSource, seed: int, T: int, H: int, W: int
 ) -> Pair | Rejected:
-    """A pair from one of the built-in controls, either way.
+    """Return a pair of a clip and one of the built-in control videos.
 
     Args:
-      name: one of `experts.control.CONTROLS`. forward: clip → control video; else back. clips: where footage is from.
+      name: Control, of `operators.control.CONTROLS`.
+      forward: Whether the clip is the source and the control video the target.
+      clips: Source of footage.
+      seed: Seed of the clip, the control's parameters and the words.
+      T: Number of frames.
+      H: Frame height in pixels.
+      W: Frame width in pixels.
     """
     clip = clips(seed, T, H, W)
     if isinstance(clip, Rejected):
         return clip
-    control = CONTROLS[name](clip.video, build_rng(seed, "control"))
-    return assemble_pair(name, forward, clip, control, seed)
+    control_video = CONTROLS[name](clip.video, build_rng(seed, "control"))
+    return assemble_pair(name, forward, clip, control_video, seed)
 
 
 def truth_pair(name: str, forward: bool, seed: int, T: int, H: int, W: int) -> Pair | Rejected:
-    """A pair from what the renderer knows exactly: one of TRUTHS."""
+    """Return a pair of a rendered clip and what the renderer knows of it exactly.
+
+    Args:
+      name: Control, of TRUTH_CONTROLS.
+      forward: Whether the clip is the source and the control video the target.
+      seed: Seed of the scene and the words.
+      T: Number of frames.
+      H: Frame height in pixels.
+      W: Frame width in pixels.
+    """
     scene = draw.sample_scene(build_rng(seed, "footage"), aspect=W / H, objects=(1, 3), rich=True)
     layers = rn.render_layers(scene, T, H, W)
     if name == "motion":
@@ -56,26 +83,36 @@ def assemble_pair(
     name: str,
     forward: bool,
     clip: cl.Clip,
-    made: ControlVideo,
+    control_video: ControlVideo,
     seed: int,
     *,
     noun: str = "",
     expert: dict | None = None,
 ) -> Pair:
-    """Clip and control video → Pair in the asked direction. `expert` (name, version) is recorded in the provenance."""
+    """Return the pair of a clip and its control video.
+
+    Args:
+      name: Name of the control.
+      forward: Whether the clip is the source and the control video the target.
+      clip: Footage.
+      control_video: Control video with its mask, and values for the words.
+      seed: Seed of the words.
+      noun: Noun for the instructions; "" for that of the built-in control.
+      expert: What is recorded as its maker, with name and version; None for the built-in control.
+    """
     T, H, W, _ = clip.video.shape
     mask = (
         np.full((T, H, W), 255, np.uint8)
-        if made.mask is None
-        else np.where(made.mask, 255, 0).astype(np.uint8)
+        if control_video.mask is None
+        else np.where(control_video.mask, 255, 0).astype(np.uint8)
     )
     sides = [
         (clip.video, clip.caption or "a video"),
-        (made.video, control.format_caption(name, clip.caption, made.slots, noun)),
+        (control_video.video, control.format_caption(name, clip.caption, control_video.slots, noun)),
     ]
     (source, source_caption), (target, target_caption) = sides if forward else sides[::-1]
     words = control.sample_instructions(
-        name, forward, made.slots, clip.caption, build_rng(seed, "words"), noun
+        name, forward, control_video.slots, clip.caption, build_rng(seed, "words"), noun
     )
     return Pair(
         source=source,
@@ -90,9 +127,45 @@ def assemble_pair(
         seed=seed,
         provenance={
             **clip.origin,
-            "slots": made.slots,
+            "slots": control_video.slots,
             "expert": expert or {"name": name, "version": VERSION},
             "direction": "to" if forward else "from",
         },
         active=(0, T),
     )
+
+
+def _build_control(name: str, forward: bool, sources: Sources) -> Recipe:
+    return FunctionRecipe(functools.partial(control_pair, name, forward, sources.clip_source()))
+
+
+FAMILY = RecipeFamily(
+    "control",
+    f"to-X and from-X for X in {join_names((*CONTROLS, *TRUTH_CONTROLS))}",
+    tuple(
+        recipe
+        for direction in ("to", "from")
+        for recipe in (
+            *(
+                RecipeInfo(
+                    f"{direction}-{name}",
+                    functools.partial(_build_control, name, direction == "to"),
+                    kind="control",
+                    reads=("clips",),
+                )
+                for name in CONTROLS
+            ),
+            *(
+                RecipeInfo(
+                    f"{direction}-{name}",
+                    without_sources(FunctionRecipe(functools.partial(truth_pair, name, direction == "to"))),
+                    kind="control",
+                )
+                for name in TRUTH_CONTROLS
+            ),
+        )
+    ),
+    selectable=True,
+    renderer="control",
+    version=VERSION,
+)

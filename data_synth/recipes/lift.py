@@ -1,4 +1,4 @@
-"""The recipe "lift": a local edit as a picture pair, lifted to a video by one camera move; and "image", its still.
+"""The recipes "lift", a local edit as a picture pair that one camera move lifts to a video, and "image", its still.
 
 seed → scene, edited twin (one frame) → camera_move.py → **Pair**. The same function lifts the rows of an imported picture
 set. "image" is the pair as a one-frame video: the paper trains on both (App. A).
@@ -11,16 +11,18 @@ import numpy as np
 
 from data_synth.operators import camera_move
 from data_synth.recipes import planar
+from data_synth.recipes.base import FunctionRecipe, RecipeFamily, RecipeInfo, without_sources
 from data_synth.recipes.result import Rejected
 from data_synth.rng import build_rng
 from data_synth.scenes import edits as ed
 from v2v.data.pair import Pair
 
-PICTURE_SCALE = 2  # pictures are drawn this many times larger, so that a frame at zoom 0.66 is still sharp
+# Pictures are drawn this many times larger, so that a frame at zoom 0.66 is still sharp.
+PICTURE_SCALE = 2
 
 
 def lift_pair(seed: int, T: int, H: int, W: int) -> Pair | Rejected:
-    """A rendered picture pair as a T-frame video."""
+    """Return a rendered picture pair as a T-frame video."""
     rng = build_rng(seed, "lift")
     name = ed.LOCAL_EDITS[int(rng.integers(len(ed.LOCAL_EDITS)))]
     still = planar.local_pair(name, seed, rng, 1, PICTURE_SCALE * H, PICTURE_SCALE * W)
@@ -28,13 +30,21 @@ def lift_pair(seed: int, T: int, H: int, W: int) -> Pair | Rejected:
 
 
 def image_pair(seed: int, T: int, H: int, W: int) -> Pair | Rejected:
-    """A rendered picture pair as a video of one frame, whatever T."""
+    """Return a rendered picture pair as a video of one frame, whatever T."""
     rng = build_rng(seed, "lift")
     return planar.local_pair(ed.LOCAL_EDITS[int(rng.integers(len(ed.LOCAL_EDITS)))], seed, rng, 1, H, W)
 
 
 def lift_still(still: Pair, rng: np.random.Generator, T: int, H: int, W: int) -> Pair:
-    """A one-frame pair of any size → the T-frame pair that one random camera move makes of it, H x W pixels."""
+    """Return the video pair that one random camera move makes of a picture pair.
+
+    Args:
+      still: Pair of one frame, of any size.
+      rng: Draws the camera move and the variation of the reference picture.
+      T: Number of frames.
+      H: Frame height in pixels.
+      W: Frame width in pixels.
+    """
     height, width = still.source.shape[1:3]
     moves = camera_move.sample_trajectories(rng, 1, T, height, width)[0]
     source, target, mask = camera_move.lift_pictures(still.source[0], still.target[0], still.mask[0], moves)
@@ -42,10 +52,10 @@ def lift_still(still: Pair, rng: np.random.Generator, T: int, H: int, W: int) ->
     if reference is not None:
         reference = camera_move.vary_reference(reference, rng)
     return Pair(
-        source=_reduced(source, H, W),
-        target=_reduced(target, H, W),
+        source=_scale_down(source, H, W),
+        target=_scale_down(target, H, W),
         reference=reference,
-        mask=np.where(_reduced(mask, H, W) > 0, 255, 0).astype(np.uint8),
+        mask=np.where(_scale_down(mask, H, W) > 0, 255, 0).astype(np.uint8),
         instructions=still.instructions,
         source_caption=still.source_caption,
         target_caption=still.target_caption,
@@ -60,8 +70,18 @@ def lift_still(still: Pair, rng: np.random.Generator, T: int, H: int, W: int) ->
     )
 
 
-def _reduced(video: np.ndarray, H: int, W: int) -> np.ndarray:
-    """By area; a mask pixel so stays above zero when any pixel under it was 255 (at most 16 to one: 255 / 16 > 0)."""
+def _scale_down(video: np.ndarray, H: int, W: int) -> np.ndarray:
+    """Scale down by area. A mask pixel stays above 0 where any pixel under it was 255 (at most 16 to one: 255 / 16 > 0)."""
     if video.shape[1:3] == (H, W):
         return video
     return np.stack([cv2.resize(frame, (W, H), interpolation=cv2.INTER_AREA) for frame in video])
+
+
+FAMILY = RecipeFamily(
+    "lift, image",
+    "pairs of pictures, moved and still (image: alone, with --frames 1)",
+    (
+        RecipeInfo("lift", without_sources(FunctionRecipe(lift_pair)), kind="lift", min_change=14.0),
+        RecipeInfo("image", without_sources(FunctionRecipe(image_pair)), kind="local", min_change=20.0),
+    ),
+)

@@ -1,9 +1,11 @@
-"""The physics recipes: physics-NAME for every edit of edits.TURNS, and to-/from- the exact control videos.
+"""The physics recipes: physics-NAME for every edit of `choose.EDIT_NAMES`, and the exact control videos both ways.
 
 seed → room → **twin** → Pair (with its effect-only map). Cost: 13 core-seconds a pair at 480 x 832 x 81.
 """
 
 from __future__ import annotations
+
+import functools
 
 import numpy as np
 
@@ -14,19 +16,29 @@ from data_synth.operators.control import ControlVideo
 from data_synth.physics import choose, draw, edits, simulate, truth
 from data_synth.physics.render import RoomView, renderer_versions
 from data_synth.recipes import control
+from data_synth.recipes.base import FunctionRecipe, RecipeFamily, RecipeInfo, without_sources
 from data_synth.recipes.result import Rejected
 from data_synth.rng import build_rng
 from v2v.data.pair import Pair
 
-# 2: replacements have their own height, and stand on the floor; 3: no dots of shadow on the floor; 4: judged before a late beginning
+# 2: replacements have their own height, and stand on the floor; 3: no dots of shadow on the floor; 4: judged before a late beginning.
 VERSION = "4"
 EDITS = tuple(f"physics-{name}" for name in choose.EDIT_NAMES)
 TRUTHS = ("physics-depth", "physics-motion", "physics-segmentation", "pose")
-TRIES = 6  # rooms drawn for one seed until one allows the edit
+# Rooms drawn for one seed until one allows the edit.
+TRIES = 6
 
 
 def edit_pair(name: str, seed: int, T: int, H: int, W: int) -> Pair | Rejected:
-    """A pair of twins; `name` is of EDITS."""
+    """Return a pair of twins.
+
+    Args:
+      name: Recipe, of EDITS.
+      seed: Seed of the room, the edit and the words.
+      T: Number of frames.
+      H: Frame height in pixels.
+      W: Frame width in pixels.
+    """
     for attempt in range(TRIES):
         twin = edits.build_twin(name.removeprefix("physics-"), build_rng(seed, f"physics {attempt}"), T, H, W)
         if not isinstance(twin, Rejected):
@@ -59,7 +71,16 @@ def edit_pair(name: str, seed: int, T: int, H: int, W: int) -> Pair | Rejected:
 
 
 def truth_pair(name: str, forward: bool, seed: int, T: int, H: int, W: int) -> Pair | Rejected:
-    """Footage of a room and what the renderer knows of it: `name` is of TRUTHS."""
+    """Return a pair of footage of a room and what the renderer knows of it.
+
+    Args:
+      name: Control, of TRUTHS.
+      forward: Whether the footage is the source and the control video the target.
+      seed: Seed of the room and the words.
+      T: Number of frames.
+      H: Frame height in pixels.
+      W: Frame width in pixels.
+    """
     rng = build_rng(seed, "footage")
     kinds = ("person",) if name == "pose" else draw.KINDS
     room = draw.sample_room(rng, kinds[int(rng.integers(len(kinds)))], W / H)
@@ -77,3 +98,39 @@ def truth_pair(name: str, forward: bool, seed: int, T: int, H: int, W: int) -> P
     origin = {"clip": "physics", "renderer": renderer_versions(), "license": "Apache-2.0"}
     clip = cl.Clip(video, rooms.format_caption(room), origin)
     return control.assemble_pair(name, forward, clip, ControlVideo(frames), seed)
+
+
+FAMILY = RecipeFamily(
+    "physics",
+    "rooms, simulated and rendered twice; needs pip install 'v2v-edit[scenes]' and headless OpenGL: physics-X for X in insert, remove, "
+    "recolour, retexture, replace, relight, background, floor, camera, action, collapse (take the support away), spare (take the "
+    "striking ball away), float, and to-X, from-X for X in physics-depth, physics-motion, physics-segmentation, pose",
+    tuple(
+        RecipeInfo(
+            name,
+            without_sources(FunctionRecipe(functools.partial(edit_pair, name))),
+            kind="physics",
+            min_change=8.0,
+        )
+        for name in EDITS
+    ),
+    selectable=True,
+    renderer="physics",
+    version=VERSION,
+)
+# Described in the help of FAMILY, which draws none of them.
+CONTROL_FAMILY = RecipeFamily(
+    "physics controls",
+    "",
+    tuple(
+        RecipeInfo(
+            f"{direction}-{name}",
+            without_sources(FunctionRecipe(functools.partial(truth_pair, name, direction == "to"))),
+            kind="control",
+        )
+        for direction in ("to", "from")
+        for name in TRUTHS
+    ),
+    renderer="physics",
+    version=VERSION,
+)

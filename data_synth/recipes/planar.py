@@ -1,4 +1,4 @@
-"""Pairs from procedural scenes: the two families of the default mix.
+"""The recipes of procedural scenes: local edits and looks, which are the default mix, and looks in one half of the frame.
 
 seed → scene → **edit** → Pair, before transition and gates. Source and target come from the same layers (local edits)
 or from an exact formula (photometric ones), so masks are exact.
@@ -6,10 +6,20 @@ or from an exact formula (photometric ones), so masks are exact.
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 
 from data_synth.language import grammar, templates
 from data_synth.operators.photometric import PHOTOMETRIC
+from data_synth.recipes.base import (
+    FunctionRecipe,
+    GeneratorRecipe,
+    RecipeFamily,
+    RecipeInfo,
+    join_names,
+    without_sources,
+)
 from data_synth.recipes.result import Rejected
 from data_synth.rng import build_rng
 from data_synth.scenes import draw
@@ -22,12 +32,22 @@ from v2v.data.pair import Pair
 VERSION = "1"
 # Edits that change little on a plain or grey clip: shown on photograph-like ones only.
 _RICH_SCENE_EDITS = ("blur", "greyscale", "more saturated", "less saturated")
-_WHOLE_FRAME_EDITS = ("blur", "palette")  # always of the whole frame
+# Edits that are never limited to one half of the frame.
+_WHOLE_FRAME_EDITS = ("blur", "palette")
 HALF_EDITS = tuple(name for name in PHOTOMETRIC if name not in _WHOLE_FRAME_EDITS)
 
 
 def local_pair(name: str, seed: int, rng: np.random.Generator, T: int, H: int, W: int) -> Pair | Rejected:
-    """A local edit of a random scene: (name of scenes.edits.LOCAL, seed, its choices, size) → Pair or a reason."""
+    """Return a local edit of a random scene.
+
+    Args:
+      name: Edit, of `scenes.edits.LOCAL_EDITS`.
+      seed: Seed of the scene.
+      rng: Draws the edit and its words.
+      T: Number of frames.
+      H: Frame height in pixels.
+      W: Frame width in pixels.
+    """
     scene = draw.sample_scene(
         build_rng(seed, "scene"), aspect=W / H, objects=(1, 2) if name == "insert" else (1, 3)
     )
@@ -51,14 +71,24 @@ def local_pair(name: str, seed: int, rng: np.random.Generator, T: int, H: int, W
 
 
 def half_pair(name: str, seed: int, T: int, H: int, W: int) -> Pair | Rejected:
-    """A photometric edit of HALVES in one half of the frame: what teaches a model where left, right, top and bottom are."""
+    """Return a photometric edit of HALF_EDITS in one half of the frame, which teaches where left, right, top and bottom are."""
     return photometric_pair(name, seed, build_rng(seed, "pair"), T, H, W, within=1.0)
 
 
 def photometric_pair(
     name: str, seed: int, rng: np.random.Generator, T: int, H: int, W: int, within: float = 0.12
 ) -> Pair | Rejected:
-    """An exact photometric edit of a random scene, `within` of them limited to one half of the frame."""
+    """Return an exact photometric edit of a random scene.
+
+    Args:
+      name: Edit, of `operators.photometric.PHOTOMETRIC`.
+      seed: Seed of the scene and the reference picture.
+      rng: Draws everything else.
+      T: Number of frames.
+      H: Frame height in pixels.
+      W: Frame width in pixels.
+      within: Probability that the edit is limited to one half of the frame.
+    """
     bare = rng.random() < 0.35
     rich = bare or name in _RICH_SCENE_EDITS or rng.random() < 0.6
     scene = draw.sample_scene(
@@ -95,15 +125,61 @@ def photometric_pair(
 
 
 def half_slices(region: str, H: int, W: int) -> tuple[slice, slice, slice]:
-    """Slices of [T, H, W] for one of instruct.REGIONS."""
+    """Return the slices of [T, H, W] that cover one of `templates.REGIONS`."""
     rows = {"top half": slice(0, H // 2), "bottom half": slice(H // 2, H)}.get(region, slice(None))
     columns = {"left half": slice(0, W // 2), "right half": slice(W // 2, W)}.get(region, slice(None))
     return slice(None), rows, columns
 
 
 def _render_palette_picture(rng: np.random.Generator, side: int) -> np.ndarray:
-    """A picture with colours worth taking: a texture frame, or a named gradient."""
+    """Return a picture with colours worth taking: a texture frame, or a named gradient; uint8 [side, side, 3]."""
     if rng.random() < 0.3:
         texture, words = draw.named_background(str(rng.choice(list(tx.GRADIENTS))))
         return rn.render_scene(sc.Scene(texture, words), 1, side, side)[0]
     return rn.render_scene(draw.sample_scene(rng, objects=(0, 1), rich=True), 1, side, side)[0]
+
+
+LOCAL = RecipeFamily(
+    "local",
+    f"{join_names(ed.LOCAL_EDITS)}: rendered scenes, exact truth",
+    tuple(
+        RecipeInfo(
+            name,
+            without_sources(GeneratorRecipe(functools.partial(local_pair, name))),
+            kind="local",
+            min_change=20.0,
+        )
+        for name in ed.LOCAL_EDITS
+    ),
+    selectable=True,
+    weight=1,
+)
+LOOKS = RecipeFamily(
+    "photometric",
+    join_names(PHOTOMETRIC),
+    tuple(
+        RecipeInfo(
+            name,
+            without_sources(GeneratorRecipe(functools.partial(photometric_pair, name))),
+            kind="photometric",
+            min_change=12.0,
+        )
+        for name in PHOTOMETRIC
+    ),
+    selectable=True,
+    weight=1,
+)
+HALVES = RecipeFamily(
+    "halves",
+    f"half-X for these X but {' and '.join(_WHOLE_FRAME_EDITS)}: in the left, right, top or bottom half",
+    tuple(
+        RecipeInfo(
+            f"half-{name}",
+            without_sources(FunctionRecipe(functools.partial(half_pair, name))),
+            kind="photometric",
+            min_change=12.0,
+        )
+        for name in HALF_EDITS
+    ),
+    selectable=True,
+)

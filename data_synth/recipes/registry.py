@@ -1,75 +1,74 @@
-"""Every recipe by name: one table, made from where the data comes from.
+"""The registry of recipes: one list of families, and what requests ask of it.
 
-`--recipes NAME` → **recipe** (seed, T, H, W) → Pair, or the reason why this seed gives none → generate.py
+`--recipes NAME` → **recipe** (seed, T, H, W) → Pair or rejection → generate.py
 
-    local, photometric     rendered scenes, exact (the default mix)            recolour, sepia, ... name one edit
-    halves                 photometric ones in one half of the frame            half-sepia, ... name one
-    control                to-NAME and from-NAME for every control expert      to-canny, from-noise, ... name one
-    physics                rooms, simulated and rendered, exact                 physics-remove, physics-collapse, ... name one
-    lift, image            picture pairs, moved and still
-    removal, insertion     an object taken out of, or put into, a static shot
-    replacement            an object exchanged for another shot's
-    captions               events of a captioned long video, continued          needs --set captions=FILE
-    senorita, ditto, ...   published sets                                       need --set NAME=FOLDER
-    to-X, from-X, X        external experts                                     need --expert FILE.toml
+A recipe declares everything that the engine knows of it in its own file (`base.RecipeFamily`); here it is only listed. The recipes of
+external experts come with the request (`external.expert_recipes`).
 """
 
 from __future__ import annotations
 
-import dataclasses
 import functools
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Iterator, Sequence
 
-from data_synth import footage as cl
-from data_synth.operators.control import CONTROLS
-from data_synth.operators.photometric import PHOTOMETRIC
-from data_synth.recipes import captions, external, lift, physics, planar, removal
-from data_synth.recipes import control as control_lib
-from data_synth.recipes.base import FunctionRecipe, Recipe
-from data_synth.recipes.published import PUBLISHED
-from data_synth.scenes import edits as ed
+from data_synth.recipes import (
+    captions,
+    composition,
+    control,
+    external,
+    lift,
+    physics,
+    planar,
+    published,
+    removal,
+    shots,
+)
+from data_synth.recipes.base import NO_BREAK, Recipe, RecipeFamily, RecipeInfo
+from data_synth.recipes.sources import FileStamp, Sources
 from v2v.errors import InputError
 
+# In the order of the help and of the list of names in errors.
+ALL_FAMILIES: tuple[RecipeFamily, ...] = (
+    planar.LOCAL,
+    planar.LOOKS,
+    planar.HALVES,
+    control.FAMILY,
+    physics.FAMILY,
+    physics.CONTROL_FAMILY,
+    lift.FAMILY,
+    removal.FAMILY,
+    captions.FAMILY,
+    published.FAMILY,
+    external.FAMILY,
+    composition.FAMILY,
+)
 
-@dataclasses.dataclass(frozen=True)
-class Sources:
-    """What a request brings along; empty is nothing but the renderer.
-
-    Attributes:
-      clips: folder of videos that control and removal recipes use as footage instead of rendered scenes.
-      license: of those clips, for the provenance.
-      experts: TOML files that describe external experts (`experts.protocol`).
-      sets: (recipe name, path) of published sets and caption files.
-      writer: TOML file of a caption writer (`captions_writer`); "" is the rule-based one.
-    """
-
-    clips: str = ""
-    license: str = "unknown"
-    experts: tuple[str, ...] = ()
-    sets: tuple[tuple[str, str], ...] = ()
-    writer: str = ""
-
-
-FAMILIES = {
-    "local": ed.LOCAL_EDITS,
-    "photometric": tuple(PHOTOMETRIC),
-    "halves": tuple(f"half-{name}" for name in planar.HALF_EDITS),
-    "control": tuple(
-        f"{way}-{name}" for way in ("to", "from") for name in (*CONTROLS, *control_lib.TRUTH_CONTROLS)
-    ),
-    "physics": physics.EDITS,
+# Family name in `--recipes` → names of its recipes.
+FAMILIES: dict[str, tuple[str, ...]] = {
+    family.name: tuple(recipe.name for recipe in family.recipes)
+    for family in ALL_FAMILIES
+    if family.selectable
 }
-_FOOTAGE_RECIPES = ("removal", "insertion", "replacement")
-_SINGLE_RECIPES = ("lift", "image", *_FOOTAGE_RECIPES)
+# What is drawn from, evenly, where a request names no recipes.
+DEFAULT_MIX = tuple(family.name for family in ALL_FAMILIES for _ in range(family.weight))
+# `Pair.recipe` → least change of its pairs.
+MIN_CHANGES = {recipe.kind: recipe.min_change for family in ALL_FAMILIES for recipe in family.recipes}
+
+_RECIPES = {recipe.name: recipe for family in ALL_FAMILIES for recipe in family.recipes}
+_HELP_WIDTH = 120
+_HELP_INDENT = 22
 
 
 def recipe_names(sources: Sources) -> list[str]:
-    """What `--recipes` accepts for these sources: families, then single recipes.
+    """Return what `--recipes` accepts for these sources: families, then single recipes.
 
     Raises:
-      InputError: an expert has the name of a recipe that is there already.
+      InputError: An expert has the name of a recipe that is there already.
     """
-    built_in, expert_names = _built_in_names(sources), external.expert_recipe_names(sources.experts)
+    independent = [recipe.name for recipe in _RECIPES.values() if "set" not in recipe.reads]
+    built_in = dict.fromkeys([*FAMILIES, *independent, *(name for name, _ in sources.sets)])
+    expert_names = external.expert_recipe_names(sources.experts)
     if clashes := [name for name in expert_names if name in built_in]:
         raise InputError(
             f"--expert: {', '.join(clashes)}: expected names that no recipe of ours has; change `name` in its TOML file"
@@ -77,121 +76,103 @@ def recipe_names(sources: Sources) -> list[str]:
     return [*built_in, *expert_names]
 
 
-def _built_in_names(sources: Sources) -> list[str]:
-    return list(
-        dict.fromkeys(
-            [
-                *FAMILIES,
-                *ed.LOCAL_EDITS,
-                *PHOTOMETRIC,
-                *FAMILIES["halves"],
-                *FAMILIES["control"],
-                *physics.EDITS,
-                *(f"{way}-{name}" for way in ("to", "from") for name in physics.TRUTHS),
-                *_SINGLE_RECIPES,
-                *(name for name, _ in sources.sets),
-            ]
-        )
-    )
+def build_recipe(name: str, sources: Sources) -> Recipe:
+    """Return the recipe of a name that is no family; the same one again while the files of the sources stay the same.
+
+    Raises:
+      InputError: The name is unknown, or the recipe needs a source that the request does not bring.
+    """
+    return _build_recipe(name, sources, sources.stamps())
+
+
+def forget_recipes() -> None:
+    """Make the next call of `build_recipe` read all sources anew, sets in folders included."""
+    _build_recipe.cache_clear()
 
 
 @functools.lru_cache(maxsize=256)
-def build_recipe(name: str, sources: Sources) -> Recipe:
-    """The recipe of one name that is neither a family nor in the default mix (those live in `planar.py`).
+def _build_recipe(name: str, sources: Sources, stamps: tuple[FileStamp, ...]) -> Recipe:
+    return _find_recipe(name, sources).build(sources)
 
-    Raises:
-      InputError: unknown name, or one that needs a source that the request does not bring.
-    """
-    footage = _footage(sources)
-    direction, _, control = name.partition("-")
-    if direction == "half" and control in planar.HALF_EDITS:
-        return FunctionRecipe(functools.partial(planar.half_pair, control))
-    if direction in ("to", "from") and control in CONTROLS:
-        return FunctionRecipe(
-            functools.partial(control_lib.control_pair, control, direction == "to", footage)
-        )
-    if direction in ("to", "from") and control in control_lib.TRUTH_CONTROLS:
-        return FunctionRecipe(functools.partial(control_lib.truth_pair, control, direction == "to"))
-    if direction in ("to", "from") and control in physics.TRUTHS:
-        return FunctionRecipe(functools.partial(physics.truth_pair, control, direction == "to"))
-    if name in physics.EDITS:
-        return FunctionRecipe(functools.partial(physics.edit_pair, name))
-    shots = (
-        removal.folder_shots(footage, external.build_masker(sources.experts))
-        if sources.clips
-        else removal.render_shot
-    )
-    simple = {
-        "lift": lift.lift_pair,
-        "image": lift.image_pair,
-        "removal": functools.partial(removal.removal_pair, False, shots),
-        "insertion": functools.partial(removal.removal_pair, True, shots),
-        "replacement": functools.partial(removal.replacement_pair, shots),
-    }
-    if name in simple:
-        return FunctionRecipe(simple[name])
-    paths = dict(sources.sets)
-    if name == "captions" and name in paths:
-        return captions.build_caption_recipe(paths[name], sources.writer)
-    if name in PUBLISHED and name in paths:
-        return PUBLISHED[name](paths[name])
-    if name in external.expert_recipe_names(sources.experts):
-        return external.build_expert_recipe(name, sources.experts, footage)
-    if name in PUBLISHED or name == "captions":
-        raise InputError(f"recipe {name}: expected the place of its data, got none; add --set {name}=PATH")
-    raise InputError(
-        f"edits: expected names among {', '.join(recipe_names(sources))}; got {name or 'none'!r}"
-    )
+
+def _find_recipe(name: str, sources: Sources) -> RecipeInfo:
+    accepted = recipe_names(sources)
+    built_in = _RECIPES.get(name)
+    if built_in and ("set" not in built_in.reads or name in dict(sources.sets)):
+        return built_in
+    for path in sources.experts:
+        for recipe in external.expert_recipes(path):
+            if recipe.name == name:
+                return recipe
+    if built_in:
+        return built_in  # says which set it needs
+    raise InputError(f"edits: expected names among {', '.join(accepted)}; got {name or 'none'!r}")
 
 
 def recipe_versions(edits: Sequence[str]) -> dict[str, str]:
-    """What these recipes draw with, and its version, beside the default mix's own (`pipeline.VERSION`): a request asks for these,
-    so that what an older renderer made isn't taken for it."""
-    singles = {single for name in edits for single in FAMILIES.get(name, (name,))}
-    rooms = {*physics.EDITS, *(f"{way}-{name}" for way in ("to", "from") for name in physics.TRUTHS)}
-    versioned = (
-        ("control", control_lib.VERSION, {*FAMILIES["control"]}),
-        ("physics", physics.VERSION, rooms),
-        ("removal", removal.VERSION, {*_FOOTAGE_RECIPES}),
-    )
-    return {name: version for name, version, recipes in versioned if singles & recipes}
+    """Return the version of each renderer that these recipes draw with, beside the default mix's own (`planar.VERSION`).
+
+    Requests record them, so that what an older renderer made is not taken for what is asked for.
+    """
+    names = set(_iterate_members(edits))
+    return {
+        family.renderer: family.version
+        for family in ALL_FAMILIES
+        if family.renderer and names & {recipe.name for recipe in family.recipes}
+    }
 
 
 def seeds_per_call(edits: Sequence[str], sources: Sources) -> int:
-    """Seeds that the experts and the caption writer of these recipes like to be asked for at once; 1 without any."""
-    batched_recipes = [
-        build_recipe(name, sources)
-        for name in edits
-        if name in external.expert_recipe_names(sources.experts) or name == "captions"
-    ]
-    return max((recipe_object.batch for recipe_object in batched_recipes), default=1)
+    """Return the largest number of seeds that one of these recipes handles best at once; 1 without experts and caption writers."""
+    batches = [build_recipe(name, sources).batch for name in edits if name not in FAMILIES]
+    return max(batches, default=1)
 
 
-def find_unused_sources(edits: tuple[str, ...], sources: Sources) -> list[str]:
-    """Which of the request's sources no chosen recipe would look at, as the options that brought them."""
-    singles = {single for name in edits for single in FAMILIES.get(name, (name,))}
-    expert_paths = {name: path for path in sources.experts for name in external.expert_recipe_names((path,))}
-    controls_of_clips = {f"{direction}-{name}" for direction in ("to", "from") for name in CONTROLS}
+def find_unused_sources(edits: Sequence[str], sources: Sources) -> list[str]:
+    """Return the sources that none of these recipes would read, as the options that brought them."""
+    names = set(_iterate_members(edits))
+    recipes = [recipe for recipe in _RECIPES.values() if recipe.name in names]
+    used_experts = set()
+    for path in sources.experts:
+        chosen = [recipe for recipe in external.expert_recipes(path) if recipe.name in names]
+        recipes += chosen
+        if chosen:
+            used_experts.add(path)
+    kinds = {kind for recipe in recipes for kind in recipe.reads}
+    if sources.clips and "masks" in kinds:
+        used_experts |= {path for path in sources.experts if shots.is_mask_expert(path)}
     options = []
-    if sources.clips and not singles & (controls_of_clips | {*_FOOTAGE_RECIPES, *expert_paths}):
+    if sources.clips and "clips" not in kinds:
         options.append("--clips")
     if sources.license != "unknown" and not sources.clips:
         options.append("--license")
-    options += [f"--set {name}" for name, _ in sources.sets if name not in singles]
-    masks_used = sources.clips and singles & {
-        *_FOOTAGE_RECIPES,
-        *external.removal_recipe_names(sources.experts),
-    }
-    options += [
-        f"--expert {p}"
-        for p in sources.experts
-        if not any(expert_paths.get(n) == p for n in singles)
-        and not (masks_used and external.build_masker((p,)))
-    ]
-    if sources.writer and "captions" not in singles:
+    options += [f"--set {name}" for name, _ in sources.sets if name not in names]
+    options += [f"--expert {path}" for path in sources.experts if path not in used_experts]
+    if sources.writer and "writer" not in kinds:
         options.append("--writer")
     return options
 
 
-def _footage(sources: Sources) -> cl.ClipSource:
-    return cl.read_clip_folder(sources.clips, sources.license) if sources.clips else cl.render_clip
+def format_help() -> str:
+    """Return the list of recipes for `v2v synth --help`."""
+    lines = [
+        "recipes (a family gives its members, evenly; without --recipes: "
+        f"{' and '.join(dict.fromkeys(DEFAULT_MIX))}):"
+    ]
+    for family in ALL_FAMILIES:
+        if not family.help:
+            continue
+        paragraph = textwrap.wrap(
+            family.help, _HELP_WIDTH - _HELP_INDENT, break_long_words=False, break_on_hyphens=False
+        )
+        heading = f"  {family.name}"
+        if len(heading) < _HELP_INDENT:
+            heading = f"{heading:<{_HELP_INDENT}}{paragraph.pop(0)}"
+        lines += [heading, *(" " * _HELP_INDENT + line for line in paragraph)]
+    return "\n".join(lines).replace(NO_BREAK, " ") + "\n"
+
+
+def _iterate_members(edits: Sequence[str]) -> Iterator[str]:
+    """Yield the names of single recipes that these names stand for."""
+    for name in edits:
+        yield from FAMILIES.get(name, (name,))

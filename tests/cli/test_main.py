@@ -30,7 +30,7 @@ def fresh(*words):
 
 
 @pytest.mark.parametrize(
-    "words", [[*name, "--help"] for name in ([], ["edit"], ["synth"], ["train"], ["convert"], ["doctor"])]
+    "words", [[*name, "--help"] for name in ([], ["edit"], ["train"], ["convert"], ["doctor"])]
 )
 def test_help_needs_nothing_heavy(words):
     code = (
@@ -41,6 +41,18 @@ def test_help_needs_nothing_heavy(words):
     done = fresh("-c", code)
     assert done.returncode == 0, done.stderr
     assert "usage: v2v" in done.stdout
+
+
+def test_the_help_of_synth_asks_the_registry_of_recipes_and_nothing_heavier():
+    code = (
+        "import sys\nfrom v2v.cli import main\nassert not {'numpy', 'data_synth'} & set(sys.modules)\n"
+        "try: main.main(['synth', '--help'])\nexcept SystemExit as stopped: assert stopped.code == 0\n"
+        "heavy = {'jax', 'flax', 'tensorflow_datasets', 'mujoco', 'apache_beam', 'scenedetect'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    done = fresh("-c", code)
+    assert done.returncode == 0, done.stderr
+    assert "usage: v2v" in done.stdout and "  lift, image         pairs of pictures" in done.stdout
 
 
 def test_importing_the_package_is_free():

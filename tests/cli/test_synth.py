@@ -10,6 +10,7 @@ import pytest
 from data_synth.dataset import build
 from data_synth.recipes import registry
 from data_synth.recipes.published import PUBLISHED
+from data_synth.recipes.sources import Sources
 
 
 def synth_asked(monkeypatch) -> list:
@@ -65,7 +66,7 @@ def test_synth_defaults_are_the_engines(v2v, monkeypatch):
 def test_synth_help_lists_every_recipe(v2v, capsys):
     assert v2v("synth", "--help") == 0
     listed = {word.strip(" :;()") for word in re.split(r"  +|,\s+|: | in | \(|\n", capsys.readouterr().out)}
-    names = {*registry.recipe_names(registry.Sources()), *PUBLISHED, "captions"}
+    names = {*registry.recipe_names(Sources()), *PUBLISHED, "captions"}
     names = {re.sub("^(to|from|half)-", "", name) for name in names}
     assert names <= listed | {f"physics-{name}" for name in listed}
 

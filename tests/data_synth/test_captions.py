@@ -13,8 +13,8 @@ from data_synth import generate
 from data_synth.generate import PairOptions
 from data_synth.language import caption_rewriting as cw
 from data_synth.recipes import captions
-from data_synth.recipes.registry import Sources
 from data_synth.recipes.result import Rejected
+from data_synth.recipes.sources import Sources
 from tests.data_synth.outcomes import reason_of, reasons_of
 from v2v.errors import InputError
 from v2v.video import video as codec
@@ -298,8 +298,8 @@ def test_failures_of_the_writer_are_the_rows_reason(tmp_path, endpoint):
     recipe = captions.CaptionRecipe(
         (event(path), event(path, caption="nothing")), quick(endpoint), lambda p: ()
     )
-    assert recipe.many([0, 1], T, 32, 32) == [Rejected("writer answered HTTP 500")] * 2
-    pair, none = recipe.many([0, 1], T, 32, 32)
+    assert recipe.make_pairs([0, 1], T, 32, 32) == [Rejected("writer answered HTTP 500")] * 2
+    pair, none = recipe.make_pairs([0, 1], T, 32, 32)
     assert none == Rejected("empty instruction") and pair.instructions == (
         "make it so that a man jumps over the wall",
     )

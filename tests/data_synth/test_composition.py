@@ -9,6 +9,7 @@ import data_synth
 from data_synth import generate
 from data_synth.generate import PairOptions
 from data_synth.recipes import composition, registry
+from data_synth.recipes.sources import NO_SOURCES, Sources
 from tests.data_synth.outcomes import pairs_of, reasons_of
 from v2v.errors import InputError
 
@@ -22,7 +23,7 @@ SHIPPED = {
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_shipped_compositions_run_and_say_that_they_stand_in(name):
-    sources = registry.Sources(experts=(str(FOLDER / f"{name.replace('-', '_')}.toml"),))
+    sources = Sources(experts=(str(FOLDER / f"{name.replace('-', '_')}.toml"),))
     made = generate.make_block(range(4), PairOptions(3, 32, 48, (name,), 0.0, sources=sources))
     kept = pairs_of(made)
     assert kept, reasons_of(made)
@@ -33,7 +34,7 @@ def test_shipped_compositions_run_and_say_that_they_stand_in(name):
         assert pair.instructions[0] in composition.load_composition(sources.experts[0]).prompts
         assert np.abs(pair.target.astype(int) - pair.source).mean() > 5
     assert name not in registry.recipe_names(
-        generate.NO_SOURCES
+        NO_SOURCES
     )  # never in the default mix, nor anywhere without its file
 
 

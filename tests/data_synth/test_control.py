@@ -15,6 +15,7 @@ from data_synth.language import grammar
 from data_synth.operators import control, optical_flow
 from data_synth.recipes import control as recipes_control
 from data_synth.recipes import registry
+from data_synth.recipes.sources import Sources
 from data_synth.scenes import draw, objects, truth
 from data_synth.scenes import objects as ob
 from data_synth.scenes import render as rn
@@ -215,7 +216,7 @@ def test_footage_from_a_folder(tmp_path):
     )
     (tmp_path / "deep" / "good.txt").write_text("a cat on a sofa\n")
     (tmp_path / "poisoned.mp4").write_bytes(b"not a video")
-    sources = registry.Sources(clips=str(tmp_path), license="CC0")
+    sources = Sources(clips=str(tmp_path), license="CC0")
     got = [
         generate.make_pair(s, PairOptions(T, 32, 32, ("from-canny",), 0.0, sources=sources))
         for s in range(10)

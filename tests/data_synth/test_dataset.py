@@ -1,6 +1,7 @@
 """The stored set: built without TensorFlow, readable, repeatable, refused when something else is in the way."""
 
 import base64
+import dataclasses
 import errno
 import hashlib
 import json
@@ -21,6 +22,7 @@ from data_synth.dataset.build import build_dataset, open_dataset
 from data_synth.dataset.shards import SeedResult
 from data_synth.recipes import control, registry
 from data_synth.recipes.result import Rejected
+from data_synth.recipes.sources import Sources
 from tests.notes import expect_note
 from v2v.data import pair
 from v2v.errors import InputError
@@ -90,7 +92,11 @@ def test_what_an_older_renderer_made_is_another_request(tmp_path, monkeypatch):
     drawn = build_dataset(tmp_path / "drawn", 2, edits=("to-canny", "recolour"), **SMALL)
     assert "versions" not in planar["request"]
     assert drawn["request"]["versions"] == {"control": control.VERSION}
-    monkeypatch.setattr(control, "VERSION", "of tomorrow")
+    families = tuple(
+        dataclasses.replace(f, version="of tomorrow") if f is control.FAMILY else f
+        for f in registry.ALL_FAMILIES
+    )
+    monkeypatch.setattr(registry, "ALL_FAMILIES", families)
     build_dataset(tmp_path / "planar", 2, **SMALL)
     with pytest.raises(InputError, match="holds pairs of another request"):
         build_dataset(tmp_path / "drawn", 2, edits=("to-canny", "recolour"), **SMALL)
@@ -330,7 +336,7 @@ def test_places_that_can_hold_no_set_are_told_at_once(tmp_path):
 
 
 def test_a_changed_text_of_the_same_size_is_another_request(tmp_path):
-    sources = registry.Sources(sets=(("captions", str(tmp_path / "c.jsonl")),))
+    sources = Sources(sets=(("captions", str(tmp_path / "c.jsonl")),))
     (tmp_path / "c.jsonl").write_text("a cat walks")
     before = request.fingerprint_sources(sources)
     (tmp_path / "c.jsonl").write_text("a dog walks")
@@ -338,7 +344,7 @@ def test_a_changed_text_of_the_same_size_is_another_request(tmp_path):
     for name in ("a.mp4", "rows.parquet", "b.mp4"):  # other bytes, the same size
         (tmp_path / "set").mkdir(exist_ok=True)
         (tmp_path / "set" / name).write_bytes(b"x" * 200_000 if name == "b.mp4" else b"one")
-        there = registry.Sources(clips=str(tmp_path / "set"))
+        there = Sources(clips=str(tmp_path / "set"))
         before = request.fingerprint_sources(there)
         (tmp_path / "set" / name).write_bytes(b"x" * 199_999 + b"y" if name == "b.mp4" else b"two")
         after = request.fingerprint_sources(there)

@@ -18,9 +18,9 @@ from data_synth.experts.base import ExpertError, FailureKind
 from data_synth.experts.examples import sketch
 from data_synth.experts.wire import Job
 from data_synth.generate import PairOptions
-from data_synth.recipes import external, registry
-from data_synth.recipes.registry import Sources
+from data_synth.recipes import connections, external, registry
 from data_synth.recipes.result import Rejected
+from data_synth.recipes.sources import Sources
 from tests.data_synth.example_experts import clip, reasons, toml
 from tests.data_synth.outcomes import pairs_of, reason_of
 from v2v.errors import InputError
@@ -200,7 +200,7 @@ def test_recipes_of_an_expert(tmp_path):
             assert "without" not in pair.target_caption
         assert name != "to-x" or any("inverted" in i for i in pair.instructions)
     for path in sources.experts:
-        external._connect(path).close()
+        connections.connect(path).expert.close()
 
 
 def test_a_name_of_ours_is_refused(tmp_path):

@@ -19,6 +19,7 @@ from v2v.data import pair as pr
 from v2v.errors import InputError
 
 SMALL = {"T": 5, "H": 32, "W": 40}
+DEFAULT_EDITS = (*registry.FAMILIES["local"], *registry.FAMILIES["photometric"])
 
 
 def make(seed=0, **options):
@@ -42,9 +43,10 @@ def test_workers_change_nothing():
 
 def test_default_mix_and_every_edit():
     counts = Counter(p.edit for p in generate.iterate_pairs(250, PairOptions(**SMALL)))
-    local = sum(counts[e] for e in generate.DEFAULT_FAMILIES["local"])
-    assert 95 < local < 155 and len(counts) >= len(generate.DEFAULT_EDITS) - 1
-    for edit in generate.DEFAULT_EDITS:
+    local = sum(counts[e] for e in registry.FAMILIES["local"])
+    assert registry.DEFAULT_MIX == ("local", "photometric")
+    assert 95 < local < 155 and len(counts) >= len(DEFAULT_EDITS) - 1
+    for edit in DEFAULT_EDITS:
         assert make(edits=(edit,)).edit == edit
     with pytest.raises(InputError, match="expected names among local.*got 'explode'"):
         generate.make_pair(0, PairOptions(edits=("explode",)))
@@ -55,7 +57,7 @@ def test_every_word_is_in_the_vocabulary():
     assert len(known) < 350
     longest = 0
     for seed in range(2000):
-        edit = generate.DEFAULT_EDITS[seed % len(generate.DEFAULT_EDITS)]
+        edit = DEFAULT_EDITS[seed % len(DEFAULT_EDITS)]
         pair = generate.make_pair(seed, PairOptions(2, 16, 16, (edit,)))
         if isinstance(pair, Rejected):
             continue

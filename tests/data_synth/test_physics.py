@@ -182,7 +182,7 @@ def test_a_removed_things_shadow_is_effect_and_not_thing(opengl):
 
 
 def test_the_default_mix_has_no_rooms_and_needs_no_mujoco(monkeypatch):
-    assert "physics" in registry.FAMILIES and "physics" not in generate.DEFAULT_FAMILIES
+    assert "physics" in registry.FAMILIES and "physics" not in registry.DEFAULT_MIX
     monkeypatch.setitem(__import__("sys").modules, "mujoco", None)
     with pytest.raises(InputError, match=r"pip install 'v2v-edit\[scenes\]'"):
         physics.edit_pair("physics-remove", 0, T, H, W)

@@ -10,8 +10,8 @@ from data_synth import generate
 from data_synth.dataset.build import build_dataset
 from data_synth.generate import PairOptions
 from data_synth.recipes.published import PUBLISHED
-from data_synth.recipes.registry import Sources
 from data_synth.recipes.result import Rejected
+from data_synth.recipes.sources import Sources
 from tests.data_synth.outcomes import pairs_of, reason_of, reasons_of
 from v2v.errors import InputError
 from v2v.video import video as codec

@@ -6,8 +6,9 @@ import numpy as np
 from data_synth import generate
 from data_synth.generate import PairOptions
 from data_synth.recipes import removal
-from data_synth.recipes.registry import Sources
 from data_synth.recipes.result import Rejected
+from data_synth.recipes.shots import Shot
+from data_synth.recipes.sources import Sources
 from tests.data_synth.outcomes import reason_of
 from v2v.video import video as codec
 
@@ -106,8 +107,8 @@ def test_replacement_shows_the_other_thing_along_the_old_path():
     other = np.where(still[..., None], np.uint8([20, 20, 250]), np.uint8(128)) * np.ones(
         (9, 48, 64, 3), np.uint8
     )
-    shots = {0: removal.Shot(video, mask, "red box", "a", "b", {"license": "x"})}
-    donor = removal.Shot(other, still, "blue box", "c", "d", {"license": "y"})
+    shots = {0: Shot(video, mask, "red box", "a", "b", {"license": "x"})}
+    donor = Shot(other, still, "blue box", "c", "d", {"license": "y"})
     pair = removal.replacement_pair(lambda seed, *_: shots.get(seed, donor), 0, 9, 48, 64)
     outside = pair.mask == 0
     np.testing.assert_array_equal(pair.source[outside], pair.target[outside])
@@ -121,5 +122,5 @@ def test_replacement_shows_the_other_thing_along_the_old_path():
 
 def test_no_second_object_no_replacement():
     video, mask, _ = shot()
-    only = removal.Shot(video, mask, "red box", "a", "b", {})
+    only = Shot(video, mask, "red box", "a", "b", {})
     assert removal.replacement_pair(lambda *_: only, 0, 9, 48, 64) == Rejected("no other object to put there")

@@ -182,8 +182,8 @@ def test_own_benchmark_is_exact_and_the_same_every_time(tmp_path):
 
 def test_own_benchmark_has_rooms_with_physics(tmp_path):
     pytest.importorskip("mujoco")
-    from data_synth import generate
     from data_synth.recipes import registry
+    from data_synth.recipes.sources import NO_SOURCES
 
     asked = {"kinds": ("remove",), "frames": 5, "sizes": ((48, 64),)}
     try:
@@ -192,9 +192,7 @@ def test_own_benchmark_has_rooms_with_physics(tmp_path):
         pytest.skip(f"no offscreen rendering here: {error}")
     planar = build_benchmark(tmp_path, per_kind=1, physics=False, **asked)
     assert mixed.items[0].source.read_bytes() == planar.items[0].source.read_bytes()
-    assert len(Clip(mixed.items[1].truth)) == 5 and "physics-remove" in registry.recipe_names(
-        generate.NO_SOURCES
-    )
+    assert len(Clip(mixed.items[1].truth)) == 5 and "physics-remove" in registry.recipe_names(NO_SOURCES)
 
 
 def test_published_tables_name_their_source_and_hold_what_they_say():

@@ -20,8 +20,9 @@ from data_synth import footage as footage_lib
 from data_synth import generate
 from data_synth.dataset.build import build_dataset
 from data_synth.operators.control import CONTROLS
-from data_synth.recipes import physics, registry
+from data_synth.recipes import physics
 from data_synth.recipes.result import Rejected
+from data_synth.recipes.sources import NO_SOURCES, Sources
 from data_synth.scenes import textures
 from v2v.data import pair as pair_lib
 from v2v.video import video as codec
@@ -34,7 +35,7 @@ BARS = {
 }
 
 
-def spent(edits, seeds, sources=generate.NO_SOURCES, **size) -> tuple[float, int]:
+def spent(edits, seeds, sources=NO_SOURCES, **size) -> tuple[float, int]:
     """Core-seconds and number of pairs, made and encoded as `v2v synth` does it."""
     begin, kept = time.process_time(), 0
     for seed in seeds:
@@ -75,7 +76,7 @@ def main() -> None:
     if "experts" in on:
         with tempfile.TemporaryDirectory() as folder:
             codec.write_video(codec.Video.from_array(footage(args.clip), 16.0), Path(folder) / "clip.mp4")
-            sources, costs = registry.Sources(clips=folder), {}
+            sources, costs = Sources(clips=folder), {}
             names = [f"{way}-{name}" for name in CONTROLS for way in ("to", "from")]
             for name in names[:: 6 if args.quick else 1]:
                 seconds, kept = spent((name,), (1,), sources, transition=0.5, **LARGE)

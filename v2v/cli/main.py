@@ -9,14 +9,13 @@ import argparse
 import json
 import logging
 import os
-import shlex
 import signal
 import sys
 import threading
 from collections.abc import Callable, Sequence
 
 from v2v.cli import eval as evaluation
-from v2v.cli import parsers
+from v2v.cli import parsers, synth
 from v2v.errors import InputError, install_hint
 from v2v.runtime import compilation_cache, environment
 
@@ -163,34 +162,7 @@ def _doctor(args: argparse.Namespace) -> dict:
 
 
 def _synth(args: argparse.Namespace) -> dict:
-    from tqdm import tqdm
-
-    from data_synth.dataset.build import build_dataset
-
-    with tqdm(total=args.pairs, unit=" pairs", disable=not _bars(args)) as bar:
-        names = tuple(filter(None, args.recipes.split(",")))
-        report = build_dataset(
-            args.out,
-            args.pairs,
-            args.seed,
-            args.workers,
-            edits=names,
-            frames=args.frames,
-            height=args.height,
-            width=args.width,
-            transition=args.transition,
-            operators=tuple(filter(None, args.operators.split(","))),
-            clips=args.clips,
-            license=args.license,
-            experts=args.expert,
-            sets=args.set,
-            writer=args.writer,
-            preview=args.preview,
-            beam=None if args.beam is None else shlex.split(args.beam),
-            unfinished=args.unfinished,
-            progress=bar.update,
-        )
-    return {"output": args.out, **report}
+    return synth.run(args, _bars(args))
 
 
 def _train(args: argparse.Namespace) -> dict:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import NoReturn, get_args
 
 from v2v.cli import eval as evaluation
+from v2v.cli import synth
 from v2v.config import SolverName
 from v2v.runtime import environment
 
@@ -29,41 +30,27 @@ examples:
   v2v convert runs/mine/edit/lora.safetensors out.safetensors --model runs/mine/export --format diffusers
 """
 
-RECIPE_HELP = """\
-recipes (a family gives its members, evenly; without --recipes: local and photometric):
-  local               recolour, remove, insert, replace, background: rendered scenes, exact truth
-  photometric         greyscale, sepia, night, warmer, colder, negative, brighter, darker, more saturated,
-                      less saturated, posterise, blur, autumn, winter, spring, palette
-  halves              half-X for these X but blur and palette: in the left, right, top or bottom half
-  control             to-X and from-X for X in canny, soft-edges, flow, inpainting, outpainting, greyscale, blur,
-                      negation, saturation, contrast, brightness, pixelation, wave, posterisation, noise, overlay,
-                      low-resolution, frame-drop, depth, segmentation, motion
-  physics             rooms, simulated and rendered twice; needs pip install 'v2v-edit[scenes]' and headless OpenGL: physics-X
-                      for X in insert, remove, recolour, retexture, replace, relight, background, floor, camera,
-                      action, collapse (take the support away), spare (take the striking ball away), float
-                      and to-X, from-X for X in physics-depth, physics-motion, physics-segmentation, pose
-  lift, image         pairs of pictures, moved and still (image: alone, with --frames 1)
-  removal, insertion, replacement
-                      an object taken out of, put into, or exchanged in a static shot
-  captions            a captioned long video, continued; needs --set captions=FILE and pip install 'v2v-edit[captions]'
-  senorita, ditto, insvie, openve, refvie, gpt-image-edit
-                      published sets; need --set NAME=FOLDER
-  to-X, from-X, X     external experts; need --expert (fields: data_synth/experts/spec.py)
-  stylisation, human-animation, actor-transmutation
-                      several experts in a row; need --expert data_synth/experts/standins/NAME.toml, with your networks
-                      in place of the stand-ins (fields: data_synth/recipes/composition.py)
-"""
-
 
 class Parser(argparse.ArgumentParser):
-    """An `ArgumentParser` whose errors are one line that names the option and the remedy, without the usage."""
+    """An `ArgumentParser` whose errors are one line that names the option and the remedy, without the usage.
 
-    def __init__(self, *args, **kwargs):
+    Args:
+      build_epilog: Returns the end of the help, for texts that take long to make.
+    """
+
+    def __init__(self, *args, build_epilog: Callable[[], str] | None = None, **kwargs):
         super().__init__(*args, **kwargs)
+        self.build_epilog = build_epilog
         # Accepts -5,0,20,20 as a value, as Python 3.14 does.
         self._negative_number_matcher = re.compile(r"-(\.?\d|inf\b|nan\b)")
         self.register("type", int, _parse_integer)
         self.register("type", float, _parse_number)
+
+    def format_help(self) -> str:
+        """Return the help, with the epilog that `build_epilog` returns."""
+        if self.build_epilog:
+            self.epilog = self.build_epilog()
+        return super().format_help()
 
     def error(self, message: str) -> NoReturn:
         """Print one line and exit with code 2."""
@@ -90,13 +77,16 @@ def build_parser(actions: Mapping[str, Callable]) -> argparse.ArgumentParser:
     common.add_argument("--quiet", action="store_true", help="no progress bars; warnings only")
     common.add_argument("-v", "--verbose", action="store_true", help="show debug messages")
 
-    def add_command(name: str, summary: str, epilog: str | None = None) -> argparse.ArgumentParser:
+    def add_command(
+        name: str, summary: str, epilog: str | None = None, build_epilog: Callable[[], str] | None = None
+    ) -> argparse.ArgumentParser:
         command = commands.add_parser(
             name,
             help=summary,
             description=summary[0].upper() + summary[1:] + ".",
             parents=[common],
             epilog=epilog,
+            build_epilog=build_epilog,
             allow_abbrev=False,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
@@ -104,11 +94,11 @@ def build_parser(actions: Mapping[str, Callable]) -> argparse.ArgumentParser:
         return command
 
     _add_edit_options(add_command("edit", "edit a video from a written instruction", EDIT_EXAMPLES))
-    _add_synth_options(
+    synth.add_arguments(
         add_command(
             "synth",
             "generate training pairs (source, instruction, edited clip, mask, reference)",
-            RECIPE_HELP,
+            build_epilog=synth.describe_recipes,
         )
     )
     _add_train_options(
@@ -342,81 +332,6 @@ def _add_edit_options(edit: argparse.ArgumentParser) -> None:
         const="",
         metavar="N[xFRAMES],...",
         help="compile for N steps, store the result for later runs, and exit",
-    )
-
-
-def _add_synth_options(synth: argparse.ArgumentParser) -> None:
-    synth.add_argument("--out", required=True, metavar="DIR", help="folder to write")
-    synth.add_argument("--pairs", required=True, type=int, metavar="N", help="number of pairs")
-    synth.add_argument("--recipes", default="", metavar="a,b,c", help="recipes to draw from, listed below")
-    synth.add_argument("--workers", type=int, default=1, metavar="N", help="number of processes (default: 1)")
-    synth.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the first pair (default: 0)")
-    synth.add_argument(
-        "--beam",
-        nargs="?",
-        const="",
-        metavar="OPTIONS",
-        help="run with Apache Beam: without OPTIONS in --workers local processes, or for example "
-        '--beam="--runner=FlinkRunner --flink_master=HOST:PORT"',
-    )
-    synth.add_argument(
-        "--unfinished",
-        default="",
-        metavar="DIR",
-        help="folder for pairs until all are generated (default: a hidden folder beside --out); gs://... if Beam's workers "
-        "share no disk with this machine",
-    )
-    synth.add_argument(
-        "--preview", default="", metavar="DIR", help="folder for a contact sheet of every edit"
-    )
-    synth.add_argument("--frames", type=int, default=9, metavar="N", help="frames per clip (default: 9)")
-    synth.add_argument(
-        "--height", type=int, default=64, metavar="N", help="height of the clips in pixels (default: 64)"
-    )
-    synth.add_argument(
-        "--width", type=int, default=64, metavar="N", help="width of the clips in pixels (default: 64)"
-    )
-    synth.add_argument(
-        "--transition",
-        type=float,
-        default=0.5,
-        metavar="P",
-        help="probability that an edit begins inside the clip (default: 0.5)",
-    )
-    synth.add_argument(
-        "--operators",
-        default="cut,blend",
-        metavar="a,b",
-        help="transitions of such edits: cut, blend, dissolve, wipe (default: cut,blend)",
-    )
-    synth.add_argument(
-        "--clips",
-        default="",
-        metavar="DIR",
-        help="folder of videos for control, removal, insertion and experts (default: rendered scenes)",
-    )
-    synth.add_argument(
-        "--license", default="unknown", metavar="TEXT", help="license of those videos, stored with each pair"
-    )
-    synth.add_argument(
-        "--expert",
-        action="append",
-        default=[],
-        metavar="TOML",
-        help="description of an external expert; may be repeated",
-    )
-    synth.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="NAME=PATH",
-        help="path of a published set or caption file; may be repeated",
-    )
-    synth.add_argument(
-        "--writer",
-        default="",
-        metavar="TOML",
-        help="description of a language model that turns captions into instructions (default: rules)",
     )
 
 

@@ -1,16 +1,24 @@
 """Published editing sets as recipes: `v2v synth --recipes NAME --set NAME=FOLDER`.
 
-One file a set: where its layout is documented, and the rows it has. `rows.py` turns a row into a pair.
+There is one file for each set, which says where its layout is documented and finds its rows. `rows.py` turns a row into a pair.
 """
 
+import functools
+from collections.abc import Callable
+from pathlib import Path
+
+from data_synth.recipes.base import Recipe, RecipeFamily, RecipeInfo, join_names
 from data_synth.recipes.published.ditto import ditto
 from data_synth.recipes.published.gpt_image_edit import gpt_image_edit
 from data_synth.recipes.published.insvie import insvie
 from data_synth.recipes.published.openve import openve
 from data_synth.recipes.published.refvie import refvie
+from data_synth.recipes.published.rows import PublishedRecipe
 from data_synth.recipes.published.senorita import senorita
+from data_synth.recipes.sources import Sources
 
-PUBLISHED = {
+# Recipe name → function (folder) → recipe.
+PUBLISHED: dict[str, Callable[[str | Path], PublishedRecipe]] = {
     "senorita": senorita,
     "ditto": ditto,
     "insvie": insvie,
@@ -18,4 +26,17 @@ PUBLISHED = {
     "refvie": refvie,
     "gpt-image-edit": gpt_image_edit,
 }
-"""Recipe name → function (folder) → `rows.Imported`."""
+
+
+def _build_published(name: str, sources: Sources) -> Recipe:
+    return PUBLISHED[name](sources.set_path(name))
+
+
+FAMILY = RecipeFamily(
+    join_names(PUBLISHED),
+    "published sets; need --set NAME=FOLDER",
+    tuple(
+        RecipeInfo(name, functools.partial(_build_published, name), kind="imported", reads=("set",))
+        for name in PUBLISHED
+    ),
+)

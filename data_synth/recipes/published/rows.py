@@ -31,7 +31,7 @@ csv.field_size_limit(1 << 24)  # instructions and captions of some sets are long
 
 
 class MalformedRow(ValueError):
-    """A row of the metadata lacks something; says what."""
+    """A row of the metadata lacks something, which the message names."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,0 +1,69 @@
+"""Connections to external experts, one a process for every TOML file, so that weights are loaded once for all recipes."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+from data_synth.experts import protocol
+from data_synth.experts import spec as spec_lib
+from data_synth.experts.base import Expert, Failure
+from data_synth.experts.wire import Job
+from data_synth.recipes.result import Rejected
+from data_synth.recipes.sources import cached_by_file
+
+
+@dataclasses.dataclass(frozen=True)
+class Connection:
+    """An expert with its description."""
+
+    spec: spec_lib.ExpertSpec
+    expert: Expert
+
+    def run(self, jobs: Sequence[Job], label: str = "expert") -> list[np.ndarray | Rejected]:
+        """Run jobs and return one clip or rejection for each, in order.
+
+        Args:
+          jobs: Any number of jobs.
+          label: First words of the reasons.
+        """
+        return [
+            Rejected(f"{label} {answer.reason}", answer.transient) if isinstance(answer, Failure) else answer
+            for answer in protocol.run_expert(self.expert, jobs)
+        ]
+
+    @property
+    def provenance(self) -> dict[str, str]:
+        """Return what pairs record of the expert: name, version and license."""
+        return {"name": self.spec.name, "version": self.spec.version, "license": self.spec.license}
+
+
+_connections: dict[str, Connection] = {}
+
+
+@cached_by_file
+def load_spec(path: str) -> spec_lib.ExpertSpec:
+    """Return the description in a TOML file.
+
+    Raises:
+      InputError: As `experts.spec.load_spec`.
+    """
+    return spec_lib.load_spec(path)
+
+
+def connect(path: str) -> Connection:
+    """Return the process's connection to the expert of a TOML file; a description that has changed gets a new one.
+
+    Raises:
+      InputError: As `experts.spec.load_spec`.
+    """
+    spec = load_spec(path)
+    current = _connections.get(path)
+    if current is not None and current.spec == spec:
+        return current
+    if current is not None:
+        current.expert.close()
+    _connections[path] = Connection(spec, protocol.connect_expert(spec))
+    return _connections[path]

@@ -1,0 +1,137 @@
+"""The command `v2v synth`: training pairs in a folder that `v2v train` reads.
+
+Imports nothing heavy before it runs, as `v2v --help` reads `add_arguments`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `v2v synth`."""
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder to write")
+    parser.add_argument("--pairs", required=True, type=int, metavar="N", help="number of pairs")
+    parser.add_argument("--recipes", default="", metavar="a,b,c", help="recipes to draw from, listed below")
+    parser.add_argument(
+        "--workers", type=int, default=1, metavar="N", help="number of processes (default: 1)"
+    )
+    parser.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="seed of the first pair (default: 0)"
+    )
+    parser.add_argument(
+        "--beam",
+        nargs="?",
+        const="",
+        metavar="OPTIONS",
+        help="run with Apache Beam: without OPTIONS in --workers local processes, or for example "
+        '--beam="--runner=FlinkRunner --flink_master=HOST:PORT"',
+    )
+    parser.add_argument(
+        "--unfinished",
+        default="",
+        metavar="DIR",
+        help="folder for pairs until all are generated (default: a hidden folder beside --out); gs://... if Beam's workers "
+        "share no disk with this machine",
+    )
+    parser.add_argument(
+        "--preview", default="", metavar="DIR", help="folder for a contact sheet of every edit"
+    )
+    parser.add_argument("--frames", type=int, default=9, metavar="N", help="frames per clip (default: 9)")
+    parser.add_argument(
+        "--height", type=int, default=64, metavar="N", help="height of the clips in pixels (default: 64)"
+    )
+    parser.add_argument(
+        "--width", type=int, default=64, metavar="N", help="width of the clips in pixels (default: 64)"
+    )
+    parser.add_argument(
+        "--transition",
+        type=float,
+        default=0.5,
+        metavar="P",
+        help="probability that an edit begins inside the clip (default: 0.5)",
+    )
+    parser.add_argument(
+        "--operators",
+        default="cut,blend",
+        metavar="a,b",
+        help="transitions of such edits: cut, blend, dissolve, wipe (default: cut,blend)",
+    )
+    parser.add_argument(
+        "--clips",
+        default="",
+        metavar="DIR",
+        help="folder of videos for control, removal, insertion and experts (default: rendered scenes)",
+    )
+    parser.add_argument(
+        "--license", default="unknown", metavar="TEXT", help="license of those videos, stored with each pair"
+    )
+    parser.add_argument(
+        "--expert",
+        action="append",
+        default=[],
+        metavar="TOML",
+        help="description of an external expert; may be repeated",
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=PATH",
+        help="path of a published set or caption file; may be repeated",
+    )
+    parser.add_argument(
+        "--writer",
+        default="",
+        metavar="TOML",
+        help="description of a language model that turns captions into instructions (default: rules)",
+    )
+
+
+def describe_recipes() -> str:
+    """Return the list of recipes for `v2v synth --help`."""
+    from data_synth.recipes import registry
+
+    return registry.format_help()
+
+
+def run(args: argparse.Namespace, bars: bool) -> dict:
+    """Run one call of `v2v synth`; return what --json prints, with "output".
+
+    Args:
+      args: What was typed.
+      bars: Whether to show a progress bar.
+    """
+    from tqdm import tqdm
+
+    from data_synth.dataset.build import build_dataset
+
+    with tqdm(total=args.pairs, unit=" pairs", disable=not bars) as bar:
+        report = build_dataset(
+            args.out,
+            args.pairs,
+            args.seed,
+            args.workers,
+            edits=_split(args.recipes),
+            frames=args.frames,
+            height=args.height,
+            width=args.width,
+            transition=args.transition,
+            operators=_split(args.operators),
+            clips=args.clips,
+            license=args.license,
+            experts=args.expert,
+            sets=args.set,
+            writer=args.writer,
+            preview=args.preview,
+            beam=None if args.beam is None else shlex.split(args.beam),
+            unfinished=args.unfinished,
+            progress=bar.update,
+        )
+    return {"output": args.out, **report}
+
+
+def _split(names: str) -> tuple[str, ...]:
+    """Return the names in a list with commas."""
+    return tuple(filter(None, names.split(",")))
