@@ -212,7 +212,7 @@ def test_grid():
         "guidance": 2.5,
         "lora": "style",
     }
-    assert points[0].lora is None and len({p.same_editor for p in points}) == 2
+    assert points[0].lora is None and len({p.editor_key for p in points}) == 2
 
 
 def test_sweeps_that_make_no_sense(tiny, tmp_path):

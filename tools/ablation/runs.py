@@ -4,6 +4,7 @@ import dataclasses
 import importlib
 import json
 import shutil
+import tempfile
 from pathlib import Path
 
 import tyro
@@ -35,8 +36,9 @@ def scored(args, name: str, seed: int) -> None:
     if out.exists():
         return
     from tools.bench.accelerator import stamp
-    from v2v.evaluation.benchmarks import exact_truth
-    from v2v.pipeline.editor import EasyV2VEditor
+    from v2v.evaluation.benchmarks import exact_truth, exact_truth_scoring
+    from v2v.evaluation.cache import SweepCache
+    from v2v.evaluation.sweep.methods import EditingMethod
 
     base = importlib.import_module(f"experiments.{args.experiment}").config()
     base = tyro.cli(Experiment, default=base, args=args.fields, prog="tools/ablation/ablate.py")
@@ -45,13 +47,15 @@ def scored(args, name: str, seed: int) -> None:
     runs = args.workdir / "ablation"
     data = mixed(shared, name.removeprefix("data_"), args.workdir) if name.startswith("data_") else None
     folder = embedded_gpu.train_variant(shared, runs, f"{name}-{seed}", data)
-    editor, rows = EasyV2VEditor(str(folder)), []
-    for pair in exact_truth.iterate_pairs(args.scored):
-        rows.append((pair.edit, exact_truth.score_pair(editor, pair)[0]))
-    result = {kind: [int(o[kind].success) for _, o in rows] for kind in ("sentence", "masked")}
+    benchmark = exact_truth.build_type_benchmark(args.workdir / "scored-pairs", args.scored)
+    with tempfile.TemporaryDirectory() as work:
+        cache = SweepCache(Path(work))
+        method = EditingMethod(model=str(folder)).load(cache)
+        pairs = exact_truth_scoring.score_settings(method, benchmark, cache)
+    result = {kind: [int(p.outcomes[kind].success) for p in pairs] for kind in ("sentence", "masked")}
     result |= {
-        "edits": [edit for edit, _ in rows],
-        "psnr_inside": [o["sentence"].psnr_inside for _, o in rows],
+        "edits": [p.edit_type for p in pairs],
+        "psnr_inside": [p.outcomes["sentence"].psnr_inside for p in pairs],
     }
     out.parent.mkdir(parents=True, exist_ok=True)
     partial = out.with_suffix(".partial")

@@ -1,14 +1,18 @@
-"""Scores an editor on pairs with exact truth that no training has seen; v2v/evaluation/benchmarks/exact_truth.py and success.py define how.
+"""Scores an editor on pairs with exact truth that no training has seen; v2v/evaluation/benchmarks and metrics/success.py define how.
 
-    python tools/checks/score_embedded.py --pairs 256 [--json] [--sheet DIR] [--real CLIP.mp4 ...] [--model DIR] [--lora FILE]
+    python tools/checks/score_embedded.py --pairs 256 [--json] [--sheet DIR] [--real CLIP.mp4 ...] [--model DIR] [--lora FILE] [--work DIR]
 
 Prints a table by edit type with 95 % bootstrap intervals and, with --json, the same numbers as a last line.
 """
 
+import contextlib
+import dataclasses
 import json
 import sys
+import tempfile
 import time
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,13 +20,11 @@ import tyro
 from tqdm import tqdm
 
 from data_synth import generate
-from data_synth.operators.photometric import PHOTOMETRIC
 from v2v.errors import InputError
-from v2v.evaluation.benchmarks import exact_truth, exact_truth_summary
-from v2v.video import contact_sheet
 
 CLIPS = (".mp4", ".mov", ".m4v", ".mkv", ".webm")
 BANDS = 3  # edits of one type on a contact sheet
+FLICKER_SEED = 10**6  # added to the seed for the pairs that are edited frame by frame
 
 
 @dataclass
@@ -38,53 +40,78 @@ class Args:
         False  # score the truth's own latents: the best that this VAE allows; no flicker, no real clips
     )
     sheet: Path | None = None  # folder for contact sheets, one a type and one a real clip
+    work: Path | None = (
+        None  # folder of pairs, edits and scores; a second run goes on there. By default temporary
+    )
     json: bool = False  # a last line for machines
 
 
 def main(args: Args) -> None:
-    from v2v.pipeline.editor import EasyV2VEditor  # late, so that --help answers at once
+    with contextlib.ExitStack() as stack:
+        work = args.work or Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        score(args, work)
 
-    began, rows, bands, real = time.time(), [], defaultdict(list), defaultdict(dict)
-    clips = clips_in(args.real)
-    editor = EasyV2VEditor(args.model)
+
+def score(args: Args, work: Path) -> None:
+    # Late, so that --help answers at once.
+    from v2v.evaluation.benchmarks import exact_truth, exact_truth_scoring, real_clips
+    from v2v.evaluation.benchmarks.ceiling import CeilingEditor
+    from v2v.evaluation.benchmarks.exact_truth_summary import summarize
+    from v2v.evaluation.cache import SweepCache
+    from v2v.evaluation.json_values import to_json_values
+    from v2v.evaluation.sweep.methods import EditingMethod
+    from v2v.pipeline.pretrained import load_pretrained
+    from v2v.video import contact_sheet
+
+    begin, cache, bands = time.time(), SweepCache(work / "cache"), defaultdict(list)
+    clips = [] if args.ceiling else find_clips(args.real)
+    benchmark = exact_truth.build_type_benchmark(work / "pairs", args.pairs, seed=args.seed)
+    method = EditingMethod(model=args.model, lora=None if args.ceiling else args.lora)
     if args.ceiling:
-        from v2v.evaluation.benchmarks.ceiling import CeilingEditor
-
-        editor, args.flicker_pairs, clips = CeilingEditor(editor.model), 0, []
-    elif args.lora:
-        editor.load_lora_weights(args.lora)
-    for pair in tqdm(exact_truth.iterate_pairs(args.pairs, seed=args.seed), total=args.pairs, desc="pairs"):
-        if args.ceiling:
-            editor.truth = pair.target
-        outcomes, outputs = exact_truth.score_pair(editor, pair)
-        rows.append(
-            exact_truth_summary.ScoredPair(pair.edit, "{}x{}".format(*pair.source.shape[1:3]), outcomes)
+        # The model is loaded when the first edit needs it.
+        revision = f"ceiling of {method.weights(cache)['model']}"
+        method = dataclasses.replace(
+            method, editor=lambda: CeilingEditor(load_pretrained(args.model), benchmark), revision=revision
         )
-        if args.sheet and len(bands[pair.edit]) < BANDS:
-            bands[pair.edit].append(exact_truth.pair_band(pair, outputs, outcomes))
-    still = (
-        list(exact_truth.iterate_pairs(args.flicker_pairs, seed=args.seed + 10**6, transition=0.0))
-        if args.flicker_pairs
-        else []
-    )
-    flickers = [exact_truth.compare_flicker(editor, pair) for pair in tqdm(still, desc="frame by frame")]
+    method = method.load(cache)
+    settings = sum(len(exact_truth_scoring.item_settings(item)) for item in benchmark.items)
+    with progress("edits", settings) as tick:
+        pairs = exact_truth_scoring.score_settings(method, benchmark, cache, tick)
+    flickers, real_psnr = [], {}
+    if args.flicker_pairs and not args.ceiling:
+        still = exact_truth.build_type_benchmark(
+            work / "pairs", args.flicker_pairs, seed=args.seed + FLICKER_SEED, transition=0.0
+        )
+        with progress("frame by frame", 2 * args.flicker_pairs) as tick:
+            flickers = exact_truth_scoring.compare_flicker(method, still, cache, tick)
     for path in clips:
-        edits = exact_truth.score_photometric(editor, path, PHOTOMETRIC, frames=args.real_frames)
-        for name, psnr, shown in tqdm(edits, total=len(PHOTOMETRIC) - 1, desc=path.name):
-            real[path.name][name] = psnr
-            labelled = list(zip(("source", "output", "truth"), shown, strict=True))
-            bands[path.stem].append(contact_sheet.Band(f"{name}, {psnr:.1f} dB", labelled))
+        edits = real_clips.real_clip_benchmark(path)
+        with progress(path.name, len(edits.items)) as tick:
+            scores = real_clips.score_real_clip(method, edits, cache, args.real_frames, tick)
+        real_psnr[path.name] = {s.item.id: s.psnr for s in scores}
+        if args.sheet:
+            bands[path.stem] = [real_clips.build_real_clip_band(s) for s in scores]
     if args.sheet:
-        for name, made in bands.items():
-            contact_sheet.write_contact_sheet(args.sheet / f"{name.replace(' ', '_')}.png", made)
-    result = {**exact_truth_summary.summarize(rows, flickers, real), "seconds": time.time() - began}
-    print(exact_truth_summary.format_table(result))
+        for item, pair in zip(benchmark.items, pairs, strict=True):
+            if len(bands[item.kind]) < BANDS:
+                bands[item.kind].append(exact_truth_scoring.build_pair_band(item, pair))
+        for name, rows in bands.items():
+            contact_sheet.write_contact_sheet(args.sheet / f"{name.replace(' ', '_')}.png", rows)
+    summary = summarize(pairs, flickers, real_psnr)
+    print(summary.format_table())
     if args.json:
-        print(json.dumps(exact_truth_summary.to_json_values(result)))
+        print(json.dumps(to_json_values({**summary.to_json(), "seconds": time.time() - begin})))
 
 
-def clips_in(paths: tuple[Path, ...]) -> list[Path]:
-    """Files as they are, and of folders the clips in them, by name."""
+@contextlib.contextmanager
+def progress(label: str, edits: int) -> Iterator:
+    """Show a bar of finished edits."""
+    with tqdm(total=edits, desc=label) as bar:
+        yield lambda what: bar.update() if what == "edit" else None
+
+
+def find_clips(paths: tuple[Path, ...]) -> list[Path]:
+    """Return files as they are, and of folders the clips in them, by name."""
     for missing in (p for p in paths if not p.exists()):
         raise InputError(
             f"--real {missing}: expected a clip or a folder of clips, got no such file; correct the path"

@@ -15,9 +15,10 @@ so one matrix product serves all rows and everything is a function of the seed.
 from __future__ import annotations
 
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import special
 
 from v2v.errors import InputError
@@ -26,66 +27,92 @@ RESAMPLE_COUNT = 4000
 
 
 class Interval(NamedTuple):
-    """Estimate and ends, floats or arrays (several rows of scores); one item has nan for ends."""
+    """An estimate with its interval.
 
-    mean: float | np.ndarray
-    low: float | np.ndarray
-    high: float | np.ndarray
+    Attributes:
+      mean: the estimate: a float, or float64 [...] for several rows of scores.
+      low: the lower end, of the same shape; nan where there is one item only.
+      high: the upper end, likewise.
+    """
+
+    mean: Any
+    low: Any
+    high: Any
+
+    @property
+    def ends(self) -> tuple[Any, Any]:
+        """Return (low, high)."""
+        return self.low, self.high
 
 
-def mean(scores, *, level: float = 0.95, draws: int = RESAMPLE_COUNT, seed: int = 0) -> Interval:
-    """Compute the interval of the mean over the last axis of scores [..., n]."""
-    scores = _checked(scores)
+def mean(scores: ArrayLike, *, level: float = 0.95, draws: int = RESAMPLE_COUNT, seed: int = 0) -> Interval:
+    """Compute the interval of the mean over the last axis.
+
+    Args:
+      scores: finite [..., n], at least one.
+      level: probability that the interval covers the mean.
+      draws: number of resamples.
+      seed: of the resamples.
+
+    Raises:
+      InputError: no score, or scores that are not finite.
+    """
+    scores = _check_scores(scores)
     return _percentiles(
         scores.mean(-1), scores @ _weights(scores.shape[-1], draws, seed), scores.shape[-1], level
     )
 
 
-def difference(a, b, *, level: float = 0.95, draws: int = RESAMPLE_COUNT, seed: int = 0) -> Interval:
-    """Compute the interval of mean(a - b); a and b [..., n] belong to the same items in the same order."""
-    a, b = _checked(a), _checked(b)
-    _same_items(a, b)
+def difference(
+    a: ArrayLike, b: ArrayLike, *, level: float = 0.95, draws: int = RESAMPLE_COUNT, seed: int = 0
+) -> Interval:
+    """Compute the interval of mean(a - b) as `mean` does; a and b [..., n] belong to the same items in the same order."""
+    a, b = _check_scores(a), _check_scores(b)
+    _check_same_items(a, b)
     return mean(a - b, level=level, draws=draws, seed=seed)
 
 
-def ratio(a, b, *, level: float = 0.95, draws: int = RESAMPLE_COUNT, seed: int = 0) -> Interval:
-    """Compute the interval of mean(a) / mean(b); a and b [..., n] belong to the same items, b positive."""
-    a, b = _checked(a), _checked(b)
-    _same_items(a, b)
+def ratio(
+    a: ArrayLike, b: ArrayLike, *, level: float = 0.95, draws: int = RESAMPLE_COUNT, seed: int = 0
+) -> Interval:
+    """Compute the interval of mean(a) / mean(b) as `mean` does; a and b [..., n] belong to the same items, b positive."""
+    a, b = _check_scores(a), _check_scores(b)
+    _check_same_items(a, b)
     weights = _weights(a.shape[-1], draws, seed)
     return _percentiles(a.mean(-1) / b.mean(-1), (a @ weights) / (b @ weights), a.shape[-1], level)
 
 
-def rate(successes, *, level: float = 0.95) -> Interval:
+def rate(successes: ArrayLike, *, level: float = 0.95) -> Interval:
     """Compute the interval of the rate of 0/1 outcomes [..., n] over the last axis."""
-    scores = _checked(successes)
+    scores = _check_scores(successes)
     n, k = scores.shape[-1], scores.sum(-1)
     tail = (1 - level) / 2
     low = np.where(k > 0, special.betaincinv(k + 0.5, n - k + 0.5, tail), 0.0)
     high = np.where(k < n, special.betaincinv(k + 0.5, n - k + 0.5, 1 - tail), 1.0)
-    return _plain(k / n, low, high)
+    return _interval(k / n, low, high)
 
 
-@functools.lru_cache(maxsize=4)  # a sweep asks for the same few numbers of items again and again
+# A sweep has few different numbers of items.
+@functools.lru_cache(maxsize=4)
 def _weights(n: int, draws: int, seed: int) -> np.ndarray:
-    """Share of each item in each resample, [n, draws]; not to be written to."""
+    """Return the share of each item in each resample, [n, draws]; not to be written to."""
     return np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=draws).T / n
 
 
 def _percentiles(estimate, resampled: np.ndarray, n: int, level: float) -> Interval:
     if n == 1:
         nothing = np.full_like(estimate, np.nan)
-        return _plain(estimate, nothing, nothing)
+        return _interval(estimate, nothing, nothing)
     tail = special.ndtr(np.sqrt(n / (n - 1)) * special.stdtrit(n - 1, (1 - level) / 2))
     low, high = np.quantile(resampled, (tail, 1 - tail), axis=-1)
-    return _plain(estimate, low, high)
+    return _interval(estimate, low, high)
 
 
-def _plain(*values) -> Interval:
+def _interval(*values) -> Interval:
     return Interval(*(float(v) if np.ndim(v) == 0 else v for v in values))
 
 
-def _checked(scores) -> np.ndarray:
+def _check_scores(scores: ArrayLike) -> np.ndarray:
     scores = np.asarray(scores, np.float64)
     if scores.ndim == 0 or scores.shape[-1] == 0:
         raise InputError("interval: expected at least one score, got none")
@@ -97,7 +124,7 @@ def _checked(scores) -> np.ndarray:
     return scores
 
 
-def _same_items(a: np.ndarray, b: np.ndarray) -> None:
+def _check_same_items(a: np.ndarray, b: np.ndarray) -> None:
     if a.shape != b.shape:
         raise InputError(
             f"interval: expected scores of the same items, got {list(a.shape)} and {list(b.shape)}"

@@ -1,1 +1,1 @@
-"""Benchmarks: our own with exact truth, and published ones."""
+"""Benchmarks: generated pairs with exact truth, photometric edits of real clips, and readers of published benchmarks."""

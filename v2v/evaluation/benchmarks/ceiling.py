@@ -1,52 +1,73 @@
-"""The best any training could score: an editor whose model always makes the truth's own latents.
+"""The ceiling of any training: an editor whose model always gives the latents of the truth.
 
-truth -> VAE -> **latents of the truth** -> VAE -> carry -> file. What such an editor still fails is lost by the
-shrinking, the VAE, the carrying to full size or the codec, not by the diffusion model; look here before training longer.
+    truth -> autoencoder -> latents of the truth -> autoencoder -> detail transfer -> file
 
-The truth is sent through the same editor first, with a model that returns its input and takes it down. That way it is
-cut into windows exactly as the source will be.
+Edits at which this editor fails are lost by the reduction in size, the autoencoder, the detail transfer or the codec, not by the diffusion
+model; measure it before training longer.
+
+The truth goes through the same editor first, with a model that records its input and returns it. That way it is cut into the same windows
+as the source.
 """
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import numpy as np
 from jax.sharding import Mesh
 
 from v2v.diffusion.sampler import SampleOutput
+from v2v.errors import InputError
+from v2v.evaluation.items import Benchmark
 from v2v.pipeline.editor import EasyV2VEditor
 from v2v.pipeline.model import EditingModel, SampleRequest, TextEmbedding
 from v2v.video import video as codec
 
 
 class CeilingEditor:
-    """Edits as `EasyV2VEditor` does, with a perfect sampler. Set `truth` before every call.
+    """An editor with a perfect sampler, for the items of a benchmark with truth."""
 
-    Attributes:
-      truth: uint8 [T, H, W, 3], the clip that the next edit should give.
-    """
+    def __init__(self, model: EditingModel, benchmark: Benchmark):
+        """Wrap a model.
 
-    def __init__(self, model: EditingModel):
-        """Args: model: a `Pretrained`; its VAE and its configuration are used, its weights otherwise not."""
-        self.truth: np.ndarray | None = None
+        Args:
+          model: a `Pretrained`; only its autoencoder and its configuration are used.
+          benchmark: the items; the truth of an edit is found by its source.
+        """
+        self._truths = {item.source: item.truth for item in benchmark.items}
         self._model = TruthModel(model)
         self._editor = EasyV2VEditor(self._model)
 
-    def edit_video(self, video, instruction, mask=None, reference=None, **options) -> codec.Video:
-        """As `EasyV2VEditor.edit_video`; the instruction and the reference change nothing."""
-        clip = video if isinstance(video, codec.Video) else codec.read_video(video)
+    def edit_video(self, video, instruction: str, mask=None, reference=None, **options) -> codec.Video:
+        """Edit as `EasyV2VEditor.edit_video` does; the instruction and the reference change nothing.
+
+        Args:
+          video: path of the source of an item.
+          instruction: passed to the editor.
+          mask: as for `EasyV2VEditor.edit_video`.
+          reference: unused.
+          **options: as for `EasyV2VEditor.edit_video`.
+
+        Raises:
+          InputError: the benchmark holds no such source, or its item has no truth.
+        """
+        truth = self._truths.get(Path(video))
+        if truth is None:
+            raise InputError(f"{video}: expected the source of an item with truth")
+        clip = codec.read_video(video)
+        truth_clip = codec.Video(codec.read_video(truth).frames, clip.times, clip.fps)
+        # The detail transfer of this pass would be thrown away; "model" has none.
         self._model.record = True
-        # "model": the carrying of this pass is thrown away, so it should cost nothing.
-        shown = codec.Video(self.truth, clip.times, clip.fps)
-        self._editor.edit_video(shown, instruction, mask, **options, detail="model")
+        self._editor.edit_video(truth_clip, instruction, mask, **options, detail="model")
         self._model.record = False
         return self._editor.edit_video(clip, instruction, mask, **options)
 
 
 class TruthModel:
-    """A model that records the latents it is shown, and later gives them back in the same order.
+    """A model that records the latents of its sources, and later returns them in the same order.
 
     Attributes:
-      record: whether it records.
+      record: whether to record.
     """
 
     skipping = None

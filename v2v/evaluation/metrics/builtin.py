@@ -1,7 +1,7 @@
 """Metrics without weights, as objects for a sweep.
 
 The mathematics is defined in pixel.py, temporal.py and success.py; here are functions from a case to values by column, and the metrics with
-their columns. To add one, write such a function and a `FunctionMetric`, and list it in `BUILTIN_METRICS`.
+their columns. To add one, write such a function and a `FunctionMetric`, and list it in `BUILTIN_METRICS` or `OPTIONAL_METRICS`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from math import isnan
 
 from v2v.evaluation.metrics import pixel, temporal
 from v2v.evaluation.metrics.base import Case, Column, Metric, Score
-from v2v.evaluation.metrics.success import ERROR_RATIO, PSNR_OUTSIDE, score_edit
+from v2v.evaluation.metrics.success import ERROR_RATIO, ERROR_RATIO_RMS, PSNR_OUTSIDE, score_edit
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,13 @@ def _success(case: Case) -> dict[str, float]:
     return {"success": float(outcome.success), "error ratio": outcome.error_ratio}
 
 
+def _strict_success(case: Case) -> dict[str, float]:
+    output, truth = case.against_truth
+    source = type(truth)(case.source, truth.length, truth.size)
+    outcome = score_edit(output, source, truth, case.mask(truth).array)
+    return {"strict success": float(outcome.success_rms)}
+
+
 def _psnr(case: Case) -> dict[str, float]:
     output, truth = case.against_truth
     return {"PSNR": pixel.psnr(output, truth)}
@@ -85,6 +92,18 @@ def _flicker_source(case: Case) -> dict[str, float]:
 def _flicker_truth(case: Case) -> dict[str, float]:
     output, truth = case.against_truth
     return {} if len(output) < 2 else {"flicker departure": temporal.flicker_departure(output, truth)}
+
+
+def _flicker_along_truth(case: Case) -> dict[str, float]:
+    output, truth = case.against_truth
+    if len(output) < 2:
+        return {}
+    levels = temporal.flicker(output, truth)
+    return {
+        "warped difference": levels.output,
+        "warped difference of truth": levels.truth,
+        "warped difference of error": levels.departure,
+    }
 
 
 def _timing(case: Case) -> dict[str, float]:
@@ -161,6 +180,23 @@ COLOR_DRIFT = FunctionMetric(
     ("truth",), _drift,
 )  # fmt: skip
 
+STRICT_SUCCESS = FunctionMetric(
+    "strict success",
+    (Column("strict success", worst=0.0, rate=True, about=f"success with an error inside the mask of at most {ERROR_RATIO_RMS:g} of doing nothing's"),),
+    ("truth", "mask"), _strict_success,
+)  # fmt: skip
+FLICKER_ALONG_TRUTH = FunctionMetric(
+    "flicker along truth",
+    (
+        Column("warped difference", "lower", "levels", about="mean |warped frame difference| of the output along the truth's motion"),
+        Column("warped difference of truth", "neither", "levels", about="the same of the truth itself"),
+        Column("warped difference of error", "lower", "levels", about="the same of output minus truth: 0 for the truth"),
+    ),
+    ("truth",), _flicker_along_truth,
+)  # fmt: skip
+
+# Metrics that repeat what others say in another form; the exact-truth benchmark uses them.
+OPTIONAL_METRICS = (STRICT_SUCCESS, FLICKER_ALONG_TRUTH)
 BUILTIN_METRICS = (
     SUCCESS,
     PSNR,

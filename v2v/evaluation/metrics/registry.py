@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from v2v.evaluation.metrics.base import Metric
-from v2v.evaluation.metrics.builtin import BUILTIN_METRICS
+from v2v.evaluation.metrics.builtin import BUILTIN_METRICS, OPTIONAL_METRICS
 from v2v.evaluation.metrics.feature_distances import set_distance_metrics
 from v2v.evaluation.metrics.learned import learned_metrics
 
 # Metrics without weights, by name.
-METRICS: dict[str, Metric] = {metric.name: metric for metric in BUILTIN_METRICS}
+METRICS: dict[str, Metric] = {metric.name: metric for metric in (*BUILTIN_METRICS, *OPTIONAL_METRICS)}
 # Functions from a folder of weights to metrics.
 METRIC_BUILDERS: tuple[Callable[[Path], Sequence[Metric]], ...] = (learned_metrics, set_distance_metrics)
 

@@ -37,7 +37,13 @@ ON_SHARE, ON_LEVELS = 0.25, 3.0
 
 
 class Flicker(NamedTuple):
-    """Mean absolute levels; `departure` is the figure to compare methods by."""
+    """Warped frame differences, mean absolute levels.
+
+    Attributes:
+      output: of the output.
+      truth: of the truth.
+      departure: of their difference; the figure to compare methods by.
+    """
 
     output: float
     truth: float

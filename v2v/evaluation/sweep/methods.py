@@ -1,7 +1,7 @@
 """Methods of a sweep: editor settings in a grid, and folders of finished results.
 
-A method turns an item into an output file. `Editing` runs an editor and says what the edit depends on, so that it is done once;
-`Results` finds files that another program made.
+A method turns an item into an output file. An `EditingMethod` runs an editor and names everything that the edit depends on, so that it is
+done once. A `ResultFolder` finds files that another program wrote.
 """
 
 from __future__ import annotations
@@ -19,15 +19,25 @@ from v2v.errors import InputError
 from v2v.evaluation.cache import SweepCache, digest
 from v2v.evaluation.items import Item
 from v2v.pipeline.editor import EasyV2VEditor
+from v2v.video import video as codec
 
-EDIT_VERSION = 1  # goes up when v2v's own editing changes what it gives for the same settings
+# Goes up when v2v's own editing gives something else for the same settings.
+EDIT_VERSION = 1
 
 
-class Method(Protocol):
-    """The interface of a method: `name` is unique in a sweep, `axes` its place in the grid."""
+class VideoEditor(Protocol):
+    """The interface of an editor that is evaluated; `EasyV2VEditor` is one."""
 
-    name: str
-    axes: dict[str, Any]
+    def edit_video(self, video: Any, instruction: str, **options: Any) -> codec.Video:
+        """Return the edited clip.
+
+        Args:
+          video: path of the source, or a `Video` where the source is a folder of pictures.
+          instruction: the edit.
+          **options: the method's options, and what the item has and the method passes on: mask and reference as paths, start
+            and end in seconds.
+        """
+        ...
 
 
 @dataclass(frozen=True)
@@ -35,13 +45,16 @@ class EditingMethod:
     """An editor at one point of a grid.
 
     Attributes:
-      name: unique in a sweep; `grid` makes one of the axes.
+      name: unique in a sweep; `grid` composes it of the axes.
       model: "embedded" or a folder of weights.
-      lora, lora_scale: an adapter file added to it.
-      options: for `edit_video`: steps, guidance, seed, detail, preserve.
-      use_mask, use_reference: what the editor is given beside the sentence, where an item has it. A mask replaces start and end.
-      editor: a function that makes the editor, for others than v2v's own; `revision` must then tell its editions apart.
-      axes: what was varied, for plots.
+      lora: an adapter file added to the model, or None.
+      lora_scale: the adapter's scale.
+      options: options of `edit_video`: steps, guidance, seed, detail, preserve.
+      use_mask: whether the editor gets the item's mask, which then replaces start and end.
+      use_reference: whether the editor gets the item's reference where the instruction does not speak of it.
+      editor: returns the editor, for others than v2v's own.
+      revision: distinguishes versions of `editor`, whose edits are cached.
+      axes: the varied settings, for plots.
     """
 
     name: str = "edit"
@@ -51,7 +64,7 @@ class EditingMethod:
     options: dict = field(default_factory=dict)
     use_mask: bool = False
     use_reference: bool = False
-    editor: Callable[[], Any] | None = None
+    editor: Callable[[], VideoEditor] | None = None
     revision: str = ""
     axes: dict = field(default_factory=dict)
 
@@ -62,8 +75,8 @@ class EditingMethod:
             )
 
     def editor_arguments(self, item: Item) -> dict:
-        """Return the arguments of the editor beside clip and instruction."""
-        arguments = {}
+        """Return the arguments of the editor beside clip, instruction and options."""
+        arguments: dict[str, Any] = {}
         if self.use_mask and item.mask:
             arguments["mask"] = item.mask
         else:
@@ -73,7 +86,7 @@ class EditingMethod:
         return arguments
 
     def weights(self, cache: SweepCache) -> dict:
-        """Return hashes of the editor's files.
+        """Return hashes of the editor's files, by part.
 
         Raises:
           InputError: a model or adapter that isn't there.
@@ -88,12 +101,13 @@ class EditingMethod:
         files = {
             str(p.relative_to(folder)): cache.hash_of(p)
             for p in sorted(folder.rglob("*"))
-            if p.is_file() and p.suffix != ".md"  # a model card may change without the model
+            # A model card may change without the model.
+            if p.is_file() and p.suffix != ".md"
         }
         return {"model": digest(files), **lora}
 
     def key(self, item: Item, cache: SweepCache) -> dict:
-        """Return everything that the edit depends on."""
+        """Return everything that the edit depends on, JSON-able; finished edits are stored under its hash."""
         editor_arguments = {
             k: cache.hash_of(v) if isinstance(v, Path) else v for k, v in self.editor_arguments(item).items()
         }
@@ -106,19 +120,41 @@ class EditingMethod:
             **self.weights(cache),
         }
 
-    def open(self) -> Any:
-        """Build the editor; loads weights."""
+    def open(self) -> VideoEditor:
+        """Build the editor, which loads its weights."""
         if self.editor is not None:
             return self.editor()
-
         editor = EasyV2VEditor(self.model)
         if self.lora:
             editor.load_lora_weights(self.lora, self.lora_scale)
         return editor
 
+    def load(self, cache: SweepCache) -> EditingMethod:
+        """Return the method with its editor loaded, for several sweeps in one process.
+
+        Args:
+          cache: where the hashes of files are remembered.
+        """
+        editor = self.open()
+        return dataclasses.replace(self, editor=lambda: editor, revision=digest(self.weights(cache)))
+
+    def wrap(
+        self, wrapper: Callable[[VideoEditor], VideoEditor], revision: str, cache: SweepCache
+    ) -> EditingMethod:
+        """Return a method whose editor is this method's editor inside another one.
+
+        Args:
+          wrapper: returns the outer editor.
+          revision: distinguishes versions and settings of the wrapper.
+          cache: where the hashes of files are remembered.
+        """
+        return dataclasses.replace(
+            self, editor=lambda: wrapper(self.open()), revision=digest([self.weights(cache), revision])
+        )
+
     @property
-    def same_editor(self) -> tuple:
-        """Equal for methods that one loaded editor serves."""
+    def editor_key(self) -> tuple:
+        """Return a value that is equal for methods which one loaded editor serves."""
         return self.model, self.lora, self.lora_scale, self.editor
 
     def describe(self) -> dict:
@@ -137,12 +173,14 @@ class EditingMethod:
 
 @dataclass(frozen=True)
 class ResultFolder:
-    """A folder of outputs made elsewhere, one for every item.
+    """A folder of outputs of another program, one per item.
 
     Attributes:
-      folder: where they are.
-      find: how a file is named by its item's {id}, or by the source's {name} where a benchmark goes by that; the first that exists is
-        taken. A folder of frames counts as a clip.
+      name: unique in a sweep.
+      folder: the folder.
+      find: patterns of file names with the item's {id}, or the source's {name} where a benchmark goes by that; the first that
+        exists is used. A folder of frames counts as a clip.
+      axes: the varied settings, for plots.
     """
 
     name: str
@@ -159,14 +197,16 @@ class ResultFolder:
             )
 
     def path(self, item: Item) -> Path | None:
-        """Return the item's output, or None."""
+        """Return the path of the item's output, or None."""
         return next((p for p in (Path(self.folder) / name for name in self._names(item)) if p.exists()), None)
 
     def extra(self, items: Iterable[Item]) -> list[str]:
-        """Return names in the folder that belong to no item."""
+        """Return the names in the folder that belong to no item."""
         root = Path(self.folder)
-        tops = {Path(name).parts[0] for item in items for name in self._names(item)} | EXPORT_FILES
-        return sorted(p.name for p in root.iterdir() if p.name not in tops and not p.name.startswith("."))
+        item_names = {Path(name).parts[0] for item in items for name in self._names(item)} | EXPORT_FILES
+        return sorted(
+            p.name for p in root.iterdir() if p.name not in item_names and not p.name.startswith(".")
+        )
 
     def describe(self) -> dict:
         """Return the settings for the report."""
@@ -177,15 +217,25 @@ class ResultFolder:
         return [pattern.format(id=item.id, name=name) for pattern in self.find]
 
 
-EXPORT_FILES = {"scores.csv", "MISSING.txt", "result.json"}  # written beside the clips by an export
+Method = EditingMethod | ResultFolder
+
+# What an export writes beside the clips.
+EXPORT_FILES = {"scores.csv", "MISSING.txt", "result.json"}
+# What `grid` sets on the method; anything else becomes an option.
 METHOD_FIELDS = ("model", "lora", "lora_scale", "use_mask", "use_reference")
 
 
 def grid(base: EditingMethod | None = None, **axes: Any) -> tuple[EditingMethod, ...]:
-    """Build every combination of the settings that are sequences; the others are fixed.
+    """Build the methods of a grid, one for every combination of the settings that are sequences.
 
-    Fields of `Editing` are set by name, anything else becomes an option of `edit_video`:
-    `grid(guidance=(1, 2, 4), steps=4, lora=(None, "a.safetensors"))` makes six methods.
+    `grid(guidance=(1, 2, 4), steps=4, lora=(None, "a.safetensors"))` gives six methods.
+
+    Args:
+      base: what all methods have in common.
+      **axes: fields of METHOD_FIELDS or options of `edit_video`; a list or tuple is varied, anything else is fixed.
+
+    Raises:
+      InputError: an option that is no plain number, text or truth value.
     """
     base = base or EditingMethod()
     varied = {k: v for k, v in axes.items() if isinstance(v, (list, tuple))}
@@ -215,14 +265,10 @@ def _points(base: EditingMethod, fixed: dict, varied: dict) -> Iterator[EditingM
 
 
 def _short(value: Any) -> str:
+    """Format a setting for the name of a method."""
     if isinstance(value, (str, Path)):
-        return (
-            Path(value).stem
-            if "/" in str(value) or str(value).endswith(".safetensors")
-            else str(value).replace("_", " ")
-        )
-    return (
-        {None: "none", True: "yes", False: "no"}.get(value, str(value))
-        if not isinstance(value, (int, float)) or isinstance(value, bool)
-        else f"{value:g}"
-    )
+        is_file = "/" in str(value) or str(value).endswith(".safetensors")
+        return Path(value).stem if is_file else str(value).replace("_", " ")
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return f"{value:g}"
+    return {None: "none", True: "yes", False: "no"}.get(value, str(value))

@@ -22,8 +22,8 @@ from pathlib import Path
 import numpy as np
 
 from v2v.evaluation import intervals
-from v2v.evaluation.benchmarks.exact_truth_summary import to_json_values
 from v2v.evaluation.intervals import Interval
+from v2v.evaluation.json_values import to_json_values
 from v2v.evaluation.metrics.base import Column, Metric, SetMetric
 from v2v.evaluation.sweep import published_tables
 from v2v.evaluation.sweep.runner import SweepRun

@@ -119,7 +119,7 @@ def _edits(run: SweepRun, cache: SweepCache, tick: ProgressCallback) -> None:
             elif record:
                 output = _recorded(method, item, record, cache)
             else:
-                waiting.setdefault(method.same_editor, []).append((method, item))
+                waiting.setdefault(method.editor_key, []).append((method, item))
                 continue
             run.outputs[method.name, item.id] = output
             tick("edit")
