@@ -13,6 +13,7 @@ from tests.parity import tiny
 from v2v.checkpoints import adapters, wan
 from v2v.config import LoRAConfig, ModelConfig, VAEConfig
 from v2v.models import lora
+from v2v.models.conditioning import CONDITION_NAMES
 
 SIZE = {"frames": 5, "height": 32, "width": 32}
 TOKENIZER = Path(__file__).parents[1] / "golden" / "tokenizer.json"
@@ -66,6 +67,6 @@ def adapter(cfg: ModelConfig, rank: int = 3, strength: float = 0.3) -> adapters.
     size, width = int(np.prod(cfg.dit.patch)) * cfg.dit.out_channels, cfg.dit.width
     embed = {
         n: {"kernel": 0.2 * tiny.normal(n, size, width), "bias": 0.2 * tiny.normal(n + "b", width)}
-        for n in adapters.EMBEDDING_NAMES
+        for n in CONDITION_NAMES
     }
     return adapters.Adapter(flax.traverse_util.unflatten_dict(low, sep="/"), embed=embed)

@@ -1,5 +1,6 @@
 """Every convention of LoRA files reads as the same adapter, what we write reads back, and nothing applies by half."""
 
+import dataclasses
 import json
 
 import flax
@@ -244,6 +245,27 @@ def test_new_embeddings_have_their_own_file(tmp_path):
     lora_files.save_lora(lora, flax.traverse_util.unflatten_dict(adapter(), sep="/"), CFG)
     with pytest.raises(InputError, match="new embeddings"):
         adapters.load_embeddings(lora, CFG)
+
+
+def test_embeddings_of_pooled_masks_are_narrow_and_come_back(tmp_path):
+    pooled = dataclasses.replace(CFG.condition, mask_code="pooled")
+    embeds = {
+        name: {"kernel": tiny.normal(name, 4 * channels, 60), "bias": tiny.normal(name + "b", 60)}
+        for name, channels in (("source", 6), ("mask", 1))
+    }
+    path = tmp_path / "embeds.safetensors"
+    adapters.save_embeddings(path, embeds, CFG, pooled)
+    expected = flax.traverse_util.flatten_dict(embeds, sep="/")
+    same(adapters.load_embeddings(path, CFG, pooled), expected)
+    low_rank = flax.traverse_util.unflatten_dict(adapter(), sep="/")
+    adapters.save_adapter(
+        tmp_path / "a.safetensors", adapters.Adapter(low_rank, embed=embeds, condition=pooled), CFG
+    )
+    loaded = adapters.load_adapter(tmp_path / "a.safetensors", CFG)
+    same(loaded.embed, expected)
+    assert loaded.condition == pooled
+    with pytest.raises(InputError, match="mask_embedding"):
+        adapters.load_embeddings(path, CFG)
 
 
 def same(tree, expected):

@@ -51,8 +51,11 @@ def test_each_place_is_another_model_and_reads_the_mask(variables, layout):
 
 
 def test_a_mask_of_its_own_stands_between_target_and_reference():
-    lay = conditioning.build_layout((2, 1, 1), (2, 1, 1), (1, 1, 1), ConditionConfig(), (2, 1, 1))
-    assert lay.positions[:, 0].tolist() == [0, 1, 2, 3, 4, 5, 6] and lay.target == slice(2, 4)
+    grids = {"source": (2, 1, 1), "target": (2, 1, 1), "mask": (2, 1, 1), "reference": (1, 1, 1)}
+    layout = conditioning.build_conditioning(CFG.dit, ConditionConfig(mask="sequence")).layout(grids)
+    assert [segment.name for segment in layout.segments] == ["source", "target", "mask", "reference"]
+    assert layout.positions[:, 0].tolist() == [0, 1, 2, 3, 4, 5, 6] and layout.target == slice(2, 4)
+    assert layout.noisy.tolist() == [False, False, True, True, False, False, False]
 
 
 @pytest.mark.parametrize("place", ["target", "sequence"])

@@ -135,9 +135,11 @@ def test_one_way_changes_the_model_and_full_is_its_default(params, adapter, inpu
 
 
 def test_positions_continue_or_are_shared():
-    grid = (2, 1, 1)
-    contiguous = conditioning.build_layout(grid, grid, (1, 1, 1), ConditionConfig())
-    shared = conditioning.build_layout(grid, grid, (1, 1, 1), ConditionConfig(rope="shared"))
+    grids = {"source": (2, 1, 1), "target": (2, 1, 1), "reference": (1, 1, 1)}
+    contiguous, shared = (
+        conditioning.build_conditioning(CFG.dit, ConditionConfig(rope=rope)).layout(grids)
+        for rope in ("contiguous", "shared")
+    )
     assert contiguous.positions[:, 0].tolist() == [0, 1, 2, 3, 4]
     assert shared.positions[:, 0].tolist() == [0, 1, 0, 1, 2]
     assert contiguous.target == slice(2, 4)

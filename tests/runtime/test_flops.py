@@ -11,6 +11,7 @@ from jax.sharding import PartitionSpec
 
 from v2v.config import debug, wan22_ti2v_5b
 from v2v.models.attention_kernels import splash
+from v2v.models.conditioning import count_tokens
 from v2v.models.transformer import DiT
 from v2v.planning import programs
 from v2v.runtime import flops
@@ -99,5 +100,5 @@ def test_a_step_of_the_5b_costs_what_the_clock_says(trains):
     program = programs.build_program(programs.PlanSetting(m, batch=1, trains=trains), jax.devices()[:1])
     with jax.set_mesh(program.mesh):
         seen = flops.count_flops(program.jitted.trace(*program.args).jaxpr)
-    said = flops.step_flops(m, 1, trains == "full", reference=True)
+    said = flops.step_flops(m, 1, count_tokens(m, reference=True), trains == "full")
     assert said == pytest.approx(seen, rel=1e-3)

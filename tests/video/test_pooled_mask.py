@@ -25,7 +25,7 @@ def test_a_model_of_averaged_masks_is_shown_shares():
     cfg = dataclasses.replace(cfg, condition=dataclasses.replace(cfg.condition, mask_code="pooled"))
     clip = np.zeros((2, 5, 32, 32, 3), np.uint8)
     clip[1, 1:3, :, 16:] = 255
-    shown = Pretrained.encode_mask(types.SimpleNamespace(config=cfg), clip)
+    shown = Pretrained.encode_mask(types.SimpleNamespace(config=cfg, encode=None), clip)
     assert shown.shape == (2, *cfg.vae.latent_shape(5, 32, 32)[:3], 1)
     assert not shown[0].any() and not shown[1, 0].any()
     assert (shown[1, 1, :, shown.shape[3] // 2 :] == 0.5).all() and not shown[

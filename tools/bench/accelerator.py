@@ -257,6 +257,7 @@ def train(name: str, cfg, tiny: bool):
 
     from v2v.config import OptimConfig
     from v2v.models import initialization
+    from v2v.models.conditioning import count_tokens
     from v2v.runtime import flops
     from v2v.train import objectives, train_step
     from v2v.train import optimizer as optimizer_lib
@@ -273,7 +274,7 @@ def train(name: str, cfg, tiny: bool):
         held[0], metrics = one(held[0], batch, {"dit": base})
         return metrics
 
-    return run, flops.step_flops(cfg, 1, full=False)
+    return run, flops.step_flops(cfg, 1, count_tokens(cfg))
 
 
 def _size(shape) -> int:

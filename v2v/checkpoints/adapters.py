@@ -22,8 +22,8 @@ from v2v.checkpoints.safetensors_file import TensorFiles
 from v2v.config import ConditionConfig, ModelConfig
 from v2v.errors import InputError
 from v2v.models import lora
+from v2v.models.conditioning import CONDITION_NAMES, Conditioning, build_conditioning
 
-EMBEDDING_NAMES = ("source", "mask", "reference")
 CONDITION_KEY = "v2v_condition"
 
 
@@ -71,8 +71,8 @@ def load_adapter(source: str | Path | dict, config: ModelConfig) -> Adapter:
     embeddings_file = embeddings_path(files.path)
     embed = condition = None
     if embeddings_file.is_file():
-        embed = load_embeddings(embeddings_file, config)
         condition = _parse_condition(TensorFiles.open(embeddings_file))
+        embed = load_embeddings(embeddings_file, config, condition)
     _check_source(embeddings_file, embed, config)
     return Adapter(updates.lora, 1.0, updates.delta, embed, condition)
 
@@ -130,8 +130,13 @@ def combine_adapters(parts: tuple[tuple[Adapter, float], ...], embed: dict | Non
     return Adapter(low_rank, 1.0, unflatten_tree(full) or None, embed, parts[-1][0].condition)
 
 
-def load_embeddings(path: str | Path, config: ModelConfig) -> dict:
+def load_embeddings(path: str | Path, config: ModelConfig, condition: ConditionConfig | None = None) -> dict:
     """Load patch embeddings written by `save_embeddings`.
+
+    Args:
+      path: a safetensors file.
+      config: the model that they must fit.
+      condition: the layout of the conditions in training; None for the model's.
 
     Returns:
       the flax collection `embed`, float32.
@@ -141,11 +146,12 @@ def load_embeddings(path: str | Path, config: ModelConfig) -> dict:
     """
     files = TensorFiles.open(path)
     dit = config.dit
-    size, channels = int(np.prod(dit.patch)), dit.out_channels
-    shapes = {"weight": (dit.width, channels, *dit.patch), "bias": (dit.width,)}
-    expected = {
-        f"{name}_embedding.{leaf}": shape for name in EMBEDDING_NAMES for leaf, shape in shapes.items()
-    }
+    conditioning = build_conditioning(dit, condition or config.condition)
+    channels = {name: conditioning.embedding_channels(name, dit.out_channels) for name in CONDITION_NAMES}
+    expected: dict[str, tuple[int, ...]] = {}
+    for name in CONDITION_NAMES:
+        expected[f"{name}_embedding.weight"] = (dit.width, channels[name], *dit.patch)
+        expected[f"{name}_embedding.bias"] = (dit.width,)
     wrong = [
         f"{k} {list(s.shape)}" + (f", expected {list(expected[k])}" if k in expected else " is unknown")
         for k, s in files.slots.items()
@@ -162,10 +168,11 @@ def load_embeddings(path: str | Path, config: ModelConfig) -> dict:
             f"{path}: not the new embeddings for {config.name}: {detail}; pass the file written beside the LoRA"
         )
     embeddings = {}
-    for name in EMBEDDING_NAMES:
+    for name in CONDITION_NAMES:
         if f"{name}_embedding.weight" in files.slots:
-            weight, bias = (files.read(f"{name}_embedding.{leaf}").astype(np.float32) for leaf in shapes)
-            embeddings[name] = {"kernel": weight.reshape(dit.width, channels * size).T, "bias": bias}
+            weight = files.read(f"{name}_embedding.weight").astype(np.float32)
+            bias = files.read(f"{name}_embedding.bias").astype(np.float32)
+            embeddings[name] = {"kernel": weight.reshape(dit.width, -1).T, "bias": bias}
     return embeddings
 
 
@@ -221,10 +228,10 @@ def _build_from_tree(
         raise InputError(f"{where}: {err}; use an adapter trained on {config.name}") from err
     embed = tree.get("embed")
     if embed is not None:
-        size = int(np.prod(config.dit.patch)) * config.dit.out_channels
-        expected = {"kernel": (size, config.dit.width), "bias": (config.dit.width,)}
-        if embed.keys() - set(EMBEDDING_NAMES) or any(
-            jax.tree.map(np.shape, e) != expected for e in embed.values()
+        conditioning = build_conditioning(config.dit, condition or config.condition)
+        if embed.keys() - set(CONDITION_NAMES) or any(
+            jax.tree.map(np.shape, leaves) != _embedding_shapes(conditioning, name, config)
+            for name, leaves in embed.items()
         ):
             raise InputError(
                 f"{where}: its embeddings don't fit model {config.name}; it was made for another"
@@ -233,7 +240,19 @@ def _build_from_tree(
     return Adapter(tree["lora"], config.lora.scale, tree.get("delta"), embed, condition)
 
 
+def _embedding_shapes(
+    conditioning: Conditioning, name: str, config: ModelConfig
+) -> dict[str, tuple[int, ...]]:
+    channels = conditioning.embedding_channels(name, config.dit.out_channels)
+    return {
+        "kernel": (int(np.prod(config.dit.patch)) * channels, config.dit.width),
+        "bias": (config.dit.width,),
+    }
+
+
 def _check_source(where: str | Path, embed: dict | None, config: ModelConfig) -> None:
     """Check that embeddings include that of the source video, unless the model takes it as further channels."""
-    if embed is not None and "source" not in embed and config.dit.in_channels == config.dit.out_channels:
+    if embed is None:
+        return
+    if "source" not in build_conditioning(config.dit, config.condition).usable_conditions(embed):
         raise InputError(f"{where}: brings embeddings but none for the source video; export it again")

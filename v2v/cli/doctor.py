@@ -18,6 +18,7 @@ from v2v.checkpoints import adapters, model_folder, name_mapping, parameter_stor
 from v2v.checkpoints.adapters import Adapter
 from v2v.config import ModelConfig
 from v2v.errors import InputError
+from v2v.models.conditioning import build_conditioning
 from v2v.pipeline import pretrained
 
 PACKAGES = (
@@ -187,7 +188,8 @@ def _describe_published(
 
 
 def _edit_conditions(config: ModelConfig, adapter: Adapter) -> tuple[str, ...]:
-    return pretrained.supported_conditions(config, adapter.embed or {})
+    conditioning = build_conditioning(config.dit, config.condition)
+    return conditioning.usable_conditions(adapter.embed or {})
 
 
 def _collect_problem(problems: list[str], check, *args):

@@ -7,15 +7,14 @@ prompt+reference  v0 = v(∅, source, mask): the reference is guided too (eq. 4)
 none              v = v1, one pass instead of two; the same as a scale of 1
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import jax.numpy as jnp
 
 from v2v.array_types import AnyArray, Conditions, Float, Latents, Text
 from v2v.errors import InputError
-
-GUIDANCE_MODES = ("prompt", "prompt+reference", "none")
+from v2v.models.conditioning import GuidanceBranch
 
 
 class Branch(NamedTuple):
@@ -31,12 +30,17 @@ class Branch(NamedTuple):
 
 
 def guidance_branches(
-    mode: str, prompt: Text, null: Float[AnyArray, "#b m w"], conditions: Conditions
+    modes: Mapping[str, tuple[GuidanceBranch, ...]],
+    mode: str,
+    prompt: Text,
+    null: Float[AnyArray, "#b m w"],
+    conditions: Conditions,
 ) -> list[Branch]:
     """Return the passes of a step, the conditional one first.
 
     Args:
-      mode: one of `GUIDANCE_MODES`.
+      modes: what each pass of a mode is given (`Conditioning.guidance`).
+      mode: one of them.
       prompt: embeddings of the instruction.
       null: embeddings of the empty sentence, for all jobs or for each.
       conditions: latents of the visual conditions.
@@ -44,14 +48,14 @@ def guidance_branches(
     Raises:
       InputError: an unknown mode.
     """
-    if mode == "none":
-        return [Branch(prompt, conditions)]
-    if mode not in GUIDANCE_MODES:
-        raise InputError(f"guidance: mode must be prompt, prompt+reference or none, got {mode!r}")
-    unconditional = conditions
-    if mode == "prompt+reference":
-        unconditional = {name: z for name, z in conditions.items() if name != "reference"}
-    return [Branch(prompt, conditions), Branch(jnp.broadcast_to(null, prompt.shape), unconditional)]
+    if mode not in modes:
+        *names, last = modes
+        raise InputError(f"guidance: mode must be {', '.join(names)} or {last}, got {mode!r}")
+    branches = []
+    for branch in modes[mode]:
+        visible = {name: z for name, z in conditions.items() if name not in branch.hidden}
+        branches.append(Branch(prompt if branch.prompt else jnp.broadcast_to(null, prompt.shape), visible))
+    return branches
 
 
 def combine_velocities(velocities: Sequence[Latents], scale: float | AnyArray) -> Latents:

@@ -29,6 +29,7 @@ from v2v.diffusion.solvers import SolverTable, advance_state, build_solver_table
 from v2v.errors import InputError
 from v2v.models import kv_cache
 from v2v.models.attention_kernels import parallel
+from v2v.models.conditioning import build_conditioning
 from v2v.models.transformer import DiT
 from v2v.runtime import progress
 
@@ -60,6 +61,7 @@ class Sampler:
 
     def __init__(self, cfg: ModelConfig):
         self.cfg = cfg
+        self.conditioning = build_conditioning(cfg.dit, cfg.condition)
         self.program = jax.jit(partial(_run, DiT(cfg.dit, cfg.condition)), static_argnames=("mode", "cached"))
 
     def __call__(
@@ -122,11 +124,7 @@ class Sampler:
             mode = "none"
         if cached is None:
             # Cached keys are replicated on all devices, so not where tokens are split.
-            cached = (
-                bool(conditions)
-                and kv_cache.is_cacheable(self.cfg.condition)
-                and parallel.token_multiple() == 1
-            )
+            cached = bool(conditions) and self.conditioning.cacheable and parallel.token_multiple() == 1
         scale = np.asarray(guidance, np.float32)
         output, _ = self.program(
             variables,
@@ -162,7 +160,8 @@ def _run(
     cached: bool,
 ) -> tuple[SampleOutput, Array]:
     """Sample; return also the numbers of the rows, whose computation reports progress."""
-    branches = guidance_branches(mode, text, null, conditions)
+    modes = build_conditioning(dit.cfg, dit.condition).guidance
+    branches = guidance_branches(modes, mode, text, null, conditions)
     networks = [_BranchNetwork(dit, variables, branch, noise, cached) for branch in branches]
     rows = jax.tree.map(jnp.asarray, steps)
     past = None if links is None or links.past is None else jnp.asarray(links.past, jnp.float32)

@@ -3,6 +3,7 @@ import jax.numpy as jnp
 
 from v2v.config import ModelConfig
 from v2v.models import lora
+from v2v.models.conditioning import build_conditioning
 from v2v.models.text_encoder import TextEncoder
 from v2v.models.transformer import DiT
 
@@ -29,7 +30,8 @@ def init_embed(key: jax.Array, cfg: ModelConfig) -> dict:
     """The new embeddings of source, mask and reference, all zero."""
     t, y, x, c = cfg.vae.latent_shape(cfg.frames, cfg.height, cfg.width)
     z = jnp.zeros((1, t, y, x, c))
-    mask = z if cfg.condition.mask_code == "vae" else z[..., :1]
+    conditioning = build_conditioning(cfg.dit, cfg.condition)
+    mask = z[..., : conditioning.embedding_channels("mask", c)]
     args = (z, jnp.ones((1,)), jnp.zeros((1, cfg.text.text_len, cfg.text.width)), z, mask, z[:, :1])
     shapes = jax.eval_shape(DiT(cfg.dit, cfg.condition).init, key, *args)["embed"]
     return jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)

@@ -16,16 +16,11 @@ from collections.abc import Callable
 import jax.numpy as jnp
 
 from v2v.array_types import Array, Float, Latents, Text
-from v2v.config import ConditionConfig
 from v2v.errors import InputError
+from v2v.models.conditioning import build_conditioning
 from v2v.models.transformer import DiT
 
 KVCache = dict  # {"blocks": {"self_attn": {"k", "v"}, "cross_attn": {"k", "v"}}}, each [L, b, tokens, h, k]
-
-
-def is_cacheable(condition: ConditionConfig) -> bool:
-    """Whether condition tokens are the same at every flow time."""
-    return condition.attention == "one_way" and condition.time == "zero"
 
 
 def prefill(dit: DiT, variables: dict, z: Latents, text: Text, conditions: dict[str, Latents]) -> KVCache:
@@ -38,7 +33,7 @@ def prefill(dit: DiT, variables: dict, z: Latents, text: Text, conditions: dict[
     Raises:
       InputError: the model's condition tokens look at the target or at flow time, so nothing about them can be kept.
     """
-    if not is_cacheable(dit.condition):
+    if not build_conditioning(dit.cfg, dit.condition).cacheable:
         raise InputError(
             f"cache: expected condition.attention one_way and condition.time zero, got {dit.condition.attention} and "
             f"{dit.condition.time}; sample without a cache, or train a model with these settings"

@@ -9,6 +9,8 @@ The residual stream, norms, modulation, time MLP and head are float32; matmuls r
 Wan2.2-TI2V-5B and the embedded model are this class with different numbers.
 """
 
+from dataclasses import dataclass
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -19,7 +21,15 @@ from v2v.array_types import Array, Bool, Float, Latents, Noisy, Tau, Text, Token
 from v2v.config import ConditionConfig, DiTConfig
 from v2v.models.attention import Attention
 from v2v.models.attention_kernels import parallel
-from v2v.models.conditioning import ConditionEmbedding, SequencePart, build_layout, patchify, unpatchify
+from v2v.models.conditioning import (
+    ConditionEmbedding,
+    Conditioning,
+    Layout,
+    SequencePart,
+    build_conditioning,
+    patchify,
+    unpatchify,
+)
 from v2v.models.layers import Dense, LayerNorm, gelu, select_modulation
 from v2v.models.rotary import rotary_angles, rotary_table
 from v2v.runtime.sharding import constrain_activation
@@ -68,23 +78,28 @@ class DiT(nn.Module):
           in it, averaged over heads: `cross_attn/seen` [b, l, m], weights to the text; `self_attn/seen` [b, l, 5], share of the
           source, and where in it (attention.seen).
         """
-        cfg, cond = self.cfg, self.condition
+        cfg = self.cfg
         if source is None and mask is not None:
             raise ValueError("DiT: a mask needs a source video to be added to; pass source=")
-        x, lay, noisy = self.embed_tokens(z, source, mask, reference, first_clean)
-        rows, target = lay.rows(part), lay.target
-        x, noisy, length = x[:, rows], noisy[:, rows], len(lay.positions[rows])
-        angles = jnp.asarray(rotary_angles(lay.positions[rows], cfg.head_dim, cfg.rope_theta))
-        pad = (
-            -length % parallel.token_multiple()
-        )  # makes tokens divide by mesh axis seq; nothing attends to it
+        given = {"source": source, "mask": mask, "reference": reference}
+        conditions = {name: latents for name, latents in given.items() if latents is not None}
+        conditioning = build_conditioning(cfg, self.condition)
+        x, layout = self.embed_tokens(conditioning, z, conditions)
+        noisy = self.find_noisy(layout, z.shape[0], first_clean)
+        rows, target = layout.rows(part), layout.target
+        positions = layout.positions
+        x, noisy = x[:, rows], noisy[:, rows]
+        length = x.shape[1]
+        angles = jnp.asarray(rotary_angles(positions[rows], cfg.head_dim, cfg.rope_theta))
+        # Tokens must divide by mesh axis seq; nothing attends to the padding.
+        pad = -length % parallel.token_multiple()
         if pad:
             x = jnp.pad(x, ((0, 0), (0, pad), (0, 0)))
             noisy, angles = jnp.pad(noisy, ((0, 0), (0, pad))), jnp.pad(angles, ((0, pad), (0, 0)))
         temb, tproj = self.embed_time(tau)
         context = self.embed_text(text)
-        alone = lay.length == np.prod(lay.grid) or part != "all"
-        one_way = None if alone or cond.attention == "full" else (target.start, target.stop)
+        unconditional = len(layout.segments) == 1 or part != "all"
+        one_way = (target.start, target.stop) if conditioning.one_way and not unconditional else None
 
         block = Block
         if cfg.remat != "none":
@@ -96,68 +111,49 @@ class DiT(nn.Module):
             in_axes=nn.broadcast,
             length=cfg.layers,
         )
-        own = target if part == "all" else slice(0, length)
-        entered, writes = x[:, own], self.is_mutable_collection("added") and not self.is_initializing()
-        if (
-            self.has_variable("added", "sum") and not writes
-        ):  # diffusion/step_skipping.py: this step takes an earlier one's sum
-            x, noisy = entered + self.get_variable("added", "sum"), noisy[:, own]
-            return unpatchify(Head(cfg, name="head")(x, temb, noisy), lay.grid, cfg.patch)
+        output_rows = target if part == "all" else slice(0, length)
+        block_input = x[:, output_rows]
+        writes_sum = self.is_mutable_collection("added") and not self.is_initializing()
+        # diffusion/step_skipping.py: this step takes what the blocks added at an earlier one.
+        if self.has_variable("added", "sum") and not writes_sum:
+            x, noisy = block_input + self.get_variable("added", "sum"), noisy[:, output_rows]
+            return unpatchify(Head(cfg, name="head")(x, temb, noisy), layout.grid, cfg.patch)
         blocks = scan(cfg, one_way, length if pad else None, name="blocks")
         watch = None
-        if self.is_mutable_collection("attention") and not self.is_initializing():  # attention_maps.py asks
+        # pipeline/attention_maps.py records attention to the tokens in front of the target, the source's.
+        if self.is_mutable_collection("attention") and not self.is_initializing():
             watch = np.zeros((x.shape[1], 4), np.float32)
-            watch[: target.start] = np.insert(lay.positions[: target.start], 0, 1, axis=1)
+            watch[: target.start] = np.insert(positions[: target.start], 0, 1, axis=1)
         x, _ = blocks(constrain_activation(x, "b l d"), context, tproj, noisy, rotary_table(angles), watch)
         if part == "conditions":
             return None
-        x, noisy = x[:, own], noisy[:, own]
-        if writes:
-            self.put_variable("added", "sum", x - entered)
-        return unpatchify(Head(cfg, name="head")(x, temb, noisy), lay.grid, cfg.patch)
+        x, noisy = x[:, output_rows], noisy[:, output_rows]
+        if writes_sum:
+            self.put_variable("added", "sum", x - block_input)
+        return unpatchify(Head(cfg, name="head")(x, temb, noisy), layout.grid, cfg.patch)
 
-    def embed_tokens(self, z, source, mask, reference, first_clean) -> tuple[Tokens, object, Noisy]:
-        cfg, cond, b = self.cfg, self.condition, z.shape[0]
-        dtype = jnp.dtype(cfg.dtype)
+    def embed_tokens(
+        self, conditioning: Conditioning, z: Latents, conditions: dict[str, Latents]
+    ) -> tuple[Tokens, Layout]:
+        """Return the tokens of the joint sequence, float32, and their layout."""
+        shapes = {name: latents.shape for name, latents in {"target": z, **conditions}.items()}
+        layout = conditioning.layout({name: self.token_grid(shape) for name, shape in shapes.items()})
+        tokens = conditioning.embed(z, conditions, _Embedder(self.cfg))
+        return jnp.concatenate([tokens[segment.name] for segment in layout.segments], 1), layout
 
-        def grid(v):
-            return None if v is None else tuple(n // p for n, p in zip(v.shape[1:4], cfg.patch, strict=True))
+    def token_grid(self, shape: tuple[int, ...]) -> tuple[int, int, int]:
+        """Return the token grid of latents of a shape [b, t, y, x, c]."""
+        t, y, x = (n // p for n, p in zip(shape[1:4], self.cfg.patch, strict=True))
+        return t, y, x
 
-        def new(v, name):
-            return ConditionEmbedding(cfg.width, name=name)(patchify(v, cfg.patch))
-
-        wide = source is not None and cfg.in_channels > cfg.out_channels
-        z = jnp.concatenate([z, source], -1) if wide else z
-        x = Dense(cfg.width, dtype, name="patch_embedding")(patchify(z, cfg.patch)).astype(jnp.float32)
-        if source is not None:
-            src = 0.0 if wide else new(source, "source")
-            if mask is not None and cond.mask == "source":
-                src = src + new(mask, "mask")
-            if cond.layout == "sequence" and not wide:
-                x = jnp.concatenate([src, x], 1)
-            else:  # adding an embedded source is also what zero-padded input channels compute
-                x = x + src
-        own = mask is not None and cond.mask == "sequence"
-        if mask is not None and cond.mask == "target":
-            n = int(np.prod(grid(z)))  # the target's tokens are the last so far
-            x = x.at[:, -n:].add(new(mask, "mask"))
-        elif own:
-            x = jnp.concatenate([x, new(mask, "mask")], 1)
-        if reference is not None:
-            x = jnp.concatenate([x, new(reference, "reference")], 1)
-        beside = cond.layout == "sequence" and not wide
-        lay = build_layout(
-            grid(z), grid(source) if beside else None, grid(reference), cond, grid(mask) if own else None
-        )
-
-        noisy = np.zeros(lay.length, bool)
-        noisy[lay.target] = True
-        noisy = jnp.broadcast_to(noisy | (cond.time == "same"), (b, lay.length))
-        if first_clean is not None:
-            frame = np.zeros(lay.length, bool)
-            frame[lay.target.start : lay.target.start + lay.grid[1] * lay.grid[2]] = True
-            noisy = noisy & ~(first_clean[:, None] & frame)
-        return x, lay, noisy
+    def find_noisy(self, layout: Layout, batch: int, first_clean: Bool[Array, "b"] | None) -> Noisy:
+        """Return which tokens are at flow time tau: the target's, except its first frame where `first_clean`."""
+        noisy = jnp.broadcast_to(layout.noisy, (batch, layout.length))
+        if first_clean is None:
+            return noisy
+        start, frame = layout.target.start, np.zeros(layout.length, bool)
+        frame[start : start + layout.grid[1] * layout.grid[2]] = True
+        return noisy & ~(first_clean[:, None] & frame)
 
     def embed_time(self, tau: Tau):
         """Time embeddings at (tau, 0): e [2, b, d] for the head and e0 [2, b, 6, d] for the blocks, float32."""
@@ -175,6 +171,20 @@ class DiT(nn.Module):
         dtype = jnp.dtype(self.cfg.dtype)
         h = Dense(self.cfg.width, dtype, name="text_in")(text)
         return Dense(self.cfg.width, dtype, name="text_out")(gelu(h))
+
+
+@dataclass(frozen=True)
+class _Embedder:
+    """The transformer's `conditioning.TokenEmbedder`; makes submodules of the module that is being applied."""
+
+    cfg: DiTConfig
+
+    def pretrained(self, z: Latents) -> Tokens:
+        dense = Dense(self.cfg.width, jnp.dtype(self.cfg.dtype), name="patch_embedding")
+        return dense(patchify(z, self.cfg.patch)).astype(jnp.float32)
+
+    def new(self, name: str, latents: Latents) -> Tokens:
+        return ConditionEmbedding(self.cfg.width, name=name)(patchify(latents, self.cfg.patch))
 
 
 class Block(nn.Module):

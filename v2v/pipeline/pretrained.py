@@ -28,11 +28,11 @@ from v2v.diffusion.step_skipping import StepSkipper
 from v2v.errors import InputError, note
 from v2v.models import autoencoder_streaming
 from v2v.models.autoencoder import VAE
+from v2v.models.conditioning import build_conditioning, encode_mask
 from v2v.models.initialization import init_base
 from v2v.models.text_encoder import TextEncoder, Tokenizer
 from v2v.pipeline.model import SampleRequest, TextEmbedding, shown_conditions
 from v2v.runtime import sharding
-from v2v.video.mask import pool_mask
 from v2v.video.pixels import denormalize_pixels, normalize_pixels
 
 
@@ -136,12 +136,6 @@ def load_tokenizer(folder: model_folder.ModelFolder, cfg: ModelConfig) -> Tokeni
     return vocabulary
 
 
-def supported_conditions(cfg: ModelConfig, embed: dict) -> tuple[str, ...]:
-    """Return which of "source", "mask" and "reference" a model with these embeddings takes; none if it cannot edit."""
-    wide = cfg.dit.in_channels > cfg.dit.out_channels  # then the source comes in beside the noise
-    return tuple(name for name in adapters.EMBEDDING_NAMES if name in embed or (wide and name == "source"))
-
-
 def is_native_folder(path: Path) -> bool:
     """Return whether `v2v train` or `v2v convert` wrote this folder."""
     return (path / "base.safetensors").is_file() or is_converted_folder(path)
@@ -170,7 +164,8 @@ class Pretrained:
     @property
     def conditions(self) -> tuple[str, ...]:
         """Which of "source", "mask" and "reference" the model takes; none if it was never trained to edit."""
-        return supported_conditions(self.config, self._embed or {})
+        conditioning = build_conditioning(self.config.dit, self.config.condition)
+        return conditioning.usable_conditions(self._embed or {})
 
     def encode(self, video: Pixels) -> Latents:
         """Encode uint8 [b, T, H, W, 3], T = 4n+1, to latents, float32 [b, t, y, x, c]."""
@@ -178,11 +173,9 @@ class Pretrained:
         return _build_codec(self.config.vae, self.config.text)[0](self._store.get("vae"), jnp.asarray(video))
 
     def encode_mask(self, mask: Pixels) -> Latents:
-        """A mask as white on black, uint8 [b, T, H, W, 3] → what the model is shown of it: its latents, or [b, t, y, x, 1] shares."""
-        if self.config.condition.mask_code == "vae":
-            return self.encode(mask)
+        """Return what the model is shown of a mask (`conditioning.encode_mask`), uint8 [b, T, H, W, 3]."""
         grid = self.config.vae.latent_shape(*mask.shape[1:4])[:3]
-        return pool_mask(np.asarray(mask)[..., 0] / np.float32(255), grid)[..., None]
+        return encode_mask(self.config.condition, mask, grid, self.encode)
 
     def decode(self, z: Latents) -> np.ndarray:
         """Decode latents to float32 [b, T, H, W, 3] in 0..255."""

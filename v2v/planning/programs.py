@@ -17,6 +17,7 @@ from v2v.checkpoints.wan import parameter_dtype
 from v2v.config import MeshConfig, ModelConfig, OptimConfig
 from v2v.diffusion.sampler import Sampler
 from v2v.models import initialization
+from v2v.models.conditioning import build_conditioning
 from v2v.models.transformer import DiT
 from v2v.runtime import sharding
 from v2v.train import objectives, train_step
@@ -148,7 +149,7 @@ def _latent_shapes(m: ModelConfig, batch: int, rows: NamedSharding) -> dict:
     def clip(t, c=c):
         return jax.ShapeDtypeStruct((batch, t, y, x, c), jnp.float16, sharding=rows)
 
-    mask = clip(t) if m.condition.mask_code == "vae" else clip(t, 1)
+    mask = clip(t, build_conditioning(m.dit, m.condition).embedding_channels("mask", c))
     return {"target": clip(t), "source": clip(t), "mask": mask, "reference": clip(1)}
 
 

@@ -15,6 +15,7 @@ import jax
 
 from v2v.config import ModelConfig
 from v2v.errors import InputError
+from v2v.models.conditioning import count_tokens
 from v2v.planning import chips, search
 from v2v.planning.chips import Chip
 from v2v.planning.compile import GIB, ProgramCost
@@ -139,7 +140,7 @@ def build_plan(
         topology=topology,
         chips=len(devices),
         clip=f"{m.frames}x{m.height}x{m.width}",
-        tokens=flops.count_tokens(m, reference=True),
+        tokens=count_tokens(m, reference=True),
         hbm_gib=round(chip.hbm / GIB, 2),
         final=reports[-1],
         tried=reports,
@@ -194,12 +195,10 @@ def call_seconds(cost: ProgramCost, chip: Chip, utilisation: float) -> float:
 def _model_flops(s: PlanSetting) -> float:
     """Return the operations on all chips without recomputed ones, as in model FLOP utilization."""
     if s.what == "train":
-        return flops.step_flops(s.model, s.batch, s.trains == "full", reference=True)
+        return flops.step_flops(s.model, s.batch, count_tokens(s.model, reference=True), s.trains == "full")
     calls = s.model.flow.steps * (1 if s.model.flow.guidance == 1 else 2)
     return (
-        s.batch
-        * calls
-        * flops.forward_flops(s.model, flops.count_tokens(s.model, reference=True), adapter=False)
+        s.batch * calls * flops.forward_flops(s.model, count_tokens(s.model, reference=True), adapter=False)
     )
 
 

@@ -71,30 +71,27 @@ PEAK_FLOPS = {
 }  # fmt: skip
 
 
-def count_tokens(cfg: ModelConfig, reference: bool = False) -> int:
-    """Joint tokens of one clip."""
-    t, y, x, _ = cfg.vae.latent_shape(cfg.frames, cfg.height, cfg.width)
-    pt, py, px = cfg.dit.patch
-    frame = y // py * (x // px)
-    streams = 2 if cfg.condition.layout == "sequence" and cfg.dit.in_channels == cfg.dit.out_channels else 1
-    return streams * (t // pt) * frame + reference * frame
-
-
 def forward_flops(cfg: ModelConfig, l: int, adapter: bool = True) -> float:  # noqa: E741
     """Of the DiT's blocks on one clip of l joint tokens, 2 a multiplication and addition; with LoRA, or with weights merged."""
     *base, low_rank = _parts(cfg, l)
     return sum(base) + adapter * low_rank
 
 
-def step_flops(cfg: ModelConfig, batch: int, full: bool = False, reference: bool = False) -> float:
-    """Of one edit step of clips of the model's size: forward, backward through activations, gradients of trained weights.
+def step_flops(cfg: ModelConfig, batch: int, tokens: int, full: bool = False) -> float:
+    """Return the FLOPs of one training step: forward, backward through activations, gradients of trained weights.
 
     A product of activations and weights costs as much again for the gradient of the activations, and again for that of the weights
     where they are trained; attention, a product of activations alone, costs twice its forward pass. Keys and values of the text
     need no gradient of the text.
+
+    Args:
+      cfg: the model.
+      batch: clips of a step.
+      tokens: joint tokens of a clip (`models.conditioning.count_tokens`).
+      full: whether all weights are trained, instead of LoRA.
     """
-    linears, text, attention, low_rank = _parts(cfg, count_tokens(cfg, reference))
-    if full:  # without LoRA
+    linears, text, attention, low_rank = _parts(cfg, tokens)
+    if full:
         return batch * (3 * linears + 2 * text + 3 * attention)
     return batch * (2 * linears + text + 3 * attention + 3 * low_rank)
 

@@ -21,8 +21,9 @@ from v2v.data import buckets, datasets, latent_cache, pair
 from v2v.errors import InputError
 from v2v.models import autoencoder_streaming
 from v2v.models.autoencoder import VAE
+from v2v.models.conditioning import count_tokens
 from v2v.models.text_encoder import TextEncoder, Tokenizer
-from v2v.runtime import flops, sharding
+from v2v.runtime import sharding
 from v2v.train.config import Experiment
 from v2v.train.stage import log_info
 from v2v.video.pixels import normalize_pixels
@@ -103,7 +104,7 @@ def batch_sizes(cfg: Experiment) -> dict[tuple[int, int, int], int]:
             sized = dataclasses.replace(m, **dict(zip(("frames", "height", "width"), size, strict=True)))
         except ValueError as err:
             raise InputError(f"data.sizes {buckets.format_size(size)}: {err}") from err
-        return flops.count_tokens(sized, reference=True)
+        return count_tokens(sized, reference=True)
 
     model_size = (m.frames, m.height, m.width)
     budget = cfg.data.tokens or cfg.edit.batch * tokens(model_size)

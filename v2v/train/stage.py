@@ -19,6 +19,7 @@ from jax.sharding import Mesh
 
 from v2v.data.loader import Stream
 from v2v.errors import InputError
+from v2v.models.conditioning import count_tokens
 from v2v.runtime import flops, sharding
 from v2v.train import callbacks, loop
 from v2v.train import optimizer as optimizer_lib
@@ -191,7 +192,8 @@ def _work(cfg: Experiment, devices: int) -> loop.StepCost:
         frames, side = m.vae.stride_t * (t - 1) + 1, m.vae.stride_xy
         sized = dataclasses.replace(m, frames=frames, height=y * side, width=x * side)
         reference = "reference" in batch
-        operations = flops.step_flops(sized, b, full=cfg.trains == "full", reference=reference)
-        return b * flops.count_tokens(sized, reference), operations
+        tokens = count_tokens(sized, reference)
+        operations = flops.step_flops(sized, b, tokens, full=cfg.trains == "full")
+        return b * tokens, operations
 
     return loop.StepCost(of, flops.peak_flops() * devices)
