@@ -17,6 +17,7 @@ from tests.train.tiny_training import live_base
 from v2v.config import LogConfig, OptimConfig, debug, wan22_ti2v_5b
 from v2v.errors import InputError
 from v2v.models import initialization
+from v2v.models.conditioning import count_tokens
 from v2v.runtime import flops
 from v2v.train import callbacks, loop, objectives, optimizer, train_step
 from v2v.train.checkpointing import Checkpoints
@@ -190,5 +191,5 @@ def test_a_writer_that_isnt_installed_is_named_with_its_extra(tmp_path, monkeypa
 def test_flops_of_the_papers_step():
     """253 TFLOP a forward pass at 81x480x832 with reference (the paper's cost table, derived), without LoRA and modulation."""
     cfg = wan22_ti2v_5b()
-    assert flops.count_tokens(cfg) == 16380 and flops.count_tokens(cfg, reference=True) == 16770
+    assert count_tokens(cfg) == 16380 and count_tokens(cfg, reference=True) == 16770
     assert flops.forward_flops(cfg, 16770, adapter=False) == pytest.approx(253e12, rel=0.03)
