@@ -13,7 +13,7 @@ import numpy as np
 from data_synth.generate import PairOptions, make_pair
 from v2v import Pair
 from v2v.checkpoints import adapters, native
-from v2v.config import DataConfig, LoRAConfig, ModelConfig, OptimConfig, debug
+from v2v.config import DataConfig, LogConfig, LoRAConfig, ModelConfig, OptimConfig, debug
 from v2v.data import buckets, loader
 from v2v.data import latent_cache as latents
 from v2v.data import pair as pair_lib
@@ -128,9 +128,7 @@ def train(workdir: Path, cached: Path, weights: Path, how: OptimConfig, steps: i
         fresh(cfg, base, how),
         lambda state, rows: one(state, rows, base),
         iter(batches(cached, cfg)),
-        steps=steps,
-        save_every=SAVED,
-        log_every=1,
+        loop.Schedule(steps, SAVED, LogConfig(every=1)),
     )
 
 

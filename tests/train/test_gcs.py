@@ -44,7 +44,7 @@ def step(state, batch):
 def train(folder, steps):
     state = TrainState.create({"w": jnp.zeros((3, 4))}, optax.adam(0.1))
     data = grain.MapDataset.range(100).seed(1).shuffle().repeat().batch(4).to_iter_dataset()
-    return loop.fit(folder, state, step, iter(data), steps=steps, save_every=2, log_every=2, log=LogConfig())
+    return loop.fit(folder, state, step, iter(data), loop.Schedule(steps, 2, LogConfig(every=2)))
 
 
 def test_a_run_in_a_bucket_resumes_to_the_bit(bucket, tmp_path):
@@ -60,5 +60,5 @@ def test_a_run_in_a_bucket_resumes_to_the_bit(bucket, tmp_path):
     assert [row["loss"] for row in rows] == [
         json.loads(line)["loss"] for line in (tmp_path / "local" / "log.jsonl").read_text().splitlines()
     ]
-    kept = [p.name for p in epath.Path(f"{bucket}/run/checkpoints").iterdir() if p.name.isdigit()]
-    assert sorted(kept) == ["4", "6"]  # the newest two
+    saved_steps = [p.name for p in epath.Path(f"{bucket}/run/checkpoints").iterdir() if p.name.isdigit()]
+    assert sorted(saved_steps) == ["4", "6"]  # the newest two

@@ -15,6 +15,7 @@ import pytest
 
 from tests.train.tiny_training import live_base
 from v2v.config import LogConfig, OptimConfig, debug, wan22_ti2v_5b
+from v2v.data.batch import split_records
 from v2v.errors import InputError
 from v2v.models import initialization
 from v2v.models.conditioning import count_tokens
@@ -56,22 +57,15 @@ def edit_step(base):
     return train_step.train_step(objectives.edit(CFG, 1.0), optimizer.build_optimizer(OPTIM), 0.9)
 
 
-def fresh(base):
+def initial_state(base):
     return TrainState.create(
         initialization.init_adapter(jax.random.key(1), CFG, base["dit"]), optimizer.build_optimizer(OPTIM)
     )
 
 
 def train(folder, base, edit_step, steps):
-    return loop.fit(
-        folder,
-        fresh(base),
-        lambda s, b: edit_step(s, b, base),
-        batches(),
-        steps=steps,
-        save_every=2,
-        log_every=2,
-    )
+    schedule = loop.Schedule(steps, save_every=2, log=LogConfig(every=2))
+    return loop.fit(folder, initial_state(base), lambda s, b: edit_step(s, b, base), batches(), schedule)
 
 
 def test_resumed_run_equals_the_uninterrupted_one_bit_for_bit(tmp_path, base, edit_step):
@@ -90,22 +84,23 @@ def test_a_save_in_the_middle_holds_that_step_though_training_went_on_in_the_sam
 ):
     train(tmp_path / "a", base, edit_step, 6)
     four = train(tmp_path / "b", base, edit_step, 4)
-    kept = Checkpoints(tmp_path / "a" / "checkpoints").restore(fresh(base), step=4)
-    jax.tree.map(np.testing.assert_array_equal, kept, four)
+    saved = Checkpoints(tmp_path / "a" / "checkpoints").restore(initial_state(base), step=4)
+    jax.tree.map(np.testing.assert_array_equal, saved, four)
 
 
 def test_only_the_adapter_is_trained_and_both_its_parts_move(base, edit_step):
-    state = fresh(base)
-    batch = next(batches())
-    before = jax.tree.map(np.array, state.trained)  # a copy: the step donates what it is given
+    state = initial_state(base)
+    batch, _ = split_records(next(batches()))
+    # A copy: the step donates the state it is given.
+    initial = jax.tree.map(np.array, state.trained)
     for _ in range(2):
         state, metrics = edit_step(state, batch, base)
     moved = {
         k: max(
             float(np.abs(a - b).max())
-            for a, b in zip(*map(jax.tree.leaves, (before[k], state.trained[k])), strict=True)
+            for a, b in zip(*map(jax.tree.leaves, (initial[k], state.trained[k])), strict=True)
         )
-        for k in before
+        for k in initial
     }
     assert set(moved) == {"lora", "embed"} and min(moved.values()) > 0
     assert {"loss", "inside", "outside", "grad_norm_lora", "grad_norm_embed"} <= metrics.keys()
@@ -118,7 +113,7 @@ def test_signal_saves_and_exits_cleanly(tmp_path, base, edit_step):
         return edit_step(state, batch, base)
 
     with pytest.raises(SystemExit) as stop:
-        loop.fit(tmp_path, fresh(base), interrupting, batches(), steps=50, save_every=100)
+        loop.fit(tmp_path, initial_state(base), interrupting, batches(), loop.Schedule(50, 100))
     assert stop.value.code == 0
     assert Checkpoints(tmp_path / "checkpoints").latest() == 3
 
@@ -128,12 +123,13 @@ def test_a_loss_that_is_not_finite_names_the_window_and_keeps_the_last_checkpoin
         state, metrics = edit_step(state, batch, base)
         return state, metrics | {"loss": jnp.where(state.step > 3, jnp.nan, metrics["loss"])}
 
-    drawn = batches()
-    fourth = [next(drawn)["record"] for _ in range(4)][-1]
+    data = batches()
+    fourth = [next(data)["record"] for _ in range(4)][-1]
     expected = f"steps 2 and 4, first at step 4, whose batch holds records {fourth[0]}, {fourth[1]}; .*step 2, is intact"
-    with pytest.raises(loop.NotFinite, match=expected) as told:
-        loop.fit(tmp_path, fresh(base), broken, batches(), steps=10, save_every=2, log_every=2)
-    assert isinstance(told.value, FloatingPointError) and isinstance(told.value, InputError)
+    schedule = loop.Schedule(10, 2, LogConfig(every=2))
+    with pytest.raises(loop.NonFiniteLossError, match=expected) as error:
+        loop.fit(tmp_path, initial_state(base), broken, batches(), schedule)
+    assert isinstance(error.value, FloatingPointError) and isinstance(error.value, InputError)
     assert Checkpoints(tmp_path / "checkpoints").latest() == 2
 
 
@@ -155,7 +151,7 @@ def test_gradients_are_clipped_group_by_group():
     np.testing.assert_array_equal(out["lora"]["a"], grads["lora"]["a"])
 
 
-def test_rows_tell_time_lost_and_work_and_what_watches_saw(tmp_path, base, edit_step):
+def test_rows_hold_times_utilization_and_what_hooks_return(tmp_path, base, edit_step):
     pytest.importorskip("tensorboardX")
     pair = types.SimpleNamespace(
         source=np.zeros((5, 32, 32, 3), np.uint8), target=np.full((5, 32, 32, 3), 9, np.uint8),
@@ -168,11 +164,15 @@ def test_rows_tell_time_lost_and_work_and_what_watches_saw(tmp_path, base, edit_
             edited.append((instruction, mask, settings["detail"]))
             return types.SimpleNamespace(frames=source)
 
+    hook = callbacks.Previews(2, lambda adapter: Editor(), [pair], tmp_path / "previews")
     loop.fit(
-        tmp_path, fresh(base), lambda s, b: edit_step(s, b, base), batches(), steps=4, save_every=4, log_every=2,
-        log=LogConfig(tensorboard=True), work=loop.StepCost(lambda batch: (100, 1e6), peak=1e9),
-        watches=[callbacks.previews(2, lambda adapter: Editor(), [pair], tmp_path / "previews")],
-    )  # fmt: skip
+        tmp_path,
+        initial_state(base),
+        lambda s, b: edit_step(s, b, base),
+        batches(),
+        loop.Schedule(4, 4, LogConfig(every=2, tensorboard=True), [hook]),
+        cost=loop.StepCost(lambda batch: (100, 1e6), peak=1e9),
+    )
     rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == [2, 4] and all(row["preview_rmse"] == 9 for row in rows)
     assert edited == [("make it sepia", None, "model")] * 2

@@ -178,7 +178,8 @@ def saves_and_data(folder: Path, jax, steps: int) -> dict:
     def one(state, batch):
         return step(state, {"target": batch["target"], "area": batch["area"], "text": text}, base)
 
-    loop.fit(folder / "run", state, one, iter(rows), steps=steps, save_every=50, log_every=25)
+    schedule = loop.Schedule(steps, save_every=50, log=config.LogConfig(every=25))
+    loop.fit(folder / "run", state, one, iter(rows), schedule)
     log = [json.loads(line) for line in (folder / "run" / "log.jsonl").read_text().splitlines()][2:]
     total = sum(row["seconds_per_step"] * 25 for row in log)
     return {
@@ -216,20 +217,15 @@ def memory(folder: Path, jax, steps: int) -> dict:
     step = training.train_step(objectives.edit(cfg), optimizer, 0.9)
     page, seen = resource.getpagesize() / 1e6, []
 
-    def look(state, done, log):
-        seen.append(int(Path("/proc/self/statm").read_text().split()[1]) * page)
-        return {"resident_mb": seen[-1]}
+    class ResidentMemory:
+        every = steps // 20
 
-    watch = loop.Hook(steps // 20, look)
-    loop.fit(
-        folder / "run",
-        state,
-        lambda s, b: step(s, b, base),
-        iter(rows),
-        steps=steps,
-        save_every=250,
-        watches=[watch],
-    )
+        def __call__(self, state, step, writer):
+            seen.append(int(Path("/proc/self/statm").read_text().split()[1]) * page)
+            return {"resident_mb": seen[-1]}
+
+    schedule = loop.Schedule(steps, save_every=250, hooks=[ResidentMemory()])
+    loop.fit(folder / "run", state, lambda s, b: step(s, b, base), iter(rows), schedule)
     half = len(seen) // 2
     return {
         "steps": steps,

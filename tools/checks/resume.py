@@ -50,7 +50,7 @@ def worker(
     from v2v.models.text_encoder import build_word_tokenizer
     from v2v.train import objectives
     from v2v.train.config import Experiment, Stage
-    from v2v.train.stage import fit_stage, to_host
+    from v2v.train.stage import TrainingTask, fit_stage, to_host
 
     model, optim = debug(), OptimConfig(peak_lr=1e-2, warmup_steps=1)
     tokenizer = build_word_tokenizer(["make", "it", "red"], model.text.text_len, model.text.vocab)
@@ -65,7 +65,8 @@ def worker(
         jax.random.key(9), head["kernel"].shape
     )  # zero would stop all gradients
     trained = initialization.init_adapter(jax.random.key(1), model, base["dit"])
-    state = fit_stage(cfg, stage, folder / name, trained, data, objectives.edit(model, 3.0), base)
+    task = TrainingTask(objectives.edit(model, 3.0), trained, data, base)
+    state = fit_stage(cfg, stage, folder / name, task)
     leaves = jax.tree.leaves(to_host(state))
     if process == 0:
         np.savez(folder / name / "final.npz", *leaves)

@@ -1,14 +1,19 @@
-"""Keys and shapes of training examples; a batch has the same keys with a leading batch dimension.
+"""Keys and shapes of training examples and batches, and iterators over batches.
 
 transforms.py -> **batch** -> loader.py, train/objectives.py
+
+An example is what a transform makes of one record, in NumPy arrays. A batch of the loader has the keys of its examples and one more
+axis in front, b. On the devices it is a batch of JAX arrays without the record numbers, which serve error messages alone.
 """
 
-from typing import NotRequired, TypedDict
+from typing import Any, NotRequired, Protocol, TypedDict, TypeVar, cast
 
 import numpy as np
 
-# A batch, or the arrays of one record, by key.
-Batch = dict[str, np.ndarray]
+from v2v.array_types import Array, Bool, Float, Int, Latents, Text
+
+HostBatch = TypeVar("HostBatch")
+HostBatchOutput = TypeVar("HostBatchOutput", covariant=True)
 
 
 class SentenceExample(TypedDict):
@@ -73,3 +78,71 @@ class EditExample(TypedDict):
     text: NotRequired[np.ndarray]
     ids: NotRequired[np.ndarray]
     lengths: NotRequired[np.ndarray]
+
+
+class SentenceBatch(TypedDict):
+    """Sentences on the devices; entries as in SentenceExample."""
+
+    ids: Int[Array, "b m"]
+    lengths: Int[Array, "b"]
+    edit: Int[Array, "b"]
+
+
+class ClipBatch(TypedDict):
+    """Clips on the devices; entries as in ClipExample."""
+
+    video: Latents
+    area: Float[Array, "b t y x"]
+    ids: Int[Array, "b m"]
+    lengths: Int[Array, "b"]
+    first_clean: Bool[Array, "b"]
+
+
+class EditBatch(TypedDict):
+    """Edits on the devices; entries as in EditExample, of which those of the conditions may be missing."""
+
+    recipe: Int[Array, "b"]
+    source: NotRequired[Latents]
+    target: Latents
+    mask: NotRequired[Latents]
+    area: Float[Array, "b t y x"]
+    reference: NotRequired[Latents]
+    text: NotRequired[Text]
+    ids: NotRequired[Int[Array, "b m"]]
+    lengths: NotRequired[Int[Array, "b"]]
+
+
+def split_records(batch: HostBatch) -> tuple[HostBatch, np.ndarray | None]:
+    """Return the part of a batch for the devices, and the numbers of its records, or None where it has none."""
+    if not isinstance(batch, dict) or "record" not in batch:
+        return batch, None
+    arrays = {name: array for name, array in batch.items() if name != "record"}
+    return cast(HostBatch, arrays), np.ravel(batch["record"])
+
+
+class Resumable(Protocol):
+    """An iterator whose position is saved and restored, such as grain's."""
+
+    def get_state(self) -> Any:
+        """Return the position, which JSON can hold."""
+        ...
+
+    def set_state(self, state: Any, /) -> None:
+        """Continue at a position."""
+        ...
+
+
+class BatchIterator(Resumable, Protocol[HostBatchOutput]):
+    """An endless iterator over this process's rows of global batches."""
+
+    def __next__(self) -> HostBatchOutput:
+        """Return the next batch."""
+        ...
+
+
+class BatchSource(Protocol[HostBatchOutput]):
+    """Endless batches that can be iterated more than once, such as a loader.Stream or a grain.IterDataset."""
+
+    def __iter__(self) -> BatchIterator[HostBatchOutput]:
+        """Iterate from the first batch."""
+        ...

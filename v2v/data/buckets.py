@@ -23,7 +23,7 @@ import cv2
 import numpy as np
 
 from v2v.config import DataConfig
-from v2v.data.latent_cache import read_facts
+from v2v.data.latent_cache import RecordFacts, read_facts
 from v2v.data.pair import Pair
 from v2v.data.transforms import frame_count
 from v2v.errors import InputError
@@ -37,13 +37,13 @@ class CachedClips:
       shards: paths of array_record files written by `latent_cache`.
       weight: relative frequency with which its clips are drawn.
       first: number of the dataset's first pair, for error messages.
-      facts: edit, recipe and reference flag of every record (`latent_cache`).
+      facts: facts of every record.
     """
 
     shards: list[str]
     weight: float = 1.0
     first: int = 0
-    facts: list[dict] = field(init=False, repr=False)
+    facts: list[RecordFacts] = field(init=False, repr=False)
 
     def __post_init__(self):
         object.__setattr__(self, "facts", read_facts(self.shards))
@@ -116,8 +116,11 @@ def build_batch_kinds(bucket: Bucket, data: DataConfig) -> list[BatchKind]:
 def _usable_indices(cached: CachedClips, reference: bool, held_out: float) -> list[int]:
     """Return the records that are not held out and have a reference, or can do without one."""
     excluded = set(held_out_indices(len(cached.facts), held_out))
-    good = (lambda fact: fact["reference"]) if reference else (lambda fact: fact["edit"] != "palette")
-    return [i for i, fact in enumerate(cached.facts) if i not in excluded and good(fact)]
+
+    def usable(facts: RecordFacts) -> bool:
+        return facts["reference"] if reference else facts["edit"] != "palette"
+
+    return [i for i, facts in enumerate(cached.facts) if i not in excluded and usable(facts)]
 
 
 def check_batch_kinds(kinds: list[BatchKind], data: DataConfig) -> None:
@@ -169,19 +172,19 @@ def format_bucket_size(bucket: Bucket) -> str:
 def format_report(buckets: Sequence[Bucket], kinds: Sequence[BatchKind], data: DataConfig) -> str:
     """Return a summary of the training data for people: totals, then every kind of batch, then every edit."""
     members = [(b, s) for b in buckets for s in b.sets]
-    pairs, shards = sum(len(s.facts) for _, s in members), sum(len(s.shards) for _, s in members)
+    pair_count, shards = sum(len(s.facts) for _, s in members), sum(len(s.shards) for _, s in members)
     held_out = sum(len(held_out_indices(len(s.facts), data.held_out)) for _, s in members)
     refs = sum(fact["reference"] for _, s in members for fact in s.facts)
     frames = sum(len(s.facts) * frame_count(b.grid[0], b.stride_t) for b, s in members)
     lines = [
-        f"data: {pairs} pairs in {shards} shards, {frames} frames, {held_out} held out, {refs} with a reference, shown in"
+        f"data: {pair_count} pairs in {shards} shards, {frames} frames, {held_out} held out, {refs} with a reference, shown in"
         f" {data.reference:.0%} of the batches"
     ]
     total = sum(kind.rate for kind in kinds if kind.full)
     for kind in kinds:
-        what = f"{kind.count:>8}  pairs of {format_bucket_size(kind.bucket)} with{'' if kind.reference else 'out'} a reference"
-        how = f"batches of {kind.bucket.batch}, {kind.rate / total:.1%} of all"
-        lines.append(f"{what}: {how if kind.full else f'left out, a batch is {kind.bucket.batch}'}")
+        pairs = f"{kind.count:>8}  pairs of {format_bucket_size(kind.bucket)} with{'' if kind.reference else 'out'} a reference"
+        batches = f"batches of {kind.bucket.batch}, {kind.rate / total:.1%} of all"
+        lines.append(f"{pairs}: {batches if kind.full else f'left out, a batch is {kind.bucket.batch}'}")
     counts = Counter(fact["edit"] for _, s in members for fact in s.facts)
     return "\n".join(lines + [f"{n:>8}  {edit}" for edit, n in counts.most_common()])
 
@@ -198,21 +201,27 @@ def format_size(size: Size) -> str:
 
 
 def choose_size(clip: Size, sizes: Sequence[Size]) -> tuple[Size | None, str]:
-    """Return the largest of `sizes` that a clip of size `clip` fills and "", or None and the reason why it fills none."""
+    """Choose the largest size that a clip fills.
+
+    Args:
+      clip: size of the clip.
+      sizes: sizes to choose from.
+
+    Returns:
+      the size and "", or None and the reason why it fills none.
+    """
     kind = [size for size in sizes if (size[0] == 1) == (clip[0] == 1)]
     if not kind:
         still = clip[0] == 1
-        return (
-            None,
-            "a picture, and no size has one frame" if still else "a clip, and all sizes have one frame",
-        )
+        reason = "a picture, and no size has one frame" if still else "a clip, and all sizes have one frame"
+        return None, reason
     long = [size for size in kind if size[0] <= clip[0]]
     if not long:
         return None, f"fewer than {min(size[0] for size in kind)} frames"
     large = [size for size in long if size[1] <= clip[1] and size[2] <= clip[2]]
     if not large:
         return None, "a smaller picture than any size it is long enough for"
-    fitting = [size for size in large if _cut(clip, size) <= MAX_CROP]
+    fitting = [size for size in large if _crop_share(clip, size) <= MAX_CROP]
     if not fitting:
         return None, f"another shape: more than {MAX_CROP:.0%} of the picture would be cut off"
     return max(fitting, key=lambda size: (math.prod(size), size)), ""
@@ -222,6 +231,10 @@ def crop_pair(pair: Pair, size: Size) -> Pair:
     """Crop and shrink a pair to a size; a pair that has the size already is returned as it is.
 
     Source and target stay equal outside the mask: every output pixel that averages an edited pixel is masked.
+
+    Args:
+      pair: a pair that fills the size (`choose_size`).
+      size: frames, height and width of the result.
     """
     T, H, W = pair.mask.shape
     t, h, w = size
@@ -231,16 +244,14 @@ def crop_pair(pair: Pair, size: Size) -> Pair:
     first = min(max(0, start - t // 2), T - t) if end - start < T else 0
     scale = max(h / H, w / W)
     rows, columns = max(h, round(H * scale)), max(w, round(W * scale))
-    top, left = (
-        _crop_start(pair.mask.any((0, axis)), n, length)
-        for axis, n, length in ((2, rows, h), (1, columns, w))
-    )
+    row = _crop_start(np.asarray(pair.mask.any((0, 2))), rows, h)
+    column = _crop_start(np.asarray(pair.mask.any((0, 1))), columns, w)
 
     def cut(video: np.ndarray) -> np.ndarray:
         frames = [
             cv2.resize(f, (columns, rows), interpolation=cv2.INTER_AREA) for f in video[first : first + t]
         ]
-        return np.ascontiguousarray(np.stack(frames)[:, top : top + h, left : left + w])
+        return np.ascontiguousarray(np.stack(frames)[:, row : row + h, column : column + w])
 
     def cut_mask(mask: np.ndarray) -> np.ndarray:
         return np.where(cut(mask.astype(np.float32)) > 0, 255, 0).astype(np.uint8)
@@ -272,7 +283,7 @@ def batch_size(size: Size, tokens: int, budget: int, unit: int) -> int:
     return budget // (tokens * unit) * unit
 
 
-def _cut(clip: Size, size: Size) -> float:
+def _crop_share(clip: Size, size: Size) -> float:
     """Return the share of the picture's area that is cut off."""
     _, H, W = clip
     scale = max(size[1] / H, size[2] / W)

@@ -46,7 +46,8 @@ def open_dataset(folder: str | Path) -> Any:
     import tensorflow_datasets as tfds
 
     try:
-        records = tfds.builder_from_directory(str(folder)).as_data_source("train")
+        builder: Any = tfds.builder_from_directory(str(folder))  # its decorators hide the parameters
+        records = builder.as_data_source("train")
     except Exception as err:  # TFDS raises many kinds
         raise InputError(
             f"{folder}: expected pairs written by v2v synth, could not open them ({err})"

@@ -10,8 +10,8 @@ file beside each shard lists the edit and recipe of its records, for the loader.
 weights; latents of another autoencoder are refused.
 
 A mask may also cover whole frames and only say *when* an edit happens. Short clips have few such masks: `time_masks.npy` holds all
-of them, [T+1, T+1, t, y, x, c]. For clips of more than `FEW` frames it holds the mask of the whole clip only, [1, 1, t, y, x, c],
-and each record stores its own.
+of them, [T+1, T+1, t, y, x, c]. For clips of more than `MAX_TABLE_FRAMES` frames it holds the mask of the whole clip only,
+[1, 1, t, y, x, c], and each record stores its own.
 """
 
 import hashlib
@@ -19,6 +19,7 @@ import io
 import json
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any, NotRequired, TypedDict, cast
 
 import jax
 import numpy as np
@@ -36,17 +37,77 @@ UNKNOWN_RECIPE = "unknown"
 # Longest clip, in frames, for which the masks of all spans are stored in one table.
 MAX_TABLE_FRAMES = 16
 
+# uint8 [b, T, H, W, 3] to latents [b, t, y, x, c], a NumPy or JAX array.
+EncodeClips = Callable[[np.ndarray], Any]
+# Sentences to one embedding [m, w] each, without padding.
+EmbedSentences = Callable[[list[str]], list[np.ndarray]]
+
+
+class LatentRecord(TypedDict):
+    """Arrays of one record.
+
+    Attributes:
+      source: latents, float16 [t, y, x, c].
+      target: latents, float16 [t, y, x, c].
+      mask: latents of the mask, float16 [t, y, x, c]; empty when the edit covers the frame.
+      reference: latents of the reference picture, float16 [1, y, x, c], or empty.
+      area: share of each latent cell that is edited, float16 [t, y, x].
+      active: frames [start, end) in which the edit is active, int16 [2].
+      text: a RecordText as JSON, a scalar string.
+      when: latents of the mask of the active frames, or empty; of long clips only.
+      embeds: embeddings of the instructions and, last, of the empty sentence, float16 [sum of lengths, w]; of caches with text only.
+      embed_lengths: lengths of these embeddings, int32.
+    """
+
+    source: np.ndarray
+    target: np.ndarray
+    mask: np.ndarray
+    reference: np.ndarray
+    area: np.ndarray
+    active: np.ndarray
+    text: np.ndarray
+    when: NotRequired[np.ndarray]
+    embeds: NotRequired[np.ndarray]
+    embed_lengths: NotRequired[np.ndarray]
+
+
+class RecordText(TypedDict):
+    """Texts of one record; entries as in `Pair`. Records written before recipes were stored have none."""
+
+    source_caption: str
+    target_caption: str
+    instructions: list[str]
+    edit: str
+    recipe: NotRequired[str]
+    seed: NotRequired[int]
+
+
+class RecordFacts(TypedDict):
+    """Facts about one record, by which the loader chooses it.
+
+    Attributes:
+      pair: the record's index in the dataset; old caches lack it and hold every pair in order.
+      edit: name of the edit.
+      recipe: name of the recipe.
+      reference: whether it has a reference picture.
+    """
+
+    pair: NotRequired[int]
+    edit: str
+    recipe: str
+    reference: bool
+
 
 def write_latents(
     folder: str | Path,
     indices: Sequence[int],
     read_pair: Callable[[int], Pair],
-    encode: Callable[[np.ndarray], np.ndarray],
+    encode: EncodeClips,
     vae_hash: str,
     batch: int = 32,
-    progress: Callable[[int], None] = lambda n: None,
+    progress: Callable[[int], object] = lambda n: None,
     *,
-    embed: Callable[[list[str]], list[np.ndarray]] | None = None,
+    embed: EmbedSentences | None = None,
     shard: int = SHARD,
     part: tuple[int, int] = (0, 1),
 ) -> None:
@@ -56,11 +117,11 @@ def write_latents(
       folder: created when missing.
       indices: indices of the pairs.
       read_pair: returns the pair of an index; all clips have one size.
-      encode: uint8 [b, T, H, W, 3] to latents [b, t, y, x, c].
+      encode: the frozen autoencoder.
       vae_hash: identifies the autoencoder's weights (`tree_hash`).
       batch: clips that are encoded together.
       progress: called with the number of pairs of every finished shard.
-      embed: sentences to one embedding [m, w] each, without padding; None leaves the text to the training step.
+      embed: the frozen text encoder; None leaves the text to the training step.
       shard: pairs in one shard.
       part: (i, n): this process is the i-th of n processes that share the work.
 
@@ -74,8 +135,9 @@ def write_latents(
         if not (folder / "time_masks.npy").exists():
             first = read_pair(indices[0])
             np.save(folder / "time_masks.npy", _time_masks(first.source.shape, encode, batch))
+        # Shards beyond the last of these pairs.
         for stale in sorted(folder.glob("latents-*.array_record"))[-(-len(indices) // shard) :]:
-            stale.unlink()  # beyond the last of these pairs
+            stale.unlink()
     for start in range(part[0] * shard, len(indices), part[1] * shard):
         name = folder / f"latents-{start:07d}.array_record"
         shard_indices = [int(i) for i in indices[start : start + shard]]
@@ -86,7 +148,7 @@ def write_latents(
             for begin in range(0, len(shard_indices), batch):
                 batch_indices = shard_indices[begin : begin + batch]
                 pairs = [read_pair(i) for i in batch_indices]
-                shard_facts += [_fact(i, pair) for i, pair in zip(batch_indices, pairs, strict=True)]
+                shard_facts += [_build_facts(i, pair) for i, pair in zip(batch_indices, pairs, strict=True)]
                 for record in _encode(pairs, encode, batch, embed):
                     writer.write(record)
             writer.close()
@@ -95,17 +157,16 @@ def write_latents(
         progress(len(shard_indices))
 
 
-def unpack_record(record: bytes, *names: str) -> dict[str, np.ndarray]:
-    """Return the arrays of one record, all of them or only those named.
-
-    Returns:
-      float16 latents `source`, `target`, `mask` (empty when the edit covers the frame) and `reference` (or empty); `area` [t, y, x];
-      `active` (start, end); and `text`, a JSON string of captions, instructions and the edit's name. Long clips have `when` (or
-      empty), the mask of their active frames. Caches with text have `embeds` [sum of lengths, w], embeddings of the instructions and,
-      last, of the empty sentence, and `embed_lengths`.
-    """
+def unpack_record(record: bytes) -> LatentRecord:
+    """Return the arrays of one record."""
     with np.load(io.BytesIO(record), allow_pickle=False) as f:
-        return {key: f[key] for key in names or f.files}
+        return cast(LatentRecord, {key: f[key] for key in f.files})
+
+
+def unpack_text(record: bytes) -> RecordText:
+    """Return the texts of one record, without reading its arrays."""
+    with np.load(io.BytesIO(record), allow_pickle=False) as f:
+        return json.loads(str(f["text"]))
 
 
 def list_shards(folder: str | Path, vae_hash: str | None = None) -> list[str]:
@@ -124,24 +185,22 @@ def list_shards(folder: str | Path, vae_hash: str | None = None) -> list[str]:
     return paths
 
 
-def read_facts(paths: list[str]) -> list[dict]:
-    """Return {"pair", "edit", "recipe", "reference"} of every record, from the JSON file beside a shard or else from its records.
-
-    `pair` is the record's index in the dataset; old caches may lack it and then hold every pair in order.
-    """
-    out: list[dict] = []
+def read_facts(paths: list[str]) -> list[RecordFacts]:
+    """Return the facts of every record, from the JSON file beside a shard or else from its records."""
+    out: list[RecordFacts] = []
     for path in map(Path, paths):
         index = path.with_suffix(".json")
-        shard_facts = json.loads(index.read_text()) if index.is_file() else _facts_of_records(path)
-        out += [{"recipe": UNKNOWN_RECIPE} | fact for fact in shard_facts]
+        shard_facts = json.loads(index.read_text()) if index.is_file() else _read_facts_of_records(path)
+        out += [cast(RecordFacts, {"recipe": UNKNOWN_RECIPE} | facts) for facts in shard_facts]
     return out
 
 
-def _fact(i: int, pair: Pair) -> dict:
+def _build_facts(i: int, pair: Pair) -> RecordFacts:
     return {"pair": i, "edit": pair.edit, "recipe": pair.recipe, "reference": pair.reference is not None}
 
 
-def _facts_of_records(path: Path) -> list[dict]:
+def _read_facts_of_records(path: Path) -> list[dict[str, Any]]:
+    """Read the facts of a shard's records from the records themselves."""
     reader, out = ArrayRecordReader(str(path)), []
     for i in range(reader.num_records()):  # one at a time: a shard may be many GB
         with np.load(io.BytesIO(reader.read([i])[0]), allow_pickle=False) as f:
@@ -155,7 +214,7 @@ def _facts_of_records(path: Path) -> list[dict]:
 def _has_pairs(path: Path, indices: list[int]) -> bool:
     """Return whether a shard exists and holds exactly these pairs."""
     shard_facts = read_facts([str(path)]) if path.exists() else []
-    same = all(fact.get("pair", i) == i for fact, i in zip(shard_facts, indices, strict=False))
+    same = all(facts.get("pair", i) == i for facts, i in zip(shard_facts, indices, strict=False))
     return path.exists() and same and len(shard_facts) == len(indices)
 
 
@@ -175,8 +234,8 @@ def check_meta(folder: Path, vae_hash: str, create: bool = False) -> None:
         )
 
 
-def tree_hash(params) -> str:
-    """Return twelve hex digits that change with any weight."""
+def tree_hash(params: Any) -> str:
+    """Return twelve hexadecimal digits that change with any weight of a parameter tree."""
     digest = hashlib.sha256()
     for path, leaf in sorted(jax.tree_util.tree_leaves_with_path(params), key=lambda kv: str(kv[0])):
         digest.update(str(path).encode())
@@ -184,43 +243,59 @@ def tree_hash(params) -> str:
     return digest.hexdigest()[:12]
 
 
-def _encode(pairs: list[Pair], encode: Callable, batch: int, embed: Callable | None) -> Iterable[bytes]:
-    def run(clips: list[np.ndarray]) -> list[np.ndarray]:
-        stack = np.stack(clips + [clips[-1]] * (batch - len(clips)))  # one shape, one compile
-        return list(np.asarray(encode(stack), np.float16)[: len(clips)])
+def _encode(
+    pairs: list[Pair], encode: EncodeClips, batch: int, embed: EmbedSentences | None
+) -> Iterable[bytes]:
+    """Encode at most `batch` pairs; return the bytes of their records."""
 
-    source, target = run([p.source for p in pairs]), run([p.target for p in pairs])
-    local = [i for i, p in enumerate(pairs) if not _covers_frame(p)]
-    masks = dict(zip(local, run([_rgb(pairs[i].mask) for i in local]), strict=True)) if local else {}
-    with_ref = [i for i, p in enumerate(pairs) if p.reference is not None]
-    pictures = [resize_frame(pairs[i].reference, *pairs[i].source.shape[1:3])[None] for i in with_ref]
-    refs = dict(zip(with_ref, run(pictures), strict=True)) if with_ref else {}
-    partly_active = [
-        i for i, p in enumerate(pairs) if len(p.source) > MAX_TABLE_FRAMES and p.active != (0, len(p.source))
-    ]
-    when = (
-        dict(zip(partly_active, run([_span(pairs[i]) for i in partly_active]), strict=True))
-        if partly_active
-        else {}
+    def encode_clips(clips: dict[int, np.ndarray]) -> dict[int, np.ndarray]:
+        """Encode clips by the number of their pair, padded to one shape that is compiled once."""
+        if not clips:
+            return {}
+        arrays = list(clips.values())
+        stack = np.stack(arrays + [arrays[-1]] * (batch - len(arrays)))
+        return dict(zip(clips, np.asarray(encode(stack), np.float16)[: len(arrays)], strict=True))
+
+    sources = encode_clips({i: pair.source for i, pair in enumerate(pairs)})
+    targets = encode_clips({i: pair.target for i, pair in enumerate(pairs)})
+    masks = encode_clips({i: _rgb(pair.mask) for i, pair in enumerate(pairs) if not _covers_frame(pair)})
+    references = encode_clips(
+        {
+            i: resize_frame(pair.reference, *pair.source.shape[1:3])[None]
+            for i, pair in enumerate(pairs)
+            if pair.reference is not None
+        }
     )
+    time_masks = encode_clips(
+        {
+            i: _time_mask(pair)
+            for i, pair in enumerate(pairs)
+            if len(pair.source) > MAX_TABLE_FRAMES and pair.active != (0, len(pair.source))
+        }
+    )
+    empty = np.zeros((0,), np.float16)
     for i, pair in enumerate(pairs):
-        grid = source[i].shape[:3]
-        empty = np.zeros((0,), np.float16)
         text = {
             "source_caption": pair.source_caption, "target_caption": pair.target_caption,
             "instructions": pair.instructions, "edit": pair.edit, "recipe": pair.recipe, "seed": pair.seed,
         }  # fmt: skip
-        extra = {"when": when.get(i, empty)} if len(pair.source) > MAX_TABLE_FRAMES else {}
+        record: LatentRecord = {
+            "source": sources[i],
+            "target": targets[i],
+            "mask": masks.get(i, empty),
+            "reference": references.get(i, empty),
+            "area": pool_mask(pair.mask / np.float32(255), sources[i].shape[:3]).astype(np.float16),
+            "active": np.asarray(pair.active, np.int16),
+            "text": np.asarray(json.dumps(text)),
+        }
+        if len(pair.source) > MAX_TABLE_FRAMES:
+            record["when"] = time_masks.get(i, empty)
         if embed is not None:
             rows = embed([*pair.instructions, ""])
-            extra["embeds"] = np.concatenate(rows).astype(np.float16)
-            extra["embed_lengths"] = np.asarray([len(row) for row in rows], np.int32)
+            record["embeds"] = np.concatenate(rows).astype(np.float16)
+            record["embed_lengths"] = np.asarray([len(row) for row in rows], np.int32)
         buffer = io.BytesIO()
-        np.savez(
-            buffer, source=source[i], target=target[i], mask=masks.get(i, empty), reference=refs.get(i, empty),
-            area=pool_mask(pair.mask / np.float32(255), grid).astype(np.float16), active=np.asarray(pair.active, np.int16), text=np.asarray(json.dumps(text)),
-            **extra,
-        )  # fmt: skip
+        np.savez(buffer, **cast(dict[str, Any], record))
         yield buffer.getvalue()
 
 
@@ -230,7 +305,7 @@ def _covers_frame(pair: Pair) -> bool:
     return bool((pair.mask[start:end] == 255).all())
 
 
-def _time_masks(shape: tuple[int, ...], encode: Callable, batch: int) -> np.ndarray:
+def _time_masks(shape: tuple[int, ...], encode: EncodeClips, batch: int) -> np.ndarray:
     """Return latents of all masks of whole frames by start and end, float16 [T+1, T+1, t, y, x, c].
 
     For long clips only the mask of the whole clip, [1, 1, t, y, x, c].
@@ -251,7 +326,7 @@ def _time_masks(shape: tuple[int, ...], encode: Callable, batch: int) -> np.ndar
     return table
 
 
-def _span(pair: Pair) -> np.ndarray:
+def _time_mask(pair: Pair) -> np.ndarray:
     """Return a clip that is white while the edit is active, uint8 [T, H, W, 3]."""
     clip = np.zeros_like(pair.source)
     clip[slice(*pair.active)] = 255
@@ -259,4 +334,5 @@ def _span(pair: Pair) -> np.ndarray:
 
 
 def _rgb(mask: np.ndarray) -> np.ndarray:
+    """Return a mask [T, H, W] as a clip [T, H, W, 3]."""
     return np.repeat(mask[..., None], 3, -1)

@@ -1,6 +1,6 @@
 """Batches, each a function of the seed and its number alone.
 
-transforms.py -> **loader** -> train/train_step.py
+transforms.py -> **loader** -> train/loop.py
 
 `text_batches`, `base_batches` and `edit_batches` are streams over the same records; the last draws from buckets of one clip size each.
 Every level has random access:
@@ -11,16 +11,16 @@ Process p of P reads rows p*b/P ... of every global batch. A position is therefo
 any number of processes reads the same batches.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, cast
 
 import grain
 import jax
 import numpy as np
 
 from v2v.config import DataConfig
-from v2v.data.batch import Batch
+from v2v.data.batch import BatchIterator, ClipExample, EditExample, HostBatch, SentenceExample
 from v2v.data.buckets import (
     Bucket,
     CachedClips,
@@ -36,7 +36,7 @@ from v2v.models.text_encoder import Tokenizer
 
 
 @dataclass(frozen=True)
-class Stream:
+class Stream(Generic[HostBatch]):
     """Endless batches.
 
     Attributes:
@@ -46,24 +46,33 @@ class Stream:
       report: summary for people, or "".
     """
 
-    batches: grain.MapDataset
-    kinds: tuple[grain.MapDataset, ...]
+    batches: grain.MapDataset[HostBatch]
+    kinds: tuple[grain.MapDataset[HostBatch], ...]
     recipes: tuple[str, ...] = ()
     report: str = ""
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> BatchIterator[HostBatch]:
         """Iterate from batch 0; `get_state` and `set_state` hold the number of the next batch."""
         return iter(self.batches.to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=4)))
 
 
-def text_batches(shards: list[str], batch: int, transform: ToSentence, seed: int = 0) -> Stream:
-    """Return a stream of sentences with `batch` rows over all processes."""
-    return _plain(shards, batch, transform, seed)
+def text_batches(
+    shards: list[str], batch: int, transform: ToSentence, seed: int = 0
+) -> Stream[SentenceExample]:
+    """Return a stream of sentences.
+
+    Args:
+      shards: cached latents.
+      batch: rows of a batch, over all processes.
+      transform: makes an example of a record.
+      seed: of shuffling and of the transform.
+    """
+    return _build_stream(shards, batch, transform, seed)
 
 
-def base_batches(shards: list[str], batch: int, transform: ToClip, seed: int = 0) -> Stream:
-    """Return a stream of clips with a sentence, `batch` rows over all processes."""
-    return _plain(shards, batch, transform, seed)
+def base_batches(shards: list[str], batch: int, transform: ToClip, seed: int = 0) -> Stream[ClipExample]:
+    """Return a stream of clips with a sentence; arguments as in `text_batches`."""
+    return _build_stream(shards, batch, transform, seed)
 
 
 def edit_batches(
@@ -72,7 +81,7 @@ def edit_batches(
     seed: int = 0,
     data: DataConfig | None = None,
     mask_code: str = "vae",
-) -> Stream:
+) -> Stream[EditExample]:
     """Return a stream of edits.
 
     A share `data.reference` of each bucket's batches has reference pictures. Palette edits occur only in these, since their instruction
@@ -80,7 +89,7 @@ def edit_batches(
 
     Args:
       buckets: cached clips by size.
-      tokenizer: of the text encoder.
+      tokenizer: tokenizer of the text encoder.
       seed: of shuffling and of the transforms.
       data: probabilities and shares.
       mask_code: how the model encodes masks (ConditionConfig).
@@ -91,27 +100,26 @@ def edit_batches(
     data = data or DataConfig()
     kinds = [kind for bucket in buckets for kind in build_batch_kinds(bucket, data)]
     check_batch_kinds(kinds, data)
-    recipes, datasets, full = list_recipes(buckets), [], [kind for kind in kinds if kind.full]
-    for kind in full:
+    recipes, datasets, full_kinds = list_recipes(buckets), [], [kind for kind in kinds if kind.full]
+    for kind in full_kinds:
         transform = ToEdit(
             tokenizer,
-            kind.bucket.time_masks,
-            kind.reference,
-            recipes,
-            mask_code,
-            1 - data.drop_mask,
-            data.drop_text,
-            kind.bucket.stride_t,
+            time_masks=kind.bucket.time_masks,
+            with_reference=kind.reference,
+            recipes=recipes,
+            mask_code=mask_code,
+            exact_mask=1 - data.drop_mask,
+            drop_text=data.drop_text,
+            stride_t=kind.bucket.stride_t,
         )
-        parts = [(s, seed + kind.reference + 2 * i) for i, s in enumerate(kind.bucket.sets)]
-        filled = [
-            (s, part_seed, indices)
-            for (s, part_seed), indices in zip(parts, kind.indices, strict=True)
-            if indices
-        ]
-        records = [_records(s, indices, transform, part_seed) for s, part_seed, indices in filled]
-        datasets.append(_rows(_mixed(records, [s.weight for s, _, _ in filled]), kind.bucket.batch))
-    batches = _mixed(datasets, [kind.rate for kind in full])
+        examples, weights = [], []
+        for i, (cached, indices) in enumerate(zip(kind.bucket.sets, kind.indices, strict=True)):
+            if indices:
+                set_seed = seed + kind.reference + 2 * i
+                examples.append(_build_examples(cached, indices, transform, set_seed))
+                weights.append(cached.weight)
+        datasets.append(_batch_rows(_interleave(examples, weights), kind.bucket.batch))
+    batches = _interleave(datasets, [kind.rate for kind in full_kinds])
     return Stream(batches, tuple(datasets), recipes, format_report(buckets, kinds, data))
 
 
@@ -122,45 +130,46 @@ def held_out_batches(
     seed: int = 0,
     max_batches: int = 4,
     mask_code: str = "vae",
-) -> list[Batch]:
+) -> list[EditExample]:
     """Return fixed batches of the held-out pairs, which `edit_batches` never draws.
 
     Args:
       buckets: cached clips by size.
-      tokenizer: of the text encoder.
+      tokenizer: tokenizer of the text encoder.
       data: `held_out` is the share of held-out pairs.
       seed: of shuffling and of the transforms.
       max_batches: largest number of batches per bucket.
       mask_code: how the model encodes masks (ConditionConfig).
 
     Returns:
-      this process's rows of every batch.
+      this process's rows of every batch, with the record numbers.
 
     Raises:
       InputError: no pairs are held out.
     """
-    out: list[Batch] = []
+    out: list[EditExample] = []
     for bucket in buckets:
         transform = ToEdit(
             tokenizer,
-            bucket.time_masks,
-            False,
-            list_recipes(buckets),
-            mask_code,
-            1 - data.drop_mask,
-            0.0,
-            bucket.stride_t,
+            time_masks=bucket.time_masks,
+            with_reference=False,
+            recipes=list_recipes(buckets),
+            mask_code=mask_code,
+            exact_mask=1 - data.drop_mask,
+            drop_text=0.0,
+            stride_t=bucket.stride_t,
         )
-        held_out = [held_out_indices(len(s.facts), data.held_out) for s in bucket.sets]
-        parts = [
-            _records(s, indices, transform, seed)
-            for s, indices in zip(bucket.sets, held_out, strict=True)
+        held_out = [held_out_indices(len(cached.facts), data.held_out) for cached in bucket.sets]
+        examples = [
+            _build_examples(cached, indices, transform, seed)
+            for cached, indices in zip(bucket.sets, held_out, strict=True)
             if indices
         ]
-        if parts:
-            batches = _rows(_mixed(parts, [len(part) for part in held_out if part]), bucket.batch)
-            n = min(max_batches, -(-sum(map(len, held_out)) // bucket.batch))
-            out += [{k: v for k, v in batches[i].items() if k != "record"} for i in range(n)]
+        if examples:
+            weights = [len(indices) for indices in held_out if indices]
+            batches = _batch_rows(_interleave(examples, weights), bucket.batch)
+            count = min(max_batches, -(-sum(weights) // bucket.batch))
+            out += [cast(EditExample, batches[i]) for i in range(count)]
     if not out:
         raise InputError(
             f"held-out loss: none of {sum(len(s.facts) for b in buckets for s in b.sets)} pairs are held out; set data.held_out,"
@@ -169,30 +178,37 @@ def held_out_batches(
     return out
 
 
-def _plain(shards: list[str], batch: int, transform: Any, seed: int) -> Stream:
+def _build_stream(
+    shards: list[str], batch: int, transform: grain.transforms.RandomMap, seed: int
+) -> Stream[Any]:
+    """Build a stream of all records of the shards, in batches of one shape."""
     cached = CachedClips(shards)
-    rows = _rows(_records(cached, range(len(cached.facts)), transform, seed), batch)
+    rows = _batch_rows(_build_examples(cached, range(len(cached.facts)), transform, seed), batch)
     return Stream(rows, (rows,))
 
 
-def _records(cached: CachedClips, indices: Sequence[int], transform: Any, seed: int) -> grain.MapDataset:
+def _build_examples(
+    cached: CachedClips, indices: Sequence[int], transform: grain.transforms.RandomMap, seed: int
+) -> grain.MapDataset[Any]:
     """Return examples of these records, shuffled and transformed again every epoch."""
     source = grain.sources.ArrayRecordDataSource(cached.shards)
     numbers = [cached.first + fact.get("pair", i) for i, fact in enumerate(cached.facts)]
-    dataset = grain.MapDataset.source(np.asarray(indices)).seed(seed).shuffle().map(_Pick(source, numbers))
+    records = grain.MapDataset.source(indices).seed(seed).shuffle().map(_ReadRecord(source, numbers))
     # Endless in practice; grain's endless repeat overflows when it is sliced.
-    return dataset.repeat(2**48 // len(indices)).random_map(transform)
+    return records.repeat(2**48 // len(indices)).random_map(transform)
 
 
-def _rows(dataset: grain.MapDataset, batch: int) -> grain.MapDataset:
-    """Return this process's rows of the global batches."""
+def _batch_rows(examples: grain.MapDataset[HostBatch], batch: int) -> grain.MapDataset[HostBatch]:
+    """Return this process's rows of the global batches, each entry stacked along a new leading axis."""
     count = jax.process_count()
     if batch % count:
         raise InputError(f"batch: expected a multiple of the {count} processes, got {batch}; change it")
-    return dataset.batch(batch // count)[jax.process_index() :: count]
+    return examples.batch(batch // count)[jax.process_index() :: count]
 
 
-def _mixed(datasets: list[grain.MapDataset], weights: Sequence[float]) -> grain.MapDataset:
+def _interleave(
+    datasets: list[grain.MapDataset[HostBatch]], weights: Sequence[float]
+) -> grain.MapDataset[HostBatch]:
     """Interleave datasets by weights, rounded to a ten-thousandth so that 0.8 and 0.2 mix exactly like 4 and 1."""
     if len(datasets) == 1:
         return datasets[0]
@@ -200,9 +216,16 @@ def _mixed(datasets: list[grain.MapDataset], weights: Sequence[float]) -> grain.
 
 
 @dataclass(frozen=True)
-class _Pick(grain.transforms.Map):
-    source: grain.sources.ArrayRecordDataSource
-    numbers: list[int]  # what error messages call the records
+class _ReadRecord(grain.transforms.Map):
+    """Index to the bytes of a record.
 
-    def map(self, index: np.ndarray) -> Record:
-        return Record(np.int64(self.numbers[int(index)]), self.source[int(index)])
+    Attributes:
+      source: the records.
+      numbers: numbers of the records in error messages.
+    """
+
+    source: grain.sources.ArrayRecordDataSource
+    numbers: list[int]
+
+    def map(self, element: int) -> Record:
+        return Record(np.int64(self.numbers[element]), self.source[element])

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 import grain
 import numpy as np
 
-from v2v.data.batch import Batch, ClipExample, EditExample, SentenceExample
-from v2v.data.latent_cache import UNKNOWN_RECIPE, unpack_record
+from v2v.data.batch import ClipExample, EditExample, SentenceExample
+from v2v.data.latent_cache import UNKNOWN_RECIPE, LatentRecord, RecordText, unpack_record, unpack_text
 from v2v.models.text_encoder import Tokenizer
 from v2v.video.mask import pool_mask
 
@@ -40,12 +40,13 @@ class ToSentence(grain.transforms.RandomMap):
 
     def random_map(self, record: Record, rng: np.random.Generator) -> SentenceExample:
         """Draw an example of a record."""
-        text = json.loads(str(unpack_record(record.data, "text")["text"]))
+        text = unpack_text(record.data)
         edit = self.edits.index(text["edit"])
         if rng.random() < self.instructions:
             sentence = str(rng.choice(text["instructions"]))
         else:
-            sentence, edit = text[("source_caption", "target_caption")[int(rng.integers(2))]], -1
+            captions = (text["source_caption"], text["target_caption"])
+            sentence, edit = captions[int(rng.integers(2))], -1
         ids, lengths = self.tokenizer.ids([sentence])
         return {
             "record": record.index, "ids": ids[0], "lengths": lengths[0], "edit": np.asarray(edit, np.int32),
@@ -71,7 +72,7 @@ class ToClip(grain.transforms.RandomMap):
     def random_map(self, record: Record, rng: np.random.Generator) -> ClipExample:
         """Draw an example of a record."""
         pair = unpack_record(record.data)
-        text = json.loads(str(pair["text"]))
+        text: RecordText = json.loads(str(pair["text"]))
         active_throughout = bool(
             pair["active"][1] - pair["active"][0] == frame_count(len(pair["source"]), self.stride_t)
         )
@@ -108,7 +109,7 @@ class ToEdit(grain.transforms.RandomMap):
     def random_map(self, record: Record, rng: np.random.Generator) -> EditExample:
         """Draw an example of a record."""
         pair = unpack_record(record.data)
-        text = json.loads(str(pair["text"]))
+        text: RecordText = json.loads(str(pair["text"]))
         exact = bool(pair["mask"].size) and rng.random() < self.exact_mask
         if self.mask_code == "pooled":
             mask = (pair["area"] if exact else _when_pooled(pair, self.stride_t))[..., None]
@@ -119,7 +120,7 @@ class ToEdit(grain.transforms.RandomMap):
             "source": pair["source"], "target": pair["target"], "mask": mask, "area": pair["area"],
             "record": record.index, "recipe": np.asarray(self.recipes.index(text.get("recipe", UNKNOWN_RECIPE)), np.int32),
         }  # fmt: skip
-        if "embeds" in pair:
+        if "embeds" in pair and "embed_lengths" in pair:
             # The last embedding is that of the empty sentence.
             rows = np.split(pair["embeds"], np.cumsum(pair["embed_lengths"])[:-1])[instruction]
             example["text"] = np.pad(rows, ((0, self.tokenizer.text_len - len(rows)), (0, 0)))
@@ -130,14 +131,15 @@ class ToEdit(grain.transforms.RandomMap):
             example["reference"] = pair["reference"]
         return example
 
-    def _when(self, pair: Batch) -> np.ndarray:
+    def _when(self, pair: LatentRecord) -> np.ndarray:
         """Return the mask of the frames in which the edit is active."""
         if len(self.time_masks) > 1:
             return self.time_masks[tuple(pair["active"])]
-        return pair["when"] if pair["when"].size else self.time_masks[0, 0]
+        time_mask = pair.get("when")
+        return self.time_masks[0, 0] if time_mask is None or not time_mask.size else time_mask
 
 
-def _when_pooled(pair: Batch, stride_t: int) -> np.ndarray:
+def _when_pooled(pair: LatentRecord, stride_t: int) -> np.ndarray:
     """Return the share of each latent cell's frames in which the edit is active, float16 [t, y, x]."""
     grid = pair["area"].shape
     on = np.zeros((frame_count(grid[0], stride_t), *grid[1:]), np.float32)

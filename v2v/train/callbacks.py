@@ -1,6 +1,6 @@
 """Hooks of the training loop: the loss on held-out pairs, and preview videos.
 
-stage.py -> **callbacks** -> loop.py
+loop.py -> **callbacks** -> stage.py, stages.py
 
 Held-out losses always use the same pairs, tau and noise, so two rows differ by the weights alone. A preview is the output of
 `v2v edit` with the weights of that step: EasyV2VEditor with the adapter, seed 0, the model's steps and guidance.
@@ -8,63 +8,89 @@ Held-out losses always use the same pairs, tau and noise, so two rows differ by 
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
-from etils import epath
 
-from v2v.train.loop import Hook
+from v2v.data.pair import Pair
+from v2v.pipeline.editor import EasyV2VEditor
 from v2v.train.metric_writer import MetricWriter, mean_metrics
-from v2v.train.objectives import Objective
+from v2v.train.objectives import Objective, Parameters
 from v2v.train.state import TrainState
 from v2v.train.train_step import build_evaluation
 from v2v.video.video import Video
 
-
-def held_out_loss(every: int, objective: Objective, frozen: Any, batches: Sequence[Any]) -> Hook:
-    """Return a hook that logs every metric of the objective as held_out_NAME; `batches` are on the devices."""
-    evaluate_batch = build_evaluation(objective)
-
-    def run(state: TrainState, step: int, log: MetricWriter) -> dict[str, float]:
-        del step, log
-        rows = jax.device_get([evaluate_batch(state.result, batch, frozen) for batch in batches])
-        return {f"held_out_{name}": value for name, value in mean_metrics(rows).items()}
-
-    return Hook(every, run)
+Batch = TypeVar("Batch")
 
 
-def previews(
-    every: int, editor_of: Callable[[Any], Any], pairs: Sequence[Any], folder: str | Path, fps: float = 10.0
-) -> Hook:
-    """Return a hook that writes folder/STEP-I.mp4 (source, edit and target side by side) and logs three frames of each.
+class HeldOutLoss:
+    """A hook that logs every metric of an objective as held_out_NAME.
 
     Args:
-      every: steps between previews.
-      editor_of: returns the EasyV2VEditor of an adapter {"lora", "embed"}.
+      every: steps between calls; 0 is never.
+      objective: the objective.
+      frozen: weights that it reads and that stay constant.
+      batches: held-out batches on the devices.
+    """
+
+    def __init__(
+        self,
+        every: int,
+        objective: Objective[Batch, Any, Any],
+        frozen: Parameters | None,
+        batches: Sequence[Batch],
+    ):
+        self.every = every
+        evaluate = build_evaluation(objective)
+        self._evaluate_all = lambda trained: [evaluate(trained, batch, frozen) for batch in batches]
+
+    def __call__(self, state: TrainState, step: int, writer: MetricWriter) -> dict[str, float]:
+        """Return the mean metrics of the held-out batches."""
+        rows = jax.device_get(self._evaluate_all(state.result))
+        return {f"held_out_{name}": value for name, value in mean_metrics(rows).items()}
+
+
+class Previews:
+    """A hook that writes folder/STEP-I.mp4 (source, edit and target side by side) and logs three frames of each.
+
+    Args:
+      every: steps between previews; 0 is never.
+      build_editor: returns the editor of an adapter {"lora", "embed"}.
       pairs: pairs that are not in the training data.
-      folder: local or gs://...
+      folder: a local folder.
       fps: frame rate of the videos.
     """
 
-    def run(state: TrainState, step: int, log: MetricWriter) -> dict[str, float]:
+    def __init__(
+        self,
+        every: int,
+        build_editor: Callable[[Parameters], EasyV2VEditor],
+        pairs: Sequence[Pair],
+        folder: str | Path,
+        fps: float = 10.0,
+    ):
+        self.every = every
+        self._build_editor, self._pairs = build_editor, pairs
+        self._folder, self._fps = Path(folder), fps
+
+    def __call__(self, state: TrainState, step: int, writer: MetricWriter) -> dict[str, float]:
+        """Write the previews of a step; return their root mean square error against the targets, 0..255."""
         if jax.process_index():
             return {}
-        editor, out, errors = editor_of(jax.device_get(state.result)), epath.Path(folder), []
-        out.mkdir(parents=True, exist_ok=True)
-        for i, pair in enumerate(pairs):
+        editor, errors = self._build_editor(jax.device_get(state.result)), []
+        self._folder.mkdir(parents=True, exist_ok=True)
+        for i, pair in enumerate(self._pairs):
             mask = None if pair.mask.all() else pair.mask
             edit = editor.edit_video(
-                pair.source, pair.instructions[0], mask, pair.reference, fps=fps, detail="model"
+                pair.source, pair.instructions[0], mask, pair.reference, fps=self._fps, detail="model"
             )
-            frames = np.concatenate([pair.source, np.asarray(edit.frames), pair.target], 2)
-            clip = Video.from_array(frames, fps)
-            clip.save(out / f"{step:07d}-{i}.mp4")
-            log.picture(step, f"preview/{i} {pair.instructions[0]}", stack_frames(frames))
-            errors.append(np.mean((np.asarray(edit.frames, np.float32) - pair.target) ** 2))
+            edited = np.asarray(edit.frames)
+            frames = np.concatenate([pair.source, edited, pair.target], 2)
+            Video.from_array(frames, self._fps).save(self._folder / f"{step:07d}-{i}.mp4")
+            writer.picture(step, f"preview/{i} {pair.instructions[0]}", stack_frames(frames))
+            errors.append(np.mean((edited.astype(np.float32) - pair.target) ** 2))
         return {"preview_rmse": float(np.sqrt(np.mean(errors)))}
-
-    return Hook(every, run)
 
 
 def stack_frames(frames: np.ndarray) -> np.ndarray:

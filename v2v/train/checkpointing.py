@@ -5,7 +5,8 @@ loop.py -> **checkpointing**
 
 import shutil
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, TypeVar
 
 import jax
 from etils import epath
@@ -13,25 +14,34 @@ from orbax.checkpoint import multihost
 from orbax.checkpoint import v1 as ocp
 
 from v2v.checkpoints.orbax_tree import first_line
+from v2v.data.batch import Resumable
 from v2v.errors import InputError
+
+State = TypeVar("State")
 
 
 class Checkpoints:
-    """A folder of steps, of which the newest `keep` are kept; orbax writes a step under another name and renames it when complete.
+    """A folder of steps, of which the newest are kept; orbax writes a step under another name and renames it when complete.
 
     The position of the data iterator is saved with the state as JSON. For data with random access (data/loader.py) it is the number of
     global batches drawn and the same in every process, so a run can continue on other devices or with another number of processes.
     """
 
-    def __init__(self, folder: str | Path, keep: int = 2):
-        """Open the folder, local or gs://..., and delete what an interrupted save left in it."""
-        folder = epath.Path(folder)
-        self._folder = folder if "://" in str(folder) else epath.Path(Path(folder).absolute())
-        policies = ocp.training.preservation_policies
-        self._inner = ocp.training.Checkpointer(
+    def __init__(self, folder: epath.PathLike, keep: int = 2):
+        """Open the folder and delete what an interrupted save left in it.
+
+        Args:
+          folder: local or gs://...
+          keep: number of steps that are kept, the newest.
+        """
+        self._folder = epath.Path(folder if "://" in str(folder) else Path(folder).absolute())
+        # The policies' own methods are annotated with another class of checkpoints than the protocols that they implement.
+        save_policy: Any = ocp.training.save_decision_policies.FixedIntervalPolicy(1)
+        preservation_policy: Any = ocp.training.preservation_policies.LatestN(keep)
+        self._checkpointer = ocp.training.Checkpointer(
             self._folder,
-            save_decision_policy=ocp.training.save_decision_policies.FixedIntervalPolicy(1),
-            preservation_policy=policies.LatestN(keep),
+            save_decision_policy=save_policy,
+            preservation_policy=preservation_policy,
             cleanup_tmp_directories=True,
         )
         self._saving: int | None = None
@@ -43,15 +53,20 @@ class Checkpoints:
 
     def steps(self) -> list[int]:
         """Return the complete steps."""
-        return [checkpoint.step for checkpoint in self._inner.checkpoints]
+        return [checkpoint.step for checkpoint in self._checkpointer.checkpoints]
 
     def latest(self) -> int | None:
         """Return the newest complete step, or None."""
-        newest = self._inner.latest
+        newest = self._checkpointer.latest
         return None if newest is None else newest.step
 
-    def save(self, step: int, state: Any, data: Any = None) -> None:
-        """Start saving; waits only for the previous save. `data` is an iterator with `get_state`.
+    def save(self, step: int, state: Any, data: Resumable | None = None) -> None:
+        """Start saving; waits only for the previous save.
+
+        Args:
+          step: number of the checkpoint.
+          state: a tree of arrays.
+          data: the iterator whose position is saved too.
 
         Raises:
           InputError: the previous save failed, for example on a full disk.
@@ -59,25 +74,30 @@ class Checkpoints:
         self.wait()
         position = None if data is None else {"data": data.get_state()}
         with _SaveErrors(self, step):
-            self._inner.save_checkpointables_async(step, {"state": state}, custom_metadata=position)
+            self._checkpointer.save_checkpointables_async(step, {"state": state}, custom_metadata=position)
         self._saving = step
 
-    def restore(self, state: Any, data: Any = None, step: int | None = None) -> Any:
-        """Return the saved state with the shardings of `state`; `data` is set to its saved position.
+    def restore(self, state: State, data: Resumable | None = None, step: int | None = None) -> State:
+        """Return a saved state.
+
+        Args:
+          state: gives shapes, types and shardings of the result.
+          data: the iterator that is set to its saved position.
+          step: number of the checkpoint; None for the newest.
 
         Raises:
           InputError: the checkpoint was made by another configuration.
         """
 
-        def abstract(leaf):
+        def abstract(leaf: jax.Array) -> jax.ShapeDtypeStruct:
             return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding)
 
         try:
-            restored = self._inner.load_checkpointables(step, {"state": jax.tree.map(abstract, state)})[
-                "state"
-            ]
+            shapes = {"state": jax.tree.map(abstract, state)}
+            restored = self._checkpointer.load_checkpointables(step, shapes)["state"]
             if data is not None:
-                data.set_state(self._inner.checkpointables_metadata(step).custom_metadata["data"])
+                metadata: Any = self._checkpointer.checkpointables_metadata(step)
+                data.set_state(metadata.custom_metadata["data"])
         except (ValueError, KeyError, TypeError) as err:
             raise InputError(
                 f"checkpoint {self._folder}: expected the state of this configuration, got another one"
@@ -103,14 +123,14 @@ class Checkpoints:
         if self._saving is not None:
             step, self._saving = self._saving, None
             with _SaveErrors(self, step):
-                self._inner.wait()
+                self._checkpointer.wait()
 
     def close(self) -> None:
         """Wait for the save in progress and close the folder."""
         try:
             self.wait()
         finally:
-            self._inner.close()
+            self._checkpointer.close()
 
 
 class _SaveErrors:
@@ -119,11 +139,13 @@ class _SaveErrors:
     def __init__(self, checkpoints: Checkpoints, step: int):
         self._checkpoints, self._step = checkpoints, step
 
-    def __enter__(self):
+    def __enter__(self) -> "_SaveErrors":
         return self
 
-    def __exit__(self, kind, err, trace):
-        if err is None or not isinstance(err, Exception):
+    def __exit__(
+        self, kind: type[BaseException] | None, err: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if not isinstance(err, Exception):
             return
         other_steps = [step for step in self._checkpoints.steps() if step != self._step]
         last = f"step {max(other_steps)} is intact" if other_steps else "no earlier one was made"
@@ -134,5 +156,10 @@ class _SaveErrors:
 
 
 def wait_for_processes(name: str, minutes: int = 60) -> None:
-    """Wait until every process of the job has called this; a single process does not wait."""
+    """Wait until every process of the job has called this; a single process does not wait.
+
+    Args:
+      name: the same in every process, and different at every wait.
+      minutes: time after which waiting fails.
+    """
     multihost.get_barrier_sync_fn()(key=name, timeout_ms=minutes * 60_000)

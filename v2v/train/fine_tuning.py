@@ -21,7 +21,8 @@ from v2v.runtime import sharding
 from v2v.train import objectives
 from v2v.train.config import Experiment
 from v2v.train.encode_dataset import encode_sets
-from v2v.train.stage import fit_stage, save_config, to_host
+from v2v.train.objectives import Parameters
+from v2v.train.stage import TrainingTask, fit_stage, save_config, to_host
 
 
 def fine_tune(cfg: Experiment, workdir: Path) -> Path:
@@ -29,13 +30,13 @@ def fine_tune(cfg: Experiment, workdir: Path) -> Path:
 
     Args:
       cfg: the experiment; `weights` and `sets` must be given.
-      workdir: its folder, which may be a bucket if `cfg.latents` is given.
+      workdir: folder of the run, which may be a bucket if `cfg.latents` is given.
 
     Returns:
       the adapter's file, or with `trains` "full" that of the whole transformer and its embeddings.
 
     Raises:
-      InputError: no weights or sets, or what `encode_sets` and `fit_stage` raise.
+      InputError: no weights or sets, or as `encode_sets` and `fit_stage`.
     """
     if not cfg.weights or not cfg.sets:
         raise InputError(
@@ -50,7 +51,8 @@ def fine_tune(cfg: Experiment, workdir: Path) -> Path:
     dit = _load_transformer(cfg, published)
     objective = objectives.edit(cfg.model, cfg.region, data.recipes)
     frozen = None if cfg.trains == "full" else {"dit": dit}
-    state = fit_stage(cfg, cfg.edit, workdir / "edit", _start(cfg, dit), data, objective, frozen, work=True)
+    task = TrainingTask(objective, _init_trained(cfg, dit), data, frozen)
+    state = fit_stage(cfg, cfg.edit, workdir / "edit", task, log_utilization=True)
     out = workdir / ("lora.safetensors" if cfg.trains == "lora" else "editor.safetensors")
     result = to_host(state.result)
     if jax.process_index() == 0:
@@ -66,6 +68,7 @@ def fine_tune(cfg: Experiment, workdir: Path) -> Path:
 
 
 def _latents_folder(cfg: Experiment, workdir: Path) -> Path:
+    """Return the folder of the latents; raise InputError where it would be in a bucket."""
     if cfg.latents:
         return Path(cfg.latents)
     if "://" in str(workdir):
@@ -78,13 +81,13 @@ def _latents_folder(cfg: Experiment, workdir: Path) -> Path:
 
 def _with_published_sizes(model: ModelConfig, published: ModelConfig) -> ModelConfig:
     """Return the experiment's settings with the sizes of the published weights."""
-    ours = {name: getattr(model.dit, name) for name in ("remat", "backend", "dtype")}
-    dit = dataclasses.replace(published.dit, **ours)
+    ours = model.dit
+    dit = dataclasses.replace(published.dit, remat=ours.remat, backend=ours.backend, dtype=ours.dtype)
     return dataclasses.replace(model, dit=dit, vae=published.vae, text=published.text)
 
 
-def _start(cfg: Experiment, dit: dict) -> dict:
-    """Return what is trained, at step 0: an initial adapter, or the adapter `cfg.start`."""
+def _init_trained(cfg: Experiment, dit: Parameters) -> Parameters:
+    """Return the weights to train at step 0: the whole editor, an initial adapter, or the adapter `cfg.start`."""
     key = jax.random.key(cfg.seed + 1)
     if cfg.trains == "full":
         return {"dit": dit, "embed": initialization.init_embed(key, cfg.model)}
@@ -92,8 +95,8 @@ def _start(cfg: Experiment, dit: dict) -> dict:
     return native.load_parameters(cfg.start, initial_adapter) if cfg.start else initial_adapter
 
 
-def _load_transformer(cfg: Experiment, published: ModelFolder) -> dict:
-    """Load the transformer, each leaf straight to its place on the mesh; in float32 when it is to be trained."""
+def _load_transformer(cfg: Experiment, published: ModelFolder) -> Parameters:
+    """Load the transformer, each leaf straight to its devices on the mesh; in float32 when it is to be trained."""
     mesh = sharding.make_mesh(**dataclasses.asdict(cfg.mesh))
     shapes = wan.parameter_shapes("dit", cfg.model)
     dtype = "float32" if cfg.trains == "full" else None

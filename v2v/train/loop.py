@@ -9,10 +9,9 @@ and always before a save, so that a state with a non-finite loss is never saved.
 
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, Protocol, TypeVar
 
 import jax
 import numpy as np
@@ -21,190 +20,213 @@ from jax.experimental import multihost_utils
 from tqdm import tqdm
 
 from v2v.config import LogConfig
+from v2v.data.batch import BatchIterator, HostBatch, split_records
 from v2v.errors import InputError, note
-from v2v.train import metric_writer as logs
 from v2v.train.checkpointing import Checkpoints
+from v2v.train.metric_writer import MetricWriter, mean_metrics
+from v2v.train.objectives import Metrics
 from v2v.train.state import TrainState
 from v2v.train.timer import Timer
 
-Step = Callable[[TrainState, Any], tuple[TrainState, dict[str, jax.Array]]]
-# Key of a batch that numbers its records: for error messages, not sent to the device.
-RECORD = "record"
+DeviceBatch = TypeVar("DeviceBatch")
+# Activities whose seconds are columns of the log.
+ACTIVITIES = ("compile", "data", "save", "eval")
 
 
-class NotFinite(InputError, FloatingPointError):
+class NonFiniteLossError(InputError, FloatingPointError):
     """The loss became NaN or infinite."""
 
 
+class Hook(Protocol):
+    """A function that the loop calls between steps, such as a held-out loss or previews (callbacks.py)."""
+
+    @property
+    def every(self) -> int:
+        """Steps between calls; 0 is never."""
+        ...
+
+    def __call__(self, state: TrainState, step: int, writer: MetricWriter) -> dict[str, float]:
+        """Return scalars for the row of this step; pictures go to `writer`."""
+        ...
+
+
 @dataclass(frozen=True)
-class Hook:
-    """A function that is called between steps, such as a held-out loss or previews.
-
-    Attributes:
-      every: steps between calls; 0 is never.
-      run: (state, step, writer) to scalars for the log.
-    """
-
-    every: int
-    run: Callable[[TrainState, int, logs.MetricWriter], dict[str, float]]
-
-
-@dataclass(frozen=True)
-class StepCost:
+class StepCost(Generic[DeviceBatch]):
     """The cost of steps.
 
     Attributes:
-      of: batch to (tokens, FLOPs) of its step (`flops.step_flops`).
+      count: batch to (tokens, FLOPs) of its step (`flops.step_flops`).
       peak: FLOP/s of all devices together.
     """
 
-    of: Callable[[Any], tuple[int, float]]
+    count: Callable[[DeviceBatch], tuple[int, float]]
     peak: float
 
 
+@dataclass(frozen=True)
+class Schedule:
+    """The length of a run, and what happens at which steps.
+
+    Attributes:
+      steps: number of updates in total.
+      save_every: steps between checkpoints.
+      log: writers of the log, and steps between its rows.
+      hooks: called between steps.
+    """
+
+    steps: int
+    save_every: int = 500
+    log: LogConfig = field(default_factory=LogConfig)
+    hooks: Sequence[Hook] = ()
+
+
 def fit(
-    workdir: str | Path,
+    workdir: epath.PathLike,
     state: TrainState,
-    step_fn: Step,
-    batches: Iterator,
+    step_fn: Callable[[TrainState, DeviceBatch], tuple[TrainState, Metrics]],
+    batches: BatchIterator[HostBatch],
+    schedule: Schedule,
     *,
-    steps: int,
-    save_every: int = 500,
-    log_every: int = 50,
-    place: Callable[[Any], Any] = jax.device_put,
-    log: LogConfig | None = None,
-    watches: Sequence[Hook] = (),
-    work: StepCost | None = None,
+    place: Callable[[HostBatch], DeviceBatch] = jax.device_put,
+    cost: StepCost[DeviceBatch] | None = None,
 ) -> TrainState:
-    """Train until `steps` updates have been done in total, resuming from `workdir` when it holds a checkpoint.
+    """Train until `schedule.steps` updates have been done in total, resuming from `workdir` when it holds a checkpoint.
 
     Args:
       workdir: receives `checkpoints/` and `log.jsonl`; a local folder or gs://...
       state: the state at step 0; gives shapes and shardings when resuming.
       step_fn: jitted (state, batch) to (state, metrics); may donate the state.
-      batches: an iterator with `get_state` and `set_state`, such as grain's; its position is saved and restored.
-      steps: number of updates in total.
-      save_every: steps between checkpoints.
-      log_every: steps between rows of the log.
-      place: puts a host batch on the devices.
-      log: writers of the log.
-      watches: functions called between steps.
-      work: cost of a step, to log tokens per second and model FLOP utilization.
+      batches: batches of this process's rows; the position is saved and restored.
+      schedule: number of steps, saves, log and hooks.
+      place: puts a host batch, without its record numbers, on the devices.
+      cost: cost of a step, to log tokens per second and model FLOP utilization.
 
     Returns:
       the final state. SIGTERM saves and exits with code 0.
 
     Raises:
-      NotFinite: names the window of steps, the first bad step's records and the last good checkpoint, which stays.
+      NonFiniteLossError: names the window of steps, the first bad step's records and the last good checkpoint, which stays.
       InputError: the checkpoint is of another configuration, the disk is too full for a save, or a save failed.
     """
-    workdir = epath.Path(workdir)
-    workdir.mkdir(parents=True, exist_ok=True)
-    checkpoints, stop = Checkpoints(workdir / "checkpoints"), _StopOnSignal()
-    error = True
+    folder = epath.Path(workdir)
+    folder.mkdir(parents=True, exist_ok=True)
+    checkpoints, stop = Checkpoints(folder / "checkpoints"), _StopOnSignal()
+    failed = True
     try:
         if checkpoints.latest() is not None:
             state = checkpoints.restore(state, batches)
-        if int(state.step) < steps:
+        if int(state.step) < schedule.steps:
             checkpoints.check_room(state)
-        with logs.MetricWriter(workdir, log) as writer:
-            run = _Run(step_fn, batches, place, checkpoints, stop, writer, tuple(watches), work, workdir.name)
-            state = run(state, steps, save_every, log_every)
-        error = False
+        with MetricWriter(folder, schedule.log) as writer:
+            run = _Run(step_fn, batches, schedule, place, cost, checkpoints, stop, writer, folder.name)
+            state = run.train(state)
+        failed = False
     finally:  # a save in progress is completed in any case
-        stop.restore()
+        stop.restore_handler()
         try:
             checkpoints.close()
         except InputError:
-            if not error:
+            if not failed:
                 raise
-    if stop.requested and int(state.step) < steps:
+    if stop.requested and int(state.step) < schedule.steps:
         note(f"stopped by signal at step {int(state.step)}; run again to resume")
         sys.exit(0)
     return state
 
 
-@dataclass
-class _Run:
-    step_fn: Step
-    batches: Iterator
-    place: Callable[[Any], Any]
-    checkpoints: Checkpoints
-    stop: "_StopOnSignal"
-    log: logs.MetricWriter
-    watches: tuple[Hook, ...]
-    work: StepCost | None
-    name: str
+class _Run(Generic[HostBatch, DeviceBatch]):
+    """One call of `fit`, between restoring and the last save."""
 
-    def __call__(self, state: TrainState, steps: int, save_every: int, log_every: int) -> TrainState:
-        first = int(state.step)
-        pending: list[dict[str, jax.Array]] = []
-        records: list[Any] = []
-        clock, compiled_shapes, self._done = Timer(), set(), np.zeros(2)
+    def __init__(
+        self,
+        step_fn: Callable[[TrainState, DeviceBatch], tuple[TrainState, Metrics]],
+        batches: BatchIterator[HostBatch],
+        schedule: Schedule,
+        place: Callable[[HostBatch], DeviceBatch],
+        cost: StepCost[DeviceBatch] | None,
+        checkpoints: Checkpoints,
+        stop: "_StopOnSignal",
+        writer: MetricWriter,
+        name: str,
+    ):
+        self._step_fn, self._batches, self._place = step_fn, batches, place
+        self._schedule, self._cost, self._name = schedule, cost, name
+        self._checkpoints, self._stop, self._writer = checkpoints, stop, writer
+        self._timer = Timer()
+        # Of the steps since the last row: metrics, record numbers, tokens and FLOPs.
+        self._pending: list[Metrics] = []
+        self._records: list[np.ndarray | None] = []
+        self._work = np.zeros(2)
+
+    def train(self, state: TrainState) -> TrainState:
+        """Train from the state's step to the end of the schedule, or until a signal."""
+        first, steps = int(state.step), self._schedule.steps
+        compiled_shapes: set[tuple] = set()
         hidden = jax.process_index() > 0
         with tqdm(
-            total=steps, initial=first, unit="step", desc=self.name, dynamic_ncols=True, mininterval=2, disable=hidden
+            total=steps, initial=first, unit="step", desc=self._name, dynamic_ncols=True, mininterval=2, disable=hidden
         ) as bar:  # fmt: skip
-            for done in range(first + 1, steps + 1):
-                with clock.on("data"):
-                    batch, record = split_record(next(self.batches))
-                    batch = self.place(batch)
+            for step in range(first + 1, steps + 1):
+                with self._timer.on("data"):
+                    arrays, records = split_records(next(self._batches))
+                    batch = self._place(arrays)
                 shapes = batch_shapes(batch)
-                with clock.on("step" if shapes in compiled_shapes else "compile"):
-                    state, metrics = self.step_fn(state, batch)
+                with self._timer.on("step" if shapes in compiled_shapes else "compile"):
+                    state, metrics = self._step_fn(state, batch)
                 compiled_shapes.add(shapes)
-                if self.work is not None:
-                    self._done += self.work.of(batch)
-                pending.append(metrics)
-                records.append(record)
+                if self._cost is not None:
+                    self._work += self._cost.count(batch)
+                self._pending.append(metrics)
+                self._records.append(records)
                 bar.update()
-                stopping = self.stop.at(done)
-                save = done % save_every == 0 or done == steps or stopping
-                due = [hook for hook in self.watches if hook.every and done % hook.every == 0]
-                if done % log_every == 0 or save or due:
-                    row = self._row(done, pending, records, clock)
-                    with clock.on("eval"):
-                        for hook in due:
-                            row |= hook.run(state, done, self.log)
-                    self.log.write(done, row)
+                stopping = self._stop.check(step)
+                saving = step % self._schedule.save_every == 0 or step == steps or stopping
+                due_hooks = [hook for hook in self._schedule.hooks if hook.every and step % hook.every == 0]
+                if step % self._schedule.log.every == 0 or saving or due_hooks:
+                    row = self._summarize(step)
+                    with self._timer.on("eval"):
+                        for hook in due_hooks:
+                            row |= hook(state, step, self._writer)
+                    self._writer.write(step, row)
                     bar.set_postfix(_format_row(row))
-                    pending, records = [], []
-                if save:
-                    with clock.on("save"):
-                        self.checkpoints.save(done, state, self.batches)
+                if saving:
+                    with self._timer.on("save"):
+                        self._checkpoints.save(step, state, self._batches)
                 if stopping:
                     break
         return state
 
-    def _row(self, done: int, pending: list, records: list, clock: Timer) -> dict[str, float]:
-        rows = jax.device_get(pending)
-        bad = next((i for i, row in enumerate(rows) if not np.isfinite(row["loss"])), None)
+    def _summarize(self, step: int) -> dict[str, float]:
+        """Return the row of the steps since the last one, and start a new window."""
+        metrics, records = jax.device_get(self._pending), self._records
+        self._pending, self._records = [], []
+        bad = next((i for i, row in enumerate(metrics) if not np.isfinite(row["loss"])), None)
         if bad is not None:
-            raise NotFinite(
-                self._not_finite(done - len(rows), done, done - len(rows) + 1 + bad, records[bad])
+            first_bad = step - len(metrics) + 1 + bad
+            raise NonFiniteLossError(
+                self._format_non_finite(step - len(metrics), step, first_bad, records[bad])
             )
-        elapsed, seconds = clock.lap()
-        each = elapsed / len(rows)
-        row = logs.mean_metrics(rows) | {"step": done, "seconds_per_step": each}
-        row |= {f"seconds_{name}": seconds.get(name, 0.0) for name in ("compile", "data", "save", "eval")}
+        elapsed, seconds = self._timer.lap()
+        row = mean_metrics(metrics) | {"step": step, "seconds_per_step": elapsed / len(metrics)}
+        row |= {f"seconds_{name}": seconds.get(name, 0.0) for name in ACTIVITIES}
         row["data_wait"] = seconds.get("data", 0.0) / elapsed
-        if self.work is not None:
+        if self._cost is not None:
             busy = elapsed - seconds.get("compile", 0.0) - seconds.get("eval", 0.0)
-            (tokens, flops), self._done = self._done, np.zeros(2)
+            (tokens, flops), self._work = self._work, np.zeros(2)
             row["tokens_per_second"] = tokens / busy
-            row["mfu"] = flops / busy / self.work.peak
+            row["mfu"] = flops / busy / self._cost.peak
         return row
 
-    def _not_finite(self, previous: int, done: int, first_bad: int, record: Any) -> str:
-        last = self.checkpoints.latest()
+    def _format_non_finite(self, previous: int, step: int, first_bad: int, records: np.ndarray | None) -> str:
+        last = self._checkpoints.latest()
         remedy = (
             "there is no checkpoint yet"
             if last is None
             else f"the last good checkpoint, step {last}, is intact"
         )
-        ids = "" if record is None else f", whose batch holds records {', '.join(map(str, record))}"
+        ids = "" if records is None else f", whose batch holds records {', '.join(map(str, records))}"
         return (
-            f"{self.name}: the loss is not finite between steps {previous} and {done}, first at step {first_bad}{ids}; {remedy};"
+            f"{self._name}: the loss is not finite between steps {previous} and {step}, first at step {first_bad}{ids}; {remedy};"
             " lower the learning rate or look at those records"
         )
 
@@ -214,24 +236,21 @@ def batch_shapes(batch: Any) -> tuple:
     return tuple(np.shape(leaf) for leaf in jax.tree.leaves(batch))
 
 
-def split_record(batch: Any) -> tuple[Any, Any]:
-    """Return the part of a batch for the devices, and the numbers of its records or None."""
-    if isinstance(batch, dict) and RECORD in batch:
-        return {k: v for k, v in batch.items() if k != RECORD}, np.ravel(batch[RECORD])
-    return batch, None
-
-
 def _format_row(row: dict[str, float]) -> dict[str, str]:
     """Return the fields of a row that the progress bar shows."""
     out = {"loss": f"{row['loss']:.4f}", "s/step": f"{row['seconds_per_step']:.3g}"}
     if "mfu" in row:
         out |= {"tok/s": f"{row['tokens_per_second']:.3g}", "mfu": f"{row['mfu']:.0%}"}
-    lost = {name: row[f"seconds_{name}"] for name in ("compile", "data", "save", "eval")}
-    return out | {name: f"{seconds:.2g}s" for name, seconds in lost.items() if seconds >= 0.05}
+    times = {name: row[f"seconds_{name}"] for name in ACTIVITIES}
+    return out | {name: f"{seconds:.2g}s" for name, seconds in times.items() if seconds >= 0.05}
 
 
 class _StopOnSignal:
-    """A handler of SIGTERM that is polled once per step; several processes agree on the same step, as a save needs all of them."""
+    """A handler of SIGTERM that is polled once per step; several processes agree on the same step, as a save needs all of them.
+
+    Attributes:
+      requested: whether a signal has asked to stop.
+    """
 
     def __init__(self):
         self.requested = False
@@ -239,16 +258,16 @@ class _StopOnSignal:
         if self._single_process:
             self._previous_handler = signal.signal(signal.SIGTERM, self._request)
 
-    def at(self, step: int) -> bool:
+    def check(self, step: int) -> bool:
         """Return whether to stop after this step."""
         if not self._single_process:
             self.requested = multihost_utils.reached_preemption_sync_point(step)
         return self.requested
 
-    def restore(self):
+    def restore_handler(self) -> None:
         """Restore the previous handler."""
         if self._single_process:
             signal.signal(signal.SIGTERM, self._previous_handler)
 
-    def _request(self, *_):
+    def _request(self, *_: Any) -> None:
         self.requested = True

@@ -7,22 +7,31 @@ Only process 0 writes. A row is flat: the step, means of the metrics since the l
 
 import importlib
 import json
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 import jax
 import numpy as np
 from etils import epath
 
 from v2v.config import LogConfig
-from v2v.errors import InputError
+from v2v.errors import InputError, install_hint
+
+
+class _Writer(Protocol):
+    """One of the places that rows and pictures go to."""
+
+    def write(self, step: int, row: Mapping[str, float]) -> None: ...
+
+    def picture(self, step: int, name: str, image: np.ndarray) -> None: ...
+
+    def close(self) -> None: ...
 
 
 class MetricWriter:
     """A context manager that writes rows to all requested writers."""
 
-    def __init__(self, workdir: str | Path, cfg: LogConfig | None = None, config: Any = None):
+    def __init__(self, workdir: epath.PathLike, cfg: LogConfig | None = None, config: Any = None):
         """Open the writers.
 
         Args:
@@ -34,63 +43,99 @@ class MetricWriter:
           InputError: the package of a writer is not installed.
         """
         cfg = cfg or LogConfig()
-        self._active = jax.process_index() == 0
-        self._rows = self._board = self._wandb = None
-        if not self._active:
+        self._writers: list[_Writer] = []
+        if jax.process_index():
             return
         folder = epath.Path(workdir)
         folder.mkdir(parents=True, exist_ok=True)
-        self._path = folder / "log.jsonl"
-        if "://" in str(folder):  # object stores cannot append, so the log is rewritten
-            self._rows = self._path.read_text().splitlines() if self._path.exists() else []
+        self._writers.append(_JsonLines(folder / "log.jsonl"))
         if cfg.tensorboard:
-            writer = _import_writer("tensorboardX", "tensorboard", "--log.no-tensorboard")
-            self._board = writer.SummaryWriter(str(folder / "tensorboard"))
+            self._writers.append(_TensorBoard(folder / "tensorboard"))
         if cfg.wandb:
-            wandb = _import_writer("wandb", "wandb", "--log.wandb ''")
-            # one run, however often it was resumed: its id is the folder's
-            name = "-".join(folder.parts[-2:]).strip("/")
-            self._wandb = wandb.init(project=cfg.wandb, id=name, name=name, resume="allow", config=config)
+            # The run keeps its id when it is resumed: the names of its folders.
+            self._writers.append(_WeightsAndBiases(cfg.wandb, "-".join(folder.parts[-2:]).strip("/"), config))
 
     def __enter__(self) -> "MetricWriter":
         return self
 
-    def __exit__(self, *_) -> None:
-        if self._board is not None:
-            self._board.close()
-        if self._wandb is not None:
-            self._wandb.finish()
+    def __exit__(self, *_: object) -> None:
+        for writer in self._writers:
+            writer.close()
 
-    def write(self, step: int, row: dict[str, float]) -> None:
+    def write(self, step: int, row: Mapping[str, float]) -> None:
         """Write one row of scalars."""
-        if not self._active:
-            return
-        line = json.dumps(row)
-        if self._rows is not None:
-            self._rows.append(line)
-            self._path.write_text("\n".join(self._rows) + "\n")
-        else:
-            with self._path.open("a") as file:
-                file.write(line + "\n")
-        scalars = {k: v for k, v in row.items() if k != "step"}
-        if self._board is not None:
-            for name, value in scalars.items():
-                self._board.add_scalar(name, value, step)
-            self._board.flush()
-        if self._wandb is not None:
-            # The row is the last entry of its step (pictures come before), so it is committed now and survives a kill.
-            self._wandb.log(scalars, step=step, commit=True)
+        for writer in self._writers:
+            writer.write(step, row)
 
     def picture(self, step: int, name: str, image: np.ndarray) -> None:
         """Write a picture, uint8 [h, w, 3], to TensorBoard and W&B; must come before the row of its step."""
-        if self._active and self._board is not None:
-            self._board.add_image(name, image, step, dataformats="HWC")
-        if self._active and self._wandb is not None:
-            wandb = importlib.import_module("wandb")
-            self._wandb.log({name: wandb.Image(image)}, step=step)
+        for writer in self._writers:
+            writer.picture(step, name, image)
 
 
-def mean_metrics(metrics: Sequence[dict[str, Any]]) -> dict[str, float]:
+class _JsonLines:
+    """A file with one JSON object a row; it holds no pictures."""
+
+    def __init__(self, path: epath.Path):
+        self._path = path
+        # Object stores cannot append, so the log is rewritten.
+        self._rewritten = "://" in str(path)
+        self._lines = path.read_text().splitlines() if self._rewritten and path.exists() else []
+
+    def write(self, step: int, row: Mapping[str, float]) -> None:
+        line = json.dumps(row)
+        if self._rewritten:
+            self._lines.append(line)
+            self._path.write_text("\n".join(self._lines) + "\n")
+        else:
+            with self._path.open("a") as file:
+                file.write(line + "\n")
+
+    def picture(self, step: int, name: str, image: np.ndarray) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+class _TensorBoard:
+    """Event files of TensorBoard."""
+
+    def __init__(self, folder: epath.Path):
+        package = _import_package("tensorboardX", "tensorboard", "--log.no-tensorboard")
+        self._board = package.SummaryWriter(str(folder))
+
+    def write(self, step: int, row: Mapping[str, float]) -> None:
+        for name, value in _scalars(row).items():
+            self._board.add_scalar(name, value, step)
+        self._board.flush()
+
+    def picture(self, step: int, name: str, image: np.ndarray) -> None:
+        self._board.add_image(name, image, step, dataformats="HWC")
+
+    def close(self) -> None:
+        self._board.close()
+
+
+class _WeightsAndBiases:
+    """A run on Weights & Biases, resumed where one of this id exists."""
+
+    def __init__(self, project: str, run_id: str, config: Any):
+        self._wandb = _import_package("wandb", "wandb", "--log.wandb ''")
+        self._run = self._wandb.init(project=project, id=run_id, name=run_id, resume="allow", config=config)
+
+    def write(self, step: int, row: Mapping[str, float]) -> None:
+        # The row is the last entry of its step (pictures come before), so it is committed now and survives a kill.
+        self._run.log(_scalars(row), step=step, commit=True)
+
+    def picture(self, step: int, name: str, image: np.ndarray) -> None:
+        self._run.log({name: self._wandb.Image(image)}, step=step)
+
+    def close(self) -> None:
+        self._run.finish()
+
+
+def mean_metrics(metrics: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     """Return means over steps of scalars and quotients of [sum, count] metrics; those with count 0 are omitted."""
     out = {}
     for key in dict.fromkeys(key for row in metrics for key in row):
@@ -102,10 +147,15 @@ def mean_metrics(metrics: Sequence[dict[str, Any]]) -> dict[str, float]:
     return out
 
 
-def _import_writer(module: str, extra: str, switch: str):
+def _scalars(row: Mapping[str, float]) -> dict[str, float]:
+    return {name: value for name, value in row.items() if name != "step"}
+
+
+def _import_package(module: str, extra: str, switch: str) -> Any:
+    """Import the package of a writer; where it is missing, name its extra and the switch that does without it."""
     try:
         return importlib.import_module(module)
     except ImportError as err:
         raise InputError(
-            f"log: {module} isn't installed; pip install 'v2v-edit[{extra}]' or run with {switch}"
+            f"log: {module} isn't installed; {install_hint(extra)} or run with {switch}"
         ) from err

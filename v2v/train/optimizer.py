@@ -1,10 +1,12 @@
 """AdamW or Muon with a warm-up, and gradients clipped by group.
 
-Gradients are clipped by group because new embeddings start at zero, so condition tokens enter the first LayerNorm as exact zeros and their gradient is
-amplified by 1/sqrt(eps), about a thousandfold. One global norm would then starve LoRA.
+config.OptimConfig -> **optimizer** -> train_step.py
+
+New embeddings start at zero, so condition tokens enter the first LayerNorm as exact zeros and their gradient is amplified by
+1/sqrt(eps), about a thousandfold. Under one global norm, LoRA would hardly learn; so each group is clipped to a norm of its own.
 """
 
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +17,7 @@ from v2v.config import OptimConfig
 
 
 def build_optimizer(cfg: OptimConfig) -> optax.GradientTransformation:
-    """Build the optimizer: warm-up to `peak_lr`, constant, then (if `decay_steps`) a cosine to a tenth of it."""
+    """Build the optimizer, whose learning rate warms up and then stays, or with `decay_steps` falls to a tenth."""
     if cfg.kind == "muon":
         update = optax.contrib.muon(
             _schedule(cfg.peak_lr, cfg),
@@ -33,6 +35,7 @@ def build_optimizer(cfg: OptimConfig) -> optax.GradientTransformation:
 
 
 def _schedule(peak: float, cfg: OptimConfig) -> optax.Schedule:
+    """Return the learning rate by step: warm-up to `peak`, then constant or a cosine to a tenth of it."""
     parts = [optax.linear_schedule(0.0, peak, cfg.warmup_steps)]
     if cfg.decay_steps:
         parts.append(optax.cosine_decay_schedule(peak, cfg.decay_steps, alpha=0.1))
@@ -48,19 +51,26 @@ def _muon_axes(params: Any) -> Any:
         names = [getattr(k, "key", "") for k in path]
         if names[-1] not in ("kernel", "a", "b"):
             return None
-        first = 1 if "blocks" in names else 0  # the scan's axis is a batch of matrices
+        # The scan's axis is a batch of matrices.
+        first = 1 if "blocks" in names else 0
         return optax.contrib.MuonDimensionNumbers(tuple(range(first, leaf.ndim - 1)), (leaf.ndim - 1,))
 
     return jax.tree_util.tree_map_with_path(axes, params)
 
 
 def clip_by_group(max_norm: float) -> optax.GradientTransformation:
-    """Clip each top-level entry of the tree to its own global norm."""
+    """Return a transformation that clips each top-level entry of the gradients to a global norm of its own.
 
-    def update(updates: dict, state, params=None):
+    Args:
+      max_norm: largest norm of an entry.
+    """
+
+    def update(
+        updates: optax.Updates, state: optax.OptState, params: optax.Params | None = None
+    ) -> tuple[optax.Updates, optax.OptState]:
         del params
         clipped = {}
-        for group, tree in updates.items():
+        for group, tree in cast(dict, updates).items():
             factor = jnp.minimum(1.0, max_norm / (optax.global_norm(tree) + 1e-12))
             clipped[group] = jax.tree.map(lambda g, f=factor: g * f, tree)
         return clipped, state
@@ -69,7 +79,7 @@ def clip_by_group(max_norm: float) -> optax.GradientTransformation:
 
 
 def _is_matrix(params: Any) -> Any:
-    """Weight decay only on matrices; not on gains, biases and modulation tables."""
+    """Return which parameters decay: matrices; not gains, biases and modulation tables."""
     return jax.tree_util.tree_map_with_path(
         lambda path, leaf: (
             leaf.ndim >= 2 and getattr(path[-1], "key", "") in ("kernel", "a", "b", "embedding")

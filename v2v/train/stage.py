@@ -1,6 +1,6 @@
 """One stage of an experiment: mesh, placement of arrays, train step and loop.
 
-experiments -> **stage** -> loop.py
+stages.py, fine_tuning.py -> **stage** -> loop.py
 
 Every process of a `jax.distributed` job runs this code; each reads its rows of every global batch.
 """
@@ -10,13 +10,15 @@ import json
 import logging
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import jax
 from etils import epath
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding
 
+from v2v.data.batch import BatchSource, EditBatch, HostBatch, split_records
 from v2v.data.loader import Stream
 from v2v.errors import InputError
 from v2v.models.conditioning import count_tokens
@@ -25,40 +27,56 @@ from v2v.train import callbacks, loop
 from v2v.train import optimizer as optimizer_lib
 from v2v.train.checkpointing import wait_for_processes
 from v2v.train.config import Experiment, Stage
-from v2v.train.objectives import Objective
+from v2v.train.objectives import Objective, Parameters
 from v2v.train.state import TrainState
-from v2v.train.train_step import Step, train_step
+from v2v.train.train_step import TrainStep, train_step
 
 logger = logging.getLogger(__name__)
+
+DeviceBatch = TypeVar("DeviceBatch")
+
+
+@dataclass(frozen=True)
+class TrainingTask(Generic[HostBatch, DeviceBatch]):
+    """What a stage trains, and on what.
+
+    Attributes:
+      objective: the loss.
+      trained: initial weights, a tree whose top-level entries are groups.
+      data: batches of this process's rows: a loader.Stream, whose report is logged and whose batch shapes are all compiled before the
+        first step, or any grain IterDataset.
+      frozen: weights that the objective reads and that stay constant.
+      held_out: held-out batches (this process's rows) for the loss logged every `log.held_out_every` steps.
+    """
+
+    objective: Objective[DeviceBatch, Any, Any]
+    trained: Parameters
+    data: BatchSource[HostBatch]
+    frozen: Parameters | None = None
+    held_out: Sequence[HostBatch] = ()
 
 
 def fit_stage(
     cfg: Experiment,
     stage: Stage,
     folder: str | Path,
-    trained: Any,
-    data: Any,
-    objective: Objective,
-    frozen: Any = None,
+    task: TrainingTask[Any, Any],
     *,
-    held_out: Sequence[Any] = (),
-    watches: Sequence[loop.Hook] = (),
-    work: bool = False,
+    hooks: Sequence[loop.Hook] = (),
+    log_utilization: bool = False,
 ) -> TrainState:
-    """Train `trained` (a tree whose top-level entries are groups) for `stage.steps`, resuming from `folder`.
+    """Train the weights of a task for `stage.steps`, resuming from `folder`.
 
     Args:
       cfg: the experiment: mesh, seed, logging and saving.
       stage: steps, batch and optimizer.
       folder: receives checkpoints and metrics.
-      trained: initial weights.
-      data: batches of this process's rows: a loader.Stream, whose report is logged and whose batch shapes are all compiled before the
-        first step, or any grain IterDataset.
-      objective: the loss.
-      frozen: weights that the objective reads and that stay constant.
-      held_out: held-out batches (this process's rows) for the loss logged every cfg.log.held_out_every steps.
-      watches: further hooks of the loop.
-      work: log tokens per second and FLOP utilization of an edit stage.
+      task: objective, weights and data.
+      hooks: called between steps.
+      log_utilization: log tokens per second and FLOP utilization; for tasks on edits.
+
+    Returns:
+      the final state.
 
     Raises:
       InputError: the mesh does not fit the devices, the batch or the weights, or as `loop.fit`.
@@ -66,49 +84,42 @@ def fit_stage(
     mesh = sharding.make_mesh(**dataclasses.asdict(cfg.mesh))
     sharding.batch_sharding(mesh, stage.batch // stage.micro)  # before anything is compiled
     optimizer = optimizer_lib.build_optimizer(stage.optim)
+    name, trained, frozen = epath.Path(folder).name, task.trained, task.frozen
 
-    def create(trained):
+    def create(trained: Parameters) -> TrainState:
         return TrainState.create(trained, optimizer, ema=stage.optim.ema > 0)
 
     with jax.set_mesh(mesh):
         places = sharding.tree_shardings(jax.eval_shape(create, trained), mesh)
         if jax.process_count() > 1:
-            wait_for_processes(
-                f"{epath.Path(folder).name} begins"
-            )  # collectives wait for stragglers for seconds, this for long
+            # Collectives wait for other processes for seconds, this for long.
+            wait_for_processes(f"{name} begins")
             trained = sharding.place_tree(trained, sharding.tree_shardings(trained, mesh))
         state = jax.jit(create, out_shardings=places)(trained)
         if frozen is not None:
             frozen = sharding.place_tree(frozen, sharding.tree_shardings(frozen, mesh))
-        if held_out:
-            device_batches = [_place_rows(mesh, rows) for rows in held_out]
-            watches = (
-                *watches,
-                callbacks.held_out_loss(cfg.log.held_out_every, objective, frozen, device_batches),
-            )
+        if task.held_out:
+            held_out = [_place_rows(mesh, split_records(rows)[0]) for rows in task.held_out]
+            every = cfg.log.held_out_every
+            hooks = (*hooks, callbacks.HeldOutLoss(every, task.objective, frozen, held_out))
         step = train_step(
-            objective, optimizer, stage.optim.ema, seed=cfg.seed, micro=stage.micro, places=places
+            task.objective, optimizer, stage.optim.ema, seed=cfg.seed, micro=stage.micro, places=places
         )
-        name = epath.Path(folder).name
         log_info(
             f"{name}: {stage.steps} steps of {stage.batch} on {mesh.size} {jax.default_backend()} devices"
         )
-        if isinstance(data, Stream):
-            if data.report:
-                log_info(data.report)
-            compile_step(step, mesh, state, data, frozen)
+        if isinstance(task.data, Stream):
+            if task.data.report:
+                log_info(task.data.report)
+            compile_step(step, mesh, state, task.data, frozen)
         return loop.fit(
             folder,
             state,
             lambda state, batch: step(state, batch, frozen),
-            iter(data),
-            steps=stage.steps,
-            save_every=cfg.save_every,
-            log_every=cfg.log.every,
-            place=lambda local: _place_rows(mesh, local),
-            log=cfg.log,
-            watches=watches,
-            work=_work(cfg, mesh.size) if work else None,
+            iter(task.data),
+            loop.Schedule(stage.steps, cfg.save_every, cfg.log, hooks),
+            place=lambda rows: _place_rows(mesh, rows),
+            cost=_edit_cost(cfg, mesh.size) if log_utilization else None,
         )
 
 
@@ -133,32 +144,35 @@ def check_experiment(cfg: Experiment, *stages: str, reads: Sequence[str] = ()) -
         )
     mesh = sharding.make_mesh(**dataclasses.asdict(cfg.mesh))
     for name in stages:
-        stage = getattr(cfg, name)
+        stage: Stage = getattr(cfg, name)
         sharding.batch_sharding(mesh, stage.batch // stage.micro)
 
 
-def compile_step(step: Step, mesh: Mesh, state: TrainState, data: Stream, frozen: Any) -> None:
+def compile_step(
+    step: TrainStep[Any], mesh: Mesh, state: TrainState, data: Stream[Any], frozen: Parameters | None
+) -> None:
     """Compile the step for every batch shape of the stream, so that one that does not compile fails before the first step."""
     start, compiled_shapes = time.perf_counter(), set()
     for kind in data.kinds:
-        rows = _place_rows(mesh, loop.split_record(kind[0])[0])
-        shapes = loop.batch_shapes(rows)
+        batch = _place_rows(mesh, split_records(kind[0])[0])
+        shapes = loop.batch_shapes(batch)
         if shapes not in compiled_shapes:
             compiled_shapes.add(shapes)
-            step.lower(state, rows, frozen).compile()
+            step.lower(state, batch, frozen).compile()
     log_info(f"compiled for {len(compiled_shapes)} shapes of batch in {time.perf_counter() - start:.1f} s")
 
 
 def to_host(tree: Any) -> Any:
     """Return a tree of global arrays as complete numpy arrays in every process."""
 
-    def gather(x):
-        local = not isinstance(x, jax.Array) or x.is_fully_addressable or x.is_fully_replicated
-        return (
-            x
-            if local
-            else jax.jit(lambda x: x, out_shardings=sharding.replicated_sharding(x.sharding.mesh))(x)
-        )
+    def gather(x: Any) -> Any:
+        if not isinstance(x, jax.Array) or x.is_fully_addressable or x.is_fully_replicated:
+            return x
+        layout = x.sharding
+        if not isinstance(layout, NamedSharding) or not isinstance(layout.mesh, Mesh):
+            raise TypeError(f"to_host: expected an array on a mesh, got {layout}")
+        replicated = sharding.replicated_sharding(layout.mesh)
+        return jax.jit(lambda x: x, out_shardings=replicated)(x)
 
     return jax.device_get(jax.tree.map(gather, tree))
 
@@ -177,17 +191,17 @@ def log_info(text: str) -> None:
         logger.info("%s", text)
 
 
-def _place_rows(mesh: Mesh, local: Any) -> Any:
+def _place_rows(mesh: Mesh, rows: Any) -> Any:
     """Return the rows of all processes, equally many each, as one global batch."""
-    rows = len(jax.tree.leaves(local)[0]) * jax.process_count()
-    return sharding.place_batch(mesh, rows, local)
+    count = len(jax.tree.leaves(rows)[0]) * jax.process_count()
+    return sharding.place_batch(mesh, count, rows)
 
 
-def _work(cfg: Experiment, devices: int) -> loop.StepCost:
+def _edit_cost(cfg: Experiment, devices: int) -> loop.StepCost[EditBatch]:
     """Return tokens and FLOPs of edit steps, from the size of the target's latents."""
     m = cfg.model
 
-    def of(batch: dict) -> tuple[int, float]:
+    def count(batch: EditBatch) -> tuple[int, float]:
         b, t, y, x, _ = batch["target"].shape
         frames, side = m.vae.stride_t * (t - 1) + 1, m.vae.stride_xy
         sized = dataclasses.replace(m, frames=frames, height=y * side, width=x * side)
@@ -196,4 +210,4 @@ def _work(cfg: Experiment, devices: int) -> loop.StepCost:
         operations = flops.step_flops(sized, b, tokens, full=cfg.trains == "full")
         return b * tokens, operations
 
-    return loop.StepCost(of, flops.peak_flops() * devices)
+    return loop.StepCost(count, flops.peak_flops() * devices)

@@ -8,10 +8,9 @@ arguments: an experiment says where they come from.
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
@@ -22,6 +21,7 @@ from v2v.checkpoints.parameter_store import store_from_trees
 from v2v.config import ModelConfig
 from v2v.data import buckets as buckets_lib
 from v2v.data import latent_cache, loader, transforms
+from v2v.data.batch import BatchSource, EditExample
 from v2v.data.pair import Pair
 from v2v.models import initialization
 from v2v.models.autoencoder import VAE
@@ -31,7 +31,9 @@ from v2v.pipeline.pretrained import Pretrained
 from v2v.train import callbacks, objectives, text, vae
 from v2v.train.config import Experiment
 from v2v.train.loop import Hook
-from v2v.train.stage import fit_stage, log_info, to_host
+from v2v.train.objectives import Parameters
+from v2v.train.stage import TrainingTask, fit_stage, log_info, to_host
+from v2v.train.state import TrainState
 from v2v.video.pixels import normalize_pixels
 
 
@@ -44,7 +46,7 @@ class Autoencoder:
       config: the model's configuration, with the statistics of its latents.
     """
 
-    params: dict
+    params: Parameters
     config: ModelConfig
 
 
@@ -63,21 +65,21 @@ class LatentSet:
     stride_t: int
 
     def bucket(self, batch: int) -> buckets_lib.Bucket:
-        """Return all of it as one bucket of the loader, in batches of `batch` clips."""
+        """Return all pairs as one bucket of the loader, in batches of `batch` clips."""
         return buckets_lib.Bucket(
             batch, self.time_masks, (buckets_lib.CachedClips(self.shards),), self.stride_t
         )
 
 
 def train_autoencoder(
-    cfg: Experiment, clips: Iterable[np.ndarray], folder: Path, statistics_batches: int = 64
+    cfg: Experiment, clips: BatchSource[np.ndarray], folder: Path, statistics_batches: int = 64
 ) -> Autoencoder:
     """Train the autoencoder on clips and measure the statistics of its latents.
 
     Args:
       cfg: the experiment; its `vae` stage is run.
       clips: uint8 [b, T, H, W, 3] batches; iterated once for training and once for the statistics.
-      folder: where the stage works; ends with vae.safetensors and config.json.
+      folder: folder of the stage, which ends with vae.safetensors and config.json.
       statistics_batches: batches of clips that the statistics are taken from.
     """
     result, config = folder / "vae.safetensors", cfg.model
@@ -85,7 +87,8 @@ def train_autoencoder(
         module = VAE(config.vae)
         sample = np.zeros((1, config.frames, config.height, config.width, 3), np.float32)
         params = jax.jit(module.init)(jax.random.key(cfg.seed), sample)["params"]
-        state = fit_stage(cfg, cfg.vae, folder, {"vae": params}, clips, vae.objective(module))
+        task = TrainingTask(vae.objective(module), {"vae": params}, clips)
+        state = fit_stage(cfg, cfg.vae, folder, task)
         params = to_host(state.result["vae"])
         unscaled = VAE(dataclasses.replace(config.vae, mean=(), std=()))
         encode = jax.jit(lambda x: unscaled.apply({"params": params}, normalize_pixels(x), method="encode"))
@@ -98,16 +101,16 @@ def train_autoencoder(
 
 
 def encode_pairs(
-    cfg: Experiment, count: int, get_pair: Callable[[int], Pair], params: dict, folder: Path
+    cfg: Experiment, count: int, read_pair: Callable[[int], Pair], params: Parameters, folder: Path
 ) -> LatentSet:
     """Encode source, target, mask and reference of every pair once.
 
     Args:
       cfg: the experiment, with the autoencoder's configuration in `model.vae`.
       count: number of pairs.
-      get_pair: pair i of them.
+      read_pair: returns the pair of an index.
       params: parameters of the autoencoder.
-      folder: where the latents lie; what is there already is kept.
+      folder: folder of the latents; shards that it holds already are not written again.
     """
     encode = jax.jit(
         lambda p, x: VAE(cfg.model.vae).apply({"params": p}, normalize_pixels(x), method="encode")
@@ -115,21 +118,36 @@ def encode_pairs(
     vae_hash = latent_cache.tree_hash(params)
     with tqdm(total=count, desc="latents", unit="pair") as bar:
         latent_cache.write_latents(
-            folder, range(count), get_pair, functools.partial(encode, params), vae_hash, progress=bar.update
+            folder,
+            range(count),
+            read_pair,
+            functools.partial(encode, params),
+            vae_hash,
+            progress=bar.update,
         )
     return LatentSet(
         latent_cache.list_shards(folder, vae_hash), np.load(folder / "time_masks.npy"), cfg.model.vae.stride_t
     )
 
 
-def train_text(cfg: Experiment, tokenizer: Tokenizer, shards: list[str], folder: Path) -> dict:
-    """Train the text encoder on the instructions of cached pairs alone; return its parameters."""
+def train_text(cfg: Experiment, tokenizer: Tokenizer, shards: list[str], folder: Path) -> Parameters:
+    """Train the text encoder on the sentences of cached pairs alone.
+
+    Args:
+      cfg: the experiment; its `text` stage is run.
+      tokenizer: tokenizer of the text encoder.
+      shards: cached latents.
+      folder: folder of the stage, which ends with text.safetensors.
+
+    Returns:
+      its parameters.
+    """
     result = folder / "text.safetensors"
     if not result.exists():
-        edits = tuple(sorted({fact["edit"] for fact in latent_cache.read_facts(shards)}))
+        edits = tuple(sorted({facts["edit"] for facts in latent_cache.read_facts(shards)}))
         data = loader.text_batches(shards, cfg.text.batch, transforms.ToSentence(tokenizer, edits), cfg.seed)
         trained = text.init_text(jax.random.key(cfg.seed), cfg.model.text, edits)
-        state = fit_stage(cfg, cfg.text, folder, trained, data, text.objective(cfg.model.text))
+        state = fit_stage(cfg, cfg.text, folder, TrainingTask(text.objective(cfg.model.text), trained, data))
         native.save_parameters(result, {"text": to_host(state.result["text"])})
     return native.load_parameters(result)["text"]
 
@@ -137,19 +155,19 @@ def train_text(cfg: Experiment, tokenizer: Tokenizer, shards: list[str], folder:
 def train_base(
     cfg: Experiment,
     tokenizer: Tokenizer,
-    text_params: dict,
+    text_params: Parameters,
     shards: list[str],
     folder: Path,
-    start: dict | None = None,
-) -> dict:
+    start: Parameters | None = None,
+) -> Parameters:
     """Train text-to-video and image-to-video, every weight of transformer and text encoder.
 
     Args:
       cfg: the experiment; its `base` stage is run.
-      tokenizer: of the text encoder.
+      tokenizer: tokenizer of the text encoder.
       text_params: a trained text encoder.
       shards: cached latents.
-      folder: where the stage works.
+      folder: folder of the stage, which ends with base.safetensors.
       start: an earlier {"dit", "text"} to continue from instead of `text_params`.
 
     Returns:
@@ -164,9 +182,8 @@ def train_base(
         trained = start or initialization.init_base(jax.random.key(cfg.seed), cfg.model) | {
             "text": text_params
         }
-        state = fit_stage(
-            cfg, cfg.base, folder, trained, data, objectives.text_to_video(cfg.model, cfg.region)
-        )
+        task = TrainingTask(objectives.text_to_video(cfg.model, cfg.region), trained, data)
+        state = fit_stage(cfg, cfg.base, folder, task)
         native.save_parameters(result, to_host(state.result))
     return native.load_parameters(result)
 
@@ -174,24 +191,28 @@ def train_base(
 def fit_edit(
     cfg: Experiment,
     tokenizer: Tokenizer,
-    base: dict,
+    base: Parameters,
     buckets: Sequence[buckets_lib.Bucket],
     folder: Path,
-    start: dict | None = None,
-    data: loader.Stream | None = None,
-    watches: Sequence[Hook] = (),
-) -> Any:
-    """Train what `cfg.trains` names on a base; return the last TrainState.
+    *,
+    start: Parameters | None = None,
+    data: loader.Stream[EditExample] | None = None,
+    hooks: Sequence[Hook] = (),
+) -> TrainState:
+    """Train an adapter, or with `cfg.trains` "full" a whole editor, on a base.
 
     Args:
       cfg: the experiment; its `edit` stage is run.
-      tokenizer: of the text encoder.
+      tokenizer: tokenizer of the text encoder.
       base: {"dit", "text"}.
       buckets: cached pairs.
-      folder: where the stage works.
+      folder: folder of the stage.
       start: an earlier {"lora", "embed"} to continue from.
       data: batches other than those of `buckets`.
-      watches: hooks of the loop.
+      hooks: hooks of the loop.
+
+    Returns:
+      the final state.
     """
     mask_code = cfg.model.condition.mask_code
     data = data or loader.edit_batches(buckets, tokenizer, cfg.seed, cfg.data, mask_code)
@@ -206,56 +227,75 @@ def fit_edit(
     else:
         trained, frozen = start or initialization.init_adapter(key, cfg.model, base["dit"]), base
     objective = objectives.edit(cfg.model, cfg.region, data.recipes)
-    return fit_stage(
-        cfg, cfg.edit, folder, trained, data, objective, frozen, held_out=held_out, watches=watches, work=True
-    )
+    task = TrainingTask(objective, trained, data, frozen, held_out)
+    return fit_stage(cfg, cfg.edit, folder, task, hooks=hooks, log_utilization=True)
 
 
 def train_edit(
     cfg: Experiment,
     tokenizer: Tokenizer,
-    autoencoder: dict,
-    base: dict,
+    autoencoder: Parameters,
+    base: Parameters,
     latents: LatentSet,
     folder: Path,
-    start: dict | None = None,
+    *,
+    start: Parameters | None = None,
     preview_pairs: Callable[[], list[Pair]] = list,
-) -> dict:
-    """Train the adapter on a frozen base; return {"lora", "embed"}, also saved as folder/lora.safetensors.
+) -> Parameters:
+    """Train the adapter on a frozen base.
 
     Args:
       cfg: the experiment; its `edit` stage is run.
-      tokenizer: of the text encoder.
+      tokenizer: tokenizer of the text encoder.
       autoencoder: parameters, for previews.
       base: {"dit", "text"}.
       latents: cached pairs.
-      folder: where the stage works.
+      folder: folder of the stage, which ends with lora.safetensors.
       start: an earlier {"lora", "embed"} to continue from.
-      preview_pairs: gives the pairs shown in previews; called only when `cfg.log.preview_every` is set.
+      preview_pairs: returns the pairs shown in previews; called only when `cfg.log.preview_every` is set.
+
+    Returns:
+      {"lora", "embed"}.
     """
-    watches = []
+    hooks = []
     if cfg.log.preview_every:
         model = Pretrained(cfg.model, tokenizer, store_from_trees(base | {"vae": autoencoder}))
-        watches = [
-            callbacks.previews(
+        hooks = [
+            callbacks.Previews(
                 cfg.log.preview_every,
                 lambda adapter: EasyV2VEditor(model.with_lora(adapter)),
                 preview_pairs(),
                 folder / "previews",
             )
         ]
-    state = fit_edit(
-        cfg, tokenizer, base, [latents.bucket(cfg.edit.batch)], folder, start=start, watches=watches
-    )
+    buckets = [latents.bucket(cfg.edit.batch)]
+    state = fit_edit(cfg, tokenizer, base, buckets, folder, start=start, hooks=hooks)
     adapter = to_host(state.result)
     native.save_parameters(folder / "lora.safetensors", adapter, {"steps": str(int(state.step))})
     return adapter
 
 
 def export_model(
-    cfg: Experiment, tokenizer: Tokenizer, autoencoder: dict, base: dict, adapter: dict, folder: Path
+    cfg: Experiment,
+    tokenizer: Tokenizer,
+    autoencoder: Parameters,
+    base: Parameters,
+    adapter: Parameters,
+    folder: Path,
 ) -> Path:
-    """Write a folder for `--model`: configuration, vocabulary, and weights as safetensors, the autoencoder as int8."""
+    """Write a folder for `--model`: configuration, vocabulary, and weights as safetensors, the autoencoder as int8.
+
+    Args:
+      cfg: the experiment, whose `model` is written.
+      tokenizer: tokenizer of the text encoder.
+      autoencoder: its parameters.
+      base: {"dit", "text"}.
+      adapter: {"lora", "embed"}.
+      folder: the folder to write.
+
+    Returns:
+      the folder.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     native.save_config(folder / "config.json", cfg.model)
     tokenizer.backend.save(str(folder / "tokenizer.json"))

@@ -3,6 +3,7 @@
 train_step.py -> **state** -> checkpointing.py
 """
 
+import dataclasses
 from typing import Any
 
 import flax.struct
@@ -30,7 +31,13 @@ class TrainState:
 
     @classmethod
     def create(cls, trained: Any, optimizer: optax.GradientTransformation, ema: bool = True) -> "TrainState":
-        """Return the state at step 0."""
+        """Return the state at step 0.
+
+        Args:
+          trained: initial weights.
+          optimizer: updates them.
+          ema: keep a moving average.
+        """
         average = jax.tree.map(jnp.copy, trained) if ema else None
         return cls(jnp.zeros((), jnp.int32), trained, average, optimizer.init(trained))
 
@@ -40,7 +47,13 @@ class TrainState:
         return self.trained if self.ema is None else self.ema
 
     def update(self, grads: Any, optimizer: optax.GradientTransformation, ema_decay: float) -> "TrainState":
-        """Apply one optimizer step. The average warms up as (1 + step) / (10 + step) until it reaches `ema_decay`."""
+        """Apply one optimizer step and update the moving average.
+
+        Args:
+          grads: gradients, a tree like `trained`.
+          optimizer: the optimizer that `opt_state` belongs to.
+          ema_decay: decay of the average, which warms up as (1 + step) / (10 + step).
+        """
         updates, opt_state = optimizer.update(grads, self.opt_state, self.trained)
         trained = optax.apply_updates(self.trained, updates)
         step, ema = self.step + 1, None
@@ -48,4 +61,4 @@ class TrainState:
             warm = (1.0 + step.astype(jnp.float32)) / (10.0 + step.astype(jnp.float32))
             decay = jnp.minimum(ema_decay, warm)
             ema = jax.tree.map(lambda e, p: decay * e + (1 - decay) * p, self.ema, trained)
-        return self.replace(step=step, trained=trained, ema=ema, opt_state=opt_state)
+        return dataclasses.replace(self, step=step, trained=trained, ema=ema, opt_state=opt_state)

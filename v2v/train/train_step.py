@@ -1,20 +1,20 @@
-"""batch → gradients → new state: the one train step.
+"""The train step: a batch to gradients to a new state.
 
-loader.py -> **step** -> state.py
+objectives.py -> **train_step** -> loop.py
 
-    x = (1 - tau) x0 + tau eps,   loss = |DiT(x, tau, text, conditions) - (eps - x0)|² on target tokens
-The step knows an `Objective`: what is drawn for a whole batch, and the loss of its rows. Three of them: `text_to_video` trains
-everything of a backbone; `edit` trains what the state holds of an editor, {"lora", "embed"} or, all of it, {"dit", "embed"}, and
-reads the rest from `frozen`, an argument of its own that is never part of the state; train/vae.py has the third. One step serves
-the embedded model and the 5B alike: arrays come sharded, the table of v2v/runtime/sharding.py holds them there.
+    x = (1 - tau) x0 + tau eps,   loss = |DiT(x, tau, text, conditions) - (eps - x0)|^2 on target tokens
+The step knows an `Objective`: what is drawn for a whole batch, and the loss of its rows. `objectives.text_to_video` trains all of a
+backbone; `objectives.edit` trains an adapter, {"lora", "embed"}, or a whole editor, {"dit", "embed"}, and reads the other weights from
+`frozen`, which is never part of the state; text.py and vae.py hold the other two. One step serves the packaged model and the 5B
+alike: arrays come sharded, and the table of runtime/sharding.py keeps them so.
 
-Gradient accumulation cuts a batch into `micro` parts, adds their gradients and divides by nothing: Σ w in the loss is the whole
-batch's, and noise and tau are drawn for all of it, so the parts together are the whole batch up to rounding.
+Gradient accumulation cuts a batch into `micro` parts and adds up their gradients. The loss of a part is divided by the sums of the whole
+batch, and noise and tau are drawn for all of it, so the parts together equal the whole batch up to rounding.
 """
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -22,32 +22,49 @@ import optax
 
 from v2v.errors import InputError
 from v2v.runtime import sharding
-from v2v.train.objectives import Objective
+from v2v.train.objectives import Metrics, Objective, Parameters, Rows, Sums
 from v2v.train.state import TrainState
 
-Step = Callable[..., tuple[TrainState, dict[str, jax.Array]]]
+Batch = TypeVar("Batch")
+BatchInput = TypeVar("BatchInput", contravariant=True)
+
+
+class TrainStep(Protocol[BatchInput]):
+    """A jitted train step, which donates the memory of the state it is given."""
+
+    def __call__(
+        self, state: TrainState, batch: BatchInput, frozen: Parameters | None = None
+    ) -> tuple[TrainState, Metrics]:
+        """Return the next state, and the metrics of the batch."""
+        ...
+
+    def lower(
+        self, state: TrainState, batch: BatchInput, frozen: Parameters | None = None
+    ) -> jax.stages.Lowered:
+        """Return the program for arguments of these shapes, to be compiled."""
+        ...
 
 
 def train_step(
-    objective: Objective,
+    objective: Objective[Batch, Any, Any],
     optimizer: optax.GradientTransformation,
     ema: float,
     *,
     seed: int = 0,
     micro: int = 1,
     places: Any = None,
-) -> Step:
-    """Return a jitted (state, batch, frozen) to (state, metrics), which donates the memory of the state.
+) -> TrainStep[Batch]:
+    """Return the train step of an objective.
 
-    A metric is a scalar, or [sum, count] when not every batch contributes. Gradient norms are by group, before clipping.
+    A metric is a scalar, or [sum, count] when not every sample contributes. Gradient norms are by group, before clipping.
 
     Args:
       objective: the loss.
-      optimizer: of the trained weights.
+      optimizer: updates the trained weights.
       ema: decay of their moving average.
       seed: of noise and tau.
       micro: parts that a batch is cut into.
-      places: shardings of the state (`sharding.shardings`); without them the compiler may choose others.
+      places: shardings of the state (`sharding.tree_shardings`); without them the compiler may choose others.
 
     Raises:
       InputError: when traced, if the batch does not divide into `micro` parts.
@@ -55,10 +72,10 @@ def train_step(
     out_shardings = {} if places is None else {"out_shardings": (places, None)}
 
     @partial(jax.jit, donate_argnames="state", **out_shardings)
-    def step(state: TrainState, batch: dict, frozen: Any = None):
+    def step(state: TrainState, batch: Batch, frozen: Parameters | None = None) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(jax.random.key(seed), state.step)
-        rows, shared = objective.draw(key, batch)
-        grads, metrics = _gradients(objective, state.trained, frozen, rows, shared, micro)
+        rows, sums = objective.draw(key, batch)
+        grads, metrics = _compute_gradients(objective, state.trained, frozen, rows, sums, micro)
         for group, tree in grads.items():
             metrics[f"grad_norm_{group}"] = optax.global_norm(tree)
         return sharding.constrain_params(state.update(grads, optimizer, ema)), metrics
@@ -66,21 +83,37 @@ def train_step(
     return step
 
 
-def build_evaluation(objective: Objective, seed: int = 0) -> Callable[..., dict[str, jax.Array]]:
-    """Return a jitted (trained, batch, frozen) to metrics, with the same tau and noise at every call."""
+class Evaluation(Protocol[BatchInput]):
+    """A jitted evaluation of an objective."""
+
+    def __call__(self, trained: Parameters, batch: BatchInput, frozen: Parameters | None = None) -> Metrics:
+        """Return the metrics of a batch, with the same tau and noise at every call."""
+        ...
+
+
+def build_evaluation(objective: Objective[Batch, Any, Any], seed: int = 0) -> Evaluation[Batch]:
+    """Return the evaluation of an objective; `seed` is that of noise and tau."""
 
     @jax.jit
-    def run(trained, batch, frozen=None):
-        rows, shared = objective.draw(jax.random.key(seed), batch)
-        return objective.loss(trained, frozen, rows, shared)[1]
+    def evaluate(trained: Parameters, batch: Batch, frozen: Parameters | None = None) -> Metrics:
+        rows, sums = objective.draw(jax.random.key(seed), batch)
+        return objective.loss(trained, frozen, rows, sums)[1]
 
-    return run
+    return evaluate
 
 
-def _gradients(objective: Objective, trained, frozen, rows: dict, shared, micro: int):
-    grad = jax.grad(objective.loss, has_aux=True)
+def _compute_gradients(
+    objective: Objective[Any, Rows, Sums],
+    trained: Parameters,
+    frozen: Parameters | None,
+    rows: Rows,
+    sums: Sums,
+    micro: int,
+) -> tuple[Parameters, Metrics]:
+    """Return gradients and metrics of a batch, added up over `micro` parts."""
+    grad: Callable[..., tuple[Parameters, Metrics]] = jax.grad(objective.loss, has_aux=True)
     if micro == 1:
-        return grad(trained, frozen, rows, shared)
+        return grad(trained, frozen, rows, sums)
     b = len(jax.tree.leaves(rows)[0])
     if b % micro:
         raise InputError(f"batch: {b} doesn't divide into {micro} micro-batches; change one of them")
@@ -88,8 +121,8 @@ def _gradients(objective: Objective, trained, frozen, rows: dict, shared, micro:
     parts = jax.tree.map(lambda x: x.reshape(b // micro, micro, *x.shape[1:]).swapaxes(0, 1), rows)
 
     def add(total, part):
-        return jax.tree.map(jnp.add, total, grad(trained, frozen, part, shared)), None
+        return jax.tree.map(jnp.add, total, grad(trained, frozen, part, sums)), None
 
-    shapes = jax.eval_shape(grad, trained, frozen, jax.tree.map(lambda x: x[0], parts), shared)
+    shapes = jax.eval_shape(grad, trained, frozen, jax.tree.map(lambda x: x[0], parts), sums)
     zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
     return jax.lax.scan(add, zeros, parts)[0]
