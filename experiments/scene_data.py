@@ -12,6 +12,7 @@ import grain
 import tensorflow_datasets as tfds
 
 from data_synth.dataset.build import build_dataset
+from data_synth.dataset.request import SynthRequest
 from data_synth.generate import PairOptions, make_clip, make_pair
 from data_synth.language import grammar, rooms
 from v2v.data import pair
@@ -42,13 +43,15 @@ def render_pairs(cfg: Experiment, folder: Path, edits: tuple[str, ...] = MIX) ->
             log_info(f"rendering pairs {start} to {start + count}")
             seed = cfg.seed + part * PART_SEEDS
             build_dataset(
-                out,
-                count,
-                seed=seed,
-                workers=cfg.workers,
-                edits=edits,
-                transition=cfg.data.transition,
-                **size,
+                SynthRequest(
+                    out,
+                    count,
+                    seed=seed,
+                    workers=cfg.workers,
+                    edits=edits,
+                    transition=cfg.data.transition,
+                    **size,
+                )
             )
 
 

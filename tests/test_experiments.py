@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from data_synth.dataset.build import build_dataset
+from data_synth.dataset.request import SynthRequest
 from tests.checkpoints import small_models
 from v2v.config import LoRAConfig, MeshConfig
 from v2v.errors import InputError
@@ -66,7 +67,9 @@ def test_a_run_on_published_weights(tmp_path, caplog):
     caplog.set_level("INFO", logger="v2v")
     wan = importlib.import_module("experiments.wan22_ti2v_5b")
     folder = small_models.write(tmp_path / "wan")
-    build_dataset(tmp_path / "pairs", 32, frames=5, height=32, width=32, edits=("sepia", "palette"))
+    build_dataset(
+        SynthRequest(tmp_path / "pairs", 32, frames=5, height=32, width=32, edits=("sepia", "palette"))
+    )
     base = wan.config()
     cfg = dataclasses.replace(
         base,
@@ -88,7 +91,9 @@ def test_a_run_on_published_weights(tmp_path, caplog):
     assert model.conditions == ("source", "mask", "reference")
     assert model.config.condition == cfg.model.condition
 
-    build_dataset(tmp_path / "stills", 20, frames=1, height=32, width=32, edits=("image",), transition=0.0)
+    build_dataset(
+        SynthRequest(tmp_path / "stills", 20, frames=1, height=32, width=32, edits=("image",), transition=0.0)
+    )
     mixed = dataclasses.replace(
         cfg,
         sets=(str(tmp_path / "pairs"), str(tmp_path / "stills")),

@@ -1,82 +1,157 @@
-"""What is asked of `v2v synth`: whether it is possible, and whether it is there already. options → **request** → synth.py
+"""Requests: what a build of pairs is to make, whether that is possible, and what is stored of it.
 
-A request is a JSON-able table of everything the pairs depend on, written into the finished folder's report.json: the same
-request gives the same bytes, so equality of requests is all that decides whether a folder is what was asked for.
+options → **SynthRequest** → build.py
 
-Where a build lies while it is unfinished: its hidden folder, for one run at a time, and a place elsewhere for its shards.
-
-request.py → **places** → synth.py, shards.py
+A request's `table` is a JSON-able dictionary of everything the pairs depend on, which goes into the finished folder's report.json. The same
+table gives the same bytes, so equality of tables decides whether a folder is what was asked for.
 """
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
+import dataclasses
 import hashlib
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
+from data_synth.generate import PairOptions
 from data_synth.operators.transition import CLASSIC_OPERATORS, OPERATORS
-from data_synth.recipes import external, registry
-from data_synth.recipes.sources import Sources
+from data_synth.recipes import external, planar, registry
+from data_synth.recipes.sources import NO_SOURCES, Sources
 from v2v.data import pair as pr
 from v2v.errors import InputError
 
-# What says what is made of the videos.
+# Files that say what is made of the videos.
 TEXT_SUFFIXES = (".toml", ".json", ".jsonl", ".csv", ".tsv", ".txt", ".py", ".parquet")
-END_BYTES = 1 << 16  # bytes looked at at either end of a video: all of it would take as long as the pairs
+# Bytes that are read at either end of a video: all of it would take as long as the pairs.
+END_BYTES = 1 << 16
 
 
-def check_request(request: dict, sources: Sources) -> None:
-    """Raises InputError where a request can't be met, or brings along what no recipe of it would use."""
-    if request["pairs"] < 1:
-        raise InputError(f"pairs: expected at least 1, got {request['pairs']}")
-    if request["seed"] < 0:
-        raise InputError(f"seed: expected a non-negative integer, got {request['seed']}")
-    if request["seed"] >= 1 << 62:
-        raise InputError(f"seed: expected a number below 2**62, got {request['seed']}")
-    if min(request["height"], request["width"]) < 16 or request["frames"] < 1:
-        raise InputError(
-            "clip size: expected at least 1 frame of 16 x 16 pixels, got "
-            f"{request['frames']} of {request['height']} x {request['width']}"
-        )
-    if not 0 <= request["transition"] <= 1:
-        raise InputError(f"transition: expected a probability between 0 and 1, got {request['transition']}")
-    strange = [name for name in request.get("operators", CLASSIC_OPERATORS) if name not in OPERATORS]
-    if strange or not request.get("operators", CLASSIC_OPERATORS):
-        raise InputError(
-            f"operators: expected some of {', '.join(OPERATORS)}, got {', '.join(strange) or 'none'}"
-        )
-    if idle := registry.find_unused_sources(tuple(request["edits"]), sources):
-        raise InputError(
-            f"{', '.join(idle)}: expected a recipe that uses it, got {', '.join(request['edits'])}; "
-            "leave it out, or add the recipe it is for to --recipes"
-        )
-    registry.recipe_names(sources)  # checks the names of experts
-    for name in request["edits"]:
-        if name not in registry.FAMILIES:
-            registry.build_recipe(name, sources)  # says what is wrong with it
-    if "image" in request["edits"] and (request["frames"] > 1 or len(request["edits"]) > 1):
-        raise InputError(
-            "edits: image gives one-frame pairs, which can't share a set with longer ones; "
-            "ask for it alone with --frames 1, or for lift"
+@dataclasses.dataclass(frozen=True)
+class SynthRequest:
+    """A folder of pairs to be built.
+
+    Attributes:
+      out: Folder to write.
+      pairs: Number of pairs; fewer come when published sets or caption files run out.
+      seed: First seed; for published sets the first row.
+      workers: Number of processes.
+      edits: Recipes, as `registry.recipe_names` lists them; empty for the default mix.
+      frames: Number of frames of each clip.
+      height: Frame height in pixels.
+      width: Frame width in pixels.
+      transition: Probability, 0 to 1, of an edit that begins inside the clip.
+      operators: How it may begin there, of `transition.OPERATORS`.
+      sources: Clips, experts and published sets that the recipes read.
+      preview: Folder that gets a contact sheet, EDIT.png, of every edit; "" for none.
+      beam: Options of Apache Beam, which then makes the shards; None for processes of our own.
+      unfinished: Folder where shards wait, gs://... too, for Beam's workers that share no disk with this machine (Dataflow); "" for a
+        hidden one beside `out`.
+    """
+
+    out: str | Path
+    pairs: int
+    seed: int = 0
+    workers: int = 1
+    edits: tuple[str, ...] = ()
+    frames: int = 9
+    height: int = 64
+    width: int = 64
+    transition: float = 0.5
+    operators: tuple[str, ...] = CLASSIC_OPERATORS
+    sources: Sources = NO_SOURCES
+    preview: str | Path = ""
+    beam: tuple[str, ...] | None = None
+    unfinished: str = ""
+
+    @property
+    def recipes(self) -> tuple[str, ...]:
+        """Return the names that are drawn from."""
+        return tuple(self.edits) or registry.DEFAULT_MIX
+
+    @property
+    def pair_options(self) -> PairOptions:
+        """Return the part that a single pair depends on."""
+        return PairOptions(
+            self.frames,
+            self.height,
+            self.width,
+            self.recipes,
+            self.transition,
+            tuple(self.operators),
+            self.sources,
         )
 
+    def check(self) -> None:
+        """Check that the request can be met, and that its recipes use all that it brings along.
 
-def create_preview_folder(preview: Path) -> None:
-    """The folder of contact sheets, made before the pairs, which may take hours, and not after."""
-    try:
-        preview.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(
-            f"--preview {preview}: expected a folder, or a place where one can be made, "
-            f"got '{error.strerror}'; name another"
-        ) from None
+        Raises:
+          InputError: It cannot, or they do not.
+        """
+        if self.pairs < 1:
+            raise InputError(f"pairs: expected at least 1, got {self.pairs}")
+        if self.seed < 0:
+            raise InputError(f"seed: expected a non-negative integer, got {self.seed}")
+        if self.seed >= 1 << 62:
+            raise InputError(f"seed: expected a number below 2**62, got {self.seed}")
+        if min(self.height, self.width) < 16 or self.frames < 1:
+            raise InputError(
+                "clip size: expected at least 1 frame of 16 x 16 pixels, got "
+                f"{self.frames} of {self.height} x {self.width}"
+            )
+        if not 0 <= self.transition <= 1:
+            raise InputError(f"transition: expected a probability between 0 and 1, got {self.transition}")
+        unknown = [name for name in self.operators if name not in OPERATORS]
+        if unknown or not self.operators:
+            raise InputError(
+                f"operators: expected some of {', '.join(OPERATORS)}, got {', '.join(unknown) or 'none'}"
+            )
+        if unused := registry.find_unused_sources(self.recipes, self.sources):
+            raise InputError(
+                f"{', '.join(unused)}: expected a recipe that uses it, got {', '.join(self.recipes)}; "
+                "leave it out, or add the recipe it is for to --recipes"
+            )
+        registry.recipe_names(self.sources)  # checks the names of experts
+        for name in self.recipes:
+            if name not in registry.FAMILIES:
+                registry.build_recipe(name, self.sources)  # says what is wrong with it
+        if "image" in self.recipes and (self.frames > 1 or len(self.recipes) > 1):
+            raise InputError(
+                "edits: image gives one-frame pairs, which can't share a set with longer ones; "
+                "ask for it alone with --frames 1, or for lift"
+            )
+        if self.workers < 1:
+            raise InputError(f"workers: expected at least 1 process, got {self.workers}")
+
+    def table(self) -> dict:
+        """Return everything the pairs depend on as JSON would give it back, the sources' contents included."""
+        table = {
+            "pairs": int(self.pairs),
+            "seed": int(self.seed),
+            "edits": list(self.recipes),
+            "frames": int(self.frames),
+            "height": int(self.height),
+            "width": int(self.width),
+            "transition": float(self.transition),
+            "version": planar.VERSION,
+            "schema": pr.SCHEMA_VERSION,
+        }
+        if versions := registry.recipe_versions(self.recipes):
+            table["versions"] = versions
+        if tuple(self.operators) != CLASSIC_OPERATORS:
+            table["operators"] = list(self.operators)
+        if self.sources != NO_SOURCES:
+            table["sources"] = dataclasses.asdict(self.sources) | {
+                "content": fingerprint_sources(self.sources)
+            }
+        return json.loads(json.dumps(table))
 
 
 def parse_set(text: str) -> tuple[str, str]:
-    """ "NAME=PATH" → (name, path)."""
+    """Return the name and the path in "NAME=PATH".
+
+    Raises:
+      InputError: One of them is missing.
+    """
     name, separator, path = text.partition("=")
     if not separator or not name or not path:
         raise InputError(f"--set: expected NAME=PATH, got {text!r}")
@@ -84,8 +159,10 @@ def parse_set(text: str) -> tuple[str, str]:
 
 
 def fingerprint_sources(sources: Sources) -> dict:
-    """What the sources hold now, so that a changed source is another request: texts by content, videos by name, size and both
-    ends. Not by their dates: a copy on another machine is the same source."""
+    """Return a hash for each path that the sources name, so that a changed source is another request.
+
+    Texts are hashed by content, videos by name, size and both ends. Dates do not count: a copy on another machine is the same source.
+    """
     digests = {}
     steps = [step for path in sources.experts for step in external.composition_files(path)]
     for path in (sources.clips, *sources.experts, *steps, *(p for _, p in sources.sets), sources.writer):
@@ -113,59 +190,3 @@ def _digest_file(path: Path) -> str:
             return f"{size} {hashlib.sha256(ends + file.read(END_BYTES)).hexdigest()}"
     except OSError:  # it went away just now, or may not be read: whoever needs it says so
         return "unreadable"
-
-
-def find_finished(out: Path, request: dict) -> dict | None:
-    """The report of an identical finished build, None when `out` is free."""
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
-        return None
-    try:
-        report = json.loads((out / "report.json").read_text())
-    except (OSError, ValueError):
-        raise InputError(
-            f"{out}: expected a new folder, got one with other contents; choose another --out or remove it"
-        ) from None
-    stored_request = report.get("request")
-    if isinstance(stored_request, dict) and stored_request.get("schema") in pr.READABLE:
-        stored_request = {**stored_request, "schema": request["schema"]}  # an older set that reads the same
-    if stored_request != request:
-        raise InputError(
-            f"{out}: holds pairs of another request ({json.dumps(report.get('request'))}); "
-            "choose another --out or remove it"
-        )
-    return report
-
-
-@contextlib.contextmanager
-def lock_work_folder(work: Path) -> Iterator[None]:
-    """The folder of an unfinished build, for one run at a time. Raises InputError when it can't be had."""
-    try:
-        work.mkdir(parents=True, exist_ok=True)
-        lock = (work / "lock").open("w")
-    except OSError as error:
-        raise InputError(
-            f"{work.parent}: expected a folder for the pairs, or a place where one can be made, got '{error.strerror}'; name another --out"
-        ) from None
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InputError(
-                f"{work}: another run of this very command is at work here; wait for it"
-            ) from None
-        yield
-
-
-def create_shard_folder(unfinished: str, name: str):
-    """The folder of this request's shards in the one that the caller named."""
-    from etils import epath
-
-    folder = epath.Path(unfinished) / name
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except Exception as error:  # file systems of buckets raise what they like
-        raise InputError(
-            f"--unfinished {unfinished}: expected a folder, or a place where one can be made, got "
-            f"'{getattr(error, 'strerror', None) or error}'; name another (for gs://, pip install 'v2v-edit[gcs]')"
-        ) from None
-    return folder

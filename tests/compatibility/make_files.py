@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 
 from data_synth.dataset.build import build_dataset
+from data_synth.dataset.request import SynthRequest
 from tests.compatibility import material, sweep_old
 from tests.example_clips import picture
 from tests.fake_model import FakePretrained
@@ -77,7 +78,7 @@ def make_pairs() -> dict:
             raise Enough
 
         with contextlib.suppress(Enough):
-            build_dataset("stopped", **material.STOPPED, progress=stop)
+            build_dataset(SynthRequest("stopped", **material.STOPPED), progress=stop)
         found = datasets.open_dataset("set")
         stored = [material.sha({k: v for k, v in found[i].items()}) for i in range(len(found))]
         datasets.load_or_survey(Path("survey.json"), "set", found, material.WANTED)

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from data_synth.dataset.build import build_dataset, make_records, open_dataset
+from data_synth.dataset.request import SynthRequest
 from tests.compatibility import material
 from v2v import InputError
 from v2v.data import datasets, pair
@@ -101,6 +102,6 @@ def test_a_build_that_was_stopped_goes_on(old, monkeypatch):
         return make_records(seeds, **options)
 
     monkeypatch.setattr("data_synth.dataset.build.make_records", counted)
-    report = build_dataset(old / "stopped", **material.STOPPED)
+    report = build_dataset(SynthRequest(old / "stopped", **material.STOPPED))
     assert report["pairs"] == len(open_dataset(old / "stopped")) == 33 and not hidden.exists()
     assert min(asked) == material.STOPPED["seed"] + 32  # what lay in the old shard isn't made again

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from data_synth.dataset.build import build_dataset
+from data_synth.dataset.request import SynthRequest
 from tests.data.test_loader import WORDS, embed, encode, pair, take
 from v2v.config import DataConfig
 from v2v.data import buckets as buckets_lib
@@ -246,7 +247,7 @@ def test_a_grown_set_is_encoded_where_it_grew_and_other_choices_replace_shards(t
 def test_sets_that_arent_there_are_one_error(tmp_path):
     with pytest.raises(InputError, match="could not open them"):
         datasets.open_dataset(tmp_path)
-    build_dataset(tmp_path / "pairs", 3, frames=5, height=32, width=32, edits=("sepia",))
+    build_dataset(SynthRequest(tmp_path / "pairs", 3, frames=5, height=32, width=32, edits=("sepia",)))
     opened = datasets.open_dataset(tmp_path / "pairs")
     assert len(opened) == 3 and pair_lib.pair_size(opened[0]) == (5, 32, 32)
     assert json.loads(opened[0]["active"])

@@ -14,6 +14,7 @@ from data_synth import generate
 from data_synth.dataset import build as module
 from data_synth.dataset import shards
 from data_synth.dataset.build import build_dataset
+from data_synth.dataset.request import SynthRequest
 from v2v.errors import InputError
 
 SMALL = {"frames": 2, "height": 16, "width": 24}
@@ -39,9 +40,9 @@ def contents(folder):
 
 def test_beam_changes_no_byte_with_one_process_or_two(tmp_path, monkeypatch):
     monkeypatch.setattr(shards, "MAX_SEEDS", 4)
-    build_dataset(tmp_path / "own", 9, seed=2, **SMALL)
+    build_dataset(SynthRequest(tmp_path / "own", 9, seed=2, **SMALL))
     for workers in (1, 2):
-        build_dataset(tmp_path / str(workers), 9, seed=2, workers=workers, beam=(), **SMALL)
+        build_dataset(SynthRequest(tmp_path / str(workers), 9, seed=2, workers=workers, beam=(), **SMALL))
         assert contents(tmp_path / str(workers)) == contents(tmp_path / "own")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["1", "2", "own"]  # nothing is left of the work
 
@@ -71,9 +72,9 @@ def test_a_job_server_in_another_process_gives_the_same_bytes(tmp_path, monkeypa
     monkeypatch.setattr(
         shards, "iterate_shards", lambda *_: pytest.fail("made here")
     )  # by a path other than Beam's
-    build_dataset(tmp_path / "there", 9, seed=2, beam=(f"--runner={runner}", *cluster), **SMALL)
+    build_dataset(SynthRequest(tmp_path / "there", 9, seed=2, beam=(f"--runner={runner}", *cluster), **SMALL))
     monkeypatch.undo()
-    build_dataset(tmp_path / "own", 9, seed=2, **SMALL)
+    build_dataset(SynthRequest(tmp_path / "own", 9, seed=2, **SMALL))
     assert contents(tmp_path / "there") == contents(tmp_path / "own")
 
 
@@ -93,22 +94,22 @@ def test_workers_that_share_a_bucket(tmp_path, monkeypatch):
         monkeypatch.setattr(module, "make_records", dies)
         DONE.clear()
         with pytest.raises(shards.BuildStopped, match="killed"):
-            build_dataset(tmp_path / "a", 8, seed=3, **there, **SMALL)
+            build_dataset(SynthRequest(tmp_path / "a", 8, seed=3, **there, **SMALL))
         kept = list(epath.Path("gs://pod/waiting").glob("a.*/*.shard"))
         assert kept and not list(tmp_path.rglob("*.shard"))
         monkeypatch.setattr(module, "make_records", counts)
         DONE.clear()
-        build_dataset(tmp_path / "a", 8, seed=3, **there, **SMALL)
+        build_dataset(SynthRequest(tmp_path / "a", 8, seed=3, **there, **SMALL))
         asked = {seed for seeds in DONE for seed in seeds}
         assert asked and not asked & {int(p.name[:12]) for p in kept}
         assert not list(epath.Path("gs://pod/waiting").glob("a.*/*.shard"))
     finally:
         server.stop()
-    build_dataset(tmp_path / "own", 8, seed=3, **SMALL)
+    build_dataset(SynthRequest(tmp_path / "own", 8, seed=3, **SMALL))
     assert contents(tmp_path / "a") == contents(tmp_path / "own")
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="--unfinished .*file: expected a folder"):
-        build_dataset(tmp_path / "b", 8, unfinished=str(tmp_path / "file"), **SMALL)
+        build_dataset(SynthRequest(tmp_path / "b", 8, unfinished=str(tmp_path / "file"), **SMALL))
 
 
 def _free_port() -> int:
@@ -129,16 +130,16 @@ def _wait_for(port: int, seconds: float = 60) -> None:
 
 def test_a_stopped_build_goes_on_where_it_stood(tmp_path, monkeypatch):
     monkeypatch.setattr(shards, "MAX_SEEDS", 2)
-    build_dataset(tmp_path / "whole", 8, seed=3, **SMALL)
+    build_dataset(SynthRequest(tmp_path / "whole", 8, seed=3, **SMALL))
     monkeypatch.setattr(module, "make_records", dies)
     DONE.clear()
     with pytest.raises(shards.BuildStopped, match="runner to finish, got .killed"):
-        build_dataset(tmp_path / "a", 8, seed=3, beam=(), **SMALL)
+        build_dataset(SynthRequest(tmp_path / "a", 8, seed=3, beam=(), **SMALL))
     kept = list(tmp_path.glob(".a.*/shards/*.shard"))
     assert kept and not (tmp_path / "a").exists()
     monkeypatch.setattr(module, "make_records", counts)
     DONE.clear()
-    build_dataset(tmp_path / "a", 8, seed=3, beam=(), **SMALL)
+    build_dataset(SynthRequest(tmp_path / "a", 8, seed=3, beam=(), **SMALL))
     asked = {seed for seeds in DONE for seed in seeds}
     assert asked and not asked & {int(p.name[:12]) for p in kept}
     assert contents(tmp_path / "a") == contents(tmp_path / "whole")
@@ -153,9 +154,9 @@ def test_a_poisoned_clip_fails_alone_and_is_listed(tmp_path, monkeypatch, beam):
             raise ZeroDivisionError("bad clip")
         return real(seeds, options)
 
-    report = build_dataset(tmp_path / "good", 6, seed=3, **SMALL)
+    report = build_dataset(SynthRequest(tmp_path / "good", 6, seed=3, **SMALL))
     monkeypatch.setattr(generate, "make_block", poisoned)
-    out = build_dataset(tmp_path / "a", 6, seed=3, beam=beam, **SMALL)
+    out = build_dataset(SynthRequest(tmp_path / "a", 6, seed=3, beam=beam, **SMALL))
     assert out["pairs"] == report["pairs"] == 6 and out["dropped"]["failed"] == 1
     assert out["failed"] == [{"seed": 5, "error": "ZeroDivisionError: bad clip"}]
     assert "failed" not in report
@@ -174,21 +175,21 @@ def test_a_full_disk_is_named_whatever_the_runner_passes_on(tmp_path, monkeypatc
 
     monkeypatch.setattr(shards.os, "fsync", full)
     with pytest.raises(shards.DiskFull, match="disk is full; free some space and run the same command again"):
-        build_dataset(tmp_path / "a", 8, beam=(), **SMALL)
+        build_dataset(SynthRequest(tmp_path / "a", 8, beam=(), **SMALL))
     kept = list(tmp_path.glob(".a.*/shards/*"))
     assert kept and all(p.suffix == ".shard" for p in kept)
-    assert build_dataset(tmp_path / "a", 8, beam=(), **SMALL)["pairs"] == 8
+    assert build_dataset(SynthRequest(tmp_path / "a", 8, beam=(), **SMALL))["pairs"] == 8
 
 
 def test_beam_missing_or_failing_is_named(tmp_path, monkeypatch):
     with pytest.raises(InputError, match="--beam --runner=Nonsense: expected the runner to finish"):
-        build_dataset(tmp_path / "a", 2, beam=("--runner=Nonsense",), **SMALL)
+        build_dataset(SynthRequest(tmp_path / "a", 2, beam=("--runner=Nonsense",), **SMALL))
     monkeypatch.setitem(sys.modules, "apache_beam", None)
     with pytest.raises(InputError, match=r"pip install 'v2v-edit\[beam\]'"):
-        build_dataset(tmp_path / "b", 2, beam=(), **SMALL)
+        build_dataset(SynthRequest(tmp_path / "b", 2, beam=(), **SMALL))
     assert not list(tmp_path.iterdir())
 
 
 def test_an_option_that_beam_does_not_know_is_refused(tmp_path):
     with pytest.raises(InputError, match="--beam: expected options of Beam's, got bogus"):
-        build_dataset(tmp_path / "out", 2, beam=["--bogus=3"])
+        build_dataset(SynthRequest(tmp_path / "out", 2, beam=["--bogus=3"]))

@@ -17,8 +17,9 @@ import pytest
 
 from data_synth import footage, quality
 from data_synth.dataset import build as module
-from data_synth.dataset import request, shards
+from data_synth.dataset import folders, request, shards
 from data_synth.dataset.build import build_dataset, open_dataset
+from data_synth.dataset.request import SynthRequest
 from data_synth.dataset.shards import SeedResult
 from data_synth.recipes import control, registry
 from data_synth.recipes.result import Rejected
@@ -39,8 +40,9 @@ def test_eight_pairs_without_tensorflow(tmp_path):
     code = f"""
 import json, sys
 from data_synth.dataset.build import open_dataset, build_dataset
+from data_synth.dataset.request import SynthRequest
 from v2v.data import pair
-report = build_dataset({str(tmp_path / "set")!r}, 8, seed=5)
+report = build_dataset(SynthRequest({str(tmp_path / "set")!r}, 8, seed=5))
 source = open_dataset({str(tmp_path / "set")!r})
 got = [pair.decode_pair(source[i]) for i in range(len(source))]
 assert [p.seed for p in got] == sorted(p.seed for p in got), "seed order"
@@ -56,13 +58,13 @@ print(json.dumps([report["pairs"], len(got)]))
 
 
 def test_same_request_same_bytes_and_no_second_build(tmp_path):
-    reports = [build_dataset(tmp_path / name, 5, seed=9, **SMALL) for name in ("a", "b")]
+    reports = [build_dataset(SynthRequest(tmp_path / name, 5, seed=9, **SMALL)) for name in ("a", "b")]
     assert reports[0] == reports[1] == json.loads((tmp_path / "a" / "report.json").read_text())
     files = sorted(p.name for p in (tmp_path / "a").iterdir())
     for name in files:
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes(), name
     stamp = (tmp_path / "a" / "report.json").stat().st_mtime_ns
-    assert build_dataset(tmp_path / "a", 5, seed=9, **SMALL) == reports[0]
+    assert build_dataset(SynthRequest(tmp_path / "a", 5, seed=9, **SMALL)) == reports[0]
     assert (tmp_path / "a" / "report.json").stat().st_mtime_ns == stamp
     assert pair.decode_pair(open_dataset(tmp_path / "a")[0]).source.shape == (2, 16, 24, 3)
 
@@ -70,26 +72,30 @@ def test_same_request_same_bytes_and_no_second_build(tmp_path):
 def test_same_bytes_in_another_process(tmp_path):
     """Protobuf orders a map's fields by a number that each process draws."""
     for name in ("a", "b"):
-        code = f"from data_synth.dataset.build import build_dataset; build_dataset({str(tmp_path / name)!r}, 40, frames=2, height=16, width=24)"
+        code = (
+            "from data_synth.dataset.build import build_dataset\n"
+            "from data_synth.dataset.request import SynthRequest\n"
+            f"build_dataset(SynthRequest({str(tmp_path / name)!r}, 40, frames=2, height=16, width=24))"
+        )
         subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
     assert contents(tmp_path / "a") == contents(tmp_path / "b")
 
 
 def test_other_contents_are_not_overwritten(tmp_path):
-    build_dataset(tmp_path / "a", 2, **SMALL)
+    build_dataset(SynthRequest(tmp_path / "a", 2, **SMALL))
     with pytest.raises(InputError, match="holds pairs of another request"):
-        build_dataset(tmp_path / "a", 3, **SMALL)
+        build_dataset(SynthRequest(tmp_path / "a", 3, **SMALL))
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("x")
     with pytest.raises(InputError, match="expected a new folder"):
-        build_dataset(tmp_path / "mine", 2, **SMALL)
+        build_dataset(SynthRequest(tmp_path / "mine", 2, **SMALL))
     with pytest.raises(InputError, match="dataset_info.json"):
         open_dataset(tmp_path / "mine")
 
 
 def test_what_an_older_renderer_made_is_another_request(tmp_path, monkeypatch):
-    planar = build_dataset(tmp_path / "planar", 2, **SMALL)
-    drawn = build_dataset(tmp_path / "drawn", 2, edits=("to-canny", "recolour"), **SMALL)
+    planar = build_dataset(SynthRequest(tmp_path / "planar", 2, **SMALL))
+    drawn = build_dataset(SynthRequest(tmp_path / "drawn", 2, edits=("to-canny", "recolour"), **SMALL))
     assert "versions" not in planar["request"]
     assert drawn["request"]["versions"] == {"control": control.VERSION}
     families = tuple(
@@ -97,14 +103,14 @@ def test_what_an_older_renderer_made_is_another_request(tmp_path, monkeypatch):
         for f in registry.ALL_FAMILIES
     )
     monkeypatch.setattr(registry, "ALL_FAMILIES", families)
-    build_dataset(tmp_path / "planar", 2, **SMALL)
+    build_dataset(SynthRequest(tmp_path / "planar", 2, **SMALL))
     with pytest.raises(InputError, match="holds pairs of another request"):
-        build_dataset(tmp_path / "drawn", 2, edits=("to-canny", "recolour"), **SMALL)
+        build_dataset(SynthRequest(tmp_path / "drawn", 2, edits=("to-canny", "recolour"), **SMALL))
 
 
 def test_an_interrupted_build_goes_on_where_it_stood(tmp_path, monkeypatch):
     monkeypatch.setattr(shards, "MAX_SEEDS", 4)
-    build_dataset(tmp_path / "whole", 12, seed=3, **SMALL)
+    build_dataset(SynthRequest(tmp_path / "whole", 12, seed=3, **SMALL))
     count = iter(range(100))
 
     def interrupt(_):
@@ -112,14 +118,14 @@ def test_an_interrupted_build_goes_on_where_it_stood(tmp_path, monkeypatch):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        build_dataset(tmp_path / "a", 12, seed=3, progress=interrupt, **SMALL)
+        build_dataset(SynthRequest(tmp_path / "a", 12, seed=3, **SMALL), progress=interrupt)
     assert not (tmp_path / "a").exists()  # nothing under the final name
     asked = []
     make = module.make_records
     monkeypatch.setattr(
         module, "make_records", lambda seeds, options: asked.extend(seeds) or make(seeds, options)
     )
-    build_dataset(tmp_path / "a", 12, seed=3, **SMALL)
+    build_dataset(SynthRequest(tmp_path / "a", 12, seed=3, **SMALL))
     assert asked and min(asked) >= 3 + 7, "finished shards are not made again"
     assert contents(tmp_path / "a") == contents(tmp_path / "whole")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a", "whole"]
@@ -129,8 +135,8 @@ def test_kill_minus_nine_and_again_gives_the_same_bytes(tmp_path, monkeypatch):
     monkeypatch.setattr(shards, "MAX_SEEDS", 2)
     out = tmp_path / "a"
     code = (
-        f"from data_synth.dataset import build, shards\nshards.MAX_SEEDS = 2\n"
-        f"build.build_dataset({str(out)!r}, 16, seed=3, frames=2, height=16, width=24)"
+        f"from data_synth.dataset import build, request, shards\nshards.MAX_SEEDS = 2\n"
+        f"build.build_dataset(request.SynthRequest({str(out)!r}, 16, seed=3, frames=2, height=16, width=24))"
     )
     run = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
@@ -150,10 +156,10 @@ def test_kill_minus_nine_and_again_gives_the_same_bytes(tmp_path, monkeypatch):
     monkeypatch.setattr(
         module, "make_records", lambda seeds, options: asked.extend(seeds) or make(seeds, options)
     )
-    build_dataset(out, 16, seed=3, **SMALL)
+    build_dataset(SynthRequest(out, 16, seed=3, **SMALL))
     assert asked and asked[0] == 3 + 2 * len(before), "finished shards are not made again"
     monkeypatch.setattr(module, "make_records", make)
-    build_dataset(tmp_path / "whole", 16, seed=3, **SMALL)
+    build_dataset(SynthRequest(tmp_path / "whole", 16, seed=3, **SMALL))
     assert contents(out) == contents(tmp_path / "whole")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a", "whole"]
 
@@ -161,7 +167,7 @@ def test_kill_minus_nine_and_again_gives_the_same_bytes(tmp_path, monkeypatch):
 def test_workers_change_no_byte(tmp_path, monkeypatch):
     monkeypatch.setattr(shards, "MAX_SEEDS", 4)
     for workers in (1, 2):
-        build_dataset(tmp_path / str(workers), 9, seed=2, workers=workers, **SMALL)
+        build_dataset(SynthRequest(tmp_path / str(workers), 9, seed=2, workers=workers, **SMALL))
     assert contents(tmp_path / "1") == contents(tmp_path / "2")
 
 
@@ -176,10 +182,10 @@ def test_a_full_disk_is_named_and_loses_nothing(tmp_path, monkeypatch):
 
     monkeypatch.setattr(shards.os, "fsync", full)
     with pytest.raises(InputError, match="disk is full.*run the same command again"):
-        build_dataset(tmp_path / "a", 8, **SMALL)
+        build_dataset(SynthRequest(tmp_path / "a", 8, **SMALL))
     kept = list(tmp_path.glob(".a.*/shards/*"))
     assert len(kept) == 2 and all(p.suffix == ".shard" for p in kept)
-    assert build_dataset(tmp_path / "a", 8, **SMALL)["pairs"] == 8
+    assert build_dataset(SynthRequest(tmp_path / "a", 8, **SMALL))["pairs"] == 8
 
 
 def test_a_damaged_shard_is_made_again(tmp_path):
@@ -231,11 +237,11 @@ def test_a_set_of_many_files_is_streamed_in_order(tmp_path, monkeypatch):
     from data_synth.v2v_pairs import v2v_pairs_dataset_builder as store
 
     monkeypatch.setattr(store, "SHARD_BYTES", 6000)
-    build_dataset(tmp_path / "a", 9, seed=4, **SMALL)
+    build_dataset(SynthRequest(tmp_path / "a", 9, seed=4, **SMALL))
     files = sorted(p.name for p in (tmp_path / "a").glob("*.array_record-*"))
     assert len(files) > 1 and files[0] == f"v2v_pairs-train.array_record-00000-of-{len(files):05d}"
     monkeypatch.undo()
-    build_dataset(tmp_path / "b", 9, seed=4, **SMALL)
+    build_dataset(SynthRequest(tmp_path / "b", 9, seed=4, **SMALL))
     many, one = (open_dataset(tmp_path / name) for name in "ab")
     assert len(many) == len(one) == 9
     assert all(many[i] == one[i] for i in range(9))
@@ -243,12 +249,14 @@ def test_a_set_of_many_files_is_streamed_in_order(tmp_path, monkeypatch):
     import tensorflow_datasets.core.shuffle as shuffle
 
     monkeypatch.setattr(shuffle, "MAX_MEM_BUFFER_SIZE", 1)
-    assert build_dataset(tmp_path / "c", 3, seed=4, **SMALL)["pairs"] == 3
+    assert build_dataset(SynthRequest(tmp_path / "c", 3, seed=4, **SMALL))["pairs"] == 3
 
 
 def test_the_report_counts_and_plays(tmp_path):
     report = build_dataset(
-        tmp_path / "a", 6, edits=("negative", "insert"), seed=1, preview=tmp_path / "sheets", **SMALL
+        SynthRequest(
+            tmp_path / "a", 6, edits=("negative", "insert"), seed=1, preview=tmp_path / "sheets", **SMALL
+        )
     )
     assert sum(report["edits"].values()) == report["pairs"] == 6 and report["sizes"] == {"16 x 24": 6}
     assert report["lengths"] == {"2": 6} and sum(report["edited_area"].values()) == 6
@@ -273,34 +281,28 @@ def test_the_report_counts_and_plays(tmp_path):
 )
 def test_impossible_requests(tmp_path, change, message):
     with pytest.raises(InputError, match=message):
-        build_dataset(tmp_path / "a", **{"pairs": 2, **change})
+        build_dataset(SynthRequest(tmp_path / "a", **{"pairs": 2, **change}))
 
 
 @pytest.mark.parametrize(
-    "change, message",
+    "sources, change, message",
     [
-        ({"clips": "CLIPS"}, "--clips: expected a recipe that uses it, got local, photometric"),
-        ({"clips": "CLIPS", "edits": ("to-depth", "physics")}, "--clips: expected"),
-        ({"license": "CC0"}, "--license"),
-        ({"sets": ("ditto=CLIPS",), "edits": ("control",)}, "--set ditto"),
-        ({"writer": "w.toml", "edits": ("remove",)}, "--writer"),
+        (Sources(clips="."), {}, "--clips: expected a recipe that uses it, got local, photometric"),
+        (Sources(clips="."), {"edits": ("to-depth", "physics")}, "--clips: expected"),
+        (Sources(license="CC0"), {}, "--license"),
+        (Sources(sets=(("ditto", "."),)), {"edits": ("control",)}, "--set ditto"),
+        (Sources(writer="w.toml"), {"edits": ("remove",)}, "--writer"),
         (
-            {"experts": ("data_synth/experts/examples/sketch.toml",), "edits": ("to-canny",)},
+            Sources(experts=("data_synth/experts/examples/sketch.toml",)),
+            {"edits": ("to-canny",)},
             "--expert data_synth",
         ),
-        ({"operators": ("cut", "melt")}, "operators: expected some of cut.*got melt"),
+        (Sources(), {"operators": ("cut", "melt")}, "operators: expected some of cut.*got melt"),
     ],
 )
-def test_what_no_recipe_uses_is_refused(tmp_path, change, message):
-    change = {
-        k: tuple(x.replace("CLIPS", str(tmp_path)) for x in v)
-        if isinstance(v, tuple)
-        else v.replace("CLIPS", str(tmp_path))
-        for k, v in change.items()
-    }
-    (tmp_path / "w.toml").write_text("")
+def test_what_no_recipe_uses_is_refused(tmp_path, sources, change, message):
     with pytest.raises(InputError, match=message):
-        build_dataset(tmp_path / "a", 2, **change, **SMALL)
+        build_dataset(SynthRequest(tmp_path / "a", 2, sources=sources, **change, **SMALL))
     assert not (tmp_path / "a").exists()
 
 
@@ -311,27 +313,28 @@ def test_footage_that_gives_no_more_ends_the_set_and_says_so(tmp_path, monkeypat
     )
     monkeypatch.setattr(module, "MAX_UNPRODUCTIVE_SEEDS", 40)
     monkeypatch.setattr(quality, "fingerprint_pair", lambda pair: str(min(pair.seed, 1)))
-    how = {"edits": ("to-negation",), "clips": tmp_path / "clips", "transition": 0.0, **SMALL}
+    sources = Sources(clips=str(tmp_path / "clips"))
+    how = {"edits": ("to-negation",), "sources": sources, "transition": 0.0, **SMALL}
     with expect_note(r"pairs: 2 of 9 from \d+ seeds.*near-duplicate.*the set ends here"):
-        made = build_dataset(tmp_path / "out", 9, **how)
+        made = build_dataset(SynthRequest(tmp_path / "out", 9, **how))
     assert made["pairs"] == 2 == len(open_dataset(tmp_path / "out"))
 
 
 def test_places_that_can_hold_no_set_are_told_at_once(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="expected a folder for the pairs, or a place where one can be made"):
-        build_dataset(tmp_path / "file" / "set", 1, **SMALL)
+        build_dataset(SynthRequest(tmp_path / "file" / "set", 1, **SMALL))
     with pytest.raises(InputError, match="expected a number below"):
-        build_dataset(tmp_path / "a", 1, seed=2**63 - 1, **SMALL)
+        build_dataset(SynthRequest(tmp_path / "a", 1, seed=2**63 - 1, **SMALL))
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "real")
-    build_dataset(tmp_path / "link", 1, **SMALL)
+    build_dataset(SynthRequest(tmp_path / "link", 1, **SMALL))
     assert len(open_dataset(tmp_path / "link")) == 1 and (tmp_path / "link").is_symlink()
     with (
-        request.lock_work_folder(tmp_path / "work"),
+        folders.lock_work_folder(tmp_path / "work"),
         pytest.raises(InputError, match="another run of this very command"),
     ):
-        with request.lock_work_folder(tmp_path / "work"):
+        with folders.lock_work_folder(tmp_path / "work"):
             pass
 
 

@@ -12,6 +12,7 @@ import pytest
 import data_synth.experts
 from data_synth import generate
 from data_synth.dataset import build, shards
+from data_synth.dataset.request import SynthRequest
 from data_synth.experts import protocol, wire
 from data_synth.experts import spec as spec_lib
 from data_synth.experts.base import ExpertError, FailureKind
@@ -246,16 +247,16 @@ def test_a_service_that_is_down_stops_the_build_and_is_asked_again(tmp_path):
         "height": 32,
         "width": 32,
         "transition": 0.0,
-        "experts": (str(path),),
+        "sources": Sources(experts=(str(path),)),
     }
     with pytest.raises(
         InputError, match=r"crashed \(exit 1\), 8 times in a row; see that the expert of .*x.toml works"
     ):
-        build.build_dataset(tmp_path / "out", 4, **how)
+        build.build_dataset(SynthRequest(tmp_path / "out", 4, **how))
     (tmp_path / "up").touch()
     again, fresh = (
-        build.build_dataset(tmp_path / "out", 4, **how),
-        build.build_dataset(tmp_path / "fresh", 4, **how),
+        build.build_dataset(SynthRequest(tmp_path / "out", 4, **how)),
+        build.build_dataset(SynthRequest(tmp_path / "fresh", 4, **how)),
     )
     assert again == fresh and not any("crashed" in reason for reason in again["dropped"])
     assert again["licenses"] == {"Apache-2.0 + MIT": 4}
@@ -267,8 +268,14 @@ def test_batches_stay_whole_however_large_the_clips(tmp_path, monkeypatch):
         f"def f(jobs):\n    open({str(tmp_path / 'asked')!r}, 'a').write(f'{{len(jobs)}} ')\n    return [255 - j.clip for j in jobs]\n"
     )
     path = toml(tmp_path, 'noun = "x"\nkind = "python"\ncall = "count:f"\nbatch = 4\n')
-    how = {"frames": 2, "height": 16, "width": 16, "transition": 0.0, "experts": (str(path),)}
-    build.build_dataset(tmp_path / "out", 3, edits=("to-x",), **how)
+    how = {
+        "frames": 2,
+        "height": 16,
+        "width": 16,
+        "transition": 0.0,
+        "sources": Sources(experts=(str(path),)),
+    }
+    build.build_dataset(SynthRequest(tmp_path / "out", 3, edits=("to-x",), **how))
     assert (tmp_path / "asked").read_text().split()[0] == "4"
 
 

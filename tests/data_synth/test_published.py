@@ -8,6 +8,7 @@ import pytest
 
 from data_synth import generate
 from data_synth.dataset.build import build_dataset
+from data_synth.dataset.request import SynthRequest
 from data_synth.generate import PairOptions
 from data_synth.recipes.published import PUBLISHED
 from data_synth.recipes.result import Rejected
@@ -298,14 +299,16 @@ def test_a_set_is_gone_through_once(tmp_path):
     ]
     (tmp_path / "set/x.csv").write_text("video,original_video,prompt\n" + "\n".join(rows) + "\n")
     report = build_dataset(
-        tmp_path / "out",
-        100,
-        edits=("openve",),
-        sets=(f"openve={tmp_path / 'set'}",),
-        frames=T,
-        height=H,
-        width=W,
-        transition=0.0,
+        SynthRequest(
+            tmp_path / "out",
+            100,
+            edits=("openve",),
+            frames=T,
+            height=H,
+            width=W,
+            transition=0.0,
+            sources=Sources(sets=(("openve", str(tmp_path / "set")),)),
+        )
     )
     assert report["pairs"] == 2 and report["dropped"] == {"openve: file missing": 1, "x: near-duplicate": 1}
     assert report["licenses"] == {"CC-BY-NC-4.0": 2} and report["request"]["pairs"] == 100

@@ -88,6 +88,7 @@ def changed(cfg: Experiment, name: str, seed: int, steps: int) -> Experiment:
 def mixed(shared: embedded_gpu.Foundation, mix: str, workdir: Path):
     """Batches of a data mix: stills, stills moved by a camera path, videos; in equal shares, a batch being of one kind."""
     from data_synth.dataset.build import build_dataset
+    from data_synth.dataset.request import SynthRequest
     from v2v.data import loader
 
     cfg = shared.cfg
@@ -101,8 +102,7 @@ def mixed(shared: embedded_gpu.Foundation, mix: str, workdir: Path):
             folder = workdir / f"data-{kind}"
             if not (folder / "pairs" / "part-0").exists():
                 size = {"frames": 1 if kind == "image" else m.frames, "height": m.height, "width": m.width}
-                build_dataset(folder / "pairs" / "part-0", cfg.pairs // 3, workers=cfg.workers, edits=(kind,),
-                      transition=0.0, **size)  # fmt: skip
+                build_dataset(SynthRequest(folder / "pairs" / "part-0", cfg.pairs // 3, workers=cfg.workers, edits=(kind,), transition=0.0, **size))  # fmt: skip
             latents = scene_data.encode_rendered(cfg, shared.vae, folder)
         buckets.append(latents.bucket(cfg.edit.batch))
     return loader.edit_batches(

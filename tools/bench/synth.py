@@ -19,6 +19,7 @@ import numpy as np
 from data_synth import footage as footage_lib
 from data_synth import generate
 from data_synth.dataset.build import build_dataset
+from data_synth.dataset.request import SynthRequest
 from data_synth.operators.control import CONTROLS
 from data_synth.recipes import physics
 from data_synth.recipes.result import Rejected
@@ -105,7 +106,7 @@ def main() -> None:
             took, n = {}, 300 if args.quick else 6000  # a second and a half of start-up is not shared
             for workers in (1, 2):
                 begin = time.perf_counter()
-                build_dataset(Path(folder) / str(workers), n, workers=workers)
+                build_dataset(SynthRequest(Path(folder) / str(workers), n, workers=workers))
                 took[workers] = time.perf_counter() - begin
         print(
             f"{n} pairs: 1 worker {took[1]:.1f} s, 2 workers {took[2]:.1f} s, {took[1] / took[2]:.2f} x (at least 1.8)"

@@ -7,6 +7,10 @@ from __future__ import annotations
 
 import argparse
 import shlex
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from data_synth.dataset.request import SynthRequest
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -105,31 +109,46 @@ def run(args: argparse.Namespace, bars: bool) -> dict:
     """
     from tqdm import tqdm
 
-    from data_synth.dataset.build import build_dataset
+    from data_synth.dataset import build
 
-    with tqdm(total=args.pairs, unit=" pairs", disable=not bars) as bar:
-        report = build_dataset(
-            args.out,
-            args.pairs,
-            args.seed,
-            args.workers,
-            edits=_split(args.recipes),
-            frames=args.frames,
-            height=args.height,
-            width=args.width,
-            transition=args.transition,
-            operators=_split(args.operators),
-            clips=args.clips,
-            license=args.license,
-            experts=args.expert,
-            sets=args.set,
-            writer=args.writer,
-            preview=args.preview,
-            beam=None if args.beam is None else shlex.split(args.beam),
-            unfinished=args.unfinished,
-            progress=bar.update,
-        )
+    request = parse_request(args)
+    with tqdm(total=request.pairs, unit=" pairs", disable=not bars) as bar:
+        report = build.build_dataset(request, progress=bar.update)
     return {"output": args.out, **report}
+
+
+def parse_request(args: argparse.Namespace) -> SynthRequest:
+    """Return the request that was typed.
+
+    Raises:
+      InputError: A list of sources is malformed.
+    """
+    from data_synth.dataset import request
+    from data_synth.recipes.sources import Sources
+
+    sources = Sources(
+        args.clips,
+        args.license,
+        tuple(args.expert),
+        tuple(request.parse_set(text) for text in args.set),
+        args.writer,
+    )
+    return request.SynthRequest(
+        args.out,
+        args.pairs,
+        args.seed,
+        args.workers,
+        edits=_split(args.recipes),
+        frames=args.frames,
+        height=args.height,
+        width=args.width,
+        transition=args.transition,
+        operators=_split(args.operators),
+        sources=sources,
+        preview=args.preview,
+        beam=None if args.beam is None else tuple(shlex.split(args.beam)),
+        unfinished=args.unfinished,
+    )
 
 
 def _split(names: str) -> tuple[str, ...]:

@@ -1,0 +1,114 @@
+"""Folders of a build: the finished one, the hidden one while it is unfinished, and the place of its shards.
+
+request.py → **folders** → build.py, shards.py
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import cast
+
+from v2v.data import pair as pr
+from v2v.errors import InputError
+
+
+def create_preview_folder(preview: Path) -> None:
+    """Create the folder of contact sheets. It comes before the pairs, which may take hours.
+
+    Raises:
+      InputError: It cannot be created.
+    """
+    try:
+        preview.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"--preview {preview}: expected a folder, or a place where one can be made, "
+            f"got '{error.strerror}'; name another"
+        ) from None
+
+
+def find_finished(out: Path, table: dict) -> dict | None:
+    """Return the report of a finished build of the same request, None where `out` is free.
+
+    Args:
+      out: Folder of the build.
+      table: `SynthRequest.table`.
+
+    Raises:
+      InputError: The folder holds something else.
+    """
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return None
+    try:
+        report = json.loads((out / "report.json").read_text())
+    except (OSError, ValueError):
+        raise InputError(
+            f"{out}: expected a new folder, got one with other contents; choose another --out or remove it"
+        ) from None
+    stored_table = report.get("request")
+    if isinstance(stored_table, dict) and stored_table.get("schema") in pr.READABLE:
+        stored_table = {**stored_table, "schema": table["schema"]}  # an older set that reads the same
+    if stored_table != table:
+        raise InputError(
+            f"{out}: holds pairs of another request ({json.dumps(report.get('request'))}); "
+            "choose another --out or remove it"
+        )
+    return report
+
+
+@contextlib.contextmanager
+def lock_work_folder(work: Path) -> Iterator[None]:
+    """Hold the folder of an unfinished build, which is created where it is missing, for one run at a time.
+
+    Raises:
+      InputError: It cannot be created, or another run holds it.
+    """
+    try:
+        work.mkdir(parents=True, exist_ok=True)
+        lock = (work / "lock").open("w")
+    except OSError as error:
+        raise InputError(
+            f"{work.parent}: expected a folder for the pairs, or a place where one can be made, got '{error.strerror}'; name another --out"
+        ) from None
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(
+                f"{work}: another run of this very command is at work here; wait for it"
+            ) from None
+        yield
+
+
+def create_shard_folder(unfinished: str, name: str) -> Path:
+    """Create the folder of a request's shards in a folder that the user named, and return it.
+
+    Args:
+      unfinished: The user's folder, or an address such as gs://bucket/folder.
+      name: Name of the new folder.
+
+    Raises:
+      InputError: It cannot be created.
+    """
+    from etils import epath
+
+    folder = cast(Path, epath.Path(unfinished) / name)  # offers the same methods
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except Exception as error:  # file systems of buckets raise what they like
+        raise InputError(
+            f"--unfinished {unfinished}: expected a folder, or a place where one can be made, got "
+            f"'{getattr(error, 'strerror', None) or error}'; name another (for gs://, pip install 'v2v-edit[gcs]')"
+        ) from None
+    return folder
+
+
+def remove_shard_folder(folder: Path) -> None:
+    """Remove a folder that `create_shard_folder` created, with everything in it."""
+    from etils import epath
+
+    epath.Path(folder).rmtree()
