@@ -1,5 +1,5 @@
-"""Data side of training: pair → array_record → grain → batch.
+"""Training data: the pair record, the latent cache, and batches.
 
-`pair.py` is the record that `data_synth` writes and training reads; `transforms.py` and `loader.py` turn records
-into batches. `pairs` imports numpy and OpenCV alone, so that the pair engine never pulls in JAX.
+pair.py -> datasets.py, buckets.py -> latent_cache.py -> transforms.py -> loader.py, in the types of batch.py. `pair` imports numpy and
+OpenCV alone, so that `data_synth` does not import JAX.
 """

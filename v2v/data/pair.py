@@ -1,12 +1,13 @@
 """The pair: one (source, target, mask, reference, instructions) example, and its bytes.
 
-**pair** → array_record → grain → batch. `data_synth` makes pairs, this file fixes what one is and how it is stored,
-`v2v.data.loader` reads it. Videos are stored without loss: small ones with their T frames stacked vertically to one
-[T·H, W] picture, as PNG, which every image library can read back; large ones as H.264 in RGB with quantiser 0
-(`lossless.py`). The first bytes tell which.
+**pair** -> datasets.py, latent_cache.py
 
-The mask says where *and* when: mask[k, i, j] = 255 iff pixel (i, j) of frame k may differ between source and target
-(the edited thing together with its side effects, e.g. its shadow). Hence for every exact recipe
+`data_synth` makes pairs; this file defines a pair and its record; `latent_cache` encodes pairs for the loader. Videos are stored without
+loss: small ones as PNG, with their T frames stacked vertically to one [T·H, W] picture, which every image library can read; large ones
+as H.264 in RGB with quantiser 0 (video/lossless.py). The first bytes distinguish them.
+
+The mask says where *and* when: mask[k, i, j] = 255 if and only if pixel (i, j) of frame k may differ between source and target (the
+edited object together with its side effects, such as its shadow). Hence for every exact recipe
     source[k, i, j] == target[k, i, j]   wherever   mask[k, i, j] == 0.
 """
 
@@ -22,8 +23,10 @@ from v2v.errors import InputError
 from v2v.video import lossless
 
 SCHEMA_VERSION = 2
-READABLE = (1, 2)  # 1: no effect, always PNG
-LARGE = 3 << 21  # bytes of pixels from which a clip is stored as video (two million pixels)
+# Schemas that are read; records of schema 1 have no effect and are always PNG.
+READABLE = (1, 2)
+# Bytes of pixels from which a clip is stored as video (two million pixels).
+LARGE = 3 << 21
 _TEXTS = ("source_caption", "target_caption", "edit", "recipe")
 _PNG = (
     *(cv2.IMWRITE_PNG_COMPRESSION, 1),
@@ -43,14 +46,17 @@ class Pair:
       reference: [h, w, 3] RGB picture of what the edit should look like, or None.
       instructions: imperative sentences, all true of this pair.
       source_caption: description of the source.
-      target_caption: description of the target (what alignment metrics compare with).
+      target_caption: description of the target, with which alignment metrics compare.
       edit: name of the edit type, e.g. "recolour".
       recipe: name of the recipe that made the pair, e.g. "scenes/local".
       seed: the seed that reproduces it.
-      provenance: JSON-able facts: parameters, versions, licence.
+      provenance: facts that JSON can hold: parameters, versions, licence.
       active: frames [start, end) in which the edit is on; (0, T) when it is on throughout.
-      effect: [T, H, W] in {0, 255}, where known: the part of the mask that is side effect (shadow, reflection, what
-        the edit sets in motion) and not the edited thing itself.
+      effect: [T, H, W] in {0, 255}, the part of the mask that is a side effect (shadow, reflection, motion that the edit causes) and
+        not the edited object itself; None where it is unknown.
+
+    Raises:
+      InputError: an array of another shape or type, no instruction, or active frames outside of the clip.
     """
 
     source: np.ndarray
@@ -99,8 +105,8 @@ def encode_pair(pair: Pair) -> dict[str, bytes | str | int]:
     """Encode a pair as a flat record of bytes, strings and integers, ready for any container.
 
     Returns:
-      schema_version, frames (T), seed, source / target (PNG or lossless H.264 bytes, by size), mask / effect /
-      reference (PNG bytes, empty when None), instructions / provenance / active (JSON), source_caption, target_caption, edit, recipe.
+      schema_version, frames (T), seed, source and target (PNG or lossless H.264, by size), mask, effect and reference (PNG, empty when
+      None), instructions, provenance and active (JSON), source_caption, target_caption, edit, recipe.
     """
     return {
         "schema_version": SCHEMA_VERSION,
@@ -142,6 +148,7 @@ def decode_pair(record: dict) -> Pair:
 
 
 def _check_schema(record: dict) -> None:
+    """Check that records of this schema are read."""
     version = int(record["schema_version"])
     if version not in READABLE:
         raise InputError(
@@ -163,16 +170,18 @@ def pair_size(record: dict) -> tuple[int, int, int]:
         return T, height, width
     if data[:8] != b"\x89PNG\r\n\x1a\n" or len(data) < 24:
         raise InputError("pair record: source is neither a PNG nor a clip; the record is damaged")
-    width, rows = (int.from_bytes(data[i : i + 4], "big") for i in (16, 20))  # of the header chunk
+    # Of the header chunk.
+    width, rows = (int.from_bytes(data[i : i + 4], "big") for i in (16, 20))
     return T, rows // T, width
 
 
 def _to_bytes(video: np.ndarray) -> bytes:
-    """A small clip as one PNG, a large one as lossless H.264, which there takes a third of the time and less room."""
+    """Encode a small clip as one PNG, a large one as lossless H.264, which then takes a third of the time and less room."""
     return _to_png(_strip(video)) if video.size < LARGE else lossless.encode_lossless(video)
 
 
 def _from_bytes(data: bytes, name: str, T: int) -> np.ndarray:
+    """Decode a clip of T frames; `name` is for messages."""
     if bytes(data[:4]) != lossless.MAGIC:
         return _unstrip(_from_png(data, name), T)
     video = lossless.decode_lossless(bytes(data))
@@ -182,6 +191,7 @@ def _from_bytes(data: bytes, name: str, T: int) -> np.ndarray:
 
 
 def _check_video(name: str, video: np.ndarray) -> tuple[int, int, int]:
+    """Check that a clip is non-empty uint8 RGB; return T, H, W."""
     if video.ndim != 4 or video.shape[-1] != 3 or video.dtype != np.uint8 or 0 in video.shape:
         raise InputError(
             f"pair.{name}: expected non-empty uint8 [T, H, W, 3], got {video.dtype} {video.shape}"
@@ -190,12 +200,12 @@ def _check_video(name: str, video: np.ndarray) -> tuple[int, int, int]:
 
 
 def _strip(video: np.ndarray) -> np.ndarray:
-    """[T, H, W, ...] → [T·H, W, ...]."""
+    """Stack frames [T, H, W, ...] vertically to [T·H, W, ...]."""
     return np.ascontiguousarray(video).reshape(-1, *video.shape[2:])
 
 
 def _unstrip(picture: np.ndarray, T: int) -> np.ndarray:
-    """[T·H, W, ...] → [T, H, W, ...]."""
+    """Split a picture [T·H, W, ...] into frames [T, H, W, ...]."""
     if T < 1 or picture.shape[0] % T:
         raise InputError(
             f"pair record: {picture.shape[0]} rows do not divide into {T} frames; the record is damaged"

@@ -8,11 +8,18 @@ from v2v.config import DataConfig, LogConfig, MeshConfig, ModelConfig, OptimConf
 
 @dataclass(frozen=True)
 class Stage:
-    """One training run inside an experiment."""
+    """One training run inside an experiment.
+
+    Attributes:
+      steps: number of updates.
+      batch: clips of an update, over all devices and micro-batches.
+      micro: parts that a batch is cut into; their gradients are added up.
+      optim: the optimizer.
+    """
 
     steps: int = 1000
-    batch: int = 16  # clips an update, over all devices and micro-batches
-    micro: int = 1  # parts a batch is cut into; their gradients are added up
+    batch: int = 16
+    micro: int = 1
     optim: OptimConfig = field(default_factory=OptimConfig)
 
     def __post_init__(self):
@@ -24,18 +31,41 @@ class Stage:
 
 @dataclass(frozen=True)
 class Experiment:
-    """A model, its data, and the stages that make its weights."""
+    """A model, its data, and the stages that make its weights.
+
+    Attributes:
+      name: name of the run.
+      model: the model.
+      pairs: procedural pairs to render and encode.
+      workers: processes that render.
+      words: vocabulary of a text encoder trained from scratch: that of planar scenes, or with that of rooms.
+      seed: seed of rendering, initial weights and training.
+      cpu_devices: CPU devices for data-parallel steps.
+      region: extra weight of latent cells that an edit changes.
+      trains: the weights that the edit stage trains besides the new embeddings.
+      data: how pairs become examples.
+      mesh: mesh of devices.
+      log: writers of the log.
+      vae: stage that trains the autoencoder.
+      text: stage that trains the text encoder.
+      base: stage that trains text-to-video.
+      edit: stage that trains edits.
+      save_every: steps between checkpoints.
+      weights: folder of a published model to start from; "" trains one from scratch.
+      sets: folders of pairs written by `v2v synth`, read as one.
+      latents: folder of encoded pairs; "" is WORKDIR/latents.
+      start: adapter of an earlier run to continue from, such as runs/NAME/lora.safetensors.
+    """
 
     name: str = "embedded"
     model: ModelConfig = field(default_factory=embedded)
-    pairs: int = 28000  # procedural pairs to render and cache
-    workers: int = 2  # processes that render
-    # Vocabulary of a text encoder trained from scratch: that of planar scenes, or with that of rooms.
+    pairs: int = 28000
+    workers: int = 2
     words: Literal["planar", "rooms"] = "planar"
     seed: int = 0
-    cpu_devices: int = 2  # CPU devices for data parallel steps
-    region: float = 3.0  # extra weight of latent cells that an edit changes
-    trains: Literal["lora", "full"] = "lora"  # what the edit stage trains, besides the new embeddings
+    cpu_devices: int = 2
+    region: float = 3.0
+    trains: Literal["lora", "full"] = "lora"
     data: DataConfig = field(default_factory=DataConfig)
     mesh: MeshConfig = field(default_factory=MeshConfig)
     log: LogConfig = field(default_factory=LogConfig)
@@ -44,7 +74,7 @@ class Experiment:
     base: Stage = field(default_factory=Stage)
     edit: Stage = field(default_factory=Stage)
     save_every: int = 250
-    weights: str = ""  # folder of a published model to start from; "" trains one from scratch
-    sets: tuple[str, ...] = ()  # folders of pairs written by `v2v synth`, read as one
-    latents: str = ""  # folder for cached latents; "" is WORKDIR/latents
-    start: str = ""  # adapter of an earlier run to go on from, such as runs/NAME/lora.safetensors
+    weights: str = ""
+    sets: tuple[str, ...] = ()
+    latents: str = ""
+    start: str = ""

@@ -1,13 +1,18 @@
-"""Latents of whole datasets on published weights: several sets and sizes, encoded once by all processes together.
+"""Encoding of whole datasets with published weights: several sets and sizes, encoded once by all processes together.
 
-sets -> survey (what is used, what is left out, why) -> folder/SET/SIZE shards -> buckets of the loader
+datasets.py, latent_cache.py -> **encode_dataset** -> fine_tuning.py
+
+Sets are surveyed (which pairs are used, which are skipped and why), their clips are encoded as shards in folder/SET/SIZE, and the shards
+become buckets of the loader.
 """
 
 import dataclasses
 import functools
 import hashlib
 import math
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import jax
 import numpy as np
@@ -25,11 +30,40 @@ from v2v.models.conditioning import count_tokens
 from v2v.models.text_encoder import TextEncoder, Tokenizer
 from v2v.runtime import sharding
 from v2v.train.config import Experiment
+from v2v.train.objectives import Parameters
 from v2v.train.stage import log_info
 from v2v.video.pixels import normalize_pixels
 
-# Pairs in one shard of latents: about 0.6 GB at 480p.
+# Pairs in one shard of latents, about 0.6 GB at 480p.
 SHARD = 64
+
+
+@dataclass(frozen=True)
+class Encoders:
+    """The frozen encoders of a published model, on this process's first device.
+
+    Attributes:
+      encode: uint8 clips [b, T, H, W, 3] to latents.
+      embed: sentences to embeddings [m, w] of their true lengths, float16.
+    """
+
+    encode: latent_cache.EncodeClips
+    embed: latent_cache.EmbedSentences
+
+
+@dataclass(frozen=True)
+class _EncodedClips:
+    """The clips of one set and size.
+
+    Attributes:
+      folder: folder of their latents.
+      weight: relative frequency with which they are drawn.
+      first: number of the set's first pair.
+    """
+
+    folder: Path
+    weight: float
+    first: int
 
 
 def encode_sets(
@@ -42,8 +76,8 @@ def encode_sets(
     Args:
       cfg: the experiment: `sets`, `data`, the model, and the batch of its `edit` stage.
       model_folder: the folder of the published model.
-      tokenizer: of its text encoder.
-      folder: where latents lie, seen by all processes.
+      tokenizer: tokenizer of its text encoder.
+      folder: folder of the latents, seen by all processes.
 
     Raises:
       InputError: sets without usable clips, sizes that the model cannot take, or latents of another autoencoder.
@@ -53,55 +87,67 @@ def encode_sets(
     vae_hash = fingerprint(model_folder.parts["vae"])
     process = (jax.process_index(), jax.process_count())
 
-    def surveys():
+    def load_surveys() -> list[datasets.Survey]:
         return [
             datasets.load_or_survey(folder / name / "survey.json", name, source, list(batches))
             for name, source in zip(names, records, strict=True)
         ]
 
     if process[0] == 0:
-        surveys()
+        load_surveys()
     _wait_for_all("survey")
-    surveys_of_sets = surveys()
-    log_info(datasets.format_surveys(surveys_of_sets, cfg.data.mixture))
-    encoders = functools.cache(lambda: build_encoders(cfg.model, model_folder, tokenizer))
-    parts, first = {size: [] for size in batches}, 0
-    for survey, source, share in zip(
-        surveys_of_sets, records, datasets.compute_shares(surveys_of_sets, cfg.data.mixture), strict=True
-    ):
+    surveys = load_surveys()
+    log_info(datasets.format_surveys(surveys, cfg.data.mixture))
+    load_encoders = functools.cache(lambda: build_encoders(cfg.model, model_folder, tokenizer))
+    clips_by_size: dict[buckets.Size, list[_EncodedClips]] = {size: [] for size in batches}
+    first = 0
+    shares = datasets.compute_shares(surveys, cfg.data.mixture)
+    for survey, source, share in zip(surveys, records, shares, strict=True):
         for size, indices in survey.indices_by_size.items():
-            place = folder / survey.name / buckets.format_size(size)
+            clips = _EncodedClips(folder / survey.name / buckets.format_size(size), share[size], first)
             latent_cache.write_latents(
-                place, indices, lambda i, at=source, size=size: buckets.crop_pair(pair.decode_pair(at[i]), size),
-                lambda clips: encoders()[0](clips), vae_hash, 1, embed=lambda lines: encoders()[1](lines), shard=SHARD, part=process,
-            )  # fmt: skip
-            parts[size].append((place, share[size], first))
+                clips.folder,
+                indices,
+                functools.partial(_read_pair, source, size),
+                lambda frames: load_encoders().encode(frames),
+                vae_hash,
+                batch=1,
+                embed=lambda sentences: load_encoders().embed(sentences),
+                shard=SHARD,
+                part=process,
+            )
+            clips_by_size[size].append(clips)
         first += survey.count
     _wait_for_all("latents")
     return [
         buckets.Bucket(
             batches[size],
-            np.load(places[0][0] / "time_masks.npy"),
+            np.load(parts[0].folder / "time_masks.npy"),
             tuple(
-                buckets.CachedClips(latent_cache.list_shards(path, vae_hash), weight, first)
-                for path, weight, first in places
+                buckets.CachedClips(latent_cache.list_shards(part.folder, vae_hash), part.weight, part.first)
+                for part in parts
             ),
             cfg.model.vae.stride_t,
         )
-        for size, places in parts.items()
-        if places
+        for size, parts in clips_by_size.items()
+        if parts
     ]
 
 
-def batch_sizes(cfg: Experiment) -> dict[tuple[int, int, int], int]:
-    """Return the batch of every size that clips train at: as many clips as fit the budget of tokens."""
+def batch_sizes(cfg: Experiment) -> dict[buckets.Size, int]:
+    """Return the batch of every size that clips train at: as many clips as fit the budget of tokens.
+
+    Raises:
+      InputError: a batch that the devices cannot share, or a size that the model cannot take.
+    """
     m, mesh = cfg.model, sharding.make_mesh(**dataclasses.asdict(cfg.mesh))
     sharding.batch_sharding(mesh, cfg.edit.batch // cfg.edit.micro)
     unit = math.lcm(mesh.shape["data"] * mesh.shape["fsdp"] * cfg.edit.micro, jax.process_count())
 
-    def tokens(size):
+    def tokens(size: buckets.Size) -> int:
+        frames, height, width = size
         try:
-            sized = dataclasses.replace(m, **dict(zip(("frames", "height", "width"), size, strict=True)))
+            sized = dataclasses.replace(m, frames=frames, height=height, width=width)
         except ValueError as err:
             raise InputError(f"data.sizes {buckets.format_size(size)}: {err}") from err
         return count_tokens(sized, reference=True)
@@ -112,8 +158,14 @@ def batch_sizes(cfg: Experiment) -> dict[tuple[int, int, int], int]:
     return {size: buckets.batch_size(size, tokens(size), budget, unit) for size in sizes}
 
 
-def build_encoders(model: ModelConfig, model_folder: ModelFolder, tokenizer: Tokenizer):
-    """Return two functions: uint8 clips to latents, and sentences to embeddings of their true lengths, on this process's first device."""
+def build_encoders(model: ModelConfig, model_folder: ModelFolder, tokenizer: Tokenizer) -> Encoders:
+    """Load the autoencoder and the text encoder of a published model on this process's first device.
+
+    Args:
+      model: configuration of the model.
+      model_folder: the folder of the published model.
+      tokenizer: tokenizer of its text encoder.
+    """
     device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     vae, text = (
         wan.load_part(part, model_folder.parts[part], model, place=lambda path: device)
@@ -121,21 +173,25 @@ def build_encoders(model: ModelConfig, model_folder: ModelFolder, tokenizer: Tok
     )
 
     @jax.jit
-    def encode(params, clips):
+    def encode(params: Parameters, clips: jax.Array) -> jax.Array:
         return autoencoder_streaming.encode_in_chunks(VAE(model.vae), params, normalize_pixels(clips))
 
-    embed_one = jax.jit(lambda params, ids, n: TextEncoder(model.text).apply({"params": params}, ids, n))
+    @jax.jit
+    def embed_ids(params: Parameters, ids: jax.Array, lengths: jax.Array) -> jax.Array:
+        return cast(jax.Array, TextEncoder(model.text).apply({"params": params}, ids, lengths))
 
     @functools.lru_cache(maxsize=4096)
     def embed(sentence: str) -> np.ndarray:
         ids, lengths = tokenizer.ids([sentence])
-        return np.asarray(embed_one(text, ids, lengths)[0, : lengths[0]], np.float16)
+        return np.asarray(embed_ids(text, ids, lengths)[0, : lengths[0]], np.float16)
 
-    return (lambda clips: encode(vae, clips)), (lambda sentences: [embed(s) for s in sentences])
+    return Encoders(
+        lambda clips: encode(vae, clips), lambda sentences: [embed(sentence) for sentence in sentences]
+    )
 
 
 def fingerprint(files: TensorFiles) -> str:
-    """Return twelve hex digits that tell one autoencoder from another: names, shapes and the values of all small tensors."""
+    """Return twelve hexadecimal digits that identify an autoencoder by names, shapes and the values of all small tensors."""
     digest = hashlib.sha256()
     for name, slot in sorted(files.slots.items()):
         digest.update(f"{name} {slot.shape}".encode())
@@ -144,7 +200,12 @@ def fingerprint(files: TensorFiles) -> str:
     return digest.hexdigest()[:12]
 
 
+def _read_pair(source: Any, size: buckets.Size, index: int) -> pair.Pair:
+    """Read a pair of a set, cropped to a size."""
+    return buckets.crop_pair(pair.decode_pair(source[index]), size)
+
+
 def _wait_for_all(name: str) -> None:
-    """Wait until every process is here."""
+    """Wait until every process has called this with the same name."""
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices(name)
