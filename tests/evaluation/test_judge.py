@@ -144,7 +144,7 @@ def test_unreadable_answers_are_asked_once_more_then_counted_and_remembered(tiny
     with server.running() as endpoint:
         judge = JudgeMetric(EndpointJudge("m", endpoint, parallel=1), rubrics.EDITVERSE)
         asked = Sweep(tiny, (EditingMethod("e", editor=Shift, revision="1"),), (judge,))
-        made = results.build_document(runner.run_sweep(asked, SweepCache(tmp_path)))
+        made = results.build_results(runner.run_sweep(asked, SweepCache(tmp_path))).to_json()
         assert len(server.seen) == 2 * 3 * 2
         cell = made["summary"]["judge total"]["e"]["all"]
         assert cell == {**cell, "mean": 0, "n": 2, "failed": 2}
@@ -162,7 +162,7 @@ def test_judge_down_fails_fast_is_told_and_tried_again(tiny, tmp_path):
     endpoint.tries, endpoint.patience = 2, 1
     judge = JudgeMetric(EndpointJudge("m", endpoint, parallel=1), rubrics.OPENVE)
     asked = Sweep(tiny, (EditingMethod("e", editor=Shift, revision="1"),), (judge,))
-    made = results.build_document(runner.run_sweep(asked, SweepCache(tmp_path)))
+    made = results.build_results(runner.run_sweep(asked, SweepCache(tmp_path))).to_json()
     told = "\n".join(made["problems"])
     assert "no answer after 2 tries" in told and "judge down" in told
     assert made["summary"]["judge total"]["e"]["all"]["failed"] == 2

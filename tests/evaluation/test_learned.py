@@ -98,7 +98,7 @@ def test_in_a_sweep_with_a_folder_missing(weights, bench, tmp_path, monkeypatch)
         learned.FrameTextAlignment(tmp_path / "none", "another", "some CLIP"),
     ]
     sweep = Sweep(bench, (EditingMethod("e", editor=Shift, revision="1"),), asked)
-    made = results.build_document(runner.run_sweep(sweep, SweepCache(tmp_path / "cache")))
+    made = results.build_results(runner.run_sweep(sweep, SweepCache(tmp_path / "cache"))).to_json()
     assert made["skipped"] == {
         "another": f"wants some CLIP in {tmp_path / 'none'}, missing config.json, tokenizer.json, *.safetensors"
     }

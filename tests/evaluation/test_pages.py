@@ -43,9 +43,9 @@ def home(tmp_path_factory):
         bench.items[2], "instruction", "</script><script>throw Error('in')</script> brighten the video 2"
     )
     run = runner.run_sweep(Sweep(bench, edits, BUILTIN_METRICS, baseline="by 20"), SweepCache(home / "cache"))
-    made = results.build_document(run)
-    (home / "results.json").write_text(json.dumps(made))
-    (home / "report.html").write_text(report.build_report(made, run, SweepCache(home / "cache")))
+    found = results.build_results(run)
+    (home / "results.json").write_text(json.dumps(found.to_json()))
+    (home / "report.html").write_text(report.build_report(found, SweepCache(home / "cache")))
     study.write_study(f"{home}:by 0", f"{home}:by 40", home / "study.html", SweepCache(home / "cache"))
     return home
 
@@ -153,7 +153,7 @@ def test_study_is_voted_on_and_saved(page, home, tmp_path):
     found = study.score_votes(home / "study.key.json", [tmp_path / "votes.json"])
     key = json.loads((home / "study.key.json").read_text())
     left = sum(p["left"] == "A" for p in key["pairs"].values()) / count
-    assert found["votes"] == 9 and found["questions"]["quality"]["A"]["mean"] == pytest.approx(left)
+    assert found.votes == 9 and found.questions["quality"].shares["A"].mean == pytest.approx(left)
     page.reload()
     page.wait_for_function("document.querySelectorAll('#screens canvas').length === 3")
     assert page.locator("#done").is_visible()  # the browser has kept the votes

@@ -98,7 +98,7 @@ def test_a_method_has_one_number_in_the_results(tmp_path):
         "wants facebook/dinov2-base" in run.skipped_metrics["DINO sets"]
         and "viclip" in run.skipped_metrics["ViCLIP sets"]
     )
-    made = results.build_document(run)
+    made = results.build_results(run).to_json()
     for column, distance in (
         ("means, Frechet", set_distances.frechet_distance),
         ("means, kernel", set_distances.kernel_distance),

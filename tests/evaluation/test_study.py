@@ -25,7 +25,7 @@ def swept(tmp_path_factory):
         for name, n, r in (("bright", 40, ""), ("dark", -10, "video 7"))
     ]
     asked = Sweep(benchmark(home / "bench", n=8, T=3), edits, (FLICKER,))
-    made = results.build_document(runner.run_sweep(asked, SweepCache(home / "cache")))
+    made = results.build_results(runner.run_sweep(asked, SweepCache(home / "cache"))).to_json()
     (home / "results.json").write_text(json.dumps(made))
     return home
 
@@ -37,7 +37,7 @@ def between(page, ident):
 def test_page_is_blind_shuffled_and_reproducible(swept, tmp_path):
     out = tmp_path / "study.html"
     said = study.write_study(f"{swept}:bright", f"{swept}:dark", out, SweepCache(swept / "cache"), seed=3)
-    assert said["pairs"] == 7  # one failed
+    assert said.pairs == 7  # one failed
     page, key = out.read_text(), json.loads((tmp_path / "study.key.json").read_text())
     assert 'bright"' not in page.replace("brighten", "") and "item" not in json.dumps(between(page, "data"))
     pairs = between(page, "data")["pairs"]

@@ -61,8 +61,7 @@ def go(asked, folder):
     cache = SweepCache(folder)
     plan = sweep.plan_sweep(asked, cache)
     found = runner.run_sweep(asked, cache)
-    found.notes = plan.notes
-    return plan, found, results.build_document(found)
+    return plan, found, results.build_results(found, plan).to_json()
 
 
 def test_perfect_editor_beats_one_that_does_nothing(tiny, tmp_path):
@@ -180,7 +179,7 @@ def test_folder_of_results_missing_extra_corrupt_and_of_another_shape(tiny, tmp_
     (folder / "item2" / "generate.mp4").write_bytes((folder / "item0.mp4").read_bytes())
     (folder / "stray.mp4").write_bytes(b"x")
     plan, _, made = go(Sweep(tiny, (ResultFolder("theirs", folder),), BUILTIN_METRICS), tmp_path / "cache")
-    assert (plan.found, plan.absent, plan.edits) == (3, 1, 0)
+    assert (plan.outputs_present, plan.outputs_missing, plan.edits) == (3, 1, 0)
     told = "\n".join(made["problems"])
     assert "no output for 1 items: item3" in told and "1 outputs belong to no item: stray.mp4" in told
     assert "item1: " in told and "item3: no output in the folder" in told
@@ -196,11 +195,11 @@ def test_plan_counts_judge_calls_and_cost(tiny, tmp_path):
     judge, free = Brightness(calls=3), Brightness(name="other", columns=(Column("o"),), calls=1, dollars=None)
     asked = Sweep(tiny, methods(("a", Shift(), {})), (judge,))
     plan = sweep.plan_sweep(asked, SweepCache(tmp_path / "cache"))
-    assert plan.calls == 12 and plan.dollars == pytest.approx(0.04) and "about $0.04" in plan.lines()
+    assert plan.calls == 12 and plan.dollars == pytest.approx(0.04) and "about $0.04" in plan.format()
     _, found, _ = go(asked, tmp_path / "cache")
     assert judge.asked == 4 and len(found.results) == 4
     plan = sweep.plan_sweep(dataclasses.replace(asked, metrics=(judge, free)), SweepCache(tmp_path / "cache"))
-    assert (plan.calls, plan.calls_cached, plan.dollars) == (4, 12, None) and "price unknown" in plan.lines()
+    assert (plan.calls, plan.calls_cached, plan.dollars) == (4, 12, None) and "price unknown" in plan.format()
 
 
 def test_grid():
@@ -229,7 +228,19 @@ def test_sweeps_that_make_no_sense(tiny, tmp_path):
             "no such model",
             lambda: EditingMethod("x", model=str(tmp_path / "no")).key(tiny.items[0], SweepCache(tmp_path)),
         ),
-        ("no such sweep", lambda: eval.load(tmp_path / "no.py", tmp_path)),
+        ("no such sweep", lambda: eval.load_sweep(tmp_path / "no.py", tmp_path)),
     ):
         with pytest.raises(InputError, match=words):
             make()
+
+
+def test_problems_say_what_they_concern(tiny, tmp_path):
+    skipped = Brightness(name="heavy", columns=(Column("x"),), absent="wants weights")
+    asked = Sweep(tiny, methods(("a", Shift(refuse="dim"), {})), (skipped, Brightness()))
+    cache = SweepCache(tmp_path / "cache")
+    found = results.build_results(runner.run_sweep(asked, cache), sweep.plan_sweep(asked, cache))
+    assert found.problems[0] == results.Problem("wants weights", metric="heavy")
+    assert [(p.method, p.item) for p in found.problems[1:]] == [("a", "item1"), ("a", "item3")]
+    assert str(found.problems[1]) == "a, item item1: RuntimeError: out of luck"
+    assert found.summary["level"]["a"].overall.failed == 2 and found.summary["level"]["a"].difference is None
+    assert found.to_json()["plan"].keys() >= {"found", "absent", "skipped", "calls_cached"}

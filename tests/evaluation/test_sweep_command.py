@@ -41,7 +41,8 @@ def test_command_writes_json_csv_and_one_page(tmp_path, capsys):
     said = json.loads(printed.out)
     assert said["edits"] == 6 and said["problems"] == 2 and "out of luck" in printed.err
     made = json.loads((out / "results.json").read_text())
-    assert made["summary"]["success"]["by 40"]["all"]["mean"] == 0.75 and made["stamp"]["packages"]["numpy"]
+    assert made["summary"]["success"]["by 40"]["all"]["mean"] == 0.75
+    assert {"v2v", "numpy"} <= set(made["stamp"]["packages"])
     rows = list(csv.DictReader((out / "scores.csv").open()))
     assert sum(r["status"] == "failed" for r in rows if r["column"] == "PSNR") == 2
     lines = list(csv.DictReader((out / "summary.csv").open()))

@@ -1,6 +1,7 @@
-"""The command `v2v eval`: a sweep, a study page, or the evaluation of its votes.
+"""`v2v eval`: a sweep, a study page, or the evaluation of its votes.
 
-Imports nothing heavy before it runs, as `v2v --help` reads `add_arguments`.
+`parse_request` turns the command line into one of three requests; nothing after it sees the parsed arguments. Nothing heavy is imported
+before a request is run, because `v2v --help` calls `add_arguments`.
 """
 
 from __future__ import annotations
@@ -10,14 +11,16 @@ import dataclasses
 import json
 import sys
 import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 from v2v.cli import user_module
 from v2v.errors import InputError
 
 if TYPE_CHECKING:
-    from v2v.evaluation.sweep.sweep import Sweep
+    from v2v.evaluation.sweep.sweep import Sweep, SweepPlan
 
 ABOUT = """\
 examples:
@@ -26,6 +29,89 @@ examples:
                                                                 blind page for people to vote on; its key is study.key.json
   v2v eval votes study.key.json votes-*.json --out votes.json   what the votes say
 """
+
+
+# Problems printed after a run; results.json holds all.
+MAX_PROBLEMS = 20
+
+
+@dataclass(frozen=True)
+class Export:
+    """An option `--export METHOD=DIR`, as it was typed.
+
+    Attributes:
+      method: name of a method.
+      folder: where its outputs are written; "" where it was left out.
+    """
+
+    method: str
+    folder: str
+
+
+@dataclass(frozen=True)
+class SweepRequest:
+    """`v2v eval FILE`: run a sweep, or go on with it.
+
+    Attributes:
+      file: the sweep file.
+      out: folder for results and report.
+      cache: folder of finished work; None for one in `out`.
+      plan_only: print what would be done, and stop.
+      strict: whether problems fail the command.
+      compat: sampling that judges of single frames repeat; "" for their own.
+      exports: outputs to write in the benchmark's layout.
+      report_mb: megabytes of clips in the report.
+      progress: whether to show progress bars.
+    """
+
+    file: Path
+    out: Path
+    cache: Path | None = None
+    plan_only: bool = False
+    strict: bool = False
+    compat: Literal["", "editverse"] = ""
+    exports: Sequence[Export] = ()
+    report_mb: float = 60
+    progress: bool = False
+
+
+@dataclass(frozen=True)
+class StudyRequest:
+    """`v2v eval ab A B`: write a study page.
+
+    Attributes:
+      a: first side, "FOLDER:method".
+      b: second side.
+      out: the page.
+      cache: folder of finished work; None for the one of the first side's sweep.
+      pairs: number of items; None for all.
+      seed: of the shuffling.
+    """
+
+    a: str
+    b: str
+    out: Path
+    cache: Path | None = None
+    pairs: int | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class VotesRequest:
+    """`v2v eval votes KEY FILES`: evaluate the votes of a study.
+
+    Attributes:
+      key: the study's key.
+      files: files of votes.
+      out: file of the result.
+    """
+
+    key: Path
+    files: Sequence[Path]
+    out: Path
+
+
+EvalRequest = SweepRequest | StudyRequest | VotesRequest
 
 
 class _ListMetrics(argparse.Action):
@@ -63,129 +149,173 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--report-mb", type=float, default=60, metavar="N", help="megabytes of clips in the report (default: 60)")  # fmt: skip
 
 
-def run(args: argparse.Namespace, bars: bool) -> dict:
-    """Run one call of `v2v eval`; returns what --json prints, with "output" and "exit"."""
-    if args.what[0] == "ab":
-        return _ab(args)
-    return _votes(args) if args.what[0] == "votes" else _sweep(args, bars)
+def parse_request(args: argparse.Namespace, progress: bool) -> EvalRequest:
+    """Return the request of a command line.
+
+    Args:
+      args: the arguments of `add_arguments`.
+      progress: whether to show progress bars.
+
+    Raises:
+      InputError: words that make no request, or an output of the wrong kind.
+    """
+    command, out = args.what[0], Path(args.out)
+    cache = Path(args.cache) if args.cache else None
+    if command == "ab":
+        if len(args.what) != 3:
+            raise InputError(f"eval ab: expected two sides, FOLDER:method each, got {len(args.what) - 1}")
+        if out.suffix != ".html":
+            raise InputError(f"{out}: expected a name that ends in .html for the study page")
+        return StudyRequest(args.what[1], args.what[2], out, cache, args.pairs, args.seed)
+    if command == "votes":
+        if len(args.what) < 3:
+            raise InputError("eval votes: expected the study's key and at least one file of votes")
+        return VotesRequest(Path(args.what[1]), [Path(file) for file in args.what[2:]], out)
+    if len(args.what) != 1:
+        raise InputError(f"eval: expected one sweep, got {len(args.what)} words: {' '.join(args.what)}")
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out}: expected a folder for results, got a file; name another with --out")
+    exports = [Export(method, folder) for method, _, folder in (e.partition("=") for e in args.export)]
+    return SweepRequest(
+        Path(command),
+        out,
+        cache,
+        args.plan,
+        args.strict,
+        args.compat or "",
+        exports,
+        args.report_mb,
+        progress,
+    )
 
 
-def _ab(args: argparse.Namespace) -> dict:
-    if len(args.what) != 3:
-        raise InputError(f"eval ab: expected two sides, FOLDER:method each, got {len(args.what) - 1}")
+def run_eval(request: EvalRequest) -> dict[str, Any]:
+    """Run a request and return what --json prints, with "output" and "exit".
+
+    Raises:
+      InputError: a request that can't be run as it is.
+    """
+    if isinstance(request, StudyRequest):
+        return _write_study(request)
+    if isinstance(request, VotesRequest):
+        return _score_votes(request)
+    return _run_sweep(request)
+
+
+def _write_study(request: StudyRequest) -> dict[str, Any]:
     from v2v.evaluation import study
     from v2v.evaluation.cache import SweepCache
 
-    out = Path(args.out)
-    if out.suffix != ".html":
-        raise InputError(f"{out}: expected a name that ends in .html for the study page")
-    cache = SweepCache(Path(args.cache) if args.cache else Path(args.what[1].rpartition(":")[0]) / "cache")
-    return {
-        "output": str(out),
-        **study.write_study(*args.what[1:], out, cache, seed=args.seed, limit=args.pairs),
-    }
+    cache = SweepCache(request.cache or Path(request.a.rpartition(":")[0]) / "cache")
+    page = study.write_study(request.a, request.b, request.out, cache, seed=request.seed, limit=request.pairs)
+    return {"output": str(request.out), "pairs": page.pairs, "key": str(page.key)}
 
 
-def _votes(args: argparse.Namespace) -> dict:
-    if len(args.what) < 3:
-        raise InputError("eval votes: expected the study's key and at least one file of votes")
+def _score_votes(request: VotesRequest) -> dict[str, Any]:
     from v2v.evaluation import study
     from v2v.evaluation.cache import write_text_atomically
 
-    votes = study.score_votes(Path(args.what[1]), [Path(f) for f in args.what[2:]])
-    write_text_atomically(Path(args.out), json.dumps(votes, indent=1))
-    print(study.format_votes(votes), file=sys.stderr)
-    return {"output": args.out, **votes}
+    votes = study.score_votes(request.key, request.files)
+    write_text_atomically(request.out, json.dumps(votes.to_json(), indent=1))
+    print(votes.format(), file=sys.stderr)
+    return {"output": str(request.out), **votes.to_json()}
 
 
-def _sweep(args: argparse.Namespace, bars: bool) -> dict:
-    if len(args.what) != 1:
-        raise InputError(f"eval: expected one sweep, got {len(args.what)} words: {' '.join(args.what)}")
+def _run_sweep(request: SweepRequest) -> dict[str, Any]:
     from v2v.evaluation.cache import SweepCache, write_text_atomically
     from v2v.evaluation.sweep import report, results, runner, sweep
 
-    begin, out = time.perf_counter(), Path(args.out)
-    if out.exists() and not out.is_dir():
-        raise InputError(f"{out}: expected a folder for results, got a file; name another with --out")
-    cache = SweepCache(Path(args.cache) if args.cache else out / "cache")
-    requested = load(Path(args.what[0]), cache.folder / "benchmarks")
-    if args.compat:
-        requested = _compatible(requested, args.compat)
-    exports = [e.partition("=") for e in args.export]
-    for method, _, folder in exports:
-        if not folder or method not in [m.name for m in requested.methods]:
-            raise InputError(f"--export {method}={folder}: expected METHOD=DIR, METHOD one of {', '.join(m.name for m in requested.methods)}")  # fmt: skip
-        if Path(folder).exists() and not Path(folder).is_dir():
-            raise InputError(f"--export {method}={folder}: expected a folder, got a file; name another")
-    plan = sweep.plan_sweep(requested, cache)
-    print(plan.lines(), file=sys.stderr, flush=True)
-    if args.plan:
-        return {"output": f"{plan.edits} edits, {plan.calls} judge calls", "exit": 0, "plan": vars(plan)}
-    with _Bars(plan, bars) as tick:
-        sweep_run = runner.run_sweep(requested, cache, tick)
-    sweep_run.notes = plan.notes
-    document = results.build_document(sweep_run)
-    document["plan"] = vars(plan)
-    write_text_atomically(out / "results.json", json.dumps(document, indent=1, ensure_ascii=False))
-    write_text_atomically(out / "scores.csv", results.format_scores_csv(document))
-    write_text_atomically(out / "summary.csv", results.format_summary_csv(document))
-    write_text_atomically(
-        out / "report.html", report.build_report(document, sweep_run, cache, megabytes=args.report_mb)
-    )
-    for method, _, folder in exports:
+    begin, out = time.perf_counter(), request.out
+    cache = SweepCache(request.cache or out / "cache")
+    definition = load_sweep(request.file, cache.folder / "benchmarks")
+    if request.compat:
+        definition = _with_compatibility(definition, request.compat)
+    _check_exports(request.exports, definition)
+    plan = sweep.plan_sweep(definition, cache)
+    print(plan.format(), file=sys.stderr, flush=True)
+    if request.plan_only:
+        output = f"{plan.edits} edits, {plan.calls} judge calls"
+        return {"output": output, "exit": 0, "plan": plan.to_json()}
+    with _Bars(plan, request.progress) as tick:
+        run = runner.run_sweep(definition, cache, tick)
+    sweep_results = results.build_results(run, plan)
+    document = json.dumps(sweep_results.to_json(), indent=1, ensure_ascii=False)
+    write_text_atomically(out / "results.json", document)
+    write_text_atomically(out / "scores.csv", results.format_scores_csv(sweep_results))
+    write_text_atomically(out / "summary.csv", results.format_summary_csv(sweep_results))
+    page = report.build_report(sweep_results, cache, megabytes=request.report_mb)
+    write_text_atomically(out / "report.html", page)
+    for export in request.exports:
         from v2v.evaluation.sweep.export import export_outputs
 
-        export_outputs(sweep_run, method, Path(folder))
-    for problem in document["problems"][:20]:
+        export_outputs(run, export.method, Path(export.folder))
+    problems = sweep_results.problems
+    for problem in problems[:MAX_PROBLEMS]:
         print(f"v2v: note: {problem}", file=sys.stderr)
-    if len(document["problems"]) > 20:
-        print(f"v2v: note: {len(document['problems']) - 20} more in {out / 'results.json'}", file=sys.stderr)
+    if len(problems) > MAX_PROBLEMS:
+        print(f"v2v: note: {len(problems) - MAX_PROBLEMS} more in {out / 'results.json'}", file=sys.stderr)
     return {
         "output": str(out / "report.html"),
-        "exit": 1 if args.strict and document["problems"] else 0,
-        "edits": sum(m.is_new for m in sweep_run.outputs.values()),
-        "scores": sum(j.is_new for j in sweep_run.results.values()),
-        "problems": len(document["problems"]),
+        "exit": 1 if request.strict and problems else 0,
+        "edits": sum(output.is_new for output in run.outputs.values()),
+        "scores": sum(result.is_new for result in run.results.values()),
+        "problems": len(problems),
         "seconds": round(time.perf_counter() - begin, 2),
     }
 
 
-def _compatible(requested, compat: str):
-    """The sweep with its judges of single frames set to repeat a benchmark's own habits."""
+def _with_compatibility(definition: Sweep, compat: Literal["", "editverse"]) -> Sweep:
+    """Return the sweep with its judges of single frames set to repeat a benchmark's own sampling."""
     from v2v.evaluation.judge.judge_metric import JudgeMetric
 
     metrics = tuple(
         metric.with_compatibility(compat) if isinstance(metric, JudgeMetric) else metric
-        for metric in requested.metrics
+        for metric in definition.metrics
     )
-    return dataclasses.replace(requested, metrics=metrics)
+    return dataclasses.replace(definition, metrics=metrics)
+
+
+def _check_exports(exports: Sequence[Export], definition: Sweep) -> None:
+    """Check that every export names a method and a folder."""
+    methods = [method.name for method in definition.methods]
+    for export in exports:
+        typed = f"--export {export.method}={export.folder}"
+        if not export.folder or export.method not in methods:
+            raise InputError(f"{typed}: expected METHOD=DIR, METHOD one of {', '.join(methods)}")
+        if Path(export.folder).exists() and not Path(export.folder).is_dir():
+            raise InputError(f"{typed}: expected a folder, got a file; name another")
 
 
 class _Bars:
-    """One bar for each phase of a run."""
+    """Progress bars, one for each phase of a run; as a context it gives the callback of `run_sweep`."""
 
-    def __init__(self, plan, visible: bool):
-        pairs = plan.methods * plan.items
-        self.totals = {"edit": pairs, "score": None, "call": None}
-        self.visible, self.bars = visible, {}
+    def __init__(self, plan: SweepPlan, visible: bool):
+        self._totals = {"edit": plan.methods * plan.items}
+        self._visible = visible
+        self._bars: dict[str, Any] = {}
 
-    def __enter__(self):
+    def __enter__(self) -> Callable[[str], None]:
         from tqdm import tqdm
 
-        def tick(what: str) -> None:
-            if what not in self.bars:
-                self.bars[what] = tqdm(total=self.totals[what], unit=f" {what}s", disable=not self.visible)
-            self.bars[what].update()
+        def tick(phase: str) -> None:
+            if phase not in self._bars:
+                total = self._totals.get(phase)
+                self._bars[phase] = tqdm(total=total, unit=f" {phase}s", disable=not self._visible)
+            self._bars[phase].update()
 
         return tick
 
-    def __exit__(self, *_):
-        for bar in self.bars.values():
+    def __exit__(self, *_: object) -> None:
+        for bar in self._bars.values():
             bar.close()
 
 
-def load(path: Path, folder: Path) -> Sweep:
+def load_sweep(path: Path, folder: Path) -> Sweep:
     """Load a sweep by calling `sweep(folder)` of a Python file.
+
+    Args:
+      path: the file.
+      folder: where its benchmark may write items.
 
     Raises:
       InputError: no such file, or not a sweep.
@@ -193,7 +323,7 @@ def load(path: Path, folder: Path) -> Sweep:
     from v2v.evaluation.sweep.sweep import Sweep
 
     module = user_module.load_module(path, "sweep", "experiments/sweep_embedded.py")
-    if not hasattr(module, "sweep"):
+    if "sweep" not in vars(module):
         raise InputError(f"{path}: not a sweep; expected a function sweep(folder) -> Sweep in it")
     value = module.sweep(Path(folder))
     if not isinstance(value, Sweep):

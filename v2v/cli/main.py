@@ -173,23 +173,13 @@ def _train(args: argparse.Namespace) -> dict:
 
 def _plan(args: argparse.Namespace) -> dict:
     os.environ.setdefault("JAX_PLATFORMS", "cpu")  # nothing runs; a chip at hand stays free
-    from v2v.cli.plan import PlanOptions, run_plan
+    from v2v.cli import plan
 
-    return run_plan(
-        PlanOptions(
-            args.experiment,
-            args.rest,
-            args.topology,
-            args.what,
-            args.utilisation,
-            search=not args.no_search,
-            json=args.json,
-        )
-    )
+    return plan.run_plan(plan.parse_request(args))
 
 
 def _eval(args: argparse.Namespace) -> dict:
-    return evaluation.run(args, _bars(args))
+    return evaluation.run_eval(evaluation.parse_request(args, _bars(args)))
 
 
 def _bars(args: argparse.Namespace) -> bool:

@@ -1,5 +1,6 @@
 """`v2v plan`: whether a run fits on devices that need not be present, and what it costs."""
 
+import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,17 +12,17 @@ from v2v.planning.report import Plan, TrialReport
 
 
 @dataclass(frozen=True)
-class PlanOptions:
-    """The options of `v2v plan`.
+class PlanRequest:
+    """A run to plan.
 
     Attributes:
       experiment: name or path of an experiment.
-      overrides: options for its fields.
+      overrides: words such as --edit.steps 100 that set its fields.
       topology: "v6e:2x4" and so on.
       what: the program: a training step or the sampler.
       utilisation: the assumed share of the peak rate, 0 to 1.
-      search: try more economical settings when the requested one does not fit.
-      json: return JSON values instead of text.
+      search: whether to try more economical settings when the requested one does not fit.
+      json: whether to return JSON values instead of text.
     """
 
     experiment: str
@@ -33,32 +34,45 @@ class PlanOptions:
     json: bool = False
 
 
-def run_plan(options: PlanOptions) -> dict[str, Any]:
+def parse_request(args: argparse.Namespace) -> PlanRequest:
+    """Return the request of a command line; nothing else here sees the parsed arguments."""
+    return PlanRequest(
+        experiment=args.experiment,
+        overrides=args.rest,
+        topology=args.topology,
+        what=args.what,
+        utilisation=args.utilisation,
+        search=not args.no_search,
+        json=args.json,
+    )
+
+
+def run_plan(request: PlanRequest) -> dict[str, Any]:
     """Plan a run and return what the command prints.
 
     Raises:
       InputError: an unknown experiment or topology, libtpu is not installed, or a setting that is impossible there.
     """
-    config = load_experiment(options.experiment, options.overrides, "plan").config
-    setting = report.build_setting(config, options.what)
-    plan = report.build_plan(setting, options.topology, config.name, options.utilisation, options.search)
-    return plan.to_json() if options.json else {"output": format_plan(plan)}
+    config = load_experiment(request.experiment, request.overrides, "plan").config
+    setting = report.build_setting(config, request.what)
+    plan = report.build_plan(setting, request.topology, config.name, request.utilisation, request.search)
+    return plan.to_json() if request.json else {"output": format_plan(plan)}
 
 
 def format_plan(plan: Plan) -> str:
-    """Format a plan for people."""
+    """Return a plan for people, several lines."""
     trial = plan.final
     mesh = " ".join(f"{axis}={n}" for axis, n in trial.mesh.items()) or "one chip"
-    how = f"mesh {mesh}, batch {trial.batch}"
+    setting = f"mesh {mesh}, batch {trial.batch}"
     if plan.what == "train":
-        how += f" in {trial.micro} part{'s' * (trial.micro > 1)}, remat {trial.remat}"
+        setting += f" in {trial.micro} part{'s' * (trial.micro > 1)}, remat {trial.remat}"
     sent_text = ", ".join(f"{kind} {n:.3g}" for kind, n in trial.sent_gb.items()) or "nothing"
     temporaries = "-" if trial.temporaries_gib is None else f"{trial.temporaries_gib:.3g} GiB"
     unit = "step" if plan.what == "train" else "call"
     lines = [
         f"{plan.experiment}: {plan.what} {plan.clip}, {plan.tokens:,} tokens a clip, on {plan.topology} "
         f"({plan.chips} chips of {plan.hbm_gib} GiB)",
-        how,
+        setting,
         f"a chip  arguments {trial.arguments_gib:.3g} GiB  temporaries {temporaries}  peak {trial.peak_gib:.3g} of "
         f"{plan.hbm_gib:.3g} GiB  {'fits' if trial.fits else 'DOES NOT FIT'}",
         f"        {trial.tflop:,.4g} TFLOP a {unit}, {trial.tflop_model:,.4g} without what is recomputed",

@@ -1,12 +1,12 @@
 """Blind pairwise comparison by people: the page, its key, and the evaluation of votes.
 
-`page` writes one HTML file with source, left and right on one clock and the paper's three questions (EasyV2V, Fig. V): which edit follows the
-instruction better, keeps the rest better, looks better. Order of items and sides are shuffled by a seed; which side is which method is only
-in the key, a file beside the page that raters don't get.
+`write_study` writes one HTML file with source, left and right edit on one clock and the paper's three questions (EasyV2V, Fig. V): which edit
+follows the instruction better, preserves the remainder better, looks better. The order of items and the sides are shuffled by a seed. Which
+side is which method is only in the key, a file beside the page that raters do not get.
 
-`score` joins key and vote files. A vote counts for a method, or as a tie. Shares are over items: an item's share is the mean over its
-raters, so that a popular item doesn't outweigh the others; intervals as of a rate (intervals.py), which is a little wide when
-several raters agree. Agreement is Krippendorff's alpha for nominal data, 1 = all alike, 0 = as by chance:
+`score_votes` joins the key and files of votes. A vote counts for a method, or as a tie. Shares are over items: an item's share is the mean
+over its raters, so that an item with many votes does not outweigh the others. Intervals are those of a rate (intervals.py), which are a
+little too wide where several raters agree. Agreement is Krippendorff's alpha for nominal data, 1 = all alike, 0 = as by chance:
 
     alpha = 1 - D_o / D_e,    D_o = sum over items of disagreeing ordered pairs / (raters of the item - 1),   both per vote,
     D_e = disagreeing ordered pairs among all votes / (number of votes - 1).
@@ -19,12 +19,15 @@ import json
 import random
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from string import Template
+from typing import Any
 
 from v2v.errors import InputError
 from v2v.evaluation import intervals
 from v2v.evaluation.cache import SweepCache, digest, write_text_atomically
+from v2v.evaluation.intervals import Interval
 from v2v.evaluation.metrics.clips import Clip
 from v2v.evaluation.sweep.report import PAGE_FOLDER, encode_preview, inline_json
 
@@ -33,52 +36,140 @@ QUESTIONS = (
     ("preservation", "Which edit keeps better what should stay as it was?"),
     ("quality", "Which edit looks better?"),
 )
+# Longest side of the clips in pixels.
 PREVIEW_SIDE = 640
+CHOICES = ("A", "tie", "B")
+
+
+@dataclass(frozen=True)
+class StudyPage:
+    """A study that was written.
+
+    Attributes:
+      pairs: number of comparisons.
+      key: path of the key.
+    """
+
+    pairs: int
+    key: Path
+
+
+@dataclass(frozen=True)
+class QuestionResult:
+    """The votes on one question.
+
+    Attributes:
+      votes: number of votes.
+      items: items with a vote.
+      alpha: Krippendorff's alpha, or None where it is undefined.
+      shares: share of each of CHOICES over items; None without votes.
+    """
+
+    votes: int
+    items: int
+    alpha: float | None
+    shares: dict[str, Interval | None]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return JSON values; the shares are under their choices."""
+        shares = {choice: share and share._asdict() for choice, share in self.shares.items()}
+        return {"votes": self.votes, "items": self.items, "alpha": self.alpha, **shares}
+
+
+@dataclass(frozen=True)
+class VoteResult:
+    """The evaluation of a study.
+
+    Attributes:
+      a: the method called A.
+      b: the method called B.
+      raters: number of raters.
+      questions: results by question.
+      votes: number of answered questions.
+      unanswered: number of others.
+    """
+
+    a: str
+    b: str
+    raters: int
+    questions: dict[str, QuestionResult]
+    votes: int
+    unanswered: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Return JSON values."""
+        return {
+            "A": self.a,
+            "B": self.b,
+            "raters": self.raters,
+            "questions": {name: question.to_json() for name, question in self.questions.items()},
+            "votes": self.votes,
+            "unanswered": self.unanswered,
+        }
+
+    def format(self) -> str:
+        """Return a table for people."""
+        lines = [
+            f"A = {self.a}",
+            f"B = {self.b}",
+            f"{self.raters} raters, {self.votes} votes, {self.unanswered} questions unanswered",
+            "",
+            f"{'question':<14}{'A wins':<18}{'tie':<18}{'B wins':<18}{'items':<7}agreement (alpha)",
+        ]
+        for name, question in self.questions.items():
+            cells = "".join(f"{_format_share(question.shares[choice]):<18}" for choice in CHOICES)
+            alpha = "one rater an item" if question.alpha is None else f"{question.alpha:.2f}"
+            lines.append(f"{name:<14}{cells}{question.items:<7}{alpha}")
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class _Side:
+    """One method of a finished sweep: its existing outputs by item, and the items of results.json by id."""
+
+    outputs: dict[str, Path]
+    items: dict[str, dict]
 
 
 def write_study(
     a: str, b: str, out: Path, cache: SweepCache, *, seed: int = 0, limit: int | None = None
-) -> dict:
+) -> StudyPage:
     """Write the study page of two methods and its key.
 
     Args:
-      a: first side, "SWEEP-FOLDER:method".
-      b: second side, "SWEEP-FOLDER:method" of a finished sweep; both of one sweep or of two over the same items.
+      a: first side, "SWEEP-FOLDER:method" of a finished sweep.
+      b: second side; of the same sweep or of another one over the same items.
+      out: the page; the key gets its name with .key.json.
       cache: the sweep cache with the previews.
       seed: of the order of items and sides.
-      out: the page; the key gets its name with .key.json.
-      limit: how many items, evenly from all kinds.
-
-    Returns:
-      {"pairs": number, "key": path}
+      limit: number of items, evenly from all kinds; None for all.
 
     Raises:
       InputError: no such sweep or method, the same side twice, or no item that both have.
     """
-    sides = [_side(a), _side(b)]
+    sides = [_read_side(a), _read_side(b)]
     if a == b:
         raise InputError(f"ab: expected two different sides, got {a} twice")
-    shared = [i for i in sides[0][0] if i in sides[1][0]]
+    shared = [i for i in sides[0].outputs if i in sides[1].outputs]
     if not shared:
         raise InputError(
             f"ab: {a} and {b} have no item in common with an output each; compare sweeps of one benchmark"
         )
-    items = {i: sides[0][1][i] for i in shared}
+    items = {i: sides[0].items[i] for i in shared}
     rng = random.Random(seed)
     if limit is not None and limit < len(shared):
-        shared = _spread(shared, items, limit, rng)
+        shared = _select_evenly(shared, items, limit, rng)
     rng.shuffle(shared)
     pairs, key, media = [], {}, {}
     for number, name in enumerate(shared):
         first = rng.randrange(2)
         source = Path(items[name]["source"])
         fps = min(60.0, max(1.0, Clip(source).fps))
-        files = (source, sides[first][0][name], sides[1 - first][0][name])
+        files = (source, sides[first].outputs[name], sides[1 - first].outputs[name])
         media_ids = []
         for path in files:
-            clip, _ = encode_preview(path, fps, cache, PREVIEW_SIDE)
             ident = f"m{len(media)}"
-            media[ident] = clip
+            media[ident] = encode_preview(path, fps, cache, PREVIEW_SIDE).to_json()
             media_ids.append(ident)
         pairs.append({"id": f"p{number}", "fps": fps, "instruction": items[name]["instruction"],
                       "source": media_ids[0], "left": media_ids[1], "right": media_ids[2]})  # fmt: skip
@@ -101,7 +192,7 @@ def write_study(
     out = Path(out)
     write_text_atomically(out, text)
     write_text_atomically(key_path(out), json.dumps({"study": study, "A": a, "B": b, "pairs": key}, indent=1))
-    return {"pairs": len(pairs), "key": str(key_path(out))}
+    return StudyPage(len(pairs), key_path(out))
 
 
 def key_path(out: Path) -> Path:
@@ -109,11 +200,12 @@ def key_path(out: Path) -> Path:
     return out.with_name(f"{out.stem}.key.json")
 
 
-def score_votes(key: Path, files: Sequence[Path]) -> dict:
+def score_votes(key: Path, files: Sequence[Path]) -> VoteResult:
     """Combine a key and files of votes.
 
-    Returns:
-      A, B, raters, votes, unanswered, notes, questions: {question: {A: interval, tie: ..., B: ..., votes, items, alpha}}.
+    Args:
+      key: the key of a study.
+      files: files that raters saved, one per rater.
 
     Raises:
       InputError: a file that isn't a key or a vote, votes of another study, the same rater twice, no votes at all.
@@ -131,28 +223,12 @@ def score_votes(key: Path, files: Sequence[Path]) -> dict:
                 f"{path}: rater {votes['rater']!r} has voted in another file already; leave one out"
             )
         raters[votes["rater"]] = votes["votes"]
-    result = {
-        "A": study_key["A"], "B": study_key["B"], "raters": len(raters),
-        "questions": {q: _question(q, study_key["pairs"], raters) for q, _ in QUESTIONS},
-    }  # fmt: skip
-    item_names = len(study_key["pairs"]) * len(raters) * len(QUESTIONS)
-    result["votes"] = sum(q["votes"] for q in result["questions"].values())
-    result["unanswered"] = item_names - result["votes"]
-    if not result["votes"]:
+    questions = {name: _score_question(name, study_key["pairs"], raters) for name, _ in QUESTIONS}
+    votes = sum(question.votes for question in questions.values())
+    if not votes:
         raise InputError("votes: expected at least one answered question, got none")
-    return result
-
-
-def format_votes(result: dict) -> str:
-    """Format the result of `score_votes` as a table."""
-    text = [f"A = {result['A']}", f"B = {result['B']}",
-            f"{result['raters']} raters, {result['votes']} votes, {result['unanswered']} questions unanswered", "",
-            f"{'question':<14}{'A wins':<18}{'tie':<18}{'B wins':<18}{'items':<7}agreement (alpha)"]  # fmt: skip
-    for name, q in result["questions"].items():
-        cells = [f"{100 * q[k]['mean']:.0f} [{100 * q[k]['low']:.0f}, {100 * q[k]['high']:.0f}]" if q["votes"] else "" for k in ("A", "tie", "B")]  # fmt: skip
-        alpha = "one rater an item" if q["alpha"] is None else f"{q['alpha']:.2f}"
-        text.append(f"{name:<14}{cells[0]:<18}{cells[1]:<18}{cells[2]:<18}{q['items']:<7}{alpha}")
-    return "\n".join(text)
+    unanswered = len(study_key["pairs"]) * len(raters) * len(QUESTIONS) - votes
+    return VoteResult(study_key["A"], study_key["B"], len(raters), questions, votes, unanswered)
 
 
 def krippendorff_alpha(items: Sequence[Sequence[str]]) -> float | None:
@@ -167,28 +243,34 @@ def krippendorff_alpha(items: Sequence[Sequence[str]]) -> float | None:
     return 1 - observed / expected
 
 
-def _question(question: str, pairs: dict, raters: dict[str, dict]) -> dict:
+def _score_question(question: str, pairs: dict, raters: dict[str, dict]) -> QuestionResult:
     by_item = []
     for name, pair in pairs.items():
-        replies = [votes.get(name, {}).get(question) for votes in raters.values()]
+        answers = [votes.get(name, {}).get(question) for votes in raters.values()]
         votes = [
-            pair[v] if v in ("left", "right") else "tie" for v in replies if v in ("left", "right", "tie")
+            "tie" if answer == "tie" else pair[answer]
+            for answer in answers
+            if answer in ("left", "right", "tie")
         ]
         if votes:
             by_item.append(votes)
-    summary: dict = {
-        "votes": sum(map(len, by_item)),
-        "items": len(by_item),
-        "alpha": krippendorff_alpha(by_item),
-    }
-    for side in ("A", "tie", "B"):
-        shares = [votes.count(side) / len(votes) for votes in by_item]
-        summary[side] = intervals.rate(shares)._asdict() if shares else None
-    return summary
+    shares = {choice: [votes.count(choice) / len(votes) for votes in by_item] for choice in CHOICES}
+    return QuestionResult(
+        votes=sum(map(len, by_item)),
+        items=len(by_item),
+        alpha=krippendorff_alpha(by_item),
+        shares={choice: intervals.rate(share) if share else None for choice, share in shares.items()},
+    )
 
 
-def _side(name: str) -> tuple[dict[str, Path], dict[str, dict]]:
-    """(outputs by item, items) of "FOLDER:method"."""
+def _format_share(share: Interval | None) -> str:
+    if share is None:
+        return ""
+    return f"{100 * share.mean:.0f} [{100 * share.low:.0f}, {100 * share.high:.0f}]"
+
+
+def _read_side(name: str) -> _Side:
+    """Read "FOLDER:method"."""
     folder, colon, method = name.rpartition(":")
     file = Path(folder) / "results.json"
     if not colon or not file.is_file():
@@ -198,11 +280,14 @@ def _side(name: str) -> tuple[dict[str, Path], dict[str, dict]]:
     if method not in methods:
         raise InputError(f"ab: {folder} has no method {method!r}; it has {', '.join(methods)}")
     outputs = {e["item"]: Path(e["path"]) for e in document["edits"] if e["method"] == method and e["path"]}
-    return {k: p for k, p in outputs.items() if p.exists()}, {i["id"]: i for i in document["items"]}
+    return _Side(
+        {item: path for item, path in outputs.items() if path.exists()},
+        {item["id"]: item for item in document["items"]},
+    )
 
 
-def _spread(names: list[str], items: dict[str, dict], limit: int, rng: random.Random) -> list[str]:
-    """`limit` names, kinds in turns, at random within a kind."""
+def _select_evenly(names: list[str], items: dict[str, dict], limit: int, rng: random.Random) -> list[str]:
+    """Return `limit` names, of all kinds in turns, at random within a kind."""
     kinds: dict[str, list[str]] = {}
     for name in rng.sample(names, len(names)):
         kinds.setdefault(items[name]["kind"], []).append(name)

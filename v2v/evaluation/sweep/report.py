@@ -1,8 +1,8 @@
 """The HTML report of a sweep: tables, plots and synchronized players in one file.
 
-The page is page/*.html, *.css and *.js with the results and the clips (base64) put in; it opens from disk. Clips are previews: small
-H.264 with a key frame every half second, all clips of an item at the source's frame rate, so that frame k stands beside frame k. When
-they would exceed the budget, items are shown in turns by kind until it is used up, and the page says how many are left out.
+The page consists of page/*.html, *.css and *.js with the results and the clips (base64) inserted; it opens from disk. Clips are previews:
+small H.264 with a key frame every half second, all clips of an item at the source's frame rate, so that frame k stands beside frame k. Where
+they would exceed the budget, items are shown in turns by kind until it is spent, and the page says how many are left out.
 """
 
 from __future__ import annotations
@@ -11,9 +11,11 @@ import base64
 import html
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from string import Template
+from typing import Any
 
 import av
 
@@ -21,82 +23,126 @@ from v2v.errors import InputError
 from v2v.evaluation.cache import SweepCache
 from v2v.evaluation.items import Item
 from v2v.evaluation.metrics.clips import Clip, resize_frame
+from v2v.evaluation.sweep.results import SweepResults
 from v2v.evaluation.sweep.runner import SweepRun
 from v2v.video.encoder import DETERMINISTIC
 
 PAGE_FOLDER = Path(__file__).parents[1] / "page"
 SCRIPTS = ("report.js", "viewer.js")
-SIDE, CRF, VERSION = 384, "23", 1  # longest side of a preview in pixels, and x264's quality
+# Longest side of a preview in pixels, x264's quality, and the version of previews in the cache.
+SIDE, CRF, VERSION = 384, "23", 1
 
 
-def build_report(results: dict, run: SweepRun, cache: SweepCache, *, megabytes: float = 60) -> str:
-    """Build the report; `megabytes` limits the clips before base64."""
-    media = {"media": {}, "items": {}, "note": ""}
-    used_bytes, left_out = 0, []
-    for item in _in_turns(run.sweep.benchmark.items):
-        entry, clips = _entry(item, run, cache)
-        size = sum(len(c["data"]) for k, c in clips.items() if k not in media["media"]) * 3 // 4
-        if entry is None or used_bytes + size > megabytes * 2**20:
-            left_out.append(item.id)
+def build_report(results: SweepResults, cache: SweepCache, *, megabytes: float = 60) -> str:
+    """Build the report as HTML.
+
+    Args:
+      results: the results of a sweep.
+      cache: encoded previews.
+      megabytes: limit of the clips before base64.
+    """
+    clips: dict[str, dict] = {}
+    entries: dict[str, dict] = {}
+    total_bytes, omitted = 0, 0
+    for item in _in_turns(results.run.sweep.benchmark.items):
+        previews = _item_previews(item, results.run, cache)
+        new_clips = {name: clip.to_json() for name, clip in previews.clips.items() if name not in clips}
+        size = sum(len(clip["data"]) for clip in new_clips.values()) * 3 // 4
+        if not previews.entries or total_bytes + size > megabytes * 2**20:
+            omitted += 1
             continue
-        used_bytes += size
-        media["media"].update(clips)
-        media["items"][item.id] = entry
-    media["note"] = (
-        f"Previews of at most {SIDE} pixels, not the scored files. Space plays, arrow keys step."
-        + (
-            f" {len(left_out)} items are left out to keep this file small (or their source can't be read)."
-            if left_out
-            else ""
-        )
-    )
+        total_bytes += size
+        clips |= new_clips
+        entries[item.id] = {"fps": previews.fps, "clips": previews.entries}
+    note = f"Previews of at most {SIDE} pixels, not the scored files. Space plays, arrow keys step."
+    if omitted:
+        note += f" {omitted} items are left out to keep this file small (or their source can't be read)."
+    media = {"media": clips, "items": entries, "note": note}
     return Template((PAGE_FOLDER / "report.html").read_text()).substitute(
-        title=html.escape(results["title"]),
+        title=html.escape(results.title),
         css=(PAGE_FOLDER / "report.css").read_text(),
-        data=inline_json(_without_paths(results)),
+        data=inline_json(_without_paths(results.to_json())),
         media=inline_json(media),
         player=(PAGE_FOLDER / "player.js").read_text(),
         script="\n".join((PAGE_FOLDER / name).read_text() for name in SCRIPTS),
     )
 
 
-def encode_preview(path: Path, fps: float, cache: SweepCache, side: int = SIDE) -> tuple[dict, str]:
-    """Return a small H.264 copy for browsers, ({data, frames, width, height}, hash of the original); cached.
+@dataclass(frozen=True)
+class Preview:
+    """A small H.264 copy of a clip for browsers; the field names but `source_hash` are read by player.js.
+
+    Attributes:
+      data: the MP4 file, base64.
+      frames: number of frames.
+      width: in pixels.
+      height: in pixels.
+      source_hash: SHA-256 of the original.
+    """
+
+    data: str
+    frames: int
+    width: int
+    height: int
+    source_hash: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what the page needs."""
+        return {"data": self.data, "frames": self.frames, "width": self.width, "height": self.height}
+
+
+@dataclass(frozen=True)
+class _ItemPreviews:
+    """The previews of one item: the entries of its screens, and clips by hash. Without entries it can't be shown."""
+
+    fps: float = 0.0
+    entries: list[dict] = field(default_factory=list)
+    clips: dict[str, Preview] = field(default_factory=dict)
+
+
+def encode_preview(path: Path, fps: float, cache: SweepCache, side: int = SIDE) -> Preview:
+    """Encode a preview, or take it from the cache.
+
+    Args:
+      path: any clip.
+      fps: frames a second of the preview; frames are kept as they are.
+      cache: where previews are stored.
+      side: longest side in pixels.
 
     Raises:
-      InputError: it can't be read.
+      InputError: the clip can't be read.
     """
-    name = cache.hash_of(path)
-    key = {"preview": VERSION, "of": name, "fps": round(fps, 3), "side": side}
+    source_hash = cache.hash_of(path)
+    key = {"preview": VERSION, "of": source_hash, "fps": round(fps, 3), "side": side}
     record, file = cache.load("previews", key), cache.path("previews", key, ".mp4")
     if record is None or not file.exists():
         with cache.writing("previews", key, ".mp4") as partial:
             record = _encode(Clip(path), partial, fps, side)
         cache.store("previews", key, record)
-    shape = {k: record[k] for k in ("frames", "width", "height")}
-    return {"data": base64.b64encode(file.read_bytes()).decode(), **shape}, name
+    data = base64.b64encode(file.read_bytes()).decode()
+    return Preview(data, record["frames"], record["width"], record["height"], source_hash)
 
 
-def _entry(item: Item, run: SweepRun, cache: SweepCache) -> tuple[dict | None, dict]:
-    """What the page shows of an item, and its clips by hash."""
-    clip_paths = [("source", item.source, None)]
+def _item_previews(item: Item, run: SweepRun, cache: SweepCache) -> _ItemPreviews:
+    screens: list[tuple[dict, Path]] = [({"label": "source"}, item.source)]
     for method in run.sweep.methods:
         output = run.outputs[method.name, item.id]
-        clip_paths += [(method.name, output.path, method.name)] if output.path else []
-    clip_paths += [("truth", item.truth, None)] if item.truth else []
+        if output.path:
+            screens.append(({"label": method.name, "method": method.name}, output.path))
+    if item.truth:
+        screens.append(({"label": "truth"}, item.truth))
     try:
-        fps = _rate(item.source, cache)
-        clips, entries = {}, []
-        for label, path, method in clip_paths:
-            clip, name = encode_preview(path, fps, cache)
-            clips[name] = clip
-            entries.append({"label": label, "id": name, **({} if method is None else {"method": method})})
+        previews = _ItemPreviews(_preview_fps(item.source, cache))
+        for entry, path in screens:
+            clip = encode_preview(path, previews.fps, cache)
+            previews.clips[clip.source_hash] = clip
+            previews.entries.append({"label": entry["label"], "id": clip.source_hash, **entry})
     except (InputError, OSError):
-        return None, {}
-    return {"fps": fps, "clips": entries}, clips
+        return _ItemPreviews()
+    return previews
 
 
-def _rate(source: Path, cache: SweepCache) -> float:
+def _preview_fps(source: Path, cache: SweepCache) -> float:
     key = {"rate": 1, "of": cache.hash_of(source)}
     record = cache.load("previews", key)
     if record is None:
@@ -121,7 +167,7 @@ def _encode(clip: Clip, path: Path, fps: float, side: int) -> dict:
 
 
 def _in_turns(items: tuple[Item, ...]) -> Iterator[Item]:
-    """One of each kind, then the second of each, and so on."""
+    """Iterate over the first item of each kind, then the second of each, and so on."""
     kinds: dict[str, list[Item]] = {}
     for item in items:
         kinds.setdefault(item.kind, []).append(item)
@@ -129,16 +175,16 @@ def _in_turns(items: tuple[Item, ...]) -> Iterator[Item]:
         yield from (group[turn] for group in kinds.values() if turn < len(group))
 
 
-def _without_paths(results: dict) -> dict:
-    """A page travels; where files lie on this machine is nobody's business."""
-    strip = {"source", "path"}
-    rows = {
-        k: [{n: v for n, v in r.items() if n not in strip} for r in results[k]] for k in ("items", "edits")
+def _without_paths(document: dict) -> dict:
+    """Remove the paths of this machine's files, as a page is passed on to others."""
+    tables = {
+        name: [{k: v for k, v in row.items() if k not in ("source", "path")} for row in document[name]]
+        for name in ("items", "edits")
     }
-    return {**results, **rows}
+    return {**document, **tables}
 
 
-def inline_json(value) -> str:
-    """Format JSON so that it may stand inside a script element."""
+def inline_json(value: Any) -> str:
+    """Format JSON so that it can stand inside a script element."""
     text = json.dumps(value, separators=(",", ":"), ensure_ascii=False)
     return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")

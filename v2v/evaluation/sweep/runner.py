@@ -1,8 +1,8 @@
 """Execution of a sweep: the edits and scores that the cache lacks.
 
-Edits first (one editor loaded at a time), then local metrics (one output at a time, its clips decoded once), then judges (in parallel).
-Every edit and score is written down the moment it is there. What fails is kept with its reason and is tried again by the next run,
-unless the metric says that trying again would give the same.
+Edits come first (one editor is loaded at a time), then local metrics (one output at a time, its clips decoded once), then judges (in
+parallel). Every edit and score is stored as soon as it is finished. A failure is recorded with its reason and tried again by the next run,
+unless the metric declares it final.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from v2v.errors import InputError, collect_notes
 from v2v.evaluation.cache import SweepCache
 from v2v.evaluation.items import Item
 from v2v.evaluation.metrics.base import Case, Metric, ScoringError, missing_fields
 from v2v.evaluation.metrics.clips import editor_input
-from v2v.evaluation.sweep.methods import EditingMethod, Method, ResultFolder
+from v2v.evaluation.sweep.methods import EditingMethod, Method, ResultFolder, VideoEditor
 from v2v.evaluation.sweep.sweep import Sweep, find_edit_record, missing_files, score_key
 
 
@@ -27,12 +28,13 @@ class EditOutput:
     """One output, or the reason why there is none.
 
     Attributes:
-      path: the file; None where it failed. sha256: of the file.
-      reason: why there is none.
-      rule: how it had to be made comparable (clips.py).
+      path: the file; None where the edit failed.
+      sha256: hash of the file.
+      reason: why there is no file.
+      rule: how it was made comparable (clips.py); "" where that was not needed.
       notes: warnings of the editor.
-      seconds: what the edit took, when it was done.
-      fresh: done in this run.
+      seconds: time of the edit; None for a result folder.
+      is_new: whether it was edited in this run.
     """
 
     path: Path | None = None
@@ -46,9 +48,17 @@ class EditOutput:
 
 @dataclass
 class MetricResult:
-    """Result of one metric on one output; status is "ok", "failed" or "n/a" (does not apply)."""
+    """The result of one metric on one output.
 
-    status: str
+    Attributes:
+      status: "n/a" where the metric does not apply.
+      values: by column name.
+      reason: why there are no values.
+      notes: of the metric.
+      is_new: whether it was computed in this run.
+    """
+
+    status: Literal["ok", "failed", "n/a"]
     values: dict[str, float] = field(default_factory=dict)
     reason: str = ""
     notes: dict = field(default_factory=dict)
@@ -57,16 +67,24 @@ class MetricResult:
 
 @dataclass
 class SweepRun:
-    """All results of a run, by names of method, item and metric."""
+    """All results of a run.
+
+    Attributes:
+      sweep: what was run.
+      outputs: by method and item.
+      results: by method, item and metric.
+      skipped_metrics: reasons of metrics that could not run here, by name.
+      weights: hashes of the editors' files, by method.
+    """
 
     sweep: Sweep
     outputs: dict[tuple[str, str], EditOutput] = field(default_factory=dict)
     results: dict[tuple[str, str, str], MetricResult] = field(default_factory=dict)
     skipped_metrics: dict[str, str] = field(default_factory=dict)
-    weights: dict[str, dict] = field(default_factory=dict)  # hashes of the editors' files, by method
-    notes: list[str] = field(default_factory=list)
+    weights: dict[str, dict] = field(default_factory=dict)
 
 
+# Receives "edit", "score" or "call" when one is finished, cached ones included.
 ProgressCallback = Callable[[str], None]
 
 
@@ -75,38 +93,38 @@ def run_sweep(sweep: Sweep, cache: SweepCache, tick: ProgressCallback = lambda w
 
     Args:
       sweep: what to run.
-      cache: where everything is kept.
-      tick: called with "edit", "score" or "call" when one is done, cached ones included.
+      cache: finished edits and scores.
+      tick: called when an edit, a score or a judge's score is finished.
 
     Raises:
-      InputError: a model or adapter that isn't there. Nothing that concerns single items is raised.
+      InputError: a model or adapter that isn't there. Failures of single items are recorded, not raised.
     """
     run = SweepRun(sweep)
-    _edits(run, cache, tick)
+    _run_edits(run, cache, tick)
     active = []
     for metric in sweep.metrics:
-        why = metric.missing()
-        if why:
-            run.skipped_metrics[metric.name] = why
+        reason = metric.missing()
+        if reason:
+            run.skipped_metrics[metric.name] = reason
         else:
             active.append(metric)
     for method in sweep.methods:
         for item in sweep.benchmark.items:
-            _local(run, method, item, [m for m in active if not m.calls], cache, tick)
+            _score_output(run, method, item, [m for m in active if not m.calls], cache, tick)
     for metric in active:
         if metric.calls:
-            _remote(run, metric, cache, tick)
+            _score_remotely(run, metric, cache, tick)
     return run
 
 
-def _edits(run: SweepRun, cache: SweepCache, tick: ProgressCallback) -> None:
+def _run_edits(run: SweepRun, cache: SweepCache, tick: ProgressCallback) -> None:
     sweep = run.sweep
     for method in sweep.methods:
         if isinstance(method, ResultFolder):
             for item in sweep.benchmark.items:
                 run.outputs[method.name, item.id] = _find_output(method, item, cache)
                 tick("edit")
-    waiting: dict[tuple, list[tuple[EditingMethod, Item]]] = {}
+    remaining: dict[tuple, list[tuple[EditingMethod, Item]]] = {}
     for method in sweep.methods:
         if not isinstance(method, EditingMethod):
             continue
@@ -117,13 +135,13 @@ def _edits(run: SweepRun, cache: SweepCache, tick: ProgressCallback) -> None:
             if missing:
                 output = EditOutput(reason=f"no such file: {', '.join(missing)}")
             elif record:
-                output = _recorded(method, item, record, cache)
+                output = _cached_output(method, item, record, cache)
             else:
-                waiting.setdefault(method.editor_key, []).append((method, item))
+                remaining.setdefault(method.editor_key, []).append((method, item))
                 continue
             run.outputs[method.name, item.id] = output
             tick("edit")
-    for work in waiting.values():
+    for work in remaining.values():
         editor = work[0][0].open()
         for method, item in work:
             run.outputs[method.name, item.id] = _edit(editor, method, item, cache)
@@ -131,7 +149,7 @@ def _edits(run: SweepRun, cache: SweepCache, tick: ProgressCallback) -> None:
         del editor
 
 
-def _edit(editor, method: EditingMethod, item: Item, cache: SweepCache) -> EditOutput:
+def _edit(editor: VideoEditor, method: EditingMethod, item: Item, cache: SweepCache) -> EditOutput:
     key, begin = method.key(item, cache), time.perf_counter()
     try:
         with collect_notes() as notes:
@@ -142,7 +160,8 @@ def _edit(editor, method: EditingMethod, item: Item, cache: SweepCache) -> EditO
         suffix = ".png" if len(clip.frames) == 1 else ".mp4"
         with cache.writing("edits", key, suffix) as partial:
             clip.save(partial)
-    except Exception as error:  # whatever an editor throws at one item, the others go on
+    # Whatever an editor raises for one item, the others go on.
+    except Exception as error:
         return EditOutput(reason=_format_error(error))
     path = cache.path("edits", key, suffix)
     record = {
@@ -152,12 +171,12 @@ def _edit(editor, method: EditingMethod, item: Item, cache: SweepCache) -> EditO
         "notes": notes,
     }
     cache.store("edits", key, record)
-    output = _recorded(method, item, record, cache)
+    output = _cached_output(method, item, record, cache)
     output.is_new = True
     return output
 
 
-def _recorded(method: EditingMethod, item: Item, record: dict, cache: SweepCache) -> EditOutput:
+def _cached_output(method: EditingMethod, item: Item, record: dict, cache: SweepCache) -> EditOutput:
     path = cache.path("edits", method.key(item, cache), record["suffix"])
     return EditOutput(path, record["sha256"], notes=record["notes"], seconds=record["seconds"])
 
@@ -174,7 +193,7 @@ def _find_output(method: ResultFolder, item: Item, cache: SweepCache) -> EditOut
     )
 
 
-def _local(
+def _score_output(
     run: SweepRun,
     method: Method,
     item: Item,
@@ -184,15 +203,16 @@ def _local(
 ) -> None:
     output = run.outputs[method.name, item.id]
     case = Case(item, output.path) if output.path else None
-    if output.path:
-        _check(output, case, cache)
+    if case is not None:
+        _check_output(output, case, cache)
+        case = case if output.path else None
     for metric in metrics:
-        run.results[method.name, item.id, metric.name] = _judge(metric, item, output, case, cache)
+        run.results[method.name, item.id, metric.name] = _score(metric, item, output, case, cache)
         tick("score")
 
 
-def _check(output: EditOutput, case: Case, cache: SweepCache) -> None:
-    """Reads the output once: one that can't be read is a failed edit, one of another shape gets its note."""
+def _check_output(output: EditOutput, case: Case, cache: SweepCache) -> None:
+    """Read the output once: one that can't be read becomes a failed edit, one of another shape gets its rule."""
     key = {"check": 1, "output": output.sha256, "source": cache.hash_of(case.item.source)}
     key["truth"] = cache.hash_of(case.item.truth) if case.item.truth else None
     record = cache.load("checks", key)
@@ -207,13 +227,13 @@ def _check(output: EditOutput, case: Case, cache: SweepCache) -> None:
         output.path = None
 
 
-def _judge(
+def _score(
     metric: Metric, item: Item, output: EditOutput, case: Case | None, cache: SweepCache
 ) -> MetricResult:
-    without = missing_fields(metric, item)
-    if without:
-        return MetricResult("n/a", reason=f"the item has no {' and no '.join(without)}")
-    if output.path is None:
+    fields = missing_fields(metric, item)
+    if fields:
+        return MetricResult("n/a", reason=f"the item has no {' and no '.join(fields)}")
+    if case is None:
         return MetricResult("failed", reason=f"no output: {output.reason}")
     key = score_key(metric, item, output.sha256, cache)
     record = cache.load("scores", key)
@@ -242,22 +262,22 @@ def _judge(
     return result
 
 
-def _remote(run: SweepRun, metric: Metric, cache: SweepCache, tick: ProgressCallback) -> None:
-    def one(method: Method, item: Item) -> None:
+def _score_remotely(run: SweepRun, metric: Metric, cache: SweepCache, tick: ProgressCallback) -> None:
+    def score(method: Method, item: Item) -> None:
         output = run.outputs[method.name, item.id]
         case = Case(item, output.path) if output.path else None
-        run.results[method.name, item.id, metric.name] = _judge(metric, item, output, case, cache)
+        run.results[method.name, item.id, metric.name] = _score(metric, item, output, case, cache)
         tick("call")
 
     with ThreadPoolExecutor(metric.parallel) as pool:
         try:
-            list(pool.map(lambda pair: one(*pair), _pairs(run.sweep)))
+            list(pool.map(lambda pair: score(*pair), _method_items(run.sweep)))
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
 
 
-def _pairs(sweep: Sweep) -> Iterator[tuple[Method, Item]]:
+def _method_items(sweep: Sweep) -> Iterator[tuple[Method, Item]]:
     return ((method, item) for method in sweep.methods for item in sweep.benchmark.items)
 
 

@@ -1,14 +1,18 @@
 """The definition of a sweep, and the plan of its work.
 
-def sweep(folder: Path) -> Sweep:  # folder: where a benchmark may put what it makes
-    return Sweep(benchmark=..., methods=grid(guidance=(1, 2, 4)), metrics=BUILTIN_METRICS)
+A sweep file has one function, which gets a folder where a benchmark may write its items:
+
+    def sweep(folder: Path) -> Sweep:
+        return Sweep(benchmark=build_benchmark(folder), methods=grid(guidance=(1, 2, 4)), metrics=BUILTIN_METRICS)
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from v2v.errors import InputError
 from v2v.evaluation.cache import SweepCache
@@ -22,12 +26,12 @@ class Sweep:
     """Methods, items and metrics to combine.
 
     Attributes:
-      benchmark: what is asked.
-      methods: what answers. The first is what the others are compared with, unless `baseline` names another.
-      metrics: what scores the answers.
-      baseline: name of a method.
-      published: names of tables in `published/`, drawn beside our own figures.
-      title: of the report.
+      benchmark: the items to edit.
+      methods: the editors; the others are compared with the first one unless `baseline` names another.
+      metrics: the scores.
+      baseline: name of a method; "" for the first.
+      published: names of tables in `published/`, shown beside our own figures.
+      title: title of the report; "" for one from the benchmark's name.
     """
 
     benchmark: Benchmark
@@ -45,17 +49,17 @@ class Sweep:
             ("metric", [m.name for m in self.metrics]),
             ("column", [c.name for m in self.metrics for c in m.columns]),
         ):
-            twice = [name for name, n in Counter(names).items() if n > 1]
-            if twice:
+            duplicates = [name for name, n in Counter(names).items() if n > 1]
+            if duplicates:
                 raise InputError(
-                    f"sweep: expected every {what} to have a name of its own, got {', '.join(twice)} twice"
+                    f"sweep: expected every {what} to have a name of its own, got {', '.join(duplicates)} twice"
                 )
         if self.baseline and self.baseline not in [m.name for m in self.methods]:
             raise InputError(f"sweep: baseline {self.baseline!r} is none of the methods; correct its name")
 
     @property
     def reference(self) -> str:
-        """Name of the method the others are compared with."""
+        """Return the name of the method that the others are compared with."""
         return self.baseline or self.methods[0].name
 
 
@@ -64,41 +68,52 @@ class SweepPlan:
     """Counts of the work of a run, without what is cached.
 
     Attributes:
-      edits, edits_cached: by the editors.
-      found, absent: outputs of result folders.
-      scores, scores_cached: of metrics that run here.
-      calls, calls_cached: requests to judges.
-      dollars: estimated cost of the calls; None where a judge's price isn't known and there are calls to make.
-      skipped: metric name -> why it can't be run here.
-      notes: what looks wrong beforehand (results nobody asked for, items without an output).
+      methods: number of methods.
+      items: number of items.
+      edits: edits to do.
+      edits_cached: finished edits.
+      outputs_present: outputs in result folders.
+      outputs_missing: items without an output in a result folder.
+      scores: scores to compute here.
+      scores_cached: finished scores.
+      calls: requests to judges to make.
+      calls_cached: requests of finished scores.
+      dollars: estimated price of the calls; None where there are calls of unknown price.
+      skipped_metrics: reasons of metrics that cannot run here, by name.
+      notes: what looks wrong beforehand, such as results of no item or items without a file.
     """
 
     methods: int
     items: int
     edits: int = 0
     edits_cached: int = 0
-    found: int = 0
-    absent: int = 0
+    outputs_present: int = 0
+    outputs_missing: int = 0
     scores: int = 0
     scores_cached: int = 0
     calls: int = 0
     calls_cached: int = 0
     dollars: float | None = 0.0
-    skipped: dict[str, str] = field(default_factory=dict)
+    skipped_metrics: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
-    def lines(self) -> str:
-        """Format the plan for people."""
+    def to_json(self) -> dict[str, Any]:
+        """Return the plan as JSON values; the keys are those of results.json."""
+        names = {"outputs_present": "found", "outputs_missing": "absent", "skipped_metrics": "skipped"}
+        return {names.get(name, name): value for name, value in dataclasses.asdict(self).items()}
+
+    def format(self) -> str:
+        """Return the plan for people, several lines."""
         text = [f"plan: {self.methods} methods x {self.items} items"]
         if self.edits or self.edits_cached:
             text.append(f"  edits         {self.edits} to do, {self.edits_cached} cached")
-        if self.found or self.absent:
-            text.append(f"  result files  {self.found} found, {self.absent} absent")
+        if self.outputs_present or self.outputs_missing:
+            text.append(f"  result files  {self.outputs_present} found, {self.outputs_missing} absent")
         text.append(f"  local scores  {self.scores} to do, {self.scores_cached} cached")
         if self.calls or self.calls_cached:
             cost = "price unknown" if self.dollars is None else f"about ${self.dollars:.2f}"
             text.append(f"  judge calls   {self.calls} to do ({cost}), {self.calls_cached} cached")
-        text += [f"  skipped       {name}: {why}" for name, why in self.skipped.items()]
+        text += [f"  skipped       {name}: {reason}" for name, reason in self.skipped_metrics.items()]
         text += [f"  note          {note}" for note in self.notes]
         return "\n".join(text)
 
@@ -114,9 +129,9 @@ def plan_sweep(sweep: Sweep, cache: SweepCache) -> SweepPlan:
     if missing:
         plan.notes.append(f"{len(missing)} items lack files and will fail: {format_names(missing)}")
     for metric in sweep.metrics:
-        why = metric.missing()
-        if why:
-            plan.skipped[metric.name] = why
+        reason = metric.missing()
+        if reason:
+            plan.skipped_metrics[metric.name] = reason
     for method in sweep.methods:
         if isinstance(method, ResultFolder):
             absent = [i.id for i in sweep.benchmark.items if method.path(i) is None]
@@ -133,7 +148,7 @@ def plan_sweep(sweep: Sweep, cache: SweepCache) -> SweepPlan:
 
 
 def format_names(names: Sequence[str], limit: int = 8) -> str:
-    """Format a few names and the number of the rest."""
+    """Format the first names and the number of the others."""
     return ", ".join(names[:limit]) + (f" and {len(names) - limit} more" if len(names) > limit else "")
 
 
@@ -151,9 +166,16 @@ def find_edit_record(method: EditingMethod, item: Item, cache: SweepCache) -> di
 
 
 def score_key(metric: Metric, item: Item, output: str, cache: SweepCache) -> dict:
-    """Return everything a score depends on; `output` is the hash of the scored file."""
-    parts = {name: getattr(item, name) for name in {"source", "truth", "mask", "reference"}}
-    files = {name: cache.hash_of(path) for name, path in parts.items() if path}
+    """Return everything that a score depends on, JSON-able; finished scores are stored under its hash.
+
+    Args:
+      metric: the metric.
+      item: the item.
+      output: hash of the scored file.
+      cache: where the hashes of files are remembered.
+    """
+    paths = {"source": item.source, "truth": item.truth, "mask": item.mask, "reference": item.reference}
+    files = {name: cache.hash_of(path) for name, path in paths.items() if path}
     return {
         **metric.identity,
         "output": output,
@@ -168,11 +190,10 @@ def score_key(metric: Metric, item: Item, output: str, cache: SweepCache) -> dic
 def _plan_item(plan: SweepPlan, sweep: Sweep, method: Method, item: Item, cache: SweepCache) -> None:
     if missing_files(item):
         return
-    output = None
     if isinstance(method, ResultFolder):
         path = method.path(item)
-        plan.found += path is not None
-        plan.absent += path is None
+        plan.outputs_present += path is not None
+        plan.outputs_missing += path is None
         if path is None:
             return
         output = cache.hash_of(path)
@@ -182,15 +203,17 @@ def _plan_item(plan: SweepPlan, sweep: Sweep, method: Method, item: Item, cache:
         plan.edits_cached += record is not None
         output = record["sha256"] if record else None
     for metric in sweep.metrics:
-        if metric.name in plan.skipped or missing_fields(metric, item):
+        if metric.name in plan.skipped_metrics or missing_fields(metric, item):
             continue
-        done = output is not None and cache.load("scores", score_key(metric, item, output, cache)) is not None
+        is_cached = (
+            output is not None and cache.load("scores", score_key(metric, item, output, cache)) is not None
+        )
         if metric.calls:
-            plan.calls += 0 if done else metric.calls
-            plan.calls_cached += metric.calls if done else 0
-            if not done:
+            plan.calls += 0 if is_cached else metric.calls
+            plan.calls_cached += metric.calls if is_cached else 0
+            if not is_cached:
                 price = metric.dollars
                 plan.dollars = None if price is None or plan.dollars is None else plan.dollars + price
         else:
-            plan.scores += not done
-            plan.scores_cached += done
+            plan.scores += not is_cached
+            plan.scores_cached += is_cached

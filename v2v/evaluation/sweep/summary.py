@@ -1,0 +1,206 @@
+"""The numbers of a sweep: one column of scores over methods and items, summarized by method and compared between methods.
+
+How failures count. A metric applies to the items that have what it requires; their number is the denominator `n` of every mean. An item to
+which it applies and that could not be edited or scored counts as the worst of the column's scale (success 0, a judge's lowest grade). A
+column without an end of its scale (PSNR, flicker) has no such number: its mean is over `scored` < n items, and both numbers are shown. In
+comparisons a failed item loses against one that was scored.
+
+Intervals are 95 % (intervals.py). A difference from the baseline is over items on which both methods were scored, resampled together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from v2v.evaluation import intervals
+from v2v.evaluation.intervals import Interval
+from v2v.evaluation.metrics.base import Column, Metric, SetMetric
+from v2v.evaluation.sweep.runner import SweepRun
+
+NO_INTERVAL = Interval(float("nan"), float("nan"), float("nan"))
+
+
+@dataclass(frozen=True)
+class ScoreTable:
+    """All scores of one column.
+
+    Attributes:
+      column: the column.
+      values: float64 [methods, items]; nan where it does not apply or failed.
+      is_failed: bool [methods, items].
+    """
+
+    column: Column
+    values: np.ndarray
+    is_failed: np.ndarray
+
+    @property
+    def is_empty(self) -> bool:
+        """Return whether the column applies to no item."""
+        return not (np.isfinite(self.values) | self.is_failed).any()
+
+
+@dataclass(frozen=True)
+class Cell:
+    """The mean of a column over some items; the field names are keys of results.json.
+
+    Attributes:
+      mean: nan where nothing was scored.
+      low: lower end of its interval.
+      high: upper end.
+      n: items to which the column applies.
+      scored: items that were scored.
+      failed: items that failed.
+    """
+
+    mean: float
+    low: float
+    high: float
+    n: int
+    scored: int
+    failed: int
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The mean difference from the baseline; the field names are keys of results.json.
+
+    Attributes:
+      mean: nan where no item was scored for both.
+      low: lower end of its interval.
+      high: upper end.
+      n: items scored for both.
+    """
+
+    mean: float
+    low: float
+    high: float
+    n: int
+
+
+@dataclass(frozen=True)
+class WinRate:
+    """The share of items on which one method beats another; the field names are keys of results.json.
+
+    Attributes:
+      mean: the share, ties counting half.
+      low: lower end of its interval.
+      high: upper end.
+      wins: items on which it is better.
+      ties: items on which both are equal.
+      losses: items on which it is worse.
+    """
+
+    mean: float
+    low: float
+    high: float
+    wins: int
+    ties: int
+    losses: int
+
+
+@dataclass(frozen=True)
+class MethodSummary:
+    """One column of one method.
+
+    Attributes:
+      overall: over all items.
+      by_kind: over the items of each kind.
+      difference: from the baseline; None for the baseline itself.
+    """
+
+    overall: Cell
+    by_kind: dict[str, Cell]
+    difference: Difference | None = None
+
+
+def build_table(run: SweepRun, metric: Metric, column: Column) -> ScoreTable:
+    """Collect the scores of a column."""
+    items = run.sweep.benchmark.items
+    values = np.full((len(run.sweep.methods), len(items)), np.nan)
+    is_failed = np.zeros(values.shape, bool)
+    for row, method in enumerate(run.sweep.methods):
+        item_results = [run.results[method.name, item.id, metric.name] for item in items]
+        is_failed[row] = [result.status == "failed" for result in item_results]
+        if isinstance(metric, SetMetric):
+            values[row] = metric.spread(column, [result.notes for result in item_results])
+        else:
+            values[row] = [result.values.get(column.name, np.nan) for result in item_results]
+    # Where no method that was scored has a value, the column does not apply to the item, and no method failed it.
+    applies = np.isfinite(values).any(0) | is_failed.all(0)
+    return ScoreTable(column, values, is_failed & applies)
+
+
+def summarize_methods(
+    table: ScoreTable, methods: Sequence[str], item_kinds: Sequence[str], baseline: str
+) -> dict[str, MethodSummary]:
+    """Summarize a column by method.
+
+    Args:
+      table: its scores.
+      methods: names of the rows.
+      item_kinds: kinds of the items, in order.
+      baseline: name of the method that others are compared with.
+    """
+    column, is_failed = table.column, table.is_failed
+    values = np.where(is_failed, np.nan if column.worst is None else column.worst, table.values)
+    kinds = {kind: np.array([k == kind for k in item_kinds]) for kind in dict.fromkeys(item_kinds)}
+    everything = np.ones(values.shape[1], bool)
+    reference = values[methods.index(baseline)]
+    return {
+        name: MethodSummary(
+            overall=_summarize_items(values[row], is_failed[row], everything, column),
+            by_kind={
+                kind: _summarize_items(values[row], is_failed[row], selection, column)
+                for kind, selection in kinds.items()
+            },
+            difference=None if name == baseline else _difference(values[row], reference),
+        )
+        for row, name in enumerate(methods)
+    }
+
+
+def compare_methods(table: ScoreTable) -> list[list[WinRate | None]]:
+    """Compare all pairs of methods in a column.
+
+    Returns:
+      [i][j]: the share of their common items on which method i is better than j; None on the diagonal and without such items.
+      Empty where no direction is better.
+    """
+    column = table.column
+    if column.better == "neither":
+        return []
+    sign = 1 if column.better == "higher" else -1
+    # A failed item loses; nan does not apply.
+    ranks = np.where(table.is_failed, -np.inf, sign * table.values)
+    return [[None if i == j else _win_rate(a, b) for j, b in enumerate(ranks)] for i, a in enumerate(ranks)]
+
+
+def _summarize_items(
+    values: np.ndarray, is_failed: np.ndarray, selection: np.ndarray, column: Column
+) -> Cell:
+    scores = values[selection & np.isfinite(values)]
+    failures = int((is_failed & selection).sum())
+    n = len(scores) + (failures if column.worst is None else 0)
+    interval = NO_INTERVAL
+    if len(scores):
+        interval = intervals.rate(scores) if column.rate else intervals.mean(scores)
+    return Cell(*interval, n=n, scored=n - failures, failed=failures)
+
+
+def _difference(values: np.ndarray, reference: np.ndarray) -> Difference:
+    shared = np.isfinite(values) & np.isfinite(reference)
+    interval = intervals.difference(values[shared], reference[shared]) if shared.any() else NO_INTERVAL
+    return Difference(*interval, n=int(shared.sum()))
+
+
+def _win_rate(a: np.ndarray, b: np.ndarray) -> WinRate | None:
+    shared = ~(np.isnan(a) | np.isnan(b))
+    if not shared.any():
+        return None
+    points = np.where(a[shared] > b[shared], 1.0, np.where(a[shared] == b[shared], 0.5, 0.0))
+    wins, ties = int((points == 1).sum()), int((points == 0.5).sum())
+    return WinRate(*intervals.rate(points), wins=wins, ties=ties, losses=len(points) - wins - ties)
