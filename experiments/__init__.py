@@ -1,0 +1,1 @@
+"""Configurations of training runs and sweeps; installed as `v2v.experiments`."""

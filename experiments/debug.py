@@ -1,12 +1,12 @@
-"""Everything once, tiny: what the integration test trains. Not a model anyone should edit with.
+"""Every stage of embedded, tiny, for the integration test; its model is not meant for editing.
 
-v2v train experiments/debug.py --workdir runs/debug          about two minutes on two CPU cores
+v2v train debug --workdir runs/debug          about two minutes on two CPU cores
 """
 
 import dataclasses
 
 from v2v.config import debug
-from v2v.train.config import Experiment
+from v2v.train.config import Experiment, Stage
 
 from . import embedded
 
@@ -14,13 +14,22 @@ run = embedded.run
 
 
 def config() -> Experiment:
+    """Return embedded's configuration with the smallest model and four steps a stage."""
     base = embedded.config()
 
-    def short(stage):
+    def shorten(stage: Stage) -> Stage:
         optim = dataclasses.replace(stage.optim, warmup_steps=2, decay_steps=0)
         return dataclasses.replace(stage, steps=4, batch=4, optim=optim)
 
-    stages = {name: short(getattr(base, name)) for name in ("vae", "text", "base", "edit")}
     return dataclasses.replace(
-        base, name="debug", model=debug(), pairs=160, workers=1, save_every=2, **stages
+        base,
+        name="debug",
+        model=debug(),
+        pairs=160,
+        workers=1,
+        save_every=2,
+        vae=shorten(base.vae),
+        text=shorten(base.text),
+        base=shorten(base.base),
+        edit=shorten(base.edit),
     )

@@ -1,16 +1,16 @@
-"""The model shipped with the package, from nothing: scenes → TFDS → latents → VAE, base, LoRA → safetensors.
+"""The packaged model, trained from scratch: rendered scenes to autoencoder, text encoder, base and adapter.
 
-    v2v train experiments/embedded.py --workdir runs/embedded          (every stage resumes by itself)
+    v2v train embedded --workdir runs/embedded          (every stage resumes by itself)
 
-Stages, each in its own folder of the workdir:
+Stages, each in a folder of its own in the workdir:
   pairs     data_synth renders procedural pairs into TFDS (array_record)
-  vae       the causal VAE learns to reconstruct scenes; its latent statistics become part of the model
-  latents   source, target, mask and reference of every pair, encoded once
+  vae       the causal autoencoder learns to reconstruct scenes; its latent statistics become part of the model
+  latents   source, target, mask and reference of every pair are encoded once
   text      the text encoder learns words and the names of edits from sentences alone
-  base      DiT and text encoder learn text-to-video and image-to-video, everything trained
-  edit      base frozen; LoRA and the embeddings of source, mask and reference learn the edits
-  export    safetensors (the VAE as int8), vocabulary and configuration: a folder that `--model DIR` reads
-Hardware, hours and scores of the shipped weights: v2v/assets/embedded/README.md.
+  base      transformer and text encoder learn text-to-video and image-to-video; all weights are trained
+  edit      the base is frozen; LoRA and the embeddings of source, mask and reference learn the edits
+  export    safetensors (the autoencoder as int8), vocabulary and configuration: a folder that `--model DIR` reads
+Hardware, hours and scores of the packaged weights: v2v/assets/embedded/README.md.
 """
 
 import dataclasses
@@ -26,7 +26,7 @@ from . import scene_data
 
 
 def config() -> Experiment:
-    """Return the configuration of the shipped weights' first leg."""
+    """Return the configuration of the first leg of the packaged weights."""
     return Experiment(
         vae=Stage(
             steps=1500, batch=4,
@@ -40,9 +40,9 @@ def config() -> Experiment:
             steps=1800, batch=32,
             optim=OptimConfig(kind="muon", peak_lr=0.01, adam_lr=1e-3, warmup_steps=30, decay_steps=1770, ema=0.99),
         ),
-        edit=Stage(  # Muon: loss 0.43 after 150 steps, AdamW 0.52; one run each, rates 0.01 and 1.5e-3
-            steps=7700,
-            batch=16,
+        # Muon reached a loss of 0.43 after 150 steps, AdamW 0.52; one run each, rates 0.01 and 1.5e-3.
+        edit=Stage(
+            steps=7700, batch=16,
             optim=OptimConfig(kind="muon", peak_lr=0.012, adam_lr=1e-3, warmup_steps=20, decay_steps=7680, b2=0.95, ema=0.99),
         ),
     )  # fmt: skip

@@ -1,10 +1,10 @@
-"""The edit stage alone, further: the packaged model, or any folder that experiments/embedded.py exported, its base left as it is.
+"""The edit stage alone, continued from the packaged model or from any folder that embedded exported; the base stays as it is.
 
-    v2v train experiments/embedded_edit.py --workdir runs/edit                               goes on from the packaged model
-    v2v train experiments/embedded_edit.py --workdir runs/one --model.condition.attention one_way
+    v2v train embedded_edit --workdir runs/edit                               continues from the packaged model
+    v2v train embedded_edit --workdir runs/one --model.condition.attention one_way
 
-Stages: pairs → latents → edit → export. The loss gives the cells that an edit changes and those it leaves alone equal say
-(`region` 1, before it was 3): what failed by the sentence alone was mostly the outside. The third leg of the shipped weights
+Stages: pairs, latents, edit, export. Cells that an edit changes and those it does not weigh about the same in the loss (`region` 1, in
+earlier legs 3), because edits told by the sentence alone failed mostly outside of the changed cells. This is the third leg of the packaged weights
 (v2v/assets/embedded/README.md has hours and scores). Hardware: one CPU core, a minute for 55 steps.
 """
 
@@ -18,10 +18,12 @@ from . import embedded_more
 
 
 def config() -> Experiment:
+    """Return embedded_more's configuration with other pairs, another weighting and a stage of its own."""
     return dataclasses.replace(
         embedded_more.config(),
         name="embedded_edit",
-        seed=1_500_000,  # ten sets of pairs beyond those of experiments/embedded_more.py
+        # Ten sets of pairs beyond those of embedded_more.
+        seed=1_500_000,
         region=1.0,
         edit=Stage(
             steps=4600, batch=16,

@@ -1,41 +1,42 @@
-"""The packaged model at 17x128x128, for one GPU: experiments/embedded.py with more of everything, and physics twins among the pairs.
+"""The packaged model at 17x128x128, for one GPU: embedded with a larger model, more steps, and physics twins among the pairs.
 
     v2v synth --out runs/physics --pairs 2000 --recipes physics --frames 17 --height 128 --width 128 --transition 0 --workers 2
-    v2v train experiments/embedded_gpu.py --workdir runs/gpu --sets runs/physics       (every stage resumes by itself)
-    v2v train experiments/embedded_gpu_one_way.py --workdir runs/gpu --sets runs/physics
+    v2v train embedded_gpu --workdir runs/gpu --sets runs/physics       (every stage resumes by itself)
+    v2v train embedded_gpu_one_way --workdir runs/gpu --sets runs/physics
 
-Same stages: pairs → vae → latents → text → base → edit → export. `full` and `one_way` are two edit stages over one base, in edit-full
-and edit-one_way of the same workdir; their exports stand side by side. `--sets` adds folders of pairs made elsewhere (physics needs
-OpenGL, planar pairs are rendered on the spot by `--workers`); without it there are planar pairs alone.
+The stages are those of embedded: pairs, vae, latents, text, base, edit, export. `full` and `one_way` are two edit stages over one base,
+in edit-full and edit-one_way of the same workdir; their exports lie side by side. `--sets` adds folders of pairs made elsewhere (physics
+needs OpenGL, planar pairs are rendered by `--workers`); without it there are planar pairs alone.
 
-Sizes: 96 latent channels where experiments/embedded.py has 48, because a linear code of its 48 ended at 26.0 dB and of 96 at 27.9; 320
-tokens a stream, width 288, 8 layers: 31 MB as exported, below 32. Sentences about rooms have words of their own and are longer, 32
-tokens instead of 24. Matmuls run in bfloat16 while training; the exported configuration says float32, for CPUs.
-`tools/on_accelerator.sh embedded` runs all of it in slices. Scores: none yet, no accelerator was at hand.
+Sizes: 96 latent channels where embedded has 48, because a linear code of 48 ended at 26.0 dB and of 96 at 27.9; 320 tokens a stream,
+width 288, 8 layers: 31 MB as exported, below 32. Sentences about rooms have words of their own and are longer, 32 tokens instead of 24.
+Matmuls run in bfloat16 while training; the exported configuration says float32, for CPUs. `tools/on_accelerator.sh embedded` runs all of
+it in slices. Scores: none yet.
 """
 
 import dataclasses
 from pathlib import Path
 
 from v2v.checkpoints import native
-from v2v.config import ModelConfig, OptimConfig, VAEConfig
+from v2v.config import ModelConfig, VAEConfig
 from v2v.config import embedded as small
+from v2v.data.batch import EditExample
 from v2v.data.loader import Stream
 from v2v.runtime import sharding
 from v2v.train import stages
-from v2v.train.config import Experiment
+from v2v.train.config import Experiment, Stage
 from v2v.train.stage import check_experiment, to_host
 
 from . import embedded, scene_data
 
 
 def config() -> Experiment:
-    """Return embedded's configuration, larger and longer."""
+    """Return embedded's configuration with a larger model and more steps."""
     base = embedded.config()
 
-    def longer(stage, steps: int, batch: int, **optim):
-        schedule = {"warmup_steps": max(20, steps // 100), "decay_steps": steps - max(20, steps // 100)}
-        optim = OptimConfig(**dataclasses.asdict(stage.optim) | schedule | optim)
+    def lengthen(stage: Stage, steps: int, batch: int, ema: float) -> Stage:
+        warmup = max(20, steps // 100)
+        optim = dataclasses.replace(stage.optim, warmup_steps=warmup, decay_steps=steps - warmup, ema=ema)
         return dataclasses.replace(stage, steps=steps, batch=batch, optim=optim)
 
     return dataclasses.replace(
@@ -46,16 +47,16 @@ def config() -> Experiment:
         workers=16,
         words="rooms",
         cpu_devices=1,
-        vae=longer(base.vae, 6_000, 16, ema=0.995),
-        text=longer(base.text, 2_000, 512),
-        base=longer(base.base, 8_000, 128, ema=0.998),
-        edit=longer(base.edit, 30_000, 64, ema=0.999),
+        vae=lengthen(base.vae, 6_000, 16, ema=0.995),
+        text=lengthen(base.text, 2_000, 512, ema=base.text.optim.ema),
+        base=lengthen(base.base, 8_000, 128, ema=0.998),
+        edit=lengthen(base.edit, 30_000, 64, ema=0.999),
         save_every=500,
     )
 
 
 def model() -> ModelConfig:
-    """17x128x128, latents 5x8x8x96."""
+    """Return the model of 17x128x128 with latents of 5x8x8x96."""
     m = small()
     return dataclasses.replace(
         m,
@@ -76,7 +77,7 @@ def model() -> ModelConfig:
 
 @dataclasses.dataclass(frozen=True)
 class Foundation:
-    """What all variants of an editor share.
+    """Results of the stages before the edit stage, which all variants of an editor share.
 
     Attributes:
       cfg: the experiment, with the statistics of the latents.
@@ -93,10 +94,10 @@ class Foundation:
 
 def run(cfg: Experiment, workdir: Path) -> Path:
     """Run the stages that are not done yet; return the exported folder of this variant."""
-    return train_variant(foundation(cfg, workdir), workdir, cfg.model.condition.attention)
+    return train_variant(train_foundation(cfg, workdir), workdir, cfg.model.condition.attention)
 
 
-def foundation(cfg: Experiment, workdir: Path) -> Foundation:
+def train_foundation(cfg: Experiment, workdir: Path) -> Foundation:
     """Run all stages before the edit stage."""
     sharding.request_cpu_devices(cfg.cpu_devices)
     check_experiment(cfg, "vae", "text", "base", "edit", reads=("sets",))
@@ -104,7 +105,7 @@ def foundation(cfg: Experiment, workdir: Path) -> Foundation:
     scene_data.render_pairs(cfg, workdir / "pairs")
     scene_data.link_sets(cfg, workdir / "pairs")
     vae = stages.train_autoencoder(cfg, scene_data.clips(cfg), workdir / "vae")
-    # The folder of the autoencoder keeps the whole ModelConfig of the run that made it; of that only the autoencoder is shared.
+    # The folder of the autoencoder holds the whole ModelConfig of the run that trained it; variants share its autoencoder alone.
     cfg = dataclasses.replace(cfg, model=dataclasses.replace(cfg.model, vae=vae.config.vae))
     tokenizer = scene_data.build_tokenizer(cfg)
     latents = scene_data.encode_rendered(cfg, vae.params, workdir)
@@ -113,14 +114,19 @@ def foundation(cfg: Experiment, workdir: Path) -> Foundation:
     return Foundation(cfg, vae.params, base, latents)
 
 
-def train_variant(shared: Foundation, workdir: Path, name: str, data: Stream | None = None) -> Path:
-    """Train an editor on the shared base, in workdir/edit-NAME; return workdir/export-NAME, a folder for --model.
+def train_variant(
+    shared: Foundation, workdir: Path, name: str, data: Stream[EditExample] | None = None
+) -> Path:
+    """Train an editor on the shared base, in workdir/edit-NAME.
 
     Args:
       shared: the foundation, its `cfg` changed to the variant's.
       workdir: folder of the run.
-      name: of the variant.
+      name: name of the variant.
       data: batches other than those of `shared.latents`, for ablations.
+
+    Returns:
+      workdir/export-NAME, a folder for --model.
     """
     cfg, base = shared.cfg, shared.base
     tokenizer = scene_data.build_tokenizer(cfg)

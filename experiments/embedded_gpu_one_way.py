@@ -1,6 +1,6 @@
-"""embedded_gpu's editor with condition tokens that don't look at noisy ones, so that sampling computes them once a clip.
+"""embedded_gpu's editor with condition tokens that do not attend to noisy ones, so that sampling computes them once a clip.
 
-v2v train experiments/embedded_gpu_one_way.py --workdir runs/gpu --sets runs/physics      (shares all but the edit stage)
+v2v train embedded_gpu_one_way --workdir runs/gpu --sets runs/physics      (shares all but the edit stage)
 """
 
 import dataclasses
@@ -13,6 +13,7 @@ run = embedded_gpu.run
 
 
 def config() -> Experiment:
+    """Return embedded_gpu's configuration with one-way attention."""
     base = embedded_gpu.config()
     condition = dataclasses.replace(base.model.condition, attention="one_way")
     model = dataclasses.replace(base.model, condition=condition)

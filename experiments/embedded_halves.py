@@ -1,10 +1,10 @@
-"""The edit stage once more, for the sentence alone: half of the frame, and what an edit of one object must leave alone.
+"""The edit stage alone, continued with edits of one half of the frame and mostly without masks.
 
-    v2v train experiments/embedded_halves.py --workdir runs/halves          goes on from the packaged model
+    v2v train embedded_halves --workdir runs/halves          continues from the packaged model
 
-As experiments/embedded_edit.py, but a third of the pairs are photometric edits of one half (`v2v synth --recipes halves`), which the
-model took for edits of the whole frame, and three in four examples show no mask. The fourth leg of the shipped weights, in two parts
-(v2v/assets/embedded/README.md has hours and scores). Hardware: one CPU core, a minute for 60 steps.
+As embedded_edit, but a third of the pairs are photometric edits of one half (`v2v synth --recipes halves`), which the model took for
+edits of the whole frame, and three in four examples show no mask, so that the sentence alone says what changes. This is the fourth leg
+of the packaged weights, in two parts (v2v/assets/embedded/README.md has hours and scores). Hardware: one CPU core, a minute for 60 steps.
 """
 
 import dataclasses
@@ -19,6 +19,7 @@ MIX = (*embedded_more.MIX, "halves")
 
 
 def config() -> Experiment:
+    """Return embedded_edit's configuration with other pairs, fewer masks and a lower learning rate."""
     base = embedded_edit.config()
     optim = OptimConfig(
         kind="muon", peak_lr=0.006, adam_lr=5e-4, warmup_steps=20, decay_steps=5480, b2=0.95, ema=0.99

@@ -1,11 +1,11 @@
-"""A model trained further: the packaged one, or any folder that experiments/embedded.py exported, on pairs it hasn't seen.
+"""Base and adapter continued on new pairs, from the packaged model or from any folder that embedded exported.
 
-    v2v train experiments/embedded_more.py --workdir runs/more                              goes on from the packaged model
-    v2v train experiments/embedded_more.py --workdir runs/more --weights runs/embedded/export
+    v2v train embedded_more --workdir runs/more                              continues from the packaged model
+    v2v train embedded_more --workdir runs/more --weights runs/embedded/export
 
-Stages: pairs → latents → base → edit → export. VAE, vocabulary and sampling stay as they are; base and adapter begin where the given
-ones ended, with a learning rate that warms up again. Half of the pairs are local edits, which are learnt last, and half of the
-base's clips turn. This was the second leg of the shipped weights; experiments/embedded_edit.py is the third
+Stages: pairs, latents, base, edit, export. Autoencoder, vocabulary and sampling stay as they are; base and adapter continue from the
+given ones, with a learning rate that warms up again. Half of the pairs are local edits, which are learnt last, and half of the base's
+clips begin as the source and continue as the target. This is the second leg of the packaged weights; embedded_edit is the third
 (v2v/assets/embedded/README.md has hours and scores). Hardware: two CPU cores, about two hours.
 """
 
@@ -22,14 +22,17 @@ from v2v.train.stage import check_experiment
 
 from . import scene_data
 
+# The mix of edits.
 MIX = ("local", "photometric")
 
 
 def config() -> Experiment:
+    """Return the configuration of the second leg of the packaged weights."""
     return Experiment(
         name="embedded_more",
         pairs=28_000,
-        seed=500_000,  # five sets of pairs beyond those of experiments/embedded.py
+        # Five sets of pairs beyond those of embedded.
+        seed=500_000,
         base=Stage(
             steps=1700, batch=32,
             optim=OptimConfig(kind="muon", peak_lr=0.008, adam_lr=8e-4, warmup_steps=30, decay_steps=1670, ema=0.99),
@@ -52,15 +55,18 @@ def continue_training(cfg: Experiment, workdir: Path, mix: tuple[str, ...], with
     Args:
       cfg: the experiment.
       workdir: folder of the run.
-      mix: the edits of its pairs.
-      with_base: train the base further too, not the adapter alone.
+      mix: edits of the pairs.
+      with_base: train the base too, not the adapter alone.
+
+    Returns:
+      the exported folder.
     """
     sharding.request_cpu_devices(cfg.cpu_devices)
     check_experiment(cfg, *(["base"] if with_base else []), "edit", reads=("weights",))
     folder = Path(cfg.weights or EMBEDDED)
     model = native.load_config(folder / "config.json")
     if cfg.model.condition.attention == "one_way":
-        # Asked for on the command line: the base serves either; a one_way folder stays so.
+        # The command line may request it, since the base serves both; a folder of a one_way model stays so.
         one_way = dataclasses.replace(model.condition, attention="one_way")
         model = dataclasses.replace(model, condition=one_way)
     cfg = dataclasses.replace(cfg, model=model)

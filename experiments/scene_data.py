@@ -1,41 +1,48 @@
-"""Training data that is rendered on the spot: what the embedded experiments hand to the stages of `v2v.train.stages`.
+"""Rendered training data: pairs, clips, vocabulary and previews that the embedded experiments pass to the stages of `v2v.train.stages`.
 
-Not an experiment: it has no config(). Seeds: pairs count from 0, clips of the autoencoder from CLIP_SEEDS, previews from PREVIEW_SEEDS;
-scoring uses seeds from 3e9 on, which no training run touches.
+This is no experiment: it has no config(). Seeds of pairs count from 0, those of the autoencoder's clips from CLIP_SEEDS, those of
+previews from PREVIEW_SEEDS; scoring uses seeds from 3e9 on, which no training run uses.
 """
 
 import itertools
-from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import grain
+import numpy as np
 import tensorflow_datasets as tfds
 
 from data_synth.dataset.build import build_dataset
 from data_synth.dataset.request import SynthRequest
 from data_synth.generate import PairOptions, make_clip, make_pair
 from data_synth.language import grammar, rooms
-from v2v.data import pair
-from v2v.data.pair import Pair
+from v2v.data.batch import BatchSource
+from v2v.data.pair import Pair, decode_pair
 from v2v.models.text_encoder import Tokenizer, build_word_tokenizer
 from v2v.train import stages
 from v2v.train.config import Experiment
+from v2v.train.objectives import Parameters
 from v2v.train.stage import log_info
 
 PREVIEW_SEEDS = 2_000_000_000
 CLIP_SEEDS = 1_000_000_000
-# Pairs of one TFDS set, and the seeds set aside for it.
+# Pairs of one TFDS set, and the seeds reserved for it.
 PART, PART_SEEDS = 7000, 100_000
-# Number of the first set that was made elsewhere, above those rendered here.
+# Number of the first linked set, above those rendered here.
 LINKED_PARTS = 900
 # The default mix of edits: there are three photometric edits for every local one.
 MIX = ("local", "photometric", "photometric")
 
 
 def render_pairs(cfg: Experiment, folder: Path, edits: tuple[str, ...] = MIX) -> None:
-    """Render `cfg.pairs` pairs as TFDS sets of at most PART, so that rendering resumes and more pairs can be added later."""
+    """Render `cfg.pairs` pairs as TFDS sets of at most PART, so that rendering resumes and more pairs can be added later.
+
+    Args:
+      cfg: the experiment.
+      folder: receives the sets, part-0, part-1, ...
+      edits: mix of edits.
+    """
     m = cfg.model
-    size = {"frames": m.frames, "height": m.height, "width": m.width}
     for part, start in enumerate(range(0, cfg.pairs, PART)):
         out = folder / f"part-{part}"
         if not out.exists():
@@ -50,7 +57,9 @@ def render_pairs(cfg: Experiment, folder: Path, edits: tuple[str, ...] = MIX) ->
                     workers=cfg.workers,
                     edits=edits,
                     transition=cfg.data.transition,
-                    **size,
+                    frames=m.frames,
+                    height=m.height,
+                    width=m.width,
                 )
             )
 
@@ -63,39 +72,40 @@ def link_sets(cfg: Experiment, folder: Path) -> None:
             link.symlink_to(Path(path).resolve(), target_is_directory=True)
 
 
-def encode_rendered(cfg: Experiment, vae: dict, folder: Path) -> stages.LatentSet:
-    """Encode the sets in folder/pairs into folder/latents."""
+def encode_rendered(cfg: Experiment, vae: Parameters, folder: Path) -> stages.LatentSet:
+    """Encode the sets in folder/pairs into folder/latents.
+
+    Args:
+      cfg: the experiment, with the autoencoder's configuration.
+      vae: parameters of the autoencoder.
+      folder: the working folder.
+    """
     parts = sorted((folder / "pairs").glob("part-*"), key=lambda path: int(path.name.split("-")[1]))
-    source = grain.MapDataset.concatenate(
-        [grain.MapDataset.source(tfds.builder_from_directory(part).as_data_source("train")) for part in parts]
-    )
-    return stages.encode_pairs(
-        cfg, len(source), lambda i: pair.decode_pair(source[i]), vae, folder / "latents"
-    )
+    records: Any = grain.MapDataset.concatenate([grain.MapDataset.source(_open_set(part)) for part in parts])
+    return stages.encode_pairs(cfg, len(records), lambda i: decode_pair(records[i]), vae, folder / "latents")
 
 
 def build_tokenizer(cfg: Experiment) -> Tokenizer:
-    """Return the tokenizer of the words that the rendered pairs' instructions are made of."""
+    """Return the tokenizer of the words of the rendered pairs' instructions."""
     words = grammar.vocabulary() + (rooms.vocabulary() if cfg.words == "rooms" else [])
     return build_word_tokenizer(words, cfg.model.text.text_len, cfg.model.text.vocab)
 
 
 def preview_pairs(cfg: Experiment, count: int = 4) -> list[Pair]:
-    """Return pairs that training never sees."""
+    """Return `count` pairs that are never in the training data."""
     m = cfg.model
     options = PairOptions(m.frames, m.height, m.width)
     outcomes = (make_pair(PREVIEW_SEEDS + i, options) for i in range(1000))
     return list(itertools.islice((pair for pair in outcomes if isinstance(pair, Pair)), count))
 
 
-def clips(cfg: Experiment) -> Iterable:
+def clips(cfg: Experiment) -> BatchSource[np.ndarray]:
     """Return endless batches of rendered clips, uint8 [b, T, H, W, 3], for the autoencoder."""
     m = cfg.model
-    size = {"T": m.frames, "H": m.height, "W": m.width}
 
     class Render(grain.transforms.Map):
-        def map(self, seed):
-            return make_clip(int(seed) + CLIP_SEEDS, **size)[0]
+        def map(self, element: int) -> np.ndarray:
+            return make_clip(int(element) + CLIP_SEEDS, T=m.frames, H=m.height, W=m.width)[0]
 
     seeds = grain.MapDataset.range(10_000_000).seed(cfg.seed).shuffle().repeat()
     batches = (
@@ -103,6 +113,13 @@ def clips(cfg: Experiment) -> Iterable:
         .to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=32))
         .batch(cfg.vae.batch)
     )
-    if cfg.workers <= 2:  # a thread keeps up with a CPU's steps
+    # A thread renders as fast as a CPU trains.
+    if cfg.workers <= 2:
         return batches
     return batches.mp_prefetch(grain.multiprocessing.MultiprocessingOptions(num_workers=cfg.workers))
+
+
+def _open_set(folder: Path) -> Any:
+    """Open the records of a TFDS set."""
+    builder: Any = tfds.builder_from_directory(folder)  # its decorators hide the parameters
+    return builder.as_data_source("train")

@@ -1,8 +1,8 @@
-"""The embedded model under three guidances on the exact-truth benchmark, two clips of each of its twelve kinds.
+"""The packaged model at three guidances on the exact-truth benchmark, two clips of each of its twelve kinds.
 
 v2v eval experiments/sweep_embedded.py --out runs/sweep          about two minutes on two idle CPU cores; again: seconds
 
-Add a value to a list, a metric, or raise `per_kind`, and run the same command: only what is new is done.
+Add a value to a list or a metric, or raise `per_kind`, and run the same command: only new edits and scores are computed.
 """
 
 from pathlib import Path
@@ -14,6 +14,7 @@ from v2v.evaluation.sweep.sweep import Sweep
 
 
 def sweep(folder: Path) -> Sweep:
+    """Return the sweep; the benchmark's clips are written into `folder`."""
     return Sweep(
         title="The embedded model by guidance",
         benchmark=build_benchmark(folder, per_kind=2, physics=False),

@@ -42,7 +42,7 @@ def scored(args, name: str, seed: int) -> None:
 
     base = importlib.import_module(f"experiments.{args.experiment}").config()
     base = tyro.cli(Experiment, default=base, args=args.fields, prog="tools/ablation/ablate.py")
-    shared = embedded_gpu.foundation(base, args.workdir)
+    shared = embedded_gpu.train_foundation(base, args.workdir)
     shared = dataclasses.replace(shared, cfg=changed(shared.cfg, name, seed, args.steps))
     runs = args.workdir / "ablation"
     data = mixed(shared, name.removeprefix("data_"), args.workdir) if name.startswith("data_") else None
@@ -72,10 +72,10 @@ def changed(cfg: Experiment, name: str, seed: int, steps: int) -> Experiment:
     cfg = dataclasses.replace(cfg, seed=seed, edit=edit)
     condition, lora = cfg.model.condition, cfg.model.lora
     if name in ablation.VARIANTS:
-        fields = ablation.VARIANTS[name]
-        cfg = dataclasses.replace(cfg, trains=fields.get("trains", "lora"))
-        if "model" in fields:
-            condition = dataclasses.replace(condition, layout=fields["model"]["condition"].layout)
+        variant = ablation.VARIANTS[name]
+        cfg = dataclasses.replace(cfg, trains=variant.trains)
+        if "condition" in variant.model:
+            condition = dataclasses.replace(condition, layout=variant.model["condition"].layout)
     elif name == "mask_pooled":
         condition = dataclasses.replace(condition, mask_code="pooled")
     elif name.startswith("mask_"):

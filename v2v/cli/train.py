@@ -1,9 +1,9 @@
-"""`v2v train`, and how `v2v train` and `v2v plan` find experiments and read their fields.
+"""`v2v train`, and the experiments that `v2v train` and `v2v plan` load.
 
 An experiment is a module with `config()` and `run(config, workdir)`. It is given as
 
-    NAME             one that comes with v2v, as `v2v train --list` shows them
-    FILE.py          a file; an existing path goes before a name
+    NAME             an experiment that comes with v2v (`v2v train --list`)
+    FILE.py          a file; an existing path takes precedence over a name
     NAME:VARIANT     one of the module's VARIANTS, passed to `config(variant)`
 """
 
@@ -14,31 +14,45 @@ import importlib.util
 import inspect
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Protocol, cast
 
 from v2v.cli import user_module
 from v2v.errors import InputError
 
 
+class ExperimentModule(Protocol):
+    """What a module must offer to be an experiment.
+
+    Attributes:
+      VARIANTS: settings by name of the variant, where `config` takes one.
+      config: returns the Experiment, or that of a variant.
+      run: (Experiment, workdir) runs it and returns the file or folder with the result.
+    """
+
+    VARIANTS: Mapping[str, Any]
+    config: Callable[..., Any]
+    run: Callable[[Any, Path], Path]
+
+
 @dataclass(frozen=True)
 class LoadedExperiment:
-    """An experiment that was found.
+    """An experiment with its configuration.
 
     Attributes:
       module: its module.
       config: its configuration, with the fields of the command line.
     """
 
-    module: ModuleType
+    module: ExperimentModule
     config: Any
 
 
 def train(args: argparse.Namespace) -> dict:
-    """Run `v2v train`."""
+    """Run `v2v train`; return its output for `--json`."""
     if args.list:
         return {"output": format_list(), "experiments": [name for name, _ in list_experiments()]}
     if not args.experiment or not args.workdir:
@@ -50,7 +64,8 @@ def train(args: argparse.Namespace) -> dict:
 
     if args.distributed:
         sharding.join_processes()
-    workdir = (epath.Path if "://" in args.workdir else Path)(args.workdir)
+    # etils' paths of buckets have the methods of pathlib's.
+    workdir = cast(Path, epath.Path(args.workdir)) if "://" in args.workdir else Path(args.workdir)
     if workdir.exists() and not workdir.is_dir():
         raise InputError(
             f"--workdir {workdir}: expected a folder, or a place where one can be made, got a file"
@@ -70,21 +85,22 @@ def experiments_folder() -> Path:
 
 
 def list_experiments() -> list[tuple[str, str]]:
-    """Return (name, first line of the docstring) of every experiment that comes with v2v, variants included; nothing is run."""
-    found = []
+    """Return (name, first line of the docstring) of every experiment that comes with v2v, variants included, without running any."""
+    experiments = []
     for path in sorted(experiments_folder().glob("*.py")):
         text = path.read_text()
         if not re.search(r"^(def run\(|run = )", text, re.M) or "def config(" not in text:
             continue
         doc = re.match(r'"""(.*?)(?:\n|""")', text)
-        found.append((path.stem, doc[1].strip() if doc else ""))
+        experiments.append((path.stem, doc[1].strip() if doc else ""))
         if variants := re.search(r"^VARIANTS = \{(.*?)^\}", text, re.M | re.S):
-            found += [(f"{path.stem}:{name}", "") for name in re.findall(r'^    "(\w+)":', variants[1], re.M)]
-    return found
+            names = re.findall(r'^    "(\w+)":', variants[1], re.M)
+            experiments += [(f"{path.stem}:{name}", "") for name in names]
+    return experiments
 
 
 def format_list() -> str:
-    """Return the experiments for people, one a line."""
+    """Return the experiments for people, one per line."""
     rows = list_experiments()
     width = max(len(name) for name, _ in rows)
     return "\n".join(f"{name:{width}}  {doc}".rstrip() for name, doc in rows)
@@ -108,16 +124,22 @@ def load_experiment(name: str, fields: Sequence[str], command: str) -> LoadedExp
         if not path.is_file():
             names = ", ".join(n for n, _ in list_experiments() if ":" not in n)
             raise InputError(f"{name}: no such experiment; expected a Python file or one of {names}")
-    module = user_module.load_module(path, "experiment", "experiments/embedded.py")
-    if not (hasattr(module, "config") and hasattr(module, "run")):
-        raise InputError(f"{name}: not an experiment; expected config() and run(config, workdir) in it")
+    module = _check_module(user_module.load_module(path, "experiment", "experiments/embedded.py"), name)
     default = _default_config(module, name, variant)
     if not dataclasses.is_dataclass(default) or isinstance(default, type):
         raise InputError(f"{name}: expected config() to return an Experiment, got {type(default).__name__}")
     return LoadedExperiment(module, _with_fields(default, fields, f"v2v {command} {name}"))
 
 
-def _default_config(module: ModuleType, name: str, variant: str) -> Any:
+def _check_module(module: ModuleType, name: str) -> ExperimentModule:
+    """Return the module as an experiment; raise InputError when it is none."""
+    if not {"config", "run"} <= set(dir(module)):
+        raise InputError(f"{name}: not an experiment; expected config() and run(config, workdir) in it")
+    return cast(ExperimentModule, module)
+
+
+def _default_config(module: ExperimentModule, name: str, variant: str) -> Any:
+    """Return the configuration of an experiment, or that of a variant if one is given."""
     if not variant:
         return module.config()
     if not inspect.signature(module.config).parameters:
@@ -137,8 +159,8 @@ def _with_fields(default: Any, words: Sequence[str], program: str) -> Any:
     try:
         with contextlib.redirect_stderr(box):
             return tyro.cli(type(default), default=default, args=words, prog=program)
-    except SystemExit as stopped:
-        if not stopped.code:  # --help
+    except SystemExit as exit_request:
+        if not exit_request.code:  # --help
             raise
         inside = " ".join(line.strip("│|+ ") for line in box.getvalue().splitlines()[1:-1])
         parts = [part.strip() for part in re.split("[─-]{3,}", inside)]
