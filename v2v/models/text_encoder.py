@@ -1,10 +1,12 @@
-"""instruction → embeddings: tokenizer and umT5-type encoder. editor.py → **text** → models/transformer.py (cross-attention)
+"""The text encoder: instruction to token ids to embeddings, by a tokenizer and an encoder of umT5's type.
 
-A T5 encoder block with pre-norm RMS, where every layer owns its relative position bias (umT5's difference from T5):
-    x ← x + O softmax(q kᵀ + bias(j - i)) v        no 1/√k factor, no biases in the linears
+An encoder block is T5's with pre-normalization by RMS; every layer has its own relative position bias (umT5's difference from T5):
+
+    x ← x + O softmax(q kᵀ + bias(j - i)) v        no factor 1/√k, no biases in the linear layers
     x ← x + Wo ( gelu(W0 x) · W1 x )
-Pad keys are masked here, and the output is zero beyond the true length; the DiT then attends to those zeros (part of the model).
-The embedded model uses the same class with a word-level vocabulary; words it doesn't know come back as a list, never swallowed.
+
+Padded keys are masked here, and the output is zero beyond the true length; the video transformer then attends to those zeros (part of
+the model). The embedded model uses the same class with a word-level vocabulary; words it doesn't know are reported (`unknown`).
 """
 
 import html
@@ -18,22 +20,36 @@ import jax.numpy as jnp
 import numpy as np
 import tokenizers
 
-from v2v.array_types import Array, Float, Int, Text
+from v2v.array_types import Array, Bool, Float, Int, Text
 from v2v.config import TextConfig
 from v2v.errors import InputError
 
+# Special tokens; in a word-level vocabulary their ids are 0, 1 and 2.
 PAD, END, UNKNOWN = "<pad>", "</s>", "<unk>"
 
 
 class Tokenizer:
-    """A `tokenizers` vocabulary behind three calls: `ids`, and what of a text doesn't come through: `unknown` and `cut`."""
+    """A vocabulary of the package `tokenizers`, with a fixed number of tokens.
+
+    Attributes:
+      backend: the vocabulary.
+      text_len: tokens m of a text, with padding.
+    """
 
     def __init__(self, backend: tokenizers.Tokenizer, text_len: int):
         self.backend, self.text_len = backend, text_len
 
     @classmethod
     def load(cls, path: str | Path, text_len: int) -> "Tokenizer":
-        """Read a tokenizer.json. Raises InputError when the file is missing or isn't one."""
+        """Read a tokenizer.json.
+
+        Args:
+          path: the file.
+          text_len: tokens of a text.
+
+        Raises:
+          InputError: the file is missing or is no tokenizer.
+        """
         if not Path(path).is_file():
             raise InputError(
                 f"{path}: expected a tokenizer.json, found nothing; copy the model's tokenizer there"
@@ -44,26 +60,31 @@ class Tokenizer:
             raise InputError(f"{path}: expected a tokenizer.json, could not read it ({err})") from err
 
     def ids(self, texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
-        """Token ids int32 [b, m], padded with 0, and true lengths int32 [b] including the end token; longer texts are cut (`cut`)."""
-        out = np.zeros((len(texts), self.text_len), np.int32)
+        """Tokenize texts; longer ones are cut (see `cut`).
+
+        Returns:
+          Token ids, int32 [b, m], padded with 0, and true lengths, int32 [b], with the end token.
+        """
+        ids = np.zeros((len(texts), self.text_len), np.int32)
         lengths = np.zeros(len(texts), np.int32)
-        for row, text in enumerate(texts):
-            ids = self.backend.encode(clean_text(text)).ids
-            if len(ids) > self.text_len:  # keep the end token
-                ids = ids[: self.text_len - 1] + ids[-1:]
-            out[row, : len(ids)] = ids
-            lengths[row] = len(ids)
-        return out, lengths
+        for i, text in enumerate(texts):
+            row = self.backend.encode(clean_text(text)).ids
+            # The end token stays.
+            if len(row) > self.text_len:
+                row = row[: self.text_len - 1] + row[-1:]
+            ids[i, : len(row)] = row
+            lengths[i] = len(row)
+        return ids, lengths
 
     def cut(self, text: str) -> str:
-        """The end of a text that `ids` has no room for, as typed; "" when all of it is read."""
+        """Return the end of a text that `ids` cuts off, as typed; "" when all of it fits."""
         encoded = self.backend.encode(clean_text(text))
         if len(encoded.ids) <= self.text_len:
             return ""
         return clean_text(text)[encoded.offsets[self.text_len - 1][0] :]
 
     def unknown(self, text: str) -> list[str]:
-        """Words of `text` the vocabulary doesn't hold, in order, as typed."""
+        """Return the words of a text that the vocabulary doesn't hold, in order, as typed."""
         unk = self.backend.token_to_id(UNKNOWN)
         encoded = self.backend.encode(clean_text(text))
         spans = zip(encoded.ids, encoded.offsets, strict=True)
@@ -71,12 +92,17 @@ class Tokenizer:
 
 
 def clean_text(text: str) -> str:
-    """Repair mojibake and curly quotes, unescape HTML twice, collapse white space: the published models' cleaning."""
+    """Clean a text as the published models do: repair mojibake and curly quotes, unescape HTML twice, collapse white space."""
     return re.sub(r"\s+", " ", html.unescape(html.unescape(ftfy.fix_text(text)))).strip()
 
 
 def build_word_tokenizer(words: list[str], text_len: int, size: int) -> Tokenizer:
-    """A word-level vocabulary: lower-cased words and hyphens apart, `</s>` appended. Ids 0, 1, 2 are pad, end, unknown.
+    """Build a tokenizer of lower-cased words, split at everything but letters and numbers, with `</s>` appended.
+
+    Args:
+      words: the vocabulary; ids follow their sorted order, after the special tokens.
+      text_len: tokens of a text.
+      size: largest size of the vocabulary.
 
     Raises:
       ValueError: more words than `size` leaves room for.
@@ -91,8 +117,9 @@ def build_word_tokenizer(words: list[str], text_len: int, size: int) -> Tokenize
     backend.normalizer = tokenizers.normalizers.Sequence(
         [tokenizers.normalizers.NFKC(), tokenizers.normalizers.Lowercase()]
     )
-    split = tokenizers.pre_tokenizers
-    backend.pre_tokenizer = split.Split(tokenizers.Regex(r"[^\p{L}\p{N}]+"), behavior="removed")
+    backend.pre_tokenizer = tokenizers.pre_tokenizers.Split(
+        tokenizers.Regex(r"[^\p{L}\p{N}]+"), behavior="removed"
+    )
     backend.post_processor = tokenizers.processors.TemplateProcessing(
         single=f"$A {END}", special_tokens=[(END, vocab[END])]
     )
@@ -100,32 +127,59 @@ def build_word_tokenizer(words: list[str], text_len: int, size: int) -> Tokenize
 
 
 class TextEncoder(nn.Module):
-    """umT5's encoder half."""
+    """The encoder of umT5.
+
+    Attributes:
+      cfg: sizes.
+    """
 
     cfg: TextConfig
 
     @nn.compact
     def __call__(self, ids: Int[Array, "b m"], lengths: Int[Array, "b"]) -> Text:
-        """Embeddings float32 [b, m, width], zero beyond `lengths`."""
+        """Return embeddings, float32, zero beyond `lengths`.
+
+        Args:
+          ids: token ids.
+          lengths: true lengths.
+        """
         cfg = self.cfg
         table = self.param("embedding", nn.initializers.normal(1.0), (cfg.vocab, cfg.width), jnp.float32)
         x = table[ids].astype(jnp.dtype(cfg.dtype))
         valid = jnp.arange(ids.shape[1])[None] < lengths[:, None]
         buckets = relative_buckets(ids.shape[1], cfg.buckets, cfg.max_distance)
         scan = nn.scan(
-            TextBlock, variable_axes={"params": 0}, split_rngs={"params": True}, in_axes=nn.broadcast,
+            TextBlock,
+            variable_axes={"params": 0},
+            split_rngs={"params": True},
+            in_axes=nn.broadcast,  # pyright: ignore[reportArgumentType]  # flax's annotation forgets broadcast
             length=cfg.layers,
-        )  # fmt: skip
+        )
         x, _ = scan(cfg, name="blocks")(x, valid, jnp.asarray(buckets))
         x = RMSScale(cfg.eps, name="norm")(x).astype(jnp.float32)
         return x * valid[..., None]
 
 
 class TextBlock(nn.Module):
+    """A block of the encoder, as the body of a scan over layers.
+
+    Attributes:
+      cfg: sizes.
+    """
+
     cfg: TextConfig
 
     @nn.compact
-    def __call__(self, x, valid, buckets):
+    def __call__(
+        self, x: Float[Array, "b m w"], valid: Bool[Array, "b m"], buckets: Int[Array, "m m"]
+    ) -> tuple[Float[Array, "b m w"], None]:
+        """Apply the block.
+
+        Args:
+          x: residual stream.
+          valid: False at padding.
+          buckets: relative position of every key to every query (`relative_buckets`).
+        """
         cfg, dtype = self.cfg, jnp.dtype(self.cfg.dtype)
         inner = cfg.heads * cfg.key_width
 
@@ -148,12 +202,17 @@ class TextBlock(nn.Module):
 
 
 class RMSScale(nn.Module):
-    """x / rms(x) · scale; statistics in float32, result in the input's dtype."""
+    """x / rms(x) · scale over the last axis: statistics in float32, result in the type of the input.
+
+    Attributes:
+      eps: added to the mean square.
+    """
 
     eps: float
 
     @nn.compact
     def __call__(self, x: Float[Array, "*b d"]) -> Float[Array, "*b d"]:
+        """Normalize."""
         scale = self.param("scale", nn.initializers.ones, (x.shape[-1],), jnp.float32)
         f = x.astype(jnp.float32)
         f = f * jax.lax.rsqrt((f * f).mean(-1, keepdims=True) + self.eps)
@@ -161,7 +220,15 @@ class RMSScale(nn.Module):
 
 
 def relative_buckets(m: int, buckets: int, max_distance: int) -> np.ndarray:
-    """T5's bidirectional buckets [m, m]: half for keys after the query; near distances exact, far ones logarithmic."""
+    """Return T5's bidirectional buckets of relative positions, int [m, m] by query and key.
+
+    Half of the buckets are for keys after the query; near distances are exact, far ones logarithmic.
+
+    Args:
+      m: number of tokens.
+      buckets: number of buckets.
+      max_distance: distance from which all share the last bucket.
+    """
     distance = np.arange(m)[None] - np.arange(m)[:, None]
     half = buckets // 2
     exact = half // 2

@@ -1,4 +1,4 @@
-"""Attention as three XLA operations: any platform, any dtype. What every other backend is compared with."""
+"""Attention as three XLA operations, for any platform and type; the reference for every other kernel."""
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -12,7 +12,7 @@ def attend(
     v: Float[Array, "b s h k"],
     length: int | None = None,
 ) -> Float[Array, "b l h k"]:
-    """Logits and softmax in float32. Keys from `length` on are padding, not looked at."""
+    """Attend (see `Kernel`), with logits and softmax in float32."""
     logits = jnp.einsum("blhk,bshk->bhls", q, k, preferred_element_type=jnp.float32)
     logits = logits * q.shape[-1] ** -0.5
     if length is not None and length < k.shape[1]:
