@@ -30,7 +30,7 @@ def v2v(*args):
         env=ENV,
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=1800,
     )
 
 
@@ -85,7 +85,7 @@ def test_edit_with_the_trained_lora_and_score(workdir, tmp_path):
     assert clip.frames.shape == pair.source.shape
     score = subprocess.run(
         [sys.executable, "tools/checks/score_embedded.py", "--pairs", "6", "--model", workdir / "export", "--json"],
-        cwd=ROOT, env=ENV, capture_output=True, text=True, timeout=600,
+        cwd=ROOT, env=ENV, capture_output=True, text=True, timeout=1800,
     )  # fmt: skip
     assert score.returncode == 0, score.stderr[-3000:]
     assert 0 <= json.loads(score.stdout.splitlines()[-1])["success"] <= 1

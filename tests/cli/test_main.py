@@ -15,7 +15,7 @@ import pytest
 from tests.example_clips import picture
 from tests.example_clips import write as make
 from tests.fake_model import FakePretrained
-from v2v import Video, read
+from v2v import EasyV2VEditor, Video, read
 from v2v.cli import main, parsers
 
 ROOT = Path(main.__file__).parents[2]
@@ -229,7 +229,7 @@ def test_what_cannot_be_written_is_told_before_any_work(v2v, capsys, monkeypatch
     def work(*_):
         raise AssertionError("an edit was begun")
 
-    monkeypatch.setattr("v2v.cli.edit._editor", work)
+    monkeypatch.setattr("v2v.cli.edit.ModelOptions.load_editor", work)
     assert message in refused(v2v, capsys, ["in.mp4", "make it grey", "-o", "out.mp4", *words])
 
 
@@ -384,7 +384,8 @@ def test_a_job_managers_sigterm_leaves_nothing_half_written(tmp_path, monkeypatc
 
     make(tmp_path / "in.mp4", picture(4))
     monkeypatch.setattr("v2v.video.video.encode_video", killed)
-    monkeypatch.setattr(main, "_model", lambda args: FakePretrained())
+    editor = EasyV2VEditor(FakePretrained())
+    monkeypatch.setattr("v2v.cli.edit.ModelOptions.load_editor", lambda options: editor)
     handler = signal.getsignal(signal.SIGTERM)
     try:
         with pytest.raises(SystemExit) as stopped:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tests import tiny_model
+from tests.fake_model import FakePretrained
 from tests.models.test_kv_cache import conditions, random_variables
 from tests.models.test_transformer import CFG, C, T, X, Y, noise
 from v2v import EasyV2VEditor
@@ -18,6 +19,8 @@ from v2v.models.attention import attention_weights
 from v2v.models.text_encoder import build_word_tokenizer
 from v2v.models.transformer import DiT
 from v2v.pipeline import attention_maps, windowed
+from v2v.pipeline.attention_maps import Word
+from v2v.pipeline.settings import EditRequest, EditSettings
 
 
 def test_a_head_that_looks_at_one_place_is_believed_over_one_that_looks_everywhere():
@@ -44,7 +47,7 @@ def test_looking_changes_nothing_and_is_laid_out_as_the_target():
 
     plain, watched, made = both(variables)
     np.testing.assert_allclose(watched, plain, atol=1e-5 * float(jnp.abs(plain).max()))
-    words, flow = attention_maps._look(CFG)(variables, z, 0.1 * z, text, shown)
+    words, flow = attention_maps._build_observer(CFG)(variables, z, 0.1 * z, text, shown)
     assert words.shape == (2, T, Y, X, CFG.dit.text_len) and flow.shape == (2, T, Y, X, 5)
     np.testing.assert_allclose(words.sum(-1), 1, atol=1e-4)
     where = flow[..., 2:] / flow[..., 1:2]
@@ -55,25 +58,23 @@ def test_looking_changes_nothing_and_is_laid_out_as_the_target():
 
 def test_words_find_their_tokens():
     tokenizer = build_word_tokenizer(["make", "the", "sky", "purple"], 6, 16)
-    assert attention_maps.find_word_tokens(tokenizer, "Make the  sky purple!") == [
-        ("Make", [0]), ("the", [1]), ("sky", [2]), ("purple", [3]),
-    ]  # fmt: skip
-    assert (
-        len(attention_maps.find_word_tokens(tokenizer, "the sky the sky the sky the sky")) == 6
-    )  # the rest isn't seen
+    words = attention_maps.find_words(tokenizer, "Make the  sky purple!")
+    assert words == [Word("Make", [0]), Word("the", [1]), Word("sky", [2]), Word("purple", [3])]
+    # The text encoder reads six tokens.
+    assert len(attention_maps.find_words(tokenizer, "the sky the sky the sky the sky")) == 6
 
 
 def test_windows_become_frames():
     """Each window's maps hold its own place in the clip; averaged over windows they must be the clip's."""
     stride, T_window, n = CFG.vae.stride_t, CFG.frames, 11
-    watched = attention_maps.AttentionRecorder(types.SimpleNamespace(config=CFG))
+    recorder = attention_maps.AttentionRecorder(types.SimpleNamespace(config=CFG))
     plan = windows.WindowPlan.of(n, T_window, stride)
     batches = windowed.window_batches(len(plan.starts), CFG.batch)
     for batch in batches:
         place = np.stack([plan.starts[i] + np.arange(plan.frames) for i in batch]).astype(np.float32)
         maps = np.broadcast_to(place[:, :, None, None, None], (*place.shape, Y, X, 1))
-        watched.seen.append(attention_maps.AttentionMaps(maps, maps))
-    found = watched.over_frames(n, T_window).text[:, 0, 0, 0]
+        recorder.recorded.append(attention_maps.AttentionMaps(maps, maps))
+    found = recorder.over_frames(n, T_window).text[:, 0, 0, 0]
     assert len(found) == n and (np.diff(found) >= -0.5).all() and found[0] == 0
     assert found[-1] == pytest.approx(-(-(n - 1) // stride), abs=0.01)
 
@@ -82,13 +83,13 @@ def test_panels_show_heat_where_attention_is(tmp_path):
     frames = np.full((3, 32, 48, 3), 120, np.uint8)
     text, flow = np.zeros((3, 4, 6, 5), np.float32), np.zeros((3, 4, 6, 5), np.float32)
     text[:, 0, 0, 2], flow[..., :2] = 1.0, 0.5
-    rows = attention_maps.build_panels(
-        frames, frames, attention_maps.AttentionMaps(text, flow), [("sky", [2])]
+    panels = attention_maps.build_panels(
+        frames, frames, attention_maps.AttentionMaps(text, flow), [Word("sky", [2])]
     )
-    assert [label for label, _ in rows] == ["source", "edit", "sky", "from source", "flow"]
-    heat = dict(rows)["sky"].astype(int)
+    assert [panel.label for panel in panels] == ["source", "edit", "sky", "from source", "flow"]
+    heat = panels[2].frames.astype(int)
     assert heat[0, :6, :6].mean() > heat[0, 16:, 24:].mean() + 30
-    video = attention_maps.tile_panels(rows)
+    video = attention_maps.tile_panels(panels)
     assert video.shape == (3, 2 * 32, 4 * 48, 3) and video.dtype == np.uint8
     assert cv2.imwrite(str(tmp_path / "a.png"), video[0])
 
@@ -102,18 +103,24 @@ def test_a_mask_video_says_when_as_start_and_end_do(tmp_path):
     frames[:, 8:20] = np.linspace(40, 250, 17)[:, None, None, None]
     mask = np.zeros((17, 32, 32), np.uint8)
     mask[10:15] = 255
-    how = (editor, frames, "make it sepia")
-    made, told = attention_maps.write_attention_maps(*how, tmp_path / "a", mask)
-    assert (made.report["first_frame"], made.report["edited_frames"]) == (10, 5)
-    assert told == attention_maps.write_attention_maps(*how, tmp_path / "b", start=0.4, end=0.6)[1]
+    by_mask = EditRequest(frames, "make it sepia", mask)
+    by_time = EditRequest(frames, "make it sepia", settings=EditSettings(start=0.4, end=0.6))
+    edited, report = attention_maps.write_attention_maps(editor, by_mask, tmp_path / "a")
+    assert (edited.report["first_frame"], edited.report["edited_frames"]) == (10, 5)
+    assert report == attention_maps.write_attention_maps(editor, by_time, tmp_path / "b")[1]
     shown = [cv2.imread(str(tmp_path / name / "explain.png")) for name in "ab"]
     np.testing.assert_array_equal(*shown)
 
 
 def test_a_file_in_place_of_the_folder_and_tiles_are_refused(tmp_path):
     (tmp_path / "file").write_text("")
+    editor, request = EasyV2VEditor(FakePretrained()), EditRequest("a.mp4", "make it sepia")
     with pytest.raises(InputError, match="expected a folder"):
-        attention_maps.write_attention_maps(None, "a.mp4", "make it sepia", tmp_path / "file")
+        attention_maps.write_attention_maps(editor, request, tmp_path / "file")
+    tiles = EditRequest("a.mp4", "make it sepia", settings=EditSettings(detail="tiles"))
     with pytest.raises(InputError, match="tiles"):
-        attention_maps.write_attention_maps(None, "a.mp4", "make it sepia", tmp_path / "new", detail="tiles")
+        attention_maps.write_attention_maps(editor, tiles, tmp_path / "new")
+    frames = EditRequest(np.zeros((5, 32, 32, 3), np.uint8), "make it sepia")
+    with pytest.raises(InputError, match="loaded model"):
+        attention_maps.write_attention_maps(editor, frames, tmp_path / "new")
     assert not (tmp_path / "new").exists()

@@ -1,5 +1,6 @@
 """Manifests: what is read, what is skipped, what fails, and how several processes share one list."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from v2v.assets import SAMPLE
 from v2v.diffusion.sampler import SampleOutput
 from v2v.diffusion.step_skipping import StepSkipper
 from v2v.pipeline import batch, manifest
+from v2v.pipeline.settings import EditRequest, EditSettings
 from v2v.runtime.sharding import make_mesh
 
 
@@ -131,15 +133,16 @@ def test_a_manifest_as_windows_writes_it(folder):
     path = folder / "jobs.jsonl"
     path.write_bytes(b"\xef\xbb\xbf" + b"\r\n".join(lines))
     first, bad, last = manifest.read_manifest(path)
-    assert (first.line, first.instruction, first.error) == (1, "make it\u2028grey", "")
+    assert (first.line, first.request.instruction, first.error) == (1, "make it\u2028grey", "")
     assert bad.line == 3 and "line 3: expected UTF-8" in bad.error
-    assert (last.line, last.mask, last.error) == (4, "4,4,20,20", "")
+    assert (last.line, last.request.mask, last.error) == (4, "4,4,20,20", "")
 
 
 def test_two_jobs_may_not_share_an_output(folder):
     results, _ = run(folder, {**GREY, "output": "o.mp4"}, {**NEGATIVE, "output": "o.mp4"})
     assert [r["status"] for r in results] == ["done", "failed"] and "line 1's too" in results[1]["error"]
-    made = [manifest.Job(i, str(folder / "a.mp4"), "make it grey", "p.mp4") for i in (1, 2)]
+    request = EditRequest(str(folder / "a.mp4"), "make it grey")
+    made = [manifest.Job(i, request, "p.mp4") for i in (1, 2)]
     results = list(batch.run_jobs(EasyV2VEditor(FakePretrained()), made, folder / "out"))
     assert [r["status"] for r in results] == ["done", "failed"]
     assert results[1]["error"] == "line 2: output p.mp4 is line 1's too; name another"
@@ -170,15 +173,9 @@ def test_notes_are_their_lines_own(folder, devices):
 
 
 def test_adapters_come_and_go_with_their_job(folder):
-    one = manifest.Job(
-        1,
-        str(folder / "a.mp4"),
-        "make it",
-        "bright.mp4",
-        lora=(("20", 0.5), ("10", 1.0)),
-        settings={"detail": "model"},
-    )
-    two = manifest.Job(2, str(folder / "a.mp4"), "make it", "plain.mp4", settings={"detail": "model"})
+    request = EditRequest(str(folder / "a.mp4"), "make it", settings=EditSettings(detail="model"))
+    one = manifest.Job(1, request, "bright.mp4", lora=(("20", 0.5), ("10", 1.0)))
+    two = manifest.Job(2, request, "plain.mp4")
     list(batch.run_jobs(EasyV2VEditor(FakePretrained()), [one, two], folder / "out"))
     bright, plain = (read(folder / "out" / name).frames.mean() for name in ("bright.mp4", "plain.mp4"))
     assert bright - plain == pytest.approx(20, abs=2)
@@ -196,7 +193,7 @@ def test_what_lies_beside_or_inside_a_file_counts(folder):
     """Embeddings beside an adapter, and the clip that a moment is of, are read: a job is another when they change."""
     (folder / "x.safetensors").write_bytes(b"lora")
     Video.from_array(picture(6, 32, 48)).save(folder / "r.mp4")
-    job = manifest._job(
+    job = manifest.parse_job(
         1, json.dumps({**GREY, "lora": "x.safetensors", "reference": "r.mp4@0.1"}).encode(), folder / "m"
     )
     both = lambda: (batch._key(job, ""), batch.fingerprint_weights(folder / "x.safetensors"))  # noqa: E731
@@ -208,7 +205,7 @@ def test_what_lies_beside_or_inside_a_file_counts(folder):
         first = both()
     Video.from_array(picture(6, 32, 48, 2)).save(folder / "r.mp4")
     assert both()[0] != first[0]
-    later = manifest._job(
+    later = manifest.parse_job(
         1, json.dumps({**GREY, "lora": "x.safetensors", "reference": "r.mp4@0.2"}).encode(), folder / "m"
     )
     assert batch._key(later, "") != both()[0]
@@ -253,9 +250,9 @@ def test_skipping_begins_anew_with_every_job(folder):
 
 def test_the_sample_of_the_package(folder):
     sample = {**GREY, "video": "sample"}
-    assert manifest.read_manifest(write(folder, sample))[0].video == str(SAMPLE)
+    assert manifest.read_manifest(write(folder, sample))[0].request.video == str(SAMPLE)
     (folder / "sample").touch()
-    assert manifest.read_manifest(write(folder, sample))[0].video == str(folder / "sample")
+    assert manifest.read_manifest(write(folder, sample))[0].request.video == str(folder / "sample")
 
 
 def test_fingerprints_tell_weights_apart(tmp_path):
@@ -400,13 +397,15 @@ def test_options_are_for_every_line_that_says_nothing_else(v2v, capsys, folder):
         patched.setattr(manifest, "read_manifest", lambda *how: made.extend(read(*how)) or made)
         v2v(*words)
     a, b, c = made
-    assert (a.mask, b.mask, c.mask) == ("4,4,20,20", "white.png", None)
-    assert (a.reference, b.reference) == ("white.png", "a.mp4@0.1")
-    assert [job.settings["steps"] for job in made] == [8, 4, 8]
-    assert [job.settings["preserve"] for job in made] == [False, False, True]
-    assert ("soft" in a.settings, "soft" in c.settings, c.lora) == (True, False, (("40", 0.5),))
-    for job in made:
-        assert {n: job.settings[n] for n in ("seed", "strength", "guidance", "guide", "detail")} == {
+    requests = [job.request for job in made]
+    assert [request.mask for request in requests] == ["4,4,20,20", "white.png", None]
+    assert [request.reference for request in requests[:2]] == ["white.png", "a.mp4@0.1"]
+    assert [request.settings.steps for request in requests] == [8, 4, 8]
+    assert [request.settings.preserve for request in requests] == [False, False, True]
+    assert (a.request.settings.soft, c.request.settings.soft, c.lora) == (3, None, (("40", 0.5),))
+    for request in requests:
+        given = dataclasses.asdict(request.settings)
+        assert {n: given[n] for n in ("seed", "strength", "guidance", "guide", "detail")} == {
             "seed": 5, "strength": 0.5, "guidance": 4, "guide": "prompt+reference", "detail": "model",
         }  # fmt: skip
     write(folder, lines[0])

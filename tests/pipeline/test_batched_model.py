@@ -20,6 +20,7 @@ from v2v import EasyV2VEditor, InputError, Video, read
 from v2v.diffusion import windows
 from v2v.pipeline import batch, batched_model, manifest
 from v2v.pipeline.model import SampleRequest
+from v2v.pipeline.settings import EditRequest, EditSettings
 from v2v.runtime import sharding
 
 ROOT = Path(batch.__file__).parents[2]
@@ -211,12 +212,8 @@ def test_adapters_stay_with_their_jobs(tmp_path):
     """Jobs with the same adapters share calls, others don't; each clip gets its own."""
     Video.from_array(picture(6, 32, 48)).save(tmp_path / "a.mp4")
     loras = [(), (("20", 1.0),), (("20", 1.0),), (("20", 0.5), ("10", 2.0))]
-    wanted = [
-        manifest.Job(
-            i, str(tmp_path / "a.mp4"), "make it", f"{i}.mp4", lora=lora, settings={"detail": "model"}
-        )
-        for i, lora in enumerate(loras)
-    ]
+    request = EditRequest(str(tmp_path / "a.mp4"), "make it", settings=EditSettings(detail="model"))
+    wanted = [manifest.Job(i, request, f"{i}.mp4", lora=lora) for i, lora in enumerate(loras)]
     model = FakePretrained()
     mesh = sharding.make_mesh(data=4, devices=jax.devices()[:4])
     results = list(batch.run_jobs(EasyV2VEditor(model), wanted, tmp_path / "out", mesh=mesh))

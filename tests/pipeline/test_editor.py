@@ -12,6 +12,7 @@ from tests.notes import expect_note
 from v2v import EasyV2VEditor, InputError, Video, lora_context, read
 from v2v.config import debug
 from v2v.pipeline import tiled
+from v2v.pipeline.settings import EditRequest
 
 
 @pytest.fixture
@@ -222,10 +223,10 @@ def test_numbers_beyond_numbers_are_told(editor):
 
 def test_a_clip_that_changes_meanwhile_is_refused(editor, tmp_path):
     make(tmp_path / "in.mp4", picture(10))
-    made = editor._edit(tmp_path / "in.mp4", "make it grey", None, None, 25.0, False, {})
+    edited = editor.edit(EditRequest(tmp_path / "in.mp4", "make it grey"))
     make(tmp_path / "in.mp4", picture(8))
     with pytest.raises(InputError, match="changed while"):
-        made.save(tmp_path / "out.mp4")
+        edited.video.save(tmp_path / "out.mp4")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["in.mp4"]
 
 

@@ -67,7 +67,8 @@ def test_settings_of_the_users_own_are_left(monkeypatch):
 
 
 def test_buckets():
-    assert edit.parse_buckets("") == [(None, None)] and edit.parse_buckets("4, 8x5") == [(4, None), (8, 5)]
+    assert edit.parse_buckets("") == [edit.Bucket()]
+    assert edit.parse_buckets("4, 8x5") == [edit.Bucket(4), edit.Bucket(8, 5)]
     for bad in ("four", "4x5x6", "4x"):
         with pytest.raises(InputError, match="--warm"):
             edit.parse_buckets(bad)

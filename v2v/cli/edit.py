@@ -4,43 +4,93 @@ import argparse
 import dataclasses
 import json
 import math
+import signal
 import sys
+import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from v2v.assets import EMBEDDED, SAMPLE
 from v2v.errors import InputError
-from v2v.pipeline.settings import EditSettings
+from v2v.pipeline.settings import EditReport, EditRequest, EditSettings, check_combination
 from v2v.video import file_checks
+
+if TYPE_CHECKING:  # heavy imports wait until the input is checked
+    from jax.sharding import Mesh
+
+    from v2v.pipeline.editor import EasyV2VEditor
+    from v2v.pipeline.manifest import ManifestDefaults
+    from v2v.pipeline.model import EditingModel
 
 # Options without effect: for one clip, for a manifest, and with --warm, whose argument sets steps and windows.
 UNUSED_FOR_ONE = ("out", "distributed")
 UNUSED_FOR_MANIFEST = ("explain", "warm")
 UNUSED_FOR_WARM = (
-    "explain",
-    "out",
-    "distributed",
-    "mask",
-    "invert_mask",
-    "soft",
-    "reference",
-    "start",
-    "end",
-    "steps",
-    "window",
-    "seed",
-)
+    "explain", "out", "distributed", "mask", "invert_mask", "soft", "reference", "start", "end", "steps", "window", "seed",
+)  # fmt: skip
 
 
-def run_edit(args: argparse.Namespace, model: Callable[[], object], progress: bool) -> dict:
+@dataclass(frozen=True)
+class ModelOptions:
+    """The model to edit with, and what is added to it.
+
+    Attributes:
+      path: "embedded" or a folder.
+      size: frames, height and width other than the model's.
+      solver: another solver than the model's.
+      schedule: another schedule than the model's.
+      adapters: files and their weights.
+      skip: tolerance of step skipping; 0 for none.
+      progress: show bars while weights are read.
+    """
+
+    path: str = "embedded"
+    size: Mapping[str, int] = field(default_factory=dict)
+    solver: str | None = None
+    schedule: str | None = None
+    adapters: tuple[tuple[str, float], ...] = ()
+    skip: float = 0.0
+    progress: bool = False
+
+    def load_editor(self) -> "EasyV2VEditor":
+        """Load the model and its adapters.
+
+        Raises:
+          InputError: no such model or adapter, or unsuitable ones.
+        """
+        from v2v.pipeline.editor import EasyV2VEditor
+        from v2v.pipeline.pretrained import load_pretrained
+
+        settings = {**self.size, "solver": self.solver, "schedule": self.schedule}
+        if self.path == "embedded" and not any(settings.values()):
+            editor = EasyV2VEditor(self.path)
+        else:
+            editor = EasyV2VEditor(load_pretrained(self.path, progress=self.progress, **settings))
+        for file, weight in self.adapters:
+            editor.load_lora_weights(file, weight)
+        if self.skip:
+            editor.skip_steps(self.skip)
+        return editor
+
+    def fingerprint(self) -> str:
+        """Return what tells the results of this model from those of others, for the records of finished jobs."""
+        from v2v.pipeline.batch import fingerprint_weights
+
+        files = self.path if self.path != "embedded" else EMBEDDED
+        weights = [weight for _, weight in self.adapters]
+        settings = repr((weights, dict(self.size), self.solver, self.schedule))
+        return fingerprint_weights(files, *(file for file, _ in self.adapters)) + settings
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
     """Run the command.
 
     Args:
       args: the parsed command line.
-      model: loads the model, or returns its name.
-      progress: whether to show progress bars.
 
     Returns:
       The report that `--json` prints.
@@ -48,17 +98,23 @@ def run_edit(args: argparse.Namespace, model: Callable[[], object], progress: bo
     Raises:
       InputError: bad input, or options that don't go together.
     """
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _stop)
+    progress = sys.stderr.isatty() and not args.quiet
     has_manifest = args.manifest is not None
     if has_manifest or args.warm is not None:
-        if any(getattr(args, name) is not None for name in ("video", "instruction", "output")):
+        if any(option is not None for option in (args.video, args.instruction, args.output)):
             raise InputError(
                 "edit: with --manifest or --warm no clip, instruction or -o is expected; leave them out"
             )
-        option, option_names = (
-            ("--manifest", UNUSED_FOR_MANIFEST) if has_manifest else ("--warm", UNUSED_FOR_WARM)
+        if has_manifest:
+            _check_effect(args, "with --manifest", UNUSED_FOR_MANIFEST)
+            return _run_manifest(args, progress)
+        _check_effect(args, "with --warm", UNUSED_FOR_WARM)
+        _check_scale(args)
+        return compile_ahead(
+            parse_buckets(args.warm), _settings(args), _model_options(args, progress), progress
         )
-        _check_effect(args, f"with {option}", option_names)
-        return edit_manifest(args, model, progress) if has_manifest else compile_ahead(args, model, progress)
     _check_effect(args, "without --manifest", UNUSED_FOR_ONE)
     missing = [name for name in ("video", "instruction", "output") if getattr(args, name) is None]
     if missing:
@@ -68,12 +124,255 @@ def run_edit(args: argparse.Namespace, model: Callable[[], object], progress: bo
     if args.explain == "":
         raise InputError("edit: --explain expected a folder, got an empty name; name one, or leave it out")
     _check_scale(args)
-    from v2v.pipeline.manifest import check_combination
-
-    check_combination(_setting_values(args), args.mask, args.reference)
+    settings = _settings(args)
+    check_combination(settings, args.mask, args.reference)
     if args.explain:
-        file_checks.check_folder(args.explain, "--explain")  # before weights are read
-    return edit_clip(args, model, progress)
+        file_checks.check_folder(args.explain, "--explain")
+    video = SAMPLE if args.video == "sample" and not Path("sample").exists() else Path(args.video)
+    request = EditRequest(video, args.instruction, args.mask, args.reference, settings)
+    return edit_clip(
+        request,
+        args.output,
+        _model_options(args, progress),
+        explain=args.explain,
+        progress=progress,
+        quiet=args.quiet,
+    )
+
+
+def edit_clip(
+    request: EditRequest,
+    output: str,
+    model: ModelOptions,
+    *,
+    explain: str | None = None,
+    progress: bool = False,
+    quiet: bool = False,
+) -> dict[str, Any]:
+    """Edit one clip.
+
+    Args:
+      request: the edit of a file.
+      output: the file to write.
+      model: the model.
+      explain: folder for attention maps; None for none.
+      progress: show progress bars.
+      quiet: don't print what was done.
+
+    Returns:
+      The report.
+
+    Raises:
+      InputError: bad input.
+    """
+    start = time.perf_counter()
+    target = file_checks.check_output(output)
+    file_checks.check_readable(request.video)
+    editor = model.load_editor()
+    loaded = time.perf_counter()
+    if explain:
+        from v2v.pipeline.attention_maps import write_attention_maps
+
+        file_checks.check_not_input(
+            target, input=request.video, mask=request.mask, reference=request.reference
+        )
+        edited, _ = write_attention_maps(editor, request, explain, progress=progress)
+        edited.video.save(target)
+    else:
+        edited = editor.write(request, target, progress=progress)
+    end = time.perf_counter()
+    skipping = editor.model.skipping
+    report: EditReport = {**edited.report, **(skipping.report if skipping else {})}
+    if not quiet:
+        print(f"v2v: {format_report(report)}", file=sys.stderr)
+    T, H, W = edited.video.frames.shape[:3]
+    return {
+        "output": str(target),
+        "frames": T,
+        "width": W,
+        "height": H,
+        "fps": edited.video.fps,
+        "duration": edited.video.duration,
+        "audio": edited.video.audio is not None,
+        "instruction": request.instruction,
+        **report,
+        "seconds": {"load": round(loaded - start, 3), "edit": round(end - loaded, 3)},
+    }
+
+
+def _run_manifest(args: argparse.Namespace, progress: bool) -> dict[str, Any]:
+    """Check the options of a manifest and run it."""
+    if not args.out:
+        raise InputError("edit: --manifest needs a folder for its outputs; add --out DIR")
+    from v2v.pipeline.manifest import ManifestDefaults
+
+    if args.distributed:
+        from v2v.runtime.sharding import join_processes
+
+        join_processes()
+    defaults = ManifestDefaults(args.mask, args.reference, _settings(args), args.lora_scale)
+    model = _model_options(args, progress)
+    return edit_manifest(args.manifest, args.out, defaults, model, progress=progress, quiet=args.quiet)
+
+
+def edit_manifest(
+    manifest_file: str,
+    out: str,
+    defaults: "ManifestDefaults",
+    model: ModelOptions,
+    *,
+    progress: bool = False,
+    quiet: bool = False,
+) -> dict[str, Any]:
+    """Edit the clips of a manifest, shared among all processes of a job; the exit code is 1 if any failed.
+
+    Args:
+      manifest_file: the manifest.
+      out: folder of the outputs.
+      defaults: what lines default to.
+      model: the model; its adapters are added on every line.
+      progress: show progress bars.
+      quiet: don't print what becomes of each line.
+
+    Returns:
+      The report.
+
+    Raises:
+      InputError: no manifest, a default without effect on any line, or an unsuitable model.
+    """
+    from v2v.pipeline import batch, manifest
+
+    jobs = manifest.read_manifest(manifest_file, defaults)
+    requests = [job.request for job in jobs if job.request is not None]
+    if len(requests) == len(jobs):  # a default must have an effect on at least one line
+        masks = any(request.mask is not None for request in requests) or None
+        references = any(request.reference is not None for request in requests) or None
+        check_combination(defaults.settings, masks, references)
+        _require_adapter(defaults.lora_scale, bool(model.adapters) or any(job.lora for job in jobs))
+    editor, results = model.load_editor(), []
+    mesh = None if model.skip else _build_mesh()
+    for result in batch.run_jobs(
+        editor, jobs, out, weights=model.fingerprint(), progress=progress, mesh=mesh
+    ):
+        results.append(result)
+        for note in result["notes"] if result["status"] != "skipped" else ():
+            print(f"v2v: note: line {result['line']}: {note}", file=sys.stderr)
+        if not quiet:
+            status = f"line {result['line']}: {result['status']}: {result['output']}"
+            status = result["error"] or ", ".join([status, *_format_skips([result["report"]])])
+            print(f"v2v: {'error: ' if result['error'] else ''}{status}", file=sys.stderr)
+    results = batch.gather_results(results)
+    target = Path(out) / batch.RESULTS_FILE
+    if batch.process_share()[0] == 0:
+        partial = target.with_suffix(".partial")
+        partial.write_text("".join(json.dumps(result) + "\n" for result in results))
+        partial.replace(target)
+    counts = Counter(result["status"] for result in results)
+    if not quiet:
+        summary = f"{counts['done']} done, {counts['skipped']} done before, {counts['failed']} failed"
+        skips = _format_skips(result["report"] for result in results)
+        print(f"v2v: {'; '.join([summary, *skips])}", file=sys.stderr)
+    return {
+        "output": str(target),
+        "done": counts["done"],
+        "skipped": counts["skipped"],
+        "failed": counts["failed"],
+        "failures": [result["error"] for result in results if result["status"] == "failed"],
+        "exit": 1 if counts["failed"] else 0,
+    }
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """A shape to compile for.
+
+    Attributes:
+      steps: sampling steps; None for the model's.
+      window: frames of a window; None for the model's.
+    """
+
+    steps: int | None = None
+    window: int | None = None
+
+
+def compile_ahead(
+    buckets: list[Bucket], settings: EditSettings, model: ModelOptions, progress: bool = False
+) -> dict[str, Any]:
+    """Compile the programs of each bucket, with and without a reference, into the compilation cache.
+
+    Args:
+      buckets: the shapes.
+      settings: the other settings.
+      model: the model.
+      progress: show progress bars.
+
+    Returns:
+      The report.
+    """
+    import numpy as np
+
+    from v2v.runtime import compilation_cache
+    from v2v.runtime.environment import cache_folder
+
+    editor = model.load_editor()
+    config = editor.model.config
+    frame = np.full((1, config.height, config.width, 3), 128, np.uint8)
+    references = (None, frame[0]) if "reference" in editor.model.conditions else (None,)
+    instruction = _find_known_instruction(editor.model)
+    with compilation_cache.count_compilations() as compiles:
+        for bucket in buckets:
+            compiled = dataclasses.replace(
+                settings, steps=bucket.steps, window=bucket.window, start=None, end=None
+            )
+            for reference in references:
+                request = EditRequest(frame, instruction, None, reference, compiled)
+                editor.edit(request, progress=progress).in_memory()
+    return {"output": str(cache_folder("jax")), "compiled": compiles.made, "found": compiles.found}
+
+
+def parse_buckets(text: str) -> list[Bucket]:
+    """Parse a list of buckets such as "4,8,8x5"; an empty list is one bucket of the model's defaults.
+
+    Raises:
+      InputError: `text` is no such list.
+    """
+    try:
+        parts = [[int(n) for n in part.split("x")] for part in text.split(",") if part.strip()]
+        if any(len(numbers) > 2 for numbers in parts):
+            raise ValueError
+        return [Bucket(*numbers) for numbers in parts] or [Bucket()]
+    except ValueError:
+        raise InputError(
+            f'--warm: expected steps, or steps x frames, such as "4,8,8x5", got "{text}"'
+        ) from None
+
+
+def format_report(report: EditReport) -> str:
+    """Format the report of an edit as one line."""
+    parts = [f'"{report["prompt"]}"']
+    if report["strength"] < 1:
+        parts.append(f"strength {report['strength']:g}")
+    area = f"{report['mask_area']:.1%} of the frame" if report["mask_area"] < 1 else "the whole frame"
+    parts.append(
+        f"{area} for {report['edited_seconds']:.2f} s ({report['edited_from']:.2f} to {report['edited_to']:.2f})"
+    )
+    if "leak" in report:
+        unrestored = report.get("leak_model")
+        detail = f"; {unrestored:.2f} before restoring" if unrestored else ""
+        state = "unchanged" if report["leak"] == 0 else "changed"
+        parts.append(f"outside the mask: {state} (mean difference {report['leak']:.2f} of 255{detail})")
+    return ", ".join([*parts, *_format_skips([report])])
+
+
+def _format_skips(reports: Iterable[EditReport]) -> list[str]:
+    """Format the share of skipped steps and the error they cost, as a list of one phrase; empty if none were skipped."""
+    skips = [(report["skipped"], report["skip_snr"]) for report in reports if "skipped" in report]
+    if not skips:
+        return []
+    shares, snr = zip(*skips, strict=True)
+    error = f"{min(snr)}" if min(snr) == max(snr) else f"{min(snr)} to {max(snr)}"
+    share = sum(shares) / len(shares)
+    return [f"{share:.0%} of steps skipped after the first windows, error {error} dB below the edit"]
 
 
 def _check_effect(args: argparse.Namespace, mode: str, option_names: tuple[str, ...]) -> None:
@@ -85,250 +384,67 @@ def _check_effect(args: argparse.Namespace, mode: str, option_names: tuple[str, 
         raise InputError(f"edit: {', '.join(options)} would do nothing {mode}; leave it out")
 
 
-def edit_clip(args: argparse.Namespace, model: Callable[[], object], progress: bool) -> dict:
-    """Edit one clip; return its report."""
-    start = time.perf_counter()
-    source = SAMPLE if args.video == "sample" and not Path("sample").exists() else Path(args.video)
-    output = file_checks.check_output(args.output)
-    file_checks.check_readable(source)
-    editor = _editor(args, model)
-    loaded = time.perf_counter()
-    conditions = (args.mask, args.reference)
-    if args.explain:
-        from v2v.pipeline.attention_maps import write_attention_maps
-
-        file_checks.check_not_input(output, input=source, mask=args.mask, reference=args.reference)
-        edited, _ = write_attention_maps(
-            editor,
-            source,
-            args.instruction,
-            args.explain,
-            *conditions,
-            progress=progress,
-            **_setting_values(args),
-        )
-        edited.save(output)
-    else:
-        edited = editor.edit_file(
-            source, args.instruction, output, *conditions, progress=progress, **_setting_values(args)
-        )
-    end = time.perf_counter()
-    skip_report = editor.model.skipping.report if args.skip else {}
-    if not args.quiet:
-        print(f"v2v: {format_report(edited.report | skip_report)}", file=sys.stderr)
-    T, H, W = edited.frames.shape[:3]
-    return {
-        "output": str(output),
-        "frames": T,
-        "width": W,
-        "height": H,
-        "fps": edited.fps,
-        "duration": edited.duration,
-        "audio": edited.audio is not None,
-        "instruction": args.instruction,
-        **edited.report,
-        **skip_report,
-        "seconds": {"load": round(loaded - start, 3), "edit": round(end - loaded, 3)},
-    }
+def _check_scale(args: argparse.Namespace) -> None:
+    _require_adapter(args.lora_scale, bool(args.lora))
 
 
-def edit_manifest(args: argparse.Namespace, model: Callable[[], object], progress: bool) -> dict:
-    """Edit the clips of a manifest, shared among all processes of a job; the exit code is 1 if any failed.
-
-    Settings, mask, reference and adapter scale are defaults of the lines; adapters of --lora are added on every line.
-    """
-    if not args.out:
-        raise InputError("edit: --manifest needs a folder for its outputs; add --out DIR")
-    from v2v.pipeline import batch, manifest
-    from v2v.pipeline.manifest import check_combination
-
-    if args.distributed:
-        from v2v.runtime.sharding import join_processes
-
-        join_processes()
-    EditSettings(**_setting_values(args))
-    jobs = manifest.read_manifest(
-        args.manifest,
-        manifest.Job(0, mask=args.mask, reference=args.reference, settings=_setting_values(args)),
-        args.lora_scale,
-    )
-    if not any(job.error for job in jobs):  # a default must have an effect on at least one line
-        is_used = [any(getattr(job, name) for job in jobs) or None for name in ("mask", "reference", "lora")]
-        check_combination(_setting_values(args), *is_used[:2])
-        _check_scale(args, is_used[2])
-    editor, results = _editor(args, model), []
-    model_files = args.model if args.model != "embedded" else EMBEDDED
-    adapters = _parse_adapters(args)
-    weights = batch.fingerprint_weights(model_files, *(file for file, _ in adapters)) + repr(
-        ([weight for _, weight in adapters], args.size, args.solver, args.schedule)
-    )
-    options = {"weights": weights, "progress": progress, "mesh": _build_mesh(args)}
-    for result in batch.run_jobs(editor, jobs, args.out, **options):
-        results.append(result)
-        for note in result["notes"] if result["status"] != "skipped" else ():
-            print(f"v2v: note: line {result['line']}: {note}", file=sys.stderr)
-        if not args.quiet:
-            status = f"line {result['line']}: {result['status']}: {result['output']}"
-            status = result["error"] or ", ".join([status, *_format_skips([result["report"]])])
-            print(f"v2v: {'error: ' if result['error'] else ''}{status}", file=sys.stderr)
-    results = batch.gather_results(results)
-    target = Path(args.out) / batch.RESULTS_FILE
-    if batch.process_share()[0] == 0:
-        partial = target.with_suffix(".partial")
-        partial.write_text("".join(json.dumps(result) + "\n" for result in results))
-        partial.replace(target)
-    counts = Counter(result["status"] for result in results)
-    if not args.quiet:
-        summary = f"{counts['done']} done, {counts['skipped']} done before, {counts['failed']} failed"
-        skips = _format_skips([result["report"] for result in results])
-        print(f"v2v: {'; '.join([summary, *skips])}", file=sys.stderr)
-    return {
-        "output": str(target),
-        **{status: counts[status] for status in ("done", "skipped", "failed")},
-        "failures": [result["error"] for result in results if result["status"] == "failed"],
-        "exit": 1 if counts["failed"] else 0,
-    }
-
-
-def compile_ahead(args: argparse.Namespace, model: Callable[[], object], progress: bool) -> dict:
-    """Compile the programs of each bucket, with and without a reference, into the compilation cache."""
-    import numpy as np
-
-    from v2v.runtime import compilation_cache
-    from v2v.runtime.environment import cache_folder
-
-    _check_scale(args)
-    editor = _editor(args, model)
-    config = editor.model.config
-    frame = np.full((1, config.height, config.width, 3), 128, np.uint8)
-    references = (None, frame[0]) if "reference" in editor.model.conditions else (None,)
-    with compilation_cache.count_compilations() as compiles:
-        for steps, window in parse_buckets(args.warm):
-            for reference in references:
-                settings = {
-                    **_setting_values(args),
-                    "steps": steps,
-                    "window": window,
-                    "start": None,
-                    "end": None,
-                }
-                editor.edit_video(
-                    frame,
-                    _find_known_instruction(editor.model),
-                    None,
-                    reference,
-                    progress=progress,
-                    **settings,
-                )
-    return {
-        "output": str(cache_folder("jax")),
-        "compiled": compiles.made,
-        "found": compiles.found,
-    }
-
-
-def parse_buckets(text: str) -> list[tuple[int | None, int | None]]:
-    """Parse a list of buckets such as "4,8,8x5".
-
-    Returns:
-      (steps, frames of a window) of each bucket; None stands for the model's default, as for an empty list.
-
-    Raises:
-      InputError: `text` is no such list.
-    """
-    try:
-        parts = [[int(n) for n in part.split("x")] for part in text.split(",") if part.strip()]
-        if any(len(numbers) > 2 for numbers in parts):
-            raise ValueError
-        return [(numbers[0], numbers[1] if len(numbers) > 1 else None) for numbers in parts] or [(None, None)]
-    except ValueError:
-        raise InputError(
-            f'--warm: expected steps, or steps x frames, such as "4,8,8x5", got "{text}"'
-        ) from None
-
-
-def format_report(report: dict) -> str:
-    """Format the report of an edit as one line."""
-    parts = [f'"{report["prompt"]}"']
-    if report["strength"] < 1:
-        parts.append(f"strength {report['strength']:g}")
-    area = f"{report['mask_area']:.1%} of the frame" if report["mask_area"] < 1 else "the whole frame"
-    parts.append(
-        f"{area} for {report['edited_seconds']:.2f} s ({report['edited_from']:.2f} to {report['edited_to']:.2f})"
-    )
-    if "leak" in report:
-        unrestored = f"; {report['leak_model']:.2f} before restoring" if report.get("leak_model") else ""
-        state = "unchanged" if report["leak"] == 0 else "changed"
-        parts.append(f"outside the mask: {state} (mean difference {report['leak']:.2f} of 255{unrestored})")
-    return ", ".join([*parts, *_format_skips([report])])
-
-
-def _format_skips(reports: list[dict]) -> list[str]:
-    """Format the share of skipped steps and the error they cost, as a list of one phrase; empty if none were skipped."""
-    reports = [report for report in reports if "skipped" in report]
-    if not reports:
-        return []
-    share, snr = sum(r["skipped"] for r in reports) / len(reports), [r["skip_snr"] for r in reports]
-    error = f"{min(snr)}" if min(snr) == max(snr) else f"{min(snr)} to {max(snr)}"
-    return [f"{share:.0%} of steps skipped after the first windows, error {error} dB below the edit"]
-
-
-def _check_scale(args: argparse.Namespace, lora: bool | None = None) -> None:
-    """Raise InputError for --lora-scale without an adapter; `lora` is true if a line of the manifest has one."""
-    if args.lora_scale != 1 and not (args.lora or lora):
+def _require_adapter(lora_scale: float, has_adapter: bool) -> None:
+    """Raise InputError for --lora-scale without an adapter."""
+    if lora_scale != 1 and not has_adapter:
         raise InputError(
             "edit: --lora-scale expected an adapter with it, got none; add --lora, or leave it out"
         )
 
 
-def _setting_values(args: argparse.Namespace) -> dict:
-    return {f.name: getattr(args, f.name) for f in dataclasses.fields(EditSettings)}
+def _settings(args: argparse.Namespace) -> EditSettings:
+    return EditSettings(**{f.name: getattr(args, f.name) for f in dataclasses.fields(EditSettings)})
 
 
-def _editor(args: argparse.Namespace, model: Callable[[], object]):
-    from v2v.pipeline.editor import EasyV2VEditor
-
-    editor = EasyV2VEditor(model())
-    for file, weight in _parse_adapters(args):
-        editor.load_lora_weights(file, weight)
-    if args.skip:
-        editor.model = editor.model.with_skip(args.skip)
-    return editor
+def _model_options(args: argparse.Namespace, progress: bool) -> ModelOptions:
+    adapters = parse_adapters(args.lora, args.lora_scale)
+    return ModelOptions(args.model, args.size, args.solver, args.schedule, adapters, args.skip, progress)
 
 
-def _build_mesh(args: argparse.Namespace):
-    """Return a mesh of this process's devices for a batch of jobs; None to run jobs one after the other.
+def parse_adapters(arguments: Iterable[str], scale: float) -> tuple[tuple[str, float], ...]:
+    """Parse the files of --lora and their weights, FILE or FILE=WEIGHT.
 
-    Jobs run one after the other on a single device, and when steps are skipped, since each clip chooses its own steps.
-    """
-    import jax
-
-    from v2v.runtime.sharding import make_mesh
-
-    devices = jax.local_devices()
-    return None if len(devices) == 1 or args.skip else make_mesh(devices=devices)
-
-
-def _parse_adapters(args: argparse.Namespace) -> list[tuple[str, float]]:
-    """Parse the files of --lora and their weights.
+    Args:
+      arguments: of --lora.
+      scale: default weight.
 
     Raises:
       InputError: a weight that is not a finite number.
     """
     adapters = []
-    for argument in args.lora:
-        file, equals, weight = argument.rpartition("=")
+    for argument in arguments:
+        file, equals, text = argument.rpartition("=")
         if not equals or Path(argument).exists():
-            file, weight = argument, args.lora_scale
+            file, text = argument, str(scale)
         try:
-            adapters.append((file, float(weight)))
+            weight = float(text)
         except ValueError:
             raise InputError(f"--lora {argument}: expected a number after =, such as {file}=0.5") from None
-        if not math.isfinite(adapters[-1][1]):
-            raise InputError(f"--lora {argument}: expected a finite weight, got {weight}")
-    return adapters
+        if not math.isfinite(weight):
+            raise InputError(f"--lora {argument}: expected a finite weight, got {text}")
+        adapters.append((file, weight))
+    return tuple(adapters)
 
 
-def _find_known_instruction(model) -> str:
+def _stop(*_: object) -> None:
+    """Turn SIGTERM, by which job managers end a job, into an exception, so that unfinished files are removed."""
+    raise SystemExit(128 + signal.SIGTERM)
+
+
+def _build_mesh() -> "Mesh | None":
+    """Return a mesh of this process's devices for a batch of jobs; None to run jobs one after the other on a single one."""
+    import jax
+
+    from v2v.runtime.sharding import make_mesh
+
+    devices = jax.local_devices()
+    return None if len(devices) == 1 else make_mesh(devices=devices)
+
+
+def _find_known_instruction(model: "EditingModel") -> str:
     """Return an instruction with a word in the model's vocabulary; compiled programs don't depend on which."""
     return "make it sepia" if len(model.embed_text(["make it sepia"]).unknown) < 3 else "a"

@@ -9,9 +9,7 @@ import argparse
 import json
 import logging
 import os
-import signal
 import sys
-import threading
 from collections.abc import Callable, Sequence
 
 from v2v.cli import eval as evaluation
@@ -128,24 +126,7 @@ def configure_logging(quiet: bool = False, verbose: bool = False) -> None:
 def _edit(args: argparse.Namespace) -> dict:
     from v2v.cli import edit
 
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, _stop)
-    return edit.run_edit(args, lambda: _model(args), _bars(args))
-
-
-def _stop(*_) -> None:
-    """Turn SIGTERM, by which job managers end a job, into an exception, so that unfinished files are removed."""
-    raise SystemExit(128 + signal.SIGTERM)
-
-
-def _model(args: argparse.Namespace):
-    """Load the selected model; return only the name of the packaged model with its default settings."""
-    settings = {**args.size, "solver": args.solver, "schedule": args.schedule}
-    if args.model == "embedded" and not any(settings.values()):
-        return args.model
-    from v2v.pipeline.pretrained import load_pretrained
-
-    return load_pretrained(args.model, progress=_bars(args), **settings)
+    return edit.run(args)
 
 
 def _convert(args: argparse.Namespace) -> dict:

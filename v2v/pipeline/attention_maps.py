@@ -7,6 +7,7 @@ its edit, x = (1 - tau) z + tau noise. Attention weights are averaged over heads
 Averaged attention indicates influence; it does not prove it.
 """
 
+import dataclasses
 import functools
 import json
 import re
@@ -14,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypedDict
 
 import cv2
 import jax
@@ -27,20 +29,24 @@ from v2v.diffusion import windows
 from v2v.diffusion.sampler import SampleOutput
 from v2v.diffusion.step_skipping import StepSkipper
 from v2v.errors import InputError
+from v2v.models.conditioning import build_conditioning
 from v2v.models.text_encoder import Tokenizer, clean_text
 from v2v.models.transformer import DiT
 from v2v.pipeline import windowed
+from v2v.pipeline.editor import EasyV2VEditor
 from v2v.pipeline.model import SampleRequest, TextEmbedding, shown_conditions
 from v2v.pipeline.pretrained import Pretrained
-from v2v.pipeline.settings import EditSettings
+from v2v.pipeline.settings import EditRequest, EditResult
 from v2v.video import contact_sheet, file_checks, inputs
 from v2v.video.video import Video
 
-PATH_POINTS = 4  # of the path, evenly spread over flow times
-PANEL_HEIGHT = 192  # pixels of a panel's height in the video
+# Points on the path at which attention is recorded, evenly spread over flow times.
+PATH_POINTS = 4
+# Height of a panel in the video, in pixels.
+PANEL_HEIGHT = 192
 
 
-@dataclass
+@dataclass(frozen=True)
 class AttentionMaps:
     """Attention of the target's tokens, over the latent frames of windows or the frames of a clip.
 
@@ -53,56 +59,105 @@ class AttentionMaps:
     flow: np.ndarray
 
 
+@dataclass(frozen=True)
+class Word:
+    """A word of an instruction.
+
+    Attributes:
+      text: the word.
+      tokens: indices of its tokens.
+    """
+
+    text: str
+    tokens: list[int]
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A labelled clip.
+
+    Attributes:
+      label: what it shows.
+      frames: uint8 [T, h, w, 3].
+    """
+
+    label: str
+    frames: np.ndarray
+
+
+class WordReport(TypedDict):
+    """Attention to one word: its mean share, and the ratio of the 99th to the 1st percentile over the clip."""
+
+    word: str
+    share: float
+    contrast: float
+
+
+class AttentionReport(TypedDict):
+    """What `explain.json` holds; `source_share` is the mean share of self-attention that goes to the source."""
+
+    instruction: str
+    words: list[WordReport]
+    source_share: float
+
+
 def write_attention_maps(
-    editor, video: str | Path | np.ndarray | Video, instruction: str, folder: str | Path, mask=None, reference=None,
-    *, fps: float = 25.0, progress: bool = False, **settings,
-) -> tuple[Video, dict]:  # fmt: skip
-    """Edits a clip as `editor.edit_video` does, and writes `explain.png`, `explain.mp4` and `explain.json` into `folder`.
+    editor: EasyV2VEditor, request: EditRequest, folder: str | Path, *, progress: bool = False
+) -> tuple[EditResult, AttentionReport]:
+    """Edit a clip as the editor alone does, and write `explain.png`, `explain.mp4` and `explain.json`.
+
+    Args:
+      editor: the editor; its model must be a `Pretrained`.
+      request: the edit.
+      folder: where to write; created if missing.
+      progress: show progress bars on stderr.
 
     Returns:
-      The edited clip, equal to what the editor alone makes, and the report in `explain.json`.
+      The edited clip, in memory, equal to what the editor alone makes, and the report in `explain.json`.
 
     Raises:
       InputError: as the editor, or a setting that can't be explained.
     """
-    chosen, folder = EditSettings(**settings), Path(folder)
-    if chosen.detail == "tiles":
+    folder, settings = Path(folder), request.settings
+    if settings.detail == "tiles":
         raise InputError('explain: detail "tiles" samples the clip in tiles as well; leave it out')
     file_checks.check_folder(folder, "explain")  # before the edit, which may take hours
     source: list[np.ndarray] = []
-    clip = inputs.open_clip(video, fps, lambda frame: source.append(_small(frame)))
-    with recorded_attention(editor) as watched:
-        edited = editor.edit_video(clip, instruction, mask, reference, progress=progress, **settings)
-    first, n = (
-        edited.report["first_frame"],
-        edited.report["edited_frames"],
-    )  # a mask may have narrowed the time range
-    span = (first, first + n) if chosen.preserve else (0, len(edited.frames))
-    maps = watched.over_frames(span[1] - span[0], windowed.window_length(editor.model.config, chosen.window))
-    words = find_word_tokens(editor.model.tokenizer, instruction)
-    edit = [_small(frame) for frame in edited.frames[slice(*span)]]
-    rows = build_panels(np.stack(source[slice(*span)]), np.stack(edit), maps, words)
+    clip = inputs.open_clip(request.video, request.fps, lambda frame: source.append(_small(frame)))
+    with recorded_attention(editor) as recorder:
+        edited = editor.edit(dataclasses.replace(request, video=clip), progress=progress).in_memory()
+    # A mask may have narrowed the time range.
+    first, n = edited.report["first_frame"], edited.report["edited_frames"]
+    span = (first, first + n) if settings.preserve else (0, len(edited.video.frames))
+    T = windowed.window_length(editor.model.config, settings.window)
+    maps = recorder.over_frames(span[1] - span[0], T)
+    instruction = request.instruction
+    words = find_words(recorder.tokenizer, instruction)
+    edit = [_small(frame) for frame in edited.video.frames[slice(*span)]]
+    panels = build_panels(np.stack(source[slice(*span)]), np.stack(edit), maps, words)
     folder.mkdir(parents=True, exist_ok=True)
     title = f'"{" ".join(instruction.split())}": attention to each word, and from source to target'
-    contact_sheet.write_contact_sheet(folder / "explain.png", [contact_sheet.Band(title, rows)])
-    Video.from_array(tile_panels(rows), float(edited.fps)).save(folder / "explain.mp4")
-    report = {
+    contact_sheet.write_contact_sheet(
+        folder / "explain.png", [contact_sheet.Band(title, [(panel.label, panel.frames) for panel in panels])]
+    )
+    Video.from_array(tile_panels(panels), float(edited.video.fps)).save(folder / "explain.mp4")
+    report: AttentionReport = {
         "instruction": instruction,
         "words": [],
         "source_share": round(float(maps.flow[..., 0].mean()), 4),
     }
-    for word, tokens in words:
-        heat = maps.text[..., tokens].sum(-1)
-        spread = float(np.percentile(heat, 99) / max(1e-9, np.percentile(heat, 1)))
+    for word in words:
+        heat = maps.text[..., word.tokens].sum(-1)
+        contrast = float(np.percentile(heat, 99) / max(1e-9, np.percentile(heat, 1)))
         report["words"].append(
-            {"word": word, "share": round(float(heat.mean()), 4), "contrast": round(spread, 3)}
+            {"word": word.text, "share": round(float(heat.mean()), 4), "contrast": round(contrast, 3)}
         )
     (folder / "explain.json").write_text(json.dumps(report, indent=1))
     return edited, report
 
 
-def find_word_tokens(tokenizer: Tokenizer, instruction: str) -> list[tuple[str, list[int]]]:
-    """The words of an instruction and the places of their tokens; words the text encoder doesn't see are left out."""
+def find_words(tokenizer: Tokenizer, instruction: str) -> list[Word]:
+    """Return the words of an instruction with their tokens; words that the text encoder doesn't read are left out."""
     text = clean_text(instruction)
     encoded = tokenizer.backend.encode(text)
     out = []
@@ -113,26 +168,37 @@ def find_word_tokens(tokenizer: Tokenizer, instruction: str) -> list[tuple[str, 
             if min(b, word.end()) > max(a, word.start())
         ]
         if tokens:
-            out.append((word.group(), tokens))
+            out.append(Word(word.group(), tokens))
     return out
 
 
 @contextmanager
-def recorded_attention(editor) -> Iterator["AttentionRecorder"]:
-    """While open, the editor's model is watched; its results stay what they were."""
+def recorded_attention(editor: EasyV2VEditor) -> Iterator["AttentionRecorder"]:
+    """Record the attention of an editor's model for the duration of a `with` block; edits stay the same.
+
+    Raises:
+      InputError: the editor's model is no `Pretrained`.
+    """
     model = editor.model
-    editor.model = AttentionRecorder(model)
+    if not isinstance(model, Pretrained):
+        raise InputError(f"explain: expected a loaded model, got {type(model).__name__}")
+    editor.model = recorder = AttentionRecorder(model)
     try:
-        yield editor.model
+        yield recorder
     finally:
         editor.model = model
 
 
 class AttentionRecorder:
-    """A `Pretrained` that looks at its own attention after every call of `sample`."""
+    """An `EditingModel` that records the attention of another after every call of `sample`.
+
+    Attributes:
+      recorded: maps of each batch of windows so far, [b, t, y, x, ...].
+    """
 
     def __init__(self, model: Pretrained):
-        self._model, self.seen = model, []
+        self._model = model
+        self.recorded: list[AttentionMaps] = []
 
     @property
     def config(self) -> ModelConfig:
@@ -171,11 +237,11 @@ class AttentionRecorder:
         return self._model.embed_text(texts)
 
     def with_lora(self, adapter, scale: float = 1.0) -> "AttentionRecorder":
-        """Return the model with an adapter, watched."""
+        """Return the model with an adapter, recorded too."""
         return AttentionRecorder(self._model.with_lora(adapter, scale))
 
     def on(self, mesh: Mesh) -> "AttentionRecorder":
-        """Return the model on a mesh, watched."""
+        """Return the model on a mesh, recorded too."""
         return AttentionRecorder(self._model.on(mesh))
 
     def release(self) -> None:
@@ -183,88 +249,93 @@ class AttentionRecorder:
         self._model.release()
 
     def sample(self, request: SampleRequest) -> SampleOutput:
-        """Sample as the model does, then look at the attention on the way to the result."""
+        """Sample as the model does, then record attention on the way to the result."""
         output = self._model.sample(request)
-        text, flow = _look(self.config)(
+        text, flow = _build_observer(self.config)(
             self._model.variables(), jnp.asarray(request.noise), output.latents, jnp.asarray(request.text),
             shown_conditions(self, request),
         )  # fmt: skip
-        self.seen.append(AttentionMaps(np.asarray(text), np.asarray(flow)))
+        self.recorded.append(AttentionMaps(np.asarray(text), np.asarray(flow)))
         return output
 
     def over_frames(self, n: int, T: int) -> AttentionMaps:
-        """Maps of every frame of a clip of n frames seen in windows of T, overlaps averaged; the editor's own plan of windows."""
+        """Return maps of every frame of a clip, averaged where windows overlap.
+
+        Args:
+          n: frames of the clip.
+          T: frames of a window; windows lie as the editor plans them.
+        """
         config = self._model.config
         plan = windows.WindowPlan.of(n, T, config.vae.stride_t)
-        latent = np.concatenate([[0], np.arange(T - 1) // plan.stride + 1]).astype(
-            int
-        )  # of each frame of a window
-        sums, count = None, np.zeros(n, np.float32)
-        for batch, maps in zip(
-            windowed.window_batches(len(plan.starts), config.batch), self.seen, strict=True
-        ):
-            for place in windows.unpadded_rows(batch):
-                first = int(plan.starts[batch[place]]) * plan.stride
-                here = np.arange(first, min(first + T, n))
-                own = [z[place][latent[: len(here)] // config.dit.patch[0]] for z in (maps.text, maps.flow)]
-                if sums is None:
-                    sums = [np.zeros((n, *z.shape[1:]), np.float32) for z in own]
-                for total, z in zip(sums, own, strict=True):
-                    total[here] += z
-                count[here] += 1
-        return AttentionMaps(*(total / count[:, None, None, None] for total in sums))
+        # The token row in time of each frame of a window.
+        rows = np.concatenate([[0], np.arange(T - 1) // plan.stride + 1]).astype(int) // config.dit.patch[0]
+        shapes = [(n, *z.shape[2:]) for z in (self.recorded[0].text, self.recorded[0].flow)]
+        text, flow = (np.zeros(shape, np.float32) for shape in shapes)
+        count = np.zeros((n, 1, 1, 1), np.float32)
+        batches = windowed.window_batches(len(plan.starts), config.batch)
+        for batch, maps in zip(batches, self.recorded, strict=True):
+            for row in windows.unpadded_rows(batch):
+                first = int(plan.starts[batch[row]]) * plan.stride
+                frames = np.arange(first, min(first + T, n))
+                text[frames] += maps.text[row][rows[: len(frames)]]
+                flow[frames] += maps.flow[row][rows[: len(frames)]]
+                count[frames] += 1
+        return AttentionMaps(text / count, flow / count)
 
 
 @functools.lru_cache(maxsize=4)
-def _look(cfg: ModelConfig):
-    """look(variables, noise, edit, text, conditions) → to text [b, t, y, x, m] and to the source [b, t, y, x, 5], in tokens."""
+def _build_observer(cfg: ModelConfig):
+    """Build observe(variables, noise, edit, text, conditions), which returns the arrays of `AttentionMaps`, [b, t, y, x, ...]."""
     dit = DiT(cfg.dit, cfg.condition)
+    conditioning = build_conditioning(cfg.dit, cfg.condition)
     points = np.linspace(0.9, 0.1, PATH_POINTS, dtype=np.float32)
 
     @jax.jit
-    def look(variables, noise, edit, text, shown):
-        def at(_, tau):
+    def observe(variables, noise, edit, text, conditions):
+        def at_point(_, tau):
             x = (1 - tau) * edit + tau * noise
             tau = jnp.full(x.shape[:1], tau)
-            _, made = dit.apply(variables, x, tau, text, **shown, mutable=["attention"])
-            found = made["attention"]["blocks"]
-            return None, [found[name]["seen"].mean(0) for name in ("cross_attn", "self_attn")]
+            _, collections = dit.apply(variables, x, tau, text, **conditions, mutable=["attention"])
+            weights = collections["attention"]["blocks"]
+            # Averaged over layers.
+            return None, [weights[name]["seen"].mean(0) for name in ("cross_attn", "self_attn")]
 
-        grid = [n // p for n, p in zip(noise.shape[1:4], cfg.dit.patch, strict=True)]
-        after = grid[1] * grid[2] if "reference" in shown else 0  # a reference's tokens follow the target's
-        _, found = jax.lax.scan(at, None, points)
+        _, weights = jax.lax.scan(at_point, None, points)
+        shapes = {name: z.shape for name, z in {"target": noise, **conditions}.items()}
+        layout = conditioning.layout({name: dit.token_grid(shape) for name, shape in shapes.items()})
+        return [z.mean(0)[:, layout.target].reshape(len(noise), *layout.grid, -1) for z in weights]
 
-        def target(z):
-            z = z.mean(0)
-            last = z.shape[1] - after
-            return z[:, last - int(np.prod(grid)) : last].reshape(len(z), *grid, -1)
-
-        return [target(z) for z in found]
-
-    return look
+    return observe
 
 
-def build_panels(
-    source: np.ndarray, edit: np.ndarray, maps: AttentionMaps, words: list[tuple[str, list[int]]]
-) -> list[tuple[str, np.ndarray]]:
-    """Labelled clips, uint8 [T, h, w, 3]: source, edit, a heat map over the source for each word, and the flow."""
-    rows = [("source", source), ("edit", edit)]
-    for word, tokens in words:
-        rows.append((word, _heat(source, maps.text[..., tokens].sum(-1))))
+def build_panels(source: np.ndarray, edit: np.ndarray, maps: AttentionMaps, words: list[Word]) -> list[Panel]:
+    """Return the panels of a clip: source, edit, a heat map over the source for each word, and the flow.
+
+    Args:
+      source: uint8 [T, h, w, 3].
+      edit: shaped like the source.
+      maps: attention over the frames of the clip.
+      words: of the instruction.
+    """
+    panels = [Panel("source", source), Panel("edit", edit)]
+    for word in words:
+        panels.append(Panel(word.text, _draw_heat(source, maps.text[..., word.tokens].sum(-1))))
     if maps.flow[..., 0].max() > 0:
-        rows.append(("from source", _heat(source, maps.flow[..., 0])))
-        rows.append(("flow", _arrows(source, maps.flow)))
-    return rows
+        panels.append(Panel("from source", _draw_heat(source, maps.flow[..., 0])))
+        panels.append(Panel("flow", _draw_arrows(source, maps.flow)))
+    return panels
 
 
-def tile_panels(rows: list[tuple[str, np.ndarray]], columns: int = 4) -> np.ndarray:
-    """One clip of labelled panels side by side."""
+def tile_panels(panels: list[Panel], columns: int = 4) -> np.ndarray:
+    """Return one clip of labelled panels side by side, uint8 [T, H, W, 3]."""
     clips = []
-    for label, clip in rows:
-        clip = clip.copy()
+    for panel in panels:
+        clip = panel.frames.copy()
         for frame in clip:
-            for colour, width in (((0, 0, 0), 3), ((255, 255, 255), 1)):
-                cv2.putText(frame, label, (6, 18), cv2.FONT_HERSHEY_SIMPLEX, 0.5, colour, width, cv2.LINE_AA)
+            for color, width in (((0, 0, 0), 3), ((255, 255, 255), 1)):
+                cv2.putText(
+                    frame, panel.label, (6, 18), cv2.FONT_HERSHEY_SIMPLEX, 0.5, color, width, cv2.LINE_AA
+                )
         clips.append(clip)
     columns = min(columns, len(clips))
     clips += [np.zeros_like(clips[0])] * (-len(clips) % columns)
@@ -273,27 +344,27 @@ def tile_panels(rows: list[tuple[str, np.ndarray]], columns: int = 4) -> np.ndar
 
 
 def _small(frame: np.ndarray) -> np.ndarray:
-    """A frame at the size of a panel, an even number of pixels wide."""
+    """Return a frame at the height of a panel, an even number of pixels wide."""
     return inputs.resize_frame(
         frame, PANEL_HEIGHT, 2 * max(1, round(frame.shape[1] * PANEL_HEIGHT / frame.shape[0] / 2))
     )
 
 
-def _heat(frames: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """A map [T, y, x] over grey frames, from its 1st to its 99th percentile in the clip."""
+def _draw_heat(frames: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Draw a map [T, y, x] over grey frames, from its 1st to its 99th percentile in the clip."""
     low, high = np.percentile(values, (1, 99))
     level = np.clip((values - low) / max(high - low, 1e-9), 0, 1)
     out = []
     for frame, v in zip(frames, level, strict=True):
         v = cv2.resize(v.astype(np.float32), frame.shape[1::-1], interpolation=cv2.INTER_CUBIC).clip(0, 1)
-        colour = cv2.applyColorMap((255 * v).astype(np.uint8), cv2.COLORMAP_INFERNO)[..., ::-1]
+        color = cv2.applyColorMap((255 * v).astype(np.uint8), cv2.COLORMAP_INFERNO)[..., ::-1]
         grey = np.repeat(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)[..., None], 3, -1)
-        out.append((0.35 * grey + 0.65 * colour).astype(np.uint8))
+        out.append((0.35 * grey + 0.65 * color).astype(np.uint8))
     return np.stack(out)
 
 
-def _arrows(frames: np.ndarray, flow: np.ndarray) -> np.ndarray:
-    """On darkened frames, an arrow from the place in the source that a cell looks at, to the cell; bright where it attends much."""
+def _draw_arrows(frames: np.ndarray, flow: np.ndarray) -> np.ndarray:
+    """Draw on darkened frames an arrow from where a cell attends in the source to the cell, bright where it attends much."""
     T, y, x, _ = flow.shape
     share = flow[..., 0]
     low, high = np.percentile(share, (1, 99))

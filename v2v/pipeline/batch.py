@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Literal, TypedDict
 
 import numpy as np
 from jax.sharding import Mesh
@@ -25,13 +26,28 @@ from v2v.errors import InputError, collect_notes
 from v2v.pipeline import batched_model
 from v2v.pipeline.editor import EasyV2VEditor, lora_context
 from v2v.pipeline.manifest import Job
-from v2v.pipeline.settings import EditSettings
+from v2v.pipeline.settings import EditReport, EditRequest
 from v2v.video.file_checks import check_output, error_reason
 from v2v.video.inputs import FRAME_REFERENCE
 
+
+class JobResult(TypedDict):
+    """What became of a job: one line of `results.jsonl`."""
+
+    line: int
+    output: str
+    status: Literal["done", "skipped", "failed"]
+    # The reason of a failure, or "".
+    error: str
+    report: EditReport
+    notes: list[str]
+    seconds: float
+
+
 RECORDS_FOLDER = ".jobs"
 RESULTS_FILE = "results.jsonl"
-BLOCK_BYTES = 1 << 20  # bytes read at a time; of weights, what is hashed at either end of each file
+# Bytes read at a time; of weights, what is hashed at either end of each file.
+BLOCK_BYTES = 1 << 20
 
 
 def run_jobs(
@@ -42,7 +58,7 @@ def run_jobs(
     weights: str = "",
     progress: bool = False,
     mesh: Mesh | None = None,
-) -> Iterator[dict]:
+) -> Iterator[JobResult]:
     """Run this process's share of the jobs; yield each result when the job ends.
 
     Args:
@@ -55,8 +71,7 @@ def run_jobs(
         other, as jobs with step skipping always run, since each clip chooses its own steps.
 
     Yields:
-      {"line", "output", "status": "done" | "skipped" | "failed", "error", "seconds", "report", "notes"}; "report" as of
-        `Video.report`, "notes" the notes of the job.
+      what became of each job.
 
     Raises:
       InputError: the output folder can't be created.
@@ -69,8 +84,8 @@ def run_jobs(
     part, parts = process_share()
     mine = _mark_duplicates(jobs)[part::parts]
 
-    def task(job: Job) -> Callable[[batched_model.BatchedModel], dict]:
-        def run(model: batched_model.BatchedModel) -> dict:
+    def task(job: Job) -> Callable[[batched_model.BatchedModel], JobResult]:
+        def run(model: batched_model.BatchedModel) -> JobResult:
             return _result(editor.with_model(model), job, out, weights, False)
 
         return run
@@ -82,7 +97,7 @@ def run_jobs(
     yield from batched_model.run_tasks(editor.model, mesh, map(task, mine))
 
 
-def gather_results(results: list[dict]) -> list[dict]:
+def gather_results(results: list[JobResult]) -> list[JobResult]:
     """Return the results of all processes, ordered by line, in every process; every process must call it."""
     _, parts = process_share()
     if parts > 1:
@@ -137,62 +152,58 @@ def _mark_duplicates(jobs: Iterable[Job]) -> list[Job]:
     return out
 
 
-def _result(editor: EasyV2VEditor, job: Job, out: Path, weights: str, progress: bool) -> dict:
+def _result(editor: EasyV2VEditor, job: Job, out: Path, weights: str, progress: bool) -> JobResult:
     """Run one job; errors become part of the result."""
     start = time.perf_counter()
-    result = {
-        "line": job.line,
-        "output": str(out / job.output),
-        "status": "failed",
-        "error": job.error,
-        "report": {},
-    }
     with collect_notes() as notes:
-        result["notes"] = notes
-        if not job.error:
+        result = JobResult(
+            line=job.line, output=str(out / job.output), status="failed", error=job.error, report={}, notes=notes, seconds=0.0
+        )  # fmt: skip
+        if job.request is not None and not job.error:
             try:
-                result |= _run(editor, job, out, weights, progress, notes)
+                _run(editor, job, job.request, out, weights, progress, result)
             except InputError as error:
                 result["error"] = f"line {job.line}: " + " ".join(str(error).split())
             except Exception as error:  # an unexpected error must not stop the other jobs
                 words = " ".join(str(error).split())
-                result["error"] = f"line {job.line}: {job.video}: {type(error).__name__}: {words}"
-    return result | {"seconds": round(time.perf_counter() - start, 3)}
+                result["error"] = f"line {job.line}: {job.request.video}: {type(error).__name__}: {words}"
+    result["seconds"] = round(time.perf_counter() - start, 3)
+    return result
 
 
-def _run(editor: EasyV2VEditor, job: Job, out: Path, weights: str, progress: bool, notes: list[str]) -> dict:
+def _run(
+    editor: EasyV2VEditor,
+    job: Job,
+    request: EditRequest,
+    out: Path,
+    weights: str,
+    progress: bool,
+    result: JobResult,
+) -> None:
+    """Run one job, or find that it is done; fill in status, report and notes of its result."""
     output = check_output(out / job.output)
     skipping = editor.model.skipping
     key = _key(job, f"{weights} {skipping.tolerance if skipping else 0:g}")
     record = out / RECORDS_FOLDER / f"{job.output}.json"
     try:
-        previous_record = json.loads(record.read_text())
-        if previous_record["key"] == key and previous_record["bytes"] == output.stat().st_size:
-            return {
-                "status": "skipped",
-                "report": previous_record["report"],
-                "notes": previous_record["notes"],
-            }
+        previous = json.loads(record.read_text())
+        if previous["key"] == key and previous["bytes"] == output.stat().st_size:
+            result["report"], result["notes"] = previous["report"], previous["notes"]
+            result["status"] = "skipped"
+            return
     except (OSError, ValueError, KeyError, TypeError):
         pass  # the job never ran, or didn't finish
     record.unlink(missing_ok=True)
     with _added_adapters(editor, job.lora):
-        edited = editor.edit_file(
-            job.video,
-            job.instruction,
-            output,
-            job.mask,
-            job.reference,
-            progress=progress,
-            sampled=editor.model.release,
-            **job.settings,
-        )
-    report = edited.report | (skipping.report if skipping else {})
+        edited = editor.write(request, output, progress=progress, sampled=editor.model.release)
+    report: EditReport = {**edited.report, **(skipping.report if skipping else {})}
     partial = record.with_suffix(".partial")
-    record_content = {"key": key, "bytes": output.stat().st_size, "report": report, "notes": notes}
+    record_content = {
+        "key": key, "bytes": output.stat().st_size, "report": report, "notes": result["notes"],
+    }  # fmt: skip
     partial.write_text(json.dumps(record_content))
     os.replace(partial, record)
-    return {"status": "done", "report": report}
+    result["status"], result["report"] = "done", report
 
 
 def _added_adapters(editor: EasyV2VEditor, adapters: tuple[tuple[str, float], ...]):
@@ -209,24 +220,24 @@ def _added_adapters(editor: EasyV2VEditor, adapters: tuple[tuple[str, float], ..
 
 def _key(job: Job, weights: str) -> str:
     """Return a hash of everything that determines the output's bytes."""
-    reference, moment = job.reference, None
-    if (
-        reference is not None
-        and not Path(reference).exists()
-        and (match := FRAME_REFERENCE.fullmatch(reference))
-    ):
-        reference, moment = match.groups()
-    files = [job.video, job.mask, reference, *(part for file, _ in job.lora for part in _parts(file))]
+    request = job.request
+    assert request is not None, "a job that can't be read has no output"
+    reference, moment = request.reference, None
+    if isinstance(reference, str) and not Path(reference).exists():
+        match = FRAME_REFERENCE.fullmatch(reference)
+        if match:
+            reference, moment = match.groups()
+    files = [request.video, request.mask, reference, *(part for file, _ in job.lora for part in _parts(file))]
     digest = hashlib.sha256(f"{__version__} {weights} {moment}".encode())
     for file in files:
         digest.update(b"|")
-        if file is not None and Path(file).is_file():
+        if isinstance(file, str | Path) and Path(file).is_file():
             with open(file, "rb") as opened:
                 while piece := opened.read(BLOCK_BYTES):
                     digest.update(piece)
         else:
             digest.update(str(file).encode())
-    settings = dataclasses.asdict(EditSettings(**job.settings))  # an explicit default gives the same key
-    other_inputs = [job.instruction, job.output, settings, [weight for _, weight in job.lora]]
+    settings = dataclasses.asdict(request.settings)
+    other_inputs = [request.instruction, job.output, settings, [weight for _, weight in job.lora]]
     digest.update(json.dumps(other_inputs, sort_keys=True, default=float).encode())
     return digest.hexdigest()

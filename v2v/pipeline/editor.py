@@ -29,8 +29,16 @@ from v2v.errors import InputError, note
 from v2v.pipeline import tiled, windowed
 from v2v.pipeline.full_resolution import FrameRegion, FullResolutionFrames
 from v2v.pipeline.model import EditingModel
-from v2v.pipeline.pretrained import load_pretrained
-from v2v.pipeline.settings import EditSettings
+from v2v.pipeline.pretrained import Pretrained, load_pretrained
+from v2v.pipeline.settings import (
+    AUTO_MASK,
+    ClipInput,
+    EditReport,
+    EditRequest,
+    EditResult,
+    EditSettings,
+    PictureInput,
+)
 from v2v.runtime import compilation_cache
 from v2v.video import change_detection, file_checks, inputs
 from v2v.video import mask as masks
@@ -38,9 +46,6 @@ from v2v.video import video as files
 from v2v.video.detail_transfer.transfer import DetailTransfer, enlarge, evenly_spaced_frames
 from v2v.video.frame_store import FrameStore
 from v2v.video.video import Video
-
-# As a mask: detect what the edit changed.
-AUTO_MASK = "auto"
 
 
 class EasyV2VEditor:
@@ -66,97 +71,32 @@ class EasyV2VEditor:
         """Return an editor that uses another loaded model."""
         return EasyV2VEditor(model)
 
-    def edit_video(
-        self,
-        video: str | Path | np.ndarray | Video,
-        instruction: str,
-        mask: str | Path | np.ndarray | Video | None = None,
-        reference: str | Path | np.ndarray | None = None,
-        *,
-        fps: float = 25.0,
-        progress: bool = False,
-        **settings,
-    ) -> Video:
-        """Edit a clip and return it in memory; `edit_file` writes to a file instead, in constant memory.
+    def edit(
+        self, request: EditRequest, *, output: str | Path | None = None, progress: bool = False
+    ) -> EditResult:
+        """Edit a clip; its frames are computed only while they are iterated or saved, at last at the clip's own resolution.
 
         Args:
-          video: a file, a `Video`, or uint8 [T, H, W, 3] RGB shown at `fps`.
-          instruction: the edit, in English ("make the sky purple").
-          mask: where (and, if a video, when) to edit, white = edit: a file or an array of the clip's size, a box "x,y,w,h", or
-            "auto" to detect what the edit changed and restore everything else.
-          reference: an image of any size that shows how the edit should look: a file, "clip.mp4@2.5" for the frame at that second,
-            or uint8 [H, W, 3] RGB.
-          fps: frames per second, if `video` is an array.
+          request: the edit.
+          output: the file the result is meant for, so that a format it can't have is found before sampling; nothing is written.
           progress: show progress bars on stderr.
-          **settings: start, end, steps, guidance, strength, seed, preserve, detail ...: the fields of `EditSettings`.
-
-        Returns:
-          The edited clip, with the source's size, frame times and sound; its `report` holds the settings and measurements.
 
         Raises:
           InputError: invalid input that the caller can correct.
         """
-        edited = self._edit(video, instruction, mask, reference, fps, progress, settings)
-        return dataclasses.replace(edited, frames=np.asarray(edited.frames))
-
-    def edit_file(
-        self,
-        video: str | Path | np.ndarray | Video,
-        instruction: str,
-        output: str | Path,
-        mask: str | Path | np.ndarray | Video | None = None,
-        reference: str | Path | np.ndarray | None = None,
-        *,
-        fps: float = 25.0,
-        progress: bool = False,
-        sampled: Callable[[], None] = lambda: None,
-        **settings,
-    ) -> Video:
-        """Edit a clip and write frames to a file as they are computed: memory doesn't grow with the clip's length.
-
-        Args:
-          video: as in `edit_video`, like every argument not listed here.
-          instruction: the edit.
-          output: the file to write.
-          mask: where to edit.
-          reference: how the edit should look.
-          fps: frames per second, if `video` is an array.
-          progress: show progress bars on stderr.
-          sampled: called once sampling has finished and writing begins.
-          **settings: the fields of `EditSettings`.
-
-        Returns:
-          The written clip; iterating its `frames` computes them again.
-
-        Raises:
-          InputError: invalid input that the caller can correct.
-        """
-        output = file_checks.check_output(output)
-        file_checks.check_not_input(output, input=video, mask=mask, reference=reference)
-        edited = self._edit(video, instruction, mask, reference, fps, progress, settings, output)
-        sampled()
-        edited.save(output)
-        return edited
-
-    def load_lora_weights(self, adapter, scale: float = 1.0) -> None:
-        """Add an adapter, a safetensors file or a LoRA tree, with weight `scale`."""
-        self.model = self.model.with_lora(adapter, scale)
-
-    def unload_lora_weights(self) -> None:
-        """Remove every adapter added since the model was loaded."""
-        self.model = self._base_model
-
-    def _edit(self, video, instruction, mask, reference, fps, progress, settings, output=None) -> Video:
-        settings, model, config = EditSettings(**settings), self.model, self.model.config
+        model, config, settings = self.model, self.model.config, request.settings
+        instruction, mask, reference = request.instruction, request.mask, request.reference
         if not isinstance(instruction, str) or not re.search(r"\w", instruction):
             raise InputError('instruction: expected a sentence such as "make it sepia", got none')
         windowed.window_length(config, settings.window)
         if model.skipping is not None:
             model.skipping.forget()
         size, small = (config.height, config.width), FrameStore()
-        clip = inputs.open_clip(video, fps, lambda frame: small.append(inputs.resize_frame(frame, *size)))
-        if output:
-            files.check_format(clip, output)
+        clip = inputs.open_clip(
+            request.video, request.fps, lambda frame: small.append(inputs.resize_frame(frame, *size))
+        )
+        if output is not None:
+            files.check_format(clip, Path(output))
         span = masks.frame_range(clip, settings.start, settings.end)
         auto = isinstance(mask, str) and mask == AUTO_MASK
         masks.fade_width(settings.soft, *clip.frames.shape[1:3])  # checked before any computation
@@ -168,7 +108,7 @@ class EasyV2VEditor:
             if settings.preserve:  # frames with an all-black mask need no edit
                 span = edit_mask.active_span
             edit_mask = None if edit_mask.is_full and span == edit_mask.active_span else edit_mask
-        if reference is not None and "reference" not in self.model.conditions:
+        if reference is not None and "reference" not in model.conditions:
             raise InputError(f"reference: {config.name} takes none; leave it out or load an adapter with one")
         picture = None if reference is None else inputs.resize_frame(inputs.read_picture(reference), *size)
         text, report = self._prompt(instruction, settings)
@@ -205,9 +145,125 @@ class EasyV2VEditor:
         frames = FullResolutionFrames(
             clip, span, first, source, edit, upsample, edit_mask, settings.preserve, report, progress
         )
-        return dataclasses.replace(clip, frames=frames, path=None, report=report)
+        return EditResult(dataclasses.replace(clip, frames=frames, path=None, report=report), report)
 
-    def _prompt(self, instruction: str, settings: EditSettings) -> tuple[np.ndarray, dict]:
+    def write(
+        self,
+        request: EditRequest,
+        output: str | Path,
+        *,
+        progress: bool = False,
+        sampled: Callable[[], None] = lambda: None,
+    ) -> EditResult:
+        """Edit a clip and write frames to a file as they are computed: memory doesn't grow with the clip's length.
+
+        Args:
+          request: the edit.
+          output: the file to write.
+          progress: show progress bars on stderr.
+          sampled: called once sampling has finished and writing begins.
+
+        Returns:
+          The written clip; iterating its `frames` computes them again.
+
+        Raises:
+          InputError: invalid input that the caller can correct.
+        """
+        output = file_checks.check_output(output)
+        file_checks.check_not_input(
+            output, input=request.video, mask=request.mask, reference=request.reference
+        )
+        edited = self.edit(request, output=output, progress=progress)
+        sampled()
+        edited.video.save(output)
+        return edited
+
+    def edit_video(
+        self,
+        video: ClipInput,
+        instruction: str,
+        mask: ClipInput | None = None,
+        reference: PictureInput | None = None,
+        *,
+        fps: float = 25.0,
+        progress: bool = False,
+        **settings,
+    ) -> Video:
+        """Edit a clip and return it in memory; `edit_file` writes to a file instead, in constant memory.
+
+        Args:
+          video: the clip; this and the next three as in `EditRequest`.
+          instruction: the edit, in English.
+          mask: where to edit.
+          reference: how the edit should look.
+          fps: frames per second, if `video` is an array.
+          progress: show progress bars on stderr.
+          **settings: start, end, steps, guidance, strength, seed, preserve, detail ...: the fields of `EditSettings`.
+
+        Returns:
+          The edited clip, with the source's size, frame times and sound; its `report` holds the settings and measurements.
+
+        Raises:
+          InputError: invalid input that the caller can correct.
+        """
+        request = EditRequest(video, instruction, mask, reference, EditSettings(**settings), fps)
+        return self.edit(request, progress=progress).in_memory().video
+
+    def edit_file(
+        self,
+        video: ClipInput,
+        instruction: str,
+        output: str | Path,
+        mask: ClipInput | None = None,
+        reference: PictureInput | None = None,
+        *,
+        fps: float = 25.0,
+        progress: bool = False,
+        **settings,
+    ) -> Video:
+        """Edit a clip and write frames to a file as they are computed; `write` does the same for an `EditRequest`.
+
+        Args:
+          video: as in `edit_video`, like every argument not listed here.
+          instruction: the edit.
+          output: the file to write.
+          mask: where to edit.
+          reference: how the edit should look.
+          fps: frames per second, if `video` is an array.
+          progress: show progress bars on stderr.
+          **settings: the fields of `EditSettings`.
+
+        Returns:
+          The written clip; iterating its `frames` computes them again.
+
+        Raises:
+          InputError: invalid input that the caller can correct.
+        """
+        request = EditRequest(video, instruction, mask, reference, EditSettings(**settings), fps)
+        return self.write(request, output, progress=progress).video
+
+    def load_lora_weights(self, adapter, scale: float = 1.0) -> None:
+        """Add an adapter, a safetensors file or a LoRA tree, with weight `scale`."""
+        self.model = self.model.with_lora(adapter, scale)
+
+    def skip_steps(self, tolerance: float) -> None:
+        """Skip sampling steps that change little.
+
+        Args:
+          tolerance: largest relative change that is skipped, such as 0.05 (diffusion/step_skipping.py).
+
+        Raises:
+          InputError: the model is none that `load_pretrained` returns.
+        """
+        if not isinstance(self.model, Pretrained):
+            raise InputError(f"skip: expected a loaded model, got {type(self.model).__name__}")
+        self.model = self.model.with_skip(tolerance)
+
+    def unload_lora_weights(self) -> None:
+        """Remove every adapter added since the model was loaded."""
+        self.model = self._base_model
+
+    def _prompt(self, instruction: str, settings: EditSettings) -> tuple[np.ndarray, EditReport]:
         """Return the instruction's embedding, float32 [batch, m, d], and the report of the settings; note words the model can't read."""
         prompt = " ".join(instruction.split())
         embedding = self.model.embed_text([prompt])
@@ -224,7 +280,7 @@ class EasyV2VEditor:
                 f"the instruction is longer than the model reads, {self.model.config.text.text_len} tokens; its end is left out:"
                 f' "{cut}"'
             )
-        report = {
+        report: EditReport = {
             "prompt": prompt,
             "unknown_words": list(unknown),
             "left_out": cut,
@@ -251,7 +307,7 @@ def lora_context(editor: EasyV2VEditor, adapter, scale: float = 1.0) -> Iterator
         editor.model = previous_model
 
 
-def _extent(clip: Video, span: tuple[int, int], area: float | None) -> dict:
+def _extent(clip: Video, span: tuple[int, int], area: float | None) -> EditReport:
     """Return the edited time range and the share of the frame, for the report."""
     ends = np.append(clip.times, clip.times[0] + clip.duration)
     begin, end = float(ends[span[0]]), float(ends[span[1]])

@@ -15,13 +15,12 @@ import dataclasses
 import json
 import sys
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from v2v.assets import SAMPLE
 from v2v.errors import InputError
-from v2v.pipeline.editor import AUTO_MASK
-from v2v.pipeline.settings import EditSettings
+from v2v.pipeline.settings import AUTO_MASK, EditRequest, EditSettings, check_combination
 from v2v.video.file_checks import CLIPS, STILLS, error_reason
 from v2v.video.mask import BOX
 
@@ -31,26 +30,46 @@ INPUT_KEYS = {"video", "instruction", "mask", "reference", "output", "lora"}
 
 @dataclass(frozen=True)
 class Job:
-    """One line of a manifest; `error` is the reason why it can't run, or ""."""
+    """One line of a manifest.
+
+    Attributes:
+      line: its number, from 1.
+      request: the edit; None where the line can't be read.
+      output: name of the output file.
+      lora: adapters and their weights.
+      error: the reason why it can't run, or "".
+    """
 
     line: int
-    video: str = ""
-    instruction: str = ""
+    request: EditRequest | None
     output: str = ""
-    mask: str | None = None
-    reference: str | None = None
     lora: tuple[tuple[str, float], ...] = ()
-    settings: dict = field(default_factory=dict)
     error: str = ""
 
 
-def read_manifest(manifest: str | Path, base: Job = Job(0), scale: float = 1.0) -> list[Job]:
+@dataclass(frozen=True)
+class ManifestDefaults:
+    """What lines default to; null in a line removes the default.
+
+    Attributes:
+      mask: path, box or "auto".
+      reference: path.
+      settings: defaults of the settings; those without effect on a line, for want of a mask or a reference, don't count there.
+      lora_scale: weight of a line's adapters.
+    """
+
+    mask: str | None = None
+    reference: str | None = None
+    settings: EditSettings = EditSettings()
+    lora_scale: float = 1.0
+
+
+def read_manifest(manifest: str | Path, defaults: ManifestDefaults = ManifestDefaults()) -> list[Job]:
     """Read the jobs of a manifest, one per non-empty line; an invalid line becomes a job with an error.
 
     Args:
       manifest: path of the file.
-      base: mask, reference and settings that lines default to; null in a line removes the default.
-      scale: default weight of a line's adapters.
+      defaults: what lines default to.
 
     Raises:
       InputError: the file doesn't exist or is empty.
@@ -67,37 +86,29 @@ def read_manifest(manifest: str | Path, base: Job = Job(0), scale: float = 1.0) 
         if not line.strip():
             continue
         try:
-            job = _job(number, line, path, base, scale)
+            job = parse_job(number, line, path, defaults)
         except InputError as error:
-            job = Job(number, error=f"{path} line {number}: {error}")
+            job = Job(number, None, error=f"{path} line {number}: {error}")
         jobs.append(job)
     if not jobs:
         raise InputError(f"{path}: manifest expected at least one line with a JSON object, got none")
     return jobs
 
 
-def check_combination(settings: dict, mask, reference) -> None:
-    """Check that settings that need a mask or a reference have one.
+def parse_job(
+    number: int, line: bytes, manifest: Path, defaults: ManifestDefaults = ManifestDefaults()
+) -> Job:
+    """Parse one line.
+
+    Args:
+      number: of the line.
+      line: its bytes.
+      manifest: path of the file, to which paths are relative.
+      defaults: what lines default to.
 
     Raises:
-      InputError: a setting without effect.
+      InputError: the line can't be read.
     """
-    invert, soft, guide = (settings.get(name) for name in ("invert_mask", "soft", "guide"))
-    if mask is None and (invert or soft is not None):
-        raise InputError(
-            f"{'invert_mask' if invert else 'soft'}: expected a mask with it, got none; add one, or leave it out"
-        )
-    if invert and isinstance(mask, str) and (mask == AUTO_MASK or BOX.fullmatch(mask)):
-        raise InputError(
-            f"invert_mask: expected a picture or video as mask, got {mask}, which always marks where to edit; leave it out"
-        )
-    if guide == "prompt+reference" and reference is None:
-        raise InputError(
-            'guide: "prompt+reference" expected a reference with it, got none; add one, or leave it out'
-        )
-
-
-def _job(number: int, line: bytes, manifest: Path, base: Job = Job(0), scale: float = 1.0) -> Job:
     try:
         fields = json.loads(line.decode(), object_pairs_hook=_build_unique)
     except UnicodeDecodeError as error:
@@ -127,13 +138,15 @@ def _job(number: int, line: bytes, manifest: Path, base: Job = Job(0), scale: fl
     mask, reference, output = (_text(fields, name) for name in ("mask", "reference", "output"))
     if mask is not None and mask != AUTO_MASK and not BOX.fullmatch(mask):
         mask = place(mask)
-    reference = reference and place(reference) if "reference" in fields else base.reference
-    mask = mask if "mask" in fields else base.mask
+    reference = reference and place(reference) if "reference" in fields else defaults.reference
+    mask = mask if "mask" in fields else defaults.mask
     line_settings = {name: fields[name] for name in SETTING_KEYS & fields.keys()}
     EditSettings(**line_settings)
+    # Defaults without effect on this line.
     idle = {"invert_mask", "soft"} if mask is None else set()
-    idle |= {"guide"} if reference is None else set()  # defaults without effect on this line
-    settings = {name: value for name, value in base.settings.items() if name not in idle} | line_settings
+    idle |= {"guide"} if reference is None else set()
+    own_defaults = {f.name: f.default for f in dataclasses.fields(EditSettings) if f.name in idle}
+    settings = dataclasses.replace(defaults.settings, **{**own_defaults, **line_settings})
     check_combination(settings, mask, reference)
     still = Path(video).suffix.lower() in STILLS
     output = output or f"{number:05d}-{Path(video).stem}{'.png' if still else '.mp4'}"
@@ -141,17 +154,10 @@ def _job(number: int, line: bytes, manifest: Path, base: Job = Job(0), scale: fl
         raise InputError(
             f'output expected a plain file name ending in {", ".join(CLIPS + STILLS)}, got "{output}"'
         )
-    sample = video == "sample" and not Path(place(video)).exists()
-    return Job(
-        number,
-        str(SAMPLE) if sample else place(video),
-        instruction,
-        output,
-        mask,
-        reference,
-        tuple((place(file), weight) for file, weight in _adapters(fields.get("lora"), scale)),
-        settings,
-    )
+    is_sample = video == "sample" and not Path(place(video)).exists()
+    request = EditRequest(str(SAMPLE) if is_sample else place(video), instruction, mask, reference, settings)
+    lora = tuple((place(file), weight) for file, weight in _adapters(fields.get("lora"), defaults.lora_scale))
+    return Job(number, request, output, lora)
 
 
 def _build_unique(pairs: list[tuple[str, object]]) -> dict:

@@ -1,16 +1,30 @@
-"""Settings of one edit, apart from clip, instruction, mask and reference.
+"""What an edit takes and gives: `EditSettings`, `EditRequest`, `EditResult`.
 
-The keyword arguments of `EasyV2VEditor.edit_video`, the options of the command line and the keys of a manifest's lines are these
-fields.
+A request is made once: by the command line, by a line of a manifest, or by `EasyV2VEditor.edit_video`, whose keyword arguments are the
+fields of `EditSettings`, as are the options of `v2v edit` and the keys of a manifest's lines. Everything behind works on it.
 """
 
+import dataclasses
 import math
 from dataclasses import dataclass
 from numbers import Integral, Real
-from typing import Literal, get_args
+from pathlib import Path
+from typing import Any, Literal, TypedDict, get_args
+
+import numpy as np
 
 from v2v.config import ModelConfig
 from v2v.errors import InputError
+from v2v.video.mask import BOX
+from v2v.video.video import Video
+
+# As a mask: detect what the edit changed.
+AUTO_MASK = "auto"
+
+# A clip as people hand it over: a file, a clip, or uint8 [T, H, W, 3] RGB.
+ClipInput = str | Path | np.ndarray | Video
+# A picture as people hand it over: a file, "clip.mp4@2.5", or uint8 [H, W, 3] RGB.
+PictureInput = str | Path | np.ndarray
 
 Detail = Literal["guided", "model", "tiles"]
 Guide = Literal["prompt", "prompt+reference"]
@@ -81,3 +95,99 @@ class EditSettings:
     def guidance_of(self, config: ModelConfig) -> float:
         """Return the guidance: the setting, or the model's own."""
         return config.flow.guidance if self.guidance is None else self.guidance
+
+
+@dataclass(frozen=True)
+class EditRequest:
+    """One edit: everything that decides its result, apart from the model and its adapters.
+
+    Attributes:
+      video: a file, a `Video`, or uint8 [T, H, W, 3] RGB shown at `fps`.
+      instruction: the edit, in English ("make the sky purple").
+      mask: where (and, if a video, when) to edit, white = edit: a file or an array of the clip's size, a box "x,y,w,h", or "auto" to
+        detect what the edit changed and restore everything else.
+      reference: an image of any size that shows how the edit should look: a file, "clip.mp4@2.5" for the frame at that second, or uint8
+        [H, W, 3] RGB.
+      settings: the other settings.
+      fps: frames per second, if `video` is an array.
+    """
+
+    video: ClipInput
+    instruction: str
+    mask: ClipInput | None = None
+    reference: PictureInput | None = None
+    settings: EditSettings = EditSettings()
+    fps: float = 25.0
+
+
+class EditReport(TypedDict, total=False):
+    """Settings and measurements of an edit, as `--json`, manifests and `Video.report` hold them.
+
+    `leak` is filled in once all frames were computed; the entries of step skipping are there where steps were skipped.
+    """
+
+    prompt: str
+    # Words that the vocabulary doesn't hold, and the end of an instruction that is too long.
+    unknown_words: list[str]
+    left_out: str
+    seed: int
+    steps: int
+    guidance: float
+    strength: float
+    # The edited part of the clip, in frames and seconds.
+    first_frame: int
+    edited_frames: int
+    edited_from: float
+    edited_to: float
+    edited_seconds: float
+    # Share of the frame that is edited.
+    mask_area: float
+    # Mean difference outside the mask, in levels of 255, before and after restoring the source.
+    leak_model: float | None
+    leak: float
+    # Share of steps that were skipped, and what that costs in dB.
+    skipped: float
+    skip_snr: float
+
+
+@dataclass(frozen=True)
+class EditResult:
+    """An edited clip.
+
+    Attributes:
+      video: the clip, with the source's size, frame times and sound; its frames are computed while they are iterated.
+      report: the settings and measurements.
+    """
+
+    video: Video
+    report: EditReport
+
+    def in_memory(self) -> "EditResult":
+        """Return the result with all frames computed."""
+        frames = np.asarray(self.video.frames)
+        return dataclasses.replace(self, video=dataclasses.replace(self.video, frames=frames))
+
+
+def check_combination(settings: EditSettings, mask: Any, reference: Any) -> None:
+    """Check that settings that need a mask or a reference have one.
+
+    Args:
+      settings: the settings.
+      mask: the mask, or None.
+      reference: the reference, or None.
+
+    Raises:
+      InputError: a setting without effect.
+    """
+    if mask is None and (settings.invert_mask or settings.soft is not None):
+        raise InputError(
+            f"{'invert_mask' if settings.invert_mask else 'soft'}: expected a mask with it, got none; add one, or leave it out"
+        )
+    if settings.invert_mask and isinstance(mask, str) and (mask == AUTO_MASK or BOX.fullmatch(mask)):
+        raise InputError(
+            f"invert_mask: expected a picture or video as mask, got {mask}, which always marks where to edit; leave it out"
+        )
+    if settings.guide == "prompt+reference" and reference is None:
+        raise InputError(
+            'guide: "prompt+reference" expected a reference with it, got none; add one, or leave it out'
+        )
