@@ -76,18 +76,26 @@ _DETERMINERS = frozenset(
 
 
 class Writer(Protocol):
-    """Turns captions into one instruction each: "" where a caption describes no event, a rejection where the request failed."""
+    """A rewriter of captions as instructions."""
 
-    version: str
+    @property
+    def version(self) -> str:
+        """Version, recorded in every pair."""
+        ...
+
+    @property
+    def batch(self) -> int:
+        """Number of captions that one call handles best."""
+        ...
 
     def __call__(self, captions: Sequence[str]) -> list[str | Rejected]:
-        """Return one instruction or rejection a caption."""
+        """Return one instruction a caption: "" where it describes no event, a rejection where the request failed."""
         ...
 
 
 @dataclasses.dataclass(frozen=True)
 class RuleWriter:
-    """Makes an imperative of the first verb in the third person: "make" + subject + verb + rest.
+    """A writer by rules, which makes an imperative of the first verb in the third person: "make" + subject + verb + rest.
 
     "<subject> is <verb>ing <rest>" becomes "make <subject> start <verb>ing <rest>"; pronouns change case; verbs joined
     by and, then or a comma change with the first. A caption without a verb of the list gives "".
