@@ -103,9 +103,9 @@ score() {
   for name in $exports; do
     [ -e "$work/results/score-$name.json" ] && continue
     within "$python" tools/checks/score_embedded.py --model "$work/export-$name" --json "$@" >"$work/score.log" || return $?
-    "$python" -c 'import json, sys; from tools.bench.accelerator import stamp
+    "$python" -c 'import json, sys; from tools.bench.measurement import describe_run
 line = open(sys.argv[1]).read().strip().splitlines()[-1]
-print(json.dumps(stamp() | {"command": sys.argv[2]} | json.loads(line)))' "$work/score.log" \
+print(json.dumps(describe_run() | {"command": sys.argv[2]} | json.loads(line)))' "$work/score.log" \
       "python tools/checks/score_embedded.py --model export-$name --json $*" >"$work/results/score-$name.json"
   done
   "$python" tools/cards/readme_figures.py --results "$work/results" --show

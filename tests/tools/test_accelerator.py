@@ -138,7 +138,7 @@ def test_shares_are_of_the_same_librarys_matmul():
         {"case": c, "size": "a", "tflops": f}
         for c, f in (("matmul", 8.0), ("full", 4.0), ("torch_matmul", 10.0), ("torch_eager", 4.0))
     ]
-    shares = {r["case"]: r.get("of_matmul") for r in accelerator.with_share(rows)}
+    shares = {r["case"]: r.get("of_matmul") for r in accelerator.add_matmul_share(rows)}
     assert shares["full"] == 0.5 and shares["torch_eager"] == 0.4
 
 

@@ -35,7 +35,7 @@ def scored(args, name: str, seed: int) -> None:
     out = args.out / "ablation" / f"{name}-{seed}.json"
     if out.exists():
         return
-    from tools.bench.accelerator import stamp
+    from tools.bench.measurement import describe_run
     from v2v.evaluation.benchmarks import exact_truth, exact_truth_scoring
     from v2v.evaluation.cache import SweepCache
     from v2v.evaluation.sweep.methods import EditingMethod
@@ -59,7 +59,9 @@ def scored(args, name: str, seed: int) -> None:
     }
     out.parent.mkdir(parents=True, exist_ok=True)
     partial = out.with_suffix(".partial")
-    partial.write_text(json.dumps(stamp() | {"variant": name, "seed": seed, "steps": args.steps} | result))
+    partial.write_text(
+        json.dumps(describe_run() | {"variant": name, "seed": seed, "steps": args.steps} | result)
+    )
     partial.rename(out)
     for left in (folder, runs / f"edit-{name}-{seed}"):  # scores are kept, weights of ablations aren't
         shutil.rmtree(left)

@@ -1,47 +1,55 @@
-"""diffusers' side of tools/bench/accelerator.py: the same shapes, random weights, bfloat16, eager and compiled by torch.
+"""The diffusers side of `accelerator.py`: the same shapes, random weights, bfloat16, eager and compiled by torch.
 
 The DiT gets latents of twice the frames, so that its sequence has as many tokens as source and target together; it has no cached pass
 to compare with. Needs a GPU, unless tiny.
 """
 
+import dataclasses
 import time
 
+from tools.bench import measurement
 
-def case(name: str, height: int, width: int, tiny: bool) -> dict:
-    """As accelerator.case; name is matmul, eager, compiled, encode or decode."""
+
+def run_case(name: str, cfg, tiny: bool) -> dict:
+    """Return the figures of one case.
+
+    Args:
+      name: "matmul", "eager", "compiled", "encode" or "decode".
+      cfg: Configuration of the model.
+      tiny: Run on the CPU where there is no GPU.
+
+    Returns:
+      Seconds, TFLOP/s where counted, peak memory in GB, seconds of the first call.
+    """
     import torch
-
-    from tools.bench.accelerator import timed
 
     if not tiny and not torch.cuda.is_available():
         raise SystemExit("torch sees no CUDA device")
     device = "cuda" if torch.cuda.is_available() else "cpu"
     dtype = torch.bfloat16 if device == "cuda" else torch.float32
     torch.set_default_device(device)
-    run, flops = {"matmul": matmul, "encode": vae, "decode": vae}.get(name, dit)(
-        name, height, width, tiny, dtype
-    )
+    builders = {"matmul": build_matmul, "encode": build_vae, "decode": build_vae}
+    call, flops = builders.get(name, build_dit)(name, cfg, tiny, dtype)
 
-    def synced():
+    def run():
         with torch.no_grad():
-            run()
+            call()
         if device == "cuda":
             torch.cuda.synchronize()
 
-    began = time.perf_counter()
-    synced()
-    first = time.perf_counter() - began
-    seconds = timed(synced)
+    first_seconds = measurement.measure(run, time.perf_counter)
+    seconds = measurement.median_seconds(run)
     peak = torch.cuda.max_memory_allocated() / 1e9 if device == "cuda" else None
     return {
         "seconds": seconds,
         "tflops": flops and flops / seconds / 1e12,
         "peak_gb": peak,
-        "first_call": first,
+        "first_call": first_seconds,
     }
 
 
-def matmul(name, height, width, tiny, dtype):
+def build_matmul(name: str, cfg, tiny: bool, dtype):
+    """Return (call, FLOPs) of a matrix product."""
     import torch
 
     n = 256 if tiny else 8192
@@ -49,37 +57,31 @@ def matmul(name, height, width, tiny, dtype):
     return (lambda: x @ w), 2 * n**3
 
 
-def dit(name, height, width, tiny, dtype):
-    import dataclasses
-
+def build_dit(name: str, cfg, tiny: bool, dtype):
+    """Return (call, FLOPs) of one pass of the DiT."""
     import torch
     from diffusers import WanTransformer3DModel
 
-    from tools.bench.accelerator import config
     from v2v.planning.passes import count_pass_flops
 
-    cfg = config(height, width, tiny)
     d, (t, y, x, c) = cfg.dit, cfg.vae.latent_shape(cfg.frames, cfg.height, cfg.width)
-    torch.set_default_dtype(dtype)  # weights are made in it
+    torch.set_default_dtype(dtype)  # of the weights, too
     model = WanTransformer3DModel(
         patch_size=d.patch, num_attention_heads=d.heads, attention_head_dim=d.head_dim, in_channels=c, out_channels=c,
         text_dim=d.text_width, freq_dim=d.freq_dim, ffn_dim=d.ffn_width, num_layers=d.layers,
     ).eval()  # fmt: skip
     z, text = torch.randn(1, c, 2 * t, y, x), torch.randn(1, d.text_len, d.text_width)
-    call = torch.compile(model) if name == "compiled" else model
+    velocity = torch.compile(model) if name == "compiled" else model
     tau = torch.full((1,), 500.0, dtype=torch.float32)
     flops = count_pass_flops(dataclasses.replace(cfg, dit=dataclasses.replace(d, dtype="float32")))["full"]
-    return (lambda: call(z, tau, text, return_dict=False)), flops
+    return (lambda: velocity(z, tau, text, return_dict=False)), flops
 
 
-def vae(name, height, width, tiny, dtype):
-    """float32, as diffusers' own examples decode and as ours does."""
+def build_vae(name: str, cfg, tiny: bool, dtype):
+    """Return (call, None) of encoding or decoding in float32, as both sides do by default; FLOPs are not counted."""
     import torch
     from diffusers import AutoencoderKLWan
 
-    from tools.bench.accelerator import config
-
-    cfg = config(height, width, tiny)
     v, (t, y, x, c) = cfg.vae, cfg.vae.latent_shape(cfg.frames, cfg.height, cfg.width)
     if tiny and v.patch == 1:
         raise SystemExit("diffusers' VAE has no patch of 1")

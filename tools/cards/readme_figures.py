@@ -53,7 +53,7 @@ def figures(results: Path) -> str:
 
 
 def speed(report: dict | None) -> list[str]:
-    from tools.bench.accelerator import with_share
+    from tools.bench.accelerator import add_matmul_share
 
     head = [
         "| Wan2.2-TI2V-5B, 81 frames, random weights | size | ms | TFLOP/s | of matmul | peak GB |",
@@ -62,7 +62,7 @@ def speed(report: dict | None) -> list[str]:
     if report is None or report["tiny"]:
         return [*head, f"| {NOTHING} | | | | | |"]
     lines = []
-    for row in sorted(with_share(report["rows"]), key=lambda r: (r["size"], [*CASES].index(r["case"]))):
+    for row in sorted(add_matmul_share(report["rows"]), key=lambda r: (r["size"], [*CASES].index(r["case"]))):
         cells = [f"failed: {row['error'][:60]}" if "error" in row else f"{1000 * row['seconds']:,.0f}"]
         cells += [
             number(row.get("tflops")),
