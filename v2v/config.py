@@ -1,11 +1,11 @@
-"""What a model is made of: frozen dataclasses, checked when made, and the named models. What a run is set by: config.py.
+"""Configuration as frozen dataclasses, checked when they are created: of models, and of what every training run needs.
 
-No logic lives here. `embedded()` (shipped with the package) and `wan22_ti2v_5b()` (the paper's backbone) are two settings of
-the same classes; `debug()` is a third, small enough for tests. Sources: reference tables of Wan2.2-TI2V-5B and EasyV2V section 5.
+A `ModelConfig` describes a model: transformer, autoencoder, text encoder, LoRA, conditioning and flow. `wan22_ti2v_5b()` (the paper's
+backbone), `embedded()` (the packaged model) and `debug()` (small enough for tests) are three settings of the same classes. Its fields are stored
+in the config.json of model folders. `MeshConfig`, `LogConfig`, `DataConfig` and `OptimConfig` are the parts of a run that packages below
+`v2v/train` read too; `train/config.py` puts them together with the stages. No logic is in this file.
 
-What a training run is set by, beside its model: devices, writers, data, optimiser. Frozen dataclasses, checked when made.
-
-config.py (models) · **config.py** (runs) → train/config.py, data, plan. No logic lives here.
+Sources: the published configuration of Wan2.2-TI2V-5B; EasyV2V (arXiv 2512.16920), section 5.
 """
 
 import dataclasses
@@ -22,28 +22,44 @@ LORA_TARGETS = r"blocks/(self_attn|cross_attn)/(q|k|v|o)$|blocks/ffn/(up|down)$"
 
 @dataclass(frozen=True)
 class DiTConfig:
-    """A Wan2.2-type video DiT."""
+    """A video diffusion transformer of the type of Wan2.2.
+
+    Attributes:
+      width: channels of the residual stream.
+      ffn_width: hidden channels of the MLPs.
+      heads: attention heads; `width` divided by them is even.
+      layers: transformer blocks.
+      in_channels: channels of the input; `out_channels`, or twice that for editors conditioned by channel concatenation.
+      out_channels: channels of the velocity, those of the latents.
+      patch: latent cells of a token, (t, y, x).
+      text_width: channels of the text embeddings.
+      text_len: tokens of the text; padding is attended to, so the length is part of the model.
+      freq_dim: width of the sinusoid that embeds flow time.
+      eps: added to variances by the norms.
+      rope_theta: base of the rotary position embedding.
+      qk_gain: initial gain of the norms of queries and keys; small heads need more than 1 to attend sharply.
+      remat: what the backward pass recomputes, from nothing to all; dots keeps results of matrix products, outputs those of attention and
+        MLP.
+      backend: attention kernel; auto selects by the platform.
+      dtype: of matrix products; residual stream, norms and modulation are float32.
+    """
 
     width: int = 3072
     ffn_width: int = 14336
     heads: int = 24
     layers: int = 30
-    in_channels: int = 48  # 96 for editors conditioned by channel concatenation
+    in_channels: int = 48
     out_channels: int = 48
     patch: tuple[int, int, int] = (1, 2, 2)
     text_width: int = 4096
-    text_len: int = 512  # padding is attended to, so the length is part of the model
-    freq_dim: int = 256  # width of the sinusoid that embeds flow time
+    text_len: int = 512
+    freq_dim: int = 256
     eps: float = 1e-6
     rope_theta: float = 10000.0
-    qk_gain: float = 1.0  # initial gain of the q and k norms; small heads need more than 1 to attend sharply
-    # What the backward pass recomputes, from nothing to all: dots keeps matmul results, outputs those of attention and FFN.
+    qk_gain: float = 1.0
     remat: Literal["none", "dots", "outputs", "full"] = "none"
-    # Of attention; auto asks the platform.
     backend: Literal["auto", "plain", "chunked", "cudnn", "splash"] = "auto"
-    dtype: Literal["bfloat16", "float32"] = (
-        "bfloat16"  # of matmuls; residual stream, norms and modulation are float32
-    )
+    dtype: Literal["bfloat16", "float32"] = "bfloat16"
 
     def __post_init__(self):
         if self.width % self.heads or (self.width // self.heads) % 2:
@@ -57,12 +73,26 @@ class DiTConfig:
 
     @property
     def head_dim(self) -> int:
+        """Return the channels of one attention head."""
         return self.width // self.heads
 
 
 @dataclass(frozen=True)
 class VAEConfig:
-    """A Wan2.2-type causal 3-D VAE with parameter-free residual down and up paths."""
+    """A causal 3-D autoencoder of the type of Wan2.2, with parameter-free residual down and up paths.
+
+    Attributes:
+      base_dim: channels of the encoder that `dim_mult` multiplies.
+      decoder_base_dim: the same of the decoder.
+      z_dim: channels of the latents.
+      dim_mult: relative width of each stage of the encoder, of the decoder in reverse order; the last two are equal.
+      num_res_blocks: residual blocks of a stage of the encoder; those of the decoder have one more.
+      temporal_downsample: whether time is halved too, for each halving of height and width.
+      patch: pixels that are folded into channels before the first stage, along height and width.
+      mean: of each channel of the latents; () for zeros.
+      std: standard deviation of each channel of the latents; () for ones.
+      dtype: of the computation.
+    """
 
     base_dim: int = 160
     decoder_base_dim: int = 256
@@ -71,7 +101,7 @@ class VAEConfig:
     num_res_blocks: int = 2
     temporal_downsample: tuple[bool, ...] = (False, True, True)
     patch: int = 2
-    mean: tuple[float, ...] = ()  # per-channel statistics of the latents; () stands for zeros and ones
+    mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
     dtype: Literal["bfloat16", "float32"] = "float32"
 
@@ -84,22 +114,31 @@ class VAEConfig:
             raise ValueError(
                 f"VAEConfig: the last two stages must be equally wide, got dim_mult={self.dim_mult}"
             )
-        for name in ("mean", "std"):
-            if len(getattr(self, name)) not in (0, self.z_dim):
-                raise ValueError(
-                    f"VAEConfig.{name}: expected {self.z_dim} numbers, got {len(getattr(self, name))}"
-                )
+        for name, values in (("mean", self.mean), ("std", self.std)):
+            if len(values) not in (0, self.z_dim):
+                raise ValueError(f"VAEConfig.{name}: expected {self.z_dim} numbers, got {len(values)}")
 
     @property
     def stride_t(self) -> int:
+        """Return the pixel frames of a latent frame; the first latent frame holds one."""
         return 2 ** sum(self.temporal_downsample)
 
     @property
     def stride_xy(self) -> int:
+        """Return the pixels of a latent cell along height and width."""
         return self.patch * 2 ** len(self.temporal_downsample)
 
     def latent_shape(self, T: int, H: int, W: int) -> tuple[int, int, int, int]:
-        """(t, y, x, c) of a clip; T must be 1 modulo the temporal stride and H, W multiples of the spatial one."""
+        """Return the shape (t, y, x, c) of a clip's latents.
+
+        Args:
+          T: frames, 1 modulo `stride_t`.
+          H: pixels, a multiple of `stride_xy`.
+          W: pixels, a multiple of `stride_xy`.
+
+        Raises:
+          ValueError: other sizes.
+        """
         if min(T, H, W) < 1 or (T - 1) % self.stride_t or H % self.stride_xy or W % self.stride_xy:
             raise ValueError(
                 f"VAE: a clip needs T = {self.stride_t}n+1 frames and sides divisible by {self.stride_xy}, got {T}x{H}x{W}"
@@ -109,7 +148,21 @@ class VAEConfig:
 
 @dataclass(frozen=True)
 class TextConfig:
-    """A umT5-type encoder: T5 blocks with relative position biases of their own in every layer."""
+    """A text encoder of the type of umT5: T5 blocks, each with its own relative position biases.
+
+    Attributes:
+      vocab: size of the vocabulary.
+      width: channels of the embeddings.
+      key_width: channels of one attention head.
+      heads: attention heads.
+      ffn_width: hidden channels of the MLPs.
+      layers: blocks.
+      buckets: of relative positions.
+      max_distance: tokens, from which all positions share the last bucket.
+      text_len: tokens of a padded text.
+      eps: added to variances by the norms.
+      dtype: of the computation.
+    """
 
     vocab: int = 256384
     width: int = 4096
@@ -126,9 +179,17 @@ class TextConfig:
 
 @dataclass(frozen=True)
 class LoRAConfig:
+    """Low-rank adapters of linear layers: y = x (w + scale a b).
+
+    Attributes:
+      rank: columns of a and rows of b.
+      alpha: scale times rank; None for a scale of 1.
+      targets: regular expression, searched in the path of each linear layer.
+    """
+
     rank: int = 256
-    alpha: float | None = None  # None stands for alpha = rank, a scale of 1
-    targets: str = LORA_TARGETS  # regex searched in the path of each Dense layer
+    alpha: float | None = None
+    targets: str = LORA_TARGETS
 
     def __post_init__(self):
         if self.rank < 1:
@@ -136,50 +197,89 @@ class LoRAConfig:
 
     @property
     def scale(self) -> float:
+        """Return the factor of a b."""
         return 1.0 if self.alpha is None else self.alpha / self.rank
 
 
 @dataclass(frozen=True)
 class ConditionConfig:
-    """How source, mask and reference reach the model (DESIGN: the contract of the model)."""
+    """How source, mask and reference enter the transformer (EasyV2V, section 3 and its ablations).
+
+    "Clean tokens" are those of source, mask and reference; "noisy tokens" are the target's, which the model denoises.
+
+    Attributes:
+      layout: how the source joins the target: as tokens of its own (sequence), concatenated along channels (channel), or added to the
+        target's tokens (add).
+      rope: temporal positions of the rotary embedding: source, target and reference one after the other (contiguous), or source and
+        target at the same positions and the reference after them (shared).
+      time: flow time that clean tokens are modulated with: 0, as they hold no noise (zero), or the noisy tokens' (same).
+      attention: which tokens see which: all see all (full), or clean tokens don't see noisy ones (one_way), so that their keys and values
+        are the same at every step and can be cached.
+      mask: tokens that the embedded mask is added to (source or target), or sequence for tokens of its own after the target's (Table II).
+      mask_code: what is embedded of a mask: its latents as a black and white video (vae), or its share of each latent cell
+        (pooled, `video/mask.py`).
+    """
 
     layout: Literal["sequence", "channel", "add"] = "sequence"
-    rope: Literal["contiguous", "shared"] = (
-        "contiguous"  # temporal positions: source -> target -> reference, or equal
-    )
-    time: Literal["zero", "same"] = "zero"  # flow time of clean tokens
-    attention: Literal["full", "one_way"] = "full"  # one_way: condition tokens don't look at noisy ones
-    # Whose tokens the embedded mask is added to, or tokens of its own after the target's (the paper's Table II).
+    rope: Literal["contiguous", "shared"] = "contiguous"
+    time: Literal["zero", "same"] = "zero"
+    attention: Literal["full", "one_way"] = "full"
     mask: Literal["source", "target", "sequence"] = "source"
-    # What is embedded of a mask: its latents as a black and white video, or its share of each latent cell, averaged (video/mask.py).
     mask_code: Literal["vae", "pooled"] = "vae"
 
 
 @dataclass(frozen=True)
 class FlowConfig:
-    """The straight path between data and noise, how it is sampled in training and walked in inference."""
+    """The straight path between data and noise: which flow times training draws and inference visits.
 
-    shift: float = 5.0  # tau' = s tau / (1 + (s-1) tau): moves training and sampling towards noise
+    Attributes:
+      shift: s of tau' = s tau / (1 + (s - 1) tau), which moves training and sampling towards noise.
+      sampling: distribution of flow times in training.
+      logit_mean: mean of logit_normal, before the shift.
+      logit_std: standard deviation of logit_normal.
+      weighting: of a sample's loss by its flow time (`diffusion/flow_matching.py`).
+      steps: of inference, by default.
+      guidance: scale of classifier-free guidance on the text, by default.
+      solver: of inference, by default.
+      schedule: noise levels that inference visits (`diffusion/schedule.py`).
+    """
+
+    shift: float = 5.0
     sampling: Literal["shifted_uniform", "logit_normal"] = "shifted_uniform"
-    logit_mean: float = 0.0  # of logit_normal, before the shift
+    logit_mean: float = 0.0
     logit_std: float = 1.0
-    weighting: Literal["none", "gaussian"] = (
-        "none"  # of a sample's loss by its tau (diffusion/flow_matching.py)
-    )
+    weighting: Literal["none", "gaussian"] = "none"
     steps: int = 50
     guidance: float = 3.0
     solver: SolverName = "euler"
-    schedule: Literal["linear", "wan", "diffusers"] = "linear"  # noise levels visited: diffusion/schedule.py
+    schedule: Literal["linear", "wan", "diffusers"] = "linear"
 
 
 @dataclass(frozen=True)
 class ModelConfig:
+    """A model that edits clips of one size; longer and larger ones in windows and tiles.
+
+    Attributes:
+      name: of the model.
+      frames: pixel frames of a clip.
+      height: pixels of its frames.
+      width: pixels of its frames.
+      largest: largest (frames, height, width) that the weights were trained on; zeros for the size above.
+      batch: windows of a clip that are edited in one call.
+      dit: the transformer.
+      vae: the autoencoder.
+      text: the text encoder.
+      lora: the adapters.
+      condition: how source, mask and reference enter the transformer.
+      flow: flow times of training and inference.
+    """
+
     name: str = "wan22_ti2v_5b"
     frames: int = 81
     height: int = 480
     width: int = 832
-    largest: tuple[int, int, int] = (0, 0, 0)  # frames, height, width it has seen; zeros: those above
-    batch: int = 4  # windows of a clip edited in one call
+    largest: tuple[int, int, int] = (0, 0, 0)
+    batch: int = 4
     dit: DiTConfig = field(default_factory=DiTConfig)
     vae: VAEConfig = field(default_factory=VAEConfig)
     text: TextConfig = field(default_factory=TextConfig)
@@ -203,12 +303,12 @@ class ModelConfig:
 
 
 def wan22_ti2v_5b() -> ModelConfig:
-    """Wan2.2-TI2V-5B as EasyV2V uses it: 81x480x832, rank 256, prompt guidance 3."""
+    """Return Wan2.2-TI2V-5B as EasyV2V uses it: 81x480x832, rank 256, prompt guidance 3."""
     return ModelConfig(largest=(121, 704, 1280), batch=1, vae=VAEConfig(mean=WAN22_MEAN, std=WAN22_STD))
 
 
 def embedded() -> ModelConfig:
-    """The model shipped with the package: 9x64x64 pixels, 48 tokens a stream, small enough to train on two CPU cores."""
+    """Return the packaged model: clips of 9x64x64 pixels, 48 tokens each, small enough to train on two CPU cores."""
     return ModelConfig(
         name="embedded",
         frames=9,
@@ -233,22 +333,22 @@ def embedded() -> ModelConfig:
 
 
 def debug() -> ModelConfig:
-    """The smallest model with every part: what tests train in seconds."""
-    big = embedded()
+    """Return the smallest model with every part, which tests train in seconds."""
+    base = embedded()
     return dataclasses.replace(
-        big,
+        base,
         name="debug",
         frames=5,
         height=32,
         width=32,
         dit=dataclasses.replace(
-            big.dit, width=32, ffn_width=64, heads=2, layers=2, in_channels=8, out_channels=8, text_width=16
+            base.dit, width=32, ffn_width=64, heads=2, layers=2, in_channels=8, out_channels=8, text_width=16
         ),
         vae=VAEConfig(
             base_dim=4, decoder_base_dim=4, z_dim=8, dim_mult=(1, 2, 2), num_res_blocks=1,
             temporal_downsample=(True, True),
         ),
-        text=dataclasses.replace(big.text, width=16, key_width=4, heads=2, ffn_width=32, layers=1),
+        text=dataclasses.replace(base.text, width=16, key_width=4, heads=2, ffn_width=32, layers=1),
         lora=LoRAConfig(rank=4),
     )  # fmt: skip
 
@@ -270,8 +370,14 @@ WAN22_STD: tuple[float, ...] = (
 
 @dataclass(frozen=True)
 class MeshConfig:
-    """Devices along each mesh axis; -1 takes what is left. Batches are split over data and fsdp, weights over fsdp and tensor,
-    tokens over seq."""
+    """Devices along each mesh axis; one may be -1 and takes the devices that are left.
+
+    Attributes:
+      data: batches are split over these.
+      fsdp: batches and weights are split over these.
+      seq: tokens are split over these.
+      tensor: weights are split over these.
+    """
 
     data: int = -1
     fsdp: int = 1
@@ -286,38 +392,56 @@ class MeshConfig:
 
 @dataclass(frozen=True)
 class LogConfig:
-    """Writers beside log.jsonl, which is always written."""
+    """What a run logs, and to which writers beside log.jsonl, which is always written.
 
-    every: int = 50  # steps between rows
-    tensorboard: bool = False  # pip install 'v2v-edit[tensorboard]'
-    wandb: str = ""  # project on Weights & Biases; pip install 'v2v-edit[wandb]'
-    held_out_every: int = 0  # steps between losses on held-out pairs at fixed tau and noise; 0: never
-    preview_every: int = 0  # steps between preview videos; 0: never
+    Attributes:
+      every: steps between rows.
+      tensorboard: write TensorBoard files (pip install 'v2v-edit[tensorboard]').
+      wandb: project on Weights & Biases (pip install 'v2v-edit[wandb]'); "" for none.
+      held_out_every: steps between losses on held-out pairs at fixed flow times and noise; 0 for never.
+      preview_every: steps between preview videos; 0 for never.
+    """
+
+    every: int = 50
+    tensorboard: bool = False
+    wandb: str = ""
+    held_out_every: int = 0
+    preview_every: int = 0
 
 
 @dataclass(frozen=True)
 class DataConfig:
-    """How a pair becomes an example. Probabilities."""
+    """How pairs become training examples. All but the last three are probabilities or shares.
 
-    drop_text: float = 0.1  # the sentence is left out, so that guidance has something to lean on
-    drop_mask: float = 0.5  # the model is told only when an edit happens, not where
-    reference: float = (
-        0.2  # share of batches that show a reference picture; the paper's "50 % dropped" is 0.5
-    )
-    transition: float = 0.5  # of rendered pairs, those whose edit begins inside the clip
-    turning: float = 0.5  # of the backbone's clips, those that begin as the source and turn into the target
-    image_to_video: float = 0.5  # of the others, those with a clean first frame
-    held_out: float = 0.0  # of the cached pairs, those never trained on, for the held-out loss
-    # Not probabilities: which sizes (frames, height, width) clips train at, () for the model's own alone; tokens a batch holds
-    # at most, 0 for as many as edit.batch clips of the model's size; how often a clip comes from each of the sets, () for by
-    # their numbers of clips.
+    Attributes:
+      drop_text: probability that the text is left out, so that guidance has an unconditional branch.
+      drop_mask: probability of a mask that tells only when an edit happens, not where.
+      reference: share of batches that have reference pictures; the paper's "50 % dropped" is 0.5.
+      transition: share of rendered pairs whose edit begins inside the clip.
+      turning: share of the backbone's clips that begin as the source and turn into the target.
+      image_to_video: share of the backbone's other clips that have a clean first frame.
+      held_out: share of the cached pairs that are never trained on, for the held-out loss.
+      sizes: sizes (frames, height, width) of training clips; () for the model's alone.
+      tokens: most tokens of a batch; 0 for those of `edit.batch` clips of the model's size.
+      mixture: weight of each set of pairs; () for their numbers of clips.
+    """
+
+    drop_text: float = 0.1
+    drop_mask: float = 0.5
+    reference: float = 0.2
+    transition: float = 0.5
+    turning: float = 0.5
+    image_to_video: float = 0.5
+    held_out: float = 0.0
     sizes: tuple[tuple[int, int, int], ...] = ()
     tokens: int = 0
     mixture: tuple[float, ...] = ()
 
     def __post_init__(self):
         others = ("sizes", "tokens", "mixture")
-        wrong = {name: v for name, v in vars(self).items() if name not in others and not 0 <= v <= 1}
+        wrong = {
+            name: value for name, value in vars(self).items() if name not in others and not 0 <= value <= 1
+        }
         if wrong:
             raise ValueError(f"DataConfig: expected probabilities between 0 and 1, got {wrong}")
         if self.tokens < 0 or any(n < 1 for size in self.sizes for n in size):
@@ -328,15 +452,28 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class OptimConfig:
-    kind: Literal["adamw", "muon"] = (
-        "adamw"  # muon: for weights trained from nothing; adamw for the rest of such a tree
-    )
+    """The optimizer.
+
+    Attributes:
+      kind: adamw, or muon for weights trained from scratch, which leaves what is no matrix to AdamW.
+      peak_lr: learning rate after the warm-up.
+      adam_lr: learning rate of what Muon leaves to AdamW: biases, gains, tables.
+      warmup_steps: steps of linear warm-up.
+      decay_steps: steps of a cosine decay to a tenth; 0 keeps the rate constant after the warm-up, as the paper does.
+      b1: decay of AdamW's first moment.
+      b2: decay of AdamW's second moment.
+      weight_decay: of matrices; of nothing else.
+      clip: largest norm of the gradients of each group of parameters.
+      ema: decay of the average of the trained parameters; 0 keeps none.
+    """
+
+    kind: Literal["adamw", "muon"] = "adamw"
     peak_lr: float = 1e-4
-    adam_lr: float = 1e-3  # of what Muon leaves to AdamW: biases, gains, tables
+    adam_lr: float = 1e-3
     warmup_steps: int = 100
-    decay_steps: int = 0  # 0 keeps the rate constant after the warm-up, as the paper does
+    decay_steps: int = 0
     b1: float = 0.9
     b2: float = 0.99
     weight_decay: float = 0.0
-    clip: float = 1.0  # of each group's gradient norm
-    ema: float = 0.999  # decay of the average of what is trained; 0 keeps none
+    clip: float = 1.0
+    ema: float = 0.999

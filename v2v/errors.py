@@ -1,4 +1,4 @@
-"""What is said to the person who runs v2v: errors that they can fix, notes, and how to install what is missing.
+"""Messages to the person who runs v2v: errors that they can fix, notes, and how to install what is missing.
 
 Notes are for results that may surprise, such as a mask that covers nothing. They are log records of level WARNING, unless a
 `collect_notes` block around the call takes them, as the runner of manifests does to show each with its line:
@@ -41,7 +41,11 @@ def install_hint(extra: str = "") -> str:
 
 
 def note(text: str) -> None:
-    """Tell the user something that is not an error; once in a `collect_notes` block, however often it is said there."""
+    """Tell the user something that is not an error: log it, or add it to the notes of the surrounding `collect_notes` block.
+
+    Args:
+      text: one line; a block holds it once, however often it is noted there.
+    """
     notes = _collector.get()
     if notes is None:
         logger.warning("%s", text)
@@ -51,7 +55,11 @@ def note(text: str) -> None:
 
 @contextmanager
 def collect_notes() -> Iterator[list[str]]:
-    """Collect the notes of a block in a list instead of logging them."""
+    """Collect the notes of a block in a list instead of logging them.
+
+    Yields:
+      The list, complete when the block ends.
+    """
     notes: list[str] = []
     token = _collector.set(notes)
     try:

@@ -22,10 +22,10 @@ import sys
 from v2v.runtime import compilation_cache
 compilation_cache.set_environment()
 from v2v import EasyV2VEditor
-with compilation_cache.count_compilations() as compiles:
+with compilation_cache.count_compilations() as counts:
     editor = EasyV2VEditor(sys.argv[1])
     editor.edit_file("in.mp4", "make it warmer", "out.mp4", guidance=float(sys.argv[2]))
-print(compiles.made, compiles.found)
+print(counts.compiled, counts.hits)
 """
 
 
@@ -45,17 +45,17 @@ def test_the_second_start_compiles_nothing(model, tmp_path):
         "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
     }
 
-    def fresh(*words):
+    def run_python(*words):
         done = subprocess.run(
             [sys.executable, *words], cwd=tmp_path, env=environment, capture_output=True, text=True
         )
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    warmed = json.loads(fresh("-m", "v2v", "edit", "--warm", "--model", str(model), "--json"))
+    warmed = json.loads(run_python("-m", "v2v", "edit", "--warm", "--model", str(model), "--json"))
     assert warmed["compiled"] > 3 and Path(warmed["output"]) == tmp_path / "cache" / "v2v" / "jax"
-    made, found = map(int, fresh("-c", EDIT, str(model), "1.5").split())
-    assert made == 0 and found > 3
+    compiled, hits = map(int, run_python("-c", EDIT, str(model), "1.5").split())
+    assert compiled == 0 and hits > 3
 
 
 def test_settings_of_the_users_own_are_left(monkeypatch):

@@ -1,4 +1,4 @@
-"""The table of environment variables is whole: it is what the README shows and what the code reads."""
+"""The table of environment variables is complete: it is what the README shows and what the code reads."""
 
 import re
 from pathlib import Path
@@ -9,10 +9,10 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_the_readme_shows_the_table():
-    shown = re.findall(
+    rows = re.findall(
         r"^\| `(V2V_\w+)` \| (?:`(.*?)`)? *\| (.*?) \|$", (ROOT / "v2v/README.md").read_text(), re.M
     )
-    assert shown == [(v.name, v.default, v.description) for v in environment.VARIABLES]
+    assert rows == [(v.name, v.default, v.description) for v in environment.VARIABLES]
 
 
 def test_nothing_else_reads_a_variable_of_ours():

@@ -21,7 +21,7 @@ X, W = jax.ShapeDtypeStruct((3, 4), jnp.float32), jax.ShapeDtypeStruct((5, 4, 4)
 MATMUL = 2 * 3 * 4 * 4
 
 
-def counted(f, *args):
+def count(f, *args):
     return flops.count_flops(jax.jit(f).trace(*args).jaxpr)
 
 
@@ -30,22 +30,22 @@ def chain(x, ws, wrap=lambda f: f):
 
 
 def test_a_loop_counts_its_body_as_often_as_it_runs():
-    assert counted(chain, X, W) == 5 * MATMUL
+    assert count(chain, X, W) == 5 * MATMUL
 
 
 def test_a_backward_pass_counts_what_remat_repeats():
     def loss(wrap):
         return jax.grad(lambda x, ws: chain(x, ws, wrap).sum(), argnums=(0, 1))
 
-    assert counted(loss(lambda f: f), X, W) == 3 * 5 * MATMUL
-    assert counted(loss(jax.checkpoint), X, W) == 4 * 5 * MATMUL
+    assert count(loss(lambda f: f), X, W) == 3 * 5 * MATMUL
+    assert count(loss(jax.checkpoint), X, W) == 4 * 5 * MATMUL
 
 
 def test_a_branch_counts_as_its_dearest():
     def f(x, ws):
         return jax.lax.cond(x[0, 0] > 0, lambda: x @ ws[0] @ ws[1], lambda: x @ ws[2])
 
-    assert counted(f, X, W) == 2 * MATMUL
+    assert count(f, X, W) == 2 * MATMUL
 
 
 def test_shares_of_devices_add_up():
@@ -54,7 +54,7 @@ def test_shares_of_devices_add_up():
     f = jax.shard_map(
         jnp.dot, mesh=mesh, in_specs=(PartitionSpec("data"), PartitionSpec()), out_specs=PartitionSpec("data")
     )
-    assert counted(f, x, jax.ShapeDtypeStruct((4, 4), jnp.float32)) == 2 * 16 * 4 * 4
+    assert count(f, x, jax.ShapeDtypeStruct((4, 4), jnp.float32)) == 2 * 16 * 4 * 4
 
 
 def test_a_convolution_counts_taps_and_channels():
@@ -65,18 +65,18 @@ def test_a_convolution_counts_taps_and_channels():
         padding="SAME",
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
     )
-    assert counted(conv, x, k) == 2 * (8 * 8 * 6) * (3 * 3 * 3)
+    assert count(conv, x, k) == 2 * (8 * 8 * 6) * (3 * 3 * 3)
 
 
 def test_a_kernel_counts_its_grid():
     q = jax.ShapeDtypeStruct((2, 256, 3, 128), jnp.float32)
     kernel = partial(splash.attend, block=128, interpret=True)
-    assert counted(kernel, q, q, q) == 2 * 3 * 2 * (2 * 256 * 256 * 128)
+    assert count(kernel, q, q, q) == 2 * 3 * 2 * (2 * 256 * 256 * 128)
 
 
 @pytest.mark.parametrize("layers", [1, 3])
 def test_the_model_costs_what_it_costs_by_hand(layers):
-    """Blocks by train/clock.py's formula; patch embedding, text, time and head by theirs."""
+    """Blocks by `forward_flops`; patch embedding, text, time and head by theirs."""
     m = debug()
     cfg = dataclasses.replace(m.dit, layers=layers)
     t, y, x, c = m.vae.latent_shape(m.frames, m.height, m.width)
@@ -88,17 +88,17 @@ def test_the_model_costs_what_it_costs_by_hand(layers):
     text = cfg.text_len
     around = n * c * d + text * (cfg.text_width * d + d * d) + n * d * c
     around += 2 * (cfg.freq_dim * d + d * d + 6 * d * d)  # time, at tau and at 0
-    assert counted(DiT(cfg).apply, variables, *args) == pytest.approx(blocks + 2 * around, rel=1e-6)
+    assert count(DiT(cfg).apply, variables, *args) == pytest.approx(blocks + 2 * around, rel=1e-6)
     assert np.isfinite(blocks)
 
 
 @pytest.mark.parametrize("trains", ["lora", "full"])
-def test_a_step_of_the_5b_costs_what_the_clock_says(trains):
+def test_a_step_of_the_5b_costs_what_the_formula_says(trains):
     """Counted without remat; x a is kept for the gradient of b, so LoRA computes nothing twice."""
     m = wan22_ti2v_5b()
     m = dataclasses.replace(m, dit=dataclasses.replace(m.dit, backend="plain"))
     program = programs.build_program(programs.PlanSetting(m, batch=1, trains=trains), jax.devices()[:1])
     with jax.set_mesh(program.mesh):
-        seen = flops.count_flops(program.jitted.trace(*program.args).jaxpr)
-    said = flops.step_flops(m, 1, count_tokens(m, reference=True), trains == "full")
-    assert said == pytest.approx(seen, rel=1e-3)
+        operations = flops.count_flops(program.jitted.trace(*program.args).jaxpr)
+    formula = flops.step_flops(m, 1, count_tokens(m, reference=True), trains == "full")
+    assert formula == pytest.approx(operations, rel=1e-3)

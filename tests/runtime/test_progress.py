@@ -10,7 +10,7 @@ ROWS = 5
 
 
 @jax.jit
-def walk(x):
+def sample(x):
     def body(x, index):
         x = jnp.sin(x) + 1
         return x, progress.report_progress(index, ROWS, x)
@@ -19,15 +19,15 @@ def walk(x):
 
 
 def test_every_row_is_told_in_order_to_everybody_who_watches():
-    one, other = [], []
-    with progress.watch_progress(lambda *told: one.append(told)):
-        jax.block_until_ready(walk(jnp.ones((2, 3))))
-        with progress.watch_progress(lambda *told: other.append(told)):
-            jax.block_until_ready(walk(jnp.ones((2, 3))))
-    jax.block_until_ready(walk(jnp.ones((2, 3))))
+    first, second = [], []
+    with progress.watch_progress(lambda *numbers: first.append(numbers)):
+        jax.block_until_ready(sample(jnp.ones((2, 3))))
+        with progress.watch_progress(lambda *numbers: second.append(numbers)):
+            jax.block_until_ready(sample(jnp.ones((2, 3))))
+    jax.block_until_ready(sample(jnp.ones((2, 3))))
     rows = [(i + 1, ROWS) for i in range(ROWS)]
-    assert other == rows and one == rows + rows
-    assert walk._cache_size() == 1
+    assert second == rows and first == rows + rows
+    assert sample._cache_size() == 1
 
 
 def test_what_a_watcher_raises_is_not_the_samplers():
@@ -35,15 +35,17 @@ def test_what_a_watcher_raises_is_not_the_samplers():
         raise RuntimeError("a bar broke")
 
     with progress.watch_progress(wrong):
-        x, done = walk(jnp.ones((2, 3)))
+        x, done = sample(jnp.ones((2, 3)))
     assert list(done) == list(range(ROWS))
 
 
-@pytest.mark.parametrize("platform, told", [("cpu", True), ("cuda", False), ("tpu", False)])
-def test_other_backends_compile_the_plain_program(platform, told):
+@pytest.mark.parametrize("platform, has_target", [("cpu", True), ("cuda", False), ("tpu", False)])
+def test_other_backends_compile_the_plain_program(platform, has_target):
     """No host callback anywhere: nothing keeps the program out of the compilation cache."""
     text = (
-        walk.trace(jax.ShapeDtypeStruct((2, 3), jnp.float32)).lower(lowering_platforms=(platform,)).as_text()
+        sample.trace(jax.ShapeDtypeStruct((2, 3), jnp.float32))
+        .lower(lowering_platforms=(platform,))
+        .as_text()
     )
-    assert (progress.TARGET in text) == told
-    assert "callback" not in text and ("custom_call" in text) == told
+    assert (progress.TARGET in text) == has_target
+    assert "callback" not in text and ("custom_call" in text) == has_target

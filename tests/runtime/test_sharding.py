@@ -34,21 +34,21 @@ def mesh(**sizes):
 @pytest.mark.parametrize("cfg", [debug(), embedded(), wan22_ti2v_5b()], ids=lambda cfg: cfg.name)
 def test_every_parameter_has_a_place(cfg):
     tree = shapes_of(cfg)
-    placed = sharding.tree_shardings(tree, mesh(fsdp=4, tensor=2))
-    assert jax.tree.structure(tree) == jax.tree.structure(placed)
+    shardings = sharding.tree_shardings(tree, mesh(fsdp=4, tensor=2))
+    assert jax.tree.structure(tree) == jax.tree.structure(shardings)
 
 
 def test_table_of_the_debug_model():
     lines = sharding.format_shardings(shapes_of(debug()), mesh(fsdp=2, tensor=2)).splitlines()
-    found = {line.split("  ")[0]: line.split("  ")[2] for line in lines}
+    partitions = {line.split("  ")[0]: line.split("  ")[2] for line in lines}
     blocks = "dit/blocks/self_attn"
-    assert found[f"{blocks}/q/kernel"] == str(P(None, "fsdp", "tensor"))
-    assert found[f"{blocks}/o/kernel"] == str(P(None, "tensor", "fsdp"))
-    assert found["lora/blocks/self_attn/q/a"] == str(P(None, "fsdp", None))
-    assert found["lora/blocks/self_attn/q/b"] == str(P(None, "fsdp", "tensor"))
-    assert found["lora/blocks/ffn/down/a"] == str(P(None, "tensor", "fsdp"))
-    assert found["lora/blocks/ffn/down/b"] == str(P(None, None, "fsdp"))
-    assert found["dit/head/linear/kernel"] == str(P("fsdp", None))
+    assert partitions[f"{blocks}/q/kernel"] == str(P(None, "fsdp", "tensor"))
+    assert partitions[f"{blocks}/o/kernel"] == str(P(None, "tensor", "fsdp"))
+    assert partitions["lora/blocks/self_attn/q/a"] == str(P(None, "fsdp", None))
+    assert partitions["lora/blocks/self_attn/q/b"] == str(P(None, "fsdp", "tensor"))
+    assert partitions["lora/blocks/ffn/down/a"] == str(P(None, "tensor", "fsdp"))
+    assert partitions["lora/blocks/ffn/down/b"] == str(P(None, None, "fsdp"))
+    assert partitions["dit/head/linear/kernel"] == str(P("fsdp", None))
 
 
 @pytest.mark.parametrize("kind", ["adamw", "muon"])
@@ -59,8 +59,8 @@ def test_optimiser_state_lies_where_its_parameters_lie(kind):
         return TrainState.create(trained, optimizer.build_optimizer(OptimConfig(kind=kind)))
 
     shapes = jax.eval_shape(state, jax.random.key(0))
-    placed = jax.tree_util.tree_leaves_with_path(sharding.tree_shardings(shapes, mesh(fsdp=2, tensor=2)))
-    by_path = {sharding.format_key_path(path): leaf.spec for path, leaf in placed}
+    leaves = jax.tree_util.tree_leaves_with_path(sharding.tree_shardings(shapes, mesh(fsdp=2, tensor=2)))
+    by_path = {sharding.format_key_path(path): leaf.spec for path, leaf in leaves}
     moments = [spec for path, spec in by_path.items() if path.endswith("lora/blocks/ffn/up/b")]
     assert len(moments) >= 3 and set(moments) == {P(None, "fsdp", "tensor")}
     assert by_path["step"] == P()

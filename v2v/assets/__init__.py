@@ -1,4 +1,4 @@
-"""The sample clip and the packaged model."""
+"""Paths of the files that come with the package: the sample clip and the packaged model."""
 
 from pathlib import Path
 

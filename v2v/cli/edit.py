@@ -327,7 +327,7 @@ def compile_ahead(
             for reference in references:
                 request = EditRequest(frame, instruction, None, reference, compiled)
                 editor.edit(request, progress=progress).in_memory()
-    return {"output": str(cache_folder("jax")), "compiled": compiles.made, "found": compiles.found}
+    return {"output": str(cache_folder("jax")), "compiled": compiles.compiled, "found": compiles.hits}
 
 
 def parse_buckets(text: str) -> list[Bucket]:

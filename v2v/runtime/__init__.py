@@ -1,1 +1,1 @@
-"""The machine: devices and sharding, the compilation cache, progress, and counts of operations."""
+"""The machine: sharding, platform, compilation cache, progress, counts of operations, environment variables."""

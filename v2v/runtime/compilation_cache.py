@@ -1,7 +1,8 @@
-"""Fast starts: compiled programs are kept in the user's cache folder and found again by the next process. main.py, editor.py
+"""The persistent compilation cache: programs that one process compiled are loaded by the next one.
 
-JAX's persistent compilation cache does the keeping; here is where it lies, that it keeps small programs too (so that a second
-start compiles nothing at all), and a counter that shows it. Variables and settings of the user's own are left as they are.
+JAX stores them. This module sets the folder, stores small programs too (so that a second start compiles nothing at all), and counts what was
+found. Variables and settings that the user made stay as they are. `cli/main.py` calls `set_environment`, `pipeline/editor.py`
+`use_compilation_cache`.
 """
 
 import os
@@ -21,29 +22,37 @@ HIT_EVENT = "/jax/compilation_cache/cache_hits"
 
 @dataclass
 class CompilationCounts:
-    """Programs asked for, and of these found in the cache; the rest were compiled."""
+    """Counts of programs.
 
-    asked: int = 0
-    found: int = 0
+    Attributes:
+      requests: programs that were looked up in the cache.
+      hits: programs that were found there.
+    """
+
+    requests: int = 0
+    hits: int = 0
 
     @property
-    def made(self) -> int:
-        return self.asked - self.found
+    def compiled(self) -> int:
+        """Return the number of programs that were not found, and so were compiled."""
+        return self.requests - self.hits
 
 
 def set_environment() -> None:
-    """What must be set before jax is imported: for the command line."""
+    """Set the cache in environment variables, for a process that has not imported JAX yet; silence XLA's own log lines."""
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache_folder("jax")))
     for name, value in CACHE_SETTINGS.items():
         os.environ.setdefault(name, value)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # XLA's own log lines
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
 def use_compilation_cache() -> None:
-    """The same from Python, where jax may be imported already; nothing if the user has set a folder, "" included."""
+    """Set the cache in JAX's configuration; do nothing if the user has set a folder, "" included."""
     import jax
 
-    if "JAX_COMPILATION_CACHE_DIR" in os.environ or jax.config.jax_compilation_cache_dir:
+    # JAX defines its options at import, which the stubs don't know.
+    folder = jax.config.jax_compilation_cache_dir  # pyright: ignore[reportAttributeAccessIssue]
+    if "JAX_COMPILATION_CACHE_DIR" in os.environ or folder:
         return
     jax.config.update("jax_compilation_cache_dir", str(cache_folder("jax")))
     for name, value in CACHE_SETTINGS.items():
@@ -53,17 +62,21 @@ def use_compilation_cache() -> None:
 
 @contextmanager
 def count_compilations() -> Iterator[CompilationCounts]:
-    """`with counted() as compiles: ...`; counts only while the cache is in use, across all threads of the process."""
+    """Count the compilations of a block, in all threads of the process, as far as the cache is in use.
+
+    Yields:
+      The counts, complete when the block ends.
+    """
     import jax
 
-    compiles = CompilationCounts()
+    counts = CompilationCounts()
 
     def listen(event: str, **_) -> None:
-        compiles.asked += event == REQUEST_EVENT
-        compiles.found += event == HIT_EVENT
+        counts.requests += event == REQUEST_EVENT
+        counts.hits += event == HIT_EVENT
 
     jax.monitoring.register_event_listener(listen)
     try:
-        yield compiles
+        yield counts
     finally:
         jax.monitoring.unregister_event_listener(listen)

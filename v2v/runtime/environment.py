@@ -1,4 +1,4 @@
-"""The environment variables of v2v, and the folders that it keeps caches in.
+"""The environment variables of v2v, and the folders of its caches.
 
 This table is the only place that reads a `V2V_*` variable; v2v/README.md shows it.
 """
@@ -13,7 +13,7 @@ class Variable:
     """An environment variable.
 
     Attributes:
-      name: as it is exported.
+      name: of the variable.
       default: its value where it is not set; "" for none.
       description: what it does, one line.
     """
@@ -23,7 +23,7 @@ class Variable:
     description: str
 
     def get(self) -> str:
-        """Return its value; the default where it is unset or empty."""
+        """Return the value; the default where it is unset or empty."""
         return os.environ.get(self.name) or self.default
 
 

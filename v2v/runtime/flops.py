@@ -1,19 +1,24 @@
-"""Operations of a traced program: matrix products and convolutions, 2 a multiply-add, loop bodies times their trips. The one counter.
+"""Counts of floating-point operations, of traced programs and in closed form, and the peak rate of a device.
 
-planning/passes.py counts passes of the DiT with it, planning/compile.py whole steps, the benches their cases. train/timer.py alone has a
-closed formula, since a run can't trace every size of its batches: the blocks without what lies around them, and without what
-remat repeats; tests/runtime/test_flops.py holds it to this counter.
+`count_flops` counts the matrix products and convolutions of any traced program, 2 operations per multiplication and addition, with loop bodies
+as often as they run; elementwise work does not count. The compiler's own count takes the body of a while loop once, so a scan over 30 blocks
+would count as one. Here
 
-The compiler's own count takes the body of a while loop once, so a scan over 30 blocks would count as one. Here
     scan      length x body           shard_map    devices x body, whose shapes are a device's share
     cond      its dearest branch      pallas_call  grid x body, whose shapes are a block
     dot       2 |out| x contracted    conv         2 |out| x taps x channels in
-What rematerialisation repeats is in the backward pass of the traced program, and so is counted; elementwise work is not.
+
+and what rematerialisation repeats is counted, as it is in the backward pass of the traced program. `planning` counts passes of the transformer
+and steps of training with it, the benchmarks their cases.
+
+`forward_flops` and `step_flops` are closed forms of the transformer's blocks, without what surrounds them and without what rematerialisation
+repeats, for training runs, which can't trace every size of their batches. `tests/runtime/test_flops.py` compares them with the counter.
+`peak_flops` is what a device could do, the denominator of model FLOPs utilisation.
 """
 
 import math
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,25 +26,32 @@ from jax.extend import core
 
 from v2v.config import ModelConfig
 
+# Peak dense bfloat16 FLOP/s of a device, vendors' figures; other devices are measured with a matrix product.
+PEAK_FLOPS = {
+    "TPU v4": 275e12, "TPU v5 lite": 197e12, "TPU v5e": 197e12, "TPU v5": 459e12, "TPU v5p": 459e12,
+    "TPU v6 lite": 918e12, "TPU v6e": 918e12, "NVIDIA A100": 312e12, "NVIDIA H100": 989e12, "NVIDIA H200": 989e12,
+}  # fmt: skip
 
-def count_flops(jaxpr: Any) -> int:
-    """Operations of a (closed) jaxpr on all devices together. A `while` of unknown length counts once."""
-    jaxpr = getattr(jaxpr, "jaxpr", jaxpr)
-    return sum(_equation(eqn) for eqn in jaxpr.eqns)
+
+def count_flops(jaxpr: core.Jaxpr | core.ClosedJaxpr) -> int:
+    """Count the operations of a traced program on all devices together; a `while` of unknown length counts once."""
+    equations = (jaxpr.jaxpr if isinstance(jaxpr, core.ClosedJaxpr) else jaxpr).eqns
+    return sum(_count_equation(equation) for equation in equations)
 
 
-def _equation(eqn: Any) -> int:
-    name, params = eqn.primitive.name, eqn.params
+def _count_equation(equation: Any) -> int:
+    name, params = equation.primitive.name, equation.params
     if name == "dot_general":
         (contracted, _), _ = params["dimension_numbers"]
-        lhs = eqn.invars[0].aval.shape
-        return 2 * _size(eqn.outvars[0]) * math.prod(lhs[i] for i in contracted)
+        lhs = equation.invars[0].aval.shape
+        return 2 * _size(equation.outvars[0]) * math.prod(lhs[i] for i in contracted)
     if name == "conv_general_dilated":
-        kernel, spec = eqn.invars[1].aval.shape, params["dimension_numbers"].rhs_spec  # (out, in, *taps)
-        return 2 * _size(eqn.outvars[0]) * math.prod(kernel) // kernel[spec[0]]
+        # rhs_spec is (out, in, *taps).
+        kernel, spec = equation.invars[1].aval.shape, params["dimension_numbers"].rhs_spec
+        return 2 * _size(equation.outvars[0]) * math.prod(kernel) // kernel[spec[0]]
     if name == "cond":
         return max(count_flops(branch) for branch in params["branches"])
-    inner = sum(count_flops(sub) for sub in _inner(params))
+    inner = sum(count_flops(jaxpr) for jaxpr in _inner_jaxprs(params))
     if name == "scan":
         return params["length"] * inner
     if name == "shard_map":
@@ -50,39 +62,35 @@ def _equation(eqn: Any) -> int:
     return inner
 
 
-def _inner(params: dict) -> list:
+def _inner_jaxprs(params: dict) -> list[core.Jaxpr | core.ClosedJaxpr]:
+    """Return the programs among the parameters of an equation."""
     kinds = (core.Jaxpr, core.ClosedJaxpr)
-    found = []
-    for value in params.values():
-        for leaf in jax.tree.leaves(value, is_leaf=lambda x: isinstance(x, kinds)):
-            if isinstance(leaf, kinds):
-                found.append(leaf)
-    return found
+    leaves = jax.tree.leaves(list(params.values()), is_leaf=lambda x: isinstance(x, kinds))
+    return [leaf for leaf in leaves if isinstance(leaf, kinds)]
 
 
-def _size(var: Any) -> int:
-    return math.prod(var.aval.shape)
+def _size(variable: Any) -> int:
+    return math.prod(variable.aval.shape)
 
 
-# Peak dense bfloat16 FLOP/s a device, vendors' figures; other devices are measured with a matmul.
-PEAK_FLOPS = {
-    "TPU v4": 275e12, "TPU v5 lite": 197e12, "TPU v5e": 197e12, "TPU v5": 459e12, "TPU v5p": 459e12,
-    "TPU v6 lite": 918e12, "TPU v6e": 918e12, "NVIDIA A100": 312e12, "NVIDIA H100": 989e12, "NVIDIA H200": 989e12,
-}  # fmt: skip
+def forward_flops(cfg: ModelConfig, tokens: int, adapter: bool = True) -> float:
+    """Compute the operations of a forward pass of the transformer's blocks on one clip.
 
-
-def forward_flops(cfg: ModelConfig, l: int, adapter: bool = True) -> float:  # noqa: E741
-    """Of the DiT's blocks on one clip of l joint tokens, 2 a multiplication and addition; with LoRA, or with weights merged."""
-    *base, low_rank = _parts(cfg, l)
-    return sum(base) + adapter * low_rank
+    Args:
+      cfg: the model.
+      tokens: joint tokens of the clip (`models.conditioning.count_tokens`).
+      adapter: compute LoRA beside the base; False for merged weights.
+    """
+    parts = _forward_parts(cfg, tokens)
+    return parts.linears + parts.text + parts.attention + adapter * parts.low_rank
 
 
 def step_flops(cfg: ModelConfig, batch: int, tokens: int, full: bool = False) -> float:
-    """Return the FLOPs of one training step: forward, backward through activations, gradients of trained weights.
+    """Compute the operations of one training step: forward, backward through activations, gradients of trained weights.
 
-    A product of activations and weights costs as much again for the gradient of the activations, and again for that of the weights
-    where they are trained; attention, a product of activations alone, costs twice its forward pass. Keys and values of the text
-    need no gradient of the text.
+    A product of activations and weights costs as much again for the gradient of the activations, and again for that of the weights where
+    they are trained; attention, a product of activations alone, costs twice its forward pass. Keys and values of the text need no gradient
+    of the text.
 
     Args:
       cfg: the model.
@@ -90,33 +98,48 @@ def step_flops(cfg: ModelConfig, batch: int, tokens: int, full: bool = False) ->
       tokens: joint tokens of a clip (`models.conditioning.count_tokens`).
       full: whether all weights are trained, instead of LoRA.
     """
-    linears, text, attention, low_rank = _parts(cfg, tokens)
+    parts = _forward_parts(cfg, tokens)
     if full:
-        return batch * (3 * linears + 2 * text + 3 * attention)
-    return batch * (2 * linears + text + 3 * attention + 3 * low_rank)
+        return batch * (3 * parts.linears + 2 * parts.text + 3 * parts.attention)
+    return batch * (2 * parts.linears + parts.text + 3 * parts.attention + 3 * parts.low_rank)
 
 
-def _parts(cfg: ModelConfig, l: int) -> tuple[float, float, float, float]:  # noqa: E741
-    """Forward: linear layers of the l tokens, of the text's keys and values, attention of both kinds, LoRA."""
+class _ForwardParts(NamedTuple):
+    """Operations of the blocks' forward pass on one clip.
+
+    Attributes:
+      linears: linear layers of the clip's tokens.
+      text: keys and values of the text.
+      attention: products of activations in both attentions.
+      low_rank: LoRA.
+    """
+
+    linears: float
+    text: float
+    attention: float
+    low_rank: float
+
+
+def _forward_parts(cfg: ModelConfig, tokens: int) -> _ForwardParts:
     d, f, m, rank = cfg.dit.width, cfg.dit.ffn_width, cfg.dit.text_len, cfg.lora.rank
-    linears = l * (6 * d * d + 2 * d * f)
-    attention = 2 * l * l * d + 2 * l * m * d
-    low_rank = rank * (l * (12 * d + 2 * (d + f)) + 4 * m * d)
-    each = 2.0 * cfg.dit.layers
-    return each * linears, each * 2 * m * d * d, each * attention, each * low_rank
+    linears = tokens * (6 * d * d + 2 * d * f)
+    attention = 2 * tokens * tokens * d + 2 * tokens * m * d
+    low_rank = rank * (tokens * (12 * d + 2 * (d + f)) + 4 * m * d)
+    factor = 2.0 * cfg.dit.layers
+    return _ForwardParts(factor * linears, factor * 2 * m * d * d, factor * attention, factor * low_rank)
 
 
 def peak_flops() -> float:
-    """Of one device, FLOP/s: the vendor's bfloat16 figure where known, else what a float32 matmul reaches."""
+    """Return the FLOP/s of one device: the vendor's bfloat16 figure where known, else what a float32 matrix product reaches."""
     kind = jax.devices()[0].device_kind
-    known = [name for name in PEAK_FLOPS if kind.lower().startswith(name.lower())]
-    if known:
-        return PEAK_FLOPS[max(known, key=len)]
+    matches = [name for name in PEAK_FLOPS if kind.lower().startswith(name.lower())]
+    if matches:
+        return PEAK_FLOPS[max(matches, key=len)]
     n, times = 1024, []
     x = jnp.ones((n, n), jnp.float32)
     matmul = jax.jit(lambda x: x @ x).lower(x).compile()
     for _ in range(4):
-        began = time.perf_counter()
+        start = time.perf_counter()
         matmul(x).block_until_ready()
-        times.append(time.perf_counter() - began)
+        times.append(time.perf_counter() - start)
     return 2 * math.pow(n, 3) / min(times)

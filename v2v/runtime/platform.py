@@ -1,4 +1,4 @@
-"""What the compiled code will run on, where the model's layers and kernels must know it. **platform** → layers.py, backends/"""
+"""The platform that code is compiled for, and operations whose best form depends on it. Used by `models/layers.py` and the attention kernels."""
 
 import jax
 
@@ -6,8 +6,8 @@ from v2v.array_types import Array, Float
 
 
 def target_platform() -> str:
-    """cpu, gpu or tpu: of the mesh compiled for, which may not be attached (`v2v plan`), else JAX's default."""
-    device = getattr(jax.sharding.get_abstract_mesh(), "abstract_device", None)
+    """Return cpu, gpu or tpu: of the mesh compiled for, whose devices may be absent (`v2v plan`), else JAX's default."""
+    device = jax.sharding.get_abstract_mesh().abstract_device
     if device is None:
         return jax.default_backend()
     kind = device.device_kind.lower()
@@ -15,7 +15,7 @@ def target_platform() -> str:
 
 
 def transpose_in_memory(x: Float[Array, "l i"]) -> Float[Array, "i l"]:
-    """The transpose, laid out in memory when compiling for a CPU: matrix products that read it are then twice as fast.
+    """Return the transpose, stored in memory when compiling for a CPU: matrix products that read it are then twice as fast.
 
     XLA folds a transpose into the product, which on CPUs sums over rows of both factors at half its rate.
     """
@@ -23,5 +23,8 @@ def transpose_in_memory(x: Float[Array, "l i"]) -> Float[Array, "i l"]:
 
 
 def materialize(x: Float[Array, "*b"]) -> Float[Array, "*b"]:
-    """x, made by itself when compiling for a CPU: a thin product that XLA turns round to suit what follows runs at a fifth of its rate."""
+    """Return x, computed by itself when compiling for a CPU.
+
+    XLA transposes a thin product to suit what follows, which then runs at a fifth of its rate.
+    """
     return jax.lax.optimization_barrier(x) if target_platform() == "cpu" else x

@@ -1,35 +1,37 @@
-"""How far a sampler is, told from inside its compiled program. **progress** → sampler.py; watched by editor.py
+"""Progress of a sampler, reported from inside its compiled program: `diffusion/sampler.py` reports, `pipeline/windowed.py` watches.
 
 JAX's own host callbacks (`jax.debug.callback`, `io_callback`) are addresses in one process, so JAX never stores a program that
 holds one in its persistent compilation cache: a progress bar would cost every start a full compilation. Here the program holds a
 *name*, `v2v_progress`, an XLA FFI target that this module registers; such programs are cached like any other, and are the same
-whether or not anybody watches.
+whether or not anyone watches.
 
 The handler is a C function by XLA's stable FFI (xla/ffi/api/c_api.h), written with ctypes. It reads two integers and returns.
 
-The limit: it exists on CPUs alone, where a program runs as the host calls it. On GPUs a handler is called when work is queued, not
-when it is done, and TPUs call nothing by name, only host callbacks, which would cost the cache. There `tick` is nothing: the program
-is the same as without it (tested by lowering for both), and a bar moves once a call, that is once a batch of windows.
+This works on CPUs alone, where a program runs as the host calls it. On GPUs a handler is called when work is queued, not when it is done, and
+TPUs call nothing by name, only host callbacks, which would cost the cache. There `report_progress` does nothing: the program is the same as
+without it (tested by lowering for both), and a bar moves once a call, that is once a batch of windows.
 """
 
 import ctypes
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import jax
 import jax.numpy as jnp
 
 from v2v.array_types import Array, Float, Int
 
+# Name of the XLA FFI target.
 TARGET = "v2v_progress"
 _watchers: list[Callable[[int, int], None]] = []
 
 
 @contextmanager
 def watch_progress(report: Callable[[int, int], None]) -> Iterator[None]:
-    """While open, `report(done, total)` is called after every row of every sampler, from a thread of XLA's.
+    """Report the progress of every sampler in the process during a block. On several CPU devices each of them reports.
 
-    On several CPU devices each of them reports. What `report` raises is dropped.
+    Args:
+      report: called as `report(done, total)` after every row of a sampler, from a thread of XLA's; what it raises is dropped.
     """
     _watchers.append(report)
     try:
@@ -38,19 +40,28 @@ def watch_progress(report: Callable[[int, int], None]) -> Iterator[None]:
         _watchers.remove(report)
 
 
-def report_progress(index: Int[Array, ""], total: int, after: Float[Array, "*x"]) -> Int[Array, ""]:
-    """Inside a program: row `index` of `total` is done once `after` is known.
+def report_progress(index: Int[Array, ""], total: int, result: Float[Array, "*x"]) -> Int[Array, ""]:
+    """Report, inside a program, that a row is done once its result is known.
 
-    Returns `index`, which the program must give out: without a use the compiler would drop the call. (A call marked as having side
-    effects needs no use, but can't be partitioned over devices.)
+    Args:
+      index: number of the row.
+      total: number of rows.
+      result: what the row computes.
+
+    Returns:
+      `index`, which the program must return too: without a use the compiler would drop the call. (A call marked as having side effects needs no
+      use, but can't be partitioned over devices.)
     """
 
-    def call(index, total, after):
-        # one number of `after` is enough to wait for it, and moves no shard of it
-        return jax.ffi.ffi_call(TARGET, jax.ShapeDtypeStruct((), jnp.int32))(index, total, after.ravel()[0])
+    def call(index, total, result):
+        # One number of the result is enough to wait for it, and moves no shard of it.
+        return jax.ffi.ffi_call(TARGET, jax.ShapeDtypeStruct((), jnp.int32))(index, total, result.ravel()[0])
 
-    index, total = jnp.asarray(index, jnp.int32), jnp.asarray(total, jnp.int32)
-    return jax.lax.platform_dependent(index, total, after, cpu=call, default=lambda index, *_: index)
+    numbers = jnp.asarray(index, jnp.int32), jnp.asarray(total, jnp.int32)
+    return jax.lax.platform_dependent(*numbers, result, cpu=call, default=lambda index, *_: index)
+
+
+# Structures of XLA's FFI, as far as the handler reads them.
 
 
 class _Extension(ctypes.Structure):
@@ -103,21 +114,22 @@ class _Frame(ctypes.Structure):
 
 @ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.POINTER(_Frame))
 def _handler(frame):
-    """Null for success, whatever happens: an error here would be the sampler's."""
-    try:
-        extension = frame.contents.extension
-        if extension and extension.contents.type == 1:  # XLA asks what we are made for
-            query = ctypes.cast(extension, ctypes.POINTER(_Query)).contents
-            ours, theirs = query.metadata.contents.version, frame.contents.api.contents.version
-            ours.major, ours.minor = theirs.major, theirs.minor
-            return None
-        done, total = (frame.contents.arguments.buffers[i].contents.data[0] for i in (0, 1))
-        frame.contents.results.buffers[0].contents.data[0] = done
-        for report in tuple(_watchers):
-            report(done + 1, total)
-    except Exception:
-        pass
-    return None
+    """Handle a call of XLA's; return null for success, whatever happens: an error here would be the sampler's."""
+    with suppress(Exception):
+        _handle_call(frame.contents)
+
+
+def _handle_call(frame: _Frame) -> None:
+    # XLA asks which version of its interface the handler was written for.
+    if frame.extension and frame.extension.contents.type == 1:
+        query = ctypes.cast(frame.extension, ctypes.POINTER(_Query)).contents
+        ours, theirs = query.metadata.contents.version, frame.api.contents.version
+        ours.major, ours.minor = theirs.major, theirs.minor
+        return
+    index, total = (frame.arguments.buffers[i].contents.data[0] for i in (0, 1))
+    frame.results.buffers[0].contents.data[0] = index
+    for report in tuple(_watchers):
+        report(index + 1, total)
 
 
 jax.ffi.register_ffi_target(TARGET, jax.ffi.pycapsule(ctypes.cast(_handler, ctypes.c_void_p).value))

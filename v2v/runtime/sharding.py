@@ -1,16 +1,19 @@
-"""Where arrays live: the mesh, one strict table of parameters, and the layout of activations. Used by train/ and the experiments.
+"""Sharding: the mesh of devices, one strict table that places parameters on it, and the layout of activations.
 
-Mesh axes are ("data", "fsdp", "seq", "tensor"); each may be 1. A parameter's path says its dims, a dim says its mesh axis:
+The mesh axes are ("data", "fsdp", "seq", "tensor"); each may have size 1. A parameter's path determines its dims, a dim its mesh axis:
+
     blocks/ffn/up/kernel [L, d, f]  --PARAM_DIMS-->  "L d f"  --WEIGHT_AXES-->  (None, "fsdp", "tensor")
-LoRA has no rules of its own: of a kernel "d h", a is "d r" and b is "r h"; where d is missing, r takes its mesh axis if it
-divides. Optimiser moments and averages carry the path of their parameter at the end of their own, so the same rules hold for them.
-Strict: a leaf no rule knows, a mesh axis used twice and a size that doesn't divide are errors, all raised at once. Activations
-are laid out by `constrain(x, "b l d")`.
+
+LoRA has no rules of its own: for a kernel "d h", a is "d r" and b is "r h"; where d is missing, r takes its mesh axis if it divides. The
+paths of optimiser moments and averages end with that of their parameter, so the same rules hold for them. A leaf without a rule, a mesh axis
+used twice and a size that doesn't divide are errors, all raised at once. Activations are laid out by `constrain_activation(x, "b l d")`.
+Dims are those of `v2v/array_types.py`.
 """
 
 import math
 import os
 import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -22,13 +25,18 @@ from v2v.errors import InputError
 
 AXES = ("data", "fsdp", "seq", "tensor")
 BATCH_AXES = ("data", "fsdp")
-WEIGHT_AXES = {"d": "fsdp", "w": "fsdp", "h": "tensor", "f": "tensor"}  # other dims are not split
+# Dims that are not named here are not split.
+WEIGHT_AXES = {"d": "fsdp", "w": "fsdp", "h": "tensor", "f": "tensor"}
 ACTIVATION_AXES = {"b": BATCH_AXES, "l": "seq", "h": "tensor", "f": "tensor"}
 
-# Path (its end) → dims; the first rule that matches holds. "-" is a dim that is never split, "..." any number of them. Leaves
-# under blocks/ have one more axis in front, L, the layers.
-PARAM_DIMS: tuple[tuple[str, str], ...] = (
-    (r"vae/.*", "..."),  # small, and no part of an edit's step
+# A pattern of a path's end, and the dims of its leaf.
+ShardingRules = tuple[tuple[str, str], ...]
+
+# The first rule that matches holds. "-" is a dim that is never split, "..." any number of them. Leaves under blocks/ have one more axis in
+# front, L, the layers. The autoencoder is small, and no part of an edit's step; `edit` is the text encoder's head while it learns names of
+# edits; `ns_coeffs` are Muon's constants.
+PARAM_DIMS: ShardingRules = (
+    (r"vae/.*", "..."),
     (r"text/blocks/[qkv]/kernel", "w h"),
     (r"text/blocks/o/kernel", "h w"),
     (r"text/blocks/(gate|up)/kernel", "w f"),
@@ -52,15 +60,15 @@ PARAM_DIMS: tuple[tuple[str, str], ...] = (
     (r"(patch_embedding|text_in|text_out|time_in|time_out|time_proj|head/linear)/bias", "-"),
     (r"embed/(source|mask|reference)/kernel", "- d"),
     (r"embed/(source|mask|reference)/bias", "-"),
-    (r"edit/kernel", "- -"),  # the text encoder's head while it learns names of edits
-    (r"ns_coeffs", "..."),  # Muon's constants
+    (r"edit/kernel", "- -"),
+    (r"ns_coeffs", "..."),
 )
 
 
 def request_cpu_devices(n: int) -> None:
-    """Ask for n CPU devices; only before the first use of JAX, and never over a setting of the user's.
+    """Ask for n CPU devices, before the first use of JAX; a setting of the user's stays.
 
-    Two devices on two cores: 31 ms a sample in a data-parallel step against 44 on one device (one noisy trial).
+    Two devices on two cores take 31 ms per sample in a data-parallel step, one device 44 (one noisy trial).
     """
     flags = os.environ.get("XLA_FLAGS", "")
     if "host_platform_device_count" not in flags:
@@ -68,83 +76,110 @@ def request_cpu_devices(n: int) -> None:
 
 
 def join_processes() -> None:
-    """Make this process one of a job: JAX asks the TPU pod, Slurm, MPI or Kubernetes who the others are. Before any computation.
+    """Make this process one of a job, before any computation.
 
-    Elsewhere set JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID.
+    JAX asks the TPU pod, Slurm, MPI or Kubernetes for the others. Elsewhere set JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID.
 
     Raises:
-      InputError: nobody knows of any others, or they can't be reached.
+      InputError: no other process is known, or one can't be reached.
     """
-    known = {
-        name: int(os.environ[variable])
-        for name, variable in (("num_processes", "JAX_NUM_PROCESSES"), ("process_id", "JAX_PROCESS_ID"))
-        if variable in os.environ
-    }
+    count, index = (os.environ.get(name) for name in ("JAX_NUM_PROCESSES", "JAX_PROCESS_ID"))
     try:
         jax.config.update("jax_cpu_collectives_implementation", "gloo")
-        jax.distributed.initialize(**known)
+        jax.distributed.initialize(
+            num_processes=None if count is None else int(count),
+            process_id=None if index is None else int(index),
+        )
     except (ValueError, RuntimeError) as err:
         raise InputError(
             f"--distributed: expected a TPU pod, Slurm, or JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID; {err}"
         ) from err
 
 
-def make_mesh(data: int = -1, fsdp: int = 1, seq: int = 1, tensor: int = 1, devices: Any = None) -> Mesh:
-    """A mesh over all devices (or `devices`); one size may be -1 and takes what is left.
+def make_mesh(
+    data: int = -1,
+    fsdp: int = 1,
+    seq: int = 1,
+    tensor: int = 1,
+    devices: Sequence[jax.Device] | None = None,
+) -> Mesh:
+    """Make a mesh of devices.
+
+    Args:
+      data: size of the axis; one of the four may be -1 and takes the devices that are left.
+      fsdp: size of the axis.
+      seq: size of the axis.
+      tensor: size of the axis.
+      devices: the devices; None for all.
 
     Raises:
       InputError: the sizes don't multiply to the number of devices.
     """
     sizes, n = [data, fsdp, seq, tensor], jax.device_count() if devices is None else len(devices)
     if sizes.count(-1) == 1:
-        rest = -math.prod(sizes)
-        sizes[sizes.index(-1)] = n // rest if rest > 0 and n % rest == 0 else 0
+        others = -math.prod(sizes)
+        sizes[sizes.index(-1)] = n // others if others > 0 and n % others == 0 else 0
     if math.prod(sizes) != n or min(sizes) < 1:
-        asked = dict(zip(AXES, (data, fsdp, seq, tensor), strict=True))
+        request = dict(zip(AXES, (data, fsdp, seq, tensor), strict=True))
         raise InputError(
-            f"mesh: expected sizes that multiply to {n} devices, got {asked}; set one of them to -1"
+            f"mesh: expected sizes that multiply to {n} devices, got {request}; set one of them to -1"
         )
     types = (AxisType.Auto,) * 4
     try:
         return jax.make_mesh(sizes, AXES, axis_types=types, devices=devices)
-    except (
-        NotImplementedError
-    ):  # 8 x 8 on a torus of 4 x 4 x 4 is no product of whole physical axes: they must be split
-        placed = mesh_utils.create_device_mesh(sizes, devices, allow_split_physical_axes=True)
-        return Mesh(placed, AXES, axis_types=types)
+    except NotImplementedError:
+        # 8 x 8 on a torus of 4 x 4 x 4 is no product of complete physical axes: they must be split.
+        grid = mesh_utils.create_device_mesh(sizes, devices, allow_split_physical_axes=True)
+        return Mesh(grid, AXES, axis_types=types)
 
 
-def tree_shardings(tree: Any, mesh: Mesh, rules: tuple[tuple[str, str], ...] = PARAM_DIMS) -> Any:
-    """The tree (arrays or shapes) with a NamedSharding at every leaf.
+def tree_shardings(tree: Any, mesh: Mesh, rules: ShardingRules = PARAM_DIMS) -> Any:
+    """Return the shardings of a tree of parameters.
+
+    Args:
+      tree: arrays or shapes.
+      mesh: the devices.
+      rules: as `PARAM_DIMS`.
+
+    Returns:
+      The tree with a NamedSharding at every leaf.
 
     Raises:
       InputError: names path, shape, rule and mesh of every leaf that can't be placed.
     """
-    leaves, structure = jax.tree_util.tree_flatten_with_path(tree)
-    wrong: list[str] = []
-    out = [
-        NamedSharding(mesh, _spec(format_key_path(path), np.shape(leaf), mesh, rules, wrong))
-        for path, leaf in leaves
-    ]
-    if wrong:
-        shown = "; ".join(wrong[:8]) + (f"; and {len(wrong) - 8} more" if len(wrong) > 8 else "")
-        raise InputError(f"sharding on mesh {dict(mesh.shape)}: {shown}; change the mesh or the table")
-    return jax.tree.unflatten(structure, out)
+    specs = _tree_specs(tree, mesh.shape, rules)
+    return jax.tree.map(lambda spec: NamedSharding(mesh, spec), specs)
 
 
 def parameter_sharding(path: str, shape: tuple[int, ...], mesh: Mesh) -> NamedSharding:
-    """Of one parameter, by its path ("dit/blocks/ffn/up/kernel"); for readers that place leaf by leaf."""
-    wrong: list[str] = []
-    spec = _spec(path, shape, mesh, PARAM_DIMS, wrong)
-    if wrong:
-        raise InputError(f"sharding on mesh {dict(mesh.shape)}: {wrong[0]}; change the mesh or the table")
+    """Return the sharding of one parameter, for readers that place leaf by leaf.
+
+    Args:
+      path: such as "dit/blocks/ffn/up/kernel".
+      shape: of the array.
+      mesh: the devices.
+
+    Raises:
+      InputError: it can't be placed.
+    """
+    faults: list[str] = []
+    spec = _leaf_spec(path, shape, mesh.shape, PARAM_DIMS, faults)
+    if faults:
+        raise InputError(f"sharding on mesh {dict(mesh.shape)}: {faults[0]}; change the mesh or the table")
     return NamedSharding(mesh, spec)
 
 
 def constrain_activation(x: jax.Array, dims: str) -> jax.Array:
-    """Lay an activation out on the mesh in use (`jax.set_mesh`), dims as in array_types.py; without a mesh, nothing.
+    """Lay an activation out on the mesh in use (`jax.set_mesh`); without a mesh, return it unchanged.
 
-    A batch that doesn't divide (one clip sampled on many chips) is left whole.
+    A batch that doesn't divide (one clip sampled on many chips) is not split.
+
+    Args:
+      x: the activation.
+      dims: one letter for each axis, such as "b l d".
+
+    Raises:
+      ValueError: another number of dims than axes.
     """
     mesh = jax.sharding.get_abstract_mesh()
     if "seq" not in mesh.shape or mesh.size == 1:
@@ -159,15 +194,23 @@ def constrain_activation(x: jax.Array, dims: str) -> jax.Array:
 
 
 def constrain_params(tree: Any) -> Any:
-    """Hold a tree of parameters (a TrainState) to the table on the mesh in use; without a mesh, nothing."""
+    """Lay a tree of parameters (a TrainState) out on the mesh in use by the table; without a mesh, return it unchanged."""
     mesh = jax.sharding.get_abstract_mesh()
     if "fsdp" not in mesh.shape or mesh.size == 1:
         return tree
-    return jax.lax.with_sharding_constraint(tree, jax.tree.map(lambda s: s.spec, tree_shardings(tree, mesh)))
+    return jax.lax.with_sharding_constraint(tree, _tree_specs(tree, mesh.shape, PARAM_DIMS))
 
 
 def batch_sharding(mesh: Mesh, size: int) -> NamedSharding:
-    """Leading axis, `size` long, over data and fsdp. Raises InputError when it doesn't divide."""
+    """Return the sharding of batches: the leading axis is split over data and fsdp.
+
+    Args:
+      mesh: the devices.
+      size: length of the leading axis.
+
+    Raises:
+      InputError: it doesn't divide.
+    """
     parts = mesh.shape["data"] * mesh.shape["fsdp"]
     if size % parts:
         raise InputError(
@@ -177,24 +220,43 @@ def batch_sharding(mesh: Mesh, size: int) -> NamedSharding:
 
 
 def replicated_sharding(mesh: Mesh) -> NamedSharding:
+    """Return the sharding that puts a copy on every device."""
     return NamedSharding(mesh, PartitionSpec())
 
 
-def place_tree(tree: Any, places: Any) -> Any:
-    """A tree to its shardings. With several processes each takes its shares out of its own copy, without asking the others whether
-    they have the same: made from one seed or read from one file, they do."""
+def place_tree(tree: Any, shardings: Any) -> Any:
+    """Put a tree of arrays on its devices.
 
-    def one(x, place):
+    With several processes each takes its shares out of its own copy, without asking the others whether theirs is equal: made from one seed or
+    read from one file, it is. Arrays that are distributed already stay.
+
+    Args:
+      tree: the arrays.
+      shardings: a sharding for each of them.
+    """
+
+    def place(x, sharding):
         if isinstance(x, jax.Array) and not x.is_fully_addressable:
-            return x  # read straight into its place
+            return x
         host = np.asarray(x)
-        return jax.make_array_from_callback(host.shape, place, lambda index: host[index])
+        return jax.make_array_from_callback(host.shape, sharding, lambda index: host[index])
 
-    return jax.device_put(tree, places) if jax.process_count() == 1 else jax.tree.map(one, tree, places)
+    if jax.process_count() == 1:
+        return jax.device_put(tree, shardings)
+    return jax.tree.map(place, tree, shardings)
 
 
 def place_batch(mesh: Mesh, size: int, local: Any) -> Any:
-    """Host rows of this process → one global array a leaf, `size` rows in all, split over data and fsdp."""
+    """Put the rows of all processes together to global arrays, split over data and fsdp.
+
+    Args:
+      mesh: the devices.
+      size: number of rows in all.
+      local: a tree of arrays of this process's rows.
+
+    Returns:
+      The tree with a global array at every leaf.
+    """
     sharding = batch_sharding(mesh, size)
     if jax.process_count() == 1:
         return jax.device_put(local, sharding)
@@ -202,21 +264,31 @@ def place_batch(mesh: Mesh, size: int, local: Any) -> Any:
 
 
 def format_shardings(tree: Any, mesh: Mesh) -> str:
-    """Every leaf, its shape and where it goes, one line each: for reading."""
-    placed = jax.tree_util.tree_leaves_with_path(tree_shardings(tree, mesh))
+    """Return a text of one line for every leaf: its path, shape and partition."""
+    shardings = jax.tree_util.tree_leaves_with_path(tree_shardings(tree, mesh))
     shapes = [np.shape(leaf) for leaf in jax.tree.leaves(tree)]
-    return "\n".join(f"{format_key_path(p)}  {s}  {x.spec}" for (p, x), s in zip(placed, shapes, strict=True))
+    return "\n".join(
+        f"{format_key_path(path)}  {shape}  {sharding.spec}"
+        for (path, sharding), shape in zip(shardings, shapes, strict=True)
+    )
 
 
 def format_key_path(keys: tuple) -> str:
-    """A key path of jax.tree_util as names joined by "/"."""
-    return "/".join(str(getattr(k, "key", getattr(k, "name", getattr(k, "idx", k)))) for k in keys)
+    """Return a key path of `jax.tree_util` as names joined by "/"."""
+    return jax.tree_util.keystr(keys, simple=True, separator="/")
 
 
-def parameter_dims(
-    path: str, rank: int, rules: tuple[tuple[str, str], ...] = PARAM_DIMS
-) -> tuple[str, ...] | None:
-    """Dims of the leaf at `path`, or None when no rule knows it. LoRA's come from its kernel's."""
+def parameter_dims(path: str, rank: int, rules: ShardingRules = PARAM_DIMS) -> tuple[str, ...] | None:
+    """Return the dims of a parameter; LoRA's come from its kernel's.
+
+    Args:
+      path: such as "dit/blocks/ffn/up/kernel".
+      rank: number of its axes.
+      rules: as `PARAM_DIMS`.
+
+    Returns:
+      One name for each axis; None where no rule matches.
+    """
     name = path.rsplit("/", 1)[-1]
     if name in ("a", "b"):
         kernel = parameter_dims(path[: -len(name)] + "kernel", rank, rules)
@@ -232,28 +304,44 @@ def parameter_dims(
     return None
 
 
-def _spec(path: str, shape: tuple[int, ...], mesh: Any, rules, wrong: list[str]) -> PartitionSpec:
-    if not shape:  # step, counts
+def _tree_specs(tree: Any, mesh_shape: Mapping[str, int], rules: ShardingRules) -> Any:
+    """Return the tree with a PartitionSpec at every leaf; raise InputError that names all leaves that can't be placed."""
+    leaves, structure = jax.tree_util.tree_flatten_with_path(tree)
+    faults: list[str] = []
+    specs = [
+        _leaf_spec(format_key_path(path), np.shape(leaf), mesh_shape, rules, faults) for path, leaf in leaves
+    ]
+    if faults:
+        text = "; ".join(faults[:8]) + (f"; and {len(faults) - 8} more" if len(faults) > 8 else "")
+        raise InputError(f"sharding on mesh {dict(mesh_shape)}: {text}; change the mesh or the table")
+    return jax.tree.unflatten(structure, specs)
+
+
+def _leaf_spec(
+    path: str, shape: tuple[int, ...], mesh_shape: Mapping[str, int], rules: ShardingRules, faults: list[str]
+) -> PartitionSpec:
+    """Return the partition of one leaf, or append to `faults` why it has none."""
+    # Steps and counts.
+    if not shape:
         return PartitionSpec()
     dims = parameter_dims(path, len(shape), rules)
-    what = f"{path} {shape}"
+    label = f"{path} {shape}"
     if dims is None:
-        wrong.append(f"{what} matches no rule")
+        faults.append(f"{label} matches no rule")
         return PartitionSpec()
     rule = f'rule "{" ".join(dims)}"'
     if len(dims) != len(shape):
-        wrong.append(f"{what} has {len(shape)} axes, {rule} has {len(dims)}")
+        faults.append(f"{label} has {len(shape)} axes, {rule} has {len(dims)}")
         return PartitionSpec()
     axes = [WEIGHT_AXES.get(dim) for dim in dims]
-    if "r" in dims and "fsdp" not in axes and shape[dims.index("r")] % mesh.shape["fsdp"] == 0:
-        axes[dims.index("r")] = (
-            "fsdp"  # else half of LoRA, its moments and its average would lie whole on every chip
-        )
-    used = [axis for axis in axes if axis]
-    if len(used) != len(set(used)):
-        wrong.append(f"{what} {rule} uses a mesh axis twice: {axes}")
+    if "r" in dims and "fsdp" not in axes and shape[dims.index("r")] % mesh_shape["fsdp"] == 0:
+        # Otherwise half of LoRA, its moments and its average would be stored in full on every chip.
+        axes[dims.index("r")] = "fsdp"
+    mesh_axes = [axis for axis in axes if axis]
+    if len(mesh_axes) != len(set(mesh_axes)):
+        faults.append(f"{label} {rule} uses a mesh axis twice: {axes}")
         return PartitionSpec()
     for size, axis in zip(shape, axes, strict=True):
-        if axis and size % mesh.shape[axis]:
-            wrong.append(f"{what} {rule}: {size} doesn't divide by {axis}={mesh.shape[axis]}")
+        if axis and size % mesh_shape[axis]:
+            faults.append(f"{label} {rule}: {size} doesn't divide by {axis}={mesh_shape[axis]}")
     return PartitionSpec(*axes)
