@@ -34,9 +34,14 @@ TRIP_COUNT = re.compile(r'"known_trip_count":\{"n":"(\d+)"')
 
 
 def count_sent_bytes(hlo: str) -> dict[str, float]:
-    """Return {kind of collective: bytes sent} of the text of an optimized HLO module."""
+    """Return the bytes sent by kind of collective.
+
+    Args:
+      hlo: the text of an optimized HLO module.
+    """
     entry, bodies = _split_computations(hlo)
-    traffic: dict[str, tuple[str, float]] = {}  # channel id, or position in the text → kind, bytes
+    # (kind, bytes) by channel id, or by position in the text.
+    traffic: dict[str, tuple[str, float]] = {}
 
     def visit(name: str, times: int) -> None:
         lines = bodies.get(name, [])
@@ -59,11 +64,10 @@ def count_sent_bytes(hlo: str) -> dict[str, float]:
 
 
 def _trip_count(line: str, around: list[str], bodies: dict[str, list[str]]) -> int:
+    """Return the trip count of a while instruction among the lines `around` it; 1 where it can't be read."""
     if match := TRIP_COUNT.search(line):
         return int(match[1])
-    condition, body = (
-        bodies.get(re.search(rf"{part}=%?([\w.\-]+)", line)[1], []) for part in ("condition", "body")
-    )
+    condition, body = (_called_lines(line, part, bodies) for part in ("condition", "body"))
     ends = [n for text in condition if (n := _parse_constant(text)) is not None]
     counter = next(
         (int(m[1]) for text in condition if (m := re.search(r"get-tuple-element\(.*index=(\d+)", text))), 0
@@ -71,8 +75,15 @@ def _trip_count(line: str, around: list[str], bodies: dict[str, list[str]]) -> i
     if not ends:
         return 1
     start = _find_constant(_operand(line, "while", 0), counter, around)
-    step = next((n for text in body if "ROOT" in text and (n := _loop_step(text, counter, body))), 1)
+    steps = [_loop_step(text, counter, body) for text in body if "ROOT" in text]
+    step = next((n for n in steps if n), 1)
     return max(1, -(-(max(ends) - (start or 0)) // step))
+
+
+def _called_lines(line: str, part: str, bodies: dict[str, list[str]]) -> list[str]:
+    """Return the lines of the computation that an instruction names as its `part`, such as "body"."""
+    match = re.search(rf"{part}=%?([\w.\-]+)", line)
+    return bodies.get(match[1], []) if match else []
 
 
 def _loop_step(root: str, counter: int, lines: list[str]) -> int | None:
@@ -98,6 +109,7 @@ def _find_constant(name: str, index: int | None, lines: list[str]) -> int | None
 
 
 def _operand(line: str, kind: str, index: int) -> str:
+    """Return the name of an operand of an instruction; "%" where there is none."""
     match = re.search(rf" {kind}\(([^()]*)\)", line)
     names = re.findall(r"%[\w.\-]+", match[1]) if match else []
     return names[index] if index < len(names) else "%"
@@ -109,6 +121,7 @@ def _parse_constant(line: str) -> int | None:
 
 
 def _split_computations(hlo: str) -> tuple[str, dict[str, list[str]]]:
+    """Return the name of the entry computation, and the lines of all computations by name."""
     entry, name = "", ""
     bodies: dict[str, list[str]] = {}
     for line in hlo.splitlines():
@@ -126,13 +139,15 @@ def _split_computations(hlo: str) -> tuple[str, dict[str, list[str]]]:
 
 
 def _sent_bytes(result: str, kind: str, start: bool, line: str) -> float:
+    """Return the bytes that a chip sends for one collective with a result type, by the formulas above."""
     n = sum(
         DTYPE_BYTES.get(dtype, 1) * math.prod(map(int, filter(None, dims.split(","))))
         for dtype, dims in re.findall(r"(\w+)\[([\d,]*)\]", result)
     )
     g = _group_size(line)
     if kind == "all-gather":
-        n = n * g / (g + 1) if start else n  # the result of a start holds operand and output
+        # The result of a start holds operand and output.
+        n = n * g / (g + 1) if start else n
         return n * (g - 1) / g
     if kind == "all-reduce":
         return 2 * n * (g - 1) / g

@@ -13,9 +13,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
+import jax.numpy as jnp
 from jax.sharding import Mesh
 
+from v2v.array_types import Latents
 from v2v.diffusion.sampler import SampleOutput
 from v2v.errors import InputError
 from v2v.evaluation.items import Benchmark
@@ -76,11 +77,12 @@ class TruthModel:
     def __init__(self, model: EditingModel):
         self.config, self.encode, self.decode = model.config, model.encode, model.decode
         self.encode_mask = model.encode_mask
-        self.record, self._latents = False, []
+        self.record = False
+        self._latents: list[Latents] = []
 
     def embed_text(self, texts: list[str]) -> TextEmbedding:
         """Return zeros: the instruction changes nothing."""
-        return TextEmbedding(np.zeros((len(texts), 1, 1), np.float32), [], "")
+        return TextEmbedding(jnp.zeros((len(texts), 1, 1), jnp.float32), [], "")
 
     def sample(self, request: SampleRequest) -> SampleOutput:
         """Record the source and return it, or return what was recorded."""

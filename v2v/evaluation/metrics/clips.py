@@ -15,12 +15,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import islice
+from itertools import islice, repeat
 from pathlib import Path
 
 import av
 import cv2
 import numpy as np
+from av.error import FFmpegError
 
 from v2v.errors import InputError, collect_notes
 from v2v.video import video as codec
@@ -106,7 +107,8 @@ class MaskClip(_View):
         return iter(self.array) if fits_in_cache else self._planes()
 
     def _planes(self) -> Iterator[np.ndarray]:
-        plane, count = None, 0
+        plane: np.ndarray | None = None
+        count = 0
         for frame in islice(iter(self.clip), self.length):
             gray = np.ascontiguousarray(frame[..., 1])
             if gray.shape != self.size:
@@ -114,8 +116,8 @@ class MaskClip(_View):
             plane = gray >= 128
             count += 1
             yield plane
-        for _ in range(self.length - count):
-            yield plane
+        if plane is not None:
+            yield from repeat(plane, self.length - count)
 
     @cached_property
     def array(self) -> np.ndarray:
@@ -164,7 +166,7 @@ def _bytes(path: Path) -> int:
             )
             count = stream.frames or round(seconds * float(stream.average_rate or DEFAULT_FPS)) or 1
             return count * stream.width * stream.height * 3
-    except (av.error.FFmpegError, UnicodeDecodeError):
+    except (FFmpegError, UnicodeDecodeError):
         return 0
 
 

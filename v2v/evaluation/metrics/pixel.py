@@ -20,24 +20,35 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator
+from typing import overload
 
 import cv2
 import numpy as np
 
 from v2v.errors import InputError
 
-PSNR_CAP = 100.0  # dB, reported for identical clips so that means stay finite
+# dB, reported for identical clips so that means stay finite.
+PSNR_CAP = 100.0
 SSIM_WINDOW, SSIM_SIGMA = 11, 1.5
 SSIM_C1, SSIM_C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
-MID_GRAY = 128.0  # gray level that luma is measured from
-MS_SSIM_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # finest octave first
-MS_SSIM_MIN_SIDE = SSIM_WINDOW << (len(MS_SSIM_WEIGHTS) - 1)  # 176 pixels
+# The gray level that luma is measured from.
+MID_GRAY = 128.0
+# Finest octave first.
+MS_SSIM_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
+# 176 pixels.
+MS_SSIM_MIN_SIDE = SSIM_WINDOW << (len(MS_SSIM_WEIGHTS) - 1)
 
 Frames = Iterable[np.ndarray]
 
 
 def mse(a: Frames, b: Frames, mask: Frames | None = None, *, outside: bool = False) -> float:
-    """Compute the mean squared error in squared levels over all pixels, the mask, or (`outside`) the rest.
+    """Compute the mean squared error in squared levels.
+
+    Args:
+      a: a clip.
+      b: another clip of the same length and size.
+      mask: the region; None for all pixels.
+      outside: whether to use what is outside the mask instead.
 
     Returns:
       nan where the region holds no pixel.
@@ -105,17 +116,31 @@ def leakage_outside(output: Frames, source: Frames, mask: Frames) -> float:
     return change_by_region(output, source, mask)[1]
 
 
-def iterate_aligned(a: Frames, b: Frames, mask: Frames | None = None) -> Iterator[tuple]:
+@overload
+def iterate_aligned(
+    a: Frames, b: Frames, mask: None = None
+) -> Iterator[tuple[np.ndarray, np.ndarray, None]]: ...
+@overload
+def iterate_aligned(
+    a: Frames, b: Frames, mask: Frames
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]: ...
+@overload
+def iterate_aligned(
+    a: Frames, b: Frames, mask: Frames | None
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray | None]]: ...
+def iterate_aligned(
+    a: Frames, b: Frames, mask: Frames | None = None
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray | None]]:
     """Iterate over frames of both clips and 0/1 uint8 mask planes (or None), checked against each other.
 
     Raises:
       InputError: clips of different length or size, frames that are not uint8 RGB, or none at all.
     """
-    masks = itertools.repeat(None) if mask is None else iter(mask)
-    k, end = 0, object()
-    for x, y in itertools.zip_longest(a, b, fillvalue=end):
-        plane = next(masks, end)
-        if x is end or y is end or plane is end:
+    planes = None if mask is None else iter(mask)
+    k = 0
+    for x, y in itertools.zip_longest(a, b):
+        plane = None if planes is None else next(planes, None)
+        if x is None or y is None or (planes is not None and plane is None):
             raise InputError(
                 f"metrics: expected clips and mask of one length, one of them ends at frame {k}; compare like with like"
             )
@@ -130,14 +155,11 @@ def iterate_aligned(a: Frames, b: Frames, mask: Frames | None = None) -> Iterato
                 f"metrics, frame {k}: expected one size, got {sizes}; resize one clip to the other first"
             )
         k += 1
-        yield (
-            np.ascontiguousarray(x),
-            np.ascontiguousarray(y),
-            None if plane is None else (plane != 0).view(np.uint8),
-        )
+        region = None if plane is None else (plane != 0).view(np.uint8)
+        yield np.ascontiguousarray(x), np.ascontiguousarray(y), region
     if not k:
         raise InputError("metrics: expected clips with at least one frame, got none")
-    if mask is not None and next(masks, end) is not end:
+    if planes is not None and next(planes, None) is not None:
         raise InputError(
             f"metrics: expected clips and mask of one length, the clips end at frame {k}; compare like with like"
         )
@@ -150,16 +172,22 @@ def iterate_strips(height: int, width: int) -> Iterator[slice]:
 
 
 def norm_by_region(x: np.ndarray, y: np.ndarray, region: np.ndarray, norm: int) -> tuple[float, float]:
-    """Compute a norm of x - y ([H, W, c] each) summed over the region (uint8 [H, W], nonzero) and over the rest.
+    """Compute a norm of x - y inside and outside a region.
 
-    The rest is what the region leaves of the whole, which is quicker summed than any part of it; of bytes both are exact.
+    The outside is the norm over all pixels minus that inside: a norm without mask is faster, and for bytes both are exact.
+
+    Args:
+      x: [H, W, c].
+      y: [H, W, c].
+      region: uint8 [H, W], nonzero inside.
+      norm: cv2.NORM_L1 or cv2.NORM_L2SQR.
     """
     inside = cv2.norm(x, y, norm, mask=region)
     return inside, cv2.norm(x, y, norm) - inside
 
 
 def _regions(a: Frames, b: Frames, mask: Frames, norm: int) -> tuple[float, float]:
-    """Mean of a norm over the mask and over the rest; nan where there is nothing to average."""
+    """Return the mean of a norm inside the mask and outside; nan where there is no pixel."""
     totals, counts = np.zeros(2), np.zeros(2)
     for x, y, region in iterate_aligned(a, b, mask):
         totals += norm_by_region(x, y, region, norm)
@@ -170,12 +198,12 @@ def _regions(a: Frames, b: Frames, mask: Frames, norm: int) -> tuple[float, floa
 
 
 def _luma(frame: np.ndarray) -> np.ndarray:
-    """float32 [H, W], minus mid-gray: variances as differences of second moments lose less in float32 so."""
+    """Return luma minus mid-gray, float32 [H, W]; variances as differences of second moments then lose less in float32."""
     return cv2.transform(frame.astype(np.float32), np.array([[0.299, 0.587, 0.114, -MID_GRAY]], np.float32))
 
 
 def _similarity(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
-    """Means over all windows of planes as `_luma` gives them: SSIM, and its contrast-structure factor alone."""
+    """Return means over all windows of two planes of `_luma`: SSIM, and its contrast-structure factor alone."""
     if min(a.shape) < SSIM_WINDOW:
         raise InputError(
             f"ssim: expected frames of at least {SSIM_WINDOW}x{SSIM_WINDOW} pixels, got {a.shape[1]}x{a.shape[0]}"
@@ -192,13 +220,13 @@ def _similarity_sums(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
     mean_a, mean_b = _window(a), _window(b)
     products = cv2.multiply(mean_a, mean_b)
     squares = cv2.add(cv2.multiply(mean_a, mean_a), cv2.multiply(mean_b, mean_b))
-    # Of the variances only the sum is asked for, so one window serves both.
+    # Only the sum of the variances matters, so one window serves both.
     variances = _window(cv2.add(cv2.multiply(a, a), cv2.multiply(b, b)))
     structure = cv2.divide(
         cv2.addWeighted(_window(cv2.multiply(a, b)), 2, products, -2, SSIM_C2),
         cv2.addWeighted(variances, 1, squares, -1, SSIM_C2),
     )
-    # (m_a + MID)(m_b + MID) multiplied out, and the sum of the squares likewise: they share what is not a product.
+    # (m_a + MID)(m_b + MID) multiplied out, and likewise the sum of the squares: they share the terms that are no products.
     shift = cv2.addWeighted(mean_a, 2 * MID_GRAY, mean_b, 2 * MID_GRAY, 2 * MID_GRAY**2 + SSIM_C1)
     brightness = cv2.divide(cv2.scaleAdd(products, 2, shift), cv2.add(squares, shift))
     return cv2.sumElems(cv2.multiply(brightness, structure))[0], cv2.sumElems(structure)[0]
@@ -214,7 +242,7 @@ def _single_scale(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
 
 
 def _multi_scale(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
-    """SSIM of the finest octave, and MS-SSIM."""
+    """Return SSIM of the finest octave, and MS-SSIM."""
     if min(a.shape) < MS_SSIM_MIN_SIDE:
         raise InputError(
             f"ms_ssim: expected frames of at least {MS_SSIM_MIN_SIDE}x{MS_SSIM_MIN_SIDE} pixels, got {a.shape[1]}x{a.shape[0]}; use ssim"
@@ -225,14 +253,11 @@ def _multi_scale(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
         finest = ssim_value if octave == 0 else finest
         last = octave == len(MS_SSIM_WEIGHTS) - 1
         score *= max(0.0, ssim_value if last else structure) ** weight
-        a, b = (
-            cv2.resize(
-                p[: p.shape[0] // 2 * 2, : p.shape[1] // 2 * 2],
-                None,
-                fx=0.5,
-                fy=0.5,
-                interpolation=cv2.INTER_AREA,
-            )
-            for p in (a, b)
-        )  # 2x2 means
+        a, b = _halve(a), _halve(b)
     return finest, score
+
+
+def _halve(plane: np.ndarray) -> np.ndarray:
+    """Return the means of 2x2 pixels; an odd last row or column is left out."""
+    height, width = (n // 2 * 2 for n in plane.shape)
+    return cv2.resize(plane[:height, :width], None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)

@@ -9,7 +9,7 @@ With features x_i of the outputs and y_i of what they are compared with, i = 1 .
 tr (S_x S_y)^(1/2) is the nuclear norm of A B^T where S_x = A^T A and S_y = B^T B: few items need no d x d matrix.
 FD is biased upwards for few items (n should exceed the features' dimension d); KD isn't, and is the one to read in small sweeps.
 
-A set has one number, and the sweep's tables want one an item. `shares` gives the jackknife's pseudo-values
+A set has one number, and the sweep's tables need one per item. `jackknife_pseudo_values` gives
 
     p_i = n D - (n - 1) D_without_i
 
@@ -26,14 +26,16 @@ import numpy as np
 from v2v.errors import InputError
 
 Distance = Callable[[np.ndarray, np.ndarray], float]
-MIN_ITEMS = 3  # items; fewer leave no covariance once one is left out
+# Fewer items leave no covariance once one is left out.
+MIN_ITEMS = 3
 
 
 def frechet_distance(x: np.ndarray, y: np.ndarray) -> float:
     """Return the Frechet distance of features [n, d] and [m, d], each of at least two items."""
     _check(x, y)
     a, b = ((f - f.mean(0)) / np.sqrt(len(f) - 1) for f in (x, y))
-    a, b = (np.linalg.qr(f, mode="r") for f in (a, b))  # the same A^T A, of at most d rows
+    # R has the same A^T A, and at most d rows.
+    a, b = (np.asarray(np.linalg.qr(f, mode="r")) for f in (a, b))
     shared = np.linalg.svd(a @ b.T, compute_uv=False).sum()
     gap = x.mean(0) - y.mean(0)
     return float(max(0.0, gap @ gap + (a * a).sum() + (b * b).sum() - 2 * shared))
@@ -45,12 +47,23 @@ def kernel_distance(x: np.ndarray, y: np.ndarray) -> float:
     if len(x) != len(y):
         raise InputError(f"kernel distance: expected features of the same items, got {len(x)} and {len(y)}")
     n, d = x.shape
-    h = sum(sign * (a @ b.T / d + 1) ** 3 for sign, a, b in ((1, x, x), (1, y, y), (-1, x, y), (-1, y, x)))
+    h = np.zeros((n, n))
+    for sign, a, b in ((1, x, x), (1, y, y), (-1, x, y), (-1, y, x)):
+        h = h + sign * (a @ b.T / d + 1) ** 3
     return float((h.sum() - np.trace(h)) / (n * (n - 1)))
 
 
 def jackknife_pseudo_values(distance: Distance, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Return pseudo-values [n] of a distance between features [n, d] of the same items; nan below MIN_ITEMS."""
+    """Return the jackknife's pseudo-values of a distance between two sets.
+
+    Args:
+      distance: `frechet_distance` or `kernel_distance`.
+      x: features [n, d].
+      y: features [n, d] of the same items.
+
+    Returns:
+      float64 [n]; nan below MIN_ITEMS.
+    """
     n = len(x)
     if n < MIN_ITEMS:
         return np.full(n, np.nan)

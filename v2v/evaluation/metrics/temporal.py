@@ -9,7 +9,7 @@ Flicker. With F_k the DIS optical flow of the *truth* from frame k to k+1 and (W
 there is what the output adds or lacks:   departure = mean |D_k(output) - D_k(truth)|. Warping is linear, so
 that is the warped frame difference of the error, exactly 0 for the truth, and an output that is smoother than
 the truth is no better for it. Clips with a short side from 400 pixels on have their flow found at half their size (2x2
-means), doubled and interpolated: a quarter of the time, and what is finer than that is not motion of things.
+means), doubled and interpolated: a quarter of the time, and finer detail is not motion of objects.
 
 Timing. An edit is *on* in frame k when mean |output - source| over the mask's pixels (of any time) exceeds a
 quarter of its 90 % quantile over the clip, and 3 levels, which is above what H.264 does to an unedited frame.
@@ -31,9 +31,16 @@ import numpy as np
 from v2v.errors import InputError
 from v2v.evaluation.metrics.pixel import Frames, iterate_aligned, iterate_strips, norm_by_region
 
-MIN_SIDE = 12  # pixels; DIS finds no patch in less
-HALF_SIZE_FROM = 400  # short side, pixels, from which flow is found at half the size
+# Pixels; DIS finds no patch in less.
+MIN_SIDE = 12
+# Short side in pixels from which flow is computed at half the size.
+HALF_SIZE_FROM = 400
+# An edit is on where the change exceeds this share of its 90 % quantile, and these levels.
 ON_SHARE, ON_LEVELS = 0.25, 3.0
+
+
+# A warped frame and the one before it.
+FramePair = tuple[np.ndarray, np.ndarray]
 
 
 class Flicker(NamedTuple):
@@ -52,18 +59,18 @@ class Flicker(NamedTuple):
 
 def flicker(output: Frames, truth: Frames) -> Flicker:
     """Compute warped frame differences of a clip and its truth along the truth's motion; at least two frames."""
-    return Flicker(*_warped_differences(output, truth, _both, _and_departure))
+    return Flicker(*_warped_differences(output, truth, _both, _with_departure))
 
 
 def flicker_of_pair(output: Frames, source: Frames) -> tuple[float, float]:
-    """Compute (output, truth) of `flicker` without the departure."""
+    """Compute the warped frame differences of output and source along the source's motion."""
     of_output, of_source = _warped_differences(output, source, _both)
     return of_output, of_source
 
 
 def flicker_departure(output: Frames, truth: Frames) -> float:
     """Compute `flicker(output, truth).departure` in half the time: only the error is warped."""
-    return _warped_differences(output, truth, lambda x, y: (cv2.subtract(x, y),))[0]
+    return _warped_differences(output, truth, _error)[0]
 
 
 def timing_error(output: Frames, source: Frames, mask: np.ndarray) -> tuple[float, float]:
@@ -93,7 +100,13 @@ def timing_error(output: Frames, source: Frames, mask: np.ndarray) -> tuple[floa
 def color_drift(output: Frames, truth: Frames, mask: Frames | None = None) -> float:
     """Compute how far the mean color error moves from the clip's first quarter to its last, in levels.
 
-    Within the mask where one is given, frames without masked pixels left out; nan with fewer than two frames.
+    Args:
+      output: a clip.
+      truth: a clip of the same length and size.
+      mask: where to compare, leaving out frames without masked pixels; None for everywhere.
+
+    Returns:
+      nan with fewer than two frames.
     """
     colors = []
     for x, y, region in iterate_aligned(output, truth, mask):
@@ -105,39 +118,58 @@ def color_drift(output: Frames, truth: Frames, mask: Frames | None = None) -> fl
     return float(np.linalg.norm(np.mean(colors[-quarter:], 0) - np.mean(colors[:quarter], 0)))
 
 
-def _both(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _both(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, ...]:
     return x, y
 
 
-def _and_departure(moved: list[tuple]) -> list[tuple]:
-    """(W x_{k+1}, x_k) of two clips, and their two warped differences as a third pair."""
-    return [*moved, tuple(cv2.subtract(*pair) for pair in moved)]
+def _error(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, ...]:
+    return (cv2.subtract(x, y),)
+
+
+def _with_departure(moved: list[FramePair]) -> list[FramePair]:
+    """Return (W x_{k+1}, x_k) of two clips, and their two warped differences as a third pair."""
+    output, truth = moved
+    return [output, truth, (cv2.subtract(*output), cv2.subtract(*truth))]
 
 
 def _warped_differences(
-    output: Frames, truth: Frames, videos: Callable, compared: Callable = list
+    output: Frames,
+    truth: Frames,
+    videos: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, ...]],
+    compared: Callable[[list[FramePair]], list[FramePair]] = list,
 ) -> list[float]:
-    """Mean |W x_{k+1} - x_k| over frames, pixels and channels of each of videos(output, truth), along the truth's motion.
+    """Compute mean |W x_{k+1} - x_k| over frames, pixels and channels along the truth's motion.
 
-    `compared` may add to the list of pairs (W x_{k+1}, x_k) whose differences are asked for.
+    Args:
+      output: a clip.
+      truth: a clip, whose motion is followed.
+      videos: returns the frames to warp, from the frames of output and truth.
+      compared: returns the pairs whose differences are measured, from the pairs (W x_{k+1}, x_k) of `videos`.
+
+    Returns:
+      one mean for each pair of `compared`.
     """
-    find_flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
-    sums, count, previous_frames = 0.0, 0, None
+    find_flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+    sums, count, previous = np.zeros(()), 0, None
     for x, y, _ in iterate_aligned(output, truth):
-        if min(x.shape[:2]) < MIN_SIDE:
-            raise InputError(
-                f"flicker: expected sides of at least {MIN_SIDE} pixels, got {x.shape[1]}x{x.shape[0]}"
-            )
-        current_frames, gray = videos(_to_warp(x), _to_warp(y)), _for_flow(y)
-        if previous_frames is not None:
-            last, previous_gray = previous_frames
-            to, outside = _targets(find_flow.calc(previous_gray, gray, None), *y.shape[:2])
-            for rows in iterate_strips(*y.shape[:2]):
-                moved = [(_warped(b, to[rows]), a[rows]) for a, b in zip(last, current_frames, strict=True)]
+        height, width = y.shape[:2]
+        if min(height, width) < MIN_SIDE:
+            raise InputError(f"flicker: expected sides of at least {MIN_SIDE} pixels, got {width}x{height}")
+        frames, gray = videos(_to_warp(x), _to_warp(y)), _for_flow(y)
+        if previous is not None:
+            previous_frames, previous_gray = previous
+            # OpenCV allocates the flow.
+            flow = find_flow.calc(previous_gray, gray, None)  # pyright: ignore[reportCallIssue, reportArgumentType]
+            to, outside = _targets(flow, height, width)
+            for rows in iterate_strips(height, width):
+                moved = [
+                    (_warp(new, to[rows]), old[rows])
+                    for old, new in zip(previous_frames, frames, strict=True)
+                ]
                 levels = [norm_by_region(*pair, outside[rows], cv2.NORM_L1)[1] for pair in compared(moved)]
                 sums = sums + np.array(levels)
             count += 3 * (outside.size - cv2.countNonZero(outside))
-        previous_frames = current_frames, gray
+        previous = frames, gray
     if not count:
         raise InputError("flicker: expected at least two frames, got one")
     return (sums / count).tolist()
@@ -149,7 +181,7 @@ def _to_warp(frame: np.ndarray) -> np.ndarray:
 
 
 def _for_flow(frame: np.ndarray) -> np.ndarray:
-    """uint8 luma [H, W], or [H/2, W/2] of a large frame."""
+    """Return luma, uint8 [H, W], or [H/2, W/2] of a large frame."""
     gray = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
     if min(gray.shape) < HALF_SIZE_FROM:
         return gray
@@ -157,9 +189,9 @@ def _for_flow(frame: np.ndarray) -> np.ndarray:
 
 
 def _targets(flow: np.ndarray, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """Where each pixel goes, float32 [H, W, 2] as (x, y), and whether that is outside the frame, uint8 [H, W] in {0, 255}."""
+    """Return each pixel's target, float32 [H, W, 2] as (x, y), and whether that is outside the frame, uint8 [H, W] in {0, 255}."""
     if flow.shape[:2] != (height, width):
-        flow *= np.float32((width / flow.shape[1], height / flow.shape[0]))
+        flow *= np.array((width / flow.shape[1], height / flow.shape[0]), np.float32)
         flow = cv2.resize(flow, (width, height))
     to = cv2.add(flow, _grid(height, width))
     return to, cv2.bitwise_not(cv2.inRange(to, (0, 0), (width - 1, height - 1)))
@@ -167,10 +199,11 @@ def _targets(flow: np.ndarray, height: int, width: int) -> tuple[np.ndarray, np.
 
 @functools.lru_cache(maxsize=2)
 def _grid(height: int, width: int) -> np.ndarray:
-    """float32 [H, W, 2]: every pixel's own (x, y)."""
+    """Return the place (x, y) of every pixel, float32 [H, W, 2]."""
     return np.dstack(np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)))
 
 
-def _warped(frame: np.ndarray, to: np.ndarray) -> np.ndarray:
-    """W frame, float32."""
-    return cv2.remap(frame, to, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+def _warp(frame: np.ndarray, to: np.ndarray) -> np.ndarray:
+    """Return W frame, float32."""
+    # The stubs do not know that a map of two channels has no second map.
+    return cv2.remap(frame, to, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)  # pyright: ignore[reportCallIssue, reportArgumentType]

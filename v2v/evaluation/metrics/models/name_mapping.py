@@ -10,12 +10,16 @@ A linear layer's matrix is transposed, a convolution's put into height, width, i
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from v2v.checkpoints.safetensors_file import TensorFiles
 from v2v.errors import InputError
+
+# Pairs of a pattern of published names and the path in the tree that replaces it; None for tensors that the model does not use.
+NameTable = Sequence[tuple[str, str | None]]
 
 _BLOCK = r"\.(\d+)\."
 CLIP = (
@@ -67,7 +71,7 @@ VICLIP = (
 )  # fmt: skip
 
 
-def load_parameters(path: Path, table, *, only: str = "") -> dict:
+def load_parameters(path: Path, table: NameTable, *, only: str = "") -> dict:
     """Load a folder's (or file's) tensors as a nested tree of float32 arrays.
 
     Args:
@@ -83,11 +87,9 @@ def load_parameters(path: Path, table, *, only: str = "") -> dict:
     unknown = []
     for name in files.slots:
         target = _target_path(name.removeprefix("model."), table)
-        if target is False:
+        if target is None:
             unknown.append(name)
-        elif target is not None and (
-            not only or target.split("/")[0] in (only, f"project_{only}", "logit_scale")
-        ):
+        elif target and (not only or target.split("/")[0] in (only, f"project_{only}", "logit_scale")):
             _insert(tree, target.split("/"), np.asarray(files.read(name), np.float32))
     if unknown:
         more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
@@ -97,12 +99,13 @@ def load_parameters(path: Path, table, *, only: str = "") -> dict:
     return tree
 
 
-def _target_path(name: str, table) -> str | None | bool:
+def _target_path(name: str, table: NameTable) -> str | None:
+    """Return the path of a tensor in the tree; "" for one that the model does not use, None for an unknown one."""
     for pattern, target in table:
         match = re.fullmatch(pattern, name)
         if match:
-            return None if target is None else match.expand(target).replace("/out/", "/o/")
-    return False
+            return "" if target is None else match.expand(target).replace("/out/", "/o/")
+    return None
 
 
 def _insert(tree: dict, target: list[str], value: np.ndarray) -> None:

@@ -99,7 +99,7 @@ class VisionTower(nn.Module):
         x = pixels.reshape(-1, height, width, 3)
         step = (cfg.patch, cfg.patch)
         x = nn.Conv(cfg.width, step, step, padding="VALID", use_bias=cfg.patch_bias, name="patch")(x)
-        grid = x.shape[1:3]
+        grid = x.shape[1], x.shape[2]
         x = x.reshape(x.shape[0], -1, cfg.width)
         table = self.param("position", nn.initializers.normal(0.02), (self.positions, cfg.width))
         table = _fit(table, grid)
