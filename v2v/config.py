@@ -1,9 +1,10 @@
 """Configuration as frozen dataclasses, checked when they are created: of models, and of what every training run needs.
 
-A `ModelConfig` describes a model: transformer, autoencoder, text encoder, LoRA, conditioning and flow. `wan22_ti2v_5b()` (the paper's
-backbone), `embedded()` (the packaged model) and `debug()` (small enough for tests) are three settings of the same classes. Its fields are stored
-in the config.json of model folders. `MeshConfig`, `LogConfig`, `DataConfig` and `OptimConfig` are the parts of a run that packages below
-`v2v/train` read too; `train/config.py` puts them together with the stages. No logic is in this file.
+A `ModelConfig` describes a model: transformer, autoencoder, text encoder, LoRA, conditioning and flow. `wan22_ti2v_5b()` (the
+paper's backbone), `embedded()` (the packaged model) and `debug()` (small enough for tests) are three settings of the same
+classes. Its fields are stored in the config.json of model folders. `MeshConfig`, `LogConfig`, `DataConfig` and `OptimConfig` are
+the parts of a run that packages below `v2v/train` read too; `train/config.py` puts them together with the stages. No logic is in
+this file.
 
 Sources: the published configuration of Wan2.2-TI2V-5B; EasyV2V (arXiv 2512.16920), section 5.
 """
@@ -38,8 +39,8 @@ class DiTConfig:
       eps: added to variances by the norms.
       rope_theta: base of the rotary position embedding.
       qk_gain: initial gain of the norms of queries and keys; small heads need more than 1 to attend sharply.
-      remat: what the backward pass recomputes, from nothing to all; dots keeps results of matrix products, outputs those of attention and
-        MLP.
+      remat: what the backward pass recomputes, from nothing to all; dots keeps results of matrix products, outputs those of
+        attention and MLP.
       backend: attention kernel; auto selects by the platform.
       dtype: of matrix products; residual stream, norms and modulation are float32.
     """
@@ -208,14 +209,15 @@ class ConditionConfig:
     "Clean tokens" are those of source, mask and reference; "noisy tokens" are the target's, which the model denoises.
 
     Attributes:
-      layout: how the source joins the target: as tokens of its own (sequence), concatenated along channels (channel), or added to the
-        target's tokens (add).
+      layout: how the source joins the target: as tokens of its own (sequence), concatenated along channels (channel), or added to
+        the target's tokens (add).
       rope: temporal positions of the rotary embedding: source, target and reference one after the other (contiguous), or source and
         target at the same positions and the reference after them (shared).
       time: flow time that clean tokens are modulated with: 0, as they hold no noise (zero), or the noisy tokens' (same).
-      attention: which tokens see which: all see all (full), or clean tokens don't see noisy ones (one_way), so that their keys and values
-        are the same at every step and can be cached.
-      mask: tokens that the embedded mask is added to (source or target), or sequence for tokens of its own after the target's (Table II).
+      attention: which tokens see which: all see all (full), or clean tokens don't see noisy ones (one_way), so that their keys
+        and values are the same at every step and can be cached.
+      mask: tokens that the embedded mask is added to (source or target), or sequence for tokens of its own after the target's
+        (Table II).
       mask_code: what is embedded of a mask: its latents as a black and white video (vae), or its share of each latent cell
         (pooled, `video/mask.py`).
     """

@@ -43,9 +43,9 @@ def shrink(frames, size=64):
     )
 
 
-def carried(frames, source, edit, where=None):
-    carry = DetailTransfer.fit(source, edit, where)
-    return np.stack([carry(*three) for three in zip(frames, source, edit, strict=True)])
+def transfer_frames(frames, source, edit, where=None):
+    transfer = DetailTransfer.fit(source, edit, where)
+    return np.stack([transfer(*arrays) for arrays in zip(frames, source, edit, strict=True)])
 
 
 @pytest.mark.parametrize("name", PHOTOMETRIC)
@@ -56,7 +56,7 @@ def test_photometric_edits_reach_full_detail(name, noise, floor):
     rng = np.random.default_rng(1)
     small_edit = np.clip(edit(small), 0, 255) + rng.normal(0, noise, small.shape).astype(np.float32)
     truth = np.clip(edit(frames.astype(np.float32)), 0, 255)
-    assert psnr(carried(frames, small, small_edit), truth) > floor
+    assert psnr(transfer_frames(frames, small, small_edit), truth) > floor
 
 
 def test_what_the_vae_loses_cancels():
@@ -64,13 +64,13 @@ def test_what_the_vae_loses_cancels():
     frames = clip()
     small = shrink(frames)
     soft, soft_edit = (np.stack([cv2.GaussianBlur(f, (0, 0), 1.0) for f in a]) for a in (small, 255 - small))
-    assert psnr(carried(frames, soft, soft_edit), 255.0 - frames) > 38
+    assert psnr(transfer_frames(frames, soft, soft_edit), 255.0 - frames) > 38
 
 
 def test_blur_brings_no_detail_back():
     frames = clip()
     blurred = np.stack([cv2.GaussianBlur(f, (0, 0), 12) for f in frames])
-    assert psnr(carried(frames, shrink(frames), shrink(blurred)), blurred) > 33
+    assert psnr(transfer_frames(frames, shrink(frames), shrink(blurred)), blurred) > 33
 
 
 def discs(colour_of):
@@ -90,7 +90,7 @@ def test_local_edits_change_the_object_alone(case, noise):
     rng = np.random.default_rng(2)
     small = shrink(source)
     edit = shrink(target) + rng.normal(0, noise, small.shape).astype(np.float32)
-    out = carried(source, small, edit).astype(np.float32)
+    out = transfer_frames(source, small, edit).astype(np.float32)
     inside, outside = cover > 0, cover == 0
     error = ((out - target) ** 2)[:, inside].mean() / ((source.astype(np.float32) - target) ** 2)[
         :, inside
@@ -103,10 +103,10 @@ def test_the_rest_of_a_local_edit_keeps_its_colours():
     """The model takes the disc away and shifts all colours a little; only the first was asked for."""
     (red, cover), empty = discs((200, 40, 40)), clip()
     small = shrink(red)
-    out = carried(red, small, 0.97 * shrink(empty) + np.float32([10, -4, 8])).astype(np.float32)
+    out = transfer_frames(red, small, 0.97 * shrink(empty) + np.float32([10, -4, 8])).astype(np.float32)
     assert psnr(out[:, cover == 0], red[:, cover == 0]) > 40
-    error, before = ((a.astype(np.float32)[:, cover > 0] - empty[:, cover > 0]) for a in (out, red))
-    assert (error**2).mean() < 0.05 * (before**2).mean()
+    error, original = ((a.astype(np.float32)[:, cover > 0] - empty[:, cover > 0]) for a in (out, red))
+    assert (error**2).mean() < 0.05 * (original**2).mean()
 
 
 def test_a_mask_keeps_the_rest_of_the_clip_out_of_the_fit():
@@ -114,7 +114,7 @@ def test_a_mask_keeps_the_rest_of_the_clip_out_of_the_fit():
     where = np.zeros((3, 64, 64), bool)
     where[:, 20:40, 10:30] = True
     small = shrink(frames)
-    out = carried(frames, small, np.where(where[..., None], 255 - small, small), where)
+    out = transfer_frames(frames, small, np.where(where[..., None], 255 - small, small), where)
     assert psnr(out[:, 84:156, 44:116], 255.0 - frames[:, 84:156, 44:116]) > 38
 
 
@@ -122,7 +122,7 @@ def test_a_mask_keeps_the_rest_of_the_clip_out_of_the_fit():
 def test_any_size(H, W):
     frames = np.stack([cv2.resize(f, (W, H), interpolation=cv2.INTER_AREA) for f in clip()])
     small = np.stack([cv2.resize(f.astype(np.float32), (64, 64)) for f in frames])
-    out = carried(frames, small, 255 - small)
+    out = transfer_frames(frames, small, 255 - small)
     assert out.shape == frames.shape and out.dtype == np.uint8 and psnr(out, 255.0 - frames) > 30
     assert enlarge(small[0], H, W).shape == (H, W, 3)
 
@@ -130,12 +130,12 @@ def test_any_size(H, W):
 @pytest.mark.parametrize("level", [0, 255])
 def test_flat_clips(level):
     frames = np.full((2, 96, 96, 3), level, np.uint8)
-    out = carried(frames, shrink(frames), np.full((2, 64, 64, 3), 77, np.float32))
+    out = transfer_frames(frames, shrink(frames), np.full((2, 64, 64, 3), 77, np.float32))
     assert np.abs(out.astype(int) - 77).max() <= 2
 
 
 def test_the_map_ignores_outliers():
-    """A fifth of the pixels changed otherwise leaves the map of the rest."""
+    """A fifth of the pixels changed otherwise leaves the map of the others."""
     x = np.random.default_rng(0).uniform(0, 255, (20_000, 3)).astype(np.float32)
     y = 255 - x
     y[::5] = (250, 0, 0)
@@ -160,19 +160,19 @@ def test_some_frames_of_long_clips_are_fitted(count):
     assert len(evenly_spaced_frames(count, 704, 1280)) == min(count, 2)
 
 
-def test_a_part_is_what_the_whole_shows_there():
+def test_a_region_equals_that_of_the_complete_frame():
     frames = clip(n=250)
     small = shrink(frames)
     edit = small.copy()
     edit[:, 20:40, 10:30] = (200, 40, 40)
-    carry = DetailTransfer.fit(small, edit)
-    whole = carry(frames[1], small[1], edit[1])
+    transfer = DetailTransfer.fit(small, edit)
+    complete = transfer(frames[1], small[1], edit[1])
     for part in (
         (slice(0, 250), slice(0, 250)),
         (slice(31, 97), slice(2, 177)),
         (slice(249, 250), slice(9, 10)),
     ):
-        np.testing.assert_array_equal(carry(frames[1], small[1], edit[1], part), whole[part])
+        np.testing.assert_array_equal(transfer(frames[1], small[1], edit[1], part), complete[part])
 
 
 @pytest.mark.parametrize("H,W,h,w", [(97, 130, 12, 9), (40, 33, 40, 33), (30, 50, 64, 16), (9, 200, 1, 3)])
@@ -181,10 +181,10 @@ def test_the_local_part_is_its_formula(H, W, h, w):
     rng = np.random.default_rng(0)
     frame = rng.integers(0, 256, (H, W, 3), dtype=np.uint8)
     source = rng.uniform(0, 255, (h, w, 3)).astype(np.float32)
-    rest = rng.normal(0, 40, (h, w, 3)).astype(np.float32)
-    rest[:, w // 2 + 1 :] = 0
-    matrix = local_affine._fit_matrix(source, rest)
-    level = rest - np.einsum("hwij,hwj->hwi", matrix, source)
+    residual = rng.normal(0, 40, (h, w, 3)).astype(np.float32)
+    residual[:, w // 2 + 1 :] = 0
+    matrix = local_affine._fit_matrix(source, residual)
+    level = residual - np.einsum("hwij,hwj->hwi", matrix, source)
     wide = [
         cv2.resize(cv2.resize(a, (W, h), interpolation=how), (W, H), interpolation=how)
         for a, how in ((matrix.reshape(h, w, 9)[..., k : k + 3].copy(), cv2.INTER_LINEAR) for k in (0, 3, 6))
@@ -192,11 +192,11 @@ def test_the_local_part_is_its_formula(H, W, h, w):
     truth = cv2.resize(level, (W, H), interpolation=cv2.INTER_CUBIC)
     truth += np.stack([(m * frame).sum(-1) for m in wide], -1)
     part = (slice(0, H), slice(0, W))
-    made = local_affine.LocalAffine(source, rest, (H, W), part)
+    local = local_affine.LocalAffine(source, residual, (H, W), part)
     out = np.zeros((H, 3, W), np.float32)
     for top in range(0, H, 7):
         planes = np.ascontiguousarray(frame[top : top + 7].transpose(2, 0, 1))
-        made.add(out[top : top + 7], planes, top)
+        local.add(out[top : top + 7], planes, top)
     np.testing.assert_allclose(out.transpose(0, 2, 1), truth, atol=0.02)
 
 
@@ -210,7 +210,7 @@ def test_a_blur_is_carried_as_one(look, H, W):
     )
     small = shrink(frames)
     edit = shrink(blurred) + np.random.default_rng(1).normal(0, 12, small.shape).astype(np.float32)
-    assert psnr(carried(frames, small, edit), blurred) > 36
+    assert psnr(transfer_frames(frames, small, edit), blurred) > 36
 
 
 @pytest.mark.parametrize("size", [64, 256])

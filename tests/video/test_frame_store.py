@@ -1,4 +1,4 @@
-"""Small frames on disk, and clips that are walked rather than held."""
+"""Small frames on disk, and clips that are walked rather than held in memory."""
 
 import os
 
@@ -57,12 +57,20 @@ def test_a_full_disk_is_named(monkeypatch):
 
 def test_a_clip_is_walked_again_and_again(tmp_path):
     make(tmp_path / "in.mp4", picture(7, 31, 48)[:, :30], tones=(440,))
-    seen, held = [], video.read_video(tmp_path / "in.mp4")
-    clip = video.open_video(tmp_path / "in.mp4", seen.append)
-    assert clip.frames.shape == held.frames.shape and len(clip.frames) == 7 and clip.frames.dtype == np.uint8
-    assert (clip.fps, clip.duration, clip.audio) == (held.fps, held.duration, held.audio)
-    np.testing.assert_array_equal(clip.times, held.times)
-    for frames in (seen, list(clip.frames), np.asarray(clip.frames)):
-        np.testing.assert_array_equal(frames, held.frames)
+    frames_seen, clip_in_memory = [], video.read_video(tmp_path / "in.mp4")
+    clip = video.open_video(tmp_path / "in.mp4", frames_seen.append)
+    assert (
+        clip.frames.shape == clip_in_memory.frames.shape
+        and len(clip.frames) == 7
+        and clip.frames.dtype == np.uint8
+    )
+    assert (clip.fps, clip.duration, clip.audio) == (
+        clip_in_memory.fps,
+        clip_in_memory.duration,
+        clip_in_memory.audio,
+    )
+    np.testing.assert_array_equal(clip.times, clip_in_memory.times)
+    for frames in (frames_seen, list(clip.frames), np.asarray(clip.frames)):
+        np.testing.assert_array_equal(frames, clip_in_memory.frames)
     clip.save(tmp_path / "copy.mp4")
-    assert video.read_video(tmp_path / "copy.mp4").frames.shape == held.frames.shape
+    assert video.read_video(tmp_path / "copy.mp4").frames.shape == clip_in_memory.frames.shape

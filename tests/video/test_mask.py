@@ -15,14 +15,14 @@ SHAPE = np.zeros((48, 64), np.uint8)
 SHAPE[10:30, 10:40] = 255
 
 
-def surveyed(mask, **how) -> masks.Mask:
-    made = masks.Mask(mask, CLIP, **{"soft": 0, **how})
-    made.survey(16, 16, 0, 3)
-    return made
+def open_mask(mask, **how) -> masks.Mask:
+    edit_mask = masks.Mask(mask, CLIP, **{"soft": 0, **how})
+    edit_mask.survey(16, 16, 0, 3)
+    return edit_mask
 
 
 def alpha_of(mask, **how) -> np.ndarray:
-    return next(iter(surveyed(mask, **how)))
+    return next(iter(open_mask(mask, **how)))
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_greys_of_a_compressed_video_keep_their_values(tmp_path, tint):
 
 
 @pytest.mark.parametrize(
-    "mask, got",
+    "mask, description",
     [
         (SHAPE.astype(np.float32), "float32 from 0 to 255"),
         (SHAPE / 255 - 0.5, "float64 from -0.5 to 0.5"),
@@ -84,9 +84,11 @@ def test_greys_of_a_compressed_video_keep_their_values(tmp_path, tint):
         (SHAPE.astype(np.uint16) * 257, "uint16 from 0 to 65535"),
     ],
 )
-def test_arrays_on_another_scale_are_refused(mask, got):
-    with pytest.raises(InputError, match=f"expected floats 0..1 or integers 0..255, got {got}; scale it"):
-        surveyed(mask)
+def test_arrays_on_another_scale_are_refused(mask, description):
+    with pytest.raises(
+        InputError, match=f"expected floats 0..1 or integers 0..255, got {description}; scale it"
+    ):
+        open_mask(mask)
     np.testing.assert_array_equal(alpha_of(SHAPE / 255 * 1.0001), SHAPE)
 
 
@@ -96,9 +98,9 @@ def test_advice_fits_what_was_asked():
         (True, "paint what to edit black, or remove"),
     ):
         with pytest.raises(InputError, match=f"{words} --invert-mask"):
-            surveyed(np.full((48, 64), 255 * black, np.uint8), invert=black)
+            open_mask(np.full((48, 64), 255 * black, np.uint8), invert=black)
     with expect_note("if white marks the place, remove --invert-mask"):
-        surveyed(SHAPE, invert=True)
+        open_mask(SHAPE, invert=True)
 
 
 @pytest.mark.parametrize("soft", [-1, 65, np.inf, np.nan])

@@ -7,36 +7,36 @@ import pytest
 from v2v.video.decoder import PREFETCH_DEPTH, prefetch
 
 
-def counted(n, made, fails=None):
+def count_up(n, items, fails=None):
     try:
         for i in range(n):
             if i == fails:
                 raise ValueError(f"item {i}")
-            made.append(i)
+            items.append(i)
             yield i
     finally:
-        made.append("closed")
+        items.append("closed")
 
 
 @pytest.mark.parametrize("n", [0, 1, PREFETCH_DEPTH, 10])
 def test_the_same_items_in_order(n):
-    made = []
-    assert list(prefetch(counted(n, made))) == list(range(n))
-    assert made == [*range(n), "closed"]
+    items = []
+    assert list(prefetch(count_up(n, items))) == list(range(n))
+    assert items == [*range(n), "closed"]
 
 
 def test_an_error_comes_after_what_was_made_before_it():
-    got = []
+    received = []
     with pytest.raises(ValueError, match="item 5"):
-        for item in prefetch(counted(10, [], fails=5)):
-            got.append(item)
-    assert got == [0, 1, 2, 3, 4]
+        for item in prefetch(count_up(10, [], fails=5)):
+            received.append(item)
+    assert received == [0, 1, 2, 3, 4]
 
 
 def test_a_walk_that_is_left_closes_the_generator_and_its_thread():
-    made, threads = [], threading.active_count()
-    walk = prefetch(counted(1_000_000, made))
-    assert next(walk) == 0
-    walk.close()
-    assert made[-1] == "closed" and len(made) <= PREFETCH_DEPTH + 3
+    items, threads = [], threading.active_count()
+    iteration = prefetch(count_up(1_000_000, items))
+    assert next(iteration) == 0
+    iteration.close()
+    assert items[-1] == "closed" and len(items) <= PREFETCH_DEPTH + 3
     assert threading.active_count() == threads

@@ -33,13 +33,13 @@ def test_round_trip_keeps_pixels_timing_and_colour(tmp_path):
 
 def test_the_same_frames_give_the_same_bytes(tmp_path):
     """With other things in the memory that the encoder is given."""
-    clip, made, rng = Video.from_array(picture(9, 40, 56, 2)), set(), np.random.default_rng(0)
+    clip, contents, rng = Video.from_array(picture(9, 40, 56, 2)), set(), np.random.default_rng(0)
     for _ in range(12):
-        left = [np.full(rng.integers(1_000, 400_000), rng.integers(255), np.uint8) for _ in range(60)]
-        del left
+        memory = [np.full(rng.integers(1_000, 400_000), rng.integers(255), np.uint8) for _ in range(60)]
+        del memory
         clip.save(tmp_path / "a.mp4")
-        made.add((tmp_path / "a.mp4").read_bytes())
-    assert len(made) == 1
+        contents.add((tmp_path / "a.mp4").read_bytes())
+    assert len(contents) == 1
 
 
 @pytest.mark.parametrize("matrix", [1, 2, 6, 9])
@@ -145,7 +145,7 @@ def test_sound_is_kept_in_sync(tmp_path, name, codec):
     make(tmp_path / name, picture(T=25), tones=(440,), audio_codec=codec, audio_start=0.2)
     clip = video.read_video(tmp_path / name)
     clip.save(tmp_path / "out.mp4")
-    (before, start), (after, begin) = sound(tmp_path / name), sound(tmp_path / "out.mp4")
+    (samples_in, start_in), (samples_out, start_out) = sound(tmp_path / name), sound(tmp_path / "out.mp4")
     assert len(video.read_video(tmp_path / "out.mp4").frames) == 25
 
     def onset(samples, offset):
@@ -154,8 +154,10 @@ def test_sound_is_kept_in_sync(tmp_path, name, codec):
 
     with av.open(str(tmp_path / name)) as file:
         shift = file.streams.video[0].start_time * file.streams.video[0].time_base
-    assert onset(after, begin) == pytest.approx(onset(before, start) - float(shift), abs=0.03)
-    assert len(after) == pytest.approx(len(before), abs=4096)
+    assert onset(samples_out, start_out) == pytest.approx(
+        onset(samples_in, start_in) - float(shift), abs=0.03
+    )
+    assert len(samples_out) == pytest.approx(len(samples_in), abs=4096)
 
 
 def test_every_track_is_kept(tmp_path):
@@ -235,10 +237,10 @@ def test_missing_and_folder(tmp_path):
 def test_bad_outputs(tmp_path, name):
     (tmp_path / "dir.mp4").mkdir()
     (tmp_path / "file").touch()
-    before = sorted(tmp_path.rglob("*"))
+    entries = sorted(tmp_path.rglob("*"))
     with pytest.raises(InputError):
         Video.from_array(picture()).save(tmp_path / name)
-    assert sorted(tmp_path.rglob("*")) == before
+    assert sorted(tmp_path.rglob("*")) == entries
 
 
 def test_a_failed_write_leaves_nothing(tmp_path):

@@ -1,8 +1,8 @@
 """The persistent compilation cache: programs that one process compiled are loaded by the next one.
 
-JAX stores them. This module sets the folder, stores small programs too (so that a second start compiles nothing at all), and counts what was
-found. Variables and settings that the user made stay as they are. `cli/main.py` calls `set_environment`, `pipeline/editor.py`
-`use_compilation_cache`.
+JAX stores them. This module sets the folder, stores small programs too (so that a second start compiles nothing at all), and
+counts what was found. Variables and settings that the user made stay as they are. `cli/main.py` calls `set_environment`,
+`pipeline/editor.py` `use_compilation_cache`.
 """
 
 import os

@@ -1,19 +1,19 @@
 """Counts of floating-point operations, of traced programs and in closed form, and the peak rate of a device.
 
-`count_flops` counts the matrix products and convolutions of any traced program, 2 operations per multiplication and addition, with loop bodies
-as often as they run; elementwise work does not count. The compiler's own count takes the body of a while loop once, so a scan over 30 blocks
-would count as one. Here
+`count_flops` counts the matrix products and convolutions of any traced program, 2 operations per multiplication and addition,
+with loop bodies as often as they run; elementwise work does not count. The compiler's own count takes the body of a while loop
+once, so a scan over 30 blocks would count as one. Here
 
     scan      length x body           shard_map    devices x body, whose shapes are a device's share
     cond      its dearest branch      pallas_call  grid x body, whose shapes are a block
     dot       2 |out| x contracted    conv         2 |out| x taps x channels in
 
-and what rematerialisation repeats is counted, as it is in the backward pass of the traced program. `planning` counts passes of the transformer
-and steps of training with it, the benchmarks their cases.
+and what rematerialisation repeats is counted, as it is in the backward pass of the traced program. `planning` counts passes of
+the transformer and steps of training with it, the benchmarks their cases.
 
-`forward_flops` and `step_flops` are closed forms of the transformer's blocks, without what surrounds them and without what rematerialisation
-repeats, for training runs, which can't trace every size of their batches. `tests/runtime/test_flops.py` compares them with the counter.
-`peak_flops` is what a device could do, the denominator of model FLOPs utilisation.
+`forward_flops` and `step_flops` are closed forms of the transformer's blocks, without what surrounds them and without what
+rematerialisation repeats, for training runs, which can't trace every size of their batches. `tests/runtime/test_flops.py`
+compares them with the counter. `peak_flops` is what a device could do, the denominator of model FLOPs utilisation.
 """
 
 import math
@@ -88,9 +88,9 @@ def forward_flops(cfg: ModelConfig, tokens: int, adapter: bool = True) -> float:
 def step_flops(cfg: ModelConfig, batch: int, tokens: int, full: bool = False) -> float:
     """Compute the operations of one training step: forward, backward through activations, gradients of trained weights.
 
-    A product of activations and weights costs as much again for the gradient of the activations, and again for that of the weights where
-    they are trained; attention, a product of activations alone, costs twice its forward pass. Keys and values of the text need no gradient
-    of the text.
+    A product of activations and weights costs as much again for the gradient of the activations, and again for that of the
+    weights where they are trained; attention, a product of activations alone, costs twice its forward pass. Keys and values of
+    the text need no gradient of the text.
 
     Args:
       cfg: the model.

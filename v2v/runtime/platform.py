@@ -1,4 +1,4 @@
-"""The platform that code is compiled for, and operations whose best form depends on it. Used by `models/layers.py` and the attention kernels."""
+"""The platform that code is compiled for, and operations whose best form depends on it: for layers and attention kernels."""
 
 import jax
 

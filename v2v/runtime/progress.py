@@ -7,9 +7,9 @@ whether or not anyone watches.
 
 The handler is a C function by XLA's stable FFI (xla/ffi/api/c_api.h), written with ctypes. It reads two integers and returns.
 
-This works on CPUs alone, where a program runs as the host calls it. On GPUs a handler is called when work is queued, not when it is done, and
-TPUs call nothing by name, only host callbacks, which would cost the cache. There `report_progress` does nothing: the program is the same as
-without it (tested by lowering for both), and a bar moves once a call, that is once a batch of windows.
+This works on CPUs alone, where a program runs as the host calls it. On GPUs a handler is called when work is queued, not when it
+is done, and TPUs call nothing by name, only host callbacks, which would cost the cache. There `report_progress` does nothing: the
+program is the same as without it (tested by lowering for both), and a bar moves once a call, that is once a batch of windows.
 """
 
 import ctypes
@@ -49,8 +49,8 @@ def report_progress(index: Int[Array, ""], total: int, result: Float[Array, "*x"
       result: what the row computes.
 
     Returns:
-      `index`, which the program must return too: without a use the compiler would drop the call. (A call marked as having side effects needs no
-      use, but can't be partitioned over devices.)
+      `index`, which the program must return too: without a use the compiler would drop the call. (A call marked as having side
+      effects needs no use, but can't be partitioned over devices.)
     """
 
     def call(index, total, result):

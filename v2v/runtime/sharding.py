@@ -1,13 +1,14 @@
 """Sharding: the mesh of devices, one strict table that places parameters on it, and the layout of activations.
 
-The mesh axes are ("data", "fsdp", "seq", "tensor"); each may have size 1. A parameter's path determines its dims, a dim its mesh axis:
+The mesh axes are ("data", "fsdp", "seq", "tensor"); each may have size 1. A parameter's path determines its dims, a dim its mesh
+axis:
 
     blocks/ffn/up/kernel [L, d, f]  --PARAM_DIMS-->  "L d f"  --WEIGHT_AXES-->  (None, "fsdp", "tensor")
 
-LoRA has no rules of its own: for a kernel "d h", a is "d r" and b is "r h"; where d is missing, r takes its mesh axis if it divides. The
-paths of optimiser moments and averages end with that of their parameter, so the same rules hold for them. A leaf without a rule, a mesh axis
-used twice and a size that doesn't divide are errors, all raised at once. Activations are laid out by `constrain_activation(x, "b l d")`.
-Dims are those of `v2v/array_types.py`.
+LoRA has no rules of its own: for a kernel "d h", a is "d r" and b is "r h"; where d is missing, r takes its mesh axis if it
+divides. The paths of optimiser moments and averages end with that of their parameter, so the same rules hold for them. A leaf
+without a rule, a mesh axis used twice and a size that doesn't divide are errors, all raised at once. Activations are laid out by
+`constrain_activation(x, "b l d")`. Dims are those of `v2v/array_types.py`.
 """
 
 import math
@@ -32,9 +33,9 @@ ACTIVATION_AXES = {"b": BATCH_AXES, "l": "seq", "h": "tensor", "f": "tensor"}
 # A pattern of a path's end, and the dims of its leaf.
 ShardingRules = tuple[tuple[str, str], ...]
 
-# The first rule that matches holds. "-" is a dim that is never split, "..." any number of them. Leaves under blocks/ have one more axis in
-# front, L, the layers. The autoencoder is small, and no part of an edit's step; `edit` is the text encoder's head while it learns names of
-# edits; `ns_coeffs` are Muon's constants.
+# The first rule that matches holds. "-" is a dim that is never split, "..." any number of them. Leaves under blocks/ have one
+# more axis in front, L, the layers. The autoencoder is small, and no part of an edit's step; `edit` is the text encoder's head
+# while it learns names of edits; `ns_coeffs` are Muon's constants.
 PARAM_DIMS: ShardingRules = (
     (r"vae/.*", "..."),
     (r"text/blocks/[qkv]/kernel", "w h"),
@@ -78,7 +79,8 @@ def request_cpu_devices(n: int) -> None:
 def join_processes() -> None:
     """Make this process one of a job, before any computation.
 
-    JAX asks the TPU pod, Slurm, MPI or Kubernetes for the others. Elsewhere set JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID.
+    JAX asks the TPU pod, Slurm, MPI or Kubernetes for the others. Elsewhere set JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and
+    JAX_PROCESS_ID.
 
     Raises:
       InputError: no other process is known, or one can't be reached.
@@ -227,8 +229,8 @@ def replicated_sharding(mesh: Mesh) -> NamedSharding:
 def place_tree(tree: Any, shardings: Any) -> Any:
     """Put a tree of arrays on its devices.
 
-    With several processes each takes its shares out of its own copy, without asking the others whether theirs is equal: made from one seed or
-    read from one file, it is. Arrays that are distributed already stay.
+    With several processes each takes its shares out of its own copy, without asking the others whether theirs is equal: made from
+    one seed or read from one file, it is. Arrays that are distributed already stay.
 
     Args:
       tree: the arrays.

@@ -1,8 +1,8 @@
 """The audio of a clip: from a file into memory, and from memory into the file that is written.
 
 `AudioTracks` collects a file's audio while `decoder.py` decodes its picture, and gives it as the bytes of an MP4 on the clip's own
-clock. `add_tracks` copies these tracks into the file that `encoder.py` writes. Codecs that browsers play are copied packet by packet;
-the others are encoded to AAC once, on reading, so that writing only ever copies.
+clock. `add_tracks` copies these tracks into the file that `encoder.py` writes. Codecs that browsers play are copied packet by
+packet; the others are encoded to AAC once, on reading, so that writing only ever copies.
 """
 
 import io

@@ -1,12 +1,13 @@
 """Detection of what an edit changed, on small frames: source s and edit e, both after the autoencoder's round trip.
 
-`ChangeMask` is a mask estimated from the edit itself (`--mask auto`). The model was given no mask and may change every pixel a little:
+`ChangeMask` is a mask estimated from the edit itself (`--mask auto`). The model was given no mask and may change every pixel a
+little:
 
     d² = |e - s|² averaged over `BLUR` pixels,   noise² = the clip's median of d², kept between `NOISE`'s ends
     changed where d² > `GATE`² noise² ;  holes closed, grown by `GROW` pixels, and every frame joined with its neighbours' maps
 
-An edit of one object leaves the other pixels at the noise, below the gate. A photometric edit raises the median itself: where more than
-`WHOLE_FRAME_SHARE` of the picture changed beyond the autoencoder's own noise, the mask is white everywhere.
+An edit of one object leaves the other pixels at the noise, below the gate. A photometric edit raises the median itself: where
+more than `WHOLE_FRAME_SHARE` of the picture changed beyond the autoencoder's own noise, the mask is white everywhere.
 
 `measure_leak` measures what the model changed outside the mask that it was given. Both are called by `pipeline/editor.py`.
 """

@@ -1,7 +1,7 @@
 """Contact sheets: clips one above another in a PNG, for looking at results.
 
-A sheet holds bands (one for each edit). A band is a title and rows; a row is a label and evenly spaced frames of one clip, in time from
-left to right. The same column is the same moment in every row.
+A sheet holds bands (one for each edit). A band is a title and rows; a row is a label and evenly spaced frames of one clip, in
+time from left to right. The same column is the same moment in every row.
 """
 
 from __future__ import annotations

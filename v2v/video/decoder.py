@@ -1,11 +1,12 @@
 """Decoding of video files, one upright RGB frame at a time. `video.py` is what others read files with.
 
 `iterate_frames` is one pass over a file. While it yields frames it fills a `StreamInfo` with everything else that the file carries.
-`FileFrames` is that pass as a sequence which can be iterated again and again, so that a clip of any length is edited without ever being
-held in memory.
+`FileFrames` is that pass as a sequence which can be iterated again and again, so that a clip of any length is edited without ever
+being held in memory.
 
-Each pass decodes on a thread of its own, a few frames ahead of their use (`prefetch`): decoding and converting to RGB release Python's
-lock, as do resizing, detail transfer and encoding, so both threads share the machine's processors instead of waiting for each other.
+Each pass decodes on a thread of its own, a few frames ahead of their use (`prefetch`): decoding and converting to RGB release
+Python's lock, as do resizing, detail transfer and encoding, so both threads share the machine's processors instead of waiting for
+each other.
 """
 
 import re
@@ -303,7 +304,8 @@ def _to_upright_rgb(frame: av.VideoFrame, first: av.VideoFrame, reformatter: Vid
 def _to_rgb(frame: av.VideoFrame, width: int, height: int, reformatter: VideoReformatter) -> np.ndarray:
     """Return RGB [height, width, 3], exactly rounded.
 
-    FFmpeg's exact conversion to interleaved RGB is plain C; to planes it is vectorised, with the same bytes (a quarter of the time).
+    FFmpeg's exact conversion to interleaved RGB is plain C; to planes it is vectorised, with the same bytes (a quarter of the
+    time).
     """
     is_planar = not frame.format.is_rgb and len(frame.format.components) == 3
     rgb = reformatter.reformat(

@@ -1,8 +1,8 @@
 """Encoding of frames, with their times and sound, to H.264 files that browsers play.
 
-The picture is yuv420p with the index in front ("faststart"). 4:2:0 stores chroma for 2x2 pixels, hence only even sizes: an odd clip is
-stored with its last column or row repeated and its true size in the file's comment, from which `decoder.py` restores it; other players
-show the line more. Times are kept as whole ticks: frame numbers where the rate is constant, else 1/90000 s.
+The picture is yuv420p with the index in front ("faststart"). 4:2:0 stores chroma for 2x2 pixels, hence only even sizes: an odd
+clip is stored with its last column or row repeated and its true size in the file's comment, from which `decoder.py` restores it;
+other players show the line more. Times are kept as whole ticks: frame numbers where the rate is constant, else 1/90000 s.
 """
 
 import heapq

@@ -1,7 +1,7 @@
 """Small frames on disk, so that memory doesn't grow with the length of a clip. The pipeline keeps them between its passes.
 
-A store is an unnamed temporary file (nothing is left behind, even by kill -9) of equally shaped frames: appended in order, read back by
-number. The system keeps what is in use in its cache and gives that up under pressure. TMPDIR chooses the disk.
+A store is an unnamed temporary file (nothing is left behind, even by kill -9) of equally shaped frames: appended in order, read
+back by number. The system keeps what is in use in its cache and gives that up under pressure. TMPDIR chooses the disk.
 """
 
 import tempfile

@@ -1,4 +1,4 @@
-"""What callers hand in as clips and pictures (paths, arrays, `Video`s) as a `Video` or a frame; the first step of `pipeline/editor.py`."""
+"""Inputs of an edit: clips and pictures that are given as paths, arrays or `Video`s. The first step of `pipeline/editor.py`."""
 
 import functools
 import math

@@ -1,7 +1,7 @@
-"""A clip as the bytes of a lossless H.264 file: exact RGB, several times faster to write than PNG, and smaller. `data/pair.py` stores clips so.
+"""Lossless H.264: exact RGB clips as bytes, faster to write than PNG (several times) and smaller. Used by `data/pair.py`.
 
-libx264rgb at quantiser 0 codes RGB planes (GBR, 4:4:4) without any transform, so decoding gives the encoded bytes back exactly. One thread
-and no clock in the file: the same clip gives the same bytes with the same PyAV.
+libx264rgb at quantiser 0 codes RGB planes (GBR, 4:4:4) without any transform, so decoding gives the encoded bytes back exactly.
+One thread and no clock in the file: the same clip gives the same bytes with the same PyAV.
 """
 
 from __future__ import annotations

@@ -1,20 +1,21 @@
-"""Masks: where and when to edit. A mask is read and checked, shown to the model on its grid, and used to restore what is left alone.
+"""Masks: where and when to edit. They are read and checked, shown to the model, and used to restore the rest of the source.
 
 `Mask` takes what a user hands in. Polarity: white = edit here, now (`invert` swaps black and white, with a note). It may be
 
 - a picture (the same for every frame) or a video (one for each), of the clip's own size, as a file or an array;
 - a box "x,y,w,h" in whole pixels of the upright frame, x and y those of its upper left corner.
 
-Of colours the largest channel counts, so that pure red is white. Alpha counts where colour says nothing: a picture of one colour whose alpha
-varies has its mask there; where both vary the colour is taken. A note says which. Grey is a soft edge: it counts in proportion between
-`GRAY_RANGE`'s ends, beyond which compression alone may put black and white. `frame_range` turns times into frames.
+Of colours the largest channel counts, so that pure red is white. Alpha counts where colour says nothing: a picture of one colour
+whose alpha varies has its mask there; where both vary the colour is taken. A note says which. Grey is a soft edge: it counts in
+proportion between `GRAY_RANGE`'s ends, beyond which compression alone may put black and white. `frame_range` turns times into
+frames.
 
-The model sees a mask at its own resolution (`Mask.lookup`), encoded either by the autoencoder as a black and white video, or by `pool_mask` as
-the share of each latent cell that is edited; `ConditionConfig.mask_code` selects. The first keeps the outline inside a cell and did better in
-the paper's ablation (7.48 against 5.60). The shares also weigh the loss (`data/latent_cache.py`).
+The model sees a mask at its own resolution (`Mask.lookup`), encoded either by the autoencoder as a black and white video, or by
+`pool_mask` as the share of each latent cell that is edited; `ConditionConfig.mask_code` selects. The first keeps the outline
+inside a cell and did better in the paper's ablation (7.48 against 5.60). The shares also weigh the loss (`data/latent_cache.py`).
 
-`composite` is the last step before a clip is written: where the mask is black the source's bytes stay as they are, and inside its rim the edit
-fades in over a few pixels (`apply_fade`) so that no seam shows.
+`composite` is the last step before a clip is written: where the mask is black the source's bytes stay as they are, and inside its
+rim the edit fades in over a few pixels (`apply_fade`) so that no seam shows.
 """
 
 import functools
@@ -64,7 +65,8 @@ class Mask:
         """Open a mask.
 
         Args:
-          mask: a file, a box, a clip, or an array [H, W] or [T, H, W] (or with a last axis of colours): bool, integers 0..255 or floats 0..1.
+          mask: a file, a box, a clip, or an array [H, W] or [T, H, W] (or with a last axis of colours): bool, integers 0..255 or
+            floats 0..1.
           clip: the clip to edit.
           invert: black marks the place to edit; a box always marks it.
           soft: width of the fade in pixels, None for one that fits the frame.

@@ -1,7 +1,7 @@
 """Conversions of pixel values: levels 0..255 to the range -1..1 that autoencoder and LPIPS take, and back; floats to bytes.
 
-The functions that scale call only methods and operators of their argument, so they take NumPy arrays and, inside and outside of `jax.jit`,
-JAX arrays.
+The functions that scale call only methods and operators of their argument, so they take NumPy arrays and, inside and outside of
+`jax.jit`, JAX arrays.
 """
 
 from typing import TYPE_CHECKING, TypeVar

@@ -9,8 +9,8 @@ Frames are upright RGB bytes. Everything else that a file carries is kept, so th
   stills are written as BT.709. The range written is always the limited ("tv") one;
 - sound: every audio track, held as a small in-memory MP4 on the clip's own clock (`audio.py`).
 
-Files are decoded by `decoder.py`; output is H.264 yuv420p, written by `encoder.py`. Alpha is ignored (the colour under it is kept), HDR
-keeps its matrix and loses bits beyond eight, interlaced fields stay woven.
+Files are decoded by `decoder.py`; output is H.264 yuv420p, written by `encoder.py`. Alpha is ignored (the colour under it is
+kept), HDR keeps its matrix and loses bits beyond eight, interlaced fields stay woven.
 """
 
 import os

@@ -1,13 +1,14 @@
 """Softening edits: how much an edit has blurred its source, and the same blur at any size. `transfer.py` applies it.
 
-An edit that puts a clip out of focus is G then a colour map, G a Gaussian with standard deviations (vertical, horizontal) in pixels of the
-small frames, which need not be square. `fit_blur` searches for the pair under which an affine colour map explains most of the edit:
+An edit that puts a clip out of focus is G then a colour map, G a Gaussian with standard deviations (vertical, horizontal) in
+pixels of the small frames, which need not be square. `fit_blur` searches for the pair under which an affine colour map explains
+most of the edit:
 
     R2 = 1 - |e - (P G s + p)|² / |e - mean e|²
 
-first with one sigma for both, then each by itself. Thousands of pixels determine two numbers, so what the autoencoder makes of each of them
-hardly counts. An edit counts as softer only where the blur leaves clearly less unexplained than no blur does; where even the best R2 is low,
-something new is there (another background).
+first with one sigma for both, then each by itself. Thousands of pixels determine two numbers, so what the autoencoder makes of
+each of them hardly counts. An edit counts as softer only where the blur leaves clearly less unexplained than no blur does; where
+even the best R2 is low, something new is there (another background).
 """
 
 import cv2

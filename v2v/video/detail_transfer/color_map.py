@@ -1,16 +1,16 @@
 """The colour map of an edit: one function R^3 -> R^3 fitted to a clip and its edit. `transfer.py` applies it.
 
-A photometric edit (greyscale, night, negative, posterise ...) is a function of colour alone, so it is fitted to all pixels of the small
-clip at once and then applied to the large one, where it is exact however fine the detail and however noisy the small edit. The map is a
-sum of three parts, each fitted to what the ones before leave:
+A photometric edit (greyscale, night, negative, posterise ...) is a function of colour alone, so it is fitted to all pixels of the
+small clip at once and then applied to the large one, where it is exact however fine the detail and however noisy the small edit.
+The map is a sum of three parts, each fitted to what the ones before leave:
 
     f(x) = P x + p                      affine: tints, greyscale, saturation, negative
          + c_k(x_k) for each channel k  curves with 65 knots: contrast, gamma, clipping, posterise
          + G(x)                         a 33^3 grid, trilinear: anything else
 
-Curves and grid are averages with a prior at every scale: a knot with little evidence takes the value of the knot above it in a pyramid
-of ever coarser ones, and of 0 at the top. Edits of one object are outliers among the clip's pixels; weights that fall with a pixel's
-misfit (Geman-McClure) keep them out of the map.
+Curves and grid are averages with a prior at every scale: a knot with little evidence takes the value of the knot above it in a
+pyramid of ever coarser ones, and of 0 at the top. Edits of one object are outliers among the clip's pixels; weights that fall
+with a pixel's misfit (Geman-McClure) keep them out of the map.
 """
 
 from collections.abc import Iterator, Sequence
@@ -35,8 +35,8 @@ RIDGE = 0.2
 MISFIT = 6.0
 # Levels: the map must explain more than this (and a tenth) of the median pixel's change, or the edit counts as local.
 MIN_LOCAL_GAIN = 1.0
-# An edit also counts as local where the median pixel changes less than `MAX_DRIFT` levels and more than `MIN_FAR_SHARE` of the pixels
-# change more than `FAR_RATIO` times as much.
+# An edit also counts as local where the median pixel changes less than `MAX_DRIFT` levels and more than `MIN_FAR_SHARE` of the
+# pixels change more than `FAR_RATIO` times as much.
 MAX_DRIFT = 18.0
 FAR_RATIO, MIN_FAR_SHARE = 3.0, 0.07
 # Cells along each channel of the grid as applied.
@@ -109,9 +109,9 @@ ZERO = ColorMap(np.zeros((3, 3), np.float32), np.zeros((256, 3), np.float32), No
 def fit_color_map(source: np.ndarray, edit: np.ndarray) -> ColorMap:
     """Fit the map that takes the colours of most pixels from source to edit.
 
-    An edit that leaves most pixels alone is local, not photometric: it yields the identity. Most pixels are also left alone where they
-    change a little and some of them very much more: the model shifts the colours of the whole clip by a few levels when it removes an
-    object, and a map would transfer that shift to everything that should stay.
+    An edit that leaves most pixels alone is local, not photometric: it yields the identity. Most pixels are also left alone where
+    they change a little and some of them very much more: the model shifts the colours of the whole clip by a few levels when it
+    removes an object, and a map would transfer that shift to everything that should stay.
 
     Args:
       source: float32 [..., 3] in levels 0..255.
@@ -164,7 +164,14 @@ def _fit_affine(x: np.ndarray, y: np.ndarray, weight: np.ndarray) -> np.ndarray:
 
 
 def _fit_knots(x: np.ndarray, value: np.ndarray, weight: np.ndarray, nodes: int) -> np.ndarray:
-    """Return averages of `value` [n, v] at the nodes of a grid over x [n, k], shrunk towards coarser averages: [nodes] * k + [v]."""
+    """Return averages of values at the nodes of a grid, shrunk towards coarser averages: [nodes] * k + [v].
+
+    Args:
+      x: places, [n, k] in levels.
+      value: numbers there, [n, v].
+      weight: of each place, [n].
+      nodes: of the grid along each of its k axes.
+    """
     k, v = x.shape[1], value.shape[1]
     sums = np.zeros((nodes**k, v + 1))
     for index, share in _corners(x, nodes):

@@ -1,13 +1,14 @@
 """The local part of an edit on a large frame: A(p) I + b(p) + r(p), which `transfer.py` adds to the colour map's share.
 
-The residual d is what the colour map leaves of the small edit. A at a small pixel is the ridge regression of d on the small source s:
+The residual d is what the colour map leaves of the small edit. A at a small pixel is the ridge regression of d on the small
+source s:
 
     A = cov(d, s) (cov(s, s) + RIDGE 1)^-1,   covariances within 3x3 patches, summed over a window, then averaged over windows
     b + r = d - A s
 
-so A describes what becomes of detail, not of slow shading, which b and r contain anyway. Large pixels take A by bilinear and b + r by
-bicubic interpolation: across once for a frame, down row by row. Everything is worked on as planes [row, channel, column], a band of rows at
-a time, in memory that is used again, so that it stays in the processor's cache.
+so A describes what becomes of detail, not of slow shading, which b and r contain anyway. Large pixels take A by bilinear and
+b + r by bicubic interpolation: across once for a frame, down row by row. Everything is worked on as planes [row, channel, column],
+a band of rows at a time, in memory that is used again, so that it stays in the processor's cache.
 """
 
 import cv2

@@ -1,7 +1,7 @@
 """Detail transfer: the edit of small frames, applied to the full-size source. After decoding of the latents, before compositing.
 
-Given the large source I, and small source s and edit e as the model sees them (both after the autoencoder's round trip, so that what it loses
-cancels), the large edit is the sum of three terms, each explaining what the one before leaves:
+Given the large source I, and small source s and edit e as the model sees them (both after the autoencoder's round trip, so that
+what it loses cancels), the large edit is the sum of three terms, each explaining what the one before leaves:
 
     f(G I)         a colour map fitted to the whole clip (`color_map.py`): all of a photometric edit, and noise averages out;
                    G is the identity, or a Gaussian where the edit is softer than its source (`blur.py`);
@@ -9,8 +9,8 @@ cancels), the large edit is the sum of three terms, each explaining what the one
                    Filtering", 2013): objects removed, recoloured or replaced keep the large source's edges;
     r(p)           what is still left, upsampled: objects that are new.
 
-`d` is noise where the edit is photometric and signal where it is local. Its scale is the median over the clip, and where its energy in a 3x3
-neighbourhood isn't well above that it is taken for noise (a Wiener gain). `local_affine.py` computes A, b and r.
+`d` is noise where the edit is photometric and signal where it is local. Its scale is the median over the clip, and where its
+energy in a 3x3 neighbourhood isn't well above that it is taken for noise (a Wiener gain). `local_affine.py` computes A, b and r.
 """
 
 from dataclasses import dataclass
@@ -137,7 +137,7 @@ def enlarge(edit: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def _denoise(residual: np.ndarray, noise: float) -> np.ndarray:
-    """Apply a Wiener gain to [h, w, 3]: 0 where the local energy is no more than `NOISE_GATE` times the noise's, towards 1 above."""
+    """Apply a Wiener gain to [h, w, 3]: 0 up to a local energy of `NOISE_GATE` times the noise's, towards 1 above."""
     energy = cv2.blur((residual**2).mean(-1), (3, 3))
     return residual * np.clip(1 - NOISE_GATE * noise**2 / np.maximum(energy, 1e-6), 0, 1)[..., None]
 
