@@ -10,13 +10,13 @@ from typing import Any
 
 import grain
 import numpy as np
-import tensorflow_datasets as tfds
 
 from data_synth.dataset.build import build_dataset
 from data_synth.dataset.request import SynthRequest
 from data_synth.generate import PairOptions, make_clip, make_pair
 from data_synth.language import grammar, rooms
 from v2v.data.batch import BatchSource
+from v2v.data.datasets import open_dataset
 from v2v.data.pair import Pair, decode_pair
 from v2v.models.text_encoder import Tokenizer, build_word_tokenizer
 from v2v.train import stages
@@ -81,7 +81,9 @@ def encode_rendered(cfg: Experiment, vae: Parameters, folder: Path) -> stages.La
       folder: the working folder.
     """
     parts = sorted((folder / "pairs").glob("part-*"), key=lambda path: int(path.name.split("-")[1]))
-    records: Any = grain.MapDataset.concatenate([grain.MapDataset.source(_open_set(part)) for part in parts])
+    records: Any = grain.MapDataset.concatenate(
+        [grain.MapDataset.source(open_dataset(part)) for part in parts]
+    )
     return stages.encode_pairs(cfg, len(records), lambda i: decode_pair(records[i]), vae, folder / "latents")
 
 
@@ -117,9 +119,3 @@ def clips(cfg: Experiment) -> BatchSource[np.ndarray]:
     if cfg.workers <= 2:
         return batches
     return batches.mp_prefetch(grain.multiprocessing.MultiprocessingOptions(num_workers=cfg.workers))
-
-
-def _open_set(folder: Path) -> Any:
-    """Open the records of a TFDS set."""
-    builder: Any = tfds.builder_from_directory(folder)  # its decorators hide the parameters
-    return builder.as_data_source("train")

@@ -103,17 +103,19 @@ def test_a_run_on_published_weights(tmp_path, caplog):
         edit=dataclasses.replace(cfg.edit, steps=3),
     )
     assert wan.run(mixed, tmp_path / "mixed").is_file()
-    told = caplog.text
-    assert "set stills: 20 pairs, 20 used, 0 left out; 20 of 20 frames used; 50.0% of the clips drawn" in told
-    assert "pairs of 1 frames (1x4x4 latents) without a reference: batches of 8, 50.0% of all" in told
-    assert "compiled for 2 shapes of batch" in told
+    log_text = caplog.text
+    assert (
+        "set stills: 20 pairs, 20 used, 0 left out; 20 of 20 frames used; 50.0% of the clips drawn"
+        in log_text
+    )
+    assert "pairs of 1 frames (1x4x4 latents) without a reference: batches of 8, 50.0% of all" in log_text
+    assert "compiled for 2 shapes of batch" in log_text
     with pytest.raises(InputError, match="one positive weight for each of the 2 sets"):
         uneven = dataclasses.replace(mixed.data, mixture=(1.0,))
         wan.run(dataclasses.replace(mixed, data=uneven), tmp_path / "uneven")
 
-    other = small_models.write(
-        tmp_path / "other"
-    )  # the same sizes, another VAE: its latents would be something else
+    # The same sizes with another autoencoder, whose latents would differ.
+    other = small_models.write(tmp_path / "other")
     _change_vae(other)
     with pytest.raises(InputError, match="latents were made by VAE"):
         wan.run(dataclasses.replace(cfg, weights=str(other)), tmp_path / "run")
@@ -133,8 +135,8 @@ def test_experiments_are_found_by_name(capsys, tmp_path, monkeypatch):
     from v2v.cli import main, train
 
     assert main.main(["train", "--list"]) == 0
-    shown = capsys.readouterr().out
-    assert "embedded_edit " in shown and "ablation:rank64" in shown and "scene_data" not in shown
+    output = capsys.readouterr().out
+    assert "embedded_edit " in output and "ablation:rank64" in output and "scene_data" not in output
     loaded = train.load_experiment("ablation:rank64", ["--edit.steps", "7"], "train").config
     assert (loaded.name, loaded.model.lora.rank, loaded.edit.steps) == ("ablation_rank64", 64, 7)
     names = [name for name, _ in train.list_experiments()]

@@ -33,13 +33,13 @@ SIZES = [(5, 8, 8), (9, 8, 8), (9, 16, 16), (1, 16, 16)]
     ],
 )
 def test_a_clip_goes_to_the_largest_size_it_fills(clip, size, reason):
-    found, why = buckets_lib.choose_size(clip, SIZES)
-    assert found == size and (reason in why if reason else not why)
+    choice = buckets_lib.choose_size(clip, SIZES)
+    assert choice.size == size and (reason in choice.reason if reason else not choice.reason)
 
 
 def test_pictures_and_clips_dont_mix():
-    assert buckets_lib.choose_size((1, 16, 16), SIZES[:3])[1].startswith("a picture, and no size")
-    assert buckets_lib.choose_size((9, 16, 16), SIZES[3:])[1].startswith("a clip, and all sizes")
+    assert buckets_lib.choose_size((1, 16, 16), SIZES[:3]).reason.startswith("a picture, and no size")
+    assert buckets_lib.choose_size((9, 16, 16), SIZES[3:]).reason.startswith("a clip, and all sizes")
 
 
 def test_a_crop_keeps_the_edit_and_the_promise_of_its_mask():
@@ -48,18 +48,17 @@ def test_a_crop_keeps_the_edit_and_the_promise_of_its_mask():
     target, mask = source.copy(), np.zeros((12, 36, 40), np.uint8)
     target[8:, 5:9, 33:39] = 255 - target[8:, 5:9, 33:39]
     mask[8:, 5:9, 33:39] = 255
-    whole = dataclasses.replace(
+    edited = dataclasses.replace(
         pair(1, 12), source=source, target=target, mask=mask, active=(8, 12), effect=mask
     )
-    cut = buckets_lib.crop_pair(whole, (5, 16, 16))
+    cut = buckets_lib.crop_pair(edited, (5, 16, 16))
     assert cut.source.shape == (5, 16, 16, 3) and cut.active == (2, 5)
     assert not cut.mask[: cut.active[0]].any() and cut.mask[cut.active[0] :].any((1, 2)).all()
-    assert (
-        cut.mask[:, :, -1:].any() or cut.mask[:, :, -2:].any()
-    )  # the window moved towards the edit, at the right
+    # The window moved towards the edit, at the right.
+    assert cut.mask[:, :, -1:].any() or cut.mask[:, :, -2:].any()
     np.testing.assert_array_equal(cut.source[cut.mask == 0], cut.target[cut.mask == 0])
     np.testing.assert_array_equal(cut.effect, cut.mask)
-    assert buckets_lib.crop_pair(whole, (12, 36, 40)) is whole
+    assert buckets_lib.crop_pair(edited, (12, 36, 40)) is edited
 
 
 def test_a_batch_holds_as_many_clips_as_the_budget_allows():
@@ -95,12 +94,12 @@ def _zeros(T, H, W):
 
 
 def test_a_survey_counts_every_pair_and_every_frame(tmp_path):
-    found = datasets.survey_dataset(
+    survey = datasets.survey_dataset(
         "mine", records([(9, 16, 16), (4, 16, 16), (1, 16, 16), (12, 16, 17), (9, 16, 40)]), SIZES
     )
-    assert found.indices_by_size == {(9, 16, 16): [0, 3], (1, 16, 16): [2]}
-    assert found.frames == (19, 35) and sum(found.skipped.values()) == 2
-    text = datasets.format_surveys([found])
+    assert survey.indices_by_size == {(9, 16, 16): [0, 3], (1, 16, 16): [2]}
+    assert (survey.used_frames, survey.all_frames) == (19, 35) and sum(survey.skip_counts.values()) == 2
+    text = datasets.format_surveys([survey])
     assert "set mine: 5 pairs, 3 used, 2 left out; 19 of 35 frames used; 100.0% of the clips drawn" in text
     assert (
         "2  9x16x16" in text
@@ -112,24 +111,24 @@ def test_a_survey_counts_every_pair_and_every_frame(tmp_path):
 
 
 def test_a_survey_is_kept_until_set_or_sizes_change(tmp_path):
-    made, file = records([(9, 16, 16), (5, 8, 8)]), tmp_path / "mine" / "survey.json"
-    first = datasets.load_or_survey(file, "mine", made, SIZES)
+    pairs, file = records([(9, 16, 16), (5, 8, 8)]), tmp_path / "mine" / "survey.json"
+    first = datasets.load_or_survey(file, "mine", pairs, SIZES)
     assert datasets.load_or_survey(file, "mine", [None, None], SIZES) == first  # nothing is read again
-    assert datasets.load_or_survey(file, "mine", made[:1], SIZES).count == 1
-    assert list(datasets.load_or_survey(file, "mine", made, SIZES[:1]).indices_by_size) == [(5, 8, 8)]
+    assert datasets.load_or_survey(file, "mine", pairs[:1], SIZES).count == 1
+    assert list(datasets.load_or_survey(file, "mine", pairs, SIZES[:1]).indices_by_size) == [(5, 8, 8)]
 
 
 def test_weights_are_shares_of_the_clips_drawn():
-    many, few = (
-        datasets.Survey(name, n, {(5, 8, 8): list(range(n - 2)), (1, 8, 8): [0, 1]}, {}, (0, 0))
-        for name, n in (("many", 20), ("few", 4))
+    large, small = (
+        datasets.Survey(name, n, {(5, 8, 8): list(range(n - 2)), (1, 8, 8): [0, 1]}, {}, 0, 0)
+        for name, n in (("large", 20), ("small", 4))
     )
-    assert datasets.compute_shares([many, few])[0] == {(5, 8, 8): 0.75, (1, 8, 8): pytest.approx(2 / 24)}
-    even = datasets.compute_shares([many, few], (1, 1))
+    assert datasets.compute_shares([large, small])[0] == {(5, 8, 8): 0.75, (1, 8, 8): pytest.approx(2 / 24)}
+    even = datasets.compute_shares([large, small], (1, 1))
     assert [sum(share.values()) for share in even] == [0.5, 0.5] and even[1][1, 8, 8] == 0.25
     for wrong in ((1,), (1, 0)):
         with pytest.raises(InputError, match="one positive weight for each of the 2 sets"):
-            datasets.compute_shares([many, few], wrong)
+            datasets.compute_shares([large, small], wrong)
     with pytest.raises(InputError, match="two of them are called pairs; rename one"):
         datasets.dataset_names(["a/pairs", "b/pairs"])
 
@@ -139,19 +138,19 @@ def folders(tmp_path_factory):
     """A set of 40 clips, one of 24, one of 60 pictures."""
     path = tmp_path_factory.mktemp("buckets")
     for name, n, frames in (("a", 40, 5), ("b", 24, 5), ("pictures", 60, 1)):
-        chosen = range(0, 2 * n, 2)
+        indices = range(0, 2 * n, 2)
         latent_cache.write_latents(
-            path / name, chosen, lambda i, T=frames: _named(i, T), encode, "abc", 4, shard=16
+            path / name, indices, lambda i, T=frames: pair_of_recipe(i, T), encode, "abc", 4, shard=16
         )
     return path
 
 
-def _named(i, frames):
-    made = pair(i)
+def pair_of_recipe(i, frames):
+    clip = pair(i)
     if frames == 1:
-        first = {name: getattr(made, name)[:1] for name in ("source", "target", "mask")}
-        made = dataclasses.replace(made, **first, active=(0, 1))
-    return dataclasses.replace(made, recipe="local" if frames > 1 else "picture")
+        first = {name: getattr(clip, name)[:1] for name in ("source", "target", "mask")}
+        clip = dataclasses.replace(clip, **first, active=(0, 1))
+    return dataclasses.replace(clip, recipe="local" if frames > 1 else "picture")
 
 
 def buckets(folders):
@@ -170,7 +169,7 @@ def mixed(folders, **data):
 
 def test_batches_are_of_one_size_and_clips_come_by_their_weights(folders):
     data = mixed(folders, reference=0.0)
-    drawn = np.zeros(3)
+    counts = np.zeros(3)
     for batch in take(iter(data), 400):
         rows, t = batch["target"].shape[:2]
         assert (rows, t) in ((4, 2), (16, 1))
@@ -178,8 +177,8 @@ def test_batches_are_of_one_size_and_clips_come_by_their_weights(folders):
         assert (set_of == 2).all() if t == 1 else (set_of < 2).all()
         assert (batch["record"] % 2 == 0).all()  # numbers of pairs, not of records
         assert {data.recipes[i] for i in batch["recipe"]} == {"picture" if t == 1 else "local"}
-        np.add.at(drawn, set_of, 1)
-    np.testing.assert_allclose(drawn / drawn.sum(), (0.6, 0.2, 0.2), atol=0.01)
+        np.add.at(counts, set_of, 1)
+    np.testing.assert_allclose(counts / counts.sum(), (0.6, 0.2, 0.2), atol=0.01)
 
 
 def test_buckets_resume_and_split_over_processes_to_the_bit(folders, monkeypatch):
@@ -203,8 +202,8 @@ def test_every_shape_is_known_beforehand_and_reported(folders):
     ahead = {
         (len(b["target"]), b["target"].shape[1], "reference" in b) for b in (kind[0] for kind in data.kinds)
     }
-    seen = {(len(b["target"]), b["target"].shape[1], "reference" in b) for b in take(iter(data), 120)}
-    assert seen == ahead and len(ahead) == 4
+    shapes = {(len(b["target"]), b["target"].shape[1], "reference" in b) for b in take(iter(data), 120)}
+    assert shapes == ahead and len(ahead) == 4
     assert "data: 124 pairs in 9 shards, 380 frames" in data.report
     assert "of 1 frames" in data.report and "batches of 16" in data.report
 
@@ -216,10 +215,9 @@ def test_a_kind_too_few_pairs_are_left_for_is_named_and_its_share_goes_to_the_ot
     )
     assert "20  pairs of 1 frames (1x2x2 latents) with a reference: left out, a batch is 30" in data.report
     rows = take(iter(data), 300)
-    shown = sum(len(b["target"]) for b in rows if b["target"].shape[1] == 1) / sum(
-        len(b["target"]) for b in rows
-    )
-    assert shown == pytest.approx(0.2, abs=0.02)
+    sizes = [(len(b["target"]), b["target"].shape[1]) for b in rows]
+    share = sum(size for size, t in sizes if t == 1) / sum(size for size, _ in sizes)
+    assert share == pytest.approx(0.2, abs=0.02)
     with pytest.raises(
         InputError, match=r"none are left of .*pictures.*60 pairs of 1 frames.*leave that set"
     ):
@@ -231,10 +229,10 @@ def test_a_kind_too_few_pairs_are_left_for_is_named_and_its_share_goes_to_the_ot
 def test_a_grown_set_is_encoded_where_it_grew_and_other_choices_replace_shards(tmp_path):
     read = []
 
-    def write(chosen):
+    def write(indices):
         read.clear()
         latent_cache.write_latents(
-            tmp_path, chosen, lambda i: (read.append(i), pair(i))[1], encode, "abc", 4, embed=embed, shard=8
+            tmp_path, indices, lambda i: (read.append(i), pair(i))[1], encode, "abc", 4, embed=embed, shard=8
         )
         return [fact["pair"] for fact in latent_cache.read_facts(latent_cache.list_shards(tmp_path))]
 

@@ -80,12 +80,12 @@ def test_position_is_one_number_and_goes_on_exactly(folder):
 
 @pytest.mark.parametrize("count", [2, 4])
 def test_processes_read_rows_of_the_same_global_batches(folder, monkeypatch, count):
-    whole, parts = take(stream(folder), 10), []
+    expected, parts = take(stream(folder), 10), []
     monkeypatch.setattr(jax, "process_count", lambda: count)
     for i in range(count):
         monkeypatch.setattr(jax, "process_index", lambda i=i: i)
         parts.append(take(stream(folder), 10))
-    for step, batch in enumerate(whole):
+    for step, batch in enumerate(expected):
         for name, rows in batch.items():
             np.testing.assert_array_equal(np.concatenate([part[step][name] for part in parts]), rows)
     with pytest.raises(InputError, match="multiple of the 4 processes, got 6"):
@@ -105,11 +105,12 @@ def test_probabilities_are_those_of_the_configuration(folder):
 
 
 def test_held_out_pairs_are_never_trained_on(folder):
-    held = set(range(0, 40, 5))
-    seen = {int(i) for batch in take(stream(folder, held_out=0.2), 60) for i in batch["record"]}
-    assert not seen & held and len(seen) > 20
+    held_out = set(range(0, 40, 5))
+    trained = {int(i) for batch in take(stream(folder, held_out=0.2), 60) for i in batch["record"]}
+    assert not trained & held_out and len(trained) > 20
     batches = loader.held_out_batches([bucket(folder)], WORDS, DataConfig(held_out=0.2))
-    assert len(batches) == 2 and {int(v) for b in batches for v in b["source"][:, 0, 0, 0, 0]} == held
+    assert len(batches) == 2 and {int(v) for b in batches for v in b["source"][:, 0, 0, 0, 0]} == held_out
+    assert {int(i) for b in batches for i in b["record"]} == held_out
     with pytest.raises(InputError, match="set data.held_out"):
         loader.held_out_batches([bucket(folder)], WORDS, DataConfig())
 
@@ -138,9 +139,9 @@ def test_references_of_any_size_are_encoded_as_the_editor_encodes_them(tmp_path)
 
     latent_cache.write_latents(tmp_path, range(8), cut_out, encode, "abc", 4)
     for batch in take(stream(tmp_path, reference=1.0), 4):
-        for record, seen in zip(batch["record"], batch["reference"], strict=True):
+        for record, reference in zip(batch["record"], batch["reference"], strict=True):
             expected = encode(resize_frame(pictures[int(record) % 4], 8, 8)[None, None])[0]
-            np.testing.assert_array_equal(seen, expected)
+            np.testing.assert_array_equal(reference, expected)
 
 
 def test_the_report_counts_what_there_is(folder, tmp_path):
@@ -180,15 +181,15 @@ def test_averaged_masks_show_the_same_edits_as_one_number_a_cell(folder):
             continue  # told by frames alone
         assert mask.shape == (2, 2, 2, 1)
         np.testing.assert_array_equal(mask[..., 0], pool_mask(pair(record).mask / 255, (2, 2, 2)))
-    seen = set()
+    starts = set()
     for record, mask in masks(drop_mask=1.0):
         start, _ = pair(record).active
         expected = [start == 0, 1 - max(0, start - 1) / 4]
         np.testing.assert_array_equal(
             mask[..., 0], np.broadcast_to(np.array(expected)[:, None, None], (2, 2, 2))
         )
-        seen.add(start)
-    assert seen == {0, 2}
+        starts.add(start)
+    assert starts == {0, 2}
 
 
 def test_frames_follow_the_temporal_stride_of_the_autoencoder():

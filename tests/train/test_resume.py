@@ -26,9 +26,9 @@ def folder(tmp_path_factory):
     return path
 
 
-def wait_for(found, run, seconds=600):
+def wait_for(condition, run, seconds=600):
     end = time.time() + seconds
-    while not found() and run.poll() is None and time.time() < end:
+    while not condition() and run.poll() is None and time.time() < end:
         time.sleep(0.002)
 
 
@@ -73,7 +73,7 @@ def test_a_signal_saves_and_a_run_goes_on_with_other_devices(folder):
 
 @pytest.mark.slow
 def test_two_processes_equal_one_and_either_goes_on_where_the_other_stopped(folder):
-    def together(steps):
+    def train_pair(steps):
         with socket.socket() as s:
             s.bind(("localhost", 0))
             port = s.getsockname()[1]
@@ -81,7 +81,7 @@ def test_two_processes_equal_one_and_either_goes_on_where_the_other_stopped(fold
         for run in pair:
             runs.finish(run)
 
-    together(3)
+    train_pair(3)
     rows = [json.loads(line) for line in (folder / "pair" / "log.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == [1, 2, 3]  # process 0 alone writes
     runs.finish(runs.start(folder, "pair", STEPS))
@@ -94,9 +94,8 @@ def test_a_save_that_fails_is_told_and_leaves_the_last_one(tmp_path):
     checkpoints.save(1, state)
     checkpoints.wait()
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(
-        resource.RLIMIT_FSIZE, (50_000, limits[1])
-    )  # no file may grow beyond this: a disk that is full
+    # No file may grow beyond this, as on a full disk.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, limits[1]))
     try:
         with pytest.raises(InputError, match="saving step 2 failed .*step 1 is intact"):
             checkpoints.save(2, state)
@@ -104,10 +103,10 @@ def test_a_save_that_fails_is_told_and_leaves_the_last_one(tmp_path):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         checkpoints.close()
-    again = Checkpoints(tmp_path / "checkpoints")
-    assert again.latest() == 1
-    np.testing.assert_array_equal(again.restore(state)["w"], state["w"])
-    again.close()
+    reopened = Checkpoints(tmp_path / "checkpoints")
+    assert reopened.latest() == 1
+    np.testing.assert_array_equal(reopened.restore(state)["w"], state["w"])
+    reopened.close()
 
 
 def test_a_disk_without_room_is_told_before_the_first_step(tmp_path, monkeypatch):

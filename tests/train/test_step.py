@@ -53,9 +53,9 @@ def batch(b=8):
 
 def adapter(base, cfg=CFG):
     """No zeros, behind which a wrong sum could hide; drawn by NumPy, which compiles nothing."""
-    made = jax.eval_shape(lambda key: initialization.init_adapter(key, cfg, base["dit"]), jax.random.key(1))
+    shapes = jax.eval_shape(lambda key: initialization.init_adapter(key, cfg, base["dit"]), jax.random.key(1))
     rng = np.random.default_rng(2)
-    return jax.tree.map(lambda s: jnp.asarray(0.1 * rng.standard_normal(s.shape, np.float32)), made)
+    return jax.tree.map(lambda s: jnp.asarray(0.1 * rng.standard_normal(s.shape, np.float32)), shapes)
 
 
 def run(base, cfg=CFG, trained=None, steps=2, micro=1, ema=0.9, mesh=None, optimizer=OPTIM):
@@ -128,18 +128,18 @@ def test_each_conditioning_trains_and_is_a_model_of_its_own(base, plain, conditi
 
 def test_averaged_masks_and_losses_by_recipe(base):
     cfg, rows = variant(condition={"mask_code": "pooled"}), batch()
-    shown = rows | {"mask": rows["area"][..., None], "recipe": np.array([0, 0, 1, 0, 0, 0, 0, 1], np.int32)}
+    pooled = rows | {"mask": rows["area"][..., None], "recipe": np.array([0, 0, 1, 0, 0, 0, 0, 1], np.int32)}
     trained = adapter(base, cfg)
     assert trained["embed"]["mask"]["kernel"].shape == (1, cfg.dit.width)
     evaluate = train_step.build_evaluation(objectives.edit(cfg, 0.0, ("local", "lift", "none")))
-    metrics = jax.device_get(evaluate(trained, shown, base))
+    metrics = jax.device_get(evaluate(trained, pooled, base))
     assert [metrics[f"loss_recipe_{name}"][1] for name in ("local", "lift", "none")] == [6, 2, 0]
     row = mean_metrics([metrics])
     assert "loss_recipe_none" not in row
     np.testing.assert_allclose(
         (6 * row["loss_recipe_local"] + 2 * row["loss_recipe_lift"]) / 8, row["loss"], rtol=1e-5
     )
-    other = evaluate(trained, shown | {"mask": 1 - shown["mask"]}, base)
+    other = evaluate(trained, pooled | {"mask": 1 - pooled["mask"]}, base)
     assert abs(float(other["loss"]) - row["loss"]) > 1e-6  # the mask is seen
 
 
@@ -175,10 +175,10 @@ def test_text_may_come_embedded_or_as_tokens_and_evaluation_is_repeatable(base):
 def test_tau_weights_are_a_bell_of_mean_one_over_what_is_drawn():
     cfg = FlowConfig(shift=5.0, weighting="gaussian")
     u = (np.arange(1000) + 1) / 1000
-    drawn = 5 * u / (1 + 4 * u)
-    weights = tau_weight(jnp.asarray(drawn, jnp.float32), cfg)
+    tau = 5 * u / (1 + 4 * u)
+    weights = tau_weight(jnp.asarray(tau, jnp.float32), cfg)
     np.testing.assert_allclose(weights.mean(), 1.0, rtol=1e-3)
-    assert int(weights.argmax()) == int(np.abs(drawn - 0.5).argmin()) and float(weights[-1]) < 1e-5
+    assert int(weights.argmax()) == int(np.abs(tau - 0.5).argmin()) and float(weights[-1]) < 1e-5
     assert tau_weight(jnp.ones(3), FlowConfig()) is None
 
 

@@ -43,8 +43,8 @@ def test_it_learns_the_edit_and_the_words():
 
 def test_padding_and_the_end_token_are_never_hidden_and_captions_name_no_edit():
     data = batch(32, 0)
-    rows, (words, named) = text.objective(CFG).draw(jax.random.key(1), data)
+    rows, counts = text.objective(CFG).draw(jax.random.key(1), data)
     position = np.arange(CFG.text_len)[None]
     assert not np.asarray(rows["hidden"])[position >= data["lengths"][:, None] - 1].any()
-    assert int(words) == int(rows["hidden"].sum()) > 0
-    assert int(named) == int((data["edit"] >= 0).sum())
+    assert int(counts.hidden) == int(rows["hidden"].sum()) > 0
+    assert int(counts.instructions) == int((data["edit"] >= 0).sum())

@@ -7,8 +7,8 @@ from v2v.models import initialization
 
 
 def live_base(cfg: ModelConfig) -> dict:
-    """Fresh {"dit", "text"} with a head that isn't zero: behind a zero head every other gradient would be zero too."""
-    made = initialization.init_base(jax.random.key(0), cfg)
-    head = made["dit"]["head"]["linear"]
+    """Return initial {"dit", "text"} with a head that is not zero, behind which every other gradient would be zero too."""
+    base = initialization.init_base(jax.random.key(0), cfg)
+    head = base["dit"]["head"]["linear"]
     head["kernel"] = jax.random.normal(jax.random.key(9), head["kernel"].shape)
-    return made
+    return base

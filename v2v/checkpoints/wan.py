@@ -166,7 +166,7 @@ def match_tensors(
 
 def strip_prefix(part: str, files: TensorFiles, config: ModelConfig) -> tuple[dict[str, str], str]:
     """Return {published name: name in the file} and the layout, for the prefix and layout that match most names."""
-    most, best_names, best_layout = -1, {}, ""
+    best_hits, best_names, best_layout = -1, {}, ""
     for layout in name_mapping.LAYOUTS:
         expected = {
             e.name for e in name_mapping.map_tensors(part, parameter_shapes(part, config), config, layout)
@@ -175,9 +175,9 @@ def strip_prefix(part: str, files: TensorFiles, config: ModelConfig) -> tuple[di
             parameters = [name for name in files.slots if name not in IGNORED_TENSORS]
             prefixed = {name.removeprefix(prefix): name for name in parameters if name.startswith(prefix)}
             hits = len(expected & set(prefixed))
-            if hits > most:
+            if hits > best_hits:
                 others = {name: name for name in parameters if not name.startswith(prefix)}
-                most, best_names, best_layout = hits, others | prefixed, layout
+                best_hits, best_names, best_layout = hits, others | prefixed, layout
     return best_names, best_layout
 
 

@@ -28,6 +28,11 @@ from v2v.data.pair import Pair
 from v2v.data.transforms import frame_count
 from v2v.errors import InputError
 
+# Frames, height, width.
+Size = tuple[int, int, int]
+# Largest share of a picture's area that may be cut off.
+MAX_CROP = 0.2
+
 
 @dataclass(frozen=True)
 class CachedClips:
@@ -189,42 +194,46 @@ def format_report(buckets: Sequence[Bucket], kinds: Sequence[BatchKind], data: D
     return "\n".join(lines + [f"{n:>8}  {edit}" for edit, n in counts.most_common()])
 
 
-# Frames, height, width.
-Size = tuple[int, int, int]
-# Largest share of a picture's area that may be cut off.
-MAX_CROP = 0.2
-
-
 def format_size(size: Size) -> str:
     """Return a size as text, also used for folder names: 81x480x832."""
     return "x".join(map(str, size))
 
 
-def choose_size(clip: Size, sizes: Sequence[Size]) -> tuple[Size | None, str]:
+@dataclass(frozen=True)
+class SizeChoice:
+    """The size that a clip trains at.
+
+    Attributes:
+      size: the size, or None where the clip fills none.
+      reason: why it fills none, or "".
+    """
+
+    size: Size | None
+    reason: str = ""
+
+
+def choose_size(clip: Size, sizes: Sequence[Size]) -> SizeChoice:
     """Choose the largest size that a clip fills.
 
     Args:
       clip: size of the clip.
       sizes: sizes to choose from.
-
-    Returns:
-      the size and "", or None and the reason why it fills none.
     """
     kind = [size for size in sizes if (size[0] == 1) == (clip[0] == 1)]
     if not kind:
         still = clip[0] == 1
         reason = "a picture, and no size has one frame" if still else "a clip, and all sizes have one frame"
-        return None, reason
+        return SizeChoice(None, reason)
     long = [size for size in kind if size[0] <= clip[0]]
     if not long:
-        return None, f"fewer than {min(size[0] for size in kind)} frames"
+        return SizeChoice(None, f"fewer than {min(size[0] for size in kind)} frames")
     large = [size for size in long if size[1] <= clip[1] and size[2] <= clip[2]]
     if not large:
-        return None, "a smaller picture than any size it is long enough for"
+        return SizeChoice(None, "a smaller picture than any size it is long enough for")
     fitting = [size for size in large if _crop_share(clip, size) <= MAX_CROP]
     if not fitting:
-        return None, f"another shape: more than {MAX_CROP:.0%} of the picture would be cut off"
-    return max(fitting, key=lambda size: (math.prod(size), size)), ""
+        return SizeChoice(None, f"another shape: more than {MAX_CROP:.0%} of the picture would be cut off")
+    return SizeChoice(max(fitting, key=lambda size: (math.prod(size), size)))
 
 
 def crop_pair(pair: Pair, size: Size) -> Pair:

@@ -1,6 +1,6 @@
-"""Datasets of pairs and the clips of them that a run trains on.
+"""Datasets of pairs, and the choice of the pairs that a run trains on.
 
-TFDS folders -> **datasets** -> latent_cache.py
+pair.py, buckets.py -> **datasets** -> train/encode_dataset.py
 
 A survey reads only the headers of the records, so that usable and skipped clips are reported before hours of encoding. With weights,
 a dataset contributes its share of the drawn clips whatever its size; without, every clip is drawn equally often.
@@ -11,11 +11,23 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from v2v.data import buckets, pair
 from v2v.data.buckets import Size
 from v2v.errors import InputError
+
+
+class PairRecords(Protocol):
+    """The encoded pairs of a dataset (`pair.encode_pair`), with random access."""
+
+    def __len__(self) -> int:
+        """Return the number of pairs."""
+        ...
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """Return the record of a pair."""
+        ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,19 +38,24 @@ class Survey:
       name: name of the folder.
       count: number of pairs.
       indices_by_size: indices of the pairs that train at each size.
-      skipped: number of skipped pairs by reason.
-      frames: used frames and all frames.
+      skip_counts: number of skipped pairs by reason.
+      used_frames: frames of the pairs that train, at their sizes.
+      all_frames: frames of all pairs.
     """
 
     name: str
     count: int
     indices_by_size: dict[Size, list[int]]
-    skipped: dict[str, int]
-    frames: tuple[int, int]
+    skip_counts: dict[str, int]
+    used_frames: int
+    all_frames: int
 
 
-def open_dataset(folder: str | Path) -> Any:
+def open_dataset(folder: str | Path) -> PairRecords:
     """Open the records of a dataset.
+
+    Args:
+      folder: a folder written by `v2v synth`.
 
     Raises:
       InputError: it cannot be opened or is empty.
@@ -74,26 +91,31 @@ def dataset_names(folders: Sequence[str]) -> list[str]:
     return out
 
 
-def survey_dataset(name: str, records: Any, sizes: Sequence[Size]) -> Survey:
-    """Assign every pair of a dataset to the largest of `sizes` that it fills.
+def survey_dataset(name: str, records: PairRecords, sizes: Sequence[Size]) -> Survey:
+    """Assign every pair of a dataset to the largest size that it fills.
+
+    Args:
+      name: name of the dataset.
+      records: its pairs.
+      sizes: sizes to choose from.
 
     Raises:
       InputError: no pair fills any of them.
     """
     indices_by_size: dict[Size, list[int]] = {size: [] for size in sizes}
-    skipped: Counter[str] = Counter()
+    skip_counts: Counter[str] = Counter()
     used_frames = all_frames = 0
     for i in range(len(records)):
         clip = pair.pair_size(records[i])
-        size, reason = buckets.choose_size(clip, sizes)
+        choice = buckets.choose_size(clip, sizes)
         all_frames += clip[0]
-        if size is None:
-            skipped[reason] += 1
+        if choice.size is None:
+            skip_counts[choice.reason] += 1
         else:
-            indices_by_size[size].append(i)
-            used_frames += size[0]
+            indices_by_size[choice.size].append(i)
+            used_frames += choice.size[0]
     used_sizes = {size: indices for size, indices in indices_by_size.items() if indices}
-    result = Survey(name, len(records), used_sizes, dict(skipped), (used_frames, all_frames))
+    result = Survey(name, len(records), used_sizes, dict(skip_counts), used_frames, all_frames)
     if not used_sizes:
         raise InputError(
             f"set {name}: expected clips of {' or '.join(map(buckets.format_size, sizes))}, none of its {len(records)} pairs fills one"
@@ -104,7 +126,11 @@ def survey_dataset(name: str, records: Any, sizes: Sequence[Size]) -> Survey:
 
 
 def compute_shares(surveys: Sequence[Survey], weights: Sequence[float] = ()) -> list[dict[Size, float]]:
-    """Return the share of each dataset and size in the drawn clips; they sum to 1. Without weights, datasets count by their clips.
+    """Return the share of each dataset and size in the drawn clips; they sum to 1.
+
+    Args:
+      surveys: the datasets.
+      weights: their relative frequencies; () counts datasets by their clips.
 
     Raises:
       InputError: there is not one positive weight per dataset.
@@ -126,36 +152,44 @@ def format_surveys(surveys: Sequence[Survey], weights: Sequence[float] = ()) -> 
     """Return a summary for people: every dataset with its clips of each size, skipped pairs by reason, and frames."""
     lines = []
     for result, share in zip(surveys, compute_shares(surveys, weights), strict=True):
-        used_frames, all_frames = result.frames
         used_pairs = sum(map(len, result.indices_by_size.values()))
         lines.append(
-            f"set {result.name}: {result.count} pairs, {used_pairs} used, {result.count - used_pairs} left out; {used_frames} of"
-            f" {all_frames} frames used;"
+            f"set {result.name}: {result.count} pairs, {used_pairs} used, {result.count - used_pairs} left out;"
+            f" {result.used_frames} of {result.all_frames} frames used;"
             f" {sum(share.values()):.1%} of the clips drawn"
         )
         lines += [f"{len(i):>8}  {buckets.format_size(size)}" for size, i in result.indices_by_size.items()]
-        lines += [f"{n:>8}  left out: {reason}" for reason, n in result.skipped.items()]
+        lines += [f"{n:>8}  left out: {reason}" for reason, n in result.skip_counts.items()]
     return "\n".join(lines)
 
 
-def load_or_survey(file: Path, name: str, records: Any, sizes: Sequence[Size]) -> Survey:
+def load_or_survey(file: Path, name: str, records: PairRecords, sizes: Sequence[Size]) -> Survey:
     """Return the survey stored as JSON in `file`, or survey the dataset and store the result.
 
     Reading every header of a large dataset takes long; it is repeated only when the number of pairs or the sizes have changed.
+
+    Args:
+      file: JSON file of the survey.
+      name: name of the dataset.
+      records: its pairs.
+      sizes: sizes to choose from.
+
+    Raises:
+      InputError: no pair fills any of the sizes.
     """
     request = {"count": len(records), "wanted": [list(size) for size in sizes]}
     if file.exists():
         plain = json.loads(file.read_text())
         if {key: plain.pop(key) for key in request} == request:
             indices_by_size = {tuple(size): indices for size, indices in plain["chosen"]}
-            return Survey(name, len(records), indices_by_size, plain["dropped"], tuple(plain["frames"]))
+            return Survey(name, len(records), indices_by_size, plain["dropped"], *plain["frames"])
     result = survey_dataset(name, records, sizes)
     file.parent.mkdir(parents=True, exist_ok=True)
     partial = file.with_suffix(".partial")
     plain = {
         "chosen": list(result.indices_by_size.items()),
-        "dropped": result.skipped,
-        "frames": result.frames,
+        "dropped": result.skip_counts,
+        "frames": (result.used_frames, result.all_frames),
     }
     partial.write_text(json.dumps(request | plain))
     partial.rename(file)
@@ -163,4 +197,5 @@ def load_or_survey(file: Path, name: str, records: Any, sizes: Sequence[Size]) -
 
 
 def _format_reasons(result: Survey) -> str:
-    return ", ".join(f"{n}: {reason}" for reason, n in result.skipped.items())
+    """Return the numbers of skipped pairs by reason, for people."""
+    return ", ".join(f"{n}: {reason}" for reason, n in result.skip_counts.items())

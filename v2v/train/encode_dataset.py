@@ -12,7 +12,7 @@ import hashlib
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import jax
 import numpy as np
@@ -83,14 +83,14 @@ def encode_sets(
       InputError: sets without usable clips, sizes that the model cannot take, or latents of another autoencoder.
     """
     batches = batch_sizes(cfg)
-    names, records = datasets.dataset_names(cfg.sets), [datasets.open_dataset(path) for path in cfg.sets]
+    names, sets = datasets.dataset_names(cfg.sets), [datasets.open_dataset(path) for path in cfg.sets]
     vae_hash = fingerprint(model_folder.parts["vae"])
     process = (jax.process_index(), jax.process_count())
 
     def load_surveys() -> list[datasets.Survey]:
         return [
-            datasets.load_or_survey(folder / name / "survey.json", name, source, list(batches))
-            for name, source in zip(names, records, strict=True)
+            datasets.load_or_survey(folder / name / "survey.json", name, records, list(batches))
+            for name, records in zip(names, sets, strict=True)
         ]
 
     if process[0] == 0:
@@ -102,13 +102,13 @@ def encode_sets(
     clips_by_size: dict[buckets.Size, list[_EncodedClips]] = {size: [] for size in batches}
     first = 0
     shares = datasets.compute_shares(surveys, cfg.data.mixture)
-    for survey, source, share in zip(surveys, records, shares, strict=True):
+    for survey, records, share in zip(surveys, sets, shares, strict=True):
         for size, indices in survey.indices_by_size.items():
             clips = _EncodedClips(folder / survey.name / buckets.format_size(size), share[size], first)
             latent_cache.write_latents(
                 clips.folder,
                 indices,
-                functools.partial(_read_pair, source, size),
+                functools.partial(_read_pair, records, size),
                 lambda frames: load_encoders().encode(frames),
                 vae_hash,
                 batch=1,
@@ -200,9 +200,9 @@ def fingerprint(files: TensorFiles) -> str:
     return digest.hexdigest()[:12]
 
 
-def _read_pair(source: Any, size: buckets.Size, index: int) -> pair.Pair:
+def _read_pair(records: datasets.PairRecords, size: buckets.Size, index: int) -> pair.Pair:
     """Read a pair of a set, cropped to a size."""
-    return buckets.crop_pair(pair.decode_pair(source[index]), size)
+    return buckets.crop_pair(pair.decode_pair(records[index]), size)
 
 
 def _wait_for_all(name: str) -> None:

@@ -1,6 +1,8 @@
 """Fine-tuning of published weights: latents once, then LoRA (or the whole transformer) on a base sharded over all chips.
 
-weights folder + sets -> encode_dataset -> loader -> fit_stage -> WORKDIR/lora.safetensors
+encode_dataset.py, stage.py -> **fine_tuning** -> experiments
+
+The result is WORKDIR/lora.safetensors, or WORKDIR/editor.safetensors of a whole transformer.
 """
 
 import dataclasses
@@ -56,13 +58,11 @@ def fine_tune(cfg: Experiment, workdir: Path) -> Path:
     out = workdir / ("lora.safetensors" if cfg.trains == "lora" else "editor.safetensors")
     result = to_host(state.result)
     if jax.process_index() == 0:
-        with tempfile.TemporaryDirectory() as temporary:  # workdir may be a bucket
+        metadata = adapters.condition_metadata(cfg.model.condition) | {"steps": str(int(state.step))}
+        # Written to a local folder first, because workdir may be a bucket.
+        with tempfile.TemporaryDirectory() as temporary:
             file = Path(temporary) / out.name
-            native.save_parameters(
-                file,
-                result,
-                adapters.condition_metadata(cfg.model.condition) | {"steps": str(int(state.step))},
-            )
+            native.save_parameters(file, result, metadata)
             epath.Path(file).copy(out, overwrite=True)
     return out
 

@@ -111,7 +111,7 @@ def fit(
     folder = epath.Path(workdir)
     folder.mkdir(parents=True, exist_ok=True)
     checkpoints, stop = Checkpoints(folder / "checkpoints"), _StopOnSignal()
-    failed = True
+    completed = False
     try:
         if checkpoints.latest() is not None:
             state = checkpoints.restore(state, batches)
@@ -120,13 +120,13 @@ def fit(
         with MetricWriter(folder, schedule.log) as writer:
             run = _Run(step_fn, batches, schedule, place, cost, checkpoints, stop, writer, folder.name)
             state = run.train(state)
-        failed = False
+        completed = True
     finally:  # a save in progress is completed in any case
         stop.restore_handler()
         try:
             checkpoints.close()
         except InputError:
-            if not failed:
+            if completed:
                 raise
     if stop.requested and int(state.step) < schedule.steps:
         note(f"stopped by signal at step {int(state.step)}; run again to resume")
