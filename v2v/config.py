@@ -204,7 +204,7 @@ class LoRAConfig:
 
 @dataclass(frozen=True)
 class ConditionConfig:
-    """How source, mask and reference enter the transformer (EasyV2V, section 3 and its ablations).
+    """Conditioning: how source, mask and reference enter the transformer (EasyV2V, section 3 and its ablations).
 
     "Clean tokens" are those of source, mask and reference; "noisy tokens" are the target's, which the model denoises.
 
@@ -232,7 +232,7 @@ class ConditionConfig:
 
 @dataclass(frozen=True)
 class FlowConfig:
-    """The straight path between data and noise: which flow times training draws and inference visits.
+    """Flow matching on the straight path between data and noise: which flow times training draws and inference visits.
 
     Attributes:
       shift: s of tau' = s tau / (1 + (s - 1) tau), which moves training and sampling towards noise.
@@ -394,7 +394,7 @@ class MeshConfig:
 
 @dataclass(frozen=True)
 class LogConfig:
-    """What a run logs, and to which writers beside log.jsonl, which is always written.
+    """Logging: what a run writes, and where beside log.jsonl, which is always written.
 
     Attributes:
       every: steps between rows.
@@ -413,7 +413,7 @@ class LogConfig:
 
 @dataclass(frozen=True)
 class DataConfig:
-    """How pairs become training examples. All but the last three are probabilities or shares.
+    """Training data: how pairs become training examples. All but the last three are probabilities or shares.
 
     Attributes:
       drop_text: probability that the text is left out, so that guidance has an unconditional branch.
@@ -454,7 +454,7 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class OptimConfig:
-    """The optimizer.
+    """The optimizer, and the moving average of what it trains.
 
     Attributes:
       kind: adamw, or muon for weights trained from scratch, which leaves what is no matrix to AdamW.

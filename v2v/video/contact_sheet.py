@@ -15,7 +15,7 @@ import numpy as np
 
 # Frames of a clip on a sheet, and pixels of a frame's height.
 COLUMNS, HEIGHT = 6, 96
-# Pixels.
+# Pixels: of the column of labels, of a title, and between frames.
 LABEL_WIDTH, TITLE_HEIGHT, GAP = 84, 20, 3
 
 

@@ -47,7 +47,7 @@ DISPLAY_MATRIX_UNIT = 1 << 16
 
 @dataclass
 class StreamInfo:
-    """What a pass over a file learns beside the frames; complete when the pass ends.
+    """Facts that a pass over a file collects beside the frames; complete when the pass ends.
 
     Attributes:
       frame_count: frames that the file should have, and one more; known from the first frame on, wrong where the file is.

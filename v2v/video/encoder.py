@@ -30,11 +30,11 @@ LARGE_FRAME = 1 << 22
 FAST_PRESET = {"preset": "ultrafast", "x264-params": "cabac=1:deblock=0,0"}
 # Ticks per second: whole for 24, 25, 30 and 60 frames per second and for milliseconds.
 VARIABLE_CLOCK = 90_000
-# Width, height.
+# Comment of files with an odd size: width and height.
 SIZE_NOTE = "v2v size {}x{}"
 # FFmpeg's quick conversions truncate, which darkens each round trip by a level; these round.
 EXACT_CONVERSION = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
-# By H.273 number.
+# FFmpeg's names of colour matrices, by H.273 number.
 MATRICES = {
     1: Colorspace.ITU709,
     4: Colorspace.FCC,
@@ -133,7 +133,7 @@ def _decoding_time(packet: av.Packet) -> Fraction:
 
 
 class _YuvConverter:
-    """Converts RGB frames [H, W, 3] to yuv420p ones of an even size.
+    """A converter of RGB frames [H, W, 3] to yuv420p ones of an even size.
 
     FFmpeg's exact conversion is vectorised for planes, and plain C for interleaved RGB; the bytes are the same. The planes are one
     frame's memory, written anew for every frame.

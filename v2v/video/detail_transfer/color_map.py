@@ -21,7 +21,7 @@ import numpy as np
 
 # Pixels fitted, evenly spread over the clip.
 SAMPLES = 60_000
-# Rounds of reweighting.
+# Rounds of fitting and reweighting.
 ROUNDS = 4
 # Nodes of the grid along each channel.
 NODES = 33
