@@ -1,4 +1,4 @@
-"""seed → pair: the whole engine on one page.
+"""The pair engine on one page: a seed becomes a pair.
 
 seed → recipe → instructions → transition → gates → **Pair** → v2v_pairs (array_record)
 
@@ -16,7 +16,7 @@ import functools
 import itertools
 import multiprocessing
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import TypeVar
 
 import cv2
@@ -103,7 +103,8 @@ def make_block(seeds: Sequence[int], options: PairOptions = DEFAULT_OPTIONS) -> 
     T, H, W, sources = options.T, options.H, options.W, options.sources
     entries = registry.DEFAULT_MIX if options.edits is None else options.edits
     finite = count_rows(entries, sources)
-    batched: dict[str, list[tuple[int, int]]] = {}  # recipe name → (position in `seeds`, its seed)
+    # Recipe name → (position in `seeds`, seed or row).
+    batches: dict[str, list[tuple[int, int]]] = {}
     outcomes: dict[int, tuple[str, Pair | Rejected]] = {}
     for i, seed in enumerate(seeds):
         rng = build_rng(seed, "pair")
@@ -113,8 +114,8 @@ def make_block(seeds: Sequence[int], options: PairOptions = DEFAULT_OPTIONS) -> 
         if isinstance(recipe, GeneratorRecipe):
             outcomes[i] = name, recipe.function(seed, rng, T, H, W)
         else:
-            batched.setdefault(name, []).append((i, seed // len(entries) if finite else seed))
-    for name, members in batched.items():
+            batches.setdefault(name, []).append((i, seed // len(entries) if finite else seed))
+    for name, members in batches.items():
         recipe = registry.build_recipe(name, sources)
         numbers = [seed for _, seed in members]
         if not finite and (row_count := recipe.rows):  # beside endless recipes a set is gone through again
@@ -126,7 +127,15 @@ def make_block(seeds: Sequence[int], options: PairOptions = DEFAULT_OPTIONS) -> 
 
 
 def count_rows(entries: Sequence[str], sources: Sources) -> int | None:
-    """How many seeds, from 0 on, it takes to go once through the sets asked for; None if any of them has no end."""
+    """Return how many seeds, from 0 on, go once through finite sets; None where any recipe has no end.
+
+    Args:
+      entries: Names of recipes and families.
+      sources: Sources of the request.
+
+    Raises:
+      InputError: A name is unknown, or its recipe needs a source that is missing.
+    """
     if any(name in registry.FAMILIES for name in entries):
         return None
     sizes = [registry.build_recipe(name, sources).rows for name in entries]
@@ -136,14 +145,20 @@ def count_rows(entries: Sequence[str], sources: Sources) -> int | None:
 
 @one_thread()
 def make_clip(seed: int, *, T: int = 9, H: int = 64, W: int = 64) -> tuple[np.ndarray, str]:
-    """A clip and its caption, for text-to-video pretraining: (uint8 [T, H, W, 3], str).
+    """Return a clip, uint8 [T, H, W, 3], and its caption, for text-to-video pretraining.
 
     A quarter show a texture or landscape alone; a third are in a photometric style that the caption names.
+
+    Args:
+      seed: Any non-negative integer.
+      T: Number of frames.
+      H: Frame height in pixels.
+      W: Frame width in pixels.
     """
     rng = build_rng(seed, "clip")
-    bare = rng.random() < 0.25
+    is_empty = rng.random() < 0.25
     scene = draw.sample_scene(
-        rng, aspect=W / H, objects=(0, 0) if bare else (1, 3), rich=bare or rng.random() < 0.3
+        rng, aspect=W / H, objects=(0, 0) if is_empty else (1, 3), rich=is_empty or rng.random() < 0.3
     )
     video, caption = rn.render_scene(scene, T, H, W), sc.format_caption(scene)
     if rng.random() < 0.33:
@@ -232,8 +247,10 @@ def _add_transition_and_check(
     return rejection.within(name) if rejection else limited
 
 
-def _map_in_order(function: Callable, seeds: Iterator[int], workers: int, block: int) -> Iterator:
-    """map over an endless iterator, in order; over processes when workers > 1, a bounded number of seeds ahead."""
+def _map_in_order(
+    function: Callable[[int], Result], seeds: Iterator[int], workers: int, block: int
+) -> Generator[Result, None, None]:
+    """Yield function(seed) in order, from several processes where workers > 1, which run a bounded number of seeds ahead."""
     if workers <= 1:
         yield from map(function, seeds)
         return

@@ -1,6 +1,6 @@
 """Shards under Apache Beam: the same work, spread by a runner over processes or machines.
 
-seeds → Create(shards) → Reshuffle → **make, write shard file** → synth.py puts them together in order
+seeds → Create(shards) → Reshuffle → **make, write shard file** → build.py puts them together in order
 
 Beam decides only where and when a shard is made. What is in it is a function of its seeds, it is written once under its
 final name (shards.py), and the set is put together in seed order afterwards; so the bytes don't depend on the runner, the
@@ -41,14 +41,21 @@ def iterate_shards(
     last: int | None = None,
     options: Sequence[str] = (),
 ) -> Iterator[list[shards.SeedResult]]:
-    """Like `shards.shards`, made by Beam.
+    """Yield the results of shards 0, 1, 2, ... in order, made by Beam or found in `folder`.
 
     Args:
-      folder, make, first, n, last: as there; `make` is pickled. workers: local processes.
-      wanted: kept results that the caller is going to take. options: Beam's own, as on its command line.
+      folder: Folder of the shard files.
+      make: Makes the records; picklable.
+      first: First seed.
+      n: Number of seeds per shard.
+      workers: Number of local processes.
+      target_count: Number of records that the caller is going to take.
+      last: No shard begins at or after this seed; None for no end.
+      options: Options of Beam, as on its command line.
 
     Raises:
       InputError: Beam is not installed, or does not know an option's value.
+      BuildStoppedError: The runner failed, or the shards are not where they should be.
     """
     folder.mkdir(parents=True, exist_ok=True)
     jobs = shards.iterate_jobs(folder, make, first, n, last)
@@ -62,7 +69,7 @@ def iterate_shards(
         wave = [job for _, job in zip(range(count), jobs, strict=False)]
         if not wave:
             return
-        _run([job for job in wave if not shards.is_final(job.path)], workers, options)
+        _run_pipeline([job for job in wave if not shards.is_final(job.path)], workers, options)
         for job in wave:
             results = shards.read_shard(job.path)
             record_count += sum(not isinstance(result.outcome, Rejected) for result in results)
@@ -74,7 +81,7 @@ def _ensure_shard(job: shards.ShardJob) -> Path:
     """Make a shard in a worker, and leave word where the disk is full: of an exception, runners pass on only the text."""
     try:
         return shards.ensure_shard(job)
-    except shards.DiskFull:
+    except shards.DiskFullError:
         with contextlib.suppress(OSError):
             (job.path.parent / _DISK_FULL_MARKER).touch()
         raise
@@ -89,7 +96,7 @@ def _clear_disk_full(folder: Path) -> bool:
     return True
 
 
-def _run(jobs: list[shards.ShardJob], workers: int, options: Sequence[str]) -> None:
+def _run_pipeline(jobs: list[shards.ShardJob], workers: int, options: Sequence[str]) -> None:
     if not jobs:
         return
     try:
@@ -126,26 +133,24 @@ def _run(jobs: list[shards.ShardJob], workers: int, options: Sequence[str]) -> N
             contextlib.redirect_stdout(sys.stderr),
             beam.Pipeline(options=PipelineOptions(flags)) as pipeline,
         ):
-            (
-                pipeline
-                | "shards" >> beam.Create(jobs)
-                | "spread" >> beam.Reshuffle()
-                | "make" >> beam.Map(_ensure_shard)
-            )
+            distributed_jobs = pipeline | "shards" >> beam.Create(jobs) | "spread" >> beam.Reshuffle()
+            _ = distributed_jobs | "make" >> beam.Map(_ensure_shard)
     except Exception as error:  # runners raise what they like
         failure = error
     missing = [job.path for job in jobs if not shards.is_sound(job.path)]
     if not missing:
         return
     if _clear_disk_full(folder):
-        raise shards.DiskFull(f"{folder}: the disk is full; free some space and run the same command again")
+        raise shards.DiskFullError(
+            f"{folder}: the disk is full; free some space and run the same command again"
+        )
     if failure is None:
-        raise shards.BuildStopped(
+        raise shards.BuildStoppedError(
             f"--beam: the runner finished, but {len(missing)} of {len(jobs)} shards are not in {folder}; "
             "expected a folder that its workers share with this machine"
         )
     text = str(failure).strip()
     line = text.splitlines()[-1][:300] if text else type(failure).__name__
-    raise shards.BuildStopped(
+    raise shards.BuildStoppedError(
         f"--beam {' '.join(options)}: expected the runner to finish, got '{line}'"
     ) from failure

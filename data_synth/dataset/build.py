@@ -100,7 +100,8 @@ def open_dataset(folder: str | Path) -> Sequence[dict[str, Any]]:
             f"{folder}: expected a folder made by `v2v synth` (with dataset_info.json); "
             "make one or correct the path"
         )
-    return tfds.builder_from_directory(folder).as_data_source("train")
+    # The hint is that of TFDS's decorator, which hides the arguments.
+    return tfds.builder_from_directory(folder).as_data_source("train")  # pyright: ignore[reportCallIssue]
 
 
 def make_records(seeds: Sequence[int], options: PairOptions) -> list[dict | Rejected]:
@@ -145,7 +146,7 @@ def _write_folder(
         os.replace(set_folder, out)  # an empty `out` is replaced; one that filled meanwhile is an error
     except InputError as error:
         # The request itself is impossible, or nothing was done yet.
-        if not isinstance(error, shards.BuildStopped) or not any(shard_folder.glob("*.shard")):
+        if not isinstance(error, shards.BuildStoppedError) or not any(shard_folder.glob("*.shard")):
             shutil.rmtree(work_folder, ignore_errors=True)
         raise
     except OSError as error:
@@ -219,7 +220,7 @@ def _iterate_records(
         failure_count = failure_count + 1 if outcome == previous_rejection else 1
         previous_rejection = outcome
         if failure_count >= MAX_CONSECUTIVE_FAILURES and outcome.transient:
-            raise shards.BuildStopped(
+            raise shards.BuildStoppedError(
                 f"{outcome}, {failure_count} times in a row; see that the expert of {', '.join(request.sources.experts)} works and "
                 f"run the same command again: the {pair_count} pairs so far are kept in {shard_folder}"
             )
@@ -236,7 +237,7 @@ def _iterate_records(
             )
             return
     if not pair_count:
-        reasons = ", ".join(f"{reason} ({n})" for reason, n in report.dropped.most_common(5))
+        reasons = ", ".join(f"{reason} ({n})" for reason, n in report.reasons.most_common(5))
         raise InputError(
             f"pairs: expected some from {', '.join(request.recipes)}, got none from seed {request.seed} on; "
             f"dropped: {reasons or 'nothing, no row is left'}"

@@ -1,9 +1,9 @@
 """The report of a build: report.json for programs, report.html for people.
 
-records, drops → **report**. JSON: the request, pairs in all, per edit and per recipe, drops per reason, histograms of
-clip size, clip length, instruction length and edited area, licences. HTML: the same as tables and bars, and for every
-edit a few pairs that play: each is one strip of frames as a JPEG inside the page, moved by CSS, so the file stands alone and
-needs no script, no network and no video codec.
+records, rejections → **report**. The JSON holds the request, the number of pairs, also per edit and per recipe, rejections per reason,
+histograms of clip size, clip length, instruction length and edited area, and licenses. The page shows the same as tables and bars, and
+for every edit a few pairs that play: each is one strip of frames as a JPEG inside the page, moved by CSS, so the file needs no script,
+no network and no video codec.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import base64
 import html
 import json
 from collections import Counter
+from typing import Any
 
 import cv2
 import numpy as np
@@ -19,28 +20,42 @@ import numpy as np
 from data_synth.recipes.result import Rejected
 from v2v.data import pair as pr
 
-EXAMPLES_PER_EDIT = 3  # pairs shown for each edit
+# Pairs shown for each edit, and frames of each.
+EXAMPLES_PER_EDIT = 3
 EXAMPLE_FRAMES = 16
-THUMBNAIL_HEIGHT = 112  # height of a thumbnail, pixels
+# Height of a thumbnail in pixels.
+THUMBNAIL_HEIGHT = 112
+# Edits with examples, and exceptions listed one by one, at most.
 MAX_EDITS = 80
 MAX_FAILURES = 1000
 
 
 class Report:
-    """Collects while records pass by; holds numbers and a bounded number of thumbnails, never the pairs."""
+    """Counts of a build, collected while records pass by; holds a bounded number of thumbnails, never the pairs.
+
+    Args:
+      request: `SynthRequest.table`.
+    """
 
     def __init__(self, request: dict):
         self.request = request
-        self.edits, self.recipes, self.dropped = Counter(), Counter(), Counter()
-        self.sizes, self.lengths, self.words, self.area, self.licenses = (Counter() for _ in range(5))
+        self.edits: Counter[str] = Counter()
+        self.recipes: Counter[str] = Counter()
+        self.reasons: Counter[str] = Counter()
+        self.sizes: Counter[str] = Counter()
+        self.lengths: Counter[int] = Counter()
+        self.words: Counter[int] = Counter()
+        self.area: Counter[int] = Counter()
+        self.licenses: Counter[str] = Counter()
         self.examples: dict[str, list[str]] = {}
-        self.failed: list[dict] = []
+        self.failures: list[dict[str, Any]] = []
 
     def keep(self, record: dict) -> None:
-        """Counts one stored record."""
+        """Count one stored record."""
         self.edits[record["edit"]] += 1
         self.recipes[record["recipe"]] += 1
         mask = cv2.imdecode(np.frombuffer(record["mask"], np.uint8), cv2.IMREAD_UNCHANGED)
+        assert mask is not None, "masks are stored as PNG"
         T, W = record["frames"], mask.shape[1]
         self.sizes[f"{mask.shape[0] // T} x {W}"] += 1
         self.lengths[T] += 1
@@ -55,22 +70,22 @@ class Report:
     def drop(self, seed: int, rejection: Rejected) -> None:
         """Count one seed that gave no pair; list it where an exception was the reason, for a person to look at."""
         if not rejection.error:
-            self.dropped[rejection.reason] += 1
+            self.reasons[rejection.reason] += 1
             return
-        self.dropped["failed"] += 1
-        if len(self.failed) < MAX_FAILURES:
-            self.failed.append({"seed": seed, "error": rejection.reason})
+        self.reasons["failed"] += 1
+        if len(self.failures) < MAX_FAILURES:
+            self.failures.append({"seed": seed, "error": rejection.reason})
 
     def table(self) -> dict:
-        """What report.json holds."""
+        """Return the content of report.json."""
         area = {f"{10 * k}-{10 * k + 10} %": n for k, n in sorted(self.area.items())}
         return {
             "request": self.request,
             "pairs": sum(self.edits.values()),
             "edits": _sort_counts(self.edits),
             "recipes": _sort_counts(self.recipes),
-            "dropped": _sort_counts(self.dropped),
-            **({"failed": self.failed} if self.failed else {}),
+            "dropped": _sort_counts(self.reasons),
+            **({"failed": self.failures} if self.failures else {}),
             "sizes": _sort_counts(self.sizes),
             "lengths": _sort_counts(self.lengths),
             "instruction_words": _sort_counts(self.words),
@@ -79,7 +94,7 @@ class Report:
         }
 
     def page(self) -> str:
-        """report.html."""
+        """Return the text of report.html."""
         table = self.table()
         tables = "".join(
             _format_bars(title, table[key])
@@ -162,7 +177,7 @@ def _encode_jpeg(picture: np.ndarray) -> str:
 
 
 def _find_licenses(provenance: dict) -> str:
-    """All that hold for a pair: of its clip, of the experts and the composition that worked on it."""
+    """Return all licenses that hold for a pair: of its clip, of the experts and the composition that worked on it."""
     parts = [
         provenance,
         provenance.get("expert"),

@@ -105,9 +105,9 @@ class SynthRequest:
             raise InputError(
                 f"operators: expected some of {', '.join(OPERATORS)}, got {', '.join(unknown) or 'none'}"
             )
-        if unused := registry.find_unused_sources(self.recipes, self.sources):
+        if unused_sources := registry.find_unused_sources(self.recipes, self.sources):
             raise InputError(
-                f"{', '.join(unused)}: expected a recipe that uses it, got {', '.join(self.recipes)}; "
+                f"{', '.join(unused_sources)}: expected a recipe that uses it, got {', '.join(self.recipes)}; "
                 "leave it out, or add the recipe it is for to --recipes"
             )
         registry.recipe_names(self.sources)  # checks the names of experts

@@ -1,8 +1,8 @@
 """Shards: the unit of work that is done once, whatever happens to the process that does it.
 
-seeds → **shard files** → synth.py → array_record. Shard i holds what seeds [first + i n, first + (i + 1) n) gave: records
+seeds → **shard files** → build.py → array_record. Shard i holds what seeds [first + i n, first + (i + 1) n) gave: records
 and drop reasons, in seed order. It is written beside its name and renamed, so a file under that name is whole; its last
-32 bytes are the SHA-256 of the rest, which also catches a disk that lied. In a bucket (gs://) it is written under its name at
+32 bytes are the SHA-256 of the rest, which also reveals faults of the disk. In a bucket (gs://) it is written under its name at
 once: there an object is seen when it is whole. A run that was killed is run again with the
 same request: finished shards are read, only the missing ones are made, and since a pair is a function of its seed the
 result has the same bytes.
@@ -41,11 +41,11 @@ _OLD_ERROR_PREFIX = "failed: "
 RecordMaker = Callable[[Sequence[int]], list[dict | Rejected]]
 
 
-class BuildStopped(InputError):
+class BuildStoppedError(InputError):
     """The build could not go on, through no fault of the request: its finished shards are kept."""
 
 
-class DiskFull(BuildStopped):
+class DiskFullError(BuildStoppedError):
     """There is no space left for a shard."""
 
 
@@ -140,7 +140,7 @@ def write_shard(path: Path, results: Sequence[SeedResult]) -> None:
     """Write a shard under a temporary name, then rename it.
 
     Raises:
-      DiskFull: The disk is full; the shards that were finished stay.
+      DiskFullError: The disk is full; the shards that were finished stay.
     """
     if "://" in str(path):
         path.write_bytes(b"".join(_encode_parts(results)))
@@ -156,7 +156,7 @@ def write_shard(path: Path, results: Sequence[SeedResult]) -> None:
         beside.unlink(missing_ok=True)
         if not is_disk_full(error):
             raise
-        raise DiskFull(
+        raise DiskFullError(
             f"{path.parent}: the disk is full; finished shards are kept there, "
             "free some space and run the same command again"
         ) from None

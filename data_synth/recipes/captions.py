@@ -25,7 +25,7 @@ import numpy as np
 from data_synth import footage as cl
 from data_synth.language import caption_rewriting as cw
 from data_synth.recipes.base import Recipe, RecipeFamily, RecipeInfo
-from data_synth.recipes.published.rows import MalformedRow, abbreviate, parse_fields
+from data_synth.recipes.published.rows import MalformedRowError, abbreviate, parse_fields
 from data_synth.recipes.result import Rejected
 from data_synth.recipes.sources import Sources, cached_by_file
 from v2v.data.pair import Pair
@@ -122,7 +122,7 @@ class CaptionRecipe:
             return Rejected("too close to the end")
         if any((i - T) / FPS < cut < (i + T) / FPS for cut in self.cuts(str(event.video))):
             return Rejected("scene cut inside")
-        both = cl.select_frames(video, index[i - T : i + T], H, W)
+        both = cl.select_frames(video, index[i - T : i + T].tolist(), H, W)
         return Pair(
             source=both[:T],
             target=both[T:],
@@ -175,7 +175,7 @@ def read_events(path: str | Path) -> list[Event]:
             _parse_lines(text, path.parent) if jsonl else _parse_activitynet(json.loads(text), path.parent)
         )
         if events and events[0].rejection and all(event.is_malformed for event in events):
-            raise MalformedRow(events[0].rejection.reason)  # not a slip: another layout
+            raise MalformedRowError(events[0].rejection.reason)  # not a slip: another layout
     except (OSError, ValueError) as error:
         raise InputError(
             f"{path}: expected ActivityNet-Captions JSON or JSONL of video, start, end, caption; "
@@ -225,7 +225,9 @@ def detect_cuts(path: str) -> tuple[float, ...]:
     detect, detector = _import_scenedetect()
     starts = [start for start, _ in detect(path, detector())[1:]]
     # 0.7 deprecates get_seconds(), which is all that 0.6 has.
-    return tuple(float(s.seconds if hasattr(s, "seconds") else s.get_seconds()) for s in starts)
+    if starts and not hasattr(starts[0], "seconds"):
+        return tuple(float(start.get_seconds()) for start in starts)
+    return tuple(float(start.seconds) for start in starts)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def _import_scenedetect():
@@ -243,7 +245,7 @@ def _import_scenedetect():
 def _parse_activitynet(table: dict, folder: Path) -> list[Event]:
     """Return an event for each timestamp; what is malformed costs itself alone."""
     if not isinstance(table, dict):
-        raise MalformedRow(f"{abbreviate(table)} where an object is expected")
+        raise MalformedRowError(f"{abbreviate(table)} where an object is expected")
     events = []
     for name, entry in table.items():
         candidates = [p for p in (folder / f"{name}.mp4", folder / "videos" / f"{name}.mp4") if p.is_file()]
@@ -277,16 +279,16 @@ def _parse_event(place: Path, where: str, item: dict | str) -> Event:
       item: Fields of the event, or a line of JSON.
     """
     try:
-        item = json.loads(item) if isinstance(item, str) else item
-        (caption,) = parse_fields(item, "caption")
-        video = place / next(parse_fields(item, "video")) if "video" in item else place
+        fields = json.loads(item) if isinstance(item, str) else item
+        (caption,) = parse_fields(fields, "caption")
+        video = place / next(parse_fields(fields, "video")) if "video" in fields else place
         if video.is_dir():
-            raise MalformedRow(f"expected a field video, got {abbreviate(item)}")
-        start, end = (_parse_seconds(item, key) for key in ("start", "end"))
-        duration = _parse_seconds(item, "duration") if "duration" in item else float("inf")
+            raise MalformedRowError(f"expected a field video, got {abbreviate(fields)}")
+        start, end = (_parse_seconds(fields, key) for key in ("start", "end"))
+        duration = _parse_seconds(fields, "duration") if "duration" in fields else float("inf")
     except json.JSONDecodeError as error:  # its count of lines begins anew in every line of JSONL
         return _build_malformed_event(place, where, f"{error.msg} at column {error.colno}")
-    except (MalformedRow, OSError) as error:  # OSError: of a path that can't be one
+    except (MalformedRowError, OSError) as error:  # OSError: of a path that can't be one
         return _build_malformed_event(place, where, str(error))
     return _build_event(video, start, end, caption, duration)
 
@@ -295,7 +297,7 @@ def _parse_seconds(item: dict, key: str) -> float:
     try:
         return float(item[key])
     except (KeyError, TypeError, ValueError):
-        raise MalformedRow(f"{key}: expected seconds, got {abbreviate(item.get(key))}") from None
+        raise MalformedRowError(f"{key}: expected seconds, got {abbreviate(item.get(key))}") from None
 
 
 def _build_event(video: Path, start: float, end: float, caption: str, duration: float) -> Event:

@@ -70,7 +70,7 @@ def truth_pair(name: str, forward: bool, seed: int, T: int, H: int, W: int) -> P
     scene = draw.sample_scene(build_rng(seed, "footage"), aspect=W / H, objects=(1, 3), rich=True)
     layers = rn.render_layers(scene, T, H, W)
     if name == "motion":
-        video = optical_flow.flow_colors(truth.compute_motion(scene, layers))
+        video = optical_flow.flow_colors(list(truth.compute_motion(scene, layers)))
     else:
         video = (truth.render_depth if name == "depth" else truth.render_segmentation)(scene, layers)
     clip = cl.Clip(

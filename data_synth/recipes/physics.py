@@ -94,7 +94,7 @@ def truth_pair(name: str, forward: bool, seed: int, T: int, H: int, W: int) -> P
         elif name == "physics-depth":
             frames = truth.render_depth(view)
         else:
-            frames = optical_flow.flow_colors(truth.compute_motion(view))
+            frames = optical_flow.flow_colors(list(truth.compute_motion(view)))
     origin = {"clip": "physics", "renderer": renderer_versions(), "license": "Apache-2.0"}
     clip = cl.Clip(video, rooms.format_caption(room), origin)
     return control.assemble_pair(name, forward, clip, ControlVideo(frames), seed)

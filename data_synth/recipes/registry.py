@@ -134,9 +134,9 @@ def find_unused_sources(edits: Sequence[str], sources: Sources) -> list[str]:
     recipes = [recipe for recipe in _RECIPES.values() if recipe.name in names]
     used_experts = set()
     for path in sources.experts:
-        chosen = [recipe for recipe in external.expert_recipes(path) if recipe.name in names]
-        recipes += chosen
-        if chosen:
+        chosen_recipes = [recipe for recipe in external.expert_recipes(path) if recipe.name in names]
+        recipes += chosen_recipes
+        if chosen_recipes:
             used_experts.add(path)
     kinds = {kind for recipe in recipes for kind in recipe.reads}
     if sources.clips and "masks" in kinds:

@@ -124,10 +124,10 @@ def replacement_pair(shots: ShotSource, seed: int, T: int, H: int, W: int) -> Pa
     if not shot.body_mask.any((1, 2)).all():
         return Rejected("the object leaves the frame")
     removed, mask = remove_object(shot.video, shot.mask)
-    high = max(_box(m)[2] for m in shot.body_mask)
+    high = max(_bounding_box(m)[2] for m in shot.body_mask)
     target = removed.copy()
     for k in range(T):
-        y, x, _, _ = _box(shot.body_mask[k])
+        y, x, _, _ = _bounding_box(shot.body_mask[k])
         alpha = _paste(target[k], donor.video[k], donor.body_mask[k], y, x, high)
         mask[k] |= alpha > 0
     rng = build_rng(seed, "words")
@@ -167,13 +167,13 @@ def remove_object(video: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.n
     Returns:
       The video without it, and the mask that was replaced (grown by 1 % of the shorter side, at least a pixel).
     """
-    grow = max(1, round(0.01 * min(video.shape[1:3])))
-    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * grow + 1, 2 * grow + 1))
-    wide = np.stack([cv2.dilate(m.astype(np.uint8), kernel) for m in mask]) > 0
-    plate, hole = background_plate(video, wide)
+    margin = max(1, round(0.01 * min(video.shape[1:3])))
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * margin + 1, 2 * margin + 1))
+    grown_mask = np.stack([cv2.dilate(m.astype(np.uint8), kernel) for m in mask]).astype(bool)
+    plate, hole = background_plate(video, grown_mask)
     if hole.any():
         plate = cv2.inpaint(plate, hole.astype(np.uint8), 3, cv2.INPAINT_TELEA)
-    return np.where(wide[..., None], plate, video), wide
+    return np.where(grown_mask[..., None], plate, video), grown_mask
 
 
 def background_plate(video: np.ndarray, hidden: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -187,7 +187,7 @@ def background_plate(video: np.ndarray, hidden: np.ndarray) -> tuple[np.ndarray,
       uint8 [H, W, 3], and bool [H, W].
     """
     T, H, W, _ = video.shape
-    plate, hole = np.empty((H, W, 3), np.uint8), hidden.all(0)
+    plate, hole = np.empty((H, W, 3), np.uint8), np.asarray(hidden.all(0))
     # A row at a time: the masked array of a whole long clip would need several times its memory.
     for y in range(H):
         row = np.ma.masked_array(video[:, y], np.repeat(hidden[:, y, :, None], 3, -1))
@@ -198,11 +198,11 @@ def background_plate(video: np.ndarray, hidden: np.ndarray) -> tuple[np.ndarray,
 def is_static(video: np.ndarray, mask: np.ndarray) -> bool:
     """Return whether the camera stands still: outside the mask three quarters of the deviations from the median are small."""
     plate = np.median(video, axis=0)
-    away = np.abs(video.astype(np.float32) - plate).mean(-1)[~mask]
-    return bool(away.size) and float(np.percentile(away, 75)) < MAX_STATIC_DEVIATION
+    deviations = np.abs(video.astype(np.float32) - plate).mean(-1)[~mask]
+    return bool(deviations.size) and float(np.percentile(deviations, 75)) < MAX_STATIC_DEVIATION
 
 
-def _box(mask: np.ndarray) -> tuple[float, float, int, int]:
+def _bounding_box(mask: np.ndarray) -> tuple[float, float, int, int]:
     """Return centre (y, x), height and width of the bounding box of a mask that is not empty."""
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     return (
@@ -218,11 +218,11 @@ def _paste(
 ) -> np.ndarray:
     """Draw the masked object of another frame, `height` pixels high and centred at (y, x), into `frame`; return its opacity [H, W]."""
     H, W = object_mask.shape
-    cy, cx, tall, _ = _box(object_mask)
+    cy, cx, tall, _ = _bounding_box(object_mask)
     scale = height / tall
-    shift = np.float32([[scale, 0, x - scale * cx], [0, scale, y - scale * cy]])
-    soft = cv2.GaussianBlur(cv2.erode(object_mask.astype(np.float32), np.ones((3, 3))), (3, 3), 0)
-    alpha = cv2.warpAffine(soft, shift, (W, H), flags=cv2.INTER_LINEAR)
+    shift = np.array([[scale, 0, x - scale * cx], [0, scale, y - scale * cy]], np.float32)
+    soft_mask = cv2.GaussianBlur(cv2.erode(object_mask.astype(np.float32), np.ones((3, 3))), (3, 3), 0)
+    alpha = cv2.warpAffine(soft_mask, shift, (W, H), flags=cv2.INTER_LINEAR)
     picture = cv2.warpAffine(
         donor_frame, shift, (W, H), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
     )

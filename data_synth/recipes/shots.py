@@ -48,7 +48,7 @@ class Shot:
 
     @property
     def body_mask(self) -> np.ndarray:
-        """bool [T, H, W]: the object alone, as well as it is known."""
+        """Return where the object alone is, as well as that is known: bool [T, H, W]."""
         return self.mask if self.body is None else self.body
 
 

@@ -93,7 +93,7 @@ def test_workers_that_share_a_bucket(tmp_path, monkeypatch):
         there = {"beam": (), "unfinished": "gs://pod/waiting"}
         monkeypatch.setattr(module, "make_records", dies)
         DONE.clear()
-        with pytest.raises(shards.BuildStopped, match="killed"):
+        with pytest.raises(shards.BuildStoppedError, match="killed"):
             build_dataset(SynthRequest(tmp_path / "a", 8, seed=3, **there, **SMALL))
         kept = list(epath.Path("gs://pod/waiting").glob("a.*/*.shard"))
         assert kept and not list(tmp_path.rglob("*.shard"))
@@ -133,7 +133,7 @@ def test_a_stopped_build_goes_on_where_it_stood(tmp_path, monkeypatch):
     build_dataset(SynthRequest(tmp_path / "whole", 8, seed=3, **SMALL))
     monkeypatch.setattr(module, "make_records", dies)
     DONE.clear()
-    with pytest.raises(shards.BuildStopped, match="runner to finish, got .killed"):
+    with pytest.raises(shards.BuildStoppedError, match="runner to finish, got .killed"):
         build_dataset(SynthRequest(tmp_path / "a", 8, seed=3, beam=(), **SMALL))
     kept = list(tmp_path.glob(".a.*/shards/*.shard"))
     assert kept and not (tmp_path / "a").exists()
@@ -174,7 +174,9 @@ def test_a_full_disk_is_named_whatever_the_runner_passes_on(tmp_path, monkeypatc
         real(fd)
 
     monkeypatch.setattr(shards.os, "fsync", full)
-    with pytest.raises(shards.DiskFull, match="disk is full; free some space and run the same command again"):
+    with pytest.raises(
+        shards.DiskFullError, match="disk is full; free some space and run the same command again"
+    ):
         build_dataset(SynthRequest(tmp_path / "a", 8, beam=(), **SMALL))
     kept = list(tmp_path.glob(".a.*/shards/*"))
     assert kept and all(p.suffix == ".shard" for p in kept)

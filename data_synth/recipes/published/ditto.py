@@ -29,7 +29,7 @@ COLUMNS = ("vace_video", "video", "prompt")
 
 
 def ditto(root: str | Path) -> PublishedRecipe:
-    """The set in folder `root`, from its JSON metadata or, without that, its CSVs."""
+    """Return the set in folder `root`, from its JSON metadata or, without that, its CSVs."""
     root, rows = Path(root), []
     for path in find_metadata(root, "training_metadata/*.json", "csvs_for_DiffSynth/*.csv"):
         keys = JSON_KEYS if path.suffix == ".json" else COLUMNS

@@ -1,5 +1,6 @@
-"""GPT-Image-Edit-1.5M (Wang et al. 2025, arXiv 2507.21033): picture pairs, lifted to video. The card states a licence per
-part that we could not read, so the provenance says "unknown".
+"""GPT-Image-Edit-1.5M (Wang et al. 2025, arXiv 2507.21033): picture pairs, lifted to video.
+
+The card states a licence per part that we could not read, so the provenance says "unknown".
 
 Layout, from https://github.com/wyhlovecpp/GPT-Image-Edit (README, "Data preparation", and univa/dataset): data.txt has
 lines "image root,annotation JSON,region weighting"; an annotation is a list of {"image": [input, output],
@@ -14,7 +15,7 @@ import functools
 from pathlib import Path
 
 from data_synth.recipes.published.rows import (
-    MalformedRow,
+    MalformedRowError,
     PublishedRecipe,
     Row,
     abbreviate,
@@ -37,7 +38,7 @@ PARTS = (
 
 
 def gpt_image_edit(root: str | Path) -> PublishedRecipe:
-    """The set in folder `root`: the parts its data.txt names, or those of the README whose annotation is there."""
+    """Return the set in folder `root`: the parts its data.txt names, or those of the README whose annotation is there."""
     root, rows = Path(root), []
     for pictures, annotation in _find_parts(root):
         rows += build_rows(
@@ -48,12 +49,12 @@ def gpt_image_edit(root: str | Path) -> PublishedRecipe:
 
 def _parse_row(pictures: Path, edit: str, item: dict) -> Row:
     if not isinstance(item, dict):
-        raise MalformedRow(f"expected an object, got {abbreviate(item)}")
+        raise MalformedRowError(f"expected an object, got {abbreviate(item)}")
     image, turns = item.get("image"), item.get("conversations")
     if not (
         isinstance(image, list) and len(image) == 2 and all(isinstance(name, str) for name in image)
     ) or not (isinstance(turns, list) and turns and all(isinstance(turn, dict) for turn in turns)):
-        raise MalformedRow(
+        raise MalformedRowError(
             'expected "image": [input, output] and "conversations": [{"from", "value"}, ...], got '
             f"{abbreviate(image)} and {abbreviate(turns)}"
         )
@@ -63,7 +64,7 @@ def _parse_row(pictures: Path, edit: str, item: dict) -> Row:
 
 
 def _find_parts(root: Path) -> list[tuple[Path, Path]]:
-    """(folder the pictures are relative to, annotation file)."""
+    """Return (folder that the pictures are relative to, annotation file) of each part."""
     listing = root / "data.txt"
     if listing.is_file():
         lines = [line.split(",") for line in listing.read_text().splitlines() if line.strip()]

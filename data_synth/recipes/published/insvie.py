@@ -1,5 +1,6 @@
-"""InsViE-1M (Wu et al. 2025, arXiv 2503.20287); the card (https://huggingface.co/datasets/wyh6666/InsViE) names no licence
-that we could read, so the provenance says "unknown".
+"""InsViE-1M (Wu et al. 2025, arXiv 2503.20287), of unknown licence.
+
+The card (https://huggingface.co/datasets/wyh6666/InsViE) names none that we could read, so the provenance says "unknown".
 
 Layout, from the authors' loader (https://github.com/langmanbusi/InsViE, CogVideo/sat/data_video.py, SFTDataset_edit): a
 CSV with a header whose rows hold, by position, [source video name, source caption, instruct, edit caption, edit
@@ -14,7 +15,7 @@ import csv
 from pathlib import Path
 
 from data_synth.recipes.published.rows import (
-    MalformedRow,
+    MalformedRowError,
     PublishedRecipe,
     Row,
     build_rows,
@@ -28,7 +29,7 @@ COLUMNS = 5
 
 
 def insvie(root: str | Path) -> PublishedRecipe:
-    """The set in folder `root`: every CSV in it."""
+    """Return the set in folder `root`: every CSV in it."""
     root, rows = Path(root), []
     folders = sorted(p for p in root.iterdir() if p.is_dir()) if root.is_dir() else []
     for path in find_metadata(root, "*.csv"):
@@ -40,7 +41,7 @@ def insvie(root: str | Path) -> PublishedRecipe:
 
         def row(line: list[str], max_fields: int = max(COLUMNS, len(header))) -> Row:
             if not COLUMNS <= len(line) <= max_fields:
-                raise MalformedRow(
+                raise MalformedRowError(
                     "expected source video name, source caption, instruct, edit caption, edit subfolder name; "
                     f"got {len(line)} fields"
                 )

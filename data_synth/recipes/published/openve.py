@@ -3,7 +3,7 @@
 Layout: one CSV for each edit type (local_add.csv, local_change.csv, local_remove.csv, ...) with columns video (the
 edited one), original_video and prompt; paths relative to the folder with the unpacked videos. The card
 (https://huggingface.co/datasets/Lewandofski/OpenVE-3M) could not be read here; the columns are those that three users
-of the set agree on: OpenVE-Bench (reference/peers.md), ThinkV2V's training scripts (`--data_file_keys
+of the set agree on: OpenVE-Bench, ThinkV2V's training scripts (`--data_file_keys
 "video,original_video"`, OPENVE3M_VIDEO_ROOT = OpenVE-3M/videos) and a public loader that reads `item['video']`,
 `item['original_video']`, `item['prompt']` from a file separated by semicolons under videos_folders/. Either separator
 is read, and paths are looked for in videos/, videos_folders/ and the root.
@@ -28,7 +28,7 @@ COLUMNS = ("video", "original_video", "prompt")
 
 
 def openve(root: str | Path) -> PublishedRecipe:
-    """The set in folder `root`: every CSV in it or in its metadata folders."""
+    """Return the set in folder `root`: every CSV in it or in its metadata folders."""
     root, rows = Path(root), []
     for path in find_metadata(root, "*.csv", "*/*.csv"):
 

@@ -7,7 +7,7 @@ ref_image, prompt. Paths are relative to the folder with the videos, which come 
 licence is stated for the metadata, so the provenance names those sets' strictest.
 
 Reference pictures stay in the parquet files until a row is asked for. Reading them needs pyarrow: pip install
-'v2v[parquet]'.
+'v2v-edit[parquet]'.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _COLUMNS = ("prompt", "src_video", "tgt_video")
 
 
 def refvie(root: str | Path) -> PublishedRecipe:
-    """The set in folder `root`, from its parquet chunks or, without them, its CSVs."""
+    """Return the set in folder `root`, from its parquet chunks or, without them, its CSVs."""
     root, rows = Path(root), []
     for path in find_metadata(root, "refvie_477k/chunk_*.parquet", "chunk_*.parquet", "*.csv"):
         if path.suffix == ".parquet":
@@ -64,7 +64,7 @@ def _read_chunk(path: Path, root: Path) -> list[Row]:
 
 
 def _read_picture(path: Path, group: int, i: int) -> bytes:
-    """The bytes of one reference picture; b"" where the row has none."""
+    """Return the bytes of one reference picture; b"" where the row has none."""
     column = _open_parquet(path).read_row_group(group, columns=["ref_image_bytes"]).column(0)
     return column[i].as_py() or b""
 

@@ -1,4 +1,4 @@
-"""Rows of a published set → pairs.
+"""The recipe of a published set: rows of its metadata become pairs.
 
 metadata file → rows → **pair**. A row names two files and an instruction. Both videos are read at the same frames,
 scaled to cover the frame and cropped alike; pictures are lifted by one camera move (`camera_move.py`). Published sets carry
@@ -27,17 +27,28 @@ from v2v.data.pair import Pair
 from v2v.errors import InputError
 from v2v.video import video as codec
 
-csv.field_size_limit(1 << 24)  # instructions and captions of some sets are long
+# Instructions and captions of some sets are long.
+csv.field_size_limit(1 << 24)
 
 
-class MalformedRow(ValueError):
+class MalformedRowError(ValueError):
     """A row of the metadata lacks something, which the message names."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One example. `reference` is a picture file, or a function that fetches its bytes; None without one. `rejection` is why
-    it can't be used, None if nothing in the metadata speaks against it."""
+    """One example of a set.
+
+    Attributes:
+      source: File of the source clip or picture.
+      target: File of the edited clip or picture.
+      instruction: The edit in words.
+      edit: Name of the kind of edit.
+      source_caption: Caption of the source; "" where the set has none.
+      target_caption: Caption of the target; "" where the set has none.
+      reference: Picture file, or a function that returns its bytes; None without one.
+      rejection: Why the row cannot be used; None where nothing in the metadata speaks against it.
+    """
 
     source: Path
     target: Path
@@ -51,7 +62,16 @@ class Row:
 
 @dataclasses.dataclass(frozen=True)
 class PublishedRecipe(SingleSeedRecipe):
-    """The recipe: row `seed` of a set → Pair or reason. `license` is the set's own, for the provenance."""
+    """The recipe of one set: seed s is its row s.
+
+    Attributes:
+      name: Name of the set, for the provenance.
+      license: License of the set, for the provenance.
+      table: The rows, unusable ones included.
+
+    Raises:
+      InputError: No row can be used.
+    """
 
     name: str
     license: str
@@ -66,9 +86,11 @@ class PublishedRecipe(SingleSeedRecipe):
 
     @property
     def rows(self) -> int:
+        """Return the number of rows."""
         return len(self.table)
 
     def __call__(self, seed: int, T: int, H: int, W: int) -> Pair | Rejected:
+        """Return the pair of a row, or why it gives none."""
         if seed >= self.rows:
             return Rejected("past the last row")
         row = self.table[seed]
@@ -93,7 +115,7 @@ class PublishedRecipe(SingleSeedRecipe):
         if n < T and not pictures:
             return Rejected("shorter than the clip")
         first = 0 if pictures else int(build_rng(seed, "footage").integers(n - T + 1))
-        span = np.arange(first, first + (1 if pictures else T))
+        span = range(first, first + (1 if pictures else T))
         height, width = _lift_size(source.frames, H, W) if pictures else (H, W)
         source, target = (cl.select_frames(video, span, height, width) for video in (source, target))
         caption = row.source_caption or ("a picture" if pictures else "a video")
@@ -121,22 +143,28 @@ class PublishedRecipe(SingleSeedRecipe):
 
 
 def build_rows(path: Path, items: Iterable, make: Callable[[Any], Row]) -> list[Row]:
-    """make(item) for every item of a metadata file; where it raises Malformed, a row which says so and where that was."""
-    out = []
+    """Return a row for every item of a metadata file.
+
+    Args:
+      path: The file, for the reasons of rejection.
+      items: Its items.
+      make: Makes the row of an item. Where it raises MalformedRowError, the row says so and where that was.
+    """
+    rows = []
     for number, item in enumerate(items, 1):
         try:
-            out.append(make(item))
-        except (MalformedRow, OSError) as error:  # OSError: of a path that can't be one
+            rows.append(make(item))
+        except (MalformedRowError, OSError) as error:  # OSError: of a path that can't be one
             rejection = Rejected(f"malformed row: {path.name}, row {number}: {error}")
-            out.append(Row(Path(), Path(), "", rejection=rejection))
-    return out
+            rows.append(Row(Path(), Path(), "", rejection=rejection))
+    return rows
 
 
 def read_json(path: Path) -> list:
-    """The list in a JSON file; `need` checks its rows.
+    """Return the list in a JSON file, its items unchecked.
 
     Raises:
-      InputError: it is something else.
+      InputError: The file holds something else.
     """
     try:
         rows = json.loads(path.read_text())
@@ -148,10 +176,10 @@ def read_json(path: Path) -> list:
 
 
 def read_csv(path: Path, columns: Sequence[str]) -> Iterator[dict[str, str]]:
-    """The rows of a CSV file with at least these columns, separated by commas, semicolons or tabs as its header is.
+    """Yield the rows of a CSV file with at least these columns, separated by commas, semicolons or tabs as its header is.
 
     Raises:
-      InputError: it has other columns.
+      InputError: It has other columns.
     """
     try:
         with path.open(newline="") as file:
@@ -168,38 +196,39 @@ def read_csv(path: Path, columns: Sequence[str]) -> Iterator[dict[str, str]]:
 
 
 def parse_fields(row: Any, *keys: str) -> Iterator[str]:
-    """A row's string fields, without the spaces around them.
+    """Yield string fields of a row, without the spaces around them.
 
     Raises:
-      Malformed: it lacks one, naming what it has there, or it has more fields than columns.
+      MalformedRowError: It lacks one, naming what it has there, or it has more fields than columns.
     """
     if not isinstance(row, dict):
-        raise MalformedRow(f"expected an object, got {abbreviate(row)}")
-    if any(
-        row.get(None) or ()
-    ):  # where csv.DictReader puts what no column is for; an unquoted comma, most often
-        raise MalformedRow(
+        raise MalformedRowError(f"expected an object, got {abbreviate(row)}")
+    # csv.DictReader puts here what no column is for: an unquoted comma, most often.
+    if any(row.get(None) or ()):
+        raise MalformedRowError(
             f"expected a field for each column, got more: {abbreviate(row[None])}; quote text with commas"
         )
     for key in keys:
         if key not in row:
-            raise MalformedRow(f"expected a field {key}, got {', '.join(map(str, row)) or 'an empty row'}")
+            raise MalformedRowError(
+                f"expected a field {key}, got {', '.join(map(str, row)) or 'an empty row'}"
+            )
         if not isinstance(row[key], str):
-            raise MalformedRow(f"{key}: expected text, got {abbreviate(row[key])}")
+            raise MalformedRowError(f"{key}: expected text, got {abbreviate(row[key])}")
         yield row[key].strip()
 
 
 def abbreviate(value: Any) -> str:
-    """A value as JSON, so that null is called null; cut to a line."""
+    """Return a value as JSON, so that null is called null; cut to a line."""
     text = json.dumps(value, ensure_ascii=False, default=str)
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def find_metadata(root: Path, *patterns: str) -> list[Path]:
-    """The metadata files, in order: those of the first pattern that finds any.
+    """Return the metadata files, in order: those of the first pattern that finds any.
 
     Raises:
-      InputError: none does.
+      InputError: None does.
     """
     for pattern in patterns:
         if paths := sorted(root.glob(pattern)):
@@ -210,7 +239,7 @@ def find_metadata(root: Path, *patterns: str) -> list[Path]:
 
 
 def first_existing(candidates: Iterable[Path]) -> Path:
-    """The first of these that is a file; the first of all when none is, whose absence is then the row's failure."""
+    """Return the first of these that is a file; where none is, the first of all, whose absence is then the row's rejection."""
     candidates = list(candidates)
     return next((path for path in candidates if path.is_file()), candidates[0])
 
@@ -235,6 +264,6 @@ def _read_reference(reference: Path | Callable[[], bytes] | None) -> np.ndarray 
 
 
 def _lift_size(picture: np.ndarray, H: int, W: int) -> tuple[int, int]:
-    """Size at which pictures are lifted: of the clip's aspect, at most `lifted.FINER` times as large."""
+    """Return the height and width at which pictures are lifted: of the clip's aspect, at most `lift.PICTURE_SCALE` times as large."""
     scale = min(lift.PICTURE_SCALE, max(1.0, min(picture.shape[1] / H, picture.shape[2] / W)))
     return round(H * scale), round(W * scale)

@@ -15,7 +15,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from data_synth.recipes.published.rows import (
-    MalformedRow,
+    MalformedRowError,
     PublishedRecipe,
     Row,
     build_rows,
@@ -30,7 +30,7 @@ INSTRUCTIONS = ("instruction", "enhanced_instruction", "edit_instruction", "prom
 
 
 def senorita(root: str | Path) -> PublishedRecipe:
-    """The set in folder `root`: every JSON list in it."""
+    """Return the set in folder `root`: every JSON list in it."""
     root, rows = Path(root), []
     for path in find_metadata(root, "updated_data_*.json", "*.json"):
 
@@ -40,7 +40,7 @@ def senorita(root: str | Path) -> PublishedRecipe:
             source, target = parse_fields(item, "source_video_path", "target_video_path")
             key = next((k for k in INSTRUCTIONS if isinstance(item.get(k), str)), None)
             if key is None:
-                raise MalformedRow(
+                raise MalformedRowError(
                     f"expected the instruction under one of {', '.join(INSTRUCTIONS)}, "
                     f"got {', '.join(map(str, item))}; rename that key, or add it to senorita.INSTRUCTIONS"
                 )
@@ -51,7 +51,7 @@ def senorita(root: str | Path) -> PublishedRecipe:
 
 
 def _find_file(root: Path, name: str) -> Path:
-    """As written, or in the folder that the upload's archives unpack to."""
+    """Return the file as written, or in the folder that the upload's archives unpack to."""
     head, _, tail = name.removeprefix("./").partition("/")
     stem = head.removesuffix("_videos")
     return first_existing(
