@@ -82,7 +82,7 @@ def test_open_ve_bench(tmp_path):
         lines.writerow(("OpenVE-Bench/videos/a.mp4", "make it, well, red", "global_style"))
         lines.writerow(("OpenVE-Bench/videos/b.mp4", "zoom in", "camera_edit"))
         lines.writerow(("OpenVE-Bench/videos/a.mp4", "remove it", "local_remove"))
-    found = published.read_openve_bench(home, left_out=("camera_edit",))
+    found = published.read_openve_bench(home, excluded_kinds=("camera_edit",))
     assert [(i.id, i.kind) for i in found.items] == [("a", "global_style"), ("a-2", "local_remove")]
     assert found.items[0].source.exists() and found.items[0].instruction == "make it, well, red"
     out = export_outputs(run(found, tmp_path / "cache"), "ours", tmp_path / "results")

@@ -85,9 +85,9 @@ def test_the_sampler_is_planned_for_one_clip_on_many_chips():
 def test_a_samplers_plan_compares_what_a_step_costs():
     """The figures of issue 6 for the published backbone: T2V, all tokens, and conditions computed once."""
     cost = report.compare_passes(wan22_ti2v_5b(), CHIP, 0.4)
-    times = {name: row["tflop"] / cost["t2v"]["tflop"] for name, row in cost.items()}
+    times = {name: row.tflop / cost["t2v"].tflop for name, row in cost.items()}
     assert times["cached"] == pytest.approx(1.26, rel=0.05) and times["full"] == pytest.approx(2.5, rel=0.05)
-    assert cost["t2v"]["seconds"] == pytest.approx(cost["t2v"]["tflop"] / (0.4 * 197), rel=0.01)
+    assert cost["t2v"].seconds == pytest.approx(cost["t2v"].tflop / (0.4 * 197), rel=0.01)
     row = report.describe_trial(
         search.Trial("as asked", setting(what="sample"), ProgramCost(0, 0, 0, True, 1e12, {})), CHIP, 0.4, 8
     )
@@ -155,7 +155,7 @@ def test_memory_of_a_program_compiled_for_chips_that_are_not_here():
     cost = compile.compile_program(program(1024), chip.hbm)
     assert cost.fits and cost.arguments == (4 + 12) * 1024 * 1024 * 2 // 4
     assert cost.flops == 12 * 2 * 4 * 1024**3 / 4
-    assert cost.sent == {
+    assert cost.sent_bytes == {
         "all-gather": pytest.approx(12 * 1024 * 1024 * 2 * 3 / 4)
     }  # each layer's weights, once
     large = compile.compile_program(program(65536, 2), chip.hbm)

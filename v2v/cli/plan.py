@@ -85,8 +85,8 @@ def format_plan(plan: Plan) -> str:
     if plan.passes is not None:
         costs = plan.passes
         lines += [
-            f"a step on one clip, one chip: {name:8} {cost['tflop']:>10,.4g} TFLOP {cost['seconds']:>8.3g} s"
-            f"  {cost['tflop'] / costs['t2v']['tflop']:.2f}x t2v"
+            f"a step on one clip, one chip: {name:8} {cost.tflop:>10,.4g} TFLOP {cost.seconds:>8.3g} s"
+            f"  {cost.tflop / costs['t2v'].tflop:.2f}x t2v"
             for name, cost in costs.items()
         ]
         lines.append("(prefill is paid once a clip, cached needs a one_way model)")

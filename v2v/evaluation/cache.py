@@ -1,8 +1,8 @@
-"""The sweep cache: edits, scores and previews stored under the hash of everything they depend on.
+"""The sweep cache: edits, scores and previews, stored under the hash of everything that they depend on.
 
-A key is any JSON-able value; its name is the SHA-256 of its canonical JSON. Files enter a key by the hash of their content, never by
-name or time, so that a renamed folder costs nothing and a changed file is seen. Writing is: write beside, rename. A process killed at
-any moment therefore leaves whole entries or none, and a sweep that is run again finds all but what was in flight.
+A key is any JSON-able value; its name is the SHA-256 of its canonical JSON. Files enter a key by the hash of their content, never by name or
+time, so that a renamed folder costs nothing and a changed file is noticed. Entries are written beside their place and renamed: a process
+that is killed leaves complete entries or none, and a sweep that is run again finds all but those in progress.
 """
 
 from __future__ import annotations
@@ -15,11 +15,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+# Bytes read at a time.
 READ_SIZE = 1 << 20
 
 
 class SweepCache:
-    """A folder of entries: `folder/kind/ab/abcdef....suffix`."""
+    """A folder of entries `kind/ab/abcdef....suffix`.
+
+    Attributes:
+      folder: the folder; created when something is stored.
+    """
 
     def __init__(self, folder: Path):
         self.folder = Path(folder)
@@ -27,7 +32,7 @@ class SweepCache:
         self._hash_by_identity: dict[tuple, str] = {}
 
     def load(self, kind: str, key: Any) -> dict | None:
-        """Load a record; None if there is none or it is damaged."""
+        """Return a record, or None where there is none or it is damaged."""
         try:
             return json.loads(self.path(kind, key, ".json").read_text())
         except (OSError, ValueError):
@@ -49,7 +54,9 @@ class SweepCache:
             yield partial
 
     def hash_of(self, path: Path) -> str:
-        """Return the SHA-256 of a file, or of a folder's files and names, remembered by path, size and time.
+        """Return the SHA-256 of a file, or of a folder's files and names.
+
+        It is remembered by path, size and time of change, in memory and in the folder.
 
         Raises:
           FileNotFoundError: no such file.
@@ -77,7 +84,7 @@ def digest(value: Any) -> str:
 
 
 def write_text_atomically(path: Path, text: str) -> None:
-    """Write a text file that is never seen half-written."""
+    """Write a text file that other processes see complete or not at all."""
     with atomic_path(path) as partial:
         partial.write_text(text)
 
@@ -95,6 +102,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 
 def _hash(files: list[Path], root: Path) -> str:
+    """Return the SHA-256 of the content of files, and of their names below `root` unless that is the file."""
     total = hashlib.sha256()
     for file in files:
         if file != root:

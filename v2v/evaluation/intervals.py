@@ -1,6 +1,6 @@
 """Confidence intervals of means, differences, ratios and rates of scores.
 
-Items (pairs of an evaluation) are resampled with replacement; every row of scores meets the same resamples,
+Items (pairs of an evaluation) are resampled with replacement; the resamples are the same for every row of scores,
 so one matrix product serves all rows and everything is a function of the seed.
 
 - `mean`: percentile bootstrap, its percentiles widened to Phi(sqrt(n / (n-1)) t_{n-1}(a)) (Hesterberg, "What

@@ -1,7 +1,7 @@
-"""Items of a benchmark: what is edited, and what it is compared with.
+"""The items of a benchmark: clips to edit, and clips to compare the edits with.
 
-A benchmark's reader (`benchmarks/`) turns its own layout into `Item`s; nothing after it knows which benchmark they came from. Paths
-point at files as they lie; nothing is decoded here.
+A reader of `benchmarks/` turns the layout of its benchmark into `Item`s; everything else sees items only. Paths point at the benchmark's own
+files; nothing is decoded here.
 """
 
 from __future__ import annotations
@@ -20,15 +20,17 @@ class Item:
     Attributes:
       id: unique within its benchmark; used in file names of exports.
       source: clip or picture to edit.
-      instruction: what an editor is told.
-      kind: type of edit, by which scores are broken down.
-      truth: clip that the edit should give, where that is known.
-      mask: clip or picture, white = edited here and now. Metrics always see it, an editor only if its method says so.
-      reference: picture of what the edit should look like; given to an editor if `reference_is_asked` or its method says so.
-      reference_is_asked: the instruction speaks of the reference, so that it can't be followed without.
-      start, end: seconds of the edit; given to an editor unless it gets the mask, which says the same.
-      source_prompt, target_prompt: descriptions of the clip before and after, for alignment metrics.
-      extra: what else the benchmark says, for its exporter.
+      instruction: the edit, as a sentence.
+      kind: type of the edit, by which scores are broken down.
+      truth: the exact result of the edit, or None where it is unknown.
+      mask: clip or picture, white = edited here and now. Metrics always use it, an editor gets it if its method says so.
+      reference: picture of the edit; an editor gets it if `reference_is_asked` or its method says so.
+      reference_is_asked: whether the instruction speaks of the reference and cannot be followed without it.
+      start: second at which the edit begins; an editor gets it unless it gets the mask, which says the same.
+      end: second at which the edit ends, likewise.
+      source_prompt: description of the clip before the edit, for alignment metrics.
+      target_prompt: description after the edit.
+      extra: further fields of the benchmark, for its exporter.
     """
 
     id: str
@@ -48,7 +50,14 @@ class Item:
 
 @dataclass(frozen=True)
 class Benchmark:
-    """A named, versioned list of items; `about` is shown in the report."""
+    """A named list of items.
+
+    Attributes:
+      name: as in reports; selects the layout of exports.
+      items: at least one, with unique ids.
+      version: goes up when items change.
+      about: a sentence for the report.
+    """
 
     name: str
     items: tuple[Item, ...]
@@ -56,14 +65,18 @@ class Benchmark:
     about: str = ""
 
     def __post_init__(self):
-        twice = [name for name, n in Counter(item.id for item in self.items).items() if n > 1]
-        if not self.items or twice:
+        duplicates = [name for name, n in Counter(item.id for item in self.items).items() if n > 1]
+        if not self.items or duplicates:
             raise InputError(
-                f"benchmark {self.name}: expected items with ids of their own, got {', '.join(twice[:5]) + ' twice' if twice else 'none'}"
+                f"benchmark {self.name}: expected items with ids of their own, got {', '.join(duplicates[:5]) + ' twice' if duplicates else 'none'}"
             )
 
     def take(self, *, kinds: tuple[str, ...] = (), per_kind: int | None = None) -> Benchmark:
-        """Return the items of some kinds (default: all), the first `per_kind` of each.
+        """Return a benchmark of some of the items.
+
+        Args:
+          kinds: kinds to include; all where empty.
+          per_kind: number of items of each kind, from the first; None for all.
 
         Raises:
           InputError: a kind that the benchmark lacks.

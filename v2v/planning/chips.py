@@ -43,7 +43,7 @@ CHIPS = {
 
 
 def resolve_topology(name: str) -> tuple[Chip, list]:
-    """Return the chip of a topology such as "v6e:2x4", and the devices to compile for.
+    """Return the chip of a topology such as "v6e:2x4", and the devices to compile for, one per chip.
 
     Raises:
       InputError: an unknown topology, or libtpu is not installed.
@@ -56,10 +56,12 @@ def resolve_topology(name: str) -> tuple[Chip, list]:
     if importlib.util.find_spec("libtpu") is None:
         raise InputError("plan: compiling for TPUs needs libtpu; pip install 'v2v-edit[plan]'")
     for variable, value in (
-        ("TPU_SKIP_MDS_QUERY", "1"),  # there is no metadata server
+        # There is no metadata server.
+        ("TPU_SKIP_MDS_QUERY", "1"),
         ("TPU_WORKER_HOSTNAMES", "localhost"),
         ("TPU_ACCELERATOR_TYPE", "v5litepod-1"),
-        ("ALLOW_MULTIPLE_LIBTPU_LOAD", "1"),  # no device is opened, so a running job does not matter
+        # No device is opened, so a running job does not matter.
+        ("ALLOW_MULTIPLE_LIBTPU_LOAD", "1"),
     ):
         os.environ.setdefault(variable, value)
 

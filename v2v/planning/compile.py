@@ -1,7 +1,8 @@
 """Ahead-of-time compilation of a program, and what each chip holds, computes and sends.
 
     peak = arguments + temporaries + results in memory of their own (the donated state counts once)
-A program that does not fit fails in the compiler with a message of how much memory it needs; this is a result, not an error.
+
+The compiler fails for a program that does not fit, with the memory that it requires in the message; this is a result, not an error.
 """
 
 import re
@@ -27,7 +28,7 @@ class ProgramCost:
       peak: bytes at the peak.
       fits: whether the peak fits into the chip's memory.
       flops: operations, recomputed ones included.
-      sent: bytes sent by kind of collective.
+      sent_bytes: bytes sent, by kind of collective.
     """
 
     arguments: int
@@ -35,11 +36,16 @@ class ProgramCost:
     peak: int
     fits: bool
     flops: float
-    sent: dict[str, float] = field(default_factory=dict)
+    sent_bytes: dict[str, float] = field(default_factory=dict)
 
 
 def compile_program(program: Program, hbm: float) -> ProgramCost:
-    """Trace and compile a program, which takes minutes at full size, and return its cost; `hbm` is a chip's memory in bytes."""
+    """Trace and compile a program, which takes minutes at full size, and return its cost.
+
+    Args:
+      program: the program.
+      hbm: a chip's memory in bytes.
+    """
     with jax.set_mesh(program.mesh):
         traced = program.jitted.trace(*program.args)
         operations = flops.count_flops(traced.jaxpr) / program.mesh.size
@@ -78,7 +84,12 @@ def argument_bytes(program: Program) -> int:
 
 
 def parse_out_of_memory(message: str, arguments: int) -> int | None:
-    """Parse the bytes that a program needs from the compiler's message; None for a message about something else."""
+    """Return the bytes that a program requires, from the compiler's message; None for a message about something else.
+
+    Args:
+      message: the compiler's error.
+      arguments: bytes of the program's arguments.
+    """
     if match := re.search(r"Used ([\d.]+)([KMGT]) of [\d.]+[KMGT] hbm", message):
         return int(float(match[1]) * UNIT_BYTES[match[2]])
     if match := re.search(

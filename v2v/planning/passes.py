@@ -27,7 +27,8 @@ def count_pass_flops(cfg: ModelConfig, reference: bool = False) -> dict[str, int
     """
     one_way = dataclasses.replace(cfg.condition, layout="sequence", attention="one_way", time="zero")
     full = dataclasses.replace(one_way, attention="full")
-    plain = dataclasses.replace(cfg.dit, backend="plain")  # others pad, and padding would be counted
+    # Other backends pad, and padding would be counted.
+    plain = dataclasses.replace(cfg.dit, backend="plain")
     t, y, x, c = cfg.vae.latent_shape(cfg.frames, cfg.height, cfg.width)
     z = jax.ShapeDtypeStruct((1, t, y, x, cfg.dit.in_channels), jnp.float32)
     conditions = {name: jax.ShapeDtypeStruct((1, t, y, x, c), jnp.float32) for name in ("source", "mask")}

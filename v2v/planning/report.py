@@ -20,9 +20,10 @@ from v2v.planning import chips, search
 from v2v.planning.chips import Chip
 from v2v.planning.compile import GIB, ProgramCost
 from v2v.planning.passes import count_pass_flops
-from v2v.planning.programs import PlanSetting
+from v2v.planning.programs import PlanSetting, ProgramKind
 from v2v.planning.search import Trial
 from v2v.runtime import flops
+from v2v.train.config import Experiment
 
 logger = logging.getLogger(__name__)
 
@@ -71,6 +72,19 @@ class TrialReport:
 
 
 @dataclass(frozen=True)
+class PassCost:
+    """The cost of a sampling step on one clip and one chip; the field names are keys of `v2v plan --json`.
+
+    Attributes:
+      tflop: operations over all guidance branches.
+      seconds: time at the assumed share of the peak rate.
+    """
+
+    tflop: float
+    seconds: float
+
+
+@dataclass(frozen=True)
 class Plan:
     """The result of a search.
 
@@ -88,7 +102,7 @@ class Plan:
     """
 
     experiment: str
-    what: str
+    what: ProgramKind
     topology: str
     chips: int
     clip: str
@@ -96,7 +110,7 @@ class Plan:
     hbm_gib: float
     final: TrialReport
     tried: tuple[TrialReport, ...] = ()
-    passes: dict[str, dict[str, float]] | None = None
+    passes: dict[str, PassCost] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the plan as JSON values, those of the final trial at the top level."""
@@ -106,7 +120,9 @@ class Plan:
         }
         values = head | {"fits": self.final.fits} | dataclasses.asdict(self.final)
         values["tried"] = [dataclasses.asdict(trial) for trial in self.tried]
-        return values if self.passes is None else values | {"passes": self.passes}
+        if self.passes is not None:
+            values["passes"] = {kind: dataclasses.asdict(cost) for kind, cost in self.passes.items()}
+        return values
 
 
 def build_plan(
@@ -148,17 +164,18 @@ def build_plan(
     )
 
 
-def compare_passes(m: ModelConfig, chip: Chip, utilisation: float) -> dict[str, dict[str, float]]:
-    """Compare the cost of a sampling step on one clip by the kinds of passes of `count_pass_flops`.
+def compare_passes(m: ModelConfig, chip: Chip, utilisation: float) -> dict[str, PassCost]:
+    """Return the cost of a sampling step on one clip and one chip, by the kinds of passes of `count_pass_flops`.
 
-    Returns:
-      {"tflop", "seconds"} of each kind, on one chip, over all guidance branches.
+    Args:
+      m: the model.
+      chip: the kind of chip.
+      utilisation: the assumed share of its peak rate.
     """
     branches = 1 if m.flow.guidance == 1 else 2
     flop = {name: branches * n for name, n in count_pass_flops(m).items()}
     return {
-        name: {"tflop": _round(n / 1e12), "seconds": _round(n / (utilisation * chip.flops))}
-        for name, n in flop.items()
+        name: PassCost(_round(n / 1e12), _round(n / (utilisation * chip.flops))) for name, n in flop.items()
     }
 
 
@@ -179,17 +196,17 @@ def describe_trial(trial: Trial, chip: Chip, utilisation: float, devices: int) -
         peak_gib=_round(cost.peak / GIB),
         tflop=_round(cost.flops / 1e12),
         tflop_model=_round(_model_flops(s) / devices / 1e12),
-        sent_gb={kind: _round(n / 1e9) for kind, n in sorted(cost.sent.items())},
+        sent_gb={kind: _round(n / 1e9) for kind, n in sorted(cost.sent_bytes.items())},
         utilisation=utilisation,
         seconds=_round(call_seconds(cost, chip, utilisation)),
         hours=_round(s.steps * call_seconds(cost, chip, utilisation) / 3600),
-        seconds_links=_round(sum(cost.sent.values()) / chip.ici_rate),
+        seconds_links=_round(sum(cost.sent_bytes.values()) / chip.ici_rate),
     )
 
 
 def call_seconds(cost: ProgramCost, chip: Chip, utilisation: float) -> float:
     """Return the predicted seconds of one call."""
-    return max(cost.flops / (utilisation * chip.flops), sum(cost.sent.values()) / chip.ici_rate)
+    return max(cost.flops / (utilisation * chip.flops), sum(cost.sent_bytes.values()) / chip.ici_rate)
 
 
 def _model_flops(s: PlanSetting) -> float:
@@ -203,18 +220,29 @@ def _model_flops(s: PlanSetting) -> float:
 
 
 def _round(x: float) -> float:
-    """Round to four digits; a prediction has no more."""
+    """Round to four digits, as a prediction has no more."""
     return float(f"{x:.4g}")
 
 
-def build_setting(experiment: Any, what: str) -> PlanSetting:
-    """Build the setting of an experiment's edit stage, or of its sampler on the model's batch of windows."""
+def build_setting(experiment: Experiment, what: ProgramKind) -> PlanSetting:
+    """Build the setting of an experiment.
+
+    Args:
+      experiment: the experiment.
+      what: "train" for its edit stage, "sample" for its sampler on the model's batch of windows.
+    """
     stage, model = experiment.edit, experiment.model
     if what == "sample":
         return PlanSetting(model, stage.optim, experiment.mesh, model.batch, what="sample")
-    work = {"batch": stage.batch, "micro": stage.micro, "steps": stage.steps}
     return PlanSetting(
-        model, stage.optim, experiment.mesh, **work, trains=experiment.trains, region=experiment.region
+        model,
+        stage.optim,
+        experiment.mesh,
+        batch=stage.batch,
+        micro=stage.micro,
+        steps=stage.steps,
+        trains=experiment.trains,
+        region=experiment.region,
     )
 
 

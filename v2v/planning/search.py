@@ -19,7 +19,8 @@ from v2v.planning.chips import Chip
 from v2v.planning.compile import ProgramCost
 from v2v.planning.programs import PlanSetting
 
-REMAT_POLICIES = get_args(get_type_hints(DiTConfig)["remat"])  # in the order of what is recomputed
+# In the order of how much is recomputed.
+REMAT_POLICIES = get_args(get_type_hints(DiTConfig)["remat"])
 
 
 @dataclass(frozen=True)

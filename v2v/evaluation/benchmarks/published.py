@@ -5,7 +5,7 @@
     read_ivebench(folder)         a JSON list of {id, src_video_name, category, subcategory, source_prompt, edit_prompt, target_prompt}
     read_imgedit_bench(folder)    basic_edit.json {"1082": {"id": "animal/....jpg", "prompt", "edit_type"}}; pictures are clips of one frame
 
-A benchmark whose videos are missing in part is read all the same: those items fail, by name, and stay in the denominator.
+A benchmark of which some videos are missing is read all the same: their items fail, by name, and stay in the denominator.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import csv
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 from v2v.errors import InputError
 from v2v.evaluation.items import Benchmark, Item
@@ -22,16 +23,19 @@ VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".webm")
 
 
 def read_editverse_bench(folder: Path, listing: str | None = None) -> Benchmark:
-    """Read EditVerseBench; the tags of inputs ("<video1>") are removed from the instruction, `extra` has the raw text.
+    """Read EditVerseBench; tags such as "<video1>" are removed from the instruction, and `extra` has the raw text.
 
     Args:
-      folder: holds the listing and the paths it names.
+      folder: holds the listing and the paths in it.
       listing: file name; by default EditVerseBench.json or test.json.
+
+    Raises:
+      InputError: no listing, or one that lacks fields.
     """
-    rows = _json(_listing(folder, listing, ("EditVerseBench.json", "test.json")))
+    rows = _read_json(_find_listing(folder, listing, ("EditVerseBench.json", "test.json")))
     items = []
     for name, row in rows.items():
-        _fields(row, ("<text>", "<video1>", "type"), f"item {name}")
+        _check_fields(row, ("<text>", "<video1>", "type"), f"item {name}")
         picture = row.get("<image1>")
         items.append(
             Item(
@@ -50,19 +54,27 @@ def read_editverse_bench(folder: Path, listing: str | None = None) -> Benchmark:
 
 
 def read_openve_bench(
-    folder: Path, listing: str | None = None, *, left_out: tuple[str, ...] = ()
+    folder: Path, listing: str | None = None, *, excluded_kinds: tuple[str, ...] = ()
 ) -> Benchmark:
-    """Read OpenVE-Bench without the kinds in `left_out`.
+    """Read OpenVE-Bench.
 
-    Ids are the names of the source videos, as its result files are named after them; a video asked about twice gets the row's number too.
+    Ids are the names of the source videos, after which its result files are named; a video with several rows gets the row's number too.
+
+    Args:
+      folder: holds the listing and the videos.
+      listing: file name; by default benchmark_videos.csv.
+      excluded_kinds: kinds of edits to leave out.
+
+    Raises:
+      InputError: no listing, or one that lacks fields.
     """
-    file = _listing(folder, listing, ("benchmark_videos.csv",))
+    file = _find_listing(folder, listing, ("benchmark_videos.csv",))
     with file.open(newline="", encoding="utf-8") as lines:
         rows = list(csv.DictReader(lines))
     items, stems = [], set()
     for number, row in enumerate(rows):
-        _fields(row, ("original_video", "prompt", "edited_type"), f"{file.name}, row {number + 1}")
-        if row["edited_type"] in left_out:
+        _check_fields(row, ("original_video", "prompt", "edited_type"), f"{file.name}, row {number + 1}")
+        if row["edited_type"] in excluded_kinds:
             continue
         stem = Path(row["original_video"]).stem
         name = f"{stem}-{number}" if stem in stems else stem
@@ -80,8 +92,16 @@ def read_openve_bench(
 
 
 def read_ivebench(folder: Path, listing: str | None = None) -> Benchmark:
-    """Read IVEBench; sources are videos or folders of frames below `folder`, the kind is the category."""
-    rows = _json(_listing(folder, listing, ("*.json",)))
+    """Read IVEBench; the kind of an item is its category.
+
+    Args:
+      folder: holds the listing, and anywhere below it videos or folders of frames.
+      listing: file name; by default the only JSON file.
+
+    Raises:
+      InputError: no listing, or one that lacks fields.
+    """
+    rows = _read_json(_find_listing(folder, listing, ("*.json",)))
     if not isinstance(rows, list):
         raise InputError(f"{folder}: expected IVEBench's list of videos, got another JSON document")
     at = {}
@@ -90,7 +110,7 @@ def read_ivebench(folder: Path, listing: str | None = None) -> Benchmark:
             at.setdefault(path.stem, path)
     items = []
     for row in rows:
-        _fields(row, ("id", "src_video_name", "category", "edit_prompt"), f"id {row.get('id')}")
+        _check_fields(row, ("id", "src_video_name", "category", "edit_prompt"), f"id {row.get('id')}")
         stem = Path(row["src_video_name"]).stem
         items.append(
             Item(
@@ -107,11 +127,20 @@ def read_ivebench(folder: Path, listing: str | None = None) -> Benchmark:
 
 
 def read_imgedit_bench(folder: Path, listing: str | None = None, *, pictures: str = "") -> Benchmark:
-    """Read the basic suite of ImgEdit-Bench."""
-    rows = _json(_listing(folder, listing, ("basic_edit.json",)))
+    """Read the basic suite of ImgEdit-Bench.
+
+    Args:
+      folder: holds the listing and the pictures.
+      listing: file name; by default basic_edit.json.
+      pictures: folder of the pictures below `folder`; by default they are searched for one level down.
+
+    Raises:
+      InputError: no listing, or one that lacks fields.
+    """
+    rows = _read_json(_find_listing(folder, listing, ("basic_edit.json",)))
     items = []
     for name, row in rows.items():
-        _fields(row, ("id", "prompt", "edit_type"), f"item {name}")
+        _check_fields(row, ("id", "prompt", "edit_type"), f"item {name}")
         places = [folder / pictures / row["id"], *sorted(folder.glob(f"*/{row['id']}"))]
         source = next((p for p in places if p.exists()), places[0])
         items.append(Item(str(name), source, row["prompt"], row["edit_type"], extra={"row": row}))
@@ -122,7 +151,7 @@ def read_imgedit_bench(folder: Path, listing: str | None = None, *, pictures: st
     )
 
 
-def _listing(folder: Path, name: str | None, patterns: tuple[str, ...]) -> Path:
+def _find_listing(folder: Path, name: str | None, patterns: tuple[str, ...]) -> Path:
     folder = Path(folder)
     candidates = (
         [folder / name] if name else [p for pattern in patterns for p in sorted(folder.glob(pattern))]
@@ -134,14 +163,14 @@ def _listing(folder: Path, name: str | None, patterns: tuple[str, ...]) -> Path:
     return candidates[0]
 
 
-def _json(path: Path):
+def _read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise InputError(f"{path}: expected JSON, could not read it ({error})") from None
 
 
-def _fields(row: dict, names: tuple[str, ...], where: str) -> None:
+def _check_fields(row: dict, names: tuple[str, ...], where: str) -> None:
     missing = [n for n in names if not row.get(n)]
     if missing:
         raise InputError(

@@ -1,13 +1,12 @@
-"""Clips for metrics: re-readable streams of frames, and two clips made comparable.
+"""Clips for metrics: frames that can be read repeatedly, and two clips made comparable.
 
-A `Clip` is a file or a folder of pictures, one a frame. It is gone through as often as a metric likes: small
-ones are decoded once and held, large ones decoded anew on every pass, so that memory doesn't grow with the length of a video.
+A `Clip` is a file or a folder of pictures, one per frame. Small clips are decoded once and held, large ones are decoded again on every
+iteration, so that memory does not grow with the length of a video.
 
-Outputs that don't match their source are compared by this rule, which is written into every result where it was needed:
+Outputs that do not match their source are compared by this rule, which is written into every result where it was applied:
 
-- length: frame k with frame k, as far as the shorter clip goes;
-- size: the output is scaled to the other clip's size (area mean where it gets smaller, bicubic where larger), its aspect ratio be what
-  it may.
+- length: frame k with frame k, up to the end of the shorter clip;
+- size: the output is scaled to the other clip's size (area mean where it gets smaller, bicubic where larger), whatever its aspect ratio.
 """
 
 from __future__ import annotations
@@ -28,35 +27,44 @@ from v2v.video import video as codec
 from v2v.video.decoder import DEFAULT_FPS
 from v2v.video.file_checks import STILLS, check_readable
 
-MAX_CACHED_BYTES = 256 << 20  # bytes of frames up to which a clip is decoded once and kept
-FOLDER_FPS = 24.0  # of a folder of pictures, which says nothing of its rate
+# Bytes of frames up to which a clip is decoded once and held.
+MAX_CACHED_BYTES = 256 << 20
+# The rate of a folder of pictures, which has none of its own.
+FOLDER_FPS = 24.0
 
 
 class Clip:
-    """A file as uint8 RGB frames [H, W, 3]; iterate over it any number of times.
+    """A file as uint8 RGB frames [H, W, 3], over which one can iterate any number of times.
 
     Attributes:
-      path: the file.
-      length, height, width: after decoding, upright.
-      fps: mean rate.
+      path: the file or folder.
+      length: number of frames.
+      height: of upright frames, in pixels.
+      width: likewise.
+      fps: mean frames per second.
     """
 
     def __init__(self, path: Path, max_cached_bytes: int = MAX_CACHED_BYTES):
-        """Reads the file once: a file that can't be decoded to its end is refused here, not half-way through a metric.
+        """Read the file once, so that one which can't be decoded to its end fails here and not in the middle of a metric.
+
+        Args:
+          path: a video, a picture, or a folder of pictures.
+          max_cached_bytes: bytes of frames up to which they are held.
 
         Raises:
-          InputError: missing, not a video, cut short, damaged.
+          InputError: a file that is missing, no video, cut short or damaged.
         """
         self.path = Path(path)
         if self.path.is_dir():
             self._open_folder()
             return
-        with collect_notes() as damage:  # the decoder skips what is damaged, and says so
-            fits = _bytes(self.path) <= max_cached_bytes
+        # The decoder skips damaged frames with a note.
+        with collect_notes() as damage:
+            fits = _estimate_bytes(self.path) <= max_cached_bytes
             clip = codec.read_video(self.path) if fits else codec.open_video(self.path, lambda frame: None)
         if damage:
             raise InputError(damage[0])
-        # An array, or frames that are decoded anew on every walk.
+        # An array, or frames that are decoded again on every iteration.
         self._frames, self.fps = clip.frames, clip.fps
         self.length, self.height, self.width = clip.frames.shape[:3]
 
@@ -64,7 +72,7 @@ class Clip:
         return self.length
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        return iter(self._frames) if self._frames is not None else _pictures(self.path)
+        return iter(self._frames) if self._frames is not None else _read_pictures(self.path)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -75,13 +83,19 @@ class Clip:
         self._frames, self.fps, names = None, FOLDER_FPS, _frame_files(self.path)
         if not names:
             raise InputError(f"{self.path}: expected pictures, one a frame, got a folder without any")
-        first = _picture(names[0])
+        first = _read_picture(names[0])
         self.length, (self.height, self.width) = len(names), first.shape[:2]
 
 
 @dataclass(frozen=True)
 class _View:
-    """A clip seen at a length, in frames, and a size, (height, width)."""
+    """A clip at another length and size.
+
+    Attributes:
+      clip: the clip.
+      length: number of frames.
+      size: (height, width).
+    """
 
     clip: Clip
     length: int
@@ -92,7 +106,7 @@ class _View:
 
 
 class ResizedClip(_View):
-    """A clip cut to `length` frames and resized to `size`; nothing is stored."""
+    """A clip whose frames are cut to a length and resized while iterating; nothing is stored."""
 
     def __iter__(self) -> Iterator[np.ndarray]:
         for frame in islice(iter(self.clip), self.length):
@@ -100,7 +114,7 @@ class ResizedClip(_View):
 
 
 class MaskClip(_View):
-    """A mask as bool planes [H, W] of a given length and size; the last plane is repeated."""
+    """A mask as bool planes [H, W] of a given length and size; a shorter mask's last plane is repeated."""
 
     def __iter__(self) -> Iterator[np.ndarray]:
         fits_in_cache = self.length * self.size[0] * self.size[1] <= MAX_CACHED_BYTES
@@ -126,7 +140,7 @@ class MaskClip(_View):
 
 
 def editor_input(path: Path) -> Path | codec.Video:
-    """Return the input of an editor: a file as its path, a folder of pictures as a video."""
+    """Return what an editor gets as a source: the path of a file, the frames of a folder of pictures."""
     if not path.is_dir():
         return path
     return codec.Video.from_array(np.stack(list(Clip(path))), FOLDER_FPS)
@@ -141,7 +155,13 @@ def resize_frame(frame: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def describe_mismatch(output: Clip, other: Clip, what: str) -> str:
-    """Describe how the rule was applied; empty where the clips match."""
+    """Describe how the rule was applied; empty where the clips match.
+
+    Args:
+      output: the clip that is cut and scaled.
+      other: the clip that it is compared with.
+      what: name of the other clip.
+    """
     notes = []
     if len(output) != len(other):
         notes.append(
@@ -153,13 +173,13 @@ def describe_mismatch(output: Clip, other: Clip, what: str) -> str:
     return "; ".join(notes)
 
 
-def _bytes(path: Path) -> int:
-    """What the frames will take, as far as the file tells."""
+def _estimate_bytes(path: Path) -> int:
+    """Estimate the bytes of the decoded frames from the file's header; 0 where it can't be read."""
     check_readable(path)
     try:
         with av.open(str(path)) as container:
             if not container.streams.video:
-                return 0  # codec.read says what is wrong
+                return 0
             stream = container.streams.video[0]
             seconds = (
                 float((stream.duration or 0) * (stream.time_base or 0)) or (container.duration or 0) / 1e6
@@ -174,15 +194,15 @@ def _frame_files(folder: Path) -> list[Path]:
     return sorted(p for p in folder.iterdir() if p.suffix.lower() in STILLS and not p.name.startswith("."))
 
 
-def _pictures(folder: Path) -> Iterator[np.ndarray]:
+def _read_pictures(folder: Path) -> Iterator[np.ndarray]:
     first = None
     for path in _frame_files(folder):
-        frame = _picture(path)
+        frame = _read_picture(path)
         first = first or frame.shape[:2]
         yield resize_frame(frame, *first)
 
 
-def _picture(path: Path) -> np.ndarray:
+def _read_picture(path: Path) -> np.ndarray:
     frame = cv2.imread(str(path))
     if frame is None:
         raise InputError(f"{path}: expected a picture, got data that can't be decoded")

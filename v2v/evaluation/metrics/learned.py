@@ -4,8 +4,8 @@
     temporal consistency   mean over neighbours of 100 max(0, cos)                  CLIP ViT-L/14 or DINOv2-base, their pooled output
     video text alignment   100 cos(clip of 8 frames, target prompt)                 ViCLIP-L/14
 
-These are EditVerseBench's definitions (reference: its automatic_evaluation/), figures times 100 as papers print them. The logit scale of the
-published CLIP and PickScore weights is 100; the stored one is used.
+These are the definitions of EditVerseBench's own scripts, with figures times 100 as papers print them. The logit scale of the published CLIP
+and PickScore weights is 100; the stored one is used.
 
 Weights are local folders with `model.safetensors`, `config.json` and `tokenizer.json` as Hugging Face distributes them. A metric whose folder
 lacks a file names it and is skipped. Nothing is downloaded.

@@ -6,8 +6,8 @@ edit included). With error meaning mean squared error, an edit succeeds iff
     MSE(output, truth; M) <= MSE(source, truth; M) / 4        and        PSNR(output, truth; O) >= 26 dB;
 
 the second holds by definition where O is empty. Doing nothing has an error ratio of 1 and fails. A quarter of
-the *squared* error is half the root mean square; `success_rms` asks for a quarter of that one too (a
-sixteenth of the squared error), the rest being equal.
+the *squared* error is half the root mean square; `success_rms` requires a quarter of the root mean square, that is a
+sixteenth of the squared error, and is otherwise the same.
 """
 
 from __future__ import annotations
@@ -22,15 +22,16 @@ from v2v.evaluation.metrics.pixel import Frames, iterate_aligned, norm_by_region
 
 ERROR_RATIO = 1 / 4
 ERROR_RATIO_RMS = 1 / 16
-PSNR_OUTSIDE = 26.0  # dB
+# dB.
+PSNR_OUTSIDE = 26.0
 
 
 class Outcome(NamedTuple):
-    """Result of scoring one edit.
+    """The result of scoring one edit.
 
     Attributes:
-      success: as defined above.
-      success_rms: the stricter one.
+      success: whether the edit succeeds, as defined above.
+      success_rms: whether it succeeds by the stricter criterion.
       error_ratio: MSE(output, truth; M) / MSE(source, truth; M).
       psnr_inside: dB against the truth in M.
       psnr_outside: dB against the truth in O; nan where O is empty.

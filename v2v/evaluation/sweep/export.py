@@ -1,12 +1,15 @@
 """Export of a method's outputs in the layout of a published benchmark.
 
+To add a layout, write a function that writes one output, one for the scores where the layout has a place for them, and list both in `LAYOUTS`
+under the name of the benchmark.
+
     EditVerseBench   ID/generate.mp4 and ID/video1.mp4 (source), and scores.csv: id, columns, type, last row "Average"
     OpenVE-Bench     NAME_edited.mp4, after the source video NAME.mp4; with a judge's scores openve_MODEL_score.jsonl
     IVEBench         NAME/00000.png ...: a folder of frames under the source video's name
     ImgEdit-Bench    KEY.png; with a judge's answers result.json {KEY: answer}
     any other        ID.mp4 or ID.png
 
-Items that failed have no file: a script that scores the folder will miss them, so they are listed in MISSING.txt.
+Failed items have no file, which a script that scores the folder would not notice; they are listed in MISSING.txt.
 """
 
 from __future__ import annotations
@@ -15,9 +18,11 @@ import csv
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
+import numpy as np
 
 from v2v.errors import InputError
 from v2v.evaluation.cache import atomic_path, write_text_atomically
@@ -31,52 +36,70 @@ from v2v.video import video as codec
 def export_outputs(run: SweepRun, method: str, folder: Path) -> Path:
     """Write one method's outputs, and scores where the layout has a place for them.
 
+    Args:
+      run: a finished run.
+      method: name of the method.
+      folder: where to write; files of an earlier export are replaced.
+
     Raises:
-      InputError: no such method, or a folder that already holds other files.
+      InputError: no such method.
     """
     if method not in [m.name for m in run.sweep.methods]:
         raise InputError(f"export: {method!r} is none of {', '.join(m.name for m in run.sweep.methods)}")
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    write, scores = LAYOUTS.get(run.sweep.benchmark.name, (_plain, None))
+    layout = LAYOUTS.get(run.sweep.benchmark.name, Layout(_write_plain))
     missing = []
     for item in run.sweep.benchmark.items:
         output = run.outputs[method, item.id]
         if output.path is None:
             missing.append(f"{item.id}\t{output.reason}")
         else:
-            write(item, output.path, folder)
-    if scores:
-        scores(run, method, folder)
+            layout.write_output(item, output.path, folder)
+    if layout.write_scores:
+        layout.write_scores(run, method, folder)
     if missing:
         write_text_atomically(folder / "MISSING.txt", "\n".join(missing) + "\n")
     return folder
 
 
-def _plain(item: Item, output: Path, folder: Path) -> None:
+@dataclass(frozen=True)
+class Layout:
+    """The layout of a benchmark's results.
+
+    Attributes:
+      write_output: writes the output of an item to a folder: (item, output, folder).
+      write_scores: writes the scores of a method: (run, method, folder); None where there is no place for them.
+    """
+
+    write_output: Callable[[Item, Path, Path], None]
+    write_scores: Callable[[SweepRun, str, Path], None] | None = None
+
+
+def _write_plain(item: Item, output: Path, folder: Path) -> None:
     _copy(output, folder / f"{item.id}{output.suffix}")
 
 
-def _edit_verse(item: Item, output: Path, folder: Path) -> None:
-    _as_mp4(output, folder / item.id / "generate.mp4")
-    _as_mp4(item.source, folder / item.id / "video1.mp4")
+def _write_editverse(item: Item, output: Path, folder: Path) -> None:
+    _write_mp4(output, folder / item.id / "generate.mp4")
+    _write_mp4(item.source, folder / item.id / "video1.mp4")
 
 
-def _open_ve(item: Item, output: Path, folder: Path) -> None:
-    _as_mp4(output, folder / f"{item.id}_edited.mp4")
+def _write_openve(item: Item, output: Path, folder: Path) -> None:
+    _write_mp4(output, folder / f"{item.id}_edited.mp4")
 
 
-def _ive(item: Item, output: Path, folder: Path) -> None:
+def _write_ivebench(item: Item, output: Path, folder: Path) -> None:
     for k, frame in enumerate(Clip(output)):
-        _picture(frame, folder / item.extra["name"] / f"{k:05d}.png")
+        _write_picture(frame, folder / item.extra["name"] / f"{k:05d}.png")
 
 
-def _img_edit(item: Item, output: Path, folder: Path) -> None:
-    _picture(next(iter(Clip(output))), folder / f"{item.id}.png")
+def _write_imgedit(item: Item, output: Path, folder: Path) -> None:
+    _write_picture(next(iter(Clip(output))), folder / f"{item.id}.png")
 
 
-def _edit_verse_scores(run: SweepRun, method: str, folder: Path) -> None:
-    """As its eval.py writes it, but that failed items stay in, with empty cells, and are not averaged over in silence."""
+def _write_editverse_scores(run: SweepRun, method: str, folder: Path) -> None:
+    """Write scores.csv as the benchmark's eval.py does, but with empty cells for failed items."""
     columns = [
         (m.name, c.name) for m in run.sweep.metrics if m.name not in run.skipped_metrics for c in m.columns
     ]
@@ -95,7 +118,7 @@ def _edit_verse_scores(run: SweepRun, method: str, folder: Path) -> None:
         lines.writerow(["Average", *averages, ""])
 
 
-def _open_ve_scores(run: SweepRun, method: str, folder: Path) -> None:
+def _write_openve_scores(run: SweepRun, method: str, folder: Path) -> None:
     for metric, item_answers in _judge_answers(run, method):
         lines = [
             json.dumps({"scores": notes["criteria"], "prompt": i.instruction, "edited_type": i.kind, "result": notes["answers"][0]["text"]})
@@ -104,7 +127,7 @@ def _open_ve_scores(run: SweepRun, method: str, folder: Path) -> None:
         write_text_atomically(folder / f"openve_{metric.judge.model}_score.jsonl", "\n".join(lines) + "\n")
 
 
-def _img_edit_scores(run: SweepRun, method: str, folder: Path) -> None:
+def _write_imgedit_scores(run: SweepRun, method: str, folder: Path) -> None:
     for _, item_answers in _judge_answers(run, method):
         texts = {i.id: notes["answers"][0]["text"] for i, notes in item_answers}
         write_text_atomically(folder / "result.json", json.dumps(texts, indent=4))
@@ -118,16 +141,16 @@ def _judge_answers(run: SweepRun, method: str) -> Iterator[tuple[JudgeMetric, li
             yield metric, [(item, result.notes) for item, result in item_results if result.status == "ok"]
 
 
-LAYOUTS: dict[str, tuple[Callable, Callable | None]] = {
-    "EditVerseBench": (_edit_verse, _edit_verse_scores),
-    "OpenVE-Bench": (_open_ve, _open_ve_scores),
-    "IVEBench": (_ive, None),
-    "ImgEdit-Bench": (_img_edit, _img_edit_scores),
+LAYOUTS = {
+    "EditVerseBench": Layout(_write_editverse, _write_editverse_scores),
+    "OpenVE-Bench": Layout(_write_openve, _write_openve_scores),
+    "IVEBench": Layout(_write_ivebench),
+    "ImgEdit-Bench": Layout(_write_imgedit, _write_imgedit_scores),
 }
 
 
-def _as_mp4(path: Path, to: Path) -> None:
-    """The file itself where it is an MP4, else written anew."""
+def _write_mp4(path: Path, to: Path) -> None:
+    """Copy a clip that is an MP4, encode any other."""
     if path.suffix.lower() == ".mp4":
         _copy(path, to)
         return
@@ -141,6 +164,6 @@ def _copy(path: Path, to: Path) -> None:
         shutil.copyfile(path, partial)
 
 
-def _picture(frame, to: Path) -> None:
+def _write_picture(frame: np.ndarray, to: Path) -> None:
     with atomic_path(to) as partial:
         cv2.imwrite(str(partial), frame[..., ::-1])

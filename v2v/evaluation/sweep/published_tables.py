@@ -1,7 +1,7 @@
 """Tables of published figures, shown beside those of a sweep.
 
-Every file names its source and what its figures are of. Columns have the names our metrics give, so that a line stands where it belongs; a
-column without a namesake in a sweep isn't drawn. Subsets and judges differ from paper to paper: compare within a table first.
+Every file names its source and what its figures measure. Columns have the names of our metrics, so that a figure is shown in the right
+column; one without a namesake in a sweep is not shown. Subsets and judges differ from paper to paper: compare within a table first.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def list_tables() -> list[str]:
 
 
 def read_table(name: str) -> dict:
-    """Read a table: title, short, source, notes, columns, rows [{method, values: {column: number}}].
+    """Read a table as it is shown: title, short, source, notes, columns, rows [{method, values: {column: number}}].
 
     Raises:
       InputError: no such table.

@@ -1,6 +1,6 @@
 """CLIP, DINOv2 and ViCLIP with their weights, as jitted functions.
 
-Weights are read once a folder and are arguments of jitted functions. Pictures go in as `prepare` makes them.
+Weights are read once per folder and are arguments of jitted functions. Pictures are those that `prepare` returns.
 """
 
 from __future__ import annotations
@@ -44,7 +44,12 @@ def load_viclip(folder: Path) -> ViclipModel:
 
 
 class _TwoTowers:
-    """Text features and preprocessing shared by CLIP and ViCLIP."""
+    """Text features and preprocessing that CLIP and ViCLIP have in common.
+
+    Attributes:
+      side: pixels of a side of a prepared picture.
+      tokens: the tokenizer.
+    """
 
     side: int
     tokens: PromptTokenizer
@@ -52,32 +57,36 @@ class _TwoTowers:
     _text: Callable
 
     def text(self, sentences: list[str]) -> np.ndarray:
-        """Return text features [b, e]."""
+        """Return the features [b, e] of sentences, in the space shared with pictures."""
         return (
             np.asarray(self._text(self._tree["text"], self.tokens(sentences)))
             @ self._tree["project_text"]["kernel"]
         )
 
     def prepare(self, frame: np.ndarray) -> np.ndarray:
-        """Preprocess one frame."""
+        """Return a frame, uint8 [H, W, 3], as the network's input, float32 [side, side, 3]."""
         return preprocess(frame, self.side, self.side, CLIP_MEAN, CLIP_STD)
 
 
 class ClipModel(_TwoTowers):
-    """CLIP as two jitted towers; `scale` is exp of the stored logit scale."""
+    """CLIP as two jitted towers.
+
+    Attributes:
+      scale: exp of the stored logit scale.
+    """
 
     def __init__(self, folder: Path):
         config = json.loads((folder / "config.json").read_text())
         tree = name_mapping.load_parameters(folder, name_mapping.CLIP)
         vision_config, text_config = config.get("vision_config") or {}, config.get("text_config") or {}
         vision_tower = VisionTower(
-            _config(vision_config, tree["vision"], heads=12), len(tree["vision"]["position"])
+            _tower_config(vision_config, tree["vision"], heads=12), len(tree["vision"]["position"])
         )
         # Published CLIP configs name 2 as end mark by mistake and mean the largest id.
         end = text_config.get("eos_token_id")
         text_tower = TextTower(
-            _config(text_config, tree["text"], heads=8, end=None if end in (None, 2) else end),
-            *_sizes(tree["text"]),
+            _tower_config(text_config, tree["text"], heads=8, end=None if end in (None, 2) else end),
+            *_text_sizes(tree["text"]),
         )
         self.side, self.scale = vision_config.get("image_size", 224), float(np.exp(tree["logit_scale"]))
         self.tokens = PromptTokenizer(folder, len(tree["text"]["position"]), end)
@@ -86,48 +95,59 @@ class ClipModel(_TwoTowers):
         self._text = jax.jit(lambda p, ids: text_tower.apply({"params": p}, ids))
 
     def pooled(self, pictures: np.ndarray) -> np.ndarray:
-        """[b, side, side, 3] -> [b, d]: the class token after the last norm, before the projection."""
+        """Return the class tokens [b, d] after the last norm and before the projection, of pictures [b, side, side, 3]."""
         return np.asarray(self._pooled(self._tree["vision"], pictures))
 
     def vision(self, pictures: np.ndarray) -> np.ndarray:
-        """[b, side, side, 3] -> [b, e], in the space shared with text."""
+        """Return the features [b, e] of pictures [b, side, side, 3], in the space shared with text."""
         return self.pooled(pictures) @ self._tree["project_vision"]["kernel"]
 
 
 class DinoModel:
-    """DINOv2's vision tower: 224 pixels cropped from 256."""
+    """DINOv2's vision tower on pictures of 224 pixels cropped from 256.
+
+    Attributes:
+      side: pixels to which the shorter side is resized.
+      crop: pixels of the crop.
+    """
 
     def __init__(self, folder: Path, side: int = 256, crop: int = 224):
         config = json.loads((folder / "config.json").read_text())
         self._tree = name_mapping.load_parameters(folder, name_mapping.DINOV2)["vision"]
         vision_tower = VisionTower(
-            _config(config, self._tree, heads=12, eps=1e-6, act="gelu"), len(self._tree["position"])
+            _tower_config(config, self._tree, heads=12, eps=1e-6, act="gelu"), len(self._tree["position"])
         )
         self.side, self.crop = side, crop
         self._pooled = jax.jit(lambda p, x: vision_tower.apply({"params": p}, x))
 
     def pooled(self, pictures: np.ndarray) -> np.ndarray:
-        """[b, H, W, 3] -> [b, d]."""
+        """Return the class tokens [b, d] of pictures [b, crop, crop, 3]."""
         return np.asarray(self._pooled(self._tree, pictures))
 
     def prepare(self, frame: np.ndarray) -> np.ndarray:
-        """Preprocess one frame."""
+        """Return a frame, uint8 [H, W, 3], as the network's input, float32 [crop, crop, 3]."""
         return preprocess(frame, self.side, self.crop, IMAGENET_MEAN, IMAGENET_STD)
 
 
 class ViclipModel(_TwoTowers):
-    """ViCLIP; heads are 64 wide by default, as in every CLIP of its family."""
+    """ViCLIP as two jitted towers; heads are 64 wide by default, as in every CLIP of its family.
+
+    Attributes:
+      frames: frames of a clip.
+    """
 
     def __init__(self, folder: Path, head: int = 64):
         self._tree = tree = name_mapping.load_parameters(folder, name_mapping.VICLIP)
         self.frames = len(tree["vision"]["temporal"])
         widths = {k: tree[k]["position"].shape[-1] for k in ("vision", "text")}
         vision_tower = VisionTower(
-            _config({}, tree["vision"], heads=widths["vision"] // head),
+            _tower_config({}, tree["vision"], heads=widths["vision"] // head),
             len(tree["vision"]["position"]),
             self.frames,
         )
-        text_tower = TextTower(_config({}, tree["text"], heads=widths["text"] // head), *_sizes(tree["text"]))
+        text_tower = TextTower(
+            _tower_config({}, tree["text"], heads=widths["text"] // head), *_text_sizes(tree["text"])
+        )
         grid = round((len(tree["vision"]["position"]) - 1) ** 0.5)
         self.side = grid * tree["vision"]["patch"]["kernel"].shape[0]
         self.tokens = PromptTokenizer(folder, len(tree["text"]["position"]), None, pad=0)
@@ -135,12 +155,18 @@ class ViclipModel(_TwoTowers):
         self._text = jax.jit(lambda p, ids: text_tower.apply({"params": p}, ids))
 
     def video(self, clips: np.ndarray) -> np.ndarray:
-        """[b, T, side, side, 3] -> [b, e]."""
+        """Return the features [b, e] of clips [b, T, side, side, 3], in the space shared with text."""
         return np.asarray(self._video(self._tree["vision"], clips)) @ self._tree["project_vision"]["kernel"]
 
 
 class PromptTokenizer:
-    """Sentences to ids of one length: truncated before the end token, padded with `pad` (default: the end token)."""
+    """A tokenizer that gives ids of one length.
+
+    Attributes:
+      length: number of ids; longer sentences are truncated before the end token.
+      end: id of the end token, or None.
+      pad: id of the padding; None for each sentence's own end token.
+    """
 
     def __init__(self, folder: Path, length: int, end: int | None, pad: int | None = None):
         import tokenizers
@@ -151,7 +177,11 @@ class PromptTokenizer:
         self.length, self.end, self.pad = length, end, pad
 
     def __call__(self, sentences: list[str]) -> np.ndarray:
-        """Return ids [b, length], int32."""
+        """Return ids, int32 [b, length].
+
+        Raises:
+          ScoringError: a sentence without a token.
+        """
         rows = []
         for text in sentences:
             ids = self._tokenizer.encode(text).ids
@@ -163,7 +193,7 @@ class PromptTokenizer:
         return np.array(rows, np.int32)
 
 
-def _config(
+def _tower_config(
     config: dict,
     tree: dict,
     *,
@@ -172,7 +202,7 @@ def _config(
     act: str = "quick_gelu",
     end: int | None = None,
 ) -> TowerConfig:
-    """What the weights show, and of the rest what the file says."""
+    """Build a tower's configuration from the shapes of its weights, then from its config.json, then from the defaults."""
     patch = tree.get("patch", {})
     return TowerConfig(
         width=tree["position"].shape[-1],
@@ -189,5 +219,6 @@ def _config(
     )
 
 
-def _sizes(tree: dict) -> tuple[int, int]:
+def _text_sizes(tree: dict) -> tuple[int, int]:
+    """Return the size of the vocabulary and the length of sentences."""
     return len(tree["token"]["embedding"]), len(tree["position"])

@@ -125,11 +125,12 @@ def _insert(tree: dict, target: list[str], value: np.ndarray) -> None:
 
 
 def _layer(weight: np.ndarray) -> tuple[str, np.ndarray]:
-    """A norm's scale, a linear layer's or a convolution's kernel."""
+    """Return the name and value of a weight in the tree: a norm's scale, the kernel of a linear layer or a convolution."""
     if weight.ndim == 1:
         return "scale", weight
     if weight.ndim == 2:
         return "kernel", weight.T
-    if weight.ndim == 5:  # over one frame at a time
+    # A convolution over one frame at a time.
+    if weight.ndim == 5:
         weight = weight[:, :, 0]
     return "kernel", weight.transpose(2, 3, 1, 0)

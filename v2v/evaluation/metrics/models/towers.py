@@ -1,11 +1,11 @@
 """Transformer towers of CLIP, DINOv2 and ViCLIP.
 
-One block and two towers serve them all; what differs is in `TowerConfig`. A picture goes
+All three consist of one block and two towers; `TowerConfig` holds their differences. A picture is processed as
 
     pixels [b, H, W, 3] -> patches [b, n, d], class token in front, + positions -> norm? -> blocks -> norm -> class token [b, d]
 
-DINOv2 scales both residuals by learnt vectors and has no norm in front; ViCLIP lets the patches of all T frames attend to one another, with one
-class token and learnt times added to the patches. A sentence goes
+DINOv2 scales both residuals by learnt vectors and has no norm in front; in ViCLIP the patches of all T frames attend to one another, with one
+class token and learnt times added to the patches. A sentence is processed as
 
     ids [b, m] -> tokens + positions -> causal blocks -> norm -> the token with the end mark [b, d]
 
@@ -34,14 +34,17 @@ class TowerConfig:
     """Sizes and variants of one tower.
 
     Attributes:
-      width, layers, heads, mlp: of the blocks.
-      act: "quick_gelu" or "gelu".
-      eps: of the norms.
+      width: of the residual stream.
+      layers: number of blocks.
+      heads: attention heads of a block.
+      mlp: width of a block's MLP.
+      act: activation: "quick_gelu" or "gelu".
+      eps: epsilon of the norms.
       patch: side of a patch in pixels; 0 for text.
       norm_in_front: whether there is a norm before the blocks.
       scaled: whether residuals have learnt scales.
-      patch_bias: whether patches do.
-      end: id of the end mark; None takes the largest id's place.
+      patch_bias: whether the patch convolution has a bias.
+      end: id of the end mark; None for the place of the largest id.
     """
 
     width: int
@@ -58,7 +61,12 @@ class TowerConfig:
 
 
 class TransformerBlock(nn.Module):
-    """x + attention(norm(x)), then x + mlp(norm(x))."""
+    """A pre-norm block: x + attention(norm(x)), then x + mlp(norm(x)).
+
+    Attributes:
+      cfg: the tower's configuration.
+      causal: whether a token attends only to those up to itself.
+    """
 
     cfg: TowerConfig
     causal: bool = False
@@ -85,15 +93,21 @@ class TransformerBlock(nn.Module):
 
 
 class VisionTower(nn.Module):
-    """Pictures, or clips when weights hold learnt times, to one vector each."""
+    """A tower from pictures, or clips where the weights hold learnt times, to one vector each.
+
+    Attributes:
+      cfg: the configuration.
+      positions: rows of the stored table, including the class token's.
+      times: frames of a clip; 0 for pictures.
+    """
 
     cfg: TowerConfig
-    positions: int  # rows of the stored table, the class token's included
-    times: int = 0  # frames of a clip; 0 for pictures
+    positions: int
+    times: int = 0
 
     @nn.compact
     def __call__(self, pixels: Float[Array, "*b H W 3"]) -> Float[Array, "b d"]:
-        """Return the class token [b, d] of pictures."""
+        """Return the class tokens [b, d] of pictures [b, H, W, 3] or clips [b, T, H, W, 3]."""
         cfg = self.cfg
         b, (height, width) = pixels.shape[0], pixels.shape[-3:-1]
         x = pixels.reshape(-1, height, width, 3)
@@ -102,7 +116,7 @@ class VisionTower(nn.Module):
         grid = x.shape[1], x.shape[2]
         x = x.reshape(x.shape[0], -1, cfg.width)
         table = self.param("position", nn.initializers.normal(0.02), (self.positions, cfg.width))
-        table = _fit(table, grid)
+        table = _resample_positions(table, grid)
         first = self.param("class", nn.initializers.normal(0.02), (cfg.width,)) + table[0]
         x = x + table[None, 1:]
         if self.times:
@@ -118,15 +132,21 @@ class VisionTower(nn.Module):
 
 
 class TextTower(nn.Module):
-    """Text tower: sentences to one vector each."""
+    """A tower from sentences to one vector each.
+
+    Attributes:
+      cfg: the configuration.
+      vocab: size of the vocabulary.
+      length: ids of a sentence.
+    """
 
     cfg: TowerConfig
     vocab: int
-    length: int  # longest sentence
+    length: int
 
     @nn.compact
     def __call__(self, ids: Int[Array, "b m"]) -> Float[Array, "b d"]:
-        """Return one vector [b, d] per sentence."""
+        """Return the vectors [b, d] of sentences."""
         cfg = self.cfg
         table = self.param("position", nn.initializers.normal(0.02), (self.length, cfg.width))
         x = nn.Embed(self.vocab, cfg.width, name="token")(ids) + table[None, : ids.shape[1]]
@@ -137,8 +157,8 @@ class TextTower(nn.Module):
         return jnp.take_along_axis(x, ends[:, None, None], 1)[:, 0]
 
 
-def _fit(table: Float[Array, "p d"], grid: tuple[int, int]) -> Float[Array, "q d"]:
-    """Positions for another grid than the stored square one: bicubic, as PyTorch's `interpolate` does it."""
+def _resample_positions(table: Float[Array, "p d"], grid: tuple[int, int]) -> Float[Array, "q d"]:
+    """Resample the stored square table of positions to another grid, bicubic as in PyTorch's `interpolate`."""
     side = round((table.shape[0] - 1) ** 0.5)
     if grid == (side, side):
         return table
