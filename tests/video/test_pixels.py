@@ -1,9 +1,9 @@
-"""Scaling of pixels: the same numbers from NumPy and JAX, and back."""
+"""Conversions of pixel values: the same numbers from NumPy and JAX, and back; floats to bytes."""
 
 import jax
 import numpy as np
 
-from v2v.video.pixels import denormalize_pixels, normalize_pixels
+from v2v.video.pixels import denormalize_pixels, normalize_pixels, round_to_uint8
 
 LEVELS = np.arange(256, dtype=np.uint8).reshape(1, 16, 16)
 
@@ -34,3 +34,12 @@ def test_levels_survive_the_way_there_and_back():
 
 def test_half_precision_stays_half_precision():
     assert denormalize_pixels(np.zeros(2, np.float16)).dtype == np.float16
+
+
+def test_levels_are_rounded_and_clipped():
+    levels = np.float32([[-3, 0.4, 0.6, 254.7, 300]])
+    out = np.empty((1, 5), np.uint8)
+    round_to_uint8(levels, out)
+    assert round_to_uint8(levels).dtype == np.uint8
+    for rounded in (out, round_to_uint8(levels)):
+        np.testing.assert_array_equal(rounded, [[0, 0, 1, 255, 255]])

@@ -1,4 +1,4 @@
-"""Items of a generator made ahead of their use."""
+"""Items of a generator that are computed ahead of their use."""
 
 import threading
 
