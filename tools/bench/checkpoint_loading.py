@@ -1,9 +1,10 @@
-"""How long a model takes to be there: a published float32 checkpoint against the folder `v2v convert` makes of it, in one run.
+"""Measure how long loading a model takes: a published float32 checkpoint against the folder that `v2v convert` makes of it.
 
     python tools/bench/checkpoint_loading.py [--layers 8] [--width 1024] [--repeats 3]
 
-Random weights of the DiT's own shapes go to a temporary folder as float32 safetensors; both starts end with the same tree on the
-device, and each repeat takes the two in turn. Files are in the page cache for both: what is compared is the work, not the disk.
+Prints size and seconds of both, and their ratio. Random weights of the DiT's shapes go to a temporary folder as float32 safetensors;
+both ways end with the same tree on the device, and each repeat takes the two in turn. Files are in the page cache for both, so the
+work is compared and not the disk.
 """
 
 import argparse
@@ -20,6 +21,7 @@ from v2v.config import wan22_ti2v_5b
 
 
 def main() -> None:
+    """Parse the command line and print the figures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--layers", type=int, default=8)
     parser.add_argument("--width", type=int, default=1024)
@@ -41,27 +43,27 @@ def main() -> None:
         safetensors_file.write_safetensors(
             published, {e.name: rng.standard_normal(e.shape, np.float32) for e in entries}
         )
-        starts = {
+        loaders = {
             "published": lambda: wan.load_part("dit", published, cfg),
             "converted": lambda: orbax_tree.load_tree(converted, like),
         }
-        tree = starts["published"]()
+        tree = loaders["published"]()
         orbax_tree.save_tree(converted, tree)
-        seconds = {name: [] for name in starts}
+        seconds = {name: [] for name in loaders}
         for _ in range(args.repeats):
-            for name, start in starts.items():
-                begin = time.perf_counter()
-                again = jax.block_until_ready(start())
-                seconds[name].append(time.perf_counter() - begin)
-                same = jax.tree.map(lambda a, b: bool((a == b).all()), tree, again)
-                assert all(jax.tree.leaves(same)), f"{name}: not the tree that was written"
-                del again
+            for name, load in loaders.items():
+                start = time.perf_counter()
+                loaded_tree = jax.block_until_ready(load())
+                seconds[name].append(time.perf_counter() - start)
+                is_equal = jax.tree.map(lambda a, b: bool((a == b).all()), tree, loaded_tree)
+                assert all(jax.tree.leaves(is_equal)), f"{name}: not the tree that was written"
+                del loaded_tree
         size = {
             "published": published.stat().st_size,
             "converted": sum(x.nbytes for x in jax.tree.leaves(tree)),
         }
     best = {name: min(times) for name, times in seconds.items()}
-    for name in starts:
+    for name in loaders:
         print(f"{name}: {size[name] / 1e9:.2f} GB, {best[name]:.2f} s (best of {args.repeats})")
     print(f"converted starts take {best['converted'] / best['published']:.2f} of the time")
 

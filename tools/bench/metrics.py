@@ -1,6 +1,8 @@
-"""Frames a second of every metric without weights, at 480p on one core, and of all together; decoding apart.
+"""Measure every metric without weights, at 480p on one core.
 
-python tools/bench/metrics.py [--frames 24]
+    python tools/bench/metrics.py [--frames 24]
+
+Prints frames a second of each metric, of all together, and of decoding, by CPU time.
 """
 
 import os
@@ -14,39 +16,47 @@ import tyro
 
 from v2v.evaluation.benchmarks.exact_truth import write_lossless_clip
 from v2v.evaluation.items import Item
-from v2v.evaluation.metrics.base import Case
+from v2v.evaluation.metrics.base import Case, Metric
 from v2v.evaluation.metrics.builtin import BUILTIN_METRICS
 
 
 def main(frames: int = 24, height: int = 480, width: int = 832, rounds: int = 3) -> None:
-    """Prints CPU time, which waiting doesn't count in, and of `rounds` each metric's least: others' work on the core empties its caches."""
+    """Print frames a second by the CPU time of each metric's fastest round: other programs on the core empty its caches.
+
+    Args:
+      frames: Number of frames of the clips.
+      height: Height in pixels.
+      width: Width in pixels.
+      rounds: Number of rounds.
+    """
     cv2.setNumThreads(1)
     os.sched_setaffinity(0, {0})
     with tempfile.TemporaryDirectory() as folder:
-        case = make(Path(folder), frames, height, width)
-        begin = time.process_time()
+        case = build_case(Path(folder), frames, height, width)
+        start = time.process_time()
         for clip in (case.output, case.source, case.truth, case.mask(case.against_truth[1]).clip):
             assert len(clip) == frames
-        print(f"{'decoding four lossless clips':<30}{frames / (time.process_time() - begin):8.1f} frames/s")
+        print(f"{'decoding four lossless clips':<30}{frames / (time.process_time() - start):8.1f} frames/s")
         total = 0.0
         for metric in BUILTIN_METRICS:
-            spent = min(timed(metric, case) for _ in range(rounds))
-            total += spent
-            print(f"{metric.name:<30}{frames / spent:8.1f} frames/s")
+            seconds = min(measure_metric(metric, case) for _ in range(rounds))
+            total += seconds
+            print(f"{metric.name:<30}{frames / seconds:8.1f} frames/s")
         print(f"{'all together':<30}{frames / total:8.1f} frames/s")
 
 
-def timed(metric, case: Case) -> float:
-    begin = time.process_time()
+def measure_metric(metric: Metric, case: Case) -> float:
+    """Return the CPU seconds of scoring a case."""
+    start = time.process_time()
     metric.score(case)
-    return time.process_time() - begin
+    return time.process_time() - start
 
 
-def make(folder: Path, frames: int, height: int, width: int) -> Case:
-    """A textured clip that drifts, its truth in other colours, a noisy output, and a box for a mask that comes on half-way."""
+def build_case(folder: Path, frames: int, height: int, width: int) -> Case:
+    """Write a textured clip that drifts, its truth in other colours inside a box from half-way on, and a noisy output."""
     rng = np.random.default_rng(0)
-    field = cv2.GaussianBlur(rng.integers(0, 256, (height + 64, width + 64, 3)).astype(np.uint8), (0, 0), 2)
-    source = np.stack([field[k % 64 : k % 64 + height, k % 64 : k % 64 + width] for k in range(frames)])
+    texture = cv2.GaussianBlur(rng.integers(0, 256, (height + 64, width + 64, 3)).astype(np.uint8), (0, 0), 2)
+    source = np.stack([texture[k % 64 : k % 64 + height, k % 64 : k % 64 + width] for k in range(frames)])
     mask = np.zeros_like(source)
     mask[frames // 2 :, height // 4 : -height // 4, width // 4 : -width // 4] = 255
     truth = np.where(mask > 0, 255 - source, source)
