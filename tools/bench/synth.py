@@ -1,17 +1,20 @@
-"""Pairs a second, core-seconds a pair, memory, and what a second worker brings: `python tools/bench/synth.py`.
+"""Measure the pair engine: pairs a second, core-seconds a pair, memory, and the speed-up by a second worker.
+
+    python tools/bench/synth.py
+    --quick           a few pairs of each, for a first look
+    --only NAME       planar, experts (control videos), physics, memory or workers
+    --clip FILE       controls work on this clip, scaled to size; without it on a scene under white noise, the worst case of
+                      footage: no codec can shorten it
 
 Prints one line a bar. Core-seconds are CPU time of this process and its children (cutime), decoding of the footage, gates and
 encoding of the record included; run it on an idle machine: cores shared with other work count their waits for memory too.
-    --quick           a few pairs of each, for a first look
-    --only NAME       planar, experts, physics, memory or workers
-    --clip FILE       experts work on this clip, scaled to size; without it on a scene under white noise, which is the worst that
-                      footage can be: no codec can shorten it
 """
 
 import argparse
 import resource
 import tempfile
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -36,20 +39,29 @@ BARS = {
 }
 
 
-def spent(edits, seeds, sources=NO_SOURCES, **size) -> tuple[float, int]:
-    """Core-seconds and number of pairs, made and encoded as `v2v synth` does it."""
-    begin, kept = time.process_time(), 0
+def measure_pairs(
+    edits: tuple[str, ...] | None, seeds: Iterable[int], sources: Sources = NO_SOURCES, **size
+) -> tuple[float, int]:
+    """Return core-seconds and number of pairs, made and encoded as `v2v synth` does it.
+
+    Args:
+      edits: Names of recipes; None is the default mix.
+      seeds: Seeds, one pair each.
+      sources: Clips that recipes may use.
+      size: T, H, W and other fields of `PairOptions`.
+    """
+    start, pair_count = time.process_time(), 0
     for seed in seeds:
         footage_lib.decode_clip.cache_clear()  # every pair decodes its footage, as with a folder of many files
         pair = generate.make_pair(seed, generate.PairOptions(edits=edits, sources=sources, **size))
         if not isinstance(pair, Rejected):
             pair_lib.encode_pair(pair)
-            kept += 1
-    return time.process_time() - begin, kept
+            pair_count += 1
+    return time.process_time() - start, pair_count
 
 
-def footage(clip: str | None) -> np.ndarray:
-    """96 frames of 480 x 832."""
+def read_footage(clip: str | None) -> np.ndarray:
+    """Return 96 frames of 480 x 832 of a file, or of a rendered scene under noise."""
     if clip:
         return footage_lib.fit_frames(np.asarray(codec.read_video(clip).frames)[:96], 480, 832)
     noise = np.random.default_rng(0).integers(0, 60, (96, 480, 832, 3), dtype=np.uint8)
@@ -57,6 +69,7 @@ def footage(clip: str | None) -> np.ndarray:
 
 
 def main() -> None:
+    """Parse the command line and print a line a bar."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -64,52 +77,54 @@ def main() -> None:
     parser.add_argument("--only", action="append", default=[])
     parser.add_argument("--clip")
     args = parser.parse_args()
-    on = args.only or ["planar", "experts", "physics", "memory", "workers"]
-    if "planar" in on:
-        begin = time.process_time()
+    parts = args.only or ["planar", "experts", "physics", "memory", "workers"]
+    if "planar" in parts:
+        start = time.process_time()
         for kind in textures.KINDS:  # each is drawn once a process, at its first use
             for i in range(textures.TILES_PER_KIND):
                 textures.texture_tile(kind, i, 128)
-        tiles = time.process_time() - begin
-        seconds, kept = spent(None, range(1000, 1200 if args.quick else 2000))
-        print(f"planar 9x64x64, default mix: {kept / seconds:.0f} pairs/s a core ({BARS['planar']}); before it "
+        tiles = time.process_time() - start
+        seconds, pair_count = measure_pairs(None, range(1000, 1200 if args.quick else 2000))
+        print(f"planar 9x64x64, default mix: {pair_count / seconds:.0f} pairs/s a core ({BARS['planar']}); before it "
               f"{tiles:.1f} s a process for all {textures.TILES_PER_KIND * len(textures.KINDS)} tiles of textures", flush=True)  # fmt: skip
-    if "experts" in on:
+    if "experts" in parts:
         with tempfile.TemporaryDirectory() as folder:
-            codec.write_video(codec.Video.from_array(footage(args.clip), 16.0), Path(folder) / "clip.mp4")
+            codec.write_video(
+                codec.Video.from_array(read_footage(args.clip), 16.0), Path(folder) / "clip.mp4"
+            )
             sources, costs = Sources(clips=folder), {}
-            names = [f"{way}-{name}" for name in CONTROLS for way in ("to", "from")]
+            names = [f"{direction}-{name}" for name in CONTROLS for direction in ("to", "from")]
             for name in names[:: 6 if args.quick else 1]:
-                seconds, kept = spent((name,), (1,), sources, transition=0.5, **LARGE)
-                if kept:
+                seconds, pair_count = measure_pairs((name,), (1,), sources, transition=0.5, **LARGE)
+                if pair_count:
                     costs[name] = seconds
         above = [n for n in sorted(costs, key=costs.get) if costs[n] > 4]
         print(f"experts 81x480x832 on {Path(args.clip).name if args.clip else 'noise'}, {len(costs)} recipes, one each: mean {np.mean(list(costs.values())):.2f} core-seconds "
               f"({BARS['experts']}); above 4: {', '.join(f'{n} {costs[n]:.1f}' for n in above) or 'none'}", flush=True)  # fmt: skip
-    if "physics" in on:
+    if "physics" in parts:
         names = physics.EDITS[:: 6 if args.quick else 1]
-        costs = {n: spent((n,), range(2), **LARGE) for n in names}
-        each = {n: seconds / kept for n, (seconds, kept) in costs.items() if kept}
-        print(f"physics 81x480x832, {len(each)} edits: mean {np.mean(list(each.values())):.1f}, worst "
-              f"{max(each, key=each.get)} {max(each.values()):.1f} core-seconds ({BARS['physics']})", flush=True)  # fmt: skip
-    if "memory" in on:
-        seen = []
+        costs = {n: measure_pairs((n,), range(2), **LARGE) for n in names}
+        means = {n: seconds / count for n, (seconds, count) in costs.items() if count}
+        print(f"physics 81x480x832, {len(means)} edits: mean {np.mean(list(means.values())):.1f}, worst "
+              f"{max(means, key=means.get)} {max(means.values()):.1f} core-seconds ({BARS['physics']})", flush=True)  # fmt: skip
+    if "memory" in parts:
+        peaks = []
         for block in range(5):
-            spent(None, range(block * 2000, block * 2000 + (200 if args.quick else 2000)))
-            seen.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+            measure_pairs(None, range(block * 2000, block * 2000 + (200 if args.quick else 2000)))
+            peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
         print(
-            f"memory after each fifth of 10,000 planar pairs: {', '.join(f'{m:.0f}' for m in seen)} MiB",
+            f"memory after each fifth of 10,000 planar pairs: {', '.join(f'{m:.0f}' for m in peaks)} MiB",
             flush=True,
         )
-    if "workers" in on:
+    if "workers" in parts:
         with tempfile.TemporaryDirectory() as folder:
-            took, n = {}, 300 if args.quick else 6000  # a second and a half of start-up is not shared
+            seconds, n = {}, 300 if args.quick else 6000  # a second and a half of start-up is not shared
             for workers in (1, 2):
-                begin = time.perf_counter()
+                start = time.perf_counter()
                 build_dataset(SynthRequest(Path(folder) / str(workers), n, workers=workers))
-                took[workers] = time.perf_counter() - begin
+                seconds[workers] = time.perf_counter() - start
         print(
-            f"{n} pairs: 1 worker {took[1]:.1f} s, 2 workers {took[2]:.1f} s, {took[1] / took[2]:.2f} x (at least 1.8)"
+            f"{n} pairs: 1 worker {seconds[1]:.1f} s, 2 workers {seconds[2]:.1f} s, {seconds[1] / seconds[2]:.2f} x (at least 1.8)"
         )
 
 

@@ -1,12 +1,12 @@
-"""Our LoRA step against diffusers + peft on the CPU, and what low-rank path, data, saves and a long run cost. Ratios, side by side.
+"""Measure a LoRA step against diffusers + peft on the CPU, and the cost of low-rank path, data, saves and a long run.
 
     python tools/bench/train_step.py [--torch-python PYTHON] [--rounds 5] [--long 2000]
 
-Model: width 384, 6 heads, 8 layers, FFN 1536, text 64 x 256, 960 joint tokens, rank 32 (width/12, as 256 is 3072/12), float32, one
-thread each. Both do: forward, backward into LoRA alone, AdamW. Rounds alternate, the median round counts, in processor time: other
+Prints three lines of JSON: seconds and ratios of a step, shares of saves and data, memory over a long run. Model: width 384, 6 heads, 8 layers, FFN 1536, text 64 x 256, 960 joint tokens, rank 32 (width/12, as 256 is 3072/12), float32, one
+thread each. Both sides do: forward, backward into LoRA alone, AdamW. Rounds alternate, the median round counts, in processor time: other
 programs on the machine disturb it little.
 
-On a shared machine: our step 0.97x theirs, the low-rank path 1.21x what goes through the base alone, data waited for 0.5 % of the time,
+On a shared machine: the step of v2v 0.97x theirs, the low-rank path 1.21x what goes through the base alone, data waited for 0.5 % of the time,
 saves 0.1 %, memory 1,120 MB at first and 1,128 after 2,000 steps.
 """
 
@@ -17,11 +17,14 @@ import sys
 import time
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parents[2]))
+from tools.bench import measurement
+
 WIDTH, HEADS, LAYERS, FFN, RANK, TEXT, TEXT_LEN, GRID = 384, 6, 8, 1536, 32, 256, 64, (5, 12, 16)
 
 
 def torch_side() -> None:
-    """Answers every line on stdin with the processor seconds of one step."""
+    """Answer every line on stdin with the processor seconds of one step."""
     import torch
     from diffusers import WanTransformer3DModel
     from peft import LoraConfig
@@ -41,16 +44,16 @@ def torch_side() -> None:
     velocity, tau = torch.randn(1, 16, *GRID), torch.tensor([500])
     print(json.dumps({"trained": sum(p.numel() for p in params)}), flush=True)
     for _ in sys.stdin:
-        began = time.process_time()
+        start = time.process_time()
         out = model(x, tau, text, return_dict=False)[0]
         torch.nn.functional.mse_loss(out, velocity).backward()
         optimizer.step()
         optimizer.zero_grad()
-        print(time.process_time() - began, flush=True)
+        print(time.process_time() - start, flush=True)
 
 
-def ours(jax):
-    """(model configuration, state, batch, frozen, step)."""
+def build_step(jax):
+    """Return model configuration, state, batch, frozen weights and step of the side of v2v."""
     import dataclasses
 
     import jax.numpy as jnp
@@ -85,18 +88,17 @@ def ours(jax):
     return cfg, state, batch, base, train_step.train_step(objectives.edit(cfg), optimizer, 0.0)
 
 
-def timed(run) -> float:
-    """Processor seconds, all threads of this process together."""
-    began = time.process_time()
-    run()
-    return time.process_time() - began
+def compare_with_torch(jax, python: str, rounds: int) -> dict:
+    """Return seconds a step of both sides, and of two gradients: with LoRA, and through the frozen base to its input alone.
 
-
-def against_torch(jax, python: str, rounds: int) -> dict:
-    """Seconds a step of both, and of ours without the optimiser: with LoRA, and through the frozen base to its input alone."""
+    Args:
+      jax: The module, imported after the environment is set.
+      python: Interpreter with diffusers and peft.
+      rounds: Number of rounds; the median counts.
+    """
     from v2v.train import objectives
 
-    cfg, state, batch, base, step = ours(jax)
+    cfg, state, batch, base, step = build_step(jax)
     objective = objectives.edit(cfg)
     zero_rank = {"lora": {}, "embed": state.trained["embed"]}
 
@@ -113,49 +115,50 @@ def against_torch(jax, python: str, rounds: int) -> dict:
         )(trained, rows["noise"])
 
     rows, shared = objective.draw(jax.random.key(0), batch)
-    held = [state]
+    latest_state = state
 
-    def one():
-        held[0], metrics = step(held[0], batch, base)
+    def run_step():
+        nonlocal latest_state
+        latest_state, metrics = step(latest_state, batch, base)
         jax.block_until_ready(metrics)
 
     trained = jax.tree.map(lambda x: x.copy(), state.trained)
     calls = {
-        "ours": one,
+        "ours": run_step,
         "through_base": lambda: jax.block_until_ready(through_base(base, rows, shared)),
         "with_lora": lambda: jax.block_until_ready(with_lora(trained, base, rows, shared)),
     }
-    other = subprocess.Popen(
+    child = subprocess.Popen(
         [python, __file__, "--torch-side"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
-    theirs = json.loads(other.stdout.readline())["trained"]
+    torch_parameters = json.loads(child.stdout.readline())["trained"]
 
-    def torch():
-        other.stdin.write("\n")
-        other.stdin.flush()
-        return float(other.stdout.readline())
+    def run_torch_step() -> float:
+        child.stdin.write("\n")
+        child.stdin.flush()
+        return float(child.stdout.readline())
 
     seconds = {name: [] for name in (*calls, "torch")}
     for call in calls.values():
         call()
-    torch()
+    run_torch_step()
     for _ in range(rounds):
         for name, call in calls.items():
-            seconds[name].append(timed(call))
-        seconds["torch"].append(torch())
-    other.stdin.close()
-    other.wait()
+            seconds[name].append(measurement.measure(call))
+        seconds["torch"].append(run_torch_step())
+    child.stdin.close()
+    child.wait()
     median = {name: sorted(values)[len(values) // 2] for name, values in seconds.items()}
     lora = sum(x.size for x in jax.tree.leaves(state.trained["lora"]))
     return {
         "seconds_ours": median["ours"], "seconds_with_lora": median["with_lora"], "seconds_torch": median["torch"], "speed": median["torch"] / median["ours"],
         "low_rank_cost": median["with_lora"] / median["through_base"],
-        "parameters_ours": lora, "parameters_torch": theirs,
+        "parameters_ours": lora, "parameters_torch": torch_parameters,
     }  # fmt: skip
 
 
-def saves_and_data(folder: Path, jax, steps: int) -> dict:
-    """Shares of a run's time: saves at every 50 steps, waiting for cached latents."""
+def measure_saves_and_data(folder: Path, jax, steps: int) -> dict:
+    """Return shares of a run's time: saves at every 50 steps, and waiting for cached latents."""
     import dataclasses
 
     import numpy as np
@@ -166,7 +169,7 @@ def saves_and_data(folder: Path, jax, steps: int) -> dict:
     from v2v.models.text_encoder import build_word_tokenizer
     from v2v.train import loop
 
-    cfg, state, _, base, step = ours(jax)
+    cfg, state, _, base, step = build_step(jax)
     make_latents(folder, cfg)
     words = build_word_tokenizer(["make", "it", "red"], TEXT_LEN, cfg.text.vocab)
     masks = np.load(folder / "masks.npy")
@@ -175,11 +178,11 @@ def saves_and_data(folder: Path, jax, steps: int) -> dict:
     rows = loader.edit_batches([bucket], words, 0, data)
     text = jax.numpy.zeros((1, TEXT_LEN, TEXT))
 
-    def one(state, batch):
+    def run_step(state, batch):
         return step(state, {"target": batch["target"], "area": batch["area"], "text": text}, base)
 
     schedule = loop.Schedule(steps, save_every=50, log=config.LogConfig(every=25))
-    loop.fit(folder / "run", state, one, iter(rows), schedule)
+    loop.fit(folder / "run", state, run_step, iter(rows), schedule)
     log = [json.loads(line) for line in (folder / "run" / "log.jsonl").read_text().splitlines()][2:]
     total = sum(row["seconds_per_step"] * 25 for row in log)
     return {
@@ -188,8 +191,8 @@ def saves_and_data(folder: Path, jax, steps: int) -> dict:
     }
 
 
-def memory(folder: Path, jax, steps: int) -> dict:
-    """Resident memory of a long run of the debug model, with a save every 250 steps."""
+def measure_memory(folder: Path, jax, steps: int) -> dict:
+    """Return the resident memory of a long run of the debug model, with a save every 250 steps."""
     import resource
 
     import numpy as np
@@ -215,30 +218,33 @@ def memory(folder: Path, jax, steps: int) -> dict:
     )
     state = TrainState.create(initialization.init_adapter(jax.random.key(1), cfg, base["dit"]), optimizer)
     step = training.train_step(objectives.edit(cfg), optimizer, 0.9)
-    page, seen = resource.getpagesize() / 1e6, []
+    page_mb, resident_mb = resource.getpagesize() / 1e6, []
 
     class ResidentMemory:
         every = steps // 20
 
         def __call__(self, state, step, writer):
-            seen.append(int(Path("/proc/self/statm").read_text().split()[1]) * page)
-            return {"resident_mb": seen[-1]}
+            resident_mb.append(int(Path("/proc/self/statm").read_text().split()[1]) * page_mb)
+            return {"resident_mb": resident_mb[-1]}
 
     schedule = loop.Schedule(steps, save_every=250, hooks=[ResidentMemory()])
     loop.fit(folder / "run", state, lambda s, b: step(s, b, base), iter(rows), schedule)
-    half = len(seen) // 2
+    half = len(resident_mb) // 2
     return {
         "steps": steps,
-        "resident_mb": [round(mb) for mb in seen],
-        "growth_second_half": seen[-1] / seen[half],
+        "resident_mb": [round(mb) for mb in resident_mb],
+        "growth_second_half": resident_mb[-1] / resident_mb[half],
     }
 
 
 def main() -> None:
+    """Parse the command line and print a line of JSON a part."""
     import os
     import tempfile
 
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--torch-python", default=sys.executable, help="a Python with diffusers and peft")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument(
@@ -251,13 +257,13 @@ def main() -> None:
     os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1")
     import jax
 
-    report = against_torch(jax, args.torch_python, args.rounds)
+    report = compare_with_torch(jax, args.torch_python, args.rounds)
     print(json.dumps(report), flush=True)
     with tempfile.TemporaryDirectory() as folder:
         if args.steps:
-            print(json.dumps(saves_and_data(Path(folder) / "saves", jax, args.steps)), flush=True)
+            print(json.dumps(measure_saves_and_data(Path(folder) / "saves", jax, args.steps)), flush=True)
         if args.long:
-            print(json.dumps(memory(Path(folder) / "long", jax, args.long)), flush=True)
+            print(json.dumps(measure_memory(Path(folder) / "long", jax, args.long)), flush=True)
 
 
 if __name__ == "__main__":
