@@ -44,13 +44,13 @@ def test_edit_verse_bench(tmp_path):
         "2": {"<text>": "<video1> refuse this", "<video1>": "videos/gone.mp4", "direction": "vertical", "type": "add object"},
     }  # fmt: skip
     (home / "EditVerseBench.json").write_text(json.dumps(rows))
-    found = published.read_editverse_bench(home)
-    first, second, third = found.items
+    items_read = published.read_editverse_bench(home)
+    first, second, third = items_read.items
     assert (first.id, first.instruction, first.kind) == ("0", "Add a small golden crown", "add object")
     assert first.target_prompt == "a man with a crown" and first.extra["text"].startswith("<video1>")
     assert second.instruction == "Put the hat on" and second.reference_is_asked and second.reference.exists()
     assert not third.source.exists()
-    done = run(found, tmp_path / "cache")
+    done = run(items_read, tmp_path / "cache")
     out = export_outputs(done, "ours", tmp_path / "results")
     assert sorted(p.relative_to(out).as_posix() for p in out.rglob("*.mp4")) == [
         "0/generate.mp4", "0/video1.mp4", "1/generate.mp4", "1/video1.mp4",
@@ -64,11 +64,11 @@ def test_edit_verse_bench(tmp_path):
     )
     assert "2\tno such file" in (out / "MISSING.txt").read_text()
     # What was written is read again as a folder of results.
-    assert ResultFolder("theirs", out).extra(found.items) == []
-    again = runner.run_sweep(
-        Sweep(found, (ResultFolder("theirs", out),), (FLICKER,)), SweepCache(tmp_path / "cache")
+    assert ResultFolder("theirs", out).extra(items_read.items) == []
+    second_run = runner.run_sweep(
+        Sweep(items_read, (ResultFolder("theirs", out),), (FLICKER,)), SweepCache(tmp_path / "cache")
     )
-    assert again.outputs["theirs", "0"].sha256 == done.outputs["ours", "0"].sha256
+    assert second_run.outputs["theirs", "0"].sha256 == done.outputs["ours", "0"].sha256
 
 
 def test_open_ve_bench(tmp_path):
@@ -82,12 +82,12 @@ def test_open_ve_bench(tmp_path):
         lines.writerow(("OpenVE-Bench/videos/a.mp4", "make it, well, red", "global_style"))
         lines.writerow(("OpenVE-Bench/videos/b.mp4", "zoom in", "camera_edit"))
         lines.writerow(("OpenVE-Bench/videos/a.mp4", "remove it", "local_remove"))
-    found = published.read_openve_bench(home, excluded_kinds=("camera_edit",))
-    assert [(i.id, i.kind) for i in found.items] == [("a", "global_style"), ("a-2", "local_remove")]
-    assert found.items[0].source.exists() and found.items[0].instruction == "make it, well, red"
-    out = export_outputs(run(found, tmp_path / "cache"), "ours", tmp_path / "results")
+    items_read = published.read_openve_bench(home, excluded_kinds=("camera_edit",))
+    assert [(i.id, i.kind) for i in items_read.items] == [("a", "global_style"), ("a-2", "local_remove")]
+    assert items_read.items[0].source.exists() and items_read.items[0].instruction == "make it, well, red"
+    out = export_outputs(run(items_read, tmp_path / "cache"), "ours", tmp_path / "results")
     assert sorted(p.name for p in out.iterdir()) == ["a-2_edited.mp4", "a_edited.mp4"]
-    assert ResultFolder("theirs", out).path(found.items[1]).name == "a-2_edited.mp4"
+    assert ResultFolder("theirs", out).path(items_read.items[1]).name == "a-2_edited.mp4"
 
 
 def test_ive_bench(tmp_path):
@@ -101,15 +101,17 @@ def test_ive_bench(tmp_path):
         {"id": 2, "src_video_name": "cat.mp4", "category": "subject", "subcategory": "x", "source_prompt": "s", "edit_prompt": "brighten it", "target_prompt": "t"},
     ]  # fmt: skip
     (home / "info.json").write_text(json.dumps(rows))
-    found = published.read_ivebench(home)
-    assert [i.source.name for i in found.items] == ["dog", "cat.mp4"] and found.items[0].kind == "style"
+    items_read = published.read_ivebench(home)
+    assert [i.source.name for i in items_read.items] == ["dog", "cat.mp4"] and items_read.items[
+        0
+    ].kind == "style"
 
     class Any(Shift):  # takes clips as well as files
         def edit_video(self, video, *args, **options):
             return video if isinstance(video, codec.Video) else super().edit_video(video, *args, **options)
 
     method = EditingMethod("ours", editor=Any, revision="1")
-    done = runner.run_sweep(Sweep(found, (method,), (FLICKER,)), SweepCache(tmp_path / "cache"))
+    done = runner.run_sweep(Sweep(items_read, (method,), (FLICKER,)), SweepCache(tmp_path / "cache"))
     assert not any(m.reason for m in done.outputs.values())
     out = export_outputs(done, "ours", tmp_path / "results")
     assert sorted(p.relative_to(out).as_posix() for p in out.rglob("*.png")) == [
@@ -117,7 +119,9 @@ def test_ive_bench(tmp_path):
     ]
     assert len(Clip(out / "dog")) == 3 and Clip(out / "dog").size == (48, 64)
     theirs = ResultFolder("theirs", out)
-    assert [theirs.path(i).name for i in found.items] == ["dog", "cat"] and theirs.extra(found.items) == []
+    assert [theirs.path(i).name for i in items_read.items] == ["dog", "cat"] and theirs.extra(
+        items_read.items
+    ) == []
 
 
 def test_img_edit_bench_pictures_are_clips_of_one_frame(tmp_path):
@@ -127,15 +131,15 @@ def test_img_edit_bench_pictures_are_clips_of_one_frame(tmp_path):
     (home / "basic_edit.json").write_text(
         json.dumps({"1082": {"id": "animal/1.jpg", "prompt": "smooth it", "edit_type": "adjust"}})
     )
-    found = published.read_imgedit_bench(home)
-    assert found.items[0].source.exists() and found.items[0].kind == "adjust"
-    out = export_outputs(run(found, tmp_path / "cache"), "ours", tmp_path / "results")
+    items_read = published.read_imgedit_bench(home)
+    assert items_read.items[0].source.exists() and items_read.items[0].kind == "adjust"
+    out = export_outputs(run(items_read, tmp_path / "cache"), "ours", tmp_path / "results")
     assert [p.name for p in out.iterdir()] == ["1082.png"]
-    shifted, before = (
+    shifted, source_picture = (
         cv2.imread(str(out / "1082.png")).astype(int),
-        cv2.imread(str(found.items[0].source)).astype(int),
+        cv2.imread(str(items_read.items[0].source)).astype(int),
     )
-    assert np.abs(shifted - before - 9).mean() < 1
+    assert np.abs(shifted - source_picture - 9).mean() < 1
 
 
 def test_readers_say_what_is_wrong(tmp_path):
@@ -185,12 +189,12 @@ def test_own_benchmark_has_rooms_with_physics(tmp_path):
     from data_synth.recipes import registry
     from data_synth.recipes.sources import NO_SOURCES
 
-    asked = {"kinds": ("remove",), "frames": 5, "sizes": ((48, 64),)}
+    options = {"kinds": ("remove",), "frames": 5, "sizes": ((48, 64),)}
     try:
-        mixed = build_benchmark(tmp_path, per_kind=2, **asked)
+        mixed = build_benchmark(tmp_path, per_kind=2, **options)
     except InputError as error:
         pytest.skip(f"no offscreen rendering here: {error}")
-    planar = build_benchmark(tmp_path, per_kind=1, physics=False, **asked)
+    planar = build_benchmark(tmp_path, per_kind=1, physics=False, **options)
     assert mixed.items[0].source.read_bytes() == planar.items[0].source.read_bytes()
     assert len(Clip(mixed.items[1].truth)) == 5 and "physics-remove" in registry.recipe_names(NO_SOURCES)
 
@@ -198,9 +202,9 @@ def test_own_benchmark_has_rooms_with_physics(tmp_path):
 def test_published_tables_name_their_source_and_hold_what_they_say():
     assert len(published_tables.list_tables()) >= 8
     for name in published_tables.list_tables():
-        found = published_tables.read_table(name)
-        assert found["source"] and found["notes"] and found["rows"]
-        assert all(set(r["values"]) <= set(found["columns"]) for r in found["rows"])
+        table = published_tables.read_table(name)
+        assert table["source"] and table["notes"] and table["rows"]
+        assert all(set(r["values"]) <= set(table["columns"]) for r in table["rows"])
     main = {r["method"]: r["values"] for r in published_tables.read_table("easyv2v_editversebench")["rows"]}
     assert main["EasyV2V without reference"]["judge total"] == 7.73 and len(main) == 11
     with pytest.raises(InputError, match="expected one of"):

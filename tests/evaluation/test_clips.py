@@ -19,12 +19,16 @@ def test_streamed_and_held_are_the_same(tmp_path, height, width, turned):
         write(path, picture(5, height, width), rotation={"degrees": 90, "hflip": False, "vflip": False})
     else:
         codec.Video.from_array(picture(5, height, width)).save(path)  # odd sizes are noted in the file
-    held, streamed = Clip(path), Clip(path, max_cached_bytes=0)
-    assert (len(held), held.size, round(held.fps)) == (len(streamed), streamed.size, round(streamed.fps))
-    assert held.size == ((width, height) if turned else (height, width))
+    cached, streamed = Clip(path), Clip(path, max_cached_bytes=0)
+    assert (len(cached), cached.size, round(cached.fps)) == (
+        len(streamed),
+        streamed.size,
+        round(streamed.fps),
+    )
+    assert cached.size == ((width, height) if turned else (height, width))
     for _ in range(2):  # gone through twice
-        assert np.array_equal(np.stack(list(held)), np.stack(list(streamed)))
-    assert np.array_equal(np.stack(list(held)), codec.read_video(path).frames)
+        assert np.array_equal(np.stack(list(cached)), np.stack(list(streamed)))
+    assert np.array_equal(np.stack(list(cached)), codec.read_video(path).frames)
 
 
 def test_metrics_take_streams(tmp_path):
@@ -43,9 +47,9 @@ def test_rule_for_another_length_and_size(tmp_path):
         "4 frames against the source's 6: the first 4 are compared; 128x96 against the source's 64x48: scaled to the latter"
     )
     assert describe_mismatch(long, long, "source") == ""
-    made = list(ResizedClip(large, 4, long.size))
-    assert len(made) == 4 and np.array_equal(
-        made[0], cv2.resize(picture(4, 96, 128)[0], (64, 48), interpolation=cv2.INTER_AREA)
+    resized = list(ResizedClip(large, 4, long.size))
+    assert len(resized) == 4 and np.array_equal(
+        resized[0], cv2.resize(picture(4, 96, 128)[0], (64, 48), interpolation=cv2.INTER_AREA)
     )
 
 

@@ -75,8 +75,8 @@ def test_pairs_are_even_unseen_and_reproducible(tmp_path):
     assert len({(i.kind, f.shape[1:3]) for i, f in zip(items, frames, strict=True)}) == 63
     seeds = [i.extra["seed"] for i in items]
     assert min(seeds) >= generate.SCORE_SEED_BASE and len(set(seeds)) == 63
-    again = exact_truth.build_type_benchmark(tmp_path / "b", 5, frames=2, sizes=sizes).items
-    for one, two in zip(items, again, strict=False):
+    rebuilt = exact_truth.build_type_benchmark(tmp_path / "b", 5, frames=2, sizes=sizes).items
+    for one, two in zip(items, rebuilt, strict=False):
         assert one.truth.read_bytes() == two.truth.read_bytes() and one.instruction == two.instruction
     with pytest.raises(InputError, match="no training uses"):
         exact_truth.build_type_benchmark(tmp_path, 1, seed=12)
@@ -138,8 +138,8 @@ def test_scores_are_those_of_the_definition(benchmark, tmp_path):
     def change(item, source, truth):
         return np.rint(0.6 * truth + 0.4 * source).astype(np.uint8)
 
-    few = only(benchmark, "recolour-00", "winter-00")
-    for item, pair in zip(few.items, score(Fake(few, change), few, tmp_path), strict=True):
+    selection = only(benchmark, "recolour-00", "winter-00")
+    for item, pair in zip(selection.items, score(Fake(selection, change), selection, tmp_path), strict=True):
         source, truth = (codec.read_video(p).frames for p in (item.source, item.truth))
         mask = codec.read_video(item.mask).frames[..., 0]
         for setting, outcome in pair.outcomes.items():
@@ -233,8 +233,8 @@ def test_real_clip_against_the_formula(tmp_path):
 
 
 def test_table_json_and_sheet(tmp_path, benchmark):
-    few = only(benchmark, "recolour-00")
-    pairs = score(Fake(few, lambda item, source, truth: truth), few, tmp_path)
+    selection = only(benchmark, "recolour-00")
+    pairs = score(Fake(selection, lambda item, source, truth: truth), selection, tmp_path)
     flicker = exact_truth_summary.FlickerComparison(Flicker(2.0, 1.0, 1.5), Flicker(4.0, 1.0, 3.0))
     summary = exact_truth_summary.summarize(
         pairs, [flicker, flicker], {"a.mp4": {"sepia": 30.0, "blur": 25.0}}
@@ -248,8 +248,8 @@ def test_table_json_and_sheet(tmp_path, benchmark):
     assert values["real_psnr"]["a.mp4"]["blur"] == 25 and values["flicker_ratio"] == 0.5
     assert values["by_size"] == {"128x128": 1} and list(values["detail"]["recolour"])[0] == "pairs"
     json.dumps(values["intervals"], allow_nan=True)
-    band = exact_truth_scoring.build_pair_band(few.items[0], pairs[0])
-    assert band.title.startswith(few.items[0].instruction) and "masked ok 0.0" in band.title
+    band = exact_truth_scoring.build_pair_band(selection.items[0], pairs[0])
+    assert band.title.startswith(selection.items[0].instruction) and "masked ok 0.0" in band.title
     path = contact_sheet.write_contact_sheet(tmp_path / "new" / "recolour.png", [band] * 2)
     picture = cv2.imread(str(path))
     assert picture.shape[0] > 2 * 5 * 96 and picture.std() > 20

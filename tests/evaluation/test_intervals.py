@@ -29,9 +29,11 @@ def test_mean_covers_95_percent_of_skewed_scores():
 
 def test_mean_of_symmetric_scores_is_students_interval():
     scores = np.linspace(-1, 1, 12)
-    found = intervals.mean(scores, draws=100_000)
+    interval = intervals.mean(scores, draws=100_000)
     expected = 2.201 * scores.std(ddof=1) / np.sqrt(12)  # t of 11 degrees of freedom
-    assert -found.low == pytest.approx(expected, rel=0.03) and found.high == pytest.approx(expected, rel=0.03)
+    assert -interval.low == pytest.approx(expected, rel=0.03) and interval.high == pytest.approx(
+        expected, rel=0.03
+    )
 
 
 def test_paired_difference_covers_and_is_narrower_than_unpaired():
@@ -40,8 +42,8 @@ def test_paired_difference_covers_and_is_narrower_than_unpaired():
     a, b = common + rng.normal(1, 1, common.shape), common + rng.normal(0, 1, common.shape)
     paired = intervals.difference(a, b, draws=2000)
     assert 0.93 < coverage(paired, 1.0) < 0.97
-    alone = intervals.mean(a, draws=2000)
-    assert np.mean(paired.high - paired.low) < 0.5 * np.mean(alone.high - alone.low)
+    unpaired = intervals.mean(a, draws=2000)
+    assert np.mean(paired.high - paired.low) < 0.5 * np.mean(unpaired.high - unpaired.low)
 
 
 def test_ratio_covers_95_percent():
@@ -55,8 +57,8 @@ def test_ratio_covers_95_percent():
 def test_rate_covers_95_percent_over_rates(n):
     rng = np.random.default_rng(3)
     truth = rng.uniform(0.5, 1.0, TRIALS)
-    found = intervals.rate(rng.random((TRIALS, n)) < truth[:, None])
-    assert 0.93 < coverage(found, truth) < 0.97
+    interval = intervals.rate(rng.random((TRIALS, n)) < truth[:, None])
+    assert 0.93 < coverage(interval, truth) < 0.97
 
 
 def test_rate_is_what_resampling_gives_where_resampling_works():
@@ -67,10 +69,10 @@ def test_rate_is_what_resampling_gives_where_resampling_works():
 
 
 def test_twelve_successes_of_twelve_are_no_certainty():
-    found = intervals.rate(np.ones(12))
-    assert found.mean == found.high == 1 and 0.75 < found.low < 0.9
+    interval = intervals.rate(np.ones(12))
+    assert interval.mean == interval.high == 1 and 0.75 < interval.low < 0.9
     none = intervals.rate(np.zeros(12))
-    assert none.low == 0 and none.high == pytest.approx(1 - found.low)
+    assert none.low == 0 and none.high == pytest.approx(1 - interval.low)
 
 
 def test_seed_decides_everything():

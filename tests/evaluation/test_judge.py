@@ -29,7 +29,7 @@ class Server:
     """Answers as `plan` says, one entry a request, the last one for ever: text, an HTTP status, or ("sleep", seconds)."""
 
     def __init__(self, *plan):
-        self.plan, self.seen, self.keys, self.at_once, self.most = list(plan), [], [], 0, 0
+        self.plan, self.bodies, self.keys, self.at_once, self.peak = list(plan), [], [], 0, 0
         self.lock = threading.Lock()
 
     @contextmanager
@@ -40,11 +40,11 @@ class Server:
             def do_POST(self):
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 with outer.lock:
-                    outer.seen.append(body)
+                    outer.bodies.append(body)
                     outer.keys.append(self.headers.get("Authorization"))
                     what = outer.plan.pop(0) if len(outer.plan) > 1 else outer.plan[0]
                     outer.at_once += 1
-                    outer.most = max(outer.most, outer.at_once)
+                    outer.peak = max(outer.peak, outer.at_once)
                 if isinstance(what, tuple):
                     time.sleep(what[1])
                     what = GOOD
@@ -105,12 +105,15 @@ def test_a_score_with_its_verbatim_answers_frames_and_rule(case, monkeypatch):
     assert [a["frames"] for a in score.notes["answers"]] == [1, 4, 6] == judge.frame_numbers(8, 9)
     assert score.notes["answers"][0]["text"] == GOOD and "floor((2 k + 1) L / 6)" in score.notes["rule"]
     assert set(server.keys) == {"Bearer secret"} and "secret" not in json.dumps([score.notes, judge.identity])
-    body = server.seen[1]
+    body = server.bodies[1]
     assert body["model"] == "some-model" and body["temperature"] == 0
-    text, before, after = body["messages"][0]["content"]
+    text, source_part, output_part = body["messages"][0]["content"]
     assert "brighten the video 0" in text["text"]
     source, truth = (list(c)[4].astype(int) for c in (case.source, case.truth))
-    assert np.abs(picture_of(before) - source).mean() < 4 and np.abs(picture_of(after) - truth).mean() < 4
+    assert (
+        np.abs(picture_of(source_part) - source).mean() < 4
+        and np.abs(picture_of(output_part) - truth).mean() < 4
+    )
 
 
 def test_no_key_no_header(case, monkeypatch):
@@ -125,34 +128,34 @@ def test_busy_broken_and_silent_servers_are_asked_again_within_bounds(case):
     server = Server(429, 500, b"not json", ("sleep", 1.0), GOOD)
     with server.running() as endpoint:
         endpoint.timeout = 0.3
-        assert endpoint.ask({"q": 1})["choices"] and len(server.seen) == 5
+        assert endpoint.ask({"q": 1})["choices"] and len(server.bodies) == 5
     server = Server(503)
     with server.running() as endpoint:
         endpoint.tries = 3
         with pytest.raises(ScoringError, match="after 3 tries, last: HTTP 503 busy"):
             endpoint.ask({})
-        assert len(server.seen) == 3
+        assert len(server.bodies) == 3
     server = Server(401)
     with server.running() as endpoint:
         with pytest.raises(ScoringError, match="HTTP 401"):
             endpoint.ask({})
-        assert len(server.seen) == 1  # a wrong key stays wrong
+        assert len(server.bodies) == 1  # a wrong key stays wrong
 
 
 def test_unreadable_answers_are_asked_once_more_then_counted_and_remembered(tiny, tmp_path):
     server = Server("As a language model I like it.")
     with server.running() as endpoint:
         judge = JudgeMetric(EndpointJudge("m", endpoint, parallel=1), rubrics.EDITVERSE)
-        asked = Sweep(tiny, (EditingMethod("e", editor=Shift, revision="1"),), (judge,))
-        made = results.build_results(runner.run_sweep(asked, SweepCache(tmp_path))).to_json()
-        assert len(server.seen) == 2 * 3 * 2
-        cell = made["summary"]["judge total"]["e"]["all"]
+        definition = Sweep(tiny, (EditingMethod("e", editor=Shift, revision="1"),), (judge,))
+        document = results.build_results(runner.run_sweep(definition, SweepCache(tmp_path))).to_json()
+        assert len(server.bodies) == 2 * 3 * 2
+        cell = document["summary"]["judge total"]["e"]["all"]
         assert cell == {**cell, "mean": 0, "n": 2, "failed": 2}
-        notes = made["scores"][0]["notes"]
+        notes = document["scores"][0]["notes"]
         assert notes["unparsable"] == 3 and notes["answers"][0]["text"].startswith("As a language model")
-        runner.run_sweep(asked, SweepCache(tmp_path))
-        assert len(server.seen) == 12
-    assert sweep.plan_sweep(asked, SweepCache(tmp_path)).calls == 0
+        runner.run_sweep(definition, SweepCache(tmp_path))
+        assert len(server.bodies) == 12
+    assert sweep.plan_sweep(definition, SweepCache(tmp_path)).calls == 0
 
 
 def test_judge_down_fails_fast_is_told_and_tried_again(tiny, tmp_path):
@@ -161,12 +164,12 @@ def test_judge_down_fails_fast_is_told_and_tried_again(tiny, tmp_path):
         pass  # nobody listens there any more
     endpoint.tries, endpoint.patience = 2, 1
     judge = JudgeMetric(EndpointJudge("m", endpoint, parallel=1), rubrics.OPENVE)
-    asked = Sweep(tiny, (EditingMethod("e", editor=Shift, revision="1"),), (judge,))
-    made = results.build_results(runner.run_sweep(asked, SweepCache(tmp_path))).to_json()
-    told = "\n".join(made["problems"])
-    assert "no answer after 2 tries" in told and "judge down" in told
-    assert made["summary"]["judge total"]["e"]["all"]["failed"] == 2
-    assert sweep.plan_sweep(asked, SweepCache(tmp_path)).calls == 2
+    definition = Sweep(tiny, (EditingMethod("e", editor=Shift, revision="1"),), (judge,))
+    document = results.build_results(runner.run_sweep(definition, SweepCache(tmp_path))).to_json()
+    problems = "\n".join(document["problems"])
+    assert "no answer after 2 tries" in problems and "judge down" in problems
+    assert document["summary"]["judge total"]["e"]["all"]["failed"] == 2
+    assert sweep.plan_sweep(definition, SweepCache(tmp_path)).calls == 2
 
 
 def test_parallel_with_a_limit(tiny, tmp_path):
@@ -174,9 +177,9 @@ def test_parallel_with_a_limit(tiny, tmp_path):
     tiny = benchmark(tmp_path / "more", n=6, T=3)
     with server.running() as endpoint:
         judge = JudgeMetric(EndpointJudge("m", endpoint, parallel=3), rubrics.EDITVERSE)
-        asked = Sweep(tiny, (EditingMethod("e", editor=Shift, revision="1"),), (judge,))
-        runner.run_sweep(asked, SweepCache(tmp_path / "cache"))
-    assert len(server.seen) == 18 and 2 <= server.most <= 3
+        definition = Sweep(tiny, (EditingMethod("e", editor=Shift, revision="1"),), (judge,))
+        runner.run_sweep(definition, SweepCache(tmp_path / "cache"))
+    assert len(server.bodies) == 18 and 2 <= server.peak <= 3
 
 
 def test_compat_repeats_frames_tags_and_exchanged_channels(case):
@@ -192,10 +195,14 @@ def test_compat_repeats_frames_tags_and_exchanged_channels(case):
             judge.frame_numbers(64, 60)
     assert [a["frames"] for a in score.notes["answers"]] == [0, 2, 4, 6]
     assert score.notes["compat"] == "editverse" and "red and blue" in score.notes["rule"]
-    text, _, after = server.seen[0]["messages"][0]["content"]
+    text, _, output_part = server.bodies[0]["messages"][0]["content"]
     assert "<video1> Brighten it" in text["text"]
     truth = next(iter(case.truth)).astype(int)
-    assert np.abs(picture_of(after) - truth[..., ::-1]).mean() < 4 < np.abs(picture_of(after) - truth).mean()
+    assert (
+        np.abs(picture_of(output_part) - truth[..., ::-1]).mean()
+        < 4
+        < np.abs(picture_of(output_part) - truth).mean()
+    )
     assert judge.identity != dataclasses.replace(judge, compat="").identity
 
 
@@ -209,7 +216,7 @@ def test_temporal_rubric_asks_by_place(tmp_path):
         judge = JudgeMetric(EndpointJudge("m", endpoint), rubrics.TEMPORAL)
         judge.score(Case(item, item.truth))
         assert judge.frame_numbers(20, 20) == [2, 6, 10, 14, 18]
-    texts = [s["messages"][0]["content"][0]["text"] for s in server.seen]
+    texts = [s["messages"][0]["content"][0]["text"] for s in server.bodies]
     assert ["before" in t for t in (s.split("This frame")[1][:40] for s in texts)] == [
         True,
         True,
@@ -222,7 +229,7 @@ def test_temporal_rubric_asks_by_place(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "answer, found",
+    "answer, grades",
     [
         ("Instruction Compliance: 4\nConsistency & Detail Fidelity: 5 - x\nVisual Quality & Stability: 3.0", [4, 4, 3]),
         ("Instruction Compliance: 6\nConsistency & Detail Fidelity: 5\nVisual Quality & Stability: 3", None),
@@ -231,10 +238,10 @@ def test_temporal_rubric_asks_by_place(tmp_path):
         ("", None),
     ],
 )  # fmt: skip
-def test_reading_answers_and_the_cap(answer, found):
-    assert rubrics.OPENVE.parse(answer) == found
-    if found:
-        assert rubrics.OPENVE.combine(found) == pytest.approx(11 / 3)
+def test_reading_answers_and_the_cap(answer, grades):
+    assert rubrics.OPENVE.parse(answer) == grades
+    if grades:
+        assert rubrics.OPENVE.combine(grades) == pytest.approx(11 / 3)
 
 
 def test_every_rubric_names_its_lines_and_the_instruction(tiny):
@@ -300,16 +307,16 @@ def test_from_the_command_line_with_compat_and_export(tmp_path, capsys):
         ]
         assert main.main(args) == 0
         assert main.main(args) == 0
-    assert len(server.seen) == 2 * 4  # frames 0, 2, 4, 6 of 8, once
+    assert len(server.bodies) == 2 * 4  # frames 0, 2, 4, 6 of 8, once
     assert "6 to do (about $3.00)" in capsys.readouterr().err  # the plan counts three frames an item
-    made = json.loads((out / "results.json").read_text())
-    assert made["summary"]["judge total"]["ours"]["all"]["mean"] == 6
+    document = json.loads((out / "results.json").read_text())
+    assert document["summary"]["judge total"]["ours"]["all"]["mean"] == 6
     assert (
         "EditVerseBench's own frames"
-        in next(c for c in made["columns"] if c["name"] == "judge total")["about"]
+        in next(c for c in document["columns"] if c["name"] == "judge total")["about"]
     )
     assert (
-        made["scores"][-1]["notes"]["compat"] == "editverse"
+        document["scores"][-1]["notes"]["compat"] == "editverse"
         and "Runway Aleph" in (out / "report.html").read_text()
     )
     lines = list(csv.DictReader((theirs / "scores.csv").open()))

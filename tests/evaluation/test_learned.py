@@ -29,9 +29,9 @@ def weights(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory):
-    made = benchmark(tmp_path_factory.mktemp("bench"), n=2, T=10, H=40, W=56)
-    items = tuple(dataclasses.replace(i, target_prompt="a b c d e f g h i a b c") for i in made.items)
-    return dataclasses.replace(made, items=items)
+    result = benchmark(tmp_path_factory.mktemp("bench"), n=2, T=10, H=40, W=56)
+    items = tuple(dataclasses.replace(i, target_prompt="a b c d e f g h i a b c") for i in result.items)
+    return dataclasses.replace(result, items=items)
 
 
 @pytest.fixture(autouse=True)
@@ -45,17 +45,17 @@ def test_definitions(weights, bench):
     model = loading.load_clip(folder)
     frames = np.stack([model.prepare(f) for f in case.output])
     unit = lambda x: x / np.linalg.norm(x, axis=-1, keepdims=True)  # noqa: E731
-    text, seen, pooled = (
+    text, pictures, pooled = (
         unit(model.text(["a b c d e f g h i a b c"])),
         unit(model.vision(frames)),
         unit(model.pooled(frames)),
     )
     assert len(frames) == 10 and model.scale == pytest.approx(np.exp(1.7))  # not a multiple of the batch
-    found = learned.FrameTextAlignment(folder).score(case).values["CLIP frame-text"]
-    assert found == pytest.approx(float(model.scale * (seen @ text.T).mean()), abs=1e-4)
-    found = learned.TemporalConsistency(folder).score(case).values["CLIP consistency"]
+    value = learned.FrameTextAlignment(folder).score(case).values["CLIP frame-text"]
+    assert value == pytest.approx(float(model.scale * (pictures @ text.T).mean()), abs=1e-4)
+    value = learned.TemporalConsistency(folder).score(case).values["CLIP consistency"]
     expected = [max(0.0, float(a @ b)) for a, b in zip(pooled, pooled[1:], strict=False)]
-    assert found == pytest.approx(100 * np.mean(expected), abs=1e-3)
+    assert value == pytest.approx(100 * np.mean(expected), abs=1e-3)
 
 
 def test_still_clip_is_perfectly_consistent_and_the_truth_has_no_distance(weights, bench, tmp_path):
@@ -93,28 +93,28 @@ def test_sentences_are_cut_with_their_end_kept(weights):
 
 def test_in_a_sweep_with_a_folder_missing(weights, bench, tmp_path, monkeypatch):
     monkeypatch.setattr(loading, "load_viclip", lambda f: loading.ViclipModel(f, head=8))
-    asked = [
+    metrics = [
         *learned.learned_metrics(weights)[:-1],
         learned.FrameTextAlignment(tmp_path / "none", "another", "some CLIP"),
     ]
-    sweep = Sweep(bench, (EditingMethod("e", editor=Shift, revision="1"),), asked)
-    made = results.build_results(runner.run_sweep(sweep, SweepCache(tmp_path / "cache"))).to_json()
-    assert made["skipped"] == {
+    sweep = Sweep(bench, (EditingMethod("e", editor=Shift, revision="1"),), metrics)
+    document = results.build_results(runner.run_sweep(sweep, SweepCache(tmp_path / "cache"))).to_json()
+    assert document["skipped"] == {
         "another": f"wants some CLIP in {tmp_path / 'none'}, missing config.json, tokenizer.json, *.safetensors"
     }
-    assert [c["name"] for c in made["columns"]] == [
+    assert [c["name"] for c in document["columns"]] == [
         "CLIP frame-text", "CLIP consistency", "DINO consistency", "PickScore", "ViCLIP video-text",
     ]  # fmt: skip
-    assert all(s["status"] == "ok" for s in made["scores"])
-    assert any("another skipped" in p for p in made["problems"])
+    assert all(s["status"] == "ok" for s in document["scores"])
+    assert any("another skipped" in p for p in document["problems"])
     weight = learned.FrameTextAlignment(weights / "clip-vit-large-patch14").identity["weights"]
     assert len(weight) == 64 and weight != learned.pick_score(weights / "PickScore_v1").identity["weights"]
 
 
 def test_prepared_pictures():
     frame = np.random.default_rng(0).integers(0, 256, (37, 90, 3)).astype(np.uint8)
-    made = preprocessing.preprocess(frame, 28, 20, (0.5,) * 3, (0.25,) * 3)
-    assert made.shape == (20, 20, 3) and made.dtype == np.float32
+    picture = preprocessing.preprocess(frame, 28, 20, (0.5,) * 3, (0.25,) * 3)
+    assert picture.shape == (20, 20, 3) and picture.dtype == np.float32
     flat = preprocessing.preprocess(np.full((50, 30, 3), 200, np.uint8), 28, 28, (0.5,) * 3, (0.25,) * 3)
     assert np.allclose(flat, (200 / 255 - 0.5) / 0.25)
     assert preprocessing.resize_bicubic(frame, 37, 90) is frame

@@ -21,11 +21,11 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium")
 @pytest.fixture(scope="module")
 def browser():
     with sync_api.sync_playwright() as p:
-        made = p.chromium.launch(
+        chromium = p.chromium.launch(
             executable_path=CHROMIUM, args=["--no-sandbox", "--autoplay-policy=no-user-gesture-required"]
         )
-        yield made
-        made.close()
+        yield chromium
+        chromium.close()
 
 
 @pytest.fixture(scope="module")
@@ -43,9 +43,9 @@ def home(tmp_path_factory):
         bench.items[2], "instruction", "</script><script>throw Error('in')</script> brighten the video 2"
     )
     run = runner.run_sweep(Sweep(bench, edits, BUILTIN_METRICS, baseline="by 20"), SweepCache(home / "cache"))
-    found = results.build_results(run)
-    (home / "results.json").write_text(json.dumps(found.to_json()))
-    (home / "report.html").write_text(report.build_report(found, SweepCache(home / "cache")))
+    outcome = results.build_results(run)
+    (home / "results.json").write_text(json.dumps(outcome.to_json()))
+    (home / "report.html").write_text(report.build_report(outcome, SweepCache(home / "cache")))
     study.write_study(f"{home}:by 0", f"{home}:by 40", home / "study.html", SweepCache(home / "cache"))
     return home
 
@@ -150,10 +150,10 @@ def test_study_is_voted_on_and_saved(page, home, tmp_path):
     with page.expect_download() as download:
         page.click("#save")
     download.value.save_as(tmp_path / "votes.json")
-    found = study.score_votes(home / "study.key.json", [tmp_path / "votes.json"])
+    outcome = study.score_votes(home / "study.key.json", [tmp_path / "votes.json"])
     key = json.loads((home / "study.key.json").read_text())
-    left = sum(p["left"] == "A" for p in key["pairs"].values()) / count
-    assert found.votes == 9 and found.questions["quality"].shares["A"].mean == pytest.approx(left)
+    left_share = sum(p["left"] == "A" for p in key["pairs"].values()) / count
+    assert outcome.votes == 9 and outcome.questions["quality"].shares["A"].mean == pytest.approx(left_share)
     page.reload()
     page.wait_for_function("document.querySelectorAll('#screens canvas').length === 3")
     assert page.locator("#done").is_visible()  # the browser has kept the votes

@@ -95,8 +95,8 @@ def test_ms_ssim_equals_its_definition():
     b = np.clip(a * 0.8 + np.random.default_rng(1).normal(9, 25, a.shape), 0, 255).astype(np.uint8)
     x, y, expected = luma(a[0]), luma(b[0]), 1.0
     for octave, weight in enumerate((0.0448, 0.2856, 0.3001, 0.2363, 0.1333)):
-        whole, structure = literal_ssim(x, y)
-        expected *= (whole if octave == 4 else structure) ** weight
+        similarity, structure = literal_ssim(x, y)
+        expected *= (similarity if octave == 4 else structure) ** weight
         x, y = (
             sum(v[i : v.shape[0] // 2 * 2 : 2, j : v.shape[1] // 2 * 2 : 2] for i in (0, 1) for j in (0, 1))
             / 4

@@ -45,12 +45,12 @@ def test_from_arguments_to_table_json_and_sheets(tool, tmp_path, capsys):
     sheets = tmp_path / "sheets"
     tool.main(tool.Args(pairs=11, flicker_pairs=1, real=(tmp_path,), real_frames=4, sheet=sheets, json=True))
     *table, last = capsys.readouterr().out.strip().splitlines()
-    found = json.loads(last)
+    values = json.loads(last)
     # Of the first eleven types only "negative" is what this editor does.
-    assert found["pairs"] == 11 and found["success"] == pytest.approx(1 / 11, abs=1e-4)
-    assert found["by_type"] == {name: float(name == "negative") for name in found["by_type"]}
-    assert found["flicker_ratio"] == pytest.approx(1) and found["seconds"] > 0
-    psnr = found["real_psnr"][clip.name]
+    assert values["pairs"] == 11 and values["success"] == pytest.approx(1 / 11, abs=1e-4)
+    assert values["by_type"] == {name: float(name == "negative") for name in values["by_type"]}
+    assert values["flicker_ratio"] == pytest.approx(1) and values["seconds"] > 0
+    psnr = values["real_psnr"][clip.name]
     assert len(psnr) == 15 and psnr["negative"] > 30 > max(v for k, v in psnr.items() if k != "negative")
     assert any(line.startswith("negative") and "100 [" in line for line in table)
     for name in ("negative", "recolour", "real"):

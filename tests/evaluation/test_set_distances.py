@@ -23,11 +23,11 @@ def normal(n, mean, scale, seed):
 
 def test_frechet_of_gaussians_is_its_closed_form():
     mean_x, mean_y, scale_x, scale_y = np.array([[1.0, 0, 2], [0, 0, -1], [1, 2, 3], [2, 1, 0.5]])
-    found = set_distances.frechet_distance(
+    distance = set_distances.frechet_distance(
         normal(20_000, mean_x, scale_x, 0), normal(20_000, mean_y, scale_y, 1)
     )
     expected = ((mean_x - mean_y) ** 2).sum() + ((scale_x - scale_y) ** 2).sum()
-    assert found == pytest.approx(expected, rel=0.03)
+    assert distance == pytest.approx(expected, rel=0.03)
 
 
 def test_frechet_agrees_with_the_matrix_root_and_is_zero_for_one_set():
@@ -37,8 +37,8 @@ def test_frechet_agrees_with_the_matrix_root_and_is_zero_for_one_set():
     expected = ((x.mean(0) - y.mean(0)) ** 2).sum() + np.trace(np.cov(x.T) + np.cov(y.T)) - 2 * roots
     assert set_distances.frechet_distance(x, y) == pytest.approx(expected, rel=1e-9)
     assert set_distances.frechet_distance(x, x) == pytest.approx(0, abs=1e-9)
-    few = rng.normal(size=(5, 40))  # fewer items than dimensions
-    assert set_distances.frechet_distance(few, few + 1) == pytest.approx(40, rel=1e-9)
+    small = rng.normal(size=(5, 40))  # fewer items than dimensions
+    assert set_distances.frechet_distance(small, small + 1) == pytest.approx(40, rel=1e-9)
 
 
 def test_kernel_distance_is_unbiased_and_its_shares_cover():
@@ -88,24 +88,24 @@ class Means(FrameSetDistance):
 
 def test_a_method_has_one_number_in_the_results(tmp_path):
     edits = tuple(EditingMethod(f"by {n}", editor=lambda n=n: Shift(n), revision=str(n)) for n in (0, 40))
-    asked = Sweep(
+    definition = Sweep(
         benchmark(tmp_path / "bench", n=5),
         edits,
         (Means(tmp_path), FrameSetDistance(tmp_path / "dinov2-base"), ClipSetDistance(tmp_path / "viclip")),
     )
-    run = runner.run_sweep(asked, SweepCache(tmp_path / "out"))
+    run = runner.run_sweep(definition, SweepCache(tmp_path / "out"))
     assert (
         "wants facebook/dinov2-base" in run.skipped_metrics["DINO sets"]
         and "viclip" in run.skipped_metrics["ViCLIP sets"]
     )
-    made = results.build_results(run).to_json()
+    document = results.build_results(run).to_json()
     for column, distance in (
         ("means, Frechet", set_distances.frechet_distance),
         ("means, kernel", set_distances.kernel_distance),
     ):
         for method in ("by 0", "by 40"):
-            notes = [run.results[method, i.id, "means"].notes["features"] for i in asked.benchmark.items]
-            cell = made["summary"][column][method]["all"]
+            notes = [run.results[method, i.id, "means"].notes["features"] for i in definition.benchmark.items]
+            cell = document["summary"][column][method]["all"]
             x, y = (
                 np.stack([np.frombuffer(base64.b64decode(n[s]), np.float16) for n in notes]).astype(float)
                 for s in (0, 1)
@@ -113,9 +113,9 @@ def test_a_method_has_one_number_in_the_results(tmp_path):
             assert cell["n"] == 5 and cell["low"] < cell["high"]
             if distance is set_distances.kernel_distance:
                 assert cell["mean"] == pytest.approx(distance(x, y), rel=1e-3)
-        assert made["wins"][column] == []  # an item has no number of its own that could win
-    assert "features" not in str(made["scores"])
-    summary = made["summary"]["means, Frechet"]
+        assert document["wins"][column] == []  # an item has no number of its own that could win
+    assert "features" not in str(document["scores"])
+    summary = document["summary"]["means, Frechet"]
     assert (
         summary["by 40"]["all"]["mean"] < summary["by 0"]["all"]["mean"]
     )  # 40 is what the truth was moved by

@@ -24,9 +24,9 @@ def swept(tmp_path_factory):
         EditingMethod(name, editor=lambda n=n, r=r: Shift(n, r), revision=name)
         for name, n, r in (("bright", 40, ""), ("dark", -10, "video 7"))
     ]
-    asked = Sweep(benchmark(home / "bench", n=8, T=3), edits, (FLICKER,))
-    made = results.build_results(runner.run_sweep(asked, SweepCache(home / "cache"))).to_json()
-    (home / "results.json").write_text(json.dumps(made))
+    definition = Sweep(benchmark(home / "bench", n=8, T=3), edits, (FLICKER,))
+    document = results.build_results(runner.run_sweep(definition, SweepCache(home / "cache"))).to_json()
+    (home / "results.json").write_text(json.dumps(document))
     return home
 
 
@@ -36,18 +36,22 @@ def between(page, ident):
 
 def test_page_is_blind_shuffled_and_reproducible(swept, tmp_path):
     out = tmp_path / "study.html"
-    said = study.write_study(f"{swept}:bright", f"{swept}:dark", out, SweepCache(swept / "cache"), seed=3)
-    assert said.pairs == 7  # one failed
+    page_info = study.write_study(
+        f"{swept}:bright", f"{swept}:dark", out, SweepCache(swept / "cache"), seed=3
+    )
+    assert page_info.pairs == 7  # one failed
     page, key = out.read_text(), json.loads((tmp_path / "study.key.json").read_text())
     assert 'bright"' not in page.replace("brighten", "") and "item" not in json.dumps(between(page, "data"))
     pairs = between(page, "data")["pairs"]
     assert [key["pairs"][p["id"]]["item"] for p in pairs] != sorted(v["item"] for v in key["pairs"].values())
     assert {v["left"] for v in key["pairs"].values()} == {"A", "B"}
     assert len(between(page, "data")["questions"]) == 3
-    again = tmp_path / "again.html"
-    study.write_study(f"{swept}:bright", f"{swept}:dark", again, SweepCache(swept / "cache"), seed=3)
-    assert again.read_text() == page
-    study.write_study(f"{swept}:bright", f"{swept}:dark", again, SweepCache(swept / "cache"), seed=4, limit=4)
+    second_page = tmp_path / "again.html"
+    study.write_study(f"{swept}:bright", f"{swept}:dark", second_page, SweepCache(swept / "cache"), seed=3)
+    assert second_page.read_text() == page
+    study.write_study(
+        f"{swept}:bright", f"{swept}:dark", second_page, SweepCache(swept / "cache"), seed=4, limit=4
+    )
     kinds = [v["kind"] for v in json.loads((tmp_path / "again.key.json").read_text())["pairs"].values()]
     assert sorted(kinds) == ["brighten", "brighten", "dim", "dim"]
 
@@ -70,11 +74,11 @@ def test_left_and_right_are_what_the_key_says(swept, tmp_path):
 
 
 def votes_of(key, rater, prefer, rng, chance=1.0):
-    said = {}
+    answers_by_pair = {}
     for name, pair in key["pairs"].items():
         side = "left" if pair["left"] == prefer else "right"
-        said[name] = {q: side if rng.random() < chance else "tie" for q, _ in study.QUESTIONS}
-    return {"study": key["study"], "rater": rater, "votes": said}
+        answers_by_pair[name] = {q: side if rng.random() < chance else "tie" for q, _ in study.QUESTIONS}
+    return {"study": key["study"], "rater": rater, "votes": answers_by_pair}
 
 
 def test_scoring_command(swept, tmp_path, capsys):
@@ -90,9 +94,9 @@ def test_scoring_command(swept, tmp_path, capsys):
     args = ["eval", "votes", str(tmp_path / "study.key.json"), *files, "--out", str(tmp_path / "v.json")]
     assert main.main(args) == 0
     assert "bright" in capsys.readouterr().err
-    found = json.loads((tmp_path / "v.json").read_text())
-    assert found["raters"] == 3 and found["votes"] == 3 * (7 + 7 + 3) and found["unanswered"] == 12
-    q = found["questions"]["quality"]
+    result = json.loads((tmp_path / "v.json").read_text())
+    assert result["raters"] == 3 and result["votes"] == 3 * (7 + 7 + 3) and result["unanswered"] == 12
+    q = result["questions"]["quality"]
     assert q["A"]["mean"] == pytest.approx((4 + 3 * 2 / 3) / 7) and q["tie"]["mean"] == 0
     assert q["A"]["low"] < q["A"]["mean"] < q["A"]["high"] <= 1
     # The same rater twice, another study, a file that is no vote, the same side twice.

@@ -43,8 +43,8 @@ def test_26_db_outside(error, success):
     source, truth, mask = case()
     output = truth.copy()
     output[mask == 0] += error
-    found = score_edit(output, source, truth, mask)
-    assert found.success is success and found.psnr_outside == pytest.approx(20 * math.log10(255 / error))
+    outcome = score_edit(output, source, truth, mask)
+    assert outcome.success is success and outcome.psnr_outside == pytest.approx(20 * math.log10(255 / error))
 
 
 def test_outside_means_times_too():
@@ -52,15 +52,15 @@ def test_outside_means_times_too():
     source, truth, mask = case()
     output = source.copy()
     output[:, 4:12, 4:12] = 240
-    found = score_edit(output, source, truth, mask)
-    assert found.error_ratio == 0 and found.psnr_outside < 26 and not found.success
+    outcome = score_edit(output, source, truth, mask)
+    assert outcome.error_ratio == 0 and outcome.psnr_outside < 26 and not outcome.success
 
 
 def test_a_mask_of_everything_has_no_outside():
     source, truth, mask = case()
     truth[:] = 240
-    found = score_edit(truth, source, truth, np.full_like(mask, 255))
-    assert found.success and math.isnan(found.psnr_outside)
+    outcome = score_edit(truth, source, truth, np.full_like(mask, 255))
+    assert outcome.success and math.isnan(outcome.psnr_outside)
 
 
 def test_cases_that_cannot_be_scored():

@@ -35,7 +35,7 @@ class Brightness(Metric):
     calls: int = 0
     absent: str | None = None
     trouble: Exception | None = None
-    asked: int = 0
+    count: int = 0
     dollars: float = 0.01
 
     @property
@@ -46,7 +46,7 @@ class Brightness(Metric):
         return self.absent
 
     def score(self, case):
-        self.asked += 1
+        self.count += 1
         if self.trouble:
             raise self.trouble
         return Score({"level": float(next(iter(case.output)).mean())}, {"said": "verbatim"})
@@ -57,51 +57,51 @@ def tiny(tmp_path):
     return benchmark(tmp_path / "bench")
 
 
-def go(asked, folder):
+def go(definition, folder):
     cache = SweepCache(folder)
-    plan = sweep.plan_sweep(asked, cache)
-    found = runner.run_sweep(asked, cache)
-    return plan, found, results.build_results(found, plan).to_json()
+    plan = sweep.plan_sweep(definition, cache)
+    run = runner.run_sweep(definition, cache)
+    return plan, run, results.build_results(run, plan).to_json()
 
 
 def test_perfect_editor_beats_one_that_does_nothing(tiny, tmp_path):
-    asked = Sweep(tiny, methods(("right", Shift(40), {}), ("idle", Shift(0), {})), BUILTIN_METRICS)
-    _, _, made = go(asked, tmp_path / "cache")
-    success = made["summary"]["success"]
+    definition = Sweep(tiny, methods(("right", Shift(40), {}), ("idle", Shift(0), {})), BUILTIN_METRICS)
+    _, _, document = go(definition, tmp_path / "cache")
+    success = document["summary"]["success"]
     assert success["right"]["all"]["mean"] == 1 and success["idle"]["all"]["mean"] == 0
     assert success["right"]["all"]["n"] == 4 and success["right"]["kinds"]["dim"]["n"] == 2
     assert success["idle"]["delta"]["mean"] == -1 and success["idle"]["delta"]["n"] == 4
-    wins = made["wins"]["PSNR"]
+    wins = document["wins"]["PSNR"]
     assert wins[0][1]["mean"] == 1 and wins[1][0] == {**wins[1][0], "mean": 0, "losses": 4}
     assert wins[0][0] is None
     # Timing applies to the two items that begin inside the clip; three frames of six are on.
-    timing = made["summary"]["timing error"]
+    timing = document["summary"]["timing error"]
     assert timing["right"]["all"] == {**timing["right"]["all"], "mean": 0, "n": 2}
     assert timing["idle"]["all"]["mean"] == 6
-    inside = made["summary"]["change inside"]
+    inside = document["summary"]["change inside"]
     assert 38 < inside["right"]["all"]["mean"] < 42 and inside["idle"]["all"]["mean"] < 2
-    assert made["summary"]["leakage outside"]["right"]["all"]["n"] == 2  # the others have no outside
-    assert made["problems"] == []
+    assert document["summary"]["leakage outside"]["right"]["all"]["n"] == 2  # the others have no outside
+    assert document["problems"] == []
 
 
 def test_second_run_does_nothing_and_an_extended_one_only_what_is_new(tiny, tmp_path):
     editor, metric = Shift(), Brightness()
-    asked = Sweep(tiny, methods(("a", editor, {})), (metric,))
-    plan, found, first = go(asked, tmp_path / "cache")
-    assert (plan.edits, plan.scores, editor.calls, metric.asked) == (4, 4, 4, 4)
-    plan, found, second = go(asked, tmp_path / "cache")
+    definition = Sweep(tiny, methods(("a", editor, {})), (metric,))
+    plan, run, first = go(definition, tmp_path / "cache")
+    assert (plan.edits, plan.scores, editor.calls, metric.count) == (4, 4, 4, 4)
+    plan, run, second = go(definition, tmp_path / "cache")
     assert (plan.edits, plan.edits_cached, plan.scores, plan.scores_cached) == (0, 4, 0, 4)
-    assert editor.calls == 4 and metric.asked == 4 and not any(m.is_new for m in found.outputs.values())
+    assert editor.calls == 4 and metric.count == 4 and not any(m.is_new for m in run.outputs.values())
     assert second["summary"] == first["summary"] and second["scores"][0]["notes"] == {"said": "verbatim"}
     more = Sweep(
         tiny, methods(("a", editor, {}), ("b", editor, {"strength": 0.5})), (metric, *BUILTIN_METRICS)
     )
-    plan, found, _ = go(more, tmp_path / "cache")
-    assert (plan.edits, plan.edits_cached) == (4, 4) and editor.calls == 8 and metric.asked == 8
+    plan, run, _ = go(more, tmp_path / "cache")
+    assert (plan.edits, plan.edits_cached) == (4, 4) and editor.calls == 8 and metric.count == 8
     # Renamed or moved, nothing is done again: only content counts.
     moved = benchmark(tmp_path / "elsewhere")
     go(Sweep(moved, methods(("a", editor, {})), (metric,)), tmp_path / "cache")
-    assert editor.calls == 8 and metric.asked == 8
+    assert editor.calls == 8 and metric.count == 8
 
 
 def test_a_change_of_anything_that_matters_is_a_new_edit(tiny, tmp_path):
@@ -125,47 +125,47 @@ def test_a_change_of_anything_that_matters_is_a_new_edit(tiny, tmp_path):
 
 def test_failed_edits_are_counted_shown_and_tried_again(tiny, tmp_path):
     editor = Shift(refuse="dim")
-    asked = Sweep(tiny, methods(("a", editor, {}), ("b", Shift(0), {})), BUILTIN_METRICS)
-    _, _, made = go(asked, tmp_path / "cache")
-    success, psnr = made["summary"]["success"]["a"]["all"], made["summary"]["PSNR"]["a"]["all"]
+    definition = Sweep(tiny, methods(("a", editor, {}), ("b", Shift(0), {})), BUILTIN_METRICS)
+    _, _, document = go(definition, tmp_path / "cache")
+    success, psnr = document["summary"]["success"]["a"]["all"], document["summary"]["PSNR"]["a"]["all"]
     assert success == {**success, "mean": 0.5, "n": 4, "failed": 2, "scored": 2}  # as the worst of its scale
     assert (
         psnr["n"] == 4 and psnr["scored"] == 2 and psnr["mean"] > 35
     )  # no worst: over those scored, and said so
-    assert made["wins"]["PSNR"][1][0]["wins"] == 2  # b wins where a failed
-    assert made["summary"]["PSNR"]["b"]["delta"]["n"] == 2
-    assert any("item1: RuntimeError: out of luck" in p for p in made["problems"])
+    assert document["wins"]["PSNR"][1][0]["wins"] == 2  # b wins where a failed
+    assert document["summary"]["PSNR"]["b"]["delta"]["n"] == 2
+    assert any("item1: RuntimeError: out of luck" in p for p in document["problems"])
     editor.refuse = ""
-    plan, _, made = go(asked, tmp_path / "cache")
-    assert plan.edits == 2 and made["summary"]["success"]["a"]["all"]["mean"] == 1
+    plan, _, document = go(definition, tmp_path / "cache")
+    assert plan.edits == 2 and document["summary"]["success"]["a"]["all"]["mean"] == 1
 
 
 def test_metric_troubles(tiny, tmp_path):
-    skipped = Brightness(
+    skipped_metric = Brightness(
         name="heavy", columns=(Column("x"),), absent="wants weights/heavy, found no such folder"
     )
     broken = Brightness(name="broken", columns=(Column("y", worst=0.0),), trouble=ValueError("odd"))
     final = Brightness(
         name="final", columns=(Column("z"),), trouble=ScoringError("nonsense", {"answer": "?"}, final=True)
     )
-    asked = Sweep(tiny, methods(("a", Shift(), {})), (skipped, broken, final, Brightness()))
-    for again in (1, 2):
-        _, _, made = go(asked, tmp_path / "cache")
-        assert made["skipped"] == {"heavy": "wants weights/heavy, found no such folder"}
-        assert "x" not in made["summary"] and made["summary"]["level"]["a"]["all"]["scored"] == 4
-        assert made["summary"]["y"]["a"]["all"] == {
-            **made["summary"]["y"]["a"]["all"],
+    definition = Sweep(tiny, methods(("a", Shift(), {})), (skipped_metric, broken, final, Brightness()))
+    for attempt in (1, 2):
+        _, _, document = go(definition, tmp_path / "cache")
+        assert document["skipped"] == {"heavy": "wants weights/heavy, found no such folder"}
+        assert "x" not in document["summary"] and document["summary"]["level"]["a"]["all"]["scored"] == 4
+        assert document["summary"]["y"]["a"]["all"] == {
+            **document["summary"]["y"]["a"]["all"],
             "mean": 0,
             "failed": 4,
         }
-        assert made["summary"]["z"]["a"]["all"] == {
-            **made["summary"]["z"]["a"]["all"],
+        assert document["summary"]["z"]["a"]["all"] == {
+            **document["summary"]["z"]["a"]["all"],
             "mean": None,
             "n": 4,
             "scored": 0,
         }
-        assert broken.asked == 4 * again and final.asked == 4  # a final failure is remembered
-    assert next(s for s in made["scores"] if s["metric"] == "final")["notes"] == {"answer": "?"}
+        assert broken.count == 4 * attempt and final.count == 4  # a final failure is remembered
+    assert next(s for s in document["scores"] if s["metric"] == "final")["notes"] == {"answer": "?"}
 
 
 def test_folder_of_results_missing_extra_corrupt_and_of_another_shape(tiny, tmp_path):
@@ -178,27 +178,31 @@ def test_folder_of_results_missing_extra_corrupt_and_of_another_shape(tiny, tmp_
     (folder / "item2").mkdir()
     (folder / "item2" / "generate.mp4").write_bytes((folder / "item0.mp4").read_bytes())
     (folder / "stray.mp4").write_bytes(b"x")
-    plan, _, made = go(Sweep(tiny, (ResultFolder("theirs", folder),), BUILTIN_METRICS), tmp_path / "cache")
-    assert (plan.outputs_present, plan.outputs_missing, plan.edits) == (3, 1, 0)
-    told = "\n".join(made["problems"])
-    assert "no output for 1 items: item3" in told and "1 outputs belong to no item: stray.mp4" in told
-    assert "item1: " in told and "item3: no output in the folder" in told
-    assert (
-        "4 frames against the source's 6: the first 4 are compared" in told
-        and "96x64 against the source's 48x32" in told
+    plan, _, document = go(
+        Sweep(tiny, (ResultFolder("theirs", folder),), BUILTIN_METRICS), tmp_path / "cache"
     )
-    assert made["summary"]["success"]["theirs"]["all"]["n"] == 4
-    assert made["summary"]["PSNR"]["theirs"]["all"]["scored"] == 2
+    assert (plan.outputs_present, plan.outputs_missing, plan.edits) == (3, 1, 0)
+    problems = "\n".join(document["problems"])
+    assert "no output for 1 items: item3" in problems and "1 outputs belong to no item: stray.mp4" in problems
+    assert "item1: " in problems and "item3: no output in the folder" in problems
+    assert (
+        "4 frames against the source's 6: the first 4 are compared" in problems
+        and "96x64 against the source's 48x32" in problems
+    )
+    assert document["summary"]["success"]["theirs"]["all"]["n"] == 4
+    assert document["summary"]["PSNR"]["theirs"]["all"]["scored"] == 2
 
 
 def test_plan_counts_judge_calls_and_cost(tiny, tmp_path):
     judge, free = Brightness(calls=3), Brightness(name="other", columns=(Column("o"),), calls=1, dollars=None)
-    asked = Sweep(tiny, methods(("a", Shift(), {})), (judge,))
-    plan = sweep.plan_sweep(asked, SweepCache(tmp_path / "cache"))
+    definition = Sweep(tiny, methods(("a", Shift(), {})), (judge,))
+    plan = sweep.plan_sweep(definition, SweepCache(tmp_path / "cache"))
     assert plan.calls == 12 and plan.dollars == pytest.approx(0.04) and "about $0.04" in plan.format()
-    _, found, _ = go(asked, tmp_path / "cache")
-    assert judge.asked == 4 and len(found.results) == 4
-    plan = sweep.plan_sweep(dataclasses.replace(asked, metrics=(judge, free)), SweepCache(tmp_path / "cache"))
+    _, run, _ = go(definition, tmp_path / "cache")
+    assert judge.count == 4 and len(run.results) == 4
+    plan = sweep.plan_sweep(
+        dataclasses.replace(definition, metrics=(judge, free)), SweepCache(tmp_path / "cache")
+    )
     assert (plan.calls, plan.calls_cached, plan.dollars) == (4, 12, None) and "price unknown" in plan.format()
 
 
@@ -235,12 +239,14 @@ def test_sweeps_that_make_no_sense(tiny, tmp_path):
 
 
 def test_problems_say_what_they_concern(tiny, tmp_path):
-    skipped = Brightness(name="heavy", columns=(Column("x"),), absent="wants weights")
-    asked = Sweep(tiny, methods(("a", Shift(refuse="dim"), {})), (skipped, Brightness()))
+    skipped_metric = Brightness(name="heavy", columns=(Column("x"),), absent="wants weights")
+    definition = Sweep(tiny, methods(("a", Shift(refuse="dim"), {})), (skipped_metric, Brightness()))
     cache = SweepCache(tmp_path / "cache")
-    found = results.build_results(runner.run_sweep(asked, cache), sweep.plan_sweep(asked, cache))
-    assert found.problems[0] == results.Problem("wants weights", metric="heavy")
-    assert [(p.method, p.item) for p in found.problems[1:]] == [("a", "item1"), ("a", "item3")]
-    assert str(found.problems[1]) == "a, item item1: RuntimeError: out of luck"
-    assert found.summary["level"]["a"].overall.failed == 2 and found.summary["level"]["a"].difference is None
-    assert found.to_json()["plan"].keys() >= {"found", "absent", "skipped", "calls_cached"}
+    outcome = results.build_results(runner.run_sweep(definition, cache), sweep.plan_sweep(definition, cache))
+    assert outcome.problems[0] == results.Problem("wants weights", metric="heavy")
+    assert [(p.method, p.item) for p in outcome.problems[1:]] == [("a", "item1"), ("a", "item3")]
+    assert str(outcome.problems[1]) == "a, item item1: RuntimeError: out of luck"
+    assert (
+        outcome.summary["level"]["a"].overall.failed == 2 and outcome.summary["level"]["a"].difference is None
+    )
+    assert outcome.to_json()["plan"].keys() >= {"found", "absent", "skipped", "calls_cached"}

@@ -38,11 +38,11 @@ def test_command_writes_json_csv_and_one_page(tmp_path, capsys):
     assert "8 to do" in capsys.readouterr().err
     assert main.main(["eval", str(file), "--out", str(out), "--json"]) == 0
     printed = capsys.readouterr()
-    said = json.loads(printed.out)
-    assert said["edits"] == 6 and said["problems"] == 2 and "out of luck" in printed.err
-    made = json.loads((out / "results.json").read_text())
-    assert made["summary"]["success"]["by 40"]["all"]["mean"] == 0.75
-    assert {"v2v", "numpy"} <= set(made["stamp"]["packages"])
+    report = json.loads(printed.out)
+    assert report["edits"] == 6 and report["problems"] == 2 and "out of luck" in printed.err
+    document = json.loads((out / "results.json").read_text())
+    assert document["summary"]["success"]["by 40"]["all"]["mean"] == 0.75
+    assert {"v2v", "numpy"} <= set(document["stamp"]["packages"])
     rows = list(csv.DictReader((out / "scores.csv").open()))
     assert sum(r["status"] == "failed" for r in rows if r["column"] == "PSNR") == 2
     lines = list(csv.DictReader((out / "summary.csv").open()))
@@ -90,13 +90,17 @@ def test_killed_at_any_moment_it_goes_on_where_it_was(tmp_path):
         time.sleep(0.01)
     killed.send_signal(signal.SIGKILL)
     killed.wait()
-    begun = len(log.read_text().split())
-    said = json.loads(subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout)
+    edits_before_kill = len(log.read_text().split())
+    report = json.loads(subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout)
     assert (
-        len(log.read_text().split()) <= 10 + 1 and said["edits"] <= 10 - (begun - 1) and said["problems"] == 0
+        len(log.read_text().split()) <= 10 + 1
+        and report["edits"] <= 10 - (edits_before_kill - 1)
+        and report["problems"] == 0
     )
-    again = json.loads(subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout)
-    assert (again["edits"], again["scores"]) == (0, 0)
+    second_report = json.loads(
+        subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout
+    )
+    assert (second_report["edits"], second_report["scores"]) == (0, 0)
 
 
 def test_arguments_need_no_heavy_import():

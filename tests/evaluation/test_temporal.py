@@ -26,9 +26,9 @@ def test_motion_is_not_flicker_but_flashing_is():
     assert same.truth < 0.25 * still  # the flow explains the motion
     flashing = truth.copy()
     flashing[1::2] += 8
-    found = temporal.flicker(flashing, truth)
-    assert found.departure == pytest.approx(8, abs=0.01)
-    assert found.output > found.truth + 5
+    levels = temporal.flicker(flashing, truth)
+    assert levels.departure == pytest.approx(8, abs=0.01)
+    assert levels.output > levels.truth + 5
 
 
 def test_a_constant_error_is_not_flicker_and_freezing_is_no_gain():
@@ -87,9 +87,9 @@ def test_colour_drift():
 def test_parts_of_flicker_and_flow_at_half_size():
     clip = panning(T=4)
     noisy = np.clip(clip + np.random.default_rng(0).normal(0, 9, clip.shape), 0, 255).astype(np.uint8)
-    whole = temporal.flicker(noisy, clip)
-    assert temporal.flicker_of_pair(noisy, clip) == pytest.approx(whole[:2], rel=1e-6)
-    assert temporal.flicker_departure(noisy, clip) == pytest.approx(whole.departure, rel=1e-6)
+    total = temporal.flicker(noisy, clip)
+    assert temporal.flicker_of_pair(noisy, clip) == pytest.approx(total[:2], rel=1e-6)
+    assert temporal.flicker_departure(noisy, clip) == pytest.approx(total.departure, rel=1e-6)
     large = panning(
         T=2, side=temporal.HALF_SIZE_FROM, step=6
     )  # its flow comes from half the size, and still follows the pan

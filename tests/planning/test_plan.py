@@ -97,13 +97,13 @@ def test_a_samplers_plan_compares_what_a_step_costs():
 
 
 def test_candidates_get_thriftier_one_step_at_a_time():
-    found = [
+    candidates = [
         (change, s.model.dit.remat, s.micro, s.mesh) for change, s in search.iterate_candidates(setting(), 4)
     ]
-    assert [f[0] for f in found][:2] == ["as asked", "remat dots"]
-    assert [f[1] for f in found[:4]] == list(search.REMAT_POLICIES)
-    assert [f[2] for f in found if f[0].startswith("micro")] == [2, 4]
-    assert found[-2][0] == "weights over 4 chips" and found[-1][3] == MeshConfig(1, 2, 2, 1)
+    assert [f[0] for f in candidates][:2] == ["as asked", "remat dots"]
+    assert [f[1] for f in candidates[:4]] == list(search.REMAT_POLICIES)
+    assert [f[2] for f in candidates if f[0].startswith("micro")] == [2, 4]
+    assert candidates[-2][0] == "weights over 4 chips" and candidates[-1][3] == MeshConfig(1, 2, 2, 1)
     for _, s in search.iterate_candidates(setting(), 4):
         sharding.batch_sharding(
             sharding.make_mesh(**dataclasses.asdict(s.mesh), devices=jax.devices()[:4]), s.batch // s.micro
@@ -123,15 +123,15 @@ def test_the_search_stops_at_the_first_that_fits_and_says_what_it_tried(monkeypa
     assert trials[-1].cost.fits and not trials[-2].cost.fits
     row = report.describe_trial(trials[-1], CHIP, 0.5, 8)
     assert row.seconds == pytest.approx(4e14 / (0.5 * 197e12), rel=0.01)
-    alone = search.search_settings(setting(), CHIP, jax.devices(), search=False)
-    assert len(alone) == 1 and not alone[0].cost.fits
+    single_trial = search.search_settings(setting(), CHIP, jax.devices(), search=False)
+    assert len(single_trial) == 1 and not single_trial[0].cost.fits
 
 
 def test_the_compilers_refusal_is_read():
-    said = "RESOURCE_EXHAUSTED: Ran out of memory in memory space hbm. Used 20.50G of 15.75G hbm."
-    assert compile.parse_out_of_memory(said, GIB) == 20.5 * GIB
-    said = "the total memory required for HLO temporaries (40.00G) exceeds available HBM (15.75G)"
-    assert compile.parse_out_of_memory(said, GIB) == 41 * GIB
+    message = "RESOURCE_EXHAUSTED: Ran out of memory in memory space hbm. Used 20.50G of 15.75G hbm."
+    assert compile.parse_out_of_memory(message, GIB) == 20.5 * GIB
+    message = "the total memory required for HLO temporaries (40.00G) exceeds available HBM (15.75G)"
+    assert compile.parse_out_of_memory(message, GIB) == 41 * GIB
     assert compile.parse_out_of_memory("INTERNAL: something else", GIB) is None
 
 
@@ -176,8 +176,8 @@ def test_the_command_prints_a_table_or_json(monkeypatch, capsys):
     monkeypatch.setattr(search, "_measure_cost", lambda *_: ProgramCost(GIB, GIB, 2 * GIB, True, 1e12))
     line = ["plan", "experiments/debug.py", "--topology", "v5e:2x4", "--edit.batch", "8"]
     assert main.main([*line, "--json"]) == 0
-    made = json.loads(capsys.readouterr().out)
-    assert made["fits"] and made["batch"] == 8 and made["chips"] == 8 and made["tflop"] == 1
+    document = json.loads(capsys.readouterr().out)
+    assert document["fits"] and document["batch"] == 8 and document["chips"] == 8 and document["tflop"] == 1
     assert main.main(line) == 0
-    said = capsys.readouterr().out
-    assert "peak 2 of 15.8 GiB  fits" in said and "1 TFLOP a step" in said and "hours" in said
+    output = capsys.readouterr().out
+    assert "peak 2 of 15.8 GiB  fits" in output and "1 TFLOP a step" in output and "hours" in output

@@ -33,12 +33,12 @@ ENTRY %main.4 (a: f32[4]) -> f32[] {
 
 
 def test_bytes_a_chip_sends():
-    sent = traffic.count_sent_bytes(HLO)
-    assert sent.pop("all-gather") == 30 * 64 * 16 * 2 * 7 / 8
-    assert sent.pop("all-reduce") == 2 * 100 * 4 * 3 / 4
-    assert sent.pop("all-to-all") == 8 * 10 * 4 * 3 / 4
-    assert sent.pop("reduce-scatter") == 10 * 4 * 1
-    assert not sent
+    sent_bytes = traffic.count_sent_bytes(HLO)
+    assert sent_bytes.pop("all-gather") == 30 * 64 * 16 * 2 * 7 / 8
+    assert sent_bytes.pop("all-reduce") == 2 * 100 * 4 * 3 / 4
+    assert sent_bytes.pop("all-to-all") == 8 * 10 * 4 * 3 / 4
+    assert sent_bytes.pop("reduce-scatter") == 10 * 4 * 1
+    assert not sent_bytes
 
 
 @pytest.mark.parametrize("start, end, step, trips", [(0, 12, 1, 12), (1, 12, 1, 11), (0, 30, 2, 15)])
