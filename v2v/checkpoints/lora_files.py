@@ -34,35 +34,10 @@ from v2v.checkpoints.safetensors_file import TensorFiles
 from v2v.config import ModelConfig
 from v2v.errors import InputError
 
-
-def map_full_updates(config: ModelConfig) -> dict[str, name_mapping.TensorMapping]:
-    """Map every spelling of a full update ("blocks.0.norm3.diff", "blocks_0_norm3.diff") to the tensor it is added to."""
-    out = {}
-    for layout in name_mapping.LAYOUTS:
-        for entry in name_mapping.map_tensors("dit", wan.parameter_shapes("dit", config), config, layout):
-            stem, end = entry.name, ".diff"
-            if stem.endswith(".bias"):
-                stem, end = stem.removesuffix(".bias"), ".diff_b"
-            stem = stem.removesuffix(".weight")
-            out[stem + end] = out[stem.replace(".", "_") + end] = entry
-    return out
-
-
-def stack_full_updates(updates: dict[name_mapping.TensorMapping, np.ndarray], config: ModelConfig) -> dict:
-    """Stack full updates in the published layout into a tree of our parameters, float32; absent layers are zero."""
-    shapes, out = wan.parameter_shapes("dit", config), {}
-    for entry, x in updates.items():
-        shape = shapes[entry.path]
-        leaf = out.setdefault(entry.path, np.zeros(shape, np.float32))
-        if entry.layer is None:
-            leaf += entry.ours(x, shape)
-        else:
-            leaf[entry.layer] += entry.ours(x, shape[1:])
-    return unflatten_tree(out)
-
-
 LoraStyle = Literal["original", "diffusers"]
 LoraDtype = Literal["bfloat16", "float16", "float32"]
+# A linear layer: its path in our tree, and its index on the stacked axis, or None where it is not stacked.
+Module = tuple[str, int | None]
 MODULE_PREFIXES = (
     "base_model.model.",
     "model.diffusion_model.",
@@ -114,8 +89,49 @@ def load_lora(path: str | Path, config: ModelConfig) -> LoraUpdates:
         wrong shapes.
     """
     files = TensorFiles.open(path)
+    keys = _assign_keys(files, config)
+    _check_width(path, files, config)
+    low_rank, scales = _read_factors(files, keys, config)
+    for key, target in keys.full.items():
+        shape = files.slots[key].shape
+        if shape != target.shape:
+            keys.problems.append(
+                f"{key} {list(shape)} is for another backbone, expected {list(target.shape)}"
+            )
+    if keys.problems:
+        raise InputError(
+            f"{path}: not a LoRA for {config.name}: {'; '.join(_shorten(keys.problems))}; export it for Wan2.2-TI2V-5B without extra keys"
+        )
+    stacked = _stack_blocks(low_rank, config.dit.layers)
+    if not keys.full:
+        return LoraUpdates(stacked)
+    updates: dict[name_mapping.TensorMapping, np.ndarray] = {}
+    for key, target in keys.full.items():
+        module = (target.path.rsplit("/", 1)[0], target.layer)
+        scale = scales.get(module, np.float32(1)) if _BIAS.search(key) else np.float32(1)
+        updates[target] = updates.get(target, np.float32(0)) + files.read(key).astype(np.float32) * scale
+    return LoraUpdates(stacked, stack_full_updates(updates, config))
+
+
+@dataclass(frozen=True)
+class _AssignedKeys:
+    """The keys of a file by the parameters that they belong to.
+
+    Attributes:
+      factors: keys of "a", "b" and "alpha" by module.
+      full: targets of full updates by key.
+      problems: descriptions of keys and shapes that do not fit.
+    """
+
+    factors: dict[Module, dict[str, str]]
+    full: dict[str, name_mapping.TensorMapping]
+    problems: list[str]
+
+
+def _assign_keys(files: TensorFiles, config: ModelConfig) -> _AssignedKeys:
+    """Assign every key of a file to a parameter by its name."""
     modules, full_update_targets = _map_modules(config), map_full_updates(config)
-    factors, full, wrong = {}, {}, []
+    keys = _AssignedKeys({}, {}, [])
     for key in files.slots:
         match, bias = _FACTOR.search(key), _BIAS.search(key)
         module = match and modules.get(_strip_prefixes(key[: match.start()]))
@@ -123,68 +139,54 @@ def load_lora(path: str | Path, config: ModelConfig) -> LoraUpdates:
             _strip_prefixes(key[: bias.start()]) + ".diff_b" if bias else _strip_prefixes(key)
         )
         if target:
-            full[key] = target
+            keys.full[key] = target
         elif not match or not module:
-            wrong.append(f"{key} matches no parameter{_refusal_reason(key)}")
+            keys.problems.append(f"{key} matches no parameter{_refusal_reason(key)}")
         else:
             half = {"A": "a", "down": "a", "B": "b", "up": "b", None: "alpha"}[match["half"]]
-            if half in factors.setdefault(module, {}):
-                wrong.append(f"{key} is given twice")
-            factors[module][half] = key
+            if half in keys.factors.setdefault(module, {}):
+                keys.problems.append(f"{key} is given twice")
+            keys.factors[module][half] = key
     if not files.slots:
-        wrong.append("the file is empty")
-    _check_width(path, files, config)
+        keys.problems.append("the file is empty")
+    return keys
+
+
+def _read_factors(
+    files: TensorFiles, keys: _AssignedKeys, config: ModelConfig
+) -> tuple[dict[Module, tuple[np.ndarray, np.ndarray]], dict[Module, np.float32]]:
+    """Read low-rank updates; add what does not fit to `keys.problems`, after which nothing more is read.
+
+    Returns:
+      a [i, r] and b [r, o] by module, with alpha/r folded into b; and alpha/r by module.
+    """
     kernels = wan.parameter_shapes("dit", config)
     header = _parse_alphas(files, name_mapping.map_linear_modules(config.dit.layers, "diffusers"))
-    low_rank: dict[tuple[str, int | None], tuple[np.ndarray, np.ndarray]] = {}
-    scales: dict[tuple[str, int | None], np.float32] = {}
-    for (module, layer), halves in factors.items():
+    low_rank: dict[Module, tuple[np.ndarray, np.ndarray]] = {}
+    scales: dict[Module, np.float32] = {}
+    for module, halves in keys.factors.items():
         if not {"a", "b"} <= set(halves):
-            wrong.append(f"{next(iter(halves.values()))} lacks its other half")
+            keys.problems.append(f"{next(iter(halves.values()))} lacks its other half")
             continue
-        sizes = [files.slots[halves[h]].shape for h in "ab"]
-        d_in, d_out = kernels[f"{module}/kernel"][-2:]
-        r = sizes[0][0] if sizes[0] else 0
-        if (
-            not r
-            or np.prod(sizes[0]) != r * d_in
-            or sizes[1][:2] != (d_out, r)
-            or np.prod(sizes[1]) != d_out * r
-        ):
-            wrong.append(
-                f"{halves['a']} {list(sizes[0])} and {list(sizes[1])} are for another backbone, expected "
+        a_shape, b_shape = (files.slots[halves[half]].shape for half in "ab")
+        d_in, d_out = kernels[f"{module[0]}/kernel"][-2:]
+        r = a_shape[0] if a_shape else 0
+        a_fits = r and np.prod(a_shape) == r * d_in
+        if not a_fits or b_shape[:2] != (d_out, r) or np.prod(b_shape) != d_out * r:
+            keys.problems.append(
+                f"{halves['a']} {list(a_shape)} and {list(b_shape)} are for another backbone, expected "
                 f"[r, {d_in}] and [{d_out}, r]"
             )
             continue
-        alpha = (
-            float(files.read(halves["alpha"]).reshape(-1)[0])
-            if "alpha" in halves
-            else header.get((module, layer), r)
-        )
-        scales[module, layer] = np.float32(alpha / r)
-        if not wrong:
-            a, b = (
-                files.read(halves[h]).astype(np.float32).reshape(s[0], -1)
-                for h, s in zip("ab", sizes, strict=True)
-            )
-            low_rank[module, layer] = a.T, b.T * scales[module, layer]
-    for key, target in full.items():
-        shape = files.slots[key].shape
-        if shape != target.shape:
-            wrong.append(f"{key} {list(shape)} is for another backbone, expected {list(target.shape)}")
-    if wrong:
-        raise InputError(
-            f"{path}: not a LoRA for {config.name}: {'; '.join(_shorten(wrong))}; export it for Wan2.2-TI2V-5B without extra keys"
-        )
-    stacked = _stack_blocks(low_rank, config.dit.layers)
-    if not full:
-        return LoraUpdates(stacked)
-    updates: dict[name_mapping.TensorMapping, np.ndarray] = {}
-    for key, target in full.items():
-        place = (target.path.rsplit("/", 1)[0], target.layer)
-        scale = scales.get(place, np.float32(1)) if _BIAS.search(key) else np.float32(1)
-        updates[target] = updates.get(target, np.float32(0)) + files.read(key).astype(np.float32) * scale
-    return LoraUpdates(stacked, stack_full_updates(updates, config))
+        alpha = header.get(module, r)
+        if "alpha" in halves:
+            alpha = float(files.read(halves["alpha"]).reshape(-1)[0])
+        scales[module] = np.float32(alpha / r)
+        if not keys.problems:
+            a = files.read(halves["a"]).astype(np.float32).reshape(r, -1)
+            b = files.read(halves["b"]).astype(np.float32).reshape(d_out, -1)
+            low_rank[module] = a.T, b.T * scales[module]
+    return low_rank, scales
 
 
 def save_lora(
@@ -214,9 +216,8 @@ def save_lora(
         "original": ("original", "diffusion_model."),
         "diffusers": ("diffusers", "transformer."),
     }[style]
-    inverse = {
-        place: name for name, place in name_mapping.map_linear_modules(config.dit.layers, layout).items()
-    }
+    modules = name_mapping.map_linear_modules(config.dit.layers, layout)
+    names = {module: name for name, module in modules.items()}
     flat = flatten_tree(adapter)
     kind = {"bfloat16": ml_dtypes.bfloat16, "float16": np.float16, "float32": np.float32}[dtype]
     tensors, ranks = {}, {}
@@ -228,7 +229,7 @@ def save_lora(
         a, b = (np.asarray(flat[f"{module}/{h}"], np.float32) for h in "ab")
         b = b * np.float32(scale)
         for layer in range(len(a)) if a.ndim == 3 else (None,):
-            name = inverse[module, layer]
+            name = names[module, layer]
             x, y = (a, b) if layer is None else (a[layer], b[layer])
             x, y = x.T, y.T
             if module == "patch_embedding":
@@ -242,12 +243,38 @@ def save_lora(
     )
 
 
-def _map_modules(config: ModelConfig) -> dict[str, tuple[str, int | None]]:
-    """Map every spelling of a module's name, also with underscores for dots, to its place in our tree."""
+def map_full_updates(config: ModelConfig) -> dict[str, name_mapping.TensorMapping]:
+    """Map every spelling of a full update ("blocks.0.norm3.diff", "blocks_0_norm3.diff") to the tensor it is added to."""
     out = {}
     for layout in name_mapping.LAYOUTS:
-        for name, place in name_mapping.map_linear_modules(config.dit.layers, layout).items():
-            out[name] = out[name.replace(".", "_")] = place
+        for entry in name_mapping.map_tensors("dit", wan.parameter_shapes("dit", config), config, layout):
+            stem, end = entry.name, ".diff"
+            if stem.endswith(".bias"):
+                stem, end = stem.removesuffix(".bias"), ".diff_b"
+            stem = stem.removesuffix(".weight")
+            out[stem + end] = out[stem.replace(".", "_") + end] = entry
+    return out
+
+
+def stack_full_updates(updates: dict[name_mapping.TensorMapping, np.ndarray], config: ModelConfig) -> dict:
+    """Stack full updates in the published layout into a tree of our parameters, float32; absent layers are zero."""
+    shapes, out = wan.parameter_shapes("dit", config), {}
+    for entry, x in updates.items():
+        shape = shapes[entry.path]
+        leaf = out.setdefault(entry.path, np.zeros(shape, np.float32))
+        if entry.layer is None:
+            leaf += entry.ours(x, shape)
+        else:
+            leaf[entry.layer] += entry.ours(x, shape[1:])
+    return unflatten_tree(out)
+
+
+def _map_modules(config: ModelConfig) -> dict[str, Module]:
+    """Map every spelling of a module's name, also with underscores for dots, to the module in our tree."""
+    out = {}
+    for layout in name_mapping.LAYOUTS:
+        for name, module in name_mapping.map_linear_modules(config.dit.layers, layout).items():
+            out[name] = out[name.replace(".", "_")] = module
     return out
 
 
@@ -277,7 +304,7 @@ def _check_width(path: str | Path, files: TensorFiles, config: ModelConfig) -> N
         )
 
 
-def _parse_alphas(files: TensorFiles, modules: dict) -> dict[tuple[str, int | None], float]:
+def _parse_alphas(files: TensorFiles, modules: dict[str, Module]) -> dict[Module, float]:
     """Parse alphas from a diffusers header or PEFT's adapter_config.json: one value, and exceptions by regex of the module's name."""
     beside = files.path.with_name("adapter_config.json")
     try:
@@ -295,12 +322,12 @@ def _parse_alphas(files: TensorFiles, modules: dict) -> dict[tuple[str, int | No
         )
     patterns = meta.get("alpha_pattern") or {}
     out = {}
-    for name, place in modules.items():
+    for name, module in modules.items():
         alpha = next(
             (v for k, v in patterns.items() if re.search(rf"(?:^|\.)(?:{k})$", name)), meta.get("lora_alpha")
         )
         if alpha is not None:
-            out[place] = float(alpha)
+            out[module] = float(alpha)
     return out
 
 
@@ -315,7 +342,7 @@ def _build_metadata(ranks: dict[str, int]) -> dict[str, str]:
     return {METADATA_KEY: json.dumps({f"transformer.{k}": v for k, v in config.items()}, sort_keys=True)}
 
 
-def _stack_blocks(updates: dict, layers: int) -> dict:
+def _stack_blocks(updates: dict[Module, tuple[np.ndarray, np.ndarray]], layers: int) -> dict:
     """Stack blocks along the scanned axis: zeros where a block has no update, ranks padded to the layer's largest."""
     out = {}
     for module in sorted({m for m, _ in updates}):
