@@ -1,7 +1,7 @@
-"""Where the recipes that need footage get it: rendered scenes, or a folder of video files.
+"""Footage for recipes: rendered scenes, or a folder of video files.
 
-seed → **clip** → experts, lifting, removal. A clip source is a function (seed, T, H, W) → Clip, or a `Rejected` where
-this seed gives none: one unreadable file costs the seeds that draw it and is named, nothing else.
+seed → **clip** → control videos, experts, removal. A clip source is a function (seed, T, H, W) → Clip, or a `Rejected` where
+this seed gives none: an unreadable file costs the seeds that draw it, is named in the reason, and stops nothing.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import cv2
@@ -23,25 +23,34 @@ from data_synth.scenes import scene as sc
 from v2v.errors import InputError
 from v2v.video import decoder
 from v2v.video import video as codec
+from v2v.video.frame_sequence import FrameSequence
 
-MAX_DECODED_BYTES = 600 << 20  # bytes of a decoded clip
+# A decoded clip above this many bytes is not held in memory.
+MAX_DECODED_BYTES = 600 << 20
 VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi")
 
 
 @dataclasses.dataclass(frozen=True)
 class Clip:
-    """Footage. video uint8 [T, H, W, 3]; caption "" when unknown; origin is what a pair's provenance says of it."""
+    """Footage of one seed.
+
+    Attributes:
+      video: uint8 [T, H, W, 3].
+      caption: "" when unknown.
+      origin: Entries for the provenance of a pair.
+    """
 
     video: np.ndarray
     caption: str
     origin: dict
 
 
+# (seed, T, H, W) → clip or rejection.
 ClipSource = Callable[[int, int, int, int], Clip | Rejected]
 
 
 def render_clip(seed: int, T: int, H: int, W: int) -> Clip:
-    """A photograph-like scene: textured or a landscape, with up to three objects."""
+    """Render a photograph-like scene: textured or a landscape, with up to three objects."""
     rng = build_rng(seed, "footage")
     scene = draw.sample_scene(rng, aspect=W / H, objects=(0, 3), rich=True)
     return Clip(
@@ -53,10 +62,14 @@ def render_clip(seed: int, T: int, H: int, W: int) -> Clip:
 
 @dataclasses.dataclass(frozen=True)
 class ClipFolder:
-    """The video files under a folder; seed s shows T successive frames of a file drawn by s, from a random frame on.
+    """The video files under a folder; a seed draws a file and the first of T successive frames.
 
-    A text file of the same name beside a video (`walk.mp4`, `walk.txt`) is its caption. `license` goes into every
-    pair's provenance; it is the user's word, as a folder of files carries none.
+    A text file of the same name beside a video (`walk.mp4`, `walk.txt`) is its caption.
+
+    Attributes:
+      root: The folder.
+      files: Paths of the videos below it.
+      license: License of the videos as the user states it; it goes into every pair's provenance.
     """
 
     root: str
@@ -64,6 +77,7 @@ class ClipFolder:
     license: str = "unknown"
 
     def __call__(self, seed: int, T: int, H: int, W: int) -> Clip | Rejected:
+        """Return the clip of a seed at a size, or the rejection of a file that is unreadable or too short."""
         rng = build_rng(seed, "footage")
         name = self.files[int(rng.integers(len(self.files)))]
         path = Path(self.root) / name
@@ -84,7 +98,11 @@ class ClipFolder:
 
 
 def read_clip_folder(root: str | Path, license: str = "unknown") -> ClipFolder:
-    """All videos under `root`, in alphabetical order.
+    """Find all videos under a folder, in alphabetical order.
+
+    Args:
+      root: The folder.
+      license: License of the videos, for the provenance of pairs.
 
     Raises:
       InputError: `root` is not a readable folder, or holds no video.
@@ -100,7 +118,7 @@ def read_clip_folder(root: str | Path, license: str = "unknown") -> ClipFolder:
         )
     except OSError as error:
         raise InputError(
-            f"{root}: expected a readable folder of clips, got {error.strerror.lower()}; "
+            f"{root}: expected a readable folder of clips, got {(error.strerror or str(error)).lower()}; "
             "correct the path or its permissions"
         ) from None
     if not files:
@@ -109,7 +127,7 @@ def read_clip_folder(root: str | Path, license: str = "unknown") -> ClipFolder:
 
 
 def fit_frames(video: np.ndarray, H: int, W: int) -> np.ndarray:
-    """[T, h, w, 3] → [T, H, W, 3]: scaled to cover the frame, then cropped at the centre."""
+    """Scale frames [T, h, w, 3] so that they cover H x W, and crop them at the centre to [T, H, W, 3]."""
     T, h, w, _ = video.shape
     if (h, w) == (H, W):
         return np.ascontiguousarray(video)
@@ -125,40 +143,71 @@ def fit_frames(video: np.ndarray, H: int, W: int) -> np.ndarray:
 
 @functools.lru_cache(maxsize=2)
 def decode_clip(path: str) -> codec.Video:
-    """A file's silent clip, held in memory (the last two: successive rows of a set often share one) unless it is larger than
-    `HELD`: then its `frames` decode the file again, and `picked` takes from them what it needs.
+    """Decode a file without its audio.
+
+    The last two files stay in memory, as successive rows of a set often share one. The frames of a file larger than
+    `MAX_DECODED_BYTES` are not held: they decode the file again, and `select_frames` takes the needed ones from it.
 
     Raises:
-      InputError: as `v2v.video.video.read_video`.
+      InputError: As `v2v.video.video.read_video`.
     """
-    facts, frames = decoder.StreamInfo(), []
-    for frame in decoder.iterate_frames(Path(path), facts, with_audio=False):
+    info, frames = decoder.StreamInfo(), []
+    for frame in decoder.iterate_frames(Path(path), info, with_audio=False):
         frames.append(frame)
-        # Some containers don't say how many frames they have.
-        if max(facts.frame_count, len(frames)) * frame.nbytes > MAX_DECODED_BYTES:
+        # Some containers do not state how many frames they have.
+        if max(info.frame_count, len(frames)) * frame.nbytes > MAX_DECODED_BYTES:
             return _open_large(path)
-    return _clip(path, facts, np.stack(frames))
+    return _build_video(path, info, np.stack(frames))
 
 
 def select_frames(video: codec.Video, index: Sequence[int], H: int, W: int) -> np.ndarray:
-    """Frames `index`, in rising order, at one size: uint8 [len(index), H, W, 3]."""
+    """Return some frames of a clip at one size.
+
+    Args:
+      video: A clip of `decode_clip`.
+      index: Numbers of the frames, in rising order.
+      H: Height in pixels.
+      W: Width in pixels.
+
+    Returns:
+      uint8 [len(index), H, W, 3].
+
+    Raises:
+      InputError: The file has changed since it was decoded.
+    """
     if isinstance(video.frames, np.ndarray):
         return fit_frames(video.frames[np.asarray(index)], H, W)
     first, last = int(index[0]), int(index[-1])
-    for start in ({"start": float(video.times[first])}, {"skip": first}):  # the second is slow and sure
-        frames = _between(video, first, last, set(map(int, index)), (H, W), start)
+    for seek in (True, False):  # without seeking it is slow and certain
+        frames = _read_range(video, first, last, set(map(int, index)), (H, W), seek)
         if frames:
             return np.stack([frames[int(n)] for n in index])
     raise InputError(f"{video.path}: expected frames {first} to {last} as before; did it change meanwhile?")
 
 
-def _between(
-    video: codec.Video, first: int, last: int, indices: set[int], size: tuple[int, int], start: dict
+def _read_range(
+    video: codec.Video, first: int, last: int, indices: set[int], size: tuple[int, int], seek: bool
 ) -> dict[int, np.ndarray] | None:
-    """Frames by number; None where a walk that starts so gives other frames than the first, whole one."""
-    facts, selected = decoder.StreamInfo(), {}
+    """Decode frames `first` to `last` and return those of `indices` by number.
+
+    Args:
+      video: A clip whose file is decoded again.
+      first: Number of the first frame to decode.
+      last: Number of the last frame to decode.
+      indices: Numbers of the frames to return.
+      size: (H, W) of the returned frames.
+      seek: Begin at the key frame before `first`, rather than at the beginning of the file.
+
+    Returns:
+      The frames; None where this pass gives other frames than the first, complete one.
+    """
+    assert video.path is not None
+    info, selected = decoder.StreamInfo(), {}
+    skip, start = (0, float(video.times[first])) if seek else (first, 0.0)
     try:
-        frames = decoder.iterate_frames(video.path, facts, with_audio=False, is_first_pass=False, **start)
+        frames = decoder.iterate_frames(
+            video.path, info, with_audio=False, is_first_pass=False, skip=skip, start=start
+        )
         for n, frame in zip(range(first, last + 1), frames, strict=False):
             if frame.shape != video.frames.shape[1:]:
                 return None
@@ -166,30 +215,30 @@ def _between(
                 selected[n] = fit_frames(frame[None], *size)[0]
     except InputError:
         return None
-    times = facts.times[start.get("skip", 0) :][: last - first + 1]  # the walk may be some frames ahead
+    times = info.times[skip:][: last - first + 1]  # the decoder may be some frames ahead
     return selected if np.array_equal(times, video.times[first : last + 1]) else None
 
 
 def short_cause(error: InputError) -> str:
-    """What of a message fits into a reason: without the path before it and the remedy after."""
+    """Return the part of a message that fits into a reason: without the path before it and the remedy after."""
     return str(error).partition(": ")[2].partition("; ")[0]
 
 
 @functools.lru_cache(maxsize=1024)
 def _open_large(path: str) -> codec.Video:
-    """Its frames are counted and timed once, and none but the first is converted."""
-    facts = decoder.StreamInfo()
-    for _ in decoder.iterate_frames(Path(path), facts, with_audio=False, skip=sys.maxsize):
+    """Open a file whose frames are not held: count and time them once, and convert none but the first."""
+    info = decoder.StreamInfo()
+    for _ in decoder.iterate_frames(Path(path), info, with_audio=False, skip=sys.maxsize):
         pass
-    return _clip(path, facts, decoder.FileFrames(Path(path), (len(facts.times), *facts.size, 3)))
+    return _build_video(path, info, decoder.FileFrames(Path(path), (len(info.times), *info.size, 3)))
 
 
-def _clip(path: str, facts: decoder.StreamInfo, frames: np.ndarray | decoder.FileFrames) -> codec.Video:
-    return codec.Video(frames, np.array(facts.times), facts.fps, path=Path(path), tail=facts.tail)
+def _build_video(path: str, info: decoder.StreamInfo, frames: FrameSequence) -> codec.Video:
+    return codec.Video(frames, np.array(info.times), info.fps, path=Path(path), tail=info.tail)
 
 
-def _iterate_files(root: Path):
-    """Every file below root; unlike Path.rglob this does not hide an unreadable folder."""
+def _iterate_files(root: Path) -> Iterator[Path]:
+    """Yield every file below a folder; unlike `Path.rglob` this does not hide an unreadable folder."""
     for path in sorted(root.iterdir()):
         if path.is_dir():
             yield from _iterate_files(path)

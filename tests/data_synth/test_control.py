@@ -258,35 +258,35 @@ def test_a_long_clip_gives_the_same_frames_without_being_held(tmp_path, monkeypa
         codec.Video.from_array(footage_lib.render_clip(5, 60, 40, 60).video, 10), tmp_path / "a.mp4"
     )
     if ending == "mkv":
-        with av.open(str(path)) as given, av.open(str(tmp_path / "a.mkv"), "w") as other:
-            stream = other.add_stream_from_template(given.streams.video[0])
-            for packet in given.demux(video=0):
+        with av.open(str(path)) as source_file, av.open(str(tmp_path / "a.mkv"), "w") as copy:
+            stream = copy.add_stream_from_template(source_file.streams.video[0])
+            for packet in source_file.demux(video=0):
                 if packet.dts is not None:
                     packet.stream = stream
-                    other.mux(packet)
+                    copy.mux(packet)
         path.unlink()
     source = footage_lib.read_clip_folder(tmp_path)
-    held = [source(seed, 8, 32, 48) for seed in range(4)]
-    whole = footage_lib.decode_clip(str(tmp_path / f"a.{ending}"))
+    clips = [source(seed, 8, 32, 48) for seed in range(4)]
+    full_video = footage_lib.decode_clip(str(tmp_path / f"a.{ending}"))
     footage_lib.decode_clip.cache_clear()
-    monkeypatch.setattr(footage_lib, "MAX_DECODED_BYTES", whole.frames[:20].nbytes)
-    for seed, clip in enumerate(held):
-        again = source(seed, 8, 32, 48)
-        assert again.origin == clip.origin
-        np.testing.assert_array_equal(again.video, clip.video)
+    monkeypatch.setattr(footage_lib, "MAX_DECODED_BYTES", full_video.frames[:20].nbytes)
+    for seed, clip in enumerate(clips):
+        streamed_clip = source(seed, 8, 32, 48)
+        assert streamed_clip.origin == clip.origin
+        np.testing.assert_array_equal(streamed_clip.video, clip.video)
     video = footage_lib.decode_clip(str(tmp_path / f"a.{ending}"))
-    assert not isinstance(video.frames, np.ndarray) and video.duration == whole.duration
-    np.testing.assert_array_equal(video.times, whole.times)
-    sought = footage_lib._between
-    for unsure in (False, True):  # True: as if the file couldn't be sought in
+    assert not isinstance(video.frames, np.ndarray) and video.duration == full_video.duration
+    np.testing.assert_array_equal(video.times, full_video.times)
+    read_range = footage_lib._read_range
+    for seek in (True, False):  # each way alone; False: as if seeking in the file gave other frames
         monkeypatch.setattr(
             footage_lib,
-            "_between",
-            lambda *args, unsure=unsure: None if ("start" in args[-1]) == unsure else sought(*args),
+            "_read_range",
+            lambda *args, seek=seek: read_range(*args) if args[-1] == seek else None,
         )
         for index in ([0, 1, 2], [37, 37, 41], [59]):
-            got = footage_lib.select_frames(video, index, 30, 30)
-            np.testing.assert_array_equal(got, footage_lib.fit_frames(whole.frames[index], 30, 30))
+            frames = footage_lib.select_frames(video, index, 30, 30)
+            np.testing.assert_array_equal(frames, footage_lib.fit_frames(full_video.frames[index], 30, 30))
     footage_lib.decode_clip.cache_clear()
 
 
