@@ -378,7 +378,7 @@ def test_bad_requests_to_train(v2v, capsys, words, message):
 
 
 def test_a_job_managers_sigterm_leaves_nothing_half_written(tmp_path, monkeypatch):
-    def killed(video, partial):
+    def killed(partial, frames, **how):
         partial.write_bytes(b"half of it")
         os.kill(os.getpid(), signal.SIGTERM)
 
