@@ -18,13 +18,16 @@ AnyArray = jax.Array | np.ndarray
 
 # RGB levels 0..255, as displayed.
 Pixels = UInt8[Array, "b T H W 3"]
+AnyPixels = UInt8[AnyArray, "b T H W 3"]
 # RGB -1..1, as the autoencoder takes and returns them.
 Video = Float[Array, "b T H W 3"]
 # Normalised per channel.
 Latents = Float[Array, "b t y x c"]
+AnyLatents = Float[AnyArray, "b t y x c"]
 Tokens = Float[Array, "b l d"]
 # Text embeddings of width w, zero beyond the true length.
 Text = Float[Array, "b m w"]
+AnyText = Float[AnyArray, "b m w"]
 # Flow times.
 Tau = Float[Array, "b"]
 # (t, y, x) of every token.

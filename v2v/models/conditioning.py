@@ -18,7 +18,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 
-from v2v.array_types import Array, Float, Latents, Pixels, Tokens
+from v2v.array_types import AnyLatents, AnyPixels, Array, Float, Latents, Tokens
 from v2v.config import ConditionConfig, DiTConfig, ModelConfig
 from v2v.models.rotary import grid_positions
 from v2v.video.mask import pool_mask
@@ -359,8 +359,8 @@ def count_tokens(cfg: ModelConfig, reference: bool = False) -> int:
 
 
 def encode_mask(
-    condition: ConditionConfig, mask: Pixels, grid: Grid, encode: Callable[[Pixels], Latents]
-) -> Latents:
+    condition: ConditionConfig, mask: AnyPixels, grid: Grid, encode: Callable[[AnyPixels], AnyLatents]
+) -> AnyLatents:
     """Return what the model is shown of a mask.
 
     Args:

@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from v2v.array_types import Latents, Pixels
+from v2v.array_types import AnyLatents, AnyPixels
 from v2v.config import ModelConfig
 from v2v.diffusion import windows
 from v2v.diffusion.sampler import SampleOutput
@@ -220,15 +220,15 @@ class AttentionRecorder:
         """Return the model's step skipping."""
         return self._model.skipping
 
-    def encode(self, video: Pixels) -> Latents:
+    def encode(self, video: AnyPixels) -> AnyLatents:
         """Encode as the model does."""
         return self._model.encode(video)
 
-    def encode_mask(self, mask: Pixels) -> Latents:
+    def encode_mask(self, mask: AnyPixels) -> AnyLatents:
         """Encode a mask as the model does."""
         return self._model.encode_mask(mask)
 
-    def decode(self, z: Latents) -> np.ndarray:
+    def decode(self, z: AnyLatents) -> np.ndarray:
         """Decode as the model does."""
         return self._model.decode(z)
 

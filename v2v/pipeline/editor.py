@@ -25,10 +25,11 @@ from pathlib import Path
 
 import numpy as np
 
+from v2v.config import ModelConfig
 from v2v.errors import InputError, note
 from v2v.pipeline import tiled, windowed
-from v2v.pipeline.full_resolution import FrameRegion, FullResolutionFrames
-from v2v.pipeline.model import EditingModel
+from v2v.pipeline.full_resolution import FrameRegion, FrameRows, FullResolutionFrames, Upsampler
+from v2v.pipeline.model import EditingModel, TextEmbedding
 from v2v.pipeline.pretrained import Pretrained, load_pretrained
 from v2v.pipeline.settings import (
     AUTO_MASK,
@@ -110,14 +111,19 @@ class EasyV2VEditor:
             edit_mask = None if edit_mask.is_full and span == edit_mask.active_span else edit_mask
         if reference is not None and "reference" not in model.conditions:
             raise InputError(f"reference: {config.name} takes none; leave it out or load an adapter with one")
-        picture = None if reference is None else inputs.resize_frame(inputs.read_picture(reference), *size)
-        text, report = self._prompt(instruction, settings)
-        report |= _extent(clip, span, None if edit_mask is None else edit_mask.area)
+        image = None if reference is None else inputs.resize_frame(inputs.read_picture(reference), *size)
+        embedding = self._embed_instruction(instruction)
+        text = np.repeat(np.asarray(embedding.rows), config.batch, 0)
+        report = _build_report(settings, config, clip, span)
+        report["prompt"] = " ".join(instruction.split())
+        report["unknown_words"], report["left_out"] = list(embedding.unknown), embedding.cut
+        if edit_mask is not None:
+            report["mask_area"] = round(edit_mask.area, 4)
 
         # If the source is restored outside the time range, only the frames inside it are sampled.
         first, last = span if settings.preserve else (0, len(clip.frames))
         mask_lookup = _build_mask_lookup(edit_mask, span, (first, last), size)
-        z_ref = None if picture is None else model.encode(np.repeat(picture[None, None], config.batch, 0))
+        z_ref = None if image is None else model.encode(np.repeat(image[None, None], config.batch, 0))
         source, edit = windowed.edit_windows(
             model, small, first, last, mask_lookup, z_ref, text, settings, progress
         )
@@ -129,7 +135,8 @@ class EasyV2VEditor:
             )
             report["mask_area"] = round(edit_mask.area, 4)
         report["leak_model"] = change_detection.measure_leak(source, edit, mask_lookup, first)
-        upsample = _enlarge
+        upsample: Upsampler = _enlarge
+        rows: FrameRows = edit
         if settings.detail == "guided":
             upsample = DetailTransfer.fit(
                 source[sampled_rows],
@@ -137,13 +144,10 @@ class EasyV2VEditor:
                 mask_lookup(sampled_rows + first) if mask_lookup and settings.preserve else None,
             )
         if settings.detail == "tiles":
-            arguments = (clip.frames, edit, first, mask_lookup, z_ref, text, settings)
-            edit, upsample = (
-                tiled.TiledFrames(lambda: tiled.iterate_tiled_frames(model, *arguments), len(edit)),
-                tiled.select_part,
-            )
+            tiles = tiled.TiledEdit(model, clip.frames, edit, first, mask_lookup, z_ref, text, settings)
+            rows, upsample = tiled.TiledFrames(tiles), tiled.select_part
         frames = FullResolutionFrames(
-            clip, span, first, source, edit, upsample, edit_mask, settings.preserve, report, progress
+            clip, span, first, source, rows, upsample, edit_mask, report, settings.preserve, progress
         )
         return EditResult(dataclasses.replace(clip, frames=frames, path=None, report=report), report)
 
@@ -263,33 +267,27 @@ class EasyV2VEditor:
         """Remove every adapter added since the model was loaded."""
         self.model = self._base_model
 
-    def _prompt(self, instruction: str, settings: EditSettings) -> tuple[np.ndarray, EditReport]:
-        """Return the instruction's embedding, float32 [batch, m, d], and the report of the settings; note words the model can't read."""
+    def _embed_instruction(self, instruction: str) -> TextEmbedding:
+        """Embed an instruction; note words that the model can't read.
+
+        Raises:
+          InputError: the model knows none of its words.
+        """
         prompt = " ".join(instruction.split())
         embedding = self.model.embed_text([prompt])
-        unknown, cut = embedding.unknown, embedding.cut
-        if unknown:
-            words = ", ".join(f'"{word}"' for word in unknown)
-            if len(unknown) >= len(re.findall(r"\w+", prompt)):
+        if embedding.unknown:
+            words = ", ".join(f'"{word}"' for word in embedding.unknown)
+            if len(embedding.unknown) >= len(re.findall(r"\w+", prompt)):
                 raise InputError(
                     f"instruction: the model knows none of its words ({words}); say it in other words"
                 )
             note(f"words the model doesn't know and can't follow: {words}")
-        if cut:
+        if embedding.cut:
             note(
                 f"the instruction is longer than the model reads, {self.model.config.text.text_len} tokens; its end is left out:"
-                f' "{cut}"'
+                f' "{embedding.cut}"'
             )
-        report: EditReport = {
-            "prompt": prompt,
-            "unknown_words": list(unknown),
-            "left_out": cut,
-            "seed": settings.seed,
-            "steps": settings.steps_of(self.model.config),
-            "guidance": settings.guidance_of(self.model.config),
-            "strength": settings.strength,
-        }
-        return np.repeat(np.asarray(embedding.rows), self.model.config.batch, 0), report
+        return embedding
 
 
 @contextmanager
@@ -307,17 +305,26 @@ def lora_context(editor: EasyV2VEditor, adapter, scale: float = 1.0) -> Iterator
         editor.model = previous_model
 
 
-def _extent(clip: Video, span: tuple[int, int], area: float | None) -> EditReport:
-    """Return the edited time range and the share of the frame, for the report."""
+def _build_report(
+    settings: EditSettings, config: ModelConfig, clip: Video, span: tuple[int, int]
+) -> EditReport:
+    """Return the report of an edit of frames span[0] : span[1] of the whole frame, without what the instruction adds."""
     ends = np.append(clip.times, clip.times[0] + clip.duration)
     begin, end = float(ends[span[0]]), float(ends[span[1]])
     return {
+        "prompt": "",
+        "unknown_words": [],
+        "left_out": "",
+        "seed": settings.seed,
+        "steps": settings.steps_of(config),
+        "guidance": settings.guidance_of(config),
+        "strength": settings.strength,
         "first_frame": span[0],
         "edited_frames": span[1] - span[0],
         "edited_from": round(begin, 3),
         "edited_to": round(end, 3),
         "edited_seconds": round(end - begin, 3),
-        "mask_area": 1.0 if area is None else round(area, 4),
+        "mask_area": 1.0,
     }
 
 

@@ -6,12 +6,12 @@ stand-in. To add one, give it these methods; nothing else of it is used.
 """
 
 from dataclasses import dataclass
-from typing import Any, Protocol, Self
+from typing import Any, Protocol
 
 import numpy as np
 from jax.sharding import Mesh
 
-from v2v.array_types import Latents, Pixels, Text
+from v2v.array_types import AnyLatents, AnyPixels, AnyText
 from v2v.config import ModelConfig
 from v2v.diffusion.sampler import SampleOutput
 from v2v.diffusion.step_skipping import StepSkipper
@@ -28,7 +28,7 @@ class TextEmbedding:
       cut: the ends of texts too long to be read whole; "" for none.
     """
 
-    rows: Text
+    rows: AnyText
     unknown: list[str]
     cut: str
 
@@ -39,7 +39,7 @@ class SampleRequest:
 
     Attributes:
       source: latents of the source, [b, t, y, x, c].
-      mask: what the model is shown of the mask.
+      mask: what the model is shown of the mask, or None.
       reference: latents of the reference image, or None.
       text: embedded instructions, [b, m, width].
       noise: shaped like `source`.
@@ -51,15 +51,15 @@ class SampleRequest:
       mode: what guidance strengthens (guidance.py).
     """
 
-    source: Latents
-    mask: Latents
-    reference: Latents | None
-    text: Text
-    noise: Latents
+    source: AnyLatents
+    mask: AnyLatents | None
+    reference: AnyLatents | None
+    text: AnyText
+    noise: AnyLatents
     steps: int
     guidance: float
     links: WindowLinks | None = None
-    begin: Latents | None = None
+    begin: AnyLatents | None = None
     strength: float = 1.0
     mode: str = "prompt"
 
@@ -85,15 +85,15 @@ class EditingModel(Protocol):
         """Return the step skipping in use."""
         ...
 
-    def encode(self, video: Pixels) -> Latents:
+    def encode(self, video: AnyPixels) -> AnyLatents:
         """Return latents, float32 [b, t, y, x, c], of uint8 [b, T, H, W, 3]."""
         ...
 
-    def encode_mask(self, mask: Pixels) -> Latents:
+    def encode_mask(self, mask: AnyPixels) -> AnyLatents:
         """Return what the model is shown of a mask, uint8 [b, T, H, W, 3], white on black."""
         ...
 
-    def decode(self, z: Latents) -> np.ndarray:
+    def decode(self, z: AnyLatents) -> np.ndarray:
         """Return frames, float32 [b, T, H, W, 3] in 0..255."""
         ...
 
@@ -105,7 +105,7 @@ class EditingModel(Protocol):
         """Sample edited latents; `past` of the output belongs into the links of the next batch of windows."""
         ...
 
-    def with_lora(self, adapter: Any, scale: float = 1.0) -> Self:
+    def with_lora(self, adapter: Any, scale: float = 1.0) -> "EditingModel":
         """Return this model with an adapter."""
         ...
 
@@ -118,7 +118,7 @@ class EditingModel(Protocol):
         ...
 
 
-def shown_conditions(model: EditingModel, request: SampleRequest) -> dict[str, Latents]:
+def shown_conditions(model: EditingModel, request: SampleRequest) -> dict[str, AnyLatents]:
     """Return those latents of a request that the model can be shown, by their names."""
-    latents = {"source": request.source, "mask": request.mask, "reference": request.reference}
-    return {name: latents[name] for name in model.conditions if latents[name] is not None}
+    given = {"source": request.source, "mask": request.mask, "reference": request.reference}
+    return {name: z for name, z in given.items() if z is not None and name in model.conditions}

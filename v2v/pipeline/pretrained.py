@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from v2v.array_types import Latents, Pixels
+from v2v.array_types import AnyLatents, AnyPixels, Latents
 from v2v.assets import EMBEDDED
 from v2v.checkpoints import adapters, model_folder, native, parameter_store
 from v2v.checkpoints.adapters import Adapter
@@ -167,17 +167,17 @@ class Pretrained:
         conditioning = build_conditioning(self.config.dit, self.config.condition)
         return conditioning.usable_conditions(self._embed or {})
 
-    def encode(self, video: Pixels) -> Latents:
+    def encode(self, video: AnyPixels) -> Latents:
         """Encode uint8 [b, T, H, W, 3], T = 4n+1, to latents, float32 [b, t, y, x, c]."""
         self._dit()  # as in embed_text
         return _build_codec(self.config.vae, self.config.text)[0](self._store.get("vae"), jnp.asarray(video))
 
-    def encode_mask(self, mask: Pixels) -> Latents:
+    def encode_mask(self, mask: AnyPixels) -> AnyLatents:
         """Return what the model is shown of a mask (`conditioning.encode_mask`), uint8 [b, T, H, W, 3]."""
         grid = self.config.vae.latent_shape(*mask.shape[1:4])[:3]
         return encode_mask(self.config.condition, mask, grid, self.encode)
 
-    def decode(self, z: Latents) -> np.ndarray:
+    def decode(self, z: AnyLatents) -> np.ndarray:
         """Decode latents to float32 [b, T, H, W, 3] in 0..255."""
         return np.asarray(
             _build_codec(self.config.vae, self.config.text)[1](self._store.get("vae"), jnp.asarray(z))

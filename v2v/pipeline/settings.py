@@ -9,7 +9,7 @@ import math
 from dataclasses import dataclass
 from numbers import Integral, Real
 from pathlib import Path
-from typing import Any, Literal, TypedDict, get_args
+from typing import Any, Literal, NotRequired, TypedDict, get_args
 
 import numpy as np
 
@@ -120,11 +120,8 @@ class EditRequest:
     fps: float = 25.0
 
 
-class EditReport(TypedDict, total=False):
-    """Settings and measurements of an edit, as `--json`, manifests and `Video.report` hold them.
-
-    `leak` is filled in once all frames were computed; the entries of step skipping are there where steps were skipped.
-    """
+class EditReport(TypedDict):
+    """Settings and measurements of an edit, as `--json`, manifests and `Video.report` hold them."""
 
     prompt: str
     # Words that the vocabulary doesn't hold, and the end of an instruction that is too long.
@@ -142,12 +139,12 @@ class EditReport(TypedDict, total=False):
     edited_seconds: float
     # Share of the frame that is edited.
     mask_area: float
-    # Mean difference outside the mask, in levels of 255, before and after restoring the source.
-    leak_model: float | None
-    leak: float
-    # Share of steps that were skipped, and what that costs in dB.
-    skipped: float
-    skip_snr: float
+    # Mean difference outside the mask, in levels of 255: of the model's edit, and, once all frames were computed, of the result.
+    leak_model: NotRequired[float | None]
+    leak: NotRequired[float]
+    # Share of steps that were skipped and what that costs in dB, where steps may be skipped.
+    skipped: NotRequired[float]
+    skip_snr: NotRequired[float]
 
 
 @dataclass(frozen=True)
