@@ -35,8 +35,8 @@ def test_the_first_batch_is_exact_and_tells_the_cost_of_the_others():
     first = skipper.run(sample, key=2.0).latents
     np.testing.assert_array_equal(first, noise)
     count = int((~step_skipping.select_evaluated_steps(np.full(20, 0.99), 0.05)).sum())
-    assert skipper.report["skipped"] == pytest.approx(count / 20)
-    assert skipper.report["skip_snr"] == pytest.approx(20 * np.log10(1 / (0.1 * count)), abs=0.1)
+    assert skipper.report.share == pytest.approx(count / 20)
+    assert skipper.report.snr == pytest.approx(20 * np.log10(1 / (0.1 * count)), abs=0.1)
     later = skipper.run(sample, key=2.0).latents
     assert np.abs(later - noise).max() > 0.01 and calls == ["exact", "skipping", "skipping"]
     skipper.run(sample, key=3.0)  # another guidance scale is measured anew

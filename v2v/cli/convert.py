@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from v2v.checkpoints import adapters, name_mapping, native, orbax_tree
 from v2v.checkpoints.adapters import Adapter
-from v2v.checkpoints.lora_files import LoraStyle
+from v2v.checkpoints.lora_files import LoraDtype, LoraStyle
 from v2v.errors import InputError
 from v2v.pipeline.pretrained import is_converted_folder, load_pretrained
 
@@ -50,7 +50,7 @@ def convert(
     model: str = "",
     lora: str = "",
     style: LoraStyle = "original",
-    dtype: str = "bfloat16",
+    dtype: LoraDtype = "bfloat16",
     progress: bool = False,
 ) -> Conversion:
     """Convert a model folder, or a LoRA file.
@@ -78,7 +78,7 @@ def convert(
     return Conversion(str(target), len(files), sum(p.stat().st_size for p in files))
 
 
-def _convert_lora(source: Path, target: Path, model: str, style: LoraStyle, dtype: str) -> list[Path]:
+def _convert_lora(source: Path, target: Path, model: str, style: LoraStyle, dtype: LoraDtype) -> list[Path]:
     if not model:
         raise InputError(f"{source}: is one file; say with --model which model the adapter is for")
     if target.suffix != ".safetensors":

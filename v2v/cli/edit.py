@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from v2v.assets import EMBEDDED, SAMPLE
 from v2v.errors import InputError
-from v2v.pipeline.settings import EditReport, EditRequest, EditSettings, check_combination
+from v2v.pipeline.settings import EditReport, EditRequest, EditSettings, add_skips, check_combination
 from v2v.video import file_checks
 
 if TYPE_CHECKING:  # heavy imports wait until the input is checked
@@ -167,7 +167,8 @@ def edit_clip(
     """
     start = time.perf_counter()
     target = file_checks.check_output(output)
-    file_checks.check_readable(request.video)
+    if isinstance(request.video, str | Path):
+        file_checks.check_readable(Path(request.video))
     editor = model.load_editor()
     loaded = time.perf_counter()
     if explain:
@@ -181,8 +182,7 @@ def edit_clip(
     else:
         edited = editor.write(request, target, progress=progress)
     end = time.perf_counter()
-    skipping = editor.model.skipping
-    report: EditReport = {**edited.report, **(skipping.report if skipping else {})}
+    report = add_skips(edited.report, editor.model.skipping)
     if not quiet:
         print(f"v2v: {format_report(report)}", file=sys.stderr)
     T, H, W = edited.video.frames.shape[:3]
@@ -364,12 +364,12 @@ def format_report(report: EditReport) -> str:
     return ", ".join([*parts, *_format_skips([report])])
 
 
-def _format_skips(reports: Iterable[EditReport]) -> list[str]:
+def _format_skips(reports: Iterable[EditReport | dict[str, Any]]) -> list[str]:
     """Format the share of skipped steps and the error they cost, as a list of one phrase; empty if none were skipped."""
-    skips = [(report["skipped"], report["skip_snr"]) for report in reports if "skipped" in report]
-    if not skips:
+    measured = [report for report in reports if "skipped" in report and "skip_snr" in report]
+    if not measured:
         return []
-    shares, snr = zip(*skips, strict=True)
+    shares, snr = [report["skipped"] for report in measured], [report["skip_snr"] for report in measured]
     error = f"{min(snr)}" if min(snr) == max(snr) else f"{min(snr)} to {max(snr)}"
     share = sum(shares) / len(shares)
     return [f"{share:.0%} of steps skipped after the first windows, error {error} dB below the edit"]

@@ -72,7 +72,7 @@ def build_parser(actions: Mapping[str, Callable]) -> argparse.ArgumentParser:
     commands = parser.add_subparsers(
         required=True, metavar="edit | synth | train | plan | eval | convert | doctor", title="commands"
     )
-    common = argparse.ArgumentParser(add_help=False)
+    common = Parser(add_help=False)
     common.add_argument("--json", action="store_true", help="print one machine-readable line")
     common.add_argument("--quiet", action="store_true", help="no progress bars; warnings only")
     common.add_argument("-v", "--verbose", action="store_true", help="show debug messages")

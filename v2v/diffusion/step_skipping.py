@@ -12,6 +12,7 @@ the difference, and skips in all later batches. Every clip is measured anew: a r
 """
 
 from collections.abc import Callable, Hashable
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -19,24 +20,36 @@ from v2v.diffusion.sampler import SampleOutput
 from v2v.errors import InputError
 
 
+@dataclass(frozen=True)
+class SkipReport:
+    """What skipping saves and costs, measured on a clip's first batch.
+
+    Attributes:
+      share: of the rows that are skipped.
+      snr: standard deviation of the edit's latents over the error that skipping makes, in decibels.
+    """
+
+    share: float
+    snr: float
+
+
 class StepSkipper:
     """Samples with skipped steps.
 
     Attributes:
       tolerance: largest estimated error of consecutive skipped rows; 0 skips nothing.
-      report: of a clip's first batch, empty before it: `skipped`, the share of rows; `skip_snr`, the standard deviation of the edit's
-        latents over the error that skipping makes, in decibels.
+      report: of a clip's first batch; None before it.
     """
 
     def __init__(self, tolerance: float):
         select_evaluated_steps(np.ones(2), tolerance)  # refuses a bad tolerance before anything is loaded
         self.tolerance = tolerance
-        self.report: dict[str, float] = {}
+        self.report: SkipReport | None = None
         self._evaluated: dict[Hashable, np.ndarray] = {}
 
     def forget(self) -> None:
         """Begin another clip."""
-        self.report = {}
+        self.report = None
         self._evaluated.clear()
 
     def run(self, sample: Callable[..., SampleOutput], key: Hashable) -> SampleOutput:
@@ -53,10 +66,9 @@ class StepSkipper:
         approximate = sample(evaluated=evaluated)
         a, b = np.asarray(exact.latents), np.asarray(approximate.latents)
         error = max(1e-9, float(np.sqrt(((a - b) ** 2).mean())))
-        self.report = {
-            "skipped": round(1 - float(evaluated.mean()), 3),
-            "skip_snr": round(float(20 * np.log10(a.std() / error)), 1),
-        }
+        self.report = SkipReport(
+            share=round(1 - float(evaluated.mean()), 3), snr=round(float(20 * np.log10(a.std() / error)), 1)
+        )
         return exact
 
 

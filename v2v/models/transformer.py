@@ -108,7 +108,7 @@ class DiT(nn.Module):
             block,
             variable_axes={"params": 0, "lora": 0, "cache": 0, "attention": 0},
             split_rngs={"params": True},
-            in_axes=nn.broadcast,
+            in_axes=nn.broadcast,  # pyright: ignore[reportArgumentType]  (flax declares integers alone)
             length=cfg.layers,
         )
         output_rows = target if part == "all" else slice(0, length)

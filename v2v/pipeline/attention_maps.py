@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import cv2
 import jax
@@ -296,7 +296,7 @@ def _build_observer(cfg: ModelConfig):
             x = (1 - tau) * edit + tau * noise
             tau = jnp.full(x.shape[:1], tau)
             _, collections = dit.apply(variables, x, tau, text, **conditions, mutable=["attention"])
-            weights = collections["attention"]["blocks"]
+            weights: Any = collections["attention"]["blocks"]
             # Averaged over layers.
             return None, [weights[name]["seen"].mean(0) for name in ("cross_attn", "self_attn")]
 

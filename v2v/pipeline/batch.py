@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Literal, TypedDict
+from typing import Any, Literal, TypedDict
 
 import numpy as np
 from jax.sharding import Mesh
@@ -26,7 +26,7 @@ from v2v.errors import InputError, collect_notes
 from v2v.pipeline import batched_model
 from v2v.pipeline.editor import EasyV2VEditor, lora_context
 from v2v.pipeline.manifest import Job
-from v2v.pipeline.settings import EditReport, EditRequest
+from v2v.pipeline.settings import EditReport, EditRequest, add_skips
 from v2v.video.file_checks import check_output, error_reason
 from v2v.video.inputs import FRAME_REFERENCE
 
@@ -39,7 +39,8 @@ class JobResult(TypedDict):
     status: Literal["done", "skipped", "failed"]
     # The reason of a failure, or "".
     error: str
-    report: EditReport
+    # Empty where the job failed.
+    report: EditReport | dict[str, Any]
     notes: list[str]
     seconds: float
 
@@ -90,8 +91,7 @@ def run_jobs(
 
         return run
 
-    is_sequential = mesh is None or mesh.size == 1 or editor.model.skipping is not None
-    if is_sequential:
+    if mesh is None or mesh.size == 1 or editor.model.skipping is not None:
         yield from (_result(editor, job, out, weights, progress) for job in mine)
         return
     yield from batched_model.run_tasks(editor.model, mesh, map(task, mine))
@@ -196,7 +196,7 @@ def _run(
     record.unlink(missing_ok=True)
     with _added_adapters(editor, job.lora):
         edited = editor.write(request, output, progress=progress, sampled=editor.model.release)
-    report: EditReport = {**edited.report, **(skipping.report if skipping else {})}
+    report = add_skips(edited.report, skipping)
     partial = record.with_suffix(".partial")
     record_content = {
         "key": key, "bytes": output.stat().st_size, "report": report, "notes": result["notes"],

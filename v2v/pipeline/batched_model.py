@@ -1,6 +1,6 @@
 """Run several jobs at a time, each as a share of one batch on a mesh of devices.
 
-Every job runs as it does on its own, in its own thread, with a `BatchedModel` in participant of its model. When all jobs that may still
+Every job runs as it does on its own, in its own thread, with a `BatchedModel` in place of its model. When all jobs that may still
 call the model are waiting, their calls are computed together:
 
     job 0   encode(video [k, T, h, w, 3])  ┐
@@ -26,6 +26,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from v2v.array_types import AnyArray, AnyLatents, AnyPixels
 from v2v.config import ModelConfig
 from v2v.diffusion.sampler import SampleOutput
 from v2v.diffusion.step_skipping import StepSkipper
@@ -37,69 +38,70 @@ T = TypeVar("T")
 
 
 def run_tasks(model: EditingModel, mesh: Mesh, tasks: Iterable[Callable[["BatchedModel"], T]]) -> Iterator[T]:
-    """Runs tasks, as many at a time as the mesh has data-parallel devices, and yields what each returns, as it ends.
+    """Run tasks, as many at a time as the mesh has data-parallel devices, and yield what each returns, as it ends.
 
     Args:
-      model: a `Pretrained`; every task gets a `BatchedModel` of it.
+      model: the model; every task gets a `BatchedModel` of it.
       mesh: devices of this process.
       tasks: functions of the model.
     """
-    table = _BatchQueue(mesh)
-    placed = model.on(mesh)
+    queue = _BatchQueue(mesh)
+    replicated = model.on(mesh)
 
-    def one(task: Callable[[BatchedModel], T], seat: BatchedModel) -> T:
-        seat.join()
+    def run(task: Callable[[BatchedModel], T], batched: BatchedModel) -> T:
+        batched.join()
         try:
-            return task(seat)
+            return task(batched)
         finally:
-            seat.release()
+            batched.release()
 
-    with ThreadPoolExecutor(table.seats, "job") as pool:
-        tasks = [(task, BatchedModel(placed, table, _Participant())) for task in tasks]
-        for _, seat in tasks[
-            : table.seats
-        ]:  # otherwise the first task would not wait for the others' threads to start
-            seat.join()
-        waiting = [pool.submit(one, *task) for task in tasks]
+    with ThreadPoolExecutor(queue.capacity, "job") as pool:
+        models = [(task, BatchedModel(replicated, queue, _Participant())) for task in tasks]
+        # Otherwise the first task would not wait for the others' threads to start.
+        for _, batched in models[: queue.capacity]:
+            batched.join()
+        futures = [pool.submit(run, *task_and_model) for task_and_model in models]
         try:
-            for ended in as_completed(waiting):
-                yield ended.result()
+            for future in as_completed(futures):
+                yield future.result()
         finally:  # also when the caller stops iterating
-            for task in waiting:
-                task.cancel()
-            table.close()
+            for future in futures:
+                future.cancel()
+            queue.close()
 
 
 class BatchedModel:
     """A model whose calls wait for those of other jobs and are computed in one batch with them."""
 
-    def __init__(self, model, table: "_BatchQueue", participant: "_Participant"):
-        self._model, self._table, self._participant = model, table, participant
+    def __init__(self, model: EditingModel, queue: "_BatchQueue", participant: "_Participant"):
+        self._model, self._queue, self._participant = model, queue, participant
 
     def join(self) -> None:
         """Make the other jobs wait for this one's calls."""
-        self._table.count(self._participant, True)
+        self._queue.count(self._participant, True)
 
-    def with_lora(self, adapter, scale: float = 1.0) -> "BatchedModel":
+    def with_lora(self, adapter: Any, scale: float = 1.0) -> "BatchedModel":
         """Return this model with an adapter, in the same batch queue."""
-        return BatchedModel(self._table.adapted(self._model, adapter, scale), self._table, self._participant)
+        return BatchedModel(
+            self._queue.adapted_model(self._model, adapter, scale), self._queue, self._participant
+        )
 
     def embed_text(self, texts: list[str]) -> TextEmbedding:
         """Embed instructions; one job at a time."""
-        with self._table.model:
+        with self._queue.model_lock:
             return self._model.embed_text(texts)
 
-    def encode(self, video: np.ndarray) -> np.ndarray:
+    def encode(self, video: AnyPixels) -> AnyLatents:
         """Encode a video as latents."""
-        return self._call("encode", video)
+        return self._call("encode", video).latents
 
-    def encode_mask(self, mask: np.ndarray) -> np.ndarray:
+    def encode_mask(self, mask: AnyPixels) -> AnyLatents:
         """Encode a mask."""
-        return self._call("encode_mask", mask)
+        return self._call("encode_mask", mask).latents
 
-    def decode(self, z: np.ndarray) -> np.ndarray:
+    def decode(self, z: AnyLatents) -> np.ndarray:
         """Decode latents."""
-        return self._call("decode", z)
+        return np.asarray(self._call("decode", z).latents)
 
     def sample(self, request: SampleRequest) -> SampleOutput:
         """Sample together with the requests of other jobs."""
@@ -108,17 +110,12 @@ class BatchedModel:
 
     def release(self) -> None:
         """Let the others go on without this one. Calls that follow are still computed."""
-        self._table.count(self._participant, False)
+        self._queue.count(self._participant, False)
 
     @property
     def config(self) -> ModelConfig:
         """Return the model's configuration."""
         return self._model.config
-
-    @property
-    def tokenizer(self):
-        """Return the model's tokenizer."""
-        return self._model.tokenizer
 
     @property
     def conditions(self) -> tuple[str, ...]:
@@ -134,18 +131,21 @@ class BatchedModel:
         """Return this model: it is on its mesh already."""
         return self
 
-    def _call(self, name: str, *array, links: WindowLinks | None = None, **options):
+    def _call(
+        self, name: str, *array: AnyArray, links: WindowLinks | None = None, **options: Any
+    ) -> SampleOutput:
+        """Compute a method of the model in a batch; methods other than `sample` give their array as latents."""
         arrays = dict(enumerate(array)) | {k: v for k, v in options.items() if np.ndim(v) > 1}
         rest = {k: v for k, v in options.items() if k not in arrays}
-        arrays = {k: np.asarray(v) for k, v in arrays.items()}
-        return self._table.submit(_Call(self._model, name, arrays, rest, links), self._participant)
+        host_arrays = {k: np.asarray(v) for k, v in arrays.items()}
+        return self._queue.submit(_Call(self._model, name, host_arrays, rest, links), self._participant)
 
 
 @dataclass
 class _Participant:
-    """Whether the other jobs wait for a job."""
+    """A job, and whether the others wait for it."""
 
-    taken: bool = False
+    is_awaited: bool = False
 
 
 @dataclass
@@ -157,72 +157,77 @@ class _Call:
     arrays: dict[Any, np.ndarray]
     rest: dict[str, Any]
     links: WindowLinks | None
-    answer: Any = None
+    result: SampleOutput | None = None
     error: BaseException | None = None
-    done: bool = False
+    is_done: bool = False
 
     def batch_key(self) -> tuple:
         """Return the key by which calls are grouped into one batch."""
         shapes = tuple((k, a.shape, str(a.dtype)) for k, a in self.arrays.items())
-        return (
-            id(self.model),
-            self.name,
-            shapes,
-            tuple(sorted((k, v) for k, v in self.rest.items() if v is not None)),
-            self.links is None,
-        )
+        rest = tuple(sorted((k, v) for k, v in self.rest.items() if v is not None))
+        return id(self.model), self.name, shapes, rest, self.links is None
 
 
 class _BatchQueue:
-    """Collects calls until every participant is waiting, then computes them."""
+    """Collects calls until every participant is waiting, then computes them.
+
+    Attributes:
+      mesh: the devices.
+      capacity: number of jobs in a batch.
+      model_lock: held while a model is used.
+    """
 
     def __init__(self, mesh: Mesh):
-        self.mesh, self.seats = mesh, mesh.shape["data"] * mesh.shape["fsdp"]
-        self.model = threading.RLock()  # held by who uses it
+        self.mesh, self.capacity = mesh, mesh.shape["data"] * mesh.shape["fsdp"]
+        self.model_lock = threading.RLock()
         self._turn = threading.Condition()
-        self._expected, self._pending, self._busy, self._closed = 0, [], False, False
-        self._adapted: dict[tuple, Any] = {}
+        self._expected, self._is_busy, self._is_closed = 0, False, False
+        self._pending: list[_Call] = []
+        self._adapted: dict[tuple, EditingModel] = {}
 
-    def count(self, participant: _Participant, taken: bool) -> None:
+    def count(self, participant: _Participant, is_awaited: bool) -> None:
+        """Let the others wait for a participant, or not."""
         with self._turn:
-            self._expected += int(taken) - int(participant.taken)
-            participant.taken = taken
+            self._expected += int(is_awaited) - int(participant.is_awaited)
+            participant.is_awaited = is_awaited
             self._turn.notify_all()
 
     def close(self) -> None:
         """Compute no more calls; waiting ones fail."""
         with self._turn:
-            self._closed = True
+            self._is_closed = True
             self._turn.notify_all()
 
-    def adapted(self, model, adapter, scale: float):
+    def adapted_model(self, model: EditingModel, adapter: Any, scale: float) -> EditingModel:
         """Return one model for all jobs with the same adapters, so that they can share a batch."""
-        with self.model:
+        with self.model_lock:
             key = id(model), str(adapter), scale
             if key not in self._adapted:
                 self._adapted[key] = model.with_lora(adapter, scale)
             return self._adapted[key]
 
-    def submit(self, call: _Call, participant: _Participant):
-        was = participant.taken
+    def submit(self, call: _Call, participant: _Participant) -> SampleOutput:
+        """Wait until a call is computed, and return its result."""
+        was_awaited = participant.is_awaited
         self.count(participant, True)
         with self._turn:
             self._pending.append(call)
-            while not call.done:
-                if self._closed:
+            while not call.is_done:
+                if self._is_closed:
                     raise RuntimeError("jobs were stopped")
-                if self._busy or len(self._pending) < self._expected:
+                if self._is_busy or len(self._pending) < self._expected:
                     self._turn.wait()
                 else:
-                    self._serve()
-        self.count(participant, was)
+                    self._compute_pending()
+        self.count(participant, was_awaited)
         if call.error is not None:
             raise call.error
-        return call.answer
+        assert call.result is not None
+        return call.result
 
-    def _serve(self) -> None:
+    def _compute_pending(self) -> None:
         """Compute the waiting calls; the lock is held on entry and on return."""
-        calls, self._pending, self._busy = self._pending, [], True
+        calls, self._pending, self._is_busy = self._pending, [], True
         self._turn.release()
         try:
             groups = defaultdict(list)
@@ -230,36 +235,42 @@ class _BatchQueue:
                 groups[call.batch_key()].append(call)
             for group in groups.values():
                 try:
-                    with self.model:
-                        self._answer(group)
+                    with self.model_lock:
+                        self._compute(group)
                 except BaseException as error:
                     for call in group:
                         call.error = copy.copy(error)
         finally:
             self._turn.acquire()
-            self._busy = False
+            self._is_busy = False
             for call in calls:
-                call.done = True
+                call.is_done = True
             self._turn.notify_all()
 
-    def _answer(self, group: list[_Call]) -> None:
-        first, full = group[0], [*group, *group[-1:] * (self.seats - len(group))]
-        arrays = {key: self._spread([q.arrays[key] for q in full]) for key in first.arrays}
+    def _compute(self, group: list[_Call]) -> None:
+        """Compute equal calls in one batch of the capacity's rows; the last call is repeated if there are fewer."""
+        first, batch = group[0], [*group, *group[-1:] * (self.capacity - len(group))]
+        arrays = {key: self._spread([call.arrays[key] for call in batch]) for key in first.arrays}
         if first.name == "sample":
-            links = None if first.links is None else concatenate_links([q.links for q in full])
+            links = None
+            if first.links is not None:
+                links = concatenate_links([call.links for call in batch if call.links is not None])
             output = first.model.sample(SampleRequest(**{**first.rest, **arrays}, links=links))
+        elif first.name == "encode":
+            output = SampleOutput(first.model.encode(arrays[0]))
+        elif first.name == "encode_mask":
+            output = SampleOutput(first.model.encode_mask(arrays[0]))
         else:
-            output = SampleOutput(getattr(first.model, first.name)(arrays[0]))
+            output = SampleOutput(first.model.decode(arrays[0]))
         rows = np.asarray(output.latents)
         past = None if output.past is None else np.asarray(output.past)
-        k = len(rows) // self.seats
+        k = len(rows) // self.capacity
         for i, call in enumerate(group):
-            part = rows[i * k : (i + 1) * k]
-            if first.name != "sample":
-                call.answer = part
-            else:
-                call.answer = SampleOutput(part, None if past is None else past[:, i : i + 1])
+            call.result = SampleOutput(
+                rows[i * k : (i + 1) * k], None if past is None else past[:, i : i + 1]
+            )
 
     def _spread(self, arrays: list[np.ndarray]) -> jax.Array:
+        """Join the rows of jobs and lay them out over the mesh."""
         rows = np.concatenate(arrays)
         return jax.device_put(rows, sharding.batch_sharding(self.mesh, len(rows)))

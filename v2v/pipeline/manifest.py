@@ -131,7 +131,7 @@ def parse_job(
     def place(name: str) -> str:
         return str(manifest.parent / name)
 
-    video, instruction = (_text(fields, name, is_required=True) for name in ("video", "instruction"))
+    video, instruction = (_required_text(fields, name) for name in ("video", "instruction"))
     mask = fields.get("mask")
     if isinstance(mask, list) and [type(n) for n in mask] == [int] * 4:
         fields["mask"] = ",".join(map(str, mask))
@@ -173,11 +173,14 @@ def _finite(number: int | float) -> bool:
     return abs(number) <= sys.float_info.max
 
 
-def _text(fields: dict, name: str, is_required: bool = False) -> str | None:
-    """Return a text field of a line; None if it is optional and absent or null."""
+def _text(fields: dict, name: str) -> str | None:
+    """Return an optional text field of a line; None if it is absent or null."""
+    return None if fields.get(name) is None else _required_text(fields, name)
+
+
+def _required_text(fields: dict, name: str) -> str:
+    """Return a text field of a line."""
     value = fields.get(name)
-    if value is None and not is_required:
-        return None
     if not isinstance(value, str) or not value.strip():
         box = ' such as "m.png" or "x,y,w,h"' if name == "mask" else ""
         raise InputError(f'expected "{name}", a text{box}, got {value!r}')

@@ -65,24 +65,21 @@ class SampleRequest:
 
 
 class EditingModel(Protocol):
-    """A model that edits clips.
+    """A model that edits clips."""
 
-    Attributes:
-      config: its configuration.
-      conditions: what it can be shown, of "source", "mask" and "reference"; empty when it was never trained to edit.
-      skipping: the step skipping in use, or None.
-    """
-
-    config: ModelConfig
+    @property
+    def config(self) -> ModelConfig:
+        """Return its configuration."""
+        ...
 
     @property
     def conditions(self) -> tuple[str, ...]:
-        """Return what the model can be shown."""
+        """Return what it can be shown, of "source", "mask" and "reference"; empty when it was never trained to edit."""
         ...
 
     @property
     def skipping(self) -> StepSkipper | None:
-        """Return the step skipping in use."""
+        """Return the step skipping in use, or None."""
         ...
 
     def encode(self, video: AnyPixels) -> AnyLatents:

@@ -11,6 +11,7 @@ import functools
 import math
 import os
 from pathlib import Path
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -127,6 +128,7 @@ def load_tokenizer(folder: model_folder.ModelFolder, cfg: ModelConfig) -> Tokeni
     Raises:
       InputError: an unreadable file, or more tokens than the text encoder has.
     """
+    assert folder.tokenizer is not None, "`ModelFolder.require` was called"
     vocabulary = Tokenizer.load(folder.tokenizer, cfg.text.text_len)
     if vocabulary.backend.get_vocab_size() > cfg.text.vocab:
         raise InputError(
@@ -241,17 +243,14 @@ class Pretrained:
         """Do nothing: no other job waits for this model."""
 
     def with_skip(self, tolerance: float) -> "Pretrained":
-        """This model with steps skipped that change little (step_skipping.py); `skipping.report` tells what that costs."""
-        out = copy.copy(self)
-        out.skipping = StepSkipper(tolerance)
-        return out
+        """Return this model with steps skipped that change little (step_skipping.py); `skipping.report` tells what that costs."""
+        return self._changed(skipping=StepSkipper(tolerance))
 
     def on(self, mesh: Mesh) -> "Pretrained":
         """Return this model with its weights replicated on all devices of a mesh, over which rows of its inputs may be split."""
-        out = copy.copy(self)
-        out._store, out._texts = parameter_store.ReplicatedStore(self._store, mesh), {}
-        out._embed = self._embed and jax.device_put(self._embed, sharding.replicated_sharding(mesh))
-        return out
+        embed = self._embed and jax.device_put(self._embed, sharding.replicated_sharding(mesh))
+        store = parameter_store.ReplicatedStore(self._store, mesh)
+        return self._changed(_store=store, _texts={}, _embed=embed)
 
     def with_lora(self, adapter: str | Path | dict | Adapter, scale: float = 1.0) -> "Pretrained":
         """Return this model with an adapter.
@@ -271,13 +270,12 @@ class Pretrained:
                 f"adapter: expected a finite number as its weight, got {scale}; 1 is its own strength"
             )
         new = adapter if isinstance(adapter, Adapter) else adapters.load_adapter(adapter, self.config)
-        out = copy.copy(self)
-        out._adapters = ((new, scale),) if new.embed is not None else (*self._adapters, (new, scale))
-        if new.embed is not None:
-            out._embed = jax.device_put(new.embed)
-        if new.condition is not None and new.condition != self.config.condition:
-            out.config = dataclasses.replace(self.config, condition=new.condition)
-        return out
+        config = self.config
+        if new.condition is not None and new.condition != config.condition:
+            config = dataclasses.replace(config, condition=new.condition)
+        if new.embed is None:
+            return self._changed(config=config, _adapters=(*self._adapters, (new, scale)))
+        return self._changed(config=config, _adapters=((new, scale),), _embed=jax.device_put(new.embed))
 
     def parameters(self, part: str) -> dict:
         """Return the tree of "dit", "vae" or "text" without adapters; it stays loaded only if the whole model fits into memory."""
@@ -288,6 +286,12 @@ class Pretrained:
     def adapter(self) -> Adapter | None:
         """Return all adapters of the model combined into one; None for a model without adapters."""
         return adapters.combine_adapters(self._adapters, self._embed)
+
+    def _changed(self, **attributes: Any) -> "Pretrained":
+        """Return a copy with other attributes."""
+        out = copy.copy(self)
+        vars(out).update(attributes)
+        return out
 
     def _dit(self) -> dict:
         return self._store.get("dit", self._adapters)
@@ -326,7 +330,7 @@ def _build_codec(cfg: VAEConfig, text: TextConfig):
         pixels = z[..., 0].size * cfg.stride_t * cfg.stride_xy**2
         if pixels >= STREAMING_PIXELS:
             return denormalize_pixels(autoencoder_streaming.decode_in_chunks(vae, params, z))
-        return denormalize_pixels(vae.apply({"params": params}, z, method="decode"))
+        return denormalize_pixels(cast(jax.Array, vae.apply({"params": params}, z, method="decode")))
 
     @jax.jit
     def embed(params, ids, lengths):

@@ -14,6 +14,7 @@ from typing import Any, Literal, NotRequired, TypedDict, get_args
 import numpy as np
 
 from v2v.config import ModelConfig
+from v2v.diffusion.step_skipping import StepSkipper
 from v2v.errors import InputError
 from v2v.video.mask import BOX
 from v2v.video.video import Video
@@ -145,6 +146,15 @@ class EditReport(TypedDict):
     # Share of steps that were skipped and what that costs in dB, where steps may be skipped.
     skipped: NotRequired[float]
     skip_snr: NotRequired[float]
+
+
+def add_skips(report: EditReport, skipping: StepSkipper | None) -> EditReport:
+    """Return a report with the measurements of step skipping, once frames were computed."""
+    if skipping is None or skipping.report is None:
+        return report
+    report = report.copy()
+    report["skipped"], report["skip_snr"] = skipping.report.share, skipping.report.snr
+    return report
 
 
 @dataclass(frozen=True)

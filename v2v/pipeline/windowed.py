@@ -85,7 +85,9 @@ def edit_windows(
             z_msk = model.encode_mask(
                 np.broadcast_to(np.where(mask_lookup(rows)[..., None], 255, 0).astype(np.uint8), size)
             )
-        noise = [windows.window_noise(settings.seed, plan.starts[i], *_split(z_src.shape)) for i in batch]
+        noise = [
+            windows.window_noise(settings.seed, int(plan.starts[i]), *_split(z_src.shape)) for i in batch
+        ]
         request = SampleRequest(
             z_src, z_msk, z_ref, text, np.stack(noise), settings.steps_of(config), settings.guidance_of(config),
             links=plan.links(batch, past), begin=z_src, strength=settings.strength, mode=settings.guide,
@@ -133,29 +135,37 @@ class _WindowJoiner:
     """Joins overlapping windows into frames in order, of source and edit."""
 
     def __init__(self, n: int):
-        self.n, self.done, self.begin, self.previous_clips = n, 0, 0, None
-        self.stores = (FrameStore(), FrameStore())
+        self._n, self._written, self._begin = n, 0, 0
+        self._previous: np.ndarray | None = None
+        self._stores = (FrameStore(), FrameStore())
 
     def add(self, begin: int, clips: np.ndarray) -> None:
-        """Add a window's source and edit, float32 [2, T, h, w, 3], from frame `begin` of the clip on, cross-faded with the previous window."""
-        if self.previous_clips is not None:
-            shared = max(0, self.begin + self.previous_clips.shape[1] - begin)
+        """Add a window, cross-faded with the previous one.
+
+        Args:
+          begin: frame of the clip that it begins with.
+          clips: its source and edit, float32 [2, T, h, w, 3].
+        """
+        if self._previous is not None:
+            shared = max(0, self._begin + self._previous.shape[1] - begin)
             rise = (np.arange(1, shared + 1) / (shared + 1)).astype(np.float32)[:, None, None, None]
-            previous_frames = self.previous_clips[:, self.previous_clips.shape[1] - shared :]
+            previous_frames = self._previous[:, self._previous.shape[1] - shared :]
             clips[:, :shared] = (1 - rise) * previous_frames + rise * clips[:, :shared]
             self._write_until(begin)
-        self.begin, self.previous_clips = begin, clips
+        self._begin, self._previous = begin, clips
 
     def flush(self) -> tuple[FrameStore, FrameStore]:
-        self._write_until(self.n)
-        return self.stores
+        """Return all frames of source and edit."""
+        self._write_until(self._n)
+        return self._stores
 
     def _write_until(self, end: int) -> None:
         """Write the previous window's frames up to `end`."""
-        for t in range(self.done, end):
-            for store, clip in zip(self.stores, self.previous_clips, strict=True):
-                store.append(clip[t - self.begin])
-        self.done = end
+        assert self._previous is not None, "a clip has at least one window"
+        for t in range(self._written, end):
+            for store, clip in zip(self._stores, self._previous, strict=True):
+                store.append(clip[t - self._begin])
+        self._written = end
 
 
 def _split(shape: tuple[int, ...]) -> tuple[int, tuple[int, ...]]:
