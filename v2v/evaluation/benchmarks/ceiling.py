@@ -16,7 +16,7 @@ from pathlib import Path
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
-from v2v.array_types import Latents
+from v2v.array_types import AnyLatents
 from v2v.diffusion.sampler import SampleOutput
 from v2v.errors import InputError
 from v2v.evaluation.items import Benchmark
@@ -78,7 +78,7 @@ class TruthModel:
         self.config, self.encode, self.decode = model.config, model.encode, model.decode
         self.encode_mask = model.encode_mask
         self.record = False
-        self._latents: list[Latents] = []
+        self._latents: list[AnyLatents] = []
 
     def embed_text(self, texts: list[str]) -> TextEmbedding:
         """Return zeros: the instruction changes nothing."""
