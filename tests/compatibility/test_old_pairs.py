@@ -60,7 +60,10 @@ def test_an_old_set_is_read(old):
 def test_an_old_survey_is_believed(old):
     unread = [None] * 6
     found = datasets.load_or_survey(old / "survey.json", "set", unread, material.WANTED)
-    assert found.indices_by_size == {(2, 16, 24): [0, 1, 2, 3, 4, 5]} and found.frames == (12, 12)
+    assert found.indices_by_size == {(2, 16, 24): [0, 1, 2, 3, 4, 5]} and (
+        found.used_frames,
+        found.all_frames,
+    ) == (12, 12)
 
 
 def test_the_same_request_makes_the_same_files(old, v2v, monkeypatch):
