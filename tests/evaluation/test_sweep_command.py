@@ -1,5 +1,6 @@
 """`v2v eval` as it is typed: what it writes and says, and what is left after a kill."""
 
+import argparse
 import csv
 import json
 import signal
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from v2v.cli import eval
+from v2v.errors import InputError
 
 ROOT = Path(__file__).parents[2]
 
@@ -107,6 +109,35 @@ def test_arguments_need_no_heavy_import():
     code = "import sys, v2v.cli.main; assert not {'jax', 'numpy', 'cv2', 'av'} & set(sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
     assert eval.ABOUT
+
+
+def request_of(*words):
+    parser = argparse.ArgumentParser()
+    eval.add_arguments(parser)
+    return eval.parse_request(parser.parse_args(words), progress=False)
+
+
+def test_a_command_line_becomes_one_of_three_requests(tmp_path):
+    out = tmp_path / "out"
+    sweep = request_of("s.py", "--out", str(out), "--compat", "editverse", "--export", "a=b", "--export", "c")
+    assert sweep == eval.SweepRequest(
+        Path("s.py"), out, compat="editverse", exports=[eval.Export("a", "b"), eval.Export("c", "")]
+    )
+    page = tmp_path / "page.html"
+    study = request_of("ab", "x:a", "y:b", "--out", str(page), "--pairs", "3", "--cache", "work")
+    assert study == eval.StudyRequest("x:a", "y:b", page, Path("work"), pairs=3)
+    votes = request_of("votes", "key.json", "1.json", "2.json", "--out", "votes.json")
+    assert votes == eval.VotesRequest(Path("key.json"), [Path("1.json"), Path("2.json")], Path("votes.json"))
+    out.write_text("a file")
+    for words, message in (
+        (("ab", "x:a", "--out", str(page)), "expected two sides"),
+        (("ab", "x:a", "y:b", "--out", str(out)), "ends in .html"),
+        (("votes", "key.json", "--out", "v.json"), "at least one file"),
+        (("a.py", "b.py", "--out", "o"), "expected one sweep, got 2 words"),
+        (("a.py", "--out", str(out)), "expected a folder for results"),
+    ):
+        with pytest.raises(InputError, match=message):
+            request_of(*words)
 
 
 def test_metrics_and_rubrics_are_listed(capsys):

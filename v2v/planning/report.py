@@ -147,7 +147,7 @@ def build_plan(
     chip, devices = chips.resolve_topology(topology)
     # A program for absent devices cannot be read back from the cache.
     jax.config.update("jax_enable_compilation_cache", False)
-    trials = search.search_settings(setting, chip, devices, searching, tell=_log_progress)
+    trials = search.search_settings(setting, chip, devices, searching, progress=_log_progress)
     m = trials[-1].setting.model
     reports = tuple(describe_trial(trial, chip, utilisation, len(devices)) for trial in trials)
     return Plan(

@@ -43,7 +43,7 @@ def search_settings(
     chip: Chip,
     devices: list,
     search: bool = True,
-    tell: Callable[[str], None] = lambda line: None,
+    progress: Callable[[str], None] = lambda line: None,
 ) -> list[Trial]:
     """Try settings in order until one fits.
 
@@ -52,7 +52,7 @@ def search_settings(
       chip: the kind of chip.
       devices: the devices to compile for.
       search: try other settings when the requested one does not fit.
-      tell: receives a line before each compilation.
+      progress: receives a line before each compilation.
 
     Returns:
       all trials in order; only the last may fit.
@@ -62,7 +62,7 @@ def search_settings(
     """
     trials: list[Trial] = []
     for change, candidate in iterate_candidates(setting, len(devices)) if search else [("as asked", setting)]:
-        tell(f"{change}: compiling")
+        progress(f"{change}: compiling")
         try:
             cost = _measure_cost(candidate, chip, devices)
         except InputError:
