@@ -169,7 +169,7 @@ def test_a_full_disk_is_named_whatever_the_runner_passes_on(tmp_path, monkeypatc
     real, count = shards.os.fsync, iter(range(100))
 
     def full(fd):
-        if next(count) == 2:
+        if next(count) >= 2:  # however often the runner tries
             raise OSError(errno.ENOSPC, "worded by the system")
         real(fd)
 
@@ -180,6 +180,7 @@ def test_a_full_disk_is_named_whatever_the_runner_passes_on(tmp_path, monkeypatc
         build_dataset(SynthRequest(tmp_path / "a", 8, beam=(), **SMALL))
     kept = list(tmp_path.glob(".a.*/shards/*"))
     assert kept and all(p.suffix == ".shard" for p in kept)
+    monkeypatch.setattr(shards.os, "fsync", real)
     assert build_dataset(SynthRequest(tmp_path / "a", 8, beam=(), **SMALL))["pairs"] == 8
 
 
