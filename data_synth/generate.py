@@ -66,6 +66,7 @@ class PairOptions:
       transition: Probability, 0 to 1, that the edit begins (or also ends) inside the clip.
       operators: How it may begin there, of `transition.OPERATORS`.
       sources: Clips, experts and published sets that recipes may use.
+      snapshot: Hash of what the sources hold, as for `registry.build_recipe`.
     """
 
     T: int = 9
@@ -75,6 +76,7 @@ class PairOptions:
     transition: float = 0.5
     operators: tuple[str, ...] = tr.CLASSIC_OPERATORS
     sources: Sources = NO_SOURCES
+    snapshot: str = ""
 
 
 DEFAULT_OPTIONS = PairOptions()
@@ -100,9 +102,9 @@ def find_pair(seed: int, options: PairOptions = DEFAULT_OPTIONS) -> tuple[Pair, 
 @one_thread()
 def make_block(seeds: Sequence[int], options: PairOptions = DEFAULT_OPTIONS) -> list[Pair | Rejected]:
     """Return what `make_pair` returns for many seeds; recipes that work in batches (external experts) get theirs together."""
-    T, H, W, sources = options.T, options.H, options.W, options.sources
+    size = options.T, options.H, options.W
     entries = registry.DEFAULT_MIX if options.edits is None else options.edits
-    finite = count_rows(entries, sources)
+    finite = count_rows(entries, options.sources, options.snapshot)
     # Recipe name → (position in `seeds`, seed or row).
     batches: dict[str, list[tuple[int, int]]] = {}
     outcomes: dict[int, tuple[str, Pair | Rejected]] = {}
@@ -110,35 +112,36 @@ def make_block(seeds: Sequence[int], options: PairOptions = DEFAULT_OPTIONS) -> 
         rng = build_rng(seed, "pair")
         # Finite sets are gone through row by row, in turns.
         name = entries[seed % len(entries)] if finite else _choose_edit(rng, entries)
-        recipe = registry.build_recipe(name, sources)
+        recipe = registry.build_recipe(name, options.sources, options.snapshot)
         if isinstance(recipe, GeneratorRecipe):
-            outcomes[i] = name, recipe.function(seed, rng, T, H, W)
+            outcomes[i] = name, recipe.function(seed, rng, *size)
         else:
             batches.setdefault(name, []).append((i, seed // len(entries) if finite else seed))
     for name, members in batches.items():
-        recipe = registry.build_recipe(name, sources)
+        recipe = registry.build_recipe(name, options.sources, options.snapshot)
         numbers = [seed for _, seed in members]
         if not finite and (row_count := recipe.rows):  # beside endless recipes a set is gone through again
             numbers = [seed % row_count for seed in numbers]
-        results = recipe.make_pairs(numbers, T, H, W)
+        results = recipe.make_pairs(numbers, *size)
         for (i, _), result in zip(members, results, strict=True):
             outcomes[i] = name, result
     return [_add_transition_and_check(*outcomes[i], seed, options) for i, seed in enumerate(seeds)]
 
 
-def count_rows(entries: Sequence[str], sources: Sources) -> int | None:
+def count_rows(entries: Sequence[str], sources: Sources, snapshot: str = "") -> int | None:
     """Return how many seeds, from 0 on, go once through finite sets; None where any recipe has no end.
 
     Args:
       entries: Names of recipes and families.
       sources: Sources of the request.
+      snapshot: As for `registry.build_recipe`.
 
     Raises:
       InputError: A name is unknown, or its recipe needs a source that is missing.
     """
     if any(name in registry.FAMILIES for name in entries):
         return None
-    sizes = [registry.build_recipe(name, sources).rows for name in entries]
+    sizes = [registry.build_recipe(name, sources, snapshot).rows for name in entries]
     finite_sizes = [size for size in sizes if size is not None]
     return max(finite_sizes) * len(sizes) if sizes and len(finite_sizes) == len(sizes) else None
 

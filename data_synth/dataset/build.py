@@ -11,6 +11,7 @@ hidden folder beside `out`, or where `--unfinished` says, and go away with the f
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import hashlib
 import json
@@ -25,7 +26,7 @@ from data_synth import generate, quality
 from data_synth.dataset import beam, folders, shards
 from data_synth.dataset.preview import write_preview
 from data_synth.dataset.report import Report
-from data_synth.dataset.request import SynthRequest
+from data_synth.dataset.request import SynthRequest, fingerprint_sources
 from data_synth.generate import PairOptions
 from data_synth.recipes import registry
 from data_synth.recipes.result import Rejected
@@ -41,6 +42,30 @@ MAX_CONSECUTIVE_FAILURES = 8
 
 # Called with 1 after every pair.
 Progress = Callable[[int], object]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Build:
+    """A request under way.
+
+    Attributes:
+      request: What to build.
+      snapshot: Hash of what its sources hold.
+      out: Folder to write, links resolved.
+      work_folder: Hidden folder beside it.
+      shard_folder: Folder of the shards.
+    """
+
+    request: SynthRequest
+    snapshot: str
+    out: Path
+    work_folder: Path
+    shard_folder: Path
+
+    @property
+    def has_shards(self) -> bool:
+        """Return whether any shard is finished."""
+        return any(self.shard_folder.glob("*.shard"))
 
 
 def build_dataset(request: SynthRequest, progress: Progress | None = None) -> dict:
@@ -59,9 +84,11 @@ def build_dataset(request: SynthRequest, progress: Progress | None = None) -> di
     out = Path(request.out)
     if out.is_symlink():  # nothing can be renamed onto a link
         out = out.resolve()
-    registry.forget_recipes()
     request.check()
-    table = request.table()
+    content = fingerprint_sources(request.sources)
+    snapshot = json.dumps(content, sort_keys=True) if content else ""
+    request.check_recipes(snapshot)
+    table = request.table(content)
     report = folders.find_finished(out, table)
     if request.preview:
         folders.create_preview_folder(Path(request.preview))
@@ -74,7 +101,8 @@ def build_dataset(request: SynthRequest, progress: Progress | None = None) -> di
             else work_folder / "shards"
         )
         with folders.lock_work_folder(work_folder):
-            report = _write_folder(out, work_folder, shard_folder, request, Report(table), progress)
+            build = _Build(request, snapshot, out, work_folder, shard_folder)
+            report = _write_folder(build, Report(table), progress)
     if request.preview:
         try:
             _write_sheets(out, Path(request.preview))
@@ -124,29 +152,22 @@ def make_records(seeds: Sequence[int], options: PairOptions) -> list[dict | Reje
         return [Rejected(f"{type(error).__name__}: {text}", error=True)]
 
 
-def _write_folder(
-    out: Path,
-    work_folder: Path,
-    shard_folder: Path,
-    request: SynthRequest,
-    report: Report,
-    progress: Progress | None,
-) -> dict:
+def _write_folder(build: _Build, report: Report, progress: Progress | None) -> dict:
     """Write the set in the work folder, rename it to `out`, and return the report's table."""
     from data_synth.v2v_pairs.v2v_pairs_dataset_builder import write_dataset  # TFDS: slow, so only here
 
-    set_folder = work_folder / "set"
+    work_folder, set_folder = build.work_folder, build.work_folder / "set"
     shutil.rmtree(set_folder, ignore_errors=True)  # of a run that was killed while it put shards together
     try:
         set_folder.mkdir(parents=True)
         with contextlib.redirect_stdout(sys.stderr):  # standard output is for --json
-            write_dataset(set_folder, _iterate_records(request, work_folder, shard_folder, report, progress))
+            write_dataset(set_folder, _iterate_records(build, report, progress))
         (set_folder / "report.json").write_text(json.dumps(report.table(), indent=1, sort_keys=True) + "\n")
         (set_folder / "report.html").write_text(report.page())
-        os.replace(set_folder, out)  # an empty `out` is replaced; one that filled meanwhile is an error
+        os.replace(set_folder, build.out)  # an empty `out` is replaced; one that filled meanwhile is an error
     except InputError as error:
         # The request itself is impossible, or nothing was done yet.
-        if not isinstance(error, shards.BuildStoppedError) or not any(shard_folder.glob("*.shard")):
+        if not isinstance(error, shards.BuildStoppedError) or not build.has_shards:
             shutil.rmtree(work_folder, ignore_errors=True)
         raise
     except OSError as error:
@@ -154,32 +175,31 @@ def _write_folder(
             raise
         shutil.rmtree(set_folder, ignore_errors=True)
         raise InputError(
-            f"{work_folder}: the disk is full; finished shards are kept in {shard_folder}, "
+            f"{work_folder}: the disk is full; finished shards are kept in {build.shard_folder}, "
             "free some space and run the same command again"
         ) from None
     except BaseException:
-        if not any(shard_folder.glob("*.shard")):
+        if not build.has_shards:
             shutil.rmtree(work_folder, ignore_errors=True)
         raise
     shutil.rmtree(work_folder, ignore_errors=True)
-    if shard_folder.parent != work_folder:
-        folders.remove_shard_folder(shard_folder)
+    if build.shard_folder.parent != work_folder:
+        folders.remove_shard_folder(build.shard_folder)
     return report.table()
 
 
-def _iterate_results(
-    request: SynthRequest, work_folder: Path, shard_folder: Path, last: int | None
-) -> Iterator[shards.SeedResult]:
+def _iterate_results(build: _Build, last: int | None) -> Iterator[shards.SeedResult]:
     """Yield what the seeds give, in order, from shards that are there or are made now; none from seed `last` on."""
+    request = build.request
     seeds_per_shard = max(
         shards.seeds_per_shard(request.frames, request.height, request.width),
-        registry.seeds_per_call(request.recipes, request.sources),
+        registry.seeds_per_call(request.recipes, request.sources, build.snapshot),
     )
-    make = functools.partial(make_records, options=request.pair_options)
-    arguments = (shard_folder, make, request.seed, seeds_per_shard, request.workers)
+    make = functools.partial(make_records, options=request.pair_options(build.snapshot))
+    arguments = (build.shard_folder, make, request.seed, seeds_per_shard, request.workers)
     if request.beam is None:
         # Tiles of textures cost as much as some hundred pairs: drawn once for all workers, and anew in every run.
-        shutil.rmtree(tiles := work_folder / "tiles", ignore_errors=True)
+        shutil.rmtree(tiles := build.work_folder / "tiles", ignore_errors=True)
         prepare = functools.partial(textures.share_tiles, tiles)
         shard_results = shards.iterate_shards(*arguments, last, prepare)
     else:
@@ -188,20 +208,15 @@ def _iterate_results(
         yield from results
 
 
-def _iterate_records(
-    request: SynthRequest,
-    work_folder: Path,
-    shard_folder: Path,
-    report: Report,
-    progress: Progress | None,
-) -> Iterator[dict]:
+def _iterate_records(build: _Build, report: Report, progress: Progress | None) -> Iterator[dict]:
     """Yield the first records in seed order; count them, and the rejections before the last of them, in the report."""
-    last = generate.count_rows(request.recipes, request.sources)
+    request = build.request
+    last = generate.count_rows(request.recipes, request.sources, build.snapshot)
     # Rendered pairs differ by their seeds; footage from outside comes with repetitions.
     fingerprints: set[str] | None = None if request.sources == NO_SOURCES else set()
     pair_count = seed_count = failure_count = 0
     previous_rejection: Rejected | None = None
-    for result in _iterate_results(request, work_folder, shard_folder, last):
+    for result in _iterate_results(build, last):
         seed_count += 1
         outcome = result.outcome
         if not isinstance(outcome, Rejected) and fingerprints is not None:
@@ -222,7 +237,7 @@ def _iterate_records(
         if failure_count >= MAX_CONSECUTIVE_FAILURES and outcome.transient:
             raise shards.BuildStoppedError(
                 f"{outcome}, {failure_count} times in a row; see that the expert of {', '.join(request.sources.experts)} works and "
-                f"run the same command again: the {pair_count} pairs so far are kept in {shard_folder}"
+                f"run the same command again: the {pair_count} pairs so far are kept in {build.shard_folder}"
             )
         if last is None and seed_count > MAX_UNPRODUCTIVE_SEEDS and pair_count * 50 < seed_count:
             if not pair_count:

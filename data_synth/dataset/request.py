@@ -68,9 +68,12 @@ class SynthRequest:
         """Return the names that are drawn from."""
         return tuple(self.edits) or registry.DEFAULT_MIX
 
-    @property
-    def pair_options(self) -> PairOptions:
-        """Return the part that a single pair depends on."""
+    def pair_options(self, snapshot: str) -> PairOptions:
+        """Return the part that a single pair depends on.
+
+        Args:
+          snapshot: Hash of what the sources hold.
+        """
         return PairOptions(
             self.frames,
             self.height,
@@ -79,13 +82,14 @@ class SynthRequest:
             self.transition,
             tuple(self.operators),
             self.sources,
+            snapshot,
         )
 
     def check(self) -> None:
-        """Check that the request can be met, and that its recipes use all that it brings along.
+        """Check the values of the request, and that its recipes use all that it brings along.
 
         Raises:
-          InputError: It cannot, or they do not.
+          InputError: A value is out of range or unknown, or a source is not used.
         """
         if self.pairs < 1:
             raise InputError(f"pairs: expected at least 1, got {self.pairs}")
@@ -111,9 +115,6 @@ class SynthRequest:
                 "leave it out, or add the recipe it is for to --recipes"
             )
         registry.recipe_names(self.sources)  # checks the names of experts
-        for name in self.recipes:
-            if name not in registry.FAMILIES:
-                registry.build_recipe(name, self.sources)  # says what is wrong with it
         if "image" in self.recipes and (self.frames > 1 or len(self.recipes) > 1):
             raise InputError(
                 "edits: image gives one-frame pairs, which can't share a set with longer ones; "
@@ -122,8 +123,25 @@ class SynthRequest:
         if self.workers < 1:
             raise InputError(f"workers: expected at least 1 process, got {self.workers}")
 
-    def table(self) -> dict:
-        """Return everything the pairs depend on as JSON would give it back, the sources' contents included."""
+    def check_recipes(self, snapshot: str) -> None:
+        """Check that every recipe is there and can be built from its sources.
+
+        Args:
+          snapshot: Hash of what the sources hold.
+
+        Raises:
+          InputError: A name is unknown, or a source is missing or cannot be read.
+        """
+        for name in self.recipes:
+            if name not in registry.FAMILIES:
+                registry.build_recipe(name, self.sources, snapshot)
+
+    def table(self, content: dict[str, str]) -> dict:
+        """Return everything the pairs depend on, as JSON gives it back.
+
+        Args:
+          content: `fingerprint_sources` of the sources.
+        """
         table = {
             "pairs": int(self.pairs),
             "seed": int(self.seed),
@@ -140,9 +158,7 @@ class SynthRequest:
         if tuple(self.operators) != CLASSIC_OPERATORS:
             table["operators"] = list(self.operators)
         if self.sources != NO_SOURCES:
-            table["sources"] = dataclasses.asdict(self.sources) | {
-                "content": fingerprint_sources(self.sources)
-            }
+            table["sources"] = dataclasses.asdict(self.sources) | {"content": content}
         return json.loads(json.dumps(table))
 
 
@@ -158,7 +174,7 @@ def parse_set(text: str) -> tuple[str, str]:
     return name, path
 
 
-def fingerprint_sources(sources: Sources) -> dict:
+def fingerprint_sources(sources: Sources) -> dict[str, str]:
     """Return a hash for each path that the sources name, so that a changed source is another request.
 
     Texts are hashed by content, videos by name, size and both ends. Dates do not count: a copy on another machine is the same source.

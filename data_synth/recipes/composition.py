@@ -154,10 +154,12 @@ class CompositionRecipe:
 
     Attributes:
       composition: The checked file.
+      experts: The expert of each of its steps.
       clips: Source of footage.
     """
 
     composition: Composition
+    experts: tuple[connections.Connection, ...]
     clips: cl.ClipSource
 
     @property
@@ -168,7 +170,7 @@ class CompositionRecipe:
     @property
     def batch(self) -> int:
         """Return the largest batch of the experts."""
-        return max(connections.connect(step.expert).spec.batch for step in self.composition.steps)
+        return max(expert.spec.batch for expert in self.experts)
 
     def __call__(self, seed: int, T: int, H: int, W: int) -> Pair | Rejected:
         """Return the pair of a seed, or why it gives none."""
@@ -187,7 +189,7 @@ class CompositionRecipe:
                 continue
             prompt = prompts[int(build_rng(seed, "prompt").integers(len(prompts)))]
             inputs[i], named_clips[i] = (clip, prompt), {"source": clip.video, "first": clip.video[:1]}
-        for step in self.composition.steps:
+        for step, expert in zip(self.composition.steps, self.experts, strict=True):
             active = list(named_clips)
             jobs = [
                 Job(
@@ -197,7 +199,7 @@ class CompositionRecipe:
                 )
                 for i in active
             ]
-            answers = connections.connect(step.expert).run(jobs, f"expert {Path(step.expert).stem}")
+            answers = expert.run(jobs, f"expert {Path(step.expert).stem}")
             for i, answer in zip(active, answers, strict=True):
                 if isinstance(answer, Rejected):
                     results[i] = answer
@@ -225,7 +227,7 @@ class CompositionRecipe:
             seed=seed,
             provenance={
                 **clip.origin,
-                "experts": [connections.connect(step.expert).provenance for step in composition.steps],
+                "experts": [expert.provenance for expert in self.experts],
                 "composition": {"name": composition.name, "license": composition.license},
                 "stand_in": composition.stand_in,
             },

@@ -197,7 +197,8 @@ def _recipe_names(spec: ExpertSpec) -> list[str]:
 
 
 def _build_composition(plan: composition.Composition, sources: Sources) -> Recipe:
-    return composition.CompositionRecipe(plan, sources.clip_source())
+    experts = tuple(connections.connect(step.expert) for step in plan.steps)
+    return composition.CompositionRecipe(plan, experts, sources.clip_source())
 
 
 def _build_expert_recipe(name: str, path: str, sources: Sources) -> Recipe:

@@ -76,22 +76,23 @@ def recipe_names(sources: Sources) -> list[str]:
     return [*built_in, *expert_names]
 
 
-def build_recipe(name: str, sources: Sources) -> Recipe:
-    """Return the recipe of a name that is no family; the same one again while the files of the sources stay the same.
+def build_recipe(name: str, sources: Sources, snapshot: str = "") -> Recipe:
+    """Return the recipe of a name that is no family, which a process builds once for each state of its sources.
+
+    Args:
+      name: Name of the recipe.
+      sources: Sources of the request.
+      snapshot: Hash of what the sources hold, where one is known: files that change while a dataset is built do not change its recipes.
+        Otherwise the stamps of the files tell whether they have changed.
 
     Raises:
       InputError: The name is unknown, or the recipe needs a source that the request does not bring.
     """
-    return _build_recipe(name, sources, sources.stamps())
-
-
-def forget_recipes() -> None:
-    """Make the next call of `build_recipe` read all sources anew, sets in folders included."""
-    _build_recipe.cache_clear()
+    return _build_recipe(name, sources, snapshot or sources.stamps())
 
 
 @functools.lru_cache(maxsize=256)
-def _build_recipe(name: str, sources: Sources, stamps: tuple[FileStamp, ...]) -> Recipe:
+def _build_recipe(name: str, sources: Sources, state: str | tuple[FileStamp, ...]) -> Recipe:
     return _find_recipe(name, sources).build(sources)
 
 
@@ -122,9 +123,15 @@ def recipe_versions(edits: Sequence[str]) -> dict[str, str]:
     }
 
 
-def seeds_per_call(edits: Sequence[str], sources: Sources) -> int:
-    """Return the largest number of seeds that one of these recipes handles best at once; 1 without experts and caption writers."""
-    batches = [build_recipe(name, sources).batch for name in edits if name not in FAMILIES]
+def seeds_per_call(edits: Sequence[str], sources: Sources, snapshot: str = "") -> int:
+    """Return the largest number of seeds that one of these recipes handles best at once; 1 without experts and caption writers.
+
+    Args:
+      edits: Names of recipes and families.
+      sources: Sources of the request.
+      snapshot: As for `build_recipe`.
+    """
+    batches = [build_recipe(name, sources, snapshot).batch for name in edits if name not in FAMILIES]
     return max(batches, default=1)
 
 

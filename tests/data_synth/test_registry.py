@@ -69,6 +69,20 @@ def test_an_edited_description_is_read_again(tmp_path):
     assert registry.recipe_names(sources)[-1] == "y"
 
 
+def test_a_build_is_not_disturbed_by_edits_of_its_sources(tmp_path):
+    path = tmp_path / "e.toml"
+    text = (
+        'name = "x"\nversion = "1"\nlicense = "MIT"\nrole = "edit"\nprompts = ["make it red"]\n'
+        'kind = "python"\ncall = "a:f"\n'
+    )
+    path.write_text(text)
+    sources = Sources(experts=(str(path),))
+    recipe = registry.build_recipe("x", sources, snapshot="one")
+    path.write_text(text.replace('version = "1"', 'version = "2"'))
+    assert registry.build_recipe("x", sources, snapshot="one") is recipe
+    assert registry.build_recipe("x", sources, snapshot="two").connection.spec.version == "2"
+
+
 def test_an_edited_caption_file_is_read_again(tmp_path):
     pytest.importorskip("scenedetect")
     path = tmp_path / "c.jsonl"
