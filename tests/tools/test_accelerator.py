@@ -65,7 +65,7 @@ def test_every_ablation_is_another_configuration_or_another_mix():
     made = {}
     for group, (_, _, names) in runs.GROUPS.items():
         for name in names:
-            cfg = runs.changed(base, name, 3, 500)
+            cfg = runs.configure_variant(base, name, 3, 500)
             assert (cfg.seed, cfg.edit.steps) == (3, 500)
             made[name] = (cfg, runs.MIXES.get(name.removeprefix("data_")) if group == "data" else None)
     assert len({repr(value) for value in made.values()}) == len(made) == 13
@@ -74,12 +74,12 @@ def test_every_ablation_is_another_configuration_or_another_mix():
 
 
 def test_ablation_table_compares_orders_and_says_what_is_missing(tmp_path):
-    assert "not measured yet" in "\n".join(ablate.table("rank", tmp_path, [0]))
+    assert "not measured yet" in "\n".join(ablate.format_group("rank", tmp_path, [0]))
     for wins, name in zip((9, 6, 3), ("base", "rank_half", "rank_quarter"), strict=True):
         for seed in (0, 1):
             result = {"sentence": [1] * wins + [0] * (12 - wins), "masked": [0] * 12}
             (tmp_path / f"{name}-{seed}.json").write_text(json.dumps(STAMP | result))
-    lines = ablate.table("rank", tmp_path, [0, 1])
+    lines = ablate.format_group("rank", tmp_path, [0, 1])
     assert lines[2].startswith("| rank 256, with reference | 75.0 [") and lines[2].endswith(
         "| 75, 75 | 7.22 |"
     )
@@ -88,7 +88,7 @@ def test_ablation_table_compares_orders_and_says_what_is_missing(tmp_path):
         (tmp_path / f"rank_quarter-{seed}.json").write_text(
             json.dumps({"sentence": [1] * 12, "masked": [0] * 12})
         )
-    assert "does not hold" in "\n".join(ablate.table("rank", tmp_path, [0, 1]))
+    assert "does not hold" in "\n".join(ablate.format_group("rank", tmp_path, [0, 1]))
 
 
 def speed(tiny=False) -> dict:
@@ -118,7 +118,7 @@ def test_readme_is_filled_between_its_markers_and_nowhere_else(tmp_path):
 
     empty = fill()
     assert empty.startswith("before\n") and empty.endswith("\nafter\n") and "old" not in empty
-    assert empty.count(readme_figures.NOTHING) == 4 and not any(c in empty for c in ("0 %", "nan"))
+    assert empty.count(readme_figures.MISSING) == 4 and not any(c in empty for c in ("0 %", "nan"))
     (results / "speed.json").write_text(json.dumps(speed()))
     filled = fill()
     assert "| sampling pass, source and target tokens | 480x832 | 500 | 400 | 50% | 20 |" in filled

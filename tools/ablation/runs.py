@@ -1,5 +1,6 @@
-"""One run of tools/ablation/ablate.py: variant and seed → configuration → trained editor → scores of single pairs, as a JSON file."""
+"""One run of `ablate.py`: variant and seed → configuration → trained editor → scores of single pairs, in a JSON file."""
 
+import argparse
 import dataclasses
 import importlib
 import json
@@ -12,9 +13,10 @@ import tyro
 from experiments import ablation, embedded_gpu, scene_data
 from v2v.train.config import Experiment
 
-BEST = "base"  # the paper's choice, which every group is compared with
+# The paper's choice, with which every group is compared.
+BEST = "base"
 MIXES = {"image": ("image",), "image+affine": ("image", "lift"), "video": ("video",), BEST: ("image", "lift", "video")}  # fmt: skip
-# variant → what it is called in the paper's table
+# By group: table of the paper, its column, and variant → its name in the table.
 GROUPS = {
     "conditioning": ("easyv2v_architecture", "judge total at 20K", {
         BEST: "LoRA, sequence", "lora_add": "LoRA, added", "full_add": "full fine-tuning, added",
@@ -27,11 +29,18 @@ GROUPS = {
         "rank_quarter": "rank 64, with reference"}),
     "data": ("", "judge total", {f"data_{mix}": mix for mix in MIXES}),
 }  # fmt: skip
-DATA = {"image": 5.52, "image+affine": 6.24, "video": 6.69, BEST: 6.86}  # the paper's Table 4, judge total
+# The paper's Table 4, judge total.
+DATA = {"image": 5.52, "image+affine": 6.24, "video": 6.69, BEST: 6.86}
 
 
-def scored(args, name: str, seed: int) -> None:
-    """Train, score and write args.out/ablation/NAME-SEED.json, unless it is there."""
+def run_variant(args: argparse.Namespace, name: str, seed: int) -> None:
+    """Train and score a variant, and write OUT/ablation/NAME-SEED.json, unless it is there.
+
+    Args:
+      args: Command line of `ablate.py`.
+      name: Variant, a key of a group in GROUPS.
+      seed: Seed of the training.
+    """
     out = args.out / "ablation" / f"{name}-{seed}.json"
     if out.exists():
         return
@@ -43,9 +52,9 @@ def scored(args, name: str, seed: int) -> None:
     base = importlib.import_module(f"experiments.{args.experiment}").config()
     base = tyro.cli(Experiment, default=base, args=args.fields, prog="tools/ablation/ablate.py")
     shared = embedded_gpu.train_foundation(base, args.workdir)
-    shared = dataclasses.replace(shared, cfg=changed(shared.cfg, name, seed, args.steps))
+    shared = dataclasses.replace(shared, cfg=configure_variant(shared.cfg, name, seed, args.steps))
     runs = args.workdir / "ablation"
-    data = mixed(shared, name.removeprefix("data_"), args.workdir) if name.startswith("data_") else None
+    data = build_mix(shared, name.removeprefix("data_"), args.workdir) if name.startswith("data_") else None
     folder = embedded_gpu.train_variant(shared, runs, f"{name}-{seed}", data)
     benchmark = exact_truth.build_type_benchmark(args.workdir / "scored-pairs", args.scored)
     with tempfile.TemporaryDirectory() as work:
@@ -63,12 +72,12 @@ def scored(args, name: str, seed: int) -> None:
         json.dumps(describe_run() | {"variant": name, "seed": seed, "steps": args.steps} | result)
     )
     partial.rename(out)
-    for left in (folder, runs / f"edit-{name}-{seed}"):  # scores are kept, weights of ablations aren't
-        shutil.rmtree(left)
+    for weights in (folder, runs / f"edit-{name}-{seed}"):  # only the scores of ablations are of use
+        shutil.rmtree(weights)
 
 
-def changed(cfg: Experiment, name: str, seed: int, steps: int) -> Experiment:
-    """The base's configuration with what the variant changes; experiments/ablation.py names most of them."""
+def configure_variant(cfg: Experiment, name: str, seed: int, steps: int) -> Experiment:
+    """Return the base's configuration with the changes of a variant; experiments/ablation.py names most of them."""
     optim = dataclasses.replace(cfg.edit.optim, decay_steps=max(1, steps - cfg.edit.optim.warmup_steps))
     edit = dataclasses.replace(cfg.edit, steps=steps, optim=optim)
     cfg = dataclasses.replace(cfg, seed=seed, edit=edit)
@@ -87,8 +96,8 @@ def changed(cfg: Experiment, name: str, seed: int, steps: int) -> Experiment:
     return dataclasses.replace(cfg, model=dataclasses.replace(cfg.model, condition=condition, lora=lora))
 
 
-def mixed(shared: embedded_gpu.Foundation, mix: str, workdir: Path):
-    """Batches of a data mix: stills, stills moved by a camera path, videos; in equal shares, a batch being of one kind."""
+def build_mix(shared: embedded_gpu.Foundation, mix: str, workdir: Path):
+    """Return batches of a data mix, each of one kind: stills, stills moved by a camera path, videos, in equal shares."""
     from data_synth.dataset.build import build_dataset
     from data_synth.dataset.request import SynthRequest
     from v2v.data import loader
