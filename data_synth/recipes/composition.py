@@ -199,13 +199,13 @@ class CompositionRecipe:
                 )
                 for i in active
             ]
-            answers = expert.run(jobs, f"expert {Path(step.expert).stem}")
-            for i, answer in zip(active, answers, strict=True):
-                if isinstance(answer, Rejected):
-                    results[i] = answer
+            outcomes = expert.run(jobs, f"expert {Path(step.expert).stem}")
+            for i, outcome in zip(active, outcomes, strict=True):
+                if isinstance(outcome, Rejected):
+                    results[i] = outcome
                     del named_clips[i]
                 else:
-                    named_clips[i][step.makes] = answer
+                    named_clips[i][step.makes] = outcome
         for i, outputs in named_clips.items():
             results[i] = self._build_pair(seeds[i], *inputs[i], outputs)
         return [results[i] for i in range(len(seeds))]

@@ -139,31 +139,22 @@ def _build_control(name: str, forward: bool, sources: Sources) -> Recipe:
     return FunctionRecipe(functools.partial(control_pair, name, forward, sources.clip_source()))
 
 
+def _declare_recipe(direction: str, name: str) -> RecipeInfo:
+    forward = direction == "to"
+    if name in CONTROLS:
+        build = functools.partial(_build_control, name, forward)
+        return RecipeInfo(f"{direction}-{name}", build, kind="control", reads=("clips",))
+    recipe = FunctionRecipe(functools.partial(truth_pair, name, forward))
+    return RecipeInfo(f"{direction}-{name}", without_sources(recipe), kind="control")
+
+
 FAMILY = RecipeFamily(
     "control",
     f"to-X and from-X for X in {join_names((*CONTROLS, *TRUTH_CONTROLS))}",
     tuple(
-        recipe
+        _declare_recipe(direction, name)
         for direction in ("to", "from")
-        for recipe in (
-            *(
-                RecipeInfo(
-                    f"{direction}-{name}",
-                    functools.partial(_build_control, name, direction == "to"),
-                    kind="control",
-                    reads=("clips",),
-                )
-                for name in CONTROLS
-            ),
-            *(
-                RecipeInfo(
-                    f"{direction}-{name}",
-                    without_sources(FunctionRecipe(functools.partial(truth_pair, name, direction == "to"))),
-                    kind="control",
-                )
-                for name in TRUTH_CONTROLS
-            ),
-        )
+        for name in (*CONTROLS, *TRUTH_CONTROLS)
     ),
     selectable=True,
     renderer="control",
