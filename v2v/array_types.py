@@ -38,5 +38,7 @@ Phases = Float[Array, "l k2"]
 Noisy = Bool[Array, "b l"]
 # One for each job.
 Seeds = UInt32[AnyArray, "b"]
-# Latents of the visual conditions by name, source, mask and reference, each optional. A reference is one latent frame.
-Conditions = Mapping[str, Float[AnyArray, "_ _ _ _ _"]]
+# Clean latents of a visual condition: those of a reference are one frame, those of a mask may have one channel.
+ConditionLatents = Float[AnyArray, "b _ _ _ _"]
+# By name: source, mask and reference, each optional.
+Conditions = Mapping[str, ConditionLatents]

@@ -1,4 +1,4 @@
-"""Where the mask goes: added to the source's tokens, to the target's, or tokens of its own. The cached pass says the same for each."""
+"""Where the mask goes: added to the source's tokens, to the target's, or tokens of its own. The cached pass gives the same for each."""
 
 import dataclasses
 
@@ -18,7 +18,7 @@ SHAPE = (1, *CFG.vae.latent_shape(CFG.frames, CFG.height, CFG.width))
 
 
 def noise(seed, shape=SHAPE, scale=1.0):
-    return scale * np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+    return jnp.asarray(scale * np.random.default_rng(seed).standard_normal(shape).astype(np.float32))
 
 
 @pytest.fixture(scope="module")
@@ -29,25 +29,25 @@ def variables():
     return {"params": params, "embed": embed}
 
 
-def velocity(variables, condition, **shown):
+def velocity(variables, condition, **inputs):
     text = noise(3, (1, CFG.text.text_len, CFG.text.width))
-    return DiT(CFG.dit, condition).apply(variables, noise(4), jnp.full(1, 0.6), text, **shown)
+    return DiT(CFG.dit, condition).apply(variables, noise(4), jnp.full(1, 0.6), text, **inputs)
 
 
 @pytest.mark.parametrize("layout", ["sequence", "add"])
 def test_each_place_is_another_model_and_reads_the_mask(variables, layout):
-    shown = {"source": noise(5), "reference": noise(6)[:, :1]}
+    inputs = {"source": noise(5), "reference": noise(6)[:, :1]}
     if layout == "add":
-        shown.pop("reference")
-    made = {}
+        inputs.pop("reference")
+    velocities = {}
     for place in ("source", "target", "sequence"):
         condition = ConditionConfig(layout=layout, mask=place)
-        made[place] = velocity(variables, condition, **shown, mask=noise(7))
-        other = velocity(variables, condition, **shown, mask=noise(8))
-        assert float(jnp.abs(made[place] - other).max()) > 1e-4
-    assert float(jnp.abs(made["source"] - made["sequence"]).max()) > 1e-4
+        velocities[place] = velocity(variables, condition, **inputs, mask=noise(7))
+        other = velocity(variables, condition, **inputs, mask=noise(8))
+        assert float(jnp.abs(velocities[place] - other).max()) > 1e-4
+    assert float(jnp.abs(velocities["source"] - velocities["sequence"]).max()) > 1e-4
     same = layout == "add"  # an added source has the target's tokens, so there the two are one
-    assert bool(jnp.allclose(made["source"], made["target"], atol=1e-5)) is same
+    assert bool(jnp.allclose(velocities["source"], velocities["target"], atol=1e-5)) is same
 
 
 def test_a_mask_of_its_own_stands_between_target_and_reference():
@@ -61,8 +61,8 @@ def test_a_mask_of_its_own_stands_between_target_and_reference():
 @pytest.mark.parametrize("place", ["target", "sequence"])
 def test_cached_and_uncached_agree(variables, place):
     condition = ConditionConfig(attention="one_way", mask=place)
-    dit, shown = DiT(CFG.dit, condition), {"source": noise(5), "mask": noise(7)}
+    dit, inputs = DiT(CFG.dit, condition), {"source": noise(5), "mask": noise(7)}
     text = noise(3, (1, CFG.text.text_len, CFG.text.width))
-    kept = kv_cache.prefill(dit, variables, noise(4), text, shown)
-    out = kv_cache.build_cached_velocity(dit, variables, kept, text, shown)(noise(4), 0.6)
-    np.testing.assert_allclose(out, velocity(variables, condition, **shown), atol=1e-5)
+    cache = kv_cache.prefill(dit, variables, noise(4), text, inputs)
+    out = kv_cache.build_cached_velocity(dit, variables, cache, text, inputs)(noise(4), 0.6)
+    np.testing.assert_allclose(out, velocity(variables, condition, **inputs), atol=1e-5)

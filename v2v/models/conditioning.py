@@ -12,13 +12,22 @@ guidance are shown. To add one: write a class with the methods of the Protocol, 
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 
-from v2v.array_types import AnyLatents, AnyPixels, Array, Float, Latents, Tokens
+from v2v.array_types import (
+    AnyLatents,
+    AnyPixels,
+    Array,
+    ConditionLatents,
+    Conditions,
+    Float,
+    Latents,
+    Tokens,
+)
 from v2v.config import ConditionConfig, DiTConfig, ModelConfig
 from v2v.models.rotary import grid_positions
 from v2v.video.mask import pool_mask
@@ -31,12 +40,14 @@ Grid = tuple[int, int, int]
 CONDITION_NAMES = ("source", "mask", "reference")
 
 
-def patchify(z: Latents, patch: Grid) -> Float[Array, "b l e"]:
+def patchify(z: ConditionLatents, patch: Grid) -> Float[Array, "b l e"]:
     """Cut latents into patches, flattened in order t, y, x; inside a patch the channel comes first (c, pt, py, px)."""
     b, t, y, x, c = z.shape
     pt, py, px = patch
-    z = z.reshape(b, t // pt, pt, y // py, py, x // px, px, c)
-    return z.transpose(0, 1, 3, 5, 7, 2, 4, 6).reshape(b, (t // pt) * (y // py) * (x // px), c * pt * py * px)
+    blocks = jnp.asarray(z).reshape(b, t // pt, pt, y // py, py, x // px, px, c)
+    return blocks.transpose(0, 1, 3, 5, 7, 2, 4, 6).reshape(
+        b, (t // pt) * (y // py) * (x // px), c * pt * py * px
+    )
 
 
 def unpatchify(u: Float[Array, "b l e"], grid: Grid, patch: Grid) -> Latents:
@@ -136,6 +147,7 @@ class Layout:
         return self.target if part == "target" else slice(None)
 
 
+@runtime_checkable
 class TokenEmbedder(Protocol):
     """The embeddings that the transformer owns."""
 
@@ -143,7 +155,7 @@ class TokenEmbedder(Protocol):
         """Embed what the base model takes, float32."""
         ...
 
-    def new(self, name: str, latents: Latents) -> Tokens:
+    def new(self, name: str, latents: ConditionLatents) -> Tokens:
         """Embed a condition by its new embedding."""
         ...
 
@@ -170,6 +182,7 @@ STANDARD_GUIDANCE: Mapping[str, tuple[GuidanceBranch, ...]] = {
 }
 
 
+@runtime_checkable
 class Conditioning(Protocol):
     """How the transformer takes its inputs beside the noisy target."""
 
@@ -197,9 +210,7 @@ class Conditioning(Protocol):
         """Return the joint sequence of the token grids of "target" and of the conditions that are given."""
         ...
 
-    def embed(
-        self, z: Latents, conditions: Mapping[str, Latents], embedder: TokenEmbedder
-    ) -> dict[str, Tokens]:
+    def embed(self, z: Latents, conditions: Conditions, embedder: TokenEmbedder) -> dict[str, Tokens]:
         """Return the tokens of each segment of the layout, float32.
 
         Args:
@@ -255,9 +266,7 @@ class SequenceConditioning:
             segments.append(Segment("reference", grids["reference"], first_t + grids["target"][0]))
         return Layout(tuple(segments), clean_conditions=self.config.time == "zero")
 
-    def embed(
-        self, z: Latents, conditions: Mapping[str, Latents], embedder: TokenEmbedder
-    ) -> dict[str, Tokens]:
+    def embed(self, z: Latents, conditions: Conditions, embedder: TokenEmbedder) -> dict[str, Tokens]:
         """See `Conditioning`."""
         tokens = {"target": embedder.pretrained(z)}
         if "source" in conditions:
@@ -289,9 +298,7 @@ class AddConditioning(SequenceConditioning):
         """See `Conditioning`."""
         return super().layout({name: grid for name, grid in grids.items() if name != "source"})
 
-    def embed(
-        self, z: Latents, conditions: Mapping[str, Latents], embedder: TokenEmbedder
-    ) -> dict[str, Tokens]:
+    def embed(self, z: Latents, conditions: Conditions, embedder: TokenEmbedder) -> dict[str, Tokens]:
         """See `Conditioning`."""
         tokens = super().embed(z, conditions, embedder)
         if "source" in tokens:
@@ -307,9 +314,7 @@ class ChannelConditioning(SequenceConditioning):
         """See `Conditioning`."""
         return super().layout({name: grid for name, grid in grids.items() if name != "source"})
 
-    def embed(
-        self, z: Latents, conditions: Mapping[str, Latents], embedder: TokenEmbedder
-    ) -> dict[str, Tokens]:
+    def embed(self, z: Latents, conditions: Conditions, embedder: TokenEmbedder) -> dict[str, Tokens]:
         """See `Conditioning`."""
         tokens = {
             name: embedder.new(name, conditions[name]) for name in ("mask", "reference") if name in conditions

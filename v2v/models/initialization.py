@@ -1,16 +1,19 @@
+"""Fresh parameters of a model: of the base, and of an adapter for it."""
+
 import jax
 import jax.numpy as jnp
 
 from v2v.config import ModelConfig
 from v2v.models import lora
 from v2v.models.conditioning import build_conditioning
+from v2v.models.lora import Tree
 from v2v.models.text_encoder import TextEncoder
 from v2v.models.transformer import DiT
 
 
-def init_base(key: jax.Array, cfg: ModelConfig) -> dict:
-    """Fresh {"dit", "text"}."""
-    t, y, x, c = cfg.vae.latent_shape(cfg.frames, cfg.height, cfg.width)
+def init_base(key: jax.Array, cfg: ModelConfig) -> Tree:
+    """Return fresh parameters {"dit", "text"} of the transformer and the text encoder."""
+    t, y, x, _ = cfg.vae.latent_shape(cfg.frames, cfg.height, cfg.width)
     keys = jax.random.split(key)
     text = jnp.zeros((1, cfg.text.text_len, cfg.text.width))
     z = jnp.zeros((1, t, y, x, cfg.dit.in_channels))
@@ -21,13 +24,19 @@ def init_base(key: jax.Array, cfg: ModelConfig) -> dict:
     }
 
 
-def init_adapter(key: jax.Array, cfg: ModelConfig, dit_params: dict) -> dict:
-    """A fresh adapter {"lora", "embed"}: with it the model equals its base bit for bit until the first update."""
+def init_adapter(key: jax.Array, cfg: ModelConfig, dit_params: Tree) -> Tree:
+    """Return a fresh adapter {"lora", "embed"}: with it the model equals its base bit for bit until the first update.
+
+    Args:
+      key: random key.
+      cfg: the model, with the adapter's rank and targets.
+      dit_params: parameters of the transformer, arrays or ShapeDtypeStructs.
+    """
     return {"lora": lora.init_lora(key, dit_params, cfg.lora), "embed": init_embed(key, cfg)}
 
 
-def init_embed(key: jax.Array, cfg: ModelConfig) -> dict:
-    """The new embeddings of source, mask and reference, all zero."""
+def init_embed(key: jax.Array, cfg: ModelConfig) -> Tree:
+    """Return the new embeddings of source, mask and reference, all zero."""
     t, y, x, c = cfg.vae.latent_shape(cfg.frames, cfg.height, cfg.width)
     z = jnp.zeros((1, t, y, x, c))
     conditioning = build_conditioning(cfg.dit, cfg.condition)

@@ -1,12 +1,15 @@
-"""The video DiT: noisy latents, flow time, text and conditions → velocity. conditioning.py → **dit** → flow/.
+"""The video diffusion transformer (DiT): noisy latents, flow time and text to the velocity.
 
-One block, with modulation (s1, c1, g1, s2, c2, g2) = table + e0 chosen per token between flow times tau and 0:
+One block, with modulation (s1, c1, g1, s2, c2, g2) = table + e0, selected for each token from flow times tau and 0:
+
     x ← x + g1 · SelfAttn( LN(x)(1+c1) + s1 )
     x ← x + CrossAttn( LN_affine(x), text )
     x ← x + g2 · FFN( LN(x)(1+c2) + s2 )
-Head, on target tokens only: Linear( LN(x)(1+c) + s ), (s, c) = table + e — from e, the time embedding, not from e0.
-The residual stream, norms, modulation, time MLP and head are float32; matmuls run in `cfg.dtype` (the original's policy).
-Wan2.2-TI2V-5B and the embedded model are this class with different numbers.
+
+The head, on target tokens only: Linear( LN(x)(1+c) + s ) with (s, c) = table + e, from the time embedding e and not from e0.
+
+The residual stream, norms, modulation, time embedding and head are float32; matrix products run in `cfg.dtype` (the policy of the
+original). Wan2.2-TI2V-5B and the embedded model are this class with different sizes.
 """
 
 from dataclasses import dataclass
@@ -17,7 +20,19 @@ import jax.numpy as jnp
 import numpy as np
 from jax.ad_checkpoint import checkpoint_name
 
-from v2v.array_types import Array, Bool, Float, Latents, Noisy, Tau, Text, Tokens
+from v2v.array_types import (
+    AnyArray,
+    Array,
+    Bool,
+    ConditionLatents,
+    Conditions,
+    Float,
+    Latents,
+    Noisy,
+    Tau,
+    Text,
+    Tokens,
+)
 from v2v.config import ConditionConfig, DiTConfig
 from v2v.models.attention import Attention
 from v2v.models.attention_kernels import parallel
@@ -34,7 +49,8 @@ from v2v.models.layers import Dense, LayerNorm, gelu, select_modulation
 from v2v.models.rotary import rotary_angles, rotary_table
 from v2v.runtime.sharding import constrain_activation
 
-REMAT_POLICIES = {  # what the backward pass finds saved (DiTConfig.remat)
+# What is saved for the backward pass, by `DiTConfig.remat`.
+REMAT_POLICIES = {
     "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
     "outputs": jax.checkpoint_policies.save_only_these_names("attention", "ffn"),
     "full": None,
@@ -42,7 +58,12 @@ REMAT_POLICIES = {  # what the backward pass finds saved (DiTConfig.remat)
 
 
 class DiT(nn.Module):
-    """velocity = DiT(z_tau, tau, text, source, mask, reference)."""
+    """The transformer: velocity = DiT(z_tau, tau, text, source, mask, reference).
+
+    Attributes:
+      cfg: sizes.
+      condition: how source, mask and reference reach the model.
+    """
 
     cfg: DiTConfig
     condition: ConditionConfig = ConditionConfig()
@@ -53,36 +74,40 @@ class DiT(nn.Module):
         z: Latents,
         tau: Tau,
         text: Text,
-        source: Latents | None = None,
-        mask: Latents | None = None,
-        reference: Latents | None = None,
+        source: ConditionLatents | None = None,
+        mask: ConditionLatents | None = None,
+        reference: ConditionLatents | None = None,
         first_clean: Bool[Array, "b"] | None = None,
         part: SequencePart = "all",
-    ) -> Latents | None:
-        """Predict the velocity noise - data.
+    ) -> Float[Array, "b t y x e"] | None:
+        """Predict the velocity, noise - data.
 
         Args:
-          z: target latents at flow time tau. A backbone conditioned by channel concatenation (`cfg.in_channels` twice the
-            output's) takes noise first, source second: in `z` itself, or as z and `source`, joined here.
-          tau: 0 (data) … 1 (noise).
+          z: target latents at flow time tau. A backbone conditioned by concatenated channels (`cfg.in_channels` twice the output's) takes
+            noise first, source second: both in `z`, or as z and `source`, joined here.
+          tau: flow time, 0 (data) to 1 (noise).
           text: embeddings, zero beyond the true length; all `text_len` are attended to.
-          source, mask, reference: clean latents of the conditions; a mask needs a source. The new embeddings come from the
-            collection `embed`.
+          source: clean latents of the source. The new embeddings of conditions come from the collection `embed`.
+          mask: what the model is shown of the mask; needs a source.
+          reference: clean latents of the reference, one latent frame.
           first_clean: True where latent frame 0 of `z` holds clean data (image-to-video).
-          part: which tokens walk through the blocks. "conditions" and "target" are the two halves of a one_way pass
-            (models/kv_cache.py): the first fills the collection `cache`, looks at z's shape only and returns None; the second
-            reads it and needs `source`, `mask` and `reference` for their shapes only, unless the layout adds them to z.
+          part: which tokens pass through the blocks. "conditions" and "target" are the two halves of a one_way pass (kv_cache.py):
+            the first fills the collection `cache`, uses only the shape of z and returns None; the second reads the cache and uses only
+            the shapes of `source`, `mask` and `reference`, unless the layout adds them to z.
 
         Returns:
-          velocity, float32, with `cfg.out_channels` channels. Where the collection `attention` may be written, each layer leaves
-          in it, averaged over heads: `cross_attn/seen` [b, l, m], weights to the text; `self_attn/seen` [b, l, 5], share of the
-          source, and where in it (attention.seen).
+          The velocity, float32, with e = `cfg.out_channels` channels. Where the collection `attention` is mutable, each layer stores in
+          it, averaged over heads: `cross_attn/seen` [b, l, m], weights to the text; `self_attn/seen` [b, l, 5], the share of the
+          source and where in it (`attention.attention_weights`).
+
+        Raises:
+          ValueError: a mask without a source.
         """
         cfg = self.cfg
         if source is None and mask is not None:
             raise ValueError("DiT: a mask needs a source video to be added to; pass source=")
-        given = {"source": source, "mask": mask, "reference": reference}
-        conditions = {name: latents for name, latents in given.items() if latents is not None}
+        arguments = {"source": source, "mask": mask, "reference": reference}
+        conditions = {name: latents for name, latents in arguments.items() if latents is not None}
         conditioning = build_conditioning(cfg, self.condition)
         x, layout = self.embed_tokens(conditioning, z, conditions)
         noisy = self.find_noisy(layout, z.shape[0], first_clean)
@@ -119,12 +144,14 @@ class DiT(nn.Module):
             x, noisy = block_input + self.get_variable("added", "sum"), noisy[:, output_rows]
             return unpatchify(Head(cfg, name="head")(x, temb, noisy), layout.grid, cfg.patch)
         blocks = scan(cfg, one_way, length if pad else None, name="blocks")
-        watch = None
+        source_positions = None
         # pipeline/attention_maps.py records attention to the tokens in front of the target, the source's.
         if self.is_mutable_collection("attention") and not self.is_initializing():
-            watch = np.zeros((x.shape[1], 4), np.float32)
-            watch[: target.start] = np.insert(positions[: target.start], 0, 1, axis=1)
-        x, _ = blocks(constrain_activation(x, "b l d"), context, tproj, noisy, rotary_table(angles), watch)
+            source_positions = np.zeros((x.shape[1], 4), np.float32)
+            source_positions[: target.start] = np.insert(positions[: target.start], 0, 1, axis=1)
+        x, _ = blocks(
+            constrain_activation(x, "b l d"), context, tproj, noisy, rotary_table(angles), source_positions
+        )
         if part == "conditions":
             return None
         x, noisy = x[:, output_rows], noisy[:, output_rows]
@@ -133,7 +160,7 @@ class DiT(nn.Module):
         return unpatchify(Head(cfg, name="head")(x, temb, noisy), layout.grid, cfg.patch)
 
     def embed_tokens(
-        self, conditioning: Conditioning, z: Latents, conditions: dict[str, Latents]
+        self, conditioning: Conditioning, z: Latents, conditions: Conditions
     ) -> tuple[Tokens, Layout]:
         """Return the tokens of the joint sequence, float32, and their layout."""
         shapes = {name: latents.shape for name, latents in {"target": z, **conditions}.items()}
@@ -155,19 +182,20 @@ class DiT(nn.Module):
         frame[start : start + layout.grid[1] * layout.grid[2]] = True
         return noisy & ~(first_clean[:, None] & frame)
 
-    def embed_time(self, tau: Tau):
-        """Time embeddings at (tau, 0): e [2, b, d] for the head and e0 [2, b, 6, d] for the blocks, float32."""
+    def embed_time(self, tau: Tau) -> tuple[Float[Array, "2 b d"], Float[Array, "2 b 6 d"]]:
+        """Return the embeddings of flow times tau and 0, float32: e for the head and e0 for the blocks."""
         cfg, f32 = self.cfg, jnp.float32
-        both = jnp.stack([tau.astype(f32), jnp.zeros_like(tau, f32)])
+        times = jnp.stack([tau.astype(f32), jnp.zeros_like(tau, f32)])
         half = cfg.freq_dim // 2
         freq = jnp.asarray(10000.0 ** (-np.arange(half) / half), f32)
-        args = (1000.0 * both)[..., None] * freq
+        args = (1000.0 * times)[..., None] * freq
         h = Dense(cfg.width, f32, name="time_in")(jnp.concatenate([jnp.cos(args), jnp.sin(args)], -1))
         e = Dense(cfg.width, f32, name="time_out")(nn.silu(h))
         e0 = Dense(6 * cfg.width, f32, name="time_proj")(nn.silu(e))
         return e, e0.reshape(2, -1, 6, cfg.width)
 
     def embed_text(self, text: Text) -> Float[Array, "b m d"]:
+        """Return the tokens that cross-attention attends to."""
         dtype = jnp.dtype(self.cfg.dtype)
         h = Dense(self.cfg.width, dtype, name="text_in")(text)
         return Dense(self.cfg.width, dtype, name="text_out")(gelu(h))
@@ -180,55 +208,104 @@ class _Embedder:
     cfg: DiTConfig
 
     def pretrained(self, z: Latents) -> Tokens:
+        """Embed what the base model takes, float32."""
         dense = Dense(self.cfg.width, jnp.dtype(self.cfg.dtype), name="patch_embedding")
         return dense(patchify(z, self.cfg.patch)).astype(jnp.float32)
 
-    def new(self, name: str, latents: Latents) -> Tokens:
+    def new(self, name: str, latents: ConditionLatents) -> Tokens:
+        """Embed a condition by its new embedding."""
         return ConditionEmbedding(self.cfg.width, name=name)(patchify(latents, self.cfg.patch))
 
 
 class Block(nn.Module):
+    """A block of the transformer, as the body of a scan over layers.
+
+    Attributes:
+      cfg: sizes.
+      one_way: start and end of the target's tokens, where condition tokens must not attend to them.
+      length: number of joint tokens, where padding follows them.
+    """
+
     cfg: DiTConfig
-    one_way: tuple[int, int] | None = None  # where the target's tokens lie, when conditions must not see them
-    length: int | None = None  # of the joint sequence, when padding follows it
+    one_way: tuple[int, int] | None = None
+    length: int | None = None
 
     @nn.compact
-    def __call__(self, x: Tokens, context, tproj, noisy, turns, watch=None):
+    def __call__(
+        self,
+        x: Tokens,
+        context: Float[Array, "b m d"],
+        time: Float[Array, "2 b 6 d"],
+        noisy: Noisy,
+        rotary: Float[Array, "2 l k2"],
+        source_positions: Float[AnyArray, "l 4"] | None = None,
+    ) -> tuple[Tokens, None]:
+        """Apply the block.
+
+        Args:
+          x: residual stream.
+          context: tokens of the text.
+          time: embeddings e0 of flow times tau and 0.
+          noisy: which tokens are at flow time tau.
+          rotary: cosines and sines of the tokens' positions.
+          source_positions: as for `Attention`.
+        """
         cfg = self.cfg
         table = self.param("modulation", nn.initializers.normal(cfg.width**-0.5), (6, cfg.width), jnp.float32)
-        at_tau, at_zero = tproj + table
+        at_tau, at_zero = time + table
         s1, c1, g1, s2, c2, g2 = (select_modulation(noisy, at_tau[:, i], at_zero[:, i]) for i in range(6))
 
         h = LayerNorm(cfg.eps, name="norm1")(x) * (1 + c1) + s1
         h = Attention(cfg, name="self_attn")(
-            h, turns=turns, one_way=self.one_way, length=self.length, watch=watch
+            h, rotary=rotary, one_way=self.one_way, length=self.length, source_positions=source_positions
         )
         x = x + checkpoint_name(h, "attention").astype(jnp.float32) * g1
         h = LayerNorm(cfg.eps, affine=True, name="norm_cross")(x)
-        x = x + Attention(cfg, name="cross_attn")(h, context=context, watch=watch).astype(jnp.float32)
+        h = Attention(cfg, name="cross_attn")(h, context=context, source_positions=source_positions)
+        x = x + h.astype(jnp.float32)
         h = LayerNorm(cfg.eps, name="norm2")(x) * (1 + c2) + s2
         x = x + checkpoint_name(FFN(cfg, name="ffn")(h), "ffn").astype(jnp.float32) * g2
         return x, None
 
 
 class FFN(nn.Module):
+    """The MLP of a block, with GELU in its tanh form.
+
+    Attributes:
+      cfg: sizes.
+    """
+
     cfg: DiTConfig
 
     @nn.compact
     def __call__(self, x: Tokens) -> Tokens:
+        """Apply the MLP to every token."""
         dtype = jnp.dtype(self.cfg.dtype)
         h = gelu(Dense(self.cfg.ffn_width, dtype, name="up")(x))
         return Dense(self.cfg.width, dtype, name="down")(h)
 
 
 class Head(nn.Module):
+    """The output layer, from target tokens to patches of the velocity.
+
+    Attributes:
+      cfg: sizes.
+    """
+
     cfg: DiTConfig
 
     @nn.compact
-    def __call__(self, x: Tokens, temb, noisy: Noisy) -> Float[Array, "b n e"]:
+    def __call__(self, x: Tokens, time: Float[Array, "2 b d"], noisy: Noisy) -> Float[Array, "b l e"]:
+        """Return the patches, float32.
+
+        Args:
+          x: residual stream.
+          time: embeddings e of flow times tau and 0.
+          noisy: which tokens are at flow time tau.
+        """
         cfg = self.cfg
         table = self.param("modulation", nn.initializers.normal(cfg.width**-0.5), (2, cfg.width), jnp.float32)
-        at_tau, at_zero = temb[:, :, None] + table
+        at_tau, at_zero = time[:, :, None] + table
         shift, scale = (select_modulation(noisy, at_tau[:, i], at_zero[:, i]) for i in range(2))
         x = LayerNorm(cfg.eps, name="norm")(x) * (1 + scale) + shift
         size = int(np.prod(cfg.patch)) * cfg.out_channels
