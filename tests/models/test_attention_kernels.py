@@ -1,4 +1,4 @@
-"""Every backend says what plain attention says: alone, on eight devices, with padding, one_way, and backwards."""
+"""Every kernel computes what plain attention does: on one device, on eight, with padding, one_way, and backwards."""
 
 import dataclasses
 import importlib.util
@@ -77,25 +77,25 @@ def test_cudnn_call_without_cudnn_equals_plain(length):
 def test_on_a_mesh_equals_one_device(sizes, one_way):
     args = qkv(16)
     local = attend if one_way is None else partial(attend_one_way, start=one_way[0], stop=one_way[1])
-    alone = out_and_grads(partial(local, length=13), *args)
+    single = out_and_grads(partial(local, length=13), *args)
     with jax.set_mesh(_part_of_the_devices(sizes)):
-        spread = out_and_grads(partial(run_on_mesh, local, length=13), *args)
-    assert_same([z[:, :13] for z in spread], [z[:, :13] for z in alone], 2e-5)
+        sharded = out_and_grads(partial(run_on_mesh, local, length=13), *args)
+    assert_same([z[:, :13] for z in sharded], [z[:, :13] for z in single], 2e-5)
 
 
 def test_splash_under_ulysses_equals_plain():
     args = qkv(128, heads=2)
     local = partial(splash.attend, block=128, interpret=True)
     with jax.set_mesh(_part_of_the_devices((2, 1, 2, 1))):
-        spread = jax.jit(partial(run_on_mesh, local, length=120))(*args)
-    np.testing.assert_allclose(spread, plain.attend(*args, 120), atol=2e-5)
+        sharded = jax.jit(partial(run_on_mesh, local, length=120))(*args)
+    np.testing.assert_allclose(sharded, plain.attend(*args, 120), atol=2e-5)
 
 
 def test_cross_attention_on_a_mesh_keeps_its_keys_whole():
     args = qkv(8, 5)
     with jax.set_mesh(make_mesh(1, 1, 4, 2)):
-        spread = jax.jit(partial(run_on_mesh, attend, cross=True))(*args)
-    np.testing.assert_allclose(spread, attend(*args), atol=2e-5)
+        sharded = jax.jit(partial(run_on_mesh, attend, cross=True))(*args)
+    np.testing.assert_allclose(sharded, attend(*args), atol=2e-5)
 
 
 def test_the_model_on_a_mesh_pads_tokens_and_equals_itself():
@@ -107,10 +107,10 @@ def test_the_model_on_a_mesh_pads_tokens_and_equals_itself():
     args = (z, tau, text, z + 1, z - 1, z[:, :1])
     shapes = jax.eval_shape(model.init, jax.random.key(2), *args)
     variables = jax.tree.map(lambda s: 0.3 * rng.standard_normal(s.shape, np.float32), shapes)
-    alone = jax.jit(model.apply)(variables, *args)
+    single = jax.jit(model.apply)(variables, *args)
     with jax.set_mesh(_part_of_the_devices((1, 1, 2, 1))):
-        spread = jax.jit(model.apply)(variables, *args)
-    np.testing.assert_allclose(spread, alone, atol=5e-4)
+        sharded = jax.jit(model.apply)(variables, *args)
+    np.testing.assert_allclose(sharded, single, atol=5e-4)
 
 
 def test_auto_is_plain_for_few_tokens_on_a_cpu():
@@ -123,10 +123,10 @@ def test_auto_is_plain_for_few_tokens_on_a_cpu():
 
 
 @pytest.mark.parametrize(
-    "name, said", [("splash", "runs on TPUs"), ("cudnn", "runs on GPUs"), ("flash", "one of")]
+    "name, message", [("splash", "runs on TPUs"), ("cudnn", "runs on GPUs"), ("flash", "one of")]
 )
-def test_an_impossible_backend_is_refused_with_the_remedy(name, said):
-    with pytest.raises(InputError, match=said):
+def test_an_impossible_backend_is_refused_with_the_remedy(name, message):
+    with pytest.raises(InputError, match=message):
         attend(*qkv(4), name)
 
 

@@ -31,8 +31,10 @@ def test_batch_first_then_the_longer_side():
     assert autoencoder.video_partition_spec((1, *frames[1:]), mesh(data=2, seq=4)) == P(
         None, None, ("seq",), ("data",), None
     )
-    whole = P(("data", "fsdp"), None, None, None, None)
-    assert autoencoder.video_partition_spec((1, 31, 45, 81, 48), mesh(seq=2)) == whole  # neither side divides
+    batch_only = P(("data", "fsdp"), None, None, None, None)
+    assert (
+        autoencoder.video_partition_spec((1, 31, 45, 81, 48), mesh(seq=2)) == batch_only
+    )  # neither side divides
     narrow = (1, 31, 2, 8, 48)  # never less than two rows or columns
     assert autoencoder.video_partition_spec(narrow, mesh(seq=4, tensor=2)) == P(
         ("data", "fsdp"), None, None, ("seq",), None
@@ -55,7 +57,7 @@ def test_a_mesh_changes_nothing(method):
     run = functools.partial(getattr(autoencoder_streaming, f"{method}_in_chunks"), VAE(CFG))
     plain = jax.jit(run, compiler_options=QUICK)(params, x)
     with jax.set_mesh(sharding.make_mesh(data=1, seq=4, tensor=2)):
-        shared = jax.jit(run, compiler_options=QUICK)(params, x)
+        sharded = jax.jit(run, compiler_options=QUICK)(params, x)
     b, t, rows, columns, c = plain.shape
-    assert shared.sharding.shard_shape(shared.shape) == (b, t, rows // 2, columns // 4, c)
-    np.testing.assert_allclose(shared, plain, rtol=0, atol=2e-6 * float(jnp.abs(plain).max()))
+    assert sharded.sharding.shard_shape(sharded.shape) == (b, t, rows // 2, columns // 4, c)
+    np.testing.assert_allclose(sharded, plain, rtol=0, atol=2e-6 * float(jnp.abs(plain).max()))

@@ -34,17 +34,17 @@ def params():
 
 @pytest.mark.parametrize("chunk", [1, 2])
 @pytest.mark.parametrize("method", ["encode", "decode"])
-def test_chunks_equal_the_whole(params, method, chunk):
+def test_chunks_equal_one_pass(params, method, chunk):
     vae = VAE(CFG)
     shape = (2, 17, 8, 16, 3) if method == "encode" else (2, 5, 1, 2, 5)
     x = 0.7 * jax.random.normal(jax.random.key(2), shape)
-    whole = functools.partial(vae.apply, method=method)
+    full = functools.partial(vae.apply, method=method)
     pieces = functools.partial(getattr(autoencoder_streaming, f"{method}_in_chunks"), vae, chunk=chunk)
     quick = {"xla_backend_optimization_level": 0}
-    whole = jax.jit(whole, compiler_options=quick)({"params": params}, x)
+    full = jax.jit(full, compiler_options=quick)({"params": params}, x)
     pieces = jax.jit(pieces, compiler_options=quick)(params, x)
-    assert whole.shape == pieces.shape and float(whole.std()) > 0.01
-    np.testing.assert_allclose(pieces, whole, rtol=0, atol=2e-6 * float(jnp.abs(whole).max()))
+    assert full.shape == pieces.shape and float(full.std()) > 0.01
+    np.testing.assert_allclose(pieces, full, rtol=0, atol=2e-6 * float(jnp.abs(full).max()))
 
 
 def test_chunks_must_divide(params):

@@ -22,32 +22,34 @@ def operands(dtype=jnp.float32, scale=1.0):
 @pytest.mark.parametrize("length", [None, 17])
 @pytest.mark.parametrize("block", [8, 512])
 def test_equals_plain_and_so_do_its_gradients(block, length):
-    qkv, ask = operands(scale=2.0)
+    qkv, weights = operands(scale=2.0)
 
     def run(attend, **settings):
         def f(q, k, v):
             out = attend(q, k, v, length, **settings)
-            return (out * ask).sum(), out
+            return (out * weights).sum(), out
 
         (_, out), grads = jax.jit(jax.value_and_grad(f, argnums=(0, 1, 2), has_aux=True))(*qkv)
         return out, *grads
 
-    for got, want in zip(run(chunked.attend, block=block), run(plain.attend), strict=True):
-        assert got.shape == want.shape and float(jnp.abs(want).max()) > 0.1
-        np.testing.assert_allclose(got, want, rtol=0, atol=2e-6 * max(1, float(jnp.abs(want).max())))
+    for ours, theirs in zip(run(chunked.attend, block=block), run(plain.attend), strict=True):
+        assert ours.shape == theirs.shape and float(jnp.abs(theirs).max()) > 0.1
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=2e-6 * max(1, float(jnp.abs(theirs).max())))
 
 
 def test_bfloat16():
     qkv, _ = operands(jnp.bfloat16)
-    got, want = chunked.attend(*qkv, block=8), plain.attend(*qkv)
-    assert got.dtype == want.dtype == jnp.bfloat16
-    np.testing.assert_allclose(got.astype(np.float32), want.astype(np.float32), atol=2e-2)
+    ours, theirs = chunked.attend(*qkv, block=8), plain.attend(*qkv)
+    assert ours.dtype == theirs.dtype == jnp.bfloat16
+    np.testing.assert_allclose(ours.astype(np.float32), theirs.astype(np.float32), atol=2e-2)
 
 
 def test_large_logits_do_not_overflow():
     qkv, _ = operands(scale=100.0)
-    want = plain.attend(*qkv)
-    np.testing.assert_allclose(chunked.attend(*qkv, block=8), want, atol=2e-5 * float(jnp.abs(want).max()))
+    theirs = plain.attend(*qkv)
+    np.testing.assert_allclose(
+        chunked.attend(*qkv, block=8), theirs, atol=2e-5 * float(jnp.abs(theirs).max())
+    )
 
 
 def test_memory_grows_with_the_length_not_with_its_square():
@@ -62,9 +64,9 @@ def test_memory_grows_with_the_length_not_with_its_square():
 
 
 def test_auto_takes_it_on_a_cpu_but_for_the_shortest_sequences():
-    def chosen(b, queries, keys):
+    def kernel_for(b, queries, keys):
         q, k = (jax.ShapeDtypeStruct((b, n, 6, 128), jnp.float32) for n in (queries, keys))
         return select_kernel("auto", q, k)
 
-    assert chosen(1, 4096, 4096) is chunked.attend and chosen(8, 400, 64) is chunked.attend
-    assert chosen(1, 100, 100) is plain.attend and chosen(512, 100, 100) is plain.attend
+    assert kernel_for(1, 4096, 4096) is chunked.attend and kernel_for(8, 400, 64) is chunked.attend
+    assert kernel_for(1, 100, 100) is plain.attend and kernel_for(512, 100, 100) is plain.attend

@@ -19,7 +19,7 @@ GRIDS = {"source": (3, 2, 2), "target": (3, 2, 2), "mask": (3, 2, 2), "reference
 
 
 def noise(seed, shape=SHAPE, scale=1.0):
-    return scale * np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+    return jnp.asarray(scale * np.random.default_rng(seed).standard_normal(shape).astype(np.float32))
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ def test_a_registered_layout_is_all_the_transformer_needs(variables, monkeypatch
     # Attention does not see the order of tokens, only their positions.
     np.testing.assert_allclose(out["target_first"], out["sequence"], atol=1e-5)
     cfg = dataclasses.replace(CFG, condition=reordered)
-    null = np.zeros_like(text)
+    null = jnp.zeros_like(text)
     edited = Sampler(cfg)(variables, noise(6), text, null, conditions, 2, 3.0).latents
     assert edited.shape == SHAPE and bool(jnp.isfinite(edited).all())
 
@@ -93,6 +93,6 @@ def test_a_wide_backbone_takes_the_source_as_channels_whatever_is_configured():
 def test_tokens_of_a_clip_count_a_mask_that_has_its_own():
     joint = conditioning.count_tokens(CFG)
     with_mask = dataclasses.replace(CFG, condition=ConditionConfig(mask="sequence"))
-    added = dataclasses.replace(CFG, condition=ConditionConfig(layout="add"))
+    add_layout = dataclasses.replace(CFG, condition=ConditionConfig(layout="add"))
     assert conditioning.count_tokens(with_mask) * 2 == joint * 3
-    assert conditioning.count_tokens(added) * 2 == joint
+    assert conditioning.count_tokens(add_layout) * 2 == joint

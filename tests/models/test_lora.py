@@ -47,11 +47,11 @@ def test_combined_is_the_sum_of_the_updates_not_their_average():
 
 
 def test_ranks_are_filled_up_with_zeros():
-    whole = lora.combine_adapters([(adapter(1, 3), 1.0), (adapter(2, 4), 1.0)], multiple=8)["blocks"]["ffn"][
-        "up"
-    ]
-    assert whole["a"].shape == (L, D_IN, 8) and whole["b"].shape == (L, 8, D_OUT)
-    assert not whole["a"][..., 7].any() and not whole["b"][:, 7].any()
+    combined = lora.combine_adapters([(adapter(1, 3), 1.0), (adapter(2, 4), 1.0)], multiple=8)["blocks"][
+        "ffn"
+    ]["up"]
+    assert combined["a"].shape == (L, D_IN, 8) and combined["b"].shape == (L, 8, D_OUT)
+    assert not combined["a"][..., 7].any() and not combined["b"][:, 7].any()
 
 
 def test_switching_adapters_and_weights_compiles_nothing():

@@ -130,8 +130,8 @@ def test_one_way_changes_the_model_and_full_is_its_default(params, adapter, inpu
     full = velocity(params, inputs, embed)
     one_way = velocity(params, inputs, embed, ConditionConfig(attention="one_way"))
     assert float(jnp.abs(full - one_way).max()) > 1e-3
-    alone = velocity(params, inputs, None, ConditionConfig(attention="one_way"), names=())
-    np.testing.assert_array_equal(alone, velocity(params, inputs, names=()))
+    unconditioned = velocity(params, inputs, None, ConditionConfig(attention="one_way"), names=())
+    np.testing.assert_array_equal(unconditioned, velocity(params, inputs, names=()))
 
 
 def test_positions_continue_or_are_shared():

@@ -46,8 +46,8 @@ def prefill(dit: DiT, variables: dict[str, Any], z: Latents, text: Text, conditi
             f"{dit.condition.time}; sample without a cache, or train a model with these settings"
         )
     tau = jnp.zeros(z.shape[:1])
-    named: dict[str, Any] = {**conditions}
-    out: Any = dit.apply(variables, z, tau, text, **named, part="conditions", mutable=["cache"])
+    latents: dict[str, Any] = {**conditions}
+    out: Any = dit.apply(variables, z, tau, text, **latents, part="conditions", mutable=["cache"])
     _, collections = out
     return collections["cache"]
 
@@ -64,11 +64,11 @@ def build_cached_velocity(
       text: embeddings of the instruction.
       conditions: latents by name.
     """
-    named: dict[str, Any] = {**conditions}
+    latents: dict[str, Any] = {**conditions}
 
     def velocity(x: Latents, tau: float | Float[Array, ""]) -> Latents:
         times = jnp.full(x.shape[:1], tau)
-        out: Any = dit.apply(variables | {"cache": cache}, x, times, text, **named, part="target")
+        out: Any = dit.apply(variables | {"cache": cache}, x, times, text, **latents, part="target")
         return out
 
     return velocity
