@@ -90,18 +90,18 @@ def test_workers_that_share_a_bucket(tmp_path, monkeypatch):
     server = emulator.create_server("127.0.0.1", port, in_memory=True, default_bucket="pod")
     server.start()
     try:
-        there = {"beam": (), "unfinished": "gs://pod/waiting"}
+        bucket_options = {"beam": (), "unfinished": "gs://pod/waiting"}
         monkeypatch.setattr(module, "make_records", dies)
         DONE.clear()
         with pytest.raises(shards.BuildStoppedError, match="killed"):
-            build_dataset(SynthRequest(tmp_path / "a", 8, seed=3, **there, **SMALL))
-        kept = list(epath.Path("gs://pod/waiting").glob("a.*/*.shard"))
-        assert kept and not list(tmp_path.rglob("*.shard"))
+            build_dataset(SynthRequest(tmp_path / "a", 8, seed=3, **bucket_options, **SMALL))
+        stored = list(epath.Path("gs://pod/waiting").glob("a.*/*.shard"))
+        assert stored and not list(tmp_path.rglob("*.shard"))
         monkeypatch.setattr(module, "make_records", counts)
         DONE.clear()
-        build_dataset(SynthRequest(tmp_path / "a", 8, seed=3, **there, **SMALL))
-        asked = {seed for seeds in DONE for seed in seeds}
-        assert asked and not asked & {int(p.name[:12]) for p in kept}
+        build_dataset(SynthRequest(tmp_path / "a", 8, seed=3, **bucket_options, **SMALL))
+        new_seeds = {seed for seeds in DONE for seed in seeds}
+        assert new_seeds and not new_seeds & {int(p.name[:12]) for p in stored}
         assert not list(epath.Path("gs://pod/waiting").glob("a.*/*.shard"))
     finally:
         server.stop()
@@ -135,13 +135,13 @@ def test_a_stopped_build_goes_on_where_it_stood(tmp_path, monkeypatch):
     DONE.clear()
     with pytest.raises(shards.BuildStoppedError, match="runner to finish, got .killed"):
         build_dataset(SynthRequest(tmp_path / "a", 8, seed=3, beam=(), **SMALL))
-    kept = list(tmp_path.glob(".a.*/shards/*.shard"))
-    assert kept and not (tmp_path / "a").exists()
+    stored = list(tmp_path.glob(".a.*/shards/*.shard"))
+    assert stored and not (tmp_path / "a").exists()
     monkeypatch.setattr(module, "make_records", counts)
     DONE.clear()
     build_dataset(SynthRequest(tmp_path / "a", 8, seed=3, beam=(), **SMALL))
-    asked = {seed for seeds in DONE for seed in seeds}
-    assert asked and not asked & {int(p.name[:12]) for p in kept}
+    new_seeds = {seed for seeds in DONE for seed in seeds}
+    assert new_seeds and not new_seeds & {int(p.name[:12]) for p in stored}
     assert contents(tmp_path / "a") == contents(tmp_path / "whole")
 
 
@@ -178,8 +178,8 @@ def test_a_full_disk_is_named_whatever_the_runner_passes_on(tmp_path, monkeypatc
         shards.DiskFullError, match="disk is full; free some space and run the same command again"
     ):
         build_dataset(SynthRequest(tmp_path / "a", 8, beam=(), **SMALL))
-    kept = list(tmp_path.glob(".a.*/shards/*"))
-    assert kept and all(p.suffix == ".shard" for p in kept)
+    stored = list(tmp_path.glob(".a.*/shards/*"))
+    assert stored and all(p.suffix == ".shard" for p in stored)
     monkeypatch.setattr(shards.os, "fsync", real)
     assert build_dataset(SynthRequest(tmp_path / "a", 8, beam=(), **SMALL))["pairs"] == 8
 

@@ -99,8 +99,8 @@ def test_conditions_on_the_video(tmp_path):
     )
     # T / 15 = 0.6 s to either side of the start at 2 s
     for cuts, want in (((1.39, 2.61), None), ((1.5,), "scene cut inside"), ((2.5,), "scene cut inside")):
-        got = mined([event(path, 2.0, 4.0 + 0.1)], cuts)(0, T, 32, 48)
-        assert reason_of(got) == (want or "")
+        outcomes = mined([event(path, 2.0, 4.0 + 0.1)], cuts)(0, T, 32, 48)
+        assert reason_of(outcomes) == (want or "")
     assert mined([event(path, caption="a lovely day")])(0, T, 32, 48) == Rejected("empty instruction")
     assert mined([event(path)])(1, T, 32, 48) == Rejected("past the last row")
 
@@ -214,8 +214,8 @@ def test_pyscenedetect_finds_a_cut_and_the_recipe_uses_it(tmp_path):
     (tmp_path / "c.jsonl").write_text("\n".join(map(json.dumps, rows)))
     sources = Sources(sets=(("captions", str(tmp_path / "c.jsonl")),))
     assert generate.count_rows(("captions",), sources) == 3
-    got = generate.make_block(range(3), PairOptions(T, 32, 32, ("captions",), 0.0, sources=sources))
-    assert reasons_of(got) == ["", "captions: scene cut inside", ""]
+    outcomes = generate.make_block(range(3), PairOptions(T, 32, 32, ("captions",), 0.0, sources=sources))
+    assert reasons_of(outcomes) == ["", "captions: scene cut inside", ""]
 
 
 class Endpoint(BaseHTTPRequestHandler):
@@ -224,13 +224,13 @@ class Endpoint(BaseHTTPRequestHandler):
 
     def do_POST(self):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        asked = json.loads(body["messages"][1]["content"])
-        self.requests.append((self.path, self.headers.get("Authorization"), body["model"], asked))
+        captions_sent = json.loads(body["messages"][1]["content"])
+        self.requests.append((self.path, self.headers.get("Authorization"), body["model"], captions_sent))
         fault = self.faults.pop(0) if self.faults else None
         if isinstance(fault, int):
             self.send_error(fault)
             return
-        texts = ["" if "nothing" in c else f"make it so that {c}" for c in asked]
+        texts = ["" if "nothing" in c else f"make it so that {c}" for c in captions_sent]
         content = fault if isinstance(fault, str) else "```json\n" + json.dumps(texts) + "\n```"
         answer = json.dumps({"choices": [{"message": {"content": content}}]}).encode()
         self.send_response(200)
@@ -285,9 +285,9 @@ def test_endpoint_batches_caches_and_authorises(endpoint):
 )
 def test_endpoint_faults_are_bounded_and_named(endpoint, faults, reason, calls):
     Endpoint.faults.extend(faults)
-    got = quick(endpoint)(["a"])
+    outcomes = quick(endpoint)(["a"])
     assert len(Endpoint.requests) == calls
-    assert got == [Rejected(reason)] if reason else isinstance(got[0], str)
+    assert outcomes == [Rejected(reason)] if reason else isinstance(outcomes[0], str)
     Endpoint.faults.clear()
     assert isinstance(quick(endpoint)(["a"])[0], str)  # a failure is not cached
 

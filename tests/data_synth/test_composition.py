@@ -24,10 +24,10 @@ SHIPPED = {
 @pytest.mark.parametrize("name", SHIPPED)
 def test_shipped_compositions_run_and_say_that_they_stand_in(name):
     sources = Sources(experts=(str(FOLDER / f"{name.replace('-', '_')}.toml"),))
-    made = generate.make_block(range(4), PairOptions(3, 32, 48, (name,), 0.0, sources=sources))
-    kept = pairs_of(made)
-    assert kept, reasons_of(made)
-    for pair in kept:
+    outcomes = generate.make_block(range(4), PairOptions(3, 32, 48, (name,), 0.0, sources=sources))
+    pairs = pairs_of(outcomes)
+    assert pairs, reasons_of(outcomes)
+    for pair in pairs:
         assert pair.edit == name and pair.provenance["stand_in"] is True
         assert all("stand-in" in e["version"] for e in pair.provenance["experts"])
         assert (pair.reference is not None) == SHIPPED[name] and (pair.mask == 255).all()

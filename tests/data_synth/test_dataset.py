@@ -120,13 +120,13 @@ def test_an_interrupted_build_goes_on_where_it_stood(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         build_dataset(SynthRequest(tmp_path / "a", 12, seed=3, **SMALL), progress=interrupt)
     assert not (tmp_path / "a").exists()  # nothing under the final name
-    asked = []
+    new_seeds = []
     make = module.make_records
     monkeypatch.setattr(
-        module, "make_records", lambda seeds, options: asked.extend(seeds) or make(seeds, options)
+        module, "make_records", lambda seeds, options: new_seeds.extend(seeds) or make(seeds, options)
     )
     build_dataset(SynthRequest(tmp_path / "a", 12, seed=3, **SMALL))
-    assert asked and min(asked) >= 3 + 7, "finished shards are not made again"
+    assert new_seeds and min(new_seeds) >= 3 + 7, "finished shards are not made again"
     assert contents(tmp_path / "a") == contents(tmp_path / "whole")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a", "whole"]
 
@@ -151,13 +151,13 @@ def test_kill_minus_nine_and_again_gives_the_same_bytes(tmp_path, monkeypatch):
     assert not out.exists()
     before = {p: p.read_bytes() for p in tmp_path.glob(".a.*/shards/*.shard")}
     assert before
-    asked = []
+    new_seeds = []
     make = module.make_records
     monkeypatch.setattr(
-        module, "make_records", lambda seeds, options: asked.extend(seeds) or make(seeds, options)
+        module, "make_records", lambda seeds, options: new_seeds.extend(seeds) or make(seeds, options)
     )
     build_dataset(SynthRequest(out, 16, seed=3, **SMALL))
-    assert asked and asked[0] == 3 + 2 * len(before), "finished shards are not made again"
+    assert new_seeds and new_seeds[0] == 3 + 2 * len(before), "finished shards are not made again"
     monkeypatch.setattr(module, "make_records", make)
     build_dataset(SynthRequest(tmp_path / "whole", 16, seed=3, **SMALL))
     assert contents(out) == contents(tmp_path / "whole")
@@ -183,8 +183,8 @@ def test_a_full_disk_is_named_and_loses_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(shards.os, "fsync", full)
     with pytest.raises(InputError, match="disk is full.*run the same command again"):
         build_dataset(SynthRequest(tmp_path / "a", 8, **SMALL))
-    kept = list(tmp_path.glob(".a.*/shards/*"))
-    assert len(kept) == 2 and all(p.suffix == ".shard" for p in kept)
+    stored = list(tmp_path.glob(".a.*/shards/*"))
+    assert len(stored) == 2 and all(p.suffix == ".shard" for p in stored)
     assert build_dataset(SynthRequest(tmp_path / "a", 8, **SMALL))["pairs"] == 8
 
 
@@ -197,12 +197,12 @@ def test_a_damaged_shard_is_made_again(tmp_path):
     with pytest.raises(ValueError, match="damaged"):
         shards.read_shard(path)
     calls = []
-    got = next(
+    results = next(
         shards.iterate_shards(
             tmp_path, lambda seeds: calls.append(seeds) or [Rejected("x")] * len(seeds), 0, 2, 1
         )
     )
-    assert got == [SeedResult(0, Rejected("x")), SeedResult(1, Rejected("x"))] and len(calls) == 1
+    assert results == [SeedResult(0, Rejected("x")), SeedResult(1, Rejected("x"))] and len(calls) == 1
 
 
 def test_fields_and_not_words_decide_what_is_tried_again(tmp_path):
@@ -242,9 +242,9 @@ def test_a_set_of_many_files_is_streamed_in_order(tmp_path, monkeypatch):
     assert len(files) > 1 and files[0] == f"v2v_pairs-train.array_record-00000-of-{len(files):05d}"
     monkeypatch.undo()
     build_dataset(SynthRequest(tmp_path / "b", 9, seed=4, **SMALL))
-    many, one = (open_dataset(tmp_path / name) for name in "ab")
-    assert len(many) == len(one) == 9
-    assert all(many[i] == one[i] for i in range(9))
+    large, one = (open_dataset(tmp_path / name) for name in "ab")
+    assert len(large) == len(one) == 9
+    assert all(large[i] == one[i] for i in range(9))
     # TFDS's own writer sorts in memory up to this many bytes, and needs TensorFlow beyond: it must not be in the way
     import tensorflow_datasets.core.shuffle as shuffle
 
@@ -316,8 +316,8 @@ def test_footage_that_gives_no_more_ends_the_set_and_says_so(tmp_path, monkeypat
     sources = Sources(clips=str(tmp_path / "clips"))
     how = {"edits": ("to-negation",), "sources": sources, "transition": 0.0, **SMALL}
     with expect_note(r"pairs: 2 of 9 from \d+ seeds.*near-duplicate.*the set ends here"):
-        made = build_dataset(SynthRequest(tmp_path / "out", 9, **how))
-    assert made["pairs"] == 2 == len(open_dataset(tmp_path / "out"))
+        report = build_dataset(SynthRequest(tmp_path / "out", 9, **how))
+    assert report["pairs"] == 2 == len(open_dataset(tmp_path / "out"))
 
 
 def test_places_that_can_hold_no_set_are_told_at_once(tmp_path):
@@ -347,10 +347,10 @@ def test_a_changed_text_of_the_same_size_is_another_request(tmp_path):
     for name in ("a.mp4", "rows.parquet", "b.mp4"):  # other bytes, the same size
         (tmp_path / "set").mkdir(exist_ok=True)
         (tmp_path / "set" / name).write_bytes(b"x" * 200_000 if name == "b.mp4" else b"one")
-        there = Sources(clips=str(tmp_path / "set"))
-        before = request.fingerprint_sources(there)
+        clip_sources = Sources(clips=str(tmp_path / "set"))
+        before = request.fingerprint_sources(clip_sources)
         (tmp_path / "set" / name).write_bytes(b"x" * 199_999 + b"y" if name == "b.mp4" else b"two")
-        after = request.fingerprint_sources(there)
+        after = request.fingerprint_sources(clip_sources)
         assert after != before
         os.utime(tmp_path / "set" / name, (1, 1))  # as a copy has another date
-        assert request.fingerprint_sources(there) == after
+        assert request.fingerprint_sources(clip_sources) == after

@@ -53,8 +53,8 @@ def test_default_mix_and_every_edit():
 
 
 def test_every_word_is_in_the_vocabulary():
-    known = set(grammar.vocabulary())
-    assert len(known) < 350
+    vocabulary = set(grammar.vocabulary())
+    assert len(vocabulary) < 350
     longest = 0
     for seed in range(2000):
         edit = DEFAULT_EDITS[seed % len(DEFAULT_EDITS)]
@@ -64,12 +64,15 @@ def test_every_word_is_in_the_vocabulary():
         assert 2 <= len(pair.instructions) <= 8 and len(set(pair.instructions)) == len(pair.instructions)
         for text in (*pair.instructions, pair.source_caption, pair.target_caption):
             assert text == text.lower()
-            assert set(grammar.split_words(text)) <= known, (text, set(grammar.split_words(text)) - known)
+            assert set(grammar.split_words(text)) <= vocabulary, (
+                text,
+                set(grammar.split_words(text)) - vocabulary,
+            )
         longest = max(longest, *(len(i.split()) for i in pair.instructions))
     assert longest <= 22
     for seed in range(200):
         _, caption = generate.make_clip(seed, T=1, H=16, W=16)
-        assert set(grammar.split_words(caption)) <= known, caption
+        assert set(grammar.split_words(caption)) <= vocabulary, caption
 
 
 def test_clips_of_any_size():
@@ -97,8 +100,8 @@ def test_splice(start, end, blend):
 
 def test_transition_draws_are_valid_and_as_frequent_as_asked():
     pair = make(transition=0.0, edits=("negative",))
-    drawn = [transition.add_transition(pair, np.random.default_rng(s), 0.5).active for s in range(400)]
-    limited = [a for a in drawn if a != (0, 5)]
+    pairs = [transition.add_transition(pair, np.random.default_rng(s), 0.5).active for s in range(400)]
+    limited = [a for a in pairs if a != (0, 5)]
     assert 150 < len(limited) < 250
     assert any(end < 5 for _, end in limited) and all(end - start >= 2 for start, end in limited)
 
@@ -125,12 +128,12 @@ def test_dissolve_and_wipe_bring_the_edit_in_pixel_by_pixel(operator):
 
 def test_operators_are_drawn_as_asked_and_leave_the_default_alone():
     pair = make(transition=0.0, edits=("negative",))
-    drawn = [
+    pairs = [
         transition.add_transition(pair, np.random.default_rng(s), 1.0, ("dissolve", "wipe"))
         for s in range(40)
     ]
-    assert {p.provenance["transition"]["operator"] for p in drawn} == {"dissolve", "wipe"}
-    for p in drawn:
+    assert {p.provenance["transition"]["operator"] for p in pairs} == {"dissolve", "wipe"}
+    for p in pairs:
         outside = p.mask == 0
         np.testing.assert_array_equal(p.target[outside], p.source[outside])
     assert not any("operator" in make(s, transition=1.0).provenance["transition"] for s in range(5))
@@ -186,8 +189,8 @@ def test_near_duplicates_look_alike_and_others_do_not():
 
 
 def test_drops_are_counted():
-    dropped, options = Counter(), PairOptions(edits=("blur",), **SMALL)
-    kept = sum(1 for _ in generate.iterate_pairs(60, options, drop_counts=dropped))
+    drop_counts, options = Counter(), PairOptions(edits=("blur",), **SMALL)
+    kept = sum(1 for _ in generate.iterate_pairs(60, options, drop_counts=drop_counts))
     seeds = 0
     reasons = Counter()
     while kept:
@@ -197,7 +200,7 @@ def test_drops_are_counted():
             reasons[outcome.reason] += 1
         else:
             kept -= 1
-    assert dropped == reasons and dropped["blur: change too small"] > 0
+    assert drop_counts == reasons and drop_counts["blur: change too small"] > 0
 
 
 def test_a_hopeless_request_ends(monkeypatch):

@@ -59,12 +59,12 @@ def test_warp_is_exact_between_pixels():
     ramp = np.clip(np.stack([4 * x, 5 * y, 2 * x + 2 * y], -1), 0, 255)
     moves = camera_move.sample_trajectories(np.random.default_rng(1), 20, 5, H, W)
     for move in moves:
-        seen = camera_move.warp_picture(ramp.astype(np.uint8), move)
+        count = camera_move.warp_picture(ramp.astype(np.uint8), move)
         for k in range(5):
             at = np.einsum("ij,hwj->hwi", move[k], np.stack([x, y, np.ones_like(x)], -1))
             want = np.stack([4 * at[..., 0], 5 * at[..., 1], 2 * at[..., 0] + 2 * at[..., 1]], -1)
             np.testing.assert_allclose(
-                seen[k], want, atol=0.51
+                count[k], want, atol=0.51
             )  # rounding alone: bilinear is exact on a ramp
 
 
@@ -84,9 +84,9 @@ def test_lift_keeps_unmasked_pixels_equal_and_moves_alike():
         a, b, m = camera_move.lift_pictures(source, target, mask, move)
         np.testing.assert_array_equal(a[m == 0], b[m == 0])
         assert 0 < (m > 0).mean() < 0.75 and set(np.unique(m)) <= {0, 255}
-        whole = int(np.abs(move - np.eye(2, 3)).max((1, 2)).argmin())  # the neutral end
-        np.testing.assert_array_equal(a[whole], source)
-        np.testing.assert_array_equal(b[whole], target)
+        neutral_frame = int(np.abs(move - np.eye(2, 3)).max((1, 2)).argmin())  # the neutral end
+        np.testing.assert_array_equal(a[neutral_frame], source)
+        np.testing.assert_array_equal(b[neutral_frame], target)
 
 
 def test_single_frame_and_reference():

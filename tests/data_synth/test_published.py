@@ -151,8 +151,8 @@ def test_refvie(tmp_path):
     (tmp_path / "refvie_477k").mkdir()
     pq.write_table(pa.table(table), tmp_path / "refvie_477k/chunk_0000.parquet", row_group_size=2)
     first, second, third = pairs("refvie", tmp_path, 3)
-    for got in (first, third):
-        pair = check(got, "Add it.", "CC-BY-NC-SA-4.0")
+    for outcomes in (first, third):
+        pair = check(outcomes, "Add it.", "CC-BY-NC-SA-4.0")
         assert bright(pair) and pair.reference.shape == (20, 28, 3)
     assert second == Rejected("refvie: unreadable file: expected a picture, got bytes that don't decode")
     pq.write_table(pa.table({"iid": ["1"]}), tmp_path / "refvie_477k/chunk_0001.parquet")
@@ -274,10 +274,10 @@ def test_a_parquet_row_without_text_or_picture_costs_itself(tmp_path):
         "ref_image_bytes": [None, b"x", picture(tmp_path / "r.jpg", 40).read_bytes()],
     }
     pq.write_table(pa.table(table), tmp_path / "chunk_0.parquet")
-    got = [PUBLISHED["refvie"](tmp_path)(row, T, H, W) for row in range(3)]
-    assert got[0] == Rejected("unreadable file: expected a picture, got none")
-    assert got[1] == Rejected("malformed row: chunk_0.parquet, row 2: prompt: expected text, got null")
-    assert got[2].reference is not None
+    outcomes = [PUBLISHED["refvie"](tmp_path)(row, T, H, W) for row in range(3)]
+    assert outcomes[0] == Rejected("unreadable file: expected a picture, got none")
+    assert outcomes[1] == Rejected("malformed row: chunk_0.parquet, row 2: prompt: expected text, got null")
+    assert outcomes[2].reference is not None
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
@@ -329,8 +329,8 @@ def test_every_row_of_a_set_is_used_beside_recipes_without_an_end(tmp_path):
     (tmp_path / "updated_data_swap.json").write_text(json.dumps(rows))
     sources = Sources(sets=(("senorita", str(tmp_path)),))
     how = {"T": T, "H": H, "W": W, "edits": ("senorita", "negative"), "transition": 0.0, "sources": sources}
-    made = [generate.make_pair(seed, PairOptions(**how)) for seed in range(60)]
-    assert not any("past the last row" in reason for reason in reasons_of(made))
-    assert {pair.provenance["source"] for pair in pairs_of(made) if pair.recipe == "imported"} == {
+    outcomes = [generate.make_pair(seed, PairOptions(**how)) for seed in range(60)]
+    assert not any("past the last row" in reason for reason in reasons_of(outcomes))
+    assert {pair.provenance["source"] for pair in pairs_of(outcomes) if pair.recipe == "imported"} == {
         f"{i}.mp4" for i in range(5)
     }

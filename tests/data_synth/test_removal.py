@@ -53,25 +53,25 @@ def test_static_shots_are_told_from_moving_ones():
 
 def test_recipes_mirror_each_other():
     size = {"T": 5, "H": 48, "W": 64, "transition": 0.0}
-    seen = 0
+    pair_count = 0
     for seed in range(12):
         out = generate.make_pair(seed, PairOptions(edits=("removal",), **size))
         back = generate.make_pair(seed, PairOptions(edits=("insertion",), **size))
         if isinstance(out, Rejected) or isinstance(back, Rejected):
             continue
-        seen += 1
+        pair_count += 1
         np.testing.assert_array_equal(out.source, back.target)
         np.testing.assert_array_equal(out.target, back.source)
         np.testing.assert_array_equal(out.source[out.mask == 0], out.target[out.mask == 0])
-        thing = out.provenance["slots"]["object"]
-        assert all(thing in i for i in (*out.instructions, *back.instructions))
-        assert thing in out.source_caption and thing not in out.target_caption
+        object_name = out.provenance["slots"]["object"]
+        assert all(object_name in i for i in (*out.instructions, *back.instructions))
+        assert object_name in out.source_caption and object_name not in out.target_caption
         assert (
             out.reference is None
             and back.reference is not None
             and out.provenance["expert"]["name"] == "median"
         )
-    assert seen >= 5
+    assert pair_count >= 5
 
 
 def test_shots_from_a_folder_bring_their_masks(tmp_path):
