@@ -75,7 +75,7 @@ def test_what_is_compiled_is_the_train_step_with_its_shardings():
 
 def test_the_sampler_is_planned_for_one_clip_on_many_chips():
     program = programs.build_program(
-        setting(what="sample", batch=1, mesh=MeshConfig(fsdp=8, data=1)), jax.devices()
+        setting(program="sample", batch=1, mesh=MeshConfig(fsdp=8, data=1)), jax.devices()
     )
     with jax.set_mesh(program.mesh):
         out = jax.eval_shape(program.jitted, *program.args)
@@ -89,7 +89,10 @@ def test_a_samplers_plan_compares_what_a_step_costs():
     assert times["cached"] == pytest.approx(1.26, rel=0.05) and times["full"] == pytest.approx(2.5, rel=0.05)
     assert cost["t2v"].seconds == pytest.approx(cost["t2v"].tflop / (0.4 * 197), rel=0.01)
     row = report.describe_trial(
-        search.Trial("as asked", setting(what="sample"), ProgramCost(0, 0, 0, True, 1e12, {})), CHIP, 0.4, 8
+        search.Trial("as asked", setting(program="sample"), ProgramCost(0, 0, 0, True, 1e12, {})),
+        CHIP,
+        0.4,
+        8,
     )
     plan = report.Plan("a", "sample", "v5e:2x4", 8, "b", 1, 16, row, (), cost)
     lines = format_plan(plan).splitlines()

@@ -19,7 +19,7 @@ class PlanRequest:
       experiment: name or path of an experiment.
       overrides: words such as --edit.steps 100 that set its fields.
       topology: "v6e:2x4" and so on.
-      what: the program: a training step or the sampler.
+      program: a training step or the sampler.
       utilisation: the assumed share of the peak rate, 0 to 1.
       search: whether to try more economical settings when the requested one does not fit.
       json: whether to return JSON values instead of text.
@@ -28,7 +28,7 @@ class PlanRequest:
     experiment: str
     overrides: Sequence[str]
     topology: str
-    what: ProgramKind = "train"
+    program: ProgramKind = "train"
     utilisation: float = 0.4
     search: bool = True
     json: bool = False
@@ -40,7 +40,7 @@ def parse_request(args: argparse.Namespace) -> PlanRequest:
         experiment=args.experiment,
         overrides=args.rest,
         topology=args.topology,
-        what=args.what,
+        program=args.what,
         utilisation=args.utilisation,
         search=not args.no_search,
         json=args.json,
@@ -54,7 +54,7 @@ def run_plan(request: PlanRequest) -> dict[str, Any]:
       InputError: an unknown experiment or topology, libtpu is not installed, or a setting that is impossible there.
     """
     config = load_experiment(request.experiment, request.overrides, "plan").config
-    setting = report.build_setting(config, request.what)
+    setting = report.build_setting(config, request.program)
     plan = report.build_plan(setting, request.topology, config.name, request.utilisation, request.search)
     return plan.to_json() if request.json else {"output": format_plan(plan)}
 
@@ -64,13 +64,13 @@ def format_plan(plan: Plan) -> str:
     trial = plan.final
     mesh = " ".join(f"{axis}={n}" for axis, n in trial.mesh.items()) or "one chip"
     setting = f"mesh {mesh}, batch {trial.batch}"
-    if plan.what == "train":
+    if plan.program == "train":
         setting += f" in {trial.micro} part{'s' * (trial.micro > 1)}, remat {trial.remat}"
     sent_text = ", ".join(f"{kind} {n:.3g}" for kind, n in trial.sent_gb.items()) or "nothing"
     temporaries = "-" if trial.temporaries_gib is None else f"{trial.temporaries_gib:.3g} GiB"
-    unit = "step" if plan.what == "train" else "call"
+    unit = "step" if plan.program == "train" else "call"
     lines = [
-        f"{plan.experiment}: {plan.what} {plan.clip}, {plan.tokens:,} tokens a clip, on {plan.topology} "
+        f"{plan.experiment}: {plan.program} {plan.clip}, {plan.tokens:,} tokens a clip, on {plan.topology} "
         f"({plan.chips} chips of {plan.hbm_gib} GiB)",
         setting,
         f"a chip  arguments {trial.arguments_gib:.3g} GiB  temporaries {temporaries}  peak {trial.peak_gib:.3g} of "

@@ -37,7 +37,7 @@ class PlanSetting:
       mesh: devices along each axis.
       batch: clips per step over all chips.
       micro: micro-batches per step.
-      what: the program: a training step or the sampler.
+      program: a training step or the sampler.
       steps: updates of the whole run.
       trains: which weights are trained.
       region: loss weight of the latent cells that an edit changes.
@@ -48,7 +48,7 @@ class PlanSetting:
     mesh: MeshConfig = field(default_factory=MeshConfig)
     batch: int = 8
     micro: int = 1
-    what: ProgramKind = "train"
+    program: ProgramKind = "train"
     steps: int = 1
     trains: Literal["lora", "full"] = "lora"
     region: float = 0.0
@@ -70,7 +70,7 @@ def build_program(setting: PlanSetting, devices: list) -> Program:
       InputError: the mesh does not match the devices, or does not divide the batch or the weights.
     """
     mesh = sharding.make_mesh(**dataclasses.asdict(setting.mesh), devices=devices)
-    make = {"train": _build_train_step, "sample": _build_sampler}[setting.what]
+    make = {"train": _build_train_step, "sample": _build_sampler}[setting.program]
     return Program(*make(setting, mesh), mesh)
 
 

@@ -90,7 +90,7 @@ class Plan:
 
     Attributes:
       experiment: name of the experiment.
-      what: the program: a training step or the sampler.
+      program: a training step or the sampler.
       topology: the topology.
       chips: number of its chips.
       clip: frames x height x width.
@@ -102,7 +102,7 @@ class Plan:
     """
 
     experiment: str
-    what: ProgramKind
+    program: ProgramKind
     topology: str
     chips: int
     clip: str
@@ -114,11 +114,17 @@ class Plan:
 
     def to_json(self) -> dict[str, Any]:
         """Return the plan as JSON values, those of the final trial at the top level."""
-        head = {
-            field: getattr(self, field)
-            for field in ("experiment", "what", "topology", "chips", "clip", "tokens", "hbm_gib")
+        values: dict[str, Any] = {
+            "experiment": self.experiment,
+            "what": self.program,
+            "topology": self.topology,
+            "chips": self.chips,
+            "clip": self.clip,
+            "tokens": self.tokens,
+            "hbm_gib": self.hbm_gib,
+            "fits": self.final.fits,
+            **dataclasses.asdict(self.final),
         }
-        values = head | {"fits": self.final.fits} | dataclasses.asdict(self.final)
         values["tried"] = [dataclasses.asdict(trial) for trial in self.tried]
         if self.passes is not None:
             values["passes"] = {kind: dataclasses.asdict(cost) for kind, cost in self.passes.items()}
@@ -152,7 +158,7 @@ def build_plan(
     reports = tuple(describe_trial(trial, chip, utilisation, len(devices)) for trial in trials)
     return Plan(
         experiment=name,
-        what=setting.what,
+        program=setting.program,
         topology=topology,
         chips=len(devices),
         clip=f"{m.frames}x{m.height}x{m.width}",
@@ -160,7 +166,7 @@ def build_plan(
         hbm_gib=round(chip.hbm / GIB, 2),
         final=reports[-1],
         tried=reports,
-        passes=compare_passes(m, chip, utilisation) if setting.what == "sample" else None,
+        passes=compare_passes(m, chip, utilisation) if setting.program == "sample" else None,
     )
 
 
@@ -211,7 +217,7 @@ def call_seconds(cost: ProgramCost, chip: Chip, utilisation: float) -> float:
 
 def _model_flops(s: PlanSetting) -> float:
     """Return the operations on all chips without recomputed ones, as in model FLOP utilization."""
-    if s.what == "train":
+    if s.program == "train":
         return flops.step_flops(s.model, s.batch, count_tokens(s.model, reference=True), s.trains == "full")
     calls = s.model.flow.steps * (1 if s.model.flow.guidance == 1 else 2)
     return (
@@ -224,16 +230,16 @@ def _round(x: float) -> float:
     return float(f"{x:.4g}")
 
 
-def build_setting(experiment: Experiment, what: ProgramKind) -> PlanSetting:
+def build_setting(experiment: Experiment, program: ProgramKind) -> PlanSetting:
     """Build the setting of an experiment.
 
     Args:
       experiment: the experiment.
-      what: "train" for its edit stage, "sample" for its sampler on the model's batch of windows.
+      program: "train" for its edit stage, "sample" for its sampler on the model's batch of windows.
     """
     stage, model = experiment.edit, experiment.model
-    if what == "sample":
-        return PlanSetting(model, stage.optim, experiment.mesh, model.batch, what="sample")
+    if program == "sample":
+        return PlanSetting(model, stage.optim, experiment.mesh, model.batch, program="sample")
     return PlanSetting(
         model,
         stage.optim,

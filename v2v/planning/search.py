@@ -79,7 +79,7 @@ def iterate_candidates(setting: PlanSetting, chips: int) -> Iterator[tuple[str, 
     """Yield (change, setting), beginning with the requested one."""
     yield "as asked", setting
     s = setting
-    if s.what == "train":
+    if s.program == "train":
         for policy in REMAT_POLICIES[REMAT_POLICIES.index(s.model.dit.remat) + 1 :]:
             s = _with_remat(s, policy)
             yield f"remat {policy}", s
@@ -97,7 +97,7 @@ def iterate_candidates(setting: PlanSetting, chips: int) -> Iterator[tuple[str, 
             continue
         s = _with_mesh(s, mesh | {"seq": seq, "fsdp": fewer}, chips)
         yield f"tokens over {seq} chips, weights over {fewer}", s
-    if s.what == "sample":
+    if s.program == "sample":
         for n in _halvings(s.batch):
             s = dataclasses.replace(s, batch=n)
             yield f"batch {n}", s
@@ -119,7 +119,7 @@ def _with_remat(s: PlanSetting, policy: str) -> PlanSetting:
 def _with_mesh(s: PlanSetting, axes: dict[str, int], chips: int) -> PlanSetting:
     """Set another mesh for the same batch; training then takes one clip per group of chips and micro-batch."""
     s = dataclasses.replace(s, mesh=MeshConfig(**axes))
-    return dataclasses.replace(s, micro=max(1, _clips_per_group(s, chips))) if s.what == "train" else s
+    return dataclasses.replace(s, micro=max(1, _clips_per_group(s, chips))) if s.program == "train" else s
 
 
 def axis_sizes(mesh: MeshConfig, chips: int) -> dict[str, int]:

@@ -12,6 +12,7 @@ as the source.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import jax.numpy as jnp
 from jax.sharding import Mesh
@@ -39,7 +40,14 @@ class CeilingEditor:
         self._model = TruthModel(model)
         self._editor = EasyV2VEditor(self._model)
 
-    def edit_video(self, video, instruction: str, mask=None, reference=None, **options) -> codec.Video:
+    def edit_video(
+        self,
+        video: str | Path,
+        instruction: str,
+        mask: str | Path | None = None,
+        reference: str | Path | None = None,
+        **options: Any,
+    ) -> codec.Video:
         """Edit as `EasyV2VEditor.edit_video` does; the instruction and the reference change nothing.
 
         Args:
@@ -91,7 +99,7 @@ class TruthModel:
             return SampleOutput(request.source)
         return SampleOutput(self._latents.pop(0))
 
-    def with_lora(self, adapter, scale: float = 1.0) -> TruthModel:
+    def with_lora(self, adapter: Any, scale: float = 1.0) -> TruthModel:
         """Return this model: an adapter changes nothing."""
         return self
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -43,12 +43,18 @@ class FrameByFrameEditor:
     def __init__(self, editor: VideoEditor):
         self._editor = editor
 
-    def edit_video(self, video, instruction: str, mask=None, reference=None, **options) -> codec.Video:
-        """Edit a clip whose edit is on throughout: a clip of one frame has no start and end."""
+    def edit_video(self, video: str | Path | codec.Video, instruction: str, **options: Any) -> codec.Video:
+        """Edit a clip whose edit is on everywhere and throughout.
+
+        Args:
+          video: the clip.
+          instruction: the edit.
+          **options: of the editor, without mask, start and end, which a clip of one frame does not have.
+        """
         source = video if isinstance(video, codec.Video) else codec.read_video(video)
         frames = [
             self._editor.edit_video(
-                codec.Video.from_array(frame[None], source.fps), instruction, reference=reference, **options
+                codec.Video.from_array(frame[None], source.fps), instruction, **options
             ).frames
             for frame in source.frames
         ]

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from data_synth.language import templates
 from data_synth.operators.photometric import PHOTOMETRIC
@@ -51,13 +52,13 @@ class FirstFramesEditor:
     def __init__(self, editor: VideoEditor, count: int):
         self._editor, self.count = editor, count
 
-    def edit_video(self, video, instruction: str, mask=None, reference=None, **options) -> codec.Video:
+    def edit_video(self, video: str | Path | codec.Video, instruction: str, **options: Any) -> codec.Video:
         """Edit the beginning of a clip."""
         source = video if isinstance(video, codec.Video) else codec.read_video(video)
         if len(source.frames) > self.count:
             frames = source.frames[: self.count].copy()
             source = codec.Video(frames, source.times[: self.count], source.fps, colour=source.colour)
-        return self._editor.edit_video(source, instruction, mask=mask, reference=reference, **options)
+        return self._editor.edit_video(source, instruction, **options)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from typing import ClassVar
 
 import flax.linen as nn
 import numpy as np
+from jaxtyping import Array, Float
 
 from v2v.checkpoints.safetensors_file import TensorFiles
 from v2v.errors import InputError
@@ -108,11 +109,11 @@ def load_weights(folder: Path) -> dict:
     }
 
 
-def lpips_distance(weights: dict, x, y):
+def lpips_distance(weights: dict, x: Float[Array, "b H W 3"], y: Float[Array, "b H W 3"]) -> Float[Array, b]:
     """Compute distances [b] of pictures [b, H, W, 3] in [-1, 1]."""
     import jax.numpy as jnp
 
-    total = 0.0
+    total = jnp.zeros(x.shape[0])
     for line, a, b in zip(weights["lines"], _features(weights, x), _features(weights, y), strict=True):
         a, b = (f / (jnp.sqrt(jnp.sum(f * f, -1, keepdims=True)) + EPS) for f in (a, b))
         total = total + jnp.mean(jnp.square(a - b) @ line, (1, 2))
