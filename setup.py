@@ -56,7 +56,16 @@ PARITY = [
     "torch>=2.6",
     "transformers>=4.57",
 ]
-DEV = [*TEST, "beartype>=0.19", "pdoc>=15", "pre-commit>=4", "pyright>=1.1.400", "ruff>=0.12"]
+DEV = [
+    *TEST,
+    "beartype>=0.19",
+    "ipykernel>=6",
+    "nbclient>=0.10",
+    "pdoc>=15",
+    "pre-commit>=4",
+    "pyright>=1.1.400",
+    "ruff>=0.12",
+]
 
 README = Path(__file__).parent / "README.md"
 

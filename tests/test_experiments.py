@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib
+import logging
 from pathlib import Path
 
 import jax
@@ -63,7 +64,8 @@ def test_what_cannot_work_is_told_before_any_work(name, change, message, tmp_pat
 
 
 @pytest.mark.slow
-def test_a_run_on_published_weights(tmp_path, caplog):
+def test_a_run_on_published_weights(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("v2v"), "propagate", True)  # the command line turns it off
     caplog.set_level("INFO", logger="v2v")
     wan = importlib.import_module("experiments.wan22_ti2v_5b")
     folder = small_models.write(tmp_path / "wan")

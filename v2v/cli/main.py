@@ -120,6 +120,8 @@ def configure_logging(quiet: bool = False, verbose: bool = False) -> None:
     for package in ("v2v", "data_synth"):
         logger = logging.getLogger(package)
         logger.handlers = [handler]
+        # absl, which training imports, prints the root logger's records too.
+        logger.propagate = False
         logger.setLevel(levels[name.upper()])
 
 
