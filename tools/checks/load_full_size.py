@@ -1,7 +1,10 @@
-"""Load a full-size DiT checkpoint and print the peak memory: python tools/checks/load_full_size.py [--layers 30]
+"""Load a full-size DiT checkpoint and print the peak memory.
 
-The checkpoint is real in all but its values: five float32 shards with an index, 20 GB, made as sparse files of zeros, so that it
-takes no disk. It is loaded as bfloat16, as `--model DIR` would. One run at 30 layers: 18.63 GiB on file, 9.44 held, peak 12.58.
+    python tools/checks/load_full_size.py [--layers 30]
+
+Prints sizes, seconds and peak memory. The checkpoint is real but for its values: five float32 shards with an index, 20 GB, written as
+sparse files of zeros, which take no disk. It is loaded as bfloat16, as `--model DIR` would. One run at 30 layers: 18.63 GiB on file,
+9.44 held, peak 12.58.
 """
 
 import argparse
@@ -21,26 +24,29 @@ from v2v.config import wan22_ti2v_5b
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
+    """Parse the command line and print the figures."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--layers", type=int, default=30)
     layers = parser.parse_args().layers
     cfg = wan22_ti2v_5b()
     cfg = dataclasses.replace(cfg, dit=dataclasses.replace(cfg.dit, layers=layers))
     with tempfile.TemporaryDirectory() as tmp:
-        size = sparse_checkpoint(
+        size = write_sparse_checkpoint(
             Path(tmp), name_mapping.map_tensors("dit", wan.parameter_shapes("dit", cfg), cfg, "diffusers")
         )
-        before, start = peak(), time.time()
+        initial_peak, start = peak_memory(), time.time()
         tree = jax.block_until_ready(wan.load_part("dit", tmp, cfg))
-    held = sum(leaf.nbytes for leaf in jax.tree.leaves(tree))
+    tree_bytes = sum(leaf.nbytes for leaf in jax.tree.leaves(tree))
     print(
-        f"checkpoint {size / 2**30:.2f} GiB float32, held {held / 2**30:.2f} GiB, {time.time() - start:.0f} s"
+        f"checkpoint {size / 2**30:.2f} GiB float32, held {tree_bytes / 2**30:.2f} GiB, {time.time() - start:.0f} s"
     )
-    print(f"peak memory {peak() / 2**30:.2f} GiB, of which {before / 2**30:.2f} before loading")
+    print(f"peak memory {peak_memory() / 2**30:.2f} GiB, of which {initial_peak / 2**30:.2f} before loading")
 
 
-def sparse_checkpoint(folder: Path, entries: list[name_mapping.TensorMapping], shards: int = 5) -> int:
-    """Zero-filled shards and their index; returns bytes of tensors."""
+def write_sparse_checkpoint(folder: Path, entries: list[name_mapping.TensorMapping], shards: int = 5) -> int:
+    """Write zero-filled shards and their index, and return the bytes of the tensors."""
     weight_map, total = {}, 0
     for i in range(shards):
         name, header, offset = f"model-{i + 1:05d}-of-{shards:05d}.safetensors", {}, 0
@@ -57,8 +63,8 @@ def sparse_checkpoint(folder: Path, entries: list[name_mapping.TensorMapping], s
     return total
 
 
-def peak() -> int:
-    """Largest resident size of this process so far, bytes (Linux counts KiB)."""
+def peak_memory() -> int:
+    """Return the largest resident size of this process so far in bytes (Linux counts KiB)."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 

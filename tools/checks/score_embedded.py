@@ -1,4 +1,4 @@
-"""Scores an editor on pairs with exact truth that no training has seen; v2v/evaluation/benchmarks and metrics/success.py define how.
+"""Score an editor on pairs with exact truth that no training has seen; v2v/evaluation/benchmarks and metrics/success.py define how.
 
     python tools/checks/score_embedded.py --pairs 256 [--json] [--sheet DIR] [--real CLIP.mp4 ...] [--model DIR] [--lora FILE] [--work DIR]
 
@@ -23,12 +23,16 @@ from data_synth import generate
 from v2v.errors import InputError
 
 CLIPS = (".mp4", ".mov", ".m4v", ".mkv", ".webm")
-BANDS = 3  # edits of one type on a contact sheet
-FLICKER_SEED = 10**6  # added to the seed for the pairs that are edited frame by frame
+# Number of edits of one type on a contact sheet.
+BANDS = 3
+# Added to the seed for the pairs that are edited frame by frame.
+FLICKER_SEED = 10**6
 
 
 @dataclass
 class Args:
+    """The command line; the comments are its help."""
+
     pairs: int = 256  # spread evenly over the edit types
     seed: int = generate.SCORE_SEED_BASE
     model: str = "embedded"  # name or folder
@@ -47,12 +51,19 @@ class Args:
 
 
 def main(args: Args) -> None:
+    """Score an editor in the folder of the command line, or a temporary one."""
     with contextlib.ExitStack() as stack:
         work = args.work or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         score(args, work)
 
 
 def score(args: Args, work: Path) -> None:
+    """Score an editor and print the table.
+
+    Args:
+      args: The command line.
+      work: Folder of pairs, edits and scores.
+    """
     # Late, so that --help answers at once.
     from v2v.evaluation.benchmarks import exact_truth, exact_truth_scoring, real_clips
     from v2v.evaluation.benchmarks.ceiling import CeilingEditor
