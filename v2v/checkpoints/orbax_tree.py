@@ -33,8 +33,9 @@ def load_tree(folder: Path, like: Any = None) -> Any:
         check_tree(folder, like)
     first_device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
 
-    def place(x):
-        return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=getattr(x, "sharding", None) or first_device)
+    def place(leaf: Any) -> jax.ShapeDtypeStruct:
+        sharding = leaf.sharding if isinstance(leaf, jax.Array | jax.ShapeDtypeStruct) else None
+        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding or first_device)
 
     try:
         return ocp.load(str(folder.absolute()), jax.tree.map(place, like))

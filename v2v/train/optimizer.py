@@ -14,6 +14,7 @@ import optax
 import optax.contrib
 
 from v2v.config import OptimConfig
+from v2v.runtime import sharding
 
 
 def build_optimizer(cfg: OptimConfig) -> optax.GradientTransformation:
@@ -47,8 +48,8 @@ def _schedule(peak: float, cfg: OptimConfig) -> optax.Schedule:
 def _muon_axes(params: Any) -> Any:
     """Return the matrices that Muon updates: convolutions as (taps and channels in) x out, scanned linears layer by layer."""
 
-    def axes(path, leaf):
-        names = [getattr(k, "key", "") for k in path]
+    def axes(path: tuple, leaf: jax.Array) -> optax.contrib.MuonDimensionNumbers | None:
+        names = sharding.format_key_path(path).split("/")
         if names[-1] not in ("kernel", "a", "b"):
             return None
         # The scan's axis is a batch of matrices.
@@ -80,9 +81,9 @@ def clip_by_group(max_norm: float) -> optax.GradientTransformation:
 
 def _is_matrix(params: Any) -> Any:
     """Return which parameters decay: matrices; not gains, biases and modulation tables."""
-    return jax.tree_util.tree_map_with_path(
-        lambda path, leaf: (
-            leaf.ndim >= 2 and getattr(path[-1], "key", "") in ("kernel", "a", "b", "embedding")
-        ),
-        params,
-    )
+
+    def decays(path: tuple, leaf: jax.Array) -> bool:
+        name = sharding.format_key_path(path).split("/")[-1]
+        return leaf.ndim >= 2 and name in ("kernel", "a", "b", "embedding")
+
+    return jax.tree_util.tree_map_with_path(decays, params)
