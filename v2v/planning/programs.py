@@ -75,7 +75,6 @@ def build_program(setting: PlanSetting, devices: list) -> Program:
 
 
 def _build_train_step(setting: PlanSetting, mesh: Mesh) -> tuple[Callable, tuple]:
-
     m, optimizer, key = setting.model, optimizer_lib.build_optimizer(setting.optim), jax.random.key(0)
 
     def create(key, dit):
@@ -100,7 +99,6 @@ def _build_train_step(setting: PlanSetting, mesh: Mesh) -> tuple[Callable, tuple
 
 
 def _build_sampler(setting: PlanSetting, mesh: Mesh) -> tuple[Callable, tuple]:
-
     m, key = setting.model, jax.random.key(0)
     sample = Sampler(m)
     rows = NamedSharding(mesh, PartitionSpec(sharding.BATCH_AXES))
