@@ -22,7 +22,7 @@ def folder(tmp_path_factory):
     """Latents, and an uninterrupted run of STEPS."""
     path = tmp_path_factory.mktemp("resume")
     runs.make_latents(path)
-    runs.finish(runs.start(path, "straight", STEPS))
+    runs.wait_for(runs.start(path, "straight", STEPS))
     return path
 
 
@@ -33,7 +33,7 @@ def wait_for(condition, run, seconds=600):
 
 
 def same(folder, name):
-    return all(map(np.array_equal, runs.final(folder, "straight"), runs.final(folder, name)))
+    return all(map(np.array_equal, runs.read_final(folder, "straight"), runs.read_final(folder, name)))
 
 
 def losses(folder, name):
@@ -56,7 +56,7 @@ def test_killed_while_saving_it_resumes_to_the_bit(folder):
     run.kill()
     run.communicate()
     assert not (folder / "killed" / "final.npz").exists()
-    runs.finish(runs.start(folder, "killed", STEPS))
+    runs.wait_for(runs.start(folder, "killed", STEPS))
     assert same(folder, "killed")
     assert not list(saves.glob("*tmp*"))  # what the killed save left is cleared away
 
@@ -67,7 +67,7 @@ def test_a_signal_saves_and_a_run_goes_on_with_other_devices(folder):
     wait_for((folder / "moved" / "checkpoints" / "2").exists, run)
     run.send_signal(signal.SIGTERM)
     assert "run again to resume" in run.communicate()[1] and run.returncode == 0
-    runs.finish(runs.start(folder, "moved", STEPS, devices=2))
+    runs.wait_for(runs.start(folder, "moved", STEPS, devices=2))
     close(folder, "moved")
 
 
@@ -79,12 +79,12 @@ def test_two_processes_equal_one_and_either_goes_on_where_the_other_stopped(fold
             port = s.getsockname()[1]
         pair = [runs.start(folder, "pair", steps, process=i, processes=2, port=port) for i in range(2)]
         for run in pair:
-            runs.finish(run)
+            runs.wait_for(run)
 
     train_pair(3)
     rows = [json.loads(line) for line in (folder / "pair" / "log.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == [1, 2, 3]  # process 0 alone writes
-    runs.finish(runs.start(folder, "pair", STEPS))
+    runs.wait_for(runs.start(folder, "pair", STEPS))
     close(folder, "pair")
 
 

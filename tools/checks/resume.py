@@ -2,8 +2,8 @@
 
     python tools/checks/resume.py --kills 20 [--folder DIR]
 
-The run is a tiny edit stage that saves every 8 steps. Half of the kills come at any moment after a new step, one in four waits until
-a save is being written, one in four comes at any moment at all, the start included. Where each fell is looked up afterwards.
+Prints a line of JSON with the moments of the kills and whether the weights are equal; exit code 1 where they are not. The run is a tiny edit stage that saves every 8 steps. Half of the kills come at any moment after a new step, one in four waits until
+a save is being written, one in four comes at any moment at all, the start included. The log and the saves tell the moment of each.
 """
 
 import argparse
@@ -15,13 +15,15 @@ import random
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 PAIRS = 24
-SAVE_EVERY = 8  # steps; each is about as long as a tenth of a save
-# of a kill; the last: starting, or with every logged step saved
+# Steps between saves; each step takes about a tenth of the time of a save.
+SAVE_EVERY = 8
+# Moments of a kill; the last: starting, or with every logged step saved.
 MOMENTS = ("in_a_save", "between_saves", "before_a_step")
 
 
@@ -35,7 +37,7 @@ def worker(
     port: int,
     save_every: int = 1,
 ) -> None:
-    """Train to `steps` in folder/name, a row in the log at every step; process 0 leaves final.npz."""
+    """Train to `steps` in folder/name with a row in the log at every step; process 0 writes final.npz."""
     from v2v.runtime import sharding
 
     sharding.request_cpu_devices(devices)
@@ -73,7 +75,7 @@ def worker(
 
 
 def make_latents(folder: Path, cfg=None) -> None:
-    """Random latents in the cache's format, of the debug model or another."""
+    """Write random latents in the format of the latent cache, for the debug model or another configuration."""
     from array_record.python.array_record_module import ArrayRecordWriter
 
     from v2v.config import debug
@@ -95,8 +97,16 @@ def make_latents(folder: Path, cfg=None) -> None:
     np.save(folder / "masks.npy", np.zeros((cfg.frames + 1, cfg.frames + 1, *shape), np.float16))
 
 
-def start(folder: Path, name: str, steps: int, devices: int = 1, process: int = 0, processes: int = 1, port: int = 0):  # fmt: skip
-    """The worker as a process of its own."""
+def start(
+    folder: Path,
+    name: str,
+    steps: int,
+    devices: int = 1,
+    process: int = 0,
+    processes: int = 1,
+    port: int = 0,
+) -> subprocess.Popen:
+    """Start the worker as a process of its own."""
     root = Path(__file__).parents[2]
     clean = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
     env = clean | {
@@ -111,57 +121,71 @@ def start(folder: Path, name: str, steps: int, devices: int = 1, process: int = 
     )
 
 
-def final(folder: Path, name: str) -> list[np.ndarray]:
+def read_final(folder: Path, name: str) -> list[np.ndarray]:
+    """Read the final state of a run."""
     with np.load(folder / name / "final.npz") as f:
         return [f[key] for key in f.files]
 
 
-def finish(run: subprocess.Popen) -> str:
-    """Wait; raise with its last lines when it failed."""
-    err = run.communicate()[1]
-    if run.returncode:
-        raise SystemExit(f"worker failed ({run.returncode}): {err[-2000:]}")
-    return err
+def wait_for(process: subprocess.Popen) -> str:
+    """Wait for a worker and return its standard error.
+
+    Raises:
+      SystemExit: The worker failed.
+    """
+    errors = process.communicate()[1]
+    if process.returncode:
+        raise SystemExit(f"worker failed ({process.returncode}): {errors[-2000:]}")
+    return errors
 
 
 def check(folder: Path, kills: int, seed: int = 0) -> dict:
-    """`kills` times: start, kill; then finish, and compare with a run that nothing stopped."""
+    """Start and kill a run several times, finish it, and compare it with an uninterrupted run.
+
+    Args:
+      folder: Folder of the runs.
+      kills: Number of kills.
+      seed: Seed of their moments.
+
+    Returns:
+      Number of kills by moment, steps, and whether the weights are equal.
+    """
     make_latents(folder)
     environment = {"JAX_PLATFORMS": "cpu", "JAX_COMPILATION_CACHE_DIR": str(folder / "jax")}
     os.environ.update(environment, JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS="0")
     server = multiprocessing.get_context("forkserver")  # imports once, not at each of many starts
     server.set_forkserver_preload(["v2v.train.stage", "v2v.data.loader", "v2v.models.text_encoder"])
-    rng, steps, fell = random.Random(seed), 3 * SAVE_EVERY * kills + 10, dict.fromkeys(MOMENTS, 0)
+    rng, steps, moment_counts = random.Random(seed), 3 * SAVE_EVERY * kills + 10, dict.fromkeys(MOMENTS, 0)
     saves, log = folder / "killed" / "checkpoints", folder / "killed" / "log.jsonl"
 
-    def begin(name: str, steps: int):
+    def start_run(name: str, steps: int):
         run = server.Process(target=worker, args=(folder, name, steps, 1, 0, 1, 0, SAVE_EVERY))
         run.start()
         return run
 
-    def finish(name: str, steps: int) -> float:
-        began = time.time()
-        run = begin(name, steps)
+    def complete_run(name: str, steps: int) -> float:
+        start_time = time.time()
+        run = start_run(name, steps)
         run.join()
         if run.exitcode:
             raise SystemExit(f"the run {name} failed")
-        return time.time() - began
+        return time.time() - start_time
 
-    finish("warm", 1)
-    startup = finish("warm", 2)
-    finish("warm", 2 + 3 * SAVE_EVERY)
+    complete_run("warm", 1)
+    startup = complete_run("warm", 2)
+    complete_run("warm", 2 + 3 * SAVE_EVERY)
     rows = [json.loads(row) for row in (folder / "warm" / "log.jsonl").read_text().splitlines()[2:]]
     interval = sum(row["seconds_per_step"] for row in rows) / 3  # from save to save
     for kill in range(kills):
         rows, old = _size(log), set(saves.glob("*tmp*"))
-        run = begin("killed", steps)
+        run = start_run("killed", steps)
         if kill % 4 == 3:
             time.sleep(rng.uniform(0, startup + interval))
         else:
-            _until(lambda rows=rows: _size(log) > rows, run)
+            _wait_until(lambda rows=rows: _size(log) > rows, run)
             time.sleep(rng.uniform(0, 2 * interval))
         if kill % 4 == 1:
-            _until(lambda old=old: set(saves.glob("*tmp*")) - old, run)
+            _wait_until(lambda old=old: set(saves.glob("*tmp*")) - old, run)
         if not run.is_alive():
             raise SystemExit(
                 f"the run ended before kill {kill + 1} of {kills}; the machine is too busy to time it"
@@ -176,12 +200,12 @@ def check(folder: Path, kills: int, seed: int = 0) -> dict:
             if step > saved
             else "before_a_step"
         )
-        fell[moment] += 1
+        moment_counts[moment] += 1
         print(f"kill {kill + 1}: {moment}, step {step}, saved {saved}", file=sys.stderr, flush=True)
-    finish("killed", steps)
-    finish("straight", steps)
-    same = all(map(np.array_equal, final(folder, "straight"), final(folder, "killed")))
-    return {"kills": sum(fell.values()), **fell, "steps": steps, "equal": same}
+    complete_run("killed", steps)
+    complete_run("straight", steps)
+    is_equal = all(map(np.array_equal, read_final(folder, "straight"), read_final(folder, "killed")))
+    return {"kills": sum(moment_counts.values()), **moment_counts, "steps": steps, "equal": is_equal}
 
 
 def _size(log: Path) -> int:
@@ -189,7 +213,7 @@ def _size(log: Path) -> int:
 
 
 def _last_step(log: Path) -> int:
-    """Of the last whole row: a killed run may leave half of one."""
+    """Return the step of the last complete row: a killed run may leave a part of one."""
     return json.loads(log.read_text().rpartition("\n")[0].rpartition("\n")[2])["step"]
 
 
@@ -197,8 +221,9 @@ def _newest(saves: Path) -> int:
     return max((int(p.name) for p in saves.glob("*") if p.name.isdigit()), default=0)
 
 
-def _until(found, run) -> None:
-    while not found() and run.is_alive():
+def _wait_until(is_done: Callable[[], object], run) -> None:
+    """Wait until a condition holds or the run has ended."""
+    while not is_done() and run.is_alive():
         time.sleep(0.001)
 
 
@@ -206,7 +231,9 @@ if __name__ == "__main__":
     if sys.argv[1:2] == ["--worker"]:
         worker(Path(sys.argv[2]), sys.argv[3], *map(int, sys.argv[4:]))
     else:
-        parser = argparse.ArgumentParser(description=__doc__)
+        parser = argparse.ArgumentParser(
+            description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        )
         parser.add_argument("--kills", type=int, default=20)
         parser.add_argument("--folder", type=Path, default=Path("runs/check_resume"))
         parser.add_argument("--seed", type=int, default=0)
