@@ -158,6 +158,9 @@ def test_experiments_are_found_by_name(capsys, tmp_path, monkeypatch):
     (tmp_path / "debug").rename("debug.py")
     with pytest.raises(InputError, match="expected config\\(\\) to return an Experiment, got NoneType"):
         train.load_experiment("debug.py", [], "train")
+    (tmp_path / "half.py").write_text("def config(): pass\n")
+    with pytest.raises(InputError, match="half.py: not an experiment; expected config\\(\\) and run"):
+        train.load_experiment("half.py", [], "train")
 
 
 def test_a_users_file_replaces_no_module(tmp_path):

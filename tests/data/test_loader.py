@@ -196,7 +196,7 @@ def test_frames_follow_the_temporal_stride_of_the_autoencoder():
     """An autoencoder of stride 2 gives five latent frames for nine; the mask of a time range is averaged over two frames."""
     assert (transforms.frame_count(5, 2), transforms.frame_count(5, 4)) == (9, 17)
     pair = {"area": np.zeros((5, 1, 1)), "active": np.array([2, 9])}
-    share = transforms._when_pooled(pair, 2)[:, 0, 0]
+    share = transforms._pool_time_mask(pair, 2)[:, 0, 0]
     np.testing.assert_array_equal(share, [0, 0.5, 1, 1, 1])
     config = VAEConfig(temporal_downsample=(True, False, False))
     assert config.latent_shape(9, 32, 32)[0] == 5 and config.stride_t == 2

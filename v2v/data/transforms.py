@@ -2,9 +2,9 @@
 
 latent_cache.py -> **transforms** -> loader.py
 
-  ToSentence  a sentence alone, to pretrain the text encoder
-  ToClip      one clip and a sentence about it, for text-to-video and image-to-video pretraining
-  ToEdit      source, target, mask, instruction and optionally a reference picture
+    ToSentence  a sentence alone, to pretrain the text encoder
+    ToClip      one clip and a sentence about it, for text-to-video and image-to-video pretraining
+    ToEdit      source, target, mask, instruction and optionally a reference picture
 An edit's mask (1 = edit here and now; no mask = all ones) is the exact mask half of the time; otherwise it covers the whole frames
 in which the edit is active. All random draws use a generator seeded by the example's position in the stream.
 """
@@ -23,7 +23,12 @@ from v2v.video.mask import pool_mask
 
 @dataclass(frozen=True)
 class Record:
-    """Bytes of one record, and its number among the pairs of the run, for error messages."""
+    """One record of the latent cache.
+
+    Attributes:
+      index: its number among the pairs of the run, for error messages.
+      data: its bytes.
+    """
 
     index: np.int64
     data: bytes
@@ -31,11 +36,16 @@ class Record:
 
 @dataclass(frozen=True)
 class ToSentence(grain.transforms.RandomMap):
-    """An instruction and the index of its edit, or a caption and -1."""
+    """An instruction and the index of its edit, or a caption and -1.
+
+    Attributes:
+      tokenizer: tokenizer of the text encoder.
+      edits: names of all edits, which the entry `edit` indexes.
+      instructions: share of instructions; the others are captions.
+    """
 
     tokenizer: Tokenizer
     edits: tuple[str, ...]
-    # Share of instructions; the others are captions.
     instructions: float = 0.75
 
     def random_map(self, record: Record, rng: np.random.Generator) -> SentenceExample:
@@ -57,17 +67,22 @@ class ToSentence(grain.transforms.RandomMap):
 class ToClip(grain.transforms.RandomMap):
     """One clip with a sentence that describes it.
 
-    A share `turning` of the clips starts as the source and continues as the target, with a clean first frame and the instruction as
-    sentence, like prompts of image-to-video models. The others are the source or the target with its caption. `area` is nonzero where
-    a clip changes.
+    A share of the clips starts as the source and continues as the target, with a clean first frame and the instruction as sentence, like
+    prompts of image-to-video models. The others are the source or the target with its caption. `area` is nonzero where a clip changes.
+
+    Attributes:
+      tokenizer: tokenizer of the text encoder.
+      turning: share of clips that start as the source and continue as the target.
+      image_to_video: share of the other clips that have a clean first frame.
+      drop_text: share of clips without a sentence.
+      stride_t: frames that one latent frame stands for, after the first (`VAEConfig.stride_t`).
     """
 
     tokenizer: Tokenizer
     turning: float = 0.5
-    # Share of the other clips that have a clean first frame.
     image_to_video: float = 0.5
     drop_text: float = 0.1
-    stride_t: int = 4  # of VAEConfig
+    stride_t: int = 4
 
     def random_map(self, record: Record, rng: np.random.Generator) -> ClipExample:
         """Draw an example of a record."""
@@ -94,17 +109,27 @@ class ToClip(grain.transforms.RandomMap):
 
 @dataclass(frozen=True)
 class ToEdit(grain.transforms.RandomMap):
-    """One edit; the entry `recipe` is an index into `recipes`."""
+    """One edit with its instruction.
+
+    Attributes:
+      tokenizer: tokenizer of the text encoder.
+      time_masks: latents of the masks of whole frames (latent_cache.py).
+      with_reference: whether examples have a reference picture.
+      recipes: names of all recipes, which the entry `recipe` indexes.
+      mask_code: how the model encodes masks (`ConditionConfig.mask_code`).
+      exact_mask: share of examples with the exact mask, where an edit has one.
+      drop_text: share of examples without an instruction.
+      stride_t: frames that one latent frame stands for, after the first (`VAEConfig.stride_t`).
+    """
 
     tokenizer: Tokenizer
-    # Latents of masks of whole frames (latent_cache.py).
     time_masks: np.ndarray
     with_reference: bool
     recipes: tuple[str, ...]
-    mask_code: str = "vae"  # of ConditionConfig
+    mask_code: str = "vae"
     exact_mask: float = 0.5
     drop_text: float = 0.1
-    stride_t: int = 4  # of VAEConfig
+    stride_t: int = 4
 
     def random_map(self, record: Record, rng: np.random.Generator) -> EditExample:
         """Draw an example of a record."""
@@ -112,9 +137,9 @@ class ToEdit(grain.transforms.RandomMap):
         text: RecordText = json.loads(str(pair["text"]))
         exact = bool(pair["mask"].size) and rng.random() < self.exact_mask
         if self.mask_code == "pooled":
-            mask = (pair["area"] if exact else _when_pooled(pair, self.stride_t))[..., None]
+            mask = (pair["area"] if exact else _pool_time_mask(pair, self.stride_t))[..., None]
         else:
-            mask = pair["mask"] if exact else self._when(pair)
+            mask = pair["mask"] if exact else self._time_mask(pair)
         instruction = -1 if rng.random() < self.drop_text else int(rng.choice(len(text["instructions"])))
         example: EditExample = {
             "source": pair["source"], "target": pair["target"], "mask": mask, "area": pair["area"],
@@ -131,20 +156,20 @@ class ToEdit(grain.transforms.RandomMap):
             example["reference"] = pair["reference"]
         return example
 
-    def _when(self, pair: LatentRecord) -> np.ndarray:
-        """Return the mask of the frames in which the edit is active."""
+    def _time_mask(self, pair: LatentRecord) -> np.ndarray:
+        """Return latents of the mask of the frames in which the edit is active."""
         if len(self.time_masks) > 1:
             return self.time_masks[tuple(pair["active"])]
-        time_mask = pair.get("when")
-        return self.time_masks[0, 0] if time_mask is None or not time_mask.size else time_mask
+        stored_mask = pair.get("when")
+        return self.time_masks[0, 0] if stored_mask is None or not stored_mask.size else stored_mask
 
 
-def _when_pooled(pair: LatentRecord, stride_t: int) -> np.ndarray:
+def _pool_time_mask(pair: LatentRecord, stride_t: int) -> np.ndarray:
     """Return the share of each latent cell's frames in which the edit is active, float16 [t, y, x]."""
     grid = pair["area"].shape
-    on = np.zeros((frame_count(grid[0], stride_t), *grid[1:]), np.float32)
-    on[slice(*pair["active"])] = 1
-    return pool_mask(on, grid).astype(np.float16)
+    mask = np.zeros((frame_count(grid[0], stride_t), *grid[1:]), np.float32)
+    mask[slice(*pair["active"])] = 1
+    return pool_mask(mask, grid).astype(np.float16)
 
 
 def frame_count(t: int, stride_t: int) -> int:
