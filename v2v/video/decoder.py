@@ -21,17 +21,15 @@ from pathlib import Path
 from typing import TypeVar, cast
 
 import av
-import cv2
 import numpy as np
 from av.container import InputContainer
 from av.error import FFmpegError, InvalidDataError
-from av.sidedata.sidedata import Type as SideData
-from av.video.reformatter import VideoReformatter
 
 from v2v.errors import InputError, note
 from v2v.video.audio import AudioTracks
-from v2v.video.encoder import EXACT_CONVERSION, SIZE_NOTE, rgb_planes
+from v2v.video.encoder import SIZE_NOTE
 from v2v.video.file_checks import check_readable, error_reason
+from v2v.video.frame_conversion import FrameConverter, colour_numbers
 from v2v.video.frame_sequence import StreamedFrames
 
 Item = TypeVar("Item")
@@ -41,8 +39,6 @@ PREFETCH_DEPTH = 2
 # Text that FFmpeg would "play", or follow to other files.
 NON_VIDEO_FORMATS = ("tty", "hls", "concat", "dash", "sdp", "ffmetadata")
 DEFAULT_FPS = Fraction(25)
-# The display matrix holds fixed-point numbers.
-DISPLAY_MATRIX_UNIT = 1 << 16
 
 
 @dataclass
@@ -178,7 +174,7 @@ def _decode(
     info.pixel_aspect = stream.sample_aspect_ratio or Fraction(1)
     size_comment = re.search(SIZE_NOTE.format(r"(\d+)", r"(\d+)"), container.metadata.get("comment", ""))
     times: list[Fraction] = []
-    first, reformatter = None, VideoReformatter()
+    converter: FrameConverter | None = None
     if start:
         assert stream.time_base is not None
         container.seek(int((Fraction(start) + tracks.origin) / stream.time_base), stream=stream)
@@ -204,13 +200,14 @@ def _decode(
             times.append(time)
             info.times.append(float(time))
             info.tail = float(frame.duration * unit) if frame.duration and unit is not None else None
-            if first is not None and len(times) <= skip:
+            if converter is not None and len(times) <= skip:
                 continue
-            upright = _to_upright_rgb(frame, first or frame, reformatter)
-            if first is None:
-                first = frame
-                info.colour, info.size = _colour_numbers(frame), _true_size(upright.shape[:2], size_comment)
-                if _is_quarter_turn(_display_matrix(frame)):
+            is_first = converter is None
+            converter = converter or FrameConverter(frame, stream.codec.canonical_name)
+            upright = converter(frame)
+            if is_first:
+                info.colour, info.size = colour_numbers(frame), _true_size(upright.shape[:2], size_comment)
+                if converter.is_quarter_turn:
                     info.pixel_aspect = 1 / info.pixel_aspect
             if len(times) > skip:
                 yield upright[: info.size[0], : info.size[1]]
@@ -267,54 +264,3 @@ def _true_size(shape: tuple[int, ...], size_comment: re.Match | None) -> tuple[i
         if (width - true_width, height - true_height) in ((0, 1), (1, 0), (1, 1)):
             return true_height, true_width
     return height, width
-
-
-def _display_matrix(frame: av.VideoFrame) -> np.ndarray | None:
-    """Return the display matrix's 2x2 part as multiples of 1, rows (x', y') of a column (x, y), or None."""
-    try:
-        # The stubs take side data for one entry; it is a mapping.
-        data = frame.side_data[SideData.DISPLAYMATRIX]  # pyright: ignore[reportGeneralTypeIssues]
-    except KeyError:
-        return None
-    except ValueError:
-        # PyAV meets a kind of side data it has no name for (EXIF in photographs): turns are known, mirrors not.
-        return np.rint(cv2.getRotationMatrix2D((0, 0), frame.rotation, 1)[:, :2]).astype(int)
-    entries = np.frombuffer(bytes(data), np.int32).reshape(3, 3)[:2, :2].T
-    return np.rint(entries / DISPLAY_MATRIX_UNIT).astype(int)
-
-
-def _is_quarter_turn(matrix: np.ndarray | None) -> bool:
-    return matrix is not None and matrix[0, 0] == 0
-
-
-def _to_upright_rgb(frame: av.VideoFrame, first: av.VideoFrame, reformatter: VideoReformatter) -> np.ndarray:
-    """Return RGB [H, W, 3] as a player shows it. Later frames of another size are scaled to the first one's."""
-    rgb = _to_rgb(frame, first.width, first.height, reformatter)
-    matrix = _display_matrix(first)
-    if matrix is None or abs(round(np.linalg.det(matrix))) != 1:
-        return rgb
-    # x' depends on y: transpose, then apply the signs of what is now along each axis.
-    if _is_quarter_turn(matrix):
-        rgb = rgb.transpose(1, 0, 2)
-    horizontal, vertical = matrix.sum(axis=1)
-    # OpenCV takes contiguous frames only.
-    return np.ascontiguousarray(rgb[:: int(vertical), :: int(horizontal)])
-
-
-def _to_rgb(frame: av.VideoFrame, width: int, height: int, reformatter: VideoReformatter) -> np.ndarray:
-    """Return RGB [height, width, 3], exactly rounded.
-
-    FFmpeg's exact conversion to interleaved RGB is plain C; to planes it is vectorised, with the same bytes (a quarter of the
-    time).
-    """
-    is_planar = not frame.format.is_rgb and len(frame.format.components) == 3
-    rgb = reformatter.reformat(
-        frame, width, height, "gbrp" if is_planar else "rgb24", interpolation=EXACT_CONVERSION, threads=1
-    )
-    return cv2.merge(rgb_planes(rgb, height, width)) if is_planar else rgb.to_ndarray()
-
-
-def _colour_numbers(frame: av.VideoFrame) -> tuple[int, int, int]:
-    if frame.format.is_rgb or frame.format.name.startswith(("gray", "pal", "mono")):
-        return 1, 1, 1
-    return int(frame.colorspace), int(frame.color_primaries), int(frame.color_trc)
