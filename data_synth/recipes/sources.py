@@ -71,7 +71,7 @@ NO_SOURCES = Sources()
 
 
 def file_stamp(path: str | Path) -> FileStamp:
-    """Return a value that changes when the file, or the list of files in the folder, does."""
+    """Return a value that changes with the file, or with the list of files directly in the folder; None where there is nothing."""
     try:
         status = os.stat(path)
     except OSError:
