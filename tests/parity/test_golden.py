@@ -55,7 +55,7 @@ def test_text(folder):
 
 def test_token_ids():
     tokenizer = Tokenizer.load(GOLDEN / "tokenizer.json", ANSWERS["ids"].shape[1])
-    assert (tokenizer.ids(list(strings.STRINGS))[0] == ANSWERS["ids"]).all()
+    assert (tokenizer.encode(list(strings.STRINGS))[0] == ANSWERS["ids"]).all()
 
 
 @pytest.mark.parametrize("schedule", ["wan", "diffusers"])

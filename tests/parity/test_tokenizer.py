@@ -22,6 +22,6 @@ def test_cleaning():
 def test_ids(tmp_path, rule):
     theirs = reference.tokenizer(tmp_path, rule)
     for length in (512, 24):  # 24 cuts most strings
-        ids, lengths = Tokenizer.load(tmp_path / "tokenizer.json", length).ids(list(strings.STRINGS))
+        ids, lengths = Tokenizer.load(tmp_path / "tokenizer.json", length).encode(list(strings.STRINGS))
         expected, mask = reference.ids(theirs, strings.STRINGS, length)
         assert (ids == expected).all() and (lengths == mask.sum(1)).all()

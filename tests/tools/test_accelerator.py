@@ -44,13 +44,13 @@ def test_its_vocabulary_has_every_word_about_rooms_and_room_for_whole_sentences(
     for seed in range(400):
         room = draw.sample_room(np.random.default_rng(seed), draw.KINDS[seed % len(draw.KINDS)], 1.0)
         line = f"{rooms.format_caption(room)}, the camera moving closer"
-        assert not tokenizer.unknown(line) and not tokenizer.cut(line)
-    assert small.unknown(line)
+        assert not tokenizer.unknown_words(line) and not tokenizer.truncated_end(line)
+    assert small.unknown_words(line)
     pair = generate.make_pair(3, generate.PairOptions(2, 16, 16))
     for line in (*pair.instructions, pair.target_caption):
-        assert not tokenizer.unknown(line) and not tokenizer.cut(line)
-    assert tokenizer.cut("make it sepia " * 12) == "it sepia make it sepia"
-    assert tokenizer.ids(["make it sepia " * 12])[1] == [32]
+        assert not tokenizer.unknown_words(line) and not tokenizer.truncated_end(line)
+    assert tokenizer.truncated_end("make it sepia " * 12) == "it sepia make it sepia"
+    assert tokenizer.encode(["make it sepia " * 12])[1] == [32]
 
 
 def test_one_way_differs_in_attention_alone():

@@ -25,7 +25,7 @@ def batch(rows: int, seed: int) -> dict:
     rng = np.random.default_rng(seed)
     edits = rng.integers(-1, len(EDITS), rows)
     lines = [str(rng.choice(SENTENCES[EDITS[edit]])) for edit in edits]
-    ids, lengths = tokenizer.ids(lines)
+    ids, lengths = tokenizer.encode(lines)
     return {"ids": ids, "lengths": lengths, "edit": edits.astype(np.int32)}
 
 

@@ -57,7 +57,7 @@ class ToSentence(grain.transforms.RandomMap):
         else:
             captions = (text["source_caption"], text["target_caption"])
             sentence, edit = captions[int(rng.integers(2))], -1
-        ids, lengths = self.tokenizer.ids([sentence])
+        ids, lengths = self.tokenizer.encode([sentence])
         return {
             "record": record.index, "ids": ids[0], "lengths": lengths[0], "edit": np.asarray(edit, np.int32),
         }  # fmt: skip
@@ -100,7 +100,7 @@ class ToClip(grain.transforms.RandomMap):
             video, sentence = pair["target"], text["target_caption"]
         else:
             video, sentence = pair["source"], text["source_caption"]
-        ids, lengths = self.tokenizer.ids(["" if rng.random() < self.drop_text else sentence])
+        ids, lengths = self.tokenizer.encode(["" if rng.random() < self.drop_text else sentence])
         return {
             "record": record.index, "video": video, "area": area, "ids": ids[0], "lengths": lengths[0],
             "first_clean": np.asarray(clean),
@@ -150,7 +150,9 @@ class ToEdit(grain.transforms.RandomMap):
             rows = np.split(pair["embeds"], np.cumsum(pair["embed_lengths"])[:-1])[instruction]
             example["text"] = np.pad(rows, ((0, self.tokenizer.text_len - len(rows)), (0, 0)))
         else:
-            ids, lengths = self.tokenizer.ids(["" if instruction < 0 else text["instructions"][instruction]])
+            ids, lengths = self.tokenizer.encode(
+                ["" if instruction < 0 else text["instructions"][instruction]]
+            )
             example["ids"], example["lengths"] = ids[0], lengths[0]
         if self.with_reference:
             example["reference"] = pair["reference"]

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from v2v.array_types import AnyArray, Array, Bool, Conditions, Float, Latents, Seeds, Text, Tokens
+from v2v.array_types import AnyArray, AnyLatents, Array, Bool, Conditions, Float, Latents, Seeds, Text, Tokens
 from v2v.config import ModelConfig
 from v2v.diffusion import windows
 from v2v.diffusion.guidance import Branch, combine_velocities, guidance_branches
@@ -67,7 +67,7 @@ class Sampler:
     def __call__(
         self,
         variables: dict[str, Any],
-        noise: Float[AnyArray, "b t y x c"],
+        noise: AnyLatents,
         text: Float[AnyArray, "b m w"],
         null: Float[AnyArray, "#b m w"],
         conditions: Conditions,
@@ -75,7 +75,7 @@ class Sampler:
         guidance: float | AnyArray,
         *,
         links: windows.WindowLinks | None = None,
-        begin: Float[AnyArray, "b t y x c"] | None = None,
+        begin: AnyLatents | None = None,
         strength: float = 1.0,
         mode: str = "prompt",
         cached: bool | None = None,

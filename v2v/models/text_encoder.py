@@ -6,7 +6,7 @@ An encoder block is T5's with pre-normalization by RMS; every layer has its own 
     x ← x + Wo ( gelu(W0 x) · W1 x )
 
 Padded keys are masked here, and the output is zero beyond the true length; the video transformer then attends to those zeros (part of
-the model). The embedded model uses the same class with a word-level vocabulary; words it doesn't know are reported (`unknown`).
+the model). The embedded model uses the same class with a word-level vocabulary; words it doesn't know are reported (`Tokenizer.unknown_words`).
 """
 
 import html
@@ -59,8 +59,8 @@ class Tokenizer:
         except Exception as err:  # the package raises bare Exception
             raise InputError(f"{path}: expected a tokenizer.json, could not read it ({err})") from err
 
-    def ids(self, texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
-        """Tokenize texts; longer ones are cut (see `cut`).
+    def encode(self, texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Tokenize texts; longer ones are cut (see `truncated_end`).
 
         Returns:
           Token ids, int32 [b, m], padded with 0, and true lengths, int32 [b], with the end token.
@@ -76,14 +76,14 @@ class Tokenizer:
             lengths[i] = len(row)
         return ids, lengths
 
-    def cut(self, text: str) -> str:
-        """Return the end of a text that `ids` cuts off, as typed; "" when all of it fits."""
+    def truncated_end(self, text: str) -> str:
+        """Return the end of a text that `encode` cuts off, as typed; "" when all of it fits."""
         encoded = self.backend.encode(clean_text(text))
         if len(encoded.ids) <= self.text_len:
             return ""
         return clean_text(text)[encoded.offsets[self.text_len - 1][0] :]
 
-    def unknown(self, text: str) -> list[str]:
+    def unknown_words(self, text: str) -> list[str]:
         """Return the words of a text that the vocabulary doesn't hold, in order, as typed."""
         unk = self.backend.token_to_id(UNKNOWN)
         encoded = self.backend.encode(clean_text(text))

@@ -192,13 +192,13 @@ class Pretrained:
           InputError: the model cannot edit.
         """
         self._require()
-        unknown = [word for text in texts for word in self.tokenizer.unknown(text)]
-        cut = " ".join(filter(None, map(self.tokenizer.cut, texts)))
+        unknown = [word for text in texts for word in self.tokenizer.unknown_words(text)]
+        cut = " ".join(filter(None, map(self.tokenizer.truncated_end, texts)))
         new_texts = [text for text in dict.fromkeys([*texts, ""]) if text not in self._texts]
         if new_texts:
             self._store.check(self._adapters)  # damaged weights are found before any work is done
         for text in new_texts:
-            ids, lengths = self.tokenizer.ids([text])
+            ids, lengths = self.tokenizer.encode([text])
             self._texts[text] = _build_codec(self.config.vae, self.config.text)[2](
                 self._store.get("text"), ids, lengths
             )

@@ -182,7 +182,7 @@ def build_encoders(model: ModelConfig, model_folder: ModelFolder, tokenizer: Tok
 
     @functools.lru_cache(maxsize=4096)
     def embed(sentence: str) -> np.ndarray:
-        ids, lengths = tokenizer.ids([sentence])
+        ids, lengths = tokenizer.encode([sentence])
         return np.asarray(embed_ids(text, ids, lengths)[0, : lengths[0]], np.float16)
 
     return Encoders(
