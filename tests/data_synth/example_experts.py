@@ -16,5 +16,5 @@ def toml(folder, body, head=HEAD):
     return folder / "x.toml"
 
 
-def reasons(answers):
-    return [a.reason if isinstance(a, Failure) else "clip" for a in answers]
+def reasons(results):
+    return [a.reason if isinstance(a, Failure) else "clip" for a in results]

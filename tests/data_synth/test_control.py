@@ -38,8 +38,8 @@ def rng(seed=0):
 def test_every_control_gives_pairs_that_pass_the_gates(name):
     pairs = pairs_of(generate.make_pair(s, PairOptions(T, H, W, (name,), 0.0)) for s in range(12))
     assert len(pairs) >= 5
-    way, _, control_name = name.partition("-")
-    known = set(grammar.vocabulary()) | set(control_lib.vocabulary())
+    _, _, control_name = name.partition("-")
+    vocabulary = set(grammar.vocabulary()) | set(control_lib.vocabulary())
     for pair in pairs:
         assert pair.edit == name and pair.recipe == "control"
         assert pair.provenance["expert"] == {"name": control_name, "version": recipes_control.VERSION}
@@ -48,7 +48,7 @@ def test_every_control_gives_pairs_that_pass_the_gates(name):
             for text in (*pair.instructions, pair.source_caption, pair.target_caption)
             for w in grammar.split_words(text)
         }
-        assert words <= known and "{" not in "".join(pair.instructions)
+        assert words <= vocabulary and "{" not in "".join(pair.instructions)
 
 
 def test_the_two_directions_are_mirrored():
@@ -59,13 +59,19 @@ def test_the_two_directions_are_mirrored():
             else recipes_control.control_pair
         )
         arguments = () if name in recipes_control.TRUTH_CONTROLS else (footage_lib.render_clip,)
-        there, back = make(name, True, *arguments, 3, T, H, W), make(name, False, *arguments, 3, T, H, W)
-        np.testing.assert_array_equal(there.source, back.target)
-        np.testing.assert_array_equal(there.target, back.source)
-        np.testing.assert_array_equal(there.mask, back.mask)
-        np.testing.assert_array_equal(there.source[there.mask == 0], there.target[there.mask == 0])
-        assert (there.source_caption, there.target_caption) == (back.target_caption, back.source_caption)
-        assert not set(there.instructions) & set(back.instructions) or name == "negation"
+        forward, backward = (
+            make(name, True, *arguments, 3, T, H, W),
+            make(name, False, *arguments, 3, T, H, W),
+        )
+        np.testing.assert_array_equal(forward.source, backward.target)
+        np.testing.assert_array_equal(forward.target, backward.source)
+        np.testing.assert_array_equal(forward.mask, backward.mask)
+        np.testing.assert_array_equal(forward.source[forward.mask == 0], forward.target[forward.mask == 0])
+        assert (forward.source_caption, forward.target_caption) == (
+            backward.target_caption,
+            backward.source_caption,
+        )
+        assert not set(forward.instructions) & set(backward.instructions) or name == "negation"
 
 
 def test_instructions_name_the_way_back_truly():
@@ -79,10 +85,10 @@ def test_instructions_name_the_way_back_truly():
             }[name]
             rises = measure(pair.target) > measure(pair.source)
             assert any(i.startswith("increase" if rises else "reduce") for i in pair.instructions)
-    told = recipes_control.control_pair("canny", False, footage_lib.render_clip, 0, T, H, W)
-    assert all(told.target_caption in i for i in told.instructions)
-    untold = control_lib.sample_instructions("canny", False, {}, "", rng())
-    assert all("showing" not in i and "{" not in i for i in untold)
+    pair = recipes_control.control_pair("canny", False, footage_lib.render_clip, 0, T, H, W)
+    assert all(pair.target_caption in i for i in pair.instructions)
+    sentences = control_lib.sample_instructions("canny", False, {}, "", rng())
+    assert all("showing" not in i and "{" not in i for i in sentences)
 
 
 def test_edges_are_found_where_they_are():
@@ -100,20 +106,20 @@ def test_optical_flow_points_where_things_go(dx, dy):
     big = cv2.GaussianBlur(rng(1).integers(0, 256, (96, 112, 3), np.uint8), (0, 0), 2)
     big = cv2.normalize(big, None, 0, 255, cv2.NORM_MINMAX)
     video = np.stack([big[20 - k * dy : 68 - k * dy, 20 - k * dx : 84 - k * dx] for k in range(4)])
-    seen = control.flow(video, rng()).video[1, 8:-8, 8:-8].reshape(-1, 3)
+    colors = control.flow(video, rng()).video[1, 8:-8, 8:-8].reshape(-1, 3)
     want = optical_flow.flow_colors(np.full((1, 4, 4, 2), (dx, dy), float))[0, 0, 0]
-    assert np.abs(np.median(seen, 0) - want).max() < 40
+    assert np.abs(np.median(colors, 0) - want).max() < 40
 
 
 def test_masked_controls_change_only_their_mask():
     for name in ("inpainting", "outpainting", "frame-drop"):
         for seed in range(20):
             video = footage(seed)
-            made = control.CONTROLS[name](video, rng(seed))
-            np.testing.assert_array_equal(made.video[~made.mask], video[~made.mask])
-            assert 0.02 < made.mask.mean() < 0.99
+            result = control.CONTROLS[name](video, rng(seed))
+            np.testing.assert_array_equal(result.video[~result.mask], video[~result.mask])
+            assert 0.02 < result.mask.mean() < 0.99
             if name != "frame-drop":
-                assert not made.video[made.mask].any()
+                assert not result.video[result.mask].any()
 
 
 def test_formulas():
@@ -125,17 +131,17 @@ def test_formulas():
     assert set(tones) <= {2, 3, 4}
     noise = control.noise(np.full((3, 64, 64, 3), 128, np.uint8), rng(1)).video.astype(float) - 128
     assert 18 < noise.std() < 46 and abs(noise.mean()) < 1 and not np.array_equal(noise[0], noise[1])
-    made = control.overlay(np.zeros((1, 4, 4, 3), np.uint8), rng(2))
-    colour = np.array(objects.COLORS[made.slots["colour"]])
-    share = made.video[0, 0, 0] / np.maximum(colour, 1)
+    overlay = control.overlay(np.zeros((1, 4, 4, 3), np.uint8), rng(2))
+    colour = np.array(objects.COLORS[overlay.slots["colour"]])
+    share = overlay.video[0, 0, 0] / np.maximum(colour, 1)
     assert 0.38 < share.min() and share.max() < 0.62
     blocks = control.pixelation(video, rng(3)).video
     assert len(np.unique(blocks[0].reshape(-1, 3), axis=0)) < 700
-    held = control.frame_drop(
+    dropped_frames = control.frame_drop(
         np.arange(9, dtype=np.uint8)[:, None, None, None] * np.ones((1, 4, 4, 3), np.uint8), rng(0)
     )
-    n = 3 if held.video[3, 0, 0, 0] == 3 else 4
-    assert [int(f[0, 0, 0]) for f in held.video] == [k - k % n for k in range(9)]
+    n = 3 if dropped_frames.video[3, 0, 0, 0] == 3 else 4
+    assert [int(f[0, 0, 0]) for f in dropped_frames.video] == [k - k % n for k in range(9)]
     for name in ("blur", "low-resolution", "wave"):
         out = control.CONTROLS[name](video, rng(5)).video
         assert out.shape == video.shape and 1 < np.abs(out.astype(int) - video).mean() < 60
@@ -143,16 +149,16 @@ def test_formulas():
 
 def motion_errors(scene):
     """For every surface of every frame: mean difference to the next frame with and without the motion undone."""
-    made = rn.render_layers(scene, T, 2 * H, 2 * W)
+    layers = rn.render_layers(scene, T, 2 * H, 2 * W)
     video, moves, owner = (
-        rn.compose_layers(made).astype(np.float32),
-        truth.compute_motion(scene, made),
-        truth.layer_ranks(scene, made),
+        rn.compose_layers(layers).astype(np.float32),
+        truth.compute_motion(scene, layers),
+        truth.layer_ranks(scene, layers),
     )
     y, x = np.mgrid[: 2 * H, : 2 * W].astype(np.float32)
     for k in range(T - 1):
         at_x, at_y = (x + moves[k, ..., 0]).astype(np.float32), (y + moves[k, ..., 1]).astype(np.float32)
-        seen = cv2.remap(video[k + 1], at_x, at_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        warped_frame = cv2.remap(video[k + 1], at_x, at_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         inside = (at_x > 1) & (at_x < 2 * W - 2) & (at_y > 1) & (at_y < 2 * H - 2)
         # away from outlines, where another surface comes into view
         flat = cv2.morphologyEx(owner[k], cv2.MORPH_GRADIENT, np.ones((9, 9), np.uint8)) == 0
@@ -161,7 +167,7 @@ def motion_errors(scene):
             if where.sum() > 60:
                 yield (
                     surface,
-                    np.abs(seen - video[k])[where].mean(),
+                    np.abs(warped_frame - video[k])[where].mean(),
                     np.abs(video[k + 1] - video[k])[where].mean(),
                 )
 
@@ -190,9 +196,9 @@ def test_exact_motion_turns_the_right_way():
 
 def test_depth_and_segmentation_follow_the_layers():
     scene = draw.sample_scene(rng(2), aspect=W / H, objects=(2, 3), rich=True)
-    made = rn.render_layers(scene, T, H, W)
-    depth, parts = truth.render_depth(scene, made)[..., 0], truth.render_segmentation(scene, made)
-    front = made.coverage((len(scene.objects) - 1,)) >= 0.5
+    layers = rn.render_layers(scene, T, H, W)
+    depth, parts = truth.render_depth(scene, layers)[..., 0], truth.render_segmentation(scene, layers)
+    front = layers.coverage((len(scene.objects) - 1,)) >= 0.5
     assert (depth[front] == 255).all() and depth.min() == 40
     assert len(np.unique(parts[front], axis=0)) == 1
     assert len(np.unique(parts.reshape(-1, 3), axis=0)) == 1 + len(scene.hills) + len(scene.objects)
@@ -217,12 +223,12 @@ def test_footage_from_a_folder(tmp_path):
     (tmp_path / "deep" / "good.txt").write_text("a cat on a sofa\n")
     (tmp_path / "poisoned.mp4").write_bytes(b"not a video")
     sources = Sources(clips=str(tmp_path), license="CC0")
-    got = [
+    outcomes = [
         generate.make_pair(s, PairOptions(T, 32, 32, ("from-canny",), 0.0, sources=sources))
         for s in range(10)
     ]
-    pairs = pairs_of(got)
-    (reason,) = set(reasons_of(got)) - {""}
+    pairs = pairs_of(outcomes)
+    (reason,) = set(reasons_of(outcomes)) - {""}
     assert (
         reason.startswith("from-canny: unreadable clip poisoned.mp4: expected a video file, got data")
         and pairs
@@ -292,6 +298,6 @@ def test_a_long_clip_gives_the_same_frames_without_being_held(tmp_path, monkeypa
 
 def test_an_edit_that_begins_late_is_no_cut():
     for name in ("from-negation", "from-flow"):
-        made = [generate.make_pair(s, PairOptions(9, 48, 48, (name,), 1.0, ("cut",))) for s in range(12)]
-        assert not [reason for reason in reasons_of(made) if reason.endswith("cut inside")]
-        assert any(pair.active[0] > 0 for pair in pairs_of(made))
+        outcomes = [generate.make_pair(s, PairOptions(9, 48, 48, (name,), 1.0, ("cut",))) for s in range(12)]
+        assert not [reason for reason in reasons_of(outcomes) if reason.endswith("cut inside")]
+        assert any(pair.active[0] > 0 for pair in pairs_of(outcomes))

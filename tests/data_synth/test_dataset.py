@@ -95,9 +95,9 @@ def test_other_contents_are_not_overwritten(tmp_path):
 
 def test_what_an_older_renderer_made_is_another_request(tmp_path, monkeypatch):
     planar = build_dataset(SynthRequest(tmp_path / "planar", 2, **SMALL))
-    drawn = build_dataset(SynthRequest(tmp_path / "drawn", 2, edits=("to-canny", "recolour"), **SMALL))
+    controls = build_dataset(SynthRequest(tmp_path / "drawn", 2, edits=("to-canny", "recolour"), **SMALL))
     assert "versions" not in planar["request"]
-    assert drawn["request"]["versions"] == {"control": control.VERSION}
+    assert controls["request"]["versions"] == {"control": control.VERSION}
     families = tuple(
         dataclasses.replace(f, version="of tomorrow") if f is control.FAMILY else f
         for f in registry.ALL_FAMILIES
@@ -149,15 +149,15 @@ def test_kill_minus_nine_and_again_gives_the_same_bytes(tmp_path, monkeypatch):
     run.kill()
     assert run.wait() == -9, "the build was over before it could be killed"
     assert not out.exists()
-    before = {p: p.read_bytes() for p in tmp_path.glob(".a.*/shards/*.shard")}
-    assert before
+    finished_shards = {p: p.read_bytes() for p in tmp_path.glob(".a.*/shards/*.shard")}
+    assert finished_shards
     new_seeds = []
     make = module.make_records
     monkeypatch.setattr(
         module, "make_records", lambda seeds, options: new_seeds.extend(seeds) or make(seeds, options)
     )
     build_dataset(SynthRequest(out, 16, seed=3, **SMALL))
-    assert new_seeds and new_seeds[0] == 3 + 2 * len(before), "finished shards are not made again"
+    assert new_seeds and new_seeds[0] == 3 + 2 * len(finished_shards), "finished shards are not made again"
     monkeypatch.setattr(module, "make_records", make)
     build_dataset(SynthRequest(tmp_path / "whole", 16, seed=3, **SMALL))
     assert contents(out) == contents(tmp_path / "whole")
@@ -341,16 +341,16 @@ def test_places_that_can_hold_no_set_are_told_at_once(tmp_path):
 def test_a_changed_text_of_the_same_size_is_another_request(tmp_path):
     sources = Sources(sets=(("captions", str(tmp_path / "c.jsonl")),))
     (tmp_path / "c.jsonl").write_text("a cat walks")
-    before = request.fingerprint_sources(sources)
+    old_fingerprint = request.fingerprint_sources(sources)
     (tmp_path / "c.jsonl").write_text("a dog walks")
-    assert request.fingerprint_sources(sources) != before
+    assert request.fingerprint_sources(sources) != old_fingerprint
     for name in ("a.mp4", "rows.parquet", "b.mp4"):  # other bytes, the same size
         (tmp_path / "set").mkdir(exist_ok=True)
         (tmp_path / "set" / name).write_bytes(b"x" * 200_000 if name == "b.mp4" else b"one")
         clip_sources = Sources(clips=str(tmp_path / "set"))
-        before = request.fingerprint_sources(clip_sources)
+        old_fingerprint = request.fingerprint_sources(clip_sources)
         (tmp_path / "set" / name).write_bytes(b"x" * 199_999 + b"y" if name == "b.mp4" else b"two")
-        after = request.fingerprint_sources(clip_sources)
-        assert after != before
+        new_fingerprint = request.fingerprint_sources(clip_sources)
+        assert new_fingerprint != old_fingerprint
         os.utime(tmp_path / "set" / name, (1, 1))  # as a copy has another date
-        assert request.fingerprint_sources(clip_sources) == after
+        assert request.fingerprint_sources(clip_sources) == new_fingerprint

@@ -21,17 +21,17 @@ from v2v.errors import InputError
 @pytest.fixture
 def connected(tmp_path):
     """Writes a module and connects an expert that calls its function f."""
-    made = []
+    experts = []
 
     def connect(code, extra=""):
-        name = f"code{len(made)}_{os.getpid()}"
+        name = f"code{len(experts)}_{os.getpid()}"
         (tmp_path / f"{name}.py").write_text("import os, time, numpy as np\n" + code)
         path = toml(tmp_path, f'kind = "python"\ncall = "{name}:f"\nretries = 0\n{extra}')
-        made.append(protocol.connect_expert(spec.load_spec(path)))
-        return made[-1]
+        experts.append(protocol.connect_expert(spec.load_spec(path)))
+        return experts[-1]
 
     yield connect
-    for expert in made:
+    for expert in experts:
         expert.close()
 
 
@@ -47,8 +47,8 @@ def f(jobs):
     return [j.clip + 1 for j in jobs]
 """
     expert = connected(code, "seconds = 30\n")
-    got = reasons(protocol.run_expert(expert, [Job(clip(v)) for v in (9, 1, 2, 4, 5, 9)]))
-    assert got == [
+    results = reasons(protocol.run_expert(expert, [Job(clip(v)) for v in (9, 1, 2, 4, 5, 9)]))
+    assert results == [
         "clip",
         "crashed (exit 3)",
         "crashed (signal SIGKILL)",
@@ -69,8 +69,8 @@ def f(jobs):
 
 
 def test_child_that_cannot_be_imported_or_does_not_listen(connected):
-    got = reasons(protocol.run_expert(connected("import nowhere\n"), [Job(clip())]))
-    assert got[0].startswith("raised ImportError: code0") and "nowhere" in got[0]
+    results = reasons(protocol.run_expert(connected("import nowhere\n"), [Job(clip())]))
+    assert results[0].startswith("raised ImportError: code0") and "nowhere" in results[0]
     deaf = connected("time.sleep(60)\n", "seconds = 1\n")
     big = Job(np.zeros((8, 256, 256, 3), np.uint8))  # more than a socket holds: sending blocks
     assert reasons(protocol.run_expert(deaf, [big])) == ["took more than 1 s"]
@@ -113,8 +113,8 @@ def test_command_faults(tmp_path):
     path = toml(
         tmp_path, 'kind = "command"\ncommand = ["/no/such/program", "{jobs}", "{answers}"]\nretries = 0\n'
     )
-    got = reasons(protocol.run_expert(protocol.connect_expert(spec.load_spec(path)), [Job(clip())]))
-    assert got == ["cannot be started: no such file or directory"]
+    results = reasons(protocol.run_expert(protocol.connect_expert(spec.load_spec(path)), [Job(clip())]))
+    assert results == ["cannot be started: no such file or directory"]
 
 
 def test_command_on_video_files(tmp_path):
@@ -128,18 +128,18 @@ def test_command_on_video_files(tmp_path):
     jobs = [
         Job(clip(60 + 40 * i, 3, 33, 47), "make it {blue}", clip(255, 3, 33, 47)[..., 0]) for i in range(2)
     ]
-    answers = protocol.run_expert(protocol.connect_expert(spec.load_spec(path)), jobs)
-    assert reasons(answers) == ["clip", "clip"]
-    for job, answer in zip(jobs, answers, strict=True):
+    clips = protocol.run_expert(protocol.connect_expert(spec.load_spec(path)), jobs)
+    assert reasons(clips) == ["clip", "clip"]
+    for job, answer in zip(jobs, clips, strict=True):
         assert np.abs(answer.astype(int) - job.clip).max() <= 4  # H.264 on the way
 
 
 class Faulty(BaseHTTPRequestHandler):
-    seen: list = []
+    requests: list = []
 
     def do_POST(self):
         self.rfile.read(int(self.headers["Content-Length"]))
-        self.seen.append((self.path, self.headers.get("Authorization")))
+        self.requests.append((self.path, self.headers.get("Authorization")))
         if self.path == "/500":
             self.send_error(500)
             return
@@ -193,7 +193,7 @@ def test_http_faults(tmp_path, monkeypatch):
         assert reasons(protocol.run_expert(protocol.connect_expert(spec.load_spec(path)), [Job(clip())])) == [
             reason
         ], place
-    assert Faulty.seen[-1] == ("/echo", "Bearer s3cret")
+    assert Faulty.requests[-1] == ("/echo", "Bearer s3cret")
     monkeypatch.delenv("X_TOKEN")
     with pytest.raises(InputError, match="X_TOKEN.*not set"):
         protocol.run_expert(protocol.connect_expert(spec.load_spec(path)), [Job(clip())])

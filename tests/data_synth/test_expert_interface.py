@@ -150,9 +150,9 @@ def test_a_failure_has_a_kind_and_the_expert_stays_usable(kind, fault, tmp_path,
 
 
 def test_what_cannot_be_reached_is_told_apart(tmp_path):
-    unused = ThreadingHTTPServer(("127.0.0.1", 0), Service)
-    port = unused.server_address[1]
-    unused.server_close()
+    closed_server = ThreadingHTTPServer(("127.0.0.1", 0), Service)
+    port = closed_server.server_address[1]
+    closed_server.server_close()
     for body in (
         'kind = "command"\ncommand = ["/no/such/program", "{jobs}", "{answers}"]\n',
         f'kind = "http"\nurl = "http://127.0.0.1:{port}/"\n',
@@ -189,5 +189,5 @@ def test_clips_of_an_unreachable_expert_are_not_sent_one_by_one():
         def close(self):
             pass
 
-    answers = protocol.run_expert(Unreachable(), [Job(clip())] * 4, pause=0.001)
-    assert sizes == [4, 4] and answers == [Failure("cannot be reached", FailureKind.UNREACHABLE)] * 4
+    results = protocol.run_expert(Unreachable(), [Job(clip())] * 4, pause=0.001)
+    assert sizes == [4, 4] and results == [Failure("cannot be reached", FailureKind.UNREACHABLE)] * 4

@@ -62,10 +62,10 @@ def test_the_three_examples_agree(tmp_path, monkeypatch):
     for name in ("sketch", "sketch_command", "sketch_service"):
         spec = spec_lib.load_spec(tmp_path / f"{name}.toml")
         expert = protocol.connect_expert(spec)
-        answers = protocol.run_expert(expert, jobs)
+        clips = protocol.run_expert(expert, jobs)
         expert.close()
-        assert reasons(answers) == ["clip"] * 5, (name, reasons(answers))
-        for a, b in zip(answers, want, strict=True):
+        assert reasons(clips) == ["clip"] * 5, (name, reasons(clips))
+        for a, b in zip(clips, want, strict=True):
             np.testing.assert_array_equal(a, b)
     server.shutdown()
     server.server_close()
@@ -81,9 +81,9 @@ def test_a_poisoned_clip_fails_alone_and_batches_are_bounded():
         return [255 - job.clip for job in jobs]
 
     expert = protocol.FunctionExpert("x", "1", function, batch=4, retries=1)
-    answers = protocol.run_expert(expert, [Job(clip(v)) for v in (1, 2, 7, 4, 5, 6)], pause=0.001)
-    assert reasons(answers) == ["clip", "clip", "raised RuntimeError: bad clip", "clip", "clip", "clip"]
-    assert np.array_equal(answers[3], clip(251))
+    results = protocol.run_expert(expert, [Job(clip(v)) for v in (1, 2, 7, 4, 5, 6)], pause=0.001)
+    assert reasons(results) == ["clip", "clip", "raised RuntimeError: bad clip", "clip", "clip", "clip"]
+    assert np.array_equal(results[3], clip(251))
     assert sizes == [
         4,
         4,
@@ -111,10 +111,10 @@ def test_a_passing_fault_is_retried_a_bounded_number_of_times():
         )
     ) == ["clip"]
     calls.clear()
-    got = protocol.run_expert(
+    results = protocol.run_expert(
         protocol.FunctionExpert("x", "1", function, retries=1), [Job(clip())], pause=0.001
     )
-    assert reasons(got) == ["raised OSError: busy"] and len(calls) == 2
+    assert reasons(results) == ["raised OSError: busy"] and len(calls) == 2
 
 
 @pytest.mark.parametrize(
@@ -182,15 +182,15 @@ def test_recipes_of_an_expert(tmp_path):
     ]
     size = {"T": 3, "H": 32, "W": 32, "transition": 0.0, "sources": sources}
     for name in external.expert_recipe_names(sources.experts):
-        together = generate.make_block(range(8), PairOptions(edits=(name,), **size))
-        pairs = pairs_of(together)
-        assert pairs and Rejected(f"{name}: expert raised ValueError: dislikes it") in together
+        outcomes = generate.make_block(range(8), PairOptions(edits=(name,), **size))
+        pairs = pairs_of(outcomes)
+        assert pairs and Rejected(f"{name}: expert raised ValueError: dislikes it") in outcomes
         for seed in (0, 5):  # the same alone as in a batch
-            alone = generate.make_pair(seed, PairOptions(edits=(name,), **size))
-            if isinstance(alone, Rejected):
-                assert alone == together[seed]
+            outcome = generate.make_pair(seed, PairOptions(edits=(name,), **size))
+            if isinstance(outcome, Rejected):
+                assert outcome == outcomes[seed]
             else:
-                assert np.array_equal(alone.target, together[seed].target)
+                assert np.array_equal(outcome.target, outcomes[seed].target)
         pair = pairs[0]
         assert pair.provenance["expert"]["version"] in "723" and pair.provenance["expert"]["license"] == "MIT"
         on = pair.mask > 0
@@ -218,20 +218,23 @@ def test_what_an_expert_prints_is_not_our_output(tmp_path, capfd):
     expert = protocol.connect_expert(spec_lib.load_spec(toml(tmp_path, 'kind = "python"\ncall = "loud:f"\n')))
     assert reasons(protocol.run_expert(expert, [Job(clip())])) == ["clip"]
     expert.close()
-    said = capfd.readouterr()
-    assert "loud" not in said.out
+    captured = capfd.readouterr()
+    assert "loud" not in captured.out
 
 
 def test_an_expert_that_hangs_is_not_waited_for_clip_by_clip():
     class Hanging:
-        name, version, batch, retries, asked = "x", "1", 6, 0, []
+        name, version, batch, retries, batch_sizes = "x", "1", 6, 0, []
 
         def __call__(self, jobs):
-            self.asked.append(len(jobs))
+            self.batch_sizes.append(len(jobs))
             raise ExpertError("took more than 1 s", FailureKind.TIMEOUT)
 
+        def close(self):
+            pass
+
     assert reasons(protocol.run_expert(Hanging(), [Job(clip())] * 6)) == ["took more than 1 s"] * 6
-    assert Hanging.asked == [6, 1, 1]
+    assert Hanging.batch_sizes == [6, 1, 1]
 
 
 def test_a_service_that_is_down_stops_the_build_and_is_asked_again(tmp_path):
@@ -254,12 +257,14 @@ def test_a_service_that_is_down_stops_the_build_and_is_asked_again(tmp_path):
     ):
         build.build_dataset(SynthRequest(tmp_path / "out", 4, **how))
     (tmp_path / "up").touch()
-    again, fresh = (
+    resumed_report, fresh_report = (
         build.build_dataset(SynthRequest(tmp_path / "out", 4, **how)),
         build.build_dataset(SynthRequest(tmp_path / "fresh", 4, **how)),
     )
-    assert again == fresh and not any("crashed" in reason for reason in again["dropped"])
-    assert again["licenses"] == {"Apache-2.0 + MIT": 4}
+    assert resumed_report == fresh_report and not any(
+        "crashed" in reason for reason in resumed_report["dropped"]
+    )
+    assert resumed_report["licenses"] == {"Apache-2.0 + MIT": 4}
 
 
 def test_batches_stay_whole_however_large_the_clips(tmp_path, monkeypatch):

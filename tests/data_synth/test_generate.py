@@ -118,8 +118,8 @@ def test_dissolve_and_wipe_bring_the_edit_in_pixel_by_pixel(operator):
     shares = []
     for k in (1, 2, 3):
         edited = (out.target[k] == pair.target[k]).all(-1)
-        before = (out.target[k] == pair.source[k]).all(-1)
-        assert edited[field < k / 4 - 0.13].all() and before[field > k / 4 + 0.13].all()
+        unedited = (out.target[k] == pair.source[k]).all(-1)
+        assert edited[field < k / 4 - 0.13].all() and unedited[field > k / 4 + 0.13].all()
         shares.append(edited.mean())
     assert shares[0] < shares[1] < shares[2] and 0.3 < shares[1] < 0.6
     assert (out.mask[0] == 0).all() and (out.mask[1:] == 255).all()
@@ -190,16 +190,16 @@ def test_near_duplicates_look_alike_and_others_do_not():
 
 def test_drops_are_counted():
     drop_counts, options = Counter(), PairOptions(edits=("blur",), **SMALL)
-    kept = sum(1 for _ in generate.iterate_pairs(60, options, drop_counts=drop_counts))
+    pair_count = sum(1 for _ in generate.iterate_pairs(60, options, drop_counts=drop_counts))
     seeds = 0
     reasons = Counter()
-    while kept:
+    while pair_count:
         outcome = generate.make_pair(seeds, options)
         seeds += 1
         if isinstance(outcome, Rejected):
             reasons[outcome.reason] += 1
         else:
-            kept -= 1
+            pair_count -= 1
     assert drop_counts == reasons and drop_counts["blur: change too small"] > 0
 
 
@@ -253,8 +253,10 @@ def test_a_transition_hides_nothing_and_is_no_fault(start, end):
         (np.zeros_like(moving), "target shows nothing"),
         (np.repeat(255 - moving[:1], len(moving), 0), "target stands still"),
     ):
-        whole = dataclasses.replace(pair, target=target)
-        assert quality.find_rejection(transition.splice(whole, start, end), whole) == Rejected(reason)
+        untimed_pair = dataclasses.replace(pair, target=target)
+        assert quality.find_rejection(transition.splice(untimed_pair, start, end), untimed_pair) == Rejected(
+            reason
+        )
     footage = make(1, T=6, edits=("from-blur",), transition=0.0)
     still = dataclasses.replace(footage, target=np.repeat(footage.target[:1], 6, 0))
     assert quality.find_rejection(transition.splice(still, start, end), still) == Rejected("nothing moves")

@@ -7,7 +7,7 @@ from data_synth.operators.photometric import PHOTOMETRIC
 
 CLIP = np.random.default_rng(0).integers(0, 256, (3, 18, 25, 3), dtype=np.uint8)
 PIXEL = (200, 100, 50)  # luma 0.299*200 + 0.587*100 + 0.114*50 = 124.2
-KNOWN = {
+EXPECTED_PIXELS = {
     "greyscale": (124, 124, 124),
     "sepia": (151, 120, 84),  # 1.12*124.2+12 = 151.1, .92*124.2+6 = 120.3, .68*124.2 = 84.5
     "night": (
@@ -33,29 +33,29 @@ KNOWN = {
 }
 
 
-@pytest.mark.parametrize("name", KNOWN)
+@pytest.mark.parametrize("name", EXPECTED_PIXELS)
 def test_known_pixel(name):
-    got = PHOTOMETRIC[name](np.full((2, 4, 5, 3), PIXEL, np.uint8), None)
-    want = np.array(KNOWN[name], float)
-    assert np.abs(got - want).max() <= 1, (name, got[0, 0, 0], want)
+    output = PHOTOMETRIC[name](np.full((2, 4, 5, 3), PIXEL, np.uint8), None)
+    expected = np.array(EXPECTED_PIXELS[name], float)
+    assert np.abs(output - expected).max() <= 1, (name, output[0, 0, 0], expected)
 
 
 @pytest.mark.parametrize("name", PHOTOMETRIC)
 def test_shape_type_and_source_kept(name):
-    before = CLIP.copy()
+    original = CLIP.copy()
     reference = np.random.default_rng(1).integers(0, 99, (7, 9, 3), dtype=np.uint8)
     out = PHOTOMETRIC[name](CLIP, reference)
     assert out.shape == CLIP.shape and out.dtype == np.uint8
-    np.testing.assert_array_equal(CLIP, before)
+    np.testing.assert_array_equal(CLIP, original)
     assert np.abs(out.astype(int) - CLIP).mean() > 3
     # A view with odd strides is a clip too.
     np.testing.assert_array_equal(PHOTOMETRIC[name](CLIP[:, :, ::-1], reference)[:, :, ::-1], out)
 
 
 def test_chunking_changes_nothing(monkeypatch):
-    whole = PHOTOMETRIC["autumn"](CLIP, None)
+    unchunked = PHOTOMETRIC["autumn"](CLIP, None)
     monkeypatch.setattr("data_synth.operators.photometric._CHUNK", 70)
-    np.testing.assert_array_equal(PHOTOMETRIC["autumn"](CLIP, None), whole)
+    np.testing.assert_array_equal(PHOTOMETRIC["autumn"](CLIP, None), unchunked)
 
 
 def test_blur_keeps_the_mean_and_scales_with_height():

@@ -64,8 +64,8 @@ def test_ditto(tmp_path):
         "instruction": "Make it anime.",
         "edited_path": "global_style1/a.mp4",
     }
-    gone = {**item, "edited_path": "local/none.mp4"}
-    (tmp_path / "training_metadata/global_style.json").write_text(json.dumps([item, gone]))
+    missing_item = {**item, "edited_path": "local/none.mp4"}
+    (tmp_path / "training_metadata/global_style.json").write_text(json.dumps([item, missing_item]))
     first, second = pairs("ditto", tmp_path, 2)
     pair = check(first, "Make it anime.", "CC-BY-NC-SA-4.0")
     assert bright(pair) and pair.edit == "global_style" and second == Rejected("ditto: file missing")

@@ -62,15 +62,17 @@ def test_one_way_differs_in_attention_alone():
 
 def test_every_ablation_is_another_configuration_or_another_mix():
     base = embedded_gpu.config()
-    made = {}
+    variants = {}
     for group, (_, _, names) in runs.GROUPS.items():
         for name in names:
             cfg = runs.configure_variant(base, name, 3, 500)
             assert (cfg.seed, cfg.edit.steps) == (3, 500)
-            made[name] = (cfg, runs.MIXES.get(name.removeprefix("data_")) if group == "data" else None)
-    assert len({repr(value) for value in made.values()}) == len(made) == 13
-    assert made["full_add"][0].trains == "full" and made["full_add"][0].model.condition.layout == "add"
-    assert made["rank_quarter"][0].model.lora.rank * 4 == base.model.lora.rank
+            variants[name] = (cfg, runs.MIXES.get(name.removeprefix("data_")) if group == "data" else None)
+    assert len({repr(value) for value in variants.values()}) == len(variants) == 13
+    assert (
+        variants["full_add"][0].trains == "full" and variants["full_add"][0].model.condition.layout == "add"
+    )
+    assert variants["rank_quarter"][0].model.lora.rank * 4 == base.model.lora.rank
 
 
 def test_ablation_table_compares_orders_and_says_what_is_missing(tmp_path):
@@ -193,21 +195,21 @@ def test_a_stage_goes_on_in_the_next_slice_and_travels_in_small_shards(script, t
     shards = sorted((tmp_path / "out").glob("state.*"))
     assert len(shards) == 2 and max(s.stat().st_size for s in shards) <= 16 * 2**20
     # A fresh machine: what travelled is put in place, and the finished stage isn't begun again.
-    before = (tmp_path / "run/export-full/base.safetensors").read_bytes()
+    weights = (tmp_path / "run/export-full/base.safetensors").read_bytes()
     subprocess.run(
         "rm -r run calls && mkdir carry && mv out/state.* carry/", shell=True, cwd=tmp_path, check=True
     )
     third = script(100)
-    assert third.returncode == 0 and (tmp_path / "run/export-full/base.safetensors").read_bytes() == before, (
-        third.stderr
-    )
+    assert (
+        third.returncode == 0 and (tmp_path / "run/export-full/base.safetensors").read_bytes() == weights
+    ), third.stderr
     assert "v2v train" not in (tmp_path / "calls").read_text()
 
 
 def test_small_gives_every_stage_the_least_there_is(script, tmp_path):
     (tmp_path / "begun").touch()
-    made = script(100, "all", SMALL="1")
-    assert made.returncode == 0 and made.stdout.endswith("stage ablate: done\nall done\n"), made.stderr
+    result = script(100, "all", SMALL="1")
+    assert result.returncode == 0 and result.stdout.endswith("stage ablate: done\nall done\n"), result.stderr
     calls = (tmp_path / "calls").read_text().splitlines()
     for program, option in (
         ("bench/accelerator", "--tiny"), ("v2v train", "--vae.steps 2 --vae.batch 2"), ("checks/score_embedded", "--pairs 8"),
