@@ -95,6 +95,35 @@ def test_ntsc_rate_is_exact(tmp_path):
     assert back.duration == pytest.approx(30 * 1001 / 30000)
 
 
+@pytest.mark.parametrize(
+    "times,tail",
+    [
+        ([0, 0.1, 0.6, 0.8], 3.0),
+        ([0, 2, 4], 0.04),
+        ([0, 1500, 3000], 0.04),
+        ([0, 1500, 3000], 1500),
+        ([0, 0.3, 0.4, 1.1, 1.2, 1.9, 2.7], 1.0),
+    ],
+)
+def test_the_last_frame_stays_as_long_as_in_the_source(tmp_path, times, tail):
+    clip = Video.from_array(picture(len(times)))
+    clip.times, clip.tail, clip.fps = np.array(times, float), tail, (len(times) - 1) / times[-1]
+    back = video.read_video(clip.save(tmp_path / "a.mp4"))
+    np.testing.assert_allclose(back.times, times, atol=2e-5)
+    assert back.duration == pytest.approx(times[-1] + tail, abs=2e-5)
+    with av.open(str(tmp_path / "a.mp4")) as file:
+        stream = file.streams.video[0]
+        assert file.duration == pytest.approx(1e6 * (times[-1] + tail), abs=1e3)
+        assert float(stream.duration * stream.time_base) == pytest.approx(times[-1] + tail, abs=1e-3)
+
+
+def test_rates_below_one_frame_per_second(tmp_path):
+    for fps in (1 / 1500, 1 / 7200, 0.3):
+        clip = Video.from_array(picture(4), fps=fps)
+        back = video.read_video(clip.save(tmp_path / "a.mp4"))
+        assert back.fps == pytest.approx(fps) and back.duration == pytest.approx(4 / fps)
+
+
 def test_missing_frame_rate(tmp_path):
     """A bare H.264 stream carries no times."""
     make(tmp_path / "bare.h264", picture(), codec="libx264")

@@ -30,6 +30,8 @@ LARGE_FRAME = 1 << 22
 FAST_PRESET = {"preset": "ultrafast", "x264-params": "cabac=1:deblock=0,0"}
 # Ticks per second: whole for 24, 25, 30 and 60 frames per second and for milliseconds.
 VARIABLE_CLOCK = 90_000
+# Seconds by which containers round the times of frames.
+TIME_TOLERANCE = 1e-3
 # Comment of files with an odd size: width and height.
 SIZE_NOTE = "v2v size {}x{}"
 # FFmpeg's quick conversions truncate, which darkens each round trip by a level; these round.
@@ -71,14 +73,18 @@ def encode_video(
       FFmpegError: FFmpeg can't encode it.
     """
     height, width = frames.shape[1:3]
-    ticks, time_base = compute_ticks(times, fps)
+    ticks, time_base = compute_ticks(times, fps, tail)
     last_duration = max(1, round((tail or 1 / fps) / float(time_base)))
     durations = np.diff(ticks, append=ticks[-1] + last_duration)
+    duration_by_tick = dict(zip(ticks.tolist(), durations.tolist(), strict=True))
     with av.open(str(path), "w", options={"movflags": "+faststart"}) as output:
         if height % 2 or width % 2:
             output.metadata["comment"] = SIZE_NOTE.format(width, height)
         preset = FAST_PRESET if height * width >= LARGE_FRAME else PRESET
-        stream = output.add_stream("libx264", rate=_to_rate(fps), options={"crf": CRF, **preset})
+        # MP4 stores durations in decoding order; without B-frames that is the order of the frames.
+        is_regular = np.ptp(durations) * float(time_base) <= 2 * TIME_TOLERANCE
+        order = {} if is_regular else {"bf": "0"}
+        stream = output.add_stream("libx264", rate=_to_rate(fps), options={"crf": CRF, **preset, **order})
         stream.width, stream.height, stream.pix_fmt = width + width % 2, height + height % 2, "yuv420p"
         context = stream.codec_context
         context.time_base, context.sample_aspect_ratio = time_base, pixel_aspect
@@ -86,28 +92,36 @@ def encode_video(
         context.color_range = ColorRange.MPEG
         sound = add_tracks(audio, output)
 
+        def restore_duration(packet: av.Packet) -> av.Packet:
+            # Encoders drop the frames' durations; muxers then take 1 / fps for the last one.
+            assert packet.pts is not None
+            packet.duration = duration_by_tick[round(packet.pts * packet.time_base / time_base)]
+            return packet
+
         def picture() -> Iterator[av.Packet]:
             convert = _YuvConverter(stream.width, stream.height, colour)
             for rgb, tick, duration in zip(frames, ticks, durations, strict=True):
                 frame = convert(rgb)
                 frame.pts, frame.duration, frame.time_base = int(tick), int(duration), time_base
-                yield from stream.encode(frame)
-            yield from stream.encode(None)
+                yield from map(restore_duration, stream.encode(frame))
+            yield from map(restore_duration, stream.encode(None))
 
         for packet in heapq.merge(picture(), sound, key=_decoding_time):
             output.mux(packet)
 
 
-def compute_ticks(times: np.ndarray, fps: float) -> tuple[np.ndarray, Fraction]:
+def compute_ticks(times: np.ndarray, fps: float, tail: float | None = None) -> tuple[np.ndarray, Fraction]:
     """Return the times of frames as strictly increasing integers, and their unit in seconds.
 
     Args:
       times: seconds, float64 [T], strictly increasing.
       fps: frames per second, the mean where the rate varies.
+      tail: seconds the last frame stays; None for 1 / fps.
     """
     rate = _to_rate(fps)
     numbers = np.rint(times * float(rate)).astype(np.int64)
-    if np.all(np.diff(numbers) == 1) and np.abs(numbers / float(rate) - times).max() < 1e-4:
+    is_constant = np.all(np.diff(numbers) == 1) and np.abs(numbers / float(rate) - times).max() < 1e-4
+    if is_constant and (tail is None or abs(tail - 1 / fps) < TIME_TOLERANCE):
         return numbers, 1 / rate
     ticks, steps = np.rint(times * VARIABLE_CLOCK).astype(np.int64), np.arange(len(times))
     return np.maximum.accumulate(ticks - steps) + steps, Fraction(1, VARIABLE_CLOCK)
@@ -123,7 +137,9 @@ def rgb_planes(frame: av.VideoFrame, height: int, width: int) -> list[np.ndarray
 
 
 def _to_rate(fps: float) -> Fraction:
-    """Return the frame rate as a fraction; 30000/1001 and the like come back exactly."""
+    """Return the frame rate as a fraction; 30000/1001 and the like come back exactly, as do whole seconds per frame."""
+    if fps < 1:
+        return 1 / Fraction(1 / fps).limit_denominator(1001)
     return Fraction(fps).limit_denominator(1001)
 
 
