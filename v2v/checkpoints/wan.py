@@ -1,9 +1,9 @@
 """Published Wan2.2-type checkpoints, read into and written from our parameter trees.
 
-    file(s) --open--> names and shapes, all checked at once --per leaf of ours--> read, transpose, cast, stack --> device
-No tensor is in memory twice: one leaf of ours (one kernel of all layers, at most a few GB) is assembled on the host in
-its final type and handed to its devices before the next is read. Both published layouts are recognized by their names, with
-the prefixes of single-file releases.
+    files: names and shapes are checked at once -> each leaf of ours: read, transpose, cast, stack -> devices
+No tensor is in memory twice: one leaf of ours (one kernel of all layers, at most a few GB) is assembled on the host in its final type and
+put on its devices before the next is read. Both published layouts are recognized by their names, with the prefixes of single-file
+releases.
 """
 
 import difflib
@@ -27,7 +27,7 @@ from v2v.models.text_encoder import TextEncoder
 from v2v.models.transformer import DiT
 
 NAME_PREFIXES = ("", "model.diffusion_model.", "diffusion_model.")
-# What stays in float32 in a bfloat16 DiT: small, and computed in float32 by the original's policy.
+# Parameters of a bfloat16 transformer that stay in float32: they are small, and the published model computes with them in float32.
 FLOAT32_PATHS = re.compile(r"modulation$|scale$|norm_cross/bias$|^time_|^head/")
 # Tensors of some releases that are no parameters.
 IGNORED_TENSORS = {"spiece_model"}
