@@ -7,10 +7,11 @@ import sys
 import zlib
 
 import av
+import numpy as np
 import pytest
 
 from tests.example_clips import picture, write
-from v2v.video.video import Video
+from v2v.video.video import Video, read_video
 
 READER = """
 import json, sys
@@ -74,3 +75,49 @@ def test_a_clip_of_png_frames_with_profiles_is_read(tmp_path):
                 out.mux(copy)
     shape, _, _ = _read_elsewhere(path)
     assert shape[0] == 3
+
+
+def _write_with_channels(path, layout: str, codec: str) -> list[float]:
+    """Write a clip of a second whose sound has a tone of its own in each channel; return the tones in Hz."""
+    count = av.AudioLayout(layout).nb_channels
+    tones = [400.0 + 200 * k for k in range(count)]
+    seconds = np.arange(48000) / 48000
+    samples = np.stack([np.sin(2 * np.pi * tone * seconds) for tone in tones]) / 4
+    with av.open(str(path), "w") as out:
+        video = out.add_stream("mpeg4", rate=5)
+        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        track = out.add_stream(codec, rate=48000, layout=layout)
+        for t, rgb in enumerate(picture(5)):
+            frame = av.VideoFrame.from_ndarray(rgb, format="rgb24").reformat(format="yuv420p")
+            frame.pts = t
+            out.mux(video.encode(frame))
+        out.mux(video.encode(None))
+        packed = (32000 * samples).astype(np.int16).T.reshape(1, -1)
+        frame = av.AudioFrame.from_ndarray(packed, "s16", layout)
+        frame.sample_rate, frame.pts = 48000, 0
+        out.mux([*track.encode(frame), *track.encode(None)])
+    return tones
+
+
+# Layout tags of Core Audio: order of the places, and number of channels.
+@pytest.mark.parametrize(
+    "layout,tag,front_left", [("stereo", None, 0), ("7.1", 128 << 16 | 8, 0), ("6.1", 142 << 16 | 7, 1)]
+)
+@pytest.mark.parametrize("codec", ["pcm_s16le", "pcm_s24le"])
+def test_sound_in_any_channel_order_is_kept(tmp_path, layout, tag, front_left, codec):
+    """MOV has channel orders of its own, which FFmpeg reads as custom ones."""
+    path = tmp_path / "a.mov"
+    tones = _write_with_channels(path, layout, codec)
+    if tag is not None:
+        data = path.read_bytes()
+        tag_and_flags = data.index(b"chan") + 8
+        path.write_bytes(data[:tag_and_flags] + struct.pack(">II", tag, 0) + data[tag_and_flags + 8 :])
+    shape, has_sound, notes = _read_elsewhere(path)
+    assert (shape[0], has_sound, notes) == (5, True, [])
+    audio = read_video(path).audio
+    assert audio is not None
+    (tmp_path / "sound.mp4").write_bytes(audio)
+    with av.open(str(tmp_path / "sound.mp4")) as file:
+        front_left_samples = np.concatenate([frame.to_ndarray()[0] for frame in file.decode(audio=0)])
+    spectrum = np.abs(np.fft.rfft(front_left_samples[:48000]))
+    assert np.argmax([spectrum[int(tone)] for tone in tones]) == front_left

@@ -15,6 +15,8 @@ from av.container import OutputContainer
 from av.error import FFmpegError, InvalidDataError
 
 from v2v.errors import note
+from v2v.video.audio_decoding import count_channels, decode_audio
+from v2v.video.file_checks import error_reason
 
 # Codecs that MP4 holds and browsers play.
 COPIED_CODECS = ("aac", "mp3", "opus")
@@ -63,9 +65,9 @@ class AudioTracks:
             self._add(packet)
         except InvalidDataError:
             note("a damaged piece of sound was skipped")
-        except FFmpegError as error:
+        except (FFmpegError, ValueError) as error:
             self._is_broken = True
-            note(f"the sound ({packet.stream.codec.canonical_name}) can't be kept: {error.strerror}")
+            note(f"the sound ({packet.stream.codec.canonical_name}) can't be kept: {error_reason(error)}")
 
     def to_mp4(self) -> bytes | None:
         """Return the tracks as the bytes of an MP4, or None for a silent file."""
@@ -83,7 +85,7 @@ class AudioTracks:
             packet.pts, packet.dts, packet.stream = packet.pts - shift, packet.dts - shift, target
             self._mux([packet])
             return
-        for frame in packet.decode():
+        for frame in decode_audio(packet):
             if frame.pts is not None:
                 frame.pts -= round(self.origin / frame.time_base)
             self._mux(target.encode(frame))
@@ -130,7 +132,7 @@ def _add_target(output: OutputContainer, stream: AudioStream) -> AudioStream:
     """Add the stream to `output` that takes the packets of `stream`."""
     if _is_copied(stream):
         return output.add_stream_from_template(stream)
-    rate, channels = stream.codec_context.sample_rate, stream.codec_context.channels
+    rate, channels = stream.codec_context.sample_rate, count_channels(stream)
     layout = "mono" if channels == 1 else "stereo" if channels < 6 else "5.1"
     target = output.add_stream("aac", rate=rate if rate in AAC_RATES else 48000, layout=layout)
     target.bit_rate = BITS_PER_CHANNEL * min(channels, 6)
