@@ -4,9 +4,7 @@ import argparse
 import dataclasses
 import json
 import math
-import signal
 import sys
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -14,7 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from v2v.assets import EMBEDDED, SAMPLE
+from v2v.assets import EMBEDDED
+from v2v.cli.interruption import raised_signals
 from v2v.errors import InputError
 from v2v.pipeline.settings import EditReport, EditRequest, EditSettings, add_skips, check_combination
 from v2v.video import file_checks
@@ -98,8 +97,11 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     Raises:
       InputError: bad input, or options that don't go together.
     """
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, _stop)
+    with raised_signals():
+        return _run(args)
+
+
+def _run(args: argparse.Namespace) -> dict[str, Any]:
     progress = sys.stderr.isatty() and not args.quiet
     has_manifest = args.manifest is not None
     if has_manifest or args.warm is not None:
@@ -115,6 +117,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         return compile_ahead(
             parse_buckets(args.warm), _settings(args), _model_options(args, progress), progress
         )
+    if args.out is not None and args.output is None:
+        raise InputError(f"edit: --out is the folder of a manifest; for one clip say -o {args.out}")
     _check_effect(args, "without --manifest", UNUSED_FOR_ONE)
     missing = [name for name in ("video", "instruction", "output") if getattr(args, name) is None]
     if missing:
@@ -128,8 +132,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     check_combination(settings, args.mask, args.reference)
     if args.explain:
         file_checks.check_folder(args.explain, "--explain")
-    video = SAMPLE if args.video == "sample" and not Path("sample").exists() else Path(args.video)
-    request = EditRequest(video, args.instruction, args.mask, args.reference, settings)
+    request = EditRequest(args.video, args.instruction, args.mask, args.reference, settings)
     return edit_clip(
         request,
         args.output,
@@ -428,11 +431,6 @@ def parse_adapters(arguments: Iterable[str], scale: float) -> tuple[tuple[str, f
             raise InputError(f"--lora {argument}: expected a finite weight, got {text}")
         adapters.append((file, weight))
     return tuple(adapters)
-
-
-def _stop(*_: object) -> None:
-    """Turn SIGTERM, by which job managers end a job, into an exception, so that unfinished files are removed."""
-    raise SystemExit(128 + signal.SIGTERM)
 
 
 def _build_mesh() -> "Mesh | None":

@@ -6,6 +6,7 @@ line: the path of the result, or with --json an object.
 """
 
 import argparse
+import io
 import json
 import logging
 import os
@@ -45,11 +46,22 @@ OPTIONAL = ("apache_beam", "gcsfs", "mujoco", "pyarrow", "scenedetect", "tensorb
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line; return the exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if words[:1] in (["help"], ["version"]):
+        words = [*words[1:], "--help"] if words[0] == "help" else ["--version"]
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A path that the terminal can't print must not end in a traceback after the work is done.
+        sys.stdout.reconfigure(errors="backslashreplace")
     parser = parsers.build_parser(COMMANDS)
-    args, rest = parser.parse_known_args(argv)
-    if rest and args.run not in (_train, _plan):  # what follows an experiment's own options are its fields
-        args.refuse(f"unrecognized arguments: {' '.join(rest)}")
+    args, rest = parser.parse_known_args(words)
     args.rest = rest
+    if args.command in ("train", "plan") and args.help:
+        return _print_fields(args)
+    if rest and args.command not in (
+        "train",
+        "plan",
+    ):  # what follows an experiment's own options are its fields
+        args.refuse(_explain_rest(args, rest))
     compilation_cache.set_environment()
     try:
         configure_logging(quiet=args.quiet, verbose=args.verbose)
@@ -78,6 +90,30 @@ def main(argv: Sequence[str] | None = None) -> int:
     code = report.pop("exit", 0)
     print(json.dumps(report) if args.json else report["output"])
     return code
+
+
+def _explain_rest(args: argparse.Namespace, rest: list[str]) -> str:
+    """Return the message about words that no option takes."""
+    message = f"unrecognized arguments: {' '.join(rest)}"
+    if args.command == "edit" and args.instruction and not any(word.startswith("-") for word in rest):
+        sentence = " ".join([args.instruction, *rest])
+        message += f'; put the instruction into quotes: "{sentence}"'
+    return message
+
+
+def _print_fields(args: argparse.Namespace) -> int:
+    """Print the help of `v2v train` or `v2v plan`, and the fields of an experiment if one is named."""
+    from v2v.cli import train
+
+    args.print_help()
+    if args.experiment:
+        try:
+            print()
+            train.print_fields(args.experiment, args.command)
+        except InputError as error:
+            print(f"v2v: error: {error}", file=sys.stderr)
+            return 2
+    return 0
 
 
 class _Format(logging.Formatter):

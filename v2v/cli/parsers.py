@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import NoReturn, get_args
 
+from v2v import __version__
 from v2v.cli import eval as evaluation
 from v2v.cli import synth
 from v2v.config import SolverName
@@ -58,6 +59,18 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: error: {line}; {self.prog} --help shows all options\n")
 
 
+class _HelpLater(argparse.Action):
+    """Sets a flag, and requires nothing else of the command line."""
+
+    def __init__(self, option_strings, dest, help=None):
+        super().__init__(option_strings, dest, nargs=0, const=True, default=False, help=help)
+
+    def __call__(self, parser, namespace, values, option_string=None) -> None:
+        setattr(namespace, self.dest, True)
+        for action in parser._actions:  # noqa: SLF001  argparse offers no other way
+            action.required = False
+
+
 def build_parser(actions: Mapping[str, Callable]) -> argparse.ArgumentParser:
     """Build the parser of the whole command line.
 
@@ -69,6 +82,7 @@ def build_parser(actions: Mapping[str, Callable]) -> argparse.ArgumentParser:
         prog="v2v",
         description="Edit videos from written instructions, generate training pairs, and train editors.",
     )
+    parser.add_argument("--version", action="version", version=f"v2v {__version__}")
     commands = parser.add_subparsers(
         required=True, metavar="edit | synth | train | plan | eval | convert | doctor", title="commands"
     )
@@ -88,9 +102,20 @@ def build_parser(actions: Mapping[str, Callable]) -> argparse.ArgumentParser:
             epilog=epilog,
             build_epilog=build_epilog,
             allow_abbrev=False,
+            add_help=name not in ("train", "plan"),
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        command.set_defaults(run=actions[name], refuse=command.error, command=name)
+        if name in ("train", "plan"):
+            # argparse would exit before the experiment, whose fields belong to the help, is known.
+            command.add_argument(
+                "-h",
+                "--help",
+                action=_HelpLater,
+                help="show this help and the fields of EXPERIMENT, and exit",
+            )
+        command.set_defaults(
+            run=actions[name], refuse=command.error, print_help=command.print_help, command=name
+        )
         return command
 
     _add_edit_options(add_command("edit", "edit a video from a written instruction", EDIT_EXAMPLES))
@@ -216,8 +241,15 @@ def _add_edit_options(edit: argparse.ArgumentParser) -> None:
         metavar="PX",
         help="width in pixels over which the edit fades in from the edge of the mask (default: chosen by frame size)",
     )
-    edit.add_argument("--start", type=float, metavar="S", help="start of the edited time range, in seconds")
-    edit.add_argument("--end", type=float, metavar="S", help="end of the edited time range, in seconds")
+    edit.add_argument(
+        "--start",
+        type=_parse_seconds,
+        metavar="S",
+        help="start of the edited time range, in seconds or as M:SS",
+    )
+    edit.add_argument(
+        "--end", type=_parse_seconds, metavar="S", help="end of the edited time range, in seconds or as M:SS"
+    )
     edit.add_argument(
         "--reference",
         metavar="R",
@@ -349,6 +381,17 @@ def _parse_number(text: str) -> float:
     except ValueError:
         pass
     raise argparse.ArgumentTypeError(f"expected a number, got '{text}'")
+
+
+def _parse_seconds(text: str) -> float:
+    """Parse seconds, M:SS or H:MM:SS."""
+    match = re.fullmatch(r"(?:(\d+):)?(\d+):(\d{1,2}(?:\.\d+)?)", text)
+    if match and float(match[3]) < 60:
+        return 3600 * int(match[1] or 0) + 60 * int(match[2]) + float(match[3])
+    try:
+        return _parse_number(text)
+    except argparse.ArgumentTypeError:
+        raise argparse.ArgumentTypeError(f"expected seconds such as 2.5 or 0:02.5, got '{text}'") from None
 
 
 def _parse_size(text: str) -> dict[str, int]:

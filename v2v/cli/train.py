@@ -106,6 +106,23 @@ def format_list() -> str:
     return "\n".join(f"{name:{width}}  {doc}".rstrip() for name, doc in rows)
 
 
+def print_fields(name: str, command: str) -> None:
+    """Print the fields of an experiment that can be set on the command line, with their defaults.
+
+    Args:
+      name: as in `load_experiment`.
+      command: "train" or "plan".
+
+    Raises:
+      InputError: no such experiment.
+    """
+    import tyro
+
+    default = load_experiment(name, [], command).config
+    with contextlib.suppress(SystemExit):
+        tyro.cli(type(default), default=default, args=["--help"], prog=f"v2v {command} {name}")
+
+
 def load_experiment(name: str, fields: Sequence[str], command: str) -> LoadedExperiment:
     """Load an experiment and set the fields given on the command line.
 
