@@ -9,6 +9,18 @@ Names below are imported when first used, so that `import v2v` costs nothing.
 """
 
 import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # what type checkers and editors see of the names below
+    from v2v.config import ModelConfig as ModelConfig
+    from v2v.data.pair import Pair as Pair
+    from v2v.errors import InputError as InputError
+    from v2v.pipeline.editor import EasyV2VEditor as EasyV2VEditor
+    from v2v.pipeline.editor import lora_context as lora_context
+    from v2v.pipeline.pretrained import load_pretrained as load_pretrained
+    from v2v.video.video import Video as Video
+    from v2v.video.video import read_video as read
+    from v2v.video.video import write_video as write
 
 __version__ = "0.1.0"
 
@@ -23,7 +35,17 @@ _HOME = {
     "ModelConfig": "v2v.config",
     "Pair": "v2v.data.pair",
 }
-__all__ = list(_HOME)
+__all__ = [
+    "EasyV2VEditor",
+    "InputError",
+    "ModelConfig",
+    "Pair",
+    "Video",
+    "load_pretrained",
+    "lora_context",
+    "read",
+    "write",
+]
 
 
 def __getattr__(name: str):

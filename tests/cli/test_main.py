@@ -16,6 +16,7 @@ from tests.example_clips import picture
 from tests.example_clips import write as make
 from tests.fake_model import FakePretrained
 from v2v import EasyV2VEditor, Video, read
+from v2v import __version__ as v2v_version
 from v2v.cli import main, parsers
 
 ROOT = Path(main.__file__).parents[2]
@@ -393,3 +394,60 @@ def test_a_job_managers_sigterm_leaves_nothing_half_written(tmp_path, monkeypatc
     finally:
         signal.signal(signal.SIGTERM, handler)
     assert stopped.value.code == 143 and [p.name for p in tmp_path.iterdir()] == ["in.mp4"]
+
+
+def test_the_version_and_the_help_of_a_command_by_their_usual_names(capsys):
+    for words in (["--version"], ["version"]):
+        with pytest.raises(SystemExit) as ended:
+            main.main(words)
+        assert ended.value.code == 0 and capsys.readouterr().out == f"v2v {v2v_version}\n"
+    with pytest.raises(SystemExit):
+        main.main(["help", "edit"])
+    assert "usage: v2v edit" in capsys.readouterr().out
+
+
+def test_the_help_of_an_experiment_lists_its_fields(capsys):
+    assert main.main(["train", "debug", "--help"]) == 0
+    out = capsys.readouterr().out
+    assert "--workdir" in out and "--weights" in out and "--edit.micro" in out
+    assert main.main(["plan", "--help"]) == 0 and "--topology" in capsys.readouterr().out
+    assert main.main(["train", "nothing", "--help"]) == 2
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (
+            ["in.mp4", "make", "it", "night", "-o", "o.mp4"],
+            'put the instruction into quotes: "make it night"',
+        ),
+        (["in.mp4", "make it night", "--out", "o.mp4"], "for one clip say -o o.mp4"),
+        (["https://example.com/a.mp4", "make it night", "-o", "o.mp4"], "download it first"),
+        (["in.mp4", "make it night", "-o", "o.mp4", "--start", "0:99"], "such as 2.5 or 0:02.5"),
+    ],
+)
+def test_a_slip_is_named_with_its_remedy(v2v, capsys, words, message):
+    assert message in refused(v2v, capsys, words)
+
+
+def test_times_may_be_written_as_on_a_clock():
+    parse = parsers.build_parser(main.COMMANDS).parse_args
+    args = parse(["edit", "a.mp4", "b", "--start", "1:02.5", "--end", "1:00:03"])
+    assert (args.start, args.end) == (62.5, 3603)
+
+
+def test_a_path_that_the_terminal_cannot_print_is_printed_escaped(tmp_path):
+    program = (
+        "import sys\nfrom v2v.cli import main\n"
+        "main.COMMANDS['words'] = lambda args: {'output': 'caf\\u00e9'}\nsys.exit(main.main(['words']))"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, env={**os.environ, "PYTHONIOENCODING": "ascii"}
+    )
+    assert ended.returncode == 0 and ended.stdout == b"caf\\xe9\n", ended
+
+
+def test_words_lists_the_vocabulary(capsys):
+    assert main.main(["words", "--json"]) == 0
+    words = json.loads(capsys.readouterr().out)["words"]
+    assert {"sepia", "night", "remove"} <= set(words) and words == sorted(words)

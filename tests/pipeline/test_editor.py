@@ -10,9 +10,10 @@ from tests.example_clips import write as make
 from tests.fake_model import FakePretrained, grey
 from tests.notes import expect_note
 from v2v import EasyV2VEditor, InputError, Video, lora_context, read
+from v2v.assets import SAMPLE
 from v2v.config import debug
 from v2v.pipeline import tiled
-from v2v.pipeline.settings import EditRequest
+from v2v.pipeline.settings import EditRequest, EditSettings
 
 
 @pytest.fixture
@@ -266,3 +267,32 @@ def test_bad_input(editor, message, arguments):
     with pytest.raises(InputError, match=message) as caught:
         editor.edit_video(**arguments)
     assert "\n" not in str(caught.value)
+
+
+def test_settings_by_their_names_elsewhere():
+    assert EditSettings.of(guidance_scale=2.0, num_inference_steps=3) == EditSettings(guidance=2.0, steps=3)
+    for wrong, remedy in (
+        ({"generator": 1}, "write seed=NUMBER"),
+        ({"sed": 1}, "did you mean seed"),
+        ({"anything": 1}, "known are detail, end"),
+        ({"guidance": 1, "guidance_scale": 2}, "leave one out"),
+    ):
+        with pytest.raises(InputError, match=remedy):
+            EditSettings.of(**wrong)
+
+
+def test_the_sample_and_urls_by_name():
+    assert EditRequest("sample", "make it sepia").video == SAMPLE
+    for name in ("video", "mask", "reference"):
+        inputs = {"video": "in.mp4", "instruction": "make it sepia", name: "https://example.com/a.png"}
+        with pytest.raises(InputError, match=f"{name}: expected a file.*download it first"):
+            EditRequest(**inputs)
+
+
+def test_a_negation_that_is_not_understood_is_refused_and_slips_are_guessed():
+    editor = EasyV2VEditor()
+    for sentence, word in (("do not make it darker", "not"), ("don't make it darker", "don")):
+        with pytest.raises(InputError, match=f'doesn\'t know "{word}" and would do the opposite'):
+            editor.edit_video(picture(), sentence)
+    with expect_note('did you mean "sepia" in place of "sephia"'):
+        editor.edit_video(picture(), "make it sephia", steps=1)

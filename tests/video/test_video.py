@@ -322,3 +322,15 @@ def test_damaged_files_are_read_or_refused(tmp_path):
                 assert len(video.read_video(tmp_path / "b.mp4").frames)
             except InputError as error:
                 assert "\n" not in str(error)
+
+
+def test_a_clip_is_described_and_shown_in_a_notebook():
+    clip = Video.from_array(np.zeros((5, 48, 64, 3), np.uint8), 25)
+    assert repr(clip) == "Video(5 frames, 64x48, 25 fps, 0.20 s, no sound)"
+    page = clip._repr_html_()
+    assert 'src="data:video/mp4;base64,' in page and repr(clip) in page
+
+
+def test_channels_first_are_told_apart():
+    with pytest.raises(InputError, match="channels first; transpose"):
+        Video.from_array(np.zeros((5, 3, 48, 64), np.uint8))

@@ -1,4 +1,4 @@
-"""`v2v edit | synth | train | plan | eval | convert | doctor`: dispatches a command line to the file of its command.
+"""`v2v edit | synth | train | plan | eval | convert | words | doctor`: dispatches a command line to the file of its command.
 
 Nothing heavy is imported before it is needed, so that `v2v --help` answers at once. Exit codes: 0 done; 1 it ran and a check or some of the
 jobs failed; 2 bad input (one line on stderr says what, where, what was expected, and the remedy); 130 interrupted. Standard output is one
@@ -174,6 +174,15 @@ def _convert(args: argparse.Namespace) -> dict:
     return run_convert(args.source, args.target, **options, progress=_bars(args))
 
 
+def _words(args: argparse.Namespace) -> dict:
+    from v2v.pipeline.pretrained import load_pretrained
+
+    words = load_pretrained(args.model).tokenizer.words
+    if words is None:
+        return {"output": "any: its vocabulary is made of pieces of words", "words": None}
+    return {"output": "\n".join(words), "words": words}
+
+
 def _doctor(args: argparse.Namespace) -> dict:
     from v2v.cli.doctor import run_doctor
 
@@ -212,6 +221,7 @@ COMMANDS: dict[str, Command] = {
     "plan": _plan,
     "eval": _eval,
     "convert": _convert,
+    "words": _words,
     "doctor": _doctor,
 }
 

@@ -83,9 +83,7 @@ def build_parser(actions: Mapping[str, Callable]) -> argparse.ArgumentParser:
         description="Edit videos from written instructions, generate training pairs, and train editors.",
     )
     parser.add_argument("--version", action="version", version=f"v2v {__version__}")
-    commands = parser.add_subparsers(
-        required=True, metavar="edit | synth | train | plan | eval | convert | doctor", title="commands"
-    )
+    commands = parser.add_subparsers(required=True, metavar=" | ".join(actions), title="commands")
     common = Parser(add_help=False)
     common.add_argument("--json", action="store_true", help="print one machine-readable line")
     common.add_argument("--quiet", action="store_true", help="no progress bars; warnings only")
@@ -149,6 +147,13 @@ def build_parser(actions: Mapping[str, Callable]) -> argparse.ArgumentParser:
             "convert a model folder for faster loading, or a LoRA file for other tools",
             CONVERT_EXAMPLES,
         )
+    )
+    words = add_command("words", "list the words that a model with a small vocabulary knows")
+    words.add_argument(
+        "--model",
+        default=environment.MODEL.get(),
+        metavar="DIR",
+        help="model folder (default: $V2V_MODEL, or the packaged model)",
     )
     doctor = add_command("doctor", "report what is installed, and what a model folder contains or lacks")
     doctor.add_argument("--model", default="", metavar="DIR", help='model folder, or "embedded"')

@@ -9,6 +9,7 @@ Padded keys are masked here, and the output is zero beyond the true length; the 
 the model). The embedded model uses the same class with a word-level vocabulary; words it doesn't know are reported (`Tokenizer.unknown_words`).
 """
 
+import difflib
 import html
 import re
 from pathlib import Path
@@ -26,6 +27,8 @@ from v2v.errors import InputError
 
 # Special tokens; in a word-level vocabulary their ids are 0, 1 and 2.
 PAD, END, UNKNOWN = "<pad>", "</s>", "<unk>"
+# Tokens up to which a vocabulary is one of words; published ones have more than a hundred thousand pieces.
+WORD_LEVEL_SIZE = 10_000
 
 
 class Tokenizer:
@@ -89,6 +92,19 @@ class Tokenizer:
         encoded = self.backend.encode(clean_text(text))
         spans = zip(encoded.ids, encoded.offsets, strict=True)
         return [clean_text(text)[a:b] for token, (a, b) in spans if token == unk and b > a]
+
+    @property
+    def words(self) -> list[str] | None:
+        """Return the words of a word-level vocabulary, sorted; None for one of pieces of words, which reads any text."""
+        if self.backend.token_to_id(UNKNOWN) is None or self.backend.get_vocab_size() > WORD_LEVEL_SIZE:
+            return None
+        return sorted(word for word in self.backend.get_vocab() if word.isalnum())
+
+    def closest(self, word: str) -> str | None:
+        """Return the known word that is spelled most alike, or None; short words are too much alike to tell."""
+        if len(word) < 5:
+            return None
+        return next(iter(difflib.get_close_matches(word.lower(), self.words or [], 1, 0.75)), None)
 
 
 def clean_text(text: str) -> str:

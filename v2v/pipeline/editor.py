@@ -48,6 +48,9 @@ from v2v.video.detail_transfer.transfer import DetailTransfer, enlarge, evenly_s
 from v2v.video.frame_store import FrameStore
 from v2v.video.video import Video
 
+# Words that turn an instruction into its opposite, as far as a tokenizer splits them.
+NEGATIONS = frozenset({"not", "don", "dont", "never", "no", "without", "stop", "avoid"})
+
 
 class EasyV2VEditor:
     """A video editor: `EasyV2VEditor().edit_video("in.mp4", "make it sepia").save("out.mp4")`.
@@ -202,7 +205,8 @@ class EasyV2VEditor:
           reference: how the edit should look.
           fps: frames per second, if `video` is an array.
           progress: show progress bars on stderr.
-          **settings: start, end, steps, guidance, strength, seed, preserve, detail ...: the fields of `EditSettings`.
+          **settings: start, end, steps, guidance, strength, seed, preserve, detail ...: the fields of `EditSettings`; `guidance_scale` and
+            `num_inference_steps` are understood too.
 
         Returns:
           The edited clip, with the source's size, frame times and sound; its `report` holds the settings and measurements.
@@ -210,7 +214,7 @@ class EasyV2VEditor:
         Raises:
           InputError: invalid input that the caller can correct.
         """
-        request = EditRequest(video, instruction, mask, reference, EditSettings(**settings), fps)
+        request = EditRequest(video, instruction, mask, reference, EditSettings.of(**settings), fps)
         return self.edit(request, progress=progress).in_memory().video
 
     def edit_file(
@@ -243,7 +247,7 @@ class EasyV2VEditor:
         Raises:
           InputError: invalid input that the caller can correct.
         """
-        request = EditRequest(video, instruction, mask, reference, EditSettings(**settings), fps)
+        request = EditRequest(video, instruction, mask, reference, EditSettings.of(**settings), fps)
         return self.write(request, output, progress=progress).video
 
     def load_lora_weights(self, adapter, scale: float = 1.0) -> None:
@@ -271,23 +275,42 @@ class EasyV2VEditor:
         """Embed an instruction; note words that the model can't read.
 
         Raises:
-          InputError: the model knows none of its words.
+          InputError: the model knows none of its words, or not the "not" that it begins with.
         """
         prompt = " ".join(instruction.split())
         embedding = self.model.embed_text([prompt])
         if embedding.unknown:
-            words = ", ".join(f'"{word}"' for word in embedding.unknown)
-            if len(embedding.unknown) >= len(re.findall(r"\w+", prompt)):
-                raise InputError(
-                    f"instruction: the model knows none of its words ({words}); say it in other words"
-                )
-            note(f"words the model doesn't know and can't follow: {words}")
+            _check_unknown(prompt, embedding)
         if embedding.cut:
             note(
                 f"the instruction is longer than the model reads, {self.model.config.text.text_len} tokens; its end is left out:"
                 f' "{embedding.cut}"'
             )
         return embedding
+
+
+def _check_unknown(prompt: str, embedding: TextEmbedding) -> None:
+    """Note the words of a prompt that the model doesn't know.
+
+    Raises:
+      InputError: it knows none, or not the negation without which it would do the opposite.
+    """
+    words = ", ".join(f'"{word}"' for word in embedding.unknown)
+    hints = [f'"{known}" in place of "{word}"' for word, known in embedding.suggestions.items()]
+    hint = f"; did you mean {', '.join(hints)}?" if hints else ""
+    if len(embedding.unknown) >= len(re.findall(r"\w+", prompt)):
+        raise InputError(
+            f"instruction: the model knows none of its words ({words}){hint}; say it in other English words, which v2v words lists"
+        )
+    beginning = re.findall(r"\w+", prompt.lower())[:3]
+    negations = [
+        word for word in embedding.unknown if word.lower() in NEGATIONS and word.lower() in beginning
+    ]
+    if negations:
+        raise InputError(
+            f'instruction: the model doesn\'t know "{negations[0]}" and would do the opposite of "{prompt}"; say what to do instead'
+        )
+    note(f"words the model doesn't know and can't follow: {words}{hint}")
 
 
 @contextmanager

@@ -155,7 +155,14 @@ def parse_job(
             f'output expected a plain file name ending in {", ".join(CLIPS + STILLS)}, got "{output}"'
         )
     is_sample = video == "sample" and not Path(place(video)).exists()
-    request = EditRequest(str(SAMPLE) if is_sample else place(video), instruction, mask, reference, settings)
+    is_url = "://" in video  # EditRequest refuses it
+    request = EditRequest(
+        str(SAMPLE) if is_sample else video if is_url else place(video),
+        instruction,
+        mask,
+        reference,
+        settings,
+    )
     lora = tuple((place(file), weight) for file, weight in _adapters(fields.get("lora"), defaults.lora_scale))
     return Job(number, request, output, lora)
 

@@ -5,7 +5,8 @@ Five classes are one: `pretrained.Pretrained`; `batched_model.BatchedModel`, whi
 stand-in. To add one, give it these methods; nothing else of it is used.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -26,11 +27,13 @@ class TextEmbedding:
       rows: embeddings, [b, m, width].
       unknown: words that the vocabulary doesn't hold.
       cut: the ends of texts too long to be read whole; "" for none.
+      suggestions: known words that are spelled like unknown ones.
     """
 
     rows: AnyText
     unknown: list[str]
     cut: str
+    suggestions: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -208,7 +208,8 @@ class Pretrained:
         rows = jnp.concatenate([self._texts[text] for text in texts])
         for text in [t for t in self._texts if t][:-TEXT_CACHE_SIZE]:
             del self._texts[text]
-        return TextEmbedding(rows, unknown, cut)
+        closest = {word: self.tokenizer.closest(word) for word in unknown}
+        return TextEmbedding(rows, unknown, cut, {word: known for word, known in closest.items() if known})
 
     def sample(self, request: SampleRequest) -> SampleOutput:
         """Sample edited latents (see `EditingModel`).

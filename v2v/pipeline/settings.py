@@ -5,7 +5,9 @@ fields of `EditSettings`, as are the options of `v2v edit` and the keys of a man
 """
 
 import dataclasses
+import difflib
 import math
+import re
 from dataclasses import dataclass
 from numbers import Integral, Real
 from pathlib import Path
@@ -13,6 +15,7 @@ from typing import Any, Literal, NotRequired, TypedDict, get_args
 
 import numpy as np
 
+from v2v.assets import SAMPLE
 from v2v.config import ModelConfig
 from v2v.diffusion.step_skipping import StepSkipper
 from v2v.errors import InputError
@@ -29,6 +32,21 @@ PictureInput = str | Path | np.ndarray
 
 Detail = Literal["guided", "model", "tiles"]
 Guide = Literal["prompt", "prompt+reference"]
+
+
+# Names that diffusers' pipelines give the same settings.
+DIFFUSERS_NAMES = {"guidance_scale": "guidance", "num_inference_steps": "steps"}
+# What to write in place of their other arguments.
+FOREIGN_NAMES = {
+    "generator": "write seed=NUMBER",
+    "height": "the clip's size is kept; load_pretrained(..., height=H, width=W) sets what the model works at",
+    "width": "the clip's size is kept; load_pretrained(..., height=H, width=W) sets what the model works at",
+    "image": "write reference=IMAGE",
+    "negative_prompt": "leave it out, the model has none",
+    "num_frames": "write window=FRAMES for the frames of a window; the clip's length is kept",
+    "output_type": "leave it out; the result's frames are a uint8 array [T, H, W, 3]",
+    "prompt": "write instruction=SENTENCE",
+}
 
 
 @dataclass(frozen=True)
@@ -89,6 +107,29 @@ class EditSettings:
             if not isinstance(getattr(self, name), bool):
                 raise InputError(f"{name}: expected true or false, got {getattr(self, name)!r}")
 
+    @classmethod
+    def of(cls, **settings: Any) -> "EditSettings":
+        """Return settings from keyword arguments, of which some may have their names in diffusers.
+
+        Raises:
+          InputError: an unknown name, or a setting given twice.
+        """
+        names = {field.name for field in dataclasses.fields(cls)}
+        values: dict[str, Any] = {}
+        for given, value in settings.items():
+            name = DIFFUSERS_NAMES.get(given, given)
+            if name not in names:
+                hint = FOREIGN_NAMES.get(given)
+                close = difflib.get_close_matches(given, names, 1, 0.7)
+                remedy = hint or (
+                    f"did you mean {close[0]}?" if close else f"known are {', '.join(sorted(names))}"
+                )
+                raise InputError(f"{given}: no such setting; {remedy}")
+            if name in values:
+                raise InputError(f"{name}: expected once, got it as {given} too; leave one out")
+            values[name] = value
+        return cls(**values)
+
     def steps_of(self, config: ModelConfig) -> int:
         """Return the number of steps: the setting, or the model's own."""
         return config.flow.steps if self.steps is None else self.steps
@@ -103,7 +144,7 @@ class EditRequest:
     """One edit: everything that decides its result, apart from the model and its adapters.
 
     Attributes:
-      video: a file, a `Video`, or uint8 [T, H, W, 3] RGB shown at `fps`.
+      video: a file, "sample" for the clip that comes with the package, a `Video`, or uint8 [T, H, W, 3] RGB shown at `fps`.
       instruction: the edit, in English ("make the sky purple").
       mask: where (and, if a video, when) to edit, white = edit: a file or an array of the clip's size, a box "x,y,w,h", or "auto" to
         detect what the edit changed and restore everything else.
@@ -111,6 +152,9 @@ class EditRequest:
         [H, W, 3] RGB.
       settings: the other settings.
       fps: frames per second, if `video` is an array.
+
+    Raises:
+      InputError: a URL in place of a file.
     """
 
     video: ClipInput
@@ -119,6 +163,14 @@ class EditRequest:
     reference: PictureInput | None = None
     settings: EditSettings = EditSettings()
     fps: float = 25.0
+
+    def __post_init__(self):
+        for name in ("video", "mask", "reference"):
+            value = getattr(self, name)
+            if isinstance(value, str) and re.match(r"[a-z][a-z0-9+.-]+://", value, re.I):
+                raise InputError(f"{name}: expected a file, got {value}; download it first")
+        if isinstance(self.video, str) and self.video == "sample" and not Path(self.video).exists():
+            object.__setattr__(self, "video", SAMPLE)
 
 
 class EditReport(TypedDict):

@@ -13,7 +13,10 @@ Files are decoded by `decoder.py`; output is H.264 yuv420p, written by `encoder.
 kept), HDR keeps its matrix and loses bits beyond eight, interlaced fields stay woven.
 """
 
+import base64
+import html
 import os
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -30,10 +33,13 @@ from v2v.video.encoder import encode_video
 from v2v.video.file_checks import CLIPS, STILLS, check_output, error_reason
 from v2v.video.frame_sequence import FrameSequence
 
+# Pixels of a clip, over all frames, up to which a notebook shows a player.
+PLAYER_PIXELS = 1 << 27
+
 FramesType = TypeVar("FramesType", bound=FrameSequence)
 
 
-@dataclass
+@dataclass(repr=False)
 class Video(Generic[FramesType]):
     """A clip.
 
@@ -59,6 +65,20 @@ class Video(Generic[FramesType]):
     colour: tuple[int, int, int] = (1, 1, 1)
     report: dict[str, Any] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        T, H, W = self.frames.shape[:3]
+        sound = "sound" if self.audio is not None else "no sound"
+        return f"Video({T} frames, {W}x{H}, {self.fps:g} fps, {self.duration:.2f} s, {sound})"
+
+    def _repr_html_(self) -> str:
+        """Return a player for notebooks; of clips beyond `PLAYER_PIXELS`, or not in memory, the description alone."""
+        if not isinstance(self.frames, np.ndarray) or self.frames.size > 3 * PLAYER_PIXELS:
+            return html.escape(repr(self))
+        with tempfile.TemporaryDirectory() as folder:
+            data = base64.b64encode(write_video(self, Path(folder) / "clip.mp4").read_bytes()).decode()
+        source = f'<source type="video/mp4" src="data:video/mp4;base64,{data}">'
+        return f"<video controls loop muted>{source}</video><br>{html.escape(repr(self))}"
+
     @staticmethod
     def from_array(frames: np.ndarray, fps: float = float(DEFAULT_FPS)) -> "Video[np.ndarray]":
         """Return a silent clip of constant frame rate.
@@ -74,6 +94,11 @@ class Video(Generic[FramesType]):
         frames = np.ascontiguousarray(frames)
         if frames.ndim == 3:
             frames = frames[None]
+        if frames.ndim == 4 and frames.shape[-1] != 3 and frames.shape[1] == 3:
+            raise InputError(
+                f"video array: expected uint8 [T, H, W, 3], got {frames.dtype} {list(frames.shape)}, channels first; "
+                "transpose it with x.transpose(0, 2, 3, 1)"
+            )
         if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8 or 0 in frames.shape:
             raise InputError(
                 f"video array: expected uint8 [T, H, W, 3] with at least one frame, got {frames.dtype} {list(frames.shape)}; "
