@@ -7,6 +7,7 @@ Frames are upright RGB bytes. Everything else that a file carries is kept, so th
 - colour: a file's matrix and primaries travel with the clip and are used again on writing. Y'CbCr -> RGB -> Y'CbCr with one and
   the same matrix is the identity up to rounding, so unedited pixels look the same in any player, tagged or not. Arrays and
   stills are written as BT.709. The range written is always the limited ("tv") one;
+- colour profiles of pictures (ICC): embedded again in PNG and JPEG, named in a note elsewhere;
 - sound: every audio track, held as a small in-memory MP4 on the clip's own clock (`audio.py`).
 
 Files are decoded by `decoder.py`; output is H.264 yuv420p, written by `encoder.py`. Alpha is ignored (the colour under it is
@@ -27,7 +28,8 @@ import cv2
 import numpy as np
 from av.error import FFmpegError
 
-from v2v.errors import InputError
+from v2v.errors import InputError, note
+from v2v.video.color_profile import ColorProfile, embed_profile, read_profile
 from v2v.video.decoder import DEFAULT_FPS, FileFrames, StreamInfo, iterate_frames
 from v2v.video.encoder import encode_video
 from v2v.video.file_checks import CLIPS, STILLS, check_output, error_reason
@@ -52,6 +54,7 @@ class Video(Generic[FramesType]):
       tail: seconds the last frame stays; None for 1 / fps.
       pixel_aspect: width of a pixel divided by its height (1 but for anamorphic sources).
       colour: ITU-T H.273 numbers (matrix, primaries, transfer) of the source; all 1 is BT.709.
+      profile: ICC profile of a picture, or None.
       report: settings and measurements of an edited clip (`pipeline/editor.py`); empty otherwise.
     """
 
@@ -63,6 +66,7 @@ class Video(Generic[FramesType]):
     tail: float | None = None
     pixel_aspect: Fraction = Fraction(1)
     colour: tuple[int, int, int] = (1, 1, 1)
+    profile: ColorProfile | None = None
     report: dict[str, Any] = field(default_factory=dict)
 
     def __repr__(self) -> str:
@@ -168,9 +172,10 @@ def write_video(video: Video, path: str | Path) -> Path:
     partial = path.with_name(f".{path.stem}.partial{path.suffix}")
     try:
         if path.suffix.lower() in STILLS:
-            _, data = cv2.imencode(path.suffix.lower(), next(iter(video.frames))[..., ::-1])
-            partial.write_bytes(data.tobytes())
+            partial.write_bytes(_encode_still(video, path))
         else:
+            if video.profile and not video.profile.is_srgb:
+                _note_lost_profile(path, video.profile)
             encode_video(
                 partial,
                 video.frames,
@@ -203,6 +208,22 @@ def check_format(video: Video, path: Path) -> None:
         )
 
 
+def _encode_still(video: Video, path: Path) -> bytes:
+    """Return a picture as the bytes of a PNG or JPEG file, with its profile."""
+    _, data = cv2.imencode(path.suffix.lower(), next(iter(video.frames))[..., ::-1])
+    if video.profile is None:
+        return data.tobytes()
+    if not video.profile.is_rgb:
+        _note_lost_profile(path, video.profile)
+        return data.tobytes()
+    return embed_profile(data.tobytes(), video.profile)
+
+
+def _note_lost_profile(path: Path, profile: ColorProfile) -> None:
+    remedy = "; save as PNG or JPEG to keep it" if profile.is_rgb else ", which holds RGB"
+    note(f'{path}: the colour profile "{profile.name}" can\'t be kept in {path.suffix}{remedy}')
+
+
 def _build_video(path: Path, info: StreamInfo, frames: FramesType) -> Video[FramesType]:
     return Video(
         frames=frames,
@@ -213,6 +234,7 @@ def _build_video(path: Path, info: StreamInfo, frames: FramesType) -> Video[Fram
         tail=info.tail,
         pixel_aspect=info.pixel_aspect,
         colour=info.colour,
+        profile=read_profile(path),
     )
 
 
