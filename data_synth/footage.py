@@ -88,8 +88,8 @@ class ClipFolder:
         if len(video.frames) < T:
             return Rejected(f"clip {name} is shorter than {T} frames")
         first = int(rng.integers(len(video.frames) - T + 1))
-        note = path.with_suffix(".txt")
-        caption = note.read_text().strip() if note.is_file() else ""
+        caption_path = path.with_suffix(".txt")
+        caption = caption_path.read_text().strip() if caption_path.is_file() else ""
         return Clip(
             select_frames(video, range(first, first + T), H, W),
             caption,

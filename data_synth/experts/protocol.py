@@ -78,31 +78,31 @@ def run_expert(expert: Expert, jobs: Sequence[Job], *, pause: float = 0.2) -> li
     Returns:
       For each job a clip uint8 [T, H, W, 3] of the size of the job's, or the failure.
     """
-    answers: list[np.ndarray | Failure] = []
+    results: list[np.ndarray | Failure] = []
     for start in range(0, len(jobs), expert.batch):
         batch = jobs[start : start + expert.batch]
-        answer = _attempt(expert, batch, pause)
-        if isinstance(answer, Failure):
-            if len(batch) > 1 and answer.kind is not FailureKind.UNREACHABLE:
-                answers += _run_one_by_one(expert, batch, pause)
+        result = _attempt(expert, batch, pause)
+        if isinstance(result, Failure):
+            if len(batch) > 1 and result.kind is not FailureKind.UNREACHABLE:
+                results += _run_one_by_one(expert, batch, pause)
             else:
-                answers += [answer] * len(batch)
+                results += [result] * len(batch)
         else:
-            answers += answer
+            results += result
     return [
         clip if isinstance(clip, Failure) else _check_clip(clip, job)
-        for clip, job in zip(answers, jobs, strict=True)
+        for clip, job in zip(results, jobs, strict=True)
     ]
 
 
 def _run_one_by_one(expert: Expert, batch: Sequence[Job], pause: float) -> list[np.ndarray | Failure]:
     """Run each job in a request of its own; after two timeouts in a row the rest counts as timed out."""
-    answers: list[np.ndarray | Failure] = []
+    results: list[np.ndarray | Failure] = []
     for job in batch:
-        timeouts = [a for a in answers[-2:] if isinstance(a, Failure) and a.kind is FailureKind.TIMEOUT]
-        answer = timeouts[0] if len(timeouts) == 2 else _attempt(expert, [job], pause)
-        answers.append(answer if isinstance(answer, Failure) else answer[0])
-    return answers
+        timeouts = [a for a in results[-2:] if isinstance(a, Failure) and a.kind is FailureKind.TIMEOUT]
+        result = timeouts[0] if len(timeouts) == 2 else _attempt(expert, [job], pause)
+        results.append(result if isinstance(result, Failure) else result[0])
+    return results
 
 
 def _attempt(expert: Expert, batch: Sequence[Job], pause: float) -> list[np.ndarray] | Failure:

@@ -91,8 +91,10 @@ def border(video: np.ndarray, rng: np.random.Generator) -> ControlVideo:
     T, H, W, _ = video.shape
     has_border = rng.random(4) < 0.6
     has_border[int(rng.integers(4))] = True
-    top, bottom, left, right = (has_border * rng.uniform(0.08, 0.25, 4) * (H, H, W, W)).round().astype(int)
-    inner = slice(None), slice(top, H - bottom), slice(left, W - right)
+    top_side, bottom_side, left_side, right_side = (
+        (has_border * rng.uniform(0.08, 0.25, 4) * (H, H, W, W)).round().astype(int)
+    )
+    inner = slice(None), slice(top_side, H - bottom_side), slice(left_side, W - right_side)
     out, mask = np.zeros_like(video), np.ones((T, H, W), bool)
     out[inner], mask[inner] = video[inner], False
     return ControlVideo(out, mask)
