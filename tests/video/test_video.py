@@ -6,6 +6,7 @@ from fractions import Fraction
 import av
 import numpy as np
 import pytest
+from av.stream import Disposition
 
 from tests.example_clips import picture, psnr, sound
 from tests.example_clips import write as make
@@ -194,6 +195,30 @@ def test_every_track_is_kept(tmp_path):
     out = video.read_video(video.read_video(tmp_path / "two.mkv").save(tmp_path / "out.mp4"))
     with av.open(str(out.path)) as file:
         assert len(file.streams.audio) == 2
+
+
+@pytest.mark.parametrize("name,codec", [("two.mkv", "aac"), ("two.mkv", "pcm_s16le"), ("two.mp4", "aac")])
+def test_tracks_keep_language_title_and_default(tmp_path, name, codec):
+    make(tmp_path / "plain.mkv", picture(), tones=(440, 880), audio_codec=codec)
+    with av.open(str(tmp_path / "plain.mkv")) as plain, av.open(str(tmp_path / name), "w") as tagged:
+        targets = [tagged.add_stream_from_template(stream) for stream in plain.streams]
+        german, japanese = targets[1:]
+        german.metadata.update(language="deu")
+        japanese.metadata.update(language="jpn", title="Commentary")
+        german.disposition, japanese.disposition = Disposition(0), Disposition.default
+        for packet in plain.demux():
+            if packet.size:
+                packet.stream = targets[packet.stream.index]
+                tagged.mux(packet)
+    video.read_video(tmp_path / name).save(tmp_path / "out.mp4")
+    with av.open(str(tmp_path / "out.mp4")) as file:
+        first, second = file.streams.audio
+        assert (first.language, second.language) == ("deu", "jpn")
+        assert second.metadata["name"] == "Commentary" and "name" not in first.metadata
+        assert (first.disposition & Disposition.default, second.disposition & Disposition.default) == (
+            0,
+            Disposition.default,
+        )
 
 
 def test_stills(tmp_path):

@@ -13,6 +13,7 @@ import av
 from av.audio.stream import AudioStream
 from av.container import OutputContainer
 from av.error import FFmpegError, InvalidDataError
+from av.stream import Stream
 
 from v2v.errors import note
 from v2v.video.audio_decoding import count_channels, decode_audio
@@ -52,6 +53,8 @@ class AudioTracks:
         if self.streams:
             self._output = av.open(self._buffer, "w", format="mp4")
             self._targets = {stream.index: _add_target(self._output, stream) for stream in self.streams}
+            for stream in self.streams:
+                copy_tags(stream, self._targets[stream.index])
 
     def add(self, packet: av.Packet) -> None:
         """Copy or transcode one packet; audio that cannot be kept is given up with a note.
@@ -113,6 +116,8 @@ def add_tracks(audio: bytes | None, output: OutputContainer) -> Iterator[av.Pack
         return iter(())
     source = av.open(io.BytesIO(audio), "r")
     targets = {stream.index: output.add_stream_from_template(stream) for stream in source.streams.audio}
+    for stream in source.streams.audio:
+        copy_tags(stream, targets[stream.index])
 
     def packets() -> Iterator[av.Packet]:
         with source:
@@ -122,6 +127,15 @@ def add_tracks(audio: bytes | None, output: OutputContainer) -> Iterator[av.Pack
                     yield packet
 
     return packets()
+
+
+def copy_tags(source: Stream, target: Stream) -> None:
+    """Give a track the language, title and flags (such as "default") of another."""
+    # MP4 is read with "name" for what is written as "title".
+    title = source.metadata.get("title") or source.metadata.get("name")
+    tags = {"language": source.language, "title": title}
+    target.metadata.update({key: value for key, value in tags.items() if value})
+    target.disposition = source.disposition
 
 
 def _is_copied(stream: AudioStream) -> bool:
