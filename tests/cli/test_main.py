@@ -272,9 +272,15 @@ def test_wrong_words_are_exit_2(v2v, words):
 @pytest.mark.parametrize(
     "words, line",
     [
-        (["--start", "abc"], "--start: expected a number, got 'abc'; v2v edit --help shows all options"),
+        (
+            ["--start", "abc"],
+            "--start: expected seconds such as 2.5 or 0:02.5, got 'abc'; v2v edit --help shows all options",
+        ),
         (["--soft", "inf"], "--soft: expected a number, got 'inf'; v2v edit --help shows all options"),
-        (["--end", "-inf"], "--end: expected a number, got '-inf'; v2v edit --help shows all options"),
+        (
+            ["--end", "-inf"],
+            "--end: expected seconds such as 2.5 or 0:02.5, got '-inf'; v2v edit --help shows all options",
+        ),
         (["--seed", "x"], "--seed: expected a whole number, got 'x'; v2v edit --help shows all options"),
         (["--stepz", "3"], "unrecognized arguments: --stepz 3; v2v edit --help shows all options"),
     ],
@@ -417,17 +423,18 @@ def test_the_help_of_an_experiment_lists_its_fields(capsys):
 @pytest.mark.parametrize(
     "words, message",
     [
-        (
-            ["in.mp4", "make", "it", "night", "-o", "o.mp4"],
-            'put the instruction into quotes: "make it night"',
-        ),
         (["in.mp4", "make it night", "--out", "o.mp4"], "for one clip say -o o.mp4"),
         (["https://example.com/a.mp4", "make it night", "-o", "o.mp4"], "download it first"),
-        (["in.mp4", "make it night", "-o", "o.mp4", "--start", "0:99"], "such as 2.5 or 0:02.5"),
     ],
 )
 def test_a_slip_is_named_with_its_remedy(v2v, capsys, words, message):
     assert message in refused(v2v, capsys, words)
+
+
+def test_an_unquoted_sentence_is_told_to_be_quoted(v2v, capsys):
+    with pytest.raises(SystemExit):
+        main.main(["edit", "in.mp4", "make", "it", "night", "-o", "o.mp4"])
+    assert 'put the instruction into quotes: "make it night"' in capsys.readouterr().err
 
 
 def test_times_may_be_written_as_on_a_clock():
