@@ -9,8 +9,11 @@ import zlib
 import av
 import numpy as np
 import pytest
+from av.stream import Disposition
 
-from tests.example_clips import picture, write
+from tests.example_clips import picture, psnr, write
+from v2v.errors import InputError
+from v2v.evaluation.metrics.clips import Clip
 from v2v.video.video import Video, read_video
 
 READER = """
@@ -121,3 +124,112 @@ def test_sound_in_any_channel_order_is_kept(tmp_path, layout, tag, front_left, c
         front_left_samples = np.concatenate([frame.to_ndarray()[0] for frame in file.decode(audio=0)])
     spectrum = np.abs(np.fft.rfft(front_left_samples[:48000]))
     assert np.argmax([spectrum[int(tone)] for tone in tones]) == front_left
+
+
+def _write_streams(path, clips, is_default, codec="libx264", **options) -> None:
+    """Write several video streams; `is_default` marks those that players show."""
+    with av.open(str(path), "w", **options) as out:
+        streams = []
+        for frames, default in zip(clips, is_default, strict=True):
+            stream = out.add_stream(codec, rate=25)
+            stream.height, stream.width, stream.pix_fmt = *frames.shape[1:3], "yuv420p"
+            stream.disposition = Disposition.default if default else Disposition(0)
+            streams.append(stream)
+        for stream, frames in zip(streams, clips, strict=True):
+            for t, rgb in enumerate(frames):
+                frame = av.VideoFrame.from_ndarray(rgb, format="rgb24").reformat(format="yuv420p")
+                frame.pts = t
+                out.mux(stream.encode(frame))
+            out.mux(stream.encode(None))
+
+
+@pytest.mark.parametrize("default", [0, 1])
+def test_the_default_stream_is_read(tmp_path, default):
+    clips = [picture(4, 32, 32), picture(6, 48, 64)]
+    _write_streams(tmp_path / "a.mkv", clips, [k == default for k in range(2)])
+    frames = read_video(tmp_path / "a.mkv").frames
+    assert frames.shape == clips[default].shape and psnr(frames, clips[default]) > 30
+    assert Clip(tmp_path / "a.mkv").size == clips[default].shape[1:3]
+
+
+needs_av1 = pytest.mark.skipif("libsvtav1" not in av.codecs_available, reason="no encoder of AV1")
+
+
+@needs_av1
+def test_of_a_picture_and_a_track_the_track_is_read(tmp_path):
+    """Animated AVIF: the first frame is also there as a still."""
+    frames = picture(4, 64, 64)
+    _write_streams(tmp_path / "a.avif", [frames], [True], codec="libsvtav1")
+    assert len(read_video(tmp_path / "a.avif").frames) == 4
+
+
+def _pack_box(kind: bytes, *parts: bytes, version: int | None = None) -> bytes:
+    content = (b"" if version is None else struct.pack(">I", version << 24)) + b"".join(parts)
+    return struct.pack(">I", 8 + len(content)) + kind + content
+
+
+def _find_box(data: bytes, kind: bytes) -> bytes:
+    start = data.index(kind) - 4
+    return data[start : start + struct.unpack(">I", data[start : start + 4])[0]]
+
+
+def _write_tiles(path, tile_file: bytes, with_thumbnail: bool) -> None:
+    """Write a picture of 2 tiles side by side, and the tile once more as its thumbnail."""
+    tile, size = _find_box(tile_file, b"mdat")[8:], 64
+    kinds = [b"av01", b"av01", b"grid"] + [b"av01"] * with_thumbnail
+    grid = struct.pack(">BBBBHH", 0, 0, 0, 1, 2 * size, size)
+    contents = [tile, tile, grid] + [tile] * with_thumbnail
+    head = _pack_box(b"ftyp", b"avif\0\0\0\0avifmif1miaf")
+
+    def meta(first: int) -> bytes:
+        offsets = [first + sum(map(len, contents[:k])) for k in range(len(contents))]
+        places = [
+            struct.pack(">HHHII", k + 1, 0, 1, offsets[k], len(contents[k])) for k in range(len(contents))
+        ]
+        infos = [
+            _pack_box(b"infe", struct.pack(">HH", k + 1, 0), kind, b"\0", version=2)
+            for k, kind in enumerate(kinds)
+        ]
+        references = [_pack_box(b"dimg", struct.pack(">HHHH", 3, 2, 1, 2))]
+        if with_thumbnail:
+            references.append(_pack_box(b"thmb", struct.pack(">HHH", 4, 1, 3)))
+        properties = [
+            _pack_box(b"ispe", struct.pack(">II", size, size), version=0),
+            _pack_box(b"ispe", struct.pack(">II", 2 * size, size), version=0),
+            _find_box(tile_file, b"av1C"),
+        ]
+        links = [
+            struct.pack(">HB", k + 1, 1) + b"\2"
+            if kind == b"grid"
+            else struct.pack(">HB", k + 1, 2) + b"\1\x83"
+            for k, kind in enumerate(kinds)
+        ]
+        return _pack_box(
+            b"meta",
+            _pack_box(b"hdlr", struct.pack(">I4s", 0, b"pict"), bytes(13), version=0),
+            _pack_box(b"pitm", struct.pack(">H", 3), version=0),
+            _pack_box(b"iloc", struct.pack(">BBH", 0x44, 0, len(kinds)), *places, version=0),
+            _pack_box(b"iinf", struct.pack(">H", len(kinds)), *infos, version=0),
+            _pack_box(b"iref", *references, version=0),
+            _pack_box(
+                b"iprp",
+                _pack_box(b"ipco", *properties),
+                _pack_box(b"ipma", struct.pack(">I", len(kinds)), *links, version=0),
+            ),
+            version=0,
+        )
+
+    first = len(head) + len(meta(0)) + 8
+    path.write_bytes(head + meta(first) + _pack_box(b"mdat", *contents))
+
+
+@needs_av1
+@pytest.mark.parametrize("with_thumbnail", [False, True])
+def test_tiles_are_refused_rather_than_one_of_them_read(tmp_path, with_thumbnail):
+    """Phones store photos so."""
+    _write_streams(tmp_path / "tile.avif", [picture(1, 64, 64)], [True], codec="libsvtav1")
+    _write_tiles(tmp_path / "a.avif", (tmp_path / "tile.avif").read_bytes(), with_thumbnail)
+    with av.open(str(tmp_path / "a.avif")) as file:
+        assert len(file.streams.video) == 2 + with_thumbnail
+    with pytest.raises(InputError, match=r"a\.avif: a picture of .*tiles.* save it as PNG"):
+        read_video(tmp_path / "a.avif")

@@ -31,14 +31,12 @@ from v2v.video.encoder import SIZE_NOTE
 from v2v.video.file_checks import check_readable, error_reason
 from v2v.video.frame_conversion import FrameConverter, colour_numbers
 from v2v.video.frame_sequence import StreamedFrames
+from v2v.video.streams import DEFAULT_FPS, estimate_frame_count, select_stream
 
 Item = TypeVar("Item")
 
 # Items that are computed before they are asked for.
 PREFETCH_DEPTH = 2
-# Text that FFmpeg would "play", or follow to other files.
-NON_VIDEO_FORMATS = ("tty", "hls", "concat", "dash", "sdp", "ffmetadata")
-DEFAULT_FPS = Fraction(25)
 
 
 @dataclass
@@ -166,11 +164,10 @@ def _decode(
     skip: int,
     start: float,
 ) -> Generator[np.ndarray, None, None]:
-    stream = _select_stream(container, path)
+    stream = select_stream(container, path)
     tracks = AudioTracks(container.streams.audio if with_audio else (), _clock_origin(container, stream))
     rate = stream.average_rate or stream.guessed_rate or DEFAULT_FPS
-    seconds = float((stream.duration or 0) * (stream.time_base or 0))
-    info.frame_count = max(stream.frames, round(seconds * float(rate)), 0) + 1
+    info.frame_count = estimate_frame_count(stream) + 1
     info.pixel_aspect = stream.sample_aspect_ratio or Fraction(1)
     size_comment = re.search(SIZE_NOTE.format(r"(\d+)", r"(\d+)"), container.metadata.get("comment", ""))
     times: list[Fraction] = []
@@ -217,33 +214,6 @@ def _decode(
         )
     info.fps = float((len(times) - 1) / (times[-1] - times[0]) if len(times) > 1 else rate)
     info.audio = tracks.to_mp4()
-
-
-def _select_stream(container: InputContainer, path: Path) -> av.VideoStream:
-    """Return the first video stream that is no cover picture, ready to be decoded; raise InputError for a file without one."""
-    streams = [s for s in container.streams.video if not s.disposition & s.disposition.attached_pic]
-    if not streams or container.format.name in NON_VIDEO_FORMATS:
-        contents = ", ".join(sorted({s.type for s in container.streams})) or container.format.long_name
-        raise InputError(f"{path}: expected a video stream, got a file that holds none (found: {contents})")
-    stream = streams[0]
-    if stream.codec_context is None:
-        raise InputError(
-            f"{path}: its video is in a format this FFmpeg can't decode; convert it to H.264 first"
-        )
-    stream.thread_type = "AUTO"
-    _check_complete(stream, path)
-    return stream
-
-
-def _check_complete(stream: av.VideoStream, path: Path) -> None:
-    """Raise InputError for a file whose index points past its end: a broken download or copy."""
-    size = path.stat().st_size
-    missing = sum(entry.pos + entry.size > size for entry in stream.index_entries)
-    if missing:
-        raise InputError(
-            f"{path}: truncated, {missing} of {len(stream.index_entries)} indexed frames lie past its end ({size} bytes); "
-            "copy or download it again"
-        )
 
 
 def _clock_origin(container: InputContainer, stream: av.VideoStream) -> Fraction:

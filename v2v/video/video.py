@@ -30,10 +30,11 @@ from av.error import FFmpegError
 
 from v2v.errors import InputError, note
 from v2v.video.color_profile import ColorProfile, embed_profile, read_profile
-from v2v.video.decoder import DEFAULT_FPS, FileFrames, StreamInfo, iterate_frames
+from v2v.video.decoder import FileFrames, StreamInfo, iterate_frames
 from v2v.video.encoder import encode_video
 from v2v.video.file_checks import CLIPS, STILLS, check_output, error_reason
 from v2v.video.frame_sequence import FrameSequence
+from v2v.video.streams import DEFAULT_FPS
 
 # Pixels of a clip, over all frames, up to which a notebook shows a player.
 PLAYER_PIXELS = 1 << 27

@@ -24,8 +24,8 @@ from av.error import FFmpegError
 
 from v2v.errors import InputError, collect_notes
 from v2v.video import video as codec
-from v2v.video.decoder import DEFAULT_FPS
 from v2v.video.file_checks import STILLS, check_readable
+from v2v.video.streams import DEFAULT_FPS, estimate_frame_count, select_stream
 
 # Bytes of frames up to which a clip is decoded once and held.
 MAX_CACHED_BYTES = 256 << 20
@@ -178,15 +178,15 @@ def _estimate_bytes(path: Path) -> int:
     check_readable(path)
     try:
         with av.open(str(path)) as container:
-            if not container.streams.video:
-                return 0
-            stream = container.streams.video[0]
-            seconds = (
-                float((stream.duration or 0) * (stream.time_base or 0)) or (container.duration or 0) / 1e6
+            stream = select_stream(container, path)
+            seconds = (container.duration or 0) / av.time_base
+            count = (
+                estimate_frame_count(stream)
+                or round(seconds * float(stream.average_rate or DEFAULT_FPS))
+                or 1
             )
-            count = stream.frames or round(seconds * float(stream.average_rate or DEFAULT_FPS)) or 1
             return count * stream.width * stream.height * 3
-    except (FFmpegError, UnicodeDecodeError):
+    except (FFmpegError, UnicodeDecodeError, InputError):
         return 0
 
 

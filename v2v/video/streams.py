@@ -1,0 +1,83 @@
+"""The stream of a file that is decoded, and checks of the file's header. The first step of `decoder.py`."""
+
+from fractions import Fraction
+from pathlib import Path
+
+import av
+from av.container import InputContainer
+from av.stream import Disposition
+
+from v2v.errors import InputError
+
+# Text that FFmpeg would "play", or follow to other files.
+NON_VIDEO_FORMATS = ("tty", "hls", "concat", "dash", "sdp", "ffmetadata")
+# Rate of files that state none.
+DEFAULT_FPS = Fraction(25)
+# Pictures beside the video.
+SIDE_PICTURES = Disposition.attached_pic | Disposition.timed_thumbnails
+
+
+def select_stream(container: InputContainer, path: Path) -> av.VideoStream:
+    """Return the video stream that players show, ready to be decoded.
+
+    Films go before pictures, and what the file marks as its default before the rest: HEIC and AVIF files also hold thumbnails,
+    alternative pictures and alpha.
+
+    Args:
+      container: the open file.
+      path: of the file, for messages.
+
+    Raises:
+      InputError: there is none, it is split into tiles, its codec is unknown, or the file is cut short.
+    """
+    streams = [s for s in container.streams.video if not s.disposition & SIDE_PICTURES]
+    if not streams or container.format.name in NON_VIDEO_FORMATS:
+        contents = ", ".join(sorted({s.type for s in container.streams})) or container.format.long_name
+        raise InputError(f"{path}: expected a video stream, got a file that holds none (found: {contents})")
+    candidates = [s for s in streams if not s.disposition & Disposition.dependent]
+    tile_count = len(streams) - len(candidates)
+    if tile_count:
+        # The picture that tiles make up has no stream; a thumbnail beside them has one, but isn't marked as the default.
+        candidates = [s for s in candidates if s.disposition & Disposition.default or not _is_still_item(s)]
+    if not candidates:
+        raise InputError(
+            f"{path}: a picture of {tile_count} tiles, which FFmpeg gives one by one; save it as PNG or JPEG"
+        )
+    top = max(map(_preference, candidates))
+    candidates = [s for s in candidates if _preference(s) == top]
+    best = container.streams.best("video")
+    stream = next((s for s in candidates if s is best), candidates[0])
+    if stream.codec_context is None:
+        raise InputError(
+            f"{path}: its video is in a format this FFmpeg can't decode; convert it to H.264 first"
+        )
+    stream.thread_type = "AUTO"
+    _check_complete(stream, path)
+    return stream
+
+
+def estimate_frame_count(stream: av.VideoStream) -> int:
+    """Return the number of frames that the file's header promises; 0 where it promises none."""
+    rate = stream.average_rate or stream.guessed_rate or DEFAULT_FPS
+    seconds = float((stream.duration or 0) * (stream.time_base or 0))
+    return max(stream.frames, round(seconds * float(rate)), 0)
+
+
+def _preference(stream: av.VideoStream) -> tuple[bool, bool]:
+    return not _is_still_item(stream), bool(stream.disposition & Disposition.default)
+
+
+def _is_still_item(stream: av.VideoStream) -> bool:
+    """Return whether a stream is a picture of a HEIC or AVIF file rather than a track."""
+    return stream.frames == 1 and not stream.duration
+
+
+def _check_complete(stream: av.VideoStream, path: Path) -> None:
+    """Raise InputError for a file whose index points past its end: a broken download or copy."""
+    size = path.stat().st_size
+    missing = sum(entry.pos + entry.size > size for entry in stream.index_entries)
+    if missing:
+        raise InputError(
+            f"{path}: truncated, {missing} of {len(stream.index_entries)} indexed frames lie past its end ({size} bytes); "
+            "copy or download it again"
+        )
