@@ -287,7 +287,7 @@ def test_missing_and_folder(tmp_path):
         video.read_video(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["", "none/out.mp4", "out.txt", "out", "dir.mp4", "file/out.mp4"])
+@pytest.mark.parametrize("name", ["", "none/out.mp4", "out.txt", "out", "dir.mp4", "file/out.mp4", "a\0.mp4"])
 def test_bad_outputs(tmp_path, name):
     (tmp_path / "dir.mp4").mkdir()
     (tmp_path / "file").touch()
@@ -295,6 +295,16 @@ def test_bad_outputs(tmp_path, name):
     with pytest.raises(InputError):
         Video.from_array(picture()).save(tmp_path / name)
     assert sorted(tmp_path.rglob("*")) == entries
+
+
+@pytest.mark.parametrize(
+    "name", ["12:30.mp4", "pipe:1.mp4", "file:a.mp4", "a%03d.mp4", "caf\udce9.mp4", "a#b?.mp4"]
+)
+def test_names_that_ffmpeg_would_parse(tmp_path, monkeypatch, name):
+    """A colon is no protocol, and the file is the one that was named; relative, as protocols come first."""
+    monkeypatch.chdir(tmp_path)
+    Video.from_array(picture()).save(name)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
 def test_a_failed_write_leaves_nothing(tmp_path):

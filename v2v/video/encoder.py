@@ -77,7 +77,7 @@ def encode_video(
     last_duration = max(1, round((tail or 1 / fps) / float(time_base)))
     durations = np.diff(ticks, append=ticks[-1] + last_duration)
     duration_by_tick = dict(zip(ticks.tolist(), durations.tolist(), strict=True))
-    with av.open(str(path), "w", options={"movflags": "+faststart"}) as output:
+    with av.open(f"file:{path}", "w", options={"movflags": "+faststart"}) as output:
         if height % 2 or width % 2:
             output.metadata["comment"] = SIZE_NOTE.format(width, height)
         preset = FAST_PRESET if height * width >= LARGE_FRAME else PRESET

@@ -80,6 +80,10 @@ def check_output(path: str | Path) -> Path:
     try:
         probe.touch()
         probe.unlink()
+    except ValueError:
+        raise InputError(
+            f"{str(path)!r}: output's name holds a NUL character; choose another with -o"
+        ) from None
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG:
             raise InputError(
