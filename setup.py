@@ -80,7 +80,7 @@ setup(
     packages=[*find_packages(include=["v2v", "v2v.*", "data_synth", "data_synth.*"]), "v2v.experiments"],
     package_dir={"v2v.experiments": "experiments"},
     package_data={
-        "v2v": ["py.typed"],
+        "v2v": ["py.typed", "*.pyi"],
         "v2v.assets": ["*", "embedded/*"],
         "v2v.evaluation": ["page/*"],
         "v2v.evaluation.sweep": ["published/*"],

@@ -5,22 +5,10 @@
 
 v2v/README.md is the map of the packages.
 
-Names below are imported when first used, so that `import v2v` costs nothing.
+Names below are imported when first used, so that `import v2v` costs nothing; `__init__.pyi` tells them to type checkers.
 """
 
 import importlib
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:  # what type checkers and editors see of the names below
-    from v2v.config import ModelConfig as ModelConfig
-    from v2v.data.pair import Pair as Pair
-    from v2v.errors import InputError as InputError
-    from v2v.pipeline.editor import EasyV2VEditor as EasyV2VEditor
-    from v2v.pipeline.editor import lora_context as lora_context
-    from v2v.pipeline.pretrained import load_pretrained as load_pretrained
-    from v2v.video.video import Video as Video
-    from v2v.video.video import read_video as read
-    from v2v.video.video import write_video as write
 
 __version__ = "0.1.0"
 
@@ -35,17 +23,7 @@ _HOME = {
     "ModelConfig": "v2v.config",
     "Pair": "v2v.data.pair",
 }
-__all__ = [
-    "EasyV2VEditor",
-    "InputError",
-    "ModelConfig",
-    "Pair",
-    "Video",
-    "load_pretrained",
-    "lora_context",
-    "read",
-    "write",
-]
+__all__ = list(_HOME)
 
 
 def __getattr__(name: str):

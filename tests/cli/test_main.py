@@ -1,5 +1,6 @@
 """The command line: what it prints, what it writes, and how it refuses."""
 
+import ast
 import json
 import os
 import re
@@ -67,6 +68,14 @@ def test_importing_the_package_is_free():
 def test_every_public_name_exists():
     import v2v as package
 
+    stub = ast.parse(Path(package.__file__).with_suffix(".pyi").read_text())
+    names = [
+        alias.asname or alias.name
+        for node in stub.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    ]
+    assert sorted(names) == sorted(package.__all__)
     for name in package.__all__:
         if name != "load_pretrained":
             assert getattr(package, name) is not None
