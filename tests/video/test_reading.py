@@ -7,6 +7,7 @@ import sys
 import zlib
 
 import av
+import cv2
 import numpy as np
 import pytest
 from av.stream import Disposition
@@ -52,6 +53,99 @@ def _colour_profile() -> bytes:
         36, b"\0"
     )
     return b"a profile\0\0" + zlib.compress((profile + b"acsp").ljust(size, b"\0"))
+
+
+def _exif(orientation: int, order: str) -> bytes:
+    head = {"<": b"II*\0", ">": b"MM\0*"}[order] + struct.pack(order + "I", 8)
+    return head + struct.pack(order + "HHHIHH", 1, 0x112, 3, 1, orientation, 0) + bytes(4)
+
+
+def _write_photo(path, frame, exif: bytes) -> None:
+    """Write a picture with EXIF data, of which a TIFF takes the orientation alone."""
+    _, encoded = cv2.imencode(path.suffix, frame[..., ::-1], [cv2.IMWRITE_WEBP_QUALITY, 101])
+    data = encoded.tobytes()
+    if path.suffix == ".jpg":
+        segment = b"Exif\0\0" + exif
+        data = data[:2] + b"\xff\xe1" + struct.pack(">H", len(segment) + 2) + segment + data[2:]
+    elif path.suffix == ".png":
+        data = _add_chunk(data, b"eXIf", exif)
+    elif path.suffix == ".webp":
+        height, width = frame.shape[:2]
+        canvas = (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
+        chunks = [(b"VP8X", b"\x08\0\0\0" + canvas), (b"EXIF", exif)]
+        packed = [kind + struct.pack("<I", len(body)) + body for kind, body in chunks]
+        body = b"WEBP" + packed[0] + data[12:] + packed[1]
+        data = b"RIFF" + struct.pack("<I", len(body)) + body
+    elif path.suffix == ".tif":
+        data = _tiff(frame, exif[18])
+    path.write_bytes(data)
+
+
+def _tiff(frame, orientation: int) -> bytes:
+    """Return a plain TIFF: sizes, bits, no compression, RGB, place of the pixels, orientation, channels, rows."""
+    height, width = frame.shape[:2]
+    numbers = {
+        256: width,
+        257: height,
+        258: 8,
+        259: 1,
+        262: 2,
+        273: 200,
+        274: orientation,
+        277: 3,
+        278: height,
+        279: frame.size,
+    }
+    entries = [
+        struct.pack("<HHII", tag, 4 if tag in (273, 279) else 3, 1, number) for tag, number in numbers.items()
+    ]
+    # Three numbers don't fit an entry: bits for each channel lie elsewhere.
+    entries[2] = struct.pack("<HHII", 258, 3, 3, 190)
+    head = struct.pack("<2sHIH", b"II", 42, 8, len(entries)) + b"".join(entries)
+    return head.ljust(190, b"\0") + struct.pack("<HHH", 8, 8, 8).ljust(10, b"\0") + frame.tobytes()
+
+
+UPRIGHT = {
+    1: lambda x: x,
+    2: lambda x: x[:, ::-1],
+    3: lambda x: x[::-1, ::-1],
+    4: lambda x: x[::-1],
+    5: lambda x: x.transpose(1, 0, 2),
+    6: lambda x: np.rot90(x, 3),
+    7: lambda x: x[::-1, ::-1].transpose(1, 0, 2),
+    8: lambda x: np.rot90(x),
+}
+
+
+@pytest.mark.parametrize("orientation", UPRIGHT)
+@pytest.mark.parametrize(
+    "suffix,order", [(".jpg", "<"), (".jpg", ">"), (".png", ">"), (".webp", "<"), (".tif", "<")]
+)
+def test_photographs_are_turned_and_mirrored(tmp_path, suffix, order, orientation):
+    """What EXIF asks for, as cameras write it and as other programs show it."""
+    frame, path = picture(1)[0], tmp_path / f"a{suffix}"
+    _write_photo(path, frame, _exif(orientation, order))
+    assert psnr(read_video(path).frames[0], UPRIGHT[orientation](frame)) > 30
+
+
+@pytest.mark.parametrize("orientation", UPRIGHT)
+@pytest.mark.skipif(not hasattr(cv2, "imwriteWithMetadata"), reason="this OpenCV writes no metadata")
+def test_turned_avif_with_exif(tmp_path, orientation):
+    """The boxes of the file turn it; the EXIF beside them, which says the same, isn't applied on top."""
+    frame, path = picture(1)[0], tmp_path / "a.avif"
+    exif = np.frombuffer(_exif(orientation, "<"), np.uint8)
+    try:
+        cv2.imwriteWithMetadata(str(path), frame[..., ::-1], [cv2.IMAGE_METADATA_EXIF], [exif])
+    except cv2.error:
+        pytest.skip("this OpenCV writes no AVIF")
+    assert psnr(read_video(path).frames[0], UPRIGHT[orientation](frame)) > 30
+
+
+@pytest.mark.parametrize("exif", [b"", b"II*\0", b"II*\0\xff\xff\xff\x7f", b"II*\0\x08\0\0\0\xff\xff", b"XX"])
+def test_damaged_exif_is_ignored(tmp_path, exif):
+    frame, path = picture(1)[0], tmp_path / "a.jpg"
+    _write_photo(path, frame, exif)
+    assert psnr(read_video(path).frames[0], frame) > 30
 
 
 @pytest.mark.parametrize("times", [1, 3])

@@ -9,12 +9,11 @@ Sources: PNG (W3C, 11.3.2.3 iCCP), ICC.1:2022 (7.2 header, 10.13 and 10.15 names
 
 import struct
 import zlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-JPEG_START = b"\xff\xd8"
+from v2v.video.picture_chunks import JPEG_START, PNG_SIGNATURE, jpeg_segments, png_chunks, riff_chunks
+
 # Begins the APP2 segments of a JPEG that hold a profile.
 JPEG_MARKER = b"ICC_PROFILE\0"
 # Bytes of a profile that one JPEG segment holds: 65535 without length, marker, number and count.
@@ -107,17 +106,17 @@ def embed_profile(picture: bytes, profile: ColorProfile) -> bytes:
 
 def _find_in_picture(data: bytes) -> bytes | None:
     if data.startswith(PNG_SIGNATURE):
-        for kind, chunk in _png_chunks(data):
+        for kind, chunk in png_chunks(data):
             if kind == b"iCCP":
                 compressed = chunk[chunk.index(b"\0") + 2 :]
                 return zlib.decompressobj().decompress(compressed, LARGEST_PROFILE)
         return None
     if data.startswith(JPEG_START):
         segments = sorted(
-            body[len(JPEG_MARKER) :] for body in _jpeg_segments(data, 0xE2) if body.startswith(JPEG_MARKER)
+            body[len(JPEG_MARKER) :] for body in jpeg_segments(data, 0xE2) if body.startswith(JPEG_MARKER)
         )
         return b"".join(segment[2:] for segment in segments)
-    return next((chunk for kind, chunk in _riff_chunks(data) if kind == b"ICCP"), None)
+    return next((chunk for kind, chunk in riff_chunks(data) if kind == b"ICCP"), None)
 
 
 def _find_in_boxes(data: bytes) -> bytes | None:
@@ -127,38 +126,6 @@ def _find_in_boxes(data: bytes) -> bytes | None:
             size = struct.unpack(">I", data[start - 4 : start])[0]
             return data[start + 8 : start - 4 + size]
     return None
-
-
-def _png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Yield kind and contents of the chunks before the pixels."""
-    start = len(PNG_SIGNATURE)
-    while start + 8 <= len(data):
-        size, kind = struct.unpack(">I4s", data[start : start + 8])
-        if kind == b"IDAT":
-            return
-        yield kind, data[start + 8 : start + 8 + size]
-        start += 12 + size
-
-
-def _jpeg_segments(data: bytes, marker: int) -> Iterator[bytes]:
-    """Yield the contents of the segments of one marker before the pixels."""
-    start = len(JPEG_START)
-    while start + 4 <= len(data) and data[start] == 0xFF and data[start + 1] != 0xDA:
-        if data[start + 1] == 0xFF:
-            start += 1
-            continue
-        size = struct.unpack(">H", data[start + 2 : start + 4])[0]
-        if data[start + 1] == marker:
-            yield data[start + 4 : start + 2 + size]
-        start += 2 + size
-
-
-def _riff_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    start = 12
-    while start + 8 <= len(data):
-        kind, size = struct.unpack("<4sI", data[start : start + 8])
-        yield kind, data[start + 8 : start + 8 + size]
-        start += 8 + size + size % 2
 
 
 def _parse_description(tag: bytes) -> str:

@@ -200,7 +200,7 @@ def _decode(
             if converter is not None and len(times) <= skip:
                 continue
             is_first = converter is None
-            converter = converter or FrameConverter(frame, stream.codec.canonical_name)
+            converter = converter or FrameConverter(frame, stream.codec.canonical_name, path)
             upright = converter(frame)
             if is_first:
                 info.colour, info.size = colour_numbers(frame), _true_size(upright.shape[:2], size_comment)

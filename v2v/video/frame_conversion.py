@@ -1,5 +1,7 @@
 """From decoded frames to upright RGB: the last step of `decoder.py`."""
 
+from pathlib import Path
+
 import av
 import cv2
 import numpy as np
@@ -7,6 +9,7 @@ from av.sidedata.sidedata import Type as SideData
 from av.video.reformatter import VideoReformatter
 
 from v2v.video.encoder import EXACT_CONVERSION, rgb_planes
+from v2v.video.orientation import read_box_matrix, read_exif_matrix
 
 # The display matrix holds fixed-point numbers.
 DISPLAY_MATRIX_UNIT = 1 << 16
@@ -22,15 +25,16 @@ class FrameConverter:
       is_quarter_turn: whether stored and shown frames have height and width exchanged.
     """
 
-    def __init__(self, first: av.VideoFrame, codec: str):
+    def __init__(self, first: av.VideoFrame, codec: str, path: Path):
         """Take size and orientation from a frame.
 
         Args:
           first: the first frame; later ones of another size are scaled to its size.
           codec: FFmpeg's name of the stream's codec.
+          path: the file, whose metadata may tell how pictures are turned.
         """
         self._width, self._height = first.width, first.height
-        matrix = _display_matrix(first, codec)
+        matrix = _display_matrix(first, codec, path)
         is_orthogonal = matrix is not None and abs(round(np.linalg.det(matrix))) == 1
         self._matrix = matrix if is_orthogonal else np.eye(2, dtype=int)
         self.is_quarter_turn = self._matrix[0, 0] == 0
@@ -71,21 +75,24 @@ def colour_numbers(frame: av.VideoFrame) -> tuple[int, int, int]:
     return int(frame.colorspace), int(frame.color_primaries), int(frame.color_trc)
 
 
-def _display_matrix(frame: av.VideoFrame, codec: str) -> np.ndarray | None:
+def _display_matrix(frame: av.VideoFrame, codec: str, path: Path) -> np.ndarray | None:
     """Return the display matrix's 2x2 part as multiples of 1, rows (x', y') of a column (x, y), or None."""
     if codec in PICTURE_CODECS:
-        return _rotation_matrix(frame)
+        return _or_rotation(read_exif_matrix(path), frame)
     try:
         # The stubs take side data for one entry; it is a mapping.
         data = frame.side_data[SideData.DISPLAYMATRIX]  # pyright: ignore[reportGeneralTypeIssues]
     except KeyError:
         return None
     except ValueError:
-        # Side data that PyAV has no name for (EXIF): turns are known, mirrors not.
-        return _rotation_matrix(frame)
+        # Side data that PyAV has no name for, such as EXIF in a HEIC or AVIF file.
+        return _or_rotation(read_box_matrix(path), frame)
     entries = np.frombuffer(bytes(data), np.int32).reshape(3, 3)[:2, :2].T
     return np.rint(entries / DISPLAY_MATRIX_UNIT).astype(int)
 
 
-def _rotation_matrix(frame: av.VideoFrame) -> np.ndarray:
+def _or_rotation(matrix: np.ndarray | None, frame: av.VideoFrame) -> np.ndarray:
+    """Return a matrix, or where there is none the frame's rotation, which leaves out mirrors."""
+    if matrix is not None:
+        return matrix
     return np.rint(cv2.getRotationMatrix2D((0, 0), frame.rotation, 1)[:, :2]).astype(int)
