@@ -32,7 +32,7 @@ SIZE = "32x32x5"
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """Text-to-video; the adapter lies beside the folder."""
-    path = small_models.write(tmp_path_factory.mktemp("t2v") / "wan")
+    path = small_models.write(tmp_path_factory.mktemp("t2v") / "Wan2.2-TI2V-5B-Diffusers")
     adapters.save_adapter(
         path.parent / "edit.safetensors", small_models.adapter(small_models.config()), small_models.config()
     )
@@ -42,7 +42,7 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def wide(tmp_path_factory):
     """Conditioned by channel concatenation, original names; nothing more is needed to edit."""
-    return small_models.write(tmp_path_factory.mktemp("wide") / "lucy", 2 * tiny.Z, "original")
+    return small_models.write(tmp_path_factory.mktemp("wide") / "Lucy-Edit-1.1-Dev", 2 * tiny.Z, "original")
 
 
 @pytest.fixture(scope="module")
@@ -208,6 +208,14 @@ def test_converted_folders_edit_alike(folder, editing, tmp_path, capsys):
     assert report["kind"] == "converted (orbax)" and report["edits_by"] == ["source", "mask", "reference"]
     shutil.rmtree(tmp_path / "wan" / "dit" / "state")
     assert v2v("doctor", "--model", tmp_path / "wan") == 2 and "convert again" in capsys.readouterr().out
+
+
+def test_missing_sources_of_a_conversion_are_named_for_what_they_would_be(tmp_path, capsys):
+    """A folder's name may have dots; only .safetensors is an adapter's."""
+    assert v2v("convert", tmp_path / "Lucy-Edit-1.1-Dev", tmp_path / "lucy") == 2
+    assert "a folder of weights" in capsys.readouterr().err
+    assert v2v("convert", tmp_path / "edit.safetensors", tmp_path / "out.safetensors") == 2
+    assert "--model" in capsys.readouterr().err
 
 
 def test_on_a_mesh_no_device_holds_a_whole_matrix(folder, editing, tmp_path):

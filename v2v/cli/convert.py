@@ -68,7 +68,8 @@ def convert(
       InputError: the target exists, or the source cannot be loaded.
     """
     source, target = Path(source), Path(target)
-    if source.is_file() or source.suffix:
+    # Model folders have dots in their names too, such as Wan2.2-TI2V-5B-Diffusers.
+    if source.is_file() or (source.suffix == ".safetensors" and not source.is_dir()):
         outputs = _convert_lora(source, target, model, style, dtype)
     else:
         outputs = _convert_model(source, target, lora, progress)
