@@ -46,6 +46,9 @@ class Tokenizer:
     def load(cls, path: str | Path, text_len: int) -> "Tokenizer":
         """Read a tokenizer.json.
 
+        Padding and truncation stored in the file are dropped: other tools store those of their last call, and `encode` would take
+        padding for text.
+
         Args:
           path: the file.
           text_len: tokens of a text.
@@ -58,9 +61,12 @@ class Tokenizer:
                 f"{path}: expected a tokenizer.json, found nothing; copy the model's tokenizer there"
             )
         try:
-            return cls(tokenizers.Tokenizer.from_file(str(path)), text_len)
+            backend = tokenizers.Tokenizer.from_file(str(path))
         except Exception as err:  # the package raises bare Exception
             raise InputError(f"{path}: expected a tokenizer.json, could not read it ({err})") from err
+        backend.no_padding()
+        backend.no_truncation()
+        return cls(backend, text_len)
 
     def encode(self, texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
         """Tokenize texts; longer ones are cut (see `truncated_end`).
