@@ -444,6 +444,9 @@ def test_an_unquoted_sentence_is_told_to_be_quoted(v2v, capsys):
     with pytest.raises(SystemExit):
         main.main(["edit", "in.mp4", "make", "it", "night", "-o", "o.mp4"])
     assert 'put the instruction into quotes: "make it night"' in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main.main(["edit", __file__, __file__, __file__, "make it night", "-o", "o.mp4"])
+    assert "v2v edit takes one clip; list several in a manifest" in capsys.readouterr().err
 
 
 def test_times_may_be_written_as_on_a_clock():

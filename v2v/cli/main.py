@@ -95,7 +95,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _explain_rest(args: argparse.Namespace, rest: list[str]) -> str:
     """Return the message about words that no option takes."""
     message = f"unrecognized arguments: {' '.join(rest)}"
-    if args.command == "edit" and args.instruction and not any(word.startswith("-") for word in rest):
+    if args.command != "edit" or not args.instruction or any(word.startswith("-") for word in rest):
+        return message
+    if os.path.exists(args.instruction):
+        message += (
+            "; v2v edit takes one clip; list several in a manifest, one JSON object a line (--manifest)"
+        )
+    else:
         sentence = " ".join([args.instruction, *rest])
         message += f'; put the instruction into quotes: "{sentence}"'
     return message

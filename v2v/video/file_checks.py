@@ -26,7 +26,9 @@ def check_readable(path: Path) -> None:
     """
     try:
         if path.is_dir():
-            raise InputError(f"{path}: expected a video file, got a folder")
+            raise InputError(
+                f"{path}: expected a video file, got a folder; name one of its files, or list several in a manifest (--manifest)"
+            )
         if not path.exists():
             raise InputError(f"{path}: no such file; expected a video or an image")
         if not path.is_file():
