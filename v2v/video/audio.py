@@ -7,13 +7,14 @@ packet; the others are encoded to AAC once, on reading, so that writing only eve
 
 import io
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from fractions import Fraction
 
 import av
 from av.audio.stream import AudioStream
 from av.container import OutputContainer
 from av.error import FFmpegError, InvalidDataError
-from av.stream import Stream
+from av.stream import Disposition, Stream
 
 from v2v.errors import note
 from v2v.video.audio_decoding import count_channels, decode_audio
@@ -21,10 +22,45 @@ from v2v.video.file_checks import error_reason
 
 # Codecs that MP4 holds and browsers play.
 COPIED_CODECS = ("aac", "mp3", "opus")
+# Languages that QuickTime files call otherwise than ISO 639-2/T.
+QUICKTIME_LANGUAGES = {
+    "deu": "ger", "ell": "gre", "fre": "fra", "isl": "ice", "nld": "dut", "swe": "sve", "zho": "chi",
+}  # fmt: skip
 # Sampling rates of AAC, Hz.
 AAC_RATES = [k * 1000 for k in (8, 11.025, 12, 16, 22.05, 24, 32, 44.1, 48, 64, 88.2, 96)]
 # Bits per second and channel of the AAC encoder.
 BITS_PER_CHANNEL = 96_000
+
+
+@dataclass(frozen=True)
+class TrackTags:
+    """What a file says of a track of sound or subtitles.
+
+    Attributes:
+      language: three letters, or None.
+      title: its name, or None.
+      disposition: its flags, such as "default" and "forced".
+    """
+
+    language: str | None
+    title: str | None
+    disposition: Disposition
+
+    @staticmethod
+    def of(stream: Stream) -> "TrackTags":
+        """Return the tags of a stream."""
+        # MP4 is read with "name" for what is written as "title".
+        title = stream.metadata.get("title") or stream.metadata.get("name")
+        return TrackTags(stream.language, title, Disposition(stream.disposition))
+
+    def give_to(self, stream: Stream) -> None:
+        """Set the tags of a stream that is being written."""
+        language = self.language
+        if language and stream.container.format.name == "mov":
+            language = QUICKTIME_LANGUAGES.get(language, language)
+        tags = {"language": language, "title": self.title}
+        stream.metadata.update({key: value for key, value in tags.items() if value})
+        stream.disposition = self.disposition
 
 
 class AudioTracks:
@@ -54,7 +90,7 @@ class AudioTracks:
             self._output = av.open(self._buffer, "w", format="mp4")
             self._targets = {stream.index: _add_target(self._output, stream) for stream in self.streams}
             for stream in self.streams:
-                copy_tags(stream, self._targets[stream.index])
+                TrackTags.of(stream).give_to(self._targets[stream.index])
 
     def add(self, packet: av.Packet) -> None:
         """Copy or transcode one packet; audio that cannot be kept is given up with a note.
@@ -117,7 +153,7 @@ def add_tracks(audio: bytes | None, output: OutputContainer) -> Iterator[av.Pack
     source = av.open(io.BytesIO(audio), "r")
     targets = {stream.index: output.add_stream_from_template(stream) for stream in source.streams.audio}
     for stream in source.streams.audio:
-        copy_tags(stream, targets[stream.index])
+        TrackTags.of(stream).give_to(targets[stream.index])
 
     def packets() -> Iterator[av.Packet]:
         with source:
@@ -127,15 +163,6 @@ def add_tracks(audio: bytes | None, output: OutputContainer) -> Iterator[av.Pack
                     yield packet
 
     return packets()
-
-
-def copy_tags(source: Stream, target: Stream) -> None:
-    """Give a track the language, title and flags (such as "default") of another."""
-    # MP4 is read with "name" for what is written as "title".
-    title = source.metadata.get("title") or source.metadata.get("name")
-    tags = {"language": source.language, "title": title}
-    target.metadata.update({key: value for key, value in tags.items() if value})
-    target.disposition = source.disposition
 
 
 def _is_copied(stream: AudioStream) -> bool:

@@ -27,7 +27,7 @@ from av.error import FFmpegError, InvalidDataError
 
 from v2v.errors import InputError, note
 from v2v.video.audio import AudioTracks
-from v2v.video.encoder import SIZE_NOTE
+from v2v.video.container_metadata import SIZE_NOTE, ContainerMetadata, MetadataReader
 from v2v.video.file_checks import check_readable, error_reason
 from v2v.video.frame_conversion import FrameConverter, colour_numbers
 from v2v.video.frame_sequence import StreamedFrames
@@ -52,6 +52,7 @@ class StreamInfo:
       tail: seconds the last frame stays; None for 1 / fps.
       pixel_aspect: width of a pixel divided by its height.
       colour: ITU-T H.273 numbers (matrix, primaries, transfer).
+      metadata: tags, timecode, chapters and subtitles.
     """
 
     frame_count: int = 1
@@ -62,6 +63,7 @@ class StreamInfo:
     tail: float | None = None
     pixel_aspect: Fraction = Fraction(1)
     colour: tuple[int, int, int] = (1, 1, 1)
+    metadata: ContainerMetadata = field(default_factory=ContainerMetadata)
 
 
 class FileFrames(StreamedFrames):
@@ -105,7 +107,7 @@ def iterate_frames(
     Args:
       path: a file of any container and codec that FFmpeg knows, stills included (one frame).
       info: filled during the pass.
-      with_audio: collect the sound.
+      with_audio: collect the sound and the subtitles.
       is_first_pass: note damage; False where an earlier pass noted it.
       skip: number of frames at the beginning that are decoded, but neither converted nor yielded.
       start: seconds; frames before are left out, and decoding begins at the key frame before it. In a file whose times or index are
@@ -166,6 +168,8 @@ def _decode(
 ) -> Generator[np.ndarray, None, None]:
     stream = select_stream(container, path)
     tracks = AudioTracks(container.streams.audio if with_audio else (), _clock_origin(container, stream))
+    metadata = MetadataReader(container, stream, tracks.origin)
+    extra_streams = (*tracks.streams, *metadata.streams) if with_audio else ()
     rate = stream.average_rate or stream.guessed_rate or DEFAULT_FPS
     info.frame_count = estimate_frame_count(stream) + 1
     info.pixel_aspect = stream.sample_aspect_ratio or Fraction(1)
@@ -175,9 +179,9 @@ def _decode(
     if start:
         assert stream.time_base is not None
         container.seek(int((Fraction(start) + tracks.origin) / stream.time_base), stream=stream)
-    for packet in container.demux((stream, *tracks.streams)):
+    for packet in container.demux((stream, *extra_streams)):
         if packet.stream is not stream:
-            tracks.add(packet)
+            (metadata if packet.stream in metadata.streams else tracks).add(packet)
             continue
         try:
             # Packets of a video stream hold nothing else.
@@ -214,6 +218,7 @@ def _decode(
         )
     info.fps = float((len(times) - 1) / (times[-1] - times[0]) if len(times) > 1 else rate)
     info.audio = tracks.to_mp4()
+    info.metadata = metadata.to_metadata()
 
 
 def _clock_origin(container: InputContainer, stream: av.VideoStream) -> Fraction:

@@ -16,6 +16,7 @@ import numpy as np
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
 from v2v.video.audio import add_tracks
+from v2v.video.container_metadata import SIZE_NOTE, ContainerMetadata, add_metadata, needs_quicktime_tags
 from v2v.video.frame_sequence import FrameSequence
 
 # x264's quality scale; about 41 dB against the frames handed in.
@@ -32,8 +33,7 @@ FAST_PRESET = {"preset": "ultrafast", "x264-params": "cabac=1:deblock=0,0"}
 VARIABLE_CLOCK = 90_000
 # Seconds by which containers round the times of frames.
 TIME_TOLERANCE = 1e-3
-# Comment of files with an odd size: width and height.
-SIZE_NOTE = "v2v size {}x{}"
+NO_METADATA = ContainerMetadata()
 # FFmpeg's quick conversions truncate, which darkens each round trip by a level; these round.
 EXACT_CONVERSION = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
 # FFmpeg's names of colour matrices, by H.273 number.
@@ -55,6 +55,7 @@ def encode_video(
     audio: bytes | None = None,
     pixel_aspect: Fraction = Fraction(1),
     colour: tuple[int, int, int] = (1, 1, 1),
+    metadata: ContainerMetadata = NO_METADATA,
 ) -> None:
     """Write a clip to a file.
 
@@ -67,6 +68,7 @@ def encode_video(
       audio: the sound as the bytes of an MP4 on the same clock, or None.
       pixel_aspect: width of a pixel divided by its height.
       colour: ITU-T H.273 numbers (matrix, primaries, transfer).
+      metadata: tags, timecode, chapters and subtitles.
 
     Raises:
       OSError: the file can't be written.
@@ -77,9 +79,8 @@ def encode_video(
     last_duration = max(1, round((tail or 1 / fps) / float(time_base)))
     durations = np.diff(ticks, append=ticks[-1] + last_duration)
     duration_by_tick = dict(zip(ticks.tolist(), durations.tolist(), strict=True))
-    with av.open(f"file:{path}", "w", options={"movflags": "+faststart"}) as output:
-        if height % 2 or width % 2:
-            output.metadata["comment"] = SIZE_NOTE.format(width, height)
+    flags = "+faststart+use_metadata_tags" if needs_quicktime_tags(metadata, path) else "+faststart"
+    with av.open(f"file:{path}", "w", options={"movflags": flags}) as output:
         preset = FAST_PRESET if height * width >= LARGE_FRAME else PRESET
         # MP4 stores durations in decoding order; without B-frames that is the order of the frames.
         is_regular = np.ptp(durations) * float(time_base) <= 2 * TIME_TOLERANCE
@@ -91,6 +92,10 @@ def encode_video(
         context.colorspace, context.color_primaries, context.color_trc = colour
         context.color_range = ColorRange.MPEG
         sound = add_tracks(audio, output)
+        subtitles = add_metadata(metadata, output, stream)
+        if height % 2 or width % 2:
+            comment = metadata.tags.get("comment", "")
+            output.metadata["comment"] = f"{comment} {SIZE_NOTE.format(width, height)}".strip()
 
         def restore_duration(packet: av.Packet) -> av.Packet:
             # Encoders drop the frames' durations; muxers then take 1 / fps for the last one.
@@ -106,7 +111,7 @@ def encode_video(
                 yield from map(restore_duration, stream.encode(frame))
             yield from map(restore_duration, stream.encode(None))
 
-        for packet in heapq.merge(picture(), sound, key=_decoding_time):
+        for packet in heapq.merge(picture(), sound, subtitles, key=_decoding_time):
             output.mux(packet)
 
 

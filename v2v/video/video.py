@@ -8,7 +8,8 @@ Frames are upright RGB bytes. Everything else that a file carries is kept, so th
   the same matrix is the identity up to rounding, so unedited pixels look the same in any player, tagged or not. Arrays and
   stills are written as BT.709. The range written is always the limited ("tv") one;
 - colour profiles of pictures (ICC): embedded again in PNG and JPEG, named in a note elsewhere;
-- sound: every audio track, held as a small in-memory MP4 on the clip's own clock (`audio.py`).
+- sound: every audio track, held as a small in-memory MP4 on the clip's own clock (`audio.py`);
+- tags, timecode, chapters and text subtitles (`container_metadata.py`); what an output can't hold is named in a note.
 
 Files are decoded by `decoder.py`; output is H.264 yuv420p, written by `encoder.py`. Alpha is ignored (the colour under it is
 kept), HDR keeps its matrix and loses bits beyond eight, interlaced fields stay woven.
@@ -30,6 +31,7 @@ from av.error import FFmpegError
 
 from v2v.errors import InputError, note
 from v2v.video.color_profile import ColorProfile, embed_profile, read_profile
+from v2v.video.container_metadata import ContainerMetadata, find_missing
 from v2v.video.decoder import FileFrames, StreamInfo, iterate_frames
 from v2v.video.encoder import encode_video
 from v2v.video.file_checks import CLIPS, STILLS, check_output, error_reason
@@ -56,6 +58,7 @@ class Video(Generic[FramesType]):
       pixel_aspect: width of a pixel divided by its height (1 but for anamorphic sources).
       colour: ITU-T H.273 numbers (matrix, primaries, transfer) of the source; all 1 is BT.709.
       profile: ICC profile of a picture, or None.
+      metadata: tags (title, date), timecode, chapters and subtitles.
       report: settings and measurements of an edited clip (`pipeline/editor.py`); empty otherwise.
     """
 
@@ -68,6 +71,7 @@ class Video(Generic[FramesType]):
     pixel_aspect: Fraction = Fraction(1)
     colour: tuple[int, int, int] = (1, 1, 1)
     profile: ColorProfile | None = None
+    metadata: ContainerMetadata = field(default_factory=ContainerMetadata)
     report: dict[str, Any] = field(default_factory=dict)
 
     def __repr__(self) -> str:
@@ -186,7 +190,11 @@ def write_video(video: Video, path: str | Path) -> Path:
                 audio=video.audio,
                 pixel_aspect=video.pixel_aspect,
                 colour=video.colour,
+                metadata=video.metadata,
             )
+        is_still = path.suffix.lower() in STILLS
+        if missing := find_missing(video.metadata, None if is_still else partial):
+            note(f"{path}: can't keep {', '.join(missing)} in {path.suffix}")
         os.replace(partial, path)
     except (OSError, FFmpegError) as error:
         raise InputError(
@@ -236,6 +244,7 @@ def _build_video(path: Path, info: StreamInfo, frames: FramesType) -> Video[Fram
         pixel_aspect=info.pixel_aspect,
         colour=info.colour,
         profile=read_profile(path),
+        metadata=info.metadata,
     )
 
 
