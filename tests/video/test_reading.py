@@ -1,10 +1,12 @@
 """Files that others made: odd pictures, streams, sound and clocks, each read right or refused in one line."""
 
 import json
+import re
 import struct
 import subprocess
 import sys
 import zlib
+from fractions import Fraction
 
 import av
 import cv2
@@ -12,8 +14,9 @@ import numpy as np
 import pytest
 from av.stream import Disposition
 
-from tests.example_clips import picture, psnr, write
-from v2v.errors import InputError
+from tests.example_clips import picture, psnr, sound, write
+from tests.notes import expect_no_notes
+from v2v.errors import InputError, collect_notes
 from v2v.evaluation.metrics.clips import Clip
 from v2v.video.video import Video, read_video
 
@@ -327,3 +330,68 @@ def test_tiles_are_refused_rather_than_one_of_them_read(tmp_path, with_thumbnail
         assert len(file.streams.video) == 2 + with_thumbnail
     with pytest.raises(InputError, match=r"a\.avif: a picture of .*tiles.* save it as PNG"):
         read_video(tmp_path / "a.avif")
+
+
+def _join(path, *starts: int) -> None:
+    """Write recordings of a second, one behind the other, whose clocks start at these seconds; each has a higher tone."""
+    parts = []
+    for number, start in enumerate(starts):
+        part = path.with_name(f"part{number}.ts")
+        pts = [90000 * start + 3600 * t for t in range(25)]
+        write(
+            part,
+            picture(25),
+            pts=pts,
+            time_base=Fraction(1, 90000),
+            tones=(400 + 400 * number,),
+            audio_start=start,
+            codec_options={"g": "25"},
+        )
+        parts.append(part.read_bytes())
+    path.write_bytes(b"".join(parts))
+
+
+@pytest.mark.parametrize("starts", [(10, 4), (10, 10), (10, 50_000), (10, 50_000, 3), (10, 11)])
+def test_clocks_that_jump_are_joined(tmp_path, starts):
+    _join(tmp_path / "a.ts", *starts)
+    with collect_notes() as notes:
+        clip = read_video(tmp_path / "a.ts")
+    assert len(clip.frames) == 25 * len(starts) and clip.duration == pytest.approx(len(starts), abs=0.05)
+    assert len(notes) == (0 if starts == (10, 11) else 1)
+    assert not notes or re.search(r"a\.ts: its clock jumps by [-+][0-9.]+ s near (0\.9|1\.0)", notes[0])
+    out = clip.save(tmp_path / "out.mp4")
+    samples, start = sound(out)
+    assert len(samples) / 48000 == pytest.approx(len(starts), abs=0.15)
+    for number in range(len(starts)):
+        first = round((number + 0.25 - start) * 48000)
+        spectrum = np.abs(np.fft.rfft(samples[first : first + 24000]))
+        assert 2 * np.argmax(spectrum) == pytest.approx(400 + 400 * number, abs=4)
+
+
+def test_a_gap_in_the_sound_alone_is_no_jump_of_the_clock(tmp_path):
+    """An interrupted microphone: the sound goes on where the picture is."""
+    write(tmp_path / "long.ts", picture(25 * 14, 16, 16), tones=(440,))
+    with av.open(str(tmp_path / "long.ts")) as source, av.open(str(tmp_path / "a.ts"), "w") as out:
+        streams = {s.index: out.add_stream_from_template(s) for s in source.streams}
+        for packet in source.demux():
+            if packet.dts is None:
+                continue
+            seconds = float(packet.dts * packet.time_base) - 1.4
+            if packet.stream.type == "audio" and 1 < seconds < 12.5:
+                continue
+            packet.stream = streams[packet.stream.index]
+            out.mux(packet)
+    with expect_no_notes():
+        clip = read_video(tmp_path / "a.ts")
+    assert clip.duration == pytest.approx(14, abs=0.05)
+    (tmp_path / "sound.mp4").write_bytes(clip.audio)
+    with av.open(str(tmp_path / "sound.mp4")) as file:
+        assert max(frame.time for frame in file.decode(audio=0)) == pytest.approx(14, abs=0.2)
+
+
+def test_long_pauses_of_slides_are_kept(tmp_path):
+    pts = [0, 20_000, 1_500_000]
+    write(tmp_path / "a.mkv", picture(3), pts=pts, time_base=Fraction(1, 1000))
+    with expect_no_notes():
+        clip = read_video(tmp_path / "a.mkv")
+    np.testing.assert_allclose(clip.times, np.array(pts) / 1000)

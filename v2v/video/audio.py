@@ -84,6 +84,7 @@ class AudioTracks:
         self.origin = origin
         self._buffer = io.BytesIO()
         self._targets: dict[int, AudioStream] = {}
+        self._last_times: dict[int, Fraction] = {}
         self._is_empty, self._is_broken = True, False
         self._output: OutputContainer | None = None
         if self.streams:
@@ -121,15 +122,27 @@ class AudioTracks:
             if packet.dts is None or packet.pts is None:
                 return
             shift = round(self.origin / packet.time_base)
-            packet.pts, packet.dts, packet.stream = packet.pts - shift, packet.dts - shift, target
-            self._mux([packet])
+            packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
+            if self._advances(source, packet.dts * packet.time_base):
+                packet.stream = target
+                self._mux([packet])
             return
         for frame in decode_audio(packet):
             if frame.pts is not None:
                 frame.pts -= round(self.origin / frame.time_base)
+                if not self._advances(source, frame.pts * frame.time_base):
+                    continue
             self._mux(target.encode(frame))
         if packet.dts is None:
             self._mux(target.encode(None))
+
+    def _advances(self, source: AudioStream, time: Fraction) -> bool:
+        """Return whether a piece is later than all before it; where recordings were joined they may overlap."""
+        last = self._last_times.get(source.index)
+        if last is not None and time <= last:
+            return False
+        self._last_times[source.index] = time
+        return True
 
     def _mux(self, packets: list[av.Packet]) -> None:
         assert self._output is not None

@@ -13,9 +13,9 @@ from av.audio.layout import AudioLayout
 from av.audio.stream import AudioStream
 
 # FFmpeg's names of channels in its native order.
-NATIVE_ORDER = (
-    "FL FR FC LFE BL BR FLC FRC BC SL SR TC TFL TFC TFR TBL TBC TBR DL DR WL WR SDL SDR LFE2 TSL TSR BFC BFL BFR SSL SSR TTL TTR"
-).split()
+NATIVE_ORDER: tuple[str, ...] = tuple(
+    "FL FR FC LFE BL BR FLC FRC BC SL SR TC TFL TFC TFR TBL TBC TBR DL DR WL WR SDL SDR LFE2 TSL TSR BFC BFL BFR SSL SSR TTL TTR".split()
+)
 # PyAV reads beyond the end of the list of planes of frames that have as many.
 MAX_PLANES = 8
 

@@ -27,6 +27,7 @@ from av.error import FFmpegError, InvalidDataError
 
 from v2v.errors import InputError, note
 from v2v.video.audio import AudioTracks
+from v2v.video.clock import ClockCorrection
 from v2v.video.container_metadata import SIZE_NOTE, ContainerMetadata, MetadataReader
 from v2v.video.file_checks import check_readable, error_reason
 from v2v.video.frame_conversion import FrameConverter, colour_numbers
@@ -179,7 +180,9 @@ def _decode(
     if start:
         assert stream.time_base is not None
         container.seek(int((Fraction(start) + tracks.origin) / stream.time_base), stream=stream)
+    clock = ClockCorrection(container, tracks.origin)
     for packet in container.demux((stream, *extra_streams)):
+        clock.apply(packet)
         if packet.stream is not stream:
             (metadata if packet.stream in metadata.streams else tracks).add(packet)
             continue
@@ -215,6 +218,10 @@ def _decode(
     if not times:
         raise InputError(
             f"{path}: expected at least one frame, got a video stream without any; is the file complete?"
+        )
+    if clock.jumps and is_first_pass:
+        note(
+            f"{path}: {clock.describe()}; what follows was joined to what is before, picture and sound alike"
         )
     info.fps = float((len(times) - 1) / (times[-1] - times[0]) if len(times) > 1 else rate)
     info.audio = tracks.to_mp4()

@@ -35,8 +35,9 @@ class FrameConverter:
         """
         self._width, self._height = first.width, first.height
         matrix = _display_matrix(first, codec, path)
-        is_orthogonal = matrix is not None and abs(round(np.linalg.det(matrix))) == 1
-        self._matrix = matrix if is_orthogonal else np.eye(2, dtype=int)
+        if matrix is None or abs(round(np.linalg.det(matrix))) != 1:
+            matrix = np.eye(2, dtype=int)
+        self._matrix = matrix
         self.is_quarter_turn = self._matrix[0, 0] == 0
         self._reformatter = VideoReformatter()
 

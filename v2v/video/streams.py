@@ -8,6 +8,7 @@ from av.container import InputContainer
 from av.stream import Disposition
 
 from v2v.errors import InputError
+from v2v.video.clock import is_discontinuous
 
 # Text that FFmpeg would "play", or follow to other files.
 NON_VIDEO_FORMATS = ("tty", "hls", "concat", "dash", "sdp", "ffmetadata")
@@ -57,7 +58,9 @@ def select_stream(container: InputContainer, path: Path) -> av.VideoStream:
 
 
 def estimate_frame_count(stream: av.VideoStream) -> int:
-    """Return the number of frames that the file's header promises; 0 where it promises none."""
+    """Return the number of frames that the file's header promises; 0 where it promises none, or its clock may jump."""
+    if is_discontinuous(stream.container):
+        return max(stream.frames, 0)
     rate = stream.average_rate or stream.guessed_rate or DEFAULT_FPS
     seconds = float((stream.duration or 0) * (stream.time_base or 0))
     return max(stream.frames, round(seconds * float(rate)), 0)

@@ -258,9 +258,9 @@ class _FrameBuffer:
     def append(self, frame: np.ndarray) -> None:
         if self._count == 0:
             # The system gives memory as frames are written, so a capacity that is never reached costs nothing.
-            self._data = np.empty((self._capacity(frame), *frame.shape), np.uint8)
+            self._data = self._allocate(self._info.frame_count, frame)
         elif self._count == len(self._data):
-            larger = np.empty((self._count * 3 // 2 + 1, *frame.shape), np.uint8)
+            larger = self._allocate(self._count * 3 // 2 + 1, frame)
             larger[: self._count] = self._data
             self._data = larger
         self._data[self._count] = frame
@@ -269,15 +269,15 @@ class _FrameBuffer:
     def to_array(self) -> np.ndarray:
         return self._data[: self._count]
 
-    def _capacity(self, frame: np.ndarray) -> int:
-        """Return the number of frames that the file should have; raise InputError where they exceed the memory."""
+    def _allocate(self, count: int, frame: np.ndarray) -> np.ndarray:
+        """Return room for a number of frames; raise InputError where they exceed the memory."""
         # Source and edit are both held, and some more.
-        size = 2.5 * self._info.frame_count * frame.nbytes
+        size = 2.5 * count * frame.nbytes
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         if size > memory:
             height, width = frame.shape[:2]
             raise InputError(
-                f"{self._path}: {self._info.frame_count} frames of {width}x{height} need about {size / 2**30:.0f} GiB, this "
+                f"{self._path}: {count} frames of {width}x{height} need about {size / 2**30:.0f} GiB, this "
                 f"machine has {memory / 2**30:.0f}; edit from file to file (v2v edit, edit_file), which holds a few frames only"
             )
-        return self._info.frame_count
+        return np.empty((count, *frame.shape), np.uint8)
