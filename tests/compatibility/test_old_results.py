@@ -54,6 +54,13 @@ def test_an_old_list_of_edits_with_adapters_is_done(old, capsys):
     assert unchanged(old, "tiny") == before
 
 
+def figures(value, old_value):
+    """What an old document has, less the intervals: those of few items and of wins with ties were too short or too wide."""
+    if isinstance(old_value, dict):
+        return {key: figures(value[key], old_value[key]) for key in old_value if key not in ("low", "high")}
+    return [*map(figures, value, old_value)] if isinstance(old_value, list) else value
+
+
 def test_an_old_sweep_is_done(old, capsys):
     before = json.loads((old / "sweep/results.json").read_text())
     work = {kind: material.contents(old / "sweep/cache" / kind) for kind in ("edits", "scores")}
@@ -67,5 +74,7 @@ def test_an_old_sweep_is_done(old, capsys):
     assert now.keys() == before.keys()
     for item in now["items"] + before["items"]:
         item["source"] = Path(item["source"]).name
-    for name in ("schema", "benchmark", "methods", "columns", "kinds", "items", "scores", "summary", "wins"):
+    for name in ("schema", "benchmark", "methods", "columns", "kinds", "items", "scores"):
         assert now[name] == before[name], name
+    for name in ("summary", "wins"):
+        assert figures(now[name], before[name]) == figures(before[name], before[name]), name

@@ -89,3 +89,43 @@ def test_bad_scores():
             intervals.mean(scores)
     with pytest.raises(InputError, match="same items"):
         intervals.difference([1.0, 2.0], [1.0])
+
+
+@pytest.mark.parametrize("n", [2, 3, 4, 5, 7, 8, 20, 200])
+def test_mean_covers_94_to_96_percent_of_normal_scores_at_any_number(n):
+    scores = np.random.default_rng(n).normal(3.0, 2.0, (4 * TRIALS, n))
+    assert (
+        0.938 < coverage(intervals.mean(scores, draws=1000), 3.0) < 0.962
+    )  # 94 to 96, two standard errors less
+
+
+def test_few_items_have_no_interval_of_a_ratio():
+    assert math.isnan(intervals.ratio([1.0, 2, 3], [2.0, 3, 4]).low)
+    assert intervals.ratio(np.arange(1.0, 9), np.arange(2.0, 10)).low > 0
+
+
+@pytest.mark.parametrize("n, least", [(5, 0.78), (24, 0.85), (100, 0.89)])
+def test_rates_cover_on_average_over_p_and_not_much_less_anywhere(n, least):
+    """Jeffreys' interval: 95 % on average over p; the minimum is what it is at rates near 0 and 1."""
+    rng, truth = np.random.default_rng(5), np.linspace(0.02, 0.98, 49)
+    covers = [coverage(intervals.rate(rng.random((2000, n)) < p), p) for p in truth]
+    assert 0.93 < np.mean(covers) < 0.97 and min(covers) > least
+
+
+@pytest.mark.parametrize("n", [50, 200])
+@pytest.mark.parametrize("ties", [0.0, 0.3, 0.7, 0.9])
+def test_shares_with_ties_cover_95_percent(n, ties):
+    rng = np.random.default_rng(6)
+    for win in (0.5, 0.6, 0.75):
+        p = [(1 - ties) * (1 - win), ties, (1 - ties) * win]
+        points = rng.choice([0, 0.5, 1], p=p, size=(TRIALS, n))
+        assert 0.93 < coverage(intervals.share(points, draws=1000), p[2] + ties / 2) < 0.97
+
+
+def test_a_share_of_zeros_and_ones_is_a_rate():
+    for k in (0, 3, 12):
+        outcomes = np.arange(12) < k
+        share, rate = intervals.share(outcomes, draws=100_000), intervals.rate(outcomes)
+        assert np.allclose(share, rate, atol=0.005)
+    with pytest.raises(InputError, match="from 0 to 1"):
+        intervals.share([0.5, 2.0])

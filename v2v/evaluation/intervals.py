@@ -5,10 +5,13 @@ so one matrix product serves all rows and everything is a function of the seed.
 
 - `mean`: percentile bootstrap, its percentiles widened to Phi(sqrt(n / (n-1)) t_{n-1}(a)) (Hesterberg, "What
   Teachers Should Know About the Bootstrap", 2015, section 4.1). The plain one is too short for few items: at
-  n = 10 it covers 90 % instead of 95 %.
+  n = 10 it covers 90 % instead of 95 %. Below `FEWEST_RESAMPLED` items even the widened one can't reach beyond
+  the smallest and the largest score (two items: 50 %), so that Student's interval takes its place.
 - `rate`: of successes. Resampling 12 successes of 12 would give [1, 1], which is false certainty. Hence the
   Bayesian bootstrap (Rubin 1981: Dirichlet weights on the items) with half an item of each outcome added; for
   0/1 scores its quantiles are those of Beta(k + 1/2, n - k + 1/2), the Jeffreys interval.
+- `share`: the same of scores between 0 and 1, such as wins of which ties count a half. Taking half wins for
+  successes would give the interval of a rate, which is far too wide where ties are many.
 - `difference`, `ratio`: of two scores of the same items, resampled together.
 """
 
@@ -24,6 +27,8 @@ from scipy import special
 from v2v.errors import InputError
 
 RESAMPLE_COUNT = 4000
+# Items from which resampling gives intervals that cover what they say; fewer are no ground for a verdict either.
+FEWEST_RESAMPLED = 8
 
 
 class Interval(NamedTuple):
@@ -58,9 +63,11 @@ def mean(scores: ArrayLike, *, level: float = 0.95, draws: int = RESAMPLE_COUNT,
       InputError: no score, or scores that are not finite.
     """
     scores = _check_scores(scores)
-    return _percentiles(
-        scores.mean(-1), scores @ _weights(scores.shape[-1], draws, seed), scores.shape[-1], level
-    )
+    n = scores.shape[-1]
+    if 1 < n < FEWEST_RESAMPLED:
+        half = -special.stdtrit(n - 1, (1 - level) / 2) * scores.std(-1, ddof=1) / np.sqrt(n)
+        return _interval(scores.mean(-1), scores.mean(-1) - half, scores.mean(-1) + half)
+    return _percentiles(scores.mean(-1), scores @ _weights(n, draws, seed), n, level)
 
 
 def difference(
@@ -75,9 +82,14 @@ def difference(
 def ratio(
     a: ArrayLike, b: ArrayLike, *, level: float = 0.95, draws: int = RESAMPLE_COUNT, seed: int = 0
 ) -> Interval:
-    """Compute the interval of mean(a) / mean(b) as `mean` does; a and b [..., n] belong to the same items, b positive."""
+    """Compute the interval of mean(a) / mean(b) as `mean` does; a and b [..., n] belong to the same items, b positive.
+
+    Below `FEWEST_RESAMPLED` items there is none, and its ends are nan.
+    """
     a, b = _check_scores(a), _check_scores(b)
     _check_same_items(a, b)
+    if a.shape[-1] < FEWEST_RESAMPLED:
+        return _without_ends(a.mean(-1) / b.mean(-1))
     weights = _weights(a.shape[-1], draws, seed)
     return _percentiles(a.mean(-1) / b.mean(-1), (a @ weights) / (b @ weights), a.shape[-1], level)
 
@@ -92,6 +104,32 @@ def rate(successes: ArrayLike, *, level: float = 0.95) -> Interval:
     return _interval(k / n, low, high)
 
 
+def share(scores: ArrayLike, *, level: float = 0.95, draws: int = RESAMPLE_COUNT, seed: int = 0) -> Interval:
+    """Compute the interval of the mean of scores [..., n] between 0 and 1 over the last axis; of 0/1 scores it is that of `rate`.
+
+    The lower end is 0 where all scores are 0, the upper end 1 where all are 1.
+
+    Args:
+      scores: finite, 0 to 1, at least one.
+      level: probability that the interval covers the mean.
+      draws: number of draws from the Dirichlet distribution.
+      seed: of the draws.
+
+    Raises:
+      InputError: no score, or scores that are not finite or not between 0 and 1.
+    """
+    scores = _check_scores(scores)
+    if scores.min() < 0 or scores.max() > 1:
+        raise InputError(
+            f"share: expected scores from 0 to 1, got {scores.min():g} to {scores.max():g}; use mean"
+        )
+    weights, one_weight, total = _dirichlet_weights(scores.shape[-1], draws, seed)
+    tail = (1 - level) / 2
+    low, high = np.quantile((scores @ weights + one_weight) / total, (tail, 1 - tail), axis=-1)
+    low, high = np.where((scores == 0).all(-1), 0.0, low), np.where((scores == 1).all(-1), 1.0, high)
+    return _interval(scores.mean(-1), low, high)
+
+
 # A sweep has few different numbers of items.
 @functools.lru_cache(maxsize=4)
 def _weights(n: int, draws: int, seed: int) -> np.ndarray:
@@ -99,10 +137,23 @@ def _weights(n: int, draws: int, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=draws).T / n
 
 
+@functools.lru_cache(maxsize=4)
+def _dirichlet_weights(n: int, draws: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the weights of the items [n, draws], of half an item of 1, and of all with half an item of 0; not normalized."""
+    rng = np.random.default_rng(seed)
+    items = rng.standard_exponential((n, draws))
+    one, zero = rng.standard_gamma(0.5, (2, draws))
+    return items, one, items.sum(0) + one + zero
+
+
+def _without_ends(estimate) -> Interval:
+    nothing = np.full_like(estimate, np.nan)
+    return _interval(estimate, nothing, nothing)
+
+
 def _percentiles(estimate, resampled: np.ndarray, n: int, level: float) -> Interval:
     if n == 1:
-        nothing = np.full_like(estimate, np.nan)
-        return _interval(estimate, nothing, nothing)
+        return _without_ends(estimate)
     tail = special.ndtr(np.sqrt(n / (n - 1)) * special.stdtrit(n - 1, (1 - level) / 2))
     low, high = np.quantile(resampled, (tail, 1 - tail), axis=-1)
     return _interval(estimate, low, high)

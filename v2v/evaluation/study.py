@@ -5,8 +5,7 @@ follows the instruction better, preserves the remainder better, looks better. Th
 side is which method is only in the key, a file beside the page that raters do not get.
 
 `score_votes` joins the key and files of votes. A vote counts for a method, or as a tie. Shares are over items: an item's share is the mean
-over its raters, so that an item with many votes does not outweigh the others. Intervals are those of a rate (intervals.py), which are a
-little too wide where several raters agree. Agreement is Krippendorff's alpha for nominal data, 1 = all alike, 0 = as by chance:
+over its raters, so that an item with many votes does not outweigh the others. Intervals are `intervals.share`. Agreement is Krippendorff's alpha for nominal data, 1 = all alike, 0 = as by chance:
 
     alpha = 1 - D_o / D_e,    D_o = sum over items of disagreeing ordered pairs / (raters of the item - 1),   both per vote,
     D_e = disagreeing ordered pairs among all votes / (number of votes - 1).
@@ -259,7 +258,7 @@ def _score_question(question: str, pairs: dict, raters: dict[str, dict]) -> Ques
         votes=sum(map(len, by_item)),
         items=len(by_item),
         alpha=krippendorff_alpha(by_item),
-        shares={choice: intervals.rate(share) if share else None for choice, share in shares.items()},
+        shares={choice: intervals.share(share) if share else None for choice, share in shares.items()},
     )
 
 

@@ -7,6 +7,8 @@ function el(tag, text, attributes = {}) {
   for (const [k, v] of Object.entries(attributes)) made.setAttribute(k, v);
   return made;
 }
+// Groups of fewer items show their number.
+const FEW = 8, count = (n, what) => `${n} ${what}${n === 1 ? "" : "s"}`;
 const number = (x, c) => (x === null || x === undefined ? "–" : c && c.rate ? (100 * x).toFixed(0) : Math.abs(x) >= 100 ? x.toFixed(0) : Math.abs(x) >= 10 ? x.toFixed(1) : x.toFixed(Math.abs(x) < 0.1 && x !== 0 ? 3 : 2));
 const unit = (c) => (c.rate ? "%" : c.unit);
 const span = (cell, c) => (cell.low === null ? "" : `[${number(cell.low, c)}, ${number(cell.high, c)}]`);
@@ -51,9 +53,9 @@ function scores() {
       if (cell.failed) td.append(el("small", c.worst === null ? `${cell.scored} of ${cell.n} scored` : `${cell.failed} of ${cell.n} failed`, { class: "lost" }));
       const delta = kind === "all" && D.summary[c.name][m].delta;
       if (delta && delta.mean !== null) {
-        const clear = delta.low !== null && (delta.low > 0 || delta.high < 0), sign = (x) => (x > 0 ? "+" : "") + number(x, c);
-        const mark = el("small", `${sign(delta.mean)} [${delta.low === null ? "" : sign(delta.low) + ", " + sign(delta.high)}]`, { title: `against ${D.baseline}, paired over ${delta.n} items` });
-        if (clear && c.better !== "neither") mark.className = better(delta.mean, 0, c) ? "up" : "down";
+        const sign = (x) => (x > 0 ? "+" : "") + number(x, c);
+        const mark = el("small", sign(delta.mean) + (delta.low === null ? "" : ` [${sign(delta.low)}, ${sign(delta.high)}]`), { title: `against ${D.baseline}, paired over ${delta.n} items` });
+        if (delta.clear && c.better !== "neither") mark.className = better(delta.mean, 0, c) ? "up" : "down";
         td.append(mark);
       }
       tr.append(td);
@@ -68,7 +70,7 @@ function scores() {
   }
   sortable($("scores"), heads, rows);
   const n = kind === "all" ? D.items.length : D.items.filter((i) => i.kind === kind).length;
-  $("scores-note").textContent = `${n} items; mean and 95 % interval` + (kind === "all" && names.length > 1 ? `; third line: difference from ${D.baseline}, paired, coloured where its interval leaves out 0` : "") + ". Failed items count as the worst of a scale that has one; where it has none the mean is over the scored ones, and the number is shown." + (D.empty.length ? ` Columns that apply to no item: ${D.empty.join(", ")}.` : "");
+  $("scores-note").textContent = `${count(n, "item")}; mean and 95 % interval` + (kind === "all" && names.length > 1 ? `; third line: difference from ${D.baseline}, paired, coloured where its interval leaves out 0 and there are at least ${FEW} items` : "") + ". Failed items count as the worst of a scale that has one; where it has none the mean is over the scored ones, and the number is shown." + (D.empty.length ? ` Columns that apply to no item: ${D.empty.join(", ")}.` : "");
 }
 
 function detail() {
@@ -82,7 +84,7 @@ function detail() {
     for (const cell of cells) {
       const td = el("td", number(cell.mean, c), { "data-value": cell.mean ?? "" });
       if (c.better !== "neither" && cell.mean !== null && cell.mean === top && new Set(values).size > 1) td.className = "best";
-      td.append(el("small", span(cell, c))); if (cell.failed) td.append(el("small", `${cell.failed} failed`, { class: "lost" }));
+      td.append(el("small", span(cell, c))); if (cell.n < FEW) td.append(el("small", `n=${cell.n}`)); if (cell.failed) td.append(el("small", `${cell.failed} failed`, { class: "lost" }));
       tr.append(td);
     }
     return tr;
@@ -91,7 +93,11 @@ function detail() {
     const tr = el("tr"); tr.append(el("td", names[i]));
     for (const w of row) {
       const td = el("td", w ? (100 * w.mean).toFixed(0) + " %" : "", { "data-value": w ? w.mean : "" });
-      if (w) { td.append(el("small", `[${(100 * w.low).toFixed(0)}, ${(100 * w.high).toFixed(0)}]`)); td.title = `${w.wins} won, ${w.ties} tied, ${w.losses} lost`; if (w.low > 0.5) td.className = "up"; if (w.high < 0.5) td.className = "down"; }
+      if (w) {
+        td.append(el("small", w.low === null ? `n=${w.wins + w.ties + w.losses}` : `[${(100 * w.low).toFixed(0)}, ${(100 * w.high).toFixed(0)}]`));
+        td.title = `${w.wins} won, ${w.ties} tied, ${w.losses} lost`;
+        if (w.clear) td.className = w.mean > 0.5 ? "up" : "down";
+      }
       tr.append(td);
     }
     return tr;

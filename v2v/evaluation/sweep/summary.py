@@ -5,7 +5,9 @@ which it applies and that could not be edited or scored counts as the worst of t
 column without an end of its scale (PSNR, flicker) has no such number: its mean is over `scored` < n items, and both numbers are shown. In
 comparisons a failed item loses against one that was scored.
 
-Intervals are 95 % (intervals.py). A difference from the baseline is over items on which both methods were scored, resampled together.
+Intervals are 95 % (intervals.py). A difference from the baseline is over items on which both methods were scored, resampled together. Win
+rates, and differences of rates, which are the same thing, have an interval from `FEWEST_COMPARED` items on. A difference or win rate is
+`clear`, and coloured in the report, where its interval leaves out "no difference" and there are enough items for a verdict.
 """
 
 from __future__ import annotations
@@ -20,6 +22,8 @@ from v2v.evaluation.intervals import Interval
 from v2v.evaluation.metrics.base import Column, Metric, SetMetric
 from v2v.evaluation.sweep.runner import SweepRun
 
+# Items from which a win rate with ties has an interval that covers what it says.
+FEWEST_COMPARED = 24
 NO_INTERVAL = Interval(float("nan"), float("nan"), float("nan"))
 
 
@@ -73,12 +77,14 @@ class Difference:
       low: lower end of its interval.
       high: upper end.
       n: items scored for both.
+      clear: whether it is a verdict: the interval leaves out 0 and there are enough items.
     """
 
     mean: float
     low: float
     high: float
     n: int
+    clear: bool = False
 
 
 @dataclass(frozen=True)
@@ -87,11 +93,12 @@ class WinRate:
 
     Attributes:
       mean: the share, ties counting half.
-      low: lower end of its interval.
+      low: lower end of its interval; nan below FEWEST_COMPARED items.
       high: upper end.
       wins: items on which it is better.
       ties: items on which both are equal.
       losses: items on which it is worse.
+      clear: whether it is a verdict: the interval leaves out one half.
     """
 
     mean: float
@@ -100,6 +107,7 @@ class WinRate:
     wins: int
     ties: int
     losses: int
+    clear: bool = False
 
 
 @dataclass(frozen=True)
@@ -157,7 +165,7 @@ def summarize_methods(
                 kind: _summarize_items(values[row], is_failed[row], selection, column)
                 for kind, selection in kinds.items()
             },
-            difference=None if name == baseline else _difference(values[row], reference),
+            difference=None if name == baseline else _difference(values[row], reference, column),
         )
         for row, name in enumerate(methods)
     }
@@ -191,10 +199,20 @@ def _summarize_items(
     return Cell(*interval, n=n, scored=n - failures, failed=failures)
 
 
-def _difference(values: np.ndarray, reference: np.ndarray) -> Difference:
+def _difference(values: np.ndarray, reference: np.ndarray, column: Column) -> Difference:
     shared = np.isfinite(values) & np.isfinite(reference)
-    interval = intervals.difference(values[shared], reference[shared]) if shared.any() else NO_INTERVAL
-    return Difference(*interval, n=int(shared.sum()))
+    n = int(shared.sum())
+    if not n:
+        return Difference(*NO_INTERVAL, n=0)
+    changes = values[shared] - reference[shared]
+    if column.rate:
+        # From -1, 0, 1 to lost, tied, won.
+        half = _share((changes + 1) / 2)
+        interval = Interval(2 * half.mean - 1, 2 * half.low - 1, 2 * half.high - 1)
+    else:
+        interval = intervals.mean(changes)
+    is_clear = n >= intervals.FEWEST_RESAMPLED and (interval.low > 0 or interval.high < 0)
+    return Difference(*interval, n=n, clear=bool(is_clear))
 
 
 def _win_rate(a: np.ndarray, b: np.ndarray) -> WinRate | None:
@@ -203,4 +221,13 @@ def _win_rate(a: np.ndarray, b: np.ndarray) -> WinRate | None:
         return None
     points = np.where(a[shared] > b[shared], 1.0, np.where(a[shared] == b[shared], 0.5, 0.0))
     wins, ties = int((points == 1).sum()), int((points == 0.5).sum())
-    return WinRate(*intervals.rate(points), wins=wins, ties=ties, losses=len(points) - wins - ties)
+    interval = _share(points)
+    is_clear = bool(interval.low > 0.5 or interval.high < 0.5)
+    return WinRate(*interval, wins=wins, ties=ties, losses=len(points) - wins - ties, clear=is_clear)
+
+
+def _share(points: np.ndarray) -> Interval:
+    """Return the mean of points of 0, 1/2 and 1, with its interval where there are enough of them."""
+    if len(points) < FEWEST_COMPARED:
+        return NO_INTERVAL._replace(mean=float(points.mean()))
+    return intervals.share(points)
