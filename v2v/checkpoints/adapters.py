@@ -16,6 +16,7 @@ import jax
 import numpy as np
 
 from v2v.checkpoints import lora_files, native, safetensors_file, wan
+from v2v.checkpoints.config_types import check_types
 from v2v.checkpoints.flat_tree import flatten_tree, unflatten_tree
 from v2v.checkpoints.lora_files import LoraDtype, LoraStyle
 from v2v.checkpoints.safetensors_file import TensorFiles
@@ -23,6 +24,7 @@ from v2v.config import ConditionConfig, ModelConfig
 from v2v.errors import InputError
 from v2v.models import lora
 from v2v.models.conditioning import CONDITION_NAMES, Conditioning, build_conditioning
+from v2v.runtime import text_files
 
 CONDITION_KEY = "v2v_condition"
 
@@ -206,7 +208,11 @@ def _parse_condition(files: TensorFiles) -> ConditionConfig | None:
     """Parse the layout of an adapter's conditions from the header of its file; None if it has none."""
     text = files.metadata.get(CONDITION_KEY)
     try:
-        return ConditionConfig(**json.loads(text)) if text else None
+        if not text:
+            return None
+        condition = ConditionConfig(**text_files.parse_json(text))
+        check_types(condition)
+        return condition
     except (ValueError, TypeError) as err:
         raise InputError(
             f"{files.path}: {CONDITION_KEY} in its header can't be read ({err}); export it again"
@@ -220,6 +226,14 @@ def _build_from_tree(
     if "lora" not in tree or tree.keys() - {"lora", "embed", "delta"}:
         raise InputError(
             f"{where}: expected an adapter with lora/… and embed/…, got {', '.join(sorted(tree))}; is it a LoRA?"
+        )
+    if not all(
+        isinstance(group, dict) and "" not in flatten_tree(group)
+        for group in tree.values()
+        if group is not None
+    ):
+        raise InputError(
+            f"{where}: expected groups of tensors as lora/… and embed/…, got a tensor; is it a LoRA?"
         )
     base = {p: jax.ShapeDtypeStruct(s, np.float32) for p, s in wan.parameter_shapes("dit", config).items()}
     try:

@@ -20,10 +20,11 @@ factor is folded in and no alpha is written, which all tools above read in the s
 """
 
 import json
+import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import ml_dtypes
 import numpy as np
@@ -33,6 +34,7 @@ from v2v.checkpoints.flat_tree import flatten_tree, unflatten_tree
 from v2v.checkpoints.safetensors_file import TensorFiles
 from v2v.config import ModelConfig
 from v2v.errors import InputError
+from v2v.runtime import text_files
 
 LoraStyle = Literal["original", "diffusers"]
 LoraDtype = Literal["bfloat16", "float16", "float32"]
@@ -180,7 +182,11 @@ def _read_factors(
             continue
         alpha = header.get(module, r)
         if "alpha" in halves:
-            alpha = float(files.read(halves["alpha"]).reshape(-1)[0])
+            values = files.read(halves["alpha"]).reshape(-1)
+            if values.size != 1:
+                keys.problems.append(f"{halves['alpha']} has {values.size} values, expected one number")
+                continue
+            alpha = float(values[0])
         scales[module] = np.float32(alpha / r)
         if not keys.problems:
             a = files.read(halves["a"]).astype(np.float32).reshape(r, -1)
@@ -307,28 +313,64 @@ def _check_width(path: str | Path, files: TensorFiles, config: ModelConfig) -> N
 def _parse_alphas(files: TensorFiles, modules: dict[str, Module]) -> dict[Module, float]:
     """Parse alphas from a diffusers header or PEFT's adapter_config.json: one value, and exceptions by regex of the module's name."""
     beside = files.path.with_name("adapter_config.json")
+    if beside.is_file() and all(key.startswith("base_model.") for key in files.slots):
+        source, text = beside.name, text_files.read_text(beside)
+    else:
+        source, text = METADATA_KEY, files.metadata.get(METADATA_KEY, "{}")
     try:
-        meta = json.loads(files.metadata.get(METADATA_KEY, "{}"))
-        if beside.is_file() and all(key.startswith("base_model.") for key in files.slots):
-            meta = json.loads(beside.read_text())
+        meta = text_files.parse_json(text)
     except ValueError as err:
+        raise InputError(f"{files.path}: expected {source} as JSON, got {err}; export it again") from err
+    if not isinstance(meta, dict):
         raise InputError(
-            f"{files.path}: {METADATA_KEY} in its header or {beside.name} is not JSON ({err}); export it again"
-        ) from err
+            f"{files.path}: expected {source} as a JSON object, got {type(meta).__name__}; export it again"
+        )
     meta = {k.removeprefix("transformer."): v for k, v in meta.items()}
     if meta.get("use_rslora"):
         raise InputError(
             f"{files.path}: uses rslora scaling (alpha / sqrt(r)), which is not supported; export it with alpha folded in"
         )
-    patterns = meta.get("alpha_pattern") or {}
+    patterns = _compile_patterns(files.path, meta.get("alpha_pattern") or {})
+    common_alpha = meta.get("lora_alpha")
+    if common_alpha is not None:
+        common_alpha = _parse_alpha(files.path, "lora_alpha", common_alpha)
     out = {}
     for name, module in modules.items():
-        alpha = next(
-            (v for k, v in patterns.items() if re.search(rf"(?:^|\.)(?:{k})$", name)), meta.get("lora_alpha")
-        )
+        alpha = next((v for pattern, v in patterns if pattern.search(name)), common_alpha)
         if alpha is not None:
-            out[module] = float(alpha)
+            out[module] = alpha
     return out
+
+
+def _compile_patterns(path: Path, patterns: Any) -> list[tuple[re.Pattern[str], float]]:
+    """Return the regular expressions of an alpha_pattern with their alphas, in order."""
+    if not isinstance(patterns, dict):
+        raise InputError(
+            f"{path}: alpha_pattern: expected a mapping of modules to alphas, got {type(patterns).__name__}; export it again"
+        )
+    out = []
+    for text, alpha in patterns.items():
+        try:
+            # Deep nesting and huge counts of repetitions are errors of other types.
+            pattern = re.compile(rf"(?:^|\.)(?:{text})$")
+        except (re.error, RecursionError, OverflowError) as err:
+            raise InputError(
+                f"{path}: alpha_pattern: expected regular expressions of modules' names, got {text[:60]!r} ({err}); export it again"
+            ) from err
+        out.append((pattern, _parse_alpha(path, f"alpha_pattern {text[:60]!r}", alpha)))
+    return out
+
+
+def _parse_alpha(path: Path, name: str, value: Any) -> float:
+    """Return an alpha of a configuration as a float; raise InputError for anything but a finite number."""
+    # An integer may be beyond what a float can hold.
+    is_number = type(value) in (int, float) and abs(value) <= 1e30
+    if not is_number or not math.isfinite(value):
+        text = repr(value)
+        raise InputError(
+            f"{path}: {name}: expected a number as alpha, got {text[:40]}{'...' * (len(text) > 40)}; export it again"
+        )
+    return float(value)
 
 
 def _build_metadata(ranks: dict[str, int]) -> dict[str, str]:

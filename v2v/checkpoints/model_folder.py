@@ -9,15 +9,16 @@ An editing adapter may lie beside them as lora.safetensors (with lora.embeds.saf
 cannot run are rejected with the reason before any tensor is read.
 """
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 from v2v.checkpoints import name_mapping, wan_config
+from v2v.checkpoints.config_types import check_types
 from v2v.checkpoints.safetensors_file import INDEX_SUFFIX, TensorFiles
 from v2v.checkpoints.wan import NAME_PREFIXES
 from v2v.config import ConditionConfig, ModelConfig, wan22_ti2v_5b
 from v2v.errors import InputError
+from v2v.runtime import text_files
 
 SUBFOLDERS = {"dit": "transformer", "vae": "vae", "text": "text_encoder"}
 MISSING_TOKENIZER = "tokenizer (tokenizer/tokenizer.json)"
@@ -83,10 +84,22 @@ def read_model_folder(path: str | Path, parts: dict[str, TensorFiles] | None = N
         )
     configs = {p: _read_json(path / SUBFOLDERS[p] / "config.json") for p in name_mapping.PARTS}
     top = _read_json(path / "config.json")
-    dit = wan_config.build_dit_config(path, parts["dit"], configs["dit"], top)
-    vae = wan_config.build_vae_config(path, parts.get("vae"), configs["vae"], dit.out_channels)
-    text = wan_config.build_text_config(parts.get("text"), configs["text"], dit)
-    wide = dit.in_channels > dit.out_channels
+    scheduler = _read_json(path / "scheduler" / "scheduler_config.json") or {}
+    try:
+        dit = wan_config.build_dit_config(path, parts["dit"], configs["dit"], top)
+        vae = wan_config.build_vae_config(path, parts.get("vae"), configs["vae"], dit.out_channels)
+        text = wan_config.build_text_config(parts.get("text"), configs["text"], dit)
+        wide = dit.in_channels > dit.out_channels
+        flow = wan_config.build_flow_config(scheduler, 5.0 if wide else 3.0)
+        for part in (dit, vae, text, flow):
+            check_types(part)
+    except InputError:
+        raise
+    # Of fields that lack, of values of other types, and of tensors with other numbers of dimensions.
+    except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, StopIteration) as err:
+        raise InputError(
+            f"{path}: its configuration or the shapes of its tensors can't be understood ({type(err).__name__}: {err}); fetch it again"
+        ) from err
     try:
         config = ModelConfig(
             name=path.resolve().name,
@@ -96,9 +109,7 @@ def read_model_folder(path: str | Path, parts: dict[str, TensorFiles] | None = N
             vae=vae,
             text=text,
             condition=ConditionConfig(layout="channel" if wide else "sequence"),
-            flow=wan_config.build_flow_config(
-                _read_json(path / "scheduler" / "scheduler_config.json") or {}, 5.0 if wide else 3.0
-            ),
+            flow=flow,
         )
     except ValueError as err:
         raise InputError(f"{path}: its parts don't go together ({err}); copy them from one release") from err
@@ -141,7 +152,7 @@ def open_parts(path: Path, problems: list[str] | None = None) -> dict[str, Tenso
         if any((path / sub).glob("*.safetensors*")) and (files := open_files(path / sub)):
             parts[part] = files
     indices = sorted(path.glob(f"*{INDEX_SUFFIX}"))
-    shards = {name for i in indices for name in set((_read_json(i) or {}).get("weight_map", {}).values())}
+    shards = {name for index in indices for name in _listed_shards(index)}
     for file in [*indices, *(f for f in sorted(path.glob("*.safetensors")) if f.name not in shards)]:
         files = open_files(file)
         for part, marks in wan_config.MARKER_TENSORS.items():
@@ -159,11 +170,18 @@ def open_parts(path: Path, problems: list[str] | None = None) -> dict[str, Tenso
     return parts
 
 
+def _listed_shards(index: Path) -> set[str]:
+    """Return the names of the files that an index lists; what is no name is left to `TensorFiles.open` to refuse."""
+    weight_map = (_read_json(index) or {}).get("weight_map")
+    names = weight_map.values() if isinstance(weight_map, dict) else ()
+    return {name for name in names if isinstance(name, str)}
+
+
 def _read_json(path: Path) -> dict | None:
     """Read a JSON object; None where there is no file."""
     if not path.is_file():
         return None
-    try:
-        return json.loads(path.read_text())
-    except ValueError as err:
-        raise InputError(f"{path}: expected JSON, could not read it ({err}); fetch it again") from err
+    values = text_files.read_json(path, "fetch it again")
+    if not isinstance(values, dict):
+        raise InputError(f"{path}: expected a JSON object, got {type(values).__name__}; fetch it again")
+    return values

@@ -19,8 +19,10 @@ import safetensors
 import safetensors.numpy
 
 from v2v import config as configs
+from v2v.checkpoints.config_types import check_types
 from v2v.checkpoints.flat_tree import flatten_tree, unflatten_tree
 from v2v.errors import InputError
+from v2v.runtime import text_files
 
 SCALE_SUFFIX = ":scale"
 
@@ -81,13 +83,14 @@ def load_parameters(path: str | Path, like: dict | None = None, dtype=np.float32
         raise InputError(f"{path}: expected a safetensors file, found none; check the path")
     try:
         flat = safetensors.numpy.load_file(path)
-    except (safetensors.SafetensorError, OSError) as err:
+        for name in [name for name in flat if name.endswith(SCALE_SUFFIX)]:
+            scale = flat.pop(name)
+            flat[name.removesuffix(SCALE_SUFFIX)] = flat[name.removesuffix(SCALE_SUFFIX)] * scale
+    # Of types that the package does not know, and of scales without a matrix or of another shape.
+    except (safetensors.SafetensorError, OSError, KeyError, TypeError, ValueError) as err:
         raise InputError(
             f"{path}: expected a safetensors file, could not read it ({err}); export it again"
         ) from err
-    for name in [name for name in flat if name.endswith(SCALE_SUFFIX)]:
-        scale = flat.pop(name)
-        flat[name.removesuffix(SCALE_SUFFIX)] = flat[name.removesuffix(SCALE_SUFFIX)] * scale
     wrong = [f"{name} is not finite" for name, leaf in flat.items() if not np.isfinite(leaf).all()]
     if like is not None:
         expected = {k: v.shape for k, v in flatten_tree(like).items()}
@@ -101,7 +104,12 @@ def load_parameters(path: str | Path, like: dict | None = None, dtype=np.float32
     if wrong:
         details = "; ".join(wrong[:8]) + (f"; and {len(wrong) - 8} more" if len(wrong) > 8 else "")
         raise InputError(f"{path}: {len(wrong)} tensors don't fit this model: {details}")
-    return unflatten_tree({k: v.astype(dtype) for k, v in flat.items()})
+    try:
+        return unflatten_tree({k: v.astype(dtype) for k, v in flat.items()})
+    except (TypeError, IndexError) as err:
+        raise InputError(
+            f"{path}: a name is that of a tensor and of a group of tensors; export it again"
+        ) from err
 
 
 def save_config(path: str | Path, cfg: configs.ModelConfig) -> None:
@@ -119,8 +127,10 @@ def load_config(path: str | Path) -> configs.ModelConfig:
     if not path.is_file():
         raise InputError(f"{path}: expected a model's config.json, found none; is the folder a v2v export?")
     try:
-        return _build_dataclass(configs.ModelConfig, json.loads(path.read_text()))
-    except (ValueError, TypeError, KeyError) as err:
+        config = _build_dataclass(configs.ModelConfig, text_files.read_json(path))
+        check_types(config)
+        return config
+    except (ValueError, TypeError, KeyError, IndexError, ArithmeticError, AttributeError) as err:
         raise InputError(
             f"{path}: expected a v2v model configuration ({err}); export the model again"
         ) from err
@@ -128,6 +138,8 @@ def load_config(path: str | Path) -> configs.ModelConfig:
 
 def _build_dataclass(kind: type, values: dict[str, Any]) -> Any:
     """Build a frozen dataclass from nested dicts; lists become tuples."""
+    if not isinstance(values, dict):
+        raise ValueError(f"{kind.__name__}: expected an object, got {type(values).__name__}")
     types = {field.name: field.type for field in dataclasses.fields(kind)}
     unknown = values.keys() - types.keys()
     if unknown:

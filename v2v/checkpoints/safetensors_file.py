@@ -7,6 +7,7 @@ checked in full when it is opened, before a single tensor is read. A sharded che
 
 import contextlib
 import json
+import math
 import os
 import struct
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ import ml_dtypes
 import numpy as np
 
 from v2v.errors import InputError
+from v2v.runtime import text_files
 
 FLOAT_DTYPES = {"F64": np.float64, "F32": np.float32, "F16": np.float16, "BF16": ml_dtypes.bfloat16}
 OTHER_DTYPES = {
@@ -74,9 +76,12 @@ class TensorFiles:
         if not path.name.endswith(INDEX_SUFFIX):
             slots, metadata = _read_header(path)
             return cls(path, slots, metadata)
+        text = text_files.read_text(path)
         try:
-            weight_map = json.loads(path.read_text())["weight_map"]
+            weight_map = text_files.parse_json(text)["weight_map"]
             files = sorted(set(weight_map.values()))
+            if not all(isinstance(name, str) for name in files):
+                raise TypeError("names of files must be texts")
         except (ValueError, KeyError, TypeError, AttributeError) as err:
             raise InputError(
                 f"{path}: expected an index with a weight_map of names to files ({err}); fetch it again"
@@ -193,23 +198,29 @@ def _pickle_error(path: Path) -> InputError:
 
 def _read_header(path: Path) -> tuple[dict[str, TensorSlot], dict[str, str]]:
     """Read the places of a file's tensors and its metadata; raise InputError for a damaged or truncated file."""
-    size = path.stat().st_size
-    with open(path, "rb") as f:
-        start = f.read(8)
-        length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
-        text = f.read(length) if 0 < length <= min(MAX_HEADER_BYTES, size - 8) else b""
     try:
-        header = json.loads(text)
-        metadata = header.pop("__metadata__", {})
-        slots = {
-            name: TensorSlot(path, e["dtype"], tuple(e["shape"]), 8 + length + e["data_offsets"][0],
-                       e["data_offsets"][1] - e["data_offsets"][0])
-            for name, e in header.items()
-        }  # fmt: skip
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as err:
+        size = path.stat().st_size
+        with open(path, "rb") as f:
+            start = f.read(8)
+            length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
+            text = f.read(length) if 0 < length <= min(MAX_HEADER_BYTES, size - 8) else b""
+    except OSError as err:
+        raise InputError(
+            f"{path}: expected a safetensors file, got {(err.strerror or str(err)).lower()}; check its permissions"
+        ) from err
+    try:
+        header = text_files.parse_json(text)
+        metadata = header.pop("__metadata__", None)
+        metadata = {} if metadata is None else metadata  # some tools write null
+        slots = {name: _parse_slot(path, entry, 8 + length) for name, entry in header.items()}
+    except (ValueError, KeyError, TypeError, AttributeError) as err:
         raise InputError(
             f"{path}: expected a safetensors file, its header can't be read; fetch it again"
         ) from err
+    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
+        raise InputError(
+            f"{path}: expected __metadata__ to map names to texts, got other values; export the file again"
+        )
     need = max((s.start + s.size for s in slots.values()), default=8 + length)
     if size < need:
         raise InputError(
@@ -217,11 +228,22 @@ def _read_header(path: Path) -> tuple[dict[str, TensorSlot], dict[str, str]]:
         )
     dtypes = {**FLOAT_DTYPES, **OTHER_DTYPES}
     for name, s in slots.items():
-        if s.dtype in dtypes and int(np.prod(s.shape)) * np.dtype(dtypes[s.dtype]).itemsize != s.size:
+        if s.dtype in dtypes and math.prod(s.shape) * np.dtype(dtypes[s.dtype]).itemsize != s.size:
             raise InputError(
                 f"{path}: {name} of shape {list(s.shape)} {s.dtype} doesn't fill its {s.size} bytes; fetch it again"
             )
     return slots, metadata
+
+
+def _parse_slot(path: Path, entry: dict[str, Any], data_start: int) -> TensorSlot:
+    """Return the place of a tensor from its entry in the header; raise ValueError, KeyError or TypeError where it is none."""
+    dtype, shape, (start, end) = entry["dtype"], entry["shape"], entry["data_offsets"]
+    if not isinstance(dtype, str) or not isinstance(shape, list):
+        raise TypeError("expected the name of a type and a list of sizes")
+    # Python's own bool is an int, and no size.
+    if not all(type(n) is int and 0 <= n < 1 << 63 for n in (*shape, start, end)) or end < start:
+        raise ValueError("expected sizes and offsets as integers from 0 on")
+    return TensorSlot(path, dtype, tuple(shape), data_start + start, end - start)
 
 
 # All exponent bits set means NaN or infinity; integer tests are quick where NumPy's isfinite on bfloat16 is not.

@@ -19,6 +19,8 @@ MARKER_TENSORS = {
     "text": ("shared.weight", "encoder.embed_tokens.weight", "token_embedding.weight"),
 }
 HEAD_DIM = 128
+# More layers than any published model has.
+MAX_LAYERS = 1000
 SUPPORTED_MODELS = "this package runs Wan2.2-TI2V-5B (48 latent channels, 16x16x4 VAE) and what is built on it; use Wan-AI/Wan2.2-TI2V-5B-Diffusers"
 
 
@@ -45,6 +47,7 @@ def build_dit_config(
     width, channels, *patch = shapes["patch_embedding.weight"]
     blocks = [n.split(".")[1] for n in shapes if n.startswith("blocks.")]
     layers = 1 + max(map(int, blocks), default=-1)
+    _check_layers(layers)
     ffn = shapes.get("blocks.0.ffn.net.0.proj.weight") or shapes.get("blocks.0.ffn.0.weight") or (0,)
     head = shapes.get("proj_out.weight") or shapes.get("head.head.weight") or (0,)
     text = (
@@ -69,6 +72,12 @@ def build_dit_config(
         width=width, ffn_width=ffn[0], heads=heads, layers=layers, in_channels=channels, out_channels=out,
         patch=(patch[0], patch[1], patch[2]), text_width=text[1], freq_dim=time[1], eps=float(settings.get("eps", 1e-6)),
     )  # fmt: skip
+
+
+def _check_layers(layers: int) -> None:
+    """Raise ValueError for a number of layers that no model has and that would take very long to compare with the tensors."""
+    if not layers <= MAX_LAYERS:
+        raise ValueError(f"expected at most {MAX_LAYERS} layers, got {layers:,}")
 
 
 def _check_backbone(
@@ -124,6 +133,7 @@ def build_vae_config(
             f"{path}/vae: is a Wan2.1-type VAE (no residual down and up paths, 8x8x4); {SUPPORTED_MODELS}"
         )
     if part_config:
+        _check_layers(part_config["num_res_blocks"])
         cfg = VAEConfig(
             base_dim=part_config["base_dim"],
             decoder_base_dim=part_config.get("decoder_base_dim") or part_config["base_dim"],
@@ -175,6 +185,7 @@ def _vae_from_shapes(path: Path, files: TensorFiles) -> VAEConfig:
 def build_text_config(files: TensorFiles | None, part_config: dict | None, dit: DiTConfig) -> TextConfig:
     """Build the configuration of the text encoder from text_encoder/config.json, else from shapes, else the published one."""
     if part_config:
+        _check_layers(part_config["num_layers"])
         return TextConfig(
             vocab=part_config["vocab_size"], width=part_config["d_model"], key_width=part_config["d_kv"], heads=part_config["num_heads"],
             ffn_width=part_config["d_ff"], layers=part_config["num_layers"], buckets=part_config["relative_attention_num_buckets"],

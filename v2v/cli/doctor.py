@@ -16,6 +16,7 @@ import numpy as np
 from v2v import __version__, assets
 from v2v.checkpoints import adapters, model_folder, name_mapping, parameter_store, wan
 from v2v.checkpoints.adapters import Adapter
+from v2v.checkpoints.orbax_tree import first_line
 from v2v.config import ModelConfig
 from v2v.errors import InputError
 from v2v.models.conditioning import build_conditioning
@@ -127,6 +128,12 @@ def _describe_model(name: str, lora: str, values: bool, problems: list[str]) -> 
             conditions = _edit_conditions(config, adapters.load_adapter(lora, config))
     except InputError as err:
         problems.append(str(err))
+        return out
+    # What is damaged in a way that nobody foresaw is a finding too: it must not hide the others.
+    except Exception as err:
+        problems.append(
+            f"{name}: can't be examined ({type(err).__name__}: {first_line(err)}); report this as a fault of v2v"
+        )
         return out
     flow = config.flow
     return out | {

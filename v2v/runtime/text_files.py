@@ -1,0 +1,62 @@
+"""Text files that people bring along: listings, captions, configurations and JSON, checked where they are read.
+
+Editors on Windows begin UTF-8 with a byte order mark, which is skipped. A file in another encoding, one that can't be opened and JSON that
+can't be parsed each cost one InputError that names the file and the remedy.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from v2v.errors import InputError
+
+
+def read_text(path: str | Path) -> str:
+    """Return the text of a UTF-8 file without its byte order mark.
+
+    Raises:
+      InputError: The file can't be opened, or is in another encoding.
+    """
+    try:
+        return Path(path).read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{path}: expected text in UTF-8, got byte 0x{error.object[error.start]:02x} at {error.start}; save it as UTF-8"
+        ) from None
+    except OSError as error:
+        raise InputError(
+            f"{path}: expected a text file, got {(error.strerror or str(error)).lower()}; check the path and its permissions"
+        ) from None
+    except ValueError as error:  # a name that can't be one, with a zero byte or half a character
+        raise InputError(
+            f"{str(path)!a}: expected the name of a file, got one that can't be ({error})"
+        ) from None
+
+
+def parse_json(text: str | bytes) -> Any:
+    """Parse JSON.
+
+    Raises:
+      ValueError: It is none, or nested too deep. The message is one line.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+
+
+def read_json(path: str | Path, remedy: str = "correct it or fetch it again") -> Any:
+    """Return what a JSON file holds.
+
+    Args:
+      path: The file.
+      remedy: What to do about a file that can't be parsed.
+
+    Raises:
+      InputError: The file can't be opened, is in another encoding, or is no JSON.
+    """
+    text = read_text(path)
+    try:
+        return parse_json(text)
+    except ValueError as error:
+        raise InputError(f"{path}: expected JSON, could not read it ({error}); {remedy}") from None
