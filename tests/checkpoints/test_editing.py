@@ -104,7 +104,7 @@ def test_channel_conditioned(wide, clip, tmp_path, capsys):
     assert read(tmp_path / "b.mp4").frames.shape == (5, 40, 48, 3)
     model = pretrained.load_pretrained(str(wide), **small_models.SIZE)
     assert model.conditions == ("source",) and model.config.flow.guidance == 5.0
-    with pytest.raises(InputError, match="reference: lucy takes none"):
+    with pytest.raises(InputError, match="reference: Lucy-Edit-1.1-Dev takes none"):
         EasyV2VEditor(model).edit_video(picture(5, 40, 48), "make it sepia", reference=picture(1, 8, 8)[0])
 
 
