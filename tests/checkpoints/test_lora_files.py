@@ -233,6 +233,25 @@ def test_full_updates_beside_the_factors(tmp_path):
     assert set(updates.lora["blocks"]["self_attn"]) == {"k"}
 
 
+@pytest.mark.parametrize(
+    "spell", ["diffusion_model.{}".format, str, lambda name: "lora_unet_" + name.replace(".", "_")]
+)
+def test_updates_of_modulation_are_also_called_diff_m(tmp_path, spell):
+    """Files of lightx2v and CausVid leave out the name of the table: `blocks.N.diff_m`, `head.diff_m`."""
+    block, head = tiny.normal("m", 1, 6, 60), tiny.normal("h", 1, 2, 60)
+    path = tmp_path / "lora.safetensors"
+    safetensors_file.write_safetensors(path, {spell("blocks.1.diff_m"): block, spell("head.diff_m"): head})
+    delta = flax.traverse_util.flatten_dict(lora_files.load_lora(path, CFG).delta, sep="/")
+    assert set(delta) == {"blocks/modulation", "head/modulation"}
+    np.testing.assert_array_equal(delta["blocks/modulation"], np.stack([0 * block[0], block[0]]))
+    np.testing.assert_array_equal(delta["head/modulation"], head[0])
+    safetensors_file.write_safetensors(path, {spell("blocks.1.diff_m"): tiny.normal("m", 1, 6, 64)})
+    with pytest.raises(
+        InputError, match=r"diff_m \[1, 6, 64\] is for another backbone, expected \[1, 6, 60\]"
+    ):
+        lora_files.load_lora(path, CFG)
+
+
 def test_new_embeddings_have_their_own_file(tmp_path):
     embeds = {
         n: {"kernel": tiny.normal(n, 24, 60), "bias": tiny.normal(n + "b", 60)} for n in ("source", "mask")

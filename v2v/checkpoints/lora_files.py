@@ -11,6 +11,7 @@ A low-rank update of a linear layer is stored as A [r, i] and B [o, r], under a 
 Tools that subtract one checkpoint from another store full updates of everything that is no matrix beside the factors:
     NAME.diff         added to NAME.weight (gains of norms, the patch convolution), or to NAME itself (modulation tables)
     NAME.diff_b       added to NAME.bias
+    NAME.diff_m       added to NAME.modulation (lightx2v, CausVid)
     NAME.lora_B.bias  PEFT's `lora_bias`: added to NAME.bias, times alpha/r
 
 On reading, the update is (alpha/r) B A with alpha = r by default. The factor is folded into our b, so an adapter from a file has scale 1.
@@ -257,6 +258,10 @@ def map_full_updates(config: ModelConfig) -> dict[str, name_mapping.TensorMappin
             stem, end = entry.name, ".diff"
             if stem.endswith(".bias"):
                 stem, end = stem.removesuffix(".bias"), ".diff_b"
+            if stem.endswith(".modulation"):
+                # lightx2v's name, without that of the table.
+                name = f"{stem.removesuffix('.modulation')}.diff_m"
+                out[name] = out[name.replace(".", "_")] = entry
             stem = stem.removesuffix(".weight")
             out[stem + end] = out[stem.replace(".", "_") + end] = entry
     return out
