@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib
+import json
 import logging
 from pathlib import Path
 
@@ -12,9 +13,11 @@ import pytest
 from data_synth.dataset.build import build_dataset
 from data_synth.dataset.request import SynthRequest
 from tests.checkpoints import small_models
+from v2v.checkpoints import adapters, native
 from v2v.config import LoRAConfig, MeshConfig
 from v2v.errors import InputError
 from v2v.pipeline import pretrained
+from v2v.train import fine_tuning
 from v2v.train.config import Experiment, Stage
 
 FILES = sorted(Path(__file__).parents[1].glob("experiments/*.py"))
@@ -75,7 +78,9 @@ def test_a_run_on_published_weights(tmp_path, caplog, monkeypatch):
     base = wan.config()
     cfg = dataclasses.replace(
         base,
-        model=dataclasses.replace(base.model, **small_models.SIZE, lora=LoRAConfig(rank=2)),
+        model=dataclasses.replace(base.model, **small_models.SIZE, lora=LoRAConfig(rank=2, alpha=4)),
+        data=dataclasses.replace(base.data, held_out=0.125),
+        log=dataclasses.replace(base.log, held_out_every=1),
         mesh=MeshConfig(data=-1, fsdp=2),
         edit=dataclasses.replace(base.edit, steps=2, batch=8),
         weights=str(folder),
@@ -92,6 +97,25 @@ def test_a_run_on_published_weights(tmp_path, caplog, monkeypatch):
     model = pretrained.load_pretrained(str(folder), **small_models.SIZE).with_lora(out)
     assert model.conditions == ("source", "mask", "reference")
     assert model.config.condition == cfg.model.condition
+    assert model.adapter().scale == 1 and adapters.load_adapter(out, model.config).scale == 2
+    rows = [json.loads(line) for line in (tmp_path / "run" / "edit" / "log.jsonl").read_text().splitlines()]
+    assert all("held_out_loss" in row for row in rows)
+    # Continued with another alpha, step 0 is the same editor.
+    again = dataclasses.replace(model.config, lora=LoRAConfig(rank=2, alpha=2))
+    start = fine_tuning._init_trained(
+        dataclasses.replace(cfg, model=again, start=str(out)), model.parameters("dit")
+    )
+    np.testing.assert_allclose(
+        start["lora"]["blocks"]["ffn"]["down"]["b"],
+        2 * native.load_parameters(out)["lora"]["blocks"]["ffn"]["down"]["b"], rtol=1e-6,
+    )  # fmt: skip
+    for change, message in (
+        ({"log": dataclasses.replace(cfg.log, preview_every=1)}, "--log.preview-every would do nothing"),
+        ({"log": base.log}, "--data.held-out 0.125 would withhold"),
+    ):
+        with pytest.raises(InputError, match=message):
+            wan.run(dataclasses.replace(cfg, **change), tmp_path / "idle")
+    assert not (tmp_path / "idle").exists()
 
     build_dataset(
         SynthRequest(tmp_path / "stills", 20, frames=1, height=32, width=32, edits=("image",), transition=0.0)
@@ -164,7 +188,6 @@ def test_experiments_are_found_by_name(capsys, tmp_path, monkeypatch):
 
 
 def test_a_users_file_replaces_no_module(tmp_path):
-    import json
     import sys
 
     from v2v.cli.user_module import load_module

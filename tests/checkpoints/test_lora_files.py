@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.parity import tiny
-from v2v.checkpoints import adapters, lora_files, name_mapping, safetensors_file, wan
+from v2v.checkpoints import adapters, lora_files, name_mapping, native, safetensors_file, wan
 from v2v.config import LORA_TARGETS
 from v2v.errors import InputError
 
@@ -285,6 +285,19 @@ def test_embeddings_of_pooled_masks_are_narrow_and_come_back(tmp_path):
     assert loaded.condition == pooled
     with pytest.raises(InputError, match="mask_embedding"):
         adapters.load_embeddings(path, CFG)
+
+
+def test_an_adapter_of_training_says_at_what_strength_it_is_applied(tmp_path):
+    trained = dataclasses.replace(CFG, lora=dataclasses.replace(CFG.lora, rank=3, alpha=6.0))
+    low_rank = flax.traverse_util.unflatten_dict(adapter(), sep="/")
+    path = tmp_path / "lora.safetensors"
+    native.save_parameters(path, {"lora": low_rank}, adapters.adapter_metadata(trained))
+    assert adapters.load_adapter(path, CFG).scale == 2.0 and CFG.lora.scale == 1.0
+    native.save_parameters(path, {"lora": low_rank})
+    assert adapters.load_adapter(path, CFG).scale == 1.0 and adapters.load_adapter(path, trained).scale == 2.0
+    native.save_parameters(path, {"lora": low_rank}, {adapters.LORA_KEY: '{"rank": 0}'})
+    with pytest.raises(InputError, match="v2v_lora in its header"):
+        adapters.load_adapter(path, CFG)
 
 
 def same(tree, expected):

@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import sys
+import time
 import types
 
 import grain
@@ -116,6 +117,42 @@ def test_signal_saves_and_exits_cleanly(tmp_path, base, edit_step):
         loop.fit(tmp_path, initial_state(base), interrupting, batches(), loop.Schedule(50, 100))
     assert stop.value.code == 0
     assert Checkpoints(tmp_path / "checkpoints").latest() == 3
+
+
+def test_the_devices_are_at_most_two_steps_behind(tmp_path, base):
+    """Otherwise a signal is obeyed long after it was heard, and batches pile up on the devices."""
+    dispatched, finished, behind = 0, 0, []
+
+    def finish(x):
+        nonlocal finished
+        time.sleep(0.02)
+        finished += 1
+        return x
+
+    @jax.jit
+    def slow_loss(step):
+        return jax.pure_callback(finish, jax.ShapeDtypeStruct((), jnp.float32), step.astype(jnp.float32))
+
+    def step_fn(state, batch):
+        nonlocal dispatched
+        dispatched += 1
+        behind.append(dispatched - finished)
+        return dataclasses.replace(state, step=state.step + 1), {"loss": slow_loss(state.step)}
+
+    loop.fit(tmp_path, initial_state(base), step_fn, batches(), loop.Schedule(20, 20, LogConfig(every=20)))
+    assert finished == 20 and max(behind) <= loop.STEPS_IN_FLIGHT + 1
+
+
+def test_a_resumed_run_writes_no_row_twice(tmp_path):
+    with MetricWriter(tmp_path) as writer:
+        for step in (2, 4, 6, 8):
+            writer.write(step, {"step": step, "loss": 1.0})
+    log = tmp_path / "log.jsonl"
+    log.write_text(log.read_text() + '{"step": 1')
+    with MetricWriter(tmp_path, first_step=4) as writer:
+        writer.write(6, {"step": 6, "loss": 2.0})
+    rows = [json.loads(line) for line in log.read_text().splitlines()]
+    assert [(row["step"], row["loss"]) for row in rows] == [(2, 1.0), (4, 1.0), (6, 2.0)]
 
 
 def test_a_loss_that_is_not_finite_names_the_window_and_keeps_the_last_checkpoint(tmp_path, base, edit_step):

@@ -20,13 +20,14 @@ from v2v.checkpoints.config_types import check_types
 from v2v.checkpoints.flat_tree import flatten_tree, unflatten_tree
 from v2v.checkpoints.lora_files import LoraDtype, LoraStyle
 from v2v.checkpoints.safetensors_file import TensorFiles
-from v2v.config import ConditionConfig, ModelConfig
+from v2v.config import ConditionConfig, LoRAConfig, ModelConfig
 from v2v.errors import InputError
 from v2v.models import lora
 from v2v.models.conditioning import CONDITION_NAMES, Conditioning, build_conditioning
 from v2v.runtime import text_files
 
 CONDITION_KEY = "v2v_condition"
+LORA_KEY = "v2v_lora"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -64,11 +65,12 @@ def load_adapter(source: str | Path | dict, config: ModelConfig) -> Adapter:
       InputError: a missing or damaged file, or an adapter for another model. No weights of the model are read.
     """
     if isinstance(source, dict):
-        return _build_from_tree("adapter", source, config, None)
+        return _build_from_tree("adapter", source, config, None, config.lora.scale)
     path = Path(source)
     files = TensorFiles.open(path)
     if any(key.startswith(("lora/", "embed/")) for key in files.slots):
-        return _build_from_tree(path, native.load_parameters(files.path), config, _parse_condition(files))
+        tree = native.load_parameters(files.path)
+        return _build_from_tree(path, tree, config, _parse_condition(files), stored_scale(files, config))
     updates = lora_files.load_lora(path, config)
     embeddings_file = embeddings_path(files.path)
     embed = condition = None
@@ -204,6 +206,28 @@ def condition_metadata(condition: ConditionConfig) -> dict[str, str]:
     return {CONDITION_KEY: json.dumps(dataclasses.asdict(condition))}
 
 
+def adapter_metadata(config: ModelConfig) -> dict[str, str]:
+    """Return the entries of a safetensors header that make an adapter's file complete: rank and alpha of LoRA, and the layout of conditions."""
+    return {LORA_KEY: json.dumps(dataclasses.asdict(config.lora))} | condition_metadata(config.condition)
+
+
+def stored_scale(files: TensorFiles, config: ModelConfig) -> float:
+    """Return alpha / rank of an adapter as `v2v train` writes it; that of the model for files of earlier versions, which don't say.
+
+    Raises:
+      InputError: an entry that can't be read.
+    """
+    text = files.metadata.get(LORA_KEY)
+    if not text:
+        return config.lora.scale
+    try:
+        return LoRAConfig(**json.loads(text)).scale
+    except (ValueError, TypeError, ZeroDivisionError) as err:
+        raise InputError(
+            f"{files.path}: {LORA_KEY} in its header can't be read ({err}); export it again"
+        ) from err
+
+
 def _parse_condition(files: TensorFiles) -> ConditionConfig | None:
     """Parse the layout of an adapter's conditions from the header of its file; None if it has none."""
     text = files.metadata.get(CONDITION_KEY)
@@ -220,7 +244,7 @@ def _parse_condition(files: TensorFiles) -> ConditionConfig | None:
 
 
 def _build_from_tree(
-    where: str | Path, tree: dict, config: ModelConfig, condition: ConditionConfig | None
+    where: str | Path, tree: dict, config: ModelConfig, condition: ConditionConfig | None, scale: float
 ) -> Adapter:
     """Build an adapter from a tree as training keeps it, checked name by name; `where` is its source, for messages."""
     if "lora" not in tree or tree.keys() - {"lora", "embed", "delta"}:
@@ -251,7 +275,7 @@ def _build_from_tree(
                 f"{where}: its embeddings don't fit model {config.name}; it was made for another"
             )
     _check_source(where, embed, config)
-    return Adapter(tree["lora"], config.lora.scale, tree.get("delta"), embed, condition)
+    return Adapter(tree["lora"], scale, tree.get("delta"), embed, condition)
 
 
 def _embedding_shapes(

@@ -58,6 +58,7 @@ def train(args: argparse.Namespace) -> dict:
     if not args.experiment or not args.workdir:
         args.refuse("expected an experiment and --workdir; v2v train --list shows the experiments")
     experiment = load_experiment(args.experiment, args.rest, "train")
+    import jax
     from etils import epath
 
     from v2v.runtime import sharding
@@ -70,7 +71,12 @@ def train(args: argparse.Namespace) -> dict:
         raise InputError(
             f"--workdir {workdir}: expected a folder, or a place where one can be made, got a file"
         )
-    return {"output": str(experiment.module.run(experiment.config, workdir))}
+    from v2v.train.workdir_lock import locked_workdir
+
+    # One process of a job holds the folder for all of them.
+    lock = locked_workdir(workdir) if jax.process_index() == 0 else contextlib.nullcontext()
+    with lock:
+        return {"output": str(experiment.module.run(experiment.config, workdir))}
 
 
 def experiments_folder() -> Path:

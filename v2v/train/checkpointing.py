@@ -19,6 +19,8 @@ from v2v.errors import InputError
 
 State = TypeVar("State")
 
+CHECKPOINTS_FOLDER = "checkpoints"
+
 
 class Checkpoints:
     """A folder of steps, of which the newest are kept; orbax writes a step under another name and renames it when complete.
@@ -131,6 +133,18 @@ class Checkpoints:
             self.wait()
         finally:
             self._checkpointer.close()
+
+
+def latest_step(workdir: epath.PathLike) -> int | None:
+    """Return the newest complete step in the checkpoints of a stage's folder, or None."""
+    folder = epath.Path(workdir) / CHECKPOINTS_FOLDER
+    if not folder.exists():
+        return None
+    checkpoints = Checkpoints(folder)
+    try:
+        return checkpoints.latest()
+    finally:
+        checkpoints.close()
 
 
 class _SaveErrors:

@@ -14,17 +14,18 @@ from etils import epath
 
 from v2v.checkpoints import adapters, model_folder, native, wan
 from v2v.checkpoints.model_folder import ModelFolder
+from v2v.checkpoints.safetensors_file import TensorFiles
 from v2v.config import ModelConfig
 from v2v.data import loader
 from v2v.errors import InputError
-from v2v.models import initialization
+from v2v.models import initialization, lora
 from v2v.pipeline import pretrained
 from v2v.runtime import sharding
 from v2v.train import objectives
 from v2v.train.config import Experiment
 from v2v.train.encode_dataset import encode_sets
 from v2v.train.objectives import Parameters
-from v2v.train.stage import TrainingTask, fit_stage, save_config, to_host
+from v2v.train.stage import TrainingTask, check_held_out, fit_stage, save_config, to_host
 
 
 def fine_tune(cfg: Experiment, workdir: Path) -> Path:
@@ -44,6 +45,11 @@ def fine_tune(cfg: Experiment, workdir: Path) -> Path:
         raise InputError(
             f"{cfg.name}: expected a backbone and pairs; give --weights Wan2.2-TI2V-5B-Diffusers and --sets FOLDER ..."
         )
+    if cfg.log.preview_every:
+        raise InputError(
+            f"{cfg.name}: --log.preview-every would do nothing, fine-tuning of published weights writes no previews; leave it out"
+        )
+    check_held_out(cfg)
     published = model_folder.read_model_folder(cfg.weights).require()
     cfg = dataclasses.replace(cfg, model=_with_published_sizes(cfg.model, published.config))
     tokenizer = pretrained.load_tokenizer(published, cfg.model)
@@ -53,12 +59,16 @@ def fine_tune(cfg: Experiment, workdir: Path) -> Path:
     dit = _load_transformer(cfg, published)
     objective = objectives.edit(cfg.model, cfg.region, data.recipes)
     frozen = None if cfg.trains == "full" else {"dit": dit}
-    task = TrainingTask(objective, _init_trained(cfg, dit), data, frozen)
+    held_out = []
+    if cfg.log.held_out_every:
+        mask_code = cfg.model.condition.mask_code
+        held_out = loader.held_out_batches(buckets, tokenizer, cfg.data, mask_code=mask_code)
+    task = TrainingTask(objective, _init_trained(cfg, dit), data, frozen, held_out)
     state = fit_stage(cfg, cfg.edit, workdir / "edit", task, log_utilization=True)
     out = workdir / ("lora.safetensors" if cfg.trains == "lora" else "editor.safetensors")
     result = to_host(state.result)
     if jax.process_index() == 0:
-        metadata = adapters.condition_metadata(cfg.model.condition) | {"steps": str(int(state.step))}
+        metadata = adapters.adapter_metadata(cfg.model) | {"steps": str(int(state.step))}
         # Written to a local folder first, because workdir may be a bucket.
         with tempfile.TemporaryDirectory() as temporary:
             file = Path(temporary) / out.name
@@ -92,7 +102,11 @@ def _init_trained(cfg: Experiment, dit: Parameters) -> Parameters:
     if cfg.trains == "full":
         return {"dit": dit, "embed": initialization.init_embed(key, cfg.model)}
     initial_adapter = initialization.init_adapter(key, cfg.model, dit)
-    return native.load_parameters(cfg.start, initial_adapter) if cfg.start else initial_adapter
+    if not cfg.start:
+        return initial_adapter
+    start = native.load_parameters(cfg.start, initial_adapter)
+    factor = adapters.stored_scale(TensorFiles.open(Path(cfg.start)), cfg.model) / cfg.model.lora.scale
+    return start if factor == 1 else start | {"lora": lora.scale_adapter(start["lora"], factor)}
 
 
 def _load_transformer(cfg: Experiment, published: ModelFolder) -> Parameters:

@@ -9,6 +9,7 @@ and always before a save, so that a state with a non-finite loss is never saved.
 
 import signal
 import sys
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
@@ -22,13 +23,15 @@ from tqdm import tqdm
 from v2v.config import LogConfig
 from v2v.data.batch import BatchIterator, HostBatch, split_records
 from v2v.errors import InputError, note
-from v2v.train.checkpointing import Checkpoints
+from v2v.train.checkpointing import CHECKPOINTS_FOLDER, Checkpoints
 from v2v.train.metric_writer import MetricWriter, mean_metrics
 from v2v.train.objectives import Metrics
 from v2v.train.state import TrainState
 from v2v.train.timer import Timer
 
 DeviceBatch = TypeVar("DeviceBatch")
+# Steps that the devices may be behind: a signal is obeyed, and a batch freed, so many steps later at most.
+STEPS_IN_FLIGHT = 2
 # Activities whose seconds are columns of the log.
 ACTIVITIES = ("compile", "data", "save", "eval")
 
@@ -110,14 +113,14 @@ def fit(
     """
     folder = epath.Path(workdir)
     folder.mkdir(parents=True, exist_ok=True)
-    checkpoints, stop = Checkpoints(folder / "checkpoints"), _StopOnSignal()
+    checkpoints, stop = Checkpoints(folder / CHECKPOINTS_FOLDER), _StopOnSignal()
     completed = False
     try:
         if checkpoints.latest() is not None:
             state = checkpoints.restore(state, batches)
         if int(state.step) < schedule.steps:
             checkpoints.check_room(state)
-        with MetricWriter(folder, schedule.log) as writer:
+        with MetricWriter(folder, schedule.log, first_step=int(state.step)) as writer:
             run = _Run(step_fn, batches, schedule, place, cost, checkpoints, stop, writer, folder.name)
             state = run.train(state)
         completed = True
@@ -157,6 +160,7 @@ class _Run(Generic[HostBatch, DeviceBatch]):
         self._pending: list[Metrics] = []
         self._records: list[np.ndarray | None] = []
         self._work = np.zeros(2)
+        self._in_flight: deque[Metrics] = deque()
 
     def train(self, state: TrainState) -> TrainState:
         """Train from the state's step to the end of the schedule, or until a signal."""
@@ -174,6 +178,10 @@ class _Run(Generic[HostBatch, DeviceBatch]):
                 with self._timer.on("step" if shapes in compiled_shapes else "compile"):
                     state, metrics = self._step_fn(state, batch)
                 compiled_shapes.add(shapes)
+                self._in_flight.append(metrics)
+                if len(self._in_flight) > STEPS_IN_FLIGHT:
+                    with self._timer.on("step"):
+                        jax.block_until_ready(self._in_flight.popleft())
                 if self._cost is not None:
                     self._work += self._cost.count(batch)
                 self._pending.append(metrics)

@@ -7,6 +7,7 @@ Only process 0 writes. A row is flat: the step, means of the metrics since the l
 
 import importlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
@@ -31,13 +32,20 @@ class _Writer(Protocol):
 class MetricWriter:
     """A context manager that writes rows to all requested writers."""
 
-    def __init__(self, workdir: epath.PathLike, cfg: LogConfig | None = None, config: Any = None):
+    def __init__(
+        self,
+        workdir: epath.PathLike,
+        cfg: LogConfig | None = None,
+        config: Any = None,
+        first_step: int | None = None,
+    ):
         """Open the writers.
 
         Args:
           workdir: a local folder or gs://...
           cfg: which writers are used.
           config: JSON-able configuration that W&B stores with the run.
+          first_step: the step that a resumed run continues from; rows of later steps, which it writes again, are dropped from log.jsonl.
 
         Raises:
           InputError: the package of a writer is not installed.
@@ -48,7 +56,7 @@ class MetricWriter:
             return
         folder = epath.Path(workdir)
         folder.mkdir(parents=True, exist_ok=True)
-        self._writers.append(_JsonLines(folder / "log.jsonl"))
+        self._writers.append(_JsonLines(folder / "log.jsonl", first_step))
         if cfg.tensorboard:
             self._writers.append(_TensorBoard(folder / "tensorboard"))
         if cfg.wandb:
@@ -76,11 +84,18 @@ class MetricWriter:
 class _JsonLines:
     """A file with one JSON object a row; it holds no pictures."""
 
-    def __init__(self, path: epath.Path):
+    def __init__(self, path: epath.Path, first_step: int | None = None):
         self._path = path
         # Object stores cannot append, so the log is rewritten.
         self._rewritten = "://" in str(path)
-        self._lines = path.read_text().splitlines() if self._rewritten and path.exists() else []
+        self._lines = path.read_text().splitlines() if path.exists() else []
+        if first_step is not None:
+            lines = [line for line in self._lines if _row_step(line) <= first_step]
+            if lines != self._lines:
+                self._lines = lines
+                partial = path.parent / f".{path.name}.partial"
+                partial.write_text("".join(line + "\n" for line in lines))
+                partial.replace(path)
 
     def write(self, step: int, row: Mapping[str, float]) -> None:
         line = json.dumps(row)
@@ -96,6 +111,14 @@ class _JsonLines:
 
     def close(self) -> None:
         pass
+
+
+def _row_step(line: str) -> float:
+    """Return the step of a row; a line that a killed run left unfinished comes after all steps."""
+    try:
+        return json.loads(line)["step"]
+    except (ValueError, KeyError, TypeError):
+        return math.inf
 
 
 class _TensorBoard:

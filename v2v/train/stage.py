@@ -25,7 +25,7 @@ from v2v.models.conditioning import count_tokens
 from v2v.runtime import flops, sharding
 from v2v.train import callbacks, loop
 from v2v.train import optimizer as optimizer_lib
-from v2v.train.checkpointing import wait_for_processes
+from v2v.train.checkpointing import latest_step, wait_for_processes
 from v2v.train.config import Experiment, Stage
 from v2v.train.objectives import Objective, Parameters
 from v2v.train.state import TrainState
@@ -111,7 +111,8 @@ def fit_stage(
         if isinstance(task.data, Stream):
             if task.data.report:
                 log_info(task.data.report)
-            compile_step(step, mesh, state, task.data, frozen)
+            if (latest_step(folder) or 0) < stage.steps:
+                compile_step(step, mesh, state, task.data, frozen)
         return loop.fit(
             folder,
             state,
@@ -142,10 +143,20 @@ def check_experiment(cfg: Experiment, *stages: str, reads: Sequence[str] = ()) -
         raise InputError(
             f"{cfg.name}: {flags} would change nothing, this experiment doesn't read it; leave it out"
         )
+    check_held_out(cfg)
     mesh = sharding.make_mesh(**dataclasses.asdict(cfg.mesh))
     for name in stages:
         stage: Stage = getattr(cfg, name)
         sharding.batch_sharding(mesh, stage.batch // stage.micro)
+
+
+def check_held_out(cfg: Experiment) -> None:
+    """Check that pairs are withheld from training only if their loss is logged; raise InputError where they are not."""
+    if cfg.data.held_out and not cfg.log.held_out_every:
+        raise InputError(
+            f"{cfg.name}: --data.held-out {cfg.data.held_out:g} would withhold pairs that nothing looks at; add --log.held-out-every 500,"
+            " or leave it out"
+        )
 
 
 def compile_step(

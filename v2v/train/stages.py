@@ -16,7 +16,7 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from v2v.checkpoints import native
+from v2v.checkpoints import adapters, native
 from v2v.checkpoints.parameter_store import store_from_trees
 from v2v.config import ModelConfig
 from v2v.data import buckets as buckets_lib
@@ -271,7 +271,8 @@ def train_edit(
     buckets = [latents.bucket(cfg.edit.batch)]
     state = fit_edit(cfg, tokenizer, base, buckets, folder, start=start, hooks=hooks)
     adapter = to_host(state.result)
-    native.save_parameters(folder / "lora.safetensors", adapter, {"steps": str(int(state.step))})
+    metadata = adapters.adapter_metadata(cfg.model) | {"steps": str(int(state.step))}
+    native.save_parameters(folder / "lora.safetensors", adapter, metadata)
     return adapter
 
 
@@ -301,6 +302,6 @@ def export_model(
     tokenizer.backend.save(str(folder / "tokenizer.json"))
     native.save_parameters(folder / "vae.safetensors", {"vae": autoencoder}, int8=True)
     native.save_parameters(folder / "base.safetensors", base)
-    native.save_parameters(folder / "lora.safetensors", adapter)
+    native.save_parameters(folder / "lora.safetensors", adapter, adapters.adapter_metadata(cfg.model))
     log_info(f'exported to {folder}: v2v edit IN.mp4 "make it sepia" -o OUT.mp4 --model {folder}')
     return folder
