@@ -15,6 +15,7 @@ from data_synth.recipes.base import DEFAULT_MIN_CHANGE
 from data_synth.recipes.registry import MIN_CHANGES
 from data_synth.recipes.result import Rejected
 from v2v.data.pair import Pair
+from v2v.runtime import text_files
 
 # Least share of the active frames' pixels that the mask must cover.
 MIN_AREA = 0.006
@@ -58,6 +59,8 @@ def find_rejection(pair: Pair, untimed_pair: Pair | None = None) -> Rejected | N
       untimed_pair: The pair before its transition; None if it has none. Cuts, motion and visibility are judged by it, as a transition
         would add to the first two.
     """
+    if not all(map(text_files.is_unicode, _texts(pair))):
+        return Rejected("text that UTF-8 can't hold")
     untimed_gates = (
         (gate, untimed_pair or pair)
         for gate in (_find_darkness, _find_flatness, _find_stillness, _find_cut, _find_broken_target)
@@ -87,6 +90,11 @@ def fingerprint_pair(pair: Pair) -> str:
             np.packbits(small[:, 1:] > small[:, :-1]).tobytes().hex() + f"{int(luma.mean()) // 16:x}"
         )
     return " ".join([pair.edit, *hashes])
+
+
+def _texts(pair: Pair) -> tuple[str, ...]:
+    """Return the texts that a set stores as they are; provenance is stored as ASCII."""
+    return (*pair.instructions, pair.source_caption, pair.target_caption, pair.edit, pair.recipe)
 
 
 def _footage_side(pair: Pair) -> np.ndarray:

@@ -34,6 +34,7 @@ from data_synth.recipes.sources import NO_SOURCES
 from data_synth.scenes import textures
 from v2v.data import pair as pr
 from v2v.errors import InputError, note
+from v2v.runtime import text_files
 
 # Seeds after which fewer than one pair in fifty ends the build.
 MAX_UNPRODUCTIVE_SEEDS = 500
@@ -163,7 +164,7 @@ def _write_folder(build: _Build, report: Report, progress: Progress | None) -> d
         with contextlib.redirect_stdout(sys.stderr):  # standard output is for --json
             write_dataset(set_folder, _iterate_records(build, report, progress))
         (set_folder / "report.json").write_text(json.dumps(report.table(), indent=1, sort_keys=True) + "\n")
-        (set_folder / "report.html").write_text(report.page())
+        (set_folder / "report.html").write_text(text_files.escape_invalid(report.page()), encoding="utf-8")
         os.replace(set_folder, build.out)  # an empty `out` is replaced; one that filled meanwhile is an error
     except InputError as error:
         # The request itself is impossible, or nothing was done yet.

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -25,11 +26,12 @@ import numpy as np
 from data_synth import footage as cl
 from data_synth.language import caption_rewriting as cw
 from data_synth.recipes.base import Recipe, RecipeFamily, RecipeInfo
-from data_synth.recipes.published.rows import MalformedRowError, abbreviate, parse_fields
+from data_synth.recipes.published.rows import MalformedRowError, abbreviate, first_existing, parse_fields
 from data_synth.recipes.result import Rejected
 from data_synth.recipes.sources import Sources, cached_by_file
 from v2v.data.pair import Pair
 from v2v.errors import InputError
+from v2v.runtime import text_files
 
 FPS = 15.0
 # An event must last longer than this, in seconds.
@@ -248,8 +250,11 @@ def _parse_activitynet(table: dict, folder: Path) -> list[Event]:
         raise MalformedRowError(f"{abbreviate(table)} where an object is expected")
     events = []
     for name, entry in table.items():
-        candidates = [p for p in (folder / f"{name}.mp4", folder / "videos" / f"{name}.mp4") if p.is_file()]
-        video = (candidates or [folder / f"{name}.mp4"])[0]
+        try:
+            video = first_existing((folder / f"{name}.mp4", folder / "videos" / f"{name}.mp4"))
+        except OSError as error:
+            events.append(_build_malformed_event(folder, name[:60], error.strerror or str(error)))
+            continue
         times, texts = (
             (entry.get("timestamps"), entry.get("sentences")) if isinstance(entry, dict) else (None, None)
         )
@@ -279,7 +284,7 @@ def _parse_event(place: Path, where: str, item: dict | str) -> Event:
       item: Fields of the event, or a line of JSON.
     """
     try:
-        fields = json.loads(item) if isinstance(item, str) else item
+        fields = text_files.parse_json(item) if isinstance(item, str) else item
         (caption,) = parse_fields(fields, "caption")
         video = place / next(parse_fields(fields, "video")) if "video" in fields else place
         if video.is_dir():
@@ -288,15 +293,21 @@ def _parse_event(place: Path, where: str, item: dict | str) -> Event:
         duration = _parse_seconds(fields, "duration") if "duration" in fields else float("inf")
     except json.JSONDecodeError as error:  # its count of lines begins anew in every line of JSONL
         return _build_malformed_event(place, where, f"{error.msg} at column {error.colno}")
-    except (MalformedRowError, OSError) as error:  # OSError: of a path that can't be one
+    # OSError: of a path that can't be one. ValueError: of a line nested too deep or with a number of thousands of digits.
+    except (OSError, ValueError) as error:
         return _build_malformed_event(place, where, str(error))
     return _build_event(video, start, end, caption, duration)
 
 
 def _parse_seconds(item: dict, key: str) -> float:
     try:
-        return float(item[key])
-    except (KeyError, TypeError, ValueError):
+        seconds = float(item[key])
+        # Times that are no numbers could not be put in order.
+        if math.isnan(seconds):
+            raise ValueError
+        return seconds
+    # OverflowError: of an integer beyond what floats can hold.
+    except (KeyError, TypeError, ValueError, OverflowError):
         raise MalformedRowError(f"{key}: expected seconds, got {abbreviate(item.get(key))}") from None
 
 
@@ -312,7 +323,8 @@ def _build_event(video: Path, start: float, end: float, caption: str, duration: 
 
 
 def _build_malformed_event(video: Path, where: str, fault: str) -> Event:
-    return Event(video, 0.0, 0.0, "", Rejected(f"malformed: {where}: {fault}"), is_malformed=True)
+    reason = text_files.escape_invalid(f"malformed: {where}: {fault}")
+    return Event(video, 0.0, 0.0, "", Rejected(reason), is_malformed=True)
 
 
 def _build_captions(sources: Sources) -> Recipe:

@@ -33,6 +33,20 @@ def read_text(path: str | Path) -> str:
         ) from None
 
 
+def is_unicode(text: str) -> bool:
+    """Return whether UTF-8 can hold a text: JSON may hold halves of characters, and names of files bytes that are none."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def escape_invalid(text: str) -> str:
+    r"""Return a text that UTF-8 can hold: what it can't is written as \udc80 and the like."""
+    return text.encode(errors="backslashreplace").decode()
+
+
 def parse_json(text: str | bytes) -> Any:
     """Parse JSON.
 

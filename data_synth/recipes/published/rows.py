@@ -25,6 +25,7 @@ from data_synth.recipes.result import Rejected
 from data_synth.rng import build_rng
 from v2v.data.pair import Pair
 from v2v.errors import InputError
+from v2v.runtime import text_files
 from v2v.video import video as codec
 
 # Instructions and captions of some sets are long.
@@ -155,7 +156,8 @@ def build_rows(path: Path, items: Iterable, make: Callable[[Any], Row]) -> list[
         try:
             rows.append(make(item))
         except (MalformedRowError, OSError) as error:  # OSError: of a path that can't be one
-            rejection = Rejected(f"malformed row: {path.name}, row {number}: {error}")
+            reason = text_files.escape_invalid(f"malformed row: {path.name}, row {number}: {error}")
+            rejection = Rejected(reason)
             rows.append(Row(Path(), Path(), "", rejection=rejection))
     return rows
 
@@ -215,6 +217,10 @@ def parse_fields(row: Any, *keys: str) -> Iterator[str]:
             )
         if not isinstance(row[key], str):
             raise MalformedRowError(f"{key}: expected text, got {abbreviate(row[key])}")
+        if not text_files.is_unicode(row[key]):
+            raise MalformedRowError(
+                f"{key}: expected text, got half a character in {json.dumps(row[key])[:60]}"
+            )
         yield row[key].strip()
 
 

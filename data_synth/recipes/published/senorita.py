@@ -44,7 +44,8 @@ def senorita(root: str | Path) -> PublishedRecipe:
                     f"expected the instruction under one of {', '.join(INSTRUCTIONS)}, "
                     f"got {', '.join(map(str, item))}; rename that key, or add it to senorita.INSTRUCTIONS"
                 )
-            return Row(_find_file(root, source), _find_file(root, target), item[key].strip(), task)
+            (text,) = parse_fields(item, key)
+            return Row(_find_file(root, source), _find_file(root, target), text, task)
 
         rows += build_rows(path, read_json(path), row)
     return PublishedRecipe("Senorita-2M", LICENSE, tuple(rows))

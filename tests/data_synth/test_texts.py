@@ -1,0 +1,119 @@
+"""Texts that people bring along: what UTF-8 or a float can't hold, byte order marks, other encodings and other shapes."""
+
+import json
+
+import pytest
+
+from data_synth import generate, quality
+from data_synth.dataset.build import build_dataset, open_dataset
+from data_synth.dataset.request import SynthRequest
+from data_synth.recipes import captions
+from data_synth.recipes.published import PUBLISHED
+from data_synth.recipes.result import Rejected
+from data_synth.recipes.sources import Sources
+from tests.data_synth.test_published import SOUND, TURNS, film
+from v2v.errors import InputError
+
+HALF = "make it blue \ud83d"
+EVENT = {"video": "a.mp4", "start": 1.0, "end": 4.0, "caption": "a man jumps"}
+
+
+def write_json(path, value):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(value))
+    return path
+
+
+@pytest.mark.parametrize(
+    "name, place, good, bad",
+    [
+        ("ditto", "training_metadata/x.json", SOUND, {**SOUND, "instruction": HALF}),
+        ("ditto", "training_metadata/x.json", SOUND, {**SOUND, "edited_path": "\udcff.mp4"}),
+        ("ditto", "training_metadata/x.json", SOUND, {"\ud83d": 1}),
+        (
+            "senorita",
+            "updated_data_x.json",
+            {"source_video_path": "./v/a.mp4", "target_video_path": "./v/b.mp4", "prompt": "make it blue"},
+            {"source_video_path": "./v/a.mp4", "target_video_path": "./v/b.mp4", "prompt": HALF},
+        ),
+        (
+            "gpt-image-edit",
+            "training_json/omniedit_gpt.json",
+            {"image": ["a.png", "b.png"], "conversations": TURNS},
+            {"image": ["a.png", "b.png"], "conversations": [{"from": "human", "value": HALF}]},
+        ),
+    ],
+)
+def test_half_a_character_costs_its_row(tmp_path, name, place, good, bad):
+    write_json(tmp_path / place, [good, bad])
+    first, second = PUBLISHED[name](tmp_path).table
+    assert not first.rejection and second.rejection.reason.startswith("malformed row: ")
+    second.rejection.reason.encode()
+
+
+def test_a_set_with_half_a_character_in_one_row_is_built(tmp_path):
+    film(tmp_path / "videos/a.mp4", 20)
+    film(tmp_path / "videos/b.mp4", 90)
+    write_json(tmp_path / "training_metadata/x.json", [{**SOUND, "instruction": HALF}, SOUND])
+    sources = Sources(sets=(("ditto", str(tmp_path)),))
+    request = SynthRequest(
+        out=str(tmp_path / "set"), pairs=2, edits=("ditto",), frames=4, height=24, width=32, sources=sources
+    )
+    build_dataset(request)
+    assert len(open_dataset(tmp_path / "set")) == 1
+    report = json.loads((tmp_path / "set" / "report.json").read_text())
+    assert [reason[:40] for reason in report["dropped"]] == ["ditto: malformed row: x.json, row 1: ins"]
+
+
+def test_no_pair_has_text_that_utf8_cannot_hold():
+    pair, _ = generate.find_pair(0)
+    assert quality.find_rejection(pair) is None
+    for change in ({"instructions": (HALF,)}, {"source_caption": HALF}, {"target_caption": "\udcff"}):
+        bad_pair = captions.dataclasses.replace(pair, **change)
+        assert quality.find_rejection(bad_pair) == Rejected("text that UTF-8 can't hold")
+
+
+@pytest.mark.parametrize(
+    "number", ["1" + "0" * 400, "-1" + "0" * 400, "1" + "0" * 5000, "NaN", "null", "[]", '"x"']
+)
+@pytest.mark.parametrize("key", ["start", "end"])
+def test_times_that_floats_cannot_hold_cost_their_event(tmp_path, number, key):
+    """JSON numbers have no limits."""
+    line = json.dumps({**EVENT, key: 0}).replace(f'"{key}": 0', f'"{key}": {number}')
+    (tmp_path / "a.jsonl").write_text(json.dumps(EVENT) + "\n" + line + "\n")
+    (tmp_path / "a.mp4").write_bytes(b"x")
+    good, bad = sorted(captions.read_events(tmp_path / "a.jsonl"), key=lambda e: e.is_malformed)
+    assert not good.rejection and bad.rejection.reason.startswith("malformed: line 2: ")
+
+
+def test_times_in_activitynets_file(tmp_path):
+    (tmp_path / "a.mp4").write_bytes(b"x")
+    huge = "1" + "0" * 400
+    text = (
+        '{"a": {"duration": %s, "timestamps": [[1, 4], [%s, 7]], "sentences": ["a man jumps", "he lands"]}}'
+    )
+    (tmp_path / "t.json").write_text(text % (9, huge))
+    assert sum(event.is_malformed for event in captions.read_events(tmp_path / "t.json")) == 1
+    (tmp_path / "t.json").write_text(text % (huge, 5))
+    with pytest.raises(InputError, match=r"t\.json: .*duration: expected seconds"):
+        captions.read_events(tmp_path / "t.json")
+
+
+@pytest.mark.parametrize(
+    "line", [json.dumps({**EVENT, "caption": HALF}), "[" * 100_000, json.dumps({**EVENT, "video": "\ud83d.mp4"}),
+             json.dumps({**EVENT, "video": "x" * 300 + ".mp4"})]
+)  # fmt: skip
+def test_lines_of_captions_that_cannot_be_used(tmp_path, line):
+    (tmp_path / "a.jsonl").write_text(json.dumps(EVENT) + "\n" + line + "\n")
+    (tmp_path / "a.mp4").write_bytes(b"x")
+    good, bad = sorted(captions.read_events(tmp_path / "a.jsonl"), key=lambda e: e.is_malformed)
+    assert not good.rejection and bad.is_malformed
+    bad.rejection.reason.encode()
+
+
+def test_names_of_videos_too_long_for_a_path(tmp_path):
+    entry = {"duration": 9, "timestamps": [[1, 4]], "sentences": ["a man jumps"]}
+    (tmp_path / "a.mp4").write_bytes(b"x")
+    write_json(tmp_path / "t.json", {"a": entry, "x" * 300: entry, "\ud83d": entry})
+    events = captions.read_events(tmp_path / "t.json")
+    assert sum(event.rejection is None for event in events) == 1 and len(events) == 3
