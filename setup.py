@@ -8,7 +8,7 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 CORE = [
-    "av>=14",
+    "av>=18",
     "flax>=0.12",
     "ftfy>=6.2",
     "jax>=0.10",

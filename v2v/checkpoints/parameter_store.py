@@ -13,6 +13,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import jax
 import jax.numpy as jnp
@@ -33,6 +34,26 @@ WeightedAdapters = tuple[tuple[Adapter, float], ...]
 PartReader = Callable[[str, WeightedAdapters], dict]
 # The rank of combined adapters is padded to a multiple of this, so that most combinations share one compiled program.
 RANK_MULTIPLE = 64
+
+
+class PartStore(Protocol):
+    """What a model needs of a store of its parameters."""
+
+    def get(self, part: str, adapters: WeightedAdapters = ()) -> dict:
+        """Return "dit", "vae" or "text" with the adapters merged."""
+        ...
+
+    def check(self, adapters: WeightedAdapters = ()) -> None:
+        """Raise InputError where values are NaN or infinite."""
+        ...
+
+    def release(self, part: str) -> None:
+        """Free a part that is not needed soon."""
+        ...
+
+    def has_loaded(self, part: str) -> bool:
+        """Return whether a part is in memory."""
+        ...
 
 
 class ParameterStore:
@@ -92,7 +113,7 @@ class ParameterStore:
 class ReplicatedStore:
     """A store that replicates the parts of another store on every device of a mesh."""
 
-    def __init__(self, source: ParameterStore, mesh: Mesh):
+    def __init__(self, source: PartStore, mesh: Mesh):
         self._source, self._mesh = source, mesh
         self._loaded: dict[str, tuple[dict, dict]] = {}
 
@@ -116,6 +137,10 @@ class ReplicatedStore:
         self._source.release(part)
         if not self._source.has_loaded(part):
             self._loaded.pop(part, None)
+
+    def has_loaded(self, part: str) -> bool:
+        """Return whether a part is in memory."""
+        return part in self._loaded
 
 
 def store_from_trees(trees: dict[str, dict]) -> ParameterStore:

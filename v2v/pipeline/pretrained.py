@@ -10,8 +10,10 @@ import dataclasses
 import functools
 import math
 import os
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -22,19 +24,18 @@ from v2v.array_types import AnyLatents, AnyPixels, Latents
 from v2v.assets import EMBEDDED
 from v2v.checkpoints import adapters, model_folder, native, parameter_store
 from v2v.checkpoints.adapters import Adapter
-from v2v.checkpoints.parameter_store import ParameterStore
-from v2v.config import ModelConfig, TextConfig, VAEConfig
-from v2v.diffusion.sampler import SampleOutput, Sampler
+from v2v.checkpoints.parameter_store import ParameterStore, PartStore
+from v2v.config import ModelConfig
+from v2v.diffusion.sampler import SampleOutput
 from v2v.diffusion.step_skipping import StepSkipper
 from v2v.errors import InputError, note
-from v2v.models import autoencoder_streaming
 from v2v.models.autoencoder import VAE
 from v2v.models.conditioning import build_conditioning, encode_mask
 from v2v.models.initialization import init_base
-from v2v.models.text_encoder import TextEncoder, Tokenizer
+from v2v.models.text_encoder import Tokenizer
 from v2v.pipeline.model import SampleRequest, TextEmbedding, shown_conditions
+from v2v.pipeline.model_programs import ModelPrograms, build_programs
 from v2v.runtime import sharding
-from v2v.video.pixels import denormalize_pixels, normalize_pixels
 
 
 def apply_settings(cfg: ModelConfig, settings: dict) -> ModelConfig:
@@ -78,8 +79,6 @@ def apply_settings(cfg: ModelConfig, settings: dict) -> ModelConfig:
     return cfg
 
 
-# From this many pixels per call on, the autoencoder works on one latent frame at a time, in memory that does not grow with length.
-STREAMING_PIXELS = 1 << 22
 # Number of instructions whose embeddings are cached, so that the text encoder is not read for them again.
 TEXT_CACHE_SIZE = 16
 
@@ -108,7 +107,7 @@ def load_pretrained(
         cfg = apply_settings(native.load_config(path / "config.json"), settings)
         vocabulary = Tokenizer.load(path / "tokenizer.json", cfg.text.text_len)
         if is_converted_folder(path):
-            model = Pretrained(cfg, vocabulary, parameter_store.store_from_orbax(path, cfg, mesh))
+            model = Pretrained(cfg, vocabulary, parameter_store.store_from_orbax(path, cfg, mesh), mesh)
             adapter = parameter_store.load_converted_adapter(path)
         else:
             model = Pretrained(cfg, vocabulary, _load_packaged(path, cfg))
@@ -116,9 +115,8 @@ def load_pretrained(
         return model.with_lora(adapter) if adapter else model
     folder = model_folder.read_model_folder(path).require()
     cfg = apply_settings(folder.config, settings)
-    model = Pretrained(
-        cfg, load_tokenizer(folder, cfg), parameter_store.store_from_folder(folder, cfg, mesh, progress)
-    )
+    weights = parameter_store.store_from_folder(folder, cfg, mesh, progress)
+    model = Pretrained(cfg, load_tokenizer(folder, cfg), weights, mesh)
     return model.with_lora(folder.adapter) if folder.adapter else model
 
 
@@ -156,9 +154,26 @@ class Pretrained:
       tokenizer: its vocabulary.
     """
 
-    def __init__(self, config: ModelConfig, tokenizer: Tokenizer, weights: ParameterStore):
+    def __init__(
+        self,
+        config: ModelConfig,
+        tokenizer: Tokenizer,
+        weights: PartStore,
+        mesh: Mesh | None = None,
+        programs: Callable[[ModelConfig], ModelPrograms] = build_programs,
+    ):
+        """Make a model of its parts.
+
+        Args:
+          config: its configuration.
+          tokenizer: its vocabulary.
+          weights: where its parameters come from.
+          mesh: the devices its weights are on, which all take part in its computations; None for the first device.
+          programs: builds the jitted functions of a configuration.
+        """
         self.config, self.tokenizer = config, tokenizer
-        self._store, self._texts = weights, {}
+        self._store, self._mesh, self._build_programs = weights, mesh, programs
+        self._texts: dict[str, np.ndarray] = {}
         self._adapters: parameter_store.WeightedAdapters = ()
         self._embed: dict | None = None
         self.skipping: StepSkipper | None = None
@@ -171,8 +186,9 @@ class Pretrained:
 
     def encode(self, video: AnyPixels) -> Latents:
         """Encode uint8 [b, T, H, W, 3], T = 4n+1, to latents, float32 [b, t, y, x, c]."""
-        self._dit()  # as in embed_text
-        return _build_codec(self.config.vae, self.config.text)[0](self._store.get("vae"), jnp.asarray(video))
+        self._store.check(self._adapters)  # as in embed_text
+        with self._use_mesh():
+            return self._programs.encode(self._store.get("vae"), video)
 
     def encode_mask(self, mask: AnyPixels) -> AnyLatents:
         """Return what the model is shown of a mask (`conditioning.encode_mask`), uint8 [b, T, H, W, 3]."""
@@ -181,9 +197,8 @@ class Pretrained:
 
     def decode(self, z: AnyLatents) -> np.ndarray:
         """Decode latents to float32 [b, T, H, W, 3] in 0..255."""
-        return np.asarray(
-            _build_codec(self.config.vae, self.config.text)[1](self._store.get("vae"), jnp.asarray(z))
-        )
+        with self._use_mesh():
+            return np.asarray(self._programs.decode(self._store.get("vae"), z))
 
     def embed_text(self, texts: list[str]) -> TextEmbedding:
         """Embed instructions.
@@ -194,18 +209,8 @@ class Pretrained:
         self._require()
         unknown = [word for text in texts for word in self.tokenizer.unknown_words(text)]
         cut = " ".join(filter(None, map(self.tokenizer.truncated_end, texts)))
-        new_texts = [text for text in dict.fromkeys([*texts, ""]) if text not in self._texts]
-        if new_texts:
-            self._store.check(self._adapters)  # damaged weights are found before any work is done
-        for text in new_texts:
-            ids, lengths = self.tokenizer.encode([text])
-            self._texts[text] = _build_codec(self.config.vae, self.config.text)[2](
-                self._store.get("text"), ids, lengths
-            )
-        if new_texts:
-            jax.block_until_ready(self._texts[new_texts[-1]])
-            self._store.release("text")
-        rows = jnp.concatenate([self._texts[text] for text in texts])
+        self._embed_new_texts([*texts, ""])
+        rows = np.concatenate([self._texts[text] for text in texts])
         for text in [t for t in self._texts if t][:-TEXT_CACHE_SIZE]:
             del self._texts[text]
         closest = {word: self.tokenizer.closest(word) for word in unknown}
@@ -223,18 +228,18 @@ class Pretrained:
                 f"reference: {self.config.name} takes none; leave it out or load an adapter trained with references"
             )
         conditions = shown_conditions(self, request)
-        if "" not in self._texts:
-            self.embed_text([""])
+        self._embed_new_texts([""])
         sample = functools.partial(
-            _build_sampler(self.config), self.variables(), jnp.asarray(request.noise), jnp.asarray(request.text), self._texts[""], conditions,
+            self._programs.sampler, self.variables(), request.noise, request.text, self._texts[""], conditions,
             request.steps, request.guidance, links=request.links, begin=request.begin,
             strength=request.strength, mode=request.mode,
         )  # fmt: skip
-        if self.skipping is None:
-            return sample()
-        return self.skipping.run(
-            sample, (request.noise.shape, request.steps, float(request.guidance), request.strength)
-        )
+        with self._use_mesh():
+            if self.skipping is None:
+                return sample()
+            return self.skipping.run(
+                sample, (request.noise.shape, request.steps, float(request.guidance), request.strength)
+            )
 
     def variables(self) -> dict:
         """Return what the transformer is applied with: merged weights and the embeddings of conditions."""
@@ -251,7 +256,7 @@ class Pretrained:
         """Return this model with its weights replicated on all devices of a mesh, over which rows of its inputs may be split."""
         embed = self._embed and jax.device_put(self._embed, sharding.replicated_sharding(mesh))
         store = parameter_store.ReplicatedStore(self._store, mesh)
-        return self._changed(_store=store, _texts={}, _embed=embed)
+        return self._changed(_store=store, _mesh=mesh, _embed=embed)
 
     def with_lora(self, adapter: str | Path | dict | Adapter, scale: float = 1.0) -> "Pretrained":
         """Return this model with an adapter.
@@ -294,6 +299,26 @@ class Pretrained:
         vars(out).update(attributes)
         return out
 
+    @property
+    def _programs(self) -> ModelPrograms:
+        return self._build_programs(self.config)
+
+    def _use_mesh(self) -> AbstractContextManager:
+        """Return a context in which programs are compiled for the model's mesh: attention kernels can't be split by the compiler alone."""
+        return nullcontext() if self._mesh is None else jax.set_mesh(self._mesh)
+
+    def _embed_new_texts(self, texts: list[str]) -> None:
+        """Embed those texts that have not been embedded before; their embeddings stay on the host."""
+        new_texts = [text for text in dict.fromkeys(texts) if text not in self._texts]
+        if not new_texts:
+            return
+        self._store.check(self._adapters)  # damaged weights are found before any work is done
+        for text in new_texts:
+            ids, lengths = self.tokenizer.encode([text])
+            with self._use_mesh():
+                self._texts[text] = np.asarray(self._programs.embed(self._store.get("text"), ids, lengths))
+        self._store.release("text")
+
     def _dit(self) -> dict:
         return self._store.get("dit", self._adapters)
 
@@ -313,33 +338,3 @@ def _load_packaged(path: Path, cfg: ModelConfig) -> ParameterStore:
     return parameter_store.store_from_trees(
         {**trees, **native.load_parameters(path / "vae.safetensors", vae)}
     )
-
-
-@functools.lru_cache(maxsize=4)
-def _build_codec(cfg: VAEConfig, text: TextConfig):
-    vae, encoder = VAE(cfg), TextEncoder(text)
-
-    @jax.jit
-    def encode(params, video):
-        video = normalize_pixels(video)
-        if video.size // 3 >= STREAMING_PIXELS:
-            return autoencoder_streaming.encode_in_chunks(vae, params, video)
-        return vae.apply({"params": params}, video, method="encode")
-
-    @jax.jit
-    def decode(params, z):
-        pixels = z[..., 0].size * cfg.stride_t * cfg.stride_xy**2
-        if pixels >= STREAMING_PIXELS:
-            return denormalize_pixels(autoencoder_streaming.decode_in_chunks(vae, params, z))
-        return denormalize_pixels(cast(jax.Array, vae.apply({"params": params}, z, method="decode")))
-
-    @jax.jit
-    def embed(params, ids, lengths):
-        return encoder.apply({"params": params}, ids, lengths)
-
-    return encode, decode, embed
-
-
-@functools.lru_cache(maxsize=4)
-def _build_sampler(cfg: ModelConfig) -> Sampler:
-    return Sampler(cfg)

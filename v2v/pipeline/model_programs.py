@@ -1,0 +1,89 @@
+"""The jitted functions of a model: pixels to latents and back, token ids to embeddings, and the sampler.
+
+Weights are arguments, so all models of one configuration share them. `Pretrained` calls them with weights of its store; tools that lower or
+compile for absent devices put functions of their own in their place (planning/edit_programs.py).
+"""
+
+import functools
+from dataclasses import dataclass
+from typing import Any, Protocol, cast
+
+import jax
+
+from v2v.array_types import AnyArray
+from v2v.config import ModelConfig, TextConfig, VAEConfig
+from v2v.diffusion.sampler import Sampler
+from v2v.models import autoencoder_streaming
+from v2v.models.autoencoder import VAE
+from v2v.models.text_encoder import TextEncoder
+from v2v.video.pixels import denormalize_pixels, normalize_pixels
+
+# From this many pixels per call on, the autoencoder works on one latent frame at a time, in memory that does not grow with length.
+STREAMING_PIXELS = 1 << 22
+
+
+class Program(Protocol):
+    """A jitted function of a part's weights and arrays."""
+
+    def __call__(self, params: dict[str, Any], *arrays: AnyArray) -> Any:
+        """Compute."""
+        ...
+
+
+@dataclass(frozen=True)
+class ModelPrograms:
+    """The jitted functions of a model.
+
+    Attributes:
+      encode: of the autoencoder's weights and uint8 frames [b, T, H, W, 3]; latents, float32 [b, t, y, x, c].
+      decode: of the autoencoder's weights and latents; frames, float32 [b, T, H, W, 3] in 0..255.
+      embed: of the text encoder's weights, token ids [b, m] and lengths [b]; embeddings, float32 [b, m, width].
+      sampler: the sampler.
+    """
+
+    encode: Program
+    decode: Program
+    embed: Program
+    sampler: Sampler
+
+
+def build_programs(cfg: ModelConfig) -> ModelPrograms:
+    """Return the functions of a configuration; the same for equal configurations."""
+    return ModelPrograms(*_build_codec(cfg.vae), _build_text_encoder(cfg.text), _build_sampler(cfg))
+
+
+@functools.lru_cache(maxsize=4)
+def _build_codec(cfg: VAEConfig) -> tuple[Program, Program]:
+    vae = VAE(cfg)
+
+    @jax.jit
+    def encode(params, video):
+        video = normalize_pixels(video)
+        if video.size // 3 >= STREAMING_PIXELS:
+            return autoencoder_streaming.encode_in_chunks(vae, params, video)
+        return vae.apply({"params": params}, video, method="encode")
+
+    @jax.jit
+    def decode(params, z):
+        pixels = z[..., 0].size * cfg.stride_t * cfg.stride_xy**2
+        if pixels >= STREAMING_PIXELS:
+            return denormalize_pixels(autoencoder_streaming.decode_in_chunks(vae, params, z))
+        return denormalize_pixels(cast(jax.Array, vae.apply({"params": params}, z, method="decode")))
+
+    return encode, decode
+
+
+@functools.lru_cache(maxsize=4)
+def _build_text_encoder(cfg: TextConfig) -> Program:
+    encoder = TextEncoder(cfg)
+
+    @jax.jit
+    def embed(params, ids, lengths):
+        return encoder.apply({"params": params}, ids, lengths)
+
+    return embed
+
+
+@functools.lru_cache(maxsize=4)
+def _build_sampler(cfg: ModelConfig) -> Sampler:
+    return Sampler(cfg)

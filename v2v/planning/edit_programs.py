@@ -1,0 +1,150 @@
+"""The programs of an edit, lowered for devices that need not be present.
+
+A model without weights (`Pretrained` with shapes in its store) edits a window of gray frames; each of its functions is lowered with the
+very arguments that an edit passes, and answers with zeros. So what is lowered is what `v2v edit` and `v2v edit --manifest` run: the text
+encoder, the autoencoder's two halves and the sampler, with their meshes, kernels and shardings. compile.py does the same for one
+program, with the shardings of a plan.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from v2v.checkpoints import name_mapping, parameter_store
+from v2v.checkpoints.adapters import Adapter
+from v2v.config import ModelConfig
+from v2v.diffusion.sampler import Sampler
+from v2v.diffusion.windows import WindowPlan, concatenate_links
+from v2v.models import initialization
+from v2v.models.text_encoder import build_word_tokenizer
+from v2v.pipeline.model import SampleRequest
+from v2v.pipeline.model_programs import ModelPrograms, build_programs
+from v2v.pipeline.pretrained import Pretrained
+from v2v.runtime import sharding
+
+
+@dataclass(frozen=True)
+class LoweredProgram:
+    """One program of an edit.
+
+    Attributes:
+      name: "embed", "encode", "sample" or "decode".
+      lowered: the program for the mesh's devices, to be compiled or read.
+    """
+
+    name: str
+    lowered: jax.stages.Lowered
+
+
+@dataclass
+class _Recorder:
+    """Builds functions that are lowered instead of run."""
+
+    mesh: Mesh
+    programs: list[LoweredProgram] = field(default_factory=list)
+
+    def build(self, config: ModelConfig) -> ModelPrograms:
+        """Return the functions of a configuration, each of which records its lowered program and returns zeros."""
+        real, sampler = build_programs(config), Sampler(config)
+        sampler.program = self._wrap("sample", sampler.program)
+        return ModelPrograms(
+            self._wrap("encode", real.encode), self._wrap("decode", real.decode), self._wrap("embed", real.embed), sampler
+        )  # fmt: skip
+
+    def _wrap(self, name: str, jitted: Any) -> Any:
+        def record(*args: Any, **static: Any) -> Any:
+            lowered = jitted.lower(*args, **static)
+            self.programs.append(LoweredProgram(name, lowered))
+            return jax.tree.map(lambda out: np.zeros(out.shape, out.dtype), lowered.out_info)
+
+        return record
+
+
+class _ShapeStore:
+    """A store of shapes and shardings in place of parameters."""
+
+    def __init__(self, config: ModelConfig, mesh: Mesh, is_split: bool):
+        self._parts = {
+            part: parameter_store.abstract_parameters(part, config, mesh) for part in name_mapping.PARTS
+        }
+        if not is_split:
+            place = sharding.replicated_sharding(mesh)
+            self._parts = jax.tree.map(
+                lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place), self._parts
+            )
+
+    def get(self, part: str, adapters: parameter_store.WeightedAdapters = ()) -> dict:
+        """Return the shapes of a part."""
+        return self._parts[part]
+
+    def check(self, adapters: parameter_store.WeightedAdapters = ()) -> None:
+        """Do nothing: there are no values."""
+
+    def release(self, part: str) -> None:
+        """Do nothing."""
+
+    def has_loaded(self, part: str) -> bool:
+        """Return True."""
+        return True
+
+
+def lower_clip_edit(config: ModelConfig, mesh: Mesh) -> list[LoweredProgram]:
+    """Lower the programs of one clip's edit on all devices of a mesh, over which the weights are split by the table of parameters.
+
+    Raises:
+      InputError: the mesh does not divide the weights, the tokens or the heads.
+    """
+    with _record(config, mesh, is_split=True) as (model, recorder):
+        b, size = config.batch, (config.frames, config.height, config.width)
+        _edit_window(model, b, 1, lambda shape, dtype: np.zeros((b, *shape), dtype), size)
+    return recorder.programs
+
+
+def lower_jobs(config: ModelConfig, mesh: Mesh) -> list[LoweredProgram]:
+    """Lower the programs of a manifest's jobs, one a device, with the weights on every device."""
+    with _record(config, mesh, is_split=False) as (model, recorder):
+        jobs = mesh.shape["data"] * mesh.shape["fsdp"]
+        rows = jobs * config.batch
+        place = sharding.batch_sharding(mesh, rows)
+        size = (config.frames, config.height, config.width)
+        _edit_window(
+            model, rows, jobs, lambda shape, dtype: jax.ShapeDtypeStruct((rows, *shape), dtype, sharding=place), size
+        )  # fmt: skip
+    return recorder.programs
+
+
+@contextmanager
+def _record(config: ModelConfig, mesh: Mesh, is_split: bool) -> Iterator[tuple[Pretrained, _Recorder]]:
+    """Yield a model without weights that can edit, and what records its programs."""
+    recorder = _Recorder(mesh)
+    tokenizer = build_word_tokenizer(["edit"], config.text.text_len, config.text.vocab)
+    model = Pretrained(config, tokenizer, _ShapeStore(config, mesh, is_split), mesh, recorder.build)
+    if config.condition.layout != "channel":
+        embed = jax.eval_shape(lambda key: initialization.init_embed(key, config), jax.random.key(0))
+        zeros = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), embed)
+        model = model.with_lora(Adapter({}, embed=zeros))
+    yield model, recorder
+
+
+def _edit_window(model: Pretrained, rows: int, jobs: int, array: Any, size: tuple[int, int, int]) -> None:
+    """Call what `windowed.edit_windows` calls for a batch of windows; `array(shape, dtype)` makes an argument of that many rows."""
+    config = model.config
+    model.embed_text(["edit"])
+    model.encode(array((*size, 3), np.uint8))
+    latent = config.vae.latent_shape(*size)
+    z, reference = array(latent, np.float32), None
+    if "reference" in model.conditions:
+        model.encode(array((1, *size[1:], 3), np.uint8))
+        reference = array((1, *latent[1:]), np.float32)
+    plan = WindowPlan.of(size[0], size[0], config.vae.stride_t)
+    links = concatenate_links([plan.links(np.zeros(rows // jobs, int))] * jobs)
+    text = array((config.text.text_len, config.text.width), np.float32)
+    model.sample(
+        SampleRequest(z, z, reference, text, z, config.flow.steps, config.flow.guidance, links=links, begin=z)
+    )
+    model.decode(z)
