@@ -15,12 +15,13 @@ import cv2
 import numpy as np
 import pytest
 from av.stream import Disposition
+from av.video.reformatter import ColorRange
 
 from tests.example_clips import picture, psnr, sound, write
 from tests.notes import expect_no_notes
 from v2v.errors import InputError, collect_notes
 from v2v.evaluation.metrics.clips import Clip
-from v2v.video.video import Video, read_video
+from v2v.video.video import Video, open_video, read_video
 
 READER = """
 import json, sys
@@ -418,3 +419,111 @@ def test_a_picture_named_like_a_pattern_is_itself(tmp_path, monkeypatch, name):
     Path(name).parent.mkdir(exist_ok=True)
     Path(name).write_bytes(cv2.imencode(".png", frame[..., ::-1])[1].tobytes())
     np.testing.assert_array_equal(read_video(name).frames, frame[None])
+
+
+@pytest.mark.parametrize("bits", [8, 10])
+@pytest.mark.parametrize("is_limited", [False, True])
+def test_gray_of_limited_range(tmp_path, bits, is_limited):
+    """Monochrome clips of cameras: black is level 16, white 235."""
+    pix_fmt, scale = ("gray", 1) if bits == 8 else ("gray10le", 4)
+    levels = np.linspace(16, 235, 64).round().astype(np.uint16) * scale
+    stored = np.repeat(levels[None], 48, 0)
+    with av.open(str(tmp_path / "a.mkv"), "w") as out:
+        stream = out.add_stream("ffv1", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, pix_fmt
+        color_range = ColorRange.MPEG if is_limited else ColorRange.JPEG
+        stream.codec_context.color_range = color_range
+        frame = av.VideoFrame.from_ndarray(stored if bits == 10 else stored.astype(np.uint8), format=pix_fmt)
+        frame.pts, frame.color_range = 0, color_range
+        out.mux([*stream.encode(frame), *stream.encode(None)])
+    clip = read_video(tmp_path / "a.mkv")
+    shown = (levels / scale - 16) * 255 / 219 if is_limited else levels / (2**bits - 1) * 255
+    assert np.abs(clip.frames[0, 0, :, 0] - shown).max() <= (0.51 if bits == 8 else 1.3)
+    assert np.ptp(clip.frames, -1).max() == 0
+    with av.open(str(clip.save(tmp_path / "b.mp4"))) as file:
+        written = next(file.decode(video=0)).to_ndarray(format="yuv420p")[0, :64]
+    assert (
+        np.abs(written.astype(float) - (levels / scale if is_limited else 16 + shown * 219 / 255)).max() <= 4
+    )
+
+
+@pytest.mark.parametrize("matrix,name", [(8, "YCgCo"), (10, "constant luminance"), (14, "ICtCp")])
+def test_colors_that_cant_be_converted_are_named(tmp_path, matrix, name):
+    with av.open(str(tmp_path / "a.mp4"), "w") as out:
+        stream = out.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        stream.codec_context.colorspace = matrix
+        frame = av.VideoFrame.from_ndarray(picture(1)[0], format="rgb24").reformat(format="yuv420p")
+        frame.pts, frame.colorspace = 0, matrix
+        out.mux([*stream.encode(frame), *stream.encode(None)])
+    with pytest.raises(InputError, match=rf"a\.mp4: its colors are coded as .*{name}.*convert it to BT\.709"):
+        read_video(tmp_path / "a.mp4")
+
+
+def test_animated_webp_is_named(tmp_path):
+    _, encoded = cv2.imencode(".webp", picture(1)[0], [cv2.IMWRITE_WEBP_QUALITY, 101])
+    still = encoded.tobytes()[12:]
+    canvas = (63).to_bytes(3, "little") + (47).to_bytes(3, "little")
+    frame = bytes(6) + canvas + (100).to_bytes(3, "little") + b"\0" + still
+    chunks = [(b"VP8X", b"\2\0\0\0" + canvas), (b"ANIM", bytes(6)), (b"ANMF", frame), (b"ANMF", frame)]
+    body = b"WEBP" + b"".join(
+        kind + struct.pack("<I", len(data)) + data + b"\0" * (len(data) % 2) for kind, data in chunks
+    )
+    (tmp_path / "a.webp").write_bytes(b"RIFF" + struct.pack("<I", len(body)) + body)
+    with (
+        collect_notes() as notes,
+        pytest.raises(InputError, match="animated WebP.* save it as GIF, APNG or MP4"),
+    ):
+        read_video(tmp_path / "a.webp")
+    assert not notes
+
+
+def test_sizes_that_change_are_noted_once(tmp_path):
+    for number, (height, width) in enumerate([(48, 64), (64, 64)]):
+        pts = [90000 + 3600 * (5 * number + t) for t in range(5)]
+        write(tmp_path / f"{number}.ts", picture(5, height, width), pts=pts, time_base=Fraction(1, 90000))
+    (tmp_path / "a.ts").write_bytes(b"".join((tmp_path / f"{k}.ts").read_bytes() for k in range(2)))
+    with collect_notes() as notes:
+        clip = open_video(tmp_path / "a.ts", lambda frame: None)
+        assert clip.frames.shape == (10, 48, 64, 3) and len(list(clip.frames)) == 10
+    assert len(notes) == 1 and "changes from 64x48 to 64x64 near 0.20 s" in notes[0]
+
+
+@pytest.mark.parametrize("alpha,count", [(255, 0), (254, 1)])
+def test_transparency_is_noted(tmp_path, alpha, count):
+    """An alpha channel that is opaque, as screenshots have, is no news."""
+    stored = np.concatenate([picture(1)[0], np.full((48, 64, 1), 255, np.uint8)], -1)
+    stored[3, 4, 3] = alpha
+    cv2.imwrite(str(tmp_path / "a.png"), stored)
+    with collect_notes() as notes:
+        read_video(tmp_path / "a.png")
+    assert len(notes) == count and all("transparency isn't kept" in text for text in notes)
+
+
+@pytest.mark.parametrize(
+    "name,codec", [("a.mkv", "libx264"), ("a.webm", "libvpx"), ("a.avi", "mpeg4"), ("a.flv", "flv1")]
+)
+def test_a_clip_cut_short_is_noted(tmp_path, name, codec):
+    path = tmp_path / name
+    write(path, picture(100), codec=codec, codec_options={"g": "25"})
+    with expect_no_notes():
+        assert len(read_video(path).frames) == 100
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2])
+    with collect_notes() as notes:
+        assert len(read_video(path).frames) < 90
+    assert any(re.search(r"says \d\.\d+ s, but ends after \d\.\d+ s", text) for text in notes), notes
+
+
+@pytest.mark.parametrize("name", ["a.mkv", "a.avi"])
+def test_sound_longer_than_the_picture_is_no_cut(tmp_path, name):
+    write(tmp_path / name, picture(10), codec="mpeg4", tones=(440,), audio_codec="pcm_s16le")
+    with av.open(str(tmp_path / name)) as source, av.open(str(tmp_path / f"b{name}"), "w") as out:
+        streams = {s.index: out.add_stream_from_template(s) for s in source.streams}
+        for packet in source.demux():
+            if packet.dts is None or (packet.stream.type == "video" and packet.dts * packet.time_base > 0.2):
+                continue
+            packet.stream = streams[packet.stream.index]
+            out.mux(packet)
+    with expect_no_notes():
+        assert len(read_video(tmp_path / f"b{name}").frames) < 10

@@ -9,6 +9,7 @@ Python's lock, as do resizing, detail transfer and encoding, so both threads sha
 each other.
 """
 
+import math
 import re
 from collections import deque
 from collections.abc import Generator, Iterator
@@ -17,6 +18,7 @@ from contextlib import closing
 from contextvars import copy_context
 from dataclasses import dataclass, field
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import TypeVar, cast
 
@@ -32,7 +34,7 @@ from v2v.video.container_metadata import SIZE_NOTE, ContainerMetadata, MetadataR
 from v2v.video.file_checks import check_readable, error_reason
 from v2v.video.frame_conversion import FrameConverter, colour_numbers
 from v2v.video.frame_sequence import StreamedFrames
-from v2v.video.streams import DEFAULT_FPS, estimate_frame_count, select_stream
+from v2v.video.streams import DEFAULT_FPS, check_length, estimate_frame_count, select_stream
 
 Item = TypeVar("Item")
 
@@ -54,6 +56,7 @@ class StreamInfo:
       pixel_aspect: width of a pixel divided by its height.
       colour: ITU-T H.273 numbers (matrix, primaries, transfer).
       metadata: tags, timecode, chapters and subtitles.
+      is_transparent: whether the first frame has pixels that aren't opaque.
     """
 
     frame_count: int = 1
@@ -65,6 +68,7 @@ class StreamInfo:
     pixel_aspect: Fraction = Fraction(1)
     colour: tuple[int, int, int] = (1, 1, 1)
     metadata: ContainerMetadata = field(default_factory=ContainerMetadata)
+    is_transparent: bool = False
 
 
 class FileFrames(StreamedFrames):
@@ -177,6 +181,7 @@ def _decode(
     size_comment = re.search(SIZE_NOTE.format(r"(\d+)", r"(\d+)"), container.metadata.get("comment", ""))
     times: list[Fraction] = []
     converter: FrameConverter | None = None
+    is_resized, extra_end = False, 0.0 if with_audio else math.inf
     if start:
         assert stream.time_base is not None
         container.seek(int((Fraction(start) + tracks.origin) / stream.time_base), stream=stream)
@@ -184,6 +189,8 @@ def _decode(
     for packet in container.demux((stream, *extra_streams)):
         clock.apply(packet)
         if packet.stream is not stream:
+            if packet.pts is not None:
+                extra_end = max(extra_end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
             (metadata if packet.stream in metadata.streams else tracks).add(packet)
             continue
         try:
@@ -208,8 +215,16 @@ def _decode(
                 continue
             is_first = converter is None
             converter = converter or FrameConverter(frame, stream.codec.canonical_name, path)
+            if (frame.width, frame.height) != converter.size and not is_resized and is_first_pass:
+                is_resized = True
+                width, height = converter.size
+                note(
+                    f"{path}: the size of its frames changes from {width}x{height} to {frame.width}x{frame.height} near "
+                    f"{float(time):.2f} s; all are scaled to the first one's"
+                )
             upright = converter(frame)
             if is_first:
+                info.is_transparent = converter.is_transparent
                 info.colour, info.size = colour_numbers(frame), _true_size(upright.shape[:2], size_comment)
                 if converter.is_quarter_turn:
                     info.pixel_aspect = 1 / info.pixel_aspect
@@ -223,6 +238,13 @@ def _decode(
         note(
             f"{path}: {clock.describe()}; what follows was joined to what is before, picture and sound alike"
         )
+    if is_first_pass:
+        gaps = [float(later - earlier) for earlier, later in pairwise(times)]
+        picture_end = float(times[-1] + tracks.origin) + (info.tail or 0.0)
+        if problem := check_length(
+            container, stream, picture_end, extra_end, max(gaps, default=1 / float(rate))
+        ):
+            note(f"{path}: {problem}")
     info.fps = float((len(times) - 1) / (times[-1] - times[0]) if len(times) > 1 else rate)
     info.audio = tracks.to_mp4()
     info.metadata = metadata.to_metadata()

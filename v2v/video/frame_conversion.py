@@ -5,9 +5,11 @@ from pathlib import Path
 import av
 import cv2
 import numpy as np
+from av.error import FFmpegError
 from av.sidedata.sidedata import Type as SideData
-from av.video.reformatter import VideoReformatter
+from av.video.reformatter import ColorRange, VideoReformatter
 
+from v2v.errors import InputError
 from v2v.video.encoder import EXACT_CONVERSION, rgb_planes
 from v2v.video.orientation import read_box_matrix, read_exif_matrix
 
@@ -16,13 +18,27 @@ DISPLAY_MATRIX_UNIT = 1 << 16
 # Codecs of pictures. PyAV reads all side data of a frame to give one entry, which for these may be metadata of cameras and
 # profiles: it has no name for EXIF, and frees the name of a PNG's profile twice, which ends the process.
 PICTURE_CODECS = ("png", "apng", "mjpeg", "webp", "tiff", "jpegxl", "jpegls", "jpeg2000")
+# Color matrices that FFmpeg decodes but doesn't convert, by H.273 number.
+UNCONVERTIBLE_MATRICES = {
+    8: "YCgCo",
+    10: "BT.2020 with constant luminance",
+    11: "YDzDx",
+    12: "chromaticity-derived Y'CbCr",
+    13: "chromaticity-derived Y'CbCr with constant luminance",
+    14: "ICtCp",
+    15: "IPT-PQ-C2",
+    16: "YCgCo-Re",
+    17: "YCgCo-Ro",
+}
 
 
 class FrameConverter:
     """A converter of the frames of one stream to RGB [H, W, 3] as a player shows them.
 
     Attributes:
+      size: width and height of the first frame as stored.
       is_quarter_turn: whether stored and shown frames have height and width exchanged.
+      is_transparent: whether the first frame has pixels that aren't opaque; their color is shown.
     """
 
     def __init__(self, first: av.VideoFrame, codec: str, path: Path):
@@ -33,17 +49,26 @@ class FrameConverter:
           codec: FFmpeg's name of the stream's codec.
           path: the file, whose metadata may tell how pictures are turned.
         """
-        self._width, self._height = first.width, first.height
+        self.size, self._path = (first.width, first.height), path
         matrix = _display_matrix(first, codec, path)
         if matrix is None or abs(round(np.linalg.det(matrix))) != 1:
             matrix = np.eye(2, dtype=int)
         self._matrix = matrix
         self.is_quarter_turn = self._matrix[0, 0] == 0
         self._reformatter = VideoReformatter()
+        self.is_transparent = _has_alpha(first) and int(first.to_ndarray(format="rgba")[..., 3].min()) < 255
 
     def __call__(self, frame: av.VideoFrame) -> np.ndarray:
-        """Return a frame as contiguous uint8 [H, W, 3]."""
-        rgb = self._to_rgb(frame)
+        """Return a frame as contiguous uint8 [H, W, 3]; raise InputError where its colors can't be converted."""
+        try:
+            rgb = self._to_rgb(frame)
+        except FFmpegError:
+            matrix = UNCONVERTIBLE_MATRICES.get(
+                int(frame.colorspace), f"{frame.format.name}, matrix {frame.colorspace}"
+            )
+            raise InputError(
+                f"{self._path}: its colors are coded as {matrix}, which can't be converted; convert it to BT.709 first"
+            ) from None
         # x' depends on y: transpose, then apply the signs of what is now along each axis.
         if self.is_quarter_turn:
             rgb = rgb.transpose(1, 0, 2)
@@ -57,16 +82,20 @@ class FrameConverter:
         FFmpeg's exact conversion to interleaved RGB is plain C; to planes it is vectorised, with the same bytes (a quarter of the
         time).
         """
+        width, height = self.size
         is_planar = not frame.format.is_rgb and len(frame.format.components) == 3
         rgb = self._reformatter.reformat(
             frame,
-            self._width,
-            self._height,
+            width,
+            height,
             "gbrp" if is_planar else "rgb24",
             interpolation=EXACT_CONVERSION,
             threads=1,
         )
-        return cv2.merge(rgb_planes(rgb, self._height, self._width)) if is_planar else rgb.to_ndarray()
+        if is_planar:
+            return cv2.merge(rgb_planes(rgb, height, width))
+        levels = _limited_gray_levels(frame)
+        return rgb.to_ndarray() if levels is None else cv2.LUT(rgb.to_ndarray(), levels)
 
 
 def colour_numbers(frame: av.VideoFrame) -> tuple[int, int, int]:
@@ -74,6 +103,22 @@ def colour_numbers(frame: av.VideoFrame) -> tuple[int, int, int]:
     if frame.format.is_rgb or frame.format.name.startswith(("gray", "pal", "mono")):
         return 1, 1, 1
     return int(frame.colorspace), int(frame.color_primaries), int(frame.color_trc)
+
+
+def _has_alpha(frame: av.VideoFrame) -> bool:
+    return frame.format.name == "pal8" or any(component.is_alpha for component in frame.format.components)
+
+
+def _limited_gray_levels(frame: av.VideoFrame) -> np.ndarray | None:
+    """Return the levels, uint8 [256], that FFmpeg's conversion of a gray frame needs; None for full range.
+
+    FFmpeg takes all frames of one component for full range. Levels of b bits reach from 16 * 2^(b - 8) to 235 * 2^(b - 8).
+    """
+    if not frame.format.name.startswith(("gray", "ya")) or frame.color_range != ColorRange.MPEG:
+        return None
+    bits = frame.format.components[0].bits
+    black, white = (level * 2.0 ** (bits - 8) / (2**bits - 1) * 255 for level in (16, 235))
+    return np.clip(np.rint((np.arange(256) - black) * 255 / (white - black)), 0, 255).astype(np.uint8)
 
 
 def _display_matrix(frame: av.VideoFrame, codec: str, path: Path) -> np.ndarray | None:

@@ -1,5 +1,6 @@
 """The stream of a file that is decoded, and checks of the file's header. The first step of `decoder.py`."""
 
+import re
 from fractions import Fraction
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from v2v.video.clock import is_discontinuous
 
 # Text that FFmpeg would "play", or follow to other files.
 NON_VIDEO_FORMATS = ("tty", "hls", "concat", "dash", "sdp", "ffmetadata")
+# Formats whose header tells their length; MP4 is checked by its index.
+FORMATS_WITH_DURATION = ("matroska,webm", "avi", "flv", "asf", "mxf", "ivf")
 # Rate of files that state none.
 DEFAULT_FPS = Fraction(25)
 # Pictures beside the video.
@@ -52,6 +55,8 @@ def select_stream(container: InputContainer, path: Path) -> av.VideoStream:
         raise InputError(
             f"{path}: its video is in a format this FFmpeg can't decode; convert it to H.264 first"
         )
+    if container.format.name == "webp_pipe" and _is_animated_webp(path):
+        raise InputError(f"{path}: an animated WebP, which FFmpeg can't decode; save it as GIF, APNG or MP4")
     stream.thread_type = "AUTO"
     _check_complete(stream, path)
     return stream
@@ -66,6 +71,43 @@ def estimate_frame_count(stream: av.VideoStream) -> int:
     return max(stream.frames, round(seconds * float(rate)), 0)
 
 
+def check_length(
+    container: InputContainer, stream: av.VideoStream, picture_end: float, last_end: float, longest_gap: float
+) -> str:
+    """Compare where a file ended with what its header promises.
+
+    Args:
+      container: the open file.
+      stream: the video stream that was decoded.
+      picture_end: the second of the file's clock at which the picture ended.
+      last_end: the second at which the last of all streams ended; infinity where some weren't read.
+      longest_gap: the longest time between two frames, in seconds.
+
+    Returns:
+      A sentence for the user; "" where the file is as long as it should be, or promises nothing.
+    """
+    if container.format.name not in FORMATS_WITH_DURATION:
+        return ""
+    promised, end, slack = _stream_duration(stream), picture_end, 0.0
+    if not promised:
+        # Only the longest stream has this duration, and some programs round it.
+        promised, end, slack = (container.duration or 0) / av.time_base, max(picture_end, last_end), 1.0
+    if promised - end <= max(3 * longest_gap, 0.02 * promised, slack):
+        return ""
+    return (
+        f"says {promised:.2f} s, but ends after {end:.2f} s; if it was cut short, copy or download it again"
+    )
+
+
+def _stream_duration(stream: av.VideoStream) -> float:
+    """Return the seconds at which a stream should end, 0 where the file doesn't tell."""
+    if stream.duration and stream.time_base is not None:
+        return float(((stream.start_time or 0) + stream.duration) * stream.time_base)
+    # Of Matroska, as 00:00:06.040000000.
+    match = re.fullmatch(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)", stream.metadata.get("DURATION", ""))
+    return 3600 * int(match[1]) + 60 * int(match[2]) + float(match[3]) if match else 0.0
+
+
 def _preference(stream: av.VideoStream) -> tuple[bool, bool]:
     return not _is_still_item(stream), bool(stream.disposition & Disposition.default)
 
@@ -73,6 +115,13 @@ def _preference(stream: av.VideoStream) -> tuple[bool, bool]:
 def _is_still_item(stream: av.VideoStream) -> bool:
     """Return whether a stream is a picture of a HEIC or AVIF file rather than a track."""
     return stream.frames == 1 and not stream.duration
+
+
+def _is_animated_webp(path: Path) -> bool:
+    """Return whether the flag of animation is set in a WebP file's header."""
+    with path.open("rb") as file:
+        head = file.read(21)
+    return head[12:16] == b"VP8X" and bool(head[20] & 2)
 
 
 def _check_complete(stream: av.VideoStream, path: Path) -> None:

@@ -11,8 +11,8 @@ Frames are upright RGB bytes. Everything else that a file carries is kept, so th
 - sound: every audio track, held as a small in-memory MP4 on the clip's own clock (`audio.py`);
 - tags, timecode, chapters and text subtitles (`container_metadata.py`); what an output can't hold is named in a note.
 
-Files are decoded by `decoder.py`; output is H.264 yuv420p, written by `encoder.py`. Alpha is ignored (the colour under it is
-kept), HDR keeps its matrix and loses bits beyond eight, interlaced fields stay woven.
+Files are decoded by `decoder.py`; output is H.264 yuv420p, written by `encoder.py`. Alpha is ignored with a note (the colour under it
+is kept), HDR keeps its matrix and loses bits beyond eight, interlaced fields stay woven.
 """
 
 import base64
@@ -234,6 +234,10 @@ def _note_lost_profile(path: Path, profile: ColorProfile) -> None:
 
 
 def _build_video(path: Path, info: StreamInfo, frames: FramesType) -> Video[FramesType]:
+    if info.is_transparent:
+        note(
+            f"{path}: its transparency isn't kept; transparent pixels show the color that is stored under them"
+        )
     return Video(
         frames=frames,
         times=np.array(info.times),
