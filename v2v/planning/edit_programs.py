@@ -13,7 +13,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh
 
 from v2v.checkpoints import name_mapping, parameter_store
 from v2v.checkpoints.adapters import Adapter

@@ -128,7 +128,7 @@ class AudioTracks:
                 self._mux([packet])
             return
         for frame in decode_audio(packet):
-            if frame.pts is not None:
+            if frame.pts is not None and frame.time_base is not None:
                 frame.pts -= round(self.origin / frame.time_base)
                 if not self._advances(source, frame.pts * frame.time_base):
                     continue
