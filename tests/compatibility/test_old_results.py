@@ -64,10 +64,14 @@ def figures(value, old_value):
 def test_an_old_sweep_is_done(old, capsys):
     before = json.loads((old / "sweep/results.json").read_text())
     work = {kind: material.contents(old / "sweep/cache" / kind) for kind in ("edits", "scores")}
+    # By which code it was done nobody knows, so that without --any-code it is done again, and the plan says so.
     plan = run(capsys, "eval", sweep_old.__file__, "--out", "sweep", "--plan")["plan"]
+    assert (plan["edits"], plan["edits_cached"], plan["other_code"]) == (6, 0, {"edits": 6})
+    plan = run(capsys, "eval", sweep_old.__file__, "--out", "sweep", "--any-code", "--plan")["plan"]
+    assert plan["commits"]["edits"] == {"unknown": 6}
     assert (plan["edits"], plan["edits_cached"], plan["scores"]) == (0, 6, 0)
     assert plan["scores_cached"] == before["plan"]["scores"] > 0
-    said = run(capsys, "eval", sweep_old.__file__, "--out", "sweep")
+    said = run(capsys, "eval", sweep_old.__file__, "--out", "sweep", "--any-code")
     assert (said["edits"], said["scores"], said["problems"]) == (0, 0, 0)
     assert work == {kind: material.contents(old / "sweep/cache" / kind) for kind in work}
     now = json.loads((old / "sweep/results.json").read_text())

@@ -62,6 +62,8 @@ class SweepRequest:
       exports: outputs to write in the benchmark's layout.
       report_mb: megabytes of clips in the report.
       progress: whether to show progress bars.
+      any_code: whether to use finished work of other code too.
+      fresh: finished work to do anew.
     """
 
     file: Path
@@ -73,6 +75,8 @@ class SweepRequest:
     exports: Sequence[Export] = ()
     report_mb: float = 60
     progress: bool = False
+    any_code: bool = False
+    fresh: frozenset[Literal["edits", "scores", "judge"]] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -140,6 +144,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--list-metrics", action=_ListMetrics, nargs=0, help="print the metrics and the rubrics of judges"
     )
     parser.add_argument("--cache", metavar="DIR", help="folder of finished work to share between sweeps (default: DIR/cache)")  # fmt: skip
+    parser.add_argument("--fresh", action="append", default=[], choices=("edits", "scores", "judge"), help="do finished work anew: edits, scores computed here, or answers of judges; may be repeated")  # fmt: skip
+    parser.add_argument("--any-code", action="store_true", help="use finished work also where the code of editor or metric has changed since; the plan says of which commits it is")  # fmt: skip
     parser.add_argument("--plan", action="store_true", help="print what would be done and what it would cost, then stop")  # fmt: skip
     parser.add_argument("--strict", action="store_true", help="exit with 1 if anything failed, was skipped or didn't match")  # fmt: skip
     parser.add_argument("--compat", choices=("editverse",), help="judges of single frames repeat EditVerseBench's own sampling and channel order")  # fmt: skip
@@ -186,6 +192,8 @@ def parse_request(args: argparse.Namespace, progress: bool) -> EvalRequest:
         exports,
         args.report_mb,
         progress,
+        args.any_code,
+        frozenset(args.fresh),
     )
 
 
@@ -226,7 +234,7 @@ def _run_sweep(request: SweepRequest) -> dict[str, Any]:
     from v2v.evaluation.sweep import report, results, runner, sweep
 
     begin, out = time.perf_counter(), request.out
-    cache = SweepCache(request.cache or out / "cache")
+    cache = SweepCache(request.cache or out / "cache", any_code=request.any_code, fresh=request.fresh)
     definition = load_sweep(request.file, cache.folder / "benchmarks")
     if request.compat:
         definition = _with_compatibility(definition, request.compat)

@@ -1,4 +1,4 @@
-"""The sweep cache: edits, scores and previews, stored under the hash of everything that they depend on.
+"""The sweep cache: edits, scores and previews, stored under the hash of everything that they depend on, the code included.
 
 A key is any JSON-able value; its name is the SHA-256 of its canonical JSON. Files enter a key by the hash of their content, never by name or
 time, so that a renamed folder costs nothing and a changed file is noticed. Entries are written beside their place and renamed: a process
@@ -12,11 +12,36 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
+
+from v2v.evaluation.code_version import package_commit
 
 # Bytes read at a time.
 READ_SIZE = 1 << 20
+
+
+# What a sweep can be told to do anew: edits, scores computed here, scores of judges.
+Work = Literal["edits", "scores", "judge"]
+WORK: tuple[Work, ...] = get_args(Work)
+# The commit of work from before commits were stored.
+UNKNOWN_COMMIT = "unknown"
+
+
+@dataclass(frozen=True)
+class FinishedWork:
+    """A finished edit or score that was found.
+
+    Attributes:
+      key: under which it is stored.
+      record: what is stored.
+      commit: the commit or version of v2v that made it, or UNKNOWN_COMMIT.
+    """
+
+    key: dict
+    record: dict
+    commit: str
 
 
 class SweepCache:
@@ -24,10 +49,15 @@ class SweepCache:
 
     Attributes:
       folder: the folder; created when something is stored.
+      any_code: whether work of other code than the present one is used too.
+      fresh: work to do anew although it is finished.
     """
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, *, any_code: bool = False, fresh: frozenset[Work] = frozenset()):
         self.folder = Path(folder)
+        self.any_code, self.fresh = any_code, fresh
+        # Keys of work that was done in this process, which is fresh.
+        self._new_keys: set[str] = set()
         self._hashes = self.folder / "hashes"
         self._hash_by_identity: dict[tuple, str] = {}
 
@@ -41,6 +71,49 @@ class SweepCache:
     def store(self, kind: str, key: Any, record: dict) -> None:
         """Store a record together with its key."""
         write_text_atomically(self.path(kind, key, ".json"), json.dumps({**record, "key": key}, indent=1))
+
+    def find_work(
+        self, work: Work, inputs: dict, code: str, old_inputs: dict | None = None
+    ) -> FinishedWork | None:
+        """Return finished work, or None where there is none that may be used.
+
+        Args:
+          work: what it is.
+          inputs: everything that it depends on, without the code, JSON-able.
+          code: hash of the code that makes it.
+          old_inputs: the inputs as they were written before work was stored with its code, where they differ.
+        """
+        kind, key = _kind(work), {**inputs, "code": code}
+        if work in self.fresh and digest(key) not in self._new_keys:
+            return None
+        found = self._found(kind, key)
+        if found or not self.any_code:
+            return found
+        return self._other_work(kind, inputs, old_inputs)
+
+    def has_other_work(self, work: Work, inputs: dict, old_inputs: dict | None = None) -> bool:
+        """Return whether the same work was done by other code."""
+        return self._other_work(_kind(work), inputs, old_inputs) is not None
+
+    def store_work(self, work: Work, inputs: dict, code: str, record: dict) -> FinishedWork:
+        """Store finished work with its code and the commit."""
+        kind, key, commit = _kind(work), {**inputs, "code": code}, package_commit()
+        self.store(kind, key, {**record, "commit": commit})
+        self.store("code", {"of": kind, **inputs}, {"code": code})
+        self._new_keys.add(digest(key))
+        return FinishedWork(key, record, commit)
+
+    def _other_work(self, kind: str, inputs: dict, old_inputs: dict | None) -> FinishedWork | None:
+        """Return the latest of the same work, of whatever code."""
+        latest = self.load("code", {"of": kind, **inputs})
+        keys = [{**inputs, "code": latest["code"]}] if latest else []
+        return next(filter(None, (self._found(kind, key) for key in (*keys, old_inputs or inputs))), None)
+
+    def _found(self, kind: str, key: dict) -> FinishedWork | None:
+        record = self.load(kind, key)
+        if record is None or ("suffix" in record and not self.path(kind, key, record["suffix"]).exists()):
+            return None
+        return FinishedWork(key, record, record.get("commit", UNKNOWN_COMMIT))
 
     def path(self, kind: str, key: Any, suffix: str) -> Path:
         """Return the path of an entry."""
@@ -76,6 +149,11 @@ class SweepCache:
                 write_text_atomically(hash_file, file_hash)
             self._hash_by_identity[identity] = file_hash
         return self._hash_by_identity[identity]
+
+
+def _kind(work: Work) -> str:
+    """Return the folder of a kind of work."""
+    return "edits" if work == "edits" else "scores"
 
 
 def digest(value: Any) -> str:

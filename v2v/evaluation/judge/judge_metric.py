@@ -20,6 +20,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
+from v2v.evaluation.code_version import JUDGING, object_code, package_code
 from v2v.evaluation.items import Item
 from v2v.evaluation.judge.judge import Judge, Question
 from v2v.evaluation.judge.rubrics import RUBRIC_VERSION, Phase, Rubric
@@ -93,6 +94,11 @@ class JudgeMetric(Metric):
             "metric": "judge", **self.judge.identity, "rubric": self.rubric.name,
             "version": RUBRIC_VERSION, "compat": self.compat, "side": self.side,
         }  # fmt: skip
+
+    @property
+    def code(self) -> str:
+        """Return the hash of the code of questions and answers, and of a judge or rubric of one's own."""
+        return f"{package_code(*JUDGING)[:32]}{object_code((self.judge, self.rubric))[:32]}"
 
     @property
     def calls(self) -> int:

@@ -20,6 +20,7 @@ from typing import Literal
 
 import numpy as np
 
+from v2v.evaluation.code_version import SCORING, object_code, package_code
 from v2v.evaluation.items import Item
 from v2v.evaluation.metrics.clips import Clip, MaskClip, ResizedClip, describe_mismatch
 
@@ -94,7 +95,17 @@ class Metric(ABC):
     @property
     @abstractmethod
     def identity(self) -> dict:
-        """Return whatever changes the scores, JSON-able: name, version, parameters, revision of weights."""
+        """Return whatever changes the scores beside the code, JSON-able: name, version, parameters, revision of weights."""
+
+    @property
+    def code(self) -> str:
+        """Return the hash of the code that scores: of the package's metrics, and of the metric's own class and functions."""
+        return f"{package_code(*SCORING)[:32]}{object_code(self)[:32]}"
+
+    @property
+    def old_identity(self) -> dict:
+        """Return the identity as it was before the code was stored beside it; work from then is found by it."""
+        return self.identity
 
     def missing(self) -> str | None:
         """Return why the metric cannot run here (such as missing weights), or None; must be cheap."""

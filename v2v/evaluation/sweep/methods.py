@@ -17,11 +17,12 @@ from typing import Any, Protocol
 from v2v.assets import EMBEDDED
 from v2v.errors import InputError
 from v2v.evaluation.cache import SweepCache, digest
+from v2v.evaluation.code_version import EDITING, object_code, package_code
 from v2v.evaluation.items import Item
 from v2v.pipeline.editor import EasyV2VEditor
 from v2v.video import video as codec
 
-# Goes up when v2v's own editing gives something else for the same settings.
+# The layout of an edit's key; that editing has changed is noticed by its code.
 EDIT_VERSION = 1
 
 
@@ -55,6 +56,7 @@ class EditingMethod:
       editor: returns the editor, for others than v2v's own.
       revision: distinguishes versions of `editor`, whose edits are cached.
       axes: the varied settings, for plots.
+      code: hash of the editor's code; "" to take it from the sources of `editor`, or of v2v.
     """
 
     name: str = "edit"
@@ -67,6 +69,7 @@ class EditingMethod:
     editor: Callable[[], VideoEditor] | None = None
     revision: str = ""
     axes: dict = field(default_factory=dict)
+    code: str = ""
 
     def __post_init__(self):
         if self.editor is not None and not self.revision:
@@ -107,7 +110,7 @@ class EditingMethod:
         return {"model": digest(files), **lora}
 
     def key(self, item: Item, cache: SweepCache) -> dict:
-        """Return everything that the edit depends on, JSON-able; finished edits are stored under its hash."""
+        """Return everything that the edit depends on but the code, JSON-able; finished edits are stored under the hash of both."""
         editor_arguments = {
             k: cache.hash_of(v) if isinstance(v, Path) else v for k, v in self.editor_arguments(item).items()
         }
@@ -119,6 +122,12 @@ class EditingMethod:
             "options": self.options,
             **self.weights(cache),
         }
+
+    def editor_code(self) -> str:
+        """Return the hash of the code that edits."""
+        if self.code:
+            return self.code
+        return package_code(*EDITING) if self.editor is None else object_code(self.editor)
 
     def open(self) -> VideoEditor:
         """Build the editor, which loads its weights."""
@@ -136,7 +145,9 @@ class EditingMethod:
           cache: where the hashes of files are remembered.
         """
         editor = self.open()
-        return dataclasses.replace(self, editor=lambda: editor, revision=digest(self.weights(cache)))
+        return dataclasses.replace(
+            self, editor=lambda: editor, revision=digest(self.weights(cache)), code=self.editor_code()
+        )
 
     def wrap(
         self, wrapper: Callable[[VideoEditor], VideoEditor], revision: str, cache: SweepCache
@@ -149,7 +160,10 @@ class EditingMethod:
           cache: where the hashes of files are remembered.
         """
         return dataclasses.replace(
-            self, editor=lambda: wrapper(self.open()), revision=digest([self.weights(cache), revision])
+            self,
+            editor=lambda: wrapper(self.open()),
+            revision=digest([self.weights(cache), revision]),
+            code=digest([self.editor_code(), object_code(wrapper)]),
         )
 
     @property
@@ -160,7 +174,14 @@ class EditingMethod:
     def describe(self) -> dict:
         """Return the settings for the report and the results file."""
         settings = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        for name in ("name", "axes", "options", "editor", *(() if self.lora else ("lora", "lora_scale"))):
+        for name in (
+            "name",
+            "axes",
+            "options",
+            "editor",
+            "code",
+            *(() if self.lora else ("lora", "lora_scale")),
+        ):
             settings.pop(name)
         if self.editor is not None:
             settings.pop("model")

@@ -10,15 +10,14 @@ import csv
 import dataclasses
 import io
 import platform
-import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 from v2v import __version__
+from v2v.evaluation.code_version import package_commit
 from v2v.evaluation.items import Item
 from v2v.evaluation.json_values import to_json_values
 from v2v.evaluation.metrics.base import Column, Metric, SetMetric
@@ -240,21 +239,9 @@ def version_stamp() -> dict[str, Any]:
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
         "python": platform.python_version(),
         "machine": platform.machine(),
-        "commit": _commit(),
+        "commit": package_commit(),
         "packages": versions,
     }
-
-
-def _commit() -> str:
-    """Return the commit of the checkout that this package lies in; empty for an installed one."""
-    root = Path(__file__).parents[3]
-    try:
-        if not (root / ".git").exists():
-            return ""
-        command = ["git", "-C", str(root), "rev-parse", "HEAD"]
-        return subprocess.run(command, capture_output=True, text=True, timeout=10).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return ""
 
 
 def _csv_value(value: float | None) -> float | str:

@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Literal
 
 from v2v.errors import InputError, collect_notes
-from v2v.evaluation.cache import SweepCache
+from v2v.evaluation.cache import FinishedWork, SweepCache
 from v2v.evaluation.items import Item
 from v2v.evaluation.metrics.base import Case, Metric, ScoringError, missing_fields
 from v2v.evaluation.metrics.clips import editor_input
 from v2v.evaluation.sweep.methods import EditingMethod, Method, ResultFolder, VideoEditor
-from v2v.evaluation.sweep.sweep import Sweep, find_edit_record, missing_files, score_key
+from v2v.evaluation.sweep.sweep import Sweep, find_edit, find_score, missing_files, score_key, score_work
 
 
 @dataclass
@@ -131,11 +131,11 @@ def _run_edits(run: SweepRun, cache: SweepCache, tick: ProgressCallback) -> None
         run.weights[method.name] = method.weights(cache)
         for item in sweep.benchmark.items:
             missing = missing_files(item)
-            record = None if missing else find_edit_record(method, item, cache)
+            edit = None if missing else find_edit(method, item, cache)
             if missing:
                 output = EditOutput(reason=f"no such file: {', '.join(missing)}")
-            elif record:
-                output = _cached_output(method, item, record, cache)
+            elif edit:
+                output = _cached_output(edit, cache)
             else:
                 remaining.setdefault(method.editor_key, []).append((method, item))
                 continue
@@ -150,7 +150,8 @@ def _run_edits(run: SweepRun, cache: SweepCache, tick: ProgressCallback) -> None
 
 
 def _edit(editor: VideoEditor, method: EditingMethod, item: Item, cache: SweepCache) -> EditOutput:
-    key, begin = method.key(item, cache), time.perf_counter()
+    inputs, code, begin = method.key(item, cache), method.editor_code(), time.perf_counter()
+    key = {**inputs, "code": code}
     try:
         with collect_notes() as notes:
             source = editor_input(item.source)
@@ -170,14 +171,14 @@ def _edit(editor: VideoEditor, method: EditingMethod, item: Item, cache: SweepCa
         "seconds": round(time.perf_counter() - begin, 3),
         "notes": notes,
     }
-    cache.store("edits", key, record)
-    output = _cached_output(method, item, record, cache)
+    output = _cached_output(cache.store_work("edits", inputs, code, record), cache)
     output.is_new = True
     return output
 
 
-def _cached_output(method: EditingMethod, item: Item, record: dict, cache: SweepCache) -> EditOutput:
-    path = cache.path("edits", method.key(item, cache), record["suffix"])
+def _cached_output(edit: FinishedWork, cache: SweepCache) -> EditOutput:
+    record = edit.record
+    path = cache.path("edits", edit.key, record["suffix"])
     return EditOutput(path, record["sha256"], notes=record["notes"], seconds=record["seconds"])
 
 
@@ -235,9 +236,9 @@ def _score(
         return MetricResult("n/a", reason=f"the item has no {' and no '.join(fields)}")
     if case is None:
         return MetricResult("failed", reason=f"no output: {output.reason}")
-    key = score_key(metric, item, output.sha256, cache)
-    record = cache.load("scores", key)
-    if record is not None:
+    finished = find_score(metric, item, output.sha256, cache)
+    if finished is not None:
+        record = finished.record
         return MetricResult(record["status"], record["values"], record["reason"], record["notes"])
     try:
         score = metric.score(case)
@@ -249,16 +250,14 @@ def _score(
         return MetricResult("failed", reason=_format_error(error), is_new=True)
     else:
         result = MetricResult("ok" if score.values else "n/a", score.values, notes=score.notes, is_new=True)
-    cache.store(
-        "scores",
-        key,
-        {
-            "status": result.status,
-            "values": result.values,
-            "reason": result.reason,
-            "notes": result.notes,
-        },
-    )
+    record = {
+        "status": result.status,
+        "values": result.values,
+        "reason": result.reason,
+        "notes": result.notes,
+    }
+    inputs = score_key(metric, item, output.sha256, cache)
+    cache.store_work(score_work(metric), inputs, metric.code, record)
     return result
 
 

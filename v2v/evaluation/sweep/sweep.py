@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from v2v.errors import InputError
-from v2v.evaluation.cache import SweepCache
+from v2v.evaluation.cache import FinishedWork, SweepCache, Work
 from v2v.evaluation.items import Benchmark, Item
 from v2v.evaluation.metrics.base import Metric, missing_fields
 from v2v.evaluation.sweep.methods import EditingMethod, Method, ResultFolder
@@ -81,6 +81,8 @@ class SweepPlan:
       dollars: estimated price of the calls; None where there are calls of unknown price.
       skipped_metrics: reasons of metrics that cannot run here, by name.
       notes: what looks wrong beforehand, such as results of no item or items without a file.
+      commits: number of finished edits, scores and judge scores by the commit or version of v2v that made them.
+      other_code: number of edits, scores and judge scores to do that other code has done before.
     """
 
     methods: int
@@ -96,6 +98,8 @@ class SweepPlan:
     dollars: float | None = 0.0
     skipped_metrics: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    commits: dict[Work, dict[str, int]] = field(default_factory=dict)
+    other_code: dict[Work, int] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Return the plan as JSON values; the keys are those of results.json."""
@@ -113,6 +117,18 @@ class SweepPlan:
         if self.calls or self.calls_cached:
             cost = "price unknown" if self.dollars is None else f"about ${self.dollars:.2f}"
             text.append(f"  judge calls   {self.calls} to do ({cost}), {self.calls_cached} cached")
+        text += [
+            f"  cached {work:<7}{', '.join(f'{n} of {short_commit(commit)}' for commit, n in commits.items())}"
+            for work, commits in self.commits.items()
+        ]
+        if self.other_code:
+            counts = ", ".join(
+                f"{n} {'judge scores' if work == 'judge' else work}" for work, n in self.other_code.items()
+            )
+            text.append(
+                f"  done again    {counts}: finished before by other code or an earlier v2v, whose results may differ; "
+                "--any-code uses those"
+            )
         text += [f"  skipped       {name}: {reason}" for name, reason in self.skipped_metrics.items()]
         text += [f"  note          {note}" for note in self.notes]
         return "\n".join(text)
@@ -147,6 +163,11 @@ def plan_sweep(sweep: Sweep, cache: SweepCache) -> SweepPlan:
     return plan
 
 
+def short_commit(commit: str) -> str:
+    """Return the first digits of a commit, with the "+" of a checkout with changes."""
+    return commit if len(commit) < 20 else commit[:12] + commit[40:]
+
+
 def format_names(names: Sequence[str], limit: int = 8) -> str:
     """Format the first names and the number of the others."""
     return ", ".join(names[:limit]) + (f" and {len(names) - limit} more" if len(names) > limit else "")
@@ -158,15 +179,33 @@ def missing_files(item: Item) -> list[str]:
     return [str(p) for p in paths if p is not None and not p.exists()]
 
 
-def find_edit_record(method: EditingMethod, item: Item, cache: SweepCache) -> dict | None:
-    """Return the record of a finished edit whose file exists, or None."""
-    key = method.key(item, cache)
-    record = cache.load("edits", key)
-    return record if record and cache.path("edits", key, record["suffix"]).exists() else None
+def find_edit(method: EditingMethod, item: Item, cache: SweepCache) -> FinishedWork | None:
+    """Return a finished edit whose file exists, or None."""
+    return cache.find_work("edits", method.key(item, cache), method.editor_code())
+
+
+def find_score(metric: Metric, item: Item, output: str, cache: SweepCache) -> FinishedWork | None:
+    """Return a finished score, or None.
+
+    Args:
+      metric: the metric.
+      item: the item.
+      output: hash of the scored file.
+      cache: where to look.
+    """
+    inputs = score_key(metric, item, output, cache)
+    return cache.find_work(
+        score_work(metric), inputs, metric.code, _old_score_key(metric, item, output, cache)
+    )
+
+
+def score_work(metric: Metric) -> Work:
+    """Return what kind of work the scores of a metric are."""
+    return "judge" if metric.calls else "scores"
 
 
 def score_key(metric: Metric, item: Item, output: str, cache: SweepCache) -> dict:
-    """Return everything that a score depends on, JSON-able; finished scores are stored under its hash.
+    """Return everything that a score depends on but the code, JSON-able; finished scores are stored under the hash of both.
 
     Args:
       metric: the metric.
@@ -174,10 +213,17 @@ def score_key(metric: Metric, item: Item, output: str, cache: SweepCache) -> dic
       output: hash of the scored file.
       cache: where the hashes of files are remembered.
     """
+    return {**metric.identity, **_scored_files(item, output, cache)}
+
+
+def _old_score_key(metric: Metric, item: Item, output: str, cache: SweepCache) -> dict:
+    return {**metric.old_identity, **_scored_files(item, output, cache)}
+
+
+def _scored_files(item: Item, output: str, cache: SweepCache) -> dict:
     paths = {"source": item.source, "truth": item.truth, "mask": item.mask, "reference": item.reference}
     files = {name: cache.hash_of(path) for name, path in paths.items() if path}
     return {
-        **metric.identity,
         "output": output,
         "files": files,
         "instruction": item.instruction,
@@ -198,16 +244,24 @@ def _plan_item(plan: SweepPlan, sweep: Sweep, method: Method, item: Item, cache:
             return
         output = cache.hash_of(path)
     else:
-        record = find_edit_record(method, item, cache)
-        plan.edits += record is None
-        plan.edits_cached += record is not None
-        output = record["sha256"] if record else None
+        edit = find_edit(method, item, cache)
+        plan.edits += edit is None
+        plan.edits_cached += edit is not None
+        _count_work(plan, "edits", edit)
+        if edit is None and cache.has_other_work("edits", method.key(item, cache)):
+            plan.other_code["edits"] = plan.other_code.get("edits", 0) + 1
+        output = edit.record["sha256"] if edit else None
     for metric in sweep.metrics:
         if metric.name in plan.skipped_metrics or missing_fields(metric, item):
             continue
-        is_cached = (
-            output is not None and cache.load("scores", score_key(metric, item, output, cache)) is not None
-        )
+        work = score_work(metric)
+        score = None if output is None else find_score(metric, item, output, cache)
+        _count_work(plan, work, score)
+        if output is not None and score is None:
+            inputs = score_key(metric, item, output, cache)
+            if cache.has_other_work(work, inputs, _old_score_key(metric, item, output, cache)):
+                plan.other_code[work] = plan.other_code.get(work, 0) + 1
+        is_cached = score is not None
         if metric.calls:
             plan.calls += 0 if is_cached else metric.calls
             plan.calls_cached += metric.calls if is_cached else 0
@@ -217,3 +271,9 @@ def _plan_item(plan: SweepPlan, sweep: Sweep, method: Method, item: Item, cache:
         else:
             plan.scores += not is_cached
             plan.scores_cached += is_cached
+
+
+def _count_work(plan: SweepPlan, work: Work, found: FinishedWork | None) -> None:
+    if found is not None:
+        commits = plan.commits.setdefault(work, {})
+        commits[found.commit] = commits.get(found.commit, 0) + 1
