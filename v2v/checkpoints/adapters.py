@@ -103,6 +103,7 @@ def save_adapter(
 
     Raises:
       InputError: the adapter has full updates, or an update of the patch embedding in the original style.
+      OSError: the disk is full or can't be written; no file is left.
     """
     if adapter.delta is not None:
         updates = ", ".join(sorted(flatten_tree(adapter.delta))[:4])
@@ -113,7 +114,11 @@ def save_adapter(
     lora_files.save_lora(path, adapter.lora, config, scale=adapter.scale, style=style, dtype=dtype)
     if adapter.embed is not None:
         paths.append(embeddings_path(path))
-        save_embeddings(paths[1], adapter.embed, config, adapter.condition)
+        try:
+            save_embeddings(paths[1], adapter.embed, config, adapter.condition)
+        except BaseException:
+            paths[0].unlink()  # without its embeddings it would be another adapter
+            raise
     return paths
 
 

@@ -1,5 +1,8 @@
 """Trees of arrays in the layout of orbax: save, load, and check without reading. orbax is imported on first use."""
 
+import logging
+import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +12,26 @@ from v2v.errors import InputError
 
 
 def save_tree(folder: Path, tree: Any) -> None:
-    """Save one tree of arrays in a folder, which is complete or absent."""
+    """Save one tree of arrays in a folder, which is complete or absent.
+
+    Raises:
+      OSError: the disk is full or can't be written.
+    """
     from orbax.checkpoint import v1 as ocp
 
-    ocp.save(str(folder.absolute()), tree)
+    # Threads of orbax log an error with a traceback before it is raised here.
+    logger = logging.getLogger("absl")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        ocp.save(str(folder.absolute()), tree)
+    except ValueError as err:  # of TensorStore, whose message alone tells the system's error
+        code = re.search(r"os_error_code='(\d+)'", str(err))
+        if code is None:
+            raise
+        raise OSError(int(code[1]), os.strerror(int(code[1])), str(folder)) from err
+    finally:
+        logger.setLevel(level)
 
 
 def load_tree(folder: Path, like: Any = None) -> Any:

@@ -7,9 +7,11 @@
 Everything is checked before a tensor is read. A folder is complete or absent.
 """
 
+import contextlib
 import dataclasses
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from v2v.checkpoints.adapters import Adapter
 from v2v.checkpoints.lora_files import LoraDtype, LoraStyle
 from v2v.errors import InputError
 from v2v.pipeline.pretrained import is_converted_folder, load_pretrained
+from v2v.video.file_checks import error_reason
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,7 +68,7 @@ def convert(
       progress: show bars.
 
     Raises:
-      InputError: the target exists, or the source cannot be loaded.
+      InputError: the target exists, the source cannot be loaded, or the disk is full.
     """
     source, target = Path(source), Path(target)
     # Model folders have dots in their names too, such as Wan2.2-TI2V-5B-Diffusers.
@@ -92,7 +95,9 @@ def _convert_lora(source: Path, target: Path, model: str, style: LoraStyle, dtyp
     config = load_pretrained(model).config
     adapter = adapters.load_adapter(source, config)
     condition = adapter.condition or config.condition
-    return adapters.save_adapter(target, dataclasses.replace(adapter, condition=condition), config, style=style, dtype=dtype)  # fmt: skip
+    adapter = dataclasses.replace(adapter, condition=condition)
+    with _explain_write_errors(target):
+        return adapters.save_adapter(target, adapter, config, style=style, dtype=dtype)
 
 
 def _convert_model(source: Path, target: Path, lora: str, progress: bool) -> list[Path]:
@@ -108,21 +113,37 @@ def _convert_model(source: Path, target: Path, lora: str, progress: bool) -> lis
     partial = target.with_name(f".{target.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     try:
-        partial.mkdir()
-        model.tokenizer.backend.save(str(partial / "tokenizer.json"))
+        with _explain_write_errors(target):
+            partial.mkdir()
+            tokenizer = model.tokenizer.backend.to_str(pretty=True)
+            (partial / "tokenizer.json").write_text(tokenizer, encoding="utf-8")
         for part in tqdm(
             name_mapping.PARTS, desc="converting", unit=" parts", disable=not progress, leave=False
         ):
-            orbax_tree.save_tree(partial / part, model.parameters(part))
+            tree = model.parameters(part)
+            with _explain_write_errors(target):
+                orbax_tree.save_tree(partial / part, tree)
         adapter = model.adapter()
-        if adapter is not None:
-            orbax_tree.save_tree(partial / "adapter", _adapter_tree(adapter))
         config = dataclasses.replace(model.config, name=target.resolve().name)
-        native.save_config(partial / "config.json", config)
-        os.replace(partial, target)
+        with _explain_write_errors(target):
+            if adapter is not None:
+                orbax_tree.save_tree(partial / "adapter", _adapter_tree(adapter))
+            native.save_config(partial / "config.json", config)
+            os.replace(partial, target)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return [target]
+
+
+@contextlib.contextmanager
+def _explain_write_errors(target: Path) -> Iterator[None]:
+    """Turn errors of the system inside the block, such as that of a full disk, into an InputError."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(
+            f"{target}: can't be written ({error_reason(error)}); check the disk and the folder's permissions"
+        ) from error
 
 
 def _adapter_tree(adapter: Adapter) -> dict:
