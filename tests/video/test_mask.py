@@ -1,5 +1,8 @@
 """What counts as white in a mask, the fade at its rim, and what a composite keeps."""
 
+import struct
+import zlib
+
 import cv2
 import numpy as np
 import pytest
@@ -144,3 +147,63 @@ def test_a_fade_is_the_same_wherever_the_mask_lies():
     assert not masks.apply_fade(np.zeros((9, 9), np.uint8), 3).any()
     assert masks.bounding_slices(np.zeros((9, 9), np.uint8)) == (slice(0, 0), slice(0, 0))
     assert masks.bounding_slices(np.eye(9, dtype=np.uint8)[:3], 1) == (slice(0, 4), slice(0, 4))
+
+
+def _write_palette(path, indices, palette):
+    """Write a PNG of color type 3."""
+    height, width = indices.shape
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    rows = np.pad(indices.astype(np.uint8), ((0, 0), (1, 0)))
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 3, 0, 0, 0))
+        + chunk(b"PLTE", np.asarray(palette, np.uint8).tobytes())
+        + chunk(b"IDAT", zlib.compress(rows.tobytes()))
+        + chunk(b"IEND", b"")
+    )
+
+
+OBJECTS = np.where(SHAPE, 1, 0)
+OBJECTS[35:40] = 2
+
+
+@pytest.mark.parametrize(
+    "palette",
+    [
+        [(0, 0, 0), (128, 0, 0), (0, 128, 0)],
+        [(0, 0, 0), (236, 95, 103), (0, 128, 0)],
+        [(0, 0, 0), (64, 0, 0), (64, 128, 0)],
+    ],
+)
+def test_palettes_of_datasets_number_objects(tmp_path, palette):
+    _write_palette(tmp_path / "m.png", OBJECTS, palette)
+    with expect_note("number objects, so all of them are white"):
+        np.testing.assert_array_equal(alpha_of(tmp_path / "m.png"), np.where(OBJECTS, 255, 0))
+    # The same picture saved without a palette.
+    picture = np.array(palette, np.uint8)[OBJECTS]
+    if picture.max() < 224:
+        cv2.imwrite(str(tmp_path / "rgb.png"), picture[..., ::-1])
+        with expect_note("number objects"):
+            np.testing.assert_array_equal(alpha_of(tmp_path / "rgb.png"), np.where(OBJECTS, 255, 0))
+
+
+def test_soft_masks_with_a_palette_stay_soft(tmp_path):
+    """Small files of gray, or of one color, whose palettes are sorted anyhow."""
+    steps = np.tile(np.arange(64) * 4, (48, 1))
+    gray = np.repeat(np.arange(256)[:, None], 3, 1)
+    for palette in (gray, gray * (1, 0, 0)):
+        _write_palette(tmp_path / "m.png", steps, palette)
+        with expect_no_notes():
+            np.testing.assert_array_equal(alpha_of(tmp_path / "m.png"), alpha_of(steps.astype(np.uint8)))
+    _write_palette(tmp_path / "m.png", OBJECTS.clip(0, 1), [(255, 255, 255), (0, 0, 0)])
+    with expect_no_notes():
+        np.testing.assert_array_equal(alpha_of(tmp_path / "m.png"), np.where(OBJECTS, 0, 255))
+
+
+def test_a_mask_without_white_is_noted(tmp_path):
+    cv2.imwrite(str(tmp_path / "m.png"), SHAPE // 2)
+    with expect_note("white nowhere, at most grey, so the edit is applied by 49%"):
+        assert alpha_of(tmp_path / "m.png").max() == 126

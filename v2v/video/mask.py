@@ -6,7 +6,8 @@
 - a box "x,y,w,h" in whole pixels of the upright frame, x and y those of its upper left corner.
 
 Of colours the largest channel counts, so that pure red is white. Alpha counts where colour says nothing: a picture of one colour
-whose alpha varies has its mask there; where both vary the colour is taken. A note says which. Grey is a soft edge: it counts in
+whose alpha varies has its mask there; where both vary the colour is taken. Where colours number objects, as in the palettes of
+datasets, all objects are white. A note says which. Grey is a soft edge: it counts in
 proportion between `GRAY_RANGE`'s ends, beyond which compression alone may put black and white. `frame_range` turns times into
 frames.
 
@@ -32,6 +33,7 @@ from v2v.array_types import Float
 from v2v.errors import InputError, note
 from v2v.video import decoder, file_checks
 from v2v.video.frame_store import FrameStore
+from v2v.video.picture_chunks import PNG_SIGNATURE
 from v2v.video.pixels import round_to_uint8
 from v2v.video.video import Video
 
@@ -43,6 +45,8 @@ FADE_SHARE = 1 / 240
 MIN_CELL_SHARE = 0.25
 # Share of the frame; a mask that covers more, corners included, may be inverted by mistake.
 SUSPECT_SHARE = 0.6
+# Colours besides black up to which a picture without a palette may number objects.
+MAX_OBJECTS = 32
 BOX = re.compile(r"\s*(-?\d+)\s*,\s*(-?\d+)\s*,\s*(-?\d+)\s*,\s*(-?\d+)\s*")
 
 
@@ -102,7 +106,7 @@ class Mask:
         Raises:
           InputError: another size or length than the clip's, or a mask that selects nothing in the edited frames.
         """
-        areas, minima, has_corners = [], [], True
+        areas, minima, has_corners, strongest = [], [], True, 0
         for share in self._shares():
             if share.shape != (self._H, self._W):
                 raise InputError(
@@ -111,6 +115,7 @@ class Mask:
                 )
             areas.append(np.count_nonzero(share) / share.size)
             minima.append(int(share.min()))
+            strongest = max(strongest, int(share.max()))
             has_corners = has_corners and bool(share[:: self._H - 1 or 1, :: self._W - 1 or 1].all())
             small = cv2.resize(share, (width, height), interpolation=cv2.INTER_AREA)
             # An area too small for the threshold is seen where it is largest.
@@ -135,6 +140,11 @@ class Mask:
             self.active_span = int(active[0]), int(active[-1]) + 1
             edited, minima = areas[slice(*self.active_span)], minima[slice(*self.active_span)]
         self.area, self.is_full = float(np.mean(edited)), min(minima) == 255
+        if strongest < 255:
+            note(
+                f"{self._name}: {self._edit_colour} nowhere, at most grey, so the edit is applied by {strongest / 255:.0%}; if it "
+                f"should be whole, paint the place {self._edit_colour}"
+            )
         if is_white:
             note(f"{self._name}: {self._edit_colour} everywhere, which is the same as no mask")
         elif self.area > SUSPECT_SHARE and has_corners and not self._box:
@@ -177,15 +187,19 @@ class Mask:
 
         def frames() -> Iterator[np.ndarray]:
             with file_checks.prefix_errors("mask"):
-                yield from map(
-                    _largest_channel, decoder.iterate_frames(path, decoder.StreamInfo(), with_audio=False)
-                )
+                yield from decoder.iterate_frames(path, decoder.StreamInfo(), with_audio=False)
 
         first_two = list(itertools.islice(frames(), 2))
         if len(first_two) > 1:
-            return frames
-        picture = self._colour_or_alpha(first_two[0], path)
-        return lambda: iter((picture,))
+            return lambda: map(_largest_channel, frames())
+        picture = first_two[0]
+        if _shows_objects(picture, _has_palette(path)):
+            note(f"{self._name}: its colours number objects, so all of them are white and the rest is black")
+            levels = np.where(picture.any(-1), np.uint8(255), np.uint8(0))
+        else:
+            levels = _largest_channel(picture)
+        levels = self._colour_or_alpha(levels, path)
+        return lambda: iter((levels,))
 
     def _colour_or_alpha(self, colour: np.ndarray, path: Path) -> np.ndarray:
         """Return the part of a picture that is its mask, uint8 [H, W]: its colour, unless only its alpha varies."""
@@ -340,6 +354,37 @@ def pool_mask(
         return first
     later = cells[..., 1:, :, :].reshape(*b, t - 1, (T - 1) // (t - 1), y, x).mean(-3)
     return np.concatenate([first, later], -3)
+
+
+def _shows_objects(picture: np.ndarray, has_palette: bool) -> bool:
+    """Return whether the colours of a picture tell objects apart, as in masks of datasets, rather than how much to edit.
+
+    They do in a palette of several hues, or of one without white (that of DAVIS has dark red for the first object), and in other
+    pictures of few colours, one of which isn't grey, without white.
+
+    Args:
+      picture: uint8 [H, W, 3].
+      has_palette: whether the file has a palette.
+    """
+    colours = np.unique(picture.reshape(-1, 3), axis=0).astype(int)
+    colours = colours[colours.any(-1)]
+    if not len(colours) or len(colours) > (256 if has_palette else MAX_OBJECTS):
+        return False
+    if not np.ptp(colours, axis=-1).any():
+        return False
+    # Shades of one colour are multiples of each other.
+    strongest = colours[colours.sum(-1).argmax()]
+    shades = colours.max(-1, keepdims=True) * strongest / strongest.max()
+    has_one_hue = np.abs(colours - shades).max() <= 8
+    has_white = colours.max() >= GRAY_RANGE[1]
+    return not has_white or (has_palette and not has_one_hue)
+
+
+def _has_palette(path: Path) -> bool:
+    """Return whether a file is a PNG or GIF with a palette."""
+    with path.open("rb") as file:
+        head = file.read(26)
+    return head.startswith(b"GIF8") or (head.startswith(PNG_SIGNATURE) and head[25] == 3)
 
 
 def _largest_channel(frame: np.ndarray) -> np.ndarray:
