@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 import cv2
 import numpy as np
 
-_LUMA = np.array([0.299, 0.587, 0.114])
+LUMA = np.array([0.299, 0.587, 0.114])
 # Number of pixels held as float32 at once.
 _CHUNK = 1 << 21
 
@@ -23,27 +23,27 @@ PhotometricEdit = Callable[[np.ndarray, np.ndarray | None], np.ndarray]
 
 def grayscale(video: np.ndarray, reference: np.ndarray | None = None) -> np.ndarray:
     """Remove the colour: R, G, B ← Y."""
-    return _affine(video, np.tile(_LUMA, (3, 1)))
+    return apply_affine(video, np.tile(LUMA, (3, 1)))
 
 
 def sepia(video: np.ndarray, reference: np.ndarray | None = None) -> np.ndarray:
     """Imitate a brown-toned monochrome print: (R, G, B) ← (1.12, 0.92, 0.68) · Y + (12, 6, 0)."""
-    return _affine(video, np.outer((1.12, 0.92, 0.68), _LUMA), (12, 6, 0))
+    return apply_affine(video, np.outer((1.12, 0.92, 0.68), LUMA), (12, 6, 0))
 
 
 def night(video: np.ndarray, reference: np.ndarray | None = None) -> np.ndarray:
     """Imitate painted moonlight, dim and blue: x ← 255 g_c (x/255)^1.25 with g = (0.32, 0.40, 0.66)."""
-    return _curves(video, lambda x: x**1.25, (0.32, 0.40, 0.66))
+    return apply_curves(video, lambda x: x**1.25, (0.32, 0.40, 0.66))
 
 
 def warmer(video: np.ndarray, reference: np.ndarray | None = None) -> np.ndarray:
     """Shift colours to red: (R, G, B) ← (1.22 R + 8, 1.02 G, 0.62 B)."""
-    return _affine(video, np.diag((1.22, 1.02, 0.62)), (8, 0, 0))
+    return apply_affine(video, np.diag((1.22, 1.02, 0.62)), (8, 0, 0))
 
 
 def colder(video: np.ndarray, reference: np.ndarray | None = None) -> np.ndarray:
     """Shift colours to blue: (R, G, B) ← (0.62 R, 0.98 G, 1.2 B + 14)."""
-    return _affine(video, np.diag((0.62, 0.98, 1.2)), (0, 0, 14))
+    return apply_affine(video, np.diag((0.62, 0.98, 1.2)), (0, 0, 14))
 
 
 def negative(video: np.ndarray, reference: np.ndarray | None = None) -> np.ndarray:
@@ -53,22 +53,22 @@ def negative(video: np.ndarray, reference: np.ndarray | None = None) -> np.ndarr
 
 def brighter(video: np.ndarray, reference: np.ndarray | None = None) -> np.ndarray:
     """Brighten: x ← 255 (x/255)^0.55."""
-    return _curves(video, lambda x: x**0.55)
+    return apply_curves(video, lambda x: x**0.55)
 
 
 def darker(video: np.ndarray, reference: np.ndarray | None = None) -> np.ndarray:
     """Darken: x ← 0.5 x."""
-    return _curves(video, lambda x: 0.5 * x)
+    return apply_curves(video, lambda x: 0.5 * x)
 
 
 def more_saturated(video: np.ndarray, reference: np.ndarray | None = None) -> np.ndarray:
     """Double the saturation: x ← Y + 2 (x - Y)."""
-    return _affine(video, _saturation(2.0))
+    return apply_affine(video, saturation_matrix(2.0))
 
 
 def less_saturated(video: np.ndarray, reference: np.ndarray | None = None) -> np.ndarray:
     """Reduce the saturation to a quarter: x ← Y + 0.25 (x - Y)."""
-    return _affine(video, _saturation(0.25))
+    return apply_affine(video, saturation_matrix(0.25))
 
 
 def posterize(video: np.ndarray, reference: np.ndarray | None = None) -> np.ndarray:
@@ -83,7 +83,7 @@ def posterize(video: np.ndarray, reference: np.ndarray | None = None) -> np.ndar
         z = np.clip((2 * x - n - 0.5) / 0.4 + 0.5, 0, 1)
         return (n + z * z * (3 - 2 * z)) / 2
 
-    return _curves(video, steps)
+    return apply_curves(video, steps)
 
 
 def blur(video: np.ndarray, reference: np.ndarray | None = None) -> np.ndarray:
@@ -96,17 +96,17 @@ def blur(video: np.ndarray, reference: np.ndarray | None = None) -> np.ndarray:
 
 def autumn(video: np.ndarray, reference: np.ndarray | None = None) -> np.ndarray:
     """Turn greens to orange: R ← 0.75 R + 0.5 G, G ← 0.25 R + 0.55 G, B ← 0.1 G + 0.5 B."""
-    return _affine(video, ((0.75, 0.5, 0.0), (0.25, 0.55, 0.0), (0.0, 0.1, 0.5)))
+    return apply_affine(video, ((0.75, 0.5, 0.0), (0.25, 0.55, 0.0), (0.0, 0.1, 0.5)))
 
 
 def winter(video: np.ndarray, reference: np.ndarray | None = None) -> np.ndarray:
     """Make the colours pale and bluish: x ← 0.6 (Y + 0.35 (x - Y)) + (78, 92, 112)."""
-    return _affine(video, 0.6 * _saturation(0.35), (78, 92, 112))
+    return apply_affine(video, 0.6 * saturation_matrix(0.35), (78, 92, 112))
 
 
 def spring(video: np.ndarray, reference: np.ndarray | None = None) -> np.ndarray:
     """Freshen the greens: R ← 0.75 R + 0.15 G, G ← 0.3 R + 0.8 G + 0.1 B + 16, B ← 0.7 B + 6."""
-    return _affine(video, ((0.75, 0.15, 0.0), (0.3, 0.8, 0.1), (0.0, 0.0, 0.7)), (0, 16, 6))
+    return apply_affine(video, ((0.75, 0.15, 0.0), (0.3, 0.8, 0.1), (0.0, 0.0, 0.7)), (0, 16, 6))
 
 
 def palette(video: np.ndarray, reference: np.ndarray | None = None) -> np.ndarray:
@@ -126,7 +126,7 @@ def palette(video: np.ndarray, reference: np.ndarray | None = None) -> np.ndarra
     mean_r, cov_r = _moments(reference[None])
     sigma_v, sigma_r = (np.sqrt(np.maximum(np.diag(opponent @ c @ opponent.T), 1e-6)) for c in (cov_v, cov_r))
     matrix = opponent.T @ np.diag(np.clip(sigma_r / sigma_v, 1 / 3, 3)) @ opponent
-    return _affine(video, matrix, mean_r - matrix @ mean_v)
+    return apply_affine(video, matrix, mean_r - matrix @ mean_v)
 
 
 PHOTOMETRIC: dict[str, PhotometricEdit] = {
@@ -149,12 +149,12 @@ PHOTOMETRIC: dict[str, PhotometricEdit] = {
 }
 
 
-def _saturation(s: float) -> np.ndarray:
+def saturation_matrix(s: float) -> np.ndarray:
     """Return the matrix of x ← Y + s (x - Y)."""
-    return s * np.eye(3) + (1 - s) * np.tile(_LUMA, (3, 1))
+    return s * np.eye(3) + (1 - s) * np.tile(LUMA, (3, 1))
 
 
-def _affine(
+def apply_affine(
     video: np.ndarray,
     matrix: np.ndarray | Sequence[Sequence[float]],
     offset: np.ndarray | Sequence[float] = (0, 0, 0),
@@ -173,7 +173,7 @@ def _affine(
     return out.reshape(video.shape)
 
 
-def _curves(
+def apply_curves(
     video: np.ndarray,
     curve: Callable[[np.ndarray], np.ndarray],
     gains: tuple[float, float, float] = (1.0, 1.0, 1.0),

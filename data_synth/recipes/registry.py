@@ -18,11 +18,13 @@ from data_synth.recipes import (
     control,
     external,
     lift,
+    looks,
     physics,
     planar,
     published,
     removal,
     shots,
+    weather,
 )
 from data_synth.recipes.base import NO_BREAK, Recipe, RecipeFamily, RecipeInfo
 from data_synth.recipes.sources import FileStamp, Sources
@@ -33,6 +35,9 @@ ALL_FAMILIES: tuple[RecipeFamily, ...] = (
     planar.LOCAL,
     planar.LOOKS,
     planar.HALVES,
+    looks.FAMILY,
+    looks.UNDO_FAMILY,
+    weather.FAMILY,
     control.FAMILY,
     physics.FAMILY,
     physics.CONTROL_FAMILY,
