@@ -43,6 +43,8 @@ HEAVY = {
     "etils",
     "data_synth.v2v_pairs",  # a builder of TFDS, which takes seconds to import
     "grain",
+    "httpx",  # with huggingface_hub
+    "huggingface_hub",
     "jax",
     "libtpu",
     "mujoco",

@@ -15,7 +15,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from v2v.checkpoints import lora_files, native, safetensors_file, wan
+from v2v.checkpoints import hub, lora_files, native, safetensors_file, wan
 from v2v.checkpoints.config_types import check_types
 from v2v.checkpoints.flat_tree import flatten_tree, unflatten_tree
 from v2v.checkpoints.lora_files import LoraDtype, LoraStyle
@@ -58,7 +58,8 @@ def load_adapter(source: str | Path | dict, config: ModelConfig) -> Adapter:
     """Load an adapter from a file, with the embeddings beside it if there are any, or from a tree.
 
     Args:
-      source: a safetensors file, or a tree {"lora", "embed"} as training keeps it.
+      source: a safetensors file, ORG/NAME[/FILE.safetensors] on the Hugging Face Hub, or a tree {"lora", "embed"} as training
+        keeps it.
       config: the model that the adapter must fit.
 
     Raises:
@@ -66,7 +67,7 @@ def load_adapter(source: str | Path | dict, config: ModelConfig) -> Adapter:
     """
     if isinstance(source, dict):
         return _build_from_tree("adapter", source, config, None, config.lora.scale)
-    path = Path(source)
+    path = hub.resolve_adapter(source)
     files = TensorFiles.open(path)
     if any(key.startswith(("lora/", "embed/")) for key in files.slots):
         tree = native.load_parameters(files.path)

@@ -12,7 +12,7 @@ cannot run are rejected with the reason before any tensor is read.
 from dataclasses import dataclass
 from pathlib import Path
 
-from v2v.checkpoints import name_mapping, wan_config
+from v2v.checkpoints import hub_client, name_mapping, wan_config
 from v2v.checkpoints.config_types import check_types
 from v2v.checkpoints.safetensors_file import INDEX_SUFFIX, TensorFiles
 from v2v.checkpoints.wan import NAME_PREFIXES
@@ -102,7 +102,7 @@ def read_model_folder(path: str | Path, parts: dict[str, TensorFiles] | None = N
         ) from err
     try:
         config = ModelConfig(
-            name=path.resolve().name,
+            name=hub_client.snapshot_name(path.resolve()) or path.resolve().name,
             largest=wan22_ti2v_5b().largest,
             batch=1,
             dit=dit,

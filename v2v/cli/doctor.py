@@ -1,10 +1,11 @@
 """`v2v doctor`: versions and devices of this machine; what a model folder or an adapter holds, lacks, and what is damaged.
 
-No weights are loaded: names, shapes, types and file sizes are compared with what the configuration needs. `values` reads every number
+No weights are loaded, nor fetched: names, shapes, types and file sizes are compared with what the configuration needs. `values` reads every number
 too, which is the only way to find NaN.
 """
 
 import importlib.metadata
+import json
 import platform
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +15,9 @@ import jax
 import numpy as np
 
 from v2v import __version__, assets
-from v2v.checkpoints import adapters, model_folder, name_mapping, parameter_store, wan
+from v2v.checkpoints import adapters, hub, hub_client, model_folder, name_mapping, parameter_store, wan
 from v2v.checkpoints.adapters import Adapter
+from v2v.checkpoints.hub import Examination
 from v2v.checkpoints.orbax_tree import first_line
 from v2v.config import ModelConfig
 from v2v.errors import InputError
@@ -74,7 +76,8 @@ def diagnose(model: str = "", lora: str = "", values: bool = False) -> Diagnosis
     """Examine this machine, a model and an adapter.
 
     Args:
-      model: "embedded" or a folder; "" examines the machine alone.
+      model: "embedded", a folder, or ORG/NAME[@REVISION] on the hub, of which headers alone are read where the cache lacks it; ""
+        examines the machine alone.
       lora: an adapter for that model.
       values: read every tensor.
 
@@ -115,9 +118,29 @@ def _describe_model(name: str, lora: str, values: bool, problems: list[str]) -> 
     """Describe a model as JSON values; what is wrong is added to `problems`."""
     out: dict = {"path": name}
     try:
-        path = assets.EMBEDDED if name == "embedded" else Path(name)
+        with hub.open_for_examination(assets.EMBEDDED if name == "embedded" else name) as examined:
+            found = len(problems)
+            out = _describe_files(examined, out, lora, values, problems)
+            if examined.is_outline:  # of which nothing is left
+                problems[found:] = [p.replace(str(examined.folder), name) for p in problems[found:]]
+                out = json.loads(json.dumps(out).replace(str(examined.folder), name))
+    except InputError as err:
+        problems.append(str(err))
+    return out
+
+
+def _describe_files(examined: Examination, out: dict, lora: str, values: bool, problems: list[str]) -> dict:
+    """Describe the files of a model, whole or outlined."""
+    path, name = examined.folder, str(out["path"])
+    if examined.repository is not None:
+        out["hub"] = _describe_repository(examined)
+    if values and examined.is_outline:
+        raise InputError(
+            f"doctor --values: reads every number of {name}, which isn't in the cache; fetch it with v2v models --fetch {name}"
+        )
+    try:
         if pretrained.is_native_folder(path):
-            opened = pretrained.load_pretrained(name)
+            opened = pretrained.load_pretrained(str(path))
             config, conditions = opened.config, opened.conditions
             out["kind"] = "converted (orbax)" if pretrained.is_converted_folder(path) else "v2v"
         else:
@@ -146,6 +169,22 @@ def _describe_model(name: str, lora: str, values: bool, problems: list[str]) -> 
         "held_bytes": parameter_store.part_bytes(config),
         "edits_by": list(conditions),
         "sampling": {f: getattr(flow, f) for f in ("solver", "schedule", "shift", "steps", "guidance")},
+    }
+
+
+def _describe_repository(examined: Examination) -> dict:
+    """Describe as JSON values what the hub says of a model."""
+    repository = examined.repository
+    assert repository is not None
+    files = hub.model_files(repository)
+    missing = hub_client.missing_files(repository, files)
+    return {
+        "commit": repository.commit,
+        "licence": repository.licence,
+        "gated": repository.is_gated,
+        "files": len(files),
+        "bytes": sum(file.size for file in files),
+        "missing_bytes": sum(file.size for file in missing),
     }
 
 
@@ -215,6 +254,8 @@ def _format_report(report: dict) -> str:
         count = sum((d["kind"], d["bytes"]) == kind for d in report["devices"])
         lines.append(f"{count} x {kind[0]}" + (f", {_format_bytes(kind[1])} each" if kind[1] else ""))
     model = report.get("model", {})
+    if "hub" in model:
+        lines.append(_format_repository(model["path"], model["hub"]))
     if "kind" in model:
         lines.append(f"model {model['path']}: {model['kind']}")
     for part, p in model.get("parts", {}).items():
@@ -237,6 +278,17 @@ def _format_report(report: dict) -> str:
     if model and not report["problems"]:
         lines.append("nothing is missing")
     return "\n".join(lines)
+
+
+def _format_repository(name: str, repository: dict) -> str:
+    """Return what the hub says of a model as one line."""
+    here = "all of it in the cache"
+    if repository["missing_bytes"]:
+        here = f"{_format_bytes(repository['missing_bytes'])} to fetch; names, shapes and sizes are read from headers"
+    licence = f", licence {repository['licence']}" if repository["licence"] else ""
+    gated = ", gated" if repository["gated"] else ""
+    size = f"{repository['files']} files of {_format_bytes(repository['bytes'])}"
+    return f"{name}: on the hub, {size}{licence}{gated}, {here}"
 
 
 def _format_bytes(n: int) -> str:

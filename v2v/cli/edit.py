@@ -38,11 +38,11 @@ class ModelOptions:
     """The model to edit with, and what is added to it.
 
     Attributes:
-      path: "embedded" or a folder.
+      path: "embedded", a folder, or ORG/NAME[@REVISION] on the hub.
       size: frames, height and width other than the model's.
       solver: another solver than the model's.
       schedule: another schedule than the model's.
-      adapters: files and their weights.
+      adapters: files, or their names on the hub, and their weights.
       skip: tolerance of step skipping; 0 for none.
       progress: show bars while weights are read.
     """
@@ -77,12 +77,14 @@ class ModelOptions:
 
     def fingerprint(self) -> str:
         """Return what tells the results of this model from those of others, for the records of finished jobs."""
+        from v2v.checkpoints import hub
         from v2v.pipeline.batch import fingerprint_weights
 
-        files = self.path if self.path != "embedded" else EMBEDDED
+        files = hub.resolve_model(self.path) if self.path != "embedded" else EMBEDDED
+        adapters = [hub.resolve_adapter(file) for file, _ in self.adapters]
         weights = [weight for _, weight in self.adapters]
         settings = repr((weights, dict(self.size), self.solver, self.schedule))
-        return fingerprint_weights(files, *(file for file, _ in self.adapters)) + settings
+        return fingerprint_weights(files, *adapters) + settings
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:

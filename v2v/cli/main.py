@@ -1,4 +1,4 @@
-"""`v2v edit | synth | train | plan | eval | convert | words | doctor`: dispatches a command line to the file of its command.
+"""`v2v edit | synth | train | plan | eval | convert | words | models | doctor`: dispatches a command line to the file of its command.
 
 Nothing heavy is imported before it is needed, so that `v2v --help` answers at once. Exit codes: 0 done; 1 it ran and a check or some of the
 jobs failed; 2 bad input (one line on stderr says what, where, what was expected, and the remedy); 130 interrupted. Standard output is one
@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from v2v.cli import eval as evaluation
-from v2v.cli import parsers, synth
+from v2v.cli import models, parsers, synth
 from v2v.errors import InputError, install_hint
 from v2v.runtime import compilation_cache, environment
 
@@ -189,6 +189,10 @@ def _words(args: argparse.Namespace) -> dict:
     return {"output": "\n".join(words), "words": words}
 
 
+def _models(args: argparse.Namespace) -> dict:
+    return models.run(args, _bars(args))
+
+
 def _doctor(args: argparse.Namespace) -> dict:
     from v2v.cli.doctor import run_doctor
 
@@ -228,6 +232,7 @@ COMMANDS: dict[str, Command] = {
     "eval": _eval,
     "convert": _convert,
     "words": _words,
+    "models": _models,
     "doctor": _doctor,
 }
 

@@ -11,7 +11,7 @@ from typing import NoReturn, get_args
 
 from v2v import __version__
 from v2v.cli import eval as evaluation
-from v2v.cli import synth
+from v2v.cli import models, synth
 from v2v.config import SolverName
 from v2v.runtime import environment
 
@@ -24,6 +24,9 @@ examples:
   v2v edit in.mp4 "match the colors of the video to the reference image" -o out.mp4 --reference painting.jpg
   v2v edit --manifest jobs.jsonl --out edited/          many clips; run it again to resume
 """
+
+MODEL_HELP = "a folder, or ORG/NAME[@REVISION] on the Hugging Face Hub, which is fetched"
+LORA_HELP = "F.safetensors, or ORG/NAME[/F.safetensors] on the hub"
 
 CONVERT_EXAMPLES = """\
 examples:
@@ -152,12 +155,20 @@ def build_parser(actions: Mapping[str, Callable]) -> argparse.ArgumentParser:
     words.add_argument(
         "--model",
         default=environment.MODEL.get(),
-        metavar="DIR",
-        help="model folder (default: $V2V_MODEL, or the packaged model)",
+        metavar="MODEL",
+        help=f"{MODEL_HELP} (default: $V2V_MODEL, or the packaged model)",
+    )
+    models.add_arguments(
+        add_command("models", "list the models that are known to work, and the ones fetched", models.EXAMPLES)
     )
     doctor = add_command("doctor", "report what is installed, and what a model folder contains or lacks")
-    doctor.add_argument("--model", default="", metavar="DIR", help='model folder, or "embedded"')
-    doctor.add_argument("--lora", default="", metavar="F.safetensors", help="adapter for that model")
+    doctor.add_argument(
+        "--model",
+        default="",
+        metavar="MODEL",
+        help='a folder, "embedded", or ORG/NAME[@REVISION] on the Hugging Face Hub, examined without fetching its weights',
+    )
+    doctor.add_argument("--lora", default="", metavar="LORA", help=f"adapter for that model: {LORA_HELP}")
     doctor.add_argument("--values", action="store_true", help="also read every value, to find NaN")
     return parser
 
@@ -203,13 +214,18 @@ def _add_plan_options(plan: argparse.ArgumentParser) -> None:
 
 
 def _add_convert_options(convert: argparse.ArgumentParser) -> None:
-    convert.add_argument("source", metavar="SRC", help="model folder, or adapter (F.safetensors)")
+    convert.add_argument(
+        "source", metavar="SRC", help="model (folder or ORG/NAME), or adapter (F.safetensors)"
+    )
     convert.add_argument("target", metavar="DST", help="folder or file to write")
     convert.add_argument(
-        "--lora", default="", metavar="F.safetensors", help="adapter to store with the converted model"
+        "--lora", default="", metavar="LORA", help=f"adapter to store with the converted model: {LORA_HELP}"
     )
     convert.add_argument(
-        "--model", default="", metavar="DIR", help='for an adapter: the model it belongs to, or "embedded"'
+        "--model",
+        default="",
+        metavar="MODEL",
+        help='for an adapter: the model it belongs to, a folder, ORG/NAME, or "embedded"',
     )
     convert.add_argument(
         "--format",
@@ -263,8 +279,8 @@ def _add_edit_options(edit: argparse.ArgumentParser) -> None:
     edit.add_argument(
         "--model",
         default=environment.MODEL.get(),
-        metavar="DIR",
-        help="model folder (default: $V2V_MODEL, or the packaged model)",
+        metavar="MODEL",
+        help=f"{MODEL_HELP} (default: $V2V_MODEL, or the packaged model)",
     )
     edit.add_argument(
         "--size",
@@ -287,8 +303,8 @@ def _add_edit_options(edit: argparse.ArgumentParser) -> None:
         "--lora",
         action="append",
         default=[],
-        metavar="F.safetensors[=X]",
-        help="adapter to add, with weight X; may be repeated",
+        metavar="LORA[=X]",
+        help=f"adapter to add, with weight X: {LORA_HELP}; may be repeated",
     )
     edit.add_argument(
         "--lora-scale",

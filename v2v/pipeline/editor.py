@@ -63,13 +63,32 @@ class EasyV2VEditor:
         """Load a model.
 
         Args:
-          pretrained_model: "embedded" for the packaged model, a model folder, or a loaded model.
+          pretrained_model: "embedded" for the packaged model, a model folder, ORG/NAME[@REVISION] on the Hugging Face Hub, or a
+            loaded model.
         """
         if isinstance(pretrained_model, str | Path):
             compilation_cache.use_compilation_cache()
             pretrained_model = load_pretrained(str(pretrained_model))
         self.model: EditingModel = pretrained_model
         self._base_model: EditingModel = pretrained_model
+
+    @classmethod
+    def from_pretrained(
+        cls, name_or_path: str | Path = "embedded", *, progress: bool = False, **settings
+    ) -> "EasyV2VEditor":
+        """Load a model by its name or from a folder, with the arguments of `load_pretrained`.
+
+        Args:
+          name_or_path: "embedded", a model folder, or ORG/NAME[@REVISION] on the Hugging Face Hub, which is fetched if the cache
+            lacks it.
+          progress: show bars while weights are read.
+          **settings: other values for the model's own, such as frames, height, width, dtype, solver.
+
+        Raises:
+          InputError: no such model, or incomplete, damaged or unsuitable files.
+        """
+        compilation_cache.use_compilation_cache()
+        return cls(load_pretrained(str(name_or_path), progress=progress, **settings))
 
     def with_model(self, model: EditingModel) -> "EasyV2VEditor":
         """Return an editor that uses another loaded model."""
@@ -251,7 +270,7 @@ class EasyV2VEditor:
         return self.write(request, output, progress=progress).video
 
     def load_lora_weights(self, adapter, scale: float = 1.0) -> None:
-        """Add an adapter, a safetensors file or a LoRA tree, with weight `scale`."""
+        """Add an adapter with weight `scale`: a safetensors file, ORG/NAME[/FILE.safetensors] on the hub, or a LoRA tree."""
         self.model = self.model.with_lora(adapter, scale)
 
     def skip_steps(self, tolerance: float) -> None:

@@ -4,8 +4,8 @@ A manifest is a text file with one JSON object per line:
 
     {"video": "a.mp4", "instruction": "make it night", "mask": "a.png", "seed": 3, "output": "night.mp4"}
 
-`video` and `instruction` are required; `mask`, `reference`, `output`, `lora` (a file, or a list of files and [file, weight] pairs)
-and every field of `EditSettings` are optional. Paths are relative to the manifest, except the video "sample", the clip that comes
+`video` and `instruction` are required; `mask`, `reference`, `output`, `lora` (a file or ORG/NAME on the hub, or a list of them and of
+[file, weight] pairs) and every field of `EditSettings` are optional. Paths are relative to the manifest, except the video "sample", the clip that comes
 with the package. Outputs are plain file names (by default the line's number and the clip's name). Options of the command line are
 the defaults of every line. A line that can't be read becomes a job with an error; the others run.
 """
@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from v2v.assets import SAMPLE
+from v2v.checkpoints import hub, hub_client
 from v2v.errors import InputError
 from v2v.pipeline.settings import AUTO_MASK, EditRequest, EditSettings, check_combination
 from v2v.video.file_checks import CLIPS, STILLS, error_reason
@@ -163,8 +164,16 @@ def parse_job(
         reference,
         settings,
     )
-    lora = tuple((place(file), weight) for file, weight in _adapters(fields.get("lora"), defaults.lora_scale))
+    lora = tuple(
+        (str(hub.resolve_adapter(file)) if _is_hub_name(file, manifest) else place(file), weight)
+        for file, weight in _adapters(fields.get("lora"), defaults.lora_scale)
+    )
     return Job(number, request, output, lora)
+
+
+def _is_hub_name(file: str, manifest: Path) -> bool:
+    """Return whether an adapter is named by its repository; a file beside the manifest goes before a name."""
+    return not (manifest.parent / file).exists() and hub_client.parse_hub_name(file) is not None
 
 
 def _build_unique(pairs: list[tuple[str, object]]) -> dict:

@@ -22,7 +22,7 @@ from jax.sharding import Mesh
 
 from v2v.array_types import AnyLatents, AnyPixels, Latents
 from v2v.assets import EMBEDDED
-from v2v.checkpoints import adapters, model_folder, native, parameter_store
+from v2v.checkpoints import adapters, hub, model_folder, native, parameter_store
 from v2v.checkpoints.adapters import Adapter
 from v2v.checkpoints.parameter_store import ParameterStore, PartStore
 from v2v.config import ModelConfig
@@ -86,22 +86,24 @@ TEXT_CACHE_SIZE = 16
 def load_pretrained(
     name_or_dir: str, *, mesh: Mesh | None = None, progress: bool = False, **settings
 ) -> "Pretrained":
-    """Load the packaged model ("embedded") or a folder: a published Wan2.2-TI2V-5B-type model, or one of `v2v convert` or `v2v train`.
+    """Load the packaged model ("embedded"), a folder, or a model by its name on the Hugging Face Hub.
+
+    A folder holds a published Wan2.2-TI2V-5B-type model, or one of `v2v convert` or `v2v train`.
 
     Args:
-      name_or_dir: "embedded" or the path of a folder.
+      name_or_dir: "embedded", the path of a folder, or ORG/NAME[@REVISION], which is fetched as far as the hub's cache lacks it.
       mesh: devices over which a published or converted model is split, as in training; None for the first.
-      progress: show bars while weights are read.
+      progress: show bars while weights are read; a download shows one wherever stderr is a terminal.
       settings: other values for `frames`, `height`, `width` (the clips the model works on), `dtype` (of matmuls: "bfloat16" or
         "float32") and for the fields of `config.FlowConfig` (`solver`, `schedule`, `shift`, ...); None leaves a value as it is.
 
     Raises:
       InputError: no such model, or incomplete, damaged or unsuitable files; every wrong tensor is named.
     """
-    path = EMBEDDED if name_or_dir == "embedded" else Path(name_or_dir)
+    path = EMBEDDED if name_or_dir == "embedded" else hub.resolve_model(name_or_dir)
     if not path.is_dir():
         raise InputError(
-            f'model: expected "embedded" or a folder of weights, got "{name_or_dir}"; check --model'
+            f'model: expected "embedded" or a folder of weights, or ORG/NAME on the Hugging Face Hub, got "{name_or_dir}"; check --model'
         )
     if is_native_folder(path):
         cfg = apply_settings(native.load_config(path / "config.json"), settings)
@@ -265,7 +267,7 @@ class Pretrained:
         only) is added to it.
 
         Args:
-          adapter: a file, a tree {"lora", "embed"}, or a loaded adapter.
+          adapter: a file, its name on the hub, a tree {"lora", "embed"}, or a loaded adapter.
           scale: its weight; 1 applies it as trained.
 
         Raises:

@@ -12,7 +12,7 @@ from pathlib import Path
 import jax
 from etils import epath
 
-from v2v.checkpoints import adapters, model_folder, native, wan
+from v2v.checkpoints import adapters, hub, model_folder, native, wan
 from v2v.checkpoints.model_folder import ModelFolder
 from v2v.checkpoints.safetensors_file import TensorFiles
 from v2v.config import ModelConfig
@@ -43,14 +43,14 @@ def fine_tune(cfg: Experiment, workdir: Path) -> Path:
     """
     if not cfg.weights or not cfg.sets:
         raise InputError(
-            f"{cfg.name}: expected a backbone and pairs; give --weights Wan2.2-TI2V-5B-Diffusers and --sets FOLDER ..."
+            f"{cfg.name}: expected a backbone and pairs; give --weights Wan-AI/Wan2.2-TI2V-5B-Diffusers and --sets FOLDER ..."
         )
     if cfg.log.preview_every:
         raise InputError(
             f"{cfg.name}: --log.preview-every would do nothing, fine-tuning of published weights writes no previews; leave it out"
         )
     check_held_out(cfg)
-    published = model_folder.read_model_folder(cfg.weights).require()
+    published = model_folder.read_model_folder(hub.resolve_model(cfg.weights)).require()
     cfg = dataclasses.replace(cfg, model=_with_published_sizes(cfg.model, published.config))
     tokenizer = pretrained.load_tokenizer(published, cfg.model)
     save_config(cfg, workdir)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from v2v.assets import EMBEDDED
+from v2v.checkpoints import hub
 from v2v.errors import InputError
 from v2v.evaluation.cache import SweepCache, digest
 from v2v.evaluation.code_version import EDITING, object_code, package_code
@@ -47,8 +48,8 @@ class EditingMethod:
 
     Attributes:
       name: unique in a sweep; `grid` composes it of the axes.
-      model: "embedded" or a folder of weights.
-      lora: an adapter file added to the model, or None.
+      model: "embedded", a folder of weights, or ORG/NAME[@REVISION] on the Hugging Face Hub.
+      lora: an adapter file added to the model, its name on the hub, or None.
       lora_scale: the adapter's scale.
       options: options of `edit_video`: steps, guidance, seed, detail, preserve.
       use_mask: whether the editor gets the item's mask, which then replaces start and end.
@@ -61,7 +62,7 @@ class EditingMethod:
 
     name: str = "edit"
     model: str = "embedded"
-    lora: Path | None = None
+    lora: str | Path | None = None
     lora_scale: float = 1.0
     options: dict = field(default_factory=dict)
     use_mask: bool = False
@@ -96,11 +97,12 @@ class EditingMethod:
         """
         if self.editor is not None:
             return {"editor": self.revision}
-        folder = EMBEDDED if self.model == "embedded" else Path(self.model)
-        for path in filter(None, (folder, self.lora)):
-            if not Path(path).exists():
+        folder = EMBEDDED if self.model == "embedded" else hub.resolve_model(self.model)
+        adapter = hub.resolve_adapter(self.lora) if self.lora else None
+        for path in filter(None, (folder, adapter)):
+            if not path.exists():
                 raise InputError(f"method {self.name}: {path}: no such model or adapter; correct the sweep")
-        lora = {"lora": cache.hash_of(self.lora), "scale": self.lora_scale} if self.lora else {}
+        lora = {"lora": cache.hash_of(adapter), "scale": self.lora_scale} if adapter else {}
         files = {
             str(p.relative_to(folder)): cache.hash_of(p)
             for p in sorted(folder.rglob("*"))

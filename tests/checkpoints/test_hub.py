@@ -1,0 +1,397 @@
+"""Models and adapters by name, from a hub on 127.0.0.1: what is fetched, resumed and checked, and how each refusal reads."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import huggingface_hub.constants as hf
+import numpy as np
+import pytest
+
+from tests.checkpoints import small_models
+from tests.example_clips import picture
+from tests.loopback_hub import LARGE_BYTES, TOKEN, LoopbackHub
+from v2v import EasyV2VEditor, Video, read
+from v2v.checkpoints import adapters, hub, hub_cache, hub_client, hub_files, known_models
+from v2v.cli import main
+from v2v.errors import InputError, collect_notes
+from v2v.pipeline import pretrained
+
+NAME = "org/tiny"
+LORA = "org/edits"
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """A published model with what nobody needs beside it, and a repository with a LoRA and its embeddings."""
+    root = tmp_path_factory.mktemp("hub")
+    clean = small_models.write(root / "local" / "tiny")
+    model = shutil.copytree(clean, root / "tiny")
+    (model / "README.md").write_text("# tiny\n" + "words " * 2000)
+    (model / "examples").mkdir()
+    (model / "examples" / "clip.mp4").write_bytes(bytes(5000))
+    (model / "vae" / "diffusion_pytorch_model.fp16.safetensors").write_bytes(bytes(6000))
+    (model / "text_encoder" / "pytorch_model.bin").write_bytes(bytes(6000))
+    edits = root / "edits"
+    edits.mkdir()
+    cfg = small_models.config()
+    adapters.save_adapter(edits / "edit.safetensors", small_models.adapter(cfg), cfg)
+    return {NAME: model, LORA: edits}
+
+
+@pytest.fixture(scope="module")
+def local(folders):
+    """The published model alone, as a folder of the user's."""
+    return folders[NAME].parent / "local" / "tiny"
+
+
+@pytest.fixture
+def server(folders, tmp_path, monkeypatch):
+    """A running hub; the library is set to it and to an empty cache, as HF_ENDPOINT and HF_HOME do at its import."""
+    with LoopbackHub(folders) as running:
+        monkeypatch.setattr(hf, "ENDPOINT", running.url)
+        monkeypatch.setattr(
+            hf, "HUGGINGFACE_CO_URL_TEMPLATE", running.url + "/{repo_id}/resolve/{revision}/{filename}"
+        )
+        monkeypatch.setattr(hf, "HF_HUB_CACHE", str(tmp_path / "cache" / "hub"))
+        monkeypatch.setattr(hf, "HF_TOKEN_PATH", str(tmp_path / "cache" / "token"))
+        monkeypatch.setattr(hf, "HF_HUB_OFFLINE", False)
+        monkeypatch.setattr(
+            hf, "DOWNLOAD_CHUNK_SIZE", 1000
+        )  # what is kept of a broken answer are whole chunks
+        monkeypatch.delenv("HF_TOKEN", raising=False)
+        monkeypatch.chdir(tmp_path)
+        forget()
+        yield running
+    forget()
+
+
+def forget():
+    """Ask the hub again, as another process would."""
+    hub._fetch_model.cache_clear()
+    hub._fetch_adapter.cache_clear()
+
+
+def test_names():
+    def parts(text):
+        name = hub_client.parse_hub_name(text)
+        return name and (name.repository, name.file, name.revision)
+
+    assert parts("Wan-AI/Wan2.2-TI2V-5B-Diffusers") == ("Wan-AI/Wan2.2-TI2V-5B-Diffusers", "", None)
+    assert parts("org/name@refs/pr/3") == ("org/name", "", "refs/pr/3")
+    assert parts("org/name/a/b.safetensors@v1") == ("org/name", "a/b.safetensors", "v1")
+    no_names = (
+        "./org/name",
+        "../name",
+        "/org/name",
+        "name",
+        "org/name/",
+        "org/a.safetensors",
+        "org/a/b",
+        "a b/c",
+        "~/x",
+        "C:/x",
+        "",
+    )
+    assert not any(map(parts, no_names))
+    assert str(hub_client.parse_hub_name("org/name/a.safetensors@v1")) == "org/name/a.safetensors@v1"
+
+
+def test_a_path_goes_before_a_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "org" / "tiny").mkdir(parents=True)
+    assert hub_client.find_hub_name("org/tiny") is None and hub.resolve_model("org/tiny") == Path("org/tiny")
+    assert hub_client.find_hub_name(Path("org/other")) is None
+    assert hub_client.find_hub_name("./org/other") is None
+    assert hub_client.find_hub_name("org/other") is not None
+
+
+def test_what_a_layout_needs():
+    diffusers = [
+        "transformer/config.json", "transformer/diffusion_pytorch_model.safetensors.index.json",
+        "transformer/diffusion_pytorch_model-00001-of-00002.safetensors", "transformer/diffusion_pytorch_model-00002-of-00002.safetensors",
+        "vae/config.json", "vae/diffusion_pytorch_model.safetensors", "text_encoder/model.safetensors", "tokenizer/tokenizer.json",
+        "model_index.json", "lora.safetensors", "scheduler/scheduler_config.json",
+    ]  # fmt: skip
+    extra = [
+        "README.md", "vae/diffusion_pytorch_model.fp16.safetensors", "text_encoder/pytorch_model.bin", "all-in-one.safetensors",
+        "tokenizer/spiece.model", "assets/a.mp4", "transformer/diffusion_pytorch_model.bin",
+    ]  # fmt: skip
+    assert hub_files.select_files(diffusers + extra) == sorted(diffusers)
+    original = [
+        "config.json",
+        "dit.safetensors",
+        "vae.safetensors",
+        "t5.safetensors",
+        "google/umt5-xxl/tokenizer.json",
+    ]
+    assert hub_files.select_files([*original, "a.pth", "google/umt5-xxl/spiece.model"]) == sorted(original)
+    export = ["base.safetensors", "vae.safetensors", "lora.safetensors", "config.json", "tokenizer.json"]
+    assert hub_files.select_files([*export, "README.md", "state/x"]) == sorted(export)
+    converted = ["config.json", "tokenizer.json", "dit/a/b", "vae/c", "text/d", "adapter/e"]
+    assert hub_files.select_files([*converted, ".gitattributes"]) == sorted(converted)
+
+
+def test_a_model_by_name(server, folders, local, capsys):
+    path = hub.resolve_model(NAME)
+    assert set(p.relative_to(path).as_posix() for p in path.rglob("*") if p.is_file()) == set(
+        hub_files.select_files(p.relative_to(folders[NAME]).as_posix() for p in folders[NAME].rglob("*"))
+    )
+    assert not any(name.endswith((".md", ".mp4", ".bin", ".fp16.safetensors")) for name in server.fetched())
+    sent = server.sent
+    forget()
+    assert hub.resolve_model(f"{NAME}@main") == path and server.sent == sent
+    assert hub.resolve_model(f"{NAME}@{server.commit(NAME)}") == path and server.sent == sent
+    model = pretrained.load_pretrained(NAME)
+    assert model.config == pretrained.load_pretrained(str(local)).config  # its name too
+    assert main.main(["doctor", "--model", NAME, "--values"]) == 0 and server.sent == sent
+    assert "all of it in the cache" in capsys.readouterr().out
+
+
+def test_edit_by_names(server, folders, local):
+    Video.from_array(picture(5, 32, 32), 10).save("in.mp4")
+    words = ["edit", "in.mp4", "make it purple", "--steps", "1"]
+    size = f"{small_models.SIZE['width']}x{small_models.SIZE['height']}x{small_models.SIZE['frames']}"
+    by_name = ["--model", NAME, "--lora", f"{LORA}=0.5", "-o", "a.mp4", "--size", size]
+    by_path = [
+        "--model",
+        local,
+        "--lora",
+        f"{folders[LORA]}/edit.safetensors=0.5",
+        "-o",
+        "b.mp4",
+        "--size",
+        size,
+    ]
+    assert main.main([*words, *by_name]) == 0
+    assert main.main([*words, *map(str, by_path)]) == 0
+    assert np.array_equal(read("a.mp4").frames, read("b.mp4").frames)
+    editor = EasyV2VEditor.from_pretrained(NAME, **small_models.SIZE)
+    editor.load_lora_weights(f"{LORA}/edit.safetensors", 0.5)
+    assert editor.model.config.frames == 5 and set(editor.model.conditions) == {"source", "mask", "reference"}
+
+
+def test_doctor_fetches_no_weights(server, folders, capsys):
+    assert main.main(["doctor", "--model", NAME]) == 0
+    out = capsys.readouterr().out
+    assert (
+        "to fetch" in out
+        and "licence apache-2.0" in out
+        and "nothing is missing" in out
+        and "v2v-outline" not in out
+    )
+    weights = sum(p.stat().st_size for p in folders[NAME].rglob("*.safetensors"))
+    assert server.sent < weights and not hub_client.cache_folder().exists()
+    server.faults.ignores_ranges = True
+    assert main.main(["doctor", "--model", NAME]) == 0
+    assert main.main(["doctor", "--model", NAME, "--values"]) == 2
+    assert f"v2v models --fetch {NAME}" in capsys.readouterr().out
+
+
+def test_refused_before_the_first_weight(server, folders, tmp_path, capsys):
+    partial = shutil.copytree(folders[NAME], tmp_path / "partial")
+    shutil.rmtree(partial / "vae")
+    moe = shutil.copytree(folders[NAME], tmp_path / "moe")
+    (moe / "transformer_2").mkdir()
+    (moe / "transformer_2" / "config.json").write_text("{}")
+    damaged = shutil.copytree(folders[NAME], tmp_path / "damaged")
+    next((damaged / "transformer").glob("*.safetensors")).write_bytes(b"<html>" * 2000)
+    pickles = tmp_path / "pickles"
+    pickles.mkdir()
+    (pickles / "Wan2.2_VAE.pth").write_bytes(bytes(10_000))
+    server.repositories |= {
+        "org/partial": partial,
+        "org/moe": moe,
+        "org/damaged": damaged,
+        "org/pickles": pickles,
+    }
+    for name, reason in {
+        "org/partial": "org/partial: expected a whole model, missing vae weights",
+        "org/moe": "org/moe: is Wan2.2-A14B",
+        "org/damaged": r"org/damaged/transformer/.*its header can't be read",
+        "org/pickles": "found no safetensors among its 1 files",
+        LORA: f"{LORA}: expected transformer",
+        f"{LORA}/edit.safetensors": "is one file",
+        "Wan-AI/Wan2.2-T2V-A14B-Diffusers": "Wan2.2-A14B is not supported yet: two 14B",
+    }.items():
+        with pytest.raises(InputError, match=reason):
+            hub.resolve_model(name)
+    assert not hub_client.cache_folder().exists()
+    assert main.main(["doctor", "--model", "org/partial"]) == 2
+    assert "problem: org/partial: missing vae weights" in capsys.readouterr().out
+
+
+def test_broken_connections_are_resumed(server, folders, monkeypatch):
+    monkeypatch.setattr(hub, "_check_outline", lambda repository: None)
+    largest = max(p.stat().st_size for p in folders[NAME].rglob("*.safetensors"))
+    server.faults.cut_after, server.faults.cuts = largest // 3, 3
+    path = hub.resolve_model(NAME)
+    assert pretrained.load_pretrained(str(path)).config.dit.layers == 2
+    resumed = [r for r in server.requests if r.range and not r.range.startswith("bytes=0-")]
+    assert resumed and all(int(r.range[6:].split("-")[0]) >= largest // 3 // 1000 * 1000 for r in resumed)
+
+
+def test_an_interrupted_download_goes_on_in_another_process(server, folders, monkeypatch):
+    monkeypatch.setattr(hub_client, "MAX_RETRIES", 0)
+    largest = max(p.stat().st_size for p in folders[NAME].rglob("*.safetensors"))
+    with monkeypatch.context() as patch:
+        patch.setattr(hub, "_check_outline", lambda repository: None)
+        server.faults.cut_after, server.faults.cuts = largest // 2, 1
+        with pytest.raises(
+            InputError, match=r"org/tiny: the connection to .* broke 1 times .*; run this again to go on"
+        ):
+            hub.resolve_model(NAME)
+    assert [model.unfinished for model in hub_cache.list_cached()] == [1]
+    server.requests.clear()
+    forget()
+    hub.resolve_model(NAME)
+    assert [r.range for r in server.requests if r.range and not r.range.startswith("bytes=0-")] == [
+        f"bytes={largest // 2 // 1000 * 1000}-"
+    ]
+    assert [model.unfinished for model in hub_cache.list_cached()] == [0]
+
+
+def test_damaged_content_is_removed(server, folders):
+    server.faults.wrong_bytes = {"tokenizer.json"}
+    with pytest.raises(
+        InputError, match=r"tokenizer/tokenizer.json arrived damaged, expected the hash .* run this again"
+    ):
+        hub.resolve_model(NAME)
+    server.faults.wrong_bytes = set()
+    forget()
+    path = hub.resolve_model(NAME)
+    assert (path / "tokenizer" / "tokenizer.json").read_bytes() == small_models.TOKENIZER.read_bytes()
+    small = path / "transformer" / "config.json"
+    assert small.stat().st_size < LARGE_BYTES <= (path / "tokenizer" / "tokenizer.json").stat().st_size
+
+
+def test_tokens_and_terms(server, monkeypatch):
+    server.faults.private = {NAME}
+    with pytest.raises(
+        InputError,
+        match=r"no folder of this name here, and no model at .*/org/tiny, or a private one that needs HF_TOKEN",
+    ):
+        hub.resolve_model(NAME)
+    server.faults.private, server.faults.gated = set(), {NAME}
+    with pytest.raises(
+        InputError, match=r"org/tiny: is gated; accept its terms at .*/org/tiny and set HF_TOKEN"
+    ):
+        hub.resolve_model(NAME)
+    monkeypatch.setenv("HF_TOKEN", "hf_wrong")
+    with pytest.raises(InputError, match="refuses the token in HF_TOKEN"):
+        hub.resolve_model(NAME)
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    with pytest.raises(InputError, match="org/none.*no model at .*your HF_TOKEN may not read"):
+        hub.resolve_model("org/none")
+    with pytest.raises(InputError, match="has no revision v9"):
+        hub.resolve_model(f"{NAME}@v9")
+    server.faults.denied = {NAME}
+    with pytest.raises(InputError, match=r"is gated; accept its terms at .* with the account of your token"):
+        hub.resolve_model(NAME)
+    server.faults.denied = set()
+    assert hub.resolve_model(f"{NAME}@v1").is_dir()
+
+
+def test_no_connection(server, monkeypatch):
+    server.faults.busy = 50
+    with pytest.raises(InputError, match=r"too many requests from here \(429\).*or set HF_TOKEN"):
+        hub.resolve_model(NAME)
+    server.faults.busy = 0
+    path = hub.resolve_model(NAME)
+    forget()
+    monkeypatch.setattr(hf, "ENDPOINT", "http://127.0.0.1:9")
+    with collect_notes() as notes:
+        assert hub.resolve_model(NAME) == path
+    assert "can't be reached" in notes[0] and str(path) in notes[0]
+    with pytest.raises(
+        InputError, match=r"org/other: no folder of this name, and http://127.0.0.1:9 can't be reached"
+    ):
+        hub.resolve_model("org/other")
+    monkeypatch.setattr(hf, "HF_HUB_OFFLINE", True)
+    forget()
+    assert hub.resolve_model(NAME) == path
+    with pytest.raises(InputError, match="with HF_HUB_OFFLINE set only"):
+        hub.resolve_model("org/other")
+
+
+def test_room_on_the_disk(server, monkeypatch):
+    usage = shutil.disk_usage(".")
+    monkeypatch.setattr(hub_client.shutil, "disk_usage", lambda path: usage._replace(free=1000))
+    with pytest.raises(
+        InputError, match=r"org/tiny: needs .* more in .*, 1.0 kB are free; free some .*HF_HOME"
+    ):
+        hub.resolve_model(NAME)
+    assert not list(hub_client.cache_folder().rglob("*.safetensors"))
+
+
+def test_adapters_by_name(server, folders, tmp_path):
+    path = hub.resolve_adapter(LORA)
+    assert path.name == "edit.safetensors" and adapters.embeddings_path(path).is_file()
+    assert adapters.load_adapter(f"{LORA}/edit.safetensors", small_models.config()).embed is not None
+    several = shutil.copytree(folders[LORA], tmp_path / "several")
+    (several / "more").mkdir()
+    shutil.copy(several / "edit.safetensors", several / "more" / "b.safetensors")
+    (several / "more" / "adapter_config.json").write_text("{}")
+    server.repositories["org/several"] = several
+    with pytest.raises(
+        InputError, match=r"expected one LoRA file, got 2 \(org/several/edit.safetensors, org/several/more/b"
+    ):
+        hub.resolve_adapter("org/several")
+    chosen = hub.resolve_adapter("org/several/more/b.safetensors")
+    assert (chosen.parent / "adapter_config.json").is_file() and not (
+        chosen.parents[1] / "edit.safetensors"
+    ).exists()
+    with pytest.raises(InputError, match="has no such file; its LoRA files are org/several/edit"):
+        hub.resolve_adapter("org/several/c.safetensors")
+    with pytest.raises(InputError, match="is a whole model, expected a LoRA; pass it with --model"):
+        hub.resolve_adapter(NAME)
+
+
+def test_the_cache(server, capsys):
+    assert main.main(["models", "--cached"]) == 0
+    assert capsys.readouterr().out.startswith("0.0 kB in ")
+    assert main.main(["models", "--fetch", NAME]) == 0
+    assert Path(capsys.readouterr().out.strip()).is_dir()
+    assert main.main(["models", "--cached"]) == 0
+    out = capsys.readouterr().out
+    assert NAME in out and "main" in out
+    assert main.main(["models", "--delete", "org/other"]) == 2
+    assert "v2v models --cached lists them" in capsys.readouterr().err
+    assert main.main(["models", "--delete", NAME]) == 0
+    assert f"{NAME}: " in capsys.readouterr().out and hub_cache.list_cached() == []
+
+
+def test_the_registry(capsys):
+    assert main.main(["models"]) == 0
+    out = capsys.readouterr().out
+    assert all(model.name in out for model in known_models.KNOWN_MODELS)
+    packaged = pretrained.load_pretrained("embedded")
+    entry = known_models.find_known("embedded")
+    assert entry and entry.frames == (packaged.config.frames, packaged.config.height, packaged.config.width)
+    assert {"source", *entry.takes} == set(packaged.conditions)
+    names = [m.name for m in known_models.KNOWN_MODELS] + [
+        n for m in known_models.UNSUPPORTED_MODELS for n in m.names
+    ]
+    assert len(names) == len({name.lower() for name in names})
+    assert all(hub_client.parse_hub_name(name) for name in names if name != "embedded")
+
+
+def test_the_variables_of_the_hub(folders, tmp_path):
+    """HF_ENDPOINT, HF_HOME and HF_TOKEN reach a process as they are set for it."""
+    with LoopbackHub(folders) as server:
+        server.faults.private = {NAME}
+        variables = {"HF_ENDPOINT": server.url, "HF_HOME": str(tmp_path / "home"), "HF_TOKEN": TOKEN}
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("HF_")} | variables
+        command = [sys.executable, "-m", "v2v", "models", "--fetch", NAME]
+        done = subprocess.run(
+            command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=120
+        )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(str(tmp_path / "home" / "hub" / "models--org--tiny"))
+    assert (
+        f"fetching {NAME}: " in done.stderr
+        and "free in" in done.stderr
+        and "licence apache-2.0" in done.stderr
+    )

@@ -1,0 +1,254 @@
+"""A small Hugging Face Hub on 127.0.0.1 that serves local folders, and can fail in the ways that the real one fails.
+
+It speaks what `huggingface_hub` uses of the protocol: `api/models/ORG/NAME[/revision/REV]` with sizes and hashes of all files,
+`ORG/NAME/resolve/REV/FILE` by GET and HEAD with X-Repo-Commit, ETag, X-Linked-Etag and X-Linked-Size, redirects to another address for
+large files, and ranges of bytes.
+
+    with LoopbackHub({"org/tiny": folder}) as hub:
+        hub.faults.cut_after = 1000      # the next answers with a file break off after 1000 bytes
+"""
+
+import hashlib
+import json
+import re
+import threading
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import parse_qs, unquote, urlsplit
+
+TOKEN = "hf_loopback"
+# Files from this size on are served as Git LFS files are.
+LARGE_BYTES = 4096
+
+
+@dataclass
+class Faults:
+    """How the hub fails.
+
+    Attributes:
+      cut_after: answers with a file break off after so many bytes; 0 for never.
+      cuts: number of answers that do.
+      private: repositories that only a token shows.
+      gated: repositories that are listed for all and opened by a token alone.
+      denied: repositories that are gated and whose terms the token's owner has not accepted.
+      busy: number of answers that are 429.
+      wrong_bytes: file names whose content is not what their hash says.
+      ignores_ranges: answer requests of a range with the whole file.
+    """
+
+    cut_after: int = 0
+    cuts: int = 0
+    private: set[str] = field(default_factory=set)
+    gated: set[str] = field(default_factory=set)
+    denied: set[str] = field(default_factory=set)
+    busy: int = 0
+    wrong_bytes: set[str] = field(default_factory=set)
+    ignores_ranges: bool = False
+
+
+@dataclass(frozen=True)
+class Request:
+    """A request that the hub has answered: method, path, and its Range header or ""."""
+
+    method: str
+    path: str
+    range: str
+
+
+class LoopbackHub:
+    """The server, running between `with` and the end of its block.
+
+    Attributes:
+      repositories: folders by ORG/NAME.
+      faults: how it fails from now on.
+      requests: everything it was asked.
+      sent: bytes of files sent.
+      licence: of every repository's card.
+    """
+
+    def __init__(self, repositories: dict[str, Path]):
+        self.repositories = dict(repositories)
+        self.faults = Faults()
+        self.requests: list[Request] = []
+        self.sent = 0
+        self.licence = "apache-2.0"
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> "LoopbackHub":
+        hub = self
+
+        class Handler(_Handler):
+            server_hub = hub
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    @property
+    def url(self) -> str:
+        """The value of HF_ENDPOINT."""
+        return f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    def fetched(self) -> list[str]:
+        """Return the files whose content was asked for, by their paths in the repositories."""
+        names = (
+            re.search(r"/(?:resolve|blobs)/[^/]+/(.+)", r.path) for r in self.requests if r.method == "GET"
+        )
+        return [match[1] for match in names if match]
+
+    def commit(self, name: str) -> str:
+        """Return the hash of a repository's only commit."""
+        listing = sorted(
+            (str(p), p.stat().st_size) for p in self.repositories[name].rglob("*") if p.is_file()
+        )
+        return hashlib.sha1(repr((name, listing)).encode()).hexdigest()
+
+    def has_fault(self, kind: str) -> bool:
+        """Take one of the failures "cuts" or "busy"; return whether there was one left."""
+        with self._lock:
+            left = getattr(self.faults, kind)
+            if left:
+                setattr(self.faults, kind, left - 1)
+            return left > 0
+
+    def count_sent(self, size: int) -> None:
+        """Add to the bytes of files sent."""
+        with self._lock:
+            self.sent += size
+
+
+def hashes(data: bytes) -> dict[str, str]:
+    """Return the sha256 of a file and the hash that Git gives it."""
+    blob = hashlib.sha1(f"blob {len(data)}\0".encode() + data).hexdigest()
+    return {"sha256": hashlib.sha256(data).hexdigest(), "blob": blob}
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server_hub: LoopbackHub
+
+    def log_message(self, format, *args) -> None:
+        pass
+
+    def do_HEAD(self) -> None:
+        self._answer()
+
+    def do_GET(self) -> None:
+        self._answer()
+
+    def _answer(self) -> None:
+        hub, url = self.server_hub, urlsplit(self.path)
+        path = unquote(url.path)
+        hub.requests.append(Request(self.command, path, self.headers.get("Range", "")))
+        if hub.has_fault("busy"):
+            return self._send_error(429, "", "Too many requests", {"Retry-After": "0"})
+        if match := re.fullmatch(r"/api/models/([^/]+/[^/]+)(?:/revision/(.+))?", path):
+            return self._send_listing(match[1], match[2] or "main", "blobs" in parse_qs(url.query))
+        if match := re.fullmatch(r"/([^/]+/[^/]+)/(resolve|blobs)/([^/]+)/(.+)", path):
+            return self._send_file(match[1], match[2], match[3], match[4])
+        return self._send_error(404, "RepoNotFound", "Repository not found")
+
+    def _has_token(self) -> bool:
+        return self.headers.get("Authorization") == f"Bearer {TOKEN}"
+
+    def _refuses(self, name: str, revision: str, needs_files: bool) -> bool:
+        """Answer with an error if the repository isn't there for this request; return whether it did."""
+        hub = self.server_hub
+        authorization = self.headers.get("Authorization")
+        if authorization and not self._has_token():
+            self._send_error(401, "", "Invalid credentials in Authorization header")
+        elif name not in hub.repositories:
+            # As the real hub, which doesn't tell strangers what exists.
+            self._send_error(404 if self._has_token() else 401, "RepoNotFound", "Repository not found")
+        elif name in hub.faults.private and not self._has_token():
+            self._send_error(401, "RepoNotFound", "Repository not found")
+        elif needs_files and name in hub.faults.gated and not self._has_token():
+            self._send_error(401, "GatedRepo", f"Access to model {name} is restricted.")
+        elif needs_files and name in hub.faults.denied:
+            self._send_error(403, "GatedRepo", f"Access to model {name} is restricted.")
+        elif revision not in ("main", "v1", hub.commit(name)):
+            self._send_error(404, "RevisionNotFound", f"Invalid rev id: {revision}")
+        else:
+            return False
+        return True
+
+    def _send_listing(self, name: str, revision: str, with_hashes: bool) -> None:
+        hub = self.server_hub
+        if self._refuses(name, revision, False):
+            return
+        siblings = []
+        for file in sorted(p for p in hub.repositories[name].rglob("*") if p.is_file()):
+            data = file.read_bytes()
+            entry: dict = {"rfilename": file.relative_to(hub.repositories[name]).as_posix()}
+            if with_hashes:
+                entry |= {"size": len(data), "blobId": hashes(data)["blob"]}
+                if len(data) >= LARGE_BYTES:
+                    lfs = {"size": len(data), "sha256": hashes(data)["sha256"], "pointerSize": 134}
+                    entry["lfs"] = lfs
+            siblings.append(entry)
+        gated = "auto" if name in hub.faults.gated | hub.faults.denied else False
+        info = {"id": name, "sha": hub.commit(name), "gated": gated, "private": False, "siblings": siblings}
+        body = json.dumps(info | {"cardData": {"license": hub.licence}}).encode()
+        self._send(200, body, {"Content-Type": "application/json"})
+
+    def _send_file(self, name: str, kind: str, revision: str, path: str) -> None:
+        hub = self.server_hub
+        if self._refuses(name, revision, True):
+            return
+        file = hub.repositories[name] / path
+        if not file.is_file():
+            return self._send_error(
+                404, "EntryNotFound", "Entry not found", {"X-Repo-Commit": hub.commit(name)}
+            )
+        data = file.read_bytes()
+        large, etags = len(data) >= LARGE_BYTES, hashes(data)
+        headers = {"X-Repo-Commit": hub.commit(name), "Accept-Ranges": "bytes", "ETag": f'"{etags["blob"]}"'}
+        if large:
+            headers |= {"X-Linked-Etag": f'"{etags["sha256"]}"', "X-Linked-Size": str(len(data))}
+            if kind == "resolve":
+                location = f"{hub.url}/{name}/blobs/{revision}/{path}"
+                return self._send(302, b"", headers | {"Location": location})
+        if file.name in hub.faults.wrong_bytes:
+            data = data[:-1] + bytes([data[-1] ^ 1])
+        status, wanted = 200, re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
+        if wanted and not hub.faults.ignores_ranges:
+            start, end = int(wanted[1]), min(int(wanted[2] or len(data) - 1), len(data) - 1)
+            if start >= len(data):
+                return self._send(416, b"", {"Content-Range": f"bytes */{len(data)}"})
+            headers["Content-Range"] = f"bytes {start}-{end}/{len(data)}"
+            status, data = 206, data[start : end + 1]
+        self._send(status, data, headers, is_file=True)
+
+    def _send_error(
+        self, status: int, code: str, message: str, headers: dict[str, str] | None = None
+    ) -> None:
+        codes = {"X-Error-Message": message} | ({"X-Error-Code": code} if code else {})
+        self._send(status, json.dumps({"error": message}).encode(), codes | (headers or {}))
+
+    def _send(self, status: int, body: bytes, headers: dict[str, str], is_file: bool = False) -> None:
+        hub = self.server_hub
+        self.send_response(status)
+        for key, value in headers.items():
+            self.send_header(key, value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command == "HEAD":
+            return
+        cut = hub.faults.cut_after
+        if is_file and 0 < cut < len(body) and hub.has_fault("cuts"):
+            body, self.close_connection = body[:cut], True
+        try:
+            self.wfile.write(body)
+        except (BrokenPipeError, ConnectionResetError):
+            self.close_connection = True
+            return
+        if is_file:
+            hub.count_sent(len(body))

@@ -1,0 +1,116 @@
+"""Which files of a published repository its layout needs: chosen from the names alone, so that nothing else is fetched.
+
+Repositories often hold the same weights several times (other types, single files for other programs, pickles), pictures and examples.
+`select_files` returns what `model_folder.read_model_folder` and `native` read, and of weights that are there twice one copy.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+
+from v2v.checkpoints.model_folder import SUBFOLDERS
+from v2v.checkpoints.safetensors_file import INDEX_SUFFIX
+
+# Small files of a published model, wherever a release keeps them.
+DESCRIPTIONS = (
+    "config.json",
+    "model_index.json",
+    "scheduler/scheduler_config.json",
+    "tokenizer.json",
+    "tokenizer/tokenizer.json",
+    "google/umt5-xxl/tokenizer.json",
+)
+# An editing adapter beside the weights.
+ADAPTER_FILES = ("lora.safetensors", "lora.embeds.safetensors")
+# What `v2v train` exports and `v2v convert` writes.
+EXPORT_FILES = ("base.safetensors", "vae.safetensors", "config.json", "tokenizer.json", *ADAPTER_FILES)
+CONVERTED_FOLDERS = ("dit", "vae", "text", "adapter")
+# Folders that tell models this package does not run.
+TELLING_FOLDERS = ("transformer_2", "high_noise_model")
+
+_SHARD = re.compile(r"(.+)-\d{5}-of-\d{5}\.safetensors")
+
+
+def select_files(paths: Iterable[str]) -> list[str]:
+    """Return the files of a model that editing needs, sorted.
+
+    Args:
+      paths: all files of the repository.
+    """
+    present = set(paths)
+    if "base.safetensors" in present:
+        return sorted(present.intersection(EXPORT_FILES))
+    if is_converted(present):
+        return sorted(
+            path
+            for path in present
+            if path in ("config.json", "tokenizer.json") or path.partition("/")[0] in CONVERTED_FOLDERS
+        )
+    selected = present.intersection((*DESCRIPTIONS, *ADAPTER_FILES))
+    has_transformer = False
+    for part, folder in SUBFOLDERS.items():
+        weights = select_weights([p for p in present if p.rpartition("/")[0] == folder])
+        selected.update(weights, present.intersection([f"{folder}/config.json"]))
+        has_transformer |= part == "dit" and bool(weights)
+    if not has_transformer:
+        selected.update(p for p in present if "/" not in p and (_is_weights(p) or p.endswith(INDEX_SUFFIX)))
+    return sorted(selected)
+
+
+def is_converted(paths: Iterable[str]) -> bool:
+    """Return whether `v2v convert` wrote the folder with these files."""
+    folders = {path.partition("/")[0] for path in paths if "/" in path}
+    return {"dit", "vae", "text"} <= folders and "config.json" in set(paths)
+
+
+def select_weights(paths: Sequence[str]) -> list[str]:
+    """Return the files of one copy of the weights among the files of a folder: the plain one before variants such as fp16."""
+    copies: dict[str, list[str]] = {}
+    for path in paths:
+        shard = _SHARD.fullmatch(path)
+        if path.endswith(INDEX_SUFFIX):
+            copies.setdefault(path.removesuffix(INDEX_SUFFIX), []).append(path)
+        elif shard:
+            copies.setdefault(shard[1], []).append(path)
+        elif _is_weights(path):
+            copies.setdefault(path.removesuffix(".safetensors"), []).append(path)
+    if not copies:
+        return []
+    plainest = min(copies, key=lambda stem: (stem.rpartition("/")[2].count("."), len(stem), stem))
+    files = copies[plainest]
+    # A whole file beside shards of the same name is a second copy.
+    shards = [path for path in files if path != f"{plainest}.safetensors"]
+    return shards if any(path.endswith(INDEX_SUFFIX) for path in shards) else files
+
+
+def select_pickles(paths: Iterable[str]) -> list[str]:
+    """Return the pickles at the top of a repository; they are not fetched, and named where a part exists only so."""
+    return sorted(path for path in paths if "/" not in path and path.endswith(".pth"))
+
+
+def find_adapters(paths: Iterable[str]) -> list[str]:
+    """Return the files of a repository that may be LoRA files, sorted."""
+    return sorted(path for path in paths if _is_weights(path) and not path.endswith(".embeds.safetensors"))
+
+
+def is_model(paths: Iterable[str]) -> bool:
+    """Return whether the files are those of a whole model, not of adapters."""
+    present = set(paths)
+    folders = {path.partition("/")[0] for path in present if "/" in path}
+    return bool(
+        present & {"model_index.json", "base.safetensors"}
+        or folders & {*SUBFOLDERS.values(), *TELLING_FOLDERS}
+    )
+
+
+def adapter_files(path: str, paths: Iterable[str]) -> list[str]:
+    """Return a LoRA file and what is read beside it: its embeddings and PEFT's adapter_config.json."""
+    folder = path.rpartition("/")[0]
+    beside = (
+        f"{path.removesuffix('.safetensors')}.embeds.safetensors",
+        f"{folder}/adapter_config.json".lstrip("/"),
+    )
+    return [path, *sorted(set(paths).intersection(beside))]
+
+
+def _is_weights(path: str) -> bool:
+    return path.endswith(".safetensors")

@@ -1,0 +1,166 @@
+"""The models that are known to work, and relatives that this package doesn't run: the one registry, which `v2v models` prints.
+
+Any repository with the layout and backbone of a listed one may be named to --model; this table says what has been tried. An entry of
+`UNSUPPORTED_MODELS` is refused before anything is fetched, with its reason.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from v2v.errors import InputError
+
+# "real weights": edits made with the published weights were looked at. "tiny models": the code equals the published package on small random
+# models of the same layout, and nobody has run the real weights through it yet.
+Status = Literal["real weights", "tiny models"]
+
+
+@dataclass(frozen=True)
+class KnownModel:
+    """A model that can be named to --model.
+
+    Attributes:
+      name: "embedded" or ORG/NAME.
+      description: one line.
+      licence: of the weights.
+      download_bytes: what is fetched; 0 for what comes with the package.
+      memory_gib: estimated peak on one device at `frames`, autoencoder included.
+      frames: frames, height and width of its clips.
+      takes: what it takes beside the source and the sentence.
+      status: what has been tried.
+    """
+
+    name: str
+    description: str
+    licence: str
+    download_bytes: int
+    memory_gib: float
+    frames: tuple[int, int, int]
+    takes: tuple[str, ...]
+    status: Status
+
+
+@dataclass(frozen=True)
+class UnsupportedModel:
+    """A model that people may expect to work.
+
+    Attributes:
+      names: ORG/NAME of its repositories.
+      title: how it is called.
+      reason: what it has that this package lacks, and what to use instead.
+    """
+
+    names: tuple[str, ...]
+    title: str
+    reason: str
+
+
+KNOWN_MODELS = (
+    KnownModel(
+        name="embedded",
+        description="the small model that comes with the package",
+        licence="Apache-2.0",
+        download_bytes=0,
+        memory_gib=0.5,
+        frames=(9, 64, 64),
+        takes=("mask", "reference"),
+        status="real weights",
+    ),
+    KnownModel(
+        name="Wan-AI/Wan2.2-TI2V-5B-Diffusers",
+        description="the backbone; it edits with an adapter (--lora)",
+        licence="Apache-2.0",
+        download_bytes=34_200_000_000,
+        memory_gib=21,
+        frames=(81, 480, 832),
+        takes=("mask and reference, if the adapter was trained with them",),
+        status="tiny models",
+    ),
+    KnownModel(
+        name="decart-ai/Lucy-Edit-Dev",
+        description="an editor on the same backbone; sees the source as further channels",
+        licence="Decart, non-commercial",
+        download_bytes=34_200_000_000,
+        memory_gib=21,
+        frames=(81, 480, 832),
+        takes=(),
+        status="tiny models",
+    ),
+    KnownModel(
+        name="decart-ai/Lucy-Edit-1.1-Dev",
+        description="its second edition",
+        licence="Decart, non-commercial",
+        download_bytes=34_200_000_000,
+        memory_gib=21,
+        frames=(81, 480, 832),
+        takes=(),
+        status="tiny models",
+    ),
+)
+
+_BACKBONE_16 = "another backbone (16 latent channels, the 8x8x4 autoencoder)"
+UNSUPPORTED_MODELS = (
+    UnsupportedModel(
+        ("Wan-AI/Wan2.2-T2V-A14B-Diffusers", "Wan-AI/Wan2.2-I2V-A14B-Diffusers", "Wan-AI/Wan2.2-T2V-A14B", "Wan-AI/Wan2.2-I2V-A14B"),
+        "Wan2.2-A14B",
+        f"two 14B transformers of {_BACKBONE_16}",
+    ),
+    UnsupportedModel(
+        ("Wan-AI/Wan2.1-T2V-1.3B-Diffusers", "Wan-AI/Wan2.1-T2V-14B-Diffusers", "Wan-AI/Wan2.1-T2V-1.3B", "Wan-AI/Wan2.1-T2V-14B"),
+        "Wan2.1",
+        _BACKBONE_16,
+    ),
+    UnsupportedModel(
+        ("Wan-AI/Wan2.1-VACE-1.3B", "Wan-AI/Wan2.1-VACE-14B", "Wan-AI/Wan2.1-VACE-1.3B-diffusers", "Wan-AI/Wan2.1-VACE-14B-diffusers"),
+        "VACE",
+        f"a second branch of control blocks on {_BACKBONE_16}",
+    ),
+    UnsupportedModel(
+        (
+            "linyq/kiwi-edit-5b-instruct-only-diffusers",
+            "linyq/kiwi-edit-5b-reference-only-diffusers",
+            "linyq/kiwi-edit-5b-instruct-reference-diffusers",
+        ),
+        "Kiwi-Edit 5B",
+        "reads the sentence with Qwen2.5-VL and embeds the source by a network of its own",
+    ),
+    UnsupportedModel(
+        ("ByteDance/Bernini-R", "ByteDance/Bernini-R-Diffusers", "Comfy-Org/Bernini-R"),
+        "Bernini-R",
+        f"positions of its own on {_BACKBONE_16}",
+    ),
+    UnsupportedModel(
+        ("FastVideo/FastWan2.2-TI2V-5B-FullAttn-Diffusers", "FastVideo/FastWan2.2-TI2V-5B-Diffusers"),
+        "FastWan2.2-5B",
+        "distilled to three fixed steps with new noise in between, which no solver here does",
+    ),
+    UnsupportedModel(
+        (
+            "alibaba-pai/Wan2.2-Fun-5B-InP",
+            "alibaba-pai/Wan2.2-Fun-5B-Control",
+            "alibaba-pai/Wan2.2-Fun-5B-Control-Camera",
+        ),
+        "Wan2.2-Fun-5B",
+        "further input channels for masks and control videos",
+    ),
+)  # fmt: skip
+
+
+def find_known(name: str) -> KnownModel | None:
+    """Return the entry of a model, None if it has none; repositories are the same in any case of their letters."""
+    return next((model for model in KNOWN_MODELS if model.name.lower() == name.lower()), None)
+
+
+def check_supported(name: str) -> None:
+    """Check that a repository isn't one that this package is known not to run.
+
+    Args:
+      name: ORG/NAME.
+
+    Raises:
+      InputError: it is, with the reason.
+    """
+    for model in UNSUPPORTED_MODELS:
+        if name.lower() in map(str.lower, model.names):
+            raise InputError(
+                f"{name}: {model.title} is not supported yet: {model.reason}; v2v models lists what is known to work"
+            )
