@@ -1,4 +1,4 @@
-"""`v2v edit | synth | train | plan | eval | convert | words | models | doctor`: dispatches a command line to the file of its command.
+"""`v2v edit | synth | pairs | train | plan | eval | convert | words | models | doctor`: dispatches a command line to the file of its command.
 
 Nothing heavy is imported before it is needed, so that `v2v --help` answers at once. Exit codes: 0 done; 1 it ran and a check or some of the
 jobs failed; 2 bad input (one line on stderr says what, where, what was expected, and the remedy); 130 interrupted. Standard output is one
@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from v2v.cli import eval as evaluation
-from v2v.cli import models, parsers, synth
+from v2v.cli import models, pairs, parsers, synth
 from v2v.errors import InputError, install_hint
 from v2v.runtime import compilation_cache, environment
 
@@ -203,6 +203,10 @@ def _synth(args: argparse.Namespace) -> dict:
     return synth.run(args, _bars(args))
 
 
+def _pairs(args: argparse.Namespace) -> dict:
+    return pairs.run(args, _bars(args))
+
+
 def _train(args: argparse.Namespace) -> dict:
     from v2v.cli import train
 
@@ -227,6 +231,7 @@ def _bars(args: argparse.Namespace) -> bool:
 COMMANDS: dict[str, Command] = {
     "edit": _edit,
     "synth": _synth,
+    "pairs": _pairs,
     "train": _train,
     "plan": _plan,
     "eval": _eval,

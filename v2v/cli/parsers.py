@@ -11,7 +11,7 @@ from typing import NoReturn, get_args
 
 from v2v import __version__
 from v2v.cli import eval as evaluation
-from v2v.cli import models, synth
+from v2v.cli import models, pairs, synth
 from v2v.config import SolverName
 from v2v.runtime import environment
 
@@ -127,6 +127,7 @@ def build_parser(actions: Mapping[str, Callable]) -> argparse.ArgumentParser:
             build_epilog=synth.describe_recipes,
         )
     )
+    pairs.add_arguments(add_command("pairs", "check tables of your own training pairs"), _parse_size)
     _add_train_options(
         add_command(
             "train",

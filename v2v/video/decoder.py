@@ -57,6 +57,7 @@ class StreamInfo:
       colour: ITU-T H.273 numbers (matrix, primaries, transfer).
       metadata: tags, timecode, chapters and subtitles.
       is_transparent: whether the first frame has pixels that aren't opaque.
+      damage_count: frames that the decoder calls corrupt, and pieces that it could not decode.
     """
 
     frame_count: int = 1
@@ -69,6 +70,7 @@ class StreamInfo:
     colour: tuple[int, int, int] = (1, 1, 1)
     metadata: ContainerMetadata = field(default_factory=ContainerMetadata)
     is_transparent: bool = False
+    damage_count: int = 0
 
 
 class FileFrames(StreamedFrames):
@@ -106,7 +108,7 @@ def iterate_frames(
     is_first_pass: bool = True,
     skip: int = 0,
     start: float = 0.0,
-) -> Iterator[np.ndarray]:
+) -> Generator[np.ndarray, None, None]:
     """Yield the frames of a file, uint8 [H, W, 3] upright RGB.
 
     Args:
@@ -197,6 +199,7 @@ def _decode(
             # Packets of a video stream hold nothing else.
             decoded = cast(list[av.VideoFrame], packet.decode())
         except InvalidDataError:
+            info.damage_count += 1
             if is_first_pass:
                 note(f"{path}: a damaged piece near {float(times[-1]) if times else 0.0:.2f} s was skipped")
             continue
@@ -209,6 +212,7 @@ def _decode(
             if float(time) < start:
                 continue
             times.append(time)
+            info.damage_count += frame.is_corrupt
             info.times.append(float(time))
             info.tail = float(frame.duration * unit) if frame.duration and unit is not None else None
             if converter is not None and len(times) <= skip:
