@@ -7,4 +7,6 @@ programs.py  the train step and the sampler, with shapes and shardings in place 
 traffic.py   bytes that a chip sends, from the compiled text
 compile.py   ahead-of-time compilation and the compiler's report of memory
 passes.py    operations of one pass of the transformer
+
+edit_programs.py lowers what an edit runs, with the arguments that it passes; gpus.py describes NVIDIA GPUs to compile for.
 """
