@@ -199,7 +199,7 @@ def test_soft_masks_with_a_palette_stay_soft(tmp_path):
         with expect_no_notes():
             np.testing.assert_array_equal(alpha_of(tmp_path / "m.png"), alpha_of(steps.astype(np.uint8)))
     _write_palette(tmp_path / "m.png", OBJECTS.clip(0, 1), [(255, 255, 255), (0, 0, 0)])
-    with expect_no_notes():
+    with expect_note("white, which means edit here, on 70%"):
         np.testing.assert_array_equal(alpha_of(tmp_path / "m.png"), np.where(OBJECTS, 0, 255))
 
 
