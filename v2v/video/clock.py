@@ -81,8 +81,10 @@ class ClockCorrection:
         if not self.jumps:
             return ""
         second, step = self.jumps[0]
-        others = f", and {len(self.jumps) - 1} times more" if len(self.jumps) > 1 else ""
-        return f"its clock jumps by {step:+.2f} s near {second:.2f} s{others}"
+        count = (
+            f"its clock jumps {len(self.jumps)} times, first" if len(self.jumps) > 1 else "its clock jumps"
+        )
+        return f"{count} by {step:+.2f} s near {second:.2f} s"
 
     def _pass_jump(self, index: int, time: Fraction, duration: Fraction) -> None:
         """Put a stream whose time isn't the expected one into a later epoch, unless it has a gap."""

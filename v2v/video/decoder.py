@@ -34,7 +34,7 @@ from v2v.video.container_metadata import SIZE_NOTE, ContainerMetadata, MetadataR
 from v2v.video.file_checks import check_readable, error_reason
 from v2v.video.frame_conversion import FrameConverter, colour_numbers
 from v2v.video.frame_sequence import StreamedFrames
-from v2v.video.streams import DEFAULT_FPS, check_length, estimate_frame_count, select_stream
+from v2v.video.streams import DEFAULT_FPS, check_length, estimate_frame_count, open_container, select_stream
 
 Item = TypeVar("Item")
 
@@ -125,7 +125,7 @@ def iterate_frames(
     """
     check_readable(path)
     try:
-        with av.open(str(path), options={"protocol_whitelist": "file"}) as container:
+        with open_container(path) as container:
             yield from prefetch(_decode(container, path, info, with_audio, is_first_pass, skip, start))
     except (FFmpegError, UnicodeDecodeError) as error:
         raise InputError(

@@ -21,6 +21,23 @@ DEFAULT_FPS = Fraction(25)
 SIDE_PICTURES = Disposition.attached_pic | Disposition.timed_thumbnails
 
 
+def open_container(path: Path) -> InputContainer:
+    """Open a file, whatever its name: FFmpeg would take "12:30.mp4" for a protocol and "img%03d.png" for a pattern.
+
+    Args:
+      path: the file; nothing else is opened, even if it refers to other files.
+
+    Raises:
+      FFmpegError: its format is unknown.
+      UnicodeDecodeError: PyAV can't decode its metadata.
+    """
+    options = {"protocol_whitelist": "file"}
+    if "%" in str(path):
+        # FFmpeg guesses from the name that it is a picture, and which kind of picture from its ending.
+        options["pattern_type"] = "none"
+    return av.open(f"file:{path}", options=options)
+
+
 def select_stream(container: InputContainer, path: Path) -> av.VideoStream:
     """Return the video stream that players show, ready to be decoded.
 

@@ -25,7 +25,7 @@ from av.error import FFmpegError
 from v2v.errors import InputError, collect_notes
 from v2v.video import video as codec
 from v2v.video.file_checks import STILLS, check_readable
-from v2v.video.streams import DEFAULT_FPS, estimate_frame_count, select_stream
+from v2v.video.streams import DEFAULT_FPS, estimate_frame_count, open_container, select_stream
 
 # Bytes of frames up to which a clip is decoded once and held.
 MAX_CACHED_BYTES = 256 << 20
@@ -177,7 +177,7 @@ def _estimate_bytes(path: Path) -> int:
     """Estimate the bytes of the decoded frames from the file's header; 0 where it can't be read."""
     check_readable(path)
     try:
-        with av.open(str(path)) as container:
+        with open_container(path) as container:
             stream = select_stream(container, path)
             seconds = (container.duration or 0) / av.time_base
             count = (
