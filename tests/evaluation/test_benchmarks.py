@@ -13,9 +13,11 @@ from v2v.errors import InputError
 from v2v.evaluation.benchmarks import published
 from v2v.evaluation.benchmarks.exact_truth import KINDS, build_benchmark
 from v2v.evaluation.cache import SweepCache
+from v2v.evaluation.judge.judge_metric import JudgeMetric
+from v2v.evaluation.judge.rubrics import IMGEDIT
 from v2v.evaluation.metrics.builtin import FLICKER
 from v2v.evaluation.metrics.clips import Clip
-from v2v.evaluation.sweep import published_tables, runner
+from v2v.evaluation.sweep import published_tables, runner, sweep
 from v2v.evaluation.sweep.export import export_outputs
 from v2v.evaluation.sweep.methods import EditingMethod, ResultFolder
 from v2v.evaluation.sweep.sweep import Sweep
@@ -69,6 +71,35 @@ def test_edit_verse_bench(tmp_path):
         Sweep(items_read, (ResultFolder("theirs", out),), (FLICKER,)), SweepCache(tmp_path / "cache")
     )
     assert second_run.outputs["theirs", "0"].sha256 == done.outputs["ours", "0"].sha256
+
+
+def test_edit_verse_bench_with_pictures_and_second_videos_in_the_sentence(tmp_path):
+    write(tmp_path / "a.mp4", picture(4))
+    cv2.imwrite(str(tmp_path / "hat.jpg"), np.zeros((8, 8, 3), np.uint8))
+    texts = {
+        "0": "<video1> Repaint the car with the colours of <image1>.",
+        "1": "Turn <video1> into night. <video1>",
+        "2": "Generate a video from depth <video2>.",
+    }
+    rows = {
+        k: {"<text>": text, "<video1>": "a.mp4", "<image1>": "hat.jpg", "type": "t"}
+        for k, text in texts.items()
+    }
+    (tmp_path / "EditVerseBench.json").write_text(json.dumps(rows))
+    bench = published.read_editverse_bench(tmp_path)
+    assert [item.instruction for item in bench.items] == [
+        "Repaint the car with the colours of the reference image.",
+        "Turn the video into night.",
+        "Generate a video from depth video2.",
+    ]
+    assert [item.unsupported_inputs for item in bench.items] == [(), (), ("<video2>",)]
+    done = run(bench, tmp_path / "cache")
+    assert done.outputs["ours", "0"].path and done.outputs["ours", "2"].path is None
+    assert done.outputs["ours", "2"].is_refused and "speaks of <video2>" in done.outputs["ours", "2"].reason
+    plan = sweep.plan_sweep(done.sweep, SweepCache(tmp_path / "cache"))
+    assert plan.edits == 0 and plan.notes == [
+        "1 items have inputs that are not passed on: 2 (speaks of <video2>)"
+    ]
 
 
 def test_open_ve_bench(tmp_path):
@@ -142,6 +173,30 @@ def test_img_edit_bench_pictures_are_clips_of_one_frame(tmp_path):
     assert np.abs(shifted - source_picture - 9).mean() < 1
 
 
+def test_img_edit_benchs_script_can_average_what_is_exported(tmp_path):
+    class Friendly:
+        model, identity, parallel, dollars_per_call = "friendly", {"model": "friendly"}, 1, None
+
+        def answer(self, question):
+            return "Instruction Adherence: 5 - fine.\nEditing Quality: 4\nDetail Preservation: 2 - lost: 1"
+
+    cv2.imwrite(str(tmp_path / "1.jpg"), picture(1)[0][..., ::-1])
+    (tmp_path / "basic_edit.json").write_text(
+        json.dumps({"7": {"id": "1.jpg", "prompt": "smooth it", "edit_type": "adjust"}})
+    )
+    bench = published.read_imgedit_bench(tmp_path)
+    method = EditingMethod("ours", editor=Shift, revision="1")
+    definition = Sweep(bench, (method,), (JudgeMetric(Friendly(), IMGEDIT),))
+    out = export_outputs(
+        runner.run_sweep(definition, SweepCache(tmp_path / "cache")), "ours", tmp_path / "out"
+    )
+    text = json.loads((out / "result.json").read_text())["7"]
+    # The script counts the lines that are a name, ": " and digits only.
+    parts = [line.strip().split(": ") for line in text.splitlines()]
+    assert [int(p[1]) for p in parts if len(p) == 2 and p[1].isdigit()] == [5, 4, 2]
+    assert "fine." in text
+
+
 def test_readers_say_what_is_wrong(tmp_path):
     with pytest.raises(InputError, match="EditVerseBench.json or test.json"):
         published.read_editverse_bench(tmp_path)
@@ -152,6 +207,9 @@ def test_readers_say_what_is_wrong(tmp_path):
     with pytest.raises(InputError, match="item 7.*<video1>, type missing"):
         published.read_editverse_bench(tmp_path)
     with pytest.raises(InputError, match="list of videos"):
+        published.read_ivebench(tmp_path)
+    (tmp_path / "long.json").write_text("[]")
+    with pytest.raises(InputError, match="expected one listing, got long.json, test.json"):
         published.read_ivebench(tmp_path)
 
 

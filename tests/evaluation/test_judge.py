@@ -142,7 +142,7 @@ def test_busy_broken_and_silent_servers_are_asked_again_within_bounds(case):
         assert len(server.bodies) == 1  # a wrong key stays wrong
 
 
-def test_unreadable_answers_are_asked_once_more_then_counted_and_remembered(tiny, tmp_path):
+def test_unreadable_answers_are_quoted_not_the_editors_fault_and_asked_again(tiny, tmp_path):
     server = Server("As a language model I like it.")
     with server.running() as endpoint:
         judge = JudgeMetric(EndpointJudge("m", endpoint, parallel=1), rubrics.EDITVERSE)
@@ -150,11 +150,14 @@ def test_unreadable_answers_are_asked_once_more_then_counted_and_remembered(tiny
         document = results.build_results(runner.run_sweep(definition, SweepCache(tmp_path))).to_json()
         assert len(server.bodies) == 2 * 3 * 2
         cell = document["summary"]["judge total"]["e"]["all"]
-        assert cell == {**cell, "mean": 0, "n": 2, "failed": 2}
+        assert cell == {**cell, "mean": None, "n": 2, "failed": 0, "scored": 0, "unscored": 2}
+        assert 'such as "As a language model I like it."' in document["problems"][0]
         notes = document["scores"][0]["notes"]
         assert notes["unparsable"] == 3 and notes["answers"][0]["text"].startswith("As a language model")
-        runner.run_sweep(definition, SweepCache(tmp_path))
-        assert len(server.bodies) == 12
+        assert sweep.plan_sweep(definition, SweepCache(tmp_path)).calls == 6
+        server.plan = [GOOD]
+        document = results.build_results(runner.run_sweep(definition, SweepCache(tmp_path))).to_json()
+        assert document["summary"]["judge total"]["e"]["all"]["mean"] == 6
     assert sweep.plan_sweep(definition, SweepCache(tmp_path)).calls == 0
 
 
@@ -168,8 +171,71 @@ def test_judge_down_fails_fast_is_told_and_tried_again(tiny, tmp_path):
     document = results.build_results(runner.run_sweep(definition, SweepCache(tmp_path))).to_json()
     problems = "\n".join(document["problems"])
     assert "no answer after 2 tries" in problems and "judge down" in problems
-    assert document["summary"]["judge total"]["e"]["all"]["failed"] == 2
+    cell = document["summary"]["judge total"]["e"]["all"]
+    assert (cell["mean"], cell["failed"], cell["unscored"]) == (None, 0, 2)
     assert sweep.plan_sweep(definition, SweepCache(tmp_path)).calls == 2
+
+
+def test_a_judge_that_fails_halfway_takes_nothing_from_a_method(tiny, tmp_path):
+    """Two equal methods; the judge answers the first one's items and one of the second's."""
+    names = ("Instruction Compliance", "Consistency & Detail Fidelity", "Visual Quality & Stability")
+    server = Server(*3 * ["\n".join(f"{name}: 4" for name in names)], 401)
+    with server.running() as endpoint:
+        judge = JudgeMetric(EndpointJudge("m", endpoint, parallel=1), rubrics.OPENVE)
+        methods = tuple(
+            EditingMethod(name, editor=lambda by=by: Shift(by), revision=name)
+            for name, by in (("a", 40), ("b", 20))
+        )
+        run = runner.run_sweep(Sweep(tiny, methods, (judge,)), SweepCache(tmp_path))
+        document = results.build_results(run).to_json()
+    cells = {name: by["all"] for name, by in document["summary"]["judge total"].items()}
+    assert cells["a"]["mean"] == cells["b"]["mean"] > 0
+    counts = [(cells[m]["n"], cells[m]["scored"], cells[m]["failed"], cells[m]["unscored"]) for m in "ab"]
+    assert sorted(counts) == [(2, 1, 0, 1), (2, 2, 0, 0)]
+    wins = document["wins"]["judge total"]["ab".index("a")][1]
+    assert (wins["wins"], wins["ties"], wins["losses"]) == (0, 1, 0)
+    assert "judge at" in document["problems"][-1] and "HTTP 401" in document["problems"][-1]
+
+
+def test_what_a_judges_scores_are_stored_by(tiny, tmp_path):
+    def identity(url="http://a:1/v1", retries=1, **options):
+        judge = EndpointJudge("m", Endpoint(url), **options)
+        return JudgeMetric(judge, rubrics.OPENVE, retries=retries).identity
+
+    assert identity() == identity("http://b:2/v1")  # a judge that has moved is the same
+    others = [
+        identity(max_tokens=4096),
+        identity(temperature=0.5),
+        identity(revision="awq"),
+        identity(retries=5),
+    ]
+    assert all(other != identity() for other in others)
+
+
+def test_scores_from_before_are_found_by_the_address(tiny, tmp_path):
+    from v2v.evaluation.judge.judge_metric import RUBRIC_VERSION
+
+    judge = JudgeMetric(EndpointJudge("m", Endpoint("http://a:1/v1")), rubrics.OPENVE)
+    method = EditingMethod("e", editor=Shift, revision="1")
+    cache = SweepCache(tmp_path / "cache", any_code=True)
+    output = runner.run_sweep(Sweep(tiny, (method,), (rubric_free(),)), cache).outputs["e", "item0"]
+    old_identity = {"metric": "judge", "model": "m", "server": "http://a:1/v1", "rubric": "openve",
+                    "version": RUBRIC_VERSION, "compat": "", "side": 1024}  # fmt: skip
+    inputs = sweep.score_key(judge, tiny.items[0], output.sha256, cache)
+    old_key = {**old_identity, **{k: v for k, v in inputs.items() if k not in judge.identity}}
+    record = {"status": "ok", "values": {"judge total": 4.0}, "reason": "", "notes": {}}
+    cache.store("scores", old_key, record)
+    assert sweep.plan_sweep(Sweep(tiny, (method,), (judge,)), cache).calls_cached == 1
+    plan = sweep.plan_sweep(Sweep(tiny, (method,), (judge,)), SweepCache(tmp_path / "cache"))
+    assert (plan.calls, plan.other_code) == (2, {"judge": 1})
+    cache.store("scores", old_key, {**record, "status": "failed", "notes": {"unparsable": 1}})
+    assert sweep.plan_sweep(Sweep(tiny, (method,), (judge,)), cache).calls_cached == 0
+
+
+def rubric_free():
+    from v2v.evaluation.metrics.builtin import PSNR
+
+    return PSNR
 
 
 def test_parallel_with_a_limit(tiny, tmp_path):
@@ -236,6 +302,12 @@ def test_temporal_rubric_asks_by_place(tmp_path):
         ("Instruction Compliance: 4\nVisual Quality & Stability: 3", None),
         ("Instruction Compliance: 3.5\nConsistency & Detail Fidelity: 5\nVisual Quality & Stability: 3", None),
         ("", None),
+        ("1. Instruction Compliance: 4 - a\n2) **Consistency & Detail Fidelity**: 5/5\n3. Visual Quality & Stability: 3", [4, 4, 3]),
+        ('{"Instruction Compliance": 4, "Consistency & Detail Fidelity": 5, "Visual Quality & Stability": 3}', [4, 4, 3]),
+        ('```json\n{"scores": {"instruction_compliance": {"score": 4, "reason": "x"}, "consistency_detail_fidelity": "5 - y",\n "Visual Quality & Stability": 3.0}}\n```', [4, 4, 3]),
+        ('{"Instruction Compliance": 4, "Consistency & Detail Fidelity": 9, "Visual Quality & Stability": 3}', None),
+        ('{"Instruction Compliance": 4, "Consistency & Detail Fidelity": 4.5, "Visual Quality & Stability": 3}', None),
+        ("<think>a {set}</think>\nInstruction Compliance: 4\nConsistency & Detail Fidelity: 5\nVisual Quality & Stability: 3", [4, 4, 3]),
     ],
 )  # fmt: skip
 def test_reading_answers_and_the_cap(answer, grades):

@@ -10,7 +10,8 @@ from v2v.evaluation.sweep.summary import ScoreTable, compare_methods, summarize_
 
 def table(*rows, rate=False):
     values = np.array(rows, float)
-    return ScoreTable(Column("x", rate=rate), values, np.zeros(values.shape, bool))
+    nothing = np.zeros(values.shape, bool)
+    return ScoreTable(Column("x", rate=rate), values, nothing, nothing)
 
 
 def summaries(*rows, rate=False):

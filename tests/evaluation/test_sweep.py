@@ -140,6 +140,25 @@ def test_failed_edits_are_counted_shown_and_tried_again(tiny, tmp_path):
     assert plan.edits == 2 and document["summary"]["success"]["a"]["all"]["mean"] == 1
 
 
+def test_refused_sentences_have_a_column_of_their_own(tiny, tmp_path):
+    class Choosy(Shift):
+        def edit_video(self, video, instruction, **options):
+            if "dim" in instruction:
+                raise InputError("knows none of its words")
+            return super().edit_video(video, instruction, **options)
+
+    definition = Sweep(tiny, (EditingMethod("a", editor=Choosy, revision="1"),), BUILTIN_METRICS)
+    run = runner.run_sweep(definition, SweepCache(tmp_path / "cache"))
+    outcome = results.build_results(run)
+    assert [edit["refused"] for edit in outcome.to_json()["edits"]] == [False, True, False, True]
+    assert (
+        outcome.summary["success"]["a"].overall.failed == 2
+        and outcome.summary["success"]["a"].overall.mean == 0.5
+    )
+    line = next(x for x in results.format_summary_csv(outcome).splitlines() if ",refused," in x).split(",")
+    assert line[:4] == ["a", "refused", "all", "0.5"] and line[6:] == ["4", "4", "0", "0"]
+
+
 def test_metric_troubles(tiny, tmp_path):
     skipped_metric = Brightness(
         name="heavy", columns=(Column("x"),), absent="wants weights/heavy, found no such folder"
@@ -153,10 +172,12 @@ def test_metric_troubles(tiny, tmp_path):
         _, _, document = go(definition, tmp_path / "cache")
         assert document["skipped"] == {"heavy": "wants weights/heavy, found no such folder"}
         assert "x" not in document["summary"] and document["summary"]["level"]["a"]["all"]["scored"] == 4
+        # A metric's error is not the editor's failure.
         assert document["summary"]["y"]["a"]["all"] == {
             **document["summary"]["y"]["a"]["all"],
-            "mean": 0,
-            "failed": 4,
+            "mean": None,
+            "failed": 0,
+            "unscored": 4,
         }
         assert document["summary"]["z"]["a"]["all"] == {
             **document["summary"]["z"]["a"]["all"],

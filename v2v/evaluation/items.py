@@ -31,6 +31,7 @@ class Item:
       source_prompt: description of the clip before the edit, for alignment metrics.
       target_prompt: description after the edit.
       extra: further fields of the benchmark, for its exporter.
+      unsupported_inputs: what the instruction speaks of and no editor of a sweep can be given, such as "<video2>"; editors don't get the item.
     """
 
     id: str
@@ -46,6 +47,7 @@ class Item:
     source_prompt: str = ""
     target_prompt: str = ""
     extra: dict = field(default_factory=dict)
+    unsupported_inputs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

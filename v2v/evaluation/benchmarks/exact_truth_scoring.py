@@ -169,7 +169,7 @@ def _run(
     failures = [
         f"{method}, item {item}, {metric}: {result.reason}"
         for (method, item, metric), result in run.results.items()
-        if result.status == "failed"
+        if result.status in ("failed", "unscored")
     ]
     if failures:
         raise InputError(f"exact truth: {len(failures)} scores failed; the first is {failures[0]}")

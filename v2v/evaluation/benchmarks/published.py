@@ -19,11 +19,17 @@ from typing import Any
 from v2v.errors import InputError
 from v2v.evaluation.items import Benchmark, Item
 
+# EditVerseBench's references to inputs, and the words that replace them in an instruction.
+TAG = r"<(?:video|image)\d+>"
+TAG_WORDS = {"<video1>": "the video", "<image1>": "the reference image"}
 VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".webm")
 
 
 def read_editverse_bench(folder: Path, listing: str | None = None) -> Benchmark:
-    """Read EditVerseBench; tags such as "<video1>" are removed from the instruction, and `extra` has the raw text.
+    """Read EditVerseBench; `extra` has the raw text.
+
+    Tags before the instruction, such as "<video1>", are removed; inside it "<image1>" becomes "the reference image" and "<video1>" "the video".
+    An item with further videos or images can't be given to an editor, see `Item.unsupported_inputs`.
 
     Args:
       folder: holds the listing and the paths in it.
@@ -41,13 +47,16 @@ def read_editverse_bench(folder: Path, listing: str | None = None) -> Benchmark:
             Item(
                 id=str(name),
                 source=folder / row["<video1>"],
-                instruction=re.sub(r"\s*<(?:video|image)\d+>\s*", " ", row["<text>"]).strip(),
+                instruction=_without_tags(row["<text>"]),
                 kind=row["type"],
                 reference=folder / picture if picture else None,
                 reference_is_asked=bool(picture),
                 source_prompt=row.get("source_prompt", ""),
                 target_prompt=row.get("target_prompt", ""),
                 extra={"text": row["<text>"], "direction": row.get("direction", "")},
+                unsupported_inputs=tuple(
+                    sorted({tag for tag in re.findall(TAG, row["<text>"]) if tag not in TAG_WORDS})
+                ),
             )
         )
     return Benchmark("EditVerseBench", tuple(items), about="adobe-research/EditVerse.")
@@ -151,6 +160,13 @@ def read_imgedit_bench(folder: Path, listing: str | None = None, *, pictures: st
     )
 
 
+def _without_tags(text: str) -> str:
+    """Return the text without the tags before and after its sentences, and with words for those inside."""
+    text = re.sub(rf"^(?:\s*{TAG})+|(?<=[.!?])(?:\s*{TAG})+\s*$", "", text)
+    words = re.sub(TAG, lambda tag: f" {TAG_WORDS.get(tag[0], tag[0].strip('<>'))} ", text)
+    return re.sub(r"\s+([.,;:!?])", r"\1", " ".join(words.split()))
+
+
 def _find_listing(folder: Path, name: str | None, patterns: tuple[str, ...]) -> Path:
     folder = Path(folder)
     candidates = (
@@ -160,6 +176,9 @@ def _find_listing(folder: Path, name: str | None, patterns: tuple[str, ...]) -> 
         raise InputError(
             f"{folder}: expected {name or ' or '.join(patterns)} in it, found none; name the listing's file"
         )
+    if len(candidates) > 1 and any("*" in pattern for pattern in patterns):
+        names = ", ".join(path.name for path in candidates)
+        raise InputError(f"{folder}: expected one listing, got {names}; say which with listing=")
     return candidates[0]
 
 

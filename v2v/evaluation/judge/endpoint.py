@@ -21,6 +21,7 @@ import time
 import urllib.error
 import urllib.request
 from dataclasses import dataclass, field
+from typing import Any
 
 import cv2
 import numpy as np
@@ -115,6 +116,9 @@ class EndpointJudge:
       dollars_per_call: estimated price of one question; None is "unknown".
       parallel: items scored at a time.
       max_tokens: largest length of an answer.
+      temperature: of sampling.
+      revision: distinguishes what servers have under one name, such as quantized weights; the server's address does not count, as the same
+        model often moves.
     """
 
     model: str
@@ -122,10 +126,22 @@ class EndpointJudge:
     dollars_per_call: float | None = None
     parallel: int = 8
     max_tokens: int = 512
+    temperature: float = 0.0
+    revision: str = ""
 
     @property
-    def identity(self) -> dict[str, str]:
-        """Return model and server."""
+    def identity(self) -> dict[str, Any]:
+        """Return the model and what changes its answers."""
+        return {
+            "model": self.model,
+            "max_tokens": self.max_tokens,
+            "temperature": self.temperature,
+            "revision": self.revision,
+        }
+
+    @property
+    def old_identity(self) -> dict[str, Any]:
+        """Return the identity as it was when the server's address was part of it."""
         return {"model": self.model, "server": self.endpoint.url}
 
     def answer(self, question: Question) -> str:
@@ -141,7 +157,7 @@ class EndpointJudge:
         answer = self.endpoint.ask(
             {
                 "model": self.model,
-                "temperature": 0,
+                "temperature": self.temperature,
                 "max_tokens": self.max_tokens,
                 "messages": [message],
             }

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -41,8 +41,8 @@ class Judge(Protocol):
         ...
 
     @property
-    def identity(self) -> dict[str, str]:
-        """Return whatever changes the answers, JSON-able: model, revision or server. Scores are cached by it."""
+    def identity(self) -> dict[str, Any]:
+        """Return whatever changes the answers, JSON-able: model, revision, parameters; not the address of a server. Scores are cached by it."""
         ...
 
     @property

@@ -22,6 +22,7 @@ import numpy as np
 
 from v2v.evaluation.code_version import JUDGING, object_code, package_code
 from v2v.evaluation.items import Item
+from v2v.evaluation.judge.endpoint import EndpointJudge
 from v2v.evaluation.judge.judge import Judge, Question
 from v2v.evaluation.judge.rubrics import RUBRIC_VERSION, Phase, Rubric
 from v2v.evaluation.metrics.base import Case, Column, Metric, Score, ScoringError
@@ -29,6 +30,8 @@ from v2v.evaluation.metrics.clips import Clip, resize_frame
 
 Compatibility = Literal["", "editverse"]
 
+# Characters of an unreadable answer that are shown.
+QUOTE_LENGTH = 80
 # Share of a clip's length on either side of an edit's start and end in which a frame counts as switching.
 TRANSITION_SHARE = 0.06
 
@@ -90,10 +93,23 @@ class JudgeMetric(Metric):
     @property
     def identity(self) -> dict:
         """Return the judge, the rubric and the rules."""
+        return {"metric": "judge", **self.judge.identity, **self._rules, "retries": self.retries}
+
+    @property
+    def old_identity(self) -> dict:
+        """Return the identity as it was when the address of a server was part of it."""
+        judge = self.judge
+        identity = judge.old_identity if isinstance(judge, EndpointJudge) else judge.identity
+        return {"metric": "judge", **identity, **self._rules}
+
+    @property
+    def _rules(self) -> dict:
         return {
-            "metric": "judge", **self.judge.identity, "rubric": self.rubric.name,
-            "version": RUBRIC_VERSION, "compat": self.compat, "side": self.side,
-        }  # fmt: skip
+            "rubric": self.rubric.name,
+            "version": RUBRIC_VERSION,
+            "compat": self.compat,
+            "side": self.side,
+        }
 
     @property
     def code(self) -> str:
@@ -131,7 +147,7 @@ class JudgeMetric(Metric):
         """Send the questions and parse the grades.
 
         Raises:
-          ScoringError: no answer (not final, the next run asks again), or answers that can't be read (final).
+          ScoringError: no answer, or answers that can't be read. Neither is final: the next run asks again.
         """
         item = case.item
         if self.compat:
@@ -161,7 +177,12 @@ class JudgeMetric(Metric):
             "compat": self.compat,
         }
         if unreadable:
-            raise ScoringError(f"{unreadable} of {len(questions)} answers can't be read", notes, final=True)
+            text = next(answer["text"] for answer in answer_notes if answer["scores"] is None)
+            raise ScoringError(
+                f"{unreadable} of {len(questions)} answers can't be read, such as {_quote(text)} "
+                "(all of them are in results.json; the next run asks again)",
+                notes,
+            )
         criteria = np.mean(grade_rows, 0)
         notes["criteria"] = grade_rows[0] if len(grade_rows) == 1 else [float(c) for c in criteria]
         names = [column.name for column in self.columns]
@@ -211,6 +232,12 @@ class JudgeMetric(Metric):
             size = max(1, round(height * scale)), max(1, round(width * scale))
             frames = [resize_frame(frame, *size) for frame in frames]
         return Question(self.rubric.prompt(item, phase), frames)
+
+
+def _quote(text: str) -> str:
+    """Return the beginning of an answer on one line, in quotation marks."""
+    line = " ".join(text.split())
+    return f'"{line[:QUOTE_LENGTH]}{"..." if len(line) > QUOTE_LENGTH else ""}"' if line else "an empty one"
 
 
 def _frames_at(clip: Clip, numbers: Sequence[int]) -> list[np.ndarray]:

@@ -13,10 +13,11 @@ Scores on these scales are comparable with published ones only as far as another
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from v2v.evaluation.items import Item
 
@@ -53,16 +54,32 @@ class Rubric:
     capped: bool = False
 
     def parse(self, answer: str) -> list[int] | None:
-        """Parse the three grades of an answer; None where one is missing or off the scale."""
-        scores = []
-        for criterion in self.criteria:
-            grades = re.findall(
-                rf"^\W*{re.escape(criterion)}\W*?:?\W*?(\d+)(?:\.0)?(?![.\d])", answer, re.M | re.I
-            )
-            if not grades or not self.low <= int(grades[-1]) <= self.high:
-                return None
-            scores.append(int(grades[-1]))
+        """Parse the three grades of an answer: lines of name and number, numbered or not, or JSON; None where one is missing or off the scale."""
+        grades = self._json_grades(answer) or [self._line_grade(answer, name) for name in self.criteria]
+        scores = [grade for grade in grades if grade is not None and self.low <= grade <= self.high]
+        if len(scores) < len(self.criteria):
+            return None
         return [scores[0], *(min(s, scores[0]) for s in scores[1:])] if self.capped else scores
+
+    @staticmethod
+    def _line_grade(answer: str, criterion: str) -> int | None:
+        """Return the grade of the last line that begins with a criterion, after a number such as "1." or not."""
+        pattern = rf"^\W*(?:\d+\s*[.):]\W*)?{re.escape(criterion)}\W*?:?\W*?(\d+)(?:\.0)?(?![.\d])"
+        grades = re.findall(pattern, answer, re.M | re.I)
+        return int(grades[-1]) if grades else None
+
+    def _json_grades(self, answer: str) -> list[int | None] | None:
+        """Return the grades of the JSON object in an answer, None for missing ones; None where there is no object."""
+        start, end = answer.find("{"), answer.rfind("}")
+        try:
+            document = json.loads(answer[start : end + 1]) if 0 <= start < end else None
+        except ValueError:
+            return None
+        if not isinstance(document, dict):
+            return None
+        values = _flatten(document)
+        grades = [_json_grade(values.get(_letters(name))) for name in self.criteria]
+        return None if grades == [None] * len(grades) else grades
 
     def combine(self, scores: list[int]) -> float:
         """Return the total of three grades: their sum or their mean."""
@@ -73,6 +90,32 @@ class Rubric:
         """Return the least and greatest total."""
         n = len(self.criteria) if self.total == "sum" else 1
         return float(n * self.low), float(n * self.high)
+
+
+def _letters(name: str) -> str:
+    """Return the letters of a name, so that "prompt_following" is "Prompt Following"."""
+    return re.sub(r"[^a-z]", "", name.lower())
+
+
+def _flatten(document: dict) -> dict[str, Any]:
+    """Return the fields of nested objects by their letters."""
+    fields: dict[str, Any] = {}
+    for name, value in document.items():
+        fields[_letters(str(name))] = value
+        if isinstance(value, dict):
+            fields = _flatten(value) | fields
+    return fields
+
+
+def _json_grade(value: Any) -> int | None:
+    """Return the whole number that a field holds: itself, as text such as "3 - fine", or as the field "score" of an object."""
+    if isinstance(value, dict):
+        fields = _flatten(value)
+        value = fields.get("score", fields.get("grade"))
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        return None
+    match = re.match(r"\s*(\d+)(?:\.0)?(?![.\d])", str(value))
+    return int(match[1]) if match else None
 
 
 def _answer_form(criteria: tuple[str, ...], low: int, high: int) -> str:

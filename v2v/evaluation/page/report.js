@@ -42,15 +42,19 @@ const cellOf = (name, method, kind) => { const s = D.summary[name][method]; retu
 
 function scores() {
   const kind = $("kind").value, names = D.methods.map((m) => m.name);
-  const heads = [{ text: "method", words: true }, ...D.columns.map((c) => ({ text: c.name + (unit(c) ? " " + unit(c) : "") + ({ higher: " ↑", lower: " ↓", neither: "" }[c.better]), about: c.about, up: c.better !== "higher" }))];
+  const edits = (m) => D.edits.filter((e) => e.method === m && (kind === "all" || D.items.find((i) => i.id === e.item).kind === kind));
+  const refused = Object.fromEntries(names.map((m) => [m, edits(m).filter((e) => e.refused).length])), anyRefused = Object.values(refused).some((n) => n);
+  const heads = [{ text: "method", words: true }, ...(anyRefused ? [{ text: "refused", about: "sentences that the editor refused; they count as failed", up: true }] : []), ...D.columns.map((c) => ({ text: c.name + (unit(c) ? " " + unit(c) : "") + ({ higher: " ↑", lower: " ↓", neither: "" }[c.better]), about: c.about, up: c.better !== "higher" }))];
   const best = Object.fromEntries(D.columns.map((c) => [c.name, names.map((m) => cellOf(c.name, m, kind).mean).filter((x) => x !== null).reduce((a, b) => (a === null || better(b, a, c) ? b : a), null)]));
   const rows = names.map((m) => {
     const tr = el("tr"); tr.append(el("td", m));
+    if (anyRefused) tr.append(el("td", `${refused[m]} of ${edits(m).length}`, { "data-value": refused[m] }));
     for (const c of D.columns) {
       const cell = cellOf(c.name, m, kind), td = el("td", number(cell.mean, c), { "data-value": cell.mean ?? "" });
       if (c.better !== "neither" && cell.mean !== null && cell.mean === best[c.name]) td.className = "best";
       td.append(el("small", span(cell, c)));
       if (cell.failed) td.append(el("small", c.worst === null ? `${cell.scored} of ${cell.n} scored` : `${cell.failed} of ${cell.n} failed`, { class: "lost" }));
+      if (cell.unscored) td.append(el("small", `${cell.unscored} of ${cell.n} not scored`, { class: "lost" }));
       const delta = kind === "all" && D.summary[c.name][m].delta;
       if (delta && delta.mean !== null) {
         const sign = (x) => (x > 0 ? "+" : "") + number(x, c);
@@ -64,13 +68,13 @@ function scores() {
   });
   for (const p of D.published || []) for (const r of p.rows) {
     if (kind !== "all" || !D.columns.some((c) => c.name in r.values)) continue;
-    const tr = el("tr", null, { class: "published", title: p.source }); tr.append(el("td", `${r.method} (${p.short})`));
+    const tr = el("tr", null, { class: "published", title: p.source }); tr.append(el("td", `${r.method} (${p.short})`)); if (anyRefused) tr.append(el("td", "–", { "data-value": "" }));
     for (const c of D.columns) tr.append(el("td", number(r.values[c.name]), { "data-value": r.values[c.name] ?? "" }));
     rows.push(tr);
   }
   sortable($("scores"), heads, rows);
   const n = kind === "all" ? D.items.length : D.items.filter((i) => i.kind === kind).length;
-  $("scores-note").textContent = `${count(n, "item")}; mean and 95 % interval` + (kind === "all" && names.length > 1 ? `; third line: difference from ${D.baseline}, paired, coloured where its interval leaves out 0 and there are at least ${FEW} items` : "") + ". Failed items count as the worst of a scale that has one; where it has none the mean is over the scored ones, and the number is shown." + (D.empty.length ? ` Columns that apply to no item: ${D.empty.join(", ")}.` : "");
+  $("scores-note").textContent = `${count(n, "item")}; mean and 95 % interval` + (kind === "all" && names.length > 1 ? `; third line: difference from ${D.baseline}, paired, coloured where its interval leaves out 0 and there are at least ${FEW} items` : "") + ". Failed items (no output) count as the worst of a scale that has one; where it has none the mean is over the scored ones, and the number is shown. Outputs that a metric or judge could not score are in no mean." + (D.empty.length ? ` Columns that apply to no item: ${D.empty.join(", ")}.` : "");
 }
 
 function detail() {
@@ -84,7 +88,7 @@ function detail() {
     for (const cell of cells) {
       const td = el("td", number(cell.mean, c), { "data-value": cell.mean ?? "" });
       if (c.better !== "neither" && cell.mean !== null && cell.mean === top && new Set(values).size > 1) td.className = "best";
-      td.append(el("small", span(cell, c))); if (cell.n < FEW) td.append(el("small", `n=${cell.n}`)); if (cell.failed) td.append(el("small", `${cell.failed} failed`, { class: "lost" }));
+      td.append(el("small", span(cell, c))); if (cell.n < FEW) td.append(el("small", `n=${cell.n}`)); if (cell.failed) td.append(el("small", `${cell.failed} failed`, { class: "lost" })); if (cell.unscored) td.append(el("small", `${cell.unscored} not scored`, { class: "lost" }));
       tr.append(td);
     }
     return tr;
@@ -151,7 +155,7 @@ function items(c) {
   sortable($("items"), [{ text: "item", words: true }, { text: "kind", words: true }, { text: "instruction", words: true }, ...names.map((m) => ({ text: m + ": " + c.name, up: c.better !== "higher" }))], D.items.map((it) => {
     const tr = el("tr", null, { class: "pick", "data-item": it.id });
     tr.append(el("td", it.id), el("td", it.kind, { class: "text" }), el("td", it.instruction, { class: "text" }));
-    for (const m of names) { const s = scoreOf(c, m, it.id), v = s && s.values[c.name]; tr.append(el("td", v === undefined ? (s && s.status === "failed" ? "failed" : "–") : number(v, c), { "data-value": v ?? "", title: (s && s.reason) || "", class: s && s.status === "failed" ? "lost" : "" })); }
+    for (const m of names) { const s = scoreOf(c, m, it.id), v = s && s.values[c.name]; tr.append(el("td", v === undefined ? (s && s.status === "failed" ? "failed" : s && s.status === "unscored" ? "not scored" : "–") : number(v, c), { "data-value": v ?? "", title: (s && s.reason) || "", class: s && (s.status === "failed" || s.status === "unscored") ? "lost" : "" })); }
     tr.addEventListener("click", () => { show(it.id); $("viewer").scrollIntoView({ behavior: "smooth" }); });
     return tr;
   }));

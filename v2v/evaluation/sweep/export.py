@@ -6,7 +6,7 @@ under the name of the benchmark.
     EditVerseBench   ID/generate.mp4 and ID/video1.mp4 (source), and scores.csv: id, columns, type, last row "Average"
     OpenVE-Bench     NAME_edited.mp4, after the source video NAME.mp4; with a judge's scores openve_MODEL_score.jsonl
     IVEBench         NAME/00000.png ...: a folder of frames under the source video's name
-    ImgEdit-Bench    KEY.png; with a judge's answers result.json {KEY: answer}
+    ImgEdit-Bench    KEY.png; with a judge's answers result.json {KEY: answer}, the grades as lines "Name: 5", which its averaging script counts
     any other        ID.mp4 or ID.png
 
 Failed items have no file, which a script that scores the folder would not notice; they are listed in MISSING.txt.
@@ -17,7 +17,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -128,9 +128,16 @@ def _write_openve_scores(run: SweepRun, method: str, folder: Path) -> None:
 
 
 def _write_imgedit_scores(run: SweepRun, method: str, folder: Path) -> None:
-    for _, item_answers in _judge_answers(run, method):
-        texts = {i.id: notes["answers"][0]["text"] for i, notes in item_answers}
+    for metric, item_answers in _judge_answers(run, method):
+        criteria = metric.rubric.criteria
+        texts = {i.id: _imgedit_answer(criteria, notes["answers"][0]) for i, notes in item_answers}
         write_text_atomically(folder / "result.json", json.dumps(texts, indent=4))
+
+
+def _imgedit_answer(criteria: Sequence[str], answer: dict) -> str:
+    """Return the grades, one a line, and below them the answer with no ": " in it, as a number behind one would be averaged too."""
+    grades = [f"{name}: {grade}" for name, grade in zip(criteria, answer["scores"], strict=True)]
+    return "\n".join([*grades, "", answer["text"].replace(": ", " - ")])
 
 
 def _judge_answers(run: SweepRun, method: str) -> Iterator[tuple[JudgeMetric, list[tuple[Item, dict]]]]:

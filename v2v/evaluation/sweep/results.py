@@ -17,11 +17,13 @@ from importlib import metadata
 from typing import Any
 
 from v2v import __version__
+from v2v.evaluation import intervals
 from v2v.evaluation.code_version import package_commit
 from v2v.evaluation.items import Item
 from v2v.evaluation.json_values import to_json_values
 from v2v.evaluation.metrics.base import Column, Metric, SetMetric
 from v2v.evaluation.sweep import published_tables
+from v2v.evaluation.sweep.methods import EditingMethod
 from v2v.evaluation.sweep.runner import EditOutput, MetricResult, SweepRun
 from v2v.evaluation.sweep.summary import (
     MethodSummary,
@@ -190,7 +192,7 @@ def list_problems(run: SweepRun, plan: SweepPlan | None = None) -> list[Problem]
     problems += [
         Problem(result.reason, method, item, metric)
         for (method, item, metric), result in run.results.items()
-        if result.status == "failed" and run.outputs[method, item].path is not None
+        if result.status == "unscored"
     ]
     return problems
 
@@ -215,16 +217,29 @@ def format_scores_csv(results: SweepResults) -> str:
 
 
 def format_summary_csv(results: SweepResults) -> str:
-    """Format one line per method, column and kind, with interval and counts."""
+    """Format one line per method, column and kind, with interval and counts, and one per editor with the share of refused items."""
     out = io.StringIO()
     write = csv.writer(out, lineterminator="\n")
-    write.writerow(("method", "column", "kind", "mean", "low", "high", "n", "scored", "failed"))
+    write.writerow(("method", "column", "kind", "mean", "low", "high", "n", "scored", "failed", "unscored"))
     for column, by_method in results.summary.items():
         for method, summary in by_method.items():
             for kind, cell in {"all": summary.overall, **summary.by_kind}.items():
                 interval = (_csv_value(to_json_values(x)) for x in (cell.mean, cell.low, cell.high))
-                write.writerow((method, column, kind, *interval, cell.n, cell.scored, cell.failed))
+                counts = (cell.n, cell.scored, cell.failed, cell.unscored)
+                write.writerow((method, column, kind, *interval, *counts))
+    for method, refused in _refusals(results.run).items():
+        rate = (_csv_value(to_json_values(x)) for x in intervals.rate(refused))
+        write.writerow((method, "refused", "all", *rate, len(refused), len(refused), 0, 0))
     return out.getvalue()
+
+
+def _refusals(run: SweepRun) -> dict[str, list[bool]]:
+    """Return whether each item was refused, by editor."""
+    return {
+        method.name: [run.outputs[method.name, item.id].is_refused for item in run.sweep.benchmark.items]
+        for method in run.sweep.methods
+        if isinstance(method, EditingMethod)
+    }
 
 
 def version_stamp() -> dict[str, Any]:
@@ -267,7 +282,7 @@ def _edit_json(method: str, item: str, output: EditOutput) -> dict:
     return {
         "method": method, "item": item, "status": "ok" if output.path else "failed", "reason": output.reason, "rule": output.rule,
         "path": str(output.path.resolve()) if output.path else "", "sha256": output.sha256, "seconds": output.seconds,
-        "notes": output.notes,
+        "notes": output.notes, "refused": output.is_refused,
     }  # fmt: skip
 
 

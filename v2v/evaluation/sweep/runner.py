@@ -20,7 +20,15 @@ from v2v.evaluation.items import Item
 from v2v.evaluation.metrics.base import Case, Metric, ScoringError, missing_fields
 from v2v.evaluation.metrics.clips import editor_input
 from v2v.evaluation.sweep.methods import EditingMethod, Method, ResultFolder, VideoEditor
-from v2v.evaluation.sweep.sweep import Sweep, find_edit, find_score, missing_files, score_key, score_work
+from v2v.evaluation.sweep.sweep import (
+    Sweep,
+    describe_unsupported,
+    find_edit,
+    find_score,
+    missing_files,
+    score_key,
+    score_work,
+)
 
 
 @dataclass
@@ -35,6 +43,7 @@ class EditOutput:
       notes: warnings of the editor.
       seconds: time of the edit; None for a result folder.
       is_new: whether it was edited in this run.
+      is_refused: whether the editor refused the request, such as a sentence of which it knows no word.
     """
 
     path: Path | None = None
@@ -44,6 +53,7 @@ class EditOutput:
     notes: list[str] = field(default_factory=list)
     seconds: float | None = None
     is_new: bool = False
+    is_refused: bool = False
 
 
 @dataclass
@@ -51,14 +61,15 @@ class MetricResult:
     """The result of one metric on one output.
 
     Attributes:
-      status: "n/a" where the metric does not apply.
+      status: "n/a" where the metric does not apply, "failed" where there is no output that can be read, "unscored" where there is one that the
+        metric or judge could not score.
       values: by column name.
       reason: why there are no values.
       notes: of the metric.
       is_new: whether it was computed in this run.
     """
 
-    status: Literal["ok", "failed", "n/a"]
+    status: Literal["ok", "failed", "unscored", "n/a"]
     values: dict[str, float] = field(default_factory=dict)
     reason: str = ""
     notes: dict = field(default_factory=dict)
@@ -131,8 +142,12 @@ def _run_edits(run: SweepRun, cache: SweepCache, tick: ProgressCallback) -> None
         run.weights[method.name] = method.weights(cache)
         for item in sweep.benchmark.items:
             missing = missing_files(item)
-            edit = None if missing else find_edit(method, item, cache)
-            if missing:
+            unsupported = describe_unsupported(item)
+            edit = None if missing or unsupported else find_edit(method, item, cache)
+            if unsupported:
+                reason = f"the instruction {unsupported}, which no editor can be given here"
+                output = EditOutput(reason=reason, is_refused=True)
+            elif missing:
                 output = EditOutput(reason=f"no such file: {', '.join(missing)}")
             elif edit:
                 output = _cached_output(edit, cache)
@@ -163,7 +178,7 @@ def _edit(editor: VideoEditor, method: EditingMethod, item: Item, cache: SweepCa
             clip.save(partial)
     # Whatever an editor raises for one item, the others go on.
     except Exception as error:
-        return EditOutput(reason=_format_error(error))
+        return EditOutput(reason=_format_error(error), is_refused=isinstance(error, InputError))
     path = cache.path("edits", key, suffix)
     record = {
         "suffix": suffix,
@@ -239,15 +254,17 @@ def _score(
     finished = find_score(metric, item, output.sha256, cache)
     if finished is not None:
         record = finished.record
-        return MetricResult(record["status"], record["values"], record["reason"], record["notes"])
+        # Before, an output without a score was called failed, like one that is missing.
+        status = "unscored" if record["status"] == "failed" else record["status"]
+        return MetricResult(status, record["values"], record["reason"], record["notes"])
     try:
         score = metric.score(case)
     except ScoringError as error:
-        result = MetricResult("failed", reason=_format_error(error), notes=error.notes, is_new=True)
+        result = MetricResult("unscored", reason=_format_error(error), notes=error.notes, is_new=True)
         if not error.final:
             return result
     except Exception as error:
-        return MetricResult("failed", reason=_format_error(error), is_new=True)
+        return MetricResult("unscored", reason=_format_error(error), is_new=True)
     else:
         result = MetricResult("ok" if score.values else "n/a", score.values, notes=score.notes, is_new=True)
     record = {

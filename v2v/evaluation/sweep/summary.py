@@ -1,9 +1,10 @@
 """The numbers of a sweep: one column of scores over methods and items, summarized by method and compared between methods.
 
 How failures count. A metric applies to the items that have what it requires; their number is the denominator `n` of every mean. An item to
-which it applies and that could not be edited or scored counts as the worst of the column's scale (success 0, a judge's lowest grade). A
+which it applies and whose output is missing or broken counts as the worst of the column's scale (success 0, a judge's lowest grade). A
 column without an end of its scale (PSNR, flicker) has no such number: its mean is over `scored` < n items, and both numbers are shown. In
-comparisons a failed item loses against one that was scored.
+comparisons a failed item loses against one that was scored. An output that is there but could not be scored (a judge that is down, a metric that
+raised an error) is no fault of the editor: it is `unscored`, in no mean and no comparison, and its number is shown.
 
 Intervals are 95 % (intervals.py). A difference from the baseline is over items on which both methods were scored, resampled together. Win
 rates, and differences of rates, which are the same thing, have an interval from `FEWEST_COMPARED` items on. A difference or win rate is
@@ -34,17 +35,19 @@ class ScoreTable:
     Attributes:
       column: the column.
       values: float64 [methods, items]; nan where it does not apply or failed.
-      is_failed: bool [methods, items].
+      is_failed: bool [methods, items]: there is no output.
+      is_unscored: bool [methods, items]: there is one, but no score.
     """
 
     column: Column
     values: np.ndarray
     is_failed: np.ndarray
+    is_unscored: np.ndarray
 
     @property
     def is_empty(self) -> bool:
         """Return whether the column applies to no item."""
-        return not (np.isfinite(self.values) | self.is_failed).any()
+        return not (np.isfinite(self.values) | self.is_failed | self.is_unscored).any()
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,8 @@ class Cell:
       high: upper end.
       n: items to which the column applies.
       scored: items that were scored.
-      failed: items that failed.
+      failed: items without an output.
+      unscored: items with an output that could not be scored.
     """
 
     mean: float
@@ -66,6 +70,7 @@ class Cell:
     n: int
     scored: int
     failed: int
+    unscored: int = 0
 
 
 @dataclass(frozen=True)
@@ -129,17 +134,18 @@ def build_table(run: SweepRun, metric: Metric, column: Column) -> ScoreTable:
     """Collect the scores of a column."""
     items = run.sweep.benchmark.items
     values = np.full((len(run.sweep.methods), len(items)), np.nan)
-    is_failed = np.zeros(values.shape, bool)
+    is_failed, is_unscored = np.zeros(values.shape, bool), np.zeros(values.shape, bool)
     for row, method in enumerate(run.sweep.methods):
         item_results = [run.results[method.name, item.id, metric.name] for item in items]
         is_failed[row] = [result.status == "failed" for result in item_results]
+        is_unscored[row] = [result.status == "unscored" for result in item_results]
         if isinstance(metric, SetMetric):
             values[row] = metric.spread(column, [result.notes for result in item_results])
         else:
             values[row] = [result.values.get(column.name, np.nan) for result in item_results]
     # Where no method that was scored has a value, the column does not apply to the item, and no method failed it.
-    applies = np.isfinite(values).any(0) | is_failed.all(0)
-    return ScoreTable(column, values, is_failed & applies)
+    applies = np.isfinite(values).any(0) | (is_failed | is_unscored).all(0)
+    return ScoreTable(column, values, is_failed & applies, is_unscored & applies)
 
 
 def summarize_methods(
@@ -153,16 +159,16 @@ def summarize_methods(
       item_kinds: kinds of the items, in order.
       baseline: name of the method that others are compared with.
     """
-    column, is_failed = table.column, table.is_failed
+    column, is_failed, is_unscored = table.column, table.is_failed, table.is_unscored
     values = np.where(is_failed, np.nan if column.worst is None else column.worst, table.values)
     kinds = {kind: np.array([k == kind for k in item_kinds]) for kind in dict.fromkeys(item_kinds)}
     everything = np.ones(values.shape[1], bool)
     reference = values[methods.index(baseline)]
     return {
         name: MethodSummary(
-            overall=_summarize_items(values[row], is_failed[row], everything, column),
+            overall=_summarize_items(values[row], is_failed[row], is_unscored[row], everything, column),
             by_kind={
-                kind: _summarize_items(values[row], is_failed[row], selection, column)
+                kind: _summarize_items(values[row], is_failed[row], is_unscored[row], selection, column)
                 for kind, selection in kinds.items()
             },
             difference=None if name == baseline else _difference(values[row], reference, column),
@@ -188,15 +194,15 @@ def compare_methods(table: ScoreTable) -> list[list[WinRate | None]]:
 
 
 def _summarize_items(
-    values: np.ndarray, is_failed: np.ndarray, selection: np.ndarray, column: Column
+    values: np.ndarray, is_failed: np.ndarray, is_unscored: np.ndarray, selection: np.ndarray, column: Column
 ) -> Cell:
     scores = values[selection & np.isfinite(values)]
-    failures = int((is_failed & selection).sum())
-    n = len(scores) + (failures if column.worst is None else 0)
+    failed, unscored = int((is_failed & selection).sum()), int((is_unscored & selection).sum())
+    scored = len(scores) - (0 if column.worst is None else failed)
     interval = NO_INTERVAL
     if len(scores):
         interval = intervals.rate(scores) if column.rate else intervals.mean(scores)
-    return Cell(*interval, n=n, scored=n - failures, failed=failures)
+    return Cell(*interval, n=scored + failed + unscored, scored=scored, failed=failed, unscored=unscored)
 
 
 def _difference(values: np.ndarray, reference: np.ndarray, column: Column) -> Difference:

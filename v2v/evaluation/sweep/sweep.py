@@ -144,6 +144,13 @@ def plan_sweep(sweep: Sweep, cache: SweepCache) -> SweepPlan:
     missing = [i.id for i in sweep.benchmark.items if missing_files(i)]
     if missing:
         plan.notes.append(f"{len(missing)} items lack files and will fail: {format_names(missing)}")
+    unsupported = [
+        f"{i.id} ({describe_unsupported(i)})" for i in sweep.benchmark.items if i.unsupported_inputs
+    ]
+    if unsupported:
+        plan.notes.append(
+            f"{len(unsupported)} items have inputs that are not passed on: {format_names(unsupported)}"
+        )
     for metric in sweep.metrics:
         reason = metric.missing()
         if reason:
@@ -179,6 +186,11 @@ def missing_files(item: Item) -> list[str]:
     return [str(p) for p in paths if p is not None and not p.exists()]
 
 
+def describe_unsupported(item: Item) -> str:
+    """Return why editors don't get an item; empty where they do."""
+    return f"speaks of {', '.join(item.unsupported_inputs)}" if item.unsupported_inputs else ""
+
+
 def find_edit(method: EditingMethod, item: Item, cache: SweepCache) -> FinishedWork | None:
     """Return a finished edit whose file exists, or None."""
     return cache.find_work("edits", method.key(item, cache), method.editor_code())
@@ -194,9 +206,10 @@ def find_score(metric: Metric, item: Item, output: str, cache: SweepCache) -> Fi
       cache: where to look.
     """
     inputs = score_key(metric, item, output, cache)
-    return cache.find_work(
-        score_work(metric), inputs, metric.code, _old_score_key(metric, item, output, cache)
-    )
+    old_inputs = _old_score_key(metric, item, output, cache)
+    found = cache.find_work(score_work(metric), inputs, metric.code, old_inputs)
+    # Unreadable answers were once stored as final.
+    return None if found and found.record["status"] == "failed" and metric.calls else found
 
 
 def score_work(metric: Metric) -> Work:
@@ -243,6 +256,8 @@ def _plan_item(plan: SweepPlan, sweep: Sweep, method: Method, item: Item, cache:
         if path is None:
             return
         output = cache.hash_of(path)
+    elif item.unsupported_inputs:
+        return
     else:
         edit = find_edit(method, item, cache)
         plan.edits += edit is None
