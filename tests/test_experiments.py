@@ -4,6 +4,7 @@ import dataclasses
 import importlib
 import json
 import logging
+import shutil
 from pathlib import Path
 
 import jax
@@ -145,6 +146,16 @@ def test_a_run_on_published_weights(tmp_path, caplog, monkeypatch):
     _change_vae(other)
     with pytest.raises(InputError, match="latents were made by VAE"):
         wan.run(dataclasses.replace(cfg, weights=str(other)), tmp_path / "run")
+
+    # A set made anew under the same name, with as many pairs.
+    shutil.rmtree(tmp_path / "pairs")
+    build_dataset(
+        SynthRequest(
+            tmp_path / "pairs", 32, seed=999, frames=5, height=32, width=32, edits=("night", "palette")
+        )
+    )
+    with pytest.raises(InputError, match="pairs: latents were made from another set; remove the folder"):
+        wan.run(cfg, tmp_path / "run")
 
 
 def _change_vae(folder: Path) -> None:

@@ -118,6 +118,23 @@ def test_a_survey_is_kept_until_set_or_sizes_change(tmp_path):
     assert list(datasets.load_or_survey(file, "mine", pairs, SIZES[:1]).indices_by_size) == [(5, 8, 8)]
 
 
+def test_a_set_made_anew_is_surveyed_again_and_has_another_fingerprint(tmp_path):
+    pairs, file = records([(9, 16, 16), (5, 8, 8)]), tmp_path / "survey.json"
+    folder = tmp_path / "pairs"
+    folder.mkdir()
+    (folder / "a.array_record").write_bytes(b"one")
+    first = datasets.dataset_fingerprint(folder)
+    (folder / "report.html").write_text("does not count")
+    assert datasets.dataset_fingerprint(folder) == first
+    datasets.load_or_survey(file, "mine", pairs, SIZES, first)
+    assert datasets.load_or_survey(file, "mine", [None, None], SIZES, first).count == 2
+    (folder / "a.array_record").write_bytes(b"two")
+    second = datasets.dataset_fingerprint(folder)
+    assert second != first
+    with pytest.raises((TypeError, AttributeError)):  # it is read again
+        datasets.load_or_survey(file, "mine", [None, None], SIZES, second)
+
+
 def test_weights_are_shares_of_the_clips_drawn():
     large, small = (
         datasets.Survey(name, n, {(5, 8, 8): list(range(n - 2)), (1, 8, 8): [0, 1]}, {}, 0, 0)

@@ -7,6 +7,7 @@ a dataset contributes its share of the drawn clips whatever its size; without, e
 """
 
 import dataclasses
+import hashlib
 import json
 from collections import Counter
 from collections.abc import Sequence
@@ -16,6 +17,9 @@ from typing import Any, Protocol
 from v2v.data import buckets, pair
 from v2v.data.buckets import Size
 from v2v.errors import InputError
+
+# Bytes at the beginning of each file of a dataset that its fingerprint covers.
+FINGERPRINT_BYTES = 1 << 16
 
 
 class PairRecords(Protocol):
@@ -163,16 +167,42 @@ def format_surveys(surveys: Sequence[Survey], weights: Sequence[float] = ()) -> 
     return "\n".join(lines)
 
 
-def load_or_survey(file: Path, name: str, records: PairRecords, sizes: Sequence[Size]) -> Survey:
+def dataset_fingerprint(folder: str | Path) -> str:
+    """Return twelve hexadecimal digits that change when a dataset is made anew.
+
+    The names, sizes and beginnings of its files are hashed, not all bytes, so that a large one is not read; a copy has the same digits.
+
+    Args:
+      folder: a folder of pairs, or one file.
+    """
+    from etils import epath
+
+    root = epath.Path(folder)
+    paths = [root] if root.is_file() else sorted(path for path in root.iterdir() if path.is_file())
+    digest = hashlib.sha256()
+    for path in paths:
+        # What a browser or a build leaves beside the records does not count.
+        if path.suffix in (".html", ".png"):
+            continue
+        digest.update(f"{path.name} {path.stat().length}".encode())
+        with path.open("rb") as file:
+            digest.update(file.read(FINGERPRINT_BYTES))
+    return digest.hexdigest()[:12]
+
+
+def load_or_survey(
+    file: Path, name: str, records: PairRecords, sizes: Sequence[Size], fingerprint: str = ""
+) -> Survey:
     """Return the survey stored as JSON in `file`, or survey the dataset and store the result.
 
-    Reading every header of a large dataset takes long; it is repeated only when the number of pairs or the sizes have changed.
+    Reading every header of a large dataset takes long; it is repeated only when the dataset or the sizes have changed.
 
     Args:
       file: JSON file of the survey.
       name: name of the dataset.
       records: its pairs.
       sizes: sizes to choose from.
+      fingerprint: of the dataset (`dataset_fingerprint`); a stored survey without one, of an earlier version, is taken as it is.
 
     Raises:
       InputError: no pair fills any of the sizes.
@@ -180,7 +210,8 @@ def load_or_survey(file: Path, name: str, records: PairRecords, sizes: Sequence[
     request = {"count": len(records), "wanted": [list(size) for size in sizes]}
     if file.exists():
         plain = json.loads(file.read_text())
-        if {key: plain.pop(key) for key in request} == request:
+        same_set = plain.pop("set", fingerprint) == fingerprint
+        if same_set and {key: plain.pop(key) for key in request} == request:
             indices_by_size = {tuple(size): indices for size, indices in plain["chosen"]}
             return Survey(name, len(records), indices_by_size, plain["dropped"], *plain["frames"])
     result = survey_dataset(name, records, sizes)
@@ -191,7 +222,7 @@ def load_or_survey(file: Path, name: str, records: PairRecords, sizes: Sequence[
         "dropped": result.skip_counts,
         "frames": (result.used_frames, result.all_frames),
     }
-    partial.write_text(json.dumps(request | plain))
+    partial.write_text(json.dumps(request | plain | ({"set": fingerprint} if fingerprint else {})))
     partial.rename(file)
     return result
 

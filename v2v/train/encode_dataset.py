@@ -9,7 +9,9 @@ become buckets of the loader.
 import dataclasses
 import functools
 import hashlib
+import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -80,20 +82,27 @@ def encode_sets(
       folder: folder of the latents, seen by all processes.
 
     Raises:
-      InputError: sets without usable clips, sizes that the model cannot take, or latents of another autoencoder.
+      InputError: sets without usable clips, sizes that the model cannot take, or latents of another autoencoder, set or text encoder.
     """
     batches = batch_sizes(cfg)
     names, sets = datasets.dataset_names(cfg.sets), [datasets.open_dataset(path) for path in cfg.sets]
     vae_hash = fingerprint(model_folder.parts["vae"])
+    encoder_hashes = {
+        "text encoder": fingerprint(model_folder.parts["text"]),
+        "tokenizer": hashlib.sha256(tokenizer.backend.to_str().encode()).hexdigest()[:12],
+    }
+    set_hashes = [datasets.dataset_fingerprint(path) for path in cfg.sets]
     process = (jax.process_index(), jax.process_count())
 
     def load_surveys() -> list[datasets.Survey]:
         return [
-            datasets.load_or_survey(folder / name / "survey.json", name, records, list(batches))
-            for name, records in zip(names, sets, strict=True)
+            datasets.load_or_survey(folder / name / "survey.json", name, records, list(batches), set_hash)
+            for name, records, set_hash in zip(names, sets, set_hashes, strict=True)
         ]
 
     if process[0] == 0:
+        for name, set_hash in zip(names, set_hashes, strict=True):
+            check_sources(folder / name, {"set": set_hash} | encoder_hashes)
         load_surveys()
     _wait_for_all("survey")
     surveys = load_surveys()
@@ -132,6 +141,30 @@ def encode_sets(
         for size, parts in clips_by_size.items()
         if parts
     ]
+
+
+def check_sources(folder: Path, hashes: Mapping[str, str]) -> None:
+    """Check that a set's latents and embeddings were made from the same sources, beside the autoencoder; record them in a new folder.
+
+    Args:
+      folder: the folder of the set's latents. One of an earlier version, which recorded nothing, is taken as it is.
+      hashes: fingerprints by the name of a source.
+
+    Raises:
+      InputError: they were made from another set, text encoder or tokenizer.
+    """
+    path = folder / "sources.json"
+    recorded = json.loads(path.read_text()) if path.exists() else {}
+    changed = [name for name, digest in hashes.items() if recorded.get(name, digest) != digest]
+    if changed:
+        raise InputError(
+            f"{folder}: latents were made from another {' and '.join(changed)}; remove the folder, or choose another with --latents"
+        )
+    if recorded != dict(hashes):
+        folder.mkdir(parents=True, exist_ok=True)
+        partial = folder / ".sources.json.partial"
+        partial.write_text(json.dumps(dict(hashes), indent=1) + "\n")
+        partial.replace(path)
 
 
 def batch_sizes(cfg: Experiment) -> dict[buckets.Size, int]:
