@@ -12,7 +12,7 @@ CORE = [
     "flax>=0.12",
     "ftfy>=6.2",
     # Models by name. It is there anyway: tokenizers needs it.
-    "huggingface_hub>=1.0",
+    "huggingface_hub>=1.1",
     "jax>=0.10",
     "jaxtyping>=0.3",
     "ml_dtypes>=0.5",

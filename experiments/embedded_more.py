@@ -13,7 +13,7 @@ import dataclasses
 from pathlib import Path
 
 from v2v.assets import EMBEDDED
-from v2v.checkpoints import native
+from v2v.checkpoints import hub, native
 from v2v.config import OptimConfig
 from v2v.runtime import sharding
 from v2v.train import stages
@@ -63,7 +63,7 @@ def continue_training(cfg: Experiment, workdir: Path, mix: tuple[str, ...], with
     """
     sharding.request_cpu_devices(cfg.cpu_devices)
     check_experiment(cfg, *(["base"] if with_base else []), "edit", reads=("weights",))
-    folder = Path(cfg.weights or EMBEDDED)
+    folder = hub.resolve_model(cfg.weights or EMBEDDED)
     model = native.load_config(folder / "config.json")
     if cfg.model.condition.attention == "one_way":
         # The command line may request it, since the base serves both; a folder of a one_way model stays so.

@@ -12,6 +12,7 @@ import hashlib
 import json
 import re
 import threading
+import time
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -34,6 +35,7 @@ class Faults:
       denied: repositories that are gated and whose terms the token's owner has not accepted.
       busy: number of answers that are 429.
       wrong_bytes: file names whose content is not what their hash says.
+      block_seconds: pause before every 10,000 bytes of a file.
       ignores_ranges: answer requests of a range with the whole file.
     """
 
@@ -44,6 +46,7 @@ class Faults:
     denied: set[str] = field(default_factory=set)
     busy: int = 0
     wrong_bytes: set[str] = field(default_factory=set)
+    block_seconds: float = 0.0
     ignores_ranges: bool = False
 
 
@@ -81,7 +84,7 @@ class LoopbackHub:
         class Handler(_Handler):
             server_hub = hub
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = _Server(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
         self._thread.start()
@@ -129,6 +132,11 @@ def hashes(data: bytes) -> dict[str, str]:
     """Return the sha256 of a file and the hash that Git gives it."""
     blob = hashlib.sha1(f"blob {len(data)}\0".encode() + data).hexdigest()
     return {"sha256": hashlib.sha256(data).hexdigest(), "blob": blob}
+
+
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request, client_address) -> None:
+        """Keep silent about clients that hang up."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -246,7 +254,9 @@ class _Handler(BaseHTTPRequestHandler):
         if is_file and 0 < cut < len(body) and hub.has_fault("cuts"):
             body, self.close_connection = body[:cut], True
         try:
-            self.wfile.write(body)
+            for start in range(0, len(body), 10_000):
+                time.sleep(hub.faults.block_seconds if is_file else 0)
+                self.wfile.write(body[start : start + 10_000])
         except (BrokenPipeError, ConnectionResetError):
             self.close_connection = True
             return

@@ -7,26 +7,29 @@ when it is first needed, because it takes most of a second.
 """
 
 import errno
-import glob
 import hashlib
 import logging
 import re
 import shutil
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from v2v.errors import InputError, note
 
 logger = logging.getLogger(__name__)
 
 DEFAULT_REVISION = "main"
+# Files that are fetched at a time.
+MAX_CONNECTIONS = 4
 # How often in a row a download may break without a new byte before it is given up.
 MAX_RETRIES = 5
 HEADER_RETRIES = 3
@@ -258,10 +261,7 @@ def download(repository: Repository, files: Sequence[HubFile], progress: bool | 
             f"{name}: needs {format_bytes(needed)} more in {cache_folder()}, {format_bytes(free)} are free; free some (v2v models --cached "
             "lists what is there), or set HF_HOME to a folder on a larger disk"
         )
-    unchecked = [f for f in missing if not _blob(blobs, f).is_file()]
-    _download(repository, missing, needed, sys.stderr.isatty() if progress is None else progress)
-    for file in unchecked:
-        _check_hash(name, file, snapshot / file.path)
+    _download(repository, missing, sys.stderr.isatty() if progress is None else progress)
     return snapshot
 
 
@@ -370,25 +370,50 @@ def _explain_answer(name: HubName, error: Any) -> InputError:
     return InputError(f"{name}: {endpoint()} answered {status} ({_first_line(error)})")
 
 
-def _download(repository: Repository, files: Sequence[HubFile], size: int, progress: bool) -> None:
-    """Run `snapshot_download`, again where the connection breaks, as long as bytes arrive."""
+def _download(repository: Repository, files: Sequence[HubFile], progress: bool) -> None:
+    """Fetch files side by side and compare them with their hashes; an interruption ends all of them at their next bytes."""
+    blobs = repository_folder(repository.name.repository) / "blobs"
+    total, stored = sum(f.size for f in files), sum(_size_on_disk(blobs, f) for f in files)
+    stop = threading.Event()
+    with tqdm(
+        total=total,
+        initial=stored,
+        unit="B",
+        unit_scale=True,
+        desc="fetching",
+        leave=False,
+        disable=not progress,
+    ) as bar:
+        counter = _make_counter_class(bar, stop)
+        executor = ThreadPoolExecutor(MAX_CONNECTIONS)
+        try:
+            for future in as_completed(
+                [executor.submit(_download_file, repository, f, counter) for f in files]
+            ):
+                future.result()
+        finally:
+            stop.set()
+            executor.shutdown(cancel_futures=True)
+
+
+def _download_file(repository: Repository, file: HubFile, counter: type) -> None:
+    """Fetch a file, again where the connection breaks, as long as bytes arrive."""
     import httpx
-    from huggingface_hub import errors, snapshot_download
+    from huggingface_hub import errors, hf_hub_download
 
     name = repository.name
-    blobs = repository_folder(name.repository) / "blobs"
-    bar_class = _make_bar_class(progress, size)
+    folder = repository_folder(name.repository)
+    path = folder / "snapshots" / repository.commit / file.path
+    has_content = _blob(folder / "blobs", file).is_file()
     retries, stored = 0, -1
     while True:
         try:
             with explained_errors(name):
-                snapshot_download(
-                    name.repository,
-                    revision=name.revision or DEFAULT_REVISION,
-                    allow_patterns=[glob.escape(f.path) for f in files],
-                    tqdm_class=bar_class,
+                # By the name of the branch, so that the cache knows its commit without a connection.
+                hf_hub_download(
+                    name.repository, file.path, revision=name.revision or DEFAULT_REVISION, tqdm_class=counter
                 )
-            return
+            break
         except InputError as error:
             cause = error.__cause__
             is_broken = isinstance(cause, httpx.TransportError) and not isinstance(cause, httpx.ConnectError)
@@ -400,31 +425,47 @@ def _download(repository: Repository, files: Sequence[HubFile], size: int, progr
             )
             if not (is_broken or is_short):
                 raise
-            arrived = sum(_size_on_disk(blobs, f) for f in files)
+            arrived = _size_on_disk(folder / "blobs", file)
             retries = retries + 1 if arrived <= stored else 1
             stored = arrived
             if retries > MAX_RETRIES:
                 raise UnreachableError(
                     f"{name}: the connection to {endpoint()} broke {retries} times in a row, with {format_bytes(arrived)} of "
-                    f"{format_bytes(sum(f.size for f in files))} here ({_first_line(cause or error)}); run this again to go on"
+                    f"{format_bytes(file.size)} of {file.path} here ({_first_line(cause or error)}); run this again to go on"
                 ) from error
-            logger.info("fetching %s: the connection broke after %s, going on", name, format_bytes(arrived))
+            logger.debug("%s: the connection broke after %d bytes of %s, going on", name, arrived, file.path)
             time.sleep(0.2 * (retries - 1))
+    if not path.is_file():
+        raise InputError(f"{name}: has changed while it was fetched; run this again to fetch what is new")
+    if not has_content:
+        _check_hash(name, file, path)
 
 
-def _make_bar_class(progress: bool, size: int) -> type[tqdm]:
-    """Return a class of which `snapshot_download` makes its bars: that of bytes shows the whole size, that of files is hidden."""
+class _StoppedError(Exception):
+    """Ends a download whose result nobody waits for any more."""
 
-    class ByteBar(tqdm):
+
+def _make_counter_class(bar: tqdm, stop: threading.Event) -> type:
+    """Return what `huggingface_hub` takes as the class of its bars: each instance counts the bytes of one file in `bar`."""
+    lock = threading.Lock()
+
+    class Counter:
         def __init__(self, *args, **kwargs):
-            is_bytes = kwargs.get("unit") == "B"
-            kwargs |= {"disable": not (progress and is_bytes), "leave": False, "file": sys.stderr}
-            super().__init__(*args, **kwargs)
+            pass  # What a file had before is in the bar already.
 
-        def set_description(self, desc=None, refresh=True):
-            super().set_description("fetching", refresh)
+        def __enter__(self):
+            return self
 
-    return ByteBar
+        def __exit__(self, *error):
+            pass
+
+        def update(self, n: float | None = 1) -> None:
+            if stop.is_set():
+                raise _StoppedError
+            with lock:
+                bar.update(n)
+
+    return Counter
 
 
 def _check_hash(name: HubName, file: HubFile, path: Path) -> None:

@@ -33,6 +33,7 @@ PACKAGES = (
     "grain",
     "safetensors",
     "tokenizers",
+    "huggingface_hub",
     "numpy",
     "av",
     "opencv-python-headless",

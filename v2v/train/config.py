@@ -51,7 +51,7 @@ class Experiment:
       base: stage that trains text-to-video.
       edit: stage that trains edits.
       save_every: steps between checkpoints.
-      weights: folder of a published model to start from; "" trains one from scratch.
+      weights: folder, or ORG/NAME on the Hugging Face Hub, of a published model to start from; "" trains one from scratch.
       sets: folders of pairs written by `v2v synth`, read as one.
       latents: folder of encoded pairs; "" is WORKDIR/latents.
       start: adapter of an earlier run to continue from, such as runs/NAME/lora.safetensors.
