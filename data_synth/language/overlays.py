@@ -32,7 +32,7 @@ ADD_TEMPLATES: dict[str, tuple[str, ...]] = {
         "add a {colour} {shape} logo {at}",
         'put a {shape} logo with the letter "{letter}" {at}',
         "place a {colour} logo {at}",
-        'insert a {colour} {shape} channel logo with an "{letter}" {at}',
+        'insert a {colour} {shape} channel logo with the letter "{letter}" {at}',
         'brand the video with a {colour} {shape} logo that carries the letter "{letter}", fixed {at} like that of a channel',
     ),
     "watermark": (
@@ -155,13 +155,13 @@ def format_caption(name: str, slots: Mapping[str, str], caption: str) -> str:
       slots: Words for the placeholders.
       caption: Caption of the clip, "" if unknown.
     """
-    thing = {
+    description = {
         "text": '{colour} text "{words}"',
         "subtitles": 'the subtitle "{words}"',
         "logo": "a {colour} {shape} logo",
         "watermark": 'a watermark "{words}"',
     }[name]
-    return f"{caption or 'a video'} with {_with_articles(thing.format(**slots))}"
+    return f"{caption or 'a video'} with {_with_articles(description.format(**slots))}"
 
 
 def _with_articles(sentence: str) -> str:

@@ -91,16 +91,11 @@ def sample_text(rng: np.random.Generator, T: int, H: int, W: int) -> tuple[list[
 def sample_subtitles(
     rng: np.random.Generator, T: int, H: int, W: int
 ) -> tuple[list[Overlay], dict[str, str]]:
-    """Draw one line of dialogue, or two of which the second replaces the first near the middle of the clip."""
-    count = 2 if T >= 6 and rng.random() < 0.4 else 1
-    lines = [language.sample_subtitle(rng) for _ in range(count)]
-    color = "yellow" if rng.random() < 0.25 else "white"
+    """Draw a line of dialogue, its color and size. It stays: an edit that begins late must still be what the instruction says."""
+    words, color = language.sample_subtitle(rng), "yellow" if rng.random() < 0.25 else "white"
     is_boxed, height = bool(rng.random() < 0.3), rng.uniform(0.042, 0.06)
-    layers = [overlays.draw_subtitle(line, H, W, ob.COLORS[color], is_boxed, height) for line in lines]
-    if count == 2:
-        change = int(rng.integers(T // 3, T - T // 3))
-        layers = [layers[0]] * change + [layers[1]] * (T - change)
-    return layers, {"words": '", then "'.join(lines), "colour": color}
+    layer = overlays.draw_subtitle(words, H, W, ob.COLORS[color], is_boxed, height)
+    return [layer], {"words": words, "colour": color}
 
 
 def sample_logo(rng: np.random.Generator, T: int, H: int, W: int) -> tuple[list[Overlay], dict[str, str]]:
