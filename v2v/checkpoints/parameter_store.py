@@ -5,10 +5,12 @@
     packaged model     a few MB, read at once (native.py)
 
 Opening a model checks the names, shapes and types of all tensors and reads no values; a part is read on first use. At full size
-the text encoder alone takes 11 GB, so a part can be released again, and only the latest version of the transformer is kept.
+the text encoder alone takes 11 GB, so a part can be released again, gives way where another part or a computation needs its memory, and
+only the latest version of the transformer is kept.
 `check` finds NaN in the parts that are needed last before any work has been done.
 """
 
+import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -47,6 +49,14 @@ class PartStore(Protocol):
         """Raise InputError where values are NaN or infinite."""
         ...
 
+    def make_room(self, part: str, working_bytes: int = 0) -> None:
+        """Free other parts as far as `part` and a computation that takes so many bytes don't fit into memory beside them."""
+        ...
+
+    def fits(self, part: str, working_bytes: int) -> bool:
+        """Return whether `part` and a computation that takes so many bytes fit into memory by themselves."""
+        ...
+
     def release(self, part: str) -> None:
         """Free a part that is not needed soon."""
         ...
@@ -54,6 +64,15 @@ class PartStore(Protocol):
     def has_loaded(self, part: str) -> bool:
         """Return whether a part is in memory."""
         ...
+
+
+@dataclass(frozen=True)
+class _HostCopy:
+    """A part in the host's memory, with the adapters that are merged into it and the places that its arrays had."""
+
+    adapters: WeightedAdapters
+    tree: dict
+    shardings: dict
 
 
 class ParameterStore:
@@ -71,14 +90,34 @@ class ParameterStore:
         self._read, self._sizes, self._check_part = read, sizes, check_part
         self._checked = False
         self._loaded: dict[str, tuple[WeightedAdapters, dict]] = {}
+        self._on_host: dict[str, _HostCopy] = {}
 
     def get(self, part: str, adapters: WeightedAdapters = ()) -> dict:
-        """Return a part with the adapters merged; it is kept until it is requested with other adapters."""
+        """Return a part with the adapters merged; it is kept until it is requested with other adapters, or others need the memory."""
         loaded = self._loaded.get(part)
         if loaded is None or loaded[0] != adapters:
             self._loaded.pop(part, None)  # freed before its successor is read
-            loaded = self._loaded[part] = (adapters, self._read(part, adapters))
+            self.make_room(part)
+            copy = self._on_host.pop(part, None)
+            if copy is not None and copy.adapters == adapters:
+                tree = jax.device_put(copy.tree, copy.shardings)
+            else:
+                tree = self._read(part, adapters)
+            loaded = self._loaded[part] = (adapters, tree)
         return loaded[1]
+
+    def make_room(self, part: str, working_bytes: int = 0) -> None:
+        """Free other parts as far as `part` and a computation that takes so many bytes don't fit into memory beside them."""
+        for other in [name for name in self._loaded if name != part]:
+            if (
+                self._sizes[part] + working_bytes + sum(self._sizes[p] for p in self._loaded if p != part)
+                > _memory_bytes()
+            ):
+                self._evict(other)
+
+    def fits(self, part: str, working_bytes: int) -> bool:
+        """Return whether `part` and a computation that takes so many bytes fit into memory by themselves."""
+        return self._sizes[part] + working_bytes <= _memory_bytes()
 
     def check(self, adapters: WeightedAdapters = ()) -> None:
         """Check the values of the transformer and the autoencoder; to be called before the text encoder is read.
@@ -100,11 +139,18 @@ class ParameterStore:
     def release(self, part: str) -> None:
         """Free a part unless the whole model fits into half of the memory."""
         if not self._fits_in_memory():
-            self._loaded.pop(part, None)
+            self._evict(part)
 
     def has_loaded(self, part: str) -> bool:
         """Return whether a part is in memory."""
         return part in self._loaded
+
+    def _evict(self, part: str) -> None:
+        """Free a part; of an accelerator's memory it goes to the host's where that has room, so that it need not be read again."""
+        adapters, tree = self._loaded.pop(part, (None, None))
+        if adapters is not None and tree and _has_host_room(2 * self._sizes[part]):
+            shardings = jax.tree.map(lambda x: x.sharding, tree)
+            self._on_host[part] = _HostCopy(adapters, jax.device_get(tree), shardings)
 
     def _fits_in_memory(self) -> bool:
         return sum(self._sizes.values()) <= _memory_bytes() / 2
@@ -119,6 +165,8 @@ class ReplicatedStore:
 
     def get(self, part: str, adapters: WeightedAdapters = ()) -> dict:
         """Return a part with the adapters merged, replicated."""
+        if part not in self._loaded:
+            self.make_room(part)
         tree, loaded = self._source.get(part, adapters), self._loaded.get(part)
         if loaded is None or loaded[0] is not tree:
             self._loaded.pop(part, None)
@@ -127,6 +175,16 @@ class ReplicatedStore:
                 jax.device_put(tree, sharding.replicated_sharding(self._mesh)),
             )
         return loaded[1]
+
+    def make_room(self, part: str, working_bytes: int = 0) -> None:
+        """Free the other parts that the source store frees."""
+        self._source.make_room(part, working_bytes)
+        for other in [name for name in self._loaded if name != part and not self._source.has_loaded(name)]:
+            del self._loaded[other]
+
+    def fits(self, part: str, working_bytes: int) -> bool:
+        """Return whether they fit by the source store."""
+        return self._source.fits(part, working_bytes)
 
     def check(self, adapters: WeightedAdapters = ()) -> None:
         """Check the values of the source store."""
@@ -182,7 +240,7 @@ def store_from_folder(
             )
 
     return ParameterStore(
-        read, part_bytes(config), lambda part: wan.check_values(part, folder.parts[part], config)
+        read, part_bytes(config, mesh), lambda part: wan.check_values(part, folder.parts[part], config)
     )
 
 
@@ -195,7 +253,7 @@ def store_from_orbax(path: Path, config: ModelConfig, mesh: Mesh | None = None) 
     def read(part: str, adapters: WeightedAdapters) -> dict:
         return merge_adapters(orbax_tree.load_tree(path / part, like[part]), adapters, donate=True)
 
-    return ParameterStore(read, part_bytes(config))
+    return ParameterStore(read, part_bytes(config, mesh))
 
 
 def load_converted_adapter(path: Path) -> Adapter | None:
@@ -226,10 +284,15 @@ def abstract_parameters(part: str, config: ModelConfig, mesh: Mesh | None = None
     return jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), tree, places)
 
 
-def part_bytes(config: ModelConfig) -> dict[str, int]:
-    """Return the memory that each part takes, in bytes."""
+def part_bytes(config: ModelConfig, mesh: Mesh | None = None) -> dict[str, int]:
+    """Return the memory that each part takes, in bytes; with a mesh, on each of its devices."""
+
+    def leaf_bytes(x: jax.ShapeDtypeStruct) -> int:
+        shape = x.shape if x.sharding is None else x.sharding.shard_shape(x.shape)
+        return math.prod(shape) * x.dtype.itemsize
+
     return {
-        part: sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(abstract_parameters(part, config)))
+        part: sum(map(leaf_bytes, jax.tree.leaves(abstract_parameters(part, config, mesh))))
         for part in name_mapping.PARTS
     }
 
@@ -321,3 +384,10 @@ def _memory_bytes() -> int:
     """Return the memory of the first device, or of the machine where the device reports none, in bytes."""
     stats = jax.local_devices()[0].memory_stats() or {}
     return stats.get("bytes_limit") or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def _has_host_room(size: int) -> bool:
+    """Return whether the first device has memory of its own, and the host so many free bytes."""
+    if jax.local_devices()[0].platform == "cpu":
+        return False
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES") >= size

@@ -33,6 +33,7 @@ from v2v.models.autoencoder import VAE
 from v2v.models.conditioning import build_conditioning, encode_mask
 from v2v.models.initialization import init_base
 from v2v.models.text_encoder import Tokenizer
+from v2v.pipeline import working_memory
 from v2v.pipeline.model import SampleRequest, TextEmbedding, shown_conditions
 from v2v.pipeline.model_programs import ModelPrograms, build_programs
 from v2v.runtime import sharding
@@ -189,6 +190,7 @@ class Pretrained:
     def encode(self, video: AnyPixels) -> Latents:
         """Encode uint8 [b, T, H, W, 3], T = 4n+1, to latents, float32 [b, t, y, x, c]."""
         self._store.check(self._adapters)  # as in embed_text
+        self._make_room("vae", working_memory.encoding_bytes(self.config, video.shape))
         with self._use_mesh():
             return self._programs.encode(self._store.get("vae"), video)
 
@@ -199,6 +201,7 @@ class Pretrained:
 
     def decode(self, z: AnyLatents) -> np.ndarray:
         """Decode latents to float32 [b, T, H, W, 3] in 0..255."""
+        self._make_room("vae", working_memory.decoding_bytes(self.config, z.shape))
         with self._use_mesh():
             return np.asarray(self._programs.decode(self._store.get("vae"), z))
 
@@ -231,10 +234,16 @@ class Pretrained:
             )
         conditions = shown_conditions(self, request)
         self._embed_new_texts([""])
+        shape, tokens = request.noise.shape, self._count_token_conditions(conditions)
+        working_bytes = working_memory.sampling_bytes(self.config, shape, tokens)
+        with_cache = working_bytes + working_memory.cache_bytes(self.config, shape, tokens)
+        # None caches where the model can.
+        cached = None if self._store.fits("dit", self._device_share(with_cache)) else False
+        self._make_room("dit", working_bytes if cached is False else with_cache)
         sample = functools.partial(
             self._programs.sampler, self.variables(), request.noise, request.text, self._texts[""], conditions,
             request.steps, request.guidance, links=request.links, begin=request.begin,
-            strength=request.strength, mode=request.mode,
+            strength=request.strength, mode=request.mode, cached=cached,
         )  # fmt: skip
         with self._use_mesh():
             if self.skipping is None:
@@ -309,6 +318,17 @@ class Pretrained:
         """Return a context in which programs are compiled for the model's mesh: attention kernels can't be split by the compiler alone."""
         return nullcontext() if self._mesh is None else jax.set_mesh(self._mesh)
 
+    def _make_room(self, part: str, working_bytes: int) -> None:
+        """Free parts that `part` and a computation of so many bytes over all devices leave no room for."""
+        self._store.make_room(part, self._device_share(working_bytes))
+
+    def _device_share(self, working_bytes: int) -> int:
+        return working_bytes // (1 if self._mesh is None else self._mesh.size)
+
+    def _count_token_conditions(self, conditions: dict[str, AnyLatents]) -> int:
+        """Return how many conditions are tokens of their own; a reference counts as a whole clip."""
+        return 0 if self.config.condition.layout == "channel" else len(conditions)
+
     def _embed_new_texts(self, texts: list[str]) -> None:
         """Embed those texts that have not been embedded before; their embeddings stay on the host."""
         new_texts = [text for text in dict.fromkeys(texts) if text not in self._texts]
@@ -317,6 +337,7 @@ class Pretrained:
         self._store.check(self._adapters)  # damaged weights are found before any work is done
         for text in new_texts:
             ids, lengths = self.tokenizer.encode([text])
+            self._make_room("text", working_memory.TEXT_BYTES)
             with self._use_mesh():
                 self._texts[text] = np.asarray(self._programs.embed(self._store.get("text"), ids, lengths))
         self._store.release("text")

@@ -12,6 +12,7 @@ from contextlib import nullcontext
 import numpy as np
 from tqdm import tqdm
 
+from v2v.array_types import AnyLatents
 from v2v.config import ModelConfig
 from v2v.diffusion import windows
 from v2v.errors import InputError
@@ -20,6 +21,8 @@ from v2v.pipeline.settings import EditSettings
 from v2v.runtime.progress import watch_progress
 from v2v.video.frame_store import FrameStore
 
+# Batches of windows that are encoded before they are sampled, and sampled before they are decoded; only latents wait.
+PHASE_BATCHES = 16
 # Maps frame numbers to the region to edit, bool [*rows.shape, h, w].
 MaskLookup = Callable[[np.ndarray], np.ndarray]
 
@@ -76,20 +79,27 @@ def edit_windows(
     size = (config.batch, T, config.height, config.width, 3)
     z_msk = None if mask_lookup else model.encode_mask(np.full(size, 255, np.uint8))
     joiner, past = _WindowJoiner(n), None
-    for batch in step_progress(window_batches(len(plan.starts), config.batch), "windows", progress):
-        begins = plan.starts[batch] * plan.stride
+    batches, encoded, sampled = window_batches(len(plan.starts), config.batch), [], []
+
+    def encode(batch: np.ndarray) -> tuple[np.ndarray, AnyLatents | None]:
         # Beyond the end the last frame is repeated.
-        rows = first + np.minimum(begins[:, None] + np.arange(T), n - 1)
-        z_src = model.encode(small[rows])
-        if mask_lookup:
-            z_msk = model.encode_mask(
-                np.broadcast_to(np.where(mask_lookup(rows)[..., None], 255, 0).astype(np.uint8), size)
-            )
+        rows = first + np.minimum(plan.starts[batch][:, None] * plan.stride + np.arange(T), n - 1)
+        z_src = np.asarray(model.encode(small[rows]))
+        if mask_lookup is None:
+            return z_src, z_msk
+        mask = np.where(mask_lookup(rows)[..., None], 255, 0).astype(np.uint8)
+        return z_src, np.asarray(model.encode_mask(np.broadcast_to(mask, size)))
+
+    # Autoencoder and transformer take turns once for many windows, since on small devices only one of them fits.
+    for number, batch in enumerate(step_progress(batches, "windows", progress)):
+        if not encoded:
+            encoded = [encode(later) for later in batches[number : number + PHASE_BATCHES]]
+        z_src, z_mask = encoded.pop(0)
         noise = [
             windows.window_noise(settings.seed, int(plan.starts[i]), *_split(z_src.shape)) for i in batch
         ]
         request = SampleRequest(
-            z_src, z_msk, z_ref, text, np.stack(noise), settings.steps_of(config), settings.guidance_of(config),
+            z_src, z_mask, z_ref, text, np.stack(noise), settings.steps_of(config), settings.guidance_of(config),
             links=plan.links(batch, past), begin=z_src, strength=settings.strength, mode=settings.guide,
         )  # fmt: skip
         output = model.sample(request)
@@ -98,9 +108,14 @@ def edit_windows(
             raise InputError(
                 "edit: the model's values are no numbers any more, the picture would be black; lower --guidance or the adapters' weights"
             )
-        clips = np.stack([np.asarray(model.decode(z)) for z in (z_src, z_out)], 1)
-        for place in windows.unpadded_rows(batch):
-            joiner.add(int(begins[place]), clips[place])
+        sampled.append((batch, z_src, np.asarray(z_out)))
+        if encoded:
+            continue
+        for coded, *latents in sampled:
+            clips = np.stack([np.asarray(model.decode(z)) for z in latents], 1)
+            for place in windows.unpadded_rows(coded):
+                joiner.add(int(plan.starts[coded[place]]) * plan.stride, clips[place])
+        sampled.clear()
     return joiner.flush()
 
 
