@@ -101,6 +101,8 @@ def test_a_run_on_published_weights(tmp_path, caplog, monkeypatch):
     assert model.adapter().scale == 1 and adapters.load_adapter(out, model.config).scale == 2
     rows = [json.loads(line) for line in (tmp_path / "run" / "edit" / "log.jsonl").read_text().splitlines()]
     assert all("held_out_loss" in row for row in rows)
+    with pytest.raises(InputError, match="begun with another configuration .seed: was 0, now 5"):
+        wan.run(dataclasses.replace(cfg, seed=5), tmp_path / "run")
     # Continued with another alpha, step 0 is the same editor.
     again = dataclasses.replace(model.config, lora=LoRAConfig(rank=2, alpha=2))
     start = fine_tuning._init_trained(

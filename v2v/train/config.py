@@ -55,6 +55,7 @@ class Experiment:
       sets: folders of pairs written by `v2v synth`, read as one.
       latents: folder of encoded pairs; "" is WORKDIR/latents.
       start: adapter of an earlier run to continue from, such as runs/NAME/lora.safetensors.
+      adopt: go on with a run that was begun with another configuration.
     """
 
     name: str = "embedded"
@@ -78,3 +79,4 @@ class Experiment:
     sets: tuple[str, ...] = ()
     latents: str = ""
     start: str = ""
+    adopt: bool = False

@@ -25,7 +25,8 @@ from v2v.train import objectives
 from v2v.train.config import Experiment
 from v2v.train.encode_dataset import encode_sets
 from v2v.train.objectives import Parameters
-from v2v.train.stage import TrainingTask, check_held_out, fit_stage, save_config, to_host
+from v2v.train.run_record import check_run
+from v2v.train.stage import TrainingTask, check_held_out, fit_stage, to_host
 
 
 def fine_tune(cfg: Experiment, workdir: Path) -> Path:
@@ -51,9 +52,9 @@ def fine_tune(cfg: Experiment, workdir: Path) -> Path:
         )
     check_held_out(cfg)
     published = model_folder.read_model_folder(hub.resolve_model(cfg.weights)).require()
+    check_run(cfg, workdir)
     cfg = dataclasses.replace(cfg, model=_with_published_sizes(cfg.model, published.config))
     tokenizer = pretrained.load_tokenizer(published, cfg.model)
-    save_config(cfg, workdir)
     buckets = encode_sets(cfg, published, tokenizer, _latents_folder(cfg, workdir))
     data = loader.edit_batches(buckets, tokenizer, cfg.seed, cfg.data, cfg.model.condition.mask_code)
     dit = _load_transformer(cfg, published)

@@ -6,7 +6,6 @@ Every process of a `jax.distributed` job runs this code; each reads its rows of 
 """
 
 import dataclasses
-import json
 import logging
 import time
 from collections.abc import Sequence
@@ -186,14 +185,6 @@ def to_host(tree: Any) -> Any:
         return jax.jit(lambda x: x, out_shardings=replicated)(x)
 
     return jax.device_get(jax.tree.map(gather, tree))
-
-
-def save_config(cfg: Experiment, workdir: str | Path) -> None:
-    """Write the resolved experiment as experiment.json into `workdir`."""
-    if jax.process_index() == 0:
-        folder = epath.Path(workdir)
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "experiment.json").write_text(json.dumps(dataclasses.asdict(cfg), indent=1) + "\n")
 
 
 def log_info(text: str) -> None:
