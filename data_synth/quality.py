@@ -26,7 +26,7 @@ MIN_LUMA, MAX_LUMA = 16.0, 240.0
 # Least standard deviation of a frame, in grey levels.
 MIN_DETAIL = 2.0
 # Recipes whose targets come from elsewhere.
-EXTERNAL_RECIPES = ("expert", "composition", "imported")
+EXTERNAL_RECIPES = ("expert", "composition", "imported", "pairs")
 # Recipes whose clips are rendered, and so have no cuts.
 RENDERED_RECIPES = ("local", "photometric", "physics")
 # Least mean |last frame - first frame|, in grey levels.

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from data_synth.generate import PairOptions
 from data_synth.operators.transition import CLASSIC_OPERATORS, OPERATORS
-from data_synth.recipes import external, planar, registry
+from data_synth.recipes import external, own_pairs, planar, registry
 from data_synth.recipes.sources import NO_SOURCES, Sources
 from v2v.data import pair as pr
 from v2v.errors import InputError
@@ -35,7 +35,7 @@ class SynthRequest:
       pairs: Number of pairs; fewer come when published sets or caption files run out.
       seed: First seed; for published sets the first row.
       workers: Number of processes.
-      edits: Recipes, as `registry.recipe_names` lists them; empty for the default mix.
+      edits: Recipes, as `registry.recipe_names` lists them; empty for those of the imported sets, or the default mix without one.
       frames: Number of frames of each clip.
       height: Frame height in pixels.
       width: Frame width in pixels.
@@ -66,7 +66,7 @@ class SynthRequest:
     @property
     def recipes(self) -> tuple[str, ...]:
         """Return the names that are drawn from."""
-        return tuple(self.edits) or registry.DEFAULT_MIX
+        return tuple(self.edits) or tuple(name for name, _ in self.sources.sets) or registry.DEFAULT_MIX
 
     def pair_options(self, snapshot: str) -> PairOptions:
         """Return the part that a single pair depends on.
@@ -162,7 +162,7 @@ class SynthRequest:
         return json.loads(json.dumps(table))
 
 
-def parse_set(text: str) -> tuple[str, str]:
+def parse_import(text: str) -> tuple[str, str]:
     """Return the name and the path in "NAME=PATH".
 
     Raises:
@@ -170,14 +170,14 @@ def parse_set(text: str) -> tuple[str, str]:
     """
     name, separator, path = text.partition("=")
     if not separator or not name or not path:
-        raise InputError(f"--set: expected NAME=PATH, got {text!r}")
+        raise InputError(f"--import: expected NAME=PATH, got {text!r}")
     return name, path
 
 
 def fingerprint_sources(sources: Sources) -> dict[str, str]:
     """Return a hash for each path that the sources name, so that a changed source is another request.
 
-    Texts are hashed by content, videos by name, size and both ends. Dates do not count: a copy on another machine is the same source.
+    Of a table of pairs the files that it names count too. Texts are hashed by content, videos by name, size and both ends. Dates do not count: a copy on another machine is the same source.
     """
     digests = {}
     steps = [step for path in sources.experts for step in external.composition_files(path)]
@@ -187,6 +187,9 @@ def fingerprint_sources(sources: Sources) -> dict[str, str]:
             continue
         files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
         digest = hashlib.sha256()
+        if path.is_file() and (own_pairs.NAME, str(path)) in sources.sets:
+            for file in own_pairs.list_files(path):
+                digest.update(f"{_digest_file(file)}\n".encode())
         for file in files:
             name = file.relative_to(path) if file != path else file.name
             digest.update(f"{name} {_digest_file(file)}\n".encode(errors="surrogateescape"))

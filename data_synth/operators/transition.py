@@ -41,13 +41,13 @@ def add_transition(
     """Limit the edit to frames [start, end) with a given probability; three times in four it lasts to the end.
 
     Args:
-      pair: Pair whose edit is on in all frames. One of fewer than 3 frames is returned as it is.
+      pair: Pair whose edit is on in all frames. One of fewer than 3 frames, or whose edit has times already, is returned as it is.
       rng: Generator that draws everything.
       probability: Probability of a limit.
       operators: Names of OPERATORS, drawn uniformly (CLASSIC_OPERATORS 3 : 2).
     """
     T = pair.source.shape[0]
-    if T < 3 or rng.random() >= probability:
+    if T < 3 or pair.active != (0, T) or rng.random() >= probability:
         return pair
     min_length = min(T - 1, max(2, T // 3))  # an edit shorter than this is not worth a sentence
     start, end = int(rng.integers(1, T - min_length + 1)), T

@@ -333,6 +333,6 @@ def _build_captions(sources: Sources) -> Recipe:
 
 FAMILY = RecipeFamily(
     "captions",
-    "a captioned long video, continued; needs --set captions=FILE and pip install 'v2v-edit[captions]'",
+    "a captioned long video, continued; needs --import captions=FILE and pip install 'v2v-edit[captions]'",
     (RecipeInfo("captions", _build_captions, kind="captions", reads=("set", "writer")),),
 )

@@ -70,6 +70,19 @@ def lift_still(still: Pair, rng: np.random.Generator, T: int, H: int, W: int) ->
     )
 
 
+def picture_size(height: int, width: int, H: int, W: int) -> tuple[int, int]:
+    """Return the height and width at which pictures are lifted: of the clip's aspect, at most `PICTURE_SCALE` times as large.
+
+    Args:
+      height: Height of the pictures in pixels.
+      width: Width of the pictures in pixels.
+      H: Height of the clip in pixels.
+      W: Width of the clip in pixels.
+    """
+    scale = min(PICTURE_SCALE, max(1.0, min(height / H, width / W)))
+    return round(H * scale), round(W * scale)
+
+
 def _scale_down(video: np.ndarray, H: int, W: int) -> np.ndarray:
     """Scale down by area. A mask pixel stays above 0 where any pixel under it was 255 (at most 16 to one: 255 / 16 > 0)."""
     if video.shape[1:3] == (H, W):

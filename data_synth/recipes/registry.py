@@ -20,6 +20,7 @@ from data_synth.recipes import (
     lift,
     looks,
     overlays,
+    own_pairs,
     physics,
     planar,
     published,
@@ -46,6 +47,7 @@ ALL_FAMILIES: tuple[RecipeFamily, ...] = (
     lift.FAMILY,
     removal.FAMILY,
     captions.FAMILY,
+    own_pairs.FAMILY,
     published.FAMILY,
     external.FAMILY,
     composition.FAMILY,
@@ -158,9 +160,9 @@ def find_unused_sources(edits: Sequence[str], sources: Sources) -> list[str]:
     options = []
     if sources.clips and "clips" not in kinds:
         options.append("--clips")
-    if sources.license != "unknown" and not sources.clips:
+    if sources.license != "unknown" and not sources.clips and "license" not in kinds:
         options.append("--license")
-    options += [f"--set {name}" for name, _ in sources.sets if name not in names]
+    options += [f"--import {name}" for name, _ in sources.sets if name not in names]
     options += [f"--expert {path}" for path in sources.experts if path not in used_experts]
     if sources.writer and "writer" not in kinds:
         options.append("--writer")

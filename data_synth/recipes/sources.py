@@ -17,8 +17,9 @@ from v2v.errors import InputError
 
 Content = TypeVar("Content")
 
-# What a recipe may read: the folder of clips, experts of role mask for those clips, the set of its own name, the caption writer.
-SourceKind = Literal["clips", "masks", "set", "writer"]
+# What a recipe may read: the folder of clips, experts of role mask for those clips, the set of its own name, the caption writer, the
+# license for pairs of that set that state none.
+SourceKind = Literal["clips", "masks", "set", "writer", "license"]
 
 # Inode, size and times of the last changes; None where there is no file.
 FileStamp = tuple[int, int, int, int] | None
@@ -30,9 +31,9 @@ class Sources:
 
     Attributes:
       clips: Folder of videos that control and removal recipes use as footage instead of rendered scenes; "" for none.
-      license: License of those clips, stored with each pair.
+      license: License of those clips and of people's own pairs that state none, stored with each pair.
       experts: TOML files that describe external experts (`experts.spec`) or compositions of them (`recipes.composition`).
-      sets: (recipe name, path) of published sets and caption files.
+      sets: (recipe name, path) of published sets, tables of people's own pairs and caption files.
       writer: TOML file of a caption writer (`language.caption_rewriting`); "" for the rule-based one.
     """
 
@@ -59,7 +60,7 @@ class Sources:
         for set_name, path in self.sets:
             if set_name == name:
                 return path
-        raise InputError(f"recipe {name}: expected the place of its data, got none; add --set {name}=PATH")
+        raise InputError(f"recipe {name}: expected the place of its data, got none; add --import {name}=PATH")
 
     def stamps(self) -> tuple[FileStamp, ...]:
         """Return the stamps of all files and folders that are named here."""

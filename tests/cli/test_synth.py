@@ -31,10 +31,11 @@ def test_synth_flags_reach_the_engine(v2v, monkeypatch, capsys):
         "--out o --pairs 7 --seed 5 --workers 2 --frames 5 --height 32 --width 48 --transition 0.25".split()
     )
     words += ["--recipes", "sepia,more saturated", "--clips", "shots", "--license", "CC BY 4.0"]
-    words += ["--expert", "a.toml", "--expert", "b.toml", "--set", "ditto=d", "--set", "captions=c.json"]
+    words += ["--expert", "a.toml", "--expert", "b.toml", "--import", "ditto=d", "--set", "captions=c.json"]
     words += ["--operators", "wipe,dissolve", "--beam=--runner=FlinkRunner", "--unfinished", "gs://b"]
     assert v2v("synth", *words, "--writer", "w.toml", "--preview", "sheets", "--json") == 0
-    assert json.loads(capsys.readouterr().out) == {"output": "o", "pairs": 0}
+    captured = capsys.readouterr()
+    assert json.loads(captured.out) == {"output": "o", "pairs": 0} and "called --import now" in captured.err
     assert requests == [
         SynthRequest(
             "o",
@@ -79,7 +80,7 @@ def test_synth_help_lists_every_recipe(v2v, capsys):
     "words, message",
     [
         (["--set", "ditto"], "NAME=PATH"),
-        (["--recipes", "ditto"], "--set ditto=PATH"),
+        (["--recipes", "ditto"], "--import ditto=PATH"),
         (["--recipes", "fly"], "got 'fly'"),
         (["--expert", "none.toml"], "none.toml"),
         (["--recipes", "removal", "--clips", "none"], "none"),

@@ -290,7 +290,7 @@ def test_impossible_requests(tmp_path, change, message):
         (Sources(clips="."), {}, "--clips: expected a recipe that uses it, got local, photometric"),
         (Sources(clips="."), {"edits": ("to-depth", "physics")}, "--clips: expected"),
         (Sources(license="CC0"), {}, "--license"),
-        (Sources(sets=(("ditto", "."),)), {"edits": ("control",)}, "--set ditto"),
+        (Sources(sets=(("ditto", "."),)), {"edits": ("control",)}, "--import ditto"),
         (Sources(writer="w.toml"), {"edits": ("remove",)}, "--writer"),
         (
             Sources(experts=("data_synth/experts/examples/sketch.toml",)),

@@ -284,7 +284,7 @@ def test_a_parquet_row_without_text_or_picture_costs_itself(tmp_path):
 def test_an_empty_folder_is_an_error(tmp_path, name):
     with pytest.raises(InputError, match="expected"):
         PUBLISHED[name](tmp_path)
-    with pytest.raises(InputError, match=f"add --set {name}=PATH"):
+    with pytest.raises(InputError, match=f"add --import {name}=PATH"):
         generate.make_pair(0, PairOptions(edits=(name,)))
 
 

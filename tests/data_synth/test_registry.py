@@ -39,7 +39,7 @@ def test_the_default_mix_is_drawn_from_evenly_and_by_weight():
 
 
 def test_a_set_is_needed_unless_an_expert_brings_the_recipe(tmp_path):
-    with pytest.raises(InputError, match="add --set ditto=PATH"):
+    with pytest.raises(InputError, match="add --import ditto=PATH"):
         registry.build_recipe("ditto", NO_SOURCES)
     path = tmp_path / "e.toml"
     path.write_text(

@@ -9,8 +9,14 @@ import argparse
 import shlex
 from typing import TYPE_CHECKING
 
+from v2v.errors import note
+
 if TYPE_CHECKING:
     from data_synth.dataset.request import SynthRequest
+
+
+# Frames, height and width where none are given.
+DEFAULT_SIZE = (9, 64, 64)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,12 +48,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--preview", default="", metavar="DIR", help="folder for a contact sheet of every edit"
     )
-    parser.add_argument("--frames", type=int, default=9, metavar="N", help="frames per clip (default: 9)")
     parser.add_argument(
-        "--height", type=int, default=64, metavar="N", help="height of the clips in pixels (default: 64)"
+        "--frames", type=int, default=DEFAULT_SIZE[0], metavar="N", help="frames per clip (default: 9)"
     )
     parser.add_argument(
-        "--width", type=int, default=64, metavar="N", help="width of the clips in pixels (default: 64)"
+        "--height",
+        type=int,
+        default=DEFAULT_SIZE[1],
+        metavar="N",
+        help="height of the clips in pixels (default: 64)",
+    )
+    parser.add_argument(
+        "--width",
+        type=int,
+        default=DEFAULT_SIZE[2],
+        metavar="N",
+        help="width of the clips in pixels (default: 64)",
     )
     parser.add_argument(
         "--transition",
@@ -69,7 +85,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="folder of videos for control, removal, insertion and experts (default: rendered scenes)",
     )
     parser.add_argument(
-        "--license", default="unknown", metavar="TEXT", help="license of those videos, stored with each pair"
+        "--license",
+        default="unknown",
+        metavar="TEXT",
+        help="license of those videos, and of imported pairs whose table states none; stored with each pair",
     )
     parser.add_argument(
         "--expert",
@@ -79,11 +98,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="description of an external expert; may be repeated",
     )
     parser.add_argument(
-        "--set",
+        "--import",
+        dest="imports",
         action="append",
         default=[],
         metavar="NAME=PATH",
-        help="path of a published set or caption file; may be repeated",
+        help="pairs=TABLE: your own pairs (v2v pairs check --help tells how); or the path of a published set or caption file; may be "
+        "repeated; without --recipes the set is made of these alone",
+    )
+    parser.add_argument(
+        "--set",
+        dest="old_imports",
+        action="append",
+        default=[],
+        metavar="NAME=PATH",
+        help="old name of --import",
     )
     parser.add_argument(
         "--writer",
@@ -110,10 +139,22 @@ def run(args: argparse.Namespace, bars: bool) -> dict:
     from tqdm import tqdm
 
     from data_synth.dataset import build
+    from data_synth.recipes import own_pairs
 
     request = parse_request(args)
+    table = dict(request.sources.sets).get(own_pairs.NAME)
+    if args.old_imports:
+        note("--set is called --import now; the old name goes away with the next release")
+    if table and (request.frames, request.height, request.width) == DEFAULT_SIZE:
+        note(
+            f"pairs: clips are cut to {request.frames} frames of {request.width}x{request.height} pixels, and edits may begin inside them; "
+            "--frames, --height, --width and --transition change that"
+        )
     with tqdm(total=request.pairs, unit=" pairs", disable=not bars) as bar:
         report = build.build_dataset(request, progress=bar.update)
+    if table and (dropped := report.get("dropped")):
+        reasons = ", ".join(f"{reason} ({count})" for reason, count in dropped.items())
+        note(f"no pair of {sum(dropped.values())} rows or seeds: {reasons}; see v2v pairs check {table}")
     return {"output": args.out, **report}
 
 
@@ -130,7 +171,7 @@ def parse_request(args: argparse.Namespace) -> SynthRequest:
         args.clips,
         args.license,
         tuple(args.expert),
-        tuple(request.parse_set(text) for text in args.set),
+        tuple(request.parse_import(text) for text in (*args.imports, *args.old_imports)),
         args.writer,
     )
     return request.SynthRequest(

@@ -1,4 +1,4 @@
-"""Published editing sets as recipes: `v2v synth --recipes NAME --set NAME=FOLDER`.
+"""Published editing sets as recipes: `v2v synth --recipes NAME --import NAME=FOLDER`.
 
 There is one file for each set, which says where its layout is documented and finds its rows. `rows.py` turns a row into a pair.
 """
@@ -34,7 +34,7 @@ def _build_published(name: str, sources: Sources) -> Recipe:
 
 FAMILY = RecipeFamily(
     join_names(PUBLISHED),
-    "published sets; need --set NAME=FOLDER",
+    "published sets; need --import NAME=FOLDER",
     tuple(
         RecipeInfo(name, functools.partial(_build_published, name), kind="imported", reads=("set",))
         for name in PUBLISHED

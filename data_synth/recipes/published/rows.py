@@ -117,7 +117,7 @@ class PublishedRecipe(SingleSeedRecipe):
             return Rejected("shorter than the clip")
         first = 0 if pictures else int(build_rng(seed, "footage").integers(n - T + 1))
         span = range(first, first + (1 if pictures else T))
-        height, width = _lift_size(source.frames, H, W) if pictures else (H, W)
+        height, width = lift.picture_size(h, w, H, W) if pictures else (H, W)
         source, target = (cl.select_frames(video, span, height, width) for video in (source, target))
         caption = row.source_caption or ("a picture" if pictures else "a video")
         pair = Pair(
@@ -267,9 +267,3 @@ def _read_reference(reference: Path | Callable[[], bytes] | None) -> np.ndarray 
         description = "bytes that don't decode" if len(encoded) else "none"
         raise InputError(f"reference: expected a picture, got {description}")
     return cv2.cvtColor(data, cv2.COLOR_BGR2RGB)
-
-
-def _lift_size(picture: np.ndarray, H: int, W: int) -> tuple[int, int]:
-    """Return the height and width at which pictures are lifted: of the clip's aspect, at most `lift.PICTURE_SCALE` times as large."""
-    scale = min(lift.PICTURE_SCALE, max(1.0, min(picture.shape[1] / H, picture.shape[2] / W)))
-    return round(H * scale), round(W * scale)

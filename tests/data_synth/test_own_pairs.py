@@ -1,0 +1,129 @@
+"""People's own pairs as a recipe: exact masks, times, pictures, mixtures, and rows that fail alone."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+
+from data_synth import generate
+from data_synth.dataset.build import build_dataset
+from data_synth.dataset.request import SynthRequest, fingerprint_sources
+from data_synth.generate import PairOptions
+from data_synth.recipes.result import Rejected
+from data_synth.recipes.sources import Sources
+from tests.data_synth.outcomes import pairs_of, reasons_of
+from tests.example_clips import picture, write
+from v2v.data import datasets, pair
+from v2v.errors import InputError
+
+T, H, W = 4, 24, 32
+
+
+@pytest.fixture
+def clips(tmp_path):
+    """Write a clip, a bright copy, one whose square is inverted, and its mask."""
+    before = picture(12)
+    bright = np.clip(before.astype(int) + 60, 0, 255).astype(np.uint8)
+    local = before.copy()
+    local[:, 8:40, 8:40] = 255 - local[:, 8:40, 8:40]
+    mask = np.zeros((48, 64), np.uint8)
+    mask[8:40, 8:40] = 255
+    for name, frames in (("a", before), ("bright", bright), ("local", local)):
+        write(tmp_path / f"{name}.mp4", frames)
+    late = np.concatenate([before[:6], bright[6:]])
+    write(tmp_path / "late.mp4", late)
+    cv2.imwrite(str(tmp_path / "m.png"), mask)
+    cv2.imwrite(str(tmp_path / "p.png"), before[0])
+    cv2.imwrite(str(tmp_path / "q.png"), local[0])
+    return tmp_path
+
+
+def sources_of(folder, *items, license="unknown"):
+    path = folder / "my.jsonl"
+    path.write_text("\n".join(json.dumps({"source": "a.mp4", **item}) for item in items))
+    return Sources(license=license, sets=(("pairs", str(path)),))
+
+
+def outcomes_of(sources, n, transition=0.0):
+    assert generate.count_rows(("pairs",), sources) == n
+    return generate.make_block(range(n), PairOptions(T, H, W, ("pairs",), transition, sources=sources))
+
+
+def is_exact(example):
+    return np.array_equal(example.source[example.mask == 0], example.target[example.mask == 0])
+
+
+def test_rows_become_pairs_with_exact_masks(clips):
+    sources = sources_of(
+        clips,
+        {"target": "bright.mp4", "prompt": ["make it bright", "add light"], "license": "CC0"},
+        {"target": "local.mp4", "prompt": "invert the square", "mask": "m.png", "reference": "q.png"},
+        {"target": "late.mp4", "prompt": "make it bright", "start": 0.24},
+        {"source": "p.png", "target": "q.png", "prompt": "invert the square", "mask": "m.png"},
+        license="MIT",
+    )
+    whole, local, late, still = pairs_of(outcomes_of(sources, 4, transition=1.0))
+    assert whole.instructions == ("make it bright", "add light") and whole.provenance["fps"] == 25
+    assert [p.provenance["license"] for p in (whole, local, late)] == ["CC0", "MIT", "MIT"]
+    assert local.reference is not None and local.reference.shape == (48, 64, 3)
+    assert 0 < late.active[0] and late.active[1] == T
+    assert late.mask[late.active[0] :].all() and not late.mask[: late.active[0]].any()
+    assert 0 < np.count_nonzero(still.mask) < still.mask.size and len(still.source) == T
+    for example in (whole, local, late, still):
+        assert example.recipe == "pairs" and is_exact(example)
+    assert np.count_nonzero(local.mask[local.active[0]]) < 0.6 * H * W
+
+
+def test_rows_fail_alone(clips):
+    write(clips / "short.mp4", picture(3))
+    sources = sources_of(
+        clips,
+        {"target": "bright.mp4", "prompt": "make it bright"},
+        {"target": "gone.mp4", "prompt": "make it bright"},
+        {"source": "short.mp4", "target": "late.mp4", "prompt": "make it bright"},
+        {"target": "bright.mp4", "prompt": "make it bright", "mask": "m.png"},
+        {"target": "late.mp4", "prompt": "make it bright", "split": "val"},
+        {"target": "late.mp4"},
+    )
+    assert reasons_of(outcomes_of(sources, 6)) == [
+        "",
+        "pairs: file missing",
+        "pairs: another length",
+        "pairs: drift outside the mask",
+        "pairs: held out",
+        "pairs: no instruction",
+    ]
+    with pytest.raises(
+        InputError, match="my.jsonl: expected a usable row among 1, got none; line 1: no target"
+    ):
+        outcomes_of(sources_of(clips, {"prompt": "x y", "video": ""}), 1)
+
+
+def test_a_table_and_a_recipe_give_a_set_that_training_reads(clips):
+    item = {"target": "local.mp4", "prompt": "invert the square", "mask": "m.png"}
+    sources = sources_of(clips, item)
+    request = SynthRequest(
+        clips / "set", 4, edits=("pairs", "sepia"), frames=T, height=H, width=W, sources=sources
+    )
+    report = build_dataset(request)
+    assert report["recipes"] == {"pairs": 1, "photometric": 3}
+    records = datasets.open_dataset(clips / "set")
+    examples = [pair.decode_pair(records[i]) for i in range(len(records))]
+    assert all(map(is_exact, examples)) and {e.recipe for e in examples} == {"pairs", "photometric"}
+    alone = SynthRequest(clips / "alone", 9, frames=T, height=H, width=W, sources=sources)
+    assert alone.recipes == ("pairs",) and build_dataset(alone)["pairs"] == 1
+
+
+def test_clips_that_change_are_another_request(clips):
+    sources = sources_of(clips, {"target": "bright.mp4", "prompt": "make it bright"})
+    first = fingerprint_sources(sources)
+    assert fingerprint_sources(sources) == first
+    write(clips / "bright.mp4", picture(12, seed=3))
+    assert fingerprint_sources(sources) != first
+
+
+def test_a_seed_past_the_last_row_gives_nothing(clips):
+    sources = sources_of(clips, {"target": "bright.mp4", "prompt": "make it bright"})
+    options = PairOptions(T, H, W, ("pairs",), 0.0, sources=sources)
+    assert generate.make_pair(1, options) == Rejected("pairs: past the last row")
