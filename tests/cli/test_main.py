@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
@@ -152,7 +153,64 @@ def test_what_was_done_is_said(v2v, capsys):
     said = capsys.readouterr().err
     assert '"make it negative"' in said and "12.5% of the frame for 0.28 s (0.20 to 0.48)" in said
     assert "outside the mask: unchanged (mean difference 0.00 of 255" in said
-    assert v2v(*words, "--quiet") == 0 and capsys.readouterr().err == ""
+    assert v2v(*words, "--overwrite", "--quiet") == 0 and capsys.readouterr().err == ""
+
+
+def test_an_output_that_exists_is_replaced_only_when_asked(v2v, capsys, monkeypatch):
+    make("in.mp4", picture(6))
+    Path("out.mp4").write_text("mine")
+    Path("frames").mkdir()
+    Path("frames/frame_000001.png").write_text("mine")
+    words = ["edit", "in.mp4", "make it grey", "-o"]
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            "v2v.cli.edit.ModelOptions.load_editor", lambda options: pytest.fail("an edit was begun")
+        )
+        assert v2v(*words, "out.mp4") == 2
+        remedy = "exists already; name another with -o, or add --overwrite\n"
+        assert capsys.readouterr().err == f"v2v: error: out.mp4: {remedy}"
+        assert v2v(*words, "frames", "--codec", "png") == 2
+        assert capsys.readouterr().err == f"v2v: error: frames: {remedy}"
+        assert v2v(*words, "in.mp4", "--overwrite") == 2
+        assert "output is the input" in capsys.readouterr().err
+    assert Path("out.mp4").read_text() == Path("frames/frame_000001.png").read_text() == "mine"
+    assert v2v(*words, "out.mp4", "--overwrite") == 0 and len(read("out.mp4").frames) == 6
+    assert v2v(*words, "frames", "--codec", "png", "--overwrite") == 0
+    assert len(list(Path("frames").iterdir())) == 6
+
+
+def test_codec_quality_and_pixel_format(v2v, capsys):
+    make("in.mp4", picture(6, 96, 128), tones=(440,))
+    words = ["edit", "in.mp4", "make it grey", "-o"]
+    for name, options, codec, pix_fmt in (
+        ("a.mp4", ["--codec", "hevc", "--pix-fmt", "yuv420p10le"], "hevc", "yuv420p10le"),
+        ("a.webm", ["--quality", "low"], "vp9", "yuv420p"),
+        ("a.mov", ["--codec", "prores"], "prores", "yuv422p10le"),
+        ("a.mkv", ["--codec", "ffv1"], "ffv1", "bgr0"),
+        ("b.mp4", ["--crf", "30", "--pix-fmt", "yuv444p"], "h264", "yuv444p"),
+    ):
+        assert v2v(*words, name, *options) == 0
+        with av.open(name) as file:
+            context = file.streams.video[0].codec_context
+            assert (context.codec.canonical_name, context.pix_fmt) == (codec, pix_fmt)
+        assert read(name).audio
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (["-o", "out.webm", "--codec", "h264"], ".webm holds vp9, av1, not h264"),
+        (["-o", "out.mp4", "--crf", "99"], "crf: expected 0 (best) to 51"),
+        (["-o", "out.mp4", "--crf", "9", "--quality", "low"], "got both"),
+        (["-o", "out.mp4", "--pix-fmt", "rgb"], "pix_fmt: expected one of"),
+        (["-o", "out.mp4", "--codec", "png"], "a folder's name"),
+    ],
+)
+def test_an_output_that_cannot_be_is_told_before_any_work(v2v, capsys, monkeypatch, words, message):
+    monkeypatch.setattr(
+        "v2v.cli.edit.ModelOptions.load_editor", lambda options: pytest.fail("an edit was begun")
+    )
+    assert message in refused(v2v, capsys, ["in.mp4", "make it grey", *words])
 
 
 def test_pictures(v2v):

@@ -18,6 +18,7 @@ from v2v.diffusion.step_skipping import StepSkipper
 from v2v.pipeline import batch, manifest
 from v2v.pipeline.settings import EditRequest, EditSettings
 from v2v.runtime.sharding import make_mesh
+from v2v.video.output_format import OutputFormat
 
 
 @pytest.fixture
@@ -73,6 +74,31 @@ def test_a_list_run_again_does_only_what_is_new(folder):
     assert [r["status"] for r in run(folder, moved)[0]] == ["done"]
 
 
+def test_a_line_chooses_its_format(folder):
+    lines = (
+        GREY | {"codec": "ffv1"},
+        GREY | {"codec": "png", "output": "frames"},
+        GREY | {"quality": "low", "output": "low.webm"},
+        GREY | {"codec": "vp9", "output": "x.mp4"},
+        GREY | {"crf": "low"},
+    )
+    results, _ = run(folder, *lines)
+    assert [result["status"] for result in results] == ["done", "done", "done", "failed", "failed"]
+    assert ".mp4 holds h264" in results[3]["error"] and "crf: expected 0 (best)" in results[4]["error"]
+    names = ["00001-a.mkv", "frames", "low.webm"]
+    assert [Path(result["output"]).name for result in results[:3]] == names
+    assert len(list((folder / "out" / "frames").iterdir())) == 6
+    again, _ = run(folder, *lines[:2], lines[2] | {"quality": "medium"})
+    assert [result["status"] for result in again] == ["skipped", "skipped", "done"]
+    defaults = manifest.ManifestDefaults(output_format=OutputFormat(quality="low"))
+    jobs = manifest.read_manifest(write(folder, GREY, GREY | {"crf": 20}, GREY | {"quality": None}), defaults)
+    assert [(job.output_format.quality, job.output_format.crf) for job in jobs] == [
+        ("low", None),
+        (None, 20),
+        (None, None),
+    ]
+
+
 def test_other_weights_are_another_job(folder):
     listed = manifest.read_manifest(write(folder, GREY))
     editor = EasyV2VEditor(FakePretrained())
@@ -88,7 +114,7 @@ def test_other_weights_are_another_job(folder):
         ('{"video": "a.mp4", ', "line 1: expected a JSON object, got what doesn't parse"),
         ("[1, 2]", "line 1: expected a JSON object, got list"),
         ({"video": "a.mp4"}, 'line 1: expected "instruction"'),
-        ({**GREY, "sead": 3}, "line 1: unknown sead; known are detail"),
+        ({**GREY, "sead": 3}, "line 1: unknown sead; known are codec, crf, detail"),
         ({**GREY, "steps": "many"}, "line 1: steps"),
         ({**GREY, "output": "../x.mp4"}, "line 1: output expected a plain file name"),
         ({**GREY, "lora": 3}, "line 1: lora expected"),

@@ -17,6 +17,8 @@ from v2v.cli.interruption import raised_signals
 from v2v.errors import InputError
 from v2v.pipeline.settings import EditReport, EditRequest, EditSettings, add_skips, check_combination
 from v2v.video import file_checks
+from v2v.video.file_checks import DEFAULT_FORMAT
+from v2v.video.output_format import OutputFormat
 
 if TYPE_CHECKING:  # heavy imports wait until the input is checked
     from jax.sharding import Mesh
@@ -27,9 +29,10 @@ if TYPE_CHECKING:  # heavy imports wait until the input is checked
 
 # Options without effect: for one clip, for a manifest, and with --warm, whose argument sets steps and windows.
 UNUSED_FOR_ONE = ("out", "distributed")
-UNUSED_FOR_MANIFEST = ("explain", "warm")
+UNUSED_FOR_MANIFEST = ("explain", "warm", "overwrite")
 UNUSED_FOR_WARM = (
     "explain", "out", "distributed", "mask", "invert_mask", "soft", "reference", "start", "end", "steps", "window", "seed",
+    "overwrite", "codec", "quality", "crf", "pix_fmt",
 )  # fmt: skip
 
 
@@ -139,6 +142,8 @@ def _run(args: argparse.Namespace) -> dict[str, Any]:
         request,
         args.output,
         _model_options(args, progress),
+        output_format=_output_format(args),
+        overwrite=args.overwrite,
         explain=args.explain,
         progress=progress,
         quiet=args.quiet,
@@ -150,6 +155,8 @@ def edit_clip(
     output: str,
     model: ModelOptions,
     *,
+    output_format: OutputFormat = DEFAULT_FORMAT,
+    overwrite: bool = False,
     explain: str | None = None,
     progress: bool = False,
     quiet: bool = False,
@@ -160,6 +167,8 @@ def edit_clip(
       request: the edit of a file.
       output: the file to write.
       model: the model.
+      output_format: codec, quality and pixel format of the output.
+      overwrite: replace an output that exists.
       explain: folder for attention maps; None for none.
       progress: show progress bars.
       quiet: don't print what was done.
@@ -171,7 +180,10 @@ def edit_clip(
       InputError: bad input.
     """
     start = time.perf_counter()
-    target = file_checks.check_output(output)
+    file_checks.check_not_input(
+        Path(output), input=request.video, mask=request.mask, reference=request.reference
+    )
+    target = file_checks.check_output(output, output_format, overwrite=overwrite)
     if isinstance(request.video, str | Path):
         file_checks.check_readable(Path(request.video))
     editor = model.load_editor()
@@ -179,13 +191,10 @@ def edit_clip(
     if explain:
         from v2v.pipeline.attention_maps import write_attention_maps
 
-        file_checks.check_not_input(
-            target, input=request.video, mask=request.mask, reference=request.reference
-        )
         edited, _ = write_attention_maps(editor, request, explain, progress=progress)
-        edited.video.save(target)
+        edited.video.save(target, **dataclasses.asdict(output_format))
     else:
-        edited = editor.write(request, target, progress=progress)
+        edited = editor.write(request, target, output_format=output_format, progress=progress)
     end = time.perf_counter()
     report = add_skips(edited.report, editor.model.skipping)
     if not quiet:
@@ -215,7 +224,9 @@ def _run_manifest(args: argparse.Namespace, progress: bool) -> dict[str, Any]:
         from v2v.runtime.sharding import join_processes
 
         join_processes()
-    defaults = ManifestDefaults(args.mask, args.reference, _settings(args), args.lora_scale)
+    defaults = ManifestDefaults(
+        args.mask, args.reference, _settings(args), args.lora_scale, _output_format(args)
+    )
     model = _model_options(args, progress)
     return edit_manifest(args.manifest, args.out, defaults, model, progress=progress, quiet=args.quiet)
 
@@ -403,6 +414,10 @@ def _require_adapter(lora_scale: float, has_adapter: bool) -> None:
 
 def _settings(args: argparse.Namespace) -> EditSettings:
     return EditSettings(**{f.name: getattr(args, f.name) for f in dataclasses.fields(EditSettings)})
+
+
+def _output_format(args: argparse.Namespace) -> OutputFormat:
+    return OutputFormat(args.codec, args.quality, args.crf, args.pix_fmt)
 
 
 def _model_options(args: argparse.Namespace, progress: bool) -> ModelOptions:

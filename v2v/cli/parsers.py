@@ -14,6 +14,7 @@ from v2v.cli import eval as evaluation
 from v2v.cli import models, pairs, synth
 from v2v.config import SolverName
 from v2v.runtime import environment
+from v2v.video.output_format import Codec, Quality
 
 EDIT_EXAMPLES = """\
 examples:
@@ -248,7 +249,32 @@ def _add_edit_options(edit: argparse.ArgumentParser) -> None:
     )
     edit.add_argument("instruction", nargs="?", help='the edit, in English, such as "make the sky purple"')
     edit.add_argument(
-        "-o", "--output", metavar="OUT.mp4", help="output file: MP4 or MOV; PNG or JPEG for one frame"
+        "-o",
+        "--output",
+        metavar="OUT.mp4",
+        help="output file: MP4, MOV, MKV, WebM or GIF; PNG or JPEG for one frame; with --codec png a folder of frames",
+    )
+    edit.add_argument("--overwrite", action="store_true", help="replace an output that exists")
+    edit.add_argument(
+        "--codec",
+        choices=get_args(Codec),
+        help="codec of the output (default: h264; vp9 in .webm); png: a folder of frames",
+    )
+    edit.add_argument(
+        "--quality",
+        choices=get_args(Quality),
+        help="quality of the output; high is visually lossless, ffv1 and png are lossless (default: high)",
+    )
+    edit.add_argument(
+        "--crf",
+        type=float,
+        metavar="N",
+        help="quality on the codec's own scale instead, 0 (best) to 51 or 63",
+    )
+    edit.add_argument(
+        "--pix-fmt",
+        metavar="FORMAT",
+        help="pixel format of the output, such as yuv444p or yuv420p10le (default: the codec's, mostly yuv420p)",
     )
     edit.add_argument(
         "--mask",

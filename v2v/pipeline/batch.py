@@ -27,7 +27,7 @@ from v2v.pipeline import batched_model
 from v2v.pipeline.editor import EasyV2VEditor, lora_context
 from v2v.pipeline.manifest import Job
 from v2v.pipeline.settings import EditReport, EditRequest, add_skips
-from v2v.video.file_checks import check_output, error_reason
+from v2v.video.file_checks import DEFAULT_FORMAT, check_output, error_reason
 from v2v.video.inputs import FRAME_REFERENCE
 
 
@@ -181,13 +181,13 @@ def _run(
     result: JobResult,
 ) -> None:
     """Run one job, or find that it is done; fill in status, report and notes of its result."""
-    output = check_output(out / job.output)
+    output = check_output(out / job.output, job.output_format)
     skipping = editor.model.skipping
     key = _key(job, f"{weights} {skipping.tolerance if skipping else 0:g}")
     record = out / RECORDS_FOLDER / f"{job.output}.json"
     try:
         previous = json.loads(record.read_text())
-        if previous["key"] == key and previous["bytes"] == output.stat().st_size:
+        if previous["key"] == key and previous["bytes"] == _count_bytes(output):
             result["report"], result["notes"] = previous["report"], previous["notes"]
             result["status"] = "skipped"
             return
@@ -195,15 +195,26 @@ def _run(
         pass  # the job never ran, or didn't finish
     record.unlink(missing_ok=True)
     with _added_adapters(editor, job.lora):
-        edited = editor.write(request, output, progress=progress, sampled=editor.model.release)
+        edited = editor.write(
+            request,
+            output,
+            output_format=job.output_format,
+            progress=progress,
+            sampled=editor.model.release,
+        )
     report = add_skips(edited.report, skipping)
     partial = record.with_suffix(".partial")
     record_content = {
-        "key": key, "bytes": output.stat().st_size, "report": report, "notes": result["notes"],
+        "key": key, "bytes": _count_bytes(output), "report": report, "notes": result["notes"],
     }  # fmt: skip
     partial.write_text(json.dumps(record_content))
     os.replace(partial, record)
     result["status"], result["report"] = "done", report
+
+
+def _count_bytes(output: Path) -> int:
+    """Return the size of an output, a file or a folder of frames."""
+    return sum(path.stat().st_size for path in output.iterdir()) if output.is_dir() else output.stat().st_size
 
 
 def _added_adapters(editor: EasyV2VEditor, adapters: tuple[tuple[str, float], ...]):
@@ -240,4 +251,6 @@ def _key(job: Job, weights: str) -> str:
     settings = dataclasses.asdict(request.settings)
     other_inputs = [request.instruction, job.output, settings, [weight for _, weight in job.lora]]
     digest.update(json.dumps(other_inputs, sort_keys=True, default=float).encode())
+    if job.output_format != DEFAULT_FORMAT:
+        digest.update(repr(job.output_format).encode())
     return digest.hexdigest()

@@ -45,7 +45,9 @@ from v2v.video import change_detection, file_checks, inputs
 from v2v.video import mask as masks
 from v2v.video import video as files
 from v2v.video.detail_transfer.transfer import DetailTransfer, enlarge, evenly_spaced_frames
+from v2v.video.file_checks import DEFAULT_FORMAT
 from v2v.video.frame_store import FrameStore
+from v2v.video.output_format import OutputFormat
 from v2v.video.video import Video
 
 # Words that turn an instruction into its opposite, as far as a tokenizer splits them.
@@ -95,13 +97,19 @@ class EasyV2VEditor:
         return EasyV2VEditor(model)
 
     def edit(
-        self, request: EditRequest, *, output: str | Path | None = None, progress: bool = False
+        self,
+        request: EditRequest,
+        *,
+        output: str | Path | None = None,
+        output_format: OutputFormat = DEFAULT_FORMAT,
+        progress: bool = False,
     ) -> EditResult:
         """Edit a clip; its frames are computed only while they are iterated or saved, at last at the clip's own resolution.
 
         Args:
           request: the edit.
           output: the file the result is meant for, so that a format it can't have is found before sampling; nothing is written.
+          output_format: its codec, quality and pixel format.
           progress: show progress bars on stderr.
 
         Raises:
@@ -119,7 +127,7 @@ class EasyV2VEditor:
             request.video, request.fps, lambda frame: small.append(inputs.resize_frame(frame, *size))
         )
         if output is not None:
-            files.check_format(clip, Path(output))
+            files.check_format(clip, Path(output), output_format)
         span = masks.frame_range(clip, settings.start, settings.end)
         auto = isinstance(mask, str) and mask == AUTO_MASK
         masks.fade_width(settings.soft, *clip.frames.shape[1:3])  # checked before any computation
@@ -178,6 +186,7 @@ class EasyV2VEditor:
         request: EditRequest,
         output: str | Path,
         *,
+        output_format: OutputFormat = DEFAULT_FORMAT,
         progress: bool = False,
         sampled: Callable[[], None] = lambda: None,
     ) -> EditResult:
@@ -186,6 +195,7 @@ class EasyV2VEditor:
         Args:
           request: the edit.
           output: the file to write.
+          output_format: its codec, quality and pixel format.
           progress: show progress bars on stderr.
           sampled: called once sampling has finished and writing begins.
 
@@ -195,13 +205,13 @@ class EasyV2VEditor:
         Raises:
           InputError: invalid input that the caller can correct.
         """
-        output = file_checks.check_output(output)
+        output = file_checks.check_output(output, output_format)
         file_checks.check_not_input(
             output, input=request.video, mask=request.mask, reference=request.reference
         )
-        edited = self.edit(request, output=output, progress=progress)
+        edited = self.edit(request, output=output, output_format=output_format, progress=progress)
         sampled()
-        edited.video.save(output)
+        edited.video.save(output, **dataclasses.asdict(output_format))
         return edited
 
     def edit_video(
@@ -244,6 +254,7 @@ class EasyV2VEditor:
         mask: ClipInput | None = None,
         reference: PictureInput | None = None,
         *,
+        output_format: OutputFormat = DEFAULT_FORMAT,
         fps: float = 25.0,
         progress: bool = False,
         **settings,
@@ -256,6 +267,7 @@ class EasyV2VEditor:
           output: the file to write.
           mask: where to edit.
           reference: how the edit should look.
+          output_format: codec, quality and pixel format of the output.
           fps: frames per second, if `video` is an array.
           progress: show progress bars on stderr.
           **settings: the fields of `EditSettings`.
@@ -267,7 +279,7 @@ class EasyV2VEditor:
           InputError: invalid input that the caller can correct.
         """
         request = EditRequest(video, instruction, mask, reference, EditSettings.of(**settings), fps)
-        return self.write(request, output, progress=progress).video
+        return self.write(request, output, output_format=output_format, progress=progress).video
 
     def load_lora_weights(self, adapter, scale: float = 1.0) -> None:
         """Add an adapter with weight `scale`: a safetensors file, ORG/NAME[/FILE.safetensors] on the hub, or a LoRA tree."""

@@ -5,7 +5,7 @@ A manifest is a text file with one JSON object per line:
     {"video": "a.mp4", "instruction": "make it night", "mask": "a.png", "seed": 3, "output": "night.mp4"}
 
 `video` and `instruction` are required; `mask`, `reference`, `output`, `lora` (a file or ORG/NAME on the hub, or a list of them and of
-[file, weight] pairs) and every field of `EditSettings` are optional. Paths are relative to the manifest, except the video "sample", the clip that comes
+[file, weight] pairs) and every field of `EditSettings` and `OutputFormat` are optional. Paths are relative to the manifest, except the video "sample", the clip that comes
 with the package. Outputs are plain file names (by default the line's number and the clip's name). Options of the command line are
 the defaults of every line. A line that can't be read becomes a job with an error; the others run.
 """
@@ -22,10 +22,12 @@ from v2v.assets import SAMPLE
 from v2v.checkpoints import hub, hub_client
 from v2v.errors import InputError
 from v2v.pipeline.settings import AUTO_MASK, EditRequest, EditSettings, check_combination
-from v2v.video.file_checks import CLIPS, STILLS, error_reason
+from v2v.video.file_checks import DEFAULT_FORMAT, error_reason
 from v2v.video.mask import BOX
+from v2v.video.output_format import CLIPS, STILLS, OutputFormat, choose_encoding
 
 SETTING_KEYS = {f.name for f in dataclasses.fields(EditSettings)}
+FORMAT_KEYS = {f.name for f in dataclasses.fields(OutputFormat)}
 INPUT_KEYS = {"video", "instruction", "mask", "reference", "output", "lora"}
 
 
@@ -38,6 +40,7 @@ class Job:
       request: the edit; None where the line can't be read.
       output: name of the output file.
       lora: adapters and their weights.
+      output_format: codec, quality and pixel format of the output.
       error: the reason why it can't run, or "".
     """
 
@@ -46,6 +49,7 @@ class Job:
     output: str = ""
     lora: tuple[tuple[str, float], ...] = ()
     error: str = ""
+    output_format: OutputFormat = DEFAULT_FORMAT
 
 
 @dataclass(frozen=True)
@@ -57,12 +61,14 @@ class ManifestDefaults:
       reference: path.
       settings: defaults of the settings; those without effect on a line, for want of a mask or a reference, don't count there.
       lora_scale: weight of a line's adapters.
+      output_format: codec, quality and pixel format of the outputs.
     """
 
     mask: str | None = None
     reference: str | None = None
     settings: EditSettings = EditSettings()
     lora_scale: float = 1.0
+    output_format: OutputFormat = DEFAULT_FORMAT
 
 
 def read_manifest(manifest: str | Path, defaults: ManifestDefaults = ManifestDefaults()) -> list[Job]:
@@ -120,10 +126,10 @@ def parse_job(
         raise InputError(f"expected a JSON object, got what doesn't parse ({error})") from None
     if not isinstance(fields, dict):
         raise InputError(f"expected a JSON object, got {type(fields).__name__}")
-    unknown = sorted(fields.keys() - SETTING_KEYS - INPUT_KEYS)
+    unknown = sorted(fields.keys() - SETTING_KEYS - FORMAT_KEYS - INPUT_KEYS)
     if unknown:
         raise InputError(
-            f"unknown {', '.join(unknown)}; known are {', '.join(sorted(SETTING_KEYS | INPUT_KEYS))}"
+            f"unknown {', '.join(unknown)}; known are {', '.join(sorted(SETTING_KEYS | FORMAT_KEYS | INPUT_KEYS))}"
         )
     for name, value in fields.items():
         if isinstance(value, int | float) and not _finite(value) and name != "seed":
@@ -149,12 +155,15 @@ def parse_job(
     own_defaults = {f.name: f.default for f in dataclasses.fields(EditSettings) if f.name in idle}
     settings = dataclasses.replace(defaults.settings, **{**own_defaults, **line_settings})
     check_combination(settings, mask, reference)
-    still = Path(video).suffix.lower() in STILLS
-    output = output or f"{number:05d}-{Path(video).stem}{'.png' if still else '.mp4'}"
-    if Path(output).name != output or Path(output).suffix.lower() not in CLIPS + STILLS:
+    output_format = _line_format(fields, defaults.output_format)
+    still = Path(video).suffix.lower() in STILLS and output_format == DEFAULT_FORMAT
+    output = output or f"{number:05d}-{Path(video).stem}{'.png' if still else output_format.suffix}"
+    is_known = Path(output).suffix.lower() in CLIPS + STILLS or output_format.codec == "png"
+    if Path(output).name != output or not is_known:
         raise InputError(
             f'output expected a plain file name ending in {", ".join(CLIPS + STILLS)}, got "{output}"'
         )
+    choose_encoding(Path(output), output_format)
     is_sample = video == "sample" and not Path(place(video)).exists()
     is_url = "://" in video  # EditRequest refuses it
     request = EditRequest(
@@ -168,7 +177,17 @@ def parse_job(
         (str(hub.resolve_adapter(file)) if _is_hub_name(file, manifest) else place(file), weight)
         for file, weight in _adapters(fields.get("lora"), defaults.lora_scale)
     )
-    return Job(number, request, output, lora)
+    return Job(number, request, output, lora, output_format=output_format)
+
+
+def _line_format(fields: dict, default: OutputFormat) -> OutputFormat:
+    """Return the format of a line's output: its own fields, else those of the command line."""
+    values = {name: fields[name] for name in FORMAT_KEYS & fields.keys()}
+    OutputFormat(**values)
+    # Either replaces the other.
+    if values.keys() & {"crf", "quality"}:
+        default = dataclasses.replace(default, crf=None, quality=None)
+    return dataclasses.replace(default, **values)
 
 
 def _is_hub_name(file: str, manifest: Path) -> bool:

@@ -22,13 +22,17 @@ from v2v.video.file_checks import error_reason
 
 # Codecs that MP4 holds and browsers play.
 COPIED_CODECS = ("aac", "mp3", "opus")
+# Those of containers that hold fewer, by FFmpeg's name; the first is what others are encoded to.
+CONTAINER_CODECS = {"mov": ("aac", "mp3"), "webm": ("opus",)}
 # Languages that QuickTime files call otherwise than ISO 639-2/T.
 QUICKTIME_LANGUAGES = {
     "deu": "ger", "ell": "gre", "fre": "fra", "isl": "ice", "nld": "dut", "swe": "sve", "zho": "chi",
 }  # fmt: skip
 # Sampling rates of AAC, Hz.
 AAC_RATES = [k * 1000 for k in (8, 11.025, 12, 16, 22.05, 24, 32, 44.1, 48, 64, 88.2, 96)]
-# Bits per second and channel of the AAC encoder.
+# Sampling rate of Opus, Hz.
+OPUS_RATE = 48_000
+# Bits per second and channel of the encoders.
 BITS_PER_CHANNEL = 96_000
 
 
@@ -164,15 +168,28 @@ def add_tracks(audio: bytes | None, output: OutputContainer) -> Iterator[av.Pack
     if audio is None:
         return iter(())
     source = av.open(io.BytesIO(audio), "r")
-    targets = {stream.index: output.add_stream_from_template(stream) for stream in source.streams.audio}
+    codecs = CONTAINER_CODECS.get(output.format.name, COPIED_CODECS)
+    targets: dict[int, AudioStream] = {}
     for stream in source.streams.audio:
-        TrackTags.of(stream).give_to(targets[stream.index])
+        is_copied = stream.codec.canonical_name in codecs
+        target = (
+            output.add_stream_from_template(stream) if is_copied else _add_encoder(output, stream, codecs[0])
+        )
+        TrackTags.of(stream).give_to(target)
+        targets[stream.index] = target
 
     def packets() -> Iterator[av.Packet]:
         with source:
             for packet in source.demux(source.streams.audio):
-                if packet.dts is not None:
-                    packet.stream = targets[packet.stream.index]
+                stream = source.streams[packet.stream.index]
+                target = targets[stream.index]
+                if stream.codec.canonical_name not in codecs:
+                    for frame in decode_audio(packet):
+                        yield from target.encode(frame)
+                    if packet.dts is None:
+                        yield from target.encode(None)
+                elif packet.dts is not None:
+                    packet.stream = target
                     yield packet
 
     return packets()
@@ -186,8 +203,15 @@ def _add_target(output: OutputContainer, stream: AudioStream) -> AudioStream:
     """Add the stream to `output` that takes the packets of `stream`."""
     if _is_copied(stream):
         return output.add_stream_from_template(stream)
+    return _add_encoder(output, stream, "aac")
+
+
+def _add_encoder(output: OutputContainer, stream: AudioStream, codec: str) -> AudioStream:
+    """Add the stream to `output` that encodes the frames of `stream` by "aac" or "opus"."""
+    rates = AAC_RATES if codec == "aac" else [OPUS_RATE]
     rate, channels = stream.codec_context.sample_rate, count_channels(stream)
     layout = "mono" if channels == 1 else "stereo" if channels < 6 else "5.1"
-    target = output.add_stream("aac", rate=rate if rate in AAC_RATES else 48000, layout=layout)
+    encoder = "aac" if codec == "aac" else "libopus"
+    target = output.add_stream(encoder, rate=rate if rate in rates else OPUS_RATE, layout=layout)
     target.bit_rate = BITS_PER_CHANNEL * min(channels, 6)
     return target

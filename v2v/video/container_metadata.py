@@ -7,7 +7,7 @@ decodes and encodes all kinds of them; those that are pictures are only named.
 
 import heapq
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -141,7 +141,7 @@ class MetadataReader:
         size_note = re.compile(SIZE_NOTE.format(r"\d+", r"\d+"))
         tags = {key: size_note.sub("", text).strip() for key, text in container.metadata.items()}
         self._tags = {key: text for key, text in tags.items() if text and key.lower() not in MUXER_TAGS}
-        self._timecode = stream.metadata.get("timecode") or container.metadata.get("timecode")
+        self._timecode = _find_timecode(container, stream)
         self._chapters = tuple(
             Chapter(
                 max(Fraction(0), chapter["start"] * chapter["time_base"] - origin),
@@ -171,8 +171,9 @@ class MetadataReader:
             decoded = stream.codec_context.decode2(packet)
             if decoded is None:
                 return
-            start = packet.pts * packet.time_base - self._origin
-            duration = Fraction(packet.duration or 0) * packet.time_base
+            unit = packet.time_base or CLOCK
+            start = packet.pts * unit - self._origin
+            duration = Fraction(packet.duration or 0) * unit
             duration = duration or decoded.end_display_time * CLOCK or LINE_DURATION
             lines = self._tracks[stream.index].lines
             for event in decoded:
@@ -226,6 +227,11 @@ def needs_quicktime_tags(metadata: ContainerMetadata, path: Path) -> bool:
     return is_quicktime and path.suffix.lower() == ".mov"
 
 
+def find_tag(tags: Mapping[str, str], name: str) -> str:
+    """Return a tag whose name is written in small or capital letters, as Matroska's are; "" for none."""
+    return next((text for key, text in tags.items() if key.lower() == name), "")
+
+
 def find_missing(metadata: ContainerMetadata, path: Path | None) -> list[str]:
     """Return words for the metadata that a written file doesn't hold.
 
@@ -234,12 +240,12 @@ def find_missing(metadata: ContainerMetadata, path: Path | None) -> list[str]:
       path: the file; None for one that holds none at all.
     """
     tags: set[str] = set()
-    timecode, chapters, subtitles = None, 0, 0
+    timecode: str | None = None
+    chapters = subtitles = 0
     if path is not None:
         with av.open(f"file:{path}", metadata_errors="replace") as file:
-            video = file.streams.video[0].metadata
             tags = {key.lower() for key in file.metadata}
-            timecode = video.get("timecode") or video.get("TIMECODE") or file.metadata.get("timecode")
+            timecode = _find_timecode(file, file.streams.video[0])
             chapters, subtitles = len(file.chapters()), len(file.streams.subtitles)
     missing = [f"subtitles of pictures ({codec})" for codec in metadata.picture_subtitles]
     if subtitles < len(metadata.subtitles):
@@ -250,6 +256,10 @@ def find_missing(metadata: ContainerMetadata, path: Path | None) -> list[str]:
         missing.append(f"the timecode {metadata.timecode}")
     missing += [f'the tag "{key}"' for key in metadata.tags if key.lower() not in tags]
     return missing
+
+
+def _find_timecode(container: InputContainer, stream: av.VideoStream) -> str | None:
+    return find_tag(stream.metadata, "timecode") or find_tag(container.metadata, "timecode") or None
 
 
 def _encode_lines(track: SubtitleTrack, target: SubtitleStream) -> Iterator[av.Packet]:

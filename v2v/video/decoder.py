@@ -30,7 +30,7 @@ from av.error import FFmpegError, InvalidDataError
 from v2v.errors import InputError, note
 from v2v.video.audio import AudioTracks
 from v2v.video.clock import ClockCorrection
-from v2v.video.container_metadata import SIZE_NOTE, ContainerMetadata, MetadataReader
+from v2v.video.container_metadata import SIZE_NOTE, ContainerMetadata, MetadataReader, find_tag
 from v2v.video.file_checks import check_readable, error_reason
 from v2v.video.frame_conversion import FrameConverter, colour_numbers
 from v2v.video.frame_sequence import StreamedFrames
@@ -180,7 +180,7 @@ def _decode(
     rate = stream.average_rate or stream.guessed_rate or DEFAULT_FPS
     info.frame_count = estimate_frame_count(stream) + 1
     info.pixel_aspect = stream.sample_aspect_ratio or Fraction(1)
-    size_comment = re.search(SIZE_NOTE.format(r"(\d+)", r"(\d+)"), container.metadata.get("comment", ""))
+    size_comment = re.search(SIZE_NOTE.format(r"(\d+)", r"(\d+)"), find_tag(container.metadata, "comment"))
     times: list[Fraction] = []
     converter: FrameConverter | None = None
     is_resized, extra_end = False, 0.0 if with_audio else math.inf

@@ -5,6 +5,7 @@ Readers and writers of clips call them here, the command line and the pipeline b
 
 import errno
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -13,9 +14,11 @@ from pathlib import Path
 from av.error import FFmpegError
 
 from v2v.errors import InputError
+from v2v.video.output_format import OutputFormat, choose_encoding
 
-STILLS = (".png", ".jpg", ".jpeg")
-CLIPS = (".mp4", ".m4v", ".mov")
+# Frames of a folder that v2v wrote.
+FRAME_NAME = re.compile(r"frame_\d{6,}\.png")
+DEFAULT_FORMAT = OutputFormat()
 
 
 def check_readable(path: Path) -> None:
@@ -52,27 +55,33 @@ def prefix_errors(role: str) -> Iterator[None]:
         raise InputError(f"{role} {error}") from None
 
 
-def check_output(path: str | Path) -> Path:
+def check_output(
+    path: str | Path, output_format: OutputFormat = DEFAULT_FORMAT, *, overwrite: bool = True
+) -> Path:
     """Check, before any computation, that a clip can be written under this name.
 
     Args:
-      path: of a file that need not exist.
+      path: of a file that need not exist, or of a folder of frames.
+      output_format: codec, quality and pixel format.
+      overwrite: allow a file that exists.
 
     Returns:
       The path.
 
     Raises:
-      InputError: an ending of no format written here, a folder, a folder that is missing or can't be written, or too long a name.
+      InputError: an ending of no format written here, a codec or quality that doesn't go with it, a folder, a file that exists, a
+        folder that is missing or can't be written, or too long a name.
     """
     path = Path(path)
-    if path.suffix.lower() not in STILLS + CLIPS:
-        raise InputError(
-            f"{path}: output expected to end in one of {', '.join(CLIPS + STILLS)}, got '{path.suffix}'"
-        )
-    if os.path.isdir(path):
+    encoding = choose_encoding(path, output_format)
+    if os.path.isdir(path) and not encoding.is_folder:
         raise InputError(
             f"{path}: output expected to be a file, got a folder; name a file in it, such as {path / 'out.mp4'}"
         )
+    if encoding.is_folder:
+        _check_frame_folder(path)
+    if not overwrite and os.path.exists(path) and not (encoding.is_folder and not os.listdir(path)):
+        raise InputError(f"{path}: exists already; name another with -o, or add --overwrite")
     if not os.path.isdir(path.parent):
         raise InputError(
             f"{path.parent}: output folder doesn't exist; create it with: mkdir -p {path.parent}"
@@ -97,6 +106,21 @@ def check_output(path: str | Path) -> Path:
     return path
 
 
+def _check_frame_folder(path: Path) -> None:
+    """Raise InputError where a folder of frames would take the place of other files."""
+    if not path.name or path.name == "..":
+        raise InputError(f"{path}: output expected to be a new folder of frames; name one, such as frames")
+    if os.path.exists(path) and not os.path.isdir(path):
+        raise InputError(
+            f"{path}: output expected to be a folder of frames, got a file; choose another with -o"
+        )
+    others = [name for name in os.listdir(path) if not FRAME_NAME.fullmatch(name)] if path.exists() else []
+    if others:
+        raise InputError(
+            f"{path}: output expected to be a new folder, or one of frames, got one with {others[0]}; choose another with -o"
+        )
+
+
 def check_not_input(output: Path, **inputs: object) -> None:
     """Check that the output is none of the files that are read, which would be lost while it is needed, or for good.
 
@@ -112,7 +136,7 @@ def check_not_input(output: Path, **inputs: object) -> None:
             continue
         for path in {Path(value), Path(str(value).rpartition("@")[0] or value)}:
             # os.path.isfile takes too long a name for no file; Path.is_file raises.
-            if os.path.isfile(path) and output.exists() and output.samefile(path):
+            if os.path.isfile(path) and os.path.exists(output) and output.samefile(path):
                 raise InputError(f"{output}: output is the {role}; name another file with -o")
 
 

@@ -18,6 +18,7 @@ is kept), HDR keeps its matrix and loses bits beyond eight, interlaced fields st
 import base64
 import html
 import os
+import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -34,12 +35,18 @@ from v2v.video.color_profile import ColorProfile, embed_profile, read_profile
 from v2v.video.container_metadata import ContainerMetadata, find_missing
 from v2v.video.decoder import FileFrames, StreamInfo, iterate_frames
 from v2v.video.encoder import encode_video
-from v2v.video.file_checks import CLIPS, STILLS, check_output, error_reason
+from v2v.video.file_checks import DEFAULT_FORMAT, FRAME_NAME, check_output, error_reason
 from v2v.video.frame_sequence import FrameSequence
+from v2v.video.output_format import CLIPS, Encoding, OutputFormat, choose_encoding
 from v2v.video.streams import DEFAULT_FPS
 
 # Pixels of a clip, over all frames, up to which a notebook shows a player.
 PLAYER_PIXELS = 1 << 27
+
+# OpenCV's quality of JPEG, of 100.
+JPEG_QUALITIES = {"high": 95, "medium": 85, "low": 70}
+# Least width and height, in pixels: x265 reads memory that nobody wrote in frames of one block, SVT-AV1 takes none smaller.
+SMALLEST_FRAMES = {"hevc": 80, "av1": 16}
 
 FramesType = TypeVar("FramesType", bound=FrameSequence)
 
@@ -122,9 +129,9 @@ class Video(Generic[FramesType]):
         """Return the seconds from the start of the first frame to the end of the last."""
         return float(self.times[-1] - self.times[0]) + (self.tail or 1 / self.fps)
 
-    def save(self, path: str | Path) -> Path:
-        """Write the clip to a file; see `write_video`."""
-        return write_video(self, path)
+    def save(self, path: str | Path, **settings) -> Path:
+        """Write the clip to a file, by `codec`, `quality`, `crf`, `pix_fmt`; see `write_video`."""
+        return write_video(self, path, **settings)
 
 
 def read_video(path: str | Path) -> Video[np.ndarray]:
@@ -159,28 +166,33 @@ def open_video(path: str | Path, on_frame: Callable[[np.ndarray], None]) -> Vide
     return _build_video(Path(path), info, FileFrames(Path(path), (len(info.times), *info.size, 3)))
 
 
-def write_video(video: Video, path: str | Path) -> Path:
-    """Encode a clip, under a hidden name first, which is then renamed.
+def write_video(video: Video, path: str | Path, **settings) -> Path:
+    """Encode a clip, under a hidden name first, which is then renamed; a file of that name is replaced.
 
     Args:
       video: the clip.
-      path: the file to write: H.264 in MP4 or MOV; a clip of one frame also as PNG or JPEG.
+      path: the file to write: MP4, MOV, MKV, WebM or GIF; a clip of one frame also as PNG or JPEG. With `codec="png"` a folder of
+        frames.
+      **settings: codec, quality, crf, pix_fmt: the fields of `OutputFormat`.
 
     Returns:
       The path.
 
     Raises:
-      InputError: a folder that is missing or can't be written, or an ending that names no format written here.
+      InputError: a folder that is missing or can't be written, an ending that names no format written here, or a codec, quality or
+        pixel format that doesn't go with it.
     """
-    path = check_output(path)
-    check_format(video, path)
+    output_format = OutputFormat(**settings)
+    path = check_output(path, output_format)
+    encoding = choose_encoding(path, output_format)
+    check_format(video, path, output_format)
     partial = path.with_name(f".{path.stem}.partial{path.suffix}")
     try:
-        if path.suffix.lower() in STILLS:
-            partial.write_bytes(_encode_still(video, path))
+        if encoding.is_still:
+            partial.write_bytes(_encode_still(video, next(iter(video.frames)), encoding))
+        elif encoding.is_folder:
+            _write_frames(video, partial, encoding)
         else:
-            if video.profile and not video.profile.is_srgb:
-                _note_lost_profile(path, video.profile)
             encode_video(
                 partial,
                 video.frames,
@@ -191,41 +203,83 @@ def write_video(video: Video, path: str | Path) -> Path:
                 pixel_aspect=video.pixel_aspect,
                 colour=video.colour,
                 metadata=video.metadata,
+                encoding=encoding,
             )
-        is_still = path.suffix.lower() in STILLS
-        if missing := find_missing(video.metadata, None if is_still else partial):
-            note(f"{path}: can't keep {', '.join(missing)} in {path.suffix}")
-        os.replace(partial, path)
+        _note_missing(video, path, partial, encoding)
+        if encoding.is_folder:
+            _replace_frames(partial, path)
+        else:
+            os.replace(partial, path)
     except (OSError, FFmpegError) as error:
         raise InputError(
             f"{path}: can't be written ({error_reason(error)}); check the disk and the folder's permissions"
         ) from None
     finally:
+        if partial.is_dir():
+            shutil.rmtree(partial, ignore_errors=True)
         partial.unlink(missing_ok=True)
     return path
 
 
-def check_format(video: Video, path: Path) -> None:
+def check_format(video: Video, path: Path, output_format: OutputFormat = DEFAULT_FORMAT) -> None:
     """Check that a kind of file can hold a clip.
 
     Raises:
-      InputError: several frames for a still.
+      InputError: several frames for a still, or frames too small for the codec.
     """
-    if path.suffix.lower() in STILLS and len(video.frames) != 1:
+    encoding = choose_encoding(path, output_format)
+    if encoding.is_still and len(video.frames) != 1:
         raise InputError(
-            f"{path}: a still holds one frame, the clip has {len(video.frames)}; use one of {', '.join(CLIPS)}"
+            f"{path}: a still holds one frame, the clip has {len(video.frames)}; use one of {', '.join(CLIPS)}, or a folder's name "
+            "with codec png"
+        )
+    height, width = video.frames.shape[1:3]
+    smallest = SMALLEST_FRAMES.get(encoding.codec, 1)
+    if min(height, width) < smallest:
+        raise InputError(
+            f"{path}: {encoding.codec} takes frames from {smallest}x{smallest} on, got {width}x{height}; choose another codec"
         )
 
 
-def _encode_still(video: Video, path: Path) -> bytes:
+def _encode_still(video: Video, frame: np.ndarray, encoding: Encoding) -> bytes:
     """Return a picture as the bytes of a PNG or JPEG file, with its profile."""
-    _, data = cv2.imencode(path.suffix.lower(), next(iter(video.frames))[..., ::-1])
-    if video.profile is None:
-        return data.tobytes()
-    if not video.profile.is_rgb:
-        _note_lost_profile(path, video.profile)
+    options = [] if encoding.codec == "png" else [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITIES[encoding.quality]]
+    _, data = cv2.imencode(f".{encoding.codec}", frame[..., ::-1], options)
+    if video.profile is None or not video.profile.is_rgb:
         return data.tobytes()
     return embed_profile(data.tobytes(), video.profile)
+
+
+def _write_frames(video: Video, folder: Path, encoding: Encoding) -> None:
+    """Write a new folder of frames, numbered from 1."""
+    folder.mkdir()
+    for number, frame in enumerate(video.frames, 1):
+        (folder / f"frame_{number:06d}.png").write_bytes(_encode_still(video, frame, encoding))
+
+
+def _replace_frames(source: Path, target: Path) -> None:
+    """Rename a folder of frames; where one of that name exists its frames are removed."""
+    if not target.exists():
+        os.replace(source, target)
+        return
+    for path in target.iterdir():
+        if FRAME_NAME.fullmatch(path.name):
+            path.unlink()
+    for path in source.iterdir():
+        os.replace(path, target / path.name)
+
+
+def _note_missing(video: Video, path: Path, partial: Path, encoding: Encoding) -> None:
+    """Name in one note what the written file doesn't hold of its source."""
+    is_profile_kept = (encoding.is_still or encoding.is_folder) and video.profile and video.profile.is_rgb
+    if video.profile and not is_profile_kept and not video.profile.is_srgb:
+        _note_lost_profile(path, video.profile)
+    missing = find_missing(video.metadata, partial if encoding.holds_metadata else None)
+    if video.audio is not None and not encoding.holds_metadata:
+        missing.insert(0, "the sound")
+    if missing:
+        container = "a folder of frames" if encoding.is_folder else path.suffix
+        note(f"{path}: can't keep {', '.join(missing)} in {container}")
 
 
 def _note_lost_profile(path: Path, profile: ColorProfile) -> None:

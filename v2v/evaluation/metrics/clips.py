@@ -24,7 +24,8 @@ from av.error import FFmpegError
 
 from v2v.errors import InputError, collect_notes
 from v2v.video import video as codec
-from v2v.video.file_checks import STILLS, check_readable
+from v2v.video.file_checks import check_readable
+from v2v.video.output_format import STILLS
 from v2v.video.streams import DEFAULT_FPS, estimate_frame_count, open_container, select_stream
 
 # Bytes of frames up to which a clip is decoded once and held.
