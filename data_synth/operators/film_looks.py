@@ -52,7 +52,7 @@ def old_film(video: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         y = np.clip(0.5 + 1.25 * (gaussian(luma_of(x), max(0.4, side / 600)) - 0.47), 0, 1) * np.float32(
             exposure
         )
-        y = y + np.float32(0.075) * _grain(rng, H, W)
+        y = y + np.float32(0.055) * _grain(rng, H, W)
         jitter = rng.normal(0, 0.003, len(scratches))
         for (place, phase), shift in zip(scratches, jitter, strict=True):
             if (k / max(T, 1) + phase) % 1 < 0.6:
