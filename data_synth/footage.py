@@ -21,6 +21,7 @@ from data_synth.scenes import draw
 from data_synth.scenes import render as rn
 from data_synth.scenes import scene as sc
 from v2v.errors import InputError
+from v2v.runtime import text_files
 from v2v.video import decoder
 from v2v.video import video as codec
 from v2v.video.frame_sequence import FrameSequence
@@ -89,7 +90,10 @@ class ClipFolder:
             return Rejected(f"clip {name} is shorter than {T} frames")
         first = int(rng.integers(len(video.frames) - T + 1))
         caption_path = path.with_suffix(".txt")
-        caption = caption_path.read_text().strip() if caption_path.is_file() else ""
+        try:
+            caption = text_files.read_text(caption_path).strip() if caption_path.is_file() else ""
+        except InputError as error:
+            return Rejected(f"unreadable caption {caption_path.name}: {short_cause(error)}, save it as UTF-8")
         return Clip(
             select_frames(video, range(first, first + T), H, W),
             caption,

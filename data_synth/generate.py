@@ -227,7 +227,7 @@ def iterate_accepted(
             if tries > 500 and count * 50 < tries:
                 raise InputError(
                     f"pairs: expected most seeds to give one, got {count} of {tries} from seed {seed} on; "
-                    f"the last was dropped because of '{result.reason}'; choose other edits or another size"
+                    f"the last was dropped because of '{result.reason}'; mend a file that this names, or choose other edits or another size"
                 )
     finally:
         results.close()

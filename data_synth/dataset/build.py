@@ -245,7 +245,7 @@ def _iterate_records(build: _Build, report: Report, progress: Progress | None) -
                 raise InputError(
                     f"pairs: expected most seeds to give one, got {pair_count} of {seed_count} from seed "
                     f"{request.seed} on; the last was dropped because of '{outcome}'; "
-                    "choose other edits or another size"
+                    "mend a file that this names, or choose other edits or another size"
                 )
             note(
                 f"pairs: {pair_count} of {request.pairs} from {seed_count} seeds, hardly any gives one now; the last was dropped "

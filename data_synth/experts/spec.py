@@ -27,13 +27,13 @@ from __future__ import annotations
 
 import dataclasses
 import re
-import tomllib
 import urllib.parse
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from v2v.errors import InputError
+from v2v.runtime import text_files
 
 ROLES = ("control", "edit", "remove", "mask")
 # The field that each kind requires.
@@ -84,10 +84,7 @@ def load_spec(path: str | Path) -> ExpertSpec:
       InputError: The file is unreadable, or a field is missing, unknown, of the wrong type or out of range.
     """
     path = Path(path)
-    try:
-        table = tomllib.loads(path.read_text())
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise InputError(f"{path}: expected a TOML file that describes an expert, got {error}") from None
+    table = text_files.read_toml(path, "an expert")
     for key, value in table.items():
         if key not in _TYPES:
             raise InputError(

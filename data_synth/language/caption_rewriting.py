@@ -20,7 +20,6 @@ import json
 import os
 import re
 import time
-import tomllib
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
@@ -29,6 +28,7 @@ from typing import Protocol
 
 from data_synth.recipes.result import Rejected
 from v2v.errors import InputError
+from v2v.runtime import text_files
 
 PROMPT = """You turn captions of what happens in a video into instructions that ask for it. Each instruction is one
 imperative sentence that begins with make, let or have, keeps every detail of its caption and adds none. When a caption
@@ -137,12 +137,7 @@ def load_endpoint_writer(path: str | Path) -> EndpointWriter:
       InputError: The file is unreadable, a field is missing, unknown or of the wrong type, or the key is not in the environment.
     """
     path = Path(path)
-    try:
-        table = tomllib.loads(path.read_text())
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise InputError(
-            f"{path}: expected a TOML file that describes a caption writer, got {error}"
-        ) from None
+    table = text_files.read_toml(path, "a caption writer")
     if type(table.get("seconds")) is int:
         table["seconds"] = float(table["seconds"])
     wrong = [key for key, value in table.items() if type(value) is not _TYPES.get(key)]

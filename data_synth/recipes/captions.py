@@ -170,11 +170,13 @@ def read_events(path: str | Path) -> list[Event]:
       InputError: The file is not one of the two kinds.
     """
     path = Path(path)
+    text = text_files.read_text(path)
     try:
-        text = path.read_text()
         jsonl = path.suffix == ".jsonl"
         events = (
-            _parse_lines(text, path.parent) if jsonl else _parse_activitynet(json.loads(text), path.parent)
+            _parse_lines(text, path.parent)
+            if jsonl
+            else _parse_activitynet(text_files.parse_json(text), path.parent)
         )
         if events and events[0].rejection and all(event.is_malformed for event in events):
             raise MalformedRowError(events[0].rejection.reason)  # not a slip: another layout

@@ -30,7 +30,6 @@ Wan-Animate; FlowEdit on Wan 2.1). Every pair records each step's expert, versio
 from __future__ import annotations
 
 import dataclasses
-import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -46,6 +45,7 @@ from data_synth.recipes.sources import cached_by_file
 from data_synth.rng import build_rng
 from v2v.data.pair import Pair
 from v2v.errors import InputError
+from v2v.runtime import text_files
 
 _FIELDS = {
     "name": str,
@@ -97,8 +97,8 @@ def load_composition(path: str) -> Composition | None:
       InputError: A field is missing, unknown or of the wrong type, or a step uses what no earlier one made.
     """
     try:
-        table = tomllib.loads(Path(path).read_text())
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError):
+        table = text_files.read_toml(path, "a composition")
+    except InputError:
         return None  # spec.load_spec says what is wrong
     if table.get("role") != "composition":
         return None

@@ -22,6 +22,7 @@ from data_synth.scenes import draw
 from data_synth.scenes import render as rn
 from data_synth.scenes import scene as sc
 from v2v.errors import InputError
+from v2v.runtime import text_files
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,7 +128,11 @@ def folder_shots(clips: cl.ClipFolder, masker: Masker | None = None) -> ShotSour
             mask, range(first, first + T) if mask_path.suffix == ".mp4" else [0] * T, H, W
         )
         note = path.with_suffix(".object.txt")
-        object_name = note.read_text().strip() if note.is_file() else "masked object"
+        try:
+            object_name = text_files.read_text(note).strip() if note.is_file() else ""
+        except InputError as error:
+            return Rejected(f"unreadable name {note.name}: {cl.short_cause(error)}, save it as UTF-8")
+        object_name = object_name or "masked object"
         return build_shot(clip, frames[..., 0] > 127, object_name, clip.origin)
 
     return shot

@@ -4,9 +4,11 @@ import json
 
 import pytest
 
-from data_synth import generate, quality
+from data_synth import footage, generate, quality
 from data_synth.dataset.build import build_dataset, open_dataset
 from data_synth.dataset.request import SynthRequest
+from data_synth.experts import spec
+from data_synth.language import caption_rewriting as cw
 from data_synth.recipes import captions
 from data_synth.recipes.published import PUBLISHED
 from data_synth.recipes.result import Rejected
@@ -117,3 +119,88 @@ def test_names_of_videos_too_long_for_a_path(tmp_path):
     write_json(tmp_path / "t.json", {"a": entry, "x" * 300: entry, "\ud83d": entry})
     events = captions.read_events(tmp_path / "t.json")
     assert sum(event.rejection is None for event in events) == 1 and len(events) == 3
+
+
+def write_sets(folder, encoding):
+    """Write one listing of each layout with a row in an encoding; return their places by name."""
+    rows = {
+        "openve": ("x.csv", "video,original_video,prompt\nb.mp4,a.mp4,make it bl\xfce\n"),
+        "insvie": ("x.csv", "v,c,i,e,f\na.mp4,a,make it bl\xfce,b,v\n"),
+        "refvie": ("x.csv", "prompt,src_video,tgt_video,ref_image\nmake it bl\xfce,a.mp4,b.mp4,c.png\n"),
+        "ditto": ("training_metadata/x.json", json.dumps([{**SOUND, "instruction": "make it bl\xfce"}], ensure_ascii=False)),
+        "senorita": ("updated_data_x.json", json.dumps([{"source_video_path": "./v/a.mp4", "target_video_path": "./v/b.mp4", "prompt": "make it bl\xfce"}], ensure_ascii=False)),
+        "gpt-image-edit": ("data.txt", "b,y.json,true\n"),
+    }  # fmt: skip
+    for name, (place, text) in rows.items():
+        path = folder / name / place
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(text.encode(encoding))
+    pictures = json.dumps(
+        [{"image": ["a.png", "b.png"], "conversations": [{"from": "human", "value": "make it bl\xfce"}]}],
+        ensure_ascii=False,
+    )
+    (folder / "gpt-image-edit" / "y.json").write_bytes(pictures.encode(encoding))
+    return {name: folder / name for name in rows}
+
+
+def test_byte_order_marks_are_skipped(tmp_path):
+    for name, folder in write_sets(tmp_path, "utf-8-sig").items():
+        (row,) = PUBLISHED[name](folder).table
+        assert not row.rejection and row.instruction == "make it bl\xfce", name
+    (tmp_path / "a.mp4").write_bytes(b"x")
+    (tmp_path / "a.jsonl").write_bytes(b"\xef\xbb\xbf" + json.dumps(EVENT).encode())
+    table = {"a": {"duration": 9, "timestamps": [[1, 4]], "sentences": ["a man jumps"]}}
+    (tmp_path / "a.json").write_bytes(b"\xef\xbb\xbf" + json.dumps(table).encode())
+    for name in ("a.jsonl", "a.json"):
+        (event,) = captions.read_events(tmp_path / name)
+        assert not event.rejection
+
+
+def test_other_encodings_are_named_with_the_file(tmp_path):
+    for name, folder in write_sets(tmp_path, "latin-1").items():
+        with pytest.raises(
+            InputError, match=r"\.(csv|json): expected text in UTF-8, got byte 0xfc at \d+; save it as UTF-8"
+        ):
+            PUBLISHED[name](folder)
+    line = json.dumps({**EVENT, "caption": "J\xfcrgen jumps"}, ensure_ascii=False)
+    (tmp_path / "a.jsonl").write_bytes(line.encode("latin-1"))
+    with pytest.raises(InputError, match=r"a\.jsonl: expected text in UTF-8"):
+        captions.read_events(tmp_path / "a.jsonl")
+
+
+@pytest.mark.parametrize("text", ["[1, 2", "[" * 200_000, '{"a": 1}', "", "5"])
+def test_documents_of_another_shape(tmp_path, text):
+    for name, place in (("ditto", "training_metadata/x.json"), ("senorita", "updated_data_x.json")):
+        path = tmp_path / name / place
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        with pytest.raises(InputError, match="expected a JSON list"):
+            PUBLISHED[name](tmp_path / name)
+    (tmp_path / "t.json").write_text(text)
+    with pytest.raises(InputError, match=r"t\.json: expected ActivityNet-Captions JSON"):
+        captions.read_events(tmp_path / "t.json")
+
+
+def test_a_caption_beside_a_clip_in_another_encoding_is_named(tmp_path):
+    film(tmp_path / "walk.mp4", 20)
+    (tmp_path / "walk.txt").write_bytes("a caf\xe9".encode("latin-1"))
+    clips = footage.read_clip_folder(tmp_path)
+    reason = "unreadable caption walk.txt: expected text in UTF-8, got byte 0xe9 at 5, save it as UTF-8"
+    assert clips(0, 4, 24, 32) == Rejected(reason)
+    options = generate.PairOptions(4, 24, 32, ("to-blur",), 0.0, sources=Sources(clips=str(tmp_path)))
+    with pytest.raises(
+        InputError, match="unreadable caption walk.txt.*save it as UTF-8'; mend a file that this names"
+    ):
+        list(generate.iterate_pairs(1, options))
+    (tmp_path / "walk.txt").write_bytes("\ufeffa caf\xe9\n".encode())
+    assert clips(0, 4, 24, 32).caption == "a caf\xe9"
+
+
+def test_descriptions_in_toml(tmp_path):
+    path = tmp_path / "w.toml"
+    path.write_bytes(b'\xef\xbb\xbfurl = "u"\nmodel = "m"\n')
+    assert cw.load_endpoint_writer(path).url == "u"
+    path.write_bytes(b'url = "\xe9"\n')
+    for load in (cw.load_endpoint_writer, spec.load_spec):
+        with pytest.raises(InputError, match=r"w\.toml: expected text in UTF-8"):
+            load(path)

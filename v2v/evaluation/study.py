@@ -29,6 +29,7 @@ from v2v.evaluation.cache import SweepCache, digest, write_text_atomically
 from v2v.evaluation.intervals import Interval
 from v2v.evaluation.metrics.clips import Clip
 from v2v.evaluation.sweep.report import PAGE_FOLDER, encode_preview, inline_json
+from v2v.runtime import text_files
 
 QUESTIONS = (
     ("instruction", "Which edit does better what the sentence asks?"),
@@ -210,6 +211,10 @@ def score_votes(key: Path, files: Sequence[Path]) -> VoteResult:
       InputError: a file that isn't a key or a vote, votes of another study, the same rater twice, no votes at all.
     """
     study_key = _json(key, ("study", "A", "B", "pairs"), "the key of a study")
+    if not _maps_to_objects(study_key["pairs"]) or not all(
+        pair.get(side) in ("A", "B") for pair in study_key["pairs"].values() for side in ("left", "right")
+    ):
+        raise InputError(f"{key}: expected the key of a study, with A or B for each side of a pair")
     raters: dict[str, dict] = {}
     for path in files:
         votes = _json(path, ("study", "rater", "votes"), "votes saved by a study page")
@@ -217,6 +222,8 @@ def score_votes(key: Path, files: Sequence[Path]) -> VoteResult:
             raise InputError(
                 f"{path}: votes of study {votes['study']}, the key is of {study_key['study']}; leave the file out"
             )
+        if not isinstance(votes["rater"], str) or not _maps_to_objects(votes["votes"]):
+            raise InputError(f"{path}: expected votes saved by a study page, with answers for each pair")
         if votes["rater"] in raters:
             raise InputError(
                 f"{path}: rater {votes['rater']!r} has voted in another file already; leave one out"
@@ -274,15 +281,20 @@ def _read_side(name: str) -> _Side:
     file = Path(folder) / "results.json"
     if not colon or not file.is_file():
         raise InputError(f'ab: expected SWEEP-FOLDER:"method" with a results.json in the folder, got {name}')
-    document = json.loads(file.read_text())
-    methods = [m["name"] for m in document["methods"]]
-    if method not in methods:
-        raise InputError(f"ab: {folder} has no method {method!r}; it has {', '.join(methods)}")
-    outputs = {e["item"]: Path(e["path"]) for e in document["edits"] if e["method"] == method and e["path"]}
-    return _Side(
-        {item: path for item, path in outputs.items() if path.exists()},
-        {item["id"]: item for item in document["items"]},
-    )
+    document = _json(file, ("methods", "edits", "items"), "results of v2v eval")
+    try:
+        methods = [m["name"] for m in document["methods"]]
+        if method not in methods:
+            raise InputError(f"ab: {folder} has no method {method!r}; it has {', '.join(methods)}")
+        outputs = {
+            e["item"]: Path(e["path"]) for e in document["edits"] if e["method"] == method and e["path"]
+        }
+        items = {item["id"]: item for item in document["items"]}
+    except (KeyError, TypeError) as error:
+        raise InputError(
+            f"{file}: expected results of v2v eval, got another shape ({type(error).__name__}: {error}); run the sweep again"
+        ) from None
+    return _Side({item: path for item, path in outputs.items() if path.exists()}, items)
 
 
 def _select_evenly(names: list[str], items: dict[str, dict], limit: int, rng: random.Random) -> list[str]:
@@ -298,10 +310,16 @@ def _select_evenly(names: list[str], items: dict[str, dict], limit: int, rng: ra
     return selected_names
 
 
+def _maps_to_objects(value: Any) -> bool:
+    """Return whether a JSON value is an object of objects."""
+    return isinstance(value, dict) and all(isinstance(entry, dict) for entry in value.values())
+
+
 def _json(path: Path, fields: Sequence[str], what: str) -> dict:
+    text = text_files.read_text(path)
     try:
-        document = json.loads(Path(path).read_text())
-    except (OSError, ValueError) as error:
+        document = text_files.parse_json(text)
+    except ValueError as error:
         raise InputError(f"{path}: expected {what}, could not read it ({error})") from None
     if not isinstance(document, dict) or any(f not in document for f in fields):
         raise InputError(f"{path}: expected {what} with {', '.join(fields)}")

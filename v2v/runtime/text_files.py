@@ -4,9 +4,13 @@ Editors on Windows begin UTF-8 with a byte order mark, which is skipped. A file 
 can't be parsed each cost one InputError that names the file and the remedy.
 """
 
+import contextlib
+import csv
 import json
+import tomllib
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from v2v.errors import InputError
 
@@ -20,9 +24,7 @@ def read_text(path: str | Path) -> str:
     try:
         return Path(path).read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise InputError(
-            f"{path}: expected text in UTF-8, got byte 0x{error.object[error.start]:02x} at {error.start}; save it as UTF-8"
-        ) from None
+        raise InputError(_explain_encoding(path, error)) from None
     except OSError as error:
         raise InputError(
             f"{path}: expected a text file, got {(error.strerror or str(error)).lower()}; check the path and its permissions"
@@ -31,6 +33,27 @@ def read_text(path: str | Path) -> str:
         raise InputError(
             f"{str(path)!a}: expected the name of a file, got one that can't be ({error})"
         ) from None
+
+
+@contextlib.contextmanager
+def open_csv(path: str | Path) -> Iterator[TextIO]:
+    """Open a UTF-8 file for the module csv, without its byte order mark.
+
+    Raises:
+      InputError: Inside the block too: the file can't be opened, is in another encoding, or is no CSV.
+    """
+    try:
+        with Path(path).open(newline="", encoding="utf-8-sig") as file:
+            yield file
+    except UnicodeDecodeError as error:
+        raise InputError(_explain_encoding(path, error)) from None
+    except (OSError, csv.Error) as error:
+        raise InputError(f"{path}: expected a CSV file, got {error}; save it as CSV in UTF-8") from None
+
+
+def _explain_encoding(path: str | Path, error: UnicodeDecodeError) -> str:
+    byte = f"0x{error.object[error.start]:02x}"
+    return f"{path}: expected text in UTF-8, got byte {byte} at {error.start}; save it as UTF-8"
 
 
 def is_unicode(text: str) -> bool:
@@ -74,3 +97,22 @@ def read_json(path: str | Path, remedy: str = "correct it or fetch it again") ->
         return parse_json(text)
     except ValueError as error:
         raise InputError(f"{path}: expected JSON, could not read it ({error}); {remedy}") from None
+
+
+def read_toml(path: str | Path, what: str) -> dict[str, Any]:
+    """Return the table in a TOML file.
+
+    Args:
+      path: The file.
+      what: What the file is expected to describe, such as "an expert", for the message.
+
+    Raises:
+      InputError: The file can't be opened, is in another encoding, or is no TOML.
+    """
+    text = read_text(path)
+    try:
+        return tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise InputError(
+            f"{path}: expected a TOML file that describes {what}, got {error}; correct it"
+        ) from None

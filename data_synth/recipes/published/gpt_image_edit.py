@@ -25,6 +25,7 @@ from data_synth.recipes.published.rows import (
     read_json,
 )
 from v2v.errors import InputError
+from v2v.runtime import text_files
 
 LICENSE = "unknown"
 PARTS = (
@@ -67,7 +68,7 @@ def _find_parts(root: Path) -> list[tuple[Path, Path]]:
     """Return (folder that the pictures are relative to, annotation file) of each part."""
     listing = root / "data.txt"
     if listing.is_file():
-        lines = [line.split(",") for line in listing.read_text().splitlines() if line.strip()]
+        lines = [line.split(",") for line in text_files.read_text(listing).splitlines() if line.strip()]
         if not all(len(line) == 3 for line in lines):
             raise InputError(f"{listing}: expected lines of image root, annotation JSON and true or false")
         return [(root / pictures.strip(), root / annotation.strip()) for pictures, annotation, _ in lines]

@@ -22,7 +22,7 @@ from data_synth.recipes.published.rows import (
     find_metadata,
     first_existing,
 )
-from v2v.errors import InputError
+from v2v.runtime import text_files
 
 LICENSE = "unknown"
 COLUMNS = 5
@@ -33,11 +33,8 @@ def insvie(root: str | Path) -> PublishedRecipe:
     root, rows = Path(root), []
     folders = sorted(p for p in root.iterdir() if p.is_dir()) if root.is_dir() else []
     for path in find_metadata(root, "*.csv"):
-        try:
-            with path.open(newline="") as file:
-                header, *lines = [line for line in csv.reader(file) if line] or [[]]  # a blank line is no row
-        except (OSError, UnicodeDecodeError, csv.Error) as error:
-            raise InputError(f"{path}: expected a CSV file, got {error}") from None
+        with text_files.open_csv(path) as file:
+            header, *lines = [line for line in csv.reader(file) if line] or [[]]  # a blank line is no row
 
         def row(line: list[str], max_fields: int = max(COLUMNS, len(header))) -> Row:
             if not COLUMNS <= len(line) <= max_fields:

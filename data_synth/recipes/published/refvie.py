@@ -60,13 +60,20 @@ def _read_chunk(path: Path, root: Path) -> list[Row]:
         for group in range(file.num_row_groups)
         for i, item in enumerate(file.read_row_group(group, columns=list(_COLUMNS)).to_pylist())
     )
-    return build_rows(path, items, functools.partial(_parse_row, root))
+    try:
+        return build_rows(path, items, functools.partial(_parse_row, root))
+    except (OSError, ValueError) as error:  # also of text that is not UTF-8
+        raise InputError(f"{path}: expected a parquet file, got {error}; fetch it again") from None
 
 
 def _read_picture(path: Path, group: int, i: int) -> bytes:
     """Return the bytes of one reference picture; b"" where the row has none."""
-    column = _open_parquet(path).read_row_group(group, columns=["ref_image_bytes"]).column(0)
-    return column[i].as_py() or b""
+    try:
+        column = _open_parquet(path).read_row_group(group, columns=["ref_image_bytes"]).column(0)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: expected pictures, got {error}; fetch it again") from None
+    encoded = column[i].as_py()
+    return encoded if isinstance(encoded, bytes) else b""
 
 
 def _open_parquet(path: Path):

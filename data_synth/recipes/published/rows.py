@@ -168,9 +168,10 @@ def read_json(path: Path) -> list:
     Raises:
       InputError: The file holds something else.
     """
+    text = text_files.read_text(path)
     try:
-        rows = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+        rows = text_files.parse_json(text)
+    except ValueError as error:
         raise InputError(f"{path}: expected a JSON list, got {error}") from None
     if not isinstance(rows, list):
         raise InputError(f"{path}: expected a JSON list of objects, got {type(rows).__name__}")
@@ -183,18 +184,15 @@ def read_csv(path: Path, columns: Sequence[str]) -> Iterator[dict[str, str]]:
     Raises:
       InputError: It has other columns.
     """
-    try:
-        with path.open(newline="") as file:
-            header = file.readline().lstrip("\ufeff")
-            delimiter = max(",;\t", key=header.count)
-            names = next(csv.reader([header], delimiter=delimiter), [])
-            if not set(columns) <= set(names):
-                raise InputError(
-                    f"{path}: expected columns {', '.join(columns)}, got {', '.join(names) or 'none'}"
-                )
-            yield from csv.DictReader(file, names, delimiter=delimiter)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path}: expected a CSV file, got {error}") from None
+    with text_files.open_csv(path) as file:
+        header = file.readline()
+        delimiter = max(",;\t", key=header.count)
+        names = next(csv.reader([header], delimiter=delimiter), [])
+        if not set(columns) <= set(names):
+            raise InputError(
+                f"{path}: expected columns {', '.join(columns)}, got {', '.join(names) or 'none'}"
+            )
+        yield from csv.DictReader(file, names, delimiter=delimiter)
 
 
 def parse_fields(row: Any, *keys: str) -> Iterator[str]:

@@ -10,6 +10,7 @@ A benchmark of which some videos are missing is read all the same: their items f
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import re
@@ -18,6 +19,7 @@ from typing import Any
 
 from v2v.errors import InputError
 from v2v.evaluation.items import Benchmark, Item
+from v2v.runtime import text_files
 
 # EditVerseBench's references to inputs, and the words that replace them in an instruction.
 TAG = r"<(?:video|image)\d+>"
@@ -38,10 +40,15 @@ def read_editverse_bench(folder: Path, listing: str | None = None) -> Benchmark:
     Raises:
       InputError: no listing, or one that lacks fields.
     """
-    rows = _read_json(_find_listing(folder, listing, ("EditVerseBench.json", "test.json")))
+    file = _find_listing(folder, listing, ("EditVerseBench.json", "test.json"))
     items = []
-    for name, row in rows.items():
-        _check_fields(row, ("<text>", "<video1>", "type"), f"item {name}")
+    for name, row in _read_objects(file).items():
+        _check_fields(
+            row,
+            ("<text>", "<video1>", "type"),
+            f"{file}, item {name}",
+            optional=("<image1>", "source_prompt", "target_prompt", "direction"),
+        )
         picture = row.get("<image1>")
         items.append(
             Item(
@@ -51,9 +58,9 @@ def read_editverse_bench(folder: Path, listing: str | None = None) -> Benchmark:
                 kind=row["type"],
                 reference=folder / picture if picture else None,
                 reference_is_asked=bool(picture),
-                source_prompt=row.get("source_prompt", ""),
-                target_prompt=row.get("target_prompt", ""),
-                extra={"text": row["<text>"], "direction": row.get("direction", "")},
+                source_prompt=row.get("source_prompt") or "",
+                target_prompt=row.get("target_prompt") or "",
+                extra={"text": row["<text>"], "direction": row.get("direction") or ""},
                 unsupported_inputs=tuple(
                     sorted({tag for tag in re.findall(TAG, row["<text>"]) if tag not in TAG_WORDS})
                 ),
@@ -78,24 +85,17 @@ def read_openve_bench(
       InputError: no listing, or one that lacks fields.
     """
     file = _find_listing(folder, listing, ("benchmark_videos.csv",))
-    with file.open(newline="", encoding="utf-8") as lines:
+    with text_files.open_csv(file) as lines:
         rows = list(csv.DictReader(lines))
     items, stems = [], set()
     for number, row in enumerate(rows):
-        _check_fields(row, ("original_video", "prompt", "edited_type"), f"{file.name}, row {number + 1}")
+        _check_fields(row, ("original_video", "prompt", "edited_type"), f"{file}, row {number + 1}")
         if row["edited_type"] in excluded_kinds:
             continue
         stem = Path(row["original_video"]).stem
         name = f"{stem}-{number}" if stem in stems else stem
         stems.add(stem)
-        source = next(
-            (
-                p
-                for p in (folder / row["original_video"], folder.parent / row["original_video"])
-                if p.exists()
-            ),
-            folder / row["original_video"],
-        )
+        source = _first_existing(folder / row["original_video"], folder.parent / row["original_video"])
         items.append(Item(name, source, row["prompt"], row["edited_type"], extra={"row": row}))
     return Benchmark("OpenVE-Bench", tuple(items), about="OpenVE-Team/OpenVE-3M.")
 
@@ -110,26 +110,35 @@ def read_ivebench(folder: Path, listing: str | None = None) -> Benchmark:
     Raises:
       InputError: no listing, or one that lacks fields.
     """
-    rows = _read_json(_find_listing(folder, listing, ("*.json",)))
+    file = _find_listing(folder, listing, ("*.json",))
+    rows = text_files.read_json(file)
     if not isinstance(rows, list):
-        raise InputError(f"{folder}: expected IVEBench's list of videos, got another JSON document")
+        raise InputError(
+            f"{file}: expected IVEBench's list of videos, got another JSON document; name the listing's file"
+        )
     at = {}
     for path in sorted(folder.rglob("*")):
         if path.suffix.lower() in VIDEO_SUFFIXES or path.is_dir():
             at.setdefault(path.stem, path)
     items = []
-    for row in rows:
-        _check_fields(row, ("id", "src_video_name", "category", "edit_prompt"), f"id {row.get('id')}")
+    for number, row in enumerate(rows, 1):
+        row = _with_text_id(row)
+        _check_fields(
+            row,
+            ("id", "src_video_name", "category", "edit_prompt"),
+            f"{file}, row {number}",
+            optional=("source_prompt", "target_prompt", "subcategory"),
+        )
         stem = Path(row["src_video_name"]).stem
         items.append(
             Item(
-                id=str(row["id"]),
+                id=row["id"],
                 source=at.get(stem, folder / row["src_video_name"]),
                 instruction=row["edit_prompt"],
                 kind=row["category"],
-                source_prompt=row.get("source_prompt", ""),
-                target_prompt=row.get("target_prompt", ""),
-                extra={"name": stem, "subcategory": row.get("subcategory", ""), "row": row},
+                source_prompt=row.get("source_prompt") or "",
+                target_prompt=row.get("target_prompt") or "",
+                extra={"name": stem, "subcategory": row.get("subcategory") or "", "row": row},
             )
         )
     return Benchmark("IVEBench", tuple(items), about="RyanChenYN/IVEBench.")
@@ -146,12 +155,13 @@ def read_imgedit_bench(folder: Path, listing: str | None = None, *, pictures: st
     Raises:
       InputError: no listing, or one that lacks fields.
     """
-    rows = _read_json(_find_listing(folder, listing, ("basic_edit.json",)))
+    file = _find_listing(folder, listing, ("basic_edit.json",))
+    subfolders = sorted(path for path in Path(folder).iterdir() if path.is_dir())
     items = []
-    for name, row in rows.items():
-        _check_fields(row, ("id", "prompt", "edit_type"), f"item {name}")
-        places = [folder / pictures / row["id"], *sorted(folder.glob(f"*/{row['id']}"))]
-        source = next((p for p in places if p.exists()), places[0])
+    for name, row in _read_objects(file).items():
+        _check_fields(row, ("id", "prompt", "edit_type"), f"{file}, item {name}")
+        places = [base / row["id"] for base in (folder / pictures, *subfolders)]
+        source = _first_existing(*places)
         items.append(Item(str(name), source, row["prompt"], row["edit_type"], extra={"row": row}))
     return Benchmark(
         "ImgEdit-Bench",
@@ -182,16 +192,55 @@ def _find_listing(folder: Path, name: str | None, patterns: tuple[str, ...]) -> 
     return candidates[0]
 
 
-def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{path}: expected JSON, could not read it ({error})") from None
+def _read_objects(path: Path) -> dict[str, Any]:
+    """Return the object of a JSON listing, its values unchecked."""
+    rows = text_files.read_json(path)
+    if not isinstance(rows, dict):
+        raise InputError(
+            f"{path}: expected a JSON object of items by name, got {type(rows).__name__}; name the listing's file"
+        )
+    return rows
 
 
-def _check_fields(row: dict, names: tuple[str, ...], where: str) -> None:
-    missing = [n for n in names if not row.get(n)]
+def _with_text_id(row: Any) -> Any:
+    """Return a row whose id, where it is a number, is a text."""
+    return row | {"id": str(row["id"])} if isinstance(row, dict) and type(row.get("id")) is int else row
+
+
+def _check_fields(row: Any, names: tuple[str, ...], where: str, optional: tuple[str, ...] = ()) -> None:
+    """Check that a row has some texts, and that others are texts or absent.
+
+    Args:
+      row: value of a listing.
+      names: fields that it needs.
+      where: the file and the row, for messages.
+      optional: fields that it may lack.
+
+    Raises:
+      InputError: it is no object, lacks a field, or has one that is no text.
+    """
+    if not isinstance(row, dict):
+        raise InputError(
+            f"{where}: expected an object with {', '.join(names)}, got {type(row).__name__}; correct it"
+        )
+    missing = [n for n in names if row.get(n) in (None, "")]
     if missing:
         raise InputError(
-            f"benchmark, {where}: expected fields {', '.join(names)}; {', '.join(missing)} missing"
+            f"{where}: expected fields {', '.join(names)}; {', '.join(missing)} missing; add {'them' if len(missing) > 1 else 'it'}"
         )
+    for name in (*names, *optional):
+        value = row.get(name)
+        if value is not None and not (isinstance(value, str) and text_files.is_unicode(value)):
+            text = json.dumps(value)
+            raise InputError(
+                f"{where}: {name}: expected a text, got {text[:40]}{'...' * (len(text) > 40)}; correct it"
+            )
+
+
+def _first_existing(*paths: Path) -> Path:
+    """Return the first of these that exists; the first of all where none does, so that its item fails by name."""
+    for path in paths:
+        with contextlib.suppress(OSError, ValueError):  # of a path that can't be one
+            if path.exists():
+                return path
+    return paths[0]

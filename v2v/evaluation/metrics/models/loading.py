@@ -6,13 +6,14 @@ Weights are read once per folder and are arguments of jitted functions. Pictures
 from __future__ import annotations
 
 import functools
-import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
 
+from v2v.errors import InputError
 from v2v.evaluation.metrics.base import ScoringError
 from v2v.evaluation.metrics.models import name_mapping
 from v2v.evaluation.metrics.models.preprocessing import (
@@ -23,6 +24,7 @@ from v2v.evaluation.metrics.models.preprocessing import (
     preprocess,
 )
 from v2v.evaluation.metrics.models.towers import TextTower, TowerConfig, VisionTower
+from v2v.runtime import text_files
 
 
 @functools.lru_cache(maxsize=2)
@@ -41,6 +43,16 @@ def load_dino(folder: Path) -> DinoModel:
 def load_viclip(folder: Path) -> ViclipModel:
     """Load ViCLIP from a folder."""
     return ViclipModel(folder)
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    """Return the object in a folder's config.json."""
+    config = text_files.read_json(folder / "config.json", "fetch it again")
+    if not isinstance(config, dict):
+        raise InputError(
+            f"{folder / 'config.json'}: expected a JSON object, got {type(config).__name__}; fetch it again"
+        )
+    return config
 
 
 class _TwoTowers:
@@ -76,7 +88,7 @@ class ClipModel(_TwoTowers):
     """
 
     def __init__(self, folder: Path):
-        config = json.loads((folder / "config.json").read_text())
+        config = _read_config(folder)
         tree = name_mapping.load_parameters(folder, name_mapping.CLIP)
         vision_config, text_config = config.get("vision_config") or {}, config.get("text_config") or {}
         vision_tower = VisionTower(
@@ -112,7 +124,7 @@ class DinoModel:
     """
 
     def __init__(self, folder: Path, side: int = 256, crop: int = 224):
-        config = json.loads((folder / "config.json").read_text())
+        config = _read_config(folder)
         self._tree = name_mapping.load_parameters(folder, name_mapping.DINOV2)["vision"]
         vision_tower = VisionTower(
             _tower_config(config, self._tree, heads=12, eps=1e-6, act="gelu"), len(self._tree["position"])
