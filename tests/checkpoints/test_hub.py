@@ -1,5 +1,6 @@
 """Models and adapters by name, from a hub on 127.0.0.1: what is fetched, resumed and checked, and how each refusal reads."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -16,9 +17,12 @@ from tests.example_clips import picture
 from tests.loopback_hub import LARGE_BYTES, TOKEN, LoopbackHub
 from v2v import EasyV2VEditor, Video, read
 from v2v.checkpoints import adapters, hub, hub_cache, hub_client, hub_files, known_models
-from v2v.cli import main
+from v2v.cli import main, plan
+from v2v.cli.train import load_experiment
 from v2v.errors import InputError, collect_notes
-from v2v.pipeline import pretrained
+from v2v.evaluation.cache import SweepCache
+from v2v.evaluation.sweep.methods import grid
+from v2v.pipeline import manifest, pretrained
 
 NAME = "org/tiny"
 LORA = "org/edits"
@@ -64,15 +68,9 @@ def server(folders, tmp_path, monkeypatch):
         )  # what is kept of a broken answer are whole chunks
         monkeypatch.delenv("HF_TOKEN", raising=False)
         monkeypatch.chdir(tmp_path)
-        forget()
+        hub.forget()
         yield running
-    forget()
-
-
-def forget():
-    """Ask the hub again, as another process would."""
-    hub._fetch_model.cache_clear()
-    hub._fetch_adapter.cache_clear()
+    hub.forget()
 
 
 def test_names():
@@ -142,7 +140,7 @@ def test_a_model_by_name(server, folders, local, capsys):
     )
     assert not any(name.endswith((".md", ".mp4", ".bin", ".fp16.safetensors")) for name in server.fetched())
     sent = server.sent
-    forget()
+    hub.forget()
     assert hub.resolve_model(f"{NAME}@main") == path and server.sent == sent
     assert hub.resolve_model(f"{NAME}@{server.commit(NAME)}") == path and server.sent == sent
     model = pretrained.load_pretrained(NAME)
@@ -246,7 +244,7 @@ def test_an_interrupted_download_goes_on_in_another_process(server, folders, mon
             hub.resolve_model(NAME)
     assert hub_cache.list_cached()[0].unfinished >= 1
     server.requests.clear()
-    forget()
+    hub.forget()
     hub.resolve_model(NAME)
     resumed = f"bytes={largest // 2 // 1000 * 1000}-"
     assert resumed in [r.range for r in server.requests]
@@ -275,7 +273,7 @@ def test_damaged_content_is_removed(server, folders):
     ):
         hub.resolve_model(NAME)
     server.faults.wrong_bytes = set()
-    forget()
+    hub.forget()
     path = hub.resolve_model(NAME)
     assert (path / "tokenizer" / "tokenizer.json").read_bytes() == small_models.TOKENIZER.read_bytes()
     small = path / "transformer" / "config.json"
@@ -315,7 +313,7 @@ def test_no_connection(server, monkeypatch):
         hub.resolve_model(NAME)
     server.faults.busy = 0
     path = hub.resolve_model(NAME)
-    forget()
+    hub.forget()
     monkeypatch.setattr(hf, "ENDPOINT", "http://127.0.0.1:9")
     with collect_notes() as notes:
         assert hub.resolve_model(NAME) == path
@@ -325,7 +323,7 @@ def test_no_connection(server, monkeypatch):
     ):
         hub.resolve_model("org/other")
     monkeypatch.setattr(hf, "HF_HUB_OFFLINE", True)
-    forget()
+    hub.forget()
     assert hub.resolve_model(NAME) == path
     with pytest.raises(InputError, match="with HF_HUB_OFFLINE set only"):
         hub.resolve_model("org/other")
@@ -362,6 +360,44 @@ def test_adapters_by_name(server, folders, tmp_path):
         hub.resolve_adapter("org/several/c.safetensors")
     with pytest.raises(InputError, match="is a whole model, expected a LoRA; pass it with --model"):
         hub.resolve_adapter(NAME)
+
+
+def test_names_in_manifests_and_sweeps(server, folders, local, tmp_path):
+    lines = [{"video": "a.mp4", "instruction": "night", "lora": [[LORA, 0.5], "edit.safetensors"]}]
+    (tmp_path / "jobs.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    job = manifest.read_manifest(tmp_path / "jobs.jsonl")[0]
+    assert job.lora[0] == (str(hub.resolve_adapter(LORA)), 0.5)
+    dotted = {"video": "a.mp4", "instruction": "night", "lora": "./org/edits/a.safetensors"}
+    (tmp_path / "dotted.jsonl").write_text(json.dumps(dotted))
+    assert hub_client.find_hub_name(manifest.read_manifest("dotted.jsonl")[0].lora[0][0]) is None
+    assert job.lora[1] == (str(tmp_path / "edit.safetensors"), 1.0)
+    by_name, by_path = (
+        grid(model=NAME, lora=LORA),
+        grid(model=str(local), lora=str(folders[LORA] / "edit.safetensors")),
+    )
+    cache = SweepCache(tmp_path / "sweep")
+    assert by_name[0].weights(cache) == by_path[0].weights(cache)
+
+
+def test_convert_by_names(server, capsys):
+    assert main.main(["convert", f"{LORA}/edit.safetensors", "out.safetensors", "--model", NAME]) == 0
+    assert Path("out.safetensors").is_file() and Path("out.embeds.safetensors").is_file()
+    assert [model.name for model in hub_cache.list_cached()] == [LORA]  # of the model headers were enough
+    assert main.main(["convert", NAME, "here", "--lora", LORA]) == 0
+    assert pretrained.is_converted_folder(Path("here"))
+    assert main.main(["convert", "./org/tiny", "there"]) == 2
+    assert "org/tiny" in capsys.readouterr().err and NAME not in server.fetched()
+
+
+def test_sizes_of_a_plan(server, local):
+    config = load_experiment("wan22_ti2v_5b", [], "plan").config.model
+    planned = plan._with_model(config, NAME)
+    assert (
+        planned == plan._with_model(config, str(local))
+        and planned.dit.layers == 2
+        and planned.frames == config.frames
+    )
+    assert not hub_client.cache_folder().exists()
 
 
 def test_the_cache(server, capsys):

@@ -7,7 +7,6 @@ ranges and put into a folder of outlines: files of the right size that hold thei
 what can't be run, lacks a part or doesn't fit together is refused first, and `v2v doctor` examines a model that was never fetched.
 """
 
-import functools
 import os
 import struct
 import tempfile
@@ -23,6 +22,9 @@ from v2v.errors import InputError
 
 # Bytes read at first of a file of weights; most headers are shorter.
 HEADER_GUESS = 1 << 18
+# What names stand for in this process: a model doesn't change while a process uses it.
+_folders: dict[HubName, Path] = {}
+_adapters: dict[HubName, Path] = {}
 
 
 def resolve_model(model: str | Path, *, progress: bool | None = None) -> Path:
@@ -39,7 +41,11 @@ def resolve_model(model: str | Path, *, progress: bool | None = None) -> Path:
       InputError: no such repository, no access to it, a model that can't be run, no connection, or too little room.
     """
     name = find_hub_name(model)
-    return Path(model) if name is None else _fetch_model(name, progress)
+    if name is None:
+        return Path(model)
+    if name not in _folders:
+        _folders[name] = _fetch_model(name, progress)
+    return _folders[name]
 
 
 def resolve_adapter(adapter: str | Path, *, progress: bool | None = None) -> Path:
@@ -53,10 +59,19 @@ def resolve_adapter(adapter: str | Path, *, progress: bool | None = None) -> Pat
       InputError: as `resolve_model`, or a repository with none or several LoRA files, which are listed.
     """
     name = find_hub_name(adapter)
-    return Path(adapter) if name is None else _fetch_adapter(name, progress)
+    if name is None:
+        return Path(adapter)
+    if name not in _adapters:
+        _adapters[name] = _fetch_adapter(name, progress)
+    return _adapters[name]
 
 
-@functools.lru_cache(maxsize=64)
+def forget() -> None:
+    """Ask the hub again for names that this process has asked for already."""
+    _folders.clear()
+    _adapters.clear()
+
+
 def _fetch_model(name: HubName, progress: bool | None) -> Path:
     listing = _list_model(name)
     if listing.repository is None:
@@ -85,7 +100,6 @@ def _list_model(name: HubName) -> Listing:
     return hub_client.read_listing(name)
 
 
-@functools.lru_cache(maxsize=64)
 def _fetch_adapter(name: HubName, progress: bool | None) -> Path:
     listing = hub_client.read_listing(name)
     if listing.repository is None:

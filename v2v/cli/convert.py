@@ -18,11 +18,13 @@ from typing import Any
 import jax
 from tqdm import tqdm
 
-from v2v.checkpoints import adapters, name_mapping, native, orbax_tree
+from v2v.checkpoints import adapters, hub, hub_client, name_mapping, native, orbax_tree
 from v2v.checkpoints.adapters import Adapter
 from v2v.checkpoints.lora_files import LoraDtype, LoraStyle
+from v2v.checkpoints.model_folder import read_model_folder
+from v2v.config import ModelConfig
 from v2v.errors import InputError
-from v2v.pipeline.pretrained import is_converted_folder, load_pretrained
+from v2v.pipeline.pretrained import is_converted_folder, is_native_folder, load_pretrained
 from v2v.video.file_checks import error_reason
 
 
@@ -59,7 +61,7 @@ def convert(
     """Convert a model folder, or a LoRA file.
 
     Args:
-      source: a folder, or a .safetensors file.
+      source: a folder, a .safetensors file, or the name of either on the Hugging Face Hub; a `Path` is never a name.
       target: the folder or file to write.
       model: for a LoRA file, the model that it belongs to.
       lora: an adapter to store in the folder beside the weights.
@@ -70,9 +72,13 @@ def convert(
     Raises:
       InputError: the target exists, the source cannot be loaded, or the disk is full.
     """
-    source, target = Path(source), Path(target)
+    path, target = Path(source), Path(target)
+    name = hub_client.find_hub_name(source)
     # Model folders have dots in their names too, such as Wan2.2-TI2V-5B-Diffusers.
-    if source.is_file() or (source.suffix == ".safetensors" and not source.is_dir()):
+    is_adapter = (
+        name.file if name else path.is_file() or (path.suffix == ".safetensors" and not path.is_dir())
+    )
+    if is_adapter:
         outputs = _convert_lora(source, target, model, style, dtype)
     else:
         outputs = _convert_model(source, target, lora, progress)
@@ -82,7 +88,9 @@ def convert(
     return Conversion(str(target), len(files), sum(p.stat().st_size for p in files))
 
 
-def _convert_lora(source: Path, target: Path, model: str, style: LoraStyle, dtype: LoraDtype) -> list[Path]:
+def _convert_lora(
+    source: str | Path, target: Path, model: str, style: LoraStyle, dtype: LoraDtype
+) -> list[Path]:
     if not model:
         raise InputError(f"{source}: is one file; say with --model which model the adapter is for")
     if target.suffix != ".safetensors":
@@ -92,7 +100,7 @@ def _convert_lora(source: Path, target: Path, model: str, style: LoraStyle, dtyp
     existing = [p for p in (target, adapters.embeddings_path(target)) if p.exists()]
     if existing:
         raise InputError(f"{existing[0]}: already there; choose another name")
-    config = load_pretrained(model).config
+    config = _read_config(model)
     adapter = adapters.load_adapter(source, config)
     condition = adapter.condition or config.condition
     adapter = dataclasses.replace(adapter, condition=condition)
@@ -100,14 +108,24 @@ def _convert_lora(source: Path, target: Path, model: str, style: LoraStyle, dtyp
         return adapters.save_adapter(target, adapter, config, style=style, dtype=dtype)
 
 
-def _convert_model(source: Path, target: Path, lora: str, progress: bool) -> list[Path]:
+def _read_config(model: str) -> ModelConfig:
+    """Return the configuration of a model; of one on the hub from its headers alone."""
+    if hub_client.find_hub_name(model) is None:
+        return load_pretrained(model).config
+    with hub.open_for_examination(model) as examined:
+        if is_native_folder(examined.folder):
+            return native.load_config(examined.folder / "config.json")
+        return read_model_folder(examined.folder).config
+
+
+def _convert_model(source: str | Path, target: Path, lora: str, progress: bool) -> list[Path]:
     if target.exists():
         raise InputError(f"{target}: already there; choose another name or remove it")
     if not target.absolute().parent.is_dir():
         raise InputError(f"{target}: no folder {target.absolute().parent}; make it first")
-    if source.is_dir() and is_converted_folder(source) and not lora:
+    if Path(source).is_dir() and is_converted_folder(Path(source)) and not lora:
         raise InputError(f"{source}: is converted already; pass it to --model as it is")
-    model = load_pretrained(str(source), progress=progress)
+    model = load_pretrained(source, progress=progress)
     if lora:
         model = model.with_lora(lora)
     partial = target.with_name(f".{target.name}.partial")

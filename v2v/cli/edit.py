@@ -64,9 +64,12 @@ class ModelOptions:
         Raises:
           InputError: no such model or adapter, or unsuitable ones.
         """
+        from v2v.checkpoints import hub, hub_client
         from v2v.pipeline.editor import EasyV2VEditor
         from v2v.pipeline.pretrained import load_pretrained
 
+        if hub_client.find_hub_name(self.path):  # fetched here, so that --quiet shows no bar
+            hub.resolve_model(self.path, progress=self.progress)
         settings = {**self.size, "solver": self.solver, "schedule": self.schedule}
         if self.path == "embedded" and not any(settings.values()):
             editor = EasyV2VEditor(self.path)
@@ -83,7 +86,7 @@ class ModelOptions:
         from v2v.checkpoints import hub
         from v2v.pipeline.batch import fingerprint_weights
 
-        files = hub.resolve_model(self.path) if self.path != "embedded" else EMBEDDED
+        files = hub.resolve_model(self.path, progress=self.progress) if self.path != "embedded" else EMBEDDED
         adapters = [hub.resolve_adapter(file) for file, _ in self.adapters]
         weights = [weight for _, weight in self.adapters]
         settings = repr((weights, dict(self.size), self.solver, self.schedule))

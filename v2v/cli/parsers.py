@@ -198,6 +198,12 @@ def _add_plan_options(plan: argparse.ArgumentParser) -> None:
         "--topology", required=True, metavar="CHIP:SHAPE", help="such as v5e:2x4, v6e:2x4, v5p:4x4x4"
     )
     plan.add_argument(
+        "--model",
+        default="",
+        metavar="MODEL",
+        help="published model whose sizes replace the experiment's: a folder, or ORG/NAME[@REVISION], of which headers alone are read",
+    )
+    plan.add_argument(
         "--what",
         choices=("train", "sample"),
         default="train",

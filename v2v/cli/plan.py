@@ -1,14 +1,19 @@
 """`v2v plan`: whether a run fits on devices that need not be present, and what it costs."""
 
 import argparse
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from v2v.checkpoints import hub
+from v2v.checkpoints.model_folder import read_model_folder
 from v2v.cli.train import load_experiment
+from v2v.config import ModelConfig
 from v2v.planning import report
 from v2v.planning.programs import ProgramKind
 from v2v.planning.report import Plan, TrialReport
+from v2v.train.fine_tuning import with_published_sizes
 
 
 @dataclass(frozen=True)
@@ -17,6 +22,7 @@ class PlanRequest:
 
     Attributes:
       experiment: name or path of an experiment.
+      model: a published model whose sizes replace the experiment's, a folder or ORG/NAME on the hub; "" for the experiment's own.
       overrides: words such as --edit.steps 100 that set its fields.
       topology: "v6e:2x4" and so on.
       program: a training step or the sampler.
@@ -32,6 +38,7 @@ class PlanRequest:
     utilisation: float = 0.4
     search: bool = True
     json: bool = False
+    model: str = ""
 
 
 def parse_request(args: argparse.Namespace) -> PlanRequest:
@@ -44,6 +51,7 @@ def parse_request(args: argparse.Namespace) -> PlanRequest:
         utilisation=args.utilisation,
         search=not args.no_search,
         json=args.json,
+        model=args.model,
     )
 
 
@@ -51,12 +59,24 @@ def run_plan(request: PlanRequest) -> dict[str, Any]:
     """Plan a run and return what the command prints.
 
     Raises:
-      InputError: an unknown experiment or topology, libtpu is not installed, or a setting that is impossible there.
+      InputError: an unknown experiment, model or topology, libtpu is not installed, or a setting that is impossible there.
     """
     config = load_experiment(request.experiment, request.overrides, "plan").config
+    if request.model:
+        config = dataclasses.replace(config, model=_with_model(config.model, request.model))
     setting = report.build_setting(config, request.program)
     plan = report.build_plan(setting, request.topology, config.name, request.utilisation, request.search)
     return plan.to_json() if request.json else {"output": format_plan(plan)}
+
+
+def _with_model(model: ModelConfig, name: str) -> ModelConfig:
+    """Return an experiment's settings with the sizes of a published model, and its conditioning where that has further channels."""
+    with hub.open_for_examination(name) as examined:
+        published = read_model_folder(examined.folder).config
+    planned = with_published_sizes(model, published)
+    if published.condition.layout == "channel":
+        planned = dataclasses.replace(planned, condition=published.condition)
+    return planned
 
 
 def format_plan(plan: Plan) -> str:

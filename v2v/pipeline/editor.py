@@ -70,7 +70,7 @@ class EasyV2VEditor:
         """
         if isinstance(pretrained_model, str | Path):
             compilation_cache.use_compilation_cache()
-            pretrained_model = load_pretrained(str(pretrained_model))
+            pretrained_model = load_pretrained(pretrained_model)
         self.model: EditingModel = pretrained_model
         self._base_model: EditingModel = pretrained_model
 
@@ -90,7 +90,7 @@ class EasyV2VEditor:
           InputError: no such model, or incomplete, damaged or unsuitable files.
         """
         compilation_cache.use_compilation_cache()
-        return cls(load_pretrained(str(name_or_path), progress=progress, **settings))
+        return cls(load_pretrained(name_or_path, progress=progress, **settings))
 
     def with_model(self, model: EditingModel) -> "EasyV2VEditor":
         """Return an editor that uses another loaded model."""

@@ -174,7 +174,15 @@ def parse_job(
         settings,
     )
     lora = tuple(
-        (str(hub.resolve_adapter(file)) if _is_hub_name(file, manifest) else place(file), weight)
+        # Absolute, so that no path is taken for a name.
+        (
+            str(
+                hub.resolve_adapter(file)
+                if _is_hub_name(file, manifest)
+                else manifest.parent.absolute() / file
+            ),
+            weight,
+        )
         for file, weight in _adapters(fields.get("lora"), defaults.lora_scale)
     )
     return Job(number, request, output, lora, output_format=output_format)

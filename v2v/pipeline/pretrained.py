@@ -85,14 +85,15 @@ TEXT_CACHE_SIZE = 16
 
 
 def load_pretrained(
-    name_or_dir: str, *, mesh: Mesh | None = None, progress: bool = False, **settings
+    name_or_dir: str | Path, *, mesh: Mesh | None = None, progress: bool = False, **settings
 ) -> "Pretrained":
     """Load the packaged model ("embedded"), a folder, or a model by its name on the Hugging Face Hub.
 
     A folder holds a published Wan2.2-TI2V-5B-type model, or one of `v2v convert` or `v2v train`.
 
     Args:
-      name_or_dir: "embedded", the path of a folder, or ORG/NAME[@REVISION], which is fetched as far as the hub's cache lacks it.
+      name_or_dir: "embedded", the path of a folder, or ORG/NAME[@REVISION], which is fetched as far as the hub's cache lacks it;
+        a `Path` is always a folder.
       mesh: devices over which a published or converted model is split, as in training; None for the first.
       progress: show bars while weights are read; a download shows one wherever stderr is a terminal.
       settings: other values for `frames`, `height`, `width` (the clips the model works on), `dtype` (of matmuls: "bfloat16" or

@@ -53,7 +53,7 @@ def fine_tune(cfg: Experiment, workdir: Path) -> Path:
     check_held_out(cfg)
     published = model_folder.read_model_folder(hub.resolve_model(cfg.weights)).require()
     check_run(cfg, workdir)
-    cfg = dataclasses.replace(cfg, model=_with_published_sizes(cfg.model, published.config))
+    cfg = dataclasses.replace(cfg, model=with_published_sizes(cfg.model, published.config))
     tokenizer = pretrained.load_tokenizer(published, cfg.model)
     buckets = encode_sets(cfg, published, tokenizer, _latents_folder(cfg, workdir))
     data = loader.edit_batches(buckets, tokenizer, cfg.seed, cfg.data, cfg.model.condition.mask_code)
@@ -90,8 +90,13 @@ def _latents_folder(cfg: Experiment, workdir: Path) -> Path:
     return workdir / "latents"
 
 
-def _with_published_sizes(model: ModelConfig, published: ModelConfig) -> ModelConfig:
-    """Return the experiment's settings with the sizes of the published weights."""
+def with_published_sizes(model: ModelConfig, published: ModelConfig) -> ModelConfig:
+    """Return an experiment's settings with the sizes of published weights.
+
+    Args:
+      model: the experiment's model.
+      published: the model of the weights.
+    """
     ours = model.dit
     dit = dataclasses.replace(published.dit, remat=ours.remat, backend=ours.backend, dtype=ours.dtype)
     return dataclasses.replace(model, dit=dit, vae=published.vae, text=published.text)

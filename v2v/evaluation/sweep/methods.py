@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from v2v.assets import EMBEDDED
-from v2v.checkpoints import hub
+from v2v.checkpoints import hub, hub_client
 from v2v.errors import InputError
 from v2v.evaluation.cache import SweepCache, digest
 from v2v.evaluation.code_version import EDITING, object_code, package_code
@@ -271,7 +271,7 @@ def _points(base: EditingMethod, fixed: dict, varied: dict) -> Iterator[EditingM
         point = dict(zip(varied, values, strict=True))
         name = ", ".join(f"{_short(k)} {_short(v)}" for k, v in point.items()) or base.name
         fields = {k: v for k, v in {**fixed, **point}.items() if k in METHOD_FIELDS}
-        if fields.get("lora"):
+        if fields.get("lora") and hub_client.find_hub_name(fields["lora"]) is None:
             fields["lora"] = Path(fields["lora"])
         options = {k: v for k, v in {**fixed, **point}.items() if k not in METHOD_FIELDS}
         try:
