@@ -15,6 +15,8 @@ from typing import Literal
 
 # Names of `v2v.diffusion.solvers.SOLVERS`, also the choices of `--solver`.
 SolverName = Literal["euler", "heun", "unipc"]
+# Names of noise levels (`v2v/diffusion/schedule.py`), also the choices of `--schedule`.
+ScheduleName = Literal["linear", "wan", "diffusers", "euler"]
 
 # Linear layers that carry LoRA: q, k, v, o of both attentions and both FFN linears (0.64 B parameters at rank 256 and 5B,
 # the figure of the paper's Table IV; attention alone would be 0.38 B).
@@ -254,7 +256,7 @@ class FlowConfig:
     steps: int = 50
     guidance: float = 3.0
     solver: SolverName = "euler"
-    schedule: Literal["linear", "wan", "diffusers"] = "linear"
+    schedule: ScheduleName = "linear"
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from v2v import InputError, Video, load_pretrained
 from v2v.checkpoints import adapters, parameter_store, safetensors_file, wan
 from v2v.checkpoints.safetensors_file import TensorFiles
 from v2v.cli import main
+from v2v.errors import collect_notes
 
 CFG = small_models.config()
 SHARD = "transformer/diffusion_pytorch_model-00002-of-00002.safetensors"
@@ -285,3 +286,25 @@ def test_doctor_on_a_healthy_folder(folder, tmp_path, capsys):
 def test_a_size_of_nothing(size):
     with pytest.raises(InputError, match="a clip needs T = 4n.1 frames"):
         load_pretrained("embedded", **size)
+
+
+@pytest.mark.parametrize(
+    "pipeline, words",
+    [("WanDMDPipeline", "distilled to a few fixed steps"), ("KiwiEditPipeline", "Qwen2.5-VL")],
+)
+def test_pipelines_that_need_more(folder, refused, pipeline, words):
+    """Their folders have every part and would be sampled wrongly without a word."""
+    config(folder / "model_index.json", _class_name=pipeline)
+    report = refused(folder)
+    assert pipeline in report and words in report
+    assert main.main(["doctor", "--model", str(folder)]) == 2
+
+
+def test_unknown_pipelines_and_schedulers_are_noted(folder):
+    config(folder / "model_index.json", _class_name="AnotherPipeline")
+    config(folder / "scheduler" / "scheduler_config.json", _class_name="DPMSolver", use_karras_sigmas=True)
+    with collect_notes() as notes:
+        flow = load_pretrained(str(folder), **small_models.SIZE).config.flow
+    assert flow.solver == "unipc"
+    for words in ("AnotherPipeline", "DPMSolver", "use_karras_sigmas"):
+        assert any(words in note for note in notes)

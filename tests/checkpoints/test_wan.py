@@ -102,7 +102,7 @@ def test_folder_tells_the_configuration(folder):
             {"_class_name": "UniPCMultistepScheduler", "_diffusers_version": "1.0.0"},
             ("unipc", "diffusers", 5),
         ),
-        ({"_class_name": "FlowMatchEulerDiscreteScheduler", "shift": 4.0}, ("euler", "linear", 4)),
+        ({"_class_name": "FlowMatchEulerDiscreteScheduler", "shift": 4.0}, ("euler", "euler", 4)),
     ],
 )
 def test_folder_tells_how_it_is_sampled(copy, scheduler, expected):

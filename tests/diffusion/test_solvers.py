@@ -36,6 +36,20 @@ def test_published_timesteps():
     assert np.abs(wan - diffusers).max() == pytest.approx(4.27e-3, abs=1e-5)
 
 
+def test_the_published_euler_scheduler():
+    """FlowMatchEulerDiscreteScheduler(shift=5).set_timesteps(4).sigmas of diffusers 0.37: its smallest level is shifted twice."""
+    sigma, tau = noise_levels("euler", 4, 5.0)
+    smallest = 5 * 0.001 / (1 + 4 * 0.001)
+    grid = np.array([1, 1 - (1 - smallest) / 3, 1 - 2 * (1 - smallest) / 3, smallest])
+    np.testing.assert_allclose(sigma, 5 * grid / (1 + 4 * grid), rtol=1e-6)
+    np.testing.assert_array_equal(sigma, tau)
+    for steps, difference in ((50, 0.068), (20, 0.18), (4, 0.60)):
+        linear = noise_levels("linear", steps, 5.0)[0]
+        assert np.abs(noise_levels("euler", steps, 5.0)[0] - linear).max() == pytest.approx(
+            difference, abs=5e-3
+        )
+
+
 @pytest.mark.parametrize("solver", SOLVERS)
 @pytest.mark.parametrize("steps", [1, 2, 7])
 def test_exact_on_a_straight_path(solver, steps):

@@ -76,6 +76,7 @@ def read_model_folder(path: str | Path, parts: dict[str, TensorFiles] | None = N
         raise InputError(
             f"{path}: is Wan2.2-A14B (two 14B experts, 16 latent channels); {wan_config.SUPPORTED_MODELS}"
         )
+    wan_config.check_pipeline(path, _read_json(path / "model_index.json"))
     parts = open_parts(path) if parts is None else parts
     if "dit" not in parts:
         raise InputError(

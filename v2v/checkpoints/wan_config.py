@@ -10,7 +10,7 @@ from pathlib import Path
 from v2v.checkpoints.safetensors_file import TensorFiles
 from v2v.checkpoints.wan import NAME_PREFIXES
 from v2v.config import WAN22_MEAN, WAN22_STD, DiTConfig, FlowConfig, TextConfig, VAEConfig
-from v2v.errors import InputError
+from v2v.errors import InputError, note
 
 # A tensor each part has under exactly one layout or both, by which a single file is recognized.
 MARKER_TENSORS = {
@@ -19,6 +19,23 @@ MARKER_TENSORS = {
     "text": ("shared.weight", "encoder.embed_tokens.weight", "token_embedding.weight"),
 }
 HEAD_DIM = 128
+# Options of schedulers that give other noise levels.
+FOREIGN_SCHEDULES = (
+    "use_dynamic_shifting",
+    "use_karras_sigmas",
+    "use_exponential_sigmas",
+    "use_beta_sigmas",
+    "shift_terminal",
+)
+# `_class_name` of model_index.json of models that are run as they are meant to be.
+PIPELINES = ("WanPipeline", "WanImageToVideoPipeline", "WanVideoToVideoPipeline", "LucyEditPipeline")
+# A part of that name, and what such models need.
+UNSUPPORTED_PIPELINES = {
+    "DMD": "it is distilled to a few fixed steps with new noise in between, which no solver here does; instead, a few-step LoRA of the base "
+    "model runs with --steps 4 --guidance 1",
+    "Kiwi": "it reads the sentence with Qwen2.5-VL and embeds the source by a network of its own",
+    "VACE": "it has a second branch of control blocks",
+}
 # More layers than any published model has.
 MAX_LAYERS = 1000
 SUPPORTED_MODELS = "this package runs Wan2.2-TI2V-5B (48 latent channels, 16x16x4 VAE) and what is built on it; use Wan-AI/Wan2.2-TI2V-5B-Diffusers"
@@ -85,7 +102,9 @@ def _check_backbone(
 ) -> None:
     """Raise InputError that names a relative of the backbone with the same tensor names."""
     kind = None
-    if "vace_layers" in settings or any(n.startswith("vace_") for n in shapes):
+    if any(".to_gate_compress." in n for n in shapes):
+        kind = "a model with video sparse attention (VSA, FastVideo's FastWan)"
+    elif "vace_layers" in settings or any(n.startswith("vace_") for n in shapes):
         kind = "a VACE model (a second branch of control blocks)"
     elif any(".add_k_proj." in n or ".k_img." in n for n in shapes) or settings.get("image_dim"):
         kind = "a Wan2.1 image-to-video model (CLIP image tokens)"
@@ -104,14 +123,46 @@ def _check_backbone(
 
 
 def build_flow_config(scheduler: dict, guidance: float) -> FlowConfig:
-    """Build the sampling configuration from scheduler_config.json; the version decides between the two tables called UniPC."""
+    """Build the sampling configuration from scheduler_config.json; the version decides between the two tables called UniPC.
+
+    A scheduler that this package doesn't have, or an option of one, causes a note; a folder without a scheduler is sampled with UniPC.
+    """
     shift = float(scheduler.get("flow_shift") or scheduler.get("shift") or 5.0)
-    if scheduler.get("_class_name") == "FlowMatchEulerDiscreteScheduler":
-        return FlowConfig(shift=shift, guidance=guidance)
+    name = scheduler.get("_class_name")
+    options = [option for option in FOREIGN_SCHEDULES if scheduler.get(option)]
+    if options:
+        note(
+            f"scheduler: {', '.join(options)} of scheduler_config.json would change the noise levels and are not applied; see --schedule"
+        )
+    if name == "FlowMatchEulerDiscreteScheduler":
+        return FlowConfig(shift=shift, guidance=guidance, schedule="euler")
+    if name not in (None, "UniPCMultistepScheduler"):
+        note(
+            f"scheduler: {name} is not one of this package, so the model is sampled with UniPC; choose with --solver and --schedule"
+        )
     version = re.match(r"(\d+)\.(\d+)", scheduler.get("_diffusers_version", ""))
     new = version is not None and tuple(map(int, version.groups())) >= (0, 37)
     schedule = "diffusers" if new else "wan"
     return FlowConfig(shift=shift, guidance=guidance, solver="unipc", schedule=schedule)
+
+
+def check_pipeline(path: Path, index: dict | None) -> None:
+    """Check that the pipeline that a model was published for is one that this package runs; an unknown one causes a note.
+
+    Args:
+      path: the model folder, for messages.
+      index: model_index.json.
+
+    Raises:
+      InputError: a pipeline whose models need what this package lacks.
+    """
+    name = (index or {}).get("_class_name")
+    if not isinstance(name, str) or name in PIPELINES:
+        return
+    for key, reason in UNSUPPORTED_PIPELINES.items():
+        if key in name:
+            raise InputError(f"{path}: is made for {name}: {reason}; {SUPPORTED_MODELS}")
+    note(f"{path}: is made for {name}, which this package doesn't know; edits may be poor")
 
 
 def build_vae_config(

@@ -12,7 +12,7 @@ from typing import NoReturn, get_args
 from v2v import __version__
 from v2v.cli import eval as evaluation
 from v2v.cli import models, pairs, synth
-from v2v.config import SolverName
+from v2v.config import ScheduleName, SolverName
 from v2v.runtime import environment
 from v2v.video.output_format import Codec, Quality
 
@@ -329,8 +329,8 @@ def _add_edit_options(edit: argparse.ArgumentParser) -> None:
     )
     edit.add_argument(
         "--schedule",
-        choices=("linear", "wan", "diffusers"),
-        help="noise levels of the sampler; the last two are the published UniPC tables (default: the model's)",
+        choices=get_args(ScheduleName),
+        help="noise levels of the sampler; wan and diffusers are the published UniPC tables, euler diffusers' Euler scheduler (default: the model's)",
     )
     edit.add_argument(
         "--lora",

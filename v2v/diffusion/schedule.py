@@ -6,15 +6,20 @@ k s / (1 + (k-1) s) of an even grid s; they differ in the ends of the grid and i
     linear     1 … 0 without its end        tau = sigma: what training draws, and DiffSynth's sampler
     wan        0.999 … 0 without its end    tau = floor(1000 sigma) / 1000: the original, and diffusers up to 0.36
     diffusers  1 … 0.001 without its end    the same tau; sigma_0 = 1 - 1e-6 (diffusers from 0.37 on)
+    euler      1 … 0.001 shifted, with its end    tau = sigma: diffusers' FlowMatchEulerDiscreteScheduler, which so shifts its end twice
 
-The last two are both known as UniPC with shift 5; they differ by up to 4.3e-3 in sigma and give different videos.
+Wan and diffusers are both known as UniPC with shift 5; they differ by up to 4.3e-3 in sigma and give different videos.
 """
+
+from typing import get_args
 
 import numpy as np
 
+from v2v.config import ScheduleName
 from v2v.diffusion.flow_matching import shift_tau
 from v2v.errors import InputError
 
+SCHEDULES: tuple[str, ...] = get_args(ScheduleName)
 # Flow times of the published training code are whole numbers up to this.
 TRAIN_STEPS = 1000
 
@@ -23,7 +28,7 @@ def noise_levels(schedule: str, steps: int, shift: float) -> tuple[np.ndarray, n
     """Return (sigma, tau), float32 [steps] each, from noise to data.
 
     Args:
-      schedule: linear, wan or diffusers.
+      schedule: one of `SCHEDULES`.
       steps: number of noise levels.
       shift: shift towards noise; 1 for none.
 
@@ -32,12 +37,15 @@ def noise_levels(schedule: str, steps: int, shift: float) -> tuple[np.ndarray, n
     """
     if steps < 1 or not shift > 0:
         raise InputError(f"sampling: expected steps >= 1 and shift > 0, got {steps=} {shift=}")
-    ends = {"linear": (1.0, 0.0), "wan": (1 - 1 / TRAIN_STEPS, 0.0), "diffusers": (1.0, 1 / TRAIN_STEPS)}
-    if schedule not in ends:
-        raise InputError(f"sampling: schedule must be one of {', '.join(ends)}, got {schedule!r}")
-    start, end = ends[schedule]
-    sigma = shift_tau(np.linspace(start, end, steps + 1)[:-1], shift)
-    if schedule == "linear":
+    if schedule not in SCHEDULES:
+        raise InputError(f"sampling: schedule must be one of {', '.join(SCHEDULES)}, got {schedule!r}")
+    if schedule == "euler":
+        grid = np.linspace(1.0, shift_tau(np.float64(1 / TRAIN_STEPS), shift), steps)
+    else:
+        ends = {"linear": (1.0, 0.0), "wan": (1 - 1 / TRAIN_STEPS, 0.0), "diffusers": (1.0, 1 / TRAIN_STEPS)}
+        grid = np.linspace(*ends[schedule], steps + 1)[:-1]
+    sigma = shift_tau(grid, shift)
+    if schedule in ("linear", "euler"):
         return sigma.astype(np.float32), sigma.astype(np.float32)
     if sigma[0] == 1:  # log(1 - sigma) must be finite
         sigma[0] -= 1e-6
