@@ -8,10 +8,16 @@ from v2v.evaluation.metrics.base import Column
 from v2v.evaluation.sweep.summary import ScoreTable, compare_methods, summarize_methods
 
 
-def table(*rows, rate=False):
+def table(*rows, rate=False, lengths=None):
     values = np.array(rows, float)
     nothing = np.zeros(values.shape, bool)
-    return ScoreTable(Column("x", rate=rate), values, nothing, nothing)
+    return ScoreTable(
+        Column("x", rate=rate),
+        values,
+        nothing,
+        nothing,
+        np.full(values.shape, 24.0) if lengths is None else lengths,
+    )
 
 
 def summaries(*rows, rate=False):
@@ -44,3 +50,19 @@ def test_a_win_rate_of_few_items_has_no_interval():
     wins = compare_methods(table(np.ones(23), np.zeros(23)))[0][1]
     assert wins.mean == 1 and math.isnan(wins.low) and not wins.clear
     assert not math.isnan(compare_methods(table(np.ones(24), np.zeros(24)))[0][1].low)
+
+
+def test_outputs_of_unequal_length_are_not_compared():
+    rng = np.random.default_rng(1)
+    a, b = rng.normal(0, 1, 40), rng.normal(3, 1, 40)
+    lengths = np.full((2, 40), 24.0)
+    lengths[1, :10] = 20
+    scores = table(a, b, lengths=lengths)
+    delta = summarize_methods(scores, ["m0", "m1"], ["a"] * 40, "m0")["m1"].difference
+    assert (delta.n, delta.unequal, delta.clear) == (30, 10, True)
+    assert np.isclose(delta.mean, (b - a)[10:].mean())
+    wins = compare_methods(scores)[1][0]
+    assert wins.wins + wins.ties + wins.losses == 30 and wins.unequal == 10
+    lengths[1] = 20
+    delta = summarize_methods(table(a, b, lengths=lengths), ["m0", "m1"], ["a"] * 40, "m0")["m1"].difference
+    assert delta.n == 0 and math.isnan(delta.mean) and not delta.clear and delta.unequal == 40

@@ -159,6 +159,33 @@ def test_refused_sentences_have_a_column_of_their_own(tiny, tmp_path):
     assert line[:4] == ["a", "refused", "all", "0.5"] and line[6:] == ["4", "4", "0", "0"]
 
 
+def test_a_clip_that_was_cut_is_not_compared_with_one_that_was_not(tmp_path):
+    bench = benchmark(tmp_path / "bench", n=2)
+    for name, length in (("full", 6), ("cut", 4)):
+        for item in bench.items:
+            path = tmp_path / name / f"{item.id}.mp4"
+            path.parent.mkdir(exist_ok=True)
+            write(path, picture(6, 32, 48, seed=3)[: length if item.id == "item1" else 6])
+    folders = tuple(ResultFolder(name, tmp_path / name) for name in ("full", "cut"))
+    _, _, document = go(Sweep(bench, folders, BUILTIN_METRICS), tmp_path / "cache")
+    delta, wins = document["summary"]["flicker"]["cut"]["delta"], document["wins"]["flicker"][0][1]
+    assert (delta["mean"], delta["n"], delta["unequal"], delta["clear"]) == (0, 1, 1, False)
+    assert (wins["ties"], wins["wins"], wins["losses"], wins["unequal"]) == (1, 0, 0, 1)
+
+
+def test_words_that_the_editor_ignored_are_a_problem_and_stay_one(tiny, tmp_path):
+    class Forgetful(Shift):
+        def edit_video(self, video, instruction, **options):
+            clip = super().edit_video(video, instruction, **options)
+            words = ["video"] if "3" in instruction else []
+            return dataclasses.replace(clip, report={"unknown_words": words, "left_out": ""})
+
+    definition = Sweep(tiny, (EditingMethod("a", editor=Forgetful, revision="1"),), BUILTIN_METRICS)
+    for _ in range(2):
+        _, _, document = go(definition, tmp_path / "cache")
+        assert document["problems"] == ['a, item item3: the editor ignored "video" of the instruction']
+
+
 def test_metric_troubles(tiny, tmp_path):
     skipped_metric = Brightness(
         name="heavy", columns=(Column("x"),), absent="wants weights/heavy, found no such folder"
@@ -246,6 +273,8 @@ def test_sweeps_that_make_no_sense(tiny, tmp_path):
         ("at least one method", lambda: Sweep(tiny, (), BUILTIN_METRICS)),
         ("none of the methods", lambda: Sweep(tiny, a, BUILTIN_METRICS, baseline="b")),
         ("revision", lambda: EditingMethod("x", editor=Shift)),
+        ("method guidence 1: .*guidance", lambda: grid(guidence=(1, 2))),
+        ("steps: expected at least 1", lambda: grid(steps=(0, 2))),
         ("no such folder", lambda: ResultFolder("x", tmp_path / "none")),
         ("got none", lambda: Benchmark("empty", ())),
         ("kinds among brighten, dim", lambda: tiny.take(kinds=("blur",))),

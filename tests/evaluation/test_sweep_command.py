@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from v2v.cli import eval
+from v2v.cli import eval, main
 from v2v.errors import InputError
 
 ROOT = Path(__file__).parents[2]
@@ -148,3 +148,35 @@ def test_metrics_and_rubrics_are_listed(capsys):
     assert end.value.code == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("success") and "LPIPS" in "\n".join(lines) and "openve" in lines[-1]
+
+
+def test_parts_of_a_sweep_share_a_cache_and_a_last_run_collects(tmp_path, capsys):
+    file, out = tmp_path / "s.py", tmp_path / "out"
+    file.write_text(SWEEP)
+    words = ["eval", str(file), "--out", str(out), "--json"]
+    edits = []
+    for part in ("1/3", "2/3", "3/3"):
+        assert main.main([*words, "--shard", part]) == 0
+        edits.append(json.loads(capsys.readouterr().out)["edits"])
+        assert not (out / "results.json").exists()
+    assert main.main(words) == 0
+    # Eight edits, of which two fail and are tried again.
+    assert sum(edits) == 6 and json.loads(capsys.readouterr().out)["edits"] == 0
+    for part in ("0/3", "4/3", "x", "9/9"):
+        assert main.main([*words, "--shard", part]) == 2
+
+
+def test_a_sweep_without_an_output_fails(tmp_path, capsys):
+    file, out = tmp_path / "s.py", tmp_path / "out"
+    file.write_text(SWEEP.replace('refuse="3"', 'refuse="video"'))
+    assert main.main(["eval", str(file), "--out", str(out)]) == 1
+    assert "out of luck" in capsys.readouterr().err
+    page = (out / "report.html").read_text()
+    assert str(tmp_path) not in page and 'id="published"' in page
+
+
+def test_without_a_terminal_the_log_tells_how_far_it_is(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(eval, "LINE_SECONDS", 0.0)
+    (tmp_path / "s.py").write_text(SWEEP)
+    main.main(["eval", str(tmp_path / "s.py"), "--out", str(tmp_path / "out")])
+    assert "edits: 8 of 8" in capsys.readouterr().err

@@ -9,8 +9,10 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import logging
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +33,9 @@ examples:
 """
 
 
+logger = logging.getLogger("v2v")
+# Seconds between lines of progress where there is no terminal.
+LINE_SECONDS = 60.0
 # Problems printed after a run; results.json holds all.
 MAX_PROBLEMS = 20
 
@@ -64,6 +69,7 @@ class SweepRequest:
       progress: whether to show progress bars.
       any_code: whether to use finished work of other code too.
       fresh: finished work to do anew.
+      shard: "I/N": do only every Nth item's work from the Ith on, into the cache, and write no results; "" for everything.
     """
 
     file: Path
@@ -77,6 +83,7 @@ class SweepRequest:
     progress: bool = False
     any_code: bool = False
     fresh: frozenset[Literal["edits", "scores", "judge"]] = frozenset()
+    shard: str = ""
 
 
 @dataclass(frozen=True)
@@ -146,6 +153,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cache", metavar="DIR", help="folder of finished work to share between sweeps (default: DIR/cache)")  # fmt: skip
     parser.add_argument("--fresh", action="append", default=[], choices=("edits", "scores", "judge"), help="do finished work anew: edits, scores computed here, or answers of judges; may be repeated")  # fmt: skip
     parser.add_argument("--any-code", action="store_true", help="use finished work also where the code of editor or metric has changed since; the plan says of which commits it is")  # fmt: skip
+    parser.add_argument("--shard", default="", metavar="I/N", help="do only the Ith of N parts of the items, 1/N to N/N, without results and report; N processes share one --cache, a last run without --shard collects")  # fmt: skip
     parser.add_argument("--plan", action="store_true", help="print what would be done and what it would cost, then stop")  # fmt: skip
     parser.add_argument("--strict", action="store_true", help="exit with 1 if anything failed, was skipped or didn't match")  # fmt: skip
     parser.add_argument("--compat", choices=("editverse",), help="judges of single frames repeat EditVerseBench's own sampling and channel order")  # fmt: skip
@@ -194,6 +202,7 @@ def parse_request(args: argparse.Namespace, progress: bool) -> EvalRequest:
         progress,
         args.any_code,
         frozenset(args.fresh),
+        args.shard,
     )
 
 
@@ -239,6 +248,8 @@ def _run_sweep(request: SweepRequest) -> dict[str, Any]:
     if request.compat:
         definition = _with_compatibility(definition, request.compat)
     _check_exports(request.exports, definition)
+    if request.shard:
+        definition = _take_shard(definition, request.shard)
     plan = sweep.plan_sweep(definition, cache)
     print(plan.format(), file=sys.stderr, flush=True)
     if request.plan_only:
@@ -246,6 +257,15 @@ def _run_sweep(request: SweepRequest) -> dict[str, Any]:
         return {"output": output, "exit": 0, "plan": plan.to_json()}
     with _Bars(plan, request.progress) as tick:
         run = runner.run_sweep(definition, cache, tick)
+    has_no_output = all(output.path is None for output in run.outputs.values())
+    if request.shard:
+        return {
+            "output": f"part {request.shard} in {cache.folder}",
+            "exit": 1 if has_no_output else 0,
+            "edits": sum(output.is_new for output in run.outputs.values()),
+            "scores": sum(result.is_new for result in run.results.values()),
+            "seconds": round(time.perf_counter() - begin, 2),
+        }
     sweep_results = results.build_results(run, plan)
     document = json.dumps(sweep_results.to_json(), indent=1, ensure_ascii=False)
     write_text_atomically(out / "results.json", document)
@@ -264,7 +284,8 @@ def _run_sweep(request: SweepRequest) -> dict[str, Any]:
         print(f"v2v: note: {len(problems) - MAX_PROBLEMS} more in {out / 'results.json'}", file=sys.stderr)
     return {
         "output": str(out / "report.html"),
-        "exit": 1 if request.strict and problems else 0,
+        # A sweep without a single output has failed, however little is asked of it.
+        "exit": 1 if has_no_output or (request.strict and problems) else 0,
         "edits": sum(output.is_new for output in run.outputs.values()),
         "scores": sum(result.is_new for result in run.results.values()),
         "problems": len(problems),
@@ -283,6 +304,21 @@ def _with_compatibility(definition: Sweep, compat: Literal["", "editverse"]) -> 
     return dataclasses.replace(definition, metrics=metrics)
 
 
+def _take_shard(definition: Sweep, shard: str) -> Sweep:
+    """Return the sweep over one part of its items.
+
+    Raises:
+      InputError: no "I/N" with 1 <= I <= N, or a part without items.
+    """
+    first, _, count = shard.partition("/")
+    if not (first.isdigit() and count.isdigit() and 1 <= int(first) <= int(count)):
+        raise InputError(f"--shard {shard}: expected I/N with I from 1 to N, such as 1/4")
+    items = definition.benchmark.items[int(first) - 1 :: int(count)]
+    if not items:
+        raise InputError(f"--shard {shard}: the benchmark has only {len(definition.benchmark.items)} items")
+    return dataclasses.replace(definition, benchmark=dataclasses.replace(definition.benchmark, items=items))
+
+
 def _check_exports(exports: Sequence[Export], definition: Sweep) -> None:
     """Check that every export names a method and a folder."""
     methods = [method.name for method in definition.methods]
@@ -295,12 +331,14 @@ def _check_exports(exports: Sequence[Export], definition: Sweep) -> None:
 
 
 class _Bars:
-    """Progress bars, one for each phase of a run; as a context it gives the callback of `run_sweep`."""
+    """Progress bars, one for each phase of a run, or without a terminal lines in the log; as a context it gives the callback of `run_sweep`."""
 
     def __init__(self, plan: SweepPlan, visible: bool):
         self._totals = {"edit": plan.methods * plan.items}
         self._visible = visible
         self._bars: dict[str, Any] = {}
+        self._counts: Counter[str] = Counter()
+        self._next_line = time.monotonic() + LINE_SECONDS
 
     def __enter__(self) -> Callable[[str], None]:
         from tqdm import tqdm
@@ -310,6 +348,11 @@ class _Bars:
                 total = self._totals.get(phase)
                 self._bars[phase] = tqdm(total=total, unit=f" {phase}s", disable=not self._visible)
             self._bars[phase].update()
+            self._counts[phase] += 1
+            if not self._visible and time.monotonic() >= self._next_line:
+                self._next_line = time.monotonic() + LINE_SECONDS
+                total = self._totals.get(phase)
+                logger.info("%ss: %d%s", phase, self._counts[phase], f" of {total}" if total else "")
 
         return tick
 

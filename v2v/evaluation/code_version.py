@@ -17,6 +17,7 @@ import subprocess
 import sys
 import sysconfig
 import textwrap
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from types import CodeType, FunctionType, MethodType, ModuleType
@@ -32,6 +33,8 @@ EDITING = (
 # Parts that decide what a metric gives; those that decide what a judge is asked and how its answers are read.
 SCORING = ("evaluation/metrics", "video")
 JUDGING = ("evaluation/judge", "evaluation/metrics/base.py", "evaluation/metrics/clips.py")
+# Python 3.11's parser fails now and then where two threads use it at once.
+_parser_lock = threading.RLock()
 # Objects whose code was hashed, by id: held, so that no other object gets their id.
 _hashed_objects: dict[int, tuple[Any, str]] = {}
 
@@ -43,18 +46,20 @@ def package_code(*parts: str) -> str:
     for part in parts:
         place = PACKAGE / part
         for file in sorted(place.rglob("*.py")) if place.is_dir() else [place]:
-            total.update(f"{file.relative_to(PACKAGE)}\0{_file_code(file)}\0".encode())
+            with _parser_lock:
+                total.update(f"{file.relative_to(PACKAGE)}\0{_file_code(file)}\0".encode())
     return total.hexdigest()
 
 
 def object_code(value: Any) -> str:
     """Return the hash of the code of a function, class, module or object, as above."""
-    if id(value) not in _hashed_objects:
-        collector = _Collector()
-        collector.add(value, "")
-        text = json.dumps(sorted(collector.sources.items()))
-        _hashed_objects[id(value)] = value, hashlib.sha256(text.encode()).hexdigest()
-    return _hashed_objects[id(value)][1]
+    with _parser_lock:
+        if id(value) not in _hashed_objects:
+            collector = _Collector()
+            collector.add(value, "")
+            text = json.dumps(sorted(collector.sources.items()))
+            _hashed_objects[id(value)] = value, hashlib.sha256(text.encode()).hexdigest()
+        return _hashed_objects[id(value)][1]
 
 
 @functools.cache

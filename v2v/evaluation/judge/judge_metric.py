@@ -114,7 +114,8 @@ class JudgeMetric(Metric):
     @property
     def code(self) -> str:
         """Return the hash of the code of questions and answers, and of a judge or rubric of one's own."""
-        return f"{package_code(*JUDGING)[:32]}{object_code((self.judge, self.rubric))[:32]}"
+        parts = package_code(*JUDGING), object_code(self.judge), object_code(self.rubric)
+        return "".join(part[:24] for part in parts)
 
     @property
     def calls(self) -> int:

@@ -9,6 +9,7 @@ function el(tag, text, attributes = {}) {
 }
 // Groups of fewer items show their number.
 const FEW = 8, count = (n, what) => `${n} ${what}${n === 1 ? "" : "s"}`;
+const unequal = (x) => (x.unequal ? `; ${x.unequal} left out, as the outputs have different numbers of frames` : "");
 const number = (x, c) => (x === null || x === undefined ? "–" : c && c.rate ? (100 * x).toFixed(0) : Math.abs(x) >= 100 ? x.toFixed(0) : Math.abs(x) >= 10 ? x.toFixed(1) : x.toFixed(Math.abs(x) < 0.1 && x !== 0 ? 3 : 2));
 const unit = (c) => (c.rate ? "%" : c.unit);
 const span = (cell, c) => (cell.low === null ? "" : `[${number(cell.low, c)}, ${number(cell.high, c)}]`);
@@ -58,10 +59,11 @@ function scores() {
       const delta = kind === "all" && D.summary[c.name][m].delta;
       if (delta && delta.mean !== null) {
         const sign = (x) => (x > 0 ? "+" : "") + number(x, c);
-        const mark = el("small", sign(delta.mean) + (delta.low === null ? "" : ` [${sign(delta.low)}, ${sign(delta.high)}]`), { title: `against ${D.baseline}, paired over ${delta.n} items` });
+        const mark = el("small", sign(delta.mean) + (delta.low === null ? "" : ` [${sign(delta.low)}, ${sign(delta.high)}]`), { title: `against ${D.baseline}, paired over ${count(delta.n, "item")}` + unequal(delta) });
         if (delta.clear && c.better !== "neither") mark.className = better(delta.mean, 0, c) ? "up" : "down";
         td.append(mark);
       }
+      if (delta && delta.unequal) td.append(el("small", `${delta.unequal} of unequal length not compared`));
       tr.append(td);
     }
     return tr;
@@ -73,6 +75,13 @@ function scores() {
     rows.push(tr);
   }
   sortable($("scores"), heads, rows);
+  const tables = (D.published || []).filter((p) => p.rows.some((r) => D.columns.some((c) => c.name in r.values)));
+  const judges = D.columns.filter((c) => c.identity.metric === "judge").map((c) => c.about);
+  $("published").replaceChildren(...(kind === "all" && tables.length ? [
+    el("strong", "Italic rows are published figures: of other items, frames and judges than ours, so that a difference of a few tenths means nothing. Compare within one table first."),
+    ...(judges.length ? [el("div", `Our judge: ${judges[0]}.`)] : []),
+    ...tables.map((p) => el("div", `${p.short}: ${p.title}. ${p.notes}`)),
+  ] : []));
   const n = kind === "all" ? D.items.length : D.items.filter((i) => i.kind === kind).length;
   $("scores-note").textContent = `${count(n, "item")}; mean and 95 % interval` + (kind === "all" && names.length > 1 ? `; third line: difference from ${D.baseline}, paired, coloured where its interval leaves out 0 and there are at least ${FEW} items` : "") + ". Failed items (no output) count as the worst of a scale that has one; where it has none the mean is over the scored ones, and the number is shown. Outputs that a metric or judge could not score are in no mean." + (D.empty.length ? ` Columns that apply to no item: ${D.empty.join(", ")}.` : "");
 }
@@ -99,7 +108,7 @@ function detail() {
       const td = el("td", w ? (100 * w.mean).toFixed(0) + " %" : "", { "data-value": w ? w.mean : "" });
       if (w) {
         td.append(el("small", w.low === null ? `n=${w.wins + w.ties + w.losses}` : `[${(100 * w.low).toFixed(0)}, ${(100 * w.high).toFixed(0)}]`));
-        td.title = `${w.wins} won, ${w.ties} tied, ${w.losses} lost`;
+        td.title = `${w.wins} won, ${w.ties} tied, ${w.losses} lost` + unequal(w);
         if (w.clear) td.className = w.mean > 0.5 ? "up" : "down";
       }
       tr.append(td);

@@ -21,7 +21,7 @@ async function show(id) {
 }
 function note(method, id) {
   const edit = D.edits.find((e) => e.method === method && e.item === id), values = D.columns.map((c) => [c, scoreOf(c, method, id)]).filter(([c, s]) => s && c.name in s.values);
-  return values.slice(0, 6).map(([c, s]) => `${c.name} ${c.rate ? (s.values[c.name] ? "yes" : "no") : number(s.values[c.name])}`).join(" · ") + (edit && edit.rule ? ` · ${edit.rule}` : "");
+  return values.slice(0, 6).map(([c, s]) => `${c.name} ${c.rate ? (s.values[c.name] ? "yes" : "no") : number(s.values[c.name])}`).join(" · ") + (edit && edit.rule ? ` · ${edit.rule}` : "") + (edit && edit.notes.length ? ` · ${edit.notes.join("; ")}` : "");
 }
 players.onframe = (k) => { $("scrub").value = k; $("frame").value = `${k + 1} / ${players.length}`; };
 $("play").onclick = () => { if (players.playing) players.pause(); else players.play(); $("play").textContent = players.playing || $("play").textContent === "play" ? "pause" : "play"; };
@@ -44,10 +44,10 @@ document.addEventListener("keydown", (e) => {
   if (keys[e.key]) { e.preventDefault(); $(keys[e.key]).click(); }
 });
 
-$("lead").textContent = `${D.benchmark.name}${D.benchmark.version ? " " + D.benchmark.version : ""}: ${D.items.length} items, ${D.kinds.length} kinds of edit, ${D.methods.length} methods. ${D.benchmark.about}`;
+$("lead").textContent = `${D.benchmark.name}${D.benchmark.version ? " " + D.benchmark.version : ""}: ${count(D.items.length, "item")}, ${count(D.kinds.length, "kind")} of edit, ${count(D.methods.length, "method")}. ${D.benchmark.about}`;
 if (D.problems.length) {
   const list = el("ul"); list.append(...D.problems.slice(0, 200).map((p) => el("li", p)));
-  $("problems").append(el("strong", `${D.problems.length} problems`), list); $("problems").hidden = false;
+  $("problems").append(el("strong", count(D.problems.length, "problem")), list); $("problems").hidden = false;
 }
 for (const [id, names] of [["kind", ["all", ...D.kinds]], ["clip-kind", ["all", ...D.kinds]], ["column", D.columns.map((c) => c.name)]])
   $(id).replaceChildren(...names.map((n) => el("option", n, { value: n })));

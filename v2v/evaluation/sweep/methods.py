@@ -21,6 +21,7 @@ from v2v.evaluation.cache import SweepCache, digest
 from v2v.evaluation.code_version import EDITING, object_code, package_code
 from v2v.evaluation.items import Item
 from v2v.pipeline.editor import EasyV2VEditor
+from v2v.pipeline.settings import EditSettings
 from v2v.video import video as codec
 
 # The layout of an edit's key; that editing has changed is noticed by its code.
@@ -51,7 +52,7 @@ class EditingMethod:
       model: "embedded", a folder of weights, or ORG/NAME[@REVISION] on the Hugging Face Hub.
       lora: an adapter file added to the model, its name on the hub, or None.
       lora_scale: the adapter's scale.
-      options: options of `edit_video`: steps, guidance, seed, detail, preserve.
+      options: options of `edit_video`: steps, guidance, seed, detail, preserve. Those of v2v's own editor are checked here.
       use_mask: whether the editor gets the item's mask, which then replaces start and end.
       use_reference: whether the editor gets the item's reference where the instruction does not speak of it.
       editor: returns the editor, for others than v2v's own.
@@ -77,6 +78,11 @@ class EditingMethod:
             raise InputError(
                 f"method {self.name}: an editor of your own needs revision=..., which tells its editions apart; its edits are cached"
             )
+        if self.editor is None:
+            try:
+                EditSettings.of(**self.options)
+            except InputError as error:
+                raise InputError(f"method {self.name}: {error}") from None
 
     def editor_arguments(self, item: Item) -> dict:
         """Return the arguments of the editor beside clip, instruction and options."""

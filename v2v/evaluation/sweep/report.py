@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import html
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -27,6 +28,9 @@ from v2v.evaluation.sweep.results import SweepResults
 from v2v.evaluation.sweep.runner import SweepRun
 from v2v.video.encoder import DETERMINISTIC
 
+# Fields of the results document whose texts may hold paths, and such a path with its last name.
+PATH_FIELDS = ("methods", "notes", "plan", "problems", "skipped")
+ABSOLUTE_PATH = re.compile(r"""(?<![\w/:<.])/(?:[^\s/:;,'"]+/)+([^\s/:;,'"]+)""")
 PAGE_FOLDER = Path(__file__).parents[1] / "page"
 SCRIPTS = ("report.js", "viewer.js")
 # Longest side of a preview in pixels, x264's quality, and the version of previews in the cache.
@@ -176,12 +180,23 @@ def _in_turns(items: tuple[Item, ...]) -> Iterator[Item]:
 
 
 def _without_paths(document: dict) -> dict:
-    """Remove the paths of this machine's files, as a page is passed on to others."""
+    """Remove the paths of this machine's files, as a page is passed on to others; sentences and settings keep the last name of a path."""
     tables = {
         name: [{k: v for k, v in row.items() if k not in ("source", "path")} for row in document[name]]
         for name in ("items", "edits")
     }
-    return {**document, **tables}
+    scores = [{**row, "reason": _shorten_paths(row["reason"])} for row in document["scores"]]
+    short = {name: _shorten_paths(document[name]) for name in PATH_FIELDS if name in document}
+    return {**document, **tables, "edits": _shorten_paths(tables["edits"]), "scores": scores, **short}
+
+
+def _shorten_paths(value: Any) -> Any:
+    """Return a nested value with the last name in place of every absolute path in its texts."""
+    if isinstance(value, dict):
+        return {k: _shorten_paths(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_shorten_paths(v) for v in value]
+    return ABSOLUTE_PATH.sub(r"\1", value) if isinstance(value, str) else value
 
 
 def inline_json(value: Any) -> str:

@@ -181,7 +181,7 @@ def build_results(run: SweepRun, plan: SweepPlan | None = None) -> SweepResults:
 
 
 def list_problems(run: SweepRun, plan: SweepPlan | None = None) -> list[Problem]:
-    """List what fails `--strict`: the plan's notes, skipped metrics, failed items, outputs of another shape, failed scores."""
+    """List what fails `--strict`: the plan's notes, skipped metrics, failed items, outputs of another shape, ignored words, missing scores."""
     problems = [Problem(note) for note in (plan.notes if plan else [])]
     problems += [Problem(reason, metric=name) for name, reason in run.skipped_metrics.items()]
     for (method, item), output in run.outputs.items():
@@ -189,6 +189,9 @@ def list_problems(run: SweepRun, plan: SweepPlan | None = None) -> list[Problem]
             problems.append(Problem(output.reason, method, item))
         elif output.rule:
             problems.append(Problem(output.rule, method, item))
+        if output.path is not None and output.ignored:
+            words = ", ".join(f'"{word}"' for word in output.ignored)
+            problems.append(Problem(f"the editor ignored {words} of the instruction", method, item))
     problems += [
         Problem(result.reason, method, item, metric)
         for (method, item, metric), result in run.results.items()
@@ -282,7 +285,7 @@ def _edit_json(method: str, item: str, output: EditOutput) -> dict:
     return {
         "method": method, "item": item, "status": "ok" if output.path else "failed", "reason": output.reason, "rule": output.rule,
         "path": str(output.path.resolve()) if output.path else "", "sha256": output.sha256, "seconds": output.seconds,
-        "notes": output.notes, "refused": output.is_refused,
+        "notes": output.notes, "ignored": output.ignored, "refused": output.is_refused,
     }  # fmt: skip
 
 

@@ -41,8 +41,10 @@ class EditOutput:
       reason: why there is no file.
       rule: how it was made comparable (clips.py); "" where that was not needed.
       notes: warnings of the editor.
+      ignored: what of the instruction the editor did not follow, as it says itself: words that it doesn't know, an end that is too long.
       seconds: time of the edit; None for a result folder.
       is_new: whether it was edited in this run.
+      frames: number of frames; None where there is no output, or it wasn't read.
       is_refused: whether the editor refused the request, such as a sentence of which it knows no word.
     """
 
@@ -51,8 +53,10 @@ class EditOutput:
     reason: str = ""
     rule: str = ""
     notes: list[str] = field(default_factory=list)
+    ignored: list[str] = field(default_factory=list)
     seconds: float | None = None
     is_new: bool = False
+    frames: int | None = None
     is_refused: bool = False
 
 
@@ -185,6 +189,7 @@ def _edit(editor: VideoEditor, method: EditingMethod, item: Item, cache: SweepCa
         "sha256": cache.hash_of(path),
         "seconds": round(time.perf_counter() - begin, 3),
         "notes": notes,
+        "ignored": [*clip.report.get("unknown_words", ()), *filter(None, [clip.report.get("left_out")])],
     }
     output = _cached_output(cache.store_work("edits", inputs, code, record), cache)
     output.is_new = True
@@ -194,7 +199,11 @@ def _edit(editor: VideoEditor, method: EditingMethod, item: Item, cache: SweepCa
 def _cached_output(edit: FinishedWork, cache: SweepCache) -> EditOutput:
     record = edit.record
     path = cache.path("edits", edit.key, record["suffix"])
-    return EditOutput(path, record["sha256"], notes=record["notes"], seconds=record["seconds"])
+    # Earlier records have notes only.
+    ignored = record.get("ignored", [])
+    return EditOutput(
+        path, record["sha256"], notes=record["notes"], ignored=ignored, seconds=record["seconds"]
+    )
 
 
 def _find_output(method: ResultFolder, item: Item, cache: SweepCache) -> EditOutput:
@@ -229,16 +238,16 @@ def _score_output(
 
 def _check_output(output: EditOutput, case: Case, cache: SweepCache) -> None:
     """Read the output once: one that can't be read becomes a failed edit, one of another shape gets its rule."""
-    key = {"check": 1, "output": output.sha256, "source": cache.hash_of(case.item.source)}
+    key = {"check": 2, "output": output.sha256, "source": cache.hash_of(case.item.source)}
     key["truth"] = cache.hash_of(case.item.truth) if case.item.truth else None
     record = cache.load("checks", key)
     if record is None:
         try:
-            record = {"rule": case.rule, "reason": ""}
+            record = {"rule": case.rule, "reason": "", "frames": len(case.output)}
         except InputError as error:
-            record = {"rule": "", "reason": _format_error(error)}
+            record = {"rule": "", "reason": _format_error(error), "frames": None}
         cache.store("checks", key, record)
-    output.rule, output.reason = record["rule"], record["reason"]
+    output.rule, output.reason, output.frames = record["rule"], record["reason"], record["frames"]
     if output.reason:
         output.path = None
 

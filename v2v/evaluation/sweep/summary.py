@@ -6,7 +6,8 @@ column without an end of its scale (PSNR, flicker) has no such number: its mean 
 comparisons a failed item loses against one that was scored. An output that is there but could not be scored (a judge that is down, a metric that
 raised an error) is no fault of the editor: it is `unscored`, in no mean and no comparison, and its number is shown.
 
-Intervals are 95 % (intervals.py). A difference from the baseline is over items on which both methods were scored, resampled together. Win
+Intervals are 95 % (intervals.py). A difference from the baseline is over items on which both methods were scored, resampled together. Outputs of
+different numbers of frames were scored on different frames, and are not compared: neither in differences nor in win rates, which count them. Win
 rates, and differences of rates, which are the same thing, have an interval from `FEWEST_COMPARED` items on. A difference or win rate is
 `clear`, and coloured in the report, where its interval leaves out "no difference" and there are enough items for a verdict.
 """
@@ -37,12 +38,14 @@ class ScoreTable:
       values: float64 [methods, items]; nan where it does not apply or failed.
       is_failed: bool [methods, items]: there is no output.
       is_unscored: bool [methods, items]: there is one, but no score.
+      lengths: float64 [methods, items]: frames of the outputs; nan where there is none.
     """
 
     column: Column
     values: np.ndarray
     is_failed: np.ndarray
     is_unscored: np.ndarray
+    lengths: np.ndarray
 
     @property
     def is_empty(self) -> bool:
@@ -83,6 +86,7 @@ class Difference:
       high: upper end.
       n: items scored for both.
       clear: whether it is a verdict: the interval leaves out 0 and there are enough items.
+      unequal: items left out because the two outputs have different numbers of frames.
     """
 
     mean: float
@@ -90,6 +94,7 @@ class Difference:
     high: float
     n: int
     clear: bool = False
+    unequal: int = 0
 
 
 @dataclass(frozen=True)
@@ -104,6 +109,7 @@ class WinRate:
       ties: items on which both are equal.
       losses: items on which it is worse.
       clear: whether it is a verdict: the interval leaves out one half.
+      unequal: items left out because the two outputs have different numbers of frames.
     """
 
     mean: float
@@ -113,6 +119,7 @@ class WinRate:
     ties: int
     losses: int
     clear: bool = False
+    unequal: int = 0
 
 
 @dataclass(frozen=True)
@@ -143,9 +150,10 @@ def build_table(run: SweepRun, metric: Metric, column: Column) -> ScoreTable:
             values[row] = metric.spread(column, [result.notes for result in item_results])
         else:
             values[row] = [result.values.get(column.name, np.nan) for result in item_results]
+    outputs = [[run.outputs[method.name, item.id].frames for item in items] for method in run.sweep.methods]
     # Where no method that was scored has a value, the column does not apply to the item, and no method failed it.
     applies = np.isfinite(values).any(0) | (is_failed | is_unscored).all(0)
-    return ScoreTable(column, values, is_failed & applies, is_unscored & applies)
+    return ScoreTable(column, values, is_failed & applies, is_unscored & applies, np.array(outputs, float))
 
 
 def summarize_methods(
@@ -163,7 +171,8 @@ def summarize_methods(
     values = np.where(is_failed, np.nan if column.worst is None else column.worst, table.values)
     kinds = {kind: np.array([k == kind for k in item_kinds]) for kind in dict.fromkeys(item_kinds)}
     everything = np.ones(values.shape[1], bool)
-    reference = values[methods.index(baseline)]
+    base = methods.index(baseline)
+    unequal = _differ(table.lengths, table.lengths[base])
     return {
         name: MethodSummary(
             overall=_summarize_items(values[row], is_failed[row], is_unscored[row], everything, column),
@@ -171,7 +180,9 @@ def summarize_methods(
                 kind: _summarize_items(values[row], is_failed[row], is_unscored[row], selection, column)
                 for kind, selection in kinds.items()
             },
-            difference=None if name == baseline else _difference(values[row], reference, column),
+            difference=None
+            if name == baseline
+            else _difference(values[row], values[base], unequal[row], column),
         )
         for row, name in enumerate(methods)
     }
@@ -190,7 +201,11 @@ def compare_methods(table: ScoreTable) -> list[list[WinRate | None]]:
     sign = 1 if column.better == "higher" else -1
     # A failed item loses; nan does not apply.
     ranks = np.where(table.is_failed, -np.inf, sign * table.values)
-    return [[None if i == j else _win_rate(a, b) for j, b in enumerate(ranks)] for i, a in enumerate(ranks)]
+    unequal = [_differ(table.lengths, lengths) for lengths in table.lengths]
+    return [
+        [None if i == j else _win_rate(a, b, unequal[i][j]) for j, b in enumerate(ranks)]
+        for i, a in enumerate(ranks)
+    ]
 
 
 def _summarize_items(
@@ -205,11 +220,17 @@ def _summarize_items(
     return Cell(*interval, n=scored + failed + unscored, scored=scored, failed=failed, unscored=unscored)
 
 
-def _difference(values: np.ndarray, reference: np.ndarray, column: Column) -> Difference:
-    shared = np.isfinite(values) & np.isfinite(reference)
+def _differ(lengths: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Return where both outputs are there and have different numbers of frames."""
+    return np.isfinite(lengths) & np.isfinite(others) & (lengths != others)
+
+
+def _difference(values: np.ndarray, reference: np.ndarray, unequal: np.ndarray, column: Column) -> Difference:
+    both = np.isfinite(values) & np.isfinite(reference)
+    shared, left_out = both & ~unequal, int((both & unequal).sum())
     n = int(shared.sum())
     if not n:
-        return Difference(*NO_INTERVAL, n=0)
+        return Difference(*NO_INTERVAL, n=0, unequal=left_out)
     changes = values[shared] - reference[shared]
     if column.rate:
         # From -1, 0, 1 to lost, tied, won.
@@ -218,18 +239,20 @@ def _difference(values: np.ndarray, reference: np.ndarray, column: Column) -> Di
     else:
         interval = intervals.mean(changes)
     is_clear = n >= intervals.FEWEST_RESAMPLED and (interval.low > 0 or interval.high < 0)
-    return Difference(*interval, n=n, clear=bool(is_clear))
+    return Difference(*interval, n=n, clear=bool(is_clear), unequal=left_out)
 
 
-def _win_rate(a: np.ndarray, b: np.ndarray) -> WinRate | None:
-    shared = ~(np.isnan(a) | np.isnan(b))
+def _win_rate(a: np.ndarray, b: np.ndarray, unequal: np.ndarray) -> WinRate | None:
+    both = ~(np.isnan(a) | np.isnan(b))
+    shared, left_out = both & ~unequal, int((both & unequal).sum())
     if not shared.any():
         return None
     points = np.where(a[shared] > b[shared], 1.0, np.where(a[shared] == b[shared], 0.5, 0.0))
     wins, ties = int((points == 1).sum()), int((points == 0.5).sum())
     interval = _share(points)
     is_clear = bool(interval.low > 0.5 or interval.high < 0.5)
-    return WinRate(*interval, wins=wins, ties=ties, losses=len(points) - wins - ties, clear=is_clear)
+    losses = len(points) - wins - ties
+    return WinRate(*interval, wins=wins, ties=ties, losses=losses, clear=is_clear, unequal=left_out)
 
 
 def _share(points: np.ndarray) -> Interval:
