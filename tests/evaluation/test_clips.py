@@ -86,3 +86,19 @@ def test_refused(tmp_path):
     (tmp_path / "cut.mp4").write_bytes(data[: len(data) // 2])
     with pytest.raises(InputError):
         Clip(tmp_path / "cut.mp4")
+
+
+def test_frames_of_a_folder_are_in_the_order_of_their_numbers(tmp_path):
+    """frame_10 comes after frame_9, as when the numbers are padded with zeros."""
+    for folder, width in (("plain", 0), ("padded", 3)):
+        (tmp_path / folder).mkdir()
+        for k in range(12):
+            frame = np.full((8, 8, 3), 20 * k, np.uint8)
+            cv2.imwrite(str(tmp_path / folder / f"frame_{k:0{width}d}.png"), frame)
+    for folder in ("plain", "padded"):
+        assert [int(frame[0, 0, 0]) for frame in Clip(tmp_path / folder)] == list(range(0, 240, 20))
+    mixed = tmp_path / "mixed"
+    mixed.mkdir()
+    for name, level in (("a2b10.png", 20), ("a2b9.png", 10), ("a10b1.png", 30), ("9.png", 0), ("b.png", 40)):
+        cv2.imwrite(str(mixed / name), np.full((8, 8, 3), level, np.uint8))
+    assert [int(frame[0, 0, 0]) for frame in Clip(mixed)] == [0, 10, 20, 30, 40]

@@ -11,6 +11,7 @@ Outputs that do not match their source are compared by this rule, which is writt
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -192,7 +193,14 @@ def _estimate_bytes(path: Path) -> int:
 
 
 def _frame_files(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.iterdir() if p.suffix.lower() in STILLS and not p.name.startswith("."))
+    files = (p for p in folder.iterdir() if p.suffix.lower() in STILLS and not p.name.startswith("."))
+    return sorted(files, key=_frame_order)
+
+
+def _frame_order(path: Path) -> tuple[list[str | int], str]:
+    """Return the key by which frames are sorted: numbers in their names count as numbers, so that 10 comes after 9."""
+    parts = re.split(r"([0-9]+)", path.name)
+    return [int(part) if i % 2 else part for i, part in enumerate(parts)], path.name
 
 
 def _read_pictures(folder: Path) -> Iterator[np.ndarray]:
