@@ -30,7 +30,7 @@ from data_synth.dataset.request import SynthRequest, fingerprint_sources
 from data_synth.generate import PairOptions
 from data_synth.recipes import registry
 from data_synth.recipes.result import Rejected
-from data_synth.recipes.sources import NO_SOURCES
+from data_synth.recipes.sources import NO_SOURCES, Sources
 from data_synth.scenes import textures
 from v2v.data import pair as pr
 from v2v.errors import InputError, note
@@ -237,7 +237,7 @@ def _iterate_records(build: _Build, report: Report, progress: Progress | None) -
         previous_rejection = outcome
         if failure_count >= MAX_CONSECUTIVE_FAILURES and outcome.transient:
             raise shards.BuildStoppedError(
-                f"{outcome}, {failure_count} times in a row; see that the expert of {', '.join(request.sources.experts)} works and "
+                f"{outcome}, {failure_count} times in a row; see that {_format_services(request.sources)} works and "
                 f"run the same command again: the {pair_count} pairs so far are kept in {build.shard_folder}"
             )
         if last is None and seed_count > MAX_UNPRODUCTIVE_SEEDS and pair_count * 50 < seed_count:
@@ -258,6 +258,13 @@ def _iterate_records(build: _Build, report: Report, progress: Progress | None) -
             f"pairs: expected some from {', '.join(request.recipes)}, got none from seed {request.seed} on; "
             f"dropped: {reasons or 'nothing, no row is left'}"
         )
+
+
+def _format_services(sources: Sources) -> str:
+    """Return what may be down, by the files that describe it."""
+    experts = [f"the expert of {', '.join(sources.experts)}"] if sources.experts else []
+    writer = [f"the writer of {sources.writer}"] if sources.writer else []
+    return " or ".join(experts + writer) or "what it needs"
 
 
 def _reject_duplicate(record: dict, fingerprints: set[str]) -> dict | Rejected:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import http.client
 import json
 import os
 import re
@@ -188,27 +189,33 @@ class EndpointWriter:
         return out
 
     def _request_instructions(self, captions: list[str]) -> list[str | Rejected]:
-        reason = ""
+        rejection = Rejected("")
         for attempt in range(self.retries + 1):
             if attempt:
                 time.sleep(self.pause * 2 ** (attempt - 1))
             try:
                 instructions = _parse_strings(self._post_request(captions))
             except urllib.error.HTTPError as error:
-                reason = f"writer answered HTTP {error.code}"
+                # The captions may be to blame for these alone; a key that is wrong or a model that isn't loaded is mended.
+                transient = error.code not in (400, 413, 422)
+                rejection = Rejected(f"writer answered HTTP {error.code}", transient)
                 if error.code in (400, 401, 403, 404):  # a retry would not help
                     break
             except TimeoutError:
-                reason = "writer took too long"
-            except OSError:
-                reason = "writer cannot be reached"
-            except (ValueError, KeyError, TypeError, IndexError):
-                reason = "writer answered no list of strings"
+                rejection = Rejected("writer took too long", transient=True)
+            except (OSError, http.client.HTTPException) as error:
+                # urllib wraps what happens while it connects.
+                late = isinstance(error, urllib.error.URLError) and isinstance(error.reason, TimeoutError)
+                rejection = Rejected(
+                    "writer took too long" if late else "writer cannot be reached", transient=True
+                )
+            except (ValueError, KeyError, TypeError, IndexError, RecursionError):
+                rejection = Rejected("writer answered no list of strings")
             else:
                 if len(instructions) == len(captions):
                     return [answer.strip() for answer in instructions]
-                reason = "writer answered another number of sentences"
-        return [Rejected(reason)] * len(captions)
+                rejection = Rejected("writer answered another number of sentences")
+        return [rejection] * len(captions)
 
     def _post_request(self, captions: list[str]) -> str:
         body = {
@@ -234,9 +241,10 @@ class EndpointWriter:
 
     def _read_cached(self, caption: str) -> str | None:
         try:
-            return json.loads(self._cache_path(caption).read_text())
+            text = json.loads(self._cache_path(caption).read_text())
         except (OSError, ValueError):
             return None
+        return text if isinstance(text, str) else None
 
     def _write_cached(self, caption: str, text: str) -> None:
         path = self._cache_path(caption)
@@ -249,7 +257,7 @@ class EndpointWriter:
 def _parse_strings(content: str) -> list[str]:
     """Parse the JSON list in a response, which models often wrap in a code fence."""
     out = json.loads(content[content.index("[") : content.rindex("]") + 1])
-    if not all(isinstance(text, str) for text in out):
+    if not all(isinstance(text, str) and text_files.is_unicode(text) for text in out):
         raise ValueError("not a list of strings")
     return out
 

@@ -3,6 +3,7 @@
 import json
 import sys
 import threading
+import urllib.error
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import numpy as np
 import pytest
 
 from data_synth import generate
+from data_synth.dataset.build import build_dataset
+from data_synth.dataset.request import SynthRequest
 from data_synth.generate import PairOptions
 from data_synth.language import caption_rewriting as cw
 from data_synth.recipes import captions
@@ -287,7 +290,7 @@ def test_endpoint_faults_are_bounded_and_named(endpoint, faults, reason, calls):
     Endpoint.faults.extend(faults)
     outcomes = quick(endpoint)(["a"])
     assert len(Endpoint.requests) == calls
-    assert outcomes == [Rejected(reason)] if reason else isinstance(outcomes[0], str)
+    assert outcomes == [Rejected(reason, "HTTP" in reason)] if reason else isinstance(outcomes[0], str)
     Endpoint.faults.clear()
     assert isinstance(quick(endpoint)(["a"])[0], str)  # a failure is not cached
 
@@ -298,7 +301,7 @@ def test_failures_of_the_writer_are_the_rows_reason(tmp_path, endpoint):
     recipe = captions.CaptionRecipe(
         (event(path), event(path, caption="nothing")), quick(endpoint), lambda p: ()
     )
-    assert recipe.make_pairs([0, 1], T, 32, 32) == [Rejected("writer answered HTTP 500")] * 2
+    assert recipe.make_pairs([0, 1], T, 32, 32) == [Rejected("writer answered HTTP 500", transient=True)] * 2
     pair, none = recipe.make_pairs([0, 1], T, 32, 32)
     assert none == Rejected("empty instruction") and pair.instructions == (
         "make it so that a man jumps over the wall",
@@ -319,3 +322,55 @@ def test_writer_descriptions_are_checked(tmp_path, text, message):
     (tmp_path / "w.toml").write_text(text)
     with pytest.raises(InputError, match=message):
         cw.load_endpoint_writer(tmp_path / "w.toml")
+
+
+def test_a_writer_that_is_down_or_slow_is_asked_again_later(tmp_path, endpoint, monkeypatch):
+    """Its rows are not dropped for good: the build stops, and goes on where it stood."""
+    path = numbered(tmp_path / "v.mp4", 4.0)
+    down = cw.dataclasses.replace(quick(endpoint), url="http://127.0.0.1:1/v1", retries=0)
+    recipe = captions.CaptionRecipe((event(path),), down, lambda p: ())
+    assert recipe(0, T, 32, 32) == Rejected("writer cannot be reached", transient=True)
+
+    def wait(*_, **__):
+        raise urllib.error.URLError(TimeoutError("timed out"))
+
+    monkeypatch.setattr(cw.urllib.request, "urlopen", wait)
+    assert down(["a"]) == [Rejected("writer took too long", transient=True)]
+
+
+def test_a_build_stops_while_the_writer_is_down_and_then_goes_on(tmp_path, endpoint, monkeypatch):
+    monkeypatch.setattr(captions, "_import_scenedetect", lambda: None)
+    monkeypatch.setattr(captions, "detect_cuts", lambda path: ())
+    lines = []
+    for i in range(9):
+        numbered(tmp_path / f"{i}.mp4", 4.0, fps=10 + 5 * i)
+        line = {"video": f"{i}.mp4", "start": 1.0, "end": 3.5, "caption": f"a man jumps over the wall {i}"}
+        lines.append(json.dumps(line))
+    (tmp_path / "a.jsonl").write_text("\n".join(lines))
+    endpoint.write_text(endpoint.read_text().replace("retries = 2", "retries = 0"))
+    sources = Sources(sets=(("captions", str(tmp_path / "a.jsonl")),), writer=str(endpoint))
+    request = SynthRequest(
+        out=str(tmp_path / "set"),
+        pairs=9,
+        edits=("captions",),
+        frames=T,
+        height=32,
+        width=48,
+        sources=sources,
+    )
+    Endpoint.faults.extend([503] * 5)
+    with pytest.raises(
+        InputError, match="writer answered HTTP 503.*see that the writer of .*writer.toml works"
+    ):
+        build_dataset(request)
+    Endpoint.faults.clear()
+    assert build_dataset(request)["dropped"].get("captions: writer answered HTTP 503") is None
+
+
+def test_what_the_cache_of_a_writer_holds_is_checked(endpoint):
+    writer = quick(endpoint)
+    assert writer(["a"]) == ["make it so that a"]
+    (file,) = Path(writer.cache).rglob("*.json")
+    for content in ("5", "[]", "{", "null"):
+        file.write_text(content)
+        assert writer(["a"]) == ["make it so that a"]
