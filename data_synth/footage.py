@@ -7,7 +7,6 @@ this seed gives none: an unreadable file costs the seeds that draw it, is named 
 from __future__ import annotations
 
 import dataclasses
-import functools
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from data_synth.file_cache import cached_by_file
 from data_synth.recipes.result import Rejected
 from data_synth.rng import build_rng
 from data_synth.scenes import draw
@@ -145,7 +145,7 @@ def fit_frames(video: np.ndarray, H: int, W: int) -> np.ndarray:
     return frames
 
 
-@functools.lru_cache(maxsize=2)
+@cached_by_file(size=2)
 def decode_clip(path: str) -> codec.Video:
     """Decode a file without its audio.
 
@@ -228,7 +228,7 @@ def short_cause(error: InputError) -> str:
     return str(error).partition(": ")[2].partition("; ")[0]
 
 
-@functools.lru_cache(maxsize=1024)
+@cached_by_file(size=1024)
 def _open_large(path: str) -> codec.Video:
     """Open a file whose frames are not held: count and time them once, and convert none but the first."""
     info = decoder.StreamInfo()

@@ -24,11 +24,12 @@ from pathlib import Path
 import numpy as np
 
 from data_synth import footage as cl
+from data_synth.file_cache import cached_by_file
 from data_synth.language import caption_rewriting as cw
 from data_synth.recipes.base import Recipe, RecipeFamily, RecipeInfo
 from data_synth.recipes.published.rows import MalformedRowError, abbreviate, first_existing, parse_fields
 from data_synth.recipes.result import Rejected
-from data_synth.recipes.sources import Sources, cached_by_file
+from data_synth.recipes.sources import Sources
 from v2v.data.pair import Pair
 from v2v.errors import InputError
 from v2v.runtime import text_files
@@ -223,7 +224,7 @@ def resample_indices(times: np.ndarray, duration: float, fps: float) -> np.ndarr
     return np.clip(np.searchsorted(times, at + 1e-6, side="right") - 1, 0, len(times) - 1)
 
 
-@cached_by_file
+@cached_by_file()
 def detect_cuts(path: str) -> tuple[float, ...]:
     """Return the seconds at which PySceneDetect's content detector sees a cut."""
     detect, detector = _import_scenedetect()

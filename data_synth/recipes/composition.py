@@ -38,10 +38,10 @@ import numpy as np
 from data_synth import footage as cl
 from data_synth.experts import spec
 from data_synth.experts.wire import Job
+from data_synth.file_cache import cached_by_file
 from data_synth.recipes import connections
 from data_synth.recipes.base import RecipeFamily
 from data_synth.recipes.result import Rejected
-from data_synth.recipes.sources import cached_by_file
 from data_synth.rng import build_rng
 from v2v.data.pair import Pair
 from v2v.errors import InputError
@@ -89,7 +89,7 @@ class Composition:
     stand_in: bool = False
 
 
-@cached_by_file
+@cached_by_file()
 def load_composition(path: str) -> Composition | None:
     """Return the composition in a TOML file; None where it describes something else.
 

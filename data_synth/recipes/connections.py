@@ -11,8 +11,8 @@ from data_synth.experts import protocol
 from data_synth.experts import spec as spec_lib
 from data_synth.experts.base import Expert, Failure
 from data_synth.experts.wire import Job
+from data_synth.file_cache import cached_by_file
 from data_synth.recipes.result import Rejected
-from data_synth.recipes.sources import cached_by_file
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Connection:
 _connections: dict[str, Connection] = {}
 
 
-@cached_by_file
+@cached_by_file()
 def load_spec(path: str) -> spec_lib.ExpertSpec:
     """Return the description in a TOML file.
 

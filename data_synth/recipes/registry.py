@@ -12,6 +12,7 @@ import functools
 import textwrap
 from collections.abc import Iterator, Sequence
 
+from data_synth.file_cache import FileStamp
 from data_synth.recipes import (
     captions,
     composition,
@@ -29,7 +30,7 @@ from data_synth.recipes import (
     weather,
 )
 from data_synth.recipes.base import NO_BREAK, Recipe, RecipeFamily, RecipeInfo
-from data_synth.recipes.sources import FileStamp, Sources
+from data_synth.recipes.sources import Sources
 from v2v.errors import InputError
 
 # In the order of the help and of the list of names in errors.

@@ -1,28 +1,21 @@
 """Sources: the clips, experts and published sets that a request brings along for recipes to read.
 
-Files may change while a process runs. What is read from them is cached together with `file_stamp`, so that an edited file is read again.
+Files may change while a process runs. What is read from them is cached together with its stamp (`file_cache.py`), so that an edited file is
+read again.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import functools
-import os
-from collections.abc import Callable
-from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal
 
 from data_synth import footage
+from data_synth.file_cache import FileStamp, file_stamp
 from v2v.errors import InputError
-
-Content = TypeVar("Content")
 
 # What a recipe may read: the folder of clips, experts of role mask for those clips, the set of its own name, the caption writer, the
 # license for pairs of that set that state none.
 SourceKind = Literal["clips", "masks", "set", "writer", "license"]
-
-# Inode, size and times of the last changes; None where there is no file.
-FileStamp = tuple[int, int, int, int] | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,26 +62,3 @@ class Sources:
 
 
 NO_SOURCES = Sources()
-
-
-def file_stamp(path: str | Path) -> FileStamp:
-    """Return a value that changes with the file, or with the list of files directly in the folder; None where there is nothing."""
-    try:
-        status = os.stat(path)
-    except OSError:
-        return None
-    return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
-
-
-def cached_by_file(function: Callable[[str], Content]) -> Callable[[str], Content]:
-    """Wrap a function of a file's path so that it reads a file once, and again after the file has changed."""
-
-    @functools.lru_cache(maxsize=64)
-    def read(path: str, stamp: FileStamp) -> Content:
-        return function(path)
-
-    @functools.wraps(function)
-    def read_current(path: str) -> Content:
-        return read(path, file_stamp(path))
-
-    return read_current

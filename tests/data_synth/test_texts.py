@@ -1,6 +1,7 @@
 """Texts that people bring along: what UTF-8 or a float can't hold, byte order marks, other encodings and other shapes."""
 
 import json
+import pickle
 
 import pytest
 
@@ -204,3 +205,20 @@ def test_descriptions_in_toml(tmp_path):
     for load in (cw.load_endpoint_writer, spec.load_spec):
         with pytest.raises(InputError, match=r"w\.toml: expected text in UTF-8"):
             load(path)
+
+
+@pytest.mark.parametrize("limit", [footage.MAX_DECODED_BYTES, 1])
+def test_a_clip_that_changed_is_decoded_again(tmp_path, monkeypatch, limit):
+    """Also one whose frames are not held."""
+    monkeypatch.setattr(footage, "MAX_DECODED_BYTES", limit)
+    path = tmp_path / "a.mp4"
+    film(path, 20, frames=6)
+    first = footage.select_frames(footage.decode_clip(str(path)), range(6), 24, 32)
+    film(path, 90, frames=8)
+    second = footage.select_frames(footage.decode_clip(str(path)), range(8), 24, 32)
+    assert len(first) == 6 and len(second) == 8 and abs(first[0].mean() - second[0].mean()) > 20
+
+
+def test_readers_of_files_are_pickled_by_name():
+    assert pickle.loads(pickle.dumps(footage.decode_clip)) is footage.decode_clip
+    assert pickle.loads(pickle.dumps(captions.detect_cuts)) is captions.detect_cuts
