@@ -33,7 +33,8 @@ def fresh(*words):
 
 
 @pytest.mark.parametrize(
-    "words", [[*name, "--help"] for name in ([], ["edit"], ["train"], ["convert"], ["doctor"])]
+    "words",
+    [[*name, "--help"] for name in ([], ["edit"], ["train"], ["convert"], ["doctor"], ["pairs", "check"])],
 )
 def test_help_needs_nothing_heavy(words):
     code = (

@@ -159,8 +159,9 @@ def test_the_check_tells_what_is_used_cut_and_left_out(tmp_path):
     for name, frames in (("a", before), ("b", after), ("same", before), ("long", after[:6])):
         write(tmp_path / f"{name}.mp4", frames)
     write(tmp_path / "slow.mp4", after[::2], pts=list(range(0, 12, 2)))
-    write(tmp_path / "white.mp4", np.full_like(before[:1], 255))
-    lines = ["b,,", "slow,,", "same,,", "long,,", "gone,,", "b,white.mp4,", "b,,0.2", "b,,9"]
+    for name, level in (("black", 0), ("white", 255)):
+        write(tmp_path / f"{name}.mp4", np.full_like(before[:1], level))
+    lines = ["b,,", "slow,,", "same,,", "long,,", "gone,,", "b,white.mp4,", "b,,0.2", "b,,9", "b,black.mp4,"]
     text = "source,target,instruction,mask,start\n"
     text += "".join(f"a.mp4,{line.replace(',', f'.mp4,edit {n},', 1)}\n" for n, line in enumerate(lines))
     (tmp_path / "a.csv").write_text(text)
@@ -171,13 +172,14 @@ def test_the_check_tells_what_is_used_cut_and_left_out(tmp_path):
         6: "file missing",
         8: "drift outside the mask",
         9: "outside the clip",
+        10: "black mask",
     }
     used = {check.row.line: check for check in report.used}
     assert used.keys() == {2, 3, 7}
     assert (used[2].frames, used[2].fps, used[3].frames, used[3].fps) == (12, 25, 6, 12.5)
     assert used[2].cuts == ("6 of 12 frames", "25% of the picture, 64x48 into 48x48")
     assert used[3].cuts[0].startswith("6 moments of 12 source and 6 target frames")
-    assert used[7].drift is None
+    assert used[7].drift is None and used[7].notes[0].startswith("its mask is white everywhere")
     assert json.loads(json.dumps(report.to_json()))["reasons"]["file missing"] == 1
     assert "line 6 left out: file missing: gone.mp4" in report.format()
     assert pair_table.read_table(tmp_path / "a.csv").pairs[0].files[0].is_file()

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 from v2v.data import buckets, pair
 from v2v.data.buckets import Size
+from v2v.data.table_file import CSV_SUFFIXES, JSON_SUFFIXES
 from v2v.errors import InputError
 
 # Bytes at the beginning of each file of a dataset that its fingerprint covers.
@@ -66,6 +67,11 @@ def open_dataset(folder: str | Path) -> PairRecords:
     """
     import tensorflow_datasets as tfds
 
+    if Path(folder).suffix.lower() in (*CSV_SUFFIXES, *JSON_SUFFIXES):
+        raise InputError(
+            f"{folder}: expected a folder of pairs, got a table; make one of it: v2v synth --import pairs={folder} --out DIR --pairs N "
+            "--frames N --height N --width N"
+        )
     try:
         builder: Any = tfds.builder_from_directory(str(folder))  # its decorators hide the parameters
         records = builder.as_data_source("train")

@@ -171,6 +171,8 @@ def check_row(row: PairRow, size: Size | None = None) -> RowCheck | UnusableRow:
             clip_pair.read_reference(row.reference)
         cuts, notes = _find_cuts(pair, size), _find_notes(pair, size)
         drift = _measure_pair(pair)
+        if row.mask is not None and drift is None:
+            notes += ("its mask is white everywhere, which is the same as none",)
     except UnusablePairError as error:
         return UnusableRow(row.place, row.line, error.kind, error.detail)
     except InputError as error:
