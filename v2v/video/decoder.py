@@ -4,15 +4,14 @@
 `FileFrames` is that pass as a sequence which can be iterated again and again, so that a clip of any length is edited without ever
 being held in memory.
 
-Each pass decodes on a thread of its own, a few frames ahead of their use (`prefetch`): decoding and converting to RGB release
-Python's lock, as do resizing, detail transfer and encoding, so both threads share the machine's processors instead of waiting for
-each other.
+Each pass decodes in a child process, which a broken file may crash (`decoding_process.py`), a few frames ahead of their use.
+Where no child can be started it decodes on a thread of its own (`prefetch`).
 """
 
 import math
 import re
 from collections import deque
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from contextvars import copy_context
@@ -20,9 +19,10 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import av
+import cv2
 import numpy as np
 from av.container import InputContainer
 from av.error import FFmpegError, InvalidDataError
@@ -31,6 +31,7 @@ from v2v.errors import InputError, note
 from v2v.video.audio import AudioTracks
 from v2v.video.clock import ClockCorrection
 from v2v.video.container_metadata import SIZE_NOTE, ContainerMetadata, MetadataReader, find_tag
+from v2v.video.decoding_process import FrameNews, NoChildError, call_in_child, stream_frames
 from v2v.video.file_checks import check_readable, error_reason
 from v2v.video.frame_conversion import FrameConverter, colour_numbers
 from v2v.video.frame_sequence import StreamedFrames
@@ -38,6 +39,8 @@ from v2v.video.streams import DEFAULT_FPS, check_length, estimate_frame_count, o
 
 Item = TypeVar("Item")
 
+# The function that children run, by name.
+DECODE_FRAMES = "v2v.video.decoder:decode_frames"
 # Items that are computed before they are asked for.
 PREFETCH_DEPTH = 2
 
@@ -70,6 +73,7 @@ class StreamInfo:
     colour: tuple[int, int, int] = (1, 1, 1)
     metadata: ContainerMetadata = field(default_factory=ContainerMetadata)
     is_transparent: bool = False
+    damage: str = ""
     damage_count: int = 0
 
 
@@ -124,13 +128,108 @@ def iterate_frames(
       InputError: missing, empty, not a video, cut short, or without a frame.
     """
     check_readable(path)
+    arguments: dict[str, Any] = {
+        "with_audio": with_audio, "is_first_pass": is_first_pass, "skip": skip, "start": start,
+    }  # fmt: skip
+    try:
+        replies = stream_frames(DECODE_FRAMES, path, **arguments)
+        yield from _take_frames(replies, info)
+    except NoChildError:
+        yield from prefetch(decode_frames(info, path, **arguments))
+
+
+def decode_frames(
+    info: StreamInfo,
+    path: Path,
+    *,
+    with_audio: bool,
+    is_first_pass: bool,
+    skip: int,
+    start: float,
+    new_frame: Callable[[tuple[int, ...]], np.ndarray] = lambda shape: np.empty(shape, np.uint8),
+    on_progress: Callable[[], None] = lambda: None,
+) -> Generator[np.ndarray, None, None]:
+    """Yield the frames of a file, decoded in this process; `iterate_frames` has it done in another.
+
+    Args:
+      info: filled during the pass.
+      path: as in `iterate_frames`.
+      with_audio: as in `iterate_frames`.
+      is_first_pass: as in `iterate_frames`.
+      skip: as in `iterate_frames`.
+      start: as in `iterate_frames`.
+      new_frame: called with a shape before each frame is converted, for the memory to write it to.
+      on_progress: called with every packet.
+
+    Raises:
+      InputError: as in `iterate_frames`.
+    """
     try:
         with open_container(path) as container:
-            yield from prefetch(_decode(container, path, info, with_audio, is_first_pass, skip, start))
+            yield from _decode(
+                container, path, info, with_audio, is_first_pass, skip, start, new_frame, on_progress
+            )
     except (FFmpegError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"{path}: expected a video file, got data that can't be decoded ({error_reason(error)}); is it complete?"
-        ) from None
+        raise _undecodable(path, error) from None
+
+
+def _take_frames(
+    replies: Generator[tuple[np.ndarray | None, StreamInfo | FrameNews], None, None], info: StreamInfo
+) -> Generator[np.ndarray, None, None]:
+    """Yield the frames that a child sends, and let `info` follow."""
+    with closing(replies):
+        for frame, news in replies:
+            times = info.times
+            times.extend(news.times)
+            vars(info).update(vars(news), times=times)
+            if frame is not None:
+                yield frame
+
+
+def estimate_size(path: Path) -> tuple[int, int, int]:
+    """Return the frames, height and width that a file's header promises, without decoding it.
+
+    Args:
+      path: as in `iterate_frames`.
+
+    Raises:
+      InputError: as `iterate_frames` for the file's beginning.
+    """
+    check_readable(path)
+    try:
+        return call_in_child("v2v.video.decoder:read_header", path)
+    except NoChildError:
+        return read_header(path)
+
+
+def read_header(path: Path) -> tuple[int, int, int]:
+    """Do in this process what `estimate_size` has done in another."""
+    try:
+        with open_container(path) as container:
+            stream = select_stream(container, path)
+            seconds = (container.duration or 0) / av.time_base
+            count = estimate_frame_count(stream) or round(seconds * float(stream.average_rate or DEFAULT_FPS))
+            return count or 1, stream.height, stream.width
+    except (FFmpegError, UnicodeDecodeError) as error:
+        raise _undecodable(path, error) from None
+
+
+def read_stored_picture(path: Path, flags: int) -> np.ndarray | None:
+    """Return what OpenCV's imread gives for a file, read in a child process; None where it can't be read.
+
+    Args:
+      path: the file.
+      flags: of imread.
+    """
+    try:
+        return call_in_child("v2v.video.decoder:read_with_opencv", path, flags=flags)
+    except NoChildError:
+        return read_with_opencv(path, flags)
+
+
+def read_with_opencv(path: Path, flags: int) -> np.ndarray | None:
+    """Do in this process what `read_stored_picture` has done in another."""
+    return cv2.imread(str(path), flags)
 
 
 class _End:
@@ -164,6 +263,12 @@ def prefetch(items: Generator[Item, None, None], depth: int = PREFETCH_DEPTH) ->
                 future.cancel()
 
 
+def _undecodable(path: Path, error: Exception) -> InputError:
+    return InputError(
+        f"{path}: expected a video file, got data that can't be decoded ({error_reason(error)}); is it complete?"
+    )
+
+
 def _decode(
     container: InputContainer,
     path: Path,
@@ -172,6 +277,8 @@ def _decode(
     is_first_pass: bool,
     skip: int,
     start: float,
+    new_frame: Callable[[tuple[int, ...]], np.ndarray],
+    on_progress: Callable[[], None],
 ) -> Generator[np.ndarray, None, None]:
     stream = select_stream(container, path)
     tracks = AudioTracks(container.streams.audio if with_audio else (), _clock_origin(container, stream))
@@ -189,6 +296,7 @@ def _decode(
         container.seek(int((Fraction(start) + tracks.origin) / stream.time_base), stream=stream)
     clock = ClockCorrection(container, tracks.origin)
     for packet in container.demux((stream, *extra_streams)):
+        on_progress()
         clock.apply(packet)
         if packet.stream is not stream:
             if packet.pts is not None:
@@ -200,8 +308,10 @@ def _decode(
             decoded = cast(list[av.VideoFrame], packet.decode())
         except InvalidDataError:
             info.damage_count += 1
+            damage = f"{path}: a damaged piece near {float(times[-1]) if times else 0.0:.2f} s was skipped"
+            info.damage = info.damage or damage
             if is_first_pass:
-                note(f"{path}: a damaged piece near {float(times[-1]) if times else 0.0:.2f} s was skipped")
+                note(damage)
             continue
         for frame in decoded:
             unit, time = frame.time_base, None
@@ -226,14 +336,15 @@ def _decode(
                     f"{path}: the size of its frames changes from {width}x{height} to {frame.width}x{frame.height} near "
                     f"{float(time):.2f} s; all are scaled to the first one's"
                 )
-            upright = converter(frame)
             if is_first:
                 info.is_transparent = converter.is_transparent
-                info.colour, info.size = colour_numbers(frame), _true_size(upright.shape[:2], size_comment)
+                info.colour, info.size = colour_numbers(frame), _true_size(converter.shape[:2], size_comment)
                 if converter.is_quarter_turn:
                     info.pixel_aspect = 1 / info.pixel_aspect
             if len(times) > skip:
-                yield upright[: info.size[0], : info.size[1]]
+                is_direct = converter.is_upright and converter.shape[:2] == info.size
+                upright = converter(frame, new_frame(converter.shape) if is_direct else None)
+                yield upright if is_direct else upright[: info.size[0], : info.size[1]]
     if not times:
         raise InputError(
             f"{path}: expected at least one frame, got a video stream without any; is the file complete?"
@@ -248,6 +359,7 @@ def _decode(
         if problem := check_length(
             container, stream, picture_end, extra_end, max(gaps, default=1 / float(rate))
         ):
+            info.damage = info.damage or f"{path}: {problem}"
             note(f"{path}: {problem}")
     info.fps = float((len(times) - 1) / (times[-1] - times[0]) if len(times) > 1 else rate)
     info.audio = tracks.to_mp4()

@@ -37,6 +37,7 @@ class FrameConverter:
 
     Attributes:
       size: width and height of the first frame as stored.
+      is_upright: whether frames are stored as they are shown.
       is_quarter_turn: whether stored and shown frames have height and width exchanged.
       is_transparent: whether the first frame has pixels that aren't opaque; their color is shown.
     """
@@ -54,14 +55,29 @@ class FrameConverter:
         if matrix is None or abs(round(np.linalg.det(matrix))) != 1:
             matrix = np.eye(2, dtype=int)
         self._matrix = matrix
-        self.is_quarter_turn = self._matrix[0, 0] == 0
+        self.is_quarter_turn = bool(self._matrix[0, 0] == 0)
+        self.is_upright = np.array_equal(self._matrix, np.eye(2))
         self._reformatter = VideoReformatter()
         self.is_transparent = _has_alpha(first) and int(first.to_ndarray(format="rgba")[..., 3].min()) < 255
 
-    def __call__(self, frame: av.VideoFrame) -> np.ndarray:
-        """Return a frame as contiguous uint8 [H, W, 3]; raise InputError where its colors can't be converted."""
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Return the shape of converted frames, (H, W, 3)."""
+        width, height = self.size
+        return (width, height, 3) if self.is_quarter_turn else (height, width, 3)
+
+    def __call__(self, frame: av.VideoFrame, out: np.ndarray | None = None) -> np.ndarray:
+        """Return a frame as contiguous uint8 [H, W, 3].
+
+        Args:
+          frame: the frame.
+          out: memory for it, where `is_upright`.
+
+        Raises:
+          InputError: its colors can't be converted.
+        """
         try:
-            rgb = self._to_rgb(frame)
+            rgb = self._to_rgb(frame, out)
         except FFmpegError:
             matrix = UNCONVERTIBLE_MATRICES.get(
                 int(frame.colorspace), f"{frame.format.name}, matrix {frame.colorspace}"
@@ -69,6 +85,8 @@ class FrameConverter:
             raise InputError(
                 f"{self._path}: its colors are coded as {matrix}, which can't be converted; convert it to BT.709 first"
             ) from None
+        if self.is_upright:
+            return rgb
         # x' depends on y: transpose, then apply the signs of what is now along each axis.
         if self.is_quarter_turn:
             rgb = rgb.transpose(1, 0, 2)
@@ -76,8 +94,8 @@ class FrameConverter:
         # OpenCV takes contiguous frames only.
         return np.ascontiguousarray(rgb[:: int(vertical), :: int(horizontal)])
 
-    def _to_rgb(self, frame: av.VideoFrame) -> np.ndarray:
-        """Return RGB of the first frame's size, exactly rounded.
+    def _to_rgb(self, frame: av.VideoFrame, out: np.ndarray | None) -> np.ndarray:
+        """Return RGB of the first frame's size, exactly rounded, in `out` where that is given.
 
         FFmpeg's exact conversion to interleaved RGB is plain C; to planes it is vectorised, with the same bytes (a quarter of the
         time).
@@ -92,10 +110,14 @@ class FrameConverter:
             interpolation=EXACT_CONVERSION,
             threads=1,
         )
+        if out is None:
+            out = np.empty((height, width, 3), np.uint8)
         if is_planar:
-            return cv2.merge(rgb_planes(rgb, height, width))
+            cv2.merge(rgb_planes(rgb, height, width), out)
+            return out
         levels = _limited_gray_levels(frame)
-        return rgb.to_ndarray() if levels is None else cv2.LUT(rgb.to_ndarray(), levels)
+        out[:] = rgb.to_ndarray() if levels is None else cv2.LUT(rgb.to_ndarray(), levels)
+        return out
 
 
 def colour_numbers(frame: av.VideoFrame) -> tuple[int, int, int]:

@@ -204,7 +204,7 @@ class Mask:
     def _colour_or_alpha(self, colour: np.ndarray, path: Path) -> np.ndarray:
         """Return the part of a picture that is its mask, uint8 [H, W]: its colour, unless only its alpha varies."""
         # None for a video of one frame.
-        stored = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        stored = decoder.read_stored_picture(path, cv2.IMREAD_UNCHANGED)
         if stored is None or stored.ndim < 3 or stored.shape[2] < 4 or stored.dtype.kind != "u":
             return colour
         alpha = (stored[..., 3] / (np.iinfo(stored.dtype.name).max / 255)).astype(np.uint8)

@@ -66,6 +66,7 @@ class Video(Generic[FramesType]):
       colour: ITU-T H.273 numbers (matrix, primaries, transfer) of the source; all 1 is BT.709.
       profile: ICC profile of a picture, or None.
       metadata: tags (title, date), timecode, chapters and subtitles.
+      damage: what is missing of the file's picture, or "".
       report: settings and measurements of an edited clip (`pipeline/editor.py`); empty otherwise.
     """
 
@@ -79,6 +80,7 @@ class Video(Generic[FramesType]):
     colour: tuple[int, int, int] = (1, 1, 1)
     profile: ColorProfile | None = None
     metadata: ContainerMetadata = field(default_factory=ContainerMetadata)
+    damage: str = ""
     report: dict[str, Any] = field(default_factory=dict)
 
     def __repr__(self) -> str:
@@ -303,6 +305,7 @@ def _build_video(path: Path, info: StreamInfo, frames: FramesType) -> Video[Fram
         colour=info.colour,
         profile=read_profile(path),
         metadata=info.metadata,
+        damage=info.damage,
     )
 
 

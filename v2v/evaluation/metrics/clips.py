@@ -18,16 +18,13 @@ from functools import cached_property
 from itertools import islice, repeat
 from pathlib import Path
 
-import av
 import cv2
 import numpy as np
-from av.error import FFmpegError
 
 from v2v.errors import InputError, collect_notes
 from v2v.video import video as codec
-from v2v.video.file_checks import check_readable
+from v2v.video.decoder import estimate_size, read_stored_picture
 from v2v.video.output_format import STILLS
-from v2v.video.streams import DEFAULT_FPS, estimate_frame_count, open_container, select_stream
 
 # Bytes of frames up to which a clip is decoded once and held.
 MAX_CACHED_BYTES = 256 << 20
@@ -60,12 +57,12 @@ class Clip:
         if self.path.is_dir():
             self._open_folder()
             return
-        # The decoder skips damaged frames with a note.
-        with collect_notes() as damage:
+        # The decoder skips damaged frames with a note; other notes are for editors.
+        with collect_notes():
             fits = _estimate_bytes(self.path) <= max_cached_bytes
             clip = codec.read_video(self.path) if fits else codec.open_video(self.path, lambda frame: None)
-        if damage:
-            raise InputError(damage[0])
+        if clip.damage:
+            raise InputError(clip.damage)
         # An array, or frames that are decoded again on every iteration.
         self._frames, self.fps = clip.frames, clip.fps
         self.length, self.height, self.width = clip.frames.shape[:3]
@@ -177,19 +174,11 @@ def describe_mismatch(output: Clip, other: Clip, what: str) -> str:
 
 def _estimate_bytes(path: Path) -> int:
     """Estimate the bytes of the decoded frames from the file's header; 0 where it can't be read."""
-    check_readable(path)
     try:
-        with open_container(path) as container:
-            stream = select_stream(container, path)
-            seconds = (container.duration or 0) / av.time_base
-            count = (
-                estimate_frame_count(stream)
-                or round(seconds * float(stream.average_rate or DEFAULT_FPS))
-                or 1
-            )
-            return count * stream.width * stream.height * 3
-    except (FFmpegError, UnicodeDecodeError, InputError):
+        count, height, width = estimate_size(path)
+    except InputError:
         return 0
+    return count * height * width * 3
 
 
 def _frame_files(folder: Path) -> list[Path]:
@@ -212,7 +201,7 @@ def _read_pictures(folder: Path) -> Iterator[np.ndarray]:
 
 
 def _read_picture(path: Path) -> np.ndarray:
-    frame = cv2.imread(str(path))
+    frame = read_stored_picture(path, cv2.IMREAD_COLOR)
     if frame is None:
         raise InputError(f"{path}: expected a picture, got data that can't be decoded")
     return frame[..., ::-1]
