@@ -1,14 +1,28 @@
 """Trees of arrays in the layout of orbax: save, load, and check without reading. orbax is imported on first use."""
 
+import contextlib
 import logging
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import jax
 
 from v2v.errors import InputError
+
+
+@contextlib.contextmanager
+def quiet_absl() -> Iterator[None]:
+    """Keep threads of orbax from logging an error with a traceback before it is raised to the caller."""
+    logger = logging.getLogger("absl")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def save_tree(folder: Path, tree: Any) -> None:
@@ -19,19 +33,14 @@ def save_tree(folder: Path, tree: Any) -> None:
     """
     from orbax.checkpoint import v1 as ocp
 
-    # Threads of orbax log an error with a traceback before it is raised here.
-    logger = logging.getLogger("absl")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
     try:
-        ocp.save(str(folder.absolute()), tree)
+        with quiet_absl():
+            ocp.save(str(folder.absolute()), tree)
     except ValueError as err:  # of TensorStore, whose message alone tells the system's error
         code = re.search(r"os_error_code='(\d+)'", str(err))
         if code is None:
             raise
         raise OSError(int(code[1]), os.strerror(int(code[1])), str(folder)) from err
-    finally:
-        logger.setLevel(level)
 
 
 def load_tree(folder: Path, like: Any = None) -> Any:
@@ -64,22 +73,26 @@ def load_tree(folder: Path, like: Any = None) -> Any:
         ) from err
 
 
+def tree_differences(saved: Any, expected: Any) -> list[str]:
+    """Return the differences of names and shapes of two trees of arrays or their metadata, a text each."""
+    shapes, expected_shapes = (
+        {jax.tree_util.keystr(path, simple=True, separator="/"): tuple(leaf.shape) for path, leaf in flat}
+        for flat, _ in map(jax.tree_util.tree_flatten_with_path, (saved, expected))
+    )
+    return [
+        f"{path} {shapes.get(path, 'missing')}, expected {expected_shapes.get(path, 'none')}"
+        for path in sorted({*shapes, *expected_shapes})
+        if shapes.get(path) != expected_shapes.get(path)
+    ]
+
+
 def check_tree(folder: Path, like: Any) -> None:
     """Compare the names and shapes of a saved tree with `like`, without reading values.
 
     Raises:
       InputError: names the differences.
     """
-    metadata = _read_metadata(folder)
-    shapes, expected = (
-        {jax.tree_util.keystr(path, simple=True, separator="/"): tuple(leaf.shape) for path, leaf in flat}
-        for flat, _ in map(jax.tree_util.tree_flatten_with_path, (metadata, like))
-    )
-    wrong = [
-        f"{path} {shapes.get(path, 'missing')}, expected {expected.get(path, 'none')}"
-        for path in sorted({*shapes, *expected})
-        if shapes.get(path) != expected.get(path)
-    ]
+    wrong = tree_differences(_read_metadata(folder), like)
     if wrong:
         raise InputError(
             f"{folder}: {len(wrong)} tensors don't fit config.json: {'; '.join(wrong[:8])}; convert again"

@@ -13,9 +13,9 @@ from etils import epath
 from orbax.checkpoint import multihost
 from orbax.checkpoint import v1 as ocp
 
-from v2v.checkpoints.orbax_tree import first_line
+from v2v.checkpoints.orbax_tree import first_line, quiet_absl, tree_differences
 from v2v.data.batch import Resumable
-from v2v.errors import InputError
+from v2v.errors import InputError, note
 
 State = TypeVar("State")
 
@@ -37,16 +37,20 @@ class Checkpoints:
           keep: number of steps that are kept, the newest.
         """
         self._folder = epath.Path(folder if "://" in str(folder) else Path(folder).absolute())
+        self._keep = keep
+        self._checkpointer = self._open()
+        self._saving: int | None = None
+
+    def _open(self) -> Any:
         # The policies' own methods are annotated with another class of checkpoints than the protocols that they implement.
         save_policy: Any = ocp.training.save_decision_policies.FixedIntervalPolicy(1)
-        preservation_policy: Any = ocp.training.preservation_policies.LatestN(keep)
-        self._checkpointer = ocp.training.Checkpointer(
+        preservation_policy: Any = ocp.training.preservation_policies.LatestN(self._keep)
+        return ocp.training.Checkpointer(
             self._folder,
             save_decision_policy=save_policy,
             preservation_policy=preservation_policy,
             cleanup_tmp_directories=True,
         )
-        self._saving: int | None = None
 
     @property
     def folder(self) -> epath.Path:
@@ -88,24 +92,65 @@ class Checkpoints:
           step: number of the checkpoint; None for the newest.
 
         Raises:
-          InputError: the checkpoint was made by another configuration.
+          InputError: the checkpoint was made by another configuration, or no checkpoint is whole. A damaged one is set aside with a note,
+            and the one before is taken.
         """
+        steps = sorted(self.steps(), reverse=True) if step is None else [step]
+        for number, earlier in zip(steps, [*steps[1:], None], strict=True):
+            try:
+                return self._load(number, state, data)
+            except Exception as err:  # orbax and TensorStore raise many kinds
+                differences = self._differences(number, state)
+                if differences:
+                    text = "; ".join(differences[:4]) + ("; ..." if differences[4:] else "")
+                    raise InputError(
+                        f"checkpoint {self._folder}: expected the state of this configuration, got another one"
+                        f" ({text}); choose another --workdir or the configuration it was made with"
+                    ) from err
+                cause = _innermost(err)
+                if earlier is None:
+                    raise InputError(
+                        f"checkpoint {self._folder / str(number)}: is damaged ({cause}), and there is no earlier one; remove it to begin anew"
+                    ) from err
+                note(
+                    f"checkpoint {self._folder / str(number)} is damaged ({cause}); going on from step {earlier}"
+                )
+                self._set_aside(number)
+        raise InputError(f"checkpoint {self._folder}: expected a checkpoint, found none")
 
+    def _load(self, step: int, state: State, data: Resumable | None) -> State:
         def abstract(leaf: jax.Array) -> jax.ShapeDtypeStruct:
             return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding)
 
-        try:
-            shapes = {"state": jax.tree.map(abstract, state)}
+        shapes = {"state": jax.tree.map(abstract, state)}
+        # A thread of orbax logs an error with a traceback before it is raised here.
+        with quiet_absl():
             restored = self._checkpointer.load_checkpointables(step, shapes)["state"]
             if data is not None:
                 metadata: Any = self._checkpointer.checkpointables_metadata(step)
                 data.set_state(metadata.custom_metadata["data"])
-        except (ValueError, KeyError, TypeError) as err:
-            raise InputError(
-                f"checkpoint {self._folder}: expected the state of this configuration, got another one"
-                f" ({first_line(err)}); choose another --workdir or the configuration it was made with"
-            ) from err
         return restored
+
+    def _differences(self, step: int, state: Any) -> list[str]:
+        """Return how a saved state differs from another in names and shapes; empty also where that can't be read."""
+        try:
+            with quiet_absl():
+                metadata: Any = self._checkpointer.checkpointables_metadata(step)
+            saved = metadata.metadata["state"]
+        except Exception:
+            return []
+        return [] if saved is None else tree_differences(saved, state)
+
+    def _set_aside(self, step: int) -> None:
+        """Move a damaged step beside the folder, so that it is neither read nor in the way of a save."""
+        self._checkpointer.close()
+        if jax.process_index() == 0:
+            target = self._folder.parent / f"damaged-checkpoint-{step}"
+            if target.exists():
+                target.rmtree()
+            (self._folder / str(step)).rename(target)
+        wait_for_processes(f"damaged checkpoint {step}")
+        self._checkpointer = self._open()
 
     def check_room(self, state: Any) -> None:
         """Check that a local disk can hold one more save of `state`; raise InputError when it cannot."""
@@ -145,6 +190,13 @@ def latest_step(workdir: epath.PathLike) -> int | None:
         return checkpoints.latest()
     finally:
         checkpoints.close()
+
+
+def _innermost(err: BaseException) -> str:
+    """Return the message of the first cause of an error, in one line."""
+    while err.__cause__ or err.__context__:
+        err = err.__cause__ or err.__context__ or err
+    return first_line(err)
 
 
 class _SaveErrors:
