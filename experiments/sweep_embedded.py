@@ -8,7 +8,7 @@ Add a value to a list or a metric, or raise `per_kind`, and run the same command
 from pathlib import Path
 
 from v2v.evaluation.benchmarks.exact_truth import build_benchmark
-from v2v.evaluation.metrics.builtin import BUILTIN_METRICS
+from v2v.evaluation.metrics.builtin import BUILTIN_METRICS, COMPLETE_SUCCESS, STRICT_SUCCESS
 from v2v.evaluation.sweep.methods import grid
 from v2v.evaluation.sweep.sweep import Sweep
 
@@ -19,6 +19,6 @@ def sweep(folder: Path) -> Sweep:
         title="The embedded model by guidance",
         benchmark=build_benchmark(folder, per_kind=2, physics=False),
         methods=grid(model="embedded", guidance=(1, 2, 4), seed=0),
-        metrics=BUILTIN_METRICS,
+        metrics=(*BUILTIN_METRICS, STRICT_SUCCESS, COMPLETE_SUCCESS),
         baseline="guidance 2",
     )

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from v2v.errors import InputError
-from v2v.evaluation.metrics.success import score_edit
+from v2v.evaluation.metrics.success import MAX_GAP_SHARE, gap_share, score_edit
 
 
 def case(T=4, side=16):
@@ -73,3 +73,26 @@ def test_cases_that_cannot_be_scored():
         score_edit(truth[:3], source, truth, mask)
     with pytest.raises(InputError, match="mask of 4 frames"):
         score_edit(truth, source, truth, mask[:3])
+
+
+def test_colour_left_on_an_object_is_a_gap_though_it_is_a_success():
+    """ "Remove all colour": a blue cube in a greenish room; the edit greys all but the cube, or all, or leaves a speck."""
+    rng = np.random.default_rng(0)
+    source = np.full((6, 96, 128, 3), (90, 150, 80), np.uint8)
+    source[:, 40:60, 50:70] = (30, 60, 160)
+    noisy = np.clip(source + rng.normal(0, 4, source.shape), 0, 255)
+    source = noisy.astype(np.uint8)
+    truth = np.repeat(source.mean(-1, keepdims=True), 3, -1).astype(np.uint8)
+    mask = np.ones(source.shape[:3], np.uint8)
+    good = np.clip(truth + rng.normal(0, 6, truth.shape), 0, 255).astype(np.uint8)
+    cube, speck = good.copy(), good.copy()
+    cube[:, 40:60, 50:70] = source[:, 40:60, 50:70]
+    speck[:, 40:43, 50:53] = source[:, 40:43, 50:53]
+    assert score_edit(cube, source, truth, mask).success
+    assert gap_share(cube, source, truth, mask) == 1 > MAX_GAP_SHARE
+    assert gap_share(good, source, truth, mask) == gap_share(speck, source, truth, mask) == 0
+    once = good.copy()
+    once[:1] = cube[:1]
+    assert gap_share(once, source, truth, mask) == pytest.approx(1 / 6)
+    assert gap_share(source, source, truth, mask) == 1
+    assert math.isnan(gap_share(source, source, source, mask))  # nothing is asked for

@@ -8,6 +8,9 @@ edit included). With error meaning mean squared error, an edit succeeds iff
 the second holds by definition where O is empty. Doing nothing has an error ratio of 1 and fails. A quarter of
 the *squared* error is half the root mean square; `success_rms` requires a quarter of the root mean square, that is a
 sixteenth of the squared error, and is otherwise the same.
+
+Both are of the clip as a whole, so that a small object left as it was does not count. `gap_share` looks for such gaps: places as large as an
+eighth of the frame's shorter side in which at least half of the squared error of doing nothing is left.
 """
 
 from __future__ import annotations
@@ -22,6 +25,13 @@ from v2v.evaluation.metrics.pixel import Frames, iterate_aligned, norm_by_region
 
 ERROR_RATIO = 1 / 4
 ERROR_RATIO_RMS = 1 / 16
+# A gap's window as a share of the shorter side, the change in levels (root mean square) that is asked for in one, and the share of the
+# squared error of doing nothing that is left there.
+GAP_WINDOW = 1 / 8
+GAP_CHANGE = 16.0
+GAP_RATIO = 1 / 2
+# Share of frames with a gap above which an edit is incomplete.
+MAX_GAP_SHARE = 1 / 4
 # dB.
 PSNR_OUTSIDE = 26.0
 
@@ -84,3 +94,35 @@ def score_edit(output: Frames, source: Frames, truth: Frames, mask: np.ndarray) 
         psnr_from_mse(inside / pixels),
         psnr_outside,
     )
+
+
+def gap_share(output: Frames, source: Frames, truth: Frames, mask: np.ndarray) -> float:
+    """Compute the share of frames in which a place was left as it was, of the frames that ask for a visible change.
+
+    A frame has a gap where windows of a quarter of a window's area in all ask for a change of at least `GAP_CHANGE` levels and are left with
+    more than `GAP_RATIO` of the squared error of doing nothing.
+
+    Args:
+      output: uint8 RGB frames [H, W, 3].
+      source: frames of the same length and size.
+      truth: frames of the same length and size.
+      mask: [T, H, W], nonzero where the edit is.
+
+    Returns:
+      0 to 1; nan where no frame asks for a visible change.
+    """
+    gaps = []
+    for (x, y, region), source_frame in zip(iterate_aligned(output, truth, mask), source, strict=True):
+        window = max(4, round(min(y.shape[:2]) * GAP_WINDOW))
+        asked = _local_error(source_frame, y, region, window)
+        is_asked = asked >= GAP_CHANGE**2
+        if is_asked.any():
+            is_gap = is_asked & (_local_error(x, y, region, window) > GAP_RATIO * asked)
+            gaps.append(np.count_nonzero(is_gap) >= (window / 2) ** 2)
+    return float(np.mean(gaps)) if gaps else float("nan")
+
+
+def _local_error(frame: np.ndarray, truth: np.ndarray, region: np.ndarray, window: int) -> np.ndarray:
+    """Return the mean squared error inside the region over windows around every pixel, float32 [H, W]."""
+    squares = ((frame.astype(np.float32) - truth.astype(np.float32)) ** 2).mean(-1)
+    return cv2.boxFilter(squares * (region > 0), -1, (window, window), borderType=cv2.BORDER_CONSTANT)
