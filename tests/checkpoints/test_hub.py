@@ -200,6 +200,13 @@ def test_refused_before_the_first_weight(server, folders, tmp_path, capsys):
     pickles = tmp_path / "pickles"
     pickles.mkdir()
     (pickles / "Wan2.2_VAE.pth").write_bytes(bytes(10_000))
+    original = shutil.copytree(partial, tmp_path / "original")
+    (original / "Wan2.2_VAE.pth").write_bytes(bytes(10_000))
+    comfy, gguf = tmp_path / "comfy", tmp_path / "gguf"
+    for file in (comfy / "split_files" / "vae" / "a.safetensors", gguf / "a-Q4.gguf"):
+        file.parent.mkdir(parents=True)
+        file.write_bytes(bytes(100))
+    server.repositories |= {"org/original": original, "org/comfy": comfy, "org/gguf": gguf}
     server.repositories |= {
         "org/partial": partial,
         "org/moe": moe,
@@ -210,7 +217,10 @@ def test_refused_before_the_first_weight(server, folders, tmp_path, capsys):
         "org/partial": "org/partial: expected a whole model, missing vae weights",
         "org/moe": "org/moe: is Wan2.2-A14B",
         "org/damaged": r"org/damaged/transformer/.*its header can't be read",
-        "org/pickles": "found no safetensors among its 1 files",
+        "org/pickles": "org/pickles: expected a model .* found pickles",
+        "org/original": r"org/original/Wan2.2_VAE.pth: expected safetensors, got a pickle",
+        "org/comfy": "found safetensors in split_files/vae alone",
+        "org/gguf": "found GGUF files",
         LORA: f"{LORA}: expected transformer",
         f"{LORA}/edit.safetensors": "is one file",
         "Wan-AI/Wan2.2-T2V-A14B-Diffusers": "Wan2.2-A14B is not supported yet: two 14B",

@@ -139,8 +139,8 @@ def model_files(repository: Repository) -> list[HubFile]:
     files = [file for file in repository.files if file.path in selected]
     if not any(file.path.endswith(".safetensors") for file in files) and not hub_files.is_converted(selected):
         raise InputError(
-            f"{repository.name}: expected a model (transformer/, vae/, text_encoder/, tokenizer/), found no safetensors among its "
-            f"{len(repository.files)} files; v2v models lists what is known to work"
+            f"{repository.name}: expected a model (transformer/, vae/, text_encoder/, tokenizer/), found "
+            f"{hub_files.describe_content(_paths(repository))}; v2v models lists what is known to work"
         )
     return files
 

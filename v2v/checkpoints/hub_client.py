@@ -159,6 +159,7 @@ def read_repository(name: HubName) -> Repository:
     files = tuple(
         HubFile(s.rfilename, s.size or 0, s.lfs.sha256 if s.lfs else "", s.blob_id or "")
         for s in info.siblings or ()
+        if ".." not in s.rfilename.split("/")
     )
     card = info.card_data.to_dict() if info.card_data else {}
     licence = card.get("license")

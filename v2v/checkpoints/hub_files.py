@@ -102,6 +102,17 @@ def is_model(paths: Iterable[str]) -> bool:
     )
 
 
+def describe_content(paths: Iterable[str]) -> str:
+    """Return what a repository holds that is no model of a known layout, in a few words."""
+    present = sorted(paths)
+    folders = sorted({path.rpartition("/")[0] or "the top" for path in present if _is_weights(path)})
+    if folders:
+        return f"safetensors in {', '.join(folders[:6])} alone"
+    kinds = (("GGUF files", (".gguf",)), ("pickles", (".pth", ".pt", ".bin", ".ckpt")))
+    names = [kind for kind, suffixes in kinds if any(path.endswith(suffixes) for path in present)]
+    return " and ".join(names) or f"no weights among its {len(present)} files"
+
+
 def adapter_files(path: str, paths: Iterable[str]) -> list[str]:
     """Return a LoRA file and what is read beside it: its embeddings and PEFT's adapter_config.json."""
     folder = path.rpartition("/")[0]
