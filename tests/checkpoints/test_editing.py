@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests import tiny_model
 from tests.checkpoints import small_models
 from tests.example_clips import picture
 from tests.notes import expect_note
@@ -231,6 +232,33 @@ def test_on_a_mesh_no_device_holds_a_whole_matrix(folder, editing, tmp_path):
             jax.tree.map(np.testing.assert_array_equal, tree, editing._dit())
     with pytest.raises(InputError, match="sharding on mesh"):
         pretrained.load_pretrained(str(folder), mesh=sharding.make_mesh(fsdp=8), **small_models.SIZE)
+
+
+@pytest.mark.parametrize("sizes", [{"data": 2, "fsdp": 4}, {"data": 2, "fsdp": 2, "seq": 2}])
+def test_one_clip_on_several_devices(folder, tmp_path, sizes):
+    """Whatever is split, the edit is that of one device, up to a grey level."""
+    name, lora, size = str(folder), folder.parent / "edit.safetensors", small_models.SIZE
+    if "seq" in sizes:  # the other has three heads
+        name, lora, size = str(tiny_model.write(tmp_path)), None, {}
+    edits = []
+    for mesh in (None, sharding.make_mesh(**sizes)):
+        editor = EasyV2VEditor(pretrained.load_pretrained(name, mesh=mesh, dtype="float32", **size))
+        if lora is not None:
+            editor.load_lora_weights(lora)
+        frames = editor.edit_video(picture(5, 40, 48), "make it sepia", steps=2).frames
+        edits.append(np.asarray(list(frames)).astype(int))
+    assert np.abs(edits[1] - edits[0]).max() <= 1
+
+
+def test_meshes_of_the_command_line(folder, clip, tmp_path, capsys):
+    words = ["edit", clip, "make it sepia", "--model", folder, "--lora", folder.parent / "edit.safetensors"]
+    words += ["--size", SIZE, "--steps", 1, "-o", tmp_path / "out.mp4"]
+    assert v2v(*words, "--mesh", "data=2,fsdp=4") == 0, capsys.readouterr().err
+    assert v2v(*words, "--overwrite", "--mesh", "seq=3") == 2
+    assert "multiply to 8 devices" in capsys.readouterr().err
+    for wrong in ("seq", "rows=2", "seq=2,seq=4"):
+        with pytest.raises(SystemExit):
+            v2v(*words, "--mesh", wrong)
 
 
 def test_adapters_convert_for_other_tools(folder, editing, tmp_path):

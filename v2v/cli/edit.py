@@ -48,6 +48,7 @@ class ModelOptions:
       adapters: files, or their names on the hub, and their weights.
       skip: tolerance of step skipping; 0 for none.
       progress: show bars while weights are read.
+      mesh: sizes by mesh axis, to edit a clip on several devices; empty for one device a clip.
     """
 
     path: str = "embedded"
@@ -57,6 +58,7 @@ class ModelOptions:
     adapters: tuple[tuple[str, float], ...] = ()
     skip: float = 0.0
     progress: bool = False
+    mesh: Mapping[str, int] = field(default_factory=dict)
 
     def load_editor(self) -> "EasyV2VEditor":
         """Load the model and its adapters.
@@ -71,10 +73,11 @@ class ModelOptions:
         if hub_client.find_hub_name(self.path):  # fetched here, so that --quiet shows no bar
             hub.resolve_model(self.path, progress=self.progress)
         settings = {**self.size, "solver": self.solver, "schedule": self.schedule}
-        if self.path == "embedded" and not any(settings.values()):
+        if self.path == "embedded" and not any(settings.values()) and not self.mesh:
             editor = EasyV2VEditor(self.path)
         else:
-            editor = EasyV2VEditor(load_pretrained(self.path, progress=self.progress, **settings))
+            mesh = _build_clip_mesh(self.mesh) if self.mesh else None
+            editor = EasyV2VEditor(load_pretrained(self.path, mesh=mesh, progress=self.progress, **settings))
         for file, weight in self.adapters:
             editor.load_lora_weights(file, weight)
         if self.skip:
@@ -269,7 +272,7 @@ def edit_manifest(
         check_combination(defaults.settings, masks, references)
         _require_adapter(defaults.lora_scale, bool(model.adapters) or any(job.lora for job in jobs))
     editor, results = model.load_editor(), []
-    mesh = None if model.skip else _build_mesh()
+    mesh = None if model.skip or model.mesh else _build_mesh()
     for result in batch.run_jobs(
         editor, jobs, out, weights=model.fingerprint(), progress=progress, mesh=mesh
     ):
@@ -425,7 +428,11 @@ def _output_format(args: argparse.Namespace) -> OutputFormat:
 
 def _model_options(args: argparse.Namespace, progress: bool) -> ModelOptions:
     adapters = parse_adapters(args.lora, args.lora_scale)
-    return ModelOptions(args.model, args.size, args.solver, args.schedule, adapters, args.skip, progress)
+    if args.mesh and args.explain:
+        raise InputError("edit: --explain looks at the model on one device; leave out --mesh")
+    return ModelOptions(
+        args.model, args.size, args.solver, args.schedule, adapters, args.skip, progress, args.mesh
+    )
 
 
 def parse_adapters(arguments: Iterable[str], scale: float) -> tuple[tuple[str, float], ...]:
@@ -451,6 +458,17 @@ def parse_adapters(arguments: Iterable[str], scale: float) -> tuple[tuple[str, f
             raise InputError(f"--lora {argument}: expected a finite weight, got {text}")
         adapters.append((file, weight))
     return tuple(adapters)
+
+
+def _build_clip_mesh(axes: Mapping[str, int]) -> "Mesh":
+    """Return a mesh of this process's devices that edit one clip together; raise InputError where the sizes don't multiply to them."""
+    import jax
+
+    from v2v.runtime.compilation_cache import use_compilation_cache
+    from v2v.runtime.sharding import make_mesh
+
+    use_compilation_cache()
+    return make_mesh(**{"data": 1, **axes}, devices=jax.local_devices())
 
 
 def _build_mesh() -> "Mesh | None":

@@ -4,6 +4,7 @@ Only modules that define options of their own are imported here, so that `v2v --
 """
 
 import argparse
+import dataclasses
 import math
 import re
 from collections.abc import Callable, Mapping
@@ -12,7 +13,7 @@ from typing import NoReturn, get_args
 from v2v import __version__
 from v2v.cli import eval as evaluation
 from v2v.cli import models, pairs, synth
-from v2v.config import ScheduleName, SolverName
+from v2v.config import MeshConfig, ScheduleName, SolverName
 from v2v.runtime import environment
 from v2v.video.output_format import Codec, Quality
 
@@ -323,6 +324,14 @@ def _add_edit_options(edit: argparse.ArgumentParser) -> None:
         help="working resolution and window length of the model, such as 1280x704x121 (default: the model's)",
     )
     edit.add_argument(
+        "--mesh",
+        type=_parse_mesh,
+        default={},
+        metavar="AXIS=N,...",
+        help="edit each clip on several devices: seq=8 splits its tokens, fsdp=8 the weights, tensor=2 heads and weights; axes multiply to "
+        "the number of devices (default: one device a clip)",
+    )
+    edit.add_argument(
         "--solver",
         choices=get_args(SolverName),
         help="ODE solver of the sampler (default: the model's)",
@@ -446,6 +455,20 @@ def _parse_seconds(text: str) -> float:
         return _parse_number(text)
     except argparse.ArgumentTypeError:
         raise argparse.ArgumentTypeError(f"expected seconds such as 2.5 or 0:02.5, got '{text}'") from None
+
+
+def _parse_mesh(text: str) -> dict[str, int]:
+    """Parse "data=2,seq=4" into sizes by mesh axis."""
+    names = [field.name for field in dataclasses.fields(MeshConfig)]
+    axes = "|".join(names)
+    if not re.fullmatch(rf"({axes})=[1-9]\d{{0,4}}(,({axes})=[1-9]\d{{0,4}})*", text):
+        raise argparse.ArgumentTypeError(
+            f"expected axes of {', '.join(names)} and their sizes such as data=2,seq=4, got '{text}'"
+        )
+    pairs = [part.split("=") for part in text.split(",")]
+    if len({axis for axis, _ in pairs}) < len(pairs):
+        raise argparse.ArgumentTypeError(f"expected each axis once, got '{text}'")
+    return {axis: int(size) for axis, size in pairs}
 
 
 def _parse_size(text: str) -> dict[str, int]:

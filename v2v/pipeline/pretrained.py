@@ -94,7 +94,8 @@ def load_pretrained(
     Args:
       name_or_dir: "embedded", the path of a folder, or ORG/NAME[@REVISION], which is fetched as far as the hub's cache lacks it;
         a `Path` is always a folder.
-      mesh: devices over which a published or converted model is split, as in training; None for the first.
+      mesh: devices that edit a clip together; over them the weights of a published or converted model are split, as in training. None for
+        the first device.
       progress: show bars while weights are read; a download shows one wherever stderr is a terminal.
       settings: other values for `frames`, `height`, `width` (the clips the model works on), `dtype` (of matmuls: "bfloat16" or
         "float32") and for the fields of `config.FlowConfig` (`solver`, `schedule`, `shift`, ...); None leaves a value as it is.
@@ -115,6 +116,7 @@ def load_pretrained(
             adapter = parameter_store.load_converted_adapter(path)
         else:
             model = Pretrained(cfg, vocabulary, _load_packaged(path, cfg))
+            model = model if mesh is None else model.on(mesh)
             adapter = (path / "lora.safetensors").is_file() and path / "lora.safetensors"
         return model.with_lora(adapter) if adapter else model
     folder = model_folder.read_model_folder(path).require()
