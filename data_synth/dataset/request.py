@@ -109,6 +109,8 @@ class SynthRequest:
             raise InputError(
                 f"operators: expected some of {', '.join(OPERATORS)}, got {', '.join(unknown) or 'none'}"
             )
+        if names := [name for name, _ in self.sources.sets if name not in registry.IMPORTS]:
+            raise InputError(f"--import {names[0]}: expected one of {', '.join(registry.IMPORTS)}")
         if unused_sources := registry.find_unused_sources(self.recipes, self.sources):
             raise InputError(
                 f"{', '.join(unused_sources)}: expected a recipe that uses it, got {', '.join(self.recipes)}; "

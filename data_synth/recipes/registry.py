@@ -65,6 +65,9 @@ DEFAULT_MIX = tuple(family.name for family in ALL_FAMILIES for _ in range(family
 # `Pair.recipe` → least change of its pairs.
 MIN_CHANGES = {recipe.kind: recipe.min_change for family in ALL_FAMILIES for recipe in family.recipes}
 
+# What `--import NAME=PATH` may name.
+IMPORTS = tuple(recipe.name for family in ALL_FAMILIES for recipe in family.recipes if "set" in recipe.reads)
+
 _RECIPES = {recipe.name: recipe for family in ALL_FAMILIES for recipe in family.recipes}
 _HELP_WIDTH = 120
 _HELP_INDENT = 22

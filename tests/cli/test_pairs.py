@@ -16,4 +16,7 @@ def test_check(v2v, capsys):
     report = json.loads(capsys.readouterr().out)
     assert (report["used"], report["cut"], report["left_out"]) == (1, 1, 1)
     assert report["unusable"][0]["line"] == 3 and report["pairs"][0]["fps"] == 25
+    Path("word.csv").write_text("source,video,prompt\na.mp4,b.mp4,invert\n")
+    assert v2v("pairs", "check", "word.csv", "--size", "64x48x5") == 0
+    assert "line 2 left out: instruction too short or long" in capsys.readouterr().out
     assert v2v("pairs", "check", "none.csv") == 2 and "none.csv" in capsys.readouterr().err

@@ -72,14 +72,15 @@ def test_synth_help_lists_every_recipe(v2v, capsys):
     assert v2v("synth", "--help") == 0
     listed = {word.strip(" :;()") for word in re.split(r"  +|,\s+|: | in | \(|\n", capsys.readouterr().out)}
     names = {*registry.recipe_names(Sources()), *PUBLISHED, "captions"}
-    names = {re.sub("^(to|from|half)-", "", name) for name in names}
+    names = {re.sub("^(to|from|half|undo|remove)-", "", name) for name in names}
     assert names <= listed | {f"physics-{name}" for name in listed}
 
 
 @pytest.mark.parametrize(
     "words, message",
     [
-        (["--set", "ditto"], "NAME=PATH"),
+        (["--import", "ditto"], "NAME=PATH"),
+        (["--import", "paris=x"], "--import paris: expected one of captions, pairs"),
         (["--recipes", "ditto"], "--import ditto=PATH"),
         (["--recipes", "fly"], "got 'fly'"),
         (["--expert", "none.toml"], "none.toml"),

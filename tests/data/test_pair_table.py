@@ -103,12 +103,19 @@ def test_bad_rows_cost_themselves_and_name_their_line(tmp_path):
     }
     assert reasons.keys() == beginnings.keys()
     assert all(reasons[line].startswith(start) for line, start in beginnings.items())
-    lines = ['{"source": "a", "target": "b", "text": "x"}', "{", "3", '{"source": 3}']
+    lines = [
+        '{"source": "a", "target": "b", "text": "x"}',
+        "{",
+        "3",
+        '{"source": 3}',
+        '{"source": "a", "target": "b", "text": "\\ud800"}',
+    ]
     reasons = reasons_of(rows_of(tmp_path / "a.jsonl", "\n".join(lines)))
-    assert [reasons[line].partition(" (")[0] for line in (2, 3, 4)] == [
+    assert [reasons[line].partition(" (")[0] for line in (2, 3, 4, 5)] == [
         "malformed row: not JSON",
         "malformed row: expected an object, got 3",
         "malformed row: source: expected text, got 3",
+        'malformed row: instruction: expected text, got "\\ud800"',
     ]
 
 

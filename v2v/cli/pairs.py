@@ -8,6 +8,10 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from v2v.data.pair_table import PairTable
 
 EXAMPLES = """\
 examples:
@@ -96,7 +100,7 @@ def _add_check_arguments(parser: argparse.ArgumentParser) -> None:
         type="size",
         default={},
         metavar="WxH[xFRAMES]",
-        help="size that clips are cut to, such as 832x480x81 (default: their own)",
+        help="size that clips are cut to, such as 832x480x81 (default: their own); with FRAMES also what v2v synth would drop",
     )
     parser.add_argument("--strict", action="store_true", help="exit with 1 if a row is left out")
 
@@ -110,9 +114,32 @@ def _run_check(args: argparse.Namespace, bars: bool) -> dict:
     table = read_table(args.table)
     size = (args.size.get("frames", 0), args.size["height"], args.size["width"]) if args.size else None
     with tqdm(total=len(table.rows), unit=" pairs", disable=not bars) as bar:
-        report = check_table(table, size, bar.update)
+        gate = _build_gate(table, size) if size and size[0] else None
+        report = check_table(table, size, bar.update, gate)
     code = {"exit": 1} if args.strict and report.left_out else {}
     return {"output": report.format(), **report.to_json(), **code}
+
+
+def _build_gate(table: PairTable, size: tuple[int, int, int]) -> Callable[[int], str] | None:
+    """Return a function that tells why `v2v synth` drops the pair of a row's position, "" where it does not; None without any pair."""
+    from data_synth import quality
+    from data_synth.recipes.own_pairs import OwnPairsRecipe
+    from data_synth.recipes.result import Rejected
+    from v2v.data.pair_table import PairRow
+
+    if not table.pairs:
+        return None
+    recipe = OwnPairsRecipe(table)
+
+    def find_rejection(position: int) -> str:
+        row = table.rows[position]
+        if isinstance(row, PairRow) and row.split == "held_out":
+            return ""
+        outcome = recipe(position, *size)
+        rejection = outcome if isinstance(outcome, Rejected) else quality.find_rejection(outcome)
+        return rejection.reason if rejection else ""
+
+    return find_rejection
 
 
 COMMANDS: Mapping[str, PairsCommand] = {

@@ -137,7 +137,10 @@ class TableReport:
 
 
 def check_table(
-    table: PairTable, size: Size | None = None, progress: Callable[[int], object] | None = None
+    table: PairTable,
+    size: Size | None = None,
+    progress: Callable[[int], object] | None = None,
+    find_rejection: Callable[[int], str] | None = None,
 ) -> TableReport:
     """Check every row of a table.
 
@@ -145,10 +148,13 @@ def check_table(
       table: the table.
       size: frames (0 for any number), height and width that clips are cut to; None leaves them as they are.
       progress: called with 1 after every row.
+      find_rejection: returns for the position of a usable row, from 0, why a set would still not take its pair; "" where it would.
     """
     report = TableReport(table)
-    for row in table.rows:
+    for position, row in enumerate(table.rows):
         outcome = row if isinstance(row, UnusableRow) else check_row(row, size)
+        if find_rejection and isinstance(outcome, RowCheck) and (reason := find_rejection(position)):
+            outcome = UnusableRow(row.place, row.line, reason, "v2v synth would drop it at this size")
         if isinstance(outcome, UnusableRow):
             report.left_out.append(outcome)
         else:

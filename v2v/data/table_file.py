@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from v2v.errors import InputError
-from v2v.runtime.text_files import parse_json, read_text
+from v2v.runtime.text_files import escape_invalid, parse_json, read_text
 
 CSV_SUFFIXES = (".csv", ".tsv")
 JSON_SUFFIXES = (".json", ".jsonl", ".ndjson")
@@ -61,7 +61,7 @@ def iterate_items(path: Path) -> Iterator[TableItem]:
 
 def format_value(value: Any) -> str:
     """Return a value as JSON, cut to sixty characters, for messages."""
-    text = json.dumps(value, ensure_ascii=False, default=str)
+    text = escape_invalid(json.dumps(value, ensure_ascii=False, default=str))
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 

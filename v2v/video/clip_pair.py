@@ -247,7 +247,7 @@ def _survey(path: Path, size: int, modified: int) -> ClipFacts:
                 pass
     except InputError as error:
         reason = str(error).removeprefix(f"{path}: ").partition("; ")[0]
-        raise UnusablePairError("unreadable file", f"{path.name}, {reason}") from None
+        raise UnusablePairError("unreadable file", f"{path.name or path}, {reason}") from None
     if info.damage_count:
         raise UnusablePairError(
             "damaged file", f"{path.name}, in {info.damage_count} of {len(info.times)} frames"
