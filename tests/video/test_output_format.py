@@ -127,6 +127,39 @@ def test_colours_of_hdr_are_tagged(tmp_path, colour, codec, suffix, pix_fmt):
         assert context.pix_fmt == pix_fmt and context.color_trc == colour[2]
 
 
+def test_what_is_lost_of_hdr_is_named_in_one_note(tmp_path):
+    options = {
+        "x265-params": "log-level=none:colorprim=9:transfer=16:colormatrix=9:max-cll=1000,400:"
+        "master-display=G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,1)"
+    }
+    make(
+        tmp_path / "in.mkv",
+        picture(3, 96, 128),
+        codec="libx265",
+        pix_fmt="yuv420p10le",
+        codec_options=options,
+    )
+    clip = video.read_video(tmp_path / "in.mkv")
+    with collect_notes() as notes:
+        back = video.read_video(clip.save(tmp_path / "out.mp4", codec="hevc"))
+    assert clip.colour == back.colour == (9, 9, 16)
+    (note,) = notes
+    assert note.endswith(
+        "can't keep 10 bits a color (frames are edited with 8), the mastering display's HDR metadata, the content light level in .mp4"
+    )
+
+
+def test_pictures_of_hdr(tmp_path):
+    clip = video.Video.from_array(picture(1))
+    clip.colour = (9, 9, 16)
+    data = clip.save(tmp_path / "a.png").read_bytes()
+    assert data[data.index(b"cICP") + 4 :][:4] == bytes([9, 16, 0, 1])
+    np.testing.assert_array_equal(cv2.imread(str(tmp_path / "a.png"))[..., ::-1], clip.frames[0])
+    with collect_notes() as notes:
+        clip.save(tmp_path / "a.jpg")
+    assert len(notes) == 1 and notes[0].endswith("can't keep the colors of BT.2020 PQ in .jpg")
+
+
 @pytest.mark.parametrize(
     "name,settings,message",
     [

@@ -86,10 +86,7 @@ def embed_profile(picture: bytes, profile: ColorProfile) -> bytes:
     """
     if picture.startswith(PNG_SIGNATURE):
         name = profile.name.encode("latin-1", "ignore").strip()[:79] or b"ICC profile"
-        chunk = b"iCCP" + name + b"\0\0" + zlib.compress(profile.data)
-        header_end = picture.index(b"IHDR") + 4 + 13 + 4
-        chunk = struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
-        return picture[:header_end] + chunk + picture[header_end:]
+        return _add_png_chunk(picture, b"iCCP" + name + b"\0\0" + zlib.compress(profile.data))
     pieces = [profile.data[start : start + JPEG_PIECE] for start in range(0, len(profile.data), JPEG_PIECE)]
     segments = b"".join(
         b"\xff\xe2"
@@ -102,6 +99,25 @@ def embed_profile(picture: bytes, profile: ColorProfile) -> bytes:
     # A JFIF segment has to stay the first.
     start = 4 + struct.unpack(">H", picture[4:6])[0] if picture[2:4] == b"\xff\xe0" else 2
     return picture[:start] + segments + picture[start:]
+
+
+def tag_png(picture: bytes, primaries: int, transfer: int) -> bytes:
+    """Return the bytes of a PNG file that says which colours its numbers are (chunk cICP), such as those of HDR.
+
+    Args:
+      picture: the file.
+      primaries: H.273 number.
+      transfer: H.273 number.
+    """
+    # The matrix of RGB, and full range.
+    return _add_png_chunk(picture, b"cICP" + bytes([primaries, transfer, 0, 1]))
+
+
+def _add_png_chunk(picture: bytes, chunk: bytes) -> bytes:
+    """Return a PNG file with a chunk, its kind and contents, behind the header."""
+    header_end = picture.index(b"IHDR") + 4 + 13 + 4
+    chunk = struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    return picture[:header_end] + chunk + picture[header_end:]
 
 
 def _find_in_picture(data: bytes) -> bytes | None:

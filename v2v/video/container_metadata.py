@@ -113,6 +113,7 @@ class ContainerMetadata:
       chapters: in order.
       subtitles: tracks of text.
       picture_subtitles: codecs of the tracks of pictures, which aren't kept.
+      picture_losses: words for what frames of 8 bits don't hold of the picture.
     """
 
     tags: dict[str, str] = field(default_factory=dict)
@@ -120,6 +121,7 @@ class ContainerMetadata:
     chapters: tuple[Chapter, ...] = ()
     subtitles: tuple[SubtitleTrack, ...] = ()
     picture_subtitles: tuple[str, ...] = ()
+    picture_losses: tuple[str, ...] = ()
 
 
 class MetadataReader:
@@ -127,6 +129,7 @@ class MetadataReader:
 
     Attributes:
       streams: the streams of text subtitles.
+      picture_losses: words for what frames of 8 bits don't hold of the picture; set by the decoder.
     """
 
     def __init__(self, container: InputContainer, stream: av.VideoStream, origin: Fraction):
@@ -138,14 +141,15 @@ class MetadataReader:
           origin: the second of the file's clock that becomes 0.
         """
         self._origin = origin
+        self.picture_losses: tuple[str, ...] = ()
         size_note = re.compile(SIZE_NOTE.format(r"\d+", r"\d+"))
         tags = {key: size_note.sub("", text).strip() for key, text in container.metadata.items()}
         self._tags = {key: text for key, text in tags.items() if text and key.lower() not in MUXER_TAGS}
         self._timecode = _find_timecode(container, stream)
         self._chapters = tuple(
             Chapter(
-                max(Fraction(0), chapter["start"] * chapter["time_base"] - origin),
-                chapter["end"] * chapter["time_base"] - origin,
+                max(Fraction(0), chapter["start"] * (chapter["time_base"] or CLOCK) - origin),
+                chapter["end"] * (chapter["time_base"] or CLOCK) - origin,
                 chapter["metadata"].get("title", ""),
             )
             for chapter in container.chapters()
@@ -185,7 +189,9 @@ class MetadataReader:
         for stream in self.streams:
             self._tracks[stream.index].header = bytes(stream.codec_context.subtitle_header or PLAIN_HEADER)
         tracks = tuple(track for track in self._tracks.values() if track.lines)
-        return ContainerMetadata(self._tags, self._timecode, self._chapters, tracks, self._picture_subtitles)
+        return ContainerMetadata(
+            self._tags, self._timecode, self._chapters, tracks, self._picture_subtitles, self.picture_losses
+        )
 
 
 def add_metadata(
@@ -247,7 +253,8 @@ def find_missing(metadata: ContainerMetadata, path: Path | None) -> list[str]:
             tags = {key.lower() for key in file.metadata}
             timecode = _find_timecode(file, file.streams.video[0])
             chapters, subtitles = len(file.chapters()), len(file.streams.subtitles)
-    missing = [f"subtitles of pictures ({codec})" for codec in metadata.picture_subtitles]
+    missing = list(metadata.picture_losses)
+    missing += [f"subtitles of pictures ({codec})" for codec in metadata.picture_subtitles]
     if subtitles < len(metadata.subtitles):
         missing.append("subtitles")
     if chapters < len(metadata.chapters):

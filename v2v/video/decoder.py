@@ -33,7 +33,7 @@ from v2v.video.clock import ClockCorrection
 from v2v.video.container_metadata import SIZE_NOTE, ContainerMetadata, MetadataReader, find_tag
 from v2v.video.decoding_process import FrameNews, NoChildError, call_in_child, stream_frames
 from v2v.video.file_checks import check_readable, error_reason
-from v2v.video.frame_conversion import FrameConverter, colour_numbers
+from v2v.video.frame_conversion import FrameConverter, colour_numbers, find_losses
 from v2v.video.frame_sequence import StreamedFrames
 from v2v.video.streams import DEFAULT_FPS, check_length, estimate_frame_count, open_container, select_stream
 
@@ -338,6 +338,7 @@ def _decode(
                 )
             if is_first:
                 info.is_transparent = converter.is_transparent
+                metadata.picture_losses = find_losses(frame, stream.codec.canonical_name)
                 info.colour, info.size = colour_numbers(frame), _true_size(converter.shape[:2], size_comment)
                 if converter.is_quarter_turn:
                     info.pixel_aspect = 1 / info.pixel_aspect

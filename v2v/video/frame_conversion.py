@@ -12,6 +12,7 @@ from av.video.reformatter import ColorRange, VideoReformatter
 from v2v.errors import InputError
 from v2v.video.encoder import EXACT_CONVERSION, rgb_planes
 from v2v.video.orientation import read_box_matrix, read_exif_matrix
+from v2v.video.output_format import HDR_TRANSFERS
 
 # The display matrix holds fixed-point numbers.
 DISPLAY_MATRIX_UNIT = 1 << 16
@@ -29,6 +30,13 @@ UNCONVERTIBLE_MATRICES = {
     15: "IPT-PQ-C2",
     16: "YCgCo-Re",
     17: "YCgCo-Ro",
+}
+# Metadata of HDR that outputs don't get.
+HDR_METADATA = {
+    SideData.MASTERING_DISPLAY_METADATA: "the mastering display's HDR metadata",
+    SideData.CONTENT_LIGHT_LEVEL: "the content light level",
+    SideData.DYNAMIC_HDR_PLUS: "HDR10+ metadata",
+    SideData.DOVI_METADATA: "Dolby Vision metadata",
 }
 
 
@@ -125,6 +133,28 @@ def colour_numbers(frame: av.VideoFrame) -> tuple[int, int, int]:
     if frame.format.is_rgb or frame.format.name.startswith(("gray", "pal", "mono")):
         return 1, 1, 1
     return int(frame.colorspace), int(frame.color_primaries), int(frame.color_trc)
+
+
+def find_losses(frame: av.VideoFrame, codec: str) -> tuple[str, ...]:
+    """Return words for what RGB frames of 8 bits don't hold of a decoded one: more bits, and the metadata of HDR.
+
+    Args:
+      frame: the first frame.
+      codec: FFmpeg's name of the stream's codec.
+    """
+    losses = []
+    bits = max(component.bits for component in frame.format.components)
+    if bits > 8:
+        losses.append(f"{bits} bits a color (frames are edited with 8)")
+    if codec in PICTURE_CODECS or int(frame.color_trc) not in HDR_TRANSFERS:
+        return tuple(losses)
+    try:
+        # The stubs take side data for a mapping of names; iterating it gives the entries.
+        kinds = {data.type for data in frame.side_data}  # pyright: ignore[reportAttributeAccessIssue]
+    except ValueError:
+        # Side data that PyAV has no name for.
+        kinds = set()
+    return (*losses, *(words for kind, words in HDR_METADATA.items() if kind in kinds))
 
 
 def _has_alpha(frame: av.VideoFrame) -> bool:

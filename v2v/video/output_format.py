@@ -19,7 +19,7 @@ STILLS = (".png", ".jpg", ".jpeg")
 YUV = ("yuv420p", "yuv422p", "yuv444p")
 YUV_10_BIT = ("yuv420p10le", "yuv422p10le", "yuv444p10le")
 # H.273 numbers of the transfer functions of HDR: PQ and HLG.
-HDR_TRANSFERS = (16, 18)
+HDR_TRANSFERS = {16: "PQ", 18: "HLG"}
 
 
 @dataclass(frozen=True)
@@ -181,7 +181,9 @@ def choose_encoding(path: Path, output_format: OutputFormat) -> Encoding:
     if output_format.pix_fmt not in (None, *info.pix_fmts):
         formats = ", ".join(info.pix_fmts)
         raise InputError(f"{path}: pix_fmt of {codec} is one of {formats}, got {output_format.pix_fmt}")
-    crf = output_format.crf if output_format.crf is not None else info.crf and info.crf[quality]
+    crf = output_format.crf
+    if crf is None and info.crf is not None:
+        crf = info.crf[quality]
     return Encoding(codec, crf, quality, output_format.pix_fmt, is_folder=codec == "png")
 
 

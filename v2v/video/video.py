@@ -31,18 +31,20 @@ import numpy as np
 from av.error import FFmpegError
 
 from v2v.errors import InputError, note
-from v2v.video.color_profile import ColorProfile, embed_profile, read_profile
+from v2v.video.color_profile import ColorProfile, embed_profile, read_profile, tag_png
 from v2v.video.container_metadata import ContainerMetadata, find_missing
 from v2v.video.decoder import FileFrames, StreamInfo, iterate_frames
 from v2v.video.encoder import encode_video
 from v2v.video.file_checks import DEFAULT_FORMAT, FRAME_NAME, check_output, error_reason
 from v2v.video.frame_sequence import FrameSequence
-from v2v.video.output_format import CLIPS, Encoding, OutputFormat, choose_encoding
+from v2v.video.output_format import CLIPS, HDR_TRANSFERS, Encoding, OutputFormat, choose_encoding
 from v2v.video.streams import DEFAULT_FPS
 
 # Pixels of a clip, over all frames, up to which a notebook shows a player.
 PLAYER_PIXELS = 1 << 27
 
+# H.273 numbers of primaries wider than those of BT.709.
+WIDE_PRIMARIES = {9: "BT.2020", 11: "P3", 12: "P3"}
 # OpenCV's quality of JPEG, of 100.
 JPEG_QUALITIES = {"high": 95, "medium": 85, "low": 70}
 # Least width and height, in pixels: x265 reads memory that nobody wrote in frames of one block, SVT-AV1 takes none smaller.
@@ -247,9 +249,18 @@ def _encode_still(video: Video, frame: np.ndarray, encoding: Encoding) -> bytes:
     """Return a picture as the bytes of a PNG or JPEG file, with its profile."""
     options = [] if encoding.codec == "png" else [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITIES[encoding.quality]]
     _, data = cv2.imencode(f".{encoding.codec}", frame[..., ::-1], options)
+    picture = data.tobytes()
+    if encoding.codec == "png" and _has_wide_colours(video):
+        picture = tag_png(picture, *video.colour[1:])
     if video.profile is None or not video.profile.is_rgb:
-        return data.tobytes()
-    return embed_profile(data.tobytes(), video.profile)
+        return picture
+    return embed_profile(picture, video.profile)
+
+
+def _has_wide_colours(video: Video) -> bool:
+    """Return whether a picture without a tag would look wrong: BT.2020 or P3, PQ or HLG."""
+    _, primaries, transfer = video.colour
+    return primaries in WIDE_PRIMARIES or transfer in HDR_TRANSFERS
 
 
 def _write_frames(video: Video, folder: Path, encoding: Encoding) -> None:
@@ -277,6 +288,10 @@ def _note_missing(video: Video, path: Path, partial: Path, encoding: Encoding) -
     if video.profile and not is_profile_kept and not video.profile.is_srgb:
         _note_lost_profile(path, video.profile)
     missing = find_missing(video.metadata, partial if encoding.holds_metadata else None)
+    if encoding.codec in ("jpeg", "gif") and _has_wide_colours(video):
+        _, primaries, transfer = video.colour
+        names = [WIDE_PRIMARIES.get(primaries), HDR_TRANSFERS.get(transfer)]
+        missing.insert(0, f"the colors of {' '.join(name for name in names if name)}")
     if video.audio is not None and not encoding.holds_metadata:
         missing.insert(0, "the sound")
     if missing:
