@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from data_synth.operators.photometric import LUMA, apply_affine, apply_curves
+from data_synth.operators.photometric import LUMA, apply_curves
 from data_synth.operators.pixel_math import (
     corner_distance,
     grid_of,
@@ -46,15 +46,16 @@ _VIGNETTE_FLOOR = 0.2
 
 
 def duotone(video: np.ndarray, dark: Sequence[float], light: Sequence[float]) -> np.ndarray:
-    """Print in two colors: x ← (1 - Y) dark + Y light.
+    """Print in two colors: x ← (1 - w) dark + w light with w = S(Y; 0, 1), which gives the middle tones more contrast.
 
     Args:
       video: uint8 [T, H, W, 3].
       dark: RGB color of black, 0..255.
       light: RGB color of white, 0..255.
     """
-    span = (np.asarray(light, float) - np.asarray(dark, float)) / 255
-    return apply_affine(video, np.outer(span, LUMA), np.asarray(dark, float))
+    w = smoothstep(np.arange(256, dtype=np.float32)[:, None] / 255, 0, 1)
+    levels = ((1 - w) * np.asarray(dark, np.float32) + w * np.asarray(light, np.float32)) / 255
+    return map_frames(video, lambda x, k: _look_up(x, levels))
 
 
 def tint(video: np.ndarray, color: Sequence[float], amount: float = 0.8) -> np.ndarray:
@@ -151,7 +152,7 @@ def night_vision(video: np.ndarray) -> np.ndarray:
 
 
 def cyanotype(video: np.ndarray) -> np.ndarray:
-    """Print as a blueprint is: Prussian blue to white, x ← (1 - Y) (14, 44, 96) / 255 + Y (236, 244, 248) / 255."""
+    """Print as a blueprint is: a `duotone` of Prussian blue (14, 44, 96) and white (236, 244, 248)."""
     return duotone(video, (14, 44, 96), (236, 244, 248))
 
 

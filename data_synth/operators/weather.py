@@ -149,9 +149,11 @@ def fog_transmission(
     columns = np.arange(W, dtype=np.float32)
     for k in range(T):
         x = (columns + k * speed) % endless.shape[1]
-        left = np.floor(x).astype(int) % endless.shape[1]
+        first_column = np.floor(x).astype(int) % endless.shape[1]
         share = (x - np.floor(x)).astype(np.float32)
-        drift = endless[:, left] * (1 - share) + endless[:, (left + 1) % endless.shape[1]] * share
+        drift = (
+            endless[:, first_column] * (1 - share) + endless[:, (first_column + 1) % endless.shape[1]] * share
+        )
         yield np.exp(-np.float32(_FOG_DENSITY) * _distance(depth, k, H, W)[..., 0] * (1 + 0.45 * drift))
 
 

@@ -61,7 +61,7 @@ def test_noise_of_the_source_stays_noise(name):
     noisy = np.clip(frame + np.random.default_rng(0).integers(-1, 2, frame.shape), 0, 255).astype(np.uint8)
     pair = apply_look(name, np.stack([CLIP[0], noisy]), build_rng(0, name)).astype(int)
     # The contours that ink, metal and neon amplify are the most sensitive.
-    assert np.abs(pair[0] - pair[1]).mean() < 9, name
+    assert np.abs(pair[0] - pair[1]).mean() < 4, name
 
 
 @pytest.mark.parametrize("name", [name for name in LOOKS if LOOKS[name].inverse])
@@ -77,7 +77,11 @@ def test_known_pixels():
     grey = np.full((1, 9, 9, 3), 51, np.uint8)  # luma 0.2
     assert color_looks.change_contrast(grey, 2.0)[0, 0, 0].tolist() == [0, 0, 0]
     assert color_looks.change_contrast(grey, 0.5)[0, 0, 0].tolist() == [89, 89, 89]  # 127.5 - 38.25
-    assert color_looks.duotone(grey, (0, 100, 200), (100, 200, 0))[0, 0, 0].tolist() == [20, 120, 160]
+    assert color_looks.duotone(grey, (0, 100, 200), (100, 200, 0))[0, 0, 0].tolist() == [
+        10,
+        110,
+        179,
+    ]  # 0.2² (3 - 0.4) = 0.104
     red = np.array(ob.COLORS["red"])
     expected = 0.2 * 51 + 0.8 * 0.4 * red  # the ramp to red at 0.2 of 0.5
     assert np.abs(color_looks.tint(grey, red)[0, 0, 0] - expected).max() < 1.5
@@ -107,9 +111,9 @@ def test_every_recipe_makes_exact_pairs(family):
             clip, styled = (pair.source, pair.target) if family == "looks" else (pair.target, pair.source)
             expected = apply_look(look, clip, build_rng(pair.seed, "look noise"), pair.mask)
             np.testing.assert_array_equal(expected, styled)
-    again = generate.make_pair(pairs[0].seed, options)
-    np.testing.assert_array_equal(again.target, pairs[0].target)
-    assert again.instructions == pairs[0].instructions
+    second_pair = generate.make_pair(pairs[0].seed, options)
+    np.testing.assert_array_equal(second_pair.target, pairs[0].target)
+    assert second_pair.instructions == pairs[0].instructions
 
 
 def test_regions_are_named_and_of_every_kind():

@@ -20,8 +20,8 @@ def test_the_same_every_time_and_nothing_changes_outside(name):
     for seed in range(4):
         layers, words = OVERLAYS[name](build_rng(seed, name), *CLIP.shape[:3])
         covered = overlays.add_overlay(CLIP, layers)
-        again, same_words = OVERLAYS[name](build_rng(seed, name), *CLIP.shape[:3])
-        np.testing.assert_array_equal(overlays.add_overlay(CLIP, again), covered)
+        same_layers, same_words = OVERLAYS[name](build_rng(seed, name), *CLIP.shape[:3])
+        np.testing.assert_array_equal(overlays.add_overlay(CLIP, same_layers), covered)
         assert words == same_words
         for k, frame in enumerate(covered):
             layer = layers[k % len(layers)]
