@@ -66,3 +66,17 @@ def test_outputs_of_unequal_length_are_not_compared():
     lengths[1] = 20
     delta = summarize_methods(table(a, b, lengths=lengths), ["m0", "m1"], ["a"] * 40, "m0")["m1"].difference
     assert delta.n == 0 and math.isnan(delta.mean) and not delta.clear and delta.unequal == 40
+
+
+def test_failures_keep_their_share_beside_items_that_were_not_scored():
+    """24 items: 2 failed, 12 not scored because the judge went down, 10 with a grade of 6."""
+    values = np.r_[np.full(2, np.nan), np.full(12, np.nan), np.full(10, 6.0)][None]
+    failed, unscored = np.zeros((1, 24), bool), np.zeros((1, 24), bool)
+    failed[0, :2], unscored[0, 2:14] = True, True
+    column = Column("judge total", worst=0.0)
+    scores = ScoreTable(column, values, failed, unscored, np.full((1, 24), 24.0))
+    cell = summarize_methods(scores, ["m"], ["a"] * 24, "m")["m"].overall
+    assert (cell.n, cell.scored, cell.failed, cell.unscored) == (24, 10, 2, 12)
+    assert math.isclose(cell.mean, 6 * 22 / 24)
+    nothing = ScoreTable(column, np.full((1, 24), np.nan), failed, ~failed, np.full((1, 24), 24.0))
+    assert math.isnan(summarize_methods(nothing, ["m"], ["a"] * 24, "m")["m"].overall.mean)

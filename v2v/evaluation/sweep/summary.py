@@ -4,7 +4,8 @@ How failures count. A metric applies to the items that have what it requires; th
 which it applies and whose output is missing or broken counts as the worst of the column's scale (success 0, a judge's lowest grade). A
 column without an end of its scale (PSNR, flicker) has no such number: its mean is over `scored` < n items, and both numbers are shown. In
 comparisons a failed item loses against one that was scored. An output that is there but could not be scored (a judge that is down, a metric that
-raised an error) is no fault of the editor: it is `unscored`, in no mean and no comparison, and its number is shown.
+raised an error) is no fault of the editor: it is `unscored`, in no mean and no comparison, and its number is shown. Failed items keep their share
+of the mean beside unscored ones, which are taken to be like the scored ones; where nothing was scored there is no mean.
 
 Intervals are 95 % (intervals.py). A difference from the baseline is over items on which both methods were scored, resampled together. Outputs of
 different numbers of frames were scored on different frames, and are not compared: neither in differences nor in win rates, which count them. Win
@@ -214,9 +215,15 @@ def _summarize_items(
     scores = values[selection & np.isfinite(values)]
     failed, unscored = int((is_failed & selection).sum()), int((is_unscored & selection).sum())
     scored = len(scores) - (0 if column.worst is None else failed)
+    estimate = intervals.rate if column.rate else intervals.mean
     interval = NO_INTERVAL
-    if len(scores):
-        interval = intervals.rate(scores) if column.rate else intervals.mean(scores)
+    if failed and unscored and column.worst is not None:
+        outputs = values[selection & np.isfinite(values) & ~is_failed]
+        if len(outputs):
+            share, worst = failed / (scored + failed + unscored), column.worst
+            interval = Interval(*((1 - share) * x + share * worst for x in estimate(outputs)))
+    elif len(scores):
+        interval = estimate(scores)
     return Cell(*interval, n=scored + failed + unscored, scored=scored, failed=failed, unscored=unscored)
 
 
