@@ -197,7 +197,7 @@ def estimate_size(path: Path) -> tuple[int, int, int]:
     """
     check_readable(path)
     try:
-        return call_in_child("v2v.video.decoder:read_header", path)
+        return call_in_child("v2v.video.decoder:read_header", str(path), path=path)
     except NoChildError:
         return read_header(path)
 
@@ -222,7 +222,7 @@ def read_stored_picture(path: Path, flags: int) -> np.ndarray | None:
       flags: of imread.
     """
     try:
-        return call_in_child("v2v.video.decoder:read_with_opencv", path, flags=flags)
+        return call_in_child("v2v.video.decoder:read_with_opencv", str(path), path=path, flags=flags)
     except NoChildError:
         return read_with_opencv(path, flags)
 
@@ -230,6 +230,25 @@ def read_stored_picture(path: Path, flags: int) -> np.ndarray | None:
 def read_with_opencv(path: Path, flags: int) -> np.ndarray | None:
     """Do in this process what `read_stored_picture` has done in another."""
     return cv2.imread(str(path), flags)
+
+
+def decode_picture(data: bytes, flags: int, name: str) -> np.ndarray | None:
+    """Return what OpenCV's imdecode gives for the bytes of a picture file, decoded in a child process; None where it can't.
+
+    Args:
+      data: the bytes.
+      flags: of imdecode.
+      name: for messages.
+    """
+    try:
+        return call_in_child("v2v.video.decoder:decode_with_opencv", name, data=data, flags=flags)
+    except NoChildError:
+        return decode_with_opencv(data, flags)
+
+
+def decode_with_opencv(data: bytes, flags: int) -> np.ndarray | None:
+    """Do in this process what `decode_picture` has done in another."""
+    return cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
 
 
 class _End:

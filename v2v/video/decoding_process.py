@@ -40,6 +40,8 @@ MEMORY_SHARE = 0.5
 LEAST_MEMORY = 2 << 30
 # Children kept for later passes.
 MAX_IDLE = 2
+# Endings of pictures; for messages.
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".tif", ".tiff", ".heic", ".avif", ".bmp")
 # What a child runs: the search path for modules, the socket, the shared memory, bytes it may use, seconds a packet may take.
 PROGRAM = """\
 import json, sys
@@ -55,12 +57,14 @@ class Request:
 
     Attributes:
       function: MODULE:NAME of a function; one that gives frames is like `decoder.decode_frames`.
+      name: of the file, for messages.
       arguments: of the function.
       folder: current folder of this process, to which paths may be relative.
       gives_frames: whether the function gives frames rather than a value.
     """
 
     function: str
+    name: str
     arguments: dict[str, Any]
     folder: str
     gives_frames: bool
@@ -133,7 +137,8 @@ def stream_frames(
     child = _take_child()
     is_done = False
     try:
-        child.send(Request(function, {"path": path, **arguments}, os.getcwd(), gives_frames=True))
+        arguments["path"] = path
+        child.send(Request(function, str(path), arguments, _current_folder(), gives_frames=True))
         while not is_done:
             reply = child.receive()
             is_done = reply.is_last
@@ -148,18 +153,18 @@ def stream_frames(
             yield frame, reply.value
     except ChildEndedError as error:
         is_done = True
-        raise InputError(_describe_end(path, error)) from None
+        raise InputError(_describe_end(str(path), error)) from None
     finally:
         _put_back(child, is_done)
 
 
-def call_in_child(function: str, path: Path, **arguments: Any) -> Any:
-    """Return what a function of a file returns in a child.
+def call_in_child(function: str, name: str, **arguments: Any) -> Any:
+    """Return what a function that decodes a file returns in a child.
 
     Args:
       function: MODULE:NAME of the function.
-      path: the file, its argument `path`; for messages too.
-      **arguments: further arguments.
+      name: of the file, for messages.
+      **arguments: of the function.
 
     Raises:
       InputError: the file can't be decoded, or the child ended.
@@ -168,12 +173,12 @@ def call_in_child(function: str, path: Path, **arguments: Any) -> Any:
     child = _take_child()
     is_done = False
     try:
-        child.send(Request(function, {"path": path, **arguments}, os.getcwd(), gives_frames=False))
+        child.send(Request(function, name, arguments, _current_folder(), gives_frames=False))
         reply = child.receive()
         is_done = True
     except ChildEndedError as error:
         is_done = True
-        raise InputError(_describe_end(path, error)) from None
+        raise InputError(_describe_end(name, error)) from None
     finally:
         _put_back(child, is_done)
     for text in reply.notes:
@@ -314,15 +319,17 @@ def _close_all() -> None:
             _idle.pop().close()
 
 
-def _describe_end(path: Path, error: ChildEndedError) -> str:
-    return (
-        f"{path}: the decoder {error}; the file may be damaged, convert it with another program first, for example to "
-        f"{'PNG' if path.suffix.lower() in PICTURE_SUFFIXES else 'H.264 in MP4'}"
-    )
+def _describe_end(name: str, error: ChildEndedError) -> str:
+    target = "PNG" if name.lower().endswith(PICTURE_SUFFIXES) else "H.264 in MP4"
+    return f"{name}: the decoder {error}; the file may be damaged, convert it with another program first, to {target}"
 
 
-# Endings of pictures; for messages.
-PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".tif", ".tiff", ".heic", ".avif", ".bmp")
+def _current_folder() -> str:
+    try:
+        return os.getcwd()
+    except OSError:
+        # It was removed.
+        return os.sep
 
 
 def _create_shared_memory() -> int:

@@ -72,9 +72,7 @@ class _Worker:
             except InputError as error:
                 reply.error = error
             except MemoryError:
-                reply.error = InputError(
-                    f"{request.arguments['path']}: needs more memory to decode than there is"
-                )
+                reply.error = InputError(f"{request.name}: needs more memory to decode than there is")
             except Exception as error:
                 # Not all errors of native libraries can be sent.
                 reply.error = RuntimeError(f"{type(error).__name__}: {error}")

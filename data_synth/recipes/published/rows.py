@@ -26,6 +26,7 @@ from data_synth.rng import build_rng
 from v2v.data.pair import Pair
 from v2v.errors import InputError
 from v2v.runtime import text_files
+from v2v.video import decoder
 from v2v.video import video as codec
 
 # Instructions and captions of some sets are long.
@@ -259,9 +260,9 @@ def _read_reference(reference: Path | Callable[[], bytes] | None) -> np.ndarray 
         return None
     if isinstance(reference, Path):
         return next(iter(_decode_file(reference).frames))
-    encoded = np.frombuffer(reference(), np.uint8)
-    data = cv2.imdecode(encoded, cv2.IMREAD_COLOR) if len(encoded) else None
+    encoded = reference()
+    data = decoder.decode_picture(encoded, cv2.IMREAD_COLOR, "reference")
     if data is None:
-        description = "bytes that don't decode" if len(encoded) else "none"
+        description = "bytes that don't decode" if encoded else "none"
         raise InputError(f"reference: expected a picture, got {description}")
     return cv2.cvtColor(data, cv2.COLOR_BGR2RGB)
