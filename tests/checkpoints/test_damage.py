@@ -90,6 +90,15 @@ def test_pickles_are_refused_with_the_alternative(tmp_path):
 
 
 @pytest.mark.parametrize(
+    "file, words",
+    [("model.pt", "model.pt: expected safetensors, got a pickle"), ("wan-Q4.gguf", "is quantized GGUF")],
+)
+def test_transformers_in_files_that_are_not_read_are_named(tmp_path, file, words):
+    (tmp_path / file).write_bytes(b"")
+    refused(tmp_path, words)
+
+
+@pytest.mark.parametrize(
     "width, channels, out, words",
     [
         (1536, 16, 16, "Wan2.1 or Wan2.2-A14B backbone .1.3B, 16 channels in"),
@@ -99,6 +108,8 @@ def test_pickles_are_refused_with_the_alternative(tmp_path):
     ],
 )
 def test_relatives_of_the_backbone_are_named(tmp_path, width, channels, out, words):
+    """Whatever else lies beside them that can't be read either."""
+    (tmp_path / "models_t5_umt5-xxl-enc-bf16.pth").write_bytes(b"")
     tensors = {
         "patch_embedding.weight": np.zeros((width, channels, 1, 2, 2), ml_dtypes.bfloat16),
         "proj_out.weight": np.zeros((out * 4, 1), ml_dtypes.bfloat16),

@@ -42,7 +42,8 @@ def test_missing_libtpu_is_named_with_its_extra(monkeypatch):
 
 @needs_libtpu
 def test_topologies_have_the_chips_their_name_says():
-    assert [len(chips.resolve_topology(name)[1]) for name in ("v5e:2x4", "v4:2x2x1")] == [8, 4]
+    counts = {"v5e:2x4": 8, "v4:2x2x1": 4, "v5e:1x1": 1, "v6e:1x1": 1}
+    assert {name: len(chips.resolve_topology(name)[1]) for name in counts} == counts
     with pytest.raises(InputError, match="knows no topology"):
         chips.resolve_topology("v6e:3x5")
 

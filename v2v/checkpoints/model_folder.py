@@ -21,6 +21,12 @@ from v2v.errors import InputError
 from v2v.runtime import text_files
 
 SUBFOLDERS = {"dit": "transformer", "vae": "vae", "text": "text_encoder"}
+# Files in which a part may lie that is not read, by their names.
+FOREIGN_FILES = {
+    "dit": ("*.pth", "*.pt", "*.gguf"),
+    "vae": ("*VAE*.pth", "*vae*.pth", "*VAE*.pt", "*vae*.pt"),
+    "text": ("*t5*.pth", "*t5*.pt", "*t5*.gguf"),
+}
 MISSING_TOKENIZER = "tokenizer (tokenizer/tokenizer.json)"
 
 
@@ -77,7 +83,10 @@ def read_model_folder(path: str | Path, parts: dict[str, TensorFiles] | None = N
             f"{path}: is Wan2.2-A14B (two 14B experts, 16 latent channels); {wan_config.SUPPORTED_MODELS}"
         )
     wan_config.check_pipeline(path, _read_json(path / "model_index.json"))
-    parts = open_parts(path) if parts is None else parts
+    problems: list[str] = []
+    parts = open_parts(path, problems) if parts is None else parts
+    if "dit" not in parts and problems:
+        raise InputError(problems[0])
     if "dit" not in parts:
         raise InputError(
             f"{path}: expected transformer/*.safetensors or a safetensors file with patch_embedding.weight, found "
@@ -94,13 +103,17 @@ def read_model_folder(path: str | Path, parts: dict[str, TensorFiles] | None = N
         flow = wan_config.build_flow_config(scheduler, 5.0 if wide else 3.0)
         for part in (dit, vae, text, flow):
             check_types(part)
-    except InputError:
+    except wan_config.UnsupportedBackboneError:  # the better reason, whatever else can't be read
         raise
+    except InputError as err:
+        raise (InputError(problems[0]) if problems else err) from None
     # Of fields that lack, of values of other types, and of tensors with other numbers of dimensions.
     except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, StopIteration) as err:
         raise InputError(
             f"{path}: its configuration or the shapes of its tensors can't be understood ({type(err).__name__}: {err}); fetch it again"
         ) from err
+    if problems:
+        raise InputError(problems[0])
     try:
         config = ModelConfig(
             name=hub_client.snapshot_name(path.resolve()) or path.resolve().name,
@@ -164,10 +177,10 @@ def open_parts(path: Path, problems: list[str] | None = None) -> dict[str, Tenso
             ):
                 parts[part] = files
                 break
-    for part, pattern in (("dit", "*.pth"), ("vae", "*VAE*.pth"), ("text", "*t5*.pth")):
-        pickles = sorted(path.glob(pattern))
-        if part not in parts and pickles:
-            open_files(pickles[0])  # raises, naming the safetensors alternative
+    for part in FOREIGN_FILES:
+        foreign = next((f for pattern in FOREIGN_FILES[part] for f in sorted(path.glob(pattern))), None)
+        if part not in parts and foreign is not None:
+            open_files(foreign)  # raises, naming the safetensors alternative
     return parts
 
 

@@ -169,6 +169,10 @@ def _find_file(path: Path) -> Path:
     """Return the index or the only safetensors file at `path`."""
     if path.suffix in (".pth", ".pt", ".bin", ".ckpt"):
         raise _pickle_error(path)
+    if path.suffix == ".gguf":
+        raise InputError(
+            f"{path}: is quantized GGUF, which is not read; use the weights from Wan-AI/Wan2.2-TI2V-5B-Diffusers"
+        )
     if path.is_file():
         return path
     if not path.is_dir():

@@ -41,6 +41,10 @@ MAX_LAYERS = 1000
 SUPPORTED_MODELS = "this package runs Wan2.2-TI2V-5B (48 latent channels, 16x16x4 VAE) and what is built on it; use Wan-AI/Wan2.2-TI2V-5B-Diffusers"
 
 
+class UnsupportedBackboneError(InputError):
+    """A relative of the backbone that this package cannot run."""
+
+
 def build_dit_config(
     path: Path, files: TensorFiles, part_config: dict | None, top_config: dict | None
 ) -> DiTConfig:
@@ -119,7 +123,7 @@ def _check_backbone(
     ):
         kind = f"a variant with qk_norm={settings.get('qk_norm')}, cross_attn_norm={settings.get('cross_attn_norm')}"
     if kind:
-        raise InputError(f"{path}: is {kind}; {SUPPORTED_MODELS}")
+        raise UnsupportedBackboneError(f"{path}: is {kind}; {SUPPORTED_MODELS}")
 
 
 def build_flow_config(scheduler: dict, guidance: float) -> FlowConfig:
