@@ -17,6 +17,8 @@ import pytest
 from v2v.runtime import compilation_cache
 
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+# No test reaches the internet; tests/loopback_hub.py is the hub of those that need one.
+os.environ.setdefault("HF_ENDPOINT", "http://127.0.0.1:9")
 if "PYTEST_XDIST_WORKER" not in os.environ:  # workers and child processes inherit the folder
     _CACHE = tempfile.TemporaryDirectory(prefix="v2v-tests-", ignore_cleanup_errors=True)
     os.environ["XDG_CACHE_HOME"] = _CACHE.name

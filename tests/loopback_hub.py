@@ -66,7 +66,7 @@ class LoopbackHub:
       repositories: folders by ORG/NAME.
       faults: how it fails from now on.
       requests: everything it was asked.
-      sent: bytes of files sent.
+      sent_bytes: bytes of files sent.
       licence: of every repository's card.
     """
 
@@ -74,7 +74,7 @@ class LoopbackHub:
         self.repositories = dict(repositories)
         self.faults = Faults()
         self.requests: list[Request] = []
-        self.sent = 0
+        self.sent_bytes = 0
         self.licence = "apache-2.0"
         self._lock = threading.Lock()
 
@@ -117,15 +117,15 @@ class LoopbackHub:
     def has_fault(self, kind: str) -> bool:
         """Take one of the failures "cuts" or "busy"; return whether there was one left."""
         with self._lock:
-            left = getattr(self.faults, kind)
-            if left:
-                setattr(self.faults, kind, left - 1)
-            return left > 0
+            count = getattr(self.faults, kind)
+            if count:
+                setattr(self.faults, kind, count - 1)
+            return count > 0
 
     def count_sent(self, size: int) -> None:
         """Add to the bytes of files sent."""
         with self._lock:
-            self.sent += size
+            self.sent_bytes += size
 
 
 def hashes(data: bytes) -> dict[str, str]:
@@ -226,9 +226,9 @@ class _Handler(BaseHTTPRequestHandler):
                 return self._send(302, b"", headers | {"Location": location})
         if file.name in hub.faults.wrong_bytes:
             data = data[:-1] + bytes([data[-1] ^ 1])
-        status, wanted = 200, re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
-        if wanted and not hub.faults.ignores_ranges:
-            start, end = int(wanted[1]), min(int(wanted[2] or len(data) - 1), len(data) - 1)
+        status, wanted_range = 200, re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
+        if wanted_range and not hub.faults.ignores_ranges:
+            start, end = int(wanted_range[1]), min(int(wanted_range[2] or len(data) - 1), len(data) - 1)
             if start >= len(data):
                 return self._send(416, b"", {"Content-Range": f"bytes */{len(data)}"})
             headers["Content-Range"] = f"bytes {start}-{end}/{len(data)}"

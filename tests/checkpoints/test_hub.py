@@ -139,13 +139,13 @@ def test_a_model_by_name(server, folders, local, capsys):
         hub_files.select_files(p.relative_to(folders[NAME]).as_posix() for p in folders[NAME].rglob("*"))
     )
     assert not any(name.endswith((".md", ".mp4", ".bin", ".fp16.safetensors")) for name in server.fetched())
-    sent = server.sent
+    sent_bytes = server.sent_bytes
     hub.forget()
-    assert hub.resolve_model(f"{NAME}@main") == path and server.sent == sent
-    assert hub.resolve_model(f"{NAME}@{server.commit(NAME)}") == path and server.sent == sent
+    assert hub.resolve_model(f"{NAME}@main") == path and server.sent_bytes == sent_bytes
+    assert hub.resolve_model(f"{NAME}@{server.commit(NAME)}") == path and server.sent_bytes == sent_bytes
     model = pretrained.load_pretrained(NAME)
     assert model.config == pretrained.load_pretrained(str(local)).config  # its name too
-    assert main.main(["doctor", "--model", NAME, "--values"]) == 0 and server.sent == sent
+    assert main.main(["doctor", "--model", NAME, "--values"]) == 0 and server.sent_bytes == sent_bytes
     assert "all of it in the cache" in capsys.readouterr().out
 
 
@@ -182,7 +182,7 @@ def test_doctor_fetches_no_weights(server, folders, capsys):
         and "v2v-outline" not in out
     )
     weights = sum(p.stat().st_size for p in folders[NAME].rglob("*.safetensors"))
-    assert server.sent < weights and not hub_client.cache_folder().exists()
+    assert server.sent_bytes < weights and not hub_client.cache_folder().exists()
     server.faults.ignores_ranges = True
     assert main.main(["doctor", "--model", NAME]) == 0
     assert main.main(["doctor", "--model", NAME, "--values"]) == 2
@@ -362,9 +362,9 @@ def test_adapters_by_name(server, folders, tmp_path):
         InputError, match=r"expected one LoRA file, got 2 \(org/several/edit.safetensors, org/several/more/b"
     ):
         hub.resolve_adapter("org/several")
-    chosen = hub.resolve_adapter("org/several/more/b.safetensors")
-    assert (chosen.parent / "adapter_config.json").is_file() and not (
-        chosen.parents[1] / "edit.safetensors"
+    adapter_file = hub.resolve_adapter("org/several/more/b.safetensors")
+    assert (adapter_file.parent / "adapter_config.json").is_file() and not (
+        adapter_file.parents[1] / "edit.safetensors"
     ).exists()
     with pytest.raises(InputError, match="has no such file; its LoRA files are org/several/edit"):
         hub.resolve_adapter("org/several/c.safetensors")
@@ -422,6 +422,11 @@ def test_the_cache(server, capsys):
     assert "v2v models --cached lists them" in capsys.readouterr().err
     assert main.main(["models", "--delete", NAME]) == 0
     assert f"{NAME}: " in capsys.readouterr().out and hub_cache.list_cached() == []
+
+
+def test_a_name_without_its_organization():
+    with pytest.raises(InputError, match=r'got "lucy-edit-dev"; did you mean decart-ai/Lucy-Edit-Dev\?'):
+        pretrained.load_pretrained("lucy-edit-dev")
 
 
 def test_the_registry(capsys):

@@ -108,10 +108,10 @@ def _fetch_adapter(name: HubName, progress: bool | None) -> Path:
         paths = [p.relative_to(folder).as_posix() for p in sorted(folder.rglob("*")) if p.is_file()]
         return folder / _choose_adapter(name, paths)
     paths = _paths(listing.repository)
-    chosen = _choose_adapter(name, paths)
-    needed = set(hub_files.adapter_files(chosen, paths))
-    files = [file for file in listing.repository.files if file.path in needed]
-    return hub_client.download(listing.repository, files, progress) / chosen
+    adapter_file = _choose_adapter(name, paths)
+    names = set(hub_files.adapter_files(adapter_file, paths))
+    files = [file for file in listing.repository.files if file.path in names]
+    return hub_client.download(listing.repository, files, progress) / adapter_file
 
 
 def _choose_adapter(name: HubName, paths: list[str]) -> str:

@@ -249,17 +249,17 @@ def download(repository: Repository, files: Sequence[HubFile], progress: bool | 
     if not missing:
         return snapshot
     blobs = folder / "blobs"
-    needed = sum(f.size - _size_on_disk(blobs, f) for f in missing)
+    missing_bytes = sum(f.size - _size_on_disk(blobs, f) for f in missing)
     free = shutil.disk_usage(_existing_parent(folder)).free
     licence = f", licence {repository.licence}" if repository.licence else ""
     logger.info(
         "fetching %s: %s in %d file%s%s, %s of it here; %s free in %s",
         name, format_bytes(sum(f.size for f in files)), len(files), "s" * (len(files) > 1), licence,
-        format_bytes(sum(f.size for f in files) - needed), format_bytes(free), cache_folder(),
+        format_bytes(sum(f.size for f in files) - missing_bytes), format_bytes(free), cache_folder(),
     )  # fmt: skip
-    if needed > free:
+    if missing_bytes > free:
         raise InputError(
-            f"{name}: needs {format_bytes(needed)} more in {cache_folder()}, {format_bytes(free)} are free; free some (v2v models --cached "
+            f"{name}: needs {format_bytes(missing_bytes)} more in {cache_folder()}, {format_bytes(free)} are free; free some (v2v models --cached "
             "lists what is there), or set HF_HOME to a folder on a larger disk"
         )
     _download(repository, missing, sys.stderr.isatty() if progress is None else progress)

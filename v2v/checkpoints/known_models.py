@@ -150,6 +150,12 @@ def find_known(name: str) -> KnownModel | None:
     return next((model for model in KNOWN_MODELS if model.name.lower() == name.lower()), None)
 
 
+def suggest(name: str) -> str:
+    """Return the full name of a known model for NAME without its ORG, "" if none is called so."""
+    names = (model.name for model in KNOWN_MODELS if "/" in model.name)
+    return next((full for full in names if full.rpartition("/")[2].lower() == name.lower()), "")
+
+
 def check_supported(name: str) -> None:
     """Check that a repository isn't one that this package is known not to run.
 

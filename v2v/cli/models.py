@@ -83,8 +83,7 @@ def list_cached() -> dict[str, Any]:
     models, folder = hub_cache.list_cached(), hub_client.cache_folder()
     rows = []
     for model in models:
-        known = known_models.find_known(model.name)
-        state = "known to v2v" if known else ""
+        state = "known to v2v" if known_models.find_known(model.name) else ""
         if model.unfinished:
             state = f"{model.unfinished} unfinished download{'s' * (model.unfinished > 1)}"
         rows.append((model.name, hub_client.format_bytes(model.bytes), ", ".join(model.revisions), state))

@@ -22,7 +22,7 @@ from jax.sharding import Mesh
 
 from v2v.array_types import AnyLatents, AnyPixels, Latents
 from v2v.assets import EMBEDDED
-from v2v.checkpoints import adapters, hub, model_folder, native, parameter_store
+from v2v.checkpoints import adapters, hub, known_models, model_folder, native, parameter_store
 from v2v.checkpoints.adapters import Adapter
 from v2v.checkpoints.parameter_store import ParameterStore, PartStore
 from v2v.config import ModelConfig
@@ -105,8 +105,10 @@ def load_pretrained(
     """
     path = EMBEDDED if name_or_dir == "embedded" else hub.resolve_model(name_or_dir)
     if not path.is_dir():
+        full_name = known_models.suggest(str(name_or_dir))
         raise InputError(
-            f'model: expected "embedded" or a folder of weights, or ORG/NAME on the Hugging Face Hub, got "{name_or_dir}"; check --model'
+            f'model: expected "embedded" or a folder of weights, or ORG/NAME on the Hugging Face Hub, got "{name_or_dir}"; '
+            + (f"did you mean {full_name}?" if full_name else "check --model")
         )
     if is_native_folder(path):
         cfg = apply_settings(native.load_config(path / "config.json"), settings)
