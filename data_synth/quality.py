@@ -11,6 +11,7 @@ import re
 import cv2
 import numpy as np
 
+from data_synth.recipes import own_pairs
 from data_synth.recipes.base import DEFAULT_MIN_CHANGE
 from data_synth.recipes.registry import MIN_CHANGES
 from data_synth.recipes.result import Rejected
@@ -80,7 +81,8 @@ def fingerprint_pair(pair: Pair) -> str:
     """Return a text that is equal for near-duplicates: the same edit between middle frames that look alike.
 
     A frame is described by a difference hash, [Y(i, j + 1) > Y(i, j)] of the frame reduced to 8 x 9 pixels, and its mean brightness
-    in steps of 16 grey levels: scaling, re-encoding and small shifts do not change it.
+    in steps of 16 grey levels: scaling, re-encoding and small shifts do not change it. People who list a pair twice in other words mean
+    both, so that of their own pairs the words count too.
     """
     hashes = []
     for video in (pair.source, pair.target):
@@ -89,7 +91,8 @@ def fingerprint_pair(pair: Pair) -> str:
         hashes.append(
             np.packbits(small[:, 1:] > small[:, :-1]).tobytes().hex() + f"{int(luma.mean()) // 16:x}"
         )
-    return " ".join([pair.edit, *hashes])
+    words = pair.instructions if pair.recipe == own_pairs.NAME else ()
+    return " ".join([pair.edit, *hashes, *words])
 
 
 def _texts(pair: Pair) -> tuple[str, ...]:

@@ -115,6 +115,14 @@ def test_a_table_and_a_recipe_give_a_set_that_training_reads(clips):
         datasets.open_dataset(clips / "my.jsonl")
     alone = SynthRequest(clips / "alone", 9, frames=T, height=H, width=W, sources=sources)
     assert alone.recipes == ("pairs",) and build_dataset(alone)["pairs"] == 1
+    # Other words make another pair, another name of the same file does not.
+    write(clips / "copy.mp4", picture(12))
+    words = [item, item | {"prompt": "turn the square's colors round"}, item | {"source": "copy.mp4"}]
+    request = SynthRequest(
+        clips / "words", 9, frames=12, height=H, width=W, transition=0.0, sources=sources_of(clips, *words)
+    )
+    report = build_dataset(request)
+    assert report["pairs"] == 2 and report["dropped"] == {"edit: near-duplicate": 1}
 
 
 def test_clips_that_change_are_another_request(clips):

@@ -9,7 +9,7 @@ Columns, each with other names that people's tables have for it (`COLUMNS`); onl
     mask             clip or picture, white = edited here
     reference        picture of how the edit should look; FILE@SECONDS is a frame of a clip
     start, end       seconds of the clip between which the edit is on
-    weight           relative frequency, 1 by default
+    weight           relative frequency, 1 by default; goes into the pair's provenance, and 0 leaves the row out
     split            "train" (the default) or "held_out"
     license          of the pair
     source_caption, target_caption   descriptions of the two clips
