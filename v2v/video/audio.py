@@ -169,6 +169,8 @@ def add_tracks(audio: bytes | None, output: OutputContainer) -> Iterator[av.Pack
         return iter(())
     source = av.open(io.BytesIO(audio), "r")
     codecs = CONTAINER_CODECS.get(output.format.name, COPIED_CODECS)
+    # Matroska has no negative times: it would begin with what AAC's decoder needs before 0, and show the picture that much later.
+    is_matroska = output.format.name == "matroska"
     targets: dict[int, AudioStream] = {}
     for stream in source.streams.audio:
         is_copied = stream.codec.canonical_name in codecs
@@ -188,11 +190,15 @@ def add_tracks(audio: bytes | None, output: OutputContainer) -> Iterator[av.Pack
                         yield from target.encode(frame)
                     if packet.dts is None:
                         yield from target.encode(None)
-                elif packet.dts is not None:
+                elif packet.dts is not None and not (is_matroska and _ends_before_start(packet)):
                     packet.stream = target
                     yield packet
 
     return packets()
+
+
+def _ends_before_start(packet: av.Packet) -> bool:
+    return packet.pts is not None and packet.pts + (packet.duration or 0) <= 0
 
 
 def _is_copied(stream: AudioStream) -> bool:
