@@ -96,3 +96,13 @@ def test_colour_left_on_an_object_is_a_gap_though_it_is_a_success():
     assert gap_share(once, source, truth, mask) == pytest.approx(1 / 6)
     assert gap_share(source, source, truth, mask) == 1
     assert math.isnan(gap_share(source, source, source, mask))  # nothing is asked for
+
+
+def test_a_weak_change_beside_a_strong_one_is_no_gap():
+    """A negative: where the source is grey, little is asked for, and what is left there is not seen."""
+    source = np.full((2, 96, 128, 3), 20, np.uint8)
+    source[:, 30:60, 40:80] = 118
+    truth, mask = 255 - source, np.ones(source.shape[:3], np.uint8)
+    output = truth.copy()
+    output[:, 30:60, 40:80] = source[:, 30:60, 40:80]
+    assert gap_share(output, source, truth, mask) == 0

@@ -26,9 +26,10 @@ from v2v.evaluation.metrics.pixel import Frames, iterate_aligned, norm_by_region
 ERROR_RATIO = 1 / 4
 ERROR_RATIO_RMS = 1 / 16
 # A gap's window as a share of the shorter side, the change in levels (root mean square) that is asked for in one, and the share of the
-# squared error of doing nothing that is left there.
+# squared error of doing nothing that is left there. The change must also be at least a share of that of the whole mask.
 GAP_WINDOW = 1 / 8
 GAP_CHANGE = 16.0
+GAP_USUAL_CHANGE = 1 / 2
 GAP_RATIO = 1 / 2
 # Share of frames with a gap above which an edit is incomplete.
 MAX_GAP_SHARE = 1 / 4
@@ -99,8 +100,8 @@ def score_edit(output: Frames, source: Frames, truth: Frames, mask: np.ndarray) 
 def gap_share(output: Frames, source: Frames, truth: Frames, mask: np.ndarray) -> float:
     """Compute the share of frames in which a place was left as it was, of the frames that ask for a visible change.
 
-    A frame has a gap where windows of a quarter of a window's area in all ask for a change of at least `GAP_CHANGE` levels and are left with
-    more than `GAP_RATIO` of the squared error of doing nothing.
+    A frame has a gap where windows of a quarter of a window's area in all ask for a change of at least `GAP_CHANGE` levels, and of half that
+    of the mask as a whole (root mean squares), and are left with more than `GAP_RATIO` of the squared error of doing nothing.
 
     Args:
       output: uint8 RGB frames [H, W, 3].
@@ -115,7 +116,9 @@ def gap_share(output: Frames, source: Frames, truth: Frames, mask: np.ndarray) -
     for (x, y, region), source_frame in zip(iterate_aligned(output, truth, mask), source, strict=True):
         window = max(4, round(min(y.shape[:2]) * GAP_WINDOW))
         asked = _local_error(source_frame, y, region, window)
-        is_asked = asked >= GAP_CHANGE**2
+        # Where much less is asked for than elsewhere, what is left doesn't stand out.
+        usual = _local_error(source_frame, y, region, 1)[region > 0].mean() if region.any() else 0.0
+        is_asked = asked >= max(GAP_CHANGE**2, usual * GAP_USUAL_CHANGE**2)
         if is_asked.any():
             is_gap = is_asked & (_local_error(x, y, region, window) > GAP_RATIO * asked)
             gaps.append(np.count_nonzero(is_gap) >= (window / 2) ** 2)
