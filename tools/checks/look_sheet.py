@@ -68,9 +68,9 @@ def main() -> None:
 def list_operators() -> dict[str, Callable[[np.ndarray], np.ndarray]]:
     """Return every operator by name, with a generator of its own."""
     operators: dict[str, Callable[[np.ndarray], np.ndarray]] = {}
-    for name, edit in PHOTOMETRIC.items():
+    for name in PHOTOMETRIC:
         if name != "palette":  # needs a reference picture
-            operators[name] = functools.partial(edit, reference=None)
+            operators[name] = functools.partial(_draw_photometric, name)
     for name in LOOKS:
         operators[name] = functools.partial(_draw_look, name)
     for name in WEATHER:
@@ -87,6 +87,10 @@ def draw_tile(title: str, frame: np.ndarray, height: int) -> np.ndarray:
     tile[_TITLE_HEIGHT:, :width] = cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA)
     cv2.putText(tile, title, (2, 14), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (0, 0, 0), 1, cv2.LINE_AA)
     return tile
+
+
+def _draw_photometric(name: str, video: np.ndarray) -> np.ndarray:
+    return PHOTOMETRIC[name](video, None)
 
 
 def _draw_look(name: str, video: np.ndarray) -> np.ndarray:
