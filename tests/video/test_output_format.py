@@ -90,6 +90,17 @@ def test_gif_names_what_it_loses(tmp_path):
     assert len(notes) == 1 and notes[0].endswith("can't keep the sound in .gif")
 
 
+def test_times_that_gif_cannot_hold(tmp_path):
+    with pytest.raises(InputError, match=r"a frame for 655\.35 s at most, the clip one for 1500 s"):
+        video.Video.from_array(picture(2), 1 / 1500).save(tmp_path / "a.gif")
+    with collect_notes() as notes:
+        video.Video.from_array(picture(6), 60).save(tmp_path / "a.gif")
+    assert len(notes) == 1 and "at least 0.02 s" in notes[0]
+    with collect_notes() as notes:
+        video.Video.from_array(picture(6), 50).save(tmp_path / "b.gif")
+    assert not notes
+
+
 def test_a_folder_of_frames(tmp_path):
     frames = picture(12)
     clip = video.Video.from_array(frames)

@@ -45,6 +45,8 @@ PLAYER_PIXELS = 1 << 27
 
 # H.273 numbers of primaries wider than those of BT.709.
 WIDE_PRIMARIES = {9: "BT.2020", 11: "P3", 12: "P3"}
+# Seconds for which GIF can show a frame, and for which players do at least.
+LONGEST_GIF_FRAME, SHORTEST_GIF_FRAME = 655.35, 0.02
 # OpenCV's quality of JPEG, of 100.
 JPEG_QUALITIES = {"high": 95, "medium": 85, "low": 70}
 # Least width and height, in pixels: x265 reads memory that nobody wrote in frames of one block, SVT-AV1 takes none smaller.
@@ -229,7 +231,7 @@ def check_format(video: Video, path: Path, output_format: OutputFormat = DEFAULT
     """Check that a kind of file can hold a clip.
 
     Raises:
-      InputError: several frames for a still, or frames too small for the codec.
+      InputError: several frames for a still, frames too small for the codec, or shown for longer than GIF can say.
     """
     encoding = choose_encoding(path, output_format)
     if encoding.is_still and len(video.frames) != 1:
@@ -242,6 +244,11 @@ def check_format(video: Video, path: Path, output_format: OutputFormat = DEFAULT
     if min(height, width) < smallest:
         raise InputError(
             f"{path}: {encoding.codec} takes frames from {smallest}x{smallest} on, got {width}x{height}; choose another codec"
+        )
+    longest = max([*np.diff(video.times), video.tail or 1 / video.fps])
+    if encoding.codec == "gif" and longest > LONGEST_GIF_FRAME:
+        raise InputError(
+            f"{path}: GIF shows a frame for {LONGEST_GIF_FRAME:g} s at most, the clip one for {longest:g} s; use .mp4"
         )
 
 
@@ -292,6 +299,14 @@ def _note_missing(video: Video, path: Path, partial: Path, encoding: Encoding) -
         _, primaries, transfer = video.colour
         names = [WIDE_PRIMARIES.get(primaries), HDR_TRANSFERS.get(transfer)]
         missing.insert(0, f"the colors of {' '.join(name for name in names if name)}")
+    if (
+        encoding.codec == "gif"
+        and len(video.times) > 1
+        and np.diff(video.times).min() < SHORTEST_GIF_FRAME - 1e-6
+    ):
+        note(
+            f"{path}: players show frames of GIF for at least {SHORTEST_GIF_FRAME:g} s; the clip will be slower"
+        )
     if video.audio is not None and not encoding.holds_metadata:
         missing.insert(0, "the sound")
     if missing:
