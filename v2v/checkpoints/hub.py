@@ -167,7 +167,7 @@ def outline(repository: Repository, with_tokenizer: bool = True) -> Iterator[Pat
         for path in _paths(repository):
             if path.partition("/")[0] in hub_files.TELLING_FOLDERS:
                 (folder / path.partition("/")[0]).mkdir(parents=True, exist_ok=True)
-        for path in hub_files.select_pickles(_paths(repository)):
+        for path in hub_files.select_unreadable(_paths(repository)):
             _place(folder, path, b"")
         for file in files:
             if file.path.endswith(".safetensors"):

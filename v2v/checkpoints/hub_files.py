@@ -82,9 +82,9 @@ def select_weights(paths: Sequence[str]) -> list[str]:
     return shards if any(path.endswith(INDEX_SUFFIX) for path in shards) else files
 
 
-def select_pickles(paths: Iterable[str]) -> list[str]:
-    """Return the pickles at the top of a repository; they are not fetched, and named where a part exists only so."""
-    return sorted(path for path in paths if "/" not in path and path.endswith(".pth"))
+def select_unreadable(paths: Iterable[str]) -> list[str]:
+    """Return the pickles and GGUF files at the top of a repository; they are not fetched, and named where a part exists only so."""
+    return sorted(path for path in paths if "/" not in path and path.endswith((".pth", ".pt", ".gguf")))
 
 
 def find_adapters(paths: Iterable[str]) -> list[str]:
