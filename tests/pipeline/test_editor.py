@@ -296,3 +296,17 @@ def test_a_negation_that_is_not_understood_is_refused_and_slips_are_guessed():
             editor.edit_video(picture(), sentence)
     with expect_note('did you mean "sepia" in place of "sephia"'):
         editor.edit_video(picture(), "make it sephia", steps=1)
+
+
+@pytest.mark.parametrize("side, expected", [(256, "model"), (64, "guided")])
+def test_clips_of_a_large_models_own_size_keep_its_picture(side, expected):
+    model = FakePretrained(dataclasses.replace(debug(), frames=5, height=side, width=side, batch=1))
+    editor, frames = EasyV2VEditor(model), picture(5, side, side)
+    default, same = (
+        np.asarray(list(editor.edit_video(frames, "make it grey", **settings).frames))
+        for settings in ({}, {"detail": expected})
+    )
+    np.testing.assert_array_equal(default, same)
+    other = editor.edit_video(frames[:, : side // 2], "make it grey").frames
+    guided = editor.edit_video(frames[:, : side // 2], "make it grey", detail="guided").frames
+    np.testing.assert_array_equal(np.asarray(list(other)), np.asarray(list(guided)))

@@ -391,10 +391,10 @@ def _add_edit_options(edit: argparse.ArgumentParser) -> None:
     )
     edit.add_argument(
         "--detail",
-        choices=("guided", "model", "tiles"),
-        default="guided",
+        choices=("auto", "guided", "model", "tiles"),
+        default="auto",
         help="guided: upsample the model's result with the source as guide; model: plain upsampling; "
-        "tiles: sample at full resolution, tile by tile (default: guided)",
+        "tiles: sample at full resolution, tile by tile (default: model where the clip has the size of a large model, else guided)",
     )
     edit.add_argument(
         "--no-preserve",

@@ -249,6 +249,8 @@ def _key(job: Job, weights: str) -> str:
         else:
             digest.update(str(file).encode())
     settings = dataclasses.asdict(request.settings)
+    if settings["detail"] == "auto":  # the default had this name in records of earlier versions
+        settings["detail"] = "guided"
     other_inputs = [request.instruction, job.output, settings, [weight for _, weight in job.lora]]
     digest.update(json.dumps(other_inputs, sort_keys=True, default=float).encode())
     if job.output_format != DEFAULT_FORMAT:

@@ -30,7 +30,7 @@ ClipInput = str | Path | np.ndarray | Video
 # A picture as people hand it over: a file, "clip.mp4@2.5", or uint8 [H, W, 3] RGB.
 PictureInput = str | Path | np.ndarray
 
-Detail = Literal["guided", "model", "tiles"]
+Detail = Literal["auto", "guided", "model", "tiles"]
 Guide = Literal["prompt", "prompt+reference"]
 
 
@@ -62,7 +62,7 @@ class EditSettings:
       strength: 0.05 to 1; below 1 sampling starts from the noised source and keeps more of it.
       seed: random seed; the same seed gives the same result.
       preserve: restore the source outside the mask and the time range.
-      detail: "guided" upsamples the low-resolution edit with the source as guide, "model" upsamples it plainly, "tiles" samples
+      detail: "auto" is "model" for a clip that has the size of a large model, and "guided" for others. "guided" upsamples the low-resolution edit with the source as guide, "model" upsamples it plainly, "tiles" samples
         at full resolution, tile by tile (many times the computation).
       invert_mask: edit where the mask is black.
       soft: width in pixels over which the edit fades in from the mask's edge; None to choose it by frame size.
@@ -77,7 +77,7 @@ class EditSettings:
     strength: float = 1.0
     seed: int = 0
     preserve: bool = True
-    detail: Detail = "guided"
+    detail: Detail = "auto"
     invert_mask: bool = False
     soft: float | None = None
     window: int | None = None
@@ -100,7 +100,7 @@ class EditSettings:
         if not isinstance(self.strength, Real) or not 0.05 <= self.strength <= 1:
             raise InputError(f"strength: expected 0.05 to 1 (the whole edit), got {self.strength!r}")
         if self.detail not in get_args(Detail):
-            raise InputError(f'detail: expected "guided", "model" or "tiles", got "{self.detail}"')
+            raise InputError(f'detail: expected "auto", "guided", "model" or "tiles", got "{self.detail}"')
         if self.guide not in get_args(Guide):
             raise InputError(f'guide: expected "prompt" or "prompt+reference", got "{self.guide}"')
         for name in ("preserve", "invert_mask"):
