@@ -51,7 +51,7 @@ def config() -> Experiment:
 def run(cfg: Experiment, workdir: Path) -> Path:
     """Run the stages that are not done yet; return the exported folder."""
     sharding.request_cpu_devices(cfg.cpu_devices)
-    check_experiment(cfg, "vae", "text", "base", "edit")
+    check_experiment(cfg, "vae", "text", "base", "edit", workdir=workdir)
     workdir.mkdir(parents=True, exist_ok=True)
     scene_data.render_pairs(cfg, workdir / "pairs")
     vae = stages.train_autoencoder(cfg, scene_data.clips(cfg), workdir / "vae")

@@ -100,7 +100,7 @@ def run(cfg: Experiment, workdir: Path) -> Path:
 def train_foundation(cfg: Experiment, workdir: Path) -> Foundation:
     """Run all stages before the edit stage."""
     sharding.request_cpu_devices(cfg.cpu_devices)
-    check_experiment(cfg, "vae", "text", "base", "edit", reads=("sets",))
+    check_experiment(cfg, "vae", "text", "base", "edit", reads=("sets",), workdir=workdir)
     workdir.mkdir(parents=True, exist_ok=True)
     scene_data.render_pairs(cfg, workdir / "pairs")
     scene_data.link_sets(cfg, workdir / "pairs")

@@ -62,7 +62,7 @@ def continue_training(cfg: Experiment, workdir: Path, mix: tuple[str, ...], with
       the exported folder.
     """
     sharding.request_cpu_devices(cfg.cpu_devices)
-    check_experiment(cfg, *(["base"] if with_base else []), "edit", reads=("weights",))
+    check_experiment(cfg, *(["base"] if with_base else []), "edit", reads=("weights",), workdir=workdir)
     folder = hub.resolve_model(cfg.weights or EMBEDDED)
     model = native.load_config(folder / "config.json")
     if cfg.model.condition.attention == "one_way":

@@ -71,15 +71,11 @@ def train(args: argparse.Namespace) -> dict:
         raise InputError(
             f"--workdir {workdir}: expected a folder, or a place where one can be made, got a file"
         )
-    from v2v.train.config import Experiment
-    from v2v.train.run_record import check_run
     from v2v.train.workdir_lock import locked_workdir
 
     # One process of a job holds the folder for all of them.
     lock = locked_workdir(workdir) if jax.process_index() == 0 else contextlib.nullcontext()
     with lock:
-        if isinstance(experiment.config, Experiment):
-            check_run(experiment.config, workdir)
         return {"output": str(experiment.module.run(experiment.config, workdir))}
 
 

@@ -27,6 +27,7 @@ from v2v.train import optimizer as optimizer_lib
 from v2v.train.checkpointing import latest_step, wait_for_processes
 from v2v.train.config import Experiment, Stage
 from v2v.train.objectives import Objective, Parameters
+from v2v.train.run_record import check_run
 from v2v.train.state import TrainState
 from v2v.train.train_step import TrainStep, train_step
 
@@ -123,12 +124,13 @@ def fit_stage(
         )
 
 
-def check_experiment(cfg: Experiment, *stages: str, reads: Sequence[str] = ()) -> None:
-    """Check an experiment before any work: the mesh, the batch of every stage, and settings that it does not read.
+def check_experiment(cfg: Experiment, *stages: str, workdir: Path, reads: Sequence[str] = ()) -> None:
+    """Check an experiment before any work: the mesh, the batch of every stage, settings that it does not read, and the run in its folder.
 
     Args:
       cfg: the experiment.
       *stages: names of the stages that will run.
+      workdir: folder of the run, where its configuration is stored (run_record.py).
       reads: those of weights, sets, latents and start that the experiment reads.
 
     Raises:
@@ -147,6 +149,7 @@ def check_experiment(cfg: Experiment, *stages: str, reads: Sequence[str] = ()) -
     for name in stages:
         stage: Stage = getattr(cfg, name)
         sharding.batch_sharding(mesh, stage.batch // stage.micro)
+    check_run(cfg, workdir)
 
 
 def check_held_out(cfg: Experiment) -> None:

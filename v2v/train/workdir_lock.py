@@ -14,15 +14,13 @@ try:
 except ImportError:  # Windows has none
     fcntl = None
 
-LOCK_FILE = ".lock"
-
 
 @contextlib.contextmanager
 def locked_workdir(workdir: Path) -> Iterator[None]:
-    """Hold the lock of a local folder, which is created if missing; the system releases it when the process ends in any way.
+    """Hold the lock of a local folder, a file beside it; the system releases it when the process ends in any way.
 
     Args:
-      workdir: the folder; in a bucket, which has no locks, nothing is held.
+      workdir: the folder, which need not exist; in a bucket, which has no locks, nothing is held.
 
     Raises:
       InputError: another process holds it.
@@ -30,8 +28,9 @@ def locked_workdir(workdir: Path) -> Iterator[None]:
     if fcntl is None or "://" in str(workdir):
         yield
         return
-    workdir.mkdir(parents=True, exist_ok=True)
-    with open(workdir / LOCK_FILE, "a+") as file:
+    workdir = workdir.absolute()
+    workdir.parent.mkdir(parents=True, exist_ok=True)
+    with open(workdir.parent / f".{workdir.name}.lock", "a+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
