@@ -86,9 +86,9 @@ class SweepCache:
         kind, key = _kind(work), {**inputs, "code": code}
         if work in self.fresh and digest(key) not in self._new_keys:
             return None
-        found = self._found(kind, key)
-        if found or not self.any_code:
-            return found
+        work_record = self._load_work(kind, key)
+        if work_record or not self.any_code:
+            return work_record
         return self._other_work(kind, inputs, old_inputs)
 
     def has_other_work(self, work: Work, inputs: dict, old_inputs: dict | None = None) -> bool:
@@ -107,9 +107,9 @@ class SweepCache:
         """Return the latest of the same work, of whatever code."""
         latest = self.load("code", {"of": kind, **inputs})
         keys = [{**inputs, "code": latest["code"]}] if latest else []
-        return next(filter(None, (self._found(kind, key) for key in (*keys, old_inputs or inputs))), None)
+        return next(filter(None, (self._load_work(kind, key) for key in (*keys, old_inputs or inputs))), None)
 
-    def _found(self, kind: str, key: dict) -> FinishedWork | None:
+    def _load_work(self, kind: str, key: dict) -> FinishedWork | None:
         record = self.load(kind, key)
         if record is None or ("suffix" in record and not self.path(kind, key, record["suffix"]).exists()):
             return None

@@ -89,7 +89,7 @@ class _Collector:
     def __init__(self):
         self.sources: dict[str, str] = {}
         # By id, and held, so that no other object gets their id.
-        self._seen: dict[int, Any] = {}
+        self._visited: dict[int, Any] = {}
 
     def add(self, value: Any, name: str) -> None:
         """Add an object that is called `name` where it is used."""
@@ -97,9 +97,9 @@ class _Collector:
             if name:
                 self.sources[f"{name} ="] = repr(value)
             return
-        if id(value) in self._seen:
+        if id(value) in self._visited:
             return
-        self._seen[id(value)] = value
+        self._visited[id(value)] = value
         if isinstance(value, (tuple, list, set, frozenset)):
             for k, element in enumerate(
                 sorted(value, key=repr) if isinstance(value, (set, frozenset)) else value

@@ -115,12 +115,12 @@ def gap_share(output: Frames, source: Frames, truth: Frames, mask: np.ndarray) -
     gaps = []
     for (x, y, region), source_frame in zip(iterate_aligned(output, truth, mask), source, strict=True):
         window = max(4, round(min(y.shape[:2]) * GAP_WINDOW))
-        asked = _local_error(source_frame, y, region, window)
+        change_error = _local_error(source_frame, y, region, window)
         # Where much less is asked for than elsewhere, what is left doesn't stand out.
         usual = _local_error(source_frame, y, region, 1)[region > 0].mean() if region.any() else 0.0
-        is_asked = asked >= max(GAP_CHANGE**2, usual * GAP_USUAL_CHANGE**2)
-        if is_asked.any():
-            is_gap = is_asked & (_local_error(x, y, region, window) > GAP_RATIO * asked)
+        has_change = change_error >= max(GAP_CHANGE**2, usual * GAP_USUAL_CHANGE**2)
+        if has_change.any():
+            is_gap = has_change & (_local_error(x, y, region, window) > GAP_RATIO * change_error)
             gaps.append(np.count_nonzero(is_gap) >= (window / 2) ** 2)
     return float(np.mean(gaps)) if gaps else float("nan")
 

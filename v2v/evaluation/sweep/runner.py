@@ -260,9 +260,9 @@ def _score(
         return MetricResult("n/a", reason=f"the item has no {' and no '.join(fields)}")
     if case is None:
         return MetricResult("failed", reason=f"no output: {output.reason}")
-    finished = find_score(metric, item, output.sha256, cache)
-    if finished is not None:
-        record = finished.record
+    cached_score = find_score(metric, item, output.sha256, cache)
+    if cached_score is not None:
+        record = cached_score.record
         # Before, an output without a score was called failed, like one that is missing.
         status = "unscored" if record["status"] == "failed" else record["status"]
         return MetricResult(status, record["values"], record["reason"], record["notes"])

@@ -207,9 +207,10 @@ def find_score(metric: Metric, item: Item, output: str, cache: SweepCache) -> Fi
     """
     inputs = score_key(metric, item, output, cache)
     old_inputs = _old_score_key(metric, item, output, cache)
-    found = cache.find_work(score_work(metric), inputs, metric.code, old_inputs)
+    cached_score = cache.find_work(score_work(metric), inputs, metric.code, old_inputs)
     # Unreadable answers were once stored as final.
-    return None if found and found.record["status"] == "failed" and metric.calls else found
+    is_old_failure = cached_score and cached_score.record["status"] == "failed" and metric.calls
+    return None if is_old_failure else cached_score
 
 
 def score_work(metric: Metric) -> Work:
@@ -288,7 +289,7 @@ def _plan_item(plan: SweepPlan, sweep: Sweep, method: Method, item: Item, cache:
             plan.scores_cached += is_cached
 
 
-def _count_work(plan: SweepPlan, work: Work, found: FinishedWork | None) -> None:
-    if found is not None:
+def _count_work(plan: SweepPlan, work: Work, work_record: FinishedWork | None) -> None:
+    if work_record is not None:
         commits = plan.commits.setdefault(work, {})
-        commits[found.commit] = commits.get(found.commit, 0) + 1
+        commits[work_record.commit] = commits.get(work_record.commit, 0) + 1
