@@ -229,13 +229,13 @@ def run_case(kind: Kind, seed: int, folder: Path) -> tuple[str, str]:
         place = traceback.extract_tb(error.__traceback__)[-1]
         text = " ".join(str(error).split())[:120]
         return "traceback", f"{type(error).__name__}: {text} ({place.filename}:{place.lineno})"
-    left = _list_files(case) - inputs | _list_files(folder / "tmp")
-    left |= {
+    leftovers = _list_files(case) - inputs | _list_files(folder / "tmp")
+    leftovers |= {
         file for file in _list_files(folder / "out") if outcome == "refused" or file.name.startswith(".")
     }
     shutil.rmtree(out.parent)
-    if left:
-        return "leftover", ", ".join(sorted(file.name for file in left))
+    if leftovers:
+        return "leftover", ", ".join(sorted(file.name for file in leftovers))
     return outcome, detail
 
 
@@ -315,6 +315,8 @@ def run_cases(
         yield from run_cases(kind, seeds[seeds.index(last) + 1 :], folder, seconds)
     elif run.death is None:
         yield from (((seed,), *outcome) for seed, outcome in run.outcomes.items())
+    elif run.last is None:
+        yield seeds, "crash", f"exit code {run.death}, before the first case"
     elif len(seeds) == 1:
         yield seeds, "crash", f"exit code {run.death}"
     else:
@@ -374,11 +376,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             for finding in findings if args.folder else ():
                 keep_file(finding, Path(folder), args.folder)
         total += len(findings)
-        found = ", ".join(
+        outcomes = ", ".join(
             f"{n} {outcome}" for outcome, n in counts.items() if outcome not in ("result", "refused")
         )
         parts.append(
-            f"{name} {counts['result']} results, {counts['refused']} refused, found {found or 'nothing'}"
+            f"{name} {counts['result']} results, {counts['refused']} refused, found {outcomes or 'nothing'}"
         )
     print("; ".join(parts))
     return 1 if total else 0
