@@ -8,11 +8,11 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 CORE = [
-    "av>=18",
+    "av>=18,<19",
     "flax>=0.12",
     "ftfy>=6.2",
     # Models by name. It is there anyway: tokenizers needs it.
-    "huggingface_hub>=1.1",
+    "huggingface_hub>=1.1,<2",
     "jax>=0.10",
     "jaxtyping>=0.3",
     "ml_dtypes>=0.5",

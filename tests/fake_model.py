@@ -5,6 +5,7 @@ VAE, latent frame 0 holds one frame and each later one a group of four.
 """
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 
@@ -83,4 +84,4 @@ class FakePretrained:
     def with_lora(self, adapter, scale=1.0):
         if str(adapter).endswith("missing.safetensors"):
             raise InputError("missing.safetensors: no such adapter")
-        return dataclasses.replace(self, added=self.added + float(adapter) * scale)
+        return dataclasses.replace(self, added=self.added + float(Path(str(adapter)).name) * scale)

@@ -428,7 +428,11 @@ def test_options_are_for_every_line_that_says_nothing_else(v2v, capsys, folder):
     assert [request.reference for request in requests[:2]] == ["white.png", "a.mp4@0.1"]
     assert [request.settings.steps for request in requests] == [8, 4, 8]
     assert [request.settings.preserve for request in requests] == [False, False, True]
-    assert (a.request.settings.soft, c.request.settings.soft, c.lora) == (3, None, (("40", 0.5),))
+    assert (a.request.settings.soft, c.request.settings.soft, c.lora) == (
+        3,
+        None,
+        ((str(Path("40").absolute()), 0.5),),
+    )
     for request in requests:
         given = dataclasses.asdict(request.settings)
         assert {n: given[n] for n in ("seed", "strength", "guidance", "guide", "detail")} == {
