@@ -222,3 +222,10 @@ def test_a_clip_that_changed_is_decoded_again(tmp_path, monkeypatch, limit):
 def test_readers_of_files_are_pickled_by_name():
     assert pickle.loads(pickle.dumps(footage.decode_clip)) is footage.decode_clip
     assert pickle.loads(pickle.dumps(captions.detect_cuts)) is captions.detect_cuts
+
+
+def test_columns_of_another_table_are_one_line(tmp_path):
+    (tmp_path / "x.csv").write_text('video,"original_video\nb.mp4,a.mp4\n')
+    with pytest.raises(InputError, match="expected columns") as error:
+        PUBLISHED["openve"](tmp_path)
+    assert "\n" not in str(error.value)

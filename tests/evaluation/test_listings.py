@@ -109,3 +109,11 @@ def test_votes_of_another_shape(tmp_path, bad, value):
     (tmp_path / "votes.json").write_text(json.dumps(votes))
     with pytest.raises(InputError):
         study.score_votes(tmp_path / "key.json", [tmp_path / "votes.json"])
+
+
+@pytest.mark.parametrize("name", ["editverse", "imgedit"])
+def test_names_of_items_are_texts(tmp_path, name):
+    read, file, text = READERS[name]
+    (tmp_path / file).write_text(json.dumps({"\ud83d": next(iter(json.loads(text).values()))}))
+    with pytest.raises(InputError, match="half a character"):
+        read(tmp_path)

@@ -297,7 +297,7 @@ def _parse_number(column: str, value: Any) -> float | None:
         return None
     try:
         number = math.nan if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = math.nan
     if not 0 <= number < math.inf:
         raise _RowError("malformed row", f"{column}: expected a number from 0 on, got {format_value(value)}")

@@ -191,7 +191,7 @@ def read_csv(path: Path, columns: Sequence[str]) -> Iterator[dict[str, str]]:
         names = next(csv.reader([header], delimiter=delimiter), [])
         if not set(columns) <= set(names):
             raise InputError(
-                f"{path}: expected columns {', '.join(columns)}, got {', '.join(names) or 'none'}"
+                f"{path}: expected columns {', '.join(columns)}, got {abbreviate(names) if names else 'none'}"
             )
         yield from csv.DictReader(file, names, delimiter=delimiter)
 

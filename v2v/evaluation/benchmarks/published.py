@@ -199,6 +199,11 @@ def _read_objects(path: Path) -> dict[str, Any]:
         raise InputError(
             f"{path}: expected a JSON object of items by name, got {type(rows).__name__}; name the listing's file"
         )
+    broken = [name for name in rows if not text_files.is_unicode(name)]
+    if broken:
+        raise InputError(
+            f"{path}: expected names of items, got half a character in {broken[0]!a}; correct it"
+        )
     return rows
 
 
