@@ -110,6 +110,6 @@ def _read_metadata(folder: Path) -> Any:
         ) from err
 
 
-def first_line(err: Exception) -> str:
+def first_line(err: BaseException) -> str:
     """Return the first line of an error's message, at most 300 characters, or the error's type where it has no message."""
     return (str(err).strip().splitlines() or [type(err).__name__])[0][:300]
