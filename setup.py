@@ -8,11 +8,13 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 CORE = [
+    # 19 takes other arguments.
     "av>=18,<19",
     "flax>=0.12",
     "ftfy>=6.2",
     # Models by name. It is there anyway: tokenizers needs it.
-    "huggingface_hub>=1.1,<2",
+    # Later ones begin interrupted downloads anew.
+    "huggingface_hub>=1.1,<1.17",
     "jax>=0.10",
     "jaxtyping>=0.3",
     "ml_dtypes>=0.5",
