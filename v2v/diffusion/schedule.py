@@ -40,7 +40,7 @@ def noise_levels(schedule: str, steps: int, shift: float) -> tuple[np.ndarray, n
     if schedule not in SCHEDULES:
         raise InputError(f"sampling: schedule must be one of {', '.join(SCHEDULES)}, got {schedule!r}")
     if schedule == "euler":
-        grid = np.linspace(1.0, float(shift_tau(np.asarray(1 / TRAIN_STEPS), shift)), steps)
+        grid = np.linspace(1.0, float(shift_tau(np.array([1 / TRAIN_STEPS]), shift)[0]), steps)
     else:
         ends = {"linear": (1.0, 0.0), "wan": (1 - 1 / TRAIN_STEPS, 0.0), "diffusers": (1.0, 1 / TRAIN_STEPS)}
         grid = np.linspace(*ends[schedule], steps + 1)[:-1]
