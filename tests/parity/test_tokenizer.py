@@ -20,7 +20,12 @@ def test_cleaning():
 
 @pytest.mark.parametrize("rule", ["nmt_nfkc", "identity"])
 def test_ids(tmp_path, rule):
-    theirs = reference.tokenizer(tmp_path, rule)
+    try:
+        theirs = reference.tokenizer(tmp_path, rule)
+    except Exception as error:  # the package raises bare Exception
+        if "precompiled_charsmap" not in str(error):
+            raise
+        pytest.skip("this version of transformers can't read a vocabulary without normalization")
     for length in (512, 24):  # 24 cuts most strings
         ids, lengths = Tokenizer.load(tmp_path / "tokenizer.json", length).encode(list(strings.STRINGS))
         expected, mask = reference.ids(theirs, strings.STRINGS, length)
