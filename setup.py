@@ -56,6 +56,8 @@ PARITY = [
     *TEST,
     "diffusers>=0.37",
     "peft>=0.17",
+    # transformers reads vocabularies of sentencepiece with it.
+    "protobuf>=7",
     "sentencepiece>=0.2",
     "torch>=2.6",
     "transformers>=4.57",

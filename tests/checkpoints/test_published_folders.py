@@ -38,7 +38,7 @@ def saved(folder, channels: int):
     raw = tiny.write_folder(folder / "raw", cfg)
     (folder / "words").mkdir()
     everything = parts(raw) | {
-        "tokenizer": reference.tokenizer(folder / "words", "identity"),
+        "tokenizer": reference.tokenizer(folder / "words", "nmt_nfkc"),
         "text_encoder": reference.strict(transformers.UMT5EncoderModel, raw / "text_encoder"),
     }
     kind = diffusers.LucyEditPipeline if channels > tiny.Z else diffusers.WanPipeline
