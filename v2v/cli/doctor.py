@@ -120,10 +120,12 @@ def _describe_model(name: str, lora: str, values: bool, problems: list[str]) -> 
     out: dict = {"path": name}
     try:
         with hub.open_for_examination(assets.EMBEDDED if name == "embedded" else name) as examined:
-            found = len(problems)
+            first_problem = len(problems)
             out = _describe_files(examined, out, lora, values, problems)
             if examined.is_outline:  # of which nothing is left
-                problems[found:] = [p.replace(str(examined.folder), name) for p in problems[found:]]
+                problems[first_problem:] = [
+                    p.replace(str(examined.folder), name) for p in problems[first_problem:]
+                ]
                 out = json.loads(json.dumps(out).replace(str(examined.folder), name))
     except InputError as err:
         problems.append(str(err))

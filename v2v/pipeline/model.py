@@ -120,5 +120,5 @@ class EditingModel(Protocol):
 
 def shown_conditions(model: EditingModel, request: SampleRequest) -> dict[str, AnyLatents]:
     """Return those latents of a request that the model can be shown, by their names."""
-    given = {"source": request.source, "mask": request.mask, "reference": request.reference}
-    return {name: z for name, z in given.items() if z is not None and name in model.conditions}
+    latents = {"source": request.source, "mask": request.mask, "reference": request.reference}
+    return {name: z for name, z in latents.items() if z is not None and name in model.conditions}
