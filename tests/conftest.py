@@ -81,6 +81,12 @@ def well_compiled():
     jax.clear_caches()
 
 
+@pytest.fixture(autouse=True)
+def _same_search_path(monkeypatch):
+    """A user's module puts folders on the search path; a package in one of them must not hide ours in a later test's processes."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
+
+
 @pytest.fixture
 def v2v(monkeypatch, tmp_path):
     """Runs a command line in an empty folder, with the stand-in model unless another is asked for."""
@@ -95,7 +101,6 @@ def v2v(monkeypatch, tmp_path):
         return real(FakePretrained() if name == "embedded" else name)
 
     monkeypatch.setattr(editor, "EasyV2VEditor", build)
-    monkeypatch.setattr(sys, "path", list(sys.path))
 
     def run(*words):
         try:
