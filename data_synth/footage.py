@@ -77,6 +77,10 @@ class ClipFolder:
     files: tuple[str, ...]
     license: str = "unknown"
 
+    def choose(self, seed: int) -> str:
+        """Return the name of the file that a seed draws."""
+        return self.files[int(build_rng(seed, "footage").integers(len(self.files)))]
+
     def __call__(self, seed: int, T: int, H: int, W: int) -> Clip | Rejected:
         """Return the clip of a seed at a size, or the rejection of a file that is unreadable or too short."""
         rng = build_rng(seed, "footage")
@@ -153,7 +157,7 @@ def decode_clip(path: str) -> codec.Video:
     `MAX_DECODED_BYTES` are not held: they decode the file again, and `select_frames` takes the needed ones from it.
 
     Raises:
-      InputError: As `v2v.video.video.read_video`.
+      InputError: As `v2v.video.video.read_video`, or the file is damaged.
     """
     info, frames = decoder.StreamInfo(), []
     for frame in decoder.iterate_frames(Path(path), info, with_audio=False):
@@ -238,6 +242,10 @@ def _open_large(path: str) -> codec.Video:
 
 
 def _build_video(path: str, info: decoder.StreamInfo, frames: FrameSequence) -> codec.Video:
+    if info.damage_count:
+        raise InputError(
+            f"{path}: expected a sound video, got damage in {info.damage_count} of {len(info.times)} frames; replace it"
+        )
     return codec.Video(frames, np.array(info.times), info.fps, path=Path(path), tail=info.tail)
 
 

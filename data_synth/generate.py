@@ -245,7 +245,8 @@ def _add_transition_and_check(
 ) -> Pair | Rejected:
     if isinstance(outcome, Rejected):
         return outcome.within(name)
-    limited = tr.add_transition(outcome, build_rng(seed, "transition"), options.transition, options.operators)
+    probability = 0.0 if outcome.recipe in registry.UNTIMED_KINDS else options.transition
+    limited = tr.add_transition(outcome, build_rng(seed, "transition"), probability, options.operators)
     rejection = quality.find_rejection(limited, outcome)
     return rejection.within(name) if rejection else limited
 

@@ -18,6 +18,7 @@ import json
 import os
 import shutil
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -38,8 +39,10 @@ from v2v.runtime import text_files
 
 # Seeds after which fewer than one pair in fifty ends the build.
 MAX_UNPRODUCTIVE_SEEDS = 500
-# Equal transient failures in a row after which an expert counts as down.
+# Equal transient failures in a row after which an expert counts as down, or as wrongly connected.
 MAX_CONSECUTIVE_FAILURES = 8
+# Seeds without a pair after which the user is told that a recipe gives none.
+MAX_FRUITLESS_SEEDS = 50
 
 # Called with 1 after every pair.
 Progress = Callable[[int], object]
@@ -155,14 +158,21 @@ def make_records(seeds: Sequence[int], options: PairOptions) -> list[dict | Reje
 
 def _write_folder(build: _Build, report: Report, progress: Progress | None) -> dict:
     """Write the set in the work folder, rename it to `out`, and return the report's table."""
-    from data_synth.v2v_pairs.v2v_pairs_dataset_builder import write_dataset  # TFDS: slow, so only here
+    from data_synth.v2v_pairs.v2v_pairs_dataset_builder import (  # TFDS: slow, so only here
+        Description,
+        write_dataset,
+    )
 
     work_folder, set_folder = build.work_folder, build.work_folder / "set"
     shutil.rmtree(set_folder, ignore_errors=True)  # of a run that was killed while it put shards together
     try:
         set_folder.mkdir(parents=True)
         with contextlib.redirect_stdout(sys.stderr):  # standard output is for --json
-            write_dataset(set_folder, _iterate_records(build, report, progress))
+            write_dataset(
+                set_folder,
+                _iterate_records(build, report, progress),
+                lambda: Description(report.describe(), report.describe_license()),
+            )
         (set_folder / "report.json").write_text(json.dumps(report.table(), indent=1, sort_keys=True) + "\n")
         (set_folder / "report.html").write_text(text_files.escape_invalid(report.page()), encoding="utf-8")
         os.replace(set_folder, build.out)  # an empty `out` is replaced; one that filled meanwhile is an error
@@ -215,6 +225,8 @@ def _iterate_records(build: _Build, report: Report, progress: Progress | None) -
     last = generate.count_rows(request.recipes, request.sources, build.snapshot)
     # Rendered pairs differ by their seeds; footage from outside comes with repetitions.
     fingerprints: set[str] | None = None if request.sources == NO_SOURCES else set()
+    endless_recipes = set(registry.iterate_members(request.recipes)) - dict(request.sources.sets).keys()
+    fruitless_seeds: Counter[str] = Counter()
     pair_count = seed_count = failure_count = 0
     previous_rejection: Rejected | None = None
     for result in _iterate_results(build, last):
@@ -235,10 +247,19 @@ def _iterate_records(build: _Build, report: Report, progress: Progress | None) -
         report.drop(result.seed, outcome)
         failure_count = failure_count + 1 if outcome == previous_rejection else 1
         previous_rejection = outcome
-        if failure_count >= MAX_CONSECUTIVE_FAILURES and outcome.transient:
+        if outcome.outage or (failure_count >= MAX_CONSECUTIVE_FAILURES and outcome.transient):
+            times = f", {failure_count} times in a row" if failure_count > 1 else ""
             raise shards.BuildStoppedError(
-                f"{outcome}, {failure_count} times in a row; see that {_format_services(request.sources)} works and "
+                f"{outcome}{times}; see that {_format_services(request.sources)} works and "
                 f"run the same command again: the {pair_count} pairs so far are kept in {build.shard_folder}"
+            )
+        fruitless_seeds[outcome.recipe] += 1
+        if (
+            fruitless_seeds[outcome.recipe] == MAX_FRUITLESS_SEEDS
+            and outcome.recipe in endless_recipes - report.edits.keys()
+        ):
+            note(
+                f"{outcome.recipe}: {MAX_FRUITLESS_SEEDS} seeds and no pair yet; the last was dropped because of '{outcome}'"
             )
         if last is None and seed_count > MAX_UNPRODUCTIVE_SEEDS and pair_count * 50 < seed_count:
             if not pair_count:

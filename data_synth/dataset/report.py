@@ -12,6 +12,7 @@ import base64
 import html
 import json
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 import cv2
@@ -47,6 +48,7 @@ class Report:
         self.words: Counter[int] = Counter()
         self.area: Counter[int] = Counter()
         self.licenses: Counter[str] = Counter()
+        self.makers: Counter[str] = Counter()
         self.examples: dict[str, list[str]] = {}
         self.failures: list[dict[str, Any]] = []
 
@@ -62,10 +64,15 @@ class Report:
         for sentence in json.loads(record["instructions"]):
             self.words[len(sentence.split())] += 1
         self.area[min(9, int(10 * np.count_nonzero(mask) / mask.size))] += 1
-        self.licenses[_find_licenses(json.loads(record["provenance"]))] += 1
+        self.count_provenance(json.loads(record["provenance"]))
         examples = self.examples.setdefault(record["edit"], []) if len(self.examples) < MAX_EDITS else []
         if len(examples) < EXAMPLES_PER_EDIT:
             examples.append(_format_example(pr.decode_pair(record)))
+
+    def count_provenance(self, provenance: dict) -> None:
+        """Count the licenses and the makers of one record."""
+        self.licenses[_find_licenses(provenance)] += 1
+        self.makers.update(_find_makers(provenance))
 
     def drop(self, seed: int, rejection: Rejected) -> None:
         """Count one seed that gave no pair; list it where an exception was the reason, for a person to look at."""
@@ -92,6 +99,27 @@ class Report:
             "edited_area": area,
             "licenses": _sort_counts(self.licenses),
         }
+
+    def describe(self) -> str:
+        """Return what the pairs are and what made them, for dataset_info.json."""
+        makers = ", ".join(f"{maker} ({n})" for maker, n in sorted(self.makers.items()))
+        sources = self.request.get("sources", {})
+        inputs = [
+            f"footage of {sources['clips']}" if sources.get("clips") else "",
+            *(f"{name} of {path}" for name, path in sources.get("sets", ())),
+        ]
+        return (
+            f"{sum(self.edits.values())} pairs (source, target, mask, reference, instructions) for instruction-based video editing, written "
+            f"by v2v synth from {' and '.join(filter(None, inputs)) or 'rendered scenes'}. "
+            f"Kinds of recipes: {', '.join(f'{name} ({n})' for name, n in sorted(self.recipes.items()))}. "
+            + (f"Made by external programs: {makers}. " if makers else "")
+            + "One record is one pair, encoded by v2v.data.pair.encode_pair; the request is in report.json, the origin and licence of every "
+            "pair in its provenance."
+        )
+
+    def describe_license(self) -> str:
+        """Return the licenses of the pairs with their numbers, for dataset_info.json."""
+        return ", ".join(f"{name} ({n} pairs)" for name, n in sorted(self.licenses.items()))
 
     def page(self) -> str:
         """Return the text of report.html."""
@@ -180,13 +208,30 @@ def _find_licenses(provenance: dict) -> str:
     """Return all licenses that hold for a pair: of its clip, of the experts and the composition that worked on it."""
     parts = [
         provenance,
-        provenance.get("expert"),
-        *provenance.get("experts", ()),
+        *_iterate_experts(provenance),
         provenance.get("composition"),
         provenance.get("mask"),
+        provenance.get("donor"),
     ]
     licenses = [str(part["license"]) for part in parts if isinstance(part, dict) and part.get("license")]
     return " + ".join(dict.fromkeys(licenses)) or "unknown"
+
+
+def _find_makers(provenance: dict) -> list[str]:
+    """Return the external programs that worked on a pair: those that state a license, as operators of ours do not."""
+    parts = [*_iterate_experts(provenance), provenance.get("mask")]
+    makers = [
+        f"{part.get('name')} {part.get('version')}".strip()
+        for part in parts
+        if isinstance(part, dict) and part.get("license")
+    ]
+    writer = provenance.get("writer")
+    return list(dict.fromkeys([*makers, *([f"writer {writer}"] if writer else [])]))
+
+
+def _iterate_experts(provenance: dict) -> Iterator[Any]:
+    yield provenance.get("expert")
+    yield from provenance.get("experts", ())
 
 
 def _sort_counts(counts: Counter) -> dict:

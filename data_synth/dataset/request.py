@@ -91,6 +91,16 @@ class SynthRequest:
         Raises:
           InputError: A value is out of range or unknown, or a source is not used.
         """
+        for option, value in (
+            ("--out", self.out),
+            ("--preview", self.preview),
+            ("--clips", self.sources.clips),
+        ):
+            if "://" in str(value):
+                raise InputError(
+                    f"{option} {value}: expected a folder of this machine, got an address; name a folder and copy it afterwards "
+                    "(only --unfinished may be in a bucket)"
+                )
         if self.pairs < 1:
             raise InputError(f"pairs: expected at least 1, got {self.pairs}")
         if self.seed < 0:

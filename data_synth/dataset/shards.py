@@ -7,7 +7,7 @@ once: there an object is seen when it is whole. A run that was killed is run aga
 same request: finished shards are read, only the missing ones are made, and since a pair is a function of its seed the
 result has the same bytes.
 
-Layout of a shard: for each seed a line of JSON. For a rejection it is {"seed", "reason", "transient", "error"}; for a record {"seed",
+Layout of a shard: for each seed a line of JSON. For a rejection it is {"seed", "reason", "transient", "error", "outage", "recipe"}; for a record {"seed",
 "fields", "sizes"}, followed by the bytes of its fields. Shards of older builds have only the text of a rejection, {"seed", "reason"}.
 """
 
@@ -211,7 +211,13 @@ def read_shard(path: Path) -> list[SeedResult]:
 def _parse_rejection(line: dict) -> Rejected:
     """Return the rejection in a line of a shard; that of an older build holds only a text."""
     if "transient" in line:
-        return Rejected(line["reason"], line["transient"], line["error"])
+        return Rejected(
+            line["reason"],
+            line["transient"],
+            line["error"],
+            line.get("outage", False),
+            line.get("recipe", ""),
+        )
     reason = line["reason"]
     if reason.startswith(_OLD_ERROR_PREFIX):
         return Rejected(reason.removeprefix(_OLD_ERROR_PREFIX), error=True)
@@ -228,19 +234,27 @@ def iterate_jobs(folder: Path, make: RecordMaker, first: int, n: int, last: int 
 
 
 def ensure_shard(job: ShardJob) -> Path:
-    """Make the shard unless it is there and final, and return its path."""
-    if not is_final(job.path):
-        outcomes = job.make(job.seeds)
-        write_shard(job.path, [SeedResult(*pair) for pair in zip(job.seeds, outcomes, strict=True)])
+    """Make the shard unless it is there and final, and return its path; of one that is there only what failed is made again."""
+    results = _read_or_none(job.path)
+    if results is None:
+        seeds = job.seeds
+    elif not (seeds := [result.seed for result in results if _is_transient(result)]):
+        return job.path
+    made = dict(zip(seeds, job.make(seeds), strict=True))
+    if results is not None:
+        made = {result.seed: made.get(result.seed, result.outcome) for result in results}
+    write_shard(job.path, [SeedResult(seed, made[seed]) for seed in job.seeds])
     return job.path
 
 
 def is_final(path: Path) -> bool:
     """Return whether the shard is sound, and its rejected seeds would be rejected again."""
     results = _read_or_none(path)
-    return results is not None and not any(
-        isinstance(result.outcome, Rejected) and result.outcome.transient for result in results
-    )
+    return results is not None and not any(map(_is_transient, results))
+
+
+def _is_transient(result: SeedResult) -> bool:
+    return isinstance(result.outcome, Rejected) and result.outcome.transient
 
 
 def is_sound(path: Path) -> bool:

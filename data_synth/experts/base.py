@@ -38,8 +38,20 @@ class FailureKind(enum.Enum):
     """The request took longer than its limit."""
     CRASH = "crash"
     """The program ended, or the service reported an internal error (HTTP 5xx)."""
+    BUSY = "busy"
+    """The service is there and asks to come back later (HTTP 429, 502, 503, 504)."""
+    ACCESS = "access"
+    """The service refuses every request alike: a wrong token or address (HTTP 401, 403, 404, 405)."""
+    EXCEPTION = "exception"
+    """The expert's code raised an exception."""
+    ANSWER = "answer"
+    """The answer is unusable: no clips, or clips of another number, type or size."""
     REQUEST = "request"
-    """The expert's code raised an exception, the service refused the request, or the answer is unusable."""
+    """The service refused this request (another HTTP 4xx)."""
+
+
+# Kinds that no clip is to blame for: the program as a whole can't be used at present.
+OUTAGES = frozenset({FailureKind.UNREACHABLE, FailureKind.BUSY, FailureKind.ACCESS})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,17 +67,24 @@ class Failure:
     kind: FailureKind = FailureKind.REQUEST
 
     @property
-    def transient(self) -> bool:
-        """Return whether the same job may succeed in a later run."""
-        return self.kind is not FailureKind.REQUEST
+    def outage(self) -> bool:
+        """Return whether every other job would fail alike at present."""
+        return self.kind in OUTAGES
 
 
 class ExpertError(Exception):
-    """A failed request; `str` gives the reason."""
+    """A failed request; `str` gives the reason.
 
-    def __init__(self, reason: str, kind: FailureKind = FailureKind.REQUEST):
+    Args:
+      reason: As in `Failure`.
+      kind: As in `Failure`.
+      retry_after: Seconds after which the service asks to be tried again; 0 where it states none.
+    """
+
+    def __init__(self, reason: str, kind: FailureKind = FailureKind.REQUEST, retry_after: float = 0.0):
         super().__init__(reason)
         self.failure = Failure(reason, kind)
+        self.retry_after = retry_after
 
 
 @runtime_checkable

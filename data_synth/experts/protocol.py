@@ -2,8 +2,9 @@
 
 jobs → **run_expert** → `base.Expert` → clips or failures → `recipes/external.py` → Pair.
 
-`run_expert` is the only way in which recipes use an expert. It sends jobs in batches and repeats failed requests. When a batch keeps
-failing it sends its clips one by one, so that a single bad clip fails alone. Every failure has a reason.
+`run_expert` is the only way in which recipes use an expert. It sends jobs in batches and repeats failed requests; while a service says
+that it is busy it waits as long as the service asks. When a batch keeps failing it sends its clips one by one, so that a single bad clip
+fails alone. Every failure has a reason.
 
 `connect_expert` gives the expert that a TOML file describes (fields: `spec.py`), `FunctionExpert` wraps a Python function.
 """
@@ -20,6 +21,9 @@ from data_synth.experts import remote
 from data_synth.experts.base import Expert, ExpertError, ExpertFunction, Failure, FailureKind
 from data_synth.experts.spec import ExpertSpec
 from data_synth.experts.wire import Job
+
+# Seconds that one request waits, all told, for a service that says it is busy.
+MAX_BUSY_SECONDS = 120.0
 
 # The class behind each value of a TOML file's field `kind`.
 EXPERT_KINDS: dict[str, Callable[[ExpertSpec], Expert]] = {
@@ -56,7 +60,7 @@ class FunctionExpert:
         try:
             return list(self.function(jobs))
         except Exception as error:  # whatever an expert's code may raise is this request's failure
-            raise ExpertError(f"raised {type(error).__name__}: {error}") from error
+            raise ExpertError(f"raised {type(error).__name__}: {error}", FailureKind.EXCEPTION) from error
 
     def close(self) -> None:
         """Do nothing: no process belongs to a function."""
@@ -83,7 +87,7 @@ def run_expert(expert: Expert, jobs: Sequence[Job], *, pause: float = 0.2) -> li
         batch = jobs[start : start + expert.batch]
         result = _attempt(expert, batch, pause)
         if isinstance(result, Failure):
-            if len(batch) > 1 and result.kind is not FailureKind.UNREACHABLE:
+            if len(batch) > 1 and not result.outage:
                 results += _run_one_by_one(expert, batch, pause)
             else:
                 results += [result] * len(batch)
@@ -106,28 +110,41 @@ def _run_one_by_one(expert: Expert, batch: Sequence[Job], pause: float) -> list[
 
 
 def _attempt(expert: Expert, batch: Sequence[Job], pause: float) -> list[np.ndarray] | Failure:
-    """Send one request, with the expert's number of retries."""
-    failure = Failure("")
-    for attempt in range(expert.retries + 1):
+    """Send one request, with the expert's number of retries; waiting for a busy service is none of them."""
+    retry_count = busy_count = 0
+    waited = 0.0
+    while True:
         try:
             clips = expert(batch)
             if len(clips) != len(batch):
-                raise ExpertError(f"answered {len(clips)} clips for {len(batch)}")
+                raise ExpertError(f"answered {len(clips)} clips for {len(batch)}", FailureKind.ANSWER)
             return clips
         except ExpertError as error:
-            failure = error.failure
-        if attempt < expert.retries:
-            time.sleep(pause * 2**attempt)
-    return failure
+            failure, retry_after = error.failure, error.retry_after
+        if failure.kind is FailureKind.BUSY:
+            wait = max(retry_after, pause * 2**busy_count)
+            busy_count, waited = busy_count + 1, waited + wait
+            if waited > MAX_BUSY_SECONDS:
+                return failure
+        elif retry_count < expert.retries:
+            wait = pause * 2**retry_count
+            retry_count += 1
+        else:
+            return failure
+        time.sleep(wait)
 
 
 def _check_clip(clip: np.ndarray, job: Job) -> np.ndarray | Failure:
     """Return the clip, or a failure where its type or size differs from the job's: that would shift every later pixel."""
     if clip.dtype != np.uint8 or clip.ndim != 4 or clip.shape[-1] != 3:
-        return Failure(f"answered {clip.dtype} of {clip.ndim} dimensions, expected uint8 [T, H, W, 3]")
+        return Failure(
+            f"answered {clip.dtype} of {clip.ndim} dimensions, expected uint8 [T, H, W, 3]",
+            FailureKind.ANSWER,
+        )
     if clip.shape != job.clip.shape:
         return Failure(
             f"answered another size: {'x'.join(map(str, clip.shape[:3]))} "
-            f"for {'x'.join(map(str, job.clip.shape[:3]))}"
+            f"for {'x'.join(map(str, job.clip.shape[:3]))}",
+            FailureKind.ANSWER,
         )
     return clip

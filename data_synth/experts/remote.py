@@ -7,6 +7,7 @@ and leaves no process running after it.
 from __future__ import annotations
 
 import contextlib
+import email.utils
 import http.client
 import os
 import signal
@@ -108,7 +109,7 @@ class ChildExpert(_ExternalExpert):
             timer.join()
         tag, content = data[:1], data[1:]
         if tag == child.ERROR_TAG:
-            raise ExpertError(f"raised {content.decode(errors='replace')}")
+            raise ExpertError(f"raised {content.decode(errors='replace')}", FailureKind.EXCEPTION)
         return _decode_clips(content, len(jobs))
 
     def close(self) -> None:
@@ -163,7 +164,7 @@ class CommandExpert(_ExternalExpert):
         jobs_path.write_bytes(wire.pack_jobs(jobs))
         self._execute({"jobs": jobs_path, "answers": answers_path}, folder)
         if not answers_path.is_file():
-            raise ExpertError("wrote no answer")
+            raise ExpertError("wrote no answer", FailureKind.ANSWER)
         return _decode_clips(answers_path.read_bytes(), len(jobs))
 
     def _run_single(self, job: Job, folder: Path, i: int) -> np.ndarray:
@@ -184,11 +185,11 @@ class CommandExpert(_ExternalExpert):
         }
         self._execute(placeholders, folder)
         if not answer_path.is_file():
-            raise ExpertError("wrote no answer")
+            raise ExpertError("wrote no answer", FailureKind.ANSWER)
         try:
             return codec.read_video(answer_path).frames
         except InputError:
-            raise ExpertError("wrote an answer that is no video") from None
+            raise ExpertError("wrote an answer that is no video", FailureKind.ANSWER) from None
 
     def _execute(self, placeholders: Mapping[str, Path | str], folder: Path) -> None:
         """Run the command until it ends; its output goes to a file in `folder`, whose last line an error quotes."""
@@ -252,18 +253,19 @@ class HttpExpert(_ExternalExpert):
                     if time.monotonic() > deadline:
                         raise TimeoutError
                     if size > max_bytes:
-                        raise ExpertError("answered far more than the clips asked for")
+                        raise ExpertError("answered far more than the clips asked for", FailureKind.ANSWER)
         except urllib.error.HTTPError as error:
-            kind = FailureKind.CRASH if error.code // 100 == 5 else FailureKind.REQUEST
-            raise ExpertError(f"answered HTTP {error.code}", kind) from None
+            raise _http_error(error) from None
         except TimeoutError:
             raise self._timeout_error() from None
         except urllib.error.URLError as error:
             if isinstance(error.reason, TimeoutError):
                 raise self._timeout_error() from None
-            raise _unreachable_error() from None
+            if isinstance(error.reason, ConnectionResetError | BrokenPipeError):
+                raise _hung_up_error() from None
+            raise ExpertError("cannot be reached", FailureKind.UNREACHABLE) from None
         except (OSError, http.client.HTTPException):
-            raise _unreachable_error() from None
+            raise _hung_up_error() from None
         return _decode_clips(b"".join(parts), len(jobs))
 
     def _headers(self) -> dict[str, str]:
@@ -284,8 +286,34 @@ def _kill_group(process: subprocess.Popen) -> None:
         os.killpg(process.pid, signal.SIGKILL)
 
 
-def _unreachable_error() -> ExpertError:
-    return ExpertError("cannot be reached, or hung up", FailureKind.UNREACHABLE)
+def _http_error(error: urllib.error.HTTPError) -> ExpertError:
+    """Return the failure that an HTTP status means."""
+    if error.code in (429, 502, 503, 504):
+        return ExpertError(
+            f"answered HTTP {error.code}",
+            FailureKind.BUSY,
+            parse_retry_after(error.headers.get("Retry-After")),
+        )
+    if error.code in (401, 403, 404, 405):
+        return ExpertError(f"answered HTTP {error.code}", FailureKind.ACCESS)
+    kind = FailureKind.CRASH if error.code // 100 == 5 else FailureKind.REQUEST
+    return ExpertError(f"answered HTTP {error.code}", kind)
+
+
+def parse_retry_after(value: str | None) -> float:
+    """Return the seconds that a Retry-After header states as a number or a date; 0 where it states none."""
+    try:
+        return max(0.0, float(value or 0))
+    except ValueError:
+        pass
+    try:
+        return max(0.0, email.utils.parsedate_to_datetime(str(value)).timestamp() - time.time())
+    except (TypeError, ValueError, OverflowError):
+        return 0.0
+
+
+def _hung_up_error() -> ExpertError:
+    return ExpertError("hung up", FailureKind.CRASH)
 
 
 def _has_fileno(stream: TextIO) -> bool:
@@ -300,7 +328,7 @@ def _decode_clips(data: bytes, n: int) -> list[np.ndarray]:
     try:
         return wire.unpack_clips(data, n)
     except ValueError as error:
-        raise ExpertError(str(error)) from None
+        raise ExpertError(str(error), FailureKind.ANSWER) from None
 
 
 def _fill_placeholders(word: str, placeholders: Mapping[str, Path | str]) -> str:

@@ -27,6 +27,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
+from data_synth.experts.protocol import MAX_BUSY_SECONDS
+from data_synth.experts.remote import parse_retry_after
 from data_synth.recipes.result import Rejected
 from v2v.errors import InputError
 from v2v.runtime import text_files
@@ -189,25 +191,30 @@ class EndpointWriter:
         return out
 
     def _request_instructions(self, captions: list[str]) -> list[str | Rejected]:
-        rejection = Rejected("")
+        rejection, retry_after = Rejected(""), 0.0
         for attempt in range(self.retries + 1):
             if attempt:
-                time.sleep(self.pause * 2 ** (attempt - 1))
+                time.sleep(max(min(retry_after, MAX_BUSY_SECONDS), self.pause * 2 ** (attempt - 1)))
+                retry_after = 0.0
             try:
                 instructions = _parse_strings(self._post_request(captions))
             except urllib.error.HTTPError as error:
                 # The captions may be to blame for these alone; a key that is wrong or a model that isn't loaded is mended.
                 transient = error.code not in (400, 413, 422)
-                rejection = Rejected(f"writer answered HTTP {error.code}", transient)
+                outage = transient and error.code != 500
+                rejection = Rejected(f"writer answered HTTP {error.code}", transient, outage=outage)
+                retry_after = parse_retry_after(error.headers.get("Retry-After"))
                 if error.code in (400, 401, 403, 404):  # a retry would not help
                     break
             except TimeoutError:
-                rejection = Rejected("writer took too long", transient=True)
+                rejection = Rejected("writer took too long", transient=True, outage=True)
             except (OSError, http.client.HTTPException) as error:
                 # urllib wraps what happens while it connects.
                 late = isinstance(error, urllib.error.URLError) and isinstance(error.reason, TimeoutError)
                 rejection = Rejected(
-                    "writer took too long" if late else "writer cannot be reached", transient=True
+                    "writer took too long" if late else "writer cannot be reached",
+                    transient=True,
+                    outage=True,
                 )
             except (ValueError, KeyError, TypeError, IndexError, RecursionError):
                 rejection = Rejected("writer answered no list of strings")

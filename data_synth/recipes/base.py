@@ -115,6 +115,7 @@ class RecipeInfo:
       kind: `Pair.recipe` of its pairs.
       min_change: Least root mean square of source - target inside the mask, in grey levels; the same for all recipes of a kind.
       reads: Sources that it reads where the request brings them. A recipe that reads a set exists only beside that set.
+      may_begin_late: Whether its edits may begin or end inside the clip (`operators.transition`); the same for all recipes of a kind.
     """
 
     name: str
@@ -122,6 +123,7 @@ class RecipeInfo:
     kind: str
     min_change: float = DEFAULT_MIN_CHANGE
     reads: tuple[SourceKind, ...] = ()
+    may_begin_late: bool = True
 
 
 def join_names(names: Iterable[str]) -> str:

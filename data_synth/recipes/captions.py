@@ -16,6 +16,7 @@ v_ID.mp4 in the file's folder or in videos/ beside it; or JSONL of {"video": pat
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import math
 from collections.abc import Callable, Sequence
@@ -34,6 +35,8 @@ from v2v.data.pair import Pair
 from v2v.errors import InputError
 from v2v.runtime import text_files
 
+# 2: captions that sum up a video hide no event, continuations run on without a transition, damaged videos give none.
+VERSION = "2"
 FPS = 15.0
 # An event must last longer than this, in seconds.
 MIN_SECONDS = 2.0
@@ -72,11 +75,13 @@ class CaptionRecipe:
       events: The events, unusable ones included.
       writer: Turns captions into instructions, "" where it finds none.
       cuts: Returns the scene cuts of a video file, in seconds.
+      license: License of the videos.
     """
 
     events: tuple[Event, ...]
     writer: cw.Writer
     cuts: Callable[[str], Sequence[float]]
+    license: str = "unknown"
 
     @property
     def rows(self) -> int:
@@ -142,25 +147,29 @@ class CaptionRecipe:
                 "clip": event.video.name,
                 "start": event.start,
                 "end": event.end,
-                "license": "unknown",
+                "license": self.license,
                 "writer": self.writer.version,
             },
         )
 
 
-def build_caption_recipe(path: str | Path, writer: str = "") -> CaptionRecipe:
+def build_caption_recipe(path: str | Path, writer: str = "", license: str = "unknown") -> CaptionRecipe:
     """Return the recipe of one caption file.
 
     Args:
       path: JSON or JSONL as in the module docstring.
       writer: TOML file of an endpoint (`language.caption_rewriting`); "" for rules.
+      license: License of the videos.
 
     Raises:
       InputError: The file is not one of the two kinds, or PySceneDetect is not installed.
     """
     _import_scenedetect()
     return CaptionRecipe(
-        tuple(read_events(path)), cw.load_endpoint_writer(writer) if writer else cw.RuleWriter(), detect_cuts
+        tuple(read_events(path)),
+        cw.load_endpoint_writer(writer) if writer else cw.RuleWriter(),
+        detect_cuts,
+        license,
     )
 
 
@@ -187,13 +196,23 @@ def read_events(path: str | Path) -> list[Event]:
             f"got {getattr(error, 'strerror', None) or error}"
         ) from None
     events.sort(key=lambda e: (str(e.video), e.start, e.end))
-    checked, open_until, video = [], 0.0, None
+    groups = itertools.groupby(events, key=lambda e: str(e.video))
+    return [event for _, group in groups for event in _reject_overlaps(list(group))]
+
+
+def _reject_overlaps(events: Sequence[Event]) -> list[Event]:
+    """Return the events of one video, in order; one that begins inside an earlier one comes as rejected.
+
+    A caption that sums up all others hides none of them: its own clip ends before they begin.
+    """
+    usable = [event for event in events if not event.rejection]
+    first, last = (min((e.start for e in usable), default=0.0), max((e.end for e in usable), default=0.0))
+    checked, open_until = [], 0.0
     for event in events:
-        if event.video != video:
-            video, open_until = event.video, 0.0
+        is_summary = len(usable) > 1 and (event.start, event.end) == (first, last)
         if not event.rejection and event.start < open_until:
             event = dataclasses.replace(event, rejection=Rejected("begins inside an earlier event"))
-        elif not event.rejection:
+        elif not event.rejection and not is_summary:
             open_until = event.end
         checked.append(event)
     return checked
@@ -331,11 +350,21 @@ def _build_malformed_event(video: Path, where: str, fault: str) -> Event:
 
 
 def _build_captions(sources: Sources) -> Recipe:
-    return build_caption_recipe(sources.set_path("captions"), sources.writer)
+    return build_caption_recipe(sources.set_path("captions"), sources.writer, sources.license)
 
 
 FAMILY = RecipeFamily(
     "captions",
     "a captioned long video, continued; needs --import captions=FILE and pip install 'v2v-edit[captions]'",
-    (RecipeInfo("captions", _build_captions, kind="captions", reads=("set", "writer")),),
+    (
+        RecipeInfo(
+            "captions",
+            _build_captions,
+            kind="captions",
+            reads=("set", "writer", "license"),
+            may_begin_late=False,
+        ),
+    ),
+    renderer="captions",
+    version=VERSION,
 )

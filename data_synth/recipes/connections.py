@@ -30,7 +30,9 @@ class Connection:
           label: First words of the reasons.
         """
         return [
-            Rejected(f"{label} {answer.reason}", answer.transient) if isinstance(answer, Failure) else answer
+            Rejected(f"{label} {answer.reason}", transient=True, outage=answer.outage)
+            if isinstance(answer, Failure)
+            else answer
             for answer in protocol.run_expert(self.expert, jobs)
         ]
 

@@ -65,6 +65,11 @@ DEFAULT_MIX = tuple(family.name for family in ALL_FAMILIES for _ in range(family
 # `Pair.recipe` → least change of its pairs.
 MIN_CHANGES = {recipe.kind: recipe.min_change for family in ALL_FAMILIES for recipe in family.recipes}
 
+# `Pair.recipe` of pairs whose edit is on throughout: a transition would make them something else.
+UNTIMED_KINDS = frozenset(
+    recipe.kind for family in ALL_FAMILIES for recipe in family.recipes if not recipe.may_begin_late
+)
+
 # What `--import NAME=PATH` may name.
 IMPORTS = tuple(recipe.name for family in ALL_FAMILIES for recipe in family.recipes if "set" in recipe.reads)
 
@@ -128,7 +133,7 @@ def recipe_versions(edits: Sequence[str]) -> dict[str, str]:
 
     Requests record them, so that what an older renderer made is not taken for what is asked for.
     """
-    names = set(_iterate_members(edits))
+    names = set(iterate_members(edits))
     return {
         family.renderer: family.version
         for family in ALL_FAMILIES
@@ -150,7 +155,7 @@ def seeds_per_call(edits: Sequence[str], sources: Sources, snapshot: str = "") -
 
 def find_unused_sources(edits: Sequence[str], sources: Sources) -> list[str]:
     """Return the sources that none of these recipes would read, as the options that brought them."""
-    names = set(_iterate_members(edits))
+    names = set(iterate_members(edits))
     recipes = [recipe for recipe in _RECIPES.values() if recipe.name in names]
     used_experts = set()
     for path in sources.experts:
@@ -192,7 +197,7 @@ def format_help() -> str:
     return "\n".join(lines).replace(NO_BREAK, " ") + "\n"
 
 
-def _iterate_members(edits: Sequence[str]) -> Iterator[str]:
+def iterate_members(edits: Sequence[str]) -> Iterator[str]:
     """Yield the names of single recipes that these names stand for."""
     for name in edits:
         yield from FAMILIES.get(name, (name,))

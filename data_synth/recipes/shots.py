@@ -104,16 +104,18 @@ def folder_shots(clips: cl.ClipFolder, masker: Masker | None = None) -> ShotSour
     """
 
     def shot(seed: int, T: int, H: int, W: int) -> Shot | Rejected:
+        name = clips.choose(seed)
+        path = Path(clips.root) / name
+        mask_path = _find_mask(path)
+        if mask_path is None and not masker:  # known before the clip is decoded
+            masks = " or ".join(mask.name for mask in _mask_candidates(path))
+            return Rejected(f"clip {name} has no {masks} beside it")
         clip = clips(seed, T, H, W)
         if isinstance(clip, Rejected):
             return clip
-        path = Path(clips.root) / clip.origin["clip"]
-        masks = [path.with_suffix(f".mask{ending}") for ending in (".mp4", ".png")]
-        mask_path = next((m for m in masks if m.is_file()), None)
-        if mask_path is None and masker:
-            return masker(clip)
         if mask_path is None:
-            return Rejected(f"clip {clip.origin['clip']} has no {masks[0].name} or {masks[1].name} beside it")
+            assert masker is not None
+            return masker(clip)
         try:
             mask, full_clip = cl.decode_clip(str(mask_path)), cl.decode_clip(str(path))
         except InputError as error:
@@ -136,6 +138,15 @@ def folder_shots(clips: cl.ClipFolder, masker: Masker | None = None) -> ShotSour
         return build_shot(clip, frames[..., 0] > 127, object_name, clip.origin)
 
     return shot
+
+
+def _mask_candidates(clip: Path) -> list[Path]:
+    return [clip.with_suffix(f".mask{ending}") for ending in (".mp4", ".png")]
+
+
+def _find_mask(clip: Path) -> Path | None:
+    """Return the mask beside a clip, None without one."""
+    return next((mask for mask in _mask_candidates(clip) if mask.is_file()), None)
 
 
 def build_masker(experts: tuple[str, ...]) -> Masker | None:
@@ -168,8 +179,18 @@ def is_mask_expert(path: str) -> bool:
 
 
 def build_shot_source(sources: Sources) -> ShotSource:
-    """Return the shots of the request's clips, whose masks experts of role mask may make; rendered shots without clips."""
+    """Return the shots of the request's clips, whose masks experts of role mask may make; rendered shots without clips.
+
+    Raises:
+      InputError: No clip has a mask, and no expert makes any.
+    """
     clips = sources.clip_source()
     if not isinstance(clips, cl.ClipFolder):
         return render_shot
-    return folder_shots(clips, build_masker(sources.experts))
+    masker = build_masker(sources.experts)
+    if not masker and not any(_find_mask(Path(clips.root) / name) for name in clips.files):
+        raise InputError(
+            f"{clips.root}: expected masks beside clips (NAME.mask.mp4 or NAME.mask.png beside NAME.mp4), found none among "
+            f"{len(clips.files)} clips; add some, or an expert of role mask by --expert"
+        )
+    return folder_shots(clips, masker)

@@ -9,7 +9,8 @@ TensorFlow's file system beyond, so `write_dataset` streams records to array_rec
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import dataclasses
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -41,12 +42,26 @@ SPLIT = "train"
 COMPRESSION = "group_size:1,zstd:1"
 
 
-def write_dataset(folder: Path, records: Iterable[dict]) -> int:
+@dataclasses.dataclass(frozen=True)
+class Description:
+    """What dataset_info.json says of a set.
+
+    Attributes:
+      text: What the pairs are made of, and by what.
+      license: All licenses that hold for some of them.
+    """
+
+    text: str
+    license: str
+
+
+def write_dataset(folder: Path, records: Iterable[dict], describe: Callable[[], Description]) -> int:
     """Write a set, in the order in which the records come, and return their number; one record is in memory at a time.
 
     Args:
       folder: An empty folder.
       records: Records as `v2v.data.pair.encode_pair` returns them.
+      describe: Called when all records are written.
     """
     builder = Builder(data_dir=folder / ".tfds", file_format="array_record")
     features = builder.info.features
@@ -80,6 +95,9 @@ def write_dataset(folder: Path, records: Iterable[dict]) -> int:
         name=SPLIT, shard_lengths=lengths, num_bytes=sum(sizes), filename_template=template
     )
     builder.info.set_splits(splits.SplitDict([info]))
+    description = describe()
+    builder.info.as_proto.description = description.text
+    builder.info.as_proto.redistribution_info.license = description.license
     builder.info.write_to_directory(folder)
     return sum(lengths)
 

@@ -174,6 +174,27 @@ def test_both_file_kinds_and_bad_times(tmp_path):
             captions.read_events(tmp_path / name)
 
 
+def test_a_caption_that_sums_up_a_video_hides_no_event(tmp_path):
+    (tmp_path / "v_a.mp4").write_bytes(b"x")
+    spans = [[0, 5.2], [1.2, 3.3], [2.0, 4.5], [3.4, 5.0]]
+    table = {"v_a": {"duration": 6.0, "timestamps": spans, "sentences": list("abcd")}}
+    (tmp_path / "t.json").write_text(json.dumps(table))
+    found = {event.caption: fault_of(event) for event in captions.read_events(tmp_path / "t.json")}
+    assert found == {"a": "", "b": "", "c": "begins inside an earlier event", "d": ""}
+
+
+def test_continuations_run_on_without_a_transition(tmp_path, monkeypatch):
+    monkeypatch.setattr(captions, "_import_scenedetect", lambda: None)
+    monkeypatch.setattr(captions, "detect_cuts", lambda path: ())
+    numbered(tmp_path / "v.mp4")
+    line = {"video": "v.mp4", "start": 2.0, "end": 4.5, "caption": "a man jumps over the wall"}
+    (tmp_path / "a.jsonl").write_text(json.dumps(line))
+    sources = Sources(license="CC-BY-4.0", sets=(("captions", str(tmp_path / "a.jsonl")),))
+    pair = generate.make_pair(0, PairOptions(T, 32, 48, ("captions",), 1.0, sources=sources))
+    assert pair.active == (0, T) and "transition" not in pair.provenance
+    assert pair.provenance["license"] == "CC-BY-4.0"
+
+
 @pytest.mark.parametrize(
     "caption, want",
     [
@@ -290,7 +311,12 @@ def test_endpoint_faults_are_bounded_and_named(endpoint, faults, reason, calls):
     Endpoint.faults.extend(faults)
     outcomes = quick(endpoint)(["a"])
     assert len(Endpoint.requests) == calls
-    assert outcomes == [Rejected(reason, "HTTP" in reason)] if reason else isinstance(outcomes[0], str)
+    outage = "401" in reason
+    assert (
+        outcomes == [Rejected(reason, "HTTP" in reason, outage=outage)]
+        if reason
+        else isinstance(outcomes[0], str)
+    )
     Endpoint.faults.clear()
     assert isinstance(quick(endpoint)(["a"])[0], str)  # a failure is not cached
 
@@ -329,13 +355,13 @@ def test_a_writer_that_is_down_or_slow_is_asked_again_later(tmp_path, endpoint, 
     path = numbered(tmp_path / "v.mp4", 4.0)
     down = cw.dataclasses.replace(quick(endpoint), url="http://127.0.0.1:1/v1", retries=0)
     recipe = captions.CaptionRecipe((event(path),), down, lambda p: ())
-    assert recipe(0, T, 32, 32) == Rejected("writer cannot be reached", transient=True)
+    assert recipe(0, T, 32, 32) == Rejected("writer cannot be reached", transient=True, outage=True)
 
     def wait(*_, **__):
         raise urllib.error.URLError(TimeoutError("timed out"))
 
     monkeypatch.setattr(cw.urllib.request, "urlopen", wait)
-    assert down(["a"]) == [Rejected("writer took too long", transient=True)]
+    assert down(["a"]) == [Rejected("writer took too long", transient=True, outage=True)]
 
 
 def test_a_build_stops_while_the_writer_is_down_and_then_goes_on(tmp_path, endpoint, monkeypatch):

@@ -2,16 +2,18 @@
 
 import contextlib
 import dataclasses
+import email.utils
 import inspect
 import os
 import sys
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
 
-from data_synth.experts import protocol, wire
+from data_synth.experts import protocol, remote, wire
 from data_synth.experts import spec as spec_lib
 from data_synth.experts.base import Expert, ExpertError, Failure, FailureKind
 from data_synth.experts.wire import Job
@@ -43,7 +45,7 @@ class Service(BaseHTTPRequestHandler):
         if fault == HANG:
             self.server.stop.wait(20)
         elif fault in (EXCEPTION, CRASH):
-            self.send_error(400 if fault == EXCEPTION else 503)
+            self.send_error(400 if fault == EXCEPTION else 500)
         else:
             self.send_response(200)
             self.end_headers()
@@ -91,10 +93,10 @@ def http_expert(folder, seconds):
 
 # For each implementation the kinds of its failures; a trusted function has no time limit and crashes with this process.
 EXPERTS = {
-    "function": (function_expert, {EXCEPTION: FailureKind.REQUEST}),
+    "function": (function_expert, {EXCEPTION: FailureKind.EXCEPTION}),
     "python": (
         child_expert,
-        {EXCEPTION: FailureKind.REQUEST, CRASH: FailureKind.CRASH, HANG: FailureKind.TIMEOUT},
+        {EXCEPTION: FailureKind.EXCEPTION, CRASH: FailureKind.CRASH, HANG: FailureKind.TIMEOUT},
     ),
     # A program shows an exception as every crash: by its exit status.
     "command": (
@@ -171,9 +173,47 @@ def test_a_command_that_says_it_cannot_be_started_has_crashed(tmp_path):
     assert failure == Failure("crashed (exit 125): cannot be started: no licence", FailureKind.CRASH)
 
 
-def test_only_a_failure_of_the_request_itself_is_final():
-    final = {kind for kind in FailureKind if not Failure("", kind).transient}
-    assert final == {FailureKind.REQUEST}
+def test_a_service_that_is_busy_is_waited_for(tmp_path, monkeypatch):
+    """429 with Retry-After is neither the clip's fault nor one of the retries."""
+    answers = [("429", "0"), ("503", None), ("429", "0.01"), None, ("429", "3600")]
+
+    class Busy(BaseHTTPRequestHandler):
+        def do_POST(self):
+            jobs = wire.unpack_jobs(self.rfile.read(int(self.headers["Content-Length"])))
+            answer = answers.pop(0)
+            self.send_response(int(answer[0]) if answer else 200)
+            if answer and answer[1]:
+                self.send_header("Retry-After", answer[1])
+            self.end_headers()
+            if not answer:
+                self.wfile.write(wire.pack_clips([255 - job.clip for job in jobs]))
+
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Busy) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_address[1]}/"
+        expert = protocol.connect_expert(
+            spec_lib.load_spec(toml(tmp_path, f'kind = "http"\nurl = "{url}"\n{HEAD}'))
+        )
+        (answer,) = protocol.run_expert(expert, [Job(clip(9))], pause=0.001)
+        assert isinstance(answer, np.ndarray)
+        (failure,) = protocol.run_expert(expert, [Job(clip(9))], pause=0.001)  # an hour is too long
+        assert failure == Failure("answered HTTP 429", FailureKind.BUSY) and failure.outage
+        server.shutdown()
+
+
+def test_retry_after_is_a_number_or_a_date():
+    assert remote.parse_retry_after("2.5") == 2.5
+    assert remote.parse_retry_after(None) == remote.parse_retry_after("soon") == 0.0
+    later = email.utils.formatdate(time.time() + 100, usegmt=True)
+    assert 90 < remote.parse_retry_after(later) <= 100
+
+
+def test_outages_are_no_fault_of_a_clip():
+    outages = {kind for kind in FailureKind if Failure("", kind).outage}
+    assert outages == {FailureKind.UNREACHABLE, FailureKind.BUSY, FailureKind.ACCESS}
 
 
 def test_clips_of_an_unreachable_expert_are_not_sent_one_by_one():

@@ -184,7 +184,7 @@ def test_recipes_of_an_expert(tmp_path):
     for name in external.expert_recipe_names(sources.experts):
         outcomes = generate.make_block(range(8), PairOptions(edits=(name,), **size))
         pairs = pairs_of(outcomes)
-        assert pairs and Rejected(f"{name}: expert raised ValueError: dislikes it") in outcomes
+        assert pairs and Rejected(f"{name}: expert raised ValueError: dislikes it", True) in outcomes
         for seed in (0, 5):  # the same alone as in a batch
             outcome = generate.make_pair(seed, PairOptions(edits=(name,), **size))
             if isinstance(outcome, Rejected):
@@ -265,6 +265,34 @@ def test_a_service_that_is_down_stops_the_build_and_is_asked_again(tmp_path):
         "crashed" in reason for reason in resumed_report["dropped"]
     )
     assert resumed_report["licenses"] == {"Apache-2.0 + MIT": 4}
+
+
+def test_an_expert_that_answers_another_size_is_told_after_eight_clips(tmp_path):
+    asked = tmp_path / "asked"
+    (tmp_path / "wrong.py").write_text(
+        f"def f(jobs):\n    open({str(asked)!r}, 'a').write('x' * len(jobs))\n    return [j.clip[:-1] for j in jobs]\n"
+    )
+    path = toml(tmp_path, 'noun = "x"\nkind = "python"\ncall = "wrong:f"\nretries = 0\n')
+    how = {"edits": ("to-x",), "frames": 3, "height": 32, "width": 32, "transition": 0.0}
+    sources = Sources(experts=(str(path),))
+    with pytest.raises(InputError, match="answered another size: 2x32x32 for 3x32x32, 8 times in a row"):
+        build.build_dataset(SynthRequest(tmp_path / "out", 40, sources=sources, **how))
+    assert len(asked.read_text()) <= 32
+
+
+def test_what_failed_in_a_shard_is_made_again_alone(tmp_path):
+    job = shards.ShardJob(tmp_path / "s.shard", lambda seeds: [Rejected("x", transient=True)] * 2, range(2))
+    shards.write_shard(
+        job.path,
+        [shards.SeedResult(0, {"seed": 0}), shards.SeedResult(1, Rejected("x", transient=True))],
+    )
+    calls = []
+    job = shards.dataclasses.replace(job, make=lambda seeds: calls.append(list(seeds)) or [{"seed": 1}])
+    assert shards.read_shard(shards.ensure_shard(job)) == [
+        shards.SeedResult(0, {"seed": 0}),
+        shards.SeedResult(1, {"seed": 1}),
+    ]
+    assert calls == [[1]]
 
 
 def test_batches_stay_whole_however_large_the_clips(tmp_path, monkeypatch):

@@ -199,23 +199,45 @@ def test_rows_fail_alone_with_a_reason(tmp_path):
     film(tmp_path / "videos/a.mp4", 20)
     film(tmp_path / "videos/b.mp4", 90)
     film(tmp_path / "videos/short.mp4", 90, frames=2)
+    film(tmp_path / "videos/brief.mp4", 90, frames=3)
     film(tmp_path / "videos/tall.mp4", 90, h=40)
     (tmp_path / "videos/bad.mp4").write_bytes(b"none")
     edited = ["b", "short", "tall", "bad", "gone", "b"]
     lines = [f"{name}.mp4,a.mp4,{'' if i == 5 else 'make it blue'}" for i, name in enumerate(edited)]
+    lines.append("short.mp4,brief.mp4,make it blue")
     (tmp_path / "x.csv").write_text("video,original_video,prompt\n" + "\n".join(lines) + "\n")
-    reasons = reasons_of(pairs("openve", tmp_path, 6))
+    reasons = reasons_of(pairs("openve", tmp_path, 7))
     assert "expected a video file, got data that can't be decoded" in reasons[3]
     assert str(tmp_path) not in reasons[3]
     reasons[3] = reasons[3][: len("openve: unreadable file")]
     assert reasons == [
         "",
-        "openve: shorter than the clip",
+        "openve: source and target differ in length",
         "openve: source and target differ in shape",
         "openve: unreadable file",
         "openve: file missing",
         "openve: empty instruction",
+        "openve: shorter than the clip",
     ]
+
+
+def test_sides_of_different_rates_are_matched_in_time(tmp_path):
+    """Frame 2 k of the source belongs to frame k of a target at half the rate."""
+
+    def steps(path, count, fps):
+        video = np.full((count, H, W, 3), 20, np.uint8)
+        for k in range(count):  # a bar that crosses the frame in the same second
+            at = (k * 24) // count
+            video[k, :, at : at + 8] = 230
+        path.parent.mkdir(parents=True, exist_ok=True)
+        codec.write_video(codec.Video.from_array(video, fps), path)
+
+    steps(tmp_path / "videos/a.mp4", 24, 24)
+    steps(tmp_path / "videos/b.mp4", 12, 12)
+    (tmp_path / "x.csv").write_text("video,original_video,prompt\nb.mp4,a.mp4,make it blue\n")
+    pair = PUBLISHED["openve"](tmp_path)(0, T, H, W)
+    place = [[int(frame.mean((0, 2)).argmax()) for frame in video] for video in (pair.source, pair.target)]
+    assert np.abs(np.subtract(*place)).max() <= 1 and len(set(place[0])) == T
 
 
 TURNS = [{"from": "human", "value": "make it bright"}]

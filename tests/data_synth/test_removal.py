@@ -2,14 +2,17 @@
 
 import cv2
 import numpy as np
+import pytest
 
 from data_synth import generate
+from data_synth.footage import read_clip_folder
 from data_synth.generate import PairOptions
 from data_synth.recipes import removal
 from data_synth.recipes.result import Rejected
 from data_synth.recipes.shots import Shot
 from data_synth.recipes.sources import Sources
 from tests.data_synth.outcomes import reason_of
+from v2v.errors import InputError
 from v2v.video import video as codec
 
 
@@ -96,7 +99,13 @@ def test_shots_from_a_folder_bring_their_masks(tmp_path):
         "not of one shape"
     )
     (tmp_path / "walk.mask.png").unlink()
-    rejection = generate.make_pair(0, options)
+    with pytest.raises(InputError, match="expected masks beside clips .* found none among 1 clips"):
+        generate.make_pair(0, options)
+    (tmp_path / "other.mp4").write_bytes((tmp_path / "walk.mp4").read_bytes())
+    (tmp_path / "kept").rename(tmp_path / "other.mask.mp4")
+    seed = next(s for s in range(99) if read_clip_folder(tmp_path).choose(s) == "walk.mp4")
+    (tmp_path / "walk.mp4").write_bytes(b"is not opened")
+    rejection = generate.make_pair(seed, options)
     assert rejection.reason == "removal: clip walk.mp4 has no walk.mask.mp4 or walk.mask.png beside it"
 
 

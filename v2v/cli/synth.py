@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 # Frames, height and width where none are given.
 DEFAULT_SIZE = (9, 64, 64)
+# Reasons for which seeds gave no pair that one note names.
+MAX_REASONS = 8
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,21 +51,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--preview", default="", metavar="DIR", help="folder for a contact sheet of every edit"
     )
     parser.add_argument(
-        "--frames", type=int, default=DEFAULT_SIZE[0], metavar="N", help="frames per clip (default: 9)"
+        "--frames", type=int, metavar="N", help=f"frames per clip (default: {DEFAULT_SIZE[0]})"
     )
     parser.add_argument(
         "--height",
         type=int,
-        default=DEFAULT_SIZE[1],
         metavar="N",
-        help="height of the clips in pixels (default: 64)",
+        help=f"height of the clips in pixels (default: {DEFAULT_SIZE[1]})",
     )
     parser.add_argument(
         "--width",
         type=int,
-        default=DEFAULT_SIZE[2],
         metavar="N",
-        help="width of the clips in pixels (default: 64)",
+        help=f"width of the clips in pixels (default: {DEFAULT_SIZE[2]})",
     )
     parser.add_argument(
         "--transition",
@@ -140,21 +140,36 @@ def run(args: argparse.Namespace, bars: bool) -> dict:
 
     from data_synth.dataset import build
     from data_synth.recipes import own_pairs
+    from data_synth.recipes.sources import NO_SOURCES
 
     request = parse_request(args)
     table = dict(request.sources.sets).get(own_pairs.NAME)
     if args.old_imports:
         note("--set is called --import now; the old name goes away with the next release")
-    if table and (request.frames, request.height, request.width) == DEFAULT_SIZE:
-        note(
-            f"pairs: clips are cut to {request.frames} frames of {request.width}x{request.height} pixels, and edits may begin inside them; "
-            "--frames, --height, --width and --transition change that"
-        )
+    has_footage = bool(request.sources.clips or request.sources.sets)
+    is_default_size = None in (args.frames, args.height, args.width)
+    pair_count = 0
     with tqdm(total=request.pairs, unit=" pairs", disable=not bars) as bar:
-        report = build.build_dataset(request, progress=bar.update)
-    if table and (dropped := report.get("dropped")):
-        reasons = ", ".join(f"{reason} ({count})" for reason, count in dropped.items())
-        note(f"no pair of {sum(dropped.values())} rows or seeds: {reasons}; see v2v pairs check {table}")
+
+        def count_pairs(n: int) -> None:
+            nonlocal pair_count
+            if (
+                has_footage and is_default_size and not pair_count
+            ):  # a request that is refused is told in one line
+                note(
+                    f"clips are cut to {request.frames} frames of {request.width}x{request.height} pixels, and "
+                    f"{request.transition:.0%} of the edits begin inside them; --frames, --height, --width and --transition change that"
+                )
+            pair_count += n
+            bar.update(n)
+
+        report = build.build_dataset(request, progress=count_pairs)
+    if request.sources != NO_SOURCES and (dropped := report.get("dropped")):
+        ordered = sorted(dropped.items(), key=lambda item: -item[1])
+        shown = ", ".join(f"{reason} ({count})" for reason, count in ordered[:MAX_REASONS])
+        more = f" and {len(ordered) - MAX_REASONS} more reasons" if len(ordered) > MAX_REASONS else ""
+        where = f"v2v pairs check {table}" if table else f"{args.out}/report.html"
+        note(f"no pair of {sum(dropped.values())} rows or seeds: {shown}{more}; see {where}")
     return {"output": args.out, **report}
 
 
@@ -180,9 +195,9 @@ def parse_request(args: argparse.Namespace) -> SynthRequest:
         args.seed,
         args.workers,
         edits=_split(args.recipes),
-        frames=args.frames,
-        height=args.height,
-        width=args.width,
+        frames=DEFAULT_SIZE[0] if args.frames is None else args.frames,
+        height=DEFAULT_SIZE[1] if args.height is None else args.height,
+        width=DEFAULT_SIZE[2] if args.width is None else args.width,
         transition=args.transition,
         operators=_split(args.operators),
         sources=sources,

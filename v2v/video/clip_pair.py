@@ -27,6 +27,7 @@ import numpy as np
 from v2v.errors import InputError, collect_notes
 from v2v.video.decoder import StreamInfo, iterate_frames
 from v2v.video.inputs import read_picture
+from v2v.video.video import Video
 
 # Share by which durations may differ, for clips cut to a number of frames that a model takes.
 MAX_DURATION_DIFFERENCE = 0.05
@@ -184,7 +185,7 @@ def open_clip_pair(
         picture = source_facts if source_facts.count == 1 else target_facts
         raise UnusablePairError("a picture and a clip", f"{picture.path.name} has one frame, the other more")
     _check_shape(source_facts, target_facts)
-    times, fps, source_numbers, target_numbers = _match_frames(source_facts, target_facts)
+    times, fps, source_numbers, target_numbers = match_frames(source_facts, target_facts)
     active = _find_active(times, fps, start, end)
     mask_facts, mask_numbers = None, np.zeros(len(times), int)
     if mask is not None:
@@ -209,19 +210,46 @@ def open_clip_pair(
     )
 
 
-def _match_frames(source: ClipFacts, target: ClipFacts) -> tuple[np.ndarray, float, np.ndarray, np.ndarray]:
-    """Return the seconds of the moments, their rate, and the numbers of the frames of source and target.
+class MatchedFrames(NamedTuple):
+    """The frames of two clips that belong together.
+
+    Attributes:
+      times: float64 [n], seconds of the moments.
+      fps: moments per second.
+      source_numbers: int [n], numbers of the source's frames, rising.
+      target_numbers: int [n], of the target's.
+    """
+
+    times: np.ndarray
+    fps: float
+    source_numbers: np.ndarray
+    target_numbers: np.ndarray
+
+
+def match_frames(source: ClipFacts, target: ClipFacts) -> MatchedFrames:
+    """Match the frames of two clips: one by one where they are equally many, in time elsewhere.
 
     Raises:
       UnusablePairError: they last differently long.
     """
     if source.count == target.count:
         numbers = np.arange(source.count)
-        return source.times, source.fps, numbers, numbers
+        return MatchedFrames(source.times, source.fps, numbers, numbers)
     _check_duration(source, target)
     base = source if source.count < target.count else target
     times = base.times[base.times <= min(source.times[-1], target.times[-1]) + 0.5 / base.fps]
-    return times, base.fps, _nearest(source.times, times), _nearest(target.times, times)
+    return MatchedFrames(times, base.fps, _nearest(source.times, times), _nearest(target.times, times))
+
+
+def describe_clip(video: Video, path: Path) -> ClipFacts:
+    """Return the facts of a clip that was decoded already.
+
+    Args:
+      video: the clip.
+      path: its file.
+    """
+    _, height, width, _ = video.frames.shape
+    return ClipFacts(path, video.times - video.times[0], video.fps, video.duration, height, width)
 
 
 def survey_clip(path: Path) -> ClipFacts:

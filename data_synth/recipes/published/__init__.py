@@ -17,6 +17,9 @@ from data_synth.recipes.published.rows import PublishedRecipe
 from data_synth.recipes.published.senorita import senorita
 from data_synth.recipes.sources import Sources
 
+# 2: source and target are matched in time; damaged files give no pair.
+VERSION = "2"
+
 # Recipe name → function (folder) → recipe.
 PUBLISHED: dict[str, Callable[[str | Path], PublishedRecipe]] = {
     "senorita": senorita,
@@ -39,4 +42,6 @@ FAMILY = RecipeFamily(
         RecipeInfo(name, functools.partial(_build_published, name), kind="imported", reads=("set",))
         for name in PUBLISHED
     ),
+    renderer="imported",
+    version=VERSION,
 )

@@ -1,7 +1,7 @@
 """The recipe of a published set: rows of its metadata become pairs.
 
-metadata file → rows → **pair**. A row names two files and an instruction. Both videos are read at the same frames,
-scaled to cover the frame and cropped alike; pictures are lifted by one camera move (`camera_move.py`). Published sets carry
+metadata file → rows → **pair**. A row names two files and an instruction. The frames of both videos are matched in time
+(`v2v/video/clip_pair.py`), scaled to cover the frame and cropped alike; pictures are lifted by one camera move (`camera_move.py`). Published sets carry
 no masks: the mask says "anywhere". A row which is malformed, whose file is missing, unreadable, too short, or whose two
 sides differ in shape fails alone, with that reason.
 """
@@ -26,8 +26,9 @@ from data_synth.rng import build_rng
 from v2v.data.pair import Pair
 from v2v.errors import InputError
 from v2v.runtime import text_files
-from v2v.video import decoder
+from v2v.video import clip_pair, decoder
 from v2v.video import video as codec
+from v2v.video.clip_pair import UnusablePairError
 
 # Instructions and captions of some sets are long.
 csv.field_size_limit(1 << 24)
@@ -113,13 +114,27 @@ class PublishedRecipe(SingleSeedRecipe):
         if abs(h * w_after - w * h_after) > 0.02 * h * w_after:
             return Rejected("source and target differ in shape")
         pictures = len(source.frames) == len(target.frames) == 1
-        n = min(len(source.frames), len(target.frames))
+        if not pictures and 1 in (len(source.frames), len(target.frames)):
+            return Rejected("a picture and a clip")
+        try:
+            matched = clip_pair.match_frames(
+                *(
+                    clip_pair.describe_clip(video, row_path)
+                    for video, row_path in ((source, row.source), (target, row.target))
+                )
+            )
+        except UnusablePairError:
+            return Rejected("source and target differ in length")
+        n = len(matched.times)
         if n < T and not pictures:
             return Rejected("shorter than the clip")
         first = 0 if pictures else int(build_rng(seed, "footage").integers(n - T + 1))
-        span = range(first, first + (1 if pictures else T))
+        span = slice(first, first + (1 if pictures else T))
         height, width = lift.picture_size(h, w, H, W) if pictures else (H, W)
-        source, target = (cl.select_frames(video, span, height, width) for video in (source, target))
+        source, target = (
+            cl.select_frames(video, numbers[span].tolist(), height, width)
+            for video, numbers in ((source, matched.source_numbers), (target, matched.target_numbers))
+        )
         caption = row.source_caption or ("a picture" if pictures else "a video")
         pair = Pair(
             source=source,
@@ -137,7 +152,7 @@ class PublishedRecipe(SingleSeedRecipe):
                 "set": self.name,
                 "source": row.source.name,
                 "target": row.target.name,
-                "first_frame": first,
+                "first_frame": int(matched.source_numbers[first]),
                 "license": self.license,
             },
         )

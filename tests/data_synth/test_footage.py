@@ -1,0 +1,97 @@
+"""Footage of people's own: what of it is refused, and what requests tell of it."""
+
+import json
+
+import numpy as np
+import pytest
+
+from data_synth import footage
+from data_synth.dataset.build import build_dataset
+from data_synth.dataset.report import Report
+from data_synth.dataset.request import SynthRequest
+from data_synth.recipes.result import Rejected
+from data_synth.recipes.sources import Sources
+from v2v.errors import InputError
+from v2v.video import video as codec
+
+SMALL = {"frames": 3, "height": 16, "width": 24, "transition": 0.0}
+
+
+@pytest.fixture
+def clips(tmp_path):
+    """A folder with one clip in which a bar moves."""
+    video = np.full((20, 32, 48, 3), 40, np.uint8)
+    video[..., 0] += (np.arange(48) * 2).astype(np.uint8)
+    for k in range(20):
+        video[k, :, 2 * k : 2 * k + 8] = 230
+    (tmp_path / "clips").mkdir()
+    codec.write_video(codec.Video.from_array(video, 12), tmp_path / "clips/walk.mp4")
+    return tmp_path / "clips"
+
+
+def test_damaged_clips_give_no_pair(clips):
+    path = clips / "walk.mp4"
+    noise = np.random.default_rng(0).integers(0, 256, (20, 32, 48, 3), np.uint8)
+    codec.write_video(codec.Video.from_array(noise, 12), path)
+    data = bytearray(path.read_bytes())
+    for place in np.random.default_rng(0).integers(1200, len(data) - 1500, 40):
+        data[place] ^= 255
+    path.write_bytes(data)
+    rejection = footage.read_clip_folder(clips)(0, 3, 16, 24)
+    assert (
+        isinstance(rejection, Rejected)
+        and "walk.mp4: expected a sound video, got damage in" in rejection.reason
+    )
+
+
+@pytest.mark.parametrize(
+    "name, request_fields",
+    [
+        ("--out", {"out": "gs://bucket/pairs"}),
+        ("--preview", {"out": "o", "preview": "gs://bucket/sheets"}),
+        ("--clips", {"out": "o", "edits": ("to-canny",), "sources": Sources(clips="s3://bucket/clips")}),
+    ],
+)
+def test_addresses_are_refused_where_folders_are_expected(tmp_path, monkeypatch, name, request_fields):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(
+        InputError, match=f"{name} .*://.*: expected a folder of this machine, got an address"
+    ):
+        build_dataset(SynthRequest(pairs=1, **request_fields))
+    assert not any(tmp_path.iterdir())
+
+
+def test_the_description_states_licenses_and_makers(clips, tmp_path):
+    sources = Sources(clips=str(clips), license="CC-BY-4.0")
+    build_dataset(SynthRequest(tmp_path / "set", 1, edits=("to-canny",), sources=sources, **SMALL))
+    info = json.loads((tmp_path / "set/dataset_info.json").read_text())
+    assert info["redistributionInfo"]["license"] == "CC-BY-4.0 (1 pairs)"
+    assert f"from footage of {clips}" in info["description"] and "control (1)" in info["description"]
+    assert "repository alone" not in info["description"]
+
+
+def test_external_programs_are_makers_and_own_operators_are_not():
+    report = Report({})
+    experts = [{"name": "net", "version": "2", "license": "MIT"}, {"name": "median", "version": "1"}]
+    report.count_provenance({"license": "CC0", "experts": experts, "writer": "m, prompt 1"})
+    assert report.makers == {"net 2": 1, "writer m, prompt 1": 1}
+    assert report.licenses == {"CC0 + MIT": 1}
+
+
+def test_what_is_cut_and_dropped_of_footage_is_told(v2v, clips, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (clips / "again.mp4").write_bytes((clips / "walk.mp4").read_bytes())
+    (clips / "bad.mp4").write_bytes(b"no video")
+    words = ["--recipes", "to-greyscale", "--clips", str(clips), "--frames", "20", "--transition", "0"]
+    assert v2v("synth", "--out", "set", "--pairs", "1", *words, "--seed", "1") == 0
+    assert (
+        "clips are cut to 20 frames of 64x64 pixels, and 0% of the edits begin inside"
+        in capsys.readouterr().err
+    )
+    assert v2v("synth", "--out", "more", "--pairs", "2", *words, "--height", "32", "--width", "48") == 0
+    told = capsys.readouterr().err
+    assert (
+        "clips are cut" not in told
+        and "to-greyscale: near-duplicate (" in told
+        and "more/report.html" in told
+    )
