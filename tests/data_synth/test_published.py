@@ -236,8 +236,12 @@ def test_sides_of_different_rates_are_matched_in_time(tmp_path):
     steps(tmp_path / "videos/b.mp4", 12, 12)
     (tmp_path / "x.csv").write_text("video,original_video,prompt\nb.mp4,a.mp4,make it blue\n")
     pair = PUBLISHED["openve"](tmp_path)(0, T, H, W)
-    place = [[int(frame.mean((0, 2)).argmax()) for frame in video] for video in (pair.source, pair.target)]
-    assert np.abs(np.subtract(*place)).max() <= 1 and len(set(place[0])) == T
+    source, target = (
+        [np.flatnonzero(frame.mean((0, 2)) > 125).mean() for frame in video]
+        for video in (pair.source, pair.target)
+    )
+    assert np.abs(np.subtract(source, target)).max() < 0.6  # by index they would be up to a second apart
+    np.testing.assert_allclose(np.diff(source), 2, atol=0.6)
 
 
 TURNS = [{"from": "human", "value": "make it bright"}]
