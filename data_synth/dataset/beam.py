@@ -1,34 +1,63 @@
 """Shards under Apache Beam: the same work, spread by a runner over processes or machines.
 
-seeds → Create(shards) → Reshuffle → **make, write shard file** → build.py puts them together in order
+shard numbers → `distributed_jobs.run_jobs` → **make, write shard file** → build.py puts them together in order
 
-Beam decides only where and when a shard is made. What is in it is a function of its seeds, it is written once under its
-final name (shards.py), and the set is put together in seed order afterwards; so the bytes don't depend on the runner, the
-number of workers or on what was killed, and a second run makes only what is missing. Without options the runner is Beam's
-local one with one process a worker; `--runner FlinkRunner --flink_master ...`, SparkRunner, DataflowRunner and their options
-are passed on. Their workers need this package, and the folder of `--out` under the same path (a network file system) or,
-without one, a bucket: `--unfinished gs://...`.
+What is in a shard is a function of its seeds, it is written once under its final name (shards.py), and the set is put together in seed
+order afterwards; so the bytes don't depend on the runner, the number of workers or on what was killed, and a second run makes only what
+is missing. Workers on other machines see the folder of `--out` under the same path (a network file system) or, without one, a bucket:
+`--unfinished gs://...`.
 
-How many seeds N pairs take is not known beforehand. Waves of shards are made until enough pairs were kept, each wave for
-what is still missing, reckoned with the share kept so far.
+How many seeds N pairs take is not known beforehand. A few shards are made first; the share of seeds that gave a pair tells how many more
+are needed, which one run of Beam makes; a small last one makes up for what is then still missing.
 """
 
 from __future__ import annotations
 
 import contextlib
-import logging
-import sys
+import dataclasses
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from data_synth.dataset import shards
 from data_synth.recipes.result import Rejected
-from v2v.errors import InputError
+from v2v.runtime import distributed_jobs
 
-# Shards in one wave: bounds the disk that unfinished sets take.
-MAX_SHARDS_PER_WAVE = 4096
+# Seeds of the first run, which tells whether the request gives pairs at all, and how often.
+PROBE_SEEDS = 2048
 # A worker on a full disk leaves an empty file of this name in the folder of shards.
 _DISK_FULL_MARKER = "disk-full"
+
+
+@dataclasses.dataclass(frozen=True)
+class _ShardMaker:
+    """Makes shards by number; picklable when `make` is.
+
+    Attributes:
+      folder: Folder of the shard files.
+      make: Makes the records.
+      first: First seed.
+      n: Number of seeds per shard.
+      last: No shard begins at or after this seed; None for no end.
+    """
+
+    folder: Path
+    make: shards.RecordMaker
+    first: int
+    n: int
+    last: int | None
+
+    def job(self, number: int) -> shards.ShardJob:
+        """Return the job of a shard."""
+        return shards.build_job(self.folder, self.make, self.first, self.n, self.last, number)
+
+    def __call__(self, number: int) -> None:
+        """Make a shard, and leave word where the disk is full: of an exception, runners pass on only the text."""
+        try:
+            shards.ensure_shard(self.job(number))
+        except shards.DiskFullError:
+            with contextlib.suppress(OSError):
+                (self.folder / _DISK_FULL_MARKER).touch()
+            raise
 
 
 def iterate_shards(
@@ -58,33 +87,58 @@ def iterate_shards(
       BuildStoppedError: The runner failed, or the shards are not where they should be.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    jobs = shards.iterate_jobs(folder, make, first, n, last)
-    record_count = seed_count = 0
-    while record_count < target_count:
-        share = max(record_count / seed_count, 0.02) if seed_count else 1.0
-        count = min(
-            MAX_SHARDS_PER_WAVE,
-            max(1, -int(-(target_count - record_count) // (share * n)) + (seed_count > 0)),
-        )
-        wave = [job for _, job in zip(range(count), jobs, strict=False)]
-        if not wave:
-            return
-        _run_pipeline([job for job in wave if not shards.is_final(job.path)], workers, options)
-        for job in wave:
-            results = shards.read_shard(job.path)
+    maker = _ShardMaker(folder, make, first, n, last)
+    shard_count = None if last is None else -(-(last - first) // n)
+    record_count = seed_count = made = 0
+    while record_count < target_count and (shard_count is None or made < shard_count):
+        missing = target_count - record_count
+        if seed_count:
+            count = -int(-missing // (max(record_count / seed_count, 0.02) * n)) + 1
+        else:
+            count = -(-min(missing, PROBE_SEEDS) // n)
+        numbers = range(made, made + count if shard_count is None else min(made + count, shard_count))
+        _run(maker, numbers, workers, options)
+        made = numbers.stop
+        for number in numbers:
+            results = shards.read_shard(maker.job(number).path)
             record_count += sum(not isinstance(result.outcome, Rejected) for result in results)
             seed_count += len(results)
             yield results
 
 
-def _ensure_shard(job: shards.ShardJob) -> Path:
-    """Make a shard in a worker, and leave word where the disk is full: of an exception, runners pass on only the text."""
+def _run(maker: _ShardMaker, numbers: range, workers: int, options: Sequence[str]) -> None:
+    """Make the shards of these numbers that are not there yet."""
+    missing = [number for number in numbers if not shards.is_final(maker.job(number).path)]
+    _clear_disk_full(maker.folder)  # of an earlier run
+    failure = None
     try:
-        return shards.ensure_shard(job)
-    except shards.DiskFullError:
-        with contextlib.suppress(OSError):
-            (job.path.parent / _DISK_FULL_MARKER).touch()
-        raise
+        distributed_jobs.run_jobs(maker, _join_numbers(missing), workers, options)
+    except distributed_jobs.RunnerFailedError as error:
+        failure = error
+    missing = [number for number in missing if not shards.is_sound(maker.job(number).path)]
+    if not missing:
+        return
+    if _clear_disk_full(maker.folder):
+        raise shards.DiskFullError(
+            f"{maker.folder}: the disk is full; free some space and run the same command again"
+        )
+    if failure is None:
+        raise shards.BuildStoppedError(
+            f"--beam: the runner finished, but {len(missing)} of {len(numbers)} shards are not in {maker.folder}; "
+            "expected a folder that its workers share with this machine"
+        )
+    raise shards.BuildStoppedError(str(failure)) from failure
+
+
+def _join_numbers(numbers: Sequence[int]) -> list[range]:
+    """Return rising numbers as ranges."""
+    ranges: list[range] = []
+    for number in numbers:
+        if ranges and ranges[-1].stop == number:
+            ranges[-1] = range(ranges[-1].start, number + 1)
+        else:
+            ranges.append(range(number, number + 1))
+    return ranges
 
 
 def _clear_disk_full(folder: Path) -> bool:
@@ -94,63 +148,3 @@ def _clear_disk_full(folder: Path) -> bool:
         return False
     marker.unlink(missing_ok=True)
     return True
-
-
-def _run_pipeline(jobs: list[shards.ShardJob], workers: int, options: Sequence[str]) -> None:
-    if not jobs:
-        return
-    try:
-        import apache_beam as beam
-        from apache_beam.options.pipeline_options import PipelineOptions
-    except ImportError as error:
-        raise InputError(
-            f"--beam: expected the package apache-beam, got '{error}'; pip install 'v2v-edit[beam]'"
-        ) from None
-    is_local = not any(option.split("=")[0] == "--runner" for option in options)
-    flags = list(options)
-    parsed = PipelineOptions(flags)
-    unknown = parsed.get_all_options(retain_unknown_options=True).keys() - parsed.get_all_options().keys()
-    if is_local and unknown:  # other runners have options of their own
-        raise InputError(
-            f"--beam: expected options of Beam's, got {', '.join(sorted(unknown))}; see its documentation"
-        )
-    if is_local:
-        # Named in full: Beam's own default may hand the pipeline to a helper program that it would download.
-        flags += [
-            "--runner=BundleBasedDirectRunner"
-            if workers <= 1
-            else "--runner=apache_beam.runners.portability.fn_api_runner.FnApiRunner",
-            f"--direct_num_workers={max(1, workers)}",
-            f"--direct_running_mode={'multi_processing' if workers > 1 else 'in_memory'}",
-        ]
-        flags += ["--default_sdk_harness_log_level=ERROR"]
-    logging.getLogger("apache_beam").setLevel(logging.ERROR)
-    folder = jobs[0].path.parent
-    _clear_disk_full(folder)  # of an earlier run
-    failure = None
-    try:
-        with (
-            contextlib.redirect_stdout(sys.stderr),
-            beam.Pipeline(options=PipelineOptions(flags)) as pipeline,
-        ):
-            distributed_jobs = pipeline | "shards" >> beam.Create(jobs) | "spread" >> beam.Reshuffle()
-            _ = distributed_jobs | "make" >> beam.Map(_ensure_shard)
-    except Exception as error:  # runners raise what they like
-        failure = error
-    missing = [job.path for job in jobs if not shards.is_sound(job.path)]
-    if not missing:
-        return
-    if _clear_disk_full(folder):
-        raise shards.DiskFullError(
-            f"{folder}: the disk is full; free some space and run the same command again"
-        )
-    if failure is None:
-        raise shards.BuildStoppedError(
-            f"--beam: the runner finished, but {len(missing)} of {len(jobs)} shards are not in {folder}; "
-            "expected a folder that its workers share with this machine"
-        )
-    text = str(failure).strip()
-    line = text.splitlines()[-1][:300] if text else type(failure).__name__
-    raise shards.BuildStoppedError(
-        f"--beam {' '.join(options)}: expected the runner to finish, got '{line}'"
-    ) from failure

@@ -17,6 +17,7 @@ import atexit
 import dataclasses
 import errno
 import hashlib
+import itertools
 import json
 import multiprocessing
 import os
@@ -226,11 +227,16 @@ def _parse_rejection(line: dict) -> Rejected:
 
 def iterate_jobs(folder: Path, make: RecordMaker, first: int, n: int, last: int | None) -> Iterator[ShardJob]:
     """Yield the jobs of shards 0, 1, 2, ..., with the arguments of `iterate_shards`."""
-    start = first
-    while last is None or start < last:
-        stop = start + n if last is None else min(start + n, last)
-        yield ShardJob(folder / f"{start:012d}-{stop:012d}.shard", make, range(start, stop))
-        start = stop
+    count = None if last is None else -(-(last - first) // n)
+    for number in itertools.count() if count is None else range(count):
+        yield build_job(folder, make, first, n, last, number)
+
+
+def build_job(folder: Path, make: RecordMaker, first: int, n: int, last: int | None, number: int) -> ShardJob:
+    """Return the job of a shard by its number, with the arguments of `iterate_shards`."""
+    start = first + number * n
+    stop = start + n if last is None else min(start + n, last)
+    return ShardJob(folder / f"{start:012d}-{stop:012d}.shard", make, range(start, stop))
 
 
 def ensure_shard(job: ShardJob) -> Path:
