@@ -11,7 +11,7 @@ from tests.example_clips import picture
 from tests.parity import tiny
 from v2v import InputError, Video, load_pretrained
 from v2v.checkpoints import adapters, parameter_store, safetensors_file, wan
-from v2v.checkpoints.safetensors_file import TensorFiles
+from v2v.checkpoints.tensor_files import TensorFiles
 from v2v.cli import main
 from v2v.errors import collect_notes
 
@@ -225,7 +225,8 @@ def test_files_that_are_no_adapters(folder, refused, tmp_path):
     (tmp_path / "x.safetensors").write_text("hello")
     assert "its header can't be read" in refused(folder, "--lora", tmp_path / "x.safetensors")
     assert "found nothing" in refused(folder, "--lora", tmp_path / "y.safetensors")
-    assert "never read" in refused(folder, "--lora", tmp_path / "y.pth")
+    (tmp_path / "y.pth").write_bytes(b"x")
+    assert "expected a file of torch.save" in refused(folder, "--lora", tmp_path / "y.pth")
     assert "matches no parameter" in refused(folder, "--lora", folder / VAE)
 
 

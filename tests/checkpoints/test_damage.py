@@ -1,6 +1,7 @@
 """Checkpoints that are damaged, or of another model: each is one InputError, raised before tensors are read where it can be."""
 
 import json
+import pickle
 
 import ml_dtypes
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from tests.parity import tiny
 from v2v.checkpoints import model_folder as folders
 from v2v.checkpoints import safetensors_file, wan
-from v2v.checkpoints.safetensors_file import TensorFiles
+from v2v.checkpoints.tensor_files import TensorFiles
 from v2v.errors import InputError
 
 CFG = tiny.config()
@@ -73,25 +74,30 @@ def test_wrong_dtype(tmp_path):
     tensors = tiny.tensors("text", CFG)
     tensors["shared.weight"] = tensors["shared.weight"].astype(np.int8)
     safetensors_file.write_safetensors(tmp_path / "m.safetensors", tensors)
-    with pytest.raises(InputError, match="expected tensors of F64, F32, F16, BF16, but shared.weight is I8"):
+    with pytest.raises(
+        InputError, match="expected tensors of F64, F32, F16, BF16, F8_E4M3, F8_E5M2, but shared.weight is I8"
+    ):
         wan.match_tensors(
             "text", TensorFiles.open(tmp_path / "m.safetensors"), CFG
         )  # before anything is read
 
 
-def test_pickles_are_refused_with_the_alternative(tmp_path):
-    (tmp_path / "Wan2.2_VAE.pth").write_bytes(b"")
+def test_pickles_that_are_no_files_of_torch(tmp_path):
+    (tmp_path / "Wan2.2_VAE.pth").write_bytes(pickle.dumps({"a": 1}))
     with pytest.raises(
-        InputError, match="never read; use the same weights from Wan-AI/Wan2.2-TI2V-5B-Diffusers"
+        InputError, match="expected a file of torch.save, could not read it .* older than torch 1.6"
     ):
         wan.load_part("vae", tmp_path / "Wan2.2_VAE.pth", CFG)
     safetensors_file.write_safetensors(tmp_path / "dit.safetensors", tiny.tensors("dit", CFG))
-    refused(tmp_path, "Wan2.2_VAE.pth: expected safetensors, got a pickle")
+    refused(tmp_path, "Wan2.2_VAE.pth: expected a file of torch.save")
 
 
 @pytest.mark.parametrize(
     "file, words",
-    [("model.pt", "model.pt: expected safetensors, got a pickle"), ("wan-Q4.gguf", "is quantized GGUF")],
+    [
+        ("model.pt", "model.pt: expected a file of torch.save, could not read it"),
+        ("wan-Q4.gguf", "is quantized GGUF"),
+    ],
 )
 def test_transformers_in_files_that_are_not_read_are_named(tmp_path, file, words):
     (tmp_path / file).write_bytes(b"")

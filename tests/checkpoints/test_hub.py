@@ -12,9 +12,10 @@ import huggingface_hub.constants as hf
 import numpy as np
 import pytest
 
-from tests.checkpoints import small_models
+from tests.checkpoints import small_models, torch_files
 from tests.example_clips import picture
 from tests.loopback_hub import LARGE_BYTES, TOKEN, LoopbackHub
+from tests.parity import tiny
 from v2v import EasyV2VEditor, Video, read
 from v2v.checkpoints import adapters, hub, hub_cache, hub_client, hub_files, known_models
 from v2v.cli import main, plan
@@ -127,6 +128,11 @@ def test_what_a_layout_needs():
         "google/umt5-xxl/tokenizer.json",
     ]
     assert hub_files.select_files([*original, "a.pth", "google/umt5-xxl/spiece.model"]) == sorted(original)
+    release = [
+        "config.json", "diffusion_pytorch_model-00001-of-00003.safetensors", "diffusion_pytorch_model.safetensors.index.json",
+        "Wan2.2_VAE.pth", "models_t5_umt5-xxl-enc-bf16.pth", "google/umt5-xxl/tokenizer.json",
+    ]  # fmt: skip
+    assert hub_files.select_files([*release, "google/umt5-xxl/spiece.model", "extra.ckpt"]) == sorted(release)
     export = ["base.safetensors", "vae.safetensors", "lora.safetensors", "config.json", "tokenizer.json"]
     assert hub_files.select_files([*export, "README.md", "state/x"]) == sorted(export)
     converted = ["config.json", "tokenizer.json", "dit/a/b", "vae/c", "text/d", "adapter/e"]
@@ -217,8 +223,8 @@ def test_refused_before_the_first_weight(server, folders, tmp_path, capsys):
         "org/partial": "org/partial: expected a whole model, missing vae weights",
         "org/moe": "org/moe: is Wan2.2-A14B",
         "org/damaged": r"org/damaged/transformer/.*its header can't be read",
-        "org/pickles": "org/pickles: expected a model .* found pickles",
-        "org/original": r"org/original/Wan2.2_VAE.pth: expected safetensors, got a pickle",
+        "org/pickles": "org/pickles: expected a model .* found files of torch.save",
+        "org/original": r"org/original/Wan2.2_VAE.pth: expected a file of torch.save",
         "org/comfy": "found safetensors in split_files/vae alone",
         "org/gguf": "found GGUF files",
         LORA: f"{LORA}: expected transformer",
@@ -230,6 +236,35 @@ def test_refused_before_the_first_weight(server, folders, tmp_path, capsys):
     assert not hub_client.cache_folder().exists()
     assert main.main(["doctor", "--model", "org/partial"]) == 2
     assert "problem: org/partial: missing vae weights" in capsys.readouterr().out
+
+
+def test_the_original_release_by_name(server, folders, tmp_path, capsys):
+    """Its files of torch.save are examined from both ends and then fetched; without the directory at the end nothing is."""
+    original = shutil.copytree(folders[NAME], tmp_path / "original")
+    cfg = small_models.config()
+    for part, place, file in (
+        ("vae", "vae", "Wan2.2_VAE.pth"),
+        ("text", "text_encoder", "models_t5_umt5-xxl-enc-bf16.pth"),
+    ):
+        for weights in (*(original / place).glob("*.safetensors"), *(original / place).glob("*.bin")):
+            weights.unlink()
+        tensors = tiny.tensors(part, cfg, "original")
+        tensors["unused"] = np.zeros((1024, 1024), np.float32)
+        torch_files.write(
+            original / file, {n: tensors[n] for n in sorted(tensors, key=lambda n: n != "unused")}
+        )
+    server.repositories["org/original"] = original
+    assert main.main(["doctor", "--model", "org/original"]) == 2
+    out = capsys.readouterr().out
+    assert out.count("problem: ") == 2 and out.count("1 unexpected") == 2 and server.sent_bytes < 5 << 20
+    for file in original.glob("*.pth"):
+        part = "vae" if "VAE" in file.name else "text"
+        torch_files.write(file, tiny.tensors(part, cfg, "original"))
+    hub.forget()
+    path = hub.resolve_model("org/original")
+    assert (path / "Wan2.2_VAE.pth").is_file() and pretrained.load_pretrained(
+        "org/original"
+    ).config.name == "original"
 
 
 def test_broken_connections_are_resumed(server, folders, monkeypatch):

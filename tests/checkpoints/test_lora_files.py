@@ -11,6 +11,7 @@ import pytest
 
 from tests.parity import tiny
 from v2v.checkpoints import adapters, lora_files, name_mapping, native, safetensors_file, wan
+from v2v.checkpoints.tensor_files import TensorFiles
 from v2v.config import LORA_TARGETS
 from v2v.errors import InputError
 
@@ -111,7 +112,7 @@ def test_written_reads_back(tmp_path, style, dtype):
             for k, v in adapter().items()
         },
     )
-    keys = safetensors_file.TensorFiles.open(path).slots
+    keys = TensorFiles.open(path).slots
     assert not any("alpha" in k for k in keys) and len(keys) == 2 * 10 * CFG.dit.layers
 
 
@@ -142,7 +143,7 @@ def test_patch_embedding(tmp_path):
     with pytest.raises(InputError, match="format diffusers"):
         lora_files.save_lora(path, tree, CFG)
     lora_files.save_lora(path, tree, CFG, style="diffusers", dtype="float32")
-    shapes = {k: s.shape for k, s in safetensors_file.TensorFiles.open(path).slots.items()}
+    shapes = {k: s.shape for k, s in TensorFiles.open(path).slots.items()}
     assert shapes == {
         "transformer.patch_embedding.lora_A.weight": (2, 6, 1, 2, 2),
         "transformer.patch_embedding.lora_B.weight": (60, 2, 1, 1, 1),
@@ -258,7 +259,7 @@ def test_new_embeddings_have_their_own_file(tmp_path):
     }
     path = tmp_path / "embeds.safetensors"
     adapters.save_embeddings(path, embeds, CFG)
-    assert safetensors_file.TensorFiles.open(path).slots["source_embedding.weight"].shape == (60, 6, 1, 2, 2)
+    assert TensorFiles.open(path).slots["source_embedding.weight"].shape == (60, 6, 1, 2, 2)
     same(adapters.load_embeddings(path, CFG), flax.traverse_util.flatten_dict(embeds, sep="/"))
     lora = tmp_path / "lora.safetensors"
     lora_files.save_lora(lora, flax.traverse_util.unflatten_dict(adapter(), sep="/"), CFG)

@@ -12,7 +12,7 @@ from tests.checkpoints.test_lora_files import adapter as lora_tree
 from tests.checkpoints.test_lora_files import write as write_lora
 from v2v.checkpoints import adapters, lora_files, model_folder
 from v2v.checkpoints.lora_files import METADATA_KEY
-from v2v.checkpoints.safetensors_file import TensorFiles
+from v2v.checkpoints.tensor_files import TensorFiles
 from v2v.cli import doctor, main
 from v2v.errors import InputError
 

@@ -12,7 +12,7 @@ import pytest
 from tests.parity import tiny
 from v2v.checkpoints import model_folder as folders
 from v2v.checkpoints import name_mapping, safetensors_file, wan
-from v2v.checkpoints.safetensors_file import TensorFiles
+from v2v.checkpoints.tensor_files import TensorFiles
 from v2v.config import FlowConfig, embedded, wan22_ti2v_5b
 from v2v.errors import InputError
 

@@ -10,7 +10,7 @@ from PIL import Image
 from transformers import CLIPModel, Dinov2Model
 
 from tests.parity import judges
-from v2v.checkpoints.safetensors_file import TensorFiles
+from v2v.checkpoints.tensor_files import TensorFiles
 
 
 @torch.no_grad()

@@ -15,13 +15,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from v2v.checkpoints import hub_client, hub_files, known_models
+from v2v.checkpoints import hub_client, hub_files, known_models, torch_file
 from v2v.checkpoints.hub_client import HubFile, HubName, Listing, Repository, find_hub_name
 from v2v.checkpoints.model_folder import read_model_folder
+from v2v.checkpoints.part_files import find_snapshot, guess_part
 from v2v.errors import InputError
 
 # Bytes read at first of a file of weights; most headers are shorter.
 HEADER_GUESS = 1 << 18
+# Bytes read at either end of a file of torch.save.
+ARCHIVE_END = 1 << 20
 # What names stand for in this process: a model doesn't change while a process uses it.
 _folders: dict[HubName, Path] = {}
 _adapters: dict[HubName, Path] = {}
@@ -42,7 +45,7 @@ def resolve_model(model: str | Path, *, progress: bool | None = None) -> Path:
     """
     name = find_hub_name(model)
     if name is None:
-        return Path(model)
+        return find_snapshot(Path(model))
     if name not in _folders:
         _folders[name] = _fetch_model(name, progress)
     return _folders[name]
@@ -137,7 +140,12 @@ def model_files(repository: Repository) -> list[HubFile]:
     """
     selected = set(hub_files.select_files(_paths(repository)))
     files = [file for file in repository.files if file.path in selected]
-    if not any(file.path.endswith(".safetensors") for file in files) and not hub_files.is_converted(selected):
+    has_weights = any(
+        file.path.endswith(".safetensors")
+        or (file.path.endswith(torch_file.SUFFIXES) and guess_part(file.path) == "dit")
+        for file in files
+    )
+    if not has_weights and not hub_files.is_converted(selected):
         raise InputError(
             f"{repository.name}: expected a model (transformer/, vae/, text_encoder/, tokenizer/), found "
             f"{hub_files.describe_content(_paths(repository))}; v2v models lists what is known to work"
@@ -159,7 +167,7 @@ def outline(repository: Repository, with_tokenizer: bool = True) -> Iterator[Pat
       the folder, which is removed at the end of the block.
 
     Raises:
-      InputError: no access, no connection, or a file that is no safetensors file.
+      InputError: no access, no connection, or a file that holds no tensors.
     """
     files = model_files(repository)
     with tempfile.TemporaryDirectory(prefix="v2v-outline-") as temporary:
@@ -172,8 +180,10 @@ def outline(repository: Repository, with_tokenizer: bool = True) -> Iterator[Pat
         for file in files:
             if file.path.endswith(".safetensors"):
                 _place(folder, file.path, _read_header(repository, file), file.size)
+            elif file.path.endswith(torch_file.SUFFIXES):
+                _place_ends(folder, repository, file)
             elif file.path.endswith(".json") and (with_tokenizer or not file.path.endswith("tokenizer.json")):
-                _place(folder, file.path, hub_client.read_beginning(repository, file.path, file.size))
+                _place(folder, file.path, hub_client.read_range(repository, file.path, 0, file.size))
             else:
                 _place(folder, file.path, b"")
         try:
@@ -184,10 +194,10 @@ def outline(repository: Repository, with_tokenizer: bool = True) -> Iterator[Pat
 
 def _read_header(repository: Repository, file: HubFile) -> bytes:
     """Read the header of a safetensors file with the 8 bytes before it; what is no header is returned as it is."""
-    data = hub_client.read_beginning(repository, file.path, min(HEADER_GUESS, file.size))
+    data = hub_client.read_range(repository, file.path, 0, min(HEADER_GUESS, file.size))
     length = 8 + struct.unpack("<Q", data[:8])[0] if len(data) >= 8 else 0
     if len(data) < length <= file.size:
-        data = hub_client.read_beginning(repository, file.path, length)
+        data = hub_client.read_range(repository, file.path, 0, length)
     return data[:length] if 8 < length <= len(data) else data
 
 
@@ -198,6 +208,17 @@ def _place(folder: Path, path: str, data: bytes, size: int | None = None) -> Non
     target.write_bytes(data)
     if size is not None and size > len(data):
         os.truncate(target, size)
+
+
+def _place_ends(folder: Path, repository: Repository, file: HubFile) -> None:
+    """Write a file of torch.save without its values: its index of tensors is at the beginning, the archive's directory at the end."""
+    head = min(ARCHIVE_END, file.size)
+    _place(folder, file.path, hub_client.read_range(repository, file.path, 0, head), file.size)
+    if head < file.size:
+        start = max(head, file.size - ARCHIVE_END)
+        with open(folder / file.path, "r+b") as f:
+            f.seek(start)
+            f.write(hub_client.read_range(repository, file.path, start, file.size - start))
 
 
 def _paths(repository: Repository) -> list[str]:
@@ -233,7 +254,7 @@ def open_for_examination(model: str | Path) -> Iterator[Examination]:
     """
     name = find_hub_name(model)
     if name is None:
-        yield Examination(Path(model))
+        yield Examination(find_snapshot(Path(model)))
         return
     listing = _list_model(name)
     if listing.repository is None:

@@ -266,38 +266,46 @@ def download(repository: Repository, files: Sequence[HubFile], progress: bool | 
     return snapshot
 
 
-def read_beginning(repository: Repository, path: str, size: int) -> bytes:
-    """Read the first bytes of a file from the hub; a server that ignores ranges is left after them.
+def read_range(repository: Repository, path: str, start: int, size: int) -> bytes:
+    """Read some bytes of a file from the hub; a server that ignores ranges is left after the first bytes.
 
     Args:
       repository: where it is from.
       path: of the file.
+      start: number of the first byte.
       size: number of bytes.
 
     Raises:
-      InputError: no access, or no connection.
+      InputError: no access, no connection, or a server that ignores ranges and is asked for others than the first bytes.
     """
     import httpx
 
     for retries_left in reversed(range(HEADER_RETRIES + 1)):
         try:
             with explained_errors(repository.name):
-                return _request_beginning(repository, path, size)
+                return _request_range(repository, path, start, size)
         except UnreachableError as error:
             if not retries_left or not isinstance(error.__cause__, httpx.TransportError):
                 raise
     raise AssertionError("the last try returns or raises")
 
 
-def _request_beginning(repository: Repository, path: str, size: int) -> bytes:
+def _request_range(repository: Repository, path: str, start: int, size: int) -> bytes:
     from huggingface_hub import hf_hub_url
     from huggingface_hub.utils import build_hf_headers, hf_raise_for_status, http_stream_backoff
 
     url = hf_hub_url(repository.name.repository, path, revision=repository.commit, endpoint=endpoint())
-    headers = build_hf_headers(headers={"Range": f"bytes=0-{size - 1}", "Accept-Encoding": "identity"})
+    headers = build_hf_headers(
+        headers={"Range": f"bytes={start}-{start + size - 1}", "Accept-Encoding": "identity"}
+    )
     data = b""
     with http_stream_backoff("GET", url, headers=headers, timeout=TIMEOUT, max_retries=2) as response:
         hf_raise_for_status(response)
+        if start and response.status_code != 206:
+            raise InputError(
+                f"{repository.name}: {endpoint()} gives no parts of files, so {path} can't be examined; fetch its files "
+                "in another way and name the folder"
+            )
         for block in response.iter_bytes():
             data += block
             if len(data) >= size:

@@ -7,8 +7,9 @@ Repositories often hold the same weights several times (other types, single file
 import re
 from collections.abc import Iterable, Sequence
 
-from v2v.checkpoints.model_folder import SUBFOLDERS
-from v2v.checkpoints.safetensors_file import INDEX_SUFFIX
+from v2v.checkpoints import torch_file
+from v2v.checkpoints.part_files import SUBFOLDERS, guess_part
+from v2v.checkpoints.tensor_files import INDEX_SUFFIX
 
 # Small files of a published model, wherever a release keeps them.
 DESCRIPTIONS = (
@@ -19,6 +20,8 @@ DESCRIPTIONS = (
     "tokenizer/tokenizer.json",
     "google/umt5-xxl/tokenizer.json",
 )
+# Where there is no tokenizer.json.
+SENTENCEPIECE_FILES = ("tokenizer/spiece.model", "google/umt5-xxl/spiece.model", "spiece.model")
 # An editing adapter beside the weights.
 ADAPTER_FILES = ("lora.safetensors", "lora.embeds.safetensors")
 # What `v2v train` exports and `v2v convert` writes.
@@ -46,14 +49,28 @@ def select_files(paths: Iterable[str]) -> list[str]:
             if path in ("config.json", "tokenizer.json") or path.partition("/")[0] in CONVERTED_FOLDERS
         )
     selected = present.intersection((*DESCRIPTIONS, *ADAPTER_FILES))
-    has_transformer = False
+    found: set[str] = set()
     for part, folder in SUBFOLDERS.items():
-        weights = select_weights([p for p in present if p.rpartition("/")[0] == folder])
+        inside = [p for p in present if p.rpartition("/")[0] == folder]
+        weights = select_weights(inside) or _one_torch_file(inside)
         selected.update(weights, present.intersection([f"{folder}/config.json"]))
-        has_transformer |= part == "dit" and bool(weights)
-    if not has_transformer:
-        selected.update(p for p in present if "/" not in p and (_is_weights(p) or p.endswith(INDEX_SUFFIX)))
+        found.update([part] if weights else [])
+    top = [p for p in present if "/" not in p]
+    if "dit" not in found:
+        lone = [p for p in top if _is_weights(p) or p.endswith(INDEX_SUFFIX)]
+        selected.update(lone)
+        found.update(guess_part(p) for p in lone)
+    for part in SUBFOLDERS.keys() - found:
+        selected.update(_one_torch_file([p for p in top if guess_part(p) == part]))
+    if not present.intersection(DESCRIPTIONS[-3:]):
+        selected.update(sorted(present.intersection(SENTENCEPIECE_FILES))[:1])
     return sorted(selected)
+
+
+def _one_torch_file(paths: Iterable[str]) -> list[str]:
+    """Return the file of torch.save with the shortest name, as a list of at most one."""
+    files = [path for path in paths if path.endswith(torch_file.SUFFIXES)]
+    return sorted(files, key=lambda path: (len(path), path))[:1]
 
 
 def is_converted(paths: Iterable[str]) -> bool:
@@ -83,8 +100,8 @@ def select_weights(paths: Sequence[str]) -> list[str]:
 
 
 def select_unreadable(paths: Iterable[str]) -> list[str]:
-    """Return the pickles and GGUF files at the top of a repository; they are not fetched, and named where a part exists only so."""
-    return sorted(path for path in paths if "/" not in path and path.endswith((".pth", ".pt", ".gguf")))
+    """Return the GGUF files at the top of a repository; they are not fetched, and named where a part exists only so."""
+    return sorted(path for path in paths if "/" not in path and path.endswith(".gguf"))
 
 
 def find_adapters(paths: Iterable[str]) -> list[str]:
@@ -108,7 +125,7 @@ def describe_content(paths: Iterable[str]) -> str:
     folders = sorted({path.rpartition("/")[0] or "the top" for path in present if _is_weights(path)})
     if folders:
         return f"safetensors in {', '.join(folders[:6])} alone"
-    kinds = (("GGUF files", (".gguf",)), ("pickles", (".pth", ".pt", ".bin", ".ckpt")))
+    kinds = (("GGUF files", (".gguf",)), ("files of torch.save", torch_file.SUFFIXES))
     names = [kind for kind, suffixes in kinds if any(path.endswith(suffixes) for path in present)]
     return " and ".join(names) or f"no weights among its {len(present)} files"
 

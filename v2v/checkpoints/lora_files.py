@@ -32,7 +32,7 @@ import numpy as np
 
 from v2v.checkpoints import name_mapping, safetensors_file, wan
 from v2v.checkpoints.flat_tree import flatten_tree, unflatten_tree
-from v2v.checkpoints.safetensors_file import TensorFiles
+from v2v.checkpoints.tensor_files import TensorFiles
 from v2v.config import ModelConfig
 from v2v.errors import InputError
 from v2v.runtime import text_files

@@ -1,9 +1,7 @@
 """Published model folders: the parts they hold and the configuration that these fit.
 
-Two published arrangements are supported:
-    diffusers  model_index.json, transformer/ vae/ text_encoder/ tokenizer/ scheduler/, a config.json in each
-    original   safetensors with the original names, side by side or in those folders, recognized by the tensors they hold; sizes
-               are read from shapes. Heads are then 128 wide, as in every Wan model, unless config.json says otherwise
+Their files lie as `part_files` finds them; the tensors have the names of diffusers, with a config.json for each part, or the original
+ones: sizes are then read from shapes, and heads are 128 wide, as in every Wan model, unless config.json says otherwise.
 
 An editing adapter may lie beside them as lora.safetensors (with lora.embeds.safetensors). Backbones of the family that this package
 cannot run are rejected with the reason before any tensor is read.
@@ -12,21 +10,13 @@ cannot run are rejected with the reason before any tensor is read.
 from dataclasses import dataclass
 from pathlib import Path
 
-from v2v.checkpoints import hub_client, name_mapping, wan_config
+from v2v.checkpoints import hub_client, name_mapping, part_files, wan_config
 from v2v.checkpoints.config_types import check_types
-from v2v.checkpoints.safetensors_file import INDEX_SUFFIX, TensorFiles
-from v2v.checkpoints.wan import NAME_PREFIXES
+from v2v.checkpoints.part_files import SUBFOLDERS, TokenizerSource, read_json_object
+from v2v.checkpoints.tensor_files import TensorFiles
 from v2v.config import ConditionConfig, ModelConfig, wan22_ti2v_5b
 from v2v.errors import InputError
-from v2v.runtime import text_files
 
-SUBFOLDERS = {"dit": "transformer", "vae": "vae", "text": "text_encoder"}
-# Files in which a part may lie that is not read, by their names.
-FOREIGN_FILES = {
-    "dit": ("*.pth", "*.pt", "*.gguf"),
-    "vae": ("*VAE*.pth", "*vae*.pth", "*VAE*.pt", "*vae*.pt"),
-    "text": ("*t5*.pth", "*t5*.pt", "*t5*.gguf"),
-}
 MISSING_TOKENIZER = "tokenizer (tokenizer/tokenizer.json)"
 
 
@@ -35,17 +25,17 @@ class ModelFolder:
     """A model folder whose headers and configs have been read, but no weights.
 
     Attributes:
-      path: the folder.
+      path: the folder, or the transformer's file.
       config: the configuration that its tensors fit.
       parts: the open files of "dit", "vae" and "text", as far as they exist.
-      tokenizer: tokenizer.json, if it exists.
+      tokenizer: where the tokenizer is read from, if there is one.
       adapter: lora.safetensors, if it exists.
     """
 
     path: Path
     config: ModelConfig
     parts: dict[str, TensorFiles]
-    tokenizer: Path | None
+    tokenizer: TokenizerSource | None
     adapter: Path | None = None
 
     @property
@@ -67,24 +57,25 @@ def read_model_folder(path: str | Path, parts: dict[str, TensorFiles] | None = N
     """Read the headers and configs of a model folder; no tensors.
 
     Args:
-      path: the folder.
-      parts: the result of `open_parts`, if it has been called already.
+      path: the folder, or the transformer's file among the other parts.
+      parts: the result of `part_files.open_parts`, if it has been called already.
 
     Raises:
       InputError: no folder, no transformer in it, an unsupported backbone, or damaged files.
     """
     path = Path(path)
-    if not path.is_dir():
+    if not path.exists():
         raise InputError(
             f"{path}: expected a model folder (transformer/, vae/, text_encoder/, tokenizer/), found no folder"
         )
-    if (path / "transformer_2").is_dir() or (path / "high_noise_model").is_dir():
+    root = part_files.find_root(path)
+    if (root / "transformer_2").is_dir() or (root / "high_noise_model").is_dir():
         raise InputError(
             f"{path}: is Wan2.2-A14B (two 14B experts, 16 latent channels); {wan_config.SUPPORTED_MODELS}"
         )
-    wan_config.check_pipeline(path, _read_json(path / "model_index.json"))
+    wan_config.check_pipeline(root, read_json_object(root / "model_index.json"))
     problems: list[str] = []
-    parts = open_parts(path, problems) if parts is None else parts
+    parts = part_files.open_parts(path, problems) if parts is None else parts
     if "dit" not in parts and problems:
         raise InputError(problems[0])
     if "dit" not in parts:
@@ -92,9 +83,9 @@ def read_model_folder(path: str | Path, parts: dict[str, TensorFiles] | None = N
             f"{path}: expected transformer/*.safetensors or a safetensors file with patch_embedding.weight, found "
             f"{', '.join(SUBFOLDERS[p] for p in parts) or 'none'}; {wan_config.SUPPORTED_MODELS}"
         )
-    configs = {p: _read_json(path / SUBFOLDERS[p] / "config.json") for p in name_mapping.PARTS}
-    top = _read_json(path / "config.json")
-    scheduler = _read_json(path / "scheduler" / "scheduler_config.json") or {}
+    configs = {p: read_json_object(root / SUBFOLDERS[p] / "config.json") for p in name_mapping.PARTS}
+    top = read_json_object(root / "config.json")
+    scheduler = read_json_object(root / "scheduler" / "scheduler_config.json") or {}
     try:
         dit = wan_config.build_dit_config(path, parts["dit"], configs["dit"], top)
         vae = wan_config.build_vae_config(path, parts.get("vae"), configs["vae"], dit.out_channels)
@@ -116,7 +107,9 @@ def read_model_folder(path: str | Path, parts: dict[str, TensorFiles] | None = N
         raise InputError(problems[0])
     try:
         config = ModelConfig(
-            name=hub_client.snapshot_name(path.resolve()) or path.resolve().name,
+            name=path.stem
+            if path.is_file()
+            else hub_client.snapshot_name(path.resolve()) or path.resolve().name,
             largest=wan22_ti2v_5b().largest,
             batch=1,
             dit=dit,
@@ -127,75 +120,11 @@ def read_model_folder(path: str | Path, parts: dict[str, TensorFiles] | None = N
         )
     except ValueError as err:
         raise InputError(f"{path}: its parts don't go together ({err}); copy them from one release") from err
-    adapter = path / "lora.safetensors"
-    return ModelFolder(path, config, parts, find_tokenizer(path), adapter if adapter.is_file() else None)
+    adapter = root / "lora.safetensors"
+    tokenizer = part_files.find_tokenizer(path, parts)
+    return ModelFolder(path, config, parts, tokenizer, adapter if adapter.is_file() else None)
 
 
 def format_missing_part(part: str) -> str:
     """Return a description of a missing part."""
     return f"{SUBFOLDERS[part]} weights ({SUBFOLDERS[part]}/*.safetensors)"
-
-
-def find_tokenizer(path: Path) -> Path | None:
-    """Return tokenizer.json from any of the places where releases keep it, or None."""
-    candidates = (path / place / "tokenizer.json" for place in ("tokenizer", "google/umt5-xxl", ""))
-    return next((file for file in candidates if file.is_file()), None)
-
-
-def open_parts(path: Path, problems: list[str] | None = None) -> dict[str, TensorFiles]:
-    """Open each part's checkpoint: from its subfolder, else from single files recognized by their tensors.
-
-    Args:
-      path: the model folder.
-      problems: receives the errors of single files, so that one damaged part does not hide the others; None raises them.
-
-    Raises:
-      InputError: a damaged file or a pickle, where `problems` is None.
-    """
-    parts: dict[str, TensorFiles] = {}
-
-    def open_files(place: Path) -> TensorFiles | None:
-        try:
-            return TensorFiles.open(place)
-        except InputError as err:
-            if problems is None:
-                raise
-            problems.append(str(err))
-
-    for part, sub in SUBFOLDERS.items():
-        if any((path / sub).glob("*.safetensors*")) and (files := open_files(path / sub)):
-            parts[part] = files
-    indices = sorted(path.glob(f"*{INDEX_SUFFIX}"))
-    shards = {name for index in indices for name in _listed_shards(index)}
-    for file in [*indices, *(f for f in sorted(path.glob("*.safetensors")) if f.name not in shards)]:
-        files = open_files(file)
-        for part, marks in wan_config.MARKER_TENSORS.items():
-            if (
-                files
-                and part not in parts
-                and any(p + m in files.slots for p in NAME_PREFIXES for m in marks)
-            ):
-                parts[part] = files
-                break
-    for part in FOREIGN_FILES:
-        foreign = next((f for pattern in FOREIGN_FILES[part] for f in sorted(path.glob(pattern))), None)
-        if part not in parts and foreign is not None:
-            open_files(foreign)  # raises, naming the safetensors alternative
-    return parts
-
-
-def _listed_shards(index: Path) -> set[str]:
-    """Return the names of the files that an index lists; what is no name is left to `TensorFiles.open` to refuse."""
-    weight_map = (_read_json(index) or {}).get("weight_map")
-    names = weight_map.values() if isinstance(weight_map, dict) else ()
-    return {name for name in names if isinstance(name, str)}
-
-
-def _read_json(path: Path) -> dict | None:
-    """Read a JSON object; None where there is no file."""
-    if not path.is_file():
-        return None
-    values = text_files.read_json(path, "fetch it again")
-    if not isinstance(values, dict):
-        raise InputError(f"{path}: expected a JSON object, got {type(values).__name__}; fetch it again")
-    return values

@@ -7,7 +7,7 @@ package cannot run are rejected with the reason.
 import re
 from pathlib import Path
 
-from v2v.checkpoints.safetensors_file import TensorFiles
+from v2v.checkpoints.tensor_files import TensorFiles
 from v2v.checkpoints.wan import NAME_PREFIXES
 from v2v.config import WAN22_MEAN, WAN22_STD, DiTConfig, FlowConfig, TextConfig, VAEConfig
 from v2v.errors import InputError, note
@@ -59,23 +59,14 @@ def build_dit_config(
     Raises:
       InputError: a backbone that this package cannot run.
     """
-    shapes = {
-        n.removeprefix(p): s.shape
-        for p in reversed(NAME_PREFIXES)
-        for n, s in files.slots.items()
-        if n.startswith(p)
-    }
+    shapes = _shapes_without_prefix(files)
     width, channels, *patch = shapes["patch_embedding.weight"]
     blocks = [n.split(".")[1] for n in shapes if n.startswith("blocks.")]
     layers = 1 + max(map(int, blocks), default=-1)
     _check_layers(layers)
     ffn = shapes.get("blocks.0.ffn.net.0.proj.weight") or shapes.get("blocks.0.ffn.0.weight") or (0,)
     head = shapes.get("proj_out.weight") or shapes.get("head.head.weight") or (0,)
-    text = (
-        shapes.get("condition_embedder.text_embedder.linear_1.weight")
-        or shapes.get("text_embedding.0.weight")
-        or (0, 0)
-    )
+    text_width = text_channels(files) or 0
     time = (
         shapes.get("condition_embedder.time_embedder.linear_1.weight")
         or shapes.get("time_embedding.0.weight")
@@ -85,14 +76,31 @@ def build_dit_config(
     out = head[0] // max(1, patch[0] * patch[1] * patch[2])
     _check_backbone(path, width, channels, out, layers, shapes, settings)
     heads = settings.get("num_attention_heads") or settings.get("num_heads") or width // HEAD_DIM
-    if not all((layers, ffn[0], out, text[1], time[1], heads)):
+    if not all((layers, ffn[0], out, text_width, time[1], heads)):
         raise InputError(
             f"{files.path}: expected the tensors of a Wan2.2-type DiT, found only some of them; fetch it again"
         )
     return DiTConfig(
         width=width, ffn_width=ffn[0], heads=heads, layers=layers, in_channels=channels, out_channels=out,
-        patch=(patch[0], patch[1], patch[2]), text_width=text[1], freq_dim=time[1], eps=float(settings.get("eps", 1e-6)),
+        patch=(patch[0], patch[1], patch[2]), text_width=text_width, freq_dim=time[1], eps=float(settings.get("eps", 1e-6)),
     )  # fmt: skip
+
+
+def text_channels(dit: TensorFiles) -> int | None:
+    """Return the channels of the text embeddings that a transformer takes; None where its tensors don't tell."""
+    shapes = _shapes_without_prefix(dit)
+    names = ("condition_embedder.text_embedder.linear_1.weight", "text_embedding.0.weight")
+    return next((shapes[name][1] for name in names if len(shapes.get(name, ())) == 2), None)
+
+
+def _shapes_without_prefix(files: TensorFiles) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of a transformer's tensors by the names that they have without the prefix of single files."""
+    return {
+        n.removeprefix(p): s.shape
+        for p in reversed(NAME_PREFIXES)
+        for n, s in files.slots.items()
+        if n.startswith(p)
+    }
 
 
 def _check_layers(layers: int) -> None:
@@ -108,6 +116,12 @@ def _check_backbone(
     kind = None
     if any(".to_gate_compress." in n for n in shapes):
         kind = "a model with video sparse attention (VSA, FastVideo's FastWan)"
+    elif any(
+        n.startswith(("source_embedder.", "vae_condition.", "dit.patch_embedding.", "mllm.")) for n in shapes
+    ):
+        kind = "Kiwi-Edit (the sentence read by Qwen2.5-VL, a network of its own for the source)"
+    elif any(n.partition(".")[0] in ("generator", "generator_ema") for n in shapes):
+        kind = "a training checkpoint of few-step distillation (generator, DMD or self-forcing)"
     elif "vace_layers" in settings or any(n.startswith("vace_") for n in shapes):
         kind = "a VACE model (a second branch of control blocks)"
     elif any(".add_k_proj." in n or ".k_img." in n for n in shapes) or settings.get("image_dim"):
@@ -216,9 +230,7 @@ def build_vae_config(
 def _vae_from_shapes(path: Path, files: TensorFiles) -> VAEConfig:
     """Build the published configuration with the widths of the first and last convolutions."""
     shapes = {n: s.shape for n, s in files.slots.items()}
-    if not any(
-        n.startswith(("encoder.downsamples.0.downsamples", "encoder.down_blocks.0.resnets")) for n in shapes
-    ):
+    if not is_wan22_vae(files):
         raise InputError(
             f"{files.path}: is a Wan2.1-type VAE (flat list of blocks, 16 channels, 8x8x4); {SUPPORTED_MODELS}"
         )
@@ -235,6 +247,28 @@ def _vae_from_shapes(path: Path, files: TensorFiles) -> VAEConfig:
         mean=WAN22_MEAN if published else (),
         std=WAN22_STD if published else (),
     )
+
+
+def is_wan22_vae(files: TensorFiles) -> bool:
+    """Return whether an autoencoder is of the type of Wan2.2, by the nested names of its blocks."""
+    return any(
+        n.startswith(("encoder.downsamples.0.downsamples", "encoder.down_blocks.0.resnets"))
+        for n in files.slots
+    )
+
+
+def is_umt5(files: TensorFiles, width: int | None = None) -> bool:
+    """Return whether a text encoder is of the type of umT5, which has position biases in every layer.
+
+    Args:
+      files: its tensors.
+      width: channels that its embeddings must have; None for any.
+    """
+    shapes = {n: s.shape for n, s in files.slots.items()}
+    layers = sum(n.endswith((".attn.q.weight", "SelfAttention.q.weight")) for n in shapes)
+    biases = sum("relative_attention_bias" in n or "pos_embedding" in n for n in shapes)
+    widths = {shapes[m][-1] for m in MARKER_TENSORS["text"] if m in shapes and shapes[m]}
+    return layers == biases > 0 and width in (None, *widths)
 
 
 def build_text_config(files: TensorFiles | None, part_config: dict | None, dit: DiTConfig) -> TextConfig:

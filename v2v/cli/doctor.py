@@ -15,7 +15,16 @@ import jax
 import numpy as np
 
 from v2v import __version__, assets
-from v2v.checkpoints import adapters, hub, hub_client, model_folder, name_mapping, parameter_store, wan
+from v2v.checkpoints import (
+    adapters,
+    hub,
+    hub_client,
+    model_folder,
+    name_mapping,
+    parameter_store,
+    part_files,
+    wan,
+)
 from v2v.checkpoints.adapters import Adapter
 from v2v.checkpoints.hub import Examination
 from v2v.checkpoints.orbax_tree import first_line
@@ -195,19 +204,19 @@ def _describe_published(
     path: Path, values: bool, out: dict, problems: list[str]
 ) -> tuple[ModelConfig | None, tuple[str, ...]]:
     """Check every file of a published folder; return its configuration, if any, and the conditions that it takes."""
-    parts = model_folder.open_parts(path, problems)
+    parts = part_files.open_parts(path, problems)
     damaged = " ".join(problems)
     missing = [
         part
         for part in name_mapping.PARTS
-        if part not in parts and f"/{model_folder.SUBFOLDERS[part]}/" not in damaged
+        if part not in parts and f"/{part_files.SUBFOLDERS[part]}/" not in damaged
     ]
-    if path.is_dir():
+    if path.exists():
         missing_files = [model_folder.format_missing_part(part) for part in missing] + (
-            [] if model_folder.find_tokenizer(path) else [model_folder.MISSING_TOKENIZER]
+            [] if part_files.find_tokenizer(path, parts) else [model_folder.MISSING_TOKENIZER]
         )
         problems += [f"{path}: missing {what}" for what in missing_files]
-    folder = model_folder.read_model_folder(path, parts) if "dit" in parts or not path.is_dir() else None
+    folder = model_folder.read_model_folder(path, parts) if "dit" in parts or not path.exists() else None
     out["kind"], out["parts"] = "published", {}
     for part, files in parts.items():
         slots = files.slots.values()

@@ -24,6 +24,7 @@ import tokenizers
 from v2v.array_types import Array, Bool, Float, Int, Text
 from v2v.config import TextConfig
 from v2v.errors import InputError
+from v2v.models import sentencepiece_model
 
 # Special tokens; in a word-level vocabulary their ids are 0, 1 and 2.
 PAD, END, UNKNOWN = "<pad>", "</s>", "<unk>"
@@ -67,6 +68,25 @@ class Tokenizer:
         backend.no_padding()
         backend.no_truncation()
         return cls(backend, text_len)
+
+    @classmethod
+    def parse_sentencepiece(cls, content: bytes, text_len: int, name: str) -> "Tokenizer":
+        """Build the tokenizer of a SentencePiece file.
+
+        Args:
+          content: the file.
+          text_len: tokens of a text.
+          name: of the file, for messages.
+
+        Raises:
+          InputError: no such file.
+        """
+        try:
+            return cls(sentencepiece_model.build_tokenizer(content), text_len)
+        except Exception as err:  # the package raises bare Exception for maps of characters that are none
+            raise InputError(
+                f"{name}: expected a SentencePiece model, could not read it ({err}); put the model's tokenizer.json beside it"
+            ) from err
 
     def encode(self, texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
         """Tokenize texts; longer ones are cut (see `truncated_end`).

@@ -22,7 +22,7 @@ from jax.sharding import Mesh
 
 from v2v.array_types import AnyLatents, AnyPixels, Latents
 from v2v.assets import EMBEDDED
-from v2v.checkpoints import adapters, hub, known_models, model_folder, native, parameter_store
+from v2v.checkpoints import adapters, hub, known_models, model_folder, native, parameter_store, part_files
 from v2v.checkpoints.adapters import Adapter
 from v2v.checkpoints.parameter_store import ParameterStore, PartStore
 from v2v.config import ModelConfig
@@ -92,7 +92,7 @@ def load_pretrained(
     A folder holds a published Wan2.2-TI2V-5B-type model, or one of `v2v convert` or `v2v train`.
 
     Args:
-      name_or_dir: "embedded", the path of a folder, or ORG/NAME[@REVISION], which is fetched as far as the hub's cache lacks it;
+      name_or_dir: "embedded", the path of a folder or of a transformer's file, or ORG/NAME[@REVISION], which is fetched as far as the hub's cache lacks it;
         a `Path` is always a folder.
       mesh: devices that edit a clip together; over them the weights of a published or converted model are split, as in training. None for
         the first device.
@@ -104,7 +104,7 @@ def load_pretrained(
       InputError: no such model, or incomplete, damaged or unsuitable files; every wrong tensor is named.
     """
     path = EMBEDDED if name_or_dir == "embedded" else hub.resolve_model(name_or_dir)
-    if not path.is_dir():
+    if not path.exists():
         full_name = known_models.suggest(str(name_or_dir))
         raise InputError(
             f'model: expected "embedded" or a folder of weights, or ORG/NAME on the Hugging Face Hub, got "{name_or_dir}"; '
@@ -135,7 +135,14 @@ def load_tokenizer(folder: model_folder.ModelFolder, cfg: ModelConfig) -> Tokeni
       InputError: an unreadable file, or more tokens than the text encoder has.
     """
     assert folder.tokenizer is not None, "`ModelFolder.require` was called"
-    vocabulary = Tokenizer.load(folder.tokenizer, cfg.text.text_len)
+    source, length = folder.tokenizer, cfg.text.text_len
+    if source.inside is not None:
+        content = source.inside.read_content(part_files.TOKENIZER_TENSOR)
+        vocabulary = Tokenizer.parse_sentencepiece(content, length, str(source))
+    elif source.path.suffix == ".model":
+        vocabulary = Tokenizer.parse_sentencepiece(source.path.read_bytes(), length, str(source))
+    else:
+        vocabulary = Tokenizer.load(source.path, length)
     if vocabulary.backend.get_vocab_size() > cfg.text.vocab:
         raise InputError(
             f"{folder.tokenizer}: has {vocabulary.backend.get_vocab_size()} tokens, the text encoder {cfg.text.vocab}; they are of "

@@ -22,7 +22,7 @@ from jax.experimental import multihost_utils
 
 from v2v.checkpoints import wan
 from v2v.checkpoints.model_folder import ModelFolder
-from v2v.checkpoints.safetensors_file import TensorFiles
+from v2v.checkpoints.tensor_files import TensorFiles
 from v2v.config import ModelConfig
 from v2v.data import buckets, datasets, latent_cache, pair
 from v2v.errors import InputError

@@ -14,7 +14,7 @@ from etils import epath
 
 from v2v.checkpoints import adapters, hub, model_folder, native, wan
 from v2v.checkpoints.model_folder import ModelFolder
-from v2v.checkpoints.safetensors_file import TensorFiles
+from v2v.checkpoints.tensor_files import TensorFiles
 from v2v.config import ModelConfig
 from v2v.data import loader
 from v2v.errors import InputError

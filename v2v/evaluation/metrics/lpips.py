@@ -18,7 +18,7 @@ import flax.linen as nn
 import numpy as np
 from jaxtyping import Array, Float
 
-from v2v.checkpoints.safetensors_file import TensorFiles
+from v2v.checkpoints.tensor_files import TensorFiles
 from v2v.errors import InputError
 from v2v.evaluation.metrics.base import Case, Column, Score
 from v2v.evaluation.metrics.learned_metric import BATCH, LearnedMetric, compute_in_batches

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from v2v.checkpoints.safetensors_file import TensorFiles
+from v2v.checkpoints.tensor_files import TensorFiles
 from v2v.errors import InputError
 
 # Pairs of a pattern of published names and the path in the tree that replaces it; None for tensors that the model does not use.

@@ -1,0 +1,269 @@
+"""Where the parts of a published model lie: the arrangements in which people download them.
+
+    diffusers   transformer/ vae/ text_encoder/, in each a file, shards with an index, or a file of torch.save
+    side by side single files of any name in one folder, recognized by the tensors they hold (Wan-AI/Wan2.2-TI2V-5B itself)
+    ComfyUI     diffusion_models/ (or unet/) vae/ text_encoders/ (or clip/), in the folder, in its split_files/ or in its models/
+    one file    the transformer's, of any of these; the other parts are looked for around it
+
+Headers alone are read. Of several files that could be a part those that this package can't run are passed by.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from v2v.checkpoints import hub_client, name_mapping, torch_file, wan_config
+from v2v.checkpoints.tensor_files import INDEX_SUFFIX, TensorFiles
+from v2v.checkpoints.wan import NAME_PREFIXES
+from v2v.errors import InputError, note
+from v2v.runtime import text_files
+
+SUBFOLDERS = {"dit": "transformer", "vae": "vae", "text": "text_encoder"}
+# Folders of ComfyUI by what they hold, and where they are in what people name.
+COMFY_FOLDERS = {
+    "dit": ("diffusion_models", "unet"),
+    "vae": ("vae",),
+    "text": ("text_encoders", "clip"),
+}
+COMFY_ROOTS = ("", "split_files", "models")
+# Places of the tokenizer, and its file in them; the first that is found is taken.
+TOKENIZER_FOLDERS = (
+    "tokenizer", "google/umt5-xxl", "", *(f"{root}/{folder}".lstrip("/") for root in COMFY_ROOTS for folder in COMFY_FOLDERS["text"]),
+)  # fmt: skip
+TOKENIZER_FILES = ("tokenizer.json", "spiece.model")
+# A tensor of ComfyUI's text encoders that holds spiece.model.
+TOKENIZER_TENSOR = "spiece_model"
+
+
+@dataclass(frozen=True)
+class TokenizerSource:
+    """Where a tokenizer is read from.
+
+    Attributes:
+      path: tokenizer.json, spiece.model, or the text encoder's checkpoint.
+      inside: the checkpoint, where the tokenizer lies in it.
+    """
+
+    path: Path
+    inside: TensorFiles | None = None
+
+    def __str__(self) -> str:
+        return f"{self.path} ({TOKENIZER_TENSOR} in it)" if self.inside else str(self.path)
+
+
+def find_root(path: Path) -> Path:
+    """Return the folder around which the parts of a model lie: the path, or where it is the transformer's file a folder above it."""
+    if path.is_dir():
+        return path
+    inside = (*COMFY_FOLDERS["dit"], SUBFOLDERS["dit"])
+    return next((folder.parent for folder in path.parents[:3] if folder.name in inside), path.parent)
+
+
+def find_snapshot(path: Path) -> Path:
+    """Return the snapshot of a model in the folder that the hub's cache has for its repository (models--ORG--NAME); other paths as they are.
+
+    Raises:
+      InputError: several snapshots, none of which is the main one.
+    """
+    if not (path / "snapshots").is_dir() or not path.name.startswith("models--"):
+        return path
+    reference = path / "refs" / hub_client.DEFAULT_REVISION
+    commits = sorted(folder.name for folder in (path / "snapshots").iterdir() if folder.is_dir())
+    commit = reference.read_text().strip() if reference.is_file() else commits[0] if len(commits) == 1 else ""
+    if commit not in commits:
+        raise InputError(
+            f"{path}: expected one snapshot, or a main one, found {len(commits)}; pass a folder in {path}/snapshots"
+        )
+    return path / "snapshots" / commit
+
+
+def find_tokenizer(path: Path, parts: dict[str, TensorFiles]) -> TokenizerSource | None:
+    """Return the tokenizer from any of the places where releases keep it, or None."""
+    root = find_root(path)
+    candidates = (root / folder / name for name in TOKENIZER_FILES for folder in TOKENIZER_FOLDERS)
+    file = next((file for file in candidates if file.is_file()), None)
+    if file is not None:
+        return TokenizerSource(file)
+    text = parts.get("text")
+    if text is not None and TOKENIZER_TENSOR in text.slots:
+        return TokenizerSource(text.path, text)
+    return None
+
+
+def open_parts(path: Path, problems: list[str] | None = None) -> dict[str, TensorFiles]:
+    """Open the checkpoint of each part.
+
+    Args:
+      path: the model's folder, or the transformer's file.
+      problems: receives the errors of single files, so that one damaged part does not hide the others; None raises them.
+
+    Raises:
+      InputError: a damaged file, or one of a format that is not read, where `problems` is None; several transformers.
+    """
+    finder = _Finder(find_root(path), problems)
+    if path.is_file():
+        finder.take_transformer(path)
+        if "dit" not in finder.parts:
+            return {}
+    for part, folder in SUBFOLDERS.items():
+        finder.take_folder(part, finder.root / folder)
+    files = _list_weights(finder.root)
+    for part in name_mapping.PARTS:
+        finder.take(part, files)
+    for root in COMFY_ROOTS:
+        for part, folders in COMFY_FOLDERS.items():
+            finder.take(
+                part,
+                [file for folder in folders for file in _list_weights(finder.root / root / folder, True)],
+            )
+    finder.report_unreadable()
+    return finder.parts
+
+
+class _Finder:
+    """Collects the parts of a model.
+
+    Attributes:
+      root: the folder around which they lie.
+      parts: those that were found.
+    """
+
+    def __init__(self, root: Path, problems: list[str] | None):
+        self.root, self.parts = root, {}
+        self._problems = problems
+        self._opened: dict[Path, TensorFiles | None] = {}
+
+    def take_transformer(self, file: Path) -> None:
+        """Take the transformer from the file that holds it."""
+        self.take("dit", [file])
+        if "dit" not in self.parts and self._opened[file] is not None:
+            self._report(
+                f"{file}: expected the weights of a transformer, found none; pass the model's folder"
+            )
+
+    def take_folder(self, part: str, folder: Path) -> None:
+        """Take a part from its own folder in the layout of diffusers."""
+        has_weights = any(folder.glob("*.safetensors*")) or any(
+            file.suffix in torch_file.SUFFIXES for file in folder.glob("*")
+        )
+        # ComfyUI calls a folder of any autoencoders vae.
+        if part in self.parts or not has_weights or (part == "vae" and len(_list_weights(folder)) > 1):
+            return
+        if files := self._open(folder):
+            self.parts[part] = files
+
+    def take(self, part: str, files: list[Path]) -> None:
+        """Take a part, if it hasn't been found, from the files that hold one.
+
+        Raises:
+          InputError: several transformers that can be run.
+        """
+        if part in self.parts:
+            return
+        found = {file: opened for file in files if (opened := self._open(file)) and _holds(part, opened)}
+        if len(found) > 1:
+            found = {file: opened for file, opened in found.items() if self._fits(part, opened)} or found
+        if len(found) > 1 and part == "dit":
+            names = ", ".join(str(file.relative_to(self.root)) for file in found)
+            raise InputError(
+                f"{self.root}: holds {len(found)} transformers ({names}); pass the file of one, {next(iter(found))}"
+            )
+        if not found:
+            return
+        file = max(found, key=lambda file: _precision(found[file]))
+        if len(found) > 1:
+            others = ", ".join(other.name for other in found if other != file)
+            note(f"{SUBFOLDERS[part]}: {file.name} is used; {others} would do too")
+        self.parts[part] = found[file]
+
+    def report_unreadable(self) -> None:
+        """Open a GGUF file in place of a part that is missing, which tells that it isn't read."""
+        folders = [
+            self.root / root / folder
+            for root in COMFY_ROOTS
+            for names in COMFY_FOLDERS.values()
+            for folder in names
+        ]
+        quantized = [file for folder in (self.root, *folders) for file in sorted(folder.glob("*.gguf"))]
+        for part in name_mapping.PARTS:
+            mine = [file for file in quantized if guess_part(file.name) == part]
+            if part not in self.parts and mine:
+                self._open(mine[0])
+
+    def _open(self, place: Path) -> TensorFiles | None:
+        """Open a file or folder once; None where it can't be read."""
+        if place not in self._opened:
+            try:
+                self._opened[place] = TensorFiles.open(place)
+            except InputError as err:
+                self._report(str(err))
+                self._opened[place] = None
+        return self._opened[place]
+
+    def _report(self, problem: str) -> None:
+        if self._problems is None:
+            raise InputError(problem)
+        self._problems.append(problem)
+
+    def _fits(self, part: str, files: TensorFiles) -> bool:
+        """Return whether a part belongs to a model that this package runs, as far as shapes tell."""
+        if part == "vae":
+            return wan_config.is_wan22_vae(files)
+        if part == "text":
+            dit = self.parts.get("dit")
+            return wan_config.is_umt5(files, None if dit is None else wan_config.text_channels(dit))
+        try:
+            wan_config.build_dit_config(self.root, files, None, None)
+        except wan_config.UnsupportedBackboneError:
+            return False
+        except (InputError, ValueError, LookupError, TypeError):
+            return True  # damaged or incomplete, which is told when it is the only one
+        return True
+
+
+def _holds(part: str, files: TensorFiles) -> bool:
+    """Return whether a checkpoint holds a tensor by which a part is recognized."""
+    return any(
+        prefix + mark in files.slots for prefix in NAME_PREFIXES for mark in wan_config.MARKER_TENSORS[part]
+    )
+
+
+def _precision(files: TensorFiles) -> tuple[int, int]:
+    """Return what of several files of the same part is more: 8-bit floats last, then by size."""
+    slots = files.slots.values()
+    return -sum(slot.dtype.startswith("F8_") for slot in slots), sum(slot.size for slot in slots)
+
+
+def guess_part(path: str) -> str:
+    """Return the part that a file's name tells of."""
+    name = path.rpartition("/")[2].lower()
+    return "vae" if "vae" in name else "text" if "t5" in name else "dit"
+
+
+def _list_weights(folder: Path, recursive: bool = False) -> list[Path]:
+    """Return the checkpoints in a folder: indices, files that no index lists, and files of torch.save."""
+    files = [file for file in sorted(folder.glob("**/*" if recursive else "*")) if file.is_file()]
+    indices = [file for file in files if file.name.endswith(INDEX_SUFFIX)]
+    shards = {index.parent / name for index in indices for name in _listed_shards(index)}
+    lone = [file for file in files if file.suffix == ".safetensors" and file not in shards]
+    return [*indices, *lone, *(file for file in files if file.suffix in torch_file.SUFFIXES)]
+
+
+def _listed_shards(index: Path) -> set[str]:
+    """Return the names of the files that an index lists; what is no name is left to `TensorFiles.open` to refuse."""
+    weight_map = (read_json_object(index) or {}).get("weight_map")
+    names = weight_map.values() if isinstance(weight_map, dict) else ()
+    return {name for name in names if isinstance(name, str)}
+
+
+def read_json_object(path: Path) -> dict | None:
+    """Read a JSON object; None where there is no file.
+
+    Raises:
+      InputError: no JSON, or another value than an object.
+    """
+    if not path.is_file():
+        return None
+    values = text_files.read_json(path, "fetch it again")
+    if not isinstance(values, dict):
+        raise InputError(f"{path}: expected a JSON object, got {type(values).__name__}; fetch it again")
+    return values
