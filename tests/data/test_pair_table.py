@@ -1,6 +1,7 @@
 """Tables of people's own pairs: every spelling gives the same rows, and bad rows cost themselves and say why."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -163,8 +164,9 @@ def test_a_folder_of_files_named_alike(tmp_path):
 def test_the_check_tells_what_is_used_cut_and_left_out(tmp_path):
     before = picture(12)
     after = np.clip(before.astype(int) + 60, 0, 255).astype(np.uint8)
-    for name, frames in (("a", before), ("b", after), ("same", before), ("long", after[:6])):
+    for name, frames in (("a", before), ("b", after), ("long", after[:6])):
         write(tmp_path / f"{name}.mp4", frames)
+    shutil.copy(tmp_path / "a.mp4", tmp_path / "same.mp4")  # encoded again it may differ by a level
     write(tmp_path / "slow.mp4", after[::2], pts=list(range(0, 12, 2)))
     for name, level in (("black", 0), ("white", 255)):
         write(tmp_path / f"{name}.mp4", np.full_like(before[:1], level))

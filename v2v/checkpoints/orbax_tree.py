@@ -15,14 +15,15 @@ from v2v.errors import InputError
 
 @contextlib.contextmanager
 def quiet_absl() -> Iterator[None]:
-    """Keep threads of orbax from logging an error with a traceback before it is raised to the caller."""
+    """Keep threads of orbax from logging tracebacks of an error that is raised to the caller.
+
+    After an error the logger stays quiet: threads that were not waited for meet the same error later.
+    """
     logger = logging.getLogger("absl")
     level = logger.level
     logger.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
+    yield
+    logger.setLevel(level)
 
 
 def save_tree(folder: Path, tree: Any) -> None:
