@@ -15,6 +15,7 @@ from data_synth.dataset.build import build_dataset
 from data_synth.dataset.request import SynthRequest
 from data_synth.generate import PairOptions, make_clip, make_pair
 from data_synth.language import grammar, rooms
+from data_synth.picture_clips import read_picture_folders
 from v2v.data.batch import BatchSource
 from v2v.data.datasets import open_dataset
 from v2v.data.pair import Pair, decode_pair
@@ -102,12 +103,24 @@ def preview_pairs(cfg: Experiment, count: int = 4) -> list[Pair]:
 
 
 def clips(cfg: Experiment) -> BatchSource[np.ndarray]:
-    """Return endless batches of rendered clips, uint8 [b, T, H, W, 3], for the autoencoder."""
+    """Return endless batches of clips, uint8 [b, T, H, W, 3], for the autoencoder.
+
+    All are rendered, or with `cfg.pictures` every fourth, the others being made from photographs.
+    """
     m = cfg.model
+    pictures = read_picture_folders(cfg.pictures, cfg.cutouts or None) if cfg.pictures else None
+    if pictures:
+        log_info(
+            f"clips from {len(pictures.pictures)} pictures and {len(pictures.cutouts)} cut-outs; "
+            f"{len(pictures.skipped)} files without alpha are left out"
+        )
 
     class Render(grain.transforms.Map):
         def map(self, element: int) -> np.ndarray:
-            return make_clip(int(element) + CLIP_SEEDS, T=m.frames, H=m.height, W=m.width)[0]
+            seed = int(element) + CLIP_SEEDS
+            if pictures and seed % 4:
+                return pictures(seed, m.frames, m.height, m.width)
+            return make_clip(seed, T=m.frames, H=m.height, W=m.width)[0]
 
     seeds = grain.MapDataset.range(10_000_000).seed(cfg.seed).shuffle().repeat()
     batches = (

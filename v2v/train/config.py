@@ -55,6 +55,8 @@ class Experiment:
       sets: folders of pairs written by `v2v synth`, read as one.
       latents: folder of encoded pairs; "" is WORKDIR/latents.
       start: adapter of an earlier run to continue from, such as runs/NAME/lora.safetensors.
+      pictures: folder of photographs that the autoencoder learns from beside rendered scenes; "" for scenes alone.
+      cutouts: folder of pictures with alpha that move across the photographs; "" for none.
       adopt: go on with a run that was begun with another configuration.
     """
 
@@ -79,4 +81,6 @@ class Experiment:
     sets: tuple[str, ...] = ()
     latents: str = ""
     start: str = ""
+    pictures: str = ""
+    cutouts: str = ""
     adopt: bool = False
