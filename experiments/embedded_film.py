@@ -19,7 +19,8 @@ from v2v.train.stage import check_experiment
 
 from . import scene_data
 
-Z_DIM = 16
+# A linear code of 16 channels, fitted to such clips, reaches 25.1 dB on film, 24 channels 26.2, 32 channels 27.4 (Big Buck Bunny at 64x64).
+Z_DIM = 24
 
 
 def model() -> ModelConfig:
@@ -43,8 +44,8 @@ def config() -> Experiment:
         model=model(),
         cpu_devices=1,
         vae=Stage(
-            steps=30_000, batch=4,
-            optim=OptimConfig(kind="muon", peak_lr=0.02, adam_lr=1.5e-3, warmup_steps=100, decay_steps=29_900, b2=0.95, ema=0.999),
+            steps=12_000, batch=4,
+            optim=OptimConfig(kind="muon", peak_lr=0.02, adam_lr=1.5e-3, warmup_steps=100, decay_steps=11_900, b2=0.95, ema=0.999),
         ),
     )  # fmt: skip
 
