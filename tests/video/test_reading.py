@@ -21,6 +21,7 @@ from tests.example_clips import picture, psnr, sound, write
 from tests.notes import expect_no_notes
 from v2v.errors import InputError, collect_notes
 from v2v.evaluation.metrics.clips import Clip
+from v2v.video.decoder import StreamInfo, iterate_frames
 from v2v.video.video import Video, open_video, read_video
 
 READER = """
@@ -263,78 +264,6 @@ def test_of_a_picture_and_a_track_the_track_is_read(tmp_path):
     assert len(read_video(tmp_path / "a.avif").frames) == 4
 
 
-def _pack_box(kind: bytes, *parts: bytes, version: int | None = None) -> bytes:
-    content = (b"" if version is None else struct.pack(">I", version << 24)) + b"".join(parts)
-    return struct.pack(">I", 8 + len(content)) + kind + content
-
-
-def _find_box(data: bytes, kind: bytes) -> bytes:
-    start = data.index(kind) - 4
-    return data[start : start + struct.unpack(">I", data[start : start + 4])[0]]
-
-
-def _write_tiles(path, tile_file: bytes, with_thumbnail: bool) -> None:
-    """Write a picture of 2 tiles side by side, and the tile once more as its thumbnail."""
-    tile, size = _find_box(tile_file, b"mdat")[8:], 64
-    kinds = [b"av01", b"av01", b"grid"] + [b"av01"] * with_thumbnail
-    grid = struct.pack(">BBBBHH", 0, 0, 0, 1, 2 * size, size)
-    contents = [tile, tile, grid] + [tile] * with_thumbnail
-    head = _pack_box(b"ftyp", b"avif\0\0\0\0avifmif1miaf")
-
-    def meta(first: int) -> bytes:
-        offsets = [first + sum(map(len, contents[:k])) for k in range(len(contents))]
-        places = [
-            struct.pack(">HHHII", k + 1, 0, 1, offsets[k], len(contents[k])) for k in range(len(contents))
-        ]
-        infos = [
-            _pack_box(b"infe", struct.pack(">HH", k + 1, 0), kind, b"\0", version=2)
-            for k, kind in enumerate(kinds)
-        ]
-        references = [_pack_box(b"dimg", struct.pack(">HHHH", 3, 2, 1, 2))]
-        if with_thumbnail:
-            references.append(_pack_box(b"thmb", struct.pack(">HHH", 4, 1, 3)))
-        properties = [
-            _pack_box(b"ispe", struct.pack(">II", size, size), version=0),
-            _pack_box(b"ispe", struct.pack(">II", 2 * size, size), version=0),
-            _find_box(tile_file, b"av1C"),
-        ]
-        links = [
-            struct.pack(">HB", k + 1, 1) + b"\2"
-            if kind == b"grid"
-            else struct.pack(">HB", k + 1, 2) + b"\1\x83"
-            for k, kind in enumerate(kinds)
-        ]
-        return _pack_box(
-            b"meta",
-            _pack_box(b"hdlr", struct.pack(">I4s", 0, b"pict"), bytes(13), version=0),
-            _pack_box(b"pitm", struct.pack(">H", 3), version=0),
-            _pack_box(b"iloc", struct.pack(">BBH", 0x44, 0, len(kinds)), *places, version=0),
-            _pack_box(b"iinf", struct.pack(">H", len(kinds)), *infos, version=0),
-            _pack_box(b"iref", *references, version=0),
-            _pack_box(
-                b"iprp",
-                _pack_box(b"ipco", *properties),
-                _pack_box(b"ipma", struct.pack(">I", len(kinds)), *links, version=0),
-            ),
-            version=0,
-        )
-
-    first = len(head) + len(meta(0)) + 8
-    path.write_bytes(head + meta(first) + _pack_box(b"mdat", *contents))
-
-
-@needs_av1
-@pytest.mark.parametrize("with_thumbnail", [False, True])
-def test_tiles_are_refused_rather_than_one_of_them_read(tmp_path, with_thumbnail):
-    """Phones store photos so."""
-    _write_streams(tmp_path / "tile.avif", [picture(1, 64, 64)], [True], codec="libsvtav1")
-    _write_tiles(tmp_path / "a.avif", (tmp_path / "tile.avif").read_bytes(), with_thumbnail)
-    with av.open(str(tmp_path / "a.avif")) as file:
-        assert len(file.streams.video) == 2 + with_thumbnail
-    with pytest.raises(InputError, match=r"a\.avif: a picture of .*tiles.* save it as PNG"):
-        read_video(tmp_path / "a.avif")
-
-
 def _join(path, *starts: int) -> None:
     """Write recordings of a second, one behind the other, whose clocks start at these seconds; each has a higher tone."""
     parts = []
@@ -512,7 +441,77 @@ def test_a_clip_cut_short_is_noted(tmp_path, name, codec):
     path.write_bytes(data[: len(data) // 2])
     with collect_notes() as notes:
         assert len(read_video(path).frames) < 90
-    assert any(re.search(r"says \d\.\d+ s, but ends after \d\.\d+ s", text) for text in notes), notes
+    matches = [re.search(r"says (\d\.\d+) s, but ends after \d\.\d+ s", text) for text in notes]
+    assert any(match and float(match[1]) > 3.9 for match in matches), notes
+
+
+def test_sizes_in_comments_are_numbers_of_sizes(tmp_path):
+    """A comment with a number that is none is a comment."""
+    clip = Video.from_array(picture(2))
+    clip.metadata.tags["comment"] = f"v2v size {'9' * 5000}x48"
+    assert read_video(clip.save(tmp_path / "a.mkv")).frames.shape == clip.frames.shape
+
+
+def test_memory_follows_from_frames_not_from_promises(tmp_path):
+    """A damaged header counts 2 billion frames."""
+    path = tmp_path / "a.avi"
+    write(path, picture(5), codec="mpeg4")
+    data = bytearray(path.read_bytes())
+    struct.pack_into("<I", data, data.index(b"strh") + 8 + 32, (1 << 31) - 1)
+    path.write_bytes(data)
+    with collect_notes() as notes:
+        assert len(read_video(path).frames) == 5
+    assert len(notes) == 1 and "ends after 0.20 s" in notes[0]
+
+
+def test_rates_that_are_clocks(tmp_path):
+    """FFmpeg takes the unit of DV's clock for its rate, which would make of 3 frames several thousand."""
+    write(tmp_path / "a.dv", picture(3, 576, 720), codec="dvvideo")
+    info = StreamInfo()
+    frames = iterate_frames(tmp_path / "a.dv", info)
+    next(frames)
+    assert info.frame_count == 4
+    assert len([*frames]) == 2 and info.fps == pytest.approx(25)
+
+
+def test_of_an_icon_the_largest_picture_is_read(tmp_path):
+    sizes = (16, 48, 32)
+    pictures = [cv2.imencode(".png", picture(1, size, size)[0])[1].tobytes() for size in sizes]
+    offsets = [6 + 16 * len(sizes) + sum(map(len, pictures[:k])) for k in range(len(sizes))]
+    entries = [
+        struct.pack("<BBBBHHII", size, size, 0, 0, 1, 24, len(data), offset)
+        for size, data, offset in zip(sizes, pictures, offsets, strict=True)
+    ]
+    (tmp_path / "a.ico").write_bytes(b"".join([struct.pack("<HHH", 0, 1, len(sizes)), *entries, *pictures]))
+    clip = read_video(tmp_path / "a.ico")
+    assert clip.frames.shape == (1, 48, 48, 3) and clip.fps == 25
+
+
+def test_gray_with_alpha_has_the_colours_of_pictures(tmp_path):
+    """FFmpeg calls its matrix that of RGB, by which no Y'CbCr can be written."""
+    path, levels = tmp_path / "a.png", np.full((48, 64, 2), (90, 255), np.uint8)
+    rows = b"".join(b"\0" + row.tobytes() for row in levels)
+    chunks = [
+        (b"IHDR", struct.pack(">IIBBBBB", 64, 48, 8, 4, 0, 0, 0)),
+        (b"IDAT", zlib.compress(rows)),
+        (b"IEND", b""),
+    ]
+    packed = [
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in chunks
+    ]
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(packed))
+    clip = read_video(path)
+    assert clip.colour == (1, 1, 1) and np.all(clip.frames == 90)
+
+
+def test_interlacing_is_named(tmp_path):
+    write(
+        tmp_path / "a.mp4", picture(4, 96, 96), codec_options={"flags": "+ilme+ildct", "x264-params": "tff=1"}
+    )
+    with collect_notes() as notes:
+        read_video(tmp_path / "a.mp4").save(tmp_path / "b.mp4")
+    assert len(notes) == 1 and "can't keep interlacing" in notes[0]
 
 
 @pytest.mark.parametrize("name", ["a.mkv", "a.avi"])

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from v2v.video.picture_chunks import JPEG_START, PNG_SIGNATURE, jpeg_segments, png_chunks, riff_chunks
+from v2v.video.picture_items import read_picture_item
 
 # Begins the APP2 segments of a JPEG that hold a profile.
 JPEG_MARKER = b"ICC_PROFILE\0"
@@ -67,7 +68,8 @@ def read_profile(path: str | Path) -> ColorProfile | None:
             if head.startswith((PNG_SIGNATURE, JPEG_START)) or (head[:4], head[8:]) == (b"RIFF", b"WEBP"):
                 data = _find_in_picture(head + file.read())
             elif head[4:8] == b"ftyp":
-                data = _find_in_boxes(head + file.read(HEADER_BYTES))
+                item = read_picture_item(path)
+                data = _find_in_boxes(head + file.read(HEADER_BYTES)) if item is None else item.profile
             else:
                 return None
     except (OSError, ValueError, struct.error, zlib.error):

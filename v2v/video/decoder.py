@@ -35,7 +35,18 @@ from v2v.video.decoding_process import FrameNews, NoChildError, call_in_child, s
 from v2v.video.file_checks import check_readable, error_reason
 from v2v.video.frame_conversion import FrameConverter, colour_numbers, find_losses
 from v2v.video.frame_sequence import StreamedFrames
-from v2v.video.streams import DEFAULT_FPS, check_length, estimate_frame_count, open_container, select_stream
+from v2v.video.picture_items import PictureItem, read_picture_item
+from v2v.video.streams import (
+    DEFAULT_FPS,
+    check_length,
+    estimate_frame_count,
+    find_rate,
+    is_still_item,
+    is_tile,
+    open_container,
+    select_stream,
+)
+from v2v.video.tiles import join_tiles
 
 Item = TypeVar("Item")
 
@@ -43,6 +54,8 @@ Item = TypeVar("Item")
 DECODE_FRAMES = "v2v.video.decoder:decode_frames"
 # Items that are computed before they are asked for.
 PREFETCH_DEPTH = 2
+# H.273 number of a matrix that isn't told.
+UNKNOWN_MATRIX = 2
 
 
 @dataclass
@@ -207,8 +220,10 @@ def read_header(path: Path) -> tuple[int, int, int]:
     try:
         with open_container(path) as container:
             stream = select_stream(container, path)
+            if is_tile(stream):
+                return 1, *_joined_size(_read_tiled_picture(path))
             seconds = (container.duration or 0) / av.time_base
-            count = estimate_frame_count(stream) or round(seconds * float(stream.average_rate or DEFAULT_FPS))
+            count = estimate_frame_count(stream) or round(seconds * float(find_rate(stream)))
             return count or 1, stream.height, stream.width
     except (FFmpegError, UnicodeDecodeError) as error:
         raise _undecodable(path, error) from None
@@ -300,14 +315,22 @@ def _decode(
     on_progress: Callable[[], None],
 ) -> Generator[np.ndarray, None, None]:
     stream = select_stream(container, path)
+    if is_tile(stream):
+        frame = _decode_tiles(container, stream, path, info, on_progress)
+        if not skip:
+            yield frame
+        return
     tracks = AudioTracks(container.streams.audio if with_audio else (), _clock_origin(container, stream))
     metadata = MetadataReader(container, stream, tracks.origin)
     extra_streams = (*tracks.streams, *metadata.streams) if with_audio else ()
-    rate = stream.average_rate or stream.guessed_rate or DEFAULT_FPS
+    rate = find_rate(stream)
     info.frame_count = estimate_frame_count(stream) + 1
     info.pixel_aspect = stream.sample_aspect_ratio or Fraction(1)
-    size_comment = re.search(SIZE_NOTE.format(r"(\d+)", r"(\d+)"), find_tag(container.metadata, "comment"))
+    size_comment = re.search(
+        SIZE_NOTE.format(r"(\d{1,9})", r"(\d{1,9})"), find_tag(container.metadata, "comment")
+    )
     times: list[Fraction] = []
+    item = _find_item(container, stream, path)
     converter: FrameConverter | None = None
     is_resized, extra_end = False, 0.0 if with_audio else math.inf
     if start:
@@ -347,7 +370,9 @@ def _decode(
             if converter is not None and len(times) <= skip:
                 continue
             is_first = converter is None
-            converter = converter or FrameConverter(frame, stream.codec.canonical_name, path)
+            if item is not None:
+                _set_colour(frame, item)
+            converter = converter or FrameConverter(frame, stream.codec.canonical_name, path, item)
             if (frame.width, frame.height) != converter.size and not is_resized and is_first_pass:
                 is_resized = True
                 width, height = converter.size
@@ -356,7 +381,7 @@ def _decode(
                     f"{float(time):.2f} s; all are scaled to the first one's"
                 )
             if is_first:
-                info.is_transparent = converter.is_transparent
+                info.is_transparent = converter.is_transparent or (item is not None and item.has_alpha)
                 metadata.picture_losses = find_losses(frame, stream.codec.canonical_name)
                 info.colour, info.size = colour_numbers(frame), _true_size(converter.shape[:2], size_comment)
                 if converter.is_quarter_turn:
@@ -384,6 +409,68 @@ def _decode(
     info.fps = float((len(times) - 1) / (times[-1] - times[0]) if len(times) > 1 else rate)
     info.audio = tracks.to_mp4()
     info.metadata = metadata.to_metadata()
+
+
+def _decode_tiles(
+    container: InputContainer,
+    stream: av.VideoStream,
+    path: Path,
+    info: StreamInfo,
+    on_progress: Callable[[], None],
+) -> np.ndarray:
+    """Return the picture that tiles make up, uint8 [H, W, 3] upright RGB, and fill `info`.
+
+    Args:
+      container: the open file.
+      stream: one of the tiles.
+      path: the file.
+      info: filled.
+      on_progress: called with every tile.
+
+    Raises:
+      InputError: a tile can't be decoded, or where they lie isn't told.
+    """
+    item = _read_tiled_picture(path)
+    assert item.grid is not None
+    frame = join_tiles(container, item.grid, path, on_progress)
+    _set_colour(frame, item)
+    codec = stream.codec.canonical_name
+    converter = FrameConverter(frame, codec, path, item)
+    info.times, info.size, info.colour = [0.0], converter.shape[:2], colour_numbers(frame)
+    info.is_transparent = item.has_alpha
+    info.metadata = ContainerMetadata(picture_losses=find_losses(frame, codec))
+    return converter(frame)
+
+
+def _set_colour(frame: av.VideoFrame, item: PictureItem) -> None:
+    """Tag a frame with the colours that its file tells, where the coded picture doesn't."""
+    if item.colour is not None and int(frame.colorspace) == UNKNOWN_MATRIX:
+        frame.colorspace, frame.color_primaries, frame.color_trc = item.colour
+
+
+def _find_item(container: InputContainer, stream: av.VideoStream, path: Path) -> PictureItem | None:
+    """Return what a HEIC or AVIF file says of the picture that a stream is; None for a film, or another file."""
+    if "mp4" not in container.format.name or not is_still_item(stream):
+        return None
+    item = read_picture_item(path)
+    return item if item is not None and item.id == stream.id else None
+
+
+def _read_tiled_picture(path: Path) -> PictureItem:
+    """Return how the tiles of a file make up its picture; raise InputError where it doesn't tell."""
+    item = read_picture_item(path)
+    if item is None or item.grid is None:
+        raise InputError(
+            f"{path}: a picture of tiles that doesn't tell where they lie; save it as PNG or JPEG"
+        )
+    return item
+
+
+def _joined_size(item: PictureItem) -> tuple[int, int]:
+    """Return the height and width of a joined picture as it is shown."""
+    assert item.grid is not None
+    width, height = (item.grid.width, item.grid.height) if item.crop is None else item.crop[2:]
+    return (width, height) if item.matrix[0, 0] == 0 else (height, width)
 
 
 def _clock_origin(container: InputContainer, stream: av.VideoStream) -> Fraction:

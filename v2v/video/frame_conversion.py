@@ -11,8 +11,9 @@ from av.video.reformatter import ColorRange, VideoReformatter
 
 from v2v.errors import InputError
 from v2v.video.encoder import EXACT_CONVERSION, rgb_planes
-from v2v.video.orientation import read_box_matrix, read_exif_matrix
+from v2v.video.orientation import read_exif_matrix
 from v2v.video.output_format import HDR_TRANSFERS
+from v2v.video.picture_items import PictureItem, read_picture_item
 
 # The display matrix holds fixed-point numbers.
 DISPLAY_MATRIX_UNIT = 1 << 16
@@ -45,33 +46,35 @@ class FrameConverter:
 
     Attributes:
       size: width and height of the first frame as stored.
-      is_upright: whether frames are stored as they are shown.
+      is_upright: whether frames are stored as they are shown, all of them.
       is_quarter_turn: whether stored and shown frames have height and width exchanged.
       is_transparent: whether the first frame has pixels that aren't opaque; their color is shown.
     """
 
-    def __init__(self, first: av.VideoFrame, codec: str, path: Path):
+    def __init__(self, first: av.VideoFrame, codec: str, path: Path, item: PictureItem | None = None):
         """Take size and orientation from a frame.
 
         Args:
           first: the first frame; later ones of another size are scaled to its size.
           codec: FFmpeg's name of the stream's codec.
           path: the file, whose metadata may tell how pictures are turned.
+          item: how the picture of a HEIC or AVIF file is turned and cropped; None for what the frame tells.
         """
         self.size, self._path = (first.width, first.height), path
-        matrix = _display_matrix(first, codec, path)
+        matrix = _display_matrix(first, codec, path) if item is None else item.matrix
+        self._crop = None if item is None else item.crop
         if matrix is None or abs(round(np.linalg.det(matrix))) != 1:
             matrix = np.eye(2, dtype=int)
         self._matrix = matrix
         self.is_quarter_turn = bool(self._matrix[0, 0] == 0)
-        self.is_upright = np.array_equal(self._matrix, np.eye(2))
+        self.is_upright = np.array_equal(self._matrix, np.eye(2)) and self._crop is None
         self._reformatter = VideoReformatter()
         self.is_transparent = _has_alpha(first) and int(first.to_ndarray(format="rgba")[..., 3].min()) < 255
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """Return the shape of converted frames, (H, W, 3)."""
-        width, height = self.size
+        width, height = self.size if self._crop is None else self._crop[2:]
         return (width, height, 3) if self.is_quarter_turn else (height, width, 3)
 
     def __call__(self, frame: av.VideoFrame, out: np.ndarray | None = None) -> np.ndarray:
@@ -95,6 +98,9 @@ class FrameConverter:
             ) from None
         if self.is_upright:
             return rgb
+        if self._crop is not None:
+            left, top, width, height = self._crop
+            rgb = rgb[top : top + height, left : left + width]
         # x' depends on y: transpose, then apply the signs of what is now along each axis.
         if self.is_quarter_turn:
             rgb = rgb.transpose(1, 0, 2)
@@ -130,13 +136,13 @@ class FrameConverter:
 
 def colour_numbers(frame: av.VideoFrame) -> tuple[int, int, int]:
     """Return the ITU-T H.273 numbers (matrix, primaries, transfer) of a frame; those of BT.709 where it has no matrix."""
-    if frame.format.is_rgb or frame.format.name.startswith(("gray", "pal", "mono")):
+    if frame.format.is_rgb or frame.format.name.startswith(("gray", "ya", "pal", "mono")):
         return 1, 1, 1
     return int(frame.colorspace), int(frame.color_primaries), int(frame.color_trc)
 
 
 def find_losses(frame: av.VideoFrame, codec: str) -> tuple[str, ...]:
-    """Return words for what RGB frames of 8 bits don't hold of a decoded one: more bits, and the metadata of HDR.
+    """Return words for what RGB frames of 8 bits don't hold of a decoded one: more bits, interlacing, and the metadata of HDR.
 
     Args:
       frame: the first frame.
@@ -146,6 +152,8 @@ def find_losses(frame: av.VideoFrame, codec: str) -> tuple[str, ...]:
     bits = max(component.bits for component in frame.format.components)
     if bits > 8:
         losses.append(f"{bits} bits a color (frames are edited with 8)")
+    if frame.interlaced_frame:
+        losses.append("interlacing (both fields are edited as one frame)")
     if codec in PICTURE_CODECS or int(frame.color_trc) not in HDR_TRANSFERS:
         return tuple(losses)
     try:
@@ -184,7 +192,8 @@ def _display_matrix(frame: av.VideoFrame, codec: str, path: Path) -> np.ndarray 
         return None
     except ValueError:
         # Side data that PyAV has no name for, such as EXIF in a HEIC or AVIF file.
-        return _or_rotation(read_box_matrix(path), frame)
+        item = read_picture_item(path)
+        return _or_rotation(None if item is None else item.matrix, frame)
     entries = np.frombuffer(bytes(data), np.int32).reshape(3, 3)[:2, :2].T
     return np.rint(entries / DISPLAY_MATRIX_UNIT).astype(int)
 

@@ -1,9 +1,8 @@
-"""How pictures are turned and mirrored by their metadata: EXIF in PNG, JPEG, WebP and TIFF, boxes in HEIC and AVIF.
+"""How pictures are turned and mirrored by their metadata: EXIF in PNG, JPEG, WebP and TIFF. Of HEIC and AVIF `picture_items.py` tells.
 
 PyAV can't read the display matrix of a frame that carries EXIF. What it tells of such a frame is a rotation, which leaves out mirrors.
 
-Sources: Exif 2.32 (4.6.4, tag Orientation), PNG (W3C, 11.3.2.5 eXIf), WebP's RIFF container, ISO/IEC 23008-12 (6.5.10 `irot`, 6.5.12
-`imir`).
+Sources: Exif 2.32 (4.6.4, tag Orientation), PNG (W3C, 11.3.2.5 eXIf), WebP's RIFF container.
 """
 
 import struct
@@ -28,8 +27,6 @@ MATRICES = {
     7: [[0, -1], [-1, 0]],
     8: [[0, 1], [-1, 0]],
 }
-# Bytes of an ISO media file in which the description of a picture is looked for.
-HEADER_BYTES = 1 << 20
 
 
 def read_exif_matrix(path: Path) -> np.ndarray | None:
@@ -50,26 +47,6 @@ def read_exif_matrix(path: Path) -> np.ndarray | None:
     except (OSError, struct.error):
         return None
     return np.array(MATRICES[orientation]) if orientation in MATRICES else None
-
-
-def read_box_matrix(path: Path) -> np.ndarray | None:
-    """Return the matrix of the first rotation and the first mirror in a HEIC or AVIF file, as `read_exif_matrix` does; None for none.
-
-    Args:
-      path: the file.
-    """
-    with path.open("rb") as file:
-        data = file.read(HEADER_BYTES)
-    # Contents of these boxes of 9 bytes: the number of quarter turns anticlockwise; 0 for exchanging top and bottom, 1 for left and right.
-    rotation, mirror = (data.find(struct.pack(">I", 9) + kind) for kind in (b"irot", b"imir"))
-    if rotation < 0 and mirror < 0:
-        return None
-    matrix = np.eye(2, dtype=int)
-    if rotation >= 0:
-        matrix = np.linalg.matrix_power(np.array(MATRICES[8]), data[rotation + 8] & 3)
-    if mirror >= 0:
-        matrix = np.array(MATRICES[2 if data[mirror + 8] & 1 else 4]) @ matrix
-    return matrix
 
 
 def _is_picture(head: bytes) -> bool:

@@ -17,6 +17,8 @@ NON_VIDEO_FORMATS = ("tty", "hls", "concat", "dash", "sdp", "ffmetadata")
 FORMATS_WITH_DURATION = ("matroska,webm", "avi", "flv", "asf", "mxf", "ivf")
 # Rate of files that state none.
 DEFAULT_FPS = Fraction(25)
+# Frames per second from which on a rate is no rate, but the unit of a clock.
+LARGEST_RATE = 10_000
 # Pictures beside the video.
 SIDE_PICTURES = Disposition.attached_pic | Disposition.timed_thumbnails
 
@@ -42,31 +44,32 @@ def select_stream(container: InputContainer, path: Path) -> av.VideoStream:
     """Return the video stream that players show, ready to be decoded.
 
     Films go before pictures, and what the file marks as its default before the rest: HEIC and AVIF files also hold thumbnails,
-    alternative pictures and alpha.
+    alternative pictures and alpha. Of a picture of tiles this is one of them.
 
     Args:
       container: the open file.
       path: of the file, for messages.
 
     Raises:
-      InputError: there is none, it is split into tiles, its codec is unknown, or the file is cut short.
+      InputError: there is none, its codec is unknown, or the file is cut short.
     """
     streams = [s for s in container.streams.video if not s.disposition & SIDE_PICTURES]
     if not streams or container.format.name in NON_VIDEO_FORMATS:
         contents = ", ".join(sorted({s.type for s in container.streams})) or container.format.long_name
         raise InputError(f"{path}: expected a video stream, got a file that holds none (found: {contents})")
-    candidates = [s for s in streams if not s.disposition & Disposition.dependent]
-    tile_count = len(streams) - len(candidates)
-    if tile_count:
+    candidates = [s for s in streams if not is_tile(s)]
+    if len(candidates) < len(streams):
         # The picture that tiles make up has no stream; a thumbnail beside them has one, but isn't marked as the default.
-        candidates = [s for s in candidates if s.disposition & Disposition.default or not _is_still_item(s)]
+        candidates = [s for s in candidates if s.disposition & Disposition.default or not is_still_item(s)]
     if not candidates:
-        raise InputError(
-            f"{path}: a picture of {tile_count} tiles, which FFmpeg gives one by one; save it as PNG or JPEG"
-        )
+        # The first tile; `tiles.py` joins it with the others.
+        candidates = [s for s in streams if is_tile(s)]
     top = max(map(_preference, candidates))
     candidates = [s for s in candidates if _preference(s) == top]
     best = container.streams.best("video")
+    if container.format.name == "ico":
+        # An icon is there in several sizes.
+        best = max(candidates, key=lambda s: s.width)
     stream = next((s for s in candidates if s is best), candidates[0])
     if stream.codec_context is None:
         raise InputError(
@@ -75,17 +78,30 @@ def select_stream(container: InputContainer, path: Path) -> av.VideoStream:
     if container.format.name == "webp_pipe" and _is_animated_webp(path):
         raise InputError(f"{path}: an animated WebP, which FFmpeg can't decode; save it as GIF, APNG or MP4")
     stream.thread_type = "AUTO"
-    _check_complete(stream, path)
+    check_complete(stream, path)
     return stream
+
+
+def is_tile(stream: av.VideoStream) -> bool:
+    """Return whether a stream is a piece of a picture that has no stream of its own."""
+    return bool(stream.disposition & Disposition.dependent)
+
+
+def find_rate(stream: av.VideoStream) -> Fraction:
+    """Return the frames per second that a file's header tells; `DEFAULT_FPS` where it tells none.
+
+    Of some files, such as DV, FFmpeg's mean is the unit of their clock.
+    """
+    rates = [rate for rate in (stream.average_rate, stream.guessed_rate) if rate and rate < LARGEST_RATE]
+    return rates[0] if rates else DEFAULT_FPS
 
 
 def estimate_frame_count(stream: av.VideoStream) -> int:
     """Return the number of frames that the file's header promises; 0 where it promises none, or its clock may jump."""
     if is_discontinuous(stream.container):
         return max(stream.frames, 0)
-    rate = stream.average_rate or stream.guessed_rate or DEFAULT_FPS
     seconds = float((stream.duration or 0) * (stream.time_base or 0))
-    return max(stream.frames, round(seconds * float(rate)), 0)
+    return max(stream.frames, round(seconds * float(find_rate(stream))), 0)
 
 
 def check_length(
@@ -119,17 +135,20 @@ def check_length(
 def _stream_duration(stream: av.VideoStream) -> float:
     """Return the seconds at which a stream should end, 0 where the file doesn't tell."""
     if stream.duration and stream.time_base is not None:
-        return float(((stream.start_time or 0) + stream.duration) * stream.time_base)
+        duration = float(((stream.start_time or 0) + stream.duration) * stream.time_base)
+        # FFmpeg shortens the duration of an AVI that lost its index, not the number of its frames.
+        is_counted = stream.container.format.name == "avi"
+        return max(duration, float(stream.frames / find_rate(stream)) if is_counted else 0.0)
     # Of Matroska, as 00:00:06.040000000.
-    match = re.fullmatch(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)", stream.metadata.get("DURATION", ""))
+    match = re.fullmatch(r"(\d{1,9}):(\d\d):(\d\d(?:\.\d+)?)", stream.metadata.get("DURATION", ""))
     return 3600 * int(match[1]) + 60 * int(match[2]) + float(match[3]) if match else 0.0
 
 
 def _preference(stream: av.VideoStream) -> tuple[bool, bool]:
-    return not _is_still_item(stream), bool(stream.disposition & Disposition.default)
+    return not is_still_item(stream), bool(stream.disposition & Disposition.default)
 
 
-def _is_still_item(stream: av.VideoStream) -> bool:
+def is_still_item(stream: av.VideoStream) -> bool:
     """Return whether a stream is a picture of a HEIC or AVIF file rather than a track."""
     return stream.frames == 1 and not stream.duration
 
@@ -141,10 +160,13 @@ def _is_animated_webp(path: Path) -> bool:
     return head[12:16] == b"VP8X" and bool(head[20] & 2)
 
 
-def _check_complete(stream: av.VideoStream, path: Path) -> None:
-    """Raise InputError for an MP4 or MOV whose index points past its end: a broken download or copy.
+def check_complete(stream: av.VideoStream, path: Path) -> None:
+    """Check that the index of an MP4 or MOV doesn't point past its end, as that of a broken download or copy does.
 
     Of other containers an index may lie at the end and be lost; what they promise is compared with what is decoded.
+
+    Raises:
+      InputError: it does.
     """
     if "mp4" not in stream.container.format.name:
         return
