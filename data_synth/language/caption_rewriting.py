@@ -118,18 +118,18 @@ def rewrite_as_imperative(caption: str) -> str:
     sentence = re.sub(
         r"^(then|next|after that|finally|afterwards|later|meanwhile|and)\b,?\s*", "", sentence, flags=re.I
     )
-    words = sentence.split()
+    words, plural = sentence.split(), False
     for i in range(1, len(words)):
-        subject, previous_word = words[:i], words[i - 1].lower().strip(",")
+        previous_word = words[i - 1].lower().strip(",")
+        plural = plural or previous_word in _PLURALS
         word = words[i].lower().strip(",")
         if word in ("is", "are") and i + 1 < len(words) and words[i + 1].lower().endswith("ing"):
-            return _format_imperative(subject, ["start", *words[i + 1 :]])
+            return _format_imperative(words[:i], ["start", *words[i + 1 :]])
         if previous_word in _DETERMINERS:
             continue
-        plural = any(w.lower().strip(",") in _PLURALS for w in subject)
         infinitive = word if plural and word in _VERBS else _find_infinitive(word)
         if infinitive:
-            return _format_imperative(subject, [infinitive, *_strip_joined_verbs(words[i + 1 :], plural)])
+            return _format_imperative(words[:i], [infinitive, *_strip_joined_verbs(words[i + 1 :], plural)])
     return ""
 
 

@@ -344,6 +344,10 @@ def test_wrong_words_are_exit_2(v2v, words):
             ["--start", "abc"],
             "--start: expected seconds such as 2.5 or 0:02.5, got 'abc'; v2v edit --help shows all options",
         ),
+        (
+            ["--start", "9" * 400 + ":00"],
+            f"--start: expected seconds such as 2.5 or 0:02.5, got '{'9' * 400}:00'; v2v edit --help shows all options",
+        ),
         (["--soft", "inf"], "--soft: expected a number, got 'inf'; v2v edit --help shows all options"),
         (
             ["--end", "-inf"],

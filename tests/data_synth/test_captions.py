@@ -219,6 +219,13 @@ def test_rules(caption, want):
     assert cw.rewrite_as_imperative(caption) == want
 
 
+def test_rules_of_long_captions():
+    """The time follows from the number of words, not from its square."""
+    assert cw.rewrite_as_imperative("the man and " * 50_000 + "walks off").startswith(
+        "make the man and the man"
+    )
+
+
 def test_missing_scenedetect_names_the_extra(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "scenedetect", None)
     with pytest.raises(InputError, match=r"pip install 'v2v-edit\[captions\]'"):

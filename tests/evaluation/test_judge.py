@@ -316,6 +316,22 @@ def test_reading_answers_and_the_cap(answer, grades):
         assert rubrics.OPENVE.combine(grades) == pytest.approx(11 / 3)
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "\n" * 30_000,
+        ("\n" + " " * 100) * 300,
+        "Instruction Compliance" + " " * 30_000 + "x",
+        "Instruction Compliance: " + "9" * 5000,
+        '{"Instruction Compliance": "' + "9" * 5000 + '"}',
+        '{"a":' * 5000 + "1" + "}" * 5000,
+    ],
+)
+def test_answers_of_models_that_repeat_themselves(answer):
+    """They have no grades, and it doesn't take minutes to find that out."""
+    assert rubrics.OPENVE.parse(answer) is None
+
+
 def test_every_rubric_names_its_lines_and_the_instruction(tiny):
     for rubric in (rubrics.EDITVERSE, rubrics.TEMPORAL, rubrics.OPENVE, rubrics.IMGEDIT):
         text = rubric.prompt(tiny.items[0], "during")

@@ -38,6 +38,15 @@ def test_every_container_and_codec(tmp_path, suffix, codec, pix_fmt):
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
 
 
+@pytest.mark.parametrize("count", [1, 2, 3, 7, 9])
+def test_clips_of_a_few_frames(tmp_path, count):
+    """The encoder of HEVC gives arbitrary times to clips of fewer frames than it delays, which MP4 can't hold."""
+    clip = video.Video.from_array(picture(count, 80, 80))
+    for number in range(3):
+        back = video.read_video(clip.save(tmp_path / f"{number}.mp4", codec="hevc", crf=30))
+        np.testing.assert_allclose(back.times, clip.times, atol=1e-3)
+
+
 def test_ffv1_is_lossless(tmp_path):
     clip = video.Video.from_array(np.random.default_rng(0).integers(0, 256, (3, 47, 63, 3), np.uint8))
     back = video.read_video(clip.save(tmp_path / "a.mkv", codec="ffv1"))

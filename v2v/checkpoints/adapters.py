@@ -227,8 +227,8 @@ def stored_scale(files: TensorFiles, config: ModelConfig) -> float:
     if not text:
         return config.lora.scale
     try:
-        return LoRAConfig(**json.loads(text)).scale
-    except (ValueError, TypeError, ZeroDivisionError) as err:
+        return LoRAConfig(**text_files.parse_json(text)).scale
+    except (ValueError, TypeError, ArithmeticError) as err:
         raise InputError(
             f"{files.path}: {LORA_KEY} in its header can't be read ({err}); export it again"
         ) from err

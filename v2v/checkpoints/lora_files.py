@@ -51,6 +51,8 @@ MODULE_PREFIXES = (
     "lora_unet_",
 )
 METADATA_KEY = "lora_adapter_metadata"
+# What is taken of a regular expression from a file.
+MOST_REPETITIONS, MOST_GROUPS, LONGEST_PATTERN = 3, 5, 1000
 
 _FACTOR = re.compile(r"\.(?:lora_(?P<half>A|B|down|up)(?:\.(?!weight$)[\w-]+)?\.weight|(?P<alpha>alpha))$")
 _BIAS = re.compile(r"\.lora_(?:B|up)(?:\.[\w-]+)?\.bias$")
@@ -355,6 +357,11 @@ def _compile_patterns(path: Path, patterns: Any) -> list[tuple[re.Pattern[str], 
         )
     out = []
     for text, alpha in patterns.items():
+        if _may_backtrack(text):
+            raise InputError(
+                f"{path}: alpha_pattern: {text[:60]!r} has repeated groups, or so many repetitions or alternatives that comparing it with "
+                "names may take for ever; write it as plain names of modules"
+            )
         try:
             # Deep nesting and huge counts of repetitions are errors of other types.
             pattern = re.compile(rf"(?:^|\.)(?:{text})$")
@@ -364,6 +371,23 @@ def _compile_patterns(path: Path, patterns: Any) -> list[tuple[re.Pattern[str], 
             ) from err
         out.append((pattern, _parse_alpha(path, f"alpha_pattern {text[:60]!r}", alpha)))
     return out
+
+
+def _may_backtrack(text: str) -> bool:
+    """Return whether comparing a regular expression with a module's name may take very many steps.
+
+    Without repeated groups no repetition holds another, and the steps are at most the name's length to the power of their number, times
+    the alternatives of each group.
+    """
+    # Without escapes, classes of letters, and the marks that begin groups.
+    plain = re.sub(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]", "x", text, flags=re.S).replace("(?", "(")
+    groups = 1 + plain.count("(") if "|" in plain else 0
+    return (
+        bool(re.search(r"\)[*+{]", plain))
+        or len(re.findall(r"[*+{?]", plain)) > MOST_REPETITIONS
+        or groups > MOST_GROUPS
+        or len(text) > LONGEST_PATTERN
+    )
 
 
 def _parse_alpha(path: Path, name: str, value: Any) -> float:

@@ -448,7 +448,7 @@ def _parse_number(text: str) -> float:
 
 def _parse_seconds(text: str) -> float:
     """Parse seconds, M:SS or H:MM:SS."""
-    match = re.fullmatch(r"(?:(\d+):)?(\d+):(\d{1,2}(?:\.\d+)?)", text)
+    match = re.fullmatch(r"(?:(\d{1,6}):)?(\d{1,6}):(\d{1,2}(?:\.\d+)?)", text)
     if match and float(match[3]) < 60:
         return 3600 * int(match[1] or 0) + 60 * int(match[2]) + float(match[3])
     try:

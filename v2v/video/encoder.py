@@ -47,6 +47,8 @@ GIF_CLOCK = 100
 VARIABLE_CLOCK = 90_000
 # Seconds by which containers round the times of frames.
 TIME_TOLERANCE = 1e-3
+# Frames from which on B-frames are used: for the first of fewer than it delays x265 gives decoding times that nobody wrote.
+LEAST_REORDERED = 8
 NO_METADATA = ContainerMetadata()
 # FFmpeg's quick conversions truncate, which darkens each round trip by a level; these round.
 EXACT_CONVERSION = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
@@ -97,9 +99,11 @@ def encode_video(
     duration_by_tick = dict(zip(ticks.tolist(), durations.tolist(), strict=True))
     flags = "+faststart+use_metadata_tags" if needs_quicktime_tags(metadata, path) else "+faststart"
     options = {"movflags": flags} if path.suffix.lower() in QUICKTIME_FAMILY else {}
+    # MP4 stores durations in decoding order; without B-frames that is the order of the frames.
     is_regular = np.ptp(durations) * float(time_base) <= 2 * TIME_TOLERANCE
     with av.open(f"file:{path}", "w", options=options) as output:
-        stream = _add_stream(output, encoding, _to_rate(fps), (height, width), colour, bool(is_regular))
+        reorders = bool(is_regular) and len(ticks) >= LEAST_REORDERED
+        stream = _add_stream(output, encoding, _to_rate(fps), (height, width), colour, reorders)
         context = stream.codec_context
         context.time_base, context.sample_aspect_ratio = time_base, pixel_aspect
         sound, subtitles = iter(()), iter(())
@@ -177,7 +181,7 @@ def _add_stream(
     rate: Fraction,
     size: tuple[int, int],
     colour: tuple[int, int, int],
-    is_regular: bool,
+    reorders: bool,
 ) -> av.VideoStream:
     """Add the video stream to a file.
 
@@ -187,14 +191,13 @@ def _add_stream(
       rate: frames per second.
       size: height and width of the clip; those of the stream are whole numbers of chroma samples.
       colour: ITU-T H.273 numbers (matrix, primaries, transfer).
-      is_regular: whether all frames stay equally long.
+      reorders: whether frames may be decoded in another order than they are shown (B-frames).
     """
     assert encoding.codec != "jpeg"
     pix_fmt = encoding.choose_pix_fmt(colour[2])
     height, width = size
     options = _encoder_options(encoding, pix_fmt, height * width)
-    if not is_regular and encoding.codec in ("h264", "hevc"):
-        # MP4 stores durations in decoding order; without B-frames that is the order of the frames.
+    if not reorders and encoding.codec in ("h264", "hevc"):
         key = "bf" if encoding.codec == "h264" else "x265-params"
         options[key] = "0" if encoding.codec == "h264" else f"{options[key]}:bframes=0"
     stream = output.add_stream(CODECS[encoding.codec].encoder, rate=rate, options=options)

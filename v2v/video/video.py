@@ -21,6 +21,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -348,8 +349,10 @@ class _FrameBuffer:
 
     def append(self, frame: np.ndarray) -> None:
         if self._count == 0:
-            # The system gives memory as frames are written, so a capacity that is never reached costs nothing.
-            self._data = self._allocate(self._info.frame_count, frame)
+            # The system gives memory as frames are written, so a capacity that is never reached costs nothing. Damaged headers promise
+            # any number, but no file has more frames than bytes.
+            capacity = min(self._info.frame_count, self._path.stat().st_size)
+            self._data = self._allocate(capacity, frame)
         elif self._count == len(self._data):
             larger = self._allocate(self._count * 3 // 2 + 1, frame)
             larger[: self._count] = self._data
@@ -365,10 +368,12 @@ class _FrameBuffer:
         # Source and edit are both held, and some more.
         size = 2.5 * count * frame.nbytes
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        if size > memory:
-            height, width = frame.shape[:2]
-            raise InputError(
-                f"{self._path}: {count} frames of {width}x{height} need about {size / 2**30:.0f} GiB, this "
-                f"machine has {memory / 2**30:.0f}; edit from file to file (v2v edit, edit_file), which holds a few frames only"
-            )
-        return np.empty((count, *frame.shape), np.uint8)
+        if size <= memory:
+            # There may be less for this process.
+            with suppress(MemoryError):
+                return np.empty((count, *frame.shape), np.uint8)
+        height, width = frame.shape[:2]
+        raise InputError(
+            f"{self._path}: {count} frames of {width}x{height} need about {size / 2**30:.0f} GiB, this "
+            f"machine has {memory / 2**30:.0f}; edit from file to file (v2v edit, edit_file), which holds a few frames only"
+        )

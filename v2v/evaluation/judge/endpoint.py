@@ -28,7 +28,10 @@ import numpy as np
 
 from v2v.evaluation.judge.judge import Question
 from v2v.evaluation.metrics.base import ScoringError
+from v2v.runtime import text_files
 
+# Bytes of an answer that are read.
+LARGEST_ANSWER = 1 << 24
 RETRIED_STATUSES = (408, 409, 429, 500, 502, 503, 504, 529)
 
 
@@ -100,7 +103,7 @@ class Endpoint:
             f"{self.url.rstrip('/')}/chat/completions", json.dumps(question).encode(), headers, method="POST"
         )
         with urllib.request.urlopen(request, timeout=self.timeout) as response:
-            answer = json.loads(response.read())
+            answer = text_files.parse_json(response.read(LARGEST_ANSWER))
         if not isinstance(answer, dict):
             raise ValueError("an answer that is no JSON object")
         return answer

@@ -22,6 +22,8 @@ from typing import Any, Literal
 from v2v.evaluation.items import Item
 
 RUBRIC_VERSION = 1
+# Characters that are no letters or digits between the parts of a line of an answer.
+LARGEST_GAP = 40
 
 # The place of a frame in an edit that is on for part of the clip.
 Phase = Literal["before", "start", "during", "end", "after"]
@@ -64,7 +66,10 @@ class Rubric:
     @staticmethod
     def _line_grade(answer: str, criterion: str) -> int | None:
         """Return the grade of the last line that begins with a criterion, after a number such as "1." or not."""
-        pattern = rf"^\W*(?:\d+\s*[.):]\W*)?{re.escape(criterion)}\W*?:?\W*?(\d+)(?:\.0)?(?![.\d])"
+        # Every repetition has an end: a model that repeats one character for ever must not keep us busy as long.
+        gap = rf"\W{{0,{LARGEST_GAP}}}"
+        number = rf"(?:\d{{1,3}}\s{{0,9}}[.):]{gap})?"
+        pattern = rf"^{gap}{number}{re.escape(criterion)}{gap}?:?{gap}?(\d{{1,4}})(?:\.0)?(?![.\d])"
         grades = re.findall(pattern, answer, re.M | re.I)
         return int(grades[-1]) if grades else None
 
@@ -73,11 +78,9 @@ class Rubric:
         start, end = answer.find("{"), answer.rfind("}")
         try:
             document = json.loads(answer[start : end + 1]) if 0 <= start < end else None
-        except ValueError:
+            values = _flatten(document) if isinstance(document, dict) else {}
+        except (ValueError, RecursionError):
             return None
-        if not isinstance(document, dict):
-            return None
-        values = _flatten(document)
         grades = [_json_grade(values.get(_letters(name))) for name in self.criteria]
         return None if grades == [None] * len(grades) else grades
 
@@ -114,7 +117,7 @@ def _json_grade(value: Any) -> int | None:
         value = fields.get("score", fields.get("grade"))
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         return None
-    match = re.match(r"\s*(\d+)(?:\.0)?(?![.\d])", str(value))
+    match = re.match(r"\s*(\d{1,4})(?:\.0)?(?![.\d])", str(value))
     return int(match[1]) if match else None
 
 
