@@ -44,6 +44,8 @@ CAPTIONS = [*SYNTH, "scenedetect>=0.6.4,<0.7"]
 PARQUET = [*SYNTH, "pyarrow>=15"]
 # `v2v synth --beam`: many machines.
 BEAM = [*SYNTH, "apache-beam>=2.60"]
+# `--mask person`: runs the networks that find people.
+SUBJECT = ["ai-edge-litert>=2"]
 # Work folders on gs://.
 GCS = ["gcsfs>=2024.6"]
 TENSORBOARD = ["tensorboardX>=2.6"]
@@ -103,6 +105,7 @@ setup(
         "captions": CAPTIONS,
         "parquet": PARQUET,
         "beam": BEAM,
+        "subject": SUBJECT,
         "gcs": GCS,
         "tensorboard": TENSORBOARD,
         "wandb": WANDB,

@@ -37,6 +37,7 @@ OPEN_TO_DATA_SYNTH = (
 USERS_OF_DATA_SYNTH = ("v2v/evaluation/benchmarks/", "v2v/cli/", "experiments/")
 # Third-party packages that take long to import or are optional: only these may be imported inside a function.
 HEAVY = {
+    "ai_edge_litert",
     "apache_beam",
     "array_record",
     "cloudpickle",

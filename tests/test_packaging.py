@@ -8,6 +8,7 @@ import pytest
 
 # Packages that only extras install. flax itself brings optax and orbax.
 EXTRAS = (
+    "ai_edge_litert",
     "apache_beam",
     "array_record",
     "grain",

@@ -164,6 +164,14 @@ def test_a_manifest_as_windows_writes_it(folder):
     assert (last.line, last.request.mask, last.error) == (4, "4,4,20,20", "")
 
 
+def test_masks_by_name_are_no_files(tmp_path):
+    lines = [json.dumps({**NEGATIVE, "mask": mask}) for mask in ("person", "left", "persons.png")]
+    (tmp_path / "jobs.jsonl").write_text("\n".join(lines))
+    (tmp_path / "left").touch()
+    masks = [job.request.mask for job in manifest.read_manifest(tmp_path / "jobs.jsonl")]
+    assert masks == ["person", str(tmp_path / "left"), str(tmp_path / "persons.png")]
+
+
 def test_two_jobs_may_not_share_an_output(folder):
     results, _ = run(folder, {**GREY, "output": "o.mp4"}, {**NEGATIVE, "output": "o.mp4"})
     assert [r["status"] for r in results] == ["done", "failed"] and "line 1's too" in results[1]["error"]

@@ -14,6 +14,8 @@ from v2v.assets import SAMPLE
 from v2v.config import debug
 from v2v.pipeline import tiled
 from v2v.pipeline.settings import EditRequest, EditSettings
+from v2v.video.segmentation import registry
+from v2v.video.segmentation.halves import HalfSource
 
 
 @pytest.fixture
@@ -30,6 +32,30 @@ def test_any_length_and_size(editor, T, H, W):
     assert out.frames.shape == frames.shape and out.fps == 12 and len(out.times) == T
     assert psnr(out.frames, grey(frames)) > 38
     assert {call["shape"] for call in editor.model.calls} == {(debug().batch, 5, 32, 32, 3)}
+
+
+@pytest.mark.parametrize(("start", "edited"), [(None, 8), (0.12, 5)])
+def test_masks_by_name(editor, start, edited):
+    """What a mask source finds is edited, the rest isn't, and of a time range only its frames are searched."""
+    frames = picture(8, 48, 64)
+    seen = []
+
+    class FoundHalf(HalfSource):
+        def find(self, frames):
+            seen.append(len(list(frames)))
+            return super().find([np.zeros((48, 64, 3), np.uint8)])
+
+    info = registry.MaskSourceInfo("for this test", lambda files, argument: FoundHalf("left"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(registry.MASK_SOURCES, "there", info)
+        out = editor.edit_video(frames, "make it negative", mask="there", start=start, soft=0).frames
+        turned = editor.edit_video(frames, "make it negative", mask="there", invert_mask=True, soft=0).frames
+    assert seen == [edited, 8]
+    np.testing.assert_array_equal(out[:, :, 32:], frames[:, :, 32:])
+    np.testing.assert_array_equal(out[: 8 - edited], frames[: 8 - edited])
+    assert psnr(out[8 - edited :, :, :32], 255 - frames[8 - edited :, :, :32]) > 30
+    np.testing.assert_array_equal(turned[:, :, :32], frames[:, :, :32])
+    assert psnr(turned[:, :, 32:], 255 - frames[:, :, 32:]) > 30
 
 
 def test_files_keep_sound_times_and_size(editor, tmp_path):

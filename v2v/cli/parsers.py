@@ -23,6 +23,7 @@ examples:
   v2v edit in.mp4 "remove the red ball" -o out.mp4 --mask ball.png
   v2v edit in.mp4 "make it night" -o out.mp4 --start 1.5 --end 4
   v2v edit in.mp4 "make the blue cube green" -o out.mp4 --mask 100,40,320,200
+  v2v edit in.mp4 "make it black and white" -o out.mp4 --mask background
   v2v edit in.mp4 "match the colors of the video to the reference image" -o out.mp4 --reference painting.jpg
   v2v edit --manifest jobs.jsonl --out edited/          many clips; run it again to resume
 """
@@ -287,6 +288,7 @@ def _add_edit_options(edit: argparse.ArgumentParser) -> None:
         "--mask",
         metavar="M",
         help="where to edit: an image or video of the clip's size, white = edit; a box x,y,w,h in pixels; "
+        "person or background (extra [subject]); left, right, top, bottom or center of the frame; "
         "or auto: detect what the edit changed and restore everything else",
     )
     edit.add_argument("--invert-mask", action="store_true", help="edit where the mask is black instead")

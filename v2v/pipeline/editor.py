@@ -28,6 +28,7 @@ import numpy as np
 from v2v.config import ModelConfig
 from v2v.errors import InputError, note
 from v2v.pipeline import tiled, windowed
+from v2v.pipeline.found_masks import network_files, search_clip
 from v2v.pipeline.full_resolution import FrameRegion, FrameRows, FullResolutionFrames, Upsampler
 from v2v.pipeline.model import EditingModel, TextEmbedding
 from v2v.pipeline.pretrained import Pretrained, load_pretrained
@@ -48,6 +49,7 @@ from v2v.video.detail_transfer.transfer import DetailTransfer, enlarge, evenly_s
 from v2v.video.file_checks import DEFAULT_FORMAT
 from v2v.video.frame_store import FrameStore
 from v2v.video.output_format import OutputFormat
+from v2v.video.segmentation.registry import build_mask_source, is_mask_source
 from v2v.video.video import Video
 
 # Pixels of a frame from which a model's picture is better left as it is, where the clip has its size: transfer of detail is made for small
@@ -125,6 +127,8 @@ class EasyV2VEditor:
         windowed.window_length(config, settings.window)
         if model.skipping is not None:
             model.skipping.forget()
+        # Built before the clip is read, so that a missing extra is found at once.
+        mask_source = build_mask_source(mask, network_files()) if is_mask_source(mask) else None
         size, small = (config.height, config.width), FrameStore()
         clip = inputs.open_clip(
             request.video, request.fps, lambda frame: small.append(inputs.resize_frame(frame, *size))
@@ -134,8 +138,13 @@ class EasyV2VEditor:
         span = masks.frame_range(clip, settings.start, settings.end)
         auto = isinstance(mask, str) and mask == AUTO_MASK
         masks.fade_width(settings.soft, *clip.frames.shape[1:3])  # checked before any computation
+        name = "" if mask_source is None else str(mask)
+        if mask_source is not None:
+            mask = search_clip(mask_source, clip, span, progress)
         edit_mask = (
-            None if mask is None or auto else masks.Mask(mask, clip, settings.invert_mask, settings.soft)
+            None
+            if mask is None or auto
+            else masks.Mask(mask, clip, settings.invert_mask, settings.soft, name=name)
         )
         if edit_mask:
             edit_mask.survey(*size, *span)

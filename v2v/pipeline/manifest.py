@@ -6,7 +6,7 @@ A manifest is a text file with one JSON object per line:
 
 `video` and `instruction` are required; `mask`, `reference`, `output`, `lora` (a file or ORG/NAME on the hub, or a list of them and of
 [file, weight] pairs) and every field of `EditSettings` and `OutputFormat` are optional. Paths are relative to the manifest, except the video "sample", the clip that comes
-with the package. Outputs are plain file names (by default the line's number and the clip's name). Options of the command line are
+with the package, and names of mask sources such as "person". Outputs are plain file names (by default the line's number and the clip's name). Options of the command line are
 the defaults of every line. A line that can't be read becomes a job with an error; the others run.
 """
 
@@ -25,6 +25,7 @@ from v2v.pipeline.settings import AUTO_MASK, EditRequest, EditSettings, check_co
 from v2v.video.file_checks import DEFAULT_FORMAT, error_reason
 from v2v.video.mask import BOX
 from v2v.video.output_format import CLIPS, STILLS, OutputFormat, choose_encoding
+from v2v.video.segmentation.registry import is_mask_source
 
 SETTING_KEYS = {f.name for f in dataclasses.fields(EditSettings)}
 FORMAT_KEYS = {f.name for f in dataclasses.fields(OutputFormat)}
@@ -57,7 +58,7 @@ class ManifestDefaults:
     """What lines default to; null in a line removes the default.
 
     Attributes:
-      mask: path, box or "auto".
+      mask: path, box, name of a mask source or "auto".
       reference: path.
       settings: defaults of the settings; those without effect on a line, for want of a mask or a reference, don't count there.
       lora_scale: weight of a line's adapters.
@@ -144,7 +145,8 @@ def parse_job(
         fields["mask"] = ",".join(map(str, mask))
     mask, reference, output = (_text(fields, name) for name in ("mask", "reference", "output"))
     if mask is not None and mask != AUTO_MASK and not BOX.fullmatch(mask):
-        mask = place(mask)
+        is_source = is_mask_source(mask) and not Path(place(mask)).exists()
+        mask = mask if is_source else place(mask)
     reference = reference and place(reference) if "reference" in fields else defaults.reference
     mask = mask if "mask" in fields else defaults.mask
     line_settings = {name: fields[name] for name in SETTING_KEYS & fields.keys()}

@@ -146,8 +146,8 @@ class EditRequest:
     Attributes:
       video: a file, "sample" for the clip that comes with the package, a `Video`, or uint8 [T, H, W, 3] RGB shown at `fps`.
       instruction: the edit, in English ("make the sky purple").
-      mask: where (and, if a video, when) to edit, white = edit: a file or an array of the clip's size, a box "x,y,w,h", or "auto" to
-        detect what the edit changed and restore everything else.
+      mask: where (and, if a video, when) to edit, white = edit: a file or an array of the clip's size, a box "x,y,w,h", the name of a
+        mask source such as "person" (`video/segmentation/registry.py`), or "auto" to detect what the edit changed and restore everything else.
       reference: an image of any size that shows how the edit should look: a file, "clip.mp4@2.5" for the frame at that second, or uint8
         [H, W, 3] RGB.
       settings: the other settings.

@@ -38,12 +38,25 @@ RESULTS = Variable("V2V_RESULTS", "", "folder of another editor's results, ID/ge
 WEIGHTS = Variable("V2V_WEIGHTS", "weights", "folder of the networks of learned metrics")
 JUDGE = Variable("V2V_JUDGE", "", "address of an OpenAI-compatible server that judges edits")
 JUDGE_MODEL = Variable("V2V_JUDGE_MODEL", "default", "the judge's model")
+SUBJECT_MODEL = Variable(
+    "V2V_SUBJECT_MODEL",
+    "",
+    "selfie_segmentation.tflite of the npm package @mediapipe/selfie_segmentation, for --mask person and background; fetched where unset",
+)
+POSE_MODEL = Variable(
+    "V2V_POSE_MODEL",
+    "",
+    "pose_landmark_lite.tflite of the npm package @mediapipe/pose, for the same",
+)
 
-VARIABLES = (LOG_LEVEL, CACHE, MODEL, BENCHMARK, RESULTS, WEIGHTS, JUDGE, JUDGE_MODEL)
+VARIABLES = (
+    LOG_LEVEL, CACHE, MODEL, BENCHMARK, RESULTS, WEIGHTS, JUDGE, JUDGE_MODEL, SUBJECT_MODEL, POSE_MODEL,
+)  # fmt: skip
 
 # Folders in the cache folder; beside them lie the hashes of weights that learned metrics remember.
 CACHES = {
     "jax": "compiled programs (JAX_COMPILATION_CACHE_DIR goes before it)",
+    "networks": "small networks that find people, fetched at their first use",
 }
 
 

@@ -3,7 +3,8 @@
 `Mask` takes what a user hands in. Polarity: white = edit here, now (`invert` swaps black and white, with a note). It may be
 
 - a picture (the same for every frame) or a video (one for each), of the clip's own size, as a file or an array;
-- a box "x,y,w,h" in whole pixels of the upright frame, x and y those of its upper left corner.
+- a box "x,y,w,h" in whole pixels of the upright frame, x and y those of its upper left corner;
+- what a mask source found (`segmentation/`): people, background, text.
 
 Of colours the largest channel counts, so that pure red is white. Alpha counts where colour says nothing: a picture of one colour
 whose alpha varies has its mask there; where both vary the colour is taken. Where colours number objects, as in the palettes of
@@ -35,6 +36,7 @@ from v2v.video import decoder, file_checks
 from v2v.video.frame_store import FrameStore
 from v2v.video.picture_chunks import PNG_SIGNATURE
 from v2v.video.pixels import round_to_uint8
+from v2v.video.segmentation.base import FoundMask
 from v2v.video.video import Video
 
 # Levels: up to the first a value is black, from the second on white.
@@ -61,26 +63,30 @@ class Mask:
 
     def __init__(
         self,
-        mask: str | Path | np.ndarray | Video,
+        mask: str | Path | np.ndarray | Video | FoundMask,
         clip: Video,
         invert: bool = False,
         soft: float | None = None,
+        name: str = "",
     ):
         """Open a mask.
 
         Args:
-          mask: a file, a box, a clip, or an array [H, W] or [T, H, W] (or with a last axis of colours): bool, integers 0..255 or
-            floats 0..1.
+          mask: a file, a box, a clip, an array [H, W] or [T, H, W] (or with a last axis of colours): bool, integers 0..255 or
+            floats 0..1, or what a mask source found.
           clip: the clip to edit.
           invert: black marks the place to edit; a box always marks it.
           soft: width of the fade in pixels, None for one that fits the frame.
+          name: of the mask source; "" where the mask was handed over.
 
         Raises:
           InputError: no mask, a box outside the frame, a fade of less than no pixels or wider than the frame.
         """
         self._T, self._H, self._W = clip.frames.shape[:3]
-        self._name = f"mask {mask}" if isinstance(mask, str | Path) else "mask"
+        self._name = f"mask {mask}" if isinstance(mask, str | Path) else f"mask {name}".rstrip()
         self._box = BOX.fullmatch(mask) if isinstance(mask, str) else None
+        # Boxes and sources know which side they mean.
+        self._is_sure = self._box is not None or isinstance(mask, FoundMask)
         invert = invert and not self._box
         # As painted by the user; for messages.
         self._edit_colour, self._keep_colour = ("black", "white") if invert else ("white", "black")
@@ -147,7 +153,7 @@ class Mask:
             )
         if is_white:
             note(f"{self._name}: {self._edit_colour} everywhere, which is the same as no mask")
-        elif self.area > SUSPECT_SHARE and has_corners and not self._box:
+        elif self.area > SUSPECT_SHARE and has_corners and not self._is_sure:
             note(
                 f"{self._name}: {self._edit_colour}, which means edit here, on {self.area:.0%} of the picture, corners included; if "
                 f"{self._keep_colour} marks the place, {self._advice}"
@@ -167,7 +173,7 @@ class Mask:
         """Yield how much of the edit to use, uint8 [H, W] for each frame, soft edges included."""
         return (cv2.LUT(frame, self._share_of_level) for frame in self._frames())
 
-    def _open(self, mask: str | Path | np.ndarray | Video) -> Callable[[], Iterator[np.ndarray]]:
+    def _open(self, mask: str | Path | np.ndarray | Video | FoundMask) -> Callable[[], Iterator[np.ndarray]]:
         """Return a function that iterates over the frames, uint8 [H, W]."""
         if self._box:
             picture = self._paint_box(*map(int, self._box.groups()))
@@ -176,6 +182,8 @@ class Mask:
             return self._open_file(Path(mask))
         if isinstance(mask, Video):
             return lambda: map(_largest_channel, mask.frames)
+        if isinstance(mask, FoundMask):
+            return lambda: iter(mask)
         levels = _check_array(mask, self._name)
         return lambda: iter(levels)
 
