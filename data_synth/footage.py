@@ -10,6 +10,7 @@ import dataclasses
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 import cv2
 import numpy as np
@@ -29,6 +30,9 @@ from v2v.video.frame_sequence import FrameSequence
 # A decoded clip above this many bytes is not held in memory.
 MAX_DECODED_BYTES = 600 << 20
 VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi")
+
+
+FolderType = TypeVar("FolderType", bound="Folder")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,11 +97,9 @@ class ClipFolder:
         if len(video.frames) < T:
             return Rejected(f"clip {name} is shorter than {T} frames")
         first = int(rng.integers(len(video.frames) - T + 1))
-        caption_path = path.with_suffix(".txt")
-        try:
-            caption = text_files.read_text(caption_path).strip() if caption_path.is_file() else ""
-        except InputError as error:
-            return Rejected(f"unreadable caption {caption_path.name}: {short_cause(error)}, save it as UTF-8")
+        caption = read_caption(path)
+        if isinstance(caption, Rejected):
+            return caption
         return Clip(
             select_frames(video, range(first, first + T), H, W),
             caption,
@@ -120,7 +122,7 @@ def read_clip_folder(root: str | Path, license: str = "unknown") -> ClipFolder:
         files = tuple(
             sorted(
                 str(p.relative_to(root))
-                for p in _iterate_files(root)
+                for p in iterate_files(root)
                 if p.suffix.lower() in VIDEO_SUFFIXES and not p.stem.endswith(".mask")
             )
         )
@@ -132,6 +134,43 @@ def read_clip_folder(root: str | Path, license: str = "unknown") -> ClipFolder:
     if not files:
         raise InputError(f"{root}: expected at least one video ({', '.join(VIDEO_SUFFIXES)}), found none")
     return ClipFolder(str(root), files, license)
+
+
+class Folder(Protocol):
+    """A folder of footage."""
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The files among which seeds draw."""
+        ...
+
+    def __call__(self, seed: int, T: int, H: int, W: int) -> Clip | Rejected:
+        """Return the clip of a seed."""
+        ...
+
+
+def draw_folder(folders: Sequence[FolderType], seed: int) -> FolderType:
+    """Return the folder from which a seed takes its footage: each as often as it has files; a single one draws nothing."""
+    if len(folders) == 1:
+        return folders[0]
+    ends = np.cumsum([len(folder.files) for folder in folders])
+    return folders[int(np.searchsorted(ends, build_rng(seed, "folder").integers(ends[-1]), side="right"))]
+
+
+def draw_from(folders: Sequence[Folder]) -> ClipSource:
+    """Return the source of footage that draws from several folders."""
+    if len(folders) == 1:
+        return folders[0]
+    return lambda seed, T, H, W: draw_folder(folders, seed)(seed, T, H, W)
+
+
+def read_caption(path: Path) -> str | Rejected:
+    """Return the caption in the text file of the same name beside a clip or picture, "" without one."""
+    caption_path = path.with_suffix(".txt")
+    try:
+        return text_files.read_text(caption_path).strip() if caption_path.is_file() else ""
+    except InputError as error:
+        return Rejected(f"unreadable caption {caption_path.name}: {short_cause(error)}, save it as UTF-8")
 
 
 def fit_frames(video: np.ndarray, H: int, W: int) -> np.ndarray:
@@ -249,10 +288,10 @@ def _build_video(path: str, info: decoder.StreamInfo, frames: FrameSequence) -> 
     return codec.Video(frames, np.array(info.times), info.fps, path=Path(path), tail=info.tail)
 
 
-def _iterate_files(root: Path) -> Iterator[Path]:
+def iterate_files(root: Path) -> Iterator[Path]:
     """Yield every file below a folder; unlike `Path.rglob` this does not hide an unreadable folder."""
     for path in sorted(root.iterdir()):
         if path.is_dir():
-            yield from _iterate_files(path)
+            yield from iterate_files(path)
         else:
             yield path

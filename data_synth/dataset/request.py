@@ -22,6 +22,8 @@ from v2v.errors import InputError
 
 # Files that say what is made of the videos.
 TEXT_SUFFIXES = (".toml", ".json", ".jsonl", ".csv", ".tsv", ".txt", ".py", ".parquet")
+# Sources that requests record only where they bring them.
+NEWER_SOURCES = ("pictures", "cutouts")
 # Bytes that are read at either end of a video: all of it would take as long as the pairs.
 END_BYTES = 1 << 16
 
@@ -170,7 +172,10 @@ class SynthRequest:
         if tuple(self.operators) != CLASSIC_OPERATORS:
             table["operators"] = list(self.operators)
         if self.sources != NO_SOURCES:
-            table["sources"] = dataclasses.asdict(self.sources) | {"content": content}
+            brought = dataclasses.asdict(self.sources)
+            # Requests of before these options say nothing of them.
+            brought = {name: value for name, value in brought.items() if value or name not in NEWER_SOURCES}
+            table["sources"] = brought | {"content": content}
         return json.loads(json.dumps(table))
 
 
@@ -193,7 +198,8 @@ def fingerprint_sources(sources: Sources) -> dict[str, str]:
     """
     digests = {}
     steps = [step for path in sources.experts for step in external.composition_files(path)]
-    for path in (sources.clips, *sources.experts, *steps, *(p for _, p in sources.sets), sources.writer):
+    folders = (sources.clips, sources.pictures, sources.cutouts)
+    for path in (*folders, *sources.experts, *steps, *(p for _, p in sources.sets), sources.writer):
         path = Path(path)
         if str(path) == ".":
             continue

@@ -32,6 +32,8 @@ MAX_ANGLE = np.deg2rad(15.0)
 MIN_ZOOM = 0.66
 # Of the picture's width and height.
 MAX_SHIFT = 0.33
+# Pictures are lifted at this many times the clip's size where they have it, so that a frame at zoom 0.66 is still sharp.
+PICTURE_SCALE = 2
 
 
 def sample_trajectories(rng: np.random.Generator, n: int, frames: int, H: int, W: int) -> np.ndarray:
@@ -133,6 +135,26 @@ def lift_pictures(
         warp_picture(target, moves),
         np.where(warp_picture(dilated_mask, moves) > 0, 255, 0).astype(np.uint8),
     )
+
+
+def picture_size(height: int, width: int, H: int, W: int) -> tuple[int, int]:
+    """Return the height and width at which pictures are lifted: of the clip's aspect, at most `PICTURE_SCALE` times as large.
+
+    Args:
+      height: Height of the pictures in pixels.
+      width: Width of the pictures in pixels.
+      H: Height of the clip in pixels.
+      W: Width of the clip in pixels.
+    """
+    scale = min(PICTURE_SCALE, max(1.0, min(height / H, width / W)))
+    return round(H * scale), round(W * scale)
+
+
+def scale_down(video: np.ndarray, H: int, W: int) -> np.ndarray:
+    """Scale down by area. A mask pixel stays above 0 where any pixel under it was 255 (at most 16 to one: 255 / 16 > 0)."""
+    if video.shape[1:3] == (H, W):
+        return video
+    return np.stack([cv2.resize(frame, (W, H), interpolation=cv2.INTER_AREA) for frame in video])
 
 
 def vary_reference(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -6,7 +6,6 @@ set. "image" is the pair as a one-frame video: the paper trains on both (App. A)
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 
 from data_synth.operators import camera_move
@@ -17,15 +16,14 @@ from data_synth.rng import build_rng
 from data_synth.scenes import edits as ed
 from v2v.data.pair import Pair
 
-# Pictures are drawn this many times larger, so that a frame at zoom 0.66 is still sharp.
-PICTURE_SCALE = 2
-
 
 def lift_pair(seed: int, T: int, H: int, W: int) -> Pair | Rejected:
     """Return a rendered picture pair as a T-frame video."""
     rng = build_rng(seed, "lift")
     name = ed.LOCAL_EDITS[int(rng.integers(len(ed.LOCAL_EDITS)))]
-    still = planar.local_pair(name, seed, rng, 1, PICTURE_SCALE * H, PICTURE_SCALE * W)
+    still = planar.local_pair(
+        name, seed, rng, 1, camera_move.PICTURE_SCALE * H, camera_move.PICTURE_SCALE * W
+    )
     return still if isinstance(still, Rejected) else lift_still(still, build_rng(seed, "move"), T, H, W)
 
 
@@ -52,10 +50,10 @@ def lift_still(still: Pair, rng: np.random.Generator, T: int, H: int, W: int) ->
     if reference is not None:
         reference = camera_move.vary_reference(reference, rng)
     return Pair(
-        source=_scale_down(source, H, W),
-        target=_scale_down(target, H, W),
+        source=camera_move.scale_down(source, H, W),
+        target=camera_move.scale_down(target, H, W),
         reference=reference,
-        mask=np.where(_scale_down(mask, H, W) > 0, 255, 0).astype(np.uint8),
+        mask=np.where(camera_move.scale_down(mask, H, W) > 0, 255, 0).astype(np.uint8),
         instructions=still.instructions,
         source_caption=still.source_caption,
         target_caption=still.target_caption,
@@ -68,26 +66,6 @@ def lift_still(still: Pair, rng: np.random.Generator, T: int, H: int, W: int) ->
             "lifted": {"first": moves[0].round(6).tolist(), "last": moves[-1].round(6).tolist()},
         },
     )
-
-
-def picture_size(height: int, width: int, H: int, W: int) -> tuple[int, int]:
-    """Return the height and width at which pictures are lifted: of the clip's aspect, at most `PICTURE_SCALE` times as large.
-
-    Args:
-      height: Height of the pictures in pixels.
-      width: Width of the pictures in pixels.
-      H: Height of the clip in pixels.
-      W: Width of the clip in pixels.
-    """
-    scale = min(PICTURE_SCALE, max(1.0, min(height / H, width / W)))
-    return round(H * scale), round(W * scale)
-
-
-def _scale_down(video: np.ndarray, H: int, W: int) -> np.ndarray:
-    """Scale down by area. A mask pixel stays above 0 where any pixel under it was 255 (at most 16 to one: 255 / 16 > 0)."""
-    if video.shape[1:3] == (H, W):
-        return video
-    return np.stack([cv2.resize(frame, (W, H), interpolation=cv2.INTER_AREA) for frame in video])
 
 
 FAMILY = RecipeFamily(

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from data_synth import footage
+from data_synth.operators import camera_move
 from data_synth.recipes import lift
 from data_synth.recipes.base import RecipeFamily, RecipeInfo, SingleSeedRecipe
 from data_synth.recipes.result import Rejected
@@ -61,7 +62,19 @@ class OwnPairsRecipe(SingleSeedRecipe):
         """Return the pair of a row, or why it gives none."""
         if seed >= self.rows:
             return Rejected("past the last row")
-        row = self.table.rows[seed]
+        return self.read_row(seed, seed, T, H, W)
+
+    def read_row(self, number: int, seed: int, T: int, H: int, W: int) -> Pair | Rejected:
+        """Return the pair of a row, or why it gives none.
+
+        Args:
+          number: Of the row, from 0.
+          seed: Draws the window of a clip, or the camera move over a picture.
+          T: Number of frames.
+          H: Frame height in pixels.
+          W: Frame width in pixels.
+        """
+        row = self.table.rows[number]
         if isinstance(row, UnusableRow):
             return Rejected(row.kind)
         if row.split == "held_out":
@@ -81,7 +94,7 @@ class OwnPairsRecipe(SingleSeedRecipe):
         """
         clips = clip_pair.open_clip_pair(row.source, row.target, row.mask, row.start, row.end)
         if clips.is_picture:
-            height, width = lift.picture_size(clips.source.height, clips.source.width, H, W)
+            height, width = camera_move.picture_size(clips.source.height, clips.source.width, H, W)
             still = self._cut_pair(row, clips, seed, 1, height, width)
             lifted = lift.lift_still(still, build_rng(seed, "move"), T, H, W)
             return dataclasses.replace(lifted, recipe=NAME)

@@ -14,19 +14,26 @@ from collections.abc import Iterator, Sequence
 
 from data_synth.file_cache import FileStamp
 from data_synth.recipes import (
+    camera_edits,
     captions,
+    clip_looks,
     composition,
+    compound,
     control,
+    cutouts,
     external,
+    grounding,
     lift,
     looks,
     overlays,
     own_pairs,
     physics,
+    picture_pairs,
     planar,
     published,
     removal,
     shots,
+    time_edits,
     weather,
 )
 from data_synth.recipes.base import NO_BREAK, Recipe, RecipeFamily, RecipeInfo
@@ -47,6 +54,13 @@ ALL_FAMILIES: tuple[RecipeFamily, ...] = (
     physics.CONTROL_FAMILY,
     lift.FAMILY,
     removal.FAMILY,
+    cutouts.FAMILY,
+    clip_looks.FAMILY,
+    camera_edits.FAMILY,
+    time_edits.FAMILY,
+    grounding.FAMILY,
+    compound.FAMILY,
+    picture_pairs.FAMILY,
     captions.FAMILY,
     own_pairs.FAMILY,
     published.FAMILY,
@@ -164,12 +178,16 @@ def find_unused_sources(edits: Sequence[str], sources: Sources) -> list[str]:
         if chosen_recipes:
             used_experts.add(path)
     kinds = {kind for recipe in recipes for kind in recipe.reads}
-    if sources.clips and "masks" in kinds:
+    if sources.has_footage and "masks" in kinds:
         used_experts |= {path for path in sources.experts if shots.is_mask_expert(path)}
     options = []
     if sources.clips and "clips" not in kinds:
         options.append("--clips")
-    if sources.license != "unknown" and not sources.clips and "license" not in kinds:
+    if sources.pictures and not kinds & {"clips", "picture pairs"}:
+        options.append("--pictures")
+    if sources.cutouts and "cutouts" not in kinds:
+        options.append("--cutouts")
+    if sources.license != "unknown" and not sources.has_footage and "license" not in kinds:
         options.append("--license")
     options += [f"--import {name}" for name, _ in sources.sets if name not in names]
     options += [f"--expert {path}" for path in sources.experts if path not in used_experts]

@@ -7,13 +7,14 @@ beside `walk.mp4`, and the object's name in `walk.object.txt`. An expert of role
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from data_synth import footage as cl
 from data_synth.experts.wire import Job
+from data_synth.pictures import PictureFolder
 from data_synth.recipes import composition, connections
 from data_synth.recipes.result import Rejected
 from data_synth.recipes.sources import Sources
@@ -55,6 +56,9 @@ class Shot:
 
 # (seed, T, H, W) → shot or rejection.
 ShotSource = Callable[[int, int, int, int], Shot | Rejected]
+FootageFolder = cl.ClipFolder | PictureFolder
+# (seed, T, H, W) → clip and, where there is one, bool mask [T, H, W]; or rejection.
+MaskedClipSource = Callable[[int, int, int, int], tuple[cl.Clip, np.ndarray | None] | Rejected]
 # Finds the object in a clip that carries no mask.
 Masker = Callable[[cl.Clip], Shot | Rejected]
 
@@ -95,58 +99,109 @@ def build_shot(clip: cl.Clip, mask: np.ndarray, object_name: str, origin: dict) 
     return Shot(clip.video, mask, object_name, caption, without, origin)
 
 
-def folder_shots(clips: cl.ClipFolder, masker: Masker | None = None) -> ShotSource:
-    """Return the shots in a folder of clips.
+def folder_shots(folders: Sequence[FootageFolder], masker: Masker | None = None) -> ShotSource:
+    """Return the shots in folders of clips and pictures.
 
     Args:
-      clips: Clips with masks beside them.
-      masker: Makes the masks of clips that have none; None to reject those.
+      folders: Clips and pictures with masks beside them.
+      masker: Makes the masks of those that have none; None to reject them.
     """
 
     def shot(seed: int, T: int, H: int, W: int) -> Shot | Rejected:
-        name = clips.choose(seed)
-        path = Path(clips.root) / name
-        mask_path = _find_mask(path)
-        if mask_path is None and not masker:  # known before the clip is decoded
-            masks = " or ".join(mask.name for mask in _mask_candidates(path))
-            return Rejected(f"clip {name} has no {masks} beside it")
-        clip = clips(seed, T, H, W)
+        folder = cl.draw_folder(folders, seed)
+        name = folder.choose(seed)
+        path = Path(folder.root) / name
+        if find_mask(folder, name) is None and not masker:  # known before the clip is decoded
+            masks = " or ".join(path.with_suffix(ending).name for ending in _mask_endings(folder))
+            kind = "picture" if isinstance(folder, PictureFolder) else "clip"
+            return Rejected(f"{kind} {name} has no {masks} beside it")
+        clip = folder(seed, T, H, W)
         if isinstance(clip, Rejected):
             return clip
-        if mask_path is None:
+        mask = read_mask(folder, clip, seed, T, H, W)
+        if isinstance(mask, Rejected):
+            return mask
+        if mask is None:
             assert masker is not None
             return masker(clip)
-        try:
-            mask, full_clip = cl.decode_clip(str(mask_path)), cl.decode_clip(str(path))
-        except InputError as error:
-            return Rejected(f"unreadable mask {mask_path.name}: {cl.short_cause(error)}")
-        n, (h, w), (own_h, own_w) = len(mask.frames), mask.frames.shape[1:3], full_clip.frames.shape[1:3]
-        if abs(h * own_w - w * own_h) > 0.01 * h * own_w:  # it would be cropped elsewhere than the clip
-            return Rejected(f"mask {mask_path.name} is {w}x{h}, its clip {own_w}x{own_h}: not of one shape")
-        first = clip.origin["first_frame"]
-        if mask_path.suffix == ".mp4" and n < first + T:
-            return Rejected(f"mask {mask_path.name} is shorter than its clip")
-        frames = cl.select_frames(
-            mask, range(first, first + T) if mask_path.suffix == ".mp4" else [0] * T, H, W
-        )
         note = path.with_suffix(".object.txt")
         try:
             object_name = text_files.read_text(note).strip() if note.is_file() else ""
         except InputError as error:
             return Rejected(f"unreadable name {note.name}: {cl.short_cause(error)}, save it as UTF-8")
-        object_name = object_name or "masked object"
-        return build_shot(clip, frames[..., 0] > 127, object_name, clip.origin)
+        return build_shot(clip, mask, object_name or "masked object", clip.origin)
 
     return shot
 
 
-def _mask_candidates(clip: Path) -> list[Path]:
-    return [clip.with_suffix(f".mask{ending}") for ending in (".mp4", ".png")]
+def read_mask(
+    folder: FootageFolder, clip: cl.Clip, seed: int, T: int, H: int, W: int
+) -> np.ndarray | Rejected | None:
+    """Return the mask beside a clip or picture along the frames of a seed, bool [T, H, W]; None without one.
+
+    Args:
+      folder: Where the clip comes from.
+      clip: What the folder gave for this seed.
+      seed: Seed of the clip.
+      T: Number of frames.
+      H: Frame height in pixels.
+      W: Frame width in pixels.
+    """
+    name = folder.choose(seed)
+    path, mask_path = Path(folder.root) / name, find_mask(folder, name)
+    if mask_path is None:
+        return None
+    try:
+        mask, full_clip = cl.decode_clip(str(mask_path)), cl.decode_clip(str(path))
+    except InputError as error:
+        return Rejected(f"unreadable mask {mask_path.name}: {cl.short_cause(error)}")
+    n, (h, w), (own_h, own_w) = len(mask.frames), mask.frames.shape[1:3], full_clip.frames.shape[1:3]
+    if abs(h * own_w - w * own_h) > 0.01 * h * own_w:  # it would be cropped elsewhere than the clip
+        return Rejected(f"mask {mask_path.name} is {w}x{h}, its clip {own_w}x{own_h}: not of one shape")
+    if isinstance(folder, PictureFolder):
+        return folder.lift_mask(seed, cl.select_frames(mask, [0], own_h, own_w)[0], T, H, W)
+    first = clip.origin["first_frame"]
+    if mask_path.suffix == ".mp4" and n < first + T:
+        return Rejected(f"mask {mask_path.name} is shorter than its clip")
+    frames = cl.select_frames(mask, range(first, first + T) if mask_path.suffix == ".mp4" else [0] * T, H, W)
+    return frames[..., 0] > 127
 
 
-def _find_mask(clip: Path) -> Path | None:
-    """Return the mask beside a clip, None without one."""
-    return next((mask for mask in _mask_candidates(clip) if mask.is_file()), None)
+def build_masked_clips(sources: Sources) -> MaskedClipSource:
+    """Return the footage of a request with the masks that are beside it or that an expert makes; rendered scenes without footage.
+
+    A clip without a mask comes with None.
+    """
+    folders, masker = sources.clip_folders(), build_masker(sources.experts)
+    if not folders:
+        return lambda seed, T, H, W: (cl.render_clip(seed, T, H, W), None)
+
+    def masked_clip(seed: int, T: int, H: int, W: int) -> tuple[cl.Clip, np.ndarray | None] | Rejected:
+        folder = cl.draw_folder(folders, seed)
+        clip = folder(seed, T, H, W)
+        if isinstance(clip, Rejected):
+            return clip
+        mask = read_mask(folder, clip, seed, T, H, W)
+        if mask is None and masker:
+            shot = masker(clip)
+            if not isinstance(shot, Rejected):
+                mask = shot.mask
+            elif shot.transient:
+                return shot
+        return mask if isinstance(mask, Rejected) else (clip, mask)
+
+    return masked_clip
+
+
+def find_mask(folder: FootageFolder, name: str) -> Path | None:
+    """Return the mask beside a clip or picture, None without one."""
+    path = Path(folder.root) / name
+    candidates = (path.with_suffix(ending) for ending in _mask_endings(folder))
+    return next((mask for mask in candidates if mask.is_file()), None)
+
+
+def _mask_endings(folder: FootageFolder) -> tuple[str, ...]:
+    return (".mask.png",) if isinstance(folder, PictureFolder) else (".mask.mp4", ".mask.png")
 
 
 def build_masker(experts: tuple[str, ...]) -> Masker | None:
@@ -179,18 +234,28 @@ def is_mask_expert(path: str) -> bool:
 
 
 def build_shot_source(sources: Sources) -> ShotSource:
-    """Return the shots of the request's clips, whose masks experts of role mask may make; rendered shots without clips.
+    """Return the shots of the request's footage, whose masks experts of role mask may make; rendered shots without footage.
 
     Raises:
-      InputError: No clip has a mask, and no expert makes any.
+      InputError: No clip or picture has a mask, and no expert makes any.
     """
-    clips = sources.clip_source()
-    if not isinstance(clips, cl.ClipFolder):
+    shots = find_shot_source(sources)
+    if shots is None:
+        folders = sources.clip_folders()
+        roots = " and ".join(folder.root for folder in folders)
+        raise InputError(
+            f"{roots}: expected masks beside clips (NAME.mask.mp4 or NAME.mask.png beside NAME.mp4), found none among "
+            f"{sum(len(folder.files) for folder in folders)} clips; add some, or an expert of role mask by --expert"
+        )
+    return shots
+
+
+def find_shot_source(sources: Sources) -> ShotSource | None:
+    """Return the shots of `build_shot_source`; None where no footage has a mask and no expert makes any."""
+    folders = sources.clip_folders()
+    if not folders:
         return render_shot
     masker = build_masker(sources.experts)
-    if not masker and not any(_find_mask(Path(clips.root) / name) for name in clips.files):
-        raise InputError(
-            f"{clips.root}: expected masks beside clips (NAME.mask.mp4 or NAME.mask.png beside NAME.mp4), found none among "
-            f"{len(clips.files)} clips; add some, or an expert of role mask by --expert"
-        )
-    return folder_shots(clips, masker)
+    if not masker and not any(find_mask(folder, name) for folder in folders for name in folder.files):
+        return None
+    return folder_shots(folders, masker)

@@ -9,13 +9,13 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal
 
-from data_synth import footage
+from data_synth import footage, pictures
 from data_synth.file_cache import FileStamp, file_stamp
 from v2v.errors import InputError
 
-# What a recipe may read: the folder of clips, experts of role mask for those clips, the set of its own name, the caption writer, the
-# license for pairs of that set that state none.
-SourceKind = Literal["clips", "masks", "set", "writer", "license"]
+# What a recipe may read: the folders of clips and of pictures as footage, experts of role mask for those, pictures before and after an
+# edit, cut-outs, the set of its own name, the caption writer, the license for pairs of that set that state none.
+SourceKind = Literal["clips", "masks", "picture pairs", "cutouts", "set", "writer", "license"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,6 +28,8 @@ class Sources:
       experts: TOML files that describe external experts (`experts.spec`) or compositions of them (`recipes.composition`).
       sets: (recipe name, path) of published sets, tables of people's own pairs and caption files.
       writer: TOML file of a caption writer (`language.caption_rewriting`); "" for the rule-based one.
+      pictures: Folder of pictures that are lifted to clips wherever `clips` are read, and of pictures before and after an edit; "" for none.
+      cutouts: Folder of cut-out objects (`cutouts.library`); "" for none.
     """
 
     clips: str = ""
@@ -35,14 +37,35 @@ class Sources:
     experts: tuple[str, ...] = ()
     sets: tuple[tuple[str, str], ...] = ()
     writer: str = ""
+    pictures: str = ""
+    cutouts: str = ""
 
-    def clip_source(self) -> footage.ClipSource:
-        """Return the source of footage: the folder of clips, or rendered scenes without one.
+    @property
+    def has_footage(self) -> bool:
+        """Whether the request brings clips or pictures."""
+        return bool(self.clips or self.pictures)
+
+    def clip_folders(self) -> tuple[footage.ClipFolder | pictures.PictureFolder, ...]:
+        """Return the folders of footage; none without any.
 
         Raises:
-          InputError: The folder cannot be read or holds no video.
+          InputError: A folder cannot be read or holds nothing of its kind.
         """
-        return footage.read_clip_folder(self.clips, self.license) if self.clips else footage.render_clip
+        folders = []
+        if self.clips:
+            folders.append(footage.read_clip_folder(self.clips, self.license))
+        if self.pictures:
+            folders.append(pictures.read_picture_folder(self.pictures, self.license))
+        return tuple(folders)
+
+    def clip_source(self) -> footage.ClipSource:
+        """Return the source of footage: the folders of clips and pictures, or rendered scenes without one.
+
+        Raises:
+          InputError: A folder cannot be read or holds nothing of its kind.
+        """
+        folders = self.clip_folders()
+        return footage.draw_from(folders) if folders else footage.render_clip
 
     def set_path(self, name: str) -> str:
         """Return the path of the set for the recipe of that name.
@@ -57,7 +80,12 @@ class Sources:
 
     def stamps(self) -> tuple[FileStamp, ...]:
         """Return the stamps of all files and folders that are named here."""
-        paths = (self.clips, *self.experts, *(path for _, path in self.sets), self.writer)
+        paths = (
+            *(self.clips, self.pictures, self.cutouts),
+            *self.experts,
+            *(path for _, path in self.sets),
+            self.writer,
+        )
         return tuple(file_stamp(path) for path in paths if path)
 
 

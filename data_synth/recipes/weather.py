@@ -90,7 +90,7 @@ def render_clip_with_depth(seed: int, T: int, H: int, W: int) -> tuple[footage.C
 
 
 def _build_recipe(name: str, forward: bool, sources: Sources) -> Recipe:
-    clips = sources.clip_source() if sources.clips else None
+    clips = sources.clip_source() if sources.has_footage else None
     return FunctionRecipe(functools.partial(weather_pair, name, forward, clips))
 
 

@@ -85,6 +85,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="folder of videos for control, removal, insertion and experts (default: rendered scenes)",
     )
     parser.add_argument(
+        "--pictures",
+        default="",
+        metavar="DIR",
+        help="folder of pictures, which camera moves turn into clips wherever --clips are used; NAME_source.png beside NAME.png and "
+        "NAME.txt is a picture before and after an edit (recipe before-after)",
+    )
+    parser.add_argument(
+        "--cutouts",
+        default="",
+        metavar="DIR",
+        help="folder of pictures of objects with a transparent background, for the cutout recipes; an object's name is that of its file, "
+        "or stands in names.csv (file,name)",
+    )
+    parser.add_argument(
         "--license",
         default="unknown",
         metavar="TEXT",
@@ -188,6 +202,8 @@ def parse_request(args: argparse.Namespace) -> SynthRequest:
         tuple(args.expert),
         tuple(request.parse_import(text) for text in (*args.imports, *args.old_imports)),
         args.writer,
+        args.pictures,
+        args.cutouts,
     )
     return request.SynthRequest(
         args.out,

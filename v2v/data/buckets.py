@@ -24,7 +24,7 @@ import numpy as np
 
 from v2v.config import DataConfig
 from v2v.data.latent_cache import RecordFacts, read_facts
-from v2v.data.pair import Pair
+from v2v.data.pair import OVERLAP, Pair
 from v2v.data.transforms import frame_count
 from v2v.errors import InputError
 
@@ -265,9 +265,12 @@ def crop_pair(pair: Pair, size: Size) -> Pair:
     def cut_mask(mask: np.ndarray) -> np.ndarray:
         return np.where(cut(mask.astype(np.float32)) > 0, 255, 0).astype(np.uint8)
 
+    def cut_effect(effect: np.ndarray) -> np.ndarray:
+        return np.maximum(cut_mask(effect > OVERLAP), np.minimum(cut_mask(effect), OVERLAP))
+
     return dataclasses.replace(
         pair, source=cut(pair.source), target=cut(pair.target), mask=cut_mask(pair.mask),
-        effect=None if pair.effect is None else cut_mask(pair.effect),
+        effect=None if pair.effect is None else cut_effect(pair.effect),
         active=(max(start - first, 0), min(end - first, t)),
     )  # fmt: skip
 

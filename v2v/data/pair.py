@@ -25,6 +25,10 @@ from v2v.video import lossless
 SCHEMA_VERSION = 2
 # Schemas that are read; records of schema 1 have no effect and are always PNG.
 READABLE = (1, 2)
+# Level of `Pair.effect` where the object hides a side effect. Below 128, so that a threshold gives what is visible of it.
+OVERLAP = 127
+# Levels of `build_quadmask`.
+REMOVE, REMOVE_AND_AFFECTED, AFFECTED, KEEP = 0, 63, 127, 255
 # Bytes of pixels from which a clip is stored as video (two million pixels).
 LARGE = 3 << 21
 _TEXTS = ("source_caption", "target_caption", "edit", "recipe")
@@ -52,8 +56,8 @@ class Pair:
       seed: the seed that reproduces it.
       provenance: facts that JSON can hold: parameters, versions, licence.
       active: frames [start, end) in which the edit is on; (0, T) when it is on throughout.
-      effect: [T, H, W] in {0, 255}, the part of the mask that is a side effect (shadow, reflection, motion that the edit causes) and
-        not the edited object itself; None where it is unknown.
+      effect: [T, H, W] in {0, OVERLAP, 255}: 255 in the part of the mask that is a side effect (shadow, reflection, motion that the edit
+        causes) and not the edited object itself; OVERLAP where that is known to go on behind the object; None where it is unknown.
 
     Raises:
       InputError: an array of another shape or type, no instruction, or active frames outside of the clip.
@@ -99,6 +103,24 @@ class Pair:
         start, end = self.active
         if not 0 <= start < end <= T:
             raise InputError(f"pair.active: expected 0 <= start < end <= {T}, got {self.active}")
+
+
+def build_quadmask(pair: Pair) -> np.ndarray:
+    """Return mask and effect as one four-valued mask, as editors of objects and their physical effects take it.
+
+    Returns:
+      uint8 [T, H, W]: REMOVE where the edited object is, REMOVE_AND_AFFECTED where it hides a side effect, AFFECTED where a side effect is,
+      KEEP elsewhere.
+
+    Raises:
+      InputError: The effect is unknown.
+    """
+    if pair.effect is None:
+        raise InputError(f"pair of seed {pair.seed}: expected an effect map for a quadmask, got none")
+    inside = np.where(
+        pair.effect == 0, REMOVE, np.where(pair.effect > OVERLAP, AFFECTED, REMOVE_AND_AFFECTED)
+    )
+    return np.where(pair.mask > 0, inside, KEEP).astype(np.uint8)
 
 
 def encode_pair(pair: Pair) -> dict[str, bytes | str | int]:

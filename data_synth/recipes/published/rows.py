@@ -19,6 +19,7 @@ import cv2
 import numpy as np
 
 from data_synth import footage as cl
+from data_synth.operators import camera_move
 from data_synth.recipes import lift
 from data_synth.recipes.base import SingleSeedRecipe
 from data_synth.recipes.result import Rejected
@@ -130,7 +131,7 @@ class PublishedRecipe(SingleSeedRecipe):
             return Rejected("shorter than the clip")
         first = 0 if pictures else int(build_rng(seed, "footage").integers(n - T + 1))
         span = slice(first, first + (1 if pictures else T))
-        height, width = lift.picture_size(h, w, H, W) if pictures else (H, W)
+        height, width = camera_move.picture_size(h, w, H, W) if pictures else (H, W)
         source, target = (
             cl.select_frames(video, numbers[span].tolist(), height, width)
             for video, numbers in ((source, matched.source_numbers), (target, matched.target_numbers))

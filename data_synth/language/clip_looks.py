@@ -1,0 +1,69 @@
+"""Instructions for looks on footage: templates of looks, of the default mix and beyond, for the clip, a half, an object or its surroundings."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+import numpy as np
+
+from data_synth.language import grammar, looks, templates
+from data_synth.language.photometric_long import LONG_TEMPLATES
+
+
+def sample_region(is_object: bool, object_name: str, rng: np.random.Generator) -> str:
+    """Return words for an object, or for everything else."""
+    if is_object:
+        return f"the {object_name}"
+    words = ("the background", f"everything but the {object_name}", f"the surroundings of the {object_name}")
+    return words[int(rng.integers(len(words)))]
+
+
+def sample_instructions(
+    name: str, slots: Mapping[str, str], region: str, rng: np.random.Generator, count: int = 5
+) -> tuple[str, ...]:
+    """Sample different instructions for a look.
+
+    Args:
+      name: Name of the look, of `operators.looks.LOOKS` or `operators.photometric.PHOTOMETRIC`.
+      slots: Words from the look.
+      region: What it is limited to; "" for the whole clip.
+      rng: Orders the templates.
+      count: Largest number of instructions.
+    """
+    if name in templates.PHOTOMETRIC_TEMPLATES:
+        rows = (*templates.PHOTOMETRIC_TEMPLATES[name], *LONG_TEMPLATES[name])
+    else:
+        rows = looks.TEMPLATES[_recipe_name(name)]
+    if region:
+        rows = tuple(row for row in rows if "{it}" in row and "make it" not in row and "let it" not in row)
+    order = rng.permutation(len(rows))[:count].tolist()
+    sentences = []
+    for i in order:
+        words = {
+            **slots,
+            "it": region or ("the video", "the clip", "this clip", "the footage")[int(rng.integers(4))],
+        }
+        sentences.append(re.sub(r"\ba (?=[aeiou])", "an ", rows[i].format(**words)))
+    return tuple(dict.fromkeys(sentences))
+
+
+def format_caption(name: str, slots: Mapping[str, str], caption: str, region: str) -> str:
+    """Format the caption of a clip with a look.
+
+    Args:
+      name: Name of the look.
+      slots: Words from the look.
+      caption: Caption of the clip, "" if unknown.
+      region: What it is limited to; "" for the whole clip.
+    """
+    if region:
+        style = templates.STYLES.get(name) or _recipe_name(name).replace("-", " ")
+        return f"{caption or 'a video'}, {region} with the look: {style}"
+    if name in templates.STYLES:
+        return grammar.styled_caption(name, caption or "a scene")
+    return looks.format_caption(_recipe_name(name), slots, caption)
+
+
+def _recipe_name(look: str) -> str:
+    return next((group for group in ("tint", "duotone") if look.startswith(f"{group}-")), look)

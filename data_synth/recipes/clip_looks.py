@@ -1,0 +1,160 @@
+"""The recipes of looks on footage: those of the default mix on clips, and any look inside an object's mask or outside of it.
+
+seed → clip or shot → **look** → Pair. Black and white, night, the seasons and so on are recipes of rendered scenes (`planar.py`); look-on-clip
+draws them on footage, in the whole frame or in a half, look-on-object and look-on-background limit them, and the looks of `looks.py`, to what
+a mask shows.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+
+import numpy as np
+
+from data_synth import footage
+from data_synth.language import clip_looks as language
+from data_synth.language import templates
+from data_synth.operators.looks import LOOKS, apply_look, restrict_to_mask
+from data_synth.operators.photometric import PHOTOMETRIC
+from data_synth.recipes.base import FunctionRecipe, Recipe, RecipeFamily, RecipeInfo
+from data_synth.recipes.planar import half_slices
+from data_synth.recipes.result import Rejected
+from data_synth.recipes.shots import ShotSource, build_shot_source
+from data_synth.recipes.sources import Sources
+from data_synth.rng import build_rng
+from v2v.data.pair import Pair
+
+VERSION = "1"
+# Probability that a look on a clip is limited to one half of the frame.
+_HALF_SHARE = 0.2
+# Least root mean square of the change inside the mask, in grey levels.
+MIN_CHANGE = 5.0
+# Looks of the default mix that need no reference picture.
+CLIP_LOOKS = tuple(name for name in PHOTOMETRIC if name != "palette")
+# Looks that are recognized on a part of the frame.
+PART_LOOKS = (*CLIP_LOOKS, *(name for name, look in LOOKS.items() if look.is_regional))
+
+
+def clip_look_pair(clips: footage.ClipSource, seed: int, T: int, H: int, W: int) -> Pair | Rejected:
+    """Return a pair of a clip and the clip with a look of the default mix, "palette" included.
+
+    Args:
+      clips: Source of footage.
+      seed: Seed of the clip, the look, its half and the words.
+      T: Number of frames.
+      H: Frame height in pixels.
+      W: Frame width in pixels.
+    """
+    clip = clips(seed, T, H, W)
+    if isinstance(clip, Rejected):
+        return clip
+    rng = build_rng(seed, "clip look")
+    names = tuple(PHOTOMETRIC)
+    name, reference = names[int(rng.integers(len(names)))], None
+    if name == "palette":
+        other = clips(int(rng.integers(1 << 31)), 1, H, W)
+        if isinstance(other, Rejected):
+            return other
+        reference = other.video[0]
+    edited = PHOTOMETRIC[name](clip.video, reference)
+    mask, region = np.full((H, W), 255, np.uint8), ""
+    if name not in ("blur", "palette") and rng.random() < _HALF_SHARE:
+        half = templates.REGIONS[int(rng.integers(len(templates.REGIONS)))]
+        mask = np.zeros((1, H, W), np.uint8)
+        mask[half_slices(half, H, W)] = 255
+        mask, region = mask[0], f"the {half}"
+    return _assemble(name, clip, edited, np.repeat(mask[None], T, 0), region, seed, reference)
+
+
+def part_look_pair(is_object: bool, shots: ShotSource, seed: int, T: int, H: int, W: int) -> Pair | Rejected:
+    """Return a pair of a clip and the clip with a look on an object, or on everything else.
+
+    Args:
+      is_object: Whether the object gets the look; otherwise its surroundings do.
+      shots: Source of footage with masks.
+      seed: Seed of the shot, the look and the words.
+      T: Number of frames.
+      H: Frame height in pixels.
+      W: Frame width in pixels.
+    """
+    shot = shots(seed, T, H, W)
+    if isinstance(shot, Rejected):
+        return shot
+    rng = build_rng(seed, "clip look")
+    name = PART_LOOKS[int(rng.integers(len(PART_LOOKS)))]
+    if not is_object and rng.random() < 0.2:
+        name = "blur"  # what people ask for most
+    mask = np.where(shot.body_mask if is_object else ~shot.body_mask, 255, 0).astype(np.uint8)
+    if name in LOOKS:
+        edited = apply_look(name, shot.video, build_rng(seed, "look noise"))
+    else:
+        edited = PHOTOMETRIC[name](shot.video, None)
+    words = language.sample_region(is_object, shot.object_name, rng)
+    clip = footage.Clip(shot.video, shot.caption, shot.origin)
+    return _assemble(name, clip, edited, mask, words, seed, None)
+
+
+def _assemble(
+    name: str,
+    clip: footage.Clip,
+    edited: np.ndarray,
+    mask: np.ndarray,
+    region: str,
+    seed: int,
+    reference: np.ndarray | None,
+) -> Pair:
+    slots = dict(LOOKS[name].slots) if name in LOOKS else {}
+    caption = clip.caption or "a video"
+    return Pair(
+        source=clip.video,
+        target=restrict_to_mask(clip.video, edited, mask),
+        mask=mask,
+        reference=reference,
+        instructions=language.sample_instructions(name, slots, region, build_rng(seed, "words")),
+        source_caption=caption,
+        target_caption=language.format_caption(name, slots, clip.caption, region),
+        edit=name,
+        recipe="clip look",
+        seed=seed,
+        provenance={
+            **clip.origin,
+            "look": name,
+            "slots": {**slots, **({"it": region} if region else {})},
+            "version": VERSION,
+        },
+        active=(0, len(clip.video)),
+    )
+
+
+def _build_clip_looks(sources: Sources) -> Recipe:
+    return FunctionRecipe(functools.partial(clip_look_pair, sources.clip_source()))
+
+
+def _build_part_looks(is_object: bool, sources: Sources) -> Recipe:
+    return FunctionRecipe(functools.partial(part_look_pair, is_object, build_shot_source(sources)))
+
+
+_RECIPES: dict[str, Callable[[Sources], Recipe]] = {
+    "look-on-clip": _build_clip_looks,
+    "look-on-object": functools.partial(_build_part_looks, True),
+    "look-on-background": functools.partial(_build_part_looks, False),
+}
+FAMILY = RecipeFamily(
+    "clip-looks",
+    "look-on-clip (a look of the default mix on footage, whole or in a half), look-on-object and look-on-background (any look, limited "
+    "by a mask)",
+    tuple(
+        RecipeInfo(
+            name,
+            build,
+            kind="clip look",
+            min_change=MIN_CHANGE,
+            reads=("clips",) if name == "look-on-clip" else ("clips", "masks"),
+        )
+        for name, build in _RECIPES.items()
+    ),
+    selectable=True,
+    renderer="clip looks",
+    version=VERSION,
+)

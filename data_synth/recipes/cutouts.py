@@ -1,0 +1,497 @@
+"""The recipes of cut-out objects on footage: insert, remove, replace, recolor, resize, move, and change how many there are.
+
+seed → clip, cut-outs → ground → layers before and after → **Pair**. Both sides are drawn by one renderer (`cutouts.render`) into the same
+clip, so the mask (object and shadow of every layer that only one side has), the effect (the shadow) and what it has in common with the
+object are exact. The reference of what is new is the cut-out itself.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+
+import cv2
+import numpy as np
+
+from data_synth import footage
+from data_synth.cutouts import placement, render
+from data_synth.cutouts.appearance import FootageLook, match_picture, measure_look
+from data_synth.cutouts.library import Cutout, CutoutFolder, read_cutout_folder
+from data_synth.cutouts.placement import Ground, Place
+from data_synth.cutouts.render import CutoutLayer
+from data_synth.language import cutouts as language
+from data_synth.language import nouns
+from data_synth.recipes.base import FunctionRecipe, Recipe, RecipeFamily, RecipeInfo, join_names
+from data_synth.recipes.result import Rejected
+from data_synth.recipes.shots import MaskedClipSource, build_masked_clips
+from data_synth.recipes.sources import Sources
+from data_synth.rng import build_rng
+from data_synth.scenes import objects as ob
+from v2v.data.pair import OVERLAP, Pair
+from v2v.errors import InputError
+
+VERSION = "1"
+# Hues that a recolored object may get; the others are no hues.
+HUES = ("red", "orange", "yellow", "green", "cyan", "blue", "purple", "pink")
+# Least share of an object's pixels that has a color, and least distance in degrees between its hue and the new one.
+_MIN_COLORED, _MIN_HUE_STEP = 0.45, 50.0
+# Probability of a second object that stays as it is.
+_BYSTANDER_SHARE = 0.3
+_OBJECT_TRIES = 12
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """A clip in which cut-outs can stand, and how they are drawn there.
+
+    Attributes:
+      clip: The footage.
+      hidden: bool [T, H, W], what is nearer than objects behind it; None where that is unknown.
+      ground: Where objects can stand.
+      look: How the footage looks.
+      shadow: The shadows of all objects.
+      seed: Seed of the grain.
+    """
+
+    clip: footage.Clip
+    hidden: np.ndarray | None
+    ground: Ground
+    look: FootageLook
+    shadow: render.Shadow
+    seed: int
+
+    def draw(self, picture: np.ndarray, place: Place, number: int) -> CutoutLayer:
+        """Return a cut-out as a layer.
+
+        Args:
+          picture: float32 [h, w, 4].
+          place: Where it stands.
+          number: Of the object; it keys the grain.
+        """
+        H, W = self.clip.video.shape[1:3]
+        lit = match_picture(picture, self.look, self.ground.surrounding_luma(place))
+        hidden = None
+        if self.hidden is not None:
+            rows = np.flatnonzero(self.hidden[0].any(1))
+            # What ends lower in the frame stands nearer.
+            hidden = self.hidden if len(rows) and rows[-1] >= place.y else None
+        rng = build_rng(self.seed, f"grain {number}")
+        return render.draw_layer(lit, place, self.ground.track, self.shadow, self.look, rng, (H, W), hidden)
+
+
+@dataclasses.dataclass(frozen=True)
+class Change:
+    """One edit of cut-outs.
+
+    Attributes:
+      common: Layers that are in source and target.
+      before: Layers of the source alone.
+      after: Layers of the target alone.
+      slots: Words for the instructions.
+      objects: Pictures by their role in provenance.
+      reference: What the reference shows; None for no reference.
+      parts: Parts of layers that change: recoloring leaves the shadow as it is.
+    """
+
+    common: tuple[CutoutLayer, ...]
+    before: tuple[CutoutLayer, ...]
+    after: tuple[CutoutLayer, ...]
+    slots: dict[str, str]
+    objects: dict[str, Cutout]
+    reference: np.ndarray | None = None
+    parts: tuple[str, ...] = ("object", "shadow")
+
+
+def cutout_pair(
+    name: str, clips: MaskedClipSource, library: CutoutFolder, seed: int, T: int, H: int, W: int
+) -> Pair | Rejected:
+    """Return a pair of a clip with cut-outs before and after an edit of them.
+
+    Args:
+      name: Edit, of `EDITS`.
+      clips: Source of footage, with masks of what is in front.
+      library: The cut-outs.
+      seed: Seed of the clip, the objects, their places and the words.
+      T: Number of frames.
+      H: Frame height in pixels.
+      W: Frame width in pixels.
+    """
+    masked_clip = clips(seed, T, H, W)
+    if isinstance(masked_clip, Rejected):
+        return masked_clip
+    clip, hidden = masked_clip
+    ground = placement.survey_ground(clip.video, hidden)
+    if isinstance(ground, Rejected):
+        return ground
+    rng = build_rng(seed, "cutouts")
+    stage = Stage(clip, hidden, ground, measure_look(clip.video), render.sample_shadow(rng), seed)
+    change = _EDITS[name](stage, library, rng)
+    if isinstance(change, Rejected):
+        return change
+    edit = change.slots.get("edit", name)
+    words = build_rng(seed, "words")
+    caption = clip.caption or "a video"
+    object_footprint, shadow_footprint = (
+        _join_footprints((*change.before, *change.after), part, (T, H, W)) for part in ("object", "shadow")
+    )
+    changed = object_footprint | shadow_footprint if "shadow" in change.parts else object_footprint
+    effect = None
+    if "shadow" in change.parts:
+        effect = np.where(shadow_footprint, np.where(object_footprint, OVERLAP, 255), 0).astype(np.uint8)
+    source_words, target_words = _describe_sides(edit, change.slots)
+    return Pair(
+        source=render.compose(clip.video, (*change.common, *change.before)),
+        target=render.compose(clip.video, (*change.common, *change.after)),
+        mask=np.where(changed, 255, 0).astype(np.uint8),
+        reference=change.reference,
+        instructions=language.sample_instructions(edit, change.slots, words),
+        source_caption=f"{caption}{source_words}",
+        target_caption=f"{caption}{target_words}",
+        edit=edit,
+        recipe="cutout",
+        seed=seed,
+        provenance={
+            **clip.origin,
+            "cutouts": {role: {"file": c.file, "name": c.name} for role, c in change.objects.items()},
+            "cutouts_license": library.license,
+            "slots": change.slots,
+            "version": VERSION,
+            **_reverse(edit, change.slots, words),
+        },
+        active=(0, T),
+        effect=effect,
+    )
+
+
+def insert_or_remove(
+    is_insertion: bool, stage: Stage, library: CutoutFolder, rng: np.random.Generator
+) -> Change | Rejected:
+    """Add an object, or take it away."""
+    drawn = _draw_objects(stage, library, rng)
+    if isinstance(drawn, Rejected):
+        return drawn
+    cutout, place, bystanders = drawn
+    layer = stage.draw(cutout.picture, place, 0)
+    before, after = ((), (layer,)) if is_insertion else ((layer,), ())
+    reference = draw_reference(cutout, rng) if is_insertion else None
+    return Change(bystanders, before, after, _name_slots(cutout, place, stage), {"object": cutout}, reference)
+
+
+def replace(stage: Stage, library: CutoutFolder, rng: np.random.Generator) -> Change | Rejected:
+    """Exchange an object for another."""
+    drawn = _draw_objects(stage, library, rng)
+    if isinstance(drawn, Rejected):
+        return drawn
+    cutout, place, bystanders = drawn
+    for _ in range(_OBJECT_TRIES):
+        new = _draw_cutout(library, rng)
+        if isinstance(new, Rejected) or new.name == cutout.name:
+            continue
+        aspect = new.picture.shape[1] / new.picture.shape[0]
+        scale = np.sqrt(place.aspect / aspect)  # of the same area
+        new_place = Place(place.x, place.y, place.height * float(np.clip(scale, 0.7, 1.4)), aspect)
+        if stage.ground.is_free(new_place):
+            layers = stage.draw(cutout.picture, place, 0), stage.draw(new.picture, new_place, 1)
+            slots = _name_slots(cutout, place, stage) | {
+                "new": new.name,
+                "a_new": nouns.with_article(new.name),
+                "the_new": f"the {new.name}",
+            }
+            objects = {"object": cutout, "new": new}
+            return Change(bystanders, layers[:1], layers[1:], slots, objects, draw_reference(new, rng))
+    return Rejected("no other object fits there")
+
+
+def recolor(stage: Stage, library: CutoutFolder, rng: np.random.Generator) -> Change | Rejected:
+    """Give an object another color."""
+    for _ in range(_OBJECT_TRIES):
+        cutout = _draw_cutout(library, rng)
+        if isinstance(cutout, Rejected):
+            continue
+        hue = find_hue(cutout.picture)
+        if hue is None:
+            continue
+        colors = [c for c in HUES if _hue_step(_hue_of(c), hue) >= _MIN_HUE_STEP]
+        color = colors[int(rng.integers(len(colors)))]
+        place = stage.ground.find_place(rng, cutout.picture.shape[1] / cutout.picture.shape[0])
+        if place is None:
+            return Rejected("no calm place for an object")
+        painted = paint(cutout.picture, _hue_of(color))
+        slots = _name_slots(cutout, place, stage) | {"colour": color}
+        layers = stage.draw(cutout.picture, place, 0), stage.draw(painted, place, 0)
+        return Change((), layers[:1], layers[1:], slots, {"object": cutout}, parts=("object",))
+    return Rejected("no object with a color of its own")
+
+
+def resize(stage: Stage, library: CutoutFolder, rng: np.random.Generator) -> Change | Rejected:
+    """Make an object larger or smaller on its spot."""
+    drawn = _draw_objects(stage, library, rng)
+    if isinstance(drawn, Rejected):
+        return drawn
+    cutout, place, bystanders = drawn
+    is_larger = bool(rng.random() < 0.5)
+    factor = float(rng.uniform(1.45, 1.9))
+    other = place.scaled(1 / factor if is_larger else factor)
+    if not is_larger and not stage.ground.is_free(other):
+        return Rejected("no room for a larger object")
+    small, large = (place, other) if place.height < other.height else (other, place)
+    layers = stage.draw(cutout.picture, small, 0), stage.draw(cutout.picture, large, 0)
+    before, after = (layers[:1], layers[1:]) if is_larger else (layers[1:], layers[:1])
+    ratio = large.height / small.height if is_larger else small.height / large.height
+    slots = _name_slots(cutout, small if is_larger else large, stage) | {
+        "way": _choose(rng, ("enlarge", "scale up") if is_larger else ("shrink", "scale down")),
+        "more": _choose(rng, ("bigger", "larger", "taller") if is_larger else ("smaller", "tinier")),
+        "percent": f"{100 * ratio:.0f}",
+        "times": f"{ratio:.1f}",
+        "back": "shrink" if is_larger else "enlarge",
+    }
+    return Change(bystanders, before, after, slots, {"object": cutout})
+
+
+def move(stage: Stage, library: CutoutFolder, rng: np.random.Generator) -> Change | Rejected:
+    """Put an object elsewhere at the same distance from the camera."""
+    H, W = stage.clip.video.shape[1:3]
+    drawn = _draw_objects(stage, library, rng)
+    if isinstance(drawn, Rejected):
+        return drawn
+    cutout, place, bystanders = drawn
+    for _ in range(_OBJECT_TRIES):
+        x = place.x + rng.uniform(0.25, 0.6) * W * (1 if rng.random() < 0.5 else -1)
+        new = dataclasses.replace(place, x=x, y=place.y + rng.uniform(-0.03, 0.03) * H)
+        if stage.ground.is_free(new):
+            layers = stage.draw(cutout.picture, place, 0), stage.draw(cutout.picture, new, 0)
+            slots = _name_slots(cutout, place, stage) | {
+                "where": "to the right" if new.x > place.x else "to the left",
+                "back": "to the left" if new.x > place.x else "to the right",
+                "to": language.describe_place(new.x / W, new.y / H),
+            }
+            return Change(bystanders, layers[:1], layers[1:], slots, {"object": cutout})
+    return Rejected("no other place for the object")
+
+
+def change_count(stage: Stage, library: CutoutFolder, rng: np.random.Generator) -> Change | Rejected:
+    """Add some of what is there already, or take some away."""
+    is_more = bool(rng.random() < 0.5)
+    few = int(rng.integers(1, 4))
+    many = few + int(rng.integers(1, 4 - few // 2))
+    cutout = next(
+        (
+            c
+            for _ in range(_OBJECT_TRIES)
+            if not isinstance(c := _draw_cutout(library, rng), Rejected) and nouns.is_countable(c.name)
+        ),
+        None,
+    )
+    if cutout is None:
+        return Rejected("no object that can be counted")
+    H, W = stage.clip.video.shape[1:3]
+    height = rng.uniform(0.14, 0.24) * H
+    places: list[Place] = []
+    for _ in range(many):
+        own = height * rng.uniform(0.92, 1.08)
+        place = stage.ground.find_place(
+            rng, cutout.picture.shape[1] / cutout.picture.shape[0], tuple(places), own
+        )
+        if place is None:
+            return Rejected("no room for as many objects")
+        places.append(place)
+    layers = tuple(stage.draw(cutout.picture, place, i) for i, place in enumerate(places))
+    difference = many - few
+    slots = _name_slots(cutout, places[0], stage) | {
+        "edit": "cutout-more" if is_more else "cutout-fewer",
+        "plural": nouns.pluralize(cutout.name),
+        "many": nouns.count(many, cutout.name),
+        "few": nouns.count(few, cutout.name),
+        "many_number": nouns.NUMBERS[many],
+        "few_number": nouns.NUMBERS[few],
+        "difference": nouns.NUMBERS[difference],
+        "difference_noun": cutout.name if difference == 1 else nouns.pluralize(cutout.name),
+    }
+    before, after = ((), layers[few:]) if is_more else (layers[few:], ())
+    return Change(layers[:few], before, after, slots, {"object": cutout})
+
+
+def draw_reference(cutout: Cutout, rng: np.random.Generator) -> np.ndarray:
+    """Return a cut-out on a plain ground of a random light color, uint8 [h, w, 3]."""
+    color = np.float32(rng.uniform(0.75, 1.0, 3))
+    margin = max(2, round(0.08 * max(cutout.picture.shape[:2])))
+    padded = np.pad(cutout.picture, ((margin, margin), (margin, margin), (0, 0)))
+    alpha = padded[..., 3:]
+    return np.rint(255 * (alpha * padded[..., :3] + (1 - alpha) * color)).astype(np.uint8)
+
+
+def find_hue(picture: np.ndarray) -> float | None:
+    """Return the main hue of a cut-out in degrees; None where most of it has none."""
+    hsv = cv2.cvtColor(np.ascontiguousarray(picture[..., :3]), cv2.COLOR_RGB2HSV)
+    solid = picture[..., 3] > 0.5
+    colored = solid & (hsv[..., 1] > 0.3) & (hsv[..., 2] > 0.2)
+    if not colored.any() or colored.sum() < _MIN_COLORED * solid.sum():
+        return None
+    angles = np.deg2rad(hsv[..., 0][colored])
+    weights = hsv[..., 1][colored]
+    mean = np.sum(weights * np.exp(1j * angles)) / weights.sum()
+    # Many colors at once have no main one.
+    return None if abs(mean) < 0.75 else float(np.rad2deg(np.angle(mean)) % 360)
+
+
+def paint(picture: np.ndarray, hue: float) -> np.ndarray:
+    """Return a cut-out with another main hue, in degrees; small differences of hue, saturation and brightness stay."""
+    own = find_hue(picture)
+    hsv = cv2.cvtColor(np.ascontiguousarray(picture[..., :3]), cv2.COLOR_RGB2HSV)
+    difference = (hsv[..., 0] - (own or 0.0) + 180) % 360 - 180
+    hsv[..., 0] = (hue + 0.25 * difference) % 360
+    painted = cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)
+    return np.concatenate([painted, picture[..., 3:]], -1)
+
+
+def _hue_of(color: str) -> float:
+    rgb = np.array([[ob.COLORS[color]]], np.float32) / 255
+    return float(cv2.cvtColor(rgb, cv2.COLOR_RGB2HSV)[0, 0, 0])
+
+
+def _hue_step(a: float, b: float) -> float:
+    return abs((a - b + 180) % 360 - 180)
+
+
+def _draw_cutout(library: CutoutFolder, rng: np.random.Generator) -> Cutout | Rejected:
+    return library.load(int(rng.integers(len(library.files))))
+
+
+def _draw_objects(
+    stage: Stage, library: CutoutFolder, rng: np.random.Generator
+) -> tuple[Cutout, Place, tuple[CutoutLayer, ...]] | Rejected:
+    """Return an object, its place, and perhaps another one as a layer."""
+    rejection = Rejected("no calm place for an object")
+    for _ in range(_OBJECT_TRIES):
+        cutout = _draw_cutout(library, rng)
+        if isinstance(cutout, Rejected):
+            rejection = cutout
+            continue
+        place = stage.ground.find_place(rng, cutout.picture.shape[1] / cutout.picture.shape[0])
+        if place is None:
+            return Rejected("no calm place for an object")
+        return cutout, place, _draw_bystander(stage, library, rng, cutout, place)
+    return rejection
+
+
+def _draw_bystander(
+    stage: Stage, library: CutoutFolder, rng: np.random.Generator, cutout: Cutout, place: Place
+) -> tuple[CutoutLayer, ...]:
+    """Return an object that stays as it is, or none."""
+    if rng.random() >= _BYSTANDER_SHARE:
+        return ()
+    other = _draw_cutout(library, rng)
+    if isinstance(other, Rejected) or other.name == cutout.name:
+        return ()
+    # Wherever the main object may grow or go, there is room left for it.
+    wide = dataclasses.replace(place, height=1.9 * place.height)
+    beside = stage.ground.find_place(rng, other.picture.shape[1] / other.picture.shape[0], (wide,))
+    return () if beside is None else (stage.draw(other.picture, beside, 9),)
+
+
+def _name_slots(cutout: Cutout, place: Place, stage: Stage) -> dict[str, str]:
+    H, W = stage.clip.video.shape[1:3]
+    return {
+        "object": cutout.name,
+        "a_object": nouns.with_article(cutout.name),
+        "the_object": f"the {cutout.name}",
+        "at": language.describe_place(place.x / W, place.y / H),
+    }
+
+
+def _describe_sides(edit: str, slots: dict[str, str]) -> tuple[str, str]:
+    """Return what the captions of source and target add to that of the clip."""
+    thing = f", with {slots['a_object']} {slots['at']}"
+    if edit == "cutout-insert":
+        return "", thing
+    if edit == "cutout-remove":
+        return thing, ""
+    if edit == "cutout-replace":
+        return thing, f", with {slots['a_new']} {slots['at']}"
+    if edit == "cutout-recolour":
+        return thing, f", with a {slots['colour']} {slots['object']} {slots['at']}".replace(
+            "a orange", "an orange"
+        )
+    if edit == "cutout-move":
+        return thing, f", with {slots['a_object']} {slots['to']}"
+    if edit == "cutout-more":
+        return f", with {slots['few']}", f", with {slots['many']}"
+    if edit == "cutout-fewer":
+        return f", with {slots['many']}", f", with {slots['few']}"
+    return thing, f", with {nouns.with_article(slots['more'] + ' ' + slots['object'])} {slots['at']}"
+
+
+# Edit → the edit that undoes it, and slots that take other values on the way back.
+_REVERSES: dict[str, tuple[str, dict[str, str]]] = {
+    "cutout-insert": ("cutout-remove", {}),
+    "cutout-remove": ("cutout-insert", {}),
+    "cutout-replace": (
+        "cutout-replace",
+        {"object": "new", "a_object": "a_new", "the_object": "the_new", "new": "object", "a_new": "a_object", "the_new": "the_object"},
+    ),
+    "cutout-move": ("cutout-move", {"at": "to", "to": "at", "where": "back", "back": "where"}),
+    "cutout-more": ("cutout-fewer", {}),
+    "cutout-fewer": ("cutout-more", {}),
+}  # fmt: skip
+
+
+def _reverse(edit: str, slots: dict[str, str], rng: np.random.Generator) -> dict[str, list[str]]:
+    """Return the instructions that lead from target to source, where the words can say it."""
+    if edit not in _REVERSES:
+        return {}
+    name, exchanged = _REVERSES[edit]
+    other = slots | {slot: slots[value] for slot, value in exchanged.items()}
+    return {"reverse_instructions": list(language.sample_instructions(name, other, rng))}
+
+
+def _join_footprints(layers: tuple[CutoutLayer, ...], part: str, size: tuple[int, int, int]) -> np.ndarray:
+    T, H, W = size
+    joint = np.zeros(size, bool)
+    for layer in layers:
+        joint |= layer.footprint(H, W, part)
+    return joint
+
+
+def _choose(rng: np.random.Generator, options: tuple[str, ...]) -> str:
+    return options[int(rng.integers(len(options)))]
+
+
+_EDITS = {
+    "cutout-insert": functools.partial(insert_or_remove, True),
+    "cutout-remove": functools.partial(insert_or_remove, False),
+    "cutout-replace": replace,
+    "cutout-recolour": recolor,
+    "cutout-resize": resize,
+    "cutout-move": move,
+    "cutout-count": change_count,
+}
+EDITS = tuple(_EDITS)
+
+
+def _build_recipe(name: str, sources: Sources) -> Recipe:
+    if not sources.cutouts:
+        raise InputError(
+            f"recipe {name}: expected a folder of cut-outs, got none; add --cutouts DIR, pictures of objects with a "
+            "transparent background that are named like the objects"
+        )
+    library = read_cutout_folder(sources.cutouts)
+    return FunctionRecipe(functools.partial(cutout_pair, name, build_masked_clips(sources), library))
+
+
+FAMILY = RecipeFamily(
+    "cutouts",
+    f"{join_names(EDITS)}: objects of --cutouts DIR on footage, with tracked motion, light, grain and shadow",
+    tuple(
+        RecipeInfo(
+            name,
+            functools.partial(_build_recipe, name),
+            kind="cutout",
+            min_change=8.0,
+            reads=("clips", "masks", "cutouts"),
+        )
+        for name in EDITS
+    ),
+    selectable=True,
+    renderer="cutouts",
+    version=VERSION,
+)
