@@ -61,8 +61,8 @@ class PairOptions:
       T: Number of frames.
       H: Frame height in pixels.
       W: Frame width in pixels.
-      edits: What to draw from, evenly: names as `registry.recipe_names` lists them, a family standing for its members, evenly. None is
-        the default mix, half local and half photometric.
+      edits: What to draw from, evenly: names as `registry.recipe_names` lists them, a family standing for its members, evenly; a name
+        that is listed twice is drawn twice as often. None is the default mix, half local and half photometric.
       transition: Probability, 0 to 1, that the edit begins (or also ends) inside the clip.
       operators: How it may begin there, of `transition.OPERATORS`.
       sources: Clips, experts and published sets that recipes may use.
@@ -105,6 +105,7 @@ def make_block(seeds: Sequence[int], options: PairOptions = DEFAULT_OPTIONS) -> 
     size = options.T, options.H, options.W
     entries = registry.DEFAULT_MIX if options.edits is None else options.edits
     finite = count_rows(entries, options.sources, options.snapshot)
+    occurrences = Counter(entries) if finite else Counter()
     # Recipe name → (position in `seeds`, seed or row).
     batches: dict[str, list[tuple[int, int]]] = {}
     outcomes: dict[int, tuple[str, Pair | Rejected]] = {}
@@ -116,7 +117,11 @@ def make_block(seeds: Sequence[int], options: PairOptions = DEFAULT_OPTIONS) -> 
         if isinstance(recipe, GeneratorRecipe):
             outcomes[i] = name, recipe.function(seed, rng, *size)
         else:
-            batches.setdefault(name, []).append((i, seed // len(entries) if finite else seed))
+            row = seed
+            if finite:  # of a name that comes k times in a turn, k rows are taken in a turn
+                turn, place = divmod(seed, len(entries))
+                row = turn * occurrences[name] + entries[:place].count(name)
+            batches.setdefault(name, []).append((i, row))
     for name, members in batches.items():
         recipe = registry.build_recipe(name, options.sources, options.snapshot)
         numbers = [seed for _, seed in members]
@@ -141,9 +146,12 @@ def count_rows(entries: Sequence[str], sources: Sources, snapshot: str = "") -> 
     """
     if any(name in registry.FAMILIES for name in entries):
         return None
-    sizes = [registry.build_recipe(name, sources, snapshot).rows for name in entries]
-    finite_sizes = [size for size in sizes if size is not None]
-    return max(finite_sizes) * len(sizes) if sizes and len(finite_sizes) == len(sizes) else None
+    sizes = [
+        (registry.build_recipe(name, sources, snapshot).rows, count)
+        for name, count in Counter(entries).items()
+    ]
+    turns = [-(-size // count) for size, count in sizes if size is not None]
+    return max(turns) * len(entries) if turns and len(turns) == len(sizes) else None
 
 
 @one_thread()

@@ -4,6 +4,7 @@ This is no experiment: it has no config(). Seeds of pairs count from 0, those of
 previews from PREVIEW_SEEDS; scoring uses seeds from 3e9 on, which no training run uses.
 """
 
+import functools
 import itertools
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,11 @@ from data_synth.generate import PairOptions, make_clip, make_pair
 from data_synth.language import grammar, rooms
 from data_synth.picture_clips import read_picture_folders
 from v2v.data.batch import BatchSource
-from v2v.data.datasets import open_dataset
-from v2v.data.pair import Pair, decode_pair
+from v2v.data.buckets import Size
+from v2v.data.dataset_source import PairDataset
+from v2v.data.datasets import format_surveys, open_pairs, survey_dataset
+from v2v.data.pair import Pair
+from v2v.data.table_dataset import TableDataset
 from v2v.models.text_encoder import Tokenizer, build_word_tokenizer
 from v2v.train import stages
 from v2v.train.config import Experiment
@@ -66,7 +70,7 @@ def render_pairs(cfg: Experiment, folder: Path, edits: tuple[str, ...] = MIX) ->
 
 
 def link_sets(cfg: Experiment, folder: Path) -> None:
-    """Link the folders of `cfg.sets` among the rendered sets, so that both are encoded together."""
+    """Link the folders and tables of `cfg.sets` among the rendered sets, so that all are encoded together."""
     for i, path in enumerate(cfg.sets):
         link = folder / f"part-{LINKED_PARTS + i}"
         if not link.exists():
@@ -82,10 +86,24 @@ def encode_rendered(cfg: Experiment, vae: Parameters, folder: Path) -> stages.La
       folder: the working folder.
     """
     parts = sorted((folder / "pairs").glob("part-*"), key=lambda path: int(path.name.split("-")[1]))
-    records: Any = grain.MapDataset.concatenate(
-        [grain.MapDataset.source(open_dataset(part)) for part in parts]
-    )
-    return stages.encode_pairs(cfg, len(records), lambda i: decode_pair(records[i]), vae, folder / "latents")
+    size = (cfg.model.frames, cfg.model.height, cfg.model.width)
+    pairs: Any = grain.MapDataset.concatenate([_open_part(part, size, cfg.data.fps) for part in parts])
+    return stages.encode_pairs(cfg, len(pairs), lambda i: pairs[i], vae, folder / "latents")
+
+
+def _open_part(part: Path, size: Size, fps: float) -> grain.MapDataset:
+    """Return the pairs of a set; of a table those that fill the model's size, after a summary of all."""
+    dataset = open_pairs(part.resolve(), fps)
+    indices = list(range(len(dataset)))
+    if isinstance(dataset, TableDataset):
+        survey = survey_dataset(part.resolve().name, dataset, [size])
+        log_info(format_surveys([survey]))
+        indices = survey.indices_by_size[size]
+    return grain.MapDataset.source(indices).map(functools.partial(_read_pair, dataset, size))
+
+
+def _read_pair(dataset: PairDataset, size: Size, index: int) -> Pair:
+    return dataset.read_pair(index, size)
 
 
 def build_tokenizer(cfg: Experiment) -> Tokenizer:

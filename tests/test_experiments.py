@@ -20,6 +20,7 @@ from v2v.errors import InputError
 from v2v.pipeline import pretrained
 from v2v.train import fine_tuning
 from v2v.train.config import Experiment, Stage
+from v2v.video.video import Video
 
 FILES = sorted(Path(__file__).parents[1].glob("experiments/*.py"))
 RUNS = [p.stem for p in FILES if p.stem.startswith(("ablation", "wan22", "embedded", "debug"))]
@@ -142,6 +143,30 @@ def test_a_run_on_published_weights(tmp_path, caplog, monkeypatch):
     with pytest.raises(InputError, match="one positive weight for each of the 2 sets"):
         uneven = dataclasses.replace(mixed.data, mixture=(1.0,))
         wan.run(dataclasses.replace(mixed, data=uneven), tmp_path / "uneven")
+
+    # A table of people's own files, beside a set; half of its clips weigh three times as much as the others.
+    shades = {"before": 60, "after": 180}
+    for name, shade in shades.items():
+        frames = np.full((12, 40, 40, 3), shade, np.uint8)
+        frames[:, ::2] += 30
+        Video.from_array(frames, 12.0).save(tmp_path / f"{name}.mp4")
+    rows = [f"before.mp4,after.mp4,make it brighter {i},{1 if i % 2 else 3}" for i in range(16)]
+    rows += ["before.mp4,gone.mp4,make it brighter,1"]
+    (tmp_path / "my.csv").write_text("source,target,prompt,weight\n" + "\n".join(rows) + "\n")
+    table = dataclasses.replace(
+        mixed,
+        sets=(str(tmp_path / "pairs"), str(tmp_path / "my.csv")),
+        data=dataclasses.replace(mixed.data, held_out=0.0, sizes=((5, 32, 32),)),
+        log=dataclasses.replace(mixed.log, held_out_every=0),
+    )
+    assert wan.run(table, tmp_path / "table").is_file()
+    assert "set my.csv: 17 pairs, 16 used, 1 left out; 80 of 384 frames used; 50.0%" in caplog.text
+    assert "16  resampled from 12 to 24 frames a second, so that frames are shown repeatedly" in caplog.text
+    assert "left out: line 18: file missing: gone.mp4" in caplog.text
+    assert sorted(p.name for p in (tmp_path / "table/latents/my.csv").iterdir() if p.is_dir()) == [
+        "5x32x32",
+        "5x32x32-weight-3",
+    ]
 
     # The same sizes with another autoencoder, whose latents would differ.
     other = small_models.write(tmp_path / "other")

@@ -10,6 +10,7 @@ Sources: the published configuration of Wan2.2-TI2V-5B; EasyV2V (arXiv 2512.1692
 """
 
 import dataclasses
+import math
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -415,7 +416,7 @@ class LogConfig:
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Training data: how pairs become training examples. All but the last three are probabilities or shares.
+    """Training data: how pairs become training examples. All but the last four are probabilities or shares.
 
     Attributes:
       drop_text: probability that the text is left out, so that guidance has an unconditional branch.
@@ -428,6 +429,7 @@ class DataConfig:
       sizes: sizes (frames, height, width) of training clips; () for the model's alone.
       tokens: most tokens of a batch; 0 for those of `edit.batch` clips of the model's size.
       mixture: weight of each set of pairs; () for their numbers of clips.
+      fps: frames per second that clips of tables are resampled to, those that the model was trained at; 0 keeps every frame.
     """
 
     drop_text: float = 0.1
@@ -440,14 +442,17 @@ class DataConfig:
     sizes: tuple[tuple[int, int, int], ...] = ()
     tokens: int = 0
     mixture: tuple[float, ...] = ()
+    fps: float = 24.0
 
     def __post_init__(self):
-        others = ("sizes", "tokens", "mixture")
+        others = ("sizes", "tokens", "mixture", "fps")
         wrong = {
             name: value for name, value in vars(self).items() if name not in others and not 0 <= value <= 1
         }
         if wrong:
             raise ValueError(f"DataConfig: expected probabilities between 0 and 1, got {wrong}")
+        if not 0 <= self.fps < math.inf:
+            raise ValueError(f"DataConfig: expected frames per second of at least 0, got {self.fps}")
         if self.tokens < 0 or any(n < 1 for size in self.sizes for n in size):
             raise ValueError(
                 f"DataConfig: expected tokens of at least 0 and sizes of at least 1, got {self.tokens} and {self.sizes}"

@@ -1,6 +1,6 @@
 """Shards under Apache Beam: the same work, spread by a runner over processes or machines.
 
-shard numbers → `distributed_jobs.run_jobs` → **make, write shard file** → build.py puts them together in order
+shard numbers → `distributed_jobs.run_jobs` → **make, write shard files** → build.py reads their facts in order
 
 What is in a shard is a function of its seeds, it is written once under its final name (shards.py), and the set is put together in seed
 order afterwards; so the bytes don't depend on the runner, the number of workers or on what was killed, and a second run makes only what
@@ -30,115 +30,78 @@ _DISK_FULL_MARKER = "disk-full"
 
 @dataclasses.dataclass(frozen=True)
 class _ShardMaker:
-    """Makes shards by number; picklable when `make` is.
+    """Makes shards by number; picklable when the plan is.
 
     Attributes:
-      folder: Folder of the shard files.
-      make: Makes the records.
-      first: First seed.
-      n: Number of seeds per shard.
-      last: No shard begins at or after this seed; None for no end.
+      plan: The shards.
     """
 
-    folder: Path
-    make: shards.RecordMaker
-    first: int
-    n: int
-    last: int | None
-
-    def job(self, number: int) -> shards.ShardJob:
-        """Return the job of a shard."""
-        return shards.build_job(self.folder, self.make, self.first, self.n, self.last, number)
+    plan: shards.ShardPlan
 
     def __call__(self, number: int) -> None:
         """Make a shard, and leave word where the disk is full: of an exception, runners pass on only the text."""
         try:
-            shards.ensure_shard(self.job(number))
+            self.plan.ensure(number)
         except shards.DiskFullError:
             with contextlib.suppress(OSError):
-                (self.folder / _DISK_FULL_MARKER).touch()
+                (self.plan.folder / _DISK_FULL_MARKER).touch()
             raise
 
 
 def iterate_shards(
-    folder: Path,
-    make: shards.RecordMaker,
-    first: int,
-    n: int,
-    workers: int,
-    target_count: int,
-    last: int | None = None,
-    options: Sequence[str] = (),
-) -> Iterator[list[shards.SeedResult]]:
-    """Yield the results of shards 0, 1, 2, ... in order, made by Beam or found in `folder`.
+    plan: shards.ShardPlan, workers: int, target_count: int, options: Sequence[str] = ()
+) -> Iterator[shards.Shard]:
+    """Yield shards 0, 1, 2, ... in order, made by Beam or found.
 
     Args:
-      folder: Folder of the shard files.
-      make: Makes the records; picklable.
-      first: First seed.
-      n: Number of seeds per shard.
+      plan: The shards.
       workers: Number of local processes.
-      target_count: Number of records that the caller is going to take.
-      last: No shard begins at or after this seed; None for no end.
+      target_count: Number of pairs that the caller is going to take.
       options: Options of Beam, as on its command line.
 
     Raises:
       InputError: Beam is not installed, or does not know an option's value.
       BuildStoppedError: The runner failed, or the shards are not where they should be.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    maker = _ShardMaker(folder, make, first, n, last)
-    shard_count = None if last is None else -(-(last - first) // n)
-    record_count = seed_count = made = 0
-    while record_count < target_count and (shard_count is None or made < shard_count):
-        missing = target_count - record_count
+    plan.folder.mkdir(parents=True, exist_ok=True)
+    pair_count = seed_count = made = 0
+    while pair_count < target_count and (plan.count is None or made < plan.count):
+        missing = target_count - pair_count
         if seed_count:
-            count = -int(-missing // (max(record_count / seed_count, 0.02) * n)) + 1
+            count = -int(-missing // (max(pair_count / seed_count, 0.02) * plan.length)) + 1
         else:
-            count = -(-min(missing, PROBE_SEEDS) // n)
-        numbers = range(made, made + count if shard_count is None else min(made + count, shard_count))
-        _run(maker, numbers, workers, options)
+            count = -(-min(missing, PROBE_SEEDS) // plan.length)
+        numbers = range(made, made + count if plan.count is None else min(made + count, plan.count))
+        _run(plan, numbers, workers, options)
         made = numbers.stop
         for number in numbers:
-            results = shards.read_shard(maker.job(number).path)
-            record_count += sum(not isinstance(result.outcome, Rejected) for result in results)
-            seed_count += len(results)
-            yield results
+            shard = shards.read_shard(plan.path(number))
+            pair_count += sum(not isinstance(result.outcome, Rejected) for result in shard.results)
+            seed_count += len(shard.results)
+            yield shard
 
 
-def _run(maker: _ShardMaker, numbers: range, workers: int, options: Sequence[str]) -> None:
+def _run(plan: shards.ShardPlan, numbers: range, workers: int, options: Sequence[str]) -> None:
     """Make the shards of these numbers that are not there yet."""
-    missing = [number for number in numbers if not shards.is_final(maker.job(number).path)]
-    _clear_disk_full(maker.folder)  # of an earlier run
+    _clear_disk_full(plan.folder)  # of an earlier run
     failure = None
     try:
-        distributed_jobs.run_jobs(maker, _join_numbers(missing), workers, options)
+        distributed_jobs.run_jobs(_ShardMaker(plan), [numbers], workers, options)
     except distributed_jobs.RunnerFailedError as error:
         failure = error
-    missing = [number for number in missing if not shards.is_sound(maker.job(number).path)]
+    missing = sum(not plan.path(number).exists() for number in numbers)
     if not missing:
         return
-    if _clear_disk_full(maker.folder):
+    if _clear_disk_full(plan.folder):
         raise shards.DiskFullError(
-            f"{maker.folder}: the disk is full; free some space and run the same command again"
+            f"{plan.folder}: the disk is full; free some space and run the same command again"
         )
     if failure is None:
         raise shards.BuildStoppedError(
-            f"--beam: the runner finished, but {len(missing)} of {len(numbers)} shards are not in {maker.folder}; "
+            f"--beam: the runner finished, but {missing} of {len(numbers)} shards are not in {plan.folder}; "
             "expected a folder that its workers share with this machine"
         )
     raise shards.BuildStoppedError(str(failure)) from failure
-
-
-def _join_numbers(numbers: Sequence[int]) -> list[range]:
-    """Return rising numbers as ranges."""
-    ranges: list[range] = []
-    for number in numbers:
-        if ranges and ranges[-1].stop == number:
-            ranges[-1] = range(ranges[-1].start, number + 1)
-        else:
-            ranges.append(range(number, number + 1))
-    return ranges
 
 
 def _clear_disk_full(folder: Path) -> bool:

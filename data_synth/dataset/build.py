@@ -1,6 +1,6 @@
 """The build of a dataset: a request becomes a folder that training reads.
 
-seeds → generate.make_block → shards → **array_record folder + report.json + report.html**
+seeds → generate.make_block → shards → assembly.py → **array_record folder + pairs.jsonl + report.json + report.html**
 
 The folder is written beside its final name and renamed when complete, so it is either absent or whole. Asking again
 for what is already there returns at once; asking for something else under the same name is refused. A build that was
@@ -23,11 +23,13 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from data_synth import generate, quality
-from data_synth.dataset import beam, folders, shards
+from data_synth import generate
+from data_synth.dataset import assembly, beam, folders, shards
+from data_synth.dataset.facts import PairFacts, collect_facts
 from data_synth.dataset.preview import write_preview
 from data_synth.dataset.report import Report
 from data_synth.dataset.request import SynthRequest, fingerprint_sources
+from data_synth.dataset.shards import EncodedPair
 from data_synth.generate import PairOptions
 from data_synth.recipes import registry
 from data_synth.recipes.result import Rejected
@@ -69,7 +71,7 @@ class _Build:
     @property
     def has_shards(self) -> bool:
         """Return whether any shard is finished."""
-        return any(self.shard_folder.glob("*.shard"))
+        return any(self.shard_folder.rglob("*.jsonl")) or any(self.shard_folder.glob("*.shard"))
 
 
 def build_dataset(request: SynthRequest, progress: Progress | None = None) -> dict:
@@ -136,15 +138,17 @@ def open_dataset(folder: str | Path) -> Sequence[dict[str, Any]]:
     return tfds.builder_from_directory(folder).as_data_source("train")  # pyright: ignore[reportCallIssue]
 
 
-def make_records(seeds: Sequence[int], options: PairOptions) -> list[dict | Rejected]:
-    """Return the encoded results of `generate.make_block`: the work of one worker process for one shard.
+def make_records(seeds: Sequence[int], options: PairOptions) -> list[EncodedPair | Rejected]:
+    """Return the encoded results of `generate.make_block`: the work of one worker process for a block of seeds.
 
     An exception that no recipe foresaw costs its seed alone: the block is made again seed by seed, and that seed's rejection is marked as
     an error.
     """
     try:
         return [
-            outcome if isinstance(outcome, Rejected) else pr.encode_pair(outcome)
+            outcome
+            if isinstance(outcome, Rejected)
+            else EncodedPair(pr.encode_pair(outcome), collect_facts(outcome))
             for outcome in generate.make_block(seeds, options)
         ]
     except (InputError, MemoryError):  # of the request or the machine, not of one clip
@@ -160,19 +164,22 @@ def _write_folder(build: _Build, report: Report, progress: Progress | None) -> d
     """Write the set in the work folder, rename it to `out`, and return the report's table."""
     from data_synth.v2v_pairs.v2v_pairs_dataset_builder import (  # TFDS: slow, so only here
         Description,
-        write_dataset,
+        SetWriter,
     )
 
     work_folder, set_folder = build.work_folder, build.work_folder / "set"
     shutil.rmtree(set_folder, ignore_errors=True)  # of a run that was killed while it put shards together
     try:
         set_folder.mkdir(parents=True)
+        selection = assembly.Selection(set_folder)
+        with contextlib.closing(selection):
+            examples = _select_pairs(build, selection, report, progress)
+        for example in assembly.iterate_examples(examples):
+            report.add_example(example)
+        writer = SetWriter(set_folder)
+        assembly.add_parts(writer, selection.parts)
         with contextlib.redirect_stdout(sys.stderr):  # standard output is for --json
-            write_dataset(
-                set_folder,
-                _iterate_records(build, report, progress),
-                lambda: Description(report.describe(), report.describe_license()),
-            )
+            writer.finish(Description(report.describe(), report.describe_license()))
         (set_folder / "report.json").write_text(json.dumps(report.table(), indent=1, sort_keys=True) + "\n")
         (set_folder / "report.html").write_text(text_files.escape_invalid(report.page()), encoding="utf-8")
         os.replace(set_folder, build.out)  # an empty `out` is replaced; one that filled meanwhile is an error
@@ -181,7 +188,7 @@ def _write_folder(build: _Build, report: Report, progress: Progress | None) -> d
         if not isinstance(error, shards.BuildStoppedError) or not build.has_shards:
             shutil.rmtree(work_folder, ignore_errors=True)
         raise
-    except OSError as error:
+    except (OSError, RuntimeError) as error:  # array_record raises RuntimeError
         if not shards.is_disk_full(error):
             raise
         shutil.rmtree(set_folder, ignore_errors=True)
@@ -199,86 +206,103 @@ def _write_folder(build: _Build, report: Report, progress: Progress | None) -> d
     return report.table()
 
 
-def _iterate_results(build: _Build, last: int | None) -> Iterator[shards.SeedResult]:
-    """Yield what the seeds give, in order, from shards that are there or are made now; none from seed `last` on."""
+def _iterate_shards(build: _Build, last: int | None) -> Iterator[shards.Shard]:
+    """Yield the shards, in order, that are there or are made now; no seed from `last` on."""
     request = build.request
-    seeds_per_shard = max(
-        shards.seeds_per_shard(request.frames, request.height, request.width),
+    size = request.frames, request.height, request.width
+    block = max(
+        shards.block_length(*size),
         registry.seeds_per_call(request.recipes, request.sources, build.snapshot),
     )
-    make = functools.partial(make_records, options=request.pair_options(build.snapshot))
-    arguments = (build.shard_folder, make, request.seed, seeds_per_shard, request.workers)
-    if request.beam is None:
-        # Tiles of textures cost as much as some hundred pairs: drawn once for all workers, and anew in every run.
-        shutil.rmtree(tiles := build.work_folder / "tiles", ignore_errors=True)
-        prepare = functools.partial(textures.share_tiles, tiles)
-        shard_results = shards.iterate_shards(*arguments, last, prepare)
-    else:
-        shard_results = beam.iterate_shards(*arguments, request.pairs, last, request.beam)
-    for results in shard_results:
-        yield from results
+    plan = shards.ShardPlan(
+        build.shard_folder,
+        functools.partial(make_records, options=request.pair_options(build.snapshot)),
+        request.seed,
+        shards.shard_length(*size, block, request.pairs),
+        block,
+        last,
+    )
+    if request.beam is not None:
+        return beam.iterate_shards(plan, request.workers, request.pairs, request.beam)
+    # Tiles of textures cost as much as some hundred pairs: drawn once for all workers, and anew in every run.
+    shutil.rmtree(tiles := build.work_folder / "tiles", ignore_errors=True)
+    prepare = functools.partial(textures.share_tiles, tiles)
+    return shards.iterate_shards(plan, request.workers, prepare)
 
 
-def _iterate_records(build: _Build, report: Report, progress: Progress | None) -> Iterator[dict]:
-    """Yield the first records in seed order; count them, and the rejections before the last of them, in the report."""
+def _select_pairs(
+    build: _Build, selection: assembly.Selection, report: Report, progress: Progress | None
+) -> list[tuple[Path, int]]:
+    """Select the first pairs in seed order; count them, and the rejections before the last of them, in the report.
+
+    Returns:
+      File and position of the pairs that the report's page shows.
+    """
     request = build.request
     last = generate.count_rows(request.recipes, request.sources, build.snapshot)
     # Rendered pairs differ by their seeds; footage from outside comes with repetitions.
-    fingerprints: set[str] | None = None if request.sources == NO_SOURCES else set()
+    hashes: set[int] | None = None if request.sources == NO_SOURCES else set()
     endless_recipes = set(registry.iterate_members(request.recipes)) - dict(request.sources.sets).keys()
     fruitless_seeds: Counter[str] = Counter()
+    examples: list[tuple[Path, int]] = []
     pair_count = seed_count = failure_count = 0
     previous_rejection: Rejected | None = None
-    for result in _iterate_results(build, last):
-        seed_count += 1
-        outcome = result.outcome
-        if not isinstance(outcome, Rejected) and fingerprints is not None:
-            outcome = _reject_duplicate(outcome, fingerprints)
-        if not isinstance(outcome, Rejected):
-            report.keep(outcome)
-            pair_count += 1
-            failure_count = 0
-            yield outcome
-            if progress:
-                progress(1)
-            if pair_count == request.pairs:
-                return
-            continue
-        report.drop(result.seed, outcome)
-        failure_count = failure_count + 1 if outcome == previous_rejection else 1
-        previous_rejection = outcome
-        if outcome.outage or (failure_count >= MAX_CONSECUTIVE_FAILURES and outcome.transient):
-            times = f", {failure_count} times in a row" if failure_count > 1 else ""
-            raise shards.BuildStoppedError(
-                f"{outcome}{times}; see that {_format_services(request.sources)} works and "
-                f"run the same command again: the {pair_count} pairs so far are kept in {build.shard_folder}"
-            )
-        fruitless_seeds[outcome.recipe] += 1
-        if (
-            fruitless_seeds[outcome.recipe] == MAX_FRUITLESS_SEEDS
-            and outcome.recipe in endless_recipes - report.edits.keys()
-        ):
-            note(
-                f"{outcome.recipe}: {MAX_FRUITLESS_SEEDS} seeds and no pair yet; the last was dropped because of '{outcome}'"
-            )
-        if last is None and seed_count > MAX_UNPRODUCTIVE_SEEDS and pair_count * 50 < seed_count:
-            if not pair_count:
-                raise InputError(
-                    f"pairs: expected most seeds to give one, got {pair_count} of {seed_count} from seed "
-                    f"{request.seed} on; the last was dropped because of '{outcome}'; "
-                    "mend a file that this names, or choose other edits or another size"
+    for shard in _iterate_shards(build, last):
+        selection.begin(shard)
+        index = -1
+        for result in shard.results:
+            seed_count += 1
+            outcome = result.outcome
+            if isinstance(outcome, PairFacts):
+                index += 1
+                if not (hashes is not None and _is_duplicate(outcome, hashes)):
+                    selection.keep(index, outcome)
+                    if report.keep(outcome):
+                        examples.append((shard.record_file, index))
+                    pair_count += 1
+                    failure_count = 0
+                    if progress:
+                        progress(1)
+                    if pair_count == request.pairs:
+                        return examples
+                    continue
+                outcome = Rejected("near-duplicate").within(outcome.edit)
+            report.drop(result.seed, outcome)
+            failure_count = failure_count + 1 if outcome == previous_rejection else 1
+            previous_rejection = outcome
+            if outcome.outage or (failure_count >= MAX_CONSECUTIVE_FAILURES and outcome.transient):
+                times = f", {failure_count} times in a row" if failure_count > 1 else ""
+                raise shards.BuildStoppedError(
+                    f"{outcome}{times}; see that {_format_services(request.sources)} works and "
+                    f"run the same command again: the {pair_count} pairs so far are kept in {build.shard_folder}"
                 )
-            note(
-                f"pairs: {pair_count} of {request.pairs} from {seed_count} seeds, hardly any gives one now; the last was dropped "
-                f"because of '{outcome}'; the set ends here"
-            )
-            return
+            fruitless_seeds[outcome.recipe] += 1
+            if (
+                fruitless_seeds[outcome.recipe] == MAX_FRUITLESS_SEEDS
+                and outcome.recipe in endless_recipes - report.edits.keys()
+            ):
+                note(
+                    f"{outcome.recipe}: {MAX_FRUITLESS_SEEDS} seeds and no pair yet; the last was dropped because of '{outcome}'"
+                )
+            if last is None and seed_count > MAX_UNPRODUCTIVE_SEEDS and pair_count * 50 < seed_count:
+                if not pair_count:
+                    raise InputError(
+                        f"pairs: expected most seeds to give one, got {pair_count} of {seed_count} from seed "
+                        f"{request.seed} on; the last was dropped because of '{outcome}'; "
+                        "mend a file that this names, or choose other edits or another size"
+                    )
+                note(
+                    f"pairs: {pair_count} of {request.pairs} from {seed_count} seeds, hardly any gives one now; the last was dropped "
+                    f"because of '{outcome}'; the set ends here"
+                )
+                return examples
     if not pair_count:
         reasons = ", ".join(f"{reason} ({n})" for reason, n in report.reasons.most_common(5))
         raise InputError(
-            f"pairs: expected some from {', '.join(request.recipes)}, got none from seed {request.seed} on; "
+            f"pairs: expected some from {', '.join(dict.fromkeys(request.recipes))}, got none from seed {request.seed} on; "
             f"dropped: {reasons or 'nothing, no row is left'}"
         )
+    return examples
 
 
 def _format_services(sources: Sources) -> str:
@@ -288,15 +312,15 @@ def _format_services(sources: Sources) -> str:
     return " or ".join(experts + writer) or "what it needs"
 
 
-def _reject_duplicate(record: dict, fingerprints: set[str]) -> dict | Rejected:
-    """Return the record, or a rejection where one that looks alike went by; add its fingerprint."""
-    if record["recipe"] in ("local", "photometric"):
-        return record
-    fingerprint = quality.fingerprint_pair(pr.decode_pair(record))
-    if fingerprint in fingerprints:
-        return Rejected("near-duplicate").within(record["edit"])
-    fingerprints.add(fingerprint)
-    return record
+def _is_duplicate(facts: PairFacts, hashes: set[int]) -> bool:
+    """Return whether a pair that looks alike went by; add its hash."""
+    if facts.recipe in ("local", "photometric"):
+        return False
+    value = int(facts.hash, 16)
+    if value in hashes:
+        return True
+    hashes.add(value)
+    return False
 
 
 def _write_sheets(out: Path, folder: Path, max_pairs: int = 8) -> None:

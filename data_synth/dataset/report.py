@@ -1,6 +1,6 @@
 """The report of a build: report.json for programs, report.html for people.
 
-records, rejections → **report**. The JSON holds the request, the number of pairs, also per edit and per recipe, rejections per reason,
+facts of pairs, rejections → **report**. The JSON holds the request, the number of pairs, also per edit and per recipe, rejections per reason,
 histograms of clip size, clip length, instruction length and edited area, and licenses. The page shows the same as tables and bars, and
 for every edit a few pairs that play: each is one strip of frames as a JPEG inside the page, moved by CSS, so the file needs no script,
 no network and no video codec.
@@ -12,12 +12,12 @@ import base64
 import html
 import json
 from collections import Counter
-from collections.abc import Iterator
 from typing import Any
 
 import cv2
 import numpy as np
 
+from data_synth.dataset.facts import PairFacts
 from data_synth.recipes.result import Rejected
 from v2v.data import pair as pr
 
@@ -32,7 +32,7 @@ MAX_FAILURES = 1000
 
 
 class Report:
-    """Counts of a build, collected while records pass by; holds a bounded number of thumbnails, never the pairs.
+    """Counts of a build, collected while facts pass by; holds a bounded number of thumbnails, never the pairs.
 
     Args:
       request: `SynthRequest.table`.
@@ -49,30 +49,28 @@ class Report:
         self.area: Counter[int] = Counter()
         self.licenses: Counter[str] = Counter()
         self.makers: Counter[str] = Counter()
+        self.example_count: Counter[str] = Counter()
         self.examples: dict[str, list[str]] = {}
         self.failures: list[dict[str, Any]] = []
 
-    def keep(self, record: dict) -> None:
-        """Count one stored record."""
-        self.edits[record["edit"]] += 1
-        self.recipes[record["recipe"]] += 1
-        mask = cv2.imdecode(np.frombuffer(record["mask"], np.uint8), cv2.IMREAD_UNCHANGED)
-        assert mask is not None, "masks are stored as PNG"
-        T, W = record["frames"], mask.shape[1]
-        self.sizes[f"{mask.shape[0] // T} x {W}"] += 1
-        self.lengths[T] += 1
-        for sentence in json.loads(record["instructions"]):
-            self.words[len(sentence.split())] += 1
-        self.area[min(9, int(10 * np.count_nonzero(mask) / mask.size))] += 1
-        self.count_provenance(json.loads(record["provenance"]))
-        examples = self.examples.setdefault(record["edit"], []) if len(self.examples) < MAX_EDITS else []
-        if len(examples) < EXAMPLES_PER_EDIT:
-            examples.append(_format_example(pr.decode_pair(record)))
+    def keep(self, facts: PairFacts) -> bool:
+        """Count one stored pair; return whether the page should show it (`add_example`)."""
+        self.edits[facts.edit] += 1
+        self.recipes[facts.recipe] += 1
+        self.sizes[f"{facts.height} x {facts.width}"] += 1
+        self.lengths[facts.frames] += 1
+        self.words.update(len(sentence.split()) for sentence in facts.instructions)
+        self.area[min(9, int(10 * facts.area))] += 1
+        self.licenses[facts.license] += 1
+        self.makers.update(facts.makers)
+        if facts.edit not in self.example_count and len(self.example_count) >= MAX_EDITS:
+            return False
+        self.example_count[facts.edit] += 1
+        return self.example_count[facts.edit] <= EXAMPLES_PER_EDIT
 
-    def count_provenance(self, provenance: dict) -> None:
-        """Count the licenses and the makers of one record."""
-        self.licenses[_find_licenses(provenance)] += 1
-        self.makers.update(_find_makers(provenance))
+    def add_example(self, pair: pr.Pair) -> None:
+        """Show a pair on the page."""
+        self.examples.setdefault(pair.edit, []).append(_format_example(pair))
 
     def drop(self, seed: int, rejection: Rejected) -> None:
         """Count one seed that gave no pair; list it where an exception was the reason, for a person to look at."""
@@ -202,36 +200,6 @@ def _resize_thumbnail(picture: np.ndarray) -> np.ndarray:
 def _encode_jpeg(picture: np.ndarray) -> str:
     _, data = cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), (cv2.IMWRITE_JPEG_QUALITY, 80))
     return "data:image/jpeg;base64," + base64.b64encode(data.tobytes()).decode()
-
-
-def _find_licenses(provenance: dict) -> str:
-    """Return all licenses that hold for a pair: of its clip, of the experts and the composition that worked on it."""
-    parts = [
-        provenance,
-        *_iterate_experts(provenance),
-        provenance.get("composition"),
-        provenance.get("mask"),
-        provenance.get("donor"),
-    ]
-    licenses = [str(part["license"]) for part in parts if isinstance(part, dict) and part.get("license")]
-    return " + ".join(dict.fromkeys(licenses)) or "unknown"
-
-
-def _find_makers(provenance: dict) -> list[str]:
-    """Return the external programs that worked on a pair: those that state a license, as operators of ours do not."""
-    parts = [*_iterate_experts(provenance), provenance.get("mask")]
-    makers = [
-        f"{part.get('name')} {part.get('version')}".strip()
-        for part in parts
-        if isinstance(part, dict) and part.get("license")
-    ]
-    writer = provenance.get("writer")
-    return list(dict.fromkeys([*makers, *([f"writer {writer}"] if writer else [])]))
-
-
-def _iterate_experts(provenance: dict) -> Iterator[Any]:
-    yield provenance.get("expert")
-    yield from provenance.get("experts", ())
 
 
 def _sort_counts(counts: Counter) -> dict:

@@ -37,7 +37,8 @@ class SynthRequest:
       pairs: Number of pairs; fewer come when published sets or caption files run out.
       seed: First seed; for published sets the first row.
       workers: Number of processes.
-      edits: Recipes, as `registry.recipe_names` lists them; empty for those of the imported sets, or the default mix without one.
+      edits: Recipes, as `registry.recipe_names` lists them, with weights as NAME=WEIGHT (1 without); empty for those of the imported
+        sets, or the default mix without one.
       frames: Number of frames of each clip.
       height: Frame height in pixels.
       width: Frame width in pixels.
@@ -67,8 +68,12 @@ class SynthRequest:
 
     @property
     def recipes(self) -> tuple[str, ...]:
-        """Return the names that are drawn from."""
-        return tuple(self.edits) or tuple(name for name, _ in self.sources.sets) or registry.DEFAULT_MIX
+        """Return the names that are drawn from, evenly; one with a weight comes as often as that says."""
+        return (
+            registry.expand_weights(self.edits)
+            or tuple(name for name, _ in self.sources.sets)
+            or registry.DEFAULT_MIX
+        )
 
     def pair_options(self, snapshot: str) -> PairOptions:
         """Return the part that a single pair depends on.
@@ -125,11 +130,11 @@ class SynthRequest:
             raise InputError(f"--import {names[0]}: expected one of {', '.join(registry.IMPORTS)}")
         if unused_sources := registry.find_unused_sources(self.recipes, self.sources):
             raise InputError(
-                f"{', '.join(unused_sources)}: expected a recipe that uses it, got {', '.join(self.recipes)}; "
+                f"{', '.join(unused_sources)}: expected a recipe that uses it, got {', '.join(dict.fromkeys(self.recipes))}; "
                 "leave it out, or add the recipe it is for to --recipes"
             )
         registry.recipe_names(self.sources)  # checks the names of experts
-        if "image" in self.recipes and (self.frames > 1 or len(self.recipes) > 1):
+        if "image" in self.recipes and (self.frames > 1 or len(set(self.recipes)) > 1):
             raise InputError(
                 "edits: image gives one-frame pairs, which can't share a set with longer ones; "
                 "ask for it alone with --frames 1, or for lift"
@@ -146,7 +151,7 @@ class SynthRequest:
         Raises:
           InputError: A name is unknown, or a source is missing or cannot be read.
         """
-        for name in self.recipes:
+        for name in dict.fromkeys(self.recipes):
             if name not in registry.FAMILIES:
                 registry.build_recipe(name, self.sources, snapshot)
 
@@ -159,7 +164,7 @@ class SynthRequest:
         table = {
             "pairs": int(self.pairs),
             "seed": int(self.seed),
-            "edits": list(self.recipes),
+            "edits": list(self.edits or self.recipes),
             "frames": int(self.frames),
             "height": int(self.height),
             "width": int(self.width),

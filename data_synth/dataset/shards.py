@@ -1,19 +1,21 @@
 """Shards: the unit of work that is done once, whatever happens to the process that does it.
 
-seeds → **shard files** → build.py → array_record. Shard i holds what seeds [first + i n, first + (i + 1) n) gave: records
-and drop reasons, in seed order. It is written beside its name and renamed, so a file under that name is whole; its last
-32 bytes are the SHA-256 of the rest, which also reveals faults of the disk. In a bucket (gs://) it is written under its name at
-once: there an object is seen when it is whole. A run that was killed is run again with the
-same request: finished shards are read, only the missing ones are made, and since a pair is a function of its seed the
-result has the same bytes.
+seeds → **shard files** → assembly.py. A shard holds what seeds [start, end) gave, in two files named by these seeds: the records in
+START-END.array_record, which may become a file of the set as it is, and the facts of pairs and rejections in START-END.jsonl. The second
+is written last and holds the size and the SHA-256 of the first and of itself, so that a shard whose .jsonl is there is whole, and faults of
+the disk are found. Both are written beside their names and renamed; in a bucket (gs://) an object is seen when it is whole. A run that was
+killed is run again with the same request: finished shards are found, only the missing ones are made, and since a pair is a function of its
+seed the result has the same bytes.
 
-Layout of a shard: for each seed a line of JSON. For a rejection it is {"seed", "reason", "transient", "error", "outage", "recipe"}; for a record {"seed",
-"fields", "sizes"}, followed by the bytes of its fields. Shards of older builds have only the text of a rejection, {"seed", "reason"}.
+Lines of the .jsonl: {"records", "sha256"} of the array_record file; for each seed {"seed", "pair": `PairFacts`}, or for a rejection {"seed",
+"reason", "transient", "error", "outage", "recipe"}; {"sha256"} of all lines before. Older builds have one file START-END.shard of fewer seeds, which
+is still read (old_shards.py).
 """
 
 from __future__ import annotations
 
 import atexit
+import contextlib
 import dataclasses
 import errno
 import hashlib
@@ -21,25 +23,45 @@ import itertools
 import json
 import multiprocessing
 import os
-import re
 import signal
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing import pool as pool_lib
 from pathlib import Path
+from typing import cast
 
+from data_synth.dataset import old_shards
+from data_synth.dataset.facts import PairFacts, collect_record_facts
 from data_synth.recipes.result import Rejected
 from v2v.errors import InputError
 
-# Pixels of the clips in one shard: bounds a worker's memory, and what a kill can cost.
-PIXELS_PER_SHARD = 1 << 21
-MAX_SEEDS = 32
+# Pixels of the clips that are made at once: bounds a worker's memory.
+PIXELS_PER_BLOCK = 1 << 21
+MAX_BLOCK = 32
+# Bounds of one shard in a large build, and so what a kill can cost: pixels, and seeds.
+PIXELS_PER_SHARD = 1 << 31
+MAX_SEEDS = 512
+# A build has at least so many shards, as far as each holds a block.
+MIN_SHARDS = 64
+# Shards in one folder.
+FOLDER_SHARDS = 1000
 
-# How older builds stored rejections: the kind was part of the text.
-_OLD_TRANSIENT_REASON = re.compile(r": expert (\S+ )?(cannot be|took more than|crashed|answered HTTP 5)")
-_OLD_ERROR_PREFIX = "failed: "
 
-# Seeds to one record (as `v2v.data.pair.encode_pair` makes it) or rejection each, in order.
-RecordMaker = Callable[[Sequence[int]], list[dict | Rejected]]
+@dataclasses.dataclass(frozen=True)
+class EncodedPair:
+    """A pair as it is stored.
+
+    Attributes:
+      record: As `v2v.data.pair.encode_pair` returns it.
+      facts: What is known of it without decoding.
+    """
+
+    record: dict
+    facts: PairFacts
+
+
+# Seeds to one pair or rejection each, in order.
+RecordMaker = Callable[[Sequence[int]], list[EncodedPair | Rejected]]
 
 
 class BuildStoppedError(InputError):
@@ -56,65 +78,157 @@ class SeedResult:
 
     Attributes:
       seed: The seed.
-      outcome: A record, or why there is none.
+      outcome: Facts of a pair, or why there is none.
     """
 
     seed: int
-    outcome: dict | Rejected
+    outcome: PairFacts | Rejected
 
 
 @dataclasses.dataclass(frozen=True)
-class ShardJob:
-    """One shard to be made; picklable when `make` is.
+class Shard:
+    """A finished shard.
 
     Attributes:
-      path: File of the shard, a Path or an epath one.
-      make: Makes the records.
-      seeds: Seeds that the shard covers.
+      path: Its .jsonl file.
+      results: What its seeds gave, in order.
     """
 
     path: Path
+    results: list[SeedResult]
+
+    @property
+    def record_file(self) -> Path:
+        """Return the array_record file, which holds the records of the pairs in order; there is none without pairs."""
+        return self.path.with_suffix(".array_record")
+
+
+@dataclasses.dataclass(frozen=True)
+class ShardPlan:
+    """The division of a build into shards; picklable when `make` is.
+
+    Attributes:
+      folder: Folder of the shards, a Path or an epath one.
+      make: Makes the pairs.
+      first: First seed.
+      length: Number of seeds of a shard.
+      block: Number of seeds that are made at once.
+      last: No shard begins at or after this seed; None for no end.
+    """
+
+    folder: Path
     make: RecordMaker
-    seeds: Sequence[int]
+    first: int
+    length: int
+    block: int
+    last: int | None = None
+
+    @property
+    def count(self) -> int | None:
+        """Return the number of shards, None without end."""
+        return None if self.last is None else -(-(self.last - self.first) // self.length)
+
+    def seeds(self, number: int) -> range:
+        """Return the seeds of a shard."""
+        start = self.first + number * self.length
+        stop = start + self.length
+        return range(start, stop if self.last is None else min(stop, self.last))
+
+    def path(self, number: int) -> Path:
+        """Return the .jsonl file of a shard."""
+        seeds = self.seeds(number)
+        name = f"{seeds.start:012d}-{seeds.stop:012d}.jsonl"
+        return self.folder / f"{number // FOLDER_SHARDS:06d}" / name
+
+    def ensure(self, number: int) -> Path:
+        """Make a shard unless it is there and final, and return its path; of one that is there only what failed is made again."""
+        path, seeds = self.path(number), self.seeds(number)
+        existing = _read_or_none(path)
+        if existing is not None and not any(map(_is_transient, existing.results)):
+            return path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_shard(path, self._iterate_outcomes(seeds, existing))
+        return path
+
+    def _iterate_outcomes(
+        self, seeds: range, existing: Shard | None
+    ) -> Iterator[tuple[int, EncodedPair | Rejected | SerializedPair]]:
+        """Yield what each seed gives: from the shard that is there, from those of an older build, or made now."""
+        known: dict[int, EncodedPair | SerializedPair | Rejected] = {}
+        if existing is not None:
+            records = _iterate_records(existing)
+            for result in existing.results:
+                if isinstance(result.outcome, PairFacts):
+                    known[result.seed] = SerializedPair(next(records), result.outcome)
+                elif not result.outcome.transient:
+                    known[result.seed] = result.outcome
+        else:
+            for seed, outcome in old_shards.find_results(self.folder, seeds, self.first, self.block):
+                if not isinstance(outcome, Rejected):
+                    known[seed] = EncodedPair(outcome, collect_record_facts(outcome))
+                elif not outcome.transient:
+                    known[seed] = outcome
+        for start in range(seeds.start, seeds.stop, self.block):
+            block = range(start, min(start + self.block, seeds.stop))
+            missing = [seed for seed in block if seed not in known]
+            made = dict(zip(missing, self.make(missing), strict=True)) if missing else {}
+            for seed in block:
+                yield seed, made[seed] if seed in made else known.pop(seed)
 
 
-def seeds_per_shard(T: int, H: int, W: int) -> int:
-    """Return the number of seeds in one shard, for clips of this size."""
-    return max(1, min(MAX_SEEDS, PIXELS_PER_SHARD // (T * H * W)))
+@dataclasses.dataclass(frozen=True)
+class SerializedPair:
+    """A pair as an array_record file holds it.
+
+    Attributes:
+      data: The serialized record.
+      facts: What is known of it without decoding.
+    """
+
+    data: bytes
+    facts: PairFacts
+
+
+def block_length(T: int, H: int, W: int) -> int:
+    """Return the number of seeds that are made at once, for clips of this size."""
+    return max(1, min(MAX_BLOCK, PIXELS_PER_BLOCK // (T * H * W)))
+
+
+def shard_length(T: int, H: int, W: int, block: int, pairs: int) -> int:
+    """Return the number of seeds of a shard: whole blocks, more of them the more pairs are built.
+
+    Args:
+      T: Number of frames.
+      H: Height in pixels.
+      W: Width in pixels.
+      block: Number of seeds that are made at once.
+      pairs: Number of pairs of the build.
+    """
+    longest = max(1, min(MAX_SEEDS, PIXELS_PER_SHARD // (T * H * W)))
+    return max(1, min(longest, pairs // MIN_SHARDS) // block) * block
 
 
 def iterate_shards(
-    folder: Path,
-    make: RecordMaker,
-    first: int,
-    n: int,
-    workers: int,
-    last: int | None = None,
-    prepare: Callable[[], None] | None = None,
-) -> Iterator[list[SeedResult]]:
-    """Yield the results of shards 0, 1, 2, ... in order, made now or found in `folder`.
+    plan: ShardPlan, workers: int, prepare: Callable[[], None] | None = None
+) -> Iterator[Shard]:
+    """Yield shards 0, 1, 2, ... in order, made now or found.
 
     Args:
-      folder: Folder of the shard files, a Path or an epath one.
-      make: Makes the records; picklable where there are several processes.
-      first: First seed.
-      n: Number of seeds per shard.
+      plan: The shards.
       workers: Number of processes.
-      last: No shard begins at or after this seed; None for no end.
       prepare: Called first in every worker process; picklable.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    todo = iterate_jobs(folder, make, first, n, last)
+    numbers = itertools.count() if plan.count is None else iter(range(plan.count))
     if workers <= 1:
-        for job in todo:
-            yield read_shard(ensure_shard(job))
+        for number in numbers:
+            yield read_shard(plan.ensure(number))
         return
     context = multiprocessing.get_context("spawn")  # a fork would copy JAX's threads
     with context.Pool(workers, _start_worker, (prepare,)) as pool:
         ahead: list[pool_lib.AsyncResult[Path]] = []
         while True:
-            while len(ahead) < workers + 2 and (job := next(todo, None)):
-                ahead.append(pool.apply_async(ensure_shard, (job,)))
+            while len(ahead) < workers + 2 and (number := next(numbers, None)) is not None:
+                ahead.append(pool.apply_async(plan.ensure, (number,)))
             if not ahead:
                 pool.close()  # the workers end by themselves; only those of a build that is given up are terminated
                 pool.join()
@@ -137,139 +251,170 @@ def _end_worker(*_) -> None:
         os._exit(1)
 
 
-def write_shard(path: Path, results: Sequence[SeedResult]) -> None:
-    """Write a shard under a temporary name, then rename it.
+def write_shard(path: Path, outcomes: Iterator[tuple[int, EncodedPair | SerializedPair | Rejected]]) -> None:
+    """Write a shard, whose pairs come one by one.
+
+    Args:
+      path: Its .jsonl file.
+      outcomes: Seeds with what they give, in order.
 
     Raises:
       DiskFullError: The disk is full; the shards that were finished stay.
     """
     if "://" in str(path):
-        path.write_bytes(b"".join(_encode_parts(results)))
+        from etils import epath
+
+        with tempfile.TemporaryDirectory(prefix="v2v-shard-") as folder:
+            local = Path(folder) / path.name
+            write_shard(local, outcomes)
+            for suffix in (".array_record", ".jsonl"):
+                if local.with_suffix(suffix).exists():
+                    epath.Path(local.with_suffix(suffix)).copy(path.with_suffix(suffix), overwrite=True)
         return
-    beside = path.with_name(f"{path.name}.{os.getpid()}")
+    record_file = path.with_suffix(".array_record")
+    beside = [file.with_name(f"{file.name}.{os.getpid()}") for file in (record_file, path)]
     try:
-        with beside.open("wb") as file:
-            file.writelines(_encode_parts(results))
+        lines, count = _write_records(beside[0], outcomes)
+        header = {"records": count, "sha256": _hash_file(beside[0]) if count else ""}
+        text = json.dumps(header) + "\n" + "".join(lines)
+        text += json.dumps({"sha256": hashlib.sha256(text.encode()).hexdigest()}) + "\n"
+        with beside[1].open("w") as file:
+            file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        beside.replace(path)
-    except OSError as error:
-        beside.unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
+        if count:
+            beside[0].replace(record_file)
+        else:
+            record_file.unlink(missing_ok=True)
+        beside[1].replace(path)
+    except (OSError, RuntimeError) as error:  # array_record raises RuntimeError
         if not is_disk_full(error):
             raise
         raise DiskFullError(
             f"{path.parent}: the disk is full; finished shards are kept there, "
             "free some space and run the same command again"
         ) from None
+    finally:
+        for file in beside:
+            with contextlib.suppress(OSError):
+                file.unlink(missing_ok=True)
 
 
-def _encode_parts(results: Sequence[SeedResult]) -> Iterator[bytes]:
-    digest = hashlib.sha256()
-    for result in results:
-        blobs = []
-        if isinstance(result.outcome, Rejected):
-            line = {"seed": result.seed, **dataclasses.asdict(result.outcome)}
-        else:
-            fields = {k: v for k, v in result.outcome.items() if not isinstance(v, bytes)}
-            blobs = [(k, v) for k, v in result.outcome.items() if isinstance(v, bytes)]
-            line = {"seed": result.seed, "fields": fields, "sizes": [(k, len(v)) for k, v in blobs]}
-        for part in (json.dumps(line).encode() + b"\n", *(v for _, v in blobs)):
-            digest.update(part)
-            yield part
-    yield digest.digest()
+def _write_records(
+    path: Path, outcomes: Iterator[tuple[int, EncodedPair | SerializedPair | Rejected]]
+) -> tuple[list[str], int]:
+    """Write records to an array_record file; return the lines of JSON, and the number of records."""
+    from array_record.python.array_record_module import ArrayRecordWriter
+
+    from data_synth.v2v_pairs import v2v_pairs_dataset_builder as store  # TFDS: slow, so only here
+
+    lines: list[str] = []
+    writer, count = None, 0
+    try:
+        for seed, outcome in outcomes:
+            if isinstance(outcome, Rejected):
+                lines.append(json.dumps({"seed": seed, **dataclasses.asdict(outcome)}) + "\n")
+                continue
+            data = (
+                outcome.data
+                if isinstance(outcome, SerializedPair)
+                else store.serialize_record(outcome.record)
+            )
+            writer = writer or ArrayRecordWriter(str(path), store.COMPRESSION)
+            writer.write(data)
+            count += 1
+            facts = dataclasses.replace(outcome.facts, size=len(data))
+            lines.append(json.dumps({"seed": seed, "pair": facts.to_json()}) + "\n")
+    finally:
+        if writer is not None:
+            writer.close()
+    return lines, count
 
 
-def is_disk_full(error: OSError) -> bool:
+def _hash_file(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def is_disk_full(error: Exception) -> bool:
     """Return whether the cause is a full disk or an exhausted quota."""
-    return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return any(os.strerror(code) in str(error) for code in (errno.ENOSPC, errno.EDQUOT))
 
 
-def read_shard(path: Path) -> list[SeedResult]:
-    """Read the results in a shard file.
+def read_shard(path: Path) -> Shard:
+    """Read the facts in a shard's .jsonl file.
 
     Raises:
       ValueError: The file is damaged.
     """
-    data = path.read_bytes()
-    if len(data) < 32 or hashlib.sha256(data[:-32]).digest() != data[-32:]:
+    _, results = _read_lines(path)
+    return Shard(path, results)
+
+
+def _read_lines(path: Path) -> tuple[dict, list[SeedResult]]:
+    """Return the first line and the results."""
+    text = path.read_bytes()
+    body, separator, last = text.removesuffix(b"\n").rpartition(b"\n")
+    body += separator
+    try:
+        is_whole = json.loads(last)["sha256"] == hashlib.sha256(body).hexdigest()
+    except (ValueError, KeyError, TypeError):
+        is_whole = False
+    if not is_whole:
         raise ValueError(f"{path}: damaged")
-    results, at, end = [], 0, len(data) - 32
-    while at < end:
-        stop = data.index(b"\n", at)
-        line = json.loads(data[at:stop])
-        at = stop + 1
-        if "reason" in line:
-            results.append(SeedResult(line["seed"], _parse_rejection(line)))
-            continue
-        record = dict(line["fields"])
-        for name, size in line["sizes"]:
-            record[name] = data[at : at + size]
-            at += size
-        results.append(SeedResult(line["seed"], record))
-    return results
+    header, *lines = map(json.loads, body.splitlines())
+    return header, [_parse_line(line) for line in lines]
 
 
-def _parse_rejection(line: dict) -> Rejected:
-    """Return the rejection in a line of a shard; that of an older build holds only a text."""
-    if "transient" in line:
-        return Rejected(
-            line["reason"],
-            line["transient"],
-            line["error"],
-            line.get("outage", False),
-            line.get("recipe", ""),
-        )
-    reason = line["reason"]
-    if reason.startswith(_OLD_ERROR_PREFIX):
-        return Rejected(reason.removeprefix(_OLD_ERROR_PREFIX), error=True)
-    return Rejected(reason, transient=bool(_OLD_TRANSIENT_REASON.search(reason)))
+def _parse_line(line: dict) -> SeedResult:
+    seed = line.pop("seed")
+    return SeedResult(seed, PairFacts.from_json(line["pair"]) if "pair" in line else Rejected(**line))
 
 
-def iterate_jobs(folder: Path, make: RecordMaker, first: int, n: int, last: int | None) -> Iterator[ShardJob]:
-    """Yield the jobs of shards 0, 1, 2, ..., with the arguments of `iterate_shards`."""
-    count = None if last is None else -(-(last - first) // n)
-    for number in itertools.count() if count is None else range(count):
-        yield build_job(folder, make, first, n, last, number)
+def _iterate_records(shard: Shard) -> Iterator[bytes]:
+    """Yield the serialized records of a shard; one in a bucket is fetched first."""
+    from data_synth.v2v_pairs import v2v_pairs_dataset_builder as store  # TFDS: slow, so only here
+
+    if not any(isinstance(result.outcome, PairFacts) for result in shard.results):
+        return
+    with local_file(shard.record_file) as path:
+        yield from store.iterate_file(path)
 
 
-def build_job(folder: Path, make: RecordMaker, first: int, n: int, last: int | None, number: int) -> ShardJob:
-    """Return the job of a shard by its number, with the arguments of `iterate_shards`."""
-    start = first + number * n
-    stop = start + n if last is None else min(start + n, last)
-    return ShardJob(folder / f"{start:012d}-{stop:012d}.shard", make, range(start, stop))
+@contextlib.contextmanager
+def local_file(path: Path) -> Iterator[Path]:
+    """Yield a file of this machine with the content of a file that may be in a bucket."""
+    if "://" not in str(path):
+        yield path
+        return
+    from etils import epath
 
-
-def ensure_shard(job: ShardJob) -> Path:
-    """Make the shard unless it is there and final, and return its path; of one that is there only what failed is made again."""
-    results = _read_or_none(job.path)
-    if results is None:
-        seeds = job.seeds
-    elif not (seeds := [result.seed for result in results if _is_transient(result)]):
-        return job.path
-    made = dict(zip(seeds, job.make(seeds), strict=True))
-    if results is not None:
-        made = {result.seed: made.get(result.seed, result.outcome) for result in results}
-    write_shard(job.path, [SeedResult(seed, made[seed]) for seed in job.seeds])
-    return job.path
+    with tempfile.TemporaryDirectory(prefix="v2v-shard-") as folder:
+        yield cast(Path, epath.Path(path).copy(Path(folder) / path.name))
 
 
 def is_final(path: Path) -> bool:
     """Return whether the shard is sound, and its rejected seeds would be rejected again."""
-    results = _read_or_none(path)
-    return results is not None and not any(map(_is_transient, results))
+    shard = _read_or_none(path)
+    return shard is not None and not any(map(_is_transient, shard.results))
 
 
 def _is_transient(result: SeedResult) -> bool:
     return isinstance(result.outcome, Rejected) and result.outcome.transient
 
 
-def is_sound(path: Path) -> bool:
-    """Return whether the shard is there and undamaged."""
-    return _read_or_none(path) is not None
-
-
-def _read_or_none(path: Path) -> list[SeedResult] | None:
+def _read_or_none(path: Path) -> Shard | None:
+    """Return a shard both of whose files are there and undamaged."""
     try:
-        return read_shard(path)
-    except (OSError, ValueError):
+        header, results = _read_lines(path)
+        shard = Shard(path, results)
+        if header["records"]:
+            with local_file(shard.record_file) as file:
+                if _hash_file(file) != header["sha256"]:
+                    return None
+        return shard
+    except (OSError, ValueError, KeyError):
         return None

@@ -9,8 +9,10 @@ external experts come with the request (`external.expert_recipes`).
 from __future__ import annotations
 
 import functools
+import math
 import textwrap
 from collections.abc import Iterator, Sequence
+from fractions import Fraction
 
 from data_synth.file_cache import FileStamp
 from data_synth.recipes import (
@@ -88,8 +90,44 @@ UNTIMED_KINDS = frozenset(
 IMPORTS = tuple(recipe.name for family in ALL_FAMILIES for recipe in family.recipes if "set" in recipe.reads)
 
 _RECIPES = {recipe.name: recipe for family in ALL_FAMILIES for recipe in family.recipes}
+# Names that weights may be expanded to.
+MAX_ENTRIES = 100_000
 _HELP_WIDTH = 120
 _HELP_INDENT = 22
+
+
+def expand_weights(entries: Sequence[str]) -> tuple[str, ...]:
+    """Return names of recipes and families, each as often as its weight says: "sepia=3", "canny=0.5"; 1 without one.
+
+    Args:
+      entries: Names, some with weights; what is drawn from evenly afterwards.
+
+    Raises:
+      InputError: A weight is no number above 0, or weights differ by more than 1 : 1000.
+    """
+    names, weights = [], []
+    for entry in entries:
+        name, separator, text = entry.partition("=")
+        try:
+            weight = Fraction(text) if separator else Fraction(1)
+        except (ValueError, ZeroDivisionError):
+            weight = Fraction(0)
+        if weight <= 0 or not name:
+            raise InputError(
+                f"--recipes {entry}: expected NAME=WEIGHT with a number above 0, such as {name or 'sepia'}=3"
+            )
+        names.append(name)
+        weights.append(weight.limit_denominator(1000))
+    if len(set(weights)) <= 1:
+        return tuple(names)
+    scale = math.lcm(*(weight.denominator for weight in weights))
+    counts = [int(weight * scale) for weight in weights]
+    divisor = math.gcd(*counts)
+    if not min(weights) or sum(counts) // divisor > MAX_ENTRIES:
+        raise InputError(
+            f"--recipes {','.join(entries)}: expected weights in a ratio of at most 1:1000 with up to three digits, got others"
+        )
+    return tuple(name for name, count in zip(names, counts, strict=True) for _ in range(count // divisor))
 
 
 def recipe_names(sources: Sources) -> list[str]:
@@ -163,7 +201,9 @@ def seeds_per_call(edits: Sequence[str], sources: Sources, snapshot: str = "") -
       sources: Sources of the request.
       snapshot: As for `build_recipe`.
     """
-    batches = [build_recipe(name, sources, snapshot).batch for name in edits if name not in FAMILIES]
+    batches = [
+        build_recipe(name, sources, snapshot).batch for name in dict.fromkeys(edits) if name not in FAMILIES
+    ]
     return max(batches, default=1)
 
 

@@ -1,21 +1,25 @@
 """The TFDS dataset of pair records, written without TensorFlow.
 
-Pair → `pair.encode_pair` → **array_record** (described by TFDS) → `tfds.builder_from_directory(d).as_data_source("train")`
+Pair → `pair.encode_pair` → `serialize_record` → **array_record** (described by TFDS) → `tfds.builder_from_directory(d).as_data_source("train")`
 
 TFDS describes the data and serialises the records; it would import TensorFlow to encode pictures itself, so it gets
 finished bytes in string features. Its own writer sorts the whole split before it writes, in memory up to 1 GB and with
-TensorFlow's file system beyond, so `write_dataset` streams records to array_record files and has TFDS describe them.
+TensorFlow's file system beyond, so workers write array_record files themselves, `SetWriter` puts them together in order and has TFDS
+describe them.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable
+import functools
+import os
+import shutil
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 import tensorflow_datasets as tfds
-from array_record.python.array_record_module import ArrayRecordWriter
+from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
 from etils import epath
 from tensorflow_datasets.core import splits
 from tensorflow_datasets.core.example_serializer import ExampleSerializer
@@ -37,9 +41,48 @@ _BYTES = (
 _INTEGERS = ("schema_version", "frames", "seed")
 # A new array_record file begins once the last holds this much.
 SHARD_BYTES = 256 << 20
+# A finished file of at least this many bytes becomes one of the set as it is; smaller ones are joined.
+MIN_FILE_BYTES = 32 << 20
 SPLIT = "train"
 # Pictures are packed already: more effort takes thrice as long and gains 1 %.
 COMPRESSION = "group_size:1,zstd:1"
+# Records that are read at once from an array_record file.
+_READ_RECORDS = 16
+FEATURES = tfds.features.FeaturesDict(
+    {
+        **{name: tfds.features.Text() for name in _BYTES},
+        **{name: tfds.features.Scalar(dtype=np.int64) for name in _INTEGERS},
+    }
+)
+
+
+@functools.cache
+def _serializer() -> ExampleSerializer:
+    # The hint excludes the nested tables that features return.
+    return ExampleSerializer(FEATURES.get_serialized_info())  # pyright: ignore[reportArgumentType]
+
+
+def serialize_record(record: dict) -> bytes:
+    """Return a record of `v2v.data.pair.encode_pair` as the bytes that array_record files hold."""
+    # TFDS's own `serialize_example` leaves the order of the fields to protobuf, which changes it from process to process.
+    example = _serializer().get_tf_example(FEATURES.encode_example(record))
+    return example.SerializeToString(deterministic=True)
+
+
+def parse_record(data: bytes) -> dict:
+    """Return the record in the bytes that `serialize_record` returned; texts as bytes, as data sources of TFDS give them."""
+    return dict(FEATURES.deserialize_example_np(data))  # pyright: ignore[reportArgumentType, reportCallIssue]
+
+
+def iterate_file(path: str | Path) -> Iterator[bytes]:
+    """Yield the serialized records of an array_record file, a few of which are in memory at a time."""
+    reader = ArrayRecordReader(str(path))
+    try:
+        count = reader.num_records()
+        for start in range(0, count, _READ_RECORDS):
+            yield from reader.read(start, min(start + _READ_RECORDS, count))
+    finally:
+        reader.close()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,57 +98,106 @@ class Description:
     license: str
 
 
-def write_dataset(folder: Path, records: Iterable[dict], describe: Callable[[], Description]) -> int:
-    """Write a set, in the order in which the records come, and return their number; one record is in memory at a time.
+@dataclasses.dataclass
+class _File:
+    """One array_record file of a set.
+
+    Attributes:
+      path: Its place until the set is finished.
+      length: Number of records.
+      size: Bytes of the serialized records.
+    """
+
+    path: Path
+    length: int = 0
+    size: int = 0
+
+
+class SetWriter:
+    """Writer of a set's files, in the order of the calls; holds one record in memory.
 
     Args:
       folder: An empty folder.
-      records: Records as `v2v.data.pair.encode_pair` returns them.
-      describe: Called when all records are written.
     """
-    builder = Builder(data_dir=folder / ".tfds", file_format="array_record")
-    features = builder.info.features
-    assert features is not None
-    # The hint excludes the nested tables that features return.
-    examples = ExampleSerializer(features.get_serialized_info())  # pyright: ignore[reportArgumentType]
-    lengths: list[int] = []
-    sizes: list[int] = []
-    writer = None
-    for record in records:
-        # TFDS's own `serialize_example` leaves the order of the fields to protobuf, which changes it from process to process.
-        example = examples.get_tf_example(features.encode_example(record))
-        data = example.SerializeToString(deterministic=True)
-        if writer is None or sizes[-1] >= SHARD_BYTES:
-            if writer is not None:
-                writer.close()
-            writer = ArrayRecordWriter(str(folder / f"part-{len(lengths)}"), COMPRESSION)
-            lengths.append(0)
-            sizes.append(0)
-        writer.write(data)
-        lengths[-1] += 1
-        sizes[-1] += len(data)
-    if writer is not None:
-        writer.close()
-    template = tfds.core.ShardedFileTemplate(
-        data_dir=epath.Path(folder), dataset_name=builder.name, split=SPLIT, filetype_suffix="array_record"
-    )
-    for i in range(len(lengths)):
-        (folder / f"part-{i}").rename(template.sharded_filepath(shard_index=i, num_shards=len(lengths)))
-    info = tfds.core.SplitInfo(
-        name=SPLIT, shard_lengths=lengths, num_bytes=sum(sizes), filename_template=template
-    )
-    builder.info.set_splits(splits.SplitDict([info]))
-    description = describe()
-    builder.info.as_proto.description = description.text
-    builder.info.as_proto.redistribution_info.license = description.license
-    builder.info.write_to_directory(folder)
-    return sum(lengths)
+
+    def __init__(self, folder: Path):
+        self._folder = folder
+        self._files: list[_File] = []
+        self._writer: ArrayRecordWriter | None = None
+
+    @property
+    def count(self) -> int:
+        """Return the number of records so far."""
+        return sum(file.length for file in self._files)
+
+    def write(self, data: bytes) -> None:
+        """Append a serialized record."""
+        if self._writer is None or self._files[-1].size >= SHARD_BYTES:
+            self._close_file()
+            self._files.append(_File(self._next_path()))
+            self._writer = ArrayRecordWriter(str(self._files[-1].path), COMPRESSION)
+        assert self._writer is not None
+        self._writer.write(data)
+        self._files[-1].length += 1
+        self._files[-1].size += len(data)
+
+    def add_file(self, path: Path, length: int, size: int) -> None:
+        """Append a finished array_record file: by a second name for the same bytes where the file system allows, else as a copy.
+
+        Args:
+          path: The file, which is left as it is.
+          length: Number of its records.
+          size: Bytes of its serialized records.
+        """
+        if size < MIN_FILE_BYTES:
+            for data in iterate_file(path):
+                self.write(data)
+            return
+        self._close_file()
+        file = _File(self._next_path(), length, size)
+        try:
+            os.link(path, file.path)
+        except OSError:
+            shutil.copyfile(path, file.path)
+        self._files.append(file)
+
+    def finish(self, description: Description) -> int:
+        """Give the files their final names, write what TFDS needs beside them, and return the number of records."""
+        self._close_file()
+        builder = Builder(data_dir=self._folder / ".tfds", file_format="array_record")
+        template = tfds.core.ShardedFileTemplate(
+            data_dir=epath.Path(self._folder),
+            dataset_name=builder.name,
+            split=SPLIT,
+            filetype_suffix="array_record",
+        )
+        for i, file in enumerate(self._files):
+            file.path.rename(template.sharded_filepath(shard_index=i, num_shards=len(self._files)))
+        info = tfds.core.SplitInfo(
+            name=SPLIT,
+            shard_lengths=[file.length for file in self._files],
+            num_bytes=sum(file.size for file in self._files),
+            filename_template=template,
+        )
+        builder.info.set_splits(splits.SplitDict([info]))
+        builder.info.as_proto.description = description.text
+        builder.info.as_proto.redistribution_info.license = description.license
+        builder.info.write_to_directory(self._folder)
+        return self.count
+
+    def _next_path(self) -> Path:
+        return self._folder / f"part-{len(self._files)}"
+
+    def _close_file(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
 
 
 class Builder(tfds.core.GeneratorBasedBuilder):
     """The TFDS builder of records as `v2v.data.pair.encode_pair` returns them: strings and pictures are bytes, numbers int64.
 
-    `write_dataset` writes sets; `records` serve TFDS's own `download_and_prepare`, for sets below 1 GB.
+    `SetWriter` writes sets; `records` serve TFDS's own `download_and_prepare`, for sets below 1 GB.
 
     Args:
       records: Records, for `download_and_prepare`.
@@ -123,14 +215,8 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         super().__init__(**kwargs)
 
     def _info(self) -> tfds.core.DatasetInfo:
-        features = {
-            **{name: tfds.features.Text() for name in _BYTES},
-            **{name: tfds.features.Scalar(dtype=np.int64) for name in _INTEGERS},
-        }
         # In seed order; the loader shuffles.
-        return self.dataset_info_from_configs(
-            features=tfds.features.FeaturesDict(features), disable_shuffling=True
-        )
+        return self.dataset_info_from_configs(features=FEATURES, disable_shuffling=True)
 
     def _split_generators(self, dl_manager):
         return {"train": self._generate_examples()}

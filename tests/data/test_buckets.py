@@ -82,10 +82,10 @@ def _large():
 
 
 def records(clips):
-    """What a set of pairs of these sizes would give."""
-    return [
-        pair_lib.encode_pair(dataclasses.replace(pair(i), **_zeros(*clip))) for i, clip in enumerate(clips)
-    ]
+    """A set of pairs of these sizes."""
+    return datasets.RecordDataset(
+        [pair_lib.encode_pair(dataclasses.replace(pair(i), **_zeros(*clip))) for i, clip in enumerate(clips)]
+    )
 
 
 def _zeros(T, H, W):
@@ -114,7 +114,7 @@ def test_a_survey_is_kept_until_set_or_sizes_change(tmp_path):
     pairs, file = records([(9, 16, 16), (5, 8, 8)]), tmp_path / "mine" / "survey.json"
     first = datasets.load_or_survey(file, "mine", pairs, SIZES)
     assert datasets.load_or_survey(file, "mine", [None, None], SIZES) == first  # nothing is read again
-    assert datasets.load_or_survey(file, "mine", pairs[:1], SIZES).count == 1
+    assert datasets.load_or_survey(file, "mine", datasets.RecordDataset(pairs.records[:1]), SIZES).count == 1
     assert list(datasets.load_or_survey(file, "mine", pairs, SIZES[:1]).indices_by_size) == [(5, 8, 8)]
 
 
@@ -266,3 +266,13 @@ def test_sets_that_arent_there_are_one_error(tmp_path):
     opened = datasets.open_dataset(tmp_path / "pairs")
     assert len(opened) == 3 and pair_lib.pair_size(opened[0]) == (5, 32, 32)
     assert json.loads(opened[0]["active"])
+
+
+def test_a_survey_reads_the_index_and_not_the_records(tmp_path):
+    build_dataset(SynthRequest(tmp_path / "pairs", 3, frames=5, height=32, width=32, edits=("sepia",)))
+    assert datasets.read_sizes(tmp_path / "pairs", 3) == [(5, 32, 32)] * 3
+    assert datasets.read_sizes(tmp_path / "pairs", 4) == datasets.read_sizes(tmp_path, 3) == ()
+    unread = datasets.RecordDataset([None] * 3, datasets.read_sizes(tmp_path / "pairs", 3))
+    assert datasets.survey_dataset("pairs", unread, [(5, 32, 32)]).indices_by_size == {(5, 32, 32): [0, 1, 2]}
+    (tmp_path / "pairs/pairs.jsonl").unlink()
+    assert datasets.open_pairs(tmp_path / "pairs").measure(2).size == (5, 32, 32)

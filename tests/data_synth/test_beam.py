@@ -39,7 +39,7 @@ def contents(folder):
 
 
 def test_beam_changes_no_byte_with_one_process_or_two(tmp_path, monkeypatch):
-    monkeypatch.setattr(shards, "MAX_SEEDS", 4)
+    monkeypatch.setattr(shards, "MAX_BLOCK", 4)
     build_dataset(SynthRequest(tmp_path / "own", 9, seed=2, **SMALL))
     for workers in (1, 2):
         build_dataset(SynthRequest(tmp_path / str(workers), 9, seed=2, workers=workers, beam=(), **SMALL))
@@ -68,7 +68,7 @@ def cluster():
 @pytest.mark.parametrize("runner", ["FlinkRunner", "SparkRunner", "PortableRunner"])
 def test_a_job_server_in_another_process_gives_the_same_bytes(tmp_path, monkeypatch, runner, cluster):
     """Flink and Spark are reached this way; what is behind the port is Beam's own engine."""
-    monkeypatch.setattr(shards, "MAX_SEEDS", 4)
+    monkeypatch.setattr(shards, "MAX_BLOCK", 4)
     monkeypatch.setattr(
         shards, "iterate_shards", lambda *_: pytest.fail("made here")
     )  # by a path other than Beam's
@@ -84,7 +84,7 @@ def test_workers_that_share_a_bucket(tmp_path, monkeypatch):
     emulator = pytest.importorskip("gcp_storage_emulator.server")
     from etils import epath
 
-    monkeypatch.setattr(shards, "MAX_SEEDS", 2)
+    monkeypatch.setattr(shards, "MAX_BLOCK", 2)
     port = _free_port()
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{port}")
     server = emulator.create_server("127.0.0.1", port, in_memory=True, default_bucket="pod")
@@ -95,14 +95,14 @@ def test_workers_that_share_a_bucket(tmp_path, monkeypatch):
         DONE.clear()
         with pytest.raises(shards.BuildStoppedError, match="killed"):
             build_dataset(SynthRequest(tmp_path / "a", 8, seed=3, **bucket_options, **SMALL))
-        stored = list(epath.Path("gs://pod/waiting").glob("a.*/*.shard"))
-        assert stored and not list(tmp_path.rglob("*.shard"))
+        stored = list(epath.Path("gs://pod/waiting").glob("a.*/*/*.jsonl"))
+        assert stored and not list(tmp_path.rglob("*.jsonl"))
         monkeypatch.setattr(module, "make_records", counts)
         DONE.clear()
         build_dataset(SynthRequest(tmp_path / "a", 8, seed=3, **bucket_options, **SMALL))
         new_seeds = {seed for seeds in DONE for seed in seeds}
         assert new_seeds and not new_seeds & {int(p.name[:12]) for p in stored}
-        assert not list(epath.Path("gs://pod/waiting").glob("a.*/*.shard"))
+        assert not list(epath.Path("gs://pod/waiting").glob("a.*/*/*.jsonl"))
     finally:
         server.stop()
     build_dataset(SynthRequest(tmp_path / "own", 8, seed=3, **SMALL))
@@ -129,13 +129,13 @@ def _wait_for(port: int, seconds: float = 60) -> None:
 
 
 def test_a_stopped_build_goes_on_where_it_stood(tmp_path, monkeypatch):
-    monkeypatch.setattr(shards, "MAX_SEEDS", 2)
+    monkeypatch.setattr(shards, "MAX_BLOCK", 2)
     build_dataset(SynthRequest(tmp_path / "whole", 8, seed=3, **SMALL))
     monkeypatch.setattr(module, "make_records", dies)
     DONE.clear()
     with pytest.raises(shards.BuildStoppedError, match="runner to finish, got .killed"):
         build_dataset(SynthRequest(tmp_path / "a", 8, seed=3, beam=(), **SMALL))
-    stored = list(tmp_path.glob(".a.*/shards/*.shard"))
+    stored = list(tmp_path.glob(".a.*/shards/*/*.jsonl"))
     assert stored and not (tmp_path / "a").exists()
     monkeypatch.setattr(module, "make_records", counts)
     DONE.clear()
@@ -165,7 +165,7 @@ def test_a_poisoned_clip_fails_alone_and_is_listed(tmp_path, monkeypatch, beam):
 
 
 def test_a_full_disk_is_named_whatever_the_runner_passes_on(tmp_path, monkeypatch):
-    monkeypatch.setattr(shards, "MAX_SEEDS", 2)
+    monkeypatch.setattr(shards, "MAX_BLOCK", 2)
     real, count = shards.os.fsync, iter(range(100))
 
     def full(fd):
@@ -178,8 +178,8 @@ def test_a_full_disk_is_named_whatever_the_runner_passes_on(tmp_path, monkeypatc
         shards.DiskFullError, match="disk is full; free some space and run the same command again"
     ):
         build_dataset(SynthRequest(tmp_path / "a", 8, beam=(), **SMALL))
-    stored = list(tmp_path.glob(".a.*/shards/*"))
-    assert stored and all(p.suffix == ".shard" for p in stored)
+    stored = list(tmp_path.glob(".a.*/shards/*/*"))
+    assert stored and {p.suffix for p in stored} <= {".array_record", ".jsonl"}
     monkeypatch.setattr(shards.os, "fsync", real)
     assert build_dataset(SynthRequest(tmp_path / "a", 8, beam=(), **SMALL))["pairs"] == 8
 

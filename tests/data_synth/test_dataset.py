@@ -17,10 +17,10 @@ import pytest
 
 from data_synth import footage, quality
 from data_synth.dataset import build as module
-from data_synth.dataset import folders, request, shards
+from data_synth.dataset import folders, old_shards, request, shards
 from data_synth.dataset.build import build_dataset, open_dataset
 from data_synth.dataset.request import SynthRequest
-from data_synth.dataset.shards import SeedResult
+from data_synth.generate import PairOptions, find_pair
 from data_synth.recipes import control, registry
 from data_synth.recipes.result import Rejected
 from data_synth.recipes.sources import Sources
@@ -109,7 +109,7 @@ def test_what_an_older_renderer_made_is_another_request(tmp_path, monkeypatch):
 
 
 def test_an_interrupted_build_goes_on_where_it_stood(tmp_path, monkeypatch):
-    monkeypatch.setattr(shards, "MAX_SEEDS", 4)
+    monkeypatch.setattr(shards, "MAX_BLOCK", 4)
     build_dataset(SynthRequest(tmp_path / "whole", 12, seed=3, **SMALL))
     count = iter(range(100))
 
@@ -132,16 +132,16 @@ def test_an_interrupted_build_goes_on_where_it_stood(tmp_path, monkeypatch):
 
 
 def test_kill_minus_nine_and_again_gives_the_same_bytes(tmp_path, monkeypatch):
-    monkeypatch.setattr(shards, "MAX_SEEDS", 2)
+    monkeypatch.setattr(shards, "MAX_BLOCK", 2)
     out = tmp_path / "a"
     code = (
-        f"from data_synth.dataset import build, request, shards\nshards.MAX_SEEDS = 2\n"
+        f"from data_synth.dataset import build, request, shards\nshards.MAX_BLOCK = 2\n"
         f"build.build_dataset(request.SynthRequest({str(out)!r}, 16, seed=3, frames=2, height=16, width=24))"
     )
     run = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
     while (
-        len(list(tmp_path.glob(".a.*/shards/*.shard"))) < 2
+        len(list(tmp_path.glob(".a.*/shards/*/*.jsonl"))) < 2
         and time.monotonic() < deadline
         and run.poll() is None
     ):
@@ -149,7 +149,7 @@ def test_kill_minus_nine_and_again_gives_the_same_bytes(tmp_path, monkeypatch):
     run.kill()
     assert run.wait() == -9, "the build was over before it could be killed"
     assert not out.exists()
-    finished_shards = {p: p.read_bytes() for p in tmp_path.glob(".a.*/shards/*.shard")}
+    finished_shards = {p: p.read_bytes() for p in tmp_path.glob(".a.*/shards/*/*.jsonl")}
     assert finished_shards
     new_seeds = []
     make = module.make_records
@@ -165,14 +165,14 @@ def test_kill_minus_nine_and_again_gives_the_same_bytes(tmp_path, monkeypatch):
 
 
 def test_workers_change_no_byte(tmp_path, monkeypatch):
-    monkeypatch.setattr(shards, "MAX_SEEDS", 4)
+    monkeypatch.setattr(shards, "MAX_BLOCK", 4)
     for workers in (1, 2):
         build_dataset(SynthRequest(tmp_path / str(workers), 9, seed=2, workers=workers, **SMALL))
     assert contents(tmp_path / "1") == contents(tmp_path / "2")
 
 
 def test_a_full_disk_is_named_and_loses_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr(shards, "MAX_SEEDS", 2)
+    monkeypatch.setattr(shards, "MAX_BLOCK", 2)
     real, count = shards.os.fsync, iter(range(100))
 
     def full(fd):
@@ -183,36 +183,82 @@ def test_a_full_disk_is_named_and_loses_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(shards.os, "fsync", full)
     with pytest.raises(InputError, match="disk is full.*run the same command again"):
         build_dataset(SynthRequest(tmp_path / "a", 8, **SMALL))
-    stored = list(tmp_path.glob(".a.*/shards/*"))
-    assert len(stored) == 2 and all(p.suffix == ".shard" for p in stored)
+    stored = list(tmp_path.glob(".a.*/shards/*/*"))
+    assert sorted(p.suffix for p in stored) == [".array_record"] * 2 + [".jsonl"] * 2
     assert build_dataset(SynthRequest(tmp_path / "a", 8, **SMALL))["pairs"] == 8
 
 
+def make_pairs(seeds):
+    """Pairs of even seeds, rejections of odd ones."""
+    options = PairOptions(2, 16, 24)
+    return [
+        Rejected("odd") if seed % 2 else module.make_records([find_pair(seed, options)[0].seed], options)[0]
+        for seed in seeds
+    ]
+
+
 def test_a_damaged_shard_is_made_again(tmp_path):
-    path = tmp_path / "s.shard"
-    rows = [SeedResult(0, {"a": b"1\n2", "n": 3}), SeedResult(1, Rejected("dark"))]
-    shards.write_shard(path, rows)
-    assert shards.read_shard(path) == rows
-    path.write_bytes(path.read_bytes()[:-1])
+    calls = []
+    plan = shards.ShardPlan(tmp_path, lambda seeds: calls.append(list(seeds)) or make_pairs(seeds), 0, 4, 2)
+    path = plan.ensure(0)
+    first = shards.read_shard(path)
+    assert [result.seed for result in first.results] == [0, 1, 2, 3] and calls == [[0, 1], [2, 3]]
+    assert [isinstance(result.outcome, Rejected) for result in first.results] == [False, True, False, True]
+    assert plan.ensure(0) == path and len(calls) == 2
+    for file, remade in ((path, 4), (path.with_suffix(".array_record"), 6)):
+        content = file.read_bytes()
+        file.write_bytes(content[:-40] + b"x" + content[-39:])
+        plan.ensure(0)
+        assert len(calls) == remade and file.read_bytes() == content
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
     with pytest.raises(ValueError, match="damaged"):
         shards.read_shard(path)
+
+
+def test_what_failed_in_a_shard_is_made_again_alone(tmp_path):
     calls = []
-    results = next(
-        shards.iterate_shards(
-            tmp_path, lambda seeds: calls.append(seeds) or [Rejected("x")] * len(seeds), 0, 2, 1
-        )
-    )
-    assert results == [SeedResult(0, Rejected("x")), SeedResult(1, Rejected("x"))] and len(calls) == 1
+    down = {1, 2}
+
+    def make(seeds):
+        calls.append(list(seeds))
+        pairs = make_pairs([2 * seed for seed in seeds])
+        return [Rejected("x", transient=True) if s in down else p for s, p in zip(seeds, pairs, strict=True)]
+
+    plan = shards.ShardPlan(tmp_path / "a", make, 0, 4, 4)
+    assert not shards.is_final(plan.ensure(0))
+    down.clear()
+    assert shards.is_final(plan.ensure(0)) and calls == [[0, 1, 2, 3], [1, 2]]
+    whole = shards.ShardPlan(tmp_path / "b", make, 0, 4, 4)
+    assert contents(plan.ensure(0).parent) == contents(whole.ensure(0).parent)
 
 
-def test_fields_and_not_words_decide_what_is_tried_again(tmp_path):
-    path = tmp_path / "s.shard"
-    worded = Rejected("to-x: expert crashed (exit 1)")
-    rows = [SeedResult(0, worded), SeedResult(1, Rejected("failed: so it is called", error=True))]
-    shards.write_shard(path, rows)
-    assert shards.read_shard(path) == rows and shards.is_final(path)
-    shards.write_shard(path, [SeedResult(0, Rejected("anything", transient=True))])
-    assert not shards.is_final(path)
+def test_a_set_takes_over_finished_files_and_leaves_out_what_it_does_not_want(tmp_path, monkeypatch):
+    from data_synth.v2v_pairs import v2v_pairs_dataset_builder as store
+
+    build_dataset(SynthRequest(tmp_path / "joined", 9, seed=4, **SMALL))
+    monkeypatch.setattr(store, "MIN_FILE_BYTES", 1)
+    monkeypatch.setattr(shards, "MAX_BLOCK", 4)
+    build_dataset(SynthRequest(tmp_path / "taken", 9, seed=4, **SMALL))
+    assert (
+        len(list((tmp_path / "taken").glob("*.array_record-*"))) == 3
+    )  # two whole shards, and a part of the third
+    joined, taken = (open_dataset(tmp_path / name) for name in ("joined", "taken"))
+    assert len(joined) == len(taken) == 9 and all(joined[i] == taken[i] for i in range(9))
+    for name in ("report.json", "report.html", "pairs.jsonl"):
+        assert (tmp_path / "joined" / name).read_bytes() == (tmp_path / "taken" / name).read_bytes()
+    lines = [json.loads(line) for line in (tmp_path / "taken" / "pairs.jsonl").read_text().splitlines()]
+    assert [line["seed"] for line in lines] == [int(taken[i]["seed"]) for i in range(9)]
+    decoded = pair.decode_pair(taken[3])
+    assert (lines[3]["edit"], tuple(lines[3]["instructions"])) == (decoded.edit, decoded.instructions)
+    assert lines[3]["area"] == np.count_nonzero(decoded.mask) / decoded.mask.size
+
+
+def test_shards_of_large_builds_are_long():
+    assert shards.shard_length(9, 64, 64, 32, 8) == 32
+    assert shards.shard_length(9, 64, 64, 32, 100_000) == 512
+    assert shards.shard_length(81, 480, 832, 1, 6) == 1
+    assert shards.shard_length(81, 480, 832, 1, 8_000_000) == 66
+    assert shards.shard_length(81, 480, 832, 4, 8_000_000) == 64
 
 
 @pytest.mark.parametrize(
@@ -227,10 +273,13 @@ def test_fields_and_not_words_decide_what_is_tried_again(tmp_path):
 )
 def test_shards_of_older_builds_hold_only_the_text(tmp_path, reason, rejection):
     line = json.dumps({"seed": 7, "reason": reason}).encode() + b"\n"
-    path = tmp_path / "s.shard"
+    path = tmp_path / f"{7:012d}-{8:012d}.shard"
     path.write_bytes(line + hashlib.sha256(line).digest())
-    assert shards.read_shard(path) == [SeedResult(7, rejection)]
-    assert shards.is_final(path) != rejection.transient
+    assert old_shards.read_old_shard(path) == [(7, rejection)]
+    calls = []
+    plan = shards.ShardPlan(tmp_path, lambda seeds: calls.append(list(seeds)) or make_pairs(seeds), 7, 1, 1)
+    plan.ensure(0)
+    assert calls == ([[7]] if rejection.transient else [])
 
 
 def test_a_set_of_many_files_is_streamed_in_order(tmp_path, monkeypatch):

@@ -280,23 +280,8 @@ def test_an_expert_that_answers_another_size_is_told_after_eight_clips(tmp_path)
     assert len(asked.read_text()) <= 32
 
 
-def test_what_failed_in_a_shard_is_made_again_alone(tmp_path):
-    job = shards.ShardJob(tmp_path / "s.shard", lambda seeds: [Rejected("x", transient=True)] * 2, range(2))
-    shards.write_shard(
-        job.path,
-        [shards.SeedResult(0, {"seed": 0}), shards.SeedResult(1, Rejected("x", transient=True))],
-    )
-    calls = []
-    job = shards.dataclasses.replace(job, make=lambda seeds: calls.append(list(seeds)) or [{"seed": 1}])
-    assert shards.read_shard(shards.ensure_shard(job)) == [
-        shards.SeedResult(0, {"seed": 0}),
-        shards.SeedResult(1, {"seed": 1}),
-    ]
-    assert calls == [[1]]
-
-
 def test_batches_stay_whole_however_large_the_clips(tmp_path, monkeypatch):
-    monkeypatch.setattr(shards, "PIXELS_PER_SHARD", 1)  # one seed a shard for what needs no expert
+    monkeypatch.setattr(shards, "PIXELS_PER_BLOCK", 1)  # one seed a shard for what needs no expert
     (tmp_path / "count.py").write_text(
         f"def f(jobs):\n    open({str(tmp_path / 'asked')!r}, 'a').write(f'{{len(jobs)}} ')\n    return [255 - j.clip for j in jobs]\n"
     )

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from data_synth import footage
+from data_synth.dataset import facts
 from data_synth.dataset.build import build_dataset
-from data_synth.dataset.report import Report
 from data_synth.dataset.request import SynthRequest
 from data_synth.recipes.result import Rejected
 from data_synth.recipes.sources import Sources
@@ -71,11 +71,10 @@ def test_the_description_states_licenses_and_makers(clips, tmp_path):
 
 
 def test_external_programs_are_makers_and_own_operators_are_not():
-    report = Report({})
     experts = [{"name": "net", "version": "2", "license": "MIT"}, {"name": "median", "version": "1"}]
-    report.count_provenance({"license": "CC0", "experts": experts, "writer": "m, prompt 1"})
-    assert report.makers == {"net 2": 1, "writer m, prompt 1": 1}
-    assert report.licenses == {"CC0 + MIT": 1}
+    provenance = {"license": "CC0", "experts": experts, "writer": "m, prompt 1"}
+    assert facts.find_makers(provenance) == ("net 2", "writer m, prompt 1")
+    assert facts.find_licenses(provenance) == "CC0 + MIT"
 
 
 def test_what_is_cut_and_dropped_of_footage_is_told(v2v, clips, tmp_path, capsys, monkeypatch):

@@ -112,7 +112,9 @@ def test_a_table_and_a_recipe_give_a_set_that_training_reads(clips):
     records = datasets.open_dataset(clips / "set")
     examples = [pair.decode_pair(records[i]) for i in range(len(records))]
     assert all(map(is_exact, examples)) and {e.recipe for e in examples} == {"pairs", "photometric"}
-    with pytest.raises(InputError, match="got a table; make one of it: v2v synth --import pairs="):
+    with pytest.raises(
+        InputError, match="got a table or a folder of clips; make one of it: v2v synth --import pairs="
+    ):
         datasets.open_dataset(clips / "my.jsonl")
     alone = SynthRequest(clips / "alone", 9, frames=T, height=H, width=W, sources=sources)
     assert alone.recipes == ("pairs",) and build_dataset(alone)["pairs"] == 1

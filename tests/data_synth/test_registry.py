@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from data_synth import generate
+from data_synth.dataset.build import build_dataset
+from data_synth.dataset.request import SynthRequest
 from data_synth.generate import PairOptions
 from data_synth.recipes import base, lift, registry
 from data_synth.recipes.result import Rejected
@@ -126,3 +128,44 @@ def test_a_declaration_is_all_that_a_recipe_needs(monkeypatch):
     assert "  mirror              the clip, left and right exchanged\n" in registry.format_help()
     pairs = pairs_of(generate.make_pair(seed, PairOptions(4, 32, 48, ("mirror",), 0.0)) for seed in range(6))
     assert pairs and {pair.edit for pair in pairs} == {"mirror"}
+
+
+def test_weights_repeat_names():
+    assert registry.expand_weights(("sepia", "to-canny")) == ("sepia", "to-canny")
+    assert registry.expand_weights(("sepia=3", "to-canny")) == ("sepia",) * 3 + ("to-canny",)
+    assert registry.expand_weights(("a=0.5", "b=1.5")) == ("a", "b", "b", "b")
+    assert registry.expand_weights(("a=1000", "b=2000")) == ("a", "b", "b")
+    for wrong in ("a=0", "a=-1", "a=x", "a=", "=3", "a=nan", "a=1/0"):
+        with pytest.raises(InputError, match="expected NAME=WEIGHT with a number above 0"):
+            registry.expand_weights((wrong, "b"))
+    with pytest.raises(InputError, match="ratio of at most 1:1000"):
+        registry.expand_weights(("a=0.001", "b=1000"))
+
+
+def test_weights_are_the_shares_of_a_set(tmp_path):
+    report = build_dataset(
+        SynthRequest(tmp_path / "set", 120, edits=("sepia=5", "night"), frames=1, height=16, width=16)
+    )
+    assert report["request"]["edits"] == ["sepia=5", "night"]
+    assert 85 < report["edits"]["sepia"] < 115 and sum(report["edits"].values()) == 120
+
+
+def test_finite_sets_are_gone_through_once_by_weight(monkeypatch):
+    rows = {"ditto": 6, "openve": 3}
+
+    class Rows:
+        batch = 1
+
+        def __init__(self, name):
+            self.name, self.rows = name, rows[name]
+
+        def make_pairs(self, seeds, T, H, W):
+            return [Rejected(f"row {seed}") for seed in seeds]
+
+    monkeypatch.setattr(registry, "build_recipe", lambda name, *_: Rows(name))
+    options = generate.PairOptions(edits=registry.expand_weights(("ditto=2", "openve")))
+    assert generate.count_rows(options.edits, options.sources) == 9
+    found = [str(outcome) for outcome in generate.make_block(range(9), options)]
+    assert sorted(found) == sorted(
+        [*(f"ditto: row {i}" for i in range(6)), *(f"openve: row {i}" for i in range(3))]
+    )

@@ -1,8 +1,8 @@
 """Datasets of pairs, and the choice of the pairs that a run trains on.
 
-pair.py, buckets.py -> **datasets** -> train/encode_dataset.py
+pair.py, table_dataset.py, buckets.py -> **datasets** -> train/encode_dataset.py
 
-A survey reads only the headers of the records, so that usable and skipped clips are reported before hours of encoding. With weights,
+A survey reads only the index of a folder, or the headers of the records where it has none, so that usable and skipped clips are reported before hours of encoding. With weights,
 a dataset contributes its share of the drawn clips whatever its size; without, every clip is drawn equally often.
 """
 
@@ -16,6 +16,9 @@ from typing import Any, Protocol
 
 from v2v.data import buckets, pair
 from v2v.data.buckets import Size
+from v2v.data.dataset_source import ClipMeasurement, PairDataset
+from v2v.data.pair_table import CLIP_SUFFIXES, PICTURE_SUFFIXES, read_table
+from v2v.data.table_dataset import TableDataset, fingerprint_table
 from v2v.data.table_file import CSV_SUFFIXES, JSON_SUFFIXES
 from v2v.errors import InputError
 
@@ -36,6 +39,35 @@ class PairRecords(Protocol):
 
 
 @dataclasses.dataclass(frozen=True)
+class RecordDataset:
+    """The pairs of a folder that `v2v synth` wrote.
+
+    Attributes:
+      records: the encoded pairs.
+      sizes: frames, height and width of each, as the folder's index states them; () where it has none.
+    """
+
+    records: PairRecords
+    sizes: Sequence[Size] = ()
+
+    def __len__(self) -> int:
+        """Return the number of pairs."""
+        return len(self.records)
+
+    def measure(self, index: int) -> ClipMeasurement:
+        """Return the size of a pair's clip from the index, without one from the header of its record."""
+        return ClipMeasurement(self.sizes[index] if self.sizes else pair.pair_size(self.records[index]))
+
+    def read_pair(self, index: int, size: Size) -> pair.Pair:
+        """Return a pair, shrunk and cropped to a size that it fills."""
+        return buckets.crop_pair(pair.decode_pair(self.records[index]), size)
+
+    def weight(self, index: int) -> float:
+        """Return 1: all are drawn equally often."""
+        return 1.0
+
+
+@dataclasses.dataclass(frozen=True)
 class Survey:
     """Usable and skipped pairs of one dataset.
 
@@ -46,6 +78,7 @@ class Survey:
       skip_counts: number of skipped pairs by reason.
       used_frames: frames of the pairs that train, at their sizes.
       all_frames: frames of all pairs.
+      note_counts: what may surprise about pairs that train, by their number.
     """
 
     name: str
@@ -54,6 +87,50 @@ class Survey:
     skip_counts: dict[str, int]
     used_frames: int
     all_frames: int
+    note_counts: dict[str, int] = dataclasses.field(default_factory=dict)
+
+
+def open_pairs(path: str | Path, fps: float = 0.0) -> PairDataset:
+    """Open a dataset: a folder written by `v2v synth`, or a table of people's own pairs.
+
+    Args:
+      path: a folder of either kind, or a CSV, JSON Lines or JSON file.
+      fps: frames per second that clips of a table are resampled to; 0 keeps every frame.
+
+    Raises:
+      InputError: it cannot be opened or is empty.
+    """
+    if _is_table(path):
+        return TableDataset(read_table(path), fps)
+    records = open_dataset(path)
+    return RecordDataset(records, read_sizes(path, len(records)))
+
+
+def read_sizes(folder: str | Path, count: int) -> Sequence[Size]:
+    """Return frames, height and width of each pair from the index of a folder; () where it has no index of as many pairs.
+
+    Args:
+      folder: a folder written by `v2v synth`.
+      count: number of its pairs.
+    """
+    try:
+        with (Path(folder) / pair.INDEX_FILE).open() as file:
+            lines = map(json.loads, file)
+            sizes = [(line["frames"], line["height"], line["width"]) for line in lines]
+    except (OSError, ValueError, KeyError, TypeError):
+        return ()
+    return sizes if len(sizes) == count else ()
+
+
+def _is_table(path: str | Path) -> bool:
+    """Return whether a path is a table of people's own pairs, or a folder of files named alike."""
+    if Path(path).suffix.lower() in (*CSV_SUFFIXES, *JSON_SUFFIXES):
+        return not Path(path).is_dir()
+    return (
+        Path(path).is_dir()
+        and not (Path(path) / "dataset_info.json").exists()
+        and any(file.suffix.lower() in (*CLIP_SUFFIXES, *PICTURE_SUFFIXES) for file in Path(path).rglob("*"))
+    )
 
 
 def open_dataset(folder: str | Path) -> PairRecords:
@@ -67,10 +144,10 @@ def open_dataset(folder: str | Path) -> PairRecords:
     """
     import tensorflow_datasets as tfds
 
-    if Path(folder).suffix.lower() in (*CSV_SUFFIXES, *JSON_SUFFIXES):
+    if _is_table(folder):
         raise InputError(
-            f"{folder}: expected a folder of pairs, got a table; make one of it: v2v synth --import pairs={folder} --out DIR --pairs N "
-            "--frames N --height N --width N"
+            f"{folder}: expected a folder written by v2v synth, got a table or a folder of clips; make "
+            f"one of it: v2v synth --import pairs={folder} --out DIR --pairs N --frames N --height N --width N"
         )
     try:
         builder: Any = tfds.builder_from_directory(str(folder))  # its decorators hide the parameters
@@ -101,12 +178,12 @@ def dataset_names(folders: Sequence[str]) -> list[str]:
     return out
 
 
-def survey_dataset(name: str, records: PairRecords, sizes: Sequence[Size]) -> Survey:
+def survey_dataset(name: str, dataset: PairDataset, sizes: Sequence[Size]) -> Survey:
     """Assign every pair of a dataset to the largest size that it fills.
 
     Args:
       name: name of the dataset.
-      records: its pairs.
+      dataset: its pairs.
       sizes: sizes to choose from.
 
     Raises:
@@ -114,25 +191,41 @@ def survey_dataset(name: str, records: PairRecords, sizes: Sequence[Size]) -> Su
     """
     indices_by_size: dict[Size, list[int]] = {size: [] for size in sizes}
     skip_counts: Counter[str] = Counter()
+    note_counts: Counter[str] = Counter()
     used_frames = all_frames = 0
-    for i in range(len(records)):
-        clip = pair.pair_size(records[i])
-        choice = buckets.choose_size(clip, sizes)
-        all_frames += clip[0]
+    for i in range(len(dataset)):
+        measured = dataset.measure(i)
+        if measured.size is None:
+            skip_counts[measured.reason] += 1
+            continue
+        choice = buckets.choose_size(measured.size, sizes)
+        all_frames += measured.size[0]
         if choice.size is None:
             skip_counts[choice.reason] += 1
         else:
             indices_by_size[choice.size].append(i)
             used_frames += choice.size[0]
+            note_counts.update(measured.notes)
     used_sizes = {size: indices for size, indices in indices_by_size.items() if indices}
-    result = Survey(name, len(records), used_sizes, dict(skip_counts), used_frames, all_frames)
+    result = Survey(
+        name, len(dataset), used_sizes, dict(skip_counts), used_frames, all_frames, dict(note_counts)
+    )
     if not used_sizes:
         raise InputError(
-            f"set {name}: expected clips of {' or '.join(map(buckets.format_size, sizes))}, none of its {len(records)} pairs fills one"
+            f"set {name}: expected clips of {' or '.join(map(buckets.format_size, sizes))}, none of its {len(dataset)} pairs fills one"
             f" ({_format_reasons(result)}); change --data.sizes, leave the set out of --sets, or make pairs with v2v synth --frames --height"
             " --width"
         )
     return result
+
+
+def group_by_weight(survey: Survey, dataset: PairDataset) -> dict[tuple[Size, float], list[int]]:
+    """Return the indices of the pairs that train, by size and weight."""
+    groups: dict[tuple[Size, float], list[int]] = {}
+    for size, indices in survey.indices_by_size.items():
+        for index in indices:
+            groups.setdefault((size, dataset.weight(index)), []).append(index)
+    return groups
 
 
 def compute_shares(surveys: Sequence[Survey], weights: Sequence[float] = ()) -> list[dict[Size, float]]:
@@ -169,19 +262,24 @@ def format_surveys(surveys: Sequence[Survey], weights: Sequence[float] = ()) -> 
             f" {sum(share.values()):.1%} of the clips drawn"
         )
         lines += [f"{len(i):>8}  {buckets.format_size(size)}" for size, i in result.indices_by_size.items()]
+        lines += [f"{n:>8}  {note}" for note, n in result.note_counts.items()]
         lines += [f"{n:>8}  left out: {reason}" for reason, n in result.skip_counts.items()]
     return "\n".join(lines)
 
 
-def dataset_fingerprint(folder: str | Path) -> str:
+def dataset_fingerprint(folder: str | Path, fps: float = 0.0) -> str:
     """Return twelve hexadecimal digits that change when a dataset is made anew.
 
     The names, sizes and beginnings of its files are hashed, not all bytes, so that a large one is not read; a copy has the same digits.
 
     Args:
-      folder: a folder of pairs, or one file.
+      folder: a folder of pairs, or a table of people's own.
+      fps: of tables, as for `open_pairs`.
     """
     from etils import epath
+
+    if _is_table(folder):
+        return fingerprint_table(read_table(folder), fps)
 
     root = epath.Path(folder)
     paths = [root] if root.is_file() else sorted(path for path in root.iterdir() if path.is_file())
@@ -197,36 +295,46 @@ def dataset_fingerprint(folder: str | Path) -> str:
 
 
 def load_or_survey(
-    file: Path, name: str, records: PairRecords, sizes: Sequence[Size], fingerprint: str = ""
+    file: Path, name: str, dataset: PairDataset, sizes: Sequence[Size], fingerprint: str = ""
 ) -> Survey:
     """Return the survey stored as JSON in `file`, or survey the dataset and store the result.
 
-    Reading every header of a large dataset takes long; it is repeated only when the dataset or the sizes have changed.
+    Measuring every pair of a large dataset takes long; it is repeated only when the dataset or the sizes have changed.
 
     Args:
       file: JSON file of the survey.
       name: name of the dataset.
-      records: its pairs.
+      dataset: its pairs.
       sizes: sizes to choose from.
       fingerprint: of the dataset (`dataset_fingerprint`); a stored survey without one, of an earlier version, is taken as it is.
 
     Raises:
       InputError: no pair fills any of the sizes.
     """
-    request = {"count": len(records), "wanted": [list(size) for size in sizes]}
+    request = {"count": len(dataset), "wanted": [list(size) for size in sizes]}
     if file.exists():
         plain = json.loads(file.read_text())
         same_set = plain.pop("set", fingerprint) == fingerprint
         if same_set and {key: plain.pop(key) for key in request} == request:
             indices_by_size = {tuple(size): indices for size, indices in plain["chosen"]}
-            return Survey(name, len(records), indices_by_size, plain["dropped"], *plain["frames"])
-    result = survey_dataset(name, records, sizes)
+            used_frames, all_frames = plain["frames"]
+            return Survey(
+                name,
+                len(dataset),
+                indices_by_size,
+                plain["dropped"],
+                used_frames,
+                all_frames,
+                plain.get("notes", {}),
+            )
+    result = survey_dataset(name, dataset, sizes)
     file.parent.mkdir(parents=True, exist_ok=True)
     partial = file.with_suffix(".partial")
     plain = {
         "chosen": list(result.indices_by_size.items()),
         "dropped": result.skip_counts,
         "frames": (result.used_frames, result.all_frames),
+        "notes": result.note_counts,
     }
     partial.write_text(json.dumps(request | plain | ({"set": fingerprint} if fingerprint else {})))
     partial.rename(file)

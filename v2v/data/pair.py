@@ -22,6 +22,8 @@ import numpy as np
 from v2v.errors import InputError
 from v2v.video import lossless
 
+# The file of a set that holds facts of its pairs, a line of JSON each, in the order of its records; sets made before have none.
+INDEX_FILE = "pairs.jsonl"
 SCHEMA_VERSION = 2
 # Schemas that are read; records of schema 1 have no effect and are always PNG.
 READABLE = (1, 2)

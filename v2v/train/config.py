@@ -52,7 +52,7 @@ class Experiment:
       edit: stage that trains edits.
       save_every: steps between checkpoints.
       weights: folder, or ORG/NAME on the Hugging Face Hub, of a published model to start from; "" trains one from scratch.
-      sets: folders of pairs written by `v2v synth`, read as one.
+      sets: folders of pairs written by `v2v synth`, or tables of your own pairs (CSV, JSON Lines, JSON, or a folder of clips), read as one.
       latents: folder of encoded pairs; "" is WORKDIR/latents.
       start: adapter of an earlier run to continue from, such as runs/NAME/lora.safetensors.
       pictures: folder of photographs that the autoencoder learns from beside rendered scenes; "" for scenes alone.

@@ -24,7 +24,9 @@ from v2v.checkpoints import wan
 from v2v.checkpoints.model_folder import ModelFolder
 from v2v.checkpoints.tensor_files import TensorFiles
 from v2v.config import ModelConfig
-from v2v.data import buckets, datasets, latent_cache, pair
+from v2v.data import buckets, datasets, latent_cache
+from v2v.data.dataset_source import PairDataset
+from v2v.data.pair import Pair
 from v2v.errors import InputError
 from v2v.models import autoencoder_streaming
 from v2v.models.autoencoder import VAE
@@ -85,19 +87,20 @@ def encode_sets(
       InputError: sets without usable clips, sizes that the model cannot take, or latents of another autoencoder, set or text encoder.
     """
     batches = batch_sizes(cfg)
-    names, sets = datasets.dataset_names(cfg.sets), [datasets.open_dataset(path) for path in cfg.sets]
+    names = datasets.dataset_names(cfg.sets)
+    sets = [datasets.open_pairs(path, cfg.data.fps) for path in cfg.sets]
     vae_hash = fingerprint(model_folder.parts["vae"])
     encoder_hashes = {
         "text encoder": fingerprint(model_folder.parts["text"]),
         "tokenizer": hashlib.sha256(tokenizer.backend.to_str().encode()).hexdigest()[:12],
     }
-    set_hashes = [datasets.dataset_fingerprint(path) for path in cfg.sets]
+    set_hashes = [datasets.dataset_fingerprint(path, cfg.data.fps) for path in cfg.sets]
     process = (jax.process_index(), jax.process_count())
 
     def load_surveys() -> list[datasets.Survey]:
         return [
-            datasets.load_or_survey(folder / name / "survey.json", name, records, list(batches), set_hash)
-            for name, records, set_hash in zip(names, sets, set_hashes, strict=True)
+            datasets.load_or_survey(folder / name / "survey.json", name, dataset, list(batches), set_hash)
+            for name, dataset, set_hash in zip(names, sets, set_hashes, strict=True)
         ]
 
     if process[0] == 0:
@@ -111,13 +114,17 @@ def encode_sets(
     clips_by_size: dict[buckets.Size, list[_EncodedClips]] = {size: [] for size in batches}
     first = 0
     shares = datasets.compute_shares(surveys, cfg.data.mixture)
-    for survey, records, share in zip(surveys, sets, shares, strict=True):
-        for size, indices in survey.indices_by_size.items():
-            clips = _EncodedClips(folder / survey.name / buckets.format_size(size), share[size], first)
+    for survey, dataset, share in zip(surveys, sets, shares, strict=True):
+        groups = datasets.group_by_weight(survey, dataset)
+        total = sum(weight * len(indices) for (_, weight), indices in groups.items())
+        for (size, weight), indices in groups.items():
+            name = buckets.format_size(size) + ("" if weight == 1 else f"-weight-{weight:g}")
+            group_share = sum(share.values()) * weight * len(indices) / total
+            clips = _EncodedClips(folder / survey.name / name, group_share, first)
             latent_cache.write_latents(
                 clips.folder,
                 indices,
-                functools.partial(_read_pair, records, size),
+                functools.partial(_read_pair, dataset, size),
                 lambda frames: load_encoders().encode(frames),
                 vae_hash,
                 batch=1,
@@ -233,9 +240,9 @@ def fingerprint(files: TensorFiles) -> str:
     return digest.hexdigest()[:12]
 
 
-def _read_pair(records: datasets.PairRecords, size: buckets.Size, index: int) -> pair.Pair:
+def _read_pair(dataset: PairDataset, size: buckets.Size, index: int) -> Pair:
     """Read a pair of a set, cropped to a size."""
-    return buckets.crop_pair(pair.decode_pair(records[index]), size)
+    return dataset.read_pair(index, size)
 
 
 def _wait_for_all(name: str) -> None:

@@ -12,6 +12,7 @@ them again. Memory does not grow with their length.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 import sys
@@ -33,6 +34,8 @@ from v2v.video.video import Video
 MAX_DURATION_DIFFERENCE = 0.05
 # Share by which width / height may differ.
 MAX_SHAPE_DIFFERENCE = 0.02
+# Share by which rates may differ that count as the same, such as 23.976 and 24.
+SAME_RATE = 0.01
 # Level from which a mask is white.
 MASK_THRESHOLD = 128
 # Greatest mean difference outside the mask, in levels: twice what compression leaves of footage.
@@ -147,6 +150,55 @@ class ClipPair:
             for number, source, target, mask in zip(range(first, end), sources, targets, masks, strict=True):
                 is_on = self.active[0] <= number < self.active[1]
                 yield Moment(source, target, mask if is_on else np.zeros_like(mask))
+
+    def resample(self, fps: float) -> ClipPair:
+        """Return the pair at another rate: at every moment the frames that are on screen then; slower clips show frames repeatedly.
+
+        A pair of pictures, or whose rate differs by less than 1 %, is returned as it is.
+
+        Args:
+          fps: moments per second.
+
+        Raises:
+          UnusablePairError: the edit is on between two moments.
+        """
+        if self.is_picture or abs(self.fps / fps - 1) < SAME_RATE:
+            return self
+        count = max(1, math.floor((float(self.times[-1]) + 1 / self.fps) * fps + 1e-6))
+        times = np.arange(count) / fps
+        index = np.clip(np.searchsorted(self.times, times + 1e-6, side="right") - 1, 0, self.count - 1)
+        start, end = self.active
+        active = (
+            0 if start == 0 else int(np.searchsorted(times, self.times[start] - 1e-6)),
+            count if end == self.count else int(np.searchsorted(times, self.times[end] - 1e-6)),
+        )
+        if active[0] >= active[1]:
+            raise UnusablePairError(
+                "outside the clip", f"the edit is on for less than a frame at {fps:g} fps"
+            )
+        return dataclasses.replace(
+            self,
+            source_numbers=self.source_numbers[index],
+            target_numbers=self.target_numbers[index],
+            mask_numbers=self.mask_numbers[index],
+            times=times,
+            fps=fps,
+            active=active,
+        )
+
+    def find_edit(self) -> int:
+        """Return the first moment at which the mask marks anything; that at which the edit begins where it marks nothing.
+
+        Raises:
+          InputError: a file has changed since it was opened.
+        """
+        if self.mask is None or self.mask.count == 1:
+            return self.active[0]
+        with closing(self._iterate_masks(slice(*self.active))) as masks:
+            for number, mask in enumerate(masks, self.active[0]):
+                if mask.any():
+                    return number
+        return self.active[0]
 
     def _iterate_masks(self, span: slice) -> Generator[np.ndarray, None, None]:
         """Yield masks, uint8 [H, W] in {0, 255}."""

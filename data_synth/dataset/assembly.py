@@ -1,0 +1,117 @@
+"""The assembly of a set from its shards: which records it gets, and the files that hold them.
+
+shards → **selection** → set folder (array_record files, pairs.jsonl, report)
+
+Only facts are read to select; files whose records all belong to the set become files of it as they are. The serial part of a build is
+therefore a few lines of JSON a pair.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from data_synth.dataset import shards
+from data_synth.dataset.facts import PairFacts, format_facts
+from v2v.data import pair as pr
+
+if TYPE_CHECKING:
+    from data_synth.v2v_pairs.v2v_pairs_dataset_builder import SetWriter
+
+
+@dataclasses.dataclass(frozen=True)
+class SelectedShard:
+    """The part of a shard that a set gets.
+
+    Attributes:
+      record_file: The array_record file.
+      length: Number of records in it.
+      indices: Positions of the records that the set gets, rising; None for all.
+      size: Bytes of these records.
+    """
+
+    record_file: Path
+    length: int
+    indices: tuple[int, ...] | None
+    size: int
+
+
+class Selection:
+    """The records of a set under way; holds a few numbers a shard, and nothing a pair.
+
+    Args:
+      folder: Folder of the set, which gets the index.
+    """
+
+    def __init__(self, folder: Path):
+        self.parts: list[SelectedShard] = []
+        self._index = (folder / pr.INDEX_FILE).open("w")
+        self._shard: shards.Shard | None = None
+        self._indices: list[int] = []
+        self._length = self._size = 0
+
+    def begin(self, shard: shards.Shard) -> None:
+        """Go on with the next shard."""
+        self._end_shard()
+        self._shard, self._indices, self._size = shard, [], 0
+        self._length = sum(isinstance(result.outcome, PairFacts) for result in shard.results)
+
+    def keep(self, index: int, facts: PairFacts) -> None:
+        """Take a record of the shard.
+
+        Args:
+          index: Its position in the shard's array_record file.
+          facts: Its facts.
+        """
+        self._indices.append(index)
+        self._size += facts.size
+        self._index.write(format_facts(facts))
+
+    def close(self) -> None:
+        """End the last shard and the index."""
+        self._end_shard()
+        self._index.close()
+
+    def _end_shard(self) -> None:
+        if self._shard is not None and self._indices:
+            indices = None if len(self._indices) == self._length else tuple(self._indices)
+            self.parts.append(SelectedShard(self._shard.record_file, self._length, indices, self._size))
+        self._shard = None
+
+
+def add_parts(writer: SetWriter, parts: list[SelectedShard]) -> None:
+    """Add the selected records to a set.
+
+    Args:
+      writer: `SetWriter` of the set.
+      parts: Parts of shards, in order.
+    """
+    from data_synth.v2v_pairs import v2v_pairs_dataset_builder as store  # TFDS: slow, so only here
+
+    for part in parts:
+        with shards.local_file(part.record_file) as path:
+            if part.indices is None:
+                writer.add_file(path, part.length, part.size)
+                continue
+            selected = set(part.indices)
+            for index, data in enumerate(store.iterate_file(path)):
+                if index in selected:
+                    writer.write(data)
+
+
+def iterate_examples(places: list[tuple[Path, int]]) -> Iterator[pr.Pair]:
+    """Yield the pairs at positions of array_record files."""
+    from array_record.python.array_record_module import ArrayRecordReader
+
+    from data_synth.v2v_pairs import v2v_pairs_dataset_builder as store  # TFDS: slow, so only here
+
+    for record_file, index in places:
+        with shards.local_file(record_file) as path:
+            reader = ArrayRecordReader(str(path))
+            try:
+                (data,) = reader.read([index])
+            finally:
+                reader.close()
+        yield pr.decode_pair(store.parse_record(data))

@@ -1,0 +1,47 @@
+"""The interface of training data: pairs with random access, whatever they are stored in.
+
+`v2v synth` folders (`datasets.RecordDataset`) and tables of people's own pairs (`table_dataset.TableDataset`) implement it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from v2v.data.buckets import Size
+from v2v.data.pair import Pair
+
+
+@dataclass(frozen=True)
+class ClipMeasurement:
+    """What is known of a pair before it is read.
+
+    Attributes:
+      size: frames, height and width of its clip; None where it can't be used.
+      reason: why it can't be used, or "".
+      notes: what may surprise.
+    """
+
+    size: Size | None
+    reason: str = ""
+    notes: tuple[str, ...] = ()
+
+
+class PairDataset(Protocol):
+    """Pairs with random access."""
+
+    def __len__(self) -> int:
+        """Return the number of pairs, unusable ones included."""
+        ...
+
+    def measure(self, index: int) -> ClipMeasurement:
+        """Return the size of a pair's clip, or why it can't be used, without reading the pair."""
+        ...
+
+    def read_pair(self, index: int, size: Size) -> Pair:
+        """Return a pair, shrunk and cropped to a size that it fills."""
+        ...
+
+    def weight(self, index: int) -> float:
+        """Return how often a pair is drawn, relative to the others of the dataset."""
+        ...
