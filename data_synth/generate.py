@@ -34,7 +34,7 @@ from data_synth.rng import build_rng
 from data_synth.scenes import draw
 from data_synth.scenes import render as rn
 from data_synth.scenes import scene as sc
-from v2v.data.pair import Pair
+from v2v.data.pair import Pair, Storage
 from v2v.errors import InputError
 
 Result = TypeVar("Result")
@@ -67,6 +67,7 @@ class PairOptions:
       operators: How it may begin there, of `transition.OPERATORS`.
       sources: Clips, experts and published sets that recipes may use.
       snapshot: Hash of what the sources hold, as for `registry.build_recipe`.
+      storage: How clips are stored.
     """
 
     T: int = 9
@@ -77,6 +78,7 @@ class PairOptions:
     operators: tuple[str, ...] = tr.CLASSIC_OPERATORS
     sources: Sources = NO_SOURCES
     snapshot: str = ""
+    storage: Storage = "lossless"
 
 
 DEFAULT_OPTIONS = PairOptions()

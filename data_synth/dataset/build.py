@@ -148,7 +148,7 @@ def make_records(seeds: Sequence[int], options: PairOptions) -> list[EncodedPair
         return [
             outcome
             if isinstance(outcome, Rejected)
-            else EncodedPair(pr.encode_pair(outcome), collect_facts(outcome))
+            else EncodedPair(pr.encode_pair(outcome, options.storage), collect_facts(outcome))
             for outcome in generate.make_block(seeds, options)
         ]
     except (InputError, MemoryError):  # of the request or the machine, not of one clip

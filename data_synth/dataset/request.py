@@ -49,6 +49,7 @@ class SynthRequest:
       beam: Options of Apache Beam, which then makes the shards; None for processes of our own.
       unfinished: Folder where shards wait, gs://... too, for Beam's workers that share no disk with this machine (Dataflow); "" for a
         hidden one beside `out`.
+      storage: How clips are stored; masks and reference pictures are exact in any case.
     """
 
     out: str | Path
@@ -65,6 +66,7 @@ class SynthRequest:
     preview: str | Path = ""
     beam: tuple[str, ...] | None = None
     unfinished: str = ""
+    storage: pr.Storage = "lossless"
 
     @property
     def recipes(self) -> tuple[str, ...]:
@@ -90,6 +92,7 @@ class SynthRequest:
             tuple(self.operators),
             self.sources,
             snapshot,
+            self.storage,
         )
 
     def check(self) -> None:
@@ -139,6 +142,8 @@ class SynthRequest:
                 "edits: image gives one-frame pairs, which can't share a set with longer ones; "
                 "ask for it alone with --frames 1, or for lift"
             )
+        if self.storage not in pr.STORAGES:
+            raise InputError(f"storage: expected {' or '.join(pr.STORAGES)}, got {self.storage!r}")
         if self.workers < 1:
             raise InputError(f"workers: expected at least 1 process, got {self.workers}")
 
@@ -174,6 +179,8 @@ class SynthRequest:
         }
         if versions := registry.recipe_versions(self.recipes):
             table["versions"] = versions
+        if self.storage != "lossless":
+            table["storage"] = self.storage
         if tuple(self.operators) != CLASSIC_OPERATORS:
             table["operators"] = list(self.operators)
         if self.sources != NO_SOURCES:

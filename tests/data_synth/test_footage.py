@@ -7,10 +7,12 @@ import pytest
 
 from data_synth import footage
 from data_synth.dataset import facts
-from data_synth.dataset.build import build_dataset
+from data_synth.dataset.build import build_dataset, open_dataset
+from data_synth.dataset.estimate import estimate_build
 from data_synth.dataset.request import SynthRequest
 from data_synth.recipes.result import Rejected
 from data_synth.recipes.sources import Sources
+from v2v.data.pair import decode_pair
 from v2v.errors import InputError
 from v2v.video import video as codec
 
@@ -94,3 +96,35 @@ def test_what_is_cut_and_dropped_of_footage_is_told(v2v, clips, tmp_path, capsys
         and "to-greyscale: near-duplicate (" in told
         and "more/report.html" in told
     )
+
+
+def test_visually_lossless_sets_are_small_and_exact_where_nothing_is_edited(clips, tmp_path):
+    sources = Sources(clips=str(clips))
+    how = {"edits": ("to-inpainting",), "frames": 16, "height": 32, "width": 48, "sources": sources}
+    small = SynthRequest(tmp_path / "small", 3, storage="visually-lossless", **how)
+    exact = SynthRequest(tmp_path / "exact", 3, **how)
+    assert build_dataset(small)["request"]["storage"] == "visually-lossless"
+    assert "storage" not in build_dataset(exact)["request"]
+    for a, b in zip(*(map(decode_pair, open_dataset(r.out)) for r in (small, exact)), strict=True):
+        outside = a.mask == 0
+        np.testing.assert_array_equal(a.mask, b.mask)
+        np.testing.assert_array_equal(a.source[outside], a.target[outside])
+        error = a.source.astype(int) - b.source
+        assert error.any() and (error**2).mean() < 6.5  # 40 dB
+    with pytest.raises(InputError, match="storage: expected lossless or visually-lossless, got 'tiny'"):
+        build_dataset(SynthRequest(tmp_path / "o", 1, storage="tiny", **how))
+
+
+def test_a_dry_run_tells_what_a_build_takes_and_writes_nothing(v2v, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = "--out o --pairs 1000000 --frames 3 --height 16 --width 24 --workers 2 --dry-run".split()
+    assert v2v("synth", *words, "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["pairs"] == 1_000_000 and told["seeds"] >= told["pairs"] and told["sample_pairs"] >= 32
+    assert 1e9 < told["bytes"] < 1e11 and told["hours"] == pytest.approx(
+        told["seconds_per_pair"] * 1e6 / 2 / 3600
+    )
+    assert not any(tmp_path.iterdir())
+    assert v2v("synth", *words, "--recipes", "fly") == 2 and "got 'fly'" in capsys.readouterr().err
+    text = estimate_build(SynthRequest("o", 10, frames=3, height=16, width=24), 0.0).format(1)
+    assert "about 10 pairs from" in text and "hours with 1 worker" in text and "core-hours" in text

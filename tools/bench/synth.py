@@ -2,7 +2,8 @@
 
     python tools/bench/synth.py
     --quick           a few pairs of each, for a first look
-    --only NAME       planar, experts (control videos), physics, memory or workers
+    --only NAME       planar, experts (control videos), physics, memory, workers, footage or scale
+    --scale N         pairs of the part scale (default: 100,000)
     --clip FILE       controls work on this clip, scaled to size; without it on a scene under white noise, the worst case of
                       footage: no codec can shorten it
 
@@ -76,8 +77,9 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--only", action="append", default=[])
     parser.add_argument("--clip")
+    parser.add_argument("--scale", type=int, default=100_000)
     args = parser.parse_args()
-    parts = args.only or ["planar", "experts", "physics", "memory", "workers"]
+    parts = args.only or ["planar", "experts", "physics", "memory", "workers", "footage"]
     if "planar" in parts:
         start = time.process_time()
         for kind in textures.KINDS:  # each is drawn once a process, at its first use
@@ -126,6 +128,59 @@ def main() -> None:
         print(
             f"{n} pairs: 1 worker {seconds[1]:.1f} s, 2 workers {seconds[2]:.1f} s, {seconds[1] / seconds[2]:.2f} x (at least 1.8)"
         )
+    if "footage" in parts:
+        measure_footage(args.clip, 8 if args.quick else 24)
+    if "scale" in parts:
+        measure_scale(2000 if args.quick else args.scale)
+
+
+def measure_footage(clip: str | None, n: int) -> None:
+    """Print the speed-up by a second worker on footage, and the CPU time of the one process that puts pairs together."""
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "clips").mkdir()
+        codec.write_video(
+            codec.Video.from_array(read_footage(clip), 16.0), Path(folder) / "clips" / "clip.mp4"
+        )
+        how = {"frames": 33, "height": 480, "width": 832, "sources": Sources(clips=f"{folder}/clips")}
+        seconds, serial = {}, 0.0
+        for workers in (1, 2):
+            start, cpu = time.perf_counter(), time.process_time()
+            request = SynthRequest(
+                Path(folder) / str(workers), n, workers=workers, edits=("to-canny", "to-greyscale"), **how
+            )
+            build_dataset(request)
+            seconds[workers], serial = time.perf_counter() - start, time.process_time() - cpu
+    print(f"footage 33x480x832, {n} pairs: 1 worker {seconds[1]:.1f} s, 2 workers {seconds[2]:.1f} s, {seconds[1] / seconds[2]:.2f} x (at least 1.9); "
+          f"serial {1000 * serial / n:.1f} ms of CPU a pair, start and page of the report included", flush=True)  # fmt: skip
+
+
+def measure_scale(n: int, large: int = 8_000_000) -> None:
+    """Build n tiny pairs with two workers; print what they took, and what that means for many more."""
+    with tempfile.TemporaryDirectory() as folder:
+        marks: list[tuple[int, float, float]] = []
+        done = 0
+
+        def count(step: int) -> None:
+            nonlocal done
+            done += step
+            if done % max(1, n // 10) == 0:
+                memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+                marks.append((done, time.process_time() - cpu, memory))
+
+        cpu, children = time.process_time(), resource.getrusage(resource.RUSAGE_CHILDREN)
+        report = build_dataset(SynthRequest(Path(folder) / "set", n, workers=2), count)
+        serial = time.process_time() - cpu
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        working = after.ru_utime + after.ru_stime - children.ru_utime - children.ru_stime
+        files = list((Path(folder) / "set").iterdir())
+        size = sum(file.stat().st_size for file in files)
+    selecting = (marks[-1][1] - marks[0][1]) / (marks[-1][0] - marks[0][0])
+    per_pair = (serial - marks[0][1]) / (n - marks[0][0])
+    print(f"{report['pairs']} pairs 9x64x64: {working / n * 1000:.1f} ms of workers' CPU a pair; serial {1000 * per_pair:.2f} ms a pair "
+          f"(at most 5), {1000 * selecting:.3f} ms of it to select; memory of the serial process after each tenth {', '.join(f'{m:.0f}' for _, _, m in marks)} MiB; "
+          f"{size / 1e9:.2f} GB in {len(files)} files")  # fmt: skip
+    print(f"at {large:,} pairs: {large * (working / n + per_pair) / 3600:,.0f} core-hours, of these {large * per_pair / 3600:.1f} serial; "
+          f"{large / n * size / 1e12:.2f} TB in {large / n * len(files):,.0f} files", flush=True)  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ Imports nothing heavy before it runs, as `v2v --help` reads `add_arguments`.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import shlex
 from typing import TYPE_CHECKING
 
@@ -44,6 +45,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="OPTIONS",
         help="run with Apache Beam: without OPTIONS in --workers local processes, or for example "
         '--beam="--runner=FlinkRunner --flink_master=HOST:PORT"',
+    )
+    parser.add_argument(
+        "--storage",
+        choices=("lossless", "visually-lossless"),
+        default="lossless",
+        help="how clips are stored: lossless, or visually-lossless at about a twentieth of the bytes; masks are exact in both",
+    )
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="make some pairs, throw them away, and tell how many pairs, bytes and hours all would be",
     )
     parser.add_argument(
         "--unfinished",
@@ -158,10 +170,14 @@ def run(args: argparse.Namespace, bars: bool) -> dict:
     from tqdm import tqdm
 
     from data_synth.dataset import build
+    from data_synth.dataset.estimate import estimate_build
     from data_synth.recipes import own_pairs
     from data_synth.recipes.sources import NO_SOURCES
 
     request = parse_request(args)
+    if args.dry_run:
+        estimate = estimate_build(request)
+        return {"output": estimate.format(request.workers), **dataclasses.asdict(estimate)}
     table = dict(request.sources.sets).get(own_pairs.NAME)
     if args.old_imports:
         note("--set is called --import now; the old name goes away with the next release")
@@ -225,6 +241,7 @@ def parse_request(args: argparse.Namespace) -> SynthRequest:
         preview=args.preview,
         beam=None if args.beam is None else tuple(shlex.split(args.beam)),
         unfinished=args.unfinished,
+        storage=args.storage,
     )
 
 

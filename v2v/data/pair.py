@@ -4,7 +4,8 @@
 
 `data_synth` makes pairs; this file defines a pair and its record; `latent_cache` encodes pairs for the loader. Videos are stored without
 loss: small ones as PNG, with their T frames stacked vertically to one [T·H, W] picture, which every image library can read; large ones
-as H.264 in RGB with quantiser 0 (video/lossless.py). The first bytes distinguish them.
+as H.264 in RGB with quantiser 0 (video/lossless.py). The first bytes distinguish them. On request clips are stored visually lossless
+instead (video/visually_lossless.py).
 
 The mask says where *and* when: mask[k, i, j] = 255 if and only if pixel (i, j) of frame k may differ between source and target (the
 edited object together with its side effects, such as its shadow). Hence for every exact recipe
@@ -15,18 +16,25 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from typing import Literal
 
 import cv2
 import numpy as np
 
 from v2v.errors import InputError
 from v2v.video import lossless
+from v2v.video.visually_lossless import encode_visually_lossless
 
 # The file of a set that holds facts of its pairs, a line of JSON each, in the order of its records; sets made before have none.
 INDEX_FILE = "pairs.jsonl"
 SCHEMA_VERSION = 2
+# Schema of records whose clips are visually lossless.
+LOSSY_SCHEMA = 3
 # Schemas that are read; records of schema 1 have no effect and are always PNG.
-READABLE = (1, 2)
+READABLE = (1, 2, LOSSY_SCHEMA)
+# How clips are stored; masks, effects and references are exact in both.
+Storage = Literal["lossless", "visually-lossless"]
+STORAGES: tuple[Storage, ...] = ("lossless", "visually-lossless")
 # Level of `Pair.effect` where the object hides a side effect. Below 128, so that a threshold gives what is visible of it.
 OVERLAP = 127
 # Levels of `build_quadmask`.
@@ -125,19 +133,26 @@ def build_quadmask(pair: Pair) -> np.ndarray:
     return np.where(pair.mask > 0, inside, KEEP).astype(np.uint8)
 
 
-def encode_pair(pair: Pair) -> dict[str, bytes | str | int]:
+def encode_pair(pair: Pair, storage: Storage = "lossless") -> dict[str, bytes | str | int]:
     """Encode a pair as a flat record of bytes, strings and integers, ready for any container.
+
+    Args:
+      pair: the pair. Stored visually lossless it comes back a little different, but source and target still agree outside its mask, if
+        they did before.
+      storage: how its clips are stored.
 
     Returns:
       schema_version, frames (T), seed, source and target (PNG or lossless H.264, by size), mask, effect and reference (PNG, empty when
       None), instructions, provenance and active (JSON), source_caption, target_caption, edit, recipe.
     """
+    is_exact = storage == "lossless"
+    encode = _to_bytes if is_exact else encode_visually_lossless
     return {
-        "schema_version": SCHEMA_VERSION,
+        "schema_version": SCHEMA_VERSION if is_exact else LOSSY_SCHEMA,
         "frames": int(pair.source.shape[0]),
         "seed": int(pair.seed),
-        "source": _to_bytes(pair.source),
-        "target": _to_bytes(pair.target),
+        "source": encode(pair.source),
+        "target": encode(pair.target),
         "mask": _to_png(_strip(pair.mask)),
         "effect": b"" if pair.effect is None else _to_png(_strip(pair.effect)),
         "reference": b"" if pair.reference is None else _to_png(pair.reference),
@@ -149,7 +164,7 @@ def encode_pair(pair: Pair) -> dict[str, bytes | str | int]:
 
 
 def decode_pair(record: dict) -> Pair:
-    """Decode a record, exactly as it was encoded. Strings may be bytes, as TFDS returns them.
+    """Decode a record: exactly as it was encoded, or with clips that look the same. Strings may be bytes, as TFDS returns them.
 
     Raises:
       InputError: the record was written by another schema, or a picture in it does not decode.
@@ -157,10 +172,14 @@ def decode_pair(record: dict) -> Pair:
     _check_schema(record)
     T = int(record["frames"])
     reference, effect = bytes(record["reference"]), bytes(record.get("effect", b""))
+    source, target = (_from_bytes(record[name], name, T) for name in ("source", "target"))
+    mask = _unstrip(_from_png(record["mask"], "mask"), T)
+    if int(record["schema_version"]) == LOSSY_SCHEMA:
+        np.copyto(target, source, where=(mask == 0)[..., None])
     return Pair(
-        source=_from_bytes(record["source"], "source", T),
-        target=_from_bytes(record["target"], "target", T),
-        mask=_unstrip(_from_png(record["mask"], "mask"), T),
+        source=source,
+        target=target,
+        mask=mask,
         effect=_unstrip(_from_png(effect, "effect"), T) if effect else None,
         reference=_from_png(reference, "reference") if reference else None,
         instructions=tuple(json.loads(_text(record["instructions"]))),
