@@ -46,6 +46,8 @@ PARQUET = [*SYNTH, "pyarrow>=15"]
 BEAM = [*SYNTH, "apache-beam>=2.60"]
 # `--mask person`: runs the networks that find people.
 SUBJECT = ["ai-edge-litert>=2"]
+# `--mask text`: reads text; 3.10 is the first whose wheel brings the networks' files used here.
+TEXT = ["onnxruntime>=1.20", "rapidocr>=3.10"]
 # Work folders on gs://.
 GCS = ["gcsfs>=2024.6"]
 TENSORBOARD = ["tensorboardX>=2.6"]
@@ -106,6 +108,7 @@ setup(
         "parquet": PARQUET,
         "beam": BEAM,
         "subject": SUBJECT,
+        "text": TEXT,
         "gcs": GCS,
         "tensorboard": TENSORBOARD,
         "wandb": WANDB,

@@ -288,7 +288,7 @@ def _add_edit_options(edit: argparse.ArgumentParser) -> None:
         "--mask",
         metavar="M",
         help="where to edit: an image or video of the clip's size, white = edit; a box x,y,w,h in pixels; "
-        "person or background (extra [subject]); left, right, top, bottom or center of the frame; "
+        "person or background (extra [subject]); text, text:WORD or subtitles (extra [text]); left, right, top, bottom or center of the frame; "
         "or auto: detect what the edit changed and restore everything else",
     )
     edit.add_argument("--invert-mask", action="store_true", help="edit where the mask is black instead")

@@ -13,6 +13,8 @@ from v2v.video.segmentation.base import MaskSource
 from v2v.video.segmentation.halves import HalfSource, Side
 from v2v.video.segmentation.model_files import ModelFiles
 from v2v.video.segmentation.person import PersonSource
+from v2v.video.segmentation.text import SubtitleSource, TextSource
+from v2v.video.segmentation.text_reading import RapidReader
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,17 @@ MASK_SOURCES: dict[str, MaskSourceInfo] = {
     "person": MaskSourceInfo("the people", lambda files, _: PersonSource(files), extra="subject"),
     "background": MaskSourceInfo(
         "everything but the people", lambda files, _: PersonSource(files, is_inverted=True), extra="subject"
+    ),
+    "text": MaskSourceInfo(
+        "all readable text, or a word of it",
+        lambda _, word: TextSource(RapidReader(), word),
+        argument="a word to find, such as text:SALE",
+        extra="text",
+    ),
+    "subtitles": MaskSourceInfo(
+        "lines that stand still in the lower middle",
+        lambda _files, _: SubtitleSource(RapidReader()),
+        extra="text",
     ),
     "left": MaskSourceInfo("the left half of the frame", _half("left")),
     "right": MaskSourceInfo("the right half", _half("right")),
