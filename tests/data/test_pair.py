@@ -79,7 +79,7 @@ def test_other_schema_and_damage_are_refused():
     record = pair_lib.encode_pair(make())
     with pytest.raises(InputError, match="expected schema 1 or 2 or 3, got 7.*v2v synth"):
         pair_lib.decode_pair({**record, "schema_version": 7})
-    with pytest.raises(InputError, match="expected schema 1 or 2, got 7"):
+    with pytest.raises(InputError, match="expected schema 1 or 2 or 3, got 7"):
         pair_lib.pair_size({**record, "schema_version": 7})
     with pytest.raises(InputError, match="target is not a readable PNG"):
         pair_lib.decode_pair({**record, "target": record["target"][:20]})
