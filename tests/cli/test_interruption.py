@@ -44,6 +44,52 @@ def test_an_exception_dropped_by_the_garbage_collector_is_raised_again(name, cod
     assert ended.returncode == code and "Exception ignored" in ended.stderr
 
 
+def test_an_ignored_signal_stays_ignored():
+    """As in the background of a shell."""
+    program = textwrap.dedent(
+        """
+        import os, signal
+        from v2v.cli.interruption import raised_signals
+
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        with raised_signals():
+            os.kill(os.getpid(), signal.SIGINT)
+            print("went on")
+        """
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert (ended.returncode, ended.stdout) == (0, "went on\n"), ended
+
+
+def test_a_signal_within_the_imports_of_an_edit_is_raised_again(tmp_path):
+    """The exception is dropped by the module that is being imported; the command ends all the same."""
+    program = textwrap.dedent(
+        """
+        import os, signal, sys, time
+
+        class Finder:
+            def find_spec(self, name, path=None, target=None):
+                if name == "v2v.cli.edit":
+                    try:
+                        os.kill(os.getpid(), signal.SIGINT)
+                        time.sleep(0.05)
+                    except KeyboardInterrupt:
+                        print("dropped", flush=True)
+                    time.sleep(20)
+
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        sys.meta_path.insert(0, Finder())
+        from v2v.cli.main import main
+        sys.exit(main(["edit", "sample", "make it sepia", "-o", "a.mp4"]))
+        """
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, cwd=tmp_path
+    )
+    assert (ended.returncode, ended.stdout) == (130, "dropped\n"), ended
+    assert ended.stderr == "v2v: interrupted\n" and not any(tmp_path.iterdir())
+
+
 def test_the_clean_up_is_not_interrupted_by_a_second_signal():
     program = textwrap.dedent(
         """

@@ -292,6 +292,13 @@ def test_bad_controls_are_named(v2v, capsys, words, message):
         (["--explain", "in.mp4"], "in.mp4: expected a folder"),
         (["--explain", "new/" + "n" * 300], "got: file name too long; choose another with --explain"),
         (["-o", "n" * 245 + ".mp4"], "output's name is too long"),
+        (
+            ["-o", "https://example.com/a.mp4"],
+            "expected to be a file, got https://example.com/a.mp4; write a file and",
+        ),
+        (["-o", ""], "got an empty name"),
+        (["-o", "text.mp4/a.mp4"], "text.mp4: output folder expected, got a file"),
+        (["-o", "pipe.mp4", "--overwrite"], "pipe.mp4: output expected to be a file, got a device or a pipe"),
     ],
 )
 def test_what_cannot_be_written_is_told_before_any_work(v2v, capsys, monkeypatch, words, message):
@@ -309,6 +316,7 @@ def refused(v2v, capsys, words) -> str:
     Path("text.mp4").write_text("not a video\n" * 99)
     Path("cut.mp4").write_bytes(Path("in.mp4").read_bytes()[:-400])
     Path("folder").mkdir()
+    os.mkfifo("pipe.mp4")
     Video.from_array(np.full((8, 8, 3), 255, np.uint8)).save("small.png")
     Video.from_array(np.full((3, 48, 64, 3), 255, np.uint8)).save("short.mp4")
     Video.from_array(np.full((13, 48, 64, 3), 255, np.uint8)).save("long.mp4")

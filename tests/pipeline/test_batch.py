@@ -223,6 +223,13 @@ def test_no_manifest(tmp_path, text, message):
         manifest.read_manifest(tmp_path / "jobs.jsonl")
 
 
+def test_a_clip_is_no_manifest(tmp_path):
+    """One line says so, not one for each byte 10 of it."""
+    Video.from_array(picture()).save(tmp_path / "a.mp4")
+    with pytest.raises(InputError, match=r"a\.mp4: manifest expected to be text .* got binary data"):
+        manifest.read_manifest(tmp_path / "a.mp4")
+
+
 def test_what_lies_beside_or_inside_a_file_counts(folder):
     """Embeddings beside an adapter, and the clip that a moment is of, are read: a job is another when they change."""
     (folder / "x.safetensors").write_bytes(b"lora")

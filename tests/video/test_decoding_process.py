@@ -1,6 +1,8 @@
 """What becomes of this process, and of other files, when a decoder crashes, hangs or takes all memory."""
 
 import os
+import subprocess
+import sys
 import time
 
 import cv2
@@ -77,6 +79,20 @@ def test_memory_is_limited(tmp_path, monkeypatch):
     cv2.imwrite(str(tmp_path / "bomb.png"), np.zeros((12_000, 12_000), np.uint8))
     with pytest.raises(InputError, match=r"bomb\.png: .*(memory|crashed)"):
         read_video(tmp_path / "bomb.png")
+
+
+LIMITED = """
+import resource, sys
+resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+from v2v.video.video import read_video
+print(len(read_video(sys.argv[1]).frames))
+"""
+
+
+def test_a_limit_of_file_sizes_is_none_of_memory(clips):
+    """The memory that both processes share counts as a file (ulimit -f)."""
+    done = subprocess.run([sys.executable, "-c", LIMITED, str(clips[0])], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "12\n", "")
 
 
 def test_passes_that_are_given_up_leave_children_that_can_be_used(clips):

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from v2v.assets import EMBEDDED
-from v2v.cli.interruption import raised_signals
 from v2v.errors import InputError
 from v2v.pipeline.settings import EditReport, EditRequest, EditSettings, add_skips, check_combination
 from v2v.video import file_checks
@@ -108,11 +107,6 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     Raises:
       InputError: bad input, or options that don't go together.
     """
-    with raised_signals():
-        return _run(args)
-
-
-def _run(args: argparse.Namespace) -> dict[str, Any]:
     progress = sys.stderr.isatty() and not args.quiet
     has_manifest = args.manifest is not None
     if has_manifest or args.warm is not None:

@@ -8,7 +8,7 @@ import contextlib
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
 
 # Seconds after which an exception that was not seen is raised again.
@@ -19,7 +19,7 @@ RETRY_SECONDS = 0.2
 def raised_signals() -> Iterator[None]:
     """Turn SIGTERM into SystemExit(143) and SIGINT into KeyboardInterrupt for the duration of a `with` block, so that unfinished files are removed.
 
-    In another than the main thread, where Python allows no handlers, it does nothing.
+    A signal that is ignored stays so. In another than the main thread, where Python allows no handlers, it does nothing.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -39,7 +39,9 @@ def raised_signals() -> Iterator[None]:
         if not _is_handled(pending):
             raise pending
 
-    handlers = {signal.SIGTERM: request, signal.SIGINT: request, signal.SIGALRM: insist}
+    handlers: dict[int, Callable] = {signal.SIGTERM: request, signal.SIGINT: request, signal.SIGALRM: insist}
+    # What runs in the background of a shell, or under nohup, ignores signals that aren't for it.
+    handlers = {k: handler for k, handler in handlers.items() if signal.getsignal(k) != signal.SIG_IGN}
     previous = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         yield

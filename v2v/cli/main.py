@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 
 from v2v.cli import eval as evaluation
 from v2v.cli import models, pairs, parsers, synth
+from v2v.cli.interruption import raised_signals
 from v2v.errors import InputError, install_hint
 from v2v.runtime import compilation_cache, environment
 
@@ -168,9 +169,11 @@ def configure_logging(quiet: bool = False, verbose: bool = False) -> None:
 
 
 def _edit(args: argparse.Namespace) -> dict:
-    from v2v.cli import edit
+    # Imports take a second or more, in which an exception may be dropped too.
+    with raised_signals():
+        from v2v.cli import edit
 
-    return edit.run(args)
+        return edit.run(args)
 
 
 def _convert(args: argparse.Namespace) -> dict:

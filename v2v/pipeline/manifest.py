@@ -29,6 +29,8 @@ from v2v.video.segmentation.registry import is_mask_source
 
 SETTING_KEYS = {f.name for f in dataclasses.fields(EditSettings)}
 FORMAT_KEYS = {f.name for f in dataclasses.fields(OutputFormat)}
+# How texts begin that aren't UTF-8, but may be saved so.
+UTF16 = codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE
 INPUT_KEYS = {"video", "instruction", "mask", "reference", "output", "lora"}
 
 
@@ -80,15 +82,18 @@ def read_manifest(manifest: str | Path, defaults: ManifestDefaults = ManifestDef
       defaults: what lines default to.
 
     Raises:
-      InputError: the file doesn't exist or is empty.
+      InputError: the file doesn't exist, is empty, or no text.
     """
     path = Path(manifest)
     try:
-        lines = path.read_bytes().removeprefix(codecs.BOM_UTF8).split(b"\n")
+        content = path.read_bytes()
     except OSError as error:
         raise InputError(
             f"{path}: manifest can't be read ({error_reason(error)}); expected a file with one JSON object a line"
         ) from None
+    lines = content.removeprefix(codecs.BOM_UTF8).split(b"\n")
+    if b"\0" in content and not any(line.lstrip().startswith((b"{", *UTF16)) for line in lines):
+        raise InputError(f"{path}: manifest expected to be text with one JSON object a line, got binary data")
     jobs = []
     for number, line in enumerate(lines, 1):
         if not line.strip():

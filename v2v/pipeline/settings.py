@@ -7,7 +7,6 @@ fields of `EditSettings`, as are the options of `v2v edit` and the keys of a man
 import dataclasses
 import difflib
 import math
-import re
 from dataclasses import dataclass
 from numbers import Integral, Real
 from pathlib import Path
@@ -19,6 +18,7 @@ from v2v.assets import SAMPLE
 from v2v.config import ModelConfig
 from v2v.diffusion.step_skipping import StepSkipper
 from v2v.errors import InputError
+from v2v.video.file_checks import URL
 from v2v.video.mask import BOX
 from v2v.video.video import Video
 
@@ -167,7 +167,7 @@ class EditRequest:
     def __post_init__(self):
         for name in ("video", "mask", "reference"):
             value = getattr(self, name)
-            if isinstance(value, str) and re.match(r"[a-z][a-z0-9+.-]+://", value, re.I):
+            if isinstance(value, str) and URL.match(value):
                 raise InputError(f"{name}: expected a file, got {value}; download it first")
         if isinstance(self.video, str) and self.video == "sample" and not Path(self.video).exists():
             object.__setattr__(self, "video", SAMPLE)

@@ -112,7 +112,7 @@ class Reply:
 
 
 class NoChildError(Exception):
-    """No child process can be started."""
+    """No child process can be started, or there is no memory to share with it."""
 
 
 class ChildEndedError(Exception):

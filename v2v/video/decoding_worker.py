@@ -16,7 +16,7 @@ import numpy as np
 
 from v2v.errors import InputError, collect_notes
 from v2v.video.decoder import StreamInfo
-from v2v.video.decoding_process import FrameNews, FrameTaken, Reply, Request, Stop
+from v2v.video.decoding_process import FrameNews, FrameTaken, NoChildError, Reply, Request, Stop
 
 # Frames that may wait to be taken: as many as fit these bytes, within bounds.
 RING_BYTES = 64 << 20
@@ -69,7 +69,7 @@ class _Worker:
                     reply.value = function(**request.arguments)
             except _StopError:
                 pass
-            except InputError as error:
+            except (InputError, NoChildError) as error:
                 reply.error = error
             except MemoryError:
                 reply.error = InputError(f"{request.name}: needs more memory to decode than there is")
@@ -95,11 +95,15 @@ class _Worker:
         return dataclasses.replace(info, times=info.times[sent_times:])
 
     def map_memory(self, size: int) -> mmap.mmap:
-        """Return the shared memory, made large enough."""
+        """Return the shared memory, made large enough; raise NoChildError where the system refuses it."""
         if self._mapping is None or len(self._mapping) < size:
-            # Never made smaller: the other process may still read the frames of the last pass.
-            os.ftruncate(self._memory, size)
-            self._mapping = mmap.mmap(self._memory, size)
+            try:
+                # Never made smaller: the other process may still read the frames of the last pass.
+                os.ftruncate(self._memory, size)
+                self._mapping = mmap.mmap(self._memory, size)
+            except OSError as error:
+                # Such as a limit of the size of files (ulimit -f); nothing was sent yet.
+                raise NoChildError(str(error)) from None
         return self._mapping
 
     def wait_for_taken(self) -> None:

@@ -19,6 +19,7 @@ from v2v.video.output_format import OutputFormat, choose_encoding
 # Frames of a folder that v2v wrote.
 FRAME_NAME = re.compile(r"frame_\d{6,}\.png")
 DEFAULT_FORMAT = OutputFormat()
+URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 
 
 def check_readable(path: Path) -> None:
@@ -69,11 +70,19 @@ def check_output(
       The path.
 
     Raises:
-      InputError: an ending of no format written here, a codec or quality that doesn't go with it, a folder, a file that exists, a
-        folder that is missing or can't be written, or too long a name.
+      InputError: an empty name or a URL, an ending of no format written here, a codec or quality that doesn't go with it, a folder, a
+        device or pipe, a file that exists, a folder that is missing or can't be written, or too long a name.
     """
+    if not str(path):
+        raise InputError("output expected to be a file, got an empty name; name one with -o, such as out.mp4")
+    if URL.match(str(path)):
+        raise InputError(f"output expected to be a file, got {path}; write a file and upload it")
     path = Path(path)
     encoding = choose_encoding(path, output_format)
+    if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):
+        raise InputError(
+            f"{path}: output expected to be a file, got a device or a pipe; choose another with -o"
+        )
     if os.path.isdir(path) and not encoding.is_folder:
         raise InputError(
             f"{path}: output expected to be a file, got a folder; name a file in it, such as {path / 'out.mp4'}"
@@ -82,6 +91,8 @@ def check_output(
         _check_frame_folder(path)
     if not overwrite and os.path.exists(path) and not (encoding.is_folder and not os.listdir(path)):
         raise InputError(f"{path}: exists already; name another with -o, or add --overwrite")
+    if os.path.isfile(path.parent):
+        raise InputError(f"{path.parent}: output folder expected, got a file; choose another with -o")
     if not os.path.isdir(path.parent):
         raise InputError(
             f"{path.parent}: output folder doesn't exist; create it with: mkdir -p {path.parent}"
