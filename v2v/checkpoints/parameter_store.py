@@ -5,13 +5,12 @@
     packaged model     a few MB, read at once (native.py)
 
 Opening a model checks the names, shapes and types of all tensors and reads no values; a part is read on first use. At full size
-the text encoder alone takes 11 GB, so a part can be released again, gives way where another part or a computation needs its memory, and
-only the latest version of the transformer is kept.
+the text encoder alone takes 11 GB, so a part can be released again, gives way where another part needs its memory or the plan of an edit
+says so (pipeline/memory_plan.py), and only the latest version of the transformer is kept.
 `check` finds NaN in the parts that are needed last before any work has been done.
 """
 
 import math
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +28,7 @@ from v2v.checkpoints.flat_tree import flatten_tree, unflatten_tree
 from v2v.checkpoints.model_folder import ModelFolder
 from v2v.config import ModelConfig
 from v2v.models import lora
-from v2v.runtime import sharding
+from v2v.runtime import host_memory, sharding
 
 # Adapters in the order in which they are added, each with its weight.
 WeightedAdapters = tuple[tuple[Adapter, float], ...]
@@ -49,12 +48,13 @@ class PartStore(Protocol):
         """Raise InputError where values are NaN or infinite."""
         ...
 
-    def make_room(self, part: str, working_bytes: int = 0) -> None:
-        """Free other parts as far as `part` and a computation that takes so many bytes don't fit into memory beside them."""
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Return the bytes of each part on a device."""
         ...
 
-    def fits(self, part: str, working_bytes: int) -> bool:
-        """Return whether `part` and a computation that takes so many bytes fit into memory by themselves."""
+    def retain(self, *parts: str) -> None:
+        """Free all parts but these."""
         ...
 
     def release(self, part: str) -> None:
@@ -80,14 +80,15 @@ class ParameterStore:
 
     Args:
       read: read(part, adapters) returns a tree on the device.
-      sizes: bytes of each part.
+      sizes: bytes of each part on a device; also an attribute.
       check_part: check_part(part) raises InputError when the part holds NaN.
     """
 
     def __init__(
         self, read: PartReader, sizes: dict[str, int], check_part: Callable[[str], None] | None = None
     ):
-        self._read, self._sizes, self._check_part = read, sizes, check_part
+        self.sizes = sizes
+        self._read, self._check_part = read, check_part
         self._checked = False
         self._loaded: dict[str, tuple[WeightedAdapters, dict]] = {}
         self._on_host: dict[str, _HostCopy] = {}
@@ -97,7 +98,7 @@ class ParameterStore:
         loaded = self._loaded.get(part)
         if loaded is None or loaded[0] != adapters:
             self._loaded.pop(part, None)  # freed before its successor is read
-            self.make_room(part)
+            self._make_room(part)
             copy = self._on_host.pop(part, None)
             if copy is not None and copy.adapters == adapters:
                 tree = jax.device_put(copy.tree, copy.shardings)
@@ -106,18 +107,10 @@ class ParameterStore:
             loaded = self._loaded[part] = (adapters, tree)
         return loaded[1]
 
-    def make_room(self, part: str, working_bytes: int = 0) -> None:
-        """Free other parts as far as `part` and a computation that takes so many bytes don't fit into memory beside them."""
-        for other in [name for name in self._loaded if name != part]:
-            if (
-                self._sizes[part] + working_bytes + sum(self._sizes[p] for p in self._loaded if p != part)
-                > _memory_bytes()
-            ):
-                self._evict(other)
-
-    def fits(self, part: str, working_bytes: int) -> bool:
-        """Return whether `part` and a computation that takes so many bytes fit into memory by themselves."""
-        return self._sizes[part] + working_bytes <= _memory_bytes()
+    def retain(self, *parts: str) -> None:
+        """Free all parts but these."""
+        for part in [name for name in self._loaded if name not in parts]:
+            self._evict(part)
 
     def check(self, adapters: WeightedAdapters = ()) -> None:
         """Check the values of the transformer and the autoencoder; to be called before the text encoder is read.
@@ -145,15 +138,22 @@ class ParameterStore:
         """Return whether a part is in memory."""
         return part in self._loaded
 
+    def _make_room(self, part: str) -> None:
+        """Free other parts as far as `part` doesn't fit into memory beside them."""
+        for other in [name for name in self._loaded if name != part]:
+            loaded = sum(self.sizes[p] for p in self._loaded if p != part)
+            if self.sizes[part] + loaded > host_memory.device_bytes():
+                self._evict(other)
+
     def _evict(self, part: str) -> None:
         """Free a part; of an accelerator's memory it goes to the host's where that has room, so that it need not be read again."""
         adapters, tree = self._loaded.pop(part, (None, None))
-        if adapters is not None and tree and _has_host_room(2 * self._sizes[part]):
+        if adapters is not None and tree and host_memory.free_host_bytes() >= 2 * self.sizes[part]:
             shardings = jax.tree.map(lambda x: x.sharding, tree)
             self._on_host[part] = _HostCopy(adapters, jax.device_get(tree), shardings)
 
     def _fits_in_memory(self) -> bool:
-        return sum(self._sizes.values()) <= _memory_bytes() / 2
+        return sum(self.sizes.values()) <= host_memory.device_bytes() / 2
 
 
 class ReplicatedStore:
@@ -165,9 +165,8 @@ class ReplicatedStore:
 
     def get(self, part: str, adapters: WeightedAdapters = ()) -> dict:
         """Return a part with the adapters merged, replicated."""
-        if part not in self._loaded:
-            self.make_room(part)
         tree, loaded = self._source.get(part, adapters), self._loaded.get(part)
+        self._follow(part)  # what the source store freed for it
         if loaded is None or loaded[0] is not tree:
             self._loaded.pop(part, None)
             loaded = self._loaded[part] = (
@@ -176,15 +175,15 @@ class ReplicatedStore:
             )
         return loaded[1]
 
-    def make_room(self, part: str, working_bytes: int = 0) -> None:
-        """Free the other parts that the source store frees."""
-        self._source.make_room(part, working_bytes)
-        for other in [name for name in self._loaded if name != part and not self._source.has_loaded(name)]:
-            del self._loaded[other]
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Return the bytes of each part on a device, by the source store."""
+        return self._source.sizes
 
-    def fits(self, part: str, working_bytes: int) -> bool:
-        """Return whether they fit by the source store."""
-        return self._source.fits(part, working_bytes)
+    def retain(self, *parts: str) -> None:
+        """Free all parts but these."""
+        self._source.retain(*parts)
+        self._follow(*parts)
 
     def check(self, adapters: WeightedAdapters = ()) -> None:
         """Check the values of the source store."""
@@ -199,6 +198,13 @@ class ReplicatedStore:
     def has_loaded(self, part: str) -> bool:
         """Return whether a part is in memory."""
         return part in self._loaded
+
+    def _follow(self, *parts: str) -> None:
+        """Free the parts that the source store has freed, but these."""
+        for other in [
+            name for name in self._loaded if name not in parts and not self._source.has_loaded(name)
+        ]:
+            del self._loaded[other]
 
 
 def store_from_trees(trees: dict[str, dict]) -> ParameterStore:
@@ -378,16 +384,3 @@ _merge = jax.jit(lora.merge_adapter)
 _merge_in_place = jax.jit(lora.merge_adapter, donate_argnums=0)
 _add = jax.jit(_add_full_updates)
 _add_in_place = jax.jit(_add_full_updates, donate_argnums=0)
-
-
-def _memory_bytes() -> int:
-    """Return the memory of the first device, or of the machine where the device reports none, in bytes."""
-    stats = jax.local_devices()[0].memory_stats() or {}
-    return stats.get("bytes_limit") or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-
-
-def _has_host_room(size: int) -> bool:
-    """Return whether the first device has memory of its own, and the host so many free bytes."""
-    if jax.local_devices()[0].platform == "cpu":
-        return False
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES") >= size

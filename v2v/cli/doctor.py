@@ -31,7 +31,10 @@ from v2v.checkpoints.orbax_tree import first_line
 from v2v.config import ModelConfig
 from v2v.errors import InputError
 from v2v.models.conditioning import build_conditioning
-from v2v.pipeline import pretrained
+from v2v.pipeline import memory_plan, pretrained
+from v2v.pipeline.memory_plan import ClipShape, MemoryPlan
+from v2v.runtime import host_memory
+from v2v.runtime import platform as device_platform
 
 PACKAGES = (
     "jax",
@@ -179,9 +182,22 @@ def _describe_files(examined: Examination, out: dict, lora: str, values: bool, p
             for p in name_mapping.PARTS
         },
         "held_bytes": parameter_store.part_bytes(config),
+        "memory": _plan_memory(config, conditions).to_json(),
         "edits_by": list(conditions),
         "sampling": {f: getattr(flow, f) for f in ("solver", "schedule", "shift", "steps", "guidance")},
     }
+
+
+def _plan_memory(config: ModelConfig, conditions: tuple[str, ...]) -> MemoryPlan:
+    """Return the plan of memory of an edit on this machine's first device."""
+    return memory_plan.plan_edit(
+        config,
+        ClipShape.of(config, conditions),
+        parameter_store.part_bytes(config),
+        host_memory.device_bytes(),
+        host_memory.free_host_bytes(),
+        device_platform.local_platform(),
+    )
 
 
 def _describe_repository(examined: Examination) -> dict:
@@ -286,9 +302,28 @@ def _format_report(report: dict) -> str:
             f"  edits {t} frames of {w}x{h} by: {', '.join(['instruction', *model['edits_by']])}" if model["edits_by"] else "  makes videos from text; to edit it needs an adapter with embeddings (--lora)",
             f"  samples with {s['solver']}, table {s['schedule']}, shift {s['shift']:g}, {s['steps']} steps, guidance {s['guidance']:g}",
         ]  # fmt: skip
+    if "memory" in model:
+        lines.append(_format_memory(model["memory"]))
     lines += [f"problem: {p}" for p in report["problems"]]
     if model and not report["problems"]:
         lines.append("nothing is missing")
+    return "\n".join(lines)
+
+
+def _format_memory(plan: dict) -> str:
+    """Return the plan of memory as a line for each phase."""
+    lines = [
+        f"  memory of an edit on a device here: about {plan['peak_gib']:g} of {plan['device_gib']:g} GiB"
+        + ("" if plan["fits"] else "; THIS IS TOO MUCH: choose a smaller --size")
+    ]
+    for name, phase in plan["phases"].items():
+        beside = "".join(f" + {part}" for part in phase["beside"])
+        tiles = (
+            " in {}x{} tiles".format(*plan["tiles"]) if name == "decode" and plan["tiles"] != [1, 1] else ""
+        )
+        lines.append(
+            f"    {name:7} {phase['part']}{beside}, {phase['working_gib']:g} GiB of working memory{tiles}: {phase['peak_gib']:g} GiB"
+        )
     return "\n".join(lines)
 
 

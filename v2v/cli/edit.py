@@ -187,6 +187,7 @@ def edit_clip(
     if isinstance(request.video, str | Path):
         file_checks.check_readable(Path(request.video))
     editor = model.load_editor()
+    tell_memory(editor.model, quiet)
     loaded = time.perf_counter()
     if explain:
         from v2v.pipeline.attention_maps import write_attention_maps
@@ -212,6 +213,29 @@ def edit_clip(
         **report,
         "seconds": {"load": round(loaded - start, 3), "edit": round(end - loaded, 3)},
     }
+
+
+def tell_memory(model: "EditingModel", quiet: bool = False) -> None:
+    """Print what the plan of memory does, where parts make room for others; note if it expects that memory won't do.
+
+    Args:
+      model: the model.
+      quiet: print the note alone.
+    """
+    from v2v.errors import note
+    from v2v.pipeline.pretrained import Pretrained
+
+    if not isinstance(model, Pretrained):
+        return
+    plan = model.plan_memory()
+    if not plan.fits:
+        peak, gib = plan.peak, 2**30
+        note(
+            f"memory: {peak.name} is expected to take {peak.peak_bytes / gib:.1f} GiB, the device has {plan.device_bytes / gib:.1f}; "
+            "if it fails choose a smaller --size"
+        )
+    elif plan.makes_room and not quiet:
+        print(f"v2v: memory: {plan.summary()}", file=sys.stderr)
 
 
 def _run_manifest(args: argparse.Namespace, progress: bool) -> dict[str, Any]:
@@ -266,6 +290,7 @@ def edit_manifest(
         check_combination(defaults.settings, masks, references)
         _require_adapter(defaults.lora_scale, bool(model.adapters) or any(job.lora for job in jobs))
     editor, results = model.load_editor(), []
+    tell_memory(editor.model, quiet)
     mesh = None if model.skip or model.mesh else _build_mesh()
     for result in batch.run_jobs(
         editor, jobs, out, weights=model.fingerprint(), progress=progress, mesh=mesh

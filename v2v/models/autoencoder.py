@@ -18,6 +18,7 @@ of the middle, at latent size, sees whole frames.
 """
 
 from collections.abc import Mapping
+from typing import Literal
 
 import flax.linen as nn
 import jax
@@ -33,6 +34,10 @@ from v2v.runtime.sharding import AXES, BATCH_AXES
 # Fewest rows and columns on a device: XLA (jaxlib 0.10.2) computes wrong 3x3 convolutions on 1x1 pieces.
 MIN_SHARD_SIDE = 2
 
+# Last stages of the decoder, of large frames and few channels, that may be applied to windows of a frame.
+FINE_STAGES = 2
+
+DecoderPart = Literal["all", "coarse", "fine"]
 FeatureMap = Float[Array, "b T H W c"]
 # A layer's output, which may differ from its input in all but the batch.
 OutputMap = Float[Array, "b T2 H2 W2 c2"]
@@ -73,9 +78,15 @@ class VAE(nn.Module):
 
     def decode(self, z: Latents) -> Video:
         """Decode normalized latents to a video in [-1, 1], float32, clipped."""
-        z = z * self._std() + self._mean()
-        h = self.decoder(self.post_quant_conv(constrain_video(z))).astype(jnp.float32)
-        return constrain_video(jnp.clip(channels_to_space(h, self.cfg.patch), -1, 1))
+        return self._to_video(self.decoder(self._from_latents(z)))
+
+    def decode_coarse(self, z: Latents) -> OutputMap:
+        """Apply the stages of the decoder that see whole frames; the first half of `decode` in tiles (autoencoder_tiling.py)."""
+        return self.decoder(self._from_latents(z), part="coarse")
+
+    def decode_fine(self, features: FeatureMap) -> Video:
+        """Apply the other stages to what `decode_coarse` returns, or to a window of it."""
+        return self._to_video(self.decoder(features, part="fine"))
 
     def reconstruct(self, video: Video, noise: Latents) -> tuple[Video, Latents]:
         """Encode and decode as training does.
@@ -91,6 +102,12 @@ class VAE(nn.Module):
         mu = h[..., : self.cfg.z_dim]
         out = self.decoder(self.post_quant_conv(mu + noise)).astype(jnp.float32)
         return channels_to_space(out, self.cfg.patch), mu
+
+    def _from_latents(self, z: Latents) -> FeatureMap:
+        return self.post_quant_conv(constrain_video(z * self._std() + self._mean()))
+
+    def _to_video(self, h: FeatureMap) -> Video:
+        return constrain_video(jnp.clip(channels_to_space(h.astype(jnp.float32), self.cfg.patch), -1, 1))
 
     def _mean(self) -> np.ndarray:
         return np.asarray(self.cfg.mean or np.zeros(self.cfg.z_dim), np.float32)
@@ -139,15 +156,24 @@ class Decoder(nn.Module):
     cfg: VAEConfig
 
     @nn.compact
-    def __call__(self, x: FeatureMap) -> OutputMap:
-        """Decode."""
+    def __call__(self, x: FeatureMap, part: DecoderPart = "all") -> OutputMap:
+        """Decode.
+
+        Args:
+          x: unnormalized latents; features of the stage `FINE_STAGES` before the last where `part` is "fine".
+          part: which stages to apply. "coarse" are those before, whose attention sees whole frames, "fine" those from there on.
+        """
         cfg, dtype = self.cfg, jnp.dtype(self.cfg.dtype)
         widths = [cfg.decoder_base_dim * m for m in reversed(cfg.dim_mult)]
         is_start = exchange_history(self, x, 0) is None
-        # ChannelNorm drops magnitude: without a bias to compare with, brightness would be lost before training could help.
-        x = CausalConv(widths[0], dtype=dtype, bias_std=1.0, name="conv_in")(x)
-        x = Middle(widths[0], dtype, name="mid")(x)
+        if part != "fine":
+            # ChannelNorm drops magnitude: without a bias to compare with, brightness would be lost before training could help.
+            x = CausalConv(widths[0], dtype=dtype, bias_std=1.0, name="conv_in")(x)
+            x = Middle(widths[0], dtype, name="mid")(x)
         for i, width in enumerate(widths):
+            is_fine = i >= first_fine_stage(cfg)
+            if part == ("coarse" if is_fine else "fine"):
+                continue
             shortcut, is_last = x, i == len(widths) - 1
             for j in range(cfg.num_res_blocks + 1):
                 x = ResBlock(width, dtype, name=f"up_{i}_res_{j}")(x)
@@ -155,9 +181,16 @@ class Decoder(nn.Module):
                 in_time = cfg.temporal_downsample[-1 - i]
                 x = Upsample(width, in_time, dtype, name=f"up_{i}_resample")(x)
                 x = constrain_video(x + dup_up(shortcut, 1 + in_time, 2, width, is_start))
+        if part == "coarse":
+            return x
         # A small gain keeps SiLU near its linear middle at first.
         x = nn.silu(ChannelNorm(0.3, name="norm_out")(x))
         return CausalConv(3 * cfg.patch**2, dtype=dtype, name="conv_out")(x)
+
+
+def first_fine_stage(cfg: VAEConfig) -> int:
+    """Return the index of the decoder's first stage that may be applied to windows of a frame."""
+    return max(0, len(cfg.dim_mult) - FINE_STAGES)
 
 
 class ResBlock(nn.Module):

@@ -26,6 +26,7 @@ from v2v.errors import InputError, collect_notes
 from v2v.pipeline import batched_model
 from v2v.pipeline.editor import EasyV2VEditor, lora_context
 from v2v.pipeline.manifest import Job
+from v2v.pipeline.pretrained import Pretrained
 from v2v.pipeline.settings import EditReport, EditRequest, add_skips
 from v2v.video.file_checks import DEFAULT_FORMAT, check_output, error_reason
 from v2v.video.inputs import FRAME_REFERENCE
@@ -91,6 +92,7 @@ def run_jobs(
 
         return run
 
+    _embed_instructions(editor, mine, out)
     if mesh is None or mesh.size == 1 or editor.model.skipping is not None:
         yield from (_result(editor, job, out, weights, progress) for job in mine)
         return
@@ -131,6 +133,14 @@ def fingerprint_weights(*weights: str | Path) -> str:
                 file.seek(max(0, path.stat().st_size - BLOCK_BYTES))
                 digest.update(file.read(BLOCK_BYTES))
     return digest.hexdigest()
+
+
+def _embed_instructions(editor: EasyV2VEditor, jobs: list[Job], out: Path) -> None:
+    """Embed the instructions of all jobs that have no record yet, so that a large text encoder is loaded once."""
+    waiting = [job for job in jobs if not (out / RECORDS_FOLDER / f"{job.output}.json").exists()]
+    texts = [job.request.instruction for job in waiting if job.request is not None and not job.error]
+    if texts and isinstance(editor.model, Pretrained) and editor.model.conditions:
+        editor.model.embed_ahead(" ".join(text.split()) for text in texts)
 
 
 def _parts(adapter: str | Path) -> list[Path]:

@@ -13,7 +13,7 @@ import jax
 from v2v.array_types import AnyArray
 from v2v.config import ModelConfig, TextConfig, VAEConfig
 from v2v.diffusion.sampler import Sampler
-from v2v.models import autoencoder_streaming
+from v2v.models import autoencoder_streaming, autoencoder_tiling
 from v2v.models.autoencoder import VAE
 from v2v.models.text_encoder import TextEncoder
 from v2v.video.pixels import denormalize_pixels, normalize_pixels
@@ -30,6 +30,14 @@ class Program(Protocol):
         ...
 
 
+class DecodeProgram(Protocol):
+    """The jitted decoder."""
+
+    def __call__(self, params: dict[str, Any], z: AnyArray, *, tiles: tuple[int, int] = (1, 1)) -> Any:
+        """Decode; in rows and columns of tiles where frames are too large for the device's memory."""
+        ...
+
+
 @dataclass(frozen=True)
 class ModelPrograms:
     """The jitted functions of a model.
@@ -42,7 +50,7 @@ class ModelPrograms:
     """
 
     encode: Program
-    decode: Program
+    decode: DecodeProgram
     embed: Program
     sampler: Sampler
 
@@ -53,7 +61,7 @@ def build_programs(cfg: ModelConfig) -> ModelPrograms:
 
 
 @functools.lru_cache(maxsize=4)
-def _build_codec(cfg: VAEConfig) -> tuple[Program, Program]:
+def _build_codec(cfg: VAEConfig) -> tuple[Program, DecodeProgram]:
     vae = VAE(cfg)
 
     @jax.jit
@@ -63,8 +71,10 @@ def _build_codec(cfg: VAEConfig) -> tuple[Program, Program]:
             return autoencoder_streaming.encode_in_chunks(vae, params, video)
         return vae.apply({"params": params}, video, method="encode")
 
-    @jax.jit
-    def decode(params, z):
+    @functools.partial(jax.jit, static_argnames="tiles")
+    def decode(params, z, tiles=(1, 1)):
+        if tiles != (1, 1):
+            return denormalize_pixels(autoencoder_tiling.decode_in_tiles(vae, params, z, tiles))
         pixels = z[..., 0].size * cfg.stride_t * cfg.stride_xy**2
         if pixels >= STREAMING_PIXELS:
             return denormalize_pixels(autoencoder_streaming.decode_in_chunks(vae, params, z))

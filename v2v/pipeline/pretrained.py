@@ -10,7 +10,7 @@ import dataclasses
 import functools
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -33,10 +33,11 @@ from v2v.models.autoencoder import VAE
 from v2v.models.conditioning import build_conditioning, encode_mask
 from v2v.models.initialization import init_base
 from v2v.models.text_encoder import Tokenizer
-from v2v.pipeline import working_memory
+from v2v.pipeline import memory_plan
+from v2v.pipeline.memory_plan import ClipShape, MemoryPlan, PhaseName
 from v2v.pipeline.model import SampleRequest, TextEmbedding, shown_conditions
 from v2v.pipeline.model_programs import ModelPrograms, build_programs
-from v2v.runtime import sharding
+from v2v.runtime import host_memory, platform, sharding
 
 
 def apply_settings(cfg: ModelConfig, settings: dict) -> ModelConfig:
@@ -80,8 +81,9 @@ def apply_settings(cfg: ModelConfig, settings: dict) -> ModelConfig:
     return cfg
 
 
-# Number of instructions whose embeddings are cached, so that the text encoder is not read for them again.
-TEXT_CACHE_SIZE = 16
+# Number of instructions whose embeddings are cached, so that the text encoder is not read for them again: the latest ones, and those that
+# `embed_ahead` has embedded.
+TEXT_CACHE_SIZE, TEXTS_AHEAD = 16, 1024
 
 
 def load_pretrained(
@@ -189,6 +191,7 @@ class Pretrained:
         self.config, self.tokenizer = config, tokenizer
         self._store, self._mesh, self._build_programs = weights, mesh, programs
         self._texts: dict[str, np.ndarray] = {}
+        self._texts_ahead: set[str] = set()
         self._adapters: parameter_store.WeightedAdapters = ()
         self._embed: dict | None = None
         self.skipping: StepSkipper | None = None
@@ -202,7 +205,7 @@ class Pretrained:
     def encode(self, video: AnyPixels) -> Latents:
         """Encode uint8 [b, T, H, W, 3], T = 4n+1, to latents, float32 [b, t, y, x, c]."""
         self._store.check(self._adapters)  # as in embed_text
-        self._make_room("vae", working_memory.encoding_bytes(self.config, video.shape))
+        self._begin_phase("encode", self.plan_memory(*video.shape[:2]))
         with self._use_mesh():
             return self._programs.encode(self._store.get("vae"), video)
 
@@ -213,9 +216,12 @@ class Pretrained:
 
     def decode(self, z: AnyLatents) -> np.ndarray:
         """Decode latents to float32 [b, T, H, W, 3] in 0..255."""
-        self._make_room("vae", working_memory.decoding_bytes(self.config, z.shape))
+        plan = self.plan_memory(z.shape[0], 1 + self.config.vae.stride_t * (z.shape[1] - 1))
+        self._begin_phase("decode", plan)
+        # Not given where frames are decoded whole: jit distinguishes a default from the same value given.
+        tiles = {} if plan.tiles == (1, 1) else {"tiles": plan.tiles}
         with self._use_mesh():
-            return np.asarray(self._programs.decode(self._store.get("vae"), z))
+            return np.asarray(self._programs.decode(self._store.get("vae"), z, **tiles))
 
     def embed_text(self, texts: list[str]) -> TextEmbedding:
         """Embed instructions.
@@ -228,10 +234,21 @@ class Pretrained:
         cut = " ".join(filter(None, map(self.tokenizer.truncated_end, texts)))
         self._embed_new_texts([*texts, ""])
         rows = np.concatenate([self._texts[text] for text in texts])
-        for text in [t for t in self._texts if t][:-TEXT_CACHE_SIZE]:
+        others = [text for text in self._texts if text and text not in self._texts_ahead]
+        for text in others[:-TEXT_CACHE_SIZE]:
             del self._texts[text]
         closest = {word: self.tokenizer.closest(word) for word in unknown}
         return TextEmbedding(rows, unknown, cut, {word: known for word, known in closest.items() if known})
+
+    def embed_ahead(self, texts: Iterable[str]) -> None:
+        """Embed the instructions of edits that follow, so that the text encoder is loaded once for all of them.
+
+        Args:
+          texts: the instructions; at most `TEXTS_AHEAD` are embedded, 8 MB each at the size of Wan2.2.
+        """
+        self._require()
+        self._texts_ahead = set(list(dict.fromkeys(texts))[:TEXTS_AHEAD])
+        self._embed_new_texts([*sorted(self._texts_ahead), ""])
 
     def sample(self, request: SampleRequest) -> SampleOutput:
         """Sample edited latents (see `EditingModel`).
@@ -246,12 +263,10 @@ class Pretrained:
             )
         conditions = shown_conditions(self, request)
         self._embed_new_texts([""])
-        shape, tokens = request.noise.shape, self._count_token_conditions(conditions)
-        working_bytes = working_memory.sampling_bytes(self.config, shape, tokens)
-        with_cache = working_bytes + working_memory.cache_bytes(self.config, shape, tokens)
-        # None caches where the model can.
-        cached = None if self._store.fits("dit", self._device_share(with_cache)) else False
-        self._make_room("dit", working_bytes if cached is False else with_cache)
+        frames = 1 + self.config.vae.stride_t * (request.noise.shape[1] - 1)
+        plan = self.plan_memory(request.noise.shape[0], frames, request.steps)
+        self._begin_phase("sample", plan)
+        cached = None if plan.caches_keys else False  # None caches where the model can
         sample = functools.partial(
             self._programs.sampler, self.variables(), request.noise, request.text, self._texts[""], conditions,
             request.steps, request.guidance, links=request.links, begin=request.begin,
@@ -263,6 +278,30 @@ class Pretrained:
             return self.skipping.run(
                 sample, (request.noise.shape, request.steps, float(request.guidance), request.strength)
             )
+
+    def plan_memory(
+        self, rows: int | None = None, frames: int | None = None, steps: int | None = None
+    ) -> MemoryPlan:
+        """Return what lies where in each phase of an edit on this process's devices.
+
+        Args:
+          rows: windows at a time, over all devices; None for the model's batch on one.
+          frames: of a window; None for the model's.
+          steps: sampling steps; None for the model's.
+        """
+        shape = self._mesh.shape if self._mesh is not None else {}
+        data = shape.get("data", 1) * shape.get("fsdp", 1)
+        devices = 1 if self._mesh is None else self._mesh.size
+        return memory_plan.plan_edit(
+            self.config,
+            ClipShape.of(self.config, self.conditions, rows, frames, steps),
+            self._store.sizes,
+            host_memory.device_bytes(),
+            host_memory.free_host_bytes(),
+            platform.local_platform(),
+            devices if rows is None or rows % data == 0 else devices // data,
+            tileable=devices == data and (rows or 1) % data == 0,
+        )
 
     def variables(self) -> dict:
         """Return what the transformer is applied with: merged weights and the embeddings of conditions."""
@@ -330,16 +369,10 @@ class Pretrained:
         """Return a context in which programs are compiled for the model's mesh: attention kernels can't be split by the compiler alone."""
         return nullcontext() if self._mesh is None else jax.set_mesh(self._mesh)
 
-    def _make_room(self, part: str, working_bytes: int) -> None:
-        """Free parts that `part` and a computation of so many bytes over all devices leave no room for."""
-        self._store.make_room(part, self._device_share(working_bytes))
-
-    def _device_share(self, working_bytes: int) -> int:
-        return working_bytes // (1 if self._mesh is None else self._mesh.size)
-
-    def _count_token_conditions(self, conditions: dict[str, AnyLatents]) -> int:
-        """Return how many conditions are tokens of their own; a reference counts as a whole clip."""
-        return 0 if self.config.condition.layout == "channel" else len(conditions)
+    def _begin_phase(self, name: PhaseName, plan: MemoryPlan) -> None:
+        """Free the parts that a plan does not keep in a phase."""
+        phase = plan.phase(name)
+        self._store.retain(phase.part, *phase.beside)
 
     def _embed_new_texts(self, texts: list[str]) -> None:
         """Embed those texts that have not been embedded before; their embeddings stay on the host."""
@@ -347,9 +380,9 @@ class Pretrained:
         if not new_texts:
             return
         self._store.check(self._adapters)  # damaged weights are found before any work is done
+        self._begin_phase("text", self.plan_memory())
         for text in new_texts:
             ids, lengths = self.tokenizer.encode([text])
-            self._make_room("text", working_memory.TEXT_BYTES)
             with self._use_mesh():
                 self._texts[text] = np.asarray(self._programs.embed(self._store.get("text"), ids, lengths))
         self._store.release("text")

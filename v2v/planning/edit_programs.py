@@ -69,6 +69,7 @@ class _ShapeStore:
     """A store of shapes and shardings in place of parameters."""
 
     def __init__(self, config: ModelConfig, mesh: Mesh, is_split: bool):
+        self.sizes = dict.fromkeys(name_mapping.PARTS, 0)
         self._parts = {
             part: parameter_store.abstract_parameters(part, config, mesh) for part in name_mapping.PARTS
         }
@@ -85,12 +86,8 @@ class _ShapeStore:
     def check(self, adapters: parameter_store.WeightedAdapters = ()) -> None:
         """Do nothing: there are no values."""
 
-    def make_room(self, part: str, working_bytes: int = 0) -> None:
+    def retain(self, *parts: str) -> None:
         """Do nothing."""
-
-    def fits(self, part: str, working_bytes: int) -> bool:
-        """Return True."""
-        return True
 
     def release(self, part: str) -> None:
         """Do nothing."""

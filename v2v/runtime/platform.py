@@ -14,6 +14,12 @@ def target_platform() -> str:
     return next((p for p in ("tpu", "cpu") if p in kind), "gpu")
 
 
+def local_platform() -> str:
+    """Return cpu, gpu or tpu: of this process's devices."""
+    name = jax.local_devices()[0].platform
+    return name if name in ("tpu", "cpu") else "gpu"
+
+
 def transpose_in_memory(x: Float[Array, "l i"]) -> Float[Array, "i l"]:
     """Return the transpose, stored in memory when compiling for a CPU: matrix products that read it are then twice as fast.
 
