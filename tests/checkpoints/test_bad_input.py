@@ -10,10 +10,11 @@ from tests.checkpoints import small_models
 from tests.example_clips import picture
 from tests.parity import tiny
 from v2v import InputError, Video, load_pretrained
-from v2v.checkpoints import adapters, parameter_store, safetensors_file, wan
+from v2v.checkpoints import adapters, safetensors_file, wan
 from v2v.checkpoints.tensor_files import TensorFiles
 from v2v.cli import main
 from v2v.errors import collect_notes
+from v2v.runtime import host_memory
 
 CFG = small_models.config()
 SHARD = "transformer/diffusion_pytorch_model-00002-of-00002.safetensors"
@@ -105,7 +106,7 @@ def test_values_that_are_no_numbers(folder, refused, file, part, memory, monkeyp
     loaded, load = [], wan.load_part
     monkeypatch.setattr(wan, "load_part", lambda part, *a, **k: (loaded.append(part), load(part, *a, **k))[1])
     monkeypatch.setattr(
-        parameter_store, "_memory_bytes", lambda: memory
+        host_memory, "device_bytes", lambda: memory
     )  # too little for the whole model at once, or enough
 
     def spoil(tensors):
