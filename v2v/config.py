@@ -19,6 +19,9 @@ SolverName = Literal["euler", "heun", "unipc"]
 # Names of noise levels (`v2v/diffusion/schedule.py`), also the choices of `--schedule`.
 ScheduleName = Literal["linear", "wan", "diffusers", "euler"]
 
+# What weights of transformer and text encoder may be stored in, other than the model's own type (`v2v/models/quantized.py`).
+WeightsDtype = Literal["bfloat16", "int8"]
+
 # Linear layers that carry LoRA: q, k, v, o of both attentions and both FFN linears (0.64 B parameters at rank 256 and 5B,
 # the figure of the paper's Table IV; attention alone would be 0.38 B).
 LORA_TARGETS = r"blocks/(self_attn|cross_attn)/(q|k|v|o)$|blocks/ffn/(up|down)$"

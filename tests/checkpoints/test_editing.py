@@ -21,7 +21,7 @@ from v2v.cli import main
 from v2v.config import ConditionConfig, wan22_ti2v_5b
 from v2v.diffusion.schedule import noise_levels
 from v2v.diffusion.solvers import build_solver_table, integrate
-from v2v.models import lora
+from v2v.models import lora, quantized
 from v2v.models.transformer import DiT
 from v2v.pipeline import pretrained
 from v2v.pipeline.model import SampleRequest
@@ -273,3 +273,31 @@ def test_adapters_convert_for_other_tools(folder, editing, tmp_path):
             jax.tree.map(np.testing.assert_array_equal, getattr(converted, name), getattr(original, name))
         assert converted.condition == editing.config.condition
     assert v2v("convert", folder.parent / "edit.safetensors", tmp_path / "c.safetensors") == 2
+
+
+def test_weights_in_8_bits_from_every_kind_of_folder(folder, editing, tmp_path, capsys):
+    """Read in 8 bits, converted to them, and read so from a converted folder: the same weights, near those of the model."""
+    opened = pretrained.load_pretrained(str(folder), weights_dtype="int8", **small_models.SIZE)
+    with expect_note("int8 weights of dit: their rounding lies 4"):
+        read = opened.with_lora(folder.parent / "edit.safetensors")._dit()
+    assert v2v("convert", folder, tmp_path / "wan") == 0
+    words = ("convert", folder, tmp_path / "wan8", "--lora", folder.parent / "edit.safetensors")
+    assert v2v(*words, "--weights-dtype", "int8") == 0, capsys.readouterr().err
+    later = pretrained.load_pretrained(str(tmp_path / "wan"), weights_dtype="int8", **small_models.SIZE)
+    later = later.with_lora(folder.parent / "edit.safetensors")._dit()
+    stored = pretrained.load_pretrained(str(tmp_path / "wan8"), **small_models.SIZE)
+    expected = editing._dit()
+    for tree in (read, later, stored._dit()):
+        leaves = tree["blocks"]["ffn"]["up"]
+        assert leaves["kernel"].dtype == jnp.int8 and leaves["kernel_scale"].dtype == jnp.float32
+        back = quantized.dequantize(leaves["kernel"], leaves["kernel_scale"])
+        exact = np.asarray(expected["blocks"]["ffn"]["up"]["kernel"], np.float32)
+        assert float(jnp.abs(back - exact).max()) < 0.02 * np.abs(exact).max()
+    sizes = (pretrained.load_pretrained(str(folder))._store.sizes, stored._store.sizes)
+    assert all(sizes[1][part] < sizes[0][part] for part in ("dit", "text"))
+    for part, size in sizes[1].items():
+        assert sum(x.nbytes for x in jax.tree.leaves(stored._store.get(part))) == size
+    assert v2v("doctor", "--model", tmp_path / "wan8", "--json") == 0
+    assert printed(capsys)["model"]["held_bytes"] == sizes[1]
+    with pytest.raises(InputError, match="int8 already"):
+        pretrained.load_pretrained(str(tmp_path / "wan8"), weights_dtype="bfloat16")

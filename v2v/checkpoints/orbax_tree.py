@@ -100,6 +100,12 @@ def check_tree(folder: Path, like: Any) -> None:
         )
 
 
+def has_leaf(folder: Path, name: str) -> bool:
+    """Return whether a saved tree has a leaf of this name."""
+    leaves = jax.tree_util.tree_flatten_with_path(_read_metadata(folder))[0]
+    return any(jax.tree_util.keystr(path[-1:], simple=True) == name for path, _ in leaves)
+
+
 def _read_metadata(folder: Path) -> Any:
     from orbax.checkpoint import v1 as ocp
 

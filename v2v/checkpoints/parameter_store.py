@@ -14,7 +14,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -26,8 +26,10 @@ from v2v.checkpoints import name_mapping, orbax_tree, wan
 from v2v.checkpoints.adapters import Adapter
 from v2v.checkpoints.flat_tree import flatten_tree, unflatten_tree
 from v2v.checkpoints.model_folder import ModelFolder
-from v2v.config import ModelConfig
-from v2v.models import lora
+from v2v.config import ModelConfig, WeightsDtype
+from v2v.errors import InputError, note
+from v2v.models import lora, quantized
+from v2v.models.quantized import RoundingError
 from v2v.runtime import host_memory, sharding
 
 # Adapters in the order in which they are added, each with its weight.
@@ -207,15 +209,35 @@ class ReplicatedStore:
             del self._loaded[other]
 
 
-def store_from_trees(trees: dict[str, dict]) -> ParameterStore:
-    """Build a store of parameters that are already in memory."""
+def store_from_trees(
+    trees: dict[str, dict], config: ModelConfig | None = None, weights_dtype: WeightsDtype | None = None
+) -> ParameterStore:
+    """Build a store of parameters that are already in memory.
+
+    Args:
+      trees: by part.
+      config: the model they are of; needed with `weights_dtype`.
+      weights_dtype: type to store weights in (models/quantized.py), adapters merged before; None for their own.
+    """
+    if weights_dtype is not None:
+        assert config is not None, "types of parameters depend on the model"
+        host_trees = jax.device_get(trees)
+
+        def convert(part: str, adapters: WeightedAdapters) -> dict:
+            return _convert_weights(part, host_trees[part], config, adapters, weights_dtype)
+
+        return ParameterStore(convert, part_bytes(config, weights_dtype=weights_dtype))
     trees = jax.device_put(trees)
     sizes = {part: sum(x.nbytes for x in jax.tree.leaves(tree)) for part, tree in trees.items()}
     return ParameterStore(lambda part, adapters: merge_adapters(trees[part], adapters), sizes)
 
 
 def store_from_folder(
-    folder: ModelFolder, config: ModelConfig, mesh: Mesh | None = None, progress: bool = False
+    folder: ModelFolder,
+    config: ModelConfig,
+    mesh: Mesh | None = None,
+    progress: bool = False,
+    weights_dtype: WeightsDtype | None = None,
 ) -> ParameterStore:
     """Build a store of a published folder.
 
@@ -224,6 +246,7 @@ def store_from_folder(
       config: the model that the tensors must fit.
       mesh: devices over which each tensor is split as it is read (runtime/sharding.py); None for the first device.
       progress: show a bar while a part is read.
+      weights_dtype: type to store weights in (models/quantized.py), adapters merged before; None for the model's own.
 
     Raises:
       InputError: missing parts, or names, shapes and types that do not fit, before any tensor is read.
@@ -231,35 +254,73 @@ def store_from_folder(
     folder.require()
     for part in name_mapping.PARTS:
         wan.match_tensors(part, folder.parts[part], config)
-    shardings = {part: flatten_tree(abstract_parameters(part, config, mesh)) for part in name_mapping.PARTS}
+    shardings = {
+        part: flatten_tree(abstract_parameters(part, config, mesh, weights_dtype))
+        for part in name_mapping.PARTS
+    }
 
     def read(part: str, adapters: WeightedAdapters) -> dict:
         update = build_adapter_update(adapters) if adapters else None
+        rounding = RoundingError()
         with build_progress_bar(part, config, progress) as bar:
-            return wan.load_part(
+            tree = wan.load_part(
                 part,
                 folder.parts[part],
                 config,
                 place=lambda path: shardings[part][path].sharding,
                 update=update,
+                weights_dtype=weights_dtype,
+                rounding=rounding,
                 progress=lambda _: bar.update(),
             )
+        _tell_rounding(part, rounding)
+        return tree
 
     return ParameterStore(
-        read, part_bytes(config, mesh), lambda part: wan.check_values(part, folder.parts[part], config)
+        read,
+        part_bytes(config, mesh, weights_dtype),
+        lambda part: wan.check_values(part, folder.parts[part], config),
     )
 
 
-def store_from_orbax(path: Path, config: ModelConfig, mesh: Mesh | None = None) -> ParameterStore:
-    """Build a store of a folder written by `v2v convert`, whose values need no check; `mesh` as in `store_from_folder`."""
-    like = {part: abstract_parameters(part, config, mesh) for part in name_mapping.PARTS}
+def store_from_orbax(
+    path: Path, config: ModelConfig, mesh: Mesh | None = None, weights_dtype: WeightsDtype | None = None
+) -> ParameterStore:
+    """Build a store of a folder written by `v2v convert`, whose values need no check.
+
+    Args:
+      path: the folder.
+      config: its configuration.
+      mesh: as in `store_from_folder`.
+      weights_dtype: as in `store_from_folder`; weights that are stored in 8 bits stay so.
+
+    Raises:
+      InputError: files that don't fit the configuration, or bfloat16 weights of a folder in 8 bits.
+    """
+    stored: WeightsDtype | None = None
+    if orbax_tree.has_leaf(path / "dit", quantized.SCALE):
+        stored = "int8"
+        if weights_dtype not in (None, stored):
+            raise InputError(
+                f"{path}: its weights are int8 already, got --weights-dtype {weights_dtype}; leave it out or convert the original"
+            )
+    like = {part: abstract_parameters(part, config, mesh, stored) for part in name_mapping.PARTS}
     for part in name_mapping.PARTS:
         orbax_tree.check_tree(path / part, like[part])
+    if weights_dtype == stored:
 
-    def read(part: str, adapters: WeightedAdapters) -> dict:
-        return merge_adapters(orbax_tree.load_tree(path / part, like[part]), adapters, donate=True)
+        def read(part: str, adapters: WeightedAdapters) -> dict:
+            return merge_adapters(orbax_tree.load_tree(path / part, like[part]), adapters, donate=True)
 
-    return ParameterStore(read, part_bytes(config, mesh))
+    else:
+        host = jax.sharding.SingleDeviceSharding(jax.local_devices(backend="cpu")[0])
+        on_host = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=host), like)
+
+        def read(part: str, adapters: WeightedAdapters) -> dict:
+            tree = orbax_tree.load_tree(path / part, on_host[part])
+            return _convert_weights(part, tree, config, adapters, weights_dtype, mesh)
+
+    return ParameterStore(read, part_bytes(config, mesh, weights_dtype or stored))
 
 
 def load_converted_adapter(path: Path) -> Adapter | None:
@@ -271,8 +332,10 @@ def load_converted_adapter(path: Path) -> Adapter | None:
     return Adapter(tree["lora"], 1.0, tree.get("delta"), tree.get("embed"))
 
 
-def abstract_parameters(part: str, config: ModelConfig, mesh: Mesh | None = None) -> dict:
-    """Return a part's shapes and types in memory: matmul weights in the part's dtype, small ones of the transformer in float32.
+def abstract_parameters(
+    part: str, config: ModelConfig, mesh: Mesh | None = None, weights_dtype: WeightsDtype | None = None
+) -> dict:
+    """Return a part's shapes and types in memory: matmul weights in the part's dtype or `weights_dtype`, small ones of the transformer in float32.
 
     With a mesh, the leaves have shardings too.
 
@@ -280,9 +343,14 @@ def abstract_parameters(part: str, config: ModelConfig, mesh: Mesh | None = None
       InputError: names all leaves whose axes the mesh does not divide.
     """
     leaves = {
-        p: jax.ShapeDtypeStruct(s, wan.parameter_dtype(part, p, config))
+        p: jax.ShapeDtypeStruct(s, wan.parameter_dtype(part, p, config, weights_dtype=weights_dtype))
         for p, s in wan.parameter_shapes(part, config).items()
     }
+    for path, leaf in list(leaves.items()):
+        if quantized.is_quantized(part, path, weights_dtype):
+            leaves[path] = jax.ShapeDtypeStruct(leaf.shape, jnp.int8)
+            scale_shape = (*leaf.shape[:-2], leaf.shape[-1])
+            leaves[quantized.scale_path(path)] = jax.ShapeDtypeStruct(scale_shape, jnp.float32)
     tree = unflatten_tree(leaves)
     if mesh is None:
         return tree
@@ -290,7 +358,9 @@ def abstract_parameters(part: str, config: ModelConfig, mesh: Mesh | None = None
     return jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), tree, places)
 
 
-def part_bytes(config: ModelConfig, mesh: Mesh | None = None) -> dict[str, int]:
+def part_bytes(
+    config: ModelConfig, mesh: Mesh | None = None, weights_dtype: WeightsDtype | None = None
+) -> dict[str, int]:
     """Return the memory that each part takes, in bytes; with a mesh, on each of its devices."""
 
     def leaf_bytes(x: jax.ShapeDtypeStruct) -> int:
@@ -298,7 +368,7 @@ def part_bytes(config: ModelConfig, mesh: Mesh | None = None) -> dict[str, int]:
         return math.prod(shape) * x.dtype.itemsize
 
     return {
-        part: sum(map(leaf_bytes, jax.tree.leaves(abstract_parameters(part, config, mesh))))
+        part: sum(map(leaf_bytes, jax.tree.leaves(abstract_parameters(part, config, mesh, weights_dtype))))
         for part in name_mapping.PARTS
     }
 
@@ -322,6 +392,41 @@ def merge_adapters(tree: dict, adapters: WeightedAdapters, donate: bool = False)
         if adapter.delta is not None:
             tree = (_add_in_place if donate else _add)(tree, adapter.delta, weight)
     return tree
+
+
+def _convert_weights(
+    part: str,
+    tree: dict,
+    config: ModelConfig,
+    adapters: WeightedAdapters,
+    weights_dtype: WeightsDtype | None,
+    mesh: Mesh | None = None,
+) -> dict:
+    """Return a part of the host's memory on the devices, adapters merged, its weights in another type; a leaf at a time."""
+    shardings = flatten_tree(abstract_parameters(part, config, mesh, weights_dtype))
+    update = build_adapter_update(adapters) if adapters else None
+    rounding, out = RoundingError(), {}
+    for path, leaf in flatten_tree(tree).items():
+        leaf = np.asarray(leaf)
+        if update is not None:
+            rows = range(len(leaf)) if path.startswith("blocks/") else [None]
+            layers = [update(path, row, leaf if row is None else leaf[row]) for row in rows]
+            leaf = layers[0] if rows == [None] else np.stack(layers)
+        if not quantized.is_quantized(part, path, weights_dtype):
+            dtype = wan.parameter_dtype(part, path, config, weights_dtype=weights_dtype)
+            out[path] = jax.device_put(leaf.astype(dtype), shardings[path].sharding)
+            continue
+        values, scale = quantized.quantize_host(leaf)
+        rounding.add(leaf, values, scale)
+        for name, array in ((path, values), (quantized.scale_path(path), scale)):
+            out[name] = jax.device_put(array, shardings[name].sharding)
+    _tell_rounding(part, rounding)
+    return unflatten_tree(out)
+
+
+def _tell_rounding(part: str, rounding: RoundingError) -> None:
+    if rounding.decibels is not None:
+        note(f"int8 weights of {part}: their rounding lies {rounding.decibels:.1f} dB below them")
 
 
 @dataclass(frozen=True)
@@ -372,10 +477,20 @@ def build_progress_bar(part: str, config: ModelConfig, visible: bool) -> tqdm:
     return tqdm(total=count, desc=f"loading {part}", unit=" tensors", disable=not visible, leave=False)
 
 
+def _layer_of(x: jax.Array) -> Callable[[Any], jax.Array]:
+    return lambda layer: x[layer]
+
+
 def _add_full_updates(tree: dict, delta: dict, weight: float) -> dict:
     """Add weighted full updates to parameters in float32; the result has the types of the parameters."""
     flat, full = (flatten_tree(t) for t in (tree, delta))
     for path, x in full.items():
+        scale_path = quantized.scale_path(path)
+        if path.endswith("/kernel") and scale_path in flat:
+            flat[path], flat[scale_path] = quantized.update(
+                flat[path], flat[scale_path], _layer_of(weight * jnp.asarray(x))
+            )
+            continue
         flat[path] = (flat[path].astype(jnp.float32) + weight * x).astype(flat[path].dtype)
     return unflatten_tree(flat)
 

@@ -21,9 +21,11 @@ from v2v.checkpoints import name_mapping, safetensors_file
 from v2v.checkpoints.flat_tree import flatten_tree, unflatten_tree
 from v2v.checkpoints.tensor_files import TensorFiles
 from v2v.checkpoints.tensor_slot import FLOAT_DTYPES
-from v2v.config import ModelConfig
+from v2v.config import ModelConfig, WeightsDtype
 from v2v.errors import InputError
+from v2v.models import quantized
 from v2v.models.autoencoder import VAE
+from v2v.models.quantized import RoundingError
 from v2v.models.text_encoder import TextEncoder
 from v2v.models.transformer import DiT
 
@@ -63,6 +65,8 @@ def load_part(
     dtype: DTypeLike | None = None,
     place: ShardingByPath | None = None,
     update: TensorUpdate | None = None,
+    weights_dtype: WeightsDtype | None = None,
+    rounding: RoundingError | None = None,
     progress: Callable[[str], object] | None = None,
 ) -> dict:
     """Load a part of the model from safetensors.
@@ -75,6 +79,8 @@ def load_part(
         in float32.
       place: sharding of a leaf by its path ("blocks/ffn/up/kernel"), None for the default device.
       update: (path, layer, tensor in our layout) to the tensor to use, before the cast; this is where adapters are merged.
+      weights_dtype: type that weights are stored in (models/quantized.py), after `update`; None for that of `dtype`.
+      rounding: the error of weights in 8 bits is added to it.
       progress: called with the path of each finished leaf.
 
     Returns:
@@ -88,11 +94,24 @@ def load_part(
     out = {}
     for path, entries in by_path.items():
         shape = parameter_shapes(part, config)[path]
-        host = np.empty(shape, parameter_dtype(part, path, config, dtype))
+        is_quantized = quantized.is_quantized(part, path, weights_dtype)
+        leaf_type = np.int8 if is_quantized else parameter_dtype(part, path, config, dtype, weights_dtype)
+        host = np.empty(shape, leaf_type)
+        scales = np.empty((*shape[:-2], shape[-1]), np.float32) if is_quantized else None
         for e in entries:
+            row = ... if e.layer is None else e.layer
             x = e.ours(files.read(file_names[e.name]), shape if e.layer is None else shape[1:])
-            host[... if e.layer is None else e.layer] = update(path, e.layer, x) if update else x
+            x = update(path, e.layer, x) if update else x
+            if scales is None:
+                host[row] = x
+                continue
+            host[row], scales[row] = quantized.quantize_host(x)
+            if rounding is not None:
+                rounding.add(x, host[row], scales[row])
         out[path] = _put_on_device(host, place and place(path))
+        if scales is not None:
+            scale_path = quantized.scale_path(path)
+            out[scale_path] = _put_on_device(scales, place and place(scale_path))
         if progress:
             progress(path)
     return unflatten_tree(out)
@@ -108,8 +127,19 @@ def check_values(part: str, files: TensorFiles, config: ModelConfig) -> None:
         files.read(name)
 
 
-def parameter_dtype(part: str, path: str, config: ModelConfig, dtype: DTypeLike | None = None) -> jnp.dtype:
-    """Return the type of a parameter in memory: the part's own or `dtype`, float32 for what a bfloat16 DiT computes in float32."""
+def parameter_dtype(
+    part: str,
+    path: str,
+    config: ModelConfig,
+    dtype: DTypeLike | None = None,
+    weights_dtype: WeightsDtype | None = None,
+) -> jnp.dtype:
+    """Return the type of a parameter in memory that is not in 8 bits: the part's own, `weights_dtype` or `dtype`.
+
+    What a bfloat16 DiT computes in float32 is float32.
+    """
+    if weights_dtype == "bfloat16" and part in quantized.QUANTIZED_PARTS:
+        dtype = dtype or jnp.bfloat16
     dtype = jnp.dtype(dtype or {"dit": config.dit, "vae": config.vae, "text": config.text}[part].dtype)
     return jnp.dtype(jnp.float32) if part == "dit" and FLOAT32_PATHS.search(path) else dtype
 

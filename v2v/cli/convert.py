@@ -22,7 +22,7 @@ from v2v.checkpoints import adapters, hub, hub_client, name_mapping, native, orb
 from v2v.checkpoints.adapters import Adapter
 from v2v.checkpoints.lora_files import LoraDtype, LoraStyle
 from v2v.checkpoints.model_folder import read_model_folder
-from v2v.config import ModelConfig
+from v2v.config import ModelConfig, WeightsDtype
 from v2v.errors import InputError
 from v2v.pipeline.pretrained import is_converted_folder, is_native_folder, load_pretrained
 from v2v.video.file_checks import error_reason
@@ -56,6 +56,7 @@ def convert(
     lora: str = "",
     style: LoraStyle = "original",
     dtype: LoraDtype = "bfloat16",
+    weights_dtype: WeightsDtype | None = None,
     progress: bool = False,
 ) -> Conversion:
     """Convert a model folder, or a LoRA file.
@@ -67,6 +68,7 @@ def convert(
       lora: an adapter to store in the folder beside the weights.
       style: the convention of names in a LoRA file.
       dtype: of the matrices in a LoRA file.
+      weights_dtype: type to store the weights of a folder in (models/quantized.py); None for the model's own.
       progress: show bars.
 
     Raises:
@@ -79,9 +81,11 @@ def convert(
         name.file if name else path.is_file() or (path.suffix == ".safetensors" and not path.is_dir())
     )
     if is_adapter:
+        if weights_dtype is not None:
+            raise InputError(f"{source}: is an adapter, for which --weights-dtype does nothing; leave it out")
         outputs = _convert_lora(source, target, model, style, dtype)
     else:
-        outputs = _convert_model(source, target, lora, progress)
+        outputs = _convert_model(source, target, lora, progress, weights_dtype)
     files = [
         p for root in outputs for p in ([root] if root.is_file() else sorted(root.rglob("*"))) if p.is_file()
     ]
@@ -118,14 +122,16 @@ def _read_config(model: str) -> ModelConfig:
         return read_model_folder(examined.folder).config
 
 
-def _convert_model(source: str | Path, target: Path, lora: str, progress: bool) -> list[Path]:
+def _convert_model(
+    source: str | Path, target: Path, lora: str, progress: bool, weights_dtype: WeightsDtype | None
+) -> list[Path]:
     if target.exists():
         raise InputError(f"{target}: already there; choose another name or remove it")
     if not target.absolute().parent.is_dir():
         raise InputError(f"{target}: no folder {target.absolute().parent}; make it first")
-    if Path(source).is_dir() and is_converted_folder(Path(source)) and not lora:
+    if Path(source).is_dir() and is_converted_folder(Path(source)) and not (lora or weights_dtype):
         raise InputError(f"{source}: is converted already; pass it to --model as it is")
-    model = load_pretrained(source, progress=progress)
+    model = load_pretrained(source, progress=progress, weights_dtype=weights_dtype)
     if lora:
         model = model.with_lora(lora)
     partial = target.with_name(f".{target.name}.partial")

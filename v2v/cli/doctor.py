@@ -156,12 +156,13 @@ def _describe_files(examined: Examination, out: dict, lora: str, values: bool, p
     try:
         if pretrained.is_native_folder(path):
             opened = pretrained.load_pretrained(str(path))
-            config, conditions = opened.config, opened.conditions
+            config, conditions, sizes = opened.config, opened.conditions, opened.part_sizes
             out["kind"] = "converted (orbax)" if pretrained.is_converted_folder(path) else "v2v"
         else:
             config, conditions = _describe_published(path, values, out, problems)
             if config is None:
                 return out
+            sizes = parameter_store.part_bytes(config)
         if lora:
             conditions = _edit_conditions(config, adapters.load_adapter(lora, config))
     except InputError as err:
@@ -181,19 +182,19 @@ def _describe_files(examined: Examination, out: dict, lora: str, values: bool, p
             p: sum(int(np.prod(s)) for s in wan.parameter_shapes(p, config).values())
             for p in name_mapping.PARTS
         },
-        "held_bytes": parameter_store.part_bytes(config),
-        "memory": _plan_memory(config, conditions).to_json(),
+        "held_bytes": sizes,
+        "memory": _plan_memory(config, conditions, sizes).to_json(),
         "edits_by": list(conditions),
         "sampling": {f: getattr(flow, f) for f in ("solver", "schedule", "shift", "steps", "guidance")},
     }
 
 
-def _plan_memory(config: ModelConfig, conditions: tuple[str, ...]) -> MemoryPlan:
+def _plan_memory(config: ModelConfig, conditions: tuple[str, ...], sizes: dict[str, int]) -> MemoryPlan:
     """Return the plan of memory of an edit on this machine's first device."""
     return memory_plan.plan_edit(
         config,
         ClipShape.of(config, conditions),
-        parameter_store.part_bytes(config),
+        sizes,
         host_memory.device_bytes(),
         host_memory.free_host_bytes(),
         device_platform.local_platform(),

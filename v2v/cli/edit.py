@@ -22,6 +22,7 @@ from v2v.video.output_format import OutputFormat
 if TYPE_CHECKING:  # heavy imports wait until the input is checked
     from jax.sharding import Mesh
 
+    from v2v.config import WeightsDtype
     from v2v.pipeline.editor import EasyV2VEditor
     from v2v.pipeline.manifest import ManifestDefaults
     from v2v.pipeline.model import EditingModel
@@ -48,6 +49,7 @@ class ModelOptions:
       skip: tolerance of step skipping; 0 for none.
       progress: show bars while weights are read.
       mesh: sizes by mesh axis, to edit a clip on several devices; empty for one device a clip.
+      weights_dtype: type that weights are stored in; None for the model's own.
     """
 
     path: str = "embedded"
@@ -58,6 +60,7 @@ class ModelOptions:
     skip: float = 0.0
     progress: bool = False
     mesh: Mapping[str, int] = field(default_factory=dict)
+    weights_dtype: "WeightsDtype | None" = None
 
     def load_editor(self) -> "EasyV2VEditor":
         """Load the model and its adapters.
@@ -71,7 +74,12 @@ class ModelOptions:
 
         if hub_client.find_hub_name(self.path):  # fetched here, so that --quiet shows no bar
             hub.resolve_model(self.path, progress=self.progress)
-        settings = {**self.size, "solver": self.solver, "schedule": self.schedule}
+        settings = {
+            **self.size,
+            "solver": self.solver,
+            "schedule": self.schedule,
+            "weights_dtype": self.weights_dtype,
+        }
         if self.path == "embedded" and not any(settings.values()) and not self.mesh:
             editor = EasyV2VEditor(self.path)
         else:
@@ -92,7 +100,7 @@ class ModelOptions:
         adapters = [hub.resolve_adapter(file) for file, _ in self.adapters]
         weights = [weight for _, weight in self.adapters]
         settings = repr((weights, dict(self.size), self.solver, self.schedule))
-        return fingerprint_weights(files, *adapters) + settings
+        return fingerprint_weights(files, *adapters) + settings + (self.weights_dtype or "")
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
@@ -232,7 +240,7 @@ def tell_memory(model: "EditingModel", quiet: bool = False) -> None:
         peak, gib = plan.peak, 2**30
         note(
             f"memory: {peak.name} is expected to take {peak.peak_bytes / gib:.1f} GiB, the device has {plan.device_bytes / gib:.1f}; "
-            "if it fails choose a smaller --size"
+            "if it fails choose a smaller --size, or --weights-dtype int8"
         )
     elif plan.makes_room and not quiet:
         print(f"v2v: memory: {plan.summary()}", file=sys.stderr)
@@ -450,7 +458,15 @@ def _model_options(args: argparse.Namespace, progress: bool) -> ModelOptions:
     if args.mesh and args.explain:
         raise InputError("edit: --explain looks at the model on one device; leave out --mesh")
     return ModelOptions(
-        args.model, args.size, args.solver, args.schedule, adapters, args.skip, progress, args.mesh
+        args.model,
+        args.size,
+        args.solver,
+        args.schedule,
+        adapters,
+        args.skip,
+        progress,
+        args.mesh,
+        args.weights_dtype,
     )
 
 

@@ -179,7 +179,9 @@ def _edit(args: argparse.Namespace) -> dict:
 def _convert(args: argparse.Namespace) -> dict:
     from v2v.cli.convert import run_convert
 
-    options = {"model": args.model, "lora": args.lora, "style": args.format, "dtype": args.dtype}
+    options = {
+        "model": args.model, "lora": args.lora, "style": args.format, "dtype": args.dtype, "weights_dtype": args.weights_dtype
+    }  # fmt: skip
     return run_convert(args.source, args.target, **options, progress=_bars(args))
 
 

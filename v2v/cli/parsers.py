@@ -13,7 +13,7 @@ from typing import NoReturn, get_args
 from v2v import __version__
 from v2v.cli import eval as evaluation
 from v2v.cli import models, pairs, synth
-from v2v.config import MeshConfig, ScheduleName, SolverName
+from v2v.config import MeshConfig, ScheduleName, SolverName, WeightsDtype
 from v2v.runtime import environment
 from v2v.video.output_format import Codec, Quality
 
@@ -211,6 +211,7 @@ def _add_plan_options(plan: argparse.ArgumentParser) -> None:
         default="train",
         help="train: a training step; sample: an edit, with its cost per step relative to text-to-video (default: train)",
     )
+    _add_weights_dtype(plan)
     plan.add_argument(
         "--utilisation",
         type=float,
@@ -248,6 +249,16 @@ def _add_convert_options(convert: argparse.ArgumentParser) -> None:
         choices=("bfloat16", "float16", "float32"),
         default="bfloat16",
         help="data type of the written adapter (default: bfloat16)",
+    )
+    _add_weights_dtype(convert)
+
+
+def _add_weights_dtype(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--weights-dtype",
+        choices=get_args(WeightsDtype),
+        help="type that weights of transformer and text encoder are stored in; int8 takes half of bfloat16's memory, and its rounding lies about "
+        "42 dB below the weights (default: the model's own)",
     )
 
 
@@ -325,6 +336,7 @@ def _add_edit_options(edit: argparse.ArgumentParser) -> None:
         metavar="WxH[xFRAMES]",
         help="working resolution and window length of the model, such as 1280x704x121 (default: the model's)",
     )
+    _add_weights_dtype(edit)
     edit.add_argument(
         "--mesh",
         type=_parse_mesh,

@@ -21,6 +21,7 @@ from jax.custom_derivatives import SymbolicZero
 from jax.typing import DTypeLike
 
 from v2v.array_types import Array, Bool, Float
+from v2v.models import quantized
 from v2v.runtime.platform import materialize, transpose_in_memory
 
 
@@ -43,15 +44,18 @@ class Dense(nn.Module):
         kernel = self.param("kernel", self.kernel_init, (x.shape[-1], self.features), jnp.float32)
         bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
         x = x.astype(self.dtype)
+        scale = quantized.find_scale(self)
         w = kernel.astype(self.dtype)
         if self.has_variable("lora", "a"):
             a, b = (self.get_variable("lora", name).astype(self.dtype) for name in ("a", "b"))
-            if is_merging_cheaper(x, w):
+            if scale is not None:
+                y = quantized.multiply(x, kernel, scale) + low_rank_matmul(x, a, b)
+            elif is_merging_cheaper(x, w):
                 y = merged_matmul(x, w, a, b)
             else:
                 y = matmul(x, w) + low_rank_matmul(x, a, b)
         else:
-            y = matmul(x, w)
+            y = matmul(x, w) if scale is None else quantized.multiply(x, kernel, scale)
         return y + bias.astype(self.dtype)
 
 

@@ -6,7 +6,7 @@ low-rank path runs on the scaled adapter, and `merge_adapter` adds the product a
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import flax
@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from v2v.config import LoRAConfig
+from v2v.models import quantized
 
 # Nested dicts of arrays.
 Tree = dict[str, Any]
@@ -100,11 +101,21 @@ def merge_adapter(params: Tree, adapter: Tree, scale: float | jax.Array) -> Tree
         if kernel is None or (*a.shape[:-1], b.shape[-1]) != kernel.shape:
             actual = "no such layer" if kernel is None else f"kernel {kernel.shape}"
             mismatches.append(f"{path}: a {a.shape}, b {b.shape}, {actual}")
+        elif (base_scale := base.get(f"{path}/{quantized.SCALE}")) is not None:
+            merged[f"{path}/kernel"], merged[f"{path}/{quantized.SCALE}"] = quantized.update(
+                kernel, base_scale, _layer_product(a, b)
+            )
         else:
             merged[f"{path}/kernel"] = (kernel + a @ b).astype(kernel.dtype)
     if mismatches:
         raise ValueError("LoRA: made for another backbone: " + "; ".join(mismatches))
     return _unflatten(merged)
+
+
+def _layer_product(a: jax.Array, b: jax.Array) -> Callable[[Any], jax.Array]:
+    """Return a function from a layer's index to the product of its factors."""
+    a, b = jnp.asarray(a), jnp.asarray(b)
+    return lambda layer: a[layer] @ b[layer]
 
 
 def _flatten(tree: Tree) -> dict[str, Any]:

@@ -20,11 +20,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import tokenizers
+from jax.typing import DTypeLike
 
 from v2v.array_types import Array, Bool, Float, Int, Text
 from v2v.config import TextConfig
 from v2v.errors import InputError
-from v2v.models import sentencepiece_model
+from v2v.models import quantized, sentencepiece_model
 
 # Special tokens; in a word-level vocabulary their ids are 0, 1 and 2.
 PAD, END, UNKNOWN = "<pad>", "</s>", "<unk>"
@@ -226,7 +227,7 @@ class TextBlock(nn.Module):
         inner = cfg.heads * cfg.key_width
 
         def linear(features, name):
-            return nn.Dense(features, use_bias=False, dtype=dtype, param_dtype=jnp.float32, name=name)
+            return Linear(features, dtype, name=name)
 
         h = RMSScale(cfg.eps, name="norm1")(x)
         q, k, v = (
@@ -241,6 +242,26 @@ class TextBlock(nn.Module):
         h = RMSScale(cfg.eps, name="norm2")(x)
         h = nn.gelu(linear(cfg.ffn_width, "gate")(h), approximate=True) * linear(cfg.ffn_width, "up")(h)
         return x + linear(cfg.width, "down")(h), None
+
+
+class Linear(nn.Module):
+    """A linear layer without bias, whose weights may be stored in 8 bits (quantized.py).
+
+    Attributes:
+      features: output features.
+      dtype: type of the product; parameters are float32.
+    """
+
+    features: int
+    dtype: DTypeLike
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "*b i"]) -> Float[Array, "*b o"]:
+        """Apply the layer."""
+        shape = (x.shape[-1], self.features)
+        kernel = self.param("kernel", nn.initializers.lecun_normal(), shape, jnp.float32)
+        x, scale = x.astype(self.dtype), quantized.find_scale(self)
+        return x @ kernel.astype(self.dtype) if scale is None else quantized.multiply(x, kernel, scale)
 
 
 class RMSScale(nn.Module):

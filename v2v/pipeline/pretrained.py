@@ -25,7 +25,7 @@ from v2v.assets import EMBEDDED
 from v2v.checkpoints import adapters, hub, known_models, model_folder, native, parameter_store, part_files
 from v2v.checkpoints.adapters import Adapter
 from v2v.checkpoints.parameter_store import ParameterStore, PartStore
-from v2v.config import ModelConfig
+from v2v.config import ModelConfig, WeightsDtype
 from v2v.diffusion.sampler import SampleOutput
 from v2v.diffusion.step_skipping import StepSkipper
 from v2v.errors import InputError, note
@@ -87,7 +87,12 @@ TEXT_CACHE_SIZE, TEXTS_AHEAD = 16, 1024
 
 
 def load_pretrained(
-    name_or_dir: str | Path, *, mesh: Mesh | None = None, progress: bool = False, **settings
+    name_or_dir: str | Path,
+    *,
+    mesh: Mesh | None = None,
+    progress: bool = False,
+    weights_dtype: WeightsDtype | None = None,
+    **settings,
 ) -> "Pretrained":
     """Load the packaged model ("embedded"), a folder, or a model by its name on the Hugging Face Hub.
 
@@ -99,6 +104,8 @@ def load_pretrained(
       mesh: devices that edit a clip together; over them the weights of a published or converted model are split, as in training. None for
         the first device.
       progress: show bars while weights are read; a download shows one wherever stderr is a terminal.
+      weights_dtype: type that weights of transformer and text encoder are stored in (models/quantized.py): "bfloat16", or "int8", which
+        takes half of that; None for the model's own.
       settings: other values for `frames`, `height`, `width` (the clips the model works on), `dtype` (of matmuls: "bfloat16" or
         "float32") and for the fields of `config.FlowConfig` (`solver`, `schedule`, `shift`, ...); None leaves a value as it is.
 
@@ -116,16 +123,18 @@ def load_pretrained(
         cfg = apply_settings(native.load_config(path / "config.json"), settings)
         vocabulary = Tokenizer.load(path / "tokenizer.json", cfg.text.text_len)
         if is_converted_folder(path):
-            model = Pretrained(cfg, vocabulary, parameter_store.store_from_orbax(path, cfg, mesh), mesh)
+            model = Pretrained(
+                cfg, vocabulary, parameter_store.store_from_orbax(path, cfg, mesh, weights_dtype), mesh
+            )
             adapter = parameter_store.load_converted_adapter(path)
         else:
-            model = Pretrained(cfg, vocabulary, _load_packaged(path, cfg))
+            model = Pretrained(cfg, vocabulary, _load_packaged(path, cfg, weights_dtype))
             model = model if mesh is None else model.on(mesh)
             adapter = (path / "lora.safetensors").is_file() and path / "lora.safetensors"
         return model.with_lora(adapter) if adapter else model
     folder = model_folder.read_model_folder(path).require()
     cfg = apply_settings(folder.config, settings)
-    weights = parameter_store.store_from_folder(folder, cfg, mesh, progress)
+    weights = parameter_store.store_from_folder(folder, cfg, mesh, progress, weights_dtype)
     model = Pretrained(cfg, load_tokenizer(folder, cfg), weights, mesh)
     return model.with_lora(folder.adapter) if folder.adapter else model
 
@@ -195,6 +204,11 @@ class Pretrained:
         self._adapters: parameter_store.WeightedAdapters = ()
         self._embed: dict | None = None
         self.skipping: StepSkipper | None = None
+
+    @property
+    def part_sizes(self) -> dict[str, int]:
+        """Return the bytes of "dit", "vae" and "text" on a device."""
+        return self._store.sizes
 
     @property
     def conditions(self) -> tuple[str, ...]:
@@ -398,11 +412,11 @@ class Pretrained:
             )
 
 
-def _load_packaged(path: Path, cfg: ModelConfig) -> ParameterStore:
+def _load_packaged(path: Path, cfg: ModelConfig, weights_dtype: WeightsDtype | None) -> ParameterStore:
     base = jax.eval_shape(lambda key: init_base(key, cfg), jax.random.key(0))
     trees = native.load_parameters(path / "base.safetensors", base)
     video = jax.ShapeDtypeStruct((1, cfg.frames, cfg.height, cfg.width, 3), jnp.float32)
     vae = {"vae": jax.eval_shape(VAE(cfg.vae).init, jax.random.key(0), video)["params"]}
     return parameter_store.store_from_trees(
-        {**trees, **native.load_parameters(path / "vae.safetensors", vae)}
+        {**trees, **native.load_parameters(path / "vae.safetensors", vae)}, cfg, weights_dtype
     )

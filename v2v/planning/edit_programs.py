@@ -69,7 +69,7 @@ class _ShapeStore:
     """A store of shapes and shardings in place of parameters."""
 
     def __init__(self, config: ModelConfig, mesh: Mesh, is_split: bool):
-        self.sizes = dict.fromkeys(name_mapping.PARTS, 0)
+        self.sizes: dict[str, int] = dict.fromkeys(name_mapping.PARTS, 0)
         self._parts = {
             part: parameter_store.abstract_parameters(part, config, mesh) for part in name_mapping.PARTS
         }

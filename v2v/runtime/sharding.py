@@ -6,7 +6,7 @@ axis:
     blocks/ffn/up/kernel [L, d, f]  --PARAM_DIMS-->  "L d f"  --WEIGHT_AXES-->  (None, "fsdp", "tensor")
 
 LoRA has no rules of its own: for a kernel "d h", a is "d r" and b is "r h"; where d is missing, r takes its mesh axis if it
-divides. The paths of optimiser moments and averages end with that of their parameter, so the same rules hold for them. A leaf
+divides. Scales of weights in 8 bits lie as their kernels' outputs. The paths of optimiser moments and averages end with that of their parameter, so the same rules hold for them. A leaf
 without a rule, a mesh axis used twice and a size that doesn't divide are errors, all raised at once. Activations are laid out by
 `constrain_activation(x, "b l d")`. Dims are those of `v2v/array_types.py`.
 """
@@ -297,6 +297,9 @@ def parameter_dims(path: str, rank: int, rules: ShardingRules = PARAM_DIMS) -> t
         if kernel is None:
             return None
         return (*kernel[:-1], "r") if name == "a" else (*kernel[:-2], "r", kernel[-1])
+    if name == "kernel_scale":  # of weights in 8 bits
+        kernel = parameter_dims(path.removesuffix("_scale"), rank + 1, rules)
+        return kernel and (*kernel[:-2], kernel[-1])
     for pattern, dims in rules:
         if re.search(rf"(^|/){pattern}$", path):
             names = tuple(dims.split())
