@@ -41,6 +41,37 @@ def test_bytes_a_chip_sends():
     assert not sent_bytes
 
 
+def test_collectives_of_one_channel_are_told_apart():
+    """`shard_map` gives all its collectives the same channel; clones in fusions are pieces of one."""
+    line = "  {} = bf16[8,16] {}(%x), channel_id=1, replica_groups=[1,8]<=[8]"
+    text = "\n".join(
+        [
+            "%body (p: s32[]) -> s32[] {",
+            *(line.format(f"%a.{i}", "all-to-all") for i in range(4)),
+            line.format("%r", "all-reduce"),
+            "  %f = bf16[8,16] fusion(%x), kind=kCustom, calls=%fused.1",
+            "  %g = bf16[8,16] fusion(%x), kind=kCustom, calls=%fused.2",
+            "}",
+            "%fused.1 (p: s32[]) -> s32[] {",
+            line.format("%ag.7", "all-gather"),
+            "}",
+            "%fused.2 (p: s32[]) -> s32[] {",
+            line.format("%ag.7.clone.1", "all-gather"),
+            line.format("%ag.8.clone", "all-gather"),
+            "}",
+            "ENTRY %main (a: s32[]) -> s32[] {",
+            '  %w = s32[] while(%a), body=%body, backend_config={"known_trip_count":{"n":"30"}}',
+            "}",
+        ]
+    )
+    part = 30 * 8 * 16 * 2 * 7 / 8
+    assert traffic.count_sent_bytes(text) == {
+        "all-to-all": 4 * part,
+        "all-reduce": 2 * part,
+        "all-gather": 2 * part,
+    }
+
+
 @pytest.mark.parametrize("start, end, step, trips", [(0, 12, 1, 12), (1, 12, 1, 11), (0, 30, 2, 15)])
 def test_a_loop_without_a_noted_count_is_counted_by_its_counter(start, end, step, trips):
     text = f"""\

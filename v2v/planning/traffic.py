@@ -3,8 +3,9 @@
 A chip of a group of g sends, for an operand of n bytes (ring algorithms, which meet the lower bound):
     all-gather  n (g-1), n its own part    reduce-scatter, all-to-all  n (g-1)/g    all-reduce  2 n (g-1)/g    permute  n
 Bodies of while loops are multiplied by their trip counts: as noted by the compiler, else from the loop's counter (its
-start, its step, and the bound in the condition); an unreadable loop counts once. The compiler for TPUs overlaps a collective with
-matmuls by splitting it over several fusions; all pieces have the same channel id and count once.
+start, its step, and the bound in the condition); an unreadable loop counts once. A channel id does not tell collectives apart: all those of
+`shard_map` have the same. Each instruction outside fusions is one; the compiler for TPUs also overlaps a collective with matmuls by splitting it
+over several fusions, whose pieces, clones of one instruction, count once.
 """
 
 import math
@@ -30,6 +31,7 @@ COLLECTIVE_LINE = re.compile(rf"= (.*?) (?:ragged-)?({'|'.join(COLLECTIVES)})(-s
 CALLED_COMPUTATIONS = re.compile(
     r"(?:calls|to_apply|body|condition|branch_computations|called_computations)=(\{[^}]*\}|%?[\w.\-]+)"
 )
+CLONE_SUFFIX = re.compile(r"\.(clone|remat).*$")
 TRIP_COUNT = re.compile(r'"known_trip_count":\{"n":"(\d+)"')
 
 
@@ -40,26 +42,32 @@ def count_sent_bytes(hlo: str) -> dict[str, float]:
       hlo: the text of an optimized HLO module.
     """
     entry, bodies = _split_computations(hlo)
-    # (kind, bytes) by channel id, or by position in the text.
-    traffic: dict[str, tuple[str, float]] = {}
+    total: dict[str, float] = defaultdict(float)
+    counted: set[tuple[str, str, float]] = set()
+    pieces: dict[tuple[str, str, float, str], float] = {}
 
-    def visit(name: str, times: int) -> None:
+    def visit(name: str, times: int, fused: bool) -> None:
         lines = bodies.get(name, [])
         for place, line in enumerate(lines):
             if match := COLLECTIVE_LINE.search(line):
+                kind, size = match[2], _sent_bytes(match[1], match[2], bool(match[3]), line)
                 channel = re.search(r"channel_id=(\d+)", line)
-                key = channel[1] if channel else f"{name}:{place}"
-                value = times * _sent_bytes(match[1], match[2], bool(match[3]), line)
-                traffic[key] = match[2], max(value, traffic.get(key, ("", 0.0))[1])
+                identity = channel[1] if channel else f"{name}:{place}", kind, size
+                if fused:
+                    key = (*identity, CLONE_SUFFIX.sub("", line.split(" = ")[0].strip()))
+                    pieces[key] = max(times * size, pieces.get(key, 0.0))
+                else:
+                    counted.add(identity)
+                    total[kind] += times * size
             trips = _trip_count(line, lines, bodies) if " while(" in line else 1
             for group in CALLED_COMPUTATIONS.findall(line):
                 for callee in re.findall(r"[\w.\-]+", group):
-                    visit(callee, times * trips)
+                    visit(callee, times * trips, fused or " fusion(" in line)
 
-    visit(entry, 1)
-    total: dict[str, float] = defaultdict(float)
-    for kind, value in traffic.values():
-        total[kind] += value
+    visit(entry, 1, fused=False)
+    for (channel, kind, size, _), value in pieces.items():
+        if (channel, kind, size) not in counted:
+            total[kind] += value
     return dict(total)
 
 
