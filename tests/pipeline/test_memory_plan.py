@@ -19,6 +19,7 @@ from v2v.pipeline.model import SampleRequest
 from v2v.pipeline.model_programs import ModelPrograms
 from v2v.pipeline.pretrained import TEXT_CACHE_SIZE, Pretrained
 from v2v.runtime import host_memory
+from v2v.runtime.host_memory import DeviceMemory
 
 EASYV2V = wan22_ti2v_5b()
 LUCY = dataclasses.replace(
@@ -27,12 +28,13 @@ LUCY = dataclasses.replace(
     condition=ConditionConfig(layout="channel"),
 )
 LARGE = {"frames": 121, "height": 704, "width": 1280}
-HOST = 64 * GIB
 
 
 def plan(config, gib, platform, **options):
     sizes = parameter_store.part_bytes(config)
-    return plan_edit(config, ClipShape.of(config), sizes, int(gib * GIB), HOST, platform, **options)
+    return plan_edit(
+        config, ClipShape.of(config), sizes, DeviceMemory(int(gib * GIB), 64 * GIB, platform), **options
+    )
 
 
 # GiB that XLA's compilers report for the 5B model: temporaries, and of the sampler what it is given and returns of the last window.

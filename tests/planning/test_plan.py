@@ -28,7 +28,7 @@ def setting(**changes):
     return dataclasses.replace(PlanSetting(debug(), mesh=MeshConfig(data=-1), batch=16), **changes)
 
 
-@pytest.mark.parametrize("name", ["h100:8", "v5e", "v5e:eight", "v6e:2x4x"])
+@pytest.mark.parametrize("name", ["v100:8", "v5e", "v5e:8", "v5e:eight", "v6e:2x4x", "h100:2x4", "0xv5e:2x4"])
 def test_an_unknown_topology_is_refused(name):
     with pytest.raises(InputError, match="expected a topology such as"):
         chips.resolve_topology(name)
@@ -46,6 +46,23 @@ def test_topologies_have_the_chips_their_name_says():
     assert {name: len(chips.resolve_topology(name)[1]) for name in counts} == counts
     with pytest.raises(InputError, match="knows no topology"):
         chips.resolve_topology("v6e:3x5")
+
+
+@needs_libtpu
+def test_slices_are_joined_along_data_or_fsdp():
+    devices = chips.resolve_topology("2xv5e:2x4")[1]
+    for axes in ({"data": 2, "seq": 8}, {"data": 1, "fsdp": 4, "seq": 4}):
+        grid = sharding.make_mesh(**axes, devices=devices).devices
+        assert [{device.slice_index for device in row} for row in grid.reshape(2, -1)] == [{0}, {1}]
+    with pytest.raises(InputError, match="multiple of the 2 slices"):
+        sharding.make_mesh(data=1, seq=16, devices=devices)
+
+
+def test_the_parts_of_a_topologys_name():
+    several = chips.parse_topology("2xv5e:2x4")
+    assert (several.chip.name, several.chips, several.slices) == ("v5e", 16, 2)
+    cards = chips.parse_topology("h100:8")
+    assert (cards.chip.platform, cards.chips) == ("gpu", 8) and 59 < cards.chip.hbm / 2**30 < 60
 
 
 @needs_libtpu

@@ -1,8 +1,9 @@
 """Compile what an edit runs, for absent TPUs or GPUs, and print the bytes of each program.
 
-    python tools/checks/compile_edit.py [--devices v5e:2x4] [--mesh seq=8] [--lucy] [--only sample]
+    python tools/checks/compile_edit.py [--devices v5e:2x4] [--mesh seq=8] [--lucy] [--weights-dtype int8] [--only sample]
 
-Without --mesh the programs are those of `v2v edit --manifest`, one job a device; with --mesh one clip is edited by all. The size is that of
+Without --mesh the programs are those of `v2v edit --manifest`, one job a device; with --mesh one clip is edited by all. For a single device they are
+those of the plan of memory that it would follow, which is printed too (pipeline/memory_plan.py), its tiles included. The size is that of
 the 5B model, 81 frames of 832x480, or --size. TPUs need the extra [plan], GPUs (h100:8, a100:1, rtx4090:1) jax's CUDA plugin (v2v/planning/
 gpus.py); no weights are needed. tests/planning/test_edit_programs.py lowers the same programs, which takes seconds; compiling the
 decoder for a TPU takes half an hour.
@@ -12,10 +13,15 @@ import argparse
 import dataclasses
 import re
 import time
+from typing import get_args
 
-from v2v.config import ConditionConfig, wan22_ti2v_5b
-from v2v.planning import chips, edit_programs, gpus
-from v2v.runtime import sharding
+from v2v.checkpoints import parameter_store
+from v2v.config import ConditionConfig, WeightsDtype, wan22_ti2v_5b
+from v2v.pipeline import memory_plan
+from v2v.pipeline.memory_plan import ClipShape
+from v2v.planning import chips, edit_programs
+from v2v.runtime import host_memory, sharding
+from v2v.runtime.host_memory import DeviceMemory
 
 GIB = 2**30
 
@@ -31,6 +37,9 @@ def main() -> None:
     parser.add_argument(
         "--lucy", action="store_true", help="the source beside the noise, as Lucy-Edit has it"
     )
+    parser.add_argument(
+        "--weights-dtype", choices=get_args(WeightsDtype), help="type that weights are stored in"
+    )
     parser.add_argument("--only", choices=("embed", "encode", "sample", "decode"), help="one program")
     args = parser.parse_args()
     config = wan22_ti2v_5b()
@@ -40,22 +49,23 @@ def main() -> None:
     if args.lucy:
         dit = dataclasses.replace(config.dit, in_channels=2 * config.dit.out_channels)
         config = dataclasses.replace(config, dit=dit, condition=ConditionConfig(layout="channel"))
-    devices = find_devices(args.devices)
+    chip, devices = chips.resolve_topology(args.devices)
     axes = {name: int(size) for name, size in re.findall(r"(\w+)=(-?\d+)", args.mesh)}
     if axes:
         mesh = sharding.make_mesh(**{"data": 1, **axes}, devices=devices)
-        programs = edit_programs.lower_clip_edit(config, mesh)
+        programs = edit_programs.lower_clip_edit(config, mesh, args.weights_dtype)
+    elif len(devices) == 1:
+        device = DeviceMemory(int(chip.hbm), host_memory.UNLIMITED, chip.platform)
+        sizes = parameter_store.part_bytes(config, weights_dtype=args.weights_dtype)
+        plan = memory_plan.plan_edit(config, ClipShape.of(config, rows=1), sizes, device)
+        print("\n".join(plan.describe()), flush=True)
+        mesh = sharding.make_mesh(devices=devices)
+        programs = edit_programs.lower_clip_edit(config, mesh, args.weights_dtype, device)
     else:
         programs = edit_programs.lower_jobs(config, sharding.make_mesh(devices=devices))
     for program in programs:
         if args.only in (None, program.name):
             compile_program(program)
-
-
-def find_devices(name: str) -> list:
-    """Return the absent devices of a name such as v5e:2x4 or h100:8."""
-    kind, _, count = name.partition(":")
-    return gpus.absent_gpus(kind, int(count or 1)) if kind in gpus.GPUS else chips.resolve_topology(name)[1]
 
 
 def compile_program(program: edit_programs.LoweredProgram) -> None:
@@ -67,6 +77,7 @@ def compile_program(program: edit_programs.LoweredProgram) -> None:
         "temporaries": memory.temp_size_in_bytes,
         "results": memory.output_size_in_bytes - memory.alias_size_in_bytes,
     }
+    parts["at the peak"] = memory.peak_memory_in_bytes
     text = ", ".join(f"{part} {size / GIB:.2f}" for part, size in parts.items())
     print(f"{program.name}: {text} GiB a device, compiled in {time.time() - start:.0f} s", flush=True)
 

@@ -19,7 +19,7 @@ from typing import Any, Protocol
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh
+from jax.sharding import AbstractMesh, Mesh
 from tqdm import tqdm
 
 from v2v.checkpoints import name_mapping, orbax_tree, wan
@@ -333,7 +333,10 @@ def load_converted_adapter(path: Path) -> Adapter | None:
 
 
 def abstract_parameters(
-    part: str, config: ModelConfig, mesh: Mesh | None = None, weights_dtype: WeightsDtype | None = None
+    part: str,
+    config: ModelConfig,
+    mesh: Mesh | AbstractMesh | None = None,
+    weights_dtype: WeightsDtype | None = None,
 ) -> dict:
     """Return a part's shapes and types in memory: matmul weights in the part's dtype or `weights_dtype`, small ones of the transformer in float32.
 
@@ -359,7 +362,7 @@ def abstract_parameters(
 
 
 def part_bytes(
-    config: ModelConfig, mesh: Mesh | None = None, weights_dtype: WeightsDtype | None = None
+    config: ModelConfig, mesh: Mesh | AbstractMesh | None = None, weights_dtype: WeightsDtype | None = None
 ) -> dict[str, int]:
     """Return the memory that each part takes, in bytes; with a mesh, on each of its devices."""
 

@@ -34,7 +34,6 @@ from v2v.models.conditioning import build_conditioning
 from v2v.pipeline import memory_plan, pretrained
 from v2v.pipeline.memory_plan import ClipShape, MemoryPlan
 from v2v.runtime import host_memory
-from v2v.runtime import platform as device_platform
 
 PACKAGES = (
     "jax",
@@ -191,14 +190,8 @@ def _describe_files(examined: Examination, out: dict, lora: str, values: bool, p
 
 def _plan_memory(config: ModelConfig, conditions: tuple[str, ...], sizes: dict[str, int]) -> MemoryPlan:
     """Return the plan of memory of an edit on this machine's first device."""
-    return memory_plan.plan_edit(
-        config,
-        ClipShape.of(config, conditions),
-        sizes,
-        host_memory.device_bytes(),
-        host_memory.free_host_bytes(),
-        device_platform.local_platform(),
-    )
+    shape = ClipShape.of(config, conditions)
+    return memory_plan.plan_edit(config, shape, sizes, host_memory.local_memory())
 
 
 def _describe_repository(examined: Examination) -> dict:

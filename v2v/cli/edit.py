@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import functools
 import json
 import math
 import sys
@@ -26,6 +27,7 @@ if TYPE_CHECKING:  # heavy imports wait until the input is checked
     from v2v.pipeline.editor import EasyV2VEditor
     from v2v.pipeline.manifest import ManifestDefaults
     from v2v.pipeline.model import EditingModel
+    from v2v.pipeline.pretrained import Pretrained
 
 # Options without effect: for one clip, for a manifest, and with --warm, whose argument sets steps and windows.
 UNUSED_FOR_ONE = ("out", "distributed")
@@ -62,8 +64,11 @@ class ModelOptions:
     mesh: Mapping[str, int] = field(default_factory=dict)
     weights_dtype: "WeightsDtype | None" = None
 
-    def load_editor(self) -> "EasyV2VEditor":
+    def load_editor(self, jobs: bool = False) -> "EasyV2VEditor":
         """Load the model and its adapters.
+
+        Args:
+          jobs: whether it edits several clips side by side, so that devices are no mesh of one clip unless `mesh` says so.
 
         Raises:
           InputError: no such model or adapter, or unsuitable ones.
@@ -83,8 +88,17 @@ class ModelOptions:
         if self.path == "embedded" and not any(settings.values()) and not self.mesh:
             editor = EasyV2VEditor(self.path)
         else:
+            load = functools.partial(load_pretrained, self.path, progress=self.progress, **settings)
             mesh = _build_clip_mesh(self.mesh) if self.mesh else None
-            editor = EasyV2VEditor(load_pretrained(self.path, mesh=mesh, progress=self.progress, **settings))
+            model = load(mesh=mesh)
+            # Nothing has been read yet but names and shapes, by which the mesh is chosen.
+            if (
+                not self.mesh
+                and not jobs
+                and (mesh := choose_clip_mesh(model, self.weights_dtype)) is not None
+            ):
+                model = load(mesh=mesh)
+            editor = EasyV2VEditor(model)
         for file, weight in self.adapters:
             editor.load_lora_weights(file, weight)
         if self.skip:
@@ -297,9 +311,13 @@ def edit_manifest(
         references = any(request.reference is not None for request in requests) or None
         check_combination(defaults.settings, masks, references)
         _require_adapter(defaults.lora_scale, bool(model.adapters) or any(job.lora for job in jobs))
-    editor, results = model.load_editor(), []
+    parallel_jobs = model.mesh.get("data", 1) * model.mesh.get("fsdp", 1)
+    if model.mesh and parallel_jobs > 1:  # several devices a job, several jobs at a time
+        mesh, model = _build_clip_mesh(model.mesh), dataclasses.replace(model, mesh={})
+    else:
+        mesh = None if model.skip or model.mesh else _build_mesh()
+    editor, results = model.load_editor(jobs=True), []
     tell_memory(editor.model, quiet)
-    mesh = None if model.skip or model.mesh else _build_mesh()
     for result in batch.run_jobs(
         editor, jobs, out, weights=model.fingerprint(), progress=progress, mesh=mesh
     ):
@@ -495,14 +513,47 @@ def parse_adapters(arguments: Iterable[str], scale: float) -> tuple[tuple[str, f
     return tuple(adapters)
 
 
-def _build_clip_mesh(axes: Mapping[str, int]) -> "Mesh":
-    """Return a mesh of this process's devices that edit one clip together; raise InputError where the sizes don't multiply to them."""
+def choose_clip_mesh(model: "Pretrained", weights_dtype: "WeightsDtype | None" = None) -> "Mesh | None":
+    """Return a mesh of this process's accelerators that edit one clip together; None where one device does it alone.
+
+    Args:
+      model: the model.
+      weights_dtype: type that its weights are stored in.
+    """
+    import jax
+
+    from v2v.pipeline.pretrained import find_clip_axes
+    from v2v.runtime.sharding import make_mesh
+
+    devices = jax.local_devices()
+    if len(devices) == 1 or devices[0].platform == "cpu":
+        return None
+    axes = find_clip_axes(model, len(devices), weights_dtype)
+    count = math.prod(axes.values())
+    if count == 1:
+        return None
+    text = ",".join(f"{axis}={size}" for axis, size in axes.items() if size > 1)
+    print(
+        f"v2v: the clip is edited by {count} devices together (--mesh {text}; --mesh one for one)",
+        file=sys.stderr,
+    )
+    return make_mesh(**axes, devices=devices[:count])
+
+
+def _build_clip_mesh(axes: Mapping[str, int]) -> "Mesh | None":
+    """Return a mesh of this process's devices that edit one clip together; None for the first device alone.
+
+    Raises:
+      InputError: the sizes don't multiply to the number of devices.
+    """
     import jax
 
     from v2v.runtime.compilation_cache import use_compilation_cache
     from v2v.runtime.sharding import make_mesh
 
     use_compilation_cache()
+    if set(axes.values()) == {1}:
+        return None
     return make_mesh(**{"data": 1, **axes}, devices=jax.local_devices())
 
 

@@ -197,7 +197,10 @@ def _add_train_options(train: argparse.ArgumentParser) -> None:
 def _add_plan_options(plan: argparse.ArgumentParser) -> None:
     plan.add_argument("experiment", help="as in v2v train, such as wan22_ti2v_5b")
     plan.add_argument(
-        "--topology", required=True, metavar="CHIP:SHAPE", help="such as v5e:2x4, v6e:2x4, v5p:4x4x4"
+        "--topology",
+        required=True,
+        metavar="[Nx]CHIP:SHAPE",
+        help="such as v5e:2x4, 2xv6e:4x4 (slices), v5p:4x4x4, h100:8, a100:1, rtx4090:1",
     )
     plan.add_argument(
         "--model",
@@ -207,9 +210,10 @@ def _add_plan_options(plan: argparse.ArgumentParser) -> None:
     )
     plan.add_argument(
         "--what",
-        choices=("train", "sample"),
+        choices=("train", "sample", "edit"),
         default="train",
-        help="train: a training step; sample: an edit, with its cost per step relative to text-to-video (default: train)",
+        help="train: a training step; sample: the sampler of an edit, with its cost per step relative to text-to-video; edit: memory and seconds of "
+        "all phases of an edit, estimated without compiling (default: train)",
     )
     _add_weights_dtype(plan)
     plan.add_argument(
@@ -343,7 +347,8 @@ def _add_edit_options(edit: argparse.ArgumentParser) -> None:
         default={},
         metavar="AXIS=N,...",
         help="edit each clip on several devices: seq=8 splits its tokens, fsdp=8 the weights, tensor=2 heads and weights; axes multiply to "
-        "the number of devices (default: one device a clip)",
+        'the number of devices; "one" for the first device. With --manifest data=2,seq=4 runs two jobs at a time on four devices each (default: '
+        "one clip of a large model is edited by all accelerators here, as fits and sends least; jobs of a manifest by one device each)",
     )
     edit.add_argument(
         "--solver",
@@ -472,8 +477,10 @@ def _parse_seconds(text: str) -> float:
 
 
 def _parse_mesh(text: str) -> dict[str, int]:
-    """Parse "data=2,seq=4" into sizes by mesh axis."""
+    """Parse "data=2,seq=4" into sizes by mesh axis; "one" is every axis of size 1."""
     names = [field.name for field in dataclasses.fields(MeshConfig)]
+    if text == "one":
+        return dict.fromkeys(names, 1)
     axes = "|".join(names)
     if not re.fullmatch(rf"({axes})=[1-9]\d{{0,4}}(,({axes})=[1-9]\d{{0,4}})*", text):
         raise argparse.ArgumentTypeError(

@@ -4,13 +4,14 @@ import argparse
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from v2v.checkpoints import hub
 from v2v.checkpoints.model_folder import read_model_folder
 from v2v.cli.train import load_experiment
-from v2v.config import ModelConfig
-from v2v.planning import report
+from v2v.config import ModelConfig, WeightsDtype
+from v2v.errors import InputError
+from v2v.planning import edit_plan, report
 from v2v.planning.programs import ProgramKind
 from v2v.planning.report import Plan, TrialReport
 from v2v.train.fine_tuning import with_published_sizes
@@ -25,20 +26,22 @@ class PlanRequest:
       model: a published model whose sizes replace the experiment's, a folder or ORG/NAME on the hub; "" for the experiment's own.
       overrides: words such as --edit.steps 100 that set its fields.
       topology: "v6e:2x4" and so on.
-      program: a training step or the sampler.
+      program: a training step, the sampler, or a whole edit.
       utilisation: the assumed share of the peak rate, 0 to 1.
       search: whether to try more economical settings when the requested one does not fit.
       json: whether to return JSON values instead of text.
+      weights_dtype: type that an edit's weights are stored in; None for the model's own.
     """
 
     experiment: str
     overrides: Sequence[str]
     topology: str
-    program: ProgramKind = "train"
+    program: ProgramKind | Literal["edit"] = "train"
     utilisation: float = 0.4
     search: bool = True
     json: bool = False
     model: str = ""
+    weights_dtype: WeightsDtype | None = None
 
 
 def parse_request(args: argparse.Namespace) -> PlanRequest:
@@ -52,6 +55,7 @@ def parse_request(args: argparse.Namespace) -> PlanRequest:
         search=not args.no_search,
         json=args.json,
         model=args.model,
+        weights_dtype=args.weights_dtype,
     )
 
 
@@ -64,6 +68,15 @@ def run_plan(request: PlanRequest) -> dict[str, Any]:
     config = load_experiment(request.experiment, request.overrides, "plan").config
     if request.model:
         config = dataclasses.replace(config, model=_with_model(config.model, request.model))
+    if request.program == "edit":
+        # Without axes of its own, the clip's mesh is chosen.
+        mesh = config.mesh if max(config.mesh.fsdp, config.mesh.seq, config.mesh.tensor) > 1 else None
+        edit = edit_plan.plan_edit(
+            config.model, request.topology, config.name, mesh, request.weights_dtype, request.utilisation
+        )
+        return edit.to_json() if request.json else {"output": edit.describe()}
+    if request.weights_dtype is not None:
+        raise InputError("plan: --weights-dtype is for --what edit; leave it out")
     setting = report.build_setting(config, request.program)
     plan = report.build_plan(setting, request.topology, config.name, request.utilisation, request.search)
     return plan.to_json() if request.json else {"output": format_plan(plan)}

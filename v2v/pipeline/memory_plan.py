@@ -32,6 +32,7 @@ from v2v.config import ModelConfig
 from v2v.models.autoencoder_tiling import TileAxis, feature_scale, tile_margin
 from v2v.models.conditioning import build_conditioning
 from v2v.pipeline.model_programs import STREAMING_PIXELS
+from v2v.runtime.host_memory import DeviceMemory
 
 PhaseName = Literal["text", "encode", "sample", "decode"]
 PHASE_PARTS: Mapping[PhaseName, str] = {"text": "text", "encode": "vae", "sample": "dit", "decode": "vae"}
@@ -246,13 +247,11 @@ def _plan(
     config: ModelConfig,
     shape: ClipShape,
     sizes: tuple[tuple[str, int], ...],
-    device_bytes: int,
-    host_bytes: int,
-    platform: str,
+    device: DeviceMemory,
     devices: int,
     tileable: bool,
 ) -> MemoryPlan:
-    parts = dict(sizes)
+    parts, device_bytes, platform = dict(sizes), device.device_bytes, device.platform
     stays = sum(parts.values()) <= device_bytes / 2  # everything, also the text encoder
 
     def share(size: float) -> int:
@@ -279,7 +278,7 @@ def _plan(
                 used, beside = used + parts[other], [*beside, other]
         beside_bytes = sum(parts[other] for other in beside)
         phases.append(Phase(name, part, parts[part], working[name], tuple(beside), beside_bytes))
-    waits_on_host = host_bytes >= 2 * max(parts.values())
+    waits_on_host = device.host_bytes >= 2 * max(parts.values())
     return MemoryPlan(device_bytes, waits_on_host, tuple(phases), tiles, caches_keys)
 
 
@@ -287,9 +286,7 @@ def plan_edit(
     config: ModelConfig,
     shape: ClipShape,
     sizes: Mapping[str, int],
-    device_bytes: int,
-    host_bytes: int,
-    platform: str,
+    device: DeviceMemory,
     devices: int = 1,
     tileable: bool = True,
 ) -> MemoryPlan:
@@ -299,14 +296,12 @@ def plan_edit(
       config: the model.
       shape: the clips that `devices` devices work on at a time.
       sizes: bytes of the parts "text", "vae" and "dit" on each device.
-      device_bytes: memory of a device.
-      host_bytes: free memory of the host; 0 where it is the device's.
-      platform: "tpu", "gpu" or "cpu".
+      device: the memory of a device and of its host.
       devices: number of devices that share a program's working memory.
       tileable: whether frames may be decoded in tiles; not where devices split frames.
     """
     parts = tuple(sorted(sizes.items()))
-    return _plan(config, shape, parts, device_bytes, host_bytes, platform, devices, tileable)
+    return _plan(config, shape, parts, device, devices, tileable)
 
 
 def encoding_bytes(config: ModelConfig, shape: ClipShape, platform: str) -> int:

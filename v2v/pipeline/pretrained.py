@@ -10,7 +10,7 @@ import dataclasses
 import functools
 import math
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -33,11 +33,12 @@ from v2v.models.autoencoder import VAE
 from v2v.models.conditioning import build_conditioning, encode_mask
 from v2v.models.initialization import init_base
 from v2v.models.text_encoder import Tokenizer
-from v2v.pipeline import memory_plan
+from v2v.pipeline import clip_mesh, memory_plan
 from v2v.pipeline.memory_plan import ClipShape, MemoryPlan, PhaseName
 from v2v.pipeline.model import SampleRequest, TextEmbedding, shown_conditions
 from v2v.pipeline.model_programs import ModelPrograms, build_programs
-from v2v.runtime import host_memory, platform, sharding
+from v2v.runtime import host_memory, sharding
+from v2v.runtime.host_memory import DeviceMemory
 
 
 def apply_settings(cfg: ModelConfig, settings: dict) -> ModelConfig:
@@ -187,6 +188,7 @@ class Pretrained:
         weights: PartStore,
         mesh: Mesh | None = None,
         programs: Callable[[ModelConfig], ModelPrograms] = build_programs,
+        device: DeviceMemory | None = None,
     ):
         """Make a model of its parts.
 
@@ -196,9 +198,10 @@ class Pretrained:
           weights: where its parameters come from.
           mesh: the devices its weights are on, which all take part in its computations; None for the first device.
           programs: builds the jitted functions of a configuration.
+          device: the memory that edits are planned for; None for that of this process's devices.
         """
         self.config, self.tokenizer = config, tokenizer
-        self._store, self._mesh, self._build_programs = weights, mesh, programs
+        self._store, self._mesh, self._build_programs, self._device = weights, mesh, programs, device
         self._texts: dict[str, np.ndarray] = {}
         self._texts_ahead: set[str] = set()
         self._adapters: parameter_store.WeightedAdapters = ()
@@ -310,9 +313,7 @@ class Pretrained:
             self.config,
             ClipShape.of(self.config, self.conditions, rows, frames, steps),
             self._store.sizes,
-            host_memory.device_bytes(),
-            host_memory.free_host_bytes(),
-            platform.local_platform(),
+            self._device or host_memory.local_memory(),
             devices if rows is None or rows % data == 0 else devices // data,
             tileable=devices == data and (rows or 1) % data == 0,
         )
@@ -410,6 +411,34 @@ class Pretrained:
                 f"model: {self.config.name} makes videos from text and was never trained to edit; load an adapter with --lora, with "
                 "its embeddings beside it (NAME.embeds.safetensors)"
             )
+
+
+# Joint tokens a device below which more devices would mostly wait for one another.
+TOKENS_A_DEVICE = 512
+
+
+def find_clip_axes(
+    model: Pretrained, devices: int, weights_dtype: WeightsDtype | None = None
+) -> dict[str, int]:
+    """Return the sizes of mesh axes on which one clip of a model is edited, by what fits and sends least (clip_mesh.py).
+
+    Args:
+      model: the model; its weights need not be loaded.
+      devices: number of devices at hand; the axes multiply to as many or, where heads don't divide over them, fewer.
+      weights_dtype: type that its weights are stored in.
+    """
+    config = model.config
+    shape = ClipShape.of(config, model.conditions)
+    if shape.tokens < TOKENS_A_DEVICE * devices:
+        return dict.fromkeys(sharding.AXES, 1)
+    memory = host_memory.local_memory()
+
+    def fits(axes: Mapping[str, int]) -> bool:
+        sizes = parameter_store.part_bytes(config, sharding.abstract_mesh(axes), weights_dtype)
+        split = axes["seq"] * axes["tensor"]
+        return memory_plan.plan_edit(config, shape, sizes, memory, split, tileable=split == 1).fits
+
+    return clip_mesh.find_clip_mesh(config, shape.tokens, devices, fits) | {"data": 1}
 
 
 def _load_packaged(path: Path, cfg: ModelConfig, weights_dtype: WeightsDtype | None) -> ParameterStore:

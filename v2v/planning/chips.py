@@ -1,4 +1,8 @@
-"""Chips and topologies: the figures of a chip, and the devices of "v6e:2x4" to compile for. Needs libtpu, but no TPU.
+"""Chips and topologies: the figures of a chip, and the devices of "v6e:2x4" or "h100:8" to compile for, which need not be there.
+
+    [Nx]CHIP:SHAPE      v5e:2x4, 2xv5e:2x4 (two slices), h100:8 (eight of a machine), 2xh100:8, rtx4090:1
+
+TPUs need libtpu, GPUs jax's CUDA plugin (gpus.py).
 
 Figures are the vendor's (cloud.google.com/tpu/docs: v5e, v5p, v6e, v4): peak bfloat16 rate, HBM rate and the sum of a chip's
 links. `hbm` is the memory that the compiler lets a program use, slightly below the nominal 16, 32 and 95 GiB.
@@ -9,8 +13,10 @@ import math
 import os
 import re
 from dataclasses import dataclass
+from typing import Literal
 
 from v2v.errors import InputError
+from v2v.planning import gpus
 
 GIB = 2**30
 
@@ -24,7 +30,8 @@ class Chip:
       hbm: bytes that a program may use.
       flops: peak bfloat16 operations per second.
       hbm_rate: bytes per second from and to memory.
-      ici_rate: bytes per second over all links, both directions counted once.
+      ici_rate: bytes per second over all links of a slice or machine, both directions counted once.
+      platform: "tpu" or "gpu".
     """
 
     name: str
@@ -32,6 +39,7 @@ class Chip:
     flops: float
     hbm_rate: float
     ici_rate: float
+    platform: Literal["tpu", "gpu"] = "tpu"
 
 
 CHIPS = {
@@ -42,17 +50,62 @@ CHIPS = {
 }
 
 
+@dataclass(frozen=True)
+class Topology:
+    """A topology's name in its parts.
+
+    Attributes:
+      chip: the kind of chip.
+      shape: such as "2x4", or a number of GPUs.
+      slices: slices of TPUs, or machines with GPUs.
+    """
+
+    chip: Chip
+    shape: str
+    slices: int = 1
+
+    @property
+    def chips(self) -> int:
+        """Return the number of chips."""
+        return self.slices * math.prod(int(n) for n in self.shape.split("x"))
+
+
+def parse_topology(name: str) -> Topology:
+    """Return the parts of a topology's name; nothing needs to be installed.
+
+    Raises:
+      InputError: an unknown chip or another form.
+    """
+    match = re.fullmatch(r"(?:(\d+)x)?([a-z]\w*?):(\d+(?:x\d+){0,2})", name)
+    kind, shape = (match[2], match[3]) if match else ("", "")
+    is_gpu, slices = kind in gpus.GPUS, int(match[1] or 1) if match else 0
+    if (
+        not (is_gpu and shape.isdigit())
+        and not (kind in CHIPS and "x" in shape)
+        or min(slices, 1) < 1
+        or "0" in shape.split("x")
+    ):
+        raise InputError(
+            f"plan: expected a topology such as v5e:2x4, 2xv6e:4x4, v5p:4x4x4 or h100:8 (chips: {', '.join([*CHIPS, *gpus.GPUS])}), "
+            f"got {name!r}"
+        )
+    if is_gpu:
+        gpu = gpus.GPUS[kind]
+        chip = Chip(kind, gpus.POOL * gpu.memory, gpu.flops, gpu.memory_rate, gpu.link_rate, "gpu")
+        return Topology(chip, shape, slices)
+    return Topology(CHIPS[kind], shape, slices)
+
+
 def resolve_topology(name: str) -> tuple[Chip, list]:
     """Return the chip of a topology such as "v6e:2x4", and the devices to compile for, one per chip.
 
     Raises:
-      InputError: an unknown topology, or libtpu is not installed.
+      InputError: an unknown topology, or what compiles for it is not installed.
     """
-    kind, _, shape = name.partition(":")
-    if kind not in CHIPS or not re.fullmatch(r"\d+x\d+(x\d+)?", shape):
-        raise InputError(
-            f"plan: expected a topology such as v5e:2x4, v6e:2x4 or v5p:4x4x4 (chips: {', '.join(CHIPS)}), got {name!r}"
-        )
+    topology = parse_topology(name)
+    kind, shape = topology.chip.name, topology.shape
+    if topology.chip.platform == "gpu":
+        return topology.chip, gpus.absent_gpus(kind, int(shape), topology.slices)
     if importlib.util.find_spec("libtpu") is None:
         raise InputError("plan: compiling for TPUs needs libtpu; pip install 'v2v-edit[plan]'")
     for variable, value in (
@@ -70,10 +123,11 @@ def resolve_topology(name: str) -> tuple[Chip, list]:
 
     # A single chip, as notebooks lend it, is less than the machine that the compiler expects.
     options = {"chips_per_host_bounds": [1, 1, 1]} if set(shape.split("x")) == {"1"} else {}
+    if topology.slices > 1:
+        options["num_slices"] = topology.slices
     try:
-        devices = topologies.get_topology_desc(name, platform="tpu", **options).devices
+        devices = topologies.get_topology_desc(f"{kind}:{shape}", platform="tpu", **options).devices
     except (RuntimeError, jax.errors.JaxRuntimeError) as err:
         reason = str(err).splitlines()[0]
         raise InputError(f"plan: the compiler knows no topology {name!r} ({reason}); try {kind}:2x4") from err
-    chips = math.prod(int(n) for n in shape.split("x"))
-    return CHIPS[kind], devices[:: len(devices) // chips]
+    return topology.chip, devices[:: len(devices) // topology.chips]

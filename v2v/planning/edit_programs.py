@@ -17,7 +17,7 @@ from jax.sharding import Mesh
 
 from v2v.checkpoints import name_mapping, parameter_store
 from v2v.checkpoints.adapters import Adapter
-from v2v.config import ModelConfig
+from v2v.config import ModelConfig, WeightsDtype
 from v2v.diffusion.sampler import Sampler
 from v2v.diffusion.windows import WindowPlan, concatenate_links
 from v2v.models import initialization
@@ -25,7 +25,8 @@ from v2v.models.text_encoder import build_word_tokenizer
 from v2v.pipeline.model import SampleRequest
 from v2v.pipeline.model_programs import ModelPrograms, build_programs
 from v2v.pipeline.pretrained import Pretrained
-from v2v.runtime import sharding
+from v2v.runtime import host_memory, sharding
+from v2v.runtime.host_memory import DeviceMemory
 
 
 @dataclass(frozen=True)
@@ -68,10 +69,11 @@ class _Recorder:
 class _ShapeStore:
     """A store of shapes and shardings in place of parameters."""
 
-    def __init__(self, config: ModelConfig, mesh: Mesh, is_split: bool):
-        self.sizes: dict[str, int] = dict.fromkeys(name_mapping.PARTS, 0)
+    def __init__(self, config: ModelConfig, mesh: Mesh, is_split: bool, weights_dtype: WeightsDtype | None):
+        self.sizes = parameter_store.part_bytes(config, mesh if is_split else None, weights_dtype)
         self._parts = {
-            part: parameter_store.abstract_parameters(part, config, mesh) for part in name_mapping.PARTS
+            part: parameter_store.abstract_parameters(part, config, mesh, weights_dtype)
+            for part in name_mapping.PARTS
         }
         if not is_split:
             place = sharding.replicated_sharding(mesh)
@@ -97,13 +99,24 @@ class _ShapeStore:
         return True
 
 
-def lower_clip_edit(config: ModelConfig, mesh: Mesh) -> list[LoweredProgram]:
+def lower_clip_edit(
+    config: ModelConfig,
+    mesh: Mesh,
+    weights_dtype: WeightsDtype | None = None,
+    device: DeviceMemory | None = None,
+) -> list[LoweredProgram]:
     """Lower the programs of one clip's edit on all devices of a mesh, over which the weights are split by the table of parameters.
+
+    Args:
+      config: the model.
+      mesh: the devices.
+      weights_dtype: type that weights are stored in; None for the model's own.
+      device: the memory that the edit's plan is made for; None for more than enough.
 
     Raises:
       InputError: the mesh does not divide the weights, the tokens or the heads.
     """
-    with _record(config, mesh, is_split=True) as (model, recorder):
+    with _record(config, mesh, True, weights_dtype, device) as (model, recorder):
         b, size = config.batch, (config.frames, config.height, config.width)
         _edit_window(model, b, 1, lambda shape, dtype: np.zeros((b, *shape), dtype), size)
     return recorder.programs
@@ -111,7 +124,7 @@ def lower_clip_edit(config: ModelConfig, mesh: Mesh) -> list[LoweredProgram]:
 
 def lower_jobs(config: ModelConfig, mesh: Mesh) -> list[LoweredProgram]:
     """Lower the programs of a manifest's jobs, one a device, with the weights on every device."""
-    with _record(config, mesh, is_split=False) as (model, recorder):
+    with _record(config, mesh, False) as (model, recorder):
         jobs = mesh.shape["data"] * mesh.shape["fsdp"]
         rows = jobs * config.batch
         place = sharding.batch_sharding(mesh, rows)
@@ -123,11 +136,19 @@ def lower_jobs(config: ModelConfig, mesh: Mesh) -> list[LoweredProgram]:
 
 
 @contextmanager
-def _record(config: ModelConfig, mesh: Mesh, is_split: bool) -> Iterator[tuple[Pretrained, _Recorder]]:
+def _record(
+    config: ModelConfig,
+    mesh: Mesh,
+    is_split: bool,
+    weights_dtype: WeightsDtype | None = None,
+    device: DeviceMemory | None = None,
+) -> Iterator[tuple[Pretrained, _Recorder]]:
     """Yield a model without weights that can edit, and what records its programs."""
     recorder = _Recorder(mesh)
     tokenizer = build_word_tokenizer(["edit"], config.text.text_len, config.text.vocab)
-    model = Pretrained(config, tokenizer, _ShapeStore(config, mesh, is_split), mesh, recorder.build)
+    store = _ShapeStore(config, mesh, is_split, weights_dtype)
+    device = device or DeviceMemory(host_memory.UNLIMITED, 0, "cpu")
+    model = Pretrained(config, tokenizer, store, mesh, recorder.build, device)
     if config.condition.layout != "channel":
         embed = jax.eval_shape(lambda key: initialization.init_embed(key, config), jax.random.key(0))
         zeros = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), embed)

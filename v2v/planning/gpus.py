@@ -26,6 +26,8 @@ class GPU:
       device_kind: its name, as the driver reports it.
       memory: bytes.
       memory_rate: bytes per second from and to memory.
+      flops: peak dense bfloat16 operations per second.
+      link_rate: bytes per second that it sends to the others of its machine: NVLink, or PCIe for cards without it.
       capability: compute capability, (major, minor).
       cores: streaming multiprocessors.
       clock_ghz: boost clock.
@@ -36,6 +38,8 @@ class GPU:
     device_kind: str
     memory: int
     memory_rate: float
+    flops: float
+    link_rate: float
     capability: tuple[int, int]
     cores: int
     clock_ghz: float
@@ -43,19 +47,28 @@ class GPU:
     shared_bytes: int
 
 
+# Of a card's memory, what JAX gives to programs unless XLA_PYTHON_CLIENT_MEM_FRACTION says otherwise.
+POOL = 0.75
 GPUS = {
-    "h100": GPU("NVIDIA H100 80GB HBM3", 84978434048, 3.352e12, (9, 0), 132, 1.98, 50 << 20, 228 << 10),
-    "a100": GPU("NVIDIA A100-SXM4-80GB", 84974239744, 2.039e12, (8, 0), 108, 1.41, 40 << 20, 164 << 10),
-    "rtx4090": GPU("NVIDIA GeForce RTX 4090", 25384321024, 1.008e12, (8, 9), 128, 2.52, 72 << 20, 100 << 10),
+    "h100": GPU(
+        "NVIDIA H100 80GB HBM3", 84978434048, 3.352e12, 989e12, 450e9, (9, 0), 132, 1.98, 50 << 20, 228 << 10
+    ),
+    "a100": GPU(
+        "NVIDIA A100-SXM4-80GB", 84974239744, 2.039e12, 312e12, 300e9, (8, 0), 108, 1.41, 40 << 20, 164 << 10
+    ),
+    "rtx4090": GPU(
+        "NVIDIA GeForce RTX 4090", 25384321024, 1.008e12, 165e12, 32e9, (8, 9), 128, 2.52, 72 << 20, 100 << 10
+    ),
 }
 
 
-def absent_gpus(kind: str, count: int) -> list[jax.Device]:
+def absent_gpus(kind: str, count: int, machines: int = 1) -> list[jax.Device]:
     """Return devices to compile for.
 
     Args:
       kind: one of `GPUS`.
       count: number of devices of one machine.
+      machines: number of machines.
 
     Raises:
       InputError: an unknown kind, or the plugin is not installed.
@@ -71,7 +84,7 @@ def absent_gpus(kind: str, count: int) -> list[jax.Device]:
 
     _assume_cudnn()
     return topologies.get_topology_desc(
-        "", platform="cuda", target_config=describe_target(GPUS[kind]), topology=f"1x1x{count}"
+        "", platform="cuda", target_config=describe_target(GPUS[kind]), topology=f"1x{machines}x{count}"
     ).devices
 
 

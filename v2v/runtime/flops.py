@@ -18,6 +18,7 @@ compares them with the counter. `peak_flops` is what a device could do, the deno
 
 import math
 import time
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -39,19 +40,46 @@ def count_flops(jaxpr: core.Jaxpr | core.ClosedJaxpr) -> int:
     return sum(_count_equation(equation) for equation in equations)
 
 
-def _count_equation(equation: Any) -> int:
-    name, params = equation.primitive.name, equation.params
-    if name == "dot_general":
+def count_product_bytes(jaxpr: core.Jaxpr | core.ClosedJaxpr) -> int:
+    """Count the bytes that matrix products and convolutions read and write on all devices together, each operand and result once.
+
+    What lies between products is taken to be fused with them, and products with batch axes, those of attention, to keep their results to
+    themselves.
+    """
+    equations = (jaxpr.jaxpr if isinstance(jaxpr, core.ClosedJaxpr) else jaxpr).eqns
+    return sum(_count_equation(equation, _product_bytes) for equation in equations)
+
+
+def _product_flops(equation: Any) -> int:
+    params = equation.params
+    if equation.primitive.name == "dot_general":
         (contracted, _), _ = params["dimension_numbers"]
         lhs = equation.invars[0].aval.shape
         return 2 * _size(equation.outvars[0]) * math.prod(lhs[i] for i in contracted)
-    if name == "conv_general_dilated":
-        # rhs_spec is (out, in, *taps).
-        kernel, spec = equation.invars[1].aval.shape, params["dimension_numbers"].rhs_spec
-        return 2 * _size(equation.outvars[0]) * math.prod(kernel) // kernel[spec[0]]
+    # rhs_spec is (out, in, *taps).
+    kernel, spec = equation.invars[1].aval.shape, params["dimension_numbers"].rhs_spec
+    return 2 * _size(equation.outvars[0]) * math.prod(kernel) // kernel[spec[0]]
+
+
+def _product_bytes(equation: Any) -> int:
+    if equation.primitive.name == "dot_general" and equation.params["dimension_numbers"][1][0]:
+        return 0
+    variables = (*equation.invars, *equation.outvars)
+    return sum(_size(variable) * variable.aval.dtype.itemsize for variable in variables)
+
+
+def _count_equation(equation: Any, count: Callable[[Any], int] = _product_flops) -> int:
+    name, params = equation.primitive.name, equation.params
+    if name in ("dot_general", "conv_general_dilated"):
+        return count(equation)
+
+    def count_inner(jaxpr: core.Jaxpr | core.ClosedJaxpr) -> int:
+        equations = (jaxpr.jaxpr if isinstance(jaxpr, core.ClosedJaxpr) else jaxpr).eqns
+        return sum(_count_equation(inner, count) for inner in equations)
+
     if name == "cond":
-        return max(count_flops(branch) for branch in params["branches"])
-    inner = sum(count_flops(jaxpr) for jaxpr in _inner_jaxprs(params))
+        return max(count_inner(branch) for branch in params["branches"])
+    inner = sum(count_inner(jaxpr) for jaxpr in _inner_jaxprs(params))
     if name == "scan":
         return params["length"] * inner
     if name == "shard_map":

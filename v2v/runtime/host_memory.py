@@ -1,8 +1,35 @@
 """The memory of devices and of the host beside them."""
 
 import os
+from dataclasses import dataclass
+from typing import Literal
 
 import jax
+
+from v2v.runtime import platform
+
+# More than any device has.
+UNLIMITED = 1 << 60
+
+
+@dataclass(frozen=True)
+class DeviceMemory:
+    """The memory that a plan is made for.
+
+    Attributes:
+      device_bytes: of a device.
+      host_bytes: free memory of the host beside it; 0 where it is the device's.
+      platform: of the device.
+    """
+
+    device_bytes: int
+    host_bytes: int
+    platform: Literal["cpu", "gpu", "tpu"]
+
+
+def local_memory() -> DeviceMemory:
+    """Return the memory of this process's devices."""
+    return DeviceMemory(device_bytes(), free_host_bytes(), platform.local_platform())
 
 
 def device_bytes(device: jax.Device | None = None) -> int:

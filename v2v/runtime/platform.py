@@ -1,5 +1,7 @@
 """The platform that code is compiled for, and operations whose best form depends on it: for layers and attention kernels."""
 
+from typing import Literal
+
 import jax
 
 from v2v.array_types import Array, Float
@@ -14,10 +16,10 @@ def target_platform() -> str:
     return next((p for p in ("tpu", "cpu") if p in kind), "gpu")
 
 
-def local_platform() -> str:
+def local_platform() -> Literal["cpu", "gpu", "tpu"]:
     """Return cpu, gpu or tpu: of this process's devices."""
     name = jax.local_devices()[0].platform
-    return name if name in ("tpu", "cpu") else "gpu"
+    return "tpu" if name == "tpu" else "cpu" if name == "cpu" else "gpu"
 
 
 def transpose_in_memory(x: Float[Array, "l i"]) -> Float[Array, "i l"]:

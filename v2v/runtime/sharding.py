@@ -20,7 +20,7 @@ from typing import Any
 import jax
 import numpy as np
 from jax.experimental import mesh_utils
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 
 from v2v.errors import InputError
 
@@ -127,6 +127,9 @@ def make_mesh(
             f"mesh: expected sizes that multiply to {n} devices, got {request}; set one of them to -1"
         )
     types = (AxisType.Auto,) * 4
+    slices = _count_slices(jax.devices() if devices is None else devices)
+    if slices > 1:
+        return Mesh(_slice_grid(sizes, slices, devices), AXES, axis_types=types)
     try:
         return jax.make_mesh(sizes, AXES, axis_types=types, devices=devices)
     except NotImplementedError:
@@ -135,7 +138,37 @@ def make_mesh(
         return Mesh(grid, AXES, axis_types=types)
 
 
-def tree_shardings(tree: Any, mesh: Mesh, rules: ShardingRules = PARAM_DIMS) -> Any:
+def abstract_mesh(axes: Mapping[str, int]) -> AbstractMesh:
+    """Return a mesh without devices, for shapes of shards; axes that are not named have size 1."""
+    sizes = tuple(axes.get(axis, 1) for axis in AXES)
+    return AbstractMesh(sizes, AXES, axis_types=(AxisType.Auto,) * len(AXES))
+
+
+def _count_slices(devices: Sequence[jax.Device]) -> int:
+    """Return the number of TPU slices that devices belong to, between which links are slow; 1 where there are none."""
+    try:
+        return len({device.slice_index for device in devices})
+    except AttributeError:  # of other devices than TPUs
+        return 1
+
+
+def _slice_grid(sizes: list[int], slices: int, devices: Sequence[jax.Device] | None) -> np.ndarray:
+    """Return devices as a mesh whose axis data, or else fsdp, goes from slice to slice; the others stay within one.
+
+    Raises:
+      InputError: neither is a multiple of the number of slices.
+    """
+    outer = next((i for i in range(2) if sizes[i] % slices == 0), None)
+    if outer is None:
+        raise InputError(
+            f"mesh: expected data or fsdp to be a multiple of the {slices} slices, got {dict(zip(AXES, sizes, strict=True))}; change it"
+        )
+    between = [slices if i == outer else 1 for i in range(4)]
+    within = [size // n for size, n in zip(sizes, between, strict=True)]
+    return mesh_utils.create_hybrid_device_mesh(within, between, devices)
+
+
+def tree_shardings(tree: Any, mesh: Mesh | AbstractMesh, rules: ShardingRules = PARAM_DIMS) -> Any:
     """Return the shardings of a tree of parameters.
 
     Args:

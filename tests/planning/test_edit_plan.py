@@ -1,0 +1,67 @@
+"""Plans of whole edits: counts of the phases, layouts, and what is said."""
+
+import dataclasses
+import json
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from v2v.cli import main
+from v2v.config import MeshConfig, debug, wan22_ti2v_5b
+from v2v.errors import InputError
+from v2v.planning import edit_plan
+from v2v.planning.passes import count_pass_flops
+from v2v.runtime import flops
+
+
+def test_phases_are_counted_and_add_up():
+    config = debug()
+    plan = edit_plan.plan_edit(config, "h100:1", "debug")
+    assert list(plan.phases) == ["text", "encode", "sample", "decode"] and plan.memory.fits
+    passes = plan.steps * plan.branches
+    expected = passes * count_pass_flops(config, reference=True)["full"]
+    assert plan.phases["sample"].tflop * 1e12 == pytest.approx(expected, rel=0.01)
+    for cost in plan.phases.values():
+        assert cost.tflop > 0 and cost.gb > 0 and cost.seconds >= cost.seconds_compute
+    assert plan.seconds == pytest.approx(sum(cost.seconds for cost in plan.phases.values()))
+    assert plan.phases["sample"].seconds_links == 0
+    with pytest.raises(InputError, match="multiply to 1 devices"):
+        edit_plan.plan_edit(config, "h100:1", "debug", MeshConfig(data=1, seq=2))
+    assert "not measured" in plan.describe() and json.dumps(plan.to_json())
+
+
+def test_products_are_counted_once_with_operands_and_results():
+    def run(x, w):
+        y = jax.lax.scan(lambda c, _: (c @ w, None), x, None, length=3)[0]
+        return jnp.einsum("bij,bjk->bik", y[None], y.T[None])  # of attention's kind
+
+    jaxpr = jax.make_jaxpr(run)(jnp.ones((4, 8)), jnp.ones((8, 8)))
+    assert flops.count_product_bytes(jaxpr) == 3 * 4 * (4 * 8 + 8 * 8 + 4 * 8)
+    assert flops.count_flops(jaxpr) == 3 * 2 * 4 * 8 * 8 + 2 * 4 * 8 * 4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("topology", "weights_dtype", "size", "mesh", "seconds"),
+    [
+        ("v5e:1x1", None, {}, {}, (300, 450)),
+        ("v5e:2x4", None, {}, {"seq": 8}, (35, 60)),
+        ("h100:8", None, {}, {"seq": 8}, (7, 14)),
+        ("rtx4090:1", "int8", {"frames": 121, "height": 704, "width": 1280}, {}, (1000, 4000)),
+    ],
+)
+def test_the_5b_on_devices_people_have(topology, weights_dtype, size, mesh, seconds):
+    config = dataclasses.replace(wan22_ti2v_5b(), **size)
+    plan = edit_plan.plan_edit(config, topology, "5b", weights_dtype=weights_dtype)
+    assert plan.memory.fits
+    assert {axis: n for axis, n in plan.mesh.items() if n > 1} == mesh
+    assert seconds[0] < plan.seconds < seconds[1]
+
+
+def test_the_command(capsys):
+    assert main.main(["plan", "debug", "--what", "edit", "--topology", "2xrtx4090:1", "--json"]) == 0
+    plan = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert plan["what"] == "edit" and plan["chips"] == 2 and plan["fits"]
+    assert main.main(["plan", "debug", "--topology", "v5e:2x4", "--weights-dtype", "int8"]) == 2
+    assert "--what edit" in capsys.readouterr().err
