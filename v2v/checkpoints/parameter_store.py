@@ -307,7 +307,7 @@ def store_from_orbax(
     like = {part: abstract_parameters(part, config, mesh, stored) for part in name_mapping.PARTS}
     for part in name_mapping.PARTS:
         orbax_tree.check_tree(path / part, like[part])
-    if weights_dtype == stored:
+    if weights_dtype in (None, stored):
 
         def read(part: str, adapters: WeightedAdapters) -> dict:
             return merge_adapters(orbax_tree.load_tree(path / part, like[part]), adapters, donate=True)
