@@ -13,7 +13,7 @@ import math
 import os
 import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from v2v.errors import InputError
 from v2v.planning import gpus
@@ -122,7 +122,7 @@ def resolve_topology(name: str) -> tuple[Chip, list]:
     from jax.experimental import topologies
 
     # A single chip, as notebooks lend it, is less than the machine that the compiler expects.
-    options = {"chips_per_host_bounds": [1, 1, 1]} if set(shape.split("x")) == {"1"} else {}
+    options: dict[str, Any] = {"chips_per_host_bounds": [1, 1, 1]} if set(shape.split("x")) == {"1"} else {}
     if topology.slices > 1:
         options["num_slices"] = topology.slices
     try:
