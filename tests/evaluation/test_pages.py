@@ -97,7 +97,8 @@ def test_report_plays_sorts_and_is_quiet(page, home):
     assert "3 problems" in page.inner_text("#problems") and "out of luck" in page.inner_text("#problems")
     assert "1 of 4 failed" in page.inner_text("#scores")
     page.select_option("#column", "PSNR")
-    assert page.locator("#plots svg circle").count() == 3 and page.locator("#wins tbody td").count() == 12
+    # The column against seconds, and against the axis of the grid.
+    assert page.locator("#plots svg circle").count() == 6 and page.locator("#wins tbody td").count() == 12
     assert [r[0] for r in rows(page, "kinds")] == ["brighten", "dim"]
     # Frames: all screens show the same moment, and the difference from the truth is nearly black for the right method.
     page.locator("#scrub").fill("7")
@@ -127,6 +128,27 @@ def test_report_plays_sorts_and_is_quiet(page, home):
         "document.querySelectorAll('#screens canvas').length === 5 && players.length === 12"
     )
     assert "</script>" in page.inner_text("#sentence")
+    assert "PSNR inside" in page.locator("#answers details", has_text="by 40").text_content()
+    # Problems stand first and are found by their words; the address leads to an item.
+    assert page.locator("#items tr.pick").first.get_attribute("data-item") == "item3"
+    page.fill("#search", "LUCK dim")
+    assert page.locator("#items tr.pick:visible").count() == 1 and page.inner_text("#found").startswith(
+        "1 of 4"
+    )
+    page.fill("#search", "")
+    page.check("#troubled")
+    assert page.locator("#items tr.pick:visible").count() == 1
+    page.goto(f"file://{home}/report.html#item=item1")
+    page.wait_for_function("current === 'item1' && players.length === 12")
+    assert page.trouble == []
+
+
+def test_a_narrow_screen_scrolls_tables_and_not_the_page(page, home):
+    page.set_viewport_size({"width": 390, "height": 800})
+    page.goto(f"file://{home}/report.html")
+    page.wait_for_function("players.length === 12")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert page.locator("#scores td").first.bounding_box()["width"] > 60
     assert page.trouble == []
 
 

@@ -117,7 +117,7 @@ def request_of(*words):
     return eval.parse_request(parser.parse_args(words), progress=False)
 
 
-def test_a_command_line_becomes_one_of_three_requests(tmp_path):
+def test_a_command_line_becomes_one_of_four_requests(tmp_path):
     out = tmp_path / "out"
     sweep = request_of("s.py", "--out", str(out), "--compat", "editverse", "--export", "a=b", "--export", "c")
     assert sweep == eval.SweepRequest(
@@ -180,3 +180,66 @@ def test_without_a_terminal_the_log_tells_how_far_it_is(tmp_path, capsys, monkey
     (tmp_path / "s.py").write_text(SWEEP)
     main.main(["eval", str(tmp_path / "s.py"), "--out", str(tmp_path / "out")])
     assert "edits: 8 of 8" in capsys.readouterr().err
+
+
+def test_bounds_tables_and_reports_of_what_is_finished(tmp_path, capsys):
+    file, out = tmp_path / "s.py", tmp_path / "out"
+    file.write_text(SWEEP)
+    words = ["eval", str(file), "--out", str(out), "--json"]
+    assert main.main([*words, "--fail-under", "sucess=0.5"]) == 2
+    assert "expected a column among success" in capsys.readouterr().err and not (out / "cache/edits").exists()
+    assert main.main([*words, "--shard", "1/2"]) == 0
+    # Half of the items are finished, and nothing more is done.
+    assert main.main([*words, "--report-only"]) == 0
+    said, document = capsys.readouterr(), json.loads((out / "results.json").read_text())
+    assert json.loads(said.out.splitlines()[-1])["edits"] == 0 and "edits are not done yet" in said.err
+    cell = document["summary"]["success"]["by 40"]["all"]
+    assert (cell["mean"], cell["scored"], cell["failed"], cell["unscored"]) == (1, 2, 0, 2)
+    assert main.main([*words, "--fail-under", "by 40:success=0.7", "--fail-over", "by 0:success=0"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["means"]["by 40"]["success"] == 0.75 and report["missed"] == []
+    assert main.main([*words, "--fail-under", "success=0.7"]) == 1
+    said = capsys.readouterr()
+    assert json.loads(said.out)["missed"] == ["--fail-under success=0.7: by 0 has 0"]
+    markdown, latex = (out / "summary.md").read_text(), (out / "summary.tex").read_text()
+    row = next(line for line in markdown.splitlines() if line.startswith("| by 40"))
+    assert row.startswith("| by 40 | **75** [") and row.count("|") == markdown.splitlines()[2].count("|")
+    assert r"\textbf{75}" in latex and latex.count(r"\\") == 3 and r"success \% $\uparrow$" in latex
+
+
+def test_the_difference_between_two_runs(tmp_path, capsys):
+    for name, levels in (("before", (0, 40)), ("after", (20, 40))):
+        text = (
+            SWEEP.replace("(0, 40)", str(levels))
+            .replace("benchmark(folder)", "benchmark(folder, n=8)")
+            .replace("BUILTIN_METRICS", "PSNR")
+            .replace("edits, PSNR", "edits, [PSNR]")
+        )
+        (tmp_path / f"{name}.py").write_text(
+            text.replace('f"by {n}"', '["a", "b"][n > 30]').replace('refuse="3"', "")
+        )
+        main.main(["eval", str(tmp_path / f"{name}.py"), "--out", str(tmp_path / name)])
+    capsys.readouterr()
+    words = ["eval", "diff", str(tmp_path / "before"), str(tmp_path / "after")]
+    assert main.main([*words, "--out", str(tmp_path / "diff.md"), "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    changes = {(row["method"], row["column"]): row for row in report["columns"]}
+    assert report["items"] == 8 and report["other_items"] == 0
+    better, same = changes["a", "PSNR"], changes["b", "PSNR"]
+    assert (
+        better["difference"]["mean"] > 3
+        and better["difference"]["clear"]
+        and len(better["changed_items"]) == 3
+    )
+    assert same["difference"]["mean"] == 0 and not same["difference"]["clear"] and same["changed_items"] == []
+    table = (tmp_path / "diff.md").read_text()
+    assert "| a | PSNR | +" in table and "| better |" in table and "no clear change" in table
+    sides = [f"{tmp_path / 'before'}:a", f"{tmp_path / 'after'}:b"]
+    assert main.main(["eval", "diff", *sides, "--out", str(tmp_path / "d.md")]) == 0
+    for wrong, message in (
+        ([str(tmp_path), sides[1]], "no results there"),
+        ([f"{tmp_path / 'before'}:c", sides[1]], "expected a method among a, b, got c"),
+        ([str(tmp_path / "before"), sides[1]], "expected FOLDER:METHOD"),
+    ):
+        assert main.main(["eval", "diff", *wrong, "--out", str(tmp_path / "d.md")]) == 2
+        assert message in capsys.readouterr().err

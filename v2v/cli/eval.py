@@ -1,6 +1,6 @@
-"""`v2v eval`: a sweep, a study page, or the evaluation of its votes.
+"""`v2v eval`: a sweep, the difference between two, a study page, or the evaluation of its votes.
 
-`parse_request` turns the command line into one of three requests; nothing after it sees the parsed arguments. Nothing heavy is imported
+`parse_request` turns the command line into one of four requests; nothing after it sees the parsed arguments. Nothing heavy is imported
 before a request is run, because `v2v --help` calls `add_arguments`.
 """
 
@@ -10,6 +10,7 @@ import argparse
 import dataclasses
 import json
 import logging
+import math
 import sys
 import time
 from collections import Counter
@@ -22,6 +23,7 @@ from v2v.cli import user_module
 from v2v.errors import InputError
 
 if TYPE_CHECKING:
+    from v2v.evaluation.sweep.results import SweepResults
     from v2v.evaluation.sweep.sweep import Sweep, SweepPlan
 
 ABOUT = """\
@@ -29,6 +31,7 @@ examples:
   v2v eval experiments/sweep_embedded.py --out runs/sweep       run a sweep, or go on with it
   v2v eval ab "runs/s:guidance 2" "runs/s:guidance 4" --out study.html
                                                                 blind page for people to vote on; its key is study.key.json
+  v2v eval diff runs/before runs/after --out diff.md            what changed between two runs, item by item
   v2v eval votes study.key.json votes-*.json --out votes.json   what the votes say
 """
 
@@ -54,6 +57,24 @@ class Export:
 
 
 @dataclass(frozen=True)
+class Threshold:
+    """An option `--fail-under COLUMN=VALUE` or `--fail-over`, which may name one method: METHOD:COLUMN=VALUE.
+
+    Attributes:
+      column: name of a column of scores, perhaps after a method's; read when the sweep is known.
+      value: the bound.
+      is_upper: whether means above it fail.
+    """
+
+    column: str
+    value: float
+    is_upper: bool
+
+    def __str__(self) -> str:
+        return f"--fail-{'over' if self.is_upper else 'under'} {self.column}={self.value:g}"
+
+
+@dataclass(frozen=True)
 class SweepRequest:
     """`v2v eval FILE`: run a sweep, or go on with it.
 
@@ -70,6 +91,8 @@ class SweepRequest:
       any_code: whether to use finished work of other code too.
       fresh: finished work to do anew.
       shard: "I/N": do only every Nth item's work from the Ith on, into the cache, and write no results; "" for everything.
+      only_finished: write results and report of the work that is finished, and do none.
+      thresholds: bounds of means that fail the command.
     """
 
     file: Path
@@ -84,6 +107,23 @@ class SweepRequest:
     any_code: bool = False
     fresh: frozenset[Literal["edits", "scores", "judge"]] = frozenset()
     shard: str = ""
+    only_finished: bool = False
+    thresholds: Sequence[Threshold] = ()
+
+
+@dataclass(frozen=True)
+class DiffRequest:
+    """`v2v eval diff A B`: compare two runs.
+
+    Attributes:
+      first: folder of a run, or "FOLDER:method".
+      second: likewise.
+      out: file of the table.
+    """
+
+    first: str
+    second: str
+    out: Path
 
 
 @dataclass(frozen=True)
@@ -122,7 +162,7 @@ class VotesRequest:
     out: Path
 
 
-EvalRequest = SweepRequest | StudyRequest | VotesRequest
+EvalRequest = SweepRequest | DiffRequest | StudyRequest | VotesRequest
 
 
 class _ListMetrics(argparse.Action):
@@ -145,7 +185,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--out",
         required=True,
         metavar="DIR",
-        help="folder for results, report and cache; a file for ab and votes",
+        help="folder for results, report and cache; a file for ab, diff and votes",
     )
     parser.add_argument(
         "--list-metrics", action=_ListMetrics, nargs=0, help="print the metrics and the rubrics of judges"
@@ -154,6 +194,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--fresh", action="append", default=[], choices=("edits", "scores", "judge"), help="do finished work anew: edits, scores computed here, or answers of judges; may be repeated")  # fmt: skip
     parser.add_argument("--any-code", action="store_true", help="use finished work also where the code of editor or metric has changed since; the plan says of which commits it is")  # fmt: skip
     parser.add_argument("--shard", default="", metavar="I/N", help="do only the Ith of N parts of the items, 1/N to N/N, without results and report; N processes share one --cache, a last run without --shard collects")  # fmt: skip
+    parser.add_argument("--report-only", action="store_true", help="do nothing anew: write results and report of what is finished, such as after a stop")  # fmt: skip
+    parser.add_argument("--fail-under", action="append", default=[], metavar="COLUMN=VALUE", help="exit with 1 if the mean of a column is below the value for any method, such as success=0.8; METHOD:COLUMN=VALUE for one method; may be repeated")  # fmt: skip
+    parser.add_argument("--fail-over", action="append", default=[], metavar="COLUMN=VALUE", help="likewise, if it is above the value")  # fmt: skip
     parser.add_argument("--plan", action="store_true", help="print what would be done and what it would cost, then stop")  # fmt: skip
     parser.add_argument("--strict", action="store_true", help="exit with 1 if anything failed, was skipped or didn't match")  # fmt: skip
     parser.add_argument("--compat", choices=("editverse",), help="judges of single frames repeat EditVerseBench's own sampling and channel order")  # fmt: skip
@@ -181,6 +224,10 @@ def parse_request(args: argparse.Namespace, progress: bool) -> EvalRequest:
         if out.suffix != ".html":
             raise InputError(f"{out}: expected a name that ends in .html for the study page")
         return StudyRequest(args.what[1], args.what[2], out, cache, args.pairs, args.seed)
+    if command == "diff":
+        if len(args.what) != 3:
+            raise InputError(f"eval diff: expected two folders of runs, got {len(args.what) - 1}")
+        return DiffRequest(args.what[1], args.what[2], out)
     if command == "votes":
         if len(args.what) < 3:
             raise InputError("eval votes: expected the study's key and at least one file of votes")
@@ -203,7 +250,21 @@ def parse_request(args: argparse.Namespace, progress: bool) -> EvalRequest:
         args.any_code,
         frozenset(args.fresh),
         args.shard,
+        args.report_only,
+        (
+            *(_parse_threshold(text, is_upper=False) for text in args.fail_under),
+            *(_parse_threshold(text, is_upper=True) for text in args.fail_over),
+        ),
     )
+
+
+def _parse_threshold(text: str, is_upper: bool) -> Threshold:
+    column, _, value = text.rpartition("=")
+    try:
+        return Threshold(column.strip(), float(value), is_upper)
+    except ValueError:
+        name = "--fail-over" if is_upper else "--fail-under"
+        raise InputError(f"{name} {text}: expected COLUMN=VALUE, such as success=0.8") from None
 
 
 def run_eval(request: EvalRequest) -> dict[str, Any]:
@@ -216,6 +277,8 @@ def run_eval(request: EvalRequest) -> dict[str, Any]:
         return _write_study(request)
     if isinstance(request, VotesRequest):
         return _score_votes(request)
+    if isinstance(request, DiffRequest):
+        return _compare_runs(request)
     return _run_sweep(request)
 
 
@@ -238,9 +301,20 @@ def _score_votes(request: VotesRequest) -> dict[str, Any]:
     return {"output": str(request.out), **votes.to_json()}
 
 
+def _compare_runs(request: DiffRequest) -> dict[str, Any]:
+    from v2v.evaluation.cache import write_text_atomically
+    from v2v.evaluation.sweep.comparison import compare_runs
+
+    comparison = compare_runs(request.first, request.second)
+    write_text_atomically(request.out, comparison.format())
+    print(comparison.format(), file=sys.stderr)
+    return {"output": str(request.out), **comparison.to_json()}
+
+
 def _run_sweep(request: SweepRequest) -> dict[str, Any]:
     from v2v.evaluation.cache import SweepCache, write_text_atomically
-    from v2v.evaluation.sweep import report, results, runner, sweep
+    from v2v.evaluation.json_values import to_json_values
+    from v2v.evaluation.sweep import report, results, runner, sweep, text_tables
 
     begin, out = time.perf_counter(), request.out
     cache = SweepCache(request.cache or out / "cache", any_code=request.any_code, fresh=request.fresh)
@@ -248,6 +322,7 @@ def _run_sweep(request: SweepRequest) -> dict[str, Any]:
     if request.compat:
         definition = _with_compatibility(definition, request.compat)
     _check_exports(request.exports, definition)
+    _check_thresholds(request.thresholds, definition)
     if request.shard:
         definition = _take_shard(definition, request.shard)
     plan = sweep.plan_sweep(definition, cache)
@@ -256,7 +331,7 @@ def _run_sweep(request: SweepRequest) -> dict[str, Any]:
         output = f"{plan.edits} edits, {plan.calls} judge calls"
         return {"output": output, "exit": 0, "plan": plan.to_json()}
     with _Bars(plan, request.progress) as tick:
-        run = runner.run_sweep(definition, cache, tick)
+        run = runner.run_sweep(definition, cache, tick, only_finished=request.only_finished)
     has_no_output = all(output.path is None for output in run.outputs.values())
     if request.shard:
         return {
@@ -271,6 +346,8 @@ def _run_sweep(request: SweepRequest) -> dict[str, Any]:
     write_text_atomically(out / "results.json", document)
     write_text_atomically(out / "scores.csv", results.format_scores_csv(sweep_results))
     write_text_atomically(out / "summary.csv", results.format_summary_csv(sweep_results))
+    write_text_atomically(out / "summary.md", text_tables.format_markdown(sweep_results))
+    write_text_atomically(out / "summary.tex", text_tables.format_latex(sweep_results))
     page = report.build_report(sweep_results, cache, megabytes=request.report_mb)
     write_text_atomically(out / "report.html", page)
     for export in request.exports:
@@ -282,15 +359,60 @@ def _run_sweep(request: SweepRequest) -> dict[str, Any]:
         print(f"v2v: note: {problem}", file=sys.stderr)
     if len(problems) > MAX_PROBLEMS:
         print(f"v2v: note: {len(problems) - MAX_PROBLEMS} more in {out / 'results.json'}", file=sys.stderr)
+    missed = _missed_thresholds(request.thresholds, sweep_results)
+    for line in missed:
+        print(f"v2v: {line}", file=sys.stderr)
     return {
         "output": str(out / "report.html"),
         # A sweep without a single output has failed, however little is asked of it.
-        "exit": 1 if has_no_output or (request.strict and problems) else 0,
+        "exit": 1 if has_no_output or missed or (request.strict and problems) else 0,
         "edits": sum(output.is_new for output in run.outputs.values()),
         "scores": sum(result.is_new for result in run.results.values()),
         "problems": len(problems),
         "seconds": round(time.perf_counter() - begin, 2),
+        "means": {
+            method.name: {
+                column: to_json_values(by_method[method.name].overall.mean)
+                for column, by_method in sweep_results.summary.items()
+            }
+            for method in definition.methods
+        },
+        "missed": missed,
     }
+
+
+def _check_thresholds(thresholds: Sequence[Threshold], definition: Sweep) -> None:
+    """Check before any work that every bound names a column of the sweep."""
+    for threshold in thresholds:
+        if not list(_threshold_scores(threshold, definition)):
+            columns = [column.name for metric in definition.metrics for column in metric.columns]
+            raise InputError(f"{threshold}: expected a column among {', '.join(columns)}, or METHOD:COLUMN")
+
+
+def _threshold_scores(threshold: Threshold, definition: Sweep) -> list[tuple[str, str]]:
+    """Return the methods and columns whose means a bound is for."""
+    columns = [column.name for metric in definition.metrics for column in metric.columns]
+    return [
+        (method.name, column)
+        for method in definition.methods
+        for column in columns
+        if threshold.column in (column, f"{method.name}:{column}")
+    ]
+
+
+def _missed_thresholds(thresholds: Sequence[Threshold], sweep_results: SweepResults) -> list[str]:
+    """Return a line for every mean on the wrong side of a bound; one that is missing is on it."""
+    lines = []
+    for threshold in thresholds:
+        for method, column in _threshold_scores(threshold, sweep_results.run.sweep):
+            summary = sweep_results.summary.get(column, {}).get(method)
+            value = float("nan") if summary is None else summary.overall.mean
+            is_kept = value <= threshold.value if threshold.is_upper else value >= threshold.value
+            if not is_kept:
+                lines.append(
+                    f"{threshold}: {method} has {'no score' if math.isnan(value) else f'{value:.4g}'}"
+                )
+    return lines
 
 
 def _with_compatibility(definition: Sweep, compat: Literal["", "editverse"]) -> Sweep:

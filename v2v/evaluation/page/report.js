@@ -39,13 +39,16 @@ function sortable(table, heads, rows) {
   });
   head.append(line); body.append(...rows); table.replaceChildren(head, body);
 }
+// Documents of earlier versions have no costs.
+const costs = D.costs || {};
 const cellOf = (name, method, kind) => { const s = D.summary[name][method]; return kind === "all" ? s.all : s.kinds[kind]; };
 
 function scores() {
   const kind = $("kind").value, names = D.methods.map((m) => m.name);
   const edits = (m) => D.edits.filter((e) => e.method === m && (kind === "all" || D.items.find((i) => i.id === e.item).kind === kind));
   const refused = Object.fromEntries(names.map((m) => [m, edits(m).filter((e) => e.refused).length])), anyRefused = Object.values(refused).some((n) => n);
-  const heads = [{ text: "method", words: true }, ...(anyRefused ? [{ text: "refused", about: "sentences that the editor refused; they count as failed", up: true }] : []), ...D.columns.map((c) => ({ text: c.name + (unit(c) ? " " + unit(c) : "") + ({ higher: " ↑", lower: " ↓", neither: "" }[c.better]), about: c.about, up: c.better !== "higher" }))];
+  const timed = kind === "all" && Object.values(costs).some((x) => x.median !== null), priced = kind === "all" && Object.values(costs).some((x) => x.dollars !== null);
+  const heads = [{ text: "method", words: true }, ...(anyRefused ? [{ text: "refused", about: "sentences that the editor refused; they count as failed", up: true }] : []), ...D.columns.map((c) => ({ text: c.name + (unit(c) ? " " + unit(c) : "") + ({ higher: " ↑", lower: " ↓", neither: "" }[c.better]), about: c.about, up: c.better !== "higher" })), ...(timed ? [{ text: "seconds", about: "median of an edit on the machine that made it; below, the quartiles" }] : []), ...(priced ? [{ text: "$", about: "price of an edit" }] : [])];
   const best = Object.fromEntries(D.columns.map((c) => [c.name, names.map((m) => cellOf(c.name, m, kind).mean).filter((x) => x !== null).reduce((a, b) => (a === null || better(b, a, c) ? b : a), null)]));
   const rows = names.map((m) => {
     const tr = el("tr"); tr.append(el("td", m));
@@ -66,6 +69,13 @@ function scores() {
       if (delta && delta.unequal) td.append(el("small", `${delta.unequal} of unequal length not compared`));
       tr.append(td);
     }
+    const cost = costs[m];
+    if (timed) {
+      const td = el("td", cost && cost.median !== null ? cost.median.toPrecision(3) : "–", { "data-value": cost ? cost.median ?? "" : "" });
+      if (cost && cost.n > 1) td.append(el("small", `[${cost.low.toPrecision(3)}, ${cost.high.toPrecision(3)}]`));
+      tr.append(td);
+    }
+    if (priced) tr.append(el("td", cost && cost.dollars !== null ? cost.dollars.toFixed(2) : "–", { "data-value": cost ? cost.dollars ?? "" : "" }));
     return tr;
   });
   for (const p of D.published || []) for (const r of p.rows) {
@@ -120,12 +130,37 @@ function detail() {
 
 function plots(c) {
   const axes = [...new Set(D.methods.flatMap((m) => Object.keys(m.axes)))];
-  $("plots").replaceChildren(...axes.filter((a) => new Set(D.methods.map((m) => m.axes[a])).size > 1).map((axis) => plot(c, axis, axes)));
+  const timed = D.methods.filter((m) => costs[m.name] && costs[m.name].median > 0 && cellOf(c.name, m.name, "all").mean !== null);
+  $("plots").replaceChildren(...(timed.length > 1 ? [scatter(c, timed)] : []), ...axes.filter((a) => new Set(D.methods.map((m) => m.axes[a])).size > 1).map((axis) => plot(c, axis, axes)));
 }
 function svg(tag, attributes, text) {
   const made = document.createElementNS("http://www.w3.org/2000/svg", tag);
   for (const [k, v] of Object.entries(attributes)) made.setAttribute(k, v);
   if (text !== undefined) made.textContent = text;
+  return made;
+}
+// The column against the seconds of an edit, which are on a logarithmic scale; no other method is both faster and better than those that are joined.
+function scatter(c, methods) {
+  const W = 420, H = 250, left = 56, bottom = 42, top = 14, right = 14;
+  const points = methods.map((m) => ({ name: m.name, x: Math.log10(costs[m.name].median), seconds: costs[m.name].median, ...cellOf(c.name, m.name, "all") }));
+  const xs = points.map((p) => p.x), ys = points.flatMap((p) => [p.mean, p.low, p.high]).filter((y) => y !== null);
+  let low = Math.min(...ys), high = Math.max(...ys); const pad = (high - low) * 0.08 || Math.abs(high) * 0.1 || 1; low -= pad; high += pad;
+  const first = Math.min(...xs) - 0.1, last = Math.max(...xs) + 0.1, X = (x) => left + (W - left - right) * ((x - first) / (last - first)), Y = (y) => top + (H - top - bottom) * (1 - (y - low) / (high - low));
+  const made = svg("svg", { width: W, height: H, viewBox: `0 0 ${W} ${H}`, role: "img", "aria-label": `${c.name} against seconds of an edit` });
+  made.append(svg("line", { x1: left, y1: H - bottom, x2: W - right, y2: H - bottom, class: "axis" }), svg("line", { x1: left, y1: top, x2: left, y2: H - bottom, class: "axis" }));
+  for (let i = 0; i <= 4; i++) { const y = low + ((high - low) * (i + 0.5)) / 5; made.append(svg("text", { x: left - 6, y: Y(y) + 4, "text-anchor": "end" }, number(y, c))); }
+  for (let i = 0; i <= 3; i++) { const x = first + ((last - first) * (i + 0.5)) / 4; made.append(svg("text", { x: X(x), y: H - bottom + 16, "text-anchor": "middle" }, (10 ** x).toPrecision(2))); }
+  made.append(svg("text", { x: (W + left) / 2, y: H - 6, "text-anchor": "middle" }, "seconds of an edit (median)"), svg("text", { x: 12, y: top + 2 }, `${c.name} ${unit(c)}`));
+  if (c.better !== "neither") {
+    const front = points.filter((p) => !points.some((q) => q !== p && q.x <= p.x && (better(q.mean, p.mean, c) || (q.mean === p.mean && q.x < p.x)))).sort((a, b) => a.x - b.x);
+    made.append(svg("polyline", { points: front.map((p) => `${X(p.x)},${Y(p.mean)}`).join(" "), fill: "none", stroke: "var(--accent)", "stroke-width": 1.5, "stroke-dasharray": "4 3" }));
+  }
+  for (const p of points) {
+    if (p.low !== null) made.append(svg("line", { x1: X(p.x), x2: X(p.x), y1: Y(p.low), y2: Y(p.high), stroke: "var(--accent)", opacity: 0.6 }));
+    const dot = svg("circle", { cx: X(p.x), cy: Y(p.mean), r: 4, fill: "var(--accent)" }); dot.append(svg("title", {}, `${p.name}: ${number(p.mean, c)} ${span(p, c)}, ${p.seconds.toPrecision(3)} s`));
+    const near = X(p.x) > W - 120;
+    made.append(dot, svg("text", { x: X(p.x) + (near ? -7 : 7), y: Y(p.mean) - 6, "text-anchor": near ? "end" : "start" }, p.name));
+  }
   return made;
 }
 // One axis of the grid against the column; methods that agree on every other axis are joined.
@@ -159,14 +194,32 @@ function plot(c, axis, axes) {
 
 const scored = new Map(D.scores.map((s) => [[s.method, s.item, s.metric].join("\u0000"), s]));
 const scoreOf = (c, m, i) => scored.get([m, i, c.metric].join("\u0000"));
+// What is wrong with an item: failed edits, then scores that are missing, then words that an editor ignored.
+function trouble(id) {
+  const edits = D.edits.filter((e) => e.item === id), failed = edits.filter((e) => e.status === "failed"), ignored = edits.filter((e) => (e.ignored || []).length);
+  const unscored = D.scores.filter((s) => s.item === id && s.status === "unscored");
+  const text = [...failed.map((e) => `${e.method}: ${e.refused ? "refused" : "failed"}: ${e.reason}`), ...(unscored.length ? [`${count(unscored.length, "score")} missing: ${unscored[0].reason}`] : []), ...ignored.map((e) => `${e.method} ignored ${e.ignored.map((w) => `“${w}”`).join(", ")}`)];
+  return { rank: 1e4 * failed.length + 100 * unscored.length + ignored.length, short: [failed.length && `${failed.length} failed`, unscored.length && `${unscored.length} not scored`, ignored.length && "words ignored"].filter(Boolean).join(", "), text: text.join("\n") };
+}
+const troubles = new Map(D.items.map((it) => [it.id, trouble(it.id)]));
 function items(c) {
-  const names = D.methods.map((m) => m.name);
-  sortable($("items"), [{ text: "item", words: true }, { text: "kind", words: true }, { text: "instruction", words: true }, ...names.map((m) => ({ text: m + ": " + c.name, up: c.better !== "higher" }))], D.items.map((it) => {
-    const tr = el("tr", null, { class: "pick", "data-item": it.id });
-    tr.append(el("td", it.id), el("td", it.kind, { class: "text" }), el("td", it.instruction, { class: "text" }));
+  const names = D.methods.map((m) => m.name), ordered = [...D.items].sort((a, b) => troubles.get(b.id).rank - troubles.get(a.id).rank);
+  sortable($("items"), [{ text: "item", words: true }, { text: "kind", words: true }, { text: "instruction", words: true }, { text: "problems", up: false }, ...names.map((m) => ({ text: m + ": " + c.name, up: c.better !== "higher" }))], ordered.map((it) => {
+    const tr = el("tr", null, { class: "pick", "data-item": it.id }), what = troubles.get(it.id);
+    tr.append(el("td", it.id), el("td", it.kind, { class: "text" }), el("td", it.instruction, { class: "text" }), el("td", what.short, { class: "lost", title: what.text, "data-value": what.rank }));
     for (const m of names) { const s = scoreOf(c, m, it.id), v = s && s.values[c.name]; tr.append(el("td", v === undefined ? (s && s.status === "failed" ? "failed" : s && s.status === "unscored" ? "not scored" : "–") : number(v, c), { "data-value": v ?? "", title: (s && s.reason) || "", class: s && (s.status === "failed" || s.status === "unscored") ? "lost" : "" })); }
     tr.addEventListener("click", () => { show(it.id); $("viewer").scrollIntoView({ behavior: "smooth" }); });
     return tr;
   }));
-  mark();
+  mark(); filter();
+}
+// Shows the rows that hold every word of the search.
+function filter() {
+  const words = $("search").value.toLowerCase().split(/\s+/).filter(Boolean), rows = [...document.querySelectorAll("#items tr.pick")];
+  for (const tr of rows) {
+    const it = D.items.find((i) => i.id === tr.dataset.item), what = troubles.get(it.id), text = `${it.id} ${it.kind} ${it.instruction} ${what.short} ${what.text}`.toLowerCase();
+    tr.hidden = !words.every((w) => text.includes(w)) || ($("troubled").checked && !what.rank);
+  }
+  const visible = rows.filter((tr) => !tr.hidden).length;
+  $("found").textContent = `${visible === rows.length ? "" : `${visible} of `}${count(rows.length, "item")}; those with problems first. A click shows an item's clips.`;
 }

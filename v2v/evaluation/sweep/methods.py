@@ -1,12 +1,14 @@
-"""Methods of a sweep: editor settings in a grid, and folders of finished results.
+"""Methods of a sweep: editor settings in a grid, and finished results of other programs.
 
 A method turns an item into an output file. An `EditingMethod` runs an editor and names everything that the edit depends on, so that it is
-done once. A `ResultFolder` finds files that another program wrote.
+done once; outside_editors.py makes them of commands and servers. A `ResultFolder` finds files that another program wrote, a `ResultTable` reads
+their paths from a file.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -16,6 +18,7 @@ from typing import Any, Protocol
 
 from v2v.assets import EMBEDDED
 from v2v.checkpoints import hub, hub_client
+from v2v.data.table_file import iterate_items
 from v2v.errors import InputError
 from v2v.evaluation.cache import SweepCache, digest
 from v2v.evaluation.code_version import EDITING, object_code, package_code
@@ -59,6 +62,7 @@ class EditingMethod:
       revision: distinguishes versions of `editor`, whose edits are cached.
       axes: the varied settings, for plots.
       code: hash of the editor's code; "" to take it from the sources of `editor`, or of v2v.
+      dollars: price of an edit; None where it costs nothing or nobody knows.
     """
 
     name: str = "edit"
@@ -72,6 +76,7 @@ class EditingMethod:
     revision: str = ""
     axes: dict = field(default_factory=dict)
     code: str = ""
+    dollars: float | None = None
 
     def __post_init__(self):
         if self.editor is not None and not self.revision:
@@ -189,6 +194,7 @@ class EditingMethod:
             "editor",
             "code",
             *(() if self.lora else ("lora", "lora_scale")),
+            *(() if self.dollars is not None else ("dollars",)),
         ):
             settings.pop(name)
         if self.editor is not None:
@@ -246,7 +252,54 @@ class ResultFolder:
         return [pattern.format(id=item.id, name=name) for pattern in self.find]
 
 
-Method = EditingMethod | ResultFolder
+@dataclass(frozen=True)
+class ResultTable:
+    """A table of outputs of another program: CSV, JSON Lines or a JSON list with columns `id` and `path`.
+
+    Attributes:
+      name: unique in a sweep.
+      file: the table; paths in it are relative to its folder. An item without a row, or with an empty path, has no output.
+      axes: the varied settings, for plots.
+    """
+
+    name: str
+    file: Path
+    axes: dict = field(default_factory=dict)
+
+    def __post_init__(self):
+        _ = self._paths  # a table that can't be read is told before any work
+
+    @functools.cached_property
+    def _paths(self) -> dict[str, Path | None]:
+        file, paths = Path(self.file), dict[str, Path | None]()
+        for row in iterate_items(file):
+            name, path = (str(row.fields.get(column) or "").strip() for column in ("id", "path"))
+            if row.problem or not {"id", "path"} <= row.fields.keys() or not name:
+                problem = row.problem or "expected an id and a path"
+                raise InputError(f"method {self.name}: {file}, line {row.line}: {problem}")
+            if name in paths:
+                raise InputError(
+                    f"method {self.name}: {file}, line {row.line}: item {name} stands there twice"
+                )
+            paths[name] = file.parent / path if path else None
+        return paths
+
+    def path(self, item: Item) -> Path | None:
+        """Return the path of the item's output, or None."""
+        path = self._paths.get(item.id)
+        return path if path is not None and path.exists() else None
+
+    def extra(self, items: Iterable[Item]) -> list[str]:
+        """Return the ids in the table that belong to no item."""
+        return sorted(self._paths.keys() - {item.id for item in items})
+
+    def describe(self) -> dict:
+        """Return the settings for the report."""
+        return {"table": str(self.file)}
+
+
+FinishedResults = ResultFolder | ResultTable
+Method = EditingMethod | FinishedResults
 
 # What an export writes beside the clips.
 EXPORT_FILES = {"scores.csv", "MISSING.txt", "result.json"}

@@ -24,12 +24,14 @@ from v2v.evaluation.json_values import to_json_values
 from v2v.evaluation.metrics.base import Column, Metric, SetMetric
 from v2v.evaluation.sweep import published_tables
 from v2v.evaluation.sweep.methods import EditingMethod
-from v2v.evaluation.sweep.runner import EditOutput, MetricResult, SweepRun
+from v2v.evaluation.sweep.runner import NOT_DONE, EditOutput, MetricResult, SweepRun
 from v2v.evaluation.sweep.summary import (
+    EditCost,
     MethodSummary,
     WinRate,
     build_table,
     compare_methods,
+    summarize_costs,
     summarize_methods,
 )
 from v2v.evaluation.sweep.sweep import SweepPlan
@@ -73,6 +75,7 @@ class SweepResults:
       empty_columns: names of the columns that apply to no item.
       summary: by column and method.
       wins: by column, of method i against j; empty where no direction is better, and for metrics of sets.
+      costs: time and price of an edit, by method that runs an editor.
       problems: what fails `--strict`.
       stamp: versions and time, JSON-able.
     """
@@ -83,6 +86,7 @@ class SweepResults:
     empty_columns: Sequence[str]
     summary: dict[str, dict[str, MethodSummary]]
     wins: dict[str, list[list[WinRate | None]]]
+    costs: dict[str, EditCost]
     problems: Sequence[Problem]
     stamp: dict[str, Any]
 
@@ -98,7 +102,7 @@ class SweepResults:
         Returns:
           schema, title, stamp, benchmark, baseline, methods, columns, empty, kinds, items, edits, scores, published, skipped, notes,
           summary: {column: {method: {"all": cell, "kinds": {kind: cell}, "delta": difference}}}, wins: {column: [[win rate or
-          null]]}, problems (texts), and plan where there is one. Floats have five digits.
+          null]]}, costs: {method: cost}, problems (texts), and plan where there is one. Floats have five digits.
         """
         run, sweep = self.run, self.run.sweep
         benchmark = sweep.benchmark
@@ -134,6 +138,7 @@ class SweepResults:
                 column: [[rate and dataclasses.asdict(rate) for rate in row] for row in rows]
                 for column, rows in self.wins.items()
             },
+            "costs": {method: dataclasses.asdict(cost) for method, cost in self.costs.items()},
             "problems": [str(problem) for problem in self.problems],
         }  # fmt: skip
         values = to_json_values(document)
@@ -175,6 +180,7 @@ def build_results(run: SweepRun, plan: SweepPlan | None = None) -> SweepResults:
         wins={
             c.name: [] if isinstance(m, SetMetric) else compare_methods(tables[c.name]) for m, c in columns
         },
+        costs=summarize_costs(run),
         problems=list_problems(run, plan),
         stamp=version_stamp(),
     )
@@ -184,7 +190,14 @@ def list_problems(run: SweepRun, plan: SweepPlan | None = None) -> list[Problem]
     """List what fails `--strict`: the plan's notes, skipped metrics, failed items, outputs of another shape, ignored words, missing scores."""
     problems = [Problem(note) for note in (plan.notes if plan else [])]
     problems += [Problem(reason, metric=name) for name, reason in run.skipped_metrics.items()]
+    pending = [
+        ("edits", sum(output.is_pending for output in run.outputs.values())),
+        ("scores", sum(result.reason == NOT_DONE for result in run.results.values())),
+    ]
+    problems += [Problem(f"{count} {work} are not done yet") for work, count in pending if count]
     for (method, item), output in run.outputs.items():
+        if output.is_pending:
+            continue
         if output.path is None:
             problems.append(Problem(output.reason, method, item))
         elif output.rule:
@@ -195,7 +208,7 @@ def list_problems(run: SweepRun, plan: SweepPlan | None = None) -> list[Problem]
     problems += [
         Problem(result.reason, method, item, metric)
         for (method, item, metric), result in run.results.items()
-        if result.status == "unscored"
+        if result.status == "unscored" and result.reason != NOT_DONE
     ]
     return problems
 
@@ -220,7 +233,10 @@ def format_scores_csv(results: SweepResults) -> str:
 
 
 def format_summary_csv(results: SweepResults) -> str:
-    """Format one line per method, column and kind, with interval and counts, and one per editor with the share of refused items."""
+    """Format one line per method, column and kind, with interval and counts, and two per editor: the share of refused items, and its time.
+
+    The time is the median of seconds with the quartiles in place of an interval.
+    """
     out = io.StringIO()
     write = csv.writer(out, lineterminator="\n")
     write.writerow(("method", "column", "kind", "mean", "low", "high", "n", "scored", "failed", "unscored"))
@@ -233,6 +249,9 @@ def format_summary_csv(results: SweepResults) -> str:
     for method, refused in _refusals(results.run).items():
         rate = (_csv_value(to_json_values(x)) for x in intervals.rate(refused))
         write.writerow((method, "refused", "all", *rate, len(refused), len(refused), 0, 0))
+    for method, cost in results.costs.items():
+        seconds = (_csv_value(to_json_values(x)) for x in (cost.median, cost.low, cost.high))
+        write.writerow((method, "median seconds", "all", *seconds, cost.n, cost.n, 0, 0))
     return out.getvalue()
 
 
@@ -285,7 +304,7 @@ def _edit_json(method: str, item: str, output: EditOutput) -> dict:
     return {
         "method": method, "item": item, "status": "ok" if output.path else "failed", "reason": output.reason, "rule": output.rule,
         "path": str(output.path.resolve()) if output.path else "", "sha256": output.sha256, "seconds": output.seconds,
-        "notes": output.notes, "ignored": output.ignored, "refused": output.is_refused,
+        "notes": output.notes, "ignored": output.ignored, "refused": output.is_refused, "frames": output.frames,
     }  # fmt: skip
 
 

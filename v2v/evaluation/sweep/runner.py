@@ -19,7 +19,7 @@ from v2v.evaluation.cache import FinishedWork, SweepCache
 from v2v.evaluation.items import Item
 from v2v.evaluation.metrics.base import Case, Metric, ScoringError, missing_fields
 from v2v.evaluation.metrics.clips import editor_input
-from v2v.evaluation.sweep.methods import EditingMethod, Method, ResultFolder, VideoEditor
+from v2v.evaluation.sweep.methods import EditingMethod, FinishedResults, Method, VideoEditor
 from v2v.evaluation.sweep.sweep import (
     Sweep,
     describe_unsupported,
@@ -46,6 +46,7 @@ class EditOutput:
       is_new: whether it was edited in this run.
       frames: number of frames; None where there is no output, or it wasn't read.
       is_refused: whether the editor refused the request, such as a sentence of which it knows no word.
+      is_pending: whether the edit was left for a later run.
     """
 
     path: Path | None = None
@@ -58,6 +59,7 @@ class EditOutput:
     is_new: bool = False
     frames: int | None = None
     is_refused: bool = False
+    is_pending: bool = False
 
 
 @dataclass
@@ -99,23 +101,33 @@ class SweepRun:
     weights: dict[str, dict] = field(default_factory=dict)
 
 
+# The reason of work that a run with `only_finished` leaves out.
+NOT_DONE = "not done yet"
+
 # Receives "edit", "score" or "call" when one is finished, cached ones included.
 ProgressCallback = Callable[[str], None]
 
 
-def run_sweep(sweep: Sweep, cache: SweepCache, tick: ProgressCallback = lambda what: None) -> SweepRun:
+def run_sweep(
+    sweep: Sweep,
+    cache: SweepCache,
+    tick: ProgressCallback = lambda what: None,
+    *,
+    only_finished: bool = False,
+) -> SweepRun:
     """Compute all edits and scores that are not cached.
 
     Args:
       sweep: what to run.
       cache: finished edits and scores.
       tick: called when an edit, a score or a judge's score is finished.
+      only_finished: compute none, but collect those that are cached; the others are unscored.
 
     Raises:
       InputError: a model or adapter that isn't there. Failures of single items are recorded, not raised.
     """
     run = SweepRun(sweep)
-    _run_edits(run, cache, tick)
+    _run_edits(run, cache, tick, only_finished)
     active = []
     for metric in sweep.metrics:
         reason = metric.missing()
@@ -125,17 +137,18 @@ def run_sweep(sweep: Sweep, cache: SweepCache, tick: ProgressCallback = lambda w
             active.append(metric)
     for method in sweep.methods:
         for item in sweep.benchmark.items:
-            _score_output(run, method, item, [m for m in active if not m.calls], cache, tick)
+            local = [m for m in active if not m.calls]
+            _score_output(run, method, item, local, cache, tick, only_finished)
     for metric in active:
         if metric.calls:
-            _score_remotely(run, metric, cache, tick)
+            _score_remotely(run, metric, cache, tick, only_finished)
     return run
 
 
-def _run_edits(run: SweepRun, cache: SweepCache, tick: ProgressCallback) -> None:
+def _run_edits(run: SweepRun, cache: SweepCache, tick: ProgressCallback, only_finished: bool) -> None:
     sweep = run.sweep
     for method in sweep.methods:
-        if isinstance(method, ResultFolder):
+        if isinstance(method, FinishedResults):
             for item in sweep.benchmark.items:
                 run.outputs[method.name, item.id] = _find_output(method, item, cache)
                 tick("edit")
@@ -155,6 +168,8 @@ def _run_edits(run: SweepRun, cache: SweepCache, tick: ProgressCallback) -> None
                 output = EditOutput(reason=f"no such file: {', '.join(missing)}")
             elif edit:
                 output = _cached_output(edit, cache)
+            elif only_finished:
+                output = EditOutput(reason=NOT_DONE, is_pending=True)
             else:
                 remaining.setdefault(method.editor_key, []).append((method, item))
                 continue
@@ -206,7 +221,7 @@ def _cached_output(edit: FinishedWork, cache: SweepCache) -> EditOutput:
     )
 
 
-def _find_output(method: ResultFolder, item: Item, cache: SweepCache) -> EditOutput:
+def _find_output(method: FinishedResults, item: Item, cache: SweepCache) -> EditOutput:
     missing = missing_files(item)
     if missing:
         return EditOutput(reason=f"no such file: {', '.join(missing)}")
@@ -225,6 +240,7 @@ def _score_output(
     metrics: list[Metric],
     cache: SweepCache,
     tick: ProgressCallback,
+    only_finished: bool,
 ) -> None:
     output = run.outputs[method.name, item.id]
     case = Case(item, output.path) if output.path else None
@@ -232,7 +248,9 @@ def _score_output(
         _check_output(output, case, cache)
         case = case if output.path else None
     for metric in metrics:
-        run.results[method.name, item.id, metric.name] = _score(metric, item, output, case, cache)
+        run.results[method.name, item.id, metric.name] = _score(
+            metric, item, output, case, cache, only_finished
+        )
         tick("score")
 
 
@@ -253,11 +271,18 @@ def _check_output(output: EditOutput, case: Case, cache: SweepCache) -> None:
 
 
 def _score(
-    metric: Metric, item: Item, output: EditOutput, case: Case | None, cache: SweepCache
+    metric: Metric,
+    item: Item,
+    output: EditOutput,
+    case: Case | None,
+    cache: SweepCache,
+    only_finished: bool,
 ) -> MetricResult:
     fields = missing_fields(metric, item)
     if fields:
         return MetricResult("n/a", reason=f"the item has no {' and no '.join(fields)}")
+    if output.is_pending:
+        return MetricResult("unscored", reason=NOT_DONE)
     if case is None:
         return MetricResult("failed", reason=f"no output: {output.reason}")
     cached_score = find_score(metric, item, output.sha256, cache)
@@ -266,6 +291,8 @@ def _score(
         # Before, an output without a score was called failed, like one that is missing.
         status = "unscored" if record["status"] == "failed" else record["status"]
         return MetricResult(status, record["values"], record["reason"], record["notes"])
+    if only_finished:
+        return MetricResult("unscored", reason=NOT_DONE)
     try:
         score = metric.score(case)
     except ScoringError as error:
@@ -287,11 +314,15 @@ def _score(
     return result
 
 
-def _score_remotely(run: SweepRun, metric: Metric, cache: SweepCache, tick: ProgressCallback) -> None:
+def _score_remotely(
+    run: SweepRun, metric: Metric, cache: SweepCache, tick: ProgressCallback, only_finished: bool
+) -> None:
     def score(method: Method, item: Item) -> None:
         output = run.outputs[method.name, item.id]
         case = Case(item, output.path) if output.path else None
-        run.results[method.name, item.id, metric.name] = _score(metric, item, output, case, cache)
+        run.results[method.name, item.id, metric.name] = _score(
+            metric, item, output, case, cache, only_finished
+        )
         tick("call")
 
     with ThreadPoolExecutor(metric.parallel) as pool:

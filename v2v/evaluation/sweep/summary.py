@@ -23,6 +23,7 @@ import numpy as np
 from v2v.evaluation import intervals
 from v2v.evaluation.intervals import Interval
 from v2v.evaluation.metrics.base import Column, Metric, SetMetric
+from v2v.evaluation.sweep.methods import EditingMethod
 from v2v.evaluation.sweep.runner import SweepRun
 
 # Items from which a win rate with ties has an interval that covers what it says.
@@ -138,6 +139,40 @@ class MethodSummary:
     difference: Difference | None = None
 
 
+@dataclass(frozen=True)
+class EditCost:
+    """What an edit of a method takes; the field names are keys of results.json.
+
+    Attributes:
+      median: seconds, whatever the machine that measured them; nan where no edit was timed. The first edit of a process also loads and
+        compiles, which a median leaves out.
+      low: lower quartile.
+      high: upper quartile.
+      n: edits that were timed.
+      dollars: price of an edit; None where unknown.
+    """
+
+    median: float
+    low: float
+    high: float
+    n: int
+    dollars: float | None = None
+
+
+def summarize_costs(run: SweepRun) -> dict[str, EditCost]:
+    """Return the cost of the methods that run an editor."""
+    costs = {}
+    for method in run.sweep.methods:
+        if isinstance(method, EditingMethod):
+            outputs = [run.outputs[method.name, item.id] for item in run.sweep.benchmark.items]
+            seconds = [output.seconds for output in outputs if output.seconds is not None]
+            low, median, high = np.percentile(seconds, (25, 50, 75)) if seconds else [float("nan")] * 3
+            costs[method.name] = EditCost(
+                float(median), float(low), float(high), len(seconds), method.dollars
+            )
+    return costs
+
+
 def build_table(run: SweepRun, metric: Metric, column: Column) -> ScoreTable:
     """Collect the scores of a column."""
     items = run.sweep.benchmark.items
@@ -183,7 +218,7 @@ def summarize_methods(
             },
             difference=None
             if name == baseline
-            else _difference(values[row], values[base], unequal[row], column),
+            else paired_difference(values[row], values[base], unequal[row], column.rate),
         )
         for row, name in enumerate(methods)
     }
@@ -232,14 +267,24 @@ def _differ(lengths: np.ndarray, others: np.ndarray) -> np.ndarray:
     return np.isfinite(lengths) & np.isfinite(others) & (lengths != others)
 
 
-def _difference(values: np.ndarray, reference: np.ndarray, unequal: np.ndarray, column: Column) -> Difference:
+def paired_difference(
+    values: np.ndarray, reference: np.ndarray, unequal: np.ndarray, is_rate: bool
+) -> Difference:
+    """Return the mean difference of two rows of scores over the items that both have.
+
+    Args:
+      values: [items]; nan where there is no score.
+      reference: [items], what is subtracted.
+      unequal: bool [items]: items that are left out, since their outputs have different numbers of frames.
+      is_rate: whether scores are 0 or 1.
+    """
     both = np.isfinite(values) & np.isfinite(reference)
     shared, left_out = both & ~unequal, int((both & unequal).sum())
     n = int(shared.sum())
     if not n:
         return Difference(*NO_INTERVAL, n=0, unequal=left_out)
     changes = values[shared] - reference[shared]
-    if column.rate:
+    if is_rate:
         # From -1, 0, 1 to lost, tied, won.
         half = _share((changes + 1) / 2)
         interval = Interval(2 * half.mean - 1, 2 * half.low - 1, 2 * half.high - 1)

@@ -18,7 +18,7 @@ from v2v.errors import InputError
 from v2v.evaluation.cache import FinishedWork, SweepCache, Work
 from v2v.evaluation.items import Benchmark, Item
 from v2v.evaluation.metrics.base import Metric, missing_fields
-from v2v.evaluation.sweep.methods import EditingMethod, Method, ResultFolder
+from v2v.evaluation.sweep.methods import EditingMethod, FinishedResults, Method
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,7 @@ class SweepPlan:
       calls: requests to judges to make.
       calls_cached: requests of finished scores.
       dollars: estimated price of the calls; None where there are calls of unknown price.
+      edit_dollars: price of the edits to do, of methods that state one.
       skipped_metrics: reasons of metrics that cannot run here, by name.
       notes: what looks wrong beforehand, such as results of no item or items without a file.
       commits: number of finished edits, scores and judge scores by the commit or version of v2v that made them.
@@ -96,6 +97,7 @@ class SweepPlan:
     calls: int = 0
     calls_cached: int = 0
     dollars: float | None = 0.0
+    edit_dollars: float = 0.0
     skipped_metrics: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     commits: dict[Work, dict[str, int]] = field(default_factory=dict)
@@ -110,7 +112,8 @@ class SweepPlan:
         """Return the plan for people, several lines."""
         text = [f"plan: {self.methods} methods x {self.items} items"]
         if self.edits or self.edits_cached:
-            text.append(f"  edits         {self.edits} to do, {self.edits_cached} cached")
+            price = f" (about ${self.edit_dollars:.2f})" if self.edit_dollars else ""
+            text.append(f"  edits         {self.edits} to do{price}, {self.edits_cached} cached")
         if self.outputs_present or self.outputs_missing:
             text.append(f"  result files  {self.outputs_present} found, {self.outputs_missing} absent")
         text.append(f"  local scores  {self.scores} to do, {self.scores_cached} cached")
@@ -156,7 +159,7 @@ def plan_sweep(sweep: Sweep, cache: SweepCache) -> SweepPlan:
         if reason:
             plan.skipped_metrics[metric.name] = reason
     for method in sweep.methods:
-        if isinstance(method, ResultFolder):
+        if isinstance(method, FinishedResults):
             absent = [i.id for i in sweep.benchmark.items if method.path(i) is None]
             extra = method.extra(sweep.benchmark.items)
             if absent:
@@ -250,7 +253,7 @@ def _scored_files(item: Item, output: str, cache: SweepCache) -> dict:
 def _plan_item(plan: SweepPlan, sweep: Sweep, method: Method, item: Item, cache: SweepCache) -> None:
     if missing_files(item):
         return
-    if isinstance(method, ResultFolder):
+    if isinstance(method, FinishedResults):
         path = method.path(item)
         plan.outputs_present += path is not None
         plan.outputs_missing += path is None
@@ -262,6 +265,7 @@ def _plan_item(plan: SweepPlan, sweep: Sweep, method: Method, item: Item, cache:
     else:
         edit = find_edit(method, item, cache)
         plan.edits += edit is None
+        plan.edit_dollars += (method.dollars or 0.0) if edit is None else 0.0
         plan.edits_cached += edit is not None
         _count_work(plan, "edits", edit)
         if edit is None and cache.has_other_work("edits", method.key(item, cache)):
