@@ -48,21 +48,26 @@ class Selection:
     def __init__(self, folder: Path):
         self.parts: list[SelectedShard] = []
         self._index = (folder / pr.INDEX_FILE).open("w")
-        self._shard: shards.Shard | None = None
+        self._record_file: Path | None = None
         self._indices: list[int] = []
         self._length = self._size = 0
 
-    def begin(self, shard: shards.Shard) -> None:
-        """Go on with the next shard."""
-        self._end_shard()
-        self._shard, self._indices, self._size = shard, [], 0
-        self._length = sum(isinstance(result.outcome, PairFacts) for result in shard.results)
-
-    def keep(self, index: int, facts: PairFacts) -> None:
-        """Take a record of the shard.
+    def begin(self, record_file: Path, length: int) -> None:
+        """Go on with the next array_record file.
 
         Args:
-          index: Its position in the shard's array_record file.
+          record_file: The file.
+          length: Number of records in it.
+        """
+        self._end_file()
+        self._record_file, self._length = record_file, length
+        self._indices, self._size = [], 0
+
+    def keep(self, index: int, facts: PairFacts) -> None:
+        """Take a record of the file.
+
+        Args:
+          index: Its position in the file.
           facts: Its facts.
         """
         self._indices.append(index)
@@ -70,15 +75,15 @@ class Selection:
         self._index.write(format_facts(facts))
 
     def close(self) -> None:
-        """End the last shard and the index."""
-        self._end_shard()
+        """End the last file and the index."""
+        self._end_file()
         self._index.close()
 
-    def _end_shard(self) -> None:
-        if self._shard is not None and self._indices:
+    def _end_file(self) -> None:
+        if self._record_file is not None and self._indices:
             indices = None if len(self._indices) == self._length else tuple(self._indices)
-            self.parts.append(SelectedShard(self._shard.record_file, self._length, indices, self._size))
-        self._shard = None
+            self.parts.append(SelectedShard(self._record_file, self._length, indices, self._size))
+        self._record_file = None
 
 
 def add_parts(writer: SetWriter, parts: list[SelectedShard]) -> None:

@@ -28,8 +28,9 @@ from data_synth.dataset import assembly, beam, folders, shards
 from data_synth.dataset.facts import PairFacts, collect_facts
 from data_synth.dataset.preview import write_preview
 from data_synth.dataset.report import Report
-from data_synth.dataset.request import SynthRequest, fingerprint_sources
+from data_synth.dataset.request import SynthRequest, fingerprint_sources, parse_table
 from data_synth.dataset.shards import EncodedPair
+from data_synth.dataset.stored_set import StoredSet, open_set
 from data_synth.generate import PairOptions
 from data_synth.recipes import registry
 from data_synth.recipes.result import Rejected
@@ -60,6 +61,7 @@ class _Build:
       out: Folder to write, links resolved.
       work_folder: Hidden folder beside it.
       shard_folder: Folder of the shards.
+      earlier: A set of the same request with fewer pairs, with which the new one begins; None to begin with nothing.
     """
 
     request: SynthRequest
@@ -67,6 +69,7 @@ class _Build:
     out: Path
     work_folder: Path
     shard_folder: Path
+    earlier: StoredSet | None = None
 
     @property
     def has_shards(self) -> bool:
@@ -74,18 +77,50 @@ class _Build:
         return any(self.shard_folder.rglob("*.jsonl")) or any(self.shard_folder.glob("*.shard"))
 
 
-def build_dataset(request: SynthRequest, progress: Progress | None = None) -> dict:
+def extend_dataset(
+    folder: str | Path, out: str | Path, pairs: int, workers: int = 1, progress: Progress | None = None
+) -> dict:
+    """Build a set of more pairs that begins with those of a finished one, as if all had been asked for at once.
+
+    Args:
+      folder: The finished set.
+      out: Folder to write.
+      pairs: Number of pairs, those of the finished set included.
+      workers: Number of processes.
+      progress: Called with 1 after every pair.
+
+    Returns:
+      The report, as `build_dataset`.
+
+    Raises:
+      InputError: The set was not made by one request, has as many pairs, or its sources have changed.
+    """
+    earlier = open_set(folder)
+    table = earlier.report.get("request", {})
+    if "frames" not in table:
+        raise InputError(
+            f"{folder}: expected a set that v2v synth made, got one of v2v pairs, which has no seeds to go on with"
+        )
+    if pairs <= len(earlier):
+        raise InputError(f"--pairs {pairs}: expected more than the {len(earlier)} pairs of {folder}")
+    return build_dataset(parse_table(table, out, pairs, workers), progress, earlier)
+
+
+def build_dataset(
+    request: SynthRequest, progress: Progress | None = None, earlier: StoredSet | None = None
+) -> dict:
     """Build a folder of pairs, readable by `tfds.builder_from_directory(out).as_data_source("train")`.
 
     Args:
       request: What to build, and how.
       progress: Called with 1 after every pair.
+      earlier: A set of the same request with fewer pairs, whose pairs are not made again; None without one.
 
     Returns:
       The report, also at out/report.json (fields at `report.Report.table`).
 
     Raises:
-      InputError: The request is impossible, or `out` exists with other contents.
+      InputError: The request is impossible, `out` exists with other contents, or the earlier set is of another request.
     """
     out = Path(request.out)
     if out.is_symlink():  # nothing can be renamed onto a link
@@ -95,6 +130,13 @@ def build_dataset(request: SynthRequest, progress: Progress | None = None) -> di
     snapshot = json.dumps(content, sort_keys=True) if content else ""
     request.check_recipes(snapshot)
     table = request.table(content)
+    if earlier is not None and earlier.report["request"] | {"pairs": 0, "schema": 0} != table | {
+        "pairs": 0,
+        "schema": 0,
+    }:
+        raise InputError(
+            f"{earlier.folder}: expected a set of the same request, got another one; its sources or the recipes' versions have changed since"
+        )
     report = folders.find_finished(out, table)
     if request.preview:
         folders.create_preview_folder(Path(request.preview))
@@ -107,7 +149,7 @@ def build_dataset(request: SynthRequest, progress: Progress | None = None) -> di
             else work_folder / "shards"
         )
         with folders.lock_work_folder(work_folder):
-            build = _Build(request, snapshot, out, work_folder, shard_folder)
+            build = _Build(request, snapshot, out, work_folder, shard_folder, earlier)
             report = _write_folder(build, Report(table), progress)
     if request.preview:
         try:
@@ -206,8 +248,8 @@ def _write_folder(build: _Build, report: Report, progress: Progress | None) -> d
     return report.table()
 
 
-def _iterate_shards(build: _Build, last: int | None) -> Iterator[shards.Shard]:
-    """Yield the shards, in order, that are there or are made now; no seed from `last` on."""
+def _iterate_shards(build: _Build, first: int, last: int | None) -> Iterator[shards.Shard]:
+    """Yield the shards from seed `first` on, in order, that are there or are made now; no seed from `last` on."""
     request = build.request
     size = request.frames, request.height, request.width
     block = max(
@@ -217,7 +259,7 @@ def _iterate_shards(build: _Build, last: int | None) -> Iterator[shards.Shard]:
     plan = shards.ShardPlan(
         build.shard_folder,
         functools.partial(make_records, options=request.pair_options(build.snapshot)),
-        request.seed,
+        first,
         shards.shard_length(*size, block, request.pairs),
         block,
         last,
@@ -247,8 +289,22 @@ def _select_pairs(
     examples: list[tuple[Path, int]] = []
     pair_count = seed_count = failure_count = 0
     previous_rejection: Rejected | None = None
-    for shard in _iterate_shards(build, last):
-        selection.begin(shard)
+    first = request.seed
+    if build.earlier is not None:
+        report.add_rejections(build.earlier.report)
+        facts_of_set = build.earlier.iterate_facts()
+        for file in build.earlier.files:
+            selection.begin(file.path, file.length)
+            for index, facts in zip(range(file.length), facts_of_set, strict=False):
+                selection.keep(index, facts)
+                if report.keep(facts):
+                    examples.append((file.path, index))
+                if hashes is not None:
+                    _is_duplicate(facts, hashes)
+                pair_count += 1
+                first = facts.seed + 1
+    for shard in _iterate_shards(build, first, last):
+        selection.begin(shard.record_file, shard.pair_count)
         index = -1
         for result in shard.results:
             seed_count += 1
@@ -256,7 +312,7 @@ def _select_pairs(
             if isinstance(outcome, PairFacts):
                 index += 1
                 if not (hashes is not None and _is_duplicate(outcome, hashes)):
-                    selection.keep(index, outcome)
+                    selection.keep(index, dataclasses.replace(outcome, seed=result.seed))
                     if report.keep(outcome):
                         examples.append((shard.record_file, index))
                     pair_count += 1

@@ -39,6 +39,7 @@ class PairFacts:
       hash: Text that near-duplicates share.
       size: Bytes of the serialized record.
       fps: Frames per second; None where they are not known.
+      clip: Name of the footage, "" where the pair was rendered.
     """
 
     seed: int
@@ -55,6 +56,7 @@ class PairFacts:
     hash: str
     size: int = 0
     fps: float | None = None
+    clip: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Return the facts as JSON takes them."""
@@ -88,12 +90,18 @@ def collect_facts(pair: Pair) -> PairFacts:
         makers=find_makers(pair.provenance),
         hash=digest.hexdigest(),
         fps=float(fps) if isinstance(fps, int | float) else None,
+        clip=_find_clip(pair.provenance),
     )
 
 
 def collect_record_facts(record: dict) -> PairFacts:
     """Return the facts of an encoded pair, which is decoded for them: those of shards of older builds."""
     return collect_facts(pr.decode_pair(record))
+
+
+def _find_clip(provenance: dict) -> str:
+    clip = str(provenance.get("clip") or "")
+    return "" if clip == "rendered" else clip or str(provenance.get("source") or "")
 
 
 def format_facts(facts: PairFacts) -> str:

@@ -70,7 +70,7 @@ class Report:
 
     def add_example(self, pair: pr.Pair) -> None:
         """Show a pair on the page."""
-        self.examples.setdefault(pair.edit, []).append(_format_example(pair))
+        self.examples.setdefault(pair.edit, []).append(format_example(pair))
 
     def drop(self, seed: int, rejection: Rejected) -> None:
         """Count one seed that gave no pair; list it where an exception was the reason, for a person to look at."""
@@ -97,6 +97,15 @@ class Report:
             "edited_area": area,
             "licenses": _sort_counts(self.licenses),
         }
+
+    def add_rejections(self, table: dict) -> None:
+        """Count the rejections of an earlier report.
+
+        Args:
+          table: Its `table`.
+        """
+        self.reasons.update(table.get("dropped", {}))
+        self.failures += table.get("failed", [])
 
     def describe(self) -> str:
         """Return what the pairs are and what made them, for dataset_info.json."""
@@ -140,7 +149,7 @@ class Report:
             for edit, parts in sorted(self.examples.items())
         )
         return (
-            f"<!doctype html><meta charset=utf-8><title>{table['pairs']} pairs</title><style>{_STYLE}</style>"
+            f"<!doctype html><meta charset=utf-8><title>{table['pairs']} pairs</title><style>{STYLE}</style>"
             f"<h1>{table['pairs']} pairs</h1><details><summary>Request</summary><pre>"
             f"{html.escape(json.dumps(self.request, indent=1, sort_keys=True))}</pre></details>"
             f"<div class=tables>{tables}</div><h2>Pairs</h2><p>Source above, target below, mask last. Reference at the right."
@@ -148,7 +157,7 @@ class Report:
         )
 
 
-_STYLE = """body{font:14px/1.4 system-ui,sans-serif;margin:2em;background:#eee;color:#222}
+STYLE = """body{font:14px/1.4 system-ui,sans-serif;margin:2em;background:#eee;color:#222}
 .tables{display:flex;flex-wrap:wrap;gap:2em}td{padding:0 .6em 0 0}td.n{text-align:right}
 .bar{display:inline-block;height:.7em;background:#47a}.row{display:flex;flex-wrap:wrap;gap:1.5em}
 .pair{max-width:26em}.film{background-size:auto 100%;margin:2px}
@@ -165,7 +174,8 @@ def _format_bars(title: str, counts: dict) -> str:
     return f"<div><h3>{title}</h3><table>{rows}</table></div>"
 
 
-def _format_example(pair: pr.Pair) -> str:
+def format_example(pair: pr.Pair) -> str:
+    """Return the HTML of a pair that plays: source, target and mask, one below the other, the reference, and its words."""
     T, H, W, _ = pair.source.shape
     index = np.unique(np.linspace(0, T - 1, min(T, EXAMPLE_FRAMES)).round().astype(int))
     mask = np.repeat(pair.mask[index, ..., None], 3, -1)

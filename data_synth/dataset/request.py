@@ -191,6 +191,35 @@ class SynthRequest:
         return json.loads(json.dumps(table))
 
 
+def parse_table(table: dict, out: str | Path, pairs: int, workers: int = 1) -> SynthRequest:
+    """Return the request of a table, for another number of pairs.
+
+    Args:
+      table: `SynthRequest.table` of a finished set.
+      out: Folder to write.
+      pairs: Number of pairs.
+      workers: Number of processes.
+    """
+    fields = {name: table[name] for name in ("seed", "frames", "height", "width", "transition")}
+    fields |= {name: table[name] for name in ("storage",) if name in table}
+    stored = table.get("sources", {})
+    names = {field.name for field in dataclasses.fields(Sources)}
+    sources = {name: value for name, value in stored.items() if name in names}
+    if "experts" in sources:
+        sources["experts"] = tuple(sources["experts"])
+    if "sets" in sources:
+        sources["sets"] = tuple((name, path) for name, path in sources["sets"])
+    return SynthRequest(
+        out,
+        pairs,
+        workers=workers,
+        edits=tuple(table["edits"]),
+        operators=tuple(table.get("operators", CLASSIC_OPERATORS)),
+        sources=Sources(**sources),
+        **fields,
+    )
+
+
 def parse_import(text: str) -> tuple[str, str]:
     """Return the name and the path in "NAME=PATH".
 

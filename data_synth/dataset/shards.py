@@ -98,6 +98,11 @@ class Shard:
     results: list[SeedResult]
 
     @property
+    def pair_count(self) -> int:
+        """Return the number of pairs."""
+        return sum(isinstance(result.outcome, PairFacts) for result in self.results)
+
+    @property
     def record_file(self) -> Path:
         """Return the array_record file, which holds the records of the pairs in order; there is none without pairs."""
         return self.path.with_suffix(".array_record")

@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from v2v.cli import pair_sets
+
 if TYPE_CHECKING:
     from v2v.data.pair_table import PairTable
 
@@ -149,4 +151,8 @@ COMMANDS: Mapping[str, PairsCommand] = {
         _add_check_arguments,
         _run_check,
     ),
+    **{
+        name: PairsCommand(summary, pair_sets.EXAMPLES, add, run_command)
+        for name, summary, add, run_command in pair_sets.COMMANDS
+    },
 }

@@ -130,7 +130,13 @@ def build_parser(actions: Mapping[str, Callable]) -> argparse.ArgumentParser:
             build_epilog=synth.describe_recipes,
         )
     )
-    pairs.add_arguments(add_command("pairs", "check tables of your own training pairs"), _parse_size)
+    pairs.add_arguments(
+        add_command(
+            "pairs",
+            "check tables of your own training pairs; view, count, drop, merge, split, extend, caption and export sets",
+        ),
+        _parse_size,
+    )
     _add_train_options(
         add_command(
             "train",

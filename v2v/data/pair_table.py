@@ -19,7 +19,7 @@ Columns, each with other names that people's tables have for it (`COLUMNS`); onl
 other, and the reference elsewhere. Paths are relative to the table. Columns of other names are not read.
 
 In a folder, NAME.mp4 is the target, NAME_source.* or NAME_control.* the source, NAME_mask.* and NAME_reference.* are what they say, and
-every line of NAME.txt is an instruction.
+every line of NAME.txt is an instruction. A folder with a table metadata.jsonl or metadata.csv is read by that.
 
 Reading a table opens none of the files that it names.
 """
@@ -65,6 +65,8 @@ SPLITS: Mapping[str, Split] = {
 }
 CLIP_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".gif")
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
+# A table of one of these names in a folder goes before the names of its other files, as in folders of Hugging Face datasets.
+TABLE_NAMES = ("metadata.jsonl", "metadata.csv")
 # End of a file's name in a folder: what the file is.
 ROLES = {
     "_source": "source",
@@ -184,7 +186,8 @@ def read_table(path: str | Path) -> PairTable:
       InputError: it can't be read, has no row, or has no column of a source or target.
     """
     path = Path(path)
-    rows, ignored = _read_folder(path) if path.is_dir() else _read_file(path)
+    table = next((path / name for name in TABLE_NAMES if (path / name).is_file()), path)
+    rows, ignored = _read_folder(table) if table.is_dir() else _read_file(table)
     if not rows:
         raise InputError(f"{path}: expected at least one pair, found none")
     return PairTable(path, tuple(_reject_repetitions(rows)), tuple(ignored))
