@@ -3,7 +3,7 @@
 folder → names, RGBA pictures → `render`. An object's name is the first that there is of
 
     the line of its file in names.csv (columns file and name) of the folder
-    the text in NAME.txt beside NAME.png
+    the first line of NAME.txt beside NAME.png, without an article and full stop
     the Unicode name of the character whose code point is the file's name (1f34e.webp: red apple), as sets of emoji have it
     the name of the file, without numbers at its end (garden_gnome-2.png: garden gnome)
 
@@ -34,6 +34,7 @@ _SIGNS = frozenset(
     "sign symbol mark button squared arrow arrows flag keycap clock face sequence input bubble digit letter regional indicator ideograph number "
     "zodiac mahjong playing fist finger hand hands square circle diamond triangle heart part alternation person with ligature negative positive input".split()
 )
+_ARTICLE = re.compile(r"^(an?|the)\s+", re.IGNORECASE)
 _CODE_POINT = re.compile(r"(?=[0-9a-f]*\d)[0-9a-f]{4,6}")
 # Least share of a cut-out's box that is opaque, and greatest ratio of its sides.
 _MIN_OPAQUE, _MAX_RATIO = 0.15, 4.0
@@ -161,7 +162,8 @@ def _name_of(path: Path) -> str:
     """Return the name of a cut-out that names.csv doesn't tell, "" where it has none."""
     note = path.with_suffix(".txt")
     if note.is_file():
-        return " ".join(text_files.read_text(note).split())
+        first = text_files.read_text(note).strip().partition("\n")[0]  # further lines may be translations
+        return _ARTICLE.sub("", " ".join(first.split()).rstrip(".!"))
     stem = path.stem.lower()
     points = [part for part in re.split(r"[-_]", stem) if part != "fe0f"]
     if points and all(_CODE_POINT.fullmatch(part) for part in points):

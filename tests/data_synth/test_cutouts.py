@@ -69,6 +69,9 @@ def test_names(objects, tmp_path):
     assert folder.names == ("flag", "wooden box", "b") and folder.license == "unknown"
     assert folder.load(0).reason == "unreadable cut-out 1f1e9-1f1ea.png"
     assert folder.load(2).reason == "cut-out b.png has no transparent background"
+    (tmp_path / "names.csv").unlink()
+    (tmp_path / "b.txt").write_text("A garden gnome.\nde.utf8=Ein Gartenzwerg.\n")
+    assert library.read_cutout_folder(tmp_path).names[-1] == "garden gnome"
     (tmp_path / "names.csv").write_text("file,name\nmissing.png,x\n")
     with pytest.raises(InputError, match=r"expected files of the folder, got 'missing.png'"):
         library.read_cutout_folder(tmp_path)

@@ -18,6 +18,7 @@ from which a palette edit takes its colors are given to every editor, because th
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
@@ -30,6 +31,8 @@ import numpy as np
 from data_synth import generate
 from data_synth.operators.photometric import PHOTOMETRIC
 from data_synth.recipes import planar
+from data_synth.recipes.result import Rejected
+from data_synth.recipes.sources import NO_SOURCES, Sources
 from data_synth.scenes.edits import LOCAL_EDITS
 from v2v.data.pair import Pair
 from v2v.errors import InputError
@@ -63,14 +66,33 @@ The same version, seed, sizes and kinds make the same bytes, so scores are compa
 _FILES = ("source", "truth", "mask", "reference")
 
 
+# Seeds that are tried for one item.
+MAX_TRIES = 500
+
+
 @dataclass(frozen=True)
-class _PairRequest:
-    """One item to build: its name, its kind, data_synth's recipe for it, and (height, width)."""
+class ItemRequest:
+    """One item to build.
+
+    Attributes:
+      name: name of its folder.
+      kind: type of the edit, by which scores are broken down.
+      recipe: data_synth's recipe for it.
+      size: height and width of the clips.
+      edit: edit that a recipe of many has to draw; "" for any.
+      material: what the clips show, such as "film"; "" where the benchmark has one material.
+      sources: clips and cut-outs that the recipe reads.
+      snapshot: hash of what the sources hold.
+    """
 
     name: str
     kind: str
     recipe: str
     size: tuple[int, int]
+    edit: str = ""
+    material: str = ""
+    sources: Sources = NO_SOURCES
+    snapshot: str = ""
 
 
 def build_benchmark(
@@ -102,7 +124,7 @@ def build_benchmark(
     items: list[Item] = []
     for row, kind in enumerate(kinds):
         requests = [
-            _PairRequest(
+            ItemRequest(
                 f"{kind.replace(' ', '-')}-{k:02d}",
                 kind,
                 f"physics-{kind}" if physics and k % 2 and kind in PHYSICS else kind,
@@ -110,7 +132,7 @@ def build_benchmark(
             )
             for k in range(per_kind)
         ]
-        items += _build_items(root, requests, seed + row * SEEDS_PER_KIND, frames, transition=0.5)
+        items += build_items(root, requests, seed + row * SEEDS_PER_KIND, frames, transition=0.5)
     is_complete = per_kind == 20 and kinds == KINDS and physics
     about = f"Rendered pairs with exact truth, {len(kinds)} kinds x {per_kind}, {frames} frames."
     return Benchmark(
@@ -157,8 +179,8 @@ def build_type_benchmark(
     for i in range(count):
         turn, kind = i // len(edit_types), edit_types[i % len(edit_types)]
         name = f"{kind.replace(' ', '-')}-{turn:02d}"
-        requests.append(_PairRequest(name, kind, kind, sizes[turn % len(sizes)]))
-    items = _build_items(root, requests, seed, frames, transition)
+        requests.append(ItemRequest(name, kind, kind, sizes[turn % len(sizes)]))
+    items = build_items(root, requests, seed, frames, transition)
     about = f"Rendered pairs with exact truth, {len(edit_types)} edit types in turn, {frames} frames."
     return Benchmark("exact truth by type", tuple(items), f"{planar.VERSION} ({count} pairs)", about)
 
@@ -171,8 +193,11 @@ def read_item(record: dict, folder: Path) -> Item:
       folder: the item's folder.
     """
     files = {name: folder / record[name] if record.get(name) else None for name in _FILES}
-    fields = {name: value for name, value in record.items() if name != "next_seed"}
-    return Item(**{**fields, **files}, extra={"seed": record["next_seed"] - 1})
+    fields = {name: value for name, value in record.items() if name not in ("next_seed", "material")}
+    extra = {"seed": record["next_seed"] - 1}
+    if "material" in record:
+        extra["material"] = record["material"]
+    return Item(**{**fields, **files}, extra=extra)
 
 
 def write_lossless_clip(frames: np.ndarray, path: Path) -> None:
@@ -186,25 +211,64 @@ def write_lossless_clip(frames: np.ndarray, path: Path) -> None:
         out.mux(stream.encode(None))
 
 
-def _build_items(
-    root: Path, requests: Iterable[_PairRequest], seed: int, frames: int, transition: float
+def build_items(
+    root: Path,
+    requests: Iterable[ItemRequest],
+    seed: int,
+    frames: int,
+    transition: float,
+    readme: str = README,
 ) -> list[Item]:
-    """Build the items that are not there yet, with seeds that follow one another, and return all."""
+    """Build the items that are not there yet, with seeds that follow one another, and return all.
+
+    Args:
+      root: folder of the items.
+      requests: what to build.
+      seed: the first one to try.
+      frames: length of the clips.
+      transition: probability that an edit begins or ends inside the clip.
+      readme: text that is written beside the items.
+
+    Raises:
+      InputError: no seed gives an item.
+    """
     items = []
     for request in requests:
         folder = root / request.name
         if not (folder / "item.json").exists():
-            options = generate.PairOptions(frames, *request.size, (request.recipe,), transition)
-            pair, next_seed = generate.find_pair(seed, options)
+            pair, next_seed = _find_pair(request, seed, frames, transition)
             _write_item(pair, request, next_seed, folder)
         record = json.loads((folder / "item.json").read_text())
         seed = record["next_seed"]
         items.append(read_item(record, folder))
-    write_text_atomically(root / "README.txt", README)
+    write_text_atomically(root / "README.txt", readme)
     return items
 
 
-def _write_item(pair: Pair, request: _PairRequest, next_seed: int, folder: Path) -> None:
+def _find_pair(request: ItemRequest, seed: int, frames: int, transition: float) -> tuple[Pair, int]:
+    """Return the pair of the first seed from `seed` on that gives the edit, and the seed after that."""
+    options = generate.PairOptions(
+        frames,
+        *request.size,
+        (request.recipe,),
+        transition,
+        sources=request.sources,
+        snapshot=request.snapshot,
+    )
+    reasons: Counter[str] = Counter()
+    for tried in range(seed, seed + MAX_TRIES):
+        pair = generate.make_pair(tried, options)
+        if isinstance(pair, Rejected):
+            reasons[pair.reason] += 1
+        elif request.edit in ("", pair.edit):
+            return pair, tried + 1
+    common = ", ".join(f"{reason} ({n} times)" for reason, n in reasons.most_common(2))
+    raise InputError(
+        f"{request.name}: none of {MAX_TRIES} seeds gives an item; {common or 'the recipe never draws it'}"
+    )
+
+
+def _write_item(pair: Pair, request: ItemRequest, next_seed: int, folder: Path) -> None:
     clips = {
         "source": pair.source,
         "truth": pair.target,
@@ -216,6 +280,8 @@ def _write_item(pair: Pair, request: _PairRequest, next_seed: int, folder: Path)
         "instruction": pair.instructions[0],
         "next_seed": next_seed,
     }
+    if request.material:
+        record["material"] = request.material
     for name, frames in clips.items():
         with atomic_path(folder / f"{name}.mkv") as partial:
             write_lossless_clip(frames, partial)
