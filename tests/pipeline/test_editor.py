@@ -16,6 +16,8 @@ from v2v.pipeline import tiled
 from v2v.pipeline.settings import EditRequest, EditSettings
 from v2v.video.segmentation import registry
 from v2v.video.segmentation.halves import HalfSource
+from v2v.video.segmentation.text import TextMask
+from v2v.video.segmentation.text_reading import TextLine
 
 
 @pytest.fixture
@@ -56,6 +58,30 @@ def test_masks_by_name(editor, start, edited):
     assert psnr(out[8 - edited :, :, :32], 255 - frames[8 - edited :, :, :32]) > 30
     np.testing.assert_array_equal(turned[:, :, :32], frames[:, :, :32])
     assert psnr(turned[:, :, 32:], 255 - frames[:, :, 32:]) > 30
+
+
+@pytest.mark.parametrize("start", [None, 0.08])
+def test_text_is_removed_without_the_model(editor, start):
+    """An instruction to remove what was found as text fills it; any other edits its boxes."""
+    frames = picture(6, 48, 64)
+    first = 0 if start is None else 2
+    line = TextLine("AB", np.array([(20, 20), (40, 20), (40, 30), (20, 30)], np.float32))
+
+    class FoundText(HalfSource):
+        def find(self, frames):
+            return TextMask((48, 64), [[line] for _ in frames])
+
+    info = registry.MaskSourceInfo("for this test", lambda files, argument: FoundText("left"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(registry.MASK_SOURCES, "words", info)
+        removed = editor.edit_video(frames, "Remove the text", mask="words", start=start)
+        assert not editor.model.calls
+        edited = editor.edit_video(frames, "make it negative", mask="words", start=start)
+    assert editor.model.calls and removed.report["edited_frames"] == 6 - first
+    assert 0 < removed.report["mask_area"] == edited.report["mask_area"] < 0.2
+    for out in (removed.frames, edited.frames):
+        np.testing.assert_array_equal(out[:first], frames[:first])
+        np.testing.assert_array_equal(out[:, :10], frames[:, :10])
 
 
 def test_files_keep_sound_times_and_size(editor, tmp_path):

@@ -28,7 +28,7 @@ import numpy as np
 from v2v.config import ModelConfig
 from v2v.errors import InputError, note
 from v2v.pipeline import tiled, windowed
-from v2v.pipeline.found_masks import network_files, search_clip
+from v2v.pipeline.found_masks import network_files, remove_text, search_clip
 from v2v.pipeline.full_resolution import FrameRegion, FrameRows, FullResolutionFrames, Upsampler
 from v2v.pipeline.model import EditingModel, TextEmbedding
 from v2v.pipeline.pretrained import Pretrained, load_pretrained
@@ -49,6 +49,7 @@ from v2v.video.detail_transfer.transfer import DetailTransfer, enlarge, evenly_s
 from v2v.video.file_checks import DEFAULT_FORMAT
 from v2v.video.frame_store import FrameStore
 from v2v.video.output_format import OutputFormat
+from v2v.video.segmentation.base import FoundMask
 from v2v.video.segmentation.registry import build_mask_source, is_mask_source
 from v2v.video.video import Video
 
@@ -148,6 +149,17 @@ class EasyV2VEditor:
         )
         if edit_mask:
             edit_mask.survey(*size, *span)
+            is_removal = isinstance(mask, FoundMask) and not settings.invert_mask
+            text_free = remove_text(instruction, mask, clip) if is_removal else None
+            if text_free is not None:
+                report = _build_report(settings, config, clip, edit_mask.active_span)
+                report["prompt"], report["mask_area"] = (
+                    " ".join(instruction.split()),
+                    round(edit_mask.area, 4),
+                )
+                return EditResult(
+                    dataclasses.replace(clip, frames=text_free, path=None, report=report), report
+                )
             if settings.preserve:  # frames with an all-black mask need no edit
                 span = edit_mask.active_span
             edit_mask = None if edit_mask.is_full and span == edit_mask.active_span else edit_mask

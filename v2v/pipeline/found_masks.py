@@ -1,12 +1,23 @@
-"""Masks by name, `--mask person`: the networks' files from the cache or the environment, and the search through a clip."""
+"""Masks by name, `--mask person`: the networks' files from the cache or the environment, and the search through a clip.
+
+Text that is found can also be removed without a model: it hides what other frames show.
+"""
 
 import itertools
+import re
 
 from v2v.pipeline.windowed import progress_bar
 from v2v.runtime import environment
 from v2v.video.segmentation.base import FoundMask, MaskSource, PartialMask
 from v2v.video.segmentation.model_files import ModelFiles
+from v2v.video.segmentation.text import TextMask
+from v2v.video.text_removal import TextFreeFrames
 from v2v.video.video import Video
+
+_REMOVAL = re.compile(
+    r"\s*(please\s+)?(remove|erase|delete|hide|clean (up|off)|get rid of|take (away|out|off)|wipe( out| off)?)\b",
+    re.I,
+)
 
 
 def network_files() -> ModelFiles:
@@ -32,3 +43,19 @@ def search_clip(source: MaskSource, clip: Video, span: tuple[int, int], progress
     found = source.find(progress_bar(frames, "masks", progress, end - first))
     is_whole = len(found) in (1, len(clip.frames))
     return found if is_whole else PartialMask(found, first, len(clip.frames))
+
+
+def remove_text(instruction: str, found: FoundMask, clip: Video) -> TextFreeFrames | None:
+    """Return the frames of a clip without its text; None unless an instruction asks for the removal of what was found and that is text.
+
+    Args:
+      instruction: such as "remove the subtitles".
+      found: what was found.
+      clip: the clip.
+    """
+    first = 0
+    if isinstance(found, PartialMask):
+        found, first = found.mask, found.first
+    if not isinstance(found, TextMask) or not _REMOVAL.match(instruction):
+        return None
+    return TextFreeFrames(clip, found, first)

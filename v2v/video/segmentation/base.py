@@ -90,7 +90,12 @@ class StoredMask(FoundMask):
 
 
 class PartialMask(FoundMask):
-    """The mask of a part of a clip; black in the other frames."""
+    """The mask of a part of a clip; black in the other frames.
+
+    Attributes:
+      mask: of the part.
+      first: number of the part's first frame.
+    """
 
     def __init__(self, mask: FoundMask, first: int, count: int):
         """Place a mask.
@@ -100,17 +105,17 @@ class PartialMask(FoundMask):
           first: number of the part's first frame.
           count: frames of the clip.
         """
-        self._mask, self._first, self._count = mask, first, count
+        self.mask, self.first, self._count = mask, first, count
 
     def __len__(self) -> int:
         return self._count
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        masks, end = iter(self._mask), self._first + len(self._mask)
+        masks, end = iter(self.mask), self.first + len(self.mask)
         picture = next(masks)
         black = np.zeros_like(picture)
         for t in range(self._count):
-            if not self._first <= t < end:
+            if not self.first <= t < end:
                 yield black
             else:
-                yield picture if t == self._first else next(masks)
+                yield picture if t == self.first else next(masks)
