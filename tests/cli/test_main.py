@@ -272,6 +272,13 @@ def test_bad_input_is_one_line_and_exit_2(v2v, capsys, words):
             ["--mask", "10,10,50"],
             "mask 10,10,50: no such file; --mask takes a picture, a video, a box x,y,w,h",
         ),
+        (["--mask", ",".join(["9" * 5000] * 4)], "999: no such file; --mask takes a picture, a video, a box"),
+        (["--steps", "99999999999"], "steps: expected at most 10000"),
+        (["--guidance", "-1e300"], "guidance: expected 1e+06 at most"),
+        (
+            ["--lora", "x.safetensors=1e300"],
+            "--lora x.safetensors=1e300: expected a finite weight, 1e+06 at most",
+        ),
         (["--mask", "text.mp4"], "mask text.mp4: expected a video"),
         (["--reference", "none.png"], "reference none.png: no such file"),
         (["--reference", "none.mp4@2"], "reference none.mp4: no such file"),

@@ -4,7 +4,6 @@ import argparse
 import dataclasses
 import functools
 import json
-import math
 import sys
 import time
 from collections import Counter
@@ -29,6 +28,8 @@ if TYPE_CHECKING:  # heavy imports wait until the input is checked
     from v2v.pipeline.model import EditingModel
     from v2v.pipeline.pretrained import Pretrained
 
+# Far beyond what gives a picture, and far from where float32 ends.
+LARGEST_WEIGHT = 1e6
 # Options without effect: for one clip, for a manifest, and with --warm, whose argument sets steps and windows.
 UNUSED_FOR_ONE = ("out", "distributed")
 UNUSED_FOR_MANIFEST = ("explain", "warm", "overwrite")
@@ -507,8 +508,10 @@ def parse_adapters(arguments: Iterable[str], scale: float) -> tuple[tuple[str, f
             weight = float(text)
         except ValueError:
             raise InputError(f"--lora {argument}: expected a number after =, such as {file}=0.5") from None
-        if not math.isfinite(weight):
-            raise InputError(f"--lora {argument}: expected a finite weight, got {text}")
+        if not abs(weight) <= LARGEST_WEIGHT:
+            raise InputError(
+                f"--lora {argument}: expected a finite weight, {LARGEST_WEIGHT:g} at most, got {text}"
+            )
         adapters.append((file, weight))
     return tuple(adapters)
 

@@ -92,7 +92,8 @@ def read_manifest(manifest: str | Path, defaults: ManifestDefaults = ManifestDef
             f"{path}: manifest can't be read ({error_reason(error)}); expected a file with one JSON object a line"
         ) from None
     lines = content.removeprefix(codecs.BOM_UTF8).split(b"\n")
-    if b"\0" in content and not any(line.lstrip().startswith((b"{", *UTF16)) for line in lines):
+    first = next((line.lstrip() for line in lines if line.strip()), b"")
+    if b"\0" in content and not first.startswith((b"{", *UTF16)):
         raise InputError(f"{path}: manifest expected to be text with one JSON object a line, got binary data")
     jobs = []
     for number, line in enumerate(lines, 1):

@@ -47,6 +47,10 @@ FOREIGN_NAMES = {
     "output_type": "leave it out; the result's frames are a uint8 array [T, H, W, 3]",
     "prompt": "write instruction=SENTENCE",
 }
+# More steps change nothing that can be seen.
+MOST_STEPS = 10_000
+# Far beyond what gives a picture, and far from where float32 ends.
+LARGEST_GUIDANCE = 1e6
 
 
 @dataclass(frozen=True)
@@ -89,12 +93,16 @@ class EditSettings:
                 not isinstance(value, kind) or isinstance(value, bool) or value < least
             ):
                 raise InputError(f"{name}: expected at least {least}, a whole number, got {value!r}")
+        if self.steps is not None and self.steps > MOST_STEPS:
+            raise InputError(f"steps: expected at most {MOST_STEPS}, got {self.steps}")
         for name in ("start", "end", "guidance", "soft"):
             value = getattr(self, name)
             if value is not None and (
                 not isinstance(value, Real) or isinstance(value, bool) or not math.isfinite(value)
             ):
                 raise InputError(f"{name}: expected a number, got {value!r}")
+        if self.guidance is not None and abs(self.guidance) > LARGEST_GUIDANCE:
+            raise InputError(f"guidance: expected {LARGEST_GUIDANCE:g} at most, got {self.guidance:g}")
         if self.soft is not None and self.soft < 0:
             raise InputError(f"soft: expected a width in pixels of at least 0, got {self.soft:g}")
         if not isinstance(self.strength, Real) or not 0.05 <= self.strength <= 1:

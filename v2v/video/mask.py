@@ -49,7 +49,7 @@ MIN_CELL_SHARE = 0.25
 SUSPECT_SHARE = 0.6
 # Colours besides black up to which a picture without a palette may number objects.
 MAX_OBJECTS = 32
-BOX = re.compile(r"\s*(-?\d+)\s*,\s*(-?\d+)\s*,\s*(-?\d+)\s*,\s*(-?\d+)\s*")
+BOX = re.compile(r"\s*(-?\d{1,9})\s*" + r",\s*(-?\d{1,9})\s*" * 3)
 
 
 class Mask:
