@@ -101,7 +101,7 @@ def check_output(
     probe = path.with_name(f".{path.stem}.probing{path.suffix}")
     try:
         probe.touch()
-        probe.unlink()
+        probe.unlink(missing_ok=True)
     except ValueError:
         raise InputError(
             f"{str(path)!r}: output's name holds a NUL character; choose another with -o"

@@ -18,7 +18,6 @@ is kept), HDR keeps its matrix and loses bits beyond eight, interlaced fields st
 import base64
 import html
 import os
-import shutil
 import tempfile
 from collections.abc import Callable
 from contextlib import suppress
@@ -39,6 +38,7 @@ from v2v.video.encoder import encode_video
 from v2v.video.file_checks import DEFAULT_FORMAT, FRAME_NAME, check_output, error_reason
 from v2v.video.frame_sequence import FrameSequence
 from v2v.video.output_format import CLIPS, HDR_TRANSFERS, Encoding, OutputFormat, choose_encoding
+from v2v.video.partial_output import hold_partial
 from v2v.video.streams import DEFAULT_FPS
 
 # Pixels of a clip, over all frames, up to which a notebook shows a player.
@@ -193,38 +193,34 @@ def write_video(video: Video, path: str | Path, **settings) -> Path:
     path = check_output(path, output_format)
     encoding = choose_encoding(path, output_format)
     check_format(video, path, output_format)
-    partial = path.with_name(f".{path.stem}.partial{path.suffix}")
     try:
-        if encoding.is_still:
-            partial.write_bytes(_encode_still(video, next(iter(video.frames)), encoding))
-        elif encoding.is_folder:
-            _write_frames(video, partial, encoding)
-        else:
-            encode_video(
-                partial,
-                video.frames,
-                times=video.times,
-                fps=video.fps,
-                tail=video.tail,
-                audio=video.audio,
-                pixel_aspect=video.pixel_aspect,
-                colour=video.colour,
-                metadata=video.metadata,
-                encoding=encoding,
-            )
-        _note_missing(video, path, partial, encoding)
-        if encoding.is_folder:
-            _replace_frames(partial, path)
-        else:
-            os.replace(partial, path)
+        with hold_partial(path, is_folder=encoding.is_folder) as partial:
+            if encoding.is_still:
+                partial.write_bytes(_encode_still(video, next(iter(video.frames)), encoding))
+            elif encoding.is_folder:
+                _write_frames(video, partial, encoding)
+            else:
+                encode_video(
+                    partial,
+                    video.frames,
+                    times=video.times,
+                    fps=video.fps,
+                    tail=video.tail,
+                    audio=video.audio,
+                    pixel_aspect=video.pixel_aspect,
+                    colour=video.colour,
+                    metadata=video.metadata,
+                    encoding=encoding,
+                )
+            _note_missing(video, path, partial, encoding)
+            if encoding.is_folder:
+                _replace_frames(partial, path)
+            else:
+                os.replace(partial, path)
     except (OSError, FFmpegError) as error:
         raise InputError(
             f"{path}: can't be written ({error_reason(error)}); check the disk and the folder's permissions"
         ) from None
-    finally:
-        if partial.is_dir():
-            shutil.rmtree(partial, ignore_errors=True)
-        partial.unlink(missing_ok=True)
     return path
 
 
@@ -272,8 +268,7 @@ def _has_wide_colours(video: Video) -> bool:
 
 
 def _write_frames(video: Video, folder: Path, encoding: Encoding) -> None:
-    """Write a new folder of frames, numbered from 1."""
-    folder.mkdir()
+    """Write frames into an empty folder, numbered from 1."""
     for number, frame in enumerate(video.frames, 1):
         (folder / f"frame_{number:06d}.png").write_bytes(_encode_still(video, frame, encoding))
 
