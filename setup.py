@@ -92,6 +92,7 @@ setup(
     package_data={
         "v2v": ["py.typed", "*.pyi"],
         "v2v.assets": ["*", "embedded/*"],
+        "v2v.language": ["tables/*"],
         "v2v.evaluation": ["page/*"],
         "v2v.evaluation.sweep": ["published/*"],
         "data_synth.v2v_pairs": ["*.bib", "*.md"],

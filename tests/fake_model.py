@@ -12,6 +12,7 @@ import numpy as np
 from v2v.config import ModelConfig, debug
 from v2v.diffusion.sampler import SampleOutput
 from v2v.errors import InputError
+from v2v.language.abilities import Abilities
 from v2v.pipeline.model import TextEmbedding
 
 GREY = np.float32([0.299, 0.587, 0.114])
@@ -33,6 +34,7 @@ class FakePretrained:
     calls: list = dataclasses.field(default_factory=list)  # shapes and settings seen by sample
     conditions = ("source", "mask", "reference")
     skipping = None
+    abilities: Abilities | None = None
 
     def encode(self, video):
         assert video.dtype == np.uint8 and video.shape[-1] == 3, (video.dtype, video.shape)

@@ -20,7 +20,7 @@ class Inverter:
     def __init__(self, model):
         pass
 
-    def edit_video(self, video, instruction, mask=None, reference=None, start=None, end=None):
+    def edit_video(self, video, instruction, mask=None, reference=None, start=None, end=None, anyway=False):
         clip = video if isinstance(video, codec.Video) else codec.read_video(video)
         frames = 255 - clip.frames
         if start is not None:  # the other times stay

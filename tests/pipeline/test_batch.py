@@ -114,7 +114,7 @@ def test_other_weights_are_another_job(folder):
         ('{"video": "a.mp4", ', "line 1: expected a JSON object, got what doesn't parse"),
         ("[1, 2]", "line 1: expected a JSON object, got list"),
         ({"video": "a.mp4"}, 'line 1: expected "instruction"'),
-        ({**GREY, "sead": 3}, "line 1: unknown sead; known are codec, crf, detail"),
+        ({**GREY, "sead": 3}, "line 1: unknown sead; known are amount, anyway, codec, crf, detail"),
         ({**GREY, "steps": "many"}, "line 1: steps"),
         ({**GREY, "output": "../x.mp4"}, "line 1: output expected a plain file name"),
         ({**GREY, "lora": 3}, "line 1: lora expected"),

@@ -13,6 +13,7 @@ from v2v import EasyV2VEditor, InputError, Video, lora_context, read
 from v2v.assets import SAMPLE
 from v2v.config import debug
 from v2v.pipeline import tiled
+from v2v.pipeline.pretrained import load_pretrained
 from v2v.pipeline.settings import EditRequest, EditSettings
 from v2v.video.segmentation import registry
 from v2v.video.segmentation.halves import HalfSource
@@ -326,7 +327,7 @@ def test_settings_by_their_names_elsewhere():
     for wrong, remedy in (
         ({"generator": 1}, "write seed=NUMBER"),
         ({"sed": 1}, "did you mean seed"),
-        ({"anything": 1}, "known are detail, end"),
+        ({"anything": 1}, "known are amount, anyway, detail, end"),
         ({"guidance": 1, "guidance_scale": 2}, "leave one out"),
     ):
         with pytest.raises(InputError, match=remedy):
@@ -342,7 +343,8 @@ def test_the_sample_and_urls_by_name():
 
 
 def test_a_negation_that_is_not_understood_is_refused_and_slips_are_guessed():
-    editor = EasyV2VEditor()
+    """Of a model with a small vocabulary that brings no abilities."""
+    editor = EasyV2VEditor(load_pretrained("embedded").with_abilities(None))
     for sentence, word in (("do not make it darker", "not"), ("don't make it darker", "don")):
         with pytest.raises(InputError, match=f'doesn\'t know "{word}" and would do the opposite'):
             editor.edit_video(picture(), sentence)

@@ -25,7 +25,14 @@ SENTENCEPIECE_FILES = ("tokenizer/spiece.model", "google/umt5-xxl/spiece.model",
 # An editing adapter beside the weights.
 ADAPTER_FILES = ("lora.safetensors", "lora.embeds.safetensors")
 # What `v2v train` exports and `v2v convert` writes.
-EXPORT_FILES = ("base.safetensors", "vae.safetensors", "config.json", "tokenizer.json", *ADAPTER_FILES)
+EXPORT_FILES = (
+    "base.safetensors",
+    "vae.safetensors",
+    "config.json",
+    "tokenizer.json",
+    "abilities.json",
+    *ADAPTER_FILES,
+)
 CONVERTED_FOLDERS = ("dit", "vae", "text", "adapter")
 # Folders that tell models this package does not run.
 TELLING_FOLDERS = ("transformer_2", "high_noise_model")

@@ -1,7 +1,7 @@
 """Our own model folders: what the package ships, `v2v train` writes and `--model DIR` reads, in safetensors.
 
     config.json        the ModelConfig, latent statistics included
-    tokenizer.json     the vocabulary
+    tokenizer.json     the vocabulary                 abilities.json    what it is known to do (language/abilities.py), if measured
     base.safetensors   dit/… and text/…               vae.safetensors   vae/…
     lora.safetensors   lora/… and embed/… of the editing adapter; also the form in which `v2v train` leaves an adapter
 Names are our tree paths joined by "/". Tensors are float16, or, of the shipped VAE, int8 (its reconstructions stay the same to 0.01 dB):

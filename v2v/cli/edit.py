@@ -17,7 +17,7 @@ from v2v.errors import InputError
 from v2v.pipeline.settings import EditReport, EditRequest, EditSettings, add_skips, check_combination
 from v2v.video import file_checks
 from v2v.video.file_checks import DEFAULT_FORMAT
-from v2v.video.output_format import OutputFormat
+from v2v.video.output_format import STILLS, OutputFormat
 
 if TYPE_CHECKING:  # heavy imports wait until the input is checked
     from jax.sharding import Mesh
@@ -33,6 +33,9 @@ LARGEST_WEIGHT = 1e6
 # Options without effect: for one clip, for a manifest, and with --warm, whose argument sets steps and windows.
 UNUSED_FOR_ONE = ("out", "distributed")
 UNUSED_FOR_MANIFEST = ("explain", "warm", "overwrite")
+UNUSED_FOR_LOOKS = (
+    "manifest", "warm", "out", "distributed", "explain", "mask", "reference", "start", "end", "window", "anyway",
+)  # fmt: skip
 UNUSED_FOR_WARM = (
     "explain", "out", "distributed", "mask", "invert_mask", "soft", "reference", "start", "end", "steps", "window", "seed",
     "overwrite", "codec", "quality", "crf", "pix_fmt",
@@ -131,6 +134,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
       InputError: bad input, or options that don't go together.
     """
     progress = sys.stderr.isatty() and not args.quiet
+    if args.looks:
+        return _list_looks(args, progress)
     has_manifest = args.manifest is not None
     if has_manifest or args.warm is not None:
         if any(option is not None for option in (args.video, args.instruction, args.output)):
@@ -259,6 +264,28 @@ def tell_memory(model: "EditingModel", quiet: bool = False) -> None:
         )
     elif plan.makes_room and not quiet:
         print(f"v2v: memory: {plan.summary()}", file=sys.stderr)
+
+
+def _list_looks(args: argparse.Namespace, progress: bool) -> dict[str, Any]:
+    """Check the options of --looks and list what the model can do."""
+    if args.instruction is not None:
+        raise InputError("edit: with --looks no instruction is expected; leave it out")
+    _check_effect(args, "with --looks", UNUSED_FOR_LOOKS)
+    if args.output is None and args.video is not None:
+        raise InputError(
+            "edit: with --looks a clip is drawn on a contact sheet; add -o SHEET.png, or leave the clip out"
+        )
+    if args.output is not None:
+        target = file_checks.check_output(args.output, overwrite=args.overwrite)
+        if target.suffix.lower() not in STILLS:
+            raise InputError(
+                f"edit: {target}: with --looks expected a picture, PNG or JPEG; name one with -o"
+            )
+    from v2v.cli.looks import list_looks
+
+    return list_looks(
+        _model_options(args, progress).load_editor(), args.video or "sample", args.output, quiet=args.quiet
+    )
 
 
 def _run_manifest(args: argparse.Namespace, progress: bool) -> dict[str, Any]:

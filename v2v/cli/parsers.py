@@ -21,10 +21,12 @@ EDIT_EXAMPLES = """\
 examples:
   v2v edit sample "make it sepia" -o sepia.mp4          "sample" is the clip that comes with the package
   v2v edit in.mp4 "remove the red ball" -o out.mp4 --mask ball.png
+  v2v edit in.mp4 "a bit colder, and darker in the left half" -o out.mp4
+  v2v edit --looks                                      what the model can do; a picture of each with -o looks.png
   v2v edit in.mp4 "make it night" -o out.mp4 --start 1.5 --end 4
   v2v edit in.mp4 "make the blue cube green" -o out.mp4 --mask 100,40,320,200
   v2v edit in.mp4 "make it black and white" -o out.mp4 --mask background
-  v2v edit in.mp4 "match the colors of the video to the reference image" -o out.mp4 --reference painting.jpg
+  v2v edit in.mp4 "match the colors of the video to the reference image" -o out.mp4 --reference painting.jpg --anyway
   v2v edit --manifest jobs.jsonl --out edited/          many clips; run it again to resume
 """
 
@@ -432,6 +434,23 @@ def _add_edit_options(edit: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="also write heat maps of how much each word and source region influenced the result: "
         "explain.png, .mp4, .json",
+    )
+    edit.add_argument(
+        "--amount",
+        type=float,
+        default=1.0,
+        metavar="X",
+        help="how much of the edit is applied, up to 2: 0.5 goes half of the way, 1.5 exaggerates (default: 1)",
+    )
+    edit.add_argument(
+        "--anyway",
+        action="store_true",
+        help="try an instruction that isn't understood, or that the model isn't known to do",
+    )
+    edit.add_argument(
+        "--looks",
+        action="store_true",
+        help="list what the model can do; with -o SHEET.png also draw a picture of each, of the clip's first frame or the sample clip's",
     )
     edit.add_argument(
         "--manifest",

@@ -29,6 +29,7 @@ from v2v.diffusion import windows
 from v2v.diffusion.sampler import SampleOutput
 from v2v.diffusion.step_skipping import StepSkipper
 from v2v.errors import InputError
+from v2v.language.abilities import Abilities
 from v2v.models.conditioning import build_conditioning
 from v2v.models.text_encoder import Tokenizer, clean_text
 from v2v.models.transformer import DiT
@@ -122,6 +123,13 @@ def write_attention_maps(
     if settings.detail == "tiles":
         raise InputError('explain: detail "tiles" samples the clip in tiles as well; leave it out')
     file_checks.check_folder(folder, "explain")  # before the edit, which may take hours
+    step, *others = editor.plan(request)
+    if others:
+        names = ", ".join(planned.title for planned in (step, *others))
+        raise InputError(
+            f"explain: expected an instruction of one edit, got {1 + len(others)} ({names}); explain one after the other"
+        )
+    instruction = step.sentence
     source: list[np.ndarray] = []
     clip = inputs.open_clip(request.video, request.fps, lambda frame: source.append(_small(frame)))
     with recorded_attention(editor) as recorder:
@@ -131,7 +139,6 @@ def write_attention_maps(
     span = (first, first + n) if settings.preserve else (0, len(edited.video.frames))
     T = windowed.window_length(editor.model.config, settings.window)
     maps = recorder.over_frames(span[1] - span[0], T)
-    instruction = request.instruction
     words = find_words(recorder.tokenizer, instruction)
     edit = [_small(frame) for frame in edited.video.frames[slice(*span)]]
     panels = build_panels(np.stack(source[slice(*span)]), np.stack(edit), maps, words)
@@ -214,6 +221,11 @@ class AttentionRecorder:
     def conditions(self) -> tuple[str, ...]:
         """Return what the model can be shown."""
         return self._model.conditions
+
+    @property
+    def abilities(self) -> Abilities | None:
+        """Return what the model is known to do."""
+        return self._model.abilities
 
     @property
     def skipping(self) -> StepSkipper | None:

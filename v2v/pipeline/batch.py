@@ -139,8 +139,10 @@ def _embed_instructions(editor: EasyV2VEditor, jobs: list[Job], out: Path) -> No
     """Embed the instructions of all jobs that have no record yet, so that a large text encoder is loaded once."""
     waiting = [job for job in jobs if not (out / RECORDS_FOLDER / f"{job.output}.json").exists()]
     texts = [job.request.instruction for job in waiting if job.request is not None and not job.error]
-    if texts and isinstance(editor.model, Pretrained) and editor.model.conditions:
-        editor.model.embed_ahead(" ".join(text.split()) for text in texts)
+    model = editor.model
+    # A model that brings its abilities is small, and asked in sentences of its own.
+    if texts and isinstance(model, Pretrained) and model.conditions and model.abilities is None:
+        model.embed_ahead(" ".join(text.split()) for text in texts)
 
 
 def _parts(adapter: str | Path) -> list[Path]:
@@ -261,6 +263,9 @@ def _key(job: Job, weights: str) -> str:
     settings = dataclasses.asdict(request.settings)
     if settings["detail"] == "auto":  # the default had this name in records of earlier versions
         settings["detail"] = "guided"
+    for name, default in (("amount", 1.0), ("anyway", False)):  # unknown to earlier versions
+        if settings[name] == default:
+            del settings[name]
     other_inputs = [request.instruction, job.output, settings, [weight for _, weight in job.lora]]
     digest.update(json.dumps(other_inputs, sort_keys=True, default=float).encode())
     if job.output_format != DEFAULT_FORMAT:

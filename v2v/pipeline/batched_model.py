@@ -31,6 +31,7 @@ from v2v.config import ModelConfig
 from v2v.diffusion.sampler import SampleOutput
 from v2v.diffusion.step_skipping import StepSkipper
 from v2v.diffusion.windows import WindowLinks, concatenate_links
+from v2v.language.abilities import Abilities
 from v2v.pipeline.model import EditingModel, SampleRequest, TextEmbedding
 from v2v.runtime import sharding
 
@@ -121,6 +122,11 @@ class BatchedModel:
     def conditions(self) -> tuple[str, ...]:
         """Return what the model can be shown."""
         return self._model.conditions
+
+    @property
+    def abilities(self) -> Abilities | None:
+        """Return what the model is known to do."""
+        return self._model.abilities
 
     @property
     def skipping(self) -> StepSkipper | None:

@@ -18,18 +18,22 @@ therefore decoded twice, and never held in memory:
 """
 
 import dataclasses
+import functools
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from v2v.config import ModelConfig
 from v2v.errors import InputError, note
+from v2v.language.places import draw_region
 from v2v.pipeline import tiled, windowed
 from v2v.pipeline.found_masks import network_files, remove_text, search_clip
 from v2v.pipeline.full_resolution import FrameRegion, FrameRows, FullResolutionFrames, Upsampler
+from v2v.pipeline.instruction import PlannedStep, is_text_source, plan_instruction
 from v2v.pipeline.model import EditingModel, TextEmbedding
 from v2v.pipeline.pretrained import Pretrained, load_pretrained
 from v2v.pipeline.settings import (
@@ -112,6 +116,8 @@ class EasyV2VEditor:
     ) -> EditResult:
         """Edit a clip; its frames are computed only while they are iterated or saved, at last at the clip's own resolution.
 
+        An instruction of several looks is several edits: each is of the result of the one before.
+
         Args:
           request: the edit.
           output: the file the result is meant for, so that a format it can't have is found before sampling; nothing is written.
@@ -121,10 +127,60 @@ class EasyV2VEditor:
         Raises:
           InputError: invalid input that the caller can correct.
         """
-        model, config, settings = self.model, self.model.config, request.settings
-        instruction, mask, reference = request.instruction, request.mask, request.reference
-        if not isinstance(instruction, str) or not re.search(r"\w", instruction):
+        first, *others = steps = self.plan(request)
+        # Masks by name are those of the source, not of an edit of it.
+        found: dict[str, FoundMask] = {}
+        result = self._edit_step(request, first, found, output, output_format, progress)
+        area = result.report["mask_area"]
+        for step in others:
+            request = dataclasses.replace(request, video=result.video)
+            result = self._edit_step(request, step, found, output, output_format, progress)
+            area = max(area, result.report["mask_area"])
+        result.report["prompt"] = " ".join(request.instruction.split())
+        result.report["mask_area"] = area
+        if any(step.title for step in steps):
+            result.report["edits"] = [str(step) for step in steps]
+        return result
+
+    def plan(self, request: EditRequest) -> tuple[PlannedStep, ...]:
+        """Return what the model is given for an instruction: itself, or what the model is known to do, one after the other.
+
+        Raises:
+          InputError: no instruction, or one that isn't understood or that the model can't follow.
+        """
+        if not isinstance(request.instruction, str) or not re.search(r"\w", request.instruction):
             raise InputError('instruction: expected a sentence such as "make it sepia", got none')
+        is_auto = isinstance(request.mask, str) and request.mask == AUTO_MASK
+        return plan_instruction(
+            request.instruction,
+            self.model.abilities,
+            has_mask=request.mask is not None and not is_auto,
+            has_text_mask=is_mask_source(request.mask) and is_text_source(request.mask),
+            has_reference=request.reference is not None,
+            anyway=request.settings.anyway,
+        )
+
+    def _edit_step(
+        self,
+        request: EditRequest,
+        step: PlannedStep,
+        found: dict[str, FoundMask],
+        output: str | Path | None,
+        output_format: OutputFormat,
+        progress: bool,
+    ) -> EditResult:
+        """Edit a clip by one look, or by an instruction as it was typed.
+
+        Args:
+          request: the edit.
+          step: what the model is given.
+          found: masks of mask sources so far, to which this edit's is added.
+          output: as in `edit`, like the rest.
+          output_format: the format.
+          progress: show progress bars.
+        """
+        model, config, settings = self.model, self.model.config, request.settings
+        mask, reference = step.mask_source or request.mask, request.reference
         windowed.window_length(config, settings.window)
         if model.skipping is not None:
             model.skipping.forget()
@@ -141,7 +197,11 @@ class EasyV2VEditor:
         masks.fade_width(settings.soft, *clip.frames.shape[1:3])  # checked before any computation
         name = "" if mask_source is None else str(mask)
         if mask_source is not None:
-            mask = search_clip(mask_source, clip, span, progress)
+            if name not in found:
+                found[name] = search_clip(mask_source, clip, span, progress)
+            mask = found[name]
+        if step.place is not None and step.place.kind == "region":
+            mask = draw_region(step.place, *clip.frames.shape[1:3])
         edit_mask = (
             None
             if mask is None or auto
@@ -150,13 +210,10 @@ class EasyV2VEditor:
         if edit_mask:
             edit_mask.survey(*size, *span)
             is_removal = isinstance(mask, FoundMask) and not settings.invert_mask
-            text_free = remove_text(instruction, mask, clip) if is_removal else None
+            text_free = remove_text(step.sentence, mask, clip) if is_removal else None
             if text_free is not None:
                 report = _build_report(settings, config, clip, edit_mask.active_span)
-                report["prompt"], report["mask_area"] = (
-                    " ".join(instruction.split()),
-                    round(edit_mask.area, 4),
-                )
+                report["mask_area"] = round(edit_mask.area, 4)
                 return EditResult(
                     dataclasses.replace(clip, frames=text_free, path=None, report=report), report
                 )
@@ -166,17 +223,19 @@ class EasyV2VEditor:
         if reference is not None and "reference" not in model.conditions:
             raise InputError(f"reference: {config.name} takes none; leave it out or load an adapter with one")
         image = None if reference is None else inputs.resize_frame(inputs.read_picture(reference), *size)
-        embedding = self._embed_instruction(instruction)
+        embedding = self._embed_instruction(step.sentence, settings.anyway)
         text = np.repeat(np.asarray(embedding.rows), config.batch, 0)
         report = _build_report(settings, config, clip, span)
-        report["prompt"] = " ".join(instruction.split())
         report["unknown_words"], report["left_out"] = list(embedding.unknown), embedding.cut
         if edit_mask is not None:
             report["mask_area"] = round(edit_mask.area, 4)
 
         # If the source is restored outside the time range, only the frames inside it are sampled.
         first, last = span if settings.preserve else (0, len(clip.frames))
-        mask_lookup = _build_mask_lookup(edit_mask, span, (first, last), size)
+        is_restored = settings.preserve or step.place is not None
+        # A look is done best without a mask: the rest of the frame is restored afterwards.
+        shown_mask = None if step.is_look and is_restored else edit_mask
+        mask_lookup = _build_mask_lookup(shown_mask, span, (first, last), size)
         z_ref = None if image is None else model.encode(np.repeat(image[None, None], config.batch, 0))
         source, edit = windowed.edit_windows(
             model, small, first, last, mask_lookup, z_ref, text, settings, progress
@@ -206,8 +265,20 @@ class EasyV2VEditor:
         if detail == "tiles":
             tiles = tiled.TiledEdit(model, clip.frames, edit, first, mask_lookup, z_ref, text, settings)
             rows, upsample = tiled.TiledFrames(tiles), tiled.select_part
+        amount = settings.amount * step.amount
+        if amount != 1:
+            upsample = functools.partial(_apply_amount, upsample, amount)
         frames = FullResolutionFrames(
-            clip, span, first, source, rows, upsample, edit_mask, report, settings.preserve, progress
+            clip,
+            span,
+            first,
+            source,
+            rows,
+            upsample,
+            edit_mask,
+            report,
+            is_restored,
+            progress,
         )
         return EditResult(dataclasses.replace(clip, frames=frames, path=None, report=report), report)
 
@@ -332,16 +403,19 @@ class EasyV2VEditor:
         """Remove every adapter added since the model was loaded."""
         self.model = self._base_model
 
-    def _embed_instruction(self, instruction: str) -> TextEmbedding:
+    def _embed_instruction(self, prompt: str, anyway: bool) -> TextEmbedding:
         """Embed an instruction; note words that the model can't read.
+
+        Args:
+          prompt: the instruction, with single spaces.
+          anyway: note what would be an error.
 
         Raises:
           InputError: the model knows none of its words, or not the "not" that it begins with.
         """
-        prompt = " ".join(instruction.split())
         embedding = self.model.embed_text([prompt])
         if embedding.unknown:
-            _check_unknown(prompt, embedding)
+            _check_unknown(prompt, embedding, anyway)
         if embedding.cut:
             note(
                 f"the instruction is longer than the model reads, {self.model.config.text.text_len} tokens; its end is left out:"
@@ -350,8 +424,13 @@ class EasyV2VEditor:
         return embedding
 
 
-def _check_unknown(prompt: str, embedding: TextEmbedding) -> None:
+def _check_unknown(prompt: str, embedding: TextEmbedding, anyway: bool) -> None:
     """Note the words of a prompt that the model doesn't know.
+
+    Args:
+      prompt: the instruction.
+      embedding: its embedding.
+      anyway: raise nothing.
 
     Raises:
       InputError: it knows none, or not the negation without which it would do the opposite.
@@ -359,7 +438,7 @@ def _check_unknown(prompt: str, embedding: TextEmbedding) -> None:
     words = ", ".join(f'"{word}"' for word in embedding.unknown)
     hints = [f'"{known}" in place of "{word}"' for word, known in embedding.suggestions.items()]
     hint = f"; did you mean {', '.join(hints)}?" if hints else ""
-    if len(embedding.unknown) >= len(re.findall(r"\w+", prompt)):
+    if not anyway and len(embedding.unknown) >= len(re.findall(r"\w+", prompt)):
         raise InputError(
             f"instruction: the model knows none of its words ({words}){hint}; say it in other English words, which v2v words lists"
         )
@@ -367,7 +446,7 @@ def _check_unknown(prompt: str, embedding: TextEmbedding) -> None:
     negations = [
         word for word in embedding.unknown if word.lower() in NEGATIONS and word.lower() in beginning
     ]
-    if negations:
+    if negations and not anyway:
         raise InputError(
             f'instruction: the model doesn\'t know "{negations[0]}" and would do the opposite of "{prompt}"; say what to do instead'
         )
@@ -387,6 +466,19 @@ def lora_context(editor: EasyV2VEditor, adapter, scale: float = 1.0) -> Iterator
         yield editor
     finally:
         editor.model = previous_model
+
+
+def _apply_amount(
+    upsample: Upsampler,
+    amount: float,
+    frame: np.ndarray,
+    source: np.ndarray,
+    edit: np.ndarray,
+    region: FrameRegion,
+) -> np.ndarray:
+    """Upsample an edit and apply so much of it: frame + amount (edit - frame), rounded and clipped."""
+    edited = upsample(frame, source, edit, region)
+    return cv2.addWeighted(edited, amount, frame[region], 1 - amount, 0)
 
 
 def _build_report(

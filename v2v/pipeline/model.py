@@ -17,6 +17,7 @@ from v2v.config import ModelConfig
 from v2v.diffusion.sampler import SampleOutput
 from v2v.diffusion.step_skipping import StepSkipper
 from v2v.diffusion.windows import WindowLinks
+from v2v.language.abilities import Abilities
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,11 @@ class EditingModel(Protocol):
     @property
     def conditions(self) -> tuple[str, ...]:
         """Return what it can be shown, of "source", "mask" and "reference"; empty when it was never trained to edit."""
+        ...
+
+    @property
+    def abilities(self) -> Abilities | None:
+        """Return what it is known to do; None for a model that reads any sentence, and for one that was not measured."""
         ...
 
     @property

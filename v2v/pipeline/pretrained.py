@@ -29,6 +29,7 @@ from v2v.config import ModelConfig, WeightsDtype
 from v2v.diffusion.sampler import SampleOutput
 from v2v.diffusion.step_skipping import StepSkipper
 from v2v.errors import InputError, note
+from v2v.language.abilities import Abilities, load_abilities
 from v2v.models.autoencoder import VAE
 from v2v.models.conditioning import build_conditioning, encode_mask
 from v2v.models.initialization import init_base
@@ -123,6 +124,7 @@ def load_pretrained(
     if is_native_folder(path):
         cfg = apply_settings(native.load_config(path / "config.json"), settings)
         vocabulary = Tokenizer.load(path / "tokenizer.json", cfg.text.text_len)
+        abilities = load_abilities(path)
         if is_converted_folder(path):
             model = Pretrained(
                 cfg, vocabulary, parameter_store.store_from_orbax(path, cfg, mesh, weights_dtype), mesh
@@ -132,7 +134,7 @@ def load_pretrained(
             model = Pretrained(cfg, vocabulary, _load_packaged(path, cfg, weights_dtype))
             model = model if mesh is None else model.on(mesh)
             adapter = (path / "lora.safetensors").is_file() and path / "lora.safetensors"
-        return model.with_lora(adapter) if adapter else model
+        return (model.with_lora(adapter) if adapter else model).with_abilities(abilities)
     folder = model_folder.read_model_folder(path).require()
     cfg = apply_settings(folder.config, settings)
     weights = parameter_store.store_from_folder(folder, cfg, mesh, progress, weights_dtype)
@@ -179,6 +181,7 @@ class Pretrained:
     Attributes:
       config: its ModelConfig.
       tokenizer: its vocabulary.
+      abilities: what it is known to do; None where it reads any sentence, or was not measured.
     """
 
     def __init__(
@@ -207,6 +210,7 @@ class Pretrained:
         self._adapters: parameter_store.WeightedAdapters = ()
         self._embed: dict | None = None
         self.skipping: StepSkipper | None = None
+        self.abilities: Abilities | None = None
 
     @property
     def part_sizes(self) -> dict[str, int]:
@@ -339,7 +343,7 @@ class Pretrained:
         """Return this model with an adapter.
 
         An adapter with embeddings for source, mask and reference replaces the model's own editing adapter. One without (`lora`
-        only) is added to it.
+        only) is added to it. What the model was known to do is not known of it with an adapter.
 
         Args:
           adapter: a file, its name on the hub, a tree {"lora", "embed"}, or a loaded adapter.
@@ -357,8 +361,13 @@ class Pretrained:
         if new.condition is not None and new.condition != config.condition:
             config = dataclasses.replace(config, condition=new.condition)
         if new.embed is None:
-            return self._changed(config=config, _adapters=(*self._adapters, (new, scale)))
-        return self._changed(config=config, _adapters=((new, scale),), _embed=jax.device_put(new.embed))
+            return self._changed(config=config, _adapters=(*self._adapters, (new, scale)), abilities=None)
+        embed = jax.device_put(new.embed)
+        return self._changed(config=config, _adapters=((new, scale),), _embed=embed, abilities=None)
+
+    def with_abilities(self, abilities: Abilities | None) -> "Pretrained":
+        """Return this model with what it is known to do, None for nothing."""
+        return self._changed(abilities=abilities)
 
     def parameters(self, part: str) -> dict:
         """Return the tree of "dit", "vae" or "text" without adapters; it stays loaded only if the whole model fits into memory."""

@@ -71,6 +71,8 @@ class EditSettings:
       invert_mask: edit where the mask is black.
       soft: width in pixels over which the edit fades in from the mask's edge; None to choose it by frame size.
       window: frames per window; None for the model's default.
+      amount: how much of the edit is applied, above 0 to 2; 0.5 goes half of the way, above 1 the edit is exaggerated.
+      anyway: give the model the instruction as typed where it isn't known to do what that says.
     """
 
     start: float | None = None
@@ -85,6 +87,8 @@ class EditSettings:
     invert_mask: bool = False
     soft: float | None = None
     window: int | None = None
+    amount: float = 1.0
+    anyway: bool = False
 
     def __post_init__(self):
         for name, kind, least in (("steps", Integral, 1), ("seed", Integral, 0), ("window", Integral, 1)):
@@ -107,11 +111,15 @@ class EditSettings:
             raise InputError(f"soft: expected a width in pixels of at least 0, got {self.soft:g}")
         if not isinstance(self.strength, Real) or not 0.05 <= self.strength <= 1:
             raise InputError(f"strength: expected 0.05 to 1 (the whole edit), got {self.strength!r}")
+        if isinstance(self.amount, bool) or not isinstance(self.amount, Real) or not 0 < self.amount <= 2:
+            raise InputError(
+                f"amount: expected more than 0, up to 2 (1 is the whole edit), got {self.amount!r}"
+            )
         if self.detail not in get_args(Detail):
             raise InputError(f'detail: expected "auto", "guided", "model" or "tiles", got "{self.detail}"')
         if self.guide not in get_args(Guide):
             raise InputError(f'guide: expected "prompt" or "prompt+reference", got "{self.guide}"')
-        for name in ("preserve", "invert_mask"):
+        for name in ("preserve", "invert_mask", "anyway"):
             if not isinstance(getattr(self, name), bool):
                 raise InputError(f"{name}: expected true or false, got {getattr(self, name)!r}")
 
@@ -185,6 +193,8 @@ class EditReport(TypedDict):
     """Settings and measurements of an edit, as `--json`, manifests and `Video.report` hold them."""
 
     prompt: str
+    # What the model was given, one after the other; empty where that is the instruction as typed.
+    edits: NotRequired[list[str]]
     # Words that the vocabulary doesn't hold, and the end of an instruction that is too long.
     unknown_words: list[str]
     left_out: str

@@ -80,6 +80,8 @@ class TruthModel:
     """
 
     skipping = None
+    # Every sentence is taken as it is.
+    abilities = None
     conditions = ("source", "mask", "reference")
 
     def __init__(self, model: EditingModel):

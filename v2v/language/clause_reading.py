@@ -1,0 +1,321 @@
+"""Read clauses: clause → **`read_clause`** → the looks that it asks for or forbids, with amount and place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from v2v.language.clauses import Clause
+from v2v.language.lexicon import Lexicon
+from v2v.language.matching import Item
+from v2v.language.places import TEXT_PLACES, Place
+from v2v.language.request import REMOVE_TEXT, STRONG, WEAK, ReadingError
+from v2v.language.tokens import base_forms
+
+# What a clip is called, as in "this dark clip", and verbs that turn one look into another.
+_CLIP_NOUNS = frozenset(
+    {"video", "clip", "footage", "film", "movie", "scene", "picture", "image", "shot", "frame", "photo"}
+)
+_POINTERS = frozenset({"this", "the", "that", "my", "our", "these", "those"})
+_TURNING = ("turn", "change", "convert", "transform", "switch", "go", "make", "from")
+
+
+@dataclass(frozen=True)
+class Wish:
+    """A look that a clause asks for, or one that it forbids."""
+
+    look: str
+    amount: float
+    place: Place | None
+
+
+@dataclass
+class Wishes:
+    """What has been read so far.
+
+    Attributes:
+      looks: looks that are asked for.
+      forbidden: looks that must not be.
+      kept: properties that must stay.
+      place: place of everything.
+      previous: the clause before, whose direction and negation a short clause takes over.
+      is_described: whether a clause says how the clip is.
+    """
+
+    looks: list[Wish] = field(default_factory=list)
+    forbidden: list[str] = field(default_factory=list)
+    kept: list[str] = field(default_factory=list)
+    place: Place | None = None
+    previous: Mode | None = None
+    is_described: bool = False
+
+
+@dataclass(frozen=True)
+class Mode:
+    """What turns the words of a clause round: more, less, not; and how much."""
+
+    up: bool
+    down: bool
+    is_negated: bool
+    amount: float | None
+
+
+def read_clause(clause: Clause, wishes: Wishes, lexicon: Lexicon) -> None:
+    """Add what a clause asks for, or forbids, to what has been read."""
+    if clause.has("harmless") and not clause.has("look", "state", "color"):
+        if clause.place_items:
+            raise ReadingError(
+                "unclear", "what it wants left alone is not understood; give a mask with --mask"
+            )
+        return
+    mode = _mode(clause, wishes.previous)
+    wishes.previous = mode
+    place = _read_place(clause)
+    is_kept = clause.has("keep") and not clause.having("look", "state")
+    touches = mode.is_negated and clause.has("touch")
+    if place is not None and clause.join == "except":
+        place = replace(place, is_inverted=True)
+    if place is not None and (is_kept or (touches and not clause.has("look", "state"))):
+        wishes.place = combine_places(wishes.place, replace(place, is_inverted=True))
+        return
+    if is_kept or touches:
+        _keep(clause, wishes)
+        return
+    if clause.has("keep"):
+        raise ReadingError("unclear", "what it wants kept is not understood; say what to change")
+    if clause.has("remove") and mode.is_negated:
+        raise ReadingError("negation", "what it says not to remove is not understood; say what to do")
+    if clause.has("remove"):
+        _read_removal(clause, place, wishes, lexicon)
+        return
+    if _is_description(clause):
+        wishes.is_described = True
+        return
+    _skip_descriptions(clause)
+    looks = _find_looks(clause, mode, lexicon)
+    if looks and clause.is_alternative and not mode.is_negated:
+        raise ReadingError("unclear", "one or the other can't be done; name one")
+    if looks and wishes.looks and any(item.words[:2] == ("not", "too") for item in clause.having("weak")):
+        raise ReadingError("unclear", 'how much "not too" is can\'t be told; say "slightly"')
+    if not looks:
+        if place is not None:
+            if place.kind == "thing" and clause.join != "except" and clause.has("verb", "insert", "replace"):
+                raise ReadingError("unclear", f'what to do with "{place.text}" is not understood')
+            if mode.is_negated and clause.negation != "not":
+                raise ReadingError("unclear", f'"{clause.negation} {place.text}" is not understood')
+            place = replace(place, is_inverted=place.is_inverted or mode.is_negated)
+            wishes.place = combine_places(wishes.place, place)
+        elif mode.is_negated and clause.has("property"):
+            _keep(clause, wishes)
+        elif clause.has("property") and not all(
+            item.is_a("verb", "filler") for item in clause.having("property")
+        ):
+            name = clause.having("property")[0].text
+            raise ReadingError("unclear", f'"{name}" needs a direction; say more or less')
+        elif mode.is_negated:
+            raise ReadingError("negation", "what it says not to do is not understood; say what to do")
+        return
+    if mode.is_negated:
+        wishes.forbidden += looks
+        return
+    if place is None and wishes.looks and not clause.has("verb"):
+        place = wishes.looks[-1].place
+        if place is not None and clause.join == "comma":
+            raise ReadingError(
+                "unclear",
+                f'whether "{lexicon.looks[looks[0]].title if looks[0] in lexicon.looks else looks[0]}" is for {place} or for all is not understood; say "and"',
+            )
+        place = place if clause.join == "soft" else None
+    # "in the left half" at the end holds for all looks that are joined to the last one by "and" alone.
+    shares_place = clause.join == "soft" and not clause.has("verb")
+    if place is not None and shares_place and all(wish.place is None for wish in wishes.looks):
+        wishes.looks = [replace(wish, place=place) for wish in wishes.looks]
+    if place is not None and clause.join == "except":
+        wishes.place, place = combine_places(wishes.place, place), None
+    for look in looks:
+        wishes.looks.append(Wish(look, _amount(look, mode, lexicon), place))
+
+
+def _mode(clause: Clause, previous: Mode | None) -> Mode:
+    """Return what turns the words of a clause round; a short clause after "and" takes over what holds for the one before."""
+    up, down = clause.directions
+    # "it is not bright enough" asks for what it names.
+    is_negated = clause.join == "not" and not clause.has_word("enough")
+    amount = WEAK if clause.has("weak") else STRONG if clause.has("strong") else None
+    if clause.join == "soft" and previous is not None and not clause.has("verb", "up", "down", "lower"):
+        is_negated = is_negated or previous.is_negated
+        # "less bright and colorful", but "less bright and colder".
+        if not any(item.is_comparative for item in clause.having("state", "look")):
+            up, down = up or previous.up, down or previous.down
+            amount = previous.amount if amount is None else amount
+    return Mode(up, down, is_negated, amount)
+
+
+def _read_place(clause: Clause) -> Place | None:
+    """Return the place of a clause; raise ReadingError for more than one."""
+    places = []
+    for item in clause.place_items:
+        kind = "region" if item.is_a("region") else "thing"
+        places.append(Place(kind, item.values(kind)[0], item.text))
+    names = dict.fromkeys(place.name for place in places)
+    if len(names) > 1:
+        raise ReadingError(
+            "unclear",
+            f"two places in one clause are not understood ({', '.join(names)}); edit one after the other",
+        )
+    return places[0] if places else None
+
+
+def combine_places(inner: Place | None, outer: Place | None) -> Place | None:
+    """Return the place of a look that has one of its own and one that holds for all; raise ReadingError where they differ."""
+    if inner is None or outer is None:
+        return (inner or outer) and (inner or outer).simplified()  # pyright: ignore[reportOptionalMemberAccess]
+    one, other = inner.simplified(), outer.simplified()
+    if (one.kind, one.name, one.is_inverted) != (other.kind, other.name, other.is_inverted):
+        raise ReadingError(
+            "unclear", f"two places are not understood ({one}, {other}); edit one after the other"
+        )
+    return one
+
+
+def _keep(clause: Clause, wishes: Wishes) -> None:
+    """Add the properties that a clause wants kept."""
+    properties = {name for item in clause.having("property") for name in item.values("property")}
+    kept = {"color" if name in ("color", "saturation", "warmth") else "brightness" for name in properties}
+    if not kept and not clause.has("keep_end", "filler"):
+        raise ReadingError("negation", "what it wants kept is not understood; give a mask with --mask")
+    wishes.kept += sorted(kept)
+
+
+def _read_removal(clause: Clause, place: Place | None, wishes: Wishes, lexicon: Lexicon) -> None:
+    """Read "remove the blur": less of a property; whatever else can't be taken away."""
+    items = clause.having("property", "look", "state", "thing", "color", "region")
+    properties = [name for item in items for name in item.values("property")]
+    down = [lexicon.properties[name].down for name in properties if not lexicon.properties[name].is_weak]
+    others = [item for item in items if item.is_a("look", "state", "color") and not item.is_a("property")]
+    if down and down[0] and not others:
+        wishes.looks.append(Wish(down[0], 1.0, place))
+        return
+    is_text = place is not None and place.name.partition(":")[0] in TEXT_PLACES and not place.is_inverted
+    if is_text and all(item.is_a("thing") for item in items):
+        wishes.looks.append(Wish(REMOVE_TEXT, 1.0, place))
+        return
+    if not items:
+        raise ReadingError("nothing", "it doesn't say what to remove")
+    looks = [name for item in items for name in item.values("look", "state")]
+    text = items[0].text
+    if looks:
+        raise ReadingError("undo", f'"{text}" can be added, not taken away')
+    raise ReadingError("undo", f'"{text}" is nothing that it can remove')
+
+
+def _is_description(clause: Clause) -> bool:
+    """Return whether a clause says how a clip is ("it is blurry"), not how it should be."""
+    if (
+        clause.join == "not"
+        or clause.has("too", "verb", "up", "down", "property", "color")
+        and not clause.has("state")
+    ):
+        return False
+    states = clause.having("state")
+    if not states or clause.has("verb", "up", "down", "lower") or any(item.is_comparative for item in states):
+        return False
+    is_stated = clause.has_word("is", "are", "was", "were", "looks")
+    wanted = clause.has_word("should", "would", "so", "must", "be") or _says_too(clause)
+    return is_stated and not wanted
+
+
+def _skip_descriptions(clause: Clause) -> None:
+    """Leave out of a clause how the clip is: "sharpen this blurry video", "turn winter into summer".
+
+    Raises:
+      ReadingError: a look is turned into what is no look ("turn this cartoon into a photo").
+    """
+    items = clause.items
+    described = {
+        i
+        for i, item in enumerate(items)
+        if 0 < i < len(items) - 1
+        and item.is_a("state")
+        and not item.is_comparative
+        and items[i - 1].words[-1] in _POINTERS
+        and any(form in _CLIP_NOUNS for form in base_forms(items[i + 1].words[0]))
+    }
+    into = next((i for i, item in enumerate(items) if item.words in (("into",), ("to",))), None)
+    if into is not None and any(word in _TURNING for item in items for word in item.words):
+        before = {
+            i
+            for i in range(into)
+            if items[i].is_a("look", "state", "color") and not items[i].is_a("verb", "filler")
+        }
+        after = any(item.is_a("look", "state", "color") for item in items[into:])
+        if before and not after and any(item.is_a("filler") for item in items[into + 1 :]):
+            raise ReadingError(
+                "unclear", f'into what "{items[min(before)].text}" should turn is not understood'
+            )
+        described |= before if after else set()
+    clause.items = [item for i, item in enumerate(items) if i not in described]
+
+
+def _says_too(clause: Clause) -> bool:
+    return any(item.is_a("too") and item.words != ("so",) for item in clause.items)
+
+
+def _find_looks(clause: Clause, mode: Mode, lexicon: Lexicon) -> list[str]:
+    """Return the looks that a clause names, turned round where it says less."""
+    says_too = _says_too(clause) and not mode.is_negated
+    down = mode.down or says_too
+    looks: list[str] = []
+    colors: list[str] = []
+    has_strong_look = any(_strong_look(item) for item in clause.items)
+    for i, item in enumerate(clause.items):
+        if item.is_a("filler") and any(before.is_a("color") for before in clause.items[:i]):
+            continue  # "in green light"
+        properties = [lexicon.properties[name] for name in item.values("property")]
+        names = item.values("state", "look")
+        if properties and (down or mode.up) and not (properties[0].is_weak and has_strong_look):
+            name = properties[0].down if down else properties[0].up
+            if not name:
+                raise ReadingError("undo", f'less "{item.text}" is nothing that it can do')
+            looks.append(name)
+        elif properties and properties[0].is_weak and (has_strong_look or not item.is_a("state")):
+            continue
+        elif names and not (item.is_a("verb", "filler") and has_strong_look):
+            if down and (says_too or not item.is_comparative):
+                opposite = lexicon.looks[names[0]].opposite
+                if not opposite:
+                    raise ReadingError("undo", f'less "{item.text}" is nothing that it can do')
+                looks.append(opposite)
+            elif clause.has("lower") and not clause.has_word("to", "into"):
+                raise ReadingError(
+                    "unclear", f'less "{item.text}" is not understood; say what it should look like'
+                )
+            else:
+                looks.append(names[0])
+        elif item.is_a("color"):
+            colors.append(item.values("color")[0])
+    is_cool = [item.words for item in clause.items if not item.is_a("filler", "verb")] == [("cool",)]
+    if (
+        is_cool
+        and not clause.has_word("color", "colors", "tone", "tones", "light", "filter", "grade")
+        and not (mode.up or says_too or mode.down)
+    ):
+        raise ReadingError("unclear", '"cool" may mean colder, or good; say "colder"')
+    if colors and "duotone" in looks:
+        return [f"duotone-{'-and-'.join(colors)}"]
+    if colors and down:
+        raise ReadingError("undo", f'less "{colors[0]}" is nothing that it can do')
+    if len(colors) > 1:
+        raise ReadingError("unclear", f"several colors are not understood ({', '.join(colors)}); name one")
+    return list(dict.fromkeys(looks + [f"tint-{color}" for color in colors]))
+
+
+def _strong_look(item: Item) -> bool:
+    """Return whether an item names a look or a property and is no word of general use besides."""
+    return item.is_a("look", "state") and not item.is_a("verb", "filler")
+
+
+def _amount(look: str, mode: Mode, lexicon: Lexicon) -> float:
+    """Return how much of a look a clause asks for."""
+    amount = 1.0 if mode.amount is None else mode.amount
+    entry = lexicon.looks.get(look)
+    return amount if amount <= 1 or (entry is not None and entry.degrees) else 1.0

@@ -1,0 +1,222 @@
+"""Read a sentence: sentence, lexicon → **`read_instruction`** → `Request`.
+
+Every word is accounted for: it is part of a phrase, it changes nothing ("please"), or it is the obstacle that the request names. So a
+sentence is followed as a whole or not at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Literal, cast
+
+from v2v.language.clause_reading import Wishes, combine_places, read_clause
+from v2v.language.clauses import split_clauses
+from v2v.language.lexicon import Lexicon, Meaning, load_lexicon
+from v2v.language.matching import Item, correct_spelling, match_phrases
+from v2v.language.places import Place
+from v2v.language.request import ObjectEdit, ReadingError, Request, Step
+from v2v.language.tokens import base_forms, split_sentence
+
+# Looks of one sentence, at most: each is an edit of its own.
+MOST_STEPS = 4
+
+
+def read_instruction(sentence: str, objects: Sequence[str] = (), attributes: Sequence[str] = ()) -> Request:
+    """Read a sentence.
+
+    Args:
+      sentence: the instruction, in English.
+      objects: names of things that the model can edit ("ball", "cube").
+      attributes: other words in sentences about them ("small", "leaf").
+
+    Returns:
+      looks and where, an edit of a thing, or what stands in the way.
+    """
+    lexicon = load_lexicon().with_objects(objects, attributes)
+    tokens, corrections = correct_spelling(split_sentence(sentence), lexicon)
+    items = _join_quoted_words(match_phrases(tokens, lexicon))
+    try:
+        _check_words(items, lexicon)
+        if any(item.is_a("object") for item in items) or (attributes and _replaces_background(items)):
+            words = " ".join(token.word for token in tokens if not token.is_break)
+            return Request(thing=_read_object_edit(items, words), corrections=corrections)
+        return Request(steps=_read_looks(items, lexicon), corrections=corrections)
+    except ReadingError as stop:
+        return Request(obstacle=stop.obstacle, corrections=corrections)
+
+
+def _join_quoted_words(items: Sequence[Item]) -> list[Item]:
+    """Return items with "the word SALE" as one, which is a place."""
+    out: list[Item] = []
+    for item in items:
+        if out and out[-1].words in (("word",), ("words",)) and not item.is_break and len(item.words) == 1:
+            place = Meaning("thing", f"text:{item.text}")
+            out[-1] = Item(f"{out[-1].text} {item.text}", (*out[-1].words, *item.words), (place,))
+        else:
+            out.append(item)
+    return out
+
+
+def split_place(sentence: str) -> tuple[str, Place | None]:
+    """Return a sentence without the place that it names, and that place; None where it names none, or more than one.
+
+    Args:
+      sentence: such as "blur the background" or "make everything but the man darker".
+    """
+    request = read_instruction(sentence)
+    places = {step.place for step in request.steps}
+    place = next(iter(places), None)
+    if place is None or len(places) > 1:
+        return sentence, None
+    tokens, _ = correct_spelling(split_sentence(sentence), load_lexicon())
+    items = match_phrases(tokens, load_lexicon())
+    kept: list[Item] = []
+    for item in items:
+        if not item.is_a("region", "thing", "except"):
+            kept.append(item)
+            continue
+        while kept and kept[-1].is_a("filler") and not kept[-1].is_a("verb"):  # "in the"
+            kept.pop()
+    return " ".join(item.text for item in kept), place
+
+
+def find_related(words: Iterable[str], lexicon: Lexicon) -> tuple[str, ...]:
+    """Return the looks that are nearest to the meaning of unknown words."""
+    found = (
+        look
+        for word in words
+        for form in base_forms(word)
+        for look in lexicon.related.get(form, ())
+    )  # fmt: skip
+    return tuple(dict.fromkeys(found))
+
+
+def _check_words(items: Sequence[Item], lexicon: Lexicon) -> None:
+    """Raise ReadingError for words without a meaning."""
+    is_about_thing = any(item.is_a("object") for item in items) or _replaces_background(items)
+    unknown = [item for item in items if not item.is_break and not _has_meaning(item, is_about_thing)]
+    if not unknown:
+        return
+    words = [item.text for item in unknown]
+    if all(word.isdigit() or word[:-1].isdigit() for word in words):
+        raise ReadingError(
+            "number",
+            f'numbers are not understood ({", ".join(words)}); say "slightly" or "much", or add --amount',
+        )
+    foreign = [word for item in items for word in item.words if word in lexicon.foreign]
+    known = [item for item in items if item.is_a("look", "state", "property", "region", "thing")]
+    is_english = all(word.isascii() for word in words) and (len(foreign) < 2 or bool(known))
+    names = ", ".join(f'"{word}"' for word in dict.fromkeys(words))
+    if not is_english:
+        raise ReadingError("unknown", f"only English is understood, not {names}")
+    normal = [item.words[0] for item in unknown]
+    raise ReadingError(
+        "unknown",
+        f"{names} {'is' if len(set(words)) == 1 else 'are'} not among the things that it knows",
+        find_related(normal, lexicon),
+    )
+
+
+def _has_meaning(item: Item, is_about_thing: bool) -> bool:
+    """Return whether an item means something; words that tell of things only do where there is one."""
+    return any(is_about_thing or meaning.kind != "attribute" for meaning in item.meanings)
+
+
+def _replaces_background(items: Sequence[Item]) -> bool:
+    """Return whether a sentence asks for another background, as "change the background to snow" does."""
+    background = next((i for i, item in enumerate(items) if "background" in item.values("thing")), None)
+    if background is None:
+        return False
+    before, after = items[:background], items[background + 1 :]
+    return any(item.is_a("replace") or "set" in item.words for item in before) and bool(after)
+
+
+def _read_object_edit(items: Sequence[Item], sentence: str) -> ObjectEdit:
+    if any(item.is_a("not") for item in items):
+        raise ReadingError("negation", "what not to do with a thing is not understood; say what to do")
+    if any(item.is_a("time") for item in items):
+        raise ReadingError("time", "times are given by --start and --end, not in the sentence")
+    verb = next((item for item in items if item.is_a("remove", "insert", "replace", "recolor", "verb")), None)
+    has_color = any(item.is_a("color") for item in items)
+    things = [item for item in items if item.is_a("object")]
+    if any(item.is_a("thing") and "background" in item.values("thing") for item in items):
+        operation = "background"
+    elif verb is not None and verb.is_a("remove"):
+        operation = "remove"
+    elif verb is not None and verb.is_a("insert"):
+        operation = "insert"
+    elif len(things) > 1:
+        operation = "replace"
+    elif has_color:
+        operation = "recolor"
+    else:
+        raise ReadingError(
+            "unclear",
+            f'what to do with "{things[0].text}" is not understood; say remove, add, replace or a color',
+        )
+    return ObjectEdit(cast(Literal["remove"], operation), sentence)
+
+
+def _read_looks(items: Sequence[Item], lexicon: Lexicon) -> tuple[Step, ...]:
+    for item in items:
+        for title in item.values("elsewhere"):
+            raise ReadingError(
+                "elsewhere",
+                f'"{item.text}" ({title}) is nothing that v2v does; use {lexicon.remedies[title]}',
+            )
+        if item.is_a("time") and not item.is_a("filler", "look"):
+            raise ReadingError(
+                "time", f'times are given by --start and --end, not in the sentence ("{item.text}")'
+            )
+    wishes = Wishes()
+    for clause in split_clauses(items):
+        read_clause(clause, wishes, lexicon)
+    if not wishes.looks:
+        if wishes.forbidden or wishes.kept:
+            raise ReadingError(
+                "negation", "it only says what not to do; say what to do instead", wishes.forbidden
+            )
+        if wishes.is_described:
+            raise ReadingError("unclear", "it only says how the clip is; say what to do")
+        raise ReadingError("nothing", "it names no edit")
+    _check_prohibitions(wishes, lexicon)
+    steps = [Step(wish.look, wish.amount, combine_places(wish.place, wishes.place)) for wish in wishes.looks]
+    steps = list(dict.fromkeys(steps))
+    _check_contradictions(steps, lexicon)
+    return tuple(steps)
+
+
+def _check_prohibitions(wishes: Wishes, lexicon: Lexicon) -> None:
+    """Raise ReadingError where a look that is asked for brings what is forbidden or changes what must stay."""
+    for wish in wishes.looks:
+        look = lexicon.looks.get(wish.look)
+        if look is None:
+            continue
+        for name in wishes.forbidden:
+            if name == look.name or name in look.implies:
+                raise ReadingError(
+                    "contradiction", f'"{look.title}" brings "{lexicon.looks[name].title}" with it'
+                )
+        for name in wishes.kept:
+            if name not in look.keeps:
+                raise ReadingError("contradiction", f'"{look.title}" changes the {name}')
+
+
+def _check_contradictions(steps: Sequence[Step], lexicon: Lexicon) -> None:
+    if len(steps) > MOST_STEPS:
+        raise ReadingError(
+            "unclear",
+            f"it asks for {len(steps)} looks, at most {MOST_STEPS} are done at once; edit the result again",
+        )
+    for step in steps:
+        look = lexicon.looks.get(step.look)
+        for other in steps:
+            if (
+                look is not None
+                and look.opposite
+                and other.look == look.opposite
+                and other.place == step.place
+            ):
+                raise ReadingError(
+                    "contradiction", f'"{look.title}" and "{lexicon.looks[other.look].title}" are opposites'
+                )

@@ -1,0 +1,38 @@
+"""Typing errors: the known word that an unknown one was meant to be.
+
+Words of English that are spelled like known ones ("sight", "right", "light" beside "night") are no typing errors; the table
+`tables/neighbors.txt` holds them, made from WordNet by tools/language/derive_words.py with the rule below.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection
+
+# Shorter words are too much alike to tell; a word of fewer than 4 letters is taken for a longer one alone.
+SHORTEST, SHORTEST_KNOWN = 3, 4
+# Share of letters in common, of words of up to 4 letters and of longer ones.
+_SHORT_CUTOFF, _CUTOFF = 0.85, 0.8
+
+
+def closest_word(word: str, known: Collection[str]) -> str | None:
+    """Return the known word that a word is a typing error of, or None.
+
+    Two neighboring letters may be swapped, one letter may be missing, doubled or another; in longer words two.
+
+    Args:
+      word: in its normal form.
+      known: words in their normal form.
+    """
+    if len(word) < SHORTEST or word in known or not word.isalpha():
+        return None
+    for i in range(len(word) - 1):
+        swapped = word[:i] + word[i + 1] + word[i] + word[i + 2 :]
+        if swapped in known:
+            return swapped
+    cutoff = _SHORT_CUTOFF if len(word) <= SHORTEST_KNOWN else _CUTOFF
+    # The first letter is seldom wrong.
+    alike = [
+        k for k in known if k[0] == word[0] and len(k) >= SHORTEST_KNOWN and abs(len(k) - len(word)) <= 2
+    ]
+    return next(iter(difflib.get_close_matches(word, sorted(alike), 1, cutoff)), None)
