@@ -1,6 +1,7 @@
 """From a sentence to edits: what the model is given, what is refused, and that one line says why."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -180,7 +181,7 @@ def test_lines_of_a_manifest_are_refused_one_by_one(v2v, tmp_path, monkeypatch, 
     from v2v.video.video import Video
 
     editor = EasyV2VEditor(FakePretrained(abilities=ABILITIES))
-    monkeypatch.setattr(edit.ModelOptions, "load_editor", lambda options: editor)
+    monkeypatch.setattr(edit.ModelOptions, "load_editor", lambda options, **_: editor)
     Video.from_array(picture(6)).save("in.mp4")
     lines = [{"video": "in.mp4", "instruction": text} for text in ("b&w", "a cartoon", "a grey cartoon")]
     lines[2]["anyway"] = True
@@ -201,7 +202,7 @@ def test_looks_are_listed_and_drawn(v2v, tmp_path, monkeypatch, capsys):
     from v2v.video.video import Video, read_video
 
     editor = EasyV2VEditor(FakePretrained(abilities=ABILITIES))
-    monkeypatch.setattr(edit.ModelOptions, "load_editor", lambda options: editor)
+    monkeypatch.setattr(edit.ModelOptions, "load_editor", lambda options, **_: editor)
     assert v2v("edit", "--looks", "--json") == 0
     listed = json.loads(capsys.readouterr().out)
     assert set(listed["looks"]) == {"black and white", "negative", "the colors of a reference image"}
@@ -227,3 +228,21 @@ def test_the_model_sees_no_mask_for_a_look_whose_surroundings_are_restored(edito
     masks = [call["mask"].min() for call in editor.model.calls]
     assert masks[0] > 127 and masks[1] < 127 and masks[2] > 127
     np.testing.assert_array_equal(made.frames[:, 40:], frames[:, 40:])
+
+
+def test_every_sentence_of_the_table_is_done_or_refused():
+    """The verdicts were judged by results (tools/checks/score_sentences.py); here that the same is refused as then."""
+    table = Path(__file__).parents[1] / "language" / "sentences.tsv"
+    abilities = load_abilities(EMBEDDED)
+    verdicts = []
+    for line in table.read_text().splitlines()[1:]:
+        sentence, meant, _, verdict, *_ = line.split("\t")
+        try:
+            steps = plan_instruction(sentence, abilities)
+            planned = not any(step.mask_source for step in steps)  # those need an extra
+        except InputError:
+            planned = False
+        assert verdict == ("done" if planned else "refused"), sentence
+        verdicts.append((meant, verdict))
+    assert sum(verdict == "done" for _, verdict in verdicts) >= 98
+    assert not [meant for meant, verdict in verdicts if meant == "-" and verdict != "refused"]
