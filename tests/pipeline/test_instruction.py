@@ -36,7 +36,7 @@ def editor():
 
 
 def psnr(a, b):
-    return 10 * np.log10(255**2 / np.mean((np.asarray(a, float) - b) ** 2))
+    return 10 * np.log10(255**2 / max(1e-9, np.mean((np.asarray(a, float) - b) ** 2)))
 
 
 def test_the_model_is_asked_in_its_own_words(editor):
@@ -133,6 +133,18 @@ def test_a_mask_and_a_place_together_are_refused_and_a_mask_lets_things_be_edite
     assert step.sentence == "remove the ball"
     (step,) = plan_instruction("use the palette of the reference", ABILITIES, has_reference=True)
     assert step.sentence == "the colours of the reference"
+
+
+def test_text_is_removed_where_it_is_found():
+    (step,) = plan_instruction("remove the subtitles", ABILITIES)
+    assert step.mask_source == "subtitles" and step.sentence == "remove the text"
+    first, second = plan_instruction("get rid of the word SALE and make it black and white", ABILITIES)
+    assert first.mask_source == "text:SALE" and second.mask_source is None
+    (step,) = plan_instruction("remove the text", ABILITIES, has_mask=True, has_text_mask=True)
+    assert step.mask_source is None
+    for sentence in ("remove the text", "remove the logo"):
+        with pytest.raises(InputError, match="leave the mask out|can remove"):
+            plan_instruction(sentence, ABILITIES, has_mask=True)
 
 
 def test_typing_errors_are_noted(editor):
