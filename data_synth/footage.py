@@ -27,11 +27,15 @@ from v2v.video import decoder
 from v2v.video import video as codec
 from v2v.video.frame_sequence import FrameSequence
 
+# A clip that would have to grow by more than this gives no pair: it would be blurred.
+MAX_GROWTH = 1.25
 # A decoded clip above this many bytes is not held in memory.
 MAX_DECODED_BYTES = 600 << 20
 VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi")
 
 
+# Frames, height, width.
+Size = tuple[int, int, int]
 FolderType = TypeVar("FolderType", bound="Folder")
 
 
@@ -96,6 +100,9 @@ class ClipFolder:
             return Rejected(f"unreadable clip {name}: {short_cause(error)}")
         if len(video.frames) < T:
             return Rejected(f"clip {name} is shorter than {T} frames")
+        height, width = video.frames.shape[1:3]
+        if max(H / height, W / width) > MAX_GROWTH:
+            return Rejected(f"clip {name} is smaller than the pairs")
         first = int(rng.integers(len(video.frames) - T + 1))
         caption = read_caption(path)
         if isinstance(caption, Rejected):
@@ -140,8 +147,17 @@ class Folder(Protocol):
     """A folder of footage."""
 
     @property
+    def root(self) -> str:
+        """The folder."""
+        ...
+
+    @property
     def files(self) -> tuple[str, ...]:
         """The files among which seeds draw."""
+        ...
+
+    def choose(self, seed: int) -> str:
+        """Return the name of the file that a seed draws."""
         ...
 
     def __call__(self, seed: int, T: int, H: int, W: int) -> Clip | Rejected:
@@ -162,6 +178,33 @@ def draw_from(folders: Sequence[Folder]) -> ClipSource:
     if len(folders) == 1:
         return folders[0]
     return lambda seed, T, H, W: draw_folder(folders, seed)(seed, T, H, W)
+
+
+def choose_size(path: str | Path, sizes: Sequence[Size]) -> Size:
+    """Return the size that a clip or picture fits best: one that it fills, of which the least is cut off, the largest of such.
+
+    Args:
+      path: The file, of which the header is read; one that can't be read fits the first size.
+      sizes: Sizes to choose from.
+    """
+    try:
+        count, height, width = _read_header(str(path))
+    except InputError:
+        return sizes[0]
+
+    def rate(size: Size) -> tuple[bool, bool, float, int]:
+        frames, H, W = size
+        growth = max(H / height, W / width)
+        kept = H * W / (height * width * growth**2)
+        # Of a picture that is lifted any number of frames can be made.
+        return count == 1 or frames <= count, growth <= MAX_GROWTH, round(kept, 2), frames * H * W
+
+    return max(sizes, key=rate)
+
+
+@cached_by_file(size=1 << 16)
+def _read_header(path: str) -> Size:
+    return decoder.estimate_size(Path(path))
 
 
 def read_caption(path: Path) -> str | Rejected:

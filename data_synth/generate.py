@@ -17,12 +17,13 @@ import itertools
 import multiprocessing
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
+from pathlib import Path
 from typing import TypeVar
 
 import cv2
 import numpy as np
 
-from data_synth import quality
+from data_synth import footage, quality
 from data_synth.language import grammar, templates
 from data_synth.operators import transition as tr
 from data_synth.operators.photometric import PHOTOMETRIC
@@ -68,6 +69,7 @@ class PairOptions:
       sources: Clips, experts and published sets that recipes may use.
       snapshot: Hash of what the sources hold, as for `registry.build_recipe`.
       storage: How clips are stored.
+      sizes: Sizes (frames, height, width) instead of T, H and W: each clip of people's own gets the one that it fits best, others draw one.
     """
 
     T: int = 9
@@ -79,6 +81,7 @@ class PairOptions:
     sources: Sources = NO_SOURCES
     snapshot: str = ""
     storage: Storage = "lossless"
+    sizes: tuple[footage.Size, ...] = ()
 
 
 DEFAULT_OPTIONS = PairOptions()
@@ -104,18 +107,18 @@ def find_pair(seed: int, options: PairOptions = DEFAULT_OPTIONS) -> tuple[Pair, 
 @one_thread()
 def make_block(seeds: Sequence[int], options: PairOptions = DEFAULT_OPTIONS) -> list[Pair | Rejected]:
     """Return what `make_pair` returns for many seeds; recipes that work in batches (external experts) get theirs together."""
-    size = options.T, options.H, options.W
     entries = registry.DEFAULT_MIX if options.edits is None else options.edits
     finite = count_rows(entries, options.sources, options.snapshot)
     occurrences = Counter(entries) if finite else Counter()
-    # Recipe name → (position in `seeds`, seed or row).
-    batches: dict[str, list[tuple[int, int]]] = {}
+    # Recipe name and size → (position in `seeds`, seed or row).
+    batches: dict[tuple[str, footage.Size], list[tuple[int, int]]] = {}
     outcomes: dict[int, tuple[str, Pair | Rejected]] = {}
     for i, seed in enumerate(seeds):
         rng = build_rng(seed, "pair")
         # Finite sets are gone through row by row, in turns.
         name = entries[seed % len(entries)] if finite else _choose_edit(rng, entries)
         recipe = registry.build_recipe(name, options.sources, options.snapshot)
+        size = _choose_size(name, seed, options)
         if isinstance(recipe, GeneratorRecipe):
             outcomes[i] = name, recipe.function(seed, rng, *size)
         else:
@@ -123,8 +126,8 @@ def make_block(seeds: Sequence[int], options: PairOptions = DEFAULT_OPTIONS) -> 
             if finite:  # of a name that comes k times in a turn, k rows are taken in a turn
                 turn, place = divmod(seed, len(entries))
                 row = turn * occurrences[name] + entries[:place].count(name)
-            batches.setdefault(name, []).append((i, row))
-    for name, members in batches.items():
+            batches.setdefault((name, size), []).append((i, row))
+    for (name, size), members in batches.items():
         recipe = registry.build_recipe(name, options.sources, options.snapshot)
         numbers = [seed for _, seed in members]
         if not finite and (row_count := recipe.rows):  # beside endless recipes a set is gone through again
@@ -241,6 +244,22 @@ def iterate_accepted(
                 )
     finally:
         results.close()
+
+
+def _choose_size(name: str, seed: int, options: PairOptions) -> footage.Size:
+    """Return the size of the pair of a seed."""
+    if not options.sizes:
+        return options.T, options.H, options.W
+    if options.sources.has_footage and registry.reads_clips(name, options.sources):
+        folder = footage.draw_folder(_clip_folders(options.sources, options.snapshot), seed)
+        return footage.choose_size(Path(folder.root) / folder.choose(seed), options.sizes)
+    return options.sizes[int(build_rng(seed, "size").integers(len(options.sizes)))]
+
+
+@functools.lru_cache(maxsize=16)
+def _clip_folders(sources: Sources, snapshot: str) -> tuple[footage.Folder, ...]:
+    """Return the folders of footage, which are listed once for each state of them."""
+    return sources.clip_folders()
 
 
 def _choose_edit(rng: np.random.Generator, entries: Sequence[str]) -> str:

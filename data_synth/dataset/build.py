@@ -251,7 +251,7 @@ def _write_folder(build: _Build, report: Report, progress: Progress | None) -> d
 def _iterate_shards(build: _Build, first: int, last: int | None) -> Iterator[shards.Shard]:
     """Yield the shards from seed `first` on, in order, that are there or are made now; no seed from `last` on."""
     request = build.request
-    size = request.frames, request.height, request.width
+    size = request.largest_size
     block = max(
         shards.block_length(*size),
         registry.seeds_per_call(request.recipes, request.sources, build.snapshot),

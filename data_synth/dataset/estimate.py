@@ -81,7 +81,7 @@ def estimate_build(request: SynthRequest, seconds: float = SAMPLE_SECONDS) -> Es
     content = fingerprint_sources(request.sources)
     snapshot = json.dumps(content, sort_keys=True) if content else ""
     request.check_recipes(snapshot)
-    size = request.frames, request.height, request.width
+    size = request.largest_size
     block = max(
         shards.block_length(*size), registry.seeds_per_call(request.recipes, request.sources, snapshot)
     )

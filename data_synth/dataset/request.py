@@ -11,8 +11,10 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 from pathlib import Path
 
+from data_synth import footage
 from data_synth.generate import PairOptions
 from data_synth.operators.transition import CLASSIC_OPERATORS, OPERATORS
 from data_synth.recipes import external, own_pairs, planar, registry
@@ -50,6 +52,7 @@ class SynthRequest:
       unfinished: Folder where shards wait, gs://... too, for Beam's workers that share no disk with this machine (Dataflow); "" for a
         hidden one beside `out`.
       storage: How clips are stored; masks and reference pictures are exact in any case.
+      sizes: Sizes (frames, height, width) instead of the one above, as in `PairOptions`.
     """
 
     out: str | Path
@@ -67,6 +70,12 @@ class SynthRequest:
     beam: tuple[str, ...] | None = None
     unfinished: str = ""
     storage: pr.Storage = "lossless"
+    sizes: tuple[footage.Size, ...] = ()
+
+    @property
+    def largest_size(self) -> footage.Size:
+        """Return the size of the pairs with most pixels."""
+        return max(self.sizes or ((self.frames, self.height, self.width),), key=math.prod)
 
     @property
     def recipes(self) -> tuple[str, ...]:
@@ -93,6 +102,7 @@ class SynthRequest:
             self.sources,
             snapshot,
             self.storage,
+            self.sizes,
         )
 
     def check(self) -> None:
@@ -117,10 +127,14 @@ class SynthRequest:
             raise InputError(f"seed: expected a non-negative integer, got {self.seed}")
         if self.seed >= 1 << 62:
             raise InputError(f"seed: expected a number below 2**62, got {self.seed}")
-        if min(self.height, self.width) < 16 or self.frames < 1:
+        for frames, height, width in self.sizes or ((self.frames, self.height, self.width),):
+            if min(height, width) < 16 or frames < 1:
+                raise InputError(
+                    f"clip size: expected at least 1 frame of 16 x 16 pixels, got {frames} of {height} x {width}"
+                )
+        if self.sizes and self.sources.sets:
             raise InputError(
-                "clip size: expected at least 1 frame of 16 x 16 pixels, got "
-                f"{self.frames} of {self.height} x {self.width}"
+                "--sizes: expected footage or rendered scenes, got --import, whose rows have one size a set"
             )
         if not 0 <= self.transition <= 1:
             raise InputError(f"transition: expected a probability between 0 and 1, got {self.transition}")
@@ -179,6 +193,8 @@ class SynthRequest:
         }
         if versions := registry.recipe_versions(self.recipes):
             table["versions"] = versions
+        if self.sizes:
+            table["sizes"] = [list(size) for size in self.sizes]
         if self.storage != "lossless":
             table["storage"] = self.storage
         if tuple(self.operators) != CLASSIC_OPERATORS:
@@ -187,6 +203,8 @@ class SynthRequest:
             brought = dataclasses.asdict(self.sources)
             # Requests of before these options say nothing of them.
             brought = {name: value for name, value in brought.items() if value or name not in NEWER_SOURCES}
+            if self.sources.clips:
+                brought["max_growth"] = footage.MAX_GROWTH
             table["sources"] = brought | {"content": content}
         return json.loads(json.dumps(table))
 
@@ -202,6 +220,7 @@ def parse_table(table: dict, out: str | Path, pairs: int, workers: int = 1) -> S
     """
     fields = {name: table[name] for name in ("seed", "frames", "height", "width", "transition")}
     fields |= {name: table[name] for name in ("storage",) if name in table}
+    fields["sizes"] = tuple(map(tuple, table.get("sizes", ())))
     stored = table.get("sources", {})
     names = {field.name for field in dataclasses.fields(Sources)}
     sources = {name: value for name, value in stored.items() if name in names}

@@ -142,7 +142,7 @@ _RECIPES: dict[str, Callable[[Sources], Recipe]] = {
 }
 FAMILY = RecipeFamily(
     "clip-looks",
-    "look-on-clip (a look of the default mix on footage, whole or in a half), look-on-object and look-on-background (any look, limited "
+    "look-on-clip (a look of the default mix on footage, whole or in a half), look-on-object, look-on-background (any look, limited "
     "by a mask)",
     tuple(
         RecipeInfo(

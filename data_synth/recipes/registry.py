@@ -180,6 +180,11 @@ def _find_recipe(name: str, sources: Sources) -> RecipeInfo:
     raise InputError(f"edits: expected names among {', '.join(accepted)}; got {name or 'none'!r}")
 
 
+def reads_clips(name: str, sources: Sources) -> bool:
+    """Return whether the recipe of a name that is no family takes its clips from the request's footage."""
+    return "clips" in _find_recipe(name, sources).reads
+
+
 def recipe_versions(edits: Sequence[str]) -> dict[str, str]:
     """Return the version of each renderer that these recipes draw with, beside the default mix's own (`planar.VERSION`).
 

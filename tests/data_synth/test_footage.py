@@ -22,10 +22,10 @@ SMALL = {"frames": 3, "height": 16, "width": 24, "transition": 0.0}
 @pytest.fixture
 def clips(tmp_path):
     """A folder with one clip in which a bar moves."""
-    video = np.full((20, 32, 48, 3), 40, np.uint8)
-    video[..., 0] += (np.arange(48) * 2).astype(np.uint8)
+    video = np.full((20, 64, 96, 3), 40, np.uint8)
+    video[..., 0] += np.arange(96, dtype=np.uint8)
     for k in range(20):
-        video[k, :, 2 * k : 2 * k + 8] = 230
+        video[k, :, 4 * k : 4 * k + 16] = 230
     (tmp_path / "clips").mkdir()
     codec.write_video(codec.Video.from_array(video, 12), tmp_path / "clips/walk.mp4")
     return tmp_path / "clips"
@@ -128,3 +128,46 @@ def test_a_dry_run_tells_what_a_build_takes_and_writes_nothing(v2v, tmp_path, ca
     assert v2v("synth", *words, "--recipes", "fly") == 2 and "got 'fly'" in capsys.readouterr().err
     text = estimate_build(SynthRequest("o", 10, frames=3, height=16, width=24), 0.0).format(1)
     assert "about 10 pairs from" in text and "hours with 1 worker" in text and "core-hours" in text
+
+
+def write_noise(path, count, height, width):
+    frames = np.random.default_rng(height).integers(0, 256, (count, height, width, 3), np.uint8)
+    codec.write_video(codec.Video.from_array(frames, 10), path)
+
+
+def test_small_footage_is_left_out(tmp_path):
+    write_noise(tmp_path / "small.mp4", 4, 32, 48)
+    clips = footage.read_clip_folder(tmp_path)
+    assert clips(0, 3, 64, 96) == Rejected("clip small.mp4 is smaller than the pairs")
+    assert isinstance(clips(0, 3, 40, 60), footage.Clip)
+
+
+def test_every_clip_gets_the_size_that_it_fits(tmp_path):
+    (tmp_path / "clips").mkdir()
+    for name, count, height, width in (("wide", 6, 32, 64), ("tall", 6, 64, 32), ("brief", 3, 32, 64)):
+        write_noise(tmp_path / f"clips/{name}.mp4", count, height, width)
+    sizes = ((5, 24, 48), (5, 48, 24), (3, 24, 48), (5, 96, 96))
+    request = SynthRequest(
+        tmp_path / "set",
+        3,
+        edits=("to-greyscale",),
+        sizes=sizes,
+        transition=0.0,
+        sources=Sources(clips=str(tmp_path / "clips")),
+    )
+    assert build_dataset(request)["request"]["sizes"] == [list(size) for size in sizes]
+    found = {
+        pair.provenance["clip"]: pair.source.shape[:3] for pair in map(decode_pair, open_dataset(request.out))
+    }
+    assert found == {"wide.mp4": (5, 24, 48), "tall.mp4": (5, 48, 24), "brief.mp4": (3, 24, 48)}
+    rendered = build_dataset(SynthRequest(tmp_path / "rendered", 12, edits=("sepia",), sizes=sizes[:2]))
+    assert set(rendered["sizes"]) == {"24 x 48", "48 x 24"}
+
+
+def test_sizes_as_typed(v2v, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = ["--out", "o", "--pairs", "4", "--recipes", "sepia", "--sizes", "48x24x2,24x48x2"]
+    assert v2v("synth", *words, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["pairs"] == 4
+    assert v2v("synth", *words, "--height", "32") == 2 and "leave one out" in capsys.readouterr().err
+    assert v2v("synth", *words[:-1], "48x24") == 2 and "WIDTHxHEIGHTxFRAMES" in capsys.readouterr().err

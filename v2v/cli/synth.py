@@ -10,7 +10,7 @@ import dataclasses
 import shlex
 from typing import TYPE_CHECKING
 
-from v2v.errors import note
+from v2v.errors import InputError, note
 
 if TYPE_CHECKING:
     from data_synth.dataset.request import SynthRequest
@@ -81,6 +81,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         metavar="N",
         help=f"width of the clips in pixels (default: {DEFAULT_SIZE[2]})",
+    )
+    parser.add_argument(
+        "--sizes",
+        type=_parse_sizes,
+        default=(),
+        metavar="WxHxFRAMES,...",
+        help="several sizes instead of one, such as 832x480x81,480x832x81,640x640x81: each clip of yours gets the one it fits best; clips "
+        "that would have to grow by more than a quarter are left out",
     )
     parser.add_argument(
         "--transition",
@@ -174,6 +182,10 @@ def run(args: argparse.Namespace, bars: bool) -> dict:
     from data_synth.recipes import own_pairs
     from data_synth.recipes.sources import NO_SOURCES
 
+    if args.sizes and any(value is not None for value in (args.frames, args.height, args.width)):
+        raise InputError(
+            "--sizes: expected instead of --frames, --height and --width, got both; leave one out"
+        )
     request = parse_request(args)
     if args.dry_run:
         estimate = estimate_build(request)
@@ -182,7 +194,7 @@ def run(args: argparse.Namespace, bars: bool) -> dict:
     if args.old_imports:
         note("--set is called --import now; the old name goes away with the next release")
     has_footage = bool(request.sources.clips or request.sources.sets)
-    is_default_size = None in (args.frames, args.height, args.width)
+    is_default_size = not args.sizes and None in (args.frames, args.height, args.width)
     pair_count = 0
     with tqdm(total=request.pairs, unit=" pairs", disable=not bars) as bar:
 
@@ -242,7 +254,22 @@ def parse_request(args: argparse.Namespace) -> SynthRequest:
         beam=None if args.beam is None else tuple(shlex.split(args.beam)),
         unfinished=args.unfinished,
         storage=args.storage,
+        sizes=args.sizes,
     )
+
+
+def _parse_sizes(text: str) -> tuple[tuple[int, int, int], ...]:
+    """Return the sizes (frames, height, width) in a list such as 832x480x81,480x832x81."""
+    sizes = []
+    for part in text.split(","):
+        numbers = part.split("x")
+        if len(numbers) != 3 or not all(number.isdecimal() for number in numbers):
+            raise argparse.ArgumentTypeError(
+                f"expected WIDTHxHEIGHTxFRAMES, such as 832x480x81, got {part!r}"
+            )
+        width, height, frames = map(int, numbers)
+        sizes.append((frames, height, width))
+    return tuple(sizes)
 
 
 def _split(names: str) -> tuple[str, ...]:
