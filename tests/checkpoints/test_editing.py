@@ -16,7 +16,7 @@ from tests.example_clips import picture
 from tests.notes import expect_note
 from tests.parity import tiny
 from v2v import EasyV2VEditor, InputError, Video, read
-from v2v.checkpoints import adapters, wan
+from v2v.checkpoints import adapters, parameter_store, wan
 from v2v.cli import main
 from v2v.config import ConditionConfig, wan22_ti2v_5b
 from v2v.diffusion.schedule import noise_levels
@@ -26,6 +26,7 @@ from v2v.models.transformer import DiT
 from v2v.pipeline import pretrained
 from v2v.pipeline.model import SampleRequest
 from v2v.runtime import sharding
+from v2v.runtime.host_memory import DeviceMemory
 
 SIZE = "32x32x5"
 
@@ -158,8 +159,6 @@ def test_adapters_merge_on_the_way_as_they_do_afterwards(folder):
     first = small_models.adapter(cfg)
     delta = {"blocks": {"norm_cross": {"scale": tiny.normal("n", cfg.dit.layers, 60)}}}
     both = ((first, 0.5), (dataclasses.replace(first, delta=delta, scale=2.0), 0.25))
-    from v2v.checkpoints import parameter_store
-
     streamed = wan.load_part(
         "dit", folder / "transformer", cfg, update=parameter_store.build_adapter_update(both)
     )
@@ -301,3 +300,30 @@ def test_weights_in_8_bits_from_every_kind_of_folder(folder, editing, tmp_path, 
     assert printed(capsys)["model"]["held_bytes"] == sizes[1]
     with pytest.raises(InputError, match="int8 already"):
         pretrained.load_pretrained(str(tmp_path / "wan8"), weights_dtype="bfloat16")
+
+
+def test_blocks_streamed_from_the_host_edit_alike(folder, editing, monkeypatch):
+    """On a device too small for the transformer; here the host's pinned memory is the device's too."""
+    small = pretrained.load_pretrained(str(folder), **small_models.SIZE)
+    small = small.with_lora(folder.parent / "edit.safetensors")
+    whole = small.part_sizes["dit"]
+    # Truly two blocks are as much as the whole of this model.
+    monkeypatch.setattr(parameter_store, "streamed_bytes", lambda config: whole // 2)
+    small._device = DeviceMemory(1 << 40, 1 << 40, "gpu")
+    working = small.plan_memory(1).phase("sample").working_bytes
+    small._device = DeviceMemory(working + whole - 1, 1 << 40, "gpu")
+    plan = small.plan_memory(1)
+    assert plan.streams and plan.phase("sample").weight_bytes == whole // 2
+    streamed = sample(small)
+    kinds = {
+        path: leaf.sharding.memory_kind
+        for path, leaf in flax.traverse_util.flatten_dict(
+            small._store.get("dit", small._adapters, True), sep="/"
+        ).items()
+    }
+    kernels = {path for path in kinds if path.startswith("blocks/") and path.endswith("/kernel")}
+    assert len(kernels) == 10 and {path for path, kind in kinds.items() if kind == "pinned_host"} == kernels
+    np.testing.assert_array_equal(streamed, sample(editing))
+    small._store.retain()  # what is left on the device waits on the host too, and comes back
+    assert not small._store.has_loaded("dit")
+    np.testing.assert_array_equal(sample(small), streamed)

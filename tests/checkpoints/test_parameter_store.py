@@ -31,7 +31,7 @@ def small_store(sizes):
     """A store of trees of one number, and the parts it has read."""
     reads = []
 
-    def read(part, adapters):
+    def read(part, adapters, streams):
         reads.append(part)
         return {"x": jax.numpy.zeros(1)}
 

@@ -77,6 +77,14 @@ def test_jobs_on_a_mesh_equal_jobs_one_at_a_time(model, listed, alone, tmp_path)
     assert_equal(pixels(tmp_path), alone[1])
 
 
+@pytest.mark.slow
+def test_jobs_on_several_devices_each_equal_jobs_one_at_a_time(model, listed, alone, tmp_path):
+    mesh = sharding.make_mesh(data=2, seq=2, devices=jax.devices()[:4])
+    results = batch.run_jobs(EasyV2VEditor(str(model)), manifest.read_manifest(listed), tmp_path, mesh=mesh)
+    assert sorted(result["status"] for result in results) == ["done"] * 6 + ["failed"]
+    assert_equal(pixels(tmp_path), alone[1])
+
+
 def test_rows_are_shared_out_and_answers_are_ones_own(model):
     """Four jobs, one call on four devices; latents within 1e-5 of a call of one's own; past and all."""
     mesh, base = sharding.make_mesh(data=4, devices=jax.devices()[:4]), EasyV2VEditor(str(model)).model

@@ -57,7 +57,13 @@ def main() -> None:
     elif len(devices) == 1:
         device = DeviceMemory(int(chip.hbm), host_memory.UNLIMITED, chip.platform)
         sizes = parameter_store.part_bytes(config, weights_dtype=args.weights_dtype)
-        plan = memory_plan.plan_edit(config, ClipShape.of(config, rows=1), sizes, device)
+        plan = memory_plan.plan_edit(
+            config,
+            ClipShape.of(config, rows=1),
+            sizes,
+            device,
+            streamed_bytes=parameter_store.streamed_bytes(config, args.weights_dtype),
+        )
         print("\n".join(plan.describe()), flush=True)
         mesh = sharding.make_mesh(devices=devices)
         programs = edit_programs.lower_clip_edit(config, mesh, args.weights_dtype, device)
@@ -75,9 +81,11 @@ def compile_program(program: edit_programs.LoweredProgram) -> None:
     parts = {
         "arguments": memory.argument_size_in_bytes,
         "temporaries": memory.temp_size_in_bytes,
+        "arguments on the host": memory.host_argument_size_in_bytes,
         "results": memory.output_size_in_bytes - memory.alias_size_in_bytes,
     }
-    parts["at the peak"] = memory.peak_memory_in_bytes
+    if not memory.host_argument_size_in_bytes:  # which the peak would count too
+        parts["at the peak"] = memory.peak_memory_in_bytes
     text = ", ".join(f"{part} {size / GIB:.2f}" for part, size in parts.items())
     print(f"{program.name}: {text} GiB a device, compiled in {time.time() - start:.0f} s", flush=True)
 

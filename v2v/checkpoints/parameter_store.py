@@ -19,7 +19,7 @@ from typing import Any, Protocol
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import AbstractMesh, Mesh
+from jax.sharding import AbstractMesh, Mesh, Sharding
 from tqdm import tqdm
 
 from v2v.checkpoints import name_mapping, orbax_tree, wan
@@ -34,7 +34,16 @@ from v2v.runtime import host_memory, sharding
 
 # Adapters in the order in which they are added, each with its weight.
 WeightedAdapters = tuple[tuple[Adapter, float], ...]
-PartReader = Callable[[str, WeightedAdapters], dict]
+
+
+class PartReader(Protocol):
+    """Reads a part of a model."""
+
+    def __call__(self, part: str, adapters: WeightedAdapters, streams: bool, /) -> dict:
+        """Return its parameters on the devices, adapters merged; where it `streams`, its blocks' kernels in the host's memory."""
+        ...
+
+
 # The rank of combined adapters is padded to a multiple of this, so that most combinations share one compiled program.
 RANK_MULTIPLE = 64
 
@@ -42,8 +51,8 @@ RANK_MULTIPLE = 64
 class PartStore(Protocol):
     """What a model needs of a store of its parameters."""
 
-    def get(self, part: str, adapters: WeightedAdapters = ()) -> dict:
-        """Return "dit", "vae" or "text" with the adapters merged."""
+    def get(self, part: str, adapters: WeightedAdapters = (), streams: bool = False) -> dict:
+        """Return "dit", "vae" or "text" with the adapters merged; where it streams, its blocks' kernels in the host's memory."""
         ...
 
     def check(self, adapters: WeightedAdapters = ()) -> None:
@@ -70,18 +79,19 @@ class PartStore(Protocol):
 
 @dataclass(frozen=True)
 class _HostCopy:
-    """A part in the host's memory, with the adapters that are merged into it and the places that its arrays had."""
+    """A part in the host's memory, with the adapters that are merged into it, the places that its arrays had, and whether it was streamed."""
 
     adapters: WeightedAdapters
     tree: dict
     shardings: dict
+    streams: bool
 
 
 class ParameterStore:
     """The parts "dit", "vae" and "text" of one model.
 
     Args:
-      read: read(part, adapters) returns a tree on the device.
+      read: reads a part.
       sizes: bytes of each part on a device; also an attribute.
       check_part: check_part(part) raises InputError when the part holds NaN.
     """
@@ -94,18 +104,28 @@ class ParameterStore:
         self._checked = False
         self._loaded: dict[str, tuple[WeightedAdapters, dict]] = {}
         self._on_host: dict[str, _HostCopy] = {}
+        # The part whose blocks' kernels are in the host's memory as programs read them, or None.
+        self._streamed: str | None = None
 
-    def get(self, part: str, adapters: WeightedAdapters = ()) -> dict:
-        """Return a part with the adapters merged; it is kept until it is requested with other adapters, or others need the memory."""
+    def get(self, part: str, adapters: WeightedAdapters = (), streams: bool = False) -> dict:
+        """Return a part with the adapters merged; it is kept until it is requested with other adapters, or others need the memory.
+
+        Args:
+          part: "dit", "vae" or "text".
+          adapters: to be merged.
+          streams: whether its blocks' kernels shall be in the host's memory.
+        """
         loaded = self._loaded.get(part)
-        if loaded is None or loaded[0] != adapters:
+        if loaded is None or loaded[0] != adapters or streams != (part == self._streamed):
             self._loaded.pop(part, None)  # freed before its successor is read
-            self._make_room(part)
+            if not streams:
+                self._make_room(part)
+            self._streamed = part if streams else None if part == self._streamed else self._streamed
             copy = self._on_host.pop(part, None)
-            if copy is not None and copy.adapters == adapters:
+            if copy is not None and (copy.adapters, copy.streams) == (adapters, streams):
                 tree = jax.device_put(copy.tree, copy.shardings)
             else:
-                tree = self._read(part, adapters)
+                tree = self._read(part, adapters, streams)
             loaded = self._loaded[part] = (adapters, tree)
         return loaded[1]
 
@@ -143,16 +163,19 @@ class ParameterStore:
     def _make_room(self, part: str) -> None:
         """Free other parts as far as `part` doesn't fit into memory beside them."""
         for other in [name for name in self._loaded if name != part]:
-            loaded = sum(self.sizes[p] for p in self._loaded if p != part)
+            loaded = sum(self.sizes[p] for p in self._loaded if p not in (part, self._streamed))
             if self.sizes[part] + loaded > host_memory.device_bytes():
                 self._evict(other)
 
     def _evict(self, part: str) -> None:
         """Free a part; of an accelerator's memory it goes to the host's where that has room, so that it need not be read again."""
         adapters, tree = self._loaded.pop(part, (None, None))
-        if adapters is not None and tree and host_memory.free_host_bytes() >= 2 * self.sizes[part]:
+        streams = part == self._streamed
+        if adapters is None or not tree:
+            return
+        if streams or host_memory.free_host_bytes() >= 2 * self.sizes[part]:
             shardings = jax.tree.map(lambda x: x.sharding, tree)
-            self._on_host[part] = _HostCopy(adapters, jax.device_get(tree), shardings)
+            self._on_host[part] = _HostCopy(adapters, jax.tree.map(_on_host, tree), shardings, streams)
 
     def _fits_in_memory(self) -> bool:
         return sum(self.sizes.values()) <= host_memory.device_bytes() / 2
@@ -165,8 +188,9 @@ class ReplicatedStore:
         self._source, self._mesh = source, mesh
         self._loaded: dict[str, tuple[dict, dict]] = {}
 
-    def get(self, part: str, adapters: WeightedAdapters = ()) -> dict:
-        """Return a part with the adapters merged, replicated."""
+    def get(self, part: str, adapters: WeightedAdapters = (), streams: bool = False) -> dict:
+        """Return a part with the adapters merged, replicated; none is streamed."""
+        assert not streams, "weights on several devices are split before they are streamed"
         tree, loaded = self._source.get(part, adapters), self._loaded.get(part)
         self._follow(part)  # what the source store freed for it
         if loaded is None or loaded[0] is not tree:
@@ -223,13 +247,18 @@ def store_from_trees(
         assert config is not None, "types of parameters depend on the model"
         host_trees = jax.device_get(trees)
 
-        def convert(part: str, adapters: WeightedAdapters) -> dict:
-            return _convert_weights(part, host_trees[part], config, adapters, weights_dtype)
+        def convert(part: str, adapters: WeightedAdapters, streams: bool, /) -> dict:
+            return _convert_weights(part, host_trees[part], config, adapters, weights_dtype, streams=streams)
 
         return ParameterStore(convert, part_bytes(config, weights_dtype=weights_dtype))
     trees = jax.device_put(trees)
     sizes = {part: sum(x.nbytes for x in jax.tree.leaves(tree)) for part, tree in trees.items()}
-    return ParameterStore(lambda part, adapters: merge_adapters(trees[part], adapters), sizes)
+
+    def read(part: str, adapters: WeightedAdapters, streams: bool, /) -> dict:
+        tree = merge_adapters(trees[part], adapters)
+        return _to_host_memory(tree) if streams else tree
+
+    return ParameterStore(read, sizes)
 
 
 def store_from_folder(
@@ -259,7 +288,7 @@ def store_from_folder(
         for part in name_mapping.PARTS
     }
 
-    def read(part: str, adapters: WeightedAdapters) -> dict:
+    def read(part: str, adapters: WeightedAdapters, streams: bool, /) -> dict:
         update = build_adapter_update(adapters) if adapters else None
         rounding = RoundingError()
         with build_progress_bar(part, config, progress) as bar:
@@ -267,7 +296,7 @@ def store_from_folder(
                 part,
                 folder.parts[part],
                 config,
-                place=lambda path: shardings[part][path].sharding,
+                place=lambda path: _place(path, shardings[part][path].sharding, streams),
                 update=update,
                 weights_dtype=weights_dtype,
                 rounding=rounding,
@@ -307,18 +336,14 @@ def store_from_orbax(
     like = {part: abstract_parameters(part, config, mesh, stored) for part in name_mapping.PARTS}
     for part in name_mapping.PARTS:
         orbax_tree.check_tree(path / part, like[part])
-    if weights_dtype in (None, stored):
+    host = jax.sharding.SingleDeviceSharding(jax.local_devices(backend="cpu")[0])
+    on_host = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=host), like)
 
-        def read(part: str, adapters: WeightedAdapters) -> dict:
+    def read(part: str, adapters: WeightedAdapters, streams: bool, /) -> dict:
+        if weights_dtype in (None, stored) and not streams:
             return merge_adapters(orbax_tree.load_tree(path / part, like[part]), adapters, donate=True)
-
-    else:
-        host = jax.sharding.SingleDeviceSharding(jax.local_devices(backend="cpu")[0])
-        on_host = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=host), like)
-
-        def read(part: str, adapters: WeightedAdapters) -> dict:
-            tree = orbax_tree.load_tree(path / part, on_host[part])
-            return _convert_weights(part, tree, config, adapters, weights_dtype, mesh)
+        tree = orbax_tree.load_tree(path / part, on_host[part])
+        return _convert_weights(part, tree, config, adapters, weights_dtype or stored, mesh, streams)
 
     return ParameterStore(read, part_bytes(config, mesh, weights_dtype or stored))
 
@@ -404,27 +429,70 @@ def _convert_weights(
     adapters: WeightedAdapters,
     weights_dtype: WeightsDtype | None,
     mesh: Mesh | None = None,
+    streams: bool = False,
 ) -> dict:
-    """Return a part of the host's memory on the devices, adapters merged, its weights in another type; a leaf at a time."""
+    """Return a part of the host's memory on the devices, adapters merged, its weights in another type; a leaf at a time.
+
+    Where it streams, its blocks' kernels go to the host's pinned memory.
+    """
     shardings = flatten_tree(abstract_parameters(part, config, mesh, weights_dtype))
     update = build_adapter_update(adapters) if adapters else None
-    rounding, out = RoundingError(), {}
-    for path, leaf in flatten_tree(tree).items():
+    rounding, out, leaves = RoundingError(), {}, flatten_tree(tree)
+    for path, leaf in leaves.items():
         leaf = np.asarray(leaf)
+        scale = leaves.get(quantized.scale_path(path)) if path.endswith("/kernel") else None
+        if path.endswith(quantized.SCALE) or (scale is not None and update is None):
+            if update is None:  # in 8 bits already
+                out[path] = jax.device_put(leaf, _place(path, shardings[path].sharding, streams))
+            continue
+        if scale is not None:
+            leaf = leaf * np.asarray(scale)[..., None, :]
         if update is not None:
             rows = range(len(leaf)) if path.startswith("blocks/") else [None]
             layers = [update(path, row, leaf if row is None else leaf[row]) for row in rows]
             leaf = layers[0] if rows == [None] else np.stack(layers)
         if not quantized.is_quantized(part, path, weights_dtype):
             dtype = wan.parameter_dtype(part, path, config, weights_dtype=weights_dtype)
-            out[path] = jax.device_put(leaf.astype(dtype), shardings[path].sharding)
+            out[path] = jax.device_put(leaf.astype(dtype), _place(path, shardings[path].sharding, streams))
             continue
         values, scale = quantized.quantize_host(leaf)
         rounding.add(leaf, values, scale)
         for name, array in ((path, values), (quantized.scale_path(path), scale)):
-            out[name] = jax.device_put(array, shardings[name].sharding)
+            out[name] = jax.device_put(array, _place(name, shardings[name].sharding, streams))
     _tell_rounding(part, rounding)
     return unflatten_tree(out)
+
+
+def is_streamed(path: str) -> bool:
+    """Return whether a parameter of a streamed part stays in the host's memory: its blocks' kernels.
+
+    The rest of a block is small, and TPUs can't take a layer of it out of the host's memory in the layout that it has on the device.
+    """
+    return path.startswith("blocks/") and path.endswith("/kernel")
+
+
+def _place(path: str, place: Sharding | None, streams: bool) -> Sharding | None:
+    return host_memory.in_host_memory(place) if streams and is_streamed(path) else place
+
+
+def _on_host(x: jax.Array) -> jax.Array | np.ndarray:
+    """Return an array in the host's memory; one that is there already as it is."""
+    return x if x.sharding.memory_kind == "pinned_host" else jax.device_get(x)
+
+
+def _to_host_memory(tree: dict) -> dict:
+    """Return a part on the first device with its blocks' kernels in the host's memory."""
+    return unflatten_tree(
+        {path: jax.device_put(x, _place(path, x.sharding, True)) for path, x in flatten_tree(tree).items()}
+    )
+
+
+def streamed_bytes(config: ModelConfig, weights_dtype: WeightsDtype | None = None) -> int:
+    """Return the memory that the transformer takes on a device while its blocks are streamed: the rest of it, and two blocks."""
+    leaves = flatten_tree(abstract_parameters("dit", config, weights_dtype=weights_dtype))
+    sizes = {path: math.prod(x.shape) * x.dtype.itemsize for path, x in leaves.items()}
+    blocks = sum(size for path, size in sizes.items() if is_streamed(path))
+    return sum(sizes.values()) - blocks + 2 * blocks // config.dit.layers
 
 
 def _tell_rounding(part: str, rounding: RoundingError) -> None:

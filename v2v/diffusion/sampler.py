@@ -59,10 +59,18 @@ class Sampler:
       program: the jitted function, for tools that count or time what is compiled.
     """
 
-    def __init__(self, cfg: ModelConfig):
+    def __init__(self, cfg: ModelConfig, streams: bool = False):
+        """Make a sampler.
+
+        Args:
+          cfg: the configuration.
+          streams: whether the blocks' kernels are in the host's memory (`DiT.streams`).
+        """
         self.cfg = cfg
         self.conditioning = build_conditioning(cfg.dit, cfg.condition)
-        self.program = jax.jit(partial(_run, DiT(cfg.dit, cfg.condition)), static_argnames=("mode", "cached"))
+        self.program = jax.jit(
+            partial(_run, DiT(cfg.dit, cfg.condition, streams)), static_argnames=("mode", "cached")
+        )
 
     def __call__(
         self,

@@ -47,6 +47,7 @@ from v2v.models.conditioning import (
 )
 from v2v.models.layers import Dense, LayerNorm, gelu, select_modulation
 from v2v.models.rotary import rotary_angles, rotary_table
+from v2v.runtime import host_memory
 from v2v.runtime.sharding import constrain_activation
 
 # What is saved for the backward pass, by `DiTConfig.remat`.
@@ -63,10 +64,12 @@ class DiT(nn.Module):
     Attributes:
       cfg: sizes.
       condition: how source, mask and reference reach the model.
+      streams: whether the blocks' kernels are in the host's memory, from which each block takes its own as it runs.
     """
 
     cfg: DiTConfig
     condition: ConditionConfig = ConditionConfig()
+    streams: bool = False
 
     @nn.compact
     def __call__(
@@ -127,8 +130,10 @@ class DiT(nn.Module):
         one_way = (target.start, target.stop) if conditioning.one_way and not unconditional else None
 
         block = Block
+        if self.streams:
+            block = nn.map_variables(Block, "params", trans_in_fn=host_memory.move_to_device)
         if cfg.remat != "none":
-            block = nn.remat(Block, policy=REMAT_POLICIES[cfg.remat], prevent_cse=False)
+            block = nn.remat(block, policy=REMAT_POLICIES[cfg.remat], prevent_cse=False)
         scan = nn.scan(
             block,
             variable_axes={"params": 0, "lora": 0, "cache": 0, "attention": 0},

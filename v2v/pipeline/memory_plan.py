@@ -6,18 +6,19 @@
     decode   autoencoder                         all windows
 
 Each phase needs one part of the model and the working memory of its program. Other parts stay beside it as far as there is room; the rest
-makes room, on accelerators by waiting in the host's memory. Where the decoder doesn't fit even alone, it decodes frames in tiles
+makes room, on accelerators by waiting in the host's memory. Where the transformer doesn't fit even alone, its blocks stay in the host's memory and
+each is moved to the device as it runs (runtime/host_memory.py). Where the decoder doesn't fit even alone, it decodes frames in tiles
 (models/autoencoder_tiling.py); where cached keys and values of conditions don't fit, they are computed in every step.
 
 The plan is made from shapes and the device's memory, so it can be told before anything is loaded, also for devices that are not there.
 `Pretrained` keeps it: at the beginning of a phase it frees what the plan doesn't keep.
 
 Working memory is estimated from above, by what compilers report for the 5B model (libtpu for v5e and v6e, XLA for H100 and RTX 4090):
-GiB of temporaries          v5e / v6e               GPU
-    decode 81x480x832       11.46                   8.80; in 2x2 tiles 5.30
-    decode 121x704x1280     23.86                   17.03; in 2x2 tiles 10.88
-    encode                  5.09                    3.46; 7.50 at 121x704x1280
-    sample 8,190 tokens     1.90                    0.65; 16,770 tokens 1.20; 55,440 tokens 3.85
+GiB of temporaries          v5e / v6e                   GPU
+    decode 81x480x832       11.46; in 2x2 tiles 6.28    8.80; in 2x2 tiles 5.30
+    decode 121x704x1280     23.86                       17.03; in 2x2 tiles 10.88
+    encode                  5.09                        3.46; 7.50 at 121x704x1280
+    sample 8,190 tokens     1.90                        0.65; 16,770 tokens 1.20; 55,440 tokens 3.85
 """
 
 import functools
@@ -67,7 +68,7 @@ class _Costs:
 
 # CPUs' programs are not calibrated: between the two.
 COSTS = {
-    "tpu": _Costs(5.6, 7.9, (2.5, 5.4), 9, int(1.2 * GIB), 128),
+    "tpu": _Costs(5.6, 7.9, (2.2, 4.9), 9, int(1.2 * GIB), 128),
     "gpu": _Costs(3.8, 6, (1.95, 4.3), 7.5, 1 << 26, 1),
     "cpu": _Costs(5.6, 7.9, (2.5, 5.4), 9, 1 << 26, 1),
 }
@@ -167,6 +168,7 @@ class MemoryPlan:
       phases: in order.
       tiles: rows and columns of tiles that frames are decoded in.
       caches_keys: whether keys and values of conditions may be cached.
+      streams: whether the transformer's blocks are taken from the host's memory in every pass.
     """
 
     device_bytes: int
@@ -174,6 +176,7 @@ class MemoryPlan:
     phases: tuple[Phase, ...]
     tiles: tuple[int, int]
     caches_keys: bool
+    streams: bool = False
 
     def phase(self, name: PhaseName) -> Phase:
         """Return a phase by its name."""
@@ -193,7 +196,7 @@ class MemoryPlan:
     def makes_room(self) -> bool:
         """Return whether the transformer or the autoencoder must make room in a phase, or frames are decoded in tiles."""
         stay = {"dit", "vae"}
-        return self.tiles != (1, 1) or any(stay - {p.part, *p.beside} for p in self.phases)
+        return self.streams or self.tiles != (1, 1) or any(stay - {p.part, *p.beside} for p in self.phases)
 
     def to_json(self) -> dict[str, Any]:
         """Return the plan as JSON values."""
@@ -203,6 +206,7 @@ class MemoryPlan:
             "peak_gib": round(self.peak.peak_bytes / GIB, 2),
             "tiles": list(self.tiles),
             "caches_keys": self.caches_keys,
+            "streams": self.streams,
             "waits_on_host": self.waits_on_host,
             "phases": {
                 phase.name: {
@@ -225,6 +229,8 @@ class MemoryPlan:
             away = "".join(f"; {PART_NAMES[part]} {absent}" for part in others)
             beside = "".join(f" + {PART_NAMES[part]}" for part in phase.beside)
             tiles = f" in {self.tiles[0]}x{self.tiles[1]} tiles" if self.tiles != (1, 1) else ""
+            if phase.name == "sample" and self.streams:
+                away += "; blocks from the host's memory"
             lines.append(
                 f"{phase.name:7} {PART_NAMES[phase.part]} {phase.weight_bytes / GIB:.2f}{beside}, working memory "
                 f"{phase.working_bytes / GIB:.2f}{tiles if phase.name == 'decode' else ''}: {phase.peak_bytes / GIB:.2f} of "
@@ -238,6 +244,9 @@ class MemoryPlan:
         if not self.makes_room:
             return f"{text}, transformer and autoencoder stay loaded"
         tiles = f", frames decoded in {self.tiles[0]}x{self.tiles[1]} tiles" if self.tiles != (1, 1) else ""
+        tiles += (
+            ", the transformer's blocks taken from the host's memory in every pass" if self.streams else ""
+        )
         place = "in the host's memory" if self.waits_on_host else "on the disk"
         return f"{text}, parts wait {place} while others work{tiles}"
 
@@ -250,6 +259,7 @@ def _plan(
     device: DeviceMemory,
     devices: int,
     tileable: bool,
+    streamed_bytes: int | None,
 ) -> MemoryPlan:
     parts, device_bytes, platform = dict(sizes), device.device_bytes, device.platform
     stays = sum(parts.values()) <= device_bytes / 2  # everything, also the text encoder
@@ -263,6 +273,12 @@ def _plan(
     sampling = share(sampling_bytes(config, shape, platform))
     with_cache = sampling + share(cache_bytes(config, shape))
     caches_keys = parts["dit"] + with_cache <= device_bytes
+    host_has_room = device.host_bytes >= 2 * parts["dit"] and platform != "cpu"
+    streams = False
+    if streamed_bytes is not None and streamed_bytes < parts["dit"] and host_has_room:
+        streams = parts["dit"] + sampling > device_bytes
+    if streams:
+        parts["dit"] = streamed_bytes or 0
     is_cached = caches_keys and build_conditioning(config.dit, config.condition).cacheable
     working: dict[PhaseName, int] = {
         "text": TEXT_BYTES,
@@ -279,7 +295,7 @@ def _plan(
         beside_bytes = sum(parts[other] for other in beside)
         phases.append(Phase(name, part, parts[part], working[name], tuple(beside), beside_bytes))
     waits_on_host = device.host_bytes >= 2 * max(parts.values())
-    return MemoryPlan(device_bytes, waits_on_host, tuple(phases), tiles, caches_keys)
+    return MemoryPlan(device_bytes, waits_on_host, tuple(phases), tiles, caches_keys, streams)
 
 
 def plan_edit(
@@ -289,6 +305,7 @@ def plan_edit(
     device: DeviceMemory,
     devices: int = 1,
     tileable: bool = True,
+    streamed_bytes: int | None = None,
 ) -> MemoryPlan:
     """Plan the memory of an edit.
 
@@ -299,9 +316,10 @@ def plan_edit(
       device: the memory of a device and of its host.
       devices: number of devices that share a program's working memory.
       tileable: whether frames may be decoded in tiles; not where devices split frames.
+      streamed_bytes: of the transformer on a device while its blocks are streamed from the host; None where they can't be.
     """
     parts = tuple(sorted(sizes.items()))
-    return _plan(config, shape, parts, device, devices, tileable)
+    return _plan(config, shape, parts, device, devices, tileable, streamed_bytes)
 
 
 def encoding_bytes(config: ModelConfig, shape: ClipShape, platform: str) -> int:

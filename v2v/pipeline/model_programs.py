@@ -55,9 +55,22 @@ class ModelPrograms:
     sampler: Sampler
 
 
-def build_programs(cfg: ModelConfig) -> ModelPrograms:
-    """Return the functions of a configuration; the same for equal configurations."""
-    return ModelPrograms(*_build_codec(cfg.vae), _build_text_encoder(cfg.text), _build_sampler(cfg))
+class ProgramBuilder(Protocol):
+    """Builds the jitted functions of a configuration."""
+
+    def __call__(self, cfg: ModelConfig, streams: bool = False, /) -> ModelPrograms:
+        """Build; `streams` as for `build_programs`."""
+        ...
+
+
+def build_programs(cfg: ModelConfig, streams: bool = False, /) -> ModelPrograms:
+    """Return the functions of a configuration; the same for equal configurations.
+
+    Args:
+      cfg: the configuration.
+      streams: whether the kernels of the transformer's blocks are in the host's memory.
+    """
+    return ModelPrograms(*_build_codec(cfg.vae), _build_text_encoder(cfg.text), _build_sampler(cfg, streams))
 
 
 @functools.lru_cache(maxsize=4)
@@ -95,5 +108,5 @@ def _build_text_encoder(cfg: TextConfig) -> Program:
 
 
 @functools.lru_cache(maxsize=4)
-def _build_sampler(cfg: ModelConfig) -> Sampler:
-    return Sampler(cfg)
+def _build_sampler(cfg: ModelConfig, streams: bool) -> Sampler:
+    return Sampler(cfg, streams)

@@ -10,7 +10,7 @@ import dataclasses
 import functools
 import math
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,7 @@ from v2v.models.text_encoder import Tokenizer
 from v2v.pipeline import clip_mesh, memory_plan
 from v2v.pipeline.memory_plan import ClipShape, MemoryPlan, PhaseName
 from v2v.pipeline.model import SampleRequest, TextEmbedding, shown_conditions
-from v2v.pipeline.model_programs import ModelPrograms, build_programs
+from v2v.pipeline.model_programs import ModelPrograms, ProgramBuilder, build_programs
 from v2v.runtime import host_memory, sharding
 from v2v.runtime.host_memory import DeviceMemory
 
@@ -190,7 +190,7 @@ class Pretrained:
         tokenizer: Tokenizer,
         weights: PartStore,
         mesh: Mesh | None = None,
-        programs: Callable[[ModelConfig], ModelPrograms] = build_programs,
+        programs: ProgramBuilder = build_programs,
         device: DeviceMemory | None = None,
     ):
         """Make a model of its parts.
@@ -288,8 +288,9 @@ class Pretrained:
         plan = self.plan_memory(request.noise.shape[0], frames, request.steps)
         self._begin_phase("sample", plan)
         cached = None if plan.caches_keys else False  # None caches where the model can
+        sampler = self._build_programs(self.config, True).sampler if plan.streams else self._programs.sampler
         sample = functools.partial(
-            self._programs.sampler, self.variables(), request.noise, request.text, self._texts[""], conditions,
+            sampler, self._variables(plan.streams), request.noise, request.text, self._texts[""], conditions,
             request.steps, request.guidance, links=request.links, begin=request.begin,
             strength=request.strength, mode=request.mode, cached=cached,
         )  # fmt: skip
@@ -320,11 +321,12 @@ class Pretrained:
             self._device or host_memory.local_memory(),
             devices if rows is None or rows % data == 0 else devices // data,
             tileable=devices == data and (rows or 1) % data == 0,
+            streamed_bytes=self._streamed_bytes if self._mesh is None or self._mesh.size == 1 else None,
         )
 
     def variables(self) -> dict:
         """Return what the transformer is applied with: merged weights and the embeddings of conditions."""
-        return {"params": self._dit(), "embed": self._embed or {}}
+        return self._variables(streams=False)
 
     def release(self) -> None:
         """Do nothing: no other job waits for this model."""
@@ -410,6 +412,19 @@ class Pretrained:
             with self._use_mesh():
                 self._texts[text] = np.asarray(self._programs.embed(self._store.get("text"), ids, lengths))
         self._store.release("text")
+
+    def _variables(self, streams: bool) -> dict:
+        return {
+            "params": self._store.get("dit", self._adapters, streams) if streams else self._dit(),
+            "embed": self._embed or {},
+        }
+
+    @property
+    def _streamed_bytes(self) -> int:
+        """Return the bytes of the transformer on a device while its blocks are streamed."""
+        resident = parameter_store.streamed_bytes(self.config)
+        whole = parameter_store.part_bytes(self.config)["dit"]
+        return resident * self._store.sizes["dit"] // whole
 
     def _dit(self) -> dict:
         return self._store.get("dit", self._adapters)

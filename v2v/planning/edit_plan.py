@@ -196,7 +196,8 @@ def plan_edit(
         sizes = parameter_store.part_bytes(config, sharding.abstract_mesh(axes), weights_dtype)
         split = axes.get("fsdp", 1) * axes["seq"] * axes["tensor"]
         device = DeviceMemory(int(place.chip.hbm), host_memory.UNLIMITED, place.chip.platform)
-        return memory_plan.plan_edit(config, shape, sizes, device, split, tileable=split == 1)
+        streamed = parameter_store.streamed_bytes(config, weights_dtype) if split == 1 else None
+        return memory_plan.plan_edit(config, shape, sizes, device, split, split == 1, streamed)
 
     if mesh is None:
         axes = clip_mesh.find_clip_mesh(config, shape.tokens, count, lambda axes: plan_memory(axes).fits)
@@ -221,13 +222,17 @@ def plan_edit(
             )
         else:
             share = rates.matmul
+        streamed_seconds = 0.0
+        if phase.name == "sample" and memory.streams:  # moved while blocks before compute
+            dit_bytes = parameter_store.part_bytes(config, weights_dtype=weights_dtype)["dit"]
+            streamed_seconds = passes * dit_bytes / rates.host
         others = [other for other in memory.phases if phase.part not in (other.part, *other.beside)]
         phases[phase.name] = PhaseCost(
             operations / 1e12,
             product_bytes / 1e9,
             sent.get(phase.name, 0) / 1e9,
             operations / (share * peak),
-            product_bytes / (rates.memory * place.chip.hbm_rate),
+            max(product_bytes / (rates.memory * place.chip.hbm_rate), streamed_seconds),
             sent.get(phase.name, 0) / (rates.links * place.chip.ici_rate),
             phase.weight_bytes / rates.host if others and phase.name != "encode" else 0.0,
         )

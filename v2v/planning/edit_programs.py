@@ -49,9 +49,9 @@ class _Recorder:
     mesh: Mesh
     programs: list[LoweredProgram] = field(default_factory=list)
 
-    def build(self, config: ModelConfig) -> ModelPrograms:
+    def build(self, config: ModelConfig, streams: bool = False, /) -> ModelPrograms:
         """Return the functions of a configuration, each of which records its lowered program and returns zeros."""
-        real, sampler = build_programs(config), Sampler(config)
+        real, sampler = build_programs(config), Sampler(config, streams)
         sampler.program = self._wrap("sample", sampler.program)
         return ModelPrograms(
             self._wrap("encode", real.encode), self._wrap("decode", real.decode), self._wrap("embed", real.embed), sampler
@@ -81,9 +81,11 @@ class _ShapeStore:
                 lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place), self._parts
             )
 
-    def get(self, part: str, adapters: parameter_store.WeightedAdapters = ()) -> dict:
+    def get(self, part: str, adapters: parameter_store.WeightedAdapters = (), streams: bool = False) -> dict:
         """Return the shapes of a part."""
-        return self._parts[part]
+        if not streams:
+            return self._parts[part]
+        return jax.tree_util.tree_map_with_path(_on_host, self._parts[part])
 
     def check(self, adapters: parameter_store.WeightedAdapters = ()) -> None:
         """Do nothing: there are no values."""
@@ -97,6 +99,13 @@ class _ShapeStore:
     def has_loaded(self, part: str) -> bool:
         """Return True."""
         return True
+
+
+def _on_host(path: tuple, leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+    """Return the shape of a streamed part's leaf, those of blocks in the host's memory."""
+    if not parameter_store.is_streamed(sharding.format_key_path(path)):
+        return leaf
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=host_memory.in_host_memory(leaf.sharding))
 
 
 def lower_clip_edit(

@@ -1,10 +1,15 @@
-"""The memory of devices and of the host beside them."""
+"""The memory of devices and of the host beside them, and arrays in the host's memory that programs read.
+
+Weights that don't fit on a device may stay in the host's pinned memory (`in_host_memory`): a program takes them as arguments, and each layer of a scan
+moves its own to the device while it runs (`move_to_device`), so that the device holds one or two layers at a time.
+"""
 
 import os
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import jax
+from jax.sharding import Sharding, SingleDeviceSharding
 
 from v2v.runtime import platform
 
@@ -48,3 +53,14 @@ def free_host_bytes() -> int:
     if jax.local_devices()[0].platform == "cpu":
         return 0
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
+
+
+def in_host_memory(place: Sharding | None) -> Sharding:
+    """Return a sharding in the pinned memory of the host beside the same devices; None is the first device of this process."""
+    place = place or SingleDeviceSharding(jax.local_devices()[0])
+    return place.with_memory_kind("pinned_host")
+
+
+def move_to_device(tree: Any) -> Any:
+    """Return arrays in the memory of the device, inside a program."""
+    return jax.tree.map(lambda x: jax.device_put(x, jax.memory.Space.Device), tree)

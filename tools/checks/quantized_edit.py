@@ -1,0 +1,50 @@
+"""Edit a clip with the model's weights as they are and in 8 bits, and print what that costs.
+
+    python tools/checks/quantized_edit.py CLIP "make it sepia" [--model embedded] [--weights-dtype int8] [--steps 20]
+
+Both edits begin from the same noise. The PSNR is that between the two, over all frames at the clip's size.
+"""
+
+import argparse
+
+import numpy as np
+
+from v2v.pipeline.editor import EasyV2VEditor
+from v2v.pipeline.pretrained import Pretrained, load_pretrained
+
+
+def main() -> None:
+    """Parse the command line, edit twice, print decibels."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("clip", help='a video, or "sample"')
+    parser.add_argument("instruction")
+    parser.add_argument("--model", default="embedded")
+    parser.add_argument("--lora", default="")
+    parser.add_argument("--weights-dtype", choices=("int8", "bfloat16"), default="int8")
+    parser.add_argument("--steps", type=int)
+    args = parser.parse_args()
+    own, other = (
+        edit_frames(args, load_pretrained(args.model, weights_dtype=dtype))
+        for dtype in (None, args.weights_dtype)
+    )
+    print(f"{args.weights_dtype} against the model's own weights: PSNR {psnr(own, other):.1f} dB")
+
+
+def edit_frames(args: argparse.Namespace, model: Pretrained) -> np.ndarray:
+    """Return the frames of an edit, uint8 [T, H, W, 3]."""
+    editor = EasyV2VEditor(model)
+    if args.lora:
+        editor.load_lora_weights(args.lora)
+    return np.stack(list(editor.edit_video(args.clip, args.instruction, steps=args.steps).frames))
+
+
+def psnr(a: np.ndarray, b: np.ndarray) -> float:
+    """Return the peak signal-to-noise ratio of two clips of 8 bits, in decibels."""
+    error = np.mean((a.astype(np.float32) - b.astype(np.float32)) ** 2)
+    return float(10 * np.log10(255**2 / error)) if error else float("inf")
+
+
+if __name__ == "__main__":
+    main()
