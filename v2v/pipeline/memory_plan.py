@@ -288,10 +288,10 @@ def _plan(
     }
     phases = []
     for name, part in PHASE_PARTS.items():
-        used, beside = parts[part] + working[name], []
+        total, beside = parts[part] + working[name], []
         for other in ("vae", "dit", *(["text"] if stays else [])):
-            if other != part and used + parts[other] <= device_bytes:
-                used, beside = used + parts[other], [*beside, other]
+            if other != part and total + parts[other] <= device_bytes:
+                total, beside = total + parts[other], [*beside, other]
         beside_bytes = sum(parts[other] for other in beside)
         phases.append(Phase(name, part, parts[part], working[name], tuple(beside), beside_bytes))
     waits_on_host = device.host_bytes >= 2 * max(parts.values())

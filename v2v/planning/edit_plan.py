@@ -145,9 +145,9 @@ class EditPlan:
     def describe(self) -> str:
         """Return the plan for people, several lines."""
         mesh = ",".join(f"{axis}={n}" for axis, n in self.mesh.items() if n > 1) or "one device"
-        own = "" if self.weights_dtype is None else f", weights in {self.weights_dtype}"
+        dtype_text = "" if self.weights_dtype is None else f", weights in {self.weights_dtype}"
         lines = [
-            f"{self.name}: edit of {self.clip}, {self.tokens:,} tokens, {self.steps} steps of {self.branches} passes{own}, on {self.topology} "
+            f"{self.name}: edit of {self.clip}, {self.tokens:,} tokens, {self.steps} steps of {self.branches} passes{dtype_text}, on {self.topology} "
             f"({self.devices} of {self.chip.hbm / GIB:.4g} GiB), mesh {mesh}",
             *self.memory.describe(),
             "phase      TFLOP   compute    memory     links from host   seconds",
@@ -211,7 +211,7 @@ def plan_edit(
     counts = _count_phases(
         config, conditions, memory.phase("sample").working_bytes > 0 and memory.caches_keys
     )
-    sent = {"sample": passes * clip_mesh.sent_bytes(config, shape.tokens, axes["seq"], axes["tensor"])}
+    traffic = {"sample": passes * clip_mesh.sent_bytes(config, shape.tokens, axes["seq"], axes["tensor"])}
     phases = {}
     for phase in memory.phases:
         operations, product_bytes = (total / split for total in counts[phase.name])
@@ -230,10 +230,10 @@ def plan_edit(
         phases[phase.name] = PhaseCost(
             operations / 1e12,
             product_bytes / 1e9,
-            sent.get(phase.name, 0) / 1e9,
+            traffic.get(phase.name, 0) / 1e9,
             operations / (share * peak),
             max(product_bytes / (rates.memory * place.chip.hbm_rate), streamed_seconds),
-            sent.get(phase.name, 0) / (rates.links * place.chip.ici_rate),
+            traffic.get(phase.name, 0) / (rates.links * place.chip.ici_rate),
             phase.weight_bytes / rates.host if others and phase.name != "encode" else 0.0,
         )
     frames = f"{config.frames}x{config.height}x{config.width}"
@@ -289,17 +289,17 @@ def _count_phases(
             count(lambda p, x: autoencoder_streaming.encode_in_chunks(vae, p, x), params["vae"], picture)
         )
     # The autoencoder's round trip of the source is decoded too, to measure what it loses.
-    shown = {name: z_picture if name == "reference" else z for name in conditions}
+    latents = {name: z_picture if name == "reference" else z for name in conditions}
     return {
         "text": _times(embed, 2),
         "encode": (sum(n for n, _ in encodings), sum(n for _, n in encodings)),
-        "sample": _count_sampling(config, shown, count, may_cache),
+        "sample": _count_sampling(config, latents, count, may_cache),
         "decode": _times(decode, 2),
     }
 
 
 def _count_sampling(
-    config: ModelConfig, shown: Mapping[str, jax.ShapeDtypeStruct], count: Any, may_cache: bool
+    config: ModelConfig, latents: Mapping[str, jax.ShapeDtypeStruct], count: Any, may_cache: bool
 ) -> tuple[int, int]:
     """Return operations and bytes of all passes of the transformer."""
     plain = dataclasses.replace(config.dit, backend="plain", remat="none")
@@ -307,18 +307,18 @@ def _count_sampling(
     t, y, x, c = config.vae.latent_shape(config.frames, config.height, config.width)
     z = jax.ShapeDtypeStruct((1, t, y, x, c), jnp.float32)
     text = jax.ShapeDtypeStruct((1, config.dit.text_len, config.dit.text_width), jnp.float32)
-    shapes = jax.eval_shape(dit.init, jax.random.key(0), z, tau, text, **shown)
+    shapes = jax.eval_shape(dit.init, jax.random.key(0), z, tau, text, **latents)
     weights = {"params": parameter_store.abstract_parameters("dit", config), "embed": shapes.get("embed", {})}
     branches = 1 if config.flow.guidance == 1 else 2
     passes = branches * config.flow.steps
-    if may_cache and shown and build_conditioning(config.dit, config.condition).cacheable:
-        cache = jax.eval_shape(functools.partial(kv_cache.prefill, dit), weights, z, text, shown)
-        prefill = count(lambda w, z, m, c: kv_cache.prefill(dit, w, z, m, c), weights, z, text, shown)
+    if may_cache and latents and build_conditioning(config.dit, config.condition).cacheable:
+        cache = jax.eval_shape(functools.partial(kv_cache.prefill, dit), weights, z, text, latents)
+        prefill = count(lambda w, z, m, c: kv_cache.prefill(dit, w, z, m, c), weights, z, text, latents)
         cached = count(
-            lambda w, z, m, c: dit.apply(w, z, tau, m, **c, part="target"), weights | {"cache": cache}, z, text, shown
+            lambda w, z, m, c: dit.apply(w, z, tau, m, **c, part="target"), weights | {"cache": cache}, z, text, latents
         )  # fmt: skip
-        return tuple(passes * n + branches * once for n, once in zip(cached, prefill, strict=True))
-    one = count(lambda w, z, m, c: dit.apply(w, z, tau, m, **c), weights, z, text, shown)
+        return tuple(passes * n + branches * first for n, first in zip(cached, prefill, strict=True))
+    one = count(lambda w, z, m, c: dit.apply(w, z, tau, m, **c), weights, z, text, latents)
     return _times(one, passes)
 
 
