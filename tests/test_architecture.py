@@ -31,6 +31,7 @@ OPEN_TO_DATA_SYNTH = (
     "v2v/data/pair_table.py",
     "v2v/video/",
     "v2v/runtime/distributed_jobs.py",
+    "v2v/runtime/environment.py",
     "v2v/runtime/text_files.py",
     "v2v/__init__.py",
 )

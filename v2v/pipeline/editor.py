@@ -209,8 +209,9 @@ class EasyV2VEditor:
         )
         if edit_mask:
             edit_mask.survey(*size, *span)
-            is_removal = isinstance(mask, FoundMask) and not settings.invert_mask
-            text_free = remove_text(step.sentence, mask, clip) if is_removal else None
+            text_free = None
+            if isinstance(mask, FoundMask) and not settings.invert_mask:
+                text_free = remove_text(step.sentence, mask, clip)
             if text_free is not None:
                 report = _build_report(settings, config, clip, edit_mask.active_span)
                 report["mask_area"] = round(edit_mask.area, 4)

@@ -39,7 +39,7 @@ class HalfSource:
 
     def __init__(self, side: Side):
         """Take the side."""
-        self._side = side
+        self._side: Side = side
 
     def find(self, frames: Iterable[np.ndarray]) -> RepeatedMask:
         """Draw the half; see `MaskSource.find`."""

@@ -205,7 +205,7 @@ def _step(track: _Track, line: TextLine, frame: np.ndarray) -> TextLine | None:
     _, correlation, _, (dx, dy) = cv2.minMaxLoc(match)
     if correlation < MIN_CORRELATION:
         return None
-    return replace(line, quad=line.quad + np.float32([left + dx - x, top + dy - y]))
+    return replace(line, quad=line.quad + np.array([left + dx - x, top + dy - y], np.float32))
 
 
 def _strokes_of(line: TextLine, frame: np.ndarray) -> np.ndarray:
