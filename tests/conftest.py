@@ -9,6 +9,7 @@ workers and processes find it.
 """
 
 import os
+import subprocess
 import sys
 import tempfile
 
@@ -19,10 +20,27 @@ from v2v.runtime import compilation_cache
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 # No test reaches the internet; tests/loopback_hub.py is the hub of those that need one.
 os.environ.setdefault("HF_ENDPOINT", "http://127.0.0.1:9")
-if "PYTEST_XDIST_WORKER" not in os.environ:  # workers and child processes inherit the folder
+# XLA's code generators of fusions take three times as long as those they replaced, and threads that compile parts of a program gain
+# nothing beside other workers.
+QUICK_COMPILATION = {"xla_cpu_use_fusion_emitters": "false", "xla_cpu_parallel_codegen_split_count": "1"}
+
+
+def _known_flags() -> str:
+    """Return XLA's list of its flags: each version has others, and ends a process that is given one it doesn't know."""
+    read_flags = "from jaxlib import xla_client; xla_client.CompileOptions().executable_build_options.debug_options"
+    words, environment = [sys.executable, "-c", read_flags], os.environ | {"XLA_FLAGS": "--help"}
+    listing = subprocess.run(words, env=environment, capture_output=True, text=True)
+    return listing.stdout + listing.stderr
+
+
+if "PYTEST_XDIST_WORKER" not in os.environ:  # workers and child processes inherit the folder and the flags
     _CACHE = tempfile.TemporaryDirectory(prefix="v2v-tests-", ignore_cleanup_errors=True)
     os.environ["XDG_CACHE_HOME"] = _CACHE.name
     compilation_cache.set_environment()
+    if os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] == "1":
+        _KNOWN = _known_flags()
+        _FLAGS = [f"--{name}={value}" for name, value in QUICK_COMPILATION.items() if f"--{name}=" in _KNOWN]
+        os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *_FLAGS])
 
 from v2v.runtime import sharding
 
@@ -70,7 +88,7 @@ def pytest_xdist_auto_num_workers(config) -> int:
 
 @pytest.fixture(scope="module")
 def well_compiled():
-    """Programs as a user's process runs them, for bounds close to what float32 can hold."""
+    """Programs optimized as in a user's process, for bounds close to what float32 can hold."""
     import jax
 
     before = jax.config.read("jax_disable_most_optimizations")

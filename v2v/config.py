@@ -3,8 +3,8 @@
 A `ModelConfig` describes a model: transformer, autoencoder, text encoder, LoRA, conditioning and flow. `wan22_ti2v_5b()` (the
 paper's backbone), `embedded()` (the packaged model) and `debug()` (small enough for tests) are three settings of the same
 classes. Its fields are stored in the config.json of model folders. `MeshConfig`, `LogConfig`, `DataConfig` and `OptimConfig` are
-the parts of a run that packages below `v2v/train` read too; `train/config.py` puts them together with the stages. No logic is in
-this file.
+the parts of a run that packages below `v2v/train` read too; `train/config.py` puts them together with the stages. The names from which
+options of the command line choose are here as well, since `v2v --help` imports no JAX. No logic is in this file.
 
 Sources: the published configuration of Wan2.2-TI2V-5B; EasyV2V (arXiv 2512.16920), section 5.
 """
@@ -18,6 +18,14 @@ from typing import Literal
 SolverName = Literal["euler", "heun", "unipc"]
 # Names of noise levels (`v2v/diffusion/schedule.py`), also the choices of `--schedule`.
 ScheduleName = Literal["linear", "wan", "diffusers", "euler"]
+# How an edit reaches the clip's full size, and what guidance strengthens: fields of `EditSettings`, `--detail` and `--guide`.
+Detail = Literal["auto", "guided", "model", "tiles"]
+Guide = Literal["prompt", "prompt+reference"]
+# Tensor names and data type of LoRA files, `--format` and `--dtype` of `v2v convert`.
+LoraStyle = Literal["original", "diffusers"]
+LoraDtype = Literal["bfloat16", "float16", "float32"]
+# What `v2v plan` plans, `--what`.
+ProgramKind = Literal["train", "sample"]
 
 # What weights of transformer and text encoder may be stored in, other than the model's own type (`v2v/models/quantized.py`).
 WeightsDtype = Literal["bfloat16", "int8"]

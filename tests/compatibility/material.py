@@ -171,9 +171,19 @@ def embed(sentences: list[str]) -> list[np.ndarray]:
 
 def write_cache(folder: Path, read=pair) -> None:
     """Nine short clips; and in a folder of their own two long ones with embedded sentences."""
-    latents.write_latents(folder / "short", range(0, 2 * CACHED, 2), read, encode, VAE_HASH, 4, shard=SHARD)
     latents.write_latents(
-        folder / "long", range(2, 4), lambda i: read(i, LONG), encode, VAE_HASH, 2, embed=embed, shard=SHARD
+        folder / "short",
+        range(0, 2 * CACHED, 2),
+        read,
+        latents.LatentEncoder(encode, VAE_HASH, batch=4),
+        shard=SHARD,
+    )
+    latents.write_latents(
+        folder / "long",
+        range(2, 4),
+        lambda i: read(i, LONG),
+        latents.LatentEncoder(encode, VAE_HASH, embed, 2),
+        shard=SHARD,
     )
 
 

@@ -6,8 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from tests.data.test_loader import WORDS, bucket, pair
-from tests.data.test_loader import encode as encode_clips
+from tests.data.test_loader import ENCODER, WORDS, bucket, pair
 from v2v.config import DataConfig
 from v2v.data import batch as batch_lib
 from v2v.data import latent_cache, loader, transforms
@@ -22,7 +21,7 @@ FAMILIES = [
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     path = tmp_path_factory.mktemp("latents")
-    latent_cache.write_latents(path, range(8), pair, encode_clips, "abc", 4)
+    latent_cache.write_latents(path, range(8), pair, ENCODER)
     return path
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from data_synth.dataset.build import build_dataset
 from data_synth.dataset.request import SynthRequest
-from tests.data.test_loader import WORDS, embed, encode, pair, take
+from tests.data.test_loader import ENCODER, WORDS, embed, pair, take
 from v2v.config import DataConfig
 from v2v.data import buckets as buckets_lib
 from v2v.data import datasets, latent_cache, loader
@@ -157,7 +157,7 @@ def folders(tmp_path_factory):
     for name, n, frames in (("a", 40, 5), ("b", 24, 5), ("pictures", 60, 1)):
         indices = range(0, 2 * n, 2)
         latent_cache.write_latents(
-            path / name, indices, lambda i, T=frames: pair_of_recipe(i, T), encode, "abc", 4, shard=16
+            path / name, indices, lambda i, T=frames: pair_of_recipe(i, T), ENCODER, shard=16
         )
     return path
 
@@ -244,12 +244,12 @@ def test_a_kind_too_few_pairs_are_left_for_is_named_and_its_share_goes_to_the_ot
 
 
 def test_a_grown_set_is_encoded_where_it_grew_and_other_choices_replace_shards(tmp_path):
-    read = []
+    read, encoder = [], dataclasses.replace(ENCODER, embed=embed)
 
     def write(indices):
         read.clear()
         latent_cache.write_latents(
-            tmp_path, indices, lambda i: (read.append(i), pair(i))[1], encode, "abc", 4, embed=embed, shard=8
+            tmp_path, indices, lambda i: (read.append(i), pair(i))[1], encoder, shard=8
         )
         return [fact["pair"] for fact in latent_cache.read_facts(latent_cache.list_shards(tmp_path))]
 

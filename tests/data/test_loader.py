@@ -40,11 +40,14 @@ def embed(sentences):
     return [np.full((1 + len(s.split()), 3), len(s), np.float16) for s in sentences]
 
 
+ENCODER = latent_cache.LatentEncoder(encode, "abc", batch=4)
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     path = tmp_path_factory.mktemp("latents")
     for i in range(2):  # two processes
-        latent_cache.write_latents(path, range(40), pair, encode, "abc", 4, shard=16, part=(i, 2))
+        latent_cache.write_latents(path, range(40), pair, ENCODER, shard=16, part=(i, 2))
     return path
 
 
@@ -116,7 +119,9 @@ def test_held_out_pairs_are_never_trained_on(folder):
 
 
 def test_long_clips_keep_their_own_time_masks_and_sentences_may_come_embedded(tmp_path):
-    latent_cache.write_latents(tmp_path, range(12), lambda i: pair(i, 17), encode, "abc", 4, embed=embed)
+    latent_cache.write_latents(
+        tmp_path, range(12), lambda i: pair(i, 17), dataclasses.replace(ENCODER, embed=embed)
+    )
     masks = np.load(tmp_path / "time_masks.npy")
     assert masks.shape[:2] == (1, 1)
     for batch in take(stream(tmp_path, drop_text=0.3, drop_mask=1.0, reference=0.0), 6):
@@ -137,7 +142,7 @@ def test_references_of_any_size_are_encoded_as_the_editor_encodes_them(tmp_path)
     def cut_out(i):  # what a thing was cut out of a clip is as large as the thing
         return dataclasses.replace(pair(i), reference=pictures[i % 4])
 
-    latent_cache.write_latents(tmp_path, range(8), cut_out, encode, "abc", 4)
+    latent_cache.write_latents(tmp_path, range(8), cut_out, ENCODER)
     for batch in take(stream(tmp_path, reference=1.0), 4):
         for record, reference in zip(batch["record"], batch["reference"], strict=True):
             expected = encode(resize_frame(pictures[int(record) % 4], 8, 8)[None, None])[0]

@@ -18,9 +18,8 @@ import numpy as np
 from v2v.checkpoints import hub, lora_files, native, safetensors_file, wan
 from v2v.checkpoints.config_types import check_types
 from v2v.checkpoints.flat_tree import flatten_tree, unflatten_tree
-from v2v.checkpoints.lora_files import LoraDtype, LoraStyle
 from v2v.checkpoints.tensor_files import TensorFiles
-from v2v.config import ConditionConfig, LoRAConfig, ModelConfig
+from v2v.config import ConditionConfig, LoRAConfig, LoraDtype, LoraStyle, ModelConfig
 from v2v.errors import InputError
 from v2v.models import lora
 from v2v.models.conditioning import CONDITION_NAMES, Conditioning, build_conditioning

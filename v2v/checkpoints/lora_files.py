@@ -25,7 +25,7 @@ import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import ml_dtypes
 import numpy as np
@@ -33,12 +33,10 @@ import numpy as np
 from v2v.checkpoints import name_mapping, safetensors_file, wan
 from v2v.checkpoints.flat_tree import flatten_tree, unflatten_tree
 from v2v.checkpoints.tensor_files import TensorFiles
-from v2v.config import ModelConfig
+from v2v.config import LoraDtype, LoraStyle, ModelConfig
 from v2v.errors import InputError
 from v2v.runtime import text_files
 
-LoraStyle = Literal["original", "diffusers"]
-LoraDtype = Literal["bfloat16", "float16", "float32"]
 # A linear layer: its path in our tree, and its index on the stacked axis, or None where it is not stacked.
 Module = tuple[str, int | None]
 MODULE_PREFIXES = (

@@ -20,9 +20,8 @@ from tqdm import tqdm
 
 from v2v.checkpoints import adapters, hub, hub_client, name_mapping, native, orbax_tree
 from v2v.checkpoints.adapters import Adapter
-from v2v.checkpoints.lora_files import LoraDtype, LoraStyle
 from v2v.checkpoints.model_folder import read_model_folder
-from v2v.config import ModelConfig, WeightsDtype
+from v2v.config import LoraDtype, LoraStyle, ModelConfig, WeightsDtype
 from v2v.errors import InputError
 from v2v.pipeline.pretrained import is_converted_folder, is_native_folder, load_pretrained
 from v2v.video.file_checks import error_reason

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from v2v.cli import user_module
 from v2v.errors import InputError
+from v2v.evaluation.cache import WORK, Work
 
 if TYPE_CHECKING:
     from v2v.evaluation.sweep.results import SweepResults
@@ -105,7 +106,7 @@ class SweepRequest:
     report_mb: float = 60
     progress: bool = False
     any_code: bool = False
-    fresh: frozenset[Literal["edits", "scores", "judge"]] = frozenset()
+    fresh: frozenset[Work] = frozenset()
     shard: str = ""
     only_finished: bool = False
     thresholds: Sequence[Threshold] = ()
@@ -191,7 +192,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--list-metrics", action=_ListMetrics, nargs=0, help="print the metrics and the rubrics of judges"
     )
     parser.add_argument("--cache", metavar="DIR", help="folder of finished work to share between sweeps (default: DIR/cache)")  # fmt: skip
-    parser.add_argument("--fresh", action="append", default=[], choices=("edits", "scores", "judge"), help="do finished work anew: edits, scores computed here, or answers of judges; may be repeated")  # fmt: skip
+    parser.add_argument("--fresh", action="append", default=[], choices=WORK, help="do finished work anew: edits, scores computed here, or answers of judges; may be repeated")  # fmt: skip
     parser.add_argument("--any-code", action="store_true", help="use finished work also where the code of editor or metric has changed since; the plan says of which commits it is")  # fmt: skip
     parser.add_argument("--shard", default="", metavar="I/N", help="do only the Ith of N parts of the items, 1/N to N/N, without results and report; N processes share one --cache, a last run without --shard collects")  # fmt: skip
     parser.add_argument("--report-only", action="store_true", help="do nothing anew: write results and report of what is finished, such as after a stop")  # fmt: skip

@@ -13,7 +13,17 @@ from typing import NoReturn, get_args
 from v2v import __version__
 from v2v.cli import eval as evaluation
 from v2v.cli import models, pairs, synth
-from v2v.config import MeshConfig, ScheduleName, SolverName, WeightsDtype
+from v2v.config import (
+    Detail,
+    Guide,
+    LoraDtype,
+    LoraStyle,
+    MeshConfig,
+    ProgramKind,
+    ScheduleName,
+    SolverName,
+    WeightsDtype,
+)
 from v2v.runtime import environment
 from v2v.video.output_format import Codec, Quality
 
@@ -218,7 +228,7 @@ def _add_plan_options(plan: argparse.ArgumentParser) -> None:
     )
     plan.add_argument(
         "--what",
-        choices=("train", "sample", "edit"),
+        choices=(*get_args(ProgramKind), "edit"),
         default="train",
         help="train: a training step; sample: the sampler of an edit, with its cost per step relative to text-to-video; edit: memory and seconds of "
         "all phases of an edit, estimated without compiling (default: train)",
@@ -252,13 +262,13 @@ def _add_convert_options(convert: argparse.ArgumentParser) -> None:
     )
     convert.add_argument(
         "--format",
-        choices=("original", "diffusers"),
+        choices=get_args(LoraStyle),
         default="original",
         help="tensor names of the written adapter (default: original, which ComfyUI, diffusers and others read)",
     )
     convert.add_argument(
         "--dtype",
-        choices=("bfloat16", "float16", "float32"),
+        choices=get_args(LoraDtype),
         default="bfloat16",
         help="data type of the written adapter (default: bfloat16)",
     )
@@ -397,7 +407,7 @@ def _add_edit_options(edit: argparse.ArgumentParser) -> None:
     )
     edit.add_argument(
         "--guide",
-        choices=("prompt", "prompt+reference"),
+        choices=get_args(Guide),
         default="prompt",
         help="conditions that guidance amplifies (default: prompt)",
     )
@@ -418,7 +428,7 @@ def _add_edit_options(edit: argparse.ArgumentParser) -> None:
     )
     edit.add_argument(
         "--detail",
-        choices=("auto", "guided", "model", "tiles"),
+        choices=get_args(Detail),
         default="auto",
         help="guided: upsample the model's result with the source as guide; model: plain upsampling; "
         "tiles: sample at full resolution, tile by tile (default: model where the clip has the size of a large model, else guided)",

@@ -9,10 +9,9 @@ from typing import Any, Literal
 from v2v.checkpoints import hub
 from v2v.checkpoints.model_folder import read_model_folder
 from v2v.cli.train import load_experiment
-from v2v.config import ModelConfig, WeightsDtype
+from v2v.config import ModelConfig, ProgramKind, WeightsDtype
 from v2v.errors import InputError
 from v2v.planning import edit_plan, report
-from v2v.planning.programs import ProgramKind
 from v2v.planning.report import Plan, TrialReport
 from v2v.train.fine_tuning import with_published_sizes
 

@@ -18,6 +18,7 @@ import hashlib
 import io
 import json
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict, cast
 
@@ -41,6 +42,24 @@ MAX_TABLE_FRAMES = 16
 EncodeClips = Callable[[np.ndarray], Any]
 # Sentences to one embedding [m, w] each, without padding.
 EmbedSentences = Callable[[list[str]], list[np.ndarray]]
+
+
+@dataclass(frozen=True)
+class LatentEncoder:
+    """The frozen encoders that turn pairs into records.
+
+    Attributes:
+      encode: the autoencoder.
+      vae_hash: identifies its weights: `tree_hash` of parameters in memory; published files, which may hold billions, have
+        `train.encode_dataset.fingerprint_tensors`. Both are stored in folders of latents, so neither can replace the other.
+      embed: the text encoder; None leaves the text to the training step.
+      batch: clips that are encoded together.
+    """
+
+    encode: EncodeClips
+    vae_hash: str
+    embed: EmbedSentences | None = None
+    batch: int = 32
 
 
 class LatentRecord(TypedDict):
@@ -102,12 +121,9 @@ def write_latents(
     folder: str | Path,
     indices: Sequence[int],
     read_pair: Callable[[int], Pair],
-    encode: EncodeClips,
-    vae_hash: str,
-    batch: int = 32,
-    progress: Callable[[int], object] = lambda n: None,
+    encoder: LatentEncoder,
     *,
-    embed: EmbedSentences | None = None,
+    progress: Callable[[int], object] = lambda n: None,
     shard: int = SHARD,
     part: tuple[int, int] = (0, 1),
 ) -> None:
@@ -117,11 +133,8 @@ def write_latents(
       folder: created when missing.
       indices: indices of the pairs.
       read_pair: returns the pair of an index; all clips have one size.
-      encode: the frozen autoencoder.
-      vae_hash: identifies the autoencoder's weights (`tree_hash`).
-      batch: clips that are encoded together.
+      encoder: the frozen encoders.
       progress: called with the number of pairs of every finished shard.
-      embed: the frozen text encoder; None leaves the text to the training step.
       shard: pairs in one shard.
       part: (i, n): this process is the i-th of n processes that share the work.
 
@@ -131,10 +144,10 @@ def write_latents(
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     if part[0] == 0:
-        check_meta(folder, vae_hash, create=True)
+        check_meta(folder, encoder.vae_hash, create=True)
         if not (folder / "time_masks.npy").exists():
             first = read_pair(indices[0])
-            np.save(folder / "time_masks.npy", _time_masks(first.source.shape, encode, batch))
+            np.save(folder / "time_masks.npy", _time_masks(first.source.shape, encoder))
         # Shards beyond the last of these pairs.
         for stale in sorted(folder.glob("latents-*.array_record"))[-(-len(indices) // shard) :]:
             stale.unlink()
@@ -145,11 +158,11 @@ def write_latents(
             partial = name.with_suffix(".partial")
             writer = ArrayRecordWriter(str(partial), "group_size:1")
             shard_facts = []
-            for begin in range(0, len(shard_indices), batch):
-                batch_indices = shard_indices[begin : begin + batch]
+            for begin in range(0, len(shard_indices), encoder.batch):
+                batch_indices = shard_indices[begin : begin + encoder.batch]
                 pairs = [read_pair(i) for i in batch_indices]
                 shard_facts += [_build_facts(i, pair) for i, pair in zip(batch_indices, pairs, strict=True)]
-                for record in _encode(pairs, encode, batch, embed):
+                for record in _encode(pairs, encoder):
                     writer.write(record)
             writer.close()
             name.with_suffix(".json").write_text(json.dumps(shard_facts))
@@ -243,18 +256,16 @@ def tree_hash(params: Any) -> str:
     return digest.hexdigest()[:12]
 
 
-def _encode(
-    pairs: list[Pair], encode: EncodeClips, batch: int, embed: EmbedSentences | None
-) -> Iterable[bytes]:
-    """Encode at most `batch` pairs; return the bytes of their records."""
+def _encode(pairs: list[Pair], encoder: LatentEncoder) -> Iterable[bytes]:
+    """Encode at most `encoder.batch` pairs; return the bytes of their records."""
 
     def encode_clips(clips: dict[int, np.ndarray]) -> dict[int, np.ndarray]:
         """Encode clips by the number of their pair, padded to one shape that is compiled once."""
         if not clips:
             return {}
         arrays = list(clips.values())
-        stack = np.stack(arrays + [arrays[-1]] * (batch - len(arrays)))
-        return dict(zip(clips, np.asarray(encode(stack), np.float16)[: len(arrays)], strict=True))
+        stack = np.stack(arrays + [arrays[-1]] * (encoder.batch - len(arrays)))
+        return dict(zip(clips, np.asarray(encoder.encode(stack), np.float16)[: len(arrays)], strict=True))
 
     sources = encode_clips({i: pair.source for i, pair in enumerate(pairs)})
     targets = encode_clips({i: pair.target for i, pair in enumerate(pairs)})
@@ -290,8 +301,8 @@ def _encode(
         }
         if len(pair.source) > MAX_TABLE_FRAMES:
             record["when"] = time_masks.get(i, empty)
-        if embed is not None:
-            rows = embed([*pair.instructions, ""])
+        if encoder.embed is not None:
+            rows = encoder.embed([*pair.instructions, ""])
             record["embeds"] = np.concatenate(rows).astype(np.float16)
             record["embed_lengths"] = np.asarray([len(row) for row in rows], np.int32)
         buffer = io.BytesIO()
@@ -305,21 +316,23 @@ def _covers_frame(pair: Pair) -> bool:
     return bool((pair.mask[start:end] == 255).all())
 
 
-def _time_masks(shape: tuple[int, ...], encode: EncodeClips, batch: int) -> np.ndarray:
+def _time_masks(shape: tuple[int, ...], encoder: LatentEncoder) -> np.ndarray:
     """Return latents of all masks of whole frames by start and end, float16 [T+1, T+1, t, y, x, c].
 
     For long clips only the mask of the whole clip, [1, 1, t, y, x, c].
     """
-    T, H, W, _ = shape
+    (T, H, W, _), batch = shape, encoder.batch
     if T > MAX_TABLE_FRAMES:
-        return np.asarray(encode(np.full((batch, T, H, W, 3), 255, np.uint8))[:1], np.float16)[None]
+        return np.asarray(encoder.encode(np.full((batch, T, H, W, 3), 255, np.uint8))[:1], np.float16)[None]
     spans = [(s, e) for s in range(T) for e in range(s + 1, T + 1)]
     clips = np.zeros((len(spans), T, H, W, 3), np.uint8)
     for i, (s, e) in enumerate(spans):
         clips[i, s:e] = 255
     pad = (-len(spans)) % batch
     clips = np.concatenate([clips, clips[:1].repeat(pad, 0)])
-    z = np.concatenate([np.asarray(encode(clips[i : i + batch])) for i in range(0, len(clips), batch)])
+    z = np.concatenate(
+        [np.asarray(encoder.encode(clips[i : i + batch])) for i in range(0, len(clips), batch)]
+    )
     table = np.zeros((T + 1, T + 1, *z.shape[1:]), np.float16)
     for (s, e), latents in zip(spans, z, strict=False):
         table[s, e] = latents

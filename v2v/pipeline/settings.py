@@ -10,12 +10,12 @@ import math
 from dataclasses import dataclass
 from numbers import Integral, Real
 from pathlib import Path
-from typing import Any, Literal, NotRequired, TypedDict, get_args
+from typing import Any, NotRequired, TypedDict, get_args
 
 import numpy as np
 
 from v2v.assets import SAMPLE
-from v2v.config import ModelConfig
+from v2v.config import Detail, Guide, ModelConfig
 from v2v.diffusion.step_skipping import StepSkipper
 from v2v.errors import InputError
 from v2v.video.file_checks import URL
@@ -29,10 +29,6 @@ AUTO_MASK = "auto"
 ClipInput = str | Path | np.ndarray | Video
 # A picture as people hand it over: a file, "clip.mp4@2.5", or uint8 [H, W, 3] RGB.
 PictureInput = str | Path | np.ndarray
-
-Detail = Literal["auto", "guided", "model", "tiles"]
-Guide = Literal["prompt", "prompt+reference"]
-
 
 # Names that diffusers' pipelines give the same settings.
 DIFFUSERS_NAMES = {"guidance_scale": "guidance", "num_inference_steps": "steps"}

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from v2v.checkpoints.wan import parameter_dtype
-from v2v.config import MeshConfig, ModelConfig, OptimConfig
+from v2v.config import MeshConfig, ModelConfig, OptimConfig, ProgramKind
 from v2v.diffusion.sampler import Sampler
 from v2v.models import initialization
 from v2v.models.conditioning import build_conditioning
@@ -23,8 +23,6 @@ from v2v.runtime import sharding
 from v2v.train import objectives, train_step
 from v2v.train import optimizer as optimizer_lib
 from v2v.train.state import TrainState
-
-ProgramKind = Literal["train", "sample"]
 
 
 @dataclass(frozen=True)

@@ -89,9 +89,9 @@ def encode_sets(
     batches = batch_sizes(cfg)
     names = datasets.dataset_names(cfg.sets)
     sets = [datasets.open_pairs(path, cfg.data.fps) for path in cfg.sets]
-    vae_hash = fingerprint(model_folder.parts["vae"])
+    vae_hash = fingerprint_tensors(model_folder.parts["vae"])
     encoder_hashes = {
-        "text encoder": fingerprint(model_folder.parts["text"]),
+        "text encoder": fingerprint_tensors(model_folder.parts["text"]),
         "tokenizer": hashlib.sha256(tokenizer.backend.to_str().encode()).hexdigest()[:12],
     }
     set_hashes = [datasets.dataset_fingerprint(path, cfg.data.fps) for path in cfg.sets]
@@ -111,6 +111,12 @@ def encode_sets(
     surveys = load_surveys()
     log_info(datasets.format_surveys(surveys, cfg.data.mixture))
     load_encoders = functools.cache(lambda: build_encoders(cfg.model, model_folder, tokenizer))
+    encoder = latent_cache.LatentEncoder(
+        lambda frames: load_encoders().encode(frames),
+        vae_hash,
+        lambda sentences: load_encoders().embed(sentences),
+        batch=1,
+    )
     clips_by_size: dict[buckets.Size, list[_EncodedClips]] = {size: [] for size in batches}
     first = 0
     shares = datasets.compute_shares(surveys, cfg.data.mixture)
@@ -125,10 +131,7 @@ def encode_sets(
                 clips.folder,
                 indices,
                 functools.partial(_read_pair, dataset, size),
-                lambda frames: load_encoders().encode(frames),
-                vae_hash,
-                batch=1,
-                embed=lambda sentences: load_encoders().embed(sentences),
+                encoder,
                 shard=SHARD,
                 part=process,
             )
@@ -230,8 +233,11 @@ def build_encoders(model: ModelConfig, model_folder: ModelFolder, tokenizer: Tok
     )
 
 
-def fingerprint(files: TensorFiles) -> str:
-    """Return twelve hexadecimal digits that identify an autoencoder by names, shapes and the values of all small tensors."""
+def fingerprint_tensors(files: TensorFiles) -> str:
+    """Return twelve hexadecimal digits that identify published weights by names, shapes and the values of all small tensors.
+
+    Large matrices are not read: a text encoder has 11 GB of them. `latent_cache.tree_hash` reads every weight, of parameters in memory.
+    """
     digest = hashlib.sha256()
     for name, slot in sorted(files.slots.items()):
         digest.update(f"{name} {slot.shape}".encode())

@@ -121,8 +121,7 @@ def encode_pairs(
             folder,
             range(count),
             read_pair,
-            functools.partial(encode, params),
-            vae_hash,
+            latent_cache.LatentEncoder(functools.partial(encode, params), vae_hash),
             progress=bar.update,
         )
     return LatentSet(
