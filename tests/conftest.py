@@ -27,7 +27,9 @@ QUICK_COMPILATION = {"xla_cpu_use_fusion_emitters": "false", "xla_cpu_parallel_c
 
 def _known_flags() -> str:
     """Return XLA's list of its flags: each version has others, and ends a process that is given one it doesn't know."""
-    read_flags = "from jaxlib import xla_client; xla_client.CompileOptions().executable_build_options.debug_options"
+    read_flags = (
+        "from jaxlib import xla_client; xla_client.CompileOptions().executable_build_options.debug_options"
+    )
     words, environment = [sys.executable, "-c", read_flags], os.environ | {"XLA_FLAGS": "--help"}
     listing = subprocess.run(words, env=environment, capture_output=True, text=True)
     return listing.stdout + listing.stderr

@@ -102,6 +102,20 @@ def test_passes_that_are_given_up_leave_children_that_can_be_used(clips):
     assert len(decoding_process._idle) <= decoding_process.MAX_IDLE
 
 
+def test_a_child_that_gives_up_a_pass_is_waited_for(clips, monkeypatch):
+    """Starting another takes longer; one that hangs is not waited for for ever."""
+    monkeypatch.setattr(decoding_process, "STOP_SECONDS", 60)
+    replace_decoder(monkeypatch, "hang", 5)
+    processes = set()
+    for _ in range(4):
+        next(iter(iterate_frames(clips[0], StreamInfo())))
+        processes |= {child.process.pid for child in decoding_process._idle}
+    assert len(processes) == 1
+    monkeypatch.setattr(decoding_process, "STOP_SECONDS", 0.01)
+    next(iter(iterate_frames(clips[1], StreamInfo())))
+    assert len(read_video(clips[0]).frames) == 12
+
+
 def test_passes_can_be_nested(clips):
     streams = [iterate_frames(clips[0], StreamInfo()) for _ in range(4)]
     for frames in zip(*streams, strict=True):

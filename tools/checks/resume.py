@@ -12,6 +12,7 @@ import json
 import multiprocessing
 import os
 import random
+import re
 import subprocess
 import sys
 import time
@@ -108,8 +109,9 @@ def start(
 ) -> subprocess.Popen:
     """Start the worker as a process of its own."""
     root = Path(__file__).parents[2]
-    clean = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
-    env = clean | {
+    flags = re.sub(r"--xla_force_host_platform_device_count=\d+", "", os.environ.get("XLA_FLAGS", ""))
+    env = os.environ | {
+        "XLA_FLAGS": flags,
         "PYTHONPATH": str(root),
         "JAX_PLATFORMS": "cpu",
         "JAX_COMPILATION_CACHE_DIR": str(folder / "jax"),

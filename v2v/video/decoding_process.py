@@ -40,8 +40,10 @@ TIME_LIMIT = 120
 # Share of the machine's memory that a child may use, and bytes that it may in any case.
 MEMORY_SHARE = 0.5
 LEAST_MEMORY = 2 << 30
-# Children kept for later passes.
-MAX_IDLE = 2
+# Children kept for later passes: a pair's source, target, mask and reference are read side by side.
+MAX_IDLE = 4
+# Seconds to wait for a child that still has to give up its last pass: what starting another takes.
+STOP_SECONDS = 0.25
 # Endings of pictures; for messages.
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".tif", ".tiff", ".heic", ".avif", ".bmp")
 # What a child runs: the search path for modules, the socket, the shared memory, bytes it may use, seconds a packet may take.
@@ -239,10 +241,10 @@ class _Child:
             self._mapping = mmap.mmap(self._memory, os.fstat(self._memory).st_size)
         return np.frombuffer(self._mapping, np.uint8, size, offset).reshape(shape).copy()
 
-    def is_ready(self) -> bool:
-        """Return whether the child can take a request: it lives and has given up the pass before."""
+    def is_ready(self, seconds: float = 0) -> bool:
+        """Return whether the child can take a request, within these seconds: it lives and has given up the pass before."""
         try:
-            while self.is_stopping and self.connection.poll(0):
+            while self.is_stopping and self.connection.poll(seconds):
                 self.is_stopping = not self.receive().is_last
         except ChildEndedError:
             pass
@@ -279,8 +281,9 @@ _owner = os.getpid()
 
 
 def _take_child() -> _Child:
-    """Return a child that waits for a request, a new one where there is none."""
+    """Return a child that waits for a request or soon will, a new one where there is none."""
     global _owner
+    stopping = None
     with _lock:
         if _owner != os.getpid():
             # After a fork the children are those of the other process.
@@ -293,6 +296,12 @@ def _take_child() -> _Child:
             if child.process.poll() is not None:
                 _idle.remove(child)
                 child.close()
+        if _idle:
+            stopping = _idle.pop(0)
+    if stopping is not None:
+        if stopping.is_ready(STOP_SECONDS):
+            return stopping
+        _keep(stopping)
     try:
         return _Child()
     except OSError as error:
@@ -307,6 +316,10 @@ def _put_back(child: _Child, is_done: bool) -> None:
             child.is_stopping = True
         except ChildEndedError:
             pass
+    _keep(child)
+
+
+def _keep(child: _Child) -> None:
     with _lock:
         if child.process.poll() is None and len(_idle) < MAX_IDLE:
             _idle.append(child)
