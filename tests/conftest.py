@@ -8,6 +8,7 @@ workers and processes find it.
 `pytest -q` runs a worker a core, up to four, each on cores of its own; one file alone, or -n 0, runs in one process.
 """
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -39,7 +40,8 @@ if "PYTEST_XDIST_WORKER" not in os.environ:  # workers and child processes inher
     _CACHE = tempfile.TemporaryDirectory(prefix="v2v-tests-", ignore_cleanup_errors=True)
     os.environ["XDG_CACHE_HOME"] = _CACHE.name
     compilation_cache.set_environment()
-    if os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] == "1":
+    # libtpu, which tests of planning load into the same process, reads the variable too and knows other flags.
+    if os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] == "1" and importlib.util.find_spec("libtpu") is None:
         _KNOWN = _known_flags()
         _FLAGS = [f"--{name}={value}" for name, value in QUICK_COMPILATION.items() if f"--{name}=" in _KNOWN]
         os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *_FLAGS])
