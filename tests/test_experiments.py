@@ -23,7 +23,7 @@ from v2v.train.config import Experiment, Stage
 from v2v.video.video import Video
 
 FILES = sorted(Path(__file__).parents[1].glob("experiments/*.py"))
-RUNS = [p.stem for p in FILES if p.stem.startswith(("ablation", "wan22", "embedded", "debug"))]
+RUNS = [p.stem for p in FILES if not p.stem.startswith(("_", "sweep", "scene_data"))]
 
 
 @pytest.mark.parametrize("name", RUNS)
