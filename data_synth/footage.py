@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 
 from data_synth.file_cache import cached_by_file
-from data_synth.recipes.result import Rejected
+from data_synth.rejection import Rejected
 from data_synth.rng import build_rng
 from data_synth.scenes import draw
 from data_synth.scenes import render as rn

@@ -29,8 +29,8 @@ from data_synth.operators import transition as tr
 from data_synth.operators.photometric import PHOTOMETRIC
 from data_synth.recipes import registry
 from data_synth.recipes.base import GeneratorRecipe
-from data_synth.recipes.result import Rejected
 from data_synth.recipes.sources import NO_SOURCES, Sources
+from data_synth.rejection import Rejected
 from data_synth.rng import build_rng
 from data_synth.scenes import draw
 from data_synth.scenes import render as rn

@@ -14,7 +14,7 @@ import numpy as np
 
 from data_synth import footage
 from data_synth.operators import camera_move
-from data_synth.recipes.result import Rejected
+from data_synth.rejection import Rejected
 from data_synth.rng import build_rng
 from v2v.data.pair_table import PICTURE_SUFFIXES, ROLES
 from v2v.errors import InputError

@@ -14,7 +14,7 @@ import numpy as np
 from data_synth.recipes import own_pairs
 from data_synth.recipes.base import DEFAULT_MIN_CHANGE
 from data_synth.recipes.registry import MIN_CHANGES
-from data_synth.recipes.result import Rejected
+from data_synth.rejection import Rejected
 from v2v.data.pair import Pair
 from v2v.runtime import text_files
 

@@ -24,7 +24,7 @@ import numpy as np
 
 from data_synth import footage
 from data_synth.file_cache import cached_by_file
-from data_synth.recipes.result import Rejected
+from data_synth.rejection import Rejected
 from v2v.errors import InputError
 from v2v.runtime import text_files
 

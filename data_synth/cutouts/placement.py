@@ -15,7 +15,7 @@ import numpy as np
 from data_synth.operators import camera_track
 from data_synth.operators.camera_track import CameraTrack
 from data_synth.operators.pixel_math import luma_of
-from data_synth.recipes.result import Rejected
+from data_synth.rejection import Rejected
 
 # Least share of corners that follow the camera.
 MIN_AGREEMENT = 0.7

@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from data_synth.dataset import shards
-from data_synth.recipes.result import Rejected
+from data_synth.rejection import Rejected
 from v2v.runtime import distributed_jobs
 
 # Seeds of the first run, which tells whether the request gives pairs at all, and how often.

@@ -33,8 +33,8 @@ from data_synth.dataset.shards import EncodedPair
 from data_synth.dataset.stored_set import StoredSet, open_set
 from data_synth.generate import PairOptions
 from data_synth.recipes import registry
-from data_synth.recipes.result import Rejected
 from data_synth.recipes.sources import NO_SOURCES, Sources
+from data_synth.rejection import Rejected
 from data_synth.scenes import textures
 from v2v.data import pair as pr
 from v2v.errors import InputError, note

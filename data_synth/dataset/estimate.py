@@ -14,7 +14,7 @@ from data_synth import generate
 from data_synth.dataset import build, shards
 from data_synth.dataset.request import SynthRequest, fingerprint_sources
 from data_synth.recipes import registry
-from data_synth.recipes.result import Rejected
+from data_synth.rejection import Rejected
 from v2v.errors import InputError
 
 # Bounds of the sample: seconds, pairs, and seeds.

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from data_synth.recipes.result import Rejected
+from data_synth.rejection import Rejected
 
 # How the oldest builds stored rejections: the kind was part of the text.
 _TRANSIENT_REASON = re.compile(r": expert (\S+ )?(cannot be|took more than|crashed|answered HTTP 5)")

@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 
 from data_synth.dataset.facts import PairFacts
-from data_synth.recipes.result import Rejected
+from data_synth.rejection import Rejected
 from v2v.data import pair as pr
 
 # Pairs shown for each edit, and frames of each.

@@ -32,7 +32,7 @@ from typing import cast
 
 from data_synth.dataset import old_shards
 from data_synth.dataset.facts import PairFacts, collect_record_facts
-from data_synth.recipes.result import Rejected
+from data_synth.rejection import Rejected
 from v2v.errors import InputError
 
 # Pixels of the clips that are made at once: bounds a worker's memory.

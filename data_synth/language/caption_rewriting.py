@@ -29,7 +29,7 @@ from typing import Protocol
 
 from data_synth.experts.protocol import MAX_BUSY_SECONDS
 from data_synth.experts.remote import parse_retry_after
-from data_synth.recipes.result import Rejected
+from data_synth.rejection import Rejected
 from v2v.errors import InputError
 from v2v.runtime import text_files
 

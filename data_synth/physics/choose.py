@@ -14,7 +14,7 @@ import numpy as np
 from data_synth.physics import draw, figure, model, simulate
 from data_synth.physics import surfaces as sf
 from data_synth.physics.world import COLORS, SHAPES, Body, Camera, Light, Room, Surface
-from data_synth.recipes.result import Rejected
+from data_synth.rejection import Rejected
 
 LIGHTS = {
     "night": dict(key=(0.16, 0.2, 0.34), ambient=(0.07, 0.08, 0.14), sky=((6, 8, 26), (28, 32, 62))),

@@ -30,7 +30,7 @@ from data_synth.physics import draw, model, simulate
 from data_synth.physics.choose import DEFAULT_ROOM_KINDS, ROOM_KINDS, Edit, choose_edit
 from data_synth.physics.render import RoomView
 from data_synth.physics.world import Room
-from data_synth.recipes.result import Rejected
+from data_synth.rejection import Rejected
 
 # Gray levels: smaller differences are invisible, and are undone in the target.
 NOISE_THRESHOLD = 2

@@ -12,8 +12,8 @@ from typing import Protocol
 
 import numpy as np
 
-from data_synth.recipes.result import Rejected
 from data_synth.recipes.sources import SourceKind, Sources
+from data_synth.rejection import Rejected
 from data_synth.rng import build_rng
 from v2v.data.pair import Pair
 

@@ -29,8 +29,8 @@ from data_synth.file_cache import cached_by_file
 from data_synth.language import caption_rewriting as cw
 from data_synth.recipes.base import Recipe, RecipeFamily, RecipeInfo
 from data_synth.recipes.published.rows import MalformedRowError, abbreviate, first_existing, parse_fields
-from data_synth.recipes.result import Rejected
 from data_synth.recipes.sources import Sources
+from data_synth.rejection import Rejected
 from v2v.data.pair import Pair
 from v2v.errors import InputError
 from v2v.runtime import text_files

@@ -19,9 +19,9 @@ from data_synth.operators.looks import LOOKS, apply_look, restrict_to_mask
 from data_synth.operators.photometric import PHOTOMETRIC
 from data_synth.recipes.base import FunctionRecipe, Recipe, RecipeFamily, RecipeInfo
 from data_synth.recipes.planar import half_slices
-from data_synth.recipes.result import Rejected
 from data_synth.recipes.shots import ShotSource, build_shot_source
 from data_synth.recipes.sources import Sources
+from data_synth.rejection import Rejected
 from data_synth.rng import build_rng
 from v2v.data.pair import Pair
 

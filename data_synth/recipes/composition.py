@@ -41,7 +41,7 @@ from data_synth.experts.wire import Job
 from data_synth.file_cache import cached_by_file
 from data_synth.recipes import connections
 from data_synth.recipes.base import RecipeFamily
-from data_synth.recipes.result import Rejected
+from data_synth.rejection import Rejected
 from data_synth.rng import build_rng
 from v2v.data.pair import Pair
 from v2v.errors import InputError

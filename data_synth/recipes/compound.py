@@ -17,9 +17,9 @@ from data_synth.cutouts.library import CutoutFolder, read_cutout_folder
 from data_synth.language import compound as language
 from data_synth.recipes import clip_looks, cutouts, grounding, looks, overlays, weather
 from data_synth.recipes.base import FunctionRecipe, Recipe, RecipeFamily, RecipeInfo
-from data_synth.recipes.result import Rejected
 from data_synth.recipes.shots import MaskedClipSource, Shot, ShotSource, build_masked_clips, find_shot_source
 from data_synth.recipes.sources import Sources
+from data_synth.rejection import Rejected
 from data_synth.rng import build_rng
 from v2v.data.pair import Pair
 

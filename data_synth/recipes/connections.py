@@ -12,7 +12,7 @@ from data_synth.experts import spec as spec_lib
 from data_synth.experts.base import Expert, Failure
 from data_synth.experts.wire import Job
 from data_synth.file_cache import cached_by_file
-from data_synth.recipes.result import Rejected
+from data_synth.rejection import Rejected
 
 
 @dataclasses.dataclass(frozen=True)

@@ -22,8 +22,8 @@ from data_synth.recipes.base import (
     join_names,
     without_sources,
 )
-from data_synth.recipes.result import Rejected
 from data_synth.recipes.sources import Sources
+from data_synth.rejection import Rejected
 from data_synth.rng import build_rng
 from data_synth.scenes import draw, truth
 from data_synth.scenes import render as rn

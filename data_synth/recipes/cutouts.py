@@ -22,9 +22,9 @@ from data_synth.cutouts.render import CutoutLayer
 from data_synth.language import cutouts as language
 from data_synth.language import nouns
 from data_synth.recipes.base import FunctionRecipe, Recipe, RecipeFamily, RecipeInfo, join_names
-from data_synth.recipes.result import Rejected
 from data_synth.recipes.shots import MaskedClipSource, build_masked_clips
 from data_synth.recipes.sources import Sources
+from data_synth.rejection import Rejected
 from data_synth.rng import build_rng
 from data_synth.scenes import objects as ob
 from v2v.data.pair import OVERLAP, Pair

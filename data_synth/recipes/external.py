@@ -18,9 +18,9 @@ from data_synth.experts.wire import Job
 from data_synth.operators.control import ControlVideo
 from data_synth.recipes import composition, connections, control, removal
 from data_synth.recipes.base import Recipe, RecipeFamily, RecipeInfo
-from data_synth.recipes.result import Rejected
 from data_synth.recipes.shots import Shot, ShotSource, build_shot_source
 from data_synth.recipes.sources import Sources
+from data_synth.rejection import Rejected
 from data_synth.rng import build_rng
 from v2v.data.pair import Pair
 from v2v.errors import InputError

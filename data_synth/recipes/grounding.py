@@ -13,9 +13,9 @@ import numpy as np
 
 from data_synth.language import grounding as language
 from data_synth.recipes.base import FunctionRecipe, Recipe, RecipeFamily, RecipeInfo, join_names
-from data_synth.recipes.result import Rejected
 from data_synth.recipes.shots import ShotSource, build_shot_source
 from data_synth.recipes.sources import Sources
+from data_synth.rejection import Rejected
 from data_synth.rng import build_rng
 from data_synth.scenes import objects as ob
 from v2v.data.pair import Pair

@@ -11,7 +11,7 @@ import numpy as np
 from data_synth.operators import camera_move
 from data_synth.recipes import planar
 from data_synth.recipes.base import FunctionRecipe, RecipeFamily, RecipeInfo, without_sources
-from data_synth.recipes.result import Rejected
+from data_synth.rejection import Rejected
 from data_synth.rng import build_rng
 from data_synth.scenes import edits as ed
 from v2v.data.pair import Pair

@@ -18,8 +18,8 @@ from data_synth.operators.looks import LOOKS, apply_look
 from data_synth.operators.pixel_math import noise_field
 from data_synth.recipes.base import FunctionRecipe, Recipe, RecipeFamily, RecipeInfo, join_names
 from data_synth.recipes.planar import half_slices
-from data_synth.recipes.result import Rejected
 from data_synth.recipes.sources import Sources
+from data_synth.rejection import Rejected
 from data_synth.rng import build_rng
 from v2v.data.pair import Pair
 

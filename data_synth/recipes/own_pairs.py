@@ -19,8 +19,8 @@ from data_synth import footage
 from data_synth.operators import camera_move
 from data_synth.recipes import lift
 from data_synth.recipes.base import RecipeFamily, RecipeInfo, SingleSeedRecipe
-from data_synth.recipes.result import Rejected
 from data_synth.recipes.sources import Sources
+from data_synth.rejection import Rejected
 from data_synth.rng import build_rng
 from v2v.data.pair import Pair
 from v2v.data.pair_table import PairRow, PairTable, UnusableRow, read_table

@@ -17,7 +17,7 @@ from data_synth.physics import choose, draw, edits, simulate, truth
 from data_synth.physics.render import RoomView, renderer_versions
 from data_synth.recipes import control
 from data_synth.recipes.base import FunctionRecipe, RecipeFamily, RecipeInfo, without_sources
-from data_synth.recipes.result import Rejected
+from data_synth.rejection import Rejected
 from data_synth.rng import build_rng
 from v2v.data.pair import Pair
 

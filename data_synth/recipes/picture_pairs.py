@@ -11,8 +11,8 @@ import functools
 from data_synth.recipes import own_pairs
 from data_synth.recipes.base import FunctionRecipe, Recipe, RecipeFamily, RecipeInfo
 from data_synth.recipes.own_pairs import OwnPairsRecipe
-from data_synth.recipes.result import Rejected
 from data_synth.recipes.sources import Sources
+from data_synth.rejection import Rejected
 from data_synth.rng import build_rng
 from v2v.data.pair import Pair
 from v2v.data.pair_table import PICTURE_SUFFIXES, PairRow, PairTable, read_table

@@ -20,7 +20,7 @@ from data_synth.recipes.base import (
     join_names,
     without_sources,
 )
-from data_synth.recipes.result import Rejected
+from data_synth.rejection import Rejected
 from data_synth.rng import build_rng
 from data_synth.scenes import draw
 from data_synth.scenes import edits as ed

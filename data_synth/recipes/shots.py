@@ -16,8 +16,8 @@ from data_synth import footage as cl
 from data_synth.experts.wire import Job
 from data_synth.pictures import PictureFolder
 from data_synth.recipes import composition, connections
-from data_synth.recipes.result import Rejected
 from data_synth.recipes.sources import Sources
+from data_synth.rejection import Rejected
 from data_synth.rng import build_rng
 from data_synth.scenes import draw
 from data_synth.scenes import render as rn

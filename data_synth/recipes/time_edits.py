@@ -14,8 +14,8 @@ import numpy as np
 from data_synth import footage
 from data_synth.language import time_edits as language
 from data_synth.recipes.base import FunctionRecipe, Recipe, RecipeFamily, RecipeInfo, join_names
-from data_synth.recipes.result import Rejected
 from data_synth.recipes.sources import Sources
+from data_synth.rejection import Rejected
 from data_synth.rng import build_rng
 from v2v.data.pair import Pair
 

@@ -14,8 +14,8 @@ from data_synth import footage
 from data_synth.language import looks as language
 from data_synth.operators.weather import WEATHER
 from data_synth.recipes.base import FunctionRecipe, Recipe, RecipeFamily, RecipeInfo, join_names
-from data_synth.recipes.result import Rejected
 from data_synth.recipes.sources import Sources
+from data_synth.rejection import Rejected
 from data_synth.rng import build_rng
 from data_synth.scenes import draw, truth
 from data_synth.scenes import render as rn

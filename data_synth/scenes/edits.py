@@ -18,7 +18,7 @@ import dataclasses
 
 import numpy as np
 
-from data_synth.recipes.result import Rejected
+from data_synth.rejection import Rejected
 from data_synth.scenes import draw
 from data_synth.scenes import objects as ob
 from data_synth.scenes import render as rn

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from data_synth.recipes.result import Rejected
+from data_synth.rejection import Rejected
 from v2v.data.pair import Pair
 
 

@@ -16,8 +16,8 @@ from data_synth.dataset.request import SynthRequest
 from data_synth.generate import PairOptions
 from data_synth.language import caption_rewriting as cw
 from data_synth.recipes import captions
-from data_synth.recipes.result import Rejected
 from data_synth.recipes.sources import Sources
+from data_synth.rejection import Rejected
 from tests.data_synth.outcomes import reason_of, reasons_of
 from v2v.errors import InputError
 from v2v.video import video as codec

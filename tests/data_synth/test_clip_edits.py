@@ -7,8 +7,8 @@ import pytest
 from data_synth import generate, pictures
 from data_synth.generate import PairOptions
 from data_synth.recipes import registry, time_edits
-from data_synth.recipes.result import Rejected
 from data_synth.recipes.sources import Sources
+from data_synth.rejection import Rejected
 from data_synth.rng import build_rng
 from tests.data_synth.outcomes import pairs_of
 from v2v.errors import InputError

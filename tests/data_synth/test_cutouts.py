@@ -9,8 +9,8 @@ from data_synth.cutouts import appearance, library, placement, render
 from data_synth.generate import PairOptions
 from data_synth.operators import camera_track
 from data_synth.recipes import cutouts, registry
-from data_synth.recipes.result import Rejected
 from data_synth.recipes.sources import Sources
+from data_synth.rejection import Rejected
 from data_synth.rng import build_rng
 from v2v.data import buckets, pair
 from v2v.errors import InputError

@@ -22,8 +22,8 @@ from data_synth.dataset.build import build_dataset, open_dataset
 from data_synth.dataset.request import SynthRequest
 from data_synth.generate import PairOptions, find_pair
 from data_synth.recipes import control, registry
-from data_synth.recipes.result import Rejected
 from data_synth.recipes.sources import Sources
+from data_synth.rejection import Rejected
 from tests.notes import expect_note
 from v2v.data import pair
 from v2v.errors import InputError

@@ -20,8 +20,8 @@ from data_synth.experts.examples import sketch
 from data_synth.experts.wire import Job
 from data_synth.generate import PairOptions
 from data_synth.recipes import connections, external, registry
-from data_synth.recipes.result import Rejected
 from data_synth.recipes.sources import Sources
+from data_synth.rejection import Rejected
 from tests.data_synth.example_experts import clip, reasons, toml
 from tests.data_synth.outcomes import pairs_of, reason_of
 from v2v.errors import InputError

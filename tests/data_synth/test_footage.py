@@ -10,8 +10,8 @@ from data_synth.dataset import facts
 from data_synth.dataset.build import build_dataset, open_dataset
 from data_synth.dataset.estimate import estimate_build
 from data_synth.dataset.request import SynthRequest
-from data_synth.recipes.result import Rejected
 from data_synth.recipes.sources import Sources
+from data_synth.rejection import Rejected
 from v2v.data.pair import decode_pair
 from v2v.errors import InputError
 from v2v.video import video as codec

@@ -14,7 +14,7 @@ from data_synth.language import grammar, templates
 from data_synth.operators import transition
 from data_synth.operators.photometric import PHOTOMETRIC
 from data_synth.recipes import registry
-from data_synth.recipes.result import Rejected
+from data_synth.rejection import Rejected
 from v2v.data import pair as pr
 from v2v.errors import InputError
 

@@ -11,8 +11,8 @@ from data_synth import generate
 from data_synth.dataset.build import build_dataset
 from data_synth.dataset.request import SynthRequest, fingerprint_sources
 from data_synth.generate import PairOptions
-from data_synth.recipes.result import Rejected
 from data_synth.recipes.sources import Sources
+from data_synth.rejection import Rejected
 from tests.data_synth.outcomes import pairs_of, reasons_of
 from tests.example_clips import picture, write
 from v2v.data import datasets, pair

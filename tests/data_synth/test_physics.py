@@ -19,7 +19,7 @@ from data_synth.physics import choose, draw, edits, figure, model, simulate, tru
 from data_synth.physics.render import RoomView
 from data_synth.physics.world import Body, Camera, Figure, Light, Room, Surface
 from data_synth.recipes import physics, registry
-from data_synth.recipes.result import Rejected
+from data_synth.rejection import Rejected
 from tests.data_synth.outcomes import reason_of
 from v2v.data import pair
 from v2v.errors import InputError

@@ -10,8 +10,8 @@ from data_synth.dataset.build import build_dataset
 from data_synth.dataset.request import SynthRequest
 from data_synth.generate import PairOptions
 from data_synth.recipes import base, lift, registry
-from data_synth.recipes.result import Rejected
 from data_synth.recipes.sources import NO_SOURCES, Sources
+from data_synth.rejection import Rejected
 from tests.data_synth.outcomes import pairs_of
 from v2v.errors import InputError
 

@@ -8,9 +8,9 @@ from data_synth import generate
 from data_synth.footage import read_clip_folder
 from data_synth.generate import PairOptions
 from data_synth.recipes import removal
-from data_synth.recipes.result import Rejected
 from data_synth.recipes.shots import Shot
 from data_synth.recipes.sources import Sources
+from data_synth.rejection import Rejected
 from tests.data_synth.outcomes import reason_of
 from v2v.errors import InputError
 from v2v.video import video as codec

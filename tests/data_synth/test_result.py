@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from data_synth.recipes.result import Rejected
+from data_synth.rejection import Rejected
 
 
 def test_a_rejection_is_final_and_foreseen_unless_told_otherwise():

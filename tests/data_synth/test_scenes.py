@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from data_synth import rng
-from data_synth.recipes.result import Rejected
+from data_synth.rejection import Rejected
 from data_synth.scenes import draw, edits, objects, render, scene, textures
 
 

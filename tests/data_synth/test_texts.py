@@ -12,8 +12,8 @@ from data_synth.experts import spec
 from data_synth.language import caption_rewriting as cw
 from data_synth.recipes import captions
 from data_synth.recipes.published import PUBLISHED
-from data_synth.recipes.result import Rejected
 from data_synth.recipes.sources import Sources
+from data_synth.rejection import Rejected
 from tests.data_synth.test_published import SOUND, TURNS, film
 from v2v.errors import InputError
 

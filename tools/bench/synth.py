@@ -26,8 +26,8 @@ from data_synth.dataset.build import build_dataset
 from data_synth.dataset.request import SynthRequest
 from data_synth.operators.control import CONTROLS
 from data_synth.recipes import physics
-from data_synth.recipes.result import Rejected
 from data_synth.recipes.sources import NO_SOURCES, Sources
+from data_synth.rejection import Rejected
 from data_synth.scenes import textures
 from v2v.data import pair as pair_lib
 from v2v.video import video as codec

@@ -126,7 +126,7 @@ def _build_gate(table: PairTable, size: tuple[int, int, int]) -> Callable[[int],
     """Return a function that tells why `v2v synth` drops the pair of a row's position, "" where it does not; None without any pair."""
     from data_synth import quality
     from data_synth.recipes.own_pairs import OwnPairsRecipe
-    from data_synth.recipes.result import Rejected
+    from data_synth.rejection import Rejected
     from v2v.data.pair_table import PairRow
 
     if not table.pairs:

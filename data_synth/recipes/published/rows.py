@@ -22,7 +22,7 @@ from data_synth import footage as cl
 from data_synth.operators import camera_move
 from data_synth.recipes import lift
 from data_synth.recipes.base import SingleSeedRecipe
-from data_synth.recipes.result import Rejected
+from data_synth.rejection import Rejected
 from data_synth.rng import build_rng
 from v2v.data.pair import Pair
 from v2v.errors import InputError
