@@ -7,11 +7,13 @@ in `registry.ALL_FAMILIES`. Everything else (the command line's help, the checks
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 import numpy as np
 
+from data_synth.footage import ClipSource
 from data_synth.recipes.sources import SourceKind, Sources
 from data_synth.rejection import Rejected
 from data_synth.rng import build_rng
@@ -134,6 +136,13 @@ def join_names(names: Iterable[str]) -> str:
 def without_sources(recipe: Recipe) -> Callable[[Sources], Recipe]:
     """Return a function for `RecipeInfo.build` that gives the same recipe whatever the sources."""
     return lambda sources: recipe
+
+
+def on_clips(
+    function: Callable[[ClipSource, int, int, int, int], Pair | Rejected],
+) -> Callable[[Sources], Recipe]:
+    """Return a function for `RecipeInfo.build`, from a function (source of clips, seed, T, H, W) → pair or rejection."""
+    return lambda sources: FunctionRecipe(functools.partial(function, sources.clip_source()))
 
 
 @dataclasses.dataclass(frozen=True)

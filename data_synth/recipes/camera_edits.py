@@ -14,8 +14,7 @@ import numpy as np
 
 from data_synth import footage
 from data_synth.language import camera_edits as language
-from data_synth.recipes.base import FunctionRecipe, Recipe, RecipeFamily, RecipeInfo, join_names
-from data_synth.recipes.sources import Sources
+from data_synth.recipes.base import RecipeFamily, RecipeInfo, join_names, on_clips
 from data_synth.rejection import Rejected
 from data_synth.rng import build_rng
 from v2v.data.pair import Pair
@@ -203,17 +202,13 @@ def _look(video: np.ndarray, poses: Poses, H: int, W: int) -> np.ndarray:
     return out
 
 
-def _build_recipe(name: str, sources: Sources) -> Recipe:
-    return FunctionRecipe(functools.partial(camera_pair, name, sources.clip_source()))
-
-
 FAMILY = RecipeFamily(
     "camera",
     f"{join_names(MOVES)}: windows over a picture {OVERSCAN:g} times as large",
     tuple(
         RecipeInfo(
             name,
-            functools.partial(_build_recipe, name),
+            on_clips(functools.partial(camera_pair, name)),
             kind="camera",
             min_change=5.0,
             reads=("clips",),

@@ -16,9 +16,8 @@ from data_synth.language import looks as language
 from data_synth.language import templates
 from data_synth.operators.looks import LOOKS, apply_look
 from data_synth.operators.pixel_math import noise_field
-from data_synth.recipes.base import FunctionRecipe, Recipe, RecipeFamily, RecipeInfo, join_names
+from data_synth.recipes.base import RecipeFamily, RecipeInfo, join_names, on_clips
 from data_synth.recipes.planar import half_slices
-from data_synth.recipes.sources import Sources
 from data_synth.rejection import Rejected
 from data_synth.rng import build_rng
 from v2v.data.pair import Pair
@@ -127,14 +126,10 @@ def _sample_area(rng: np.random.Generator, H: int, W: int) -> np.ndarray:
     return cv2.ellipse(mask, (round(center_x), round(center_y)), axes, 0, 0, 360, 255, -1)
 
 
-def _build_recipe(name: str, forward: bool, sources: Sources) -> Recipe:
-    return FunctionRecipe(functools.partial(look_pair, name, forward, sources.clip_source()))
-
-
 def _declare_recipe(name: str, forward: bool) -> RecipeInfo:
     return RecipeInfo(
         name if forward else f"undo-{name}",
-        functools.partial(_build_recipe, name, forward),
+        on_clips(functools.partial(look_pair, name, forward)),
         kind="look",
         min_change=MIN_CHANGE,
         reads=("clips",),

@@ -15,8 +15,7 @@ from data_synth import footage
 from data_synth.language import overlays as language
 from data_synth.operators import overlays
 from data_synth.operators.overlays import Overlay
-from data_synth.recipes.base import FunctionRecipe, Recipe, RecipeFamily, RecipeInfo, join_names
-from data_synth.recipes.sources import Sources
+from data_synth.recipes.base import RecipeFamily, RecipeInfo, join_names, on_clips
 from data_synth.rejection import Rejected
 from data_synth.rng import build_rng
 from data_synth.scenes import objects as ob
@@ -140,17 +139,13 @@ def _choose(rng: np.random.Generator, options: tuple[str, ...]) -> str:
     return options[int(rng.integers(len(options)))]
 
 
-def _build_recipe(name: str, forward: bool, sources: Sources) -> Recipe:
-    return FunctionRecipe(functools.partial(overlay_pair, name, forward, sources.clip_source()))
-
-
 FAMILY = RecipeFamily(
     "overlays",
     f"{join_names(OVERLAYS)}, and remove-X for each",
     tuple(
         RecipeInfo(
             name if forward else f"remove-{name}",
-            functools.partial(_build_recipe, name, forward),
+            on_clips(functools.partial(overlay_pair, name, forward)),
             kind="overlay",
             min_change=8.0,
             reads=("clips",),

@@ -13,8 +13,7 @@ import numpy as np
 
 from data_synth import footage
 from data_synth.language import time_edits as language
-from data_synth.recipes.base import FunctionRecipe, Recipe, RecipeFamily, RecipeInfo, join_names
-from data_synth.recipes.sources import Sources
+from data_synth.recipes.base import RecipeFamily, RecipeInfo, join_names, on_clips
 from data_synth.rejection import Rejected
 from data_synth.rng import build_rng
 from v2v.data.pair import Pair
@@ -117,17 +116,13 @@ def time_pair(name: str, clips: footage.ClipSource, seed: int, T: int, H: int, W
 EDITS = ("slow-motion", "speed-up", "reverse", "freeze", "there-and-back")
 
 
-def _build_recipe(name: str, sources: Sources) -> Recipe:
-    return FunctionRecipe(functools.partial(time_pair, name, sources.clip_source()))
-
-
 FAMILY = RecipeFamily(
     "time",
     f"{join_names(EDITS)}: the clip's own frames at another speed or in another order",
     tuple(
         RecipeInfo(
             name,
-            functools.partial(_build_recipe, name),
+            on_clips(functools.partial(time_pair, name)),
             kind="time",
             min_change=5.0,
             reads=("clips",),
