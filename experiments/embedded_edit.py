@@ -2,6 +2,7 @@
 
     v2v train embedded_edit --workdir runs/edit                               continues from the packaged model
     v2v train embedded_edit --workdir runs/one --model.condition.attention one_way
+    v2v train embedded_edit --workdir runs/own --sets data/own                adds pairs of your own, 9x64x64, to the rendered ones
 
 Stages: pairs, latents, edit, export. Cells that an edit changes and those it does not weigh about the same in the loss (`region` 1, in
 earlier legs 3), because edits told by the sentence alone failed mostly outside of the changed cells. This is the third leg of the packaged weights

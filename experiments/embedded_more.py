@@ -62,7 +62,9 @@ def continue_training(cfg: Experiment, workdir: Path, mix: tuple[str, ...], with
       the exported folder.
     """
     sharding.request_cpu_devices(cfg.cpu_devices)
-    check_experiment(cfg, *(["base"] if with_base else []), "edit", reads=("weights",), workdir=workdir)
+    check_experiment(
+        cfg, *(["base"] if with_base else []), "edit", reads=("weights", "sets"), workdir=workdir
+    )
     folder = hub.resolve_model(cfg.weights or EMBEDDED)
     model = native.load_config(folder / "config.json")
     if cfg.model.condition.attention == "one_way":
@@ -75,6 +77,7 @@ def continue_training(cfg: Experiment, workdir: Path, mix: tuple[str, ...], with
     )
     workdir.mkdir(parents=True, exist_ok=True)
     scene_data.render_pairs(cfg, workdir / "pairs", mix)
+    scene_data.link_sets(cfg, workdir / "pairs")
     tokenizer = scene_data.build_tokenizer(cfg)
     latents = scene_data.encode_rendered(cfg, vae["vae"], workdir)
     if with_base:

@@ -68,6 +68,25 @@ def test_what_cannot_work_is_told_before_any_work(name, change, message, tmp_pat
     assert not (tmp_path / "run").exists()
 
 
+def test_the_packaged_model_goes_on_with_pairs_of_ones_own(tmp_path, monkeypatch):
+    """They are encoded together with the rendered ones."""
+    build_dataset(SynthRequest(tmp_path / "own", 2, frames=9, height=64, width=64, edits=("sepia",)))
+    module, scenes = (
+        importlib.import_module(f"experiments.{name}") for name in ("embedded_edit", "scene_data")
+    )
+    edits: list[str] = []
+
+    def stop(cfg, count, read_pair, params, folder):
+        edits.extend(read_pair(i).edit for i in range(count))
+        raise InputError("seen")
+
+    monkeypatch.setattr(scenes.stages, "encode_pairs", stop)
+    cfg = dataclasses.replace(module.config(), pairs=3, workers=1, sets=(str(tmp_path / "own"),))
+    with pytest.raises(InputError, match="seen"):
+        module.run(cfg, tmp_path / "run")
+    assert len(edits) == 5 and edits[3:] == ["sepia", "sepia"]
+
+
 @pytest.mark.slow
 def test_a_run_on_published_weights(tmp_path, caplog, monkeypatch):
     monkeypatch.setattr(logging.getLogger("v2v"), "propagate", True)  # the command line turns it off

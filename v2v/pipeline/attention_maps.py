@@ -23,19 +23,16 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from v2v.array_types import AnyLatents, AnyPixels
 from v2v.config import ModelConfig
 from v2v.diffusion import windows
 from v2v.diffusion.sampler import SampleOutput
-from v2v.diffusion.step_skipping import StepSkipper
 from v2v.errors import InputError
-from v2v.language.abilities import Abilities
 from v2v.models.conditioning import build_conditioning
 from v2v.models.text_encoder import Tokenizer, clean_text
 from v2v.models.transformer import DiT
 from v2v.pipeline import windowed
 from v2v.pipeline.editor import EasyV2VEditor
-from v2v.pipeline.model import SampleRequest, TextEmbedding, shown_conditions
+from v2v.pipeline.model import SampleRequest, shown_conditions
 from v2v.pipeline.pretrained import Pretrained
 from v2v.pipeline.settings import EditRequest, EditResult
 from v2v.video import contact_sheet, file_checks, inputs
@@ -197,7 +194,7 @@ def recorded_attention(editor: EasyV2VEditor) -> Iterator["AttentionRecorder"]:
 
 
 class AttentionRecorder:
-    """An `EditingModel` that records the attention of another after every call of `sample`.
+    """An `EditingModel` that records the attention of another after every call of `sample`; all else is the other's.
 
     Attributes:
       recorded: maps of each batch of windows so far, [b, t, y, x, ...].
@@ -205,48 +202,11 @@ class AttentionRecorder:
 
     def __init__(self, model: Pretrained):
         self._model = model
+        self.config, self.conditions = model.config, model.conditions
+        self.abilities, self.skipping = model.abilities, model.skipping
+        self.encode, self.encode_mask, self.decode = model.encode, model.encode_mask, model.decode
+        self.tokenizer, self.embed_text, self.release = model.tokenizer, model.embed_text, model.release
         self.recorded: list[AttentionMaps] = []
-
-    @property
-    def config(self) -> ModelConfig:
-        """Return the model's configuration."""
-        return self._model.config
-
-    @property
-    def tokenizer(self) -> Tokenizer:
-        """Return the model's tokenizer."""
-        return self._model.tokenizer
-
-    @property
-    def conditions(self) -> tuple[str, ...]:
-        """Return what the model can be shown."""
-        return self._model.conditions
-
-    @property
-    def abilities(self) -> Abilities | None:
-        """Return what the model is known to do."""
-        return self._model.abilities
-
-    @property
-    def skipping(self) -> StepSkipper | None:
-        """Return the model's step skipping."""
-        return self._model.skipping
-
-    def encode(self, video: AnyPixels) -> AnyLatents:
-        """Encode as the model does."""
-        return self._model.encode(video)
-
-    def encode_mask(self, mask: AnyPixels) -> AnyLatents:
-        """Encode a mask as the model does."""
-        return self._model.encode_mask(mask)
-
-    def decode(self, z: AnyLatents) -> np.ndarray:
-        """Decode as the model does."""
-        return self._model.decode(z)
-
-    def embed_text(self, texts: list[str]) -> TextEmbedding:
-        """Embed as the model does."""
-        return self._model.embed_text(texts)
 
     def with_lora(self, adapter, scale: float = 1.0) -> "AttentionRecorder":
         """Return the model with an adapter, recorded too."""
@@ -255,10 +215,6 @@ class AttentionRecorder:
     def on(self, mesh: Mesh) -> "AttentionRecorder":
         """Return the model on a mesh, recorded too."""
         return AttentionRecorder(self._model.on(mesh))
-
-    def release(self) -> None:
-        """End the model's part in an edit."""
-        self._model.release()
 
     def sample(self, request: SampleRequest) -> SampleOutput:
         """Sample as the model does, then record attention on the way to the result."""

@@ -27,11 +27,8 @@ import numpy as np
 from jax.sharding import Mesh
 
 from v2v.array_types import AnyArray, AnyLatents, AnyPixels
-from v2v.config import ModelConfig
 from v2v.diffusion.sampler import SampleOutput
-from v2v.diffusion.step_skipping import StepSkipper
 from v2v.diffusion.windows import WindowLinks, concatenate_links
-from v2v.language.abilities import Abilities
 from v2v.pipeline.model import EditingModel, SampleRequest, TextEmbedding
 from v2v.runtime import sharding
 
@@ -76,6 +73,8 @@ class BatchedModel:
 
     def __init__(self, model: EditingModel, queue: "_BatchQueue", participant: "_Participant"):
         self._model, self._queue, self._participant = model, queue, participant
+        self.config, self.conditions = model.config, model.conditions
+        self.abilities, self.skipping = model.abilities, model.skipping
 
     def join(self) -> None:
         """Make the other jobs wait for this one's calls."""
@@ -112,26 +111,6 @@ class BatchedModel:
     def release(self) -> None:
         """Let the others go on without this one. Calls that follow are still computed."""
         self._queue.count(self._participant, False)
-
-    @property
-    def config(self) -> ModelConfig:
-        """Return the model's configuration."""
-        return self._model.config
-
-    @property
-    def conditions(self) -> tuple[str, ...]:
-        """Return what the model can be shown."""
-        return self._model.conditions
-
-    @property
-    def abilities(self) -> Abilities | None:
-        """Return what the model is known to do."""
-        return self._model.abilities
-
-    @property
-    def skipping(self) -> StepSkipper | None:
-        """Return the model's step skipping."""
-        return self._model.skipping
 
     def on(self, mesh: Mesh) -> "BatchedModel":
         """Return this model: it is on its mesh already."""
