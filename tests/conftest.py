@@ -68,9 +68,10 @@ _own_cores()
 
 # Files that take longest begin, so that workers end together.
 LONGEST = (
-    "train/test_resume.py",
-    "train/test_step.py",
     "test_end_to_end.py",
+    "train/test_resume.py",
+    "checkpoints/test_editing.py",
+    "train/test_step.py",
     "test_batched_model.py",
     "train/test_loop.py",
 )

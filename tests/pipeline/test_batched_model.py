@@ -170,6 +170,7 @@ sys.exit(main.main(["edit", "--manifest", sys.argv[1], "--out", "out", "--model"
 """
 
 
+@pytest.mark.slow
 def test_two_processes_of_two_devices_equal_one_of_one(model, listed, alone, tmp_path):
     """`v2v edit --manifest --distributed`: each process takes its share over its own devices; one list comes out."""
     with socket.socket() as free:

@@ -34,6 +34,7 @@ def model(tmp_path_factory):
     return tiny_model.write(tmp_path_factory.mktemp("model"))
 
 
+@pytest.mark.slow
 def test_the_second_start_compiles_nothing(model, tmp_path):
     """`--warm` compiles what an edit needs; other weights of the guidance and other clips are the same programs."""
     Video.from_array(picture(12, 40, 60)).save(tmp_path / "in.mp4")

@@ -49,6 +49,7 @@ def close(folder, name):
     np.testing.assert_allclose([other[k] for k in straight], [straight[k] for k in straight], rtol=2e-3)
 
 
+@pytest.mark.slow
 def test_killed_while_saving_it_resumes_to_the_bit(folder):
     saves = folder / "killed" / "checkpoints"
     run = runs.start(folder, "killed", STEPS)
