@@ -1,6 +1,5 @@
 """Attention that is shown is the attention that is used, and lies over the right words, places and frames."""
 
-import types
 
 import cv2
 import jax
@@ -67,7 +66,9 @@ def test_words_find_their_tokens():
 def test_windows_become_frames():
     """Each window's maps hold its own place in the clip; averaged over windows they must be the clip's."""
     stride, T_window, n = CFG.vae.stride_t, CFG.frames, 11
-    recorder = attention_maps.AttentionRecorder(types.SimpleNamespace(config=CFG))
+    model = FakePretrained(CFG)
+    model.tokenizer = None
+    recorder = attention_maps.AttentionRecorder(model)
     plan = windows.WindowPlan.of(n, T_window, stride)
     batches = windowed.window_batches(len(plan.starts), CFG.batch)
     for batch in batches:
