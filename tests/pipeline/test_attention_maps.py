@@ -1,6 +1,5 @@
 """Attention that is shown is the attention that is used, and lies over the right words, places and frames."""
 
-
 import cv2
 import jax
 import jax.numpy as jnp

@@ -31,8 +31,8 @@ import numpy as np
 from data_synth import generate
 from data_synth.operators.photometric import PHOTOMETRIC
 from data_synth.recipes import planar
-from data_synth.recipes.result import Rejected
 from data_synth.recipes.sources import NO_SOURCES, Sources
+from data_synth.rejection import Rejected
 from data_synth.scenes.edits import LOCAL_EDITS
 from v2v.data.pair import Pair
 from v2v.errors import InputError
