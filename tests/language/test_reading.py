@@ -191,6 +191,15 @@ def test_words_and_phrases():
     assert expand_phrase("a|b c?") == [("a", "c"), ("a",), ("b", "c"), ("b",)]
 
 
+def test_hard_sentences():
+    """Traps for half an understanding: negations, exceptions, descriptions, several places, verbs that mean something else."""
+    rows = (Path(__file__).parent / "hard_sentences.tsv").read_text().splitlines()[1:]
+    assert len(rows) > 140
+    for row in rows:
+        sentence, expected = row.split("\t")
+        assert format_steps(read_instruction(sentence).steps) == expected, sentence
+
+
 def test_the_table_of_sentences():
     """Written from the looks' names before the tables were; column 2 is what each means, column 3 what it is read as."""
     rows = [

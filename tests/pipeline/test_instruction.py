@@ -203,6 +203,8 @@ def test_lines_of_a_manifest_are_refused_one_by_one(v2v, tmp_path, monkeypatch, 
     assert [result["status"] for result in results] == ["done", "failed", "done"]
     assert "--anyway tries" in results[1]["error"] and results[0]["report"]["edits"] == ["black and white"]
     capsys.readouterr()
+    assert v2v("edit", "in.mp4", "a bit b&w", "-o", "some.mp4") == 0
+    assert '"a bit b&w", read as: black and white, 0.5 of it, the whole' in capsys.readouterr().err
     assert v2v("edit", "in.mp4", "make it a cartoon", "-o", "out.mp4") == 2
     error = capsys.readouterr().err
     assert error.startswith("v2v: error: instruction: this model can't do") and error.count("\n") == 1

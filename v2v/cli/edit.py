@@ -445,6 +445,8 @@ def parse_buckets(text: str) -> list[Bucket]:
 def format_report(report: EditReport) -> str:
     """Format the report of an edit as one line."""
     parts = [f'"{report["prompt"]}"']
+    if edits := report.get("edits"):
+        parts.append(f"read as: {'; '.join(edits)}")
     if report["strength"] < 1:
         parts.append(f"strength {report['strength']:g}")
     area = f"{report['mask_area']:.1%} of the frame" if report["mask_area"] < 1 else "the whole frame"

@@ -45,7 +45,7 @@ class PlannedStep:
         return None if self.place is None or self.place.kind == "region" else _find_source(self.place)
 
     def __str__(self) -> str:
-        amount = "" if self.amount == 1 else f", {self.amount:g} times as much"
+        amount = "" if self.amount == 1 else f", {self.amount:g} of it"
         place = "" if self.place is None else f" in {self.place}"
         return f"{self.title or self.sentence}{amount}{place}"
 
