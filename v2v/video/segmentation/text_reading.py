@@ -65,10 +65,12 @@ class RapidReader:
         try:
             import onnxruntime  # noqa: F401  what RapidOCR runs on, which it doesn't ask for itself
             from rapidocr import RapidOCR
+            from rapidocr.utils.output import RapidOCROutput
         except ImportError as error:
             raise InputError(
                 f"mask text: needs the packages rapidocr and onnxruntime ({error}); {install_hint('text')}"
             ) from None
+        self._result_type = RapidOCROutput
         self._engine = RapidOCR(
             params={
                 "Global.log_level": "critical",
@@ -83,12 +85,12 @@ class RapidReader:
         """Read a frame; see `TextReader`."""
         # The networks were trained on OpenCV's order of colours.
         result = self._engine(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR), use_cls=False)
-        boxes = result.boxes
-        texts, scores = getattr(result, "txts", None), getattr(result, "scores", None)
-        if boxes is None or not texts or not scores:
+        # Its type depends on the steps that are asked for; here always all but the turning of lines.
+        assert isinstance(result, self._result_type)
+        if result.boxes is None or result.txts is None:
             return []
         lines = []
-        for quad, text, score in zip(boxes, texts, scores, strict=True):
+        for quad, text, score in zip(result.boxes, result.txts, result.scores, strict=True):
             quad = np.asarray(quad, np.float32)
             is_readable = score >= MIN_SCORE and sum(map(str.isalnum, text)) >= MIN_LETTERS
             if is_readable and cv2.contourArea(quad) <= MAX_AREA * frame.shape[0] * frame.shape[1]:
