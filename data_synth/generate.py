@@ -24,7 +24,7 @@ import cv2
 import numpy as np
 
 from data_synth import footage, quality
-from data_synth.language import grammar, templates
+from data_synth.language import grammar, phrasing, templates
 from data_synth.operators import transition as tr
 from data_synth.operators.photometric import PHOTOMETRIC
 from data_synth.recipes import registry
@@ -70,6 +70,7 @@ class PairOptions:
       snapshot: Hash of what the sources hold, as for `registry.build_recipe`.
       storage: How clips are stored.
       sizes: Sizes (frames, height, width) instead of T, H and W: each clip of people's own gets the one that it fits best, others draw one.
+      varied_phrasing: Whether instructions of all recipes are varied (`language.phrasing`), also of those whose sentences are short and plain.
     """
 
     T: int = 9
@@ -82,6 +83,7 @@ class PairOptions:
     snapshot: str = ""
     storage: Storage = "lossless"
     sizes: tuple[footage.Size, ...] = ()
+    varied_phrasing: bool = False
 
 
 DEFAULT_OPTIONS = PairOptions()
@@ -276,6 +278,9 @@ def _add_transition_and_check(
         return outcome.within(name)
     probability = 0.0 if outcome.recipe in registry.UNTIMED_KINDS else options.transition
     limited = tr.add_transition(outcome, build_rng(seed, "transition"), probability, options.operators)
+    if registry.varies_words(name, options.varied_phrasing, options.sources.has_footage):
+        words = phrasing.vary_instructions(limited, build_rng(seed, "phrasing"))
+        limited = dataclasses.replace(limited, instructions=words)
     rejection = quality.find_rejection(limited, outcome)
     return rejection.within(name) if rejection else limited
 

@@ -53,6 +53,7 @@ class SynthRequest:
         hidden one beside `out`.
       storage: How clips are stored; masks and reference pictures are exact in any case.
       sizes: Sizes (frames, height, width) instead of the one above, as in `PairOptions`.
+      varied_phrasing: Whether the instructions of all recipes are varied, not only of those on footage.
     """
 
     out: str | Path
@@ -71,6 +72,7 @@ class SynthRequest:
     unfinished: str = ""
     storage: pr.Storage = "lossless"
     sizes: tuple[footage.Size, ...] = ()
+    varied_phrasing: bool = False
 
     @property
     def largest_size(self) -> footage.Size:
@@ -103,6 +105,7 @@ class SynthRequest:
             snapshot,
             self.storage,
             self.sizes,
+            self.varied_phrasing,
         )
 
     def check(self) -> None:
@@ -191,7 +194,7 @@ class SynthRequest:
             "version": planar.VERSION,
             "schema": pr.SCHEMA_VERSION,
         }
-        if versions := registry.recipe_versions(self.recipes):
+        if versions := registry.recipe_versions(self.recipes, self.sources.has_footage):
             table["versions"] = versions
         if self.sizes:
             table["sizes"] = [list(size) for size in self.sizes]
@@ -199,6 +202,8 @@ class SynthRequest:
             table["storage"] = self.storage
         if tuple(self.operators) != CLASSIC_OPERATORS:
             table["operators"] = list(self.operators)
+        if self.varied_phrasing:
+            table["varied_phrasing"] = True
         if self.sources != NO_SOURCES:
             brought = dataclasses.asdict(self.sources)
             # Requests of before these options say nothing of them.

@@ -74,7 +74,7 @@ TEMPLATES: dict[str, tuple[str, ...]] = {
         "put {the_object} farther {where}",
         "place {the_object} {to}",
         "take {the_object} from where it is and put it {to}",
-        "carry {the_object} over {to} and set it down there",
+        "pick {the_object} up and set it down {to}",
         "move {the_object} {where}, shadow included, so that it stands {to} and the old spot is empty ground",
         "relocate {the_object} from its present spot {at} and have it stand {to}, without changing its size or color",
         "slide {the_object} {where} until it is {to}, then restore the ground that it covered before",

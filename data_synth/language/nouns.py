@@ -39,13 +39,13 @@ _VOWEL_SOUND = re.compile(r"(?!uni|use|euro|one)[aeiou]|hour|heir|honest", re.IG
 
 def is_plural(name: str) -> bool:
     """Return whether a name is that of several things, such as "cherries"."""
-    last = name.split()[-1].lower()
+    last = _split_phrase(name)[0].split()[-1].lower()
     return last in _PLURALS or (last.endswith("s") and not last.endswith(("ss", "us", "is")))
 
 
 def is_countable(name: str) -> bool:
     """Return whether there can be two of it."""
-    return not is_plural(name) and name.split()[-1].lower() not in _MASS
+    return not is_plural(name) and _split_phrase(name)[0].split()[-1].lower() not in _MASS
 
 
 def with_article(name: str) -> str:
@@ -60,7 +60,8 @@ def with_article(name: str) -> str:
 
 def pluralize(name: str) -> str:
     """Return the plural of a countable name."""
-    *front, last = name.split()
+    head, preposition, rest = _split_phrase(name)
+    *front, last = head.split()
     lower = last.lower()
     if lower in _IRREGULAR:
         plural = _IRREGULAR[lower] or last
@@ -70,7 +71,13 @@ def pluralize(name: str) -> str:
         plural = f"{last[:-1]}ies"
     else:
         plural = f"{last}s"
-    return " ".join([*front, plural])
+    return " ".join([*front, plural]) + preposition + rest
+
+
+def _split_phrase(name: str) -> tuple[str, str, str]:
+    """Return the noun of a name, and what follows it by a preposition: "teacup", " without ", "handle"."""
+    match = re.search(r" (without|with|of|in|and|for|on) ", name)
+    return (name[: match.start()], match[0], name[match.end() :]) if match else (name, "", "")
 
 
 def count(number: int, name: str) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Iterable, Sequence
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 
@@ -157,6 +157,9 @@ class RecipeFamily:
       weight: Number of entries in the default mix, which is drawn from evenly; selectable families only.
       renderer: Name under which requests record `version`; "" for none of its own.
       version: Version of the code that draws: pairs of another version are not taken for what a request asks for.
+      phrasing: "own" sentences of the recipe, unless the request wants varied ones; "varied" always (`language.phrasing`); "varied on
+        footage", "own" elsewhere; "fixed": sentences of people, which nothing changes.
+      footage_version: Version of what is done with footage, where that is other code; recorded where a request brings footage.
     """
 
     name: str
@@ -166,6 +169,8 @@ class RecipeFamily:
     weight: int = 0
     renderer: str = ""
     version: str = ""
+    footage_version: str = ""
+    phrasing: Literal["own", "varied", "varied on footage", "fixed"] = "own"
 
     def __post_init__(self):
         if self.weight and not self.selectable:

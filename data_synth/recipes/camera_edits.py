@@ -219,4 +219,5 @@ FAMILY = RecipeFamily(
     selectable=True,
     renderer="camera",
     version=VERSION,
+    phrasing="varied",
 )

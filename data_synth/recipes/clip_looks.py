@@ -157,4 +157,5 @@ FAMILY = RecipeFamily(
     selectable=True,
     renderer="clip looks",
     version=VERSION,
+    phrasing="varied",
 )

@@ -160,4 +160,5 @@ FAMILY = RecipeFamily(
     (RecipeInfo(NAME, _build_recipe, kind=NAME, min_change=5.0, reads=("clips", "masks", "cutouts")),),
     renderer=NAME,
     version=VERSION,
+    phrasing="varied",
 )

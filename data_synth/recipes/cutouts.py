@@ -258,7 +258,10 @@ def move(stage: Stage, library: CutoutFolder, rng: np.random.Generator) -> Chang
     for _ in range(_OBJECT_TRIES):
         x = place.x + rng.uniform(0.25, 0.6) * W * (1 if rng.random() < 0.5 else -1)
         new = dataclasses.replace(place, x=x, y=place.y + rng.uniform(-0.03, 0.03) * H)
-        if stage.ground.is_free(new):
+        is_elsewhere = language.describe_place(new.x / W, new.y / H) != language.describe_place(
+            place.x / W, place.y / H
+        )
+        if is_elsewhere and stage.ground.is_free(new):
             layers = stage.draw(cutout.picture, place, 0), stage.draw(cutout.picture, new, 0)
             slots = _name_slots(cutout, place, stage) | {
                 "where": "to the right" if new.x > place.x else "to the left",
@@ -494,4 +497,5 @@ FAMILY = RecipeFamily(
     selectable=True,
     renderer="cutouts",
     version=VERSION,
+    phrasing="varied",
 )

@@ -147,4 +147,5 @@ FAMILY = RecipeFamily(
     selectable=True,
     renderer="grounding",
     version=VERSION,
+    phrasing="varied",
 )

@@ -22,7 +22,8 @@ from data_synth.rejection import Rejected
 from data_synth.rng import build_rng
 from v2v.data.pair import Pair
 
-VERSION = "1"
+# 2: varied instructions, and those of the way back.
+VERSION = "2"
 # Recipe → the looks among which it draws.
 RECIPE_LOOKS: dict[str, tuple[str, ...]] = {}
 for _look in LOOKS:
@@ -63,6 +64,12 @@ def look_pair(
     slots = dict(look.slots)
     caption = clip.caption or "a video"
     styled_caption = caption if region else language.format_caption(name, slots, clip.caption)
+    words = build_rng(seed, "words")
+    instructions = language.sample_instructions(name, forward, slots, clip.caption, words, region)
+    reverse = {}
+    if (name in UNDONE or not forward) and not region:
+        back = language.sample_instructions(name, not forward, slots, clip.caption, words)
+        reverse = {"reverse_instructions": list(back)}
     sides = ((clip.video, caption), (styled, styled_caption))
     (source, source_caption), (target, target_caption) = sides if forward else sides[::-1]
     return Pair(
@@ -70,9 +77,7 @@ def look_pair(
         target=target,
         mask=np.repeat(mask[None], T, 0),
         reference=None,
-        instructions=language.sample_instructions(
-            name, forward, slots, clip.caption, build_rng(seed, "words"), region
-        ),
+        instructions=instructions,
         source_caption=source_caption,
         target_caption=target_caption,
         edit=name if forward else f"undo-{name}",
@@ -84,6 +89,7 @@ def look_pair(
             "slots": {**slots, **({"it": region} if region else {})},
             "version": VERSION,
             "direction": "to" if forward else "from",
+            **reverse,
         },
         active=(0, T),
     )
@@ -143,6 +149,7 @@ FAMILY = RecipeFamily(
     selectable=True,
     renderer="looks",
     version=VERSION,
+    phrasing="varied",
 )
 UNDO_FAMILY = RecipeFamily(
     "undo-looks",
@@ -151,4 +158,5 @@ UNDO_FAMILY = RecipeFamily(
     selectable=True,
     renderer="looks",
     version=VERSION,
+    phrasing="varied",
 )

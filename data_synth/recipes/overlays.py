@@ -21,8 +21,8 @@ from data_synth.rng import build_rng
 from data_synth.scenes import objects as ob
 from v2v.data.pair import Pair
 
-# Letters depend on the fonts that OpenCV brings along.
-VERSION = f"1-opencv{cv2.__version__.split('.')[0]}"
+# Letters depend on the fonts that OpenCV brings along. 2: varied instructions, and those of the way back.
+VERSION = f"2-opencv{cv2.__version__.split('.')[0]}"
 # (generator, T, H, W) → one overlay for all frames or one for each, and the words for its instructions.
 OverlaySampler = Callable[[np.random.Generator, int, int, int], tuple[list[Overlay], dict[str, str]]]
 
@@ -49,6 +49,10 @@ def overlay_pair(
     covered = overlays.add_overlay(clip.video, layers)
     is_boxed = name != "watermark" and bool(rng.random() < 0.5)
     masks = [_mark(layer, is_boxed) for layer in layers]
+    words = build_rng(seed, "words")
+    instructions, back = (
+        language.sample_instructions(name, direction, slots, words) for direction in (forward, not forward)
+    )
     sides = (
         (clip.video, clip.caption or "a video"),
         (covered, language.format_caption(name, slots, clip.caption)),
@@ -59,7 +63,7 @@ def overlay_pair(
         target=target,
         mask=np.stack([masks[k % len(masks)] for k in range(T)]),
         reference=None,
-        instructions=language.sample_instructions(name, forward, slots, build_rng(seed, "words")),
+        instructions=instructions,
         source_caption=source_caption,
         target_caption=target_caption,
         edit=name if forward else f"remove-{name}",
@@ -70,6 +74,7 @@ def overlay_pair(
             "slots": slots,
             "version": VERSION,
             "direction": "to" if forward else "from",
+            "reverse_instructions": list(back),
         },
         active=(0, T),
     )
@@ -156,4 +161,5 @@ FAMILY = RecipeFamily(
     selectable=True,
     renderer="overlays",
     version=VERSION,
+    phrasing="varied",
 )

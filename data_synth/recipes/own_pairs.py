@@ -201,4 +201,5 @@ FAMILY = RecipeFamily(
     NAME,
     "pairs of your own; needs --import pairs=TABLE (CSV, JSON Lines, JSON) or a folder; v2v pairs check tells what is read",
     (RecipeInfo(NAME, _build_own_pairs, kind=NAME, reads=("set", "license")),),
+    phrasing="fixed",
 )

@@ -58,4 +58,5 @@ FAMILY = RecipeFamily(
     NAME,
     "pictures before and after an edit of --pictures DIR, under a camera move",
     (RecipeInfo(NAME, _build_recipe, kind=own_pairs.NAME, reads=("picture pairs", "license")),),
+    phrasing="fixed",
 )

@@ -86,6 +86,9 @@ UNTIMED_KINDS = frozenset(
     recipe.kind for family in ALL_FAMILIES for recipe in family.recipes if not recipe.may_begin_late
 )
 
+# Recipe → how its instructions are varied, `RecipeFamily.phrasing`.
+_PHRASINGS = {recipe.name: family.phrasing for family in ALL_FAMILIES for recipe in family.recipes}
+
 # What `--import NAME=PATH` may name.
 IMPORTS = tuple(recipe.name for family in ALL_FAMILIES for recipe in family.recipes if "set" in recipe.reads)
 
@@ -185,17 +188,35 @@ def reads_clips(name: str, sources: Sources) -> bool:
     return "clips" in _find_recipe(name, sources).reads
 
 
-def recipe_versions(edits: Sequence[str]) -> dict[str, str]:
+def recipe_versions(edits: Sequence[str], has_footage: bool = False) -> dict[str, str]:
     """Return the version of each renderer that these recipes draw with, beside the default mix's own (`planar.VERSION`).
 
     Requests record them, so that what an older renderer made is not taken for what is asked for.
+
+    Args:
+      edits: Names of recipes and families.
+      has_footage: Whether the request brings clips or pictures, for which some recipes have a version of their own.
     """
     names = set(iterate_members(edits))
-    return {
-        family.renderer: family.version
-        for family in ALL_FAMILIES
-        if family.renderer and names & {recipe.name for recipe in family.recipes}
-    }
+    families = [f for f in ALL_FAMILIES if f.renderer and names & {recipe.name for recipe in f.recipes}]
+    versions = {family.renderer: family.version for family in families}
+    if has_footage:
+        versions |= {f"{f.renderer} of footage": f.footage_version for f in families if f.footage_version}
+    return versions
+
+
+def varies_words(name: str, is_wanted: bool, has_footage: bool) -> bool:
+    """Return whether instructions of a recipe are varied by `language.phrasing`.
+
+    Args:
+      name: Recipe, of an expert too.
+      is_wanted: Whether the request wants it for all recipes whose words aren't people's own.
+      has_footage: Whether the request brings clips or pictures.
+    """
+    phrasing = _PHRASINGS.get(name, "own")
+    if phrasing == "fixed":
+        return False
+    return is_wanted or phrasing == "varied" or (phrasing == "varied on footage" and has_footage)
 
 
 def seeds_per_call(edits: Sequence[str], sources: Sources, snapshot: str = "") -> int:
@@ -224,7 +245,9 @@ def find_unused_sources(edits: Sequence[str], sources: Sources) -> list[str]:
             used_experts.add(path)
     kinds = {kind for recipe in recipes for kind in recipe.reads}
     if sources.has_footage and "masks" in kinds:
-        used_experts |= {path for path in sources.experts if shots.is_mask_expert(path)}
+        used_experts |= set(shots.find_experts(sources.experts, "mask"))
+    if sources.has_footage and "inpainter" in kinds:
+        used_experts |= set(shots.find_experts(sources.experts, "remove"))
     options = []
     if sources.clips and "clips" not in kinds:
         options.append("--clips")

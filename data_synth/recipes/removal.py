@@ -7,7 +7,8 @@ a static camera allows something exact wherever the object moves away: with M th
     where every frame hides p: plate(p) by Telea's inpainting from the plate around it
     removed_k(p) = plate(p) in M_k, frame_k(p) elsewhere
 
-so nothing outside the mask changes. Moving cameras need an external expert (`experts.spec`, role "remove").
+so nothing outside the mask changes. Footage is the matter of `footage_removal.py`; what follows here serves rendered shots, and the
+replacement of an object by one of another shot.
 """
 
 from __future__ import annotations
@@ -18,9 +19,11 @@ import re
 import cv2
 import numpy as np
 
+from data_synth.cutouts.library import read_cutout_folder
 from data_synth.language import templates as templates_lib
+from data_synth.recipes import footage_removal
 from data_synth.recipes.base import FunctionRecipe, Recipe, RecipeFamily, RecipeInfo
-from data_synth.recipes.shots import ShotSource, build_shot_source
+from data_synth.recipes.shots import ShotSource, build_shot_source, find_experts
 from data_synth.recipes.sources import Sources
 from data_synth.rejection import Rejected
 from data_synth.rng import build_rng
@@ -242,24 +245,37 @@ def _cut_out(video: np.ndarray, mask: np.ndarray) -> np.ndarray | None:
 
 
 def _build_removal(insert: bool, sources: Sources) -> Recipe:
-    return FunctionRecipe(functools.partial(removal_pair, insert, build_shot_source(sources)))
+    shots = build_shot_source(sources)
+    if not sources.has_footage:
+        return FunctionRecipe(functools.partial(removal_pair, insert, shots))
+    inpainter = footage_removal.build_inpainter(sources, find_experts(sources.experts, "remove"))
+    return FunctionRecipe(functools.partial(footage_removal.footage_removal_pair, insert, shots, inpainter))
 
 
 def _build_replacement(sources: Sources) -> Recipe:
-    return FunctionRecipe(functools.partial(replacement_pair, build_shot_source(sources)))
+    shots = build_shot_source(sources)
+    if not sources.has_footage or not sources.cutouts:
+        return FunctionRecipe(functools.partial(replacement_pair, shots))
+    inpainter = footage_removal.build_inpainter(sources, find_experts(sources.experts, "remove"))
+    library = read_cutout_folder(sources.cutouts)
+    return FunctionRecipe(
+        functools.partial(footage_removal.footage_replacement_pair, shots, inpainter, library)
+    )
 
 
 FAMILY = RecipeFamily(
     "removal, insertion, replacement",
-    "an object taken out of, put into, or exchanged in a static shot",
+    "an object taken out of, put into, or exchanged in a rendered shot, or in footage whose other frames show what is behind it",
     tuple(
-        RecipeInfo(name, build, kind="removal", min_change=10.0, reads=("clips", "masks"))
-        for name, build in (
-            ("removal", functools.partial(_build_removal, False)),
-            ("insertion", functools.partial(_build_removal, True)),
-            ("replacement", _build_replacement),
+        RecipeInfo(name, build, kind="removal", min_change=10.0, reads=reads)
+        for name, build, reads in (
+            ("removal", functools.partial(_build_removal, False), ("clips", "masks", "inpainter")),
+            ("insertion", functools.partial(_build_removal, True), ("clips", "masks", "inpainter")),
+            ("replacement", _build_replacement, ("clips", "masks", "inpainter", "cutouts")),
         )
     ),
     renderer="removal",
     version=VERSION,
+    footage_version=footage_removal.VERSION,
+    phrasing="varied on footage",
 )

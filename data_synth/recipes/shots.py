@@ -210,9 +210,10 @@ def build_masker(experts: tuple[str, ...]) -> Masker | None:
     Args:
       experts: TOML files.
     """
-    path = next((path for path in experts if is_mask_expert(path)), None)
-    if path is None:
+    paths = find_experts(experts, "mask")
+    if not paths:
         return None
+    path = paths[0]
     connection = connections.connect(path)
     spec = connection.spec
 
@@ -228,9 +229,13 @@ def build_masker(experts: tuple[str, ...]) -> Masker | None:
     return find_object
 
 
-def is_mask_expert(path: str) -> bool:
-    """Return whether a TOML file describes an expert of role mask."""
-    return not composition.load_composition(path) and connections.load_spec(path).role == "mask"
+def find_experts(experts: Sequence[str], role: str) -> tuple[str, ...]:
+    """Return the TOML files that describe experts of a role."""
+    return tuple(
+        path
+        for path in experts
+        if not composition.load_composition(path) and connections.load_spec(path).role == role
+    )
 
 
 def build_shot_source(sources: Sources) -> ShotSource:

@@ -13,9 +13,9 @@ from data_synth import footage, pictures
 from data_synth.file_cache import FileStamp, file_stamp
 from v2v.errors import InputError
 
-# What a recipe may read: the folders of clips and of pictures as footage, experts of role mask for those, pictures before and after an
+# What a recipe may read: the folders of clips and of pictures as footage, experts of role mask for those and of role remove for their gaps, pictures before and after an
 # edit, cut-outs, the set of its own name, the caption writer, the license for pairs of that set that state none.
-SourceKind = Literal["clips", "masks", "picture pairs", "cutouts", "set", "writer", "license"]
+SourceKind = Literal["clips", "masks", "inpainter", "picture pairs", "cutouts", "set", "writer", "license"]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -133,4 +133,5 @@ FAMILY = RecipeFamily(
     selectable=True,
     renderer="time",
     version=VERSION,
+    phrasing="varied",
 )

@@ -22,7 +22,8 @@ from data_synth.scenes import render as rn
 from data_synth.scenes import scene as sc
 from v2v.data.pair import Pair
 
-VERSION = "1"
+# 2: varied instructions, and those of the way back.
+VERSION = "2"
 # Depth of the frontmost layer of a rendered scene; the background's is 1.
 _NEAREST = 0.2
 
@@ -51,6 +52,11 @@ def weather_pair(
         if isinstance(clip, Rejected):
             return clip
     changed = WEATHER[name](clip.video, build_rng(seed, "weather"), depth)
+    words = build_rng(seed, "words")
+    instructions, back = (
+        language.sample_instructions(name, direction, {}, clip.caption, words)
+        for direction in (forward, not forward)
+    )
     sides = (
         (clip.video, clip.caption or "a video"),
         (changed, language.format_caption(name, {}, clip.caption)),
@@ -61,7 +67,7 @@ def weather_pair(
         target=target,
         mask=np.full((T, H, W), 255, np.uint8),
         reference=None,
-        instructions=language.sample_instructions(name, forward, {}, clip.caption, build_rng(seed, "words")),
+        instructions=instructions,
         source_caption=source_caption,
         target_caption=target_caption,
         edit=name if forward else f"remove-{name}",
@@ -72,6 +78,7 @@ def weather_pair(
             "depth": depth is not None,
             "version": VERSION,
             "direction": "to" if forward else "from",
+            "reverse_instructions": list(back),
         },
         active=(0, T),
     )
@@ -111,4 +118,5 @@ FAMILY = RecipeFamily(
     selectable=True,
     renderer="weather",
     version=VERSION,
+    phrasing="varied",
 )

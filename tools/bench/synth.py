@@ -2,8 +2,10 @@
 
     python tools/bench/synth.py
     --quick           a few pairs of each, for a first look
-    --only NAME       planar, experts (control videos), physics, memory, workers, footage or scale
+    --only NAME       planar, experts (control videos), physics, memory, workers, footage, scale or edits
     --scale N         pairs of the part scale (default: 100,000)
+    --cutouts DIR     edits: objects for the cut-out recipes on --clip, at 33x240x416 and 81x480x832; with NAME.mask.png or .mp4 beside the
+                      clip removal and grounding too
     --clip FILE       controls work on this clip, scaled to size; without it on a scene under white noise, the worst case of
                       footage: no codec can shorten it
 
@@ -69,6 +71,34 @@ def read_footage(clip: str | None) -> np.ndarray:
     return footage_lib.render_clip(1, 96, 480, 832).video // 2 + noise
 
 
+def measure_edits(clip: Path, cutouts: str, seeds: int) -> None:
+    """Print core-seconds a pair of each family that edits footage.
+
+    Args:
+      clip: Video file; masks beside it are used.
+      cutouts: Folder of cut-outs; "" without any.
+      seeds: Number of seeds a family; those that give no pair cost too.
+    """
+    names = ["looks", "weather", "overlays", "look-on-clip", "camera", "time"]
+    if cutouts:
+        names += ["cutouts", "compound"]
+    if any(clip.with_suffix(ending).is_file() for ending in (".mask.png", ".mask.mp4")):
+        names += ["grounding", "look-on-object", "removal"]
+    with tempfile.TemporaryDirectory() as folder:
+        for file in clip.parent.glob(f"{clip.stem}.*"):
+            (Path(folder) / file.name).symlink_to(file.resolve())
+        for size in ({"T": 33, "H": 240, "W": 416}, LARGE):
+            costs = {}
+            for name in names:
+                sources = Sources(clips=folder, cutouts=cutouts if name in ("cutouts", "compound") else "")
+                seconds, pair_count = measure_pairs((name,), range(seeds), sources, transition=0.5, **size)
+                costs[name] = f"{name} {seconds / pair_count:.2f}" if pair_count else f"{name} no pair"
+            print(
+                f"edits {'x'.join(map(str, size.values()))}, core-seconds a pair: {', '.join(costs.values())}",
+                flush=True,
+            )
+
+
 def main() -> None:
     """Parse the command line and print a line a bar."""
     parser = argparse.ArgumentParser(
@@ -78,7 +108,10 @@ def main() -> None:
     parser.add_argument("--only", action="append", default=[])
     parser.add_argument("--clip")
     parser.add_argument("--scale", type=int, default=100_000)
+    parser.add_argument("--cutouts", default="")
     args = parser.parse_args()
+    if "edits" in args.only and not args.clip:
+        parser.error("--only edits: expected --clip FILE")
     parts = args.only or ["planar", "experts", "physics", "memory", "workers", "footage"]
     if "planar" in parts:
         start = time.process_time()
@@ -109,6 +142,8 @@ def main() -> None:
         means = {n: seconds / count for n, (seconds, count) in costs.items() if count}
         print(f"physics 81x480x832, {len(means)} edits: mean {np.mean(list(means.values())):.1f}, worst "
               f"{max(means, key=means.get)} {max(means.values()):.1f} core-seconds ({BARS['physics']})", flush=True)  # fmt: skip
+    if "edits" in parts:
+        measure_edits(Path(args.clip), args.cutouts, 2 if args.quick else 6)
     if "memory" in parts:
         peaks = []
         for block in range(5):

@@ -104,6 +104,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="transitions of such edits: cut, blend, dissolve, wipe (default: cut,blend)",
     )
     parser.add_argument(
+        "--varied-phrasing",
+        action="store_true",
+        help="also long, polite and descriptive instructions for every recipe; those for footage have them anyway, people's own sentences stay",
+    )
+    parser.add_argument(
         "--clips",
         default="",
         metavar="DIR",
@@ -255,6 +260,7 @@ def parse_request(args: argparse.Namespace) -> SynthRequest:
         unfinished=args.unfinished,
         storage=args.storage,
         sizes=args.sizes,
+        varied_phrasing=args.varied_phrasing,
     )
 
 
