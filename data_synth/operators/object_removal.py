@@ -21,7 +21,7 @@ import numpy as np
 
 from data_synth.cutouts.appearance import draw_grain, measure_look
 from data_synth.operators import camera_track
-from data_synth.operators.background import Background, build_background
+from data_synth.operators.background import Background, build_background, find_median
 from data_synth.rejection import Rejected
 
 # Least share of corners that follow the camera.
@@ -32,6 +32,8 @@ MAX_UNSEEN = 0.10
 _MARGIN = 0.012
 # Grey levels: of a shadow, of the object's parts outside its mask, of what else moves, of a difference that is kept.
 _SHADOW_STEP, _OBJECT_STEP, _OTHER_STEP, _MIN_STEP = 9.0, 26.0, 26.0, 3
+# Nine tenths of the levels of a clip without corners differ by less from their median where the camera stands still.
+_MAX_STILL_STEP = 4.0
 # Three quarters of the background's pixels differ less from the clip, in grey levels.
 _MAX_RESIDUAL = 6.0
 # Greatest share of the ring around the object where something else moves; greatest size of its shadow, and of what its mask left out, as
@@ -74,8 +76,8 @@ def remove_object(
     H, W = mask.shape[1:]
     margin = max(2, round(_MARGIN * min(H, W)))
     grown = _grow(mask, margin)
-    track = camera_track.track_camera(video, grown, is_planar=True)
-    if track is None or track.agreement < _MIN_AGREEMENT:
+    track = _find_track(video, grown)
+    if track is None:
         return Rejected("no camera motion that the background follows")
     background = build_background(video, grown, track)
     if isinstance(background, Rejected):
@@ -101,6 +103,19 @@ def remove_object(
     if isinstance(filled, Rejected):
         return filled
     return _blend(video, filled, hidden, grown, margin, rng, unseen_share, track)
+
+
+def _find_track(video: np.ndarray, hidden: np.ndarray) -> camera_track.CameraTrack | None:
+    """Return the camera's motion; None where the background follows none. A smooth wall has no corners, but its levels tell that it stands."""
+    track = camera_track.track_camera(video, hidden, is_planar=True)
+    if track is not None and track.agreement >= _MIN_AGREEMENT:
+        return track
+    plate, unseen = find_median(video, hidden)
+    visible = ~(hidden | unseen)
+    steps = np.abs(video.astype(np.int16) - plate).max(-1)[visible]
+    if not steps.size or np.percentile(steps, 90) > _MAX_STILL_STEP:
+        return None
+    return camera_track.CameraTrack(np.tile(np.eye(3), (len(video), 1, 1)), 1.0)
 
 
 def _grow(mask: np.ndarray, margin: int) -> np.ndarray:

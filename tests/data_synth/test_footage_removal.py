@@ -85,6 +85,25 @@ def test_other_things_that_move_beside_it():
     assert remove_object(clip, mask, build_rng(0, "g")).reason == "something else moves beside the object"
 
 
+def test_a_wall_without_corners_stands_still():
+    clip = (
+        np.repeat(np.linspace(60, 180, W)[None, None, :, None], T, 0)
+        .repeat(H, 1)
+        .repeat(3, 3)
+        .astype(np.uint8)
+    )
+    plain, mask = clip.copy(), np.zeros((T, H, W), bool)
+    for k in range(T):
+        mask[k, 30:60, 8 * k : 8 * k + 14] = True
+    clip[mask] = (200, 20, 20)
+    removal = remove_object(clip, mask, build_rng(0, "g"))
+    assert np.abs(removal.target.astype(int) - plain).max() <= 3
+    drift = np.stack([np.roll(frame, 3 * k, 1) for k, frame in enumerate(plain)])
+    assert (
+        remove_object(drift, mask, build_rng(0, "g")).reason == "no camera motion that the background follows"
+    )
+
+
 def test_medians_of_what_is_visible():
     video = np.stack([np.full((2, 3, 3), v, np.uint8) for v in (10, 20, 30, 200)])
     hidden = np.zeros((4, 2, 3), bool)
