@@ -8,11 +8,15 @@ in `phrases.py`.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from typing import TypeVar
 
 import numpy as np
 
 from data_synth.language import phrases
 from v2v.data.pair import Pair
+
+Option = TypeVar("Option")
 
 # Number of sentences, and the share of them that are elaborated.
 _COUNT, _LONG_SHARE = 5, 0.3
@@ -127,5 +131,5 @@ def _finish(sentence: str) -> str:
     return text if re.search(r'[.?!]"?$', text) else f"{text}."
 
 
-def _choose(rng: np.random.Generator, options: tuple) -> str:
+def _choose(rng: np.random.Generator, options: Sequence[Option]) -> Option:
     return options[int(rng.integers(len(options)))]

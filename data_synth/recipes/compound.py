@@ -76,10 +76,14 @@ def compound_pair(
         assert library
         first = cutouts.cutout_pair(_choose(rng, OBJECT_STEPS), clips, library, seed, T, H, W)
     elif kind == "mark":
+        assert shot
         mark = _choose(rng, ("highlight", "outline", "bounding-box"))
-        first = grounding.grounding_pair(mark, lambda *_: shot, seed, T, H, W)
+        first = grounding.grounding_pair(mark, functools.partial(_take, shot), seed, T, H, W)
     elif kind == "object look":
-        first = clip_looks.part_look_pair(bool(rng.random() < 0.5), lambda *_: shot, seed, T, H, W)
+        assert shot
+        first = clip_looks.part_look_pair(
+            bool(rng.random() < 0.5), functools.partial(_take, shot), seed, T, H, W
+        )
     else:
         first = _draw_step(kind, rng)(_without_masks(clips), seed, T, H, W)
     if isinstance(first, Rejected):
@@ -134,6 +138,11 @@ def _draw_step(kind: str, rng: np.random.Generator) -> Step:
     if kind == "weather":
         return functools.partial(weather.weather_pair, _choose(rng, tuple(weather.WEATHER)), True)
     return functools.partial(overlays.overlay_pair, _choose(rng, tuple(overlays.OVERLAYS)), True)
+
+
+def _take(shot: Shot | Rejected, seed: int, T: int, H: int, W: int) -> Shot | Rejected:
+    """Return a shot whatever the seed."""
+    return shot
 
 
 def _without_masks(clips: MaskedClipSource) -> footage.ClipSource:

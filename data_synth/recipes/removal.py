@@ -24,7 +24,7 @@ from data_synth.language import templates as templates_lib
 from data_synth.recipes import footage_removal
 from data_synth.recipes.base import FunctionRecipe, Recipe, RecipeFamily, RecipeInfo
 from data_synth.recipes.shots import ShotSource, build_shot_source, find_experts
-from data_synth.recipes.sources import Sources
+from data_synth.recipes.sources import SourceKind, Sources
 from data_synth.rejection import Rejected
 from data_synth.rng import build_rng
 from data_synth.scenes import scene as sc
@@ -263,16 +263,14 @@ def _build_replacement(sources: Sources) -> Recipe:
     )
 
 
+_READS: tuple[SourceKind, ...] = ("clips", "masks", "inpainter")
 FAMILY = RecipeFamily(
     "removal, insertion, replacement",
     "an object taken out of, put into, or exchanged in a rendered shot, or in footage whose other frames show what is behind it",
-    tuple(
-        RecipeInfo(name, build, kind="removal", min_change=10.0, reads=reads)
-        for name, build, reads in (
-            ("removal", functools.partial(_build_removal, False), ("clips", "masks", "inpainter")),
-            ("insertion", functools.partial(_build_removal, True), ("clips", "masks", "inpainter")),
-            ("replacement", _build_replacement, ("clips", "masks", "inpainter", "cutouts")),
-        )
+    (
+        RecipeInfo("removal", functools.partial(_build_removal, False), "removal", 10.0, _READS),
+        RecipeInfo("insertion", functools.partial(_build_removal, True), "removal", 10.0, _READS),
+        RecipeInfo("replacement", _build_replacement, "removal", 10.0, (*_READS, "cutouts")),
     ),
     renderer="removal",
     version=VERSION,
