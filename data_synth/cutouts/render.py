@@ -15,9 +15,9 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from data_synth.cutouts.appearance import FootageLook, draw_grain
 from data_synth.cutouts.placement import Place
 from data_synth.operators.camera_track import CameraTrack
+from data_synth.operators.footage_appearance import FootageLook, draw_grain
 
 # Sigma in pixels of the edges of a drawn picture, before it is blurred like the footage.
 _OWN_BLUR = 0.45

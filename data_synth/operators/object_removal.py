@@ -19,9 +19,9 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
-from data_synth.cutouts.appearance import draw_grain, measure_look
 from data_synth.operators import camera_track
 from data_synth.operators.background import Background, build_background, find_median
+from data_synth.operators.footage_appearance import draw_grain, measure_look
 from data_synth.rejection import Rejected
 
 # Least share of corners that follow the camera.

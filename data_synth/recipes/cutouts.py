@@ -15,12 +15,12 @@ import numpy as np
 
 from data_synth import footage
 from data_synth.cutouts import placement, render
-from data_synth.cutouts.appearance import FootageLook, match_picture, measure_look
 from data_synth.cutouts.library import Cutout, CutoutFolder, read_cutout_folder
 from data_synth.cutouts.placement import Ground, Place
 from data_synth.cutouts.render import CutoutLayer
 from data_synth.language import cutouts as language
 from data_synth.language import nouns
+from data_synth.operators.footage_appearance import FootageLook, match_picture, measure_look
 from data_synth.recipes.base import FunctionRecipe, Recipe, RecipeFamily, RecipeInfo, join_names
 from data_synth.recipes.shots import MaskedClipSource, build_masked_clips
 from data_synth.recipes.sources import Sources

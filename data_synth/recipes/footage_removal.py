@@ -9,7 +9,6 @@ from __future__ import annotations
 import numpy as np
 
 from data_synth.cutouts import render
-from data_synth.cutouts.appearance import match_picture, measure_look
 from data_synth.cutouts.library import CutoutFolder
 from data_synth.cutouts.placement import Place
 from data_synth.experts.wire import Job
@@ -17,6 +16,7 @@ from data_synth.language import cutouts as cutout_language
 from data_synth.language import nouns
 from data_synth.language import removal as language
 from data_synth.operators.camera_track import CameraTrack
+from data_synth.operators.footage_appearance import match_picture, measure_look
 from data_synth.operators.object_removal import Inpainter, Removal, remove_object
 from data_synth.operators.pixel_math import luma_of
 from data_synth.recipes import connections

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from data_synth import footage, generate
-from data_synth.cutouts import appearance, library, placement, render
+from data_synth.cutouts import library, placement, render
 from data_synth.generate import PairOptions
-from data_synth.operators import camera_track
+from data_synth.operators import camera_track, footage_appearance
 from data_synth.recipes import cutouts, registry
 from data_synth.recipes.sources import Sources
 from data_synth.rejection import Rejected
@@ -101,7 +101,7 @@ def test_nothing_stands_where_something_passes():
 
 def test_objects_move_with_the_ground_and_leave_the_rest(objects):
     video = pan(dx=1.0, dy=0.0)
-    ground, look = placement.survey_ground(video), appearance.measure_look(video)
+    ground, look = placement.survey_ground(video), footage_appearance.measure_look(video)
     place = placement.Place(48.0, 60.0, 24.0, 0.75)
     cut = library.read_cutout_folder(objects).load(1)
     shadow = render.sample_shadow(build_rng(0, "s"))
