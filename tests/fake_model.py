@@ -14,6 +14,7 @@ from v2v.diffusion.sampler import SampleOutput
 from v2v.errors import InputError
 from v2v.language.abilities import Abilities
 from v2v.pipeline.model import TextEmbedding
+from v2v.pipeline.working_size import choose_size
 
 GREY = np.float32([0.299, 0.587, 0.114])
 KNOWN = ("make", "it", "grey", "negative", "the", "colours", "of", "reference", "remove", "red")
@@ -32,7 +33,8 @@ class FakePretrained:
     config: ModelConfig = dataclasses.field(default_factory=debug)
     added: float = 0.0
     calls: list = dataclasses.field(default_factory=list)  # shapes and settings seen by sample
-    conditions = ("source", "mask", "reference")
+    conditions: tuple = ("source", "mask", "reference")
+    any_aspect: bool = False
     skipping = None
     abilities: Abilities | None = None
 
@@ -65,6 +67,7 @@ class FakePretrained:
             links.past is not None or (links.weight[0] == 1).all()
         )
         settings = {"steps": steps, "guidance": guidance, "strength": strength, "links": links, "mode": mode}
+        settings |= {"negative": request.negative, "first": request.first}
         shape = (*z_src.shape[:1], GROUP * (z_src.shape[1] - 1) + 1, *z_src.shape[2:4], 3)
         self.calls.append({"shape": shape, "noise": noise[0], "mask": self.decode(z_msk), **settings})
         z_src, z_msk, edited = np.asarray(z_src), np.asarray(z_msk), np.array(z_src)
@@ -75,7 +78,16 @@ class FakePretrained:
                 edited[row] = 255 - z_src[row]
             if reference:
                 edited[row] = np.asarray(z_ref)[row].mean((1, 2), keepdims=True)
-        return SampleOutput(np.where(z_msk > 127, edited + self.added, z_src), np.zeros((1, links.clips)))
+        edited = np.where(z_msk > 127, edited + self.added, z_src)
+        if request.first is not None:
+            edited[:, :1] = request.first
+        return SampleOutput(edited, np.zeros((1, links.clips)))
+
+    def for_clip(self, height, width):
+        if not self.any_aspect:
+            return self
+        h, w = choose_size(self.config, height, width)
+        return dataclasses.replace(self, config=dataclasses.replace(self.config, height=h, width=w))
 
     def on(self, mesh):
         return self

@@ -16,6 +16,8 @@ diffusers = pytest.importorskip("diffusers")
 transformers = pytest.importorskip("transformers")
 pytest.importorskip("sentencepiece")
 
+from PIL import Image
+
 from tests.checkpoints import small_models
 from tests.example_clips import picture
 from tests.parity import reference, tiny
@@ -76,6 +78,59 @@ def test_text_to_video_folder(tmp_path, capsys):
     assert main.main(["doctor", "--model", str(model), "--values", "--json"]) == 0
     report = json.loads(capsys.readouterr().out)["model"]
     assert not report["edits_by"] and {p["layout"] for p in report["parts"].values()} == {"diffusers"}
+
+
+def test_clips_from_a_text_and_from_a_first_frame(tmp_path):
+    """From the same sentences, picture and noise to the latents of WanPipeline and of WanImageToVideoPipeline; then the command line."""
+    folder, pipe = saved(tmp_path, tiny.Z)
+    model = pretrained.load_pretrained(str(folder), **SIZE, dtype="float32")
+    image = picture(1, HEIGHT, WIDTH)[0]
+    noise = tiny.normal("noise", 1, 2, HEIGHT // 16, WIDTH // 16, tiny.Z)
+    settings = {
+        "prompt": PROMPT, "negative_prompt": "blurry, static", "latents": reference.channels_first(noise), "num_frames": FRAMES,
+        "height": HEIGHT, "width": WIDTH, "num_inference_steps": STEPS, "guidance_scale": GUIDANCE, "output_type": "latent",
+    }  # fmt: skip
+    onwards = diffusers.WanImageToVideoPipeline(
+        **{
+            name: getattr(pipe, name)
+            for name in ("tokenizer", "text_encoder", "vae", "scheduler", "transformer")
+        },
+        expand_timesteps=True,
+    )
+    text, negative = (model.embed_text([words]).rows for words in (PROMPT, "blurry, static"))
+    for theirs, first in ((pipe, None), (onwards, model.encode(image[None, None]))):
+        theirs.set_progress_bar_config(disable=True)
+        given = {} if first is None else {"image": Image.fromarray(image)}
+        with torch.no_grad():
+            expected = reference.channels_last(theirs(**settings, **given).frames)
+        request = SampleRequest(
+            None, None, None, text, noise, STEPS, GUIDANCE, negative=negative, first=first
+        )
+        ours = np.asarray(model.sample(request).latents)
+        assert np.abs(ours - expected).max() <= 1e-4
+    Video.from_array(image[None], 10).save(tmp_path / "first.png")
+    command = [
+        "edit",
+        "--text-only",
+        PROMPT,
+        "--model",
+        folder,
+        "--steps",
+        STEPS,
+        "--size",
+        f"{WIDTH}x{HEIGHT}x{FRAMES}",
+    ]
+    command += [
+        "--first-frame",
+        tmp_path / "first.png",
+        "--negative",
+        "blurry, static",
+        "-o",
+        tmp_path / "made.mp4",
+    ]
+    assert main.main([str(word) for word in command]) == 0
+    made = read(tmp_path / "made.mp4")
+    assert made.frames.shape == (FRAMES, HEIGHT, WIDTH, 3) and made.fps == 24
 
 
 def test_channel_conditioned_folder(tmp_path):

@@ -176,3 +176,15 @@ def test_lora_of_another_backbone_is_refused_by_name(params):
     wrong["blocks"]["ffn"]["up"]["a"] = jnp.zeros((2, 5, 4))
     with pytest.raises(ValueError, match="blocks/ffn/up"):
         lora.merge_adapter(params, wrong, 1.0)
+
+
+def test_what_is_float32_is_exact_on_every_device():
+    """The products of time MLP, head and new embeddings, lowered for a TPU, whose default is one pass of bfloat16; no others are."""
+    cfg = dataclasses.replace(debug().dit, dtype="bfloat16")
+    model, z = DiT(cfg), jnp.zeros((1, 2, 4, 4, 8))
+    arguments = z, jnp.ones(1), jnp.zeros((1, 24, 16)), z
+    variables = jax.eval_shape(model.init, jax.random.key(0), *arguments)
+    lowered = jax.jit(model.apply).trace(variables, *arguments).lower(lowering_platforms=("tpu",)).as_text()
+    products = [line for line in lowered.splitlines() if "dot_general" in line]
+    exact = [line for line in products if "HIGHEST" in line]
+    assert len(exact) == 5 < len(products) and all("f32" in line.rpartition("->")[2] for line in exact)

@@ -364,3 +364,45 @@ def test_clips_of_a_large_models_own_size_keep_its_picture(side, expected):
     other = editor.edit_video(frames[:, : side // 2], "make it grey").frames
     guided = editor.edit_video(frames[:, : side // 2], "make it grey", detail="guided").frames
     np.testing.assert_array_equal(np.asarray(list(other)), np.asarray(list(guided)))
+
+
+def test_an_edited_first_frame_goes_on(editor):
+    """The first window begins with it, each later one with the frame of the window before that shows the same moment."""
+    editor.model.conditions = ()
+    frames, first = picture(14, 32, 32), np.full((64, 64, 3), 200, np.uint8)
+    with expect_note("doesn't see how the source moves"):
+        out = editor.edit_video(frames, "make it grey", first_frame=first, detail="model")
+    assert (out.frames[0] == 200).all()
+    calls = editor.model.calls
+    assert len(calls) > 2 and (np.asarray(calls[0]["first"]) == 200).all()
+    begins = 4 * np.cumsum([call["links"].shift[0] for call in calls])
+    for begin, call in zip(begins[1:], calls[1:], strict=True):
+        start = editor.model.decode(np.asarray(call["first"]))[0, 0]
+        assert np.abs(start - grey(frames[begin].astype(np.float32))).max() <= 1
+    assert (
+        editor.edit_video(frames, "make it grey", first_frame=first, strength=0.5).report["strength"] == 0.5
+    )
+    with expect_note("first frame: 64x32 is stretched"):
+        editor.edit_video(frames, "make it grey", first_frame=first[:32], strength=0.5)
+
+
+def test_models_that_were_never_trained_to_edit(editor):
+    """They are refused with the ways that they have, and begin with the noised source where that is said."""
+    editor.model.conditions = ()
+    with pytest.raises(InputError, match=r"never trained to edit; .*--lora.*--strength 0.7.*--first-frame"):
+        editor.edit_video(picture(), "make it grey")
+    with expect_note("it begins with the source under noise"):
+        editor.edit_video(picture(), "make it grey", strength=0.6)
+    assert editor.model.calls[-1]["strength"] == 0.6
+
+
+def test_what_guidance_leads_away_from(editor):
+    editor.edit_video(picture(), "make it grey")
+    assert editor.model.calls[-1]["negative"] is None
+    editor.edit_video(picture(), "make it grey", negative_prompt="negative")
+    negative = editor.model.calls[-1]["negative"]
+    assert negative.shape == (editor.model.config.batch, 1, 3) and negative[0, 0].tolist() == [0, 1, 0]
+    with expect_note("does nothing at guidance 1"):
+        editor.edit_video(picture(), "make it grey", negative="negative", guidance=1)
+    with pytest.raises(InputError, match="negative: expected a text, got 3"):
+        EditSettings(negative=3)

@@ -59,6 +59,10 @@ class TimedModel:
         """Time `EditingModel.sample`."""
         return self._measure(lambda: self._model.sample(request))
 
+    def for_clip(self, height: int, width: int) -> "TimedModel":
+        """Return this model, which has one size."""
+        return self
+
     def release(self) -> None:
         """Release the other model."""
         self._model.release()

@@ -1,9 +1,10 @@
 """`v2v doctor`: versions and devices of this machine; what a model folder or an adapter holds, lacks, and what is damaged.
 
 No weights are loaded, nor fetched: names, shapes, types and file sizes are compared with what the configuration needs. `values` reads every number
-too, which is the only way to find NaN.
+too, which is the only way to find NaN; `effect` runs the model on a few frames and tells whether its inputs have an effect.
 """
 
+import dataclasses
 import importlib.metadata
 import json
 import platform
@@ -31,9 +32,11 @@ from v2v.checkpoints.orbax_tree import first_line
 from v2v.config import ModelConfig
 from v2v.errors import InputError
 from v2v.models.conditioning import build_conditioning
-from v2v.pipeline import memory_plan, pretrained
+from v2v.pipeline import effect_check, memory_plan, pretrained
+from v2v.pipeline.effect_check import Verdict
 from v2v.pipeline.memory_plan import ClipShape, MemoryPlan
-from v2v.runtime import host_memory
+from v2v.runtime import compilation_cache, host_memory
+from v2v.video import inputs
 
 PACKAGES = (
     "jax",
@@ -62,6 +65,7 @@ class Diagnosis:
       devices: kind, platform and memory of each device.
       problems: one line each; empty when nothing is wrong.
       model: JSON values that describe the model; None without a model.
+      effects: what a trial of the model found; None where it wasn't tried.
     """
 
     v2v: str
@@ -70,21 +74,25 @@ class Diagnosis:
     devices: list[dict[str, Any]]
     problems: list[str]
     model: dict[str, Any] | None = None
+    effects: list[Verdict] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the diagnosis as JSON values."""
         machine = {"v2v": self.v2v, "python": self.python, "packages": self.packages, "devices": self.devices}
         model = {} if self.model is None else {"model": self.model}
-        return machine | model | {"problems": self.problems}
+        effects = {} if self.effects is None else {"effects": [dataclasses.asdict(v) for v in self.effects]}
+        return machine | model | effects | {"problems": self.problems}
 
 
-def run_doctor(model: str = "", lora: str = "", values: bool = False) -> dict[str, Any]:
+def run_doctor(model: str = "", lora: str = "", values: bool = False, effect: bool = False) -> dict[str, Any]:
     """Diagnose, with the arguments of `diagnose`, and return what the command prints; "exit" is its exit code."""
-    report = diagnose(model, lora, values).to_json()
-    return report | {"exit": 2 if report["problems"] else 0, "output": _format_report(report)}
+    diagnosis = diagnose(model, lora, values, effect)
+    report = diagnosis.to_json()
+    failed = any(not verdict.passed for verdict in diagnosis.effects or ())
+    return report | {"exit": 2 if diagnosis.problems else int(failed), "output": _format_report(report)}
 
 
-def diagnose(model: str = "", lora: str = "", values: bool = False) -> Diagnosis:
+def diagnose(model: str = "", lora: str = "", values: bool = False, effect: bool = False) -> Diagnosis:
     """Examine this machine, a model and an adapter.
 
     Args:
@@ -92,21 +100,58 @@ def diagnose(model: str = "", lora: str = "", values: bool = False) -> Diagnosis
         examines the machine alone.
       lora: an adapter for that model.
       values: read every tensor.
+      effect: load the model, which is fetched where it must be, and try it, unless something is wrong already.
 
     Raises:
-      InputError: `values` without a model or an adapter.
+      InputError: `values` or `effect` without a model or an adapter.
     """
-    if values and not (model or lora):
+    if (values or effect) and not (model or lora):
         raise InputError(
-            "doctor --values: reads the numbers of a model or an adapter; name one with --model or --lora"
+            f"doctor {'--values' if values else '--effect'}: reads a model or an adapter; name one with --model or --lora"
         )
     problems: list[str] = []
     if lora and not model:
         model = "embedded"
     description = _describe_model(model, lora, values, problems) if model else None
+    effects = try_model(model, lora) if effect and not problems else None
     return Diagnosis(
-        __version__, platform.python_version(), _find_versions(), _describe_devices(), problems, description
+        __version__,
+        platform.python_version(),
+        _find_versions(),
+        _describe_devices(),
+        problems,
+        description,
+        effects,
     )
+
+
+def try_model(name: str, lora: str = "") -> list[Verdict]:
+    """Load a model, at the size of a small clip where its own is large, and check that what it is given has an effect.
+
+    Args:
+      name: the model.
+      lora: an adapter for it, or "".
+
+    Raises:
+      InputError: a model or adapter that can't be used.
+    """
+    compilation_cache.use_compilation_cache()
+    model = pretrained.load_pretrained(name)
+    if smaller := effect_check.small_settings(model.config):
+        model = pretrained.load_pretrained(name, **smaller)
+    without = None
+    if lora:
+        adapter = adapters.load_adapter(lora, model.config)
+        model, without = model.with_lora(adapter), model.with_lora(adapter, 0.0)
+    config = model.config
+    frames: list[np.ndarray] = []
+    inputs.open_clip(
+        assets.SAMPLE,
+        25.0,
+        lambda frame: frames.append(inputs.resize_frame(frame, config.height, config.width)),
+    )
+    rows = np.minimum(np.arange(config.frames), len(frames) - 1)
+    return effect_check.check_effects(model, np.stack([frames[row] for row in rows]), without)
 
 
 def _find_versions() -> dict[str, str | None]:
@@ -298,6 +343,8 @@ def _format_report(report: dict) -> str:
         ]  # fmt: skip
     if "memory" in model:
         lines.append(_format_memory(model["memory"]))
+    for verdict in report.get("effects", ()):
+        lines.append(f"  {'passed' if verdict['passed'] else 'FAILED'}  {verdict['name']}: {verdict['text']}")
     lines += [f"problem: {p}" for p in report["problems"]]
     if model and not report["problems"]:
         lines.append("nothing is missing")

@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 import functools
 import json
+import logging
 import sys
 import time
 from collections import Counter
@@ -13,8 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from v2v.assets import EMBEDDED
-from v2v.errors import InputError
+from v2v.errors import InputError, note
 from v2v.pipeline.settings import EditReport, EditRequest, EditSettings, add_skips, check_combination
+from v2v.runtime import devices
 from v2v.video import file_checks
 from v2v.video.file_checks import DEFAULT_FORMAT
 from v2v.video.output_format import STILLS, OutputFormat
@@ -28,17 +30,25 @@ if TYPE_CHECKING:  # heavy imports wait until the input is checked
     from v2v.pipeline.model import EditingModel
     from v2v.pipeline.pretrained import Pretrained
 
+logger = logging.getLogger(__name__)
+
 # Far beyond what gives a picture, and far from where float32 ends.
 LARGEST_WEIGHT = 1e6
 # Options without effect: for one clip, for a manifest, and with --warm, whose argument sets steps and windows.
 UNUSED_FOR_ONE = ("out", "distributed")
-UNUSED_FOR_MANIFEST = ("explain", "warm", "overwrite")
+UNUSED_FOR_MANIFEST = ("explain", "warm", "overwrite", "first_frame", "text_only")
 UNUSED_FOR_LOOKS = (
     "manifest", "warm", "out", "distributed", "explain", "mask", "reference", "start", "end", "window", "anyway",
+    "first_frame", "text_only",
 )  # fmt: skip
+UNUSED_FOR_TEXT = (
+    "explain", "out", "distributed", "manifest", "warm", "mask", "invert_mask", "soft", "reference", "start", "end",
+)  # fmt: skip
+# Settings that say how a source is used, which must have their defaults without one.
+SOURCE_SETTINGS = ("strength", "amount", "detail", "preserve", "guide")
 UNUSED_FOR_WARM = (
     "explain", "out", "distributed", "mask", "invert_mask", "soft", "reference", "start", "end", "steps", "window", "seed",
-    "overwrite", "codec", "quality", "crf", "pix_fmt",
+    "overwrite", "codec", "quality", "crf", "pix_fmt", "first_frame", "text_only",
 )  # fmt: skip
 
 
@@ -48,7 +58,9 @@ class ModelOptions:
 
     Attributes:
       path: "embedded", a folder, or ORG/NAME[@REVISION] on the hub.
-      size: frames, height and width other than the model's.
+      size: frames, height and width other than the model's, and whether clips keep their aspect (`load_pretrained`).
+      dtype: of matrix products, other than the model's.
+      device: as `devices.select_device` takes it.
       solver: another solver than the model's.
       schedule: another schedule than the model's.
       adapters: files, or their names on the hub, and their weights.
@@ -67,6 +79,8 @@ class ModelOptions:
     progress: bool = False
     mesh: Mapping[str, int] = field(default_factory=dict)
     weights_dtype: "WeightsDtype | None" = None
+    dtype: str | None = None
+    device: str = ""
 
     def load_editor(self, jobs: bool = False) -> "EasyV2VEditor":
         """Load the model and its adapters.
@@ -75,8 +89,14 @@ class ModelOptions:
           jobs: whether it edits several clips side by side, so that devices are no mesh of one clip unless `mesh` says so.
 
         Raises:
-          InputError: no such model or adapter, or unsuitable ones.
+          InputError: no such model, adapter or device, or unsuitable ones.
         """
+        devices.select_device(self.device)
+        # Where nobody watches, bad input still ends in one line; the report tells the device.
+        level = logging.INFO if self.progress else logging.DEBUG
+        logger.log(level, "v2v: editing on %s", devices.describe_devices())
+        if hint := devices.find_unused_device():
+            note(hint)
         from v2v.checkpoints import hub, hub_client
         from v2v.pipeline.editor import EasyV2VEditor
         from v2v.pipeline.pretrained import load_pretrained
@@ -88,7 +108,10 @@ class ModelOptions:
             "solver": self.solver,
             "schedule": self.schedule,
             "weights_dtype": self.weights_dtype,
+            "dtype": self.dtype,
         }
+        if self.dtype == "float32":
+            devices.use_exact_float32()
         if self.path == "embedded" and not any(settings.values()) and not self.mesh:
             editor = EasyV2VEditor(self.path)
         else:
@@ -118,6 +141,8 @@ class ModelOptions:
         adapters = [hub.resolve_adapter(file) for file, _ in self.adapters]
         weights = [weight for _, weight in self.adapters]
         settings = repr((weights, dict(self.size), self.solver, self.schedule))
+        if self.dtype is not None:
+            settings += f" {self.dtype}"
         return fingerprint_weights(files, *adapters) + settings + (self.weights_dtype or "")
 
 
@@ -136,6 +161,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     progress = sys.stderr.isatty() and not args.quiet
     if args.looks:
         return _list_looks(args, progress)
+    if args.text_only is not None:
+        return _run_text(args, progress)
     has_manifest = args.manifest is not None
     if has_manifest or args.warm is not None:
         if any(option is not None for option in (args.video, args.instruction, args.output)):
@@ -165,7 +192,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     check_combination(settings, args.mask, args.reference)
     if args.explain:
         file_checks.check_folder(args.explain, "--explain")
-    request = EditRequest(args.video, args.instruction, args.mask, args.reference, settings)
+    request = EditRequest(
+        args.video, args.instruction, args.mask, args.reference, settings, first_frame=args.first_frame
+    )
     return edit_clip(
         request,
         args.output,
@@ -209,7 +238,11 @@ def edit_clip(
     """
     start = time.perf_counter()
     file_checks.check_not_input(
-        Path(output), input=request.video, mask=request.mask, reference=request.reference
+        Path(output),
+        input=request.video,
+        mask=request.mask,
+        reference=request.reference,
+        first_frame=request.first_frame,
     )
     target = file_checks.check_output(output, output_format, overwrite=overwrite)
     if isinstance(request.video, str | Path):
@@ -239,6 +272,7 @@ def edit_clip(
         "audio": edited.video.audio is not None,
         "instruction": request.instruction,
         **report,
+        "device": devices.describe_devices(),
         "seconds": {"load": round(loaded - start, 3), "edit": round(end - loaded, 3)},
     }
 
@@ -250,7 +284,6 @@ def tell_memory(model: "EditingModel", quiet: bool = False) -> None:
       model: the model.
       quiet: print the note alone.
     """
-    from v2v.errors import note
     from v2v.pipeline.pretrained import Pretrained
 
     if not isinstance(model, Pretrained):
@@ -286,6 +319,75 @@ def _list_looks(args: argparse.Namespace, progress: bool) -> dict[str, Any]:
     return list_looks(
         _model_options(args, progress).load_editor(), args.video or "sample", args.output, quiet=args.quiet
     )
+
+
+def _run_text(args: argparse.Namespace, progress: bool) -> dict[str, Any]:
+    """Check the options of a clip that is made from a text alone, and make it."""
+    if args.video is not None:
+        raise InputError("edit: with --text-only no clip is expected; leave it out, or leave out --text-only")
+    _check_effect(args, "with --text-only", UNUSED_FOR_TEXT)
+    _check_scale(args)
+    settings = _settings(args)
+    changed = [name for name in SOURCE_SETTINGS if getattr(settings, name) != getattr(EditSettings(), name)]
+    if changed:
+        raise InputError(f"edit: {', '.join(changed)} says how a clip is used; leave it out with --text-only")
+    if args.output is None:
+        raise InputError("edit: expected -o OUT, got no output; see v2v edit --help")
+    return generate_clip(
+        args.text_only,
+        args.output,
+        _model_options(args, progress),
+        settings,
+        first_frame=args.first_frame,
+        output_format=_output_format(args),
+        overwrite=args.overwrite,
+        progress=progress,
+    )
+
+
+def generate_clip(
+    prompt: str,
+    output: str,
+    model: ModelOptions,
+    settings: EditSettings,
+    *,
+    first_frame: str | None = None,
+    output_format: OutputFormat = DEFAULT_FORMAT,
+    overwrite: bool = False,
+    progress: bool = False,
+) -> dict[str, Any]:
+    """Make a clip from a text.
+
+    Args:
+      prompt: what it shows.
+      output: the file to write.
+      model: the model.
+      settings: steps, guidance, negative text, seed and window.
+      first_frame: its first frame.
+      output_format: codec, quality and pixel format of the output.
+      overwrite: replace an output that exists.
+      progress: show progress bars.
+
+    Returns:
+      The report.
+
+    Raises:
+      InputError: bad input.
+    """
+    start = time.perf_counter()
+    file_checks.check_not_input(Path(output), first_frame=first_frame)
+    target = file_checks.check_output(output, output_format, overwrite=overwrite)
+    editor = model.load_editor()
+    loaded = time.perf_counter()
+    clip = editor.generate(prompt, first_frame=first_frame, progress=progress, **dataclasses.asdict(settings))
+    clip.save(target, **dataclasses.asdict(output_format))
+    end = time.perf_counter()
+    T, H, W = clip.frames.shape[:3]
+    return {
+        "output": str(target), "frames": T, "width": W, "height": H, "fps": clip.fps, "duration": clip.duration,
+        **add_skips(clip.report, editor.model.skipping), "device": devices.describe_devices(),
+        "seconds": {"load": round(loaded - start, 3), "edit": round(end - loaded, 3)},
+    }  # fmt: skip
 
 
 def _run_manifest(args: argparse.Namespace, progress: bool) -> dict[str, Any]:
@@ -346,12 +448,13 @@ def edit_manifest(
         mesh = None if model.skip or model.mesh else _build_mesh()
     editor, results = model.load_editor(jobs=True), []
     tell_memory(editor.model, quiet)
-    for result in batch.run_jobs(
-        editor, jobs, out, weights=model.fingerprint(), progress=progress, mesh=mesh
-    ):
+    weights = model.fingerprint()
+    if editor.model.for_clip(1000, 500) is not editor.model:  # before, all clips were edited at one size
+        weights += " any aspect"
+    for result in batch.run_jobs(editor, jobs, out, weights=weights, progress=progress, mesh=mesh):
         results.append(result)
-        for note in result["notes"] if result["status"] != "skipped" else ():
-            print(f"v2v: note: line {result['line']}: {note}", file=sys.stderr)
+        for text in result["notes"] if result["status"] != "skipped" else ():
+            print(f"v2v: note: line {result['line']}: {text}", file=sys.stderr)
         if not quiet:
             status = f"line {result['line']}: {result['status']}: {result['output']}"
             status = result["error"] or ", ".join([status, *_format_skips([result["report"]])])
@@ -515,6 +618,8 @@ def _model_options(args: argparse.Namespace, progress: bool) -> ModelOptions:
         progress,
         args.mesh,
         args.weights_dtype,
+        args.dtype,
+        args.device or "",
     )
 
 

@@ -17,7 +17,7 @@ from v2v.cli import eval as evaluation
 from v2v.cli import models, pairs, parsers, synth
 from v2v.cli.interruption import raised_signals
 from v2v.errors import InputError, install_hint
-from v2v.runtime import compilation_cache, environment
+from v2v.runtime import compilation_cache, devices, environment
 
 Command = Callable[[argparse.Namespace], dict]
 
@@ -64,6 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     ):  # what follows an experiment's own options are its fields
         args.refuse(_explain_rest(args, rest))
     compilation_cache.set_environment()
+    devices.skip_absent_tpu()
     try:
         configure_logging(quiet=args.quiet, verbose=args.verbose)
         report = args.run(args)
@@ -201,7 +202,7 @@ def _models(args: argparse.Namespace) -> dict:
 def _doctor(args: argparse.Namespace) -> dict:
     from v2v.cli.doctor import run_doctor
 
-    return run_doctor(args.model, args.lora, args.values)
+    return run_doctor(args.model, args.lora, args.values, args.effect)
 
 
 def _synth(args: argparse.Namespace) -> dict:

@@ -191,6 +191,12 @@ def build_parser(actions: Mapping[str, Callable]) -> argparse.ArgumentParser:
         help='a folder, "embedded", or ORG/NAME[@REVISION] on the Hugging Face Hub, examined without fetching its weights',
     )
     doctor.add_argument("--lora", default="", metavar="LORA", help=f"adapter for that model: {LORA_HELP}")
+    doctor.add_argument(
+        "--effect",
+        action="store_true",
+        help="also load the model and try it on a few frames: whether sentence, source, mask, reference and adapter have an effect, and "
+        "what its autoencoder loses (exit code 1 if one fails)",
+    )
     doctor.add_argument("--values", action="store_true", help="also read every value, to find NaN")
     return parser
 
@@ -346,6 +352,16 @@ def _add_edit_options(edit: argparse.ArgumentParser) -> None:
         help="image that shows how the edit should look; FILE@SECONDS takes a frame of a video",
     )
     edit.add_argument(
+        "--first-frame",
+        metavar="F",
+        help="the first edited frame, as an image program made it; the edit goes on from it (Wan2.2-TI2V-5B needs no adapter for this)",
+    )
+    edit.add_argument(
+        "--text-only",
+        metavar="PROMPT",
+        help='make a clip from a text, and from --first-frame if given, without a source: v2v edit --text-only "a cat" -o OUT',
+    )
+    edit.add_argument(
         "--model",
         default=environment.MODEL.get(),
         metavar="MODEL",
@@ -353,10 +369,11 @@ def _add_edit_options(edit: argparse.ArgumentParser) -> None:
     )
     edit.add_argument(
         "--size",
-        type=_parse_size,
+        type=_parse_working_size,
         default={},
-        metavar="WxH[xFRAMES]",
-        help="working resolution and window length of the model, such as 1280x704x121 (default: the model's)",
+        metavar="WxH[xFRAMES]|480p|720p",
+        help="working resolution and window length of the model, such as 1280x704x121, or 480p or 720p (as 720px121) for the clip's own aspect "
+        "(default: the model's area, and where it was trained on many sizes the clip's aspect)",
     )
     _add_weights_dtype(edit)
     edit.add_argument(
@@ -367,6 +384,16 @@ def _add_edit_options(edit: argparse.ArgumentParser) -> None:
         help="edit each clip on several devices: seq=8 splits its tokens, fsdp=8 the weights, tensor=2 heads and weights; axes multiply to "
         'the number of devices; "one" for the first device. With --manifest data=2,seq=4 runs two jobs at a time on four devices each (default: '
         "one clip of a large model is edited by all accelerators here, as fits and sends least; jobs of a manifest by one device each)",
+    )
+    edit.add_argument(
+        "--dtype",
+        choices=("bfloat16", "float32"),
+        help="of matrix products; float32 is exact on every device (default: the model's)",
+    )
+    edit.add_argument(
+        "--device",
+        metavar="D",
+        help="cpu, gpu or tpu; gpu:1 or tpu:1 for one of several (default: the fastest that JAX finds)",
     )
     edit.add_argument(
         "--solver",
@@ -399,11 +426,18 @@ def _add_edit_options(edit: argparse.ArgumentParser) -> None:
         "--guidance", type=float, metavar="G", help="scale of classifier-free guidance (default: the model's)"
     )
     edit.add_argument(
+        "--negative",
+        default="",
+        metavar="TEXT",
+        help='what guidance leads away from, such as "blurry, static" (default: the empty sentence)',
+    )
+    edit.add_argument(
         "--strength",
         type=float,
         default=1.0,
         metavar="X",
-        help="0.05 to 1; below 1 sampling starts from the noised source and keeps more of it (default: 1)",
+        help="0.05 to 1; below 1 sampling starts from the noised source and keeps more of it, also with a model that was never "
+        "trained to edit (default: 1)",
     )
     edit.add_argument(
         "--guide",
@@ -511,6 +545,18 @@ def _parse_seconds(text: str) -> float:
         raise argparse.ArgumentTypeError(f"expected seconds such as 2.5 or 0:02.5, got '{text}'") from None
 
 
+def _parse_working_size(text: str) -> dict[str, int | bool]:
+    """Parse as `_parse_size`, or "480p", "720p" and "720px121": an area, and clips of their own aspect."""
+    area, _, frames = text.lower().partition("px")
+    area = area if not frames else f"{area}p"
+    if area in AREAS and (not frames or re.fullmatch(r"[1-9]\d{0,8}", frames)):
+        height, width = AREAS[area]
+        return {"height": height, "width": width, "any_aspect": True} | (
+            {"frames": int(frames)} if frames else {}
+        )
+    return {**_parse_size(text)}
+
+
 def _parse_mesh(text: str) -> dict[str, int]:
     """Parse "data=2,seq=4" into sizes by mesh axis; "one" is every axis of size 1."""
     names = [field.name for field in dataclasses.fields(MeshConfig)]
@@ -525,6 +571,10 @@ def _parse_mesh(text: str) -> dict[str, int]:
     if len({axis for axis, _ in pairs}) < len(pairs):
         raise argparse.ArgumentTypeError(f"expected each axis once, got '{text}'")
     return {axis: int(size) for axis, size in pairs}
+
+
+# Heights and widths that stand for an area, of the clip's aspect.
+AREAS = {"480p": (480, 832), "720p": (704, 1280)}
 
 
 def _parse_size(text: str) -> dict[str, int]:

@@ -90,6 +90,7 @@ class Sampler:
         evaluated: Bool[np.ndarray, "n"] | None = None,
         measure_ratios: bool = False,
         seeds: Seeds | None = None,
+        first: AnyLatents | None = None,
     ) -> SampleOutput:
         """Sample edited latents.
 
@@ -110,6 +111,7 @@ class Sampler:
             was evaluated (step_skipping.py). None evaluates all.
           measure_ratios: evaluate all rows and return `ratios`; they are also returned where `evaluated` is given.
           seeds: one for each job, for solvers that draw noise.
+          first: clean latents of frame 0, [b, 1, y, x, c]: the network sees them in place of what it samples there, at flow time 0.
 
         Raises:
           InputError: `evaluated` of another length than the table, an unknown solver, or a solver that needs seeds.
@@ -145,6 +147,7 @@ class Sampler:
             links,
             evaluated,
             seeds,
+            first,
             mode=mode,
             cached=cached,
         )
@@ -163,6 +166,7 @@ def _run(
     links: windows.WindowLinks | None,
     evaluated: Bool[Array, "n"] | None,
     seeds: Seeds | None,
+    first: Latents | None,
     *,
     mode: str,
     cached: bool,
@@ -170,7 +174,7 @@ def _run(
     """Sample; return also the numbers of the rows, whose computation reports progress."""
     modes = build_conditioning(dit.cfg, dit.condition).guidance
     branches = guidance_branches(modes, mode, text, null, conditions)
-    networks = [_BranchNetwork(dit, variables, branch, noise, cached) for branch in branches]
+    networks = [_BranchNetwork(dit, variables, branch, noise, cached, first) for branch in branches]
     rows = jax.tree.map(jnp.asarray, steps)
     past = None if links is None or links.past is None else jnp.asarray(links.past, jnp.float32)
 
@@ -195,7 +199,12 @@ def _run(
     sums = [None if evaluated is None else jnp.zeros(network.sum_shape, jnp.float32) for network in networks]
     numbered_rows = (jnp.arange(len(steps.sigma)), rows, past, evaluated)
     (state, _), (predictions, ratios, indices) = jax.lax.scan(step, (state, sums), numbered_rows)
-    return SampleOutput(state.x, predictions, ratios), indices
+    return SampleOutput(_with_first(state.x, first), predictions, ratios), indices
+
+
+def _with_first(x: Latents, first: Latents | None) -> Latents:
+    """Return latents with a given frame 0."""
+    return x if first is None else jnp.concatenate([jnp.asarray(first, x.dtype), x[:, 1:]], 1)
 
 
 class _BranchNetwork:
@@ -205,8 +214,16 @@ class _BranchNetwork:
       sum_shape: (b, n, d), the shape of what the blocks add to the target's tokens.
     """
 
-    def __init__(self, dit: DiT, variables: dict[str, Any], branch: Branch, z: Latents, cached: bool):
-        self._dit, self._branch = dit, branch
+    def __init__(
+        self,
+        dit: DiT,
+        variables: dict[str, Any],
+        branch: Branch,
+        z: Latents,
+        cached: bool,
+        first: Latents | None,
+    ):
+        self._dit, self._branch, self._first = dit, branch, first
         self._part, self._variables = "all", variables
         if cached:
             self._part = "target"
@@ -237,9 +254,11 @@ class _BranchNetwork:
         self, x: Latents, tau: Float[Array, ""], more: dict[str, Any], mutable: bool | list[str] = False
     ) -> Any:
         conditions: dict[str, Any] = {**self._branch.conditions}
+        if self._first is not None:
+            conditions["first_clean"] = jnp.ones(len(x), bool)
         return self._dit.apply(
             self._variables | more,
-            x,
+            _with_first(x, self._first),
             jnp.full(x.shape[:1], tau),
             self._branch.text,
             **conditions,

@@ -29,6 +29,7 @@ from v2v.array_types import (
     Tokens,
 )
 from v2v.config import ConditionConfig, DiTConfig, ModelConfig
+from v2v.models.layers import exact_products
 from v2v.models.rotary import grid_positions
 from v2v.video.mask import pool_mask
 
@@ -75,7 +76,8 @@ class ConditionEmbedding(nn.Module):
 
         kernel = self.variable("embed", "kernel", zeros, patches.shape[-1], self.width).value
         bias = self.variable("embed", "bias", zeros, self.width).value
-        return patches.astype(jnp.float32) @ kernel + bias
+        with exact_products():
+            return patches.astype(jnp.float32) @ kernel + bias
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ Gradients of weights, dW = xᵀ dy, sum over rows. XLA's matrix product on CPUs 
 there the transpose is made in memory first (`platform.transpose_in_memory`). Other platforms choose layouts themselves.
 """
 
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 
 import flax.linen as nn
@@ -32,11 +33,13 @@ class Dense(nn.Module):
       features: output features.
       dtype: type of the matrix product; parameters are float32.
       kernel_init: initializer of the weights.
+      exact: compute products of float32 in float32 also where a device rounds their factors by default (TPUs to bfloat16, GPUs to TF32).
     """
 
     features: int
     dtype: DTypeLike
     kernel_init: nn.initializers.Initializer = nn.initializers.xavier_uniform()
+    exact: bool = False
 
     @nn.compact
     def __call__(self, x: Float[Array, "*b i"]) -> Float[Array, "*b o"]:
@@ -46,17 +49,23 @@ class Dense(nn.Module):
         x = x.astype(self.dtype)
         scale = quantized.find_scale(self)
         w = kernel.astype(self.dtype)
-        if self.has_variable("lora", "a"):
-            a, b = (self.get_variable("lora", name).astype(self.dtype) for name in ("a", "b"))
-            if scale is not None:
-                y = quantized.multiply(x, kernel, scale) + low_rank_matmul(x, a, b)
-            elif is_merging_cheaper(x, w):
-                y = merged_matmul(x, w, a, b)
+        with exact_products() if self.exact else nullcontext():
+            if self.has_variable("lora", "a"):
+                a, b = (self.get_variable("lora", name).astype(self.dtype) for name in ("a", "b"))
+                if scale is not None:
+                    y = quantized.multiply(x, kernel, scale) + low_rank_matmul(x, a, b)
+                elif is_merging_cheaper(x, w):
+                    y = merged_matmul(x, w, a, b)
+                else:
+                    y = matmul(x, w) + low_rank_matmul(x, a, b)
             else:
-                y = matmul(x, w) + low_rank_matmul(x, a, b)
-        else:
-            y = matmul(x, w) if scale is None else quantized.multiply(x, kernel, scale)
+                y = matmul(x, w) if scale is None else quantized.multiply(x, kernel, scale)
         return y + bias.astype(self.dtype)
+
+
+def exact_products() -> AbstractContextManager:
+    """Return a context in which products of float32 are traced to be computed in float32 on every device."""
+    return jax.default_matmul_precision("highest")
 
 
 @jax.custom_vjp

@@ -194,9 +194,11 @@ class DiT(nn.Module):
         half = cfg.freq_dim // 2
         freq = jnp.asarray(10000.0 ** (-np.arange(half) / half), f32)
         args = (1000.0 * times)[..., None] * freq
-        h = Dense(cfg.width, f32, name="time_in")(jnp.concatenate([jnp.cos(args), jnp.sin(args)], -1))
-        e = Dense(cfg.width, f32, name="time_out")(nn.silu(h))
-        e0 = Dense(6 * cfg.width, f32, name="time_proj")(nn.silu(e))
+        h = Dense(cfg.width, f32, exact=True, name="time_in")(
+            jnp.concatenate([jnp.cos(args), jnp.sin(args)], -1)
+        )
+        e = Dense(cfg.width, f32, exact=True, name="time_out")(nn.silu(h))
+        e0 = Dense(6 * cfg.width, f32, exact=True, name="time_proj")(nn.silu(e))
         return e, e0.reshape(2, -1, 6, cfg.width)
 
     def embed_text(self, text: Text) -> Float[Array, "b m d"]:
@@ -314,4 +316,4 @@ class Head(nn.Module):
         shift, scale = (select_modulation(noisy, at_tau[:, i], at_zero[:, i]) for i in range(2))
         x = LayerNorm(cfg.eps, name="norm")(x) * (1 + scale) + shift
         size = int(np.prod(cfg.patch)) * cfg.out_channels
-        return Dense(size, jnp.float32, nn.initializers.zeros, name="linear")(x)
+        return Dense(size, jnp.float32, nn.initializers.zeros, exact=True, name="linear")(x)

@@ -212,6 +212,11 @@ class AttentionRecorder:
         """Return the model with an adapter, recorded too."""
         return AttentionRecorder(self._model.with_lora(adapter, scale))
 
+    def for_clip(self, height: int, width: int) -> "AttentionRecorder":
+        """Let the model be at the size at which it edits clips of a height and width."""
+        self._model = self._model.for_clip(height, width)
+        return self
+
     def on(self, mesh: Mesh) -> "AttentionRecorder":
         """Return the model on a mesh, recorded too."""
         return AttentionRecorder(self._model.on(mesh))

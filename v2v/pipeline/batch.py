@@ -260,7 +260,15 @@ def _key(job: Job, weights: str) -> str:
                     digest.update(piece)
         else:
             digest.update(str(file).encode())
+    if request.first_frame is not None:
+        digest.update(b"|first frame|")
+        if isinstance(request.first_frame, str | Path) and Path(request.first_frame).is_file():
+            digest.update(Path(request.first_frame).read_bytes())
+        else:
+            digest.update(str(request.first_frame).encode())
     settings = dataclasses.asdict(request.settings)
+    if not settings["negative"]:  # records of earlier versions have no such setting
+        del settings["negative"]
     if settings["detail"] == "auto":  # the default had this name in records of earlier versions
         settings["detail"] = "guided"
     for name, default in (("amount", 1.0), ("anyway", False)):  # unknown to earlier versions

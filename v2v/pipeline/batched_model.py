@@ -86,6 +86,11 @@ class BatchedModel:
             self._queue.adapted_model(self._model, adapter, scale), self._queue, self._participant
         )
 
+    def for_clip(self, height: int, width: int) -> "BatchedModel":
+        """Return this model at the size for a clip, in the same batch queue."""
+        model = self._queue.sized_model(self._model, height, width)
+        return self if model is self._model else BatchedModel(model, self._queue, self._participant)
+
     def embed_text(self, texts: list[str]) -> TextEmbedding:
         """Embed instructions; one job at a time."""
         with self._queue.model_lock:
@@ -190,6 +195,13 @@ class _BatchQueue:
             if key not in self._adapted:
                 self._adapted[key] = model.with_lora(adapter, scale)
             return self._adapted[key]
+
+    def sized_model(self, model: EditingModel, height: int, width: int) -> EditingModel:
+        """Return one model for all jobs whose clips are edited at the same size."""
+        with self.model_lock:
+            sized = model.for_clip(height, width)
+            key = id(model), sized.config.height, sized.config.width
+            return model if sized is model else self._adapted.setdefault(key, sized)
 
     def submit(self, call: _Call, participant: _Participant) -> SampleOutput:
         """Wait until a call is computed, and return its result."""

@@ -29,9 +29,14 @@ import numpy as np
 
 from v2v.config import ModelConfig
 from v2v.errors import InputError, note
+<<<<<<< HEAD
 from v2v.language.places import draw_region
 from v2v.pipeline import tiled, windowed
 from v2v.pipeline.found_masks import network_files, remove_text, search_clip
+=======
+from v2v.pipeline import generation, tiled, windowed
+from v2v.pipeline.found_masks import network_files, search_clip
+>>>>>>> 1ee01b4 (Text alone, first frames, negative texts, sizes of the clip's aspect, devices by name; doctor tries a model; files for containers and clusters)
 from v2v.pipeline.full_resolution import FrameRegion, FrameRows, FullResolutionFrames, Upsampler
 from v2v.pipeline.instruction import PlannedStep, is_text_source, plan_instruction
 from v2v.pipeline.model import EditingModel, TextEmbedding
@@ -60,6 +65,10 @@ from v2v.video.video import Video
 # Pixels of a frame from which a model's picture is better left as it is, where the clip has its size: transfer of detail is made for small
 # models, and takes the 5B's picture 27 to 42 dB away from what it drew.
 NATIVE_DETAIL_PIXELS = 256 * 256
+# How much a given first frame may be stretched to the clip's shape without a note.
+NOTED_STRETCH = 1.03
+# How much a clip may be stretched to the size that it is edited at without a note.
+NOTED_DISTORTION = 1.25
 # Words that turn an instruction into its opposite, as far as a tokenizer splits them.
 NEGATIONS = frozenset({"not", "don", "dont", "never", "no", "without", "stop", "avoid"})
 
@@ -127,6 +136,7 @@ class EasyV2VEditor:
         Raises:
           InputError: invalid input that the caller can correct.
         """
+<<<<<<< HEAD
         first, *others = steps = self.plan(request)
         # Masks by name are those of the source, not of an edit of it.
         found: dict[str, FoundMask] = {}
@@ -182,14 +192,30 @@ class EasyV2VEditor:
         model, config, settings = self.model, self.model.config, request.settings
         mask, reference = step.mask_source or request.mask, request.reference
         windowed.window_length(config, settings.window)
+=======
+        model, settings = self.model, request.settings
+        instruction, mask, reference = request.instruction, request.mask, request.reference
+        if not isinstance(instruction, str) or not re.search(r"\w", instruction):
+            raise InputError('instruction: expected a sentence such as "make it sepia", got none')
+        _check_ability(model, request)
+        windowed.window_length(model.config, settings.window)
+>>>>>>> 1ee01b4 (Text alone, first frames, negative texts, sizes of the clip's aspect, devices by name; doctor tries a model; files for containers and clusters)
         if model.skipping is not None:
             model.skipping.forget()
         # Built before the clip is read, so that a missing extra is found at once.
         mask_source = build_mask_source(mask, network_files()) if is_mask_source(mask) else None
-        size, small = (config.height, config.width), FrameStore()
-        clip = inputs.open_clip(
-            request.video, request.fps, lambda frame: small.append(inputs.resize_frame(frame, *size))
-        )
+        small = FrameStore()
+
+        def keep(frame: np.ndarray) -> None:
+            nonlocal model
+            if not len(small):
+                model = self.model.for_clip(*frame.shape[:2])
+            small.append(inputs.resize_frame(frame, model.config.height, model.config.width))
+
+        clip = inputs.open_clip(request.video, request.fps, keep)
+        config = model.config
+        size = config.height, config.width
+        _note_stretch(clip.frames.shape[1:3], config)
         if output is not None:
             files.check_format(clip, Path(output), output_format)
         span = masks.frame_range(clip, settings.start, settings.end)
@@ -224,8 +250,15 @@ class EasyV2VEditor:
         if reference is not None and "reference" not in model.conditions:
             raise InputError(f"reference: {config.name} takes none; leave it out or load an adapter with one")
         image = None if reference is None else inputs.resize_frame(inputs.read_picture(reference), *size)
+<<<<<<< HEAD
         embedding = self._embed_instruction(step.sentence, settings.anyway)
         text = np.repeat(np.asarray(embedding.rows), config.batch, 0)
+=======
+        first_frame = None
+        if request.first_frame is not None:
+            first_frame = _read_first_frame(request.first_frame, clip.frames.shape[1:3], size)
+        embedding = self._embed_instruction(instruction)
+>>>>>>> 1ee01b4 (Text alone, first frames, negative texts, sizes of the clip's aspect, devices by name; doctor tries a model; files for containers and clusters)
         report = _build_report(settings, config, clip, span)
         report["unknown_words"], report["left_out"] = list(embedding.unknown), embedding.cut
         if edit_mask is not None:
@@ -238,9 +271,14 @@ class EasyV2VEditor:
         shown_mask = None if step.is_look and is_restored else edit_mask
         mask_lookup = _build_mask_lookup(shown_mask, span, (first, last), size)
         z_ref = None if image is None else model.encode(np.repeat(image[None, None], config.batch, 0))
-        source, edit = windowed.edit_windows(
-            model, small, first, last, mask_lookup, z_ref, text, settings, progress
+        edit_inputs = windowed.EditInputs(
+            np.repeat(np.asarray(embedding.rows), config.batch, 0),
+            self._embed_negative(settings, config),
+            mask_lookup,
+            z_ref,
+            first_frame,
         )
+        source, edit = windowed.edit_windows(model, small, first, last, edit_inputs, settings, progress)
 
         sampled_rows = evenly_spaced_frames(len(edit), *size)
         if auto:
@@ -264,7 +302,7 @@ class EasyV2VEditor:
                 mask_lookup(sampled_rows + first) if mask_lookup and settings.preserve else None,
             )
         if detail == "tiles":
-            tiles = tiled.TiledEdit(model, clip.frames, edit, first, mask_lookup, z_ref, text, settings)
+            tiles = tiled.TiledEdit(model, clip.frames, edit, first, edit_inputs, settings)
             rows, upsample = tiled.TiledFrames(tiles), tiled.select_part
         amount = settings.amount * step.amount
         if amount != 1:
@@ -309,7 +347,11 @@ class EasyV2VEditor:
         """
         output = file_checks.check_output(output, output_format)
         file_checks.check_not_input(
-            output, input=request.video, mask=request.mask, reference=request.reference
+            output,
+            input=request.video,
+            mask=request.mask,
+            reference=request.reference,
+            first_frame=request.first_frame,
         )
         edited = self.edit(request, output=output, output_format=output_format, progress=progress)
         sampled()
@@ -323,6 +365,7 @@ class EasyV2VEditor:
         mask: ClipInput | None = None,
         reference: PictureInput | None = None,
         *,
+        first_frame: PictureInput | None = None,
         fps: float = 25.0,
         progress: bool = False,
         **settings,
@@ -334,6 +377,7 @@ class EasyV2VEditor:
           instruction: the edit, in English.
           mask: where to edit.
           reference: how the edit should look.
+          first_frame: the first edited frame, from which the edit goes on.
           fps: frames per second, if `video` is an array.
           progress: show progress bars on stderr.
           **settings: start, end, steps, guidance, strength, seed, preserve, detail ...: the fields of `EditSettings`; `guidance_scale` and
@@ -345,7 +389,9 @@ class EasyV2VEditor:
         Raises:
           InputError: invalid input that the caller can correct.
         """
-        request = EditRequest(video, instruction, mask, reference, EditSettings.of(**settings), fps)
+        request = EditRequest(
+            video, instruction, mask, reference, EditSettings.of(**settings), fps, first_frame
+        )
         return self.edit(request, progress=progress).in_memory().video
 
     def edit_file(
@@ -357,6 +403,7 @@ class EasyV2VEditor:
         reference: PictureInput | None = None,
         *,
         output_format: OutputFormat = DEFAULT_FORMAT,
+        first_frame: PictureInput | None = None,
         fps: float = 25.0,
         progress: bool = False,
         **settings,
@@ -370,6 +417,7 @@ class EasyV2VEditor:
           mask: where to edit.
           reference: how the edit should look.
           output_format: codec, quality and pixel format of the output.
+          first_frame: the first edited frame, from which the edit goes on.
           fps: frames per second, if `video` is an array.
           progress: show progress bars on stderr.
           **settings: the fields of `EditSettings`.
@@ -380,8 +428,53 @@ class EasyV2VEditor:
         Raises:
           InputError: invalid input that the caller can correct.
         """
-        request = EditRequest(video, instruction, mask, reference, EditSettings.of(**settings), fps)
+        request = EditRequest(
+            video, instruction, mask, reference, EditSettings.of(**settings), fps, first_frame
+        )
         return self.write(request, output, output_format=output_format, progress=progress).video
+
+    def generate(
+        self,
+        prompt: str,
+        *,
+        first_frame: PictureInput | None = None,
+        fps: float = generation.FRAMES_PER_SECOND,
+        progress: bool = False,
+        **settings,
+    ) -> Video:
+        """Make a clip from a text, as the backbone does that was not taught to edit.
+
+        Args:
+          prompt: what the clip shows.
+          first_frame: its first frame, in any form of `EditRequest.reference`; the clip has its aspect where the model can.
+          fps: frames per second.
+          progress: show a progress bar on stderr.
+          **settings: steps, guidance, negative, seed, window: fields of `EditSettings`.
+
+        Returns:
+          A clip of the model's size and of one window's length, in memory; its `report` holds the settings.
+
+        Raises:
+          InputError: invalid input that the caller can correct, or a model that can't do without a source.
+        """
+        values = EditSettings.of(**settings)
+        model, picture = self.model, None
+        generation.check_generation(model)
+        if not re.search(r"\w", prompt):
+            raise InputError("text-only: expected a text that says what the clip shows, got none")
+        if first_frame is not None:
+            picture = inputs.read_picture(first_frame, "first frame")
+            model = model.for_clip(*picture.shape[:2])
+            picture = inputs.resize_frame(picture, model.config.height, model.config.width)
+        embedding = self._embed_instruction(prompt, values.anyway)
+        negative = self._embed_negative(values, model.config)
+        text = np.asarray(embedding.rows)
+        made_from = generation.GenerationInputs(text, None if negative is None else negative[:1], picture)
+        clip = generation.generate_clip(model, made_from, values, fps, progress)
+        report = _build_report(values, model.config, clip, (0, len(clip.frames)))
+        report["prompt"] = " ".join(prompt.split())
+        report["unknown_words"], report["left_out"] = list(embedding.unknown), embedding.cut
+        return dataclasses.replace(clip, report=report)
 
     def load_lora_weights(self, adapter, scale: float = 1.0) -> None:
         """Add an adapter with weight `scale`: a safetensors file, ORG/NAME[/FILE.safetensors] on the hub, or a LoRA tree."""
@@ -404,7 +497,26 @@ class EasyV2VEditor:
         """Remove every adapter added since the model was loaded."""
         self.model = self._base_model
 
+<<<<<<< HEAD
     def _embed_instruction(self, prompt: str, anyway: bool) -> TextEmbedding:
+=======
+    def _embed_negative(self, settings: EditSettings, config: ModelConfig) -> np.ndarray | None:
+        """Return the embedding of the text that guidance leads away from, [config.batch, m, d]; None without one.
+
+        Causes a note where guidance is off, so that the text does nothing.
+        """
+        text = " ".join(settings.negative.split())
+        if not text:
+            return None
+        if settings.guidance_of(config) == 1:
+            note("the negative text does nothing at guidance 1; raise --guidance")
+        embedding = self.model.embed_text([text])
+        if embedding.unknown:
+            note(f"words of the negative text that the model doesn't know: {', '.join(embedding.unknown)}")
+        return np.repeat(np.asarray(embedding.rows), config.batch, 0)
+
+    def _embed_instruction(self, instruction: str) -> TextEmbedding:
+>>>>>>> 1ee01b4 (Text alone, first frames, negative texts, sizes of the clip's aspect, devices by name; doctor tries a model; files for containers and clusters)
         """Embed an instruction; note words that the model can't read.
 
         Args:
@@ -425,7 +537,72 @@ class EasyV2VEditor:
         return embedding
 
 
+<<<<<<< HEAD
 def _check_unknown(prompt: str, embedding: TextEmbedding, anyway: bool) -> None:
+=======
+def _check_ability(model: EditingModel, request: EditRequest) -> None:
+    """Check that a model can edit: with what it was trained on, from the noised source, or from a first frame that is given.
+
+    Causes a note where it sees less of the source than an editor does.
+
+    Raises:
+      InputError: a model that was never trained to edit, which would ignore the source.
+    """
+    if model.conditions:
+        return
+    name = model.config.name
+    if request.settings.strength < 1:
+        note(
+            f"{name} was never trained to edit: it begins with the source under noise (--strength {request.settings.strength:g}) and is told "
+            "what the result shows, not what to change"
+        )
+    elif request.first_frame is not None:
+        note(
+            f"{name} was never trained to edit: it goes on from the first frame and doesn't see how the source moves; --strength 0.8 or so "
+            "keeps more of that"
+        )
+    else:
+        raise InputError(
+            f"model: {name} makes videos from text and was never trained to edit; load an adapter with --lora, with "
+            "its embeddings beside it (NAME.embeds.safetensors), begin with the noised source (--strength 0.7), or go on from a frame that "
+            "you edited (--first-frame)"
+        )
+
+
+def _note_stretch(clip_size: tuple[int, ...], config: ModelConfig) -> None:
+    """Note where a clip is stretched for a model that could edit it at a size of its own aspect."""
+    stretch = clip_size[0] / clip_size[1] * config.width / config.height
+    stretch = max(stretch, 1 / stretch)
+    if stretch > NOTED_DISTORTION and any(config.largest):
+        note(
+            f"size: the clip of {clip_size[1]}x{clip_size[0]} is edited at {config.width}x{config.height}, stretched {stretch:.1f} times; "
+            "--size 480p or 720p keeps its aspect"
+        )
+
+
+def _read_first_frame(picture: PictureInput, clip_size: tuple[int, ...], size: tuple[int, int]) -> np.ndarray:
+    """Read a given first frame and resize it, uint8 [*size, 3].
+
+    Args:
+      picture: the picture.
+      clip_size: height and width of the clip's frames, for a note where the picture's aspect differs.
+      size: height and width at which the model works.
+
+    Raises:
+      InputError: a picture that can't be read.
+    """
+    frame = inputs.read_picture(picture, "first frame")
+    stretch = frame.shape[0] / frame.shape[1] * clip_size[1] / clip_size[0]
+    if max(stretch, 1 / stretch) > NOTED_STRETCH:
+        note(
+            f"first frame: {frame.shape[1]}x{frame.shape[0]} is stretched to the clip's shape, {clip_size[1]}x{clip_size[0]}; "
+            "crop it first"
+        )
+    return inputs.resize_frame(frame, *size)
+
+
+def _check_unknown(prompt: str, embedding: TextEmbedding) -> None:
+>>>>>>> 1ee01b4 (Text alone, first frames, negative texts, sizes of the clip's aspect, devices by name; doctor tries a model; files for containers and clusters)
     """Note the words of a prompt that the model doesn't know.
 
     Args:
@@ -501,6 +678,7 @@ def _build_report(
         "edited_from": round(begin, 3),
         "edited_to": round(end, 3),
         "edited_seconds": round(end - begin, 3),
+        "worked_at": [config.width, config.height, windowed.window_length(config, settings.window)],
         "mask_area": 1.0,
     }
 

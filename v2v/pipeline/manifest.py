@@ -4,7 +4,7 @@ A manifest is a text file with one JSON object per line:
 
     {"video": "a.mp4", "instruction": "make it night", "mask": "a.png", "seed": 3, "output": "night.mp4"}
 
-`video` and `instruction` are required; `mask`, `reference`, `output`, `lora` (a file or ORG/NAME on the hub, or a list of them and of
+`video` and `instruction` are required; `mask`, `reference`, `first_frame`, `output`, `lora` (a file or ORG/NAME on the hub, or a list of them and of
 [file, weight] pairs) and every field of `EditSettings` and `OutputFormat` are optional. Paths are relative to the manifest, except the video "sample", the clip that comes
 with the package, and names of mask sources such as "person". Outputs are plain file names (by default the line's number and the clip's name). Options of the command line are
 the defaults of every line. A line that can't be read becomes a job with an error; the others run.
@@ -31,7 +31,7 @@ SETTING_KEYS = {f.name for f in dataclasses.fields(EditSettings)}
 FORMAT_KEYS = {f.name for f in dataclasses.fields(OutputFormat)}
 # How texts begin that aren't UTF-8, but may be saved so.
 UTF16 = codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE
-INPUT_KEYS = {"video", "instruction", "mask", "reference", "output", "lora"}
+INPUT_KEYS = {"video", "instruction", "mask", "reference", "first_frame", "output", "lora"}
 
 
 @dataclass(frozen=True)
@@ -149,7 +149,9 @@ def parse_job(
     mask = fields.get("mask")
     if isinstance(mask, list) and [type(n) for n in mask] == [int] * 4:
         fields["mask"] = ",".join(map(str, mask))
-    mask, reference, output = (_text(fields, name) for name in ("mask", "reference", "output"))
+    mask, reference, first_frame, output = (
+        _text(fields, name) for name in ("mask", "reference", "first_frame", "output")
+    )
     if mask is not None and mask != AUTO_MASK and not BOX.fullmatch(mask):
         is_source = is_mask_source(mask) and not Path(place(mask)).exists()
         mask = mask if is_source else place(mask)
@@ -180,6 +182,7 @@ def parse_job(
         mask,
         reference,
         settings,
+        first_frame=first_frame and place(first_frame),
     )
     lora = tuple(
         # Absolute, so that no path is taken for a name.

@@ -42,7 +42,7 @@ class SampleRequest:
     """One batch of windows to edit.
 
     Attributes:
-      source: latents of the source, [b, t, y, x, c].
+      source: latents of the source, [b, t, y, x, c]; None where there is none.
       mask: what the model is shown of the mask, or None.
       reference: latents of the reference image, or None.
       text: embedded instructions, [b, m, width].
@@ -53,9 +53,11 @@ class SampleRequest:
       begin: latents to start from where strength is below 1.
       strength: 0 to 1, the part of the schedule that is sampled.
       mode: what guidance strengthens (guidance.py).
+      negative: embedded text that guidance leads away from, like `text`; None for the empty sentence.
+      first: latents of the picture that a window begins with, [b, 1, y, x, c], which is kept as it is; None where it is sampled too.
     """
 
-    source: AnyLatents
+    source: AnyLatents | None
     mask: AnyLatents | None
     reference: AnyLatents | None
     text: AnyText
@@ -66,6 +68,8 @@ class SampleRequest:
     begin: AnyLatents | None = None
     strength: float = 1.0
     mode: str = "prompt"
+    negative: AnyText | None = None
+    first: AnyLatents | None = None
 
 
 class EditingModel(Protocol):
@@ -113,6 +117,10 @@ class EditingModel(Protocol):
 
     def with_lora(self, adapter: Any, scale: float = 1.0) -> "EditingModel":
         """Return this model with an adapter."""
+        ...
+
+    def for_clip(self, height: int, width: int) -> "EditingModel":
+        """Return this model at the size at which it edits clips of a height and width."""
         ...
 
     def on(self, mesh: Mesh) -> "EditingModel":

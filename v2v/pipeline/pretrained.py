@@ -37,7 +37,12 @@ from v2v.models.text_encoder import Tokenizer
 from v2v.pipeline import clip_mesh, memory_plan
 from v2v.pipeline.memory_plan import ClipShape, MemoryPlan, PhaseName
 from v2v.pipeline.model import SampleRequest, TextEmbedding, shown_conditions
+<<<<<<< HEAD
 from v2v.pipeline.model_programs import ModelPrograms, ProgramBuilder, build_programs
+=======
+from v2v.pipeline.model_programs import ModelPrograms, build_programs
+from v2v.pipeline.working_size import choose_size
+>>>>>>> 1ee01b4 (Text alone, first frames, negative texts, sizes of the clip's aspect, devices by name; doctor tries a model; files for containers and clusters)
 from v2v.runtime import host_memory, sharding
 from v2v.runtime.host_memory import DeviceMemory
 
@@ -94,6 +99,7 @@ def load_pretrained(
     mesh: Mesh | None = None,
     progress: bool = False,
     weights_dtype: WeightsDtype | None = None,
+    any_aspect: bool | None = None,
     **settings,
 ) -> "Pretrained":
     """Load the packaged model ("embedded"), a folder, or a model by its name on the Hugging Face Hub.
@@ -108,12 +114,29 @@ def load_pretrained(
       progress: show bars while weights are read; a download shows one wherever stderr is a terminal.
       weights_dtype: type that weights of transformer and text encoder are stored in (models/quantized.py): "bfloat16", or "int8", which
         takes half of that; None for the model's own.
+      any_aspect: edit each clip at a size of its own aspect and of the area of the model's height and width; None does so for models that
+        were trained on many sizes, unless `height` or `width` is given.
       settings: other values for `frames`, `height`, `width` (the clips the model works on), `dtype` (of matmuls: "bfloat16" or
         "float32") and for the fields of `config.FlowConfig` (`solver`, `schedule`, `shift`, ...); None leaves a value as it is.
 
     Raises:
       InputError: no such model, or incomplete, damaged or unsuitable files; every wrong tensor is named.
     """
+    model = _open_model(name_or_dir, mesh, progress, weights_dtype, settings)
+    has_size = settings.get("height") is not None or settings.get("width") is not None
+    # Of the packaged model and others of one size `largest` isn't set.
+    model.any_aspect = (any(model.config.largest) and not has_size) if any_aspect is None else any_aspect
+    return model
+
+
+def _open_model(
+    name_or_dir: str | Path,
+    mesh: Mesh | None,
+    progress: bool,
+    weights_dtype: WeightsDtype | None,
+    settings: dict[str, Any],
+) -> "Pretrained":
+    """Open a model with its own adapter; arguments as those of `load_pretrained`."""
     path = EMBEDDED if name_or_dir == "embedded" else hub.resolve_model(name_or_dir)
     if not path.exists():
         full_name = known_models.suggest(str(name_or_dir))
@@ -181,7 +204,11 @@ class Pretrained:
     Attributes:
       config: its ModelConfig.
       tokenizer: its vocabulary.
+<<<<<<< HEAD
       abilities: what it is known to do; None where it reads any sentence, or was not measured.
+=======
+      any_aspect: whether clips are edited at sizes of their own aspect (working_size.py).
+>>>>>>> 1ee01b4 (Text alone, first frames, negative texts, sizes of the clip's aspect, devices by name; doctor tries a model; files for containers and clusters)
     """
 
     def __init__(
@@ -210,7 +237,11 @@ class Pretrained:
         self._adapters: parameter_store.WeightedAdapters = ()
         self._embed: dict | None = None
         self.skipping: StepSkipper | None = None
+<<<<<<< HEAD
         self.abilities: Abilities | None = None
+=======
+        self.any_aspect = False
+>>>>>>> 1ee01b4 (Text alone, first frames, negative texts, sizes of the clip's aspect, devices by name; doctor tries a model; files for containers and clusters)
 
     @property
     def part_sizes(self) -> dict[str, int]:
@@ -245,12 +276,7 @@ class Pretrained:
             return np.asarray(self._programs.decode(self._store.get("vae"), z, **tiles))
 
     def embed_text(self, texts: list[str]) -> TextEmbedding:
-        """Embed instructions.
-
-        Raises:
-          InputError: the model cannot edit.
-        """
-        self._require()
+        """Embed instructions."""
         unknown = [word for text in texts for word in self.tokenizer.unknown_words(text)]
         cut = " ".join(filter(None, map(self.tokenizer.truncated_end, texts)))
         self._embed_new_texts([*texts, ""])
@@ -267,32 +293,37 @@ class Pretrained:
         Args:
           texts: the instructions; at most `TEXTS_AHEAD` are embedded, 8 MB each at the size of Wan2.2.
         """
-        self._require()
         self._texts_ahead = set(list(dict.fromkeys(texts))[:TEXTS_AHEAD])
         self._embed_new_texts([*sorted(self._texts_ahead), ""])
 
     def sample(self, request: SampleRequest) -> SampleOutput:
-        """Sample edited latents (see `EditingModel`).
+        """Sample latents (see `EditingModel`).
 
         Raises:
-          InputError: the model has no editing adapter, or is shown a reference that it can't take.
+          InputError: the model is shown a reference that it can't take.
         """
-        self._require()
         if request.reference is not None and "reference" not in self.conditions:
             raise InputError(
                 f"reference: {self.config.name} takes none; leave it out or load an adapter trained with references"
             )
         conditions = shown_conditions(self, request)
-        self._embed_new_texts([""])
+        if request.negative is None:
+            self._embed_new_texts([""])
+        null = self._texts[""] if request.negative is None else request.negative
         frames = 1 + self.config.vae.stride_t * (request.noise.shape[1] - 1)
         plan = self.plan_memory(request.noise.shape[0], frames, request.steps)
         self._begin_phase("sample", plan)
         cached = None if plan.caches_keys else False  # None caches where the model can
         sampler = self._build_programs(self.config, True).sampler if plan.streams else self._programs.sampler
         sample = functools.partial(
+<<<<<<< HEAD
             sampler, self._variables(plan.streams), request.noise, request.text, self._texts[""], conditions,
+=======
+            self._programs.sampler, self.variables(), request.noise, request.text, null, conditions,
+>>>>>>> 1ee01b4 (Text alone, first frames, negative texts, sizes of the clip's aspect, devices by name; doctor tries a model; files for containers and clusters)
             request.steps, request.guidance, links=request.links, begin=request.begin,
             strength=request.strength, mode=request.mode, cached=cached,
+            first=request.first,
         )  # fmt: skip
         with self._use_mesh():
             if self.skipping is None:
@@ -334,6 +365,14 @@ class Pretrained:
     def with_skip(self, tolerance: float) -> "Pretrained":
         """Return this model with steps skipped that change little (step_skipping.py); `skipping.report` tells what that costs."""
         return self._changed(skipping=StepSkipper(tolerance))
+
+    def for_clip(self, height: int, width: int) -> "Pretrained":
+        """Return this model at the size at which it edits clips of a height and width."""
+        config = self.config
+        size = choose_size(config, height, width) if self.any_aspect else (config.height, config.width)
+        if size == (config.height, config.width):
+            return self
+        return self._changed(config=dataclasses.replace(config, height=size[0], width=size[1]))
 
     def on(self, mesh: Mesh) -> "Pretrained":
         """Return this model with its weights replicated on all devices of a mesh, over which rows of its inputs may be split."""
@@ -428,13 +467,6 @@ class Pretrained:
 
     def _dit(self) -> dict:
         return self._store.get("dit", self._adapters)
-
-    def _require(self) -> None:
-        if not self.conditions:
-            raise InputError(
-                f"model: {self.config.name} makes videos from text and was never trained to edit; load an adapter with --lora, with "
-                "its embeddings beside it (NAME.embeds.safetensors)"
-            )
 
 
 # Joint tokens a device below which more devices would mostly wait for one another.

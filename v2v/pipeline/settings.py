@@ -31,14 +31,17 @@ ClipInput = str | Path | np.ndarray | Video
 PictureInput = str | Path | np.ndarray
 
 # Names that diffusers' pipelines give the same settings.
-DIFFUSERS_NAMES = {"guidance_scale": "guidance", "num_inference_steps": "steps"}
+DIFFUSERS_NAMES = {
+    "guidance_scale": "guidance",
+    "num_inference_steps": "steps",
+    "negative_prompt": "negative",
+}
 # What to write in place of their other arguments.
 FOREIGN_NAMES = {
     "generator": "write seed=NUMBER",
     "height": "the clip's size is kept; load_pretrained(..., height=H, width=W) sets what the model works at",
     "width": "the clip's size is kept; load_pretrained(..., height=H, width=W) sets what the model works at",
-    "image": "write reference=IMAGE",
-    "negative_prompt": "leave it out, the model has none",
+    "image": "write reference=IMAGE, or first_frame=IMAGE for an edited first frame",
     "num_frames": "write window=FRAMES for the frames of a window; the clip's length is kept",
     "output_type": "leave it out; the result's frames are a uint8 array [T, H, W, 3]",
     "prompt": "write instruction=SENTENCE",
@@ -58,6 +61,7 @@ class EditSettings:
       end: end of the edited time range in seconds; None for the clip's end.
       steps: number of sampling steps; None for the model's default.
       guidance: scale of classifier-free guidance; None for the model's default.
+      negative: a text that guidance leads away from, in place of the empty sentence.
       guide: conditions that guidance amplifies, the instruction alone or the reference too (diffusion/guidance.py).
       strength: 0.05 to 1; below 1 sampling starts from the noised source and keeps more of it.
       seed: random seed; the same seed gives the same result.
@@ -75,6 +79,7 @@ class EditSettings:
     end: float | None = None
     steps: int | None = None
     guidance: float | None = None
+    negative: str = ""
     guide: Guide = "prompt"
     strength: float = 1.0
     seed: int = 0
@@ -115,7 +120,13 @@ class EditSettings:
             raise InputError(f'detail: expected "auto", "guided", "model" or "tiles", got "{self.detail}"')
         if self.guide not in get_args(Guide):
             raise InputError(f'guide: expected "prompt" or "prompt+reference", got "{self.guide}"')
+<<<<<<< HEAD
         for name in ("preserve", "invert_mask", "anyway"):
+=======
+        if not isinstance(self.negative, str):
+            raise InputError(f"negative: expected a text, got {self.negative!r}")
+        for name in ("preserve", "invert_mask"):
+>>>>>>> 1ee01b4 (Text alone, first frames, negative texts, sizes of the clip's aspect, devices by name; doctor tries a model; files for containers and clusters)
             if not isinstance(getattr(self, name), bool):
                 raise InputError(f"{name}: expected true or false, got {getattr(self, name)!r}")
 
@@ -164,6 +175,7 @@ class EditRequest:
         [H, W, 3] RGB.
       settings: the other settings.
       fps: frames per second, if `video` is an array.
+      first_frame: the first edited frame as another program made it, in any form of `reference`: the edit goes on from it.
 
     Raises:
       InputError: a URL in place of a file.
@@ -175,9 +187,10 @@ class EditRequest:
     reference: PictureInput | None = None
     settings: EditSettings = EditSettings()
     fps: float = 25.0
+    first_frame: PictureInput | None = None
 
     def __post_init__(self):
-        for name in ("video", "mask", "reference"):
+        for name in ("video", "mask", "reference", "first_frame"):
             value = getattr(self, name)
             if isinstance(value, str) and URL.match(value):
                 raise InputError(f"{name}: expected a file, got {value}; download it first")
@@ -204,6 +217,8 @@ class EditReport(TypedDict):
     edited_from: float
     edited_to: float
     edited_seconds: float
+    # Width, height and frames of the windows that the model edited.
+    worked_at: list[int]
     # Share of the frame that is edited.
     mask_area: float
     # Mean difference outside the mask, in levels of 255: of the model's edit, and, once all frames were computed, of the result.

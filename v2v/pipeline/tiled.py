@@ -121,9 +121,7 @@ class TiledEdit:
       frames: all frames of the clip, uint8 [H, W, 3], iterated once per pass.
       small: the small edit of frames first : first + len(small).
       first: frame of the clip that `small` begins with.
-      mask_lookup: where to edit; None for everywhere.
-      z_ref: latents of the reference, or None.
-      text: embedding of the instruction.
+      inputs: what the edit is given; its first frame isn't used again.
       settings: settings of the edit.
     """
 
@@ -131,9 +129,7 @@ class TiledEdit:
     frames: Iterable[np.ndarray]
     small: FrameStore
     first: int
-    mask_lookup: windowed.MaskLookup | None
-    z_ref: AnyArray | None
-    text: np.ndarray
+    inputs: windowed.EditInputs
     settings: EditSettings
 
     def iterate_frames(self) -> Iterator[np.ndarray]:
@@ -191,8 +187,8 @@ class TiledEdit:
         clips = [[source_frames[int(row)] for row in window] for window in rows]
         canvas = [[np.zeros((H, W, 3), np.uint8) for _ in window] for window in rows]
         small, levels, noise = self.small[rows], None, None
-        if self.mask_lookup is not None:
-            is_edited = self.mask_lookup(rows + self.first)[..., None]
+        if self.inputs.mask_lookup is not None:
+            is_edited = self.inputs.mask_lookup(rows + self.first)[..., None]
             levels = np.where(is_edited, np.float32(255), np.float32(0)).repeat(3, -1)
             z_everywhere = None
         else:
@@ -216,9 +212,10 @@ class TiledEdit:
                     )
                 cells = slice(y // cell_h, (y + h) // cell_h), slice(x // cell_w, (x + w) // cell_w)
                 request = SampleRequest(
-                    z_src, z_msk, self.z_ref, self.text, noise[:, :, *cells],
+                    z_src, z_msk, self.inputs.reference, self.inputs.text, noise[:, :, *cells],
                     settings.steps_of(config), settings.guidance_of(config), links=plan.links(batch, past.get((y, x))),
                     begin=begin, strength=min(TILE_STRENGTH, settings.strength), mode=settings.guide,
+                    negative=self.inputs.negative,
                 )  # fmt: skip
                 output = model.sample(request)
                 past[y, x] = output.past

@@ -8,6 +8,7 @@ regardless of the clip's length.
 
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
+from dataclasses import dataclass
 
 import numpy as np
 from tqdm import tqdm
@@ -43,14 +44,31 @@ def window_length(config: ModelConfig, frame_count: int | None) -> int:
     return T
 
 
+@dataclass(frozen=True)
+class EditInputs:
+    """What an edit is given beside the source's frames.
+
+    Attributes:
+      text: embedding of the instruction, [config.batch, m, d].
+      negative: embedding of what guidance leads away from, like `text`; None for the empty sentence.
+      mask_lookup: where to edit; None for everywhere.
+      reference: latents of the reference, [config.batch, 1, y, x, c], or None.
+      first_frame: the edited first frame, uint8 [h, w, 3], from which the edit goes on; None where it is sampled too.
+    """
+
+    text: np.ndarray
+    negative: np.ndarray | None = None
+    mask_lookup: MaskLookup | None = None
+    reference: AnyLatents | None = None
+    first_frame: np.ndarray | None = None
+
+
 def edit_windows(
     model: EditingModel,
     small: FrameStore,
     first: int,
     last: int,
-    mask_lookup: MaskLookup | None,
-    z_ref,
-    text: np.ndarray,
+    inputs: EditInputs,
     settings: EditSettings,
     progress: bool,
 ) -> tuple[FrameStore, FrameStore]:
@@ -61,9 +79,7 @@ def edit_windows(
       small: the source's frames, uint8 [h, w, 3], at the model's resolution.
       first: first frame to edit.
       last: end of the frames to edit, exclusive.
-      mask_lookup: where to edit; None for everywhere.
-      z_ref: latents of the reference, [config.batch, 1, y, x, c], or None.
-      text: embedding of the instruction, [config.batch, m, d].
+      inputs: what the edit is given.
       settings: settings of the edit.
       progress: show a progress bar.
 
@@ -77,9 +93,13 @@ def edit_windows(
     T = window_length(config, settings.window)
     plan = windows.WindowPlan.of(n, T, config.vae.stride_t)
     size = (config.batch, T, config.height, config.width, 3)
+    mask_lookup = inputs.mask_lookup
     z_msk = None if mask_lookup else model.encode_mask(np.full(size, 255, np.uint8))
     joiner, past = _WindowJoiner(n), None
     batches, encoded, sampled = window_batches(len(plan.starts), config.batch), [], []
+    phase_batches, picture = PHASE_BATCHES, inputs.first_frame
+    if picture is not None:  # each window begins with a frame of the one before
+        batches, phase_batches = [np.full(config.batch, i) for i in range(len(plan.starts))], 1
 
     def encode(batch: np.ndarray) -> tuple[np.ndarray, AnyLatents | None]:
         # Beyond the end the last frame is repeated.
@@ -93,30 +113,47 @@ def edit_windows(
     # Autoencoder and transformer take turns once for many windows, since on small devices only one of them fits.
     for number, batch in enumerate(step_progress(batches, "windows", progress)):
         if not encoded:
-            encoded = [encode(later) for later in batches[number : number + PHASE_BATCHES]]
+            encoded = [encode(later) for later in batches[number : number + phase_batches]]
         z_src, z_mask = encoded.pop(0)
+        z_first = None
+        if picture is not None:
+            z_first = model.encode(np.broadcast_to(picture, (config.batch, 1, *picture.shape)))
         noise = [
             windows.window_noise(settings.seed, int(plan.starts[i]), *_split(z_src.shape)) for i in batch
         ]
         request = SampleRequest(
-            z_src, z_mask, z_ref, text, np.stack(noise), settings.steps_of(config), settings.guidance_of(config),
-            links=plan.links(batch, past), begin=z_src, strength=settings.strength, mode=settings.guide,
+            z_src, z_mask, inputs.reference, inputs.text, np.stack(noise), settings.steps_of(config),
+            settings.guidance_of(config), links=plan.links(batch, past), begin=z_src, strength=settings.strength,
+            mode=settings.guide, negative=inputs.negative, first=z_first,
         )  # fmt: skip
         output = model.sample(request)
         z_out, past = output.latents, output.past
-        if not np.isfinite(np.asarray(z_out, np.float32)).all():
-            raise InputError(
-                "edit: the model's values are no numbers any more, the picture would be black; lower --guidance or the adapters' weights"
-            )
+        check_finite(z_out)
         sampled.append((batch, z_src, np.asarray(z_out)))
         if encoded:
             continue
         for coded, *latents in sampled:
             clips = np.stack([np.asarray(model.decode(z)) for z in latents], 1)
             for place in windows.unpadded_rows(coded):
-                joiner.add(int(plan.starts[coded[place]]) * plan.stride, clips[place])
+                begin = int(plan.starts[coded[place]]) * plan.stride
+                if picture is not None and number + 1 < len(batches):
+                    following = int(plan.starts[number + 1]) * plan.stride
+                    picture = np.rint(clips[place][1, following - begin]).clip(0, 255).astype(np.uint8)
+                joiner.add(begin, clips[place])
         sampled.clear()
     return joiner.flush()
+
+
+def check_finite(latents: AnyLatents | None) -> None:
+    """Check that sampled latents are numbers.
+
+    Raises:
+      InputError: some are not.
+    """
+    if not np.isfinite(np.asarray(latents, np.float32)).all():
+        raise InputError(
+            "edit: the model's values are no numbers any more, the picture would be black; lower --guidance or the adapters' weights"
+        )
 
 
 def window_batches(count: int, size: int) -> list[np.ndarray]:

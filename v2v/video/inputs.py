@@ -41,23 +41,24 @@ def open_clip(
     return clip
 
 
-def read_picture(reference: str | Path | np.ndarray) -> np.ndarray:
+def read_picture(reference: str | Path | np.ndarray, role: str = "reference") -> np.ndarray:
     """Return one picture, uint8 [H, W, 3] RGB.
 
     Args:
       reference: an array, a file of one frame, or "clip.mp4@2.5", the frame shown at that second.
+      role: what the picture is, for messages.
 
     Raises:
       InputError: a clip without a time, a time beyond its end, or a file that can't be read.
     """
     if not isinstance(reference, str | Path):
-        return _single_frame(Video.from_array(reference), "reference")
+        return _single_frame(Video.from_array(reference), role)
     match = None if os.path.exists(reference) else FRAME_REFERENCE.fullmatch(str(reference))
-    with file_checks.prefix_errors("reference"):
+    with file_checks.prefix_errors(role):
         if match:
             return _frame_at(Path(match[1]), float(match[2]))
         clip = read_video(reference)
-    return _single_frame(clip, f"reference {reference}")
+    return _single_frame(clip, f"{role} {reference}")
 
 
 def resize_frame(frame: np.ndarray, height: int, width: int) -> np.ndarray:

@@ -97,12 +97,17 @@ class TruthModel:
     def sample(self, request: SampleRequest) -> SampleOutput:
         """Record the source and return it, or return what was recorded."""
         if self.record:
+            assert request.source is not None, "an edit has a source"
             self._latents.append(request.source)
             return SampleOutput(request.source)
         return SampleOutput(self._latents.pop(0))
 
     def with_lora(self, adapter: Any, scale: float = 1.0) -> TruthModel:
         """Return this model: an adapter changes nothing."""
+        return self
+
+    def for_clip(self, height: int, width: int) -> TruthModel:
+        """Return this model, which has one size."""
         return self
 
     def on(self, mesh: Mesh) -> TruthModel:

@@ -1,0 +1,101 @@
+"""What `v2v doctor --effect` finds: each thing that a model may silently ignore, on a model whose answers are a formula."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from tests.fake_model import FakePretrained
+from v2v.cli import doctor, main
+from v2v.config import debug, wan22_ti2v_5b
+from v2v.diffusion.sampler import SampleOutput
+from v2v.pipeline.effect_check import SMALL_SIDE, check_effects, small_settings
+from v2v.pipeline.model import TextEmbedding
+
+FRAMES = np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3), np.uint8)
+
+
+@dataclasses.dataclass
+class Formula(FakePretrained):
+    """Adds up what it is given, each with a factor; 0 ignores it."""
+
+    sentence: float = 1.0
+    seed: float = 1.0
+    source: float = 1.0
+    mask: float = 1.0
+    reference: float = 1.0
+    adapter: float = 0.0
+    noise: float = 0.0
+    broken: float = 0.0
+
+    def embed_text(self, texts):
+        return TextEmbedding(np.full((len(texts), 1, 1), float(len(texts[0])), np.float32), [], "")
+
+    def decode(self, z):
+        return super().decode(z) * (1 - self.broken)
+
+    def sample(self, request):
+        z = (
+            self.seed * np.asarray(request.noise)
+            + self.sentence * np.asarray(request.text)[..., None, None, None]
+        )
+        for name in self.conditions:
+            z = z + getattr(self, name) * np.asarray(getattr(request, name)) / 255
+        self.noise *= 2
+        z = z + self.adapter + self.noise
+        return SampleOutput(np.where(self.broken, np.nan, z))
+
+
+def verdicts(model, without=None):
+    return {v.name: v.passed for v in check_effects(model, FRAMES, without)}
+
+
+def test_a_model_that_heeds_everything():
+    found = verdicts(Formula(adapter=1.0), Formula())
+    assert found == dict.fromkeys(
+        ("autoencoder", "finite", "repeatable", "sentence", "seed", "source", "mask", "reference", "adapter"),
+        True,
+    )
+    assert verdicts(Formula(conditions=())).keys() == {
+        "autoencoder",
+        "finite",
+        "repeatable",
+        "sentence",
+        "seed",
+    }
+
+
+@pytest.mark.parametrize("name", ["sentence", "seed", "source", "mask", "reference"])
+def test_what_is_ignored_fails(name):
+    found = verdicts(Formula(**{name: 0.0}))
+    assert [other for other, passed in found.items() if not passed] == [name]
+
+
+def test_what_is_broken_fails():
+    assert not verdicts(Formula(adapter=1.0), Formula(adapter=1.0))["adapter"]
+    assert not verdicts(Formula(noise=1.0))["repeatable"]
+    broken = verdicts(Formula(broken=1.0))
+    assert not broken["autoencoder"] and not broken["finite"]
+
+
+def test_large_models_are_tried_small():
+    assert small_settings(debug()) == {}
+    assert small_settings(wan22_ti2v_5b()) == {"frames": 9, "height": SMALL_SIDE, "width": SMALL_SIDE}
+
+
+@pytest.mark.parametrize("factor, code", [(1.0, 0), (0.0, 1)])
+def test_the_command(monkeypatch, capsys, factor, code):
+    monkeypatch.setattr(
+        doctor, "try_model", lambda name, lora: check_effects(Formula(sentence=factor), FRAMES)
+    )
+    assert main.main(["doctor", "--model", "embedded", "--effect", "--json"]) == code
+    effects = {e["name"]: e["passed"] for e in json.loads(capsys.readouterr().out)["effects"]}
+    assert effects["sentence"] == bool(factor) and len(effects) == 8
+    assert main.main(["doctor", "--effect"]) == 2
+    assert "doctor --effect: reads a model or an adapter" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_the_packaged_model_passes():
+    assert all(verdict.passed for verdict in doctor.try_model("embedded"))

@@ -1,0 +1,45 @@
+"""The size at which a clip is edited: the model's own, or one of the same area and the clip's aspect."""
+
+import math
+
+from v2v.config import ModelConfig
+
+# A clip whose aspect differs by less than this factor from the model's size, upright or turned, is edited at that size: models have seen
+# it most, and 16:9 differs by 1.03 from 832x480.
+SAME_ASPECT = 1.1
+# Aspects beyond this are edited at this one: models have seen none so long.
+LONGEST_ASPECT = 2.5
+
+
+def choose_size(config: ModelConfig, height: int, width: int) -> tuple[int, int]:
+    """Return the height and width at which a clip is edited by a model that was trained on many sizes.
+
+    Args:
+      config: the model; its height and width give the area.
+      height: of the clip's frames.
+      width: of the clip's frames.
+
+    Returns:
+      A size of nearly the clip's aspect, of at most the model's area, that divides into tokens.
+    """
+    steps = tuple(config.vae.stride_xy * patch for patch in config.dit.patch[1:])
+    aspect = min(max(height / width, 1 / LONGEST_ASPECT), LONGEST_ASPECT)
+    own = config.height, config.width
+    turned = own[::-1] if own[1] % steps[0] == 0 and own[0] % steps[1] == 0 else own
+    for size in (own, turned):
+        if _distortion(size, aspect) <= SAME_ASPECT:
+            return size
+    ideal = math.sqrt(own[0] * own[1] * aspect)
+    sizes = []
+    for h in {max(1, math.floor(ideal / steps[0])) * steps[0], math.ceil(ideal / steps[0]) * steps[0]}:
+        for w in (round(h / aspect / steps[1]) * steps[1], own[0] * own[1] // h // steps[1] * steps[1]):
+            if w > 0 and h * w <= own[0] * own[1]:
+                sizes.append((h, w))
+    # Aspect first, then area: half a token's difference isn't seen.
+    return min(sizes, key=lambda size: (round(_distortion(size, aspect), 2), -size[0] * size[1]), default=own)
+
+
+def _distortion(size: tuple[int, int], aspect: float) -> float:
+    """Return how many times a picture of an aspect is stretched at a size, at least 1."""
+    ratio = size[0] / size[1] / aspect
+    return max(ratio, 1 / ratio)
