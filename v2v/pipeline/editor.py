@@ -29,14 +29,9 @@ import numpy as np
 
 from v2v.config import ModelConfig
 from v2v.errors import InputError, note
-<<<<<<< HEAD
 from v2v.language.places import draw_region
-from v2v.pipeline import tiled, windowed
-from v2v.pipeline.found_masks import network_files, remove_text, search_clip
-=======
 from v2v.pipeline import generation, tiled, windowed
-from v2v.pipeline.found_masks import network_files, search_clip
->>>>>>> 1ee01b4 (Text alone, first frames, negative texts, sizes of the clip's aspect, devices by name; doctor tries a model; files for containers and clusters)
+from v2v.pipeline.found_masks import network_files, remove_text, search_clip
 from v2v.pipeline.full_resolution import FrameRegion, FrameRows, FullResolutionFrames, Upsampler
 from v2v.pipeline.instruction import PlannedStep, is_text_source, plan_instruction
 from v2v.pipeline.model import EditingModel, TextEmbedding
@@ -136,14 +131,13 @@ class EasyV2VEditor:
         Raises:
           InputError: invalid input that the caller can correct.
         """
-<<<<<<< HEAD
         first, *others = steps = self.plan(request)
         # Masks by name are those of the source, not of an edit of it.
         found: dict[str, FoundMask] = {}
         result = self._edit_step(request, first, found, output, output_format, progress)
         area = result.report["mask_area"]
         for step in others:
-            request = dataclasses.replace(request, video=result.video)
+            request = dataclasses.replace(request, video=result.video, first_frame=None)
             result = self._edit_step(request, step, found, output, output_format, progress)
             area = max(area, result.report["mask_area"])
         result.report["prompt"] = " ".join(request.instruction.split())
@@ -189,17 +183,10 @@ class EasyV2VEditor:
           output_format: the format.
           progress: show progress bars.
         """
-        model, config, settings = self.model, self.model.config, request.settings
-        mask, reference = step.mask_source or request.mask, request.reference
-        windowed.window_length(config, settings.window)
-=======
         model, settings = self.model, request.settings
-        instruction, mask, reference = request.instruction, request.mask, request.reference
-        if not isinstance(instruction, str) or not re.search(r"\w", instruction):
-            raise InputError('instruction: expected a sentence such as "make it sepia", got none')
+        mask, reference = step.mask_source or request.mask, request.reference
         _check_ability(model, request)
         windowed.window_length(model.config, settings.window)
->>>>>>> 1ee01b4 (Text alone, first frames, negative texts, sizes of the clip's aspect, devices by name; doctor tries a model; files for containers and clusters)
         if model.skipping is not None:
             model.skipping.forget()
         # Built before the clip is read, so that a missing extra is found at once.
@@ -250,15 +237,10 @@ class EasyV2VEditor:
         if reference is not None and "reference" not in model.conditions:
             raise InputError(f"reference: {config.name} takes none; leave it out or load an adapter with one")
         image = None if reference is None else inputs.resize_frame(inputs.read_picture(reference), *size)
-<<<<<<< HEAD
-        embedding = self._embed_instruction(step.sentence, settings.anyway)
-        text = np.repeat(np.asarray(embedding.rows), config.batch, 0)
-=======
         first_frame = None
         if request.first_frame is not None:
             first_frame = _read_first_frame(request.first_frame, clip.frames.shape[1:3], size)
-        embedding = self._embed_instruction(instruction)
->>>>>>> 1ee01b4 (Text alone, first frames, negative texts, sizes of the clip's aspect, devices by name; doctor tries a model; files for containers and clusters)
+        embedding = self._embed_instruction(step.sentence, settings.anyway)
         report = _build_report(settings, config, clip, span)
         report["unknown_words"], report["left_out"] = list(embedding.unknown), embedding.cut
         if edit_mask is not None:
@@ -497,9 +479,6 @@ class EasyV2VEditor:
         """Remove every adapter added since the model was loaded."""
         self.model = self._base_model
 
-<<<<<<< HEAD
-    def _embed_instruction(self, prompt: str, anyway: bool) -> TextEmbedding:
-=======
     def _embed_negative(self, settings: EditSettings, config: ModelConfig) -> np.ndarray | None:
         """Return the embedding of the text that guidance leads away from, [config.batch, m, d]; None without one.
 
@@ -515,8 +494,7 @@ class EasyV2VEditor:
             note(f"words of the negative text that the model doesn't know: {', '.join(embedding.unknown)}")
         return np.repeat(np.asarray(embedding.rows), config.batch, 0)
 
-    def _embed_instruction(self, instruction: str) -> TextEmbedding:
->>>>>>> 1ee01b4 (Text alone, first frames, negative texts, sizes of the clip's aspect, devices by name; doctor tries a model; files for containers and clusters)
+    def _embed_instruction(self, prompt: str, anyway: bool) -> TextEmbedding:
         """Embed an instruction; note words that the model can't read.
 
         Args:
@@ -537,9 +515,6 @@ class EasyV2VEditor:
         return embedding
 
 
-<<<<<<< HEAD
-def _check_unknown(prompt: str, embedding: TextEmbedding, anyway: bool) -> None:
-=======
 def _check_ability(model: EditingModel, request: EditRequest) -> None:
     """Check that a model can edit: with what it was trained on, from the noised source, or from a first frame that is given.
 
@@ -601,8 +576,7 @@ def _read_first_frame(picture: PictureInput, clip_size: tuple[int, ...], size: t
     return inputs.resize_frame(frame, *size)
 
 
-def _check_unknown(prompt: str, embedding: TextEmbedding) -> None:
->>>>>>> 1ee01b4 (Text alone, first frames, negative texts, sizes of the clip's aspect, devices by name; doctor tries a model; files for containers and clusters)
+def _check_unknown(prompt: str, embedding: TextEmbedding, anyway: bool) -> None:
     """Note the words of a prompt that the model doesn't know.
 
     Args:

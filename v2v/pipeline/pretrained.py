@@ -37,12 +37,8 @@ from v2v.models.text_encoder import Tokenizer
 from v2v.pipeline import clip_mesh, memory_plan
 from v2v.pipeline.memory_plan import ClipShape, MemoryPlan, PhaseName
 from v2v.pipeline.model import SampleRequest, TextEmbedding, shown_conditions
-<<<<<<< HEAD
 from v2v.pipeline.model_programs import ModelPrograms, ProgramBuilder, build_programs
-=======
-from v2v.pipeline.model_programs import ModelPrograms, build_programs
 from v2v.pipeline.working_size import choose_size
->>>>>>> 1ee01b4 (Text alone, first frames, negative texts, sizes of the clip's aspect, devices by name; doctor tries a model; files for containers and clusters)
 from v2v.runtime import host_memory, sharding
 from v2v.runtime.host_memory import DeviceMemory
 
@@ -204,11 +200,8 @@ class Pretrained:
     Attributes:
       config: its ModelConfig.
       tokenizer: its vocabulary.
-<<<<<<< HEAD
       abilities: what it is known to do; None where it reads any sentence, or was not measured.
-=======
       any_aspect: whether clips are edited at sizes of their own aspect (working_size.py).
->>>>>>> 1ee01b4 (Text alone, first frames, negative texts, sizes of the clip's aspect, devices by name; doctor tries a model; files for containers and clusters)
     """
 
     def __init__(
@@ -237,11 +230,8 @@ class Pretrained:
         self._adapters: parameter_store.WeightedAdapters = ()
         self._embed: dict | None = None
         self.skipping: StepSkipper | None = None
-<<<<<<< HEAD
         self.abilities: Abilities | None = None
-=======
         self.any_aspect = False
->>>>>>> 1ee01b4 (Text alone, first frames, negative texts, sizes of the clip's aspect, devices by name; doctor tries a model; files for containers and clusters)
 
     @property
     def part_sizes(self) -> dict[str, int]:
@@ -316,11 +306,7 @@ class Pretrained:
         cached = None if plan.caches_keys else False  # None caches where the model can
         sampler = self._build_programs(self.config, True).sampler if plan.streams else self._programs.sampler
         sample = functools.partial(
-<<<<<<< HEAD
-            sampler, self._variables(plan.streams), request.noise, request.text, self._texts[""], conditions,
-=======
-            self._programs.sampler, self.variables(), request.noise, request.text, null, conditions,
->>>>>>> 1ee01b4 (Text alone, first frames, negative texts, sizes of the clip's aspect, devices by name; doctor tries a model; files for containers and clusters)
+            sampler, self._variables(plan.streams), request.noise, request.text, null, conditions,
             request.steps, request.guidance, links=request.links, begin=request.begin,
             strength=request.strength, mode=request.mode, cached=cached,
             first=request.first,

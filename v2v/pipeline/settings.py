@@ -120,13 +120,9 @@ class EditSettings:
             raise InputError(f'detail: expected "auto", "guided", "model" or "tiles", got "{self.detail}"')
         if self.guide not in get_args(Guide):
             raise InputError(f'guide: expected "prompt" or "prompt+reference", got "{self.guide}"')
-<<<<<<< HEAD
-        for name in ("preserve", "invert_mask", "anyway"):
-=======
         if not isinstance(self.negative, str):
             raise InputError(f"negative: expected a text, got {self.negative!r}")
-        for name in ("preserve", "invert_mask"):
->>>>>>> 1ee01b4 (Text alone, first frames, negative texts, sizes of the clip's aspect, devices by name; doctor tries a model; files for containers and clusters)
+        for name in ("preserve", "invert_mask", "anyway"):
             if not isinstance(getattr(self, name), bool):
                 raise InputError(f"{name}: expected true or false, got {getattr(self, name)!r}")
 
