@@ -296,6 +296,22 @@ def test_relatives_in_one_file_are_named(tmp_path, extra, words):
         model_folder.read_model_folder(tmp_path)
 
 
+def test_relatives_whose_transformer_has_another_name(tmp_path):
+    """Kiwi-Edit's training checkpoint, and a distilled one of torch.save under `generator`."""
+    kiwi = {f"dit.{n}": x for n, x in tiny.tensors("dit", CFG, "original").items()}
+    kiwi["vae_condition.patch_embedding.weight"] = np.zeros(1, np.float32)
+    safetensors_file.write_safetensors(tmp_path / "kiwi.safetensors", kiwi)
+    with pytest.raises(InputError, match="is Kiwi-Edit"):
+        model_folder.read_model_folder(tmp_path)
+    (tmp_path / "kiwi.safetensors").unlink()
+    wrap = b"}(" + torch_files.text("step") + b"K\5" + torch_files.text("generator")
+    torch_files.write(
+        tmp_path / "model.pt", {"model.patch_embedding.weight": np.zeros((1, 1), np.float32)}, wrap, b"u"
+    )
+    with pytest.raises(InputError, match="model.pt: is a training checkpoint of few-step distillation"):
+        model_folder.read_model_folder(tmp_path)
+
+
 def test_gguf_is_named_in_the_folders_of_comfyui(tmp_path):
     comfy(tmp_path)
     shutil.rmtree(tmp_path / "diffusion_models")

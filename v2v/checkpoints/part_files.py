@@ -176,7 +176,10 @@ class _Finder:
         self.parts[part] = found[file]
 
     def report_unreadable(self) -> None:
-        """Open a GGUF file in place of a part that is missing, which tells that it isn't read."""
+        """Tell of files in place of a part that is missing: relatives of the backbone, and GGUF."""
+        for opened in list(self._opened.values()) if "dit" not in self.parts else ():
+            if opened is not None and (kind := wan_config.describe_relative(opened.slots)):
+                self._report(f"{opened.path}: is {kind}; {wan_config.SUPPORTED_MODELS}")
         folders = [
             self.root / root / folder
             for root in COMFY_ROOTS

@@ -21,6 +21,8 @@ from v2v.errors import InputError
 SUFFIXES = (".pth", ".pt", ".bin", ".ckpt")
 # Of data.pkl; more than any model's has.
 MAX_PICKLE_BYTES = 100 << 20
+# Names under which programs keep the tensors of a model beside other things.
+WRAPPERS = ("state_dict", "model", "module", "model_state_dict", "params")
 # Dictionaries in dictionaries that are looked at.
 MAX_DICTIONARIES = 500
 # Types of torch's storages by the names of their classes.
@@ -79,10 +81,13 @@ def _collect_tensors(path: Path, tree: Any) -> dict[str, TensorSlot]:
     if not isinstance(tree, dict):
         raise InputError(f"{path}: expected a dictionary of tensors, got {type(tree).__name__.strip('_')}")
     nested = [
-        value for value in tree.values() if isinstance(value, dict) and any(_iterate_tensors(value, set()))
+        name
+        for name, value in tree.items()
+        if isinstance(value, dict) and any(_iterate_tensors(value, set()))
     ]
-    if len(nested) == 1 and not any(isinstance(value, TensorSlot) for value in tree.values()):
-        tree = nested[0]
+    is_wrapped = len(nested) == 1 and nested[0] in WRAPPERS
+    if is_wrapped and not any(isinstance(value, TensorSlot) for value in tree.values()):
+        tree = tree[nested[0]]
     tensors = dict(_iterate_tensors(tree, set()))
     if not tensors:
         raise InputError(f"{path}: holds no tensors")

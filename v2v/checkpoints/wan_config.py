@@ -5,6 +5,7 @@ package cannot run are rejected with the reason.
 """
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from v2v.checkpoints.tensor_files import TensorFiles
@@ -116,12 +117,8 @@ def _check_backbone(
     kind = None
     if any(".to_gate_compress." in n for n in shapes):
         kind = "a model with video sparse attention (VSA, FastVideo's FastWan)"
-    elif any(
-        n.startswith(("source_embedder.", "vae_condition.", "dit.patch_embedding.", "mllm.")) for n in shapes
-    ):
-        kind = "Kiwi-Edit (the sentence read by Qwen2.5-VL, a network of its own for the source)"
-    elif any(n.partition(".")[0] in ("generator", "generator_ema") for n in shapes):
-        kind = "a training checkpoint of few-step distillation (generator, DMD or self-forcing)"
+    elif relative := describe_relative(shapes):
+        kind = relative
     elif "vace_layers" in settings or any(n.startswith("vace_") for n in shapes):
         kind = "a VACE model (a second branch of control blocks)"
     elif any(".add_k_proj." in n or ".k_img." in n for n in shapes) or settings.get("image_dim"):
@@ -138,6 +135,16 @@ def _check_backbone(
         kind = f"a variant with qk_norm={settings.get('qk_norm')}, cross_attn_norm={settings.get('cross_attn_norm')}"
     if kind:
         raise UnsupportedBackboneError(f"{path}: is {kind}; {SUPPORTED_MODELS}")
+
+
+def describe_relative(names: Iterable[str]) -> str:
+    """Return what a checkpoint is whose tensors' first names tell it; "" for others."""
+    tops = {name.partition(".")[0] for name in names}
+    if tops & {"source_embedder", "vae_condition", "mllm"}:
+        return "Kiwi-Edit (the sentence read by Qwen2.5-VL, a network of its own for the source)"
+    if tops & {"generator", "generator_ema"}:
+        return "a training checkpoint of few-step distillation (generator; DMD or self-forcing)"
+    return ""
 
 
 def build_flow_config(scheduler: dict, guidance: float) -> FlowConfig:

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from v2v.assets import EMBEDDED
 from v2v.errors import InputError, note
@@ -385,7 +385,7 @@ def generate_clip(
     T, H, W = clip.frames.shape[:3]
     return {
         "output": str(target), "frames": T, "width": W, "height": H, "fps": clip.fps, "duration": clip.duration,
-        **add_skips(clip.report, editor.model.skipping), "device": devices.describe_devices(),
+        **add_skips(cast(EditReport, clip.report), editor.model.skipping), "device": devices.describe_devices(),
         "seconds": {"load": round(loaded - start, 3), "edit": round(end - loaded, 3)},
     }  # fmt: skip
 

@@ -8,6 +8,7 @@ that the result differs, that it is made of numbers, and that the same inputs gi
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -44,7 +45,7 @@ class Verdict:
     text: str
 
 
-def small_settings(config: ModelConfig) -> dict[str, int]:
+def small_settings(config: ModelConfig) -> dict[str, Any]:
     """Return settings for `load_pretrained` with which the checks are quick: of large models the size of a small clip."""
     if config.height * config.width <= SMALL_SIDE**2:
         return {}

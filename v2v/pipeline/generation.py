@@ -69,8 +69,9 @@ def generate_clip(
         None, None, None, inputs.text, noise, settings.steps_of(config), settings.guidance_of(config),
         negative=inputs.negative, first=first,
     )  # fmt: skip
-    latents = None
-    for sample in windowed.step_progress([request], "clips", progress):
-        latents = np.asarray(model.sample(sample).latents, np.float32)
+    (latents,) = (
+        np.asarray(model.sample(sample).latents, np.float32)
+        for sample in windowed.step_progress([request], "clips", progress)
+    )
     windowed.check_finite(latents)
     return Video.from_array(np.rint(np.asarray(model.decode(latents))[0]).clip(0, 255).astype(np.uint8), fps)

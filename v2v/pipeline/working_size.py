@@ -25,7 +25,7 @@ def choose_size(config: ModelConfig, height: int, width: int) -> tuple[int, int]
     steps = tuple(config.vae.stride_xy * patch for patch in config.dit.patch[1:])
     aspect = min(max(height / width, 1 / LONGEST_ASPECT), LONGEST_ASPECT)
     own = config.height, config.width
-    turned = own[::-1] if own[1] % steps[0] == 0 and own[0] % steps[1] == 0 else own
+    turned = (own[1], own[0]) if own[1] % steps[0] == 0 and own[0] % steps[1] == 0 else own
     for size in (own, turned):
         if _distortion(size, aspect) <= SAME_ASPECT:
             return size
