@@ -5,6 +5,7 @@ import dataclasses
 import functools
 import json
 import logging
+import math
 import sys
 import time
 from collections import Counter

@@ -213,9 +213,10 @@ class AttentionRecorder:
         return AttentionRecorder(self._model.with_lora(adapter, scale))
 
     def for_clip(self, height: int, width: int) -> "AttentionRecorder":
-        """Let the model be at the size at which it edits clips of a height and width."""
-        self._model = self._model.for_clip(height, width)
-        return self
+        """Return the model at the size for a clip, recorded in the same list."""
+        recorder = AttentionRecorder(self._model.for_clip(height, width))
+        recorder.recorded = self.recorded
+        return recorder
 
     def on(self, mesh: Mesh) -> "AttentionRecorder":
         """Return the model on a mesh, recorded too."""
