@@ -23,7 +23,8 @@ def params():
     shapes = jax.eval_shape(VAE(CFG).init, jax.random.key(0), jnp.zeros((1, 5, 8, 16, 3)))["params"]
     rng = np.random.default_rng(1)
     return jax.tree.map(
-        lambda s: rng.normal(size=s.shape).astype(np.float32) / np.sqrt(max(1, np.prod(s.shape[:-1]))), shapes
+        lambda s: jnp.asarray(rng.normal(size=s.shape), jnp.float32) / np.sqrt(max(1, np.prod(s.shape[:-1]))),
+        shapes,
     )
 
 

@@ -49,10 +49,10 @@ def test_rounding_is_half_a_step_and_lies_42_db_below():
 
 def test_models_apply_the_scales():
     cfg = dataclasses.replace(debug().dit, dtype="float32", backend="plain")
-    z = RNG.normal(size=(1, 2, 4, 4, cfg.in_channels)).astype(np.float32)
-    tau, text = np.ones(1, np.float32), RNG.normal(size=(1, cfg.text_len, cfg.text_width)).astype(np.float32)
+    z = jnp.asarray(RNG.normal(size=(1, 2, 4, 4, cfg.in_channels)), jnp.float32)
+    tau, text = jnp.ones(1), jnp.asarray(RNG.normal(size=(1, cfg.text_len, cfg.text_width)), jnp.float32)
     dit, encoder = DiT(cfg), TextEncoder(dataclasses.replace(debug().text, dtype="float32"))
-    ids, lengths = np.ones((1, debug().text.text_len), np.int32), np.array([3], np.int32)
+    ids, lengths = jnp.ones((1, debug().text.text_len), jnp.int32), jnp.array([3], jnp.int32)
     key = jax.random.key(0)
     trees = {
         "dit": random_tree(jax.eval_shape(dit.init, key, z, tau, text)["params"]),

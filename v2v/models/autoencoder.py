@@ -84,7 +84,7 @@ class VAE(nn.Module):
         """Apply the stages of the decoder that see whole frames; the first half of `decode` in tiles (autoencoder_tiling.py)."""
         return self.decoder(self._from_latents(z), part="coarse")
 
-    def decode_fine(self, features: FeatureMap) -> Video:
+    def decode_fine(self, features: FeatureMap) -> OutputMap:
         """Apply the other stages to what `decode_coarse` returns, or to a window of it."""
         return self._to_video(self.decoder(features, part="fine"))
 
@@ -103,10 +103,10 @@ class VAE(nn.Module):
         out = self.decoder(self.post_quant_conv(mu + noise)).astype(jnp.float32)
         return channels_to_space(out, self.cfg.patch), mu
 
-    def _from_latents(self, z: Latents) -> FeatureMap:
+    def _from_latents(self, z: Latents) -> OutputMap:
         return self.post_quant_conv(constrain_video(z * self._std() + self._mean()))
 
-    def _to_video(self, h: FeatureMap) -> Video:
+    def _to_video(self, h: FeatureMap) -> OutputMap:
         return constrain_video(jnp.clip(channels_to_space(h.astype(jnp.float32), self.cfg.patch), -1, 1))
 
     def _mean(self) -> np.ndarray:

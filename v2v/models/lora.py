@@ -112,10 +112,10 @@ def merge_adapter(params: Tree, adapter: Tree, scale: float | jax.Array) -> Tree
     return _unflatten(merged)
 
 
-def _layer_product(a: jax.Array, b: jax.Array) -> Callable[[Any], jax.Array]:
+def _layer_product(a: jax.Array | np.ndarray, b: jax.Array | np.ndarray) -> Callable[[Any], jax.Array]:
     """Return a function from a layer's index to the product of its factors."""
-    a, b = jnp.asarray(a), jnp.asarray(b)
-    return lambda layer: a[layer] @ b[layer]
+    on_device = jnp.asarray(a), jnp.asarray(b)
+    return lambda layer: on_device[0][layer] @ on_device[1][layer]
 
 
 def _flatten(tree: Tree) -> dict[str, Any]:

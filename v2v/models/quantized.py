@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from v2v.array_types import Array, Float, Int
+from v2v.array_types import AnyArray, Array, Float, Int
 from v2v.config import WeightsDtype
 
 # Parts of a model that may be stored so; the autoencoder is small.
@@ -59,21 +59,21 @@ def quantize_host(kernel: Float[np.ndarray, "*L i o"]) -> tuple[np.ndarray, np.n
     return np.rint(kernel / scale[..., None, :]).astype(np.int8), scale
 
 
-def quantize(kernel: Float[Array, "*L i o"]) -> tuple[Int[Array, "*L i o"], Float[Array, "*L o"]]:
+def quantize(kernel: Float[AnyArray, "*L i o"]) -> tuple[Int[Array, "*L i o"], Float[Array, "*L o"]]:
     """Return a kernel in 8 bits and its scales."""
-    kernel = kernel.astype(jnp.float32)
+    kernel = jnp.asarray(kernel, jnp.float32)
     scale = jnp.maximum(jnp.abs(kernel).max(-2), SMALLEST) / LARGEST
     return jnp.rint(kernel / scale[..., None, :]).astype(jnp.int8), scale
 
 
-def dequantize(kernel: Int[Array, "*L i o"], scale: Float[Array, "*L o"]) -> Float[Array, "*L i o"]:
+def dequantize(kernel: Int[AnyArray, "*L i o"], scale: Float[AnyArray, "*L o"]) -> Float[Array, "*L i o"]:
     """Return the float32 weights that 8 bits stand for."""
-    return kernel.astype(jnp.float32) * scale[..., None, :]
+    return jnp.asarray(kernel, jnp.float32) * jnp.asarray(scale)[..., None, :]
 
 
 def update(
-    kernel: Int[Array, "*L i o"],
-    scale: Float[Array, "*L o"],
+    kernel: Int[AnyArray, "*L i o"],
+    scale: Float[AnyArray, "*L o"],
     addend: Callable[[Any], Float[Array, "i o"]],
 ) -> tuple[Int[Array, "*L i o"], Float[Array, "*L o"]]:
     """Return weights with something added, in 8 bits again; a layer at a time, so that one is in memory as float32.
