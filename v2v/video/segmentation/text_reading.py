@@ -87,7 +87,7 @@ class RapidReader:
         result = self._engine(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR), use_cls=False)
         # Its type depends on the steps that are asked for; here always all but the turning of lines.
         assert isinstance(result, self._result_type)
-        if result.boxes is None or result.txts is None:
+        if result.boxes is None or result.txts is None or result.scores is None:
             return []
         lines = []
         for quad, text, score in zip(result.boxes, result.txts, result.scores, strict=True):
