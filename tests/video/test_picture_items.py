@@ -136,6 +136,18 @@ def test_broken_pictures_of_tiles_end_in_one_line(tmp_path, codec, tiles):
         read_video(path)
 
 
+def test_metadata_that_contradicts_the_picture(tmp_path, codec, tiles):
+    """A grid without tiles; a picture cropped to what lies outside it."""
+    path, picture_of_it = tmp_path / "a.heic", encode_tile(tmp_path, FRAME, codec)
+    write_tiles(path, tiles, (TILE, TILE), SIZE, codec=codec, columns=COLUMNS)
+    path.write_bytes(path.read_bytes().replace(b"dimg", b"cdsc", 1))
+    with pytest.raises(InputError, match="put together from others"):
+        read_video(path)
+    large = (SIZE[0] * 40, SIZE[1] * 40)
+    write_tiles(path, [picture_of_it], large, large, codec=codec, columns=0, properties=(clap(*large),))
+    assert read_video(path).frames.shape == (1, *SIZE, 3)
+
+
 def test_numbers_of_32_bits(tmp_path, codec, tiles):
     """FFmpeg doesn't take all of these, the metadata is read all the same."""
     write_tiles(

@@ -62,7 +62,7 @@ class FrameConverter:
         """
         self.size, self._path = (first.width, first.height), path
         matrix = _display_matrix(first, codec, path) if item is None else item.matrix
-        self._crop = None if item is None else item.crop
+        self._crop = None if item is None or not _fits(item.crop, self.size) else item.crop
         if matrix is None or abs(round(np.linalg.det(matrix))) != 1:
             matrix = np.eye(2, dtype=int)
         self._matrix = matrix
@@ -132,6 +132,11 @@ class FrameConverter:
         levels = _limited_gray_levels(frame)
         out[:] = rgb.to_ndarray() if levels is None else cv2.LUT(rgb.to_ndarray(), levels)
         return out
+
+
+def _fits(crop: tuple[int, int, int, int] | None, size: tuple[int, int]) -> bool:
+    """Return whether a frame of a width and height has all that is to be shown of it; damaged files tell another size."""
+    return crop is not None and crop[0] + crop[2] <= size[0] and crop[1] + crop[3] <= size[1]
 
 
 def colour_numbers(frame: av.VideoFrame) -> tuple[int, int, int]:

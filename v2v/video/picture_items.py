@@ -147,7 +147,8 @@ class _Metadata:
         data = self._read_data(item)
         rows, columns = data[2] + 1, data[3] + 1
         width, height = struct.unpack_from(">II" if data[1] & 1 else ">HH", data, 4)
-        ids = next(targets for kind, source, targets in self._references if (kind, source) == (b"dimg", item))
+        grids = (targets for kind, source, targets in self._references if (kind, source) == (b"dimg", item))
+        ids = next(grids, ())
         if len(ids) != rows * columns or not width or not height:
             raise ValueError("a grid without all of its tiles")
         return TileGrid(ids, columns, height, width)

@@ -64,6 +64,12 @@ def select_stream(container: InputContainer, path: Path) -> av.VideoStream:
     if not candidates:
         # The first tile; `tiles.py` joins it with the others.
         candidates = [s for s in streams if is_tile(s)]
+    elif "mp4" in container.format.name and not any(
+        s.disposition & Disposition.default or not is_still_item(s) for s in candidates
+    ):
+        raise InputError(
+            f"{path}: its picture is put together from others in a way that isn't known here; save it as PNG or JPEG"
+        )
     top = max(map(_preference, candidates))
     candidates = [s for s in candidates if _preference(s) == top]
     best = container.streams.best("video")
