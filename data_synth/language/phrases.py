@@ -73,6 +73,9 @@ KEEP_REST = (
     "Keep the original wherever the request doesn't apply.",
     "Everybody and everything not mentioned stays just where it was.",
     "Mask it accurately, as a patient retoucher would, and spare the environment.",
+    "Imagine tweezers rather than a paintbrush: surgical, minimal, reversible.",
+    "Bystanders, vehicles, vegetation, pavement and architecture are sacrosanct.",
+    "Spillover onto adjacent textures would ruin the whole exercise for us.",
     "Only this element is to be modified; the scene around it was approved already.",
 )
 KEEP_MOTION = (
@@ -91,6 +94,8 @@ KEEP_MOTION = (
     "Viewers should recognize the same event, shot from the same position.",
     "The staging, the blocking and the pace of the take were fine and must survive.",
     "Let structure and layout follow the source faithfully.",
+    "Silhouettes, facial expressions and trajectories deserve meticulous fidelity.",
+    "Spectators familiar with the original ought to rediscover every incident in its accustomed sequence.",
     "Make sure that the underlying recording can still be identified at a glance.",
 )
 KEEP_LIGHT = (
@@ -123,6 +128,8 @@ STEADY = (
     "Think of it as a single continuous print and not as many separate pictures.",
     "Aim for a polished, professional finish that would pass quality control at a broadcaster.",
     "Handle thin twigs, hair and lettering with the same care as large surfaces.",
+    "Temporal coherence outranks gimmicks: no shimmering, boiling, popping or breathing.",
+    "Distribute it evenly, neither blotchy nor patchy, regardless of motion blur or defocused backdrops.",
     "Process the entire picture including its margins.",
 )
 BELIEVABLE = (
@@ -139,6 +146,8 @@ BELIEVABLE = (
     "Everything physical about the place, from occlusion to shading, has to add up.",
     "It must stay put in the scene and neither jitter nor drift.",
     "Edges should be neither razor-sharp nor mushy, just like those of other things nearby.",
+    "Calibrate ambient occlusion, specular glints and chromatic tinge with scrupulous craftsmanship.",
+    "Neither flickering contours nor implausible proportions should betray the manipulation.",
     "The transition towards its vicinity should be invisible.",
 )
 PURPOSES = (
@@ -157,5 +166,16 @@ USES = (
     "a dream sequence", "an animated postcard", "a computer game's cutscene", "the menu of a DVD", "a shop window display", "a kindergarten party",
     "a local television station", "an architecture seminar", "a poetry reading", "a magician's advertisement", "a historical reconstruction",
     "the portfolio of a student", "a meditation app", "an escape room", "a detective series", "a hiking guide", "a retirement party",
+    "an orchestra's season brochure", "a veterinary clinic", "the harbor festival", "a glacier expedition diary", "a bakery's jubilee", "an astronomy club",
+    "the parish bulletin", "a vineyard tour", "a chess tournament stream", "an immigration museum", "a surfing tournament", "the dentist's waiting room",
+    "a ballet rehearsal", "an insurance claim", "a lighthouse monograph", "the mayor's farewell", "a robotics workshop", "a puppet theater", "an opera prologue",
+    "a beekeeper's blog", "the railway archive", "a gymnastics federation", "an underwater survey", "a jazz quartet's debut", "a pottery course",
+    "the fire brigade's open day", "a medieval fair", "a sailing school", "an ornithology report", "a circus poster", "a mountain rescue briefing",
+    "the library's reading week", "a carnival parade", "an antiques auction", "a gardening almanac", "a marathon recap", "the embassy reception",
+    "a botanical encyclopedia", "a courtroom drama", "an airline's boarding movie", "a volcano webcam compilation", "a knitting forum", "a spaceship simulator",
+    "the observatory's newsletter", "a hospital corridor display", "a ghost story evening", "a cycling federation", "a perfume launch", "an aquarium shop",
+    "a folk dance ensemble", "the brewery's homepage", "a geography quiz", "a detective podcast", "a zoo's adoption program", "an engineering thesis",
+    "a silent auction", "the ferry company", "a tango marathon", "a farmers' market banner", "an ice hockey highlight reel", "a memory of grandmother",
+    "a cathedral anniversary", "a skateboard brand", "a lullaby compilation", "an avalanche seminar", "a political cabaret", "the ski resort's lobby",
     "a scientific figure", "the intermission of a concert", "a satirical magazine",
 )  # fmt: skip
