@@ -55,11 +55,12 @@ def _rename(row: TableItem, place: str) -> dict[str, Any]:
 def _read_item(fields: dict[str, Any], folder: Path, number: str, place: str) -> Item:
     if missing := [column for column in ("source", "instruction") if column not in fields]:
         raise InputError(f"{place}: no {missing[0]}; it must be given")
-    times: dict[str, float] = {}
+    optional: dict[str, Any] = {column: folder / str(fields[column]) for column in PATHS if column in fields}
+    optional |= {column: str(fields[column]) for column in TEXTS if column in fields}
     for column in TIMES:
         if column in fields:
             try:
-                times[column] = float(fields[column])
+                optional[column] = float(fields[column])
             except (TypeError, ValueError):
                 raise InputError(
                     f"{place}: {column}: expected seconds, got {format_value(fields[column])}"
