@@ -65,8 +65,6 @@ def _read_item(fields: dict[str, Any], folder: Path, number: str, place: str) ->
                 raise InputError(
                     f"{place}: {column}: expected seconds, got {format_value(fields[column])}"
                 ) from None
-    optional: dict[str, Any] = {column: folder / str(fields[column]) for column in PATHS if column in fields}
-    optional |= times | {column: str(fields[column]) for column in TEXTS if column in fields}
     return Item(
         id=str(fields.get("id", number)),
         source=folder / str(fields["source"]),
