@@ -11,6 +11,7 @@ import gc, os, signal, sys, time
 from v2v.cli.interruption import raised_signals
 
 dropped = []
+signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background of a shell it would be ignored
 
 def callback(phase, info):
     if not dropped:

@@ -16,6 +16,20 @@ from v2v.evaluation.sweep import results, runner, sweep
 from v2v.evaluation.sweep.methods import EditingMethod
 from v2v.evaluation.sweep.sweep import Sweep
 
+
+def forget_code():
+    package_code.cache_clear(), code_version._file_code.cache_clear()
+    code_version._hashed_objects.clear()
+
+
+@pytest.fixture(autouse=True)
+def _forgotten_code():
+    """Hashes are remembered for a process; those of a changed package are not for other tests."""
+    forget_code()
+    yield
+    forget_code()
+
+
 MODULE = '''
 """A user's module."""
 import numpy as np
@@ -103,7 +117,7 @@ def test_a_changed_package_is_noticed(tmp_path, monkeypatch):
     monkeypatch.setattr("v2v.evaluation.sweep.methods.EDITING", ("pipeline", "video"))
 
     def codes():
-        package_code.cache_clear(), code_version._file_code.cache_clear()
+        forget_code()
         return EditingMethod().editor_code(), PSNR.code
 
     edit, score = codes()
