@@ -24,19 +24,22 @@ EXTRAS = (
     "tyro",
     "wandb",
 )
-PROGRAM = """
+PROGRAM = '''
 import sys
 
-class Hidden:
+class Without:
+    """A finder that doesn't find some packages, as if they weren't installed."""
+    def __init__(self, finder):
+        self.finder = finder
+    def __getattr__(self, name):
+        return getattr(self.finder, name)
     def find_spec(self, name, path=None, target=None):
-        top = name.split(".")[0]
-        if top in {extras}:
-            raise ModuleNotFoundError("No module named " + repr(top), name=top)
+        return None if name.split(".")[0] in {extras} else self.finder.find_spec(name, path, target)
 
-sys.meta_path.insert(0, Hidden())
+sys.meta_path[:] = map(Without, sys.meta_path)
 from v2v.cli.main import main
 sys.exit(main(sys.argv[1:]))
-"""
+'''
 
 
 def run(*words: str | Path) -> subprocess.CompletedProcess:
