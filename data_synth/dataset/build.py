@@ -74,7 +74,7 @@ class _Build:
     @property
     def has_shards(self) -> bool:
         """Return whether any shard is finished."""
-        return any(self.shard_folder.rglob("*.jsonl")) or any(self.shard_folder.glob("*.shard"))
+        return any(self.shard_folder.glob("*/*.jsonl")) or any(self.shard_folder.glob("*.shard"))
 
 
 def extend_dataset(
