@@ -5,6 +5,11 @@
 One stage, vae: every fourth clip is a rendered scene, the others pan and zoom over photographs, half of them with cut-outs that move. Latents
 have 4x8x8 pixels a cell in place of 4x16x16; the transformer joins 2x2 cells to a token, so a clip still has 48 tokens a stream. Base and edit
 stages follow once the looks and words that they learn are fixed; base and adapter of the packaged weights don't fit this autoencoder.
+
+Material under open licenses, of Debian 12: photographs of lomiri-wallpapers-16.04, lomiri-wallpapers-20.04, mate-backgrounds and
+plasma-workspace-wallpapers, and the WEBP and JPEG pictures inside the .rcc files of gcompris-qt-data, without those on black or white (312
+for training, every tenth of 346 kept for judging); cut-outs of tuxpaint-stamps-default (785 with alpha). So far: 507 of 12,000 steps, PSNR
+21.4 dB on the training mix, 6 seconds a step on a crowded core. No weights of it are kept.
 """
 
 import dataclasses

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from data_synth.language.sentence_templates import fill_templates
+
 TEMPLATES: dict[str, tuple[str, ...]] = {
     "cutout-insert": (
         "add {a_object} {at}",
@@ -114,9 +116,8 @@ def sample_instructions(
       rng: Orders the templates.
       count: Largest number of instructions.
     """
-    rows = TEMPLATES[name]
-    order = rng.permutation(len(rows))[:count].tolist()
-    return tuple(dict.fromkeys(" ".join(rows[i].format(**slots).split()) for i in order))
+    sentences = fill_templates(TEMPLATES[name], slots, rng, count)
+    return tuple(dict.fromkeys(" ".join(sentence.split()) for sentence in sentences))
 
 
 def describe_place(x: float, y: float) -> str:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from data_synth.language.sentence_templates import fill_templates
+
 TEMPLATES: dict[str, tuple[str, ...]] = {
     "highlight": (
         "highlight {the_object} in {colour}",
@@ -82,6 +84,5 @@ def sample_instructions(
       rng: Orders the templates.
       count: Largest number of instructions.
     """
-    rows = TEMPLATES[name]
-    order = rng.permutation(len(rows))[:count].tolist()
-    return tuple(rows[i].format(**slots).replace(" a orange ", " an orange ") for i in order)
+    sentences = fill_templates(TEMPLATES[name], slots, rng, count)
+    return tuple(sentence.replace(" a orange ", " an orange ") for sentence in sentences)

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from data_synth.language.sentence_templates import fill_templates
+
 REMOVE_TEMPLATES = (
     "remove {the_object}",
     "erase {the_object} {at}",
@@ -43,5 +45,4 @@ def sample_instructions(
       count: Largest number of instructions.
     """
     rows = INSERT_TEMPLATES if is_insertion else REMOVE_TEMPLATES
-    order = rng.permutation(len(rows))[:count].tolist()
-    return tuple(rows[i].format(**slots) for i in order)
+    return fill_templates(rows, slots, rng, count)

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from data_synth.language.sentence_templates import fill_templates
+
 TEMPLATES: dict[str, tuple[str, ...]] = {
     "slow-motion": (
         "slow the video down{when}",
@@ -115,9 +117,7 @@ def sample_instructions(
       rng: Orders the templates.
       count: Largest number of instructions.
     """
-    rows = TEMPLATES[name]
-    order = rng.permutation(len(rows))[:count].tolist()
-    return tuple(rows[i].format(**slots) for i in order)
+    return fill_templates(TEMPLATES[name], slots, rng, count)
 
 
 def reverse_instructions(
