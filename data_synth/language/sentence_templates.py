@@ -18,5 +18,5 @@ def fill_templates(
       rng: Orders the templates.
       count: Largest number of sentences.
     """
-    order = rng.permutation(len(rows))[:count].tolist()
-    return tuple(rows[i].format(**slots) for i in order)
+    order = rng.permutation(len(rows))[:count]
+    return tuple(rows[int(i)].format(**slots) for i in order)
