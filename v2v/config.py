@@ -1,12 +1,12 @@
 """Configuration as frozen dataclasses, checked when they are created: of models, and of what every training run needs.
 
 A `ModelConfig` describes a model: transformer, autoencoder, text encoder, LoRA, conditioning and flow. `wan22_ti2v_5b()` (the
-paper's backbone), `embedded()` (the packaged model) and `debug()` (small enough for tests) are three settings of the same
-classes. Its fields are stored in the config.json of model folders. `MeshConfig`, `LogConfig`, `DataConfig` and `OptimConfig` are
+paper's backbone), its relatives `wan21_t2v_1_3b()`, `wan21_t2v_14b()` and `wan22_a14b()`, `embedded()` (the packaged model) and `debug()`
+(small enough for tests) are settings of the same classes. Its fields are stored in the config.json of model folders. `MeshConfig`, `LogConfig`, `DataConfig` and `OptimConfig` are
 the parts of a run that packages below `v2v/train` read too; `train/config.py` puts them together with the stages. The names from which
 options of the command line choose are here as well, since `v2v --help` imports no JAX. No logic is in this file.
 
-Sources: the published configuration of Wan2.2-TI2V-5B; EasyV2V (arXiv 2512.16920), section 5.
+Sources: the published configurations of Wan2.1 and Wan2.2; EasyV2V (arXiv 2512.16920), section 5.
 """
 
 import dataclasses
@@ -37,7 +37,7 @@ LORA_TARGETS = r"blocks/(self_attn|cross_attn)/(q|k|v|o)$|blocks/ffn/(up|down)$"
 
 @dataclass(frozen=True)
 class DiTConfig:
-    """A video diffusion transformer of the type of Wan2.2.
+    """A video diffusion transformer of the type of Wan2.1 and Wan2.2.
 
     Attributes:
       width: channels of the residual stream.
@@ -52,6 +52,7 @@ class DiTConfig:
       freq_dim: width of the sinusoid that embeds flow time.
       eps: added to variances by the norms.
       rope_theta: base of the rotary position embedding.
+      frame_times: whether the backbone was trained with a flow time of its own for a clean first frame, so that one may be given to it.
       qk_gain: initial gain of the norms of queries and keys; small heads need more than 1 to attend sharply.
       remat: what the backward pass recomputes, from nothing to all; dots keeps results of matrix products, outputs those of
         attention and MLP.
@@ -71,6 +72,7 @@ class DiTConfig:
     freq_dim: int = 256
     eps: float = 1e-6
     rope_theta: float = 10000.0
+    frame_times: bool = True
     qk_gain: float = 1.0
     remat: Literal["none", "dots", "outputs", "full"] = "none"
     backend: Literal["auto", "plain", "chunked", "cudnn", "splash"] = "auto"
@@ -94,7 +96,7 @@ class DiTConfig:
 
 @dataclass(frozen=True)
 class VAEConfig:
-    """A causal 3-D autoencoder of the type of Wan2.2, with parameter-free residual down and up paths.
+    """A causal 3-D autoencoder of the type of Wan2.1 or, with parameter-free residual down and up paths, of Wan2.2.
 
     Attributes:
       base_dim: channels of the encoder that `dim_mult` multiplies.
@@ -104,6 +106,8 @@ class VAEConfig:
       num_res_blocks: residual blocks of a stage of the encoder; those of the decoder have one more.
       temporal_downsample: whether time is halved too, for each halving of height and width.
       patch: pixels that are folded into channels before the first stage, along height and width.
+      residual: whether a path without parameters goes past each stage (Wan2.2); without (Wan2.1), the decoder halves its channels where
+        it enlarges frames.
       mean: of each channel of the latents; () for zeros.
       std: standard deviation of each channel of the latents; () for ones.
       dtype: of the computation.
@@ -116,6 +120,7 @@ class VAEConfig:
     num_res_blocks: int = 2
     temporal_downsample: tuple[bool, ...] = (False, True, True)
     patch: int = 2
+    residual: bool = True
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
     dtype: Literal["bfloat16", "float32"] = "float32"
@@ -128,6 +133,10 @@ class VAEConfig:
         if self.dim_mult[-1] != self.dim_mult[-2]:
             raise ValueError(
                 f"VAEConfig: the last two stages must be equally wide, got dim_mult={self.dim_mult}"
+            )
+        if not self.residual and any(self.decoder_base_dim * m % 2 for m in self.dim_mult[1:]):
+            raise ValueError(
+                f"VAEConfig: without residual paths the decoder's widths must halve, got {self.decoder_base_dim} x {self.dim_mult}"
             )
         for name, values in (("mean", self.mean), ("std", self.std)):
             if len(values) not in (0, self.z_dim):
@@ -256,6 +265,9 @@ class FlowConfig:
       weighting: of a sample's loss by its flow time (`diffusion/flow_matching.py`).
       steps: of inference, by default.
       guidance: scale of classifier-free guidance on the text, by default.
+      boundary: flow time from which on a model of two transformers is sampled with the high-noise one, and below which with the low-noise
+        one; 0 for a single transformer.
+      low_guidance: scale of guidance of the low-noise transformer, by default; None for `guidance`.
       solver: of inference, by default.
       schedule: noise levels that inference visits (`diffusion/schedule.py`).
     """
@@ -267,8 +279,16 @@ class FlowConfig:
     weighting: Literal["none", "gaussian"] = "none"
     steps: int = 50
     guidance: float = 3.0
+    boundary: float = 0.0
+    low_guidance: float | None = None
     solver: SolverName = "euler"
     schedule: ScheduleName = "linear"
+
+    def __post_init__(self):
+        if not 0 <= self.boundary < 1:
+            raise ValueError(
+                f"FlowConfig.boundary: expected 0 (one transformer) to below 1, got {self.boundary}"
+            )
 
 
 @dataclass(frozen=True)
@@ -282,7 +302,8 @@ class ModelConfig:
       width: pixels of its frames.
       largest: largest (frames, height, width) that the weights were trained on; zeros for the size above.
       batch: windows of a clip that are edited in one call.
-      dit: the transformer.
+      fps: frames per second of the clips that the weights were trained on.
+      dit: the transformer, or both of two (`FlowConfig.boundary`).
       vae: the autoencoder.
       text: the text encoder.
       lora: the adapters.
@@ -296,6 +317,7 @@ class ModelConfig:
     width: int = 832
     largest: tuple[int, int, int] = (0, 0, 0)
     batch: int = 4
+    fps: float = 24.0
     dit: DiTConfig = field(default_factory=DiTConfig)
     vae: VAEConfig = field(default_factory=VAEConfig)
     text: TextConfig = field(default_factory=TextConfig)
@@ -317,10 +339,77 @@ class ModelConfig:
                     f"ModelConfig: latents {(t, y, x)} don't divide by the patch {self.dit.patch}"
                 )
 
+    @property
+    def transformers(self) -> tuple[str, ...]:
+        """Return the parts that are transformers: "dit", and "dit_low" where that is the high-noise one of two."""
+        return ("dit", "dit_low") if self.flow.boundary else ("dit",)
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Return the parts that have weights: the transformers, "vae" and "text"."""
+        return (*self.transformers, "vae", "text")
+
 
 def wan22_ti2v_5b() -> ModelConfig:
     """Return Wan2.2-TI2V-5B as EasyV2V uses it: 81x480x832, rank 256, prompt guidance 3."""
     return ModelConfig(largest=(121, 704, 1280), batch=1, vae=VAEConfig(mean=WAN22_MEAN, std=WAN22_STD))
+
+
+def wan21_vae() -> VAEConfig:
+    """Return the autoencoder of Wan2.1 and of Wan2.2-A14B: 16 channels, 4x8x8 pixels a latent cell."""
+    return VAEConfig(
+        base_dim=96, decoder_base_dim=96, z_dim=16, patch=1, residual=False, mean=WAN21_MEAN, std=WAN21_STD
+    )
+
+
+def wan21_t2v_1_3b() -> ModelConfig:
+    """Return Wan2.1-T2V-1.3B, with the shift and guidance that its card recommends."""
+    return ModelConfig(
+        name="wan21_t2v_1_3b",
+        largest=(81, 480, 832),
+        batch=1,
+        fps=16.0,
+        dit=DiTConfig(
+            width=1536,
+            ffn_width=8960,
+            heads=12,
+            layers=30,
+            in_channels=16,
+            out_channels=16,
+            frame_times=False,
+        ),
+        vae=wan21_vae(),
+        flow=FlowConfig(shift=8.0, steps=50, guidance=6.0, solver="unipc", schedule="wan"),
+    )
+
+
+def wan21_t2v_14b() -> ModelConfig:
+    """Return Wan2.1-T2V-14B."""
+    return ModelConfig(
+        name="wan21_t2v_14b",
+        largest=(81, 720, 1280),
+        batch=1,
+        fps=16.0,
+        dit=DiTConfig(
+            width=5120,
+            ffn_width=13824,
+            heads=40,
+            layers=40,
+            in_channels=16,
+            out_channels=16,
+            frame_times=False,
+        ),
+        vae=wan21_vae(),
+        flow=FlowConfig(shift=5.0, steps=50, guidance=5.0, solver="unipc", schedule="wan"),
+    )
+
+
+def wan22_a14b() -> ModelConfig:
+    """Return Wan2.2-T2V-A14B: two transformers of the size of Wan2.1-T2V-14B, each for a range of noise levels."""
+    flow = FlowConfig(
+        shift=12.0, steps=40, guidance=4.0, boundary=0.875, low_guidance=3.0, solver="unipc", schedule="wan"
+    )
+    return dataclasses.replace(wan21_t2v_14b(), name="wan22_a14b", flow=flow)
 
 
 def embedded() -> ModelConfig:
@@ -369,7 +458,15 @@ def debug() -> ModelConfig:
     )  # fmt: skip
 
 
-# Per-channel mean and standard deviation of Wan2.2-VAE latents, as published with the VAE's code.
+# Per-channel mean and standard deviation of Wan2.1-VAE and Wan2.2-VAE latents, as published with the VAE's code.
+WAN21_MEAN: tuple[float, ...] = (
+    -0.7571, -0.7089, -0.9113, 0.1075, -0.1745, 0.9653, -0.1517, 1.5508, 0.4134, -0.0715, 0.5517, -0.3632,
+    -0.1922, -0.9497, 0.2503, -0.2921,
+)  # fmt: skip
+WAN21_STD: tuple[float, ...] = (
+    2.8184, 1.4541, 2.3275, 2.6558, 1.2196, 1.7708, 2.6052, 2.0743, 3.2687, 2.1526, 2.8652, 1.5579,
+    1.6382, 1.1253, 2.8251, 1.9160,
+)  # fmt: skip
 WAN22_MEAN: tuple[float, ...] = (
     -0.2289, -0.0052, -0.1323, -0.2339, -0.2799, 0.0174, 0.1838, 0.1557, -0.1382, 0.0542, 0.2813, 0.0891,
     0.1570, -0.0098, 0.0375, -0.1825, -0.2246, -0.1207, -0.0698, 0.5109, 0.2665, -0.2108, -0.2158, 0.2502,

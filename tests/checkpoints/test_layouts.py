@@ -129,14 +129,15 @@ def test_a_folder_of_many_models(tmp_path, capsys):
     comfy(tmp_path)
     (tmp_path / "config.json").write_text(json.dumps({"num_heads": 3}))
     other = {
-        "patch_embedding.weight": np.zeros((5120, 16, 1, 2, 2), np.float16),
+        "patch_embedding.weight": np.zeros((5120, 36, 1, 2, 2), np.float16),
         "head.head.weight": np.zeros((64, 1), np.float16),
     }
-    safetensors_file.write_safetensors(tmp_path / "diffusion_models" / "wan2.1_14B.safetensors", other)
+    safetensors_file.write_safetensors(tmp_path / "diffusion_models" / "wan2.1_i2v_14B.safetensors", other)
     flat = {
         n.replace("downsamples.0.downsamples", "downsamples"): x
         for n, x in tiny.tensors("vae", CFG, "original").items()
     }
+    flat["conv2.weight"] = np.zeros((16, 16, 1, 1, 1), np.float16)
     safetensors_file.write_safetensors(tmp_path / "vae" / "wan_2.1_vae.safetensors", flat)
     clip = {
         "shared.weight": np.zeros((300, 20), np.float16),

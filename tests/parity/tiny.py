@@ -12,13 +12,18 @@ import jax.numpy as jnp
 import numpy as np
 
 from v2v.checkpoints import name_mapping, safetensors_file, wan
-from v2v.config import DiTConfig, ModelConfig, TextConfig, VAEConfig
+from v2v.config import DiTConfig, FlowConfig, ModelConfig, TextConfig, VAEConfig
 
 Z = 6
 STATS = {"mean": tuple(np.linspace(-0.4, 0.5, Z).tolist()), "std": tuple(np.linspace(0.6, 1.7, Z).tolist())}
 
 
-def config(in_channels: int = Z) -> ModelConfig:
+def wan21_vae() -> VAEConfig:
+    """The autoencoder of Wan2.1: no residual paths, nothing folded into channels, a decoder that halves them."""
+    return VAEConfig(base_dim=6, decoder_base_dim=10, z_dim=Z, patch=1, residual=False, **STATS)
+
+
+def config(in_channels: int = Z, vae: VAEConfig | None = None, boundary: float = 0.0) -> ModelConfig:
     """Heads of 20 (RoPE 8, 6, 6), widths that share no factor by accident, non-square sizes."""
     return ModelConfig(
         name="tiny",
@@ -29,8 +34,9 @@ def config(in_channels: int = Z) -> ModelConfig:
             width=60, ffn_width=88, heads=3, layers=2, in_channels=in_channels, out_channels=Z, text_width=20, freq_dim=32,
             dtype="float32",
         ),
-        vae=VAEConfig(base_dim=8, decoder_base_dim=12, z_dim=Z, **STATS),
+        vae=vae or VAEConfig(base_dim=8, decoder_base_dim=12, z_dim=Z, **STATS),
         text=TextConfig(vocab=300, width=20, key_width=6, heads=3, ffn_width=28, layers=2, dtype="float32"),
+        flow=FlowConfig(boundary=boundary),
     )  # fmt: skip
 
 
@@ -102,8 +108,8 @@ def described(part: str, cfg: ModelConfig) -> dict:
             "_class_name": "AutoencoderKLWan", "base_dim": v.base_dim, "decoder_base_dim": v.decoder_base_dim,
             "z_dim": v.z_dim, "dim_mult": list(v.dim_mult), "num_res_blocks": v.num_res_blocks, "attn_scales": [],
             "temperal_downsample": list(v.temporal_downsample), "dropout": 0.0, "latents_mean": list(v.mean),
-            "latents_std": list(v.std), "is_residual": True, "in_channels": 3 * v.patch**2, "out_channels": 3 * v.patch**2,
-            "patch_size": v.patch, "scale_factor_temporal": v.stride_t, "scale_factor_spatial": v.stride_xy,
+            "latents_std": list(v.std), "is_residual": v.residual, "in_channels": 3 * v.patch**2, "out_channels": 3 * v.patch**2,
+            "patch_size": v.patch if v.patch > 1 else None, "scale_factor_temporal": v.stride_t, "scale_factor_spatial": v.stride_xy,
         }  # fmt: skip
     t = cfg.text
     return {

@@ -7,6 +7,7 @@ An editing adapter may lie beside them as lora.safetensors (with lora.embeds.saf
 cannot run are rejected with the reason before any tensor is read.
 """
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from v2v.checkpoints import hub_client, name_mapping, part_files, wan_config
 from v2v.checkpoints.config_types import check_types
 from v2v.checkpoints.part_files import SUBFOLDERS, TokenizerSource, read_json_object
 from v2v.checkpoints.tensor_files import TensorFiles
-from v2v.config import ConditionConfig, ModelConfig, wan22_ti2v_5b
+from v2v.config import ConditionConfig, ModelConfig
 from v2v.errors import InputError
 
 MISSING_TOKENIZER = "tokenizer (tokenizer/tokenizer.json)"
@@ -73,7 +74,8 @@ def read_model_folder(path: str | Path, parts: dict[str, TensorFiles] | None = N
         raise InputError(
             f"{path}: is Wan2.2-A14B (two 14B experts, 16 latent channels); {wan_config.SUPPORTED_MODELS}"
         )
-    wan_config.check_pipeline(root, read_json_object(root / "model_index.json"))
+    index = read_json_object(root / "model_index.json") or {}
+    wan_config.check_pipeline(root, index)
     problems: list[str] = []
     parts = part_files.open_parts(path, problems) if parts is None else parts
     if "dit" not in parts and problems:
@@ -90,8 +92,10 @@ def read_model_folder(path: str | Path, parts: dict[str, TensorFiles] | None = N
         dit = wan_config.build_dit_config(path, parts["dit"], configs["dit"], top)
         vae = wan_config.build_vae_config(path, parts.get("vae"), configs["vae"], dit.out_channels)
         text = wan_config.build_text_config(parts.get("text"), configs["text"], dit)
-        wide = dit.in_channels > dit.out_channels
-        flow = wan_config.build_flow_config(scheduler, 5.0 if wide else 3.0)
+        published = wan_config.closest_published(dit)
+        has_frame_times = index.get("expand_timesteps", vae.residual)
+        dit = dataclasses.replace(dit, frame_times=bool(has_frame_times))
+        flow = wan_config.build_flow_config(scheduler, published.flow)
         for part in (dit, vae, text, flow):
             check_types(part)
     except wan_config.UnsupportedBackboneError:  # the better reason, whatever else can't be read
@@ -110,12 +114,13 @@ def read_model_folder(path: str | Path, parts: dict[str, TensorFiles] | None = N
             name=path.stem
             if path.is_file()
             else hub_client.snapshot_name(path.resolve()) or path.resolve().name,
-            largest=wan22_ti2v_5b().largest,
+            largest=published.largest,
             batch=1,
+            fps=published.fps,
             dit=dit,
             vae=vae,
             text=text,
-            condition=ConditionConfig(layout="channel" if wide else "sequence"),
+            condition=ConditionConfig(layout="channel" if dit.in_channels > dit.out_channels else "sequence"),
             flow=flow,
         )
     except ValueError as err:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from v2v.config import ModelConfig
+from v2v.config import ModelConfig, VAEConfig
 
 LAYOUTS = ("diffusers", "original")
 PARTS = ("dit", "vae", "text")
@@ -62,9 +62,12 @@ TEXT_ENCODER_TABLE = (
 ALIASES = {"encoder.embed_tokens.weight": "shared.weight"}
 
 
-def build_autoencoder_table(num_res_blocks: int) -> tuple[tuple[str, str, str], ...]:
-    """Build the rows of the autoencoder; the original numbers a stage's resampler after its residual blocks."""
-    down, up = num_res_blocks, num_res_blocks + 1
+def build_autoencoder_table(cfg: VAEConfig) -> tuple[tuple[str, str, str], ...]:
+    """Build the rows of the autoencoder, a row for each block.
+
+    The blocks of a stage are numbered in nested lists; those of Wan2.1, without residual paths, in one flat list, which diffusers nests for
+    the decoder alone.
+    """
     rows = [
         (r"quant_conv", "quant_conv", "conv1"),
         (r"post_quant_conv", "post_quant_conv", "conv2"),
@@ -72,52 +75,40 @@ def build_autoencoder_table(num_res_blocks: int) -> tuple[tuple[str, str, str], 
         (r"(encoder|decoder)/norm_out", r"\1.norm_out", r"\1.head.0"),
         (r"(encoder|decoder)/conv_out", r"\1.conv_out", r"\1.head.2"),
         (r"(encoder|decoder)/mid/attention/(\w+)", r"\1.mid_block.attentions.0.\2", r"\1.middle.1.\2"),
-        (
-            r"encoder/down_(\d+)_resample/conv",
-            r"encoder.down_blocks.\1.downsampler.resample.1",
-            rf"encoder.downsamples.\1.downsamples.{down}.resample.1",
-        ),
-        (
-            r"encoder/down_(\d+)_resample/time_conv",
-            r"encoder.down_blocks.\1.downsampler.time_conv",
-            rf"encoder.downsamples.\1.downsamples.{down}.time_conv",
-        ),
-        (
-            r"decoder/up_(\d+)_resample/conv",
-            r"decoder.up_blocks.\1.upsampler.resample.1",
-            rf"decoder.upsamples.\1.upsamples.{up}.resample.1",
-        ),
-        (
-            r"decoder/up_(\d+)_resample/time_conv",
-            r"decoder.up_blocks.\1.upsampler.time_conv",
-            rf"decoder.upsamples.\1.upsamples.{up}.time_conv",
-        ),
     ]
-    residual = {"norm1": "residual.0", "conv1": "residual.2", "norm2": "residual.3", "conv2": "residual.6"}
-    for ours, original in (*residual.items(), ("shortcut", "shortcut")):
-        theirs = "conv_shortcut" if ours == "shortcut" else ours
+    blocks = [
+        (rf"(encoder|decoder)/mid/res_{j}", rf"\1.mid_block.resnets.{j}", rf"\1.middle.{original}")
+        for j, original in ((0, 0), (1, 2))
+    ]
+    for side, step, stack, count in (
+        ("encoder", "down", "downsamples", cfg.num_res_blocks),
+        ("decoder", "up", "upsamples", cfg.num_res_blocks + 1),
+    ):
+        for i in range(len(cfg.dim_mult)):
+            flat = i * (count + 1)
+            stage = f"{side}.{step}_blocks.{i}"
+            for j in range(count):
+                diffusers = f"{stage}.resnets.{j}"
+                original = f"{side}.{stack}.{i}.{stack}.{j}"
+                if not cfg.residual:
+                    original = f"{side}.{stack}.{flat + j}"
+                    diffusers = diffusers if side == "decoder" else f"{side}.{step}_blocks.{flat + j}"
+                blocks.append((f"{side}/{step}_{i}_res_{j}", diffusers, original))
+            diffusers, original = f"{stage}.{step}sampler", f"{side}.{stack}.{i}.{stack}.{count}"
+            if not cfg.residual:
+                original = f"{side}.{stack}.{flat + count}"
+                diffusers = (
+                    f"{stage}.upsamplers.0" if side == "decoder" else f"{side}.{step}_blocks.{flat + count}"
+                )
+            ours = f"{side}/{step}_{i}_resample"
+            rows.append((f"{ours}/conv", f"{diffusers}.resample.1", f"{original}.resample.1"))
+            rows.append((f"{ours}/time_conv", f"{diffusers}.time_conv", f"{original}.time_conv"))
+    for ours, diffusers, original in blocks:
         rows += [
-            (
-                rf"encoder/down_(\d+)_res_(\d+)/{ours}",
-                rf"encoder.down_blocks.\1.resnets.\2.{theirs}",
-                rf"encoder.downsamples.\1.downsamples.\2.{original}",
-            ),
-            (
-                rf"decoder/up_(\d+)_res_(\d+)/{ours}",
-                rf"decoder.up_blocks.\1.resnets.\2.{theirs}",
-                rf"decoder.upsamples.\1.upsamples.\2.{original}",
-            ),
-            (
-                rf"(encoder|decoder)/mid/res_0/{ours}",
-                rf"\1.mid_block.resnets.0.{theirs}",
-                rf"\1.middle.0.{original}",
-            ),
-            (
-                rf"(encoder|decoder)/mid/res_1/{ours}",
-                rf"\1.mid_block.resnets.1.{theirs}",
-                rf"\1.middle.2.{original}",
-            ),
+            (f"{ours}/{layer}", f"{diffusers}.{layer}", f"{original}.residual.{number}")
+            for layer, number in (("norm1", 0), ("conv1", 2), ("norm2", 3), ("conv2", 6))
         ]
+        rows.append((f"{ours}/shortcut", f"{diffusers}.conv_shortcut", f"{original}.shortcut"))
     return tuple(rows)
 
 
@@ -165,7 +156,7 @@ def map_tensors(
     """
     table = {
         "dit": TRANSFORMER_TABLE,
-        "vae": build_autoencoder_table(config.vae.num_res_blocks),
+        "vae": build_autoencoder_table(config.vae),
         "text": TEXT_ENCODER_TABLE,
     }[part]
     column = 1 + LAYOUTS.index(layout)

@@ -209,10 +209,11 @@ class _Finder:
 
     def _fits(self, part: str, files: TensorFiles) -> bool:
         """Return whether a part belongs to a model that this package runs, as far as shapes tell."""
+        dit = self.parts.get("dit")
         if part == "vae":
-            return wan_config.is_wan22_vae(files)
+            channels = None if dit is None else wan_config.velocity_channels(dit)
+            return wan_config.vae_channels(files) in (channels, *([] if channels else [16, 48]))
         if part == "text":
-            dit = self.parts.get("dit")
             return wan_config.is_umt5(files, None if dit is None else wan_config.text_channels(dit))
         try:
             wan_config.build_dit_config(self.root, files, None, None)

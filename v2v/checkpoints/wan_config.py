@@ -4,13 +4,26 @@ Sizes are read from shapes where config.json does not give them. Relatives of th
 package cannot run are rejected with the reason.
 """
 
+import dataclasses
+import math
 import re
 from collections.abc import Iterable
 from pathlib import Path
 
 from v2v.checkpoints.tensor_files import TensorFiles
 from v2v.checkpoints.wan import NAME_PREFIXES
-from v2v.config import WAN22_MEAN, WAN22_STD, DiTConfig, FlowConfig, TextConfig, VAEConfig
+from v2v.config import (
+    DiTConfig,
+    FlowConfig,
+    ModelConfig,
+    TextConfig,
+    VAEConfig,
+    wan21_t2v_1_3b,
+    wan21_t2v_14b,
+    wan21_vae,
+    wan22_a14b,
+    wan22_ti2v_5b,
+)
 from v2v.errors import InputError, note
 
 # A tensor each part has under exactly one layout or both, by which a single file is recognized.
@@ -39,7 +52,9 @@ UNSUPPORTED_PIPELINES = {
 }
 # More layers than any published model has.
 MAX_LAYERS = 1000
-SUPPORTED_MODELS = "this package runs Wan2.2-TI2V-5B (48 latent channels, 16x16x4 VAE) and what is built on it; use Wan-AI/Wan2.2-TI2V-5B-Diffusers"
+# Channels of the mask in the input of image-to-video models, beside noise and the first frame.
+IMAGE_MASK_CHANNELS = 4
+SUPPORTED_MODELS = "this package runs Wan2.2-TI2V-5B, Wan2.1-T2V (1.3B and 14B), Wan2.2-T2V-A14B and what is built on them; v2v models lists them"
 
 
 class UnsupportedBackboneError(InputError):
@@ -66,7 +81,6 @@ def build_dit_config(
     layers = 1 + max(map(int, blocks), default=-1)
     _check_layers(layers)
     ffn = shapes.get("blocks.0.ffn.net.0.proj.weight") or shapes.get("blocks.0.ffn.0.weight") or (0,)
-    head = shapes.get("proj_out.weight") or shapes.get("head.head.weight") or (0,)
     text_width = text_channels(files) or 0
     time = (
         shapes.get("condition_embedder.time_embedder.linear_1.weight")
@@ -74,8 +88,8 @@ def build_dit_config(
         or (0, 0)
     )
     settings = {**(top_config or {}), **(part_config or {})}
-    out = head[0] // max(1, patch[0] * patch[1] * patch[2])
-    _check_backbone(path, width, channels, out, layers, shapes, settings)
+    out = velocity_channels(files) or 0
+    _check_backbone(path, channels, out, shapes, settings)
     heads = settings.get("num_attention_heads") or settings.get("num_heads") or width // HEAD_DIM
     if not all((layers, ffn[0], out, text_width, time[1], heads)):
         raise InputError(
@@ -94,6 +108,14 @@ def text_channels(dit: TensorFiles) -> int | None:
     return next((shapes[name][1] for name in names if len(shapes.get(name, ())) == 2), None)
 
 
+def velocity_channels(dit: TensorFiles) -> int | None:
+    """Return the channels that a transformer predicts, those of the latents; None where its tensors don't tell."""
+    shapes = _shapes_without_prefix(dit)
+    patch = shapes.get("patch_embedding.weight", ())[2:]
+    head = shapes.get("proj_out.weight") or shapes.get("head.head.weight") or ()
+    return head[0] // math.prod(patch) if head and len(patch) == 3 and math.prod(patch) else None
+
+
 def _shapes_without_prefix(files: TensorFiles) -> dict[str, tuple[int, ...]]:
     """Return the shapes of a transformer's tensors by the names that they have without the prefix of single files."""
     return {
@@ -110,9 +132,7 @@ def _check_layers(layers: int) -> None:
         raise ValueError(f"expected at most {MAX_LAYERS} layers, got {layers:,}")
 
 
-def _check_backbone(
-    path: Path, width: int, channels: int, out: int, layers: int, shapes: dict, settings: dict
-) -> None:
+def _check_backbone(path: Path, channels: int, out: int, shapes: dict, settings: dict) -> None:
     """Raise InputError that names a relative of the backbone with the same tensor names."""
     kind = None
     if any(".to_gate_compress." in n for n in shapes):
@@ -123,11 +143,13 @@ def _check_backbone(
         kind = "a VACE model (a second branch of control blocks)"
     elif any(".add_k_proj." in n or ".k_img." in n for n in shapes) or settings.get("image_dim"):
         kind = "a Wan2.1 image-to-video model (CLIP image tokens)"
-    elif out == 16:
-        size = {5120: "14B", 1536: "1.3B"}.get(width, f"width {width}")
-        kind = f"a Wan2.1 or Wan2.2-A14B backbone ({size}, {channels} channels in, 16 out, made for the 8x8x4 VAE)"
+    elif out and channels == 2 * out + IMAGE_MASK_CHANNELS:
+        kind = f"an image-to-video model, such as Wan2.2-I2V-A14B or Wan-Fun-InP ({channels} channels in: noise, mask and first frame)"
     elif out and channels not in (out, 2 * out):
-        kind = f"a model with {channels} channels in and {out} out (expected {out} or {2 * out} in)"
+        kind = (
+            f"a model with {channels} channels in and {out} out (expected {out} or {2 * out} in), such as Wan-Fun-Control, whose inputs are "
+            "control videos"
+        )
     elif (
         settings.get("qk_norm", True) not in (True, "rms_norm_across_heads")
         or settings.get("cross_attn_norm", True) is not True
@@ -147,12 +169,32 @@ def describe_relative(names: Iterable[str]) -> str:
     return ""
 
 
-def build_flow_config(scheduler: dict, guidance: float) -> FlowConfig:
+def closest_published(dit: DiTConfig, transformers: int = 1) -> ModelConfig:
+    """Return the published model of a transformer's type: of it are what the files of a model don't tell.
+
+    Args:
+      dit: the transformer.
+      transformers: how many of them the model has.
+    """
+    if transformers > 1:
+        return wan22_a14b()
+    if dit.out_channels == wan21_vae().z_dim:
+        return wan21_t2v_1_3b() if dit.width == wan21_t2v_1_3b().dit.width else wan21_t2v_14b()
+    model = wan22_ti2v_5b()
+    guidance = 5.0 if dit.in_channels > dit.out_channels else model.flow.guidance
+    return dataclasses.replace(model, flow=FlowConfig(guidance=guidance, solver="unipc", schedule="wan"))
+
+
+def build_flow_config(scheduler: dict, defaults: FlowConfig) -> FlowConfig:
     """Build the sampling configuration from scheduler_config.json; the version decides between the two tables called UniPC.
 
     A scheduler that this package doesn't have, or an option of one, causes a note; a folder without a scheduler is sampled with UniPC.
+
+    Args:
+      scheduler: values of the file; {} for none.
+      defaults: what it doesn't tell.
     """
-    shift = float(scheduler.get("flow_shift") or scheduler.get("shift") or 5.0)
+    shift = float(scheduler.get("flow_shift") or scheduler.get("shift") or defaults.shift)
     name = scheduler.get("_class_name")
     options = [option for option in FOREIGN_SCHEDULES if scheduler.get(option)]
     if options:
@@ -160,7 +202,7 @@ def build_flow_config(scheduler: dict, guidance: float) -> FlowConfig:
             f"scheduler: {', '.join(options)} of scheduler_config.json would change the noise levels and are not applied; see --schedule"
         )
     if name == "FlowMatchEulerDiscreteScheduler":
-        return FlowConfig(shift=shift, guidance=guidance, schedule="euler")
+        return dataclasses.replace(defaults, shift=shift, solver="euler", schedule="euler")
     if name not in (None, "UniPCMultistepScheduler"):
         note(
             f"scheduler: {name} is not one of this package, so the model is sampled with UniPC; choose with --solver and --schedule"
@@ -168,7 +210,7 @@ def build_flow_config(scheduler: dict, guidance: float) -> FlowConfig:
     version = re.match(r"(\d+)\.(\d+)", scheduler.get("_diffusers_version", ""))
     new = version is not None and tuple(map(int, version.groups())) >= (0, 37)
     schedule = "diffusers" if new else "wan"
-    return FlowConfig(shift=shift, guidance=guidance, solver="unipc", schedule=schedule)
+    return dataclasses.replace(defaults, shift=shift, solver="unipc", schedule=schedule)
 
 
 def check_pipeline(path: Path, index: dict | None) -> None:
@@ -204,10 +246,6 @@ def build_vae_config(
     Raises:
       InputError: another type of autoencoder, or another number of latent channels.
     """
-    if part_config and not part_config.get("is_residual", False):
-        raise InputError(
-            f"{path}/vae: is a Wan2.1-type VAE (no residual down and up paths, 8x8x4); {SUPPORTED_MODELS}"
-        )
     if part_config:
         _check_layers(part_config["num_res_blocks"])
         cfg = VAEConfig(
@@ -218,50 +256,60 @@ def build_vae_config(
             num_res_blocks=part_config["num_res_blocks"],
             temporal_downsample=tuple(part_config["temperal_downsample"]),  # the published spelling
             patch=part_config.get("patch_size") or 1,
+            residual=bool(part_config.get("is_residual", False)),
             mean=tuple(part_config.get("latents_mean") or ()),
             std=tuple(part_config.get("latents_std") or ()),
         )
     elif files is None:
-        return VAEConfig(
-            z_dim=z_dim, mean=WAN22_MEAN if z_dim == 48 else (), std=WAN22_STD if z_dim == 48 else ()
-        )
+        published = (wan22_ti2v_5b().vae, wan21_vae())
+        return next((cfg for cfg in published if cfg.z_dim == z_dim), VAEConfig(z_dim=z_dim))
     else:
-        cfg = _vae_from_shapes(path, files)
+        cfg = _vae_from_shapes(files)
     if cfg.z_dim != z_dim:
         raise InputError(
-            f"{path}: the VAE has {cfg.z_dim} latent channels, the transformer predicts {z_dim}; {SUPPORTED_MODELS}"
+            f"{path}: the VAE has {cfg.z_dim} latent channels, the transformer predicts {z_dim}: they are of different models; 16 channels "
+            "are those of Wan2.1 and Wan2.2-A14B (Wan2.1_VAE), 48 those of Wan2.2-TI2V-5B (Wan2.2_VAE)"
         )
     return cfg
 
 
-def _vae_from_shapes(path: Path, files: TensorFiles) -> VAEConfig:
+def _vae_from_shapes(files: TensorFiles) -> VAEConfig:
     """Build the published configuration with the widths of the first and last convolutions."""
     shapes = {n: s.shape for n, s in files.slots.items()}
-    if not is_wan22_vae(files):
-        raise InputError(
-            f"{files.path}: is a Wan2.1-type VAE (flat list of blocks, 16 channels, 8x8x4); {SUPPORTED_MODELS}"
-        )
     first = shapes.get("encoder.conv1.weight") or shapes["encoder.conv_in.weight"]
     last = shapes.get("decoder.head.2.weight") or shapes["decoder.conv_out.weight"]
-    quant = shapes.get("conv2.weight") or shapes["post_quant_conv.weight"]
-    z_dim = quant[0]
-    published = z_dim == len(WAN22_MEAN)
+    z_dim, residual = vae_channels(files), has_residual_paths(files)
+    if z_dim is None:
+        raise InputError(
+            f"{files.path}: expected a Wan2.1 or Wan2.2 VAE, found only some of its tensors; fetch it again"
+        )
+    published = wan22_ti2v_5b().vae if residual else wan21_vae()
+    is_published = z_dim == published.z_dim
     return VAEConfig(
         base_dim=first[0],
         decoder_base_dim=last[1],
         z_dim=z_dim,
-        patch=round((first[1] / 3) ** 0.5),
-        mean=WAN22_MEAN if published else (),
-        std=WAN22_STD if published else (),
+        patch=math.isqrt(first[1] // 3),
+        residual=residual,
+        mean=published.mean if is_published else (),
+        std=published.std if is_published else (),
     )
 
 
-def is_wan22_vae(files: TensorFiles) -> bool:
-    """Return whether an autoencoder is of the type of Wan2.2, by the nested names of its blocks."""
+def has_residual_paths(files: TensorFiles) -> bool:
+    """Return whether an autoencoder is of the type of Wan2.2, by the nested names of its blocks; those of Wan2.1 are numbered in one list."""
     return any(
         n.startswith(("encoder.downsamples.0.downsamples", "encoder.down_blocks.0.resnets"))
         for n in files.slots
     )
+
+
+def vae_channels(files: TensorFiles) -> int | None:
+    """Return the channels of an autoencoder's latents; None where its tensors don't tell."""
+    shapes = (
+        files.slots[name].shape for name in ("conv2.weight", "post_quant_conv.weight") if name in files.slots
+    )
+    return next((shape[0] for shape in shapes if shape), None)
 
 
 def is_umt5(files: TensorFiles, width: int | None = None) -> bool:

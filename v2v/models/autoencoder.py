@@ -1,4 +1,4 @@
-"""The autoencoder between frames and latents: Wan2.2's causal 3-D VAE.
+"""The autoencoder between frames and latents: the causal 3-D VAE of Wan2.2, and that of Wan2.1.
 
 Pixels are in [-1, 1], channels last. T = 1 + 4n frames become 1 + n latent frames; frame 0 is encoded by itself, so an image is a video
 of one frame. Every temporal convolution looks back only: encoding a prefix gives the prefix of the latents.
@@ -6,7 +6,8 @@ of one frame. Every temporal convolution looks back only: encoding a prefix give
     encode: unshuffle by `patch` → conv → [stage: residual blocks, ↓2] + avg_down → middle → conv → mode → (z - mean) / std
     decode: the mirror image, with [stage: residual blocks, ↑2] + dup_up
 
-`avg_down` and `dup_up` carry the signal past each stage without parameters. Orders of channels and the special first frame follow the
+`avg_down` and `dup_up` carry the signal past each stage without parameters; Wan2.1 has neither, and its decoder halves the channels where it
+enlarges frames (`VAEConfig.residual`). Orders of channels and the special first frame follow the
 published implementation, so its weights load by renaming alone.
 
 Streaming: in the collection `stream` every layer keeps the last frames it saw (`exchange_history`), so that a video coded in chunks
@@ -139,7 +140,9 @@ class Encoder(nn.Module):
             in_time = not is_last and cfg.temporal_downsample[i]
             if not is_last:
                 x = Downsample(width, in_time, dtype, name=f"down_{i}_resample")(x)
-            x = constrain_video(x + avg_down(shortcut, 1 + in_time, 1 if is_last else 2, width))
+            if cfg.residual:
+                x = x + avg_down(shortcut, 1 + in_time, 1 if is_last else 2, width)
+            x = constrain_video(x)
         x = Middle(widths[-1], dtype, name="mid")(x)
         # A small gain keeps SiLU near its linear middle at first.
         x = nn.silu(ChannelNorm(0.3, name="norm_out")(x))
@@ -179,8 +182,11 @@ class Decoder(nn.Module):
                 x = ResBlock(width, dtype, name=f"up_{i}_res_{j}")(x)
             if not is_last:
                 in_time = cfg.temporal_downsample[-1 - i]
-                x = Upsample(width, in_time, dtype, name=f"up_{i}_resample")(x)
-                x = constrain_video(x + dup_up(shortcut, 1 + in_time, 2, width, is_start))
+                features = width if cfg.residual else width // 2
+                x = Upsample(features, in_time, dtype, name=f"up_{i}_resample")(x)
+                if cfg.residual:
+                    x = x + dup_up(shortcut, 1 + in_time, 2, width, is_start)
+                x = constrain_video(x)
         if part == "coarse":
             return x
         # A small gain keeps SiLU near its linear middle at first.
