@@ -105,6 +105,7 @@ def test_a_run_on_published_weights(tmp_path, caplog, monkeypatch):
         mesh=MeshConfig(data=-1, fsdp=2),
         edit=dataclasses.replace(base.edit, steps=2, batch=8),
         weights=str(folder),
+        weights_dtype="nf4",
         sets=(str(tmp_path / "pairs"),),
     )
     with pytest.raises(InputError, match="--weights .* --sets"):
@@ -115,6 +116,7 @@ def test_a_run_on_published_weights(tmp_path, caplog, monkeypatch):
         longer = dataclasses.replace(cfg, model=dataclasses.replace(cfg.model, frames=9))
         wan.run(longer, tmp_path / "longer")
     out = wan.run(cfg, tmp_path / "run")
+    assert "nf4 weights of dit: their rounding lies 2" in caplog.text
     model = pretrained.load_pretrained(str(folder), **small_models.SIZE).with_lora(out)
     assert model.conditions == ("source", "mask", "reference")
     assert model.config.condition == cfg.model.condition
@@ -145,6 +147,7 @@ def test_a_run_on_published_weights(tmp_path, caplog, monkeypatch):
     )
     mixed = dataclasses.replace(
         cfg,
+        weights_dtype=None,
         sets=(str(tmp_path / "pairs"), str(tmp_path / "stills")),
         data=dataclasses.replace(
             cfg.data, reference=0.0, sizes=((5, 32, 32), (1, 32, 32)), mixture=(0.5, 0.5)

@@ -28,7 +28,7 @@ LoraDtype = Literal["bfloat16", "float16", "float32"]
 ProgramKind = Literal["train", "sample"]
 
 # What weights of transformer and text encoder may be stored in, other than the model's own type (`v2v/models/quantized.py`).
-WeightsDtype = Literal["bfloat16", "int8"]
+WeightsDtype = Literal["bfloat16", "int8", "fp8", "nf4"]
 
 # Linear layers that carry LoRA: q, k, v, o of both attentions and both FFN linears (0.64 B parameters at rank 256 and 5B,
 # the figure of the paper's Table IV; attention alone would be 0.38 B).

@@ -16,9 +16,9 @@ from tests.example_clips import picture
 from tests.notes import expect_note
 from tests.parity import tiny
 from v2v import EasyV2VEditor, InputError, Video, read
-from v2v.checkpoints import adapters, parameter_store, wan
+from v2v.checkpoints import adapters, model_folder, parameter_store, wan
 from v2v.cli import main
-from v2v.config import ConditionConfig, wan22_ti2v_5b
+from v2v.config import ConditionConfig, MeshConfig, wan22_ti2v_5b
 from v2v.diffusion.schedule import noise_levels
 from v2v.diffusion.solvers import build_solver_table, integrate
 from v2v.models import lora, quantized
@@ -27,6 +27,8 @@ from v2v.pipeline import pretrained
 from v2v.pipeline.model import SampleRequest
 from v2v.runtime import sharding
 from v2v.runtime.host_memory import DeviceMemory
+from v2v.train import fine_tuning
+from v2v.train.config import Experiment
 
 SIZE = "32x32x5"
 
@@ -274,31 +276,46 @@ def test_adapters_convert_for_other_tools(folder, editing, tmp_path):
     assert v2v("convert", folder.parent / "edit.safetensors", tmp_path / "c.safetensors") == 2
 
 
-def test_weights_in_8_bits_from_every_kind_of_folder(folder, editing, tmp_path, capsys):
-    """Read in 8 bits, converted to them, and read so from a converted folder: the same weights, near those of the model."""
-    opened = pretrained.load_pretrained(str(folder), weights_dtype="int8", **small_models.SIZE)
-    with expect_note("int8 weights of dit: their rounding lies 4"):
+def load_frozen(folder, weights_dtype):
+    """The transformer on which `v2v train` trains an adapter, on two devices."""
+    experiment = Experiment(weights_dtype=weights_dtype, mesh=MeshConfig(data=4, fsdp=2))
+    published = model_folder.read_model_folder(folder)
+    model = dataclasses.replace(published.config, **small_models.SIZE)
+    return fine_tuning._load_transformer(dataclasses.replace(experiment, model=model), published)
+
+
+@pytest.mark.parametrize("weights_dtype", ["int8", "fp8", "nf4"])
+def test_weights_in_few_bits_from_every_kind_of_folder(weights_dtype, folder, editing, tmp_path, capsys):
+    """Read in few bits, converted to them, and read so from a converted folder: the same weights, near those of the model."""
+    opened = pretrained.load_pretrained(str(folder), weights_dtype=weights_dtype, **small_models.SIZE)
+    with expect_note(f"{weights_dtype} weights of dit: their rounding lies"):
         read = opened.with_lora(folder.parent / "edit.safetensors")._dit()
     assert v2v("convert", folder, tmp_path / "wan") == 0
     words = ("convert", folder, tmp_path / "wan8", "--lora", folder.parent / "edit.safetensors")
-    assert v2v(*words, "--weights-dtype", "int8") == 0, capsys.readouterr().err
-    later = pretrained.load_pretrained(str(tmp_path / "wan"), weights_dtype="int8", **small_models.SIZE)
+    assert v2v(*words, "--weights-dtype", weights_dtype) == 0, capsys.readouterr().err
+    later = pretrained.load_pretrained(
+        str(tmp_path / "wan"), weights_dtype=weights_dtype, **small_models.SIZE
+    )
     later = later.with_lora(folder.parent / "edit.safetensors")._dit()
     stored = pretrained.load_pretrained(str(tmp_path / "wan8"), **small_models.SIZE)
     expected = editing._dit()
     for tree in (read, later, stored._dit()):
         leaves = tree["blocks"]["ffn"]["up"]
-        assert leaves["kernel"].dtype == jnp.int8 and leaves["kernel_scale"].dtype == jnp.float32
+        assert quantized.format_name(leaves["kernel"].dtype) == weights_dtype
         back = quantized.dequantize(leaves["kernel"], leaves["kernel_scale"])
         exact = np.asarray(expected["blocks"]["ffn"]["up"]["kernel"], np.float32)
-        assert float(jnp.abs(back - exact).max()) < 0.02 * np.abs(exact).max()
+        error = {"int8": 0.02, "fp8": 0.07, "nf4": 0.25}[weights_dtype]
+        assert float(jnp.abs(back - exact).max()) < error * np.abs(exact).max()
+    frozen = load_frozen(folder, weights_dtype)
+    base = opened._store.get("dit")
+    jax.tree.map(np.testing.assert_array_equal, frozen, base)
     sizes = (pretrained.load_pretrained(str(folder))._store.sizes, stored._store.sizes)
     assert all(sizes[1][part] < sizes[0][part] for part in ("dit", "text"))
     for part, size in sizes[1].items():
         assert sum(x.nbytes for x in jax.tree.leaves(stored._store.get(part))) == size
     assert v2v("doctor", "--model", tmp_path / "wan8", "--json") == 0
     assert printed(capsys)["model"]["held_bytes"] == sizes[1]
-    with pytest.raises(InputError, match="int8 already"):
+    with pytest.raises(InputError, match=f"{weights_dtype} already"):
         pretrained.load_pretrained(str(tmp_path / "wan8"), weights_dtype="bfloat16")
 
 

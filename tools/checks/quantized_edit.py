@@ -1,14 +1,16 @@
-"""Edit a clip with the model's weights as they are and in 8 bits, and print what that costs.
+"""Edit a clip with the model's weights as they are and in few bits, and print what that costs.
 
-    python tools/checks/quantized_edit.py CLIP "make it sepia" [--model embedded] [--weights-dtype int8] [--steps 20]
+    python tools/checks/quantized_edit.py CLIP "make it sepia" [--model embedded] [--weights-dtype int8 fp8 nf4] [--steps 20]
 
-Both edits begin from the same noise. The PSNR is that between the two, over all frames at the clip's size.
+All edits begin from the same noise. The PSNR is that to the first, over all frames at the clip's size.
 """
 
 import argparse
+from typing import get_args
 
 import numpy as np
 
+from v2v.config import WeightsDtype
 from v2v.pipeline.editor import EasyV2VEditor
 from v2v.pipeline.pretrained import Pretrained, load_pretrained
 
@@ -22,14 +24,13 @@ def main() -> None:
     parser.add_argument("instruction")
     parser.add_argument("--model", default="embedded")
     parser.add_argument("--lora", default="")
-    parser.add_argument("--weights-dtype", choices=("int8", "bfloat16"), default="int8")
+    parser.add_argument("--weights-dtype", nargs="+", choices=get_args(WeightsDtype), default=["int8"])
     parser.add_argument("--steps", type=int)
     args = parser.parse_args()
-    own, other = (
-        edit_frames(args, load_pretrained(args.model, weights_dtype=dtype))
-        for dtype in (None, args.weights_dtype)
-    )
-    print(f"{args.weights_dtype} against the model's own weights: PSNR {psnr(own, other):.1f} dB")
+    own = edit_frames(args, load_pretrained(args.model))
+    for dtype in args.weights_dtype:
+        other = edit_frames(args, load_pretrained(args.model, weights_dtype=dtype))
+        print(f"{dtype} against the model's own weights: PSNR {psnr(own, other):.1f} dB", flush=True)
 
 
 def edit_frames(args: argparse.Namespace, model: Pretrained) -> np.ndarray:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
 from v2v.errors import InputError
 
@@ -100,10 +101,17 @@ def check_tree(folder: Path, like: Any) -> None:
         )
 
 
-def has_leaf(folder: Path, name: str) -> bool:
-    """Return whether a saved tree has a leaf of this name."""
+def find_scaled_type(folder: Path, scale: str) -> np.dtype | None:
+    """Return the type of kernels that have scales beside them in a saved tree; None where none has.
+
+    Args:
+      folder: where it was saved.
+      scale: name of the scales' leaves.
+    """
     leaves = jax.tree_util.tree_flatten_with_path(_read_metadata(folder))[0]
-    return any(jax.tree_util.keystr(path[-1:], simple=True) == name for path, _ in leaves)
+    types = {jax.tree_util.keystr(path, simple=True, separator="/"): leaf.dtype for path, leaf in leaves}
+    kernels = [path.removesuffix(scale) + "kernel" for path in types if path.endswith(f"/{scale}")]
+    return np.dtype(types[kernels[0]]) if kernels and kernels[0] in types else None
 
 
 def _read_metadata(folder: Path) -> Any:

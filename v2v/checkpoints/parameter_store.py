@@ -302,7 +302,7 @@ def store_from_folder(
                 rounding=rounding,
                 progress=lambda _: bar.update(),
             )
-        _tell_rounding(part, rounding)
+        tell_rounding(part, weights_dtype, rounding)
         return tree
 
     return ParameterStore(
@@ -321,17 +321,21 @@ def store_from_orbax(
       path: the folder.
       config: its configuration.
       mesh: as in `store_from_folder`.
-      weights_dtype: as in `store_from_folder`; weights that are stored in 8 bits stay so.
+      weights_dtype: as in `store_from_folder`; weights that are stored in few bits stay so.
 
     Raises:
-      InputError: files that don't fit the configuration, or bfloat16 weights of a folder in 8 bits.
+      InputError: files that don't fit the configuration, or other weights of a folder in few bits.
     """
     stored: WeightsDtype | None = None
-    if orbax_tree.has_leaf(path / "dit", quantized.SCALE):
-        stored = "int8"
+    if (kernel_type := orbax_tree.find_scaled_type(path / "dit", quantized.SCALE)) is not None:
+        stored = quantized.format_name(kernel_type)
+        if stored is None:
+            raise InputError(
+                f"{path}: its weights are {kernel_type}, expected one of {', '.join(quantized.FORMATS)}; convert the original again"
+            )
         if weights_dtype not in (None, stored):
             raise InputError(
-                f"{path}: its weights are int8 already, got --weights-dtype {weights_dtype}; leave it out or convert the original"
+                f"{path}: its weights are {stored} already, got --weights-dtype {weights_dtype}; leave it out or convert the original"
             )
     like = {part: abstract_parameters(part, config, mesh, stored) for part in name_mapping.PARTS}
     for part in name_mapping.PARTS:
@@ -375,10 +379,9 @@ def abstract_parameters(
         for p, s in wan.parameter_shapes(part, config).items()
     }
     for path, leaf in list(leaves.items()):
-        if quantized.is_quantized(part, path, weights_dtype):
-            leaves[path] = jax.ShapeDtypeStruct(leaf.shape, jnp.int8)
-            scale_shape = (*leaf.shape[:-2], leaf.shape[-1])
-            leaves[quantized.scale_path(path)] = jax.ShapeDtypeStruct(scale_shape, jnp.float32)
+        if weights_dtype is not None and quantized.is_quantized(part, path, weights_dtype):
+            abstract = quantized.FORMATS[weights_dtype].abstract(leaf.shape)
+            leaves[path], leaves[quantized.scale_path(path)] = abstract
     tree = unflatten_tree(leaves)
     if mesh is None:
         return tree
@@ -442,24 +445,24 @@ def _convert_weights(
         leaf = np.asarray(leaf)
         scale = leaves.get(quantized.scale_path(path)) if path.endswith("/kernel") else None
         if path.endswith(quantized.SCALE) or (scale is not None and update is None):
-            if update is None:  # in 8 bits already
+            if update is None:  # in few bits already
                 out[path] = jax.device_put(leaf, _place(path, shardings[path].sharding, streams))
             continue
         if scale is not None:
-            leaf = leaf * np.asarray(scale)[..., None, :]
+            leaf = quantized.dequantize(leaf, np.asarray(scale))
         if update is not None:
             rows = range(len(leaf)) if path.startswith("blocks/") else [None]
             layers = [update(path, row, leaf if row is None else leaf[row]) for row in rows]
             leaf = layers[0] if rows == [None] else np.stack(layers)
-        if not quantized.is_quantized(part, path, weights_dtype):
+        if weights_dtype is None or not quantized.is_quantized(part, path, weights_dtype):
             dtype = wan.parameter_dtype(part, path, config, weights_dtype=weights_dtype)
             out[path] = jax.device_put(leaf.astype(dtype), _place(path, shardings[path].sharding, streams))
             continue
-        values, scale = quantized.quantize_host(leaf)
+        values, scale = quantized.quantize_host(leaf, weights_dtype)
         rounding.add(leaf, values, scale)
         for name, array in ((path, values), (quantized.scale_path(path), scale)):
             out[name] = jax.device_put(array, _place(name, shardings[name].sharding, streams))
-    _tell_rounding(part, rounding)
+    tell_rounding(part, weights_dtype, rounding)
     return unflatten_tree(out)
 
 
@@ -495,9 +498,10 @@ def streamed_bytes(config: ModelConfig, weights_dtype: WeightsDtype | None = Non
     return sum(sizes.values()) - blocks + 2 * blocks // config.dit.layers
 
 
-def _tell_rounding(part: str, rounding: RoundingError) -> None:
+def tell_rounding(part: str, weights_dtype: WeightsDtype | None, rounding: RoundingError) -> None:
+    """Tell in a note by how much weights in few bits differ from those that they were made of; nothing where there are none."""
     if rounding.decibels is not None:
-        note(f"int8 weights of {part}: their rounding lies {rounding.decibels:.1f} dB below them")
+        note(f"{weights_dtype} weights of {part}: their rounding lies {rounding.decibels:.1f} dB below them")
 
 
 @dataclass(frozen=True)

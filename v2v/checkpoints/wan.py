@@ -80,7 +80,7 @@ def load_part(
       place: sharding of a leaf by its path ("blocks/ffn/up/kernel"), None for the default device.
       update: (path, layer, tensor in our layout) to the tensor to use, before the cast; this is where adapters are merged.
       weights_dtype: type that weights are stored in (models/quantized.py), after `update`; None for that of `dtype`.
-      rounding: the error of weights in 8 bits is added to it.
+      rounding: the error of weights in few bits is added to it.
       progress: called with the path of each finished leaf.
 
     Returns:
@@ -94,18 +94,20 @@ def load_part(
     out = {}
     for path, entries in by_path.items():
         shape = parameter_shapes(part, config)[path]
-        is_quantized = quantized.is_quantized(part, path, weights_dtype)
-        leaf_type = np.int8 if is_quantized else parameter_dtype(part, path, config, dtype, weights_dtype)
-        host = np.empty(shape, leaf_type)
-        scales = np.empty((*shape[:-2], shape[-1]), np.float32) if is_quantized else None
+        scales = None
+        if weights_dtype is not None and quantized.is_quantized(part, path, weights_dtype):
+            abstract = quantized.FORMATS[weights_dtype].abstract(shape)
+            host, scales = (np.empty(leaf.shape, leaf.dtype) for leaf in abstract)
+        else:
+            host = np.empty(shape, parameter_dtype(part, path, config, dtype, weights_dtype))
         for e in entries:
             row = ... if e.layer is None else e.layer
             x = e.ours(files.read(file_names[e.name]), shape if e.layer is None else shape[1:])
             x = update(path, e.layer, x) if update else x
-            if scales is None:
+            if scales is None or weights_dtype is None:
                 host[row] = x
                 continue
-            host[row], scales[row] = quantized.quantize_host(x)
+            host[row], scales[row] = quantized.quantize_host(x, weights_dtype)
             if rounding is not None:
                 rounding.add(x, host[row], scales[row])
         out[path] = _put_on_device(host, place and place(path))
@@ -134,7 +136,7 @@ def parameter_dtype(
     dtype: DTypeLike | None = None,
     weights_dtype: WeightsDtype | None = None,
 ) -> jnp.dtype:
-    """Return the type of a parameter in memory that is not in 8 bits: the part's own, `weights_dtype` or `dtype`.
+    """Return the type of a parameter in memory that is not in few bits: the part's own, `weights_dtype` or `dtype`.
 
     What a bfloat16 DiT computes in float32 is float32.
     """

@@ -29,7 +29,7 @@ class PlanRequest:
       utilisation: the assumed share of the peak rate, 0 to 1.
       search: whether to try more economical settings when the requested one does not fit.
       json: whether to return JSON values instead of text.
-      weights_dtype: type that an edit's weights are stored in; None for the model's own.
+      weights_dtype: type that weights which aren't trained are stored in; None for the experiment's.
     """
 
     experiment: str
@@ -67,15 +67,19 @@ def run_plan(request: PlanRequest) -> dict[str, Any]:
     config = load_experiment(request.experiment, request.overrides, "plan").config
     if request.model:
         config = dataclasses.replace(config, model=_with_model(config.model, request.model))
+    if request.weights_dtype is not None:
+        if config.trains == "full" and request.program == "train":
+            raise InputError(
+                "plan: --weights-dtype is for a frozen base, but --trains is full; leave one out"
+            )
+        config = dataclasses.replace(config, trains="lora", weights_dtype=request.weights_dtype)
     if request.program == "edit":
         # Without axes of its own, the clip's mesh is chosen.
         mesh = config.mesh if max(config.mesh.fsdp, config.mesh.seq, config.mesh.tensor) > 1 else None
         edit = edit_plan.plan_edit(
-            config.model, request.topology, config.name, mesh, request.weights_dtype, request.utilisation
+            config.model, request.topology, config.name, mesh, config.weights_dtype, request.utilisation
         )
         return edit.to_json() if request.json else {"output": edit.describe()}
-    if request.weights_dtype is not None:
-        raise InputError("plan: --weights-dtype is for --what edit; leave it out")
     setting = report.build_setting(config, request.program)
     plan = report.build_plan(setting, request.topology, config.name, request.utilisation, request.search)
     return plan.to_json() if request.json else {"output": format_plan(plan)}

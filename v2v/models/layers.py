@@ -44,22 +44,24 @@ class Dense(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "*b i"]) -> Float[Array, "*b o"]:
         """Apply the layer."""
-        kernel = self.param("kernel", self.kernel_init, (x.shape[-1], self.features), jnp.float32)
-        bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
+        shape = (x.shape[-1], self.features)
         x = x.astype(self.dtype)
-        scale = quantized.find_scale(self)
-        w = kernel.astype(self.dtype)
+        lora = None
+        if self.has_variable("lora", "a"):
+            lora = [self.get_variable("lora", name).astype(self.dtype) for name in ("a", "b")]
         with exact_products() if self.exact else nullcontext():
-            if self.has_variable("lora", "a"):
-                a, b = (self.get_variable("lora", name).astype(self.dtype) for name in ("a", "b"))
-                if scale is not None:
-                    y = quantized.multiply(x, kernel, scale) + low_rank_matmul(x, a, b)
-                elif is_merging_cheaper(x, w):
-                    y = merged_matmul(x, w, a, b)
-                else:
-                    y = matmul(x, w) + low_rank_matmul(x, a, b)
+            if (small := quantized.find_kernel(self)) is not None:
+                y = small.multiply(x)
+                y = y if lora is None else y + low_rank_matmul(x, *lora)
             else:
-                y = matmul(x, w) if scale is None else quantized.multiply(x, kernel, scale)
+                w = self.param("kernel", self.kernel_init, shape, jnp.float32).astype(self.dtype)
+                if lora is None:
+                    y = matmul(x, w)
+                elif is_merging_cheaper(x, w):
+                    y = merged_matmul(x, w, *lora)
+                else:
+                    y = matmul(x, w) + low_rank_matmul(x, *lora)
+        bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
         return y + bias.astype(self.dtype)
 
 

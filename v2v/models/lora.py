@@ -36,14 +36,18 @@ def init_lora(key: jax.Array, params: Tree, cfg: LoRAConfig) -> Tree:
     kernels = {
         path.removesuffix("/kernel"): leaf for path, leaf in leaves.items() if path.endswith("/kernel")
     }
-    targets = {path: kernel for path, kernel in kernels.items() if re.search(cfg.targets, path)}
+    targets = {
+        path: quantized.weight_shape(kernel, leaves.get(f"{path}/{quantized.SCALE}"))
+        for path, kernel in kernels.items()
+        if re.search(cfg.targets, path)
+    }
     if not targets:
         raise ValueError(
             f"LoRA: no layer matches {cfg.targets!r}; the model has {', '.join(sorted(kernels))}"
         )
     factors = {}
-    for i, (path, kernel) in enumerate(sorted(targets.items())):
-        *lead, d_in, d_out = kernel.shape
+    for i, (path, shape) in enumerate(sorted(targets.items())):
+        *lead, d_in, d_out = shape
         # Kaiming-uniform with a = sqrt(5), the usual choice for `a`: bound 1/sqrt(d_in)
         a = jax.random.uniform(jax.random.fold_in(key, i), (*lead, d_in, cfg.rank), jnp.float32, -1, 1)
         factors[f"{path}/a"] = a * d_in**-0.5
@@ -98,10 +102,12 @@ def merge_adapter(params: Tree, adapter: Tree, scale: float | jax.Array) -> Tree
     merged, mismatches = dict(base), []
     for path in sorted({p.rsplit("/", 1)[0] for p in factors}):
         kernel, a, b = base.get(f"{path}/kernel"), factors[f"{path}/a"], factors[f"{path}/b"]
-        if kernel is None or (*a.shape[:-1], b.shape[-1]) != kernel.shape:
-            actual = "no such layer" if kernel is None else f"kernel {kernel.shape}"
+        base_scale = base.get(f"{path}/{quantized.SCALE}")
+        shape = None if kernel is None else quantized.weight_shape(kernel, base_scale)
+        if kernel is None or (*a.shape[:-1], b.shape[-1]) != shape:
+            actual = "no such layer" if shape is None else f"kernel {shape}"
             mismatches.append(f"{path}: a {a.shape}, b {b.shape}, {actual}")
-        elif (base_scale := base.get(f"{path}/{quantized.SCALE}")) is not None:
+        elif base_scale is not None:
             merged[f"{path}/kernel"], merged[f"{path}/{quantized.SCALE}"] = quantized.update(
                 kernel, base_scale, _layer_product(a, b)
             )

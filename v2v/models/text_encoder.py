@@ -245,7 +245,7 @@ class TextBlock(nn.Module):
 
 
 class Linear(nn.Module):
-    """A linear layer without bias, whose weights may be stored in 8 bits (quantized.py).
+    """A linear layer without bias, whose weights may be stored in few bits (quantized.py).
 
     Attributes:
       features: output features.
@@ -258,10 +258,12 @@ class Linear(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "*b i"]) -> Float[Array, "*b o"]:
         """Apply the layer."""
+        x = x.astype(self.dtype)
+        if (small := quantized.find_kernel(self)) is not None:
+            return small.multiply(x)
         shape = (x.shape[-1], self.features)
         kernel = self.param("kernel", nn.initializers.lecun_normal(), shape, jnp.float32)
-        x, scale = x.astype(self.dtype), quantized.find_scale(self)
-        return x @ kernel.astype(self.dtype) if scale is None else quantized.multiply(x, kernel, scale)
+        return x @ kernel.astype(self.dtype)
 
 
 class RMSScale(nn.Module):

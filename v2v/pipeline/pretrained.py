@@ -108,8 +108,8 @@ def load_pretrained(
       mesh: devices that edit a clip together; over them the weights of a published or converted model are split, as in training. None for
         the first device.
       progress: show bars while weights are read; a download shows one wherever stderr is a terminal.
-      weights_dtype: type that weights of transformer and text encoder are stored in (models/quantized.py): "bfloat16", or "int8", which
-        takes half of that; None for the model's own.
+      weights_dtype: type that weights of transformer and text encoder are stored in (models/quantized.py): "bfloat16", or "int8", "fp8"
+        and "nf4", which take half and a quarter of that; None for the model's own.
       any_aspect: edit each clip at a size of its own aspect and of the area of the model's height and width; None does so for models that
         were trained on many sizes, unless `height` or `width` is given.
       settings: other values for `frames`, `height`, `width` (the clips the model works on), `dtype` (of matmuls: "bfloat16" or

@@ -1,7 +1,7 @@
 """The train step and the sampler, ready to compile, with shapes and shardings in place of arrays.
 
 The plan is for a run on cached data (float16 latents and text embeddings) with clips of the model's size and a reference image beside
-each, which is the most expensive batch. Weights have the types in which they are loaded (checkpoints/wan.py).
+each, which is the most expensive batch. Weights have the types in which they are loaded (checkpoints/parameter_store.py).
 """
 
 import dataclasses
@@ -13,12 +13,11 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from v2v.checkpoints.wan import parameter_dtype
-from v2v.config import MeshConfig, ModelConfig, OptimConfig, ProgramKind
+from v2v.checkpoints import parameter_store
+from v2v.config import MeshConfig, ModelConfig, OptimConfig, ProgramKind, WeightsDtype
 from v2v.diffusion.sampler import Sampler
 from v2v.models import initialization
 from v2v.models.conditioning import build_conditioning
-from v2v.models.transformer import DiT
 from v2v.runtime import sharding
 from v2v.train import objectives, train_step
 from v2v.train import optimizer as optimizer_lib
@@ -39,6 +38,7 @@ class PlanSetting:
       steps: updates of the whole run.
       trains: which weights are trained.
       region: loss weight of the latent cells that an edit changes.
+      weights_dtype: type that weights which aren't trained are stored in; None for the model's own.
     """
 
     model: ModelConfig
@@ -50,6 +50,7 @@ class PlanSetting:
     steps: int = 1
     trains: Literal["lora", "full"] = "lora"
     region: float = 0.0
+    weights_dtype: WeightsDtype | None = None
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ def _build_train_step(setting: PlanSetting, mesh: Mesh) -> tuple[Callable, tuple
             trained["embed"] = initialization.init_embed(key, m)
         return TrainState.create(trained, optimizer, ema=setting.optim.ema > 0)
 
-    dit = _backbone_shapes(m)
+    dit = parameter_store.abstract_parameters("dit", m, weights_dtype=setting.weights_dtype)
     state = _add_shardings(jax.eval_shape(create, key, dit), mesh)
     rows = sharding.batch_sharding(mesh, setting.batch)
     sharding.batch_sharding(mesh, setting.batch // setting.micro)
@@ -92,7 +93,11 @@ def _build_train_step(setting: PlanSetting, mesh: Mesh) -> tuple[Callable, tuple
     batch = _latent_shapes(m, setting.batch, rows) | {"text": _text_shape(m, setting.batch, rows)}
     area = (setting.batch, *m.vae.latent_shape(m.frames, m.height, m.width)[:3])
     batch["area"] = jax.ShapeDtypeStruct(area, jnp.float32, sharding=rows)
-    frozen = {"dit": _add_shardings(dit, mesh)} if setting.trains == "lora" else None
+    frozen = (
+        {"dit": parameter_store.abstract_parameters("dit", m, mesh, setting.weights_dtype)}
+        if setting.trains == "lora"
+        else None
+    )
     return jitted, (state, batch, frozen)
 
 
@@ -103,7 +108,7 @@ def _build_sampler(setting: PlanSetting, mesh: Mesh) -> tuple[Callable, tuple]:
     if setting.batch % (mesh.shape["data"] * mesh.shape["fsdp"]):
         rows = sharding.replicated_sharding(mesh)
     variables = {
-        "params": _add_shardings(_backbone_shapes(m), mesh),
+        "params": parameter_store.abstract_parameters("dit", m, mesh, setting.weights_dtype),
         "embed": _add_shardings(
             {"embed": jax.eval_shape(lambda k: initialization.init_embed(k, m), key)}, mesh
         )["embed"],
@@ -115,21 +120,6 @@ def _build_sampler(setting: PlanSetting, mesh: Mesh) -> tuple[Callable, tuple]:
         return sample(variables, noise, text, null, conditions, m.flow.steps, m.flow.guidance).latents
 
     return jax.jit(run), (variables, noise, text, text, clip)
-
-
-def _backbone_shapes(m: ModelConfig) -> Any:
-    """Return the shapes of the transformer in the types of its loaded weights."""
-    t, y, x, _ = m.vae.latent_shape(m.frames, m.height, m.width)
-    z = jax.ShapeDtypeStruct((1, t, y, x, m.dit.in_channels), jnp.float32)
-    text = jax.ShapeDtypeStruct((1, m.text.text_len, m.text.width), jnp.float32)
-    tau = jax.ShapeDtypeStruct((1,), jnp.float32)
-    shapes = jax.eval_shape(DiT(m.dit, m.condition).init, jax.random.key(0), z, tau, text)["params"]
-    return jax.tree_util.tree_map_with_path(
-        lambda path, s: jax.ShapeDtypeStruct(
-            s.shape, parameter_dtype("dit", sharding.format_key_path(path), m)
-        ),
-        shapes,
-    )
 
 
 def _add_shardings(shapes: Any, mesh: Mesh) -> Any:

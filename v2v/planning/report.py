@@ -239,7 +239,14 @@ def build_setting(experiment: Experiment, program: ProgramKind) -> PlanSetting:
     """
     stage, model = experiment.edit, experiment.model
     if program == "sample":
-        return PlanSetting(model, stage.optim, experiment.mesh, model.batch, program="sample")
+        return PlanSetting(
+            model,
+            stage.optim,
+            experiment.mesh,
+            model.batch,
+            program="sample",
+            weights_dtype=experiment.weights_dtype,
+        )
     return PlanSetting(
         model,
         stage.optim,
@@ -249,6 +256,7 @@ def build_setting(experiment: Experiment, program: ProgramKind) -> PlanSetting:
         steps=stage.steps,
         trains=experiment.trains,
         region=experiment.region,
+        weights_dtype=experiment.weights_dtype,
     )
 
 

@@ -6,7 +6,7 @@ axis:
     blocks/ffn/up/kernel [L, d, f]  --PARAM_DIMS-->  "L d f"  --WEIGHT_AXES-->  (None, "fsdp", "tensor")
 
 LoRA has no rules of its own: for a kernel "d h", a is "d r" and b is "r h"; where d is missing, r takes its mesh axis if it
-divides. Scales of weights in 8 bits lie as their kernels' outputs. The paths of optimiser moments and averages end with that of their parameter, so the same rules hold for them. A leaf
+divides. Scales of weights in few bits lie as their kernels' outputs, or where there are several in a channel, as its inputs too. The paths of optimiser moments and averages end with that of their parameter, so the same rules hold for them. A leaf
 without a rule, a mesh axis used twice and a size that doesn't divide are errors, all raised at once. Activations are laid out by
 `constrain_activation(x, "b l d")`. Dims are those of `v2v/array_types.py`.
 """
@@ -330,9 +330,9 @@ def parameter_dims(path: str, rank: int, rules: ShardingRules = PARAM_DIMS) -> t
         if kernel is None:
             return None
         return (*kernel[:-1], "r") if name == "a" else (*kernel[:-2], "r", kernel[-1])
-    if name == "kernel_scale":  # of weights in 8 bits
-        kernel = parameter_dims(path.removesuffix("_scale"), rank + 1, rules)
-        return kernel and (*kernel[:-2], kernel[-1])
+    if name == "kernel_scale":  # of weights in few bits: one for each output, or for each block of inputs too
+        kernel = parameter_dims(path.removesuffix("_scale"), rank, rules)
+        return kernel if kernel is None or len(kernel) == rank else (*kernel[:-2], kernel[-1])
     for pattern, dims in rules:
         if re.search(rf"(^|/){pattern}$", path):
             names = tuple(dims.split())
@@ -375,6 +375,11 @@ def _leaf_spec(
     if "r" in dims and "fsdp" not in axes and shape[dims.index("r")] % mesh_shape["fsdp"] == 0:
         # Otherwise half of LoRA, its moments and its average would be stored in full on every chip.
         axes[dims.index("r")] = "fsdp"
+    if path.endswith("/kernel_scale"):  # small enough for a copy everywhere, where blocks don't divide
+        axes = [
+            axis if axis and not size % mesh_shape[axis] else None
+            for size, axis in zip(shape, axes, strict=True)
+        ]
     mesh_axes = [axis for axis in axes if axis]
     if len(mesh_axes) != len(set(mesh_axes)):
         faults.append(f"{label} {rule} uses a mesh axis twice: {axes}")

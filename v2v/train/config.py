@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from v2v.config import DataConfig, LogConfig, MeshConfig, ModelConfig, OptimConfig, embedded
+from v2v.config import DataConfig, LogConfig, MeshConfig, ModelConfig, OptimConfig, WeightsDtype, embedded
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,7 @@ class Experiment:
       weights: folder, or ORG/NAME on the Hugging Face Hub, of a published model to start from; "" trains one from scratch.
       sets: folders of pairs written by `v2v synth`, or tables of your own pairs (CSV, JSON Lines, JSON, or a folder of clips), read as one.
       latents: folder of encoded pairs; "" is WORKDIR/latents.
+      weights_dtype: type that the frozen base of an adapter's training is stored in (v2v/models/quantized.py); None for the model's own.
       start: adapter of an earlier run to continue from, such as runs/NAME/lora.safetensors.
       pictures: folder of photographs that the autoencoder learns from beside rendered scenes; "" for scenes alone.
       cutouts: folder of pictures with alpha that move across the photographs; "" for none.
@@ -80,7 +81,14 @@ class Experiment:
     weights: str = ""
     sets: tuple[str, ...] = ()
     latents: str = ""
+    weights_dtype: WeightsDtype | None = None
     start: str = ""
     pictures: str = ""
     cutouts: str = ""
     adopt: bool = False
+
+    def __post_init__(self):
+        if self.weights_dtype is not None and self.trains == "full":
+            raise ValueError(
+                f'Experiment: expected trains "lora" with weights_dtype {self.weights_dtype}, which is for a frozen base, got "full"; leave one out'
+            )

@@ -12,13 +12,15 @@ from pathlib import Path
 import jax
 from etils import epath
 
-from v2v.checkpoints import adapters, hub, model_folder, native, wan
+from v2v.checkpoints import adapters, hub, model_folder, native, parameter_store, wan
+from v2v.checkpoints.flat_tree import flatten_tree
 from v2v.checkpoints.model_folder import ModelFolder
 from v2v.checkpoints.tensor_files import TensorFiles
 from v2v.config import ModelConfig
 from v2v.data import loader
 from v2v.errors import InputError
 from v2v.models import initialization, lora
+from v2v.models.quantized import RoundingError
 from v2v.pipeline import pretrained
 from v2v.runtime import sharding
 from v2v.train import objectives
@@ -118,9 +120,11 @@ def _init_trained(cfg: Experiment, dit: Parameters) -> Parameters:
 def _load_transformer(cfg: Experiment, published: ModelFolder) -> Parameters:
     """Load the transformer, each leaf straight to its devices on the mesh; in float32 when it is to be trained."""
     mesh = sharding.make_mesh(**dataclasses.asdict(cfg.mesh))
-    shapes = wan.parameter_shapes("dit", cfg.model)
-    dtype = "float32" if cfg.trains == "full" else None
-    return wan.load_part(
-        "dit", published.parts["dit"], cfg.model, dtype=dtype,
-        place=lambda path: sharding.parameter_sharding(f"dit/{path}", shapes[path], mesh),
+    leaves = flatten_tree(parameter_store.abstract_parameters("dit", cfg.model, mesh, cfg.weights_dtype))
+    rounding = RoundingError()
+    tree = wan.load_part(
+        "dit", published.parts["dit"], cfg.model, dtype="float32" if cfg.trains == "full" else None,
+        place=lambda path: leaves[path].sharding, weights_dtype=cfg.weights_dtype, rounding=rounding,
     )  # fmt: skip
+    parameter_store.tell_rounding("dit", cfg.weights_dtype, rounding)
+    return tree

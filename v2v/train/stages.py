@@ -224,6 +224,9 @@ def fit_edit(
         trained = {"dit": base["dit"], "embed": initialization.init_embed(key, cfg.model)}
         frozen = {"text": base["text"]}
     else:
+        if cfg.weights_dtype is not None:
+            store = store_from_trees(base, cfg.model, cfg.weights_dtype)
+            base = {part: store.get(part) for part in base}
         trained, frozen = start or initialization.init_adapter(key, cfg.model, base["dit"]), base
     objective = objectives.edit(cfg.model, cfg.region, data.recipes)
     task = TrainingTask(objective, trained, data, frozen, held_out)
