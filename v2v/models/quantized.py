@@ -45,13 +45,12 @@ BLOCK_ROWS = 64
 
 
 class WeightFormat(Protocol):
-    """A way of storing a kernel in few bits.
+    """A way of storing a kernel in few bits."""
 
-    Attributes:
-      dtype: type of the numbers; each format has its own, by which `find_format` tells them.
-    """
-
-    dtype: np.dtype
+    @property
+    def dtype(self) -> np.dtype:
+        """Return the type of the numbers; each format has its own, by which `find_format` tells them."""
+        ...
 
     def abstract(self, shape: tuple[int, ...]) -> tuple[jax.ShapeDtypeStruct, jax.ShapeDtypeStruct]:
         """Return shapes and types of numbers and scales of a kernel of a shape, [i, o] or with layers in front."""
