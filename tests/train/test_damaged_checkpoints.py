@@ -44,6 +44,14 @@ def cut_data(step):
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
+def flip_bytes(step):
+    path = largest(step)
+    data = bytearray(path.read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + 64] = bytes(255 - x for x in data[middle : middle + 64])
+    path.write_bytes(data)
+
+
 def empty_manifest(step):
     (step / "state" / "manifest.ocdbt").write_bytes(b"")
 
@@ -52,7 +60,7 @@ def remove_metadata(step):
     (step / "_CHECKPOINT_METADATA").unlink()
 
 
-@pytest.mark.parametrize("damage", [cut_data, empty_manifest, remove_metadata])
+@pytest.mark.parametrize("damage", [cut_data, flip_bytes, empty_manifest, remove_metadata])
 def test_the_step_before_is_taken_with_a_note(folder, damage):
     damage(folder / "40")
     checkpoints, data = Checkpoints(folder), Position()

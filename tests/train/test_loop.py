@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import sys
+import threading
 import time
 import types
 
@@ -14,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests.notes import expect_note
 from tests.train.tiny_training import live_base
 from v2v.config import LogConfig, OptimConfig, debug, wan22_ti2v_5b
 from v2v.data.batch import split_records
@@ -168,6 +170,69 @@ def test_a_loss_that_is_not_finite_names_the_window_and_keeps_the_last_checkpoin
         loop.fit(tmp_path, initial_state(base), broken, batches(), schedule)
     assert isinstance(error.value, FloatingPointError) and isinstance(error.value, InputError)
     assert Checkpoints(tmp_path / "checkpoints").latest() == 2
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_long_before_the_next_row(tmp_path, base, edit_step):
+    steps = 0
+
+    def broken(state, batch):
+        nonlocal steps
+        steps += 1
+        state, metrics = edit_step(state, batch, base)
+        return state, metrics | {"loss": jnp.where(state.step > 3, jnp.nan, metrics["loss"])}
+
+    schedule = loop.Schedule(200, 100, LogConfig(every=100))
+    with pytest.raises(loop.NonFiniteLossError, match="first at step 4"):
+        loop.fit(tmp_path, initial_state(base), broken, batches(), schedule)
+    assert steps == 4 + loop.STEPS_IN_FLIGHT
+
+
+class SlowHook:
+    """A hook that a signal reaches, as in a long preview; it would take half a minute."""
+
+    every = 2
+
+    def __init__(self, end):
+        self.end, self.calls = end, 0
+
+    def __call__(self, state, step, writer):
+        self.calls += 1
+        os.kill(os.getpid(), signal.SIGTERM)
+        self.end.wait(30)
+        return {"slow": 1.0}
+
+
+def test_a_signal_ends_a_hook_and_its_step_is_saved(tmp_path, base, edit_step):
+    end = threading.Event()
+    hook, other = SlowHook(end), SlowHook(end)
+    start = time.monotonic()
+    with pytest.raises(SystemExit) as stop:
+        schedule = loop.Schedule(50, 100, LogConfig(every=50), [hook, other])
+        loop.fit(tmp_path, initial_state(base), lambda s, b: edit_step(s, b, base), batches(), schedule)
+    end.set()
+    assert stop.value.code == 0 and time.monotonic() - start < 25
+    assert (hook.calls, other.calls) == (1, 0)
+    assert Checkpoints(tmp_path / "checkpoints").latest() == 2
+    rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == [2] and "slow" not in rows[0]
+
+
+def test_a_signal_ends_the_compilation_of_the_first_step(tmp_path, base):
+    end = threading.Event()
+
+    def compiling(state, batch):
+        os.kill(os.getpid(), signal.SIGTERM)
+        end.wait(30)
+        return state, {"loss": jnp.zeros(())}
+
+    start = time.monotonic()
+    with (
+        pytest.raises(SystemExit) as stop,
+        expect_note("stopped by signal while the first step was compiled"),
+    ):
+        loop.fit(tmp_path, initial_state(base), compiling, batches(), loop.Schedule(50, 100))
+    end.set()
+    assert stop.value.code == 0 and time.monotonic() - start < 25
 
 
 def test_checkpoint_of_another_configuration_is_refused(tmp_path, base, edit_step):

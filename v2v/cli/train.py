@@ -14,6 +14,7 @@ import importlib.util
 import inspect
 import io
 import re
+import signal
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,11 @@ from types import ModuleType
 from typing import Any, Protocol, cast
 
 from v2v.cli import user_module
-from v2v.errors import InputError
+from v2v.cli.interruption import raised_signals
+from v2v.errors import InputError, note
+
+# Code with which SIGTERM ends a program.
+STOPPED = 128 + signal.SIGTERM
 
 
 class ExperimentModule(Protocol):
@@ -61,7 +66,7 @@ def train(args: argparse.Namespace) -> dict:
     import jax
     from etils import epath
 
-    from v2v.runtime import sharding
+    from v2v.runtime import interruptible, sharding
 
     if args.distributed:
         sharding.join_processes()
@@ -75,8 +80,18 @@ def train(args: argparse.Namespace) -> dict:
 
     # One process of a job holds the folder for all of them.
     lock = locked_workdir(workdir) if jax.process_index() == 0 else contextlib.nullcontext()
-    with lock:
-        return {"output": str(experiment.module.run(experiment.config, workdir))}
+    try:
+        with raised_signals(), lock:
+            return {"output": str(experiment.module.run(experiment.config, workdir))}
+    except SystemExit as stop:
+        if stop.code == STOPPED:
+            note("stopped by signal; what is finished stays, run again to resume")
+            stop = SystemExit(0)
+        interruptible.leave(int(stop.code or 0))
+        raise stop from None
+    except KeyboardInterrupt:
+        interruptible.leave(130, "v2v: interrupted")
+        raise
 
 
 def experiments_folder() -> Path:

@@ -42,16 +42,20 @@ class CachedClips:
       shards: paths of array_record files written by `latent_cache`.
       weight: relative frequency with which its clips are drawn.
       first: number of the dataset's first pair, for error messages.
+      counts: number of records of every shard.
       facts: facts of every record.
     """
 
     shards: list[str]
     weight: float = 1.0
     first: int = 0
+    counts: list[int] = field(init=False, repr=False)
     facts: list[RecordFacts] = field(init=False, repr=False)
 
     def __post_init__(self):
-        object.__setattr__(self, "facts", read_facts(self.shards))
+        facts = [read_facts([path]) for path in self.shards]
+        object.__setattr__(self, "counts", [len(of_shard) for of_shard in facts])
+        object.__setattr__(self, "facts", [fact for of_shard in facts for fact in of_shard])
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ pairs -> **latent_cache** -> transforms.py
 
 Encoding during training takes most of a step (about two thirds in EasyV2V, arXiv 2512.16920), while a frozen autoencoder and a
 frozen text encoder always give the same result. There is one record per pair, in array_record shards of `SHARD` pairs. A shard is
-written under another name and renamed, so an interrupted run continues at the first missing shard, and several processes share the
+written under another name and renamed, so an interrupted run continues where it was (shard_writer.py), and several processes share the
 work shard by shard. A folder holds clips of one size from one dataset; reference pictures of other sizes are resized to it. A JSON
 file beside each shard lists the edit and recipe of its records, for the loader. `meta.json` holds a hash of the autoencoder's
 weights; latents of another autoencoder are refused.
@@ -24,9 +24,10 @@ from typing import Any, NotRequired, TypedDict, cast
 
 import jax
 import numpy as np
-from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
+from array_record.python.array_record_module import ArrayRecordReader
 
 from v2v.data.pair import Pair
+from v2v.data.shard_writer import ShardWriter
 from v2v.errors import InputError
 from v2v.video.inputs import resize_frame
 from v2v.video.mask import pool_mask
@@ -155,18 +156,13 @@ def write_latents(
         name = folder / f"latents-{start:07d}.array_record"
         shard_indices = [int(i) for i in indices[start : start + shard]]
         if not _has_pairs(name, shard_indices):
-            partial = name.with_suffix(".partial")
-            writer = ArrayRecordWriter(str(partial), "group_size:1")
-            shard_facts = []
-            for begin in range(0, len(shard_indices), encoder.batch):
-                batch_indices = shard_indices[begin : begin + encoder.batch]
-                pairs = [read_pair(i) for i in batch_indices]
-                shard_facts += [_build_facts(i, pair) for i, pair in zip(batch_indices, pairs, strict=True)]
-                for record in _encode(pairs, encoder):
-                    writer.write(record)
-            writer.close()
-            name.with_suffix(".json").write_text(json.dumps(shard_facts))
-            partial.rename(name)
+            with ShardWriter(name, shard_indices) as writer:
+                for begin in range(writer.count, len(shard_indices), encoder.batch):
+                    batch_indices = shard_indices[begin : begin + encoder.batch]
+                    pairs = [read_pair(i) for i in batch_indices]
+                    records = _encode(pairs, encoder)
+                    for i, pair, record in zip(batch_indices, pairs, records, strict=True):
+                        writer.write(record, _build_facts(i, pair))
         progress(len(shard_indices))
 
 

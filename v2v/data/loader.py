@@ -30,6 +30,7 @@ from v2v.data.buckets import (
     held_out_indices,
     list_recipes,
 )
+from v2v.data.shard_reader import ShardReader
 from v2v.data.transforms import Record, ToClip, ToEdit, ToSentence
 from v2v.errors import InputError
 from v2v.models.text_encoder import Tokenizer
@@ -191,7 +192,7 @@ def _build_examples(
     cached: CachedClips, indices: Sequence[int], transform: grain.transforms.RandomMap, seed: int
 ) -> grain.MapDataset[Any]:
     """Return examples of these records, shuffled and transformed again every epoch."""
-    source = grain.sources.ArrayRecordDataSource(cached.shards)
+    source = ShardReader(cached.shards, cached.counts)
     numbers = [cached.first + fact.get("pair", i) for i, fact in enumerate(cached.facts)]
     records = grain.MapDataset.source(indices).seed(seed).shuffle().map(_ReadRecord(source, numbers))
     # Endless in practice; grain's endless repeat overflows when it is sliced.
@@ -224,7 +225,7 @@ class _ReadRecord(grain.transforms.Map):
       numbers: numbers of the records in error messages.
     """
 
-    source: grain.sources.ArrayRecordDataSource
+    source: ShardReader
     numbers: list[int]
 
     def map(self, element: int) -> Record:

@@ -1,21 +1,28 @@
 """Training state and data position on disk, saved together and asynchronously with orbax.
 
 loop.py -> **checkpointing**
+
+orbax notices files that are missing or cut short, but not all bytes that have changed: weights would be wrong without a word. So the
+checksums of a save's files are recorded beside them (checksums.py) and compared before it is read.
 """
 
 import shutil
+import threading
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
 import jax
+import numpy as np
 from etils import epath
+from jax.experimental import multihost_utils
 from orbax.checkpoint import multihost
 from orbax.checkpoint import v1 as ocp
 
 from v2v.checkpoints.orbax_tree import first_line, quiet_absl, tree_differences
 from v2v.data.batch import Resumable
 from v2v.errors import InputError, note
+from v2v.train import checksums
 
 State = TypeVar("State")
 
@@ -40,6 +47,7 @@ class Checkpoints:
         self._keep = keep
         self._checkpointer = self._open()
         self._saving: int | None = None
+        self._recording: threading.Thread | None = None
 
     def _open(self) -> Any:
         # The policies' own methods are annotated with another class of checkpoints than the protocols that they implement.
@@ -122,6 +130,7 @@ class Checkpoints:
         def abstract(leaf: jax.Array) -> jax.ShapeDtypeStruct:
             return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding)
 
+        self._check_files(step)
         shapes = {"state": jax.tree.map(abstract, state)}
         # A thread of orbax logs an error with a traceback before it is raised here.
         with quiet_absl():
@@ -130,6 +139,25 @@ class Checkpoints:
                 metadata: Any = self._checkpointer.checkpointables_metadata(step)
                 data.set_state(metadata.custom_metadata["data"])
         return restored
+
+    def _check_files(self, step: int) -> None:
+        """Compare the files of a step with their checksums, in process 0 for all; buckets check what they store themselves.
+
+        Raises:
+          ChangedFileError: one is damaged.
+        """
+        if "://" in str(self._folder):
+            return
+        damage = None
+        if jax.process_index() == 0:
+            try:
+                checksums.check_checksums(Path(self._folder / str(step)))
+            except checksums.ChangedFileError as error:
+                damage = error
+        if jax.process_count() > 1 and multihost_utils.broadcast_one_to_all(np.int32(damage is not None)):
+            damage = damage or checksums.ChangedFileError("a file has changed since it was written")
+        if damage is not None:
+            raise damage
 
     def _differences(self, step: int, state: Any) -> list[str]:
         """Return how a saved state differs from another in names and shapes; empty also where that can't be read."""
@@ -167,15 +195,23 @@ class Checkpoints:
 
     def wait(self) -> None:
         """Wait for the save in progress; raise InputError when it failed. Older checkpoints are not affected."""
+        if self._recording is not None:
+            self._recording.join()
         if self._saving is not None:
             step, self._saving = self._saving, None
             with _SaveErrors(self, step):
                 self._checkpointer.wait()
+            if jax.process_index() == 0 and "://" not in str(self._folder):
+                folder = Path(self._folder / str(step))
+                self._recording = threading.Thread(target=checksums.record_checksums, args=(folder,))
+                self._recording.start()
 
     def close(self) -> None:
         """Wait for the save in progress and close the folder."""
         try:
             self.wait()
+            if self._recording is not None:
+                self._recording.join()
         finally:
             self._checkpointer.close()
 

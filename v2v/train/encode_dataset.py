@@ -33,6 +33,7 @@ from v2v.models.autoencoder import VAE
 from v2v.models.conditioning import count_tokens
 from v2v.models.text_encoder import TextEncoder, Tokenizer
 from v2v.runtime import sharding
+from v2v.runtime.interruptible import run_interruptible
 from v2v.train.config import Experiment
 from v2v.train.objectives import Parameters
 from v2v.train.stage import log_info
@@ -112,7 +113,7 @@ def encode_sets(
     log_info(datasets.format_surveys(surveys, cfg.data.mixture))
     load_encoders = functools.cache(lambda: build_encoders(cfg.model, model_folder, tokenizer))
     encoder = latent_cache.LatentEncoder(
-        lambda frames: load_encoders().encode(frames),
+        lambda frames: run_interruptible(lambda: np.asarray(load_encoders().encode(frames))),
         vae_hash,
         lambda sentences: load_encoders().embed(sentences),
         batch=1,

@@ -4,9 +4,12 @@ train_step.py -> **loop** -> stage.py
 
 The same loop trains the autoencoder, the base and the adapter. A save comes before the next batch is drawn, so that the saved position
 follows exactly the batches that the saved state has used. Metrics are read once per interval, so that reading rarely stalls the device,
-and always before a save, so that a state with a non-finite loss is never saved.
+and always before a save, so that a state with a non-finite loss is never saved; the loss of a finished step is looked at as soon as the
+loop has waited for that step, so that one that is not finite ends the run `STEPS_IN_FLIGHT` steps later at most. SIGTERM is obeyed after
+the step in work: hooks and the first compilation are given up for it.
 """
 
+import functools
 import signal
 import sys
 from collections import deque
@@ -23,6 +26,7 @@ from tqdm import tqdm
 from v2v.config import LogConfig
 from v2v.data.batch import BatchIterator, HostBatch, split_records
 from v2v.errors import InputError, note
+from v2v.runtime.interruptible import AbandonedCallError, run_interruptible
 from v2v.train.checkpointing import CHECKPOINTS_FOLDER, Checkpoints
 from v2v.train.metric_writer import MetricWriter, mean_metrics
 from v2v.train.objectives import Metrics
@@ -124,6 +128,9 @@ def fit(
             run = _Run(step_fn, batches, schedule, place, cost, checkpoints, stop, writer, folder.name)
             state = run.train(state)
         completed = True
+    except AbandonedCallError:
+        note("stopped by signal while the first step was compiled; run again to resume")
+        sys.exit(0)
     finally:  # a save in progress is completed in any case
         stop.restore_handler()
         try:
@@ -176,25 +183,35 @@ class _Run(Generic[HostBatch, DeviceBatch]):
                     batch = self._place(arrays)
                 shapes = batch_shapes(batch)
                 with self._timer.on("step" if shapes in compiled_shapes else "compile"):
-                    state, metrics = self._step_fn(state, batch)
+                    if (
+                        step == first + 1
+                    ):  # which may compile for minutes; later there would be a state to lose
+                        state, metrics = run_interruptible(
+                            functools.partial(self._step_fn, state, batch), self._stop.is_requested
+                        )
+                    else:
+                        state, metrics = self._step_fn(state, batch)
                 compiled_shapes.add(shapes)
-                self._in_flight.append(metrics)
-                if len(self._in_flight) > STEPS_IN_FLIGHT:
-                    with self._timer.on("step"):
-                        jax.block_until_ready(self._in_flight.popleft())
                 if self._cost is not None:
                     self._work += self._cost.count(batch)
                 self._pending.append(metrics)
                 self._records.append(records)
+                self._in_flight.append(metrics)
+                if len(self._in_flight) > STEPS_IN_FLIGHT:
+                    with self._timer.on("step"):
+                        finished = jax.block_until_ready(self._in_flight.popleft())
+                    if not np.isfinite(jax.device_get(finished["loss"])).all():
+                        self._summarize(step)  # raises
                 bar.update()
                 stopping = self._stop.check(step)
                 saving = step % self._schedule.save_every == 0 or step == steps or stopping
                 due_hooks = [hook for hook in self._schedule.hooks if hook.every and step % hook.every == 0]
                 if step % self._schedule.log.every == 0 or saving or due_hooks:
                     row = self._summarize(step)
-                    with self._timer.on("eval"):
-                        for hook in due_hooks:
-                            row |= hook(state, step, self._writer)
+                    if not stopping:
+                        row |= self._call_hooks(due_hooks, state, step)
+                        stopping = self._stop.is_requested()
+                        saving = saving or stopping
                     self._writer.write(step, row)
                     bar.set_postfix(_format_row(row))
                 if saving:
@@ -203,6 +220,20 @@ class _Run(Generic[HostBatch, DeviceBatch]):
                 if stopping:
                     break
         return state
+
+    def _call_hooks(self, hooks: Sequence[Hook], state: TrainState, step: int) -> dict[str, float]:
+        """Return the scalars of hooks; a signal ends the one that runs, and none follows."""
+        row: dict[str, float] = {}
+        with self._timer.on("eval"):
+            for hook in hooks:
+                try:
+                    call = functools.partial(hook, state, step, self._writer)
+                    row |= run_interruptible(call, self._stop.is_requested)
+                except AbandonedCallError:
+                    break
+                if self._stop.is_requested():
+                    break
+        return row
 
     def _summarize(self, step: int) -> dict[str, float]:
         """Return the row of the steps since the last one, and start a new window."""
@@ -271,6 +302,10 @@ class _StopOnSignal:
         if not self._single_process:
             self.requested = multihost_utils.reached_preemption_sync_point(step)
         return self.requested
+
+    def is_requested(self) -> bool:
+        """Return whether this process has been asked to stop; several processes agree in `check` alone."""
+        return self._single_process and self.requested
 
     def restore_handler(self) -> None:
         """Restore the previous handler."""

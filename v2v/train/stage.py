@@ -22,6 +22,7 @@ from v2v.data.loader import Stream
 from v2v.errors import InputError
 from v2v.models.conditioning import count_tokens
 from v2v.runtime import flops, sharding
+from v2v.runtime.interruptible import run_interruptible
 from v2v.train import callbacks, loop
 from v2v.train import optimizer as optimizer_lib
 from v2v.train.checkpointing import latest_step, wait_for_processes
@@ -170,7 +171,7 @@ def compile_step(
         shapes = loop.batch_shapes(batch)
         if shapes not in compiled_shapes:
             compiled_shapes.add(shapes)
-            step.lower(state, batch, frozen).compile()
+            run_interruptible(step.lower(state, batch, frozen).compile)
     log_info(f"compiled for {len(compiled_shapes)} shapes of batch in {time.perf_counter() - start:.1f} s")
 
 
