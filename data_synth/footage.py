@@ -195,9 +195,9 @@ def choose_size(path: str | Path, sizes: Sequence[Size]) -> Size:
     def rate(size: Size) -> tuple[bool, bool, float, int]:
         frames, H, W = size
         growth = max(H / height, W / width)
-        kept = H * W / (height * width * growth**2)
+        visible_share = H * W / (height * width * growth**2)
         # Of a picture that is lifted any number of frames can be made.
-        return count == 1 or frames <= count, growth <= MAX_GROWTH, round(kept, 2), frames * H * W
+        return count == 1 or frames <= count, growth <= MAX_GROWTH, round(visible_share, 2), frames * H * W
 
     return max(sizes, key=rate)
 

@@ -97,16 +97,16 @@ def read_cutout_folder(root: str | Path) -> CutoutFolder:
             "correct the path or its permissions"
         ) from None
     table = _read_names(root / "names.csv")
-    named = {}
+    names = {}
     for path in sorted(paths):
         file = path.relative_to(root).as_posix()
         if name := table.get(file) or table.get(path.name) or _name_of(path):
-            named[file] = name
-    if missing := sorted(set(table) - set(named) - {Path(file).name for file in named}):
+            names[file] = name
+    if missing := sorted(set(table) - set(names) - {Path(file).name for file in names}):
         raise InputError(
             f"{root / 'names.csv'}: expected files of the folder, got {missing[0]!r}; correct the name or take the line out"
         )
-    if not named:
+    if not names:
         raise InputError(
             f"{root}: expected at least one picture ({', '.join(SUFFIXES)}) with a name, found {len(paths)} pictures without; "
             "add names.csv with the columns file and name"
@@ -114,7 +114,7 @@ def read_cutout_folder(root: str | Path) -> CutoutFolder:
     license_path = root / "license.txt"
     license_text = text_files.read_text(license_path).strip() if license_path.is_file() else "unknown"
     return CutoutFolder(
-        str(root), tuple(named), tuple(named.values()), license_text.partition("\n")[0] or "unknown"
+        str(root), tuple(names), tuple(names.values()), license_text.partition("\n")[0] or "unknown"
     )
 
 

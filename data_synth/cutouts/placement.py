@@ -89,8 +89,8 @@ class Ground:
         for _ in range(_TRIES):
             depth, x, factor = rng.random(), rng.uniform(0.08, 0.92) * W, rng.uniform(0.8, 1.25)
             y = (_HORIZON + depth * (_NEAREST - _HORIZON)) * H
-            own = height or (_FAR_HEIGHT + depth * (_NEAR_HEIGHT - _FAR_HEIGHT)) * H * factor
-            place = Place(x, y, own / max(1.0, aspect) ** 0.5, aspect)
+            size = height or (_FAR_HEIGHT + depth * (_NEAR_HEIGHT - _FAR_HEIGHT)) * H * factor
+            place = Place(x, y, size / max(1.0, aspect) ** 0.5, aspect)
             if self.is_free(place) and not any(_overlap(place, other) for other in others):
                 return place
         return None
@@ -155,8 +155,8 @@ def measure_unrest(video: np.ndarray, track: CameraTrack, moving: np.ndarray | N
         )
         difference = np.abs(frame - first).max(-1)
         if moving is not None:
-            known = (moving[k] | moving[0]).astype(np.uint8)
-            difference[cv2.resize(cv2.dilate(known, np.ones((9, 9))), size) > 0] = 0
+            moving_area = (moving[k] | moving[0]).astype(np.uint8)
+            difference[cv2.resize(cv2.dilate(moving_area, np.ones((9, 9))), size) > 0] = 0
         unrest = np.maximum(unrest, difference)
     return unrest
 

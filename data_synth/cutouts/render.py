@@ -210,21 +210,21 @@ def _draw_patch(
         return None
     shift = np.array([[1, 0, -left], [0, 1, -top], [0, 0, 1]])
     box = (right - left, bottom - top)
-    drawn = cv2.warpAffine(flat, (shift @ object_map)[:2], box, flags=cv2.INTER_LINEAR)
+    object_pixels = cv2.warpAffine(flat, (shift @ object_map)[:2], box, flags=cv2.INTER_LINEAR)
     extra = np.sqrt(max(look.blur**2 - _OWN_BLUR**2, 0))
     if extra > 0.15:
-        drawn = cv2.GaussianBlur(drawn, (0, 0), extra)
+        object_pixels = cv2.GaussianBlur(object_pixels, (0, 0), extra)
     cast = cv2.warpAffine(flat[..., 3], (shift @ shadow_map)[:2], box, flags=cv2.INTER_LINEAR)
     dark = 1 - (1 - shadow.cast * cv2.GaussianBlur(cast, (0, 0), soft)) * (
         1 - shadow.contact * _draw_contact(flat, shift @ object_map, box, 0.4 * soft)
     )
-    alpha = np.where(drawn[..., 3] < _MIN_ALPHA, 0, drawn[..., 3])
-    color = np.clip(drawn[..., :3] + draw_grain(rng, (box[1], box[0]), look) * alpha[..., None], 0, 1)
+    alpha = np.where(object_pixels[..., 3] < _MIN_ALPHA, 0, object_pixels[..., 3])
+    color = np.clip(object_pixels[..., :3] + draw_grain(rng, (box[1], box[0]), look) * alpha[..., None], 0, 1)
     color = np.where(alpha[..., None] > 0, np.minimum(color, alpha[..., None]), 0)
     dark = np.maximum(dark - _MIN_SHADOW, 0)
     if visible is not None:
-        seen = visible[top:bottom, left:right]
-        alpha, color, dark = alpha * seen, color * seen[..., None], dark * seen
+        visibility = visible[top:bottom, left:right]
+        alpha, color, dark = alpha * visibility, color * visibility[..., None], dark * visibility
     return Patch(top, left, alpha.astype(np.float32), color.astype(np.float32), dark.astype(np.float32))
 
 

@@ -64,16 +64,18 @@ def iterate_shards(
       BuildStoppedError: The runner failed, or the shards are not where they should be.
     """
     plan.folder.mkdir(parents=True, exist_ok=True)
-    pair_count = seed_count = made = 0
-    while pair_count < target_count and (plan.count is None or made < plan.count):
+    pair_count = seed_count = shard_count = 0
+    while pair_count < target_count and (plan.count is None or shard_count < plan.count):
         missing = target_count - pair_count
         if seed_count:
             count = -int(-missing // (max(pair_count / seed_count, 0.02) * plan.length)) + 1
         else:
             count = -(-min(missing, PROBE_SEEDS) // plan.length)
-        numbers = range(made, made + count if plan.count is None else min(made + count, plan.count))
+        numbers = range(
+            shard_count, shard_count + count if plan.count is None else min(shard_count + count, plan.count)
+        )
         _run(plan, numbers, workers, options)
-        made = numbers.stop
+        shard_count = numbers.stop
         for number in numbers:
             shard = shards.read_shard(plan.path(number))
             pair_count += sum(not isinstance(result.outcome, Rejected) for result in shard.results)

@@ -221,7 +221,7 @@ def _write_folder(build: _Build, report: Report, progress: Progress | None) -> d
         writer = SetWriter(set_folder)
         assembly.add_parts(writer, selection.parts)
         with contextlib.redirect_stdout(sys.stderr):  # standard output is for --json
-            writer.finish(Description(report.describe(), report.describe_license()))
+            writer.close(Description(report.describe(), report.describe_license()))
         (set_folder / "report.json").write_text(json.dumps(report.table(), indent=1, sort_keys=True) + "\n")
         (set_folder / "report.html").write_text(text_files.escape_invalid(report.page()), encoding="utf-8")
         os.replace(set_folder, build.out)  # an empty `out` is replaced; one that filled meanwhile is an error

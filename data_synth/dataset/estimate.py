@@ -89,7 +89,7 @@ def estimate_build(request: SynthRequest, seconds: float = SAMPLE_SECONDS) -> Es
     options = request.pair_options(snapshot)
     # What a process does once is no part of a pair's time.
     build.make_records([request.seed], options)
-    dropped: Counter[str] = Counter()
+    rejections: Counter[str] = Counter()
     pair_count = seed_count = byte_count = 0
     start = time.perf_counter()
     while pair_count < min(SAMPLE_PAIRS, request.pairs) and seed_count < SAMPLE_SEEDS:
@@ -100,13 +100,13 @@ def estimate_build(request: SynthRequest, seconds: float = SAMPLE_SECONDS) -> Es
         for outcome in build.make_records(seeds, options):
             seed_count += 1
             if isinstance(outcome, Rejected):
-                dropped[str(outcome)] += 1
+                rejections[str(outcome)] += 1
                 continue
             pair_count += 1
             byte_count += sum(len(value) for value in outcome.record.values() if isinstance(value, bytes))
     elapsed = time.perf_counter() - start
     if not pair_count:
-        reasons = ", ".join(f"{reason} ({n})" for reason, n in dropped.most_common(5))
+        reasons = ", ".join(f"{reason} ({n})" for reason, n in rejections.most_common(5))
         raise InputError(
             f"pairs: expected some of {seed_count} seeds to give one, got none; dropped: {reasons}"
         )
@@ -124,7 +124,7 @@ def estimate_build(request: SynthRequest, seconds: float = SAMPLE_SECONDS) -> Es
         seconds_per_pair,
         pairs * seconds_per_pair / request.workers / 3600,
         pair_count,
-        dict(dropped.most_common(5)),
+        dict(rejections.most_common(5)),
     )
 
 

@@ -66,9 +66,9 @@ class PairFacts:
     def from_json(cls, fields: dict[str, Any]) -> PairFacts:
         """Return the facts that `to_json` returned, perhaps those of another version, which has more fields."""
         names = {field.name for field in dataclasses.fields(cls)}
-        known: dict[str, Any] = {name: value for name, value in fields.items() if name in names}
-        known |= {name: tuple(known[name]) for name in ("instructions", "makers")}
-        return cls(**known)
+        values: dict[str, Any] = {name: value for name, value in fields.items() if name in names}
+        values |= {name: tuple(values[name]) for name in ("instructions", "makers")}
+        return cls(**values)
 
 
 def collect_facts(pair: Pair) -> PairFacts:

@@ -159,26 +159,26 @@ class ShardPlan:
         self, seeds: range, existing: Shard | None
     ) -> Iterator[tuple[int, EncodedPair | Rejected | SerializedPair]]:
         """Yield what each seed gives: from the shard that is there, from those of an older build, or made now."""
-        known: dict[int, EncodedPair | SerializedPair | Rejected] = {}
+        outcomes: dict[int, EncodedPair | SerializedPair | Rejected] = {}
         if existing is not None:
             records = _iterate_records(existing)
             for result in existing.results:
                 if isinstance(result.outcome, PairFacts):
-                    known[result.seed] = SerializedPair(next(records), result.outcome)
+                    outcomes[result.seed] = SerializedPair(next(records), result.outcome)
                 elif not result.outcome.transient:
-                    known[result.seed] = result.outcome
+                    outcomes[result.seed] = result.outcome
         else:
             for seed, outcome in old_shards.find_results(self.folder, seeds, self.first, self.block):
                 if not isinstance(outcome, Rejected):
-                    known[seed] = EncodedPair(outcome, collect_record_facts(outcome))
+                    outcomes[seed] = EncodedPair(outcome, collect_record_facts(outcome))
                 elif not outcome.transient:
-                    known[seed] = outcome
+                    outcomes[seed] = outcome
         for start in range(seeds.start, seeds.stop, self.block):
             block = range(start, min(start + self.block, seeds.stop))
-            missing = [seed for seed in block if seed not in known]
-            made = dict(zip(missing, self.make(missing), strict=True)) if missing else {}
+            missing = [seed for seed in block if seed not in outcomes]
+            new_outcomes = dict(zip(missing, self.make(missing), strict=True)) if missing else {}
             for seed in block:
-                yield seed, made[seed] if seed in made else known.pop(seed)
+                yield seed, new_outcomes[seed] if seed in new_outcomes else outcomes.pop(seed)
 
 
 @dataclasses.dataclass(frozen=True)

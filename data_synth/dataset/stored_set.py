@@ -240,6 +240,6 @@ def _finish_set(folder: Path, report: Report, add: Callable[[Any], None]) -> Non
 
     writer = SetWriter(folder)
     add(writer)
-    writer.finish(Description(report.describe(), report.describe_license()))
+    writer.close(Description(report.describe(), report.describe_license()))
     (folder / "report.json").write_text(json.dumps(report.table(), indent=1, sort_keys=True) + "\n")
     (folder / "report.html").write_text(text_files.escape_invalid(report.page()), encoding="utf-8")

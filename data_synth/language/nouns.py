@@ -60,7 +60,7 @@ def with_article(name: str) -> str:
 
 def pluralize(name: str) -> str:
     """Return the plural of a countable name."""
-    head, preposition, rest = _split_phrase(name)
+    head, preposition, complement = _split_phrase(name)
     *front, last = head.split()
     lower = last.lower()
     if lower in _IRREGULAR:
@@ -71,7 +71,7 @@ def pluralize(name: str) -> str:
         plural = f"{last[:-1]}ies"
     else:
         plural = f"{last}s"
-    return " ".join([*front, plural]) + preposition + rest
+    return " ".join([*front, plural]) + preposition + complement
 
 
 def _split_phrase(name: str) -> tuple[str, str, str]:

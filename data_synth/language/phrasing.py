@@ -40,7 +40,7 @@ def vary_instructions(pair: Pair, rng: np.random.Generator) -> tuple[str, ...]:
         if rng.random() < (_LONG_SHARE if not is_long else 0.25) or n >= len(cores):
             sentences.append(elaborate(core, pair, rng))
         elif rng.random() < 0.4:
-            sentences.append(_finish(_ask(core, rng)))
+            sentences.append(_punctuate(_ask(core, rng)))
         else:
             sentences.append(core)
     return tuple(dict.fromkeys(sentences))
@@ -54,7 +54,7 @@ def elaborate(core: str, pair: Pair, rng: np.random.Generator) -> str:
       pair: The pair.
       rng: Draws everything.
     """
-    parts = [_finish(_ask(core, rng) if rng.random() < 0.5 else core)]
+    parts = [_punctuate(_ask(core, rng) if rng.random() < 0.5 else core)]
     moment = describe_times(pair)
     if moment and rng.random() < 0.6:
         parts.append(_choose(rng, phrases.WHEN).format(when=moment))
@@ -64,7 +64,7 @@ def elaborate(core: str, pair: Pair, rng: np.random.Generator) -> str:
         parts.append(_choose(rng, phrases.PURPOSES).format(use=_choose(rng, phrases.USES)))
     if pair.provenance.get("clip") != "rendered" and _has_caption(pair) and rng.random() < 0.4:
         parts.insert(0, _choose(rng, phrases.CONTEXTS).format(caption=pair.source_caption.rstrip(". ")))
-    return " ".join(_finish(part) for part in parts)
+    return " ".join(_punctuate(part) for part in parts)
 
 
 def describe_times(pair: Pair) -> str:
@@ -73,12 +73,16 @@ def describe_times(pair: Pair) -> str:
     T = len(pair.source)
     if end - start >= T - 1 or "start" not in pair.provenance.get("transition", {}):
         return ""
-    begin, finish = _name_share(start / T), _name_share(end / T)
+    start_words, end_words = _name_share(start / T), _name_share(end / T)
     if end >= T:
-        return f"from {begin} on"
+        return f"from {start_words} on"
     if start == 0:
-        return f"until {finish}"
-    return f"from {begin} until {finish}" if begin != finish else f"for a moment around {begin}"
+        return f"until {end_words}"
+    return (
+        f"from {start_words} until {end_words}"
+        if start_words != end_words
+        else f"for a moment around {start_words}"
+    )
 
 
 def _name_share(share: float) -> str:
@@ -122,7 +126,7 @@ def _ask(core: str, rng: np.random.Generator) -> str:
     return _choose(rng, phrases.REQUESTS).format(core=core.rstrip("."))
 
 
-def _finish(sentence: str) -> str:
+def _punctuate(sentence: str) -> str:
     """Return a sentence with a capital letter and a full stop; what is quoted is left as it is."""
     text = sentence.strip()
     first = re.search(r"[^\W\d_]", text)

@@ -104,20 +104,20 @@ def _build_panorama(
     if width * height > _MAX_CANVAS * W * H:
         return Rejected("the camera moves too far for a panorama")
     shift = np.array([[1, 0, -low[0]], [0, 1, -low[1]], [0, 0, 1]])
-    laid = np.empty((T, height, width, 3), np.uint8)
+    frames_on_canvas = np.empty((T, height, width, 3), np.uint8)
     covered = np.empty((T, height, width), bool)
     inverse = cv2.WARP_INVERSE_MAP
     for k, view in enumerate(views):
         matrix = view @ np.linalg.inv(shift)
         size = width, height
-        laid[k] = cv2.warpPerspective(
+        frames_on_canvas[k] = cv2.warpPerspective(
             video[k], matrix, size, flags=cv2.INTER_CUBIC | inverse, borderMode=cv2.BORDER_REPLICATE
         )
         visible = cv2.warpPerspective(
             (~hidden[k]).astype(np.float32), matrix, size, flags=cv2.INTER_LINEAR | inverse
         )
         covered[k] = visible < 0.999
-    canvas, gap = find_median(laid, covered)
+    canvas, gap = find_median(frames_on_canvas, covered)
     frames, gaps = np.empty_like(video), np.empty((T, H, W), bool)
     for k, view in enumerate(views):
         matrix = shift @ np.linalg.inv(view)
@@ -137,8 +137,8 @@ def _follow_light(background: np.ndarray, frame: np.ndarray, unknown: np.ndarray
         cv2.resize(p, size, interpolation=cv2.INTER_AREA).astype(np.float32) for p in (background, frame)
     )
     difference = small_frame - small
-    known = cv2.resize((~unknown).astype(np.float32), size, interpolation=cv2.INTER_AREA)
-    weight = np.where(np.abs(difference).max(-1) < _MAX_LIGHT, known, 0).astype(np.float32)
+    visible_share = cv2.resize((~unknown).astype(np.float32), size, interpolation=cv2.INTER_AREA)
+    weight = np.where(np.abs(difference).max(-1) < _MAX_LIGHT, visible_share, 0).astype(np.float32)
     sigma = 0.08 * min(size)
     total = cv2.GaussianBlur(weight, (0, 0), sigma)
     light = (

@@ -109,13 +109,13 @@ def stabilize(video: np.ndarray, track: CameraTrack, reference: int = 0) -> tupl
     T, H, W, _ = video.shape
     if track.is_still:
         return video, np.ones((T, H, W), bool)
-    frames, seen = np.empty_like(video), np.empty((T, H, W), bool)
+    frames, visible = np.empty_like(video), np.empty((T, H, W), bool)
     for k, matrix in enumerate(track.relative_to(reference)):
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
         frames[k] = cv2.warpPerspective(video[k], matrix, (W, H), flags=flags)
         inside = cv2.warpPerspective(np.ones((H, W), np.float32), matrix, (W, H), flags=flags)
-        seen[k] = inside > 0.999
-    return frames, seen
+        visible[k] = inside > 0.999
+    return frames, visible
 
 
 def _select(ignored: np.ndarray | None, k: int, size: tuple[int, int]) -> np.ndarray | None:

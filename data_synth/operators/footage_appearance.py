@@ -74,9 +74,9 @@ def match_picture(picture: np.ndarray, look: FootageLook, surrounding_luma: floa
     """
     color, alpha = picture[..., :3], picture[..., 3:]
     ranged = look.black + color * (look.white - look.black)
-    own = float((luma_of(ranged) * alpha[..., 0]).sum() / max(float(alpha.sum()), 1e-6))
-    goal = own + _LUMA_SHARE * (surrounding_luma - own)
-    gain = float(np.clip(goal / max(own, 0.02), *_GAIN))
+    luma = float((luma_of(ranged) * alpha[..., 0]).sum() / max(float(alpha.sum()), 1e-6))
+    goal = luma + _LUMA_SHARE * (surrounding_luma - luma)
+    gain = float(np.clip(goal / max(luma, 0.02), *_GAIN))
     tint = 1 + _TINT_SHARE * (np.array(look.tint, np.float32) - 1)
     return np.concatenate([np.clip(ranged * gain * tint, 0, 1), alpha], -1).astype(np.float32)
 
@@ -94,13 +94,13 @@ def draw_grain(rng: np.random.Generator, shape: tuple[int, int], look: FootageLo
 def _measure_blur(frame: np.ndarray) -> float:
     luma = luma_of(frame)
     soft = cv2.GaussianBlur(luma, (0, 0), 1.0)
-    before, after = (
+    gradients, soft_gradients = (
         np.hypot(cv2.Sobel(p, cv2.CV_32F, 1, 0), cv2.Sobel(p, cv2.CV_32F, 0, 1)) for p in (luma, soft)
     )
-    strong = before > max(float(np.percentile(before, 95)), 0.02)
+    strong = gradients > max(float(np.percentile(gradients, 95)), 0.02)
     if not strong.any():
         return 1.0
-    ratio = float(np.percentile(before[strong] / np.maximum(after[strong], 1e-4), 70))
+    ratio = float(np.percentile(gradients[strong] / np.maximum(soft_gradients[strong], 1e-4), 70))
     return float(np.clip(1 / np.sqrt(max(ratio**2 - 1, 1e-3)), 0.3, 3.0))
 
 

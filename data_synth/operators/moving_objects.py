@@ -58,18 +58,18 @@ def _find_moving(frame: np.ndarray, plate: np.ndarray) -> np.ndarray:
 def _link(boxes: list[list[tuple]]) -> list[dict[int, tuple]]:
     """Return tracks, frame → (label, left, top, width, height, area), of areas that overlap from frame to frame."""
     tracks: list[dict[int, tuple]] = []
-    for k, here in enumerate(boxes):
-        taken = set()
+    for k, frame_boxes in enumerate(boxes):
+        labels = set()
         for track in sorted(tracks, key=len, reverse=True):
             last = track.get(k - 1)
             if last is None:
                 continue
-            overlaps = [(_overlap(last, box), box) for box in here if box[0] not in taken]
+            overlaps = [(_overlap(last, box), box) for box in frame_boxes if box[0] not in labels]
             share, box = max(overlaps, default=(0, None), key=lambda item: item[0])
             if box is not None and share > 0:
                 track[k] = box
-                taken.add(box[0])
-        tracks += [{k: box} for box in here if box[0] not in taken]
+                labels.add(box[0])
+        tracks += [{k: box} for box in frame_boxes if box[0] not in labels]
     return tracks
 
 

@@ -144,11 +144,14 @@ def _find_shadow(
             frame[area] > 0.3 * background.frames[k][area]
         ).all(-1)
         changed = (is_shade | (np.abs(difference).max(-1) > _OBJECT_STEP)) & ~background.unseen[k][area]
-        own = grown[k][area]
-        count, labels = cv2.connectedComponents((changed | own).astype(np.uint8), connectivity=8)
-        touched = np.unique(labels[own])
-        part = np.isin(labels, touched[touched > 0]) & ~own
-        if part.sum() > _MAX_SHADOW * own.sum() or (part & ~is_shade).sum() > _MAX_REST * own.sum():
+        object_area = grown[k][area]
+        count, labels = cv2.connectedComponents((changed | object_area).astype(np.uint8), connectivity=8)
+        touched = np.unique(labels[object_area])
+        part = np.isin(labels, touched[touched > 0]) & ~object_area
+        if (
+            part.sum() > _MAX_SHADOW * object_area.sum()
+            or (part & ~is_shade).sum() > _MAX_REST * object_area.sum()
+        ):
             return Rejected("something else moves beside the object")
         out[k][area] = cv2.dilate(part.astype(np.uint8), kernel) > 0
     return out & ~grown

@@ -93,8 +93,12 @@ def sample_zoom_out(rng: np.random.Generator, progress: np.ndarray) -> tuple[Pos
     size = rng.uniform(_CLOSE, 0.78)
     x, y = rng.uniform(-1, 1, 2) * (1 - size) / 2
     source = _poses(len(progress), x, y, size)
-    rest = 1 - progress
-    return source, np.stack([rest * x, rest * y, size + progress * (1 - size), 0 * progress], 1), {"at": ""}
+    remainder = 1 - progress
+    return (
+        source,
+        np.stack([remainder * x, remainder * y, size + progress * (1 - size), 0 * progress], 1),
+        {"at": ""},
+    )
 
 
 def sample_pan(rng: np.random.Generator, progress: np.ndarray) -> tuple[Poses, Poses, dict[str, str]]:

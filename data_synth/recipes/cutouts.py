@@ -1,6 +1,6 @@
 """The recipes of cut-out objects on footage: insert, remove, replace, recolor, resize, move, and change how many there are.
 
-seed → clip, cut-outs → ground → layers before and after → **Pair**. Both sides are drawn by one renderer (`cutouts.render`) into the same
+seed → clip, cut-outs → ground → layers of source and target → **Pair**. Both sides are drawn by one renderer (`cutouts.render`) into the same
 clip, so the mask (object and shadow of every layer that only one side has), the effect (the shadow) and what it has in common with the
 object are exact. The reference of what is new is the cut-out itself.
 """
@@ -85,8 +85,8 @@ class Change:
 
     Attributes:
       common: Layers that are in source and target.
-      before: Layers of the source alone.
-      after: Layers of the target alone.
+      source_layers: Layers of the source alone.
+      target_layers: Layers of the target alone.
       slots: Words for the instructions.
       objects: Pictures by their role in provenance.
       reference: What the reference shows; None for no reference.
@@ -94,8 +94,8 @@ class Change:
     """
 
     common: tuple[CutoutLayer, ...]
-    before: tuple[CutoutLayer, ...]
-    after: tuple[CutoutLayer, ...]
+    source_layers: tuple[CutoutLayer, ...]
+    target_layers: tuple[CutoutLayer, ...]
     slots: dict[str, str]
     objects: dict[str, Cutout]
     reference: np.ndarray | None = None
@@ -132,7 +132,8 @@ def cutout_pair(
     words = build_rng(seed, "words")
     caption = clip.caption or "a video"
     object_footprint, shadow_footprint = (
-        _join_footprints((*change.before, *change.after), part, (T, H, W)) for part in ("object", "shadow")
+        _join_footprints((*change.source_layers, *change.target_layers), part, (T, H, W))
+        for part in ("object", "shadow")
     )
     changed = object_footprint | shadow_footprint if "shadow" in change.parts else object_footprint
     effect = None
@@ -140,8 +141,8 @@ def cutout_pair(
         effect = np.where(shadow_footprint, np.where(object_footprint, OVERLAP, 255), 0).astype(np.uint8)
     source_words, target_words = _describe_sides(edit, change.slots)
     return Pair(
-        source=render.compose(clip.video, (*change.common, *change.before)),
-        target=render.compose(clip.video, (*change.common, *change.after)),
+        source=render.compose(clip.video, (*change.common, *change.source_layers)),
+        target=render.compose(clip.video, (*change.common, *change.target_layers)),
         mask=np.where(changed, 255, 0).astype(np.uint8),
         reference=change.reference,
         instructions=language.sample_instructions(edit, change.slots, words),
@@ -167,22 +168,29 @@ def insert_or_remove(
     is_insertion: bool, stage: Stage, library: CutoutFolder, rng: np.random.Generator
 ) -> Change | Rejected:
     """Add an object, or take it away."""
-    drawn = _draw_objects(stage, library, rng)
-    if isinstance(drawn, Rejected):
-        return drawn
-    cutout, place, bystanders = drawn
+    objects = _draw_objects(stage, library, rng)
+    if isinstance(objects, Rejected):
+        return objects
+    cutout, place, bystanders = objects
     layer = stage.draw(cutout.picture, place, 0)
-    before, after = ((), (layer,)) if is_insertion else ((layer,), ())
+    source_layers, target_layers = ((), (layer,)) if is_insertion else ((layer,), ())
     reference = draw_reference(cutout, rng) if is_insertion else None
-    return Change(bystanders, before, after, _name_slots(cutout, place, stage), {"object": cutout}, reference)
+    return Change(
+        bystanders,
+        source_layers,
+        target_layers,
+        _name_slots(cutout, place, stage),
+        {"object": cutout},
+        reference,
+    )
 
 
 def replace(stage: Stage, library: CutoutFolder, rng: np.random.Generator) -> Change | Rejected:
     """Exchange an object for another."""
-    drawn = _draw_objects(stage, library, rng)
-    if isinstance(drawn, Rejected):
-        return drawn
-    cutout, place, bystanders = drawn
+    objects = _draw_objects(stage, library, rng)
+    if isinstance(objects, Rejected):
+        return objects
+    cutout, place, bystanders = objects
     for _ in range(_OBJECT_TRIES):
         new = _draw_cutout(library, rng)
         if isinstance(new, Rejected) or new.name == cutout.name:
@@ -197,8 +205,8 @@ def replace(stage: Stage, library: CutoutFolder, rng: np.random.Generator) -> Ch
                 "a_new": nouns.with_article(new.name),
                 "the_new": f"the {new.name}",
             }
-            objects = {"object": cutout, "new": new}
-            return Change(bystanders, layers[:1], layers[1:], slots, objects, draw_reference(new, rng))
+            pictures = {"object": cutout, "new": new}
+            return Change(bystanders, layers[:1], layers[1:], slots, pictures, draw_reference(new, rng))
     return Rejected("no other object fits there")
 
 
@@ -225,10 +233,10 @@ def recolor(stage: Stage, library: CutoutFolder, rng: np.random.Generator) -> Ch
 
 def resize(stage: Stage, library: CutoutFolder, rng: np.random.Generator) -> Change | Rejected:
     """Make an object larger or smaller on its spot."""
-    drawn = _draw_objects(stage, library, rng)
-    if isinstance(drawn, Rejected):
-        return drawn
-    cutout, place, bystanders = drawn
+    objects = _draw_objects(stage, library, rng)
+    if isinstance(objects, Rejected):
+        return objects
+    cutout, place, bystanders = objects
     is_larger = bool(rng.random() < 0.5)
     factor = float(rng.uniform(1.45, 1.9))
     other = place.scaled(1 / factor if is_larger else factor)
@@ -236,7 +244,7 @@ def resize(stage: Stage, library: CutoutFolder, rng: np.random.Generator) -> Cha
         return Rejected("no room for a larger object")
     small, large = (place, other) if place.height < other.height else (other, place)
     layers = stage.draw(cutout.picture, small, 0), stage.draw(cutout.picture, large, 0)
-    before, after = (layers[:1], layers[1:]) if is_larger else (layers[1:], layers[:1])
+    source_layers, target_layers = (layers[:1], layers[1:]) if is_larger else (layers[1:], layers[:1])
     ratio = large.height / small.height if is_larger else small.height / large.height
     slots = _name_slots(cutout, small if is_larger else large, stage) | {
         "way": _choose(rng, ("enlarge", "scale up") if is_larger else ("shrink", "scale down")),
@@ -245,16 +253,16 @@ def resize(stage: Stage, library: CutoutFolder, rng: np.random.Generator) -> Cha
         "times": f"{ratio:.1f}",
         "back": "shrink" if is_larger else "enlarge",
     }
-    return Change(bystanders, before, after, slots, {"object": cutout})
+    return Change(bystanders, source_layers, target_layers, slots, {"object": cutout})
 
 
 def move(stage: Stage, library: CutoutFolder, rng: np.random.Generator) -> Change | Rejected:
     """Put an object elsewhere at the same distance from the camera."""
     H, W = stage.clip.video.shape[1:3]
-    drawn = _draw_objects(stage, library, rng)
-    if isinstance(drawn, Rejected):
-        return drawn
-    cutout, place, bystanders = drawn
+    objects = _draw_objects(stage, library, rng)
+    if isinstance(objects, Rejected):
+        return objects
+    cutout, place, bystanders = objects
     for _ in range(_OBJECT_TRIES):
         x = place.x + rng.uniform(0.25, 0.6) * W * (1 if rng.random() < 0.5 else -1)
         new = dataclasses.replace(place, x=x, y=place.y + rng.uniform(-0.03, 0.03) * H)
@@ -275,8 +283,8 @@ def move(stage: Stage, library: CutoutFolder, rng: np.random.Generator) -> Chang
 def change_count(stage: Stage, library: CutoutFolder, rng: np.random.Generator) -> Change | Rejected:
     """Add some of what is there already, or take some away."""
     is_more = bool(rng.random() < 0.5)
-    few = int(rng.integers(1, 4))
-    many = few + int(rng.integers(1, 4 - few // 2))
+    low_count = int(rng.integers(1, 4))
+    high_count = low_count + int(rng.integers(1, 4 - low_count // 2))
     cutout = next(
         (
             c
@@ -290,28 +298,28 @@ def change_count(stage: Stage, library: CutoutFolder, rng: np.random.Generator) 
     H, W = stage.clip.video.shape[1:3]
     height = rng.uniform(0.14, 0.24) * H
     places: list[Place] = []
-    for _ in range(many):
-        own = height * rng.uniform(0.92, 1.08)
+    for _ in range(high_count):
+        object_height = height * rng.uniform(0.92, 1.08)
         place = stage.ground.find_place(
-            rng, cutout.picture.shape[1] / cutout.picture.shape[0], tuple(places), own
+            rng, cutout.picture.shape[1] / cutout.picture.shape[0], tuple(places), object_height
         )
         if place is None:
             return Rejected("no room for as many objects")
         places.append(place)
     layers = tuple(stage.draw(cutout.picture, place, i) for i, place in enumerate(places))
-    difference = many - few
+    difference = high_count - low_count
     slots = _name_slots(cutout, places[0], stage) | {
         "edit": "cutout-more" if is_more else "cutout-fewer",
         "plural": nouns.pluralize(cutout.name),
-        "many": nouns.count(many, cutout.name),
-        "few": nouns.count(few, cutout.name),
-        "many_number": nouns.NUMBERS[many],
-        "few_number": nouns.NUMBERS[few],
+        "many": nouns.count(high_count, cutout.name),
+        "few": nouns.count(low_count, cutout.name),
+        "many_number": nouns.NUMBERS[high_count],
+        "few_number": nouns.NUMBERS[low_count],
         "difference": nouns.NUMBERS[difference],
         "difference_noun": cutout.name if difference == 1 else nouns.pluralize(cutout.name),
     }
-    before, after = ((), layers[few:]) if is_more else (layers[few:], ())
-    return Change(layers[:few], before, after, slots, {"object": cutout})
+    source_layers, target_layers = ((), layers[low_count:]) if is_more else (layers[low_count:], ())
+    return Change(layers[:low_count], source_layers, target_layers, slots, {"object": cutout})
 
 
 def draw_reference(cutout: Cutout, rng: np.random.Generator) -> np.ndarray:
@@ -339,9 +347,9 @@ def find_hue(picture: np.ndarray) -> float | None:
 
 def paint(picture: np.ndarray, hue: float) -> np.ndarray:
     """Return a cut-out with another main hue, in degrees; small differences of hue, saturation and brightness stay."""
-    own = find_hue(picture)
+    picture_hue = find_hue(picture)
     hsv = cv2.cvtColor(np.ascontiguousarray(picture[..., :3]), cv2.COLOR_RGB2HSV)
-    difference = (hsv[..., 0] - (own or 0.0) + 180) % 360 - 180
+    difference = (hsv[..., 0] - (picture_hue or 0.0) + 180) % 360 - 180
     hsv[..., 0] = (hue + 0.25 * difference) % 360
     painted = cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)
     return np.concatenate([painted, picture[..., 3:]], -1)
@@ -404,24 +412,24 @@ def _name_slots(cutout: Cutout, place: Place, stage: Stage) -> dict[str, str]:
 
 def _describe_sides(edit: str, slots: dict[str, str]) -> tuple[str, str]:
     """Return what the captions of source and target add to that of the clip."""
-    thing = f", with {slots['a_object']} {slots['at']}"
+    words = f", with {slots['a_object']} {slots['at']}"
     if edit == "cutout-insert":
-        return "", thing
+        return "", words
     if edit == "cutout-remove":
-        return thing, ""
+        return words, ""
     if edit == "cutout-replace":
-        return thing, f", with {slots['a_new']} {slots['at']}"
+        return words, f", with {slots['a_new']} {slots['at']}"
     if edit == "cutout-recolour":
-        return thing, f", with a {slots['colour']} {slots['object']} {slots['at']}".replace(
+        return words, f", with a {slots['colour']} {slots['object']} {slots['at']}".replace(
             "a orange", "an orange"
         )
     if edit == "cutout-move":
-        return thing, f", with {slots['a_object']} {slots['to']}"
+        return words, f", with {slots['a_object']} {slots['to']}"
     if edit == "cutout-more":
         return f", with {slots['few']}", f", with {slots['many']}"
     if edit == "cutout-fewer":
         return f", with {slots['many']}", f", with {slots['few']}"
-    return thing, f", with {nouns.with_article(slots['more'] + ' ' + slots['object'])} {slots['at']}"
+    return words, f", with {nouns.with_article(slots['more'] + ' ' + slots['object'])} {slots['at']}"
 
 
 # Edit → the edit that undoes it, and slots that take other values on the way back.

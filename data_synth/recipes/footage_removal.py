@@ -100,9 +100,9 @@ def footage_replacement_pair(
     rng = build_rng(seed, "donor")
     cutout = None
     for _ in range(_TRIES):
-        drawn = library.load(int(rng.integers(len(library.files))))
-        if not isinstance(drawn, Rejected) and drawn.name != shot.object_name:
-            cutout = drawn
+        candidate = library.load(int(rng.integers(len(library.files))))
+        if not isinstance(candidate, Rejected) and candidate.name != shot.object_name:
+            cutout = candidate
             break
     if cutout is None:
         return Rejected("no cut-out to put there")

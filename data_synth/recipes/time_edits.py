@@ -53,12 +53,12 @@ def choose_timing(name: str, rng: np.random.Generator, T: int) -> Timing:
     k = np.arange(T)
     factor = FACTORS[int(rng.integers(len(FACTORS)))]
     start = int(rng.integers(1, max(2, T - T // 3))) if rng.random() < _LATE_SHARE else 0
-    after = np.maximum(k - start, 0)
-    before = np.minimum(k, start)
+    elapsed = np.maximum(k - start, 0)
+    lead = np.minimum(k, start)
     if name == "slow-motion":
-        return Timing(factor * k, factor * before + after, factor, start)
+        return Timing(factor * k, factor * lead + elapsed, factor, start)
     if name == "speed-up":
-        return Timing(k, before + factor * after, factor, start)
+        return Timing(k, lead + factor * elapsed, factor, start)
     if name == "reverse":
         return Timing(k, k[::-1].copy(), 1, 0)
     if name == "freeze":

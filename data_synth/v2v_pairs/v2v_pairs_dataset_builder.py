@@ -161,7 +161,7 @@ class SetWriter:
             shutil.copyfile(path, file.path)
         self._files.append(file)
 
-    def finish(self, description: Description) -> int:
+    def close(self, description: Description) -> int:
         """Give the files their final names, write what TFDS needs beside them, and return the number of records."""
         self._close_file()
         builder = Builder(data_dir=self._folder / ".tfds", file_format="array_record")
