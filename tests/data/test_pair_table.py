@@ -183,7 +183,7 @@ def test_the_check_tells_what_is_used_cut_and_left_out(tmp_path):
         9: "outside the clip",
         10: "black mask",
     }
-    used = {check.row.line: check for check in report.used}
+    used = {check.row.line: check for check in report.usable}
     assert used.keys() == {2, 3, 7}
     assert (used[2].frames, used[2].fps, used[3].frames, used[3].fps) == (12, 25, 6, 12.5)
     assert used[2].cuts == ("6 of 12 frames", "25% of the picture, 64x48 into 48x48")

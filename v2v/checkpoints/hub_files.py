@@ -56,18 +56,18 @@ def select_files(paths: Iterable[str]) -> list[str]:
             if path in ("config.json", "tokenizer.json") or path.partition("/")[0] in CONVERTED_FOLDERS
         )
     selected = present.intersection((*DESCRIPTIONS, *ADAPTER_FILES))
-    found: set[str] = set()
+    parts: set[str] = set()
     for part, folder in SUBFOLDERS.items():
         inside = [p for p in present if p.rpartition("/")[0] == folder]
         weights = select_weights(inside) or _one_torch_file(inside)
         selected.update(weights, present.intersection([f"{folder}/config.json"]))
-        found.update([part] if weights else [])
+        parts.update([part] if weights else [])
     top = [p for p in present if "/" not in p]
-    if "dit" not in found:
+    if "dit" not in parts:
         lone = [p for p in top if _is_weights(p) or p.endswith(INDEX_SUFFIX)]
         selected.update(lone)
-        found.update(guess_part(p) for p in lone)
-    for part in SUBFOLDERS.keys() - found:
+        parts.update(guess_part(p) for p in lone)
+    for part in SUBFOLDERS.keys() - parts:
         selected.update(_one_torch_file([p for p in top if guess_part(p) == part]))
     if not present.intersection(DESCRIPTIONS[-3:]):
         selected.update(sorted(present.intersection(SENTENCEPIECE_FILES))[:1])

@@ -159,21 +159,23 @@ class _Finder:
         """
         if part in self.parts:
             return
-        found = {file: opened for file in files if (opened := self._open(file)) and _holds(part, opened)}
-        if len(found) > 1:
-            found = {file: opened for file, opened in found.items() if self._fits(part, opened)} or found
-        if len(found) > 1 and part == "dit":
-            names = ", ".join(str(file.relative_to(self.root)) for file in found)
+        candidates = {file: opened for file in files if (opened := self._open(file)) and _holds(part, opened)}
+        if len(candidates) > 1:
+            candidates = {
+                file: opened for file, opened in candidates.items() if self._fits(part, opened)
+            } or candidates
+        if len(candidates) > 1 and part == "dit":
+            names = ", ".join(str(file.relative_to(self.root)) for file in candidates)
             raise InputError(
-                f"{self.root}: holds {len(found)} transformers ({names}); pass the file of one, {next(iter(found))}"
+                f"{self.root}: holds {len(candidates)} transformers ({names}); pass the file of one, {next(iter(candidates))}"
             )
-        if not found:
+        if not candidates:
             return
-        file = max(found, key=lambda file: _precision(found[file]))
-        if len(found) > 1:
-            others = ", ".join(other.name for other in found if other != file)
+        file = max(candidates, key=lambda file: _precision(candidates[file]))
+        if len(candidates) > 1:
+            others = ", ".join(other.name for other in candidates if other != file)
             note(f"{SUBFOLDERS[part]}: {file.name} is used; {others} would do too")
-        self.parts[part] = found[file]
+        self.parts[part] = candidates[file]
 
     def report_unreadable(self) -> None:
         """Tell of files in place of a part that is missing: relatives of the backbone, and GGUF."""

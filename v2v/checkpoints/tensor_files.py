@@ -106,13 +106,13 @@ def _split_scales(slots: dict[str, TensorSlot]) -> tuple[dict[str, TensorSlot], 
         for name, slot in slots.items()
         if name.endswith(".weight") and slot.dtype.startswith("F8_")
     }
-    scales, added = {}, {name for name in slots if name.rpartition(".")[2] == SCALED_MARK}
+    scales, extra_names = {}, {name for name in slots if name.rpartition(".")[2] == SCALED_MARK}
     for stem, name in weights.items():
         for suffix in SCALES:
             if stem + suffix in slots:
                 scales[name] = slots[stem + suffix]
-        added.update(stem + suffix for suffix in (*SCALES, *QUANTISATION_NOTES))
-    return {name: slot for name, slot in slots.items() if name not in added}, scales
+        extra_names.update(stem + suffix for suffix in (*SCALES, *QUANTISATION_NOTES))
+    return {name: slot for name, slot in slots.items() if name not in extra_names}, scales
 
 
 def _find_file(path: Path) -> Path:

@@ -88,8 +88,8 @@ def run_doctor(model: str = "", lora: str = "", values: bool = False, effect: bo
     """Diagnose, with the arguments of `diagnose`, and return what the command prints; "exit" is its exit code."""
     diagnosis = diagnose(model, lora, values, effect)
     report = diagnosis.to_json()
-    failed = any(not verdict.passed for verdict in diagnosis.effects or ())
-    return report | {"exit": 2 if diagnosis.problems else int(failed), "output": _format_report(report)}
+    has_failure = any(not verdict.passed for verdict in diagnosis.effects or ())
+    return report | {"exit": 2 if diagnosis.problems else int(has_failure), "output": _format_report(report)}
 
 
 def diagnose(model: str = "", lora: str = "", values: bool = False, effect: bool = False) -> Diagnosis:
@@ -370,13 +370,13 @@ def _format_memory(plan: dict) -> str:
 
 def _format_repository(name: str, repository: dict) -> str:
     """Return what the hub says of a model as one line."""
-    here = "all of it in the cache"
+    cache_state = "all of it in the cache"
     if repository["missing_bytes"]:
-        here = f"{_format_bytes(repository['missing_bytes'])} to fetch; names, shapes and sizes are read from headers"
+        cache_state = f"{_format_bytes(repository['missing_bytes'])} to fetch; names, shapes and sizes are read from headers"
     licence = f", licence {repository['licence']}" if repository["licence"] else ""
     gated = ", gated" if repository["gated"] else ""
     size = f"{repository['files']} files of {_format_bytes(repository['bytes'])}"
-    return f"{name}: on the hub, {size}{licence}{gated}, {here}"
+    return f"{name}: on the hub, {size}{licence}{gated}, {cache_state}"
 
 
 def _format_bytes(n: int) -> str:

@@ -54,15 +54,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         # A path that the terminal can't print must not end in a traceback after the work is done.
         sys.stdout.reconfigure(errors="backslashreplace")
     parser = parsers.build_parser(COMMANDS)
-    args, rest = parser.parse_known_args(words)
-    args.rest = rest
+    args, extra_words = parser.parse_known_args(words)
+    args.extra_words = extra_words
     if args.command in ("train", "plan") and args.help:
         return _print_fields(args)
-    if rest and args.command not in (
+    if extra_words and args.command not in (
         "train",
         "plan",
     ):  # what follows an experiment's own options are its fields
-        args.refuse(_explain_rest(args, rest))
+        args.refuse(_explain_extra_words(args, extra_words))
     compilation_cache.set_environment()
     devices.skip_absent_tpu()
     try:
@@ -94,17 +94,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code
 
 
-def _explain_rest(args: argparse.Namespace, rest: list[str]) -> str:
+def _explain_extra_words(args: argparse.Namespace, extra_words: list[str]) -> str:
     """Return the message about words that no option takes."""
-    message = f"unrecognized arguments: {' '.join(rest)}"
-    if args.command != "edit" or not args.instruction or any(word.startswith("-") for word in rest):
+    message = f"unrecognized arguments: {' '.join(extra_words)}"
+    if args.command != "edit" or not args.instruction or any(word.startswith("-") for word in extra_words):
         return message
     if os.path.exists(args.instruction):
         message += (
             "; v2v edit takes one clip; list several in a manifest, one JSON object a line (--manifest)"
         )
     else:
-        sentence = " ".join([args.instruction, *rest])
+        sentence = " ".join([args.instruction, *extra_words])
         message += f'; put the instruction into quotes: "{sentence}"'
     return message
 

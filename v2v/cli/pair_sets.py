@@ -129,9 +129,9 @@ def run_stats(args: argparse.Namespace, bars: bool) -> dict:
     return {"output": "\n".join(lines), **table}
 
 
-def _format_counts(counter: Counter[str], most: int = 12) -> str:
-    shown = ", ".join(f"{name} ({n})" for name, n in counter.most_common(most))
-    return shown + (f" and {len(counter) - most} more" if len(counter) > most else "")
+def _format_counts(counter: Counter[str], limit: int = 12) -> str:
+    text = ", ".join(f"{name} ({n})" for name, n in counter.most_common(limit))
+    return text + (f" and {len(counter) - limit} more" if len(counter) > limit else "")
 
 
 def add_view_arguments(parser: argparse.ArgumentParser) -> None:
@@ -153,18 +153,19 @@ def run_view(args: argparse.Namespace, bars: bool) -> dict:
     if args.limit < 1:
         raise InputError(f"--limit {args.limit}: expected at least 1 pair")
     stored, matches = open_set(args.set), _build_filter(args)
-    found = [i for i, facts in enumerate(stored.iterate_facts()) if matches is None or matches(facts)]
-    if not found:
+    indices = [i for i, facts in enumerate(stored.iterate_facts()) if matches is None or matches(facts)]
+    if not indices:
         raise InputError(f"{args.set}: expected pairs that match, none of its {len(stored)} does")
-    chosen = {
-        found[i * len(found) // min(args.limit, len(found))] for i in range(min(args.limit, len(found)))
+    page_indices = {
+        indices[i * len(indices) // min(args.limit, len(indices))]
+        for i in range(min(args.limit, len(indices)))
     }
     pairs = (
         (i, facts, decode_pair(record))
         for i, (facts, record) in enumerate(
             zip(stored.iterate_facts(), stored.iterate_records(), strict=True)
         )
-        if i in chosen
+        if i in page_indices
     )
     out = Path(args.out)
     try:
@@ -179,9 +180,9 @@ def run_view(args: argparse.Namespace, bars: bool) -> dict:
             f"{out}: can't be written ({(error.strerror or str(error)).lower()}); name another --out"
         ) from None
     return {
-        "output": f"{out}: {len(chosen)} of {len(found)} pairs that match",
+        "output": f"{out}: {len(page_indices)} of {len(indices)} pairs that match",
         "page": str(out),
-        "pairs": len(chosen),
+        "pairs": len(page_indices),
     }
 
 

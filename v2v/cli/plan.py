@@ -47,7 +47,7 @@ def parse_request(args: argparse.Namespace) -> PlanRequest:
     """Return the request of a command line; nothing else here sees the parsed arguments."""
     return PlanRequest(
         experiment=args.experiment,
-        overrides=args.rest,
+        overrides=args.extra_words,
         topology=args.topology,
         program=args.what,
         utilisation=args.utilisation,

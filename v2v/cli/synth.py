@@ -216,12 +216,12 @@ def run(args: argparse.Namespace, bars: bool) -> dict:
             bar.update(n)
 
         report = build.build_dataset(request, progress=count_pairs)
-    if request.sources != NO_SOURCES and (dropped := report.get("dropped")):
-        ordered = sorted(dropped.items(), key=lambda item: -item[1])
-        shown = ", ".join(f"{reason} ({count})" for reason, count in ordered[:MAX_REASONS])
+    if request.sources != NO_SOURCES and (rejections := report.get("dropped")):
+        ordered = sorted(rejections.items(), key=lambda item: -item[1])
+        reasons = ", ".join(f"{reason} ({count})" for reason, count in ordered[:MAX_REASONS])
         more = f" and {len(ordered) - MAX_REASONS} more reasons" if len(ordered) > MAX_REASONS else ""
         where = f"v2v pairs check {table}" if table else f"{args.out}/report.html"
-        note(f"no pair of {sum(dropped.values())} rows or seeds: {shown}{more}; see {where}")
+        note(f"no pair of {sum(rejections.values())} rows or seeds: {reasons}{more}; see {where}")
     return {"output": args.out, **report}
 
 

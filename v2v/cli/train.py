@@ -62,7 +62,7 @@ def train(args: argparse.Namespace) -> dict:
         return {"output": format_list(), "experiments": [name for name, _ in list_experiments()]}
     if not args.experiment or not args.workdir:
         args.refuse("expected an experiment and --workdir; v2v train --list shows the experiments")
-    experiment = load_experiment(args.experiment, args.rest, "train")
+    experiment = load_experiment(args.experiment, args.extra_words, "train")
     import jax
     from etils import epath
 

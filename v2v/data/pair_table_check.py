@@ -61,12 +61,12 @@ class TableReport:
 
     Attributes:
       table: the table.
-      used: rows that can be used, in the table's order.
+      usable: rows that can be used, in the table's order.
       left_out: the others.
     """
 
     table: PairTable
-    used: list[RowCheck] = field(default_factory=list)
+    usable: list[RowCheck] = field(default_factory=list)
     left_out: list[UnusableRow] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
@@ -74,13 +74,13 @@ class TableReport:
         return {
             "table": str(self.table.path),
             "rows": len(self.table.rows),
-            "used": len(self.used),
-            "cut": sum(bool(check.cuts) for check in self.used),
+            "used": len(self.usable),
+            "cut": sum(bool(check.cuts) for check in self.usable),
             "left_out": len(self.left_out),
             "reasons": dict(Counter(row.kind for row in self.left_out).most_common()),
             "sizes": self._count(lambda check: f"{check.width}x{check.height}"),
             "rates": self._count(lambda check: f"{check.fps:g}" if check.frames > 1 else "picture"),
-            "pairs": [_row_to_json(check) for check in self.used],
+            "pairs": [_row_to_json(check) for check in self.usable],
             "unusable": [
                 {"line": row.line, "place": row.place, "reason": row.kind, "detail": row.detail}
                 for row in self.left_out
@@ -90,14 +90,14 @@ class TableReport:
 
     def format(self) -> str:
         """Return a summary for people, and every row that is cut, noted or left out."""
-        cut = sum(bool(check.cuts) for check in self.used)
+        cut = sum(bool(check.cuts) for check in self.usable)
         lines = [
-            f"{self.table.path}: {len(self.table.rows)} rows, {len(self.used)} used ({cut} of them cut), "
+            f"{self.table.path}: {len(self.table.rows)} rows, {len(self.usable)} used ({cut} of them cut), "
             f"{len(self.left_out)} left out"
         ]
-        if self.used:
+        if self.usable:
             lines += self._format_summary()
-        for check in self.used:
+        for check in self.usable:
             lines += [f"  {check.row.place} cut: {reason}" for reason in check.cuts]
             lines += [f"  {check.row.place}: {note}" for note in check.notes]
         lines += [f"  {row.place} left out: {row.reason}" for row in self.left_out]
@@ -107,13 +107,13 @@ class TableReport:
         return "\n".join(lines)
 
     def _format_summary(self) -> list[str]:
-        rows = [check.row for check in self.used]
+        rows = [check.row for check in self.usable]
         words = [len(sentence.split()) for row in rows for sentence in row.instructions]
         held_out = sum(row.split == "held_out" for row in rows)
         facts = {
             "for": f"{len(rows) - held_out} training, {held_out} held out",
-            "frames": _format_range([check.frames for check in self.used]),
-            "seconds": _format_range([round(check.seconds, 2) for check in self.used if check.frames > 1]),
+            "frames": _format_range([check.frames for check in self.usable]),
+            "seconds": _format_range([round(check.seconds, 2) for check in self.usable if check.frames > 1]),
             "fps": _format_counts(
                 self._count(lambda check: f"{check.fps:g}" if check.frames > 1 else "picture")
             ),
@@ -123,7 +123,7 @@ class TableReport:
             "references": str(sum(row.reference is not None for row in rows)),
             "licenses": _format_counts(dict(Counter(row.license or "unknown" for row in rows).most_common())),
         }
-        drifts = [check.drift for check in self.used if check.drift is not None]
+        drifts = [check.drift for check in self.usable if check.drift is not None]
         if drifts:
             facts["drift"] = (
                 f"outside the mask the target differs by {statistics.median(drifts):.1f} levels in the median pair, "
@@ -133,7 +133,7 @@ class TableReport:
 
     def _count(self, label: Callable[[RowCheck], str]) -> dict[str, int]:
         """Return how many used rows have each label, the most frequent first."""
-        return dict(Counter(map(label, self.used)).most_common())
+        return dict(Counter(map(label, self.usable)).most_common())
 
 
 def check_table(
@@ -158,7 +158,7 @@ def check_table(
         if isinstance(outcome, UnusableRow):
             report.left_out.append(outcome)
         else:
-            report.used.append(outcome)
+            report.usable.append(outcome)
         if progress:
             progress(1)
     return report

@@ -35,7 +35,7 @@ class Wishes:
     Attributes:
       looks: looks that are asked for.
       forbidden: looks that must not be.
-      kept: properties that must stay.
+      fixed_properties: properties that must stay.
       place: place of everything.
       previous: the clause before, whose direction and negation a short clause takes over.
       is_described: whether a clause says how the clip is.
@@ -43,7 +43,7 @@ class Wishes:
 
     looks: list[Wish] = field(default_factory=list)
     forbidden: list[str] = field(default_factory=list)
-    kept: list[str] = field(default_factory=list)
+    fixed_properties: list[str] = field(default_factory=list)
     place: Place | None = None
     previous: Mode | None = None
     is_described: bool = False
@@ -180,10 +180,10 @@ def combine_places(inner: Place | None, outer: Place | None) -> Place | None:
 def _keep(clause: Clause, wishes: Wishes) -> None:
     """Add the properties that a clause wants kept."""
     properties = {name for item in clause.having("property") for name in item.values("property")}
-    kept = {"color" if name in ("color", "saturation", "warmth") else "brightness" for name in properties}
-    if not kept and not clause.has("keep_end", "filler"):
+    names = {"color" if name in ("color", "saturation", "warmth") else "brightness" for name in properties}
+    if not names and not clause.has("keep_end", "filler"):
         raise ReadingError("negation", "what it wants kept is not understood; give a mask with --mask")
-    wishes.kept += sorted(kept)
+    wishes.fixed_properties += sorted(names)
 
 
 def _read_removal(clause: Clause, place: Place | None, wishes: Wishes, lexicon: Lexicon) -> None:
@@ -220,8 +220,8 @@ def _is_description(clause: Clause) -> bool:
     if not states or clause.has("verb", "up", "down", "lower") or any(item.is_comparative for item in states):
         return False
     is_stated = clause.has_word("is", "are", "was", "were", "looks")
-    wanted = clause.has_word("should", "would", "so", "must", "be") or _says_too(clause)
-    return is_stated and not wanted
+    is_wish = clause.has_word("should", "would", "so", "must", "be") or _says_too(clause)
+    return is_stated and not is_wish
 
 
 def _skip_descriptions(clause: Clause) -> None:
@@ -231,7 +231,7 @@ def _skip_descriptions(clause: Clause) -> None:
       ReadingError: a look is turned into what is no look ("turn this cartoon into a photo").
     """
     items = clause.items
-    described = {
+    descriptions = {
         i
         for i, item in enumerate(items)
         if 0 < i < len(items) - 1
@@ -242,18 +242,18 @@ def _skip_descriptions(clause: Clause) -> None:
     }
     into = next((i for i, item in enumerate(items) if item.words in (("into",), ("to",))), None)
     if into is not None and any(word in _TURNING for item in items for word in item.words):
-        before = {
+        look_indices = {
             i
             for i in range(into)
             if items[i].is_a("look", "state", "color") and not items[i].is_a("verb", "filler")
         }
-        after = any(item.is_a("look", "state", "color") for item in items[into:])
-        if before and not after and any(item.is_a("filler") for item in items[into + 1 :]):
+        has_target = any(item.is_a("look", "state", "color") for item in items[into:])
+        if look_indices and not has_target and any(item.is_a("filler") for item in items[into + 1 :]):
             raise ReadingError(
-                "unclear", f'into what "{items[min(before)].text}" should turn is not understood'
+                "unclear", f'into what "{items[min(look_indices)].text}" should turn is not understood'
             )
-        described |= before if after else set()
-    clause.items = [item for i, item in enumerate(items) if i not in described]
+        descriptions |= look_indices if has_target else set()
+    clause.items = [item for i, item in enumerate(items) if i not in descriptions]
 
 
 def _says_too(clause: Clause) -> bool:
@@ -268,7 +268,7 @@ def _find_looks(clause: Clause, mode: Mode, lexicon: Lexicon) -> list[str]:
     colors: list[str] = []
     has_strong_look = any(_strong_look(item) for item in clause.items)
     for i, item in enumerate(clause.items):
-        if item.is_a("filler") and any(before.is_a("color") for before in clause.items[:i]):
+        if item.is_a("filler") and any(earlier.is_a("color") for earlier in clause.items[:i]):
             continue  # "in green light"
         properties = [lexicon.properties[name] for name in item.values("property")]
         names = item.values("state", "look")

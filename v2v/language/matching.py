@@ -79,7 +79,7 @@ def match_phrases(tokens: Sequence[Token], lexicon: Lexicon) -> list[Item]:
             continue
         # Most words of a phrase; then the fewest between them.
         length, end, node = max(
-            _walk(tokens, i, lexicon.root, lexicon), key=lambda found: (found[0], -found[1]), default=(0, i + 1, None)
+            _find_phrases(tokens, i, lexicon.root, lexicon), key=lambda phrase: (phrase[0], -phrase[1]), default=(0, i + 1, None)
         )  # fmt: skip
         words = tuple(token.word for token in tokens[i:end])
         text = " ".join(token.text for token in tokens[i:end])
@@ -88,8 +88,8 @@ def match_phrases(tokens: Sequence[Token], lexicon: Lexicon) -> list[Item]:
     return items
 
 
-def _walk(
-    tokens: Sequence[Token], i: int, node: PhraseNode, lexicon: Lexicon, length: int = 0, skipped: int = 0
+def _find_phrases(
+    tokens: Sequence[Token], i: int, node: PhraseNode, lexicon: Lexicon, length: int = 0, gap: int = 0
 ) -> Iterator[tuple[int, int, PhraseNode]]:
     """Yield every phrase that begins with tokens[i]: its words, the end of its tokens, and its node."""
     if node.meanings:
@@ -98,6 +98,6 @@ def _walk(
         return
     for form in base_forms(tokens[i].word):
         if form in node.following:
-            yield from _walk(tokens, i + 1, node.following[form], lexicon, length + 1)
-    if length and skipped < _MOST_BETWEEN and tokens[i].word in lexicon.between:
-        yield from _walk(tokens, i + 1, node, lexicon, length, skipped + 1)
+            yield from _find_phrases(tokens, i + 1, node.following[form], lexicon, length + 1)
+    if length and gap < _MOST_BETWEEN and tokens[i].word in lexicon.between:
+        yield from _find_phrases(tokens, i + 1, node, lexicon, length, gap + 1)

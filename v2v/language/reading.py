@@ -70,25 +70,25 @@ def split_place(sentence: str) -> tuple[str, Place | None]:
         return sentence, None
     tokens, _ = correct_spelling(split_sentence(sentence), load_lexicon())
     items = match_phrases(tokens, load_lexicon())
-    kept: list[Item] = []
+    remainder: list[Item] = []
     for item in items:
         if not item.is_a("region", "thing", "except"):
-            kept.append(item)
+            remainder.append(item)
             continue
-        while kept and kept[-1].is_a("filler") and not kept[-1].is_a("verb"):  # "in the"
-            kept.pop()
-    return " ".join(item.text for item in kept), place
+        while remainder and remainder[-1].is_a("filler") and not remainder[-1].is_a("verb"):  # "in the"
+            remainder.pop()
+    return " ".join(item.text for item in remainder), place
 
 
 def find_related(words: Iterable[str], lexicon: Lexicon) -> tuple[str, ...]:
     """Return the looks that are nearest to the meaning of unknown words."""
-    found = (
+    looks = (
         look
         for word in words
         for form in base_forms(word)
         for look in lexicon.related.get(form, ())
     )  # fmt: skip
-    return tuple(dict.fromkeys(found))
+    return tuple(dict.fromkeys(looks))
 
 
 def _check_words(items: Sequence[Item], lexicon: Lexicon) -> None:
@@ -104,8 +104,8 @@ def _check_words(items: Sequence[Item], lexicon: Lexicon) -> None:
             f'numbers are not understood ({", ".join(words)}); say "slightly" or "much", or add --amount',
         )
     foreign = [word for item in items for word in item.words if word in lexicon.foreign]
-    known = [item for item in items if item.is_a("look", "state", "property", "region", "thing")]
-    is_english = all(word.isascii() for word in words) and (len(foreign) < 2 or bool(known))
+    meanings = [item for item in items if item.is_a("look", "state", "property", "region", "thing")]
+    is_english = all(word.isascii() for word in words) and (len(foreign) < 2 or bool(meanings))
     names = ", ".join(f'"{word}"' for word in dict.fromkeys(words))
     if not is_english:
         raise ReadingError("unknown", f"only English is understood, not {names}")
@@ -127,8 +127,8 @@ def _replaces_background(items: Sequence[Item]) -> bool:
     background = next((i for i, item in enumerate(items) if "background" in item.values("thing")), None)
     if background is None:
         return False
-    before, after = items[:background], items[background + 1 :]
-    return any(item.is_a("replace") or "set" in item.words for item in before) and bool(after)
+    head, tail = items[:background], items[background + 1 :]
+    return any(item.is_a("replace") or "set" in item.words for item in head) and bool(tail)
 
 
 def _read_object_edit(items: Sequence[Item], sentence: str) -> ObjectEdit:
@@ -138,21 +138,21 @@ def _read_object_edit(items: Sequence[Item], sentence: str) -> ObjectEdit:
         raise ReadingError("time", "times are given by --start and --end, not in the sentence")
     verb = next((item for item in items if item.is_a("remove", "insert", "replace", "recolor", "verb")), None)
     has_color = any(item.is_a("color") for item in items)
-    things = [item for item in items if item.is_a("object")]
+    objects = [item for item in items if item.is_a("object")]
     if any(item.is_a("thing") and "background" in item.values("thing") for item in items):
         operation = "background"
     elif verb is not None and verb.is_a("remove"):
         operation = "remove"
     elif verb is not None and verb.is_a("insert"):
         operation = "insert"
-    elif len(things) > 1:
+    elif len(objects) > 1:
         operation = "replace"
     elif has_color:
         operation = "recolor"
     else:
         raise ReadingError(
             "unclear",
-            f'what to do with "{things[0].text}" is not understood; say remove, add, replace or a color',
+            f'what to do with "{objects[0].text}" is not understood; say remove, add, replace or a color',
         )
     return ObjectEdit(cast(Literal["remove"], operation), sentence)
 
@@ -172,7 +172,7 @@ def _read_looks(items: Sequence[Item], lexicon: Lexicon) -> tuple[Step, ...]:
     for clause in split_clauses(items):
         read_clause(clause, wishes, lexicon)
     if not wishes.looks:
-        if wishes.forbidden or wishes.kept:
+        if wishes.forbidden or wishes.fixed_properties:
             raise ReadingError(
                 "negation", "it only says what not to do; say what to do instead", wishes.forbidden
             )
@@ -197,7 +197,7 @@ def _check_prohibitions(wishes: Wishes, lexicon: Lexicon) -> None:
                 raise ReadingError(
                     "contradiction", f'"{look.title}" brings "{lexicon.looks[name].title}" with it'
                 )
-        for name in wishes.kept:
+        for name in wishes.fixed_properties:
             if name not in look.keeps:
                 raise ReadingError("contradiction", f'"{look.title}" changes the {name}')
 

@@ -15,24 +15,24 @@ SHORTEST, SHORTEST_KNOWN = 3, 4
 _SHORT_CUTOFF, _CUTOFF = 0.85, 0.8
 
 
-def closest_word(word: str, known: Collection[str]) -> str | None:
-    """Return the known word that a word is a typing error of, or None.
+def closest_word(word: str, vocabulary: Collection[str]) -> str | None:
+    """Return the word of a vocabulary that a word is a typing error of, or None.
 
     Two neighboring letters may be swapped, one letter may be missing, doubled or another; in longer words two.
 
     Args:
       word: in its normal form.
-      known: words in their normal form.
+      vocabulary: words in their normal form.
     """
-    if len(word) < SHORTEST or word in known or not word.isalpha():
+    if len(word) < SHORTEST or word in vocabulary or not word.isalpha():
         return None
     for i in range(len(word) - 1):
         swapped = word[:i] + word[i + 1] + word[i] + word[i + 2 :]
-        if swapped in known:
+        if swapped in vocabulary:
             return swapped
     cutoff = _SHORT_CUTOFF if len(word) <= SHORTEST_KNOWN else _CUTOFF
     # The first letter is seldom wrong.
     alike = [
-        k for k in known if k[0] == word[0] and len(k) >= SHORTEST_KNOWN and abs(len(k) - len(word)) <= 2
+        k for k in vocabulary if k[0] == word[0] and len(k) >= SHORTEST_KNOWN and abs(len(k) - len(word)) <= 2
     ]
     return next(iter(difflib.get_close_matches(word, sorted(alike), 1, cutoff)), None)

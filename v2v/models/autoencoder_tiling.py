@@ -118,7 +118,7 @@ def decode_in_tiles(vae: VAE, params: dict[str, Any], z: Latents, tiles: tuple[i
         size = (b, pixels.shape[1], scale * rows.core, scale * columns.core, 3)
         return jax.lax.dynamic_slice(pixels, (0, 0, offset[0], offset[1], 0), size), history
 
-    def put(frames, core, place):
+    def paste(frames, core, place):
         return jax.lax.dynamic_update_slice(frames, core, (0, 0, scale * place[2], scale * place[3], 0))
 
     def blank(frames):
@@ -140,7 +140,7 @@ def decode_in_tiles(vae: VAE, params: dict[str, Any], z: Latents, tiles: tuple[i
             fine = jax.tree.map(
                 lambda x, new: jax.lax.dynamic_update_index_in_dim(x, new, number, 0), fine, history
             )
-            return put(frames, core, place), fine
+            return paste(frames, core, place), fine
 
         frames, fine = jax.lax.fori_loop(0, len(grid), decode_tile, (blank(vae.cfg.stride_t), fine))
         return (coarse, fine), frames
@@ -149,7 +149,7 @@ def decode_in_tiles(vae: VAE, params: dict[str, Any], z: Latents, tiles: tuple[i
 
     def decode_first(frames, place):
         core, history = decode_window(params, {}, features, place)
-        return put(frames, core, place), history
+        return paste(frames, core, place), history
 
     first, fine = jax.lax.scan(decode_first, blank(1), jnp.asarray(grid))
     if z.shape[1] == 1:

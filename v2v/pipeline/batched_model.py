@@ -126,9 +126,9 @@ class BatchedModel:
     ) -> SampleOutput:
         """Compute a method of the model in a batch; methods other than `sample` give their array as latents."""
         arrays = dict(enumerate(array)) | {k: v for k, v in options.items() if np.ndim(v) > 1}
-        rest = {k: v for k, v in options.items() if k not in arrays}
+        arguments = {k: v for k, v in options.items() if k not in arrays}
         host_arrays = {k: np.asarray(v) for k, v in arrays.items()}
-        return self._queue.submit(_Call(self._model, name, host_arrays, rest, links), self._participant)
+        return self._queue.submit(_Call(self._model, name, host_arrays, arguments, links), self._participant)
 
 
 @dataclass
@@ -145,7 +145,7 @@ class _Call:
     model: EditingModel
     name: str
     arrays: dict[Any, np.ndarray]
-    rest: dict[str, Any]
+    arguments: dict[str, Any]
     links: WindowLinks | None
     result: SampleOutput | None = None
     error: BaseException | None = None
@@ -154,8 +154,8 @@ class _Call:
     def batch_key(self) -> tuple:
         """Return the key by which calls are grouped into one batch."""
         shapes = tuple((k, a.shape, str(a.dtype)) for k, a in self.arrays.items())
-        rest = tuple(sorted((k, v) for k, v in self.rest.items() if v is not None))
-        return id(self.model), self.name, shapes, rest, self.links is None
+        arguments = tuple(sorted((k, v) for k, v in self.arguments.items() if v is not None))
+        return id(self.model), self.name, shapes, arguments, self.links is None
 
 
 class _BatchQueue:
@@ -252,7 +252,7 @@ class _BatchQueue:
             links = None
             if first.links is not None:
                 links = concatenate_links([call.links for call in batch if call.links is not None])
-            output = first.model.sample(SampleRequest(**{**first.rest, **arrays}, links=links))
+            output = first.model.sample(SampleRequest(**{**first.arguments, **arrays}, links=links))
         elif first.name == "encode":
             output = SampleOutput(first.model.encode(arrays[0]))
         elif first.name == "encode_mask":

@@ -31,9 +31,9 @@ from v2v.config import ModelConfig
 from v2v.errors import InputError, note
 from v2v.language.places import draw_region
 from v2v.pipeline import generation, tiled, windowed
-from v2v.pipeline.found_masks import network_files, remove_text, search_clip
 from v2v.pipeline.full_resolution import FrameRegion, FrameRows, FullResolutionFrames, Upsampler
 from v2v.pipeline.instruction import PlannedStep, is_text_source, plan_instruction
+from v2v.pipeline.mask_search import network_files, remove_text, search_clip
 from v2v.pipeline.model import EditingModel, TextEmbedding
 from v2v.pipeline.pretrained import Pretrained, load_pretrained
 from v2v.pipeline.settings import (
@@ -53,7 +53,7 @@ from v2v.video.detail_transfer.transfer import DetailTransfer, enlarge, evenly_s
 from v2v.video.file_checks import DEFAULT_FORMAT
 from v2v.video.frame_store import FrameStore
 from v2v.video.output_format import OutputFormat
-from v2v.video.segmentation.base import FoundMask
+from v2v.video.segmentation.base import ClipMask
 from v2v.video.segmentation.registry import build_mask_source, is_mask_source
 from v2v.video.video import Video
 
@@ -133,12 +133,12 @@ class EasyV2VEditor:
         """
         first, *others = steps = self.plan(request)
         # Masks by name are those of the source, not of an edit of it.
-        found: dict[str, FoundMask] = {}
-        result = self._edit_step(request, first, found, output, output_format, progress)
+        masks_by_name: dict[str, ClipMask] = {}
+        result = self._edit_step(request, first, masks_by_name, output, output_format, progress)
         area = result.report["mask_area"]
         for step in others:
             request = dataclasses.replace(request, video=result.video, first_frame=None)
-            result = self._edit_step(request, step, found, output, output_format, progress)
+            result = self._edit_step(request, step, masks_by_name, output, output_format, progress)
             area = max(area, result.report["mask_area"])
         result.report["prompt"] = " ".join(request.instruction.split())
         result.report["mask_area"] = area
@@ -168,7 +168,7 @@ class EasyV2VEditor:
         self,
         request: EditRequest,
         step: PlannedStep,
-        found: dict[str, FoundMask],
+        masks_by_name: dict[str, ClipMask],
         output: str | Path | None,
         output_format: OutputFormat,
         progress: bool,
@@ -178,7 +178,7 @@ class EasyV2VEditor:
         Args:
           request: the edit.
           step: what the model is given.
-          found: masks of mask sources so far, to which this edit's is added.
+          masks_by_name: masks of mask sources so far, to which this edit's is added.
           output: as in `edit`, like the rest.
           output_format: the format.
           progress: show progress bars.
@@ -210,9 +210,9 @@ class EasyV2VEditor:
         masks.fade_width(settings.soft, *clip.frames.shape[1:3])  # checked before any computation
         name = "" if mask_source is None else str(mask)
         if mask_source is not None:
-            if name not in found:
-                found[name] = search_clip(mask_source, clip, span, progress)
-            mask = found[name]
+            if name not in masks_by_name:
+                masks_by_name[name] = search_clip(mask_source, clip, span, progress)
+            mask = masks_by_name[name]
         if step.place is not None and step.place.kind == "region":
             mask = draw_region(step.place, *clip.frames.shape[1:3])
         edit_mask = (
@@ -223,7 +223,7 @@ class EasyV2VEditor:
         if edit_mask:
             edit_mask.survey(*size, *span)
             text_free = None
-            if isinstance(mask, FoundMask) and not settings.invert_mask:
+            if isinstance(mask, ClipMask) and not settings.invert_mask:
                 text_free = remove_text(step.sentence, mask, clip)
             if text_free is not None:
                 report = _build_report(settings, config, clip, edit_mask.active_span)
@@ -588,7 +588,7 @@ def _check_unknown(prompt: str, embedding: TextEmbedding, anyway: bool) -> None:
       InputError: it knows none, or not the negation without which it would do the opposite.
     """
     words = ", ".join(f'"{word}"' for word in embedding.unknown)
-    hints = [f'"{known}" in place of "{word}"' for word, known in embedding.suggestions.items()]
+    hints = [f'"{suggestion}" in place of "{word}"' for word, suggestion in embedding.suggestions.items()]
     hint = f"; did you mean {', '.join(hints)}?" if hints else ""
     if not anyway and len(embedding.unknown) >= len(re.findall(r"\w+", prompt)):
         raise InputError(

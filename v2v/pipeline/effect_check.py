@@ -72,15 +72,15 @@ def check_effects(
     request = _first_request(model, source, frames)
     first = _sample(model, request)
     verdicts.append(_check_finite(first))
-    again = _difference(first, _sample(model, request))
+    repeat_difference = _difference(first, _sample(model, request))
     verdicts.append(
         Verdict(
             "repeatable",
-            again == 0,
-            again,
+            repeat_difference == 0,
+            repeat_difference,
             "the same inputs give the same result, bit for bit"
-            if again == 0
-            else f"the same inputs give results that differ by {again:.2g}",
+            if repeat_difference == 0
+            else f"the same inputs give results that differ by {repeat_difference:.2g}",
         )
     )
     for name, changed in _changed_inputs(model, request, frames).items():

@@ -8,7 +8,7 @@ import re
 
 from v2v.pipeline.windowed import progress_bar
 from v2v.runtime import environment
-from v2v.video.segmentation.base import FoundMask, MaskSource, PartialMask
+from v2v.video.segmentation.base import ClipMask, MaskSource, PartialMask
 from v2v.video.segmentation.model_files import ModelFiles
 from v2v.video.segmentation.text import TextMask
 from v2v.video.text_removal import TextFreeFrames
@@ -26,7 +26,7 @@ def network_files() -> ModelFiles:
     return ModelFiles(environment.cache_folder("networks"), {v.name: v.get() for v in variables})
 
 
-def search_clip(source: MaskSource, clip: Video, span: tuple[int, int], progress: bool) -> FoundMask:
+def search_clip(source: MaskSource, clip: Video, span: tuple[int, int], progress: bool) -> ClipMask:
     """Return the mask of a clip, searched for in the edited frames alone.
 
     Args:
@@ -40,22 +40,22 @@ def search_clip(source: MaskSource, clip: Video, span: tuple[int, int], progress
     """
     first, end = span
     frames = itertools.islice(clip.frames, first, end)
-    found = source.find(progress_bar(frames, "masks", progress, end - first))
-    is_whole = len(found) in (1, len(clip.frames))
-    return found if is_whole else PartialMask(found, first, len(clip.frames))
+    mask = source.find(progress_bar(frames, "masks", progress, end - first))
+    is_whole = len(mask) in (1, len(clip.frames))
+    return mask if is_whole else PartialMask(mask, first, len(clip.frames))
 
 
-def remove_text(instruction: str, found: FoundMask, clip: Video) -> TextFreeFrames | None:
+def remove_text(instruction: str, mask: ClipMask, clip: Video) -> TextFreeFrames | None:
     """Return the frames of a clip without its text; None unless an instruction asks for the removal of what was found and that is text.
 
     Args:
       instruction: such as "remove the subtitles".
-      found: what was found.
+      mask: the mask that was found.
       clip: the clip.
     """
     first = 0
-    if isinstance(found, PartialMask):
-        found, first = found.mask, found.first
-    if not isinstance(found, TextMask) or not _REMOVAL.match(instruction):
+    if isinstance(mask, PartialMask):
+        mask, first = mask.mask, mask.first
+    if not isinstance(mask, TextMask) or not _REMOVAL.match(instruction):
         return None
-    return TextFreeFrames(clip, found, first)
+    return TextFreeFrames(clip, mask, first)

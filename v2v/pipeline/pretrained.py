@@ -275,7 +275,9 @@ class Pretrained:
         for text in others[:-TEXT_CACHE_SIZE]:
             del self._texts[text]
         closest = {word: self.tokenizer.closest(word) for word in unknown}
-        return TextEmbedding(rows, unknown, cut, {word: known for word, known in closest.items() if known})
+        return TextEmbedding(
+            rows, unknown, cut, {word: suggestion for word, suggestion in closest.items() if suggestion}
+        )
 
     def embed_ahead(self, texts: Iterable[str]) -> None:
         """Embed the instructions of edits that follow, so that the text encoder is loaded once for all of them.
@@ -448,8 +450,8 @@ class Pretrained:
     def _streamed_bytes(self) -> int:
         """Return the bytes of the transformer on a device while its blocks are streamed."""
         resident = parameter_store.streamed_bytes(self.config)
-        whole = parameter_store.part_bytes(self.config)["dit"]
-        return resident * self._store.sizes["dit"] // whole
+        full_bytes = parameter_store.part_bytes(self.config)["dit"]
+        return resident * self._store.sizes["dit"] // full_bytes
 
     def _dit(self) -> dict:
         return self._store.get("dit", self._adapters)

@@ -135,17 +135,17 @@ class EditSettings:
         """
         names = {field.name for field in dataclasses.fields(cls)}
         values: dict[str, Any] = {}
-        for given, value in settings.items():
-            name = DIFFUSERS_NAMES.get(given, given)
+        for keyword, value in settings.items():
+            name = DIFFUSERS_NAMES.get(keyword, keyword)
             if name not in names:
-                hint = FOREIGN_NAMES.get(given)
-                close = difflib.get_close_matches(given, names, 1, 0.7)
+                hint = FOREIGN_NAMES.get(keyword)
+                close = difflib.get_close_matches(keyword, names, 1, 0.7)
                 remedy = hint or (
                     f"did you mean {close[0]}?" if close else f"known are {', '.join(sorted(names))}"
                 )
-                raise InputError(f"{given}: no such setting; {remedy}")
+                raise InputError(f"{keyword}: no such setting; {remedy}")
             if name in values:
-                raise InputError(f"{name}: expected once, got it as {given} too; leave one out")
+                raise InputError(f"{name}: expected once, got it as {keyword} too; leave one out")
             values[name] = value
         return cls(**values)
 

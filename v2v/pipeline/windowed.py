@@ -187,7 +187,7 @@ class _WindowJoiner:
     """Joins overlapping windows into frames in order, of source and edit."""
 
     def __init__(self, n: int):
-        self._n, self._written, self._begin = n, 0, 0
+        self._n, self._frame_count, self._begin = n, 0, 0
         self._previous: np.ndarray | None = None
         self._stores = (FrameStore(), FrameStore())
 
@@ -214,10 +214,10 @@ class _WindowJoiner:
     def _write_until(self, end: int) -> None:
         """Write the previous window's frames up to `end`."""
         assert self._previous is not None, "a clip has at least one window"
-        for t in range(self._written, end):
+        for t in range(self._frame_count, end):
             for store, clip in zip(self._stores, self._previous, strict=True):
                 store.append(clip[t - self._begin])
-        self._written = end
+        self._frame_count = end
 
 
 def _split(shape: tuple[int, ...]) -> tuple[int, tuple[int, ...]]:

@@ -24,19 +24,21 @@ def choose_size(config: ModelConfig, height: int, width: int) -> tuple[int, int]
     """
     steps = tuple(config.vae.stride_xy * patch for patch in config.dit.patch[1:])
     aspect = min(max(height / width, 1 / LONGEST_ASPECT), LONGEST_ASPECT)
-    own = config.height, config.width
-    turned = (own[1], own[0]) if own[1] % steps[0] == 0 and own[0] % steps[1] == 0 else own
-    for size in (own, turned):
+    H, W = config.height, config.width
+    turned = (W, H) if W % steps[0] == 0 and H % steps[1] == 0 else (H, W)
+    for size in ((H, W), turned):
         if _distortion(size, aspect) <= SAME_ASPECT:
             return size
-    ideal = math.sqrt(own[0] * own[1] * aspect)
+    ideal = math.sqrt(H * W * aspect)
     sizes = []
     for h in {max(1, math.floor(ideal / steps[0])) * steps[0], math.ceil(ideal / steps[0]) * steps[0]}:
-        for w in (round(h / aspect / steps[1]) * steps[1], own[0] * own[1] // h // steps[1] * steps[1]):
-            if w > 0 and h * w <= own[0] * own[1]:
+        for w in (round(h / aspect / steps[1]) * steps[1], H * W // h // steps[1] * steps[1]):
+            if w > 0 and h * w <= H * W:
                 sizes.append((h, w))
     # Aspect first, then area: half a token's difference isn't seen.
-    return min(sizes, key=lambda size: (round(_distortion(size, aspect), 2), -size[0] * size[1]), default=own)
+    return min(
+        sizes, key=lambda size: (round(_distortion(size, aspect), 2), -size[0] * size[1]), default=(H, W)
+    )
 
 
 def _distortion(size: tuple[int, int], aspect: float) -> float:

@@ -43,7 +43,7 @@ def count_sent_bytes(hlo: str) -> dict[str, float]:
     """
     entry, bodies = _split_computations(hlo)
     total: dict[str, float] = defaultdict(float)
-    counted: set[tuple[str, str, float]] = set()
+    transfers: set[tuple[str, str, float]] = set()
     pieces: dict[tuple[str, str, float, str], float] = {}
 
     def visit(name: str, times: int, fused: bool) -> None:
@@ -57,7 +57,7 @@ def count_sent_bytes(hlo: str) -> dict[str, float]:
                     key = (*identity, CLONE_SUFFIX.sub("", line.split(" = ")[0].strip()))
                     pieces[key] = max(times * size, pieces.get(key, 0.0))
                 else:
-                    counted.add(identity)
+                    transfers.add(identity)
                     total[kind] += times * size
             trips = _trip_count(line, lines, bodies) if " while(" in line else 1
             for group in CALLED_COMPUTATIONS.findall(line):
@@ -66,7 +66,7 @@ def count_sent_bytes(hlo: str) -> dict[str, float]:
 
     visit(entry, 1, fused=False)
     for (channel, kind, size, _), value in pieces.items():
-        if (channel, kind, size) not in counted:
+        if (channel, kind, size) not in transfers:
             total[kind] += value
     return dict(total)
 

@@ -64,10 +64,10 @@ def select_device(choice: str) -> None:
         raise InputError(f"--device: expected cpu, gpu, tpu, gpu:N or tpu:N, got {choice}")
     kind, number = match[1], match[2]
     if number is not None:
-        before = [n for n in os.environ.get(VISIBLE[kind], "").split(",") if n]
-        if before and int(number) >= len(before):
-            raise InputError(f"--device {choice}: {VISIBLE[kind]} shows {len(before)}, numbered from 0")
-        os.environ[VISIBLE[kind]] = before[int(number)] if before else number
+        visible = [n for n in os.environ.get(VISIBLE[kind], "").split(",") if n]
+        if visible and int(number) >= len(visible):
+            raise InputError(f"--device {choice}: {VISIBLE[kind]} shows {len(visible)}, numbered from 0")
+        os.environ[VISIBLE[kind]] = visible[int(number)] if visible else number
         if kind == "tpu":
             os.environ.update(SINGLE_CHIP)
     import jax
@@ -117,5 +117,5 @@ def fell_back_to_cpu() -> bool:
     """Return whether JAX uses the CPU although nobody chose it."""
     import jax
 
-    chosen = jax.config.jax_platforms  # pyright: ignore[reportAttributeAccessIssue]  (defined at import)
-    return jax.local_devices()[0].platform == "cpu" and not chosen
+    platforms = jax.config.jax_platforms  # pyright: ignore[reportAttributeAccessIssue]  (defined at import)
+    return jax.local_devices()[0].platform == "cpu" and not platforms

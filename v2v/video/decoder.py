@@ -145,8 +145,8 @@ def iterate_frames(
         "with_audio": with_audio, "is_first_pass": is_first_pass, "skip": skip, "start": start,
     }  # fmt: skip
     try:
-        replies = stream_frames(DECODE_FRAMES, path, **arguments)
-        yield from _take_frames(replies, info)
+        messages = stream_frames(DECODE_FRAMES, path, **arguments)
+        yield from _take_frames(messages, info)
     except NoChildError:
         yield from prefetch(decode_frames(info, path, **arguments))
 
@@ -187,11 +187,11 @@ def decode_frames(
 
 
 def _take_frames(
-    replies: Generator[tuple[np.ndarray | None, StreamInfo | FrameNews], None, None], info: StreamInfo
+    messages: Generator[tuple[np.ndarray | None, StreamInfo | FrameNews], None, None], info: StreamInfo
 ) -> Generator[np.ndarray, None, None]:
     """Yield the frames that a child sends, and let `info` follow."""
-    with closing(replies):
-        for frame, news in replies:
+    with closing(messages):
+        for frame, news in messages:
             times = info.times
             times.extend(news.times)
             vars(info).update(vars(news), times=times)

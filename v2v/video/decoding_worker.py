@@ -163,9 +163,9 @@ def _limit_memory(limit: int) -> None:
     """Bound the address space by what is in use now, the libraries, and `limit` bytes more."""
     try:
         with open("/proc/self/statm") as file:
-            used = int(file.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+            size_in_use = int(file.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
         _, hard = resource.getrlimit(resource.RLIMIT_AS)
-        bound = used + limit if hard == resource.RLIM_INFINITY else min(used + limit, hard)
+        bound = size_in_use + limit if hard == resource.RLIM_INFINITY else min(size_in_use + limit, hard)
         resource.setrlimit(resource.RLIMIT_AS, (bound, hard))
     except (OSError, ValueError):
         # Systems without /proc, or whose limits can't be set.

@@ -148,8 +148,8 @@ def _fill_block(
     start = None
     if past is not None:
         start = _Plate(past[0][region].astype(np.float32), past[1][region])
-    forward = _carry(parts, masks, painted, start, average)
-    backward = _carry(parts[::-1], masks[::-1], painted[::-1], None, average)[::-1]
+    forward = _propagate(parts, masks, painted, start, average)
+    backward = _propagate(parts[::-1], masks[::-1], painted[::-1], None, average)[::-1]
     results = []
     for t in range(count):
         frame, mask = block[t]
@@ -183,35 +183,35 @@ def _inpaint(part: np.ndarray, mask: np.ndarray) -> np.ndarray:
     return cv2.inpaint(np.ascontiguousarray(part), grown, INPAINTING_RADIUS, cv2.INPAINT_TELEA)
 
 
-def _carry(
+def _propagate(
     parts: list[np.ndarray],
     masks: list[np.ndarray],
     painted: list[np.ndarray],
     start: _Plate | None,
     average: "_Average",
 ) -> list[_Plate]:
-    """Carry a plate through frames in order; `start` is the one before the first."""
+    """Warp a plate through frames in order; `start` is the one before the first."""
     flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
     h, w = masks[0].shape
     grid = np.meshgrid(np.arange(w, dtype=np.float32), np.arange(h, dtype=np.float32))
     plates: list[_Plate] = []
-    plate, before = start, None if start is None else np.clip(start.frame, 0, 255).astype(np.uint8)
+    plate, previous = start, None if start is None else np.clip(start.frame, 0, 255).astype(np.uint8)
     for part, mask, picture in zip(parts, masks, painted, strict=True):
         values, error = part.astype(np.float32), np.zeros((h, w), np.float32)
         if mask.any():
-            carried = None
-            if plate is not None and before is not None:
-                carried = _warp(plate, before, picture, part, mask, grid, flow, average)
-            values[mask] = picture[mask] if carried is None else carried.frame[mask]
-            error[mask] = UNSEEN if carried is None else carried.error[mask]
-        plate, before = _Plate(values, error), picture
+            warped = None
+            if plate is not None and previous is not None:
+                warped = _warp(plate, previous, picture, part, mask, grid, flow, average)
+            values[mask] = picture[mask] if warped is None else warped.frame[mask]
+            error[mask] = UNSEEN if warped is None else warped.error[mask]
+        plate, previous = _Plate(values, error), picture
         plates.append(plate)
     return plates
 
 
 def _warp(
     plate: _Plate,
-    before: np.ndarray,
+    previous: np.ndarray,
     picture: np.ndarray,
     part: np.ndarray,
     mask: np.ndarray,
@@ -220,7 +220,7 @@ def _warp(
     average: "_Average",
 ) -> _Plate:
     """Return the plate of the frame before, where it lies in this one, with the error that this adds."""
-    luma, old = (cv2.cvtColor(p, cv2.COLOR_RGB2GRAY) for p in (picture, before))
+    luma, old = (cv2.cvtColor(p, cv2.COLOR_RGB2GRAY) for p in (picture, previous))
     # OpenCV's stubs lack the None that asks for no initial flow.
     motion = flow.calc(luma, old, None)  # pyright: ignore[reportCallIssue, reportArgumentType]
     # What is painted moves by itself: there the motion of what is around counts.
@@ -235,9 +235,9 @@ def _warp(
     x, y = grid[0] + motion[..., 0], grid[1] + motion[..., 1]
     moved = cv2.remap(plate.frame, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
     error = cv2.remap(plate.error, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=float(UNSEEN))  # fmt: skip
-    seen = (~mask & (error < UNSEEN / 2)).astype(np.float32)
-    added = average(((moved - part) ** 2).mean(-1), seen)
-    return _Plate(np.clip(moved, 0, 255), np.minimum(error + added + np.float32(STEP_ERROR), UNSEEN))
+    visible = (~mask & (error < UNSEEN / 2)).astype(np.float32)
+    step_error = average(((moved - part) ** 2).mean(-1), visible)
+    return _Plate(np.clip(moved, 0, 255), np.minimum(error + step_error + np.float32(STEP_ERROR), UNSEEN))
 
 
 def _merge(
@@ -248,9 +248,9 @@ def _merge(
     average: "_Average",
 ) -> tuple[np.ndarray, float]:
     """Return a frame's part with its hidden place filled, and the share of it that no other frame showed."""
-    seen = (~mask).astype(np.float32)
+    visible = (~mask).astype(np.float32)
     values = part.astype(np.float32)
-    variance = (average(values * values, seen) - average(values, seen) ** 2).mean(-1)
+    variance = (average(values * values, visible) - average(values, visible) ** 2).mean(-1)
     errors = [np.maximum(variance, 0) * np.float32(INPAINTING_SHARE) + np.float32(INPAINTING_ERROR)]
     errors += [plate.error for plate in plates]
     pictures = [picture.astype(np.float32), *(plate.frame for plate in plates)]

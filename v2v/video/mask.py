@@ -36,7 +36,7 @@ from v2v.video import decoder, file_checks
 from v2v.video.frame_store import FrameStore
 from v2v.video.picture_chunks import PNG_SIGNATURE
 from v2v.video.pixels import round_to_uint8
-from v2v.video.segmentation.base import FoundMask
+from v2v.video.segmentation.base import ClipMask
 from v2v.video.video import Video
 
 # Levels: up to the first a value is black, from the second on white.
@@ -63,7 +63,7 @@ class Mask:
 
     def __init__(
         self,
-        mask: str | Path | np.ndarray | Video | FoundMask,
+        mask: str | Path | np.ndarray | Video | ClipMask,
         clip: Video,
         invert: bool = False,
         soft: float | None = None,
@@ -86,7 +86,7 @@ class Mask:
         self._name = f"mask {mask}" if isinstance(mask, str | Path) else f"mask {name}".rstrip()
         self._box = BOX.fullmatch(mask) if isinstance(mask, str) else None
         # Boxes and sources know which side they mean.
-        self._is_sure = self._box is not None or isinstance(mask, FoundMask)
+        self._is_sure = self._box is not None or isinstance(mask, ClipMask)
         invert = invert and not self._box
         # As painted by the user; for messages.
         self._edit_colour, self._keep_colour = ("black", "white") if invert else ("white", "black")
@@ -173,7 +173,7 @@ class Mask:
         """Yield how much of the edit to use, uint8 [H, W] for each frame, soft edges included."""
         return (cv2.LUT(frame, self._share_of_level) for frame in self._frames())
 
-    def _open(self, mask: str | Path | np.ndarray | Video | FoundMask) -> Callable[[], Iterator[np.ndarray]]:
+    def _open(self, mask: str | Path | np.ndarray | Video | ClipMask) -> Callable[[], Iterator[np.ndarray]]:
         """Return a function that iterates over the frames, uint8 [H, W]."""
         if self._box:
             picture = self._paint_box(*map(int, self._box.groups()))
@@ -182,7 +182,7 @@ class Mask:
             return self._open_file(Path(mask))
         if isinstance(mask, Video):
             return lambda: map(_largest_channel, mask.frames)
-        if isinstance(mask, FoundMask):
+        if isinstance(mask, ClipMask):
             return lambda: iter(mask)
         levels = _check_array(mask, self._name)
         return lambda: iter(levels)

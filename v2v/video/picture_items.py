@@ -224,14 +224,14 @@ class _Reader:
         return number
 
 
-def _parse_head(head: bytes, rest: int) -> tuple[bytes, int, int]:
-    """Return the kind of a box, the bytes of its head, and all its bytes, of which at most `rest` are there."""
+def _parse_head(head: bytes, available: int) -> tuple[bytes, int, int]:
+    """Return the kind of a box, the bytes of its head, and all its bytes, of which at most `available` are there."""
     length, kind = struct.unpack_from(">I4s", head)
     size = 8
     if length == 1:
         length, size = struct.unpack_from(">Q", head, 8)[0], 16
-    length = length or rest
-    if not size <= length <= rest:
+    length = length or available
+    if not size <= length <= available:
         raise ValueError("a box that doesn't fit")
     return kind, size, length
 
@@ -252,6 +252,6 @@ def _parse_crop(content: bytes, width: int, height: int) -> tuple[int, int, int,
     # The offsets are those of its center from the picture's.
     left = int((width - shown_width) / 2 + right)
     top = int((height - shown_height) / 2 + down)
-    shown = int(shown_width), int(shown_height)
-    fits = 0 <= left <= left + shown[0] <= width and 0 <= top <= top + shown[1] <= height
-    return (left, top, *shown) if fits and min(shown) > 0 else None
+    size = int(shown_width), int(shown_height)
+    fits = 0 <= left <= left + size[0] <= width and 0 <= top <= top + size[1] <= height
+    return (left, top, *size) if fits and min(size) > 0 else None

@@ -52,8 +52,8 @@ class TextFreeFrames(StreamedFrames):
 
     def _with_lines(self) -> Iterator[tuple[np.ndarray, Sequence[TextLine]]]:
         """Yield every frame with its text; frames that weren't searched have none, but show what is hidden in others."""
-        before: list[Sequence[TextLine]] = [()] * self.first
-        lines = itertools.chain(before, self.text.lines, itertools.repeat(()))
+        empty_lists: list[Sequence[TextLine]] = [()] * self.first
+        lines = itertools.chain(empty_lists, self.text.lines, itertools.repeat(()))
         return zip(self.clip.frames, lines, strict=False)
 
 

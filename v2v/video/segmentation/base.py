@@ -22,7 +22,7 @@ _PNG_SETTINGS = (cv2.IMWRITE_PNG_COMPRESSION, 1)
 class MaskSource(Protocol):
     """Finds a place in clips: where the people are, where there is text."""
 
-    def find(self, frames: Iterable[np.ndarray]) -> "FoundMask":
+    def find(self, frames: Iterable[np.ndarray]) -> "ClipMask":
         """Find the place in every frame of a clip.
 
         Args:
@@ -37,7 +37,7 @@ class MaskSource(Protocol):
         ...
 
 
-class FoundMask(ABC):
+class ClipMask(ABC):
     """The mask of a clip, which can be iterated again and again."""
 
     @abstractmethod
@@ -49,7 +49,7 @@ class FoundMask(ABC):
         """Yield how much each frame's pixels belong to the place, uint8 [H, W]; 255 is wholly."""
 
 
-class StoredMask(FoundMask):
+class StoredMask(ClipMask):
     """Masks as compressed pictures in an unnamed temporary file: an hour of film takes some gigabytes less than its frames."""
 
     def __init__(self):
@@ -89,7 +89,7 @@ class StoredMask(FoundMask):
         return (self[row] for row in range(len(self)))
 
 
-class PartialMask(FoundMask):
+class PartialMask(ClipMask):
     """The mask of a part of a clip; black in the other frames.
 
     Attributes:
@@ -97,7 +97,7 @@ class PartialMask(FoundMask):
       first: number of the part's first frame.
     """
 
-    def __init__(self, mask: FoundMask, first: int, count: int):
+    def __init__(self, mask: ClipMask, first: int, count: int):
         """Place a mask.
 
         Args:

@@ -6,7 +6,7 @@ from typing import Literal
 import numpy as np
 
 from v2v.errors import InputError
-from v2v.video.segmentation.base import FoundMask
+from v2v.video.segmentation.base import ClipMask
 
 Side = Literal["left", "right", "top", "bottom", "center"]
 
@@ -20,7 +20,7 @@ _REGIONS: dict[Side, tuple[tuple[int, int], tuple[int, int]]] = {
 }
 
 
-class RepeatedMask(FoundMask):
+class RepeatedMask(ClipMask):
     """One picture that is the mask of every frame."""
 
     def __init__(self, picture: np.ndarray):

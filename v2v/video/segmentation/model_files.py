@@ -62,11 +62,11 @@ class ModelFiles:
 
     Attributes:
       folder: for what is fetched; made when it is needed.
-      own: file by the name of its variable, for files of one's own; empty texts count as none.
+      overrides: file by the name of its variable, which goes before the fetched one; empty texts count as none.
     """
 
     folder: Path
-    own: Mapping[str, str] = field(default_factory=dict)
+    overrides: Mapping[str, str] = field(default_factory=dict)
 
     def resolve(self, model: ModelFile) -> Path:
         """Return the path of a file, fetched if it isn't there yet.
@@ -74,13 +74,13 @@ class ModelFiles:
         Raises:
           InputError: the named file doesn't exist, it can't be fetched, or its bytes are others than expected.
         """
-        own = self.own.get(model.variable)
-        if own:
-            if not Path(own).is_file():
+        override = self.overrides.get(model.variable)
+        if override:
+            if not Path(override).is_file():
                 raise InputError(
-                    f"{model.variable}: no such file {own}; expected {model.name} of the npm package {model.package}"
+                    f"{model.variable}: no such file {override}; expected {model.name} of the npm package {model.package}"
                 )
-            return Path(own)
+            return Path(override)
         path = self.folder / model.name
         if path.is_file() and _sha256(path.read_bytes()) == model.sha256:
             return path

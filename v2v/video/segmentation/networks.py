@@ -63,7 +63,7 @@ class PoseNetwork:
           box: x, y, width and height in pixels.
         """
         views = [_cut_square(frame, box, margin) for margin in MARGINS]
-        return float(np.mean([self._measure(view) for seen in views for view in (seen, seen[:, ::-1])]))
+        return float(np.mean([self._measure(view) for image in views for view in (image, image[:, ::-1])]))
 
     def _measure(self, view: np.ndarray) -> float:
         return float(next(values for values in _run(self._interpreter, view) if values.size == 1).item())

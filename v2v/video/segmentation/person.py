@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from v2v.errors import InputError
-from v2v.video.segmentation.base import FoundMask, StoredMask
+from v2v.video.segmentation.base import ClipMask, StoredMask
 from v2v.video.segmentation.model_files import POSE, SUBJECT, ModelFiles
 from v2v.video.segmentation.networks import SIDE, PoseNetwork, SubjectNetwork
 from v2v.video.segmentation.refinement import refine
@@ -56,7 +56,7 @@ class _Part:
 
 
 @dataclass(frozen=True)
-class PersonMask(FoundMask):
+class PersonMask(ClipMask):
     """The people of a clip, or everything but them.
 
     Attributes:
@@ -76,9 +76,9 @@ class PersonMask(FoundMask):
 
     def __iter__(self) -> Iterator[np.ndarray]:
         for mask, parts in zip(self.masks, self.parts, strict=True):
-            chosen = np.isin(parts, list(self.people)).astype(np.uint8)
-            if not chosen.all():
-                mask = mask * cv2.resize(chosen, mask.shape[::-1], interpolation=cv2.INTER_NEAREST)
+            selection = np.isin(parts, list(self.people)).astype(np.uint8)
+            if not selection.all():
+                mask = mask * cv2.resize(selection, mask.shape[::-1], interpolation=cv2.INTER_NEAREST)
             yield 255 - mask if self.is_inverted else mask
 
 

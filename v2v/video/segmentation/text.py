@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from v2v.errors import InputError
-from v2v.video.segmentation.base import FoundMask
+from v2v.video.segmentation.base import ClipMask
 from v2v.video.segmentation.text_reading import TextLine, TextReader
 
 # Frames from one reading to the next.
@@ -35,7 +35,7 @@ MOST_NAMED = 5
 
 
 @dataclass(frozen=True)
-class TextMask(FoundMask):
+class TextMask(ClipMask):
     """The text of a clip.
 
     Attributes:
@@ -113,8 +113,8 @@ class SubtitleSource(TextSource):
     def _select(self, tracks: list[_Track], size: tuple[int, int]) -> list[_Track]:
         selected = [track for track in tracks if _is_subtitle(track, *size)]
         if not selected:
-            shown = f"; the clip shows {_name_texts(tracks)}, which --mask text finds" if tracks else ""
-            raise InputError(f"mask subtitles: no still lines found in the lower middle of the frame{shown}")
+            hint = f"; the clip shows {_name_texts(tracks)}, which --mask text finds" if tracks else ""
+            raise InputError(f"mask subtitles: no still lines found in the lower middle of the frame{hint}")
         return selected
 
 
