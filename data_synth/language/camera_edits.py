@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-import numpy as np
-
-from data_synth.language.sentence_templates import fill_templates
+from data_synth.language.sentence_templates import EditSentences
 
 TEMPLATES: dict[str, tuple[str, ...]] = {
     "zoom-in": (
@@ -87,7 +83,9 @@ CAPTIONS = {
     "tilt": "with a tilted camera",
     "level-horizon": "with a level camera",
 }
-_REVERSES = {"shake": "stabilise", "stabilise": "shake", "tilt": "level-horizon", "level-horizon": "tilt"}
+SENTENCES = EditSentences(
+    TEMPLATES, {"shake": "stabilise", "stabilise": "shake", "tilt": "level-horizon", "level-horizon": "tilt"}
+)
 
 
 def describe_direction(x: float, y: float) -> str:
@@ -97,26 +95,3 @@ def describe_direction(x: float, y: float) -> str:
     if abs(x) >= abs(y):
         return "left" if x < 0 else "right"
     return "upper part" if y < 0 else "lower part"
-
-
-def sample_instructions(
-    name: str, slots: Mapping[str, str], rng: np.random.Generator, count: int = 5
-) -> tuple[str, ...]:
-    """Sample different instructions for an edit of the camera.
-
-    Args:
-      name: Edit, of `TEMPLATES`.
-      slots: Words for the placeholders.
-      rng: Orders the templates.
-      count: Largest number of instructions.
-    """
-    return fill_templates(TEMPLATES[name], slots, rng, count)
-
-
-def reverse_instructions(
-    name: str, slots: Mapping[str, str], rng: np.random.Generator
-) -> dict[str, list[str]]:
-    """Return what a pair's provenance records of the way back; nothing where it can't be said."""
-    if name not in _REVERSES:
-        return {}
-    return {"reverse_instructions": list(sample_instructions(_REVERSES[name], slots, rng))}

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-import numpy as np
-
-from data_synth.language.sentence_templates import fill_templates
+from data_synth.language.sentence_templates import EditSentences
 
 TEMPLATES: dict[str, tuple[str, ...]] = {
     "slow-motion": (
@@ -68,8 +64,10 @@ CAPTIONS = {
 }
 _FRACTIONS = {2: "half", 3: "a third of the"}
 _TIMES = {2: "twice", 3: "three times"}
-# Edit → the one that undoes it where it holds for the whole clip.
-_REVERSES = {"slow-motion": "speed-up", "speed-up": "slow-motion", "reverse": "reverse"}
+# What undoes an edit does so where it holds for the whole clip.
+SENTENCES = EditSentences(
+    TEMPLATES, {"slow-motion": "speed-up", "speed-up": "slow-motion", "reverse": "reverse"}
+)
 
 
 def describe_timing(name: str, factor: int, start: float) -> dict[str, str]:
@@ -104,26 +102,3 @@ def describe_moment(start: float) -> str:
         if start < limit:
             return words
     return " near the end"
-
-
-def sample_instructions(
-    name: str, slots: Mapping[str, str], rng: np.random.Generator, count: int = 5
-) -> tuple[str, ...]:
-    """Sample different instructions for an edit of time.
-
-    Args:
-      name: Edit, of `TEMPLATES`.
-      slots: Of `describe_timing`.
-      rng: Orders the templates.
-      count: Largest number of instructions.
-    """
-    return fill_templates(TEMPLATES[name], slots, rng, count)
-
-
-def reverse_instructions(
-    name: str, slots: Mapping[str, str], rng: np.random.Generator
-) -> dict[str, list[str]]:
-    """Return what a pair's provenance records of the way back; nothing where it can't be said."""
-    if name not in _REVERSES:
-        return {}
-    return {"reverse_instructions": list(sample_instructions(_REVERSES[name], slots, rng))}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Literal, Protocol
 
 import numpy as np
@@ -175,3 +175,39 @@ class RecipeFamily:
     def __post_init__(self):
         if self.weight and not self.selectable:
             raise ValueError(f"{self.name}: expected a selectable family for weight {self.weight}")
+
+
+def declare_family(
+    name: str,
+    help: str,
+    builders: Mapping[str, Callable[[Sources], Recipe]],
+    *,
+    kind: str,
+    renderer: str = "",
+    version: str = "",
+    min_change: float = DEFAULT_MIN_CHANGE,
+    reads: tuple[SourceKind, ...] = (),
+    may_begin_late: bool = True,
+    weight: int = 0,
+    phrasing: Literal["own", "varied"] = "own",
+) -> RecipeFamily:
+    """Return a selectable family whose recipes differ only in name and in how they are built.
+
+    Args:
+      name: Its name in `--recipes`.
+      help: As in `RecipeFamily`.
+      builders: `RecipeInfo.build` of each recipe, by its name.
+      kind: As in `RecipeInfo`.
+      renderer: As in `RecipeFamily`.
+      version: As in `RecipeFamily`.
+      min_change: As in `RecipeInfo`.
+      reads: As in `RecipeInfo`.
+      may_begin_late: As in `RecipeInfo`.
+      weight: As in `RecipeFamily`.
+      phrasing: As in `RecipeFamily`.
+    """
+    recipes = tuple(
+        RecipeInfo(recipe, build, kind, min_change, reads, may_begin_late)
+        for recipe, build in builders.items()
+    )
+    return RecipeFamily(name, help, recipes, True, weight, renderer, version, phrasing=phrasing)

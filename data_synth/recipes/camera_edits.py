@@ -14,7 +14,8 @@ import numpy as np
 
 from data_synth import footage
 from data_synth.language import camera_edits as language
-from data_synth.recipes.base import RecipeFamily, RecipeInfo, join_names, on_clips
+from data_synth.recipes.base import declare_family, join_names, on_clips
+from data_synth.recipes.frame_edits import build_frame_edit_pair
 from data_synth.rejection import Rejected
 from data_synth.rng import build_rng
 from v2v.data.pair import Pair
@@ -51,30 +52,18 @@ def camera_pair(name: str, clips: footage.ClipSource, seed: int, T: int, H: int,
     rng = build_rng(seed, "camera")
     start = int(rng.integers(1, max(2, T // 2))) if rng.random() < _LATE_SHARE else 0
     source_poses, target_poses, slots = MOVES[name](rng, _ease(rng, T, start))
-    differs = (source_poses != target_poses).any(1)
-    source = _look(clip.video, source_poses, H, W)
-    target = _look(clip.video, target_poses, H, W)
-    active = np.flatnonzero(differs)
-    caption = clip.caption or "a video"
-    words = build_rng(seed, "words")
-    return Pair(
-        source=source,
-        target=target,
-        mask=np.repeat(np.where(differs, 255, 0).astype(np.uint8), H * W).reshape(T, H, W),
-        reference=None,
-        instructions=language.sample_instructions(name, slots, words),
-        source_caption=caption,
-        target_caption=f"{caption}, {language.CAPTIONS[name].format(**slots)}",
+    return build_frame_edit_pair(
+        clip,
+        _look(clip.video, source_poses, H, W),
+        _look(clip.video, target_poses, H, W),
+        (source_poses != target_poses).any(1),
+        language.SENTENCES,
         edit=name,
-        recipe="camera",
+        kind="camera",
         seed=seed,
-        provenance={
-            **clip.origin,
-            "slots": slots,
-            "version": VERSION,
-            **language.reverse_instructions(name, slots, words),
-        },
-        active=(int(active[0]), int(active[-1]) + 1),
+        slots=slots,
+        target_words=language.CAPTIONS[name].format(**slots),
+        provenance={"version": VERSION},
     )
 
 
@@ -206,22 +195,15 @@ def _look(video: np.ndarray, poses: Poses, H: int, W: int) -> np.ndarray:
     return out
 
 
-FAMILY = RecipeFamily(
+FAMILY = declare_family(
     "camera",
     f"{join_names(MOVES)}: windows over a picture {OVERSCAN:g} times as large",
-    tuple(
-        RecipeInfo(
-            name,
-            on_clips(functools.partial(camera_pair, name)),
-            kind="camera",
-            min_change=5.0,
-            reads=("clips",),
-            may_begin_late=False,
-        )
-        for name in MOVES
-    ),
-    selectable=True,
+    {name: on_clips(functools.partial(camera_pair, name)) for name in MOVES},
+    kind="camera",
     renderer="camera",
     version=VERSION,
+    min_change=5.0,
+    reads=("clips",),
+    may_begin_late=False,
     phrasing="varied",
 )

@@ -14,11 +14,10 @@ import numpy as np
 
 from data_synth import footage
 from data_synth.language import clip_looks as language
-from data_synth.language import templates
 from data_synth.operators.looks import LOOKS, apply_look, restrict_to_mask
 from data_synth.operators.photometric import PHOTOMETRIC
 from data_synth.recipes.base import FunctionRecipe, Recipe, RecipeFamily, RecipeInfo
-from data_synth.recipes.planar import half_slices
+from data_synth.recipes.planar import sample_half
 from data_synth.recipes.shots import ShotSource, build_shot_source
 from data_synth.recipes.sources import Sources
 from data_synth.rejection import Rejected
@@ -60,10 +59,7 @@ def clip_look_pair(clips: footage.ClipSource, seed: int, T: int, H: int, W: int)
     edited = PHOTOMETRIC[name](clip.video, reference)
     mask, region = np.full((H, W), 255, np.uint8), ""
     if name not in ("blur", "palette") and rng.random() < _HALF_SHARE:
-        half = templates.REGIONS[int(rng.integers(len(templates.REGIONS)))]
-        mask = np.zeros((1, H, W), np.uint8)
-        mask[half_slices(half, H, W)] = 255
-        mask, region = mask[0], f"the {half}"
+        region, mask = sample_half(rng, H, W)
     return _assemble(name, clip, edited, np.repeat(mask[None], T, 0), region, seed, reference)
 
 

@@ -16,13 +16,13 @@ from data_synth.operators import optical_flow
 from data_synth.operators.control import CONTROLS, ControlVideo
 from data_synth.recipes.base import (
     FunctionRecipe,
-    Recipe,
     RecipeFamily,
     RecipeInfo,
     join_names,
+    on_clips,
     without_sources,
 )
-from data_synth.recipes.sources import Sources
+from data_synth.recipes.two_way import Side, build_two_way_pair
 from data_synth.rejection import Rejected
 from data_synth.rng import build_rng
 from data_synth.scenes import draw, truth
@@ -106,43 +106,31 @@ def assemble_pair(
         if control_video.mask is None
         else np.where(control_video.mask, 255, 0).astype(np.uint8)
     )
-    sides = [
-        (clip.video, clip.caption or "a video"),
-        (control_video.video, control.format_caption(name, clip.caption, control_video.slots, noun)),
-    ]
-    (source, source_caption), (target, target_caption) = sides if forward else sides[::-1]
-    words = control.sample_instructions(
-        name, forward, control_video.slots, clip.caption, build_rng(seed, "words"), noun
-    )
-    return Pair(
-        source=source,
-        target=target,
-        mask=mask,
-        reference=None,
-        instructions=words,
-        source_caption=source_caption,
-        target_caption=target_caption,
+    return build_two_way_pair(
+        Side(clip.video, clip.caption),
+        Side(control_video.video, control.format_caption(name, clip.caption, control_video.slots, noun)),
+        forward,
+        lambda is_forward: control.sample_instructions(
+            name, is_forward, control_video.slots, clip.caption, build_rng(seed, "words"), noun
+        ),
         edit=f"{'to' if forward else 'from'}-{name}",
-        recipe="control",
+        kind="control",
         seed=seed,
+        mask=mask,
         provenance={
             **clip.origin,
             "slots": control_video.slots,
             "expert": expert or {"name": name, "version": VERSION},
             "direction": "to" if forward else "from",
         },
-        active=(0, T),
+        is_reversible=False,
     )
-
-
-def _build_control(name: str, forward: bool, sources: Sources) -> Recipe:
-    return FunctionRecipe(functools.partial(control_pair, name, forward, sources.clip_source()))
 
 
 def _declare_recipe(direction: str, name: str) -> RecipeInfo:
     forward = direction == "to"
     if name in CONTROLS:
-        build = functools.partial(_build_control, name, forward)
+        build = on_clips(functools.partial(control_pair, name, forward))
         return RecipeInfo(f"{direction}-{name}", build, kind="control", reads=("clips",))
     recipe = FunctionRecipe(functools.partial(truth_pair, name, forward))
     return RecipeInfo(f"{direction}-{name}", without_sources(recipe), kind="control")

@@ -21,7 +21,7 @@ from data_synth.cutouts.render import CutoutLayer
 from data_synth.language import cutouts as language
 from data_synth.language import nouns
 from data_synth.operators.footage_appearance import FootageLook, match_picture, measure_look
-from data_synth.recipes.base import FunctionRecipe, Recipe, RecipeFamily, RecipeInfo, join_names
+from data_synth.recipes.base import FunctionRecipe, Recipe, declare_family, join_names
 from data_synth.recipes.shots import MaskedClipSource, build_masked_clips
 from data_synth.recipes.sources import Sources
 from data_synth.rejection import Rejected
@@ -489,21 +489,14 @@ def _build_recipe(name: str, sources: Sources) -> Recipe:
     return FunctionRecipe(functools.partial(cutout_pair, name, build_masked_clips(sources), library))
 
 
-FAMILY = RecipeFamily(
+FAMILY = declare_family(
     "cutouts",
     f"{join_names(EDITS)}: objects of --cutouts DIR on footage, with tracked motion, light, grain and shadow",
-    tuple(
-        RecipeInfo(
-            name,
-            functools.partial(_build_recipe, name),
-            kind="cutout",
-            min_change=8.0,
-            reads=("clips", "masks", "cutouts"),
-        )
-        for name in EDITS
-    ),
-    selectable=True,
+    {name: functools.partial(_build_recipe, name) for name in EDITS},
+    kind="cutout",
     renderer="cutouts",
     version=VERSION,
+    min_change=8.0,
+    reads=("clips", "masks", "cutouts"),
     phrasing="varied",
 )

@@ -20,6 +20,7 @@ from data_synth.recipes import composition, connections, control, removal
 from data_synth.recipes.base import Recipe, RecipeFamily, RecipeInfo
 from data_synth.recipes.shots import Shot, ShotSource, build_shot_source
 from data_synth.recipes.sources import Sources
+from data_synth.recipes.two_way import Side, build_two_way_pair
 from data_synth.rejection import Rejected
 from data_synth.rng import build_rng
 from v2v.data.pair import Pair
@@ -166,24 +167,17 @@ class ExpertRecipe:
         assert job.mask is not None
         is_insertion = self.name != self.connection.spec.name
         # An inpainter that repaints the rest slightly would teach the model to: what is unmasked stays as it was.
-        sides = [
-            (shot.video, shot.caption),
-            (np.where(job.mask[..., None] > 0, answer, shot.video), shot.caption_without),
-        ]
-        (source, source_caption), (target, target_caption) = sides[::-1] if is_insertion else sides
-        return Pair(
-            source=source,
-            target=target,
-            mask=job.mask,
-            reference=None,
-            instructions=removal.removal_sentences(is_insertion, shot.object_name)[:5],
-            source_caption=source_caption,
-            target_caption=target_caption,
+        return build_two_way_pair(
+            Side(shot.video, shot.caption),
+            Side(np.where(job.mask[..., None] > 0, answer, shot.video), shot.caption_without),
+            not is_insertion,
+            lambda is_removal: removal.removal_sentences(not is_removal, shot.object_name)[:5],
             edit=self.name,
-            recipe="expert",
+            kind="expert",
             seed=seed,
+            mask=job.mask,
             provenance={**shot.origin, "expert": self.connection.provenance},
-            active=(0, len(answer)),
+            is_reversible=False,
         )
 
 

@@ -1,15 +1,17 @@
-"""Removal, insertion and replacement on footage (EasyV2V §4): what `removal.py` does with rendered shots, for cameras that people held.
+"""Removal from footage, and cut-outs in place of what was removed (EasyV2V §4): what `removal.py` does with rendered shots, for cameras that people held.
 
-shot → `operators.object_removal` → **Pair**. Rejected where the footage doesn't show what is behind, unless an expert of role remove fills it.
+shot → `operators.object_removal` → **ShotRemoval** → **Replacement**. Rejected where the footage doesn't show what is behind, unless an expert of role remove fills it.
 A replacement follows the path of what was removed: a cut-out of `--cutouts` drawn in the footage's light, or an object of another shot.
 """
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 
 from data_synth.cutouts import render
-from data_synth.cutouts.library import CutoutFolder
+from data_synth.cutouts.library import Cutout, CutoutFolder
 from data_synth.cutouts.placement import Place
 from data_synth.experts.wire import Job
 from data_synth.language import cutouts as cutout_language
@@ -21,130 +23,110 @@ from data_synth.operators.object_removal import Inpainter, Removal, remove_objec
 from data_synth.operators.pixel_math import luma_of
 from data_synth.recipes import connections
 from data_synth.recipes.cutouts import draw_reference
-from data_synth.recipes.shots import Shot, ShotSource
+from data_synth.recipes.shot_removal import Replacement, ShotRemoval
+from data_synth.recipes.shots import Shot
 from data_synth.recipes.sources import Sources
 from data_synth.rejection import Rejected
 from data_synth.rng import build_rng
-from v2v.data.pair import Pair
 
 VERSION = "3"
 _TRIES = 12
 
 
-def footage_removal_pair(
-    insert: bool, shots: ShotSource, inpainter: Inpainter | None, seed: int, T: int, H: int, W: int
-) -> Pair | Rejected:
-    """Return a pair in which an object of a clip is taken out, or put in.
+@dataclasses.dataclass(frozen=True)
+class FootageRemoval:
+    """Removal from footage (a `RemovalMethod`).
 
-    Args:
-      insert: Whether to exchange source and target.
-      shots: Source of footage with masks.
+    Attributes:
       inpainter: Fills what no frame shows; None without one.
-      seed: Seed of the shot and the words.
-      T: Number of frames.
-      H: Frame height in pixels.
-      W: Frame width in pixels.
     """
-    shot = shots(seed, T, H, W)
-    if isinstance(shot, Rejected):
-        return shot
-    removal = remove_object(shot.video, shot.mask, build_rng(seed, "grain"), inpainter)
-    if isinstance(removal, Rejected):
-        return removal
-    words = build_rng(seed, "words")
-    slots = _name_slots(shot)
-    sides = ((shot.video, shot.caption), (removal.target, shot.caption_without))
-    (source, source_caption), (target, target_caption) = sides[::-1] if insert else sides
-    return Pair(
-        source=source,
-        target=target,
-        mask=np.where(removal.mask, 255, 0).astype(np.uint8),
-        reference=cut_out(shot) if insert else None,
-        instructions=language.sample_instructions(insert, slots, words),
-        source_caption=source_caption,
-        target_caption=target_caption,
-        edit="insertion" if insert else "removal",
-        recipe="removal",
-        seed=seed,
-        active=(0, T),
-        provenance={
-            **shot.origin,
-            **_describe(removal),
-            "slots": slots,
-            "reverse_instructions": list(language.sample_instructions(not insert, slots, words)),
-        },
-        effect=np.where(removal.effect, 255, 0).astype(np.uint8),
-    )
+
+    inpainter: Inpainter | None = None
+    is_reversible: bool = True
+
+    def remove(self, shot: Shot, seed: int) -> ShotRemoval | Rejected:
+        """Take the object out of a shot, or tell why that can't be done."""
+        removal = remove_object(shot.video, shot.mask, build_rng(seed, "grain"), self.inpainter)
+        if isinstance(removal, Rejected):
+            return removal
+        return ShotRemoval(removal.target, removal.mask, _describe(removal), removal.effect)
+
+    def name_slots(self, shot: Shot) -> dict[str, str]:
+        """Return the words for the object, with the place where it is first seen."""
+        H, W = shot.video.shape[1:3]
+        k = int(np.flatnonzero(shot.body_mask.any((1, 2)))[0])
+        rows, columns = np.nonzero(shot.body_mask[k])
+        name = shot.object_name
+        return {
+            "object": name,
+            "the_object": f"the {name}",
+            "a_object": nouns.with_article(name),
+            "at": cutout_language.describe_place(float(columns.mean()) / W, float(rows.max()) / H),
+        }
+
+    def sample_sentences(
+        self, insert: bool, slots: dict[str, str], rng: np.random.Generator
+    ) -> tuple[str, ...]:
+        """Sample five sentences."""
+        return language.sample_instructions(insert, slots, rng)
+
+    def cut_out(self, shot: Shot) -> np.ndarray:
+        """Return the object where most of it is seen, on a plain ground."""
+        return _cut_out(shot)
 
 
-def footage_replacement_pair(
-    shots: ShotSource, inpainter: Inpainter | None, library: CutoutFolder, seed: int, T: int, H: int, W: int
-) -> Pair | Rejected:
-    """Return a pair in which an object of a clip becomes a cut-out that goes where it went.
+@dataclasses.dataclass(frozen=True)
+class CutoutReplacer:
+    """Puts a cut-out where an object was, which goes where that went, in the footage's light (a `Replacer`).
 
-    Args:
-      shots: Source of footage with masks.
-      inpainter: Fills what no frame shows; None without one.
+    Attributes:
       library: Cut-outs.
-      seed: Seed of the shot, the cut-out and the words.
-      T: Number of frames.
-      H: Frame height in pixels.
-      W: Frame width in pixels.
     """
-    shot = shots(seed, T, H, W)
-    if isinstance(shot, Rejected):
-        return shot
-    removal = remove_object(shot.video, shot.mask, build_rng(seed, "grain"), inpainter)
-    if isinstance(removal, Rejected):
-        return removal
-    rng = build_rng(seed, "donor")
-    cutout = None
-    for _ in range(_TRIES):
-        candidate = library.load(int(rng.integers(len(library.files))))
-        if not isinstance(candidate, Rejected) and candidate.name != shot.object_name:
-            cutout = candidate
-            break
-    if cutout is None:
-        return Rejected("no cut-out to put there")
-    aspect = cutout.picture.shape[1] / cutout.picture.shape[0]
-    path = follow_object(shot.body_mask, aspect)
-    if path is None:
-        return Rejected("the object leaves the frame")
-    place, track = path
-    look = measure_look(shot.video)
-    luma = float(luma_of(shot.video[0].astype(np.float32) / 255).mean())
-    lit = match_picture(cutout.picture, look, luma)
-    layer = render.draw_layer(lit, place, track, render.sample_shadow(rng), look, rng, (H, W))
-    target = render.compose(removal.target, [layer])
-    solid, shadow = layer.footprint(H, W), layer.footprint(H, W, "shadow")
-    words = build_rng(seed, "words")
-    slots = _name_slots(shot) | {
-        "new": cutout.name,
-        "a_new": nouns.with_article(cutout.name),
-        "the_new": f"the {cutout.name}",
-    }
-    mask = removal.mask | solid | shadow
-    return Pair(
-        source=shot.video,
-        target=target,
-        mask=np.where(mask, 255, 0).astype(np.uint8),
-        reference=draw_reference(cutout, rng),
-        instructions=cutout_language.sample_instructions("cutout-replace", slots, words),
-        source_caption=shot.caption,
-        target_caption=f"{shot.caption_without}, with {slots['a_new']}",
-        edit="replacement",
-        recipe="removal",
-        seed=seed,
-        active=(0, T),
-        provenance={
-            **shot.origin,
-            **_describe(removal),
-            "cutouts": {"new": {"file": cutout.file, "name": cutout.name}},
-            "cutouts_license": library.license,
-            "slots": slots,
-        },
-        effect=np.where((removal.effect | shadow) & ~solid, 255, 0).astype(np.uint8),
-    )
+
+    library: CutoutFolder
+
+    def __call__(self, shot: Shot, removal: ShotRemoval, seed: int) -> Replacement | Rejected:
+        """Return the shot with a cut-out, or why there is none."""
+        rng = build_rng(seed, "donor")
+        cutout = self._draw_cutout(shot.object_name, rng)
+        if cutout is None:
+            return Rejected("no cut-out to put there")
+        path = follow_object(shot.body_mask, cutout.picture.shape[1] / cutout.picture.shape[0])
+        if path is None:
+            return Rejected("the object leaves the frame")
+        place, track = path
+        look = measure_look(shot.video)
+        luma = float(luma_of(shot.video[0].astype(np.float32) / 255).mean())
+        lit = match_picture(cutout.picture, look, luma)
+        H, W = shot.video.shape[1:3]
+        layer = render.draw_layer(lit, place, track, render.sample_shadow(rng), look, rng, (H, W))
+        solid, shadow = layer.footprint(H, W), layer.footprint(H, W, "shadow")
+        assert removal.effect is not None, "footage tells shadows from objects"
+        slots = FootageRemoval().name_slots(shot) | {
+            "new": cutout.name,
+            "a_new": nouns.with_article(cutout.name),
+            "the_new": f"the {cutout.name}",
+        }
+        return Replacement(
+            render.compose(removal.target, [layer]),
+            removal.mask | solid | shadow,
+            draw_reference(cutout, rng),
+            cutout_language.sample_instructions("cutout-replace", slots, build_rng(seed, "words")),
+            slots["a_new"],
+            {
+                "cutouts": {"new": {"file": cutout.file, "name": cutout.name}},
+                "cutouts_license": self.library.license,
+                "slots": slots,
+            },
+            (removal.effect | shadow) & ~solid,
+        )
+
+    def _draw_cutout(self, object_name: str, rng: np.random.Generator) -> Cutout | None:
+        for _ in range(_TRIES):
+            cutout = self.library.load(int(rng.integers(len(self.library.files))))
+            if not isinstance(cutout, Rejected) and cutout.name != object_name:
+                return cutout
+        return None
 
 
 def follow_object(mask: np.ndarray, aspect: float) -> tuple[Place, CameraTrack] | None:
@@ -171,7 +153,7 @@ def follow_object(mask: np.ndarray, aspect: float) -> tuple[Place, CameraTrack] 
     return Place(x[0], y[0], height[0] / max(1.0, aspect) ** 0.5, aspect), CameraTrack(matrices, 1.0)
 
 
-def cut_out(shot: Shot) -> np.ndarray:
+def _cut_out(shot: Shot) -> np.ndarray:
     """Return the object where most of it is seen, on a plain ground, uint8 [h, w, 3]."""
     k = int(shot.body_mask.sum((1, 2)).argmax())
     rows, columns = np.flatnonzero(shot.body_mask[k].any(1)), np.flatnonzero(shot.body_mask[k].any(0))
@@ -212,18 +194,4 @@ def _describe(removal: Removal) -> dict:
         "expert": {"name": "background of other frames", "version": VERSION},
         "camera": camera,
         "unseen_share": round(removal.unseen_share, 4),
-    }
-
-
-def _name_slots(shot: Shot) -> dict[str, str]:
-    """Return the words for an object, with the place where it is first seen."""
-    H, W = shot.video.shape[1:3]
-    k = int(np.flatnonzero(shot.body_mask.any((1, 2)))[0])
-    rows, columns = np.nonzero(shot.body_mask[k])
-    name = shot.object_name
-    return {
-        "object": name,
-        "the_object": f"the {name}",
-        "a_object": nouns.with_article(name),
-        "at": cutout_language.describe_place(float(columns.mean()) / W, float(rows.max()) / H),
     }

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from data_synth.language import grounding as language
-from data_synth.recipes.base import FunctionRecipe, Recipe, RecipeFamily, RecipeInfo, join_names
+from data_synth.recipes.base import FunctionRecipe, Recipe, declare_family, join_names
 from data_synth.recipes.shots import ShotSource, build_shot_source
 from data_synth.recipes.sources import Sources
 from data_synth.rejection import Rejected
@@ -131,21 +131,14 @@ def _build_recipe(name: str, sources: Sources) -> Recipe:
     return FunctionRecipe(functools.partial(grounding_pair, name, build_shot_source(sources)))
 
 
-FAMILY = RecipeFamily(
+FAMILY = declare_family(
     "grounding",
     f"{join_names(MARKS)}: an object that has a mask (NAME.mask.mp4 or .png, NAME.object.txt, or an expert of role mask)",
-    tuple(
-        RecipeInfo(
-            name,
-            functools.partial(_build_recipe, name),
-            kind="grounding",
-            min_change=6.0,
-            reads=("clips", "masks"),
-        )
-        for name in MARKS
-    ),
-    selectable=True,
+    {name: functools.partial(_build_recipe, name) for name in MARKS},
+    kind="grounding",
     renderer="grounding",
     version=VERSION,
+    min_change=6.0,
+    reads=("clips", "masks"),
     phrasing="varied",
 )

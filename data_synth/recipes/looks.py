@@ -7,17 +7,18 @@ look may be limited to one half of the frame, or to an area that only the mask s
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterable
 
 import cv2
 import numpy as np
 
 from data_synth import footage
 from data_synth.language import looks as language
-from data_synth.language import templates
 from data_synth.operators.looks import LOOKS, apply_look
 from data_synth.operators.pixel_math import noise_field
-from data_synth.recipes.base import RecipeFamily, RecipeInfo, join_names, on_clips
-from data_synth.recipes.planar import half_slices
+from data_synth.recipes.base import RecipeFamily, declare_family, join_names, on_clips
+from data_synth.recipes.planar import sample_half
+from data_synth.recipes.two_way import Side, build_two_way_pair
 from data_synth.rejection import Rejected
 from data_synth.rng import build_rng
 from v2v.data.pair import Pair
@@ -62,36 +63,24 @@ def look_pair(
     )
     styled = apply_look(look_name, clip.video, build_rng(seed, "look noise"), mask)
     slots = dict(look.slots)
-    caption = clip.caption or "a video"
-    styled_caption = caption if region else language.format_caption(name, slots, clip.caption)
     words = build_rng(seed, "words")
-    instructions = language.sample_instructions(name, forward, slots, clip.caption, words, region)
-    reverse = {}
-    if (name in UNDONE or not forward) and not region:
-        back = language.sample_instructions(name, not forward, slots, clip.caption, words)
-        reverse = {"reverse_instructions": list(back)}
-    sides = ((clip.video, caption), (styled, styled_caption))
-    (source, source_caption), (target, target_caption) = sides if forward else sides[::-1]
-    return Pair(
-        source=source,
-        target=target,
-        mask=np.repeat(mask[None], T, 0),
-        reference=None,
-        instructions=instructions,
-        source_caption=source_caption,
-        target_caption=target_caption,
+    return build_two_way_pair(
+        Side(clip.video, clip.caption),
+        Side(styled, clip.caption if region else language.format_caption(name, slots, clip.caption)),
+        forward,
+        lambda is_forward: language.sample_instructions(name, is_forward, slots, clip.caption, words, region),
         edit=name if forward else f"undo-{name}",
-        recipe="look",
+        kind="look",
         seed=seed,
+        mask=np.repeat(mask[None], T, 0),
         provenance={
             **clip.origin,
             "look": look_name,
             "slots": {**slots, **({"it": region} if region else {})},
             "version": VERSION,
             "direction": "to" if forward else "from",
-            **reverse,
         },
-        active=(0, T),
+        is_reversible=(name in UNDONE or not forward) and not region,
     )
 
 
@@ -99,10 +88,7 @@ def _sample_region(rng: np.random.Generator, H: int, W: int) -> tuple[str, np.nd
     """Draw where a look is applied: its words, "" for everywhere, and the mask, uint8 [H, W]."""
     draw = rng.random()
     if draw < _HALF_SHARE:
-        half = templates.REGIONS[int(rng.integers(len(templates.REGIONS)))]
-        mask = np.zeros((1, H, W), np.uint8)
-        mask[half_slices(half, H, W)] = 255
-        return f"the {half}", mask[0]
+        return sample_half(rng, H, W)
     if draw < _HALF_SHARE + _AREA_SHARE:
         return language.MASKED_AREA, _sample_area(rng, H, W)
     return "", np.full((H, W), 255, np.uint8)
@@ -132,31 +118,24 @@ def _sample_area(rng: np.random.Generator, H: int, W: int) -> np.ndarray:
     return cv2.ellipse(mask, (round(center_x), round(center_y)), axes, 0, 0, 360, 255, -1)
 
 
-def _declare_recipe(name: str, forward: bool) -> RecipeInfo:
-    return RecipeInfo(
-        name if forward else f"undo-{name}",
-        on_clips(functools.partial(look_pair, name, forward)),
+def _declare_family(family: str, help: str, names: Iterable[str], forward: bool) -> RecipeFamily:
+    return declare_family(
+        family,
+        help,
+        {
+            name if forward else f"undo-{name}": on_clips(functools.partial(look_pair, name, forward))
+            for name in names
+        },
         kind="look",
+        renderer="looks",
+        version=VERSION,
         min_change=MIN_CHANGE,
         reads=("clips",),
+        phrasing="varied",
     )
 
 
-FAMILY = RecipeFamily(
-    "looks",
-    f"{join_names(RECIPE_LOOKS)}: in the whole frame, a half or a masked area",
-    tuple(_declare_recipe(name, True) for name in RECIPE_LOOKS),
-    selectable=True,
-    renderer="looks",
-    version=VERSION,
-    phrasing="varied",
+FAMILY = _declare_family(
+    "looks", f"{join_names(RECIPE_LOOKS)}: in the whole frame, a half or a masked area", RECIPE_LOOKS, True
 )
-UNDO_FAMILY = RecipeFamily(
-    "undo-looks",
-    f"undo-X for these X: {join_names(UNDONE)}",
-    tuple(_declare_recipe(name, False) for name in UNDONE),
-    selectable=True,
-    renderer="looks",
-    version=VERSION,
-    phrasing="varied",
-)
+UNDO_FAMILY = _declare_family("undo-looks", f"undo-X for these X: {join_names(UNDONE)}", UNDONE, False)

@@ -15,7 +15,8 @@ from data_synth import footage
 from data_synth.language import overlays as language
 from data_synth.operators import overlays
 from data_synth.operators.overlays import Overlay
-from data_synth.recipes.base import RecipeFamily, RecipeInfo, join_names, on_clips
+from data_synth.recipes.base import declare_family, join_names, on_clips
+from data_synth.recipes.two_way import Side, build_two_way_pair
 from data_synth.rejection import Rejected
 from data_synth.rng import build_rng
 from data_synth.scenes import objects as ob
@@ -50,33 +51,21 @@ def overlay_pair(
     is_boxed = name != "watermark" and bool(rng.random() < 0.5)
     masks = [_mark(layer, is_boxed) for layer in layers]
     words = build_rng(seed, "words")
-    instructions, back = (
-        language.sample_instructions(name, direction, slots, words) for direction in (forward, not forward)
-    )
-    sides = (
-        (clip.video, clip.caption or "a video"),
-        (covered, language.format_caption(name, slots, clip.caption)),
-    )
-    (source, source_caption), (target, target_caption) = sides if forward else sides[::-1]
-    return Pair(
-        source=source,
-        target=target,
-        mask=np.stack([masks[k % len(masks)] for k in range(T)]),
-        reference=None,
-        instructions=instructions,
-        source_caption=source_caption,
-        target_caption=target_caption,
+    return build_two_way_pair(
+        Side(clip.video, clip.caption),
+        Side(covered, language.format_caption(name, slots, clip.caption)),
+        forward,
+        lambda is_forward: language.sample_instructions(name, is_forward, slots, words),
         edit=name if forward else f"remove-{name}",
-        recipe="overlay",
+        kind="overlay",
         seed=seed,
+        mask=np.stack([masks[k % len(masks)] for k in range(T)]),
         provenance={
             **clip.origin,
             "slots": slots,
             "version": VERSION,
             "direction": "to" if forward else "from",
-            "reverse_instructions": list(back),
         },
-        active=(0, T),
     )
 
 
@@ -144,22 +133,18 @@ def _choose(rng: np.random.Generator, options: tuple[str, ...]) -> str:
     return options[int(rng.integers(len(options)))]
 
 
-FAMILY = RecipeFamily(
+FAMILY = declare_family(
     "overlays",
     f"{join_names(OVERLAYS)}, and remove-X for each",
-    tuple(
-        RecipeInfo(
-            name if forward else f"remove-{name}",
-            on_clips(functools.partial(overlay_pair, name, forward)),
-            kind="overlay",
-            min_change=8.0,
-            reads=("clips",),
-        )
+    {
+        name if forward else f"remove-{name}": on_clips(functools.partial(overlay_pair, name, forward))
         for forward in (True, False)
         for name in OVERLAYS
-    ),
-    selectable=True,
+    },
+    kind="overlay",
     renderer="overlays",
     version=VERSION,
+    min_change=8.0,
+    reads=("clips",),
     phrasing="varied",
 )

@@ -16,7 +16,7 @@ from data_synth.operators.control import ControlVideo
 from data_synth.physics import choose, draw, edits, simulate, truth
 from data_synth.physics.render import RoomView, renderer_versions
 from data_synth.recipes import control
-from data_synth.recipes.base import FunctionRecipe, RecipeFamily, RecipeInfo, without_sources
+from data_synth.recipes.base import FunctionRecipe, RecipeFamily, RecipeInfo, declare_family, without_sources
 from data_synth.rejection import Rejected
 from data_synth.rng import build_rng
 from v2v.data.pair import Pair
@@ -100,23 +100,16 @@ def truth_pair(name: str, forward: bool, seed: int, T: int, H: int, W: int) -> P
     return control.assemble_pair(name, forward, clip, ControlVideo(frames), seed)
 
 
-FAMILY = RecipeFamily(
+FAMILY = declare_family(
     "physics",
     "rooms, simulated and rendered twice; needs pip install 'v2v-edit[scenes]' and headless OpenGL: physics-X for X in insert, remove, "
     "recolour, retexture, replace, relight, background, floor, camera, action, collapse (take the support away), spare (take the "
     "striking ball away), float, and to-X, from-X for X in physics-depth, physics-motion, physics-segmentation, pose",
-    tuple(
-        RecipeInfo(
-            name,
-            without_sources(FunctionRecipe(functools.partial(edit_pair, name))),
-            kind="physics",
-            min_change=8.0,
-        )
-        for name in EDITS
-    ),
-    selectable=True,
+    {name: without_sources(FunctionRecipe(functools.partial(edit_pair, name))) for name in EDITS},
+    kind="physics",
     renderer="physics",
     version=VERSION,
+    min_change=8.0,
 )
 # Described in the help of FAMILY, which draws none of them.
 CONTROL_FAMILY = RecipeFamily(

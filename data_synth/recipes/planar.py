@@ -15,8 +15,7 @@ from data_synth.operators.photometric import PHOTOMETRIC
 from data_synth.recipes.base import (
     FunctionRecipe,
     GeneratorRecipe,
-    RecipeFamily,
-    RecipeInfo,
+    declare_family,
     join_names,
     without_sources,
 )
@@ -102,10 +101,8 @@ def photometric_pair(
     mask = np.full((T, H, W), 255, np.uint8)
     slots = {}
     if name not in _WHOLE_FRAME_EDITS and rng.random() < within:
-        region = templates.REGIONS[int(rng.integers(4))]
-        slots["it"] = f"the {region}"
-        mask = np.zeros((T, H, W), np.uint8)
-        mask[half_slices(region, H, W)] = 255
+        slots["it"], half = sample_half(rng, H, W)
+        mask = np.repeat(half[None], T, 0)
         target = np.where(mask[..., None] > 0, target, source)
     caption = sc.format_caption(scene)
     return Pair(
@@ -124,11 +121,14 @@ def photometric_pair(
     )
 
 
-def half_slices(region: str, H: int, W: int) -> tuple[slice, slice, slice]:
-    """Return the slices of [T, H, W] that cover one of `templates.REGIONS`."""
+def sample_half(rng: np.random.Generator, H: int, W: int) -> tuple[str, np.ndarray]:
+    """Draw a half of the frame: its words, such as "the left half", and its mask, uint8 [H, W]."""
+    region = templates.REGIONS[int(rng.integers(len(templates.REGIONS)))]
+    mask = np.zeros((H, W), np.uint8)
     rows = {"top half": slice(0, H // 2), "bottom half": slice(H // 2, H)}.get(region, slice(None))
     columns = {"left half": slice(0, W // 2), "right half": slice(W // 2, W)}.get(region, slice(None))
-    return slice(None), rows, columns
+    mask[rows, columns] = 255
+    return f"the {region}", mask
 
 
 def _render_palette_picture(rng: np.random.Generator, side: int) -> np.ndarray:
@@ -139,47 +139,32 @@ def _render_palette_picture(rng: np.random.Generator, side: int) -> np.ndarray:
     return rn.render_scene(draw.sample_scene(rng, objects=(0, 1), rich=True), 1, side, side)[0]
 
 
-LOCAL = RecipeFamily(
+LOCAL = declare_family(
     "local",
     f"{join_names(ed.LOCAL_EDITS)}: rendered scenes, exact truth",
-    tuple(
-        RecipeInfo(
-            name,
-            without_sources(GeneratorRecipe(functools.partial(local_pair, name))),
-            kind="local",
-            min_change=20.0,
-        )
-        for name in ed.LOCAL_EDITS
-    ),
-    selectable=True,
+    {name: without_sources(GeneratorRecipe(functools.partial(local_pair, name))) for name in ed.LOCAL_EDITS},
+    kind="local",
+    min_change=20.0,
     weight=1,
 )
-LOOKS = RecipeFamily(
+LOOKS = declare_family(
     "photometric",
     join_names(PHOTOMETRIC),
-    tuple(
-        RecipeInfo(
-            name,
-            without_sources(GeneratorRecipe(functools.partial(photometric_pair, name))),
-            kind="photometric",
-            min_change=12.0,
-        )
+    {
+        name: without_sources(GeneratorRecipe(functools.partial(photometric_pair, name)))
         for name in PHOTOMETRIC
-    ),
-    selectable=True,
+    },
+    kind="photometric",
+    min_change=12.0,
     weight=1,
 )
-HALVES = RecipeFamily(
+HALVES = declare_family(
     "halves",
     f"half-X for these X but {' and '.join(_WHOLE_FRAME_EDITS)}: in the left, right, top or bottom half",
-    tuple(
-        RecipeInfo(
-            f"half-{name}",
-            without_sources(FunctionRecipe(functools.partial(half_pair, name))),
-            kind="photometric",
-            min_change=12.0,
-        )
+    {
+        f"half-{name}": without_sources(FunctionRecipe(functools.partial(half_pair, name)))
         for name in HALF_EDITS
-    ),
-    selectable=True,
+    },
+    kind="photometric",
+    min_change=12.0,
 )

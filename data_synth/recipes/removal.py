@@ -1,18 +1,13 @@
-"""The recipes of static shots: removal, insertion as removal backwards, and replacement (EasyV2V §4, object removal / insertion).
+"""The recipes removal, insertion as removal backwards, and replacement (EasyV2V §4, object removal / insertion).
 
-clip + object mask → **background plate** → Pair. The paper inpaints with a network and has people discard artefacts;
-a static camera allows something exact wherever the object moves away: with M the mask grown by a few pixels,
-
-    plate(p) = median of frame_k(p) over the k with p not in M_k
-    where every frame hides p: plate(p) by Telea's inpainting from the plate around it
-    removed_k(p) = plate(p) in M_k, frame_k(p) elsewhere
-
-so nothing outside the mask changes. Footage is the matter of `footage_removal.py`; what follows here serves rendered shots, and the
-replacement of an object by one of another shot.
+The paper inpaints with a network and has people discard artefacts; a static camera allows something exact wherever the object moves away
+(`operators.median_removal`). What follows here serves rendered shots, and the replacement of an object by one of another shot; footage is the
+matter of `footage_removal.py`, and what both have in common is in `shot_removal.py`.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import re
 
@@ -21,19 +16,25 @@ import numpy as np
 
 from data_synth.cutouts.library import read_cutout_folder
 from data_synth.language import templates as templates_lib
+from data_synth.operators.median_removal import is_static, remove_object
 from data_synth.recipes import footage_removal
 from data_synth.recipes.base import FunctionRecipe, Recipe, RecipeFamily, RecipeInfo
-from data_synth.recipes.shots import ShotSource, build_shot_source, find_experts
+from data_synth.recipes.shot_removal import (
+    RemovalMethod,
+    Replacement,
+    Replacer,
+    ShotRemoval,
+    removal_pair,
+    replacement_pair,
+)
+from data_synth.recipes.shots import Shot, ShotSource, build_shot_source, find_experts
 from data_synth.recipes.sources import SourceKind, Sources
 from data_synth.rejection import Rejected
 from data_synth.rng import build_rng
 from data_synth.scenes import scene as sc
-from v2v.data.pair import Pair
 
 # 2: judged before an edit that begins late does.
 VERSION = "2"
-# Grey levels: a static shot's background varies less than this about its median.
-MAX_STATIC_DEVIATION = 6.0
 _REMOVE = templates_lib.LOCAL_TEMPLATES["remove"]
 _INSERT = (
     "add {a_object} to the video",
@@ -44,48 +45,33 @@ _INSERT = (
 )
 
 
-def removal_pair(insert: bool, shots: ShotSource, seed: int, T: int, H: int, W: int) -> Pair | Rejected:
-    """Return a pair in which an object is taken out, or put in.
+@dataclasses.dataclass(frozen=True)
+class MedianRemoval:
+    """Removal from shots of a camera that stands still (a `RemovalMethod`)."""
 
-    Args:
-      insert: Whether to exchange source and target.
-      shots: Source of footage.
-      seed: Seed of the shot and the words.
-      T: Number of frames.
-      H: Frame height in pixels.
-      W: Frame width in pixels.
-    """
-    shot = shots(seed, T, H, W)
-    if isinstance(shot, Rejected):
-        return shot
-    if not is_static(shot.video, shot.mask):
-        return Rejected("the camera moves")
-    removed, mask = remove_object(shot.video, shot.mask)
-    rng = build_rng(seed, "words")
-    templates = removal_sentences(insert, shot.object_name)
-    words = tuple(templates[i] for i in rng.permutation(len(templates))[:5])
-    source, target = (removed, shot.video) if insert else (shot.video, removed)
-    source_caption, target_caption = (
-        (shot.caption_without, shot.caption) if insert else (shot.caption, shot.caption_without)
-    )
-    return Pair(
-        source=source,
-        target=target,
-        mask=np.where(mask, 255, 0).astype(np.uint8),
-        reference=_cut_out(shot.video, shot.mask) if insert else None,
-        instructions=words,
-        source_caption=source_caption,
-        target_caption=target_caption,
-        edit="insertion" if insert else "removal",
-        recipe="removal",
-        seed=seed,
-        active=(0, T),
-        provenance={
-            **shot.origin,
-            "expert": {"name": "median", "version": VERSION},
-            "slots": {"object": shot.object_name},
-        },
-    )
+    is_reversible: bool = False
+
+    def remove(self, shot: Shot, seed: int) -> ShotRemoval | Rejected:
+        """Take the object out of a shot, or tell why that can't be done."""
+        if not is_static(shot.video, shot.mask):
+            return Rejected("the camera moves")
+        target, mask = remove_object(shot.video, shot.mask)
+        return ShotRemoval(target, mask, {"expert": {"name": "median", "version": VERSION}})
+
+    def name_slots(self, shot: Shot) -> dict[str, str]:
+        """Return the words for the object."""
+        return {"object": shot.object_name}
+
+    def sample_sentences(
+        self, insert: bool, slots: dict[str, str], rng: np.random.Generator
+    ) -> tuple[str, ...]:
+        """Sample five sentences."""
+        sentences = removal_sentences(insert, slots["object"])
+        return tuple(sentences[i] for i in rng.permutation(len(sentences))[:5])
+
+    def cut_out(self, shot: Shot) -> np.ndarray | None:
+        """Return the object with what is around it, where most of it is seen."""
+        return _cut_out(shot.video, shot.mask)
 
 
 def removal_sentences(insert: bool, object_name: str) -> tuple[str, ...]:
@@ -94,115 +80,59 @@ def removal_sentences(insert: bool, object_name: str) -> tuple[str, ...]:
     return tuple(template.format(**slots) for template in (_INSERT if insert else _REMOVE))
 
 
-def replacement_pair(shots: ShotSource, seed: int, T: int, H: int, W: int) -> Pair | Rejected:
-    """Return a pair in which an object is exchanged for one cut out of another shot, which follows its path at its size.
+@dataclasses.dataclass(frozen=True)
+class DonorReplacer:
+    """Exchanges an object for one cut out of another shot, which follows its path at its size (a `Replacer`).
 
     With c_k, h_k centre and height of the old mask in frame k, frame k of the new object is scaled so that its mask
     is max_k h_k high and centred at c_k; its rim is feathered over a pixel. Mask = old | new.
 
-    Args:
-      shots: Source of footage.
-      seed: Seed of both shots and the words.
-      T: Number of frames.
-      H: Frame height in pixels.
-      W: Frame width in pixels.
+    Attributes:
+      shots: Source of both shots.
     """
-    shot = shots(seed, T, H, W)
-    if isinstance(shot, Rejected):
-        return shot
-    if not is_static(shot.video, shot.mask):
-        return Rejected("the camera moves")
-    donor, tries = None, build_rng(seed, "donor")
-    for _ in range(8):
-        other = shots(int(tries.integers(1 << 31)), T, H, W)
-        if (
-            not isinstance(other, Rejected)
-            and other.object_name != shot.object_name
-            and other.body_mask.any((1, 2)).all()
-        ):
-            donor = other
-            break
-    if donor is None:
-        return Rejected("no other object to put there")
-    if not shot.body_mask.any((1, 2)).all():
-        return Rejected("the object leaves the frame")
-    removed, mask = remove_object(shot.video, shot.mask)
-    high = max(_bounding_box(m)[2] for m in shot.body_mask)
-    target = removed.copy()
-    for k in range(T):
-        y, x, _, _ = _bounding_box(shot.body_mask[k])
-        alpha = _paste(target[k], donor.video[k], donor.body_mask[k], y, x, high)
-        mask[k] |= alpha > 0
-    rng = build_rng(seed, "words")
-    templates = templates_lib.LOCAL_TEMPLATES["replace"]
-    words = tuple(
-        re.sub(r"\ba (?=[aeiou])", "an ", templates[i].format(object=shot.object_name, new=donor.object_name))
-        for i in rng.permutation(len(templates))[:5]
-    )
-    return Pair(
-        source=shot.video,
-        target=target,
-        mask=np.where(mask, 255, 0).astype(np.uint8),
-        reference=_cut_out(donor.video, donor.body_mask),
-        instructions=words,
-        source_caption=shot.caption,
-        target_caption=f"{shot.caption_without}, with {sc.indefinite_article(donor.object_name)} {donor.object_name}",
-        edit="replacement",
-        recipe="removal",
-        seed=seed,
-        active=(0, T),
-        provenance={
-            **shot.origin,
-            "donor": donor.origin,
-            "expert": {"name": "median and paste", "version": VERSION},
-            "slots": {"object": shot.object_name, "new": donor.object_name},
-        },
-    )
 
+    shots: ShotSource
 
-def remove_object(video: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Take the masked object out of a static shot.
+    def __call__(self, shot: Shot, removal: ShotRemoval, seed: int) -> Replacement | Rejected:
+        """Return the shot with the other object, or why there is none."""
+        donor = self._draw_donor(shot, build_rng(seed, "donor"))
+        if donor is None:
+            return Rejected("no other object to put there")
+        if not shot.body_mask.any((1, 2)).all():
+            return Rejected("the object leaves the frame")
+        high = max(_bounding_box(m)[2] for m in shot.body_mask)
+        target, mask = removal.target.copy(), removal.mask.copy()
+        for k in range(len(target)):
+            y, x, _, _ = _bounding_box(shot.body_mask[k])
+            alpha = _paste(target[k], donor.video[k], donor.body_mask[k], y, x, high)
+            mask[k] |= alpha > 0
+        slots = {"object": shot.object_name, "new": donor.object_name}
+        templates = templates_lib.LOCAL_TEMPLATES["replace"]
+        order = build_rng(seed, "words").permutation(len(templates))[:5]
+        return Replacement(
+            target,
+            mask,
+            _cut_out(donor.video, donor.body_mask),
+            tuple(re.sub(r"\ba (?=[aeiou])", "an ", templates[i].format(**slots)) for i in order),
+            f"{sc.indefinite_article(donor.object_name)} {donor.object_name}",
+            {
+                "donor": donor.origin,
+                "expert": {"name": "median and paste", "version": VERSION},
+                "slots": slots,
+            },
+        )
 
-    Args:
-      video: uint8 [T, H, W, 3].
-      mask: bool [T, H, W], the object with its shadow.
-
-    Returns:
-      The video without it, and the mask that was replaced (grown by 1 % of the shorter side, at least a pixel).
-    """
-    margin = max(1, round(0.01 * min(video.shape[1:3])))
-    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * margin + 1, 2 * margin + 1))
-    grown_mask = np.stack([cv2.dilate(m.astype(np.uint8), kernel) for m in mask]).astype(bool)
-    plate, hole = background_plate(video, grown_mask)
-    if hole.any():
-        plate = cv2.inpaint(plate, hole.astype(np.uint8), 3, cv2.INPAINT_TELEA)
-    return np.where(grown_mask[..., None], plate, video), grown_mask
-
-
-def background_plate(video: np.ndarray, hidden: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the median of what is visible at each pixel, and where nothing ever is.
-
-    Args:
-      video: uint8 [T, H, W, 3].
-      hidden: bool [T, H, W], pixels to leave out.
-
-    Returns:
-      uint8 [H, W, 3], and bool [H, W].
-    """
-    T, H, W, _ = video.shape
-    plate, hole = np.empty((H, W, 3), np.uint8), np.asarray(hidden.all(0))
-    # A row at a time: the masked array of a whole long clip would need several times its memory.
-    for y in range(H):
-        row = np.ma.masked_array(video[:, y], np.repeat(hidden[:, y, :, None], 3, -1))
-        plate[y] = np.ma.median(row, axis=0).filled(0).astype(np.uint8)
-    return plate, hole
-
-
-def is_static(video: np.ndarray, mask: np.ndarray) -> bool:
-    """Return whether the camera stands still: outside the mask three quarters of the deviations from the median are small."""
-    plate = np.median(video, axis=0)
-    deviations = np.abs(video.astype(np.float32) - plate).mean(-1)[~mask]
-    return bool(deviations.size) and float(np.percentile(deviations, 75)) < MAX_STATIC_DEVIATION
+    def _draw_donor(self, shot: Shot, rng: np.random.Generator) -> Shot | None:
+        """Return another shot, of an object of another name that is in view in all frames; None where none of eight is."""
+        for _ in range(8):
+            donor = self.shots(int(rng.integers(1 << 31)), *shot.video.shape[:3])
+            if (
+                not isinstance(donor, Rejected)
+                and donor.object_name != shot.object_name
+                and donor.body_mask.any((1, 2)).all()
+            ):
+                return donor
+        return None
 
 
 def _bounding_box(mask: np.ndarray) -> tuple[float, float, int, int]:
@@ -244,23 +174,27 @@ def _cut_out(video: np.ndarray, mask: np.ndarray) -> np.ndarray | None:
     return video[k, top_edge : rows[-1] + margin + 1, left_edge : columns[-1] + margin + 1].copy()
 
 
+def _find_method(sources: Sources) -> RemovalMethod:
+    if not sources.has_footage:
+        return MedianRemoval()
+    return footage_removal.FootageRemoval(
+        footage_removal.build_inpainter(sources, find_experts(sources.experts, "remove"))
+    )
+
+
 def _build_removal(insert: bool, sources: Sources) -> Recipe:
     shots = build_shot_source(sources)
-    if not sources.has_footage:
-        return FunctionRecipe(functools.partial(removal_pair, insert, shots))
-    inpainter = footage_removal.build_inpainter(sources, find_experts(sources.experts, "remove"))
-    return FunctionRecipe(functools.partial(footage_removal.footage_removal_pair, insert, shots, inpainter))
+    return FunctionRecipe(functools.partial(removal_pair, _find_method(sources), insert, shots))
 
 
 def _build_replacement(sources: Sources) -> Recipe:
     shots = build_shot_source(sources)
-    if not sources.has_footage or not sources.cutouts:
-        return FunctionRecipe(functools.partial(replacement_pair, shots))
-    inpainter = footage_removal.build_inpainter(sources, find_experts(sources.experts, "remove"))
-    library = read_cutout_folder(sources.cutouts)
-    return FunctionRecipe(
-        functools.partial(footage_removal.footage_replacement_pair, shots, inpainter, library)
-    )
+    method: RemovalMethod = MedianRemoval()
+    replace: Replacer = DonorReplacer(shots)
+    if sources.has_footage and sources.cutouts:
+        method = _find_method(sources)
+        replace = footage_removal.CutoutReplacer(read_cutout_folder(sources.cutouts))
+    return FunctionRecipe(functools.partial(replacement_pair, method, replace, shots))
 
 
 _READS: tuple[SourceKind, ...] = ("clips", "masks", "inpainter")

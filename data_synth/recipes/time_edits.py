@@ -13,7 +13,8 @@ import numpy as np
 
 from data_synth import footage
 from data_synth.language import time_edits as language
-from data_synth.recipes.base import RecipeFamily, RecipeInfo, join_names, on_clips
+from data_synth.recipes.base import declare_family, join_names, on_clips
+from data_synth.recipes.frame_edits import build_frame_edit_pair
 from data_synth.rejection import Rejected
 from data_synth.rng import build_rng
 from v2v.data.pair import Pair
@@ -86,52 +87,33 @@ def time_pair(name: str, clips: footage.ClipSource, seed: int, T: int, H: int, W
     clip = clips(seed, int(numbers.max()) + 1, H, W)
     if isinstance(clip, Rejected):
         return clip
-    differs = timing.source != timing.target
-    active = np.flatnonzero(differs)
-    caption = clip.caption or "a video"
-    slots = language.describe_timing(name, timing.factor, timing.start / T)
-    words = build_rng(seed, "words")
-    return Pair(
-        source=clip.video[timing.source],
-        target=clip.video[timing.target],
-        mask=np.repeat(np.where(differs, 255, 0).astype(np.uint8), H * W).reshape(T, H, W),
-        reference=None,
-        instructions=language.sample_instructions(name, slots, words),
-        source_caption=caption,
-        target_caption=f"{caption}, {language.CAPTIONS[name]}",
+    return build_frame_edit_pair(
+        clip,
+        clip.video[timing.source],
+        clip.video[timing.target],
+        timing.source != timing.target,
+        language.SENTENCES,
         edit=name,
-        recipe="time",
+        kind="time",
         seed=seed,
-        provenance={
-            **clip.origin,
-            "slots": slots,
-            "factor": timing.factor,
-            "version": VERSION,
-            **language.reverse_instructions(name, slots, words),
-        },
-        active=(int(active[0]), int(active[-1]) + 1),
+        slots=language.describe_timing(name, timing.factor, timing.start / T),
+        target_words=language.CAPTIONS[name],
+        provenance={"factor": timing.factor, "version": VERSION},
     )
 
 
 EDITS = ("slow-motion", "speed-up", "reverse", "freeze", "there-and-back")
 
 
-FAMILY = RecipeFamily(
+FAMILY = declare_family(
     "time",
     f"{join_names(EDITS)}: the clip's own frames at another speed or in another order",
-    tuple(
-        RecipeInfo(
-            name,
-            on_clips(functools.partial(time_pair, name)),
-            kind="time",
-            min_change=5.0,
-            reads=("clips",),
-            may_begin_late=False,
-        )
-        for name in EDITS
-    ),
-    selectable=True,
+    {name: on_clips(functools.partial(time_pair, name)) for name in EDITS},
+    kind="time",
     renderer="time",
     version=VERSION,
+    min_change=5.0,
+    reads=("clips",),
+    may_begin_late=False,
     phrasing="varied",
 )

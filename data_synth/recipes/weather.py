@@ -13,8 +13,9 @@ import numpy as np
 from data_synth import footage
 from data_synth.language import looks as language
 from data_synth.operators.weather import WEATHER
-from data_synth.recipes.base import FunctionRecipe, Recipe, RecipeFamily, RecipeInfo, join_names
+from data_synth.recipes.base import FunctionRecipe, Recipe, declare_family, join_names
 from data_synth.recipes.sources import Sources
+from data_synth.recipes.two_way import Side, build_two_way_pair
 from data_synth.rejection import Rejected
 from data_synth.rng import build_rng
 from data_synth.scenes import draw, truth
@@ -53,34 +54,21 @@ def weather_pair(
             return clip
     changed = WEATHER[name](clip.video, build_rng(seed, "weather"), depth)
     words = build_rng(seed, "words")
-    instructions, back = (
-        language.sample_instructions(name, direction, {}, clip.caption, words)
-        for direction in (forward, not forward)
-    )
-    sides = (
-        (clip.video, clip.caption or "a video"),
-        (changed, language.format_caption(name, {}, clip.caption)),
-    )
-    (source, source_caption), (target, target_caption) = sides if forward else sides[::-1]
-    return Pair(
-        source=source,
-        target=target,
-        mask=np.full((T, H, W), 255, np.uint8),
-        reference=None,
-        instructions=instructions,
-        source_caption=source_caption,
-        target_caption=target_caption,
+    return build_two_way_pair(
+        Side(clip.video, clip.caption),
+        Side(changed, language.format_caption(name, {}, clip.caption)),
+        forward,
+        lambda is_forward: language.sample_instructions(name, is_forward, {}, clip.caption, words),
         edit=name if forward else f"remove-{name}",
-        recipe="weather",
+        kind="weather",
         seed=seed,
+        mask=np.full((T, H, W), 255, np.uint8),
         provenance={
             **clip.origin,
             "depth": depth is not None,
             "version": VERSION,
             "direction": "to" if forward else "from",
-            "reverse_instructions": list(back),
         },
-        active=(0, T),
     )
 
 
@@ -101,22 +89,18 @@ def _build_recipe(name: str, forward: bool, sources: Sources) -> Recipe:
     return FunctionRecipe(functools.partial(weather_pair, name, forward, clips))
 
 
-FAMILY = RecipeFamily(
+FAMILY = declare_family(
     "weather",
     f"{join_names(WEATHER)}, and remove-X for each: half of rendered scenes with their exact depth",
-    tuple(
-        RecipeInfo(
-            name if forward else f"remove-{name}",
-            functools.partial(_build_recipe, name, forward),
-            kind="weather",
-            min_change=8.0,
-            reads=("clips",),
-        )
+    {
+        name if forward else f"remove-{name}": functools.partial(_build_recipe, name, forward)
         for forward in (True, False)
         for name in WEATHER
-    ),
-    selectable=True,
+    },
+    kind="weather",
     renderer="weather",
     version=VERSION,
+    min_change=8.0,
+    reads=("clips",),
     phrasing="varied",
 )

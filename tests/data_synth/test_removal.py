@@ -7,7 +7,8 @@ import pytest
 from data_synth import generate
 from data_synth.footage import read_clip_folder
 from data_synth.generate import PairOptions
-from data_synth.recipes import removal
+from data_synth.operators import median_removal
+from data_synth.recipes import removal, shot_removal
 from data_synth.recipes.shots import Shot
 from data_synth.recipes.sources import Sources
 from data_synth.rejection import Rejected
@@ -27,31 +28,37 @@ def shot(T=9, H=48, W=64, step=5):
     return video, mask, ground
 
 
+def replacement(shots):
+    return shot_removal.replacement_pair(
+        removal.MedianRemoval(), removal.DonorReplacer(shots), shots, 0, 9, 48, 64
+    )
+
+
 def test_what_is_seen_once_comes_back_exactly():
     video, mask, ground = shot()
-    removed, wide = removal.remove_object(video, mask)
+    removed, wide = median_removal.remove_object(video, mask)
     np.testing.assert_array_equal(removed, np.repeat(ground[None], len(video), 0))
     assert (wide & mask).sum() == mask.sum() and (wide & ~mask).any()
 
 
 def test_what_is_never_seen_is_inpainted_and_the_rest_untouched():
     video, mask, ground = shot(step=1)
-    removed, wide = removal.remove_object(video, mask)
+    removed, wide = median_removal.remove_object(video, mask)
     np.testing.assert_array_equal(removed[~wide], video[~wide])
     hole = wide.all(0)
     assert hole.any()
     error = np.abs(removed[0][hole].astype(int) - ground[hole]).mean()
     assert error < 40 < np.abs(video[0][hole].astype(int) - ground[hole]).mean()
-    plate, never = removal.background_plate(video, wide)
+    plate, never = median_removal.background_plate(video, wide)
     np.testing.assert_array_equal(plate[~never], ground[~never])
     np.testing.assert_array_equal(never, hole)
 
 
 def test_static_shots_are_told_from_moving_ones():
     video, mask, ground = shot()
-    assert removal.is_static(video, mask)
+    assert median_removal.is_static(video, mask)
     rolled = np.stack([np.roll(frame, 3 * k, 1) for k, frame in enumerate(video)])
-    assert not removal.is_static(rolled, mask)
+    assert not median_removal.is_static(rolled, mask)
 
 
 def test_recipes_mirror_each_other():
@@ -118,7 +125,7 @@ def test_replacement_shows_the_other_thing_along_the_old_path():
     )
     shots = {0: Shot(video, mask, "red box", "a", "b", {"license": "x"})}
     donor = Shot(other, still, "blue box", "c", "d", {"license": "y"})
-    pair = removal.replacement_pair(lambda seed, *_: shots.get(seed, donor), 0, 9, 48, 64)
+    pair = replacement(lambda seed, *_: shots.get(seed, donor))
     outside = pair.mask == 0
     np.testing.assert_array_equal(pair.source[outside], pair.target[outside])
     for k in range(9):
@@ -132,4 +139,4 @@ def test_replacement_shows_the_other_thing_along_the_old_path():
 def test_no_second_object_no_replacement():
     video, mask, _ = shot()
     only = Shot(video, mask, "red box", "a", "b", {})
-    assert removal.replacement_pair(lambda *_: only, 0, 9, 48, 64) == Rejected("no other object to put there")
+    assert replacement(lambda *_: only) == Rejected("no other object to put there")
