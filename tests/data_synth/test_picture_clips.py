@@ -4,7 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from data_synth.picture_clips import PictureClips, move_cutout, move_window, read_picture_folders
+from data_synth.operators.random_motion import move_cutout, move_window
+from data_synth.picture_clips import PictureClips, read_picture_folders
 from data_synth.rng import build_rng
 from v2v.errors import InputError
 
