@@ -6,6 +6,7 @@ import functools
 import json
 import logging
 import math
+import shlex
 import sys
 import time
 from collections import Counter
@@ -20,6 +21,7 @@ from v2v.pipeline.settings import EditReport, EditRequest, EditSettings, add_ski
 from v2v.runtime import devices
 from v2v.video import file_checks
 from v2v.video.file_checks import DEFAULT_FORMAT
+from v2v.video.inputs import FRAME_REFERENCE
 from v2v.video.output_format import STILLS, OutputFormat
 
 if TYPE_CHECKING:  # heavy imports wait until the input is checked
@@ -36,19 +38,19 @@ logger = logging.getLogger(__name__)
 # Far beyond what gives a picture, and far from where float32 ends.
 LARGEST_WEIGHT = 1e6
 # Options without effect: for one clip, for a manifest, and with --warm, whose argument sets steps and windows.
-UNUSED_FOR_ONE = ("out", "distributed")
+UNUSED_FOR_ONE = ("out", "distributed", "beam", "workers")
 UNUSED_FOR_MANIFEST = ("explain", "warm", "overwrite", "first_frame", "text_only")
 UNUSED_FOR_LOOKS = (
-    "manifest", "warm", "out", "distributed", "explain", "mask", "reference", "start", "end", "window", "anyway",
+    "manifest", "warm", "out", "distributed", "beam", "workers", "explain", "mask", "reference", "start", "end", "window", "anyway",
     "first_frame", "text_only",
 )  # fmt: skip
 UNUSED_FOR_TEXT = (
-    "explain", "out", "distributed", "manifest", "warm", "mask", "invert_mask", "soft", "reference", "start", "end",
+    "explain", "out", "distributed", "beam", "workers", "manifest", "warm", "mask", "invert_mask", "soft", "reference", "start", "end",
 )  # fmt: skip
 # Settings that say how a source is used, which must have their defaults without one.
 SOURCE_SETTINGS = ("strength", "amount", "detail", "preserve", "guide")
 UNUSED_FOR_WARM = (
-    "explain", "out", "distributed", "mask", "invert_mask", "soft", "reference", "start", "end", "steps", "window", "seed",
+    "explain", "out", "distributed", "beam", "workers", "mask", "invert_mask", "soft", "reference", "start", "end", "steps", "window", "seed",
     "overwrite", "codec", "quality", "crf", "pix_fmt", "first_frame", "text_only",
 )  # fmt: skip
 
@@ -397,6 +399,12 @@ def _run_manifest(args: argparse.Namespace, progress: bool) -> dict[str, Any]:
         raise InputError("edit: --manifest needs a folder for its outputs; add --out DIR")
     from v2v.pipeline.manifest import ManifestDefaults
 
+    if args.beam is None and args.workers is not None:
+        raise InputError(
+            "edit: --workers is the number of processes of --beam; add it, or leave --workers out"
+        )
+    if args.beam is not None and args.distributed:
+        raise InputError("edit: --beam and --distributed both share lines of a manifest; leave one out")
     if args.distributed:
         from v2v.runtime.sharding import join_processes
 
@@ -405,7 +413,39 @@ def _run_manifest(args: argparse.Namespace, progress: bool) -> dict[str, Any]:
         args.mask, args.reference, _settings(args), args.lora_scale, _output_format(args)
     )
     model = _model_options(args, progress)
-    return edit_manifest(args.manifest, args.out, defaults, model, progress=progress, quiet=args.quiet)
+    if args.beam is None:
+        return edit_manifest(args.manifest, args.out, defaults, model, progress=progress, quiet=args.quiet)
+    beam = BeamOptions(args.workers or 1, tuple(shlex.split(args.beam)))
+    # Workers have working folders of their own.
+    defaults = dataclasses.replace(
+        defaults,
+        mask=defaults.mask and _absolute(defaults.mask),
+        reference=defaults.reference and _absolute(defaults.reference),
+    )
+    adapters = tuple((_absolute(file), weight) for file, weight in model.adapters)
+    model = dataclasses.replace(model, path=_absolute(model.path), adapters=adapters)
+    manifest_file = str(Path(args.manifest).absolute())
+    return edit_manifest(manifest_file, args.out, defaults, model, quiet=args.quiet, beam=beam)
+
+
+def _absolute(name: str) -> str:
+    """Return the absolute path of an existing file or folder, or of a frame of one; other names as they are."""
+    match = FRAME_REFERENCE.fullmatch(name)
+    exists = Path(name).exists() or (match is not None and Path(match[1]).exists())
+    return str(Path(name).absolute()) if exists and name not in ("embedded", "sample") else name
+
+
+@dataclass(frozen=True)
+class BeamOptions:
+    """How a manifest is run by Apache Beam.
+
+    Attributes:
+      workers: number of local processes.
+      options: options of Beam, as on its command line.
+    """
+
+    workers: int = 1
+    options: tuple[str, ...] = ()
 
 
 def edit_manifest(
@@ -416,6 +456,7 @@ def edit_manifest(
     *,
     progress: bool = False,
     quiet: bool = False,
+    beam: BeamOptions | None = None,
 ) -> dict[str, Any]:
     """Edit the clips of a manifest, shared among all processes of a job; the exit code is 1 if any failed.
 
@@ -426,6 +467,7 @@ def edit_manifest(
       model: the model; its adapters are added on every line.
       progress: show progress bars.
       quiet: don't print what becomes of each line.
+      beam: run by Apache Beam; None for this process and others of its job.
 
     Returns:
       The report.
@@ -433,7 +475,7 @@ def edit_manifest(
     Raises:
       InputError: no manifest, a default without effect on any line, or an unsuitable model.
     """
-    from v2v.pipeline import batch, manifest
+    from v2v.pipeline import batch, distributed_batch, manifest
 
     jobs = manifest.read_manifest(manifest_file, defaults)
     requests = [job.request for job in jobs if job.request is not None]
@@ -443,7 +485,10 @@ def edit_manifest(
         check_combination(defaults.settings, masks, references)
         _require_adapter(defaults.lora_scale, bool(model.adapters) or any(job.lora for job in jobs))
     parallel_jobs = model.mesh.get("data", 1) * model.mesh.get("fsdp", 1)
-    if model.mesh and parallel_jobs > 1:  # several devices a job, several jobs at a time
+    worker_options = model
+    if beam is not None:
+        mesh, model = None, dataclasses.replace(model, mesh={})
+    elif model.mesh and parallel_jobs > 1:  # several devices a job, several jobs at a time
         mesh, model = _build_clip_mesh(model.mesh), dataclasses.replace(model, mesh={})
     else:
         mesh = None if model.skip or model.mesh else _build_mesh()
@@ -452,7 +497,13 @@ def edit_manifest(
     weights = model.fingerprint()
     if editor.model.for_clip(1000, 500) is not editor.model:  # before, all clips were edited at one size
         weights += " any aspect"
-    for result in batch.run_jobs(editor, jobs, out, weights=weights, progress=progress, mesh=mesh):
+    if beam is None:
+        running = batch.run_jobs(editor, jobs, out, weights=weights, progress=progress, mesh=mesh)
+    else:
+        running = distributed_batch.run_jobs(
+            worker_options.load_editor, jobs, out, weights=weights, workers=beam.workers, options=beam.options
+        )
+    for result in running:
         results.append(result)
         for text in result["notes"] if result["status"] != "skipped" else ():
             print(f"v2v: note: line {result['line']}: {text}", file=sys.stderr)

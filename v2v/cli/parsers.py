@@ -510,6 +510,17 @@ def _add_edit_options(edit: argparse.ArgumentParser) -> None:
         help="share the manifest with the other processes of this job (as v2v train --distributed)",
     )
     edit.add_argument(
+        "--beam",
+        nargs="?",
+        const="",
+        metavar="OPTIONS",
+        help="edit the lines of a manifest with Apache Beam: without OPTIONS in --workers local processes, or for example "
+        '--beam="--runner=FlinkRunner --flink_master=HOST:PORT"; workers see inputs and --out under the same paths',
+    )
+    edit.add_argument(
+        "--workers", type=int, metavar="N", help="number of local processes with --beam (default: 1)"
+    )
+    edit.add_argument(
         "--warm",
         nargs="?",
         const="",

@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Literal, TypedDict
@@ -79,24 +79,33 @@ def run_jobs(
       InputError: the output folder can't be created.
     """
     out = Path(out)
+    make_records_folder(out)
+    part, parts = process_share()
+    mine = mark_duplicates(jobs)[part::parts]
+
+    def task(job: Job) -> Callable[[batched_model.BatchedModel], JobResult]:
+        def run(model: batched_model.BatchedModel) -> JobResult:
+            return run_job(editor.with_model(model), job, out, weights)
+
+        return run
+
+    embed_instructions(editor, mine, out)
+    if mesh is None or mesh.size == 1 or editor.model.skipping is not None:
+        yield from (run_job(editor, job, out, weights, progress) for job in mine)
+        return
+    yield from batched_model.run_tasks(editor.model, mesh, map(task, mine))
+
+
+def make_records_folder(out: Path) -> None:
+    """Make an output folder and that of its records.
+
+    Raises:
+      InputError: it can't be made.
+    """
     try:
         (out / RECORDS_FOLDER).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{out}: can't be made ({error_reason(error)}); choose another with --out") from None
-    part, parts = process_share()
-    mine = _mark_duplicates(jobs)[part::parts]
-
-    def task(job: Job) -> Callable[[batched_model.BatchedModel], JobResult]:
-        def run(model: batched_model.BatchedModel) -> JobResult:
-            return _result(editor.with_model(model), job, out, weights, False)
-
-        return run
-
-    _embed_instructions(editor, mine, out)
-    if mesh is None or mesh.size == 1 or editor.model.skipping is not None:
-        yield from (_result(editor, job, out, weights, progress) for job in mine)
-        return
-    yield from batched_model.run_tasks(editor.model, mesh, map(task, mine))
 
 
 def gather_results(results: list[JobResult]) -> list[JobResult]:
@@ -135,7 +144,7 @@ def fingerprint_weights(*weights: str | Path) -> str:
     return digest.hexdigest()
 
 
-def _embed_instructions(editor: EasyV2VEditor, jobs: list[Job], out: Path) -> None:
+def embed_instructions(editor: EasyV2VEditor, jobs: Sequence[Job], out: Path) -> None:
     """Embed the instructions of all jobs that have no record yet, so that a large text encoder is loaded once."""
     waiting = [job for job in jobs if not (out / RECORDS_FOLDER / f"{job.output}.json").exists()]
     texts = [job.request.instruction for job in waiting if job.request is not None and not job.error]
@@ -152,7 +161,7 @@ def _parts(adapter: str | Path) -> list[Path]:
     return [part for part in paths if part.is_file()] or [path]
 
 
-def _mark_duplicates(jobs: Iterable[Job]) -> list[Job]:
+def mark_duplicates(jobs: Iterable[Job]) -> list[Job]:
     """Return the jobs; a job with the output of an earlier one gets an error, so that it can't overwrite it."""
     out, jobs_by_output = [], {}
     for job in jobs:
@@ -164,8 +173,16 @@ def _mark_duplicates(jobs: Iterable[Job]) -> list[Job]:
     return out
 
 
-def _result(editor: EasyV2VEditor, job: Job, out: Path, weights: str, progress: bool) -> JobResult:
-    """Run one job; errors become part of the result."""
+def run_job(editor: EasyV2VEditor, job: Job, out: Path, weights: str, progress: bool = False) -> JobResult:
+    """Run one job, or find that it is done; errors become part of the result.
+
+    Args:
+      editor: the editor.
+      job: the job.
+      out: folder of the outputs.
+      weights: fingerprint of the editor's model.
+      progress: show progress bars.
+    """
     start = time.perf_counter()
     with collect_notes() as notes:
         result = JobResult(
