@@ -126,7 +126,8 @@ def run_jobs(
             )
         for number, job in enumerate(runner.jobs):
             result: JobResult = json.loads(runner.result_file(number).read_text())
-            yield result | {"output": str(Path(out) / job.output)}
+            result["output"] = str(Path(out) / job.output)
+            yield result
     finally:
         _EDITORS.pop(runner.run, None)
         shutil.rmtree(runner.folder, ignore_errors=True)
