@@ -70,7 +70,7 @@ def lift_still(still: Pair, rng: np.random.Generator, T: int, H: int, W: int) ->
 
 FAMILY = RecipeFamily(
     "lift, image",
-    "pairs of pictures, moved and still (image: alone, with --frames 1)",
+    "two rendered pictures under one camera move (lift), or still (image, with --frames 1)",
     (
         RecipeInfo("lift", without_sources(FunctionRecipe(lift_pair)), kind="lift", min_change=14.0),
         RecipeInfo("image", without_sources(FunctionRecipe(image_pair)), kind="local", min_change=20.0),

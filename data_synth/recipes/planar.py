@@ -160,7 +160,7 @@ LOOKS = declare_family(
 )
 HALVES = declare_family(
     "halves",
-    f"half-X for these X but {' and '.join(_WHOLE_FRAME_EDITS)}: in the left, right, top or bottom half",
+    f"half-X for X in photometric but {' and '.join(_WHOLE_FRAME_EDITS)}: in the left, right, top or bottom half",
     {
         f"half-{name}": without_sources(FunctionRecipe(functools.partial(half_pair, name)))
         for name in HALF_EDITS

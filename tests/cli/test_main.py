@@ -56,7 +56,7 @@ def test_the_help_of_synth_asks_the_registry_of_recipes_and_nothing_heavier():
     )
     done = fresh("-c", code)
     assert done.returncode == 0, done.stderr
-    assert "usage: v2v" in done.stdout and "  lift, image         pairs of pictures" in done.stdout
+    assert "usage: v2v" in done.stdout and "  lift, image         two rendered pictures" in done.stdout
 
 
 def test_importing_the_package_is_free():

@@ -181,7 +181,12 @@ class _ListMetrics(argparse.Action):
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `v2v eval`."""
-    parser.add_argument("what", metavar="WHAT", nargs="+", help="what to run, as below")
+    parser.add_argument(
+        "what",
+        metavar="WHAT",
+        nargs="+",
+        help="a sweep, or ab, diff or votes with its files: see the examples",
+    )
     parser.add_argument(
         "--out",
         required=True,

@@ -193,7 +193,7 @@ def add_drop_arguments(parser: argparse.ArgumentParser) -> None:
         "--votes",
         default="",
         metavar="FILE",
-        help="votes that the page of v2v pairs view saved: drops what is voted so, and keeps what is voted so in any case",
+        help="votes saved on the page of v2v pairs view: pairs voted drop are left out, pairs voted keep stay whatever the options below say",
     )
     _add_filters(parser, "drop")
 
@@ -444,7 +444,12 @@ COMMANDS = (
         add_extend_arguments,
         run_extend,
     ),
-    ("caption", "give the texts of a set out, or take them back changed", add_caption_arguments, run_caption),
+    (
+        "caption",
+        "write the texts of a set to a file, or a set with the texts of such a file",
+        add_caption_arguments,
+        run_caption,
+    ),
     (
         "export",
         "write a set as DiffSynth-Studio, musubi-tuner, Hugging Face datasets or WebDataset read it",

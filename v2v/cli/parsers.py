@@ -152,14 +152,14 @@ def build_parser(actions: Mapping[str, Callable]) -> argparse.ArgumentParser:
     _add_train_options(
         add_command(
             "train",
-            "train as an experiment describes; run it again to resume",
+            "run the training that an experiment describes; run it again to resume",
             "any field of the configuration can be set: --edit.optim.peak-lr 1e-4",
         )
     )
     _add_plan_options(
         add_command(
             "plan",
-            "estimate memory, FLOPs and time of a step on TPUs, compiled without having them",
+            "estimate memory, FLOPs and time on TPUs and GPUs that needn't be there",
             "any field can be set, as in v2v train: --edit.batch 8 --mesh.seq 4 --model.frames 121",
         )
     )
@@ -373,7 +373,7 @@ def _add_edit_options(edit: argparse.ArgumentParser) -> None:
         default={},
         metavar="WxH[xFRAMES]|480p|720p",
         help="working resolution and window length of the model, such as 1280x704x121, or 480p or 720p (as 720px121) for the clip's own aspect "
-        "(default: the model's area, and where it was trained on many sizes the clip's aspect)",
+        "(default: the model's own; of models trained on many sizes, its area at the clip's aspect)",
     )
     _add_weights_dtype(edit)
     edit.add_argument(
@@ -383,12 +383,12 @@ def _add_edit_options(edit: argparse.ArgumentParser) -> None:
         metavar="AXIS=N,...",
         help="edit each clip on several devices: seq=8 splits its tokens, fsdp=8 the weights, tensor=2 heads and weights; axes multiply to "
         'the number of devices; "one" for the first device. With --manifest data=2,seq=4 runs two jobs at a time on four devices each (default: '
-        "one clip of a large model is edited by all accelerators here, as fits and sends least; jobs of a manifest by one device each)",
+        "a large model edits one clip on all accelerators here, split as fits and communicates least; each job of a manifest has one device)",
     )
     edit.add_argument(
         "--dtype",
         choices=("bfloat16", "float32"),
-        help="of matrix products; float32 is exact on every device (default: the model's)",
+        help="type of matrix products; float32 is exact on every device (default: the model's)",
     )
     edit.add_argument(
         "--device",

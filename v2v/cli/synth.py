@@ -112,7 +112,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--clips",
         default="",
         metavar="DIR",
-        help="folder of videos for control, removal, insertion and experts (default: rendered scenes)",
+        help="folder of your videos: footage for all recipes from looks on but physics and lift (default: rendered scenes)",
     )
     parser.add_argument(
         "--pictures",
@@ -132,7 +132,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--license",
         default="unknown",
         metavar="TEXT",
-        help="license of those videos, and of imported pairs whose table states none; stored with each pair",
+        help="license of your clips and pictures, and of imported pairs whose table states none; stored with each pair",
     )
     parser.add_argument(
         "--expert",
