@@ -100,7 +100,7 @@ def run(cfg: Experiment, workdir: Path) -> Path:
 def train_foundation(cfg: Experiment, workdir: Path) -> Foundation:
     """Run all stages before the edit stage."""
     sharding.request_cpu_devices(cfg.cpu_devices)
-    check_experiment(cfg, "vae", "text", "base", "edit", reads=("sets",), workdir=workdir)
+    check_foundation(cfg, workdir)
     workdir.mkdir(parents=True, exist_ok=True)
     scene_data.render_pairs(cfg, workdir / "pairs")
     scene_data.link_sets(cfg, workdir / "pairs")
@@ -112,6 +112,17 @@ def train_foundation(cfg: Experiment, workdir: Path) -> Foundation:
     text = stages.train_text(cfg, tokenizer, latents.shards, workdir / "text")
     base = stages.train_base(cfg, tokenizer, text, latents.shards, workdir / "base")
     return Foundation(cfg, vae.params, base, latents)
+
+
+def check_foundation(cfg: Experiment, workdir: Path) -> None:
+    """Check a variant before any work; all variants of an attention may share a folder, since each has its own edit stage.
+
+    Raises:
+      InputError: a setting does not fit, or the folder holds the run of another configuration.
+    """
+    condition = dataclasses.replace(cfg.model.condition, attention="full")
+    foundation = dataclasses.replace(cfg, model=dataclasses.replace(cfg.model, condition=condition))
+    check_experiment(foundation, "vae", "text", "base", "edit", reads=("sets",), workdir=workdir)
 
 
 def train_variant(

@@ -52,6 +52,17 @@ def test_ablations_differ_from_their_base_in_what_they_are_called_after():
         assert dataclasses.replace(cfg, name=base.name) != base
 
 
+def test_editors_of_both_attentions_share_a_folder(tmp_path):
+    """Each has an edit stage of its own beside one base; another base is refused."""
+    full, one_way = (
+        importlib.import_module(f"experiments.embedded_gpu{ending}") for ending in ("", "_one_way")
+    )
+    full.check_foundation(full.config(), tmp_path)
+    full.check_foundation(one_way.config(), tmp_path)
+    with pytest.raises(InputError, match=r"begun with another configuration \(pairs: was 42000, now 1\)"):
+        full.check_foundation(dataclasses.replace(one_way.config(), pairs=1), tmp_path)
+
+
 @pytest.mark.parametrize("name", ["debug", "embedded_edit", "embedded_gpu"])
 @pytest.mark.parametrize(
     "change, message",
