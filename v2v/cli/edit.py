@@ -71,6 +71,7 @@ class ModelOptions:
       progress: show bars while weights are read.
       mesh: sizes by mesh axis, to edit a clip on several devices; empty for one device a clip.
       weights_dtype: type that weights are stored in; None for the model's own.
+      branches: passes of guidance in a step that devices of one clip may share; None for those of the model's guidance.
     """
 
     path: str = "embedded"
@@ -84,6 +85,7 @@ class ModelOptions:
     weights_dtype: "WeightsDtype | None" = None
     dtype: str | None = None
     device: str = ""
+    branches: int | None = None
 
     def load_editor(self, jobs: bool = False) -> "EasyV2VEditor":
         """Load the model and its adapters.
@@ -125,7 +127,7 @@ class ModelOptions:
             if (
                 not self.mesh
                 and not jobs
-                and (mesh := choose_clip_mesh(model, self.weights_dtype)) is not None
+                and (mesh := choose_clip_mesh(model, self.weights_dtype, self.branches)) is not None
             ):
                 model = load(mesh=mesh)
             editor = EasyV2VEditor(model)
@@ -672,7 +674,15 @@ def _model_options(args: argparse.Namespace, progress: bool) -> ModelOptions:
         args.weights_dtype,
         args.dtype,
         args.device or "",
+        _shared_branches(args),
     )
+
+
+def _shared_branches(args: argparse.Namespace) -> int | None:
+    """Return the passes of guidance that devices may share, by its options; None where they don't tell."""
+    if args.guidance == 1 or args.guide != "prompt":  # one pass, or passes of different tokens
+        return 1
+    return None if args.guidance is None else 2
 
 
 def parse_adapters(arguments: Iterable[str], scale: float) -> tuple[tuple[str, float], ...]:
@@ -702,12 +712,15 @@ def parse_adapters(arguments: Iterable[str], scale: float) -> tuple[tuple[str, f
     return tuple(adapters)
 
 
-def choose_clip_mesh(model: "Pretrained", weights_dtype: "WeightsDtype | None" = None) -> "Mesh | None":
+def choose_clip_mesh(
+    model: "Pretrained", weights_dtype: "WeightsDtype | None" = None, branches: int | None = None
+) -> "Mesh | None":
     """Return a mesh of this process's accelerators that edit one clip together; None where one device does it alone.
 
     Args:
       model: the model.
       weights_dtype: type that its weights are stored in.
+      branches: passes of guidance that devices may share; None for the model's.
     """
     import jax
 
@@ -717,7 +730,7 @@ def choose_clip_mesh(model: "Pretrained", weights_dtype: "WeightsDtype | None" =
     devices = jax.local_devices()
     if len(devices) == 1 or devices[0].platform == "cpu":
         return None
-    axes = find_clip_axes(model, len(devices), weights_dtype)
+    axes = find_clip_axes(model, len(devices), weights_dtype, branches)
     count = math.prod(axes.values())
     if count == 1:
         return None

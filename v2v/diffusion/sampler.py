@@ -12,6 +12,7 @@ are distributed over a mesh the program follows them, and no job's result depend
 """
 
 import dataclasses
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, cast
 
@@ -31,7 +32,7 @@ from v2v.models import kv_cache
 from v2v.models.attention_kernels import parallel
 from v2v.models.conditioning import build_conditioning
 from v2v.models.transformer import DiT
-from v2v.runtime import progress
+from v2v.runtime import progress, sharding
 
 
 @struct.dataclass
@@ -174,17 +175,14 @@ def _run(
     """Sample; return also the numbers of the rows, whose computation reports progress."""
     modes = build_conditioning(dit.cfg, dit.condition).guidance
     branches = guidance_branches(modes, mode, text, null, conditions)
-    networks = [_BranchNetwork(dit, variables, branch, noise, cached, first) for branch in branches]
+    networks = _Networks(dit, variables, branches, noise, cached, first)
     rows = jax.tree.map(jnp.asarray, steps)
     past = None if links is None or links.past is None else jnp.asarray(links.past, jnp.float32)
 
     def step(state_and_sums, numbered_row):
         state, sums = state_and_sums
         index, row, past, is_evaluated = numbered_row
-        results = [
-            network(state.x, row.tau, total, is_evaluated)
-            for network, total in zip(networks, sums, strict=True)
-        ]
+        results = networks(state.x, row.tau, sums, is_evaluated)
         v, prediction = combine_velocities([v for v, _ in results], scale), None
         if links is not None:
             v, prediction = windows.blend_windows(v, state.x, row.sigma, links, past)
@@ -196,7 +194,7 @@ def _run(
         return (state, [total for _, total in results]), (prediction, ratio, progress_index)
 
     state = initial_state(noise.astype(jnp.float32))
-    sums = [None if evaluated is None else jnp.zeros(network.sum_shape, jnp.float32) for network in networks]
+    sums = [None if evaluated is None else jnp.zeros(networks.sum_shape, jnp.float32) for _ in branches]
     numbered_rows = (jnp.arange(len(steps.sigma)), rows, past, evaluated)
     (state, _), (predictions, ratios, indices) = jax.lax.scan(step, (state, sums), numbered_rows)
     return SampleOutput(_with_first(state.x, first), predictions, ratios), indices
@@ -205,6 +203,62 @@ def _run(
 def _with_first(x: Latents, first: Latents | None) -> Latents:
     """Return latents with a given frame 0."""
     return x if first is None else jnp.concatenate([jnp.asarray(first, x.dtype), x[:, 1:]], 1)
+
+
+class _Networks:
+    """The network in all branches of guidance: one after the other, or side by side where a mesh has devices for them.
+
+    Where the rows of a batch don't divide over mesh axes data and fsdp, but the rows of all branches do, they are one batch: each group of
+    devices computes a branch, and nothing but velocities is exchanged between groups.
+
+    Attributes:
+      sum_shape: (b, n, d), the shape of what the blocks add to the target's tokens in one branch.
+    """
+
+    def __init__(
+        self,
+        dit: DiT,
+        variables: dict[str, Any],
+        branches: list[Branch],
+        z: Latents,
+        cached: bool,
+        first: Latents | None,
+    ):
+        self._count, self._rows = len(branches), len(z)
+        seen = {tuple(sorted(branch.conditions)) for branch in branches}
+        self._joint = self._count > 1 and len(seen) == 1 and parallel.splits_copies(self._rows, self._count)
+        if self._joint:
+            branches = [jax.tree.map(lambda *copies: _split_rows(jnp.concatenate(copies)), *branches)]
+            z, first = (None if x is None else self._repeat(x) for x in (z, first))
+        self._networks = [_BranchNetwork(dit, variables, branch, z, cached, first) for branch in branches]
+        self.sum_shape = (self._rows, *self._networks[0].sum_shape[1:])
+
+    def __call__(
+        self,
+        x: Latents,
+        tau: Float[Array, ""],
+        totals: Sequence[Tokens | None],
+        is_evaluated: Bool[Array, ""] | None,
+    ) -> list[tuple[Latents, Tokens | None]]:
+        """Return each branch's velocity and what its blocks added, as `_BranchNetwork` does."""
+        if not self._joint:
+            return [
+                network(x, tau, total, is_evaluated)
+                for network, total in zip(self._networks, totals, strict=True)
+            ]
+        total = None if totals[0] is None else jnp.concatenate([jnp.asarray(total) for total in totals])
+        v, total = self._networks[0](self._repeat(x), tau, total, is_evaluated)
+        added = [None] * self._count if total is None else jnp.split(total, self._count)
+        return list(zip(jnp.split(_split_rows(v), self._count), added, strict=True))
+
+    def _repeat(self, x: Array) -> Array:
+        """Return the rows of a batch once for each branch."""
+        return _split_rows(jnp.concatenate([jnp.asarray(x)] * self._count))
+
+
+def _split_rows(x: Array) -> Array:
+    """Return an array with its rows split over the mesh in use."""
+    return sharding.constrain_activation(x, " ".join(["b", *"-" * (x.ndim - 1)]))
 
 
 class _BranchNetwork:

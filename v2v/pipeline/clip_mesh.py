@@ -1,14 +1,16 @@
 """The mesh of devices that edit one clip together, chosen by what fits and sends least.
 
-A clip's tokens are split over `seq`, heads and weights over `tensor`; the autoencoder's frames are split over both. In a pass of the transformer
-each device sends, with l tokens of width d in L layers of S x T devices,
+The branches of guidance are split over `data`, a clip's tokens over `seq`, heads and weights over `tensor`; the autoencoder's frames are split over all
+three. In a step of the sampler with B branches each device sends, with l tokens of width d in L layers of D x S x T devices,
 
-    seq      4 L (l/S) (d/T) (S-1)/S numbers      queries, keys, values and results change places (models/attention_kernels/parallel.py)
-    tensor   3 L 2 (l/S) d (T-1)/T numbers        sums of two attentions and the MLP
+    data     one velocity of the latents          below a hundredth of the others
+    seq      B/D 4 L (l/S) (d/T) (S-1)/S numbers  queries, keys, values and results change places (models/attention_kernels/parallel.py)
+    tensor   B/D 3 L 2 (l/S) d (T-1)/T numbers    sums of two attentions and the MLP
 
-so tokens are split first, and weights only as far as they don't fit whole.
+so branches are split first, then tokens, and weights only as far as they don't fit whole.
 """
 
+import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping
 
@@ -16,37 +18,57 @@ from v2v.config import ModelConfig
 
 
 def find_clip_mesh(
-    config: ModelConfig, tokens: int, devices: int, fits: Callable[[Mapping[str, int]], bool]
+    config: ModelConfig,
+    tokens: int,
+    devices: int,
+    fits: Callable[[Mapping[str, int]], bool],
+    branches: int = 2,
 ) -> dict[str, int]:
     """Return sizes of the mesh axes by name that sends least among those that fit; without any that fits, the one that needs least memory.
 
     Args:
       config: the model.
       tokens: joint tokens of a clip.
-      devices: number of devices. Of those that heads can't be divided over, some repeat the others' work (axis data).
+      devices: number of devices at hand. As many as possible are used, fewer where branches and heads can't be divided over all.
       fits: whether an edit fits on such a mesh.
+      branches: passes of guidance in a step that differ in their sentence alone.
     """
     candidates = sorted(
-        clip_meshes(config, devices),
-        key=lambda axes: (axes["data"], sent_bytes(config, tokens, axes["seq"], axes["tensor"])),
+        clip_meshes(config, devices, branches),
+        key=lambda axes: (-math.prod(axes.values()), step_bytes(config, tokens, axes, branches)),
     )
     most_split = max(candidates, key=lambda axes: axes["tensor"])
     return next((axes for axes in candidates if fits(axes)), most_split)
 
 
-def clip_meshes(config: ModelConfig, devices: int) -> Iterator[dict[str, int]]:
-    """Yield the meshes of so many devices on which a clip's tokens, heads and weights divide."""
-    sizes = [n for n in range(1, devices + 1) if devices % n == 0]
-    for seq in sizes:
-        for tensor in sizes:
-            splits_weights = (
-                config.dit.ffn_width % tensor
-                == config.text.heads % tensor
-                == config.text.ffn_width % tensor
-                == 0
-            )
-            if devices % (seq * tensor) == 0 and config.dit.heads % (seq * tensor) == 0 and splits_weights:
-                yield {"data": devices // (seq * tensor), "seq": seq, "tensor": tensor}
+def clip_meshes(config: ModelConfig, devices: int, branches: int = 2) -> Iterator[dict[str, int]]:
+    """Yield the meshes of at most so many devices on which a clip's branches, tokens, heads and weights divide."""
+    sizes = range(1, devices + 1)
+    for data, seq, tensor in itertools.product((n for n in sizes if branches % n == 0), sizes, sizes):
+        splits_weights = (
+            config.dit.ffn_width % tensor == config.text.heads % tensor == config.text.ffn_width % tensor == 0
+        )
+        if data * seq * tensor <= devices and config.dit.heads % (seq * tensor) == 0 and splits_weights:
+            yield {"data": data, "seq": seq, "tensor": tensor}
+
+
+def step_bytes(config: ModelConfig, tokens: int, axes: Mapping[str, int], branches: int = 2) -> float:
+    """Return the bytes that a device sends in a step of the sampler, velocities aside.
+
+    Args:
+      config: the model.
+      tokens: joint tokens of the clips.
+      axes: sizes of the mesh's axes.
+      branches: passes of guidance in a step.
+    """
+    passes = branches / shared_branches(axes, branches)
+    return passes * sent_bytes(config, tokens, axes["seq"], axes["tensor"])
+
+
+def shared_branches(axes: Mapping[str, int], branches: int) -> int:
+    """Return over how many groups of devices the branches of one clip are split."""
+    groups = axes["data"] * axes.get("fsdp", 1)
+    return groups if branches % groups == 0 else 1
 
 
 def sent_bytes(config: ModelConfig, tokens: int, seq: int, tensor: int) -> float:

@@ -258,6 +258,7 @@ def _plan(
     sizes: tuple[tuple[str, int], ...],
     device: DeviceMemory,
     devices: int,
+    sampling_devices: int,
     tileable: bool,
     streamed_bytes: int | None,
 ) -> MemoryPlan:
@@ -270,8 +271,8 @@ def _plan(
     decoding = {tiles: share(decoding_bytes(config, shape, platform, tiles)) for tiles in TILINGS}
     tilings = TILINGS if tileable and _streams(config, shape) else TILINGS[:1]
     tiles = next((t for t in tilings if parts["vae"] + decoding[t] <= device_bytes), tilings[-1])
-    sampling = share(sampling_bytes(config, shape, platform))
-    with_cache = sampling + share(cache_bytes(config, shape))
+    sampling = sampling_bytes(config, shape, platform) // sampling_devices
+    with_cache = sampling + cache_bytes(config, shape) // sampling_devices
     caches_keys = parts["dit"] + with_cache <= device_bytes
     host_has_room = device.host_bytes >= 2 * parts["dit"] and platform != "cpu"
     streams = False
@@ -306,6 +307,7 @@ def plan_edit(
     devices: int = 1,
     tileable: bool = True,
     streamed_bytes: int | None = None,
+    sampling_devices: int | None = None,
 ) -> MemoryPlan:
     """Plan the memory of an edit.
 
@@ -317,9 +319,11 @@ def plan_edit(
       devices: number of devices that share a program's working memory.
       tileable: whether frames may be decoded in tiles; not where devices split frames.
       streamed_bytes: of the transformer on a device while its blocks are streamed from the host; None where they can't be.
+      sampling_devices: number of devices that share the sampler's, where fewer do than share the autoencoder's.
     """
     parts = tuple(sorted(sizes.items()))
-    return _plan(config, shape, parts, device, devices, tileable, streamed_bytes)
+    sharing = devices if sampling_devices is None else sampling_devices
+    return _plan(config, shape, parts, device, devices, sharing, tileable, streamed_bytes)
 
 
 def encoding_bytes(config: ModelConfig, shape: ClipShape, platform: str) -> int:

@@ -338,8 +338,10 @@ class Pretrained:
             ClipShape.of(self.config, self.conditions, rows, frames, steps),
             self._store.sizes,
             self._device or host_memory.local_memory(),
-            devices if rows is None or rows % data == 0 else devices // data,
+            devices,
             tileable=devices == data and (rows or 1) % data == 0,
+            # The autoencoder splits frames over what doesn't divide rows; the sampler at best computes its branches there.
+            sampling_devices=devices if rows is None or rows % data == 0 else devices // data,
             streamed_bytes=self._streamed_bytes if self._mesh is None or self._mesh.size == 1 else None,
         )
 
@@ -462,7 +464,7 @@ TOKENS_A_DEVICE = 512
 
 
 def find_clip_axes(
-    model: Pretrained, devices: int, weights_dtype: WeightsDtype | None = None
+    model: Pretrained, devices: int, weights_dtype: WeightsDtype | None = None, branches: int | None = None
 ) -> dict[str, int]:
     """Return the sizes of mesh axes on which one clip of a model is edited, by what fits and sends least (clip_mesh.py).
 
@@ -470,6 +472,7 @@ def find_clip_axes(
       model: the model; its weights need not be loaded.
       devices: number of devices at hand; the axes multiply to as many or, where heads don't divide over them, fewer.
       weights_dtype: type that its weights are stored in.
+      branches: passes of guidance in a step that devices may share; None for the model's.
     """
     config = model.config
     shape = ClipShape.of(config, model.conditions)
@@ -480,9 +483,14 @@ def find_clip_axes(
     def fits(axes: Mapping[str, int]) -> bool:
         sizes = parameter_store.part_bytes(config, sharding.abstract_mesh(axes), weights_dtype)
         split = axes["seq"] * axes["tensor"]
-        return memory_plan.plan_edit(config, shape, sizes, memory, split, tileable=split == 1).fits
+        all_devices = split * axes["data"]
+        return memory_plan.plan_edit(
+            config, shape, sizes, memory, all_devices, tileable=all_devices == 1, sampling_devices=split
+        ).fits
 
-    return clip_mesh.find_clip_mesh(config, shape.tokens, devices, fits) | {"data": 1}
+    if branches is None:
+        branches = 1 if config.flow.guidance == 1 else 2
+    return clip_mesh.find_clip_mesh(config, shape.tokens, devices, fits, branches)
 
 
 def _load_packaged(path: Path, cfg: ModelConfig, weights_dtype: WeightsDtype | None) -> ParameterStore:

@@ -10,6 +10,7 @@ programs of an edit.
 
 import dataclasses
 import functools
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -191,30 +192,42 @@ def plan_edit(
     place = chips.parse_topology(topology)
     conditions = ("source",) if config.condition.layout == "channel" else ("source", "mask", "reference")
     shape, count = ClipShape.of(config, conditions, rows=1), place.chips
+    branches = 1 if config.flow.guidance == 1 else 2
 
     def plan_memory(axes: Mapping[str, int]) -> MemoryPlan:
         sizes = parameter_store.part_bytes(config, sharding.abstract_mesh(axes), weights_dtype)
         split = axes.get("fsdp", 1) * axes["seq"] * axes["tensor"]
         device = DeviceMemory(int(place.chip.hbm), host_memory.UNLIMITED, place.chip.platform)
+        is_alone = split * axes["data"] == 1
         streamed = parameter_store.streamed_bytes(config, weights_dtype) if split == 1 else None
-        return memory_plan.plan_edit(config, shape, sizes, device, split, split == 1, streamed)
+        return memory_plan.plan_edit(
+            config, shape, sizes, device, split * axes["data"], is_alone, streamed, sampling_devices=split
+        )
 
     if mesh is None:
-        axes = clip_mesh.find_clip_mesh(config, shape.tokens, count, lambda axes: plan_memory(axes).fits)
+        axes = clip_mesh.find_clip_mesh(
+            config, shape.tokens, count, lambda axes: plan_memory(axes).fits, branches
+        )
     else:
         axes = _resolve_mesh(mesh, count)
     memory = plan_memory(axes)
     split = axes.get("fsdp", 1) * axes["seq"] * axes["tensor"]
     rates = Rates(matmul=utilisation)
-    branches = 1 if config.flow.guidance == 1 else 2
+    # Devices that share a phase's operations: branches of guidance are computed side by side, frames are split over all axes.
+    groups = clip_mesh.shared_branches(axes, branches)
+    shares = {
+        "text": split,
+        "sample": axes["seq"] * axes["tensor"] * (groups if groups > 1 else axes.get("fsdp", 1)),
+    }
     passes = branches * config.flow.steps
     counts = _count_phases(
         config, conditions, memory.phase("sample").working_bytes > 0 and memory.caches_keys
     )
-    traffic = {"sample": passes * clip_mesh.sent_bytes(config, shape.tokens, axes["seq"], axes["tensor"])}
+    traffic = {"sample": config.flow.steps * clip_mesh.step_bytes(config, shape.tokens, axes, branches)}
     phases = {}
     for phase in memory.phases:
-        operations, product_bytes = (total / split for total in counts[phase.name])
+        share_count = shares.get(phase.name, math.prod(axes.values()))
+        operations, product_bytes = (total / share_count for total in counts[phase.name])
         peak = place.chip.flops
         if phase.part == "vae":
             share = rates.convolution / (

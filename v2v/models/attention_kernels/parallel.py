@@ -89,6 +89,14 @@ def token_multiple() -> int:
     return 1 if mesh is None else mesh.shape[SEQ]
 
 
+def splits_copies(rows: int, copies: int) -> bool:
+    """Return whether the mesh in use splits a batch of several copies of so many rows, but not the rows themselves."""
+    mesh = _mesh_in_use()
+    return (
+        mesh is not None and _batch_axes(mesh, rows) is None and _batch_axes(mesh, copies * rows) is not None
+    )
+
+
 def _mesh_in_use() -> AbstractMesh | None:
     mesh = jax.sharding.get_abstract_mesh()
     return mesh if SEQ in mesh.shape and mesh.size > 1 else None
