@@ -52,7 +52,8 @@ def sample(config):
     def run(axes, **options):
         """Return latents, and the text of the compiled program."""
         sampler, mesh, placed = Sampler(config), contextlib.nullcontext(), variables
-        sampler.program = program = Compiled(sampler.program)
+        program = Compiled(sampler.program)
+        vars(sampler)["program"] = program
         if axes:
             devices = jax.devices()[: int(np.prod(list(axes.values())))]
             made = sharding.make_mesh(**{"data": 1, **axes}, devices=devices)

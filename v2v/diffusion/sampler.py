@@ -229,7 +229,7 @@ class _Networks:
         self._joint = self._count > 1 and len(seen) == 1 and parallel.splits_copies(self._rows, self._count)
         if self._joint:
             branches = [jax.tree.map(lambda *copies: _split_rows(jnp.concatenate(copies)), *branches)]
-            z, first = (None if x is None else self._repeat(x) for x in (z, first))
+            z, first = self._repeat(z), None if first is None else self._repeat(first)
         self._networks = [_BranchNetwork(dit, variables, branch, z, cached, first) for branch in branches]
         self.sum_shape = (self._rows, *self._networks[0].sum_shape[1:])
 
