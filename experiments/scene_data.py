@@ -4,6 +4,7 @@ This is no experiment: it has no config(). Seeds of pairs count from 0, those of
 previews from PREVIEW_SEEDS; scoring uses seeds from 3e9 on, which no training run uses.
 """
 
+import collections
 import functools
 import itertools
 from pathlib import Path
@@ -17,13 +18,16 @@ from data_synth.dataset.request import SynthRequest
 from data_synth.generate import PairOptions, make_clip, make_pair
 from data_synth.language import grammar, rooms
 from data_synth.picture_clips import read_picture_folders
+from data_synth.recipes import registry
+from data_synth.recipes.sources import Sources
+from v2v.data import latent_cache
 from v2v.data.batch import BatchSource
 from v2v.data.buckets import Size
 from v2v.data.dataset_source import PairDataset
 from v2v.data.datasets import format_surveys, open_pairs, survey_dataset
 from v2v.data.pair import Pair
 from v2v.data.table_dataset import TableDataset
-from v2v.models.text_encoder import Tokenizer, build_word_tokenizer
+from v2v.models.text_encoder import SPECIAL_TOKENS, Tokenizer, build_word_tokenizer, split_words
 from v2v.train import stages
 from v2v.train.config import Experiment
 from v2v.train.objectives import Parameters
@@ -40,10 +44,10 @@ MIX = ("local", "photometric", "photometric")
 
 
 def render_pairs(cfg: Experiment, folder: Path, edits: tuple[str, ...] = MIX) -> None:
-    """Render `cfg.pairs` pairs as TFDS sets of at most PART, so that rendering resumes and more pairs can be added later.
+    """Make `cfg.pairs` pairs as TFDS sets of at most PART, so that the work resumes and more pairs can be added later.
 
     Args:
-      cfg: the experiment.
+      cfg: the experiment; recipes of footage use its `pictures` and `cutouts`.
       folder: receives the sets, part-0, part-1, ...
       edits: mix of edits.
     """
@@ -65,8 +69,14 @@ def render_pairs(cfg: Experiment, folder: Path, edits: tuple[str, ...] = MIX) ->
                     frames=m.frames,
                     height=m.height,
                     width=m.width,
+                    sources=_sources(cfg),
                 )
             )
+
+
+def _sources(cfg: Experiment) -> Sources:
+    """Return the photographs and cut-outs of an experiment as the pair engine takes them."""
+    return Sources(pictures=cfg.pictures, cutouts=cfg.cutouts)
 
 
 def link_sets(cfg: Experiment, folder: Path) -> None:
@@ -112,10 +122,28 @@ def build_tokenizer(cfg: Experiment) -> Tokenizer:
     return build_word_tokenizer(words, cfg.model.text.text_len, cfg.model.text.vocab)
 
 
-def preview_pairs(cfg: Experiment, count: int = 4) -> list[Pair]:
+def build_text_tokenizer(cfg: Experiment, shards: list[str]) -> Tokenizer:
+    """Return the tokenizer of the words of cached pairs' instructions and captions, the most frequent ones where not all fit."""
+    counts = collections.Counter[str]()
+    for text in latent_cache.read_texts(shards):
+        for sentence in (*text["instructions"], text["source_caption"], text["target_caption"]):
+            counts.update(split_words(sentence))
+    room = cfg.model.text.vocab - len(SPECIAL_TOKENS)
+    words = [word for word, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))]
+    if words[room:]:
+        share = sum(counts[word] for word in words[room:]) / counts.total()
+        log_info(
+            f"the vocabulary holds {room} words; {len(words) - room} rarer ones, {share:.1%} of the text, are unknown"
+        )
+    return build_word_tokenizer(words[:room], cfg.model.text.text_len, cfg.model.text.vocab)
+
+
+def preview_pairs(cfg: Experiment, count: int = 4, edits: tuple[str, ...] = MIX) -> list[Pair]:
     """Return `count` pairs that are never in the training data."""
     m = cfg.model
-    options = PairOptions(m.frames, m.height, m.width)
+    options = PairOptions(
+        m.frames, m.height, m.width, edits=registry.expand_weights(edits), sources=_sources(cfg)
+    )
     outcomes = (make_pair(PREVIEW_SEEDS + i, options) for i in range(1000))
     return list(itertools.islice((pair for pair in outcomes if isinstance(pair, Pair)), count))
 

@@ -17,7 +17,7 @@ of them, [T+1, T+1, t, y, x, c]. For clips of more than `MAX_TABLE_FRAMES` frame
 import hashlib
 import io
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict, cast
@@ -176,6 +176,15 @@ def unpack_text(record: bytes) -> RecordText:
     """Return the texts of one record, without reading its arrays."""
     with np.load(io.BytesIO(record), allow_pickle=False) as f:
         return json.loads(str(f["text"]))
+
+
+def read_texts(paths: list[str]) -> Iterator[RecordText]:
+    """Yield the texts of every record of some shards."""
+    for path in paths:
+        reader = ArrayRecordReader(path)
+        for i in range(reader.num_records()):
+            yield unpack_text(reader.read([i])[0])
+        reader.close()
 
 
 def list_shards(folder: str | Path, vae_hash: str | None = None) -> list[str]:

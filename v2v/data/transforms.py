@@ -53,7 +53,7 @@ class ToSentence(grain.transforms.RandomMap):
         text = unpack_text(record.data)
         edit = self.edits.index(text["edit"])
         if rng.random() < self.instructions:
-            sentence = str(rng.choice(text["instructions"]))
+            sentence = str(rng.choice(_fitting_sentences(text["instructions"], self.tokenizer)))
         else:
             captions = (text["source_caption"], text["target_caption"])
             sentence, edit = captions[int(rng.integers(2))], -1
@@ -95,7 +95,8 @@ class ToClip(grain.transforms.RandomMap):
         if rng.random() < self.turning:
             # When the edit starts at frame 0, the change comes after the first latent frame, which encodes a single image.
             video, clean = np.concatenate([pair["source"][:1], pair["target"][1:]]), True
-            sentence, area = str(rng.choice(text["instructions"])), pair["area"]
+            sentence = str(rng.choice(_fitting_sentences(text["instructions"], self.tokenizer)))
+            area = pair["area"]
         elif active_throughout and rng.random() < 0.6:
             video, sentence = pair["target"], text["target_caption"]
         else:
@@ -140,19 +141,21 @@ class ToEdit(grain.transforms.RandomMap):
             mask = (pair["area"] if exact else _pool_time_mask(pair, self.stride_t))[..., None]
         else:
             mask = pair["mask"] if exact else self._time_mask(pair)
-        instruction = -1 if rng.random() < self.drop_text else int(rng.choice(len(text["instructions"])))
+        has_embeds = "embeds" in pair and "embed_lengths" in pair
+        sentences = (
+            text["instructions"] if has_embeds else _fitting_sentences(text["instructions"], self.tokenizer)
+        )
+        instruction = -1 if rng.random() < self.drop_text else int(rng.choice(len(sentences)))
         example: EditExample = {
             "source": pair["source"], "target": pair["target"], "mask": mask, "area": pair["area"],
             "record": record.index, "recipe": np.asarray(self.recipes.index(text.get("recipe", UNKNOWN_RECIPE)), np.int32),
         }  # fmt: skip
-        if "embeds" in pair and "embed_lengths" in pair:
+        if has_embeds:
             # The last embedding is that of the empty sentence.
             rows = np.split(pair["embeds"], np.cumsum(pair["embed_lengths"])[:-1])[instruction]
             example["text"] = np.pad(rows, ((0, self.tokenizer.text_len - len(rows)), (0, 0)))
         else:
-            ids, lengths = self.tokenizer.encode(
-                ["" if instruction < 0 else text["instructions"][instruction]]
-            )
+            ids, lengths = self.tokenizer.encode(["" if instruction < 0 else sentences[instruction]])
             example["ids"], example["lengths"] = ids[0], lengths[0]
         if self.with_reference:
             example["reference"] = pair["reference"]
@@ -164,6 +167,11 @@ class ToEdit(grain.transforms.RandomMap):
             return self.time_masks[tuple(pair["active"])]
         stored_mask = pair.get("when")
         return self.time_masks[0, 0] if stored_mask is None or not stored_mask.size else stored_mask
+
+
+def _fitting_sentences(sentences: list[str], tokenizer: Tokenizer) -> list[str]:
+    """Return the sentences that the tokenizer doesn't cut; all of them where it cuts each."""
+    return [sentence for sentence in sentences if not tokenizer.truncated_end(sentence)] or sentences
 
 
 def _pool_time_mask(pair: LatentRecord, stride_t: int) -> np.ndarray:

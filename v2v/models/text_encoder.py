@@ -29,6 +29,7 @@ from v2v.models import quantized, sentencepiece_model
 
 # Special tokens; in a word-level vocabulary their ids are 0, 1 and 2.
 PAD, END, UNKNOWN = "<pad>", "</s>", "<unk>"
+SPECIAL_TOKENS = (PAD, END, UNKNOWN)
 # Tokens up to which a vocabulary is one of words; published ones have more than a hundred thousand pieces.
 WORD_LEVEL_SIZE = 10_000
 
@@ -139,6 +140,18 @@ def clean_text(text: str) -> str:
     return re.sub(r"\s+", " ", html.unescape(html.unescape(ftfy.fix_text(text)))).strip()
 
 
+# How a sentence becomes words: lower-cased, split at everything but letters and numbers.
+_NORMALIZE = tokenizers.normalizers.Sequence(
+    [tokenizers.normalizers.NFKC(), tokenizers.normalizers.Lowercase()]
+)
+_SPLIT = tokenizers.pre_tokenizers.Split(tokenizers.Regex(r"[^\p{L}\p{N}]+"), behavior="removed")
+
+
+def split_words(sentence: str) -> list[str]:
+    """Return the words of a sentence as `build_word_tokenizer` counts them."""
+    return [word for word, _ in _SPLIT.pre_tokenize_str(_NORMALIZE.normalize_str(sentence))]
+
+
 def build_word_tokenizer(words: list[str], text_len: int, size: int) -> Tokenizer:
     """Build a tokenizer of lower-cased words, split at everything but letters and numbers, with `</s>` appended.
 
@@ -150,19 +163,14 @@ def build_word_tokenizer(words: list[str], text_len: int, size: int) -> Tokenize
     Raises:
       ValueError: more words than `size` leaves room for.
     """
-    specials = [PAD, END, UNKNOWN]
-    vocab = {token: i for i, token in enumerate(specials + sorted(set(words) - set(specials)))}
+    vocab = {token: i for i, token in enumerate([*SPECIAL_TOKENS, *sorted(set(words) - set(SPECIAL_TOKENS))])}
     if len(vocab) > size:
         raise ValueError(
             f"tokenizer: {len(vocab)} words don't fit a vocabulary of {size}; raise TextConfig.vocab"
         )
     backend = tokenizers.Tokenizer(tokenizers.models.WordLevel(vocab, unk_token=UNKNOWN))
-    backend.normalizer = tokenizers.normalizers.Sequence(
-        [tokenizers.normalizers.NFKC(), tokenizers.normalizers.Lowercase()]
-    )
-    backend.pre_tokenizer = tokenizers.pre_tokenizers.Split(
-        tokenizers.Regex(r"[^\p{L}\p{N}]+"), behavior="removed"
-    )
+    backend.normalizer = _NORMALIZE
+    backend.pre_tokenizer = _SPLIT
     backend.post_processor = tokenizers.processors.TemplateProcessing(
         single=f"$A {END}", special_tokens=[(END, vocab[END])]
     )
