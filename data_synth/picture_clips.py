@@ -35,11 +35,17 @@ class PictureClips:
       pictures: Files of photographs; alpha is ignored.
       cutouts: Files of pictures whose alpha says what belongs to the object; () for none.
       skipped: Files among the cut-outs that have no alpha.
+      looks: Share of clips that have a look.
     """
 
     pictures: tuple[str, ...]
     cutouts: tuple[str, ...] = ()
     skipped: tuple[str, ...] = ()
+    looks: float = LOOK
+
+    def without_look(self) -> PictureClips:
+        """Return the same pictures with clips that have no look."""
+        return dataclasses.replace(self, looks=0.0)
 
     def __call__(self, seed: int, T: int, H: int, W: int) -> np.ndarray:
         """Return the clip of a seed, uint8 [T, H, W, 3].
@@ -54,7 +60,7 @@ class PictureClips:
             for _ in range(int(rng.integers(1, 3))):
                 cutout = _read_cutout(self.cutouts[int(rng.integers(len(self.cutouts)))])
                 video = move_cutout(video, cutout, rng)
-        if rng.random() < LOOK:
+        if rng.random() < self.looks:
             video = apply_look(str(rng.choice(list(LOOKS))), video, rng)
         return video
 

@@ -15,11 +15,13 @@ import numpy as np
 
 from data_synth.dataset.build import build_dataset
 from data_synth.dataset.request import SynthRequest
+from data_synth.detail_examples import DetailExamples
 from data_synth.generate import PairOptions, make_clip, make_pair
 from data_synth.language import grammar, rooms
 from data_synth.picture_clips import read_picture_folders
 from data_synth.recipes import registry
 from data_synth.recipes.sources import Sources
+from v2v.config import DetailConfig
 from v2v.data import latent_cache
 from v2v.data.batch import BatchSource
 from v2v.data.buckets import Size
@@ -30,6 +32,7 @@ from v2v.data.table_dataset import TableDataset
 from v2v.models.text_encoder import SPECIAL_TOKENS, Tokenizer, build_word_tokenizer, split_words
 from v2v.train import stages
 from v2v.train.config import Experiment
+from v2v.train.detail import DetailBatch
 from v2v.train.objectives import Parameters
 from v2v.train.stage import log_info
 
@@ -39,6 +42,8 @@ CLIP_SEEDS = 1_000_000_000
 PART, PART_SEEDS = 7000, 100_000
 # Number of the first linked set, above those rendered here.
 LINKED_PARTS = 900
+# Side of the detail network's crops, and crops of a frame.
+DETAIL_CROP, DETAIL_CROPS = 96, 4
 # The default mix of edits: there are three photometric edits for every local one.
 MIX = ("local", "photometric", "photometric")
 
@@ -169,12 +174,27 @@ def clips(cfg: Experiment) -> BatchSource[np.ndarray]:
             return make_clip(seed, T=m.frames, H=m.height, W=m.width)[0]
 
     seeds = grain.MapDataset.range(10_000_000).seed(cfg.seed).shuffle().repeat()
-    batches = (
-        seeds.map(Render())
-        .to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=32))
-        .batch(cfg.vae.batch)
-    )
-    # A thread renders as fast as a CPU trains.
-    if cfg.workers <= 2:
+    return _batch(seeds.map(Render()), cfg.vae.batch, cfg.workers)
+
+
+def detail_batches(cfg: Experiment, network: DetailConfig) -> BatchSource[DetailBatch]:
+    """Return endless batches of edited frames for the detail network, made from `cfg.pictures` and `cfg.cutouts`."""
+    pictures = read_picture_folders(cfg.pictures, cfg.cutouts or None)
+    examples = DetailExamples(pictures, network.lines, cfg.model.height, DETAIL_CROP, DETAIL_CROPS)
+
+    class Draw(grain.transforms.Map):
+        def map(self, element: int) -> dict[str, np.ndarray]:
+            arrays = vars(examples(int(element) + CLIP_SEEDS))
+            return {name: value for name, value in arrays.items() if isinstance(value, np.ndarray)}
+
+    seeds = grain.MapDataset.range(10_000_000).seed(cfg.seed).shuffle().repeat()
+    return _batch(seeds.map(Draw()), cfg.detail.batch, cfg.workers)
+
+
+def _batch(examples: grain.MapDataset[Any], batch: int, workers: int) -> Any:
+    """Return batches of examples, made by a thread, which renders as fast as a CPU trains, or by more than two processes."""
+    read = grain.ReadOptions(num_threads=1, prefetch_buffer_size=32)
+    batches = examples.to_iter_dataset(read).batch(batch)
+    if workers <= 2:
         return batches
-    return batches.mp_prefetch(grain.multiprocessing.MultiprocessingOptions(num_workers=cfg.workers))
+    return batches.mp_prefetch(grain.multiprocessing.MultiprocessingOptions(num_workers=workers))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from v2v.checkpoints.detail_file import DetailWeights
 from v2v.config import ModelConfig, debug
 from v2v.diffusion.sampler import SampleOutput
 from v2v.errors import InputError
@@ -37,6 +38,7 @@ class FakePretrained:
     any_aspect: bool = False
     skipping = None
     abilities: Abilities | None = None
+    detail_network: DetailWeights | None = None
 
     def encode(self, video):
         assert video.dtype == np.uint8 and video.shape[-1] == 3, (video.dtype, video.shape)

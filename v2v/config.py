@@ -202,6 +202,37 @@ class TextConfig:
 
 
 @dataclass(frozen=True)
+class DetailConfig:
+    """Sizes of the detail network (models/detail_network.py).
+
+    Attributes:
+      lines: pixels of the shorter side at which it works.
+      widths: features at half of that, a quarter, and so on.
+      code_width: length of the code of an edit.
+    """
+
+    lines: int = 288
+    widths: tuple[int, ...] = (32, 48, 64)
+    code_width: int = 64
+
+    def __post_init__(self):
+        sizes = (self.lines, *self.widths, self.code_width)
+        if not self.widths or not all(isinstance(size, int) and 0 < size <= 4096 for size in sizes):
+            raise ValueError(
+                f"DetailConfig: expected whole numbers from 1 to 4096 and one width at least, got {self}"
+            )
+        if len(self.widths) > 6 or self.lines < self.multiple or self.code_width % 2:
+            raise ValueError(
+                f"DetailConfig: expected at most 6 widths, lines of at least {self.multiple} and an even code width, got {self}"
+            )
+
+    @property
+    def multiple(self) -> int:
+        """Return the number that height and width must be multiples of."""
+        return 2 ** len(self.widths)
+
+
+@dataclass(frozen=True)
 class LoRAConfig:
     """Low-rank adapters of linear layers: y = x (w + scale a b).
 

@@ -204,6 +204,7 @@ class AttentionRecorder:
         self._model = model
         self.config, self.conditions = model.config, model.conditions
         self.abilities, self.skipping = model.abilities, model.skipping
+        self.detail_network = model.detail_network
         self.encode, self.encode_mask, self.decode = model.encode, model.encode_mask, model.decode
         self.tokenizer, self.embed_text, self.release = model.tokenizer, model.embed_text, model.release
         self.recorded: list[AttentionMaps] = []

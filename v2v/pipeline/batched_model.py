@@ -75,6 +75,7 @@ class BatchedModel:
         self._model, self._queue, self._participant = model, queue, participant
         self.config, self.conditions = model.config, model.conditions
         self.abilities, self.skipping = model.abilities, model.skipping
+        self.detail_network = model.detail_network
 
     def join(self) -> None:
         """Make the other jobs wait for this one's calls."""

@@ -35,6 +35,7 @@ from v2v.pipeline.full_resolution import FrameRegion, FrameRows, FullResolutionF
 from v2v.pipeline.instruction import PlannedStep, is_text_source, plan_instruction
 from v2v.pipeline.mask_search import network_files, remove_text, search_clip
 from v2v.pipeline.model import EditingModel, TextEmbedding
+from v2v.pipeline.network_transfer import choose_upsampler
 from v2v.pipeline.pretrained import Pretrained, load_pretrained
 from v2v.pipeline.settings import (
     AUTO_MASK,
@@ -278,11 +279,13 @@ class EasyV2VEditor:
             )
             detail = "model" if is_native else "guided"
         if detail == "guided":
-            upsample = DetailTransfer.fit(
+            upsample = transfer = DetailTransfer.fit(
                 source[sampled_rows],
                 edit[sampled_rows],
                 mask_lookup(sampled_rows + first) if mask_lookup and settings.preserve else None,
             )
+            if model.detail_network is not None:
+                upsample = choose_upsampler(transfer, model.detail_network, source, edit)
         if detail == "tiles":
             tiles = tiled.TiledEdit(model, clip.frames, edit, first, edit_inputs, settings)
             rows, upsample = tiled.TiledFrames(tiles), tiled.select_part

@@ -13,6 +13,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from v2v.array_types import AnyLatents, AnyPixels, AnyText
+from v2v.checkpoints.detail_file import DetailWeights
 from v2v.config import ModelConfig
 from v2v.diffusion.sampler import SampleOutput
 from v2v.diffusion.step_skipping import StepSkipper
@@ -88,6 +89,11 @@ class EditingModel(Protocol):
     @property
     def abilities(self) -> Abilities | None:
         """Return what it is known to do; None for a model that reads any sentence, and for one that was not measured."""
+        ...
+
+    @property
+    def detail_network(self) -> DetailWeights | None:
+        """Return the network that gives edits their texture at full size; None for a model without one."""
         ...
 
     @property

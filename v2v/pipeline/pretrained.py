@@ -22,8 +22,18 @@ from jax.sharding import Mesh
 
 from v2v.array_types import AnyLatents, AnyPixels, Latents
 from v2v.assets import EMBEDDED
-from v2v.checkpoints import adapters, hub, known_models, model_folder, native, parameter_store, part_files
+from v2v.checkpoints import (
+    adapters,
+    detail_file,
+    hub,
+    known_models,
+    model_folder,
+    native,
+    parameter_store,
+    part_files,
+)
 from v2v.checkpoints.adapters import Adapter
+from v2v.checkpoints.detail_file import DetailWeights
 from v2v.checkpoints.parameter_store import ParameterStore, PartStore
 from v2v.config import ModelConfig, WeightsDtype
 from v2v.diffusion.sampler import SampleOutput
@@ -153,7 +163,9 @@ def _open_model(
             model = Pretrained(cfg, vocabulary, _load_packaged(path, cfg, weights_dtype))
             model = model if mesh is None else model.on(mesh)
             adapter = (path / "lora.safetensors").is_file() and path / "lora.safetensors"
-        return (model.with_lora(adapter) if adapter else model).with_abilities(abilities)
+        model = (model.with_lora(adapter) if adapter else model).with_abilities(abilities)
+        network = path / detail_file.FILE_NAME
+        return model.with_detail(detail_file.load_detail(network)) if network.is_file() else model
     folder = model_folder.read_model_folder(path).require()
     cfg = apply_settings(folder.config, settings)
     weights = parameter_store.store_from_folder(folder, cfg, mesh, progress, weights_dtype)
@@ -201,6 +213,7 @@ class Pretrained:
       config: its ModelConfig.
       tokenizer: its vocabulary.
       abilities: what it is known to do; None where it reads any sentence, or was not measured.
+      detail_network: gives edits their texture at full size; None for a model without one.
       any_aspect: whether clips are edited at sizes of their own aspect (working_size.py).
     """
 
@@ -231,6 +244,7 @@ class Pretrained:
         self._embed: dict | None = None
         self.skipping: StepSkipper | None = None
         self.abilities: Abilities | None = None
+        self.detail_network: DetailWeights | None = None
         self.any_aspect = False
 
     @property
@@ -399,6 +413,10 @@ class Pretrained:
     def with_abilities(self, abilities: Abilities | None) -> "Pretrained":
         """Return this model with what it is known to do, None for nothing."""
         return self._changed(abilities=abilities)
+
+    def with_detail(self, weights: DetailWeights | None) -> "Pretrained":
+        """Return this model with a detail network, None for none."""
+        return self._changed(detail_network=weights)
 
     def parameters(self, part: str) -> dict:
         """Return the tree of "dit", "vae" or "text" without adapters; it stays loaded only if the whole model fits into memory."""

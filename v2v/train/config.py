@@ -50,6 +50,7 @@ class Experiment:
       text: stage that trains the text encoder.
       base: stage that trains text-to-video.
       edit: stage that trains edits.
+      detail: stage that trains the detail network.
       save_every: steps between checkpoints.
       weights: folder, or ORG/NAME on the Hugging Face Hub, of a published model to start from; "" trains one from scratch.
       sets: folders of pairs written by `v2v synth`, or tables of your own pairs (CSV, JSON Lines, JSON, or a folder of clips), read as one.
@@ -77,6 +78,7 @@ class Experiment:
     text: Stage = field(default_factory=Stage)
     base: Stage = field(default_factory=Stage)
     edit: Stage = field(default_factory=Stage)
+    detail: Stage = field(default_factory=Stage)
     save_every: int = 250
     weights: str = ""
     sets: tuple[str, ...] = ()

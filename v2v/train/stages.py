@@ -13,23 +13,27 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
-from v2v.checkpoints import adapters, native
+from v2v.checkpoints import adapters, detail_file, native
+from v2v.checkpoints.detail_file import DetailWeights
 from v2v.checkpoints.parameter_store import store_from_trees
-from v2v.config import ModelConfig
+from v2v.config import DetailConfig, ModelConfig
 from v2v.data import buckets as buckets_lib
 from v2v.data import latent_cache, loader, transforms
 from v2v.data.batch import BatchSource, EditExample
 from v2v.data.pair import Pair
 from v2v.models import initialization
 from v2v.models.autoencoder import VAE
+from v2v.models.detail_network import DetailNetwork
 from v2v.models.text_encoder import Tokenizer
 from v2v.pipeline.editor import EasyV2VEditor
 from v2v.pipeline.pretrained import Pretrained
-from v2v.train import callbacks, objectives, text, vae
+from v2v.train import callbacks, detail, objectives, text, vae
 from v2v.train.config import Experiment
+from v2v.train.detail import DetailBatch
 from v2v.train.loop import Hook
 from v2v.train.objectives import Parameters
 from v2v.train.stage import TrainingTask, fit_stage, log_info, to_host
@@ -98,6 +102,30 @@ def train_autoencoder(
         native.save_config(folder / "config.json", config)
         native.save_parameters(result, {"vae": params})
     return Autoencoder(native.load_parameters(result)["vae"], native.load_config(folder / "config.json"))
+
+
+def train_detail(
+    cfg: Experiment, network: DetailConfig, examples: BatchSource[DetailBatch], folder: Path
+) -> DetailWeights:
+    """Train the detail network.
+
+    Args:
+      cfg: the experiment; its `detail` stage is run.
+      network: sizes of the network.
+      examples: batches of edited frames.
+      folder: folder of the stage, which ends with detail.safetensors.
+
+    Returns:
+      the network.
+    """
+    result, module = folder / detail_file.FILE_NAME, DetailNetwork(network)
+    if not result.exists():
+        crop, small = (jnp.zeros((1, 2 * network.multiple, 2 * network.multiple, 3)) for _ in range(2))
+        params = jax.jit(module.init)(jax.random.key(cfg.seed), crop, crop, small, small)["params"]
+        task = TrainingTask(detail.objective(module), {"detail": params}, examples)
+        state = fit_stage(cfg, cfg.detail, folder, task)
+        detail_file.save_detail(result, detail_file.DetailWeights(network, to_host(state.result["detail"])))
+    return detail_file.load_detail(result)
 
 
 def encode_pairs(

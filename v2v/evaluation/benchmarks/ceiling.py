@@ -86,6 +86,7 @@ class TruthModel:
 
     def __init__(self, model: EditingModel):
         self.config, self.encode, self.decode = model.config, model.encode, model.decode
+        self.detail_network = model.detail_network
         self.encode_mask = model.encode_mask
         self.record = False
         self._latents: list[AnyLatents] = []
