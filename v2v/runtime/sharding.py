@@ -37,7 +37,7 @@ ShardingRules = tuple[tuple[str, str], ...]
 # more axis in front, L, the layers. The autoencoder is small, and no part of an edit's step; `edit` is the text encoder's head
 # while it learns names of edits; `ns_coeffs` are Muon's constants.
 PARAM_DIMS: ShardingRules = (
-    (r"vae/.*", "..."),
+    (r"(vae|detail)/.*", "..."),
     (r"text/blocks/[qkv]/kernel", "w h"),
     (r"text/blocks/o/kernel", "h w"),
     (r"text/blocks/(gate|up)/kernel", "w f"),
