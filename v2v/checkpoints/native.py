@@ -4,6 +4,7 @@
     tokenizer.json     the vocabulary                 abilities.json    what it is known to do (language/abilities.py), if measured
     base.safetensors   dit/… and text/…               vae.safetensors   vae/…
     lora.safetensors   lora/… and embed/… of the editing adapter; also the form in which `v2v train` leaves an adapter
+    detail.safetensors the detail network (detail_file.py), if there is one
 Names are our tree paths joined by "/". Tensors are float16, or, of the shipped VAE, int8 (its reconstructions stay the same to 0.01 dB):
     w ≈ q · scale,  q in -127..127, one float32 scale for each output channel (and layer) in "NAME:scale"
 Safetensors only: no pickle is ever read.

@@ -141,16 +141,15 @@ class ToEdit(grain.transforms.RandomMap):
             mask = (pair["area"] if exact else _pool_time_mask(pair, self.stride_t))[..., None]
         else:
             mask = pair["mask"] if exact else self._time_mask(pair)
-        has_embeds = "embeds" in pair and "embed_lengths" in pair
-        sentences = (
-            text["instructions"] if has_embeds else _fitting_sentences(text["instructions"], self.tokenizer)
-        )
+        sentences = text["instructions"]
+        if "embeds" not in pair:
+            sentences = _fitting_sentences(sentences, self.tokenizer)
         instruction = -1 if rng.random() < self.drop_text else int(rng.choice(len(sentences)))
         example: EditExample = {
             "source": pair["source"], "target": pair["target"], "mask": mask, "area": pair["area"],
             "record": record.index, "recipe": np.asarray(self.recipes.index(text.get("recipe", UNKNOWN_RECIPE)), np.int32),
         }  # fmt: skip
-        if has_embeds:
+        if "embeds" in pair and "embed_lengths" in pair:
             # The last embedding is that of the empty sentence.
             rows = np.split(pair["embeds"], np.cumsum(pair["embed_lengths"])[:-1])[instruction]
             example["text"] = np.pad(rows, ((0, self.tokenizer.text_len - len(rows)), (0, 0)))

@@ -6,13 +6,13 @@ examples -> **detail** -> train_step.py
 without a margin of each crop, where convolutions see the border of the crop instead of the frame around it.
 """
 
-from typing import TypedDict
+from typing import TypedDict, cast
 
 import jax
 import jax.numpy as jnp
 
 from v2v.array_types import Array, Float, UInt8
-from v2v.models.detail_network import DetailNetwork, merge_detail
+from v2v.models.detail_network import Detail, DetailNetwork, merge_detail
 from v2v.train.objectives import Metrics, Objective, Parameters
 from v2v.video.pixels import normalize_pixels
 
@@ -57,7 +57,7 @@ def objective(network: DetailNetwork) -> Objective[DetailBatch, DetailBatch, int
             normalize_pixels(rows[name].reshape(-1, *rows[name].shape[2:]))
             for name in ("frames", "transfer", "large", "target")
         )
-        detail = network.apply({"params": trained["detail"]}, frames, transfer, *small)
+        detail = cast(Detail, network.apply({"params": trained["detail"]}, frames, transfer, *small))
         inner = slice(2 * MARGIN, -2 * MARGIN)
         error = (merge_detail(frames, large, detail) - target)[:, inner, inner]
         mse = (error**2).mean((1, 2, 3))
