@@ -74,7 +74,7 @@ DEV = [
     "pdoc>=15",
     "pre-commit>=4",
     "pyright>=1.1.400",
-    "ruff>=0.12",
+    "ruff>=0.17.6",
 ]
 
 README = Path(__file__).parent / "README.md"

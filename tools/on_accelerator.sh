@@ -112,7 +112,7 @@ print(json.dumps(describe_run() | {"command": sys.argv[2]} | json.loads(line)))'
 }
 
 small() {  # options that make a stage the least there is; XLA on CPUs has not all products of bfloat16
-  local least="--pairs 64 --workers 1 --model.dit.dtype float32"
+  local least="--pairs 64 --workers 1 --model.dit.dtype float32 --model.flow.steps 1"
   for name in vae text base edit; do least+=" --$name.steps 2 --$name.batch 2"; done
   case $1 in
     speed) echo --tiny ;;

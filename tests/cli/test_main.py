@@ -1,6 +1,7 @@
 """The command line: what it prints, what it writes, and how it refuses."""
 
 import ast
+import dataclasses
 import json
 import os
 import re
@@ -20,6 +21,7 @@ from tests.fake_model import FakePretrained
 from v2v import EasyV2VEditor, Video, read
 from v2v import __version__ as v2v_version
 from v2v.cli import main, parsers
+from v2v.pipeline.settings import EditSettings
 
 ROOT = Path(main.__file__).parents[2]
 
@@ -57,6 +59,12 @@ def test_the_help_of_synth_asks_the_registry_of_recipes_and_nothing_heavier():
     done = fresh("-c", code)
     assert done.returncode == 0, done.stderr
     assert "usage: v2v" in done.stdout and "  lift, image         two rendered pictures" in done.stdout
+
+
+def test_every_setting_of_an_edit_is_an_option_of_the_same_default():
+    args = parsers.build_parser(main.COMMANDS).parse_args(["edit", "sample", "make it sepia"])
+    for setting in dataclasses.fields(EditSettings):
+        assert getattr(args, setting.name) == setting.default, setting.name
 
 
 def test_importing_the_package_is_free():

@@ -19,17 +19,31 @@ MAGIC = b"\x1a\x45\xdf\xa3"
 
 def encode_lossless(video: np.ndarray) -> bytes:
     """Return a clip uint8 [T, H, W, 3] RGB as the bytes of a Matroska file."""
+    return encode_clip(video, "libx264rgb", "rgb24", {"qp": "0", "preset": "ultrafast"})
+
+
+def encode_clip(video: np.ndarray, codec: str, pix_fmt: str, options: dict[str, str]) -> bytes:
+    """Return a clip as the bytes of a Matroska file, the same ones each time.
+
+    Args:
+      video: uint8 [T, H, W, 3] RGB.
+      codec: FFmpeg's name of the encoder.
+      pix_fmt: pixel format that is encoded.
+      options: of the encoder.
+    """
     file = io.BytesIO()
     with av.open(
         file, "w", format="matroska", options={"fflags": "+bitexact"}, buffer_size=BUFFER
     ) as container:
-        stream = container.add_stream("libx264rgb", rate=16)
+        stream = container.add_stream(codec, rate=16)
+        assert isinstance(stream, av.VideoStream), "encoders of pictures are asked for alone"
         stream.width, stream.height = video.shape[2], video.shape[1]
-        stream.pix_fmt = "rgb24"
-        stream.options = {"qp": "0", "preset": "ultrafast", "flags": "+bitexact"}
+        stream.pix_fmt = pix_fmt
+        stream.options = {**options, "flags": "+bitexact"}
         stream.codec_context.thread_count = 1
         for picture in video:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            container.mux(stream.encode(frame if pix_fmt == "rgb24" else frame.reformat(format=pix_fmt)))
         container.mux(stream.encode())
     return file.getvalue()
 
