@@ -117,8 +117,8 @@ small() {  # options that make a stage the least there is; XLA on CPUs has not a
   case $1 in
     speed) echo --tiny ;;
     embedded | one_way) echo "$least" ;;
-    score) echo --pairs 8 --flicker-pairs 0 ;;
-    ablate) echo --groups rank --seeds 0 --steps 2 --scored 8 "$least" ;;
+    score) echo --pairs 2 --flicker-pairs 0 ;;
+    ablate) echo --groups rank --seeds 0 --steps 2 --scored 2 "$least" ;;
   esac
 }
 

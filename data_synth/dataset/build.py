@@ -358,6 +358,8 @@ def _select_pairs(
             f"pairs: expected some from {', '.join(dict.fromkeys(request.recipes))}, got none from seed {request.seed} on; "
             f"dropped: {reasons or 'nothing, no row is left'}"
         )
+    if pair_count < request.pairs:
+        note(f"pairs: {pair_count} of {request.pairs}, no further row is left")
     return examples
 
 
