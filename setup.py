@@ -59,6 +59,7 @@ BROWSER = [*TEST, "playwright>=1.50"]
 PARITY = [
     *TEST,
     "diffusers>=0.37",
+    "gguf>=0.17",
     "peft>=0.17",
     # transformers reads vocabularies of sentencepiece with it.
     "protobuf>=7",

@@ -96,7 +96,7 @@ def test_pickles_that_are_no_files_of_torch(tmp_path):
     "file, words",
     [
         ("model.pt", "model.pt: expected a file of torch.save, could not read it"),
-        ("wan-Q4.gguf", "is quantized GGUF"),
+        ("wan-Q4.gguf", "wan-Q4.gguf: expected a GGUF file"),
     ],
 )
 def test_transformers_in_files_that_are_not_read_are_named(tmp_path, file, words):

@@ -11,7 +11,7 @@ import pytest
 
 from tests.checkpoints import small_models, torch_files
 from tests.parity import tiny
-from v2v.checkpoints import hub, model_folder, safetensors_file, wan
+from v2v.checkpoints import hub, hub_files, model_folder, part_files, safetensors_file, wan
 from v2v.checkpoints.tensor_files import TensorFiles
 from v2v.checkpoints.torch_file import read_torch_file
 from v2v.cli import main
@@ -313,10 +313,27 @@ def test_relatives_whose_transformer_has_another_name(tmp_path):
         model_folder.read_model_folder(tmp_path)
 
 
-def test_gguf_is_named_in_the_folders_of_comfyui(tmp_path):
-    comfy(tmp_path)
-    shutil.rmtree(tmp_path / "diffusion_models")
-    (tmp_path / "unet").mkdir()
-    (tmp_path / "unet" / "wan2.2-Q4_K_M.gguf").write_bytes(b"GGUF")
-    with pytest.raises(InputError, match="is quantized GGUF, which is not read"):
-        model_folder.read_model_folder(tmp_path)
+def test_shards_of_torch_with_an_index(tmp_path):
+    """As older releases have them, in the folders of diffusers; a shard that is missing is named."""
+    tensors = tiny.tensors("dit", CFG)
+    names, folder = list(tensors), tmp_path / "transformer"
+    folder.mkdir()
+    weight_map = {}
+    for number, part in enumerate((names[::2], names[1::2]), 1):
+        file = torch_files.write(
+            folder / f"diffusion_pytorch_model-0000{number}-of-00002.bin", {n: tensors[n] for n in part}
+        )
+        weight_map |= dict.fromkeys(part, file.name)
+    index = folder / "diffusion_pytorch_model.bin.index.json"
+    index.write_text(json.dumps({"metadata": {}, "weight_map": weight_map}))
+    for place in (folder, index):
+        files = TensorFiles.open(place)
+        assert set(files.slots) == set(names)
+        for name in names[:3]:
+            np.testing.assert_array_equal(files.read(name), tensors[name])
+    assert part_files.open_parts(tmp_path)["dit"].path == index
+    listed = [f"transformer/{file.name}" for file in folder.iterdir()]
+    assert set(hub_files._torch_files(listed)) == set(listed)
+    file.unlink()
+    with pytest.raises(InputError, match="names 2 files, 1 not there: diffusion_pytorch_model-00002"):
+        TensorFiles.open(folder)

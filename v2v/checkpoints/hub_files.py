@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 
 from v2v.checkpoints import torch_file
 from v2v.checkpoints.part_files import SUBFOLDERS, guess_part
-from v2v.checkpoints.tensor_files import INDEX_SUFFIX
+from v2v.checkpoints.tensor_files import SAFETENSORS_INDEX, TORCH_INDEX
 
 # Small files of a published model, wherever a release keeps them.
 DESCRIPTIONS = (
@@ -59,23 +59,33 @@ def select_files(paths: Iterable[str]) -> list[str]:
     parts: set[str] = set()
     for part, folder in SUBFOLDERS.items():
         inside = [p for p in present if p.rpartition("/")[0] == folder]
-        weights = select_weights(inside) or _one_torch_file(inside)
+        weights = select_weights(inside) or _torch_files(inside)
         selected.update(weights, present.intersection([f"{folder}/config.json"]))
         parts.update([part] if weights else [])
     top = [p for p in present if "/" not in p]
     if "dit" not in parts:
-        lone = [p for p in top if _is_weights(p) or p.endswith(INDEX_SUFFIX)]
+        lone = [p for p in top if _is_weights(p) or p.endswith(SAFETENSORS_INDEX)]
         selected.update(lone)
         parts.update(guess_part(p) for p in lone)
     for part in SUBFOLDERS.keys() - parts:
-        selected.update(_one_torch_file([p for p in top if guess_part(p) == part]))
+        selected.update(_torch_files([p for p in top if guess_part(p) == part]))
     if not present.intersection(DESCRIPTIONS[-3:]):
         selected.update(sorted(present.intersection(SENTENCEPIECE_FILES))[:1])
     return sorted(selected)
 
 
-def _one_torch_file(paths: Iterable[str]) -> list[str]:
-    """Return the file of torch.save with the shortest name, as a list of at most one."""
+def _torch_files(paths: Iterable[str]) -> list[str]:
+    """Return one copy of weights of torch.save: an index and its shards, or the file with the shortest name; empty where there is none."""
+    paths = list(paths)
+    indices = sorted(
+        (path for path in paths if path.endswith(TORCH_INDEX)), key=lambda path: (len(path), path)
+    )
+    if indices:
+        stem = re.escape(indices[0].removesuffix(TORCH_INDEX))
+        return [
+            indices[0],
+            *(p for p in sorted(paths) if re.fullmatch(rf"{stem}-\d{{5}}-of-\d{{5}}\.bin", p)),
+        ]
     files = [path for path in paths if path.endswith(torch_file.SUFFIXES)]
     return sorted(files, key=lambda path: (len(path), path))[:1]
 
@@ -91,8 +101,8 @@ def select_weights(paths: Sequence[str]) -> list[str]:
     copies: dict[str, list[str]] = {}
     for path in paths:
         shard = _SHARD.fullmatch(path)
-        if path.endswith(INDEX_SUFFIX):
-            copies.setdefault(path.removesuffix(INDEX_SUFFIX), []).append(path)
+        if path.endswith(SAFETENSORS_INDEX):
+            copies.setdefault(path.removesuffix(SAFETENSORS_INDEX), []).append(path)
         elif shard:
             copies.setdefault(shard[1], []).append(path)
         elif _is_weights(path):
@@ -103,7 +113,7 @@ def select_weights(paths: Sequence[str]) -> list[str]:
     files = copies[plainest]
     # A whole file beside shards of the same name is a second copy.
     shards = [path for path in files if path != f"{plainest}.safetensors"]
-    return shards if any(path.endswith(INDEX_SUFFIX) for path in shards) else files
+    return shards if any(path.endswith(SAFETENSORS_INDEX) for path in shards) else files
 
 
 def select_unreadable(paths: Iterable[str]) -> list[str]:

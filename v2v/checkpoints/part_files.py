@@ -11,12 +11,14 @@ Headers alone are read. Of several files that could be a part those that this pa
 from dataclasses import dataclass
 from pathlib import Path
 
-from v2v.checkpoints import hub_client, name_mapping, torch_file, wan_config
-from v2v.checkpoints.tensor_files import INDEX_SUFFIX, TensorFiles
+from v2v.checkpoints import gguf_file, hub_client, name_mapping, torch_file, wan_config
+from v2v.checkpoints.gguf_blocks import BLOCK_FORMATS
+from v2v.checkpoints.tensor_files import INDEX_SUFFIXES, TensorFiles
 from v2v.checkpoints.wan import NAME_PREFIXES
 from v2v.errors import InputError, note
 from v2v.runtime import text_files
 
+WEIGHT_SUFFIXES = (".safetensors", *torch_file.SUFFIXES, gguf_file.SUFFIX, *INDEX_SUFFIXES)
 SUBFOLDERS = {"dit": "transformer", "vae": "vae", "text": "text_encoder"}
 # Folders of ComfyUI by what they hold, and where they are in what people name.
 COMFY_FOLDERS = {
@@ -142,9 +144,7 @@ class _Finder:
 
     def take_folder(self, part: str, folder: Path) -> None:
         """Take a part from its own folder in the layout of diffusers."""
-        has_weights = any(folder.glob("*.safetensors*")) or any(
-            file.suffix in torch_file.SUFFIXES for file in folder.glob("*")
-        )
+        has_weights = any(file.name.endswith(WEIGHT_SUFFIXES) for file in folder.glob("*"))
         # ComfyUI calls a folder of any autoencoders vae.
         if part in self.parts or not has_weights or (part == "vae" and len(_list_weights(folder)) > 1):
             return
@@ -164,6 +164,13 @@ class _Finder:
             candidates = {
                 file: opened for file, opened in candidates.items() if self._fits(part, opened)
             } or candidates
+        plain = {file: opened for file, opened in candidates.items() if file.suffix != gguf_file.SUFFIX}
+        if 0 < len(plain) < len(candidates):
+            quantized = ", ".join(file.name for file in candidates if file not in plain)
+            note(
+                f"{SUBFOLDERS[part]}: {next(iter(plain)).name} goes before GGUF; pass the file to use {quantized}"
+            )
+            candidates = plain
         if len(candidates) > 1 and part == "dit":
             names = ", ".join(str(file.relative_to(self.root)) for file in candidates)
             raise InputError(
@@ -178,7 +185,7 @@ class _Finder:
         self.parts[part] = candidates[file]
 
     def report_unreadable(self) -> None:
-        """Tell of files in place of a part that is missing: relatives of the backbone, and GGUF."""
+        """Tell of files in place of a part that is missing: relatives of the backbone, and other parts in GGUF, whose tensors have other names."""
         for opened in list(self._opened.values()) if "dit" not in self.parts else ():
             if opened is not None and (kind := wan_config.describe_relative(opened.slots)):
                 self._report(f"{opened.path}: is {kind}; {wan_config.SUPPORTED_MODELS}")
@@ -191,8 +198,10 @@ class _Finder:
         quantized = [file for folder in (self.root, *folders) for file in sorted(folder.glob("*.gguf"))]
         for part in name_mapping.PARTS:
             mine = [file for file in quantized if guess_part(file.name) == part]
-            if part not in self.parts and mine:
-                self._open(mine[0])
+            if part not in self.parts and mine and self._open(mine[0]) is not None:
+                self._report(
+                    f"{mine[0]}: holds no {SUBFOLDERS[part]} by the names of its tensors; of GGUF, transformers are read, use safetensors for others"
+                )
 
     def _open(self, place: Path) -> TensorFiles | None:
         """Open a file or folder once; None where it can't be read."""
@@ -234,9 +243,10 @@ def _holds(part: str, files: TensorFiles) -> bool:
 
 
 def _precision(files: TensorFiles) -> tuple[int, int]:
-    """Return what of several files of the same part is more: 8-bit floats last, then by size."""
+    """Return what of several files of the same part is more: few bits last, then by size."""
     slots = files.slots.values()
-    return -sum(slot.dtype.startswith("F8_") for slot in slots), sum(slot.size for slot in slots)
+    small = sum(slot.dtype.startswith("F8_") or slot.dtype in BLOCK_FORMATS for slot in slots)
+    return -small, sum(slot.size for slot in slots)
 
 
 def guess_part(path: str) -> str:
@@ -248,10 +258,10 @@ def guess_part(path: str) -> str:
 def _list_weights(folder: Path, recursive: bool = False) -> list[Path]:
     """Return the checkpoints in a folder: indices, files that no index lists, and files of torch.save."""
     files = [file for file in sorted(folder.glob("**/*" if recursive else "*")) if file.is_file()]
-    indices = [file for file in files if file.name.endswith(INDEX_SUFFIX)]
+    indices = [file for file in files if file.name.endswith(INDEX_SUFFIXES)]
     shards = {index.parent / name for index in indices for name in _listed_shards(index)}
-    lone = [file for file in files if file.suffix == ".safetensors" and file not in shards]
-    return [*indices, *lone, *(file for file in files if file.suffix in torch_file.SUFFIXES)]
+    lone = [file for file in files if file.name.endswith(WEIGHT_SUFFIXES) and file not in {*shards, *indices}]
+    return [*indices, *sorted(lone, key=lambda file: (file.suffix != ".safetensors", file))]
 
 
 def _listed_shards(index: Path) -> set[str]:

@@ -1,4 +1,4 @@
-"""The tensors of one checkpoint by name, whatever its files are: safetensors, shards with an index, or files of torch.save.
+"""The tensors of one checkpoint by name, whatever its files are: safetensors, files of torch.save, shards of either with an index, or GGUF.
 
 Weights of 8 bits with a factor beside them ("scaled" checkpoints of ComfyUI) are read as their product, in float32:
 
@@ -9,12 +9,14 @@ from pathlib import Path
 
 import numpy as np
 
-from v2v.checkpoints import safetensors_file, torch_file
+from v2v.checkpoints import gguf_file, safetensors_file, torch_file
 from v2v.checkpoints.tensor_slot import TensorSlot, read_bytes, read_slot
 from v2v.errors import InputError
 from v2v.runtime import text_files
 
-INDEX_SUFFIX = ".safetensors.index.json"
+# Of the indices of sharded checkpoints, of safetensors and of torch.save.
+SAFETENSORS_INDEX, TORCH_INDEX = ".safetensors.index.json", ".bin.index.json"
+INDEX_SUFFIXES = (SAFETENSORS_INDEX, TORCH_INDEX)
 # What lies beside NAME.weight of a scaled checkpoint: its factor; what a program that multiplies in 8 bits wants to know.
 SCALES = ("scale_weight", "weight_scale")
 QUANTISATION_NOTES = ("scale_input", "input_scale", "comfy_quant")
@@ -43,10 +45,8 @@ class TensorFiles:
           InputError: missing or truncated files, an index with missing files or tensors, or a format that is not read.
         """
         path = _find_file(Path(path))
-        if path.suffix in torch_file.SUFFIXES:
-            return cls(path, torch_file.read_torch_file(path), {})
-        if not path.name.endswith(INDEX_SUFFIX):
-            return cls(path, *safetensors_file.read_header(path))
+        if not path.name.endswith(INDEX_SUFFIXES):
+            return cls(path, *_read_header(path))
         text = text_files.read_text(path)
         try:
             weight_map = text_files.parse_json(text)["weight_map"]
@@ -64,7 +64,7 @@ class TensorFiles:
             )
         slots, metadata = {}, {}
         for name in files:
-            file_slots, file_metadata = safetensors_file.read_header(path.parent / name)
+            file_slots, file_metadata = _read_header(path.parent / name)
             slots.update(file_slots)
             metadata.update(file_metadata)
         missing = sorted(set(weight_map) - set(slots))
@@ -75,7 +75,7 @@ class TensorFiles:
         return cls(path, slots, metadata)
 
     def read(self, name: str) -> np.ndarray:
-        """Read one tensor in the file's own type, a scaled one in float32: floats of 8 to 64 bits, or a scalar integer.
+        """Read one tensor in the file's own type, a scaled or quantized one in float32: floats of 8 to 64 bits, or a scalar integer.
 
         Raises:
           InputError: another type, NaN or infinite values, or a file that ends early.
@@ -99,6 +99,15 @@ class TensorFiles:
         return read_bytes(self.slots[name], name).tobytes()
 
 
+def _read_header(path: Path) -> tuple[dict[str, TensorSlot], dict[str, str]]:
+    """Return the places of a file's tensors, and its metadata; the format is known by the file's name."""
+    if path.suffix in torch_file.SUFFIXES:
+        return torch_file.read_torch_file(path), {}
+    if path.suffix == gguf_file.SUFFIX:
+        return gguf_file.read_gguf_file(path)
+    return safetensors_file.read_header(path)
+
+
 def _split_scales(slots: dict[str, TensorSlot]) -> tuple[dict[str, TensorSlot], dict[str, TensorSlot]]:
     """Return the tensors without what quantisation adds, and the factor of each scaled one by its name."""
     weights = {
@@ -117,24 +126,24 @@ def _split_scales(slots: dict[str, TensorSlot]) -> tuple[dict[str, TensorSlot], 
 
 def _find_file(path: Path) -> Path:
     """Return the index or the only file of weights at `path`."""
-    if path.suffix == ".gguf":
-        raise InputError(
-            f"{path}: is quantized GGUF, which is not read; use the weights from Wan-AI/Wan2.2-TI2V-5B-Diffusers"
-        )
     if path.is_file():
         return path
     if not path.is_dir():
         raise InputError(f"{path}: expected a .safetensors file or a folder with one, found nothing")
-    indices = sorted(path.glob(f"*{INDEX_SUFFIX}"))
-    if len(indices) == 1:
-        return indices[0]
-    files = sorted(path.glob("*.safetensors"))
-    if not indices and len(files) == 1:
-        return files[0]
-    pickles = sorted(p for p in path.iterdir() if p.suffix in torch_file.SUFFIXES)
-    if not indices and not files and len(pickles) == 1:
-        return pickles[0]
-    names = ", ".join(p.name for p in indices or files or pickles) or "neither"
+    kinds = (
+        (SAFETENSORS_INDEX,),
+        (".safetensors",),
+        (TORCH_INDEX,),
+        torch_file.SUFFIXES,
+        (gguf_file.SUFFIX,),
+    )
+    found: list[Path] = []
+    for suffixes in kinds:
+        files = sorted(file for file in path.iterdir() if file.name.endswith(suffixes))
+        if len(files) == 1 and not found:
+            return files[0]
+        found = found or files
+    names = ", ".join(p.name for p in found) or "neither"
     raise InputError(
-        f"{path}: expected one *{INDEX_SUFFIX} or one .safetensors file, found {names}; pass the file itself"
+        f"{path}: expected one *{SAFETENSORS_INDEX} or one .safetensors file, found {names}; pass the file itself"
     )

@@ -8,6 +8,8 @@ from pathlib import Path
 import ml_dtypes
 import numpy as np
 
+from v2v.checkpoints import gguf_blocks
+from v2v.checkpoints.gguf_blocks import BLOCK_FORMATS
 from v2v.errors import InputError
 
 FLOAT_DTYPES = {
@@ -26,6 +28,7 @@ OTHER_DTYPES = {
     "U8": np.uint8,
     "BOOL": np.bool_,
 }
+READABLE_DTYPES = (*FLOAT_DTYPES, *BLOCK_FORMATS)
 # A member of a ZIP archive begins with this many bytes, of which the last four are the lengths of its name and of an extra field.
 ZIP_HEADER = struct.Struct("<4s22xHH")
 
@@ -36,7 +39,7 @@ class TensorSlot:
 
     Attributes:
       file: the file.
-      dtype: the code of safetensors, such as "BF16".
+      dtype: the code of safetensors, such as "BF16", or of GGUF's blocks, such as "Q4_K".
       shape: the tensor's shape.
       start: byte offset in the file; in a ZIP archive of the header of the member that holds it.
       size: length in bytes.
@@ -54,7 +57,7 @@ class TensorSlot:
 
 
 def read_slot(slot: TensorSlot, name: str) -> np.ndarray:
-    """Read one tensor in the file's own type: floats of 8 to 64 bits, or a scalar integer (the alpha of some LoRA files).
+    """Read one tensor in the file's own type: floats of 8 to 64 bits, or a scalar integer (the alpha of some LoRA files); blocks of GGUF in float32.
 
     Args:
       slot: its place.
@@ -63,6 +66,8 @@ def read_slot(slot: TensorSlot, name: str) -> np.ndarray:
     Raises:
       InputError: another type, NaN or infinite values, or a file that ends early.
     """
+    if slot.dtype in BLOCK_FORMATS:
+        return _read_blocks(slot, name)
     is_scalar = slot.dtype in OTHER_DTYPES and slot.shape in ((), (1,))
     if not is_scalar and slot.dtype not in FLOAT_DTYPES:
         raise InputError(
@@ -75,6 +80,22 @@ def read_slot(slot: TensorSlot, name: str) -> np.ndarray:
     else:
         x = np.lib.stride_tricks.as_strided(x, slot.shape, [n * x.itemsize for n in slot.strides]).copy()
     if not is_scalar and not _is_finite(x):
+        raise InputError(
+            f"{slot.file}: {name} holds NaN or infinite values; the file is damaged, fetch it again"
+        )
+    return x
+
+
+def _read_blocks(slot: TensorSlot, name: str) -> np.ndarray:
+    """Read a tensor in blocks of GGUF, float32."""
+    stored = BLOCK_FORMATS[slot.dtype]
+    count, rest = divmod(math.prod(slot.shape), stored.values)
+    if rest or slot.size != count * stored.size:
+        raise InputError(
+            f"{slot.file}: {name} {list(slot.shape)} has {slot.size} bytes, which are no {slot.dtype} of that shape; fetch it again"
+        )
+    x = gguf_blocks.dequantize(read_bytes(slot, name), slot.dtype).reshape(slot.shape)
+    if not _is_finite(x):
         raise InputError(
             f"{slot.file}: {name} holds NaN or infinite values; the file is damaged, fetch it again"
         )

@@ -20,7 +20,7 @@ from jax.typing import DTypeLike
 from v2v.checkpoints import name_mapping, safetensors_file
 from v2v.checkpoints.flat_tree import flatten_tree, unflatten_tree
 from v2v.checkpoints.tensor_files import TensorFiles
-from v2v.checkpoints.tensor_slot import FLOAT_DTYPES
+from v2v.checkpoints.tensor_slot import FLOAT_DTYPES, READABLE_DTYPES
 from v2v.config import ModelConfig, WeightsDtype
 from v2v.errors import InputError
 from v2v.models import quantized
@@ -166,7 +166,7 @@ def match_tensors(
             del file_names[alias]
     both = sorted(set(expected) & set(file_names))
     packed = [(name, f"is {files.slots[file_names[name]].dtype}") for name in both]
-    packed = [(name, what) for name, what in packed if what.removeprefix("is ") not in FLOAT_DTYPES]
+    packed = [(name, what) for name, what in packed if what.removeprefix("is ") not in READABLE_DTYPES]
     if packed:
         raise InputError(
             f"{files.path}: expected tensors of {', '.join(FLOAT_DTYPES)}, but "
