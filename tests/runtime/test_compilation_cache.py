@@ -11,7 +11,7 @@ import pytest
 from tests import tiny_model
 from tests.example_clips import picture
 from v2v import Video
-from v2v.cli import edit
+from v2v.cli import edit_ahead
 from v2v.errors import InputError
 from v2v.runtime import compilation_cache
 
@@ -69,8 +69,8 @@ def test_settings_of_the_users_own_are_left(monkeypatch):
 
 
 def test_buckets():
-    assert edit.parse_buckets("") == [edit.Bucket()]
-    assert edit.parse_buckets("4, 8x5") == [edit.Bucket(4), edit.Bucket(8, 5)]
+    assert edit_ahead.parse_buckets("") == [edit_ahead.Bucket()]
+    assert edit_ahead.parse_buckets("4, 8x5") == [edit_ahead.Bucket(4), edit_ahead.Bucket(8, 5)]
     for bad in ("four", "4x5x6", "4x"):
         with pytest.raises(InputError, match="--warm"):
-            edit.parse_buckets(bad)
+            edit_ahead.parse_buckets(bad)

@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from v2v.assets import EMBEDDED
+from v2v.cli.edit_ahead import compile_ahead, parse_buckets
+from v2v.cli.edit_report import format_report, format_skips, tell_memory
 from v2v.errors import InputError, note
 from v2v.pipeline.settings import EditReport, EditRequest, EditSettings, add_skips, check_combination
 from v2v.runtime import devices
@@ -30,7 +32,6 @@ if TYPE_CHECKING:  # heavy imports wait until the input is checked
     from v2v.config import WeightsDtype
     from v2v.pipeline.editor import EasyV2VEditor
     from v2v.pipeline.manifest import ManifestDefaults
-    from v2v.pipeline.model import EditingModel
     from v2v.pipeline.pretrained import Pretrained
 
 logger = logging.getLogger(__name__)
@@ -179,9 +180,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             return _run_manifest(args, progress)
         _check_effect(args, "with --warm", UNUSED_FOR_WARM)
         _check_scale(args)
-        return compile_ahead(
-            parse_buckets(args.warm), _settings(args), _model_options(args, progress), progress
-        )
+        buckets, settings = parse_buckets(args.warm), _settings(args)
+        return compile_ahead(buckets, settings, _model_options(args, progress).load_editor(), progress)
     if args.out is not None and args.output is None:
         raise InputError(f"edit: --out is the folder of a manifest; for one clip say -o {args.out}")
     _check_effect(args, "without --manifest", UNUSED_FOR_ONE)
@@ -280,28 +280,6 @@ def edit_clip(
         "device": devices.describe_devices(),
         "seconds": {"load": round(loaded - start, 3), "edit": round(end - loaded, 3)},
     }
-
-
-def tell_memory(model: "EditingModel", quiet: bool = False) -> None:
-    """Print what the plan of memory does, where parts make room for others; note if it expects that memory won't do.
-
-    Args:
-      model: the model.
-      quiet: print the note alone.
-    """
-    from v2v.pipeline.pretrained import Pretrained
-
-    if not isinstance(model, Pretrained):
-        return
-    plan = model.plan_memory()
-    if not plan.fits:
-        peak, gib = plan.peak, 2**30
-        note(
-            f"memory: {peak.name} is expected to take {peak.peak_bytes / gib:.1f} GiB, the device has {plan.device_bytes / gib:.1f}; "
-            "if it fails choose a smaller --size, or --weights-dtype int8"
-        )
-    elif plan.makes_room and not quiet:
-        print(f"v2v: memory: {plan.summary()}", file=sys.stderr)
 
 
 def _list_looks(args: argparse.Namespace, progress: bool) -> dict[str, Any]:
@@ -511,7 +489,7 @@ def edit_manifest(
             print(f"v2v: note: line {result['line']}: {text}", file=sys.stderr)
         if not quiet:
             status = f"line {result['line']}: {result['status']}: {result['output']}"
-            status = result["error"] or ", ".join([status, *_format_skips([result["report"]])])
+            status = result["error"] or ", ".join([status, *format_skips([result["report"]])])
             print(f"v2v: {'error: ' if result['error'] else ''}{status}", file=sys.stderr)
     results = batch.gather_results(results)
     target = Path(out) / batch.RESULTS_FILE
@@ -522,7 +500,7 @@ def edit_manifest(
     counts = Counter(result["status"] for result in results)
     if not quiet:
         summary = f"{counts['done']} done, {counts['skipped']} done before, {counts['failed']} failed"
-        skips = _format_skips(result["report"] for result in results)
+        skips = format_skips(result["report"] for result in results)
         print(f"v2v: {'; '.join([summary, *skips])}", file=sys.stderr)
     return {
         "output": str(target),
@@ -532,101 +510,6 @@ def edit_manifest(
         "failures": [result["error"] for result in results if result["status"] == "failed"],
         "exit": 1 if counts["failed"] else 0,
     }
-
-
-@dataclass(frozen=True)
-class Bucket:
-    """A shape to compile for.
-
-    Attributes:
-      steps: sampling steps; None for the model's.
-      window: frames of a window; None for the model's.
-    """
-
-    steps: int | None = None
-    window: int | None = None
-
-
-def compile_ahead(
-    buckets: list[Bucket], settings: EditSettings, model: ModelOptions, progress: bool = False
-) -> dict[str, Any]:
-    """Compile the programs of each bucket, with and without a reference, into the compilation cache.
-
-    Args:
-      buckets: the shapes.
-      settings: the other settings.
-      model: the model.
-      progress: show progress bars.
-
-    Returns:
-      The report.
-    """
-    import numpy as np
-
-    from v2v.runtime import compilation_cache
-    from v2v.runtime.environment import cache_folder
-
-    editor = model.load_editor()
-    config = editor.model.config
-    frame = np.full((1, config.height, config.width, 3), 128, np.uint8)
-    references = (None, frame[0]) if "reference" in editor.model.conditions else (None,)
-    instruction = _find_known_instruction(editor.model)
-    with compilation_cache.count_compilations() as compiles:
-        for bucket in buckets:
-            compiled = dataclasses.replace(
-                settings, steps=bucket.steps, window=bucket.window, start=None, end=None
-            )
-            for reference in references:
-                request = EditRequest(frame, instruction, None, reference, compiled)
-                editor.edit(request, progress=progress).in_memory()
-    return {"output": str(cache_folder("jax")), "compiled": compiles.compiled, "found": compiles.hits}
-
-
-def parse_buckets(text: str) -> list[Bucket]:
-    """Parse a list of buckets such as "4,8,8x5"; an empty list is one bucket of the model's defaults.
-
-    Raises:
-      InputError: `text` is no such list.
-    """
-    try:
-        parts = [[int(n) for n in part.split("x")] for part in text.split(",") if part.strip()]
-        if any(len(numbers) > 2 for numbers in parts):
-            raise ValueError
-        return [Bucket(*numbers) for numbers in parts] or [Bucket()]
-    except ValueError:
-        raise InputError(
-            f'--warm: expected steps, or steps x frames, such as "4,8,8x5", got "{text}"'
-        ) from None
-
-
-def format_report(report: EditReport) -> str:
-    """Format the report of an edit as one line."""
-    parts = [f'"{report["prompt"]}"']
-    if edits := report.get("edits"):
-        parts.append(f"read as: {'; '.join(edits)}")
-    if report["strength"] < 1:
-        parts.append(f"strength {report['strength']:g}")
-    area = f"{report['mask_area']:.1%} of the frame" if report["mask_area"] < 1 else "the whole frame"
-    parts.append(
-        f"{area} for {report['edited_seconds']:.2f} s ({report['edited_from']:.2f} to {report['edited_to']:.2f})"
-    )
-    if "leak" in report:
-        unrestored = report.get("leak_model")
-        detail = f"; {unrestored:.2f} before restoring" if unrestored else ""
-        state = "unchanged" if report["leak"] == 0 else "changed"
-        parts.append(f"outside the mask: {state} (mean difference {report['leak']:.2f} of 255{detail})")
-    return ", ".join([*parts, *_format_skips([report])])
-
-
-def _format_skips(reports: Iterable[EditReport | dict[str, Any]]) -> list[str]:
-    """Format the share of skipped steps and the error they cost, as a list of one phrase; empty if none were skipped."""
-    measured = [report for report in reports if "skipped" in report and "skip_snr" in report]
-    if not measured:
-        return []
-    shares, snr = [report["skipped"] for report in measured], [report["skip_snr"] for report in measured]
-    error = f"{min(snr)}" if min(snr) == max(snr) else f"{min(snr)} to {max(snr)}"
-    share = sum(shares) / len(shares)
-    return [f"{share:.0%} of steps skipped after the first windows, error {error} dB below the edit"]
 
 
 def _check_effect(args: argparse.Namespace, mode: str, option_names: tuple[str, ...]) -> None:
@@ -767,8 +650,3 @@ def _build_mesh() -> "Mesh | None":
 
     devices = jax.local_devices()
     return None if len(devices) == 1 else make_mesh(devices=devices)
-
-
-def _find_known_instruction(model: "EditingModel") -> str:
-    """Return an instruction with a word in the model's vocabulary; compiled programs don't depend on which."""
-    return "make it sepia" if len(model.embed_text(["make it sepia"]).unknown) < 3 else "a"
