@@ -34,13 +34,13 @@ class PictureClips:
     Attributes:
       pictures: Files of photographs; alpha is ignored.
       cutouts: Files of pictures whose alpha says what belongs to the object; () for none.
-      skipped: Files among the cut-outs that have no alpha.
+      opaque: Files among the cut-outs that have no alpha.
       looks: Share of clips that have a look.
     """
 
     pictures: tuple[str, ...]
     cutouts: tuple[str, ...] = ()
-    skipped: tuple[str, ...] = ()
+    opaque: tuple[str, ...] = ()
     looks: float = LOOK
 
     def without_look(self) -> PictureClips:
@@ -72,12 +72,12 @@ def read_picture_folders(pictures: str | Path, cutouts: str | Path | None = None
       InputError: a folder holds no picture, or the second none with alpha.
     """
     files = _list_files(cutouts) if cutouts else ()
-    skipped = tuple(path for path in files if not _has_alpha(path))
-    if files and len(skipped) == len(files):
+    opaque = tuple(path for path in files if not _has_alpha(path))
+    if files and len(opaque) == len(files):
         raise InputError(
             f"{cutouts}: expected pictures with alpha, found none among {len(files)}; leave the cut-outs out"
         )
-    return PictureClips(_list_files(pictures), tuple(sorted({*files} - {*skipped})), skipped)
+    return PictureClips(_list_files(pictures), tuple(sorted({*files} - {*opaque})), opaque)
 
 
 @functools.lru_cache(maxsize=512)

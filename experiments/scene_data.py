@@ -163,7 +163,7 @@ def clips(cfg: Experiment) -> BatchSource[np.ndarray]:
     if pictures:
         log_info(
             f"clips from {len(pictures.pictures)} pictures and {len(pictures.cutouts)} cut-outs; "
-            f"{len(pictures.skipped)} files without alpha are left out"
+            f"{len(pictures.opaque)} files without alpha are left out"
         )
 
     class Render(grain.transforms.Map):

@@ -219,3 +219,35 @@ def test_the_rules_can_fail():
     statement = ast.parse("from v2v.video import mask").body[0]
     assert list(imported_modules(statement)) == ["v2v.video.mask"]
     assert module_path("numpy") is None and "json" in sys.stdlib_module_names
+
+
+# Words that name nothing: what was done with a value, or where it stood, not what it is.
+VAGUE = frozenset(
+    """made kept said told shown asked chosen found given gone taken drawn held seen known written sent begun got before after own lay laid
+    walk walked together alone whole wanted needed used unused needs wants asks replies answered answers added entered writes watch watched
+    guess fresh saying joined named settled described carried carry finish finished plugged stood put picked counted placed missed dropped
+    skipped failed spoken heard meant lent owned so such rest much many most few some thing things way here there then now once
+    again""".split()
+)
+# Keys of files, names of options and terms of libraries (a scan's carry) keep theirs.
+MOST_VAGUE_NAMES = 40
+
+
+def bound_name(node: ast.AST) -> str:
+    """Return the name that a node binds, "" for none."""
+    if isinstance(node, ast.Name | ast.Attribute) and isinstance(node.ctx, ast.Store):
+        return node.id if isinstance(node, ast.Name) else node.attr
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        return node.name
+    return node.arg if isinstance(node, ast.arg) else ""
+
+
+def test_names_tell_what_they_hold():
+    vague = [
+        f"{path}:{getattr(node, 'lineno', 0)}: {name}"
+        for path in sources()
+        if not path.startswith("experiments/")
+        for node in ast.walk(tree(path))
+        if (name := bound_name(node)).strip("_").lower() in VAGUE
+    ]
+    assert len(vague) <= MOST_VAGUE_NAMES, "rename some of these to nouns:\n" + "\n".join(vague)

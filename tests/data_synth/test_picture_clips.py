@@ -27,7 +27,7 @@ def folders(tmp_path):
 
 def test_clips_repeat_and_have_the_size(folders):
     clips = read_picture_folders(*folders)
-    assert len(clips.pictures) == 2 and [path.rsplit("/", 1)[1] for path in clips.skipped] == ["opaque.png"]
+    assert len(clips.pictures) == 2 and [path.rsplit("/", 1)[1] for path in clips.opaque] == ["opaque.png"]
     for seed in range(8):
         clip = clips(seed, 5, 32, 48)
         assert clip.shape == (5, 32, 48, 3) and clip.dtype == np.uint8

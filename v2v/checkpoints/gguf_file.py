@@ -59,9 +59,9 @@ def read_gguf_file(path: Path) -> tuple[dict[str, TensorSlot], dict[str, str]]:
     for name, (shape, kind, offset) in tensors.items():
         dtype = TENSOR_TYPES.get(kind)
         if dtype is None:
-            known = ", ".join(TENSOR_TYPES.values())
+            types = ", ".join(TENSOR_TYPES.values())
             raise InputError(
-                f"{path}: {name} is of GGUF's type {kind}, expected one of {known}; use a file such as Q4_K_M or Q8_0"
+                f"{path}: {name} is of GGUF's type {kind}, expected one of {types}; use a file such as Q4_K_M or Q8_0"
             )
         length = _count_bytes(path, name, dtype, shape)
         if start + offset + length > size:

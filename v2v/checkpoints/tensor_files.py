@@ -137,13 +137,13 @@ def _find_file(path: Path) -> Path:
         torch_file.SUFFIXES,
         (gguf_file.SUFFIX,),
     )
-    found: list[Path] = []
+    candidates: list[Path] = []
     for suffixes in kinds:
         files = sorted(file for file in path.iterdir() if file.name.endswith(suffixes))
-        if len(files) == 1 and not found:
+        if len(files) == 1 and not candidates:
             return files[0]
-        found = found or files
-    names = ", ".join(p.name for p in found) or "neither"
+        candidates = candidates or files
+    names = ", ".join(p.name for p in candidates) or "neither"
     raise InputError(
         f"{path}: expected one *{SAFETENSORS_INDEX} or one .safetensors file, found {names}; pass the file itself"
     )

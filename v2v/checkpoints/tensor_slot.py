@@ -89,8 +89,8 @@ def read_slot(slot: TensorSlot, name: str) -> np.ndarray:
 def _read_blocks(slot: TensorSlot, name: str) -> np.ndarray:
     """Read a tensor in blocks of GGUF, float32."""
     stored = BLOCK_FORMATS[slot.dtype]
-    count, rest = divmod(math.prod(slot.shape), stored.values)
-    if rest or slot.size != count * stored.size:
+    count, remainder = divmod(math.prod(slot.shape), stored.values)
+    if remainder or slot.size != count * stored.size:
         raise InputError(
             f"{slot.file}: {name} {list(slot.shape)} has {slot.size} bytes, which are no {slot.dtype} of that shape; fetch it again"
         )

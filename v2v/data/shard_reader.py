@@ -61,9 +61,9 @@ class ShardReader:
             return self._readers[shard]
         reader = ArrayRecordReader(self._paths[shard])
         if reader.num_records() != self._counts[shard]:
-            found = reader.num_records()
+            count = reader.num_records()
             reader.close()
-            raise ValueError(f"it holds {found} records")
+            raise ValueError(f"it holds {count} records")
         self._readers[shard] = reader
         if len(self._readers) > OPEN_SHARDS:
             self._readers.popitem(last=False)[1].close()

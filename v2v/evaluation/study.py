@@ -252,10 +252,10 @@ def krippendorff_alpha(items: Sequence[Sequence[str]]) -> float | None:
 def _score_question(question: str, pairs: dict, raters: dict[str, dict]) -> QuestionResult:
     by_item = []
     for name, pair in pairs.items():
-        answers = [votes.get(name, {}).get(question) for votes in raters.values()]
+        choices = [votes.get(name, {}).get(question) for votes in raters.values()]
         votes = [
             "tie" if answer == "tie" else pair[answer]
-            for answer in answers
+            for answer in choices
             if answer in ("left", "right", "tie")
         ]
         if votes:

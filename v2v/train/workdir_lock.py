@@ -39,8 +39,8 @@ def locked_workdir(workdir: Path) -> Iterator[None]:
             raise InputError(
                 f"{workdir}: another run is writing here ({holder}); wait for it, or choose another --workdir"
             ) from None
-        now = datetime.datetime.now().isoformat(" ", "seconds")
+        time = datetime.datetime.now().isoformat(" ", "seconds")
         file.truncate(0)
-        file.write(f"process {os.getpid()} on {socket.gethostname()} since {now}")
+        file.write(f"process {os.getpid()} on {socket.gethostname()} since {time}")
         file.flush()
         yield

@@ -105,19 +105,19 @@ def build_film_benchmark(
     Raises:
       InputError: unknown kinds or materials, a kind that none of the materials has, or sources that give no item.
     """
-    for what, names, known in (("kinds", kinds, KINDS), ("materials", materials, MATERIALS)):
-        if unknown := [name for name in names if name not in known]:
-            raise InputError(f"{what}: expected names among {', '.join(known)}; got {', '.join(unknown)}")
+    for what, names, choices in (("kinds", kinds, KINDS), ("materials", materials, MATERIALS)):
+        if unknown := [name for name in names if name not in choices]:
+            raise InputError(f"{what}: expected names among {', '.join(choices)}; got {', '.join(unknown)}")
     left_out = {
         "room": "MuJoCo is not installed" if importlib.util.find_spec("mujoco") is None else "",
         "cut-out": "" if cutouts else "no cut-outs were given",
     }
-    used = tuple(m for m in materials if not left_out.get(m))
+    usable_materials = tuple(m for m in materials if not left_out.get(m))
     reasons = [f"{m} ({left_out[m]})" for m in materials if left_out.get(m)]
     sources = Sources(clips=str(clips or Path(assets.SAMPLE).parent), cutouts=str(cutouts))
-    hashes = fingerprint_sources(sources) if {"cut-out", "film"} & {*used} else {}
+    hashes = fingerprint_sources(sources) if {"cut-out", "film"} & {*usable_materials} else {}
     content = {
-        "version": VERSION, "materials": list(used), "seed": seed, "frames": frames, "sizes": [list(s) for s in sizes],
+        "version": VERSION, "materials": list(usable_materials), "seed": seed, "frames": frames, "sizes": [list(s) for s in sizes],
         "sources": sorted(hashes.values()), "recipes": _recipe_versions(),
     }  # fmt: skip
     root = Path(folder) / f"exact-truth-film-{digest(content)[:12]}"
@@ -127,13 +127,13 @@ def build_film_benchmark(
         for path, value in hashes.items()
     }
     readme = DATASHEET.format(
-        version=VERSION, kinds=len(kinds), per_kind=per_kind, materials=", ".join(used), frames=frames, seed=seed,
+        version=VERSION, kinds=len(kinds), per_kind=per_kind, materials=", ".join(usable_materials), frames=frames, seed=seed,
         sizes=", ".join(f"{h}x{w}" for h, w in sizes), left_out=", ".join(reasons) or "nothing",
         sources="\n".join(f"    {name} (hash of names and contents)" for name in names.values()) or "    nothing else",
     )  # fmt: skip
     items: list[Item] = []
     for kind in kinds:
-        requests = list(_requests(kind, used, per_kind, sizes, sources, snapshot))
+        requests = list(_requests(kind, usable_materials, per_kind, sizes, sources, snapshot))
         items += build_items(
             root, requests, seed + KINDS.index(kind) * SEEDS_PER_KIND, frames, transition=0.5, readme=readme
         )
@@ -142,9 +142,9 @@ def build_film_benchmark(
         f"{n} {material}" for material, n in counts.items()
     )
     about += f"; left out: {', '.join(reasons)}." if reasons else "."
-    is_complete = (per_kind, kinds, used) == (PER_KIND, KINDS, MATERIALS)
+    is_complete = (per_kind, kinds, usable_materials) == (PER_KIND, KINDS, MATERIALS)
     parts = [
-        *(() if is_complete else (f"{len(kinds)} kinds x {per_kind}", "+".join(used))),
+        *(() if is_complete else (f"{len(kinds)} kinds x {per_kind}", "+".join(usable_materials))),
         *names.values(),
     ]
     return Benchmark("exact truth on film", tuple(items), f"{VERSION} ({', '.join(parts)})", about)
@@ -159,16 +159,16 @@ def _requests(
     snapshot: str,
 ) -> Iterator[ItemRequest]:
     """Yield the items of a kind, whose materials and sizes take turns."""
-    ways = [way for way in _sources(kind) if way.material in materials]
-    if not ways:
-        known = ", ".join(way.material for way in _sources(kind))
-        raise InputError(f"kind {kind}: expected one of the materials {known}, got {', '.join(materials)}")
+    kind_sources = [source for source in _sources(kind) if source.material in materials]
+    if not kind_sources:
+        names = ", ".join(source.material for source in _sources(kind))
+        raise InputError(f"kind {kind}: expected one of the materials {names}, got {', '.join(materials)}")
     for k in range(per_kind):
-        way = ways[k % len(ways)]
+        source = kind_sources[k % len(kind_sources)]
         # Rendered scenes stay what they are whatever footage there is.
-        is_rendered = way.material in ("scene", "room")
+        is_rendered = source.material in ("scene", "room")
         yield ItemRequest(
-            f"{kind.replace(' ', '-')}-{k:02d}", kind, way.recipe, sizes[(k // len(ways)) % len(sizes)], way.edit, way.material,
+            f"{kind.replace(' ', '-')}-{k:02d}", kind, source.recipe, sizes[(k // len(kind_sources)) % len(sizes)], source.edit, source.material,
             NO_SOURCES if is_rendered else sources, "" if is_rendered else snapshot,
         )  # fmt: skip
 

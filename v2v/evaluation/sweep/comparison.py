@@ -186,10 +186,10 @@ def _read_run(side: str) -> _StoredRun:
 
 def _pair_methods(first: _StoredRun, second: _StoredRun) -> list[tuple[str, str]]:
     if bool(first.method) != bool(second.method):
-        named, other = (first, second) if first.method else (second, first)
+        specific, other = (first, second) if first.method else (second, first)
         if len(other.methods) != 1:
             raise InputError(
-                f"{other.side}: expected FOLDER:METHOD, as {named.side} names one; its methods are {', '.join(other.methods)}"
+                f"{other.side}: expected FOLDER:METHOD, as {specific.side} names one; its methods are {', '.join(other.methods)}"
             )
     if first.method or second.method or len(first.methods) == len(second.methods) == 1:
         return [(first.method or first.methods[0], second.method or second.methods[0])]

@@ -80,9 +80,9 @@ def run_command(
     """
     words = tuple(shlex.split(command) if isinstance(command, str) else command)
     options = dict(options or {})
-    used = {field for word in words for field in _placeholders(word, name)}
-    unknown = used - {*ALWAYS, *ITEM_FIELDS, *options}
-    if missing := [field for field in ("source", "output") if field not in used]:
+    placeholders = {field for word in words for field in _placeholders(word, name)}
+    unknown = placeholders - {*ALWAYS, *ITEM_FIELDS, *options}
+    if missing := [field for field in ("source", "output") if field not in placeholders]:
         raise InputError(
             f"method {name}: expected {{{missing[0]}}} in the command, got {shlex.join(words)!r}"
         )
@@ -90,7 +90,7 @@ def run_command(
         raise InputError(
             f"method {name}: no value for {{{min(unknown)}}}; expected {', '.join([*ALWAYS, *ITEM_FIELDS])} or an option"
         )
-    if idle := [option for option in options if option not in used]:
+    if idle := [option for option in options if option not in placeholders]:
         raise InputError(
             f"method {name}: option {idle[0]} would change nothing; the command lacks {{{idle[0]}}}"
         )

@@ -248,18 +248,20 @@ def _summarize_items(
     values: np.ndarray, is_failed: np.ndarray, is_unscored: np.ndarray, selection: np.ndarray, column: Column
 ) -> Cell:
     scores = values[selection & np.isfinite(values)]
-    failed, unscored = int((is_failed & selection).sum()), int((is_unscored & selection).sum())
-    scored = len(scores) - (0 if column.worst is None else failed)
+    failure_count, unscored = int((is_failed & selection).sum()), int((is_unscored & selection).sum())
+    scored = len(scores) - (0 if column.worst is None else failure_count)
     estimate = intervals.rate if column.rate else intervals.mean
     interval = NO_INTERVAL
-    if failed and unscored and column.worst is not None:
+    if failure_count and unscored and column.worst is not None:
         outputs = values[selection & np.isfinite(values) & ~is_failed]
         if len(outputs):
-            share, worst = failed / (scored + failed + unscored), column.worst
+            share, worst = failure_count / (scored + failure_count + unscored), column.worst
             interval = Interval(*((1 - share) * x + share * worst for x in estimate(outputs)))
     elif len(scores):
         interval = estimate(scores)
-    return Cell(*interval, n=scored + failed + unscored, scored=scored, failed=failed, unscored=unscored)
+    return Cell(
+        *interval, n=scored + failure_count + unscored, scored=scored, failed=failure_count, unscored=unscored
+    )
 
 
 def _differ(lengths: np.ndarray, others: np.ndarray) -> np.ndarray:
