@@ -41,7 +41,7 @@ _OBJECT_TRIES = 12
 
 
 @dataclasses.dataclass(frozen=True)
-class Stage:
+class Backdrop:
     """A clip in which cut-outs can stand, and how they are drawn there.
 
     Attributes:
@@ -124,8 +124,8 @@ def cutout_pair(
     if isinstance(ground, Rejected):
         return ground
     rng = build_rng(seed, "cutouts")
-    stage = Stage(clip, hidden, ground, measure_look(clip.video), render.sample_shadow(rng), seed)
-    change = _EDITS[name](stage, library, rng)
+    backdrop = Backdrop(clip, hidden, ground, measure_look(clip.video), render.sample_shadow(rng), seed)
+    change = _EDITS[name](backdrop, library, rng)
     if isinstance(change, Rejected):
         return change
     edit = change.slots.get("edit", name)
@@ -165,29 +165,29 @@ def cutout_pair(
 
 
 def insert_or_remove(
-    is_insertion: bool, stage: Stage, library: CutoutFolder, rng: np.random.Generator
+    is_insertion: bool, backdrop: Backdrop, library: CutoutFolder, rng: np.random.Generator
 ) -> Change | Rejected:
     """Add an object, or take it away."""
-    objects = _draw_objects(stage, library, rng)
+    objects = _draw_objects(backdrop, library, rng)
     if isinstance(objects, Rejected):
         return objects
     cutout, place, bystanders = objects
-    layer = stage.draw(cutout.picture, place, 0)
+    layer = backdrop.draw(cutout.picture, place, 0)
     source_layers, target_layers = ((), (layer,)) if is_insertion else ((layer,), ())
     reference = draw_reference(cutout, rng) if is_insertion else None
     return Change(
         bystanders,
         source_layers,
         target_layers,
-        _name_slots(cutout, place, stage),
+        _name_slots(cutout, place, backdrop),
         {"object": cutout},
         reference,
     )
 
 
-def replace(stage: Stage, library: CutoutFolder, rng: np.random.Generator) -> Change | Rejected:
+def replace(backdrop: Backdrop, library: CutoutFolder, rng: np.random.Generator) -> Change | Rejected:
     """Exchange an object for another."""
-    objects = _draw_objects(stage, library, rng)
+    objects = _draw_objects(backdrop, library, rng)
     if isinstance(objects, Rejected):
         return objects
     cutout, place, bystanders = objects
@@ -198,9 +198,9 @@ def replace(stage: Stage, library: CutoutFolder, rng: np.random.Generator) -> Ch
         aspect = new.picture.shape[1] / new.picture.shape[0]
         scale = np.sqrt(place.aspect / aspect)  # of the same area
         new_place = Place(place.x, place.y, place.height * float(np.clip(scale, 0.7, 1.4)), aspect)
-        if stage.ground.is_free(new_place):
-            layers = stage.draw(cutout.picture, place, 0), stage.draw(new.picture, new_place, 1)
-            slots = _name_slots(cutout, place, stage) | {
+        if backdrop.ground.is_free(new_place):
+            layers = backdrop.draw(cutout.picture, place, 0), backdrop.draw(new.picture, new_place, 1)
+            slots = _name_slots(cutout, place, backdrop) | {
                 "new": new.name,
                 "a_new": nouns.with_article(new.name),
                 "the_new": f"the {new.name}",
@@ -210,7 +210,7 @@ def replace(stage: Stage, library: CutoutFolder, rng: np.random.Generator) -> Ch
     return Rejected("no other object fits there")
 
 
-def recolor(stage: Stage, library: CutoutFolder, rng: np.random.Generator) -> Change | Rejected:
+def recolor(backdrop: Backdrop, library: CutoutFolder, rng: np.random.Generator) -> Change | Rejected:
     """Give an object another color."""
     for _ in range(_OBJECT_TRIES):
         cutout = _draw_cutout(library, rng)
@@ -221,32 +221,32 @@ def recolor(stage: Stage, library: CutoutFolder, rng: np.random.Generator) -> Ch
             continue
         colors = [c for c in HUES if _hue_step(_hue_of(c), hue) >= _MIN_HUE_STEP]
         color = colors[int(rng.integers(len(colors)))]
-        place = stage.ground.find_place(rng, cutout.picture.shape[1] / cutout.picture.shape[0])
+        place = backdrop.ground.find_place(rng, cutout.picture.shape[1] / cutout.picture.shape[0])
         if place is None:
             return Rejected("no calm place for an object")
         painted = paint(cutout.picture, _hue_of(color))
-        slots = _name_slots(cutout, place, stage) | {"colour": color}
-        layers = stage.draw(cutout.picture, place, 0), stage.draw(painted, place, 0)
+        slots = _name_slots(cutout, place, backdrop) | {"colour": color}
+        layers = backdrop.draw(cutout.picture, place, 0), backdrop.draw(painted, place, 0)
         return Change((), layers[:1], layers[1:], slots, {"object": cutout}, parts=("object",))
     return Rejected("no object with a color of its own")
 
 
-def resize(stage: Stage, library: CutoutFolder, rng: np.random.Generator) -> Change | Rejected:
+def resize(backdrop: Backdrop, library: CutoutFolder, rng: np.random.Generator) -> Change | Rejected:
     """Make an object larger or smaller on its spot."""
-    objects = _draw_objects(stage, library, rng)
+    objects = _draw_objects(backdrop, library, rng)
     if isinstance(objects, Rejected):
         return objects
     cutout, place, bystanders = objects
     is_larger = bool(rng.random() < 0.5)
     factor = float(rng.uniform(1.45, 1.9))
     other = place.scaled(1 / factor if is_larger else factor)
-    if not is_larger and not stage.ground.is_free(other):
+    if not is_larger and not backdrop.ground.is_free(other):
         return Rejected("no room for a larger object")
     small, large = (place, other) if place.height < other.height else (other, place)
-    layers = stage.draw(cutout.picture, small, 0), stage.draw(cutout.picture, large, 0)
+    layers = backdrop.draw(cutout.picture, small, 0), backdrop.draw(cutout.picture, large, 0)
     source_layers, target_layers = (layers[:1], layers[1:]) if is_larger else (layers[1:], layers[:1])
     ratio = large.height / small.height if is_larger else small.height / large.height
-    slots = _name_slots(cutout, small if is_larger else large, stage) | {
+    slots = _name_slots(cutout, small if is_larger else large, backdrop) | {
         "way": _choose(rng, ("enlarge", "scale up") if is_larger else ("shrink", "scale down")),
         "more": _choose(rng, ("bigger", "larger", "taller") if is_larger else ("smaller", "tinier")),
         "percent": f"{100 * ratio:.0f}",
@@ -256,10 +256,10 @@ def resize(stage: Stage, library: CutoutFolder, rng: np.random.Generator) -> Cha
     return Change(bystanders, source_layers, target_layers, slots, {"object": cutout})
 
 
-def move(stage: Stage, library: CutoutFolder, rng: np.random.Generator) -> Change | Rejected:
+def move(backdrop: Backdrop, library: CutoutFolder, rng: np.random.Generator) -> Change | Rejected:
     """Put an object elsewhere at the same distance from the camera."""
-    H, W = stage.clip.video.shape[1:3]
-    objects = _draw_objects(stage, library, rng)
+    H, W = backdrop.clip.video.shape[1:3]
+    objects = _draw_objects(backdrop, library, rng)
     if isinstance(objects, Rejected):
         return objects
     cutout, place, bystanders = objects
@@ -269,9 +269,9 @@ def move(stage: Stage, library: CutoutFolder, rng: np.random.Generator) -> Chang
         is_elsewhere = language.describe_place(new.x / W, new.y / H) != language.describe_place(
             place.x / W, place.y / H
         )
-        if is_elsewhere and stage.ground.is_free(new):
-            layers = stage.draw(cutout.picture, place, 0), stage.draw(cutout.picture, new, 0)
-            slots = _name_slots(cutout, place, stage) | {
+        if is_elsewhere and backdrop.ground.is_free(new):
+            layers = backdrop.draw(cutout.picture, place, 0), backdrop.draw(cutout.picture, new, 0)
+            slots = _name_slots(cutout, place, backdrop) | {
                 "where": "to the right" if new.x > place.x else "to the left",
                 "back": "to the left" if new.x > place.x else "to the right",
                 "to": language.describe_place(new.x / W, new.y / H),
@@ -280,7 +280,7 @@ def move(stage: Stage, library: CutoutFolder, rng: np.random.Generator) -> Chang
     return Rejected("no other place for the object")
 
 
-def change_count(stage: Stage, library: CutoutFolder, rng: np.random.Generator) -> Change | Rejected:
+def change_count(backdrop: Backdrop, library: CutoutFolder, rng: np.random.Generator) -> Change | Rejected:
     """Add some of what is there already, or take some away."""
     is_more = bool(rng.random() < 0.5)
     low_count = int(rng.integers(1, 4))
@@ -295,20 +295,20 @@ def change_count(stage: Stage, library: CutoutFolder, rng: np.random.Generator) 
     )
     if cutout is None:
         return Rejected("no object that can be counted")
-    H, W = stage.clip.video.shape[1:3]
+    H, W = backdrop.clip.video.shape[1:3]
     height = rng.uniform(0.14, 0.24) * H
     places: list[Place] = []
     for _ in range(high_count):
         object_height = height * rng.uniform(0.92, 1.08)
-        place = stage.ground.find_place(
+        place = backdrop.ground.find_place(
             rng, cutout.picture.shape[1] / cutout.picture.shape[0], tuple(places), object_height
         )
         if place is None:
             return Rejected("no room for as many objects")
         places.append(place)
-    layers = tuple(stage.draw(cutout.picture, place, i) for i, place in enumerate(places))
+    layers = tuple(backdrop.draw(cutout.picture, place, i) for i, place in enumerate(places))
     difference = high_count - low_count
-    slots = _name_slots(cutout, places[0], stage) | {
+    slots = _name_slots(cutout, places[0], backdrop) | {
         "edit": "cutout-more" if is_more else "cutout-fewer",
         "plural": nouns.pluralize(cutout.name),
         "many": nouns.count(high_count, cutout.name),
@@ -369,7 +369,7 @@ def _draw_cutout(library: CutoutFolder, rng: np.random.Generator) -> Cutout | Re
 
 
 def _draw_objects(
-    stage: Stage, library: CutoutFolder, rng: np.random.Generator
+    backdrop: Backdrop, library: CutoutFolder, rng: np.random.Generator
 ) -> tuple[Cutout, Place, tuple[CutoutLayer, ...]] | Rejected:
     """Return an object, its place, and perhaps another one as a layer."""
     rejection = Rejected("no calm place for an object")
@@ -378,15 +378,15 @@ def _draw_objects(
         if isinstance(cutout, Rejected):
             rejection = cutout
             continue
-        place = stage.ground.find_place(rng, cutout.picture.shape[1] / cutout.picture.shape[0])
+        place = backdrop.ground.find_place(rng, cutout.picture.shape[1] / cutout.picture.shape[0])
         if place is None:
             return Rejected("no calm place for an object")
-        return cutout, place, _draw_bystander(stage, library, rng, cutout, place)
+        return cutout, place, _draw_bystander(backdrop, library, rng, cutout, place)
     return rejection
 
 
 def _draw_bystander(
-    stage: Stage, library: CutoutFolder, rng: np.random.Generator, cutout: Cutout, place: Place
+    backdrop: Backdrop, library: CutoutFolder, rng: np.random.Generator, cutout: Cutout, place: Place
 ) -> tuple[CutoutLayer, ...]:
     """Return an object that stays as it is, or none."""
     if rng.random() >= _BYSTANDER_SHARE:
@@ -396,12 +396,12 @@ def _draw_bystander(
         return ()
     # Wherever the main object may grow or go, there is room left for it.
     wide = dataclasses.replace(place, height=1.9 * place.height)
-    beside = stage.ground.find_place(rng, other.picture.shape[1] / other.picture.shape[0], (wide,))
-    return () if beside is None else (stage.draw(other.picture, beside, 9),)
+    beside = backdrop.ground.find_place(rng, other.picture.shape[1] / other.picture.shape[0], (wide,))
+    return () if beside is None else (backdrop.draw(other.picture, beside, 9),)
 
 
-def _name_slots(cutout: Cutout, place: Place, stage: Stage) -> dict[str, str]:
-    H, W = stage.clip.video.shape[1:3]
+def _name_slots(cutout: Cutout, place: Place, backdrop: Backdrop) -> dict[str, str]:
+    H, W = backdrop.clip.video.shape[1:3]
     return {
         "object": cutout.name,
         "a_object": nouns.with_article(cutout.name),
