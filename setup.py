@@ -19,6 +19,7 @@ CORE = [
     "jaxtyping>=0.3",
     "ml_dtypes>=0.5",
     "numpy>=2",
+    "pyyaml>=6",
     "opencv-python-headless>=4.12",
     "safetensors>=0.5",
     "tokenizers>=0.21",
@@ -48,6 +49,8 @@ BEAM = [*SYNTH, "apache-beam>=2.60"]
 SUBJECT = ["ai-edge-litert>=2"]
 # `--mask text`: reads text; 3.10 is the first whose wheel brings the networks' files used here.
 TEXT = ["onnxruntime>=1.20", "rapidocr>=3.10"]
+# VMAF: an FFmpeg with libvmaf.
+VMAF = ["imageio-ffmpeg>=0.6"]
 # Work folders on gs://.
 GCS = ["gcsfs>=2024.6"]
 TENSORBOARD = ["tensorboardX>=2.6"]
@@ -111,6 +114,7 @@ setup(
         "beam": BEAM,
         "subject": SUBJECT,
         "text": TEXT,
+        "vmaf": VMAF,
         "gcs": GCS,
         "tensorboard": TENSORBOARD,
         "wandb": WANDB,

@@ -47,6 +47,7 @@ HEAVY = {
     "grain",
     "httpx",  # with huggingface_hub
     "huggingface_hub",
+    "imageio_ffmpeg",
     "jax",
     "libtpu",
     "mujoco",
@@ -59,6 +60,8 @@ HEAVY = {
     "tensorboardX",
     "tensorflow_datasets",
     "tokenizers",
+    "torch",  # of programs that run in an environment of their own
+    "transformers",  # likewise
     "tyro",
     "wandb",
 }

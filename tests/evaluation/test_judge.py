@@ -396,7 +396,10 @@ def test_from_the_command_line_with_compat_and_export(tmp_path, capsys):
         assert main.main(args) == 0
         assert main.main(args) == 0
     assert len(server.bodies) == 2 * 4  # frames 0, 2, 4, 6 of 8, once
-    assert "6 to do (about $3.00)" in capsys.readouterr().err  # the plan counts three frames an item
+    printed = capsys.readouterr().err
+    assert (
+        "6 to do (12 pictures" in printed and "about $3.00)" in printed
+    )  # the plan counts three frames an item
     document = json.loads((out / "results.json").read_text())
     assert document["summary"]["judge total"]["ours"]["all"]["mean"] == 6
     assert (
@@ -411,3 +414,62 @@ def test_from_the_command_line_with_compat_and_export(tmp_path, capsys):
     assert [r["id"] for r in lines] == ["item0", "item1", "Average"] and lines[2]["judge total"] == "6.0"
     assert (theirs / "item0" / "generate.mp4").exists() and (theirs / "item0" / "video1.mp4").exists()
     assert main.main([*args[:-1], "nobody=x"]) == 2
+
+
+def test_a_limit_of_calls_is_kept_and_the_next_run_goes_on(tmp_path):
+    """Three questions an item, each perhaps repeated once: a limit of 7 is enough for one item, which is reserved 6 and takes 3, and then not for another."""
+    tiny = benchmark(tmp_path / "b", n=4, T=3)
+    cache = SweepCache(tmp_path / "cache")
+    server = Server(GOOD)
+    with server.running() as endpoint:
+        metric = JudgeMetric(EndpointJudge("m", endpoint, parallel=1), rubrics.EDITVERSE)
+        definition = Sweep(tiny, [EditingMethod("by 40", editor=Shift, revision="1")], [metric])
+        run = runner.run_sweep(definition, cache, max_calls=7)
+        reasons = [result.reason for result in run.results.values()]
+        assert len(server.bodies) == 3 and sum("limit of judge calls" in reason for reason in reasons) == 3
+        assert [str(p) for p in results.list_problems(run)] == [f"3 scores of judges: {runner.NOT_ASKED}"]
+        runner.run_sweep(definition, cache, max_calls=0)
+        assert len(server.bodies) == 3
+        assert sweep.plan_sweep(definition, cache).calls == 9
+        runner.run_sweep(definition, cache)
+    assert len(server.bodies) == 12 and sweep.plan_sweep(definition, cache).calls == 0
+
+
+def test_repeated_questions_count_against_the_limit(tmp_path):
+    tiny = benchmark(tmp_path / "b", n=4, T=3)
+    server = Server("no grades here")
+    with server.running() as endpoint:
+        metric = JudgeMetric(EndpointJudge("m", endpoint, parallel=2), rubrics.EDITVERSE, retries=2)
+        definition = Sweep(tiny, [EditingMethod("by 40", editor=Shift, revision="1")], [metric])
+        runner.run_sweep(definition, SweepCache(tmp_path / "cache"), max_calls=20)
+    assert len(server.bodies) == 18
+
+
+def test_the_plan_tells_calls_pictures_tokens_and_price(tmp_path):
+    tiny = benchmark(tmp_path / "b", n=2, T=3, H=56, W=84)
+    judge = EndpointJudge("m", Endpoint("http://127.0.0.1:1/v1"), max_tokens=100)
+    definition = Sweep(
+        tiny, [EditingMethod("by 40", editor=Shift, revision="1")], [JudgeMetric(judge, rubrics.OPENVE)]
+    )
+    cache = SweepCache(tmp_path / "cache")
+    plan = sweep.plan_sweep(definition, cache, prices=(2.0, 10.0), max_calls=5)
+    # Sixteen pictures of 2 x 3 tokens and a prompt for each of two items.
+    prompts = sum(-(-len(rubrics.OPENVE.prompt(item, "during")) // 4) for item in tiny.items)
+    assert (plan.calls, plan.pictures, plan.tokens_in, plan.tokens_out) == (2, 32, 32 * 6 + prompts, 200)
+    assert plan.dollars == pytest.approx((plan.tokens_in * 2 + 200 * 10) / 1e6)
+    text = plan.format()
+    assert f"2 to do (32 pictures, about {plan.tokens_in:,} tokens in, at most 200 out, about $0.00 at $2 and $10 a million)" in text  # fmt: skip
+    assert "at most       5 judge calls" in text
+    assert sweep.plan_sweep(definition, cache).dollars is None, "a price that nobody stated"
+
+
+def test_the_server_s_own_count_of_tokens(case):
+    usage = {"prompt_tokens": 1000, "completion_tokens": 20}
+    server = Server(json.dumps({"choices": [{"message": {"content": GOOD}}], "usage": usage}).encode())
+    with server.running() as endpoint:
+        JudgeMetric(EndpointJudge("m", endpoint), rubrics.EDITVERSE).score(case)
+        assert (endpoint.usage.answers, endpoint.usage.tokens_in, endpoint.usage.tokens_out) == (3, 3000, 60)
+        assert endpoint.usage.is_complete
+        server.plan[:] = [GOOD]
+        JudgeMetric(EndpointJudge("m", endpoint), rubrics.EDITVERSE).score(case)
+    assert not endpoint.usage.is_complete

@@ -20,6 +20,7 @@ from v2v.evaluation.sweep.sweep import Sweep
 def weights(tmp_path_factory):
     home = tmp_path_factory.mktemp("weights")
     judges.clip(home / "clip-vit-large-patch14")
+    judges.clip(home / "clip-vit-base-patch32")
     judges.clip(home / "PickScore_v1", "gelu", 10)
     judges.dinov2(home / "dinov2-base")
     judges.viclip(home / "viclip")
@@ -56,6 +57,10 @@ def test_definitions(weights, bench):
     value = learned.TemporalConsistency(folder).score(case).values["CLIP consistency"]
     expected = [max(0.0, float(a @ b)) for a, b in zip(pooled, pooled[1:], strict=False)]
     assert value == pytest.approx(100 * np.mean(expected), abs=1e-3)
+    # VBench's consistency: the mean of the cosines to the first frame and to the one before.
+    value = learned.ClipConsistency(folder).score(case).values["background consistency"]
+    both = [(max(0.0, float(pictures[0] @ b)) + max(0.0, float(a @ b))) / 2 for a, b in zip(pictures, pictures[1:], strict=False)]  # fmt: skip
+    assert value == pytest.approx(100 * np.mean(both), abs=1e-3)
 
 
 def test_still_clip_is_perfectly_consistent_and_the_truth_has_no_distance(weights, bench, tmp_path):
@@ -103,7 +108,8 @@ def test_in_a_sweep_with_a_folder_missing(weights, bench, tmp_path, monkeypatch)
         "another": f"wants some CLIP in {tmp_path / 'none'}, missing config.json, tokenizer.json, *.safetensors"
     }
     assert [c["name"] for c in document["columns"]] == [
-        "CLIP frame-text", "CLIP consistency", "DINO consistency", "PickScore", "ViCLIP video-text",
+        "CLIP frame-text", "CLIP consistency", "DINO consistency", "background consistency", "subject consistency (DINOv2)",
+        "PickScore", "ViCLIP video-text",
     ]  # fmt: skip
     assert all(s["status"] == "ok" for s in document["scores"])
     assert any("another skipped" in p for p in document["problems"])

@@ -1,6 +1,6 @@
-"""`v2v eval`: a sweep, the difference between two, a study page, or the evaluation of its votes.
+"""`v2v eval`: a sweep, the difference between two, a study page, the evaluation of its votes, or the agreement of scores with people.
 
-`parse_request` turns the command line into one of four requests; nothing after it sees the parsed arguments. Nothing heavy is imported
+`parse_request` turns the command line into one of five requests; nothing after it sees the parsed arguments. Nothing heavy is imported
 before a request is run, because `v2v --help` calls `add_arguments`.
 """
 
@@ -33,6 +33,7 @@ examples:
   v2v eval ab "runs/s:guidance 2" "runs/s:guidance 4" --out study.html
                                                                 blind page for people to vote on; its key is study.key.json
   v2v eval diff runs/before runs/after --out diff.md            what changed between two runs, item by item
+  v2v eval calibrate ratings.csv --out runs/sweep               how far metrics and judges agree with people; reports say so
   v2v eval votes study.key.json votes-*.json --out votes.json   what the votes say
 """
 
@@ -40,6 +41,8 @@ examples:
 logger = logging.getLogger("v2v")
 # Seconds between lines of progress where there is no terminal.
 LINE_SECONDS = 60.0
+# In the folder of a run: its agreement with people.
+CALIBRATION_FILE = "calibration.json"
 # Problems printed after a run; results.json holds all.
 MAX_PROBLEMS = 20
 
@@ -94,6 +97,8 @@ class SweepRequest:
       shard: "I/N": do only every Nth item's work from the Ith on, into the cache, and write no results; "" for everything.
       only_finished: write results and report of the work that is finished, and do none.
       thresholds: bounds of means that fail the command.
+      max_calls: greatest number of requests to judges; None for no limit.
+      prices: dollars for a million tokens of requests to judges and of their answers; None where not stated.
     """
 
     file: Path
@@ -110,6 +115,8 @@ class SweepRequest:
     shard: str = ""
     only_finished: bool = False
     thresholds: Sequence[Threshold] = ()
+    max_calls: int | None = None
+    prices: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -163,7 +170,20 @@ class VotesRequest:
     out: Path
 
 
-EvalRequest = SweepRequest | DiffRequest | StudyRequest | VotesRequest
+@dataclass(frozen=True)
+class CalibrateRequest:
+    """`v2v eval calibrate RATINGS`: compare the scores of a run with ratings of people.
+
+    Attributes:
+      ratings: table of item, method, rater and score.
+      run: folder of the run, where the result is written.
+    """
+
+    ratings: Path
+    run: Path
+
+
+EvalRequest = SweepRequest | DiffRequest | StudyRequest | VotesRequest | CalibrateRequest
 
 
 class _ListMetrics(argparse.Action):
@@ -191,7 +211,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--out",
         required=True,
         metavar="DIR",
-        help="folder for results, report and cache; a file for ab, diff and votes",
+        help="folder for results, report and cache, for calibrate that of the run; a file for ab, diff and votes",
     )
     parser.add_argument(
         "--list-metrics", action=_ListMetrics, nargs=0, help="print the metrics and the rubrics of judges"
@@ -203,6 +223,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--report-only", action="store_true", help="do nothing anew: write results and report of what is finished, such as after a stop")  # fmt: skip
     parser.add_argument("--fail-under", action="append", default=[], metavar="COLUMN=VALUE", help="exit with 1 if the mean of a column is below the value for any method, such as success=0.8; METHOD:COLUMN=VALUE for one method; may be repeated")  # fmt: skip
     parser.add_argument("--fail-over", action="append", default=[], metavar="COLUMN=VALUE", help="likewise, if it is above the value")  # fmt: skip
+    parser.add_argument("--max-calls", type=int, metavar="N", help="make at most N requests to judges in this run, repeated ones included; the next run goes on (default: no limit)")  # fmt: skip
+    parser.add_argument("--price", default="", metavar="IN,OUT", help="dollars for a million tokens that judges are sent and that they answer, such as 2.5,10; the plan tells what the judges will cost")  # fmt: skip
     parser.add_argument("--plan", action="store_true", help="print what would be done and what it would cost, then stop")  # fmt: skip
     parser.add_argument("--strict", action="store_true", help="exit with 1 if anything failed, was skipped or didn't match")  # fmt: skip
     parser.add_argument("--compat", choices=("editverse",), help="judges of single frames repeat EditVerseBench's own sampling and channel order")  # fmt: skip
@@ -234,6 +256,10 @@ def parse_request(args: argparse.Namespace, progress: bool) -> EvalRequest:
         if len(args.what) != 3:
             raise InputError(f"eval diff: expected two folders of runs, got {len(args.what) - 1}")
         return DiffRequest(args.what[1], args.what[2], out)
+    if command == "calibrate":
+        if len(args.what) != 2:
+            raise InputError(f"eval calibrate: expected one table of ratings, got {len(args.what) - 1}")
+        return CalibrateRequest(Path(args.what[1]), out)
     if command == "votes":
         if len(args.what) < 3:
             raise InputError("eval votes: expected the study's key and at least one file of votes")
@@ -261,7 +287,30 @@ def parse_request(args: argparse.Namespace, progress: bool) -> EvalRequest:
             *(_parse_threshold(text, is_upper=False) for text in args.fail_under),
             *(_parse_threshold(text, is_upper=True) for text in args.fail_over),
         ),
+        _parse_max_calls(args.max_calls),
+        _parse_prices(args.price),
     )
+
+
+def _parse_max_calls(limit: int | None) -> int | None:
+    if limit is not None and limit < 0:
+        raise InputError(f"--max-calls {limit}: expected a number from 0 on")
+    return limit
+
+
+def _parse_prices(text: str) -> tuple[float, float] | None:
+    """Return the two prices, or None without the option."""
+    if not text:
+        return None
+    try:
+        first, second = (float(part) for part in text.split(","))
+    except ValueError:
+        first = second = math.nan
+    if not (0 <= first < math.inf and 0 <= second < math.inf):
+        raise InputError(
+            f"--price {text}: expected IN,OUT, dollars for a million tokens sent and answered, such as 2.5,10"
+        )
+    return first, second
 
 
 def _parse_threshold(text: str, is_upper: bool) -> Threshold:
@@ -285,6 +334,8 @@ def run_eval(request: EvalRequest) -> dict[str, Any]:
         return _score_votes(request)
     if isinstance(request, DiffRequest):
         return _compare_runs(request)
+    if isinstance(request, CalibrateRequest):
+        return _calibrate(request)
     return _run_sweep(request)
 
 
@@ -317,6 +368,30 @@ def _compare_runs(request: DiffRequest) -> dict[str, Any]:
     return {"output": str(request.out), **comparison.to_json()}
 
 
+def _calibrate(request: CalibrateRequest) -> dict[str, Any]:
+    from v2v.evaluation.cache import write_text_atomically
+    from v2v.evaluation.calibration import calibrate, read_ratings
+    from v2v.runtime import text_files
+
+    file = request.run / "results.json"
+    if not file.is_file():
+        raise InputError(f"{request.run}: expected the folder of a run with results.json; name it with --out")
+    calibration = calibrate(read_ratings(request.ratings), text_files.read_json(file))
+    document, table = calibration.to_json(), calibration.format()
+    write_text_atomically(request.run / CALIBRATION_FILE, json.dumps(document, indent=1))
+    write_text_atomically(request.run / "calibration.md", table)
+    print(table, file=sys.stderr)
+    return {"output": str(request.run / CALIBRATION_FILE), **document}
+
+
+def _read_calibration(folder: Path) -> dict[str, Any] | None:
+    """Return what `v2v eval calibrate` wrote for a run, or None."""
+    from v2v.runtime import text_files
+
+    file = folder / CALIBRATION_FILE
+    return text_files.read_json(file) if file.is_file() else None
+
+
 def _run_sweep(request: SweepRequest) -> dict[str, Any]:
     from v2v.evaluation.cache import SweepCache, write_text_atomically
     from v2v.evaluation.json_values import to_json_values
@@ -331,13 +406,16 @@ def _run_sweep(request: SweepRequest) -> dict[str, Any]:
     _check_thresholds(request.thresholds, definition)
     if request.shard:
         definition = _take_shard(definition, request.shard)
-    plan = sweep.plan_sweep(definition, cache)
+    plan = sweep.plan_sweep(definition, cache, prices=request.prices, max_calls=request.max_calls)
     print(plan.format(), file=sys.stderr, flush=True)
     if request.plan_only:
         output = f"{plan.edits} edits, {plan.calls} judge calls"
         return {"output": output, "exit": 0, "plan": plan.to_json()}
     with _Bars(plan, request.progress) as tick:
-        run = runner.run_sweep(definition, cache, tick, only_finished=request.only_finished)
+        run = runner.run_sweep(
+            definition, cache, tick, only_finished=request.only_finished, max_calls=request.max_calls
+        )
+    usage = _judge_usage(definition, request.prices)
     has_no_output = all(output.path is None for output in run.outputs.values())
     if request.shard:
         return {
@@ -347,7 +425,7 @@ def _run_sweep(request: SweepRequest) -> dict[str, Any]:
             "scores": sum(result.is_new for result in run.results.values()),
             "seconds": round(time.perf_counter() - begin, 2),
         }
-    sweep_results = results.build_results(run, plan)
+    sweep_results = results.build_results(run, plan, _read_calibration(out))
     document = json.dumps(sweep_results.to_json(), indent=1, ensure_ascii=False)
     write_text_atomically(out / "results.json", document)
     write_text_atomically(out / "scores.csv", results.format_scores_csv(sweep_results))
@@ -365,6 +443,8 @@ def _run_sweep(request: SweepRequest) -> dict[str, Any]:
         print(f"v2v: note: {problem}", file=sys.stderr)
     if len(problems) > MAX_PROBLEMS:
         print(f"v2v: note: {len(problems) - MAX_PROBLEMS} more in {out / 'results.json'}", file=sys.stderr)
+    if usage:
+        print(f"judges: {usage['text']}", file=sys.stderr)
     missed = _missed_thresholds(request.thresholds, sweep_results)
     for line in missed:
         print(f"v2v: {line}", file=sys.stderr)
@@ -384,7 +464,31 @@ def _run_sweep(request: SweepRequest) -> dict[str, Any]:
             for method in definition.methods
         },
         "missed": missed,
+        "judges": usage,
     }
+
+
+def _judge_usage(definition: Sweep, prices: tuple[float, float] | None) -> dict[str, Any]:
+    """Return what the judges of a sweep were asked in this run, as their servers count; empty where none was."""
+    from v2v.evaluation.judge.endpoint import EndpointJudge
+    from v2v.evaluation.judge.judge_metric import JudgeMetric
+
+    judges = [metric.judge for metric in definition.metrics if isinstance(metric, JudgeMetric)]
+    endpoints = {id(j.endpoint): j.endpoint for j in judges if isinstance(j, EndpointJudge)}
+    usages = [endpoint.usage for endpoint in endpoints.values()]
+    answers = sum(usage.answers for usage in usages)
+    if not answers:
+        return {}
+    sent, received = sum(u.tokens_in for u in usages), sum(u.tokens_out for u in usages)
+    text = f"{answers} answers"
+    document: dict[str, Any] = {"answers": answers}
+    if all(usage.is_complete for usage in usages):
+        document |= {"tokens_in": sent, "tokens_out": received}
+        text += f", {sent:,} tokens in, {received:,} out"
+        if prices:
+            document["dollars"] = round((sent * prices[0] + received * prices[1]) / 1e6, 6)
+            text += f", ${document['dollars']:.2f}"
+    return document | {"text": text}
 
 
 def _check_thresholds(thresholds: Sequence[Threshold], definition: Sweep) -> None:

@@ -67,7 +67,7 @@ def mean(scores: ArrayLike, *, level: float = 0.95, draws: int = RESAMPLE_COUNT,
     if 1 < n < FEWEST_RESAMPLED:
         half = -special.stdtrit(n - 1, (1 - level) / 2) * scores.std(-1, ddof=1) / np.sqrt(n)
         return _interval(scores.mean(-1), scores.mean(-1) - half, scores.mean(-1) + half)
-    return _percentiles(scores.mean(-1), scores @ _weights(n, draws, seed), n, level)
+    return from_resamples(scores.mean(-1), scores @ _weights(n, draws, seed), n, level)
 
 
 def difference(
@@ -91,7 +91,7 @@ def ratio(
     if a.shape[-1] < FEWEST_RESAMPLED:
         return _without_ends(a.mean(-1) / b.mean(-1))
     weights = _weights(a.shape[-1], draws, seed)
-    return _percentiles(a.mean(-1) / b.mean(-1), (a @ weights) / (b @ weights), a.shape[-1], level)
+    return from_resamples(a.mean(-1) / b.mean(-1), (a @ weights) / (b @ weights), a.shape[-1], level)
 
 
 def rate(successes: ArrayLike, *, level: float = 0.95) -> Interval:
@@ -151,7 +151,15 @@ def _without_ends(estimate) -> Interval:
     return _interval(estimate, nothing, nothing)
 
 
-def _percentiles(estimate, resampled: np.ndarray, n: int, level: float) -> Interval:
+def from_resamples(estimate: Any, resampled: np.ndarray, n: int, level: float = 0.95) -> Interval:
+    """Return the widened percentile interval of an estimate from its values in resamples.
+
+    Args:
+      estimate: a float, or float64 [...].
+      resampled: its values in resamples, [..., draws].
+      n: items that were resampled.
+      level: probability that the interval covers.
+    """
     if n == 1:
         return _without_ends(estimate)
     tail = special.ndtr(np.sqrt(n / (n - 1)) * special.stdtrit(n - 1, (1 - level) / 2))

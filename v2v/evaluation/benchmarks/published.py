@@ -10,14 +10,13 @@ A benchmark of which some videos are missing is read all the same: their items f
 
 from __future__ import annotations
 
-import contextlib
 import csv
-import json
 import re
 from pathlib import Path
 from typing import Any
 
 from v2v.errors import InputError
+from v2v.evaluation.benchmarks.listings import check_fields, find_listing, first_existing, with_text_id
 from v2v.evaluation.items import Benchmark, Item
 from v2v.runtime import text_files
 
@@ -40,10 +39,10 @@ def read_editverse_bench(folder: Path, listing: str | None = None) -> Benchmark:
     Raises:
       InputError: no listing, or one that lacks fields.
     """
-    file = _find_listing(folder, listing, ("EditVerseBench.json", "test.json"))
+    file = find_listing(folder, listing, ("EditVerseBench.json", "test.json"))
     items = []
     for name, row in _read_objects(file).items():
-        _check_fields(
+        check_fields(
             row,
             ("<text>", "<video1>", "type"),
             f"{file}, item {name}",
@@ -84,18 +83,18 @@ def read_openve_bench(
     Raises:
       InputError: no listing, or one that lacks fields.
     """
-    file = _find_listing(folder, listing, ("benchmark_videos.csv",))
+    file = find_listing(folder, listing, ("benchmark_videos.csv",))
     with text_files.open_csv(file) as lines:
         rows = list(csv.DictReader(lines))
     items, stems = [], set()
     for number, row in enumerate(rows):
-        _check_fields(row, ("original_video", "prompt", "edited_type"), f"{file}, row {number + 1}")
+        check_fields(row, ("original_video", "prompt", "edited_type"), f"{file}, row {number + 1}")
         if row["edited_type"] in excluded_kinds:
             continue
         stem = Path(row["original_video"]).stem
         name = f"{stem}-{number}" if stem in stems else stem
         stems.add(stem)
-        source = _first_existing(folder / row["original_video"], folder.parent / row["original_video"])
+        source = first_existing(folder / row["original_video"], folder.parent / row["original_video"])
         items.append(Item(name, source, row["prompt"], row["edited_type"], extra={"row": row}))
     return Benchmark("OpenVE-Bench", tuple(items), about="OpenVE-Team/OpenVE-3M.")
 
@@ -110,7 +109,7 @@ def read_ivebench(folder: Path, listing: str | None = None) -> Benchmark:
     Raises:
       InputError: no listing, or one that lacks fields.
     """
-    file = _find_listing(folder, listing, ("*.json",))
+    file = find_listing(folder, listing, ("*.json",))
     rows = text_files.read_json(file)
     if not isinstance(rows, list):
         raise InputError(
@@ -122,8 +121,8 @@ def read_ivebench(folder: Path, listing: str | None = None) -> Benchmark:
             at.setdefault(path.stem, path)
     items = []
     for number, row in enumerate(rows, 1):
-        row = _with_text_id(row)
-        _check_fields(
+        row = with_text_id(row)
+        check_fields(
             row,
             ("id", "src_video_name", "category", "edit_prompt"),
             f"{file}, row {number}",
@@ -155,13 +154,13 @@ def read_imgedit_bench(folder: Path, listing: str | None = None, *, pictures: st
     Raises:
       InputError: no listing, or one that lacks fields.
     """
-    file = _find_listing(folder, listing, ("basic_edit.json",))
+    file = find_listing(folder, listing, ("basic_edit.json",))
     subfolders = sorted(path for path in Path(folder).iterdir() if path.is_dir())
     items = []
     for name, row in _read_objects(file).items():
-        _check_fields(row, ("id", "prompt", "edit_type"), f"{file}, item {name}")
+        check_fields(row, ("id", "prompt", "edit_type"), f"{file}, item {name}")
         places = [base / row["id"] for base in (folder / pictures, *subfolders)]
-        source = _first_existing(*places)
+        source = first_existing(*places)
         items.append(Item(str(name), source, row["prompt"], row["edit_type"], extra={"row": row}))
     return Benchmark(
         "ImgEdit-Bench",
@@ -177,21 +176,6 @@ def _without_tags(text: str) -> str:
     return re.sub(r"\s+([.,;:!?])", r"\1", " ".join(words.split()))
 
 
-def _find_listing(folder: Path, name: str | None, patterns: tuple[str, ...]) -> Path:
-    folder = Path(folder)
-    candidates = (
-        [folder / name] if name else [p for pattern in patterns for p in sorted(folder.glob(pattern))]
-    )
-    if not candidates or not candidates[0].is_file():
-        raise InputError(
-            f"{folder}: expected {name or ' or '.join(patterns)} in it, found none; name the listing's file"
-        )
-    if len(candidates) > 1 and any("*" in pattern for pattern in patterns):
-        names = ", ".join(path.name for path in candidates)
-        raise InputError(f"{folder}: expected one listing, got {names}; say which with listing=")
-    return candidates[0]
-
-
 def _read_objects(path: Path) -> dict[str, Any]:
     """Return the object of a JSON listing, its values unchecked."""
     rows = text_files.read_json(path)
@@ -205,47 +189,3 @@ def _read_objects(path: Path) -> dict[str, Any]:
             f"{path}: expected names of items, got half a character in {broken[0]!a}; correct it"
         )
     return rows
-
-
-def _with_text_id(row: Any) -> Any:
-    """Return a row whose id, where it is a number, is a text."""
-    return row | {"id": str(row["id"])} if isinstance(row, dict) and type(row.get("id")) is int else row
-
-
-def _check_fields(row: Any, names: tuple[str, ...], where: str, optional: tuple[str, ...] = ()) -> None:
-    """Check that a row has some texts, and that others are texts or absent.
-
-    Args:
-      row: value of a listing.
-      names: fields that it needs.
-      where: the file and the row, for messages.
-      optional: fields that it may lack.
-
-    Raises:
-      InputError: it is no object, lacks a field, or has one that is no text.
-    """
-    if not isinstance(row, dict):
-        raise InputError(
-            f"{where}: expected an object with {', '.join(names)}, got {type(row).__name__}; correct it"
-        )
-    missing = [n for n in names if row.get(n) in (None, "")]
-    if missing:
-        raise InputError(
-            f"{where}: expected fields {', '.join(names)}; {', '.join(missing)} missing; add {'them' if len(missing) > 1 else 'it'}"
-        )
-    for name in (*names, *optional):
-        value = row.get(name)
-        if value is not None and not (isinstance(value, str) and text_files.is_unicode(value)):
-            text = json.dumps(value)
-            raise InputError(
-                f"{where}: {name}: expected a text, got {text[:40]}{'...' * (len(text) > 40)}; correct it"
-            )
-
-
-def _first_existing(*paths: Path) -> Path:
-    """Return the first of these that exists; the first of all where none does, so that its item fails by name."""
-    for path in paths:
-        with contextlib.suppress(OSError, ValueError):  # of a path that can't be one
-            if path.exists():
-                return path
-    return paths[0]

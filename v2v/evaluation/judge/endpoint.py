@@ -36,6 +36,33 @@ RETRIED_STATUSES = (408, 409, 429, 500, 502, 503, 504, 529)
 
 
 @dataclass
+class Usage:
+    """What a server says that its answers took.
+
+    Attributes:
+      answers: answers received.
+      tokens_in: tokens of the questions.
+      tokens_out: tokens of the answers.
+      is_complete: whether every answer said so.
+    """
+
+    answers: int = 0
+    tokens_in: int = 0
+    tokens_out: int = 0
+    is_complete: bool = True
+
+    def add(self, usage: Any) -> None:
+        """Add the field "usage" of an answer."""
+        self.answers += 1
+        counts = [usage.get(name) for name in ("prompt_tokens", "completion_tokens")] if isinstance(usage, dict) else []  # fmt: skip
+        numbers = [count for count in counts if isinstance(count, int)]
+        if len(numbers) == 2:
+            self.tokens_in, self.tokens_out = self.tokens_in + numbers[0], self.tokens_out + numbers[1]
+        else:
+            self.is_complete = False
+
+
+@dataclass
 class Endpoint:
     """A chat server, its key and its retry limits.
 
@@ -47,6 +74,7 @@ class Endpoint:
       pause: seconds before the first repetition.
       longest: largest number of seconds between two requests.
       patience: questions in a row without an answer after which the server counts as down.
+      usage: of all its answers to this process.
     """
 
     url: str = "https://api.openai.com/v1"
@@ -56,6 +84,7 @@ class Endpoint:
     pause: float = 1.0
     longest: float = 60.0
     patience: int = 3
+    usage: Usage = field(default_factory=Usage, repr=False, compare=False)
     _unanswered_count: int = field(default=0, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
@@ -79,6 +108,7 @@ class Endpoint:
                 answer = self._post(question)
                 with self._lock:
                     self._unanswered_count = 0
+                    self.usage.add(answer.get("usage"))
                 return answer
             except urllib.error.HTTPError as error:
                 reason = f"HTTP {error.code} {_error_text(error)}"

@@ -14,6 +14,7 @@ prompts are those of rubrics.py in either case.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
@@ -25,13 +26,17 @@ from v2v.evaluation.items import Item
 from v2v.evaluation.judge.endpoint import EndpointJudge
 from v2v.evaluation.judge.judge import Judge, Question
 from v2v.evaluation.judge.rubrics import RUBRIC_VERSION, Phase, Rubric
-from v2v.evaluation.metrics.base import Case, Column, Metric, Score, ScoringError
+from v2v.evaluation.metrics.base import Case, Column, Metric, RequestEstimate, Score, ScoringError
 from v2v.evaluation.metrics.clips import Clip, resize_frame
 
 Compatibility = Literal["", "editverse"]
 
 # Characters of an unreadable answer that are shown.
 QUOTE_LENGTH = 80
+# Estimates of tokens: characters of English text for one, and pixels along a side of a picture for one, as the models of Qwen count.
+CHARACTERS_PER_TOKEN, PIXELS_PER_TOKEN = 4, 28
+# Tokens of an answer where the judge has no limit of its own.
+ANSWER_TOKENS = 512
 # Share of a clip's length on either side of an edit's start and end in which a frame counts as switching.
 TRANSITION_SHARE = 0.06
 
@@ -123,6 +128,21 @@ class JudgeMetric(Metric):
         return self.rubric.frames if self.rubric.each_frame else 1
 
     @property
+    def most_calls(self) -> int:
+        """Return the number of questions per item where every answer has to be asked for again."""
+        return (self.calls + (1 if self.compat else 0)) * (1 + self.retries)
+
+    def estimate_request(self, item: Item, size: tuple[int, int]) -> RequestEstimate:
+        """Return the pictures and about the tokens of the questions about one output, each asked once."""
+        height, width = size
+        scale = 1.0 if self.compat else min(1.0, self.side / max(height, width))
+        rows, columns = (math.ceil(n * scale / PIXELS_PER_TOKEN) for n in (height, width))
+        pictures = 2 * self.rubric.frames
+        text = math.ceil(len(self.rubric.prompt(item, "during")) / CHARACTERS_PER_TOKEN)
+        limit = self.judge.max_tokens if isinstance(self.judge, EndpointJudge) else ANSWER_TOKENS
+        return RequestEstimate(pictures, self.calls * text + pictures * rows * columns, self.calls * limit)
+
+    @property
     def parallel(self) -> int:
         """Return how many items are scored at a time."""
         return self.judge.parallel
@@ -163,9 +183,10 @@ class JudgeMetric(Metric):
             ]
         else:
             questions = [(numbers, self._question(item, "during", source_frames, output_frames))]
-        answer_notes, grade_rows, unreadable = [], [], 0
+        answer_notes, grade_rows, unreadable, call_count = [], [], 0, 0
         for frames, question in questions:
-            text, grades = self._ask(question)
+            text, grades, tries = self._ask(question)
+            call_count += tries
             answer_notes.append({"frames": frames, "text": text, "scores": grades})
             if grades is None:
                 unreadable += 1
@@ -176,6 +197,7 @@ class JudgeMetric(Metric):
             "answers": answer_notes,
             "unparsable": unreadable,
             "compat": self.compat,
+            "asked": call_count,
         }
         if unreadable:
             text = next(answer["text"] for answer in answer_notes if answer["scores"] is None)
@@ -211,15 +233,13 @@ class JudgeMetric(Metric):
         n, length = self.rubric.frames, min(output_length, source_length)
         return [(2 * k + 1) * length // (2 * n) for k in range(n)]
 
-    def _ask(self, question: Question) -> tuple[str, list[int] | None]:
-        """Return the last answer and its grades, asking again where it can't be read."""
-        text, grades = "", None
-        for _ in range(1 + self.retries):
-            text = self.judge.answer(question)
+    def _ask(self, question: Question) -> tuple[str, list[int] | None, int]:
+        """Return the last answer, its grades, and how often was asked, which is again where an answer can't be read."""
+        text, grades, tries = "", None, 0
+        while grades is None and tries <= self.retries:
+            text, tries = self.judge.answer(question), tries + 1
             grades = self.rubric.parse(text)
-            if grades is not None:
-                break
-        return text, grades
+        return text, grades, tries
 
     def _question(
         self, item: Item, phase: Phase, source_frames: list[np.ndarray], output_frames: list[np.ndarray]

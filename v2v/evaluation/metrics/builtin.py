@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from math import isnan
 
-from v2v.evaluation.metrics import pixel, temporal
+from v2v.evaluation.metrics import pixel, temporal, vbench
 from v2v.evaluation.metrics.base import Case, Column, Metric, Score
 from v2v.evaluation.metrics.success import (
     ERROR_RATIO,
@@ -140,6 +140,14 @@ def _drift(case: Case) -> dict[str, float]:
     return {"colour drift": temporal.color_drift(output, truth)}
 
 
+def _temporal_flickering(case: Case) -> dict[str, float]:
+    return {"temporal flickering": vbench.temporal_flickering(case.output)}
+
+
+def _motion_smoothness(case: Case) -> dict[str, float]:
+    return {"motion smoothness (DIS)": vbench.motion_smoothness(case.output)}
+
+
 SUCCESS = FunctionMetric(
     "success",
     (
@@ -220,8 +228,25 @@ FLICKER_ALONG_TRUTH = FunctionMetric(
     ("truth",), _flicker_along_truth,
 )  # fmt: skip
 
-# Metrics that repeat what others say in another form or more strictly.
-OPTIONAL_METRICS = (STRICT_SUCCESS, COMPLETE_SUCCESS, FLICKER_ALONG_TRUTH)
+TEMPORAL_FLICKERING = FunctionMetric(
+    "temporal flickering",
+    (Column("temporal flickering", unit="%", about="VBench's formula: 1 - mean difference of neighbouring frames / 255; motion counts too, so set it beside that of other methods only"),),
+    (), _temporal_flickering,
+)  # fmt: skip
+MOTION_SMOOTHNESS = FunctionMetric(
+    "motion smoothness",
+    (Column("motion smoothness (DIS)", unit="%", about="1 - mean error / 255 of every second frame interpolated from its neighbours along DIS flow; VBench interpolates with AMT-S, so not comparable with its figures"),),
+    (), _motion_smoothness,
+)  # fmt: skip
+
+# Metrics that repeat what others say in another form or more strictly, and those in the definitions of other benchmarks.
+OPTIONAL_METRICS = (
+    STRICT_SUCCESS,
+    COMPLETE_SUCCESS,
+    FLICKER_ALONG_TRUTH,
+    TEMPORAL_FLICKERING,
+    MOTION_SMOOTHNESS,
+)
 BUILTIN_METRICS = (
     SUCCESS,
     PSNR,

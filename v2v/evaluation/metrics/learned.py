@@ -2,6 +2,9 @@
 
     frame text alignment   mean over frames of 100 cos(picture, target prompt)      CLIP ViT-L/14: "CLIP frame-text"; PickScore_v1: "PickScore"
     temporal consistency   mean over neighbours of 100 max(0, cos)                  CLIP ViT-L/14 or DINOv2-base, their pooled output
+    consistency            mean over frames of 50 (max(0, cos to the first) + max(0, cos to the one before)), VBench's formula of subject and
+                           background consistency: "background consistency" with its CLIP ViT-B/32; "subject consistency (DINOv2)" with
+                           DINOv2-base, where VBench has the first DINO, so that its figures can't stand beside ours
     video text alignment   100 cos(clip of 8 frames, target prompt)                 ViCLIP-L/14
 
 These are the definitions of EditVerseBench's own scripts, with figures times 100 as papers print them. The logit scale of the published CLIP
@@ -90,6 +93,47 @@ def dino_consistency(folder: Path) -> TemporalConsistency:
 
 
 @dataclass(frozen=True)
+class ClipConsistency(LearnedMetric):
+    """Similarity of every frame to the first one and to the one before, in the features of a model, as VBench defines consistency.
+
+    Attributes:
+      dino: whether the folder holds DINOv2; else CLIP, whose projected features are compared.
+    """
+
+    name: str = "background consistency"
+    about: str = "openai/clip-vit-base-patch32, VBench's formula: mean of cosines to the first frame and to the one before, x 100"
+    required_fields: Sequence[str] = ()
+    dino: bool = False
+
+    def score(self, case: Case) -> Score:
+        """Compute the mean over all frames but the first; no value of a single frame."""
+        if len(case.output) < 2:
+            return Score({})
+        folder = Path(self.folder)
+        if self.dino:
+            dino = loading.load_dino(folder)
+            features = compute_in_batches(dino.pooled, map(dino.prepare, case.output))
+        else:
+            clip = loading.load_clip(folder)
+            features = compute_in_batches(clip.vision, map(clip.prepare, case.output))
+        return Score({self.name: 100 * clip_consistency(unit_vectors(features))})
+
+
+def clip_consistency(features: np.ndarray) -> float:
+    """Return VBench's consistency of unit vectors [frames, d], at least two: the mean over frames from the second on."""
+    to_first = np.maximum(0, features[1:] @ features[0])
+    to_previous = np.maximum(0, (features[1:] * features[:-1]).sum(-1))
+    return float((to_first + to_previous).mean() / 2)
+
+
+def subject_consistency(folder: Path) -> ClipConsistency:
+    """Build subject consistency with facebook/dinov2-base."""
+    return ClipConsistency(
+        folder, "subject consistency (DINOv2)", "facebook/dinov2-base, VBench's formula with another network than its own: mean of cosines to the first frame and to the one before, x 100", dino=True
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
 class VideoTextAlignment(LearnedMetric):
     """Alignment of eight frames floor(k L / 8) with the target prompt by ViCLIP."""
 
@@ -113,13 +157,15 @@ def learned_metrics(weights: Path) -> tuple[LearnedMetric, ...]:
     """Build all metrics of this module and LPIPS.
 
     Args:
-      weights: holds the folders clip-vit-large-patch14, dinov2-base, PickScore_v1, viclip and lpips.
+      weights: holds the folders clip-vit-large-patch14, clip-vit-base-patch32, dinov2-base, PickScore_v1, viclip and lpips.
     """
     weights = Path(weights)
     return (
         FrameTextAlignment(weights / "clip-vit-large-patch14"),
         TemporalConsistency(weights / "clip-vit-large-patch14"),
         dino_consistency(weights / "dinov2-base"),
+        ClipConsistency(weights / "clip-vit-base-patch32"),
+        subject_consistency(weights / "dinov2-base"),
         pick_score(weights / "PickScore_v1"),
         VideoTextAlignment(weights / "viclip"),
         Lpips(weights / "lpips"),

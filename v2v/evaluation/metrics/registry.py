@@ -9,9 +9,13 @@ from v2v.evaluation.metrics.base import Metric
 from v2v.evaluation.metrics.builtin import BUILTIN_METRICS, OPTIONAL_METRICS
 from v2v.evaluation.metrics.feature_distances import set_distance_metrics
 from v2v.evaluation.metrics.learned import learned_metrics
+from v2v.evaluation.metrics.text import TextKept
+from v2v.evaluation.metrics.vmaf import Vmaf
 
 # Metrics without weights, by name.
-METRICS: dict[str, Metric] = {metric.name: metric for metric in (*BUILTIN_METRICS, *OPTIONAL_METRICS)}
+METRICS: dict[str, Metric] = {
+    metric.name: metric for metric in (*BUILTIN_METRICS, *OPTIONAL_METRICS, Vmaf(), TextKept())
+}
 # Functions from a folder of weights to metrics.
 METRIC_BUILDERS: tuple[Callable[[Path], Sequence[Metric]], ...] = (learned_metrics, set_distance_metrics)
 

@@ -92,8 +92,18 @@ function scores() {
     ...(judges.length ? [el("div", `Our judge: ${judges[0]}.`)] : []),
     ...tables.map((p) => el("div", `${p.short}: ${p.title}. ${p.notes}`)),
   ] : []));
+  $("agreement").replaceChildren(...(kind === "all" ? agreement(judges.length > 0) : []));
   const n = kind === "all" ? D.items.length : D.items.filter((i) => i.kind === kind).length;
   $("scores-note").textContent = `${count(n, "item")}; mean and 95 % interval` + (kind === "all" && names.length > 1 ? `; third line: difference from ${D.baseline}, paired, coloured where its interval leaves out 0 and there are at least ${FEW} items` : "") + ". Failed items (no output) count as the worst of a scale that has one; where it has none the mean is over the scored ones, and the number is shown. Outputs that a metric or judge could not score are in no mean." + (D.empty.length ? ` Columns that apply to no item: ${D.empty.join(", ")}.` : "");
+}
+
+/** The lines about the agreement of columns with people; one that says it wasn't measured where a judge scored without it. */
+function agreement(hasJudge) {
+  const c = D.calibration;
+  if (!c || !c.columns.length) return hasJudge ? [el("div", "How far the judge agrees with people was not measured here (v2v eval calibrate).")] : [];
+  const part = (x, scale) => x.mean === null ? "–" : (x.mean * scale).toFixed(scale > 1 ? 0 : 2) + (scale > 1 ? " %" : "") + (x.low === null ? "" : ` [${(x.low * scale).toFixed(scale > 1 ? 0 : 2)}, ${(x.high * scale).toFixed(scale > 1 ? 0 : 2)}]`);
+  const line = (x) => el("div", `${x.column === "people" ? "people with each other" : x.column}: prefers what people prefer in ${part(x.pairwise, 100)} of ${x.pairs} pairs (chance 50 %); rank correlation ${part(x.spearman, 1)}`);
+  return [el("strong", `Agreement with people (${c.ratings} ratings of ${c.raters} raters)`), ...c.columns.map(line)];
 }
 
 function detail() {

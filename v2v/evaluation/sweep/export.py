@@ -7,6 +7,10 @@ under the name of the benchmark.
     OpenVE-Bench     NAME_edited.mp4, after the source video NAME.mp4; with a judge's scores openve_MODEL_score.jsonl
     IVEBench         NAME/00000.png ...: a folder of frames under the source video's name
     ImgEdit-Bench    KEY.png; with a judge's answers result.json {KEY: answer}, the grades as lines "Name: 5", which its averaging script counts
+    CoVEBench        ID.mp4
+    LongV2VBench     fullset/TYPE/NAME.mp4, NAME_src.mp4 (source) and NAME_prompt.txt, after the source video NAME.mp4
+    RefVIE-Bench     NUMBER_BEGINNING_NAME.mp4: the row's number, ten characters of the instruction, and the source video's name
+    VEFX-Bench       ID.mp4, and edits.csv: original_video, edited_video, instruction, as its scoring scripts read
     any other        ID.mp4 or ID.png
 
 Failed items have no file, which a script that scores the folder would not notice; they are listed in MISSING.txt.
@@ -98,6 +102,40 @@ def _write_imgedit(item: Item, output: Path, folder: Path) -> None:
     _write_picture(next(iter(Clip(output))), folder / f"{item.id}.png")
 
 
+def _write_video(item: Item, output: Path, folder: Path) -> None:
+    _write_mp4(output, folder / f"{item.id}.mp4")
+
+
+def _write_longv2v(item: Item, output: Path, folder: Path) -> None:
+    place = folder / "fullset" / item.kind
+    # Its scripts know an output by the source's name alone; a second edit of the same kind and source gets a name of its own.
+    stem = item.extra["stem"] if item.id == f"{item.kind}-{item.extra['stem']}" else item.id
+    _write_mp4(output, place / f"{stem}.mp4")
+    _write_mp4(item.source, place / f"{stem}_src.mp4")
+    write_text_atomically(place / f"{stem}_prompt.txt", item.instruction)
+
+
+def _write_refvie(item: Item, output: Path, folder: Path) -> None:
+    source = item.extra["row"]["src_video"].split("/")[-1]
+    beginning = item.instruction[:10]
+    if "/" in beginning:
+        raise InputError(
+            f"export: item {item.id}: the layout of RefVIE-Bench names files after the instruction, which can't hold {beginning!r}"
+        )
+    _write_mp4(output, folder / f"{item.id}_{beginning}_{source}")
+
+
+def _write_vefx_table(run: SweepRun, method: str, folder: Path) -> None:
+    """Write edits.csv with a row for each output; paths are absolute."""
+    with atomic_path(folder / "edits.csv") as partial, partial.open("w", newline="") as out:
+        lines = csv.writer(out)
+        lines.writerow(["original_video", "edited_video", "instruction"])
+        for item in run.sweep.benchmark.items:
+            if run.outputs[method, item.id].path is not None:
+                edited = (folder / f"{item.id}.mp4").absolute()
+                lines.writerow([item.source.absolute(), edited, item.instruction])
+
+
 def _write_editverse_scores(run: SweepRun, method: str, folder: Path) -> None:
     """Write scores.csv as the benchmark's eval.py does, but with empty cells for failed items."""
     columns = [
@@ -153,6 +191,10 @@ LAYOUTS = {
     "OpenVE-Bench": Layout(_write_openve, _write_openve_scores),
     "IVEBench": Layout(_write_ivebench),
     "ImgEdit-Bench": Layout(_write_imgedit, _write_imgedit_scores),
+    "CoVEBench": Layout(_write_video),
+    "LongV2VBench": Layout(_write_longv2v),
+    "RefVIE-Bench": Layout(_write_refvie),
+    "VEFX-Bench": Layout(_write_video, _write_vefx_table),
 }
 
 

@@ -24,7 +24,7 @@ from v2v.evaluation.json_values import to_json_values
 from v2v.evaluation.metrics.base import Column, Metric, SetMetric
 from v2v.evaluation.sweep import published_tables
 from v2v.evaluation.sweep.methods import EditingMethod
-from v2v.evaluation.sweep.runner import NOT_DONE, EditOutput, MetricResult, SweepRun
+from v2v.evaluation.sweep.runner import NOT_ASKED, NOT_DONE, EditOutput, MetricResult, SweepRun
 from v2v.evaluation.sweep.summary import (
     EditCost,
     MethodSummary,
@@ -37,6 +37,8 @@ from v2v.evaluation.sweep.summary import (
 from v2v.evaluation.sweep.sweep import SweepPlan
 
 SCHEMA = 1
+# The name under which a calibration holds the agreement of people with each other.
+PEOPLE = "people"
 # Distributions whose versions are recorded.
 PACKAGES = ("jax", "numpy", "opencv-python-headless", "av")
 
@@ -78,6 +80,7 @@ class SweepResults:
       costs: time and price of an edit, by method that runs an editor.
       problems: what fails `--strict`.
       stamp: versions and time, JSON-able.
+      calibration: agreement with people (calibration.py) of the columns that it was measured of, JSON-able; None where it wasn't.
     """
 
     run: SweepRun
@@ -89,6 +92,7 @@ class SweepResults:
     costs: dict[str, EditCost]
     problems: Sequence[Problem]
     stamp: dict[str, Any]
+    calibration: dict[str, Any] | None = None
 
     @property
     def title(self) -> str:
@@ -102,7 +106,7 @@ class SweepResults:
         Returns:
           schema, title, stamp, benchmark, baseline, methods, columns, empty, kinds, items, edits, scores, published, skipped, notes,
           summary: {column: {method: {"all": cell, "kinds": {kind: cell}, "delta": difference}}}, wins: {column: [[win rate or
-          null]]}, costs: {method: cost}, problems (texts), and plan where there is one. Floats have five digits.
+          null]]}, costs: {method: cost}, problems (texts), and plan and calibration where there is one. Floats have five digits.
         """
         run, sweep = self.run, self.run.sweep
         benchmark = sweep.benchmark
@@ -115,6 +119,7 @@ class SweepResults:
                 "version": benchmark.version,
                 "about": benchmark.about,
                 "items": len(benchmark.items),
+                **({"contents": self.plan.contents} if self.plan else {}),
             },
             "baseline": sweep.reference,
             "methods": [
@@ -142,15 +147,19 @@ class SweepResults:
             "problems": [str(problem) for problem in self.problems],
         }  # fmt: skip
         values = to_json_values(document)
-        return values | {"plan": self.plan.to_json()} if self.plan else values
+        optional = {"plan": self.plan.to_json() if self.plan else None, "calibration": self.calibration}
+        return values | {name: value for name, value in optional.items() if value}
 
 
-def build_results(run: SweepRun, plan: SweepPlan | None = None) -> SweepResults:
+def build_results(
+    run: SweepRun, plan: SweepPlan | None = None, calibration: dict[str, Any] | None = None
+) -> SweepResults:
     """Summarize a run.
 
     Args:
       run: all edits and scores.
       plan: the plan of the run, whose notes become problems.
+      calibration: the document of `Calibration.to_json`. Of columns whose metric has changed since, it is left out.
     """
     sweep = run.sweep
     tables = {
@@ -183,7 +192,23 @@ def build_results(run: SweepRun, plan: SweepPlan | None = None) -> SweepResults:
         costs=summarize_costs(run),
         problems=list_problems(run, plan),
         stamp=version_stamp(),
+        calibration=_select_calibration(calibration, columns) if calibration else None,
     )
+
+
+def _select_calibration(
+    calibration: dict[str, Any], columns: Sequence[tuple[Metric, Column]]
+) -> dict[str, Any]:
+    """Return the agreement with people of the columns that are what they were when it was measured, and of people with each other."""
+    identities = {column.name: to_json_values(metric.identity) for metric, column in columns}
+    return {
+        **calibration,
+        "columns": [
+            entry
+            for entry in calibration["columns"]
+            if entry["column"] == PEOPLE or identities.get(entry["column"]) == entry["identity"]
+        ],
+    }
 
 
 def list_problems(run: SweepRun, plan: SweepPlan | None = None) -> list[Problem]:
@@ -195,6 +220,8 @@ def list_problems(run: SweepRun, plan: SweepPlan | None = None) -> list[Problem]
         ("scores", sum(result.reason == NOT_DONE for result in run.results.values())),
     ]
     problems += [Problem(f"{count} {work} are not done yet") for work, count in pending if count]
+    unasked = sum(result.reason == NOT_ASKED for result in run.results.values())
+    problems += [Problem(f"{unasked} scores of judges: {NOT_ASKED}")] if unasked else []
     for (method, item), output in run.outputs.items():
         if output.is_pending:
             continue
@@ -208,7 +235,7 @@ def list_problems(run: SweepRun, plan: SweepPlan | None = None) -> list[Problem]
     problems += [
         Problem(result.reason, method, item, metric)
         for (method, item, metric), result in run.results.items()
-        if result.status == "unscored" and result.reason != NOT_DONE
+        if result.status == "unscored" and result.reason not in (NOT_DONE, NOT_ASKED)
     ]
     return problems
 

@@ -7,6 +7,8 @@ unless the metric declares it final.
 
 from __future__ import annotations
 
+import math
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -104,6 +106,9 @@ class SweepRun:
 # The reason of work that a run with `only_finished` leaves out.
 NOT_DONE = "not done yet"
 
+# The reason of scores that a limit of the requests to judges left out.
+NOT_ASKED = "not asked: the limit of judge calls was reached; the next run goes on"
+
 # Receives "edit", "score" or "call" when one is finished, cached ones included.
 ProgressCallback = Callable[[str], None]
 
@@ -114,6 +119,7 @@ def run_sweep(
     tick: ProgressCallback = lambda what: None,
     *,
     only_finished: bool = False,
+    max_calls: int | None = None,
 ) -> SweepRun:
     """Compute all edits and scores that are not cached.
 
@@ -122,6 +128,8 @@ def run_sweep(
       cache: finished edits and scores.
       tick: called when an edit, a score or a judge's score is finished.
       only_finished: compute none, but collect those that are cached; the others are unscored.
+      max_calls: greatest number of requests to judges, repeated ones included; None for no limit. Items for which they don't suffice are
+        unscored.
 
     Raises:
       InputError: a model or adapter that isn't there. Failures of single items are recorded, not raised.
@@ -139,10 +147,32 @@ def run_sweep(
         for item in sweep.benchmark.items:
             local = [m for m in active if not m.calls]
             _score_output(run, method, item, local, cache, tick, only_finished)
+    budget = _CallBudget(max_calls)
     for metric in active:
         if metric.calls:
-            _score_remotely(run, metric, cache, tick, only_finished)
+            _score_remotely(run, metric, cache, tick, only_finished, budget)
     return run
+
+
+class _CallBudget:
+    """The number of requests to judges that may still be made; used by several threads."""
+
+    def __init__(self, limit: int | None):
+        self._remaining = math.inf if limit is None else limit
+        self._lock = threading.Lock()
+
+    def reserve(self, count: int) -> bool:
+        """Take a number of requests; False where there are not as many."""
+        with self._lock:
+            if count > self._remaining:
+                return False
+            self._remaining -= count
+            return True
+
+    def give_back(self, count: int) -> None:
+        """Return requests that were not made."""
+        with self._lock:
+            self._remaining += count
 
 
 def _run_edits(run: SweepRun, cache: SweepCache, tick: ProgressCallback, only_finished: bool) -> None:
@@ -315,14 +345,27 @@ def _score(
 
 
 def _score_remotely(
-    run: SweepRun, metric: Metric, cache: SweepCache, tick: ProgressCallback, only_finished: bool
+    run: SweepRun,
+    metric: Metric,
+    cache: SweepCache,
+    tick: ProgressCallback,
+    only_finished: bool,
+    budget: _CallBudget,
 ) -> None:
+    largest = metric.most_calls or metric.calls
+
     def score(method: Method, item: Item) -> None:
         output = run.outputs[method.name, item.id]
         case = Case(item, output.path) if output.path else None
-        run.results[method.name, item.id, metric.name] = _score(
-            metric, item, output, case, cache, only_finished
-        )
+        # Cached scores and failed edits ask nothing.
+        result = _score(metric, item, output, case, cache, only_finished=True)
+        if result.reason == NOT_DONE and not only_finished:
+            if budget.reserve(largest):
+                result = _score(metric, item, output, case, cache, only_finished=False)
+                budget.give_back(largest - int(result.notes.get("asked", largest)))
+            else:
+                result = MetricResult("unscored", reason=NOT_ASKED)
+        run.results[method.name, item.id, metric.name] = result
         tick("call")
 
     with ThreadPoolExecutor(metric.parallel) as pool:

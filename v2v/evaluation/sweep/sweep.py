@@ -15,9 +15,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from v2v.errors import InputError
-from v2v.evaluation.cache import FinishedWork, SweepCache, Work
+from v2v.evaluation.cache import FinishedWork, SweepCache, Work, digest
 from v2v.evaluation.items import Benchmark, Item
-from v2v.evaluation.metrics.base import Metric, missing_fields
+from v2v.evaluation.metrics.base import Metric, RequestEstimate, missing_fields
+from v2v.evaluation.metrics.clips import Clip
 from v2v.evaluation.sweep.methods import EditingMethod, FinishedResults, Method
 
 
@@ -78,11 +79,17 @@ class SweepPlan:
       scores_cached: finished scores.
       calls: requests to judges to make.
       calls_cached: requests of finished scores.
+      pictures: pictures in the requests, of judges that can tell.
+      tokens_in: tokens of these requests, about.
+      tokens_out: tokens of their answers, at most.
+      prices: dollars for a million tokens of requests and of answers; None where they weren't stated.
+      max_calls: limit of the requests; None for none.
       dollars: estimated price of the calls; None where there are calls of unknown price.
       edit_dollars: price of the edits to do, of methods that state one.
       skipped_metrics: reasons of metrics that cannot run here, by name.
       notes: what looks wrong beforehand, such as results of no item or items without a file.
       commits: number of finished edits, scores and judge scores by the commit or version of v2v that made them.
+      contents: hash of the benchmark's instructions and of the contents of its files, missing ones left out.
       other_code: number of edits, scores and judge scores to do that other code has done before.
     """
 
@@ -96,10 +103,16 @@ class SweepPlan:
     scores_cached: int = 0
     calls: int = 0
     calls_cached: int = 0
+    pictures: int = 0
+    tokens_in: int = 0
+    tokens_out: int = 0
+    prices: tuple[float, float] | None = None
+    max_calls: int | None = None
     dollars: float | None = 0.0
     edit_dollars: float = 0.0
     skipped_metrics: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    contents: str = ""
     commits: dict[Work, dict[str, int]] = field(default_factory=dict)
     other_code: dict[Work, int] = field(default_factory=dict)
 
@@ -111,6 +124,8 @@ class SweepPlan:
     def format(self) -> str:
         """Return the plan for people, several lines."""
         text = [f"plan: {self.methods} methods x {self.items} items"]
+        if self.contents:
+            text.append(f"  contents      {self.contents[:16]}, hash of the items' instructions and files")
         if self.edits or self.edits_cached:
             price = f" (about ${self.edit_dollars:.2f})" if self.edit_dollars else ""
             text.append(f"  edits         {self.edits} to do{price}, {self.edits_cached} cached")
@@ -118,8 +133,9 @@ class SweepPlan:
             text.append(f"  result files  {self.outputs_present} found, {self.outputs_missing} absent")
         text.append(f"  local scores  {self.scores} to do, {self.scores_cached} cached")
         if self.calls or self.calls_cached:
-            cost = "price unknown" if self.dollars is None else f"about ${self.dollars:.2f}"
-            text.append(f"  judge calls   {self.calls} to do ({cost}), {self.calls_cached} cached")
+            text.append(f"  judge calls   {self.calls} to do ({self._cost()}), {self.calls_cached} cached")
+            if self.max_calls is not None and self.calls:
+                text.append(f"  at most       {self.max_calls} judge calls in this run (--max-calls)")
         text += [
             f"  cached {work:<7}{', '.join(f'{n} of {short_commit(commit)}' for commit, n in commits.items())}"
             for work, commits in self.commits.items()
@@ -136,14 +152,39 @@ class SweepPlan:
         text += [f"  note          {note}" for note in self.notes]
         return "\n".join(text)
 
+    def _cost(self) -> str:
+        """Return what the judges are asked for, and the price."""
+        parts = []
+        if self.pictures:
+            parts.append(
+                f"{self.pictures} pictures, about {self.tokens_in:,} tokens in, at most {self.tokens_out:,} out"
+            )
+        price = "price unknown" if self.dollars is None else f"about ${self.dollars:.2f}"
+        if self.prices is not None:
+            price += f" at ${self.prices[0]:g} and ${self.prices[1]:g} a million"
+        return ", ".join([*parts, price])
 
-def plan_sweep(sweep: Sweep, cache: SweepCache) -> SweepPlan:
+
+def plan_sweep(
+    sweep: Sweep,
+    cache: SweepCache,
+    *,
+    prices: tuple[float, float] | None = None,
+    max_calls: int | None = None,
+) -> SweepPlan:
     """Count the work by looking into the cache; runs nothing.
+
+    Args:
+      sweep: what would be run.
+      cache: finished work.
+      prices: dollars for a million tokens of requests to judges and of their answers; None for the prices that judges state themselves.
+      max_calls: limit of the requests, which the plan repeats.
 
     Raises:
       InputError: a model, adapter or source that isn't there.
     """
-    plan = SweepPlan(len(sweep.methods), len(sweep.benchmark.items))
+    plan = SweepPlan(len(sweep.methods), len(sweep.benchmark.items), prices=prices, max_calls=max_calls)
+    plan.contents = hash_contents(sweep.benchmark, cache)
     missing = [i.id for i in sweep.benchmark.items if missing_files(i)]
     if missing:
         plan.notes.append(f"{len(missing)} items lack files and will fail: {format_names(missing)}")
@@ -171,6 +212,21 @@ def plan_sweep(sweep: Sweep, cache: SweepCache) -> SweepPlan:
         for item in sweep.benchmark.items:
             _plan_item(plan, sweep, method, item, cache)
     return plan
+
+
+def hash_contents(benchmark: Benchmark, cache: SweepCache) -> str:
+    """Return the hash of what a benchmark's items ask and of the contents of their files, whatever their names and folders.
+
+    Args:
+      benchmark: the items; a missing file counts as none.
+      cache: where the hashes of files are remembered.
+    """
+    rows = []
+    for item in benchmark.items:
+        paths = (item.source, item.truth, item.mask, item.reference)
+        files = [cache.hash_of(path) if path is not None and path.exists() else "" for path in paths]
+        rows.append([item.id, item.instruction, item.kind, item.start, item.end, files])
+    return digest(rows)
 
 
 def short_commit(commit: str) -> str:
@@ -286,11 +342,35 @@ def _plan_item(plan: SweepPlan, sweep: Sweep, method: Method, item: Item, cache:
             plan.calls += 0 if is_cached else metric.calls
             plan.calls_cached += metric.calls if is_cached else 0
             if not is_cached:
+                estimate = _estimate_request(metric, item, cache)
                 price = metric.dollars
+                if estimate is not None:
+                    plan.pictures += estimate.pictures
+                    plan.tokens_in += estimate.tokens_in
+                    plan.tokens_out += estimate.tokens_out
+                    if plan.prices is not None:
+                        counts = estimate.tokens_in, estimate.tokens_out
+                        price = sum(c * p for c, p in zip(counts, plan.prices, strict=True)) / 1e6
                 plan.dollars = None if price is None or plan.dollars is None else plan.dollars + price
         else:
             plan.scores += not is_cached
             plan.scores_cached += is_cached
+
+
+def _estimate_request(metric: Metric, item: Item, cache: SweepCache) -> RequestEstimate | None:
+    """Return what the requests about an output take; None where it is unknown or the source can't be read."""
+    if type(metric).estimate_request is Metric.estimate_request:
+        return None
+    key = {"size": 1, "of": cache.hash_of(item.source)}
+    record = cache.load("sizes", key)
+    if record is None:
+        try:
+            clip = Clip(item.source)
+        except InputError:
+            return None
+        record = {"height": clip.height, "width": clip.width}
+        cache.store("sizes", key, record)
+    return metric.estimate_request(item, (record["height"], record["width"]))
 
 
 def _count_work(plan: SweepPlan, work: Work, work_record: FinishedWork | None) -> None:
