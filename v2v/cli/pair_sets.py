@@ -17,8 +17,7 @@ if TYPE_CHECKING:
     from data_synth.dataset.facts import PairFacts
     from data_synth.dataset.stored_set import StoredSet
 
-EXAMPLES = """\
-examples:
+_EXAMPLES = """\
   v2v pairs stats data/mine
   v2v pairs view data/mine -o look.html --recipe control --limit 100
   v2v pairs drop data/mine --out data/better --votes votes.json --area-below 0.02
@@ -32,6 +31,12 @@ examples:
 LAYOUTS = ("diffsynth", "musubi", "huggingface", "webdataset")
 
 
+def list_examples(command: str) -> str:
+    """Return the examples of a command of `v2v pairs`, as the end of its help."""
+    lines = [line for line in _EXAMPLES.splitlines() if line.split()[2] == command]
+    return "\n".join(["examples:", *lines, ""])
+
+
 def _add_set(parser: argparse.ArgumentParser, out: bool = True) -> None:
     parser.add_argument("set", metavar="SET", help="folder that v2v synth wrote")
     if out:
@@ -40,8 +45,10 @@ def _add_set(parser: argparse.ArgumentParser, out: bool = True) -> None:
 
 def _add_filters(parser: argparse.ArgumentParser, verb: str) -> None:
     group = parser.add_argument_group(f"which pairs to {verb} (all that match every option)")
-    group.add_argument("--edit", default="", metavar="a,b", help="edits")
-    group.add_argument("--recipe", default="", metavar="a,b", help="kinds of recipes")
+    group.add_argument("--edit", default="", metavar="a,b", help="edits, such as sepia,remove")
+    group.add_argument(
+        "--recipe", default="", metavar="a,b", help="kinds of recipes, such as control,weather"
+    )
     group.add_argument("--words", default="", metavar="TEXT", help="text in an instruction, any case")
     group.add_argument("--license", default="", metavar="TEXT", help="text in the licence, any case")
     group.add_argument(

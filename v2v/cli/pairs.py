@@ -152,7 +152,7 @@ COMMANDS: Mapping[str, PairsCommand] = {
         _run_check,
     ),
     **{
-        name: PairsCommand(summary, pair_sets.EXAMPLES, add, run_command)
+        name: PairsCommand(summary, pair_sets.list_examples(name), add, run_command)
         for name, summary, add, run_command in pair_sets.COMMANDS
     },
 }
