@@ -45,6 +45,9 @@ def assert_same(ours, theirs, tolerance):
         np.testing.assert_allclose(a, b, rtol=0, atol=tolerance * max(1, scale), err_msg=name)
 
 
+SMALL_BLOCKS = splash.BlockLimits(128, 128)
+
+
 def test_plain_does_not_look_beyond_length():
     q, k, v = qkv(7, 11)
     np.testing.assert_allclose(plain.attend(q, k, v, 9), plain.attend(q, k[:, :9], v[:, :9]), atol=1e-6)
@@ -56,7 +59,7 @@ def test_plain_does_not_look_beyond_length():
 )
 def test_splash_equals_plain_also_where_blocks_and_lanes_are_padded(tokens, keys, length, dtype):
     args = qkv(tokens, keys, heads=1, dtype=dtype, batch=1)
-    kernel = partial(splash.attend, length=length, block=128, interpret=True)
+    kernel = partial(splash.attend, length=length, limits=SMALL_BLOCKS, interpret=True)
     assert_same(
         out_and_grads(kernel, *args),
         out_and_grads(partial(plain.attend, length=length), *args),
@@ -85,7 +88,7 @@ def test_on_a_mesh_equals_one_device(sizes, one_way):
 
 def test_splash_under_ulysses_equals_plain():
     args = qkv(128, heads=2)
-    local = partial(splash.attend, block=128, interpret=True)
+    local = partial(splash.attend, limits=SMALL_BLOCKS, interpret=True)
     with jax.set_mesh(_part_of_the_devices((2, 1, 2, 1))):
         sharded = jax.jit(partial(run_on_mesh, local, length=120))(*args)
     np.testing.assert_allclose(sharded, plain.attend(*args, 120), atol=2e-5)
@@ -135,11 +138,27 @@ def test_heads_that_do_not_divide_are_refused():
         jax.jit(partial(run_on_mesh, attend))(*qkv(16))
 
 
-def test_blocks_pad_little_and_stay_multiples_of_128():
-    for tokens in (1, 128, 1000, 16380, 36960, 54560):
-        b = splash.block_size(tokens)
-        assert b % 128 == 0 and b <= splash.MAX_BLOCK
-        assert -(-tokens // b) * b - tokens < max(128, 0.01 * tokens)
+@pytest.mark.parametrize("largest", [splash.MAX_BLOCK, *{x.queries for x in splash.BLOCK_LIMITS.values()}])
+def test_blocks_pad_little_and_divide(largest):
+    for tokens in (1, 128, 1000, 1100, 4096, 16380, 36960, 54560):
+        b = splash.block_size(tokens, largest)
+        assert b % 128 == 0 and b <= largest
+        assert b <= splash.MAX_BLOCK or (b // 2) % 128 == 0
+        assert -(-tokens // b) * b - tokens < max(256, 0.02 * tokens)
+
+
+def test_blocks_larger_than_their_logits_equal_plain(monkeypatch):
+    """Keys in halves of a block, and smaller blocks backward, as on chips with more memory in the kernel."""
+    monkeypatch.setattr(splash, "MAX_BLOCK", 128)
+    args = qkv(256, 512, heads=1, batch=1)
+    kernel = partial(splash.attend, length=500, limits=splash.BlockLimits(256, 256), interpret=True)
+    assert_same(out_and_grads(kernel, *args), out_and_grads(partial(plain.attend, length=500), *args), 2e-5)
+
+
+def test_limits_are_those_of_the_chip_that_is_compiled_for():
+    assert platform.target_kind() == "cpu" and "cpu" not in splash.BLOCK_LIMITS
+    limits = splash.BLOCK_LIMITS["TPU v6 lite"]
+    assert 4 * limits.queries * limits.keys // 2 <= 8 << 20
 
 
 def _part_of_the_devices(sizes):

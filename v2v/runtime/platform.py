@@ -16,6 +16,12 @@ def target_platform() -> str:
     return next((p for p in ("tpu", "cpu") if p in kind), "gpu")
 
 
+def target_kind() -> str:
+    """Return the kind of device that code is compiled for, such as "TPU v6 lite": of the mesh compiled for, else of this process's."""
+    device = jax.sharding.get_abstract_mesh().abstract_device
+    return jax.local_devices()[0].device_kind if device is None else device.device_kind
+
+
 def local_platform() -> Literal["cpu", "gpu", "tpu"]:
     """Return cpu, gpu or tpu: of this process's devices."""
     name = jax.local_devices()[0].platform
