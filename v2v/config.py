@@ -17,10 +17,13 @@ from typing import Literal
 # Names of `v2v.diffusion.solvers.SOLVERS`, also the choices of `--solver`.
 SolverName = Literal["euler", "heun", "unipc"]
 # Names of noise levels (`v2v/diffusion/schedule.py`), also the choices of `--schedule`.
-ScheduleName = Literal["linear", "wan", "diffusers", "euler"]
+ScheduleName = Literal["linear", "wan", "diffusers", "euler", "diffsynth"]
 # How an edit reaches the clip's full size, and what guidance strengthens: fields of `EditSettings`, `--detail` and `--guide`.
 Detail = Literal["auto", "guided", "model", "tiles"]
-Guide = Literal["prompt", "prompt+reference"]
+# The last seven are the modes of Bernini-R.
+Guide = Literal[
+    "prompt", "prompt+reference", "v2v", "v2v_apg", "v2v_chain", "rv2v", "r2v_apg", "t2v", "t2v_apg"
+]
 # Tensor names and data type of LoRA files, `--format` and `--dtype` of `v2v convert`.
 LoraStyle = Literal["original", "diffusers"]
 LoraDtype = Literal["bfloat16", "float16", "float32"]
@@ -264,7 +267,8 @@ class ConditionConfig:
 
     Attributes:
       layout: how the source joins the target: as tokens of its own (sequence), concatenated along channels (channel), or added to
-        the target's tokens (add).
+        the target's tokens (add); of published editors, as segments told apart by a rotary phase (segments, Bernini-R), or added times
+        the noise level (scaled_add, Kiwi-Edit).
       rope: temporal positions of the rotary embedding: source, target and reference one after the other (contiguous), or source and
         target at the same positions and the reference after them (shared).
       time: flow time that clean tokens are modulated with: 0, as they hold no noise (zero), or the noisy tokens' (same).
@@ -274,14 +278,19 @@ class ConditionConfig:
         (Table II).
       mask_code: what is embedded of a mask: its latents as a black and white video (vae), or its share of each latent cell
         (pooled, `video/mask.py`).
+      reference: whether references come after the target or before it (layout scaled_add).
+      context: what cross-attention reads: the embedded instruction (text), or what another network made of instruction, source and
+        reference, at the transformer's width and of any length (stored, `checkpoints/context_file.py`).
     """
 
-    layout: Literal["sequence", "channel", "add"] = "sequence"
+    layout: Literal["sequence", "channel", "add", "segments", "scaled_add"] = "sequence"
     rope: Literal["contiguous", "shared"] = "contiguous"
     time: Literal["zero", "same"] = "zero"
     attention: Literal["full", "one_way"] = "full"
     mask: Literal["source", "target", "sequence"] = "source"
     mask_code: Literal["vae", "pooled"] = "vae"
+    reference: Literal["after", "before"] = "after"
+    context: Literal["text", "stored"] = "text"
 
 
 @dataclass(frozen=True)
@@ -299,6 +308,9 @@ class FlowConfig:
       boundary: flow time from which on a model of two transformers is sampled with the high-noise one, and below which with the low-noise
         one; 0 for a single transformer.
       low_guidance: scale of guidance of the low-noise transformer, by default; None for `guidance`.
+      guidance_reference: scale of guidance on references, by default, of models that are guided on them too.
+      guidance_source: scale of guidance on the source, the same.
+      negative: what guidance leads away from, by default; "" for the empty sentence.
       solver: of inference, by default.
       schedule: noise levels that inference visits (`diffusion/schedule.py`).
     """
@@ -312,6 +324,9 @@ class FlowConfig:
     guidance: float = 3.0
     boundary: float = 0.0
     low_guidance: float | None = None
+    guidance_reference: float = 4.5
+    guidance_source: float = 1.25
+    negative: str = ""
     solver: SolverName = "euler"
     schedule: ScheduleName = "linear"
 
@@ -377,8 +392,8 @@ class ModelConfig:
 
     @property
     def parts(self) -> tuple[str, ...]:
-        """Return the parts that have weights: the transformers, "vae" and "text"."""
-        return (*self.transformers, "vae", "text")
+        """Return the parts that have weights: the transformers, "vae" and, unless the context comes from elsewhere, "text"."""
+        return (*self.transformers, "vae", *(["text"] if self.condition.context == "text" else []))
 
 
 def wan22_ti2v_5b() -> ModelConfig:

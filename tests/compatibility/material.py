@@ -220,7 +220,7 @@ def adapter_leaves(found: adapters.Adapter) -> dict:
     """Everything an adapter does to a model."""
     flat = flax.traverse_util.flatten_dict({"lora": found.lora, "embed": found.embed or {}}, sep="/")
     scaled = {k: v * np.float32(found.scale) if k.endswith("/b") else v for k, v in flat.items()}
-    condition = found.condition and dataclasses.asdict(found.condition)
+    condition = found.condition and native.config_values(found.condition)
     return {"leaves": leaves(scaled), "condition": condition}
 
 

@@ -67,14 +67,14 @@ def test_tokens_and_layout_of_each_agree(layout):
 
     class Counter:
         def pretrained(self, z):
-            assert z.shape[-1] == dit.in_channels
+            assert z.shape[-1] == dit.in_channels or layout == "segments"
             return jnp.zeros((1, int(np.prod(z.shape[1:4])), 4))
 
         def new(self, name, latents):
             return jnp.zeros((1, int(np.prod(latents.shape[1:4])), 4))
 
     latents = {name: jnp.zeros((1, *grid, channels)) for name, grid in GRIDS.items()}
-    tokens = condition.embed(latents.pop("target"), latents, Counter())
+    tokens = condition.embed(latents.pop("target"), latents, Counter(), jnp.ones(1))
     segments = condition.layout(GRIDS).segments
     assert {segment.name: segment.length for segment in segments} == {
         name: value.shape[1] for name, value in tokens.items()
@@ -88,6 +88,32 @@ def test_a_wide_backbone_takes_the_source_as_channels_whatever_is_configured():
         assert type(built) is conditioning.ChannelConditioning and built.usable_conditions({}) == ("source",)
     narrow = conditioning.build_conditioning(CFG.dit, ConditionConfig(layout="channel"))
     assert type(narrow) is conditioning.AddConditioning and narrow.usable_conditions({}) == ()
+
+
+def test_segments_are_told_apart_by_number_and_spread_beyond_what_was_trained():
+    built = conditioning.build_conditioning(CFG.dit, ConditionConfig(layout="segments", time="same"))
+    grids = {"target": (3, 2, 2), "reference": (1, 3, 1), "source": (3, 2, 2), "reference_2": (1, 1, 4)}
+    layout = built.layout(grids)
+    assert [(s.name, s.source_id, s.first_t) for s in layout.segments] == [
+        ("source", 1, 0), ("reference", 2, 0), ("reference_2", 3, 0), ("target", 0, 0),
+    ]  # fmt: skip
+    assert layout.noisy.all() and not built.cacheable
+    many = built.layout(grids | {f"reference_{i}": (1, 1, 1) for i in range(3, 12)})
+    ids = [s.source_id for s in many.segments]
+    np.testing.assert_allclose(ids[:-1], np.linspace(1, 5, 12))
+    assert [s.name for s in many.segments][-3:] == ["reference_10", "reference_11", "target"]
+    assert built.layout({"target": (3, 2, 2)}).source_ids is None
+
+
+def test_references_of_the_added_layout_are_frames_after_the_target_or_before_it():
+    condition = ConditionConfig(layout="scaled_add", time="same")
+    grids = {"source": (3, 2, 2), "target": (3, 2, 2), "reference": (1, 2, 2), "reference_2": (1, 2, 2)}
+    for placement, order in (
+        ("after", [("target", 0), ("reference", 3), ("reference_2", 4)]),
+        ("before", [("reference", 0), ("reference_2", 1), ("target", 2)]),
+    ):
+        built = conditioning.build_conditioning(CFG.dit, dataclasses.replace(condition, reference=placement))
+        assert [(s.name, s.first_t) for s in built.layout(grids).segments] == order
 
 
 def test_tokens_of_a_clip_count_a_mask_that_has_its_own():

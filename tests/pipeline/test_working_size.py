@@ -11,6 +11,7 @@ from tests.notes import expect_note
 from v2v import EasyV2VEditor, load_pretrained
 from v2v.cli.parsers import build_parser
 from v2v.config import debug, wan22_ti2v_5b
+from v2v.models.editor_presets import bernini_r_1_3b, kiwi_edit_5b
 from v2v.pipeline.working_size import LONGEST_ASPECT, choose_size
 
 WAN = wan22_ti2v_5b()
@@ -27,6 +28,32 @@ def test_sizes(clip, size):
     """16:9 is edited at the model's own size, portrait clips at the same turned, others at one of nearly its area."""
     assert choose_size(WAN, *clip) == size
     assert all(n % 32 == 0 for n in size) and 0.85 < size[0] * size[1] / (480 * 832) <= 1
+
+
+@pytest.mark.parametrize(
+    "clip, size",
+    [
+        ((1080, 1920), (480, 848)), ((720, 1280), (480, 848)), ((1080, 1440), (640, 848)), ((1920, 1080), (848, 480)), ((500, 500), (496, 496)),
+        ((300, 400), (304, 400)),
+    ],
+)  # fmt: skip
+def test_sizes_by_the_longest_edge(clip, size):
+    """As Bernini-R was sampled: at most 848, never enlarged, sides to the nearest 16."""
+    assert choose_size(bernini_r_1_3b(), *clip) == size
+
+
+@pytest.mark.parametrize(
+    "clip, size",
+    [
+        ((1080, 1920), (736, 1280)),
+        ((720, 1280), (736, 1280)),
+        ((480, 832), (480, 832)),
+        ((300, 400), (320, 416)),
+    ],
+)
+def test_sizes_by_pixels(clip, size):
+    """As Kiwi-Edit's demo: at most 720x1280 pixels in steps of 16, then raised to 32; never enlarged else."""
+    assert choose_size(kiwi_edit_5b(), *clip) == size
 
 
 def test_any_shape_is_stretched_little():

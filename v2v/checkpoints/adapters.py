@@ -208,7 +208,7 @@ def save_embeddings(
 
 def condition_metadata(condition: ConditionConfig) -> dict[str, str]:
     """Return the entry of a safetensors header that stores the layout of an adapter's conditions."""
-    return {CONDITION_KEY: json.dumps(dataclasses.asdict(condition))}
+    return {CONDITION_KEY: json.dumps(native.config_values(condition))}
 
 
 def adapter_metadata(config: ModelConfig) -> dict[str, str]:

@@ -33,6 +33,8 @@ EXPORT_FILES = (
     "abilities.json",
     *ADAPTER_FILES,
 )
+# Patch embeddings of conditions, of editors that have them.
+EMBEDDER_FOLDERS = ("source_embedder", "ref_embedder")
 CONVERTED_FOLDERS = ("dit", "vae", "text", "adapter")
 # Folders that tell models this package does not run.
 TELLING_FOLDERS = ("transformer_2", "high_noise_model")
@@ -62,6 +64,9 @@ def select_files(paths: Iterable[str]) -> list[str]:
         weights = select_weights(inside) or _torch_files(inside)
         selected.update(weights, present.intersection([f"{folder}/config.json"]))
         parts.update([part] if weights else [])
+    for folder in EMBEDDER_FOLDERS:
+        weights = select_weights([p for p in present if p.rpartition("/")[0] == folder])
+        selected.update(weights, present.intersection([f"{folder}/config.json"]))
     top = [p for p in present if "/" not in p]
     if "dit" not in parts:
         lone = [p for p in top if _is_weights(p) or p.endswith(SAFETENSORS_INDEX)]

@@ -95,6 +95,43 @@ KNOWN_MODELS = (
         takes=(),
         status="tiny models",
     ),
+    KnownModel(
+        name="ByteDance/Bernini-R-1.3B-Diffusers",
+        description="an editor on Wan2.1 1.3B; sees source and references as tokens of their own",
+        licence="Apache-2.0",
+        download_bytes=29_000_000_000,
+        memory_gib=19,
+        frames=(81, 480, 848),
+        takes=("up to 16 references",),
+        status="tiny models",
+    ),
+    KnownModel(
+        name="ByteDance/Bernini-R-Diffusers",
+        description="the same on the two 14B transformers of Wan2.2-A14B",
+        licence="Apache-2.0",
+        download_bytes=137_500_000_000,
+        memory_gib=62,
+        frames=(81, 480, 848),
+        takes=("up to 16 references",),
+        status="tiny models",
+    ),
+    *(
+        KnownModel(
+            name=f"linyq/kiwi-edit-5b-{kind}-diffusers",
+            description=f"Kiwi-Edit, an editor on the same 5B backbone, {description}; reads a stored context (--context)",
+            licence="its card; code MIT",
+            download_bytes=12_900_000_000,
+            memory_gib=24,
+            frames=(81, 704, 1280),
+            takes=takes,
+            status="tiny models",
+        )
+        for kind, description, takes in (
+            ("instruct-only", "by instruction", ("a context",)),
+            ("reference-only", "by reference", ("a context and a reference",)),
+            ("instruct-reference", "by either", ("a context", "a reference")),
+        )
+    ),
 )
 
 _BACKBONE_16 = "another backbone (16 latent channels, the 8x8x4 autoencoder)"
@@ -115,18 +152,14 @@ UNSUPPORTED_MODELS = (
         f"a second branch of control blocks on {_BACKBONE_16}",
     ),
     UnsupportedModel(
-        (
-            "linyq/kiwi-edit-5b-instruct-only-diffusers",
-            "linyq/kiwi-edit-5b-reference-only-diffusers",
-            "linyq/kiwi-edit-5b-instruct-reference-diffusers",
-        ),
-        "Kiwi-Edit 5B",
-        "reads the sentence with Qwen2.5-VL and embeds the source by a network of its own",
+        ("ByteDance/Bernini-R",),
+        "Bernini-R as it came out of training",
+        "transformers alone, without autoencoder and text encoder; use ByteDance/Bernini-R-Diffusers, the same weights",
     ),
     UnsupportedModel(
-        ("ByteDance/Bernini-R", "ByteDance/Bernini-R-Diffusers", "Comfy-Org/Bernini-R"),
-        "Bernini-R",
-        f"positions of its own on {_BACKBONE_16}",
+        ("ByteDance/Bernini-Diffusers", "ByteDance/Bernini-Diffusers-v2"),
+        "Bernini with its planner",
+        "plans with Qwen2.5-VL-7B; use ByteDance/Bernini-R-1.3B-Diffusers or ByteDance/Bernini-R-Diffusers, its renderer alone",
     ),
     UnsupportedModel(
         ("FastVideo/FastWan2.2-TI2V-5B-FullAttn-Diffusers", "FastVideo/FastWan2.2-TI2V-5B-Diffusers"),
@@ -148,6 +181,18 @@ UNSUPPORTED_MODELS = (
 def find_known(name: str) -> KnownModel | None:
     """Return the entry of a model, None if it has none; repositories are the same in any case of their letters."""
     return next((model for model in KNOWN_MODELS if model.name.lower() == name.lower()), None)
+
+
+def licence_note(name: str) -> str:
+    """Return what must be told of a model's licence when it is loaded; "" for models that anybody may use for anything.
+
+    Args:
+      name: ORG/NAME, or the name of a folder that a copy of it may lie in.
+    """
+    known = find_known(name) or find_known(suggest(name))
+    if known is None or "non-commercial" not in known.licence:
+        return ""
+    return f"licence: {known.name} is published for non-commercial use ({known.licence}); read its terms before any other"
 
 
 def suggest(name: str) -> str:

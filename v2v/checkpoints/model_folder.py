@@ -8,10 +8,11 @@ cannot run are rejected with the reason before any tensor is read.
 """
 
 import dataclasses
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from v2v.checkpoints import hub_client, name_mapping, part_files, wan_config
+from v2v.checkpoints import editor_folder, hub_client, name_mapping, part_files, wan_config
 from v2v.checkpoints.config_types import check_types
 from v2v.checkpoints.part_files import SUBFOLDERS, TokenizerSource, read_json_object
 from v2v.checkpoints.tensor_files import TensorFiles
@@ -31,6 +32,7 @@ class ModelFolder:
       parts: the open files of "dit", "vae" and "text", as far as they exist.
       tokenizer: where the tokenizer is read from, if there is one.
       adapter: lora.safetensors, if it exists.
+      embedders: the open files of patch embeddings of conditions, of editors that have them (editor_folder.py).
     """
 
     path: Path
@@ -38,12 +40,14 @@ class ModelFolder:
     parts: dict[str, TensorFiles]
     tokenizer: TokenizerSource | None
     adapter: Path | None = None
+    embedders: Mapping[str, TensorFiles] = field(default_factory=dict)
 
     @property
     def missing(self) -> list[str]:
         """Descriptions of the parts that editing needs and the folder lacks."""
-        missing = [format_missing_part(part) for part in name_mapping.PARTS if part not in self.parts]
-        return missing + ([] if self.tokenizer else [MISSING_TOKENIZER])
+        reads_text = self.config.condition.context == "text"
+        missing = [format_missing_part(part) for part in self.config.parts if part not in self.parts]
+        return missing + ([] if self.tokenizer or not reads_text else [MISSING_TOKENIZER])
 
     def require(self) -> "ModelFolder":
         """Return this folder if it is complete; raise InputError that names everything missing."""
@@ -86,6 +90,8 @@ def read_model_folder(path: str | Path, parts: dict[str, TensorFiles] | None = N
             f"{', '.join(SUBFOLDERS[p] for p in parts) or 'none'}; {wan_config.SUPPORTED_MODELS}"
         )
     configs = {p: read_json_object(root / SUBFOLDERS[p] / "config.json") for p in name_mapping.PARTS}
+    configs["vae"] = editor_folder.read_vae_config(root)
+    embedders = editor_folder.open_embedders(root)
     top = read_json_object(root / "config.json")
     scheduler = read_json_object(root / "scheduler" / "scheduler_config.json") or {}
     try:
@@ -123,11 +129,14 @@ def read_model_folder(path: str | Path, parts: dict[str, TensorFiles] | None = N
             condition=ConditionConfig(layout="channel" if dit.in_channels > dit.out_channels else "sequence"),
             flow=flow,
         )
+        config = editor_folder.as_editor(config, path, root, top, parts, embedders)
+    except InputError:
+        raise
     except ValueError as err:
         raise InputError(f"{path}: its parts don't go together ({err}); copy them from one release") from err
     adapter = root / "lora.safetensors"
     tokenizer = part_files.find_tokenizer(path, parts)
-    return ModelFolder(path, config, parts, tokenizer, adapter if adapter.is_file() else None)
+    return ModelFolder(path, config, parts, tokenizer, adapter if adapter.is_file() else None, embedders)
 
 
 def format_missing_part(part: str) -> str:

@@ -113,9 +113,37 @@ def load_parameters(path: str | Path, like: dict | None = None, dtype=np.float32
         ) from err
 
 
+# Fields that earlier versions don't know and would refuse: written only where they have another value than the default.
+LATER_FIELDS = {
+    configs.ModelConfig: ("fps",),
+    configs.DiTConfig: ("frame_times",),
+    configs.VAEConfig: ("residual",),
+    configs.ConditionConfig: ("reference", "context"),
+    configs.FlowConfig: (
+        "guidance_reference",
+        "guidance_source",
+        "negative",
+        "boundary",
+        "low_guidance",
+        "levels",
+    ),
+}
+
+
+def config_values(config: Any) -> dict[str, Any]:
+    """Return a configuration as JSON values that earlier versions read too, as far as it has nothing that they lack."""
+    values = {}
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if field.name in LATER_FIELDS.get(type(config), ()) and value == field.default:
+            continue
+        values[field.name] = config_values(value) if dataclasses.is_dataclass(value) else value
+    return values
+
+
 def save_config(path: str | Path, cfg: configs.ModelConfig) -> None:
     """Write a model configuration as JSON."""
-    Path(path).write_text(json.dumps(dataclasses.asdict(cfg), indent=1) + "\n")
+    Path(path).write_text(json.dumps(config_values(cfg), indent=1) + "\n")
 
 
 def load_config(path: str | Path) -> configs.ModelConfig:

@@ -42,12 +42,17 @@ FOREIGN_SCHEDULES = (
     "shift_terminal",
 )
 # `_class_name` of model_index.json of models that are run as they are meant to be.
-PIPELINES = ("WanPipeline", "WanImageToVideoPipeline", "WanVideoToVideoPipeline", "LucyEditPipeline")
+PIPELINES = (
+    "WanPipeline",
+    "WanImageToVideoPipeline",
+    "WanVideoToVideoPipeline",
+    "LucyEditPipeline",
+    "KiwiEditPipeline",
+)
 # A part of that name, and what such models need.
 UNSUPPORTED_PIPELINES = {
     "DMD": "it is distilled to a few fixed steps with new noise in between, which no solver here does; instead, a few-step LoRA of the base "
     "model runs with --steps 4 --guidance 1",
-    "Kiwi": "it reads the sentence with Qwen2.5-VL and embeds the source by a network of its own",
     "VACE": "it has a second branch of control blocks",
 }
 # More layers than any published model has.
@@ -91,6 +96,8 @@ def build_dit_config(
     out = velocity_channels(files) or 0
     _check_backbone(path, channels, out, shapes, settings)
     heads = settings.get("num_attention_heads") or settings.get("num_heads") or width // HEAD_DIM
+    if heads * settings.get("attention_head_dim", width // heads) != width:
+        heads = width // HEAD_DIM  # sizes of another model, as a release of Bernini-R had them
     if not all((layers, ffn[0], out, text_width, time[1], heads)):
         raise InputError(
             f"{files.path}: expected the tensors of a Wan2.2-type DiT, found only some of them; fetch it again"
@@ -163,7 +170,7 @@ def describe_relative(names: Iterable[str]) -> str:
     """Return what a checkpoint is whose tensors' first names tell it; "" for others."""
     tops = {name.partition(".")[0] for name in names}
     if tops & {"source_embedder", "vae_condition", "mllm"}:
-        return "Kiwi-Edit (the sentence read by Qwen2.5-VL, a network of its own for the source)"
+        return "Kiwi-Edit in the layout of its training (several networks in one file; its diffusers releases run)"
     if tops & {"generator", "generator_ema"}:
         return "a training checkpoint of few-step distillation (generator; DMD or self-forcing)"
     return ""

@@ -40,19 +40,19 @@ logger = logging.getLogger(__name__)
 LARGEST_WEIGHT = 1e6
 # Options without effect: for one clip, for a manifest, and with --warm, whose argument sets steps and windows.
 UNUSED_FOR_ONE = ("out", "distributed", "beam", "workers")
-UNUSED_FOR_MANIFEST = ("explain", "warm", "overwrite", "first_frame", "text_only")
+UNUSED_FOR_MANIFEST = ("explain", "warm", "overwrite", "first_frame", "text_only", "context")
 UNUSED_FOR_LOOKS = (
     "manifest", "warm", "out", "distributed", "beam", "workers", "explain", "mask", "reference", "start", "end", "window", "anyway",
-    "first_frame", "text_only",
+    "first_frame", "text_only", "context",
 )  # fmt: skip
 UNUSED_FOR_TEXT = (
-    "explain", "out", "distributed", "beam", "workers", "manifest", "warm", "mask", "invert_mask", "soft", "reference", "start", "end",
+    "explain", "out", "distributed", "beam", "workers", "manifest", "warm", "mask", "invert_mask", "soft", "reference", "start", "end", "context",
 )  # fmt: skip
 # Settings that say how a source is used, which must have their defaults without one.
 SOURCE_SETTINGS = ("strength", "amount", "detail", "preserve", "guide")
 UNUSED_FOR_WARM = (
     "explain", "out", "distributed", "beam", "workers", "mask", "invert_mask", "soft", "reference", "start", "end", "steps", "window", "seed",
-    "overwrite", "codec", "quality", "crf", "pix_fmt", "first_frame", "text_only",
+    "overwrite", "codec", "quality", "crf", "pix_fmt", "first_frame", "text_only", "context",
 )  # fmt: skip
 
 
@@ -198,7 +198,13 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if args.explain:
         file_checks.check_folder(args.explain, "--explain")
     request = EditRequest(
-        args.video, args.instruction, args.mask, args.reference, settings, first_frame=args.first_frame
+        args.video,
+        args.instruction,
+        args.mask,
+        _references(args),
+        settings,
+        first_frame=args.first_frame,
+        context=args.context,
     )
     return edit_clip(
         request,
@@ -246,9 +252,11 @@ def edit_clip(
         Path(output),
         input=request.video,
         mask=request.mask,
-        reference=request.reference,
         first_frame=request.first_frame,
+        context=request.context,
     )
+    for reference in request.references:
+        file_checks.check_not_input(Path(output), reference=reference)
     target = file_checks.check_output(output, output_format, overwrite=overwrite)
     if isinstance(request.video, str | Path):
         file_checks.check_readable(Path(request.video))
@@ -390,7 +398,7 @@ def _run_manifest(args: argparse.Namespace, progress: bool) -> dict[str, Any]:
 
         join_processes()
     defaults = ManifestDefaults(
-        args.mask, args.reference, _settings(args), args.lora_scale, _output_format(args)
+        args.mask, _references(args), _settings(args), args.lora_scale, _output_format(args)
     )
     model = _model_options(args, progress)
     if args.beam is None:
@@ -519,6 +527,12 @@ def _check_effect(args: argparse.Namespace, mode: str, option_names: tuple[str, 
     ]
     if options:
         raise InputError(f"edit: {', '.join(options)} would do nothing {mode}; leave it out")
+
+
+def _references(args: argparse.Namespace) -> str | tuple[str, ...] | None:
+    """Return the references that were given, one as itself."""
+    given = args.reference or ()
+    return tuple(given) if len(given) > 1 else given[0] if given else None
 
 
 def _check_scale(args: argparse.Namespace) -> None:

@@ -349,7 +349,13 @@ def _add_edit_options(edit: argparse.ArgumentParser) -> None:
     edit.add_argument(
         "--reference",
         metavar="R",
-        help="image that shows how the edit should look; FILE@SECONDS takes a frame of a video",
+        action="append",
+        help="image that shows how the edit should look; FILE@SECONDS takes a frame of a video; may be repeated for models that take several",
+    )
+    edit.add_argument(
+        "--context",
+        metavar="F",
+        help="what Kiwi-Edit reads in place of the instruction: a file that tools/kiwi_contexts.py made of instruction, clip and reference",
     )
     edit.add_argument(
         "--first-frame",
@@ -426,10 +432,28 @@ def _add_edit_options(edit: argparse.ArgumentParser) -> None:
         "--guidance", type=float, metavar="G", help="scale of classifier-free guidance (default: the model's)"
     )
     edit.add_argument(
+        "--guidance-reference",
+        type=float,
+        metavar="G",
+        help="the same of references, of models that are guided on them (Bernini-R; default: the model's)",
+    )
+    edit.add_argument(
+        "--guidance-source",
+        type=float,
+        metavar="G",
+        help="the same of the source (Bernini-R; default: the model's)",
+    )
+    edit.add_argument(
         "--negative",
         default="",
         metavar="TEXT",
-        help='what guidance leads away from, such as "blurry, static" (default: the empty sentence)',
+        help='what guidance leads away from, such as "blurry, static" (default: the model\'s, mostly the empty sentence)',
+    )
+    edit.add_argument(
+        "--task",
+        default="",
+        metavar="NAME",
+        help="what Bernini-R is told its task is: v2v, rv2v, mv2v and so on (default: by what the edit is given)",
     )
     edit.add_argument(
         "--strength",
@@ -443,7 +467,7 @@ def _add_edit_options(edit: argparse.ArgumentParser) -> None:
         "--guide",
         choices=get_args(Guide),
         default="prompt",
-        help="conditions that guidance amplifies (default: prompt)",
+        help="conditions that guidance amplifies; the last seven are modes of Bernini-R, of which prompt takes the one that fits (default: prompt)",
     )
     edit.add_argument(
         "--skip",

@@ -11,6 +11,7 @@ from v2v.checkpoints.model_folder import read_model_folder
 from v2v.cli.train import load_experiment
 from v2v.config import ModelConfig, ProgramKind, WeightsDtype
 from v2v.errors import InputError
+from v2v.models.conditioning import PUBLISHED_LAYOUTS
 from v2v.planning import edit_plan, report
 from v2v.planning.report import Plan, TrialReport
 from v2v.train.fine_tuning import with_published_sizes
@@ -86,12 +87,14 @@ def run_plan(request: PlanRequest) -> dict[str, Any]:
 
 
 def _with_model(model: ModelConfig, name: str) -> ModelConfig:
-    """Return an experiment's settings with the sizes of a published model, and its conditioning where that has further channels."""
+    """Return an experiment's settings with the sizes of a published model, and of an editor its conditioning and how it is sampled."""
     with hub.open_for_examination(name) as examined:
         published = read_model_folder(examined.folder).config
     planned = with_published_sizes(model, published)
-    if published.condition.layout == "channel":
-        planned = dataclasses.replace(planned, condition=published.condition)
+    if published.condition.layout in PUBLISHED_LAYOUTS:
+        flow = published.flow
+        sampling = {name: getattr(flow, name) for name in ("steps", "guidance", "solver", "schedule")}
+        planned = dataclasses.replace(planned, flow=dataclasses.replace(planned.flow, **sampling))
     return planned
 
 

@@ -43,6 +43,8 @@ MAX_TABLE_FRAMES = 16
 EncodeClips = Callable[[np.ndarray], Any]
 # Sentences to one embedding [m, w] each, without padding.
 EmbedSentences = Callable[[list[str]], list[np.ndarray]]
+# A pair's number and its sentences to the same, where they depend on the pair.
+EmbedPair = Callable[[int, list[str]], list[np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -55,12 +57,14 @@ class LatentEncoder:
         `train.encode_dataset.fingerprint_tensors`. Both are stored in folders of latents, so neither can replace the other.
       embed: the text encoder; None leaves the text to the training step.
       batch: clips that are encoded together.
+      embed_pair: goes before `embed` where sentences alone don't tell their embeddings.
     """
 
     encode: EncodeClips
     vae_hash: str
     embed: EmbedSentences | None = None
     batch: int = 32
+    embed_pair: EmbedPair | None = None
 
 
 class LatentRecord(TypedDict):
@@ -160,7 +164,7 @@ def write_latents(
                 for begin in range(writer.count, len(shard_indices), encoder.batch):
                     batch_indices = shard_indices[begin : begin + encoder.batch]
                     pairs = [read_pair(i) for i in batch_indices]
-                    records = _encode(pairs, encoder)
+                    records = _encode(pairs, encoder, batch_indices)
                     for i, pair, record in zip(batch_indices, pairs, records, strict=True):
                         writer.write(record, _build_facts(i, pair))
         progress(len(shard_indices))
@@ -261,7 +265,7 @@ def tree_hash(params: Any) -> str:
     return digest.hexdigest()[:12]
 
 
-def _encode(pairs: list[Pair], encoder: LatentEncoder) -> Iterable[bytes]:
+def _encode(pairs: list[Pair], encoder: LatentEncoder, indices: Sequence[int]) -> Iterable[bytes]:
     """Encode at most `encoder.batch` pairs; return the bytes of their records."""
 
     def encode_clips(clips: dict[int, np.ndarray]) -> dict[int, np.ndarray]:
@@ -306,8 +310,12 @@ def _encode(pairs: list[Pair], encoder: LatentEncoder) -> Iterable[bytes]:
         }
         if len(pair.source) > MAX_TABLE_FRAMES:
             record["when"] = time_masks.get(i, empty)
-        if encoder.embed is not None:
-            rows = encoder.embed([*pair.instructions, ""])
+        sentences, rows = [*pair.instructions, ""], None
+        if encoder.embed_pair is not None:
+            rows = encoder.embed_pair(indices[i], sentences)
+        elif encoder.embed is not None:
+            rows = encoder.embed(sentences)
+        if rows is not None:
             record["embeds"] = np.concatenate(rows).astype(np.float16)
             record["embed_lengths"] = np.asarray([len(row) for row in rows], np.int32)
         buffer = io.BytesIO()

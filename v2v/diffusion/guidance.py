@@ -1,10 +1,13 @@
-"""Classifier-free guidance: which passes of the network a step takes, and how their velocities combine.
+"""Guidance: which passes of the network a step takes, and how their velocities combine (models/guidance_modes.py has the modes).
 
 v = v0 + g (v1 - v0)          v1 is given the prompt and all conditions
 
 prompt            v0 = v(∅, source, mask, reference): visual conditions stay in both passes (EasyV2V, appendix D, eq. 3)
 prompt+reference  v0 = v(∅, source, mask): the reference is guided too (eq. 4)
 none              v = v1, one pass instead of two; the same as a scale of 1
+
+Modes of three and four passes have a scale for each difference. Modes with a projection work on predictions of the data, m = x - sigma v:
+a difference d = m1 - m0 is shortened to the limit and loses part of what is parallel to m1, in each latent frame on its own.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,9 +15,11 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 
-from v2v.array_types import AnyArray, Conditions, Float, Latents, Text
-from v2v.errors import InputError
-from v2v.models.conditioning import GuidanceBranch
+from v2v.array_types import AnyArray, Array, Conditions, Float, Latents, Text
+from v2v.models.guidance_modes import GuidanceAxis, GuidanceMode, Projection
+
+# By axis, each a number for all jobs or [b].
+GuidanceScales = Mapping[GuidanceAxis, float | AnyArray]
 
 
 class Branch(NamedTuple):
@@ -30,43 +35,71 @@ class Branch(NamedTuple):
 
 
 def guidance_branches(
-    modes: Mapping[str, tuple[GuidanceBranch, ...]],
-    mode: str,
-    prompt: Text,
-    null: Float[AnyArray, "#b m w"],
-    conditions: Conditions,
+    mode: GuidanceMode, prompt: Text, null: Float[AnyArray, "#b m w"], conditions: Conditions
 ) -> list[Branch]:
-    """Return the passes of a step, the conditional one first.
+    """Return the passes of a step, the one with everything first.
 
     Args:
-      modes: what each pass of a mode is given (`Conditioning.guidance`).
-      mode: one of them.
+      mode: what each pass is given.
       prompt: embeddings of the instruction.
       null: embeddings of the empty sentence, for all jobs or for each.
       conditions: latents of the visual conditions.
-
-    Raises:
-      InputError: an unknown mode.
     """
-    if mode not in modes:
-        *names, last = modes
-        raise InputError(f"guidance: mode must be {', '.join(names)} or {last}, got {mode!r}")
     branches = []
-    for branch in modes[mode]:
-        visible = {name: z for name, z in conditions.items() if name not in branch.hidden}
-        branches.append(Branch(prompt if branch.prompt else jnp.broadcast_to(null, prompt.shape), visible))
+    for branch in mode.branches:
+        visible = {name: z for name, z in conditions.items() if branch.shows(name)}
+        text = prompt if branch.prompt else jnp.broadcast_to(null, (len(prompt), *jnp.shape(null)[1:]))
+        branches.append(Branch(text, visible))
     return branches
 
 
-def combine_velocities(velocities: Sequence[Latents], scale: float | AnyArray) -> Latents:
+def combine_velocities(
+    velocities: Sequence[Latents],
+    mode: GuidanceMode,
+    scales: GuidanceScales,
+    x: Latents | None = None,
+    sigma: Float[Array, ""] | float | None = None,
+) -> Latents:
     """Return the guided velocity.
 
     Args:
       velocities: those of the branches, in the order of `guidance_branches`.
-      scale: guidance scale, a number for all jobs or [b].
+      mode: the mode that they are of.
+      scales: guidance scale of each of the mode's axes.
+      x: the state; needed with a projection.
+      sigma: its noise level; needed with a projection.
     """
-    if len(velocities) == 1:
-        return velocities[0]
-    factor = jnp.asarray(scale, jnp.float32).reshape(-1, 1, 1, 1, 1)
-    conditional, unconditional = velocities
-    return unconditional + factor * (conditional - unconditional)
+    projection = mode.projection
+    if projection is None:
+        return _chain(velocities, mode, scales)
+    assert x is not None and sigma is not None, "a projection is of predictions of the data"
+    return (x - _chain([x - sigma * v for v in velocities], mode, scales)) / sigma
+
+
+def _chain(results: Sequence[Latents], mode: GuidanceMode, scales: GuidanceScales) -> Latents:
+    """Return the last of the passes' results with the differences between neighbors added, each times its scale."""
+    total = results[-1]
+    for i, axis in reversed(list(enumerate(mode.axes))):
+        factor = jnp.asarray(scales[axis], jnp.float32).reshape(-1, 1, 1, 1, 1)
+        difference = results[i] - results[i + 1]
+        if mode.projection is not None:
+            difference = project_difference(difference, results[i], mode.projection)
+        total = total + factor * difference
+    return total
+
+
+def project_difference(difference: Latents, prediction: Latents, projection: Projection) -> Latents:
+    """Return a difference of predictions as a projection shapes it.
+
+    Args:
+      difference: between two predictions of the data.
+      prediction: the one that is shown more.
+      projection: limit and share.
+    """
+    frame = (2, 3, 4)
+    length = jnp.linalg.norm(difference.reshape(*difference.shape[:2], -1), axis=-1)[:, :, None, None, None]
+    difference = difference * jnp.minimum(1.0, projection.limit / jnp.maximum(length, 1e-12))
+    length = jnp.linalg.norm(prediction.reshape(*prediction.shape[:2], -1), axis=-1)[:, :, None, None, None]
+    direction = prediction / jnp.maximum(length, 1e-12)
+    along = (difference * direction).sum(frame, keepdims=True) * direction
+    return difference - (1 - projection.parallel) * along

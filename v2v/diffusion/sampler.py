@@ -31,6 +31,7 @@ from v2v.errors import InputError
 from v2v.models import kv_cache
 from v2v.models.attention_kernels import parallel
 from v2v.models.conditioning import build_conditioning
+from v2v.models.guidance_modes import NO_GUIDANCE, GuidanceAxis, GuidanceMode
 from v2v.models.transformer import DiT
 from v2v.runtime import progress, sharding
 
@@ -87,6 +88,8 @@ class Sampler:
         begin: AnyLatents | None = None,
         strength: float = 1.0,
         mode: str = "prompt",
+        guidance_reference: float | None = None,
+        guidance_source: float | None = None,
         cached: bool | None = None,
         evaluated: Bool[np.ndarray, "n"] | None = None,
         measure_ratios: bool = False,
@@ -102,11 +105,13 @@ class Sampler:
           null: embeddings of the empty sentence, for all jobs or for each.
           conditions: latents `source`, `mask`, `reference`, each optional.
           steps: number of steps.
-          guidance: guidance scale, a number or [b]; 1 for none.
+          guidance: guidance scale of the text, a number or [b]; 1 for none.
           links: for windows of a clip or of several (windows.py); `links.past` may be None at first.
           begin: latents to start from where strength is below 1.
           strength: 0 to 1; below 1 only the last part of the schedule is sampled, in as many steps, from `begin` with noise on it.
           mode: what guidance strengthens (guidance.py).
+          guidance_reference: scale on references, of modes that have one; None for the configuration's.
+          guidance_source: scale on the source, the same.
           cached: compute the conditions' keys and values once; None does so when the model allows it.
           evaluated: one for each of the n rows of the table; where False, the row reuses what the blocks added at the last row that
             was evaluated (step_skipping.py). None evaluates all.
@@ -131,12 +136,18 @@ class Sampler:
             raise InputError(
                 f"evaluated: expected {len(rows.sigma)} rows as the table has, got {len(evaluated)}"
             )
-        if np.ndim(guidance) == 0 and guidance == 1:
-            mode = "none"
+        scales: dict[GuidanceAxis, float | AnyArray] = {
+            "prompt": guidance,
+            "reference": flow.guidance_reference if guidance_reference is None else guidance_reference,
+            "source": flow.guidance_source if guidance_source is None else guidance_source,
+        }
+        passes = self.conditioning.guidance_mode(mode, conditions, noise.shape[1])
+        if all(np.ndim(scales[axis]) == 0 and scales[axis] == 1 for axis in passes.axes):
+            passes = NO_GUIDANCE
         if cached is None:
             # Cached keys are replicated on all devices, so not where tokens are split.
             cached = bool(conditions) and self.conditioning.cacheable and parallel.token_multiple() == 1
-        scale = np.asarray(guidance, np.float32)
+        factors = {axis: np.asarray(scales[axis], np.float32) for axis in passes.axes}
         output, _ = self.program(
             variables,
             noise,
@@ -144,12 +155,12 @@ class Sampler:
             null,
             conditions,
             rows,
-            scale,
+            factors,
             links,
             evaluated,
             seeds,
             first,
-            mode=mode,
+            mode=passes,
             cached=cached,
         )
         return output
@@ -163,18 +174,17 @@ def _run(
     null: Float[Array, "#b m w"],
     conditions: Conditions,
     steps: SolverTable,
-    scale: Array,
+    scales: dict[GuidanceAxis, Array],
     links: windows.WindowLinks | None,
     evaluated: Bool[Array, "n"] | None,
     seeds: Seeds | None,
     first: Latents | None,
     *,
-    mode: str,
+    mode: GuidanceMode,
     cached: bool,
 ) -> tuple[SampleOutput, Array]:
     """Sample; return also the numbers of the rows, whose computation reports progress."""
-    modes = build_conditioning(dit.cfg, dit.condition).guidance
-    branches = guidance_branches(modes, mode, text, null, conditions)
+    branches = guidance_branches(mode, text, null, conditions)
     networks = _Networks(dit, variables, branches, noise, cached, first)
     rows = jax.tree.map(jnp.asarray, steps)
     past = None if links is None or links.past is None else jnp.asarray(links.past, jnp.float32)
@@ -183,7 +193,7 @@ def _run(
         state, sums = state_and_sums
         index, row, past, is_evaluated = numbered_row
         results = networks(state.x, row.tau, sums, is_evaluated)
-        v, prediction = combine_velocities([v for v, _ in results], scale), None
+        v, prediction = combine_velocities([v for v, _ in results], mode, scales, state.x, row.sigma), None
         if links is not None:
             v, prediction = windows.blend_windows(v, state.x, row.sigma, links, past)
         total, previous = results[0][1], sums[0]

@@ -7,6 +7,7 @@ k s / (1 + (k-1) s) of an even grid s; they differ in the ends of the grid and i
     wan        0.999 … 0 without its end    tau = floor(1000 sigma) / 1000: the original, and diffusers up to 0.36
     diffusers  1 … 0.001 without its end    the same tau; sigma_0 = 1 - 1e-6 (diffusers from 0.37 on)
     euler      1 … 0.001 shifted, with its end    tau = sigma: diffusers' FlowMatchEulerDiscreteScheduler, which so shifts its end twice
+    diffsynth  1 … 0.003/1.002 without its end   tau = sigma: DiffSynth's grid for pictures, with which Kiwi-Edit was exported
 
 Wan and diffusers are both known as UniPC with shift 5; they differ by up to 4.3e-3 in sigma and give different videos.
 """
@@ -43,9 +44,10 @@ def noise_levels(schedule: str, steps: int, shift: float) -> tuple[np.ndarray, n
         grid = np.linspace(1.0, float(shift_tau(np.array([1 / TRAIN_STEPS]), shift)[0]), steps)
     else:
         ends = {"linear": (1.0, 0.0), "wan": (1 - 1 / TRAIN_STEPS, 0.0), "diffusers": (1.0, 1 / TRAIN_STEPS)}
+        ends["diffsynth"] = (1.0, 0.003 / 1.002)
         grid = np.linspace(*ends[schedule], steps + 1)[:-1]
     sigma = shift_tau(grid, shift)
-    if schedule in ("linear", "euler"):
+    if schedule in ("linear", "euler", "diffsynth"):
         return sigma.astype(np.float32), sigma.astype(np.float32)
     if sigma[0] == 1:  # log(1 - sigma) must be finite
         sigma[0] -= 1e-6

@@ -42,5 +42,5 @@ def init_embed(key: jax.Array, cfg: ModelConfig) -> Tree:
     conditioning = build_conditioning(cfg.dit, cfg.condition)
     mask = z[..., : conditioning.embedding_channels("mask", c)]
     args = (z, jnp.ones((1,)), jnp.zeros((1, cfg.text.text_len, cfg.text.width)), z, mask, z[:, :1])
-    shapes = jax.eval_shape(DiT(cfg.dit, cfg.condition).init, key, *args)["embed"]
+    shapes = jax.eval_shape(DiT(cfg.dit, cfg.condition).init, key, *args).get("embed", {})
     return jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)

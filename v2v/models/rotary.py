@@ -24,7 +24,9 @@ def grid_positions(t: int, y: int, x: int, first_t: int = 0) -> np.ndarray:
     return np.stack(axes, -1).reshape(-1, 3)
 
 
-def rotary_angles(positions: np.ndarray, head_dim: int, theta: float) -> np.ndarray:
+def rotary_angles(
+    positions: np.ndarray, head_dim: int, theta: float, source_ids: np.ndarray | None = None
+) -> np.ndarray:
     """Return the angles, float32 [l, k/2], of every pair of channels.
 
     They are computed in float64 on the host and rounded, as in both published implementations.
@@ -33,13 +35,20 @@ def rotary_angles(positions: np.ndarray, head_dim: int, theta: float) -> np.ndar
       positions: (t, y, x) of every token, int [l, 3].
       head_dim: channels k of a head.
       theta: base of the frequencies.
+      source_ids: of every token's segment, [l], a fourth position that rotates all pairs of the head: pair j by id · theta^(-2j/k). None
+        for none.
     """
     side = 2 * (head_dim // 6)
     angles = []
     for axis, dim in enumerate((head_dim - 2 * side, side, side)):
         freq = theta ** (-np.arange(0, dim, 2, dtype=np.float64) / dim)
         angles.append(positions[:, axis, None] * freq)
-    return np.concatenate(angles, -1).astype(np.float32)
+    total = np.concatenate(angles, -1)
+    if source_ids is not None:
+        total = total + source_ids[:, None] * theta ** (
+            -np.arange(0, head_dim, 2, dtype=np.float64) / head_dim
+        )
+    return total.astype(np.float32)
 
 
 def rotary_table(angles: Float[Array, "l k2"]) -> Float[Array, "2 l k2"]:

@@ -12,6 +12,7 @@ The residual stream, norms, modulation, time embedding and head are float32; mat
 original). Wan2.2-TI2V-5B and the embedded model are this class with different sizes.
 """
 
+import functools
 from dataclasses import dataclass
 
 import flax.linen as nn
@@ -82,6 +83,7 @@ class DiT(nn.Module):
         reference: ConditionLatents | None = None,
         first_clean: Bool[Array, "b"] | None = None,
         part: SequencePart = "all",
+        **others: ConditionLatents,
     ) -> Float[Array, "b t y x e"] | None:
         """Predict the velocity, noise - data.
 
@@ -89,7 +91,8 @@ class DiT(nn.Module):
           z: target latents at flow time tau. A backbone conditioned by concatenated channels (`cfg.in_channels` twice the output's) takes
             noise first, source second: both in `z`, or as z and `source`, joined here.
           tau: flow time, 0 (data) to 1 (noise).
-          text: embeddings, zero beyond the true length; all `text_len` are attended to.
+          text: embeddings, zero beyond the true length; all `text_len` are attended to. With `condition.context` "stored", what
+            cross-attention attends to as it is, [b, m, d].
           source: clean latents of the source. The new embeddings of conditions come from the collection `embed`.
           mask: what the model is shown of the mask; needs a source.
           reference: clean latents of the reference, one latent frame.
@@ -97,6 +100,7 @@ class DiT(nn.Module):
           part: which tokens pass through the blocks. "conditions" and "target" are the two halves of a one_way pass (kv_cache.py):
             the first fills the collection `cache`, uses only the shape of z and returns None; the second reads the cache and uses only
             the shapes of `source`, `mask` and `reference`, unless the layout adds them to z.
+          **others: further references and sources by name, `reference_2` and so on, for layouts that take them.
 
         Returns:
           The velocity, float32, with e = `cfg.out_channels` channels. Where the collection `attention` is mutable, each layer stores in
@@ -109,23 +113,26 @@ class DiT(nn.Module):
         cfg = self.cfg
         if source is None and mask is not None:
             raise ValueError("DiT: a mask needs a source video to be added to; pass source=")
-        arguments = {"source": source, "mask": mask, "reference": reference}
+        arguments = {"source": source, "mask": mask, "reference": reference, **others}
         conditions = {name: latents for name, latents in arguments.items() if latents is not None}
         conditioning = build_conditioning(cfg, self.condition)
-        x, layout = self.embed_tokens(conditioning, z, conditions)
+        x, layout = self.embed_tokens(conditioning, z, conditions, tau)
         noisy = self.find_noisy(layout, z.shape[0], first_clean)
         rows, target = layout.rows(part), layout.target
-        positions = layout.positions
+        positions, source_ids = layout.positions, layout.source_ids
         x, noisy = x[:, rows], noisy[:, rows]
         length = x.shape[1]
-        angles = jnp.asarray(rotary_angles(positions[rows], cfg.head_dim, cfg.rope_theta))
+        source_ids = None if source_ids is None else source_ids[rows]
+        angles = jnp.asarray(rotary_angles(positions[rows], cfg.head_dim, cfg.rope_theta, source_ids))
         # Tokens must divide by mesh axis seq; nothing attends to the padding.
         pad = -length % parallel.token_multiple()
         if pad:
             x = jnp.pad(x, ((0, 0), (0, pad), (0, 0)))
             noisy, angles = jnp.pad(noisy, ((0, 0), (0, pad))), jnp.pad(angles, ((0, pad), (0, 0)))
         temb, tproj = self.embed_time(tau)
-        context = self.embed_text(text)
+        # Models whose context comes from elsewhere have the text embedding too, unused.
+        is_stored = self.condition.context == "stored" and not self.is_initializing()
+        context = jnp.asarray(text, jnp.dtype(cfg.dtype)) if is_stored else self.embed_text(text)
         unconditional = len(layout.segments) == 1 or part != "all"
         one_way = (target.start, target.stop) if conditioning.one_way and not unconditional else None
 
@@ -165,12 +172,12 @@ class DiT(nn.Module):
         return unpatchify(Head(cfg, name="head")(x, temb, noisy), layout.grid, cfg.patch)
 
     def embed_tokens(
-        self, conditioning: Conditioning, z: Latents, conditions: Conditions
+        self, conditioning: Conditioning, z: Latents, conditions: Conditions, tau: Tau
     ) -> tuple[Tokens, Layout]:
         """Return the tokens of the joint sequence, float32, and their layout."""
         shapes = {name: latents.shape for name, latents in {"target": z, **conditions}.items()}
         layout = conditioning.layout({name: self.token_grid(shape) for name, shape in shapes.items()})
-        tokens = conditioning.embed(z, conditions, _Embedder(self.cfg))
+        tokens = conditioning.embed(z, conditions, _Embedder(self.cfg), tau)
         return jnp.concatenate([tokens[segment.name] for segment in layout.segments], 1), layout
 
     def token_grid(self, shape: tuple[int, ...]) -> tuple[int, int, int]:
@@ -214,10 +221,13 @@ class _Embedder:
 
     cfg: DiTConfig
 
+    @functools.cached_property
+    def _patch_embedding(self) -> Dense:
+        return Dense(self.cfg.width, jnp.dtype(self.cfg.dtype), name="patch_embedding")
+
     def pretrained(self, z: Latents) -> Tokens:
         """Embed what the base model takes, float32."""
-        dense = Dense(self.cfg.width, jnp.dtype(self.cfg.dtype), name="patch_embedding")
-        return dense(patchify(z, self.cfg.patch)).astype(jnp.float32)
+        return self._patch_embedding(patchify(z, self.cfg.patch)).astype(jnp.float32)
 
     def new(self, name: str, latents: ConditionLatents) -> Tokens:
         """Embed a condition by its new embedding."""

@@ -262,12 +262,23 @@ def _key(job: Job, weights: str) -> str:
     """Return a hash of everything that determines the output's bytes."""
     request = job.request
     assert request is not None, "a job that can't be read has no output"
-    reference, moment = request.reference, None
-    if isinstance(reference, str) and not Path(reference).exists():
-        match = FRAME_REFERENCE.fullmatch(reference)
-        if match:
-            reference, moment = match.groups()
-    files = [request.video, request.mask, reference, *(part for file, _ in job.lora for part in _parts(file))]
+    references: list[object] = list(request.references) or [None]
+    moments = []
+    for i, reference in enumerate(references):
+        is_frame = isinstance(reference, str) and not Path(reference).exists()
+        match = FRAME_REFERENCE.fullmatch(str(reference)) if is_frame else None
+        references[i], moment = match.groups() if match else (reference, None)
+        moments.append(moment)
+    # One reference gives the keys that it gave in earlier versions.
+    moment = moments[0] if len(moments) == 1 else moments
+    files = [
+        request.video,
+        request.mask,
+        *references,
+        *(part for file, _ in job.lora for part in _parts(file)),
+    ]
+    if request.context is not None:
+        files.append(request.context)
     digest = hashlib.sha256(f"{__version__} {weights} {moment}".encode())
     for file in files:
         digest.update(b"|")
@@ -288,7 +299,8 @@ def _key(job: Job, weights: str) -> str:
         del settings["negative"]
     if settings["detail"] == "auto":  # the default had this name in records of earlier versions
         settings["detail"] = "guided"
-    for name, default in (("amount", 1.0), ("anyway", False)):  # unknown to earlier versions
+    later = {"amount": 1.0, "anyway": False, "guidance_reference": None, "guidance_source": None, "task": ""}
+    for name, default in later.items():  # unknown to earlier versions
         if settings[name] == default:
             del settings[name]
     other_inputs = [request.instruction, job.output, settings, [weight for _, weight in job.lora]]

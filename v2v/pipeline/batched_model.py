@@ -112,7 +112,8 @@ class BatchedModel:
     def sample(self, request: SampleRequest) -> SampleOutput:
         """Sample together with the requests of other jobs."""
         fields = {f.name: getattr(request, f.name) for f in dataclasses.fields(request)}
-        return self._call("sample", **fields)
+        others = fields.pop("others")
+        return self._call("sample", **fields, **others)
 
     def release(self) -> None:
         """Let the others go on without this one. Calls that follow are still computed."""
@@ -253,7 +254,12 @@ class _BatchQueue:
             links = None
             if first.links is not None:
                 links = concatenate_links([call.links for call in batch if call.links is not None])
-            output = first.model.sample(SampleRequest(**{**first.arguments, **arrays}, links=links))
+            fields = {f.name for f in dataclasses.fields(SampleRequest)}
+            others = {name: z for name, z in arrays.items() if name not in fields}
+            named = {name: z for name, z in arrays.items() if name in fields}
+            output = first.model.sample(
+                SampleRequest(**{**first.arguments, **named}, links=links, others=others)
+            )
         elif first.name == "encode":
             output = SampleOutput(first.model.encode(arrays[0]))
         elif first.name == "encode_mask":

@@ -30,7 +30,7 @@ import numpy as np
 from v2v.config import ModelConfig
 from v2v.errors import InputError, note
 from v2v.language.places import draw_region
-from v2v.pipeline import generation, tiled, windowed
+from v2v.pipeline import editor_inputs, generation, tiled, windowed
 from v2v.pipeline.full_resolution import FrameRegion, FrameRows, FullResolutionFrames, Upsampler
 from v2v.pipeline.instruction import PlannedStep, is_text_source, plan_instruction
 from v2v.pipeline.mask_search import network_files, remove_text, search_clip
@@ -45,6 +45,7 @@ from v2v.pipeline.settings import (
     EditResult,
     EditSettings,
     PictureInput,
+    PicturesInput,
 )
 from v2v.runtime import compilation_cache
 from v2v.video import change_detection, file_checks, inputs
@@ -185,7 +186,7 @@ class EasyV2VEditor:
           progress: show progress bars.
         """
         model, settings = self.model, request.settings
-        mask, reference = step.mask_source or request.mask, request.reference
+        mask = step.mask_source or request.mask
         _check_ability(model, request)
         windowed.window_length(model.config, settings.window)
         if model.skipping is not None:
@@ -235,13 +236,22 @@ class EasyV2VEditor:
             if settings.preserve:  # frames with an all-black mask need no edit
                 span = edit_mask.active_span
             edit_mask = None if edit_mask.is_full and span == edit_mask.active_span else edit_mask
-        if reference is not None and "reference" not in model.conditions:
-            raise InputError(f"reference: {config.name} takes none; leave it out or load an adapter with one")
-        image = None if reference is None else inputs.resize_frame(inputs.read_picture(reference), *size)
+        editor_inputs.check_inputs(
+            model, request, has_mask=edit_mask is not None or auto, frames=span[1] - span[0]
+        )
+        editor_inputs.tell_rate(config, clip.fps if len(clip.frames) > 1 else config.fps)
+        images = editor_inputs.read_references(config, request.references)
         first_frame = None
         if request.first_frame is not None:
             first_frame = _read_first_frame(request.first_frame, clip.frames.shape[1:3], size)
-        embedding = self._embed_instruction(step.sentence, settings.anyway)
+        is_picture = len(clip.frames) == 1
+        if config.condition.context == "stored":
+            embedding = editor_inputs.read_context(config, request, step.sentence, is_picture=is_picture)
+        else:
+            task = editor_inputs.tell_task(
+                config, settings, has_source=True, has_reference=bool(images), is_picture=is_picture
+            )
+            embedding = self._embed_instruction(step.sentence, settings.anyway, task)
         report = _build_report(settings, config, clip, span)
         report["unknown_words"], report["left_out"] = list(embedding.unknown), embedding.cut
         if edit_mask is not None:
@@ -253,13 +263,14 @@ class EasyV2VEditor:
         # A look is done best without a mask: the rest of the frame is restored afterwards.
         shown_mask = None if step.is_look and is_restored else edit_mask
         mask_lookup = _build_mask_lookup(shown_mask, span, (first, last), size)
-        z_ref = None if image is None else model.encode(np.repeat(image[None, None], config.batch, 0))
+        z_refs = [model.encode(np.repeat(image[None, None], config.batch, 0)) for image in images]
         edit_inputs = windowed.EditInputs(
             np.repeat(np.asarray(embedding.rows), config.batch, 0),
             self._embed_negative(settings, config),
             mask_lookup,
-            z_ref,
+            z_refs[0] if z_refs else None,
             first_frame,
+            {f"reference_{i}": z for i, z in enumerate(z_refs[1:], 2)},
         )
         source, edit = windowed.edit_windows(model, small, first, last, edit_inputs, settings, progress)
 
@@ -335,9 +346,11 @@ class EasyV2VEditor:
             output,
             input=request.video,
             mask=request.mask,
-            reference=request.reference,
             first_frame=request.first_frame,
+            context=request.context,
         )
+        for reference in request.references:
+            file_checks.check_not_input(output, reference=reference)
         edited = self.edit(request, output=output, output_format=output_format, progress=progress)
         sampled()
         edited.video.save(output, **dataclasses.asdict(output_format))
@@ -348,9 +361,10 @@ class EasyV2VEditor:
         video: ClipInput,
         instruction: str,
         mask: ClipInput | None = None,
-        reference: PictureInput | None = None,
+        reference: PicturesInput | None = None,
         *,
         first_frame: PictureInput | None = None,
+        context: str | Path | None = None,
         fps: float = 25.0,
         progress: bool = False,
         **settings,
@@ -363,6 +377,7 @@ class EasyV2VEditor:
           mask: where to edit.
           reference: how the edit should look.
           first_frame: the first edited frame, from which the edit goes on.
+          context: stored context, of models that read one (`EditRequest.context`).
           fps: frames per second, if `video` is an array.
           progress: show progress bars on stderr.
           **settings: start, end, steps, guidance, strength, seed, preserve, detail ...: the fields of `EditSettings`; `guidance_scale` and
@@ -375,7 +390,7 @@ class EasyV2VEditor:
           InputError: invalid input that the caller can correct.
         """
         request = EditRequest(
-            video, instruction, mask, reference, EditSettings.of(**settings), fps, first_frame
+            video, instruction, mask, reference, EditSettings.of(**settings), fps, first_frame, context
         )
         return self.edit(request, progress=progress).in_memory().video
 
@@ -385,10 +400,11 @@ class EasyV2VEditor:
         instruction: str,
         output: str | Path,
         mask: ClipInput | None = None,
-        reference: PictureInput | None = None,
+        reference: PicturesInput | None = None,
         *,
         output_format: OutputFormat = DEFAULT_FORMAT,
         first_frame: PictureInput | None = None,
+        context: str | Path | None = None,
         fps: float = 25.0,
         progress: bool = False,
         **settings,
@@ -403,6 +419,7 @@ class EasyV2VEditor:
           reference: how the edit should look.
           output_format: codec, quality and pixel format of the output.
           first_frame: the first edited frame, from which the edit goes on.
+          context: stored context, of models that read one.
           fps: frames per second, if `video` is an array.
           progress: show progress bars on stderr.
           **settings: the fields of `EditSettings`.
@@ -414,7 +431,7 @@ class EasyV2VEditor:
           InputError: invalid input that the caller can correct.
         """
         request = EditRequest(
-            video, instruction, mask, reference, EditSettings.of(**settings), fps, first_frame
+            video, instruction, mask, reference, EditSettings.of(**settings), fps, first_frame, context
         )
         return self.write(request, output, output_format=output_format, progress=progress).video
 
@@ -451,7 +468,10 @@ class EasyV2VEditor:
             picture = inputs.read_picture(first_frame, "first frame")
             model = model.for_clip(*picture.shape[:2])
             picture = inputs.resize_frame(picture, model.config.height, model.config.width)
-        embedding = self._embed_instruction(prompt, values.anyway)
+        task = editor_inputs.tell_task(
+            model.config, values, has_source=False, has_reference=False, is_picture=False
+        )
+        embedding = self._embed_instruction(prompt, values.anyway, task)
         negative = self._embed_negative(values, model.config)
         text = np.asarray(embedding.rows)
         made_from = generation.GenerationInputs(text, None if negative is None else negative[:1], picture)
@@ -487,27 +507,34 @@ class EasyV2VEditor:
 
         Causes a note where guidance is off, so that the text does nothing.
         """
-        text = " ".join(settings.negative.split())
+        text = " ".join((settings.negative or config.flow.negative).split())
         if not text:
             return None
+        if config.condition.context == "stored":
+            raise InputError(
+                f"negative: {config.name} reads no sentence, so there is none to lead away from; leave it out"
+            )
         if settings.guidance_of(config) == 1:
+            if not settings.negative:
+                return None
             note("the negative text does nothing at guidance 1; raise --guidance")
         embedding = self.model.embed_text([text])
-        if embedding.unknown:
+        if embedding.unknown and settings.negative:
             note(f"words of the negative text that the model doesn't know: {', '.join(embedding.unknown)}")
         return np.repeat(np.asarray(embedding.rows), config.batch, 0)
 
-    def _embed_instruction(self, prompt: str, anyway: bool) -> TextEmbedding:
+    def _embed_instruction(self, prompt: str, anyway: bool, task: str = "") -> TextEmbedding:
         """Embed an instruction; note words that the model can't read.
 
         Args:
           prompt: the instruction, with single spaces.
           anyway: note what would be an error.
+          task: a sentence that stands before it, without a space (`language/task_prompts.py`).
 
         Raises:
           InputError: the model knows none of its words, or not the "not" that it begins with.
         """
-        embedding = self.model.embed_text([prompt])
+        embedding = self.model.embed_text([task + prompt])
         if embedding.unknown:
             _check_unknown(prompt, embedding, anyway)
         if embedding.cut:

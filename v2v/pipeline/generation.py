@@ -6,6 +6,7 @@ import numpy as np
 
 from v2v.diffusion import windows
 from v2v.errors import InputError, note
+from v2v.models.editor_presets import editor_rules
 from v2v.pipeline import windowed
 from v2v.pipeline.model import EditingModel, SampleRequest
 from v2v.pipeline.settings import EditSettings
@@ -41,7 +42,11 @@ def check_generation(model: EditingModel) -> None:
         raise InputError(
             f"text-only: {config.name} takes a source in every step and makes no clip without one; use Wan-AI/Wan2.2-TI2V-5B-Diffusers"
         )
-    if model.conditions:
+    if config.condition.context == "stored":
+        raise InputError(
+            f"text-only: {config.name} reads what another network made of a source and makes no clip without one; use Wan-AI/Wan2.2-TI2V-5B-Diffusers"
+        )
+    if model.conditions and not editor_rules(config).has_tasks:
         note(f"{config.name} with its adapter was trained to edit; clips from a text alone may be poor")
 
 
@@ -67,7 +72,7 @@ def generate_clip(
     first = None if inputs.first_frame is None else model.encode(inputs.first_frame[None, None])
     request = SampleRequest(
         None, None, None, inputs.text, noise, settings.steps_of(config), settings.guidance_of(config),
-        negative=inputs.negative, first=first,
+        negative=inputs.negative, first=first, mode=settings.guide,
     )  # fmt: skip
     (latents,) = (
         np.asarray(model.sample(sample).latents, np.float32)

@@ -31,7 +31,7 @@ SETTING_KEYS = {f.name for f in dataclasses.fields(EditSettings)}
 FORMAT_KEYS = {f.name for f in dataclasses.fields(OutputFormat)}
 # How texts begin that aren't UTF-8, but may be saved so.
 UTF16 = codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE
-INPUT_KEYS = {"video", "instruction", "mask", "reference", "first_frame", "output", "lora"}
+INPUT_KEYS = {"video", "instruction", "mask", "reference", "first_frame", "context", "output", "lora"}
 
 
 @dataclass(frozen=True)
@@ -61,14 +61,14 @@ class ManifestDefaults:
 
     Attributes:
       mask: path, box, name of a mask source or "auto".
-      reference: path.
+      reference: path, or several.
       settings: defaults of the settings; those without effect on a line, for want of a mask or a reference, don't count there.
       lora_scale: weight of a line's adapters.
       output_format: codec, quality and pixel format of the outputs.
     """
 
     mask: str | None = None
-    reference: str | None = None
+    reference: str | tuple[str, ...] | None = None
     settings: EditSettings = EditSettings()
     lora_scale: float = 1.0
     output_format: OutputFormat = DEFAULT_FORMAT
@@ -149,13 +149,16 @@ def parse_job(
     mask = fields.get("mask")
     if isinstance(mask, list) and [type(n) for n in mask] == [int] * 4:
         fields["mask"] = ",".join(map(str, mask))
-    mask, reference, first_frame, output = (
-        _text(fields, name) for name in ("mask", "reference", "first_frame", "output")
+    mask, first_frame, context, output = (
+        _text(fields, name) for name in ("mask", "first_frame", "context", "output")
     )
+    references = _texts(fields, "reference")
     if mask is not None and mask != AUTO_MASK and not BOX.fullmatch(mask):
         is_source = is_mask_source(mask) and not Path(place(mask)).exists()
         mask = mask if is_source else place(mask)
-    reference = reference and place(reference) if "reference" in fields else defaults.reference
+    placed = tuple(place(reference) for reference in references)
+    own = placed if len(placed) > 1 else placed[0] if placed else None
+    reference = own if "reference" in fields else defaults.reference
     mask = mask if "mask" in fields else defaults.mask
     line_settings = {name: fields[name] for name in SETTING_KEYS & fields.keys()}
     EditSettings(**line_settings)
@@ -183,6 +186,7 @@ def parse_job(
         reference,
         settings,
         first_frame=first_frame and place(first_frame),
+        context=context and place(context),
     )
     lora = tuple(
         # Absolute, so that no path is taken for a name.
@@ -230,6 +234,13 @@ def _finite(number: int | float) -> bool:
 def _text(fields: dict, name: str) -> str | None:
     """Return an optional text field of a line; None if it is absent or null."""
     return None if fields.get(name) is None else _required_text(fields, name)
+
+
+def _texts(fields: dict, name: str) -> list[str]:
+    """Return an optional field of a line that is a text or a list of them; empty if it is absent or null."""
+    value = fields.get(name)
+    values = value if isinstance(value, list) else [] if value is None else [value]
+    return [_required_text({name: one}, name) for one in values]
 
 
 def _required_text(fields: dict, name: str) -> str:

@@ -55,6 +55,9 @@ class SampleRequest:
       strength: 0 to 1, the part of the schedule that is sampled.
       mode: what guidance strengthens (guidance.py).
       negative: embedded text that guidance leads away from, like `text`; None for the empty sentence.
+      guidance_reference: scale of guidance on references; None for the model's.
+      guidance_source: scale of guidance on the source, the same.
+      others: latents of further references by name, `reference_2` and so on, of models that take several; their sizes may differ.
       first: latents of the picture that a window begins with, [b, 1, y, x, c], which is kept as it is; None where it is sampled too.
     """
 
@@ -71,6 +74,9 @@ class SampleRequest:
     mode: str = "prompt"
     negative: AnyText | None = None
     first: AnyLatents | None = None
+    guidance_reference: float | None = None
+    guidance_source: float | None = None
+    others: Mapping[str, AnyLatents] = field(default_factory=dict)
 
 
 class EditingModel(Protocol):
@@ -141,4 +147,5 @@ class EditingModel(Protocol):
 def shown_conditions(model: EditingModel, request: SampleRequest) -> dict[str, AnyLatents]:
     """Return those latents of a request that the model can be shown, by their names."""
     latents = {"source": request.source, "mask": request.mask, "reference": request.reference}
-    return {name: z for name, z in latents.items() if z is not None and name in model.conditions}
+    shown = {name: z for name, z in latents.items() if z is not None and name in model.conditions}
+    return shown | (dict(request.others) if "reference" in shown else {})

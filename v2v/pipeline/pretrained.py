@@ -25,6 +25,7 @@ from v2v.assets import EMBEDDED
 from v2v.checkpoints import (
     adapters,
     detail_file,
+    editor_folder,
     hub,
     known_models,
     model_folder,
@@ -43,7 +44,7 @@ from v2v.language.abilities import Abilities, load_abilities
 from v2v.models.autoencoder import VAE
 from v2v.models.conditioning import build_conditioning, encode_mask
 from v2v.models.initialization import init_base
-from v2v.models.text_encoder import Tokenizer
+from v2v.models.text_encoder import Tokenizer, build_word_tokenizer
 from v2v.pipeline import clip_mesh, memory_plan
 from v2v.pipeline.memory_plan import ClipShape, MemoryPlan, PhaseName
 from v2v.pipeline.model import SampleRequest, TextEmbedding, shown_conditions
@@ -168,8 +169,13 @@ def _open_model(
         return model.with_detail(detail_file.load_detail(network)) if network.is_file() else model
     folder = model_folder.read_model_folder(path).require()
     cfg = apply_settings(folder.config, settings)
+    if terms := known_models.licence_note(cfg.name):
+        note(terms)
     weights = parameter_store.store_from_folder(folder, cfg, mesh, progress, weights_dtype)
     model = Pretrained(cfg, load_tokenizer(folder, cfg), weights, mesh)
+    if folder.embedders:
+        embed = editor_folder.load_embeddings(folder.embedders, cfg)
+        model = model.with_lora(Adapter({}, embed=embed))
     return model.with_lora(folder.adapter) if folder.adapter else model
 
 
@@ -179,8 +185,11 @@ def load_tokenizer(folder: model_folder.ModelFolder, cfg: ModelConfig) -> Tokeni
     Raises:
       InputError: an unreadable file, or more tokens than the text encoder has.
     """
+    length = cfg.text.text_len
+    if cfg.condition.context == "stored":  # no sentence is read
+        return build_word_tokenizer([], length, cfg.text.vocab)
     assert folder.tokenizer is not None, "`ModelFolder.require` was called"
-    source, length = folder.tokenizer, cfg.text.text_len
+    source = folder.tokenizer
     if source.inside is not None:
         content = source.inside.read_content(part_files.TOKENIZER_TENSOR)
         vocabulary = Tokenizer.parse_sentencepiece(content, length, str(source))
@@ -280,7 +289,15 @@ class Pretrained:
             return np.asarray(self._programs.decode(self._store.get("vae"), z, **tiles))
 
     def embed_text(self, texts: list[str]) -> TextEmbedding:
-        """Embed instructions."""
+        """Embed instructions.
+
+        Raises:
+          InputError: a model that reads stored contexts in place of sentences.
+        """
+        if self.config.condition.context == "stored":
+            raise InputError(
+                f"context: {self.config.name} reads no sentence itself; make its context with tools/kiwi_contexts.py and pass it with --context"
+            )
         unknown = [word for text in texts for word in self.tokenizer.unknown_words(text)]
         cut = " ".join(filter(None, map(self.tokenizer.truncated_end, texts)))
         self._embed_new_texts([*texts, ""])
@@ -299,6 +316,8 @@ class Pretrained:
         Args:
           texts: the instructions; at most `TEXTS_AHEAD` are embedded, 8 MB each at the size of Wan2.2.
         """
+        if self.config.condition.context == "stored":
+            return
         self._texts_ahead = set(list(dict.fromkeys(texts))[:TEXTS_AHEAD])
         self._embed_new_texts([*sorted(self._texts_ahead), ""])
 
@@ -313,9 +332,16 @@ class Pretrained:
                 f"reference: {self.config.name} takes none; leave it out or load an adapter trained with references"
             )
         conditions = shown_conditions(self, request)
-        if request.negative is None:
+        null = request.negative
+        if null is None and self.config.condition.context == "stored":
+            if request.guidance != 1:
+                raise InputError(
+                    f"guidance: {self.config.name} has no empty sentence to lead away from, expected 1, got {request.guidance:g}; leave it out"
+                )
+            null = request.text
+        elif null is None:
             self._embed_new_texts([""])
-        null = self._texts[""] if request.negative is None else request.negative
+            null = self._texts[""]
         frames = 1 + self.config.vae.stride_t * (request.noise.shape[1] - 1)
         plan = self.plan_memory(request.noise.shape[0], frames, request.steps)
         self._begin_phase("sample", plan)
@@ -325,7 +351,7 @@ class Pretrained:
             sampler, self._variables(plan.streams), request.noise, request.text, null, conditions,
             request.steps, request.guidance, links=request.links, begin=request.begin,
             strength=request.strength, mode=request.mode, cached=cached,
-            first=request.first,
+            first=request.first, guidance_reference=request.guidance_reference, guidance_source=request.guidance_source,
         )  # fmt: skip
         with self._use_mesh():
             if self.skipping is None:

@@ -7,6 +7,7 @@ fields of `EditSettings`, as are the options of `v2v edit` and the keys of a man
 import dataclasses
 import difflib
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
 from pathlib import Path
@@ -18,6 +19,7 @@ from v2v.assets import SAMPLE
 from v2v.config import Detail, Guide, ModelConfig
 from v2v.diffusion.step_skipping import StepSkipper
 from v2v.errors import InputError
+from v2v.language.task_prompts import TASKS
 from v2v.video.file_checks import URL
 from v2v.video.mask import BOX
 from v2v.video.video import Video
@@ -29,6 +31,8 @@ AUTO_MASK = "auto"
 ClipInput = str | Path | np.ndarray | Video
 # A picture as people hand it over: a file, "clip.mp4@2.5", or uint8 [H, W, 3] RGB.
 PictureInput = str | Path | np.ndarray
+# One picture or several.
+PicturesInput = PictureInput | Sequence[PictureInput]
 
 # Names that diffusers' pipelines give the same settings.
 DIFFUSERS_NAMES = {
@@ -61,8 +65,11 @@ class EditSettings:
       end: end of the edited time range in seconds; None for the clip's end.
       steps: number of sampling steps; None for the model's default.
       guidance: scale of classifier-free guidance; None for the model's default.
-      negative: a text that guidance leads away from, in place of the empty sentence.
-      guide: conditions that guidance amplifies, the instruction alone or the reference too (diffusion/guidance.py).
+      guidance_reference: scale of guidance on references, of models that are guided on them; None for the model's default.
+      guidance_source: scale of guidance on the source, the same.
+      negative: a text that guidance leads away from, in place of the model's default, mostly the empty sentence.
+      guide: conditions that guidance amplifies, the instruction alone or the reference too, or a mode of Bernini-R (models/guidance_modes.py).
+      task: what Bernini-R is told its task is (language/task_prompts.py); "" for what follows from what the edit is given.
       strength: 0.05 to 1; below 1 sampling starts from the noised source and keeps more of it.
       seed: random seed; the same seed gives the same result.
       preserve: restore the source outside the mask and the time range.
@@ -79,8 +86,11 @@ class EditSettings:
     end: float | None = None
     steps: int | None = None
     guidance: float | None = None
+    guidance_reference: float | None = None
+    guidance_source: float | None = None
     negative: str = ""
     guide: Guide = "prompt"
+    task: str = ""
     strength: float = 1.0
     seed: int = 0
     preserve: bool = True
@@ -119,7 +129,9 @@ class EditSettings:
         if self.detail not in get_args(Detail):
             raise InputError(f'detail: expected "auto", "guided", "model" or "tiles", got "{self.detail}"')
         if self.guide not in get_args(Guide):
-            raise InputError(f'guide: expected "prompt" or "prompt+reference", got "{self.guide}"')
+            raise InputError(f'guide: expected one of {", ".join(get_args(Guide))}, got "{self.guide}"')
+        if self.task and self.task not in TASKS:
+            raise InputError(f"task: expected one of {', '.join(TASKS)}, got {self.task!r}")
         if not isinstance(self.negative, str):
             raise InputError(f"negative: expected a text, got {self.negative!r}")
         for name in ("preserve", "invert_mask", "anyway"):
@@ -168,10 +180,12 @@ class EditRequest:
       mask: where (and, if a video, when) to edit, white = edit: a file or an array of the clip's size, a box "x,y,w,h", the name of a
         mask source such as "person" (`video/segmentation/registry.py`), or "auto" to detect what the edit changed and restore everything else.
       reference: an image of any size that shows how the edit should look: a file, "clip.mp4@2.5" for the frame at that second, or uint8
-        [H, W, 3] RGB.
+        [H, W, 3] RGB; several, for models that take them, as a list.
       settings: the other settings.
       fps: frames per second, if `video` is an array.
       first_frame: the first edited frame as another program made it, in any form of `reference`: the edit goes on from it.
+      context: file of what another network made of instruction, source and reference, for models that read that in place of the
+        instruction (checkpoints/context_file.py).
 
     Raises:
       InputError: a URL in place of a file.
@@ -180,18 +194,29 @@ class EditRequest:
     video: ClipInput
     instruction: str
     mask: ClipInput | None = None
-    reference: PictureInput | None = None
+    reference: PicturesInput | None = None
     settings: EditSettings = EditSettings()
     fps: float = 25.0
     first_frame: PictureInput | None = None
+    context: str | Path | None = None
 
     def __post_init__(self):
-        for name in ("video", "mask", "reference", "first_frame"):
-            value = getattr(self, name)
+        inputs = [("reference", value) for value in self.references]
+        inputs += [(name, getattr(self, name)) for name in ("video", "mask", "first_frame", "context")]
+        for name, value in inputs:
             if isinstance(value, str) and URL.match(value):
                 raise InputError(f"{name}: expected a file, got {value}; download it first")
         if isinstance(self.video, str) and self.video == "sample" and not Path(self.video).exists():
             object.__setattr__(self, "video", SAMPLE)
+
+    @property
+    def references(self) -> tuple[PictureInput, ...]:
+        """Return the references, none or more."""
+        if self.reference is None:
+            return ()
+        if isinstance(self.reference, str | Path | np.ndarray):
+            return (self.reference,)
+        return tuple(self.reference)
 
 
 class EditReport(TypedDict):

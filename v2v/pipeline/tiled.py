@@ -139,7 +139,7 @@ class TiledEdit:
           InputError: an invalid window length.
         """
         config, n = self.model.config, len(self.small)
-        T = windowed.window_length(config, self.settings.window)
+        T = windowed.clip_window(config, self.settings.window, n)
         plan = windows.WindowPlan.of(n, T, config.vae.stride_t)
         source = iter(self.frames)
         for _ in range(self.first):
@@ -191,6 +191,8 @@ class TiledEdit:
             is_edited = self.inputs.mask_lookup(rows + self.first)[..., None]
             levels = np.where(is_edited, np.float32(255), np.float32(0)).repeat(3, -1)
             z_everywhere = None
+        elif "mask" not in model.conditions:
+            z_everywhere = None
         else:
             z_everywhere = model.encode_mask(np.full((*rows.shape, h, w, 3), 255, np.uint8))
         for y in grid.ys:
@@ -216,6 +218,7 @@ class TiledEdit:
                     settings.steps_of(config), settings.guidance_of(config), links=plan.links(batch, past.get((y, x))),
                     begin=begin, strength=min(TILE_STRENGTH, settings.strength), mode=settings.guide,
                     negative=self.inputs.negative,
+                    guidance_reference=settings.guidance_reference, guidance_source=settings.guidance_source, others=self.inputs.others,
                 )  # fmt: skip
                 output = model.sample(request)
                 past[y, x] = output.past

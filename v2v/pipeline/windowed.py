@@ -6,9 +6,9 @@ cross-faded. Frames are emitted in order as soon as no later window can change t
 regardless of the clip's length.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from tqdm import tqdm
@@ -17,6 +17,7 @@ from v2v.array_types import AnyLatents
 from v2v.config import ModelConfig
 from v2v.diffusion import windows
 from v2v.errors import InputError
+from v2v.models.editor_presets import editor_rules
 from v2v.pipeline.model import EditingModel, SampleRequest
 from v2v.pipeline.settings import EditSettings
 from v2v.runtime.progress import watch_progress
@@ -26,6 +27,21 @@ from v2v.video.frame_store import FrameStore
 PHASE_BATCHES = 16
 # Maps frame numbers to the region to edit, bool [*rows.shape, h, w].
 MaskLookup = Callable[[np.ndarray], np.ndarray]
+
+
+def clip_window(config: ModelConfig, frame_count: int | None, frames: int) -> int:
+    """Return the frames of a clip's windows: no more than the clip has, of models that take clips of any length.
+
+    Args:
+      config: the model.
+      frame_count: frames of a window that were asked for; None for the model's.
+      frames: frames to be edited.
+
+    Raises:
+      InputError: as `window_length`.
+    """
+    T, stride = window_length(config, frame_count), config.vae.stride_t
+    return min(T, -(-(frames - 1) // stride) * stride + 1) if editor_rules(config).fits_length else T
 
 
 def window_length(config: ModelConfig, frame_count: int | None) -> int:
@@ -53,6 +69,7 @@ class EditInputs:
       negative: embedding of what guidance leads away from, like `text`; None for the empty sentence.
       mask_lookup: where to edit; None for everywhere.
       reference: latents of the reference, [config.batch, 1, y, x, c], or None.
+      others: latents of further references by name (`SampleRequest.others`).
       first_frame: the edited first frame, uint8 [h, w, 3], from which the edit goes on; None where it is sampled too.
     """
 
@@ -61,6 +78,7 @@ class EditInputs:
     mask_lookup: MaskLookup | None = None
     reference: AnyLatents | None = None
     first_frame: np.ndarray | None = None
+    others: Mapping[str, AnyLatents] = field(default_factory=dict)
 
 
 def edit_windows(
@@ -90,11 +108,15 @@ def edit_windows(
       InputError: the model's values are not finite, or an invalid window length.
     """
     config, n = model.config, last - first
-    T = window_length(config, settings.window)
+    T = clip_window(config, settings.window, n)
     plan = windows.WindowPlan.of(n, T, config.vae.stride_t)
     size = (config.batch, T, config.height, config.width, 3)
     mask_lookup = inputs.mask_lookup
-    z_msk = None if mask_lookup else model.encode_mask(np.full(size, 255, np.uint8))
+    # Models that take none would only pay for it.
+    takes_mask = "mask" in model.conditions
+    z_msk = None
+    if takes_mask and not mask_lookup:
+        z_msk = model.encode_mask(np.full(size, 255, np.uint8))
     joiner, past = _WindowJoiner(n), None
     batches, encoded, sampled = window_batches(len(plan.starts), config.batch), [], []
     phase_batches, picture = PHASE_BATCHES, inputs.first_frame
@@ -105,7 +127,7 @@ def edit_windows(
         # Beyond the end the last frame is repeated.
         rows = first + np.minimum(plan.starts[batch][:, None] * plan.stride + np.arange(T), n - 1)
         z_src = np.asarray(model.encode(small[rows]))
-        if mask_lookup is None:
+        if mask_lookup is None or not takes_mask:
             return z_src, z_msk
         mask = np.where(mask_lookup(rows)[..., None], 255, 0).astype(np.uint8)
         return z_src, np.asarray(model.encode_mask(np.broadcast_to(mask, size)))
@@ -125,6 +147,7 @@ def edit_windows(
             z_src, z_mask, inputs.reference, inputs.text, np.stack(noise), settings.steps_of(config),
             settings.guidance_of(config), links=plan.links(batch, past), begin=z_src, strength=settings.strength,
             mode=settings.guide, negative=inputs.negative, first=z_first,
+            guidance_reference=settings.guidance_reference, guidance_source=settings.guidance_source, others=inputs.others,
         )  # fmt: skip
         output = model.sample(request)
         z_out, past = output.latents, output.past

@@ -28,12 +28,15 @@ from v2v.data import buckets, datasets, latent_cache
 from v2v.data.dataset_source import PairDataset
 from v2v.data.pair import Pair
 from v2v.errors import InputError
+from v2v.language.task_prompts import task_prefix
 from v2v.models import autoencoder_streaming
 from v2v.models.autoencoder import VAE
 from v2v.models.conditioning import count_tokens
+from v2v.models.editor_presets import editor_rules
 from v2v.models.text_encoder import TextEncoder, Tokenizer
 from v2v.runtime import sharding
 from v2v.runtime.interruptible import run_interruptible
+from v2v.train import stored_contexts
 from v2v.train.config import Experiment
 from v2v.train.objectives import Parameters
 from v2v.train.stage import log_info
@@ -91,10 +94,13 @@ def encode_sets(
     names = datasets.dataset_names(cfg.sets)
     sets = [datasets.open_pairs(path, cfg.data.fps) for path in cfg.sets]
     vae_hash = fingerprint_tensors(model_folder.parts["vae"])
-    encoder_hashes = {
-        "text encoder": fingerprint_tensors(model_folder.parts["text"]),
-        "tokenizer": hashlib.sha256(tokenizer.backend.to_str().encode()).hexdigest()[:12],
-    }
+    is_stored = cfg.model.condition.context == "stored"
+    text_hashes = [
+        {"contexts": stored_contexts.fingerprint_contexts(path)}
+        if is_stored
+        else _hash_text_encoder(cfg.model, model_folder, tokenizer)
+        for path in cfg.sets
+    ]
     set_hashes = [datasets.dataset_fingerprint(path, cfg.data.fps) for path in cfg.sets]
     process = (jax.process_index(), jax.process_count())
 
@@ -105,8 +111,8 @@ def encode_sets(
         ]
 
     if process[0] == 0:
-        for name, set_hash in zip(names, set_hashes, strict=True):
-            check_sources(folder / name, {"set": set_hash} | encoder_hashes)
+        for name, set_hash, text_hash in zip(names, set_hashes, text_hashes, strict=True):
+            check_sources(folder / name, {"set": set_hash} | text_hash)
         load_surveys()
     _wait_for_all("survey")
     surveys = load_surveys()
@@ -121,7 +127,10 @@ def encode_sets(
     clips_by_size: dict[buckets.Size, list[_EncodedClips]] = {size: [] for size in batches}
     first = 0
     shares = datasets.compute_shares(surveys, cfg.data.mixture)
-    for survey, dataset, share in zip(surveys, sets, shares, strict=True):
+    for survey, dataset, share, path in zip(surveys, sets, shares, cfg.sets, strict=True):
+        if is_stored:
+            read_context = functools.partial(stored_contexts.read_pair_context, path, cfg.model)
+            encoder = dataclasses.replace(encoder, embed_pair=read_context)
         groups = datasets.group_by_weight(survey, dataset)
         total = sum(weight * len(indices) for (_, weight), indices in groups.items())
         for (size, weight), indices in groups.items():
@@ -213,6 +222,8 @@ def build_encoders(model: ModelConfig, model_folder: ModelFolder, tokenizer: Tok
     device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     vae, text = (
         wan.load_part(part, model_folder.parts[part], model, place=lambda path: device)
+        if part in model.parts
+        else {}
         for part in ("vae", "text")
     )
 
@@ -226,12 +237,26 @@ def build_encoders(model: ModelConfig, model_folder: ModelFolder, tokenizer: Tok
 
     @functools.lru_cache(maxsize=4096)
     def embed(sentence: str) -> np.ndarray:
-        ids, lengths = tokenizer.encode([sentence])
+        ids, lengths = tokenizer.encode([_task_sentence(model) + sentence if sentence else ""])
         return np.asarray(embed_ids(text, ids, lengths)[0, : lengths[0]], np.float16)
 
     return Encoders(
         lambda clips: encode(vae, clips), lambda sentences: [embed(sentence) for sentence in sentences]
     )
+
+
+def _hash_text_encoder(model: ModelConfig, model_folder: ModelFolder, tokenizer: Tokenizer) -> dict[str, str]:
+    """Return fingerprints of what embeds sentences."""
+    words = tokenizer.backend.to_str() + _task_sentence(model)
+    return {
+        "text encoder": fingerprint_tensors(model_folder.parts["text"]),
+        "tokenizer": hashlib.sha256(words.encode()).hexdigest()[:12],
+    }
+
+
+def _task_sentence(model: ModelConfig) -> str:
+    """Return what stands before every instruction, of editors that are told their task; "" for others."""
+    return task_prefix("v2v") if editor_rules(model).has_tasks else ""
 
 
 def fingerprint_tensors(files: TensorFiles) -> str:

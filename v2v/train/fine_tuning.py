@@ -10,16 +10,18 @@ import tempfile
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 from etils import epath
 
-from v2v.checkpoints import adapters, hub, model_folder, native, parameter_store, wan
+from v2v.checkpoints import adapters, editor_folder, hub, model_folder, native, parameter_store, wan
 from v2v.checkpoints.flat_tree import flatten_tree
 from v2v.checkpoints.model_folder import ModelFolder
 from v2v.checkpoints.tensor_files import TensorFiles
 from v2v.config import ModelConfig
 from v2v.data import loader
-from v2v.errors import InputError
+from v2v.errors import InputError, note
 from v2v.models import initialization, lora
+from v2v.models.conditioning import PUBLISHED_LAYOUTS
 from v2v.models.quantized import RoundingError
 from v2v.pipeline import pretrained
 from v2v.runtime import sharding
@@ -56,6 +58,7 @@ def fine_tune(cfg: Experiment, workdir: Path) -> Path:
     published = model_folder.read_model_folder(hub.resolve_model(cfg.weights)).require()
     check_run(cfg, workdir)
     cfg = dataclasses.replace(cfg, model=with_published_sizes(cfg.model, published.config))
+    cfg = _without_sentences(cfg) if cfg.model.condition.context == "stored" else cfg
     tokenizer = pretrained.load_tokenizer(published, cfg.model)
     buckets = encode_sets(cfg, published, tokenizer, _latents_folder(cfg, workdir))
     data = loader.edit_batches(buckets, tokenizer, cfg.seed, cfg.data, cfg.model.condition.mask_code)
@@ -66,7 +69,7 @@ def fine_tune(cfg: Experiment, workdir: Path) -> Path:
     if cfg.log.held_out_every:
         mask_code = cfg.model.condition.mask_code
         held_out = loader.held_out_batches(buckets, tokenizer, cfg.data, mask_code=mask_code)
-    task = TrainingTask(objective, _init_trained(cfg, dit), data, frozen, held_out)
+    task = TrainingTask(objective, _init_trained(cfg, dit, published), data, frozen, held_out)
     state = fit_stage(cfg, cfg.edit, workdir / "edit", task, log_utilization=True)
     out = workdir / ("lora.safetensors" if cfg.trains == "lora" else "editor.safetensors")
     result = to_host(state.result)
@@ -93,7 +96,7 @@ def _latents_folder(cfg: Experiment, workdir: Path) -> Path:
 
 
 def with_published_sizes(model: ModelConfig, published: ModelConfig) -> ModelConfig:
-    """Return an experiment's settings with the sizes of published weights.
+    """Return an experiment's settings with the sizes of published weights, and of a published editor with its conditioning.
 
     Args:
       model: the experiment's model.
@@ -101,15 +104,32 @@ def with_published_sizes(model: ModelConfig, published: ModelConfig) -> ModelCon
     """
     ours = model.dit
     dit = dataclasses.replace(published.dit, remat=ours.remat, backend=ours.backend, dtype=ours.dtype)
-    return dataclasses.replace(model, dit=dit, vae=published.vae, text=published.text)
+    is_editor = published.condition.layout in PUBLISHED_LAYOUTS
+    condition = published.condition if is_editor else model.condition
+    return dataclasses.replace(model, dit=dit, vae=published.vae, text=published.text, condition=condition)
 
 
-def _init_trained(cfg: Experiment, dit: Parameters) -> Parameters:
+def _without_sentences(cfg: Experiment) -> Experiment:
+    """Return an experiment on contexts, which nothing stands in for: no text is left out, and references, which contexts hold too, are."""
+    dropped = [
+        f"data.{name} {getattr(cfg.data, name):g}"
+        for name in ("drop_text", "reference")
+        if getattr(cfg.data, name)
+    ]
+    if dropped:
+        note(f"{cfg.name}: {' and '.join(dropped)} are 0 on stored contexts")
+    return dataclasses.replace(cfg, data=dataclasses.replace(cfg.data, drop_text=0.0, reference=0.0))
+
+
+def _init_trained(cfg: Experiment, dit: Parameters, published: ModelFolder) -> Parameters:
     """Return the weights to train at step 0: the whole editor, an initial adapter, or the adapter `cfg.start`."""
     key = jax.random.key(cfg.seed + 1)
+    # Embeddings that a published editor has go on from there.
+    published_embed = editor_folder.load_embeddings(published.embedders, cfg.model)
+    embed = jax.tree.map(jnp.asarray, published_embed) or initialization.init_embed(key, cfg.model)
     if cfg.trains == "full":
-        return {"dit": dit, "embed": initialization.init_embed(key, cfg.model)}
-    initial_adapter = initialization.init_adapter(key, cfg.model, dit)
+        return {"dit": dit, "embed": embed}
+    initial_adapter = initialization.init_adapter(key, cfg.model, dit) | {"embed": embed}
     if not cfg.start:
         return initial_adapter
     start = native.load_parameters(cfg.start, initial_adapter)

@@ -91,6 +91,26 @@ def resize_frame(frame: np.ndarray, height: int, width: int) -> np.ndarray:
     )
 
 
+def pad_frame(frame: np.ndarray, height: int, width: int, level: int = 255) -> np.ndarray:
+    """Return a frame at a size with its own aspect, in the middle of a border of one level.
+
+    Args:
+      frame: uint8 [H, W, 3].
+      height: of the result.
+      width: of the result.
+      level: of the border, 0 to 255; white by default.
+    """
+    scale = min(height / frame.shape[0], width / frame.shape[1])
+    h, w = (
+        max(1, min(full, round(side * scale)))
+        for full, side in zip((height, width), frame.shape[:2], strict=True)
+    )
+    out = np.full((height, width, 3), level, np.uint8)
+    y, x = (height - h) // 2, (width - w) // 2
+    out[y : y + h, x : x + w] = resize_frame(frame, h, w)
+    return out
+
+
 @functools.lru_cache(maxsize=64)
 def _common_divisors(a: int, b: int) -> tuple[int, ...]:
     greatest = math.gcd(a, b)
