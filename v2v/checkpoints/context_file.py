@@ -137,13 +137,13 @@ def check_context(
         )
     if context.mode != "reference" and (context.mode == "picture") != is_picture:
         note(f"context: {path} was made of a {context.mode}, the source is none; the edit may be poor")
-    for what, given, digest in (
+    for what, file, digest in (
         ("source", source, context.source_sha256),
         ("reference", reference, context.reference_sha256),
     ):
-        is_file = isinstance(given, str | Path) and Path(given).is_file()
-        if digest and is_file and _file_digest(Path(str(given))) != digest:
-            note(f"context: {path} was made of another {what} than {given}; the edit may be poor")
+        is_file = isinstance(file, str | Path) and Path(file).is_file()
+        if digest and is_file and _file_digest(Path(str(file))) != digest:
+            note(f"context: {path} was made of another {what} than {file}; the edit may be poor")
 
 
 def _file_digest(path: Path) -> str:

@@ -162,6 +162,6 @@ def _as_bernini(config: ModelConfig, path: Path, top: dict[str, Any], *, is_decl
         )
     boundary = config.flow.boundary
     if boundary:
-        given = top.get("switch_dit_boundary", editor_presets.BERNINI_BOUNDARY)
-        boundary = float(given) if isinstance(given, int | float) and 0 < given < 1 else boundary
+        value = top.get("switch_dit_boundary", editor_presets.BERNINI_BOUNDARY)
+        boundary = float(value) if isinstance(value, int | float) and 0 < value < 1 else boundary
     return editor_presets.as_bernini(config, boundary)

@@ -405,10 +405,11 @@ def _run_manifest(args: argparse.Namespace, progress: bool) -> dict[str, Any]:
         return edit_manifest(args.manifest, args.out, defaults, model, progress=progress, quiet=args.quiet)
     beam = BeamOptions(args.workers or 1, tuple(shlex.split(args.beam)))
     # Workers have working folders of their own.
+    reference = defaults.reference
+    if reference is not None:
+        reference = tuple(map(_absolute, reference)) if isinstance(reference, tuple) else _absolute(reference)
     defaults = dataclasses.replace(
-        defaults,
-        mask=defaults.mask and _absolute(defaults.mask),
-        reference=defaults.reference and _absolute(defaults.reference),
+        defaults, mask=defaults.mask and _absolute(defaults.mask), reference=reference
     )
     adapters = tuple((_absolute(file), weight) for file, weight in model.adapters)
     model = dataclasses.replace(model, path=_absolute(model.path), adapters=adapters)
@@ -531,8 +532,8 @@ def _check_effect(args: argparse.Namespace, mode: str, option_names: tuple[str, 
 
 def _references(args: argparse.Namespace) -> str | tuple[str, ...] | None:
     """Return the references that were given, one as itself."""
-    given = args.reference or ()
-    return tuple(given) if len(given) > 1 else given[0] if given else None
+    references = args.reference or ()
+    return tuple(references) if len(references) > 1 else references[0] if references else None
 
 
 def _check_scale(args: argparse.Namespace) -> None:

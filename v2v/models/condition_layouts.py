@@ -75,12 +75,12 @@ class Conditioning(Protocol):
         """Return the modes of guidance by name."""
         ...
 
-    def guidance_mode(self, name: str, shown: Collection[str], frames: int) -> GuidanceMode:
+    def guidance_mode(self, name: str, conditions: Collection[str], frames: int) -> GuidanceMode:
         """Return the mode of a step.
 
         Args:
           name: one of `guidance`, or "prompt", "prompt+reference" or "none", which every conditioning has an answer to.
-          shown: names of the conditions that a clip has.
+          conditions: names of the conditions that a clip has.
           frames: latent frames of the target.
 
         Raises:
@@ -131,7 +131,7 @@ class SequenceConditioning:
     config: ConditionConfig
     guidance = STANDARD_GUIDANCE
 
-    def guidance_mode(self, name: str, shown: Collection[str], frames: int) -> GuidanceMode:
+    def guidance_mode(self, name: str, conditions: Collection[str], frames: int) -> GuidanceMode:
         """See `Conditioning`."""
         if name not in self.guidance:
             *names, last = self.guidance

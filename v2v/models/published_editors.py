@@ -29,17 +29,17 @@ class SegmentConditioning(SequenceConditioning):
 
     guidance = BERNINI_GUIDANCE
 
-    def guidance_mode(self, name: str, shown: Collection[str], frames: int) -> GuidanceMode:
+    def guidance_mode(self, name: str, conditions: Collection[str], frames: int) -> GuidanceMode:
         """See `Conditioning`; "prompt" and "prompt+reference" are the published mode for what a clip has."""
         if name in ("prompt", "prompt+reference"):
-            has_reference = "reference" in shown
-            if "source" not in shown:
+            has_reference = "reference" in conditions
+            if "source" not in conditions:
                 name = "r2v_apg" if has_reference else "t2v_apg"
             elif has_reference:
                 name = "rv2v"
             else:
                 name = "v2v" if frames == 1 else "v2v_apg"
-        return super().guidance_mode(name, shown, frames)
+        return super().guidance_mode(name, conditions, frames)
 
     def layout(self, grids: Mapping[str, Grid]) -> Layout:
         """See `Conditioning`; sources come first and then references, numbered in one count."""
@@ -57,10 +57,10 @@ class SegmentConditioning(SequenceConditioning):
         self, z: Latents, conditions: Conditions, embedder: TokenEmbedder, tau: Tau
     ) -> dict[str, Tokens]:
         """See `Conditioning`."""
-        shown = [*_numbered(conditions, "source"), *_numbered(conditions, "reference")]
+        names = [*_numbered(conditions, "source"), *_numbered(conditions, "reference")]
         return {
             "target": embedder.pretrained(z),
-            **{name: embedder.pretrained(jnp.asarray(conditions[name])) for name in shown},
+            **{name: embedder.pretrained(jnp.asarray(conditions[name])) for name in names},
         }
 
     def usable_conditions(self, embed: Mapping) -> tuple[str, ...]:
@@ -103,7 +103,7 @@ class ScaledAddConditioning(SequenceConditioning):
         return tuple(name for name in ("source", "reference") if name in embed)
 
 
-def _numbered(given: Collection[str], kind: str) -> list[str]:
+def _numbered(conditions: Collection[str], kind: str) -> list[str]:
     """Return the names of sources or references that are given, in order: source, source_2, source_3 and so on."""
-    names = [name for name in given if name == kind or name.startswith(f"{kind}_")]
+    names = [name for name in conditions if name == kind or name.startswith(f"{kind}_")]
     return sorted(names, key=lambda name: int(name.removeprefix(kind).removeprefix("_") or 1))

@@ -44,9 +44,9 @@ def check_inputs(model: EditingModel, request: EditRequest, *, has_mask: bool, f
         )
     if request.context is not None and config.condition.context != "stored":
         raise InputError(f"context: {config.name} reads the instruction itself; leave {request.context} out")
-    shown = {*model.conditions} - ({"reference"} if not references else set())
+    conditions = {*model.conditions} - ({"reference"} if not references else set())
     conditioning = build_conditioning(config.dit, config.condition)
-    mode = conditioning.guidance_mode(settings.guide, shown, -(-frames // config.vae.stride_t))
+    mode = conditioning.guidance_mode(settings.guide, conditions, -(-frames // config.vae.stride_t))
     for axis, value in (("reference", settings.guidance_reference), ("source", settings.guidance_source)):
         if value is not None and axis not in mode.axes:
             raise InputError(

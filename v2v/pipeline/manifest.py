@@ -156,9 +156,11 @@ def parse_job(
     if mask is not None and mask != AUTO_MASK and not BOX.fullmatch(mask):
         is_source = is_mask_source(mask) and not Path(place(mask)).exists()
         mask = mask if is_source else place(mask)
-    placed = tuple(place(reference) for reference in references)
-    own = placed if len(placed) > 1 else placed[0] if placed else None
-    reference = own if "reference" in fields else defaults.reference
+    reference_paths = tuple(place(reference) for reference in references)
+    line_reference = (
+        reference_paths if len(reference_paths) > 1 else reference_paths[0] if reference_paths else None
+    )
+    reference = line_reference if "reference" in fields else defaults.reference
     mask = mask if "mask" in fields else defaults.mask
     line_settings = {name: fields[name] for name in SETTING_KEYS & fields.keys()}
     EditSettings(**line_settings)

@@ -111,13 +111,13 @@ def with_published_sizes(model: ModelConfig, published: ModelConfig) -> ModelCon
 
 def _without_sentences(cfg: Experiment) -> Experiment:
     """Return an experiment on contexts, which nothing stands in for: no text is left out, and references, which contexts hold too, are."""
-    dropped = [
+    settings = [
         f"data.{name} {getattr(cfg.data, name):g}"
         for name in ("drop_text", "reference")
         if getattr(cfg.data, name)
     ]
-    if dropped:
-        note(f"{cfg.name}: {' and '.join(dropped)} are 0 on stored contexts")
+    if settings:
+        note(f"{cfg.name}: {' and '.join(settings)} are 0 on stored contexts")
     return dataclasses.replace(cfg, data=dataclasses.replace(cfg.data, drop_text=0.0, reference=0.0))
 
 
