@@ -115,12 +115,10 @@ def removal_pair(
       H: Frame height in pixels.
       W: Frame width in pixels.
     """
-    shot = shots(seed, T, H, W)
-    if isinstance(shot, Rejected):
-        return shot
-    removal = method.remove(shot, seed)
-    if isinstance(removal, Rejected):
-        return removal
+    result = _remove_from_shot(method, shots, seed, T, H, W)
+    if isinstance(result, Rejected):
+        return result
+    shot, removal = result
     words = build_rng(seed, "words")
     slots = method.name_slots(shot)
     return build_two_way_pair(
@@ -153,12 +151,10 @@ def replacement_pair(
       H: Frame height in pixels.
       W: Frame width in pixels.
     """
-    shot = shots(seed, T, H, W)
-    if isinstance(shot, Rejected):
-        return shot
-    removal = method.remove(shot, seed)
-    if isinstance(removal, Rejected):
-        return removal
+    result = _remove_from_shot(method, shots, seed, T, H, W)
+    if isinstance(result, Rejected):
+        return result
+    shot, removal = result
     replacement = replace(shot, removal, seed)
     if isinstance(replacement, Rejected):
         return replacement
@@ -177,6 +173,17 @@ def replacement_pair(
         provenance={**shot.origin, **removal.provenance, **replacement.provenance},
         effect=None if replacement.effect is None else _to_levels(replacement.effect),
     )
+
+
+def _remove_from_shot(
+    method: RemovalMethod, shots: ShotSource, seed: int, T: int, H: int, W: int
+) -> tuple[Shot, ShotRemoval] | Rejected:
+    """Return the shot of a seed, and the shot without its object."""
+    shot = shots(seed, T, H, W)
+    if isinstance(shot, Rejected):
+        return shot
+    removal = method.remove(shot, seed)
+    return removal if isinstance(removal, Rejected) else (shot, removal)
 
 
 def _to_levels(mask: np.ndarray) -> np.ndarray:
