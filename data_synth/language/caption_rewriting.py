@@ -19,7 +19,6 @@ import hashlib
 import http.client
 import json
 import os
-import re
 import time
 import urllib.error
 import urllib.request
@@ -29,6 +28,7 @@ from typing import Protocol
 
 from data_synth.experts.protocol import MAX_BUSY_SECONDS
 from data_synth.experts.remote import parse_retry_after
+from data_synth.language.caption_rules import rewrite_as_imperative
 from data_synth.rejection import Rejected
 from v2v.errors import InputError
 from v2v.runtime import text_files
@@ -39,43 +39,6 @@ describes no event that could be asked for, its instruction is an empty string. 
 answer with nothing but a JSON list of as many strings, in the same order."""
 
 _TYPES = {"url": str, "model": str, "key": str, "cache": str, "batch": int, "retries": int, "seconds": float}
-_VERBS = frozenset(
-    """add adjust aim appear apply approach arrive attach attempt back balance bake bathe beat begin bend bite
-blend blow board boil bounce bow bowl box break bring brush build bump burn bury buy call carry carve catch celebrate
-change chase check cheer chew chop clap clean clear climb close collect come compete complete continue cook cover crash
-crawl cross cry curl cut dance demonstrate descend dig dip disappear display dive do drag draw drink drive drop dry dunk
-eat embrace empty end enter exercise exit explain fall fasten feed fight fill finish fish fix flip float fly fold follow
-freeze fry gather gesture get give glide go grab greet grill grind grow hammer hand hang have heat help hide hike hit
-hold hop hug hurl insert iron jog join juggle jump keep kick kiss kneel knit knock land laugh lay lead lean leap leave
-let lick lie lift light listen load lock look lower make march mark measure melt mix mop move mow nod open operate
-order pack paddle paint pan pass pat pause peel perform pet pick pile place play plug point polish pop pose pound pour practice
-prepare present press pretend pull pump punch push put race rain raise rake reach read receive remove repair repeat
-rest return ride rinse roll rotate row rub run sail sand sand save saw scoop score scrape scream scrub season sell
-separate serve set sew shake sharpen shave shine shoot shovel show shower shut sing sip sit skate skateboard ski skip
-slam slap sleep slice slide slip smash smell smile smoke sneeze snow solve speak spin splash spray spread sprinkle
-squat squeeze stand start steer step stick stir stop stretch strike surf sweep swim swing switch take talk tap taste
-teach tear tell throw tie tighten tilt toss touch train travel trim trip try tumble turn twirl twist type unfold unlock
-unwrap use vacuum wait wake walk wash watch water wave wear weigh whip whisk whistle wink wipe work wrap wrestle write yell zoom
-""".split()
-)
-_IRREGULAR = {
-    "has": "have",
-    "does": "do",
-    "goes": "go",
-    "is": "be",
-    "are": "be",
-    "lies": "lie",
-    "ties": "tie",
-    "dies": "die",
-}
-_OBJECTS = {"he": "him", "she": "her", "they": "them", "it": "it", "we": "us", "i": "me"}
-_PLURALS = frozenset(
-    "two three four five several many some people men women children kids they we players dogs cats "
-    "boys girls others both all".split()
-)
-_DETERMINERS = frozenset(
-    "a an the his her their its this that these those one another each to of in on at with".split()
-)
 
 
 class Writer(Protocol):
@@ -98,39 +61,14 @@ class Writer(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class RuleWriter:
-    """A writer by rules, which makes an imperative of the first verb in the third person: "make" + subject + verb + rest.
+    """A writer by the rules of `caption_rules`, which gives "" for what they are not sure of."""
 
-    "<subject> is <verb>ing <rest>" becomes "make <subject> start <verb>ing <rest>"; pronouns change case; verbs joined
-    by and, then or a comma change with the first. A caption without a verb of the list gives "".
-    """
-
-    version: str = "rules-1"
+    version: str = "rules-2"
     batch: int = 1
 
     def __call__(self, captions: Sequence[str]) -> list[str | Rejected]:
         """Rewrite captions by rule."""
         return [rewrite_as_imperative(caption) for caption in captions]
-
-
-def rewrite_as_imperative(caption: str) -> str:
-    """Rewrite one caption by rule; "" when no rule applies."""
-    sentence = re.split(r"(?<=[a-z])[.!?](?:\s|$)", caption.strip())[0].strip().rstrip(".!?")
-    sentence = re.sub(
-        r"^(then|next|after that|finally|afterwards|later|meanwhile|and)\b,?\s*", "", sentence, flags=re.I
-    )
-    words, plural = sentence.split(), False
-    for i in range(1, len(words)):
-        previous_word = words[i - 1].lower().strip(",")
-        plural = plural or previous_word in _PLURALS
-        word = words[i].lower().strip(",")
-        if word in ("is", "are") and i + 1 < len(words) and words[i + 1].lower().endswith("ing"):
-            return _format_imperative(words[:i], ["start", *words[i + 1 :]])
-        if previous_word in _DETERMINERS:
-            continue
-        infinitive = word if plural and word in _VERBS else _find_infinitive(word)
-        if infinitive:
-            return _format_imperative(words[:i], [infinitive, *_strip_joined_verbs(words[i + 1 :], plural)])
-    return ""
 
 
 def load_endpoint_writer(path: str | Path) -> EndpointWriter:
@@ -267,40 +205,3 @@ def _parse_strings(content: str) -> list[str]:
     if not all(isinstance(text, str) and text_files.is_unicode(text) for text in out):
         raise ValueError("not a list of strings")
     return out
-
-
-def _format_imperative(subject: list[str], predicate: list[str]) -> str:
-    first = subject[0]
-    subject = (
-        [_OBJECTS[first.lower()]]
-        if len(subject) == 1 and first.lower() in _OBJECTS
-        else [first.lower() if first.lower() in _DETERMINERS | _PLURALS else first, *subject[1:]]
-    )
-    return " ".join(["make", *subject, *predicate])
-
-
-def _strip_joined_verbs(words: list[str], plural: bool) -> list[str]:
-    """Turn third-person verbs that follow "and", "then" or a comma into infinitives; return the words."""
-    out = []
-    for i, word in enumerate(words):
-        previous_word = words[i - 1].lower() if i else ""
-        follows_conjunction = previous_word in ("and", "then") or previous_word.endswith(",")
-        infinitive = "" if plural or not follows_conjunction else _find_infinitive(word.strip(",").lower())
-        out.append(infinitive + ("," if word.endswith(",") else "") if infinitive else word)
-    return out
-
-
-def _find_infinitive(word: str) -> str:
-    """Return the infinitive of a listed verb's third person, "" for any other word."""
-    if word in _IRREGULAR and word not in ("is", "are"):
-        return _IRREGULAR[word]
-    if not word.endswith("s"):
-        return ""
-    for infinitive in (
-        word[:-1],
-        word[:-2] if word.endswith("es") else "",
-        word[:-3] + "y" if word.endswith("ies") else "",
-    ):
-        if infinitive in _VERBS:
-            return infinitive
-    return ""

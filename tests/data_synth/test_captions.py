@@ -1,5 +1,6 @@
 """Dense-caption mining: the arithmetic, every filter, both file kinds, both writers."""
 
+import csv
 import json
 import sys
 import threading
@@ -15,6 +16,7 @@ from data_synth.dataset.build import build_dataset
 from data_synth.dataset.request import SynthRequest
 from data_synth.generate import PairOptions
 from data_synth.language import caption_rewriting as cw
+from data_synth.language import caption_rules
 from data_synth.recipes import captions
 from data_synth.recipes.sources import Sources
 from data_synth.rejection import Rejected
@@ -216,14 +218,51 @@ def test_continuations_run_on_without_a_transition(tmp_path, monkeypatch):
     ],
 )
 def test_rules(caption, want):
-    assert cw.rewrite_as_imperative(caption) == want
+    assert caption_rules.rewrite_as_imperative(caption) == want
 
 
 def test_rules_of_long_captions():
     """The time follows from the number of words, not from its square."""
-    assert cw.rewrite_as_imperative("the man and " * 50_000 + "walks off").startswith(
-        "make the man and the man"
-    )
+    caption = "the man and the woman " * 25_000 + "walks off"
+    assert caption_rules.rewrite_as_imperative(caption).startswith("make the man and the woman")
+
+
+def test_rules_are_right_or_silent():
+    """Of sixty sentences like those of ActivityNet-Captions, with what each should become, none becomes anything else."""
+    with (Path(__file__).parent / "caption_sentences.tsv").open(newline="") as file:
+        rows = list(csv.DictReader(file, delimiter="\t"))
+    answers = [(caption_rules.rewrite_as_imperative(row["caption"]), row) for row in rows]
+    assert len(rows) == 60
+    assert [(text, row["caption"]) for text, row in answers if text not in ("", row["instruction"])] == []
+    assert sum(bool(text) for text, _ in answers) >= 45
+
+
+@pytest.mark.parametrize(
+    "caption",
+    [
+        "The girl in the red top serves and the girl in blue returns it.",
+        "The man has finished painting the wall.",
+        "A person in a costume meows and the crowd cheers.",
+        "The kitten opens its eyes and meows.",
+        "The athlete flurbs down the track and jumps into the pit.",
+    ],
+)
+def test_rules_are_silent_where_they_are_not_sure(caption):
+    assert caption_rules.rewrite_as_imperative(caption) == ""
+
+
+@pytest.mark.parametrize(
+    "caption, want",
+    [
+        ("a big grey rabbit on a meadow", False),
+        ("A big grey rabbit stands on a green meadow and stretches", True),
+        ("two people walking", False),
+        ("people walk in a street", True),
+        ("a man who wears a hat", False),
+    ],
+)
+def test_captions_that_tell_what_happens(caption, want):
+    assert caption_rules.is_clause(caption) is want
 
 
 def test_missing_scenedetect_names_the_extra(monkeypatch, tmp_path):
