@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 
 from data_synth.file_cache import cached_by_file
+from data_synth.language.captions import tidy
 from data_synth.rejection import Rejected
 from data_synth.rng import build_rng
 from data_synth.scenes import draw
@@ -31,6 +32,8 @@ from v2v.video.frame_sequence import FrameSequence
 MAX_GROWTH = 1.25
 # A decoded clip above this many bytes is not held in memory.
 MAX_DECODED_BYTES = 600 << 20
+# Text files beside clips, as errors call them.
+_NOTE_NAMES = {".txt": "caption", ".object.txt": "name", ".nouns.txt": "nouns", ".prompts.txt": "prompts"}
 VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi")
 
 
@@ -47,13 +50,27 @@ class Clip:
       video: uint8 [T, H, W, 3].
       caption: "" when unknown.
       origin: Entries for the provenance of a pair.
+      fps: Frames per second; 0 where they are not known.
+      numbers: Numbers of the frames in their file; none where there is no such file.
+      nouns: Names of things in it, such as "dog".
+      prompts: Instructions that people wrote for this clip.
+      object_name: Name of the object that a mask beside it shows, "" where none is stated.
     """
 
     video: np.ndarray
     caption: str
     origin: dict
+    fps: float = 0.0
+    numbers: tuple[int, ...] = ()
+    nouns: tuple[str, ...] = ()
+    prompts: tuple[str, ...] = ()
+    object_name: str = ""
 
 
+# Version of what is done with clips of people's own: 2 records their rate, and tidies captions so that they fit into sentences.
+VERSION = "2"
+# (clip, seed) → the clip with a caption and nouns, or a rejection.
+Describer = Callable[[Clip, int], Clip | Rejected]
 # (seed, T, H, W) → clip or rejection.
 ClipSource = Callable[[int, int, int, int], Clip | Rejected]
 
@@ -73,17 +90,22 @@ def render_clip(seed: int, T: int, H: int, W: int) -> Clip:
 class ClipFolder:
     """The video files under a folder; a seed draws a file and the first of T successive frames.
 
-    A text file of the same name beside a video (`walk.mp4`, `walk.txt`) is its caption.
+    Text files of the same name beside a video (`walk.mp4`) say what is in it: `walk.txt` is its caption, `walk.nouns.txt` lists things in it and
+    `walk.prompts.txt` instructions for experts, one a line, and `walk.object.txt` names what a mask shows.
 
     Attributes:
       root: The folder.
       files: Paths of the videos below it.
       license: License of the videos as the user states it; it goes into every pair's provenance.
+      fps: Frames per second to which clips are brought, by repeating or leaving out frames; 0 for their own.
+      describe: Captions clips that have no caption; None for nobody.
     """
 
     root: str
     files: tuple[str, ...]
     license: str = "unknown"
+    fps: float = 0.0
+    describe: Describer | None = None
 
     def choose(self, seed: int) -> str:
         """Return the name of the file that a seed draws."""
@@ -98,28 +120,62 @@ class ClipFolder:
             video = decode_clip(str(path))
         except InputError as error:
             return Rejected(f"unreadable clip {name}: {short_cause(error)}")
-        if len(video.frames) < T:
-            return Rejected(f"clip {name} is shorter than {T} frames")
+        at_fps = (
+            resample_indices(video.times, video.duration, self.fps)
+            if self.fps
+            else np.arange(len(video.frames))
+        )
+        if len(at_fps) < T:
+            rate = f" at {self.fps:g} frames a second" if self.fps else ""
+            return Rejected(f"clip {name} is shorter than {T} frames{rate}")
         height, width = video.frames.shape[1:3]
         if max(H / height, W / width) > MAX_GROWTH:
             return Rejected(f"clip {name} is smaller than the pairs")
-        first = int(rng.integers(len(video.frames) - T + 1))
-        caption = read_caption(path)
-        if isinstance(caption, Rejected):
-            return caption
-        return Clip(
-            select_frames(video, range(first, first + T), H, W),
-            caption,
-            {"clip": name, "first_frame": first, "license": self.license},
-        )
+        first = int(rng.integers(len(at_fps) - T + 1))
+        numbers = tuple(at_fps[first : first + T].tolist())
+        fps = round(self.fps or video.fps, 6)
+        origin = {"clip": name, "first_frame": numbers[0], "fps": fps, "license": self.license}
+        clip = Clip(select_frames(video, numbers, H, W), "", origin, fps, numbers)
+        return add_texts(clip, path, self.describe, seed)
 
 
-def read_clip_folder(root: str | Path, license: str = "unknown") -> ClipFolder:
+def add_texts(clip: Clip, path: Path, describe: Describer | None, seed: int) -> Clip | Rejected:
+    """Return a clip with the texts beside its file, and with a caption from elsewhere where there is none.
+
+    Args:
+      clip: The clip.
+      path: Its file.
+      describe: Captions clips; None for nobody.
+      seed: The clip's seed.
+    """
+    texts: dict[str, str] = {}
+    for ending in (".txt", ".object.txt", ".nouns.txt", ".prompts.txt"):
+        text = read_note(path, ending)
+        if isinstance(text, Rejected):
+            return text
+        texts[ending] = text
+    lines = {ending: tuple(filter(None, map(str.strip, text.splitlines()))) for ending, text in texts.items()}
+    object_name = tidy(texts[".object.txt"])
+    clip = dataclasses.replace(
+        clip,
+        caption=tidy(texts[".txt"]),
+        nouns=lines[".nouns.txt"] or ((object_name,) if object_name else ()),
+        prompts=lines[".prompts.txt"],
+        object_name=object_name,
+    )
+    return describe(clip, seed) if describe and not (clip.caption and clip.nouns) else clip
+
+
+def read_clip_folder(
+    root: str | Path, license: str = "unknown", fps: float = 0.0, describe: Describer | None = None
+) -> ClipFolder:
     """Find all videos under a folder, in alphabetical order.
 
     Args:
       root: The folder.
       license: License of the videos, for the provenance of pairs.
+      fps: Frames per second to which clips are brought; 0 for their own.
+      describe: Captions clips that have no caption; None for nobody.
 
     Raises:
       InputError: `root` is not a readable folder, or holds no video.
@@ -140,7 +196,7 @@ def read_clip_folder(root: str | Path, license: str = "unknown") -> ClipFolder:
         ) from None
     if not files:
         raise InputError(f"{root}: expected at least one video ({', '.join(VIDEO_SUFFIXES)}), found none")
-    return ClipFolder(str(root), files, license)
+    return ClipFolder(str(root), files, license, fps, describe)
 
 
 class Folder(Protocol):
@@ -207,13 +263,33 @@ def _read_header(path: str) -> Size:
     return decoder.estimate_size(Path(path))
 
 
-def read_caption(path: Path) -> str | Rejected:
-    """Return the caption in the text file of the same name beside a clip or picture, "" without one."""
-    caption_path = path.with_suffix(".txt")
+def read_note(path: Path, ending: str) -> str | Rejected:
+    """Return what a text file beside a clip or picture says, "" without one.
+
+    Args:
+      path: The clip or picture.
+      ending: What the text file has instead of its ending: .txt is the caption.
+    """
+    note = path.with_suffix(ending)
     try:
-        return text_files.read_text(caption_path).strip() if caption_path.is_file() else ""
+        return text_files.read_text(note).strip() if note.is_file() else ""
     except InputError as error:
-        return Rejected(f"unreadable caption {caption_path.name}: {short_cause(error)}, save it as UTF-8")
+        return Rejected(
+            f"unreadable {_NOTE_NAMES[ending]} {note.name}: {short_cause(error)}, save it as UTF-8"
+        )
+
+
+def resample_indices(times: np.ndarray, duration: float, fps: float) -> np.ndarray:
+    """Return the index of the frame on screen at times 0, 1 / fps, 2 / fps, ... before the end: int [n].
+
+    Args:
+      times: [T] seconds at which frames appear, increasing.
+      duration: Seconds from the beginning of the first frame to the end of the last.
+      fps: Frames per second of the result.
+    """
+    n = int(np.floor(duration * fps + 1e-6))
+    at = times[0] + np.arange(max(n, 1)) / fps
+    return np.clip(np.searchsorted(times, at + 1e-6, side="right") - 1, 0, len(times) - 1)
 
 
 def fit_frames(video: np.ndarray, H: int, W: int) -> np.ndarray:

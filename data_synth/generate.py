@@ -27,7 +27,8 @@ from data_synth import footage, quality
 from data_synth.language import grammar, phrasing, templates
 from data_synth.operators import transition as tr
 from data_synth.operators.photometric import PHOTOMETRIC
-from data_synth.recipes import registry
+from data_synth.operators.reference_picture import draw_reference
+from data_synth.recipes import registry, text_experts
 from data_synth.recipes.base import GeneratorRecipe
 from data_synth.recipes.sources import NO_SOURCES, Sources
 from data_synth.rejection import Rejected
@@ -71,6 +72,7 @@ class PairOptions:
       storage: How clips are stored.
       sizes: Sizes (frames, height, width) instead of T, H and W: each clip of people's own gets the one that it fits best, others draw one.
       varied_phrasing: Whether instructions of all recipes are varied (`language.phrasing`), also of those whose sentences are short and plain.
+      references: Probability that a pair whose target comes from elsewhere and has no reference picture gets one from its target.
     """
 
     T: int = 9
@@ -84,6 +86,7 @@ class PairOptions:
     storage: Storage = "lossless"
     sizes: tuple[footage.Size, ...] = ()
     varied_phrasing: bool = False
+    references: float = 0.0
 
 
 DEFAULT_OPTIONS = PairOptions()
@@ -137,7 +140,13 @@ def make_block(seeds: Sequence[int], options: PairOptions = DEFAULT_OPTIONS) -> 
         results = recipe.make_pairs(numbers, *size)
         for (i, _), result in zip(members, results, strict=True):
             outcomes[i] = name, result
-    return [_add_transition_and_check(*outcomes[i], seed, options) for i, seed in enumerate(seeds)]
+    finished = [_add_transition_and_check(*outcomes[i], seed, options) for i, seed in enumerate(seeds)]
+    if not options.sources.experts:
+        return finished
+    has_own_words = [registry.has_fixed_words(outcomes[i][0]) for i in range(len(seeds))]
+    return text_experts.finish_pairs(
+        finished, has_own_words, options.sources.experts, quality.is_usable_sentence
+    )
 
 
 def count_rows(entries: Sequence[str], sources: Sources, snapshot: str = "") -> int | None:
@@ -278,11 +287,22 @@ def _add_transition_and_check(
         return outcome.within(name)
     probability = 0.0 if outcome.recipe in registry.UNTIMED_KINDS else options.transition
     limited = tr.add_transition(outcome, build_rng(seed, "transition"), probability, options.operators)
+    limited = dataclasses.replace(limited, instructions=phrasing.drop_untrue_times(limited))
     if registry.varies_words(name, options.varied_phrasing, options.sources.has_footage):
         words = phrasing.vary_instructions(limited, build_rng(seed, "phrasing"))
         limited = dataclasses.replace(limited, instructions=words)
+    rng = build_rng(seed, "reference")
+    if limited.reference is None and _may_have_reference(limited) and rng.random() < options.references:
+        limited = dataclasses.replace(limited, reference=draw_reference(limited, rng))
     rejection = quality.find_rejection(limited, outcome)
     return rejection.within(name) if rejection else limited
+
+
+def _may_have_reference(pair: Pair) -> bool:
+    """Return whether a part of the target can show what the edit should look like: nothing shows what is taken away."""
+    return pair.recipe in (*quality.EXTERNAL_RECIPES, "captions") and not pair.instructions[
+        0
+    ].lower().startswith(("remove", "delete", "erase", "take "))
 
 
 def _map_in_order(

@@ -32,11 +32,13 @@ class PictureFolder:
       root: The folder.
       files: Paths of the single pictures below it.
       license: License of the pictures as the user states it; it goes into every pair's provenance.
+      describe: Captions clips that have no caption; None for nobody.
     """
 
     root: str
     files: tuple[str, ...]
     license: str = "unknown"
+    describe: footage.Describer | None = None
 
     def __call__(self, seed: int, T: int, H: int, W: int) -> footage.Clip | Rejected:
         """Return the clip of a seed at a size, or the rejection of a picture that is unreadable or too small."""
@@ -48,9 +50,6 @@ class PictureFolder:
         height, width = picture.shape[:2]
         if max(H / height, W / width) > MAX_GROWTH:
             return Rejected(f"picture {name} is smaller than the clip")
-        caption = footage.read_caption(path)
-        if isinstance(caption, Rejected):
-            return caption
         moves = self.sample_moves(seed, height, width, T, H, W)
         fitted = footage.fit_frames(picture[None], *camera_move.picture_size(height, width, H, W))[0]
         video = camera_move.scale_down(camera_move.warp_picture(fitted, moves), H, W)
@@ -59,7 +58,7 @@ class PictureFolder:
             "license": self.license,
             "lifted": {"first": moves[0].round(6).tolist(), "last": moves[-1].round(6).tolist()},
         }
-        return footage.Clip(video, caption, origin)
+        return footage.add_texts(footage.Clip(video, "", origin), path, self.describe, seed)
 
     def choose(self, seed: int) -> str:
         """Return the picture of a seed."""
@@ -90,12 +89,15 @@ class PictureFolder:
         return camera_move.scale_down(camera_move.warp_picture(plane, moves), H, W) > 127
 
 
-def read_picture_folder(root: str | Path, license: str = "unknown") -> PictureFolder:
+def read_picture_folder(
+    root: str | Path, license: str = "unknown", describe: footage.Describer | None = None
+) -> PictureFolder:
     """Find all single pictures under a folder, in alphabetical order.
 
     Args:
       root: The folder.
       license: License of the pictures, for the provenance of pairs.
+      describe: Captions clips that have no caption; None for nobody.
 
     Raises:
       InputError: `root` is not a readable folder, or holds no single picture.
@@ -106,7 +108,7 @@ def read_picture_folder(root: str | Path, license: str = "unknown") -> PictureFo
             f"{root}: expected at least one picture ({', '.join(PICTURE_SUFFIXES)}), found none; "
             "pictures before and after an edit are read by the recipe before-after"
         )
-    return PictureFolder(str(root), single, license)
+    return PictureFolder(str(root), single, license, describe)
 
 
 def list_pictures(root: str | Path) -> list[str]:

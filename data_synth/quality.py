@@ -6,11 +6,10 @@ never repairs. Gates judge a pair by itself; `fingerprint_pair` lets `dataset/bu
 
 from __future__ import annotations
 
-import re
-
 import cv2
 import numpy as np
 
+from data_synth.language.visible_words import names_something
 from data_synth.recipes import own_pairs
 from data_synth.recipes.base import DEFAULT_MIN_CHANGE
 from data_synth.recipes.registry import MIN_CHANGES
@@ -35,19 +34,8 @@ MIN_MOTION = 0.25
 # Least and greatest number of words of an instruction of the default mix (the embedded model's).
 WORD_LIMITS = (2, 22)
 WORD_LIMITS_OTHER = (2, 200)
-# A cut: mean |frame - next| above this many grey levels, and above this many times the clip's median.
-MIN_CUT, MIN_CUT_RATIO = 40.0, 4.0
-# Words that by themselves name neither an object nor a look: articles and the like, verbs of doing, praise, the clip as such.
-INVISIBLE_WORDS = frozenset(
-    "a an the this that these those it its them they he she i me my you your we us our some any all every each and or but so if "
-    "as at by for from in into of on onto off out over to up with without again also too just only very more less much many "
-    "please now then here there is are be was were do does did done have has can could should would will must let lets want "
-    "need needs like make makes made turn change changes alter edit edits modify adjust apply use give get go put set try work "
-    "fix improve enhance update process perform create generate render produce transform convert different other another new "
-    "same better best good nice nicer great cool perfect amazing beautiful interesting way something anything everything "
-    "nothing thing things stuff part bit one what which how video clip footage movie film image picture frame frames scene shot "
-    "content output result version instruction source target not no yes".split()
-)
+# A cut: mean |frame - next| above this many grey levels, and above this many times the clip's median. Cuts between dark shots are smaller.
+CUT_LIMITS = ((40.0, 4.0), (20.0, 10.0))
 # Edits before which nothing needs to move.
 _MOVING_EDITS = ("insertion", "physics-camera", "physics-collapse", "physics-float", "physics-action")
 
@@ -130,7 +118,8 @@ def _find_cut(pair: Pair) -> str:
     if len(video) < 4 or pair.recipe in RENDERED_RECIPES:
         return ""
     steps = np.array([_mean(cv2.absdiff(a, b)) for a, b in zip(video[:-1], video[1:], strict=True)])
-    is_cut = steps.max() > max(MIN_CUT, MIN_CUT_RATIO * float(np.median(steps)))
+    median = float(np.median(steps))
+    is_cut = any(steps.max() > max(least, ratio * median) for least, ratio in CUT_LIMITS)
     return "cut inside" if is_cut else ""
 
 
@@ -154,6 +143,16 @@ def _find_bad_length(pair: Pair) -> str:
     return "instruction too short or long" if min(lengths) < low or max(lengths) > high else ""
 
 
+def is_usable_sentence(sentence: str, pair: Pair) -> bool:
+    """Return whether a sentence may be one of a pair's instructions: of the length that the pair's recipe allows, naming something visible."""
+    low, high = WORD_LIMITS if pair.recipe in ("local", "photometric") else WORD_LIMITS_OTHER
+    return (
+        low <= _count_words(sentence) <= high
+        and names_something(sentence)
+        and text_files.is_unicode(sentence)
+    )
+
+
 def _count_words(sentence: str) -> int:
     """Count words; in scripts that put no space between them two characters count as one."""
     unspaced = sum("\u3040" <= c <= "\u9fff" or "\u0e00" <= c <= "\u0eff" for c in sentence)
@@ -162,8 +161,7 @@ def _count_words(sentence: str) -> int:
 
 def _find_vagueness(pair: Pair) -> str:
     """Reject sentences that name nothing visible: "make it better" can neither be learnt nor checked."""
-    word_sets = [set(re.findall(r"[^\W\d_]+", sentence.lower())) for sentence in pair.instructions]
-    return "" if all(words - INVISIBLE_WORDS for words in word_sets) else "instruction names nothing visible"
+    return "" if all(map(names_something, pair.instructions)) else "instruction names nothing visible"
 
 
 def _find_small_mask(pair: Pair) -> str:

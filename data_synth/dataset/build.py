@@ -138,6 +138,8 @@ def build_dataset(
             f"{earlier.folder}: expected a set of the same request, got another one; its sources or the recipes' versions have changed since"
         )
     report = folders.find_finished(out, table)
+    if report is None:
+        _announce(request)
     if request.preview:
         folders.create_preview_folder(Path(request.preview))
     if report is None:
@@ -161,6 +163,17 @@ def build_dataset(
                 "command again for their sheets"
             ) from None
     return report
+
+
+def _announce(request: SynthRequest) -> None:
+    """Tell what a build costs elsewhere, and which recipes leave the request's footage unused."""
+    for name, count, cost in registry.count_requests(request.recipes, request.sources, request.pairs):
+        price = f", which cost about {cost:,.2f} by its price" if cost else ""
+        note(f"expert {name}: at least {count:,} requests to its endpoint{price}")
+    if rendered := registry.find_rendered(request.recipes, request.sources):
+        note(
+            f"{', '.join(rendered)}: scenes are rendered for these, as they can't take footage; name other --recipes to leave them out"
+        )
 
 
 def open_dataset(folder: str | Path) -> Sequence[dict[str, Any]]:
@@ -289,6 +302,7 @@ def _select_pairs(
     examples: list[tuple[Path, int]] = []
     pair_count = seed_count = failure_count = 0
     previous_rejection: Rejected | None = None
+    was_transient = False
     first = request.seed
     if build.earlier is not None:
         report.add_rejections(build.earlier.report)
@@ -316,7 +330,7 @@ def _select_pairs(
                     if report.keep(outcome):
                         examples.append((shard.record_file, index))
                     pair_count += 1
-                    failure_count = 0
+                    failure_count, was_transient = 0, False
                     if progress:
                         progress(1)
                     if pair_count == request.pairs:
@@ -324,8 +338,10 @@ def _select_pairs(
                     continue
                 outcome = Rejected("near-duplicate").within(outcome.edit)
             report.drop(result.seed, outcome)
-            failure_count = failure_count + 1 if outcome == previous_rejection else 1
-            previous_rejection = outcome
+            # Sizes that are wrong each time in another way are one fault, whatever the words.
+            is_same = outcome == previous_rejection or (outcome.transient and was_transient)
+            failure_count = failure_count + 1 if is_same else 1
+            previous_rejection, was_transient = outcome, outcome.transient
             if outcome.outage or (failure_count >= MAX_CONSECUTIVE_FAILURES and outcome.transient):
                 times = f", {failure_count} times in a row" if failure_count > 1 else ""
                 raise shards.BuildStoppedError(

@@ -38,6 +38,8 @@ class Estimate:
       hours: Hours with the request's workers.
       sample_pairs: Number of pairs in the sample.
       dropped: Seeds of the sample that gave no pair, by reason.
+      requests: Number of requests to chat endpoints, at least.
+      cost: What these cost by the prices in their descriptions; 0 where none is stated.
     """
 
     pairs: int
@@ -48,6 +50,8 @@ class Estimate:
     hours: float
     sample_pairs: int
     dropped: dict[str, int]
+    requests: int = 0
+    cost: float = 0.0
 
     def format(self, workers: int) -> str:
         """Return the estimate for people.
@@ -63,6 +67,9 @@ class Estimate:
             f"{self.pairs * self.seconds_per_pair / 3600:,.3g} core-hours",
             f"measured on {self.sample_pairs} pairs on this machine as busy as it is now",
         ]
+        if self.requests:
+            price = f", which cost about {self.cost:,.2f}" if self.cost else ""
+            lines.append(f"at least {self.requests:,} requests to chat endpoints{price}")
         lines += [f"dropped: {reason} ({n})" for reason, n in self.dropped.items()]
         return "\n".join(lines)
 
@@ -116,6 +123,7 @@ def estimate_build(request: SynthRequest, seconds: float = SAMPLE_SECONDS) -> Es
     shard_bytes = shards.shard_length(*size, block, request.pairs) * share * byte_count / pair_count
     files = max(1, round(total / max(_FILE_BYTES if shard_bytes < 32 << 20 else shard_bytes, 1)))
     seconds_per_pair = elapsed / pair_count
+    requests = registry.count_requests(request.recipes, request.sources, round(pairs / share))
     return Estimate(
         pairs,
         round(pairs / share),
@@ -125,6 +133,8 @@ def estimate_build(request: SynthRequest, seconds: float = SAMPLE_SECONDS) -> Es
         pairs * seconds_per_pair / request.workers / 3600,
         pair_count,
         dict(rejections.most_common(5)),
+        sum(count for _, count, _ in requests),
+        sum(cost for _, _, cost in requests),
     )
 
 

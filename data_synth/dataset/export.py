@@ -2,7 +2,7 @@
 
 set → clips, masks, references → DiffSynth-Studio's metadata.csv, musubi-tuner's dataset.toml, a folder of Hugging Face datasets, WebDataset
 
-The first three are tables of `v2v.data.pair_table` too, so that `v2v train --sets` and `v2v synth --import pairs=` read them back.
+All are tables of `v2v.data.pair_table` too, so that `v2v train --sets` and `v2v synth --import pairs=` read them back.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ class ExportedPair:
       mask: Clip or picture, white = edited; "" for everywhere.
       reference: Picture, "" for none.
       fps: Frames per second of the clips.
+      write: Writes a further file of the pair from its role and uint8 [T, H, W, 3], and returns its name.
     """
 
     pair: Pair
@@ -46,6 +47,7 @@ class ExportedPair:
     mask: str
     reference: str
     fps: float
+    write: Callable[[str, np.ndarray], str]
 
 
 def export_pairs(
@@ -93,38 +95,31 @@ def _write_clips(
         mask = "" if pair.mask.all() else write("mask", np.repeat(pair.mask[..., None], 3, -1))
         reference = "" if pair.reference is None else write("reference", pair.reference[None], True)
         yield ExportedPair(
-            pair, write("source", pair.source), write("target", pair.target), mask, reference, fps
+            pair, write("source", pair.source), write("target", pair.target), mask, reference, fps, write
         )
 
 
 def _write_diffsynth(exported: Iterable[ExportedPair], folder: Path, place: Path) -> None:
-    """Write metadata.csv with the columns of DiffSynth-Studio's VACE training."""
-    with (folder / "metadata.csv").open("w", newline="", encoding="utf-8") as file:
-        columns = (
-            "video",
-            "prompt",
-            "vace_video",
-            "vace_video_mask",
-            "vace_reference_image",
-            "license",
-            "edit",
-        )
-        table = csv.writer(file)
-        table.writerow(columns)
-        for item in exported:
-            pair = item.pair
-            license_ = str(pair.provenance.get("license", ""))
-            table.writerow(
-                (
-                    item.target,
-                    pair.instructions[0],
-                    item.source,
-                    item.mask,
-                    item.reference,
-                    license_,
-                    pair.edit,
-                )
-            )
+    """Write metadata.csv with the columns of DiffSynth-Studio's VACE training.
+
+    Its reader takes an empty cell for a number and stops there, so that a mask is written for every pair, and pairs with a reference picture stand in a
+    table of their own where there are others without one.
+    """
+    rows: dict[bool, list[tuple[str, ...]]] = {False: [], True: []}
+    for item in exported:
+        pair = item.pair
+        license_ = str(pair.provenance.get("license", ""))
+        mask = item.mask or item.write("mask", np.full_like(pair.source, 255))
+        row = (item.target, pair.instructions[0], item.source, mask, license_, pair.edit)
+        rows[bool(item.reference)].append((*row, item.reference) if item.reference else row)
+    columns = ("video", "prompt", "vace_video", "vace_video_mask", "license", "edit")
+    tables = [(columns, rows[False]), ((*columns, "vace_reference_image"), rows[True])]
+    tables = [table for table in tables if table[1]]
+    for (header, lines), name in zip(tables, ("metadata.csv", "metadata_with_reference.csv"), strict=False):
+        with (folder / name).open("w", newline="", encoding="utf-8") as file:
+            table = csv.writer(file)
+            table.writerow(header)
+            table.writerows(lines)
 
 
 def _write_musubi(exported: Iterable[ExportedPair], folder: Path, place: Path) -> None:
@@ -171,8 +166,16 @@ def _write_huggingface(exported: Iterable[ExportedPair], folder: Path, place: Pa
                 "edit": pair.edit,
                 "license": str(pair.provenance.get("license", "")),
                 "fps": item.fps,
+                **_describe_times(pair, item.fps),
             }
             file.write(json.dumps(line, ensure_ascii=False) + "\n")
+
+
+def _describe_times(pair: Pair, fps: float) -> dict[str, float]:
+    """Return the columns that say when the edit of a clip is on, in seconds; none where it is on throughout."""
+    if pair.active == (0, len(pair.source)):
+        return {}
+    return {"start": pair.active[0] / fps, "end": pair.active[1] / fps}
 
 
 def _write_webdataset(exported: Iterable[ExportedPair], folder: Path, place: Path) -> None:
@@ -197,6 +200,7 @@ def _write_webdataset(exported: Iterable[ExportedPair], folder: Path, place: Pat
                 "seed": pair.seed,
                 "active": list(pair.active),
                 "fps": item.fps,
+                **_describe_times(pair, item.fps),
                 "provenance": pair.provenance,
             }
             contents = {"json": json.dumps(facts, sort_keys=True).encode()}

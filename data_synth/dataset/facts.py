@@ -19,6 +19,9 @@ from data_synth import quality
 from v2v.data import pair as pr
 from v2v.data.pair import Pair
 
+# Entries of a pair's provenance that name experts which wrote about it.
+WRITERS = ("captioner", "instructor", "filter")
+
 
 @dataclasses.dataclass(frozen=True)
 class PairFacts:
@@ -117,6 +120,7 @@ def find_licenses(provenance: dict) -> str:
         provenance.get("composition"),
         provenance.get("mask"),
         provenance.get("donor"),
+        *(provenance.get(name) for name in WRITERS),
     ]
     licenses = [str(part["license"]) for part in parts if isinstance(part, dict) and part.get("license")]
     return " + ".join(dict.fromkeys(licenses)) or "unknown"
@@ -124,7 +128,11 @@ def find_licenses(provenance: dict) -> str:
 
 def find_makers(provenance: dict) -> tuple[str, ...]:
     """Return the external programs that worked on a pair: those that state a license, as operators of ours do not."""
-    parts = [*_iterate_experts(provenance), provenance.get("mask")]
+    parts = [
+        *_iterate_experts(provenance),
+        provenance.get("mask"),
+        *(provenance.get(name) for name in WRITERS),
+    ]
     makers = [
         f"{part.get('name')} {part.get('version')}".strip()
         for part in parts

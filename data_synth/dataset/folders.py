@@ -52,14 +52,13 @@ def find_finished(out: Path, table: dict) -> dict | None:
     stored_table = report.get("request")
     if isinstance(stored_table, dict) and stored_table.get("schema") in pr.READABLE:
         stored_table = {**stored_table, "schema": table["schema"]}  # an older set that reads the same
-    growth = table.get("sources", {}).get("max_growth")
-    if (
-        isinstance(stored_table, dict)
-        and growth
-        and "max_growth" not in stored_table.get("sources", table["sources"])
-    ):
-        # A set made before small footage was left out: what is there stays what was asked for.
-        stored_table = {**stored_table, "sources": {**stored_table["sources"], "max_growth": growth}}
+    if isinstance(stored_table, dict):
+        # A set made before requests said how footage and experts are treated: what is there stays what was asked for.
+        for name, keys in (("sources", ("max_growth", "version")), ("versions", ("experts",))):
+            wanted, stored = table.get(name, {}), stored_table.get(name, {})
+            added = {key: wanted[key] for key in keys if key in wanted and key not in stored}
+            if added and isinstance(stored, dict):
+                stored_table = {**stored_table, name: {**stored, **added}}
     if stored_table != table:
         raise InputError(
             f"{out}: holds pairs of another request ({json.dumps(report.get('request'))}); "

@@ -25,7 +25,7 @@ from v2v.errors import InputError
 # Files that say what is made of the videos.
 TEXT_SUFFIXES = (".toml", ".json", ".jsonl", ".csv", ".tsv", ".txt", ".py", ".parquet")
 # Sources that requests record only where they bring them.
-NEWER_SOURCES = ("pictures", "cutouts")
+NEWER_SOURCES = ("pictures", "cutouts", "fps")
 # Bytes that are read at either end of a video: all of it would take as long as the pairs.
 END_BYTES = 1 << 16
 
@@ -54,6 +54,7 @@ class SynthRequest:
       storage: How clips are stored; masks and reference pictures are exact in any case.
       sizes: Sizes (frames, height, width) instead of the one above, as in `PairOptions`.
       varied_phrasing: Whether the instructions of all recipes are varied, not only of those on footage.
+      references: Probability, 0 to 1, that a pair whose target comes from elsewhere and has no reference picture gets one from its target.
     """
 
     out: str | Path
@@ -73,6 +74,7 @@ class SynthRequest:
     storage: pr.Storage = "lossless"
     sizes: tuple[footage.Size, ...] = ()
     varied_phrasing: bool = False
+    references: float = 0.0
 
     @property
     def largest_size(self) -> footage.Size:
@@ -106,6 +108,7 @@ class SynthRequest:
             self.storage,
             self.sizes,
             self.varied_phrasing,
+            self.references,
         )
 
     def check(self) -> None:
@@ -141,6 +144,8 @@ class SynthRequest:
             )
         if not 0 <= self.transition <= 1:
             raise InputError(f"transition: expected a probability between 0 and 1, got {self.transition}")
+        if not 0 <= self.references <= 1:
+            raise InputError(f"references: expected a probability between 0 and 1, got {self.references}")
         unknown = [name for name in self.operators if name not in OPERATORS]
         if unknown or not self.operators:
             raise InputError(
@@ -158,6 +163,14 @@ class SynthRequest:
             raise InputError(
                 "edits: image gives one-frame pairs, which can't share a set with longer ones; "
                 "ask for it alone with --frames 1, or for lift"
+            )
+        if self.sources.fps and not self.sources.clips:
+            raise InputError(
+                "--fps: expected --clips, whose frames it chooses, got none; add them or leave it out"
+            )
+        if not 0 <= self.sources.fps <= 1000:
+            raise InputError(
+                f"--fps: expected frames per second between 0 and 1000, got {self.sources.fps:g}"
             )
         if self.storage not in pr.STORAGES:
             raise InputError(f"storage: expected {' or '.join(pr.STORAGES)}, got {self.storage!r}")
@@ -204,12 +217,16 @@ class SynthRequest:
             table["operators"] = list(self.operators)
         if self.varied_phrasing:
             table["varied_phrasing"] = True
+        if self.references:
+            table["references"] = float(self.references)
         if self.sources != NO_SOURCES:
             brought = dataclasses.asdict(self.sources)
             # Requests of before these options say nothing of them.
             brought = {name: value for name, value in brought.items() if value or name not in NEWER_SOURCES}
             if self.sources.clips:
                 brought["max_growth"] = footage.MAX_GROWTH
+            if self.sources.has_footage:
+                brought["version"] = footage.VERSION
             table["sources"] = brought | {"content": content}
         return json.loads(json.dumps(table))
 
@@ -224,7 +241,8 @@ def parse_table(table: dict, out: str | Path, pairs: int, workers: int = 1) -> S
       workers: Number of processes.
     """
     fields = {name: table[name] for name in ("seed", "frames", "height", "width", "transition")}
-    fields |= {name: table[name] for name in ("storage",) if name in table}
+    optional = ("storage", "varied_phrasing", "references")
+    fields |= {name: table[name] for name in optional if name in table}
     fields["sizes"] = tuple(map(tuple, table.get("sizes", ())))
     stored = table.get("sources", {})
     names = {field.name for field in dataclasses.fields(Sources)}

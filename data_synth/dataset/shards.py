@@ -27,9 +27,11 @@ import signal
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing import pool as pool_lib
+from multiprocessing import queues
 from pathlib import Path
 from typing import cast
 
+from data_synth import worker
 from data_synth.dataset import old_shards
 from data_synth.dataset.facts import PairFacts, collect_record_facts
 from data_synth.rejection import Rejected
@@ -229,7 +231,10 @@ def iterate_shards(
             yield read_shard(plan.ensure(number))
         return
     context = multiprocessing.get_context("spawn")  # a fork would copy JAX's threads
-    with context.Pool(workers, _start_worker, (prepare,)) as pool:
+    numbers_of_workers = context.SimpleQueue()
+    for index in range(workers):
+        numbers_of_workers.put(index)
+    with context.Pool(workers, _start_worker, (prepare, numbers_of_workers)) as pool:
         ahead: list[pool_lib.AsyncResult[Path]] = []
         while True:
             while len(ahead) < workers + 2 and (number := next(numbers, None)) is not None:
@@ -241,9 +246,11 @@ def iterate_shards(
             yield read_shard(ahead.pop(0).get())
 
 
-def _start_worker(prepare: Callable[[], None] | None) -> None:
+def _start_worker(prepare: Callable[[], None] | None, indices: queues.SimpleQueue[int]) -> None:
     """Set up a new worker. A pool ends its workers by SIGTERM: then what they started must be ended, too."""
     signal.signal(signal.SIGTERM, _end_worker)
+    # A worker that takes the place of one that died finds no number left, and takes one by chance.
+    worker.set_worker_index(os.getpid() if indices.empty() else indices.get())
     if prepare:
         prepare()
 

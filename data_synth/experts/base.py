@@ -19,14 +19,14 @@ from __future__ import annotations
 import dataclasses
 import enum
 from collections.abc import Callable, Sequence
-from typing import Protocol, runtime_checkable
-
-import numpy as np
+from typing import Any, Protocol, runtime_checkable
 
 from data_synth.experts.wire import Job
 
-# A plain Python function that edits clips: jobs to one clip a job, in order.
-ExpertFunction = Callable[[Sequence[Job]], Sequence[np.ndarray]]
+# What an expert gives for a job: a clip, uint8 [T, H, W, 3], or, of roles that write, what JSON holds.
+Answer = Any
+# A plain Python function that edits clips or writes: jobs to one answer a job, in order.
+ExpertFunction = Callable[[Sequence[Job]], Sequence[Answer]]
 
 
 class FailureKind(enum.Enum):
@@ -89,7 +89,7 @@ class ExpertError(Exception):
 
 @runtime_checkable
 class Expert(Protocol):
-    """An external program that turns clips into clips."""
+    """An external program that turns clips into clips, or writes about them."""
 
     @property
     def name(self) -> str:
@@ -111,14 +111,14 @@ class Expert(Protocol):
         """Number of further attempts after a failed request."""
         ...
 
-    def __call__(self, jobs: Sequence[Job]) -> list[np.ndarray]:
+    def __call__(self, jobs: Sequence[Job]) -> list[Answer]:
         """Run one request.
 
         Args:
           jobs: At most `batch` jobs.
 
         Returns:
-          One clip a job, in order: uint8 [T, H, W, 3] of the size of the job's clip.
+          One answer a job, in order: a clip, uint8 [T, H, W, 3] of the size of the job's, or what the role writes (`answers.py`).
 
         Raises:
           ExpertError: The request failed. The expert stays usable: the next request starts again what has ended.

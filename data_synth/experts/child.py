@@ -12,7 +12,11 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from multiprocessing.connection import Connection
+from typing import Any, cast
+
+import numpy as np
 
 from data_synth.experts import wire
 from data_synth.experts.base import ExpertFunction
@@ -35,13 +39,20 @@ def serve_requests(call: str, pipe: Connection) -> None:
             return
         try:
             answer = (
-                ANSWER_TAG + wire.pack_clips(function(wire.unpack_jobs(data)))
+                ANSWER_TAG + _pack(function(wire.unpack_jobs(data)))
                 if function
                 else ERROR_TAG + import_error.encode()
             )
         except Exception as error:  # an exception of the function is an answer; the process goes on
             answer = ERROR_TAG + f"{type(error).__name__}: {error}".encode()
         pipe.send_bytes(answer)
+
+
+def _pack(answers: Sequence[Any]) -> bytes:
+    """Encode clips, or what an expert that writes returns instead."""
+    if all(isinstance(answer, np.ndarray) for answer in answers):
+        return wire.pack_clips(cast(Sequence[np.ndarray], answers))
+    return wire.pack_texts(answers)
 
 
 def exit_with_parent(parent: int) -> None:

@@ -1,4 +1,4 @@
-"""The three kinds of external expert: a Python callable in a child process, a command, an HTTP service.
+"""Three kinds of external expert: a Python callable in a child process, a command, an HTTP service. A fourth is `chat.py`.
 
 `ExpertSpec` → **expert** → `protocol.run_expert`. Each class implements `base.Expert`, enforces the time limit of a request itself,
 and leaves no process running after it.
@@ -7,8 +7,8 @@ and leaves no process running after it.
 from __future__ import annotations
 
 import contextlib
-import email.utils
 import http.client
+import json
 import os
 import signal
 import socket
@@ -28,11 +28,14 @@ import numpy as np
 
 import data_synth
 from data_synth.experts import child, wire
-from data_synth.experts.base import ExpertError, FailureKind
+from data_synth.experts.base import Answer, ExpertError, FailureKind
+from data_synth.experts.http_errors import find_http_failure, find_url_failure
 from data_synth.experts.spec import ExpertSpec
 from data_synth.experts.wire import Job
+from data_synth.worker import worker_index
 from v2v.errors import InputError
 from v2v.video import video as codec
+from v2v.video.streams import DEFAULT_FPS
 
 # Replaces itself by the command, once Linux is asked to kill it when this process is killed (PR_SET_PDEATHSIG): a killed process
 # cannot clean up. Arguments: process id of the parent, file for the error of a command that cannot be started, the command.
@@ -64,6 +67,23 @@ class _ExternalExpert:
     def close(self) -> None:
         """Stop what the expert has started; nothing outlives a request here."""
 
+    def environment(self) -> dict[str, str]:
+        """Return the environment of what the expert starts, with the device of this worker."""
+        devices = self.spec.devices
+        chosen = {self.spec.device_variable: devices[worker_index() % len(devices)]} if devices else {}
+        return {**os.environ, **chosen}
+
+    def _decode(self, data: bytes, n: int) -> list[Answer]:
+        """Return the n clips or texts in an answer.
+
+        Raises:
+          ExpertError: There are none.
+        """
+        try:
+            return wire.unpack_texts(data, n) if self.spec.writes else list(wire.unpack_clips(data, n))
+        except ValueError as error:
+            raise ExpertError(str(error), FailureKind.ANSWER) from None
+
     def _timeout_error(self) -> ExpertError:
         return ExpertError(f"took more than {self.spec.seconds:g} s", FailureKind.TIMEOUT)
 
@@ -71,14 +91,14 @@ class _ExternalExpert:
 class ChildExpert(_ExternalExpert):
     """A function `call = "package.module:function"` in one child process, which is kept so that weights load once.
 
-    The function takes a list of `wire.Job` and returns a list of clips. The folder of the TOML file is importable.
+    The function takes a list of `wire.Job` and returns a list of clips, or of what the role writes. The folder of the TOML file is importable.
     A child that crashes or runs out of time is replaced for the next request; one whose parent dies ends by itself.
     """
 
     process: subprocess.Popen | None = None
     pipe: Connection | None = None
 
-    def __call__(self, jobs: Sequence[Job]) -> list[np.ndarray]:
+    def __call__(self, jobs: Sequence[Job]) -> list[Answer]:
         """Run one request in the child, which is started where none runs.
 
         Raises:
@@ -110,7 +130,7 @@ class ChildExpert(_ExternalExpert):
         tag, content = data[:1], data[1:]
         if tag == child.ERROR_TAG:
             raise ExpertError(f"raised {content.decode(errors='replace')}", FailureKind.EXCEPTION)
-        return _decode_clips(content, len(jobs))
+        return self._decode(content, len(jobs))
 
     def close(self) -> None:
         """Kill the child with all that it has started."""
@@ -126,7 +146,7 @@ class ChildExpert(_ExternalExpert):
         parent_end, child_end = socket.socketpair()
         folders = [str(self.spec.path.parent.resolve()), str(Path(data_synth.__file__).resolve().parents[1])]
         environment = {
-            **os.environ,
+            **self.environment(),
             "PYTHONPATH": os.pathsep.join([*folders, os.environ.get("PYTHONPATH", "")]),
         }
         arguments = [self.spec.call, str(child_end.fileno()), str(os.getpid())]
@@ -146,7 +166,7 @@ class ChildExpert(_ExternalExpert):
 class CommandExpert(_ExternalExpert):
     """A program, started anew for each request in the folder of the TOML file and killed with its process group."""
 
-    def __call__(self, jobs: Sequence[Job]) -> list[np.ndarray]:
+    def __call__(self, jobs: Sequence[Job]) -> list[Answer]:
         """Run the program once, or once a job where it takes single clips.
 
         Raises:
@@ -158,34 +178,53 @@ class CommandExpert(_ExternalExpert):
                 return self._run_batch(jobs, Path(folder))
             return [self._run_single(job, Path(folder), i) for i, job in enumerate(jobs)]
 
-    def _run_batch(self, jobs: Sequence[Job], folder: Path) -> list[np.ndarray]:
+    def _run_batch(self, jobs: Sequence[Job], folder: Path) -> list[Answer]:
         """Exchange .npz files: one request, one answer."""
-        jobs_path, answers_path = folder / "jobs.npz", folder / "answers.npz"
+        jobs_path, answers_path = (
+            folder / "jobs.npz",
+            folder / f"answers.{'json' if self.spec.writes else 'npz'}",
+        )
         jobs_path.write_bytes(wire.pack_jobs(jobs))
         self._execute({"jobs": jobs_path, "answers": answers_path}, folder)
         if not answers_path.is_file():
             raise ExpertError("wrote no answer", FailureKind.ANSWER)
-        return _decode_clips(answers_path.read_bytes(), len(jobs))
+        return self._decode(answers_path.read_bytes(), len(jobs))
 
-    def _run_single(self, job: Job, folder: Path, i: int) -> np.ndarray:
-        """Exchange video files: one clip, one answer."""
-        clip_path, answer_path = folder / f"{i}.mp4", folder / f"{i}.answer.mp4"
+    def _run_single(self, job: Job, folder: Path, i: int) -> Answer:
+        """Exchange files: one clip, one answer."""
+        clip_path, answer_path = (
+            folder / f"{i}.mp4",
+            folder / f"{i}.answer.{'json' if self.spec.writes else 'mp4'}",
+        )
         mask_path, reference_path = folder / f"{i}.mask.mp4", folder / f"{i}.reference.png"
-        codec.write_video(codec.Video.from_array(job.clip), clip_path)
+        target_path, info_path = folder / f"{i}.target.mp4", folder / f"{i}.info.json"
+        fps = job.fps or float(DEFAULT_FPS)
+        codec.write_video(codec.Video.from_array(job.clip, fps), clip_path)
         if job.mask is not None:
-            codec.write_video(codec.Video.from_array(np.repeat(job.mask[..., None], 3, -1)), mask_path)
+            codec.write_video(codec.Video.from_array(np.repeat(job.mask[..., None], 3, -1), fps), mask_path)
+        if job.target is not None:
+            codec.write_video(codec.Video.from_array(job.target, fps), target_path)
         if job.reference is not None:
             codec.write_video(codec.Video.from_array(job.reference), reference_path)
-        placeholders = {
+        info_path.write_text(json.dumps({"prompt": job.prompt, **job.info}), encoding="utf-8")
+        numbers = {name: f"{job.info[name]}" for name in ("seed", "frames", "width", "height")}
+        placeholders: dict[str, Path | str] = {
             "clip": clip_path,
             "answer": answer_path,
             "prompt": job.prompt,
             "mask": mask_path,
             "reference": reference_path,
+            "target": target_path,
+            "info": info_path,
+            "fps": f"{fps:g}",
+            **numbers,
         }
         self._execute(placeholders, folder)
         if not answer_path.is_file():
             raise ExpertError("wrote no answer", FailureKind.ANSWER)
+        if self.spec.writes:
+            (text,) = self._decode(b"[" + answer_path.read_bytes() + b"]", 1)
+            return text
         try:
             return codec.read_video(answer_path).frames
         except InputError:
@@ -209,6 +248,7 @@ class CommandExpert(_ExternalExpert):
                         *command,
                     ],
                     cwd=self.spec.path.parent,
+                    env=self.environment(),
                     stdin=subprocess.DEVNULL,
                     stdout=file,
                     stderr=file,
@@ -234,7 +274,7 @@ class CommandExpert(_ExternalExpert):
 class HttpExpert(_ExternalExpert):
     """A service: POST the request's .npz, get the answer's. The time limit covers the whole exchange, not one read."""
 
-    def __call__(self, jobs: Sequence[Job]) -> list[np.ndarray]:
+    def __call__(self, jobs: Sequence[Job]) -> list[Answer]:
         """Send one request to the service.
 
         Raises:
@@ -255,18 +295,10 @@ class HttpExpert(_ExternalExpert):
                     if size > max_bytes:
                         raise ExpertError("answered far more than the clips asked for", FailureKind.ANSWER)
         except urllib.error.HTTPError as error:
-            raise _http_error(error) from None
-        except TimeoutError:
-            raise self._timeout_error() from None
-        except urllib.error.URLError as error:
-            if isinstance(error.reason, TimeoutError):
-                raise self._timeout_error() from None
-            if isinstance(error.reason, ConnectionResetError | BrokenPipeError):
-                raise _hung_up_error() from None
-            raise ExpertError("cannot be reached", FailureKind.UNREACHABLE) from None
-        except (OSError, http.client.HTTPException):
-            raise _hung_up_error() from None
-        return _decode_clips(b"".join(parts), len(jobs))
+            raise find_http_failure(error) from None
+        except (OSError, http.client.HTTPException) as error:
+            raise find_url_failure(error, self.spec.seconds) from None
+        return self._decode(b"".join(parts), len(jobs))
 
     def _headers(self) -> dict[str, str]:
         headers = {"Content-Type": "application/octet-stream"}
@@ -286,49 +318,12 @@ def _kill_group(process: subprocess.Popen) -> None:
         os.killpg(process.pid, signal.SIGKILL)
 
 
-def _http_error(error: urllib.error.HTTPError) -> ExpertError:
-    """Return the failure that an HTTP status means."""
-    if error.code in (429, 502, 503, 504):
-        return ExpertError(
-            f"answered HTTP {error.code}",
-            FailureKind.BUSY,
-            parse_retry_after(error.headers.get("Retry-After")),
-        )
-    if error.code in (401, 403, 404, 405):
-        return ExpertError(f"answered HTTP {error.code}", FailureKind.ACCESS)
-    kind = FailureKind.CRASH if error.code // 100 == 5 else FailureKind.REQUEST
-    return ExpertError(f"answered HTTP {error.code}", kind)
-
-
-def parse_retry_after(value: str | None) -> float:
-    """Return the seconds that a Retry-After header states as a number or a date; 0 where it states none."""
-    try:
-        return max(0.0, float(value or 0))
-    except ValueError:
-        pass
-    try:
-        return max(0.0, email.utils.parsedate_to_datetime(str(value)).timestamp() - time.time())
-    except (TypeError, ValueError, OverflowError):
-        return 0.0
-
-
-def _hung_up_error() -> ExpertError:
-    return ExpertError("hung up", FailureKind.CRASH)
-
-
 def _has_fileno(stream: TextIO) -> bool:
     """Return whether a child process can write there: under tests and notebooks standard error may be no file."""
     try:
         return stream.fileno() >= 0
     except (AttributeError, OSError, ValueError):
         return False
-
-
-def _decode_clips(data: bytes, n: int) -> list[np.ndarray]:
-    try:
-        return wire.unpack_clips(data, n)
-    except ValueError as error:
-        raise ExpertError(str(error), FailureKind.ANSWER) from None
 
 
 def _fill_placeholders(word: str, placeholders: Mapping[str, Path | str]) -> str:

@@ -7,18 +7,33 @@
                                          # edit: needs prompts, source -> target
                                          # remove: clip + mask -> clip without the object; NAME and NAME-insertion
                                          # mask: clip -> mask video, white = the object; no recipe of its own: it serves
-                                         #       removal, insertion, replacement and role remove on --clips
-    noun = "depth"                       # control: "turn this {noun} video into ..."; mask: the object, sent as prompt
-    prompts = ["make it snow", ...]      # edit: the instructions, one drawn for each clip
+                                         #       removal, insertion, replacement, grounding and role remove on --clips
+                                         # Roles that write have no recipes either; one expert may have several of them,
+                                         # role = ["caption", "instruct", "filter"] (answers: answers.py):
+                                         # caption: clip -> caption and nouns, where no text file beside it has them
+                                         # instruct: clip and edit -> instructions, of pairs and for role edit
+                                         # filter: pair -> keep it or not, and the reason
+    noun = "depth"                       # control: "turn this {noun} video into ..."; mask: the object, sent as prompt; without
+                                         #       it a noun of the clip (NAME.object.txt, NAME.nouns.txt, role caption)
+    prompts = ["make it snow", ...]      # edit: the instructions, one drawn for each clip, {object} a noun of the clip;
+                                         #       the lines of NAME.prompts.txt beside a clip go before them
     kind = "python"                      # python: call = "package.module:function" in a process of its own
                                          # command: command = ["prog", "{jobs}", "{answers}"] (.npz, a batch) or
                                          #          ["prog", "{clip}", "{answer}", "{prompt}"] (.mp4, one clip;
-                                         #          also {mask} and {reference})
+                                         #          also {mask}, {reference}, {target}, {seed}, {fps}, {frames}, {width},
+                                         #          {height} and {info}, a JSON file of these); roles that write: .json
                                          # http: url = "http://host:port/path", POST .npz -> .npz;
                                          #       token = "NAME" sends that environment variable as a bearer token
-    batch = 4                            # jobs in one request
+                                         # chat: url = "http://host:port/v1" of an OpenAI-compatible service that sees
+                                         #       pictures, and model = "NAME", for roles that write; token as above
+    batch = 4                            # jobs in one request; chat: requests at the same time
     seconds = 120.0                      # time limit of one request
     retries = 1                          # further attempts after a failed request
+    devices = ["0", "1"]                 # python, command: worker k gets number k of them, round and round, in the variable
+    device_variable = "CUDA_VISIBLE_DEVICES"  # named here
+    frames = 4                           # chat: pictures of each clip that are sent
+    cache = "chat-cache"                 # chat: folder beside this file that keeps the answers; "" for none
+    price = 0.002                        # chat: of one request, in your currency: the cost is told beforehand
 
 `wire.py` describes the arrays in a request and its answer, `base.py` the interface behind every kind.
 """
@@ -35,9 +50,11 @@ from typing import Any
 from v2v.errors import InputError
 from v2v.runtime import text_files
 
-ROLES = ("control", "edit", "remove", "mask")
+# Roles whose answers are texts, of which one expert may have several.
+TEXT_ROLES = ("caption", "instruct", "filter")
+ROLES = ("control", "edit", "remove", "mask", *TEXT_ROLES)
 # The field that each kind requires.
-KINDS = {"python": "call", "command": "command", "http": "url"}
+KINDS = {"python": "call", "command": "command", "http": "url", "chat": "url"}
 _TYPES = {
     "name": str,
     "version": str,
@@ -53,12 +70,18 @@ _TYPES = {
     "batch": int,
     "seconds": float,
     "retries": int,
+    "devices": list,
+    "device_variable": str,
+    "model": str,
+    "frames": int,
+    "cache": str,
+    "price": float,
 }
 
 
 @dataclasses.dataclass(frozen=True)
 class ExpertSpec:
-    """A checked TOML file; the fields are those of the module docstring, and `path` is the file."""
+    """A checked TOML file; the fields are those of the module docstring, `path` is the file, and `roles` are all roles, of which `role` is the first."""
 
     path: Path
     name: str
@@ -66,6 +89,7 @@ class ExpertSpec:
     license: str
     role: str
     kind: str
+    roles: tuple[str, ...] = ()
     noun: str = ""
     prompts: tuple[str, ...] = ()
     call: str = ""
@@ -75,6 +99,17 @@ class ExpertSpec:
     batch: int = 1
     seconds: float = 120.0
     retries: int = 1
+    devices: tuple[str, ...] = ()
+    device_variable: str = "CUDA_VISIBLE_DEVICES"
+    model: str = ""
+    frames: int = 4
+    cache: str = "chat-cache"
+    price: float = 0.0
+
+    @property
+    def writes(self) -> bool:
+        """Return whether its answers are texts."""
+        return self.role in TEXT_ROLES
 
 
 def load_spec(path: str | Path) -> ExpertSpec:
@@ -85,6 +120,7 @@ def load_spec(path: str | Path) -> ExpertSpec:
     """
     path = Path(path)
     table = text_files.read_toml(path, "an expert")
+    roles = _read_roles(path, table)
     for key, value in table.items():
         if key not in _TYPES:
             raise InputError(
@@ -104,10 +140,8 @@ def load_spec(path: str | Path) -> ExpertSpec:
     required = ["name", "version", "license", "role", "kind"]
     if table.get("kind") in KINDS:
         required.append(KINDS[table["kind"]])
-    if table.get("role") == "edit":
-        required.append("prompts")
-    if table.get("role") == "mask":
-        required.append("noun")
+    if table.get("kind") == "chat":
+        required.append("model")
     missing = [key for key in required if not table.get(key)]
     if missing:
         raise InputError(f"{path}: expected {', '.join(missing)}; add {'them' if len(missing) > 1 else 'it'}")
@@ -119,15 +153,42 @@ def load_spec(path: str | Path) -> ExpertSpec:
             f"{path}: name: expected lower-case letters, digits and dashes, got {table['name']!r}"
         )
     fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in table.items()}
-    spec = ExpertSpec(path, **fields)
-    if spec.batch < 1 or spec.retries < 0 or not spec.seconds > 0:
+    spec = ExpertSpec(path, roles=roles, **fields)
+    if (
+        spec.batch < 1
+        or spec.retries < 0
+        or not spec.seconds > 0
+        or spec.frames < 1
+        or not 0 <= spec.price < 1e9
+    ):
         raise InputError(
-            f"{path}: expected batch >= 1, retries >= 0 and seconds > 0, "
-            f"got {spec.batch}, {spec.retries} and {spec.seconds}"
+            f"{path}: expected batch >= 1, retries >= 0, seconds > 0, frames >= 1 and price >= 0, "
+            f"got {spec.batch}, {spec.retries}, {spec.seconds}, {spec.frames} and {spec.price}"
+        )
+    if spec.kind == "chat" and not spec.writes:
+        raise InputError(
+            f"{path}: kind: expected python, command or http for role {spec.role}, got chat, which only writes texts"
         )
     _check_kind(path, table)
     check_prompts(path, spec.prompts)
     return spec
+
+
+def _read_roles(path: Path, table: dict[str, Any]) -> tuple[str, ...]:
+    """Return the roles in a table, and leave the first of them in it.
+
+    Raises:
+      InputError: There are several, and one of them is not among those that write.
+    """
+    roles = table.get("role")
+    if not isinstance(roles, list):
+        return (roles,) if isinstance(roles, str) else ()
+    if not roles or not all(role in TEXT_ROLES for role in roles) or len(set(roles)) < len(roles):
+        raise InputError(
+            f"{path}: role: expected one of {', '.join(ROLES)}, or several of {', '.join(TEXT_ROLES)}, got {roles!r}"
+        )
+    table["role"] = roles[0]
+    return tuple(roles)
 
 
 def check_prompts(path: str | Path, prompts: Sequence) -> tuple[str, ...]:
@@ -157,7 +218,7 @@ def _check_kind(path: Path, table: dict[str, Any]) -> None:
             raise InputError(
                 f"{path}: command: expected {{jobs}} and {{answers}}, or {{clip}} and {{answer}}, in it, got {table['command']!r}"
             )
-    if table["kind"] == "http":
+    if table["kind"] in ("http", "chat"):
         try:
             parts = urllib.parse.urlsplit(table["url"])
             is_valid = parts.scheme in ("http", "https") and parts.hostname and (parts.port or 1)

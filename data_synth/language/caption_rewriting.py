@@ -16,18 +16,16 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import http.client
 import json
 import os
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
+from data_synth.experts import chat_endpoint
+from data_synth.experts.base import ExpertError, FailureKind
 from data_synth.experts.protocol import MAX_BUSY_SECONDS
-from data_synth.experts.remote import parse_retry_after
 from data_synth.language.caption_rules import rewrite_as_imperative
 from data_synth.rejection import Rejected
 from v2v.errors import InputError
@@ -129,56 +127,29 @@ class EndpointWriter:
         return out
 
     def _request_instructions(self, captions: list[str]) -> list[str | Rejected]:
+        messages = [
+            {"role": "system", "content": PROMPT},
+            {"role": "user", "content": json.dumps(captions)},
+        ]
         rejection, retry_after = Rejected(""), 0.0
         for attempt in range(self.retries + 1):
             if attempt:
                 time.sleep(max(min(retry_after, MAX_BUSY_SECONDS), self.pause * 2 ** (attempt - 1)))
                 retry_after = 0.0
             try:
-                instructions = _parse_strings(self._post_request(captions))
-            except urllib.error.HTTPError as error:
-                # The captions may be to blame for these alone; a key that is wrong or a model that isn't loaded is mended.
-                transient = error.code not in (400, 413, 422)
-                outage = transient and error.code != 500
-                rejection = Rejected(f"writer answered HTTP {error.code}", transient, outage=outage)
-                retry_after = parse_retry_after(error.headers.get("Retry-After"))
-                if error.code in (400, 401, 403, 404):  # a retry would not help
+                text = chat_endpoint.post_chat(self.url, self.model, messages, self.key, self.seconds)
+                instructions = _parse_strings(text)
+            except ExpertError as error:
+                rejection, retry_after = _build_rejection(error), error.retry_after
+                if error.failure.kind in (FailureKind.ACCESS, FailureKind.REQUEST):  # a retry would not help
                     break
-            except TimeoutError:
-                rejection = Rejected("writer took too long", transient=True, outage=True)
-            except (OSError, http.client.HTTPException) as error:
-                # urllib wraps what happens while it connects.
-                late = isinstance(error, urllib.error.URLError) and isinstance(error.reason, TimeoutError)
-                rejection = Rejected(
-                    "writer took too long" if late else "writer cannot be reached",
-                    transient=True,
-                    outage=True,
-                )
-            except (ValueError, KeyError, TypeError, IndexError, RecursionError):
+            except ValueError:
                 rejection = Rejected("writer answered no list of strings")
             else:
                 if len(instructions) == len(captions):
                     return [answer.strip() for answer in instructions]
                 rejection = Rejected("writer answered another number of sentences")
         return [rejection] * len(captions)
-
-    def _post_request(self, captions: list[str]) -> str:
-        body = {
-            "model": self.model,
-            "temperature": 0,
-            "messages": [
-                {"role": "system", "content": PROMPT},
-                {"role": "user", "content": json.dumps(captions)},
-            ],
-        }
-        headers = {"Content-Type": "application/json"}
-        if self.key:
-            headers["Authorization"] = f"Bearer {os.environ[self.key]}"
-        request = urllib.request.Request(
-            self.url.rstrip("/") + "/chat/completions", json.dumps(body).encode(), headers
-        )
-        with urllib.request.urlopen(request, timeout=self.seconds) as answer:
-            return json.loads(answer.read(1 << 24))["choices"][0]["message"]["content"]
 
     def _cache_path(self, caption: str) -> Path:
         name = hashlib.sha256(json.dumps([self.version, caption]).encode()).hexdigest()
@@ -199,9 +170,30 @@ class EndpointWriter:
         temporary_path.replace(path)
 
 
+def _build_rejection(error: ExpertError) -> Rejected:
+    """Return a failed request as the reason of its captions."""
+    kind = error.failure.kind
+    if kind is FailureKind.TIMEOUT:
+        return Rejected("writer took too long", transient=True, outage=True)
+    if kind is FailureKind.ANSWER:
+        return Rejected("writer answered no list of strings")
+    if kind is FailureKind.CRASH and "HTTP" not in error.failure.reason:
+        return Rejected("writer cannot be reached", transient=True, outage=True)
+    # The captions may be to blame for a refusal alone; a key that is wrong or a model that isn't loaded is mended.
+    return Rejected(
+        f"writer {error.failure.reason}", kind is not FailureKind.REQUEST, outage=error.failure.outage
+    )
+
+
 def _parse_strings(content: str) -> list[str]:
-    """Parse the JSON list in a response, which models often wrap in a code fence."""
-    out = json.loads(content[content.index("[") : content.rindex("]") + 1])
-    if not all(isinstance(text, str) and text_files.is_unicode(text) for text in out):
+    """Return the list in a response.
+
+    Raises:
+      ValueError: There is none.
+    """
+    out = chat_endpoint.find_json(content, "[]")
+    if not isinstance(out, list) or not all(
+        isinstance(text, str) and text_files.is_unicode(text) for text in out
+    ):
         raise ValueError("not a list of strings")
     return out

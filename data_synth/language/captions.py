@@ -17,7 +17,12 @@ _SMALL_WORDS = frozenset(
     "close people someone man woman men women children he she they it we".split()
 )
 # Words of templates that stand for a caption, and what they become where it tells what happens.
-_CLAUSE_WORDS = ((" showing {caption}", " in which {caption}"), (" of {caption}", " in which {caption}"))
+_CLAUSE_WORDS = (
+    (", showing {caption}", " in which {caption}"),
+    (" showing {caption}", " in which {caption}"),
+    (" in which one sees {caption}", " in which {caption}"),
+    (" of {caption}", " in which {caption}"),
+)
 
 
 def tidy(text: str) -> str:
@@ -78,8 +83,17 @@ def describe_without(caption: str, object_name: str) -> str:
     if not re.search(rf"\b{re.escape(head)}\b", caption.lower()):
         return f"{caption}, without the {object_name}"
     article = r"(?:a|an|the|one|his|her|their|some)\s+(?:\w+\s+){0,2}?"
-    shorter = re.sub(rf",?\s+(?:with|and|beside|near|behind|next to)\s+{article}{re.escape(head)}\b", "", caption, flags=re.IGNORECASE)
-    return shorter if shorter != caption and not re.search(rf"\b{re.escape(head)}\b", shorter.lower()) else "a video"
+    shorter = re.sub(
+        rf",?\s+(?:with|and|beside|near|behind|next to)\s+{article}{re.escape(head)}\b",
+        "",
+        caption,
+        flags=re.IGNORECASE,
+    )
+    return (
+        shorter
+        if shorter != caption and not re.search(rf"\b{re.escape(head)}\b", shorter.lower())
+        else "a video"
+    )
 
 
 def describe_target(caption: str, instruction: str) -> str:
@@ -103,7 +117,11 @@ def _exchange(caption: str, old: str, new: str) -> str:
     article = nouns.with_article(new) if not re.match(r"(a|an|the|some|two|three)\b", new) else new
     if re.search(phrase, caption, re.IGNORECASE):
         return re.sub(phrase, lambda _: article, caption, count=1, flags=re.IGNORECASE)
-    return f"a video with {article}" if caption == "a video" else f"{caption}, with {article} instead of the {old}"
+    return (
+        f"a video with {article}"
+        if caption == "a video"
+        else f"{caption}, with {article} instead of the {old}"
+    )
 
 
 def _remove(caption: str, name: str) -> str:

@@ -11,6 +11,7 @@ import re
 import numpy as np
 
 from data_synth.language import grammar, templates
+from data_synth.language.captions import adapt_templates, first_sentence, join_video
 from data_synth.scenes import objects as ob
 
 # Control name → noun, as in "turn this {noun} video into a video showing ..."
@@ -196,14 +197,15 @@ def sample_instructions(
     """
     noun = noun or NOUNS[name]
     if name in ABSTRACT or name not in _TO:
-        templates = _TO_ABSTRACT if forward else _FROM_ABSTRACT if caption else _FROM_ABSTRACT_UNCAPTIONED
+        captioned = adapt_templates(_FROM_ABSTRACT, caption) if caption else _FROM_ABSTRACT_UNCAPTIONED
+        templates = _TO_ABSTRACT if forward else captioned
     else:
         templates = (_TO if forward else _FROM)[name]
     slot_values = {
         **slots,
         "noun": noun,
         "a_noun": f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}",
-        "caption": caption,
+        "caption": first_sentence(caption),
         "it": "the video",
     }
     order = rng.permutation(len(templates))[:5]
@@ -214,7 +216,7 @@ def format_caption(name: str, caption: str, slots: dict, noun: str = "") -> str:
     """Format the caption of the control video itself."""
     noun = (noun or NOUNS[name]).format(**slots)
     prefix = f"{'an' if noun[0] in 'aeiou' else 'a'} {noun} video"
-    return f"{prefix} of {caption}" if caption else prefix
+    return join_video(prefix, caption)
 
 
 def vocabulary() -> list[str]:

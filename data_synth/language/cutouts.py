@@ -67,7 +67,7 @@ TEMPLATES: dict[str, tuple[str, ...]] = {
         "scale {the_object} so that it becomes much {more}",
         "change the size of {the_object}: it should be {more}",
         "{way} {the_object} {at} to about {percent} percent of its size and leave it standing on the same spot",
-        "make {the_object} {at} clearly {more} than it is now, and let its shadow grow or shrink accordingly",
+        "make {the_object} {at} clearly {more} than it is now, with a shadow of the new size",
         "{the_object} {at} looks wrong at this scale; {way} it until it is about {times} times as tall, without moving its foot",
     ),
     "cutout-move": (
@@ -100,7 +100,7 @@ TEMPLATES: dict[str, tuple[str, ...]] = {
         "take {difference} of the {plural} away",
         "delete {difference} of the {many} and keep the rest where they are",
         "of the {many} in this shot only {few} should remain; erase the others together with their shadows",
-        "thin out the group of {plural} so that {few} of them can still be seen and the vacated ground looks untouched",
+        "thin out the group of {plural} so that {few} can still be seen and the vacated ground looks untouched",
     ),
 }  # fmt: skip
 

@@ -10,6 +10,7 @@ import re
 
 import numpy as np
 
+from data_synth.language.captions import join_video
 from data_synth.language.templates import (
     CENTER_PHRASES,
     LOCAL_TEMPLATES,
@@ -43,7 +44,7 @@ def styled_caption(style: str, caption: str) -> str:
     """Format the caption of a styled clip, such as "a sepia video of a red ball over a green leaf texture"."""
     if style == "palette":
         return caption
-    return f"{sc.indefinite_article(STYLES[style])} {STYLES[style]} video of {caption}"
+    return join_video(f"{sc.indefinite_article(STYLES[style])} {STYLES[style]} video", caption)
 
 
 def vocabulary() -> list[str]:

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from data_synth.language import grammar, templates
+from data_synth.language.captions import adapt_templates, first_sentence, join_video
 
 # Recipe → instructions; {it} is the clip or a region of it, {colour} and {colours} come from the look. Each names the look by itself.
 TEMPLATES: dict[str, tuple[str, ...]] = {
@@ -430,7 +431,11 @@ def undo_templates(name: str, caption: str) -> tuple[str, ...]:
       caption: Caption of the clip, "" if unknown.
     """
     if name in NOUNS:
-        return _REAL_TEMPLATES_CAPTIONED + _REAL_TEMPLATES if caption else _REAL_TEMPLATES
+        return (
+            adapt_templates(_REAL_TEMPLATES_CAPTIONED, caption) + _REAL_TEMPLATES
+            if caption
+            else _REAL_TEMPLATES
+        )
     return UNDO_TEMPLATES.get(name, ())
 
 
@@ -461,7 +466,7 @@ def sample_instructions(
         words = {
             **slots,
             "noun": NOUNS.get(name, ""),
-            "caption": caption,
+            "caption": first_sentence(caption),
             "it": region or _sample_clip_word(rng, rows[i]),
         }
         sentences.append(re.sub(r"\ba (?=[aeiou])", "an ", rows[i].format(**words)))
@@ -478,7 +483,7 @@ def format_caption(name: str, slots: Mapping[str, str], caption: str) -> str:
     """
     style = _STYLES.get(name, name.replace("-", " ")).format(**slots)
     prefix = f"{'an' if style[0] in 'aeiou' else 'a'} {style} video"
-    return f"{prefix} of {caption}" if caption else prefix
+    return join_video(prefix, caption)
 
 
 def vocabulary() -> list[str]:

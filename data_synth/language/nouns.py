@@ -31,7 +31,7 @@ _IRREGULAR = {
 # Nouns in the plural that end otherwise than in s.
 _PLURALS = frozenset("people men women children mice geese teeth feet".split())
 _MASS = frozenset(
-    "bread rice bacon honey milk butter salt corn ice fire water sushi spaghetti ginger garlic furniture luggage".split()
+    "bread rice bacon food clothing jewelry honey milk butter salt corn ice fire water sushi spaghetti ginger garlic furniture luggage".split()
 )
 # Letters whose sound at the beginning differs from their look.
 _VOWEL_SOUND = re.compile(r"(?!uni|use|euro|one)[aeiou]|hour|heir|honest", re.IGNORECASE)

@@ -17,6 +17,11 @@ from data_synth.language import phrases
 from v2v.data.pair import Pair
 
 Option = TypeVar("Option")
+# Words of sentences that hold for edits of all frames alone.
+_ALWAYS = re.compile(
+    r"\b(every frame|all frames|first frame to the last|from beginning to end|all along|the whole time)\b",
+    re.IGNORECASE,
+)
 
 # Number of sentences, and the share of them that are elaborated.
 _COUNT, _LONG_SHARE = 5, 0.3
@@ -65,6 +70,14 @@ def elaborate(core: str, pair: Pair, rng: np.random.Generator) -> str:
     if pair.provenance.get("clip") != "rendered" and _has_caption(pair) and rng.random() < 0.4:
         parts.insert(0, _choose(rng, phrases.CONTEXTS).format(caption=pair.source_caption.rstrip(". ")))
     return " ".join(_punctuate(part) for part in parts)
+
+
+def drop_untrue_times(pair: Pair) -> tuple[str, ...]:
+    """Return the instructions of a pair without those that say the edit is on all the time where it isn't; all where none else is left."""
+    start, end = pair.active
+    if end - start >= len(pair.source) - 1 or "start" not in pair.provenance.get("transition", {}):
+        return pair.instructions
+    return tuple(text for text in pair.instructions if not _ALWAYS.search(text)) or pair.instructions
 
 
 def describe_times(pair: Pair) -> str:
@@ -116,7 +129,10 @@ def _list_wishes(pair: Pair) -> tuple[tuple[str, ...], ...]:
 
 
 def _has_caption(pair: Pair) -> bool:
-    return pair.source_caption not in ("", "a video", "a picture") and len(pair.source_caption.split()) < 30
+    return (
+        not re.match(r"(a (video|picture)\b.*)?$", pair.source_caption)
+        and len(pair.source_caption.split()) < 30
+    )
 
 
 def _ask(core: str, rng: np.random.Generator) -> str:

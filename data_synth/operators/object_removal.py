@@ -21,7 +21,7 @@ import numpy as np
 
 from data_synth.operators import camera_track
 from data_synth.operators.background import Background, build_background, find_median
-from data_synth.operators.footage_appearance import draw_grain, measure_look
+from data_synth.operators.footage_appearance import FootageLook, draw_grain, measure_look
 from data_synth.rejection import Rejected
 
 # Least share of corners that follow the camera.
@@ -44,20 +44,29 @@ Inpainter = Callable[[np.ndarray, np.ndarray], np.ndarray | Rejected]
 
 
 @dataclasses.dataclass(frozen=True)
-class Removal:
-    """A clip without an object.
+class Replacement:
+    """A clip with other content where an object was.
 
     Attributes:
       target: uint8 [T, H, W, 3].
       mask: bool [T, H, W], where it may differ from the clip.
       effect: bool [T, H, W], the part of the mask that is the object's shadow.
-      unseen_share: Share of what was hidden that no frame shows.
-      track: The camera's motion.
     """
 
     target: np.ndarray
     mask: np.ndarray
     effect: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Removal(Replacement):
+    """A clip without an object, by what other frames show.
+
+    Attributes:
+      unseen_share: Share of what was hidden that no frame shows.
+      track: The camera's motion.
+    """
+
     unseen_share: float
     track: camera_track.CameraTrack
 
@@ -73,8 +82,7 @@ def remove_object(
       rng: Draws the grain.
       inpainter: Fills what no frame shows; None to reject clips where that is more than `MAX_UNSEEN`.
     """
-    H, W = mask.shape[1:]
-    margin = max(2, round(_MARGIN * min(H, W)))
+    margin = _margin_of(mask)
     grown = _grow(mask, margin)
     track = _find_track(video, grown)
     if track is None:
@@ -102,7 +110,34 @@ def remove_object(
     filled = _fill(background, missing, hidden, video, inpainter if unseen_share > MAX_UNSEEN else None)
     if isinstance(filled, Rejected):
         return filled
-    return _blend(video, filled, hidden, grown, margin, rng, unseen_share, track)
+    found = _blend(video, filled, hidden, grown, margin, measure_look(video), rng)
+    return Removal(found.target, found.mask, found.effect, unseen_share, track)
+
+
+def grow_mask(mask: np.ndarray) -> np.ndarray:
+    """Return a mask with the margin by which object masks are too tight, bool [T, H, W]."""
+    return _grow(mask, _margin_of(mask))
+
+
+def take_over(video: np.ndarray, answer: np.ndarray, mask: np.ndarray) -> Replacement:
+    """Return a clip with what another program put in an object's place, and with the object's shadow gone where the program took it away.
+
+    Args:
+      video: uint8 [T, H, W, 3].
+      answer: uint8 [T, H, W, 3], the clip as the program gives it, which may differ a little everywhere.
+      mask: bool [T, H, W], the object.
+    """
+    margin = _margin_of(mask)
+    grown = _grow(mask, margin)
+    background = Background(answer, np.zeros_like(mask))
+    shadow = _find_shadow(video, background, grown, margin)
+    # A program that repaints everything tells nothing of shadows.
+    hidden = grown if isinstance(shadow, Rejected) else grown | shadow
+    return _blend(video, answer, hidden, grown, margin)
+
+
+def _margin_of(mask: np.ndarray) -> int:
+    return max(2, round(_MARGIN * min(mask.shape[1:])))
 
 
 def _find_track(video: np.ndarray, hidden: np.ndarray) -> camera_track.CameraTrack | None:
@@ -196,11 +231,10 @@ def _blend(
     hidden: np.ndarray,
     grown: np.ndarray,
     margin: int,
-    rng: np.random.Generator,
-    unseen_share: float,
-    track: camera_track.CameraTrack,
-) -> Removal:
-    look = measure_look(video)
+    look: FootageLook | None = None,
+    rng: np.random.Generator | None = None,
+) -> Replacement:
+    """Return a clip with a background where something is hidden, mixed along the border, with the grain of a look where one is given."""
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * margin + 1, 2 * margin + 1))
     target, mask = video.copy(), np.zeros_like(hidden)
     for k, frame in enumerate(video):
@@ -208,7 +242,8 @@ def _blend(
             continue
         wide = cv2.dilate(hidden[k].astype(np.float32), kernel)
         alpha = np.where(hidden[k], 1, cv2.GaussianBlur(wide, (0, 0), margin / 2) * (wide > 0))[..., None]
-        plate = background[k] + 255 * draw_grain(rng, hidden[k].shape, look)
+        grain = 255 * draw_grain(rng, hidden[k].shape, look) if look and rng else 0
+        plate = background[k] + grain
         mixed = np.clip(np.rint(alpha * plate + (1 - alpha) * frame), 0, 255).astype(np.uint8)
         step = np.abs(mixed.astype(np.int16) - frame).max(-1) > _MIN_STEP
         differs = cv2.morphologyEx(
@@ -216,4 +251,4 @@ def _blend(
         )
         mask[k] = (cv2.dilate(differs, kernel) > 0) & (alpha[..., 0] > 0)
         target[k] = np.where(mask[k][..., None], mixed, frame)
-    return Removal(target, mask, mask & ~grown, unseen_share, track)
+    return Replacement(target, mask, mask & ~grown)

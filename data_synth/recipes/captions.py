@@ -35,8 +35,8 @@ from v2v.data.pair import Pair
 from v2v.errors import InputError
 from v2v.runtime import text_files
 
-# 2: captions that sum up a video hide no event, continuations run on without a transition, damaged videos give none.
-VERSION = "2"
+# 2: captions that sum up a video hide no event, continuations run on without a transition, damaged videos give none. 3: rules are right or silent.
+VERSION = "3"
 FPS = 15.0
 # An event must last longer than this, in seconds.
 MIN_SECONDS = 2.0
@@ -122,7 +122,7 @@ class CaptionRecipe:
             video = cl.decode_clip(str(event.video))
         except InputError as error:
             return Rejected(f"unreadable clip {event.video.name}: {cl.short_cause(error)}")
-        index = resample_indices(video.times, video.duration, FPS)
+        index = cl.resample_indices(video.times, video.duration, FPS)
         if len(index) < 2 * T:
             return Rejected("video too short")
         i = round(event.start * FPS)
@@ -228,19 +228,6 @@ def reject_span(event: Event, T: int) -> Rejected | None:
     if length > max(MAX_CLIP_LENGTHS * T / FPS, MAX_SECONDS):
         return Rejected("event far longer than the clip")
     return None
-
-
-def resample_indices(times: np.ndarray, duration: float, fps: float) -> np.ndarray:
-    """Return the index of the frame on screen at times 0, 1 / fps, 2 / fps, ... before the end: int [n].
-
-    Args:
-      times: [T] seconds at which frames appear, increasing.
-      duration: Seconds from the beginning of the first frame to the end of the last.
-      fps: Frames per second of the result.
-    """
-    n = int(np.floor(duration * fps + 1e-6))
-    at = times[0] + np.arange(max(n, 1)) / fps
-    return np.clip(np.searchsorted(times, at + 1e-6, side="right") - 1, 0, len(times) - 1)
 
 
 @cached_by_file()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 
+import cv2
 import numpy as np
 
 from data_synth import footage
@@ -24,7 +25,10 @@ from data_synth.rejection import Rejected
 from data_synth.rng import build_rng
 from v2v.data.pair import Pair
 
-VERSION = "1"
+# 2: seasons need something green.
+VERSION = "2"
+# Looks whose sentences speak of plants, and the least share of green pixels that they need.
+_SEASONS, _MIN_GREEN = ("autumn", "winter", "spring"), 0.08
 # Probability that a look on a clip is limited to one half of the frame.
 _HALF_SHARE = 0.2
 # Least root mean square of the change inside the mask, in grey levels.
@@ -56,6 +60,8 @@ def clip_look_pair(clips: footage.ClipSource, seed: int, T: int, H: int, W: int)
         if isinstance(other, Rejected):
             return other
         reference = other.video[0]
+    if name in _SEASONS and measure_green(clip.video) < _MIN_GREEN:
+        return Rejected("no plants whose season could change")
     edited = PHOTOMETRIC[name](clip.video, reference)
     mask, region = np.full((H, W), 255, np.uint8), ""
     if name not in ("blur", "palette") and rng.random() < _HALF_SHARE:
@@ -82,6 +88,8 @@ def part_look_pair(is_object: bool, shots: ShotSource, seed: int, T: int, H: int
     if not is_object and rng.random() < 0.2:
         name = "blur"  # what people ask for most
     mask = np.where(shot.body_mask if is_object else ~shot.body_mask, 255, 0).astype(np.uint8)
+    if name in _SEASONS and measure_green(shot.video, mask[len(mask) // 2] > 0) < _MIN_GREEN:
+        return Rejected("no plants whose season could change")
     if name in LOOKS:
         edited = apply_look(name, shot.video, build_rng(seed, "look noise"))
     else:
@@ -89,6 +97,19 @@ def part_look_pair(is_object: bool, shots: ShotSource, seed: int, T: int, H: int
     words = language.sample_region(is_object, shot.object_name, rng)
     clip = footage.Clip(shot.video, shot.caption, shot.origin)
     return _assemble(name, clip, edited, mask, words, seed, None)
+
+
+def measure_green(video: np.ndarray, where: np.ndarray | None = None) -> float:
+    """Return the share of pixels of a clip's middle frame that are as green as plants.
+
+    Args:
+      video: uint8 [T, H, W, 3].
+      where: bool [H, W], the pixels that count; None for all.
+    """
+    hue, saturation, value = cv2.split(cv2.cvtColor(video[len(video) // 2], cv2.COLOR_RGB2HSV))
+    # OpenCV's hue counts in steps of two degrees.
+    green = (hue > 28) & (hue < 85) & (saturation > 60) & (value > 40)
+    return float(green[where].mean() if where is not None and where.any() else green.mean())
 
 
 def _assemble(

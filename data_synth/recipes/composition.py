@@ -7,7 +7,7 @@ steps; each runs an expert (its own TOML file, beside this one) on what is there
     role = "composition"
     license = "Apache-2.0"
     stand_in = true                      # honest: the experts only stand in for the networks of the paper
-    prompts = ["make it a poster", ...]  # the instructions, one drawn for each clip
+    prompts = ["make it a poster", ...]  # the instructions, one drawn for each clip; as for experts of role edit
     reference = "styled"                 # what is stored as the reference picture; leave out for none
     [[step]]                             # "source" is the clip, "first" its first frame; "target" must be made
     expert = "edges.toml"
@@ -39,10 +39,10 @@ from data_synth import footage as cl
 from data_synth.experts import spec
 from data_synth.experts.wire import Job
 from data_synth.file_cache import cached_by_file
-from data_synth.recipes import connections
+from data_synth.language.captions import describe_target
+from data_synth.recipes import connections, text_experts
 from data_synth.recipes.base import RecipeFamily
 from data_synth.rejection import Rejected
-from data_synth.rng import build_rng
 from v2v.data.pair import Pair
 from v2v.errors import InputError
 from v2v.runtime import text_files
@@ -105,7 +105,7 @@ def load_composition(path: str) -> Composition | None:
     for key, value in table.items():
         if key not in _FIELDS or type(value) is not _FIELDS[key]:
             raise InputError(f"{path}: {key}: expected {', '.join(_FIELDS)} of the right type, got {value!r}")
-    missing = [key for key in ("name", "license", "prompts", "step") if not table.get(key)]
+    missing = [key for key in ("name", "license", "step") if not table.get(key)]
     if missing:
         raise InputError(f"{path}: expected {', '.join(missing)}; see data_synth/recipes/composition.py")
     available, steps = {"source", "first"}, []
@@ -141,7 +141,7 @@ def load_composition(path: str) -> Composition | None:
         Path(path),
         table["name"],
         table["license"],
-        spec.check_prompts(path, table["prompts"]),
+        spec.check_prompts(path, table.get("prompts", [])),
         tuple(steps),
         table.get("reference", ""),
         table.get("stand_in", False),
@@ -156,11 +156,13 @@ class CompositionRecipe:
       composition: The checked file.
       experts: The expert of each of its steps.
       clips: Source of footage.
+      request_experts: TOML files of the request, one of which may propose prompts.
     """
 
     composition: Composition
     experts: tuple[connections.Connection, ...]
     clips: cl.ClipSource
+    request_experts: tuple[str, ...] = ()
 
     @property
     def rows(self) -> None:
@@ -180,15 +182,22 @@ class CompositionRecipe:
         """Return what each seed gives, in order; each step is one batched call of its expert."""
         results: dict[int, Pair | Rejected] = {}
         named_clips: dict[int, dict[str, np.ndarray]] = {}
+        clips: dict[int, cl.Clip] = {}
         inputs: dict[int, tuple[cl.Clip, str]] = {}
-        prompts = self.composition.prompts
         for i, seed in enumerate(seeds):
             clip = self.clips(seed, T, H, W)
             if isinstance(clip, Rejected):
                 results[i] = clip
-                continue
-            prompt = prompts[int(build_rng(seed, "prompt").integers(len(prompts)))]
-            inputs[i], named_clips[i] = (clip, prompt), {"source": clip.video, "first": clip.video[:1]}
+            else:
+                clips[i] = clip
+        prompts = text_experts.choose_prompts(
+            list(clips.values()), [seeds[i] for i in clips], self.composition.prompts, self.request_experts
+        )
+        for (i, clip), prompt in zip(clips.items(), prompts, strict=True):
+            if isinstance(prompt, Rejected):
+                results[i] = prompt
+            else:
+                inputs[i], named_clips[i] = (clip, prompt), {"source": clip.video, "first": clip.video[:1]}
         for step, expert in zip(self.composition.steps, self.experts, strict=True):
             active = list(named_clips)
             jobs = [
@@ -196,6 +205,8 @@ class CompositionRecipe:
                     named_clips[i][step.clip],
                     inputs[i][1],
                     reference=named_clips[i][step.reference][0] if step.reference else None,
+                    seed=seeds[i],
+                    fps=inputs[i][0].fps,
                 )
                 for i in active
             ]
@@ -221,7 +232,7 @@ class CompositionRecipe:
             reference=outputs[composition.reference][0].copy() if composition.reference else None,
             instructions=(prompt,),
             source_caption=caption,
-            target_caption=f"{caption}, after: {prompt}",
+            target_caption=describe_target(caption, prompt),
             edit=composition.name,
             recipe="composition",
             seed=seed,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 
+import cv2
 import numpy as np
 
 from data_synth import footage
@@ -24,7 +25,10 @@ from data_synth.rng import build_rng
 from v2v.data.pair import Pair
 
 NAME = "compound"
-VERSION = "1"
+# 2: pairs whose second edit hides the first are left out.
+VERSION = "2"
+# Grey levels that the first edit must still make a difference of after the second.
+_MIN_TRACE = 8.0
 # Steps that change what stands in the scene; each with its cut-outs.
 OBJECT_STEPS = ("cutout-insert", "cutout-remove", "cutout-replace", "cutout-recolour", "cutout-count")
 # Looks that leave enough to see of a change before them, and of one after them.
@@ -89,8 +93,30 @@ def compound_pair(
     if isinstance(first, Rejected):
         return first
     between = footage.Clip(first.target, first.target_caption, {})
-    second = _draw_step(_choose(rng, _SECOND_STEPS[kind]), rng)(lambda *_: between, seed, T, H, W)
-    return second if isinstance(second, Rejected) else join_pairs(first, second, build_rng(seed, "words"))
+    second_kind = _choose(rng, _SECOND_STEPS[kind])
+    step = _draw_step(second_kind, rng)
+    second = step(lambda *_: between, seed, T, H, W)
+    if isinstance(second, Rejected):
+        return second
+    if second_kind != "overlay":
+        alone = step(lambda *_: footage.Clip(first.source, first.source_caption, {}), seed, T, H, W)
+        if isinstance(alone, Pair) and _measure_trace(alone.target, second.target, first.mask) < _MIN_TRACE:
+            return Rejected("the second edit hides the first")
+    return join_pairs(first, second, build_rng(seed, "words"))
+
+
+def _measure_trace(without: np.ndarray, both: np.ndarray, mask: np.ndarray) -> float:
+    """Return what is left of a first edit after a second one: the root mean square of the difference it makes, over the size of its mask.
+
+    The sum runs over whole frames, as the second edit may have mirrored them.
+
+    Args:
+      without: uint8 [T, H, W, 3], the second edit alone.
+      both: The same after both.
+      mask: uint8 [T, H, W] of the first edit.
+    """
+    change = sum(cv2.norm(a, b, cv2.NORM_L2SQR) for a, b in zip(without, both, strict=True))
+    return float(np.sqrt(change / (3 * max(1, np.count_nonzero(mask)))))
 
 
 def join_pairs(first: Pair, second: Pair, rng: np.random.Generator) -> Pair:

@@ -173,7 +173,8 @@ def build_inpainter(sources: Sources, paths: tuple[str, ...]) -> Inpainter | Non
     connection = connections.connect(paths[0])
 
     def fill(video: np.ndarray, missing: np.ndarray) -> np.ndarray | Rejected:
-        job = Job(video, "fill the hole with the background", np.where(missing, 255, 0).astype(np.uint8))
+        holes = np.where(missing, 255, 0).astype(np.uint8)
+        job = Job(video, "fill the hole with the background", holes, about={"role": "remove"})
         (answer,) = connection.run([job], f"expert {connection.spec.name}")
         return answer
 

@@ -14,6 +14,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 
+from data_synth.experts.spec import TEXT_ROLES
 from data_synth.file_cache import FileStamp
 from data_synth.recipes import (
     camera_edits,
@@ -21,6 +22,7 @@ from data_synth.recipes import (
     clip_looks,
     composition,
     compound,
+    connections,
     control,
     cutouts,
     external,
@@ -34,7 +36,7 @@ from data_synth.recipes import (
     planar,
     published,
     removal,
-    shots,
+    text_experts,
     time_edits,
     weather,
 )
@@ -202,6 +204,8 @@ def recipe_versions(edits: Sequence[str], has_footage: bool = False) -> dict[str
     versions = {family.renderer: family.version for family in families}
     if has_footage:
         versions |= {f"{f.renderer} of footage": f.footage_version for f in families if f.footage_version}
+    if names - _RECIPES.keys():
+        versions["experts"] = external.VERSION
     return versions
 
 
@@ -214,9 +218,14 @@ def varies_words(name: str, is_wanted: bool, has_footage: bool) -> bool:
       has_footage: Whether the request brings clips or pictures.
     """
     phrasing = _PHRASINGS.get(name, "own")
-    if phrasing == "fixed":
+    if has_fixed_words(name):
         return False
     return is_wanted or phrasing == "varied" or (phrasing == "varied on footage" and has_footage)
+
+
+def has_fixed_words(name: str) -> bool:
+    """Return whether the instructions of a recipe are people's own, which nothing changes."""
+    return _PHRASINGS.get(name) == "fixed"
 
 
 def seeds_per_call(edits: Sequence[str], sources: Sources, snapshot: str = "") -> int:
@@ -245,9 +254,12 @@ def find_unused_sources(edits: Sequence[str], sources: Sources) -> list[str]:
             used_experts.add(path)
     kinds = {kind for recipe in recipes for kind in recipe.reads}
     if sources.has_footage and "masks" in kinds:
-        used_experts |= set(shots.find_experts(sources.experts, "mask"))
+        used_experts |= set(connections.find_experts(sources.experts, "mask"))
     if sources.has_footage and "inpainter" in kinds:
-        used_experts |= set(shots.find_experts(sources.experts, "remove"))
+        used_experts |= set(connections.find_experts(sources.experts, "remove"))
+    for role in TEXT_ROLES:
+        if role != "caption" or (sources.has_footage and "clips" in kinds):
+            used_experts |= set(connections.find_experts(sources.experts, role))
     options = []
     if sources.clips and "clips" not in kinds:
         options.append("--clips")
@@ -262,6 +274,31 @@ def find_unused_sources(edits: Sequence[str], sources: Sources) -> list[str]:
     if sources.writer and "writer" not in kinds:
         options.append("--writer")
     return options
+
+
+def find_rendered(edits: Sequence[str], sources: Sources) -> list[str]:
+    """Return the recipes that render scenes of their own although a request brings footage, which they can't take."""
+    if not sources.has_footage:
+        return []
+    names = dict.fromkeys(name for name in iterate_members(edits) if name in _RECIPES)
+    return [name for name in names if not {"clips", "set", "picture pairs"} & set(_RECIPES[name].reads)]
+
+
+def count_requests(edits: Sequence[str], sources: Sources, pairs: int) -> list[tuple[str, int, float]]:
+    """Return the name of each expert behind a chat endpoint, the least number of requests to it, and what they cost by its own price.
+
+    Args:
+      edits: Names of recipes and families.
+      sources: Sources of the request.
+      pairs: Number of pairs.
+    """
+    names = set(iterate_members(edits))
+    asks_for_prompts = any(
+        recipe.name in names and recipe.kind in ("expert", "composition")
+        for path in sources.experts
+        for recipe in external.expert_recipes(path)
+    )
+    return text_experts.count_requests(sources.experts, pairs, asks_for_prompts)
 
 
 def format_help() -> str:

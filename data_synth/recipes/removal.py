@@ -19,6 +19,7 @@ from data_synth.language import templates as templates_lib
 from data_synth.operators.median_removal import is_static, remove_object
 from data_synth.recipes import footage_removal
 from data_synth.recipes.base import FunctionRecipe, Recipe, RecipeFamily, RecipeInfo
+from data_synth.recipes.connections import find_experts
 from data_synth.recipes.shot_removal import (
     RemovalMethod,
     Replacement,
@@ -27,7 +28,7 @@ from data_synth.recipes.shot_removal import (
     removal_pair,
     replacement_pair,
 )
-from data_synth.recipes.shots import Shot, ShotSource, build_shot_source, find_experts
+from data_synth.recipes.shots import Shot, ShotSource, build_shot_source
 from data_synth.recipes.sources import SourceKind, Sources
 from data_synth.rejection import Rejected
 from data_synth.rng import build_rng

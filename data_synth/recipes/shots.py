@@ -14,8 +14,9 @@ import numpy as np
 
 from data_synth import footage as cl
 from data_synth.experts.wire import Job
+from data_synth.language.captions import describe_without
 from data_synth.pictures import PictureFolder
-from data_synth.recipes import composition, connections
+from data_synth.recipes import connections
 from data_synth.recipes.sources import Sources
 from data_synth.rejection import Rejected
 from data_synth.rng import build_rng
@@ -23,7 +24,6 @@ from data_synth.scenes import draw
 from data_synth.scenes import render as rn
 from data_synth.scenes import scene as sc
 from v2v.errors import InputError
-from v2v.runtime import text_files
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +38,7 @@ class Shot:
       caption_without: Caption of the video without the object.
       origin: What a pair's provenance records of the footage.
       body: bool [T, H, W], the mask without the shadow; None where it is not known.
+      fps: Frames per second; 0 where they are not known.
     """
 
     video: np.ndarray
@@ -47,6 +48,7 @@ class Shot:
     caption_without: str
     origin: dict
     body: np.ndarray | None = None
+    fps: float = 0.0
 
     @property
     def body_mask(self) -> np.ndarray:
@@ -59,8 +61,8 @@ ShotSource = Callable[[int, int, int, int], Shot | Rejected]
 FootageFolder = cl.ClipFolder | PictureFolder
 # (seed, T, H, W) → clip and, where there is one, bool mask [T, H, W]; or rejection.
 MaskedClipSource = Callable[[int, int, int, int], tuple[cl.Clip, np.ndarray | None] | Rejected]
-# Finds the object in a clip that carries no mask.
-Masker = Callable[[cl.Clip], Shot | Rejected]
+# Finds the object in the clip of a seed that carries no mask.
+Masker = Callable[[cl.Clip, int], Shot | Rejected]
 
 
 def render_shot(seed: int, T: int, H: int, W: int) -> Shot | Rejected:
@@ -95,8 +97,15 @@ def build_shot(clip: cl.Clip, mask: np.ndarray, object_name: str, origin: dict) 
       origin: What a pair's provenance records of the footage.
     """
     caption = clip.caption or f"a video with {sc.indefinite_article(object_name)} {object_name}"
-    without = f"{clip.caption}, without the {object_name}" if clip.caption else "a video"
-    return Shot(clip.video, mask, object_name, caption, without, origin)
+    return Shot(
+        clip.video,
+        mask,
+        object_name,
+        caption,
+        describe_without(clip.caption, object_name),
+        origin,
+        fps=clip.fps,
+    )
 
 
 def folder_shots(folders: Sequence[FootageFolder], masker: Masker | None = None) -> ShotSource:
@@ -123,13 +132,8 @@ def folder_shots(folders: Sequence[FootageFolder], masker: Masker | None = None)
             return mask
         if mask is None:
             assert masker is not None
-            return masker(clip)
-        note = path.with_suffix(".object.txt")
-        try:
-            object_name = text_files.read_text(note).strip() if note.is_file() else ""
-        except InputError as error:
-            return Rejected(f"unreadable name {note.name}: {cl.short_cause(error)}, save it as UTF-8")
-        return build_shot(clip, mask, object_name or "masked object", clip.origin)
+            return masker(clip, seed)
+        return build_shot(clip, mask, clip.object_name or "masked object", clip.origin)
 
     return shot
 
@@ -160,10 +164,10 @@ def read_mask(
         return Rejected(f"mask {mask_path.name} is {w}x{h}, its clip {own_w}x{own_h}: not of one shape")
     if isinstance(folder, PictureFolder):
         return folder.lift_mask(seed, cl.select_frames(mask, [0], own_h, own_w)[0], T, H, W)
-    first = clip.origin["first_frame"]
-    if mask_path.suffix == ".mp4" and n < first + T:
+    is_still = mask_path.suffix != ".mp4"
+    if not is_still and n <= clip.numbers[-1]:
         return Rejected(f"mask {mask_path.name} is shorter than its clip")
-    frames = cl.select_frames(mask, range(first, first + T) if mask_path.suffix == ".mp4" else [0] * T, H, W)
+    frames = cl.select_frames(mask, [0] * T if is_still else clip.numbers, H, W)
     return frames[..., 0] > 127
 
 
@@ -183,7 +187,7 @@ def build_masked_clips(sources: Sources) -> MaskedClipSource:
             return clip
         mask = read_mask(folder, clip, seed, T, H, W)
         if mask is None and masker:
-            shot = masker(clip)
+            shot = masker(clip, seed)
             if not isinstance(shot, Rejected):
                 mask = shot.mask
             elif shot.transient:
@@ -205,37 +209,46 @@ def _mask_endings(folder: FootageFolder) -> tuple[str, ...]:
 
 
 def build_masker(experts: tuple[str, ...]) -> Masker | None:
-    """Return a masker that asks the first expert of role mask; None without one.
+    """Return a masker that asks the experts of role mask, in an order that the seed draws, until one finds its object; None without any.
+
+    An expert is asked for the name in NAME.object.txt, else for its own noun, else for one of the clip's nouns.
 
     Args:
       experts: TOML files.
     """
-    paths = find_experts(experts, "mask")
-    if not paths:
+    maskers = [connections.connect(path) for path in connections.find_experts(experts, "mask")]
+    if not maskers:
         return None
-    path = paths[0]
-    connection = connections.connect(path)
-    spec = connection.spec
 
-    def find_object(clip: cl.Clip) -> Shot | Rejected:
-        (answer,) = connection.run([Job(clip.video, spec.noun)], f"expert {spec.name}")
-        if isinstance(answer, Rejected):
-            return answer
-        mask = answer.max(-1) > 127
-        if not mask.any():
-            return Rejected(f"expert {spec.name} found no {spec.noun}")
-        return build_shot(clip, mask, spec.noun, {**clip.origin, "mask": connection.provenance})
+    def find_object(clip: cl.Clip, seed: int) -> Shot | Rejected:
+        rng = build_rng(seed, "masker")
+        shot: Shot | Rejected = Rejected("no noun of the clip to look for")
+        for i in rng.permutation(len(maskers)).tolist():
+            shot = _find_object(maskers[i], clip, seed, rng)
+            if isinstance(shot, Shot) or shot.transient:
+                return shot
+        return shot
 
     return find_object
 
 
-def find_experts(experts: Sequence[str], role: str) -> tuple[str, ...]:
-    """Return the TOML files that describe experts of a role."""
-    return tuple(
-        path
-        for path in experts
-        if not composition.load_composition(path) and connections.load_spec(path).role == role
-    )
+def _find_object(
+    connection: connections.Connection, clip: cl.Clip, seed: int, rng: np.random.Generator
+) -> Shot | Rejected:
+    """Return the shot of an object that an expert of role mask finds."""
+    spec = connection.spec
+    nouns = (clip.object_name,) if clip.object_name else (spec.noun,) if spec.noun else clip.nouns
+    if not nouns:
+        return Rejected("no noun of the clip to look for")
+    noun = nouns[int(rng.integers(len(nouns)))]
+    job = Job(clip.video, noun, seed=seed, fps=clip.fps, about={"role": "mask"})
+    (answer,) = connection.run([job], f"expert {spec.name}")
+    if isinstance(answer, Rejected):
+        return answer
+    mask = answer.max(-1) > 127
+    if not mask.any():
+        return Rejected(f"expert {spec.name} found no {noun}")
+    return build_shot(clip, mask, noun, {**clip.origin, "mask": connection.provenance})
 
 
 def build_shot_source(sources: Sources) -> ShotSource:

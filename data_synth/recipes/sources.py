@@ -11,6 +11,7 @@ from typing import Literal
 
 from data_synth import footage, pictures
 from data_synth.file_cache import FileStamp, file_stamp
+from data_synth.recipes import text_experts
 from v2v.errors import InputError
 
 # What a recipe may read: the folders of clips and of pictures as footage, experts of role mask for those and of role remove for their gaps, pictures before and after an
@@ -30,6 +31,7 @@ class Sources:
       writer: TOML file of a caption writer (`language.caption_rewriting`); "" for the rule-based one.
       pictures: Folder of pictures that are lifted to clips wherever `clips` are read, and of pictures before and after an edit; "" for none.
       cutouts: Folder of cut-out objects (`cutouts.library`); "" for none.
+      fps: Frames per second to which clips are brought; 0 for their own.
     """
 
     clips: str = ""
@@ -39,6 +41,7 @@ class Sources:
     writer: str = ""
     pictures: str = ""
     cutouts: str = ""
+    fps: float = 0.0
 
     @property
     def has_footage(self) -> bool:
@@ -52,10 +55,11 @@ class Sources:
           InputError: A folder cannot be read or holds nothing of its kind.
         """
         folders = []
+        describe = text_experts.build_describer(self.experts) if self.has_footage else None
         if self.clips:
-            folders.append(footage.read_clip_folder(self.clips, self.license))
+            folders.append(footage.read_clip_folder(self.clips, self.license, self.fps, describe))
         if self.pictures:
-            folders.append(pictures.read_picture_folder(self.pictures, self.license))
+            folders.append(pictures.read_picture_folder(self.pictures, self.license, describe))
         return tuple(folders)
 
     def clip_source(self) -> footage.ClipSource:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data_synth import generate
+from data_synth import footage, generate
 from data_synth.dataset.build import build_dataset
 from data_synth.dataset.request import SynthRequest
 from data_synth.generate import PairOptions
@@ -64,12 +64,12 @@ def test_source_is_before_and_target_from_the_start(tmp_path):
 
 def test_resampling_takes_the_frame_on_screen():
     times = np.arange(60) / 24
-    index = captions.resample_indices(times, 2.5, 15.0)
+    index = footage.resample_indices(times, 2.5, 15.0)
     assert len(index) == 37 and index.tolist()[:6] == [0, 1, 3, 4, 6, 8]  # floor(24 k / 15)
     np.testing.assert_array_equal(index, [int(24 * k / 15 + 1e-6) for k in range(37)])
     irregular = np.array([0.0, 0.5, 0.55, 1.9])
-    assert captions.resample_indices(irregular, 2.0, 2.0).tolist() == [0, 1, 2, 2]
-    assert captions.resample_indices(np.array([3.0, 3.1]), 0.2, 15.0).tolist() == [
+    assert footage.resample_indices(irregular, 2.0, 2.0).tolist() == [0, 1, 2, 2]
+    assert footage.resample_indices(np.array([3.0, 3.1]), 0.2, 15.0).tolist() == [
         0,
         0,
         1,
@@ -406,7 +406,7 @@ def test_a_writer_that_is_down_or_slow_is_asked_again_later(tmp_path, endpoint, 
     def wait(*_, **__):
         raise urllib.error.URLError(TimeoutError("timed out"))
 
-    monkeypatch.setattr(cw.urllib.request, "urlopen", wait)
+    monkeypatch.setattr(cw.chat_endpoint.urllib.request, "urlopen", wait)
     assert down(["a"]) == [Rejected("writer took too long", transient=True, outage=True)]
 
 

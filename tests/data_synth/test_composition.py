@@ -45,7 +45,6 @@ def test_shipped_compositions_run_and_say_that_they_stand_in(name):
         ('makes = "target"', 'makes = "other"', "expected steps that make 'target'"),
         ("stand_in = true", 'stand_in = "yes"', "stand_in: expected"),
         ("[[step]]", "[[stage]]", "stage: expected"),
-        ("prompts = [", "prompts = []\n# [", "expected prompts"),
         ('clip = "control"', 'clip = ["control"]', "step 3: expected names as expert"),
         ('makes = "styled"', "makes = 3", "step 2: expected names as expert"),
         ("prompts = [", "prompts = [3,", "prompts: expected sentences, got 3 as number 1"),

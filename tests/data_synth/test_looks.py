@@ -5,9 +5,9 @@ import re
 import numpy as np
 import pytest
 
-from data_synth import footage, generate, quality
+from data_synth import footage, generate
 from data_synth.generate import PairOptions
-from data_synth.language import grammar
+from data_synth.language import grammar, visible_words
 from data_synth.language import looks as language
 from data_synth.operators import color_looks
 from data_synth.operators.looks import LOOKS, apply_look
@@ -134,7 +134,7 @@ def test_every_recipe_has_phrasings_that_name_something_and_new_words_stay_out_o
             assert len(row) == len(set(row)) >= 3
             for template in row:
                 filled = re.sub(r"\{it\}", "the video", re.sub(r"\{(?!it)\w+\}", "red", template))
-                assert set(grammar.split_words(filled)) - quality.INVISIBLE_WORDS, (name, template)
+                assert set(grammar.split_words(filled)) - visible_words.INVISIBLE_WORDS, (name, template)
                 lengths.append(len(filled.split()))
     assert np.mean(np.array(lengths) > 15) > 0.12
     extra = language.vocabulary()

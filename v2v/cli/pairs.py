@@ -22,12 +22,14 @@ examples:
   v2v pairs check clips/                         a folder of NAME.mp4, NAME_source.mp4, NAME_mask.mp4, NAME.txt
 """
 TABLES = """\
-A table is a CSV file, JSON Lines or a JSON list (UTF-8), its paths relative to the file. Columns, and other names that are read:
-  source        control_path, control_file_path, vace_video, source_video, source_path
-  target        video, video_path, file_path, path, target_path, image_path
+A table is a CSV file, JSON Lines or a JSON list (UTF-8), its paths relative to the file; a folder of Hugging Face datasets (metadata.jsonl or .csv in
+it, or in train, validation, ...); or tar files of WebDataset (KEY.source.mp4, KEY.target.mp4, KEY.mask.mp4, KEY.reference.png, KEY.json or .txt): one
+file, a folder of them, or a range such as pairs-{000000..000012}.tar. Columns, and other names that are read:
+  source        control_path, control_file_path, vace_video, source_video, source_path, source_file_name
+  target        video, video_path, file_path, path, target_path, image_path, target_file_name, file_name
   instruction   prompt, text, caption, cap, instructions; several as a list
-  mask          vace_video_mask, mask_path: a clip or picture, white = edited here
-  reference     vace_reference_image, image_path, reference_path; FILE@SECONDS is a frame of a clip
+  mask          vace_video_mask, mask_path, mask_file_name: a clip or picture, white = edited here
+  reference     vace_reference_image, image_path, reference_path, reference_file_name; FILE@SECONDS is a frame of a clip
   start, end    seconds between which the edit is on
   weight, split (train or held_out), license, source_caption, target_caption, edit
 """

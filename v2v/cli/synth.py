@@ -24,8 +24,8 @@ MAX_REASONS = 8
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `v2v synth`."""
-    parser.add_argument("--out", required=True, metavar="DIR", help="folder to write")
-    parser.add_argument("--pairs", required=True, type=int, metavar="N", help="number of pairs")
+    parser.add_argument("--out", default="", metavar="DIR", help="folder to write")
+    parser.add_argument("--pairs", default=0, type=int, metavar="N", help="number of pairs")
     parser.add_argument(
         "--recipes",
         default="",
@@ -56,6 +56,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--dry-run",
         action="store_true",
         help="make some pairs, throw them away, and tell how many pairs, bytes and hours all would be",
+    )
+    parser.add_argument(
+        "--try",
+        dest="trial",
+        default="",
+        metavar="SHEET.png",
+        help="instead of a set make one pair of each recipe (without --recipes: those of the experts) and show them on a contact sheet, with what "
+        "the experts answered",
     )
     parser.add_argument(
         "--unfinished",
@@ -112,7 +120,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--clips",
         default="",
         metavar="DIR",
-        help="folder of your videos: footage for all recipes from looks on but physics and lift (default: rendered scenes)",
+        help="folder of your videos: footage for all recipes from looks on but physics and lift (default: rendered scenes); beside NAME.mp4 may stand NAME.txt (caption), NAME.mask.mp4 "
+        "or .png with NAME.object.txt (an object's mask and name), NAME.nouns.txt (things in it) and NAME.prompts.txt (instructions for experts), one a line",
+    )
+    parser.add_argument(
+        "--fps",
+        type=float,
+        default=0.0,
+        metavar="N",
+        help="frames per second to which clips are brought by repeating or leaving out frames (default: their own, which is recorded)",
+    )
+    parser.add_argument(
+        "--references",
+        type=float,
+        default=0.0,
+        metavar="P",
+        help="probability that a pair of an expert, a caption or an imported set that has no reference picture gets a turned part of its target as "
+        "one (default: 0)",
     )
     parser.add_argument(
         "--pictures",
@@ -182,7 +206,7 @@ def run(args: argparse.Namespace, bars: bool) -> dict:
     """
     from tqdm import tqdm
 
-    from data_synth.dataset import build
+    from data_synth.dataset import build, trial
     from data_synth.dataset.estimate import estimate_build
     from data_synth.recipes import own_pairs
     from data_synth.recipes.sources import NO_SOURCES
@@ -192,6 +216,16 @@ def run(args: argparse.Namespace, bars: bool) -> dict:
             "--sizes: expected instead of --frames, --height and --width, got both; leave one out"
         )
     request = parse_request(args)
+    if args.trial:
+        attempts = trial.try_request(request, args.trial)
+        text = "\n".join(attempt.format() for attempt in attempts)
+        made = {attempt.recipe: bool(attempt.pair) for attempt in attempts}
+        return {"output": f"{text}\n{args.trial}", "sheet": args.trial, "recipes": made}
+    for option, value in (("--out DIR", args.out), ("--pairs N", args.pairs or "")):
+        if value == "":
+            raise InputError(
+                f"v2v synth: expected {option}, got none; add it, or try the recipes with --try SHEET.png"
+            )
     if args.dry_run:
         estimate = estimate_build(request)
         return {"output": estimate.format(request.workers), **dataclasses.asdict(estimate)}
@@ -242,6 +276,7 @@ def parse_request(args: argparse.Namespace) -> SynthRequest:
         args.writer,
         args.pictures,
         args.cutouts,
+        args.fps,
     )
     return request.SynthRequest(
         args.out,
@@ -261,6 +296,7 @@ def parse_request(args: argparse.Namespace) -> SynthRequest:
         storage=args.storage,
         sizes=args.sizes,
         varied_phrasing=args.varied_phrasing,
+        references=args.references,
     )
 
 

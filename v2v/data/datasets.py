@@ -20,6 +20,7 @@ from v2v.data.dataset_source import ClipMeasurement, PairDataset
 from v2v.data.pair_table import CLIP_SUFFIXES, PICTURE_SUFFIXES, read_table
 from v2v.data.table_dataset import TableDataset, fingerprint_table
 from v2v.data.table_file import CSV_SUFFIXES, JSON_SUFFIXES
+from v2v.data.webdataset import find_tars
 from v2v.errors import InputError
 
 # Bytes at the beginning of each file of a dataset that its fingerprint covers.
@@ -94,7 +95,7 @@ def open_pairs(path: str | Path, fps: float = 0.0) -> PairDataset:
     """Open a dataset: a folder written by `v2v synth`, or a table of people's own pairs.
 
     Args:
-      path: a folder of either kind, or a CSV, JSON Lines or JSON file.
+      path: a folder of either kind, a CSV, JSON Lines or JSON file, or tar files of WebDataset.
       fps: frames per second that clips of a table are resampled to; 0 keeps every frame.
 
     Raises:
@@ -123,7 +124,9 @@ def read_sizes(folder: str | Path, count: int) -> Sequence[Size]:
 
 
 def _is_table(path: str | Path) -> bool:
-    """Return whether a path is a table of people's own pairs, or a folder of files named alike."""
+    """Return whether a path is a table of people's own pairs, tar files of them, or a folder of files named alike."""
+    if find_tars(path):
+        return True
     if Path(path).suffix.lower() in (*CSV_SUFFIXES, *JSON_SUFFIXES):
         return not Path(path).is_dir()
     return (

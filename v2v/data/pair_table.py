@@ -19,7 +19,8 @@ Columns, each with other names that people's tables have for it (`COLUMNS`); onl
 other, and the reference elsewhere. Paths are relative to the table. Columns of other names are not read.
 
 In a folder, NAME.mp4 is the target, NAME_source.* or NAME_control.* the source, NAME_mask.* and NAME_reference.* are what they say, and
-every line of NAME.txt is an instruction. A folder with a table metadata.jsonl or metadata.csv is read by that.
+every line of NAME.txt is an instruction. A folder with a table metadata.jsonl or metadata.csv is read by that, as folders of Hugging Face datasets
+are, and one whose folders train, validation and so on have such tables by those. Tar files of WebDataset are unpacked first (`webdataset.py`).
 
 Reading a table opens none of the files that it names.
 """
@@ -31,11 +32,12 @@ import math
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from v2v.data.table_file import TableItem, format_value, iterate_items
+from v2v.data.webdataset import find_tars, unpack_tars
 from v2v.errors import InputError
 from v2v.runtime.text_files import is_unicode, parse_json, read_text
 
@@ -43,11 +45,29 @@ Split = Literal["train", "held_out"]
 
 # Names of each column, the first that a row fills counts.
 COLUMNS: Mapping[str, tuple[str, ...]] = {
-    "source": ("source", "source_path", "control_path", "control_file_path", "vace_video", "source_video"),
-    "target": ("target", "target_path", "video", "video_path", "file_path", "path", "image_path"),
+    "source": (
+        "source",
+        "source_path",
+        "control_path",
+        "control_file_path",
+        "vace_video",
+        "source_video",
+        "source_file_name",
+    ),
+    "target": (
+        "target",
+        "target_path",
+        "video",
+        "video_path",
+        "file_path",
+        "path",
+        "image_path",
+        "target_file_name",
+        "file_name",
+    ),
     "instruction": ("instruction", "instructions", "prompt", "text", "caption", "cap"),
-    "mask": ("mask", "mask_path", "vace_video_mask"),
-    "reference": ("reference", "reference_path", "vace_reference_image", "image_path"),
+    "mask": ("mask", "mask_path", "vace_video_mask", "mask_file_name"),
+    "reference": ("reference", "reference_path", "vace_reference_image", "reference_file_name", "image_path"),
     "start": ("start",),
     "end": ("end",),
     "weight": ("weight",),
@@ -180,17 +200,43 @@ def read_table(path: str | Path) -> PairTable:
     """Read a table of pairs.
 
     Args:
-      path: a file as in `table_file.iterate_items`, or a folder.
+      path: a file as in `table_file.iterate_items`, a folder, or tar files as in `webdataset.find_tars`.
 
     Raises:
       InputError: it can't be read, has no row, or has no column of a source or target.
     """
     path = Path(path)
-    table = next((path / name for name in TABLE_NAMES if (path / name).is_file()), path)
-    rows, ignored = _read_folder(table) if table.is_dir() else _read_file(table)
+    if table := _find_table(path):
+        rows, ignored = _read_file(table)
+    elif parts := {name: table for name in SPLITS if name and (table := _find_table(path / name))}:
+        rows, ignored = _read_splits(parts)
+    elif tars := find_tars(path):
+        rows, ignored = _read_file(unpack_tars(tars))
+    else:
+        rows, ignored = _read_folder(path) if path.is_dir() else _read_file(path)
     if not rows:
         raise InputError(f"{path}: expected at least one pair, found none")
     return PairTable(path, tuple(_reject_repetitions(rows)), tuple(ignored))
+
+
+def _find_table(folder: Path) -> Path | None:
+    """Return the table by which a folder is read, None without one."""
+    return next((folder / name for name in TABLE_NAMES if (folder / name).is_file()), None)
+
+
+def _read_splits(tables: Mapping[str, Path]) -> tuple[list[PairRow | UnusableRow], list[str]]:
+    """Return the rows of a table for each split, and the columns that are not read."""
+    rows, ignored = [], {}
+    for name, table in tables.items():
+        part, names = _read_file(table)
+        ignored |= dict.fromkeys(names)
+        for row in part:
+            place = f"{name}, {row.place}"
+            held_out = isinstance(row, PairRow) and SPLITS[name] == "held_out"
+            rows.append(
+                replace(row, place=place, split="held_out") if held_out else replace(row, place=place)
+            )
+    return rows, list(ignored)
 
 
 def _read_file(path: Path) -> tuple[list[PairRow | UnusableRow], list[str]]:

@@ -57,6 +57,7 @@ VARIABLES = (
 CACHES = {
     "jax": "compiled programs (JAX_COMPILATION_CACHE_DIR goes before it)",
     "networks": "small networks that find people, fetched at their first use",
+    "webdataset": "pairs unpacked from tar files",
 }
 
 
