@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Generic, TypeVar
 
+from data_synth.places import is_address
+
 Content = TypeVar("Content")
 
 # Inode, size and times of the last changes; None where there is no file.
@@ -16,11 +18,24 @@ FileStamp = tuple[int, int, int, int] | None
 
 def file_stamp(path: str | Path) -> FileStamp:
     """Return a value that changes with the file, or with the list of files directly in the folder; None where there is nothing."""
+    if is_address(path):
+        return _address_stamp(str(path))
     try:
         status = os.stat(path)
     except (OSError, ValueError):  # ValueError: of a name that can't be one
         return None
     return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def _address_stamp(address: str) -> FileStamp:
+    from etils import epath
+
+    try:
+        status = epath.Path(address).stat()
+    except (OSError, KeyError, ValueError):
+        return None
+    # A folder of a bucket has neither length nor time.
+    return 0, int(status.length or 0), int((status.mtime or 0) * 1e9), 0
 
 
 class FileReader(Generic[Content]):

@@ -17,6 +17,7 @@ import numpy as np
 
 from data_synth.file_cache import cached_by_file
 from data_synth.language.captions import tidy
+from data_synth.places import local_copy, open_place
 from data_synth.rejection import Rejected
 from data_synth.rng import build_rng
 from data_synth.scenes import draw
@@ -115,7 +116,7 @@ class ClipFolder:
         """Return the clip of a seed at a size, or the rejection of a file that is unreadable or too short."""
         rng = build_rng(seed, "footage")
         name = self.files[int(rng.integers(len(self.files)))]
-        path = Path(self.root) / name
+        path = open_place(self.root) / name
         try:
             video = decode_clip(str(path))
         except InputError as error:
@@ -180,7 +181,7 @@ def read_clip_folder(
     Raises:
       InputError: `root` is not a readable folder, or holds no video.
     """
-    root = Path(root)
+    root = open_place(root)
     try:
         files = tuple(
             sorted(
@@ -258,9 +259,23 @@ def choose_size(path: str | Path, sizes: Sequence[Size]) -> Size:
     return max(sizes, key=rate)
 
 
+def _fetch(path: str) -> Path:
+    """Return the file of a clip on this machine.
+
+    Raises:
+      InputError: It is in a bucket and can't be fetched.
+    """
+    try:
+        return local_copy(path)
+    except OSError as error:
+        raise InputError(
+            f"{path}: can't be fetched ({error.strerror or error}); see that it is there"
+        ) from None
+
+
 @cached_by_file(size=1 << 16)
 def _read_header(path: str) -> Size:
-    return decoder.estimate_size(Path(path))
+    return decoder.estimate_size(_fetch(path))
 
 
 def read_note(path: Path, ending: str) -> str | Rejected:
@@ -272,7 +287,7 @@ def read_note(path: Path, ending: str) -> str | Rejected:
     """
     note = path.with_suffix(ending)
     try:
-        return text_files.read_text(note).strip() if note.is_file() else ""
+        return text_files.read_text(local_copy(note)).strip() if note.is_file() else ""
     except InputError as error:
         return Rejected(
             f"unreadable {_NOTE_NAMES[ending]} {note.name}: {short_cause(error)}, save it as UTF-8"
@@ -317,13 +332,13 @@ def decode_clip(path: str) -> codec.Video:
     Raises:
       InputError: As `v2v.video.video.read_video`, or the file is damaged.
     """
-    info, frames = decoder.StreamInfo(), []
-    for frame in decoder.iterate_frames(Path(path), info, with_audio=False):
+    info, frames, file = decoder.StreamInfo(), [], _fetch(path)
+    for frame in decoder.iterate_frames(file, info, with_audio=False):
         frames.append(frame)
         # Some containers do not state how many frames they have.
         if max(info.frame_count, len(frames)) * frame.nbytes > MAX_DECODED_BYTES:
-            return _open_large(path)
-    return _build_video(path, info, np.stack(frames))
+            return _open_large(str(file))
+    return _build_video(str(file), info, np.stack(frames))
 
 
 def select_frames(video: codec.Video, index: Sequence[int], H: int, W: int) -> np.ndarray:

@@ -17,7 +17,6 @@ import itertools
 import multiprocessing
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
-from pathlib import Path
 from typing import TypeVar
 
 import cv2
@@ -28,6 +27,7 @@ from data_synth.language import grammar, phrasing, templates
 from data_synth.operators import transition as tr
 from data_synth.operators.photometric import PHOTOMETRIC
 from data_synth.operators.reference_picture import draw_reference
+from data_synth.places import open_place
 from data_synth.recipes import registry, text_experts
 from data_synth.recipes.base import GeneratorRecipe
 from data_synth.recipes.sources import NO_SOURCES, Sources
@@ -263,7 +263,7 @@ def _choose_size(name: str, seed: int, options: PairOptions) -> footage.Size:
         return options.T, options.H, options.W
     if options.sources.has_footage and registry.reads_clips(name, options.sources):
         folder = footage.draw_folder(_clip_folders(options.sources, options.snapshot), seed)
-        return footage.choose_size(Path(folder.root) / folder.choose(seed), options.sizes)
+        return footage.choose_size(open_place(folder.root) / folder.choose(seed), options.sizes)
     return options.sizes[int(build_rng(seed, "size").integers(len(options.sizes)))]
 
 

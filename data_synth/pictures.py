@@ -14,6 +14,7 @@ import numpy as np
 
 from data_synth import footage
 from data_synth.operators import camera_move
+from data_synth.places import local_copy, open_place
 from data_synth.rejection import Rejected
 from data_synth.rng import build_rng
 from v2v.data.pair_table import PICTURE_SUFFIXES, ROLES
@@ -42,8 +43,8 @@ class PictureFolder:
 
     def __call__(self, seed: int, T: int, H: int, W: int) -> footage.Clip | Rejected:
         """Return the clip of a seed at a size, or the rejection of a picture that is unreadable or too small."""
-        path = Path(self.root) / self.choose(seed)
-        name = path.relative_to(self.root).as_posix()
+        name = Path(self.choose(seed)).as_posix()
+        path = open_place(self.root) / name
         picture = _read(path)
         if isinstance(picture, Rejected):
             return picture
@@ -102,7 +103,7 @@ def read_picture_folder(
     Raises:
       InputError: `root` is not a readable folder, or holds no single picture.
     """
-    single = tuple(name for name in list_pictures(root) if not _is_part_of_pair(Path(root) / name))
+    single = tuple(name for name in list_pictures(root) if not _is_part_of_pair(open_place(root) / name))
     if not single:
         raise InputError(
             f"{root}: expected at least one picture ({', '.join(PICTURE_SUFFIXES)}), found none; "
@@ -117,7 +118,7 @@ def list_pictures(root: str | Path) -> list[str]:
     Raises:
       InputError: `root` is not a readable folder.
     """
-    root = Path(root)
+    root = open_place(root)
     try:
         files = sorted(footage.iterate_files(root))
     except OSError as error:
@@ -147,6 +148,6 @@ def _is_part_of_pair(path: Path) -> bool:
 
 def _read(path: Path) -> np.ndarray | Rejected:
     try:
-        return read_picture(path)
+        return read_picture(local_copy(path))
     except InputError as error:
         return Rejected(f"unreadable picture {path.name}: {footage.short_cause(error)}")

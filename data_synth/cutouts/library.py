@@ -24,6 +24,7 @@ import numpy as np
 
 from data_synth import footage
 from data_synth.file_cache import cached_by_file
+from data_synth.places import local_copy, open_place
 from data_synth.rejection import Rejected
 from v2v.errors import InputError
 from v2v.runtime import text_files
@@ -58,7 +59,7 @@ class CutoutFolder:
 
     def load(self, index: int) -> Cutout | Rejected:
         """Return a cut-out, or why it can't be used."""
-        picture = read_cutout(str(Path(self.root) / self.files[index]))
+        picture = read_cutout(str(open_place(self.root) / self.files[index]))
         if isinstance(picture, Rejected):
             return picture
         return Cutout(picture, self.names[index], self.files[index])
@@ -88,7 +89,7 @@ def read_cutout_folder(root: str | Path) -> CutoutFolder:
     Raises:
       InputError: `root` is not a readable folder, its names.csv is malformed, or no file has a name.
     """
-    root = Path(root)
+    root = open_place(root)
     try:
         paths = [path for path in footage.iterate_files(root) if path.suffix.lower() in SUFFIXES]
     except OSError as error:
@@ -112,7 +113,9 @@ def read_cutout_folder(root: str | Path) -> CutoutFolder:
             "add names.csv with the columns file and name"
         )
     license_path = root / "license.txt"
-    license_text = text_files.read_text(license_path).strip() if license_path.is_file() else "unknown"
+    license_text = (
+        text_files.read_text(local_copy(license_path)).strip() if license_path.is_file() else "unknown"
+    )
     return CutoutFolder(
         str(root), tuple(names), tuple(names.values()), license_text.partition("\n")[0] or "unknown"
     )
@@ -123,7 +126,7 @@ def read_cutout(path: str) -> np.ndarray | Rejected:
     """Return a picture cut to what is opaque, float32 [h, w, 4], or why it is no cut-out."""
     name = Path(path).name
     try:
-        data = np.frombuffer(Path(path).read_bytes(), np.uint8)
+        data = np.frombuffer(local_copy(path).read_bytes(), np.uint8)
         picture = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if data.size else None
     except (OSError, cv2.error):
         picture = None

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from data_synth.dataset import shards
 from data_synth.dataset.facts import PairFacts, format_facts
+from data_synth.places import is_address
 from v2v.data import pair as pr
 
 if TYPE_CHECKING:
@@ -96,6 +97,10 @@ def add_parts(writer: SetWriter, parts: list[SelectedShard]) -> None:
     from data_synth.v2v_pairs import v2v_pairs_dataset_builder as store  # TFDS: slow, so only here
 
     for part in parts:
+        is_remote = writer.address is not None and is_address(part.record_file)
+        if is_remote and part.indices is None and part.size >= store.MIN_FILE_BYTES:
+            writer.copy_file(part.record_file, part.length, part.size)
+            continue
         with shards.local_file(part.record_file) as path:
             if part.indices is None:
                 writer.add_file(path, part.length, part.size)

@@ -8,24 +8,30 @@ is missing. Workers on other machines see the folder of `--out` under the same p
 `--unfinished gs://...`.
 
 How many seeds N pairs take is not known beforehand. A few shards are made first; the share of seeds that gave a pair tells how many more
-are needed, which one run of Beam makes; a small last one makes up for what is then still missing.
+are needed, which one run of Beam makes; a small last one makes up for what is then still missing. Shards are taken over while the runner makes
+further ones.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from data_synth.dataset import shards
+from data_synth.file_cache import FileStamp, file_stamp
+from data_synth.places import is_address
 from data_synth.rejection import Rejected
 from v2v.runtime import distributed_jobs
 
 # Seeds of the first run, which tells whether the request gives pairs at all, and how often.
 PROBE_SEEDS = 2048
-# A worker on a full disk leaves an empty file of this name in the folder of shards.
-_DISK_FULL_MARKER = "disk-full"
+# Empty files in the folder of shards: a worker's disk is full, and nobody takes further shards.
+_DISK_FULL_MARKER, _STOP_MARKER = "disk-full", "stop"
+# Seconds between two looks for the next shard, in a folder of this machine and in a bucket.
+_PAUSE, _ADDRESS_PAUSE = 0.05, 1.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,6 +46,8 @@ class _ShardMaker:
 
     def __call__(self, number: int) -> None:
         """Make a shard, and leave word where the disk is full: of an exception, runners pass on only the text."""
+        if (self.plan.folder / _STOP_MARKER).exists():
+            return
         try:
             self.plan.ensure(number)
         except shards.DiskFullError:
@@ -74,41 +82,88 @@ def iterate_shards(
         numbers = range(
             shard_count, shard_count + count if plan.count is None else min(shard_count + count, plan.count)
         )
-        _run(plan, numbers, workers, options)
         shard_count = numbers.stop
-        for number in numbers:
-            shard = shards.read_shard(plan.path(number))
+        for shard in _stream(plan, numbers, workers, options):
             pair_count += sum(not isinstance(result.outcome, Rejected) for result in shard.results)
             seed_count += len(shard.results)
             yield shard
 
 
-def _run(plan: shards.ShardPlan, numbers: range, workers: int, options: Sequence[str]) -> None:
-    """Make the shards of these numbers that are not there yet."""
-    _clear_disk_full(plan.folder)  # of an earlier run
-    failure = None
+def _stream(
+    plan: shards.ShardPlan, numbers: range, workers: int, options: Sequence[str]
+) -> Iterator[shards.Shard]:
+    """Yield the shards of these numbers in order, each as soon as it is there, while the runner makes those that are missing.
+
+    A caller that takes no more stops the runner: jobs that haven't begun then end at once.
+    """
+    for name in (_DISK_FULL_MARKER, _STOP_MARKER):  # of an earlier run
+        _clear_marker(plan.folder, name)
+    older = {number: stamp for number in numbers if (stamp := _stamp_unfinished(plan.path(number)))}
+    failures: list[Exception] = []
+
+    def run() -> None:
+        try:
+            distributed_jobs.run_jobs(_ShardMaker(plan), [numbers], workers, options)
+        except Exception as error:  # told by the thread that waits
+            failures.append(error)
+
+    runner = threading.Thread(target=run)
+    runner.start()
+    pause = _ADDRESS_PAUSE if is_address(plan.folder) else _PAUSE
     try:
-        distributed_jobs.run_jobs(_ShardMaker(plan), [numbers], workers, options)
-    except distributed_jobs.RunnerFailedError as error:
-        failure = error
+        for number in numbers:
+            path = plan.path(number)
+            while runner.is_alive() and not _is_ready(path, older.get(number)):
+                runner.join(pause)
+            if not path.exists():
+                break
+            yield shards.read_shard(path)
+    finally:
+        if runner.is_alive():
+            (plan.folder / _STOP_MARKER).touch()
+            runner.join()
+            _clear_marker(plan.folder, _STOP_MARKER)
     missing = sum(not plan.path(number).exists() for number in numbers)
-    if not missing:
-        return
-    if _clear_disk_full(plan.folder):
+    if missing:
+        _raise_missing(plan, missing, len(numbers), failures)
+
+
+def _raise_missing(plan: shards.ShardPlan, missing: int, count: int, failures: Sequence[Exception]) -> None:
+    """Raise what tells why shards are missing."""
+    if _clear_marker(plan.folder, _DISK_FULL_MARKER):
         raise shards.DiskFullError(
             f"{plan.folder}: the disk is full; free some space and run the same command again"
         )
-    if failure is None:
-        raise shards.BuildStoppedError(
-            f"--beam: the runner finished, but {missing} of {len(numbers)} shards are not in {plan.folder}; "
-            "expected a folder that its workers share with this machine"
-        )
-    raise shards.BuildStoppedError(str(failure)) from failure
+    for failure in failures:
+        if isinstance(failure, distributed_jobs.RunnerFailedError):
+            raise shards.BuildStoppedError(str(failure)) from failure
+        raise failure
+    raise shards.BuildStoppedError(
+        f"--beam: the runner finished, but {missing} of {count} shards are not in {plan.folder}; "
+        "expected a folder that its workers share with this machine"
+    )
 
 
-def _clear_disk_full(folder: Path) -> bool:
-    """Return whether a worker found the disk of this folder full, and forget it."""
-    marker = folder / _DISK_FULL_MARKER
+def _stamp_unfinished(path: Path) -> FileStamp:
+    """Return the stamp of a shard some of whose seeds are to be tried again; None for one that is final or not there."""
+    try:
+        results = shards.read_shard(path).results
+    except (OSError, ValueError):
+        return file_stamp(path)
+    is_final = not any(
+        isinstance(result.outcome, Rejected) and result.outcome.transient for result in results
+    )
+    return None if is_final else file_stamp(path)
+
+
+def _is_ready(path: Path, older: FileStamp) -> bool:
+    """Return whether a shard is there, and made anew where an older one was unfinished."""
+    return path.exists() and (older is None or file_stamp(path) != older)
+
+
+def _clear_marker(folder: Path, name: str) -> bool:
+    """Return whether a marker lies in a folder, and remove it."""
+    marker = folder / name
     if not marker.exists():
         return False
     marker.unlink(missing_ok=True)

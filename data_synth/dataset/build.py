@@ -18,6 +18,7 @@ import json
 import os
 import shutil
 import sys
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -32,6 +33,7 @@ from data_synth.dataset.request import SynthRequest, fingerprint_sources, parse_
 from data_synth.dataset.shards import EncodedPair
 from data_synth.dataset.stored_set import StoredSet, open_set
 from data_synth.generate import PairOptions
+from data_synth.places import is_address, open_place
 from data_synth.recipes import registry
 from data_synth.recipes.sources import NO_SOURCES, Sources
 from data_synth.rejection import Rejected
@@ -122,8 +124,8 @@ def build_dataset(
     Raises:
       InputError: The request is impossible, `out` exists with other contents, or the earlier set is of another request.
     """
-    out = Path(request.out)
-    if out.is_symlink():  # nothing can be renamed onto a link
+    out = open_place(request.out)
+    if not is_address(out) and out.is_symlink():  # nothing can be renamed onto a link
         out = out.resolve()
     request.check()
     content = fingerprint_sources(request.sources)
@@ -144,12 +146,18 @@ def build_dataset(
         folders.create_preview_folder(Path(request.preview))
     if report is None:
         name = hashlib.sha256(json.dumps(table, sort_keys=True).encode()).hexdigest()[:12]
-        work_folder = out.parent / f".{out.name}.{name}.unfinished"
-        shard_folder = (
-            folders.create_shard_folder(request.unfinished, f"{out.name}.{name}")
-            if request.unfinished
-            else work_folder / "shards"
-        )
+        hidden = f".{out.name}.{name}.unfinished"
+        # A set in a bucket is put together there; what is small, and one file at a time, waits on this machine.
+        work_folder = (Path(tempfile.gettempdir()) / "v2v-synth" if is_address(out) else out.parent) / hidden
+        if request.unfinished or is_address(out):
+            place = (
+                (request.unfinished, f"{out.name}.{name}")
+                if request.unfinished
+                else (str(out.parent), hidden)
+            )
+            shard_folder = folders.create_shard_folder(*place)
+        else:
+            shard_folder = work_folder / "shards"
         with folders.lock_work_folder(work_folder):
             build = _Build(request, snapshot, out, work_folder, shard_folder, earlier)
             report = _write_folder(build, Report(table), progress)
@@ -231,13 +239,22 @@ def _write_folder(build: _Build, report: Report, progress: Progress | None) -> d
             examples = _select_pairs(build, selection, report, progress)
         for example in assembly.iterate_examples(examples):
             report.add_example(example)
-        writer = SetWriter(set_folder)
+        address = build.out if is_address(build.out) else None
+        if address is not None:
+            folders.clear(address)
+            address.mkdir(parents=True, exist_ok=True)
+        writer = SetWriter(set_folder, address)
         assembly.add_parts(writer, selection.parts)
         with contextlib.redirect_stdout(sys.stderr):  # standard output is for --json
             writer.close(Description(report.describe(), report.describe_license()))
         (set_folder / "report.json").write_text(json.dumps(report.table(), indent=1, sort_keys=True) + "\n")
         (set_folder / "report.html").write_text(text_files.escape_invalid(report.page()), encoding="utf-8")
-        os.replace(set_folder, build.out)  # an empty `out` is replaced; one that filled meanwhile is an error
+        if address is not None:
+            folders.publish(set_folder, address)
+        else:
+            os.replace(
+                set_folder, build.out
+            )  # an empty `out` is replaced; one that filled meanwhile is an error
     except InputError as error:
         # The request itself is impossible, or nothing was done yet.
         if not isinstance(error, shards.BuildStoppedError) or not build.has_shards:

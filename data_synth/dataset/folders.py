@@ -8,12 +8,43 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import cast
 
+from data_synth.places import is_address
 from v2v.data import pair as pr
 from v2v.errors import InputError
+
+# The file that is written last.
+REPORT = "report.json"
+# Files of a set but its report.
+_PART_OF_SET = re.compile(
+    r"part-\d+$|v2v_pairs-.*|(dataset_info|features)\.json$|pairs\.jsonl$|report\.html$|LICENSE$"
+)
+
+
+def publish(folder: Path, address: Path) -> None:
+    """Copy the files of a set to its place in a bucket, the report last: with it the set counts as complete.
+
+    Args:
+      folder: The set, without its array_record files, which are there already.
+      address: Its place.
+    """
+    from etils import epath
+
+    for path in sorted(folder.iterdir(), key=lambda path: path.name == REPORT):
+        if path.is_file():
+            epath.Path(path).copy(address / path.name, overwrite=True)
+
+
+def clear(address: Path) -> None:
+    """Remove what a build that was stopped left of a set in a bucket."""
+    from etils import epath
+
+    for path in list(address.iterdir()) if address.exists() else []:
+        epath.Path(path).unlink(missing_ok=True)
 
 
 def create_preview_folder(preview: Path) -> None:
@@ -43,8 +74,10 @@ def find_finished(out: Path, table: dict) -> dict | None:
     """
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return None
+    if is_address(out) and out.is_dir() and all(_PART_OF_SET.match(path.name) for path in out.iterdir()):
+        return None  # of a build that was stopped while it wrote there: the report comes last
     try:
-        report = json.loads((out / "report.json").read_text())
+        report = json.loads((out / REPORT).read_text())
     except (OSError, ValueError):
         raise InputError(
             f"{out}: expected a new folder, got one with other contents; choose another --out or remove it"
@@ -54,7 +87,7 @@ def find_finished(out: Path, table: dict) -> dict | None:
         stored_table = {**stored_table, "schema": table["schema"]}  # an older set that reads the same
     if isinstance(stored_table, dict):
         # A set made before requests said how footage and experts are treated: what is there stays what was asked for.
-        for name, keys in (("sources", ("max_growth", "version")), ("versions", ("experts",))):
+        for name, keys in (("sources", ("max_growth", "version")), ("versions", ("experts", "words"))):
             wanted, stored = table.get(name, {}), stored_table.get(name, {})
             added = {key: wanted[key] for key in keys if key in wanted and key not in stored}
             if added and isinstance(stored, dict):

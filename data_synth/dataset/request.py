@@ -17,6 +17,7 @@ from pathlib import Path
 from data_synth import footage
 from data_synth.generate import PairOptions
 from data_synth.operators.transition import CLASSIC_OPERATORS, OPERATORS
+from data_synth.places import is_address, open_place
 from data_synth.recipes import external, own_pairs, planar, registry
 from data_synth.recipes.sources import NO_SOURCES, Sources
 from v2v.data import pair as pr
@@ -117,15 +118,20 @@ class SynthRequest:
         Raises:
           InputError: A value is out of range or unknown, or a source is not used.
         """
-        for option, value in (
-            ("--out", self.out),
+        if is_address(self.out) and self.preview:
+            raise InputError(
+                f"--preview: expected --out of this machine, got {self.out}; copy the set, or look at some with --try SHEET.png"
+            )
+        local = (
             ("--preview", self.preview),
-            ("--clips", self.sources.clips),
-        ):
-            if "://" in str(value):
+            *(("--expert", path) for path in self.sources.experts),
+            ("--writer", self.sources.writer),
+        )
+        for option, value in (*local, *((f"--import {name}", path) for name, path in self.sources.sets)):
+            if is_address(value):
                 raise InputError(
-                    f"{option} {value}: expected a folder of this machine, got an address; name a folder and copy it afterwards "
-                    "(only --unfinished may be in a bucket)"
+                    f"{option} {value}: expected a place of this machine, got an address; copy it "
+                    "(only --out, --unfinished, --clips, --pictures and --cutouts may be in a bucket)"
                 )
         if self.pairs < 1:
             raise InputError(f"pairs: expected at least 1, got {self.pairs}")
@@ -283,10 +289,10 @@ def fingerprint_sources(sources: Sources) -> dict[str, str]:
     steps = [step for path in sources.experts for step in external.composition_files(path)]
     folders = (sources.clips, sources.pictures, sources.cutouts)
     for path in (*folders, *sources.experts, *steps, *(p for _, p in sources.sets), sources.writer):
-        path = Path(path)
-        if str(path) == ".":
+        if not path:
             continue
-        files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
+        path = open_place(path)
+        files = [path] if path.is_file() else sorted(footage.iterate_files(path)) if path.is_dir() else []
         digest = hashlib.sha256()
         if path.is_file() and (own_pairs.NAME, str(path)) in sources.sets:
             for file in own_pairs.list_files(path):

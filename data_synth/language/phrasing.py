@@ -23,6 +23,8 @@ _ALWAYS = re.compile(
     re.IGNORECASE,
 )
 
+# Version of the words around recipes' own. 2: captions that name nothing describe no footage, and nothing is said to be on all the time where it isn't.
+VERSION = "2"
 # Number of sentences, and the share of them that are elaborated.
 _COUNT, _LONG_SHARE = 5, 0.3
 # Kinds of pairs by what stays the same in them.

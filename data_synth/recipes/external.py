@@ -20,9 +20,10 @@ from data_synth.experts.wire import Job
 from data_synth.language import captions as caption_language
 from data_synth.operators.control import ControlVideo
 from data_synth.operators.object_removal import grow_mask, take_over
+from data_synth.places import open_place
 from data_synth.recipes import composition, connections, control, removal, text_experts
 from data_synth.recipes.base import Recipe, RecipeFamily, RecipeInfo
-from data_synth.recipes.footage_removal import cut_out
+from data_synth.recipes.footage_removal import cut_out_object
 from data_synth.recipes.shots import Shot, ShotSource, build_shot_source
 from data_synth.recipes.sources import Sources
 from data_synth.recipes.two_way import Side, build_two_way_pair
@@ -194,7 +195,7 @@ class ExpertRecipe:
             mask=np.where(replacement.mask, 255, 0).astype(np.uint8),
             provenance={**shot.origin, "expert": self.connection.provenance},
             is_reversible=False,
-            reference=cut_out(shot) if is_insertion and shot.body_mask.any() else None,
+            reference=cut_out_object(shot) if is_insertion and shot.body_mask.any() else None,
             effect=np.where(replacement.effect, 255, 0).astype(np.uint8),
         )
 
@@ -224,7 +225,7 @@ def _check_prompts(path: Path, prompts: Sequence[str], sources: Sources) -> None
     """Raise InputError where no clip of a request can have a prompt."""
     if prompts or connections.find_experts(sources.experts, "instruct"):
         return
-    files = (Path(folder.root) / name for folder in sources.clip_folders() for name in folder.files)
+    files = (open_place(folder.root) / name for folder in sources.clip_folders() for name in folder.files)
     if not any(file.with_suffix(".prompts.txt").is_file() for file in files):
         raise InputError(
             f"{path}: prompts: expected some, or NAME.prompts.txt beside clips, or an expert of role instruct; got none of these; add one"

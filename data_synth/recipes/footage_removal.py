@@ -72,7 +72,7 @@ class FootageRemoval:
 
     def cut_out(self, shot: Shot) -> np.ndarray:
         """Return the object where most of it is seen, on a plain ground."""
-        return _cut_out(shot)
+        return cut_out_object(shot)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,7 +153,7 @@ def follow_object(mask: np.ndarray, aspect: float) -> tuple[Place, CameraTrack] 
     return Place(x[0], y[0], height[0] / max(1.0, aspect) ** 0.5, aspect), CameraTrack(matrices, 1.0)
 
 
-def _cut_out(shot: Shot) -> np.ndarray:
+def cut_out_object(shot: Shot) -> np.ndarray:
     """Return the object where most of it is seen, on a plain ground, uint8 [h, w, 3]."""
     k = int(shot.body_mask.sum((1, 2)).argmax())
     rows, columns = np.flatnonzero(shot.body_mask[k].any(1)), np.flatnonzero(shot.body_mask[k].any(0))

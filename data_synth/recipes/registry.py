@@ -16,6 +16,7 @@ from fractions import Fraction
 
 from data_synth.experts.spec import TEXT_ROLES
 from data_synth.file_cache import FileStamp
+from data_synth.language import phrasing
 from data_synth.recipes import (
     camera_edits,
     captions,
@@ -206,6 +207,10 @@ def recipe_versions(edits: Sequence[str], has_footage: bool = False) -> dict[str
         versions |= {f"{f.renderer} of footage": f.footage_version for f in families if f.footage_version}
     if names - _RECIPES.keys():
         versions["experts"] = external.VERSION
+    if any(
+        f.phrasing.startswith("varied") for f in ALL_FAMILIES if names & {recipe.name for recipe in f.recipes}
+    ):
+        versions["words"] = phrasing.VERSION
     return versions
 
 
@@ -217,10 +222,10 @@ def varies_words(name: str, is_wanted: bool, has_footage: bool) -> bool:
       is_wanted: Whether the request wants it for all recipes whose words aren't people's own.
       has_footage: Whether the request brings clips or pictures.
     """
-    phrasing = _PHRASINGS.get(name, "own")
+    kind = _PHRASINGS.get(name, "own")
     if has_fixed_words(name):
         return False
-    return is_wanted or phrasing == "varied" or (phrasing == "varied on footage" and has_footage)
+    return is_wanted or kind == "varied" or (kind == "varied on footage" and has_footage)
 
 
 def has_fixed_words(name: str) -> bool:

@@ -16,6 +16,7 @@ from data_synth import footage as cl
 from data_synth.experts.wire import Job
 from data_synth.language.captions import describe_without
 from data_synth.pictures import PictureFolder
+from data_synth.places import open_place
 from data_synth.recipes import connections
 from data_synth.recipes.sources import Sources
 from data_synth.rejection import Rejected
@@ -119,7 +120,7 @@ def folder_shots(folders: Sequence[FootageFolder], masker: Masker | None = None)
     def shot(seed: int, T: int, H: int, W: int) -> Shot | Rejected:
         folder = cl.draw_folder(folders, seed)
         name = folder.choose(seed)
-        path = Path(folder.root) / name
+        path = open_place(folder.root) / name
         if find_mask(folder, name) is None and not masker:  # known before the clip is decoded
             masks = " or ".join(path.with_suffix(ending).name for ending in _mask_endings(folder))
             kind = "picture" if isinstance(folder, PictureFolder) else "clip"
@@ -152,7 +153,7 @@ def read_mask(
       W: Frame width in pixels.
     """
     name = folder.choose(seed)
-    path, mask_path = Path(folder.root) / name, find_mask(folder, name)
+    path, mask_path = open_place(folder.root) / name, find_mask(folder, name)
     if mask_path is None:
         return None
     try:
@@ -199,7 +200,7 @@ def build_masked_clips(sources: Sources) -> MaskedClipSource:
 
 def find_mask(folder: FootageFolder, name: str) -> Path | None:
     """Return the mask beside a clip or picture, None without one."""
-    path = Path(folder.root) / name
+    path = open_place(folder.root) / name
     candidates = (path.with_suffix(ending) for ending in _mask_endings(folder))
     return next((mask for mask in candidates if mask.is_file()), None)
 

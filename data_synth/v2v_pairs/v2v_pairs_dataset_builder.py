@@ -117,11 +117,13 @@ class SetWriter:
     """Writer of a set's files, in the order of the calls; holds one record in memory.
 
     Args:
-      folder: An empty folder.
+      folder: An empty folder of this machine.
+      address: Folder of a bucket to which each array_record file moves when it is complete; None to leave them in `folder`.
     """
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, address: Path | None = None):
         self._folder = folder
+        self.address = address
         self._files: list[_File] = []
         self._writer: ArrayRecordWriter | None = None
 
@@ -161,12 +163,30 @@ class SetWriter:
             shutil.copyfile(path, file.path)
         self._files.append(file)
 
+<<<<<<< HEAD
     def close(self, description: Description) -> int:
+=======
+    def copy_file(self, path: Path, length: int, size: int) -> None:
+        """Append a finished array_record file of a bucket, which copies it itself.
+
+        Args:
+          path: The file.
+          length: Number of its records.
+          size: Bytes of its serialized records.
+        """
+        assert self.address is not None
+        self._close_file()
+        file = _File(self.address / f"part-{len(self._files)}", length, size)
+        epath.Path(path).copy(file.path, overwrite=True)
+        self._files.append(file)
+
+    def finish(self, description: Description) -> int:
+>>>>>>> ebcbe60 (Sets and footage in buckets; Beam's shards are taken over while it makes further ones)
         """Give the files their final names, write what TFDS needs beside them, and return the number of records."""
         self._close_file()
         builder = Builder(data_dir=self._folder / ".tfds", file_format="array_record")
         template = tfds.core.ShardedFileTemplate(
-            data_dir=epath.Path(self._folder),
+            data_dir=epath.Path(self.address or self._folder),
             dataset_name=builder.name,
             split=SPLIT,
             filetype_suffix="array_record",
@@ -192,6 +212,12 @@ class SetWriter:
         if self._writer is not None:
             self._writer.close()
             self._writer = None
+            if self.address is not None:
+                file = self._files[-1]
+                place = self.address / file.path.name
+                epath.Path(file.path).copy(place, overwrite=True)
+                file.path.unlink()
+                file.path = place
 
 
 class Builder(tfds.core.GeneratorBasedBuilder):

@@ -49,16 +49,14 @@ def test_damaged_clips_give_no_pair(clips):
 @pytest.mark.parametrize(
     "name, request_fields",
     [
-        ("--out", {"out": "gs://bucket/pairs"}),
         ("--preview", {"out": "o", "preview": "gs://bucket/sheets"}),
-        ("--clips", {"out": "o", "edits": ("to-canny",), "sources": Sources(clips="s3://bucket/clips")}),
+        ("--writer", {"out": "o", "sources": Sources(writer="gs://bucket/w.toml")}),
+        ("--import pairs", {"out": "o", "sources": Sources(sets=(("pairs", "s3://bucket/t.csv"),))}),
     ],
 )
 def test_addresses_are_refused_where_folders_are_expected(tmp_path, monkeypatch, name, request_fields):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(
-        InputError, match=f"{name} .*://.*: expected a folder of this machine, got an address"
-    ):
+    with pytest.raises(InputError, match=f"{name} .*://.*: expected a place of this machine, got an address"):
         build_dataset(SynthRequest(pairs=1, **request_fields))
     assert not any(tmp_path.iterdir())
 
