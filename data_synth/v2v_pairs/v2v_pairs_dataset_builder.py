@@ -163,9 +163,6 @@ class SetWriter:
             shutil.copyfile(path, file.path)
         self._files.append(file)
 
-<<<<<<< HEAD
-    def close(self, description: Description) -> int:
-=======
     def copy_file(self, path: Path, length: int, size: int) -> None:
         """Append a finished array_record file of a bucket, which copies it itself.
 
@@ -180,8 +177,7 @@ class SetWriter:
         epath.Path(path).copy(file.path, overwrite=True)
         self._files.append(file)
 
-    def finish(self, description: Description) -> int:
->>>>>>> ebcbe60 (Sets and footage in buckets; Beam's shards are taken over while it makes further ones)
+    def close(self, description: Description) -> int:
         """Give the files their final names, write what TFDS needs beside them, and return the number of records."""
         self._close_file()
         builder = Builder(data_dir=self._folder / ".tfds", file_format="array_record")
