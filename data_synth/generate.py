@@ -29,7 +29,7 @@ from data_synth.operators.photometric import PHOTOMETRIC
 from data_synth.operators.reference_picture import draw_reference
 from data_synth.places import open_place
 from data_synth.recipes import registry, text_experts
-from data_synth.recipes.base import GeneratorRecipe
+from data_synth.recipes.base import FileRecipe, GeneratorRecipe, Recipe
 from data_synth.recipes.sources import NO_SOURCES, Sources
 from data_synth.rejection import Rejected
 from data_synth.rng import build_rng
@@ -123,21 +123,20 @@ def make_block(seeds: Sequence[int], options: PairOptions = DEFAULT_OPTIONS) -> 
         # Finite sets are gone through row by row, in turns.
         name = entries[seed % len(entries)] if finite else _choose_edit(rng, entries)
         recipe = registry.build_recipe(name, options.sources, options.snapshot)
-        size = _choose_size(name, seed, options)
         if isinstance(recipe, GeneratorRecipe):
+            size = _choose_size(name, recipe, seed, seed, options)
             outcomes[i] = name, recipe.function(seed, rng, *size)
         else:
             row = seed
             if finite:  # of a name that comes k times in a turn, k rows are taken in a turn
                 turn, place = divmod(seed, len(entries))
                 row = turn * occurrences[name] + entries[:place].count(name)
-            batches.setdefault((name, size), []).append((i, row))
+            elif row_count := recipe.rows:  # beside endless recipes a set is gone through again
+                row = seed % row_count
+            batches.setdefault((name, _choose_size(name, recipe, seed, row, options)), []).append((i, row))
     for (name, size), members in batches.items():
         recipe = registry.build_recipe(name, options.sources, options.snapshot)
-        numbers = [seed for _, seed in members]
-        if not finite and (row_count := recipe.rows):  # beside endless recipes a set is gone through again
-            numbers = [seed % row_count for seed in numbers]
-        results = recipe.make_pairs(numbers, *size)
+        results = recipe.make_pairs([row for _, row in members], *size)
         for (i, _), result in zip(members, results, strict=True):
             outcomes[i] = name, result
     finished = [_add_transition_and_check(*outcomes[i], seed, options) for i, seed in enumerate(seeds)]
@@ -257,10 +256,13 @@ def iterate_accepted(
         results.close()
 
 
-def _choose_size(name: str, seed: int, options: PairOptions) -> footage.Size:
-    """Return the size of the pair of a seed."""
+def _choose_size(name: str, recipe: Recipe, seed: int, row: int, options: PairOptions) -> footage.Size:
+    """Return the size of the pair of a seed, which is a row of its recipe where that has rows."""
     if not options.sizes:
         return options.T, options.H, options.W
+    if isinstance(recipe, FileRecipe):
+        file = recipe.source_file(row)
+        return options.sizes[0] if file is None else footage.choose_size(file, options.sizes)
     if options.sources.has_footage and registry.reads_clips(name, options.sources):
         folder = footage.draw_folder(_clip_folders(options.sources, options.snapshot), seed)
         return footage.choose_size(open_place(folder.root) / folder.choose(seed), options.sizes)

@@ -144,10 +144,6 @@ class SynthRequest:
                 raise InputError(
                     f"clip size: expected at least 1 frame of 16 x 16 pixels, got {frames} of {height} x {width}"
                 )
-        if self.sizes and self.sources.sets:
-            raise InputError(
-                "--sizes: expected footage or rendered scenes, got --import, whose rows have one size a set"
-            )
         if not 0 <= self.transition <= 1:
             raise InputError(f"transition: expected a probability between 0 and 1, got {self.transition}")
         if not 0 <= self.references <= 1:

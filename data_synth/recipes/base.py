@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Literal, Protocol
 
 import numpy as np
@@ -69,6 +70,14 @@ class SingleSeedRecipe:
     def make_pairs(self, seeds: Sequence[int], T: int, H: int, W: int) -> list[Pair | Rejected]:
         """Return what each seed gives, in order."""
         return [self(seed, T, H, W) for seed in seeds]
+
+
+class FileRecipe:
+    """Base of recipes whose rows name files, by whose shapes requests of several sizes choose."""
+
+    def source_file(self, row: int) -> Path | None:
+        """Return the clip or picture before the edit, None where a row has none."""
+        raise NotImplementedError
 
 
 @dataclasses.dataclass(frozen=True)

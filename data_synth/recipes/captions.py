@@ -27,7 +27,7 @@ import numpy as np
 from data_synth import footage as cl
 from data_synth.file_cache import cached_by_file
 from data_synth.language import caption_rewriting as cw
-from data_synth.recipes.base import Recipe, RecipeFamily, RecipeInfo
+from data_synth.recipes.base import FileRecipe, Recipe, RecipeFamily, RecipeInfo
 from data_synth.recipes.published.rows import MalformedRowError, abbreviate, first_existing, parse_fields
 from data_synth.recipes.sources import Sources
 from data_synth.rejection import Rejected
@@ -68,7 +68,7 @@ class Event:
 
 
 @dataclasses.dataclass(frozen=True)
-class CaptionRecipe:
+class CaptionRecipe(FileRecipe):
     """The recipe of one caption file: seed s is its event s.
 
     Attributes:
@@ -92,6 +92,10 @@ class CaptionRecipe:
     def batch(self) -> int:
         """Return the number of captions that the writer handles best at once."""
         return self.writer.batch
+
+    def source_file(self, row: int) -> Path | None:
+        """Return the video of an event, None where it has none."""
+        return None if row >= self.rows or self.events[row].rejection else self.events[row].video
 
     def __call__(self, seed: int, T: int, H: int, W: int) -> Pair | Rejected:
         """Return the pair of an event, or why it gives none."""

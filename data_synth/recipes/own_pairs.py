@@ -18,7 +18,7 @@ import numpy as np
 from data_synth import footage
 from data_synth.operators import camera_move
 from data_synth.recipes import lift
-from data_synth.recipes.base import RecipeFamily, RecipeInfo, SingleSeedRecipe
+from data_synth.recipes.base import FileRecipe, RecipeFamily, RecipeInfo, SingleSeedRecipe
 from data_synth.recipes.sources import Sources
 from data_synth.rejection import Rejected
 from data_synth.rng import build_rng
@@ -32,7 +32,7 @@ NAME = "pairs"
 
 
 @dataclasses.dataclass(frozen=True)
-class OwnPairsRecipe(SingleSeedRecipe):
+class OwnPairsRecipe(SingleSeedRecipe, FileRecipe):
     """The recipe of one table: seed s is its row s.
 
     Attributes:
@@ -63,6 +63,11 @@ class OwnPairsRecipe(SingleSeedRecipe):
         if seed >= self.rows:
             return Rejected("past the last row")
         return self.read_row(seed, seed, T, H, W)
+
+    def source_file(self, row: int) -> Path | None:
+        """Return the clip or picture before the edit, None where a row has none."""
+        item = self.table.rows[row] if row < self.rows else None
+        return item.source if isinstance(item, PairRow) else None
 
     def read_row(self, number: int, seed: int, T: int, H: int, W: int) -> Pair | Rejected:
         """Return the pair of a row, or why it gives none.

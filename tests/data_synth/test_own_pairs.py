@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -18,6 +19,7 @@ from tests.example_clips import picture, write
 from tests.notes import expect_note
 from v2v.data import datasets, pair
 from v2v.errors import InputError
+from v2v.video import video as codec
 
 T, H, W = 4, 24, 32
 
@@ -142,3 +144,34 @@ def test_a_seed_past_the_last_row_gives_nothing(clips):
     sources = sources_of(clips, {"target": "bright.mp4", "prompt": "make it bright"})
     options = PairOptions(T, H, W, ("pairs",), 0.0, sources=sources)
     assert generate.make_pair(1, options) == Rejected("pairs: past the last row")
+
+
+def test_each_row_has_the_size_it_fits(tmp_path):
+    """Landscape and portrait clips and a square picture in one set, each at its own shape."""
+    lines, rng = [], np.random.default_rng(0)
+    for name, (height, width), frames in (
+        ("wide", (32, 48), 8),
+        ("tall", (48, 32), 8),
+        ("still", (60, 60), 1),
+    ):
+        clip = rng.integers(40, 200, (frames, height, width, 3), np.uint8)
+        for part, side in (("a", clip), ("b", 255 - clip)):
+            suffix = "png" if frames == 1 else "mp4"
+            codec.write_video(codec.Video.from_array(side, 10), tmp_path / f"{name}_{part}.{suffix}")
+        lines.append(
+            {
+                "source": f"{name}_a.{suffix}",
+                "target": f"{name}_b.{suffix}",
+                "prompt": "turn the colors round",
+            }
+        )
+    (tmp_path / "my.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    sources = Sources(sets=(("pairs", str(tmp_path / "my.jsonl")),))
+    sizes = ((6, 32, 48), (6, 48, 32), (6, 40, 40))
+    build_dataset(SynthRequest(tmp_path / "set", 9, sizes=sizes, transition=0.0, sources=sources))
+    pairs = [pair.decode_pair(record) for record in datasets.open_dataset(tmp_path / "set")]
+    assert {Path(p.provenance["source"]).stem: p.source.shape[1:3] for p in pairs} == {
+        "wide_a": (32, 48),
+        "tall_a": (48, 32),
+        "still_a": (40, 40),
+    }

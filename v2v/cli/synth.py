@@ -24,7 +24,7 @@ MAX_REASONS = 8
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `v2v synth`."""
-    parser.add_argument("--out", default="", metavar="DIR", help="folder to write")
+    parser.add_argument("--out", default="", metavar="DIR", help="folder to write; gs://BUCKET/FOLDER too")
     parser.add_argument("--pairs", default=0, type=int, metavar="N", help="number of pairs")
     parser.add_argument(
         "--recipes",
@@ -95,7 +95,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=_parse_sizes,
         default=(),
         metavar="WxHxFRAMES,...",
-        help="several sizes instead of one, such as 832x480x81,480x832x81,640x640x81: each clip of yours gets the one it fits best; clips "
+        help="several sizes instead of one, such as 832x480x81,480x832x81,640x640x81: each clip of yours, or pair of an import, gets the one it fits best; clips "
         "that would have to grow by more than a quarter are left out",
     )
     parser.add_argument(

@@ -58,6 +58,7 @@ CACHES = {
     "jax": "compiled programs (JAX_COMPILATION_CACHE_DIR goes before it)",
     "networks": "small networks that find people, fetched at their first use",
     "webdataset": "pairs unpacked from tar files",
+    "footage": "clips fetched from buckets, the newest 20 GB",
 }
 
 

@@ -21,7 +21,7 @@ import numpy as np
 from data_synth import footage as cl
 from data_synth.operators import camera_move
 from data_synth.recipes import lift
-from data_synth.recipes.base import SingleSeedRecipe
+from data_synth.recipes.base import FileRecipe, SingleSeedRecipe
 from data_synth.rejection import Rejected
 from data_synth.rng import build_rng
 from v2v.data.pair import Pair
@@ -65,7 +65,7 @@ class Row:
 
 
 @dataclasses.dataclass(frozen=True)
-class PublishedRecipe(SingleSeedRecipe):
+class PublishedRecipe(SingleSeedRecipe, FileRecipe):
     """The recipe of one set: seed s is its row s.
 
     Attributes:
@@ -92,6 +92,10 @@ class PublishedRecipe(SingleSeedRecipe):
     def rows(self) -> int:
         """Return the number of rows."""
         return len(self.table)
+
+    def source_file(self, row: int) -> Path | None:
+        """Return the clip or picture before the edit, None where a row has none."""
+        return None if row >= self.rows or self.table[row].rejection else self.table[row].source
 
     def __call__(self, seed: int, T: int, H: int, W: int) -> Pair | Rejected:
         """Return the pair of a row, or why it gives none."""
