@@ -207,9 +207,8 @@ def recipe_versions(edits: Sequence[str], has_footage: bool = False) -> dict[str
         versions |= {f"{f.renderer} of footage": f.footage_version for f in families if f.footage_version}
     if names - _RECIPES.keys():
         versions["experts"] = external.VERSION
-    if any(
-        f.phrasing.startswith("varied") for f in ALL_FAMILIES if names & {recipe.name for recipe in f.recipes}
-    ):
+    phrasings = [f.phrasing for f in ALL_FAMILIES if names & {recipe.name for recipe in f.recipes}]
+    if "varied" in phrasings or (has_footage and "varied on footage" in phrasings):
         versions["words"] = phrasing.VERSION
     return versions
 

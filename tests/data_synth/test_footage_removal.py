@@ -6,6 +6,7 @@ import pytest
 
 from data_synth import generate
 from data_synth.generate import PairOptions
+from data_synth.language import phrasing
 from data_synth.operators import background, camera_track
 from data_synth.operators.moving_objects import find_moving_object
 from data_synth.operators.object_removal import remove_object
@@ -168,4 +169,5 @@ def test_recipes_find_what_moves_by_themselves(folder, tmp_path):
 
 def test_footage_has_a_version_of_its_own():
     assert registry.recipe_versions(("removal",)) == {"removal": "2"}
-    assert registry.recipe_versions(("removal",), True) == {"removal": "2", "removal of footage": "3"}
+    versions = {"removal": "2", "removal of footage": "3", "words": phrasing.VERSION}
+    assert registry.recipe_versions(("removal",), True) == versions
