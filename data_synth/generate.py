@@ -139,12 +139,12 @@ def make_block(seeds: Sequence[int], options: PairOptions = DEFAULT_OPTIONS) -> 
         results = recipe.make_pairs([row for _, row in members], *size)
         for (i, _), result in zip(members, results, strict=True):
             outcomes[i] = name, result
-    finished = [_add_transition_and_check(*outcomes[i], seed, options) for i, seed in enumerate(seeds)]
+    candidates = [_add_transition_and_check(*outcomes[i], seed, options) for i, seed in enumerate(seeds)]
     if not options.sources.experts:
-        return finished
+        return candidates
     has_own_words = [registry.has_fixed_words(outcomes[i][0]) for i in range(len(seeds))]
     return text_experts.finish_pairs(
-        finished, has_own_words, options.sources.experts, quality.is_usable_sentence
+        candidates, has_own_words, options.sources.experts, quality.is_usable_sentence
     )
 
 

@@ -37,13 +37,13 @@ def open_place(place: str | Path) -> Path:
     from etils import epath
 
     try:
-        found = epath.Path(str(place))
-        found.exists()
+        path = epath.Path(str(place))
+        path.exists()
     except (ImportError, ValueError, KeyError) as error:
         raise InputError(
             f"{place}: expected an address that can be opened, got '{error}'; install what opens it (for gs://: pip install 'v2v-edit[gcs]')"
         ) from None
-    return cast(Path, found)  # offers the same methods
+    return cast(Path, path)  # offers the same methods
 
 
 def local_copy(place: str | Path) -> Path:

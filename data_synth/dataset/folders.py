@@ -88,10 +88,10 @@ def find_finished(out: Path, table: dict) -> dict | None:
     if isinstance(stored_table, dict):
         # A set made before requests said how footage and experts are treated: what is there stays what was asked for.
         for name, keys in (("sources", ("max_growth", "version")), ("versions", ("experts", "words"))):
-            wanted, stored = table.get(name, {}), stored_table.get(name, {})
-            added = {key: wanted[key] for key in keys if key in wanted and key not in stored}
-            if added and isinstance(stored, dict):
-                stored_table = {**stored_table, name: {**stored, **added}}
+            requested, stored = table.get(name, {}), stored_table.get(name, {})
+            additions = {key: requested[key] for key in keys if key in requested and key not in stored}
+            if additions and isinstance(stored, dict):
+                stored_table = {**stored_table, name: {**stored, **additions}}
     if stored_table != table:
         raise InputError(
             f"{out}: holds pairs of another request ({json.dumps(report.get('request'))}); "

@@ -53,10 +53,10 @@ class Attempt:
 def choose_recipes(request: SynthRequest) -> tuple[str, ...]:
     """Return the recipes that a trial makes: those named, or those of the request's experts, or what shows the work of experts without any."""
     if request.edits:
-        chosen: list[str] = []
+        recipes: list[str] = []
         for name in dict.fromkeys(request.recipes):
-            chosen += registry.FAMILIES.get(name, (name,))[:MAX_MEMBERS]
-        return tuple(dict.fromkeys(chosen))
+            recipes += registry.FAMILIES.get(name, (name,))[:MAX_MEMBERS]
+        return tuple(dict.fromkeys(recipes))
     names = external.expert_recipe_names(request.sources.experts)
     if not names:
         roles = [role for role in _SHOWCASES if connections.find_experts(request.sources.experts, role)]

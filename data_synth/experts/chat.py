@@ -68,8 +68,8 @@ class ChatExpert:
         role = str(job.about.get("role", self.spec.role))
         messages = build_messages(job, role, self.spec.frames)
         path = self._cache_path(messages)
-        if path is not None and (known := _read_cached(path)) is not None:
-            return known[0]
+        if path is not None and (cached := _read_cached(path)) is not None:
+            return cached[0]
         text = chat_endpoint.post_chat(
             self.spec.url, self.spec.model, messages, self.spec.token, self.spec.seconds
         )

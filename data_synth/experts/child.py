@@ -48,11 +48,11 @@ def serve_requests(call: str, pipe: Connection) -> None:
         pipe.send_bytes(answer)
 
 
-def _pack(answers: Sequence[Any]) -> bytes:
+def _pack(results: Sequence[Any]) -> bytes:
     """Encode clips, or what an expert that writes returns instead."""
-    if all(isinstance(answer, np.ndarray) for answer in answers):
-        return wire.pack_clips(cast(Sequence[np.ndarray], answers))
-    return wire.pack_texts(answers)
+    if all(isinstance(result, np.ndarray) for result in results):
+        return wire.pack_clips(cast(Sequence[np.ndarray], results))
+    return wire.pack_texts(results)
 
 
 def exit_with_parent(parent: int) -> None:

@@ -70,8 +70,8 @@ class _ExternalExpert:
     def environment(self) -> dict[str, str]:
         """Return the environment of what the expert starts, with the device of this worker."""
         devices = self.spec.devices
-        chosen = {self.spec.device_variable: devices[worker_index() % len(devices)]} if devices else {}
-        return {**os.environ, **chosen}
+        device = {self.spec.device_variable: devices[worker_index() % len(devices)]} if devices else {}
+        return {**os.environ, **device}
 
     def _decode(self, data: bytes, n: int) -> list[Answer]:
         """Return the n clips or texts in an answer.
@@ -80,7 +80,7 @@ class _ExternalExpert:
           ExpertError: There are none.
         """
         try:
-            return wire.unpack_texts(data, n) if self.spec.writes else list(wire.unpack_clips(data, n))
+            return wire.unpack_texts(data, n) if self.spec.gives_text else list(wire.unpack_clips(data, n))
         except ValueError as error:
             raise ExpertError(str(error), FailureKind.ANSWER) from None
 
@@ -182,7 +182,7 @@ class CommandExpert(_ExternalExpert):
         """Exchange .npz files: one request, one answer."""
         jobs_path, answers_path = (
             folder / "jobs.npz",
-            folder / f"answers.{'json' if self.spec.writes else 'npz'}",
+            folder / f"answers.{'json' if self.spec.gives_text else 'npz'}",
         )
         jobs_path.write_bytes(wire.pack_jobs(jobs))
         self._execute({"jobs": jobs_path, "answers": answers_path}, folder)
@@ -194,7 +194,7 @@ class CommandExpert(_ExternalExpert):
         """Exchange files: one clip, one answer."""
         clip_path, answer_path = (
             folder / f"{i}.mp4",
-            folder / f"{i}.answer.{'json' if self.spec.writes else 'mp4'}",
+            folder / f"{i}.answer.{'json' if self.spec.gives_text else 'mp4'}",
         )
         mask_path, reference_path = folder / f"{i}.mask.mp4", folder / f"{i}.reference.png"
         target_path, info_path = folder / f"{i}.target.mp4", folder / f"{i}.info.json"
@@ -222,7 +222,7 @@ class CommandExpert(_ExternalExpert):
         self._execute(placeholders, folder)
         if not answer_path.is_file():
             raise ExpertError("wrote no answer", FailureKind.ANSWER)
-        if self.spec.writes:
+        if self.spec.gives_text:
             (text,) = self._decode(b"[" + answer_path.read_bytes() + b"]", 1)
             return text
         try:

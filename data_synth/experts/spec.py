@@ -107,7 +107,7 @@ class ExpertSpec:
     price: float = 0.0
 
     @property
-    def writes(self) -> bool:
+    def gives_text(self) -> bool:
         """Return whether its answers are texts."""
         return self.role in TEXT_ROLES
 
@@ -165,7 +165,7 @@ def load_spec(path: str | Path) -> ExpertSpec:
             f"{path}: expected batch >= 1, retries >= 0, seconds > 0, frames >= 1 and price >= 0, "
             f"got {spec.batch}, {spec.retries}, {spec.seconds}, {spec.frames} and {spec.price}"
         )
-    if spec.kind == "chat" and not spec.writes:
+    if spec.kind == "chat" and not spec.gives_text:
         raise InputError(
             f"{path}: kind: expected python, command or http for role {spec.role}, got chat, which only writes texts"
         )

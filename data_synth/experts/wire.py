@@ -103,9 +103,9 @@ def unpack_clips(data: bytes, n: int) -> list[np.ndarray]:
     return [arrays[f"clip_{i}"] for i in range(n)]
 
 
-def pack_texts(answers: Sequence[Any]) -> bytes:
+def pack_texts(texts: Sequence[Any]) -> bytes:
     """Encode the answer of an expert that writes: anything JSON holds, one entry a job."""
-    return json.dumps(list(answers)).encode()
+    return json.dumps(list(texts)).encode()
 
 
 def unpack_texts(data: bytes, n: int) -> list[Any]:
@@ -115,12 +115,12 @@ def unpack_texts(data: bytes, n: int) -> list[Any]:
       ValueError: The bytes are not a JSON list of n entries.
     """
     try:
-        answers = json.loads(data)
+        texts = json.loads(data)
     except (ValueError, RecursionError):
         raise ValueError(f"answered {len(data)} bytes that are no JSON") from None
-    if not isinstance(answers, list) or len(answers) != n:
-        raise ValueError(f"answered {len(answers) if isinstance(answers, list) else 'no list'} texts for {n}")
-    return answers
+    if not isinstance(texts, list) or len(texts) != n:
+        raise ValueError(f"answered {len(texts) if isinstance(texts, list) else 'no list'} texts for {n}")
+    return texts
 
 
 def _to_array(value: Any) -> np.ndarray:

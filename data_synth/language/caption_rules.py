@@ -1,6 +1,6 @@
 """Captions to instructions by rule: "A man jumps over the fence." becomes "make a man jump over the fence"; what isn't sure becomes nothing.
 
-caption → lead-in, subject, verb, rest → **rewrite_as_imperative** → instruction. Nothing is guessed: a sentence whose verb isn't in the list, or that
+caption → lead-in, subject, verb, predicate → **rewrite_as_imperative** → instruction. Nothing is guessed: a sentence whose verb isn't in the list, or that
 says what a second subject does, is in another tense or voice, or tells of the film as such gives "".
 """
 
@@ -67,10 +67,10 @@ def rewrite_as_imperative(caption: str) -> str:
     place = _PLACE.match(sentence)
     if not place:
         return _rewrite(sentence.split())
-    lead_in, rest = place.groups()
+    lead_in, main_clause = place.groups()
     if _has_verb(lead_in.lower().split()):
         return ""
-    imperative = _rewrite(rest.split())
+    imperative = _rewrite(main_clause.split())
     return f"{lead_in[0].lower()}{lead_in[1:]}, {imperative}" if imperative else ""
 
 
@@ -100,11 +100,11 @@ def _rewrite(words: list[str]) -> str:
     if lower[i] == "has" and i + 1 < len(lower) and re.search(r"(ed|en)$", lower[i + 1]):
         return ""
     infinitive = lower[i] if is_plural and lower[i] in VERBS else find_infinitive(lower[i])
-    rest = _rewrite_rest(words[i:], is_plural)
-    if rest is None:
+    predicate = _rewrite_rest(words[i:], is_plural)
+    if predicate is None:
         return ""
     comma = "," if words[i].endswith(",") else ""
-    return " ".join(["make", *subject, infinitive + comma, *rest])
+    return " ".join(["make", *subject, infinitive + comma, *predicate])
 
 
 def find_verb(words: Sequence[str]) -> int:
@@ -206,19 +206,21 @@ def _rewrite_progressive(subject: list[str], words: list[str]) -> str:
         return ""
     if not is_seen:
         return " ".join(["make", *subject, "start", *words])
-    rest: list[str] = []
+    predicate: list[str] = []
     for i, word in enumerate(words):
         infinitive = find_infinitive_of_participle(word.lower().strip(","))
         is_joined = not i or words[i - 1].lower() in _CONJUNCTIONS or words[i - 1].endswith(",")
-        rest.append(infinitive + ("," if word.endswith(",") else "") if infinitive and is_joined else word)
-    return " ".join(["make", *subject, *rest])
+        predicate.append(
+            infinitive + ("," if word.endswith(",") else "") if infinitive and is_joined else word
+        )
+    return " ".join(["make", *subject, *predicate])
 
 
 def _rewrite_rest(words: Sequence[str], is_plural: bool) -> list[str] | None:
     """Return what follows the verb, the first word, with joined verbs in their infinitive; None where a second subject does something."""
     if _has_second_subject(words[1:]):
         return None
-    rest: list[str] = []
+    predicate: list[str] = []
     is_main = True
     for i, word in enumerate(words[1:], 1):
         lower, previous = word.lower().strip(","), words[i - 1].lower()
@@ -227,8 +229,8 @@ def _rewrite_rest(words: Sequence[str], is_plural: bool) -> list[str] | None:
         infinitive = find_infinitive(lower) if is_main and is_joined and not is_plural else ""
         if is_main and is_joined and not is_plural and not infinitive and _is_plural_word(lower):
             return None  # a verb that isn't listed, or a noun
-        rest.append(infinitive + ("," if word.endswith(",") else "") if infinitive else word)
-    return rest
+        predicate.append(infinitive + ("," if word.endswith(",") else "") if infinitive else word)
+    return predicate
 
 
 def _has_second_subject(words: Sequence[str]) -> bool:

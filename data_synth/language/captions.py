@@ -28,9 +28,9 @@ _CLAUSE_WORDS = (
 def tidy(text: str) -> str:
     """Return a caption as it can stand inside a sentence: on one line, without a full stop at its end or a capital that isn't a name's."""
     text = " ".join(text.split()).rstrip(". ")
-    first, _, rest = text.partition(" ")
+    first, _, remainder = text.partition(" ")
     if first.lower() in _SMALL_WORDS:
-        return f"{first.lower()} {rest}" if rest else first.lower()
+        return f"{first.lower()} {remainder}" if remainder else first.lower()
     return text
 
 
@@ -106,8 +106,8 @@ def describe_target(caption: str, instruction: str) -> str:
     text = tidy(first_sentence(instruction))
     for pattern, build in _PATTERNS:
         if match := re.match(pattern, text, re.IGNORECASE):
-            if described := build(caption, *match.groups()):
-                return described
+            if description := build(caption, *match.groups()):
+                return description
     return f"{caption}, after this edit: {text}"
 
 

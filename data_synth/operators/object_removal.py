@@ -110,8 +110,8 @@ def remove_object(
     filled = _fill(background, missing, hidden, video, inpainter if unseen_share > MAX_UNSEEN else None)
     if isinstance(filled, Rejected):
         return filled
-    found = _blend(video, filled, hidden, grown, margin, measure_look(video), rng)
-    return Removal(found.target, found.mask, found.effect, unseen_share, track)
+    replacement = _blend(video, filled, hidden, grown, margin, measure_look(video), rng)
+    return Removal(replacement.target, replacement.mask, replacement.effect, unseen_share, track)
 
 
 def grow_mask(mask: np.ndarray) -> np.ndarray:

@@ -13,7 +13,7 @@ from v2v.data.pair import Pair
 # Greatest turn in degrees; least and greatest share of a side that a crop keeps.
 _MAX_TURN, _CROP = 15.0, (0.6, 1.0)
 # Share of the frame above which an edit counts as one of the whole frame; margin around a smaller one, a share of its side; pixels of the shorter side.
-_WHOLE, _MARGIN, _MIN_SIDE = 0.6, 0.1, 16
+_FRAME_SHARE, _MARGIN, _MIN_SIDE = 0.6, 0.1, 16
 
 
 def draw_reference(pair: Pair, rng: np.random.Generator) -> np.ndarray:
@@ -28,7 +28,7 @@ def draw_reference(pair: Pair, rng: np.random.Generator) -> np.ndarray:
     frame, mask = pair.target[k], pair.mask[k] > 0
     H, W = mask.shape
     top, bottom, left, right = 0, H, 0, W
-    if mask.any() and mask.mean() < _WHOLE:
+    if mask.any() and mask.mean() < _FRAME_SHARE:
         rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
         margin = round(_MARGIN * max(rows[-1] - rows[0], columns[-1] - columns[0])) + _MIN_SIDE // 2
         top, bottom = max(0, rows[0] - margin), min(H, rows[-1] + margin + 1)

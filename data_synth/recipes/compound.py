@@ -99,8 +99,11 @@ def compound_pair(
     if isinstance(second, Rejected):
         return second
     if second_kind != "overlay":
-        alone = step(lambda *_: footage.Clip(first.source, first.source_caption, {}), seed, T, H, W)
-        if isinstance(alone, Pair) and _measure_trace(alone.target, second.target, first.mask) < _MIN_TRACE:
+        second_only = step(lambda *_: footage.Clip(first.source, first.source_caption, {}), seed, T, H, W)
+        if (
+            isinstance(second_only, Pair)
+            and _measure_trace(second_only.target, second.target, first.mask) < _MIN_TRACE
+        ):
             return Rejected("the second edit hides the first")
     return join_pairs(first, second, build_rng(seed, "words"))
 

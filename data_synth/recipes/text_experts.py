@@ -86,8 +86,8 @@ def choose_prompts(
         ):
             proposals[i] = answer if isinstance(answer, Rejected) else tuple(filter(names_something, answer))
     return [
-        found if isinstance(found, Rejected) else _draw_prompt(found or prompts, clip, seed)
-        for clip, seed, found in zip(clips, seeds, proposals, strict=True)
+        proposal if isinstance(proposal, Rejected) else _draw_prompt(proposal or prompts, clip, seed)
+        for clip, seed, proposal in zip(clips, seeds, proposals, strict=True)
     ]
 
 
@@ -121,8 +121,8 @@ def finish_pairs(
     results = list(outcomes)
     if paths := connections.find_experts(experts, "instruct"):
         connection = connections.connect(paths[0])
-        chosen = [i for i, pair in enumerate(results) if isinstance(pair, Pair) and not has_own_words[i]]
-        for i, pair, answer in _ask(connection, results, chosen, "instruct", answers.parse_instructions):
+        indices = [i for i, pair in enumerate(results) if isinstance(pair, Pair) and not has_own_words[i]]
+        for i, pair, answer in _ask(connection, results, indices, "instruct", answers.parse_instructions):
             results[i] = (
                 answer
                 if isinstance(answer, Rejected)
@@ -130,8 +130,8 @@ def finish_pairs(
             )
     for path in connections.find_experts(experts, "filter"):
         connection = connections.connect(path)
-        chosen = [i for i, pair in enumerate(results) if isinstance(pair, Pair)]
-        for i, pair, answer in _ask(connection, results, chosen, "filter", answers.parse_verdict):
+        indices = [i for i, pair in enumerate(results) if isinstance(pair, Pair)]
+        for i, pair, answer in _ask(connection, results, indices, "filter", answers.parse_verdict):
             if isinstance(answer, Rejected):
                 results[i] = answer.within(pair.edit)
             elif not answer.keep:
@@ -145,12 +145,12 @@ def finish_pairs(
 def _ask(
     connection: connections.Connection,
     results: Sequence[Pair | Rejected],
-    chosen: Sequence[int],
+    indices: Sequence[int],
     role: str,
     parse: Callable[[Any], Any],
 ) -> list[tuple[int, Pair, Any]]:
-    """Return position, pair and answer for the chosen pairs."""
-    pairs = [(i, pair) for i in chosen if isinstance(pair := results[i], Pair)]
+    """Return position, pair and answer for the indices pairs."""
+    pairs = [(i, pair) for i in indices if isinstance(pair := results[i], Pair)]
     jobs = [
         Job(
             pair.source,
@@ -170,8 +170,8 @@ def _ask(
         )
         for _, pair in pairs
     ]
-    found = connection.ask(jobs, parse)
-    return [(i, pair, answer) for (i, pair), answer in zip(pairs, found, strict=True)]
+    replies = connection.ask(jobs, parse)
+    return [(i, pair, answer) for (i, pair), answer in zip(pairs, replies, strict=True)]
 
 
 def _add_instructions(

@@ -219,8 +219,8 @@ def run(args: argparse.Namespace, bars: bool) -> dict:
     if args.trial:
         attempts = trial.try_request(request, args.trial)
         text = "\n".join(attempt.format() for attempt in attempts)
-        made = {attempt.recipe: bool(attempt.pair) for attempt in attempts}
-        return {"output": f"{text}\n{args.trial}", "sheet": args.trial, "recipes": made}
+        has_pair = {attempt.recipe: bool(attempt.pair) for attempt in attempts}
+        return {"output": f"{text}\n{args.trial}", "sheet": args.trial, "recipes": has_pair}
     for option, value in (("--out DIR", args.out), ("--pairs N", args.pairs or "")):
         if value == "":
             raise InputError(
