@@ -51,11 +51,13 @@ SUBJECT = ["ai-edge-litert>=2"]
 TEXT = ["onnxruntime>=1.20", "rapidocr>=3.10"]
 # VMAF: an FFmpeg with libvmaf.
 VMAF = ["imageio-ffmpeg>=0.6"]
+# `v2v serve`: edits over HTTP.
+SERVE = ["fastapi>=0.115", "python-multipart>=0.0.18", "sqlalchemy>=2", "uvicorn>=0.30"]
 # Work folders on gs://.
 GCS = ["gcsfs>=2024.6"]
 TENSORBOARD = ["tensorboardX>=2.6"]
 WANDB = ["wandb>=0.18"]
-TEST = [*TRAIN, "pytest>=8", "pytest-xdist>=3.7"]
+TEST = [*TRAIN, *SERVE, "pytest>=8", "pytest-xdist>=3.7"]
 # Tests of the report's pages, with Debian's chromium.
 BROWSER = [*TEST, "playwright>=1.50"]
 # The published implementations, which tests/parity compares with.
@@ -115,6 +117,7 @@ setup(
         "subject": SUBJECT,
         "text": TEXT,
         "vmaf": VMAF,
+        "serve": SERVE,
         "gcs": GCS,
         "tensorboard": TENSORBOARD,
         "wandb": WANDB,

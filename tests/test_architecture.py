@@ -43,6 +43,7 @@ HEAVY = {
     "array_record",
     "cloudpickle",
     "etils",
+    "uvicorn",
     "data_synth.v2v_pairs",  # a builder of TFDS, which takes seconds to import
     "grain",
     "httpx",  # with huggingface_hub

@@ -1,4 +1,4 @@
-"""`v2v edit | synth | pairs | train | plan | eval | convert | words | models | doctor`: dispatches a command line to the file of its command.
+"""`v2v edit | synth | pairs | train | plan | eval | convert | words | models | doctor | serve`: dispatches a command line to the file of its command.
 
 Nothing heavy is imported before it is needed, so that `v2v --help` answers at once. Exit codes: 0 done; 1 it ran and a check or some of the
 jobs failed; 2 bad input (one line on stderr says what, where, what was expected, and the remedy); 130 interrupted. Standard output is one
@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from v2v.cli import eval as evaluation
-from v2v.cli import models, pairs, parsers, synth
+from v2v.cli import models, pairs, parsers, serve, synth
 from v2v.cli.interruption import raised_signals
 from v2v.errors import InputError, install_hint
 from v2v.runtime import compilation_cache, devices, environment
@@ -26,6 +26,7 @@ EXTRAS = {
     "apache_beam": "beam",
     "array_record": "synth",
     "etils": "synth",
+    "fastapi": "serve",
     "gcsfs": "gcs",
     "grain": "train",
     "importlib_resources": "synth",
@@ -35,9 +36,11 @@ EXTRAS = {
     "orbax": "train",
     "pyarrow": "parquet",
     "scenedetect": "captions",
+    "sqlalchemy": "serve",
     "tensorboardX": "tensorboard",
     "tensorflow_datasets": "synth",
     "tyro": "train",
+    "uvicorn": "serve",
     "wandb": "wandb",
 }
 
@@ -205,6 +208,10 @@ def _doctor(args: argparse.Namespace) -> dict:
     return run_doctor(args.model, args.lora, args.values, args.effect)
 
 
+def _serve(args: argparse.Namespace) -> dict:
+    return serve.run(args)
+
+
 def _synth(args: argparse.Namespace) -> dict:
     return synth.run(args, _bars(args))
 
@@ -245,6 +252,7 @@ COMMANDS: dict[str, Command] = {
     "words": _words,
     "models": _models,
     "doctor": _doctor,
+    "serve": _serve,
 }
 
 

@@ -12,7 +12,7 @@ from typing import NoReturn, get_args
 
 from v2v import __version__
 from v2v.cli import eval as evaluation
-from v2v.cli import models, pairs, synth
+from v2v.cli import models, pairs, serve, synth
 from v2v.config import (
     Detail,
     Guide,
@@ -196,6 +196,11 @@ def build_parser(actions: Mapping[str, Callable]) -> argparse.ArgumentParser:
         action="store_true",
         help="also load the model and try it on a few frames: whether sentence, source, mask, reference and adapter have an effect, and "
         "what its autoencoder loses (exit code 1 if one fails)",
+    )
+    serve.add_arguments(
+        add_command("serve", "edit over HTTP, from a queue that survives a crash", serve.EXAMPLES),
+        MODEL_HELP,
+        LORA_HELP,
     )
     doctor.add_argument("--values", action="store_true", help="also read every value, to find NaN")
     return parser

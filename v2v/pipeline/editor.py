@@ -37,6 +37,7 @@ from v2v.pipeline.mask_search import network_files, remove_text, search_clip
 from v2v.pipeline.model import EditingModel, TextEmbedding
 from v2v.pipeline.network_transfer import choose_upsampler
 from v2v.pipeline.pretrained import Pretrained, load_pretrained
+from v2v.pipeline.progress import Progress
 from v2v.pipeline.settings import (
     AUTO_MASK,
     ClipInput,
@@ -118,7 +119,7 @@ class EasyV2VEditor:
         *,
         output: str | Path | None = None,
         output_format: OutputFormat = DEFAULT_FORMAT,
-        progress: bool = False,
+        progress: Progress = False,
     ) -> EditResult:
         """Edit a clip; its frames are computed only while they are iterated or saved, at last at the clip's own resolution.
 
@@ -128,7 +129,7 @@ class EasyV2VEditor:
           request: the edit.
           output: the file the result is meant for, so that a format it can't have is found before sampling; nothing is written.
           output_format: its codec, quality and pixel format.
-          progress: show progress bars on stderr.
+          progress: show bars on stderr, or a function that is called (progress.py).
 
         Raises:
           InputError: invalid input that the caller can correct.
@@ -173,7 +174,7 @@ class EasyV2VEditor:
         masks_by_name: dict[str, ClipMask],
         output: str | Path | None,
         output_format: OutputFormat,
-        progress: bool,
+        progress: Progress,
     ) -> EditResult:
         """Edit a clip by one look, or by an instruction as it was typed.
 
@@ -183,7 +184,7 @@ class EasyV2VEditor:
           masks_by_name: masks of mask sources so far, to which this edit's is added.
           output: as in `edit`, like the rest.
           output_format: the format.
-          progress: show progress bars.
+          progress: as in progress.py.
         """
         model, settings = self.model, request.settings
         mask = step.mask_source or request.mask
@@ -323,7 +324,7 @@ class EasyV2VEditor:
         output: str | Path,
         *,
         output_format: OutputFormat = DEFAULT_FORMAT,
-        progress: bool = False,
+        progress: Progress = False,
         sampled: Callable[[], None] = lambda: None,
     ) -> EditResult:
         """Edit a clip and write frames to a file as they are computed: memory doesn't grow with the clip's length.
@@ -332,7 +333,7 @@ class EasyV2VEditor:
           request: the edit.
           output: the file to write.
           output_format: its codec, quality and pixel format.
-          progress: show progress bars on stderr.
+          progress: show bars on stderr, or a function that is called (progress.py).
           sampled: called once sampling has finished and writing begins.
 
         Returns:
@@ -366,7 +367,7 @@ class EasyV2VEditor:
         first_frame: PictureInput | None = None,
         context: str | Path | None = None,
         fps: float = 25.0,
-        progress: bool = False,
+        progress: Progress = False,
         **settings,
     ) -> Video:
         """Edit a clip and return it in memory; `edit_file` writes to a file instead, in constant memory.
@@ -379,7 +380,7 @@ class EasyV2VEditor:
           first_frame: the first edited frame, from which the edit goes on.
           context: stored context, of models that read one (`EditRequest.context`).
           fps: frames per second, if `video` is an array.
-          progress: show progress bars on stderr.
+          progress: show bars on stderr, or a function that is called (progress.py).
           **settings: start, end, steps, guidance, strength, seed, preserve, detail ...: the fields of `EditSettings`; `guidance_scale` and
             `num_inference_steps` are understood too.
 
@@ -406,7 +407,7 @@ class EasyV2VEditor:
         first_frame: PictureInput | None = None,
         context: str | Path | None = None,
         fps: float = 25.0,
-        progress: bool = False,
+        progress: Progress = False,
         **settings,
     ) -> Video:
         """Edit a clip and write frames to a file as they are computed; `write` does the same for an `EditRequest`.
@@ -421,7 +422,7 @@ class EasyV2VEditor:
           first_frame: the first edited frame, from which the edit goes on.
           context: stored context, of models that read one.
           fps: frames per second, if `video` is an array.
-          progress: show progress bars on stderr.
+          progress: show bars on stderr, or a function that is called (progress.py).
           **settings: the fields of `EditSettings`.
 
         Returns:
@@ -441,7 +442,7 @@ class EasyV2VEditor:
         *,
         first_frame: PictureInput | None = None,
         fps: float = generation.FRAMES_PER_SECOND,
-        progress: bool = False,
+        progress: Progress = False,
         **settings,
     ) -> Video:
         """Make a clip from a text, as the backbone does that was not taught to edit.
@@ -450,7 +451,7 @@ class EasyV2VEditor:
           prompt: what the clip shows.
           first_frame: its first frame, in any form of `EditRequest.reference`; the clip has its aspect where the model can.
           fps: frames per second.
-          progress: show a progress bar on stderr.
+          progress: show a bar on stderr, or a function that is called (progress.py).
           **settings: steps, guidance, negative, seed, window: fields of `EditSettings`.
 
         Returns:

@@ -15,8 +15,8 @@ from typing import Protocol
 import cv2
 import numpy as np
 
+from v2v.pipeline.progress import Progress, track
 from v2v.pipeline.settings import EditReport
-from v2v.pipeline.windowed import progress_bar
 from v2v.video import mask as masks
 from v2v.video.frame_sequence import StreamedFrames
 from v2v.video.video import Video
@@ -71,7 +71,7 @@ class FullResolutionFrames(StreamedFrames):
       mask: opacity of the edit, uint8 [H, W] for each frame of the clip; None for full opacity.
       report: receives the measurements.
       preserve: restore the source where the mask is 0.
-      progress: show a progress bar.
+      progress: as in progress.py.
     """
 
     clip: Video
@@ -83,7 +83,7 @@ class FullResolutionFrames(StreamedFrames):
     mask: Iterable[np.ndarray] | None
     report: EditReport
     preserve: bool = True
-    progress: bool = False
+    progress: Progress = False
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -97,7 +97,7 @@ class FullResolutionFrames(StreamedFrames):
         alphas = iter(self.mask) if self.mask else itertools.repeat(None)
         frames = zip(self.clip.frames, alphas, strict=self.mask is not None)
         with ThreadPoolExecutor(workers) as pool:
-            for t, (frame, alpha) in enumerate(progress_bar(frames, "frames", self.progress, len(self))):
+            for t, (frame, alpha) in enumerate(track(frames, "frames", self.progress, len(self))):
                 row = t - self.first
                 if 0 <= row < len(self.edit):
                     alpha = alpha if self.span[0] <= t < self.span[1] else np.zeros(frame.shape[:2], np.uint8)

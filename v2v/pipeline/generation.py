@@ -9,6 +9,7 @@ from v2v.errors import InputError, note
 from v2v.models.editor_presets import editor_rules
 from v2v.pipeline import windowed
 from v2v.pipeline.model import EditingModel, SampleRequest
+from v2v.pipeline.progress import Progress, track_steps
 from v2v.pipeline.settings import EditSettings
 from v2v.video.video import Video
 
@@ -51,7 +52,7 @@ def check_generation(model: EditingModel) -> None:
 
 
 def generate_clip(
-    model: EditingModel, inputs: GenerationInputs, settings: EditSettings, fps: float, progress: bool
+    model: EditingModel, inputs: GenerationInputs, settings: EditSettings, fps: float, progress: Progress
 ) -> Video[np.ndarray]:
     """Make one window of a clip.
 
@@ -60,7 +61,7 @@ def generate_clip(
       inputs: what the clip is made from.
       settings: steps, guidance, seed and window; the others have no meaning without a source.
       fps: frames per second of the result.
-      progress: show a progress bar.
+      progress: as in progress.py.
 
     Raises:
       InputError: an invalid window length, or values that are not finite.
@@ -76,7 +77,7 @@ def generate_clip(
     )  # fmt: skip
     (latents,) = (
         np.asarray(model.sample(sample).latents, np.float32)
-        for sample in windowed.step_progress([request], "clips", progress)
+        for sample in track_steps([request], "clips", progress)
     )
     windowed.check_finite(latents)
     return Video.from_array(np.rint(np.asarray(model.decode(latents))[0]).clip(0, 255).astype(np.uint8), fps)

@@ -6,7 +6,7 @@ Text that is found can also be removed without a model: it hides what other fram
 import itertools
 import re
 
-from v2v.pipeline.windowed import progress_bar
+from v2v.pipeline.progress import Progress, track
 from v2v.runtime import environment
 from v2v.video.segmentation.base import ClipMask, MaskSource, PartialMask
 from v2v.video.segmentation.model_files import ModelFiles
@@ -26,21 +26,21 @@ def network_files() -> ModelFiles:
     return ModelFiles(environment.cache_folder("networks"), {v.name: v.get() for v in variables})
 
 
-def search_clip(source: MaskSource, clip: Video, span: tuple[int, int], progress: bool) -> ClipMask:
+def search_clip(source: MaskSource, clip: Video, span: tuple[int, int], progress: Progress) -> ClipMask:
     """Return the mask of a clip, searched for in the edited frames alone.
 
     Args:
       source: the source.
       clip: the clip; its frames are iterated once.
       span: the edited frames, first and end.
-      progress: show a progress bar.
+      progress: as in progress.py.
 
     Raises:
       InputError: the place is in none of these frames.
     """
     first, end = span
     frames = itertools.islice(clip.frames, first, end)
-    mask = source.find(progress_bar(frames, "masks", progress, end - first))
+    mask = source.find(track(frames, "masks", progress, end - first))
     is_whole = len(mask) in (1, len(clip.frames))
     return mask if is_whole else PartialMask(mask, first, len(clip.frames))
 

@@ -6,12 +6,10 @@ cross-faded. Frames are emitted in order as soon as no later window can change t
 regardless of the clip's length.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import nullcontext
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
-from tqdm import tqdm
 
 from v2v.array_types import AnyLatents
 from v2v.config import ModelConfig
@@ -19,8 +17,8 @@ from v2v.diffusion import windows
 from v2v.errors import InputError
 from v2v.models.editor_presets import editor_rules
 from v2v.pipeline.model import EditingModel, SampleRequest
+from v2v.pipeline.progress import Progress, track_steps
 from v2v.pipeline.settings import EditSettings
-from v2v.runtime.progress import watch_progress
 from v2v.video.frame_store import FrameStore
 
 # Batches of windows that are encoded before they are sampled, and sampled before they are decoded; only latents wait.
@@ -88,7 +86,7 @@ def edit_windows(
     last: int,
     inputs: EditInputs,
     settings: EditSettings,
-    progress: bool,
+    progress: Progress,
 ) -> tuple[FrameStore, FrameStore]:
     """Edit frames first:last of `small`.
 
@@ -99,7 +97,7 @@ def edit_windows(
       last: end of the frames to edit, exclusive.
       inputs: what the edit is given.
       settings: settings of the edit.
-      progress: show a progress bar.
+      progress: as in progress.py.
 
     Returns:
       The source after the autoencoder's round trip, and the edit: frames of float32 levels.
@@ -133,7 +131,7 @@ def edit_windows(
         return z_src, np.asarray(model.encode_mask(np.broadcast_to(mask, size)))
 
     # Autoencoder and transformer take turns once for many windows, since on small devices only one of them fits.
-    for number, batch in enumerate(step_progress(batches, "windows", progress)):
+    for number, batch in enumerate(track_steps(batches, "windows", progress)):
         if not encoded:
             encoded = [encode(later) for later in batches[number : number + phase_batches]]
         z_src, z_mask = encoded.pop(0)
@@ -182,28 +180,6 @@ def check_finite(latents: AnyLatents | None) -> None:
 def window_batches(count: int, size: int) -> list[np.ndarray]:
     """Divide window indices into batches of `size`; the last is padded, so that one compilation serves clips of any length."""
     return [np.minimum(np.arange(low, low + size), count - 1) for low in range(0, count, size)]
-
-
-def progress_bar(items, unit: str, is_shown: bool, total: int | None = None):
-    """Build a progress bar on stderr."""
-    return tqdm(
-        items, total=total, unit=f" {unit}", desc=f"editing {unit}", disable=not is_shown, leave=False
-    )
-
-
-def step_progress(items: list, unit: str, is_shown: bool) -> Iterator:
-    """Iterate `items` with a progress bar that also counts the sampler's steps within an item (on CPUs: runtime/progress.py)."""
-    with progress_bar(None, unit, is_shown, len(items)) as bar:
-        for i, item in enumerate(items):
-
-            def report(done: int, total: int, i: int = i) -> None:
-                bar.n = round(i + done / total, 2)
-                bar.refresh()
-
-            with watch_progress(report) if is_shown else nullcontext():
-                yield item
-            bar.n = i + 1
-            bar.refresh()
 
 
 class _WindowJoiner:

@@ -1,0 +1,75 @@
+"""One edit that somebody asked the server for: its state, and what the HTTP interface tells of it.
+
+    queued -> in_progress -> completed | failed          queued, in_progress -> canceled
+A job whose worker ends goes back from in_progress to queued (`JobStore.claim`).
+"""
+
+import secrets
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+Status = Literal["queued", "in_progress", "completed", "failed", "canceled"]
+STATUSES: tuple[Status, ...] = get_args(Status)
+FINAL: tuple[Status, ...] = ("completed", "failed", "canceled")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One edit.
+
+    Attributes:
+      id: "video_" and 32 random hexadecimal digits; nobody guesses another's.
+      owner: name of the token it was sent with.
+      prompt: the instruction.
+      settings: fields of `EditSettings`.
+      files: names in the job's folder by role: "video", "mask", "reference", "first_frame".
+      status: where it is.
+      progress: 0 to 100.
+      stage: what the worker does, such as "windows 3 of 7"; "" before and after.
+      error: why it failed.
+      notes: what the edit noted.
+      report: settings and measurements of the finished edit.
+      webhook: address that is told once the job has ended; "" for none.
+      attempts: how often a worker has begun it.
+      created: seconds since 1970.
+      ended: seconds since 1970; 0 while it has not.
+    """
+
+    id: str
+    owner: str
+    prompt: str
+    settings: dict[str, Any]
+    files: dict[str, str]
+    status: Status = "queued"
+    progress: float = 0.0
+    stage: str = ""
+    error: str = ""
+    notes: tuple[str, ...] = ()
+    report: dict[str, Any] | None = None
+    webhook: str = ""
+    attempts: int = 0
+    created: float = 0.0
+    ended: float = 0.0
+
+    def describe(self, model: str) -> dict[str, Any]:
+        """Return what the HTTP interface tells, in the field names of OpenAI's videos."""
+        return {
+            "id": self.id,
+            "object": "video",
+            "model": model,
+            "status": self.status,
+            "progress": round(self.progress),
+            "stage": self.stage,
+            "prompt": self.prompt,
+            "settings": self.settings,
+            "created_at": int(self.created),
+            "completed_at": int(self.ended) or None,
+            "error": {"code": self.status, "message": self.error} if self.error else None,
+            "notes": list(self.notes),
+            "report": self.report,
+        }
+
+
+def new_id() -> str:
+    """Return the id of a new job."""
+    return f"video_{secrets.token_hex(16)}"

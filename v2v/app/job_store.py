@@ -1,0 +1,236 @@
+"""The queue of edits: a table in SQLite, or in any database that SQLAlchemy reaches, so that machines can share it.
+
+A job is claimed by one atomic UPDATE, with a lease that its worker renews; when a worker ends without a word (kill -9, a lost machine), the lease
+runs out and the next claim takes the job again. Every change is committed before the answer is sent: what was accepted is never lost.
+Queue libraries were tried in thought: huey and rq take a job out of the queue before it is done, and know neither owners nor progress.
+"""
+
+import dataclasses
+import json
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+import sqlalchemy.event
+import sqlalchemy.exc
+
+from v2v.app.job import FINAL, Job, Status
+from v2v.errors import InputError
+
+# Seconds that a claim lasts without being renewed.
+LEASE = 60.0
+# A job whose workers ended this often without a word is given up: it may be what ends them.
+MOST_ATTEMPTS = 3
+
+_METADATA = sa.MetaData()
+_JOBS = sa.Table(
+    "v2v_jobs",
+    _METADATA,
+    sa.Column("id", sa.String(64), primary_key=True),
+    sa.Column("owner", sa.String(200), nullable=False, index=True),
+    sa.Column("status", sa.String(20), nullable=False, index=True),
+    sa.Column("created", sa.Float(53), nullable=False, index=True),
+    sa.Column("ended", sa.Float(53), nullable=False, default=0.0),
+    sa.Column("lease_until", sa.Float(53), nullable=False, default=0.0),
+    sa.Column("worker", sa.String(200), nullable=False, default=""),
+    sa.Column("attempts", sa.Integer, nullable=False, default=0),
+    sa.Column("progress", sa.Float, nullable=False, default=0.0),
+    sa.Column("stage", sa.String(200), nullable=False, default=""),
+    # Everything else of a job, as JSON.
+    sa.Column("details", sa.Text, nullable=False),
+)
+_DETAILS = ("prompt", "settings", "files", "error", "notes", "report", "webhook")
+
+
+class JobStore:
+    """The jobs of a server.
+
+    Attributes:
+      lease: seconds that a claim lasts without being renewed.
+    """
+
+    def __init__(self, address: str, lease: float = LEASE, clock: Callable[[], float] = time.time):
+        """Open the store, and create its table where there is none.
+
+        Args:
+          address: of SQLAlchemy, such as "sqlite:///jobs.db" or "postgresql+psycopg://user@host/name".
+          lease: seconds that a claim lasts without being renewed.
+          clock: seconds since 1970.
+
+        Raises:
+          InputError: the address is malformed, its driver isn't installed, or nothing answers.
+        """
+        self.lease, self._clock = lease, clock
+        try:
+            self._engine = sa.create_engine(address, pool_pre_ping=True)
+            if self._engine.dialect.name == "sqlite":
+                sqlalchemy.event.listen(self._engine, "connect", _configure_sqlite)
+            _METADATA.create_all(self._engine)
+        except (sqlalchemy.exc.SQLAlchemyError, ModuleNotFoundError) as error:
+            text = " ".join(str(error).split())
+            raise InputError(
+                f"--store {address.split('@')[-1]}: expected a database, got: {text[:300]}; such as sqlite:///jobs.db"
+            ) from None
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._engine.dispose()
+
+    def add(self, job: Job) -> Job:
+        """Add a job to the queue; return it with its time."""
+        job = dataclasses.replace(job, created=self._clock(), status="queued")
+        with self._engine.begin() as connection:
+            connection.execute(sa.insert(_JOBS).values(**_to_row(job)))
+        return job
+
+    def find(self, id: str, owner: str | None = None) -> Job | None:
+        """Return a job; None where there is none, or it is somebody else's."""
+        query = sa.select(_JOBS).where(_JOBS.c.id == id)
+        if owner is not None:
+            query = query.where(_JOBS.c.owner == owner)
+        with self._engine.connect() as connection:
+            row = connection.execute(query).mappings().first()
+        return None if row is None else _to_job(row)
+
+    def list(self, owner: str, limit: int = 20, after: str = "", newest_first: bool = True) -> Sequence[Job]:
+        """Return the jobs of an owner.
+
+        Args:
+          owner: whose.
+          limit: most of them.
+          after: id of the job that the list goes on behind; "" for its beginning.
+          newest_first: the order.
+        """
+        query = sa.select(_JOBS).where(_JOBS.c.owner == owner)
+        if after:
+            last = self.find(after, owner)
+            if last is None:
+                return []
+            here = sa.tuple_(_JOBS.c.created, _JOBS.c.id)
+            there = sa.tuple_(sa.literal(last.created), sa.literal(last.id))
+            query = query.where(here < there if newest_first else here > there)
+        order = (_JOBS.c.created, _JOBS.c.id)
+        query = query.order_by(*(column.desc() for column in order) if newest_first else order).limit(limit)
+        with self._engine.connect() as connection:
+            return [_to_job(row) for row in connection.execute(query).mappings()]
+
+    def count(self, statuses: Sequence[Status], owner: str | None = None, since: float = 0.0) -> int:
+        """Return the number of jobs with one of some statuses, of an owner or of all, created at `since` or later."""
+        query = sa.select(sa.func.count()).where(_JOBS.c.status.in_(statuses), _JOBS.c.created >= since)
+        if owner is not None:
+            query = query.where(_JOBS.c.owner == owner)
+        with self._engine.connect() as connection:
+            return int(connection.execute(query).scalar_one())
+
+    def claim(self, worker: str) -> Job | None:
+        """Take the oldest job that waits, or whose worker has ended without a word; None where there is none.
+
+        Args:
+          worker: name of the worker, of no other.
+        """
+        while True:
+            now = self._clock()
+            waits = sa.or_(
+                _JOBS.c.status == "queued",
+                sa.and_(_JOBS.c.status == "in_progress", _JOBS.c.lease_until < now),
+            )
+            query = sa.select(_JOBS).where(waits).order_by(_JOBS.c.created, _JOBS.c.id).limit(1)
+            with self._engine.begin() as connection:
+                row = connection.execute(query).mappings().first()
+                if row is None:
+                    return None
+                job = _to_job(row)
+                # True only for the first of several workers that have read the same row.
+                mine = sa.update(_JOBS).where(_JOBS.c.id == job.id, waits, _JOBS.c.attempts == job.attempts)
+                if job.attempts >= MOST_ATTEMPTS:
+                    lost = dataclasses.replace(
+                        job,
+                        status="failed",
+                        ended=now,
+                        stage="",
+                        error=f"its worker ended {job.attempts} times without a word",
+                    )
+                    connection.execute(mine.values(**_to_row(lost)))
+                    continue
+                values = {
+                    "status": "in_progress", "worker": worker, "lease_until": now + self.lease, "attempts": job.attempts + 1,
+                    "progress": 0.0, "stage": "",
+                }  # fmt: skip
+                if connection.execute(mine.values(**values)).rowcount == 1:
+                    return dataclasses.replace(
+                        job, status="in_progress", attempts=job.attempts + 1, progress=0.0, stage=""
+                    )
+
+    def report(self, id: str, worker: str, progress: float, stage: str) -> bool:
+        """Store how far a job is and renew its lease; return whether it is still the worker's, and not canceled."""
+        values = {"progress": progress, "stage": stage[:200], "lease_until": self._clock() + self.lease}
+        with self._engine.begin() as connection:
+            return connection.execute(_of(id, worker).values(**values)).rowcount == 1
+
+    def release(self, id: str, worker: str) -> None:
+        """Give a job back to the queue: its worker stops. The attempt doesn't count."""
+        values = {
+            "status": "queued", "worker": "", "progress": 0.0, "stage": "", "attempts": _JOBS.c.attempts - 1,
+        }  # fmt: skip
+        with self._engine.begin() as connection:
+            connection.execute(_of(id, worker).values(**values))
+
+    def finish(
+        self, job: Job, worker: str, *, error: str = "", notes: Sequence[str] = (), report: dict | None = None
+    ) -> Job | None:
+        """Store the end of a job; return it, or None where it is no longer the worker's."""
+        done = dataclasses.replace(
+            job,
+            status="failed" if error else "completed",
+            progress=job.progress if error else 100.0,
+            stage="",
+            error=error,
+            notes=tuple(notes),
+            report=report,
+            ended=self._clock(),
+        )
+        with self._engine.begin() as connection:
+            stored = connection.execute(_of(job.id, worker).values(**_to_row(done))).rowcount == 1
+        return done if stored else None
+
+    def cancel(self, id: str) -> bool:
+        """Cancel a job that has not ended; return whether it had not."""
+        query = sa.update(_JOBS).where(_JOBS.c.id == id, _JOBS.c.status.in_(("queued", "in_progress")))
+        with self._engine.begin() as connection:
+            values = {"status": "canceled", "ended": self._clock(), "stage": ""}
+            return connection.execute(query.values(**values)).rowcount == 1
+
+    def delete(self, id: str) -> None:
+        """Delete a job."""
+        with self._engine.begin() as connection:
+            connection.execute(sa.delete(_JOBS).where(_JOBS.c.id == id))
+
+    def find_expired(self, before: float) -> Sequence[str]:
+        """Return the ids of jobs that ended before a time."""
+        query = sa.select(_JOBS.c.id).where(_JOBS.c.status.in_(FINAL), _JOBS.c.ended < before)
+        with self._engine.connect() as connection:
+            return list(connection.execute(query).scalars())
+
+
+def _of(id: str, worker: str) -> sa.Update:
+    """Return the update of a job that a worker has claimed."""
+    return sa.update(_JOBS).where(_JOBS.c.id == id, _JOBS.c.worker == worker, _JOBS.c.status == "in_progress")
+
+
+def _to_row(job: Job) -> dict[str, Any]:
+    values = dataclasses.asdict(job)
+    details = {name: values.pop(name) for name in _DETAILS}
+    return values | {"details": json.dumps(details)}
+
+
+def _to_job(row: Any) -> Job:
+    names = [field.name for field in dataclasses.fields(Job) if field.name not in _DETAILS]
+    details = json.loads(row["details"])
+    return Job(**{name: row[name] for name in names}, **details | {"notes": tuple(details["notes"])})
+
+
+def _configure_sqlite(connection: Any, _: Any) -> None:
+    """Let readers and a writer work at the same time, writers wait for each other, and a commit reach the disk."""
+    for pragma in ("journal_mode=WAL", "busy_timeout=30000", "synchronous=FULL"):
+        connection.execute(f"PRAGMA {pragma}")

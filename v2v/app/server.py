@@ -1,0 +1,302 @@
+"""The HTTP interface, in the manner of OpenAI's videos: create, poll, fetch, delete, and a webhook at the end.
+
+    POST   /v1/videos                multipart: video, prompt, optionally mask, reference, first_frame (files), settings, webhook
+    GET    /v1/videos                the sender's jobs, newest first: limit, after, order
+    GET    /v1/videos/ID             one job
+    GET    /v1/videos/ID/content     the edited clip, once the job is completed
+    POST   /v1/videos/ID/cancel      ends it; DELETE /v1/videos/ID also deletes its files
+    GET    /healthz                  {"status": "ok"}, without a token
+/openapi.json describes it. Errors are {"error": {"message", "type", "code"}}: 400 bad input, 401 no token, 403 another site's page, 404 no such
+job of the sender's, 409 not completed, 413 too large, 429 too many (with Retry-After), 507 no disk left.
+"""
+
+import asyncio
+import contextlib
+import shutil
+import time
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+import anyio.to_thread
+from fastapi import FastAPI, Request
+from fastapi.responses import FileResponse, JSONResponse
+from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException as StarletteError
+from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from v2v import __version__
+from v2v.app.access import DEFAULT_LIMITS, Limits, Tokens
+from v2v.app.job import Job, Status, new_id
+from v2v.app.job_files import ROLES, JobFiles
+from v2v.app.job_store import JobStore
+from v2v.app.uploads import LimitError, check_clip, read_prompt, read_settings
+from v2v.errors import InputError
+
+# Seconds between deletions of what has expired.
+_CLEANUP = 60.0
+_MOST_FIELDS = 40
+_MOST_LISTED = 100
+_UNFINISHED: tuple[Status, ...] = ("queued", "in_progress")
+_ANY: tuple[Status, ...] = (*_UNFINISHED, "completed", "failed", "canceled")
+
+
+class ApiError(Exception):
+    """An answer that is an error."""
+
+    def __init__(self, status: int, code: str, message: str, retry_after: int = 0):
+        """Make one.
+
+        Args:
+          status: HTTP status.
+          code: short name for programs.
+          message: for people.
+          retry_after: seconds after which it may go well; 0 for never.
+        """
+        super().__init__(message)
+        self.status, self.code, self.message, self.retry_after = status, code, message, retry_after
+
+    def answer(self) -> JSONResponse:
+        """Return the answer."""
+        kind = "server_error" if self.status >= 500 else "invalid_request_error"
+        headers = {"Retry-After": str(self.retry_after)} if self.retry_after else None
+        body = {"error": {"message": self.message, "type": kind, "code": self.code}}
+        return JSONResponse(body, self.status, headers)
+
+
+def build_server(
+    store: JobStore,
+    files: JobFiles,
+    *,
+    model: str,
+    tokens: Tokens,
+    limits: Limits = DEFAULT_LIMITS,
+    webhook_hosts: Sequence[str] = (),
+    origins: Sequence[str] = (),
+) -> FastAPI:
+    """Return the application.
+
+    Args:
+      store: the queue.
+      files: the jobs' files.
+      model: name of the model that workers use.
+      tokens: who may use it.
+      limits: how much.
+      webhook_hosts: hosts that may be told of ends; none by default, since a webhook is a request from inside.
+      origins: web pages of other origins that may use it from a browser.
+    """
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        task = asyncio.create_task(_delete_expired(store, files, limits))
+        yield
+        task.cancel()
+
+    app = FastAPI(title="v2v", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
+    app.add_middleware(_LimitedBody, limit=limits.upload_bytes)
+    if origins:
+        app.add_middleware(
+            CORSMiddleware, allow_origins=list(origins), allow_methods=["*"], allow_headers=["Authorization"]
+        )
+
+    @app.exception_handler(ApiError)
+    async def answer_error(request: Request, error: ApiError) -> JSONResponse:
+        return error.answer()
+
+    @app.exception_handler(InputError)
+    async def answer_bad_input(request: Request, error: InputError) -> JSONResponse:
+        status, code = (413, "too_large") if isinstance(error, LimitError) else (400, "bad_input")
+        return ApiError(status, code, " ".join(str(error).split())).answer()
+
+    @app.exception_handler(StarletteError)
+    async def answer_http_error(request: Request, error: StarletteError) -> JSONResponse:
+        return ApiError(error.status_code, "bad_request", str(error.detail)).answer()
+
+    def identify(request: Request) -> str:
+        """Return who sends a request."""
+        origin = request.headers.get("origin")
+        if origin and origin not in origins and urlsplit(origin).netloc != request.headers.get("host"):
+            raise ApiError(403, "wrong_origin", f"pages of {origin} may not use this server; see --cors")
+        owner = tokens.find_owner(request.headers.get("authorization"))
+        if owner is None:
+            raise ApiError(401, "no_token", 'expected the header "Authorization: Bearer TOKEN"')
+        return owner
+
+    def find_job(id: str, owner: str) -> Job:
+        job = store.find(id, owner)
+        if job is None:
+            raise ApiError(404, "not_found", f"no job {id[:80]}")
+        return job
+
+    @app.get("/healthz")
+    def tell_health() -> dict[str, Any]:
+        """Tell whether the store answers."""
+        return {"status": "ok", "model": model, "waiting": store.count(("queued",))}
+
+    @app.post("/v1/videos")
+    async def create(request: Request) -> dict[str, Any]:
+        """Send a clip to be edited."""
+        owner = identify(request)
+        await anyio.to_thread.run_sync(check_room, owner, int(request.headers.get("content-length") or 0))
+        id = new_id()
+        try:
+            async with request.form(max_files=len(ROLES), max_fields=_MOST_FIELDS) as form:
+                texts, uploads = _split_form(form.multi_items())
+                job = await anyio.to_thread.run_sync(accept, id, owner, texts, uploads)
+        except BaseException:
+            files.delete(id)
+            raise
+        return job.describe(model)
+
+    def check_room(owner: str, size: int) -> None:
+        if store.count(_UNFINISHED, owner) >= limits.waiting:
+            raise ApiError(
+                429, "too_many_jobs", f"{limits.waiting} of your jobs have not ended; wait for one", 10
+            )
+        if store.count(_ANY, owner, time.time() - 60) >= limits.per_minute:
+            raise ApiError(429, "too_fast", f"expected at most {limits.per_minute} jobs a minute", 30)
+        if files.bytes_used() + size > limits.disk_bytes:
+            raise ApiError(
+                507, "disk_full", "the server's disk is full; delete jobs, or come again later", 600
+            )
+
+    def accept(id: str, owner: str, texts: dict[str, str], uploads: dict[str, UploadFile]) -> Job:
+        prompt, webhook = read_prompt(texts.pop("prompt", None)), texts.pop("webhook", "")
+        if texts.pop("model", model) != model:
+            raise InputError(f"model: this server has {model}; leave it out")
+        address = urlsplit(webhook)
+        if webhook and (address.scheme not in ("http", "https") or address.hostname not in webhook_hosts):
+            raise InputError("webhook: this server tells no such address; see --webhook-host")
+        settings = read_settings(texts)
+        if "video" not in uploads:
+            raise InputError("video: expected the clip as a file, got none")
+        if "mask" in uploads and "mask" in settings:
+            raise InputError("mask: expected a file or a name, got both")
+        files.folder(id).mkdir(mode=0o700)
+        names, notes = {}, []
+        for role, upload in uploads.items():
+            path = files.upload_path(id, role, upload.filename or "")
+            with open(path, "xb") as target:
+                shutil.copyfileobj(upload.file, target, 1 << 20)
+            notes += check_clip(path, role, limits)
+            names[role] = path.name
+        return store.add(Job(id, owner, prompt, settings, names, notes=tuple(notes), webhook=webhook))
+
+    @app.get("/v1/videos")
+    def list_jobs(request: Request, limit: int = 20, after: str = "", order: str = "desc") -> dict[str, Any]:
+        """List the sender's jobs."""
+        owner = identify(request)
+        if not 1 <= limit <= _MOST_LISTED or order not in ("asc", "desc"):
+            raise InputError(f"expected limit=1..{_MOST_LISTED} and order=asc or desc")
+        jobs = store.list(owner, limit + 1, after, order == "desc")
+        shown = [job.describe(model) for job in jobs[:limit]]
+        return {
+            "object": "list",
+            "data": shown,
+            "has_more": len(jobs) > limit,
+            "first_id": shown[0]["id"] if shown else None,
+            "last_id": shown[-1]["id"] if shown else None,
+        }
+
+    @app.get("/v1/videos/{id}")
+    def tell(id: str, request: Request) -> dict[str, Any]:
+        """Tell how far a job is."""
+        return find_job(id, identify(request)).describe(model)
+
+    @app.get("/v1/videos/{id}/content")
+    def fetch(id: str, request: Request) -> FileResponse:
+        """Send the edited clip."""
+        job = find_job(id, identify(request))
+        if job.status != "completed":
+            raise ApiError(
+                409, "not_completed", f"the job is {job.status}", 5 if job.status in _UNFINISHED else 0
+            )
+        path = files.output(id)
+        if not path.is_file():
+            raise ApiError(404, "expired", "the clip has been deleted")
+        return FileResponse(path, media_type="video/mp4", filename=f"{id}.mp4")
+
+    @app.post("/v1/videos/{id}/cancel")
+    def cancel(id: str, request: Request) -> dict[str, Any]:
+        """Cancel a job; one that has ended stays as it is."""
+        owner = identify(request)
+        find_job(id, owner)
+        store.cancel(id)
+        return find_job(id, owner).describe(model)
+
+    @app.delete("/v1/videos/{id}")
+    def delete(id: str, request: Request) -> dict[str, Any]:
+        """Cancel a job and delete all of it."""
+        find_job(id, identify(request))
+        store.cancel(id)
+        store.delete(id)
+        files.delete(id)
+        return {"id": id, "object": "video.deleted", "deleted": True}
+
+    return app
+
+
+def _split_form(
+    items: Sequence[tuple[str, UploadFile | str]],
+) -> tuple[dict[str, str], dict[str, UploadFile]]:
+    """Return the texts and the files of a form.
+
+    Raises:
+      InputError: a field given twice, a file of an unknown role, or a text where a file is needed.
+    """
+    texts: dict[str, str] = {}
+    uploads: dict[str, UploadFile] = {}
+    for name, value in items:
+        if name in texts or name in uploads:
+            raise InputError(f"{name[:80]}: expected once, got it twice")
+        if isinstance(value, str):
+            if name in ROLES and name != "mask":
+                raise InputError(f"{name}: expected a file, got a text")
+            texts[name] = value
+        elif name in ROLES:
+            uploads[name] = value
+        else:
+            raise InputError(f"{name[:80]}: no such file; known are {', '.join(ROLES)}")
+    return texts, uploads
+
+
+async def _delete_expired(store: JobStore, files: JobFiles, limits: Limits) -> None:
+    """Delete jobs that ended long ago, now and then."""
+
+    def delete() -> None:
+        for id in store.find_expired(time.time() - limits.keep_seconds):
+            store.delete(id)
+            files.delete(id)
+
+    while True:
+        await anyio.to_thread.run_sync(delete)
+        await asyncio.sleep(_CLEANUP)
+
+
+class _LimitedBody:
+    """Middleware that refuses requests whose body is too large, whether they say so or not."""
+
+    def __init__(self, app: ASGIApp, limit: int):
+        self._app, self._limit = app, limit
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        error = ApiError(413, "too_large", f"expected at most {self._limit / 2**20:.0f} MiB in one request")
+        length = dict(scope["headers"]).get(b"content-length", b"0")
+        if not length.isdigit() or int(length) > self._limit:
+            await error.answer()(scope, receive, send)
+            return
+        total = 0
+
+        async def receive_limited() -> Message:
+            nonlocal total
+            message = await receive()
+            total += len(message.get("body", b""))
+            if total > self._limit:
+                raise error
+            return message
+
+        await self._app(scope, receive_limited, send)
