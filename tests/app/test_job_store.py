@@ -77,8 +77,8 @@ def test_a_job_whose_worker_is_silent_is_taken_again(store, clock):
     second = store.claim("b")
     assert second is not None and second.attempts == 2 and second.progress == 0
     # What the first one still says counts no more.
-    assert not store.report(id, "a", 90, "") and store.finish(first, "a") is None
-    assert store.finish(second, "b", report={"seed": 3}) is not None
+    assert not store.report(id, "a", 90, "") and store.end(first, "a") is None
+    assert store.end(second, "b", report={"seed": 3}) is not None
     done = store.find(id)
     assert done is not None and (done.status, done.progress, done.report) == ("completed", 100, {"seed": 3})
 
@@ -110,7 +110,7 @@ def test_a_canceled_job_is_nobodys(store):
     claimed = store.claim("a")
     assert claimed is not None and claimed.id == running.id
     assert store.cancel(running.id) and not store.report(running.id, "a", 50, "")
-    assert store.finish(claimed, "a") is None
+    assert store.end(claimed, "a") is None
     after = store.find(running.id)
     assert after is not None and after.status == "canceled" and store.claim("a") is None
 
@@ -137,7 +137,7 @@ def test_owners_see_their_own_page_by_page(store, clock):
 def test_ended_jobs_expire(store, clock):
     waiting, ended = store.add(job()), store.add(job())
     store.cancel(ended.id)
-    assert store.find_expired(before=clock.now + 1) == [ended.id]
+    assert store.find_expired(deadline=clock.now + 1) == [ended.id]
     store.delete(ended.id)
     assert store.find(ended.id) is None and store.find(waiting.id) is not None
 

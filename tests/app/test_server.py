@@ -124,6 +124,18 @@ def test_jobs_of_others_are_closed(service, clip):
     assert service.http.get("/healthz", headers={"Authorization": ""}).json()["status"] == "ok"
 
 
+def test_jobs_are_listed_page_by_page(service, clip):
+    ids = [service.send(clip).json()["id"] for _ in range(3)]
+    first = service.http.get("/v1/videos", params={"limit": 2, "order": "asc"}).json()
+    assert [job["id"] for job in first["data"]] == ids[:2] and first["has_more"]
+    second = service.http.get(
+        "/v1/videos", params={"limit": 2, "order": "asc", "after": first["last_id"]}
+    ).json()
+    assert [job["id"] for job in second["data"]] == ids[2:] and not second["has_more"]
+    for wrong in ({"limit": 0}, {"limit": 1000}, {"order": "up"}):
+        assert service.http.get("/v1/videos", params=wrong).status_code == 400
+
+
 def test_pages_of_other_origins(tmp_path, clip):
     service = Service(tmp_path, origins=["https://friend.example"])
     answers = {

@@ -56,9 +56,11 @@ class Tokens:
         scheme, _, token = (authorization or "").partition(" ")
         if scheme.lower() != "bearer":
             return None
-        sent = token.strip().encode()
+        token_bytes = token.strip().encode()
         # Every token is compared, and each in the same time.
-        matches = [name for known, name in self.names.items() if hmac.compare_digest(known.encode(), sent)]
+        matches = [
+            name for other, name in self.names.items() if hmac.compare_digest(other.encode(), token_bytes)
+        ]
         return matches[0] if matches else None
 
 

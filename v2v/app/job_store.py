@@ -93,23 +93,23 @@ class JobStore:
             row = connection.execute(query).mappings().first()
         return None if row is None else _to_job(row)
 
-    def list(self, owner: str, limit: int = 20, after: str = "", newest_first: bool = True) -> Sequence[Job]:
+    def list(self, owner: str, limit: int = 20, cursor: str = "", newest_first: bool = True) -> Sequence[Job]:
         """Return the jobs of an owner.
 
         Args:
           owner: whose.
           limit: most of them.
-          after: id of the job that the list goes on behind; "" for its beginning.
+          cursor: id of the job that the list goes on behind; "" for its beginning.
           newest_first: the order.
         """
         query = sa.select(_JOBS).where(_JOBS.c.owner == owner)
-        if after:
-            last = self.find(after, owner)
+        if cursor:
+            last = self.find(cursor, owner)
             if last is None:
                 return []
-            here = sa.tuple_(_JOBS.c.created, _JOBS.c.id)
-            there = sa.tuple_(sa.literal(last.created), sa.literal(last.id))
-            query = query.where(here < there if newest_first else here > there)
+            position = sa.tuple_(_JOBS.c.created, _JOBS.c.id)
+            last_position = sa.tuple_(sa.literal(last.created), sa.literal(last.id))
+            query = query.where(position < last_position if newest_first else position > last_position)
         order = (_JOBS.c.created, _JOBS.c.id)
         query = query.order_by(*(column.desc() for column in order) if newest_first else order).limit(limit)
         with self._engine.connect() as connection:
@@ -130,10 +130,10 @@ class JobStore:
           worker: name of the worker, of no other.
         """
         while True:
-            now = self._clock()
+            time_now = self._clock()
             waits = sa.or_(
                 _JOBS.c.status == "queued",
-                sa.and_(_JOBS.c.status == "in_progress", _JOBS.c.lease_until < now),
+                sa.and_(_JOBS.c.status == "in_progress", _JOBS.c.lease_until < time_now),
             )
             query = sa.select(_JOBS).where(waits).order_by(_JOBS.c.created, _JOBS.c.id).limit(1)
             with self._engine.begin() as connection:
@@ -147,14 +147,14 @@ class JobStore:
                     lost = dataclasses.replace(
                         job,
                         status="failed",
-                        ended=now,
+                        ended=time_now,
                         stage="",
                         error=f"its worker ended {job.attempts} times without a word",
                     )
                     connection.execute(mine.values(**_to_row(lost)))
                     continue
                 values = {
-                    "status": "in_progress", "worker": worker, "lease_until": now + self.lease, "attempts": job.attempts + 1,
+                    "status": "in_progress", "worker": worker, "lease_until": time_now + self.lease, "attempts": job.attempts + 1,
                     "progress": 0.0, "stage": "",
                 }  # fmt: skip
                 if connection.execute(mine.values(**values)).rowcount == 1:
@@ -176,7 +176,7 @@ class JobStore:
         with self._engine.begin() as connection:
             connection.execute(_of(id, worker).values(**values))
 
-    def finish(
+    def end(
         self, job: Job, worker: str, *, error: str = "", notes: Sequence[str] = (), report: dict | None = None
     ) -> Job | None:
         """Store the end of a job; return it, or None where it is no longer the worker's."""
@@ -206,9 +206,9 @@ class JobStore:
         with self._engine.begin() as connection:
             connection.execute(sa.delete(_JOBS).where(_JOBS.c.id == id))
 
-    def find_expired(self, before: float) -> Sequence[str]:
+    def find_expired(self, deadline: float) -> Sequence[str]:
         """Return the ids of jobs that ended before a time."""
-        query = sa.select(_JOBS.c.id).where(_JOBS.c.status.in_(FINAL), _JOBS.c.ended < before)
+        query = sa.select(_JOBS.c.id).where(_JOBS.c.status.in_(FINAL), _JOBS.c.ended < deadline)
         with self._engine.connect() as connection:
             return list(connection.execute(query).scalars())
 

@@ -15,11 +15,11 @@ import contextlib
 import shutil
 import time
 from collections.abc import AsyncIterator, Sequence
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 import anyio.to_thread
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Query, Request
 from fastapi.responses import FileResponse, JSONResponse
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException as StarletteError
@@ -184,19 +184,24 @@ def build_server(
         return store.add(Job(id, owner, prompt, settings, names, notes=tuple(notes), webhook=webhook))
 
     @app.get("/v1/videos")
-    def list_jobs(request: Request, limit: int = 20, after: str = "", order: str = "desc") -> dict[str, Any]:
+    def list_jobs(
+        request: Request,
+        limit: int = 20,
+        cursor: Annotated[str, Query(alias="after")] = "",
+        order: str = "desc",
+    ) -> dict[str, Any]:
         """List the sender's jobs."""
         owner = identify(request)
         if not 1 <= limit <= _MOST_LISTED or order not in ("asc", "desc"):
             raise InputError(f"expected limit=1..{_MOST_LISTED} and order=asc or desc")
-        jobs = store.list(owner, limit + 1, after, order == "desc")
-        shown = [job.describe(model) for job in jobs[:limit]]
+        jobs = store.list(owner, limit + 1, cursor, order == "desc")
+        entries = [job.describe(model) for job in jobs[:limit]]
         return {
             "object": "list",
-            "data": shown,
+            "data": entries,
             "has_more": len(jobs) > limit,
-            "first_id": shown[0]["id"] if shown else None,
-            "last_id": shown[-1]["id"] if shown else None,
+            "first_id": entries[0]["id"] if entries else None,
+            "last_id": entries[-1]["id"] if entries else None,
         }
 
     @app.get("/v1/videos/{id}")

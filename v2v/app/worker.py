@@ -78,7 +78,7 @@ class Worker:
                 result = self._editor.write(
                     self._files.request(job), self._files.output(job.id), progress=self._reporter(job)
                 )
-            ended = self._store.finish(job, self.name, notes=notes, report=dict(result.report))
+            ended = self._store.end(job, self.name, notes=notes, report=dict(result.report))
         except JobLostError:
             logger.info("%s is left: canceled, or done by another worker", job.id)
             return
@@ -86,11 +86,11 @@ class Worker:
             self._store.release(job.id, self.name)
             return
         except InputError as error:
-            ended = self._store.finish(job, self.name, error=self._hide_paths(str(error)), notes=notes)
+            ended = self._store.end(job, self.name, error=self._hide_paths(str(error)), notes=notes)
         except Exception as error:  # whatever an edit raises, the worker goes on with the next
             logger.exception("%s failed", job.id)
             text = f"{type(error).__name__}: the edit failed; the server's log says where"
-            ended = self._store.finish(job, self.name, error=text, notes=notes)
+            ended = self._store.end(job, self.name, error=text, notes=notes)
         if ended is not None and ended.webhook:
             threading.Thread(target=call_webhook, args=(ended, self._model), daemon=True).start()
 
