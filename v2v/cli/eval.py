@@ -7,6 +7,7 @@ before a request is run, because `v2v --help` calls `add_arguments`.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import json
 import logging
@@ -99,6 +100,7 @@ class SweepRequest:
       thresholds: bounds of means that fail the command.
       max_calls: greatest number of requests to judges; None for no limit.
       prices: dollars for a million tokens of requests to judges and of their answers; None where not stated.
+      is_shared: whether other processes run the same sweep with the same cache, and do their part of the work.
     """
 
     file: Path
@@ -117,6 +119,7 @@ class SweepRequest:
     thresholds: Sequence[Threshold] = ()
     max_calls: int | None = None
     prices: tuple[float, float] | None = None
+    is_shared: bool = False
 
 
 @dataclass(frozen=True)
@@ -220,6 +223,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--fresh", action="append", default=[], choices=WORK, help="do finished work anew: edits, scores computed here, or answers of judges; may be repeated")  # fmt: skip
     parser.add_argument("--any-code", action="store_true", help="use finished work also where the code of editor or metric has changed since; the plan says of which commits it is")  # fmt: skip
     parser.add_argument("--shard", default="", metavar="I/N", help="do only the Ith of N parts of the items, 1/N to N/N, without results and report; N processes share one --cache, a last run without --shard collects")  # fmt: skip
+    parser.add_argument("--shared", action="store_true", help="share the work with other processes, on this machine or others, that run the same command with the same folders: nothing is done twice, what a killed one left is taken over, and each ends with the whole result")  # fmt: skip
     parser.add_argument("--report-only", action="store_true", help="do nothing anew: write results and report of what is finished, such as after a stop")  # fmt: skip
     parser.add_argument("--fail-under", action="append", default=[], metavar="COLUMN=VALUE", help="exit with 1 if the mean of a column is below the value for any method, such as success=0.8; METHOD:COLUMN=VALUE for one method; may be repeated")  # fmt: skip
     parser.add_argument("--fail-over", action="append", default=[], metavar="COLUMN=VALUE", help="likewise, if it is above the value")  # fmt: skip
@@ -264,6 +268,10 @@ def parse_request(args: argparse.Namespace, progress: bool) -> EvalRequest:
         if len(args.what) < 3:
             raise InputError("eval votes: expected the study's key and at least one file of votes")
         return VotesRequest(Path(args.what[1]), [Path(file) for file in args.what[2:]], out)
+    if args.shared and args.fresh:
+        raise InputError(
+            "--shared: can't be combined with --fresh, as each process would do all anew; use another --cache"
+        )
     if len(args.what) != 1:
         raise InputError(f"eval: expected one sweep, got {len(args.what)} words: {' '.join(args.what)}")
     if out.exists() and not out.is_dir():
@@ -289,6 +297,7 @@ def parse_request(args: argparse.Namespace, progress: bool) -> EvalRequest:
         ),
         _parse_max_calls(args.max_calls),
         _parse_prices(args.price),
+        args.shared,
     )
 
 
@@ -396,6 +405,7 @@ def _run_sweep(request: SweepRequest) -> dict[str, Any]:
     from v2v.evaluation.cache import SweepCache, write_text_atomically
     from v2v.evaluation.json_values import to_json_values
     from v2v.evaluation.sweep import report, results, runner, sweep, text_tables
+    from v2v.evaluation.sweep.claims import WorkClaims
 
     begin, out = time.perf_counter(), request.out
     cache = SweepCache(request.cache or out / "cache", any_code=request.any_code, fresh=request.fresh)
@@ -411,9 +421,15 @@ def _run_sweep(request: SweepRequest) -> dict[str, Any]:
     if request.plan_only:
         output = f"{plan.edits} edits, {plan.calls} judge calls"
         return {"output": output, "exit": 0, "plan": plan.to_json()}
-    with _Bars(plan, request.progress) as tick:
+    claims = WorkClaims(cache.folder / "claims") if request.is_shared else None
+    with _Bars(plan, request.progress) as tick, claims or contextlib.nullcontext():
         run = runner.run_sweep(
-            definition, cache, tick, only_finished=request.only_finished, max_calls=request.max_calls
+            definition,
+            cache,
+            tick,
+            only_finished=request.only_finished,
+            max_calls=request.max_calls,
+            claims=claims,
         )
     usage = _judge_usage(definition, request.prices)
     has_no_output = all(output.path is None for output in run.outputs.values())

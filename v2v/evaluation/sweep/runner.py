@@ -14,13 +14,14 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from v2v.errors import InputError, collect_notes
 from v2v.evaluation.cache import FinishedWork, SweepCache
 from v2v.evaluation.items import Item
 from v2v.evaluation.metrics.base import Case, Metric, ScoringError, missing_fields
 from v2v.evaluation.metrics.clips import editor_input
+from v2v.evaluation.sweep.claims import WorkClaims, share_work
 from v2v.evaluation.sweep.methods import EditingMethod, FinishedResults, Method, VideoEditor
 from v2v.evaluation.sweep.sweep import (
     Sweep,
@@ -120,6 +121,7 @@ def run_sweep(
     *,
     only_finished: bool = False,
     max_calls: int | None = None,
+    claims: WorkClaims | None = None,
 ) -> SweepRun:
     """Compute all edits and scores that are not cached.
 
@@ -130,12 +132,13 @@ def run_sweep(
       only_finished: compute none, but collect those that are cached; the others are unscored.
       max_calls: greatest number of requests to judges, repeated ones included; None for no limit. Items for which they don't suffice are
         unscored.
+      claims: claims of this process, where several run the same sweep with one cache; each then returns the work of all. None where it is alone.
 
     Raises:
       InputError: a model or adapter that isn't there. Failures of single items are recorded, not raised.
     """
     run = SweepRun(sweep)
-    _run_edits(run, cache, tick, only_finished)
+    _run_edits(run, cache, tick, only_finished, claims)
     active = []
     for metric in sweep.metrics:
         reason = metric.missing()
@@ -143,14 +146,16 @@ def run_sweep(
             run.skipped_metrics[metric.name] = reason
         else:
             active.append(metric)
-    for method in sweep.methods:
-        for item in sweep.benchmark.items:
-            local = [m for m in active if not m.calls]
+    local = [m for m in active if not m.calls]
+    if claims is None or only_finished:
+        for method, item in _method_items(sweep):
             _score_output(run, method, item, local, cache, tick, only_finished)
+    else:
+        _share_scores(run, local, cache, tick, claims)
     budget = _CallBudget(max_calls)
     for metric in active:
         if metric.calls:
-            _score_remotely(run, metric, cache, tick, only_finished, budget)
+            _score_remotely(run, metric, cache, tick, only_finished, budget, claims)
     return run
 
 
@@ -175,7 +180,13 @@ class _CallBudget:
             self._remaining += count
 
 
-def _run_edits(run: SweepRun, cache: SweepCache, tick: ProgressCallback, only_finished: bool) -> None:
+def _run_edits(
+    run: SweepRun,
+    cache: SweepCache,
+    tick: ProgressCallback,
+    only_finished: bool,
+    claims: WorkClaims | None,
+) -> None:
     sweep = run.sweep
     for method in sweep.methods:
         if isinstance(method, FinishedResults):
@@ -206,11 +217,97 @@ def _run_edits(run: SweepRun, cache: SweepCache, tick: ProgressCallback, only_fi
             run.outputs[method.name, item.id] = output
             tick("edit")
     for work in remaining.values():
+        if claims is not None:
+            _share_edits(run, work, cache, tick, claims)
+            continue
         editor = work[0][0].open()
         for method, item in work:
             run.outputs[method.name, item.id] = _edit(editor, method, item, cache)
             tick("edit")
         del editor
+
+
+def _share_edits(
+    run: SweepRun,
+    tasks: list[tuple[EditingMethod, Item]],
+    cache: SweepCache,
+    tick: ProgressCallback,
+    claims: WorkClaims,
+) -> None:
+    """Do the edits of one editor together with other processes; it is loaded when there is one to do."""
+    editors: list[VideoEditor] = []
+    numbers = range(len(tasks))
+
+    def key(number: int) -> Any:
+        method, item = tasks[number]
+        return ["edit", method.key(item, cache), method.editor_code()]
+
+    def find(number: int) -> EditOutput | None:
+        edit = find_edit(*tasks[number], cache)
+        if edit is not None:
+            return _cached_output(edit, cache)
+        failure = claims.load_failure(key(number))
+        return EditOutput(**failure) if failure else None
+
+    def work(number: int) -> EditOutput:
+        method, item = tasks[number]
+        if not editors:
+            editors.append(method.open())
+        output = _edit(editors[0], method, item, cache)
+        if output.path is None:
+            claims.store_failure(key(number), {"reason": output.reason, "is_refused": output.is_refused})
+        return output
+
+    for number, output in share_work(claims, numbers, key, find, work):
+        method, item = tasks[number]
+        run.outputs[method.name, item.id] = output
+        tick("edit")
+
+
+def _share_scores(
+    run: SweepRun, metrics: list[Metric], cache: SweepCache, tick: ProgressCallback, claims: WorkClaims
+) -> None:
+    """Compute the local scores together with other processes, an output at a time."""
+    tasks = [*_method_items(run.sweep)]
+    names = [metric.name for metric in metrics]
+
+    def key(number: int) -> Any:
+        method, item = tasks[number]
+        return ["scores", run.outputs[method.name, item.id].sha256, item.id, run.sweep.benchmark.name, names]
+
+    def find(number: int) -> int | None:
+        _score_output(run, *tasks[number], metrics, cache, lambda what: None, only_finished=True)
+        failure = claims.load_failure(key(number)) or {}
+        results = _results_of(run, *tasks[number], metrics)
+        for metric, result in results.items():
+            if result.reason == NOT_DONE and metric in failure:
+                results[metric] = MetricResult("unscored", **failure[metric])
+        run.results.update({(*_names(*tasks[number]), metric): r for metric, r in results.items()})
+        return None if any(r.reason == NOT_DONE for r in results.values()) else number
+
+    def work(number: int) -> int:
+        _score_output(run, *tasks[number], metrics, cache, lambda what: None, only_finished=False)
+        failures = {
+            metric: {"reason": result.reason, "notes": result.notes}
+            for metric, result in _results_of(run, *tasks[number], metrics).items()
+            if result.status == "unscored"
+        }
+        if failures:
+            claims.store_failure(key(number), failures)
+        return number
+
+    for _ in share_work(claims, range(len(tasks)), key, find, work):
+        for _ in metrics:
+            tick("score")
+
+
+def _names(method: Method, item: Item) -> tuple[str, str]:
+    return method.name, item.id
+
+
+def _results_of(run: SweepRun, method: Method, item: Item, metrics: list[Metric]) -> dict[str, MetricResult]:
+    """Return the results of one output by metric."""
+    return {metric.name: run.results[method.name, item.id, metric.name] for metric in metrics}
 
 
 def _edit(editor: VideoEditor, method: EditingMethod, item: Item, cache: SweepCache) -> EditOutput:
@@ -351,20 +448,36 @@ def _score_remotely(
     tick: ProgressCallback,
     only_finished: bool,
     budget: _CallBudget,
+    claims: WorkClaims | None,
 ) -> None:
     largest = metric.most_calls or metric.calls
 
     def score(method: Method, item: Item) -> None:
         output = run.outputs[method.name, item.id]
         case = Case(item, output.path) if output.path else None
-        # Cached scores and failed edits ask nothing.
-        result = _score(metric, item, output, case, cache, only_finished=True)
-        if result.reason == NOT_DONE and not only_finished:
-            if budget.reserve(largest):
-                result = _score(metric, item, output, case, cache, only_finished=False)
-                budget.give_back(largest - int(result.notes.get("asked", largest)))
-            else:
-                result = MetricResult("unscored", reason=NOT_ASKED)
+        key = ["judge", metric.name, output.sha256, item.id, run.sweep.benchmark.name]
+
+        def find(_: int) -> MetricResult | None:
+            # Cached scores and failed edits ask nothing.
+            result = _score(metric, item, output, case, cache, only_finished=True)
+            failure = claims.load_failure(key) if claims and result.reason == NOT_DONE else None
+            if failure:
+                return MetricResult("unscored", **failure)
+            return None if result.reason == NOT_DONE and not only_finished else result
+
+        def ask(_: int) -> MetricResult:
+            if not budget.reserve(largest):
+                return MetricResult("unscored", reason=NOT_ASKED)
+            result = _score(metric, item, output, case, cache, only_finished=False)
+            budget.give_back(largest - int(result.notes.get("asked", largest)))
+            if claims and result.status == "unscored":
+                claims.store_failure(key, {"reason": result.reason, "notes": result.notes})
+            return result
+
+        if claims is None:
+            result = find(0) or ask(0)
+        else:
+            result = next(answer for _, answer in share_work(claims, (0,), lambda _: key, find, ask))
         run.results[method.name, item.id, metric.name] = result
         tick("call")
 
