@@ -143,6 +143,11 @@ function plots(c) {
   const timed = D.methods.filter((m) => costs[m.name] && costs[m.name].median > 0 && cellOf(c.name, m.name, "all").mean !== null);
   $("plots").replaceChildren(...(timed.length > 1 ? [scatter(c, timed)] : []), ...axes.filter((a) => new Set(D.methods.map((m) => m.axes[a])).size > 1).map((axis) => plot(c, axis, axes)));
 }
+/** A name as a plot has room for it; its dot tells the whole. */
+function label(name) {
+  return name.length > 24 ? name.slice(0, 23) + "…" : name;
+}
+
 function svg(tag, attributes, text) {
   const made = document.createElementNS("http://www.w3.org/2000/svg", tag);
   for (const [k, v] of Object.entries(attributes)) made.setAttribute(k, v);
@@ -169,7 +174,7 @@ function scatter(c, methods) {
     if (p.low !== null) made.append(svg("line", { x1: X(p.x), x2: X(p.x), y1: Y(p.low), y2: Y(p.high), stroke: "var(--accent)", opacity: 0.6 }));
     const dot = svg("circle", { cx: X(p.x), cy: Y(p.mean), r: 4, fill: "var(--accent)" }); dot.append(svg("title", {}, `${p.name}: ${number(p.mean, c)} ${span(p, c)}, ${p.seconds.toPrecision(3)} s`));
     const near = X(p.x) > W - 120;
-    made.append(dot, svg("text", { x: X(p.x) + (near ? -7 : 7), y: Y(p.mean) - 6, "text-anchor": near ? "end" : "start" }, p.name));
+    made.append(dot, svg("text", { x: X(p.x) + (near ? -7 : 7), y: Y(p.mean) - 6, "text-anchor": near ? "end" : "start" }, label(p.name)));
   }
   return made;
 }
@@ -187,7 +192,7 @@ function plot(c, axis, axes) {
   const made = svg("svg", { width: W, height: H, viewBox: `0 0 ${W} ${H}`, role: "img", "aria-label": `${c.name} against ${axis}` });
   made.append(svg("line", { x1: left, y1: H - bottom, x2: W - right, y2: H - bottom, class: "axis" }), svg("line", { x1: left, y1: top, x2: left, y2: H - bottom, class: "axis" }));
   for (let i = 0; i <= 4; i++) { const y = low + ((high - low) * (i + 0.5)) / 5; made.append(svg("text", { x: left - 6, y: Y(y) + 4, "text-anchor": "end" }, number(y, c))); }
-  for (const x of names) made.append(svg("text", { x: X(x), y: H - bottom + 16, "text-anchor": "middle" }, x));
+  for (const x of names) made.append(svg("text", { x: X(x), y: H - bottom + 16, "text-anchor": "middle" }, label(String(x))));
   made.append(svg("text", { x: (W + left) / 2, y: H - 6, "text-anchor": "middle" }, axis), svg("text", { x: 12, y: top + 2, "text-anchor": "start" }, `${c.name} ${unit(c)}`));
   for (const l of lines) made.append(svg("line", { x1: left, x2: W - right, y1: Y(l.y), y2: Y(l.y), stroke: "currentColor", "stroke-dasharray": "4 4", opacity: 0.5 }), svg("text", { x: W - right, y: Y(l.y) - 3, "text-anchor": "end", opacity: 0.7 }, l.text));
   [...new Set(points.map((p) => p.rest))].forEach((rest, i) => {
@@ -197,7 +202,7 @@ function plot(c, axis, axes) {
       if (p.low !== null) made.append(svg("line", { x1: X(p.x), x2: X(p.x), y1: Y(p.low), y2: Y(p.high), stroke: colour, opacity: 0.6 }));
       const dot = svg("circle", { cx: X(p.x), cy: Y(p.mean), r: 4, fill: colour }); dot.append(svg("title", {}, `${axis} ${p.x}${rest ? ", " + rest : ""}: ${number(p.mean, c)} ${span(p, c)}`)); made.append(dot);
     }
-    if (rest) made.append(svg("text", { x: W - right, y: top + 12 * (i + 1), "text-anchor": "end", style: `fill:${colour}` }, rest));
+    if (rest) made.append(svg("text", { x: W - right, y: top + 12 * (i + 1), "text-anchor": "end", style: `fill:${colour}` }, label(rest)));
   });
   return made;
 }
