@@ -53,7 +53,9 @@ def adapt_templates(templates: Sequence[str], caption: str) -> tuple[str, ...]:
         for words, clause_words in _CLAUSE_WORDS:
             template = template.replace(words, clause_words)
         if "{caption}" in template and "in which {caption}" not in template:
-            template = template.replace("{caption}", 'what this says: "{caption}"')
+            template = template.replace("{caption}", 'this scene: "{caption}"')
+        # A clause stands at the end, where nothing is taken for a part of it.
+        template = re.sub(r" in which \{caption\}( from [^,]+)$", r"\1 in which {caption}", template)
         adapted.append(template)
     return tuple(dict.fromkeys(adapted))
 
@@ -113,7 +115,9 @@ def describe_target(caption: str, instruction: str) -> str:
 
 def _exchange(caption: str, old: str, new: str) -> str:
     head = old.split()[-1]
-    phrase = rf"\b(?:(?:a|an|the|his|her|its|their)\s+)?(?:\w+\s+)??{re.escape(head)}\b"
+    # Its article with the adjectives between, among which no word begins another phrase.
+    adjective = r"(?!(?:a|an|the|on|in|at|of|with|and|by|from|to|is|are)\b)\w+\s+"
+    phrase = rf"\b(?:(?:a|an|the|his|her|its|their)\s+(?:{adjective}){{0,3}}?)?{re.escape(head)}\b"
     article = nouns.with_article(new) if not re.match(r"(a|an|the|some|two|three)\b", new) else new
     if re.search(phrase, caption, re.IGNORECASE):
         return re.sub(phrase, lambda _: article, caption, count=1, flags=re.IGNORECASE)

@@ -189,4 +189,12 @@ USES = (
     "a sculptor's retrospective", "a hiccup remedy", "the tailor's lookbook", "a pilgrimage journal", "an algebra refresher", "a snail race", "a bagpipe parody",
     "a hot-air balloon rally", "a toymaker's workshop", "a dolphin census", "a candlemaker's stall", "a snowboard crew", "a genealogy evening", "a tapestry guild",
     "a scientific figure", "the intermission of a concert", "a satirical magazine",
+    "a cartography symposium", "an otter rehabilitation center", "the cobbler's homecoming", "a zeppelin replica", "a drone regatta", "a llama trek",
+    "an asparagus almanac", "a philosophy café", "the cartoonist's obituary", "a rickshaw cooperative", "a tulip auction", "a juggling convention",
+    "an accordion method", "a locksmith's brochure", "a tea ceremony", "a sundial catalog", "the curling league", "a bobsleigh preview", "an ethnology chair",
+    "a marionette troupe", "a lumberjack contest", "a fjord cruise", "a desert rally", "an oyster tasting", "a chimney sweep's leaflet", "a trampoline gymnast",
+    "a yodeling weekend", "an insect hotel", "a rowing eight", "a firefly walk", "the midwives' congress", "a sauna manufacturer", "a moped rental",
+    "an ombudsman's statement", "a fresco conservation", "a taxidermy cabinet", "a violin maker", "a sumo preview", "an alpaca farm", "a peat bog excursion",
+    "a census leaflet", "a thermal spa", "a tractor pull", "a gospel brunch", "an anatomy primer", "a lacrosse squad", "a papyrus facsimile", "a whaling museum",
+    "a macaroni recipe", "an ultramarathon", "a dialect glossary", "a stuntman's reel", "an eclipse chaser", "a thatcher's portrait", "a petrol station screen",
 )  # fmt: skip

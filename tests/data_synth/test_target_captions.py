@@ -56,6 +56,8 @@ def test_captions_without_an_object(caption, name, want):
     [
         ("a horse on a field", "turn the horse into a zebra", "a zebra on a field"),
         ("a video", "Turn the horse into a zebra.", "a video with a zebra"),
+        (CLAUSE, "turn the rabbit into a drawing", "a drawing stands on a green meadow and stretches"),
+        ("a man on a brown horse", "turn the horse into a zebra", "a man on a zebra"),
         (
             "a cyclist rides a bike",
             "turn the horse into a zebra",
