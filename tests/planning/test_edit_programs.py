@@ -19,8 +19,8 @@ needs_libtpu = pytest.mark.skipif(
     importlib.util.find_spec("libtpu") is None, reason="libtpu is not installed"
 )
 needs_cuda = pytest.mark.skipif(not gpus.has_cuda_plugin(), reason="jax's CUDA plugin is not installed")
-# The first is what `--manifest` runs; the others split one clip, its weights whole, in parts, or both.
-MESHES = (None, {"data": 1, "seq": 8}, {"data": 1, "fsdp": 8}, {"data": 1, "seq": 4, "tensor": 2})
+# The first is what `--manifest` runs; the others split one clip: branches of guidance and tokens, weights, or both tokens and weights.
+MESHES = (None, {"data": 2, "seq": 4}, {"data": 1, "fsdp": 8}, {"data": 1, "seq": 4, "tensor": 2})
 KERNELS = {"tpu": "tpu_custom_call", "gpu": "__cudnn$fmhaSoftmax"}
 
 

@@ -392,8 +392,9 @@ def _add_edit_options(edit: argparse.ArgumentParser) -> None:
         type=_parse_mesh,
         default={},
         metavar="AXIS=N,...",
-        help="edit each clip on several devices: seq=8 splits its tokens, fsdp=8 the weights, tensor=2 heads and weights; axes multiply to "
-        'the number of devices; "one" for the first device. With --manifest data=2,seq=4 runs two jobs at a time on four devices each (default: '
+        help="edit each clip on several devices: seq=8 splits its tokens, data=2 the passes of guidance, fsdp=8 the weights, tensor=2 heads "
+        'and weights; axes multiply to the number of devices; "one" for the first device. With --manifest data=2,seq=4 runs two jobs at a time '
+        "on four devices each (default: "
         "a large model edits one clip on all accelerators here, split as fits and communicates least; each job of a manifest has one device)",
     )
     edit.add_argument(
