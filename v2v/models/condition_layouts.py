@@ -7,7 +7,7 @@ the tree of the base model never changes. Source: EasyV2V (arXiv 2512.16920), se
 Layouts of published editors are in published_editors.py.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -236,3 +236,11 @@ class ChannelConditioning(SequenceConditioning):
     def usable_conditions(self, embed: Mapping) -> tuple[str, ...]:
         """See `Conditioning`."""
         return tuple(name for name in CONDITION_NAMES if name in embed or name == "source")
+
+
+# By `ConditionConfig.layout`.
+LAYOUTS: dict[str, Callable[[ConditionConfig], Conditioning]] = {
+    "sequence": SequenceConditioning,
+    "add": AddConditioning,
+    "channel": ChannelConditioning,
+}

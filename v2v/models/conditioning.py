@@ -1,7 +1,7 @@
 """Which conditioning a model has: the registry, and what follows from it for sizes and masks.
 
 A `Conditioning` (condition_layouts.py) decides which inputs become tokens, in which order, at which positions and at which flow time, and
-what the passes of guidance are shown. To add one: write a class with the methods of the Protocol, enter it in `CONDITIONINGS`, and add its
+what the passes of guidance are shown. To add one: write a class with the methods of the Protocol, enter it in `LAYOUTS` beside it, and add its
 name to `ConditionConfig.layout`. The transformer, the KV cache, the latent cache, the pipeline and the plans ask it, and know no layout
 themselves.
 """
@@ -14,6 +14,7 @@ from v2v.array_types import AnyLatents, AnyPixels
 from v2v.config import ConditionConfig, DiTConfig, ModelConfig
 from v2v.models.condition_layouts import (
     CONDITION_NAMES,
+    LAYOUTS,
     AddConditioning,
     ChannelConditioning,
     ConditionEmbedding,
@@ -22,7 +23,7 @@ from v2v.models.condition_layouts import (
     TokenEmbedder,
 )
 from v2v.models.guidance_modes import STANDARD_GUIDANCE, GuidanceBranch, GuidanceMode
-from v2v.models.published_editors import ScaledAddConditioning, SegmentConditioning
+from v2v.models.published_editors import EDITOR_LAYOUTS, ScaledAddConditioning, SegmentConditioning
 from v2v.models.token_layout import Grid, Layout, Segment, SequencePart, patchify, unpatchify
 from v2v.video.mask import pool_mask
 
@@ -34,16 +35,11 @@ __all__ = [
 
 # By `ConditionConfig.layout`.
 CONDITIONINGS: dict[str, Callable[[ConditionConfig], Conditioning]] = {
-    "sequence": SequenceConditioning,
-    "add": AddConditioning,
-    "channel": ChannelConditioning,
-    "segments": SegmentConditioning,
-    "scaled_add": ScaledAddConditioning,
+    **LAYOUTS,
+    **EDITOR_LAYOUTS,
 }
-
-
 # Layouts that pretrained editors have: training goes on with them, whatever an experiment says.
-PUBLISHED_LAYOUTS = ("channel", "segments", "scaled_add")
+PUBLISHED_LAYOUTS = ("channel", *EDITOR_LAYOUTS)
 
 
 def build_conditioning(dit: DiTConfig, condition: ConditionConfig) -> Conditioning:

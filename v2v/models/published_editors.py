@@ -8,14 +8,15 @@
 Layout "channel" is Lucy-Edit's. None of them takes a mask.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 import jax.numpy as jnp
 import numpy as np
 
 from v2v.array_types import Conditions, Latents, Tau, Tokens
-from v2v.models.condition_layouts import SequenceConditioning, TokenEmbedder
+from v2v.config import ConditionConfig
+from v2v.models.condition_layouts import Conditioning, SequenceConditioning, TokenEmbedder
 from v2v.models.guidance_modes import BERNINI_GUIDANCE, GuidanceMode
 from v2v.models.token_layout import Grid, Layout, Segment
 
@@ -107,3 +108,10 @@ def _numbered(conditions: Collection[str], kind: str) -> list[str]:
     """Return the names of sources or references that are given, in order: source, source_2, source_3 and so on."""
     names = [name for name in conditions if name == kind or name.startswith(f"{kind}_")]
     return sorted(names, key=lambda name: int(name.removeprefix(kind).removeprefix("_") or 1))
+
+
+# By `ConditionConfig.layout`.
+EDITOR_LAYOUTS: dict[str, Callable[[ConditionConfig], Conditioning]] = {
+    "segments": SegmentConditioning,
+    "scaled_add": ScaledAddConditioning,
+}
