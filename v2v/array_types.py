@@ -36,8 +36,8 @@ Positions = Int[Array, "l 3"]
 Phases = Float[Array, "l k2"]
 # True where a token has flow time tau, False where it is clean (flow time 0).
 Noisy = Bool[Array, "b l"]
-# One for each job.
-Seeds = UInt32[AnyArray, "b"]
+# Where fresh noise comes from, for each latent frame (`v2v.diffusion.windows.noise_seeds`).
+Seeds = UInt32[AnyArray, "b t 4"]
 # Clean latents of a visual condition: those of a reference are one frame, those of a mask may have one channel.
 ConditionLatents = Float[AnyArray, "b _ _ _ _"]
 # By name: source, mask and reference, each optional.

@@ -10,12 +10,13 @@ Sources: the published configurations of Wan2.1 and Wan2.2; EasyV2V (arXiv 2512.
 """
 
 import dataclasses
+import itertools
 import math
 from dataclasses import dataclass, field
 from typing import Literal
 
 # Names of `v2v.diffusion.solvers.SOLVERS`, also the choices of `--solver`.
-SolverName = Literal["euler", "heun", "unipc"]
+SolverName = Literal["euler", "heun", "unipc", "renoise"]
 # Names of noise levels (`v2v/diffusion/schedule.py`), also the choices of `--schedule`.
 ScheduleName = Literal["linear", "wan", "diffusers", "euler", "diffsynth"]
 # How an edit reaches the clip's full size, and what guidance strengthens: fields of `EditSettings`, `--detail` and `--guide`.
@@ -313,6 +314,8 @@ class FlowConfig:
       negative: what guidance leads away from, by default; "" for the empty sentence.
       solver: of inference, by default.
       schedule: noise levels that inference visits (`diffusion/schedule.py`).
+      levels: pairs (timestep of 0 to 1000 that the network is told, noise level sigma) that inference visits in place of `schedule` and
+        `shift`, of models distilled to them; () for none. `steps` is their number.
     """
 
     shift: float = 5.0
@@ -329,6 +332,56 @@ class FlowConfig:
     negative: str = ""
     solver: SolverName = "euler"
     schedule: ScheduleName = "linear"
+    levels: tuple[tuple[float, float], ...] = ()
+
+    def __post_init__(self):
+        check_levels(self.levels, self.steps)
+
+
+@dataclass(frozen=True)
+class SamplingConfig:
+    """How weights are meant to be sampled: what a preset, or an adapter distilled to a few steps, sets of a `FlowConfig`.
+
+    Attributes:
+      solver: as all of these in `FlowConfig`.
+      steps: of inference.
+      guidance: scale of classifier-free guidance; 1 for none.
+      schedule: noise levels where `levels` gives none.
+      shift: of that schedule.
+      levels: explicit noise levels.
+    """
+
+    solver: SolverName
+    steps: int
+    guidance: float = 1.0
+    schedule: ScheduleName = "linear"
+    shift: float = 5.0
+    levels: tuple[tuple[float, float], ...] = ()
+
+    def __post_init__(self):
+        check_levels(self.levels, self.steps)
+        if self.steps < 1 or not self.shift > 0:
+            raise ValueError(f"expected steps >= 1 and shift > 0, got {self.steps} and {self.shift}")
+
+
+def check_levels(levels: tuple[tuple[float, float], ...], steps: int) -> None:
+    """Check explicit noise levels: pairs that fall from at most (1000, 1), one for each step.
+
+    Raises:
+      ValueError: other pairs, or another number of them than of steps.
+    """
+    if not levels:
+        return
+    if any(len(pair) != 2 for pair in levels):
+        raise ValueError(f"levels: expected pairs (timestep, sigma), got {levels}")
+    timesteps, sigmas = zip(*levels, strict=True)
+    for values, top in ((timesteps, 1000), (sigmas, 1)):
+        if not (top >= values[0] and values[-1] > 0 and all(a > b for a, b in itertools.pairwise(values))):
+            raise ValueError(
+                f"levels: expected pairs (timestep, sigma) that fall from at most (1000, 1) to above 0, got {levels}"
+            )
+    if len(levels) != steps:
+        raise ValueError(f"levels: expected one for each of {steps} steps, got {len(levels)}")
 
     def __post_init__(self):
         if not 0 <= self.boundary < 1:

@@ -112,6 +112,24 @@ def test_skipping_nothing_changes_nothing_and_ratios_come_out(sampler, variables
         run(sampler, variables, jobs, evaluated=np.ones(2, bool))
 
 
+def test_renoise_is_the_same_in_any_batch_and_on_any_mesh(variables, jobs):
+    """Fresh noise is each job's own: alone, beside others, and with the batch over eight devices."""
+    levels = ((1000, 1.0), (757, 0.7568), (522, 0.5217))
+    flow = dataclasses.replace(CFG.flow, solver="renoise", steps=STEPS, levels=levels)
+    few_steps = Sampler(dataclasses.replace(ONE_WAY, flow=flow))
+    seeds = np.stack([windows.noise_seeds(seed, 0, T) for seed in range(100, 100 + JOBS)])
+    unsharded = run(few_steps, variables, jobs, guidance=1.0, seeds=seeds[:2])
+    mesh = sharding.make_mesh(data=4, fsdp=2)
+    spread = shard_jobs(mesh, {**jobs, "seeds": seeds})
+    on_mesh = jax.device_put(variables, sharding.replicated_sharding(mesh))
+    sharded = run(few_steps, on_mesh, spread, JOBS, guidance=1.0, seeds=spread["seeds"])
+    close(sharded[:2], unsharded)
+    other = run(few_steps, variables, jobs, guidance=1.0, seeds=seeds[2:4])
+    assert float(jnp.abs(other - unsharded).max()) > 0.1
+    with pytest.raises(InputError, match="needs a seed for each latent frame"):
+        run(few_steps, variables, jobs, guidance=1.0)
+
+
 def test_state_is_float32_whatever_the_model_computes_in(variables, jobs):
     half = dataclasses.replace(ONE_WAY, dit=dataclasses.replace(CFG.dit, dtype="bfloat16"))
     jobs = jax.tree.map(lambda x: x.astype(jnp.bfloat16), jobs)

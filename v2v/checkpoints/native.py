@@ -178,5 +178,10 @@ def _build_dataclass(kind: type, values: dict[str, Any]) -> Any:
         field_type = types[name]
         if isinstance(field_type, type) and dataclasses.is_dataclass(field_type):
             value = _build_dataclass(field_type, value)
-        built[name] = tuple(value) if isinstance(value, list) else value
+        built[name] = _to_tuples(value)
     return kind(**built)
+
+
+def _to_tuples(value: Any) -> Any:
+    """Return a value with lists, also those in lists, as tuples."""
+    return tuple(map(_to_tuples, value)) if isinstance(value, list) else value

@@ -25,7 +25,7 @@ from v2v.array_types import AnyArray, AnyLatents, Array, Bool, Conditions, Float
 from v2v.config import ModelConfig
 from v2v.diffusion import windows
 from v2v.diffusion.guidance import Branch, combine_velocities, guidance_branches
-from v2v.diffusion.schedule import noise_levels
+from v2v.diffusion.schedule import sampling_levels
 from v2v.diffusion.solvers import SolverTable, advance_state, build_solver_table, draw_noise, initial_state
 from v2v.errors import InputError
 from v2v.models import kv_cache
@@ -104,11 +104,11 @@ class Sampler:
           text: embeddings of the instruction.
           null: embeddings of the empty sentence, for all jobs or for each.
           conditions: latents `source`, `mask`, `reference`, each optional.
-          steps: number of steps.
+          steps: number of steps (`schedule.sampling_levels`).
           guidance: guidance scale of the text, a number or [b]; 1 for none.
           links: for windows of a clip or of several (windows.py); `links.past` may be None at first.
           begin: latents to start from where strength is below 1.
-          strength: 0 to 1; below 1 only the last part of the schedule is sampled, in as many steps, from `begin` with noise on it.
+          strength: 0 to 1; below 1 only the last part of the schedule is sampled, from `begin` with noise on it.
           mode: what guidance strengthens (guidance.py).
           guidance_reference: scale on references, of modes that have one; None for the configuration's.
           guidance_source: scale on the source, the same.
@@ -116,15 +116,14 @@ class Sampler:
           evaluated: one for each of the n rows of the table; where False, the row reuses what the blocks added at the last row that
             was evaluated (step_skipping.py). None evaluates all.
           measure_ratios: evaluate all rows and return `ratios`; they are also returned where `evaluated` is given.
-          seeds: one for each job, for solvers that draw noise.
+          seeds: of each latent frame (`windows.noise_seeds`), for solvers that draw noise; others don't use them.
           first: clean latents of frame 0, [b, 1, y, x, c]: the network sees them in place of what it samples there, at flow time 0.
 
         Raises:
           InputError: `evaluated` of another length than the table, an unknown solver, or a solver that needs seeds.
         """
         flow = self.cfg.flow
-        levels = noise_levels(flow.schedule, round(steps / strength), flow.shift)
-        rows = build_solver_table(flow.solver, *(level[-steps:] for level in levels))
+        rows = build_solver_table(flow.solver, *sampling_levels(flow, steps, strength))
         if begin is not None and strength < 1:
             noise = (1 - rows.sigma[0]) * begin + rows.sigma[0] * noise
         if links is not None and links.past is None:
@@ -148,6 +147,8 @@ class Sampler:
             # Cached keys are replicated on all devices, so not where tokens are split.
             cached = bool(conditions) and self.conditioning.cacheable and parallel.token_multiple() == 1
         factors = {axis: np.asarray(scales[axis], np.float32) for axis in passes.axes}
+        if rows.noise is None:  # one program whether or not they are given
+            seeds = None
         output, _ = self.program(
             variables,
             noise,

@@ -10,19 +10,45 @@ k s / (1 + (k-1) s) of an even grid s; they differ in the ends of the grid and i
     diffsynth  1 … 0.003/1.002 without its end   tau = sigma: DiffSynth's grid for pictures, with which Kiwi-Edit was exported
 
 Wan and diffusers are both known as UniPC with shift 5; they differ by up to 4.3e-3 in sigma and give different videos.
+
+Models distilled to a few steps bring explicit levels instead (`FlowConfig.levels`), the same for every edit.
 """
 
 from typing import get_args
 
 import numpy as np
 
-from v2v.config import ScheduleName
+from v2v.config import FlowConfig, ScheduleName
 from v2v.diffusion.flow_matching import shift_tau
 from v2v.errors import InputError
 
 SCHEDULES: tuple[str, ...] = get_args(ScheduleName)
 # Flow times of the published training code are whole numbers up to this.
 TRAIN_STEPS = 1000
+
+
+def sampling_levels(flow: FlowConfig, steps: int, strength: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
+    """Return (sigma, tau), float32 [n] each, that an edit visits.
+
+    Args:
+      flow: the model's; its explicit levels are visited where `steps` is their number, those of its schedule otherwise.
+      steps: number of steps.
+      strength: 0 to 1; below 1 the last part of the levels: `steps` of a schedule with more of them, and of explicit levels, which are the
+        only ones that the model knows, the nearest whole number, at least one.
+
+    Raises:
+      InputError: as `noise_levels`.
+    """
+    if flow.levels and steps == len(flow.levels):
+        timesteps, sigma = np.array(flow.levels[-count_steps(flow, steps, strength) :]).T
+        return sigma.astype(np.float32), (timesteps / TRAIN_STEPS).astype(np.float32)
+    sigma, tau = noise_levels(flow.schedule, round(steps / strength), flow.shift)
+    return sigma[-steps:], tau[-steps:]
+
+
+def count_steps(flow: FlowConfig, steps: int, strength: float) -> int:
+    """Return the number of levels that an edit visits; arguments as those of `sampling_levels`."""
+    return max(1, round(strength * steps)) if flow.levels and steps == len(flow.levels) else steps
 
 
 def noise_levels(schedule: str, steps: int, shift: float) -> tuple[np.ndarray, np.ndarray]:

@@ -1,11 +1,11 @@
-"""Solvers of the path from noise to data, as tables of coefficients: Euler, Heun and UniPC-2.
+"""Solvers of the path from noise to data, as tables of coefficients: Euler, Heun, UniPC-2 and renoise.
 
-Every step of each solver is linear in the state x, the state x' of the row before, and the last three predictions of the data,
-m = x - sigma v (v the velocity at x; on the straight path m is the network's prediction of x0). So a solver is a table, computed
-once in float64 on the host, and sampling is one scan over its rows that doesn't depend on which solver it runs:
+Every step of each solver is linear in the state x, the state x' of the row before, the last three predictions of the data,
+m = x - sigma v (v the velocity at x; on the straight path m is the network's prediction of x0), and fresh normal noise e. So a solver is
+a table, computed once in float64 on the host, and sampling is one scan over its rows that doesn't depend on which solver it runs:
 
     correct   x ← c0 x + c1 x' + c2 m + c3 m' + c4 m''
-    predict   x' ← x,  x ← p0 x + p1 m + p2 m'
+    predict   x' ← x,  x ← p0 x + p1 m + p2 m' + w e
 
 Euler:   x ← (s⁺/s) x + (1 - s⁺/s) m, one evaluation of the network a step.
 Heun:    averages the velocities at both ends of a step; its last step, which ends at 0, is Euler's: 2N - 1 evaluations.
@@ -13,6 +13,8 @@ UniPC-2: with bh2 and data prediction (arXiv 2302.04867). In lambda = log((1-s)/
          x⁺ = (s⁺/s) x - (1-s⁺) phi (m + (m' - m)/(2r)),  r = (lambda' - lambda)/h.
          Once the network has been evaluated there, the same step is computed again with that evaluation as one more point (the
          corrector); the evaluation itself is not repeated. Order 1 on the first and the last step.
+Renoise: x ← (1 - s⁺) m + s⁺ e, one evaluation a step: how models distilled by distribution matching (DMD) or consistency are sampled,
+         which know only clean predictions under new noise. It follows no path: with many steps it does not approach the others.
 """
 
 from collections.abc import Callable
@@ -25,7 +27,7 @@ import numpy as np
 from flax import struct
 from numpy.typing import ArrayLike
 
-from v2v.array_types import AnyArray, Array, Float, Seeds
+from v2v.array_types import AnyArray, Array, Float, Latents, Seeds
 from v2v.errors import InputError
 
 # (state, flow time) to velocity, all of the state's shape.
@@ -119,7 +121,7 @@ def integrate(
       velocity: the guided prediction at (x, tau).
       x: noise.
       steps: the table.
-      seeds: one for each row of x, for tables that draw noise.
+      seeds: those of x's latent frames, for tables that draw noise; x is then [b, t, y, x, c].
 
     Raises:
       InputError: the table draws noise and there are no seeds.
@@ -136,21 +138,37 @@ def integrate(
     return state.x
 
 
-def draw_noise(seeds: Seeds | None, index: int | Array, shape: tuple[int, ...]) -> Float[Array, "b *z"]:
-    """Return normal noise that depends on a job's seed and the row of the table alone, not on the jobs beside it.
+def draw_noise(seeds: Seeds | None, index: int | Array, shape: tuple[int, ...]) -> Latents:
+    """Return normal noise, each cell's own: it depends on the seed of its latent frame, the row of the table, and its place in the frame.
+
+    So it is the same whatever shares the batch, however the batch is split over devices, and in all windows and tiles that show the cell.
 
     Args:
-      seeds: one for each job.
+      seeds: of each latent frame (`windows.noise_seeds`).
       index: number of the row.
-      shape: [b, ...].
+      shape: [b, t, y, x, c].
 
     Raises:
       InputError: no seeds.
     """
     if seeds is None:
-        raise InputError("sampling: this solver draws noise and needs a seed for each job, got none")
-    keys = jax.vmap(lambda seed: jax.random.fold_in(jax.random.key(seed), index))(jnp.asarray(seeds))
-    return jax.vmap(lambda key: jax.random.normal(key, shape[1:]))(keys)
+        raise InputError("sampling: this solver draws noise and needs a seed for each latent frame, got none")
+    seeds = jnp.asarray(seeds)
+    _, _, rows, columns, channels = shape
+
+    def draw_frame(seed):
+        key = jax.random.fold_in(jax.random.wrap_key_data(seed[:2], impl="threefry2x32"), index)
+
+        def draw_cell(y, x):
+            return jax.random.normal(
+                jax.random.fold_in(jax.random.fold_in(key, seed[2] + y), seed[3] + x), (channels,)
+            )
+
+        draw_row = jax.vmap(draw_cell, (None, 0))
+        ys, xs = jnp.arange(rows, dtype=jnp.uint32), jnp.arange(columns, dtype=jnp.uint32)
+        return jax.vmap(draw_row, (0, None))(ys, xs)
+
+    return jax.vmap(jax.vmap(draw_frame))(seeds)
 
 
 def initial_state(x: Float[Array, "*z"]) -> SolverState:
@@ -255,8 +273,22 @@ def _unipc(sigma, tau):
     return s, tau, correct, predict
 
 
+class RenoiseSolver:
+    """Jumps to the prediction of the data, then adds fresh noise of the next level."""
+
+    def table(self, sigma: np.ndarray, tau: np.ndarray) -> SolverTable:
+        """Return the rows (see `Solver`)."""
+        following = np.append(sigma[1:], 0)
+        correct = np.tile([1.0, 0, 0, 0, 0], (len(sigma), 1))
+        predict = np.stack([0 * sigma, 1 - following, 0 * sigma], -1)
+        return SolverTable(
+            *(np.asarray(column, np.float32) for column in (sigma, tau, correct, predict, following))
+        )
+
+
 SOLVERS: dict[str, Solver] = {
     "euler": LinearSolver(_euler),
     "heun": LinearSolver(_heun),
     "unipc": LinearSolver(_unipc),
+    "renoise": RenoiseSolver(),
 }

@@ -168,6 +168,26 @@ def window_noise(seed: int, start: int | np.integer, frames: int, shape: tuple[i
     return np.stack(draws)
 
 
+def noise_seeds(
+    seed: int, start: int | np.integer, frames: int, corner: tuple[int, int] = (0, 0)
+) -> np.ndarray:
+    """Return what the fresh noise of a window's latent frames is drawn from (`solvers.draw_noise`), uint32 [frames, 4].
+
+    Two words of a random key, that differ between groups and are the same in all windows that show a group, as in `window_noise`; then
+    the latent row and column of the whole frame at which the window's frames begin, so that tiles share noise where they overlap.
+
+    Args:
+      seed: seed of the edit.
+      start: group at which the window begins.
+      frames: latent frames of the window.
+      corner: row and column of a tile's first cell.
+    """
+    # The last number tells these from the seeds of `window_noise`.
+    keys = [(start, 1, 1), *((start + p, 0, 1) for p in range(1, frames))]
+    words = [np.random.SeedSequence((seed, *map(int, key))).generate_state(2) for key in keys]
+    return np.concatenate([words, np.broadcast_to(corner, (frames, 2))], 1).astype(np.uint32)
+
+
 def blend_windows(
     v: Latents,
     x: Latents,

@@ -14,7 +14,7 @@ import numpy as np
 
 from v2v.array_types import AnyLatents
 from v2v.config import ModelConfig
-from v2v.diffusion.windows import window_noise
+from v2v.diffusion.windows import noise_seeds, window_noise
 from v2v.pipeline.model import EditingModel, SampleRequest
 
 # Two results are taken for the same whose difference is smaller than this part of their size.
@@ -103,6 +103,7 @@ def _first_request(model: EditingModel, source: np.ndarray, frames: np.ndarray) 
     return SampleRequest(
         source if model.conditions else None, mask, reference, _embed(model, PROMPTS[0]),
         np.repeat(noise[None], config.batch, 0), STEPS, max(config.flow.guidance, 2.0),
+        seeds=np.repeat(noise_seeds(0, 0, source.shape[1])[None], config.batch, 0),
     )  # fmt: skip
 
 

@@ -73,7 +73,7 @@ def generate_clip(
     first = None if inputs.first_frame is None else model.encode(inputs.first_frame[None, None])
     request = SampleRequest(
         None, None, None, inputs.text, noise, settings.steps_of(config), settings.guidance_of(config),
-        negative=inputs.negative, first=first, mode=settings.guide,
+        negative=inputs.negative, first=first, mode=settings.guide, seeds=windows.noise_seeds(settings.seed, 0, t)[None],
     )  # fmt: skip
     (latents,) = (
         np.asarray(model.sample(sample).latents, np.float32)

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 from jax.sharding import Mesh
 
-from v2v.array_types import AnyLatents, AnyPixels, AnyText
+from v2v.array_types import AnyLatents, AnyPixels, AnyText, Seeds
 from v2v.checkpoints.detail_file import DetailWeights
 from v2v.config import ModelConfig
 from v2v.diffusion.sampler import SampleOutput
@@ -59,6 +59,7 @@ class SampleRequest:
       guidance_source: scale of guidance on the source, the same.
       others: latents of further references by name, `reference_2` and so on, of models that take several; their sizes may differ.
       first: latents of the picture that a window begins with, [b, 1, y, x, c], which is kept as it is; None where it is sampled too.
+      seeds: of fresh noise, [b, t, 4] (`windows.noise_seeds`), for solvers that draw some.
     """
 
     source: AnyLatents | None
@@ -77,6 +78,7 @@ class SampleRequest:
     guidance_reference: float | None = None
     guidance_source: float | None = None
     others: Mapping[str, AnyLatents] = field(default_factory=dict)
+    seeds: Seeds | None = None
 
 
 class EditingModel(Protocol):

@@ -352,6 +352,7 @@ class Pretrained:
             request.steps, request.guidance, links=request.links, begin=request.begin,
             strength=request.strength, mode=request.mode, cached=cached,
             first=request.first, guidance_reference=request.guidance_reference, guidance_source=request.guidance_source,
+            seeds=request.seeds,
         )  # fmt: skip
         with self._use_mesh():
             if self.skipping is None:

@@ -187,6 +187,7 @@ class TiledEdit:
         clips = [[source_frames[int(row)] for row in window] for window in rows]
         canvas = [[np.zeros((H, W, 3), np.uint8) for _ in window] for window in rows]
         small, levels, noise = self.small[rows], None, None
+        starts = [int(start) for start in plan.starts[batch]]
         if self.inputs.mask_lookup is not None:
             is_edited = self.inputs.mask_lookup(rows + self.first)[..., None]
             levels = np.where(is_edited, np.float32(255), np.float32(0)).repeat(3, -1)
@@ -208,16 +209,17 @@ class TiledEdit:
                 if noise is None:
                     # Noise of the whole frame, so that tiles share it.
                     shape = (grid.ys[-1] + h) // cell_h, (grid.xs[-1] + w) // cell_w, *z_src.shape[4:]
-                    starts = [int(start) for start in plan.starts[batch]]
                     noise = np.stack(
                         [windows.window_noise(settings.seed, start, plan.frames, shape) for start in starts]
                     )
-                cells = slice(y // cell_h, (y + h) // cell_h), slice(x // cell_w, (x + w) // cell_w)
+                corner = y // cell_h, x // cell_w
+                cells = slice(corner[0], (y + h) // cell_h), slice(corner[1], (x + w) // cell_w)
+                seeds = [windows.noise_seeds(settings.seed, start, plan.frames, corner) for start in starts]
                 request = SampleRequest(
                     z_src, z_msk, self.inputs.reference, self.inputs.text, noise[:, :, *cells],
                     settings.steps_of(config), settings.guidance_of(config), links=plan.links(batch, past.get((y, x))),
                     begin=begin, strength=min(TILE_STRENGTH, settings.strength), mode=settings.guide,
-                    negative=self.inputs.negative,
+                    negative=self.inputs.negative, seeds=np.stack(seeds),
                     guidance_reference=settings.guidance_reference, guidance_source=settings.guidance_source, others=self.inputs.others,
                 )  # fmt: skip
                 output = model.sample(request)

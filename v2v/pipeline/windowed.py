@@ -138,13 +138,14 @@ def edit_windows(
         z_first = None
         if picture is not None:
             z_first = model.encode(np.broadcast_to(picture, (config.batch, 1, *picture.shape)))
-        noise = [
-            windows.window_noise(settings.seed, int(plan.starts[i]), *_split(z_src.shape)) for i in batch
-        ]
+        t, *shape = z_src.shape[1:]
+        starts = [int(plan.starts[i]) for i in batch]
+        noise = [windows.window_noise(settings.seed, start, t, tuple(shape)) for start in starts]
+        seeds = np.stack([windows.noise_seeds(settings.seed, start, t) for start in starts])
         request = SampleRequest(
             z_src, z_mask, inputs.reference, inputs.text, np.stack(noise), settings.steps_of(config),
             settings.guidance_of(config), links=plan.links(batch, past), begin=z_src, strength=settings.strength,
-            mode=settings.guide, negative=inputs.negative, first=z_first,
+            mode=settings.guide, negative=inputs.negative, first=z_first, seeds=seeds,
             guidance_reference=settings.guidance_reference, guidance_source=settings.guidance_source, others=inputs.others,
         )  # fmt: skip
         output = model.sample(request)
@@ -218,7 +219,3 @@ class _WindowJoiner:
                 store.append(clip[t - self._begin])
         self._frame_count = end
 
-
-def _split(shape: tuple[int, ...]) -> tuple[int, tuple[int, ...]]:
-    """Return the number of latent frames in a batch, and the shape of one."""
-    return shape[1], tuple(shape[2:])

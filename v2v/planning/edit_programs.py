@@ -179,6 +179,9 @@ def _edit_window(model: Pretrained, rows: int, jobs: int, array: Any, size: tupl
     links = concatenate_links([plan.links(np.zeros(rows // jobs, int))] * jobs)
     text = array((config.text.text_len, config.text.width), np.float32)
     model.sample(
-        SampleRequest(z, z, reference, text, z, config.flow.steps, config.flow.guidance, links=links, begin=z)
+        SampleRequest(
+            z, z, reference, text, z, config.flow.steps, config.flow.guidance, links=links, begin=z,
+            seeds=array((latent[0], 4), np.uint32),
+        )  # fmt: skip
     )
     model.decode(z)
