@@ -71,7 +71,7 @@ class FakePretrained:
             links.past is not None or (links.weight[0] == 1).all()
         )
         settings = {"steps": steps, "guidance": guidance, "strength": strength, "links": links, "mode": mode}
-        settings |= {"negative": request.negative, "first": request.first}
+        settings |= {"negative": request.negative, "first": request.first, "seeds": request.seeds[0]}
         shape = (*z_src.shape[:1], GROUP * (z_src.shape[1] - 1) + 1, *z_src.shape[2:4], 3)
         self.calls.append({"shape": shape, "noise": noise[0], "mask": self.decode(z_msk), **settings})
         z_src, z_msk, edited = np.asarray(z_src), np.asarray(z_msk), np.array(z_src)

@@ -336,6 +336,10 @@ class FlowConfig:
 
     def __post_init__(self):
         check_levels(self.levels, self.steps)
+        if not 0 <= self.boundary < 1:
+            raise ValueError(
+                f"FlowConfig.boundary: expected 0 (one transformer) to below 1, got {self.boundary}"
+            )
 
 
 @dataclass(frozen=True)
@@ -382,12 +386,6 @@ def check_levels(levels: tuple[tuple[float, float], ...], steps: int) -> None:
             )
     if len(levels) != steps:
         raise ValueError(f"levels: expected one for each of {steps} steps, got {len(levels)}")
-
-    def __post_init__(self):
-        if not 0 <= self.boundary < 1:
-            raise ValueError(
-                f"FlowConfig.boundary: expected 0 (one transformer) to below 1, got {self.boundary}"
-            )
 
 
 @dataclass(frozen=True)

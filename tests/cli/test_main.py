@@ -283,6 +283,8 @@ def test_bad_input_is_one_line_and_exit_2(v2v, capsys, words):
         (["--mask", ",".join(["9" * 5000] * 4)], "999: no such file; --mask takes a picture, a video, a box"),
         (["--steps", "99999999999"], "steps: expected at most 10000"),
         (["--guidance", "-1e300"], "guidance: expected 1e+06 at most"),
+        (["--preset", "fastwam"], 'got "fastwam"; did you mean fastwan?'),
+        (["--preset", "none.json"], "none.json: expected a JSON file, found none"),
         (
             ["--lora", "x.safetensors=1e300"],
             "--lora x.safetensors=1e300: expected a finite weight, 1e+06 at most",

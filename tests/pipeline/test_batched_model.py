@@ -17,9 +17,12 @@ from tests import tiny_model
 from tests.example_clips import picture
 from tests.fake_model import FakePretrained
 from v2v import EasyV2VEditor, InputError, Video, read
+from v2v.checkpoints.presets import Preset
+from v2v.config import SamplingConfig
 from v2v.diffusion import windows
 from v2v.pipeline import batch, batched_model, manifest
 from v2v.pipeline.model import SampleRequest
+from v2v.pipeline.pretrained import load_pretrained
 from v2v.pipeline.settings import EditRequest, EditSettings
 from v2v.runtime import sharding
 
@@ -85,9 +88,15 @@ def test_jobs_on_several_devices_each_equal_jobs_one_at_a_time(model, listed, al
     assert_equal(pixels(tmp_path), alone[1])
 
 
-def test_rows_are_shared_out_and_answers_are_ones_own(model):
-    """Four jobs, one call on four devices; latents within 1e-5 of a call of one's own; past and all."""
-    mesh, base = sharding.make_mesh(data=4, devices=jax.devices()[:4]), EasyV2VEditor(str(model)).model
+# Noise levels of two steps with fresh noise between them.
+RENOISE = Preset("two", SamplingConfig("renoise", 2, levels=((1000, 1.0), (600, 0.6))), "tests")
+
+
+@pytest.mark.parametrize("preset", [None, RENOISE])
+def test_rows_are_shared_out_and_answers_are_ones_own(model, preset):
+    """Four jobs, one call on four devices; latents within 1e-5 of a call of one's own; past, fresh noise and all."""
+    mesh = sharding.make_mesh(data=4, devices=jax.devices()[:4])
+    base = load_pretrained(model, preset=preset)
     seen, real = [], type(base).sample
 
     class Watched(type(base)):
@@ -112,7 +121,10 @@ def test_rows_are_shared_out_and_answers_are_ones_own(model):
                 [windows.window_noise(job, plan.starts[i], z.shape[1], z.shape[2:]) for i in chosen]
             )
             links = plan.links(chosen, past)
-            output = model.sample(SampleRequest(z, everywhere, None, text, noise, 2, 2.0, links, begin=z))
+            seeds = np.stack([windows.noise_seeds(job, plan.starts[i], z.shape[1]) for i in chosen])
+            output = model.sample(
+                SampleRequest(z, everywhere, None, text, noise, 2, 2.0, links, begin=z, seeds=seeds)
+            )
             past = output.past
             out.append(np.asarray(output.latents))
         return job, np.concatenate(out)

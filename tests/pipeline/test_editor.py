@@ -12,6 +12,7 @@ from tests.notes import expect_note
 from v2v import EasyV2VEditor, InputError, Video, lora_context, read
 from v2v.assets import SAMPLE
 from v2v.config import debug
+from v2v.diffusion.windows import noise_seeds
 from v2v.pipeline import tiled
 from v2v.pipeline.pretrained import load_pretrained
 from v2v.pipeline.settings import EditRequest, EditSettings
@@ -112,6 +113,8 @@ def test_settings_reach_the_sampler(editor):
     )
     np.testing.assert_array_equal(a["noise"], c["noise"])
     assert not np.array_equal(a["noise"], b["noise"])
+    np.testing.assert_array_equal(a["seeds"], noise_seeds(3, 0, len(a["seeds"])))
+    np.testing.assert_array_equal(c["seeds"], a["seeds"])
     np.testing.assert_array_equal(first.frames, again.frames)
 
 

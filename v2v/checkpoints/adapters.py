@@ -5,7 +5,8 @@
                               file itself such keys would make diffusers reject the whole file
 
 The layout of the conditions in training (config.ConditionConfig) is stored in the header of the file with the embeddings, because
-sampling must use the same one.
+sampling must use the same one. An adapter distilled to a few steps stores how it is sampled (config.SamplingConfig) in the header of the
+LoRA file.
 """
 
 import dataclasses
@@ -18,8 +19,9 @@ import numpy as np
 from v2v.checkpoints import hub, lora_files, native, safetensors_file, wan
 from v2v.checkpoints.config_types import check_types
 from v2v.checkpoints.flat_tree import flatten_tree, unflatten_tree
+from v2v.checkpoints.presets import parse_sampling
 from v2v.checkpoints.tensor_files import TensorFiles
-from v2v.config import ConditionConfig, LoRAConfig, LoraDtype, LoraStyle, ModelConfig
+from v2v.config import ConditionConfig, LoRAConfig, LoraDtype, LoraStyle, ModelConfig, SamplingConfig
 from v2v.errors import InputError
 from v2v.models import lora
 from v2v.models.conditioning import CONDITION_NAMES, Conditioning, build_conditioning
@@ -27,6 +29,7 @@ from v2v.runtime import text_files
 
 CONDITION_KEY = "v2v_condition"
 LORA_KEY = "v2v_lora"
+SAMPLING_KEY = "v2v_sampling"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -39,6 +42,7 @@ class Adapter:
       delta: full updates by parameter path.
       embed: patch embeddings of the conditions; an adapter with them replaces the model's own editing adapter.
       condition: the layout of the conditions in training; None where the file does not say.
+      sampling: how it was distilled to be sampled; None where the file does not say.
     """
 
     lora: dict
@@ -46,6 +50,7 @@ class Adapter:
     delta: dict | None = None
     embed: dict | None = None
     condition: ConditionConfig | None = None
+    sampling: SamplingConfig | None = None
 
 
 def embeddings_path(path: str | Path) -> Path:
@@ -70,7 +75,8 @@ def load_adapter(source: str | Path | dict, config: ModelConfig) -> Adapter:
     files = TensorFiles.open(path)
     if any(key.startswith(("lora/", "embed/")) for key in files.slots):
         tree = native.load_parameters(files.path)
-        return _build_from_tree(path, tree, config, _parse_condition(files), stored_scale(files, config))
+        adapter = _build_from_tree(path, tree, config, _parse_condition(files), stored_scale(files, config))
+        return dataclasses.replace(adapter, sampling=_parse_sampling(files))
     updates = lora_files.load_lora(path, config)
     embeddings_file = embeddings_path(files.path)
     embed = condition = None
@@ -78,7 +84,7 @@ def load_adapter(source: str | Path | dict, config: ModelConfig) -> Adapter:
         condition = _parse_condition(TensorFiles.open(embeddings_file))
         embed = load_embeddings(embeddings_file, config, condition)
     _check_source(embeddings_file, embed, config)
-    return Adapter(updates.lora, 1.0, updates.delta, embed, condition)
+    return Adapter(updates.lora, 1.0, updates.delta, embed, condition, _parse_sampling(files))
 
 
 def save_adapter(
@@ -111,7 +117,10 @@ def save_adapter(
             f"{path}: the adapter holds full updates ({updates}, …), which no LoRA file of ours carries; keep the file it came in"
         )
     paths = [Path(path)]
-    lora_files.save_lora(path, adapter.lora, config, scale=adapter.scale, style=style, dtype=dtype)
+    metadata = None if adapter.sampling is None else sampling_metadata(adapter.sampling)
+    lora_files.save_lora(
+        path, adapter.lora, config, scale=adapter.scale, style=style, dtype=dtype, metadata=metadata
+    )
     if adapter.embed is not None:
         paths.append(embeddings_path(path))
         try:
@@ -136,7 +145,15 @@ def combine_adapters(parts: tuple[tuple[Adapter, float], ...], embed: dict | Non
     for adapter, weight in parts:
         for path, x in flatten_tree(adapter.delta or {}).items():
             full[path] = full.get(path, np.float32(0)) + np.float32(weight) * np.asarray(x, np.float32)
-    return Adapter(low_rank, 1.0, unflatten_tree(full) or None, embed, parts[-1][0].condition)
+    samplings = [adapter.sampling for adapter, weight in parts if adapter.sampling is not None and weight]
+    return Adapter(
+        low_rank,
+        1.0,
+        unflatten_tree(full) or None,
+        embed,
+        parts[-1][0].condition,
+        samplings[-1] if samplings else None,
+    )
 
 
 def load_embeddings(path: str | Path, config: ModelConfig, condition: ConditionConfig | None = None) -> dict:
@@ -211,9 +228,22 @@ def condition_metadata(condition: ConditionConfig) -> dict[str, str]:
     return {CONDITION_KEY: json.dumps(native.config_values(condition))}
 
 
+def sampling_metadata(sampling: SamplingConfig) -> dict[str, str]:
+    """Return the entry of a safetensors header that stores how an adapter was distilled to be sampled."""
+    return {SAMPLING_KEY: json.dumps(dataclasses.asdict(sampling))}
+
+
 def adapter_metadata(config: ModelConfig) -> dict[str, str]:
-    """Return the entries of a safetensors header that make an adapter's file complete: rank and alpha of LoRA, and the layout of conditions."""
-    return {LORA_KEY: json.dumps(dataclasses.asdict(config.lora))} | condition_metadata(config.condition)
+    """Return the entries of a safetensors header that make an adapter's file complete.
+
+    They are rank and alpha of LoRA, the layout of conditions, and, of a model with explicit noise levels, how it is sampled.
+    """
+    flow = config.flow
+    entries = {LORA_KEY: json.dumps(dataclasses.asdict(config.lora))} | condition_metadata(config.condition)
+    if flow.levels:
+        names = [field.name for field in dataclasses.fields(SamplingConfig)]
+        entries |= sampling_metadata(SamplingConfig(**{name: getattr(flow, name) for name in names}))
+    return entries
 
 
 def stored_scale(files: TensorFiles, config: ModelConfig) -> float:
@@ -245,6 +275,17 @@ def _parse_condition(files: TensorFiles) -> ConditionConfig | None:
     except (ValueError, TypeError) as err:
         raise InputError(
             f"{files.path}: {CONDITION_KEY} in its header can't be read ({err}); export it again"
+        ) from err
+
+
+def _parse_sampling(files: TensorFiles) -> SamplingConfig | None:
+    """Parse how an adapter was distilled to be sampled from the header of its file; None if it has none."""
+    text = files.metadata.get(SAMPLING_KEY)
+    try:
+        return parse_sampling(text_files.parse_json(text)) if text else None
+    except ValueError as err:
+        raise InputError(
+            f"{files.path}: {SAMPLING_KEY} in its header can't be read ({err}); export it again"
         ) from err
 
 

@@ -15,7 +15,8 @@ Tools that subtract one checkpoint from another store full updates of everything
     NAME.lora_B.bias  PEFT's `lora_bias`: added to NAME.bias, times alpha/r
 
 On reading, the update is (alpha/r) B A with alpha = r by default. The factor is folded into our b, so an adapter from a file has scale 1.
-Layers that are not in the file stay zero; ranks that differ between blocks are padded with zeros. A key that matches no parameter
+Layers that are not in the file stay zero; ranks that differ between blocks are padded with zeros. On an editor whose input holds the
+source as further channels, an update of the plain backbone's patch embedding is added to the channels of the noise, which come first. A key that matches no parameter
 is an error, with the reason where the kind is known, because a partly applied adapter looks like a working one. On writing, the
 factor is folded in and no alpha is written, which all tools above read in the same way.
 """
@@ -97,7 +98,7 @@ def load_lora(path: str | Path, config: ModelConfig) -> LoraUpdates:
     low_rank, scales = _read_factors(files, keys, config)
     for key, target in keys.full.items():
         shape = files.slots[key].shape
-        if shape != target.shape:
+        if shape != target.shape and not _is_of_noise_channels(target.path, shape, config):
             keys.problems.append(
                 f"{key} {list(shape)} is for another backbone, expected {list(target.shape)}"
             )
@@ -112,7 +113,10 @@ def load_lora(path: str | Path, config: ModelConfig) -> LoraUpdates:
     for key, target in keys.full.items():
         module = (target.path.rsplit("/", 1)[0], target.layer)
         scale = scales.get(module, np.float32(1)) if _BIAS.search(key) else np.float32(1)
-        updates[target] = updates.get(target, np.float32(0)) + files.read(key).astype(np.float32) * scale
+        x = files.read(key).astype(np.float32)
+        if x.shape != target.shape:
+            x = np.concatenate([x, np.zeros_like(x)], 1)
+        updates[target] = updates.get(target, np.float32(0)) + x * scale
     return LoraUpdates(stacked, stack_full_updates(updates, config))
 
 
@@ -174,7 +178,7 @@ def _read_factors(
         a_shape, b_shape = (files.slots[halves[half]].shape for half in "ab")
         d_in, d_out = kernels[f"{module[0]}/kernel"][-2:]
         r = a_shape[0] if a_shape else 0
-        a_fits = r and np.prod(a_shape) == r * d_in
+        a_fits = r and (np.prod(a_shape) == r * d_in or _is_of_noise_channels(module[0], a_shape, config))
         if not a_fits or b_shape[:2] != (d_out, r) or np.prod(b_shape) != d_out * r:
             keys.problems.append(
                 f"{halves['a']} {list(a_shape)} and {list(b_shape)} are for another backbone, expected "
@@ -191,6 +195,7 @@ def _read_factors(
         scales[module] = np.float32(alpha / r)
         if not keys.problems:
             a = files.read(halves["a"]).astype(np.float32).reshape(r, -1)
+            a = np.pad(a, ((0, 0), (0, d_in - a.shape[1])))
             b = files.read(halves["b"]).astype(np.float32).reshape(d_out, -1)
             low_rank[module] = a.T, b.T * scales[module]
     return low_rank, scales
@@ -204,6 +209,7 @@ def save_lora(
     scale: float = 1.0,
     style: LoraStyle = "original",
     dtype: LoraDtype = "bfloat16",
+    metadata: dict[str, str] | None = None,
 ) -> None:
     """Write an adapter for other tools.
 
@@ -215,6 +221,7 @@ def save_lora(
       style: "original" (`diffusion_model.` names; ComfyUI, diffusers, DiffSynth and most others read it) or "diffusers"
         (`transformer.` names with the adapter's metadata).
       dtype: type of the matrices.
+      metadata: further entries of the file's header; None for none.
 
     Raises:
       InputError: an update of the patch embedding in the original style, which makes diffusers reject the whole file.
@@ -245,9 +252,8 @@ def save_lora(
             tensors[f"{prefix}{name}.lora_A.weight"] = np.ascontiguousarray(x).astype(kind)
             tensors[f"{prefix}{name}.lora_B.weight"] = np.ascontiguousarray(y).astype(kind)
             ranks[name] = x.shape[0]
-    safetensors_file.write_safetensors(
-        path, tensors, _build_metadata(ranks) if style == "diffusers" else None
-    )
+    entries = (_build_metadata(ranks) if style == "diffusers" else {}) | (metadata or {})
+    safetensors_file.write_safetensors(path, tensors, entries or None)
 
 
 def map_full_updates(config: ModelConfig) -> dict[str, name_mapping.TensorMapping]:
@@ -278,6 +284,19 @@ def stack_full_updates(updates: dict[name_mapping.TensorMapping, np.ndarray], co
         else:
             leaf[entry.layer] += entry.ours(x, shape[1:])
     return unflatten_tree(out)
+
+
+def _is_of_noise_channels(path: str, shape: tuple[int, ...], config: ModelConfig) -> bool:
+    """Return whether an update is one of the plain backbone's patch embedding, and the model's has channels of the source as well.
+
+    Args:
+      path: of the layer or of its kernel.
+      shape: [d or r, c, *patch].
+      config: the model's.
+    """
+    dit = config.dit
+    is_wide = dit.in_channels == 2 * dit.out_channels
+    return path.startswith("patch_embedding") and is_wide and shape[1:] == (dit.out_channels, *dit.patch)
 
 
 def _map_modules(config: ModelConfig) -> dict[str, Module]:

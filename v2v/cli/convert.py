@@ -21,6 +21,7 @@ from tqdm import tqdm
 from v2v.checkpoints import adapters, hub, hub_client, name_mapping, native, orbax_tree
 from v2v.checkpoints.adapters import Adapter
 from v2v.checkpoints.model_folder import read_model_folder
+from v2v.checkpoints.presets import find_preset
 from v2v.config import LoraDtype, LoraStyle, ModelConfig, WeightsDtype
 from v2v.errors import InputError
 from v2v.pipeline.pretrained import is_converted_folder, is_native_folder, load_pretrained
@@ -56,6 +57,7 @@ def convert(
     style: LoraStyle = "original",
     dtype: LoraDtype = "bfloat16",
     weights_dtype: WeightsDtype | None = None,
+    preset: str = "",
     progress: bool = False,
 ) -> Conversion:
     """Convert a model folder, or a LoRA file.
@@ -68,6 +70,7 @@ def convert(
       style: the convention of names in a LoRA file.
       dtype: of the matrices in a LoRA file.
       weights_dtype: type to store the weights of a folder in (models/quantized.py); None for the model's own.
+      preset: how the result is sampled from then on, stored in it (checkpoints/presets.py); "" leaves that as it is.
       progress: show bars.
 
     Raises:
@@ -82,9 +85,9 @@ def convert(
     if is_adapter:
         if weights_dtype is not None:
             raise InputError(f"{source}: is an adapter, for which --weights-dtype does nothing; leave it out")
-        outputs = _convert_lora(source, target, model, style, dtype)
+        outputs = _convert_lora(source, target, model, style, dtype, preset)
     else:
-        outputs = _convert_model(source, target, lora, progress, weights_dtype)
+        outputs = _convert_model(source, target, lora, progress, weights_dtype, preset)
     files = [
         p for root in outputs for p in ([root] if root.is_file() else sorted(root.rglob("*"))) if p.is_file()
     ]
@@ -92,7 +95,7 @@ def convert(
 
 
 def _convert_lora(
-    source: str | Path, target: Path, model: str, style: LoraStyle, dtype: LoraDtype
+    source: str | Path, target: Path, model: str, style: LoraStyle, dtype: LoraDtype, preset: str
 ) -> list[Path]:
     if not model:
         raise InputError(f"{source}: is one file; say with --model which model the adapter is for")
@@ -103,10 +106,11 @@ def _convert_lora(
     existing = [p for p in (target, adapters.embeddings_path(target)) if p.exists()]
     if existing:
         raise InputError(f"{existing[0]}: already there; choose another name")
+    sampling = find_preset(preset).sampling if preset else None
     config = _read_config(model)
     adapter = adapters.load_adapter(source, config)
     condition = adapter.condition or config.condition
-    adapter = dataclasses.replace(adapter, condition=condition)
+    adapter = dataclasses.replace(adapter, condition=condition, sampling=sampling or adapter.sampling)
     with _explain_write_errors(target):
         return adapters.save_adapter(target, adapter, config, style=style, dtype=dtype)
 
@@ -122,15 +126,23 @@ def _read_config(model: str) -> ModelConfig:
 
 
 def _convert_model(
-    source: str | Path, target: Path, lora: str, progress: bool, weights_dtype: WeightsDtype | None
+    source: str | Path,
+    target: Path,
+    lora: str,
+    progress: bool,
+    weights_dtype: WeightsDtype | None,
+    preset: str,
 ) -> list[Path]:
     if target.exists():
         raise InputError(f"{target}: already there; choose another name or remove it")
     if not target.absolute().parent.is_dir():
         raise InputError(f"{target}: no folder {target.absolute().parent}; make it first")
-    if Path(source).is_dir() and is_converted_folder(Path(source)) and not (lora or weights_dtype):
+    if Path(source).is_dir() and is_converted_folder(Path(source)) and not (lora or weights_dtype or preset):
         raise InputError(f"{source}: is converted already; pass it to --model as it is")
-    model = load_pretrained(source, progress=progress, weights_dtype=weights_dtype)
+    chosen = find_preset(preset) if preset else None
+    if chosen is not None and lora:
+        chosen = dataclasses.replace(chosen, adapter="")
+    model = load_pretrained(source, progress=progress, weights_dtype=weights_dtype, preset=chosen)
     if lora:
         model = model.with_lora(lora)
     partial = target.with_name(f".{target.name}.partial")

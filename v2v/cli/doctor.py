@@ -29,12 +29,14 @@ from v2v.checkpoints import (
 from v2v.checkpoints.adapters import Adapter
 from v2v.checkpoints.hub import Examination
 from v2v.checkpoints.orbax_tree import first_line
-from v2v.config import ModelConfig
+from v2v.checkpoints.presets import describe_sampling
+from v2v.config import ModelConfig, SamplingConfig
 from v2v.errors import InputError
 from v2v.models.conditioning import build_conditioning
 from v2v.pipeline import effect_check, memory_plan, pretrained
 from v2v.pipeline.effect_check import Verdict
 from v2v.pipeline.memory_plan import ClipShape, MemoryPlan
+from v2v.pipeline.sampling_choice import sampling_of
 from v2v.runtime import compilation_cache, host_memory
 from v2v.video import inputs
 
@@ -207,8 +209,10 @@ def _describe_files(examined: Examination, out: dict, lora: str, values: bool, p
             if config is None:
                 return out
             sizes = parameter_store.part_bytes(config)
+        sampling = sampling_of(config.flow)
         if lora:
-            conditions = _edit_conditions(config, adapters.load_adapter(lora, config))
+            adapter = adapters.load_adapter(lora, config)
+            conditions, sampling = _edit_conditions(config, adapter), adapter.sampling or sampling
     except InputError as err:
         problems.append(str(err))
         return out
@@ -218,7 +222,6 @@ def _describe_files(examined: Examination, out: dict, lora: str, values: bool, p
             f"{name}: can't be examined ({type(err).__name__}: {first_line(err)}); report this as a fault of v2v"
         )
         return out
-    flow = config.flow
     return out | {
         "name": config.name,
         "size": [config.frames, config.height, config.width],
@@ -229,7 +232,7 @@ def _describe_files(examined: Examination, out: dict, lora: str, values: bool, p
         "held_bytes": sizes,
         "memory": _plan_memory(config, conditions, sizes).to_json(),
         "edits_by": list(conditions),
-        "sampling": {f: getattr(flow, f) for f in ("solver", "schedule", "shift", "steps", "guidance")},
+        "sampling": dataclasses.asdict(sampling),
     }
 
 
@@ -335,11 +338,10 @@ def _format_report(report: dict) -> str:
     if "parameters" in model:
         sizes = ", ".join(f"{part} {n:,} parameters ({_format_bytes(model['held_bytes'][part])} held)" for part, n in model["parameters"].items())  # fmt: skip
         t, h, w = model["size"]
-        s = model["sampling"]
         lines += [
             f"  {sizes}",
             f"  edits {t} frames of {w}x{h} by: {', '.join(['instruction', *model['edits_by']])}" if model["edits_by"] else "  makes videos from text; to edit it needs an adapter with embeddings (--lora)",
-            f"  samples with {s['solver']}, table {s['schedule']}, shift {s['shift']:g}, {s['steps']} steps, guidance {s['guidance']:g}",
+            f"  samples with {describe_sampling(SamplingConfig(**model['sampling']))}",
         ]  # fmt: skip
     if "memory" in model:
         lines.append(_format_memory(model["memory"]))

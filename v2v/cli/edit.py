@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from v2v.assets import EMBEDDED
+from v2v.checkpoints.presets import Preset, find_preset
 from v2v.cli.edit_ahead import compile_ahead, parse_buckets
 from v2v.cli.edit_report import format_report, format_skips, tell_memory
 from v2v.errors import InputError, note
@@ -73,6 +74,7 @@ class ModelOptions:
       mesh: sizes by mesh axis, to edit a clip on several devices; empty for one device a clip.
       weights_dtype: type that weights are stored in; None for the model's own.
       branches: passes of guidance in a step that devices of one clip may share; None for those of the model's guidance.
+      preset: name or JSON file of a sampling preset (checkpoints/presets.py); "" for none.
     """
 
     path: str = "embedded"
@@ -87,6 +89,18 @@ class ModelOptions:
     dtype: str | None = None
     device: str = ""
     branches: int | None = None
+    preset: str = ""
+
+    def find_preset(self) -> Preset | None:
+        """Return the preset, without its adapter where others are given.
+
+        Raises:
+          InputError: no such preset.
+        """
+        if not self.preset:
+            return None
+        preset = find_preset(self.preset)
+        return dataclasses.replace(preset, adapter="") if self.adapters else preset
 
     def load_editor(self, jobs: bool = False) -> "EasyV2VEditor":
         """Load the model and its adapters.
@@ -97,6 +111,7 @@ class ModelOptions:
         Raises:
           InputError: no such model, adapter or device, or unsuitable ones.
         """
+        preset = self.find_preset()
         devices.select_device(self.device)
         # Where nobody watches, bad input still ends in one line; the report tells the device.
         level = logging.INFO if self.progress else logging.DEBUG
@@ -115,6 +130,7 @@ class ModelOptions:
             "schedule": self.schedule,
             "weights_dtype": self.weights_dtype,
             "dtype": self.dtype,
+            "preset": preset,
         }
         if self.dtype == "float32":
             devices.use_exact_float32()
@@ -144,11 +160,16 @@ class ModelOptions:
         from v2v.pipeline.batch import fingerprint_weights
 
         files = hub.resolve_model(self.path, progress=self.progress) if self.path != "embedded" else EMBEDDED
-        adapters = [hub.resolve_adapter(file) for file, _ in self.adapters]
+        preset, names = self.find_preset(), [file for file, _ in self.adapters]
+        adapters = [
+            hub.resolve_adapter(file) for file in (names + [preset.adapter] if preset and preset.adapter else names)
+        ]
         weights = [weight for _, weight in self.adapters]
         settings = repr((weights, dict(self.size), self.solver, self.schedule))
         if self.dtype is not None:
             settings += f" {self.dtype}"
+        if preset is not None:
+            settings += f" {preset.sampling}"
         return fingerprint_weights(files, *adapters) + settings + (self.weights_dtype or "")
 
 
@@ -573,6 +594,7 @@ def _model_options(args: argparse.Namespace, progress: bool) -> ModelOptions:
         args.dtype,
         args.device or "",
         _shared_branches(args),
+        args.preset or "",
     )
 
 

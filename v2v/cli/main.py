@@ -184,7 +184,8 @@ def _convert(args: argparse.Namespace) -> dict:
     from v2v.cli.convert import run_convert
 
     options = {
-        "model": args.model, "lora": args.lora, "style": args.format, "dtype": args.dtype, "weights_dtype": args.weights_dtype
+        "model": args.model, "lora": args.lora, "style": args.format, "dtype": args.dtype, "weights_dtype": args.weights_dtype,
+        "preset": args.preset,
     }  # fmt: skip
     return run_convert(args.source, args.target, **options, progress=_bars(args))
 

@@ -5,6 +5,7 @@ from dataclasses import asdict
 from typing import Any
 
 from v2v.checkpoints.known_models import KNOWN_MODELS, UNSUPPORTED_MODELS
+from v2v.checkpoints.presets import PRESETS, describe_sampling
 
 EXAMPLES = """\
 examples:
@@ -69,9 +70,17 @@ def list_known() -> dict[str, Any]:
     ]
     lines += ["        not yet run with the real weights. memory: estimated peak on one device at that size of clips", ""]  # fmt: skip
     lines += [f"not supported yet: {model.title}: {model.reason}" for model in UNSUPPORTED_MODELS]
+    lines += ["", "presets, v2v edit --preset NAME: how weights distilled to a few steps are sampled"]
+    for preset in PRESETS:
+        caution = f"; {preset.caution}" if preset.caution else ""
+        lines += [
+            f"{preset.name:<13}  {preset.title}{caution}",
+            f"{'':15}{describe_sampling(preset.sampling)}",
+        ]
     return {
         "output": "\n".join(lines),
         "models": [asdict(model) for model in KNOWN_MODELS],
+        "presets": [asdict(preset) for preset in PRESETS],
         "unsupported": [asdict(model) for model in UNSUPPORTED_MODELS],
     }
 

@@ -283,6 +283,12 @@ def _add_convert_options(convert: argparse.ArgumentParser) -> None:
         default="bfloat16",
         help="data type of the written adapter (default: bfloat16)",
     )
+    convert.add_argument(
+        "--preset",
+        default="",
+        metavar="NAME|FILE.json",
+        help="how the result is sampled from then on, as in v2v edit: stored in the folder, or in the header of the adapter",
+    )
     _add_weights_dtype(convert)
 
 
@@ -416,6 +422,13 @@ def _add_edit_options(edit: argparse.ArgumentParser) -> None:
         "--schedule",
         choices=get_args(ScheduleName),
         help="noise levels of the sampler; wan and diffusers are the published UniPC tables, euler diffusers' Euler scheduler (default: the model's)",
+    )
+    edit.add_argument(
+        "--preset",
+        metavar="NAME|FILE.json",
+        help="sample as weights distilled to a few steps were published to be: solver, noise levels and guidance at once; such as fastwan, turbo, "
+        "lightx2v, lucy-fastwan (with its LoRA, unless --lora gives another); v2v models lists them; --solver, --schedule, --steps and "
+        "--guidance go before it",
     )
     edit.add_argument(
         "--lora",

@@ -28,6 +28,7 @@ import cv2
 import numpy as np
 
 from v2v.config import ModelConfig
+from v2v.diffusion.schedule import count_steps
 from v2v.errors import InputError, note
 from v2v.language.places import draw_region
 from v2v.pipeline import editor_inputs, generation, tiled, windowed
@@ -38,6 +39,7 @@ from v2v.pipeline.model import EditingModel, TextEmbedding
 from v2v.pipeline.network_transfer import choose_upsampler
 from v2v.pipeline.pretrained import Pretrained, load_pretrained
 from v2v.pipeline.progress import Progress
+from v2v.pipeline.sampling_choice import note_settings
 from v2v.pipeline.settings import (
     AUTO_MASK,
     ClipInput,
@@ -135,6 +137,7 @@ class EasyV2VEditor:
           InputError: invalid input that the caller can correct.
         """
         first, *others = steps = self.plan(request)
+        note_settings(request.settings, self.model.config)
         # Masks by name are those of the source, not of an edit of it.
         masks_by_name: dict[str, ClipMask] = {}
         result = self._edit_step(request, first, masks_by_name, output, output_format, progress)
@@ -469,6 +472,7 @@ class EasyV2VEditor:
             picture = inputs.read_picture(first_frame, "first frame")
             model = model.for_clip(*picture.shape[:2])
             picture = inputs.resize_frame(picture, model.config.height, model.config.width)
+        note_settings(values, model.config)
         task = editor_inputs.tell_task(
             model.config, values, has_source=False, has_reference=False, is_picture=False
         )
@@ -675,7 +679,7 @@ def _build_report(
         "unknown_words": [],
         "left_out": "",
         "seed": settings.seed,
-        "steps": settings.steps_of(config),
+        "steps": count_steps(config.flow, settings.steps_of(config), settings.strength),
         "guidance": settings.guidance_of(config),
         "strength": settings.strength,
         "first_frame": span[0],

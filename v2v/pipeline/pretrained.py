@@ -36,7 +36,8 @@ from v2v.checkpoints import (
 from v2v.checkpoints.adapters import Adapter
 from v2v.checkpoints.detail_file import DetailWeights
 from v2v.checkpoints.parameter_store import ParameterStore, PartStore
-from v2v.config import ModelConfig, WeightsDtype
+from v2v.checkpoints.presets import Preset, describe_sampling, find_preset
+from v2v.config import FlowConfig, ModelConfig, SamplingConfig, WeightsDtype
 from v2v.diffusion.sampler import SampleOutput
 from v2v.diffusion.step_skipping import StepSkipper
 from v2v.errors import InputError, note
@@ -45,13 +46,16 @@ from v2v.models.autoencoder import VAE
 from v2v.models.conditioning import build_conditioning, encode_mask
 from v2v.models.initialization import init_base
 from v2v.models.text_encoder import Tokenizer, build_word_tokenizer
-from v2v.pipeline import clip_mesh, memory_plan
+from v2v.pipeline import clip_mesh, memory_plan, sampling_choice
 from v2v.pipeline.memory_plan import ClipShape, MemoryPlan, PhaseName
 from v2v.pipeline.model import SampleRequest, TextEmbedding, shown_conditions
 from v2v.pipeline.model_programs import ModelPrograms, ProgramBuilder, build_programs
 from v2v.pipeline.working_size import choose_size
 from v2v.runtime import host_memory, sharding
 from v2v.runtime.host_memory import DeviceMemory
+
+# Settings of `load_pretrained` that are those of the flow.
+FLOW_FIELDS = frozenset(field.name for field in dataclasses.fields(FlowConfig))
 
 
 def apply_settings(cfg: ModelConfig, settings: dict) -> ModelConfig:
@@ -69,15 +73,14 @@ def apply_settings(cfg: ModelConfig, settings: dict) -> ModelConfig:
         raise InputError(
             f"size: {cfg.name} has learnt positions of {frames} frames, got {values['frames']}; longer clips are edited in windows anyway"
         )
-    flow = {f.name for f in dataclasses.fields(cfg.flow)} & values.keys()
+    flow = {name: values.pop(name) for name in FLOW_FIELDS & values.keys()}
     for part in ("dit", "text") if "dtype" in values else ():
         cfg = dataclasses.replace(
             cfg, **{part: dataclasses.replace(getattr(cfg, part), dtype=values["dtype"])}
         )
     values.pop("dtype", None)
     try:
-        cfg = dataclasses.replace(cfg, flow=dataclasses.replace(cfg.flow, **{n: values.pop(n) for n in flow}))
-        cfg = dataclasses.replace(cfg, **values)
+        cfg = dataclasses.replace(cfg, flow=sampling_choice.change_flow(cfg.flow, flow), **values)
     except ValueError as err:
         raise InputError(f"model: {err}; choose another size") from err
     # The clips as float32 RGB alone, a small part of the memory in use.
@@ -107,6 +110,7 @@ def load_pretrained(
     progress: bool = False,
     weights_dtype: WeightsDtype | None = None,
     any_aspect: bool | None = None,
+    preset: str | Path | Preset | None = None,
     **settings,
 ) -> "Pretrained":
     """Load the packaged model ("embedded"), a folder, or a model by its name on the Hugging Face Hub.
@@ -123,6 +127,8 @@ def load_pretrained(
         and "nf4", which take half and a quarter of that; None for the model's own.
       any_aspect: edit each clip at a size of its own aspect and of the area of the model's height and width; None does so for models that
         were trained on many sizes, unless `height` or `width` is given.
+      preset: a way to sample, of weights distilled to a few steps (checkpoints/presets.py): its name, or a JSON file. An adapter that
+        belongs to it is added.
       settings: other values for `frames`, `height`, `width` (the clips the model works on), `dtype` (of matmuls: "bfloat16" or
         "float32") and for the fields of `config.FlowConfig` (`solver`, `schedule`, `shift`, ...); None leaves a value as it is.
 
@@ -133,7 +139,9 @@ def load_pretrained(
     has_size = settings.get("height") is not None or settings.get("width") is not None
     # Of the packaged model and others of one size `largest` isn't set.
     model.any_aspect = (any(model.config.largest) and not has_size) if any_aspect is None else any_aspect
-    return model
+    if preset is None:
+        return model
+    return model.with_preset(preset if isinstance(preset, Preset) else find_preset(preset))
 
 
 def _open_model(
@@ -144,6 +152,7 @@ def _open_model(
     settings: dict[str, Any],
 ) -> "Pretrained":
     """Open a model with its own adapter; arguments as those of `load_pretrained`."""
+    chosen = frozenset(name for name in FLOW_FIELDS if settings.get(name) is not None)
     path = EMBEDDED if name_or_dir == "embedded" else hub.resolve_model(name_or_dir)
     if not path.exists():
         full_name = known_models.suggest(str(name_or_dir))
@@ -164,6 +173,7 @@ def _open_model(
             model = Pretrained(cfg, vocabulary, _load_packaged(path, cfg, weights_dtype))
             model = model if mesh is None else model.on(mesh)
             adapter = (path / "lora.safetensors").is_file() and path / "lora.safetensors"
+        model.chosen = chosen
         model = (model.with_lora(adapter) if adapter else model).with_abilities(abilities)
         network = path / detail_file.FILE_NAME
         return model.with_detail(detail_file.load_detail(network)) if network.is_file() else model
@@ -173,6 +183,7 @@ def _open_model(
         note(terms)
     weights = parameter_store.store_from_folder(folder, cfg, mesh, progress, weights_dtype)
     model = Pretrained(cfg, load_tokenizer(folder, cfg), weights, mesh)
+    model.chosen = chosen
     if folder.embedders:
         embed = editor_folder.load_embeddings(folder.embedders, cfg)
         model = model.with_lora(Adapter({}, embed=embed))
@@ -224,6 +235,8 @@ class Pretrained:
       abilities: what it is known to do; None where it reads any sentence, or was not measured.
       detail_network: gives edits their texture at full size; None for a model without one.
       any_aspect: whether clips are edited at sizes of their own aspect (working_size.py).
+      chosen: fields of `FlowConfig` that the user set, which no preset and no adapter changes.
+      preset: the preset that it is sampled by; None without.
     """
 
     def __init__(
@@ -255,6 +268,8 @@ class Pretrained:
         self.abilities: Abilities | None = None
         self.detail_network: DetailWeights | None = None
         self.any_aspect = False
+        self.chosen: frozenset[str] = frozenset()
+        self.preset: Preset | None = None
 
     @property
     def part_sizes(self) -> dict[str, int]:
@@ -415,7 +430,8 @@ class Pretrained:
         """Return this model with an adapter.
 
         An adapter with embeddings for source, mask and reference replaces the model's own editing adapter. One without (`lora`
-        only) is added to it. What the model was known to do is not known of it with an adapter.
+        only) is added to it. What the model was known to do is not known of it with an adapter. One that was distilled to a few steps
+        and says so is sampled as it was, unless the user or a preset chose another way.
 
         Args:
           adapter: a file, its name on the hub, a tree {"lora", "embed"}, or a loaded adapter.
@@ -432,10 +448,38 @@ class Pretrained:
         config = self.config
         if new.condition is not None and new.condition != config.condition:
             config = dataclasses.replace(config, condition=new.condition)
+        if new.sampling is not None and scale:
+            name = "an adapter" if isinstance(adapter, dict | Adapter) else str(adapter)
+            config = dataclasses.replace(config, flow=self._flow_for(new.sampling, name))
         if new.embed is None:
             return self._changed(config=config, _adapters=(*self._adapters, (new, scale)), abilities=None)
         embed = jax.device_put(new.embed)
         return self._changed(config=config, _adapters=((new, scale),), _embed=embed, abilities=None)
+
+    def with_preset(self, preset: Preset) -> "Pretrained":
+        """Return this model sampled as a preset says, except in what the user set, and with the adapter that belongs to it.
+
+        Raises:
+          InputError: as `with_lora`.
+        """
+        sampling_choice.note_preset(preset, self.config)
+        flow = sampling_choice.apply_sampling(
+            self.config.flow, preset.sampling, self.chosen, f"preset {preset.name}"
+        )
+        model = self._changed(config=dataclasses.replace(self.config, flow=flow), preset=preset)
+        return model.with_lora(preset.adapter) if preset.adapter else model
+
+    def _flow_for(self, sampling: SamplingConfig, adapter: str) -> FlowConfig:
+        """Return the flow with an adapter that was distilled to be sampled in some way, and tell it in a note."""
+        flow = self.config.flow
+        if self.preset is not None:
+            words = f"{adapter} is meant"
+            sampling_choice.note_departure(sampling, flow, words)
+            return flow
+        changed = sampling_choice.apply_sampling(flow, sampling, self.chosen, adapter)
+        if changed != flow and sampling_choice.sampling_of(changed) == sampling:
+            note(f"sampling: as {adapter} was distilled: {describe_sampling(sampling)}")
+        return changed
 
     def with_abilities(self, abilities: Abilities | None) -> "Pretrained":
         """Return this model with what it is known to do, None for nothing."""

@@ -218,4 +218,3 @@ class _WindowJoiner:
             for store, clip in zip(self._stores, self._previous, strict=True):
                 store.append(clip[t - self._begin])
         self._frame_count = end
-

@@ -180,7 +180,15 @@ def _edit_window(model: Pretrained, rows: int, jobs: int, array: Any, size: tupl
     text = array((config.text.text_len, config.text.width), np.float32)
     model.sample(
         SampleRequest(
-            z, z, reference, text, z, config.flow.steps, config.flow.guidance, links=links, begin=z,
+            z,
+            z,
+            reference,
+            text,
+            z,
+            config.flow.steps,
+            config.flow.guidance,
+            links=links,
+            begin=z,
             seeds=array((latent[0], 4), np.uint32),
         )  # fmt: skip
     )
