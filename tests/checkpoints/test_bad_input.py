@@ -295,7 +295,7 @@ def test_a_size_of_nothing(size):
 
 @pytest.mark.parametrize(
     "pipeline, words",
-    [("WanDMDPipeline", "distilled to a few fixed steps"), ("WanVACEPipeline", "control blocks")],
+    [("WanCausalDMDPipeline", "earlier ones alone"), ("WanVACEPipeline", "control blocks")],
 )
 def test_pipelines_that_need_more(folder, refused, pipeline, words):
     """Their folders have every part and would be sampled wrongly without a word."""

@@ -1,6 +1,7 @@
 """Presets have the published levels; what a user, a preset, an adapter and the model say of sampling goes in that order, with notes."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -135,6 +136,17 @@ def test_an_adapter_is_sampled_as_it_was_distilled(folder, distilled):
         note_settings(EditSettings(steps=8), model.config)
     with expect_note("with renoise, 3 steps .* guidance 4, as asked, results may be poor"):
         note_settings(EditSettings(guidance=4), model.config)
+
+
+def test_a_folder_of_a_few_step_pipeline_is_sampled_as_that_is(folder, tmp_path):
+    """FastWan's steps are in the code of its pipeline alone; its scheduler_config.json is that of the base model."""
+    copy = shutil.copytree(folder, tmp_path / "FastWan")
+    (copy / "model_index.json").write_text('{"_class_name": "WanDMDPipeline"}')
+    with expect_note("made for WanDMDPipeline, so it is sampled with preset fastwan, renoise, 3 steps"):
+        model = pretrained.load_pretrained(copy, **small_models.SIZE)
+    assert flow_of(model) == find_preset("fastwan").sampling
+    with expect_note("model was distilled for renoise, 3 steps .* with renoise, 4 steps of schedule linear"):
+        assert flow_of(pretrained.load_pretrained(copy, **small_models.SIZE, steps=4)).levels == ()
 
 
 def test_what_the_user_sets_goes_first(folder, distilled):

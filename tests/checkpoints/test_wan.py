@@ -103,6 +103,12 @@ def test_folder_tells_the_configuration(folder):
             ("unipc", "diffusers", 5),
         ),
         ({"_class_name": "FlowMatchEulerDiscreteScheduler", "shift": 4.0}, ("euler", "euler", 4)),
+        (
+            {"_class_name": "FlowMatchEulerDiscreteScheduler", "stochastic_sampling": True},
+            ("renoise", "euler", 5),
+        ),
+        ({"_class_name": "FlowMatchLCMScheduler", "shift": 3.0}, ("renoise", "euler", 3)),
+        ({"_class_name": "FlowMatchHeunDiscreteScheduler", "shift": 3.0}, ("heun", "euler", 3)),
     ],
 )
 def test_folder_tells_how_it_is_sampled(copy, scheduler, expected):

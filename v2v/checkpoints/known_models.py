@@ -76,6 +76,16 @@ KNOWN_MODELS = (
         status="tiny models",
     ),
     KnownModel(
+        name="FastVideo/FastWan2.2-TI2V-5B-FullAttn-Diffusers",
+        description="the backbone distilled to 3 steps; it edits with an adapter of the backbone (--lora)",
+        licence="Apache-2.0",
+        download_bytes=34_200_000_000,
+        memory_gib=21,
+        frames=(81, 480, 832),
+        takes=("mask and reference, if the adapter was trained with them",),
+        status="tiny models",
+    ),
+    KnownModel(
         name="decart-ai/Lucy-Edit-Dev",
         description="an editor on the same backbone; sees the source as further channels",
         licence="Decart, non-commercial",
@@ -162,9 +172,14 @@ UNSUPPORTED_MODELS = (
         "plans with Qwen2.5-VL-7B; use ByteDance/Bernini-R-1.3B-Diffusers or ByteDance/Bernini-R-Diffusers, its renderer alone",
     ),
     UnsupportedModel(
-        ("FastVideo/FastWan2.2-TI2V-5B-FullAttn-Diffusers", "FastVideo/FastWan2.2-TI2V-5B-Diffusers"),
-        "FastWan2.2-5B",
-        "distilled to three fixed steps with new noise in between, which no solver here does",
+        (
+            "FastVideo/FastWan2.2-TI2V-5B-Diffusers",
+            "FastVideo/FastWan2.1-T2V-1.3B-Diffusers",
+            "FastVideo/FastWan2.1-T2V-14B-480P-Diffusers",
+            "FastVideo/FastWan2.1-T2V-14B-Diffusers",
+        ),
+        "FastWan with video sparse attention (VSA)",
+        "distilled for attention that skips most tokens, without which its frames are poor; FastVideo/FastWan2.2-TI2V-5B-FullAttn-Diffusers runs",
     ),
     UnsupportedModel(
         (

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from v2v.checkpoints import editor_folder, hub_client, name_mapping, part_files, wan_config
+from v2v.checkpoints import editor_folder, hub_client, name_mapping, part_files, presets, wan_config
 from v2v.checkpoints.config_types import check_types
 from v2v.checkpoints.part_files import SUBFOLDERS, TokenizerSource, read_json_object
 from v2v.checkpoints.tensor_files import TensorFiles
@@ -101,7 +101,7 @@ def read_model_folder(path: str | Path, parts: dict[str, TensorFiles] | None = N
         published = wan_config.closest_published(dit)
         has_frame_times = index.get("expand_timesteps", vae.residual)
         dit = dataclasses.replace(dit, frame_times=bool(has_frame_times))
-        flow = wan_config.build_flow_config(scheduler, published.flow)
+        flow = presets.apply_pipeline(path, index, wan_config.build_flow_config(scheduler, published.flow))
         for part in (dit, vae, text, flow):
             check_types(part)
     except wan_config.UnsupportedBackboneError:  # the better reason, whatever else can't be read

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from v2v.checkpoints.config_types import check_types
-from v2v.config import SamplingConfig
-from v2v.errors import InputError
+from v2v.config import FlowConfig, SamplingConfig, SolverName
+from v2v.errors import InputError, note
 from v2v.runtime import text_files
 
 # Entries of the schedulers' tables.
@@ -71,7 +71,7 @@ class Preset:
     caution: str = ""
 
 
-def _distilled(solver: Any, levels: tuple[tuple[float, float], ...]) -> SamplingConfig:
+def _distilled(solver: SolverName, levels: tuple[tuple[float, float], ...]) -> SamplingConfig:
     """Return the sampling of distilled weights: at these levels alone, without guidance."""
     return SamplingConfig(solver, len(levels), 1.0, levels=levels)
 
@@ -140,6 +140,28 @@ PRESETS = (
         caution="a text-to-video LoRA on an editor, with another sampler than it was distilled for: its quality is unmeasured",
     ),
 )
+
+# Presets of the pipelines that model_index.json may name, whose steps are in the code of the pipeline and in no file of the model.
+PIPELINE_PRESETS = {"WanDMDPipeline": "fastwan"}
+
+
+def apply_pipeline(path: Path, index: dict[str, Any], flow: FlowConfig) -> FlowConfig:
+    """Return how a model is sampled that was published for a few-step pipeline, and tell it in a note; others as its scheduler says.
+
+    Args:
+      path: the model folder, for the note.
+      index: model_index.json.
+      flow: as scheduler_config.json says.
+    """
+    name = index.get("_class_name")
+    preset = PIPELINE_PRESETS.get(name) if isinstance(name, str) else None
+    if preset is None:
+        return flow
+    sampling = find_preset(preset).sampling
+    note(
+        f"sampling: {path} is made for {name}, so it is sampled with preset {preset}, {describe_sampling(sampling)}, whatever its scheduler says"
+    )
+    return dataclasses.replace(flow, **vars(sampling), low_guidance=None)
 
 
 def find_preset(name: str | Path) -> Preset:

@@ -16,6 +16,7 @@ from v2v.config import (
     DiTConfig,
     FlowConfig,
     ModelConfig,
+    SolverName,
     TextConfig,
     VAEConfig,
     wan21_t2v_1_3b,
@@ -48,11 +49,17 @@ PIPELINES = (
     "WanVideoToVideoPipeline",
     "LucyEditPipeline",
     "KiwiEditPipeline",
+    "WanDMDPipeline",
 )
+# Solvers of diffusers' schedulers with the noise levels of its Euler scheduler.
+EULER_SCHEDULERS: dict[str, SolverName] = {
+    "FlowMatchEulerDiscreteScheduler": "euler",
+    "FlowMatchHeunDiscreteScheduler": "heun",
+    "FlowMatchLCMScheduler": "renoise",
+}
 # A part of that name, and what such models need.
 UNSUPPORTED_PIPELINES = {
-    "DMD": "it is distilled to a few fixed steps with new noise in between, which no solver here does; instead, a few-step LoRA of the base "
-    "model runs with --steps 4 --guidance 1",
+    "CausalDMD": "its frames see earlier ones alone, block by block, which this package doesn't do",
     "VACE": "it has a second branch of control blocks",
 }
 # More layers than any published model has.
@@ -143,7 +150,10 @@ def _check_backbone(path: Path, channels: int, out: int, shapes: dict, settings:
     """Raise InputError that names a relative of the backbone with the same tensor names."""
     kind = None
     if any(".to_gate_compress." in n for n in shapes):
-        kind = "a model with video sparse attention (VSA, FastVideo's FastWan)"
+        kind = (
+            "a model with video sparse attention (VSA, FastVideo's FastWan), which this package doesn't have and without which its frames are "
+            "poor; FastVideo/FastWan2.2-TI2V-5B-FullAttn-Diffusers does without"
+        )
     elif relative := describe_relative(shapes):
         kind = relative
     elif "vace_layers" in settings or any(n.startswith("vace_") for n in shapes):
@@ -208,8 +218,9 @@ def build_flow_config(scheduler: dict, defaults: FlowConfig) -> FlowConfig:
         note(
             f"scheduler: {', '.join(options)} of scheduler_config.json would change the noise levels and are not applied; see --schedule"
         )
-    if name == "FlowMatchEulerDiscreteScheduler":
-        return dataclasses.replace(defaults, shift=shift, solver="euler", schedule="euler")
+    if name in EULER_SCHEDULERS:
+        solver = "renoise" if scheduler.get("stochastic_sampling") else EULER_SCHEDULERS[name]
+        return dataclasses.replace(defaults, shift=shift, solver=solver, schedule="euler")
     if name not in (None, "UniPCMultistepScheduler"):
         note(
             f"scheduler: {name} is not one of this package, so the model is sampled with UniPC; choose with --solver and --schedule"
