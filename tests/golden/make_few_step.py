@@ -14,6 +14,7 @@ import importlib.machinery
 import subprocess
 import sys
 import tempfile
+import types
 from pathlib import Path
 from types import SimpleNamespace
 from unittest import mock
@@ -109,6 +110,14 @@ def channels_last(z) -> np.ndarray:
     return np.moveaxis(z.float().numpy(), 2, -1)
 
 
+def skip_imports_of(*packages: str) -> None:
+    """Let modules of packages be imported without what the packages' own `__init__` imports: all else that they have."""
+    for name in packages:
+        module = types.ModuleType(name)
+        module.__path__ = [str(Path(sys.path[0], *name.split(".")))]
+        sys.modules[name] = module
+
+
 def self_forcing():
     """Return its causal pipeline's answer with all frames in one block, so that causal attention is attention to all."""
     import wan.modules.causal_model
@@ -161,6 +170,7 @@ def turbo():
 
 def fastvideo():
     torch.bfloat16 = torch.float32
+    skip_imports_of("fastvideo", "fastvideo.pipelines", "fastvideo.pipelines.stages")
     from fastvideo.pipelines.stages import denoising as module
 
     stage = module.DmdDenoisingStage.__new__(module.DmdDenoisingStage)
@@ -184,6 +194,11 @@ def fastvideo():
 
 
 def lightx2v():
+    skip_imports_of("lightx2v")
+    platform = mock.MagicMock(AI_DEVICE="cpu")
+    platform.__path__ = []
+    for name in ("lightx2v_platform", "lightx2v_platform.base", "lightx2v_platform.base.global_var"):
+        sys.modules[name] = platform
     from lightx2v.models.schedulers.wan.step_distill import scheduler as module
 
     network, (noise, encoder, _) = Network(), inputs()
