@@ -162,7 +162,8 @@ class ModelOptions:
         files = hub.resolve_model(self.path, progress=self.progress) if self.path != "embedded" else EMBEDDED
         preset, names = self.find_preset(), [file for file, _ in self.adapters]
         adapters = [
-            hub.resolve_adapter(file) for file in (names + [preset.adapter] if preset and preset.adapter else names)
+            hub.resolve_adapter(file)
+            for file in (names + [preset.adapter] if preset and preset.adapter else names)
         ]
         weights = [weight for _, weight in self.adapters]
         settings = repr((weights, dict(self.size), self.solver, self.schedule))
