@@ -195,7 +195,7 @@ def fastvideo():
     stage.prepare_extra_func_kwargs = lambda *_: {}
     noise, encoder, _ = inputs()
     text = encoder()["prompt_embeds"]
-    stage.transformer = lambda x, prompt, t, **_: network(x, t, prompt)
+    stage.transformer = mock.MagicMock(side_effect=lambda x, prompt, t, **_: network(x, t, prompt))
     batch = mock.MagicMock(timesteps=torch.tensor(THREE), num_inference_steps=3, image_embeds=[])
     batch.latents, batch.prompt_embeds, batch.image_latent = noise, text, None
     config = mock.MagicMock(dmd_denoising_steps=THREE, embedded_cfg_scale=None)
