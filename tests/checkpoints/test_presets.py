@@ -150,9 +150,9 @@ def test_a_folder_of_a_few_step_pipeline_is_sampled_as_that_is(folder, tmp_path)
 
 
 def test_what_the_user_sets_goes_first(folder, distilled):
-    chosen = pretrained.load_pretrained(folder, **small_models.SIZE, solver="euler", steps=6)
+    user_model = pretrained.load_pretrained(folder, **small_models.SIZE, solver="euler", steps=6)
     with expect_note("fast.safetensors is meant for renoise, 3 .*; with euler, 6 steps of schedule linear"):
-        model = chosen.with_lora(distilled)
+        model = user_model.with_lora(distilled)
     flow = flow_of(model)
     assert (flow.solver, flow.steps, flow.levels, flow.guidance) == ("euler", 6, (), 1.0)
     same_steps = pretrained.load_pretrained(folder, **small_models.SIZE, solver="euler", steps=3)
@@ -216,10 +216,22 @@ def test_an_update_of_the_plain_patch_embedding_is_added_to_the_noise_channels(t
 
 
 def test_the_command_line_stores_a_preset_in_an_adapter_and_follows_it(folder, tmp_path, capsys):
-    cfg, made, out = small_models.config(), tmp_path / "edit.safetensors", tmp_path / "fast.safetensors"
-    adapters.save_adapter(made, small_models.adapter(cfg), cfg)
+    cfg, adapter_file, out = (
+        small_models.config(),
+        tmp_path / "edit.safetensors",
+        tmp_path / "fast.safetensors",
+    )
+    adapters.save_adapter(adapter_file, small_models.adapter(cfg), cfg)
     (tmp_path / "two.json").write_text('{"solver": "renoise", "levels": [[1000, 1], [600, 0.6]]}')
-    words = ["convert", str(made), str(out), "--model", str(folder), "--preset", str(tmp_path / "two.json")]
+    words = [
+        "convert",
+        str(adapter_file),
+        str(out),
+        "--model",
+        str(folder),
+        "--preset",
+        str(tmp_path / "two.json"),
+    ]
     assert main.main([*words, "--format", "diffusers"]) == 0
     loaded = adapters.load_adapter(out, cfg)
     assert loaded.sampling == find_preset(tmp_path / "two.json").sampling and loaded.embed is not None

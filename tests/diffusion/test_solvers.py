@@ -127,10 +127,10 @@ def test_renoise_of_a_linear_velocity_in_closed_form():
     x = jax.random.normal(jax.random.key(1), shape)
     sigma_of = {round(level, 4): level for level in levels}
     first, second = (np.asarray(solvers.draw_noise(seeds, i, shape)) for i in range(2))
-    found = integrate(lambda x, tau: (1 - k) * x / tau, x, build_solver_table("renoise", levels), seeds)
+    result = integrate(lambda x, tau: (1 - k) * x / tau, x, build_solver_table("renoise", levels), seeds)
     a, b = sigma_of[0.9375], sigma_of[0.625]
     expected = k * ((1 - b) * k * ((1 - a) * k * np.asarray(x) + a * first) + b * second)
-    np.testing.assert_allclose(found, expected, atol=2e-6)
+    np.testing.assert_allclose(result, expected, atol=2e-6)
 
 
 def test_fresh_noise_is_the_cells_own():

@@ -166,13 +166,13 @@ def turbo():
     args = SimpleNamespace(model_name="Wan2.2-TI2V-5B", denoising_step_list=FOUR)
     pipeline = module.Wan22FewstepInferencePipeline(args, "cpu")
     first = torch.from_numpy(np.moveaxis(few_step.first(), -1, 2).copy())
-    answers = {}
+    latents = {}
     for name, picture in (("turbo", None), ("turbo-first", first)):
         result = with_our_noise(
             lambda picture=picture: pipeline.inference(noise.clone(), [""], wan22_image_latent=picture)
         )
-        answers[name] = channels_last(result)
-    return answers
+        latents[name] = channels_last(result)
+    return latents
 
 
 def fastvideo():
@@ -216,7 +216,7 @@ def lightx2v():
     from lightx2v.models.schedulers.wan.step_distill import scheduler as module
 
     network, (noise, encoder, _) = Network(), inputs()
-    answers = {}
+    latents = {}
     configurations = {
         "lightx2v": (module.WanStepDistillScheduler, {}),
         "lightx2v-a14b": (module.Wan22StepDistillScheduler, {"boundary_step_index": 2}),
@@ -235,8 +235,8 @@ def lightx2v():
             time = scheduler.timesteps[index : index + 1]
             scheduler.noise_pred = network(x, time, encoder()["prompt_embeds"]).permute(0, 2, 1, 3, 4)
             scheduler.step_post()
-        answers[name] = channels_last(scheduler.latents)
-    return answers
+        latents[name] = channels_last(scheduler.latents)
+    return latents
 
 
 def lightning():
@@ -267,15 +267,15 @@ def main() -> None:
         torch.cuda.current_device = lambda: 0
         np.savez(out, **REPOSITORIES[name]())
         return
-    answers, folder = {}, sys.argv[1]
+    latents, folder = {}, sys.argv[1]
     with tempfile.TemporaryDirectory() as tmp:
         for name in REPOSITORIES:
             out = Path(tmp) / f"{name}.npz"
             subprocess.run(
                 [sys.executable, "-m", "tests.golden.make_few_step", folder, name, str(out)], check=True
             )
-            answers |= dict(np.load(out))
-    np.savez_compressed(HERE / "few_step.npz", **answers)
+            latents |= dict(np.load(out))
+    np.savez_compressed(HERE / "few_step.npz", **latents)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from v2v.checkpoints.presets import find_preset
 from v2v.diffusion.sampler import Sampler
 from v2v.pipeline.sampling_choice import apply_sampling
 
-ANSWERS = np.load(Path(__file__).parent.parent / "golden" / "few_step.npz")
+LATENTS = np.load(Path(__file__).parent.parent / "golden" / "few_step.npz")
 
 
 @pytest.fixture(scope="module")
@@ -43,13 +43,13 @@ def test_presets_sample_as_published(folder, preset, answer):
         variables, few_step.noise(), text, text, {}, sampling.steps, sampling.guidance, seeds=few_step.seeds(),
         first=few_step.first() if answer.endswith("-first") else None,
     )  # fmt: skip
-    np.testing.assert_allclose(output.latents, ANSWERS[answer], rtol=0, atol=1e-4)
+    np.testing.assert_allclose(output.latents, LATENTS[answer], rtol=0, atol=1e-4)
 
 
 def test_the_answers_differ():
     """Fresh noise, straight steps, and other levels lead to other latents, so the comparison above can fail."""
     alike = {"lightx2v", "lightx2v-a14b", "lightning"}
     for name in ("turbo", "self-forcing", "lightx2v"):
-        for other in set(ANSWERS.files) - {name} - (alike if name in alike else set()):
-            assert np.abs(ANSWERS[name] - ANSWERS[other]).max() > 1e-2, (name, other)
-    np.testing.assert_allclose(ANSWERS["fastwan"], ANSWERS["causvid"], rtol=0, atol=1e-5)
+        for other in set(LATENTS.files) - {name} - (alike if name in alike else set()):
+            assert np.abs(LATENTS[name] - LATENTS[other]).max() > 1e-2, (name, other)
+    np.testing.assert_allclose(LATENTS["fastwan"], LATENTS["causvid"], rtol=0, atol=1e-5)

@@ -18,17 +18,22 @@ import numpy as np
 
 from data_synth.operators.photometric import PHOTOMETRIC
 from v2v.assets import SAMPLE
-from v2v.config import SamplingConfig
+from v2v.config import SamplingConfig, ScheduleName, SolverName
 from v2v.diffusion import windows
 from v2v.diffusion.schedule import sampling_levels
-from v2v.diffusion.solvers import SOLVERS, build_solver_table
+from v2v.diffusion.solvers import build_solver_table
 from v2v.pipeline.model import SampleRequest
 from v2v.pipeline.pretrained import Pretrained, load_pretrained
 from v2v.video import inputs
 
 LOOKS = {"greyscale": "make it black and white", "sepia": "make it sepia", "night": "make it night", "winter": "make it look like winter"}  # fmt: skip
 # UniPC is published with tables of its own.
-SCHEDULES = {"euler": "linear", "heun": "linear", "unipc": "diffusers", "renoise": "linear"}
+SCHEDULES: dict[SolverName, ScheduleName] = {
+    "euler": "linear",
+    "heun": "linear",
+    "unipc": "diffusers",
+    "renoise": "linear",
+}
 
 
 class Measurement(NamedTuple):
@@ -50,7 +55,7 @@ def main() -> None:
     args = parser.parse_args()
     model = load_pretrained(args.model)
     clips = read_windows(model, args.windows)
-    truth = {name: np.stack([PHOTOMETRIC[name](clip) for clip in clips]) for name in LOOKS}
+    truth = {name: np.stack([PHOTOMETRIC[name](clip, None) for clip in clips]) for name in LOOKS}
     flow = model.config.flow
     guidance = flow.guidance
     reference = edit(args.model, clips, SamplingConfig("heun", 50, guidance, "linear", flow.shift))
@@ -59,13 +64,13 @@ def main() -> None:
     print(
         f"{'solver':<8} {'steps':>5} {'evaluations':>11} {'seconds':>8} {'to 50 steps':>12} {'to operator':>12}"
     )
-    for solver in SOLVERS:
+    for solver in SCHEDULES:
         for steps in args.steps:
             sampling = SamplingConfig(solver, steps, guidance, SCHEDULES[solver], flow.shift)
-            found = edit(args.model, clips, sampling)
+            result = edit(args.model, clips, sampling)
             print(
-                f"{solver:<8} {steps:>5} {found.evaluations:>11} {found.seconds:>8.3f} {psnr(found.pixels, reference.pixels):>9.2f} dB "
-                f"{against_truth(found.pixels, truth, clips):>9.2f} dB",
+                f"{solver:<8} {steps:>5} {result.evaluations:>11} {result.seconds:>8.3f} {psnr(result.pixels, reference.pixels):>9.2f} dB "
+                f"{against_truth(result.pixels, truth, clips):>9.2f} dB",
                 flush=True,
             )
 

@@ -139,10 +139,10 @@ def _convert_model(
         raise InputError(f"{target}: no folder {target.absolute().parent}; make it first")
     if Path(source).is_dir() and is_converted_folder(Path(source)) and not (lora or weights_dtype or preset):
         raise InputError(f"{source}: is converted already; pass it to --model as it is")
-    chosen = find_preset(preset) if preset else None
-    if chosen is not None and lora:
-        chosen = dataclasses.replace(chosen, adapter="")
-    model = load_pretrained(source, progress=progress, weights_dtype=weights_dtype, preset=chosen)
+    sampling_preset = find_preset(preset) if preset else None
+    if sampling_preset is not None and lora:
+        sampling_preset = dataclasses.replace(sampling_preset, adapter="")
+    model = load_pretrained(source, progress=progress, weights_dtype=weights_dtype, preset=sampling_preset)
     if lora:
         model = model.with_lora(lora)
     partial = target.with_name(f".{target.name}.partial")

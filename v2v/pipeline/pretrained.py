@@ -152,7 +152,7 @@ def _open_model(
     settings: dict[str, Any],
 ) -> "Pretrained":
     """Open a model with its own adapter; arguments as those of `load_pretrained`."""
-    chosen = frozenset(name for name in FLOW_FIELDS if settings.get(name) is not None)
+    user_fields = frozenset(name for name in FLOW_FIELDS if settings.get(name) is not None)
     path = EMBEDDED if name_or_dir == "embedded" else hub.resolve_model(name_or_dir)
     if not path.exists():
         full_name = known_models.suggest(str(name_or_dir))
@@ -173,7 +173,7 @@ def _open_model(
             model = Pretrained(cfg, vocabulary, _load_packaged(path, cfg, weights_dtype))
             model = model if mesh is None else model.on(mesh)
             adapter = (path / "lora.safetensors").is_file() and path / "lora.safetensors"
-        model.chosen = chosen
+        model.user_fields = user_fields
         model = (model.with_lora(adapter) if adapter else model).with_abilities(abilities)
         network = path / detail_file.FILE_NAME
         return model.with_detail(detail_file.load_detail(network)) if network.is_file() else model
@@ -183,7 +183,7 @@ def _open_model(
         note(terms)
     weights = parameter_store.store_from_folder(folder, cfg, mesh, progress, weights_dtype)
     model = Pretrained(cfg, load_tokenizer(folder, cfg), weights, mesh)
-    model.chosen = chosen
+    model.user_fields = user_fields
     if folder.embedders:
         embed = editor_folder.load_embeddings(folder.embedders, cfg)
         model = model.with_lora(Adapter({}, embed=embed))
@@ -235,7 +235,7 @@ class Pretrained:
       abilities: what it is known to do; None where it reads any sentence, or was not measured.
       detail_network: gives edits their texture at full size; None for a model without one.
       any_aspect: whether clips are edited at sizes of their own aspect (working_size.py).
-      chosen: fields of `FlowConfig` that the user set, which no preset and no adapter changes.
+      user_fields: fields of `FlowConfig` that the user set, which no preset and no adapter changes.
       preset: the preset that it is sampled by; None without.
     """
 
@@ -268,7 +268,7 @@ class Pretrained:
         self.abilities: Abilities | None = None
         self.detail_network: DetailWeights | None = None
         self.any_aspect = False
-        self.chosen: frozenset[str] = frozenset()
+        self.user_fields: frozenset[str] = frozenset()
         self.preset: Preset | None = None
 
     @property
@@ -464,7 +464,7 @@ class Pretrained:
         """
         sampling_choice.note_preset(preset, self.config)
         flow = sampling_choice.apply_sampling(
-            self.config.flow, preset.sampling, self.chosen, f"preset {preset.name}"
+            self.config.flow, preset.sampling, self.user_fields, f"preset {preset.name}"
         )
         model = self._changed(config=dataclasses.replace(self.config, flow=flow), preset=preset)
         return model.with_lora(preset.adapter) if preset.adapter else model
@@ -476,7 +476,7 @@ class Pretrained:
             words = f"{adapter} is meant"
             sampling_choice.note_departure(sampling, flow, words)
             return flow
-        changed = sampling_choice.apply_sampling(flow, sampling, self.chosen, adapter)
+        changed = sampling_choice.apply_sampling(flow, sampling, self.user_fields, adapter)
         if changed != flow and sampling_choice.sampling_of(changed) == sampling:
             note(f"sampling: as {adapter} was distilled: {describe_sampling(sampling)}")
         return changed

@@ -44,22 +44,24 @@ def sampling_of(flow: FlowConfig) -> SamplingConfig:
     return SamplingConfig(**{name: getattr(flow, name) for name in FIELDS})
 
 
-def apply_sampling(flow: FlowConfig, sampling: SamplingConfig, chosen: Set[str], origin: str) -> FlowConfig:
+def apply_sampling(
+    flow: FlowConfig, sampling: SamplingConfig, user_fields: Set[str], origin: str
+) -> FlowConfig:
     """Return a flow that is sampled as a preset or an adapter says, except in what the user set; what is not followed is told in a note.
 
     Args:
       flow: the model's flow.
       sampling: what the preset or the adapter says.
-      chosen: names of fields that the user set.
+      user_fields: names of fields that the user set.
       origin: what says so, for the note, such as "preset fastwan".
     """
-    values = {name: value for name, value in vars(sampling).items() if name not in chosen}
-    steps = flow.steps if "steps" in chosen else sampling.steps
-    if sampling.levels and (chosen & {"schedule", "shift"} or steps != len(sampling.levels)):
+    values = {name: value for name, value in vars(sampling).items() if name not in user_fields}
+    steps = flow.steps if "steps" in user_fields else sampling.steps
+    if sampling.levels and (user_fields & {"schedule", "shift"} or steps != len(sampling.levels)):
         values["levels"] = ()
-    if "levels" in chosen:
+    if "levels" in user_fields:
         values.pop("steps", None)
-    if not chosen & {"guidance", "low_guidance"}:
+    if not user_fields & {"guidance", "low_guidance"}:
         values["low_guidance"] = None  # one scale for both transformers of a model with two
     changed = dataclasses.replace(flow, **values)
     note_departure(sampling, changed, f"{origin} is meant")
@@ -74,13 +76,13 @@ def note_departure(sampling: SamplingConfig, flow: FlowConfig, words: str) -> No
       flow: how they are.
       words: the beginning of the note, before "for ...".
     """
-    found = sampling_of(flow)
+    actual = sampling_of(flow)
     names = ["solver", "steps", "guidance", "levels"]
     if not sampling.levels:
         names += ["schedule", "shift"]
-    if any(getattr(found, name) != getattr(sampling, name) for name in names):
+    if any(getattr(actual, name) != getattr(sampling, name) for name in names):
         note(
-            f"sampling: {words} for {describe_sampling(sampling)}; with {describe_sampling(found)}, as asked, results may be poor"
+            f"sampling: {words} for {describe_sampling(sampling)}; with {describe_sampling(actual)}, as asked, results may be poor"
         )
 
 
@@ -89,12 +91,12 @@ def note_settings(settings: EditSettings, config: ModelConfig) -> None:
     flow = config.flow
     if not flow.levels:
         return
-    asked = sampling_of(flow)
+    wish = sampling_of(flow)
     if settings.steps_of(config) != flow.steps:
-        asked = dataclasses.replace(asked, steps=settings.steps_of(config), levels=())
-    asked = dataclasses.replace(asked, guidance=settings.guidance_of(config))
-    if asked != sampling_of(flow):
-        note_departure(sampling_of(flow), dataclasses.replace(flow, **vars(asked)), f"{config.name} is meant")
+        wish = dataclasses.replace(wish, steps=settings.steps_of(config), levels=())
+    wish = dataclasses.replace(wish, guidance=settings.guidance_of(config))
+    if wish != sampling_of(flow):
+        note_departure(sampling_of(flow), dataclasses.replace(flow, **vars(wish)), f"{config.name} is meant")
 
 
 def note_preset(preset: Preset, config: ModelConfig) -> None:
