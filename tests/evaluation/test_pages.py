@@ -78,6 +78,25 @@ def level(page, k):
     )
 
 
+def test_odd_names_run_nothing_and_fit_a_phone(page, home):
+    """Markup in names, and words as long as a line, in a copy of the report with its texts replaced."""
+    text = (home / "report.html").read_text()
+    evil = (
+        r"\u003cimg src=x onerror='window.hacked=1'>\u003cscript>window.hacked=1\u003c/script>" + "long" * 90
+    )
+    odd = text.replace('"item3"', f'"{evil}"').replace('"by 20"', f'"20{evil}"').replace('"dim the', f'"{evil} the')  # fmt: skip
+    assert odd.count("onerror") > 5
+    (home / "odd.html").write_text(odd)
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.goto(f"file://{home}/odd.html")
+    page.wait_for_function("document.querySelectorAll('#items tbody tr').length === 4")
+    for number in range(page.locator("#column option").count()):
+        page.select_option("#column", index=number)
+    page.select_option("#item", index=page.locator("#item option").count() - 1)
+    assert page.evaluate("window.hacked") is None
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+
+
 def test_report_plays_sorts_and_is_quiet(page, home):
     page.goto(f"file://{home}/report.html")
     page.wait_for_function(

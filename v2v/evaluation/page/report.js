@@ -1,5 +1,13 @@
 // Draws the report from the document in #data. Numbers come ready-made; nothing is computed here but layout.
 const $ = (id) => document.getElementById(id), D = JSON.parse($("data").textContent), M = JSON.parse($("media").textContent);
+// Looked up often, so that pages of thousands of items stay quick.
+const itemOf = new Map(D.items.map((i) => [i.id, i]));
+function byItem(rows) {
+  const groups = new Map();
+  for (const row of rows) { if (!groups.has(row.item)) groups.set(row.item, []); groups.get(row.item).push(row); }
+  return groups;
+}
+const editsOf = byItem(D.edits), scoresOf = byItem(D.scores);
 const column = (name) => D.columns.find((c) => c.name === name);
 function el(tag, text, attributes = {}) {
   const made = document.createElement(tag);
@@ -45,7 +53,7 @@ const cellOf = (name, method, kind) => { const s = D.summary[name][method]; retu
 
 function scores() {
   const kind = $("kind").value, names = D.methods.map((m) => m.name);
-  const edits = (m) => D.edits.filter((e) => e.method === m && (kind === "all" || D.items.find((i) => i.id === e.item).kind === kind));
+  const edits = (m) => D.edits.filter((e) => e.method === m && (kind === "all" || itemOf.get(e.item).kind === kind));
   const refused = Object.fromEntries(names.map((m) => [m, edits(m).filter((e) => e.refused).length])), anyRefused = Object.values(refused).some((n) => n);
   const timed = kind === "all" && Object.values(costs).some((x) => x.median !== null), priced = kind === "all" && Object.values(costs).some((x) => x.dollars !== null);
   const heads = [{ text: "method", words: true }, ...(anyRefused ? [{ text: "refused", about: "sentences that the editor refused; they count as failed", up: true }] : []), ...D.columns.map((c) => ({ text: c.name + (unit(c) ? " " + unit(c) : "") + ({ higher: " ↑", lower: " ↓", neither: "" }[c.better]), about: c.about, up: c.better !== "higher" })), ...(timed ? [{ text: "seconds", about: "median of an edit on the machine that made it; below, the quartiles" }] : []), ...(priced ? [{ text: "$", about: "price of an edit" }] : [])];
@@ -211,8 +219,8 @@ const scored = new Map(D.scores.map((s) => [[s.method, s.item, s.metric].join("\
 const scoreOf = (c, m, i) => scored.get([m, i, c.metric].join("\u0000"));
 // What is wrong with an item: failed edits, then scores that are missing, then words that an editor ignored.
 function trouble(id) {
-  const edits = D.edits.filter((e) => e.item === id), failed = edits.filter((e) => e.status === "failed"), ignored = edits.filter((e) => (e.ignored || []).length);
-  const unscored = D.scores.filter((s) => s.item === id && s.status === "unscored");
+  const edits = editsOf.get(id) || [], failed = edits.filter((e) => e.status === "failed"), ignored = edits.filter((e) => (e.ignored || []).length);
+  const unscored = (scoresOf.get(id) || []).filter((s) => s.status === "unscored");
   const text = [...failed.map((e) => `${e.method}: ${e.refused ? "refused" : "failed"}: ${e.reason}`), ...(unscored.length ? [`${count(unscored.length, "score")} missing: ${unscored[0].reason}`] : []), ...ignored.map((e) => `${e.method} ignored ${e.ignored.map((w) => `“${w}”`).join(", ")}`)];
   return { rank: 1e4 * failed.length + 100 * unscored.length + ignored.length, short: [failed.length && `${failed.length} failed`, unscored.length && `${unscored.length} not scored`, ignored.length && "words ignored"].filter(Boolean).join(", "), text: text.join("\n") };
 }
@@ -232,7 +240,7 @@ function items(c) {
 function filter() {
   const words = $("search").value.toLowerCase().split(/\s+/).filter(Boolean), rows = [...document.querySelectorAll("#items tr.pick")];
   for (const tr of rows) {
-    const it = D.items.find((i) => i.id === tr.dataset.item), what = troubles.get(it.id), text = `${it.id} ${it.kind} ${it.instruction} ${what.short} ${what.text}`.toLowerCase();
+    const it = itemOf.get(tr.dataset.item), what = troubles.get(it.id), text = `${it.id} ${it.kind} ${it.instruction} ${what.short} ${what.text}`.toLowerCase();
     tr.hidden = !words.every((w) => text.includes(w)) || ($("troubled").checked && !what.rank);
   }
   const visible = rows.filter((tr) => !tr.hidden).length;

@@ -7,7 +7,7 @@ function listItems() {
   $("item").replaceChildren(...shown().map((i) => el("option", `${i.id}: ${i.instruction}`.slice(0, 90), { value: i.id })));
 }
 async function show(id) {
-  const clips = M.items[id], it = D.items.find((i) => i.id === id);
+  const clips = M.items[id], it = itemOf.get(id);
   if (!clips) return;
   if (![...$("item").options].some((o) => o.value === id)) { $("clip-kind").value = "all"; listItems(); }
   current = id; $("item").value = id; mark();
@@ -23,7 +23,7 @@ async function show(id) {
 }
 // What stands behind the figures of one method: all scores, and the judge's answers in its own words.
 function details(method, id) {
-  const found = D.scores.filter((s) => s.method === method && s.item === id), edit = D.edits.find((e) => e.method === method && e.item === id);
+  const found = (scoresOf.get(id) || []).filter((s) => s.method === method), edit = (editsOf.get(id) || []).find((e) => e.method === method);
   const lines = found.flatMap((s) => (s.status === "ok" ? Object.entries(s.values).map(([k, v]) => `${k}: ${number(v)}`) : s.status === "n/a" ? [] : [`${s.metric}: ${s.status}: ${s.reason}`]));
   if (edit && edit.seconds !== null) lines.push(`seconds: ${edit.seconds}`);
   if (edit && edit.reason) lines.unshift(`${edit.refused ? "refused" : "failed"}: ${edit.reason}`);
@@ -34,7 +34,7 @@ function details(method, id) {
   return [box];
 }
 function note(method, id) {
-  const edit = D.edits.find((e) => e.method === method && e.item === id), values = D.columns.map((c) => [c, scoreOf(c, method, id)]).filter(([c, s]) => s && c.name in s.values);
+  const edit = (editsOf.get(id) || []).find((e) => e.method === method), values = D.columns.map((c) => [c, scoreOf(c, method, id)]).filter(([c, s]) => s && c.name in s.values);
   return values.slice(0, 6).map(([c, s]) => `${c.name} ${c.rate ? (s.values[c.name] ? "yes" : "no") : number(s.values[c.name])}`).join(" · ") + (edit && edit.rule ? ` · ${edit.rule}` : "") + (edit && edit.notes.length ? ` · ${edit.notes.join("; ")}` : "");
 }
 players.onframe = (k) => { $("scrub").value = k; $("frame").value = `${k + 1} / ${players.length}`; };
