@@ -114,6 +114,10 @@ def _open_part(part: Path, size: Size, fps: float) -> grain.MapDataset:
         survey = survey_dataset(part.resolve().name, dataset, [size])
         log_info(format_surveys([survey]))
         indices = survey.indices_by_size[size]
+        held_out = [i for i in indices if (dataset.facts(i) or {}).get("held_out")]
+        if held_out:
+            log_info(f"{len(held_out):>8}  left out: held out by the table")
+        indices = [i for i in indices if i not in set(held_out)]
     return grain.MapDataset.source(indices).map(functools.partial(_read_pair, dataset, size))
 
 

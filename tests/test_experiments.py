@@ -15,6 +15,8 @@ from data_synth.dataset.build import build_dataset
 from data_synth.dataset.request import SynthRequest
 from tests.checkpoints import small_models
 from v2v.checkpoints import adapters, native
+from v2v.checkpoints.tensor_files import TensorFiles
+from v2v.cli import main
 from v2v.config import LoRAConfig, MeshConfig
 from v2v.errors import InputError
 from v2v.pipeline import pretrained
@@ -99,6 +101,36 @@ def test_the_packaged_model_goes_on_with_pairs_of_ones_own(tmp_path, monkeypatch
 
 
 @pytest.mark.slow
+def test_the_first_hour_with_own_clips(tmp_path, monkeypatch):
+    """One command trains, the next edits; what is refused can be corrected in the same folder."""
+    folder = small_models.write(tmp_path / "wan")
+    for name, shade in {"before": 60, "after": 180}.items():
+        frames = np.full((12, 32, 48, 3), shade, np.uint8)
+        frames[:, ::2] += 30
+        Video.from_array(frames, 12.0).save(tmp_path / f"{name}.mp4")
+    rows = [f"before.mp4,after.mp4,make it brighter {i},{'held_out' if i == 4 else ''}" for i in range(5)]
+    (tmp_path / "my.csv").write_text("source,target,prompt,split\n" + "\n".join(rows) + "\n")
+    workdir = str(tmp_path / "run")
+    command = [
+        "train", "wan22_lora", "--model", str(folder), "--sets", str(tmp_path / "my.csv"), "--workdir", workdir, "--edit.steps", "4",
+        "--model.frames", "5", "--log.held-out-every", "2", "--log.preview-every", "4", "--log.preview-steps", "1",
+        "--edit.batch", "8", "--mesh.data", "4", "--mesh.fsdp", "2",
+    ]  # fmt: skip
+    assert main.main([*command, "--data.reference", "0.5"]) == 2
+    assert main.main(command) == 0
+    run = tmp_path / "run"
+    assert len(list((run / "edit" / "previews").glob("0000004-*.mp4"))) == 3
+    rows = [json.loads(line) for line in (run / "edit" / "log.jsonl").read_text().splitlines()]
+    losses = {row["step"]: row["held_out_loss"] for row in rows if "held_out_loss" in row}
+    best = json.loads((run / "edit" / "best.json").read_text())
+    assert set(losses) == {2, 4} and best["held_out_loss"] == losses[best["step"]] == min(losses.values())
+    model = pretrained.load_pretrained(str(folder), frames=5, height=32, width=48)
+    for name in ("lora.safetensors", "lora-best.safetensors"):
+        assert model.with_lora(run / name).conditions == ("source", "mask", "reference")
+    assert TensorFiles.open(run / "lora-best.safetensors").metadata["steps"] == str(best["step"])
+
+
+@pytest.mark.slow
 def test_a_run_on_published_weights(tmp_path, caplog, monkeypatch):
     monkeypatch.setattr(logging.getLogger("v2v"), "propagate", True)  # the command line turns it off
     caplog.set_level("INFO", logger="v2v")
@@ -119,7 +151,7 @@ def test_a_run_on_published_weights(tmp_path, caplog, monkeypatch):
         weights_dtype="nf4",
         sets=(str(tmp_path / "pairs"),),
     )
-    with pytest.raises(InputError, match="--weights .* --sets"):
+    with pytest.raises(InputError, match="--model .* --sets"):
         wan.run(base, tmp_path / "none")
     with pytest.raises(
         InputError, match="expected clips of 9x32x32, none of its 32 .*32: fewer than 9 frames"
@@ -146,7 +178,10 @@ def test_a_run_on_published_weights(tmp_path, caplog, monkeypatch):
         2 * native.load_parameters(out)["lora"]["blocks"]["ffn"]["down"]["b"], rtol=1e-6,
     )  # fmt: skip
     for change, message in (
-        ({"log": dataclasses.replace(cfg.log, preview_every=1)}, "--log.preview-every would do nothing"),
+        (
+            {"model": dataclasses.replace(cfg.model, lora=LoRAConfig(rank=2, targets="nothing"))},
+            "--model.lora.targets: LoRA: no layer",
+        ),
         ({"log": base.log}, "--data.held-out 0.125 would withhold"),
     ):
         with pytest.raises(InputError, match=message):

@@ -610,6 +610,8 @@ class LogConfig:
       wandb: project on Weights & Biases (pip install 'v2v-edit[wandb]'); "" for none.
       held_out_every: steps between losses on held-out pairs at fixed flow times and noise; 0 for never.
       preview_every: steps between preview videos; 0 for never.
+      preview_steps: sampling steps of a preview; 0 for those of the model.
+      profile: first and last step of a trace for xprof or TensorBoard, such as 20:25; "" for none.
     """
 
     every: int = 50
@@ -617,11 +619,13 @@ class LogConfig:
     wandb: str = ""
     held_out_every: int = 0
     preview_every: int = 0
+    preview_steps: int = 0
+    profile: str = ""
 
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Training data: how pairs become training examples. All but the last four are probabilities or shares.
+    """Training data: how pairs become training examples. All but the last five are probabilities or shares.
 
     Attributes:
       drop_text: probability that the text is left out, so that guidance has an unconditional branch.
@@ -632,6 +636,7 @@ class DataConfig:
       image_to_video: share of the backbone's other clips that have a clean first frame.
       held_out: share of the cached pairs that are never trained on, for the held-out loss.
       sizes: sizes (frames, height, width) of training clips; () for the model's alone.
+      own_sizes: train each clip at a size of its own shape and length, up to the model's frames and area, and pictures as clips of one frame.
       tokens: most tokens of a batch; 0 for those of `edit.batch` clips of the model's size.
       mixture: weight of each set of pairs; () for their numbers of clips.
       fps: frames per second that clips of tables are resampled to, those that the model was trained at; 0 keeps every frame.
@@ -645,12 +650,15 @@ class DataConfig:
     image_to_video: float = 0.5
     held_out: float = 0.0
     sizes: tuple[tuple[int, int, int], ...] = ()
+    own_sizes: bool = False
     tokens: int = 0
     mixture: tuple[float, ...] = ()
     fps: float = 24.0
 
     def __post_init__(self):
-        others = ("sizes", "tokens", "mixture", "fps")
+        others = ("sizes", "own_sizes", "tokens", "mixture", "fps")
+        if self.own_sizes and self.sizes:
+            raise ValueError("DataConfig: expected either sizes or own_sizes, got both; leave one out")
         wrong = {
             name: value for name, value in vars(self).items() if name not in others and not 0 <= value <= 1
         }

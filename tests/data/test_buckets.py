@@ -270,9 +270,12 @@ def test_sets_that_arent_there_are_one_error(tmp_path):
 
 def test_a_survey_reads_the_index_and_not_the_records(tmp_path):
     build_dataset(SynthRequest(tmp_path / "pairs", 3, frames=5, height=32, width=32, edits=("sepia",)))
-    assert datasets.read_sizes(tmp_path / "pairs", 3) == [(5, 32, 32)] * 3
-    assert datasets.read_sizes(tmp_path / "pairs", 4) == datasets.read_sizes(tmp_path, 3) == ()
-    unread = datasets.RecordDataset([None] * 3, datasets.read_sizes(tmp_path / "pairs", 3))
+    index = datasets.read_index(tmp_path / "pairs", 3)
+    assert [(line["frames"], line["height"], line["width"]) for line in index] == [(5, 32, 32)] * 3
+    assert datasets.read_index(tmp_path / "pairs", 4) == datasets.read_index(tmp_path, 3) == ()
+    unread = datasets.RecordDataset([None] * 3, index)
+    assert unread.facts(1) == {"pair": 1, "edit": "sepia", "recipe": "photometric", "reference": False}
+    assert unread.instructions(1) == index[1]["instructions"] != []
     assert datasets.survey_dataset("pairs", unread, [(5, 32, 32)]).indices_by_size == {(5, 32, 32): [0, 1, 2]}
     (tmp_path / "pairs/pairs.jsonl").unlink()
     assert datasets.open_pairs(tmp_path / "pairs").measure(2).size == (5, 32, 32)

@@ -44,6 +44,19 @@ def test_bfloat16():
     np.testing.assert_allclose(ours.astype(np.float32), theirs.astype(np.float32), atol=2e-2)
 
 
+def test_gradients_in_bfloat16():
+    """XLA for CPUs used to refuse them when they ran, so that bfloat16 models could not be trained there."""
+    (q, k, v), weights = operands(jnp.bfloat16)
+
+    def loss(attend, q, **settings):
+        return (attend(q, k, v, **settings).astype(jnp.float32) * weights).sum()
+
+    ours = jax.jit(jax.grad(lambda q: loss(chunked.attend, q, block=8)))(q)
+    theirs = jax.grad(lambda q: loss(plain.attend, q))(q)
+    assert float(jnp.abs(theirs).max()) > 0.1
+    np.testing.assert_allclose(ours.astype(np.float32), theirs.astype(np.float32), atol=3e-2)
+
+
 def test_large_logits_do_not_overflow():
     qkv, _ = operands(scale=100.0)
     theirs = plain.attend(*qkv)

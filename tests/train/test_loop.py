@@ -1,6 +1,7 @@
 """Exact resume, clipping by group, saving on a signal: the loop with the real edit step on a tiny model."""
 
 import dataclasses
+import functools
 import json
 import os
 import signal
@@ -26,6 +27,7 @@ from v2v.runtime import flops
 from v2v.train import callbacks, loop, objectives, optimizer, train_step
 from v2v.train.checkpointing import Checkpoints
 from v2v.train.metric_writer import MetricWriter
+from v2v.train.profiling import parse_steps
 from v2v.train.state import TrainState
 
 CFG = debug()
@@ -266,13 +268,19 @@ def test_rows_hold_times_utilization_and_what_hooks_return(tmp_path, base, edit_
             edited.append((instruction, mask, settings["detail"]))
             return types.SimpleNamespace(frames=source)
 
-    hook = callbacks.Previews(2, lambda adapter: Editor(), [pair], tmp_path / "previews")
+    hook = callbacks.Previews(2, lambda adapter, size: Editor(), [pair], tmp_path / "previews")
     loop.fit(
         tmp_path,
         initial_state(base),
         lambda s, b: edit_step(s, b, base),
         batches(),
-        loop.Schedule(4, 4, LogConfig(every=2, tensorboard=True), [hook]),
+        loop.Schedule(
+            4,
+            4,
+            LogConfig(every=2, tensorboard=True),
+            [hook],
+            functools.partial(optimizer.learning_rate, OPTIM),
+        ),
         cost=loop.StepCost(lambda batch: (100, 1e6), peak=1e9),
     )
     rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
@@ -281,7 +289,18 @@ def test_rows_hold_times_utilization_and_what_hooks_return(tmp_path, base, edit_
     assert {"seconds_compile", "seconds_data", "seconds_save", "seconds_eval", "data_wait"} <= rows[0].keys()
     assert 0 < rows[1]["mfu"] == pytest.approx(rows[1]["tokens_per_second"] * 1e6 / 100 / 1e9)
     assert len(list((tmp_path / "previews").glob("*.mp4"))) == 2
+    assert [row["learning_rate"] for row in rows] == pytest.approx([1e-2, 1e-2])
     assert list((tmp_path / "tensorboard").glob("events*"))
+
+
+def test_some_steps_are_traced(tmp_path, base, edit_step):
+    schedule = loop.Schedule(3, 3, LogConfig(profile="2:3"))
+    loop.fit(tmp_path, initial_state(base), lambda s, b: edit_step(s, b, base), batches(), schedule)
+    assert list((tmp_path / "profile").rglob("*.xplane.pb"))
+    assert parse_steps("") == range(0) and parse_steps("20:25") == range(20, 26)
+    for wrong in ("20", "0:3", "5:4", "a:b"):
+        with pytest.raises(InputError, match="--log.profile: expected the first and the last step"):
+            parse_steps(wrong)
 
 
 def test_a_writer_that_isnt_installed_is_named_with_its_extra(tmp_path, monkeypatch):

@@ -166,7 +166,9 @@ def load_experiment(name: str, fields: Sequence[str], command: str) -> LoadedExp
     default = _default_config(module, name, variant)
     if not dataclasses.is_dataclass(default) or isinstance(default, type):
         raise InputError(f"{name}: expected config() to return an Experiment, got {type(default).__name__}")
-    return LoadedExperiment(module, _with_fields(default, fields, f"v2v {command} {name}"))
+    # As in all other commands; the field has had its name for longer.
+    words = [re.sub(r"^--model(?==|$)", "--weights", word) for word in fields]
+    return LoadedExperiment(module, _with_fields(default, words, f"v2v {command} {name}"))
 
 
 def _check_module(module: ModuleType, name: str) -> ExperimentModule:

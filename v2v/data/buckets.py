@@ -42,6 +42,8 @@ class CachedClips:
       shards: paths of array_record files written by `latent_cache`.
       weight: relative frequency with which its clips are drawn.
       first: number of the dataset's first pair, for error messages.
+      held_out: positions of records that are never trained on; None for those of the share `DataConfig.held_out`.
+      planned_facts: of records that are still to be encoded; () reads those of the shards.
       counts: number of records of every shard.
       facts: facts of every record.
     """
@@ -49,13 +51,25 @@ class CachedClips:
     shards: list[str]
     weight: float = 1.0
     first: int = 0
+    held_out: tuple[int, ...] | None = None
+    planned_facts: tuple[RecordFacts, ...] = field(default=(), repr=False)
     counts: list[int] = field(init=False, repr=False)
     facts: list[RecordFacts] = field(init=False, repr=False)
 
     def __post_init__(self):
-        facts = [read_facts([path]) for path in self.shards]
+        facts = (
+            [list(self.planned_facts)] if self.planned_facts else [read_facts([path]) for path in self.shards]
+        )
         object.__setattr__(self, "counts", [len(of_shard) for of_shard in facts])
         object.__setattr__(self, "facts", [fact for of_shard in facts for fact in of_shard])
+
+    def held_out_indices(self, share: float) -> list[int]:
+        """Return the positions of records that are never trained on.
+
+        Args:
+          share: `DataConfig.held_out`.
+        """
+        return held_out_indices(len(self.facts), share) if self.held_out is None else list(self.held_out)
 
 
 @dataclass(frozen=True)
@@ -67,12 +81,14 @@ class Bucket:
       time_masks: latents of the masks of whole frames (`latent_cache`).
       sets: the cached clips of every dataset.
       stride_t: frames that one latent frame stands for, after the first (`VAEConfig.stride_t`).
+      repeats: fewer clips than a batch fill one by being repeated, each time with other noise; otherwise they are left out.
     """
 
     batch: int
     time_masks: np.ndarray
     sets: tuple[CachedClips, ...]
     stride_t: int = 4
+    repeats: bool = False
 
     @property
     def grid(self) -> tuple[int, int, int]:
@@ -104,7 +120,7 @@ class BatchKind:
     @property
     def full(self) -> bool:
         """Whether the usable records fill a batch."""
-        return self.count >= self.bucket.batch
+        return self.count >= (1 if self.bucket.repeats else self.bucket.batch)
 
     @property
     def rate(self) -> float:
@@ -124,7 +140,7 @@ def build_batch_kinds(bucket: Bucket, data: DataConfig) -> list[BatchKind]:
 
 def _usable_indices(cached: CachedClips, reference: bool, held_out: float) -> list[int]:
     """Return the records that are not held out and have a reference, or can do without one."""
-    excluded = set(held_out_indices(len(cached.facts), held_out))
+    excluded = set(cached.held_out_indices(held_out))
 
     def usable(facts: RecordFacts) -> bool:
         return facts["reference"] if reference else facts["edit"] != "palette"
@@ -142,9 +158,14 @@ def check_batch_kinds(kinds: list[BatchKind], data: DataConfig) -> None:
         matching = [kind for kind in kinds if kind.reference == ref]
         if matching and not any(kind.full for kind in matching):
             largest = max(matching, key=lambda kind: kind.count)
+            remedies = [f"--edit.batch {largest.count} or fewer"] if largest.count else []
+            if ref:
+                remedies.append(f"--data.reference 0, now {data.reference:g}, trains without references")
+            elif data.held_out and not largest.count:
+                remedies.append(f"--data.held-out, now {data.held_out:g}, leaves none")
             raise InputError(
-                f"edit_batches: expected at least {largest.bucket.batch} pairs with {name}, got {largest.count}; make more pairs or"
-                f" change data.reference, now {data.reference}"
+                f"data: a batch of {format_bucket_size(largest.bucket)} takes {largest.bucket.batch} pairs with {name}, got"
+                f" {largest.count}; {', or '.join([*remedies, 'give more pairs'])}"
             )
     members = {id(s): (kind.bucket, s) for kind in kinds for s in kind.bucket.sets}
     used_sets = {
@@ -157,7 +178,7 @@ def check_batch_kinds(kinds: list[BatchKind], data: DataConfig) -> None:
     ]
     if empty:
         raise InputError(
-            f"edit_batches: expected pairs to train on from every set and size, none are left of {', '.join(empty)}; make more"
+            f"data: expected pairs to train on from every set and size, none are left of {', '.join(empty)}; make more"
             " pairs, or leave that set or size out"
         )
 
@@ -182,7 +203,7 @@ def format_report(buckets: Sequence[Bucket], kinds: Sequence[BatchKind], data: D
     """Return a summary of the training data for people: totals, then every kind of batch, then every edit."""
     members = [(b, s) for b in buckets for s in b.sets]
     pair_count, shards = sum(len(s.facts) for _, s in members), sum(len(s.shards) for _, s in members)
-    held_out = sum(len(held_out_indices(len(s.facts), data.held_out)) for _, s in members)
+    held_out = sum(len(s.held_out_indices(data.held_out)) for _, s in members)
     refs = sum(fact["reference"] for _, s in members for fact in s.facts)
     frames = sum(len(s.facts) * frame_count(b.grid[0], b.stride_t) for b, s in members)
     lines = [
@@ -193,6 +214,8 @@ def format_report(buckets: Sequence[Bucket], kinds: Sequence[BatchKind], data: D
     for kind in kinds:
         pairs = f"{kind.count:>8}  pairs of {format_bucket_size(kind.bucket)} with{'' if kind.reference else 'out'} a reference"
         batches = f"batches of {kind.bucket.batch}, {kind.rate / total:.1%} of all"
+        if kind.full and kind.count < kind.bucket.batch:
+            batches += ", which repeat pairs"
         lines.append(f"{pairs}: {batches if kind.full else f'left out, a batch is {kind.bucket.batch}'}")
     counts = Counter(fact["edit"] for _, s in members for fact in s.facts)
     return "\n".join(lines + [f"{n:>8}  {edit}" for edit, n in counts.most_common()])

@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from v2v.data.buckets import Size
+from v2v.data.latent_cache import RecordFacts
 from v2v.data.pair import Pair
 
 
@@ -40,6 +42,14 @@ class PairDataset(Protocol):
 
     def read_pair(self, index: int, size: Size) -> Pair:
         """Return a pair, shrunk and cropped to a size that it fills."""
+        ...
+
+    def facts(self, index: int) -> RecordFacts | None:
+        """Return what the loader needs to know of a pair (`latent_cache.RecordFacts`), without reading it; None where that isn't known."""
+        ...
+
+    def instructions(self, index: int) -> Sequence[str]:
+        """Return the instructions of a pair without reading it; () where they aren't known."""
         ...
 
     def weight(self, index: int) -> float:

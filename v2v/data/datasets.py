@@ -17,12 +17,15 @@ from typing import Any, Protocol
 from v2v.data import buckets, pair
 from v2v.data.buckets import Size
 from v2v.data.dataset_source import ClipMeasurement, PairDataset
+from v2v.data.latent_cache import RecordFacts
 from v2v.data.pair_table import CLIP_SUFFIXES, PICTURE_SUFFIXES, read_table
 from v2v.data.table_dataset import TableDataset, fingerprint_table
 from v2v.data.table_file import CSV_SUFFIXES, JSON_SUFFIXES
 from v2v.data.webdataset import find_tars
 from v2v.errors import InputError
 
+# What of a folder's index is read.
+INDEX_FIELDS = ("frames", "height", "width", "edit", "recipe", "reference", "instructions")
 # Bytes at the beginning of each file of a dataset that its fingerprint covers.
 FINGERPRINT_BYTES = 1 << 16
 
@@ -45,11 +48,11 @@ class RecordDataset:
 
     Attributes:
       records: the encoded pairs.
-      sizes: frames, height and width of each, as the folder's index states them; () where it has none.
+      index: the fields `INDEX_FIELDS` of each pair, as the folder's index states them; () where it has none.
     """
 
     records: PairRecords
-    sizes: Sequence[Size] = ()
+    index: Sequence[dict[str, Any]] = ()
 
     def __len__(self) -> int:
         """Return the number of pairs."""
@@ -57,7 +60,21 @@ class RecordDataset:
 
     def measure(self, index: int) -> ClipMeasurement:
         """Return the size of a pair's clip from the index, without one from the header of its record."""
-        return ClipMeasurement(self.sizes[index] if self.sizes else pair.pair_size(self.records[index]))
+        if not self.index:
+            return ClipMeasurement(pair.pair_size(self.records[index]))
+        line = self.index[index]
+        return ClipMeasurement((line["frames"], line["height"], line["width"]))
+
+    def facts(self, index: int) -> RecordFacts | None:
+        """Return facts of the pair from the index; None without one."""
+        if not self.index:
+            return None
+        line = self.index[index]
+        return {"pair": index, "edit": line["edit"], "recipe": line["recipe"], "reference": line["reference"]}
+
+    def instructions(self, index: int) -> Sequence[str]:
+        """Return the instructions of a pair from the index; () without one."""
+        return self.index[index]["instructions"] if self.index else ()
 
     def read_pair(self, index: int, size: Size) -> pair.Pair:
         """Return a pair, shrunk and cropped to a size that it fills."""
@@ -104,11 +121,11 @@ def open_pairs(path: str | Path, fps: float = 0.0) -> PairDataset:
     if _is_table(path):
         return TableDataset(read_table(path), fps)
     records = open_dataset(path)
-    return RecordDataset(records, read_sizes(path, len(records)))
+    return RecordDataset(records, read_index(path, len(records)))
 
 
-def read_sizes(folder: str | Path, count: int) -> Sequence[Size]:
-    """Return frames, height and width of each pair from the index of a folder; () where it has no index of as many pairs.
+def read_index(folder: str | Path, count: int) -> Sequence[dict[str, Any]]:
+    """Return the fields `INDEX_FIELDS` of each pair from the index of a folder; () where it has no index of as many.
 
     Args:
       folder: a folder written by `v2v synth`.
@@ -116,11 +133,10 @@ def read_sizes(folder: str | Path, count: int) -> Sequence[Size]:
     """
     try:
         with (Path(folder) / pair.INDEX_FILE).open() as file:
-            lines = map(json.loads, file)
-            sizes = [(line["frames"], line["height"], line["width"]) for line in lines]
+            lines = [{name: line[name] for name in INDEX_FIELDS} for line in map(json.loads, file)]
     except (OSError, ValueError, KeyError, TypeError):
         return ()
-    return sizes if len(sizes) == count else ()
+    return lines if len(lines) == count else ()
 
 
 def _is_table(path: str | Path) -> bool:
@@ -181,13 +197,19 @@ def dataset_names(folders: Sequence[str]) -> list[str]:
     return out
 
 
-def survey_dataset(name: str, dataset: PairDataset, sizes: Sequence[Size]) -> Survey:
+def survey_dataset(
+    name: str,
+    dataset: PairDataset,
+    sizes: Sequence[Size],
+    measurements: Sequence[ClipMeasurement] | None = None,
+) -> Survey:
     """Assign every pair of a dataset to the largest size that it fills.
 
     Args:
       name: name of the dataset.
       dataset: its pairs.
       sizes: sizes to choose from.
+      measurements: of its pairs; None to measure them.
 
     Raises:
       InputError: no pair fills any of them.
@@ -197,7 +219,7 @@ def survey_dataset(name: str, dataset: PairDataset, sizes: Sequence[Size]) -> Su
     note_counts: Counter[str] = Counter()
     used_frames = all_frames = 0
     for i in range(len(dataset)):
-        measured = dataset.measure(i)
+        measured = measurements[i] if measurements is not None else dataset.measure(i)
         if measured.size is None:
             skip_counts[measured.reason] += 1
             continue
@@ -213,6 +235,10 @@ def survey_dataset(name: str, dataset: PairDataset, sizes: Sequence[Size]) -> Su
     result = Survey(
         name, len(dataset), used_sizes, dict(skip_counts), used_frames, all_frames, dict(note_counts)
     )
+    if not sizes:
+        raise InputError(
+            f"set {name}: none of its {len(dataset)} pairs can be used ({_format_reasons(result)}); v2v pairs check shows each row of a table"
+        )
     if not used_sizes:
         raise InputError(
             f"set {name}: expected clips of {' or '.join(map(buckets.format_size, sizes))}, none of its {len(dataset)} pairs fills one"
@@ -342,6 +368,30 @@ def load_or_survey(
     partial.write_text(json.dumps(request | plain | ({"set": fingerprint} if fingerprint else {})))
     partial.rename(file)
     return result
+
+
+def load_or_measure(file: Path, dataset: PairDataset, fingerprint: str) -> list[ClipMeasurement]:
+    """Return the measurements stored as JSON in `file`, or measure every pair of a dataset and store the result.
+
+    Args:
+      file: JSON file of the measurements.
+      dataset: the pairs.
+      fingerprint: of the dataset (`dataset_fingerprint`).
+    """
+    if file.exists():
+        plain = json.loads(file.read_text())
+        if plain["set"] == fingerprint:
+            return [
+                ClipMeasurement(size and tuple(size), reason, tuple(notes))
+                for size, reason, notes in plain["clips"]
+            ]
+    clips = [dataset.measure(i) for i in range(len(dataset))]
+    file.parent.mkdir(parents=True, exist_ok=True)
+    partial = file.with_suffix(".partial")
+    plain = {"set": fingerprint, "clips": [(clip.size, clip.reason, clip.notes) for clip in clips]}
+    partial.write_text(json.dumps(plain))
+    partial.rename(file)
+    return clips
 
 
 def _format_reasons(result: Survey) -> str:

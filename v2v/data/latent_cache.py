@@ -18,6 +18,7 @@ import hashlib
 import io
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict, cast
@@ -34,6 +35,8 @@ from v2v.video.mask import pool_mask
 
 # Pairs in one shard.
 SHARD = 1024
+# Pairs that `prepare` is called for at a time.
+PREPARED = 1024
 # Recipe of records written before recipes were stored.
 UNKNOWN_RECIPE = "unknown"
 # Longest clip, in frames, for which the masks of all spans are stored in one table.
@@ -114,12 +117,14 @@ class RecordFacts(TypedDict):
       edit: name of the edit.
       recipe: name of the recipe.
       reference: whether it has a reference picture.
+      held_out: whether its table keeps it from training.
     """
 
     pair: NotRequired[int]
     edit: str
     recipe: str
     reference: bool
+    held_out: NotRequired[bool]
 
 
 def write_latents(
@@ -129,6 +134,7 @@ def write_latents(
     encoder: LatentEncoder,
     *,
     progress: Callable[[int], object] = lambda n: None,
+    prepare: Callable[[Sequence[int]], object] = lambda indices: None,
     shard: int = SHARD,
     part: tuple[int, int] = (0, 1),
 ) -> None:
@@ -139,7 +145,8 @@ def write_latents(
       indices: indices of the pairs.
       read_pair: returns the pair of an index; all clips have one size.
       encoder: the frozen encoders.
-      progress: called with the number of pairs of every finished shard.
+      progress: called with the number of pairs that are done, as they are.
+      prepare: called with the indices of the pairs that are encoded next, up to `PREPARED`, as texts of many are best embedded at a time.
       shard: pairs in one shard.
       part: (i, n): this process is the i-th of n processes that share the work.
 
@@ -156,18 +163,42 @@ def write_latents(
         # Shards beyond the last of these pairs.
         for stale in sorted(folder.glob("latents-*.array_record"))[-(-len(indices) // shard) :]:
             stale.unlink()
+    missing = []
     for start in range(part[0] * shard, len(indices), part[1] * shard):
         name = folder / f"latents-{start:07d}.array_record"
         shard_indices = [int(i) for i in indices[start : start + shard]]
-        if not _has_pairs(name, shard_indices):
-            with ShardWriter(name, shard_indices) as writer:
-                for begin in range(writer.count, len(shard_indices), encoder.batch):
-                    batch_indices = shard_indices[begin : begin + encoder.batch]
-                    pairs = [read_pair(i) for i in batch_indices]
-                    records = _encode(pairs, encoder, batch_indices)
-                    for i, pair, record in zip(batch_indices, pairs, records, strict=True):
-                        writer.write(record, _build_facts(i, pair))
-        progress(len(shard_indices))
+        if _has_pairs(name, shard_indices):
+            progress(len(shard_indices))
+        else:
+            missing.append((name, shard_indices))
+    together = max(1, PREPARED // shard)
+    for k, (name, shard_indices) in enumerate(missing):
+        if k % together == 0:
+            prepare([i for _, of_shard in missing[k : k + together] for i in of_shard])
+        with ShardWriter(name, shard_indices) as writer:
+            progress(writer.count)
+            for batch in _read_ahead(shard_indices[writer.count :], read_pair, encoder.batch):
+                records = _encode([pair for _, pair in batch], encoder, [i for i, _ in batch])
+                for (i, pair), record in zip(batch, records, strict=True):
+                    writer.write(record, _build_facts(i, pair))
+                progress(len(batch))
+
+
+def _read_ahead(
+    indices: Sequence[int], read_pair: Callable[[int], Pair], batch: int
+) -> Iterator[list[tuple[int, Pair]]]:
+    """Yield batches of pairs with their indices; the next one is read by another thread while the caller works on this one."""
+
+    def read(begin: int) -> list[tuple[int, Pair]]:
+        return [(i, read_pair(i)) for i in indices[begin : begin + batch]]
+
+    with ThreadPoolExecutor(1) as pool:
+        ahead = pool.submit(read, 0)
+        for begin in range(0, len(indices), batch):
+            pairs = ahead.result()
+            if begin + batch < len(indices):
+                ahead = pool.submit(read, begin + batch)
+            yield pairs
 
 
 def unpack_record(record: bytes) -> LatentRecord:

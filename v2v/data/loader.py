@@ -27,7 +27,6 @@ from v2v.data.buckets import (
     build_batch_kinds,
     check_batch_kinds,
     format_report,
-    held_out_indices,
     list_recipes,
 )
 from v2v.data.shard_reader import ShardReader
@@ -160,7 +159,7 @@ def held_out_batches(
             drop_text=0.0,
             stride_t=bucket.stride_t,
         )
-        held_out = [held_out_indices(len(cached.facts), data.held_out) for cached in bucket.sets]
+        held_out = [cached.held_out_indices(data.held_out) for cached in bucket.sets]
         examples = [
             _build_examples(cached, indices, transform, seed)
             for cached, indices in zip(bucket.sets, held_out, strict=True)

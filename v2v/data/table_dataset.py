@@ -9,7 +9,7 @@ assigned them. What a row lacks is found by the survey, which decodes every file
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import cv2
@@ -18,6 +18,7 @@ import numpy as np
 from v2v.data import buckets
 from v2v.data.buckets import Size
 from v2v.data.dataset_source import ClipMeasurement
+from v2v.data.latent_cache import RecordFacts
 from v2v.data.pair import Pair
 from v2v.data.pair_table import PairRow, PairTable, UnusableRow
 from v2v.data.pair_table_check import check_row
@@ -59,13 +60,27 @@ class TableDataset:
         row = self.table.rows[index]
         return row.weight if isinstance(row, PairRow) else 1.0
 
+    def facts(self, index: int) -> RecordFacts | None:
+        """Return the facts of a pair that a row states."""
+        row = self.table.rows[index]
+        assert isinstance(row, PairRow), "surveyed as usable"
+        facts: RecordFacts = {
+            "pair": index, "edit": row.edit, "recipe": RECIPE, "reference": row.reference is not None
+        }  # fmt: skip
+        if row.split == "held_out":
+            facts["held_out"] = True
+        return facts
+
+    def instructions(self, index: int) -> Sequence[str]:
+        """Return the instructions of a row."""
+        row = self.table.rows[index]
+        return row.instructions if isinstance(row, PairRow) else ()
+
     def measure(self, index: int) -> ClipMeasurement:
         """Decode the files of a row; return the size of its clip at the model's rate, or why it can't be used."""
         row = self.table.rows[index]
         if isinstance(row, UnusableRow):
             return ClipMeasurement(None, f"{row.place}: {row.reason}")
-        if row.split == "held_out":
-            return ClipMeasurement(None, "held out by the table")
         check = check_row(row)
         if isinstance(check, UnusableRow):
             return ClipMeasurement(None, f"{check.place}: {check.reason}")

@@ -420,6 +420,20 @@ class Pretrained:
             return self
         return self._changed(config=dataclasses.replace(config, height=size[0], width=size[1]))
 
+    def with_size(self, frames: int, height: int, width: int) -> "Pretrained":
+        """Return this model for windows of a size.
+
+        Args:
+          frames: of a window.
+          height: pixels of its frames.
+          width: pixels of its frames.
+
+        Raises:
+          ValueError: the model can't take that size.
+        """
+        config = dataclasses.replace(self.config, frames=frames, height=height, width=width)
+        return self._changed(config=config, any_aspect=False)
+
     def on(self, mesh: Mesh) -> "Pretrained":
         """Return this model with its weights replicated on all devices of a mesh, over which rows of its inputs may be split."""
         embed = self._embed and jax.device_put(self._embed, sharding.replicated_sharding(mesh))

@@ -48,6 +48,12 @@ def device_bytes(device: jax.Device | None = None) -> int:
     return stats.get("bytes_limit") or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
+def peak_device_bytes() -> int:
+    """Return the most memory that was in use on the first device of this process, in bytes; 0 where devices report none."""
+    stats = jax.local_devices()[0].memory_stats() or {}
+    return stats.get("peak_bytes_in_use", 0)
+
+
 def free_host_bytes() -> int:
     """Return the free memory of the host beside the devices' own, in bytes; 0 where devices use the host's."""
     if jax.local_devices()[0].platform == "cpu":

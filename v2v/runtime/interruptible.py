@@ -19,7 +19,8 @@ Result = TypeVar("Result")
 # Seconds between two looks at whether to stop.
 POLL_SECONDS = 0.05
 
-_abandoned: list[threading.Thread] = []
+# Set when calls that were given up return. (A thread counts as ended once an exception of a signal's handler has interrupted its join.)
+_abandoned: list[threading.Event] = []
 
 
 class AbandonedCallError(Exception):
@@ -44,7 +45,7 @@ def run_interruptible(
         return function()
     results: list[Result] = []
     errors: list[BaseException] = []
-    mesh, context = jax.sharding.get_mesh(), contextvars.copy_context()
+    mesh, context, has_returned = jax.sharding.get_mesh(), contextvars.copy_context(), threading.Event()
 
     def call() -> None:
         try:
@@ -55,16 +56,16 @@ def run_interruptible(
                     results.append(context.run(function))
         except BaseException as error:
             errors.append(error)
+        finally:
+            has_returned.set()
 
-    thread = threading.Thread(target=call, daemon=True)
-    thread.start()
     try:
-        while thread.is_alive():
-            thread.join(POLL_SECONDS)
-            if thread.is_alive() and is_stop_requested():
+        threading.Thread(target=call, daemon=True).start()
+        while not has_returned.wait(POLL_SECONDS):
+            if is_stop_requested():
                 raise AbandonedCallError
     except BaseException:  # that of a signal's handler too
-        _abandoned.append(thread)
+        _abandoned.append(has_returned)
         raise
     if errors:
         raise errors[0]
@@ -78,7 +79,7 @@ def leave(code: int, message: str = "") -> None:
       code: the exit code.
       message: printed on stderr before.
     """
-    if any(thread.is_alive() for thread in _abandoned):
+    if not all(has_returned.is_set() for has_returned in _abandoned):
         if message:
             print(message, file=sys.stderr)
         sys.stdout.flush()

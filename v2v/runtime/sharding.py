@@ -249,7 +249,7 @@ def batch_sharding(mesh: Mesh, size: int) -> NamedSharding:
     parts = mesh.shape["data"] * mesh.shape["fsdp"]
     if size % parts:
         raise InputError(
-            f"batch: expected a multiple of the {parts} data-parallel devices, got {size}; change it"
+            f"batch: expected a multiple of the {parts} data-parallel devices, got {size}; change it, or let devices share clips, as with --mesh.seq 2"
         )
     return NamedSharding(mesh, PartitionSpec(BATCH_AXES))
 

@@ -1,166 +1,222 @@
 """Encoding of whole datasets with published weights: several sets and sizes, encoded once by all processes together.
 
-datasets.py, latent_cache.py -> **encode_dataset** -> fine_tuning.py
+dataset_plan.py, latent_cache.py -> **encode_dataset** -> fine_tuning.py
 
-Sets are surveyed (which pairs are used, which are skipped and why), their clips are encoded as shards in folder/SET/SIZE, and the shards
-become buckets of the loader.
+The clips of a plan are encoded as shards in folder/SET/SIZE, by all devices of every process, and the shards become buckets of the
+loader. Sentences come first, as far as sets state them without their records, so that the text encoder is gone before clips are encoded.
 """
 
 import dataclasses
 import functools
 import hashlib
 import json
-import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
 import jax
 import numpy as np
-from jax.experimental import multihost_utils
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from tqdm import tqdm
 
 from v2v.checkpoints import wan
 from v2v.checkpoints.model_folder import ModelFolder
 from v2v.checkpoints.tensor_files import TensorFiles
 from v2v.config import ModelConfig
 from v2v.data import buckets, datasets, latent_cache
-from v2v.data.dataset_source import PairDataset
-from v2v.data.pair import Pair
 from v2v.errors import InputError
 from v2v.language.task_prompts import task_prefix
 from v2v.models import autoencoder_streaming
 from v2v.models.autoencoder import VAE
-from v2v.models.conditioning import count_tokens
 from v2v.models.editor_presets import editor_rules
 from v2v.models.text_encoder import TextEncoder, Tokenizer
-from v2v.runtime import sharding
 from v2v.runtime.interruptible import run_interruptible
 from v2v.train import stored_contexts
 from v2v.train.config import Experiment
+from v2v.train.dataset_plan import ClipGroup, DatasetPlan, wait_for_all
 from v2v.train.objectives import Parameters
-from v2v.train.stage import log_info
 from v2v.video.pixels import normalize_pixels
 
 # Pairs in one shard of latents, about 0.6 GB at 480p.
 SHARD = 64
+# Sentences of which embeddings are kept beside those that were embedded ahead: about 0.1 MB each.
+SENTENCES = 4096
 
 
-@dataclass(frozen=True)
 class Encoders:
-    """The frozen encoders of a published model, on this process's first device.
-
-    Attributes:
-      encode: uint8 clips [b, T, H, W, 3] to latents.
-      embed: sentences to embeddings [m, w] of their true lengths, float16.
-    """
-
-    encode: latent_cache.EncodeClips
-    embed: latent_cache.EmbedSentences
-
-
-@dataclass(frozen=True)
-class _EncodedClips:
-    """The clips of one set and size.
-
-    Attributes:
-      folder: folder of their latents.
-      weight: relative frequency with which they are drawn.
-      first: number of the set's first pair.
-    """
-
-    folder: Path
-    weight: float
-    first: int
-
-
-def encode_sets(
-    cfg: Experiment, model_folder: ModelFolder, tokenizer: Tokenizer, folder: Path
-) -> list[buckets.Bucket]:
-    """Encode every set's clips of every size in folder/SET/SIZE; return them as buckets of the loader.
-
-    A summary of used and skipped pairs is printed before encoding starts. The encoders are loaded only when something is left to encode.
+    """The frozen encoders of a published model, on all devices of this process; each is loaded when it is first needed.
 
     Args:
-      cfg: the experiment: `sets`, `data`, the model, and the batch of its `edit` stage.
+      model: configuration of the model.
       model_folder: the folder of the published model.
       tokenizer: tokenizer of its text encoder.
-      folder: folder of the latents, seen by all processes.
+    """
+
+    def __init__(self, model: ModelConfig, model_folder: ModelFolder, tokenizer: Tokenizer):
+        self._model, self._folder, self._tokenizer = model, model_folder, tokenizer
+        # Not the axes of training, over which the autoencoder would divide a clip.
+        self._mesh = Mesh(np.asarray(jax.local_devices()), ("clips",))
+        self._vae: Parameters | None = None
+        self._text: Parameters | None = None
+        self._embeddings: dict[str, np.ndarray] = {}
+        self._ahead: set[str] = set()
+        rows = PartitionSpec("clips")
+
+        def encode(params: Parameters, clips: jax.Array) -> jax.Array:
+            return autoencoder_streaming.encode_in_chunks(VAE(model.vae), params, normalize_pixels(clips))
+
+        self._encode = jax.jit(
+            jax.shard_map(
+                encode, mesh=self._mesh, in_specs=(PartitionSpec(), rows), out_specs=rows, check_vma=False
+            )
+        )
+
+        @jax.jit
+        def embed(params: Parameters, ids: jax.Array, lengths: jax.Array) -> jax.Array:
+            return cast(jax.Array, TextEncoder(model.text).apply({"params": params}, ids, lengths))
+
+        self._embed = embed
+
+    @property
+    def batch(self) -> int:
+        """Return the number of clips that are encoded together, one on each device."""
+        return self._mesh.size
+
+    def encode(self, clips: np.ndarray) -> np.ndarray:
+        """Return latents of uint8 clips [b, T, H, W, 3], b as `batch`."""
+        if self._vae is None:
+            replicated = NamedSharding(self._mesh, PartitionSpec())
+            tree = wan.load_part("vae", self._folder.parts["vae"], self._model, place=lambda path: replicated)
+            # The decoder, three quarters of the weights, isn't needed.
+            self._vae = {name: part for name, part in tree.items() if name in ("encoder", "quant_conv")}
+        return np.asarray(self._encode(self._vae, clips))
+
+    def embed(self, sentences: list[str]) -> list[np.ndarray]:
+        """Return embeddings [m, w] of sentences, of their true lengths, float16."""
+        for sentence in sentences:
+            if sentence not in self._embeddings:
+                told = _task_sentence(self._model) + sentence if sentence else ""
+                ids, lengths = self._tokenizer.encode([told])
+                rows = self._embed(self._load_text(), ids, lengths)
+                self._embeddings[sentence] = np.asarray(rows[0, : lengths[0]], np.float16)
+        found = [self._embeddings[sentence] for sentence in sentences]
+        others = [sentence for sentence in self._embeddings if sentence not in self._ahead]
+        for sentence in others[:-SENTENCES]:
+            del self._embeddings[sentence]
+        return found
+
+    def embed_ahead(self, sentences: Iterable[str]) -> None:
+        """Embed sentences that are asked for later, and free the text encoder."""
+        self._ahead = {*sentences, ""}
+        self._embeddings = {s: rows for s, rows in self._embeddings.items() if s in self._ahead}
+        for sentence in sorted(self._ahead):
+            self.embed([sentence])
+        self._text = None
+
+    def _load_text(self) -> Parameters:
+        if self._text is None:
+            device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+            self._text = wan.load_part(
+                "text", self._folder.parts["text"], self._model, place=lambda path: device
+            )
+        return self._text
+
+
+def encode_plan(
+    cfg: Experiment, plan: DatasetPlan, model_folder: ModelFolder, tokenizer: Tokenizer
+) -> list[buckets.Bucket]:
+    """Encode the clips of a plan; return them as buckets of the loader.
+
+    Nothing is loaded where everything is encoded already.
+
+    Args:
+      cfg: the experiment.
+      plan: what it trains on (`plan_datasets`).
+      model_folder: the folder of the published model.
+      tokenizer: tokenizer of its text encoder.
 
     Raises:
-      InputError: sets without usable clips, sizes that the model cannot take, or latents of another autoencoder, set or text encoder.
+      InputError: latents of another autoencoder.
     """
-    batches = batch_sizes(cfg)
-    names = datasets.dataset_names(cfg.sets)
-    sets = [datasets.open_pairs(path, cfg.data.fps) for path in cfg.sets]
     vae_hash = fingerprint_tensors(model_folder.parts["vae"])
-    is_stored = cfg.model.condition.context == "stored"
-    text_hashes = [
-        {"contexts": stored_contexts.fingerprint_contexts(path)}
-        if is_stored
-        else _hash_text_encoder(cfg.model, model_folder, tokenizer)
-        for path in cfg.sets
-    ]
-    set_hashes = [datasets.dataset_fingerprint(path, cfg.data.fps) for path in cfg.sets]
-    process = (jax.process_index(), jax.process_count())
-
-    def load_surveys() -> list[datasets.Survey]:
-        return [
-            datasets.load_or_survey(folder / name / "survey.json", name, dataset, list(batches), set_hash)
-            for name, dataset, set_hash in zip(names, sets, set_hashes, strict=True)
-        ]
-
-    if process[0] == 0:
-        for name, set_hash, text_hash in zip(names, set_hashes, text_hashes, strict=True):
-            check_sources(folder / name, {"set": set_hash} | text_hash)
-        load_surveys()
-    _wait_for_all("survey")
-    surveys = load_surveys()
-    log_info(datasets.format_surveys(surveys, cfg.data.mixture))
-    load_encoders = functools.cache(lambda: build_encoders(cfg.model, model_folder, tokenizer))
+    encoders = Encoders(cfg.model, model_folder, tokenizer)
     encoder = latent_cache.LatentEncoder(
-        lambda frames: run_interruptible(lambda: np.asarray(load_encoders().encode(frames))),
+        lambda frames: run_interruptible(lambda: encoders.encode(frames)),
         vae_hash,
-        lambda sentences: load_encoders().embed(sentences),
-        batch=1,
+        lambda sentences: run_interruptible(lambda: encoders.embed(sentences)),
+        batch=encoders.batch,
     )
-    clips_by_size: dict[buckets.Size, list[_EncodedClips]] = {size: [] for size in batches}
-    first = 0
-    shares = datasets.compute_shares(surveys, cfg.data.mixture)
-    for survey, dataset, share, path in zip(surveys, sets, shares, cfg.sets, strict=True):
-        if is_stored:
-            read_context = functools.partial(stored_contexts.read_pair_context, path, cfg.model)
-            encoder = dataclasses.replace(encoder, embed_pair=read_context)
-        groups = datasets.group_by_weight(survey, dataset)
-        total = sum(weight * len(indices) for (_, weight), indices in groups.items())
-        for (size, weight), indices in groups.items():
-            name = buckets.format_size(size) + ("" if weight == 1 else f"-weight-{weight:g}")
-            group_share = sum(share.values()) * weight * len(indices) / total
-            clips = _EncodedClips(folder / survey.name / name, group_share, first)
+    process, count = jax.process_index(), jax.process_count()
+    total = sum(len(group.indices) for group in plan.groups)
+    with tqdm(total=total, desc="latents", unit="pair", dynamic_ncols=True, disable=process > 0) as bar:
+        for group in plan.groups:
+            prepare = functools.partial(_embed_ahead, encoders, group)
+            if cfg.model.condition.context == "stored":
+                read_context = functools.partial(
+                    stored_contexts.read_pair_context, cfg.sets[group.number], cfg.model
+                )
+                encoder = dataclasses.replace(encoder, embed_pair=read_context)
+                prepare = _embed_nothing
             latent_cache.write_latents(
-                clips.folder,
-                indices,
-                functools.partial(_read_pair, dataset, size),
+                group.folder,
+                group.indices,
+                group.read_pair,
                 encoder,
+                progress=lambda n: bar.update(n * count),
+                prepare=prepare,
                 shard=SHARD,
-                part=process,
+                part=(process, count),
             )
-            clips_by_size[size].append(clips)
-        first += survey.count
-    _wait_for_all("latents")
+    wait_for_all("latents")
     return [
         buckets.Bucket(
-            batches[size],
-            np.load(parts[0].folder / "time_masks.npy"),
+            batch,
+            np.load(plan.groups_of(size)[0].folder / "time_masks.npy"),
             tuple(
-                buckets.CachedClips(latent_cache.list_shards(part.folder, vae_hash), part.weight, part.first)
-                for part in parts
+                buckets.CachedClips(
+                    latent_cache.list_shards(group.folder, vae_hash), group.share, group.first, group.held_out
+                )
+                for group in plan.groups_of(size)
             ),
             cfg.model.vae.stride_t,
+            plan.repeats,
         )
-        for size, parts in clips_by_size.items()
-        if parts
+        for size, batch in plan.batches.items()
+        if plan.groups_of(size)
     ]
+
+
+def check_latents(cfg: Experiment, model_folder: ModelFolder, tokenizer: Tokenizer, folder: Path) -> None:
+    """Check that latents in a folder were made of these sets with this text encoder and tokenizer; record them in a new folder.
+
+    Args:
+      cfg: the experiment.
+      model_folder: the folder of the published model.
+      tokenizer: tokenizer of its text encoder.
+      folder: folder of the latents.
+
+    Raises:
+      InputError: they were made from others.
+    """
+    if jax.process_index():
+        return
+    is_stored = cfg.model.condition.context == "stored"
+    encoder_hashes = {} if is_stored else _hash_text_encoder(cfg.model, model_folder, tokenizer)
+    for name, path in zip(datasets.dataset_names(cfg.sets), cfg.sets, strict=True):
+        hashes = {"contexts": stored_contexts.fingerprint_contexts(path)} if is_stored else encoder_hashes
+        set_hash = datasets.dataset_fingerprint(path, cfg.data.fps)
+        check_sources(folder / name, {"set": set_hash} | hashes)
+
+
+def _embed_nothing(indices: Sequence[int]) -> None:
+    """Do nothing: contexts of pairs are read with them."""
+
+
+def _embed_ahead(encoders: Encoders, group: ClipGroup, indices: Sequence[int]) -> None:
+    """Embed the instructions of pairs, as far as their set states them without their records."""
+    sentences = {sentence for i in indices for sentence in group.dataset.instructions(i)}
+    if sentences:
+        run_interruptible(lambda: encoders.embed_ahead(sentences))
 
 
 def check_sources(folder: Path, hashes: Mapping[str, str]) -> None:
@@ -185,64 +241,6 @@ def check_sources(folder: Path, hashes: Mapping[str, str]) -> None:
         partial = folder / ".sources.json.partial"
         partial.write_text(json.dumps(dict(hashes), indent=1) + "\n")
         partial.replace(path)
-
-
-def batch_sizes(cfg: Experiment) -> dict[buckets.Size, int]:
-    """Return the batch of every size that clips train at: as many clips as fit the budget of tokens.
-
-    Raises:
-      InputError: a batch that the devices cannot share, or a size that the model cannot take.
-    """
-    m, mesh = cfg.model, sharding.make_mesh(**dataclasses.asdict(cfg.mesh))
-    sharding.batch_sharding(mesh, cfg.edit.batch // cfg.edit.micro)
-    unit = math.lcm(mesh.shape["data"] * mesh.shape["fsdp"] * cfg.edit.micro, jax.process_count())
-
-    def tokens(size: buckets.Size) -> int:
-        frames, height, width = size
-        try:
-            sized = dataclasses.replace(m, frames=frames, height=height, width=width)
-        except ValueError as err:
-            raise InputError(f"data.sizes {buckets.format_size(size)}: {err}") from err
-        return count_tokens(sized, reference=True)
-
-    model_size = (m.frames, m.height, m.width)
-    budget = cfg.data.tokens or cfg.edit.batch * tokens(model_size)
-    sizes = cfg.data.sizes or (model_size,)
-    return {size: buckets.batch_size(size, tokens(size), budget, unit) for size in sizes}
-
-
-def build_encoders(model: ModelConfig, model_folder: ModelFolder, tokenizer: Tokenizer) -> Encoders:
-    """Load the autoencoder and the text encoder of a published model on this process's first device.
-
-    Args:
-      model: configuration of the model.
-      model_folder: the folder of the published model.
-      tokenizer: tokenizer of its text encoder.
-    """
-    device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-    vae, text = (
-        wan.load_part(part, model_folder.parts[part], model, place=lambda path: device)
-        if part in model.parts
-        else {}
-        for part in ("vae", "text")
-    )
-
-    @jax.jit
-    def encode(params: Parameters, clips: jax.Array) -> jax.Array:
-        return autoencoder_streaming.encode_in_chunks(VAE(model.vae), params, normalize_pixels(clips))
-
-    @jax.jit
-    def embed_ids(params: Parameters, ids: jax.Array, lengths: jax.Array) -> jax.Array:
-        return cast(jax.Array, TextEncoder(model.text).apply({"params": params}, ids, lengths))
-
-    @functools.lru_cache(maxsize=4096)
-    def embed(sentence: str) -> np.ndarray:
-        ids, lengths = tokenizer.encode([_task_sentence(model) + sentence if sentence else ""])
-        return np.asarray(embed_ids(text, ids, lengths)[0, : lengths[0]], np.float16)
-
-    return Encoders(
-        lambda clips: encode(vae, clips), lambda sentences: [embed(sentence) for sentence in sentences]
-    )
 
 
 def _hash_text_encoder(model: ModelConfig, model_folder: ModelFolder, tokenizer: Tokenizer) -> dict[str, str]:
@@ -270,14 +268,3 @@ def fingerprint_tensors(files: TensorFiles) -> str:
         if len(slot.shape) <= 1:
             digest.update(files.read(name).tobytes())
     return digest.hexdigest()[:12]
-
-
-def _read_pair(dataset: PairDataset, size: buckets.Size, index: int) -> Pair:
-    """Read a pair of a set, cropped to a size."""
-    return dataset.read_pair(index, size)
-
-
-def _wait_for_all(name: str) -> None:
-    """Wait until every process has called this with the same name."""
-    if jax.process_count() > 1:
-        multihost_utils.sync_global_devices(name)

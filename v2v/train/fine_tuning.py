@@ -1,14 +1,17 @@
 """Fine-tuning of published weights: latents once, then LoRA (or the whole transformer) on a base sharded over all chips.
 
-encode_dataset.py, stage.py -> **fine_tuning** -> experiments
+dataset_plan.py, encode_dataset.py, stage.py -> **fine_tuning** -> experiments
 
 The result is WORKDIR/lora.safetensors, or WORKDIR/editor.safetensors of a whole transformer.
 """
 
 import dataclasses
+import functools
+import shutil
 import tempfile
 from pathlib import Path
 
+import flax
 import jax
 import jax.numpy as jnp
 from etils import epath
@@ -23,14 +26,23 @@ from v2v.errors import InputError, note
 from v2v.models import initialization, lora
 from v2v.models.conditioning import PUBLISHED_LAYOUTS
 from v2v.models.quantized import RoundingError
+from v2v.models.text_encoder import Tokenizer
 from v2v.pipeline import pretrained
+from v2v.pipeline.editor import EasyV2VEditor
 from v2v.runtime import sharding
-from v2v.train import objectives
+from v2v.train import callbacks, objectives
 from v2v.train.config import Experiment
-from v2v.train.encode_dataset import encode_sets
+from v2v.train.dataset_plan import DatasetPlan, check_room, plan_datasets
+from v2v.train.encode_dataset import check_latents, encode_plan
 from v2v.train.objectives import Parameters
-from v2v.train.run_record import check_run
-from v2v.train.stage import TrainingTask, check_held_out, fit_stage, to_host
+from v2v.train.run_record import compare_run, record_run
+from v2v.train.stage import TrainingTask, check_held_out, fit_stage, log_info, to_host
+from v2v.train.state import TrainState
+
+# The adapter of the least held-out loss.
+BEST_FILE = "lora-best.safetensors"
+# Pairs that are shown in previews.
+PREVIEWS = 3
 
 
 def fine_tune(cfg: Experiment, workdir: Path) -> Path:
@@ -41,46 +53,170 @@ def fine_tune(cfg: Experiment, workdir: Path) -> Path:
       workdir: folder of the run, which may be a bucket if `cfg.latents` is given.
 
     Returns:
-      the adapter's file, or with `trains` "full" that of the whole transformer and its embeddings.
+      the adapter's file, or with `trains` "full" that of the whole transformer and its embeddings. With a held-out loss, WORKDIR also has
+      lora-best.safetensors, the adapter of the least one.
 
     Raises:
-      InputError: no weights or sets, or as `encode_sets` and `fit_stage`.
+      InputError: no weights or sets, or as `plan_datasets` and `fit_stage`; what can be known is checked before anything is encoded.
     """
     if not cfg.weights or not cfg.sets:
         raise InputError(
-            f"{cfg.name}: expected a backbone and pairs; give --weights Wan-AI/Wan2.2-TI2V-5B-Diffusers and --sets FOLDER ..."
+            f"{cfg.name}: expected a backbone and pairs; give --model Wan-AI/Wan2.2-TI2V-5B-Diffusers and --sets FOLDER ..."
         )
-    if cfg.log.preview_every:
-        raise InputError(
-            f"{cfg.name}: --log.preview-every would do nothing, fine-tuning of published weights writes no previews; leave it out"
-        )
+    _check_previews(cfg, workdir)
     check_held_out(cfg)
     published = model_folder.read_model_folder(hub.resolve_model(cfg.weights)).require()
-    check_run(cfg, workdir)
-    cfg = dataclasses.replace(cfg, model=with_published_sizes(cfg.model, published.config))
-    cfg = _without_sentences(cfg) if cfg.model.condition.context == "stored" else cfg
+    compare_run(cfg, workdir)
+    requested = cfg
+    cfg = share_clips(dataclasses.replace(cfg, model=with_published_sizes(cfg.model, published.config)))
+    if cfg.model.condition.context == "stored":
+        if cfg.log.preview_every:
+            raise InputError(
+                f"{cfg.name}: --log.preview-every: previews need sentences, this model reads contexts of another network; give --log.preview-every 0"
+            )
+        cfg = _without_sentences(cfg)
+    _check_adapter(cfg, published)
     tokenizer = pretrained.load_tokenizer(published, cfg.model)
-    buckets = encode_sets(cfg, published, tokenizer, _latents_folder(cfg, workdir))
+    folder = _latents_folder(cfg, workdir)
+    check_latents(cfg, published, tokenizer, folder)
+    plan, summary = plan_datasets(cfg, folder)
+    log_info(summary)
+    log_info(check_room(cfg, plan))
+    buckets = encode_plan(cfg, plan, published, tokenizer)
     data = loader.edit_batches(buckets, tokenizer, cfg.seed, cfg.data, cfg.model.condition.mask_code)
+    record_run(requested, workdir)  # not before: what was refused above may be given again with other values
     dit = _load_transformer(cfg, published)
     objective = objectives.edit(cfg.model, cfg.region, data.recipes)
     frozen = None if cfg.trains == "full" else {"dit": dit}
-    held_out = []
+    held_out, save_best = [], None
     if cfg.log.held_out_every:
         mask_code = cfg.model.condition.mask_code
         held_out = loader.held_out_batches(buckets, tokenizer, cfg.data, mask_code=mask_code)
-    task = TrainingTask(objective, _init_trained(cfg, dit, published), data, frozen, held_out)
-    state = fit_stage(cfg, cfg.edit, workdir / "edit", task, log_utilization=True)
+        if cfg.trains == "lora":
+            save_best = functools.partial(_save_result, cfg, workdir / BEST_FILE)
+    task = TrainingTask(objective, _init_trained(cfg, dit, published), data, frozen, held_out, save_best)
+    hooks = [_build_previews(cfg, published, tokenizer, plan, workdir)] if cfg.log.preview_every else []
+    state = fit_stage(cfg, cfg.edit, workdir / "edit", task, hooks=hooks, log_utilization=True)
     out = workdir / ("lora.safetensors" if cfg.trains == "lora" else "editor.safetensors")
+    _save_result(cfg, out, state, int(state.step))
+    if cfg.trains == "lora":
+        log_info(_format_result(cfg, plan, workdir, out))
+    return out
+
+
+def share_clips(cfg: Experiment) -> Experiment:
+    """Return an experiment whose batch the devices can share: where there are more devices than clips, several share the tokens of one.
+
+    Nothing changes where all axes of the mesh are given, or no number of devices a clip fits; then `plan_datasets` says what does not.
+    """
+    clips, free = cfg.edit.batch // cfg.edit.micro, -1 in (cfg.mesh.data, cfg.mesh.fsdp)
+    devices = jax.device_count()
+    for seq in range(1, devices + 1):
+        if not free or cfg.mesh.seq != 1 or devices % seq or cfg.model.dit.heads % (seq * cfg.mesh.tensor):
+            continue
+        config = dataclasses.replace(cfg.mesh, seq=seq)
+        try:
+            mesh = sharding.make_mesh(**dataclasses.asdict(config))
+        except InputError:
+            continue
+        if clips % (mesh.shape["data"] * mesh.shape["fsdp"]) == 0:
+            if seq > 1:
+                note(f"{clips} clips on {devices} devices: {seq} devices share a clip (--mesh.seq {seq})")
+            return dataclasses.replace(cfg, mesh=config)
+    return cfg
+
+
+def _save_result(cfg: Experiment, out: Path, state: TrainState, step: int) -> None:
+    """Write the weights of a state; called in all processes."""
     result = to_host(state.result)
     if jax.process_index() == 0:
-        metadata = adapters.adapter_metadata(cfg.model) | {"steps": str(int(state.step))}
-        # Written to a local folder first, because workdir may be a bucket.
+        metadata = adapters.adapter_metadata(cfg.model) | {"steps": str(step)}
+        # Written to a local folder first, because it may go to a bucket.
         with tempfile.TemporaryDirectory() as temporary:
             file = Path(temporary) / out.name
             native.save_parameters(file, result, metadata)
-            epath.Path(file).copy(out, overwrite=True)
-    return out
+            if "://" in str(out):
+                epath.Path(file).copy(out, overwrite=True)
+            else:
+                partial = out.with_name(f".{out.name}.partial")
+                shutil.copyfile(file, partial)
+                partial.replace(out)
+
+
+def _format_result(cfg: Experiment, plan: DatasetPlan, workdir: Path, out: Path) -> str:
+    """Return how to edit with an adapter, for people."""
+    largest = max(plan.groups, key=lambda group: (group.size[0] > 1, len(group.indices)))
+    (frames, height, width), index = largest.size, largest.indices[0]
+    sentence = next(iter(largest.dataset.instructions(index)), "make it sepia")
+    lines = [
+        f'try it: v2v edit IN.mp4 "{sentence}" -o OUT.mp4 --model {cfg.weights} --lora {out} --size {width}x{height}x{frames}'
+    ]
+    best = callbacks.BestWeights(workdir / "edit", lambda state, step: None).read()
+    if cfg.log.held_out_every and best is not None:
+        lines.append(f"least held-out loss {best[1]:.4g} at step {best[0]}: --lora {workdir / BEST_FILE}")
+    return "\n".join(lines)
+
+
+def _check_previews(cfg: Experiment, workdir: Path) -> None:
+    """Check that previews can be made where they are asked for.
+
+    Raises:
+      InputError: several processes, a bucket, or the whole transformer is trained.
+    """
+    if not cfg.log.preview_every:
+        return
+    wrong = {
+        "of a job of several processes": jax.process_count() > 1,
+        "in a bucket": "://" in str(workdir),
+        "of a whole transformer": cfg.trains == "full",
+    }
+    for what, is_so in wrong.items():
+        if is_so:
+            raise InputError(
+                f"{cfg.name}: --log.preview-every: previews {what} aren't made; give --log.preview-every 0, and edit with the run's adapter"
+                " by v2v edit --lora"
+            )
+
+
+def _build_previews(
+    cfg: Experiment, published: ModelFolder, tokenizer: Tokenizer, plan: DatasetPlan, workdir: Path
+) -> callbacks.Previews:
+    """Return the hook that edits some pairs with the adapter of a step; the model is read again for it."""
+    store = parameter_store.store_from_folder(published, cfg.model, weights_dtype=cfg.weights_dtype)
+    model = pretrained.Pretrained(cfg.model, tokenizer, store)
+    return callbacks.Previews(
+        cfg.log.preview_every,
+        lambda adapter, size: EasyV2VEditor(model.with_size(*size).with_lora(adapter)),
+        [group.read_pair(index) for group, index in plan.choose_pairs(PREVIEWS)],
+        workdir / "edit" / "previews",
+        fps=cfg.data.fps or 24.0,
+        steps=cfg.log.preview_steps or None,
+    )
+
+
+def _check_adapter(cfg: Experiment, published: ModelFolder) -> None:
+    """Check the adapter's targets, and the file that it starts from, without weights of the model.
+
+    Raises:
+      InputError: no layer matches the targets, or the file has other shapes.
+    """
+    if cfg.trains == "full":
+        return
+    shapes = flax.traverse_util.unflatten_dict(
+        {
+            tuple(path.split("/")): jax.ShapeDtypeStruct(shape, jnp.float32)
+            for path, shape in wan.parameter_shapes("dit", cfg.model).items()
+        }
+    )
+    try:
+        adapter = jax.eval_shape(
+            lambda key: initialization.init_adapter(key, cfg.model, shapes), jax.random.key(0)
+        )
+    except ValueError as error:
+        raise InputError(f"--model.lora.targets: {error}") from None
+    if cfg.start:
+        embed = editor_folder.load_embeddings(published.embedders, cfg.model)
+        native.load_parameters(cfg.start, adapter | ({"embed": embed} if embed else {}))
 
 
 def _latents_folder(cfg: Experiment, workdir: Path) -> Path:

@@ -26,10 +26,12 @@ from tqdm import tqdm
 from v2v.config import LogConfig
 from v2v.data.batch import BatchIterator, HostBatch, split_records
 from v2v.errors import InputError, note
+from v2v.runtime import host_memory
 from v2v.runtime.interruptible import AbandonedCallError, run_interruptible
 from v2v.train.checkpointing import CHECKPOINTS_FOLDER, Checkpoints
 from v2v.train.metric_writer import MetricWriter, mean_metrics
 from v2v.train.objectives import Metrics
+from v2v.train.profiling import Profiler, parse_steps
 from v2v.train.state import TrainState
 from v2v.train.timer import Timer
 
@@ -79,12 +81,14 @@ class Schedule:
       save_every: steps between checkpoints.
       log: writers of the log, and steps between its rows.
       hooks: called between steps.
+      learning_rate: of a step, to log it; None where there is none.
     """
 
     steps: int
     save_every: int = 500
     log: LogConfig = field(default_factory=LogConfig)
     hooks: Sequence[Hook] = ()
+    learning_rate: Callable[[int], float] | None = None
 
 
 def fit(
@@ -116,6 +120,7 @@ def fit(
       InputError: the checkpoint is of another configuration, the disk is too full for a save, or a save failed.
     """
     folder = epath.Path(workdir)
+    profiler = Profiler(parse_steps(schedule.log.profile), folder / "profile")
     folder.mkdir(parents=True, exist_ok=True)
     checkpoints, stop = Checkpoints(folder / CHECKPOINTS_FOLDER), _StopOnSignal()
     completed = False
@@ -125,7 +130,9 @@ def fit(
         if int(state.step) < schedule.steps:
             checkpoints.check_room(state)
         with MetricWriter(folder, schedule.log, first_step=int(state.step)) as writer:
-            run = _Run(step_fn, batches, schedule, place, cost, checkpoints, stop, writer, folder.name)
+            run = _Run(
+                step_fn, batches, schedule, place, cost, checkpoints, stop, writer, profiler, folder.name
+            )
             state = run.train(state)
         completed = True
     except AbandonedCallError:
@@ -133,6 +140,7 @@ def fit(
         sys.exit(0)
     finally:  # a save in progress is completed in any case
         stop.restore_handler()
+        profiler.close()
         try:
             checkpoints.close()
         except InputError:
@@ -157,11 +165,13 @@ class _Run(Generic[HostBatch, DeviceBatch]):
         checkpoints: Checkpoints,
         stop: "_StopOnSignal",
         writer: MetricWriter,
+        profiler: Profiler,
         name: str,
     ):
         self._step_fn, self._batches, self._place = step_fn, batches, place
         self._schedule, self._cost, self._name = schedule, cost, name
         self._checkpoints, self._stop, self._writer = checkpoints, stop, writer
+        self._profiler = profiler
         self._timer = Timer()
         # Of the steps since the last row: metrics, record numbers, tokens and FLOPs.
         self._pending: list[Metrics] = []
@@ -182,7 +192,8 @@ class _Run(Generic[HostBatch, DeviceBatch]):
                     arrays, records = split_records(next(self._batches))
                     batch = self._place(arrays)
                 shapes = batch_shapes(batch)
-                with self._timer.on("step" if shapes in compiled_shapes else "compile"):
+                activity = "step" if shapes in compiled_shapes else "compile"
+                with self._timer.on(activity), self._profiler.step(step):
                     if (
                         step == first + 1
                     ):  # which may compile for minutes; later there would be a state to lose
@@ -191,6 +202,7 @@ class _Run(Generic[HostBatch, DeviceBatch]):
                         )
                     else:
                         state, metrics = self._step_fn(state, batch)
+                self._profiler.end_step(step, metrics)
                 compiled_shapes.add(shapes)
                 if self._cost is not None:
                     self._work += self._cost.count(batch)
@@ -249,6 +261,10 @@ class _Run(Generic[HostBatch, DeviceBatch]):
         row = mean_metrics(metrics) | {"step": step, "seconds_per_step": elapsed / len(metrics)}
         row |= {f"seconds_{name}": seconds.get(name, 0.0) for name in ACTIVITIES}
         row["data_wait"] = seconds.get("data", 0.0) / elapsed
+        if self._schedule.learning_rate is not None:
+            row["learning_rate"] = self._schedule.learning_rate(step)
+        if memory := host_memory.peak_device_bytes():
+            row["device_gib"] = memory / 2**30
         if self._cost is not None:
             busy = elapsed - seconds.get("compile", 0.0) - seconds.get("eval", 0.0)
             (tokens, flops), self._work = self._work, np.zeros(2)

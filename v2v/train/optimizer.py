@@ -35,6 +35,11 @@ def build_optimizer(cfg: OptimConfig) -> optax.GradientTransformation:
     return optax.chain(clip_by_group(cfg.clip), update)
 
 
+def learning_rate(cfg: OptimConfig, step: int) -> float:
+    """Return the learning rate of an update, numbered from 1."""
+    return float(jnp.asarray(_schedule(cfg.peak_lr, cfg)(step - 1)))
+
+
 def _schedule(peak: float, cfg: OptimConfig) -> optax.Schedule:
     """Return the learning rate by step: warm-up to `peak`, then constant or a cosine to a tenth of it."""
     parts = [optax.linear_schedule(0.0, peak, cfg.warmup_steps)]

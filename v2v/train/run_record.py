@@ -24,7 +24,21 @@ FINISHED = {"vae": "vae/vae.safetensors", "text": "text/text.safetensors", "base
 
 
 def check_run(cfg: Experiment, workdir: Path) -> None:
-    """Check that a folder holds no run of another configuration, and store this one there.
+    """Check that a folder holds no run of another configuration (`compare_run`), and store this one there."""
+    compare_run(cfg, workdir)
+    record_run(cfg, workdir)
+
+
+def record_run(cfg: Experiment, workdir: Path) -> None:
+    """Store the configuration of a run in its folder; from then on it goes on with this one alone."""
+    if jax.process_index() == 0:
+        path = epath.Path(workdir) / RECORD_FILE
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(_to_json(cfg), indent=1) + "\n")
+
+
+def compare_run(cfg: Experiment, workdir: Path) -> None:
+    """Check that a folder holds no run of another configuration.
 
     A run may go on with more steps of a stage that is not finished, on another mesh, with other logs and saves. Every other difference is
     refused, or with `adopt` told in a note. Fields that one of both versions of v2v doesn't have are not compared.
@@ -37,11 +51,10 @@ def check_run(cfg: Experiment, workdir: Path) -> None:
       InputError: the folder's run was made with another configuration.
     """
     path = epath.Path(workdir) / RECORD_FILE
-    plain = json.loads(json.dumps(dataclasses.asdict(cfg)))
     if path.exists():
         differences = [
             f"{field}: was {before!r}, now {after!r}"
-            for field, (before, after) in _differences(json.loads(path.read_text()), plain).items()
+            for field, (before, after) in _differences(json.loads(path.read_text()), _to_json(cfg)).items()
             if not _may_change(field, workdir)
         ]
         if differences:
@@ -54,9 +67,11 @@ def check_run(cfg: Experiment, workdir: Path) -> None:
                     " go on with these by --adopt"
                 )
             note(f"{workdir}: goes on with another configuration ({text})")
-    if jax.process_index() == 0:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(plain, indent=1) + "\n")
+
+
+def _to_json(cfg: Experiment) -> dict[str, Any]:
+    """Return a configuration as JSON gives it back."""
+    return json.loads(json.dumps(dataclasses.asdict(cfg)))
 
 
 def _may_change(field: str, workdir: Path) -> bool:

@@ -6,9 +6,10 @@ Every process of a `jax.distributed` job runs this code; each reads its rows of 
 """
 
 import dataclasses
+import functools
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -48,6 +49,7 @@ class TrainingTask(Generic[HostBatch, DeviceBatch]):
         first step, or any grain IterDataset.
       frozen: weights that the objective reads and that stay constant.
       held_out: held-out batches (this process's rows) for the loss logged every `log.held_out_every` steps.
+      save_best: writes the weights of a state, called where the held-out loss is less than before; None keeps none.
     """
 
     objective: Objective[DeviceBatch, Any, Any]
@@ -55,6 +57,7 @@ class TrainingTask(Generic[HostBatch, DeviceBatch]):
     data: BatchSource[HostBatch]
     frozen: Parameters | None = None
     held_out: Sequence[HostBatch] = ()
+    save_best: Callable[[TrainState, int], object] | None = None
 
 
 def fit_stage(
@@ -102,7 +105,9 @@ def fit_stage(
         if task.held_out:
             held_out = [_place_rows(mesh, split_records(rows)[0]) for rows in task.held_out]
             every = cfg.log.held_out_every
-            hooks = (*hooks, callbacks.HeldOutLoss(every, task.objective, frozen, held_out))
+            best = callbacks.BestWeights(folder, task.save_best) if task.save_best else None
+            # First, as previews take longer.
+            hooks = (callbacks.HeldOutLoss(every, task.objective, frozen, held_out, best), *hooks)
         step = train_step(
             task.objective, optimizer, stage.optim.ema, seed=cfg.seed, micro=stage.micro, places=places
         )
@@ -119,7 +124,13 @@ def fit_stage(
             state,
             lambda state, batch: step(state, batch, frozen),
             iter(task.data),
-            loop.Schedule(stage.steps, cfg.save_every, cfg.log, hooks),
+            loop.Schedule(
+                stage.steps,
+                cfg.save_every,
+                cfg.log,
+                hooks,
+                functools.partial(optimizer_lib.learning_rate, stage.optim),
+            ),
             place=lambda rows: _place_rows(mesh, rows),
             cost=_edit_cost(cfg, mesh.size) if log_utilization else None,
         )

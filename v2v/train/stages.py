@@ -293,9 +293,10 @@ def train_edit(
         hooks = [
             callbacks.Previews(
                 cfg.log.preview_every,
-                lambda adapter: EasyV2VEditor(model.with_lora(adapter)),
+                lambda adapter, size: EasyV2VEditor(model.with_lora(adapter)),
                 preview_pairs(),
                 folder / "previews",
+                steps=cfg.log.preview_steps or None,
             )
         ]
     buckets = [latents.bucket(cfg.edit.batch)]

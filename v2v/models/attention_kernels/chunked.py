@@ -21,6 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from v2v.array_types import Array, Float
+from v2v.runtime.platform import target_platform
 
 # Queries and keys of a block: products large enough for their full rate, logits small enough for the processor's cache.
 BLOCK_SIZE = 512
@@ -146,5 +147,10 @@ def _padding_mask(k: Float[Array, "j c k"], keys: int) -> Float[Array, "j 1 c"] 
 
 
 def _dot(a: Array, b: Array, axis_a: int, axis_b: int) -> Array:
-    """Return the product of two matrices over the given axes, summed in float32."""
+    """Return the product of two matrices over the given axes, summed in float32.
+
+    XLA for CPUs refuses to sum products of bfloat16 in float32 within some loops when they run; converted before, factors are the same.
+    """
+    if target_platform() == "cpu":
+        a, b = a.astype(jnp.float32), b.astype(jnp.float32)
     return jax.lax.dot_general(a, b, (((axis_a,), (axis_b,)), ((), ())), preferred_element_type=jnp.float32)
