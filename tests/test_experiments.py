@@ -14,7 +14,7 @@ import pytest
 from data_synth.dataset.build import build_dataset
 from data_synth.dataset.request import SynthRequest
 from tests.checkpoints import small_models
-from v2v.checkpoints import adapters, native
+from v2v.checkpoints import adapters, model_folder, native
 from v2v.checkpoints.tensor_files import TensorFiles
 from v2v.cli import main
 from v2v.config import LoRAConfig, MeshConfig
@@ -170,8 +170,9 @@ def test_a_run_on_published_weights(tmp_path, caplog, monkeypatch):
         wan.run(dataclasses.replace(cfg, seed=5), tmp_path / "run")
     # Continued with another alpha, step 0 is the same editor.
     again = dataclasses.replace(model.config, lora=LoRAConfig(rank=2, alpha=2))
+    published = model_folder.read_model_folder(folder).require()
     start = fine_tuning._init_trained(
-        dataclasses.replace(cfg, model=again, start=str(out)), model.parameters("dit")
+        dataclasses.replace(cfg, model=again, start=str(out)), model.parameters("dit"), published
     )
     np.testing.assert_allclose(
         start["lora"]["blocks"]["ffn"]["down"]["b"],
