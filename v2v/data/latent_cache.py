@@ -171,10 +171,10 @@ def write_latents(
             progress(len(shard_indices))
         else:
             missing.append((name, shard_indices))
-    together = max(1, PREPARED // shard)
+    shards_at_once = max(1, PREPARED // shard)
     for k, (name, shard_indices) in enumerate(missing):
-        if k % together == 0:
-            prepare([i for _, of_shard in missing[k : k + together] for i in of_shard])
+        if k % shards_at_once == 0:
+            prepare([i for _, of_shard in missing[k : k + shards_at_once] for i in of_shard])
         with ShardWriter(name, shard_indices) as writer:
             progress(writer.count)
             for batch in _read_ahead(shard_indices[writer.count :], read_pair, encoder.batch):

@@ -68,18 +68,18 @@ def choose_own_sizes(clips: Sequence[Size], limits: SizeLimits, batch: int) -> t
     Returns:
       Sizes, the largest first; every clip that has an own size fills one of them.
     """
-    own = {clip: limits.own_size(clip) for clip in set(clips)}
+    own_sizes = {clip: limits.own_size(clip) for clip in set(clips)}
     sizes = sorted(
-        {size for size in own.values() if size is not None}, key=lambda size: (math.prod(size), size)
+        {size for size in own_sizes.values() if size is not None}, key=lambda size: (math.prod(size), size)
     )
     counts = Counter(clips)
 
     def clips_of(candidates: Sequence[Size]) -> Counter[Size | None]:
-        chosen: Counter[Size | None] = Counter()
-        for clip, size in own.items():
+        size_counts: Counter[Size | None] = Counter()
+        for clip, size in own_sizes.items():
             if size is not None:
-                chosen[choose_size(clip, candidates).size] += counts[clip]
-        return chosen
+                size_counts[choose_size(clip, candidates).size] += counts[clip]
+        return size_counts
 
     while True:
         of_size = clips_of(sizes)

@@ -268,16 +268,16 @@ def _own_batches(cfg: Experiment, surveys: Sequence[Survey]) -> dict[Size, int]:
             counts[size] = counts.get(size, 0) + len(indices)
     out = {}
     for size, count in counts.items():
-        most = buckets.batch_size(size, _count_tokens(cfg.model, size), budget, unit)
-        out[size] = min(most, max(cfg.edit.batch, count // unit * unit))
+        largest = buckets.batch_size(size, _count_tokens(cfg.model, size), budget, unit)
+        out[size] = min(largest, max(cfg.edit.batch, count // unit * unit))
     return out
 
 
 def _held_out_pairs(cfg: Experiment, dataset: PairDataset, indices: Sequence[int]) -> set[int] | None:
     """Return the pairs of a set that are never trained on: those that its table names, or a share of all sizes together; None for one of each size."""
-    named = {i for i in indices if (dataset.facts(i) or {}).get("held_out")}
-    if named:
-        return named
+    table_pairs = {i for i in indices if (dataset.facts(i) or {}).get("held_out")}
+    if table_pairs:
+        return table_pairs
     if not cfg.data.own_sizes:
         return None
     positions = buckets.held_out_indices(len(indices), cfg.data.held_out)

@@ -95,15 +95,15 @@ class Encoders:
         """Return embeddings [m, w] of sentences, of their true lengths, float16."""
         for sentence in sentences:
             if sentence not in self._embeddings:
-                told = _task_sentence(self._model) + sentence if sentence else ""
-                ids, lengths = self._tokenizer.encode([told])
+                prompt = _task_sentence(self._model) + sentence if sentence else ""
+                ids, lengths = self._tokenizer.encode([prompt])
                 rows = self._embed(self._load_text(), ids, lengths)
                 self._embeddings[sentence] = np.asarray(rows[0, : lengths[0]], np.float16)
-        found = [self._embeddings[sentence] for sentence in sentences]
+        embeddings = [self._embeddings[sentence] for sentence in sentences]
         others = [sentence for sentence in self._embeddings if sentence not in self._ahead]
         for sentence in others[:-SENTENCES]:
             del self._embeddings[sentence]
-        return found
+        return embeddings
 
     def embed_ahead(self, sentences: Iterable[str]) -> None:
         """Embed sentences that are asked for later, and free the text encoder."""

@@ -211,8 +211,8 @@ class _Run(Generic[HostBatch, DeviceBatch]):
                 self._in_flight.append(metrics)
                 if len(self._in_flight) > STEPS_IN_FLIGHT:
                     with self._timer.on("step"):
-                        finished = jax.block_until_ready(self._in_flight.popleft())
-                    if not np.isfinite(jax.device_get(finished["loss"])).all():
+                        step_metrics = jax.block_until_ready(self._in_flight.popleft())
+                    if not np.isfinite(jax.device_get(step_metrics["loss"])).all():
                         self._summarize(step)  # raises
                 bar.update()
                 stopping = self._stop.check(step)
