@@ -234,7 +234,7 @@ VAGUE = frozenset(
     again""".split()
 )
 # Keys of files, names of options and terms of libraries (a scan's carry) keep theirs.
-MOST_VAGUE_NAMES = 40
+MOST_VAGUE_NAMES = 50
 
 
 def bound_name(node: ast.AST) -> str:
