@@ -188,7 +188,12 @@ class SetWriter:
             filetype_suffix="array_record",
         )
         for i, file in enumerate(self._files):
-            file.path.rename(template.sharded_filepath(shard_index=i, num_shards=len(self._files)))
+            name = template.sharded_filepath(shard_index=i, num_shards=len(self._files))
+            if self.address is None:
+                file.path.rename(name)
+            else:  # buckets copy; renaming is a copy there anyway, which not all servers know by that name
+                epath.Path(file.path).copy(name, overwrite=True)
+                epath.Path(file.path).unlink()
         info = tfds.core.SplitInfo(
             name=SPLIT,
             shard_lengths=[file.length for file in self._files],
