@@ -22,7 +22,7 @@ import numpy as np
 from jax.sharding import AbstractMesh, Mesh, Sharding
 from tqdm import tqdm
 
-from v2v.checkpoints import name_mapping, orbax_tree, wan
+from v2v.checkpoints import orbax_tree, wan
 from v2v.checkpoints.adapters import Adapter
 from v2v.checkpoints.flat_tree import flatten_tree, unflatten_tree
 from v2v.checkpoints.model_folder import ModelFolder
@@ -281,11 +281,10 @@ def store_from_folder(
       InputError: missing parts, or names, shapes and types that do not fit, before any tensor is read.
     """
     folder.require()
-    for part in name_mapping.PARTS:
+    for part in config.parts:
         wan.match_tensors(part, folder.parts[part], config)
     shardings = {
-        part: flatten_tree(abstract_parameters(part, config, mesh, weights_dtype))
-        for part in name_mapping.PARTS
+        part: flatten_tree(abstract_parameters(part, config, mesh, weights_dtype)) for part in config.parts
     }
 
     def read(part: str, adapters: WeightedAdapters, streams: bool, /) -> dict:
@@ -337,8 +336,8 @@ def store_from_orbax(
             raise InputError(
                 f"{path}: its weights are {stored} already, got --weights-dtype {weights_dtype}; leave it out or convert the original"
             )
-    like = {part: abstract_parameters(part, config, mesh, stored) for part in name_mapping.PARTS}
-    for part in name_mapping.PARTS:
+    like = {part: abstract_parameters(part, config, mesh, stored) for part in config.parts}
+    for part in config.parts:
         orbax_tree.check_tree(path / part, like[part])
     host = jax.sharding.SingleDeviceSharding(jax.local_devices(backend="cpu")[0])
     on_host = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=host), like)
@@ -400,7 +399,7 @@ def part_bytes(
 
     return {
         part: sum(map(leaf_bytes, jax.tree.leaves(abstract_parameters(part, config, mesh, weights_dtype))))
-        for part in name_mapping.PARTS
+        for part in config.parts
     }
 
 

@@ -289,9 +289,11 @@ def _plan(
     }
     phases = []
     for name, part in PHASE_PARTS.items():
+        if part not in parts:
+            continue
         total, beside = parts[part] + working[name], []
         for other in ("vae", "dit", *(["text"] if stays else [])):
-            if other != part and total + parts[other] <= device_bytes:
+            if other != part and other in parts and total + parts[other] <= device_bytes:
                 total, beside = total + parts[other], [*beside, other]
         beside_bytes = sum(parts[other] for other in beside)
         phases.append(Phase(name, part, parts[part], working[name], tuple(beside), beside_bytes))
